@@ -1,0 +1,102 @@
+use alloc::collections::VecDeque;
+
+use crate::{Time, Wake};
+
+/// A first-in first-out queue with a bound, which says when it began to wait.
+#[derive(Clone, Debug)]
+pub struct Queue<T> {
+    items: VecDeque<T>,
+    bound: usize,
+    refused: u64,
+    since: Time,
+}
+
+impl<T> Queue<T> {
+    /// Holds at most `bound` items.
+    #[must_use]
+    pub const fn new(bound: usize) -> Self {
+        Self {
+            items: VecDeque::new(),
+            bound,
+            refused: 0,
+            since: Time::ZERO,
+        }
+    }
+
+    /// Adds one; `false`, and counted, when there is no room.
+    pub fn push(&mut self, now: Time, item: T) -> bool {
+        if self.items.len() >= self.bound {
+            self.refused += 1;
+            return false;
+        }
+        if self.items.is_empty() {
+            self.since = now;
+        }
+        self.items.push_back(item);
+        true
+    }
+
+    /// Takes the oldest.
+    pub fn pop(&mut self) -> Option<T> {
+        self.items.pop_front()
+    }
+
+    /// The newest, to be extended in place.
+    pub fn back_mut(&mut self) -> Option<&mut T> {
+        self.items.back_mut()
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// How many more there is room for.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.bound.saturating_sub(self.items.len())
+    }
+
+    /// How many were refused.
+    #[must_use]
+    pub const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Drops what waits.
+    pub fn clear(&mut self) {
+        self.items.clear();
+    }
+
+    /// Due at once while something waits here (clause 2 of the contract).
+    #[must_use]
+    pub fn wake(&self, why: &'static str) -> Option<Wake> {
+        (!self.items.is_empty()).then_some(Wake {
+            at: self.since,
+            why,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_refuses_counts_and_keeps_its_order() {
+        let mut q = Queue::new(2);
+        assert!(q.push(Time::from_micros(1), 'a') && q.push(Time::from_micros(2), 'b'));
+        assert!(!q.push(Time::from_micros(3), 'c'));
+        assert_eq!((q.refused(), q.room(), q.len()), (1, 0, 2));
+        assert_eq!(q.wake("w").map(|w| w.at), Some(Time::from_micros(1)));
+        assert_eq!((q.pop(), q.pop(), q.pop()), (Some('a'), Some('b'), None));
+        assert_eq!(q.wake("w"), None);
+    }
+}

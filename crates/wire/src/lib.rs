@@ -1,0 +1,40 @@
+//! Everything that has bytes and no keys: deterministic CBOR, primitives, codes, capabilities.
+//!
+//! **Promises.** Encoder and decoder are equally strict: one value has one encoding, and whatever is accepted
+//! re-encodes to the very bytes it came from. Declared lengths are checked against the bytes at hand before
+//! anything is allocated.
+//!
+//! **Below:** nothing. **Above:** every layer. **Source:** profile chapter 1 (`spec-vectors/PROFILE.md`), RFC 8949 §4.2.
+//!
+//! ```
+//! use betanet_wire::{cbor, message};
+//!
+//! message! {
+//!     /// A page.
+//!     pub struct Page<'a> {
+//!         /// How many words.
+//!         req "n" words: u32,
+//!         /// What it is called.
+//!         opt "title" title: &'a str,
+//!     }
+//! }
+//!
+//! let page = Page { words: 300, title: Some("Herbs") };
+//! let bytes = cbor::to_vec(&page);
+//! assert_eq!(cbor::from_slice::<Page>(&bytes)?, page);
+//! # Ok::<(), cbor::Error>(())
+//! ```
+#![no_std]
+
+extern crate alloc;
+
+pub mod caps;
+pub mod cbor;
+mod code;
+mod id;
+pub mod msg;
+pub mod prim;
+pub mod text;
+
+pub use code::Code;
+pub use id::{NodeId, PeerId};
