@@ -1,1 +1,42 @@
+//! L2: one session between two nodes, from the ticket to the last CLOSE, as a value without IO.
+//!
+//! **Promises.** The inner handshake authenticates both ends and binds the outer channel, the versions and
+//! the features into the keys; streams are ordered, flow-controlled and typed; a peer's fault ends the session
+//! with an event and a code, never with a panic; memory is bounded whatever the peer sends.
+//!
+//! **Below:** a carrier that moves ordered bytes both ways and can export keying material (`carrier`, or the
+//! simulator's). **Above:** whoever opens typed streams (`bar`, later `mesh`, `mix`).
+//! **Source:** profile chapters 2 and 4 (`spec-vectors/PROFILE.md`), Noise revision 34, FIPS 203.
+//!
+//! A [`Session`] keeps the contract of [`betanet_machine::Machine`]: feed it [`Input`]s and [`Command`]s, hand its
+//! [`Transmit`]s to the carrier, act on its [`Event`]s, and call `handle_timeout` when `poll_timeout` says.
 #![no_std]
+
+extern crate alloc;
+
+mod assembler;
+mod config;
+mod error;
+pub mod frame;
+pub mod handshake;
+mod resolver;
+mod seal;
+mod session;
+mod stream;
+mod streams;
+pub mod ticket;
+
+pub use config::{Config, Outer, Pq, offered_caps};
+pub use error::Error;
+pub use handshake::{HandshakeError, Secrets};
+pub use seal::{OpenError, Opener, Sealer};
+pub use session::{Command, Event, Input, Session, Stats, Transmit};
+
+/// Names a stream within its session: odd from the client, even from the server.
+pub type StreamId = u32;
+
+/// The stream types of profile chapter 4.
+pub mod kind {
+    /// A BAR exchange.
+    pub const BAR: u8 = 0x01;
+}

@@ -1,1 +1,49 @@
+//! Identities, names, signatures, and the key schedule.
+//!
+//! **Promises.** A [`PublicKey`] that exists is canonical and in the prime-order subgroup; one verification
+//! rule everywhere; secrets are wiped on drop and print as `…`; tags and tickets compare in constant time.
+//!
+//! **Below:** `machine`, `wire`. **Above:** every layer. **Source:** profile chapters 1 and 2
+//! (`spec-vectors/PROFILE.md`), RFC 8032, RFC 7748, RFC 5869.
+//!
+//! ```
+//! use betanet_keys::{Identity, Name};
+//!
+//! let me = Identity::from_seed(&[7; 32]);
+//! let name = Name::from(me.public().node_id());
+//! assert_eq!(name.to_string().len(), 43);
+//! assert_eq!(name.to_string().parse::<Name>()?, name);
+//! # Ok::<(), betanet_keys::NameError>(())
+//! ```
 #![no_std]
+
+extern crate alloc;
+
+mod identity;
+mod name;
+mod peer;
+pub mod schedule;
+mod sensitive;
+
+pub use identity::{Identity, KeyError, PublicKey};
+pub use name::{Name, NameError};
+pub use peer::{Peer, PeerError};
+pub use sensitive::Sensitive;
+
+/// Whether two byte strings are equal, in time that depends on their lengths only.
+#[must_use]
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    use subtle::ConstantTimeEq as _;
+    a.ct_eq(b).into()
+}
+
+/// SHA-256 of the parts, one after the other.
+#[must_use]
+pub fn hash(parts: &[&[u8]]) -> [u8; 32] {
+    use sha2::Digest as _;
+    let mut h = sha2::Sha256::new();
+    for p in parts {
+        h.update(p);
+    }
+    h.finalize().into()
+}

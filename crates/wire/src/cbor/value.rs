@@ -111,7 +111,7 @@ impl Value<'_> {
     }
 }
 
-impl Encode for super::Value<'_> {
+impl Encode for Value<'_> {
     /// Encodes it; a value that DET-CBOR cannot express becomes `null` ([`Value::to_vec`] refuses it by name).
     fn encode(&self, w: &mut Writer) {
         match self.to_vec() {

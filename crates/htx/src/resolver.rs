@@ -1,0 +1,203 @@
+//! The primitives of `Noise_XK_25519_ChaChaPoly_SHA256` for snow, without system randomness.
+
+use alloc::boxed::Box;
+
+use betanet_keys::same;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use sha2::{Digest as _, Sha256};
+use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::resolvers::CryptoResolver;
+use snow::types::{Cipher, Dh, Hash, Random};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Hands out the primitives; its randomness is one ephemeral key that was drawn before.
+pub(crate) struct Resolver(pub(crate) [u8; 32]);
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl CryptoResolver for Resolver {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        Some(Box::new(Once(Some(self.0))))
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        matches!(choice, DHChoice::Curve25519).then(|| Box::new(X25519::default()) as Box<dyn Dh>)
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        matches!(choice, HashChoice::SHA256).then(|| Box::new(Sha(Sha256::new())) as Box<dyn Hash>)
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        matches!(choice, CipherChoice::ChaChaPoly)
+            .then(|| Box::new(ChaChaPoly(None)) as Box<dyn Cipher>)
+    }
+}
+
+/// Gives its 32 bytes once; a second request is refused rather than answered with the same key.
+struct Once(Option<[u8; 32]>);
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Random for Once {
+    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {
+        let mut bytes = self.0.take().ok_or(snow::Error::Rng)?;
+        if dest.len() != bytes.len() {
+            return Err(snow::Error::Rng);
+        }
+        dest.copy_from_slice(&bytes);
+        bytes.zeroize();
+        Ok(())
+    }
+}
+
+#[derive(Default, Zeroize, ZeroizeOnDrop)]
+struct X25519 {
+    private: [u8; 32],
+    public: [u8; 32],
+}
+
+impl X25519 {
+    fn derive(&mut self) {
+        self.public = x25519_dalek::x25519(self.private, x25519_dalek::X25519_BASEPOINT_BYTES);
+    }
+}
+
+impl Dh for X25519 {
+    fn name(&self) -> &'static str {
+        "25519"
+    }
+
+    fn pub_len(&self) -> usize {
+        32
+    }
+
+    fn priv_len(&self) -> usize {
+        32
+    }
+
+    fn set(&mut self, privkey: &[u8]) {
+        if let Ok(key) = privkey.try_into() {
+            self.private = key;
+            self.derive();
+        }
+    }
+
+    fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
+        rng.try_fill_bytes(&mut self.private)?;
+        self.derive();
+        Ok(())
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn privkey(&self) -> &[u8] {
+        &self.private
+    }
+
+    fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
+        let public: [u8; 32] = pubkey
+            .get(..32)
+            .and_then(|p| p.try_into().ok())
+            .ok_or(snow::Error::Dh)?;
+        let mut shared = x25519_dalek::x25519(self.private, public);
+        // A point of small order: whoever sent it fixes the secret.
+        let zero = same(&shared, &[0; 32]);
+        let slot = out.get_mut(..32).ok_or(snow::Error::Dh)?;
+        slot.copy_from_slice(&shared);
+        shared.zeroize();
+        if zero { Err(snow::Error::Dh) } else { Ok(()) }
+    }
+}
+
+struct Sha(Sha256);
+
+impl Hash for Sha {
+    fn name(&self) -> &'static str {
+        "SHA256"
+    }
+
+    fn block_len(&self) -> usize {
+        64
+    }
+
+    fn hash_len(&self) -> usize {
+        32
+    }
+
+    fn reset(&mut self) {
+        self.0 = Sha256::new();
+    }
+
+    fn input(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    fn result(&mut self, out: &mut [u8]) {
+        out[..32].copy_from_slice(&self.0.finalize_reset());
+    }
+}
+
+/// Holds no key until it is set; ring's keys are wiped by [`crate::seal::Wiped`].
+struct ChaChaPoly(Option<crate::seal::Wiped>);
+
+fn noise_nonce(n: u64) -> Nonce {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&n.to_le_bytes());
+    Nonce::assume_unique_for_key(nonce)
+}
+
+impl Cipher for ChaChaPoly {
+    fn name(&self) -> &'static str {
+        "ChaChaPoly"
+    }
+
+    fn set(&mut self, key: &[u8; 32]) {
+        self.0 = UnboundKey::new(&CHACHA20_POLY1305, key)
+            .ok()
+            .map(|k| crate::seal::Wiped::new(LessSafeKey::new(k)));
+    }
+
+    fn encrypt(&self, nonce: u64, authtext: &[u8], plaintext: &[u8], out: &mut [u8]) -> usize {
+        let n = plaintext.len();
+        let Some(key) = &self.0 else { return 0 };
+        out[..n].copy_from_slice(plaintext);
+        let sealed =
+            key.get()
+                .seal_in_place_separate_tag(noise_nonce(nonce), Aad::from(authtext), &mut out[..n]);
+        let Ok(tag) = sealed else { return 0 };
+        out[n..n + 16].copy_from_slice(tag.as_ref());
+        n + 16
+    }
+
+    fn decrypt(
+        &self,
+        nonce: u64,
+        authtext: &[u8],
+        ciphertext: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, snow::Error> {
+        let key = self.0.as_ref().ok_or(snow::Error::Decrypt)?;
+        let mut copy = ciphertext.to_vec();
+        let plain = key
+            .get()
+            .open_in_place(noise_nonce(nonce), Aad::from(authtext), &mut copy)
+            .map_err(|_| snow::Error::Decrypt)?;
+        let n = plain.len();
+        out.get_mut(..n)
+            .ok_or(snow::Error::Decrypt)?
+            .copy_from_slice(plain);
+        copy.zeroize();
+        Ok(n)
+    }
+}

@@ -1,0 +1,730 @@
+//! The session machine: routing only. Each concern with fields of its own stands in a file of its own.
+
+mod closing;
+mod command;
+mod liveness;
+mod negotiation;
+mod receive;
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use betanet_keys::{Identity, PublicKey, schedule};
+use betanet_machine::{Fingerprint, Machine, Now, Queue, Time, Wake};
+use betanet_wire::{Code, caps::Agreed};
+use bytes::{Bytes, BytesMut};
+use zeroize::Zeroizing;
+
+use crate::frame::{self, Head, ty};
+use crate::handshake::{Initiator, Outcome, Responder, Secrets};
+use crate::streams::{CONNECTION_RAISE, Streams};
+use crate::{Config, Error, HandshakeError, Opener, Outer, Sealer, StreamId};
+
+use closing::Closing;
+use liveness::Liveness;
+use negotiation::Negotiation;
+
+/// Transmits that wait, at most.
+const OUT_MAX: usize = 1024;
+/// Room in the queues below which no more input is read: what one frame may answer.
+const MARGIN: usize = 16;
+/// Sealed bytes that wait, above which no stream data is added.
+const OUT_BYTES: usize = 256 << 10;
+/// Events that wait, at most.
+const EVENTS_MAX: usize = 2048;
+/// Received bytes that wait, at most.
+const RX_MAX: usize = 256 << 10;
+/// From message 1 to an open session, on the server.
+const SERVER_DEADLINE: Duration = Duration::from_secs(10);
+/// The same on the client, whose message 1 may be waited for as long again.
+const CLIENT_DEADLINE: Duration = Duration::from_secs(20);
+
+/// From the carrier.
+#[derive(Debug)]
+pub enum Input {
+    /// Body bytes, in order.
+    Bytes(Bytes),
+    /// The exporter's answer to [`Transmit::NeedExport`].
+    Exported(Zeroizing<[u8; 32]>),
+    /// The peer's body has ended.
+    End,
+    /// The carrier is gone.
+    Lost,
+    /// The peer's carrier is going away.
+    GoAway,
+}
+
+/// For the carrier. `End` and `Reset` are the last.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Transmit {
+    /// Body bytes, in order.
+    Bytes(Bytes),
+    /// Export 32 bytes with [`crate::ticket::EXPORTER_LABEL`] and this context.
+    NeedExport(Vec<u8>),
+    /// Tell the peer's carrier that no new requests are taken.
+    GoAway,
+    /// End the body.
+    End,
+    /// Break the body off.
+    Reset,
+}
+
+/// From above.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Open a stream of this type; its ID is what [`Session::next_stream`] says before.
+    Open {
+        /// The type byte.
+        kind: u8,
+    },
+    /// Send bytes on a stream, and end its sending direction with `fin`.
+    Write {
+        /// Which.
+        stream: StreamId,
+        /// What.
+        data: Bytes,
+        /// Whether they are the last.
+        fin: bool,
+    },
+    /// Delivered bytes were used up; their credit goes back to the peer.
+    Consume {
+        /// Which.
+        stream: StreamId,
+        /// How many.
+        bytes: u64,
+    },
+    /// End a stream, both directions.
+    Reset {
+        /// Which.
+        stream: StreamId,
+        /// Why.
+        code: Code,
+    },
+    /// Ask for the round-trip time; [`Event::Pong`] answers.
+    Ping,
+    /// Turn the sending key as soon as the rules allow.
+    Rekey,
+    /// Send a PADDING frame with this many zero bytes, where the feature is on; at most 16 384.
+    Pad(u16),
+    /// Send an L1 message.
+    PathControl(Bytes),
+    /// Take no new streams, give the open ones 10 s, then close with OK.
+    Shutdown,
+    /// Close now.
+    Close {
+        /// Why.
+        code: Code,
+        /// In words.
+        reason: &'static str,
+    },
+}
+
+/// Who ended a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum By {
+    /// This side.
+    Local,
+    /// The other side's CLOSE.
+    Peer,
+    /// The carrier broke, or the peer fell silent.
+    Cut,
+}
+
+/// For above.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The session is open; [`Session::peer`] and [`Session::agreed`] tell with whom and on what.
+    Established,
+    /// The peer opened a stream.
+    Opened {
+        /// Which.
+        stream: StreamId,
+        /// Its type.
+        kind: u8,
+    },
+    /// Bytes of a stream, in order, without its type byte. Answer with [`Command::Consume`].
+    Data {
+        /// Which.
+        stream: StreamId,
+        /// The bytes.
+        data: Bytes,
+        /// Whether they are the last.
+        fin: bool,
+    },
+    /// A write that was refused may be tried again.
+    Writable {
+        /// Which.
+        stream: StreamId,
+    },
+    /// The peer ended a stream before its FIN.
+    StreamClosed {
+        /// Which.
+        stream: StreamId,
+        /// Why.
+        code: Code,
+        /// Bytes delivered before.
+        delivered: u64,
+    },
+    /// The session ended while this stream was open.
+    Cut {
+        /// Which.
+        stream: StreamId,
+        /// Bytes delivered before.
+        delivered: u64,
+    },
+    /// A PING was answered.
+    Pong {
+        /// The round-trip time.
+        rtt: Duration,
+    },
+    /// An L1 message.
+    PathControl(Bytes),
+    /// The peer takes no new streams.
+    GoingAway,
+    /// The session ended; no event follows.
+    Closed {
+        /// Why.
+        code: Code,
+        /// In words.
+        reason: String,
+        /// Who ended it.
+        by: By,
+    },
+}
+
+/// What a session counts.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Frames sealed.
+    pub frames_out: u64,
+    /// Frames opened.
+    pub frames_in: u64,
+    /// Bytes sealed, headers and tags included.
+    pub bytes_out: u64,
+    /// Bytes opened, headers and tags included.
+    pub bytes_in: u64,
+    /// Times the sending key turned.
+    pub rekeys_out: u64,
+    /// Times the receiving key turned.
+    pub rekeys_in: u64,
+    /// Streams that the peer opened and that were refused.
+    pub streams_refused: u64,
+    /// Frames of unknown skippable types.
+    pub skipped: u64,
+    /// Frames for streams that ended before.
+    pub late: u64,
+}
+
+enum Phase {
+    Message2(Box<Initiator>),
+    Message3(Box<Responder>),
+    Negotiating,
+    Exporting,
+    Open { confirmed: bool },
+    Closing,
+    Closed,
+}
+
+impl Phase {
+    const fn number(&self) -> u64 {
+        match self {
+            Self::Message2(_) => 0,
+            Self::Message3(_) => 1,
+            Self::Negotiating => 2,
+            Self::Exporting => 3,
+            Self::Open { confirmed: false } => 4,
+            Self::Open { confirmed: true } => 5,
+            Self::Closing => 6,
+            Self::Closed => 7,
+        }
+    }
+}
+
+/// One session, either side.
+pub struct Session {
+    client: bool,
+    config: Config,
+    own: PublicKey,
+    ekm0: Zeroizing<[u8; 32]>,
+    phase: Phase,
+    began: Time,
+    outcome: Option<Outcome>,
+    agreed: Option<Agreed>,
+    sealer: Option<Sealer>,
+    opener: Option<Opener>,
+    turn_wanted: bool,
+    turned_at: Time,
+    rx: BytesMut,
+    /// A whole unit waits in `rx` since then, because a queue was short of room.
+    backlog: Option<Time>,
+    out: Queue<Transmit>,
+    out_bytes: usize,
+    events: Queue<Event>,
+    streams: Streams,
+    negotiation: Negotiation,
+    liveness: Liveness,
+    closing: Closing,
+    stats: Stats,
+}
+
+impl Session {
+    /// Begins as the client; message 1 is the first transmit.
+    ///
+    /// `ekm0` is the carrier's exporter with [`crate::ticket::EXPORTER_CONTEXT`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Handshake`] when the responder's key is useless.
+    pub fn connect(
+        now: Now,
+        config: Config,
+        identity: &Identity,
+        responder: &PublicKey,
+        ekm0: &[u8; 32],
+        secrets: Secrets,
+    ) -> Result<Self, Error> {
+        let ekm0 = epoch0_material(&config.outer, ekm0);
+        let (initiator, message) = Initiator::start(
+            identity,
+            responder,
+            &ekm0,
+            config.template,
+            config.pq,
+            secrets,
+        )
+        .map_err(Error::Handshake)?;
+        let phase = Phase::Message2(Box::new(initiator));
+        let mut this = Self::new(now, true, config, *identity.public(), ekm0, phase);
+        this.send_message(now.mono, &message);
+        Ok(this)
+    }
+
+    /// Begins as the server with message 1; message 2 is the first transmit.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with message 1: the carrier then answers as its cover site does.
+    pub fn accept(
+        now: Now,
+        config: Config,
+        identity: &Identity,
+        ekm0: &[u8; 32],
+        message1: &[u8],
+        secrets: Secrets,
+    ) -> Result<Self, HandshakeError> {
+        let ekm0 = epoch0_material(&config.outer, ekm0);
+        let (responder, message) =
+            Responder::accept(identity, &ekm0, message1, config.pq, secrets)?;
+        let phase = Phase::Message3(Box::new(responder));
+        let mut this = Self::new(now, false, config, *identity.public(), ekm0, phase);
+        this.send_message(now.mono, &message);
+        Ok(this)
+    }
+
+    fn new(
+        now: Now,
+        client: bool,
+        config: Config,
+        own: PublicKey,
+        ekm0: Zeroizing<[u8; 32]>,
+        phase: Phase,
+    ) -> Self {
+        Self {
+            client,
+            own,
+            ekm0,
+            phase,
+            began: now.mono,
+            outcome: None,
+            agreed: None,
+            sealer: None,
+            opener: None,
+            turn_wanted: false,
+            turned_at: now.mono,
+            rx: BytesMut::new(),
+            backlog: None,
+            out: Queue::new(OUT_MAX),
+            out_bytes: 0,
+            events: Queue::new(EVENTS_MAX),
+            streams: Streams::new(client, &config),
+            negotiation: Negotiation::default(),
+            liveness: Liveness::new(now.mono),
+            closing: Closing::default(),
+            stats: Stats::default(),
+            config,
+        }
+    }
+
+    /// The other end's identity; on the server once message 3 was read.
+    #[must_use]
+    pub fn peer(&self) -> Option<&PublicKey> {
+        self.outcome.as_ref().map(|o| &o.peer)
+    }
+
+    /// What both ends agreed on, once the session is open.
+    #[must_use]
+    pub const fn agreed(&self) -> Option<&Agreed> {
+        self.agreed.as_ref()
+    }
+
+    /// The client's TemplateID.
+    #[must_use]
+    pub fn template(&self) -> Option<&[u8; 32]> {
+        self.outcome.as_ref().map(|o| &o.template)
+    }
+
+    /// Whether ML-KEM-768 went into the keys.
+    #[must_use]
+    pub fn pq(&self) -> bool {
+        self.outcome.as_ref().is_some_and(|o| o.pq)
+    }
+
+    /// The Noise handshake hash, which both ends share and which is no secret.
+    #[must_use]
+    pub fn transcript(&self) -> Option<&[u8; 32]> {
+        self.outcome.as_ref().map(|o| &o.hash)
+    }
+
+    /// The smoothed round-trip time, once one was measured.
+    #[must_use]
+    pub const fn rtt(&self) -> Option<Duration> {
+        self.liveness.rtt()
+    }
+
+    /// When the session began.
+    #[must_use]
+    pub const fn began(&self) -> Time {
+        self.began
+    }
+
+    /// Whether streams may be opened and written.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. })
+    }
+
+    /// Whether the last transmit has been queued.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// The ID that the next [`Command::Open`] gets.
+    #[must_use]
+    pub const fn next_stream(&self) -> StreamId {
+        self.streams.next_mine()
+    }
+
+    /// Streams that are open.
+    #[must_use]
+    pub fn open_streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether an input of this many bytes would be taken now.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.rx.is_empty() || self.rx.len() + bytes <= RX_MAX
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    fn transmit(&mut self, now: Time, transmit: Transmit) {
+        if let Transmit::Bytes(bytes) = &transmit {
+            self.out_bytes += bytes.len();
+        }
+        self.out.push(now, transmit);
+    }
+
+    fn event(&mut self, now: Time, event: Event) {
+        self.events.push(now, event);
+    }
+
+    /// A handshake message: u16 length and the bytes.
+    fn send_message(&mut self, now: Time, message: &[u8]) {
+        let mut out = Vec::with_capacity(2 + message.len());
+        betanet_wire::prim::put_varstr(&mut out, message);
+        self.transmit(now, Transmit::Bytes(out.into()));
+    }
+
+    fn send_frame(&mut self, now: Time, head: Head, prefix: &[u8], data: &[u8]) {
+        let Some(sealer) = &mut self.sealer else {
+            return;
+        };
+        let frame = sealer.seal(head, prefix, data);
+        self.count_out(&frame);
+        self.transmit(now, Transmit::Bytes(frame));
+    }
+
+    fn count_out(&mut self, frame: &Bytes) {
+        self.stats.frames_out += 1;
+        self.stats.bytes_out += frame.len() as u64;
+    }
+
+    fn send_window(&mut self, now: Time, stream: StreamId, credit: u32) {
+        let scope = u8::from(stream != 0);
+        let payload = frame::window_update(scope, credit);
+        self.send_frame(now, Head::of(ty::WINDOW_UPDATE, stream), &payload, &[]);
+    }
+
+    fn send_stream_close(&mut self, now: Time, stream: StreamId, code: Code) {
+        let payload = frame::close(code, "");
+        self.send_frame(now, Head::of(ty::CLOSE, stream), &payload, &[]);
+    }
+
+    /// Installs the keys of an epoch.
+    fn install(&mut self, ekm: &[u8; 32]) {
+        let Some(outcome) = &self.outcome else { return };
+        let k0 = schedule::k0(&outcome.noise_secret, ekm);
+        let masked = matches!(self.config.outer, Outer::Forward(_));
+        let client = schedule::TrafficSecret::client(&k0);
+        let server = schedule::TrafficSecret::server(&k0);
+        let (send, receive) = if self.client {
+            (client, server)
+        } else {
+            (server, client)
+        };
+        self.sealer = Some(Sealer::new(send, masked));
+        self.opener = Some(Opener::new(receive, masked));
+    }
+
+    fn enter_epoch1(&mut self, now: Time, ekm1: &[u8; 32]) {
+        self.install(ekm1);
+        self.phase = Phase::Open { confirmed: false };
+        self.turned_at = now;
+        self.liveness.heard(now);
+        self.send_window(now, 0, CONNECTION_RAISE);
+        self.streams.receive.raise(now, CONNECTION_RAISE);
+        self.event(now, Event::Established);
+        self.process(now);
+    }
+
+    /// Turns the sending key when it is wanted or due, and the rules allow it.
+    fn turn_if_due(&mut self, now: Time) {
+        let age = now - self.turned_at;
+        let Some(sealer) = &mut self.sealer else {
+            return;
+        };
+        let due = self.turn_wanted
+            || sealer.bytes() >= self.config.rekey_bytes
+            || (age >= self.config.rekey_after && sealer.frames() > 0);
+        if !due || !sealer.may_turn() {
+            return;
+        }
+        let frame = sealer.turn();
+        self.turn_wanted = false;
+        self.turned_at = now;
+        self.stats.rekeys_out += 1;
+        self.count_out(&frame);
+        self.transmit(now, Transmit::Bytes(frame));
+    }
+
+    fn may_pump(&self) -> bool {
+        self.is_open()
+            && self.out_bytes < OUT_BYTES
+            && self.out.room() > MARGIN
+            && self.events.room() > MARGIN
+    }
+
+    /// Seals what the streams have and the credit allows, one frame a stream in turn.
+    fn pump(&mut self, now: Time) {
+        while self.may_pump() {
+            let Some(id) = self.streams.take_turn() else {
+                return;
+            };
+            self.turn_if_due(now);
+            let max = self.streams.credit().min(self.config.frame_data as u64);
+            let Some(stream) = self.streams.get_mut(id) else {
+                continue;
+            };
+            let (offset, data, fin) = stream.send.take(max);
+            let refill =
+                stream.send.refused && stream.send.buffered() <= self.config.send_buffer / 2;
+            stream.send.refused &= !refill;
+            let (done, reset) = (stream.done(), stream.reset);
+            let more = stream.send.buffered() > 0;
+            self.streams.sent += data.len() as u64;
+            let len = u16::try_from(data.len()).unwrap_or(u16::MAX);
+            let fields = frame::stream_fields(offset, fin, len);
+            self.send_frame(now, Head::of(ty::STREAM, id), &fields, &data);
+            if refill {
+                self.event(now, Event::Writable { stream: id });
+            }
+            if let Some(code) = reset {
+                self.send_stream_close(now, id, code);
+            }
+            if done || reset.is_some() {
+                self.remove_stream(now, id);
+            } else if more {
+                self.streams.queue(id);
+            }
+        }
+    }
+
+    /// Forgets a stream and grants the credit it held.
+    fn remove_stream(&mut self, now: Time, id: StreamId) {
+        self.streams.remove(id);
+        self.grant_connection(now);
+        self.close_when_drained(now);
+    }
+
+    fn grant_connection(&mut self, now: Time) {
+        let rtt = self.liveness.rtt_or_default();
+        if let Some(credit) = self.streams.receive.grant(now, rtt) {
+            self.send_window(now, 0, credit);
+        }
+    }
+}
+
+/// Over FORWARD there is no exporter: the path's hash stands for it.
+fn epoch0_material(outer: &Outer, exported: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(match outer {
+        Outer::Tls => *exported,
+        Outer::Forward(path) => {
+            let joined: Vec<&[u8]> = path.iter().map(|n| n.0.as_slice()).collect();
+            betanet_keys::hash(&[b"BN-FWD0", &betanet_keys::hash(&joined)])
+        }
+    })
+}
+
+impl Machine for Session {
+    type Input = Input;
+    type Command = Command;
+    type Transmit = Transmit;
+    type Event = Event;
+    type Error = Error;
+
+    fn handle_input(&mut self, now: Now, input: Input) -> Result<(), Error> {
+        let at = now.mono;
+        match input {
+            _ if self.is_closed() => return Err(Error::Closed),
+            Input::Bytes(bytes) => {
+                if !self.has_room(bytes.len()) {
+                    return Err(Error::Full);
+                }
+                self.rx.extend_from_slice(&bytes);
+                self.process(at);
+            }
+            Input::Exported(ekm1) => {
+                if !matches!(self.phase, Phase::Exporting) {
+                    return Err(Error::Unasked);
+                }
+                self.enter_epoch1(at, &ekm1);
+            }
+            Input::End => self.body_ended(at),
+            Input::Lost => self.cut(at, "the carrier is gone"),
+            Input::GoAway => self.peer_goes_away(at),
+        }
+        self.pump(at);
+        Ok(())
+    }
+
+    fn handle_command(&mut self, now: Now, command: Command) -> Result<(), Error> {
+        self.command(now.mono, command)?;
+        self.pump(now.mono);
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        let at = now.mono;
+        if self.backlog.is_some() {
+            self.process(at);
+        }
+        self.check_deadline(at);
+        self.check_liveness(at);
+        self.check_closing(at);
+        if self.is_open() {
+            self.turn_if_due(at);
+        }
+        self.pump(at);
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        let transmit = self.out.pop()?;
+        if let Transmit::Bytes(bytes) = &transmit {
+            self.out_bytes -= bytes.len();
+        }
+        Some(transmit)
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Wake> {
+        let wake = |at, why| Some(Wake { at, why });
+        let backlog = self.backlog.and_then(|at| wake(at, "htx: input waits"));
+        let pump = (self.may_pump() && self.streams.sendable())
+            .then_some(Wake {
+                at: self.began,
+                why: "htx: streams have something to send",
+            });
+        let turn = match &self.sealer {
+            Some(s) if self.is_open() && s.frames() > 0 && s.may_turn() => wake(
+                self.turned_at + self.config.rekey_after,
+                "htx: the key is due",
+            ),
+            _ => None,
+        };
+        Wake::earliest([
+            self.out.wake("htx: transmits wait"),
+            self.events.wake("htx: events wait"),
+            backlog,
+            pump,
+            turn,
+            self.deadline().and_then(|at| wake(at, "htx: handshake")),
+            self.liveness_wake(),
+            self.closing_wake(),
+        ])
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let sealed = self
+            .sealer
+            .as_ref()
+            .map_or(0, |s| s.generation() << 32 | s.frames());
+        let opened = self
+            .opener
+            .as_ref()
+            .map_or(0, |o| o.generation() << 32 | o.frames());
+        let buffered: usize = self.streams.iter().map(|(_, s)| s.send.buffered()).sum();
+        [
+            self.phase.number(),
+            self.rx.len() as u64,
+            self.out.len() as u64,
+            self.out_bytes as u64,
+            self.events.len() as u64,
+            sealed,
+            opened,
+            buffered as u64,
+            self.streams.len() as u64,
+            u64::from(self.streams.next_mine()),
+            self.streams.sent,
+            self.streams.received,
+            self.streams.send_limit,
+            self.streams.receive.limit,
+            self.streams.receive.consumed(),
+            u64::from(self.turn_wanted),
+        ]
+        .into_iter()
+        .fold(Fingerprint::default(), Fingerprint::word)
+        .finish()
+    }
+}
+
+impl core::fmt::Debug for Session {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Session")
+            .field("client", &self.client)
+            .field("phase", &self.phase.number())
+            .field("streams", &self.streams.len())
+            .finish_non_exhaustive()
+    }
+}

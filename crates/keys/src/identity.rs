@@ -1,0 +1,264 @@
+use alloc::string::String;
+use core::fmt;
+
+use betanet_wire::{NodeId, PeerId};
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use curve25519_dalek::traits::IsIdentity as _;
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use zeroize::Zeroizing;
+
+use crate::hash;
+
+/// Why bytes are not a key, or a signature does not stand.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Not the encoding of a curve point, or not its canonical one.
+    #[error("not a canonical Ed25519 public key")]
+    NotCanonical,
+    /// A point of small order, or outside the prime-order subgroup.
+    #[error("the public key is not in the prime-order subgroup")]
+    WrongSubgroup,
+    /// The signature does not verify.
+    #[error("the signature does not verify")]
+    BadSignature,
+    /// Not an unencrypted PKCS#8 PEM file with an Ed25519 key.
+    #[error("not a PKCS#8 PEM Ed25519 private key")]
+    BadPem,
+}
+
+/// An Ed25519 public key, canonical and in the prime-order subgroup.
+#[derive(Clone, Copy)]
+pub struct PublicKey(VerifyingKey);
+
+impl PublicKey {
+    /// Checks the encoding and the subgroup, once, so that no user of the key has to.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NotCanonical`] or [`KeyError::WrongSubgroup`].
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
+        let point = CompressedEdwardsY(*bytes)
+            .decompress()
+            .ok_or(KeyError::NotCanonical)?;
+        if point.compress().as_bytes() != bytes {
+            return Err(KeyError::NotCanonical);
+        }
+        if point.is_identity() || !point.is_torsion_free() {
+            return Err(KeyError::WrongSubgroup);
+        }
+        VerifyingKey::from_bytes(bytes)
+            .map(Self)
+            .map_err(|_| KeyError::NotCanonical)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
+    /// Verifies a signature over `H(label || parts…)` by the profile's one rule: S below the group order,
+    /// A and R canonical, neither of small order, cofactorless.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::BadSignature`].
+    pub fn verify(&self, label: &str, parts: &[&[u8]], sig: &[u8; 64]) -> Result<(), KeyError> {
+        self.verify_digest(&digest(label, parts), sig)
+    }
+
+    /// Verifies a signature over 32 bytes that are a digest already.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::BadSignature`].
+    pub fn verify_digest(&self, digest: &[u8; 32], sig: &[u8; 64]) -> Result<(), KeyError> {
+        self.0
+            .verify_strict(digest, &Signature::from_bytes(sig))
+            .map_err(|_| KeyError::BadSignature)
+    }
+
+    /// First 20 bytes of the key's SHA-256.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.peer_id().node_id()
+    }
+
+    /// The multihash of the key.
+    #[must_use]
+    pub fn peer_id(&self) -> PeerId {
+        PeerId::from_hash(hash(&[self.as_bytes()]))
+    }
+
+    /// The X25519 form: `u = (1 + y) / (1 - y)`.
+    #[must_use]
+    pub fn x25519(&self) -> [u8; 32] {
+        self.0.to_montgomery().to_bytes()
+    }
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl PartialOrd for PublicKey {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PublicKey {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&betanet_wire::text::hex(self.as_bytes()))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({self})")
+    }
+}
+
+/// A node's Ed25519 key pair; wiped on drop.
+#[derive(Clone)]
+pub struct Identity {
+    signing: SigningKey,
+    public: PublicKey,
+}
+
+impl Identity {
+    /// From a 32-byte seed (RFC 8032's private key).
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let signing = SigningKey::from_bytes(seed);
+        let public = PublicKey(signing.verifying_key());
+        Self { signing, public }
+    }
+
+    /// The public half.
+    #[must_use]
+    pub const fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Signs `H(label || parts…)`.
+    #[must_use]
+    pub fn sign(&self, label: &str, parts: &[&[u8]]) -> [u8; 64] {
+        self.signing.sign(&digest(label, parts)).to_bytes()
+    }
+
+    /// The X25519 private key: the clamped first half of SHA-512 of the seed.
+    #[must_use]
+    pub fn x25519(&self) -> Zeroizing<[u8; 32]> {
+        let scalar = Zeroizing::new(self.signing.to_scalar_bytes());
+        Zeroizing::new(curve25519_dalek::scalar::clamp_integer(*scalar))
+    }
+
+    /// Reads an unencrypted PKCS#8 PEM key (RFC 8410), as `openssl genpkey -algorithm ed25519` writes it.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::BadPem`].
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        let signing = SigningKey::from_pkcs8_pem(pem).map_err(|_| KeyError::BadPem)?;
+        Ok(Self {
+            public: PublicKey(signing.verifying_key()),
+            signing,
+        })
+    }
+
+    /// Writes PKCS#8 PEM, version 1, which every tool reads.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::BadPem`] when the encoder fails.
+    pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
+        let pair = KeypairBytes {
+            secret_key: self.signing.to_bytes(),
+            public_key: None,
+        };
+        pair.to_pkcs8_pem(Default::default())
+            .map_err(|_| KeyError::BadPem)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity(…)")
+    }
+}
+
+fn digest(label: &str, parts: &[&[u8]]) -> [u8; 32] {
+    use sha2::Digest as _;
+    let mut h = sha2::Sha256::new_with_prefix(label.as_bytes());
+    for p in parts {
+        h.update(p);
+    }
+    h.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use curve25519_dalek::constants::EIGHT_TORSION;
+
+    #[test]
+    fn a_signature_stands_for_its_label_and_text_only() {
+        let me = Identity::from_seed(&[1; 32]);
+        let sig = me.sign("BN-TEST", &[b"a", b"b"]);
+        let key = me.public();
+        assert_eq!(key.verify("BN-TEST", &[b"ab"], &sig), Ok(()));
+        for (label, text) in [("BN-TESS", b"ab"), ("BN-TEST", b"ac")] {
+            assert_eq!(key.verify(label, &[text], &sig), Err(KeyError::BadSignature));
+        }
+        let other = Identity::from_seed(&[2; 32]);
+        assert!(other.public().verify("BN-TEST", &[b"ab"], &sig).is_err());
+    }
+
+    #[test]
+    fn small_order_mixed_order_and_non_canonical_keys_are_refused() {
+        for torsion in EIGHT_TORSION {
+            let bytes = torsion.compress().to_bytes();
+            assert_eq!(PublicKey::from_bytes(&bytes), Err(KeyError::WrongSubgroup));
+        }
+        let honest = Identity::from_seed(&[3; 32]);
+        let point = CompressedEdwardsY(*honest.public().as_bytes())
+            .decompress()
+            .unwrap();
+        let mixed = (point + EIGHT_TORSION[1]).compress().to_bytes();
+        assert_eq!(PublicKey::from_bytes(&mixed), Err(KeyError::WrongSubgroup));
+        // y = p + 1 is y = 1 written a second way.
+        let mut high = [0xff; 32];
+        high[0] = 0xee;
+        high[31] = 0x7f;
+        assert_eq!(PublicKey::from_bytes(&high), Err(KeyError::NotCanonical));
+    }
+
+    #[test]
+    fn pem_goes_out_and_comes_back() {
+        let me = Identity::from_seed(&[4; 32]);
+        let pem = me.to_pem().unwrap();
+        assert!(pem.starts_with("-----BEGIN PRIVATE KEY-----"));
+        assert_eq!(Identity::from_pem(&pem).unwrap().public(), me.public());
+        assert_eq!(Identity::from_pem("").err(), Some(KeyError::BadPem));
+    }
+
+    #[test]
+    fn both_x25519_halves_are_one_pair() {
+        let me = Identity::from_seed(&[5; 32]);
+        let public = x25519_dalek::x25519(*me.x25519(), x25519_dalek::X25519_BASEPOINT_BYTES);
+        assert_eq!(public, me.public().x25519());
+    }
+}
