@@ -1,0 +1,111 @@
+use alloc::borrow::ToOwned as _;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::{Commit, Expect, Headers, Meta, Store, StoreError};
+
+/// Keeps resources in memory, up to a quota of bytes; writes under way count.
+#[derive(Debug)]
+pub struct MemoryStore {
+    resources: BTreeMap<String, (Meta, Bytes)>,
+    quota: usize,
+    used: usize,
+    version: u64,
+}
+
+impl MemoryStore {
+    /// An empty store for at most `quota` bytes.
+    #[must_use]
+    pub const fn new(quota: usize) -> Self {
+        Self {
+            resources: BTreeMap::new(),
+            quota,
+            used: 0,
+            version: 0,
+        }
+    }
+
+    /// Bytes that are kept.
+    #[must_use]
+    pub const fn used(&self) -> usize {
+        self.used
+    }
+
+    fn etag(&self, path: &str) -> Option<&str> {
+        self.resources.get(path).map(|(m, _)| m.etag.as_str())
+    }
+}
+
+impl Store for MemoryStore {
+    type Reader = Bytes;
+    type Writer = Vec<u8>;
+
+    fn open(&mut self, path: &str) -> Result<Option<(Meta, Bytes)>, StoreError> {
+        Ok(self.resources.get(path).cloned())
+    }
+
+    fn read(&mut self, bytes: &mut Bytes, offset: u64, max: usize) -> Result<Bytes, StoreError> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let end = start.saturating_add(max).min(bytes.len());
+        Ok(bytes.slice(start..end))
+    }
+
+    fn create(&mut self) -> Result<Vec<u8>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn write(&mut self, writer: &mut Vec<u8>, bytes: &[u8]) -> Result<(), StoreError> {
+        if self.used + writer.len() + bytes.len() > self.quota {
+            return Err(StoreError::Quota);
+        }
+        writer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        writer: Vec<u8>,
+        path: &str,
+        headers: &Headers,
+        expect: &Expect,
+    ) -> Result<Commit, StoreError> {
+        if path.ends_with('/') {
+            return Err(StoreError::Path);
+        }
+        if !expect.holds(self.etag(path)) {
+            return Err(StoreError::Changed);
+        }
+        let old = self.resources.get(path).map_or(0, |(_, b)| b.len());
+        if self.used - old + writer.len() > self.quota {
+            return Err(StoreError::Quota);
+        }
+        self.used = self.used - old + writer.len();
+        self.version += 1;
+        let etag = format!("\"{}\"", self.version);
+        let meta = Meta {
+            len: writer.len() as u64,
+            etag: etag.clone(),
+            headers: headers.clone(),
+        };
+        let created = self
+            .resources
+            .insert(path.to_owned(), (meta, writer.into()))
+            .is_none();
+        Ok(Commit { created, etag })
+    }
+
+    fn remove(&mut self, path: &str, expect: &Expect) -> Result<bool, StoreError> {
+        if !expect.holds(self.etag(path)) {
+            return Err(StoreError::Changed);
+        }
+        let Some((_, bytes)) = self.resources.remove(path) else {
+            return Ok(false);
+        };
+        self.used -= bytes.len();
+        Ok(true)
+    }
+}
