@@ -107,6 +107,18 @@ pub struct Outcome {
     pub noise_secret: Zeroizing<[u8; 32]>,
 }
 
+/// The primitives that a handshake runs on, with one ephemeral key: for known answers.
+#[must_use]
+pub fn resolver(ephemeral: [u8; 32]) -> Box<dyn snow::resolvers::CryptoResolver + Send> {
+    Box::new(Resolver(ephemeral))
+}
+
+/// X25519 as the handshake does it; `None` where the result is zero.
+#[must_use]
+pub fn x25519(private: &[u8; 32], public: &[u8; 32]) -> Option<[u8; 32]> {
+    crate::resolver::x25519(private, public)
+}
+
 fn noise(
     identity: &Identity,
     responder: &PublicKey,

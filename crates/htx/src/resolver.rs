@@ -110,14 +110,19 @@ impl Dh for X25519 {
             .get(..32)
             .and_then(|p| p.try_into().ok())
             .ok_or(snow::Error::Dh)?;
-        let mut shared = x25519_dalek::x25519(self.private, public);
-        // A point of small order: whoever sent it fixes the secret.
-        let zero = same(&shared, &[0; 32]);
-        let slot = out.get_mut(..32).ok_or(snow::Error::Dh)?;
-        slot.copy_from_slice(&shared);
+        let mut shared = x25519(&self.private, &public).ok_or(snow::Error::Dh)?;
+        out.get_mut(..32)
+            .ok_or(snow::Error::Dh)?
+            .copy_from_slice(&shared);
         shared.zeroize();
-        if zero { Err(snow::Error::Dh) } else { Ok(()) }
+        Ok(())
     }
+}
+
+/// The shared secret; `None` where it is zero: a point of small order, with which its sender fixes the secret.
+pub(crate) fn x25519(private: &[u8; 32], public: &[u8; 32]) -> Option<[u8; 32]> {
+    let shared = x25519_dalek::x25519(*private, *public);
+    (!same(&shared, &[0; 32])).then_some(shared)
 }
 
 struct Sha(Sha256);

@@ -61,6 +61,17 @@ impl Keys {
         }
     }
 
+    fn from_parts(key: &[u8; 32], salt: [u8; 12], counter: u64) -> Self {
+        Self {
+            aead: UnboundKey::new(&CHACHA20_POLY1305, key)
+                .ok()
+                .map(|k| Wiped::new(LessSafeKey::new(k))),
+            salt: Zeroizing::new(salt),
+            mask: None,
+            counter,
+        }
+    }
+
     fn nonce(&self) -> Nonce {
         Nonce::assume_unique_for_key(schedule::nonce(&self.salt, self.counter))
     }
@@ -124,11 +135,7 @@ impl Sealer {
     #[must_use]
     pub fn from_parts(key: &[u8; 32], salt: [u8; 12], counter: u64) -> Self {
         let mut this = Self::new(TrafficSecret::client(&[0; 32]), false);
-        this.keys.aead = UnboundKey::new(&CHACHA20_POLY1305, key)
-            .ok()
-            .map(|k| Wiped::new(LessSafeKey::new(k)));
-        this.keys.salt = Zeroizing::new(salt);
-        this.keys.counter = counter;
+        this.keys = Keys::from_parts(key, salt, counter);
         this
     }
 
@@ -226,6 +233,14 @@ pub struct Opener {
 }
 
 impl Opener {
+    /// Starts at a counter other than 0: for known answers.
+    #[must_use]
+    pub fn from_parts(key: &[u8; 32], salt: [u8; 12], counter: u64) -> Self {
+        let mut this = Self::new(TrafficSecret::client(&[0; 32]), false);
+        this.keys = Keys::from_parts(key, salt, counter);
+        this
+    }
+
     /// Starts an epoch; `masked` over FORWARD.
     #[must_use]
     pub fn new(secret: TrafficSecret, masked: bool) -> Self {
