@@ -30,7 +30,7 @@ pub use config::{Config, Outer, Pq, offered_caps};
 pub use error::Error;
 pub use handshake::{HandshakeError, Secrets};
 pub use seal::{OpenError, Opener, Sealer};
-pub use session::{Command, Event, Input, Session, Stats, Transmit};
+pub use session::{By, Command, Event, Input, Session, Stats, Transmit};
 
 /// Names a stream within its session: odd from the client, even from the server.
 pub type StreamId = u32;

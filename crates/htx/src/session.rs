@@ -424,6 +424,18 @@ impl Session {
         self.streams.len()
     }
 
+    /// Bytes of all streams that wait to be sealed.
+    #[must_use]
+    pub fn send_buffered(&self) -> usize {
+        self.streams.buffered()
+    }
+
+    /// Bytes of one stream that wait to be sealed.
+    #[must_use]
+    pub fn stream_buffered(&self, stream: StreamId) -> usize {
+        self.streams.get(stream).map_or(0, |s| s.send.buffered())
+    }
+
     /// Whether an input of this many bytes would be taken now.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
@@ -694,7 +706,6 @@ impl Machine for Session {
             .opener
             .as_ref()
             .map_or(0, |o| o.generation() << 32 | o.frames());
-        let buffered: usize = self.streams.iter().map(|(_, s)| s.send.buffered()).sum();
         [
             self.phase.number(),
             self.rx.len() as u64,
@@ -703,7 +714,7 @@ impl Machine for Session {
             self.events.len() as u64,
             sealed,
             opened,
-            buffered as u64,
+            self.streams.buffered() as u64,
             self.streams.len() as u64,
             u64::from(self.streams.next_mine()),
             self.streams.sent,

@@ -81,6 +81,10 @@ impl Streams {
         self.table.iter().map(|(id, s)| (*id, s))
     }
 
+    pub(crate) fn buffered(&self) -> usize {
+        self.table.values().map(|s| s.send.buffered()).sum()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }

@@ -1,0 +1,323 @@
+//! One connection: `bar` exchanges on an `htx` session.
+
+mod asking;
+mod serving;
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use core::time::Duration;
+
+use betanet_bar::{Client, Handler, Request, Response};
+use betanet_htx::{self as htx, Session, StreamId, kind};
+use betanet_machine::{Fingerprint, Machine, Now, Queue, Wake};
+use betanet_wire::Code;
+use bytes::Bytes;
+
+use crate::Error;
+use asking::Asking;
+use serving::Serving;
+
+/// Events that wait, at most.
+const EVENTS_MAX: usize = 1024;
+/// What one session event may become.
+const MARGIN: usize = 8;
+
+/// From above.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Send a request; its stream is what [`Connection::next_stream`] says before. With `more`, the body
+    /// follows by [`Command::Send`].
+    Ask {
+        /// The head.
+        request: Request,
+        /// Whether a body follows.
+        more: bool,
+    },
+    /// Bytes of a request's body.
+    Send {
+        /// Which exchange.
+        stream: StreamId,
+        /// The bytes.
+        data: Bytes,
+        /// Whether they are the last.
+        fin: bool,
+    },
+    /// Body bytes of an answer were used up.
+    Consume {
+        /// Which exchange.
+        stream: StreamId,
+        /// How many.
+        bytes: u64,
+    },
+    /// Give an exchange up.
+    Abort {
+        /// Which exchange.
+        stream: StreamId,
+    },
+    /// Measure the round-trip time.
+    Ping,
+    /// Turn the sending key.
+    Rekey,
+    /// Shut down in order.
+    Shutdown,
+    /// Close now.
+    Close {
+        /// Why.
+        code: Code,
+        /// In words.
+        reason: &'static str,
+    },
+}
+
+/// For above.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The session is open.
+    Established,
+    /// An answer's head.
+    Head {
+        /// Which exchange.
+        stream: StreamId,
+        /// The head; its inline body comes as [`Event::Body`].
+        response: Response,
+    },
+    /// Bytes of an answer's body; answer with [`Command::Consume`].
+    Body {
+        /// Which exchange.
+        stream: StreamId,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// An answer is complete.
+    End {
+        /// Which exchange.
+        stream: StreamId,
+    },
+    /// An exchange ended before its answer was complete.
+    Failed {
+        /// Which exchange.
+        stream: StreamId,
+        /// Why; `None` when the session was cut.
+        code: Option<Code>,
+        /// Body bytes delivered before.
+        delivered: u64,
+    },
+    /// A refused [`Command::Send`] may be tried again.
+    Writable {
+        /// Which exchange.
+        stream: StreamId,
+    },
+    /// The other side began an exchange with us.
+    Served {
+        /// Which exchange.
+        stream: StreamId,
+        /// The status that was answered.
+        status: u16,
+    },
+    /// A PING was answered.
+    Pong {
+        /// The round-trip time.
+        rtt: Duration,
+    },
+    /// The peer takes no new requests.
+    GoingAway,
+    /// The session ended; no event follows.
+    Closed {
+        /// Why.
+        code: Code,
+        /// In words.
+        reason: String,
+        /// Who ended it.
+        by: htx::By,
+    },
+}
+
+/// A session, the requests made over it, and the requests answered over it by `H`.
+pub struct Connection<H: Handler> {
+    session: Session,
+    handler: H,
+    serving: BTreeMap<StreamId, Serving<H>>,
+    asking: BTreeMap<StreamId, Asking>,
+    events: Queue<Event>,
+}
+
+impl<H: Handler> Connection<H> {
+    /// Answers with `handler` what the peer asks over `session`.
+    #[must_use]
+    pub const fn new(session: Session, handler: H) -> Self {
+        Self {
+            session,
+            handler,
+            serving: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            events: Queue::new(EVENTS_MAX),
+        }
+    }
+
+    /// The session below, to look at.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The stream that the next [`Command::Ask`] gets.
+    #[must_use]
+    pub const fn next_stream(&self) -> StreamId {
+        self.session.next_stream()
+    }
+
+    /// The handler, to look at.
+    pub const fn handler(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
+    fn command(&mut self, now: Now, command: htx::Command) {
+        // Refusals here mean that the session or the stream has ended, which its own event tells.
+        let _ = self.session.handle_command(now, command);
+    }
+
+    fn event(&mut self, now: Now, event: Event) {
+        self.events.push(now.mono, event);
+    }
+
+    /// One rise, one fall.
+    fn settle(&mut self, now: Now) {
+        self.rise(now);
+        self.fall(now);
+    }
+
+    fn rise(&mut self, now: Now) {
+        while self.events.room() > MARGIN {
+            let Some(event) = self.session.poll_event() else {
+                return;
+            };
+            match event {
+                htx::Event::Established => self.event(now, Event::Established),
+                htx::Event::Opened { stream, kind: kind::BAR } => self.serve(stream),
+                htx::Event::Opened { stream, .. } => self.command(
+                    now,
+                    htx::Command::Reset {
+                        stream,
+                        code: Code::UNSUPPORTED_FEATURE,
+                    },
+                ),
+                htx::Event::Data { stream, data, fin } => {
+                    if self.asking.contains_key(&stream) {
+                        self.answer_data(now, stream, data, fin);
+                    } else {
+                        self.request_data(now, stream, data, fin);
+                    }
+                }
+                htx::Event::Writable { stream } => {
+                    if self.asking.contains_key(&stream) {
+                        self.event(now, Event::Writable { stream });
+                    } else {
+                        self.may_write(stream);
+                    }
+                }
+                htx::Event::StreamClosed { stream, code, .. } => {
+                    self.stream_gone(now, stream, Some(code));
+                }
+                htx::Event::Cut { stream, .. } => self.stream_gone(now, stream, None),
+                htx::Event::Pong { rtt } => self.event(now, Event::Pong { rtt }),
+                // No layer above takes path messages yet.
+                htx::Event::PathControl(_) => {}
+                htx::Event::GoingAway => self.event(now, Event::GoingAway),
+                htx::Event::Closed { code, reason, by } => {
+                    self.serving.clear();
+                    self.event(now, Event::Closed { code, reason, by });
+                }
+            }
+        }
+    }
+
+    fn stream_gone(&mut self, now: Now, stream: StreamId, code: Option<Code>) {
+        self.serving.remove(&stream);
+        if let Some(asking) = self.asking.remove(&stream) {
+            let delivered = asking.delivered();
+            self.event(
+                now,
+                Event::Failed {
+                    stream,
+                    code,
+                    delivered,
+                },
+            );
+        }
+    }
+
+    /// The client as the handler sees it.
+    fn client(&self) -> Client {
+        self.session
+            .peer()
+            .map_or(Client::Anonymous, |key| Client::Direct(key.node_id()))
+    }
+}
+
+impl<H: Handler> Machine for Connection<H> {
+    type Input = htx::Input;
+    type Command = Command;
+    type Transmit = htx::Transmit;
+    type Event = Event;
+    type Error = Error;
+
+    fn handle_input(&mut self, now: Now, input: htx::Input) -> Result<(), Error> {
+        self.session.handle_input(now, input)?;
+        self.settle(now);
+        Ok(())
+    }
+
+    fn handle_command(&mut self, now: Now, command: Command) -> Result<(), Error> {
+        match command {
+            Command::Ask { request, more } => self.ask(now, &request, more)?,
+            Command::Send { stream, data, fin } => {
+                let write = htx::Command::Write { stream, data, fin };
+                self.session.handle_command(now, write)?;
+            }
+            Command::Consume { stream, bytes } => self.consume(now, stream, bytes)?,
+            Command::Abort { stream } => {
+                let code = Code::OK;
+                self.session
+                    .handle_command(now, htx::Command::Reset { stream, code })?;
+                self.asking.remove(&stream);
+            }
+            Command::Ping => self.session.handle_command(now, htx::Command::Ping)?,
+            Command::Rekey => self.session.handle_command(now, htx::Command::Rekey)?,
+            Command::Shutdown => self.session.handle_command(now, htx::Command::Shutdown)?,
+            Command::Close { code, reason } => self
+                .session
+                .handle_command(now, htx::Command::Close { code, reason })?,
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.session.handle_timeout(now);
+        self.settle(now);
+    }
+
+    fn poll_transmit(&mut self) -> Option<htx::Transmit> {
+        self.session.poll_transmit()
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Wake> {
+        Wake::earliest([
+            self.session.poll_timeout(),
+            self.events.wake("stack: events wait"),
+        ])
+    }
+
+    fn fingerprint(&self) -> u64 {
+        Fingerprint::default()
+            .word(self.session.fingerprint())
+            .word(self.serving.len() as u64)
+            .word(self.asking.len() as u64)
+            .word(self.events.len() as u64)
+            .finish()
+    }
+}
