@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::{Commit, Expect, Headers, Meta, Store, StoreError};
 
 /// Keeps resources in memory, up to a quota of bytes; writes under way count.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MemoryStore {
     resources: BTreeMap<String, (Meta, Bytes)>,
     quota: usize,

@@ -21,11 +21,16 @@ pub struct Checked<M> {
     reason = "a broken contract is a programming error that a test must show"
 )]
 impl<M: Machine> Checked<M> {
-    /// Starts watching.
+    /// Starts watching a machine made at time zero.
     pub const fn new(inner: M) -> Self {
+        Self::since(inner, Time::ZERO)
+    }
+
+    /// Starts watching a machine made at `start`.
+    pub const fn since(inner: M, start: Time) -> Self {
         Self {
             inner,
-            last: Time::ZERO,
+            last: start,
             repeats: 0,
         }
     }
