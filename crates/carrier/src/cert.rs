@@ -1,0 +1,216 @@
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use sha2::{Digest as _, Sha256};
+
+use crate::Error;
+
+/// The SHA-256 of a certificate's SubjectPublicKeyInfo.
+///
+/// # Errors
+///
+/// [`Error::Pem`] when it does not parse.
+pub fn pin_of(certificate: &CertificateDer<'_>) -> Result<[u8; 32], Error> {
+    let parsed = webpki::EndEntityCert::try_from(certificate)
+        .map_err(|_| Error::Pem("the certificate does not parse"))?;
+    Ok(Sha256::digest(parsed.subject_public_key_info()).into())
+}
+
+/// A certificate chain and its key, ready for use.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    key: Arc<CertifiedKey>,
+    pin: [u8; 32],
+}
+
+fn file_error(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |source| Error::File {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+impl Certificate {
+    /// Reads a PEM chain and a PEM key; both may stand in one file.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read, or does not hold what it should.
+    pub fn from_pem_files(chain: &Path, key: &Path) -> Result<Self, Error> {
+        let chain_pem = fs::read(chain).map_err(file_error(chain))?;
+        let key_pem = fs::read(key).map_err(file_error(key))?;
+        Self::from_pem(&chain_pem, &key_pem)
+    }
+
+    fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, Error> {
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<_, _>>()
+            .map_err(|_| Error::Pem("the chain is not PEM"))?;
+        let first = chain
+            .first()
+            .ok_or(Error::Pem("no certificate in the file"))?;
+        let pin = pin_of(first)?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|_| Error::Pem("no private key in the file"))?;
+        let key = any_supported_type(&key)
+            .map_err(|_| Error::Pem("the private key is of no supported type"))?;
+        let certified = CertifiedKey::new(chain, key);
+        if matches!(
+            certified.keys_match(),
+            Err(rustls::Error::InconsistentKeys(
+                rustls::InconsistentKeys::KeyMismatch
+            ))
+        ) {
+            return Err(Error::Pem("the key does not fit the certificate"));
+        }
+        Ok(Self {
+            key: Arc::new(certified),
+            pin,
+        })
+    }
+
+    /// A fresh self-signed certificate for these host names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pem`] for a host name that cannot stand in a certificate.
+    pub fn self_signed(hosts: &[String]) -> Result<Self, Error> {
+        Self::from_pem_text(&make_pem(hosts)?)
+    }
+
+    fn from_pem_text(pem: &str) -> Result<Self, Error> {
+        Self::from_pem(pem.as_bytes(), pem.as_bytes())
+    }
+
+    /// Reads the certificate that an earlier start left at `path`, or makes a self-signed one and leaves it there
+    /// with mode 0600, so that the pin stays.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or written, or does not hold what it should.
+    pub fn load_or_create(path: &Path, hosts: &[String]) -> Result<Self, Error> {
+        match fs::read_to_string(path) {
+            Ok(pem) => Self::from_pem_text(&pem),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let pem = make_pem(hosts)?;
+                fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path)
+                    .and_then(|mut f| f.write_all(pem.as_bytes()))
+                    .map_err(file_error(path))?;
+                Self::from_pem_text(&pem)
+            }
+            Err(e) => Err(file_error(path)(e)),
+        }
+    }
+
+    /// The SHA-256 of its SPKI.
+    #[must_use]
+    pub const fn pin(&self) -> &[u8; 32] {
+        &self.pin
+    }
+}
+
+fn make_pem(hosts: &[String]) -> Result<String, Error> {
+    let made = rcgen::generate_simple_self_signed(hosts)
+        .map_err(|_| Error::Pem("a host name cannot stand in a certificate"))?;
+    Ok(made.cert.pem() + &made.signing_key.serialize_pem())
+}
+
+#[derive(Debug)]
+struct Watched {
+    chain: PathBuf,
+    key: PathBuf,
+}
+
+impl Watched {
+    fn stamp(&self) -> Option<(SystemTime, SystemTime)> {
+        let modified = |p: &Path| fs::metadata(p).and_then(|m| m.modified()).ok();
+        Some((modified(&self.chain)?, modified(&self.key)?))
+    }
+}
+
+/// Where a listener's certificate comes from; PEM files are read again when they change.
+#[derive(Debug)]
+pub struct CertSource {
+    current: RwLock<Certificate>,
+    watched: Option<Watched>,
+    stamp: RwLock<Option<(SystemTime, SystemTime)>>,
+}
+
+impl CertSource {
+    /// One certificate for good.
+    #[must_use]
+    pub const fn fixed(certificate: Certificate) -> Self {
+        Self {
+            current: RwLock::new(certificate),
+            watched: None,
+            stamp: RwLock::new(None),
+        }
+    }
+
+    /// PEM files, to be looked at by [`CertSource::reload`].
+    ///
+    /// # Errors
+    ///
+    /// They cannot be used now.
+    pub fn files(chain: &Path, key: &Path) -> Result<Self, Error> {
+        let watched = Watched {
+            chain: chain.to_owned(),
+            key: key.to_owned(),
+        };
+        let stamp = watched.stamp();
+        Ok(Self {
+            current: RwLock::new(Certificate::from_pem_files(chain, key)?),
+            watched: Some(watched),
+            stamp: RwLock::new(stamp),
+        })
+    }
+
+    /// Reads the files again when they changed; whether they did.
+    ///
+    /// # Errors
+    ///
+    /// The changed files cannot be used: the certificate stays what it was.
+    pub fn reload(&self) -> Result<bool, Error> {
+        let Some(watched) = &self.watched else {
+            return Ok(false);
+        };
+        let stamp = watched.stamp();
+        if *self.stamp.read().unwrap_or_else(PoisonError::into_inner) == stamp {
+            return Ok(false);
+        }
+        // Noted first: a file that cannot be used is complained of once, not at every look.
+        *self.stamp.write().unwrap_or_else(PoisonError::into_inner) = stamp;
+        let fresh = Certificate::from_pem_files(&watched.chain, &watched.key)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(true)
+    }
+
+    /// The pin of the certificate that is shown now.
+    #[must_use]
+    pub fn pin(&self) -> [u8; 32] {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pin
+    }
+}
+
+impl ResolvesServerCert for CertSource {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(&current.key))
+    }
+}

@@ -1,0 +1,179 @@
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use cap_std::fs::File;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+
+use crate::files::{Folder, content_type};
+
+/// Bytes of a file that are read at once.
+const CHUNK: usize = 64 << 10;
+
+/// The web site of static files that everybody sees who opens no tunnel.
+#[derive(Clone, Debug)]
+pub struct Cover {
+    folder: Folder,
+    clock: fn() -> SystemTime,
+}
+
+/// An answer's body: bytes at hand, or a file that is read on.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Full(Bytes),
+    File(File, u64),
+}
+
+impl Body {
+    /// The next bytes; `None` at the end.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Bytes>> {
+        match self {
+            Self::Full(bytes) if bytes.is_empty() => Ok(None),
+            Self::Full(bytes) => Ok(Some(std::mem::take(bytes))),
+            Self::File(_, 0) => Ok(None),
+            Self::File(file, left) => {
+                let n = usize::try_from(*left).unwrap_or(usize::MAX).min(CHUNK);
+                let mut buf = vec![0; n];
+                file.read_exact(&mut buf)?;
+                *left -= n as u64;
+                Ok(Some(buf.into()))
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Full(b) if b.is_empty()) || matches!(self, Self::File(_, 0))
+    }
+}
+
+impl Cover {
+    /// Serves the files of a folder; `clock` dates the answers.
+    ///
+    /// # Errors
+    ///
+    /// The folder is not there.
+    pub fn new(folder: &Path, clock: fn() -> SystemTime) -> io::Result<Self> {
+        Ok(Self {
+            folder: Folder::open(folder)?,
+            clock,
+        })
+    }
+
+    fn page(&self, status: StatusCode, text: &'static str) -> Response<Body> {
+        let body = format!(
+            "<html>\r\n<head><title>{0} {text}</title></head>\r\n<body>\r\n<center><h1>{0} {text}</h1></center>\r\n</body>\r\n</html>\r\n",
+            status.as_u16()
+        );
+        let mut response = Response::new(Body::Full(body.clone().into()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        );
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        self.date(headers);
+        response
+    }
+
+    fn date(&self, headers: &mut HeaderMap) {
+        if let Ok(date) = httpdate::fmt_http_date((self.clock)()).try_into() {
+            headers.insert(header::DATE, date);
+        }
+    }
+
+    /// Answers a request.
+    pub(crate) fn answer(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Response<Body> {
+        let Some(path) = decode(uri.path()) else {
+            return self.page(StatusCode::BAD_REQUEST, "Bad Request");
+        };
+        let read = method == Method::GET || method == Method::HEAD;
+        let file_path = if path.ends_with('/') {
+            format!("{path}index.html")
+        } else {
+            path.clone()
+        };
+        let mut response = match self.folder.file(&file_path) {
+            Ok(Some(_)) if !read => {
+                let mut r = self.page(StatusCode::METHOD_NOT_ALLOWED, "Not Allowed");
+                r.headers_mut()
+                    .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+                r
+            }
+            Ok(Some((file, meta))) => self.show(file, &meta, &file_path, headers),
+            Ok(None) if !path.ends_with('/') && self.folder.has_folder(&path) => {
+                let mut r = self.page(StatusCode::MOVED_PERMANENTLY, "Moved Permanently");
+                if let Ok(to) = format!("{}/", uri.path()).try_into() {
+                    r.headers_mut().insert(header::LOCATION, to);
+                }
+                r
+            }
+            Ok(None) => self.page(StatusCode::NOT_FOUND, "Not Found"),
+            Err(_) => self.page(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
+        };
+        if method == Method::HEAD {
+            *response.body_mut() = Body::Full(Bytes::new());
+        }
+        response
+    }
+
+    fn show(
+        &self,
+        file: File,
+        meta: &cap_std::fs::Metadata,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Response<Body> {
+        let modified = meta.modified().map_or(SystemTime::UNIX_EPOCH, |t| t.into_std());
+        let seconds = modified
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
+        let etag = format!("\"{seconds:x}-{:x}\"", meta.len());
+        let stamp = httpdate::fmt_http_date(modified);
+        let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+        let unchanged = match text(header::IF_NONE_MATCH) {
+            Some(list) => list.split(',').any(|t| matches!(t.trim(), "*") || t.trim() == etag),
+            None => text(header::IF_MODIFIED_SINCE) == Some(stamp.as_str()),
+        };
+        let mut response = Response::new(Body::Full(Bytes::new()));
+        if unchanged {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else {
+            *response.body_mut() = Body::File(file, meta.len());
+            let out = response.headers_mut();
+            out.insert(header::CONTENT_LENGTH, meta.len().into());
+            if let Ok(value) = content_type(path).try_into() {
+                out.insert(header::CONTENT_TYPE, value);
+            }
+        }
+        let out = response.headers_mut();
+        if let (Ok(etag), Ok(stamp)) = (etag.try_into(), stamp.try_into()) {
+            out.insert(header::ETAG, etag);
+            out.insert(header::LAST_MODIFIED, stamp);
+        }
+        self.date(out);
+        response
+    }
+}
+
+/// Percent-decodes a path; `None` for a broken escape, or what is not UTF-8.
+fn decode(path: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(b) = bytes.next() {
+        if b == b'%' {
+            let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+            let (high, low) = (digit(bytes.next()?)?, digit(bytes.next()?)?);
+            out.push(high << 4 | low);
+        } else {
+            out.push(b);
+        }
+    }
+    String::from_utf8(out).ok()
+}

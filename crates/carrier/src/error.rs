@@ -1,0 +1,53 @@
+/// Why an outer connection failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The address does not resolve, or nobody listens there.
+    #[error("cannot connect")]
+    Connect(#[source] std::io::Error),
+    /// The certificate's key is not the pinned one.
+    #[error("the certificate does not have the pinned key")]
+    Pin,
+    /// Web PKI refuses the certificate.
+    #[error("the certificate does not verify")]
+    Certificate(#[source] std::io::Error),
+    /// TLS failed otherwise.
+    #[error("TLS failed")]
+    Tls(#[source] std::io::Error),
+    /// The server does not speak HTTP/2.
+    #[error("the server does not select h2")]
+    Alpn,
+    /// HTTP/2 failed.
+    #[error("HTTP/2 failed")]
+    Http2(#[from] h2::Error),
+    /// The server answered as a web site: it is no node, not this one, or refused.
+    #[error("the server answered {status} as a web site does: it is not the node with this key")]
+    NotATunnel {
+        /// Its status.
+        status: u16,
+    },
+    /// It took too long.
+    #[error("no answer within {0} s")]
+    Timeout(u64),
+    /// The exporter failed.
+    #[error("the TLS exporter failed")]
+    Export,
+    /// The host name is not one.
+    #[error("not a host name")]
+    Host,
+    /// A certificate or key file cannot be used.
+    #[error("the certificate or key cannot be used: {0}")]
+    Pem(&'static str),
+    /// A file cannot be read or written.
+    #[error("{path}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The peer is gone.
+    #[error("the connection is gone")]
+    Gone,
+}

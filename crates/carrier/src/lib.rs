@@ -1,0 +1,84 @@
+//! The outside of a session: TLS 1.3 and HTTP/2, the ticket, and the web site that everybody else sees.
+//!
+//! **Promises.** Before any HTTP byte the client has checked the certificate, by pin or by web PKI. Whoever cannot make
+//! a ticket sees a web site of static files and nothing else: every POST is read alike and answered alike.
+//!
+//! **Below:** `htx` for tickets and message lengths, the operating system's sockets. **Above:** `runtime`.
+//! **Source:** profile chapter 2, from "Stack" to "Ticket" (`spec-vectors/PROFILE.md`), RFC 8446, RFC 9113.
+//!
+//! A [`Carrier`] is the seam: what drives a session asks nothing more of the outside. Other carriers (QUIC, other
+//! client shapes) implement it.
+
+mod cert;
+pub mod client;
+mod cover;
+mod error;
+mod files;
+mod server;
+mod shared;
+mod tunnel;
+
+pub use cert::{CertSource, Certificate, pin_of};
+pub use cover::Cover;
+pub use error::Error;
+pub use files::{Folder, content_type};
+pub use server::{BoxFuture, Gate, Limits, Site, Stats, Tunnel, serve};
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+/// What a carrier gives a session.
+#[derive(Debug)]
+pub enum Received {
+    /// Body bytes, in order.
+    Bytes(Bytes),
+    /// The peer takes no new requests on this carrier.
+    GoAway,
+    /// The peer's body has ended.
+    End,
+}
+
+/// Moves one session's bytes both ways, and exports its keying material.
+pub trait Carrier: Send {
+    /// The next thing from the peer. Also drives what has to be driven for anything to move.
+    ///
+    /// # Errors
+    ///
+    /// The carrier is gone.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, Error>>;
+
+    /// Whether bytes are taken now.
+    ///
+    /// # Errors
+    ///
+    /// The carrier is gone.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
+
+    /// Takes body bytes, after [`Carrier::poll_ready`] said so.
+    ///
+    /// # Errors
+    ///
+    /// The carrier is gone.
+    fn send(&mut self, bytes: Bytes) -> Result<(), Error>;
+
+    /// Ends the body.
+    fn end(&mut self);
+
+    /// Breaks the body off.
+    fn reset(&mut self);
+
+    /// Tells the peer that no new requests are taken.
+    fn go_away(&mut self);
+
+    /// Exports 32 bytes for this context, with the session's label.
+    ///
+    /// # Errors
+    ///
+    /// The carrier is gone.
+    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error>;
+
+    /// Whether all that was taken has left.
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}

@@ -1,0 +1,245 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream, client};
+use tokio::sync::Notify;
+use zeroize::Zeroizing;
+
+use crate::{Carrier, Error, Received};
+
+/// Bytes that are asked room for when there is none.
+const ROOM: usize = 64 << 10;
+
+type Exporter = Box<dyn Fn(&[u8]) -> Result<Zeroizing<[u8; 32]>, Error> + Send>;
+type Drive = Pin<Box<dyn Future<Output = Result<(), h2::Error>> + Send>>;
+
+enum Incoming {
+    /// The client waits for the answer to its POST.
+    Waiting(client::ResponseFuture),
+    Body(RecvStream),
+    /// What the server read beyond message 1, before the rest.
+    First(Bytes, RecvStream),
+    Ended,
+}
+
+/// What belongs to one side only.
+enum Side {
+    Client {
+        /// The HTTP/2 connection, driven by the session's own task.
+        drive: Drive,
+        requests: client::SendRequest<Bytes>,
+        going_away: bool,
+    },
+    Server {
+        /// Tells the connection to send GOAWAY.
+        go_away: Arc<Notify>,
+    },
+}
+
+/// A tunnel within an HTTP/2 request.
+pub(crate) struct H2Tunnel {
+    incoming: Incoming,
+    outgoing: SendStream<Bytes>,
+    /// Taken, and not yet handed to HTTP/2 for lack of its credit.
+    waiting: Bytes,
+    ended: bool,
+    exporter: Exporter,
+    side: Side,
+}
+
+impl H2Tunnel {
+    pub(crate) fn client(
+        response: client::ResponseFuture,
+        outgoing: SendStream<Bytes>,
+        requests: client::SendRequest<Bytes>,
+        drive: Drive,
+        exporter: Exporter,
+    ) -> Self {
+        Self {
+            incoming: Incoming::Waiting(response),
+            outgoing,
+            waiting: Bytes::new(),
+            ended: false,
+            exporter,
+            side: Side::Client {
+                drive,
+                requests,
+                going_away: false,
+            },
+        }
+    }
+
+    pub(crate) fn server(
+        first: Bytes,
+        body: RecvStream,
+        outgoing: SendStream<Bytes>,
+        go_away: Arc<Notify>,
+        exporter: Exporter,
+    ) -> Self {
+        Self {
+            incoming: if first.is_empty() {
+                Incoming::Body(body)
+            } else {
+                Incoming::First(first, body)
+            },
+            outgoing,
+            waiting: Bytes::new(),
+            ended: false,
+            exporter,
+            side: Side::Server { go_away },
+        }
+    }
+
+    /// Moves the connection on; an error when it is over.
+    fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if let Side::Client { drive, .. } = &mut self.side
+            && let Poll::Ready(done) = drive.as_mut().poll(cx)
+        {
+            done?;
+            return Err(Error::Gone);
+        }
+        Ok(())
+    }
+
+    /// Hands what waits to HTTP/2, as its credit allows.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while !self.waiting.is_empty() {
+            let room = self.outgoing.capacity();
+            if room > 0 {
+                let part = self.waiting.split_to(room.min(self.waiting.len()));
+                self.outgoing.send_data(part, false)?;
+                continue;
+            }
+            self.outgoing.reserve_capacity(self.waiting.len().max(ROOM));
+            if self.outgoing.capacity() > 0 {
+                continue;
+            }
+            match ready!(self.outgoing.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(e)) => return Poll::Ready(Err(e.into())),
+                None => return Poll::Ready(Err(Error::Gone)),
+            }
+        }
+        if self.ended {
+            self.ended = false;
+            self.outgoing.send_data(Bytes::new(), true)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Carrier for H2Tunnel {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, Error>> {
+        let driven = self.drive(cx);
+        loop {
+            match &mut self.incoming {
+                Incoming::Waiting(response) => match response.poll_unpin(cx) {
+                    Poll::Ready(Ok(answer)) if answer.status() == http::StatusCode::OK => {
+                        self.incoming = Incoming::Body(answer.into_body());
+                    }
+                    Poll::Ready(Ok(answer)) => {
+                        let status = answer.status().as_u16();
+                        return Poll::Ready(Err(Error::NotATunnel { status }));
+                    }
+                    Poll::Ready(Err(e)) => return Poll::Ready(Err(e.into())),
+                    Poll::Pending => break,
+                },
+                Incoming::First(..) => {
+                    let Incoming::First(first, body) =
+                        std::mem::replace(&mut self.incoming, Incoming::Ended)
+                    else {
+                        continue;
+                    };
+                    self.incoming = Incoming::Body(body);
+                    return Poll::Ready(Ok(Received::Bytes(first)));
+                }
+                Incoming::Body(body) => match body.poll_data(cx) {
+                    Poll::Ready(Some(Ok(bytes))) => {
+                        // The session bounds what it holds by its own credit.
+                        body.flow_control().release_capacity(bytes.len())?;
+                        return Poll::Ready(Ok(Received::Bytes(bytes)));
+                    }
+                    Poll::Ready(Some(Err(e))) => return Poll::Ready(Err(e.into())),
+                    Poll::Ready(None) => {
+                        self.incoming = Incoming::Ended;
+                        return Poll::Ready(Ok(Received::End));
+                    }
+                    Poll::Pending => break,
+                },
+                Incoming::Ended => break,
+            }
+        }
+        driven?;
+        if let Side::Client {
+            requests,
+            going_away: told @ false,
+            ..
+        } = &mut self.side
+            && matches!(self.incoming, Incoming::Body(_))
+            && let Poll::Ready(Err(_)) = requests.poll_ready(cx)
+        {
+            *told = true;
+            return Poll::Ready(Ok(Received::GoAway));
+        }
+        Poll::Pending
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_waiting(cx)
+    }
+
+    fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let room = self.outgoing.capacity();
+        if room >= bytes.len() {
+            self.outgoing.send_data(bytes, false)?;
+        } else {
+            self.waiting = bytes;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+    }
+
+    fn reset(&mut self) {
+        self.waiting = Bytes::new();
+        self.outgoing.send_reset(Reason::CANCEL);
+    }
+
+    fn go_away(&mut self) {
+        // HTTP/2 clients have nothing to announce: they open no more requests.
+        if let Side::Server { go_away } = &self.side {
+            go_away.notify_one();
+        }
+    }
+
+    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
+        (self.exporter)(context)
+    }
+
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sent = self.poll_waiting(cx);
+        if self.drive(cx).is_err() || matches!(sent, Poll::Ready(Err(_))) {
+            return Poll::Ready(());
+        }
+        match (&mut self.incoming, sent) {
+            // The peer's end is what tells that ours has arrived.
+            (Incoming::Body(body), Poll::Ready(Ok(()))) => loop {
+                match ready!(body.poll_data(cx)) {
+                    Some(Ok(bytes)) => {
+                        let _ = body.flow_control().release_capacity(bytes.len());
+                    }
+                    Some(Err(_)) | None => return Poll::Ready(()),
+                }
+            },
+            (_, Poll::Ready(_)) => Poll::Ready(()),
+            (_, Poll::Pending) => Poll::Pending,
+        }
+    }
+}
+
+use futures_util::FutureExt as _;
