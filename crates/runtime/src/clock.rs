@@ -1,0 +1,47 @@
+use std::time::{Duration, Instant, SystemTime};
+
+use betanet_machine::{Now, Seed, Time};
+
+use crate::Error;
+
+/// Turns the system's clocks into the machines'.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Starts at zero, now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Both clocks.
+    #[must_use]
+    pub fn now(self) -> Now {
+        let unix = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        Now::new(
+            Time::ZERO + self.0.elapsed(),
+            u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+        )
+    }
+
+    /// When the executor has to wake for a machine's time.
+    pub(crate) fn instant(self, at: Time) -> tokio::time::Instant {
+        (self.0 + (at - Time::ZERO)).into()
+    }
+}
+
+/// A seed from the system's randomness.
+///
+/// # Errors
+///
+/// [`Error::Entropy`]: the system has none, and nothing secret may be made.
+pub fn seed() -> Result<Seed, Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| Error::Entropy)?;
+    let seed = Seed::new(bytes);
+    zeroize::Zeroize::zeroize(&mut bytes);
+    Ok(seed)
+}

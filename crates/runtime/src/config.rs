@@ -1,0 +1,354 @@
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use betanet_keys::Name;
+use serde::Deserialize;
+
+use crate::LogFormat;
+
+/// A gateway's settings as a file or the command line gives them, before they are checked.
+///
+/// The file's keys are the fields' names; the command line's flags win over the file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Addresses to listen on, `HOST:PORT`; port 0 lets the system choose.
+    pub listen: Option<Vec<String>>,
+    /// Addresses to print instead of the local ones, where others reach the node by other ones.
+    pub advertise: Option<Vec<String>>,
+    /// The folder that is served over BAR.
+    pub serve: Option<PathBuf>,
+    /// The folder of the web site that everybody sees.
+    pub cover: Option<PathBuf>,
+    /// The identity's PKCS#8 PEM file.
+    pub key: Option<PathBuf>,
+    /// A PEM certificate chain, with `certificate_key`; else a self-signed one is kept beside `key`.
+    pub certificate: Option<PathBuf>,
+    /// The chain's PEM key.
+    pub certificate_key: Option<PathBuf>,
+    /// Host names of a self-signed certificate.
+    pub hosts: Option<Vec<String>>,
+    /// Let whoever asks PUT, POST and DEL.
+    pub writable: Option<bool>,
+    /// Let only these names PUT, POST and DEL.
+    pub allow: Option<Vec<String>>,
+    /// Bytes that the served folder may grow to.
+    pub quota: Option<u64>,
+    /// The local address of `/metrics` and `/healthz`.
+    pub admin: Option<String>,
+    /// Sessions at once.
+    pub max_sessions: Option<usize>,
+    /// TCP connections at once.
+    pub max_connections: Option<usize>,
+    /// Offer ML-KEM-768.
+    pub pq: Option<bool>,
+    /// `text` or `json`.
+    pub log_format: Option<String>,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or tracing directives.
+    pub log: Option<String>,
+}
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problem {
+    /// Where it came from: a file's path, or the command line.
+    pub origin: String,
+    /// The key.
+    pub key: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What is allowed.
+    pub allowed: &'static str,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            origin,
+            key,
+            value,
+            allowed,
+        } = self;
+        write!(f, "{origin}: {key} = {value:?}: {allowed}")
+    }
+}
+
+/// A gateway's settings, checked.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// Addresses to listen on.
+    pub listen: Vec<String>,
+    /// Addresses to print, when not those.
+    pub advertise: Vec<String>,
+    /// The folder that is served over BAR.
+    pub serve: PathBuf,
+    /// The folder of the web site.
+    pub cover: PathBuf,
+    /// The identity's file; a fresh one is made there when it is not.
+    pub key: PathBuf,
+    /// PEM chain and key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Where a self-signed certificate is kept.
+    pub own_certificate: Option<PathBuf>,
+    /// Its host names.
+    pub hosts: Vec<String>,
+    /// Whoever asks may write.
+    pub writable: bool,
+    /// Who may write.
+    pub allow: Vec<Name>,
+    /// Bytes that the served folder may grow to.
+    pub quota: u64,
+    /// Where `/metrics` and `/healthz` are.
+    pub admin: Option<SocketAddr>,
+    /// Sessions at once.
+    pub max_sessions: usize,
+    /// TCP connections at once.
+    pub max_connections: usize,
+    /// Offer ML-KEM-768.
+    pub pq: bool,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Which log lines there are.
+    pub log: String,
+}
+
+impl GatewayConfig {
+    /// Whether anybody may write.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        self.writable || !self.allow.is_empty()
+    }
+}
+
+impl Settings {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or holds what it should not; the text says where.
+    pub fn from_file(path: &Path) -> Result<Self, String> {
+        let text =
+            std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// These settings, and below them those of a file.
+    #[must_use]
+    pub fn over(self, file: Self) -> Self {
+        Self {
+            listen: self.listen.or(file.listen),
+            advertise: self.advertise.or(file.advertise),
+            serve: self.serve.or(file.serve),
+            cover: self.cover.or(file.cover),
+            key: self.key.or(file.key),
+            certificate: self.certificate.or(file.certificate),
+            certificate_key: self.certificate_key.or(file.certificate_key),
+            hosts: self.hosts.or(file.hosts),
+            writable: self.writable.or(file.writable),
+            allow: self.allow.or(file.allow),
+            quota: self.quota.or(file.quota),
+            admin: self.admin.or(file.admin),
+            max_sessions: self.max_sessions.or(file.max_sessions),
+            max_connections: self.max_connections.or(file.max_connections),
+            pq: self.pq.or(file.pq),
+            log_format: self.log_format.or(file.log_format),
+            log: self.log.or(file.log),
+        }
+    }
+
+    /// Checks all settings together.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, not only the first.
+    pub fn check(self, origin: &str) -> Result<GatewayConfig, Vec<Problem>> {
+        let mut found = Check {
+            origin,
+            problems: Vec::new(),
+        };
+        let listen = self.listen.unwrap_or_else(|| vec!["127.0.0.1:0".into()]);
+        found.addresses("listen", &listen);
+        let advertise = self.advertise.unwrap_or_default();
+        found.addresses("advertise", &advertise);
+        let serve = found.folder("serve", self.serve);
+        let cover = found.folder("cover", self.cover);
+        let key = found.given("key", self.key, "the path of a key file is needed");
+        let certificate = match (self.certificate, self.certificate_key) {
+            (Some(chain), Some(key)) => Some((chain, key)),
+            (None, None) => None,
+            (chain, key) => {
+                let half = chain.or(key).unwrap_or_default();
+                found.problem(
+                    "certificate",
+                    &half.display().to_string(),
+                    "certificate and certificate_key go together",
+                );
+                None
+            }
+        };
+        let mut allow = Vec::new();
+        for name in self.allow.unwrap_or_default() {
+            match name.parse() {
+                Ok(name) => allow.push(name),
+                Err(_) => found.problem("allow", &name, "a name is bn1: and 39 characters"),
+            }
+        }
+        let admin = self.admin.and_then(|text| {
+            let address: Option<SocketAddr> = text.parse().ok();
+            let local = address.filter(|a| a.ip().is_loopback());
+            if local.is_none() {
+                found.problem("admin", &text, "a loopback address and port, as 127.0.0.1:9090");
+            }
+            local
+        });
+        let log_format = match self.log_format.as_deref() {
+            None | Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            Some(other) => {
+                found.problem("log_format", other, "text or json");
+                LogFormat::Text
+            }
+        };
+        let max_sessions = found.number("max_sessions", self.max_sessions, 16_384);
+        let max_connections = found.number("max_connections", self.max_connections, 20_000);
+        let hosts = self.hosts.unwrap_or_else(|| vec!["localhost".into()]);
+        if hosts.is_empty() {
+            found.problem("hosts", "[]", "at least one host name");
+        }
+        let repeated = listen.iter().collect::<BTreeSet<_>>().len() < listen.len();
+        if repeated && listen.iter().any(|a| !a.ends_with(":0")) {
+            found.problem("listen", &listen.join(", "), "each address once");
+        }
+        if !found.problems.is_empty() {
+            return Err(found.problems);
+        }
+        Ok(GatewayConfig {
+            listen,
+            advertise,
+            serve,
+            cover,
+            own_certificate: Some(beside(&key)),
+            key,
+            certificate,
+            hosts,
+            writable: self.writable.unwrap_or(false),
+            allow,
+            quota: self.quota.unwrap_or(1 << 30),
+            admin,
+            max_sessions,
+            max_connections,
+            pq: self.pq.unwrap_or(true),
+            log_format,
+            log: self.log.unwrap_or_else(|| "info".into()),
+        })
+    }
+}
+
+/// Where the self-signed certificate of an identity is kept.
+fn beside(key: &Path) -> PathBuf {
+    let mut name = key.file_name().unwrap_or_default().to_owned();
+    name.push(".tls.pem");
+    key.with_file_name(name)
+}
+
+struct Check<'a> {
+    origin: &'a str,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn problem(&mut self, key: &'static str, value: &str, allowed: &'static str) {
+        self.problems.push(Problem {
+            origin: self.origin.to_owned(),
+            key,
+            value: value.to_owned(),
+            allowed,
+        });
+    }
+
+    fn addresses(&mut self, key: &'static str, list: &[String]) {
+        for text in list {
+            let port = text.rsplit_once(':').map(|(_, p)| p.parse::<u16>());
+            if !matches!(port, Some(Ok(_))) {
+                self.problem(key, text, "HOST:PORT, with a port from 0 to 65535");
+            }
+        }
+    }
+
+    fn given(&mut self, key: &'static str, path: Option<PathBuf>, allowed: &'static str) -> PathBuf {
+        path.unwrap_or_else(|| {
+            self.problem(key, "", allowed);
+            PathBuf::new()
+        })
+    }
+
+    fn folder(&mut self, key: &'static str, path: Option<PathBuf>) -> PathBuf {
+        match path {
+            Some(path) if path.is_dir() => path,
+            Some(path) => {
+                self.problem(key, &path.display().to_string(), "a folder that is there");
+                path
+            }
+            None => self.given(key, None, "a folder is needed"),
+        }
+    }
+
+    fn number(&mut self, key: &'static str, value: Option<usize>, default: usize) -> usize {
+        let value = value.unwrap_or(default);
+        if !(1..=1_000_000).contains(&value) {
+            self.problem(key, &value.to_string(), "1 to 1000000");
+        }
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_wrong_is_said_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("gateway.toml");
+        std::fs::write(
+            &file,
+            "listen = [\"here\"]\nserve = \"/no/such/folder\"\nadmin = \"0.0.0.0:9\"\nlog_format = \"xml\"\nallow = [\"bob\"]\nmax_sessions = 0\ncertificate = \"a.pem\"\n",
+        )
+        .unwrap();
+        let problems = Settings::from_file(&file).unwrap().check("g.toml").unwrap_err();
+        let keys: Vec<_> = problems.iter().map(|p| p.key).collect();
+        let all = [
+            "listen", "serve", "cover", "key", "certificate", "allow", "admin", "log_format",
+            "max_sessions",
+        ];
+        assert_eq!(keys, all);
+        let said = problems[0].to_string();
+        assert_eq!(said, "g.toml: listen = \"here\": HOST:PORT, with a port from 0 to 65535");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("gateway.toml");
+        std::fs::write(&file, "lisen = [\"127.0.0.1:1\"]\n").unwrap();
+        let said = Settings::from_file(&file).unwrap_err();
+        assert!(said.contains("lisen") && said.contains("line 1"), "{said}");
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let flags = Settings {
+            quota: Some(1),
+            ..Settings::default()
+        };
+        let file = Settings {
+            quota: Some(2),
+            pq: Some(false),
+            ..Settings::default()
+        };
+        let both = flags.over(file);
+        assert_eq!((both.quota, both.pq), (Some(1), Some(false)));
+    }
+}

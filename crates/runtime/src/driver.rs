@@ -1,0 +1,500 @@
+//! One task a session: the poll loop between a carrier and the layers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use betanet_bar::{Handler, Request};
+use betanet_carrier::{Carrier, Received};
+use betanet_htx::StreamId;
+use betanet_machine::{Machine as _, Time};
+use betanet_stack::{Command, Connection, Event, Input, Kind, Transmit};
+use betanet_wire::Code;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+
+use crate::exchange::Inbox;
+use crate::metrics::Metrics;
+use crate::session::SessionFacts;
+use crate::{Clock, Error, ExchangeError};
+
+/// Rounds of the loop before other tasks get a turn.
+const BUDGET: u32 = 64;
+/// Events, operations or inputs taken in one round.
+const ROUND: usize = 32;
+/// What a closed session's last bytes get to leave.
+const FLUSH: Duration = Duration::from_secs(2);
+/// Bytes of one carrier chunk, at most; the session is asked for that much room.
+const CHUNK: usize = 64 << 10;
+
+/// What a session's users ask of its task.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Ask {
+        request: Request,
+        more: bool,
+        inbox: Inbox,
+        reply: oneshot::Sender<Result<StreamId, Error>>,
+    },
+    Send {
+        stream: StreamId,
+        data: Bytes,
+        fin: bool,
+        done: oneshot::Sender<Result<(), Error>>,
+    },
+    Consume {
+        stream: StreamId,
+        bytes: u64,
+    },
+    Abort {
+        stream: StreamId,
+    },
+    Ping(oneshot::Sender<Duration>),
+    Rekey,
+    Facts(oneshot::Sender<SessionFacts>),
+    Shutdown,
+    Close,
+}
+
+struct Blocked {
+    data: Bytes,
+    fin: bool,
+    done: oneshot::Sender<Result<(), Error>>,
+}
+
+/// What the opener of a session waits for.
+pub(crate) type Opened = oneshot::Sender<Result<(), Error>>;
+
+/// Drives one session until it ends.
+pub(crate) struct Driver<H: Handler> {
+    connection: Connection<H>,
+    carrier: Box<dyn Carrier>,
+    clock: Clock,
+    ops: mpsc::Receiver<Op>,
+    metrics: Arc<Metrics>,
+    opened: Option<Opened>,
+    /// A transmit that the carrier had no room for.
+    outgoing: Option<Bytes>,
+    /// Operations that the session had no room for.
+    waiting: VecDeque<Op>,
+    blocked: BTreeMap<StreamId, Blocked>,
+    inboxes: BTreeMap<StreamId, Inbox>,
+    pings: VecDeque<oneshot::Sender<Duration>>,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Time>,
+    ended: bool,
+    outer_error: Option<betanet_carrier::Error>,
+    counted: betanet_htx::Stats,
+}
+
+impl<H: Handler> Driver<H> {
+    pub(crate) fn new(
+        connection: Connection<H>,
+        carrier: Box<dyn Carrier>,
+        clock: Clock,
+        ops: mpsc::Receiver<Op>,
+        metrics: Arc<Metrics>,
+        opened: Option<Opened>,
+    ) -> Self {
+        Self {
+            connection,
+            carrier,
+            clock,
+            ops,
+            metrics,
+            opened,
+            outgoing: None,
+            waiting: VecDeque::new(),
+            blocked: BTreeMap::new(),
+            inboxes: BTreeMap::new(),
+            pings: VecDeque::new(),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            ended: false,
+            outer_error: None,
+            counted: betanet_htx::Stats::default(),
+        }
+    }
+
+    /// Runs the session to its end.
+    pub(crate) async fn run(mut self) {
+        std::future::poll_fn(|cx| self.poll(cx)).await;
+        self.count();
+        let carrier = &mut self.carrier;
+        let flushed = std::future::poll_fn(|cx| carrier.poll_flushed(cx));
+        // A peer that does not take the last bytes is not waited for.
+        let _ = tokio::time::timeout(FLUSH, flushed).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..BUDGET {
+            let mut moved = self.transmit(cx);
+            moved |= self.events();
+            if self.ended {
+                return Poll::Ready(());
+            }
+            moved |= self.operations(cx);
+            moved |= self.receive(cx);
+            moved |= self.timeout(cx);
+            if !moved {
+                self.count();
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn input(&mut self, input: Input) {
+        // Refused by a session that is over, and has said so, or that was not asked: nothing to do for either.
+        let _ = self.connection.handle_input(self.clock.now(), input);
+    }
+
+    fn lost(&mut self, error: betanet_carrier::Error) {
+        self.outer_error.get_or_insert(error);
+        self.input(Input::Lost);
+        // What a broken carrier would still be sent has no way to go.
+        while self.connection.poll_transmit().is_some() {}
+        self.outgoing = None;
+        self.events();
+        self.finish();
+    }
+
+    /// Hands over what the session has to say, while the carrier takes it.
+    fn transmit(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        while !self.ended {
+            if self.outgoing.is_none() {
+                match self.connection.poll_transmit() {
+                    None => break,
+                    Some(Transmit::Bytes(bytes)) => self.outgoing = Some(bytes),
+                    Some(other) => {
+                        self.signal(other);
+                        moved = true;
+                        continue;
+                    }
+                }
+            }
+            match self.carrier.poll_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(e)) => {
+                    self.lost(e);
+                    return true;
+                }
+                Poll::Pending => break,
+            }
+            if let Some(bytes) = self.outgoing.take()
+                && let Err(e) = self.carrier.send(bytes)
+            {
+                self.lost(e);
+            }
+            moved = true;
+        }
+        if moved && !self.ended {
+            // The session's queue has room again.
+            self.connection.handle_timeout(self.clock.now());
+        }
+        moved
+    }
+
+    fn signal(&mut self, transmit: Transmit) {
+        match transmit {
+            Transmit::NeedExport(context) => match self.carrier.export(&context) {
+                Ok(ekm1) => self.input(Input::Exported(ekm1)),
+                Err(e) => self.lost(e),
+            },
+            Transmit::GoAway => self.carrier.go_away(),
+            Transmit::End => {
+                self.carrier.end();
+                self.events();
+                self.finish();
+            }
+            Transmit::Reset => {
+                self.carrier.reset();
+                self.events();
+                self.finish();
+            }
+            Transmit::Bytes(_) => {}
+        }
+    }
+
+    /// Nothing more will come: whoever waits is told.
+    fn finish(&mut self) {
+        self.ended = true;
+        self.ops.close();
+        for inbox in std::mem::take(&mut self.inboxes).into_values() {
+            inbox.end(Err(ExchangeError::Cut { delivered: 0 }));
+        }
+        self.blocked.clear();
+    }
+
+    fn events(&mut self) -> bool {
+        let mut moved = false;
+        for _ in 0..ROUND {
+            let Some(event) = self.connection.poll_event() else {
+                break;
+            };
+            moved = true;
+            self.event(event);
+        }
+        if moved && !self.ended {
+            self.connection.handle_timeout(self.clock.now());
+        }
+        moved
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Established => {
+                self.metrics.sessions_opened.inc();
+                tracing::debug!(
+                    transcript = %hex(self.connection.session().transcript()),
+                    pq = self.connection.session().pq(),
+                    "session open"
+                );
+                if let Some(opened) = self.opened.take() {
+                    let _ = opened.send(Ok(()));
+                }
+            }
+            Event::Head { stream, response } => self.inbox(stream, |i| i.head(response)),
+            Event::Body { stream, data } => self.inbox(stream, |i| i.body(data)),
+            Event::End { stream } => {
+                self.inbox(stream, |i| i.end(Ok(())));
+                self.inboxes.remove(&stream);
+            }
+            Event::Failed {
+                stream,
+                code,
+                delivered,
+            } => {
+                let error = match code {
+                    Some(code) => ExchangeError::Ended { code, delivered },
+                    None => ExchangeError::Cut { delivered },
+                };
+                self.inbox(stream, |i| i.end(Err(error)));
+                self.inboxes.remove(&stream);
+                self.blocked.remove(&stream);
+            }
+            Event::Writable { stream } => {
+                if let Some(b) = self.blocked.remove(&stream) {
+                    self.send(stream, b.data, b.fin, b.done);
+                }
+            }
+            Event::Served { status, .. } => self.metrics.served(status),
+            Event::Pong { rtt } => {
+                if let Some(asker) = self.pings.pop_front() {
+                    let _ = asker.send(rtt);
+                }
+            }
+            Event::GoingAway => {}
+            Event::Closed { code, reason, by } => {
+                self.metrics.closed(code);
+                tracing::debug!(%code, reason, ?by, "session closed");
+                if let Some(opened) = self.opened.take() {
+                    let error = match self.outer_error.take() {
+                        Some(source) => Error::Outer {
+                            address: String::new(),
+                            source,
+                        },
+                        None => Error::Session { code, reason, by },
+                    };
+                    let _ = opened.send(Err(error));
+                }
+            }
+        }
+    }
+
+    fn inbox(&self, stream: StreamId, put: impl FnOnce(&Inbox)) {
+        if let Some(inbox) = self.inboxes.get(&stream) {
+            put(inbox);
+        }
+    }
+
+    fn operations(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        for _ in 0..ROUND {
+            let op = match self.waiting.pop_front() {
+                Some(op) => op,
+                None => match self.ops.poll_recv(cx) {
+                    Poll::Ready(Some(op)) => op,
+                    // All handles are gone: a client's session has no more use.
+                    Poll::Ready(None) if self.opened.is_none() => {
+                        if self.connection.session().is_open() {
+                            self.command(Command::Close {
+                                code: Code::OK,
+                                reason: "",
+                            });
+                            moved = true;
+                        }
+                        break;
+                    }
+                    Poll::Ready(None) | Poll::Pending => break,
+                },
+            };
+            if let Some(refused) = self.operate(op) {
+                self.waiting.push_front(refused);
+                break;
+            }
+            moved = true;
+        }
+        moved
+    }
+
+    fn command(&mut self, command: Command) {
+        // Refused by a session that is over: its events tell.
+        let _ = self.connection.handle_command(self.clock.now(), command);
+    }
+
+    /// Carries an operation out, or gives it back for later.
+    fn operate(&mut self, op: Op) -> Option<Op> {
+        match op {
+            Op::Ask {
+                request,
+                more,
+                inbox,
+                reply,
+            } => {
+                let stream = self.connection.next_stream();
+                let ask = Command::Ask {
+                    request: request.clone(),
+                    more,
+                };
+                let asked = self.connection.handle_command(self.clock.now(), ask);
+                match asked {
+                    Ok(()) => {
+                        self.inboxes.insert(stream, inbox);
+                        let _ = reply.send(Ok(stream));
+                    }
+                    Err(e) if e.kind() == Kind::NotNow => {
+                        return Some(Op::Ask {
+                            request,
+                            more,
+                            inbox,
+                            reply,
+                        });
+                    }
+                    Err(e) => {
+                        let _ = reply.send(Err(e.into()));
+                    }
+                }
+            }
+            Op::Send {
+                stream,
+                data,
+                fin,
+                done,
+            } => self.send(stream, data, fin, done),
+            Op::Consume { stream, bytes } => self.command(Command::Consume { stream, bytes }),
+            Op::Abort { stream } => {
+                self.inboxes.remove(&stream);
+                self.blocked.remove(&stream);
+                self.command(Command::Abort { stream });
+            }
+            Op::Ping(reply) => {
+                self.pings.push_back(reply);
+                self.command(Command::Ping);
+            }
+            Op::Rekey => self.command(Command::Rekey),
+            Op::Facts(reply) => {
+                let _ = reply.send(SessionFacts::of(self.connection.session()));
+            }
+            Op::Shutdown => self.command(Command::Shutdown),
+            Op::Close => self.command(Command::Close {
+                code: Code::OK,
+                reason: "",
+            }),
+        }
+        None
+    }
+
+    fn send(
+        &mut self,
+        stream: StreamId,
+        data: Bytes,
+        fin: bool,
+        done: oneshot::Sender<Result<(), Error>>,
+    ) {
+        let send = Command::Send {
+            stream,
+            data: data.clone(),
+            fin,
+        };
+        match self.connection.handle_command(self.clock.now(), send) {
+            Ok(()) => {
+                let _ = done.send(Ok(()));
+            }
+            Err(e) if e.kind() == Kind::NotNow => {
+                self.blocked.insert(stream, Blocked { data, fin, done });
+            }
+            Err(e) => {
+                let _ = done.send(Err(e.into()));
+            }
+        }
+    }
+
+    fn receive(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        for _ in 0..ROUND {
+            if !self.connection.session().has_room(CHUNK) {
+                break;
+            }
+            match self.carrier.poll_receive(cx) {
+                Poll::Ready(Ok(Received::Bytes(bytes))) => self.input(Input::Bytes(bytes)),
+                Poll::Ready(Ok(Received::GoAway)) => self.input(Input::GoAway),
+                Poll::Ready(Ok(Received::End)) => self.input(Input::End),
+                Poll::Ready(Err(e)) => {
+                    self.lost(e);
+                    return true;
+                }
+                Poll::Pending => break,
+            }
+            moved = true;
+        }
+        moved
+    }
+
+    fn timeout(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(wake) = self.connection.poll_timeout() else {
+            return false;
+        };
+        let now = self.clock.now();
+        // While the carrier takes nothing, transmits that wait are no reason to spin.
+        let stuck = self.outgoing.is_some();
+        if wake.at <= now.mono && !stuck {
+            self.connection.handle_timeout(now);
+            return true;
+        }
+        let at = wake.at.max(now.mono + if stuck { STUCK_LOOK } else { Duration::ZERO });
+        if self.armed.is_none_or(|armed| at < armed) {
+            self.timer.as_mut().reset(self.clock.instant(at));
+            self.armed = Some(at);
+        }
+        if self.timer.as_mut().poll(cx).is_ready() {
+            self.armed = None;
+            if stuck {
+                self.connection.handle_timeout(self.clock.now());
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Adds what the session counted since the last look.
+    fn count(&mut self) {
+        let stats = *self.connection.session().stats();
+        self.metrics.traffic(&self.counted, &stats);
+        self.counted = stats;
+    }
+}
+
+/// How often timers are looked at while the carrier takes nothing: a silent peer is still found by PING.
+const STUCK_LOOK: Duration = Duration::from_secs(1);
+
+fn hex(bytes: Option<&[u8; 32]>) -> String {
+    bytes.map_or_else(String::new, |b| betanet_wire::text::hex(b))
+}
+
+use std::future::Future as _;

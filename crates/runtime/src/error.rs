@@ -1,0 +1,94 @@
+use std::path::PathBuf;
+
+use betanet_htx::By;
+use betanet_wire::Code;
+
+/// Why something that a node was asked for failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The outer connection failed, at the last address tried.
+    #[error("{address}: {source}")]
+    Outer {
+        /// Where.
+        address: String,
+        /// Why.
+        source: betanet_carrier::Error,
+    },
+    /// The session ended before it was open, or before the answer.
+    #[error("the session ended: {code} ({reason})")]
+    Session {
+        /// Why.
+        code: Code,
+        /// In words.
+        reason: String,
+        /// Who ended it.
+        by: By,
+    },
+    /// The peer cannot be dialled with what is known of it.
+    #[error("the peer has no address")]
+    NoAddress,
+    /// The peer is resting after repeated failures.
+    #[error("the peer failed repeatedly and is not dialled again for {0} s")]
+    Resting(u64),
+    /// A request that cannot be sent.
+    #[error("the request cannot be sent: {0}")]
+    Request(#[from] betanet_stack::Error),
+    /// An exchange ended before its answer was complete.
+    #[error(transparent)]
+    Exchange(#[from] crate::ExchangeError),
+    /// A file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A key file that does not hold a key, or that others may read.
+    #[error("{}: {why}", path.display())]
+    KeyFile {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A listener cannot be opened.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The certificate.
+    #[error("the certificate: {0}")]
+    Certificate(#[source] betanet_carrier::Error),
+    /// The system has no randomness.
+    #[error("the system gives no randomness")]
+    Entropy,
+    /// The address book does not read.
+    #[error("{}: line does not read: {why}", path.display())]
+    Book {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Whether this side's files or settings are at fault, rather than peer or network.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Self::File { .. }
+                | Self::KeyFile { .. }
+                | Self::Listen { .. }
+                | Self::Certificate(_)
+                | Self::Entropy
+                | Self::Book { .. }
+        )
+    }
+}

@@ -1,0 +1,221 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use betanet_bar::Response;
+use betanet_htx::StreamId;
+use betanet_wire::Code;
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
+
+use crate::driver::Op;
+
+/// Pieces up to this are joined, so that a peer that sends single bytes does not fill memory with their handles.
+const JOIN_MAX: usize = 4 << 10;
+
+/// Why an exchange ended before its answer was complete.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExchangeError {
+    /// The session was cut, after this many bytes of the body.
+    #[error("the connection was cut after {delivered} bytes")]
+    Cut {
+        /// Bytes of the body.
+        delivered: u64,
+    },
+    /// The other side ended the exchange.
+    #[error("the peer ended the exchange with {code} after {delivered} bytes")]
+    Ended {
+        /// Why.
+        code: Code,
+        /// Bytes of the body.
+        delivered: u64,
+    },
+}
+
+#[derive(Debug, Default)]
+struct State {
+    head: Option<Response>,
+    chunks: VecDeque<Bytes>,
+    end: Option<Result<(), ExchangeError>>,
+    reader: Option<Waker>,
+}
+
+/// Where the driver puts an answer, and its reader finds it. What it holds is bounded by the stream's credit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inbox(Arc<Mutex<State>>);
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        let reader = {
+            let mut state = self.lock();
+            change(&mut state);
+            state.reader.take()
+        };
+        if let Some(waker) = reader {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn head(&self, response: Response) {
+        self.update(|s| s.head = Some(response));
+    }
+
+    pub(crate) fn body(&self, data: Bytes) {
+        self.update(|s| match s.chunks.back_mut() {
+            Some(last) if last.len() + data.len() <= JOIN_MAX => {
+                let mut joined = BytesMut::with_capacity(JOIN_MAX);
+                joined.extend_from_slice(last);
+                joined.extend_from_slice(&data);
+                *last = joined.freeze();
+            }
+            _ => s.chunks.push_back(data),
+        });
+    }
+
+    pub(crate) fn end(&self, end: Result<(), ExchangeError>) {
+        self.update(|s| {
+            s.end.get_or_insert(end);
+        });
+    }
+
+    fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<Response, ExchangeError>> {
+        let mut state = self.lock();
+        if let Some(head) = state.head.take() {
+            return Poll::Ready(Ok(head));
+        }
+        match &state.end {
+            Some(Err(e)) => Poll::Ready(Err(e.clone())),
+            Some(Ok(())) => Poll::Ready(Err(ExchangeError::Cut { delivered: 0 })),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ExchangeError>> {
+        let mut state = self.lock();
+        if let Some(chunk) = state.chunks.pop_front() {
+            return Poll::Ready(Ok(Some(chunk)));
+        }
+        match &state.end {
+            Some(Ok(())) => Poll::Ready(Ok(None)),
+            Some(Err(e)) => Poll::Ready(Err(e.clone())),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) async fn wait_head(&self) -> Result<Response, ExchangeError> {
+        std::future::poll_fn(|cx| self.poll_head(cx)).await
+    }
+}
+
+/// An answer whose head is here.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status and headers.
+    pub head: Response,
+    /// The body, as it comes.
+    pub body: Body,
+}
+
+/// An answer's body. Dropped before its end, it gives the exchange up.
+#[derive(Debug)]
+pub struct Body {
+    pub(crate) inbox: Inbox,
+    pub(crate) stream: StreamId,
+    pub(crate) ops: mpsc::Sender<Op>,
+    pub(crate) owed: u64,
+    pub(crate) ended: bool,
+}
+
+/// Used-up bytes that are told to the peer together.
+const CREDIT_STEP: u64 = 64 << 10;
+
+impl Body {
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// The exchange ended early; what came before was given.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ExchangeError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let ready = std::future::poll_fn(|cx| {
+            Poll::Ready(match self.inbox.poll_chunk(cx) {
+                Poll::Ready(got) => Some(got),
+                Poll::Pending => None,
+            })
+        })
+        .await;
+        let got = match ready {
+            Some(got) => got,
+            None => {
+                // Nothing at hand: before waiting, the peer is given all credit that is due.
+                self.pay().await;
+                let inbox = &self.inbox;
+                std::future::poll_fn(|cx| inbox.poll_chunk(cx)).await
+            }
+        };
+        match &got {
+            Ok(Some(bytes)) => {
+                self.owed += bytes.len() as u64;
+                if self.owed >= CREDIT_STEP {
+                    self.pay().await;
+                }
+            }
+            Ok(None) | Err(_) => self.ended = true,
+        }
+        got
+    }
+
+    async fn pay(&mut self) {
+        let bytes = std::mem::take(&mut self.owed);
+        if bytes > 0 {
+            let stream = self.stream;
+            // A session that is gone needs no credit.
+            let _ = self.ops.send(Op::Consume { stream, bytes }).await;
+        }
+    }
+
+    /// All of it, up to `max` bytes; `None` when it is longer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Body::chunk`].
+    pub async fn all(&mut self, max: usize) -> Result<Option<Vec<u8>>, ExchangeError> {
+        let mut out = Vec::new();
+        while let Some(bytes) = self.chunk().await? {
+            if out.len() + bytes.len() > max {
+                return Ok(None);
+            }
+            out.extend_from_slice(&bytes);
+        }
+        Ok(Some(out))
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        let stream = self.stream;
+        let last = if self.ended {
+            Op::Consume {
+                stream,
+                bytes: self.owed,
+            }
+        } else {
+            Op::Abort { stream }
+        };
+        // A full queue belongs to a session with other worries: the stream ends with it.
+        let _ = self.ops.try_send(last);
+    }
+}

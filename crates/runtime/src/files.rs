@@ -1,0 +1,86 @@
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use betanet_keys::Identity;
+use betanet_machine::Rng;
+use zeroize::Zeroizing;
+
+use crate::{Error, seed};
+
+/// A key file is a few hundred bytes.
+const KEY_MAX: u64 = 16 << 10;
+
+pub(crate) fn file_error(path: &Path) -> impl Fn(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::File {
+        path: path.clone(),
+        source,
+    }
+}
+
+/// Where a user's betanet files live: `$XDG_DATA_HOME/betanet`, else `~/.local/share/betanet`.
+#[must_use]
+pub fn state_dir() -> PathBuf {
+    std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/share")))
+        .unwrap_or_else(|| PathBuf::from("."))
+        .join("betanet")
+}
+
+/// A fresh identity.
+///
+/// # Errors
+///
+/// [`Error::Entropy`].
+pub(crate) fn fresh_identity() -> Result<Identity, Error> {
+    let bytes = Zeroizing::new(Rng::new(&seed()?).array::<32>());
+    Ok(Identity::from_seed(&bytes))
+}
+
+/// Makes a fresh identity and writes it to a file that must not exist yet: PKCS#8 PEM, mode 0600.
+///
+/// # Errors
+///
+/// The file exists or cannot be written.
+pub fn new_identity(path: &Path) -> Result<Identity, Error> {
+    let identity = fresh_identity()?;
+    let pem = identity.to_pem().map_err(|_| Error::KeyFile {
+        path: path.to_owned(),
+        why: "the key cannot be encoded",
+    })?;
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut f| {
+            f.write_all(pem.as_bytes())?;
+            f.sync_all()
+        })
+        .map_err(file_error(path))?;
+    Ok(identity)
+}
+
+/// Reads an identity from a PKCS#8 PEM file that nobody else may read.
+///
+/// # Errors
+///
+/// It is not there, readable by others, or holds no Ed25519 key.
+pub fn load_identity(path: &Path) -> Result<Identity, Error> {
+    let bad = |why| Error::KeyFile {
+        path: path.to_owned(),
+        why,
+    };
+    let meta = fs::metadata(path).map_err(file_error(path))?;
+    if meta.len() > KEY_MAX {
+        return Err(bad("too large for a key file"));
+    }
+    if meta.permissions().mode() & 0o077 != 0 {
+        return Err(bad("others may read it; run chmod 600 on it"));
+    }
+    let pem = Zeroizing::new(fs::read_to_string(path).map_err(file_error(path))?);
+    Identity::from_pem(&pem).map_err(|_| bad("not a PKCS#8 PEM Ed25519 private key"))
+}

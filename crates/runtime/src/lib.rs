@@ -1,0 +1,53 @@
+//! Where the world gets in: the only clock, the only executor, the only system randomness.
+//!
+//! **Promises.** One task a session drives the layers over its carrier; what a peer sends is bounded by credit all the
+//! way; keys reach the disk with mode 0600 and the logs never; a shutdown drains.
+//!
+//! **Below:** `stack`, `carrier`. **Above:** `cli`, and whoever embeds a node.
+//! **Source:** profile chapters 2 and 8 (`spec-vectors/PROFILE.md`).
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use betanet_runtime::{Node, Method, Request, Headers};
+//!
+//! let node = Node::client()?;
+//! let peer = "bnp1…".parse()?;
+//! let session = node.connect(&peer).await?;
+//! let mut answer = session.ask(Request::new(Method::Get, "/index.html", Headers::default())).await?;
+//! while let Some(bytes) = answer.body.chunk().await? {
+//!     println!("{} bytes", bytes.len());
+//! }
+//! # Ok(()) }
+//! ```
+
+mod admin;
+mod book;
+mod clock;
+mod config;
+mod driver;
+mod error;
+mod exchange;
+mod files;
+mod gateway;
+mod logs;
+mod metrics;
+mod node;
+mod session;
+mod store;
+
+pub use admin::serve_admin;
+pub use betanet_bar::{Access, Headers, Method, Request, Response};
+pub use betanet_carrier::client::{Facts as OuterFacts, Trust};
+pub use betanet_keys::{Identity, Name, Peer, PublicKey};
+pub use book::Book;
+pub use clock::{Clock, seed};
+pub use config::{GatewayConfig, Problem, Settings};
+pub use error::Error;
+pub use exchange::{Answer, Body, ExchangeError};
+pub use files::{load_identity, new_identity, state_dir};
+pub use gateway::{Gateway, Listening};
+pub use logs::{LogFormat, init_logs};
+pub use metrics::Metrics;
+pub use node::{Node, visit};
+pub use session::{SessionFacts, SessionHandle, Upload};
+pub use store::FolderStore;

@@ -1,0 +1,131 @@
+use betanet_htx::Stats;
+use betanet_wire::Code;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct ByStatus {
+    status: u16,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct ByCode {
+    code: String,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct ByWay {
+    direction: &'static str,
+}
+
+/// What a node counts, for Prometheus.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pub(crate) sessions: Gauge,
+    pub(crate) sessions_opened: Counter,
+    sessions_closed: Family<ByCode, Counter>,
+    requests: Family<ByStatus, Counter>,
+    bytes: Family<ByWay, Counter>,
+    frames: Family<ByWay, Counter>,
+    rekeys: Family<ByWay, Counter>,
+    tls_failed: Counter,
+    covered: Counter,
+    tickets_refused: Counter,
+    handshakes_refused: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut this = Self {
+            registry: Registry::with_prefix("betanet"),
+            sessions: Gauge::default(),
+            sessions_opened: Counter::default(),
+            sessions_closed: Family::default(),
+            requests: Family::default(),
+            bytes: Family::default(),
+            frames: Family::default(),
+            rekeys: Family::default(),
+            tls_failed: Counter::default(),
+            covered: Counter::default(),
+            tickets_refused: Counter::default(),
+            handshakes_refused: Counter::default(),
+        };
+        let r = &mut this.registry;
+        r.register("sessions", "Sessions that stand", this.sessions.clone());
+        r.register("sessions_opened", "Sessions opened", this.sessions_opened.clone());
+        r.register("sessions_closed", "Sessions closed, by code", this.sessions_closed.clone());
+        r.register("requests", "Requests answered, by status", this.requests.clone());
+        r.register("session_bytes", "Bytes of frames", this.bytes.clone());
+        r.register("session_frames", "Frames", this.frames.clone());
+        r.register("rekeys", "Keys turned", this.rekeys.clone());
+        r.register("tls_failed", "TLS handshakes that failed", this.tls_failed.clone());
+        r.register("cover_answers", "Requests that the cover site answered", this.covered.clone());
+        r.register("tickets_refused", "Tickets that were not right", this.tickets_refused.clone());
+        r.register(
+            "handshakes_refused",
+            "Right tickets whose message 1 did not open",
+            this.handshakes_refused.clone(),
+        );
+        this
+    }
+
+    pub(crate) fn served(&self, status: u16) {
+        self.requests.get_or_create(&ByStatus { status }).inc();
+    }
+
+    pub(crate) fn closed(&self, code: Code) {
+        // Unknown codes are the peer's to choose: one label for all keeps the family bounded.
+        let code = code.name().unwrap_or("other").to_owned();
+        self.sessions_closed.get_or_create(&ByCode { code }).inc();
+    }
+
+    pub(crate) fn traffic(&self, before: &Stats, now: &Stats) {
+        let add = |family: &Family<ByWay, Counter>, direction, n: u64| {
+            if n > 0 {
+                family.get_or_create(&ByWay { direction }).inc_by(n);
+            }
+        };
+        add(&self.bytes, "in", now.bytes_in - before.bytes_in);
+        add(&self.bytes, "out", now.bytes_out - before.bytes_out);
+        add(&self.frames, "in", now.frames_in - before.frames_in);
+        add(&self.frames, "out", now.frames_out - before.frames_out);
+        add(&self.rekeys, "in", now.rekeys_in - before.rekeys_in);
+        add(&self.rekeys, "out", now.rekeys_out - before.rekeys_out);
+    }
+
+    /// Takes over what the web site counted.
+    pub(crate) fn site(&self, stats: &betanet_carrier::Stats) {
+        use std::sync::atomic::Ordering::Relaxed;
+        for (counter, source) in [
+            (&self.tls_failed, &stats.tls_failed),
+            (&self.covered, &stats.covered),
+            (&self.tickets_refused, &stats.tickets_refused),
+            (&self.handshakes_refused, &stats.handshakes_refused),
+        ] {
+            let behind = source.load(Relaxed).saturating_sub(counter.get());
+            counter.inc_by(behind);
+        }
+    }
+
+    /// The Prometheus text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut out, &self.registry);
+        out
+    }
+}

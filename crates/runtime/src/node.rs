@@ -1,0 +1,248 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use betanet_bar::{Client, Handler, ReadFailed, Request, Response, status};
+use betanet_carrier::client::{self, Trust};
+use betanet_htx::ticket::Ticket;
+use betanet_htx::{Config, Secrets, Session};
+use betanet_keys::{Identity, Peer, PublicKey};
+use betanet_machine::{Rng, Time};
+use betanet_stack::{Connection, Dial, Dialer, RENEW_AFTER};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::driver::Driver;
+use crate::files::fresh_identity;
+use crate::{Clock, Error, Metrics, OuterFacts, SessionHandle, seed};
+
+/// Operations that wait for a session's task.
+pub(crate) const OPS: usize = 256;
+
+/// Answers nothing: a client that serves no one.
+#[derive(Clone, Copy, Debug)]
+struct NoService;
+
+impl Handler for NoService {
+    type Exchange = ();
+    fn begin(&mut self, _: Client, _: Request) -> Result<(), Response> {
+        Err(Response::new(status::NOT_FOUND))
+    }
+    fn body(&mut self, (): &mut (), _: &[u8]) -> Result<(), Response> {
+        Ok(())
+    }
+    fn end(&mut self, (): &mut ()) -> Response {
+        Response::new(status::NOT_FOUND)
+    }
+    fn read(&mut self, (): &mut (), _: usize) -> Result<Bytes, ReadFailed> {
+        Ok(Bytes::new())
+    }
+}
+
+struct Pooled {
+    handle: SessionHandle,
+    since: Time,
+}
+
+struct State {
+    rng: Rng,
+    dialer: Dialer,
+    pool: BTreeMap<PublicKey, Pooled>,
+    fresh: BTreeMap<PublicKey, Identity>,
+}
+
+/// A node's dialling side.
+pub struct Node {
+    identity: Option<Identity>,
+    config: Config,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    trust: Trust,
+    state: Mutex<State>,
+}
+
+impl Node {
+    /// A node that dials with this identity.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Entropy`].
+    pub fn new(identity: Option<Identity>, config: Config) -> Result<Self, Error> {
+        let seed = seed()?;
+        Ok(Self {
+            identity,
+            config,
+            clock: Clock::start(),
+            metrics: Arc::new(Metrics::new()),
+            trust: Trust::web_pki(),
+            state: Mutex::new(State {
+                rng: Rng::new(&seed.split("node")),
+                dialer: Dialer::new(&seed.split("dialer")),
+                pool: BTreeMap::new(),
+                fresh: BTreeMap::new(),
+            }),
+        })
+    }
+
+    /// A client without a listening role: each peer sees an identity of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Entropy`].
+    pub fn client() -> Result<Self, Error> {
+        Self::new(None, Config::default())
+    }
+
+    /// With other roots than Mozilla's for peers without a pin.
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The identity that this peer sees.
+    fn identity_for(&self, peer: &PublicKey) -> Result<Identity, Error> {
+        if let Some(own) = &self.identity {
+            return Ok(own.clone());
+        }
+        let mut state = self.lock();
+        if let Some(known) = state.fresh.get(peer) {
+            return Ok(known.clone());
+        }
+        let made = fresh_identity()?;
+        state.fresh.insert(*peer, made.clone());
+        Ok(made)
+    }
+
+    /// The session with a peer: the one that stands, or a fresh one after the wait that earlier failures ask for.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened, or the peer rests after repeated failures.
+    pub async fn session(&self, peer: &Peer) -> Result<SessionHandle, Error> {
+        let now = self.clock.now().mono;
+        let dial = {
+            let mut state = self.lock();
+            if let Some(p) = state.pool.get(&peer.key) {
+                if !p.handle.is_closed() && now - p.since < RENEW_AFTER {
+                    return Ok(p.handle.clone());
+                }
+                state.pool.remove(&peer.key);
+            }
+            state.dialer.may_dial(now, &peer.key)
+        };
+        if let Dial::At(at) = dial {
+            let wait = at - now;
+            if wait > Duration::from_secs(120) {
+                return Err(Error::Resting(wait.as_secs()));
+            }
+            tokio::time::sleep(wait).await;
+        }
+        match self.connect(peer).await {
+            Ok(handle) => {
+                let since = self.clock.now().mono;
+                let mut state = self.lock();
+                state.dialer.succeeded(&peer.key);
+                let pooled = Pooled {
+                    handle: handle.clone(),
+                    since,
+                };
+                state.pool.insert(peer.key, pooled);
+                Ok(handle)
+            }
+            Err(e) => {
+                let now = self.clock.now().mono;
+                self.lock().dialer.failed(now, &peer.key);
+                Err(e)
+            }
+        }
+    }
+
+    /// Opens a fresh session, at the first of the peer's addresses where that succeeds.
+    ///
+    /// # Errors
+    ///
+    /// What failed at the last address.
+    pub async fn connect(&self, peer: &Peer) -> Result<SessionHandle, Error> {
+        let mut last = Error::NoAddress;
+        for address in &peer.addrs {
+            match self.connect_at(peer, address).await {
+                Ok(handle) => return Ok(handle),
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_at(&self, peer: &Peer, address: &str) -> Result<SessionHandle, Error> {
+        let outer_error = |source| Error::Outer {
+            address: address.to_owned(),
+            source,
+        };
+        let trust = match &peer.pin {
+            Some(pin) => Trust::Pin(*pin),
+            None => self.trust.clone(),
+        };
+        let outer = client::connect(address, &trust).await.map_err(outer_error)?;
+        let facts = outer.facts().clone();
+        let ekm0 = outer.ekm0().map_err(outer_error)?;
+        let (secrets, label) = {
+            let rng = &mut self.lock().rng;
+            (Secrets::draw(rng), Ticket::fresh_label(&rng.array()))
+        };
+        let identity = self.identity_for(&peer.key)?;
+        let session = Session::connect(
+            self.clock.now(),
+            self.config.clone(),
+            &identity,
+            &peer.key,
+            &ekm0,
+            secrets,
+        )
+        .map_err(betanet_stack::Error::from)?;
+        let carrier = outer.open(&peer.key, &label).await.map_err(outer_error)?;
+        let (ops, receiver) = mpsc::channel(OPS);
+        let (opened, open) = oneshot::channel();
+        let driver = Driver::new(
+            Connection::new(session, NoService),
+            carrier,
+            self.clock,
+            receiver,
+            Arc::clone(&self.metrics),
+            Some(opened),
+        );
+        tokio::spawn(driver.run());
+        let ended = Err(Error::NoAddress);
+        match open.await.unwrap_or(ended) {
+            Ok(()) => Ok(SessionHandle {
+                ops,
+                peer: peer.key,
+                outer: facts,
+            }),
+            Err(Error::Outer { source, .. }) => Err(outer_error(source)),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// Looks at a listener from outside, as any visitor: what TLS agreed on, and what `GET /` is answered.
+///
+/// # Errors
+///
+/// What failed.
+pub async fn visit(address: &str) -> Result<(OuterFacts, u16, Option<String>), Error> {
+    let error = |source| Error::Outer {
+        address: address.to_owned(),
+        source,
+    };
+    let outer = client::connect(address, &Trust::Anything)
+        .await
+        .map_err(error)?;
+    let facts = outer.facts().clone();
+    let (status, server) = outer.visit().await.map_err(error)?;
+    Ok((facts, status, server))
+}

@@ -1,0 +1,211 @@
+use std::time::Duration;
+
+use betanet_bar::Request;
+use betanet_htx::Session;
+use betanet_keys::PublicKey;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::driver::Op;
+use crate::exchange::Inbox;
+use crate::{Answer, Body, Error, ExchangeError, OuterFacts};
+
+/// What a session agreed on.
+#[derive(Clone, Debug)]
+pub struct SessionFacts {
+    /// Layer keys and the IDs chosen, `""` where none is common.
+    pub ids: Vec<(String, String)>,
+    /// Features that both offer.
+    pub features: Vec<String>,
+    /// Whether ML-KEM-768 went into the keys.
+    pub pq: bool,
+    /// The client's TemplateID.
+    pub template: [u8; 32],
+    /// The smoothed round-trip time.
+    pub rtt: Option<Duration>,
+    /// The Noise handshake hash.
+    pub transcript: [u8; 32],
+    /// Times the sending and the receiving key turned.
+    pub rekeys: (u64, u64),
+}
+
+impl SessionFacts {
+    pub(crate) fn of(session: &Session) -> Self {
+        let agreed = session.agreed();
+        let own = |(k, v): (&str, &str)| (k.to_owned(), v.to_owned());
+        Self {
+            ids: agreed.map_or_else(Vec::new, |a| a.ids().map(own).collect()),
+            features: agreed.map_or_else(Vec::new, |a| a.features().to_vec()),
+            pq: session.pq(),
+            template: session.template().copied().unwrap_or_default(),
+            rtt: session.rtt(),
+            transcript: session.transcript().copied().unwrap_or_default(),
+            rekeys: (session.stats().rekeys_out, session.stats().rekeys_in),
+        }
+    }
+}
+
+/// A session's user end. Clones share the session; with the last one it closes.
+#[derive(Clone, Debug)]
+pub struct SessionHandle {
+    pub(crate) ops: mpsc::Sender<Op>,
+    pub(crate) peer: PublicKey,
+    pub(crate) outer: OuterFacts,
+}
+
+fn gone<T>(_: T) -> Error {
+    ExchangeError::Cut { delivered: 0 }.into()
+}
+
+impl SessionHandle {
+    /// The other end.
+    #[must_use]
+    pub const fn peer(&self) -> &PublicKey {
+        &self.peer
+    }
+
+    /// What the outer connection is.
+    #[must_use]
+    pub const fn outer(&self) -> &OuterFacts {
+        &self.outer
+    }
+
+    /// Whether the session has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.ops.is_closed()
+    }
+
+    async fn begin(&self, request: Request, more: bool) -> Result<(u32, Inbox), Error> {
+        let inbox = Inbox::default();
+        let (reply, stream) = oneshot::channel();
+        self.ops
+            .send(Op::Ask {
+                request,
+                more,
+                inbox: inbox.clone(),
+                reply,
+            })
+            .await
+            .map_err(gone)?;
+        let stream = stream.await.map_err(gone)??;
+        Ok((stream, inbox))
+    }
+
+    async fn answer(&self, stream: u32, inbox: Inbox) -> Result<Answer, Error> {
+        let body = Body {
+            inbox: inbox.clone(),
+            stream,
+            ops: self.ops.clone(),
+            owed: 0,
+            ended: false,
+        };
+        let head = inbox.wait_head().await?;
+        Ok(Answer { head, body })
+    }
+
+    /// Sends a request without a streamed body, and waits for the answer's head.
+    ///
+    /// # Errors
+    ///
+    /// The session or the exchange ended, or the request is not one.
+    pub async fn ask(&self, request: Request) -> Result<Answer, Error> {
+        let (stream, inbox) = self.begin(request, false).await?;
+        self.answer(stream, inbox).await
+    }
+
+    /// Sends a request's head; the body follows through what is returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionHandle::ask`].
+    pub async fn upload(&self, request: Request) -> Result<Upload, Error> {
+        let (stream, inbox) = self.begin(request, true).await?;
+        Ok(Upload {
+            session: self.clone(),
+            stream,
+            inbox,
+        })
+    }
+
+    /// Measures the round-trip time with one PING.
+    ///
+    /// # Errors
+    ///
+    /// The session ended.
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        let (reply, pong) = oneshot::channel();
+        self.ops.send(Op::Ping(reply)).await.map_err(gone)?;
+        pong.await.map_err(gone)
+    }
+
+    /// Turns this side's sending key.
+    ///
+    /// # Errors
+    ///
+    /// The session ended.
+    pub async fn rekey(&self) -> Result<(), Error> {
+        self.ops.send(Op::Rekey).await.map_err(gone)
+    }
+
+    /// What the session agreed on and counted.
+    ///
+    /// # Errors
+    ///
+    /// The session ended.
+    pub async fn facts(&self) -> Result<SessionFacts, Error> {
+        let (reply, facts) = oneshot::channel();
+        self.ops.send(Op::Facts(reply)).await.map_err(gone)?;
+        facts.await.map_err(gone)
+    }
+
+    /// Closes the session with OK.
+    pub async fn close(&self) {
+        // One that has ended is closed.
+        let _ = self.ops.send(Op::Close).await;
+        self.ops.closed().await;
+    }
+}
+
+/// A request whose body is being sent.
+#[derive(Debug)]
+pub struct Upload {
+    session: SessionHandle,
+    stream: u32,
+    inbox: Inbox,
+}
+
+impl Upload {
+    async fn push(&self, data: Bytes, fin: bool) -> Result<(), Error> {
+        let (done, sent) = oneshot::channel();
+        let stream = self.stream;
+        let op = Op::Send {
+            stream,
+            data,
+            fin,
+            done,
+        };
+        self.session.ops.send(op).await.map_err(gone)?;
+        sent.await.map_err(gone)?
+    }
+
+    /// Sends bytes; waits while the peer gives no credit.
+    ///
+    /// # Errors
+    ///
+    /// The exchange ended; a server that answers early lets [`Upload::finish`] give its answer.
+    pub async fn send(&self, data: Bytes) -> Result<(), Error> {
+        self.push(data, false).await
+    }
+
+    /// Ends the body and waits for the answer's head.
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionHandle::ask`].
+    pub async fn finish(self) -> Result<Answer, Error> {
+        // An answer that came before the end stands all the same.
+        let _ = self.push(Bytes::new(), true).await;
+        self.session.answer(self.stream, self.inbox.clone()).await
+    }
+}
