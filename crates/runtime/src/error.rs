@@ -37,6 +37,12 @@ pub enum Error {
     /// An exchange ended before its answer was complete.
     #[error(transparent)]
     Exchange(#[from] crate::ExchangeError),
+    /// The peer's answer is a refusal.
+    #[error("{why}")]
+    Answer {
+        /// Its status, and what it says.
+        why: String,
+    },
     /// A file.
     #[error("{}: {source}", path.display())]
     File {

@@ -1,0 +1,298 @@
+use std::path::PathBuf;
+
+use betanet_runtime::Settings;
+use clap::{Args, Parser, Subcommand};
+
+/// What follows every `--help` of a command that names a peer.
+const PEERS: &str = "PEER is KEYHEX@HOST:PORT#PINHEX, KEYHEX@HOST:PORT (web PKI), or the bnp1… string that a gateway \
+                     prints. It is needed once: peers are kept in the address book.";
+
+/// Betanet from the command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "betanet",
+    version,
+    about,
+    after_help = "Exit codes: 0 fine, 1 peer or network, 2 usage, 3 local files and settings, 130 Ctrl-C.\n\n\
+                  Example: betanet demo"
+)]
+pub(crate) struct Betanet {
+    /// Log lines on standard error: a level, or tracing directives as betanet_htx=debug.
+    #[arg(long, global = true, default_value = "warn", env = "BETANET_LOG", value_name = "FILTER")]
+    pub(crate) log: String,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make or show an identity.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Id(IdArgs),
+    /// Fetch a resource.
+    #[command(after_help = format!("{PEERS}\n\nExample: betanet get bar://bn1:…/file.iso -o file.iso --continue"))]
+    Get(GetArgs),
+    /// Put a resource in its place.
+    #[command(after_help = format!("{PEERS}\n\nExample: betanet put notes.txt bar://bn1:…/notes.txt"))]
+    Put(PutArgs),
+    /// Post a resource under a place; prints where it went.
+    #[command(after_help = format!("{PEERS}\n\nExample: echo hello | betanet post - bar://bn1:…/inbox/"))]
+    Post(PutArgs),
+    /// Remove a resource.
+    #[command(after_help = format!("{PEERS}\n\nExample: betanet del bar://bn1:…/notes.txt"))]
+    Del(DelArgs),
+    /// Serve a folder.
+    #[command(after_help = "Example: betanet serve ./public --listen 0.0.0.0:443 --cover ./site")]
+    Serve(ServeArgs),
+    /// Measure the round-trip time to a peer, through a session.
+    #[command(after_help = format!("{PEERS}\n\nExample: betanet ping bn1:… --count 3"))]
+    Ping(PingArgs),
+    /// Tell what a peer speaks; of a bare HOST:PORT, what anybody can see of it.
+    #[command(after_help = format!("{PEERS}\n\nExample: betanet probe 127.0.0.1:8443"))]
+    Probe(ProbeArgs),
+    /// Decode and name any wire item: a name, a peer, a ticket, CBOR, a message, a frame.
+    #[command(after_help = "Example: betanet inspect a2627071f56770616464696e67f5")]
+    Inspect(InspectArgs),
+    /// Start real nodes on loopback and show what they do.
+    #[command(after_help = "Needs no network, no root and no configuration.\n\nExample: betanet demo --keep")]
+    Demo(DemoArgs),
+    /// Print a shell's completions.
+    #[command(after_help = "Example: betanet completions bash > /etc/bash_completion.d/betanet")]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdArgs {
+    #[command(subcommand)]
+    pub(crate) command: IdCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdCommand {
+    /// Make an identity: PKCS#8 PEM, readable by its owner only.
+    #[command(after_help = "Example: betanet id new --key ./node.pem")]
+    New(KeyFile),
+    /// Show an identity's name, PeerID and public key.
+    #[command(after_help = "Example: betanet id show --key ./node.pem --json")]
+    Show(KeyFile),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyFile {
+    /// The key file; without it, the one in the user's data folder.
+    #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
+    pub(crate) key: Option<PathBuf>,
+    /// One line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Who is asked, and as whom.
+#[derive(Debug, Args)]
+pub(crate) struct PeerArgs {
+    /// Where the name is reached; needed once.
+    #[arg(long, value_name = "PEER")]
+    pub(crate) peer: Option<String>,
+    /// Dial with this identity instead of a fresh one; a server that lets names write asks for it.
+    #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
+    pub(crate) key: Option<PathBuf>,
+    /// The address book.
+    #[arg(long, value_name = "FILE", env = "BETANET_BOOK")]
+    pub(crate) book: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// bar://NAME/path
+    pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) peer: PeerArgs,
+    /// Write to a file; - is standard output, which is the default.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Go on where an earlier run of the same -o FILE was cut.
+    #[arg(long = "continue", requires = "output")]
+    pub(crate) resume: bool,
+    /// Only these bytes, as 0-499, 500- or -500.
+    #[arg(long, value_name = "A-B", conflicts_with = "resume", allow_hyphen_values = true)]
+    pub(crate) range: Option<String>,
+    /// How often a cut transfer is taken up again before giving up.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub(crate) retries: u32,
+    /// One line of JSON about the transfer; needs -o FILE.
+    #[arg(long, requires = "output")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    /// The file to send; - is standard input.
+    pub(crate) file: PathBuf,
+    /// bar://NAME/path
+    pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) peer: PeerArgs,
+    /// The content type; guessed from the file's name without it.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) content_type: Option<String>,
+    /// Only if the resource has this etag.
+    #[arg(long, value_name = "ETAG", conflicts_with = "new")]
+    pub(crate) if_match: Option<String>,
+    /// Only if there is no such resource.
+    #[arg(long)]
+    pub(crate) new: bool,
+    /// One line of JSON about the answer.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DelArgs {
+    /// bar://NAME/path
+    pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) peer: PeerArgs,
+    /// Only if the resource has this etag.
+    #[arg(long, value_name = "ETAG")]
+    pub(crate) if_match: Option<String>,
+    /// One line of JSON about the answer.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PingArgs {
+    /// A name from the address book, or a PEER.
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) peer: PeerArgs,
+    /// How many PINGs.
+    #[arg(short, long, default_value_t = 4, value_name = "N")]
+    pub(crate) count: u32,
+    /// One line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// A name from the address book, a PEER, or HOST:PORT.
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) peer: PeerArgs,
+    /// One line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A file, hex digits, or the text of a name, peer or ticket; - is standard input.
+    pub(crate) item: String,
+    /// One line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Leave the nodes running afterwards and print what to try.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// What a listening node takes from the command line; it wins over the file.
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Listen here, HOST:PORT; may be repeated. Port 0 lets the system choose.
+    #[arg(long, value_name = "ADDR", env = "BETANET_LISTEN", value_delimiter = ',')]
+    pub(crate) listen: Vec<String>,
+    /// Print this address instead of the local one; may be repeated.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) advertise: Vec<String>,
+    /// The folder of the web site that everybody sees.
+    #[arg(long, value_name = "DIR", env = "BETANET_COVER")]
+    pub(crate) cover: Option<PathBuf>,
+    /// The identity's key file; made when it is not there.
+    #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
+    pub(crate) key: Option<PathBuf>,
+    /// A PEM certificate chain; read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "certificate_key")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// The PEM key of --certificate.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub(crate) certificate_key: Option<PathBuf>,
+    /// Let whoever asks PUT, POST and DEL.
+    #[arg(long)]
+    pub(crate) writable: bool,
+    /// Let this name PUT, POST and DEL, and nobody who is not named; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow: Vec<String>,
+    /// Bytes that the served folder may grow to.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) quota: Option<u64>,
+    /// Serve /metrics and /healthz on this loopback address.
+    #[arg(long, value_name = "ADDR", env = "BETANET_ADMIN")]
+    pub(crate) admin: Option<String>,
+    /// Print the node's facts as one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl NodeArgs {
+    pub(crate) fn settings(&self, serve: Option<PathBuf>) -> Settings {
+        let some = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+        Settings {
+            listen: some(&self.listen),
+            advertise: some(&self.advertise),
+            serve,
+            cover: self.cover.clone(),
+            key: self.key.clone(),
+            certificate: self.certificate.clone(),
+            certificate_key: self.certificate_key.clone(),
+            writable: self.writable.then_some(true),
+            allow: some(&self.allow),
+            quota: self.quota,
+            admin: self.admin.clone(),
+            ..Settings::default()
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The folder to serve.
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+/// A betanet node that serves a folder over BAR and is a web site to everybody else.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gateway",
+    version,
+    about,
+    after_help = "Flags win over BETANET_* variables, which win over --config. SIGTERM and Ctrl-C drain and stop.\n\
+                  Exit codes: 0 stopped in order, 1 not all sessions ended in time, 2 usage, 3 local.\n\n\
+                  Example: gateway --listen 0.0.0.0:443 --serve ./public --cover ./site --key ./node.pem"
+)]
+pub(crate) struct Gateway {
+    /// A TOML file of settings; its keys are those of the flags, with _ for -.
+    #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder to serve over BAR.
+    #[arg(long, value_name = "DIR", env = "BETANET_SERVE")]
+    pub(crate) serve: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// text or json.
+    #[arg(long, value_name = "FORMAT", env = "BETANET_LOG_FORMAT")]
+    pub(crate) log_format: Option<String>,
+    /// Log lines on standard error: a level, or tracing directives as betanet_htx=debug.
+    #[arg(long, value_name = "FILTER", env = "BETANET_LOG")]
+    pub(crate) log: Option<String>,
+}

@@ -1,0 +1,327 @@
+//! `betanet demo`: real nodes on loopback, in one process, shown step by step.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+
+use betanet_bar::{Headers, Method, Request};
+use betanet_machine::{Rng, Seed};
+use betanet_runtime::{
+    Error, Gateway, Listening, Node, Peer, Settings, new_identity, seed, visit,
+};
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::Fail;
+use crate::args::DemoArgs;
+use crate::fail::interruptible;
+
+/// Name and length of the files that are fetched.
+const FILES: [(&str, usize); 3] = [
+    ("1k.bin", 1 << 10),
+    ("1m.bin", 1 << 20),
+    ("256m.bin", 256 << 20),
+];
+/// Bytes of the largest file at which both keys are turned.
+const REKEY_AT: u64 = 64 << 20;
+/// Byte of the TCP stream that the tampering proxy flips.
+const TAMPER_AT: u64 = 300_000;
+
+const COVER: &str =
+    "<!doctype html><title>A garden diary</title><h1>A garden diary</h1><p>The beans are up.</p>\n";
+
+/// Prints each step with its time.
+struct Steps {
+    began: Instant,
+    last: Instant,
+}
+
+impl Steps {
+    fn done(&mut self, what: &str) {
+        let now = Instant::now();
+        println!("{:>9.3} s  {what}", (now - self.last).as_secs_f64());
+        self.last = now;
+    }
+}
+
+pub(crate) async fn run(args: DemoArgs) -> Result<(), Fail> {
+    interruptible(demo(args.keep)).await
+}
+
+struct Served {
+    name: &'static str,
+    sha256: [u8; 32],
+}
+
+fn failed(why: impl Into<String>) -> Fail {
+    Fail::Peer(why.into())
+}
+
+async fn demo(keep: bool) -> Result<(), Fail> {
+    let now = Instant::now();
+    let mut steps = Steps {
+        began: now,
+        last: now,
+    };
+    let home = tempfile::tempdir().map_err(|e| Fail::Local(format!("temporary folder: {e}")))?;
+    let files = make_files(home.path())?;
+    steps.done("made a folder with files of 1 KiB, 1 MiB and 256 MiB");
+
+    let first = start(home.path(), "first").await?;
+    let second = start(home.path(), "second").await?;
+    steps.done(&format!(
+        "started two nodes: {} on {}, {} on {}",
+        first.listening().name,
+        first.listening().addresses.join(" "),
+        second.listening().name,
+        second.listening().addresses.join(" "),
+    ));
+
+    let address = first.listening().addresses.first().cloned().unwrap_or_default();
+    let (facts, status, _) = visit(&address).await?;
+    if status != 200 {
+        return Err(failed(format!("the cover site answered {status}")));
+    }
+    steps.done(&format!(
+        "visited it as a browser would: {}, {}, GET / answered {status}",
+        facts.version, facts.group
+    ));
+
+    let node = Node::client()?;
+    let peer = first.listening().peer();
+    let session = node.connect(&peer).await?;
+    let agreed = session.facts().await?;
+    steps.done(&format!(
+        "opened a session by name: {}, ML-KEM-768 {}",
+        agreed
+            .ids
+            .iter()
+            .map(|(_, id)| id.as_str())
+            .filter(|id| !id.is_empty())
+            .collect::<Vec<_>>()
+            .join(" "),
+        if agreed.pq { "on" } else { "off" }
+    ));
+    for served in &files {
+        let rekey = served.name == FILES[2].0;
+        let bytes = fetch(&session, served, rekey).await?;
+        let seconds = steps.last.elapsed().as_secs_f64();
+        let rate = bytes as f64 / seconds / 1e6;
+        steps.done(&format!(
+            "fetched bar://{}/{}, SHA-256 right, {rate:.0} MB/s",
+            first.listening().name,
+            served.name
+        ));
+    }
+    let turned = session.facts().await?.rekeys;
+    if turned.0 < 1 || turned.1 < 1 {
+        return Err(failed(format!("the keys did not turn: {turned:?}")));
+    }
+    steps.done(&format!(
+        "turned the keys mid-transfer: {} times ours, {} times theirs",
+        turned.0, turned.1
+    ));
+
+    refuse_wrong_name(&node, &peer, second.listening()).await?;
+    steps.done("refused: the first node's name with the second node's key");
+    refuse_wrong_pin(&node, &peer).await?;
+    steps.done("refused: a certificate that is not the pinned one");
+    let delivered = refuse_tampering(&node, &peer, &files[2], home.path()).await?;
+    steps.done(&format!(
+        "refused: a byte flipped on the wire; {delivered} bytes had come, all of them right"
+    ));
+
+    println!("{:>9.3} s  in all", steps.began.elapsed().as_secs_f64());
+    if keep {
+        let l = first.listening();
+        println!("\nThe nodes run until Ctrl-C. Try:");
+        println!("  betanet get bar://{}/1k.bin --peer {} -o 1k.bin", l.name, l.peer());
+        println!("  betanet probe {}", l.peer());
+        println!("  betanet probe {address}");
+        println!("  curl -k https://{address}/");
+        // Ends with the process, by Ctrl-C.
+        std::future::pending::<()>().await;
+    }
+    session.close().await;
+    if !(first.shutdown().await && second.shutdown().await) {
+        return Err(failed("a node did not stop in time"));
+    }
+    Ok(())
+}
+
+fn make_files(home: &Path) -> Result<Vec<Served>, Fail> {
+    for folder in ["served", "cover"] {
+        let path = home.join(folder);
+        std::fs::create_dir(&path).map_err(Fail::file(&path))?;
+    }
+    let page = home.join("cover/index.html");
+    std::fs::write(&page, COVER).map_err(Fail::file(&page))?;
+    let random: Seed = seed()?;
+    let mut rng = Rng::new(&random);
+    let mut out = Vec::new();
+    for (name, len) in FILES {
+        let path = home.join("served").join(name);
+        let mut file = std::fs::File::create(&path).map_err(Fail::file(&path))?;
+        let mut hash = Sha256::new();
+        let mut left = len;
+        let mut block = vec![0; 1 << 20];
+        while left > 0 {
+            let n = left.min(block.len());
+            rng.fill(&mut block[..n]);
+            hash.update(&block[..n]);
+            file.write_all(&block[..n]).map_err(Fail::file(&path))?;
+            left -= n;
+        }
+        out.push(Served {
+            name,
+            sha256: hash.finalize().into(),
+        });
+    }
+    Ok(out)
+}
+
+async fn start(home: &Path, name: &str) -> Result<Gateway, Fail> {
+    let key: PathBuf = home.join(format!("{name}.pem"));
+    let identity = new_identity(&key)?;
+    let settings = Settings {
+        serve: Some(home.join("served")),
+        cover: Some(home.join("cover")),
+        key: Some(key),
+        ..Settings::default()
+    };
+    let config = settings
+        .check("demo")
+        .map_err(|p| Fail::Local(format!("{p:?}")))?;
+    Ok(Gateway::start(identity, &config).await?)
+}
+
+/// Fetches one file, turning this side's key on the way; the server turns its own every 64 MiB.
+async fn fetch(
+    session: &betanet_runtime::SessionHandle,
+    served: &Served,
+    rekey: bool,
+) -> Result<u64, Fail> {
+    let request = Request::new(Method::Get, &format!("/{}", served.name), Headers::default());
+    let mut answer = session.ask(request).await?;
+    let mut hash = Sha256::new();
+    let mut bytes = 0;
+    let mut turned = !rekey;
+    while let Some(chunk) = answer.body.chunk().await.map_err(Error::from)? {
+        hash.update(&chunk);
+        bytes += chunk.len() as u64;
+        if !turned && bytes >= REKEY_AT {
+            turned = true;
+            session.rekey().await?;
+        }
+    }
+    if hash.finalize()[..] != served.sha256 {
+        return Err(failed(format!("{}: wrong SHA-256", served.name)));
+    }
+    Ok(bytes)
+}
+
+/// The first node's key at the second node's address: its certificate is right, its key is not.
+async fn refuse_wrong_name(node: &Node, peer: &Peer, second: &Listening) -> Result<(), Fail> {
+    let wrong = Peer {
+        key: peer.key,
+        ..second.peer()
+    };
+    match node.connect(&wrong).await {
+        Err(Error::Outer {
+            source: betanet_carrier::Error::NotATunnel { .. },
+            ..
+        }) => Ok(()),
+        Err(e) => Err(e.into()),
+        Ok(_) => Err(failed("another node was taken for the first")),
+    }
+}
+
+async fn refuse_wrong_pin(node: &Node, peer: &Peer) -> Result<(), Fail> {
+    let wrong = Peer {
+        pin: Some([0; 32]),
+        ..peer.clone()
+    };
+    match node.connect(&wrong).await {
+        Err(Error::Outer {
+            source: betanet_carrier::Error::Pin,
+            ..
+        }) => Ok(()),
+        Err(e) => Err(e.into()),
+        Ok(_) => Err(failed("a wrong pin was accepted")),
+    }
+}
+
+/// Fetches through a proxy that flips one byte of what the server sends: how many right bytes came before.
+async fn refuse_tampering(
+    node: &Node,
+    peer: &Peer,
+    served: &Served,
+    home: &Path,
+) -> Result<u64, Fail> {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .map_err(|e| Fail::Local(format!("listen: {e}")))?;
+    let address = listener
+        .local_addr()
+        .map_err(|e| Fail::Local(format!("listen: {e}")))?;
+    let upstream = peer.addrs.first().cloned().unwrap_or_default();
+    let proxy = tokio::spawn(tamper(listener, upstream));
+    let through = Peer {
+        addrs: vec![address.to_string()],
+        ..peer.clone()
+    };
+    let session = node.connect(&through).await?;
+    let request = Request::new(Method::Get, &format!("/{}", served.name), Headers::default());
+    let mut answer = session.ask(request).await?;
+    let path = home.join("served").join(served.name);
+    let mut file = tokio::fs::File::open(&path).await.map_err(Fail::file(&path))?;
+    let mut delivered = 0;
+    let ended = loop {
+        match answer.body.chunk().await {
+            Ok(Some(chunk)) => {
+                let mut right = vec![0; chunk.len()];
+                file.read_exact(&mut right).await.map_err(Fail::file(&path))?;
+                if right != chunk {
+                    return Err(failed("a wrong byte was delivered"));
+                }
+                delivered += chunk.len() as u64;
+            }
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
+    };
+    proxy.abort();
+    if ended {
+        Ok(delivered)
+    } else {
+        Err(failed("a flipped byte went unnoticed"))
+    }
+}
+
+async fn tamper(listener: TcpListener, upstream: String) -> std::io::Result<()> {
+    let (client, _) = listener.accept().await?;
+    let server = TcpStream::connect(upstream).await?;
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let passed = Arc::new(AtomicU64::new(0));
+    let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+    let mut buf = vec![0; 16 << 10];
+    loop {
+        let n = from_server.read(&mut buf).await?;
+        if n == 0 {
+            break;
+        }
+        let before = passed.fetch_add(n as u64, Ordering::Relaxed);
+        if let Some(at) = TAMPER_AT.checked_sub(before)
+            && let Some(byte) = usize::try_from(at).ok().and_then(|at| buf[..n].get_mut(at))
+        {
+            *byte ^= 1;
+        }
+        to_client.write_all(&buf[..n]).await?;
+    }
+    up.abort();
+    Ok(())
+}

@@ -1,0 +1,70 @@
+use std::process::ExitCode;
+
+use betanet_runtime::Error;
+
+/// Why a command failed, by whose fault.
+#[derive(Debug)]
+pub(crate) enum Fail {
+    /// Peer or network.
+    Peer(String),
+    /// The command line.
+    Usage(String),
+    /// This machine's files and settings.
+    Local(String),
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl Fail {
+    /// Says why on standard error; the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        let (code, why) = match self {
+            Self::Peer(why) => (1, why.as_str()),
+            Self::Usage(why) => (2, why.as_str()),
+            Self::Local(why) => (3, why.as_str()),
+            Self::Interrupted => (130, "interrupted"),
+        };
+        eprintln!("error: {why}");
+        ExitCode::from(code)
+    }
+
+    pub(crate) fn file(path: &std::path::Path) -> impl Fn(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |e| Self::Local(format!("{path}: {e}"))
+    }
+
+    pub(crate) fn output(e: std::io::Error) -> Self {
+        Self::Local(format!("standard output: {e}"))
+    }
+}
+
+impl From<Error> for Fail {
+    fn from(error: Error) -> Self {
+        // The chain of causes, outermost first, each once.
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(c) = cause {
+            let said = c.to_string();
+            if !text.contains(&said) {
+                text.push_str(": ");
+                text.push_str(&said);
+            }
+            cause = c.source();
+        }
+        if error.is_local() {
+            Self::Local(text)
+        } else {
+            Self::Peer(text)
+        }
+    }
+}
+
+/// Runs work until it ends or Ctrl-C is pressed.
+pub(crate) async fn interruptible<T>(
+    work: impl Future<Output = Result<T, Fail>>,
+) -> Result<T, Fail> {
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err(Fail::Interrupted),
+    }
+}

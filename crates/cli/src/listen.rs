@@ -1,0 +1,133 @@
+//! `gateway`, and `betanet serve`, which is the same with less to say.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use betanet_runtime::{
+    Gateway, GatewayConfig, Identity, Settings, init_logs, load_identity, new_identity,
+    serve_admin, state_dir,
+};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Fail;
+use crate::args::{Gateway as GatewayArgs, NodeArgs, ServeArgs};
+use crate::id::default_key;
+
+/// What visitors of `betanet serve` see who was given no other site.
+const COVER_PAGE: &str = "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Welcome</title></head>\n\
+                          <body>\n<h1>Welcome</h1>\n<p>This site is being set up.</p>\n</body>\n</html>\n";
+
+fn problems(list: &[betanet_runtime::Problem]) -> Fail {
+    let lines: Vec<String> = list.iter().map(ToString::to_string).collect();
+    Fail::Usage(lines.join("\n       "))
+}
+
+pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
+    let flags = Settings {
+        log_format: args.log_format.clone(),
+        log: args.log.clone(),
+        ..args.node.settings(args.serve.clone())
+    };
+    let (settings, origin) = match &args.config {
+        Some(path) => (
+            flags.over(Settings::from_file(path).map_err(Fail::Usage)?),
+            path.display().to_string(),
+        ),
+        None => (flags, "command line".to_owned()),
+    };
+    let config = settings.check(&origin).map_err(|p| problems(&p))?;
+    run(&config, &args.node).await
+}
+
+pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
+    let mut settings = args.node.settings(Some(args.dir.clone()));
+    let state = state_dir();
+    if settings.key.is_none() {
+        settings.key = Some(default_key());
+    }
+    if settings.cover.is_none() {
+        let cover = state.join("cover");
+        std::fs::create_dir_all(&cover).map_err(Fail::file(&cover))?;
+        let page = cover.join("index.html");
+        if !page.exists() {
+            std::fs::write(&page, COVER_PAGE).map_err(Fail::file(&page))?;
+        }
+        settings.cover = Some(cover);
+    }
+    settings.log = Some("warn".into());
+    let config = settings
+        .check("command line")
+        .map_err(|p| problems(&p))?;
+    run(&config, &args.node).await
+}
+
+/// The identity in the key file, which is made when it is not there.
+fn identity(path: &Path) -> Result<Identity, Fail> {
+    if path.exists() {
+        return Ok(load_identity(path)?);
+    }
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(Fail::file(folder))?;
+    }
+    Ok(new_identity(path)?)
+}
+
+async fn run(config: &GatewayConfig, args: &NodeArgs) -> Result<(), Fail> {
+    init_logs(config.log_format, &config.log)
+        .map_err(|e| Fail::Usage(format!("log = {:?}: {e}", config.log)))?;
+    let listener = |address| async move {
+        TcpListener::bind(address)
+            .await
+            .map_err(|e| Fail::Local(format!("admin {address}: {e}")))
+    };
+    let admin = match config.admin {
+        Some(address) => Some(listener(address).await?),
+        None => None,
+    };
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|e| Fail::Local(format!("SIGTERM cannot be waited for: {e}")))?;
+    let gateway = Arc::new(Gateway::start(identity(&config.key)?, config).await?);
+    announce(&gateway, args.json);
+    let admin = admin.map(|l| tokio::spawn(serve_admin(l, Arc::clone(&gateway))));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    if !args.json {
+        eprintln!("stopping: {} sessions", gateway.sessions());
+    }
+    let in_time = gateway.shutdown().await;
+    if let Some(admin) = admin {
+        admin.abort();
+    }
+    if in_time {
+        Ok(())
+    } else {
+        Err(Fail::Peer("not all sessions ended in time".into()))
+    }
+}
+
+fn announce(gateway: &Gateway, as_json: bool) {
+    let l = gateway.listening();
+    let pin = betanet_wire::text::hex(&l.pin);
+    if as_json {
+        let facts = json!({
+            "name": l.name.to_string(),
+            "peer_id": l.key.peer_id().to_string(),
+            "public_key": l.key.to_string(),
+            "addresses": l.addresses,
+            "pin": pin,
+            "peer": l.peer().to_string(),
+        });
+        println!("{facts}");
+    } else {
+        println!("name        {}", l.name);
+        println!("PeerID      {}", l.key.peer_id());
+        println!("public key  {}", l.key);
+        println!("addresses   {}", l.addresses.join(" "));
+        println!("pin         {pin}");
+        println!("peer        {}", l.peer());
+    }
+}

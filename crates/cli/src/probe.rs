@@ -1,0 +1,137 @@
+//! `betanet ping` and `betanet probe`.
+
+use std::time::{Duration, Instant};
+
+use betanet_runtime::{OuterFacts, Peer, visit};
+use betanet_wire::text::hex;
+use serde_json::{Value, json};
+
+use crate::Fail;
+use crate::args::{PingArgs, ProbeArgs};
+use crate::fail::interruptible;
+use crate::target::Dialling;
+
+fn millis(d: Duration) -> f64 {
+    d.as_secs_f64() * 1000.0
+}
+
+pub(crate) async fn ping(args: PingArgs) -> Result<(), Fail> {
+    let mut dialling = Dialling::to_text(&args.target, &args.peer)?;
+    interruptible(async {
+        let session = dialling.node.session(&dialling.peer).await?;
+        dialling.reached();
+        let name = dialling.peer.name();
+        let mut times = Vec::new();
+        for n in 1..=args.count {
+            let rtt = session.ping().await?;
+            if !args.json {
+                println!("{n}: {:.3} ms from {name}", millis(rtt));
+            }
+            times.push(millis(rtt));
+        }
+        if args.json {
+            println!("{}", json!({"name": name.to_string(), "rtt_ms": times}));
+        }
+        session.close().await;
+        Ok(())
+    })
+    .await
+}
+
+fn outer_json(facts: &OuterFacts) -> Value {
+    json!({
+        "tls": facts.version,
+        "suite": facts.suite,
+        "group": facts.group,
+        "alpn": facts.alpn,
+        "pin": hex(&facts.pin),
+    })
+}
+
+pub(crate) async fn probe(args: ProbeArgs) -> Result<(), Fail> {
+    let bare = args.target.parse::<Peer>().is_err()
+        && args.target.parse::<betanet_runtime::Name>().is_err()
+        && args.target.contains(':');
+    interruptible(async {
+        let facts = if bare {
+            outside(&args.target).await?
+        } else {
+            inside(&args).await?
+        };
+        if args.json {
+            println!("{facts}");
+        } else {
+            print_facts("", &facts);
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn outside(address: &str) -> Result<Value, Fail> {
+    let began = Instant::now();
+    let (facts, status, server) = visit(address).await?;
+    Ok(json!({
+        "address": address,
+        "outer": outer_json(&facts),
+        "get": {"status": status, "server": server},
+        "seconds": began.elapsed().as_secs_f64(),
+    }))
+}
+
+async fn inside(args: &ProbeArgs) -> Result<Value, Fail> {
+    let mut dialling = Dialling::to_text(&args.target, &args.peer)?;
+    let began = Instant::now();
+    let session = dialling.node.session(&dialling.peer).await?;
+    let setup = began.elapsed();
+    dialling.reached();
+    let rtt = session.ping().await?;
+    let facts = session.facts().await?;
+    let ids: serde_json::Map<String, Value> = facts
+        .ids
+        .iter()
+        .map(|(k, v)| (k.clone(), Value::from(v.as_str())))
+        .collect();
+    let template = if facts.template == [0; 32] {
+        Value::Null
+    } else {
+        hex(&facts.template).into()
+    };
+    let out = json!({
+        "name": dialling.peer.name().to_string(),
+        "peer_id": dialling.peer.key.peer_id().to_string(),
+        "outer": outer_json(session.outer()),
+        "session": {
+            "noise": "Noise_XK_25519_ChaChaPoly_SHA256",
+            "pq": if facts.pq { Value::from("ML-KEM-768") } else { Value::Null },
+            "aead": "ChaCha20-Poly1305",
+            "transcript": hex(&facts.transcript),
+        },
+        "ids": ids,
+        "features": facts.features,
+        "template": template,
+        "rtt_ms": millis(rtt),
+        "setup_ms": millis(setup),
+    });
+    session.close().await;
+    Ok(out)
+}
+
+/// `outer.tls  TLSv1_3`, a line a fact.
+fn print_facts(prefix: &str, value: &Value) {
+    match value {
+        Value::Object(map) => {
+            for (k, v) in map {
+                let key = if prefix.is_empty() {
+                    k.clone()
+                } else {
+                    format!("{prefix}.{k}")
+                };
+                print_facts(&key, v);
+            }
+        }
+        Value::String(s) => println!("{prefix:18} {s}"),
+        Value::Null => println!("{prefix:18} none"),
+        other => println!("{prefix:18} {other}"),
+    }
+}
