@@ -28,8 +28,8 @@ enum Incoming {
 /// What belongs to one side only.
 enum Side {
     Client {
-        /// The HTTP/2 connection, driven by the session's own task.
-        drive: Drive,
+        /// The HTTP/2 connection, driven by the session's own task until it is over.
+        drive: Option<Drive>,
         requests: client::SendRequest<Bytes>,
         going_away: bool,
     },
@@ -65,7 +65,7 @@ impl H2Tunnel {
             ended: false,
             exporter,
             side: Side::Client {
-                drive,
+                drive: Some(drive),
                 requests,
                 going_away: false,
             },
@@ -95,11 +95,15 @@ impl H2Tunnel {
 
     /// Moves the connection on; an error when it is over.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        if let Side::Client { drive, .. } = &mut self.side
-            && let Poll::Ready(done) = drive.as_mut().poll(cx)
-        {
-            done?;
-            return Err(Error::Gone);
+        if let Side::Client { drive, .. } = &mut self.side {
+            let Some(connection) = drive else {
+                return Err(Error::Gone);
+            };
+            if let Poll::Ready(done) = connection.as_mut().poll(cx) {
+                *drive = None;
+                done?;
+                return Err(Error::Gone);
+            }
         }
         Ok(())
     }

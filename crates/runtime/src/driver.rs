@@ -169,7 +169,14 @@ impl<H: Handler> Driver<H> {
         while !self.ended {
             if self.outgoing.is_none() {
                 match self.connection.poll_transmit() {
-                    None => break,
+                    None => {
+                        // What the carrier took earlier may still wait for the peer's credit.
+                        if let Poll::Ready(Err(e)) = self.carrier.poll_ready(cx) {
+                            self.lost(e);
+                            return true;
+                        }
+                        break;
+                    }
                     Some(Transmit::Bytes(bytes)) => self.outgoing = Some(bytes),
                     Some(other) => {
                         self.signal(other);
