@@ -1,3 +1,55 @@
-use std::path::Path;
-fn main() { let dir = std::env::args().nth(2).unwrap_or("spec-vectors".into());
- let ok = xtask::vectors::run(Path::new(&dir), &mut |l| println!("{l}")).unwrap(); std::process::exit(i32::from(!ok)); }
+//! `cargo xtask`: repository chores.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask CHORE
+
+  layers          tiers, purity and their exceptions
+  sizes           lengths of source files
+  vectors [DIR]   known answers of spec-vectors/, or of DIR, through the crates
+  readme [--write]  README promises, the crates' READMEs, and the README's commands
+  bench [--quick] [--json FILE]  measurements against peers
+  demo            what the README's first command shows
+  ci              all of what has to pass
+
+Example: cargo xtask vectors spec-vectors";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["layers"] => xtask::layers::run(),
+        ["sizes"] => xtask::sizes::run(),
+        ["vectors"] => vectors(xtask::root().join("spec-vectors")),
+        ["vectors", dir] => vectors(PathBuf::from(dir)),
+        ["readme"] => xtask::readme::run(false),
+        ["readme", "--write"] => xtask::readme::run(true),
+        ["bench", rest @ ..] => xtask::ci::bench(rest),
+        ["demo"] => xtask::ci::demo(),
+        ["ci"] => xtask::ci::run(),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn vectors(dir: PathBuf) -> Result<(), String> {
+    if xtask::vectors::run(&dir, &mut |line| println!("{line}"))? {
+        Ok(())
+    } else {
+        Err("not every known answer was given".into())
+    }
+}

@@ -42,7 +42,9 @@ pub enum Decision {
 
 fn matches(list: &str, etag: Option<&str>) -> bool {
     let Some(etag) = etag else { return false };
-    list.split(',').map(str::trim).any(|t| t == "*" || t == etag)
+    list.split(',')
+        .map(str::trim)
+        .any(|t| t == "*" || t == etag)
 }
 
 /// Reads `bytes=a-b`, `bytes=a-` or `bytes=-n` against a length; `None` when no byte satisfies it.
@@ -94,8 +96,9 @@ pub fn decide(method: Method, headers: &Headers, current: Option<&Meta>) -> Deci
             }
             match headers.text("range") {
                 None => Decision::Proceed,
-                Some(range) => parse_range(range, meta.len)
-                    .map_or(Decision::Unsatisfiable, Decision::Partial),
+                Some(range) => {
+                    parse_range(range, meta.len).map_or(Decision::Unsatisfiable, Decision::Partial)
+                }
             }
         }
         (Method::Put | Method::Post | Method::Del, _) => Decision::Proceed,
@@ -126,7 +129,13 @@ mod tests {
         assert_eq!(at("bytes=-4"), Some((6, 10)));
         assert_eq!(at("bytes=-99"), Some((0, 10)));
         for miss in [
-            "bytes=10-", "bytes=3-2", "bytes=-0", "bytes=-", "bytes=a-b", "0-3", "bytes=0-1,3-4",
+            "bytes=10-",
+            "bytes=3-2",
+            "bytes=-0",
+            "bytes=-",
+            "bytes=a-b",
+            "0-3",
+            "bytes=0-1,3-4",
             "bytes=+1-2",
         ] {
             assert_eq!(at(miss), None, "{miss}");
@@ -138,21 +147,70 @@ mod tests {
         let h = |k: &str, v: &str| Headers::default().with(k, v);
         let m = meta();
         for (method, headers, current, want) in [
-            (Method::Get, h("if-none-match", "\"a\""), Some(&m), Decision::Unchanged),
-            (Method::Get, h("if-none-match", "\"b\", \"a\""), Some(&m), Decision::Unchanged),
-            (Method::Get, h("if-none-match", "\"b\""), Some(&m), Decision::Proceed),
-            (Method::Get, h("if-match", "\"b\""), Some(&m), Decision::Failed),
+            (
+                Method::Get,
+                h("if-none-match", "\"a\""),
+                Some(&m),
+                Decision::Unchanged,
+            ),
+            (
+                Method::Get,
+                h("if-none-match", "\"b\", \"a\""),
+                Some(&m),
+                Decision::Unchanged,
+            ),
+            (
+                Method::Get,
+                h("if-none-match", "\"b\""),
+                Some(&m),
+                Decision::Proceed,
+            ),
+            (
+                Method::Get,
+                h("if-match", "\"b\""),
+                Some(&m),
+                Decision::Failed,
+            ),
             (Method::Get, h("if-match", "*"), None, Decision::Failed),
             (Method::Get, h("x", "y"), None, Decision::Absent),
-            (Method::Get, h("range", "bytes=99-"), Some(&m), Decision::Unsatisfiable),
-            (Method::Put, h("if-none-match", "*"), Some(&m), Decision::Failed),
-            (Method::Put, h("if-none-match", "*"), None, Decision::Proceed),
-            (Method::Put, h("if-match", "\"a\""), Some(&m), Decision::Proceed),
+            (
+                Method::Get,
+                h("range", "bytes=99-"),
+                Some(&m),
+                Decision::Unsatisfiable,
+            ),
+            (
+                Method::Put,
+                h("if-none-match", "*"),
+                Some(&m),
+                Decision::Failed,
+            ),
+            (
+                Method::Put,
+                h("if-none-match", "*"),
+                None,
+                Decision::Proceed,
+            ),
+            (
+                Method::Put,
+                h("if-match", "\"a\""),
+                Some(&m),
+                Decision::Proceed,
+            ),
             (Method::Put, h("if-match", "\"a\""), None, Decision::Failed),
-            (Method::Del, h("if-match", "\"b\""), Some(&m), Decision::Failed),
+            (
+                Method::Del,
+                h("if-match", "\"b\""),
+                Some(&m),
+                Decision::Failed,
+            ),
             (Method::Del, h("x", "y"), None, Decision::Absent),
         ] {
-            assert_eq!(decide(method, &headers, current), want, "{method} {headers:?}");
+            assert_eq!(
+                decide(method, &headers, current),
+                want,
+                "{method} {headers:?}"
+            );
         }
     }
 

@@ -159,7 +159,9 @@ mod tests {
 
     fn put(length: &str, body: &[u8]) -> Vec<u8> {
         let headers = Headers::default().with("content-length", length);
-        let mut m = Request::new(Method::Put, "/x", headers).to_message().unwrap();
+        let mut m = Request::new(Method::Put, "/x", headers)
+            .to_message()
+            .unwrap();
         m.extend_from_slice(body);
         m
     }
@@ -168,15 +170,23 @@ mod tests {
     fn a_body_is_as_long_as_it_said() {
         let got = |bytes: &[u8]| read::<Request>(bytes, &[], true).map(|p| p.len());
         assert_eq!(got(&put("3", b"abc")), Ok(3));
-        let short = Error::BodyShort { announced: 3, got: 2 };
+        let short = Error::BodyShort {
+            announced: 3,
+            got: 2,
+        };
         assert_eq!(got(&put("3", b"ab")), Err(short));
-        assert_eq!(got(&put("3", b"abcd")), Err(Error::BodyLong { announced: 3 }));
+        assert_eq!(
+            got(&put("3", b"abcd")),
+            Err(Error::BodyLong { announced: 3 })
+        );
         assert_eq!(got(&put("0", b"")), Ok(2));
     }
 
     #[test]
     fn ends_and_bombs_are_named() {
-        let get = Request::new(Method::Get, "/", Headers::default()).to_message().unwrap();
+        let get = Request::new(Method::Get, "/", Headers::default())
+            .to_message()
+            .unwrap();
         assert_eq!(read::<Request>(&get[..5], &[], true), Err(Error::Ended));
         let bomb = [0, 1, 0, 1];
         assert_eq!(read::<Request>(&bomb, &[], false), Err(Error::HeadTooLong));

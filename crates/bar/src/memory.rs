@@ -49,7 +49,9 @@ impl Store for MemoryStore {
     }
 
     fn read(&mut self, bytes: &mut Bytes, offset: u64, max: usize) -> Result<Bytes, StoreError> {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let start = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
         let end = start.saturating_add(max).min(bytes.len());
         Ok(bytes.slice(start..end))
     }

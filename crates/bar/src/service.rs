@@ -142,7 +142,9 @@ impl<S: Store> Service<S> {
         let mut response = Response::new(status::OK);
         response.headers = meta.headers.clone();
         response.headers.set("etag", meta.etag);
-        response.headers.set("content-length", span.len().to_string());
+        response
+            .headers
+            .set("content-length", span.len().to_string());
         if span != whole || matches!(decision, Decision::Partial(_)) {
             let range = format!("bytes {}-{}/{}", span.start, span.end - 1, meta.len);
             response.headers.set("content-range", range);
@@ -189,7 +191,9 @@ impl<S: Store> Service<S> {
             };
             let path = format!("{base}/{digest}{suffix}");
             if self.store.open(&path)?.is_none() {
-                let done = self.store.commit(writer, &path, &headers, &Expect::Absent)?;
+                let done = self
+                    .store
+                    .commit(writer, &path, &headers, &Expect::Absent)?;
                 return Ok(Response::new(status::CREATED)
                     .with("etag", done.etag)
                     .with("location", path));
@@ -379,11 +383,28 @@ mod tests {
         let (r, body) = run(&mut s, ME, part, b"");
         assert_eq!((r.status, body.as_slice()), (200, b"234".as_slice()));
         assert_eq!(r.headers.text("content-range"), Some("bytes 2-4/10"));
-        assert_eq!(ask(&mut s, Method::Get, "/a", with("if-none-match", &etag)).0, 204);
-        assert_eq!(ask(&mut s, Method::Get, "/a", with("range", "bytes=10-")).0, 400);
-        assert_eq!(run(&mut s, ME, put(with("if-none-match", "*")), b"x").0.status, 409);
-        assert_eq!(run(&mut s, ME, put(with("if-match", &etag)), b"x").0.status, 204);
-        assert_eq!(run(&mut s, ME, put(with("if-match", &etag)), b"y").0.status, 409);
+        assert_eq!(
+            ask(&mut s, Method::Get, "/a", with("if-none-match", &etag)).0,
+            204
+        );
+        assert_eq!(
+            ask(&mut s, Method::Get, "/a", with("range", "bytes=10-")).0,
+            400
+        );
+        assert_eq!(
+            run(&mut s, ME, put(with("if-none-match", "*")), b"x")
+                .0
+                .status,
+            409
+        );
+        assert_eq!(
+            run(&mut s, ME, put(with("if-match", &etag)), b"x").0.status,
+            204
+        );
+        assert_eq!(
+            run(&mut s, ME, put(with("if-match", &etag)), b"y").0.status,
+            409
+        );
         assert_eq!(ask(&mut s, Method::Del, "/a", Headers::default()).0, 204);
         assert_eq!(ask(&mut s, Method::Del, "/a", Headers::default()).0, 404);
         assert_eq!(s.store().used(), 0);
@@ -401,7 +422,10 @@ mod tests {
         let (first, second) = (post(), post());
         assert_ne!(first, second);
         for path in [first, second] {
-            assert_eq!(ask(&mut s, Method::Get, &path, Headers::default()).1, b"same");
+            assert_eq!(
+                ask(&mut s, Method::Get, &path, Headers::default()).1,
+                b"same"
+            );
         }
     }
 

@@ -84,12 +84,7 @@ impl Cover {
     }
 
     /// Answers a request.
-    pub(crate) fn answer(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        headers: &HeaderMap,
-    ) -> Response<Body> {
+    pub(crate) fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
         let Some(path) = decode(uri.path()) else {
             return self.page(StatusCode::BAD_REQUEST, "Bad Request");
         };
@@ -130,15 +125,23 @@ impl Cover {
         path: &str,
         headers: &HeaderMap,
     ) -> Response<Body> {
-        let modified = meta.modified().map_or(SystemTime::UNIX_EPOCH, |t| t.into_std());
+        let modified = meta
+            .modified()
+            .map_or(SystemTime::UNIX_EPOCH, |t| t.into_std());
         let seconds = modified
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
         let etag = format!("\"{seconds:x}-{:x}\"", meta.len());
         let stamp = httpdate::fmt_http_date(modified);
-        let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|v: &HeaderValue| v.to_str().ok())
+        };
         let unchanged = match text(header::IF_NONE_MATCH) {
-            Some(list) => list.split(',').any(|t| matches!(t.trim(), "*") || t.trim() == etag),
+            Some(list) => list
+                .split(',')
+                .any(|t| matches!(t.trim(), "*") || t.trim() == etag),
             None => text(header::IF_MODIFIED_SINCE) == Some(stamp.as_str()),
         };
         let mut response = Response::new(Body::Full(Bytes::new()));
@@ -168,7 +171,11 @@ fn decode(path: &str) -> Option<String> {
     let mut bytes = path.bytes();
     while let Some(b) = bytes.next() {
         if b == b'%' {
-            let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+            let digit = |b: u8| {
+                char::from(b)
+                    .to_digit(16)
+                    .and_then(|d| u8::try_from(d).ok())
+            };
             let (high, low) = (digit(bytes.next()?)?, digit(bytes.next()?)?);
             out.push(high << 4 | low);
         } else {

@@ -401,8 +401,7 @@ async fn answer_h2(
             let read = split_message(&first).map_or(0, |(m, _)| 2 + m.len());
             let exporter =
                 Box::new(move |context: &[u8]| tls.with(|t| export(t.get_ref().1, context)));
-            let carrier =
-                H2Tunnel::server(first.slice(read..), body, outgoing, go_away, exporter);
+            let carrier = H2Tunnel::server(first.slice(read..), body, outgoing, go_away, exporter);
             return tunnel(Box::new(carrier)).await;
         }
         tokio::time::sleep_until(floor).await;

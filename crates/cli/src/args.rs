@@ -18,7 +18,13 @@ const PEERS: &str = "PEER is KEYHEX@HOST:PORT#PINHEX, KEYHEX@HOST:PORT (web PKI)
 )]
 pub(crate) struct Betanet {
     /// Log lines on standard error: a level, or tracing directives as betanet_htx=debug.
-    #[arg(long, global = true, default_value = "warn", env = "BETANET_LOG", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "warn",
+        env = "BETANET_LOG",
+        value_name = "FILTER"
+    )]
     pub(crate) log: String,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -54,7 +60,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example: betanet inspect a2627071f56770616464696e67f5")]
     Inspect(InspectArgs),
     /// Start real nodes on loopback and show what they do.
-    #[command(after_help = "Needs no network, no root and no configuration.\n\nExample: betanet demo --keep")]
+    #[command(
+        after_help = "Needs no network, no root and no configuration.\n\nExample: betanet demo --keep"
+    )]
     Demo(DemoArgs),
     /// Print a shell's completions.
     #[command(after_help = "Example: betanet completions bash > /etc/bash_completion.d/betanet")]
@@ -117,7 +125,12 @@ pub(crate) struct GetArgs {
     #[arg(long = "continue", requires = "output")]
     pub(crate) resume: bool,
     /// Only these bytes, as 0-499, 500- or -500.
-    #[arg(long, value_name = "A-B", conflicts_with = "resume", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "A-B",
+        conflicts_with = "resume",
+        allow_hyphen_values = true
+    )]
     pub(crate) range: Option<String>,
     /// How often a cut transfer is taken up again before giving up.
     #[arg(long, default_value_t = 5, value_name = "N")]
@@ -208,7 +221,12 @@ pub(crate) struct DemoArgs {
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     /// Listen here, HOST:PORT; may be repeated. Port 0 lets the system choose.
-    #[arg(long, value_name = "ADDR", env = "BETANET_LISTEN", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "BETANET_LISTEN",
+        value_delimiter = ','
+    )]
     pub(crate) listen: Vec<String>,
     /// Print this address instead of the local one; may be repeated.
     #[arg(long, value_name = "ADDR")]

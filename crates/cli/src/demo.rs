@@ -2,14 +2,14 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use betanet_bar::{Headers, Method, Request};
 use betanet_machine::{Rng, Seed};
 use betanet_runtime::{
-    Error, Gateway, Listening, Node, Peer, Settings, new_identity, seed, visit,
+    Clock, Error, Gateway, Listening, Node, Peer, Settings, new_identity, seed, visit,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -35,13 +35,13 @@ const COVER: &str =
 
 /// Prints each step with its time.
 struct Steps {
-    began: Instant,
-    last: Instant,
+    clock: Clock,
+    last: Duration,
 }
 
 impl Steps {
     fn done(&mut self, what: &str) {
-        let now = Instant::now();
+        let now = self.clock.elapsed();
         println!("{:>9.3} s  {what}", (now - self.last).as_secs_f64());
         self.last = now;
     }
@@ -61,10 +61,9 @@ fn failed(why: impl Into<String>) -> Fail {
 }
 
 async fn demo(keep: bool) -> Result<(), Fail> {
-    let now = Instant::now();
     let mut steps = Steps {
-        began: now,
-        last: now,
+        clock: Clock::start(),
+        last: Duration::ZERO,
     };
     let home = tempfile::tempdir().map_err(|e| Fail::Local(format!("temporary folder: {e}")))?;
     let files = make_files(home.path())?;
@@ -80,7 +79,12 @@ async fn demo(keep: bool) -> Result<(), Fail> {
         second.listening().addresses.join(" "),
     ));
 
-    let address = first.listening().addresses.first().cloned().unwrap_or_default();
+    let address = first
+        .listening()
+        .addresses
+        .first()
+        .cloned()
+        .unwrap_or_default();
     let (facts, status, _) = visit(&address).await?;
     if status != 200 {
         return Err(failed(format!("the cover site answered {status}")));
@@ -108,7 +112,7 @@ async fn demo(keep: bool) -> Result<(), Fail> {
     for served in &files {
         let rekey = served.name == FILES[2].0;
         let bytes = fetch(&session, served, rekey).await?;
-        let seconds = steps.last.elapsed().as_secs_f64();
+        let seconds = (steps.clock.elapsed() - steps.last).as_secs_f64();
         let rate = bytes as f64 / seconds / 1e6;
         steps.done(&format!(
             "fetched bar://{}/{}, SHA-256 right, {rate:.0} MB/s",
@@ -134,11 +138,15 @@ async fn demo(keep: bool) -> Result<(), Fail> {
         "refused: a byte flipped on the wire; {delivered} bytes had come, all of them right"
     ));
 
-    println!("{:>9.3} s  in all", steps.began.elapsed().as_secs_f64());
+    println!("{:>9.3} s  in all", steps.clock.elapsed().as_secs_f64());
     if keep {
         let l = first.listening();
         println!("\nThe nodes run until Ctrl-C. Try:");
-        println!("  betanet get bar://{}/1k.bin --peer {} -o 1k.bin", l.name, l.peer());
+        println!(
+            "  betanet get bar://{}/1k.bin --peer {} -o 1k.bin",
+            l.name,
+            l.peer()
+        );
         println!("  betanet probe {}", l.peer());
         println!("  betanet probe {address}");
         println!("  curl -k https://{address}/");
@@ -204,7 +212,11 @@ async fn fetch(
     served: &Served,
     rekey: bool,
 ) -> Result<u64, Fail> {
-    let request = Request::new(Method::Get, &format!("/{}", served.name), Headers::default());
+    let request = Request::new(
+        Method::Get,
+        &format!("/{}", served.name),
+        Headers::default(),
+    );
     let mut answer = session.ask(request).await?;
     let mut hash = Sha256::new();
     let mut bytes = 0;
@@ -274,16 +286,24 @@ async fn refuse_tampering(
         ..peer.clone()
     };
     let session = node.connect(&through).await?;
-    let request = Request::new(Method::Get, &format!("/{}", served.name), Headers::default());
+    let request = Request::new(
+        Method::Get,
+        &format!("/{}", served.name),
+        Headers::default(),
+    );
     let mut answer = session.ask(request).await?;
     let path = home.join("served").join(served.name);
-    let mut file = tokio::fs::File::open(&path).await.map_err(Fail::file(&path))?;
+    let mut file = tokio::fs::File::open(&path)
+        .await
+        .map_err(Fail::file(&path))?;
     let mut delivered = 0;
     let ended = loop {
         match answer.body.chunk().await {
             Ok(Some(chunk)) => {
                 let mut right = vec![0; chunk.len()];
-                file.read_exact(&mut right).await.map_err(Fail::file(&path))?;
+                file.read_exact(&mut right)
+                    .await
+                    .map_err(Fail::file(&path))?;
                 if right != chunk {
                     return Err(failed("a wrong byte was delivered"));
                 }

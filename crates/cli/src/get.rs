@@ -1,10 +1,9 @@
 //! `betanet get`: to a file or standard output, taken up again after cuts.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use betanet_bar::{Headers, Method, Request, Response, parse_range, status};
-use betanet_runtime::{Answer, Error};
+use betanet_runtime::{Answer, Clock, Error};
 use indicatif::ProgressBar;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -103,7 +102,9 @@ impl Download {
     /// The resource has changed: what is there is worthless.
     async fn restart(&mut self) -> Result<(), Fail> {
         let Sink::File { file, path } = &mut self.sink else {
-            return Err(Fail::Peer("the resource changed while it was fetched".into()));
+            return Err(Fail::Peer(
+                "the resource changed while it was fetched".into(),
+            ));
         };
         let part = part(path, ".part");
         *file = File::create(&part).await.map_err(Fail::file(&part))?;
@@ -189,7 +190,10 @@ pub(crate) async fn refused(mut answer: Answer) -> Fail {
         .filter(|c| !c.is_control())
         .collect();
     let colon = if why.is_empty() { "" } else { ": " };
-    Fail::Peer(format!("the peer answered {}{colon}{why}", answer.head.status))
+    Fail::Peer(format!(
+        "the peer answered {}{colon}{why}",
+        answer.head.status
+    ))
 }
 
 pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
@@ -201,7 +205,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
     }
     let mut dialling = Dialling::to_name(url.name, &args.peer)?;
     let mut download = Download::begin(&args).await?;
-    let began = Instant::now();
+    let began = Clock::start();
     let status = interruptible(fetch(&args, &url, &mut dialling, &mut download)).await?;
     download.finish().await?;
     if args.json {
@@ -297,9 +301,11 @@ async fn attempt(
     loop {
         match answer.body.chunk().await {
             Ok(Some(bytes)) => download.write(&bytes).await.map_err(local)?,
-            Ok(None) => return Ok(Some(status)),
-            Err(_) if download.total == Some(download.offset) => return Ok(Some(status)),
+            Ok(None) => break,
+            Err(_) if download.total == Some(download.offset) => break,
             Err(e) => return Err(e.into()),
         }
     }
+    session.close().await;
+    Ok(Some(status))
 }

@@ -72,9 +72,9 @@ fn text_item(text: &str) -> Option<Option<Value>> {
         })));
     }
     if text.starts_with("v=") || text.contains("tok=:") {
-        return Some(Ticket::parse(text).ok().map(|t| {
-            json!({"what": "ticket", "label": t.label(), "token_bytes": t.token().len()})
-        }));
+        return Some(Ticket::parse(text).ok().map(
+            |t| json!({"what": "ticket", "label": t.label(), "token_bytes": t.token().len()}),
+        ));
     }
     None
 }

@@ -57,9 +57,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
         settings.cover = Some(cover);
     }
     settings.log = Some("warn".into());
-    let config = settings
-        .check("command line")
-        .map_err(|p| problems(&p))?;
+    let config = settings.check("command line").map_err(|p| problems(&p))?;
     run(&config, &args.node).await
 }
 

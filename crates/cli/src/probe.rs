@@ -1,8 +1,8 @@
 //! `betanet ping` and `betanet probe`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use betanet_runtime::{OuterFacts, Peer, visit};
+use betanet_runtime::{Clock, OuterFacts, Peer, visit};
 use betanet_wire::text::hex;
 use serde_json::{Value, json};
 
@@ -69,7 +69,7 @@ pub(crate) async fn probe(args: ProbeArgs) -> Result<(), Fail> {
 }
 
 async fn outside(address: &str) -> Result<Value, Fail> {
-    let began = Instant::now();
+    let began = Clock::start();
     let (facts, status, server) = visit(address).await?;
     Ok(json!({
         "address": address,
@@ -81,7 +81,7 @@ async fn outside(address: &str) -> Result<Value, Fail> {
 
 async fn inside(args: &ProbeArgs) -> Result<Value, Fail> {
     let mut dialling = Dialling::to_text(&args.target, &args.peer)?;
-    let began = Instant::now();
+    let began = Clock::start();
     let session = dialling.node.session(&dialling.peer).await?;
     let setup = began.elapsed();
     dialling.reached();

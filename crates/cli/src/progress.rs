@@ -12,7 +12,10 @@ pub(crate) fn bar(total: Option<u64>, done: u64) -> ProgressBar {
             ProgressBar::new(n),
             "{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
         ),
-        None => (ProgressBar::no_length(), "{spinner} {bytes} {bytes_per_sec}"),
+        None => (
+            ProgressBar::no_length(),
+            "{spinner} {bytes} {bytes_per_sec}",
+        ),
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);

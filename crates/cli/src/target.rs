@@ -53,7 +53,9 @@ impl Dialling {
                 peer
             }
             None => book.find(name).ok_or_else(|| {
-                Fail::Usage(format!("{name} is not in the address book: name its --peer once"))
+                Fail::Usage(format!(
+                    "{name} is not in the address book: name its --peer once"
+                ))
             })?,
         };
         Self::new(peer, args, book)

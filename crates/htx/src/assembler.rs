@@ -184,17 +184,23 @@ mod tests {
         assert_eq!(a.insert(0, b("ab"), true), Ok(()), "the same again");
         let mut a = Assembler::default();
         a.insert(5, b("x"), false).unwrap();
-        assert_eq!(a.insert(0, b("ab"), true), Err(Conflict::Fin), "FIN before buffered bytes");
+        assert_eq!(
+            a.insert(0, b("ab"), true),
+            Err(Conflict::Fin),
+            "FIN before buffered bytes"
+        );
     }
 
     #[test]
     fn a_gap_holds_64_kib_and_not_a_byte_more() {
         let mut a = Assembler::default();
-        a.insert(1, Bytes::from(std::vec![0; GAP_BYTES]), false).unwrap();
+        a.insert(1, Bytes::from(std::vec![0; GAP_BYTES]), false)
+            .unwrap();
         let more = a.insert(1 + GAP_BYTES as u64, Bytes::from_static(b"x"), false);
         assert_eq!(more, Err(Conflict::Gap));
         let mut a = Assembler::default();
-        a.insert(1, Bytes::from(std::vec![0; GAP_BYTES]), false).unwrap();
+        a.insert(1, Bytes::from(std::vec![0; GAP_BYTES]), false)
+            .unwrap();
         a.insert(0, Bytes::from_static(b"x"), false).unwrap();
         assert_eq!(drain(&mut a).len(), GAP_BYTES + 1);
     }

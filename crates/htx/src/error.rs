@@ -3,8 +3,7 @@ use crate::StreamId;
 /// The caller's misuse, or a queue that is full; the session is as it was.
 ///
 /// A peer's fault is never one of these: it is [`crate::Event::Closed`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[derive(thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The session is not established yet.

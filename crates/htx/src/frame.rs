@@ -198,11 +198,7 @@ impl<'a> Frame<'a> {
         let short = |_| FrameError::Payload;
         let mut f = Fields::new(payload);
         let on_connection = |ok| {
-            if ok {
-                Ok(())
-            } else {
-                Err(FrameError::Stream)
-            }
+            if ok { Ok(()) } else { Err(FrameError::Stream) }
         };
         let frame = match head.ty {
             ty::STREAM => {

@@ -29,7 +29,9 @@ pub const MESSAGE_3: usize = 128;
 #[non_exhaustive]
 pub enum HandshakeError {
     /// A message of another length than the table's.
-    #[error("handshake message {message} of {len} bytes has another length than the profile allows")]
+    #[error(
+        "handshake message {message} of {len} bytes has another length than the profile allows"
+    )]
     Length {
         /// 1, 2 or 3.
         message: u8,

@@ -177,9 +177,11 @@ impl Cipher for ChaChaPoly {
         let n = plaintext.len();
         let Some(key) = &self.0 else { return 0 };
         out[..n].copy_from_slice(plaintext);
-        let sealed =
-            key.get()
-                .seal_in_place_separate_tag(noise_nonce(nonce), Aad::from(authtext), &mut out[..n]);
+        let sealed = key.get().seal_in_place_separate_tag(
+            noise_nonce(nonce),
+            Aad::from(authtext),
+            &mut out[..n],
+        );
         let Ok(tag) = sealed else { return 0 };
         out[n..n + 16].copy_from_slice(tag.as_ref());
         n + 16

@@ -149,7 +149,11 @@ impl Sealer {
         out.extend_from_slice(data);
         let sealed = self.keys.aead.as_ref().and_then(|k| {
             k.get()
-                .seal_in_place_separate_tag(self.keys.nonce(), Aad::from(header), &mut out[HEADER..])
+                .seal_in_place_separate_tag(
+                    self.keys.nonce(),
+                    Aad::from(header),
+                    &mut out[HEADER..],
+                )
                 .ok()
         });
         let Some(tag) = sealed else {
@@ -363,7 +367,11 @@ mod tests {
             let (mut frame, clear) = (ping(&mut s), ping(&mut plain));
             assert_eq!(frame[..3], clear[..3]);
             assert_ne!(frame[3..HEADER], clear[3..HEADER]);
-            assert_eq!(frame[HEADER..], clear[HEADER..], "the AAD is the unmasked header");
+            assert_eq!(
+                frame[HEADER..],
+                clear[HEADER..],
+                "the AAD is the unmasked header"
+            );
             assert_eq!(o.open(&mut frame).unwrap().ty, ty::PING);
         }
         s.turn();

@@ -673,11 +673,10 @@ impl Machine for Session {
     fn poll_timeout(&self) -> Option<Wake> {
         let wake = |at, why| Some(Wake { at, why });
         let backlog = self.backlog.and_then(|at| wake(at, "htx: input waits"));
-        let pump = (self.may_pump() && self.streams.sendable())
-            .then_some(Wake {
-                at: self.began,
-                why: "htx: streams have something to send",
-            });
+        let pump = (self.may_pump() && self.streams.sendable()).then_some(Wake {
+            at: self.began,
+            why: "htx: streams have something to send",
+        });
         let turn = match &self.sealer {
             Some(s) if self.is_open() && s.frames() > 0 && s.may_turn() => wake(
                 self.turned_at + self.config.rekey_after,

@@ -173,7 +173,9 @@ mod tests {
         let node = Identity::from_seed(&[1; 32]);
         let other = Identity::from_seed(&[2; 32]);
         let label = Ticket::fresh_label(&[7; 18]);
-        let value = Ticket::new(&[3; 32], node.public(), &label).unwrap().value();
+        let value = Ticket::new(&[3; 32], node.public(), &label)
+            .unwrap()
+            .value();
         assert!(FIELD.len() + value.len() <= MAX);
         let ticket = Ticket::parse(&value).unwrap();
         assert!(ticket.verify(&[3; 32], node.public()));
@@ -187,6 +189,10 @@ mod tests {
         let t = Ticket::new(&[3; 32], node.public(), "abcdefghijklmnop").unwrap();
         let tok = text::base64url(t.token());
         let turned = format!("ctx=\"abcdefghijklmnop\",tok=:{tok}:,v=v1");
-        assert!(Ticket::parse(&turned).unwrap().verify(&[3; 32], node.public()));
+        assert!(
+            Ticket::parse(&turned)
+                .unwrap()
+                .verify(&[3; 32], node.public())
+        );
     }
 }

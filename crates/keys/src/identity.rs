@@ -221,7 +221,10 @@ mod tests {
         let key = me.public();
         assert_eq!(key.verify("BN-TEST", &[b"ab"], &sig), Ok(()));
         for (label, text) in [("BN-TESS", b"ab"), ("BN-TEST", b"ac")] {
-            assert_eq!(key.verify(label, &[text], &sig), Err(KeyError::BadSignature));
+            assert_eq!(
+                key.verify(label, &[text], &sig),
+                Err(KeyError::BadSignature)
+            );
         }
         let other = Identity::from_seed(&[2; 32]);
         assert!(other.public().verify("BN-TEST", &[b"ab"], &sig).is_err());

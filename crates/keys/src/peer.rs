@@ -35,7 +35,9 @@ message! {
 #[non_exhaustive]
 pub enum PeerError {
     /// Neither of the two forms.
-    #[error("a peer is KEYHEX@HOST:PORT, KEYHEX@HOST:PORT#PINHEX or a string that starts with bnp1")]
+    #[error(
+        "a peer is KEYHEX@HOST:PORT, KEYHEX@HOST:PORT#PINHEX or a string that starts with bnp1"
+    )]
     Form,
     /// The key is not 64 hex digits, or no usable key.
     #[error("the peer's key: {0}")]
@@ -114,10 +116,7 @@ impl FromStr for Peer {
         let (key, rest) = s.split_once('@').ok_or(PeerError::Form)?;
         let key: [u8; 32] = text::unhex_array(key).ok_or(PeerError::KeyHex)?;
         let (addr, pin) = match rest.split_once('#') {
-            Some((addr, pin)) => (
-                addr,
-                Some(text::unhex_array(pin).ok_or(PeerError::Pin)?),
-            ),
+            Some((addr, pin)) => (addr, Some(text::unhex_array(pin).ok_or(PeerError::Pin)?)),
             None => (rest, None),
         };
         Ok(Self {
@@ -175,7 +174,10 @@ mod tests {
             ("bnp1AA", PeerError::Base32),
             ("bnp1", PeerError::Packed(cbor::Error::Truncated)),
             ("ab@h:1", PeerError::KeyHex),
-            (&format!("{zero}@h:1"), PeerError::Key(KeyError::WrongSubgroup)),
+            (
+                &format!("{zero}@h:1"),
+                PeerError::Key(KeyError::WrongSubgroup),
+            ),
             (&format!("{key}@h"), PeerError::Address),
             (&format!("{key}@h:99999"), PeerError::Address),
             (&format!("{key}@h:1#12"), PeerError::Pin),

@@ -104,10 +104,7 @@ mod tests {
                 why,
             })
         };
-        assert_eq!(
-            Wake::earliest([at(5, "b"), None, at(3, "a")]),
-            at(3, "a")
-        );
+        assert_eq!(Wake::earliest([at(5, "b"), None, at(3, "a")]), at(3, "a"));
         assert_eq!(Wake::earliest([None, None]), None);
     }
 }

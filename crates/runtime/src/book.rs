@@ -60,7 +60,9 @@ impl Book {
             if let Some(folder) = self.path.parent() {
                 fs::create_dir_all(folder)?;
             }
-            let fresh = self.path.with_extension(format!("tmp{}", std::process::id()));
+            let fresh = self
+                .path
+                .with_extension(format!("tmp{}", std::process::id()));
             let mut file = fs::OpenOptions::new()
                 .write(true)
                 .create(true)

@@ -27,6 +27,12 @@ impl Clock {
         )
     }
 
+    /// Time since the start.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
     /// When the executor has to wake for a machine's time.
     pub(crate) fn instant(self, at: Time) -> tokio::time::Instant {
         (self.0 + (at - Time::ZERO)).into()

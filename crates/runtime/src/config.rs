@@ -129,8 +129,7 @@ impl Settings {
     ///
     /// It cannot be read, or holds what it should not; the text says where.
     pub fn from_file(path: &Path) -> Result<Self, String> {
-        let text =
-            std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
         toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
     }
 
@@ -199,7 +198,11 @@ impl Settings {
             let address: Option<SocketAddr> = text.parse().ok();
             let local = address.filter(|a| a.ip().is_loopback());
             if local.is_none() {
-                found.problem("admin", &text, "a loopback address and port, as 127.0.0.1:9090");
+                found.problem(
+                    "admin",
+                    &text,
+                    "a loopback address and port, as 127.0.0.1:9090",
+                );
             }
             local
         });
@@ -277,7 +280,12 @@ impl Check<'_> {
         }
     }
 
-    fn given(&mut self, key: &'static str, path: Option<PathBuf>, allowed: &'static str) -> PathBuf {
+    fn given(
+        &mut self,
+        key: &'static str,
+        path: Option<PathBuf>,
+        allowed: &'static str,
+    ) -> PathBuf {
         path.unwrap_or_else(|| {
             self.problem(key, "", allowed);
             PathBuf::new()
@@ -317,15 +325,28 @@ mod tests {
             "listen = [\"here\"]\nserve = \"/no/such/folder\"\nadmin = \"0.0.0.0:9\"\nlog_format = \"xml\"\nallow = [\"bob\"]\nmax_sessions = 0\ncertificate = \"a.pem\"\n",
         )
         .unwrap();
-        let problems = Settings::from_file(&file).unwrap().check("g.toml").unwrap_err();
+        let problems = Settings::from_file(&file)
+            .unwrap()
+            .check("g.toml")
+            .unwrap_err();
         let keys: Vec<_> = problems.iter().map(|p| p.key).collect();
         let all = [
-            "listen", "serve", "cover", "key", "certificate", "allow", "admin", "log_format",
+            "listen",
+            "serve",
+            "cover",
+            "key",
+            "certificate",
+            "allow",
+            "admin",
+            "log_format",
             "max_sessions",
         ];
         assert_eq!(keys, all);
         let said = problems[0].to_string();
-        assert_eq!(said, "g.toml: listen = \"here\": HOST:PORT, with a port from 0 to 65535");
+        assert_eq!(
+            said,
+            "g.toml: listen = \"here\": HOST:PORT, with a port from 0 to 65535"
+        );
     }
 
     #[test]

@@ -474,7 +474,9 @@ impl<H: Handler> Driver<H> {
             self.connection.handle_timeout(now);
             return true;
         }
-        let at = wake.at.max(now.mono + if stuck { STUCK_LOOK } else { Duration::ZERO });
+        let at = wake
+            .at
+            .max(now.mono + if stuck { STUCK_LOOK } else { Duration::ZERO });
         if self.armed.is_none_or(|armed| at < armed) {
             self.timer.as_mut().reset(self.clock.instant(at));
             self.armed = Some(at);

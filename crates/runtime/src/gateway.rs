@@ -189,16 +189,19 @@ impl Gateway {
         H: Handler + Clone + Send + Sync + 'static,
         H::Exchange: Send,
     {
-        let certificate = Arc::new(match &config.certificate {
-            Some((chain, key)) => CertSource::files(chain, key),
-            None => match &config.own_certificate {
-                Some(path) => Certificate::load_or_create(path, &config.hosts),
-                None => Certificate::self_signed(&config.hosts),
+        let certificate = Arc::new(
+            match &config.certificate {
+                Some((chain, key)) => CertSource::files(chain, key),
+                None => match &config.own_certificate {
+                    Some(path) => Certificate::load_or_create(path, &config.hosts),
+                    None => Certificate::self_signed(&config.hosts),
+                }
+                .map(CertSource::fixed),
             }
-            .map(CertSource::fixed),
-        }
-        .map_err(Error::Certificate)?);
-        let cover = Cover::new(&config.cover, SystemTime::now).map_err(file_error(&config.cover))?;
+            .map_err(Error::Certificate)?,
+        );
+        let cover =
+            Cover::new(&config.cover, SystemTime::now).map_err(file_error(&config.cover))?;
         let metrics = Arc::new(Metrics::new());
         let sessions = Arc::new(Sessions::default());
         let closing = Arc::new(AtomicBool::new(false));

@@ -65,15 +65,39 @@ impl Metrics {
         };
         let r = &mut this.registry;
         r.register("sessions", "Sessions that stand", this.sessions.clone());
-        r.register("sessions_opened", "Sessions opened", this.sessions_opened.clone());
-        r.register("sessions_closed", "Sessions closed, by code", this.sessions_closed.clone());
-        r.register("requests", "Requests answered, by status", this.requests.clone());
+        r.register(
+            "sessions_opened",
+            "Sessions opened",
+            this.sessions_opened.clone(),
+        );
+        r.register(
+            "sessions_closed",
+            "Sessions closed, by code",
+            this.sessions_closed.clone(),
+        );
+        r.register(
+            "requests",
+            "Requests answered, by status",
+            this.requests.clone(),
+        );
         r.register("session_bytes", "Bytes of frames", this.bytes.clone());
         r.register("session_frames", "Frames", this.frames.clone());
         r.register("rekeys", "Keys turned", this.rekeys.clone());
-        r.register("tls_failed", "TLS handshakes that failed", this.tls_failed.clone());
-        r.register("cover_answers", "Requests that the cover site answered", this.covered.clone());
-        r.register("tickets_refused", "Tickets that were not right", this.tickets_refused.clone());
+        r.register(
+            "tls_failed",
+            "TLS handshakes that failed",
+            this.tls_failed.clone(),
+        );
+        r.register(
+            "cover_answers",
+            "Requests that the cover site answered",
+            this.covered.clone(),
+        );
+        r.register(
+            "tickets_refused",
+            "Tickets that were not right",
+            this.tickets_refused.clone(),
+        );
         r.register(
             "handshakes_refused",
             "Right tickets whose message 1 did not open",

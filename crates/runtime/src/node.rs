@@ -187,7 +187,9 @@ impl Node {
             Some(pin) => Trust::Pin(*pin),
             None => self.trust.clone(),
         };
-        let outer = client::connect(address, &trust).await.map_err(outer_error)?;
+        let outer = client::connect(address, &trust)
+            .await
+            .map_err(outer_error)?;
         let facts = outer.facts().clone();
         let ekm0 = outer.ekm0().map_err(outer_error)?;
         let (secrets, label) = {

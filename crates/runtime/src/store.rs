@@ -302,14 +302,28 @@ mod tests {
         assert!(!put(&mut store, "/a/b.html", &[]).unwrap().created);
         let (meta, _) = store.open("/a/b.html").unwrap().unwrap();
         assert_eq!(meta.headers.text("x-kept"), Some("yes"));
-        assert_eq!(meta.headers.text("content-type"), Some("text/html; charset=utf-8"));
+        assert_eq!(
+            meta.headers.text("content-type"),
+            Some("text/html; charset=utf-8")
+        );
         assert!(put(&mut store, "/c", &[1; 20]).is_ok());
         assert_eq!(store.remove("/c", &Expect::Anything), Ok(true));
         assert_eq!(store.remove("/c", &Expect::Anything), Ok(false));
         let left: Vec<_> = std::fs::read_dir(dir.path().join(OWN)).unwrap().collect();
-        assert_eq!(left.len(), 1, "only the kept headers of /a/b.html: {left:?}");
+        assert_eq!(
+            left.len(),
+            1,
+            "only the kept headers of /a/b.html: {left:?}"
+        );
         drop(store);
-        assert_eq!(*FolderStore::writable(dir.path(), 30).unwrap().writes.unwrap().lock(), 10);
+        assert_eq!(
+            *FolderStore::writable(dir.path(), 30)
+                .unwrap()
+                .writes
+                .unwrap()
+                .lock(),
+            10
+        );
     }
 
     #[test]
@@ -325,15 +339,33 @@ mod tests {
         std::fs::write(root.join("real"), b"real").unwrap();
         symlink("real", root.join("within")).unwrap();
         let mut store = FolderStore::writable(&root, 1000).unwrap();
-        for path in ["/absolute", "/relative", "/../secret", "/.betanet/x", "/folder/x", "//real"] {
+        for path in [
+            "/absolute",
+            "/relative",
+            "/../secret",
+            "/.betanet/x",
+            "/folder/x",
+            "//real",
+        ] {
             assert!(store.open(path).unwrap().is_none(), "{path}");
         }
-        assert!(store.open("/within").unwrap().is_some(), "a link that stays within");
+        assert!(
+            store.open("/within").unwrap().is_some(),
+            "a link that stays within"
+        );
         for path in ["/folder/x", "/../x", "/.betanet/x", "/x/", "/", "/real/x"] {
             assert!(put(&mut store, path, b"x").is_err(), "{path}");
         }
-        assert!(std::fs::read_dir(outer.path().join("beside")).unwrap().next().is_none());
-        assert_eq!(std::fs::read(outer.path().join("secret")).unwrap(), b"secret");
+        assert!(
+            std::fs::read_dir(outer.path().join("beside"))
+                .unwrap()
+                .next()
+                .is_none()
+        );
+        assert_eq!(
+            std::fs::read(outer.path().join("secret")).unwrap(),
+            b"secret"
+        );
     }
 
     #[test]
@@ -354,6 +386,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut store = FolderStore::read_only(dir.path()).unwrap();
         assert!(matches!(store.create(), Err(StoreError::ReadOnly)));
-        assert_eq!(store.remove("/a", &Expect::Anything), Err(StoreError::ReadOnly));
+        assert_eq!(
+            store.remove("/a", &Expect::Anything),
+            Err(StoreError::ReadOnly)
+        );
     }
 }

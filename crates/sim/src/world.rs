@@ -440,7 +440,8 @@ impl<H: Handler + Clone> World<H> {
         );
         match session {
             Ok(session) => {
-                let machine = Checked::since(Connection::new(session, node.handler.clone()), self.now);
+                let machine =
+                    Checked::since(Connection::new(session, node.handler.clone()), self.now);
                 if let Some(l) = self.links.get_mut(&link) {
                     l.ends[Side::Server as usize].machine = Some(machine);
                 }
@@ -554,7 +555,10 @@ impl<H: Handler + Clone> World<H> {
         let departure = pipe.depart(now, &weather, &mut self.dice, parcel.len());
         self.counters.segments += 1;
         self.counters.lost += departure.lost;
-        for at in [Some(departure.arrives), departure.again].into_iter().flatten() {
+        for at in [Some(departure.arrives), departure.again]
+            .into_iter()
+            .flatten()
+        {
             self.cargo.insert(self.order, parcel.clone());
             let task = Task::Arrive(link, side.other(), departure.seq, self.order);
             self.push(at, task);

@@ -23,7 +23,9 @@ type Net = World<Service<MemoryStore>>;
 fn node(id: Id) -> Node<Service<MemoryStore>> {
     let mut store = MemoryStore::new(1 << 20);
     let mut writer = store.create().unwrap();
-    store.write(&mut writer, &content(u64::from(id), FILE)).unwrap();
+    store
+        .write(&mut writer, &content(u64::from(id), FILE))
+        .unwrap();
     store
         .commit(writer, "/file", &Headers::default(), &Expect::Absent)
         .unwrap();
@@ -91,7 +93,14 @@ impl Ring {
         for id in 0..n {
             let expected = content(u64::from((id + 1) % n), FILE);
             let transfer = Transfer::new("/file", expected);
-            ring.runners.insert(id, Runner { link: 0, transfer, done: 0 });
+            ring.runners.insert(
+                id,
+                Runner {
+                    link: 0,
+                    transfer,
+                    done: 0,
+                },
+            );
             ring.dial(id);
         }
         ring
@@ -136,7 +145,10 @@ impl Ring {
         while let Some(h) = self.world.next(end) {
             self.happen(h);
         }
-        let running = self.runners.values().filter(|r| r.transfer.stream().is_some());
+        let running = self
+            .runners
+            .values()
+            .filter(|r| r.transfer.stream().is_some());
         assert_eq!(running.count(), 0, "a transfer never ended");
         let c = self.world.counters();
         Outcome {
@@ -177,7 +189,11 @@ impl Ring {
                     other => panic!("{other}"),
                 }
             }
-            Happening::Event { link, side: Side::Client, event } => {
+            Happening::Event {
+                link,
+                side: Side::Client,
+                event,
+            } => {
                 if let Some(id) = self.by_link.get(&link).copied() {
                     self.client_event(id, link, event);
                 }
@@ -188,10 +204,20 @@ impl Ring {
 
     fn start(&mut self, id: Id) {
         let runner = self.runners.get_mut(&id).unwrap();
-        let stream = self.world.connection(runner.link, Side::Client).unwrap().next_stream();
+        let stream = self
+            .world
+            .connection(runner.link, Side::Client)
+            .unwrap()
+            .next_stream();
         let request = runner.transfer.request(stream);
-        let ask = Command::Ask { request, more: false };
-        self.world.command(runner.link, Side::Client, ask).unwrap().unwrap();
+        let ask = Command::Ask {
+            request,
+            more: false,
+        };
+        self.world
+            .command(runner.link, Side::Client, ask)
+            .unwrap()
+            .unwrap();
     }
 
     /// One download is complete; the next is ready.
@@ -232,7 +258,11 @@ impl Ring {
                     self.start(id);
                 }
             }
-            Event::Failed { stream, code, delivered } => {
+            Event::Failed {
+                stream,
+                code,
+                delivered,
+            } => {
                 assert!(own(stream));
                 assert_eq!(code, None, "only cuts end a transfer here");
                 if runner.transfer.cut(delivered).unwrap() == Progress::Done {
@@ -261,7 +291,10 @@ fn two_hundred_nodes_one_minute() {
     let outcome = Ring::new(200, 7, WEATHER).run(60, 700);
     println!("{outcome:?}");
     assert!(outcome.cuts >= 500, "{outcome:?}");
-    assert!(outcome.rekeys.0 >= 500 && outcome.rekeys.1 >= 500, "{outcome:?}");
+    assert!(
+        outcome.rekeys.0 >= 500 && outcome.rekeys.1 >= 500,
+        "{outcome:?}"
+    );
     assert!(outcome.resumed >= 400, "{outcome:?}");
     assert!(outcome.completed >= 2_000, "{outcome:?}");
     assert_eq!(outcome.trace, GOLDEN);
@@ -285,7 +318,11 @@ fn a_silent_link_is_found_by_ping() {
     while let Some(h) = world.next(Time::ZERO + Duration::from_secs(120)) {
         match h {
             Happening::Timer(_) => world.silence(link),
-            Happening::Event { side, event: Event::Closed { by, .. }, .. } => {
+            Happening::Event {
+                side,
+                event: Event::Closed { by, .. },
+                ..
+            } => {
                 closed.push((side, by, world.now()));
             }
             Happening::Event { .. } => {}

@@ -193,7 +193,10 @@ impl<H: Handler> Connection<H> {
             };
             match event {
                 htx::Event::Established => self.event(now, Event::Established),
-                htx::Event::Opened { stream, kind: kind::BAR } => self.serve(stream),
+                htx::Event::Opened {
+                    stream,
+                    kind: kind::BAR,
+                } => self.serve(stream),
                 htx::Event::Opened { stream, .. } => self.command(
                     now,
                     htx::Command::Reset {

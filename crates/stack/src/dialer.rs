@@ -108,7 +108,10 @@ mod tests {
         }
         for (n, cap) in [1, 2, 4, 8].into_iter().enumerate() {
             let cap = Duration::from_secs(cap);
-            assert!(longest[n] <= cap && longest[n] > cap * 9 / 10, "{longest:?}");
+            assert!(
+                longest[n] <= cap && longest[n] > cap * 9 / 10,
+                "{longest:?}"
+            );
         }
         assert_eq!(longest[4], REST);
     }

@@ -28,12 +28,15 @@ pub fn to_vec<T: Encode + ?Sized>(value: &T) -> Vec<u8> {
     out
 }
 
+/// A message's CBOR, and what follows it.
+pub type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// Cuts one message off the front of a buffer: its CBOR bytes and what follows; `None` while it is incomplete.
 ///
 /// # Errors
 ///
 /// [`TooLong`] as soon as the length is known to pass `max`, before anything else has to arrive.
-pub fn split(buf: &[u8], max: usize) -> Result<Option<(&[u8], &[u8])>, TooLong> {
+pub fn split(buf: &[u8], max: usize) -> Result<Option<Split<'_>>, TooLong> {
     let Some((head, rest)) = buf.split_first_chunk::<4>() else {
         return Ok(None);
     };

@@ -41,11 +41,19 @@ impl Json {
             return Ok(Self::Text(t.into()));
         }
         if let Some(items) = v["array"].as_array() {
-            return items.iter().map(Self::read).collect::<Result<_, _>>().map(Self::Array);
+            return items
+                .iter()
+                .map(Self::read)
+                .collect::<Result<_, _>>()
+                .map(Self::Array);
         }
         if let Some(entries) = v["map"].as_array() {
             let pair = |e: &Value| Ok((Self::read(&e[0])?, Self::read(&e[1])?));
-            return entries.iter().map(pair).collect::<Result<_, String>>().map(Self::Map);
+            return entries
+                .iter()
+                .map(pair)
+                .collect::<Result<_, String>>()
+                .map(Self::Map);
         }
         match v.get("simple") {
             Some(Value::Bool(b)) => Ok(Self::Bool(*b)),
@@ -62,7 +70,10 @@ impl Json {
             Self::Text(t) => cbor::Value::Text(t),
             Self::Array(items) => cbor::Value::Array(items.iter().map(Self::borrow).collect()),
             Self::Map(entries) => cbor::Value::Map(
-                entries.iter().map(|(k, v)| (k.borrow(), v.borrow())).collect(),
+                entries
+                    .iter()
+                    .map(|(k, v)| (k.borrow(), v.borrow()))
+                    .collect(),
             ),
             Self::Bool(b) => cbor::Value::Bool(*b),
             Self::Null => cbor::Value::Null,
@@ -85,18 +96,31 @@ pub(super) fn det_cbor(cases: &Value) -> Result<Tally, String> {
         };
         tally.case(format!("accept {i}"), run());
     }
-    for (i, c) in list(&cases["accept_hex_only"], "accept_hex_only")?.iter().enumerate() {
-        let bytes = c.as_str().and_then(betanet_wire::text::unhex).ok_or("hex")?;
+    for (i, c) in list(&cases["accept_hex_only"], "accept_hex_only")?
+        .iter()
+        .enumerate()
+    {
+        let bytes = c
+            .as_str()
+            .and_then(betanet_wire::text::unhex)
+            .ok_or("hex")?;
         let run = || {
             let decoded: cbor::Value<'_> = cbor::from_slice(&bytes).map_err(|e| e.to_string())?;
-            same("again", &decoded.to_vec().map_err(|e| e.to_string())?, &bytes)
+            same(
+                "again",
+                &decoded.to_vec().map_err(|e| e.to_string())?,
+                &bytes,
+            )
         };
         tally.case(format!("accept_hex_only {i}"), run());
     }
     for (i, c) in list(&cases["reject"], "reject")?.iter().enumerate() {
         let run = || {
             let bytes = hex(c, "hex")?;
-            match (cbor::from_slice::<cbor::Value<'_>>(&bytes), cbor::check(&bytes)) {
+            match (
+                cbor::from_slice::<cbor::Value<'_>>(&bytes),
+                cbor::check(&bytes),
+            ) {
                 (Err(_), Err(_)) => Ok(()),
                 _ => Err(format!("accepted, though: {}", c["why"])),
             }
@@ -119,8 +143,7 @@ pub(super) fn identity(cases: &Value) -> Result<Tally, String> {
             same("name", name.to_string().as_str(), text(c, "name")?)?;
             same("name read", text(c, "name")?.parse(), Ok(name))?;
             same("x25519", key.x25519(), array(c, "x25519_public")?)?;
-            let derived =
-                x25519_dalek::x25519(*id.x25519(), x25519_dalek::X25519_BASEPOINT_BYTES);
+            let derived = x25519_dalek::x25519(*id.x25519(), x25519_dalek::X25519_BASEPOINT_BYTES);
             same("x25519 from the private half", derived, key.x25519())
         };
         tally.case(format!("case {i}"), run());
@@ -146,7 +169,10 @@ pub(super) fn key_schedule(cases: &Value) -> Result<Tally, String> {
         };
         tally.case(format!("schedule {i}"), run());
     }
-    for (i, c) in list(&cases["noise_secret"], "noise_secret")?.iter().enumerate() {
+    for (i, c) in list(&cases["noise_secret"], "noise_secret")?
+        .iter()
+        .enumerate()
+    {
         let run = || {
             let secret = schedule::noise_secret(
                 &array(c, "handshake_hash")?,
@@ -167,7 +193,11 @@ pub(super) fn frames(cases: &Value) -> Result<Tally, String> {
         let run = || {
             let (key, salt) = (array(c, "key")?, array(c, "nonce_salt")?);
             let counter = number(c, "counter")?;
-            let small = |key| number(c, key)?.try_into().map_err(|_| format!("{key}: too large"));
+            let small = |key| {
+                number(c, key)?
+                    .try_into()
+                    .map_err(|_| format!("{key}: too large"))
+            };
             let head = Head {
                 ty: u8::try_from(number(c, "type")?).map_err(|e| e.to_string())?,
                 stream: small("stream")?,
@@ -186,14 +216,20 @@ pub(super) fn frames(cases: &Value) -> Result<Tally, String> {
             for bit in 24..frame.len() * 8 {
                 let mut bad = frame.clone();
                 bad[bit / 8] ^= 1 << (bit % 8);
-                if Opener::from_parts(&key, salt, counter).open(&mut bad).is_ok() {
+                if Opener::from_parts(&key, salt, counter)
+                    .open(&mut bad)
+                    .is_ok()
+                {
                     return Err(format!("opens with bit {bit} flipped"));
                 }
             }
             for bit in 0..24 {
                 let mut bad = frame.clone();
                 bad[bit / 8] ^= 1 << (bit % 8);
-                if Opener::from_parts(&key, salt, counter).open(&mut bad).is_ok() {
+                if Opener::from_parts(&key, salt, counter)
+                    .open(&mut bad)
+                    .is_ok()
+                {
                     return Err(format!("opens with bit {bit} of its length flipped"));
                 }
             }
@@ -251,7 +287,11 @@ pub(super) fn negotiation(cases: &Value) -> Result<Tally, String> {
                 };
             }
             let sel = caps::select(&a, &b).map_err(|e| e.to_string())?;
-            same("both sides select alike", Ok(sel.clone()), caps::select(&b, &a))?;
+            same(
+                "both sides select alike",
+                Ok(sel.clone()),
+                caps::select(&b, &a),
+            )?;
             same("selection", cbor::to_vec(&sel), hex(c, "selection")?)?;
             caps::verify(&b, &a, &sel).map_err(|e| e.to_string())?;
             let context = caps::context(&sel, &client, &server, &array(c, "template")?);
@@ -297,14 +337,22 @@ pub(super) fn bar(cases: &Value) -> Result<Tally, String> {
                 let mut want = Request::new(method, text(c, "u")?, h);
                 want.body = b;
                 same("decode", &got, &want)?;
-                same("encode", want.to_message().map_err(|e| e.to_string())?, head)
+                same(
+                    "encode",
+                    want.to_message().map_err(|e| e.to_string())?,
+                    head,
+                )
             } else {
                 let got = Response::from_cbor(cbor_of(&head)?).map_err(|e| e.to_string())?;
                 let status = u16::try_from(number(c, "s")?).map_err(|e| e.to_string())?;
                 let mut want = Response::new(status);
                 (want.headers, want.body) = (h, b);
                 same("decode", &got, &want)?;
-                same("encode", want.to_message().map_err(|e| e.to_string())?, head)
+                same(
+                    "encode",
+                    want.to_message().map_err(|e| e.to_string())?,
+                    head,
+                )
             }
         };
         tally.case(format!("accept {i}"), run());

@@ -24,7 +24,9 @@ pub(super) fn ed25519(cases: &Value) -> Result<Tally, String> {
     for c in list(&cases["signatures"], "signatures")? {
         let run = || {
             let key = PublicKey::from_bytes(&array(c, "key")?).map_err(|e| e.to_string())?;
-            let good = key.verify_digest(&array(c, "digest")?, &array(c, "sig")?).is_ok();
+            let good = key
+                .verify_digest(&array(c, "digest")?, &array(c, "sig")?)
+                .is_ok();
             same("signature", good, c["valid"] == true)
         };
         tally.case(text(c, "note")?, run());
@@ -102,7 +104,11 @@ fn noise_case(c: &Value) -> Result<(), String> {
         same("payload", &plain[..got], &payload)?;
     }
     if c.get("handshake_hash").is_some() {
-        same("hash", init.get_handshake_hash(), &hex(c, "handshake_hash")?)?;
+        same(
+            "hash",
+            init.get_handshake_hash(),
+            &hex(c, "handshake_hash")?,
+        )?;
     }
     let mut init = init.into_transport_mode().map_err(said)?;
     let mut resp = resp.into_transport_mode().map_err(said)?;

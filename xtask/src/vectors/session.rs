@@ -83,7 +83,10 @@ fn case(c: &Value) -> Result<(), String> {
             ..Config::default()
         })
     };
-    let secrets = Secrets::new(array(c, "client_ephemeral")?, kem(c, &["mlkem_d", "mlkem_z"])?);
+    let secrets = Secrets::new(
+        array(c, "client_ephemeral")?,
+        kem(c, &["mlkem_d", "mlkem_z"])?,
+    );
     let mut client = said(Session::connect(
         NOW,
         config("caps_client")?,
@@ -120,7 +123,11 @@ fn case(c: &Value) -> Result<(), String> {
             (&mut server, &mut client)
         };
         let frame = next(from, "epoch 0")?;
-        same("epoch 0 frame", frame.as_ref(), hex(step, "frame")?.as_slice())?;
+        same(
+            "epoch 0 frame",
+            frame.as_ref(),
+            hex(step, "frame")?.as_slice(),
+        )?;
         feed(to, &frame)?;
     }
     let ekm1: [u8; 32] = array(c, "ekm1")?;
@@ -147,7 +154,11 @@ fn noise_secret_agrees(c: &Value) -> Result<(), String> {
         .iter()
         .find(|s| s["from"] == "client")
         .ok_or("no client frame")?;
-    same("noise_secret", first.as_ref(), hex(want, "frame")?.as_slice())
+    same(
+        "noise_secret",
+        first.as_ref(),
+        hex(want, "frame")?.as_slice(),
+    )
 }
 
 /// The request that the other implementation sent: opened with the schedule's keys, and read.
@@ -200,7 +211,11 @@ fn epoch1(c: &Value, client: &mut Session, server: &mut Session) -> Result<(), S
                 while server.poll_transmit().is_some() {}
                 feed(server, &want)?;
                 let answer = next(server, "PING's answer")?;
-                same("type of the answer", answer[3], betanet_htx::frame::ty::PING)?;
+                same(
+                    "type of the answer",
+                    answer[3],
+                    betanet_htx::frame::ty::PING,
+                )?;
                 same("mark of the answer", answer[9], 1)?;
                 continue;
             }

@@ -61,7 +61,8 @@ impl Session {
         }
         self.streams.clear();
         let reason = String::from(reason);
-        self.events.push_last(now, Event::Closed { code, reason, by });
+        self.events
+            .push_last(now, Event::Closed { code, reason, by });
     }
 
     /// CLOSE from this side; theirs, or two seconds, end the body.

@@ -131,7 +131,9 @@ impl Session {
         let stream = self.streams.get_mut(id).ok_or(Error::NoStream(id))?;
         if stream.mine && stream.send.offset() == 0 {
             // Of this one the peer has seen nothing: it can be closed once its type is out.
-            stream.send.begin(stream.kind.unwrap_or_default(), &[], false);
+            stream
+                .send
+                .begin(stream.kind.unwrap_or_default(), &[], false);
             stream.reset = Some(code);
             self.streams.begin(id);
             self.streams.queue(id);

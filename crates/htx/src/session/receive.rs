@@ -281,7 +281,14 @@ impl Session {
             let fin = stream.receive.assembler.finished();
             stream.receive.finished = fin;
             if !data.is_empty() || fin {
-                self.event(now, Event::Data { stream: id, data, fin });
+                self.event(
+                    now,
+                    Event::Data {
+                        stream: id,
+                        data,
+                        fin,
+                    },
+                );
             }
         }
         self.finish_without_data(now, id);
@@ -308,7 +315,11 @@ impl Session {
                 },
             );
         }
-        if self.streams.get(id).is_some_and(crate::stream::Stream::done) {
+        if self
+            .streams
+            .get(id)
+            .is_some_and(crate::stream::Stream::done)
+        {
             self.remove_stream(now, id);
         }
     }
@@ -373,4 +384,3 @@ const fn handshake_reason(error: HandshakeError) -> &'static str {
         HandshakeError::Setup => "the Noise state could not be built",
     }
 }
-

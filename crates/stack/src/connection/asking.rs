@@ -49,11 +49,7 @@ impl<H: Handler> Connection<H> {
             asking.prepaid += asking.incoming.received() - before;
             self.command(now, htx::Command::Consume { stream, bytes: len });
         }
-        while let Some(part) = self
-            .asking
-            .get_mut(&stream)
-            .and_then(|a| a.incoming.pop())
-        {
+        while let Some(part) = self.asking.get_mut(&stream).and_then(|a| a.incoming.pop()) {
             match part {
                 Part::Head(response) => {
                     if let Some(asking) = self.asking.get_mut(&stream) {

@@ -96,9 +96,9 @@ impl<H: Handler> Connection<H> {
 
     fn answer(&mut self, now: Now, stream: StreamId, response: &Response) {
         let status = response.status;
-        let message = response.to_message().or_else(|_| {
-            Response::new(betanet_bar::status::INTERNAL).to_message()
-        });
+        let message = response
+            .to_message()
+            .or_else(|_| Response::new(betanet_bar::status::INTERNAL).to_message());
         let Some(serving) = self.serving.get_mut(&stream) else {
             return;
         };

@@ -143,12 +143,14 @@ impl<'a> Reader<'a> {
         let (n, width, least) = match info {
             24 => (tail.first().map(|x| u64::from(*x)), 1, 24),
             25 => (
-                tail.first_chunk().map(|x| u64::from(u16::from_be_bytes(*x))),
+                tail.first_chunk()
+                    .map(|x| u64::from(u16::from_be_bytes(*x))),
                 2,
                 0x100,
             ),
             26 => (
-                tail.first_chunk().map(|x| u64::from(u32::from_be_bytes(*x))),
+                tail.first_chunk()
+                    .map(|x| u64::from(u32::from_be_bytes(*x))),
                 4,
                 0x1_0000,
             ),

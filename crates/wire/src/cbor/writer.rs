@@ -41,7 +41,8 @@ impl Writer {
             }
             _ => {
                 let [a, b, c, d, e, f, g, h] = n.to_be_bytes();
-                self.out.extend_from_slice(&[m | 27, a, b, c, d, e, f, g, h]);
+                self.out
+                    .extend_from_slice(&[m | 27, a, b, c, d, e, f, g, h]);
             }
         }
     }

@@ -1,0 +1,210 @@
+//! `cargo xtask ci`: all of what has to pass.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::{layers, readme, root, run as exec, sizes, vectors};
+
+const DENY_VERSION: &str = "0.20";
+const NEXTEST_VERSION: &str = "0.9";
+
+/// One target directory for all of it, outside the checkout, so that fresh clones start warm.
+fn target_dir() -> Option<PathBuf> {
+    if std::env::var_os("CARGO_TARGET_DIR").is_some() {
+        return None;
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    Some(cache.join("betanet-target"))
+}
+
+fn has(program: &str, args: &[&str]) -> bool {
+    Command::new(program)
+        .args(args)
+        .output()
+        .is_ok_and(|o| o.status.success())
+}
+
+/// Installs what the chores need, or says what has to be installed.
+fn tools() -> Result<(), String> {
+    for compiler in ["cc", "git"] {
+        if !has(compiler, &["--version"]) {
+            return Err(format!(
+                "{compiler} is missing; run: apt-get install -y gcc libc6-dev git"
+            ));
+        }
+    }
+    for component in ["fmt", "clippy"] {
+        if !has("cargo", &[component, "--version"]) {
+            return Err(format!(
+                "cargo {component} is missing; run: rustup component add rustfmt clippy"
+            ));
+        }
+    }
+    for (name, version) in [("deny", DENY_VERSION), ("nextest", NEXTEST_VERSION)] {
+        if !has("cargo", &[name, "--version"]) {
+            println!("ci: installing cargo-{name} {version}");
+            let status = Command::new("cargo")
+                .args(["install", "--locked", &format!("cargo-{name}"), "--version"])
+                .arg(format!("^{version}"))
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+                .status()
+                .map_err(|e| e.to_string())?;
+            if !status.success() {
+                return Err(format!("cargo install cargo-{name}: {status}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A step's name, and what it does.
+type Step<'a> = (&'a str, &'a dyn Fn() -> Result<(), String>);
+
+/// Runs everything, in the order in which it fails fastest.
+///
+/// # Errors
+///
+/// The first step that fails.
+pub fn run() -> Result<(), String> {
+    // A second run of this very program, so that every step inherits the directory.
+    if let Some(dir) = target_dir() {
+        println!("ci: target directory {}", dir.display());
+        let status = Command::new(env!("CARGO"))
+            .args(["run", "--quiet", "--package", "xtask", "--", "ci"])
+            .current_dir(root())
+            .env("CARGO_TARGET_DIR", dir)
+            .env("CARGO_INCREMENTAL", "0")
+            .status()
+            .map_err(|e| e.to_string())?;
+        return if status.success() {
+            Ok(())
+        } else {
+            Err(format!("ci: {status}"))
+        };
+    }
+    tools()?;
+    let began = Instant::now();
+    let all = "--workspace --all-targets --all-features --locked";
+    let clippy = format!("clippy {all} -- -D warnings");
+    let tests = format!("nextest run {all} --no-fail-fast");
+    let steps: [Step<'_>; 11] = [
+        ("fmt", &|| cargo("fmt --all -- --check")),
+        ("sizes", &sizes::run),
+        ("layers", &layers::run),
+        ("deny", &|| {
+            cargo("deny --offline check --hide-inclusion-graph bans licenses sources")
+        }),
+        ("clippy", &|| cargo(&clippy)),
+        ("vectors", &known_answers),
+        ("tests", &|| cargo(&tests)),
+        ("doctests", &|| {
+            cargo("test --doc --workspace --all-features --locked")
+        }),
+        ("rustdoc", &rustdoc),
+        ("fuzz targets", &fuzz_targets),
+        ("readme", &|| readme::run(false)),
+    ];
+    for (name, step) in steps {
+        let start = Instant::now();
+        println!("ci: {name}");
+        step()?;
+        println!("ci: {name} passed in {} s", start.elapsed().as_secs());
+    }
+    println!("ci: all passed in {} s", began.elapsed().as_secs());
+    Ok(())
+}
+
+fn cargo(line: &str) -> Result<(), String> {
+    let args: Vec<&str> = line.split_whitespace().collect();
+    exec("cargo", &args)
+}
+
+fn known_answers() -> Result<(), String> {
+    if vectors::run(&root().join("spec-vectors"), &mut |line| println!("{line}"))? {
+        Ok(())
+    } else {
+        Err("not every known answer was given".into())
+    }
+}
+
+fn rustdoc() -> Result<(), String> {
+    let status = Command::new("cargo")
+        .args([
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--all-features",
+            "--locked",
+        ])
+        .current_dir(root())
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .status()
+        .map_err(|e| e.to_string())?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("cargo doc: {status}"))
+    }
+}
+
+/// Each target is one line over a function that the corpus tests call too: that the two lists are one is checked here.
+fn fuzz_targets() -> Result<(), String> {
+    let folder = root().join("fuzz");
+    let names = |sub: &str, ending: &str| -> Result<Vec<String>, String> {
+        let mut out: Vec<String> = std::fs::read_dir(folder.join(sub))
+            .map_err(|e| format!("fuzz/{sub}: {e}"))?
+            .filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned()))
+            .filter_map(|n| n.strip_suffix(ending).map(str::to_owned))
+            .collect();
+        out.sort();
+        Ok(out)
+    };
+    let (targets, corpora) = (names("fuzz_targets", ".rs")?, names("corpus", "")?);
+    if targets == corpora && !targets.is_empty() {
+        println!("fuzz: {}", targets.join(" "));
+        Ok(())
+    } else {
+        Err(format!("fuzz targets {targets:?}, corpora {corpora:?}"))
+    }
+}
+
+/// Runs the measurements, optimised.
+///
+/// # Errors
+///
+/// They do not build or run.
+pub fn bench(args: &[&str]) -> Result<(), String> {
+    let mut all = vec![
+        "run",
+        "--release",
+        "--locked",
+        "--package",
+        "betanet-benches",
+        "--",
+    ];
+    all.extend_from_slice(args);
+    exec("cargo", &all)
+}
+
+/// Runs the demo, optimised.
+///
+/// # Errors
+///
+/// It does not build or run.
+pub fn demo() -> Result<(), String> {
+    exec(
+        "cargo",
+        &[
+            "run",
+            "--release",
+            "--locked",
+            "--package",
+            "betanet",
+            "--",
+            "demo",
+        ],
+    )
+}

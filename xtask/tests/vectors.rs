@@ -1,0 +1,67 @@
+//! The known answers are given, and a changed one is found.
+
+use std::fs;
+
+use xtask::vectors;
+
+#[test]
+fn every_known_answer_is_given() {
+    let mut lines = Vec::new();
+    let dir = xtask::root().join("spec-vectors");
+    let good = vectors::run(&dir, &mut |l| lines.push(l)).unwrap();
+    assert!(good, "{lines:#?}");
+    assert!(
+        lines.iter().any(|l| l.starts_with("session: 4/4")),
+        "{lines:#?}"
+    );
+}
+
+/// Flips the last hex digit of the last long hex string of a file.
+fn change_one_answer(text: &str) -> String {
+    let is_hex = |s: &str| s.len() >= 16 && s.bytes().all(|b| b.is_ascii_hexdigit());
+    let end = text
+        .rmatch_indices('"')
+        .map(|(at, _)| at)
+        .find(|at| {
+            let start = text[..*at].rfind('"').map_or(0, |s| s + 1);
+            is_hex(&text[start..*at])
+        })
+        .unwrap();
+    let digit = if text.as_bytes()[end - 1] == b'0' {
+        "1"
+    } else {
+        "0"
+    };
+    format!("{}{digit}{}", &text[..end - 1], &text[end..])
+}
+
+#[test]
+fn one_changed_answer_fails_its_file_and_unknown_or_empty_files_fail() {
+    let source = xtask::root().join("spec-vectors");
+    for name in [
+        "identity",
+        "key_schedule",
+        "frames",
+        "session",
+        "noise_xk",
+        "x25519_edges",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let text = fs::read_to_string(source.join(format!("{name}.json"))).unwrap();
+        let path = dir.path().join(format!("{name}.json"));
+        fs::write(&path, &text).unwrap();
+        assert!(vectors::run(dir.path(), &mut |_| {}).unwrap(), "{name}");
+        fs::write(&path, change_one_answer(&text)).unwrap();
+        assert!(!vectors::run(dir.path(), &mut |_| {}).unwrap(), "{name}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    assert!(vectors::run(dir.path(), &mut |_| {}).is_err(), "no files");
+    fs::write(dir.path().join("stranger.json"), "{\"cases\": []}").unwrap();
+    assert!(!vectors::run(dir.path(), &mut |_| {}).unwrap(), "unknown");
+    fs::remove_file(dir.path().join("stranger.json")).unwrap();
+    fs::write(dir.path().join("identity.json"), "{\"cases\": []}").unwrap();
+    assert!(
+        !vectors::run(dir.path(), &mut |_| {}).unwrap(),
+        "zero cases"
+    );
+}
