@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+pub mod fuzz;
 mod pipe;
 mod transfer;
 mod world;

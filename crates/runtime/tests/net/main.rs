@@ -1,0 +1,68 @@
+//! Real sockets on loopback: the gateway beside another implementation's client, browsers, scanners and cheats.
+
+mod cover;
+mod peer;
+mod second;
+mod transfers;
+
+use std::path::Path;
+
+use betanet_runtime::{Gateway, GatewayConfig, Identity, Settings};
+
+/// A gateway over a fresh folder, and what has to live as long as it does.
+struct Fixture {
+    gateway: Gateway,
+    home: tempfile::TempDir,
+}
+
+impl Fixture {
+    async fn start(change: impl FnOnce(&mut GatewayConfig)) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        for folder in ["served", "cover"] {
+            std::fs::create_dir(home.path().join(folder)).unwrap();
+        }
+        let page = "<h1>A garden diary</h1>\n";
+        std::fs::write(home.path().join("cover/index.html"), page).unwrap();
+        std::fs::write(home.path().join("served/hello.txt"), "hello").unwrap();
+        let settings = Settings {
+            serve: Some(home.path().join("served")),
+            cover: Some(home.path().join("cover")),
+            key: Some(home.path().join("key.pem")),
+            ..Settings::default()
+        };
+        let mut config = settings.check("test").unwrap();
+        change(&mut config);
+        let gateway = Gateway::start(Identity::from_seed(&[2; 32]), &config)
+            .await
+            .unwrap();
+        Self { gateway, home }
+    }
+
+    fn address(&self) -> String {
+        self.gateway.listening().addresses[0].clone()
+    }
+
+    fn served(&self, name: &str) -> std::path::PathBuf {
+        self.home.path().join("served").join(name)
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        let text = self.gateway.render_metrics();
+        let line = text
+            .lines()
+            .find(|l| l.starts_with(name) && !l.starts_with('#'));
+        line.and_then(|l| l.rsplit_once(' ')?.1.parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+/// Bytes that repeat nowhere near.
+fn content(len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|i| ((i * 2_654_435_761) >> 13) as u8)
+        .collect()
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
+}

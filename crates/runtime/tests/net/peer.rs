@@ -1,0 +1,528 @@
+//! A second client, written from the profile's chapters: it shares no code with the crates, only cryptography.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use hkdf::Hkdf;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+type Tls = Arc<Mutex<TlsStream<TcpStream>>>;
+
+struct Io(Tls);
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut *self.0.lock().unwrap()).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        std::pin::Pin::new(&mut *self.0.lock().unwrap()).poll_write(cx, buf)
+    }
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut *self.0.lock().unwrap()).poll_flush(cx)
+    }
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut *self.0.lock().unwrap()).poll_shutdown(cx)
+    }
+}
+
+#[derive(Debug)]
+struct Anybody;
+
+impl rustls::client::danger::ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        use rustls::SignatureScheme as S;
+        vec![S::ECDSA_NISTP256_SHA256, S::ED25519, S::RSA_PSS_SHA256]
+    }
+}
+
+pub(crate) async fn tls(address: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let tcp = TcpStream::connect(address).await.unwrap();
+    tcp.set_nodelay(true).unwrap();
+    let name = "localhost".try_into().unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .unwrap()
+}
+
+fn sha(parts: &[&[u8]]) -> [u8; 32] {
+    let mut h = Sha256::new();
+    parts.iter().for_each(|p| h.update(p));
+    h.finalize().into()
+}
+
+fn extract(salt: &[u8], ikm: &[u8]) -> [u8; 32] {
+    Hkdf::<Sha256>::extract(Some(salt), ikm).0.into()
+}
+
+fn expand(secret: &[u8; 32], info: &[u8], out: &mut [u8]) {
+    Hkdf::<Sha256>::from_prk(secret)
+        .unwrap()
+        .expand(info, out)
+        .unwrap();
+}
+
+fn label<const N: usize>(secret: &[u8; 32], name: &str) -> [u8; N] {
+    let mut out = [0; N];
+    expand(secret, &[b"betanet ", name.as_bytes()].concat(), &mut out);
+    out
+}
+
+fn seal(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], msg: &[u8]) -> Vec<u8> {
+    let cipher = ChaCha20Poly1305::new(&Key::from(*key));
+    cipher
+        .encrypt(&Nonce::from(nonce), Payload { msg, aad })
+        .unwrap()
+}
+
+fn open(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], msg: &[u8]) -> Option<Vec<u8>> {
+    let cipher = ChaCha20Poly1305::new(&Key::from(*key));
+    cipher
+        .decrypt(&Nonce::from(nonce), Payload { msg, aad })
+        .ok()
+}
+
+/// Noise's SymmetricState, revision 34.
+struct Noise {
+    ck: [u8; 32],
+    h: [u8; 32],
+    k: [u8; 32],
+    n: u64,
+}
+
+impl Noise {
+    fn new(prologue: &[u8]) -> Self {
+        let h = *b"Noise_XK_25519_ChaChaPoly_SHA256";
+        let mut this = Self {
+            ck: h,
+            h,
+            k: [0; 32],
+            n: 0,
+        };
+        this.mix_hash(prologue);
+        this
+    }
+
+    fn mix_hash(&mut self, data: &[u8]) {
+        self.h = sha(&[&self.h, data]);
+    }
+
+    fn mix_key(&mut self, dh: [u8; 32]) {
+        let prk = extract(&self.ck, &dh);
+        let mut out = [0; 64];
+        expand(&prk, b"", &mut out);
+        self.ck.copy_from_slice(&out[..32]);
+        self.k.copy_from_slice(&out[32..]);
+        self.n = 0;
+    }
+
+    fn nonce(&mut self) -> [u8; 12] {
+        let mut nonce = [0; 12];
+        nonce[4..].copy_from_slice(&self.n.to_le_bytes());
+        self.n += 1;
+        nonce
+    }
+
+    fn encrypt(&mut self, plain: &[u8]) -> Vec<u8> {
+        let (nonce, k) = (self.nonce(), self.k);
+        let out = seal(&k, nonce, &self.h, plain);
+        self.mix_hash(&out);
+        out
+    }
+
+    fn decrypt(&mut self, sealed: &[u8]) -> Vec<u8> {
+        let (nonce, k) = (self.nonce(), self.k);
+        let out = open(&k, nonce, &self.h, sealed).unwrap();
+        self.mix_hash(sealed);
+        out
+    }
+}
+
+/// One direction's key.
+struct Direction {
+    ts: [u8; 32],
+    counter: u64,
+}
+
+impl Direction {
+    fn next(&mut self) {
+        self.ts = label(&self.ts, "next");
+        self.counter = 0;
+    }
+
+    fn nonce(&mut self) -> [u8; 12] {
+        let mut nonce: [u8; 12] = label(&self.ts, "nonce");
+        for (n, c) in nonce.iter_mut().zip(self.counter.to_le_bytes()) {
+            *n ^= c;
+        }
+        self.counter += 1;
+        nonce
+    }
+}
+
+pub(crate) struct Frame {
+    pub(crate) ty: u8,
+    pub(crate) stream: u32,
+    pub(crate) mark: u16,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// The other implementation, connected.
+pub(crate) struct Peer {
+    tls: Tls,
+    out: h2::SendStream<Bytes>,
+    body: h2::RecvStream,
+    rx: Vec<u8>,
+    send: Direction,
+    receive: Direction,
+    pub(crate) decided: bool,
+}
+
+fn text(out: &mut Vec<u8>, t: &str) {
+    match t.len() {
+        n @ 0..=23 => out.push(0x60 | n as u8),
+        n => out.extend_from_slice(&[0x78, u8::try_from(n).unwrap()]),
+    }
+    out.extend_from_slice(t.as_bytes());
+}
+
+/// `{"l2": [htx], "l3": [mesh], "l4": [], "l5": [], "l7": [bar], "features": {}}`
+fn capabilities() -> Vec<u8> {
+    let mut out = vec![0xa6];
+    for (key, id) in [
+        ("l2", "betanet/htx/1.2.0"),
+        ("l3", "betanet/mesh/1.2.0"),
+        ("l4", ""),
+        ("l5", ""),
+        ("l7", "betanet/bar/1.2.0"),
+    ] {
+        text(&mut out, key);
+        if id.is_empty() {
+            out.push(0x80);
+        } else {
+            out.push(0x81);
+            text(&mut out, id);
+        }
+    }
+    text(&mut out, "features");
+    out.push(0xa0);
+    out
+}
+
+fn selection_entries(out: &mut Vec<u8>) {
+    for (key, id) in [
+        ("l2", "betanet/htx/1.2.0"),
+        ("l3", "betanet/mesh/1.2.0"),
+        ("l4", ""),
+        ("l5", ""),
+        ("l7", "betanet/bar/1.2.0"),
+    ] {
+        text(out, key);
+        text(out, id);
+    }
+}
+
+fn message(cbor: &[u8]) -> Vec<u8> {
+    [&u32::try_from(cbor.len()).unwrap().to_be_bytes(), cbor].concat()
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    const SET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    bytes
+        .chunks(3)
+        .flat_map(|c| {
+            let n = u32::from(c[0]) << 16 | u32::from(c[1]) << 8 | u32::from(c[2]);
+            [18, 12, 6, 0].map(|s| char::from(SET[(n >> s & 63) as usize]))
+        })
+        .collect()
+}
+
+/// How a ticket may be spoilt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Ticket {
+    Right,
+    None,
+    Malformed,
+    Wrong,
+    RightButBadMessage,
+    OtherConnection,
+}
+
+pub(crate) fn export(tls: &TlsStream<TcpStream>, context: &[u8]) -> [u8; 32] {
+    tls.get_ref()
+        .1
+        .export_keying_material([0; 32], b"betanet/1.2/inner", Some(context))
+        .unwrap()
+}
+
+pub(crate) fn ticket(ekm0: &[u8; 32], server: &[u8; 32], ctx: &str) -> String {
+    let prk = extract(server, ekm0);
+    let mut tok = [0; 120];
+    expand(&prk, &[b"BN-Ticket v1", ctx.as_bytes()].concat(), &mut tok);
+    format!("v=v1, tok=:{}:, ctx=\"{ctx}\"", base64url(&tok))
+}
+
+pub(crate) fn post(
+    kind: Ticket,
+    ekm0: &[u8; 32],
+    server: &[u8; 32],
+    ctx: &str,
+) -> http::Request<()> {
+    let mut request = http::Request::post("https://localhost/").version(http::Version::HTTP_2);
+    let value = match kind {
+        Ticket::None => None,
+        Ticket::Malformed => Some("v=v1, tok=:abc:, ctx=\"x\"".into()),
+        Ticket::Wrong => Some(ticket(ekm0, &[9; 32], ctx)),
+        Ticket::OtherConnection => Some(ticket(&[8; 32], server, ctx)),
+        Ticket::Right | Ticket::RightButBadMessage => Some(ticket(ekm0, server, ctx)),
+    };
+    if let Some(value) = value {
+        request = request.header("bn-ticket", value);
+    }
+    request.body(()).unwrap()
+}
+
+impl Peer {
+    /// Handshake and negotiation, to the first frames of epoch 1.
+    pub(crate) async fn connect(address: &str, server: &[u8; 32], seed: [u8; 32]) -> Self {
+        let tls = tls(address, b"h2").await;
+        let ekm0 = export(&tls, &[0xa0]);
+        let tls = Arc::new(Mutex::new(tls));
+        let (mut requests, connection) = h2::client::Builder::new()
+            .initial_window_size(1 << 20)
+            .initial_connection_window_size(1 << 21)
+            .handshake(Io(Arc::clone(&tls)))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = post(Ticket::Right, &ekm0, server, "second-client-01");
+        let (response, mut out) = requests.send_request(request, false).unwrap();
+
+        let identity = SigningKey::from_bytes(&seed);
+        let public = identity.verifying_key().to_bytes();
+        let own = curve25519_dalek::scalar::clamp_integer(identity.to_scalar_bytes());
+        let remote = VerifyingKey::from_bytes(server)
+            .unwrap()
+            .to_montgomery()
+            .to_bytes();
+        let mut noise = Noise::new(&[b"betanet/1.2".as_slice(), &ekm0, server].concat());
+        noise.mix_hash(&remote);
+        let ephemeral = sha(&[&seed, b"ephemeral"]);
+        let ephemeral_public =
+            x25519_dalek::x25519(ephemeral, x25519_dalek::X25519_BASEPOINT_BYTES);
+        noise.mix_hash(&ephemeral_public);
+        noise.mix_key(x25519_dalek::x25519(ephemeral, remote));
+        let sealed = noise.encrypt(b"");
+        let m1 = [&[0, 48][..], &ephemeral_public, &sealed].concat();
+        out.send_data(m1.into(), false).unwrap();
+
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), 200);
+        let mut this = Self {
+            tls,
+            out,
+            body: response.into_body(),
+            rx: Vec::new(),
+            send: Direction {
+                ts: [0; 32],
+                counter: 0,
+            },
+            receive: Direction {
+                ts: [0; 32],
+                counter: 0,
+            },
+            decided: public_hash(&public) < public_hash(server),
+        };
+        let m2 = this.take(50).await;
+        assert_eq!(m2[..2], [0, 48]);
+        let theirs: [u8; 32] = m2[2..34].try_into().unwrap();
+        noise.mix_hash(&theirs);
+        noise.mix_key(x25519_dalek::x25519(ephemeral, theirs));
+        assert!(noise.decrypt(&m2[34..]).is_empty());
+        let own_public = x25519_dalek::x25519(own, x25519_dalek::X25519_BASEPOINT_BYTES);
+        let sealed_static = noise.encrypt(&own_public);
+        noise.mix_key(x25519_dalek::x25519(own, theirs));
+        let sealed = noise.encrypt(&[public, [0; 32]].concat());
+        this.raw([&[0, 128][..], &sealed_static, &sealed].concat());
+
+        let mut keys = [0; 64];
+        expand(&extract(&noise.ck, b""), b"", &mut keys);
+        let noise_secret = extract(&noise.h, &keys);
+        this.epoch(&noise_secret, &ekm0);
+        this.negotiate(&noise_secret).await;
+        this
+    }
+
+    fn epoch(&mut self, noise_secret: &[u8; 32], ekm: &[u8; 32]) {
+        let k0 = extract(noise_secret, ekm);
+        self.send = Direction {
+            ts: label(&k0, "ts_c"),
+            counter: 0,
+        };
+        self.receive = Direction {
+            ts: label(&k0, "ts_s"),
+            counter: 0,
+        };
+    }
+
+    async fn negotiate(&mut self, noise_secret: &[u8; 32]) {
+        let ours = capabilities();
+        self.stream(1, 0, &message(&ours), false);
+        let theirs = self.negotiation_message().await;
+        let mut selection = vec![0xa5];
+        selection_entries(&mut selection);
+        if self.decided {
+            self.stream(1, message(&ours).len() as u64, &message(&selection), false);
+        } else {
+            assert_eq!(self.negotiation_message().await, selection);
+        }
+        let mut context = vec![0xa8];
+        selection_entries(&mut context);
+        text(&mut context, "template");
+        context.extend_from_slice(&[0x58, 32]);
+        context.extend_from_slice(&[0; 32]);
+        text(&mut context, "caps_client");
+        context.extend_from_slice(&ours);
+        text(&mut context, "caps_server");
+        context.extend_from_slice(&theirs);
+        let ekm1 = export(&self.tls.lock().unwrap(), &context);
+        self.epoch(noise_secret, &ekm1);
+        self.frame(1, 0, 0, &[&[0][..], &196_609u32.to_be_bytes()].concat());
+        let first = self.next().await;
+        assert_eq!((first.ty, first.stream), (1, 0));
+        assert_eq!(
+            first.payload,
+            [&[0][..], &196_609u32.to_be_bytes()].concat()
+        );
+    }
+
+    async fn negotiation_message(&mut self) -> Vec<u8> {
+        let frame = self.next().await;
+        assert_eq!((frame.ty, frame.stream), (0, 1));
+        let message = frame.payload[11..].to_vec();
+        let len = u32::from_be_bytes(message[..4].try_into().unwrap()) as usize;
+        assert_eq!(message.len(), 4 + len);
+        message[4..].to_vec()
+    }
+
+    fn raw(&mut self, bytes: Vec<u8>) {
+        self.out.send_data(bytes.into(), false).unwrap();
+    }
+
+    pub(crate) fn frame(&mut self, ty: u8, stream: u32, mark: u16, payload: &[u8]) {
+        let len = u32::try_from(payload.len() + 23).unwrap().to_be_bytes();
+        let mut header = len[1..].to_vec();
+        header.push(ty);
+        header.extend_from_slice(&stream.to_be_bytes());
+        header.extend_from_slice(&mark.to_be_bytes());
+        let key = label(&self.send.ts, "key");
+        let nonce = self.send.nonce();
+        let sealed = seal(&key, nonce, &header, payload);
+        self.raw([header, sealed].concat());
+    }
+
+    pub(crate) fn stream(&mut self, stream: u32, offset: u64, data: &[u8], fin: bool) {
+        let len = u16::try_from(data.len()).unwrap().to_be_bytes();
+        let fields = [&[u8::from(fin)][..], &offset.to_be_bytes(), &len, data].concat();
+        self.frame(0, stream, 0, &fields);
+    }
+
+    /// KEY_UPDATE, and the next key.
+    pub(crate) fn turn(&mut self) {
+        self.frame(3, 0, 0, &[]);
+        self.send.next();
+    }
+
+    async fn take(&mut self, n: usize) -> Vec<u8> {
+        while self.rx.len() < n {
+            let bytes = self.body.data().await.unwrap().unwrap();
+            self.body
+                .flow_control()
+                .release_capacity(bytes.len())
+                .unwrap();
+            self.rx.extend_from_slice(&bytes);
+        }
+        self.rx.drain(..n).collect()
+    }
+
+    /// The next frame; KEY_UPDATEs are followed.
+    pub(crate) async fn next(&mut self) -> Frame {
+        let header = self.take(10).await;
+        let len =
+            usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
+        let sealed = self.take(len - 7).await;
+        let key = label(&self.receive.ts, "key");
+        let nonce = self.receive.nonce();
+        let payload = open(&key, nonce, &header, &sealed).expect("the frame opens");
+        if header[3] == 3 {
+            self.receive.next();
+        }
+        Frame {
+            ty: header[3],
+            stream: u32::from_be_bytes(header[4..8].try_into().unwrap()),
+            mark: u16::from_be_bytes(header[8..].try_into().unwrap()),
+            payload,
+        }
+    }
+}
+
+pub(crate) fn public_hash(key: &[u8; 32]) -> [u8; 32] {
+    sha(&[key])
+}

@@ -1,0 +1,51 @@
+//! The fuzzers' committed corpora, on stable.
+
+use std::fs;
+use std::path::Path;
+
+use betanet_sim::fuzz;
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz/corpus")
+        .join(target);
+    let mut inputs = 0;
+    for entry in fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        let data = fs::read(&path).unwrap();
+        println!("{}", path.display());
+        run(&data);
+        inputs += 1;
+    }
+    assert!(inputs >= 10, "{target}: {inputs} inputs");
+}
+
+#[test]
+fn det_cbor() {
+    replay("det_cbor", fuzz::det_cbor);
+}
+
+#[test]
+fn frames() {
+    replay("frames", fuzz::frames);
+}
+
+#[test]
+fn ticket() {
+    replay("ticket", fuzz::ticket);
+}
+
+#[test]
+fn bar() {
+    replay("bar", fuzz::bar);
+}
+
+#[test]
+fn handshake() {
+    replay("handshake", fuzz::handshake);
+}
+
+#[test]
+fn sessions() {
+    replay("sessions", fuzz::sessions);
+}
