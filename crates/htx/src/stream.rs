@@ -44,6 +44,16 @@ impl Window {
         self.granted_at = now;
     }
 
+    /// Makes the window larger for good, as far as it may grow; by how much.
+    pub(crate) fn widen(&mut self, now: Time, step: u32) -> Option<u32> {
+        let room = self.max.saturating_sub(self.size);
+        let step = u32::try_from(room).unwrap_or(u32::MAX).min(step);
+        self.size += u64::from(step);
+        self.limit += u64::from(step);
+        self.granted_at = now;
+        (step > 0).then_some(step)
+    }
+
     pub(crate) const fn consume(&mut self, n: u64) {
         self.consumed += n;
     }

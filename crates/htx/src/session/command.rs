@@ -31,7 +31,7 @@ impl Session {
             return Err(Error::Full);
         }
         match command {
-            Command::Open { kind } => self.open(kind),
+            Command::Open { kind } => self.open(now, kind),
             Command::Write { stream, data, fin } => self.write(stream, data, fin),
             Command::Consume { stream, bytes } => {
                 self.consume(now, stream, bytes);
@@ -69,7 +69,7 @@ impl Session {
         }
     }
 
-    fn open(&mut self, kind: u8) -> Result<(), Error> {
+    fn open(&mut self, now: Time, kind: u8) -> Result<(), Error> {
         if self.closing.peer_goes_away() || self.closing.draining() {
             return Err(Error::GoingAway);
         }
@@ -77,6 +77,7 @@ impl Session {
             return Err(Error::TooManyStreams);
         }
         self.streams.open(kind);
+        self.make_room_beside(now);
         Ok(())
     }
 

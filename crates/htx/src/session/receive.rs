@@ -243,8 +243,22 @@ impl Session {
         }
         if first {
             self.send_window(now, id, STREAM_RAISE);
+            // For a stream of this side it was made when it was opened: its answer may be what lacks it.
+            if self.streams.get(id).is_some_and(|s| !s.mine) {
+                self.make_room_beside(now);
+            }
         }
         self.deliver(now, id);
+    }
+
+    /// A stream that nobody reads may hold a whole connection's first credit: each one beside it brings more, so
+    /// that it does not stop the others.
+    pub(super) fn make_room_beside(&mut self, now: Time) {
+        if self.streams.len() > 1
+            && let Some(step) = self.streams.receive.widen(now, STREAM_RAISE)
+        {
+            self.send_window(now, 0, step);
+        }
     }
 
     /// Bytes for a stream that ended: nobody waits for them, their credit goes back at once.
