@@ -1,4 +1,13 @@
 //! The known answers are given, and a changed one is found.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a test stops where it is surprised, and may look at the clock"
+)]
 
 use std::fs;
 

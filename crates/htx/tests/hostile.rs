@@ -1,4 +1,13 @@
 //! A peer that breaks every rule, one at a time: each ends with its named code and leaves nothing behind.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a test stops where it is surprised, and may look at the clock"
+)]
 
 mod raw;
 
@@ -400,18 +409,17 @@ fn a_byte_past_the_credit_ends_it() {
 }
 
 #[test]
-fn credit_past_2_to_the_62_ends_it() {
-    let mut raw = Raw::open();
-    let update = frame::window_update(0, u32::MAX);
-    for _ in 0..(1u64 << 30) + 2 {
-        raw.send(Head::connection(ty::WINDOW_UPDATE), &update);
-        break;
+fn an_offset_past_2_to_the_62_ends_it() {
+    for offset in [1 << 62, u64::MAX] {
+        let (head, payload) = stream(3, offset, b"x", false);
+        assert_eq!(one_frame(head, &payload), FLOW);
     }
-    assert_eq!(closed(&raw.events()), None);
-    let (head, payload) = stream(3, 1 << 62, b"x", false);
-    assert_eq!(one_frame(head, &payload), FLOW, "an offset there");
-    let (head, payload) = stream(3, u64::MAX, b"x", false);
-    assert_eq!(one_frame(head, &payload), FLOW, "an offset that overflows");
+    // The largest credit that one frame can give is far from it.
+    let update = frame::window_update(0, u32::MAX);
+    assert_eq!(
+        one_frame(Head::connection(ty::WINDOW_UPDATE), &update),
+        None
+    );
 }
 
 #[test]

@@ -51,3 +51,8 @@ pub use metrics::Metrics;
 pub use node::{Node, visit};
 pub use session::{SessionFacts, SessionHandle, Upload};
 pub use store::FolderStore;
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

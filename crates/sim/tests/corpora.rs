@@ -1,4 +1,13 @@
 //! The fuzzers' committed corpora, on stable.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a test stops where it is surprised, and may look at the clock"
+)]
 
 use std::fs;
 use std::path::Path;

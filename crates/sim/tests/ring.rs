@@ -1,4 +1,13 @@
 //! 200 nodes in a ring of sessions, cut and rekeyed for a minute.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a test stops where it is surprised, and may look at the clock"
+)]
 
 use core::time::Duration;
 use std::collections::BTreeMap;

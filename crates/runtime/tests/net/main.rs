@@ -1,4 +1,13 @@
 //! Real sockets on loopback: the gateway beside another implementation's client, browsers, scanners and cheats.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a test stops where it is surprised, and may look at the clock"
+)]
 
 mod cover;
 mod peer;
