@@ -1,1 +1,109 @@
-fn main() {}
+//! Measurements beside peers, interleaved in one run, printed as ratios. `cargo xtask bench [--quick] [--json FILE]`.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a measurement that cannot be made has nothing else to say"
+)]
+
+mod cbor;
+mod download;
+mod frames;
+mod handshakes;
+mod idle;
+mod parts;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// A figure, what it is measured against, and the bound that it should keep.
+struct Figure {
+    name: &'static str,
+    ratio: f64,
+    bound: f64,
+    /// Whether the ratio should be at least the bound, or at most.
+    at_least: bool,
+    detail: String,
+}
+
+/// How long and how often.
+#[derive(Clone, Copy)]
+struct Effort {
+    rounds: usize,
+    quick: bool,
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// CPU time of this process, all threads, user and system.
+fn cpu() -> Duration {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(t.tv_sec.try_into().unwrap(), t.tv_nsec.try_into().unwrap())
+}
+
+/// CPU seconds that some work takes.
+fn spent(work: impl FnOnce()) -> f64 {
+    let before = cpu();
+    work();
+    (cpu() - before).as_secs_f64()
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|a| a == "idle-server") {
+        return idle::server();
+    }
+    let quick = args.iter().any(|a| a == "--quick");
+    let json_file = args
+        .iter()
+        .position(|a| a == "--json")
+        .map(|at| args.get(at + 1).expect("--json FILE").clone());
+    let effort = Effort {
+        rounds: if quick { 5 } else { 30 },
+        quick,
+    };
+    let mut figures = Vec::new();
+    for measure in [
+        cbor::measure as fn(Effort) -> Vec<Figure>,
+        frames::measure,
+        download::measure,
+        handshakes::measure,
+        idle::measure,
+    ] {
+        for figure in measure(effort) {
+            let sign = if figure.at_least { ">=" } else { "<=" };
+            let met = if figure.at_least {
+                figure.ratio >= figure.bound
+            } else {
+                figure.ratio <= figure.bound
+            };
+            println!(
+                "{:34} {:>8.2} {sign} {:<6} {:6} {}",
+                figure.name,
+                figure.ratio,
+                figure.bound,
+                if met { "met" } else { "MISSED" },
+                figure.detail
+            );
+            figures.push(figure);
+        }
+    }
+    if let Some(path) = json_file {
+        let list: Vec<Value> = figures
+            .iter()
+            .map(|f| {
+                json!({
+                    "name": f.name, "ratio": f.ratio, "bound": f.bound,
+                    "at_least": f.at_least, "detail": f.detail,
+                })
+            })
+            .collect();
+        std::fs::write(&path, format!("{}\n", Value::from(list))).unwrap();
+    }
+}

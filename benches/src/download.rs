@@ -1,0 +1,139 @@
+//! One BAR download over loopback TCP, in CPU seconds of both ends, beside the limit of its parts.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use betanet_runtime::{Gateway, Headers, Identity, Method, Node, Request, Settings};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{Effort, Figure, cpu, median, parts};
+
+/// A gateway over a folder with one file of `len` bytes.
+pub(crate) async fn gateway(home: &Path, len: u64) -> Gateway {
+    for folder in ["served", "cover"] {
+        std::fs::create_dir_all(home.join(folder)).unwrap();
+    }
+    std::fs::write(home.join("cover/index.html"), "<h1>hello</h1>").unwrap();
+    let file = std::fs::File::create(home.join("served/file.bin")).unwrap();
+    file.set_len(len).unwrap();
+    let settings = Settings {
+        serve: Some(home.join("served")),
+        cover: Some(home.join("cover")),
+        key: Some(home.join("key.pem")),
+        ..Settings::default()
+    };
+    let config = settings.check("bench").unwrap();
+    Gateway::start(Identity::from_seed(&[2; 32]), &config)
+        .await
+        .unwrap()
+}
+
+/// Megabytes per CPU second of both ends.
+async fn download(node: &Node, gateway: &Gateway, len: u64) -> f64 {
+    let session = node.connect(&gateway.listening().peer()).await.unwrap();
+    let get = || Request::new(Method::Get, "/file.bin", Headers::default());
+    let before = cpu();
+    let mut answer = session.ask(get()).await.unwrap();
+    let mut got = 0;
+    while let Some(bytes) = answer.body.chunk().await.unwrap() {
+        got += bytes.len() as u64;
+    }
+    let took = (cpu() - before).as_secs_f64();
+    assert_eq!(got, len);
+    session.close().await;
+    len as f64 / took / 1e6
+}
+
+/// The same bytes through tokio-rustls alone, with the suite that the session's carrier selects.
+async fn raw_tls(len: u64) -> f64 {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let der = made.cert.der().clone();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![der.clone()], key)
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(der).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+    let sender = tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut tls = acceptor.accept(tcp).await.unwrap();
+        let mut go = [0];
+        tls.read_exact(&mut go).await.unwrap();
+        let buf = vec![9; 64 << 10];
+        let mut left = len;
+        while left > 0 {
+            let n = left.min(buf.len() as u64) as usize;
+            tls.write_all(&buf[..n]).await.unwrap();
+            left -= n as u64;
+        }
+        tls.shutdown().await.unwrap();
+    });
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let mut tls = connector
+        .connect("localhost".try_into().unwrap(), tcp)
+        .await
+        .unwrap();
+    let before = cpu();
+    tls.write_all(&[1]).await.unwrap();
+    let mut buf = vec![0; 64 << 10];
+    let mut got = 0;
+    loop {
+        match tls.read(&mut buf).await.unwrap() {
+            0 => break,
+            n => got += n as u64,
+        }
+    }
+    sender.await.unwrap();
+    let took = (cpu() - before).as_secs_f64();
+    assert_eq!(got, len);
+    len as f64 / took / 1e6
+}
+
+pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
+    let len: u64 = if effort.quick { 128 << 20 } else { 1 << 30 };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let home = tempfile::tempdir().unwrap();
+    runtime.block_on(async {
+        let gateway = gateway(home.path(), len).await;
+        let node = Node::client().unwrap();
+        let (mut ours, mut limits, mut raws) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..5 {
+            let raw = raw_tls(len).await;
+            let aead = parts::aead(500);
+            let per = |ns: f64| parts::SIZE as f64 / ns * 1e3;
+            limits.push(1.0 / (1.0 / raw + 1.0 / per(aead.raw_seal) + 1.0 / per(aead.raw_open)));
+            raws.push(raw);
+            ours.push(download(&node, &gateway, len).await);
+        }
+        gateway.shutdown().await;
+        let (ours, limit, raw) = (median(ours), median(limits), median(raws));
+        vec![Figure {
+            name: "download vs the limit of its parts",
+            ratio: ours / limit,
+            bound: 0.70,
+            at_least: true,
+            detail: format!(
+                "{ours:.0} of {limit:.0} MB per CPU second, raw TLS {raw:.0}, {} MiB",
+                len >> 20
+            ),
+        }]
+    })
+}

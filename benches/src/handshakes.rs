@@ -1,0 +1,127 @@
+//! Complete session set-ups per CPU second of both ends, beside the sum of their arithmetic.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use betanet_runtime::Node;
+use ml_kem::kem::Decapsulate as _;
+use ml_kem::{DecapsulationKey768, KeyExport as _};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::download::gateway;
+use crate::{Effort, Figure, cpu, median, spent};
+
+/// X25519 operations of both ends: two ephemeral public keys, and es, ee, se twice.
+const X25519: f64 = 8.0;
+
+/// CPU seconds of one TLS handshake, both ends, in memory: key exchange and signature included.
+fn tls(n: u32) -> f64 {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let der = made.cert.der().clone();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![der.clone()], key)
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(der).unwrap();
+    let mut client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.resumption = rustls::client::Resumption::disabled();
+    let (server, client) = (Arc::new(server), Arc::new(client));
+    let seconds = spent(|| {
+        for _ in 0..n {
+            let name = "localhost".try_into().unwrap();
+            let mut c = rustls::ClientConnection::new(Arc::clone(&client), name).unwrap();
+            let mut s = rustls::ServerConnection::new(Arc::clone(&server)).unwrap();
+            while c.is_handshaking() || s.is_handshaking() {
+                let mut wire = Vec::new();
+                while c.wants_write() {
+                    c.write_tls(&mut wire).unwrap();
+                }
+                let mut rest = wire.as_slice();
+                while !rest.is_empty() {
+                    s.read_tls(&mut rest).unwrap();
+                    s.process_new_packets().unwrap();
+                }
+                let mut wire = Vec::new();
+                while s.wants_write() {
+                    s.write_tls(&mut wire).unwrap();
+                }
+                let mut rest = wire.as_slice();
+                while !rest.is_empty() {
+                    c.read_tls(&mut rest).unwrap();
+                    c.process_new_packets().unwrap();
+                }
+            }
+        }
+    });
+    seconds / f64::from(n)
+}
+
+fn x25519(n: u32) -> f64 {
+    let mut point = x25519_dalek::X25519_BASEPOINT_BYTES;
+    let seconds = spent(|| (0..n).for_each(|_| point = x25519_dalek::x25519([7; 32], point)));
+    black_box(point);
+    seconds / f64::from(n)
+}
+
+/// Key generation, encapsulation and decapsulation.
+fn ml_kem(n: u32) -> f64 {
+    let seconds = spent(|| {
+        for i in 0..n {
+            let mut seed = [3; 64];
+            seed[..4].copy_from_slice(&i.to_le_bytes());
+            let key = DecapsulationKey768::from_seed(seed.into());
+            let public = key.encapsulation_key();
+            black_box(public.to_bytes());
+            let (ciphertext, _) = public.encapsulate_deterministic(&[9; 32].into());
+            black_box(key.decapsulate(&ciphertext));
+        }
+    });
+    seconds / f64::from(n)
+}
+
+pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
+    let n: u32 = if effort.quick { 50 } else { 300 };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let home = tempfile::tempdir().unwrap();
+    runtime.block_on(async {
+        let gateway = gateway(home.path(), 1).await;
+        let node = Node::client().unwrap();
+        let peer = gateway.listening().peer();
+        let (mut whole, mut sums) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            sums.push(tls(n) + X25519 * x25519(n) + ml_kem(n));
+            let before = cpu();
+            for _ in 0..n {
+                let session = node.connect(&peer).await.unwrap();
+                session.close().await;
+            }
+            whole.push((cpu() - before).as_secs_f64() / f64::from(n));
+        }
+        gateway.shutdown().await;
+        let (whole, sum) = (median(whole), median(sums));
+        vec![Figure {
+            name: "handshakes vs their arithmetic",
+            ratio: sum / whole,
+            bound: 0.60,
+            at_least: true,
+            detail: format!(
+                "{:.0} per CPU second, {:.2} ms of which {:.2} ms arithmetic",
+                1.0 / whole,
+                whole * 1e3,
+                sum * 1e3
+            ),
+        }]
+    })
+}

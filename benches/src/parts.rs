@@ -1,0 +1,84 @@
+//! The parts that a session is made of, measured alone.
+
+use std::hint::black_box;
+
+use betanet_htx::frame::{HEADER, Head, TAG, ty};
+use betanet_htx::{Opener, Sealer};
+use betanet_keys::schedule::TrafficSecret;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+
+use crate::spent;
+
+/// Bytes of data in a frame.
+pub(crate) const SIZE: usize = 16 << 10;
+
+/// CPU nanoseconds a frame, each.
+pub(crate) struct Aead {
+    pub(crate) raw_seal: f64,
+    pub(crate) raw_open: f64,
+    pub(crate) seal: f64,
+    pub(crate) open: f64,
+}
+
+/// ring's own speed, and our frames', over `n` pieces of 16 KiB.
+pub(crate) fn aead(n: u32) -> Aead {
+    let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &[7; 32]).unwrap());
+    let nonce = |i: u32| {
+        let mut out = [0; 12];
+        out[..4].copy_from_slice(&i.to_le_bytes());
+        Nonce::assume_unique_for_key(out)
+    };
+    let data = vec![9; SIZE];
+    let mut buf = data.clone();
+    let per = |seconds: f64| seconds / f64::from(n) * 1e9;
+    let raw_seal = per(spent(|| {
+        for i in 0..n {
+            let aad = Aad::from([0; HEADER]);
+            let sealed = key.seal_in_place_separate_tag(nonce(i), aad, &mut buf);
+            let _ = black_box(sealed.unwrap());
+        }
+    }));
+    let mut pieces: Vec<Vec<u8>> = (0..n)
+        .map(|i| {
+            let mut piece = data.clone();
+            key.seal_in_place_append_tag(nonce(i), Aad::from([0; HEADER]), &mut piece)
+                .unwrap();
+            piece
+        })
+        .collect();
+    let raw_open = per(spent(|| {
+        for (i, piece) in pieces.iter_mut().enumerate() {
+            let aad = Aad::from([0; HEADER]);
+            black_box(key.open_in_place(nonce(i as u32), aad, piece).unwrap());
+        }
+    }));
+    drop(pieces);
+    let secret = TrafficSecret::client(&[7; 32]);
+    let mut sealer = Sealer::new(secret.clone(), false);
+    let seal = per(spent(|| {
+        for _ in 0..n {
+            black_box(sealer.seal(Head::of(ty::STREAM, 3), &[0; 11], &data[..SIZE - 11]));
+        }
+    }));
+    let mut sealer = Sealer::new(secret.clone(), false);
+    let mut frames: Vec<Vec<u8>> = (0..n)
+        .map(|_| {
+            sealer
+                .seal(Head::of(ty::STREAM, 3), &[0; 11], &data[..SIZE - 11])
+                .to_vec()
+        })
+        .collect();
+    let mut opener = Opener::new(secret, false);
+    let open = per(spent(|| {
+        for frame in &mut frames {
+            black_box(opener.open(frame).unwrap());
+        }
+    }));
+    debug_assert_eq!(frames[0].len(), HEADER + SIZE + TAG);
+    Aead {
+        raw_seal,
+        raw_open,
+        seal,
+        open,
+    }
+}
