@@ -6,33 +6,19 @@ use std::sync::Arc;
 use betanet_runtime::Node;
 use ml_kem::kem::Decapsulate as _;
 use ml_kem::{DecapsulationKey768, KeyExport as _};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::download::gateway;
-use crate::{Effort, Figure, cpu, median, spent};
+use crate::{Effort, Figure, cpu, median, parts, spent};
 
 /// X25519 operations of both ends: two ephemeral public keys, and es, ee, se twice.
 const X25519: f64 = 8.0;
 
+/// Sessions opened together.
+const AT_ONCE: u32 = 16;
+
 /// CPU seconds of one TLS handshake, both ends, in memory: key exchange and signature included.
 fn tls(n: u32) -> f64 {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let der = made.cert.der().clone();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![der.clone()], key)
-        .unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(der).unwrap();
-    let mut client = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let (server, mut client) = parts::tls_pair();
     client.resumption = rustls::client::Resumption::disabled();
     let (server, client) = (Arc::new(server), Arc::new(client));
     let seconds = spent(|| {
@@ -103,11 +89,15 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
         for _ in 0..5 {
             sums.push(tls(n) + X25519 * x25519(n) + ml_kem(n));
             let before = cpu();
-            for _ in 0..n {
+            let one = async || {
                 let session = node.connect(&peer).await.unwrap();
                 session.close().await;
+            };
+            // Some at once, as a busy node sees them.
+            for _ in 0..n / AT_ONCE {
+                futures_util::future::join_all((0..AT_ONCE).map(|_| one())).await;
             }
-            whole.push((cpu() - before).as_secs_f64() / f64::from(n));
+            whole.push((cpu() - before).as_secs_f64() / f64::from(n / AT_ONCE * AT_ONCE));
         }
         gateway.shutdown().await;
         let (whole, sum) = (median(whole), median(sums));

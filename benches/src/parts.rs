@@ -1,11 +1,13 @@
 //! The parts that a session is made of, measured alone.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use betanet_htx::frame::{HEADER, Head, TAG, ty};
 use betanet_htx::{Opener, Sealer};
 use betanet_keys::schedule::TrafficSecret;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::spent;
 
@@ -81,4 +83,26 @@ pub(crate) fn aead(n: u32) -> Aead {
         seal,
         open,
     }
+}
+
+/// Both ends' TLS settings, as the carrier has them.
+pub(crate) fn tls_pair() -> (rustls::ServerConfig, rustls::ClientConfig) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let der = made.cert.der().clone();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![der.clone()], key)
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(der).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (server, client)
 }

@@ -397,6 +397,8 @@ async fn answer_h2(
                 return;
             };
             count(&site.stats.tunnels);
+            // A tunnel lives for hours; the request that opened it need not.
+            drop((parts, respond, site, one));
             tunnel_opened.notify_one();
             let read = split_message(&first).map_or(0, |(m, _)| 2 + m.len());
             let exporter =

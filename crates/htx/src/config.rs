@@ -78,8 +78,8 @@ impl Default for Config {
             stream_window_max: 8 << 20,
             connection_window_max: 16 << 20,
             send_buffer: 256 << 10,
-            // Header, STREAM fields, data and tag together fill one HTTP/2 DATA frame of 16 384 bytes.
-            frame_data: 16_384 - 10 - 11 - 16,
+            // An HTTP/2 frame header, our header, STREAM fields, data and tag together fill one TLS record.
+            frame_data: 16_384 - 9 - 10 - 11 - 16,
         }
     }
 }

@@ -67,7 +67,9 @@ struct X25519 {
 
 impl X25519 {
     fn derive(&mut self) {
-        self.public = x25519_dalek::x25519(self.private, x25519_dalek::X25519_BASEPOINT_BYTES);
+        // By the base point's table, a third of the ladder's time.
+        let secret = x25519_dalek::StaticSecret::from(self.private);
+        self.public = x25519_dalek::PublicKey::from(&secret).to_bytes();
     }
 }
 

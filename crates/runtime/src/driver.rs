@@ -33,12 +33,7 @@ const CHUNK: usize = 64 << 10;
 /// What a session's users ask of its task.
 #[derive(Debug)]
 pub(crate) enum Op {
-    Ask {
-        request: Request,
-        more: bool,
-        inbox: Inbox,
-        reply: oneshot::Sender<Result<StreamId, Error>>,
-    },
+    Ask(Box<Ask>),
     Send {
         stream: StreamId,
         data: Bytes,
@@ -57,6 +52,15 @@ pub(crate) enum Op {
     Facts(oneshot::Sender<SessionFacts>),
     Shutdown,
     Close,
+}
+
+/// A request to be sent; in a box, since a queue keeps room for the largest operation many times over.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) request: Request,
+    pub(crate) more: bool,
+    pub(crate) inbox: Inbox,
+    pub(crate) reply: oneshot::Sender<Result<StreamId, Error>>,
 }
 
 struct Blocked {
@@ -98,8 +102,8 @@ impl<H: Handler> Driver<H> {
         ops: mpsc::Receiver<Op>,
         metrics: Arc<Metrics>,
         opened: Option<Opened>,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             connection,
             carrier,
             clock,
@@ -116,11 +120,11 @@ impl<H: Handler> Driver<H> {
             ended: false,
             outer_error: None,
             counted: betanet_htx::Stats::default(),
-        }
+        })
     }
 
     /// Runs the session to its end.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         std::future::poll_fn(|cx| self.poll(cx)).await;
         self.count();
         let carrier = &mut self.carrier;
@@ -358,33 +362,20 @@ impl<H: Handler> Driver<H> {
     /// Carries an operation out, or gives it back for later.
     fn operate(&mut self, op: Op) -> Option<Op> {
         match op {
-            Op::Ask {
-                request,
-                more,
-                inbox,
-                reply,
-            } => {
+            Op::Ask(ask) => {
                 let stream = self.connection.next_stream();
-                let ask = Command::Ask {
-                    request: request.clone(),
-                    more,
+                let command = Command::Ask {
+                    request: ask.request.clone(),
+                    more: ask.more,
                 };
-                let asked = self.connection.handle_command(self.clock.now(), ask);
-                match asked {
+                match self.connection.handle_command(self.clock.now(), command) {
                     Ok(()) => {
-                        self.inboxes.insert(stream, inbox);
-                        let _ = reply.send(Ok(stream));
+                        self.inboxes.insert(stream, ask.inbox);
+                        let _ = ask.reply.send(Ok(stream));
                     }
-                    Err(e) if e.kind() == Kind::NotNow => {
-                        return Some(Op::Ask {
-                            request,
-                            more,
-                            inbox,
-                            reply,
-                        });
-                    }
+                    Err(e) if e.kind() == Kind::NotNow => return Some(Op::Ask(ask)),
                     Err(e) => {
-                        let _ = reply.send(Err(e.into()));
+                        let _ = ask.reply.send(Err(e.into()));
                     }
                 }
             }

@@ -6,7 +6,7 @@ use betanet_keys::PublicKey;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::Op;
+use crate::driver::{Ask, Op};
 use crate::exchange::Inbox;
 use crate::{Answer, Body, Error, ExchangeError, OuterFacts};
 
@@ -80,12 +80,12 @@ impl SessionHandle {
         let inbox = Inbox::default();
         let (reply, stream) = oneshot::channel();
         self.ops
-            .send(Op::Ask {
+            .send(Op::Ask(Box::new(Ask {
                 request,
                 more,
                 inbox: inbox.clone(),
                 reply,
-            })
+            })))
             .await
             .map_err(gone)?;
         let stream = stream.await.map_err(gone)??;

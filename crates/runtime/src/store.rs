@@ -1,6 +1,5 @@
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +27,13 @@ struct Writes {
     quota: u64,
     used: Mutex<u64>,
     next: AtomicU64,
+}
+
+/// An open resource, and where its next read begins.
+#[derive(Debug)]
+pub struct Reader {
+    file: File,
+    position: u64,
 }
 
 /// A write under way: a hidden file, removed when dropped.
@@ -164,18 +170,30 @@ impl FolderStore {
 }
 
 impl Store for FolderStore {
-    type Reader = File;
+    type Reader = Reader;
     type Writer = Writer;
 
-    fn open(&mut self, path: &str) -> Result<Option<(Meta, File)>, StoreError> {
+    fn open(&mut self, path: &str) -> Result<Option<(Meta, Reader)>, StoreError> {
         let found = self.folder.file(path).map_err(medium)?;
-        Ok(found.map(|(file, meta)| (self.meta(path, &meta), file.into_std())))
+        Ok(found.map(|(file, meta)| {
+            let reader = Reader {
+                file: file.into_std(),
+                position: 0,
+            };
+            (self.meta(path, &meta), reader)
+        }))
     }
 
-    fn read(&mut self, file: &mut File, offset: u64, max: usize) -> Result<Bytes, StoreError> {
-        let mut buf = vec![0; max];
-        let n = file.read_at(&mut buf, offset).map_err(medium)?;
-        buf.truncate(n);
+    fn read(&mut self, reader: &mut Reader, offset: u64, max: usize) -> Result<Bytes, StoreError> {
+        if reader.position != offset {
+            reader.file.seek(SeekFrom::Start(offset)).map_err(medium)?;
+        }
+        let mut buf = Vec::with_capacity(max);
+        let n = (&reader.file)
+            .take(max as u64)
+            .read_to_end(&mut buf)
+            .map_err(medium)?;
+        reader.position = offset + n as u64;
         Ok(buf.into())
     }
 

@@ -1,0 +1,295 @@
+//! The binaries as a user runs them: output, files, exit codes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops where it is surprised"
+)]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+const BETANET: &str = env!("CARGO_BIN_EXE_betanet");
+
+/// `betanet serve` over a fresh folder, stopped with SIGTERM when dropped.
+struct Serving {
+    child: Child,
+    facts: Value,
+    home: tempfile::TempDir,
+}
+
+impl Serving {
+    fn start(extra: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let served = home.path().join("served");
+        std::fs::create_dir(&served).unwrap();
+        std::fs::write(served.join("hello.txt"), "hello, betanet\n").unwrap();
+        let mut child = Command::new(BETANET)
+            .args(["serve", served.to_str().unwrap(), "--json"])
+            .args(extra)
+            .env("XDG_DATA_HOME", home.path().join("server"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            child,
+            facts: serde_json::from_str(&line).unwrap(),
+            home,
+        }
+    }
+
+    fn fact(&self, key: &str) -> &str {
+        self.facts[key].as_str().unwrap()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("bar://{}{path}", self.fact("name"))
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        run(args, &self.home.path().join("client"), b"")
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success() || std::thread::panicking(), "{status}");
+    }
+}
+
+fn run(args: &[&str], data: &Path, input: &[u8]) -> Output {
+    let mut child = Command::new(BETANET)
+        .args(args)
+        .env("XDG_DATA_HOME", data)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn code(out: &Output) -> i32 {
+    out.status.code().unwrap()
+}
+
+#[test]
+fn a_name_is_enough_after_its_first_use() {
+    let s = Serving::start(&[]);
+    let url = s.url("/hello.txt");
+    let unknown = s.run(&["get", &url]);
+    assert_eq!(code(&unknown), 2, "{}", text(&unknown.stderr));
+    assert!(text(&unknown.stderr).contains("--peer"));
+    let first = s.run(&["get", &url, "--peer", s.fact("peer")]);
+    assert_eq!(
+        (code(&first), text(&first.stdout)),
+        (0, "hello, betanet\n".into())
+    );
+    let again = s.run(&["get", &url, "--range", "7-"]);
+    assert_eq!((code(&again), text(&again.stdout)), (0, "betanet\n".into()));
+    let long = format!(
+        "{}@{}#{}",
+        s.fact("public_key"),
+        s.facts["addresses"][0].as_str().unwrap(),
+        s.fact("pin")
+    );
+    let ping = s.run(&["ping", &long, "--count", "2", "--json"]);
+    let times: Value = serde_json::from_slice(&ping.stdout).unwrap();
+    assert_eq!(times["rtt_ms"].as_array().unwrap().len(), 2);
+    let probe = s.run(&["probe", s.fact("name"), "--json"]);
+    let facts: Value = serde_json::from_slice(&probe.stdout).unwrap();
+    assert_eq!(facts["ids"]["l2"], "betanet/htx/1.2.0");
+    assert_eq!(facts["session"]["pq"], "ML-KEM-768");
+    let outside = s.run(&["probe", s.facts["addresses"][0].as_str().unwrap(), "--json"]);
+    let facts: Value = serde_json::from_slice(&outside.stdout).unwrap();
+    assert_eq!(facts["get"]["status"], 200);
+    assert_eq!(facts["outer"]["pin"].as_str(), Some(s.fact("pin")));
+}
+
+#[test]
+fn faults_have_their_exit_codes() {
+    let s = Serving::start(&[]);
+    let (peer, url) = (s.fact("peer"), s.url("/hello.txt"));
+    let other = "bar://bn1:e24udde4j3w74dfs2yo2sq4yutpy6hbat44h3py/x";
+    let dead = format!("{}@127.0.0.1:1#{}", s.fact("public_key"), s.fact("pin"));
+    let pin = format!(
+        "{}@{}#{}",
+        s.fact("public_key"),
+        s.facts["addresses"][0].as_str().unwrap(),
+        "00".repeat(32)
+    );
+    for (args, want, says) in [
+        (vec!["get", &s.url("/none"), "--peer", peer], 1, "404"),
+        (vec!["get", &url, "--peer", &dead], 1, "cannot connect"),
+        (vec!["get", &url, "--peer", &pin], 1, "pinned"),
+        (
+            vec!["get", other, "--peer", peer],
+            2,
+            "is not the name of the peer's key",
+        ),
+        (
+            vec!["get", "http://x/", "--peer", peer],
+            2,
+            "bar://NAME/path",
+        ),
+        (
+            vec!["get", "bar://bn1:abc/x", "--peer", peer],
+            2,
+            "39 characters",
+        ),
+        (
+            vec!["get", &url, "--peer", "nonsense"],
+            2,
+            "KEYHEX@HOST:PORT",
+        ),
+        (
+            vec!["get", &url, "--peer", peer, "--range", "5-1"],
+            2,
+            "--range",
+        ),
+        (
+            vec!["get", &url, "--peer", peer, "-o", "/no/such/folder/x"],
+            3,
+            "/no/such/folder",
+        ),
+        (
+            vec!["put", "/no/such/file", &url, "--peer", peer],
+            3,
+            "/no/such/file",
+        ),
+        (vec!["put", "/etc/hostname", &url, "--peer", peer], 1, "403"),
+        (
+            vec!["id", "show", "--key", "/no/such/key"],
+            3,
+            "/no/such/key",
+        ),
+        (vec!["inspect", "ff"], 1, "no name"),
+        (vec!["frobnicate"], 2, "frobnicate"),
+    ] {
+        let out = s.run(&args);
+        let said = text(&out.stderr);
+        assert_eq!(code(&out), want, "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_cut_download_goes_on_where_it_stood_or_begins_anew() {
+    let s = Serving::start(&[]);
+    let bytes: Vec<u8> = (0..2_000_000u32).flat_map(u32::to_le_bytes).collect();
+    std::fs::write(s.path("served/big.bin"), &bytes).unwrap();
+    let url = s.url("/big.bin");
+    let out = s.path("big.bin");
+    let args = [
+        "get",
+        &url,
+        "--peer",
+        s.fact("peer"),
+        "-o",
+        out.to_str().unwrap(),
+        "--json",
+    ];
+    let whole: Value = serde_json::from_slice(&s.run(&args).stdout).unwrap();
+    assert!(std::fs::read(&out).unwrap() == bytes);
+    let resume = [&args[..], &["--continue"]].concat();
+    for (at, etag, fresh) in [
+        (3_000_000, whole["etag"].as_str().unwrap(), false),
+        (bytes.len(), whole["etag"].as_str().unwrap(), false),
+        (3_000_000, "\"another\"", true),
+    ] {
+        let mut part = bytes[..at].to_vec();
+        if fresh {
+            part[0] ^= 1;
+        }
+        std::fs::write(s.path("big.bin.part"), part).unwrap();
+        std::fs::write(s.path("big.bin.part.etag"), etag).unwrap();
+        std::fs::remove_file(&out).unwrap();
+        let got = s.run(&resume);
+        assert_eq!(code(&got), 0, "{}", text(&got.stderr));
+        let facts: Value = serde_json::from_slice(&got.stdout).unwrap();
+        assert_eq!(facts["sha256"], whole["sha256"]);
+        assert!(std::fs::read(&out).unwrap() == bytes);
+        assert!(!s.path("big.bin.part").exists() && !s.path("big.bin.part.etag").exists());
+    }
+}
+
+#[test]
+fn who_is_allowed_puts_posts_and_removes() {
+    let home = tempfile::tempdir().unwrap();
+    let key = home.path().join("me.pem");
+    let made = run(
+        &["id", "new", "--key", key.to_str().unwrap(), "--json"],
+        home.path(),
+        b"",
+    );
+    let me: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let again = run(
+        &["id", "new", "--key", key.to_str().unwrap()],
+        home.path(),
+        b"",
+    );
+    assert_eq!(code(&again), 3, "an identity is not written over");
+    let s = Serving::start(&["--allow", me["name"].as_str().unwrap()]);
+    let (peer, key) = (s.fact("peer"), key.to_str().unwrap());
+    let url = s.url("/notes/a.txt");
+    let with = |args: &[&str], input: &[u8]| {
+        let all = [args, &["--peer", peer, "--key", key]].concat();
+        run(&all, &s.path("client"), input)
+    };
+    let put = with(&["put", "-", &url, "--new"], b"one");
+    assert_eq!(code(&put), 0, "{}", text(&put.stderr));
+    assert_eq!(std::fs::read(s.path("served/notes/a.txt")).unwrap(), b"one");
+    assert_eq!(
+        code(&with(&["put", "-", &url, "--new"], b"two")),
+        1,
+        "it stands already"
+    );
+    let post = with(&["post", "-", &s.url("/inbox/")], b"mail");
+    let place = text(&post.stdout);
+    let got = s.run(&["get", &s.url(place.trim()), "--peer", peer]);
+    assert_eq!(text(&got.stdout), "mail");
+    assert_eq!(code(&with(&["del", &url], b"")), 0);
+    assert_eq!(code(&with(&["del", &url], b"")), 1);
+    let stranger = s.run(&["del", &url, "--peer", peer]);
+    assert!(text(&stranger.stderr).contains("403"));
+}
+
+#[test]
+fn inspect_names_what_is_on_the_wire() {
+    let home = tempfile::tempdir().unwrap();
+    let name = "bn1:e24udde4j3w74dfs2yo2sq4yutpy6hbat44h3py";
+    for (item, what) in [
+        (name, "name"),
+        ("a2627071f56770616464696e67f5", "DET-CBOR"),
+        (
+            "0000001ba46162406168a0616d6347455461756b2f696e6465782e68746d6c",
+            "message: BAR request head",
+        ),
+        (
+            "00001f020000000000006a26e49f7cbdb2c66c68658689df6d53c7cb1d1b7dee0a37",
+            "frame (payload sealed)",
+        ),
+    ] {
+        let out = run(&["inspect", item, "--json"], home.path(), b"");
+        let facts: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(facts["what"], what);
+    }
+}
