@@ -237,9 +237,10 @@ pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: 
         return;
     };
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        serve_h2(site, tls, peer, shutdown).await;
+        // In boxes: the task of an idle tunnel is no larger than what it still needs.
+        Box::pin(serve_h2(site, tls, peer, shutdown)).await;
     } else {
-        serve_h1(site, tls, shutdown).await;
+        Box::pin(serve_h1(site, tls, shutdown)).await;
     }
 }
 

@@ -1,8 +1,9 @@
 use alloc::boxed::Box;
+#[cfg(test)]
 use alloc::vec::Vec;
 
 use betanet_keys::schedule::{self, TrafficSecret};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit as _, StreamCipher as _, StreamCipherSeek as _};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
@@ -115,6 +116,8 @@ pub struct Sealer {
     frames: u64,
     bytes: u64,
     generation: u64,
+    /// Where frames are built; its memory is used again once those sealed before have left.
+    buffer: BytesMut,
 }
 
 impl Sealer {
@@ -128,6 +131,7 @@ impl Sealer {
             frames: 0,
             bytes: 0,
             generation: 0,
+            buffer: BytesMut::new(),
         }
     }
 
@@ -143,7 +147,8 @@ impl Sealer {
     pub fn seal(&mut self, head: Head, prefix: &[u8], data: &[u8]) -> Bytes {
         let body = prefix.len() + data.len();
         let header = head.to_bytes(body + TAG);
-        let mut out = Vec::with_capacity(HEADER + body + TAG);
+        self.buffer.reserve(HEADER + body + TAG);
+        let mut out = core::mem::take(&mut self.buffer);
         out.extend_from_slice(&header);
         out.extend_from_slice(prefix);
         out.extend_from_slice(data);
@@ -165,7 +170,9 @@ impl Sealer {
         self.keys.counter += 1;
         self.frames += 1;
         self.bytes += out.len() as u64;
-        Bytes::from(out)
+        // What is left of the memory stays behind for the next frame.
+        self.buffer = out.split_off(out.len());
+        out.freeze()
     }
 
     /// Whether a KEY_UPDATE may be sent: the first of an epoch at any time, later ones after four frames.
