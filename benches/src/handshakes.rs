@@ -76,7 +76,9 @@ fn ml_kem(n: u32) -> f64 {
 
 pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
     let n: u32 = if effort.quick { 50 } else { 300 };
+    // One worker: the figure is per core, and wake-ups between two are not the protocol's.
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .unwrap();
