@@ -87,14 +87,17 @@ async fn raw_tls(len: u64) -> f64 {
     len as f64 / took / 1e6
 }
 
+/// With the executor that the binaries use, and with one worker, where no wake-up crosses cores; the peer alike.
 pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
+    vec![
+        with_workers(effort, None, "download vs the limit of its parts"),
+        with_workers(effort, Some(1), "the same, one worker"),
+    ]
+}
+
+fn with_workers(effort: Effort, workers: Option<usize>, name: &'static str) -> Figure {
     let len: u64 = if effort.quick { 128 << 20 } else { 1 << 30 };
-    // One worker for all tasks of both peers: wake-ups between cores are not what is compared.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = parts::runtime(workers);
     let all = runtime.spawn(async move {
         let home = tempfile::tempdir().unwrap();
         let gateway = gateway(home.path(), len).await;
@@ -110,8 +113,8 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
         }
         gateway.shutdown().await;
         let (ours, limit, raw) = (median(ours), median(limits), median(raws));
-        vec![Figure {
-            name: "download vs the limit of its parts",
+        Figure {
+            name,
             ratio: ours / limit,
             bound: 0.70,
             at_least: true,
@@ -119,7 +122,7 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
                 "{ours:.0} of {limit:.0} MB per CPU second, raw TLS {raw:.0}, {} MiB",
                 len >> 20
             ),
-        }]
+        }
     });
     runtime.block_on(all).unwrap()
 }

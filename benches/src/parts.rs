@@ -85,6 +85,15 @@ pub(crate) fn aead(n: u32) -> Aead {
     }
 }
 
+/// An executor with this many workers, or as many as the binaries' has.
+pub(crate) fn runtime(workers: Option<usize>) -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(n) = workers {
+        builder.worker_threads(n);
+    }
+    builder.enable_all().build().unwrap()
+}
+
 /// Both ends' TLS settings, as the carrier has them.
 pub(crate) fn tls_pair() -> (rustls::ServerConfig, rustls::ClientConfig) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();

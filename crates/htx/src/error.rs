@@ -16,7 +16,7 @@ pub enum Error {
     #[error("the session's input buffer is full")]
     Full,
     /// The stream's send buffer is full: an `Event::Writable` will follow.
-    #[error("stream {0} takes no more bytes for now")]
+    #[error("stream {0} takes no more bytes until it is writable again")]
     Blocked(StreamId),
     /// No such open stream, or its sending side has ended.
     #[error("stream {0} is not open for that")]

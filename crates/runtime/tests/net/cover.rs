@@ -82,9 +82,9 @@ async fn every_refused_post_is_answered_as_the_site_answers_a_post() {
     assert_eq!(fixture.gateway.sessions(), 0);
 }
 
-/// Not a bound on time but on difference: no kind of refusal stands out beside the site's own answer.
+/// The floor under every refused POST; whether their times above it differ is for a statistical test to say.
 #[tokio::test]
-async fn no_refused_post_takes_another_time() {
+async fn no_refused_post_is_answered_under_the_floor() {
     let fixture = Fixture::start(|_| {}).await;
     let server = *fixture.gateway.listening().key.as_bytes();
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); ALL.len()];
