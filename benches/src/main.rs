@@ -1,4 +1,4 @@
-//! Measurements beside peers, interleaved in one run, printed as ratios. `cargo xtask bench [--quick] [--json FILE]`.
+//! Measurements beside peers, interleaved in one run, printed as ratios. `cargo xtask bench [--quick] [--only GROUP] [--json FILE]`.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -28,6 +28,8 @@ struct Figure {
     at_least: bool,
     detail: String,
 }
+
+type Measure = fn(Effort) -> Vec<Figure>;
 
 /// How long and how often.
 #[derive(Clone, Copy)]
@@ -68,14 +70,29 @@ fn main() {
         rounds: if quick { 5 } else { 30 },
         quick,
     };
+    let only = args
+        .iter()
+        .position(|a| a == "--only")
+        .map(|at| args.get(at + 1).expect("--only GROUP").clone());
     let mut figures = Vec::new();
-    for measure in [
-        cbor::measure as fn(Effort) -> Vec<Figure>,
-        frames::measure,
-        download::measure,
-        handshakes::measure,
-        idle::measure,
-    ] {
+    let groups: [(&str, Measure); 5] = [
+        ("cbor", cbor::measure),
+        ("frames", frames::measure),
+        ("download", download::measure),
+        ("handshakes", handshakes::measure),
+        ("idle", idle::measure),
+    ];
+    if let Some(only) = &only {
+        let names = groups.map(|(name, _)| name);
+        assert!(
+            names.contains(&only.as_str()),
+            "--only takes one of {names:?}"
+        );
+    }
+    for (name, measure) in groups {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
         for figure in measure(effort) {
             let sign = if figure.at_least { ">=" } else { "<=" };
             let met = if figure.at_least {

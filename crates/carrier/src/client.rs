@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use betanet_htx::ticket::{EXPORTER_CONTEXT, FIELD, Ticket};
 use betanet_keys::PublicKey;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -19,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsConnector, rustls};
 use zeroize::Zeroizing;
 
+use crate::link::Link;
 use crate::shared::{Shared, export};
 use crate::tunnel::H2Tunnel;
 use crate::{Carrier, Error};
@@ -121,7 +122,7 @@ impl ServerCertVerifier for PinVerifier {
 
 /// An outer connection whose certificate was checked, before its first request.
 pub struct Outer {
-    tls: Shared<TlsStream<TcpStream>>,
+    tls: Shared<TlsStream<Link<TcpStream>>>,
     host: String,
     facts: Facts,
 }
@@ -148,7 +149,7 @@ async fn connect_unbounded(address: &str, trust: &Trust) -> Result<Outer, Error>
     // Fails on a connection that is gone, which the handshake tells.
     let _ = tcp.set_nodelay(true);
     let tls = TlsConnector::from(Arc::new(config))
-        .connect(name, tcp)
+        .connect(name, Link::new(tcp))
         .await
         .map_err(|e| {
             if mismatch.load(Ordering::Relaxed) {
@@ -200,7 +201,7 @@ fn tls_config(trust: &Trust, mismatch: &Arc<AtomicBool>) -> Result<ClientConfig,
     Ok(config)
 }
 
-fn facts(tls: &TlsStream<TcpStream>) -> Result<Facts, Error> {
+fn facts(tls: &TlsStream<Link<TcpStream>>) -> Result<Facts, Error> {
     let connection = tls.get_ref().1;
     let certificate = connection
         .peer_certificates()
@@ -266,8 +267,7 @@ impl Outer {
         let (requests, mut connection) = builder().handshake::<_, Bytes>(self.tls.clone()).await?;
         let mut pings = connection.ping_pong();
         let drive = Box::pin(async move {
-            let mut beat = tokio::time::interval(PING);
-            beat.tick().await;
+            let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
             loop {
                 tokio::select! {
                     done = &mut connection => return done,
@@ -277,12 +277,11 @@ impl Outer {
                     },
                     _ = futures_util::future::poll_fn(|cx| match &mut pings {
                         Some(p) => p.poll_pong(cx),
-                        None => std::task::Poll::Pending,
+                        None => Poll::Pending,
                     }) => {}
                 }
             }
         });
-        let mut drive: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = drive;
         let mut value = http::HeaderValue::from_str(&ticket.value()).map_err(|_| Error::Export)?;
         value.set_sensitive(true);
         let request = http::Request::builder()
@@ -292,20 +291,16 @@ impl Outer {
             .header(FIELD, value)
             .body(())
             .map_err(|_| Error::Host)?;
-        let mut ready = Box::pin(requests.ready());
-        let mut requests = futures_util::future::poll_fn(|cx| {
-            if let std::task::Poll::Ready(done) = drive.as_mut().poll(cx) {
-                done?;
-                return std::task::Poll::Ready(Err(Error::Gone));
-            }
-            ready.poll_unpin(cx).map_err(Error::from)
-        })
-        .await?;
+        // A connection's first request needs no turn of the connection: its head goes out with the SETTINGS, as a
+        // browser's does.
+        let mut requests = requests.ready().await?;
         let (response, outgoing) = requests.send_request(request, false)?;
         let tls = self.tls.clone();
         let exporter = Box::new(move |context: &[u8]| tls.with(|t| export(t.get_ref().1, context)));
+        let tls = self.tls;
+        let push = Box::new(move |cx: &mut Context<'_>| tls.push(cx));
         Ok(Box::new(H2Tunnel::client(
-            response, outgoing, requests, drive, exporter,
+            response, outgoing, requests, drive, push, exporter,
         )))
     }
 
@@ -319,7 +314,7 @@ impl Outer {
             return Err(Error::Alpn);
         }
         let (mut requests, connection) = builder().handshake::<_, Bytes>(self.tls.clone()).await?;
-        let drive = tokio::spawn(connection);
+        let drive = tokio::spawn(self.tls.pushed(connection));
         let request = http::Request::get(format!("https://{}/", self.host))
             .body(())
             .map_err(|_| Error::Host)?;

@@ -14,6 +14,7 @@ pub mod client;
 mod cover;
 mod error;
 mod files;
+mod link;
 mod server;
 mod shared;
 mod tunnel;
@@ -62,6 +63,9 @@ pub trait Carrier: Send {
     ///
     /// The carrier is gone.
     fn send(&mut self, bytes: Bytes) -> Result<(), Error>;
+
+    /// Sends what was taken: called when a turn of the session is over, so that what belongs together goes together.
+    fn push(&mut self, cx: &mut Context<'_>);
 
     /// Ends the body.
     fn end(&mut self);

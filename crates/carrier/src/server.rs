@@ -1,8 +1,7 @@
 //! The server's side: a web site over HTTP/1.1 and HTTP/2, in which one kind of POST becomes a tunnel.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,8 +27,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, rustls};
+use tokio_util::sync::CancellationToken;
 
 use crate::cover::Body;
+use crate::link::Link;
 use crate::shared::{Shared, export};
 use crate::tunnel::H2Tunnel;
 use crate::{Carrier, CertSource, Cover, Error};
@@ -187,16 +188,20 @@ impl Site {
 struct OneConnection {
     ekm0: [u8; 32],
     peer: SocketAddr,
-    labels: Mutex<BTreeSet<String>>,
+    labels: Mutex<Vec<Box<str>>>,
 }
 
 /// Labels remembered for one connection; a client uses one.
-const LABELS_MAX: usize = 1024;
+const LABELS_MAX: usize = 128;
 
 impl OneConnection {
     fn first_use(&self, label: &str) -> bool {
         let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
-        labels.len() < LABELS_MAX && labels.insert(label.to_owned())
+        let first = labels.len() < LABELS_MAX && !labels.iter().any(|l| **l == *label);
+        if first {
+            labels.push(label.into());
+        }
+        first
     }
 }
 
@@ -229,22 +234,30 @@ where
 }
 
 /// Serves one TCP connection to its end. `shutdown` asks for an orderly one.
-pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: Arc<Notify>) {
+pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: CancellationToken) {
     // Fails on a connection that is gone, which the handshake tells.
     let _ = tcp.set_nodelay(true);
-    let Ok(Ok(tls)) = timeout(site.limits.tls, site.acceptor.accept(tcp)).await else {
+    // In boxes: the task of an idle tunnel is no larger than what it still needs.
+    let accepted = Box::pin(timeout(
+        site.limits.tls,
+        site.acceptor.accept(Link::new(tcp)),
+    ));
+    let Ok(Ok(tls)) = accepted.await else {
         count(&site.stats.tls_failed);
         return;
     };
-    if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        // In boxes: the task of an idle tunnel is no larger than what it still needs.
-        Box::pin(serve_h2(site, tls, peer, shutdown)).await;
+    let served: BoxFuture = if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+        match Box::pin(open_h2(site, tls, peer, shutdown)).await {
+            Some(served) => served,
+            None => return,
+        }
     } else {
-        Box::pin(serve_h1(site, tls, shutdown)).await;
-    }
+        Box::pin(serve_h1(site, tls, shutdown))
+    };
+    served.await;
 }
 
-async fn serve_h1(site: Arc<Site>, tls: TlsStream<TcpStream>, shutdown: Arc<Notify>) {
+async fn serve_h1(site: Arc<Site>, tls: TlsStream<Link<TcpStream>>, shutdown: CancellationToken) {
     let head = site.limits.head;
     let service = service_fn(move |request: Request<Incoming>| {
         let site = Arc::clone(&site);
@@ -258,7 +271,7 @@ async fn serve_h1(site: Arc<Site>, tls: TlsStream<TcpStream>, shutdown: Arc<Noti
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = &mut connection => {}
-        () = shutdown.notified() => {
+        () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
@@ -308,19 +321,18 @@ impl<S: futures_util::Stream> futures_util::Stream for SyncStream<S> {
     }
 }
 
-async fn serve_h2(
+/// Begins HTTP/2; what is given back serves the connection to its end.
+async fn open_h2(
     site: Arc<Site>,
-    tls: TlsStream<TcpStream>,
+    tls: TlsStream<Link<TcpStream>>,
     peer: SocketAddr,
-    shutdown: Arc<Notify>,
-) {
-    let Ok(ekm0) = export(tls.get_ref().1, EXPORTER_CONTEXT) else {
-        return;
-    };
+    shutdown: CancellationToken,
+) -> Option<BoxFuture> {
+    let ekm0 = export(tls.get_ref().1, EXPORTER_CONTEXT).ok()?;
     let one = Arc::new(OneConnection {
         ekm0: *ekm0,
         peer,
-        labels: Mutex::new(BTreeSet::new()),
+        labels: Mutex::default(),
     });
     let tls = Shared::new(tls);
     let handshake = h2::server::Builder::new()
@@ -330,16 +342,41 @@ async fn serve_h2(
         .max_header_list_size(16 << 10)
         .max_send_buffer_size(1 << 20)
         .handshake::<_, Bytes>(tls.clone());
-    let Ok(Ok(mut connection)) = timeout(site.limits.tls, handshake).await else {
-        return;
-    };
+    let handshake = tls.pushed(Box::pin(handshake));
+    let connection = timeout(site.limits.tls, handshake).await.ok()?.ok()?;
+    let served = Box::pin(serve_h2(site, one, connection, tls.clone(), shutdown));
+    Some(Box::pin(tls.pushed(served)))
+}
+
+type H2Connection = h2::server::Connection<Shared<TlsStream<Link<TcpStream>>>, Bytes>;
+
+async fn serve_h2(
+    site: Arc<Site>,
+    one: Arc<OneConnection>,
+    mut connection: H2Connection,
+    tls: Shared<TlsStream<Link<TcpStream>>>,
+    shutdown: CancellationToken,
+) {
     let go_away = Arc::new(Notify::new());
     let tunnel_opened = Arc::new(Notify::new());
     let mut streams = FuturesUnordered::new();
     let mut leaving = false;
     loop {
         tokio::select! {
-            accepted = connection.accept() => match accepted {
+            // The connection after those who have something to say: it then goes out at once.
+            biased;
+            Some(()) = streams.next(), if !streams.is_empty() => {}
+            () = go_away.notified() => connection.graceful_shutdown(),
+            () = tunnel_opened.notified() => {
+                connection.set_target_window_size(TUNNEL_WINDOW);
+                // Refused only while an earlier change is unacknowledged, and there is one change.
+                let _ = connection.set_initial_window_size(TUNNEL_WINDOW / 4);
+            }
+            () = shutdown.cancelled(), if !leaving => {
+                leaving = true;
+                connection.graceful_shutdown();
+            }
+            accepted = poll_fn(|cx| connection.poll_accept(cx)) => match accepted {
                 Some(Ok((request, respond))) => streams.push(answer_h2(
                     Arc::clone(&site),
                     Arc::clone(&one),
@@ -351,17 +388,6 @@ async fn serve_h2(
                 )),
                 Some(Err(_)) | None => break,
             },
-            Some(()) = streams.next(), if !streams.is_empty() => {}
-            () = go_away.notified() => connection.graceful_shutdown(),
-            () = tunnel_opened.notified() => {
-                connection.set_target_window_size(TUNNEL_WINDOW);
-                // Refused only while an earlier change is unacknowledged, and there is one change.
-                let _ = connection.set_initial_window_size(TUNNEL_WINDOW / 4);
-            }
-            () = shutdown.notified(), if !leaving => {
-                leaving = true;
-                connection.graceful_shutdown();
-            }
             () = tokio::time::sleep(site.limits.idle), if streams.is_empty() => {
                 if leaving { break }
                 leaving = true;
@@ -374,7 +400,7 @@ async fn serve_h2(
 async fn answer_h2(
     site: Arc<Site>,
     one: Arc<OneConnection>,
-    tls: Shared<TlsStream<TcpStream>>,
+    tls: Shared<TlsStream<Link<TcpStream>>>,
     go_away: Arc<Notify>,
     tunnel_opened: Arc<Notify>,
     request: Request<RecvStream>,
@@ -404,7 +430,9 @@ async fn answer_h2(
             let read = split_message(&first).map_or(0, |(m, _)| 2 + m.len());
             let exporter =
                 Box::new(move |context: &[u8]| tls.with(|t| export(t.get_ref().1, context)));
-            let carrier = H2Tunnel::server(first.slice(read..), body, outgoing, go_away, exporter);
+            let rest = first.slice(read..);
+            drop(first);
+            let carrier = H2Tunnel::server(rest, body, outgoing, go_away, exporter);
             return tunnel(Box::new(carrier)).await;
         }
         tokio::time::sleep_until(floor).await;
@@ -437,7 +465,7 @@ async fn send_h2(
         while !bytes.is_empty() {
             out.reserve_capacity(bytes.len());
             let room = match out.capacity() {
-                0 => match std::future::poll_fn(|cx| out.poll_capacity(cx)).await {
+                0 => match poll_fn(|cx| out.poll_capacity(cx)).await {
                     Some(room) => room?,
                     None => return Ok(()),
                 },

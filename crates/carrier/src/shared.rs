@@ -1,31 +1,118 @@
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use betanet_htx::ticket::EXPORTER_LABEL;
 use rustls::ConnectionCommon;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::{client, server};
 use zeroize::Zeroizing;
 
 use crate::Error;
+use crate::link::Link;
 
-/// A TLS stream that HTTP/2 owns one handle of, and the exporter another.
-pub(crate) struct Shared<S>(Arc<Mutex<S>>);
+/// A TLS stream over a [`Link`].
+pub(crate) trait Tls: AsyncRead + AsyncWrite + Unpin {
+    /// Whether what TLS makes is kept in its own buffer for now.
+    fn hold(&mut self, held: bool);
+}
 
-impl<S> Clone for Shared<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Tls for client::TlsStream<Link<S>> {
+    fn hold(&mut self, held: bool) {
+        self.get_mut().0.hold(held);
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Tls for server::TlsStream<Link<S>> {
+    fn hold(&mut self, held: bool) {
+        self.get_mut().0.hold(held);
+    }
+}
+
+struct Inner<T> {
+    tls: T,
+    /// Whether TLS holds records back.
+    waiting: bool,
+}
+
+impl<T: Tls> Inner<T> {
+    /// Sends what was held back.
+    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.waiting {
+            self.tls.hold(false);
+            ready!(Pin::new(&mut self.tls).poll_flush(cx))?;
+            self.waiting = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes as much as TLS has room for; the socket is asked only when there is none.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl Fn(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        for _ in 0..2 {
+            self.tls.hold(true);
+            self.waiting = true;
+            let written = write(Pin::new(&mut self.tls), cx);
+            if written.is_ready() {
+                return written;
+            }
+            ready!(self.poll_push(cx))?;
+        }
+        Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
+    }
+}
+
+/// A TLS stream that HTTP/2 owns one handle of, and the exporter another. What HTTP/2 writes waits for
+/// [`Shared::push`], so that a task's turn is one write to the socket and not one a frame.
+pub(crate) struct Shared<T>(Arc<Mutex<Inner<T>>>);
+
+impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<S> Shared<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self(Arc::new(Mutex::new(stream)))
+impl<T> Shared<T> {
+    pub(crate) fn new(tls: T) -> Self {
+        let inner = Inner {
+            tls,
+            waiting: false,
+        };
+        Self(Arc::new(Mutex::new(inner)))
     }
 
-    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut S) -> T) -> T {
+    pub(crate) fn with<O>(&self, f: impl FnOnce(&mut T) -> O) -> O {
+        self.inner(|inner| f(&mut inner.tls))
+    }
+
+    fn inner<O>(&self, f: impl FnOnce(&mut Inner<T>) -> O) -> O {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<T: Tls> Shared<T> {
+    /// Sends what was written; what the socket does not take now, it is asked for again when `cx` wakes.
+    pub(crate) fn push(&self, cx: &mut Context<'_>) {
+        // A broken socket is what the next read or write finds.
+        let _ = self.inner(|inner| inner.poll_push(cx));
+    }
+
+    /// Pushes after each turn of a future that drives HTTP/2 over this stream.
+    pub(crate) fn pushed<F: Future + Unpin>(
+        &self,
+        mut driven: F,
+    ) -> impl Future<Output = F::Output> + use<F, T> {
+        let tls = self.clone();
+        poll_fn(move |cx| {
+            let done = Pin::new(&mut driven).poll(cx);
+            tls.push(cx);
+            done
+        })
     }
 }
 
@@ -39,23 +126,23 @@ pub(crate) fn export<D>(
         .map_err(|_| Error::Export)
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
+impl<T: Tls> AsyncRead for Shared<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.with(|s| Pin::new(s).poll_read(cx, buf))
+        self.with(|tls| Pin::new(tls).poll_read(cx, buf))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
+impl<T: Tls> AsyncWrite for Shared<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.with(|s| Pin::new(s).poll_write(cx, buf))
+        self.inner(|inner| inner.poll_write(cx, |tls, cx| tls.poll_write(cx, buf)))
     }
 
     fn poll_write_vectored(
@@ -63,18 +150,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.with(|s| Pin::new(s).poll_write_vectored(cx, bufs))
+        self.inner(|inner| inner.poll_write(cx, |tls, cx| tls.poll_write_vectored(cx, bufs)))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.with(|s| s.is_write_vectored())
+        self.with(|tls| tls.is_write_vectored())
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.with(|s| Pin::new(s).poll_flush(cx))
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // See `push`.
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.with(|s| Pin::new(s).poll_shutdown(cx))
+        self.inner(|inner| {
+            ready!(inner.poll_push(cx))?;
+            inner.tls.hold(false);
+            Pin::new(&mut inner.tls).poll_shutdown(cx)
+        })
     }
 }

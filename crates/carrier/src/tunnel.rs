@@ -14,6 +14,7 @@ use crate::{Carrier, Error, Received};
 const ROOM: usize = 64 << 10;
 
 type Exporter = Box<dyn Fn(&[u8]) -> Result<Zeroizing<[u8; 32]>, Error> + Send>;
+type Push = Box<dyn FnMut(&mut Context<'_>) + Send>;
 type Drive = Pin<Box<dyn Future<Output = Result<(), h2::Error>> + Send>>;
 
 enum Incoming {
@@ -30,6 +31,7 @@ enum Side {
     Client {
         /// The HTTP/2 connection, driven by the session's own task until it is over.
         drive: Option<Drive>,
+        push: Push,
         requests: client::SendRequest<Bytes>,
         going_away: bool,
     },
@@ -56,6 +58,7 @@ impl H2Tunnel {
         outgoing: SendStream<Bytes>,
         requests: client::SendRequest<Bytes>,
         drive: Drive,
+        push: Push,
         exporter: Exporter,
     ) -> Self {
         Self {
@@ -66,6 +69,7 @@ impl H2Tunnel {
             exporter,
             side: Side::Client {
                 drive: Some(drive),
+                push,
                 requests,
                 going_away: false,
             },
@@ -95,7 +99,7 @@ impl H2Tunnel {
 
     /// Moves the connection on; an error when it is over.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        if let Side::Client { drive, .. } = &mut self.side {
+        while let Side::Client { drive, .. } = &mut self.side {
             let Some(connection) = drive else {
                 return Err(Error::Gone);
             };
@@ -104,6 +108,11 @@ impl H2Tunnel {
                 done?;
                 return Err(Error::Gone);
             }
+            // The connection's turn may have brought credit for what waits.
+            if self.waiting.is_empty() || self.outgoing.capacity() == 0 {
+                break;
+            }
+            let _ = self.poll_waiting(cx)?;
         }
         Ok(())
     }
@@ -205,6 +214,13 @@ impl Carrier for H2Tunnel {
         Ok(())
     }
 
+    fn push(&mut self, cx: &mut Context<'_>) {
+        // A server's connection pushes after its own turn, which what was sent brings about.
+        if let Side::Client { push, .. } = &mut self.side {
+            push(cx);
+        }
+    }
+
     fn end(&mut self) {
         self.ended = true;
     }
@@ -227,7 +243,9 @@ impl Carrier for H2Tunnel {
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let sent = self.poll_waiting(cx);
-        if self.drive(cx).is_err() || matches!(sent, Poll::Ready(Err(_))) {
+        let driven = self.drive(cx);
+        self.push(cx);
+        if driven.is_err() || matches!(sent, Poll::Ready(Err(_))) {
             return Poll::Ready(());
         }
         match (&mut self.incoming, sent) {

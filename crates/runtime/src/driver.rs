@@ -1,6 +1,7 @@
 //! One task a session: the poll loop between a carrier and the layers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +16,7 @@ use betanet_wire::Code;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::exchange::Inbox;
 use crate::metrics::Metrics;
@@ -69,6 +71,43 @@ struct Blocked {
     done: oneshot::Sender<Result<(), Error>>,
 }
 
+/// Who tells a session what to do.
+pub(crate) enum Wishes {
+    /// The handles of one's own session.
+    Handles(mpsc::Receiver<Op>),
+    /// A gateway that may stop.
+    Stop(Pin<Box<WaitForCancellationFutureOwned>>),
+    /// The same, after it told.
+    Told,
+}
+
+impl Wishes {
+    /// A session that ends in order when `stop` tells.
+    pub(crate) fn stop(stop: CancellationToken) -> Self {
+        Self::Stop(Box::pin(stop.cancelled_owned()))
+    }
+
+    /// The next operation; `None` when there will be no more, and nobody misses the session.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Op>> {
+        match self {
+            Self::Handles(ops) => ops.poll_recv(cx),
+            Self::Stop(told) => {
+                std::task::ready!(told.as_mut().poll(cx));
+                // Told once: a finished future is not asked again.
+                *self = Self::Told;
+                Poll::Ready(Some(Op::Shutdown))
+            }
+            Self::Told => Poll::Pending,
+        }
+    }
+
+    fn close(&mut self) {
+        if let Self::Handles(ops) = self {
+            ops.close();
+        }
+    }
+}
+
 /// What the opener of a session waits for.
 pub(crate) type Opened = oneshot::Sender<Result<(), Error>>;
 
@@ -77,7 +116,7 @@ pub(crate) struct Driver<H: Handler> {
     connection: Connection<H>,
     carrier: Box<dyn Carrier>,
     clock: Clock,
-    ops: mpsc::Receiver<Op>,
+    wishes: Wishes,
     metrics: Arc<Metrics>,
     opened: Option<Opened>,
     /// A transmit that the carrier had no room for.
@@ -99,7 +138,7 @@ impl<H: Handler> Driver<H> {
         connection: Connection<H>,
         carrier: Box<dyn Carrier>,
         clock: Clock,
-        ops: mpsc::Receiver<Op>,
+        wishes: Wishes,
         metrics: Arc<Metrics>,
         opened: Option<Opened>,
     ) -> Box<Self> {
@@ -107,7 +146,7 @@ impl<H: Handler> Driver<H> {
             connection,
             carrier,
             clock,
-            ops,
+            wishes,
             metrics,
             opened,
             outgoing: None,
@@ -134,6 +173,12 @@ impl<H: Handler> Driver<H> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let done = self.turn(cx);
+        self.carrier.push(cx);
+        done
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..BUDGET {
             let mut moved = self.transmit(cx);
             moved |= self.events();
@@ -235,7 +280,7 @@ impl<H: Handler> Driver<H> {
     /// Nothing more will come: whoever waits is told.
     fn finish(&mut self) {
         self.ended = true;
-        self.ops.close();
+        self.wishes.close();
         for inbox in std::mem::take(&mut self.inboxes).into_values() {
             inbox.end(Err(ExchangeError::Cut { delivered: 0 }));
         }
@@ -329,7 +374,7 @@ impl<H: Handler> Driver<H> {
         for _ in 0..ROUND {
             let op = match self.waiting.pop_front() {
                 Some(op) => op,
-                None => match self.ops.poll_recv(cx) {
+                None => match self.wishes.poll(cx) {
                     Poll::Ready(Some(op)) => op,
                     // All handles are gone: a client's session has no more use.
                     Poll::Ready(None) if self.opened.is_none() => {
@@ -496,5 +541,3 @@ const STUCK_LOOK: Duration = Duration::from_secs(1);
 fn hex(bytes: Option<&[u8; 32]>) -> String {
     bytes.map_or_else(String::new, |b| betanet_wire::text::hex(b))
 }
-
-use std::future::Future as _;

@@ -1,7 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use betanet_bar::{Access, Handler, Service};
@@ -13,12 +13,11 @@ use betanet_keys::{Identity, Name, Peer, PublicKey};
 use betanet_machine::Rng;
 use betanet_stack::Connection;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
-use crate::driver::{Driver, Op};
+use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
-use crate::node::OPS;
 use crate::{Clock, Error, FolderStore, GatewayConfig, Metrics, seed};
 
 /// How often certificate files are looked at.
@@ -51,19 +50,6 @@ impl Listening {
     }
 }
 
-/// Sessions of a gateway that stand.
-#[derive(Debug, Default)]
-struct Sessions {
-    next: AtomicU64,
-    standing: Mutex<BTreeMap<u64, mpsc::Sender<Op>>>,
-}
-
-impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, mpsc::Sender<Op>>> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Opens sessions for whoever brings a right ticket and message 1.
 struct Door<H> {
     identity: Identity,
@@ -72,21 +58,36 @@ struct Door<H> {
     clock: Clock,
     rng: Mutex<Rng>,
     metrics: Arc<Metrics>,
-    sessions: Arc<Sessions>,
+    standing: Arc<AtomicUsize>,
     max: usize,
-    closing: Arc<AtomicBool>,
+    stop: CancellationToken,
 }
 
-/// Takes a session off the books however its task ends.
+/// One session of a gateway, counted while its task lives.
 struct Standing {
-    id: u64,
-    sessions: Arc<Sessions>,
+    standing: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
+}
+
+impl Standing {
+    /// Counts one more, up to `max`.
+    fn new(standing: &Arc<AtomicUsize>, max: usize, metrics: &Arc<Metrics>) -> Option<Self> {
+        standing
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
+                (n < max).then_some(n + 1)
+            })
+            .ok()?;
+        metrics.sessions.inc();
+        Some(Self {
+            standing: Arc::clone(standing),
+            metrics: Arc::clone(metrics),
+        })
+    }
 }
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        self.sessions.lock().remove(&self.id);
+        self.standing.fetch_sub(1, Ordering::Relaxed);
         self.metrics.sessions.dec();
     }
 }
@@ -101,7 +102,7 @@ where
     }
 
     fn open(&self, ekm0: &[u8; 32], message1: &[u8], _: SocketAddr) -> Option<Tunnel> {
-        if self.closing.load(Ordering::Relaxed) {
+        if self.stop.is_cancelled() {
             return None;
         }
         let secrets = Secrets::draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner));
@@ -114,25 +115,12 @@ where
             secrets,
         )
         .ok()?;
-        let (ops, receiver) = mpsc::channel(OPS);
-        let id = self.sessions.next.fetch_add(1, Ordering::Relaxed);
-        {
-            let mut standing = self.sessions.lock();
-            if standing.len() >= self.max {
-                return None;
-            }
-            standing.insert(id, ops);
-        }
-        self.metrics.sessions.inc();
-        let standing = Standing {
-            id,
-            sessions: Arc::clone(&self.sessions),
-            metrics: Arc::clone(&self.metrics),
-        };
+        let standing = Standing::new(&self.standing, self.max, &self.metrics)?;
+        let wishes = Wishes::stop(self.stop.clone());
         let connection = Connection::new(session, self.handler.clone());
         let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
-            let driver = Driver::new(connection, carrier, clock, receiver, metrics, None);
+            let driver = Driver::new(connection, carrier, clock, wishes, metrics, None);
             Box::pin(async move {
                 let _standing = standing;
                 driver.run().await;
@@ -146,9 +134,8 @@ pub struct Gateway {
     listening: Listening,
     site: Arc<Site>,
     metrics: Arc<Metrics>,
-    sessions: Arc<Sessions>,
-    closing: Arc<AtomicBool>,
-    wish: Arc<Notify>,
+    standing: Arc<AtomicUsize>,
+    stop: CancellationToken,
     accepting: Vec<AbortHandle>,
     tasks: Mutex<Option<JoinSet<()>>>,
     connections: Arc<Mutex<JoinSet<()>>>,
@@ -203,8 +190,8 @@ impl Gateway {
         let cover =
             Cover::new(&config.cover, SystemTime::now).map_err(file_error(&config.cover))?;
         let metrics = Arc::new(Metrics::new());
-        let sessions = Arc::new(Sessions::default());
-        let closing = Arc::new(AtomicBool::new(false));
+        let standing = Arc::new(AtomicUsize::new(0));
+        let stop = CancellationToken::new();
         let key = *identity.public();
         let door = Door {
             identity,
@@ -217,9 +204,9 @@ impl Gateway {
             clock: Clock::start(),
             rng: Mutex::new(Rng::new(&seed()?)),
             metrics: Arc::clone(&metrics),
-            sessions: Arc::clone(&sessions),
+            standing: Arc::clone(&standing),
             max: config.max_sessions,
-            closing: Arc::clone(&closing),
+            stop: stop.clone(),
         };
         let site = Site::new(
             Arc::clone(&certificate),
@@ -229,7 +216,6 @@ impl Gateway {
         )
         .map_err(Error::Certificate)?;
         let site = Arc::new(site);
-        let wish = Arc::new(Notify::new());
         let connections = Arc::new(Mutex::new(JoinSet::new()));
         let mut tasks = JoinSet::new();
         let mut addresses = Vec::new();
@@ -240,7 +226,7 @@ impl Gateway {
             accepting.push(tasks.spawn(accept(
                 listener,
                 Arc::clone(&site),
-                Arc::clone(&wish),
+                stop.clone(),
                 Arc::clone(&connections),
                 config.max_connections,
             )));
@@ -268,9 +254,8 @@ impl Gateway {
             },
             site,
             metrics,
-            sessions,
-            closing,
-            wish,
+            standing,
+            stop,
             accepting,
             tasks: Mutex::new(Some(tasks)),
             connections,
@@ -286,11 +271,11 @@ impl Gateway {
     /// Sessions that stand.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        self.sessions.lock().len()
+        self.standing.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_healthy(&self) -> bool {
-        !self.closing.load(Ordering::Relaxed)
+        !self.stop.is_cancelled()
     }
 
     /// All counters in the Prometheus text format.
@@ -302,16 +287,10 @@ impl Gateway {
 
     /// Stops: no new connections, GOAWAY, open streams get their time, then CLOSE. Whether all ended in time.
     pub async fn shutdown(&self) -> bool {
-        self.closing.store(true, Ordering::Relaxed);
         for task in &self.accepting {
             task.abort();
         }
-        let standing: Vec<_> = self.sessions.lock().values().cloned().collect();
-        for ops in standing {
-            // A session whose queue is full is asked by the connection's end below.
-            let _ = ops.try_send(Op::Shutdown);
-        }
-        self.wish.notify_waiters();
+        self.stop.cancel();
         let mut connections = std::mem::take(
             &mut *self
                 .connections
@@ -343,7 +322,7 @@ async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
 async fn accept(
     listener: TcpListener,
     site: Arc<Site>,
-    wish: Arc<Notify>,
+    stop: CancellationToken,
     connections: Arc<Mutex<JoinSet<()>>>,
     max: usize,
 ) {
@@ -360,8 +339,7 @@ async fn accept(
         while connections.try_join_next().is_some() {}
         // Over the bound the connection is dropped before it costs anything.
         if connections.len() < max {
-            let shutdown = Arc::clone(&wish);
-            connections.spawn(serve(Arc::clone(&site), tcp, peer, shutdown));
+            connections.spawn(serve(Arc::clone(&site), tcp, peer, stop.clone()));
         }
     }
 }

@@ -12,12 +12,12 @@ use betanet_stack::{Connection, Dial, Dialer, RENEW_AFTER};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::Driver;
+use crate::driver::{Driver, Wishes};
 use crate::files::fresh_identity;
 use crate::{Clock, Error, Metrics, OuterFacts, SessionHandle, seed};
 
 /// Operations that wait for a session's task.
-pub(crate) const OPS: usize = 256;
+const OPS: usize = 256;
 
 /// Answers nothing: a client that serves no one.
 #[derive(Clone, Copy, Debug)]
@@ -213,7 +213,7 @@ impl Node {
             Connection::new(session, NoService),
             carrier,
             self.clock,
-            receiver,
+            Wishes::Handles(receiver),
             Arc::clone(&self.metrics),
             Some(opened),
         );

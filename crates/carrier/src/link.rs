@@ -1,0 +1,112 @@
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+/// Bytes read ahead at once while a peer sends much.
+const AHEAD: usize = 64 << 10;
+
+/// The socket beneath TLS, with fewer system calls than TLS alone would make: it reads ahead while much comes in, and
+/// can hold writes back so that TLS gathers records.
+pub(crate) struct Link<S> {
+    socket: S,
+    /// Writes are refused, and nobody is woken: whoever holds them writes again after the release.
+    held: bool,
+    /// Whether the last read filled what it was given.
+    much: bool,
+    ahead: BytesMut,
+}
+
+impl<S> Link<S> {
+    pub(crate) fn new(socket: S) -> Self {
+        Self {
+            socket,
+            held: false,
+            much: false,
+            ahead: BytesMut::new(),
+        }
+    }
+
+    pub(crate) const fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    fn take(&mut self, buf: &mut ReadBuf<'_>) {
+        let n = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead[..n]);
+        self.ahead.advance(n);
+        if self.ahead.is_empty() && !self.much {
+            self.ahead = BytesMut::new();
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let room = buf.remaining();
+        if this.ahead.is_empty() && this.much && room < AHEAD {
+            this.ahead.reserve(AHEAD);
+            let socket = Pin::new(&mut this.socket);
+            match poll_read_buf(socket, cx, &mut this.ahead) {
+                Poll::Ready(n) => this.much = n? > room,
+                Poll::Pending => {
+                    // A quiet session keeps no buffer.
+                    this.ahead = BytesMut::new();
+                    this.much = false;
+                    return Poll::Pending;
+                }
+            }
+            this.take(buf);
+        } else if this.ahead.is_empty() {
+            ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
+            this.much = room > 0 && buf.remaining() == 0;
+        } else {
+            this.take(buf);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.held {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.held {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
