@@ -103,19 +103,24 @@ fn with_workers(effort: Effort, workers: Option<usize>, name: &'static str) -> F
         let gateway = gateway(home.path(), len).await;
         let node = Node::client().unwrap();
         let (mut ours, mut limits, mut raws) = (Vec::new(), Vec::new(), Vec::new());
+        // Of figures taken one after the other: the machine's speed drifts from round to round.
+        let mut ratios = Vec::new();
         for _ in 0..5 {
             let raw = raw_tls(len).await;
             let aead = parts::aead(500);
             let per = |ns: f64| parts::SIZE as f64 / ns * 1e3;
-            limits.push(1.0 / (1.0 / raw + 1.0 / per(aead.raw_seal) + 1.0 / per(aead.raw_open)));
+            let limit = 1.0 / (1.0 / raw + 1.0 / per(aead.raw_seal) + 1.0 / per(aead.raw_open));
+            let got = download(&node, &gateway, len).await;
+            ratios.push(got / limit);
+            limits.push(limit);
             raws.push(raw);
-            ours.push(download(&node, &gateway, len).await);
+            ours.push(got);
         }
         gateway.shutdown().await;
         let (ours, limit, raw) = (median(ours), median(limits), median(raws));
         Figure {
             name,
-            ratio: ours / limit,
+            ratio: median(ratios),
             bound: 0.70,
             at_least: true,
             detail: format!(

@@ -112,7 +112,7 @@ pub struct Outcome {
 /// The primitives that a handshake runs on, with one ephemeral key: for known answers.
 #[must_use]
 pub fn resolver(ephemeral: [u8; 32]) -> Box<dyn snow::resolvers::CryptoResolver + Send> {
-    Box::new(Resolver(ephemeral))
+    Box::new(Resolver::new(ephemeral, None))
 }
 
 /// X25519 as the handshake does it; `None` where the result is zero.
@@ -135,14 +135,14 @@ fn noise(
     prologue.extend_from_slice(responder.as_bytes());
     let params = SUITE.parse().map_err(setup)?;
     let private = identity.x25519();
-    let remote = responder.x25519();
-    let builder = snow::Builder::with_resolver(params, Box::new(Resolver(ephemeral)))
+    let resolver = Resolver::new(ephemeral, Some(*identity.x25519_public()));
+    let builder = snow::Builder::with_resolver(params, Box::new(resolver))
         .local_private_key(private.as_slice())
         .and_then(|b| b.prologue(&prologue))
         .map_err(setup)?;
     let state = if initiator {
         builder
-            .remote_public_key(&remote)
+            .remote_public_key(&responder.x25519())
             .and_then(snow::Builder::build_initiator)
     } else {
         builder.build_responder()

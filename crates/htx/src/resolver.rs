@@ -11,21 +11,37 @@ use snow::types::{Cipher, Dh, Hash, Random};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Hands out the primitives; its randomness is one ephemeral key that was drawn before.
-pub(crate) struct Resolver(pub(crate) [u8; 32]);
+pub(crate) struct Resolver {
+    ephemeral: [u8; 32],
+    /// The public half of the static key, where it is known: deriving it is a multiplication.
+    own: Option<[u8; 32]>,
+}
+
+impl Resolver {
+    pub(crate) const fn new(ephemeral: [u8; 32], own: Option<[u8; 32]>) -> Self {
+        Self { ephemeral, own }
+    }
+}
 
 impl Drop for Resolver {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.ephemeral.zeroize();
     }
 }
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(Once(Some(self.0))))
+        Some(Box::new(Once(Some(self.ephemeral))))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        matches!(choice, DHChoice::Curve25519).then(|| Box::new(X25519::default()) as Box<dyn Dh>)
+        matches!(choice, DHChoice::Curve25519).then(|| {
+            Box::new(X25519 {
+                private: [0; 32],
+                public: [0; 32],
+                own: self.own,
+            }) as Box<dyn Dh>
+        })
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
@@ -59,10 +75,11 @@ impl Random for Once {
     }
 }
 
-#[derive(Default, Zeroize, ZeroizeOnDrop)]
+#[derive(Zeroize, ZeroizeOnDrop)]
 struct X25519 {
     private: [u8; 32],
     public: [u8; 32],
+    own: Option<[u8; 32]>,
 }
 
 impl X25519 {
@@ -89,7 +106,11 @@ impl Dh for X25519 {
     fn set(&mut self, privkey: &[u8]) {
         if let Ok(key) = privkey.try_into() {
             self.private = key;
-            self.derive();
+            // The static key is the one that is set; the ephemeral one is generated.
+            match self.own {
+                Some(public) => self.public = public,
+                None => self.derive(),
+            }
         }
     }
 

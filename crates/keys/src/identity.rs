@@ -2,7 +2,6 @@ use alloc::string::String;
 use core::fmt;
 
 use betanet_wire::{NodeId, PeerId};
-use curve25519_dalek::edwards::CompressedEdwardsY;
 use curve25519_dalek::traits::IsIdentity as _;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
@@ -39,18 +38,15 @@ impl PublicKey {
     ///
     /// [`KeyError::NotCanonical`] or [`KeyError::WrongSubgroup`].
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
-        let point = CompressedEdwardsY(*bytes)
-            .decompress()
-            .ok_or(KeyError::NotCanonical)?;
+        let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotCanonical)?;
+        let point = key.to_edwards();
         if point.compress().as_bytes() != bytes {
             return Err(KeyError::NotCanonical);
         }
         if point.is_identity() || !point.is_torsion_free() {
             return Err(KeyError::WrongSubgroup);
         }
-        VerifyingKey::from_bytes(bytes)
-            .map(Self)
-            .map_err(|_| KeyError::NotCanonical)
+        Ok(Self(key))
     }
 
     /// The 32 bytes.
@@ -136,15 +132,23 @@ impl fmt::Debug for PublicKey {
 pub struct Identity {
     signing: SigningKey,
     public: PublicKey,
+    x25519_public: [u8; 32],
 }
 
 impl Identity {
     /// From a 32-byte seed (RFC 8032's private key).
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        let signing = SigningKey::from_bytes(seed);
+        Self::new(SigningKey::from_bytes(seed))
+    }
+
+    fn new(signing: SigningKey) -> Self {
         let public = PublicKey(signing.verifying_key());
-        Self { signing, public }
+        Self {
+            signing,
+            x25519_public: public.x25519(),
+            public,
+        }
     }
 
     /// The public half.
@@ -166,17 +170,21 @@ impl Identity {
         Zeroizing::new(curve25519_dalek::scalar::clamp_integer(*scalar))
     }
 
+    /// The public half of [`Identity::x25519`].
+    #[must_use]
+    pub const fn x25519_public(&self) -> &[u8; 32] {
+        &self.x25519_public
+    }
+
     /// Reads an unencrypted PKCS#8 PEM key (RFC 8410), as `openssl genpkey -algorithm ed25519` writes it.
     ///
     /// # Errors
     ///
     /// [`KeyError::BadPem`].
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        let signing = SigningKey::from_pkcs8_pem(pem).map_err(|_| KeyError::BadPem)?;
-        Ok(Self {
-            public: PublicKey(signing.verifying_key()),
-            signing,
-        })
+        SigningKey::from_pkcs8_pem(pem)
+            .map(Self::new)
+            .map_err(|_| KeyError::BadPem)
     }
 
     /// Writes PKCS#8 PEM, version 1, which every tool reads.
@@ -213,6 +221,7 @@ fn digest(label: &str, parts: &[&[u8]]) -> [u8; 32] {
 mod tests {
     use super::*;
     use curve25519_dalek::constants::EIGHT_TORSION;
+    use curve25519_dalek::edwards::CompressedEdwardsY;
 
     #[test]
     fn a_signature_stands_for_its_label_and_text_only() {
@@ -263,5 +272,6 @@ mod tests {
         let me = Identity::from_seed(&[5; 32]);
         let public = x25519_dalek::x25519(*me.x25519(), x25519_dalek::X25519_BASEPOINT_BYTES);
         assert_eq!(public, me.public().x25519());
+        assert_eq!(public, *me.x25519_public());
     }
 }
