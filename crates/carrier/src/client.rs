@@ -125,6 +125,7 @@ pub struct Outer {
     tls: Shared<TlsStream<Link<TcpStream>>>,
     host: String,
     facts: Facts,
+    ekm0: Zeroizing<[u8; 32]>,
 }
 
 /// Connects to `host:port`, and checks the certificate for `host`.
@@ -162,11 +163,11 @@ async fn connect_unbounded(address: &str, trust: &Trust) -> Result<Outer, Error>
                 Error::Tls(e)
             }
         })?;
-    let facts = facts(&tls)?;
     Ok(Outer {
+        facts: facts(&tls)?,
+        ekm0: export(tls.get_ref().1, EXPORTER_CONTEXT)?,
         tls: Shared::new(tls),
         host,
-        facts,
     })
 }
 
@@ -244,13 +245,10 @@ impl Outer {
         &self.facts
     }
 
-    /// The exporter of epoch 0.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Export`].
-    pub fn ekm0(&self) -> Result<Zeroizing<[u8; 32]>, Error> {
-        self.tls.with(|t| export(t.get_ref().1, EXPORTER_CONTEXT))
+    /// The exporter's value for epoch 0.
+    #[must_use]
+    pub fn ekm0(&self) -> &[u8; 32] {
+        &self.ekm0
     }
 
     /// Sends the POST with its ticket for `responder`; the body is the session's from its first byte. `label` is
@@ -263,7 +261,7 @@ impl Outer {
         if self.facts.alpn != "h2" {
             return Err(Error::Alpn);
         }
-        let ticket = Ticket::new(&*self.ekm0()?, responder, label).map_err(|_| Error::Export)?;
+        let ticket = Ticket::new(&self.ekm0, responder, label).map_err(|_| Error::Export)?;
         let (requests, mut connection) = builder().handshake::<_, Bytes>(self.tls.clone()).await?;
         let mut pings = connection.ping_pong();
         let drive = Box::pin(async move {

@@ -191,7 +191,7 @@ impl Node {
             .await
             .map_err(outer_error)?;
         let facts = outer.facts().clone();
-        let ekm0 = outer.ekm0().map_err(outer_error)?;
+        let ekm0 = outer.ekm0();
         let (secrets, label) = {
             let rng = &mut self.lock().rng;
             (Secrets::draw(rng), Ticket::fresh_label(&rng.array()))
@@ -202,7 +202,7 @@ impl Node {
             self.config.clone(),
             &identity,
             &peer.key,
-            &ekm0,
+            ekm0,
             secrets,
         )
         .map_err(betanet_stack::Error::from)?;
