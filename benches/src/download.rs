@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use betanet_runtime::{Gateway, Headers, Identity, Method, Node, Request, Settings};
+use betanet_runtime::{Gateway, Headers, Identity, Method, Node, Origin, Request, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -23,7 +23,7 @@ pub(crate) async fn gateway(home: &Path, len: u64) -> Gateway {
         key: Some(home.join("key.pem")),
         ..Settings::default()
     };
-    let config = settings.check("bench").unwrap();
+    let config = settings.check(&Origin::One("bench".into())).unwrap();
     Gateway::start(Identity::from_seed(&[2; 32]), &config)
         .await
         .unwrap()

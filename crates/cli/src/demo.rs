@@ -9,7 +9,7 @@ use std::time::Duration;
 use betanet_bar::{Headers, Method, Request};
 use betanet_machine::{Rng, Seed};
 use betanet_runtime::{
-    Clock, Error, Gateway, Listening, Node, Peer, Settings, new_identity, seed, visit,
+    Clock, Error, Gateway, Listening, Node, Origin, Peer, Settings, new_identity, seed, visit,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -201,7 +201,7 @@ async fn start(home: &Path, name: &str) -> Result<Gateway, Fail> {
         ..Settings::default()
     };
     let config = settings
-        .check("demo")
+        .check(&Origin::One("demo".into()))
         .map_err(|p| Fail::Local(format!("{p:?}")))?;
     Ok(Gateway::start(identity, &config).await?)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Gateway, GatewayConfig, Identity, Settings, init_logs, load_identity, new_identity,
+    Gateway, GatewayConfig, Identity, Origin, Settings, init_logs, load_identity, new_identity,
     serve_admin, state_dir,
 };
 use serde_json::json;
@@ -14,6 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::Fail;
 use crate::args::{Gateway as GatewayArgs, NodeArgs, ServeArgs};
 use crate::id::default_key;
+
+/// Where settings come from that no file gives.
+const FLAGS: &str = "command line";
 
 /// What visitors of `betanet serve` see who was given no other site.
 const COVER_PAGE: &str = "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Welcome</title></head>\n\
@@ -31,11 +34,8 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
         ..args.node.settings(args.serve.clone())
     };
     let (settings, origin) = match &args.config {
-        Some(path) => (
-            flags.over(Settings::from_file(path).map_err(Fail::Usage)?),
-            path.display().to_string(),
-        ),
-        None => (flags, "command line".to_owned()),
+        Some(path) => flags.over(Settings::from_file(path).map_err(Fail::Usage)?, path),
+        None => (flags, Origin::One(FLAGS.into())),
     };
     let config = settings.check(&origin).map_err(|p| problems(&p))?;
     run(&config, &args.node).await
@@ -57,7 +57,9 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
         settings.cover = Some(cover);
     }
     settings.log = Some("warn".into());
-    let config = settings.check("command line").map_err(|p| problems(&p))?;
+    let config = settings
+        .check(&Origin::One(FLAGS.into()))
+        .map_err(|p| problems(&p))?;
     run(&config, &args.node).await
 }
 

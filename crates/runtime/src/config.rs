@@ -50,6 +50,25 @@ pub struct Settings {
     pub log: Option<String>,
 }
 
+/// Where settings come from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// All from one place, named so.
+    One(String),
+    /// From a file, but for these keys, which the command line gave.
+    File(String, Vec<&'static str>),
+}
+
+impl Origin {
+    fn of(&self, key: &str) -> &str {
+        match self {
+            Self::One(name) => name,
+            Self::File(_, flags) if flags.contains(&key) => "command line",
+            Self::File(path, _) => path,
+        }
+    }
+}
+
 /// A setting that cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
@@ -133,28 +152,24 @@ impl Settings {
         toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
     }
 
-    /// These settings, and below them those of a file.
+    /// These settings, and below them those of the file at `path`.
     #[must_use]
-    pub fn over(self, file: Self) -> Self {
-        Self {
-            listen: self.listen.or(file.listen),
-            advertise: self.advertise.or(file.advertise),
-            serve: self.serve.or(file.serve),
-            cover: self.cover.or(file.cover),
-            key: self.key.or(file.key),
-            certificate: self.certificate.or(file.certificate),
-            certificate_key: self.certificate_key.or(file.certificate_key),
-            hosts: self.hosts.or(file.hosts),
-            writable: self.writable.or(file.writable),
-            allow: self.allow.or(file.allow),
-            quota: self.quota.or(file.quota),
-            admin: self.admin.or(file.admin),
-            max_sessions: self.max_sessions.or(file.max_sessions),
-            max_connections: self.max_connections.or(file.max_connections),
-            pq: self.pq.or(file.pq),
-            log_format: self.log_format.or(file.log_format),
-            log: self.log.or(file.log),
+    pub fn over(mut self, file: Self, path: &Path) -> (Self, Origin) {
+        let mut flags = Vec::new();
+        macro_rules! below {
+            ($($key:ident)*) => {
+                $(if self.$key.is_some() {
+                    flags.push(stringify!($key));
+                } else {
+                    self.$key = file.$key;
+                })*
+            };
         }
+        below! {
+            listen advertise serve cover key certificate certificate_key hosts writable allow quota admin max_sessions
+            max_connections pq log_format log
+        }
+        (self, Origin::File(path.display().to_string(), flags))
     }
 
     /// Checks all settings together.
@@ -162,7 +177,7 @@ impl Settings {
     /// # Errors
     ///
     /// Everything that is wrong, not only the first.
-    pub fn check(self, origin: &str) -> Result<GatewayConfig, Vec<Problem>> {
+    pub fn check(self, origin: &Origin) -> Result<GatewayConfig, Vec<Problem>> {
         let mut found = Check {
             origin,
             problems: Vec::new(),
@@ -257,14 +272,14 @@ fn beside(key: &Path) -> PathBuf {
 }
 
 struct Check<'a> {
-    origin: &'a str,
+    origin: &'a Origin,
     problems: Vec<Problem>,
 }
 
 impl Check<'_> {
     fn problem(&mut self, key: &'static str, value: &str, allowed: &'static str) {
         self.problems.push(Problem {
-            origin: self.origin.to_owned(),
+            origin: self.origin.of(key).to_owned(),
             key,
             value: value.to_owned(),
             allowed,
@@ -327,7 +342,7 @@ mod tests {
         .unwrap();
         let problems = Settings::from_file(&file)
             .unwrap()
-            .check("g.toml")
+            .check(&Origin::One("g.toml".into()))
             .unwrap_err();
         let keys: Vec<_> = problems.iter().map(|p| p.key).collect();
         let all = [
@@ -369,7 +384,9 @@ mod tests {
             pq: Some(false),
             ..Settings::default()
         };
-        let both = flags.over(file);
+        let (both, origin) = flags.over(file, Path::new("g.toml"));
         assert_eq!((both.quota, both.pq), (Some(1), Some(false)));
+        assert_eq!(origin.of("quota"), "command line");
+        assert_eq!(origin.of("pq"), "g.toml");
     }
 }

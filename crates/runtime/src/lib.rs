@@ -41,7 +41,7 @@ pub use betanet_carrier::client::{Facts as OuterFacts, Trust};
 pub use betanet_keys::{Identity, Name, Peer, PublicKey};
 pub use book::Book;
 pub use clock::{Clock, seed};
-pub use config::{GatewayConfig, Problem, Settings};
+pub use config::{GatewayConfig, Origin, Problem, Settings};
 pub use error::Error;
 pub use exchange::{Answer, Body, ExchangeError};
 pub use files::{load_identity, new_identity, state_dir};

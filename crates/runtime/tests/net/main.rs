@@ -16,7 +16,7 @@ mod transfers;
 
 use std::path::Path;
 
-use betanet_runtime::{Gateway, GatewayConfig, Identity, Settings};
+use betanet_runtime::{Gateway, GatewayConfig, Identity, Origin, Settings};
 
 /// A gateway over a fresh folder, and what has to live as long as it does.
 struct Fixture {
@@ -39,7 +39,7 @@ impl Fixture {
             key: Some(home.path().join("key.pem")),
             ..Settings::default()
         };
-        let mut config = settings.check("test").unwrap();
+        let mut config = settings.check(&Origin::One("test".into())).unwrap();
         change(&mut config);
         let gateway = Gateway::start(Identity::from_seed(&[2; 32]), &config)
             .await
