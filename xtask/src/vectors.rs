@@ -2,6 +2,7 @@
 
 mod base;
 mod edges;
+mod path;
 mod session;
 
 use std::path::{Path, PathBuf};
@@ -41,13 +42,14 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("key_schedule", base::key_schedule),
     ("negotiation", base::negotiation),
     ("noise_xk", edges::noise_xk),
+    ("path", path::path),
     ("session", session::run),
     ("ticket", base::ticket),
     ("x25519_edges", edges::x25519),
 ];
 
 /// The files of layers that are not built yet.
-const LATER: &[&str] = &["lottery", "mix", "naming", "path", "template", "vouchers"];
+const LATER: &[&str] = &["lottery", "mix", "naming", "template", "vouchers"];
 
 /// Runs every file of a folder; whether all passed. One line a file goes to `out`.
 ///

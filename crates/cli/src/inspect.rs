@@ -7,6 +7,7 @@ use betanet_bar::{Head as _, Request, Response};
 use betanet_htx::frame::{self, Head};
 use betanet_htx::handshake::{MESSAGE_1, MESSAGE_2, MESSAGE_3};
 use betanet_htx::ticket::Ticket;
+use betanet_path::{Cf, Control, Segment};
 use betanet_runtime::{Name, Peer, PublicKey};
 use betanet_wire::caps::{CapMsg, SelMsg};
 use betanet_wire::text::{hex, unhex};
@@ -124,6 +125,9 @@ fn inspect(bytes: &[u8]) -> Option<Value> {
     if let Some(found) = handshake(bytes) {
         return Some(found);
     }
+    if let Ok(control) = Control::from_bytes(bytes) {
+        return Some(path(&control));
+    }
     if let Some(found) = cbor_item(bytes) {
         return Some(found);
     }
@@ -134,6 +138,50 @@ fn inspect(bytes: &[u8]) -> Option<Value> {
         "name": Name::from(key.node_id()).to_string(),
         "peer_id": key.peer_id().to_string(),
     }))
+}
+
+fn path(control: &Control) -> Value {
+    let congestion = |cf: &Cf| {
+        json!({
+            "level": format!("{:?}", cf.ecn).to_uppercase(),
+            "loss_percent": cf.loss,
+            "rtt_ms": cf.rtt_ms,
+            "queue": cf.queue,
+        })
+    };
+    let route = |what: &str, segments: &[Segment], cf: &Option<Cf>| {
+        let hops: Vec<Value> = segments
+            .iter()
+            .map(|s| {
+                json!({
+                    "to": Name::from(s.next).to_string(),
+                    "expiry_s": s.expiry,
+                    "timestamp_ms": s.timestamp,
+                    "signed": s.sig.is_some(),
+                })
+            })
+            .collect();
+        json!({"what": what, "segments": hops, "congestion": cf.as_ref().map(congestion)})
+    };
+    match control {
+        Control::Single { segments, cf } => route("path header SINGLE", segments, cf),
+        Control::Multi { segments, cf } => route("path header MULTI", segments, cf),
+        Control::Probe(token) => json!({"what": "path PROBE", "token": hex(token)}),
+        Control::ProbeAck { token, cf } => {
+            json!({"what": "path PROBE_ACK", "token": hex(token), "congestion": congestion(cf)})
+        }
+        Control::Congestion(cf) => {
+            json!({"what": "congestion feedback", "congestion": congestion(cf)})
+        }
+        Control::Error {
+            failure, path, key, ..
+        } => json!({
+            "what": "path ERROR",
+            "why": format!("{failure:?}"),
+            "path": hex(path),
+            "by": PublicKey::from_bytes(key).map(|k| Name::from(k.node_id()).to_string()).ok(),
+        }),
+    }
 }
 
 fn cbor_item(bytes: &[u8]) -> Option<Value> {

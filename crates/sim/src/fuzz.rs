@@ -13,6 +13,7 @@ use betanet_htx::{Command, Config, Event, Input, Secrets, Session, StreamId, Tra
 use betanet_keys::{Identity, Name, Peer, PublicKey};
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine as _, Now, Time};
+use betanet_path::{Control, Hop};
 use betanet_wire::caps::{CapMsg, SelMsg};
 use betanet_wire::{cbor, msg};
 use bytes::Bytes;
@@ -50,6 +51,20 @@ pub fn frames(data: &[u8]) {
         let again = [&frame::stream_fields(offset, fin, len), data].concat();
         assert_eq!(again, payload);
     }
+}
+
+/// Path headers: what reads writes back, and no hop takes one that its sender did not sign.
+pub fn path(data: &[u8]) {
+    let Ok(control) = Control::from_bytes(data) else {
+        return;
+    };
+    assert_eq!(control.to_bytes(), data);
+    let (me, from) = (Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32]));
+    let mut hop = Hop::new(64);
+    let now = Now::new(Time::ZERO, 1_755_000_000_000);
+    // The corpus knows no private key, so nothing in it is signed.
+    let got = hop.receive(now, &me, from.public(), control);
+    assert!(got.is_err() && hop.is_empty() && hop.remembered() == 0);
 }
 
 /// Tickets, names and peers: whatever reads prints back to something that reads the same.

@@ -40,6 +40,11 @@ fn frames() {
 }
 
 #[test]
+fn path() {
+    replay("path", fuzz::path);
+}
+
+#[test]
 fn ticket() {
     replay("ticket", fuzz::ticket);
 }

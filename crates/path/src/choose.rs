@@ -1,0 +1,246 @@
+//! Which peers a path leads over.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use betanet_machine::{Rng, Time};
+use betanet_wire::NodeId;
+
+use crate::control::{Cf, Ecn};
+use crate::rtt::Rtt;
+
+/// A peer is a candidate this long after it was last seen healthy.
+const HEALTHY: Duration = Duration::from_secs(60);
+/// Failures count for this long.
+const WINDOW: Duration = Duration::from_secs(300);
+/// Of 100 outcomes, failures that a candidate may have.
+const FAILURES_PERCENT: usize = 10;
+/// Outcomes that are kept of one peer.
+const OUTCOMES_MAX: usize = 256;
+/// How long a SEVERE report halves a peer's weight.
+const SEVERE_FOR: Duration = Duration::from_secs(60);
+/// Peers drawn for a position, of which the nearest is used.
+const DRAWN: usize = 3;
+/// Sends in a row without an answer that put a peer out.
+const TIMEOUTS: u8 = 3;
+/// How long a peer is out for the first time.
+const OUT: Duration = Duration::from_secs(300);
+/// Doublings of that, at most.
+const OUT_DOUBLINGS: u32 = 8;
+/// Peers that are known, at most.
+const PEERS_MAX: usize = 65_536;
+
+/// Where on a path a peer may stand.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Role {
+    /// First.
+    Entry,
+    /// Between.
+    Core,
+    /// Last.
+    Exit,
+}
+
+/// The roles that a peer advertises.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Roles {
+    /// It takes paths from anybody.
+    pub entry: bool,
+    /// It carries paths on.
+    pub core: bool,
+    /// Paths end at it.
+    pub exit: bool,
+}
+
+impl Roles {
+    const fn has(self, role: Role) -> bool {
+        match role {
+            Role::Entry => self.entry,
+            Role::Core => self.core,
+            Role::Exit => self.exit,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Peer {
+    roles: Roles,
+    healthy: Option<Time>,
+    outcomes: VecDeque<(Time, bool)>,
+    timeouts: u8,
+    outs: u32,
+    out_until: Option<Time>,
+    severe_until: Option<Time>,
+    rtt: Rtt,
+}
+
+impl Peer {
+    fn forget(&mut self, now: Time) {
+        while self
+            .outcomes
+            .front()
+            .is_some_and(|(at, _)| *at + WINDOW <= now)
+        {
+            self.outcomes.pop_front();
+        }
+    }
+
+    fn record(&mut self, now: Time, good: bool) {
+        self.forget(now);
+        if self.outcomes.len() == OUTCOMES_MAX {
+            self.outcomes.pop_front();
+        }
+        self.outcomes.push_back((now, good));
+    }
+
+    fn is_candidate(&self, now: Time) -> bool {
+        let recent = |(at, _): &&(Time, bool)| *at + WINDOW > now;
+        let all = self.outcomes.iter().filter(recent).count();
+        let bad = self.outcomes.iter().filter(recent).filter(|o| !o.1).count();
+        self.healthy.is_some_and(|at| at + HEALTHY > now)
+            && self.out_until.is_none_or(|until| until <= now)
+            && bad * 100 <= all * FAILURES_PERCENT
+    }
+
+    fn is_severe(&self, now: Time) -> bool {
+        self.severe_until.is_some_and(|until| until > now)
+    }
+}
+
+/// What is known of the peers that paths may lead over.
+#[derive(Clone, Debug, Default)]
+pub struct Peers {
+    known: BTreeMap<NodeId, Peer>,
+}
+
+impl Peers {
+    /// Knows nobody.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a peer up, or its changed roles; `false` when there is no room.
+    pub fn set(&mut self, node: NodeId, roles: Roles) -> bool {
+        if self.known.len() >= PEERS_MAX && !self.known.contains_key(&node) {
+            return false;
+        }
+        self.known.entry(node).or_default().roles = roles;
+        true
+    }
+
+    /// Forgets a peer.
+    pub fn remove(&mut self, node: NodeId) {
+        self.known.remove(&node);
+    }
+
+    /// A peer answered, after `rtt`.
+    pub fn answered(&mut self, now: Time, node: NodeId, rtt: Duration) {
+        if let Some(peer) = self.known.get_mut(&node) {
+            peer.rtt.sample(rtt);
+            peer.healthy = Some(now);
+            peer.timeouts = 0;
+            peer.outs = 0;
+            peer.record(now, true);
+        }
+    }
+
+    /// A peer did not answer. After three times in a row it is out for a while, longer each time.
+    pub fn timed_out(&mut self, now: Time, node: NodeId, rng: &mut Rng) {
+        let Some(peer) = self.known.get_mut(&node) else {
+            return;
+        };
+        peer.record(now, false);
+        peer.timeouts += 1;
+        if peer.timeouts >= TIMEOUTS {
+            peer.timeouts = 0;
+            let out = OUT * 2_u32.pow(peer.outs.min(OUT_DOUBLINGS));
+            peer.outs += 1;
+            // U[0.5, 1.5], in thousandths.
+            let jitter = u32::try_from(500 + rng.below(1001)).unwrap_or(1000);
+            peer.out_until = Some(now + out * jitter / 1000);
+        }
+    }
+
+    /// A peer is down: it counts as three sends without an answer.
+    pub fn down(&mut self, now: Time, node: NodeId, rng: &mut Rng) {
+        for _ in 0..TIMEOUTS {
+            self.timed_out(now, node, rng);
+        }
+    }
+
+    /// A peer says how congested it is.
+    pub fn congestion(&mut self, now: Time, node: NodeId, cf: Cf) {
+        if let Some(peer) = self.known.get_mut(&node)
+            && cf.ecn == Ecn::Severe
+        {
+            peer.severe_until = Some(now + SEVERE_FOR);
+        }
+    }
+
+    /// A peer's smoothed round-trip time.
+    #[must_use]
+    pub fn rtt(&self, node: NodeId) -> Option<Rtt> {
+        self.known.get(&node).map(|p| p.rtt)
+    }
+
+    /// Whether a path may lead over a peer now.
+    #[must_use]
+    pub fn is_candidate(&self, now: Time, node: NodeId, role: Role) -> bool {
+        self.known
+            .get(&node)
+            .is_some_and(|p| p.roles.has(role) && p.is_candidate(now))
+    }
+
+    /// Up to three candidates for a position, in the order drawn: without replacement, a SEVERE one half as likely.
+    #[must_use]
+    pub fn draw(&self, now: Time, role: Role, not: &[NodeId], rng: &mut Rng) -> Vec<NodeId> {
+        let mut urn: Vec<(NodeId, u64)> = self
+            .known
+            .iter()
+            .filter(|(node, p)| p.roles.has(role) && p.is_candidate(now) && !not.contains(node))
+            .map(|(node, p)| (*node, if p.is_severe(now) { 1 } else { 2 }))
+            .collect();
+        let mut drawn = Vec::with_capacity(DRAWN);
+        while drawn.len() < DRAWN && !urn.is_empty() {
+            let mut ticket = rng.below(urn.iter().map(|(_, weight)| weight).sum());
+            let at = urn.iter().position(|(_, weight)| {
+                let here = ticket < *weight;
+                ticket = ticket.wrapping_sub(*weight);
+                here
+            });
+            drawn.push(urn.swap_remove(at.unwrap_or(0)).0);
+        }
+        drawn
+    }
+
+    /// The candidate for a position: of those drawn the nearest, one of several at random.
+    #[must_use]
+    pub fn choose(&self, now: Time, role: Role, not: &[NodeId], rng: &mut Rng) -> Option<NodeId> {
+        let drawn = self.draw(now, role, not, rng);
+        let rtt = |node: &NodeId| self.known.get(node).map(|p| p.rtt.smoothed());
+        let least = drawn.iter().map(rtt).min()?;
+        let nearest: Vec<NodeId> = drawn.into_iter().filter(|n| rtt(n) == least).collect();
+        let i = rng.below(u64::try_from(nearest.len()).ok()?);
+        nearest.get(usize::try_from(i).ok()?).copied()
+    }
+
+    /// The nodes of a path to `exit` over an entry and a core, none of which is in `not`: the builder itself, and the
+    /// nodes of other paths to that exit.
+    #[must_use]
+    pub fn path_to(
+        &self,
+        now: Time,
+        exit: NodeId,
+        not: &[NodeId],
+        rng: &mut Rng,
+    ) -> Option<[NodeId; 3]> {
+        let mut not = not.to_vec();
+        not.push(exit);
+        let entry = self.choose(now, Role::Entry, &not, rng)?;
+        not.push(entry);
+        let core = self.choose(now, Role::Core, &not, rng)?;
+        Some([entry, core, exit])
+    }
+}

@@ -1,0 +1,49 @@
+//! L1: path headers, the hops that carry them on, and which peers a path leads over.
+//!
+//! **Promises.** A header that reads writes back to its own bytes; a hop takes each header once, only from the node it
+//! names, signed by it, and no path meets a node twice; what is remembered is bounded, and one peer fills no more than
+//! its share; nothing is forgotten early.
+//!
+//! **Below:** PATH_CONTROL frames and FORWARD streams (`htx`). **Above:** whoever composes a node.
+//! **Source:** profile chapter 3 (`spec-vectors/PROFILE.md`), RFC 9002 §5 for the round-trip time.
+//!
+//! ```
+//! use betanet_keys::Identity;
+//! use betanet_machine::{Now, Time};
+//! use betanet_path::{Accepted, Control, Hop, TTL, build};
+//!
+//! let [client, core, exit] = [1, 2, 3].map(|n| Identity::from_seed(&[n; 32]));
+//! let nodes = [core.public().node_id(), exit.public().node_id()];
+//! let now = Now::new(Time::ZERO, 1_755_000_000_000);
+//! let built = build(&client, &nodes, now.unix_ms, TTL, None)?;
+//! let control = Control::from_bytes(&built.control.to_bytes())?;
+//!
+//! let accepted = Hop::new(1024).receive(now, &core, client.public(), control)?;
+//! let Accepted::Forward { next, control, .. } = accepted else { panic!("the exit is next") };
+//! assert_eq!(next, exit.public().node_id());
+//!
+//! let accepted = Hop::new(1024).receive(now, &exit, core.public(), control)?;
+//! assert!(matches!(accepted, Accepted::Exit { .. }));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![no_std]
+
+extern crate alloc;
+
+mod build;
+mod choose;
+mod control;
+mod hop;
+mod replay;
+mod rtt;
+mod sign;
+
+pub use build::{BuildError, Built, TTL, TTL_RANGE, build};
+pub use choose::{Peers, Role, Roles};
+pub use control::{
+    Cf, Control, ControlError, Ecn, Failure, PathId, SEGMENTS_MAX, Segment, VERSION,
+};
+pub use hop::{AHEAD_S, Accepted, Carried, Hop, PathError, SKEW_S};
+pub use replay::REMEMBERED;
+pub use rtt::Rtt;
+pub use sign::{Route, path_id, segment_hash, segment_stands};
