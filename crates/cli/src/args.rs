@@ -104,6 +104,10 @@ pub(crate) struct PeerArgs {
     /// Where the name is reached; needed once.
     #[arg(long, value_name = "PEER")]
     pub(crate) peer: Option<String>,
+    /// Go over this relay, a PEER or a name in the address book; may be repeated, the first is dialled. Each must carry paths
+    /// on to the next (gateway --onward); none of them reads what passes.
+    #[arg(long, value_name = "PEER")]
+    pub(crate) via: Vec<String>,
     /// Dial with this identity instead of a fresh one; a server that lets names write asks for it.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: Option<PathBuf>,
@@ -252,6 +256,9 @@ pub(crate) struct NodeArgs {
     /// Bytes that the served folder may grow to.
     #[arg(long, value_name = "BYTES")]
     pub(crate) quota: Option<u64>,
+    /// Carry paths of others on to this peer, as its gateway prints it; may be repeated. Without any, no path is carried on.
+    #[arg(long, value_name = "PEER")]
+    pub(crate) onward: Vec<String>,
     /// Serve /metrics and /healthz on this loopback address.
     #[arg(long, value_name = "ADDR", env = "BETANET_ADMIN")]
     pub(crate) admin: Option<String>,
@@ -274,6 +281,7 @@ impl NodeArgs {
             writable: self.writable.then_some(true),
             allow: some(&self.allow),
             quota: self.quota,
+            onward: some(&self.onward),
             admin: self.admin.clone(),
             ..Settings::default()
         }

@@ -261,7 +261,7 @@ async fn attempt(
     download: &mut Download,
     reached: &mut bool,
 ) -> Result<Option<u16>, Error> {
-    let session = dialling.node.session(&dialling.peer).await?;
+    let session = dialling.session().await?;
     if !std::mem::replace(reached, true) {
         dialling.reached();
     }

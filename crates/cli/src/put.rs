@@ -36,7 +36,7 @@ pub(crate) async fn del(args: DelArgs) -> Result<(), Fail> {
     let request = Request::new(Method::Del, &url.target, headers);
     let mut dialling = Dialling::to_name(url.name, &args.peer)?;
     interruptible(async {
-        let session = dialling.node.session(&dialling.peer).await?;
+        let session = dialling.session().await?;
         dialling.reached();
         let answer = session.ask(request).await?;
         report(answer, args.json, &args.url).await?;
@@ -87,7 +87,7 @@ async fn send(args: &PutArgs, method: Method) -> Result<(), Fail> {
         headers.set("content-length", len.to_string());
     }
     let mut dialling = Dialling::to_name(url.name, &args.peer)?;
-    let session = dialling.node.session(&dialling.peer).await?;
+    let session = dialling.session().await?;
     dialling.reached();
     let request = Request::new(method, &url.target, headers);
     let answer = stream(&session, request, input, len, &args.file).await?;

@@ -1,7 +1,7 @@
 //! Names, URLs and peers as the command line gives them.
 
 use betanet_htx::Config;
-use betanet_runtime::{Book, Name, Node, Peer, load_identity, state_dir};
+use betanet_runtime::{Book, Error, Name, Node, Peer, SessionHandle, load_identity, state_dir};
 
 use crate::Fail;
 use crate::args::PeerArgs;
@@ -34,6 +34,7 @@ impl Url {
 pub(crate) struct Dialling {
     pub(crate) node: Node,
     pub(crate) peer: Peer,
+    via: Vec<Peer>,
     book: Book,
 }
 
@@ -43,7 +44,7 @@ impl Dialling {
         let book = open_book(args)?;
         let peer = match &args.peer {
             Some(text) => {
-                let peer = read_peer(text)?;
+                let peer = read_peer("--peer", text)?;
                 if peer.name() != name {
                     return Err(Fail::Usage(format!(
                         "{name} is not the name of the peer's key, which is {}",
@@ -65,7 +66,7 @@ impl Dialling {
     pub(crate) fn to_text(text: &str, args: &PeerArgs) -> Result<Self, Fail> {
         match text.parse::<Name>() {
             Ok(name) => Self::to_name(name, args),
-            Err(_) => Self::new(read_peer(text)?, args, open_book(args)?),
+            Err(_) => Self::new(read_peer("--peer", text)?, args, open_book(args)?),
         }
     }
 
@@ -74,11 +75,25 @@ impl Dialling {
             Some(path) => Some(load_identity(path)?),
             None => None,
         };
+        let relay = |text: &String| match text.parse::<Name>() {
+            Ok(name) => book.find(name).ok_or_else(|| {
+                Fail::Usage(format!(
+                    "--via {name} is not in the address book: give its peer string"
+                ))
+            }),
+            Err(_) => read_peer("--via", text),
+        };
         Ok(Self {
             node: Node::new(identity, Config::default())?,
             peer,
+            via: args.via.iter().map(relay).collect::<Result<_, _>>()?,
             book,
         })
+    }
+
+    /// The session with the peer, over the relays that were named.
+    pub(crate) async fn session(&self) -> Result<SessionHandle, Error> {
+        self.node.session_over(&self.via, &self.peer).await
     }
 
     /// Notes in the address book that the peer was reached.
@@ -97,7 +112,7 @@ fn open_book(args: &PeerArgs) -> Result<Book, Fail> {
     Ok(Book::open(path)?)
 }
 
-fn read_peer(text: &str) -> Result<Peer, Fail> {
+fn read_peer(flag: &str, text: &str) -> Result<Peer, Fail> {
     text.parse()
-        .map_err(|e| Fail::Usage(format!("--peer {text}: {e}")))
+        .map_err(|e| Fail::Usage(format!("{flag} {text}: {e}")))
 }

@@ -79,8 +79,23 @@ impl Default for Config {
             connection_window_max: 16 << 20,
             send_buffer: 256 << 10,
             // An HTTP/2 frame header, our header, STREAM fields, data and tag together fill one TLS record.
-            frame_data: 16_384 - 9 - 10 - 11 - 16,
+            frame_data: 16_384 - 9 - SEALING,
         }
+    }
+}
+
+/// What sealing adds to the data of a STREAM frame.
+const SEALING: usize = 10 + 11 + 16;
+
+impl Config {
+    /// The same for a session over a FORWARD stream through `nodes`, the last of which is the responder.
+    #[must_use]
+    pub fn over(mut self, nodes: Vec<NodeId>) -> Self {
+        self.outer = Outer::Forward(nodes);
+        self.template = [0; 32];
+        // A frame of this session fills one of the session that carries it.
+        self.frame_data -= SEALING;
+        self
     }
 }
 

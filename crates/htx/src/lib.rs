@@ -39,4 +39,6 @@ pub type StreamId = u32;
 pub mod kind {
     /// A BAR exchange.
     pub const BAR: u8 = 0x01;
+    /// Bytes bound to a path, which a hop passes on.
+    pub const FORWARD: u8 = 0x03;
 }

@@ -118,6 +118,17 @@ pub enum Failure {
     PolicyDeny,
 }
 
+impl core::fmt::Display for Failure {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::NoRoute => "NO_ROUTE: the next node is not known there",
+            Self::PeerDown => "PEER_DOWN: the next node does not answer",
+            Self::TtlExpired => "TTL_EXPIRED: the path has expired",
+            Self::PolicyDeny => "POLICY_DENY: paths are not carried on there",
+        })
+    }
+}
+
 impl Failure {
     /// Its number on the wire.
     #[must_use]

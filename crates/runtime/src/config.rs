@@ -3,7 +3,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use betanet_keys::Name;
+use betanet_keys::{Name, Peer};
 use serde::Deserialize;
 
 use crate::LogFormat;
@@ -36,6 +36,8 @@ pub struct Settings {
     pub allow: Option<Vec<String>>,
     /// Bytes that the served folder may grow to.
     pub quota: Option<u64>,
+    /// Carry paths of others on to these peers, as gateways print them; without any the node is no relay.
+    pub onward: Option<Vec<String>>,
     /// The local address of `/metrics` and `/healthz`.
     pub admin: Option<String>,
     /// Sessions at once.
@@ -119,6 +121,8 @@ pub struct GatewayConfig {
     pub allow: Vec<Name>,
     /// Bytes that the served folder may grow to.
     pub quota: u64,
+    /// Where paths of others may go on to.
+    pub onward: Vec<Peer>,
     /// Where `/metrics` and `/healthz` are.
     pub admin: Option<SocketAddr>,
     /// Sessions at once.
@@ -166,7 +170,7 @@ impl Settings {
             };
         }
         below! {
-            listen advertise serve cover key certificate certificate_key hosts writable allow quota admin max_sessions
+            listen advertise serve cover key certificate certificate_key hosts writable allow quota onward admin max_sessions
             max_connections pq log_format log
         }
         (self, Origin::File(path.display().to_string(), flags))
@@ -207,6 +211,13 @@ impl Settings {
             match name.parse() {
                 Ok(name) => allow.push(name),
                 Err(_) => found.problem("allow", &name, "a name is bn1: and 39 characters"),
+            }
+        }
+        let mut onward = Vec::new();
+        for peer in self.onward.unwrap_or_default() {
+            match peer.parse() {
+                Ok(peer) => onward.push(peer),
+                Err(_) => found.problem("onward", &peer, "a peer as its gateway prints it, bnp1…"),
             }
         }
         let admin = self.admin.and_then(|text| {
@@ -254,6 +265,7 @@ impl Settings {
             writable: self.writable.unwrap_or(false),
             allow,
             quota: self.quota.unwrap_or(1 << 30),
+            onward,
             admin,
             max_sessions,
             max_connections,

@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::exchange::Inbox;
+use crate::forward::{Paths, RawStream};
 use crate::metrics::Metrics;
 use crate::session::SessionFacts;
 use crate::{Clock, Error, ExchangeError};
@@ -32,10 +33,15 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// Bytes of one carrier chunk, at most; the session is asked for that much room.
 const CHUNK: usize = 64 << 10;
 
+/// Operations that wait for a session's task.
+pub(crate) const OPS: usize = 256;
+
 /// What a session's users ask of its task.
 #[derive(Debug)]
 pub(crate) enum Op {
     Ask(Box<Ask>),
+    Open(Box<Open>),
+    PathControl(Bytes),
     Send {
         stream: StreamId,
         data: Bytes,
@@ -48,6 +54,7 @@ pub(crate) enum Op {
     },
     Abort {
         stream: StreamId,
+        code: Code,
     },
     Ping(oneshot::Sender<Duration>),
     Rekey,
@@ -61,6 +68,15 @@ pub(crate) enum Op {
 pub(crate) struct Ask {
     pub(crate) request: Request,
     pub(crate) more: bool,
+    pub(crate) inbox: Inbox,
+    pub(crate) reply: oneshot::Sender<Result<StreamId, Error>>,
+}
+
+/// A stream of another type than BAR, to be opened.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) kind: u8,
+    pub(crate) first: Bytes,
     pub(crate) inbox: Inbox,
     pub(crate) reply: oneshot::Sender<Result<StreamId, Error>>,
 }
@@ -117,6 +133,9 @@ pub(crate) struct Driver<H: Handler> {
     carrier: Box<dyn Carrier>,
     clock: Clock,
     wishes: Wishes,
+    paths: Option<Arc<dyn Paths>>,
+    /// What streams that the peer opened are written with, once there was one.
+    own: Option<(mpsc::Sender<Op>, mpsc::Receiver<Op>)>,
     metrics: Arc<Metrics>,
     opened: Option<Opened>,
     /// A transmit that the carrier had no room for.
@@ -139,6 +158,7 @@ impl<H: Handler> Driver<H> {
         carrier: Box<dyn Carrier>,
         clock: Clock,
         wishes: Wishes,
+        paths: Option<Arc<dyn Paths>>,
         metrics: Arc<Metrics>,
         opened: Option<Opened>,
     ) -> Box<Self> {
@@ -147,6 +167,8 @@ impl<H: Handler> Driver<H> {
             carrier,
             clock,
             wishes,
+            paths,
+            own: None,
             metrics,
             opened,
             outgoing: None,
@@ -281,6 +303,7 @@ impl<H: Handler> Driver<H> {
     fn finish(&mut self) {
         self.ended = true;
         self.wishes.close();
+        self.own = None;
         for inbox in std::mem::take(&mut self.inboxes).into_values() {
             inbox.end(Err(ExchangeError::Cut { delivered: 0 }));
         }
@@ -339,6 +362,8 @@ impl<H: Handler> Driver<H> {
                     self.send(stream, b.data, b.fin, b.done);
                 }
             }
+            Event::Opened { stream, .. } => self.peer_opened(stream),
+            Event::PathControl(payload) => self.path_control(&payload),
             Event::Served { status, .. } => self.metrics.served(status),
             Event::Pong { rtt } => {
                 if let Some(asker) = self.pings.pop_front() {
@@ -363,6 +388,40 @@ impl<H: Handler> Driver<H> {
         }
     }
 
+    /// Reaches this task from without, where nothing else does.
+    fn ops(&mut self) -> Option<mpsc::Sender<Op>> {
+        if matches!(self.wishes, Wishes::Handles(_)) {
+            return None;
+        }
+        let (ops, _) = self.own.get_or_insert_with(|| mpsc::channel(OPS));
+        Some(ops.clone())
+    }
+
+    fn peer_opened(&mut self, stream: StreamId) {
+        let peer = self.connection.session().peer().copied();
+        match (self.paths.clone(), peer, self.ops()) {
+            (Some(paths), Some(peer), Some(ops)) => {
+                let inbox = Inbox::default();
+                self.inboxes.insert(stream, inbox.clone());
+                paths.opened(&peer, RawStream::new(stream, inbox, ops));
+            }
+            _ => self.command(Command::Abort {
+                stream,
+                code: Code::POLICY_REJECTED,
+            }),
+        }
+    }
+
+    fn path_control(&mut self, payload: &[u8]) {
+        let peer = self.connection.session().peer().copied();
+        if let (Some(paths), Some(peer)) = (self.paths.clone(), peer) {
+            let ops = self.ops();
+            if let Some(answer) = paths.control(&peer, payload, ops) {
+                self.command(Command::PathControl(answer.to_bytes().into()));
+            }
+        }
+    }
+
     fn inbox(&self, stream: StreamId, put: impl FnOnce(&Inbox)) {
         if let Some(inbox) = self.inboxes.get(&stream) {
             put(inbox);
@@ -374,7 +433,7 @@ impl<H: Handler> Driver<H> {
         for _ in 0..ROUND {
             let op = match self.waiting.pop_front() {
                 Some(op) => op,
-                None => match self.wishes.poll(cx) {
+                None => match self.poll_op(cx) {
                     Poll::Ready(Some(op)) => op,
                     // All handles are gone: a client's session has no more use.
                     Poll::Ready(None) if self.opened.is_none() => {
@@ -397,6 +456,15 @@ impl<H: Handler> Driver<H> {
             moved = true;
         }
         moved
+    }
+
+    fn poll_op(&mut self, cx: &mut Context<'_>) -> Poll<Option<Op>> {
+        if let Some((_, ops)) = &mut self.own
+            && let Poll::Ready(Some(op)) = ops.poll_recv(cx)
+        {
+            return Poll::Ready(Some(op));
+        }
+        self.wishes.poll(cx)
     }
 
     fn command(&mut self, command: Command) {
@@ -431,10 +499,28 @@ impl<H: Handler> Driver<H> {
                 done,
             } => self.send(stream, data, fin, done),
             Op::Consume { stream, bytes } => self.command(Command::Consume { stream, bytes }),
-            Op::Abort { stream } => {
+            Op::Open(open) => {
+                let stream = self.connection.next_stream();
+                let command = Command::Open {
+                    kind: open.kind,
+                    first: open.first.clone(),
+                };
+                match self.connection.handle_command(self.clock.now(), command) {
+                    Ok(()) => {
+                        self.inboxes.insert(stream, open.inbox);
+                        let _ = open.reply.send(Ok(stream));
+                    }
+                    Err(e) if e.kind() == Kind::NotNow => return Some(Op::Open(open)),
+                    Err(e) => {
+                        let _ = open.reply.send(Err(e.into()));
+                    }
+                }
+            }
+            Op::PathControl(payload) => self.command(Command::PathControl(payload)),
+            Op::Abort { stream, code } => {
                 self.inboxes.remove(&stream);
                 self.blocked.remove(&stream);
-                self.command(Command::Abort { stream });
+                self.command(Command::Abort { stream, code });
             }
             Op::Ping(reply) => {
                 self.pings.push_back(reply);

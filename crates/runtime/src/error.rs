@@ -28,6 +28,17 @@ pub enum Error {
     /// The peer cannot be dialled with what is known of it.
     #[error("the peer has no address")]
     NoAddress,
+    /// The nodes make no path.
+    #[error("no path can be built: {0}")]
+    Path(#[from] betanet_path::BuildError),
+    /// A hop of the path said, and signed, that it ended.
+    #[error("{by} says that the path ended: {why}")]
+    PathEnded {
+        /// Which hop.
+        by: betanet_keys::Name,
+        /// Why.
+        why: betanet_path::Failure,
+    },
     /// The peer is resting after repeated failures.
     #[error("the peer failed repeatedly and is not dialled again for {0} s")]
     Resting(u64),

@@ -98,7 +98,10 @@ impl Inbox {
         }
     }
 
-    fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ExchangeError>> {
+    pub(crate) fn poll_chunk(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, ExchangeError>> {
         let mut state = self.lock();
         if let Some(chunk) = state.chunks.pop_front() {
             return Poll::Ready(Ok(Some(chunk)));
@@ -213,7 +216,10 @@ impl Drop for Body {
                 bytes: self.owed,
             }
         } else {
-            Op::Abort { stream }
+            Op::Abort {
+                stream,
+                code: Code::OK,
+            }
         };
         // A full queue belongs to a session with other worries: the stream ends with it.
         let _ = self.ops.try_send(last);

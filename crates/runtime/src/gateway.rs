@@ -1,24 +1,26 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use betanet_bar::{Access, Handler, Service};
 use betanet_carrier::{
     BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Limits, Site, Tunnel, serve,
 };
-use betanet_htx::{Config, Pq, Secrets, Session, offered_caps};
+use betanet_htx::{Config, Pq, Secrets, Session, kind, offered_caps};
 use betanet_keys::{Identity, Name, Peer, PublicKey};
 use betanet_machine::Rng;
 use betanet_stack::Connection;
+use betanet_wire::NodeId;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
-use crate::{Clock, Error, FolderStore, GatewayConfig, Metrics, seed};
+use crate::forward::{Exits, Paths, Relay};
+use crate::{Clock, Error, FolderStore, GatewayConfig, Metrics, Node, seed};
 
 /// How often certificate files are looked at.
 const RELOAD: Duration = Duration::from_secs(5);
@@ -61,6 +63,7 @@ struct Door<H> {
     standing: Arc<AtomicUsize>,
     max: usize,
     stop: CancellationToken,
+    relay: Arc<Relay>,
 }
 
 /// One session of a gateway, counted while its task lives.
@@ -102,25 +105,40 @@ where
     }
 
     fn open(&self, ekm0: &[u8; 32], message1: &[u8], _: SocketAddr) -> Option<Tunnel> {
+        self.session(self.config.clone(), ekm0, message1)
+    }
+}
+
+impl<H> Exits for Door<H>
+where
+    H: Handler + Clone + Send + Sync + 'static,
+    H::Exchange: Send,
+{
+    fn open_forwarded(&self, nodes: Vec<NodeId>, message1: &[u8]) -> Option<Tunnel> {
+        self.session(self.config.clone().over(nodes), &[0; 32], message1)
+    }
+}
+
+impl<H> Door<H>
+where
+    H: Handler + Clone + Send + Sync + 'static,
+    H::Exchange: Send,
+{
+    fn session(&self, config: Config, ekm0: &[u8; 32], message1: &[u8]) -> Option<Tunnel> {
+        // Before the look at the token: what it tells in between is then heard.
+        let wishes = Wishes::stop(self.stop.clone());
         if self.stop.is_cancelled() {
             return None;
         }
         let secrets = Secrets::draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner));
-        let session = Session::accept(
-            self.clock.now(),
-            self.config.clone(),
-            &self.identity,
-            ekm0,
-            message1,
-            secrets,
-        )
-        .ok()?;
+        let now = self.clock.now();
+        let session = Session::accept(now, config, &self.identity, ekm0, message1, secrets).ok()?;
         let standing = Standing::new(&self.standing, self.max, &self.metrics)?;
-        let wishes = Wishes::stop(self.stop.clone());
         let connection = Connection::new(session, self.handler.clone());
         let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
+        let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
-            let driver = Driver::new(connection, carrier, clock, wishes, metrics, None);
+            let driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None);
             Box::pin(async move {
                 let _standing = standing;
                 driver.run().await;
@@ -193,25 +211,30 @@ impl Gateway {
         let standing = Arc::new(AtomicUsize::new(0));
         let stop = CancellationToken::new();
         let key = *identity.public();
-        let door = Door {
+        let clock = Clock::start();
+        let rng = Mutex::new(Rng::new(&seed()?));
+        let node = Node::new(Some(identity.clone()), Config::default())?;
+        let door = Arc::new_cyclic(|door: &Weak<Door<H>>| Door {
+            relay: Relay::new(identity.clone(), clock, door.clone(), node, &config.onward),
             identity,
             config: Config {
                 pq: if config.pq { Pq::Offer } else { Pq::Off },
                 caps: offered_caps(config.pq),
+                accepts: vec![kind::BAR, kind::FORWARD],
                 ..Config::default()
             },
             handler,
-            clock: Clock::start(),
-            rng: Mutex::new(Rng::new(&seed()?)),
+            clock,
+            rng,
             metrics: Arc::clone(&metrics),
             standing: Arc::clone(&standing),
             max: config.max_sessions,
             stop: stop.clone(),
-        };
+        });
         let site = Site::new(
             Arc::clone(&certificate),
             cover,
-            Some(Arc::new(door)),
+            Some(door),
             Limits::default(),
         )
         .map_err(Error::Certificate)?;

@@ -28,6 +28,7 @@ mod driver;
 mod error;
 mod exchange;
 mod files;
+mod forward;
 mod gateway;
 mod logs;
 mod metrics;

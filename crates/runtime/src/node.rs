@@ -1,23 +1,24 @@
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use betanet_bar::{Client, Handler, ReadFailed, Request, Response, status};
+use betanet_carrier::Carrier;
 use betanet_carrier::client::{self, Trust};
 use betanet_htx::ticket::Ticket;
-use betanet_htx::{Config, Secrets, Session};
+use betanet_htx::{Config, Secrets, Session, kind};
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_machine::{Rng, Time};
+use betanet_path::{TTL, build};
 use betanet_stack::{Connection, Dial, Dialer, RENEW_AFTER};
+use betanet_wire::NodeId;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::{Driver, Wishes};
+use crate::driver::{Driver, OPS, Wishes};
 use crate::files::fresh_identity;
+use crate::forward::{ForwardCarrier, OwnPaths, Paths, RawStream, Relay};
 use crate::{Clock, Error, Metrics, OuterFacts, SessionHandle, seed};
-
-/// Operations that wait for a session's task.
-const OPS: usize = 256;
 
 /// Answers nothing: a client that serves no one.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +48,8 @@ struct Pooled {
 struct State {
     rng: Rng,
     dialer: Dialer,
-    pool: BTreeMap<PublicKey, Pooled>,
+    /// By the peer, behind those that it is reached over.
+    pool: BTreeMap<Vec<PublicKey>, Pooled>,
     fresh: BTreeMap<PublicKey, Identity>,
 }
 
@@ -58,6 +60,8 @@ pub struct Node {
     clock: Clock,
     metrics: Arc<Metrics>,
     trust: Trust,
+    own_paths: Arc<OwnPaths>,
+    relay: Option<Weak<Relay>>,
     state: Mutex<State>,
 }
 
@@ -75,6 +79,8 @@ impl Node {
             clock: Clock::start(),
             metrics: Arc::new(Metrics::new()),
             trust: Trust::web_pki(),
+            own_paths: Arc::default(),
+            relay: None,
             state: Mutex::new(State {
                 rng: Rng::new(&seed.split("node")),
                 dialer: Dialer::new(&seed.split("dialer")),
@@ -98,6 +104,19 @@ impl Node {
     pub fn with_trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
         self
+    }
+
+    /// The dialling side of a relay, which takes path messages.
+    pub(crate) fn with_paths(mut self, relay: Weak<Relay>) -> Self {
+        self.relay = Some(relay);
+        self
+    }
+
+    fn paths(&self) -> Option<Arc<dyn Paths>> {
+        match &self.relay {
+            Some(relay) => relay.upgrade().map(|r| r as Arc<dyn Paths>),
+            None => Some(Arc::clone(&self.own_paths) as Arc<dyn Paths>),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -124,14 +143,24 @@ impl Node {
     ///
     /// It cannot be opened, or the peer rests after repeated failures.
     pub async fn session(&self, peer: &Peer) -> Result<SessionHandle, Error> {
+        self.session_over(&[], peer).await
+    }
+
+    /// The same over relays, the first of which is dialled: see [`Node::connect_over`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::session`].
+    pub async fn session_over(&self, relays: &[Peer], peer: &Peer) -> Result<SessionHandle, Error> {
+        let way: Vec<PublicKey> = relays.iter().chain([peer]).map(|p| p.key).collect();
         let now = self.clock.now().mono;
         let dial = {
             let mut state = self.lock();
-            if let Some(p) = state.pool.get(&peer.key) {
+            if let Some(p) = state.pool.get(&way) {
                 if !p.handle.is_closed() && now - p.since < RENEW_AFTER {
                     return Ok(p.handle.clone());
                 }
-                state.pool.remove(&peer.key);
+                state.pool.remove(&way);
             }
             state.dialer.may_dial(now, &peer.key)
         };
@@ -142,7 +171,8 @@ impl Node {
             }
             tokio::time::sleep(wait).await;
         }
-        match self.connect(peer).await {
+        // In a box: the way to the first relay is a session too.
+        match Box::pin(self.connect_over(relays, peer)).await {
             Ok(handle) => {
                 let since = self.clock.now().mono;
                 let mut state = self.lock();
@@ -151,7 +181,7 @@ impl Node {
                     handle: handle.clone(),
                     since,
                 };
-                state.pool.insert(peer.key, pooled);
+                state.pool.insert(way, pooled);
                 Ok(handle)
             }
             Err(e) => {
@@ -207,6 +237,85 @@ impl Node {
         )
         .map_err(betanet_stack::Error::from)?;
         let carrier = outer.open(&peer.key, &label).await.map_err(outer_error)?;
+        match self.run(session, carrier, peer, facts).await {
+            Err(Error::Outer { source, .. }) => Err(outer_error(source)),
+            other => other,
+        }
+    }
+
+    /// Opens a fresh session over `relays`, in this order: each of them knows its neighbours, and none of them reads what
+    /// the session says. Without relays it is [`Node::connect`].
+    ///
+    /// # Errors
+    ///
+    /// The first relay is not reached, a hop ended the path ([`Error::PathEnded`]), or the peer is not the one wanted.
+    pub async fn connect_over(&self, relays: &[Peer], peer: &Peer) -> Result<SessionHandle, Error> {
+        let Some(entry) = relays.first() else {
+            return self.connect(peer).await;
+        };
+        let outer = self.session(entry).await?;
+        let nodes: Vec<NodeId> = relays
+            .iter()
+            .chain([peer])
+            .map(|p| p.key.node_id())
+            .collect();
+        let now = self.clock.now();
+        let built = build(
+            &self.identity_for(&entry.key)?,
+            &nodes,
+            now.unix_ms,
+            TTL,
+            None,
+        )?;
+        let entry = entry.key.node_id();
+        let noted = self.own_paths.wait(entry, built.path, built.route);
+        let opened = async {
+            let control = built.control.to_bytes();
+            outer.path_control(control.into()).await?;
+            let first = Bytes::copy_from_slice(&built.path);
+            let stream = outer.open_raw(kind::FORWARD, first).await?;
+            self.own_paths.bind(entry, built.path, stream.inbox());
+            self.run_over(nodes, stream, peer, outer.outer.clone())
+                .await
+        };
+        let opened = opened.await;
+        let ended = noted.then(|| self.own_paths.forget(entry, built.path));
+        match (opened, ended.flatten()) {
+            (Err(_), Some((why, by))) => Err(Error::PathEnded { by: by.into(), why }),
+            (opened, _) => opened,
+        }
+    }
+
+    /// A session with `peer` in a stream that leads to it over `nodes`.
+    async fn run_over(
+        &self,
+        nodes: Vec<NodeId>,
+        stream: RawStream,
+        peer: &Peer,
+        outer: OuterFacts,
+    ) -> Result<SessionHandle, Error> {
+        let secrets = Secrets::draw(&mut self.lock().rng);
+        let session = Session::connect(
+            self.clock.now(),
+            self.config.clone().over(nodes),
+            &self.identity_for(&peer.key)?,
+            &peer.key,
+            &[0; 32],
+            secrets,
+        )
+        .map_err(betanet_stack::Error::from)?;
+        let carrier = Box::new(ForwardCarrier::new(Bytes::new(), stream));
+        self.run(session, carrier, peer, outer).await
+    }
+
+    /// Starts a session's task, and waits until it is open.
+    async fn run(
+        &self,
+        session: Session,
+        carrier: Box<dyn Carrier>,
+        peer: &Peer,
+        outer: OuterFacts,
+    ) -> Result<SessionHandle, Error> {
         let (ops, receiver) = mpsc::channel(OPS);
         let (opened, open) = oneshot::channel();
         let driver = Driver::new(
@@ -214,20 +323,18 @@ impl Node {
             carrier,
             self.clock,
             Wishes::Handles(receiver),
+            self.paths(),
             Arc::clone(&self.metrics),
             Some(opened),
         );
         tokio::spawn(driver.run());
         let ended = Err(Error::NoAddress);
-        match open.await.unwrap_or(ended) {
-            Ok(()) => Ok(SessionHandle {
-                ops,
-                peer: peer.key,
-                outer: facts,
-            }),
-            Err(Error::Outer { source, .. }) => Err(outer_error(source)),
-            Err(e) => Err(e),
-        }
+        open.await.unwrap_or(ended)?;
+        Ok(SessionHandle {
+            ops,
+            peer: peer.key,
+            outer,
+        })
     }
 }
 

@@ -6,8 +6,9 @@ use betanet_keys::PublicKey;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::{Ask, Op};
+use crate::driver::{Ask, Op, Open};
 use crate::exchange::Inbox;
+use crate::forward::RawStream;
 use crate::{Answer, Body, Error, ExchangeError, OuterFacts};
 
 /// What a session agreed on.
@@ -126,6 +127,29 @@ impl SessionHandle {
             stream,
             inbox,
         })
+    }
+
+    /// Sends a path message.
+    pub(crate) async fn path_control(&self, payload: Bytes) -> Result<(), Error> {
+        self.ops.send(Op::PathControl(payload)).await.map_err(gone)
+    }
+
+    /// Opens a stream of another type than BAR.
+    pub(crate) async fn open_raw(&self, kind: u8, first: Bytes) -> Result<RawStream, Error> {
+        let inbox = Inbox::default();
+        let (reply, stream) = oneshot::channel();
+        let open = Open {
+            kind,
+            first,
+            inbox: inbox.clone(),
+            reply,
+        };
+        self.ops
+            .send(Op::Open(Box::new(open)))
+            .await
+            .map_err(gone)?;
+        let stream = stream.await.map_err(gone)??;
+        Ok(RawStream::new(stream, inbox, self.ops.clone()))
     }
 
     /// Measures the round-trip time with one PING.

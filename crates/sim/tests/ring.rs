@@ -241,6 +241,7 @@ impl Ring {
         let runner = self.runners.get_mut(&id).unwrap();
         let own = |s: StreamId| runner.transfer.stream() == Some(s);
         match event {
+            Event::Opened { .. } | Event::PathControl(_) => panic!("nobody builds paths here"),
             Event::Established => {
                 if self.draining && runner.transfer.cuts() == 0 {
                     return;

@@ -1,6 +1,7 @@
 //! One connection: `bar` exchanges on an `htx` session.
 
 mod asking;
+mod raw;
 mod serving;
 
 use alloc::collections::BTreeMap;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 
 use crate::Error;
 use asking::Asking;
+use raw::Raw;
 use serving::Serving;
 
 /// Events that wait, at most.
@@ -33,7 +35,17 @@ pub enum Command {
         /// Whether a body follows.
         more: bool,
     },
-    /// Bytes of a request's body.
+    /// Open a stream of another type than BAR; its ID is what [`Connection::next_stream`] says before. Its bytes go by
+    /// [`Command::Send`] and come as [`Event::Body`].
+    Open {
+        /// The type.
+        kind: u8,
+        /// The first bytes.
+        first: Bytes,
+    },
+    /// Send a path message.
+    PathControl(Bytes),
+    /// Bytes of a request's body, or of a stream of another type.
     Send {
         /// Which exchange.
         stream: StreamId,
@@ -49,10 +61,12 @@ pub enum Command {
         /// How many.
         bytes: u64,
     },
-    /// Give an exchange up.
+    /// Give an exchange or a stream up.
     Abort {
-        /// Which exchange.
+        /// Which.
         stream: StreamId,
+        /// Why.
+        code: Code,
     },
     /// Measure the round-trip time.
     Ping,
@@ -107,6 +121,15 @@ pub enum Event {
         /// Which exchange.
         stream: StreamId,
     },
+    /// The other side opened a stream of another type than BAR, which the configuration accepts.
+    Opened {
+        /// Which.
+        stream: StreamId,
+        /// Its type.
+        kind: u8,
+    },
+    /// A path message.
+    PathControl(Bytes),
     /// The other side began an exchange with us.
     Served {
         /// Which exchange.
@@ -138,6 +161,8 @@ pub struct Connection<H: Handler> {
     handler: H,
     serving: BTreeMap<StreamId, Serving<H>>,
     asking: BTreeMap<StreamId, Asking>,
+    /// Streams of other types, and whether this side still sends on them.
+    raw: BTreeMap<StreamId, Raw>,
     events: Queue<Event>,
 }
 
@@ -150,6 +175,7 @@ impl<H: Handler> Connection<H> {
             handler,
             serving: BTreeMap::new(),
             asking: BTreeMap::new(),
+            raw: BTreeMap::new(),
             events: Queue::new(EVENTS_MAX),
         }
     }
@@ -197,22 +223,21 @@ impl<H: Handler> Connection<H> {
                     stream,
                     kind: kind::BAR,
                 } => self.serve(stream),
-                htx::Event::Opened { stream, .. } => self.command(
-                    now,
-                    htx::Command::Reset {
-                        stream,
-                        code: Code::UNSUPPORTED_FEATURE,
-                    },
-                ),
+                htx::Event::Opened { stream, kind } => {
+                    self.raw.insert(stream, Raw::default());
+                    self.event(now, Event::Opened { stream, kind });
+                }
                 htx::Event::Data { stream, data, fin } => {
                     if self.asking.contains_key(&stream) {
                         self.answer_data(now, stream, data, fin);
+                    } else if self.raw.contains_key(&stream) {
+                        self.raw_data(now, stream, data, fin);
                     } else {
                         self.request_data(now, stream, data, fin);
                     }
                 }
                 htx::Event::Writable { stream } => {
-                    if self.asking.contains_key(&stream) {
+                    if self.asking.contains_key(&stream) || self.raw.contains_key(&stream) {
                         self.event(now, Event::Writable { stream });
                     } else {
                         self.may_write(stream);
@@ -223,8 +248,7 @@ impl<H: Handler> Connection<H> {
                 }
                 htx::Event::Cut { stream, .. } => self.stream_gone(now, stream, None),
                 htx::Event::Pong { rtt } => self.event(now, Event::Pong { rtt }),
-                // No layer above takes path messages yet.
-                htx::Event::PathControl(_) => {}
+                htx::Event::PathControl(payload) => self.event(now, Event::PathControl(payload)),
                 htx::Event::GoingAway => self.event(now, Event::GoingAway),
                 htx::Event::Closed { code, reason, by } => {
                     self.serving.clear();
@@ -236,8 +260,11 @@ impl<H: Handler> Connection<H> {
 
     fn stream_gone(&mut self, now: Now, stream: StreamId, code: Option<Code>) {
         self.serving.remove(&stream);
-        if let Some(asking) = self.asking.remove(&stream) {
-            let delivered = asking.delivered();
+        let delivered = match (self.asking.remove(&stream), self.raw.remove(&stream)) {
+            (Some(asking), _) => Some(asking.delivered()),
+            (None, raw) => raw.map(|r| r.delivered()),
+        };
+        if let Some(delivered) = delivered {
             self.event(
                 now,
                 Event::Failed {
@@ -273,16 +300,23 @@ impl<H: Handler> Machine for Connection<H> {
     fn handle_command(&mut self, now: Now, command: Command) -> Result<(), Error> {
         match command {
             Command::Ask { request, more } => self.ask(now, &request, more)?,
+            Command::Open { kind, first } => self.open(now, kind, first)?,
+            Command::PathControl(payload) => self
+                .session
+                .handle_command(now, htx::Command::PathControl(payload))?,
             Command::Send { stream, data, fin } => {
                 let write = htx::Command::Write { stream, data, fin };
                 self.session.handle_command(now, write)?;
+                if fin {
+                    self.raw_sent_all(stream);
+                }
             }
             Command::Consume { stream, bytes } => self.consume(now, stream, bytes)?,
-            Command::Abort { stream } => {
-                let code = Code::OK;
+            Command::Abort { stream, code } => {
                 self.session
                     .handle_command(now, htx::Command::Reset { stream, code })?;
                 self.asking.remove(&stream);
+                self.raw.remove(&stream);
             }
             Command::Ping => self.session.handle_command(now, htx::Command::Ping)?,
             Command::Rekey => self.session.handle_command(now, htx::Command::Rekey)?,
@@ -320,6 +354,7 @@ impl<H: Handler> Machine for Connection<H> {
             .word(self.session.fingerprint())
             .word(self.serving.len() as u64)
             .word(self.asking.len() as u64)
+            .word(self.raw.len() as u64)
             .word(self.events.len() as u64)
             .finish()
     }

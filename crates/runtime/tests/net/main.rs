@@ -10,6 +10,7 @@
 )]
 
 mod cover;
+mod forward;
 mod peer;
 mod second;
 mod transfers;
@@ -26,6 +27,10 @@ struct Fixture {
 
 impl Fixture {
     async fn start(change: impl FnOnce(&mut GatewayConfig)) -> Self {
+        Self::start_as(2, change).await
+    }
+
+    async fn start_as(seed: u8, change: impl FnOnce(&mut GatewayConfig)) -> Self {
         let home = tempfile::tempdir().unwrap();
         for folder in ["served", "cover"] {
             std::fs::create_dir(home.path().join(folder)).unwrap();
@@ -41,7 +46,7 @@ impl Fixture {
         };
         let mut config = settings.check(&Origin::One("test".into())).unwrap();
         change(&mut config);
-        let gateway = Gateway::start(Identity::from_seed(&[2; 32]), &config)
+        let gateway = Gateway::start(Identity::from_seed(&[seed; 32]), &config)
             .await
             .unwrap();
         Self { gateway, home }

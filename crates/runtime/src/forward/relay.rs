@@ -1,0 +1,350 @@
+//! The paths that others build over this node or to it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use betanet_carrier::Tunnel;
+use betanet_htx::handshake::MESSAGE_1;
+use betanet_htx::kind;
+use betanet_keys::{Identity, Peer, PublicKey};
+use betanet_path::{Accepted, Cf, Control, Failure, Hop, PathId, Route};
+use betanet_wire::{Code, NodeId};
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::{ForwardCarrier, Paths, RawStream};
+use crate::driver::Op;
+use crate::{Clock, Error, Node, SessionHandle};
+
+/// Path headers remembered, of which one peer has 1/64.
+const HEADERS_MAX: usize = 65_536;
+/// From a FORWARD stream's opening to its path id, and to message 1 at the exit.
+const FIRST_BYTES: Duration = Duration::from_secs(10);
+/// From a path's header to the session with the next hop.
+const NEXT_HOP: Duration = Duration::from_secs(10);
+
+/// Who opens sessions that came over a path.
+pub(crate) trait Exits: Send + Sync {
+    /// Tries message 1 of a session over these nodes; `None` when it does not open, or no session is wanted.
+    fn open_forwarded(&self, nodes: Vec<NodeId>, message1: &[u8]) -> Option<Tunnel>;
+}
+
+/// What became of the dial to the next hop.
+#[derive(Clone)]
+enum Next {
+    Dialling,
+    Open(Box<SessionHandle>),
+    Failed,
+}
+
+/// Where streams bound to a path go.
+#[derive(Clone)]
+enum Link {
+    Exit(Vec<NodeId>),
+    Onward(PathId, watch::Receiver<Next>),
+}
+
+/// A path that leads over this node, and the session that brought it.
+struct Carried {
+    link: Link,
+    route: Route,
+    back: mpsc::Sender<Op>,
+}
+
+/// Carries paths of others: to itself always, onward where that is wanted.
+pub(crate) struct Relay {
+    identity: Identity,
+    clock: Clock,
+    exits: Weak<dyn Exits>,
+    /// The peers that paths may go on to; none where this node is no relay.
+    onward: BTreeMap<NodeId, Peer>,
+    node: Node,
+    paths: Mutex<State>,
+}
+
+struct State {
+    hop: Hop,
+    carried: BTreeMap<(NodeId, PathId), Carried>,
+}
+
+impl Relay {
+    /// A relay to `onward`, by sessions of `node`, which dials with the same identity.
+    pub(crate) fn new(
+        identity: Identity,
+        clock: Clock,
+        exits: Weak<dyn Exits>,
+        node: Node,
+        onward: &[Peer],
+    ) -> Arc<Self> {
+        let hop = Hop::new(HEADERS_MAX);
+        let carried = BTreeMap::new();
+        Arc::new_cyclic(|own: &Weak<Self>| Self {
+            identity,
+            clock,
+            exits,
+            onward: onward
+                .iter()
+                .map(|p| (p.key.node_id(), p.clone()))
+                .collect(),
+            node: node.with_paths(own.clone()),
+            paths: Mutex::new(State { hop, carried }),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accept(
+        self: &Arc<Self>,
+        from: &PublicKey,
+        control: Control,
+        back: mpsc::Sender<Op>,
+    ) -> Option<Control> {
+        let now = self.clock.now();
+        let prev = from.node_id();
+        let mut state = self.lock();
+        let State { hop, carried } = &mut *state;
+        let accepted = match hop.receive(now, &self.identity, from, control) {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::debug!(%error, code = %error.code(), "path refused");
+                return None;
+            }
+        };
+        carried.retain(|(prev, path), _| hop.carried(now, *prev, *path).is_some());
+        let path = match &accepted {
+            Accepted::Exit { path } | Accepted::Forward { path, .. } => *path,
+        };
+        let route = hop.carried(now, prev, path)?.route.clone();
+        let link = match accepted {
+            Accepted::Exit { .. } => Link::Exit(route.nodes.clone()),
+            Accepted::Forward {
+                next,
+                onward,
+                control,
+                ..
+            } => {
+                let Some(peer) = self.onward.get(&next) else {
+                    hop.end(prev, path);
+                    let why = if self.onward.is_empty() {
+                        Failure::PolicyDeny
+                    } else {
+                        Failure::NoRoute
+                    };
+                    return Some(route.error(why, path, &self.identity));
+                };
+                let (found, next) = watch::channel(Next::Dialling);
+                let dial = Arc::clone(self).dial(peer.clone(), control, (prev, path), found);
+                tokio::spawn(dial);
+                Link::Onward(onward, next)
+            }
+        };
+        let entry = Carried { link, route, back };
+        carried.insert((prev, path), entry);
+        None
+    }
+
+    /// Finds the session with the next hop and sends the header on.
+    async fn dial(
+        self: Arc<Self>,
+        peer: Peer,
+        control: Control,
+        path: (NodeId, PathId),
+        found: watch::Sender<Next>,
+    ) {
+        let sent = async {
+            let session = self.node.session(&peer).await?;
+            session.path_control(control.to_bytes().into()).await?;
+            Ok::<_, Error>(session)
+        };
+        let next = match timeout(NEXT_HOP, sent).await {
+            Ok(Ok(session)) => Next::Open(Box::new(session)),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the next hop of a path is not reached");
+                Next::Failed
+            }
+            Err(_) => Next::Failed,
+        };
+        if matches!(next, Next::Failed) {
+            // Before the streams that wait are refused: the builder then knows why.
+            self.fail(path, Failure::PeerDown).await;
+        }
+        found.send_replace(next);
+    }
+
+    /// Tells the previous hop that a path ended here, and forgets it.
+    async fn fail(&self, path: (NodeId, PathId), why: Failure) {
+        let carried = {
+            let mut state = self.lock();
+            state.hop.end(path.0, path.1);
+            state.carried.remove(&path)
+        };
+        if let Some(Carried { route, back, .. }) = carried {
+            let error = route.error(why, path.1, &self.identity);
+            // A session that is gone needs no errors.
+            let _ = back.send(Op::PathControl(error.to_bytes().into())).await;
+        }
+    }
+
+    /// Passes an ERROR back under the name that the previous link gave the path.
+    fn pass_back(
+        &self,
+        from: NodeId,
+        failure: Failure,
+        path: PathId,
+        key: [u8; 32],
+        sig: [u8; 64],
+    ) {
+        let mut state = self.lock();
+        let Some((prev, path)) = state.hop.back(from, path) else {
+            return;
+        };
+        state.hop.end(prev, path);
+        if let Some(carried) = state.carried.remove(&(prev, path)) {
+            let error = Control::Error {
+                failure,
+                path,
+                key,
+                sig,
+            };
+            // A session whose queue is full notices the end of its streams.
+            let _ = carried
+                .back
+                .try_send(Op::PathControl(error.to_bytes().into()));
+        }
+    }
+
+    async fn carry(self: Arc<Self>, from: NodeId, mut stream: RawStream) {
+        let mut first = BytesMut::new();
+        let Ok(true) = timeout(FIRST_BYTES, read_to(&mut stream, &mut first, 8)).await else {
+            return stream.refuse(Code::POLICY_REJECTED).await;
+        };
+        let mut path = PathId::default();
+        first.copy_to_slice(&mut path);
+        let link = {
+            let state = self.lock();
+            // A path that expired takes no new streams.
+            state
+                .hop
+                .carried(self.clock.now(), from, path)
+                .and_then(|_| state.carried.get(&(from, path)))
+                .map(|c| c.link.clone())
+        };
+        match link {
+            None => stream.refuse(Code::POLICY_REJECTED).await,
+            Some(Link::Exit(nodes)) => self.end_here(nodes, stream, first).await,
+            Some(Link::Onward(onward, mut next)) => {
+                let decided = next
+                    .wait_for(|n| !matches!(n, Next::Dialling))
+                    .await
+                    .map(|n| n.clone());
+                let Ok(Next::Open(session)) = decided else {
+                    return stream.refuse(Code::POLICY_REJECTED).await;
+                };
+                let mut head = BytesMut::from(&onward[..]);
+                head.extend_from_slice(&first);
+                match session.open_raw(kind::FORWARD, head.freeze()).await {
+                    Ok(ahead) => splice(stream, ahead).await,
+                    Err(_) => stream.refuse(Code::POLICY_REJECTED).await,
+                }
+                if session.is_closed() {
+                    self.fail((from, path), Failure::PeerDown).await;
+                }
+            }
+        }
+    }
+
+    /// A session begins in the stream.
+    async fn end_here(&self, nodes: Vec<NodeId>, mut stream: RawStream, mut first: BytesMut) {
+        let message = async {
+            if !read_to(&mut stream, &mut first, 2).await {
+                return None;
+            }
+            let len = usize::from(first.get_u16());
+            if !MESSAGE_1.contains(&len) || !read_to(&mut stream, &mut first, len).await {
+                return None;
+            }
+            Some(first.split_to(len))
+        };
+        let message = timeout(FIRST_BYTES, message).await.ok().flatten();
+        let tunnel = message.and_then(|m| self.exits.upgrade()?.open_forwarded(nodes, &m));
+        match tunnel {
+            Some(tunnel) => tunnel(Box::new(ForwardCarrier::new(first.freeze(), stream))).await,
+            None => stream.refuse(Code::AUTH_FAILED).await,
+        }
+    }
+}
+
+/// Reads until there are `len` bytes; `false` when the stream ends before.
+async fn read_to(stream: &mut RawStream, bytes: &mut BytesMut, len: usize) -> bool {
+    while bytes.len() < len {
+        match stream.next().await {
+            Ok(Some(more)) => bytes.extend_from_slice(&more),
+            Ok(None) | Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// Passes bytes both ways until both have ended; when one breaks off, so does the other.
+async fn splice(behind: RawStream, ahead: RawStream) {
+    let (mut from_behind, mut to_behind) = behind.split();
+    let (mut from_ahead, mut to_ahead) = ahead.split();
+    let onward = async {
+        while let Some(bytes) = from_behind.chunk().await? {
+            to_ahead.send(bytes, false).await?;
+        }
+        to_ahead.send(Bytes::new(), true).await?;
+        Ok::<(), Error>(())
+    };
+    let back = async {
+        while let Some(bytes) = from_ahead.chunk().await? {
+            to_behind.send(bytes, false).await?;
+        }
+        to_behind.send(Bytes::new(), true).await?;
+        Ok::<(), Error>(())
+    };
+    // What broke is reset by the drops.
+    let _ = tokio::try_join!(onward, back);
+}
+
+impl Paths for Relay {
+    fn control(
+        self: Arc<Self>,
+        from: &PublicKey,
+        payload: &[u8],
+        ops: Option<mpsc::Sender<Op>>,
+    ) -> Option<Control> {
+        let control = match Control::from_bytes(payload) {
+            Ok(control) => control,
+            Err(error) => {
+                tracing::debug!(%error, "path message refused");
+                return None;
+            }
+        };
+        match control {
+            Control::Single { .. } | Control::Multi { .. } => self.accept(from, control, ops?),
+            Control::Probe(token) => Some(Control::ProbeAck {
+                token,
+                cf: Cf::default(),
+            }),
+            Control::Error {
+                failure,
+                path,
+                key,
+                sig,
+            } => {
+                self.pass_back(from.node_id(), failure, path, key, sig);
+                None
+            }
+            Control::ProbeAck { .. } | Control::Congestion(_) => None,
+        }
+    }
+
+    fn opened(self: Arc<Self>, from: &PublicKey, stream: RawStream) {
+        tokio::spawn(self.carry(from.node_id(), stream));
+    }
+}
