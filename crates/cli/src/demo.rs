@@ -42,7 +42,7 @@ struct Steps {
 impl Steps {
     fn done(&mut self, what: &str) {
         let now = self.clock.elapsed();
-        println!("{:>9.3} s  {what}", (now - self.last).as_secs_f64());
+        say!("{:>9.3} s  {what}", (now - self.last).as_secs_f64());
         self.last = now;
     }
 }
@@ -69,8 +69,8 @@ async fn demo(keep: bool) -> Result<(), Fail> {
     let files = make_files(home.path())?;
     steps.done("made a folder with files of 1 KiB, 1 MiB and 256 MiB");
 
-    let first = start(home.path(), "first").await?;
-    let second = start(home.path(), "second").await?;
+    let first = start(home.path(), "first", &[]).await?;
+    let second = start(home.path(), "second", &[]).await?;
     steps.done(&format!(
         "started two nodes: {} on {}, {} on {}",
         first.listening().name,
@@ -129,6 +129,17 @@ async fn demo(keep: bool) -> Result<(), Fail> {
         turned.0, turned.1
     ));
 
+    let core = start(home.path(), "core", &[&first]).await?;
+    let entry = start(home.path(), "entry", &[&core]).await?;
+    steps.done("started two relays, each of which knows the next node only");
+    let relays = [&entry, &core].map(|g| g.listening().peer());
+    let forwarded = node.connect_over(&relays, &peer).await?;
+    let bytes = fetch(&forwarded, &files[1], false).await?;
+    steps.done(&format!("fetched {bytes} bytes over both, SHA-256 right"));
+    forwarded.close().await;
+    let why = refuse_stranger(&node, &relays, second.listening()).await?;
+    steps.done(&format!("refused, signed by the hop that says so: {why}"));
+
     refuse_wrong_name(&node, &peer, second.listening()).await?;
     steps.done("refused: the first node's name with the second node's key");
     refuse_wrong_pin(&node, &peer).await?;
@@ -138,24 +149,26 @@ async fn demo(keep: bool) -> Result<(), Fail> {
         "refused: a byte flipped on the wire; {delivered} bytes had come, all of them right"
     ));
 
-    println!("{:>9.3} s  in all", steps.clock.elapsed().as_secs_f64());
+    say!("{:>9.3} s  in all", steps.clock.elapsed().as_secs_f64());
     if keep {
         let l = first.listening();
-        println!("\nThe nodes run until Ctrl-C. Try:");
-        println!(
+        say!("\nThe nodes run until Ctrl-C. Try:");
+        say!(
             "  betanet get bar://{}/1k.bin --peer {} -o 1k.bin",
             l.name,
             l.peer()
         );
-        println!("  betanet probe {}", l.peer());
-        println!("  betanet probe {address}");
-        println!("  curl -k https://{address}/");
+        say!("  betanet probe {}", l.peer());
+        say!("  betanet probe {address}");
+        say!("  curl -k https://{address}/");
         // Ends with the process, by Ctrl-C.
         std::future::pending::<()>().await;
     }
     session.close().await;
-    if !(first.shutdown().await && second.shutdown().await) {
-        return Err(failed("a node did not stop in time"));
+    for gateway in [entry, core, first, second] {
+        if !gateway.shutdown().await {
+            return Err(failed("a node did not stop in time"));
+        }
     }
     Ok(())
 }
@@ -191,13 +204,19 @@ fn make_files(home: &Path) -> Result<Vec<Served>, Fail> {
     Ok(out)
 }
 
-async fn start(home: &Path, name: &str) -> Result<Gateway, Fail> {
+async fn start(home: &Path, name: &str, onward: &[&Gateway]) -> Result<Gateway, Fail> {
     let key: PathBuf = home.join(format!("{name}.pem"));
     let identity = new_identity(&key)?;
     let settings = Settings {
         serve: Some(home.join("served")),
         cover: Some(home.join("cover")),
         key: Some(key),
+        onward: Some(
+            onward
+                .iter()
+                .map(|g| g.listening().peer().to_string())
+                .collect(),
+        ),
         ..Settings::default()
     };
     let config = settings
@@ -236,6 +255,19 @@ async fn fetch(
 }
 
 /// The first node's key at the second node's address: its certificate is right, its key is not.
+/// The second relay does not know the second node: the path ends there.
+async fn refuse_stranger(
+    node: &Node,
+    relays: &[Peer],
+    stranger: &Listening,
+) -> Result<Error, Fail> {
+    match node.connect_over(relays, &stranger.peer()).await {
+        Err(error @ Error::PathEnded { .. }) => Ok(error),
+        Err(other) => Err(other.into()),
+        Ok(_) => Err(failed("a relay carried a path to a node it does not know")),
+    }
+}
+
 async fn refuse_wrong_name(node: &Node, peer: &Peer, second: &Listening) -> Result<(), Fail> {
     let wrong = Peer {
         key: peer.key,

@@ -220,7 +220,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
             "resumed": download.resumed,
             "seconds": began.elapsed().as_secs_f64(),
         });
-        println!("{facts}");
+        say!("{facts}");
     }
     Ok(())
 }

@@ -39,11 +39,11 @@ fn show(file: &KeyFile, identity: &Identity, path: &str) {
             "public_key": key.to_string(),
             "key_file": path,
         });
-        println!("{facts}");
+        say!("{facts}");
     } else {
-        println!("name        {name}");
-        println!("PeerID      {}", key.peer_id());
-        println!("public key  {key}");
-        println!("key file    {path}");
+        say!("name        {name}");
+        say!("PeerID      {}", key.peer_id());
+        say!("public key  {key}");
+        say!("key file    {path}");
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Fail> {
         )));
     };
     if args.json {
-        println!("{found}");
+        say!("{found}");
     } else {
         print_lines(&found);
     }
@@ -43,8 +43,8 @@ fn print_lines(found: &Value) {
     if let Value::Object(map) = found {
         for (key, value) in map {
             match value {
-                Value::String(s) => println!("{key:12} {s}"),
-                other => println!("{key:12} {other}"),
+                Value::String(s) => say!("{key:12} {s}"),
+                other => say!("{key:12} {other}"),
             }
         }
     }

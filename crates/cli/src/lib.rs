@@ -6,10 +6,17 @@
 //! **Below:** `runtime`'s handle. **Above:** `bins`.
 //! **Source:** profile chapter 8 for what requests mean (`spec-vectors/PROFILE.md`).
 #![allow(
-    clippy::print_stdout,
     clippy::print_stderr,
-    reason = "printing is what a command line is for"
+    reason = "saying what went wrong is what a command line is for"
 )]
+
+/// Prints a line; a reader who has gone away (`betanet ping … | head -1`) ends nothing.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
 
 mod args;
 mod demo;

@@ -121,13 +121,13 @@ fn announce(gateway: &Gateway, as_json: bool) {
             "pin": pin,
             "peer": l.peer().to_string(),
         });
-        println!("{facts}");
+        say!("{facts}");
     } else {
-        println!("name        {}", l.name);
-        println!("PeerID      {}", l.key.peer_id());
-        println!("public key  {}", l.key);
-        println!("addresses   {}", l.addresses.join(" "));
-        println!("pin         {pin}");
-        println!("peer        {}", l.peer());
+        say!("name        {}", l.name);
+        say!("PeerID      {}", l.key.peer_id());
+        say!("public key  {}", l.key);
+        say!("addresses   {}", l.addresses.join(" "));
+        say!("pin         {pin}");
+        say!("peer        {}", l.peer());
     }
 }

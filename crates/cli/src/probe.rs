@@ -25,12 +25,12 @@ pub(crate) async fn ping(args: PingArgs) -> Result<(), Fail> {
         for n in 1..=args.count {
             let rtt = session.ping().await?;
             if !args.json {
-                println!("{n}: {:.3} ms from {name}", millis(rtt));
+                say!("{n}: {:.3} ms from {name}", millis(rtt));
             }
             times.push(millis(rtt));
         }
         if args.json {
-            println!("{}", json!({"name": name.to_string(), "rtt_ms": times}));
+            say!("{}", json!({"name": name.to_string(), "rtt_ms": times}));
         }
         session.close().await;
         Ok(())
@@ -59,7 +59,7 @@ pub(crate) async fn probe(args: ProbeArgs) -> Result<(), Fail> {
             inside(&args).await?
         };
         if args.json {
-            println!("{facts}");
+            say!("{facts}");
         } else {
             print_facts("", &facts);
         }
@@ -130,8 +130,8 @@ fn print_facts(prefix: &str, value: &Value) {
                 print_facts(&key, v);
             }
         }
-        Value::String(s) => println!("{prefix:18} {s}"),
-        Value::Null => println!("{prefix:18} none"),
-        other => println!("{prefix:18} {other}"),
+        Value::String(s) => say!("{prefix:18} {s}"),
+        Value::Null => say!("{prefix:18} none"),
+        other => say!("{prefix:18} {other}"),
     }
 }

@@ -59,9 +59,9 @@ async fn report(answer: Answer, as_json: bool, url: &str) -> Result<(), Fail> {
             "etag": answer.head.headers.text("etag"),
             "location": location,
         });
-        println!("{facts}");
+        say!("{facts}");
     } else if let Some(location) = location {
-        println!("{location}");
+        say!("{location}");
     }
     Ok(())
 }

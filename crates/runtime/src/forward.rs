@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use betanet_carrier::{Carrier, Error as CarrierError, Received};
 use betanet_htx::StreamId;
@@ -139,6 +139,7 @@ pub(crate) struct ForwardCarrier {
     owed: u64,
     heard_end: bool,
     sent_end: bool,
+    broken: bool,
 }
 
 /// Used-up bytes that are told to the peer together.
@@ -160,6 +161,7 @@ impl ForwardCarrier {
             owed,
             heard_end: false,
             sent_end: false,
+            broken: false,
         }
     }
 
@@ -174,19 +176,20 @@ impl ForwardCarrier {
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CarrierError>> {
         loop {
             if let Some(sending) = &mut self.sending {
-                match Pin::new(sending).poll(cx) {
-                    Poll::Ready(Ok(Ok(()))) => self.sending = None,
-                    Poll::Ready(_) => return Poll::Ready(Err(CarrierError::Gone)),
-                    Poll::Pending => return Poll::Pending,
-                }
+                let sent = ready!(Pin::new(sending).poll(cx));
+                self.sending = None;
+                // Nothing can follow bytes that were lost.
+                self.broken |= !matches!(sent, Ok(Ok(())));
+            }
+            if self.broken {
+                return Poll::Ready(Err(CarrierError::Gone));
             }
             if self.waiting.is_none() {
                 return Poll::Ready(Ok(()));
             }
-            match self.ops.poll_reserve(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(CarrierError::Gone)),
-                Poll::Pending => return Poll::Pending,
+            if ready!(self.ops.poll_reserve(cx)).is_err() {
+                self.broken = true;
+                continue;
             }
             if let Some((data, fin)) = self.waiting.take() {
                 let (done, sent) = oneshot::channel();

@@ -215,7 +215,14 @@ impl Gateway {
         let rng = Mutex::new(Rng::new(&seed()?));
         let node = Node::new(Some(identity.clone()), Config::default())?;
         let door = Arc::new_cyclic(|door: &Weak<Door<H>>| Door {
-            relay: Relay::new(identity.clone(), clock, door.clone(), node, &config.onward),
+            relay: Relay::new(
+                identity.clone(),
+                clock,
+                door.clone(),
+                node,
+                Arc::clone(&metrics),
+                &config.onward,
+            ),
             identity,
             config: Config {
                 pq: if config.pq { Pq::Offer } else { Pq::Off },

@@ -22,6 +22,12 @@ struct ByWay {
     direction: &'static str,
 }
 
+/// What becomes of a path header.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+pub(crate) struct ByOutcome {
+    pub(crate) outcome: &'static str,
+}
+
 /// What a node counts, for Prometheus.
 #[derive(Debug)]
 pub struct Metrics {
@@ -37,6 +43,8 @@ pub struct Metrics {
     covered: Counter,
     tickets_refused: Counter,
     handshakes_refused: Counter,
+    paths: Family<ByOutcome, Counter>,
+    pub(crate) streams_forwarded: Counter,
 }
 
 impl Default for Metrics {
@@ -62,6 +70,8 @@ impl Metrics {
             covered: Counter::default(),
             tickets_refused: Counter::default(),
             handshakes_refused: Counter::default(),
+            paths: Family::default(),
+            streams_forwarded: Counter::default(),
         };
         let r = &mut this.registry;
         r.register("sessions", "Sessions that stand", this.sessions.clone());
@@ -103,7 +113,22 @@ impl Metrics {
             "Right tickets whose message 1 did not open",
             this.handshakes_refused.clone(),
         );
+        r.register(
+            "paths",
+            "Path headers, by what became of them",
+            this.paths.clone(),
+        );
+        r.register(
+            "streams_forwarded",
+            "Streams of paths that were passed on",
+            this.streams_forwarded.clone(),
+        );
         this
+    }
+
+    /// A path header ended here, went on, or was refused.
+    pub(crate) fn path(&self, outcome: &'static str) {
+        self.paths.get_or_create(&ByOutcome { outcome }).inc();
     }
 
     pub(crate) fn served(&self, status: u16) {

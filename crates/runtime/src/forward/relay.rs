@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::{ForwardCarrier, Paths, RawStream};
 use crate::driver::Op;
-use crate::{Clock, Error, Node, SessionHandle};
+use crate::{Clock, Error, Metrics, Node, SessionHandle};
 
 /// Path headers remembered, of which one peer has 1/64.
 const HEADERS_MAX: usize = 65_536;
@@ -61,6 +61,7 @@ pub(crate) struct Relay {
     /// The peers that paths may go on to; none where this node is no relay.
     onward: BTreeMap<NodeId, Peer>,
     node: Node,
+    metrics: Arc<Metrics>,
     paths: Mutex<State>,
 }
 
@@ -76,6 +77,7 @@ impl Relay {
         clock: Clock,
         exits: Weak<dyn Exits>,
         node: Node,
+        metrics: Arc<Metrics>,
         onward: &[Peer],
     ) -> Arc<Self> {
         let hop = Hop::new(HEADERS_MAX);
@@ -89,6 +91,7 @@ impl Relay {
                 .map(|p| (p.key.node_id(), p.clone()))
                 .collect(),
             node: node.with_paths(own.clone()),
+            metrics,
             paths: Mutex::new(State { hop, carried }),
         })
     }
@@ -111,6 +114,7 @@ impl Relay {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, code = %error.code(), "path refused");
+                self.metrics.path("refused");
                 return None;
             }
         };
@@ -120,7 +124,10 @@ impl Relay {
         };
         let route = hop.carried(now, prev, path)?.route.clone();
         let link = match accepted {
-            Accepted::Exit { .. } => Link::Exit(route.nodes.clone()),
+            Accepted::Exit { .. } => {
+                self.metrics.path("exit");
+                Link::Exit(route.nodes.clone())
+            }
             Accepted::Forward {
                 next,
                 onward,
@@ -134,8 +141,10 @@ impl Relay {
                     } else {
                         Failure::NoRoute
                     };
+                    self.metrics.path("refused");
                     return Some(route.error(why, path, &self.identity));
                 };
+                self.metrics.path("onward");
                 let (found, next) = watch::channel(Next::Dialling);
                 let dial = Arc::clone(self).dial(peer.clone(), control, (prev, path), found);
                 tokio::spawn(dial);
@@ -247,7 +256,10 @@ impl Relay {
                 let mut head = BytesMut::from(&onward[..]);
                 head.extend_from_slice(&first);
                 match session.open_raw(kind::FORWARD, head.freeze()).await {
-                    Ok(ahead) => splice(stream, ahead).await,
+                    Ok(ahead) => {
+                        self.metrics.streams_forwarded.inc();
+                        splice(stream, ahead).await;
+                    }
                     Err(_) => stream.refuse(Code::POLICY_REJECTED).await,
                 }
                 if session.is_closed() {

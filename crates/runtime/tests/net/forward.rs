@@ -63,6 +63,10 @@ async fn bodies_go_both_ways_over_one_to_seven_relays() {
         assert_eq!(again.facts().await.unwrap().transcript, transcript);
         session.close().await;
     }
+    let counted = |i: usize, what: &str| fixtures[i].metric(what);
+    assert_eq!(counted(0, "betanet_streams_forwarded_total"), 4);
+    assert_eq!(counted(0, "betanet_paths_total{outcome=\"onward\"}"), 4);
+    assert_eq!(counted(7, "betanet_paths_total{outcome=\"exit\"}"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
