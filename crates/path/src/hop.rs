@@ -1,6 +1,6 @@
 //! What a node does with a path header that a peer sends it.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use betanet_keys::{Identity, PublicKey};
@@ -83,7 +83,7 @@ pub enum Accepted {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Carried {
     /// Who is next, and what that link calls the path; `None` where it ends here.
-    pub onward: Option<(NodeId, PathId)>,
+    pub onward: Option<LinkPath>,
     /// What an error about it is signed over.
     pub route: Route,
     /// Until when streams may be opened on it, in seconds since the epoch.
@@ -95,8 +95,15 @@ pub struct Carried {
 pub struct Hop {
     replays: Replays,
     /// By who brought it and what that link calls it.
-    carried: BTreeMap<(NodeId, PathId), Carried>,
+    carried: BTreeMap<LinkPath, Carried>,
+    /// The same by who is next and what that link calls it.
+    onward: BTreeMap<LinkPath, LinkPath>,
+    /// The same by when it ends.
+    ends: BTreeSet<(u32, LinkPath)>,
 }
+
+/// The node at a link's other end, and what the link calls a path.
+pub type LinkPath = (NodeId, PathId);
 
 impl Hop {
     /// Remembers up to `bound` headers, of which one peer has at most 1/64.
@@ -105,6 +112,8 @@ impl Hop {
         Self {
             replays: Replays::new(bound),
             carried: BTreeMap::new(),
+            onward: BTreeMap::new(),
+            ends: BTreeSet::new(),
         }
     }
 
@@ -145,12 +154,13 @@ impl Hop {
         if !live.iter().all(fits) {
             return Err(PathError::Expiry);
         }
-        if !segment_stands(&control, at, from) {
-            return Err(PathError::Signature);
-        }
-        self.carried.retain(|_, c| u64::from(c.expiry) >= unix_s);
+        // Before the arithmetic: who has its share already costs nothing more.
+        self.expire(now);
         if !self.has_room(prev) {
             return Err(PathError::Full);
+        }
+        if !segment_stands(&control, at, from) {
+            return Err(PathError::Signature);
         }
         self.replays
             .take(now.mono, prev, segment.expiry, segment.timestamp)
@@ -163,14 +173,12 @@ impl Hop {
             .then(|| forwarded(segments, at, cf, now.unix_ms, me))
             .flatten();
         let route = Route::of(if single { segments } else { live });
-        self.carried.insert(
-            (prev, path),
-            Carried {
-                onward: onward.as_ref().map(|(s, _)| (s.next, path_id(own, s))),
-                route,
-                expiry: live.iter().map(|s| s.expiry).min().unwrap_or(0),
-            },
-        );
+        let carried = Carried {
+            onward: onward.as_ref().map(|(s, _)| (s.next, path_id(own, s))),
+            route,
+            expiry: live.iter().map(|s| s.expiry).min().unwrap_or(0),
+        };
+        self.insert((prev, path), carried);
         Ok(match onward {
             None => Accepted::Exit { path },
             Some((next, control)) => Accepted::Forward {
@@ -192,16 +200,39 @@ impl Hop {
 
     /// Where an ERROR from `from` about the path that its link calls `path` goes back to, and under which name.
     #[must_use]
-    pub fn back(&self, from: NodeId, path: PathId) -> Option<(NodeId, PathId)> {
-        self.carried
-            .iter()
-            .find(|(_, c)| c.onward == Some((from, path)))
-            .map(|(link, _)| *link)
+    pub fn back(&self, from: NodeId, path: PathId) -> Option<LinkPath> {
+        self.onward.get(&(from, path)).copied()
     }
 
     /// Forgets a path that ended.
     pub fn end(&mut self, from: NodeId, path: PathId) {
-        self.carried.remove(&(from, path));
+        if let Some(carried) = self.carried.remove(&(from, path)) {
+            self.ends.remove(&(carried.expiry, (from, path)));
+            if let Some(onward) = carried.onward {
+                self.onward.remove(&onward);
+            }
+        }
+    }
+
+    /// Forgets the paths that have expired, and says which.
+    pub fn expire(&mut self, now: Now) -> Vec<LinkPath> {
+        let mut ended = Vec::new();
+        while let Some(&(expiry, (from, path))) = self.ends.first()
+            && u64::from(expiry) < now.unix_ms / 1000
+        {
+            self.end(from, path);
+            ended.push((from, path));
+        }
+        ended
+    }
+
+    fn insert(&mut self, link: LinkPath, carried: Carried) {
+        self.end(link.0, link.1);
+        self.ends.insert((carried.expiry, link));
+        if let Some(onward) = carried.onward {
+            self.onward.insert(onward, link);
+        }
+        self.carried.insert(link, carried);
     }
 
     /// Headers remembered.

@@ -43,7 +43,7 @@ pub use choose::{Peers, Role, Roles};
 pub use control::{
     Cf, Control, ControlError, Ecn, Failure, PathId, SEGMENTS_MAX, Segment, VERSION,
 };
-pub use hop::{AHEAD_S, Accepted, Carried, Hop, PathError, SKEW_S};
+pub use hop::{AHEAD_S, Accepted, Carried, Hop, LinkPath, PathError, SKEW_S};
 pub use replay::REMEMBERED;
 pub use rtt::Rtt;
 pub use sign::{Route, path_id, segment_hash, segment_stands};

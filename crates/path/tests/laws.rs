@@ -151,8 +151,10 @@ fn a_header_counts_once_and_a_carried_path_ends_with_its_expiry() {
     assert_eq!(hop.carried(later(181), node(0), path), None);
     assert_eq!(hop.carried(now(), node(5), path), None);
     assert_eq!(hop.back(node(2), onward), Some((node(0), path)));
-    hop.end(node(0), path);
+    assert_eq!(hop.expire(later(180)), []);
+    assert_eq!(hop.expire(later(181)), [(node(0), path)]);
     assert_eq!(hop.back(node(2), onward), None);
+    assert!(hop.is_empty());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use betanet_carrier::{Carrier, Error as CarrierError, Received};
 use betanet_htx::StreamId;
 use betanet_keys::PublicKey;
-use betanet_path::{Control, Failure, PathId, Route};
+use betanet_path::{Control, Failure, LinkPath, PathId, Route};
 use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::driver::Op;
 use crate::exchange::Inbox;
-use crate::{Body, Error, ExchangeError};
+use crate::{Body, Error, ExchangeError, session};
 
 pub(crate) use relay::{Exits, Relay};
 
@@ -39,6 +39,13 @@ pub(crate) trait Paths: Send + Sync {
 
     /// A stream that the peer opened.
     fn opened(self: Arc<Self>, from: &PublicKey, stream: RawStream);
+}
+
+/// A path message, where it is one.
+fn read(payload: &[u8]) -> Option<Control> {
+    Control::from_bytes(payload)
+        .inspect_err(|error| tracing::debug!(%error, "path message refused"))
+        .ok()
 }
 
 /// A stream of another type than BAR. Dropped before both its directions ended, it is reset.
@@ -100,17 +107,7 @@ pub(crate) struct RawSender {
 impl RawSender {
     /// Sends bytes; waits while the peer gives no credit.
     pub(crate) async fn send(&mut self, data: Bytes, fin: bool) -> Result<(), Error> {
-        let gone = || Error::from(ExchangeError::Cut { delivered: 0 });
-        let (done, sent) = oneshot::channel();
-        let stream = self.stream;
-        let op = Op::Send {
-            stream,
-            data,
-            fin,
-            done,
-        };
-        self.ops.send(op).await.map_err(|_| gone())?;
-        sent.await.map_err(|_| gone())??;
+        session::send(&self.ops, self.stream, data, fin).await?;
         self.ended |= fin;
         Ok(())
     }
@@ -310,10 +307,10 @@ struct Waiting {
 
 /// The paths that a node built: an ERROR ends the one that it names, if a hop of it signed it.
 #[derive(Default)]
-pub(crate) struct OwnPaths(Mutex<BTreeMap<(NodeId, PathId), Waiting>>);
+pub(crate) struct OwnPaths(Mutex<BTreeMap<LinkPath, Waiting>>);
 
 impl OwnPaths {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(NodeId, PathId), Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<LinkPath, Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -355,14 +352,7 @@ impl Paths for OwnPaths {
         payload: &[u8],
         _: Option<mpsc::Sender<Op>>,
     ) -> Option<Control> {
-        let control = match Control::from_bytes(payload) {
-            Ok(control) => control,
-            Err(error) => {
-                tracing::debug!(%error, "path message refused");
-                return None;
-            }
-        };
-        match control {
+        match read(payload)? {
             Control::Probe(token) => Some(Control::ProbeAck {
                 token,
                 cf: betanet_path::Cf::default(),

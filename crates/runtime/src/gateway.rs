@@ -154,6 +154,7 @@ pub struct Gateway {
     metrics: Arc<Metrics>,
     standing: Arc<AtomicUsize>,
     stop: CancellationToken,
+    relay: Arc<Relay>,
     accepting: Vec<AbortHandle>,
     tasks: Mutex<Option<JoinSet<()>>>,
     connections: Arc<Mutex<JoinSet<()>>>,
@@ -238,6 +239,7 @@ impl Gateway {
             max: config.max_sessions,
             stop: stop.clone(),
         });
+        let relay = Arc::clone(&door.relay);
         let site = Site::new(
             Arc::clone(&certificate),
             cover,
@@ -286,6 +288,7 @@ impl Gateway {
             metrics,
             standing,
             stop,
+            relay,
             accepting,
             tasks: Mutex::new(Some(tasks)),
             connections,
@@ -328,6 +331,10 @@ impl Gateway {
                 .unwrap_or_else(PoisonError::into_inner),
         );
         let all = async { while connections.join_next().await.is_some() {} };
+        let all = async {
+            all.await;
+            self.relay.close().await;
+        };
         let in_time = tokio::time::timeout(GRACE, all).await.is_ok();
         drop(
             self.tasks

@@ -192,6 +192,14 @@ impl Node {
         }
     }
 
+    /// Closes the sessions that stand for [`Node::session`].
+    pub async fn close(&self) {
+        let pool = std::mem::take(&mut self.lock().pool);
+        for pooled in pool.into_values() {
+            pooled.handle.close().await;
+        }
+    }
+
     /// Opens a fresh session, at the first of the peer's addresses where that succeeds.
     ///
     /// # Errors

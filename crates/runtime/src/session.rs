@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use betanet_bar::Request;
-use betanet_htx::Session;
+use betanet_htx::{Session, StreamId};
 use betanet_keys::PublicKey;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -56,6 +56,24 @@ pub struct SessionHandle {
 
 fn gone<T>(_: T) -> Error {
     ExchangeError::Cut { delivered: 0 }.into()
+}
+
+/// Sends bytes on a stream; waits while the peer gives no credit.
+pub(crate) async fn send(
+    ops: &mpsc::Sender<Op>,
+    stream: StreamId,
+    data: Bytes,
+    fin: bool,
+) -> Result<(), Error> {
+    let (done, sent) = oneshot::channel();
+    let op = Op::Send {
+        stream,
+        data,
+        fin,
+        done,
+    };
+    ops.send(op).await.map_err(gone)?;
+    sent.await.map_err(gone)?
 }
 
 impl SessionHandle {
@@ -201,16 +219,7 @@ pub struct Upload {
 
 impl Upload {
     async fn push(&self, data: Bytes, fin: bool) -> Result<(), Error> {
-        let (done, sent) = oneshot::channel();
-        let stream = self.stream;
-        let op = Op::Send {
-            stream,
-            data,
-            fin,
-            done,
-        };
-        self.session.ops.send(op).await.map_err(gone)?;
-        sent.await.map_err(gone)?
+        send(&self.session.ops, self.stream, data, fin).await
     }
 
     /// Sends bytes; waits while the peer gives no credit.

@@ -8,13 +8,13 @@ use betanet_carrier::Tunnel;
 use betanet_htx::handshake::MESSAGE_1;
 use betanet_htx::kind;
 use betanet_keys::{Identity, Peer, PublicKey};
-use betanet_path::{Accepted, Cf, Control, Failure, Hop, PathId, Route};
+use betanet_path::{Accepted, Cf, Control, Failure, Hop, LinkPath, PathId, Route};
 use betanet_wire::{Code, NodeId};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::{ForwardCarrier, Paths, RawStream};
+use super::{ForwardCarrier, Paths, RawStream, read};
 use crate::driver::Op;
 use crate::{Clock, Error, Metrics, Node, SessionHandle};
 
@@ -67,7 +67,7 @@ pub(crate) struct Relay {
 
 struct State {
     hop: Hop,
-    carried: BTreeMap<(NodeId, PathId), Carried>,
+    carried: BTreeMap<LinkPath, Carried>,
 }
 
 impl Relay {
@@ -96,6 +96,11 @@ impl Relay {
         })
     }
 
+    /// Closes the sessions with the next hops.
+    pub(crate) async fn close(&self) {
+        self.node.close().await;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,6 +115,9 @@ impl Relay {
         let prev = from.node_id();
         let mut state = self.lock();
         let State { hop, carried } = &mut *state;
+        for ended in hop.expire(now) {
+            carried.remove(&ended);
+        }
         let accepted = match hop.receive(now, &self.identity, from, control) {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -118,7 +126,6 @@ impl Relay {
                 return None;
             }
         };
-        carried.retain(|(prev, path), _| hop.carried(now, *prev, *path).is_some());
         let path = match &accepted {
             Accepted::Exit { path } | Accepted::Forward { path, .. } => *path,
         };
@@ -161,7 +168,7 @@ impl Relay {
         self: Arc<Self>,
         peer: Peer,
         control: Control,
-        path: (NodeId, PathId),
+        path: LinkPath,
         found: watch::Sender<Next>,
     ) {
         let sent = async {
@@ -185,7 +192,7 @@ impl Relay {
     }
 
     /// Tells the previous hop that a path ended here, and forgets it.
-    async fn fail(&self, path: (NodeId, PathId), why: Failure) {
+    async fn fail(&self, path: LinkPath, why: Failure) {
         let carried = {
             let mut state = self.lock();
             state.hop.end(path.0, path.1);
@@ -330,15 +337,10 @@ impl Paths for Relay {
         payload: &[u8],
         ops: Option<mpsc::Sender<Op>>,
     ) -> Option<Control> {
-        let control = match Control::from_bytes(payload) {
-            Ok(control) => control,
-            Err(error) => {
-                tracing::debug!(%error, "path message refused");
-                return None;
+        match read(payload)? {
+            path @ (Control::Single { .. } | Control::Multi { .. }) => {
+                self.accept(from, path, ops?)
             }
-        };
-        match control {
-            Control::Single { .. } | Control::Multi { .. } => self.accept(from, control, ops?),
             Control::Probe(token) => Some(Control::ProbeAck {
                 token,
                 cf: Cf::default(),
