@@ -11,8 +11,8 @@ use std::time::Duration;
 use betanet_htx::ticket::{EXPORTER_CONTEXT, FIELD, Ticket};
 use betanet_keys::PublicKey;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Method, Request, Response};
@@ -344,28 +344,36 @@ async fn open_h2(
         .handshake::<_, Bytes>(tls.clone());
     let handshake = tls.pushed(Box::pin(handshake));
     let connection = timeout(site.limits.tls, handshake).await.ok()?.ok()?;
+    // In a box: an argument of an async function has its place twice.
+    let connection = Box::new(connection);
     let served = Box::pin(serve_h2(site, one, connection, tls.clone(), shutdown));
     Some(Box::pin(tls.pushed(served)))
 }
+
+/// A request being answered; what it leaves behind is a tunnel.
+type Answering = Pin<Box<dyn Future<Output = Option<BoxFuture>> + Send>>;
 
 type H2Connection = h2::server::Connection<Shared<TlsStream<Link<TcpStream>>>, Bytes>;
 
 async fn serve_h2(
     site: Arc<Site>,
     one: Arc<OneConnection>,
-    mut connection: H2Connection,
+    mut connection: Box<H2Connection>,
     tls: Shared<TlsStream<Link<TcpStream>>>,
     shutdown: CancellationToken,
 ) {
     let go_away = Arc::new(Notify::new());
     let tunnel_opened = Arc::new(Notify::new());
-    let mut streams = FuturesUnordered::new();
+    let mut streams: FuturesUnordered<Answering> = FuturesUnordered::new();
     let mut leaving = false;
     loop {
         tokio::select! {
             // The connection after those who have something to say: it then goes out at once.
             biased;
-            Some(()) = streams.next(), if !streams.is_empty() => {}
+            Some(left) = streams.next(), if !streams.is_empty() => if let Some(tunnel) = left {
+                // It lives for hours; the future that answered its request need not.
+                streams.push(Box::pin(tunnel.map(|()| None)));
+            },
             () = go_away.notified() => connection.graceful_shutdown(),
             () = tunnel_opened.notified() => {
                 connection.set_target_window_size(TUNNEL_WINDOW);
@@ -377,7 +385,7 @@ async fn serve_h2(
                 connection.graceful_shutdown();
             }
             accepted = poll_fn(|cx| connection.poll_accept(cx)) => match accepted {
-                Some(Ok((request, respond))) => streams.push(answer_h2(
+                Some(Ok((request, respond))) => streams.push(Box::pin(answer_h2(
                     Arc::clone(&site),
                     Arc::clone(&one),
                     tls.clone(),
@@ -385,7 +393,7 @@ async fn serve_h2(
                     Arc::clone(&tunnel_opened),
                     request,
                     respond,
-                )),
+                ))),
                 Some(Err(_)) | None => break,
             },
             () = tokio::time::sleep(site.limits.idle), if streams.is_empty() => {
@@ -405,7 +413,7 @@ async fn answer_h2(
     tunnel_opened: Arc<Notify>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-) {
+) -> Option<BoxFuture> {
     let (parts, mut body) = request.into_parts();
     if parts.method == Method::POST {
         let first = {
@@ -420,26 +428,22 @@ async fn answer_h2(
         };
         let floor = Instant::now() + POST_FLOOR;
         if let Some(tunnel) = site.try_tunnel(&one, &parts.headers, &first) {
-            let Ok(outgoing) = respond.send_response(Response::new(()), false) else {
-                return;
-            };
+            let outgoing = respond.send_response(Response::new(()), false).ok()?;
             count(&site.stats.tunnels);
-            // A tunnel lives for hours; the request that opened it need not.
-            drop((parts, respond, site, one));
             tunnel_opened.notify_one();
             let read = split_message(&first).map_or(0, |(m, _)| 2 + m.len());
             let exporter =
                 Box::new(move |context: &[u8]| tls.with(|t| export(t.get_ref().1, context)));
-            let rest = first.slice(read..);
-            drop(first);
+            let rest = Bytes::copy_from_slice(&first[read..]);
             let carrier = H2Tunnel::server(rest, body, outgoing, go_away, exporter);
-            return tunnel(Box::new(carrier)).await;
+            return Some(tunnel(Box::new(carrier)));
         }
         tokio::time::sleep_until(floor).await;
     }
     let response = site.answer(&parts.method, &parts.uri, &parts.headers);
     // An error here is a visitor who left.
     let _ = send_h2(response, respond).await;
+    None
 }
 
 async fn send_h2(
