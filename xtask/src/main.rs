@@ -9,7 +9,7 @@ const USAGE: &str = "usage: cargo xtask CHORE
   sizes           lengths of source files
   vectors [DIR]   known answers of spec-vectors/, or of DIR, through the crates
   readme [--write]  README promises, the crates' READMEs, and the README's commands
-  bench [--quick] [--json FILE]  measurements against peers
+  bench [--quick] [--only GROUP] [--json FILE]  measurements against peers
   demo            what the README's first command shows
   ci              all of what has to pass
 
