@@ -105,7 +105,7 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "PEER")]
     pub(crate) peer: Option<String>,
     /// Go over this relay, a PEER or a name in the address book; may be repeated, the first is dialled. Each must carry paths
-    /// on to the next (gateway --onward); none of them reads what passes.
+    /// on to the next (gateway --onward). None of them reads what passes, each of them sees the whole path.
     #[arg(long, value_name = "PEER")]
     pub(crate) via: Vec<String>,
     /// Dial with this identity instead of a fresh one; a server that lets names write asks for it.

@@ -28,6 +28,8 @@ use crate::{Clock, Error, ExchangeError};
 const BUDGET: u32 = 64;
 /// Events, operations or inputs taken in one round.
 const ROUND: usize = 32;
+/// Refused path messages that end a session.
+const REFUSED_MAX: u32 = 16;
 /// What a closed session's last bytes get to leave.
 const FLUSH: Duration = Duration::from_secs(2);
 /// Bytes of one carrier chunk, at most; the session is asked for that much room.
@@ -134,6 +136,8 @@ pub(crate) struct Driver<H: Handler> {
     clock: Clock,
     wishes: Wishes,
     paths: Option<Arc<dyn Paths>>,
+    /// Path messages of the peer that were refused: each has cost a signature's check.
+    refused: u32,
     /// What streams that the peer opened are written with, once there was one.
     own: Option<(mpsc::Sender<Op>, mpsc::Receiver<Op>)>,
     metrics: Arc<Metrics>,
@@ -168,6 +172,7 @@ impl<H: Handler> Driver<H> {
             clock,
             wishes,
             paths,
+            refused: 0,
             own: None,
             metrics,
             opened,
@@ -416,8 +421,18 @@ impl<H: Handler> Driver<H> {
         let peer = self.connection.session().peer().copied();
         if let (Some(paths), Some(peer)) = (self.paths.clone(), peer) {
             let ops = self.ops();
-            if let Some(answer) = paths.control(&peer, payload, ops) {
-                self.command(Command::PathControl(answer.to_bytes().into()));
+            match paths.control(&peer, payload, ops) {
+                Ok(Some(answer)) => {
+                    self.command(Command::PathControl(answer.to_bytes().into()));
+                }
+                Ok(None) => {}
+                Err(code) => {
+                    self.refused += 1;
+                    if self.refused >= REFUSED_MAX {
+                        let reason = "too many path messages were refused";
+                        self.command(Command::Close { code, reason });
+                    }
+                }
             }
         }
     }

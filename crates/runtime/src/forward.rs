@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use betanet_carrier::{Carrier, Error as CarrierError, Received};
 use betanet_htx::StreamId;
 use betanet_keys::PublicKey;
-use betanet_path::{Control, Failure, LinkPath, PathId, Route};
+use betanet_path::{Control, ControlError, Failure, LinkPath, PathId, Route};
 use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -30,22 +30,30 @@ const WAITING_MAX: usize = 4096;
 /// Who takes path messages, and streams of other types than BAR.
 pub(crate) trait Paths: Send + Sync {
     /// A path message; what it is answered at once. `ops` reaches the session that it came on.
+    ///
+    /// # Errors
+    ///
+    /// Why it is refused. A few may be honest mistakes, as by a clock that is wrong.
     fn control(
         self: Arc<Self>,
         from: &PublicKey,
         payload: &[u8],
         ops: Option<mpsc::Sender<Op>>,
-    ) -> Option<Control>;
+    ) -> Result<Option<Control>, Code>;
 
     /// A stream that the peer opened.
     fn opened(self: Arc<Self>, from: &PublicKey, stream: RawStream);
 }
 
 /// A path message, where it is one.
-fn read(payload: &[u8]) -> Option<Control> {
-    Control::from_bytes(payload)
-        .inspect_err(|error| tracing::debug!(%error, "path message refused"))
-        .ok()
+fn read(payload: &[u8]) -> Result<Control, Code> {
+    Control::from_bytes(payload).map_err(|error| {
+        tracing::debug!(%error, "path message refused");
+        match error {
+            ControlError::Encrypted => Code::UNSUPPORTED_FEATURE,
+            _ => Code::PATH_INVALID,
+        }
+    })
 }
 
 /// A stream of another type than BAR. Dropped before both its directions ended, it is reset.
@@ -351,8 +359,8 @@ impl Paths for OwnPaths {
         from: &PublicKey,
         payload: &[u8],
         _: Option<mpsc::Sender<Op>>,
-    ) -> Option<Control> {
-        match read(payload)? {
+    ) -> Result<Option<Control>, Code> {
+        Ok(match read(payload)? {
             Control::Probe(token) => Some(Control::ProbeAck {
                 token,
                 cf: betanet_path::Cf::default(),
@@ -375,7 +383,7 @@ impl Paths for OwnPaths {
             }
             // Nobody else's paths lead over a node that does not listen.
             _ => None,
-        }
+        })
     }
 
     fn opened(self: Arc<Self>, _: &PublicKey, stream: RawStream) {

@@ -251,8 +251,8 @@ impl Node {
         }
     }
 
-    /// Opens a fresh session over `relays`, in this order: each of them knows its neighbours, and none of them reads what
-    /// the session says. Without relays it is [`Node::connect`].
+    /// Opens a fresh session over `relays`, in this order. None of them reads what the session says; each of them knows all
+    /// nodes of the path, lengths and times: this is no anonymity. Without relays it is [`Node::connect`].
     ///
     /// # Errors
     ///

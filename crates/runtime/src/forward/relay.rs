@@ -110,7 +110,7 @@ impl Relay {
         from: &PublicKey,
         control: Control,
         back: mpsc::Sender<Op>,
-    ) -> Option<Control> {
+    ) -> Result<Option<Control>, Code> {
         let now = self.clock.now();
         let prev = from.node_id();
         let mut state = self.lock();
@@ -123,13 +123,16 @@ impl Relay {
             Err(error) => {
                 tracing::debug!(%error, code = %error.code(), "path refused");
                 self.metrics.path("refused");
-                return None;
+                return Err(error.code());
             }
         };
         let path = match &accepted {
             Accepted::Exit { path } | Accepted::Forward { path, .. } => *path,
         };
-        let route = hop.carried(now, prev, path)?.route.clone();
+        let Some(route) = hop.carried(now, prev, path).map(|c| c.route.clone()) else {
+            // Expired within the bounds that clocks have: nothing can be opened on it.
+            return Ok(None);
+        };
         let link = match accepted {
             Accepted::Exit { .. } => {
                 self.metrics.path("exit");
@@ -149,7 +152,7 @@ impl Relay {
                         Failure::NoRoute
                     };
                     self.metrics.path("refused");
-                    return Some(route.error(why, path, &self.identity));
+                    return Ok(Some(route.error(why, path, &self.identity)));
                 };
                 self.metrics.path("onward");
                 let (found, next) = watch::channel(Next::Dialling);
@@ -160,7 +163,7 @@ impl Relay {
         };
         let entry = Carried { link, route, back };
         carried.insert((prev, path), entry);
-        None
+        Ok(None)
     }
 
     /// Finds the session with the next hop and sends the header on.
@@ -336,10 +339,14 @@ impl Paths for Relay {
         from: &PublicKey,
         payload: &[u8],
         ops: Option<mpsc::Sender<Op>>,
-    ) -> Option<Control> {
-        match read(payload)? {
+    ) -> Result<Option<Control>, Code> {
+        Ok(match read(payload)? {
             path @ (Control::Single { .. } | Control::Multi { .. }) => {
-                self.accept(from, path, ops?)
+                let Some(ops) = ops else {
+                    // Over a session of one's own nobody else's paths come.
+                    return Err(Code::POLICY_REJECTED);
+                };
+                self.accept(from, path, ops)?
             }
             Control::Probe(token) => Some(Control::ProbeAck {
                 token,
@@ -355,7 +362,7 @@ impl Paths for Relay {
                 None
             }
             Control::ProbeAck { .. } | Control::Congestion(_) => None,
-        }
+        })
     }
 
     fn opened(self: Arc<Self>, from: &PublicKey, stream: RawStream) {

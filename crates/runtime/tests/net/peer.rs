@@ -102,7 +102,7 @@ pub(crate) async fn tls(address: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
         .unwrap()
 }
 
-fn sha(parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn sha(parts: &[&[u8]]) -> [u8; 32] {
     let mut h = Sha256::new();
     parts.iter().for_each(|p| h.update(p));
     h.finalize().into()

@@ -2,7 +2,7 @@
 
 use ciborium::Value;
 
-use crate::peer::{Peer, public_hash};
+use crate::peer::{Peer, public_hash, sha};
 use crate::{Fixture, content, write};
 
 /// GET as the chapter writes it: type, length, `{"b": h'', "h": {}, "m": "GET", "u": …}`.
@@ -111,4 +111,142 @@ async fn another_implementation_is_understood() {
         );
     }
     assert!(fixture.gateway.shutdown().await);
+}
+
+/// A path header as the chapter writes it: SINGLE over these nodes, the first segment signed by `seed`'s key.
+fn path_header(seed: [u8; 32], nodes: &[[u8; 20]], unix_ms: u64) -> Vec<u8> {
+    use ed25519_dalek::Signer as _;
+    let key = ed25519_dalek::SigningKey::from_bytes(&seed);
+    let own = public_hash(key.verifying_key().as_bytes());
+    let expiry = u32::try_from(unix_ms / 1000 + 180).unwrap().to_be_bytes();
+    let later: Vec<u8> = nodes[1..]
+        .iter()
+        .flat_map(|n| [&n[..], &expiry].concat())
+        .collect();
+    let mut text = [
+        &b"BN-L1-seg"[..],
+        &[2, 1, 0],
+        &nodes[0],
+        &expiry,
+        &own[..20],
+        &unix_ms.to_be_bytes(),
+    ]
+    .concat();
+    if !later.is_empty() {
+        text.extend_from_slice(&sha(&[&later]));
+    }
+    let sig = key.sign(&sha(&[&text])).to_bytes();
+    let mut segments = Vec::new();
+    for (i, node) in nodes.iter().enumerate() {
+        segments.extend_from_slice(&[&node[..], &expiry, &unix_ms.to_be_bytes()].concat());
+        match i {
+            0 => segments.extend_from_slice(&[&[0, 64][..], &sig].concat()),
+            _ => segments.extend_from_slice(&[0, 0]),
+        }
+    }
+    let len = u16::try_from(8 + segments.len()).unwrap().to_be_bytes();
+    let count = u8::try_from(nodes.len()).unwrap();
+    [&[2, 1, 0, 8][..], &len, &[0, count], &segments].concat()
+}
+
+fn node(key: &[u8; 32]) -> [u8; 20] {
+    public_hash(key)[..20].try_into().unwrap()
+}
+
+async fn next_control(peer: &mut Peer) -> Vec<u8> {
+    loop {
+        let frame = peer.next().await;
+        match frame.ty {
+            0x20 => return frame.payload,
+            1 | 3 => {}
+            other => panic!("frame type {other:#x}: {:?}", frame.payload),
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_implementations_paths_are_carried_and_its_mistakes_are_counted() {
+    let exit = Fixture::start_as(40, |_| {}).await;
+    let exit_peer = exit.gateway.listening().peer();
+    let exit_node = node(exit_peer.key.as_bytes());
+    let entry = Fixture::start_as(41, |c| c.onward = vec![exit_peer]).await;
+    let server = *entry.gateway.listening().key.as_bytes();
+    let [seed, _] = seeds(&server);
+    let mut peer = Peer::connect(&entry.address(), &server, seed).await;
+    let unix_ms = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let unix_ms = u64::try_from(unix_ms.as_millis()).unwrap();
+
+    // A probe is answered with its token and feedback.
+    peer.frame(
+        0x20,
+        0,
+        0,
+        &[&[2, 0x10, 0, 8, 0, 16, 0, 0][..], b"12345678"].concat(),
+    );
+    let ack = next_control(&mut peer).await;
+    assert_eq!(ack[..8], [2, 0x11, 0, 8, 0, 22, 2, 0]);
+    assert_eq!(&ack[8..16], b"12345678");
+
+    // The path is carried: what is opened on it is read by the exit, which refuses this first message.
+    let nodes = [node(&server), exit_node];
+    peer.frame(0x20, 0, 0, &path_header(seed, &nodes, unix_ms));
+    let own = node(
+        ed25519_dalek::SigningKey::from_bytes(&seed)
+            .verifying_key()
+            .as_bytes(),
+    );
+    let expiry = u32::try_from(unix_ms / 1000 + 180).unwrap();
+    let id = sha(&[
+        b"BN-L1-path",
+        &own,
+        &nodes[0],
+        &unix_ms.to_be_bytes(),
+        &expiry.to_be_bytes(),
+    ]);
+    let message1 = [&48_u16.to_be_bytes()[..], &[7; 48]].concat();
+    peer.stream(3, 0, &[&[3][..], &id[..8], &message1].concat(), false);
+    let close = loop {
+        let frame = peer.next().await;
+        if frame.ty == 4 {
+            break frame;
+        }
+    };
+    assert_eq!(close.stream, 3);
+    assert_eq!(entry.metric("betanet_streams_forwarded_total"), 1);
+    assert_eq!(exit.metric("betanet_paths_total{outcome=\"exit\"}"), 1);
+
+    // A node that the entry does not know: NO_ROUTE, signed by the entry over the path's nodes.
+    let nodes = [node(&server), [9; 20]];
+    peer.frame(0x20, 0, 0, &path_header(seed, &nodes, unix_ms + 1));
+    let error = next_control(&mut peer).await;
+    assert_eq!(error[..9], [2, 0x13, 0, 8, 0, 115, 0, 0, 1]);
+    assert_eq!(error[17..49], server);
+    let text = sha(&[
+        b"BN-L1-err",
+        &[1],
+        &sha(&[&nodes.concat()]),
+        &u32::try_from((unix_ms + 1) / 1000 + 180)
+            .unwrap()
+            .to_be_bytes(),
+    ]);
+    let key = ed25519_dalek::VerifyingKey::from_bytes(&server).unwrap();
+    let sig: [u8; 64] = error[51..115].try_into().unwrap();
+    key.verify_strict(&text, &sig.into()).unwrap();
+
+    // Sixteen headers that nobody would sign end the session.
+    for i in 0..16 {
+        let mut header = path_header(seed, &nodes, unix_ms + 2 + i);
+        header[60] ^= 1;
+        peer.frame(0x20, 0, 0, &header);
+    }
+    let close = loop {
+        let frame = peer.next().await;
+        if frame.ty == 4 && frame.stream == 0 {
+            break frame;
+        }
+    };
+    assert_eq!(close.payload[..2], [0, 3]);
+    assert_eq!(entry.metric("betanet_paths_total{outcome=\"refused\"}"), 17);
 }
