@@ -293,3 +293,52 @@ fn inspect_names_what_is_on_the_wire() {
         assert_eq!(facts["what"], what);
     }
 }
+
+#[test]
+fn relays_are_named_and_a_hop_that_cannot_go_on_says_so() {
+    let exit = Serving::start(&[]);
+    let entry = Serving::start(&["--onward", exit.fact("peer")]);
+    let url = exit.url("/hello.txt");
+    let via = ["--via", entry.fact("peer")];
+    let get = [&["get", &url, "--peer", exit.fact("peer")][..], &via].concat();
+    let out = exit.run(&get);
+    assert_eq!(
+        (code(&out), text(&out.stdout)),
+        (0, "hello, betanet\n".into())
+    );
+    // The other way round nothing is carried on.
+    let url = entry.url("/hello.txt");
+    let back = [
+        "get",
+        &url,
+        "--peer",
+        entry.fact("peer"),
+        "--via",
+        exit.fact("peer"),
+    ];
+    let out = exit.run(&back);
+    assert_eq!((code(&out), text(&out.stdout)), (1, String::new()));
+    let said = text(&out.stderr);
+    assert!(
+        said.contains("POLICY_DENY") && said.contains(exit.fact("name")),
+        "{said}"
+    );
+    let wrong = exit.run(&["ping", exit.fact("peer"), "--via", "bnp1x"]);
+    assert_eq!(code(&wrong), 2);
+    assert!(text(&wrong.stderr).contains("--via bnp1x"));
+}
+
+#[test]
+fn a_reader_who_leaves_is_no_panic() {
+    let s = Serving::start(&[]);
+    let mut child = Command::new(BETANET)
+        .args(["ping", s.fact("peer")])
+        .env("XDG_DATA_HOME", s.path("client"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!((code(&out), text(&out.stderr)), (0, String::new()));
+}
