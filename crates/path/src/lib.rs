@@ -37,6 +37,7 @@ mod hop;
 mod replay;
 mod rtt;
 mod sign;
+mod watch;
 
 pub use build::{BuildError, Built, TTL, TTL_RANGE, build};
 pub use choose::{Peers, Role, Roles};
@@ -47,3 +48,4 @@ pub use hop::{AHEAD_S, Accepted, Carried, Hop, LinkPath, PathError, SKEW_S};
 pub use replay::REMEMBERED;
 pub use rtt::Rtt;
 pub use sign::{Route, path_id, segment_hash, segment_stands};
+pub use watch::{Doubt, Watch};

@@ -11,6 +11,7 @@ use betanet_bar::{Handler, Request};
 use betanet_carrier::{Carrier, Received};
 use betanet_htx::StreamId;
 use betanet_machine::{Machine as _, Time};
+use betanet_path::{Control, Doubt, Watch};
 use betanet_stack::{Command, Connection, Event, Input, Kind, Transmit};
 use betanet_wire::Code;
 use bytes::Bytes;
@@ -138,6 +139,10 @@ pub(crate) struct Driver<H: Handler> {
     paths: Option<Arc<dyn Paths>>,
     /// Path messages of the peer that were refused: each has cost a signature's check.
     refused: u32,
+    /// Whether the peer still carries the streams that this side opened over it; with none there is nothing to watch.
+    watch: Option<Watch>,
+    /// Frames received when the watch was last told.
+    frames_in: u64,
     /// What streams that the peer opened are written with, once there was one.
     own: Option<(mpsc::Sender<Op>, mpsc::Receiver<Op>)>,
     metrics: Arc<Metrics>,
@@ -173,6 +178,8 @@ impl<H: Handler> Driver<H> {
             wishes,
             paths,
             refused: 0,
+            watch: None,
+            frames_in: 0,
             own: None,
             metrics,
             opened,
@@ -523,6 +530,8 @@ impl<H: Handler> Driver<H> {
                 match self.connection.handle_command(self.clock.now(), command) {
                     Ok(()) => {
                         self.inboxes.insert(stream, open.inbox);
+                        let now = self.clock.now().mono;
+                        self.watch.get_or_insert_default().sent(now);
                         let _ = open.reply.send(Ok(stream));
                     }
                     Err(e) if e.kind() == Kind::NotNow => return Some(Op::Open(open)),
@@ -568,6 +577,9 @@ impl<H: Handler> Driver<H> {
         };
         match self.connection.handle_command(self.clock.now(), send) {
             Ok(()) => {
+                if let Some(watch) = &mut self.watch {
+                    watch.sent(self.clock.now().mono);
+                }
                 let _ = done.send(Ok(()));
             }
             Err(e) if e.kind() == Kind::NotNow => {
@@ -600,20 +612,53 @@ impl<H: Handler> Driver<H> {
         moved
     }
 
+    /// Asks a hop that gives no sign whether it is there, and gives it up when it does not answer.
+    fn look_at_hop(&mut self) -> Option<Time> {
+        let watch = self.watch.as_mut()?;
+        let session = self.connection.session();
+        let frames_in = session.stats().frames_in;
+        if frames_in != self.frames_in {
+            self.frames_in = frames_in;
+            watch.heard();
+        }
+        let rtt = session.rtt().unwrap_or_default();
+        match watch.check(self.clock.now().mono, rtt) {
+            Some(Doubt::Probe(token)) => {
+                let probe = Control::Probe(token).to_bytes();
+                self.command(Command::PathControl(probe.into()));
+            }
+            Some(Doubt::Down) => {
+                tracing::debug!("the next hop gives no sign");
+                self.lost(betanet_carrier::Error::Gone);
+            }
+            None => {}
+        }
+        self.watch.as_ref()?.wake(rtt)
+    }
+
     fn timeout(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(wake) = self.connection.poll_timeout() else {
+        let look = self.look_at_hop();
+        if self.ended {
+            return true;
+        }
+        let now = self.clock.now();
+        let due = self.connection.poll_timeout().map(|w| w.at);
+        let Some(at) = due.into_iter().chain(look).min() else {
             return false;
         };
-        let now = self.clock.now();
         // While the carrier takes nothing, transmits that wait are no reason to spin.
         let stuck = self.outgoing.is_some();
-        if wake.at <= now.mono && !stuck {
+        if due.is_some_and(|at| at <= now.mono) && !stuck {
             self.connection.handle_timeout(now);
             return true;
         }
-        let at = wake
-            .at
-            .max(now.mono + if stuck { STUCK_LOOK } else { Duration::ZERO });
+        // A hop is looked at when that is due; its PROBE waits behind the rest.
+        let at = match (stuck, look) {
+            (true, look) => look
+                .unwrap_or(now.mono + STUCK_LOOK)
+                .min(now.mono + STUCK_LOOK),
+            (false, _) => at,
+        };
         if self.armed.is_none_or(|armed| at < armed) {
             self.timer.as_mut().reset(self.clock.instant(at));
             self.armed = Some(at);

@@ -173,3 +173,52 @@ async fn a_relay_that_ends_cuts_its_sessions_and_another_way_resumes_by_range() 
     assert!(got == bytes);
     drop(home);
 }
+
+/// A TCP proxy that falls silent when told, and closes nothing.
+async fn proxy(to: String) -> (String, tokio::sync::watch::Sender<bool>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    let (silent, told) = tokio::sync::watch::channel(false);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (near, _) = listener.accept().await.unwrap();
+        let far = TcpStream::connect(to).await.unwrap();
+        let (near, far) = (near.into_split(), far.into_split());
+        for (mut from, mut to) in [(near.0, far.1), (far.0, near.1)] {
+            let told = told.clone();
+            tokio::spawn(async move {
+                let mut buf = vec![0; 64 << 10];
+                while let Ok(n @ 1..) = from.read(&mut buf).await {
+                    if *told.borrow() {
+                        std::future::pending::<()>().await;
+                    }
+                    to.write_all(&buf[..n]).await.unwrap();
+                }
+            });
+        }
+    });
+    (address, silent)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hop_that_falls_silent_is_found_by_a_probe_long_before_a_ping_would() {
+    let exit = Fixture::start_as(50, |_| {}).await;
+    write(&exit.served("big.bin"), &content(30_000_000));
+    let (address, silent) = proxy(exit.address()).await;
+    let mut exit_peer = exit.gateway.listening().peer();
+    exit_peer.addrs = vec![address];
+    let entry = Fixture::start_as(51, |c| c.onward = vec![exit_peer.clone()]).await;
+    let node = Node::client().unwrap();
+    let way = [entry.gateway.listening().peer()];
+    let session = node.connect_over(&way, &exit_peer).await.unwrap();
+    let mut answer = session.ask(request(Method::Get, "/big.bin")).await.unwrap();
+    assert!(answer.body.chunk().await.unwrap().is_some());
+    silent.send_replace(true);
+    // PING alone would take 30 s of silence and twice 5 s.
+    let cut = async { while let Ok(Some(_)) = answer.body.chunk().await {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), cut)
+        .await
+        .unwrap();
+    assert!(session.is_closed() || session.ping().await.is_err());
+}

@@ -1,0 +1,109 @@
+//! Whether the next hop is still there, asked only while bytes wait for a sign of it.
+
+use core::time::Duration;
+
+use betanet_machine::Time;
+
+/// The shortest and the longest time that bytes wait for a sign.
+const LEAST: Duration = Duration::from_millis(200);
+const MOST: Duration = Duration::from_secs(3);
+
+/// What to do about a hop that gave no sign.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Doubt {
+    /// Send it a PROBE with this token.
+    Probe([u8; 8]),
+    /// It is down (PEER_DOWN).
+    Down,
+}
+
+/// Watches one hop: bytes that nothing answers for 3 × the smoothed round-trip time, within 200 ms and 3 s, bring a
+/// PROBE, and a PROBE that nothing answers for as long the end.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    waiting: Option<Time>,
+    probed: Option<Time>,
+    token: u64,
+}
+
+fn patience(rtt: Duration) -> Duration {
+    (rtt * 3).clamp(LEAST, MOST)
+}
+
+impl Watch {
+    /// Bytes were sent to the hop.
+    pub fn sent(&mut self, now: Time) {
+        self.waiting.get_or_insert(now);
+    }
+
+    /// The hop gave a sign.
+    pub const fn heard(&mut self) {
+        self.waiting = None;
+        self.probed = None;
+    }
+
+    /// What is due.
+    pub fn check(&mut self, now: Time, rtt: Duration) -> Option<Doubt> {
+        if self.wake(rtt)? > now {
+            return None;
+        }
+        if self.probed.is_some() {
+            return Some(Doubt::Down);
+        }
+        self.probed = Some(now);
+        self.token += 1;
+        Some(Doubt::Probe(self.token.to_be_bytes()))
+    }
+
+    /// When to check next.
+    #[must_use]
+    pub fn wake(&self, rtt: Duration) -> Option<Time> {
+        let since = self.probed.or(self.waiting)?;
+        Some(since + patience(rtt))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::from_micros(ms * 1000)
+    }
+
+    const RTT: Duration = Duration::from_millis(100);
+
+    #[test]
+    fn bytes_without_a_sign_bring_a_probe_and_then_the_end() {
+        let mut watch = Watch::default();
+        assert_eq!((watch.wake(RTT), watch.check(at(0), RTT)), (None, None));
+        watch.sent(at(10));
+        watch.sent(at(200));
+        assert_eq!(watch.wake(RTT), Some(at(310)));
+        assert_eq!(watch.check(at(309), RTT), None);
+        let token = 1_u64.to_be_bytes();
+        assert_eq!(watch.check(at(310), RTT), Some(Doubt::Probe(token)));
+        assert_eq!(watch.check(at(609), RTT), None);
+        assert_eq!(watch.check(at(610), RTT), Some(Doubt::Down));
+    }
+
+    #[test]
+    fn a_sign_ends_the_doubt() {
+        let mut watch = Watch::default();
+        watch.sent(at(0));
+        assert!(watch.check(at(300), RTT).is_some());
+        watch.heard();
+        assert_eq!((watch.wake(RTT), watch.check(at(9_000), RTT)), (None, None));
+        watch.sent(at(9_000));
+        let token = 2_u64.to_be_bytes();
+        assert_eq!(watch.check(at(9_300), RTT), Some(Doubt::Probe(token)));
+    }
+
+    #[test]
+    fn patience_has_its_bounds() {
+        for (rtt_ms, ms) in [(1, 200), (66, 200), (100, 300), (1000, 3000), (9000, 3000)] {
+            let got = patience(Duration::from_millis(rtt_ms));
+            assert_eq!(got, Duration::from_millis(ms));
+        }
+    }
+}
