@@ -8,6 +8,9 @@ use betanet_machine::Time;
 const LEAST: Duration = Duration::from_millis(200);
 const MOST: Duration = Duration::from_secs(3);
 
+/// A hop that was silent for this long is asked though nothing waits for it.
+const IDLE: Duration = Duration::from_secs(20);
+
 /// What to do about a hop that gave no sign.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Doubt {
@@ -17,10 +20,11 @@ pub enum Doubt {
     Down,
 }
 
-/// Watches one hop: bytes that nothing answers for 3 × the smoothed round-trip time, within 200 ms and 3 s, bring a
-/// PROBE, and a PROBE that nothing answers for as long the end.
-#[derive(Clone, Debug, Default)]
+/// Watches one hop: bytes that nothing answers for 3 × the smoothed round-trip time, within 200 ms and 3 s, or 20 s of
+/// silence bring a PROBE, and a PROBE that nothing answers for 3 × that time the end.
+#[derive(Clone, Debug)]
 pub struct Watch {
+    heard: Time,
     waiting: Option<Time>,
     probed: Option<Time>,
     token: u64,
@@ -31,20 +35,32 @@ fn patience(rtt: Duration) -> Duration {
 }
 
 impl Watch {
+    /// Begins with a hop that was heard now.
+    #[must_use]
+    pub const fn new(now: Time) -> Self {
+        Self {
+            heard: now,
+            waiting: None,
+            probed: None,
+            token: 0,
+        }
+    }
+
     /// Bytes were sent to the hop.
     pub fn sent(&mut self, now: Time) {
         self.waiting.get_or_insert(now);
     }
 
     /// The hop gave a sign.
-    pub const fn heard(&mut self) {
+    pub const fn heard(&mut self, now: Time) {
+        self.heard = now;
         self.waiting = None;
         self.probed = None;
     }
 
     /// What is due.
     pub fn check(&mut self, now: Time, rtt: Duration) -> Option<Doubt> {
-        if self.wake(rtt)? > now {
+        if self.wake(rtt) > now {
             return None;
         }
         if self.probed.is_some() {
@@ -57,9 +73,11 @@ impl Watch {
 
     /// When to check next.
     #[must_use]
-    pub fn wake(&self, rtt: Duration) -> Option<Time> {
-        let since = self.probed.or(self.waiting)?;
-        Some(since + patience(rtt))
+    pub fn wake(&self, rtt: Duration) -> Time {
+        match self.probed.or(self.waiting) {
+            Some(since) => since + patience(rtt),
+            None => self.heard + IDLE,
+        }
     }
 }
 
@@ -75,11 +93,11 @@ mod tests {
 
     #[test]
     fn bytes_without_a_sign_bring_a_probe_and_then_the_end() {
-        let mut watch = Watch::default();
-        assert_eq!((watch.wake(RTT), watch.check(at(0), RTT)), (None, None));
+        let mut watch = Watch::new(at(0));
+        assert_eq!(watch.check(at(0), RTT), None);
         watch.sent(at(10));
         watch.sent(at(200));
-        assert_eq!(watch.wake(RTT), Some(at(310)));
+        assert_eq!(watch.wake(RTT), at(310));
         assert_eq!(watch.check(at(309), RTT), None);
         let token = 1_u64.to_be_bytes();
         assert_eq!(watch.check(at(310), RTT), Some(Doubt::Probe(token)));
@@ -89,14 +107,23 @@ mod tests {
 
     #[test]
     fn a_sign_ends_the_doubt() {
-        let mut watch = Watch::default();
+        let mut watch = Watch::new(at(0));
         watch.sent(at(0));
         assert!(watch.check(at(300), RTT).is_some());
-        watch.heard();
-        assert_eq!((watch.wake(RTT), watch.check(at(9_000), RTT)), (None, None));
+        watch.heard(at(301));
+        assert_eq!(watch.check(at(9_000), RTT), None);
         watch.sent(at(9_000));
         let token = 2_u64.to_be_bytes();
         assert_eq!(watch.check(at(9_300), RTT), Some(Doubt::Probe(token)));
+    }
+
+    #[test]
+    fn silence_brings_a_probe_after_20_s_and_the_end_soon_after() {
+        let mut watch = Watch::new(at(500));
+        assert_eq!(watch.check(at(20_499), RTT), None);
+        let token = 1_u64.to_be_bytes();
+        assert_eq!(watch.check(at(20_500), RTT), Some(Doubt::Probe(token)));
+        assert_eq!(watch.check(at(20_800), RTT), Some(Doubt::Down));
     }
 
     #[test]

@@ -531,7 +531,7 @@ impl<H: Handler> Driver<H> {
                     Ok(()) => {
                         self.inboxes.insert(stream, open.inbox);
                         let now = self.clock.now().mono;
-                        self.watch.get_or_insert_default().sent(now);
+                        self.watch.get_or_insert_with(|| Watch::new(now)).sent(now);
                         let _ = open.reply.send(Ok(stream));
                     }
                     Err(e) if e.kind() == Kind::NotNow => return Some(Op::Open(open)),
@@ -616,13 +616,14 @@ impl<H: Handler> Driver<H> {
     fn look_at_hop(&mut self) -> Option<Time> {
         let watch = self.watch.as_mut()?;
         let session = self.connection.session();
+        let now = self.clock.now().mono;
         let frames_in = session.stats().frames_in;
         if frames_in != self.frames_in {
             self.frames_in = frames_in;
-            watch.heard();
+            watch.heard(now);
         }
         let rtt = session.rtt().unwrap_or_default();
-        match watch.check(self.clock.now().mono, rtt) {
+        match watch.check(now, rtt) {
             Some(Doubt::Probe(token)) => {
                 let probe = Control::Probe(token).to_bytes();
                 self.command(Command::PathControl(probe.into()));
@@ -633,7 +634,7 @@ impl<H: Handler> Driver<H> {
             }
             None => {}
         }
-        self.watch.as_ref()?.wake(rtt)
+        Some(self.watch.as_ref()?.wake(rtt))
     }
 
     fn timeout(&mut self, cx: &mut Context<'_>) -> bool {
