@@ -198,6 +198,12 @@ impl Hop {
             .filter(|c| u64::from(c.expiry) >= now.unix_ms / 1000)
     }
 
+    /// The route of a path that was accepted, expired or not, until it is forgotten.
+    #[must_use]
+    pub fn route(&self, from: NodeId, path: PathId) -> Option<&Route> {
+        self.carried.get(&(from, path)).map(|c| &c.route)
+    }
+
     /// Where an ERROR from `from` about the path that its link calls `path` goes back to, and under which name.
     #[must_use]
     pub fn back(&self, from: NodeId, path: PathId) -> Option<LinkPath> {

@@ -74,9 +74,10 @@ impl Watch {
     /// When to check next.
     #[must_use]
     pub fn wake(&self, rtt: Duration) -> Time {
-        match self.probed.or(self.waiting) {
-            Some(since) => since + patience(rtt),
-            None => self.heard + IDLE,
+        match (self.probed, self.waiting) {
+            (Some(since), _) => since + MOST,
+            (None, Some(since)) => since + patience(rtt),
+            (None, None) => self.heard + IDLE,
         }
     }
 }
@@ -101,8 +102,8 @@ mod tests {
         assert_eq!(watch.check(at(309), RTT), None);
         let token = 1_u64.to_be_bytes();
         assert_eq!(watch.check(at(310), RTT), Some(Doubt::Probe(token)));
-        assert_eq!(watch.check(at(609), RTT), None);
-        assert_eq!(watch.check(at(610), RTT), Some(Doubt::Down));
+        assert_eq!(watch.check(at(3_309), RTT), None);
+        assert_eq!(watch.check(at(3_310), RTT), Some(Doubt::Down));
     }
 
     #[test]
@@ -123,7 +124,7 @@ mod tests {
         assert_eq!(watch.check(at(20_499), RTT), None);
         let token = 1_u64.to_be_bytes();
         assert_eq!(watch.check(at(20_500), RTT), Some(Doubt::Probe(token)));
-        assert_eq!(watch.check(at(20_800), RTT), Some(Doubt::Down));
+        assert_eq!(watch.check(at(23_500), RTT), Some(Doubt::Down));
     }
 
     #[test]

@@ -129,10 +129,16 @@ impl Relay {
         let path = match &accepted {
             Accepted::Exit { path } | Accepted::Forward { path, .. } => *path,
         };
-        let Some(route) = hop.carried(now, prev, path).map(|c| c.route.clone()) else {
-            // Expired within the bounds that clocks have: nothing can be opened on it.
+        let Some(route) = hop.route(prev, path).cloned() else {
             return Ok(None);
         };
+        if hop.carried(now, prev, path).is_none() {
+            // Within what clocks may differ by, and yet no stream may be opened on it any more.
+            hop.end(prev, path);
+            self.metrics.path("refused");
+            let error = route.error(Failure::TtlExpired, path, &self.identity);
+            return Ok(Some(error));
+        }
         let link = match accepted {
             Accepted::Exit { .. } => {
                 self.metrics.path("exit");

@@ -114,11 +114,11 @@ async fn another_implementation_is_understood() {
 }
 
 /// A path header as the chapter writes it: SINGLE over these nodes, the first segment signed by `seed`'s key.
-fn path_header(seed: [u8; 32], nodes: &[[u8; 20]], unix_ms: u64) -> Vec<u8> {
+fn path_header(seed: [u8; 32], nodes: &[[u8; 20]], unix_ms: u64, ttl: u64) -> Vec<u8> {
     use ed25519_dalek::Signer as _;
     let key = ed25519_dalek::SigningKey::from_bytes(&seed);
     let own = public_hash(key.verifying_key().as_bytes());
-    let expiry = u32::try_from(unix_ms / 1000 + 180).unwrap().to_be_bytes();
+    let expiry = u32::try_from(unix_ms / 1000 + ttl).unwrap().to_be_bytes();
     let later: Vec<u8> = nodes[1..]
         .iter()
         .flat_map(|n| [&n[..], &expiry].concat())
@@ -191,7 +191,7 @@ async fn another_implementations_paths_are_carried_and_its_mistakes_are_counted(
 
     // The path is carried: what is opened on it is read by the exit, which refuses this first message.
     let nodes = [node(&server), exit_node];
-    peer.frame(0x20, 0, 0, &path_header(seed, &nodes, unix_ms));
+    peer.frame(0x20, 0, 0, &path_header(seed, &nodes, unix_ms, 180));
     let own = node(
         ed25519_dalek::SigningKey::from_bytes(&seed)
             .verifying_key()
@@ -219,7 +219,7 @@ async fn another_implementations_paths_are_carried_and_its_mistakes_are_counted(
 
     // A node that the entry does not know: NO_ROUTE, signed by the entry over the path's nodes.
     let nodes = [node(&server), [9; 20]];
-    peer.frame(0x20, 0, 0, &path_header(seed, &nodes, unix_ms + 1));
+    peer.frame(0x20, 0, 0, &path_header(seed, &nodes, unix_ms + 1, 180));
     let error = next_control(&mut peer).await;
     assert_eq!(error[..9], [2, 0x13, 0, 8, 0, 115, 0, 0, 1]);
     assert_eq!(error[17..49], server);
@@ -235,9 +235,16 @@ async fn another_implementations_paths_are_carried_and_its_mistakes_are_counted(
     let sig: [u8; 64] = error[51..115].try_into().unwrap();
     key.verify_strict(&text, &sig.into()).unwrap();
 
+    // A path that has expired, though within what clocks may differ by: TTL_EXPIRED, and not carried.
+    let nodes = [node(&server), exit_node];
+    peer.frame(0x20, 0, 0, &path_header(seed, &nodes, unix_ms - 60_000, 0));
+    let error = next_control(&mut peer).await;
+    assert_eq!(error[8], 3);
+    assert_eq!(exit.metric("betanet_paths_total{outcome=\"exit\"}"), 1);
+
     // Sixteen headers that nobody would sign end the session.
     for i in 0..16 {
-        let mut header = path_header(seed, &nodes, unix_ms + 2 + i);
+        let mut header = path_header(seed, &nodes, unix_ms + 2 + i, 180);
         header[60] ^= 1;
         peer.frame(0x20, 0, 0, &header);
     }
@@ -248,5 +255,5 @@ async fn another_implementations_paths_are_carried_and_its_mistakes_are_counted(
         }
     };
     assert_eq!(close.payload[..2], [0, 3]);
-    assert_eq!(entry.metric("betanet_paths_total{outcome=\"refused\"}"), 17);
+    assert_eq!(entry.metric("betanet_paths_total{outcome=\"refused\"}"), 18);
 }
