@@ -11,6 +11,9 @@ const MOST: Duration = Duration::from_secs(3);
 /// A hop that was silent for this long is asked though nothing waits for it.
 const IDLE: Duration = Duration::from_secs(20);
 
+/// Bytes a second of the slowest uplink that is borne with: what waits in it is no silence of the hop.
+const SLOWEST: u64 = 16 << 10;
+
 /// What to do about a hop that gave no sign.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Doubt {
@@ -25,6 +28,8 @@ pub enum Doubt {
 #[derive(Clone, Debug)]
 pub struct Watch {
     heard: Time,
+    /// When an uplink at [`SLOWEST`] has sent everything.
+    drained: Time,
     waiting: Option<Time>,
     probed: Option<Time>,
     token: u64,
@@ -40,6 +45,7 @@ impl Watch {
     pub const fn new(now: Time) -> Self {
         Self {
             heard: now,
+            drained: now,
             waiting: None,
             probed: None,
             token: 0,
@@ -47,7 +53,11 @@ impl Watch {
     }
 
     /// Bytes were sent to the hop.
-    pub fn sent(&mut self, now: Time) {
+    pub fn sent(&mut self, now: Time, bytes: u64) {
+        if self.waiting.is_none() {
+            self.drained = self.drained.max(now);
+        }
+        self.drained = self.drained + Duration::from_millis(bytes * 1000 / SLOWEST);
         self.waiting.get_or_insert(now);
     }
 
@@ -75,8 +85,8 @@ impl Watch {
     #[must_use]
     pub fn wake(&self, rtt: Duration) -> Time {
         match (self.probed, self.waiting) {
-            (Some(since), _) => since + MOST,
-            (None, Some(since)) => since + patience(rtt),
+            (Some(since), _) => since.max(self.drained) + MOST,
+            (None, Some(since)) => since.max(self.drained) + patience(rtt),
             (None, None) => self.heard + IDLE,
         }
     }
@@ -96,8 +106,8 @@ mod tests {
     fn bytes_without_a_sign_bring_a_probe_and_then_the_end() {
         let mut watch = Watch::new(at(0));
         assert_eq!(watch.check(at(0), RTT), None);
-        watch.sent(at(10));
-        watch.sent(at(200));
+        watch.sent(at(10), 0);
+        watch.sent(at(200), 0);
         assert_eq!(watch.wake(RTT), at(310));
         assert_eq!(watch.check(at(309), RTT), None);
         let token = 1_u64.to_be_bytes();
@@ -109,11 +119,11 @@ mod tests {
     #[test]
     fn a_sign_ends_the_doubt() {
         let mut watch = Watch::new(at(0));
-        watch.sent(at(0));
+        watch.sent(at(0), 8);
         assert!(watch.check(at(300), RTT).is_some());
         watch.heard(at(301));
         assert_eq!(watch.check(at(9_000), RTT), None);
-        watch.sent(at(9_000));
+        watch.sent(at(9_000), 8);
         let token = 2_u64.to_be_bytes();
         assert_eq!(watch.check(at(9_300), RTT), Some(Doubt::Probe(token)));
     }
@@ -125,6 +135,15 @@ mod tests {
         let token = 1_u64.to_be_bytes();
         assert_eq!(watch.check(at(20_500), RTT), Some(Doubt::Probe(token)));
         assert_eq!(watch.check(at(23_500), RTT), Some(Doubt::Down));
+    }
+
+    #[test]
+    fn what_waits_in_a_slow_uplink_is_no_silence() {
+        let mut watch = Watch::new(at(0));
+        watch.sent(at(0), 2 * SLOWEST);
+        watch.sent(at(500), SLOWEST);
+        assert_eq!(watch.check(at(3_299), RTT), None);
+        assert!(matches!(watch.check(at(3_300), RTT), Some(Doubt::Probe(_))));
     }
 
     #[test]

@@ -531,7 +531,9 @@ impl<H: Handler> Driver<H> {
                     Ok(()) => {
                         self.inboxes.insert(stream, open.inbox);
                         let now = self.clock.now().mono;
-                        self.watch.get_or_insert_with(|| Watch::new(now)).sent(now);
+                        self.watch
+                            .get_or_insert_with(|| Watch::new(now))
+                            .sent(now, open.first.len() as u64);
                         let _ = open.reply.send(Ok(stream));
                     }
                     Err(e) if e.kind() == Kind::NotNow => return Some(Op::Open(open)),
@@ -578,7 +580,7 @@ impl<H: Handler> Driver<H> {
         match self.connection.handle_command(self.clock.now(), send) {
             Ok(()) => {
                 if let Some(watch) = &mut self.watch {
-                    watch.sent(self.clock.now().mono);
+                    watch.sent(self.clock.now().mono, data.len() as u64);
                 }
                 let _ = done.send(Ok(()));
             }
