@@ -7,7 +7,7 @@ use core::time::Duration;
 use betanet_machine::{Rng, Time};
 use betanet_wire::NodeId;
 
-use crate::control::{Cf, Ecn};
+use crate::control::{Cf, Ecn, SEGMENTS_MAX};
 use crate::rtt::Rtt;
 
 /// A peer is a candidate this long after it was last seen healthy.
@@ -226,21 +226,30 @@ impl Peers {
         nearest.get(usize::try_from(i).ok()?).copied()
     }
 
-    /// The nodes of a path to `exit` over an entry and a core, none of which is in `not`: the builder itself, and the
-    /// nodes of other paths to that exit.
+    /// The nodes of a path to `exit`: an entry, cores, the exit itself. None is in `not`: the builder, and the nodes of
+    /// other paths to that exit. `None` where too few peers are healthy, and for less than one node or more than eight.
     #[must_use]
-    pub fn path_to(
+    pub fn path(
         &self,
         now: Time,
         exit: NodeId,
+        nodes: usize,
         not: &[NodeId],
         rng: &mut Rng,
-    ) -> Option<[NodeId; 3]> {
+    ) -> Option<Vec<NodeId>> {
+        if !(1..=SEGMENTS_MAX).contains(&nodes) || not.contains(&exit) {
+            return None;
+        }
         let mut not = not.to_vec();
         not.push(exit);
-        let entry = self.choose(now, Role::Entry, &not, rng)?;
-        not.push(entry);
-        let core = self.choose(now, Role::Core, &not, rng)?;
-        Some([entry, core, exit])
+        let mut path = Vec::with_capacity(nodes);
+        for i in 1..nodes {
+            let role = if i == 1 { Role::Entry } else { Role::Core };
+            let node = self.choose(now, role, &not, rng)?;
+            not.push(node);
+            path.push(node);
+        }
+        path.push(exit);
+        Some(path)
     }
 }

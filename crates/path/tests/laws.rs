@@ -292,9 +292,9 @@ fn the_nearest_of_those_drawn_is_chosen_and_paths_share_no_node() {
     let mut rng = Rng::new(&Seed::from_number(2));
     let exit = nodes[6];
     for _ in 0..1_000 {
-        let first = peers.path_to(Time::ZERO, exit, &[], &mut rng).unwrap();
+        let first = peers.path(Time::ZERO, exit, 3, &[], &mut rng).unwrap();
         let second = peers
-            .path_to(Time::ZERO, exit, &first[..2], &mut rng)
+            .path(Time::ZERO, exit, 3, &first[..2], &mut rng)
             .unwrap();
         let both = [&first[..2], &second[..2]].concat();
         let distinct: std::collections::BTreeSet<_> = both.iter().chain([&exit]).collect();

@@ -1,10 +1,11 @@
 //! Who sits on whom: the layers composed, still without IO.
 //!
 //! **Promises.** Each call makes one rise (events up) and one fall (transmits down) and returns. No protocol logic
-//! stands here: [`Connection`] puts `bar` on `htx`, [`Dialer`] says when a peer is dialled again.
+//! stands here: [`Connection`] puts `bar` on `htx`, [`Node`] puts `path`'s choice on `mesh`, [`Dialer`] says when a peer is
+//! dialled again.
 //!
-//! **Below:** `htx`, `bar`. **Above:** `runtime` over sockets, `sim` in its world.
-//! **Source:** profile chapters 2 ("Reconnect", "Renewal"), 4 and 8 (`spec-vectors/PROFILE.md`).
+//! **Below:** `htx`, `bar`, `mesh`, `path`. **Above:** `runtime` over sockets, `sim` in its world.
+//! **Source:** profile chapters 2 ("Reconnect", "Renewal"), 3, 4 and 8 (`spec-vectors/PROFILE.md`).
 #![no_std]
 
 extern crate alloc;
@@ -12,8 +13,10 @@ extern crate alloc;
 mod connection;
 mod dialer;
 mod error;
+mod node;
 
 pub use betanet_htx::{Input, Transmit};
 pub use connection::{Command, Connection, Event};
 pub use dialer::{Dial, Dialer, RENEW_AFTER};
 pub use error::{Error, Kind};
+pub use node::{Node, NodeCommand, NodeEvent, NodeInput};

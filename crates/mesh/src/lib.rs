@@ -1,0 +1,54 @@
+//! L3: how nodes find each other, and whom they believe.
+//!
+//! **Promises.** Nothing enters the table but a record whose signature, time and `seq` stand; nobody is used, passed on or
+//! counted before this node itself reached it; one /24 holds two places, one teller 64; a peer that says two things is
+//! excluded, with the evidence kept; memory and traffic stay flat as the network grows.
+//!
+//! **Below:** DISCOVER and GOSSIP streams of sessions (`htx`), dialled by whoever composes a node. **Above:** `stack`.
+//! **Source:** profile chapter 4 (`spec-vectors/PROFILE.md`); Heilman et al., "Eclipse Attacks on Bitcoin's Peer-to-Peer
+//! Network" (USENIX Security 2015), for buckets, tests and anchors.
+//!
+//! ```
+//! use betanet_keys::Identity;
+//! use betanet_mesh::{Draft, Record, Role, Roles};
+//!
+//! let issuer = Identity::from_seed(&[1; 32]);
+//! let draft = Draft {
+//!     addrs: vec!["/ip4/192.0.2.1/tcp/443/tls".parse()?],
+//!     roles: Roles::from_iter([Role::Entry]),
+//!     ..Draft::default()
+//! };
+//! let record = draft.sign(&issuer, 1_755_000_000_000, 3_600_000);
+//! assert_eq!(Record::from_envelope(record.envelope())?, record);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![no_std]
+
+extern crate alloc;
+
+mod addr;
+mod admission;
+mod mesh;
+pub mod message;
+mod policy;
+mod record;
+mod table;
+mod untested;
+mod view;
+mod work;
+
+pub use addr::{Addr, AddrError, Carriage, Host, Prefix, is_public};
+pub use admission::Admission;
+pub use mesh::{
+    Command, DialId, Error, Event, ExchangeId, Input, Mesh, PEERS_EXCHANGES, Saved, SeedPeer, Setup,
+    Stats, Transmit, kind,
+};
+pub use policy::Policy;
+pub use record::{
+    Claims, Draft, ENVELOPE_MAX, GRACE_MS, LIFE_MAX_MS, Peek, Record, RecordError, Role, Roles, SKEW_MS,
+    peek,
+};
+pub use table::{Entry, Evidence, Offer, Refusal, Table, Tested};
+pub use untested::Teller;
+pub use view::{Share, around};
+pub use work::{Done, Work};

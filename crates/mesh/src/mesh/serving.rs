@@ -1,0 +1,193 @@
+//! Exchanges that peers begin.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
+
+use betanet_machine::Now;
+use betanet_wire::{Code, NodeId};
+
+use super::{Away, EXCHANGE_MAX, Exchange, ExchangeId, Mesh, PEERS_EXCHANGES, SERVED_MAX, SERVED_OF_ONE, Stage, Transmit, kind};
+use crate::message::{self, DISCOVER_MAX, GOSSIP_MAX, Have, MessageError};
+use crate::{Prefix, Record, Role, Teller};
+
+impl Mesh {
+    pub(super) fn opened(
+        &mut self,
+        now: Now,
+        exchange: ExchangeId,
+        kind: u8,
+        peer: NodeId,
+        from: Option<IpAddr>,
+    ) {
+        let refused = |this: &mut Self, code| {
+            this.stats.refused += 1;
+            this.transmit(now, Transmit::Abort { exchange, code });
+        };
+        let seed = self.draft.as_ref().is_some_and(|d| d.roles.has(Role::Seed));
+        let stage = match kind {
+            kind::DISCOVER if seed => Stage::ServeList,
+            kind::DISCOVER => return refused(self, Code::POLICY_REJECTED),
+            kind::GOSSIP => Stage::ServeAsk,
+            _ => return refused(self, Code::UNSUPPORTED_FEATURE),
+        };
+        let served = self.exchanges.range(PEERS_EXCHANGES..);
+        let (all, own) = served.fold((0, 0), |(all, own), (_, x)| {
+            (all + 1, own + usize::from(x.peer == peer))
+        });
+        if all >= SERVED_MAX || own >= SERVED_OF_ONE || self.table.is_banned(peer) {
+            return refused(self, Code::POLICY_REJECTED);
+        }
+        // Who comes over relays has no address: all of them are one teller's neighbours.
+        let ip = from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let teller = Teller {
+            node: peer,
+            from: Prefix::wide(ip),
+            seed: false,
+        };
+        self.exchanges.insert(
+            exchange,
+            Exchange {
+                link: None,
+                peer,
+                teller,
+                stage,
+                buffer: Vec::new(),
+                until: now.mono + EXCHANGE_MAX,
+            },
+        );
+    }
+
+    fn send(&mut self, now: Now, exchange: ExchangeId, data: bytes::Bytes) {
+        let fin = true;
+        self.transmit(now, Transmit::Send { exchange, data, fin });
+    }
+
+    pub(super) fn serve_list(&mut self, now: Now, id: ExchangeId, cbor: &[u8]) -> Result<(), MessageError> {
+        let (n, roles) = message::read_discover(cbor)?;
+        self.stats.served += 1;
+        let n = usize::try_from(n.min(DISCOVER_MAX)).unwrap_or(0);
+        let asker = self.exchanges.get(&id).map(|x| x.peer);
+        let fits = |r: &&Record| r.roles().covers(roles) && r.exp() > now.unix_ms && Some(r.node()) != asker;
+        let tested = self.table.iter().filter(|e| e.tested().is_some()).map(|e| e.record());
+        let all: Vec<Record> = tested.chain(self.table.own()).filter(fits).cloned().collect();
+        let records: Vec<Record> = self.sample(all, n);
+        self.stats.records_out += records.len() as u64;
+        let list = message::list(&self.identity, now.unix_ms, &records);
+        self.finish_serving(id);
+        self.send(now, id, list);
+        Ok(())
+    }
+
+    /// `n` of them, at random.
+    fn sample(&mut self, mut all: Vec<Record>, n: usize) -> Vec<Record> {
+        let n = n.min(all.len());
+        for i in 0..n {
+            let j = i + usize::try_from(self.rng.below((all.len() - i) as u64)).unwrap_or(0);
+            all.swap(i, j);
+        }
+        all.truncate(n);
+        all
+    }
+
+    pub(super) fn serve_ask(&mut self, now: Now, id: ExchangeId, cbor: &[u8]) -> Result<(), MessageError> {
+        let have = message::read_ask(cbor)?;
+        self.stats.served += 1;
+        let (records, want) = self.compare(now, &have);
+        self.stats.records_out += records.len() as u64;
+        match self.exchanges.get_mut(&id) {
+            Some(x) if !want.is_empty() => x.stage = Stage::ServeLast,
+            _ => self.finish_serving(id),
+        }
+        let answer = message::answer(&records, want);
+        self.send(now, id, answer);
+        Ok(())
+    }
+
+    /// Nothing more is wanted of the peer: what it still says is read over.
+    fn finish_serving(&mut self, id: ExchangeId) {
+        self.exchanges.remove(&id);
+    }
+
+    pub(super) fn served_last(&mut self, now: Now, id: ExchangeId, cbor: &[u8]) -> Result<(), MessageError> {
+        let envelopes = message::read_last(cbor)?;
+        if let Some(x) = self.exchanges.remove(&id) {
+            let away = Away {
+                teller: x.teller,
+                lookup: None,
+                seed: false,
+            };
+            self.check(now, envelopes, away);
+        }
+        Ok(())
+    }
+
+    /// What an asker that has this gets, and what is wanted of it.
+    fn compare(&mut self, now: Now, have: &[Have]) -> (Vec<Record>, Vec<NodeId>) {
+        let mut give: Vec<Record> = Vec::new();
+        let mut want = Vec::new();
+        let mut doubted = Vec::new();
+        for h in have.iter().filter(|h| h.seq > 0) {
+            if let Some(evidence) = self.table.evidence(h.node)
+                && h.seq <= evidence.first.seq()
+            {
+                give.extend([evidence.first.clone(), evidence.second.clone()]);
+                continue;
+            }
+            match self.table.seq(h.node) {
+                None if self.table.would_take(now.mono, h.node) => want.push(h.node),
+                None => {}
+                Some(seq) if seq < h.seq => want.push(h.node),
+                Some(seq) if seq > h.seq => give.extend(self.table.passable(h.node).cloned()),
+                Some(seq) => {
+                    if now.unix_ms.saturating_sub(seq) < AUDIT_AGE_MS && h.node != self.own {
+                        doubted.push(h.node);
+                    }
+                }
+            }
+        }
+        // A fresh record that both sides have is compared once in a while: its issuer may have told them different things.
+        if let Some(n) = u64::try_from(doubted.len()).ok().filter(|n| *n > 0)
+            && self.rng.below(AUDIT_ONE_IN) == 0
+            && let Some(node) = doubted.get(usize::try_from(self.rng.below(n)).unwrap_or(0))
+        {
+            want.push(*node);
+        }
+        if let Some((lo, hi)) = range_of(have) {
+            let named: BTreeSet<NodeId> = have.iter().map(|h| h.node).collect();
+            self.give_range(now, lo, hi, &named, &mut give);
+        } else if have.len() < GOSSIP_MAX {
+            // A short list without bounds is all that the asker has: it gets what comes after some random place.
+            let named: BTreeSet<NodeId> = have.iter().map(|h| h.node).collect();
+            let start = NodeId(self.rng.array());
+            self.give_range(now, start, NodeId([255; 20]), &named, &mut give);
+            self.give_range(now, NodeId([0; 20]), start, &named, &mut give);
+        }
+        give.truncate(GOSSIP_MAX);
+        want.truncate(GOSSIP_MAX);
+        (give, want)
+    }
+
+    fn give_range(&self, now: Now, lo: NodeId, hi: NodeId, not: &BTreeSet<NodeId>, give: &mut Vec<Record>) {
+        for (node, _) in self.table.range(lo, hi) {
+            if give.len() >= GOSSIP_MAX {
+                return;
+            }
+            if not.contains(&node) {
+                give.extend(self.table.passable(node).filter(|r| r.exp() > now.unix_ms).cloned());
+            }
+        }
+    }
+}
+
+/// A record is compared with others' copies while it is younger.
+const AUDIT_AGE_MS: u64 = 300_000;
+/// Of so many exchanges in which that is possible, one does.
+const AUDIT_ONE_IN: u64 = 4;
+
+/// The two bounds of a list, if it has them.
+fn range_of(have: &[Have]) -> Option<(NodeId, NodeId)> {
+    let mut bounds = have.iter().filter(|h| h.seq == 0).map(|h| h.node);
+    let (lo, hi) = (bounds.next()?, bounds.next()?);
+    (lo <= hi).then_some((lo, hi))
+}

@@ -1,0 +1,118 @@
+//! Records that wait for a handshake, shared out fairly among those who told of them.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use betanet_machine::Rng;
+use betanet_wire::NodeId;
+
+use crate::Prefix;
+
+/// Who told of a record, and from where.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Teller {
+    /// Its NodeID.
+    pub node: NodeId,
+    /// The /16 that it was reached at.
+    pub from: Prefix,
+    /// A seed of the network file, whose lists are longer than what others may tell.
+    pub seed: bool,
+}
+
+/// The queue. Each /16 of tellers has a bucket; when there is no room, the fullest bucket gives one up.
+#[derive(Clone, Debug)]
+pub(crate) struct Untested {
+    max: usize,
+    per_teller: usize,
+    buckets: BTreeMap<Prefix, VecDeque<NodeId>>,
+    told: BTreeMap<NodeId, usize>,
+    len: usize,
+    /// The bucket that had its turn last.
+    turn: Option<Prefix>,
+}
+
+impl Untested {
+    pub(crate) const fn new(max: usize, per_teller: usize) -> Self {
+        Self {
+            max,
+            per_teller,
+            buckets: BTreeMap::new(),
+            told: BTreeMap::new(),
+            len: 0,
+            turn: None,
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether a teller may tell of one more.
+    pub(crate) fn may_tell(&self, teller: &Teller) -> bool {
+        let most = if teller.seed { self.max / 4 } else { self.per_teller };
+        self.told.get(&teller.node).copied().unwrap_or(0) < most
+    }
+
+    /// Makes room for one more of this teller: `Ok` with whom that drives out, `Err` when its bucket is the fullest.
+    pub(crate) fn make_room(&mut self, teller: &Teller, rng: &mut Rng) -> Result<Option<NodeId>, ()> {
+        if self.len < self.max {
+            return Ok(None);
+        }
+        let own = self.buckets.get(&teller.from).map_or(0, VecDeque::len);
+        let fullest = self.buckets.iter_mut().max_by_key(|(_, b)| b.len());
+        match fullest {
+            Some((_, bucket)) if bucket.len() > own => {
+                let i = usize::try_from(rng.below(bucket.len() as u64)).unwrap_or(0);
+                Ok(bucket.get(i).copied())
+            }
+            _ => Err(()),
+        }
+    }
+
+    pub(crate) fn push(&mut self, node: NodeId, teller: &Teller) {
+        self.buckets.entry(teller.from).or_default().push_back(node);
+        *self.told.entry(teller.node).or_default() += 1;
+        self.len += 1;
+    }
+
+    /// Takes one out, wherever it stands.
+    pub(crate) fn remove(&mut self, node: NodeId, teller: &Teller) {
+        if let Some(bucket) = self.buckets.get_mut(&teller.from) {
+            bucket.retain(|n| *n != node);
+            if bucket.is_empty() {
+                self.buckets.remove(&teller.from);
+            }
+        }
+        if let Some(n) = self.told.get_mut(&teller.node) {
+            *n -= 1;
+            if *n == 0 {
+                self.told.remove(&teller.node);
+            }
+        }
+        self.len -= 1;
+    }
+
+    /// The next that `ready` lets through, the buckets in turn; it goes to its bucket's end.
+    pub(crate) fn next(&mut self, mut ready: impl FnMut(NodeId) -> bool) -> Option<NodeId> {
+        /// How many of one bucket are looked at.
+        const LOOK: usize = 16;
+        let after = self.turn;
+        let mut order = self
+            .buckets
+            .keys()
+            .copied()
+            .filter(|p| after.is_none_or(|t| *p > t))
+            .chain(self.buckets.keys().copied().filter(|p| after.is_some_and(|t| *p <= t)));
+        let (from, i) = order.find_map(|from| {
+            let bucket = self.buckets.get(&from)?;
+            let i = bucket.iter().take(LOOK).position(|n| ready(*n))?;
+            Some((from, i))
+        })?;
+        self.turn = Some(from);
+        let bucket = self.buckets.get_mut(&from)?;
+        let node = bucket.remove(i)?;
+        // Those passed over are not looked at first again.
+        bucket.rotate_left(i.min(bucket.len()));
+        bucket.push_back(node);
+        Some(node)
+    }
+}

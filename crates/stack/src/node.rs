@@ -1,0 +1,183 @@
+//! The control plane of one node: whom it knows (`mesh`), and whom its paths lead over (`path`).
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use betanet_mesh::{self as mesh, Mesh, Role, Roles};
+use betanet_machine::{Fingerprint, Machine, Now, Queue, Rng, Seed, Wake};
+use betanet_path::{self as path, Cf, Peers};
+use betanet_wire::NodeId;
+
+/// Events that wait, at most.
+const EVENTS_MAX: usize = 4096;
+
+/// From below.
+#[derive(Clone, Debug)]
+pub enum NodeInput {
+    /// For the mesh.
+    Mesh(mesh::Input),
+    /// A peer answered after this time.
+    Answered {
+        /// Who.
+        node: NodeId,
+        /// The round-trip time.
+        rtt: Duration,
+    },
+    /// A peer did not answer.
+    TimedOut(NodeId),
+    /// A peer is down.
+    Down(NodeId),
+    /// What a peer says of its load.
+    Congestion(NodeId, Cf),
+}
+
+/// From above.
+#[derive(Clone, Debug)]
+pub enum NodeCommand {
+    /// For the mesh.
+    Mesh(mesh::Command),
+    /// Choose the nodes of a path: [`NodeEvent::Path`] answers.
+    Path {
+        /// Where it ends.
+        exit: NodeId,
+        /// How many nodes, the exit among them: 1 to 8.
+        nodes: usize,
+        /// Who may not be on it: those of other paths.
+        not: Vec<NodeId>,
+    },
+}
+
+/// For above.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NodeEvent {
+    /// Of the mesh.
+    Mesh(mesh::Event),
+    /// The nodes of a path.
+    Path {
+        /// Where it ends.
+        exit: NodeId,
+        /// First to last; `None` where too few peers are healthy.
+        nodes: Option<Vec<NodeId>>,
+    },
+}
+
+/// One node's control plane.
+pub struct Node {
+    own: NodeId,
+    mesh: Mesh,
+    peers: Peers,
+    rng: Rng,
+    events: Queue<NodeEvent>,
+}
+
+const fn roles_of(roles: Roles) -> path::Roles {
+    path::Roles {
+        entry: roles.has(Role::Entry),
+        core: roles.has(Role::Core),
+        exit: roles.has(Role::Exit),
+    }
+}
+
+impl Node {
+    /// A node that begins at `now`.
+    #[must_use]
+    pub fn new(now: Now, setup: mesh::Setup, seed: &Seed) -> Self {
+        Self {
+            own: setup.identity.public().node_id(),
+            mesh: Mesh::new(now, setup, seed),
+            peers: Peers::new(),
+            rng: Rng::new(&seed.split("paths")),
+            events: Queue::new(EVENTS_MAX),
+        }
+    }
+
+    /// The mesh, to look at.
+    #[must_use]
+    pub const fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// The peers that paths may lead over, to look at.
+    #[must_use]
+    pub const fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// One rise.
+    fn rise(&mut self, now: Now) {
+        while self.events.room() > 1 {
+            let Some(event) = self.mesh.poll_event() else {
+                return;
+            };
+            match &event {
+                mesh::Event::Tested { record, .. } | mesh::Event::Changed(record) => {
+                    self.peers.set(record.node(), roles_of(record.roles()));
+                }
+                mesh::Event::Gone(node) => self.peers.remove(*node),
+                _ => {}
+            }
+            self.events.push(now.mono, NodeEvent::Mesh(event));
+        }
+    }
+}
+
+impl Machine for Node {
+    type Input = NodeInput;
+    type Command = NodeCommand;
+    type Transmit = mesh::Transmit;
+    type Event = NodeEvent;
+    type Error = mesh::Error;
+
+    fn handle_input(&mut self, now: Now, input: NodeInput) -> Result<(), mesh::Error> {
+        match input {
+            NodeInput::Mesh(input) => self.mesh.handle_input(now, input)?,
+            NodeInput::Answered { node, rtt } => self.peers.answered(now.mono, node, rtt),
+            NodeInput::TimedOut(node) => self.peers.timed_out(now.mono, node, &mut self.rng),
+            NodeInput::Down(node) => self.peers.down(now.mono, node, &mut self.rng),
+            NodeInput::Congestion(node, cf) => self.peers.congestion(now.mono, node, cf),
+        }
+        self.rise(now);
+        Ok(())
+    }
+
+    fn handle_command(&mut self, now: Now, command: NodeCommand) -> Result<(), mesh::Error> {
+        match command {
+            NodeCommand::Mesh(command) => self.mesh.handle_command(now, command)?,
+            NodeCommand::Path { exit, nodes, not } => {
+                if self.events.room() <= 1 {
+                    return Err(mesh::Error::Full);
+                }
+                let own = self.own;
+                let not: Vec<NodeId> = not.into_iter().chain([own]).collect();
+                let nodes = self.peers.path(now.mono, exit, nodes, &not, &mut self.rng);
+                self.events.push(now.mono, NodeEvent::Path { exit, nodes });
+            }
+        }
+        self.rise(now);
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.mesh.handle_timeout(now);
+        self.rise(now);
+    }
+
+    fn poll_transmit(&mut self) -> Option<mesh::Transmit> {
+        self.mesh.poll_transmit()
+    }
+
+    fn poll_event(&mut self) -> Option<NodeEvent> {
+        self.events.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Wake> {
+        Wake::earliest([self.mesh.poll_timeout(), self.events.wake("node: events wait")])
+    }
+
+    fn fingerprint(&self) -> u64 {
+        Fingerprint::default()
+            .word(self.mesh.fingerprint())
+            .word(self.events.len() as u64)
+            .finish()
+    }
+}
