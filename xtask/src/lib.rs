@@ -4,6 +4,7 @@
 pub mod ci;
 pub mod layers;
 pub mod readme;
+pub mod sim;
 pub mod sizes;
 pub mod vectors;
 

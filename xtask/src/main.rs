@@ -10,6 +10,7 @@ const USAGE: &str = "usage: cargo xtask CHORE
   vectors [DIR]   known answers of spec-vectors/, or of DIR, through the crates
   readme [--write]  README promises, the crates' READMEs, and the README's commands
   bench [--quick] [--only GROUP] [--json FILE]  measurements against peers
+  sim [--nodes N] [--minutes N] [--checked] [--out DIR] FILE…  scenarios of thousands of nodes (build it with --release)
   demo            what the README's first command shows
   ci              all of what has to pass
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         ["readme"] => xtask::readme::run(false),
         ["readme", "--write"] => xtask::readme::run(true),
         ["bench", rest @ ..] => xtask::ci::bench(rest),
+        ["sim", rest @ ..] => xtask::sim::command(rest),
         ["demo"] => xtask::ci::demo(),
         ["ci"] => xtask::ci::run(),
         ["help" | "--help" | "-h"] => {

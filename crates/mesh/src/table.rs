@@ -21,7 +21,7 @@ const AVOID_MAX: usize = 4096;
 /// Pairs of contradicting records that are kept.
 const EVIDENCE_MAX: usize = 256;
 /// Changes that are kept to be told.
-const CHANGES_MAX: usize = 512;
+const CHANGES_MAX: usize = 256;
 
 /// That this node reached a peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -121,7 +121,8 @@ pub struct Table {
     tested: usize,
     relays_afar: usize,
     share: Share,
-    changes: BTreeMap<u64, NodeId>,
+    /// By number: whose record, and its `seq`.
+    changes: BTreeMap<u64, (NodeId, u64)>,
     last_change: u64,
     evidence: BTreeMap<NodeId, Evidence>,
     banned: BTreeSet<NodeId>,
@@ -230,22 +231,22 @@ impl Table {
         self.last_change
     }
 
-    /// The newest changes after `since`, the latest first.
-    pub(crate) fn changes(&self, since: u64) -> impl Iterator<Item = NodeId> {
-        self.changes.range(since + 1..).rev().map(|(_, n)| *n)
+    /// The changes after `since`, as far as they are remembered: whose record, and its `seq`.
+    pub(crate) fn changes(&self, since: u64) -> impl Iterator<Item = (NodeId, u64)> {
+        self.changes.range(since + 1..).map(|(_, c)| *c)
     }
 
-    fn note_change(&mut self, node: NodeId) {
+    fn note_change(&mut self, node: NodeId, seq: u64) {
         self.last_change += 1;
-        self.changes.insert(self.last_change, node);
+        self.changes.insert(self.last_change, (node, seq));
         if self.changes.len() > CHANGES_MAX {
             self.changes.pop_first();
         }
     }
 
     pub(crate) fn set_own(&mut self, record: Record) {
+        self.note_change(self.own, record.seq());
         self.own_record = Some(record);
-        self.note_change(self.own);
     }
 
     /// The record that may be passed on: one's own, or one that is tested.
@@ -369,7 +370,7 @@ impl Table {
         if !self.share.holds(node) {
             self.relays_afar += 1;
         }
-        self.note_change(node);
+        self.note_change(node, entry.record.seq());
         self.entries.insert(node, entry);
     }
 
@@ -402,7 +403,6 @@ impl Table {
         }
         let first = entry.record;
         self.evidence.insert(node, Evidence { first, second });
-        self.note_change(node);
         Offer::Equivocal
     }
 
@@ -429,13 +429,14 @@ impl Table {
             self.untest(node);
         }
         if let Some(entry) = self.entries.get_mut(&node) {
-            entry.record = record;
             entry.tried = 0;
+            let seq = record.seq();
+            entry.record = record;
             if again {
                 entry.teller = Some(teller);
             }
+            self.note_change(node, seq);
         }
-        self.note_change(node);
         Offer::Newer(again || waits)
     }
 
@@ -537,16 +538,17 @@ impl Table {
         if let Some(entry) = self.entries.get_mut(&node) {
             entry.tested = Some(Tested { at: now, ip });
             entry.tried = 0;
+            let seq = entry.record.seq();
             if let Some(teller) = entry.teller.take() {
                 self.untested.remove(node, &teller);
             }
+            // Who was told of before can be given now.
+            self.note_change(node, seq);
         }
         self.tested += 1;
         if limited {
             *self.prefixes.entry(near).or_default() += 1;
         }
-        // Who was told of before can be given now.
-        self.note_change(node);
         true
     }
 

@@ -12,6 +12,7 @@
 extern crate alloc;
 
 pub mod fuzz;
+pub mod net;
 mod pipe;
 mod transfer;
 mod world;

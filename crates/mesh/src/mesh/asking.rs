@@ -15,7 +15,7 @@ use crate::{Record, Roles};
 /// Of the newest changes, those that one exchange tells.
 const NEWS: usize = 8;
 /// Records named in the slice that goes round.
-const SLICE: usize = 20;
+const SLICE: usize = 26;
 
 impl Mesh {
     pub(super) fn open(&mut self, now: Now, link: DialId, kind: u8, stage: Stage, data: Bytes, fin: bool) {
@@ -39,7 +39,9 @@ impl Mesh {
     }
 
     pub(super) fn ask_list(&mut self, now: Now, link: DialId, seed: PublicKey) {
-        let request = message::discover(DISCOVER_MAX, Roles::default());
+        // Twice the links: what is asked of several seeds is enough to find the others by.
+        let n = u32::try_from(self.policy.links * 2).unwrap_or(DISCOVER_MAX);
+        let request = message::discover(n, Roles::default());
         self.open(now, link, kind::DISCOVER, Stage::List(seed), request, true);
     }
 
@@ -96,17 +98,15 @@ impl Mesh {
         };
         let (told, peer, first) = (l.told, l.node, l.asked == 0);
         l.told = change;
-        let mut news: Vec<NodeId> = Vec::new();
         let near = self.table.share();
-        for node in self.table.changes(told) {
-            let fit = node != peer && near.holds(node) && !news.contains(&node);
-            if fit && self.table.passable(node).is_some() {
-                news.push(node);
-            }
-            if news.len() >= NEWS {
-                break;
-            }
-        }
+        let fits = |(n, _): &(NodeId, u64)| *n != peer && near.holds(*n);
+        let mut fresh: Vec<(NodeId, u64)> = self.table.changes(told).filter(fits).collect();
+        // What was issued last first: who was merely reached a moment ago is old news to most.
+        fresh.sort_unstable_by(|a, b| (b.1, b.0).cmp(&(a.1, a.0)));
+        fresh.dedup();
+        let passable = |(n, _): &(NodeId, u64)| self.table.passable(*n).is_some();
+        let mut news: Vec<NodeId> = fresh.into_iter().filter(passable).take(NEWS).map(|(n, _)| n).collect();
+        news.dedup();
         if first && self.table.own().is_some() && !news.contains(&self.own) {
             news.insert(0, self.own);
         }

@@ -114,7 +114,7 @@ impl Mesh {
     /// Whether too few are known to do without seeds.
     fn wants_seeds(&self) -> bool {
         let seeds = self.seeds.all.len();
-        self.table.tested() < self.policy.links + seeds && !self.seeds.all.is_empty()
+        self.table.len() < self.policy.links + seeds && !self.seeds.all.is_empty()
     }
 
     fn seeds_busy(&self) -> usize {
@@ -355,8 +355,7 @@ impl Mesh {
         let node = dial.node;
         let known = self.table.get(node).is_some();
         let tested = known && self.test_passed(now, node, ip);
-        let staying = self.links.values().filter(|l| l.stays).count();
-        let stays = staying < self.policy.links && tested;
+        let stays = tested && self.makes_place(now, dial.purpose);
         let seed = match dial.purpose {
             Purpose::Seed(i) => Some(i),
             _ => None,
@@ -386,6 +385,29 @@ impl Mesh {
             let key = state.peer.key;
             self.ask_list(now, id, key);
         }
+    }
+
+    /// Whether a peer that was just reached becomes a link: while there are few, and then as often as keeps the links an even
+    /// sample of all that were tested, whatever the order in which they were.
+    fn makes_place(&mut self, now: Now, purpose: Purpose) -> bool {
+        let staying: Vec<DialId> =
+            self.links.iter().filter(|(_, l)| l.stays).map(|(id, _)| *id).collect();
+        if staying.len() < self.policy.links {
+            return true;
+        }
+        let tested = u64::try_from(self.table.tested()).unwrap_or(u64::MAX);
+        let lucky = self.rng.below(tested) < self.policy.links as u64;
+        if purpose != Purpose::Test || !lucky {
+            return false;
+        }
+        let resting: Vec<DialId> =
+            staying.into_iter().filter(|id| self.links[id].exchange.is_none()).collect();
+        let Some(&link) = self.pick(&resting) else {
+            return false;
+        };
+        self.links.remove(&link);
+        self.transmit(now, Transmit::Hang { link });
+        true
     }
 
     pub(super) fn dial_failed(&mut self, now: Now, id: DialId) {

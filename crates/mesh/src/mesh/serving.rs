@@ -168,12 +168,12 @@ impl Mesh {
         (give, want)
     }
 
-    fn give_range(&self, now: Now, lo: NodeId, hi: NodeId, not: &BTreeSet<NodeId>, give: &mut Vec<Record>) {
+    fn give_range(&self, now: Now, lo: NodeId, hi: NodeId, named: &BTreeSet<NodeId>, give: &mut Vec<Record>) {
         for (node, _) in self.table.range(lo, hi) {
             if give.len() >= GOSSIP_MAX {
                 return;
             }
-            if not.contains(&node) {
+            if !named.contains(&node) {
                 give.extend(self.table.passable(node).filter(|r| r.exp() > now.unix_ms).cloned());
             }
         }

@@ -1,0 +1,590 @@
+//! A run from its description to what came of it.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
+use core::time::Duration;
+
+use betanet_keys::{Identity, hash};
+use betanet_machine::{Rng, Seed, Time};
+use betanet_mesh::{
+    Addr, Admission, Carriage, Command, Draft, Host as AddrHost, Policy, Role, Roles, Saved, SeedPeer, Setup,
+};
+use betanet_stack::{Node, NodeCommand, NodeEvent, NodeInput};
+use betanet_wire::NodeId;
+
+use super::{Attack, Host, Id, Links, Net, Place, Task};
+
+/// How often the spread of a record is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Lookups of a run, and how long before its end they begin.
+const LOOKUPS: usize = 100;
+const LOOKUPS_BEFORE: Duration = Duration::from_secs(60);
+/// Who has been there for less is not asked what it knows, nor expected to be known.
+const SETTLED: Duration = Duration::from_secs(120);
+/// From when on control traffic is counted.
+const COUNTED_FROM: Duration = Duration::from_secs(120);
+/// A slow seed's uplink, bytes a second.
+const SLOW: u64 = 4_000;
+/// What a liar's measured round-trip time is of its real one, percent.
+const LIE_PERCENT: u32 = 2;
+
+/// The world in two halves for a while.
+#[derive(Clone, Copy, Debug)]
+pub struct Partition {
+    /// From this minute on.
+    pub from_min: u64,
+    /// Until this one.
+    pub until_min: u64,
+}
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Of all dice.
+    pub seed: u64,
+    /// Nodes, attackers among them.
+    pub nodes: usize,
+    /// Of them, seeds.
+    pub seeds: usize,
+    /// How long.
+    pub minutes: u64,
+    /// Over how many seconds they join.
+    pub join_over_s: u64,
+    /// Of 100 nodes, those that paths may lead over.
+    pub relays_percent: u32,
+    /// The network.
+    pub links: Links,
+    /// Of 100 nodes, those that are replaced in an hour.
+    pub churn_percent: u32,
+    /// The world in two halves.
+    pub partition: Option<Partition>,
+    /// Attackers.
+    pub attack: Option<Attack>,
+    /// Clocks are off by up to this, either way.
+    pub skew_ms: u64,
+    /// Seeds with an uplink of 4 kB/s.
+    pub slow_seeds: usize,
+    /// Of 100 nodes, relays that seem nearer than they are.
+    pub liars_percent: u32,
+    /// Minutes at which a node issues a new record, and another one joins.
+    pub announce_min: Vec<u64>,
+    /// What nodes allow; private addresses are taken.
+    pub policy: Policy,
+    /// Answer checks from a cache by their exact input.
+    pub cache: bool,
+}
+
+/// How a record spread.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Spread {
+    /// When it was issued, seconds.
+    pub at_s: u64,
+    /// Whether its node was new.
+    pub newcomer: bool,
+    /// Seconds until 95 % of the nodes had it; `None` when they never had.
+    pub seconds: Option<u64>,
+}
+
+/// What came of a run. Shares are in hundredths of a percent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// A digest of everything that nodes sent, and when.
+    pub trace: u64,
+    /// Honest nodes at the end.
+    pub live: usize,
+    /// Of the live peers that a node should know, those it knows: the worst node's share.
+    pub known_least: u64,
+    /// The same, over all nodes.
+    pub known_mean: u64,
+    /// Of the same peers, those it has tested, over all nodes.
+    pub tested_mean: u64,
+    /// Records that a node keeps, on average.
+    pub records_mean: u64,
+    /// The widest share of all NodeIDs that a node keeps, as bits that are fixed.
+    pub share_bits: u32,
+    /// Control bytes a node sends a second, on average, from minute 2 on.
+    pub sent_per_s: u64,
+    /// The same, received.
+    pub received_per_s: u64,
+    /// Handshakes of a node, begun by it, on average over the whole run.
+    pub handshakes: u64,
+    /// Signatures checked.
+    pub checked: u64,
+    /// How announced records spread.
+    pub spreads: Vec<Spread>,
+    /// Attackers among the tested records of honest nodes: all nodes together, and the worst.
+    pub attackers: (u64, u64),
+    /// Attackers among all records.
+    pub attackers_untested: u64,
+    /// Records in honest tables that should not be there, by what is wrong.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Streams that the bucket refused.
+    pub not_admitted: u64,
+    /// Lookups begun, and those that led to the peer.
+    pub lookups: (usize, usize),
+    /// Liars among the first hops of paths.
+    pub liars_first: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Join(Id),
+    Count,
+    Churn,
+    Part(bool),
+    Announce,
+    Look,
+    Lookups,
+    Attacker(Id),
+}
+
+struct Watched {
+    node: NodeId,
+    seq: u64,
+    at: Time,
+    newcomer: bool,
+    reached: Option<Time>,
+}
+
+struct Run<'a, H> {
+    net: Net<H>,
+    scenario: &'a Scenario,
+    seed: Seed,
+    dice: Rng,
+    seeds: Vec<SeedPeer>,
+    counted: Vec<(u64, u64)>,
+    watched: Vec<Watched>,
+    asked: Vec<(Id, NodeId)>,
+    end: Time,
+}
+
+fn identity(seed: u64, id: Id) -> Identity {
+    let n = u64::try_from(id).unwrap_or(u64::MAX);
+    Identity::from_seed(&hash(&[b"node", &seed.to_be_bytes(), &n.to_be_bytes()]))
+}
+
+/// Each honest node has a /16 of its own, while there are fewer than 16 384.
+fn ip(id: Id) -> Ipv4Addr {
+    let byte = |n: usize| u8::try_from(n % 256).unwrap_or(0);
+    Ipv4Addr::new(byte(130 + id % 64), byte(id / 64), byte(id * 37), byte(1 + id / 16_384))
+}
+
+fn address(ip: IpAddr) -> Addr {
+    Addr {
+        host: AddrHost::Ip(ip),
+        port: 443,
+        carriage: Carriage::Tls(None),
+    }
+}
+
+/// Runs a scenario with nodes of this kind: `stack::Node`, or the same under the contract checker.
+pub fn run<H: Host>(scenario: &Scenario, progress: &mut dyn FnMut(Duration)) -> Outcome {
+    let seed = Seed::from_number(scenario.seed);
+    let policy = Policy {
+        private: true,
+        ..scenario.policy.clone()
+    };
+    let mut run = Run {
+        net: Net::<H>::new(&seed, scenario.links.clone(), policy, scenario.cache),
+        scenario,
+        dice: Rng::new(&seed.split("script")),
+        seeds: (0..scenario.seeds)
+            .map(|id| SeedPeer {
+                key: *identity(scenario.seed, id).public(),
+                addrs: Vec::from([address(IpAddr::V4(ip(id)))]),
+                pin: Some([1; 32]),
+            })
+            .collect(),
+        seed,
+        counted: Vec::new(),
+        watched: Vec::new(),
+        asked: Vec::new(),
+        end: Time::ZERO + Duration::from_secs(scenario.minutes * 60),
+    };
+    run.prepare();
+    let mut minute = Time::ZERO;
+    while minute < run.end {
+        minute = minute + Duration::from_secs(60);
+        while let Some(step) = run.net.next(minute) {
+            run.step(step);
+        }
+        progress(minute - Time::ZERO);
+    }
+    run.outcome()
+}
+
+impl<H: Host> Run<'_, H> {
+    fn prepare(&mut self) {
+        let s = self.scenario;
+        let percent = |n: u32| s.nodes * usize::try_from(n).unwrap_or(0) / 100;
+        let attackers = s.attack.map_or(0, |a| percent(a.percent));
+        let honest = s.nodes - attackers;
+        for id in 0..honest {
+            self.place(id);
+            // The seeds are there from the start.
+            let over = s.join_over_s * 1_000_000;
+            let late = if id < s.seeds { 0 } else { self.dice.below(over + 1) };
+            self.net.push(Time::from_micros(late), Task::Script(Step::Join(id)));
+        }
+        let at = |min: u64| Time::ZERO + Duration::from_secs(min * 60);
+        self.net.push(Time::ZERO + COUNTED_FROM, Task::Script(Step::Count));
+        if s.churn_percent > 0 {
+            self.net.push(at(2), Task::Script(Step::Churn));
+        }
+        if let Some(p) = s.partition {
+            self.net.push(at(p.from_min), Task::Script(Step::Part(true)));
+            self.net.push(at(p.until_min), Task::Script(Step::Part(false)));
+        }
+        for min in &s.announce_min {
+            self.net.push(at(*min), Task::Script(Step::Announce));
+        }
+        if let Some(start) = (self.end - Time::ZERO).checked_sub(LOOKUPS_BEFORE) {
+            self.net.push(Time::ZERO + start, Task::Script(Step::Lookups));
+        }
+        if let Some(attack) = s.attack {
+            self.let_attackers_in(&attack, attackers);
+        }
+    }
+
+    fn let_attackers_in(&mut self, attack: &Attack, attackers: usize) {
+        let mut hosts = Vec::new();
+        for n in 0..attackers {
+            let id = self.net.places.len();
+            self.place(id);
+            let prefixes = usize::try_from(attack.prefixes).unwrap_or(1).max(1);
+            let byte = |n: usize| u8::try_from(n % 256).unwrap_or(0);
+            let at = Ipv4Addr::new(50, byte(n % prefixes), 7, byte(1 + n / prefixes));
+            let place = &mut self.net.places[id];
+            self.net.by_ip.remove(&place.ip);
+            place.ip = IpAddr::V4(at);
+            self.net.by_ip.insert(place.ip, id);
+            hosts.push((id, at));
+        }
+        let unix_ms = super::EPOCH_MS;
+        self.net.let_in(attack, &hosts, unix_ms, &mut self.dice);
+        for (id, _) in hosts {
+            let first = Time::from_micros(self.dice.below(60_000_000));
+            self.net.push(first, Task::Script(Step::Attacker(id)));
+        }
+    }
+
+    fn place(&mut self, id: Id) {
+        let s = self.scenario;
+        let issuer = identity(s.seed, id);
+        let regions = u64::try_from(s.links.latency_ms.len()).unwrap_or(1);
+        let skew = self.dice.below(2 * s.skew_ms + 1).cast_signed() - s.skew_ms.cast_signed();
+        let liar = id >= s.seeds && self.dice.below(100) < u64::from(s.liars_percent);
+        let at = IpAddr::V4(ip(id));
+        let uplink = if id < s.slow_seeds { SLOW } else { s.links.bandwidth };
+        self.net.by_ip.insert(at, id);
+        self.net.places.push(Place {
+            host: None,
+            node: issuer.public().node_id(),
+            key: *issuer.public().as_bytes(),
+            ip: at,
+            region: usize::try_from(self.dice.below(regions)).unwrap_or(0),
+            skew_ms: skew,
+            side: self.dice.below(2) == 0,
+            uplink,
+            free_at: Time::ZERO,
+            joined: Time::ZERO,
+            wake: None,
+            links: BTreeMap::new(),
+            exchanges: BTreeMap::new(),
+            admission: Admission::new(&self.net.policy),
+            pace_percent: if liar { LIE_PERCENT } else { 100 },
+        });
+        self.counted.push((0, 0));
+    }
+
+    fn draft(&self, id: Id) -> Draft {
+        let s = self.scenario;
+        let mut roles = Vec::from([Role::Gateway]);
+        if id < s.seeds {
+            roles.push(Role::Seed);
+        }
+        if (id * 61) % 100 < usize::try_from(s.relays_percent).unwrap_or(0) {
+            roles.extend([Role::Entry, Role::Core, Role::Exit]);
+        }
+        Draft {
+            addrs: Vec::from([address(self.net.places[id].ip)]),
+            roles: Roles::from_iter(roles),
+            feat: Vec::from(["pq".into()]),
+            org: "Example".into(),
+            pin: Some([1; 32]),
+            ..Draft::default()
+        }
+    }
+
+    fn join(&mut self, id: Id) {
+        let now = self.net.clock(id);
+        let setup = Setup {
+            identity: identity(self.scenario.seed, id),
+            draft: Some(self.draft(id)),
+            seeds: self.seeds.clone(),
+            policy: self.net.policy.clone(),
+            saved: Saved::default(),
+            banned: Vec::new(),
+        };
+        let seed = self.seed.split("host").split(&alloc::format!("{id}"));
+        let host = H::host(Node::new(now, setup, &seed), now.mono);
+        let place = &mut self.net.places[id];
+        place.host = Some(host);
+        place.joined = now.mono;
+        self.net.collect(id);
+    }
+
+    /// A live node that is no seed, at random.
+    fn someone(&mut self) -> Id {
+        let first = self.scenario.seeds;
+        loop {
+            let span = u64::try_from(self.net.places.len() - first).unwrap_or(1);
+            let id = first + usize::try_from(self.dice.below(span)).unwrap_or(0);
+            if self.net.is_honest(id) {
+                return id;
+            }
+        }
+    }
+
+    fn newcomer(&mut self) -> Id {
+        let id = self.net.places.len();
+        self.place(id);
+        self.join(id);
+        id
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Join(id) => self.join(id),
+            Step::Count => {
+                for (id, place) in self.net.places.iter().enumerate() {
+                    self.counted[id] = traffic(place);
+                }
+            }
+            Step::Churn => {
+                let leaves = self.someone();
+                self.net.crash(leaves);
+                self.newcomer();
+                let per_hour = self.scenario.nodes as u64 * u64::from(self.scenario.churn_percent) / 100;
+                // On average; between none and twice that.
+                let mean = 3_600_000_000 / per_hour.max(1);
+                let wait = Duration::from_micros(self.dice.below(2 * mean + 1));
+                let at = self.net.now + wait;
+                self.net.push(at, Task::Script(Step::Churn));
+            }
+            Step::Part(parted) => self.net.part(parted),
+            Step::Announce => self.announce(),
+            Step::Look => self.look(),
+            Step::Lookups => self.lookups(),
+            Step::Attacker(id) => {
+                let end = self.end;
+                self.net.attacker_turn(id, &mut self.dice, end);
+            }
+        }
+    }
+
+    fn announce(&mut self) {
+        let id = self.someone();
+        let old = self.net.places[id].host.as_ref().and_then(|h| h.node().mesh().table().own().cloned());
+        if let Some(old) = old {
+            self.net.record_for_replay(old);
+        }
+        let draft = self.draft(id);
+        self.net.command(id, NodeCommand::Mesh(Command::Announce(Some(draft))));
+        let newcomer = self.newcomer();
+        for (id, newcomer) in [(id, false), (newcomer, true)] {
+            let own = self.net.places[id].host.as_ref().and_then(|h| h.node().mesh().table().own());
+            if let Some(seq) = own.map(betanet_mesh::Record::seq) {
+                let node = self.net.places[id].node;
+                let at = self.net.now;
+                self.watched.push(Watched { node, seq, at, newcomer, reached: None });
+            }
+        }
+        let at = self.net.now + LOOK_EVERY;
+        self.net.push(at, Task::Script(Step::Look));
+    }
+
+    fn hosts(&self) -> impl Iterator<Item = (Id, &Place<H>, &Node)> {
+        let hosts = self.net.places.iter().enumerate();
+        hosts.filter_map(|(id, p)| p.host.as_ref().map(|h| (id, p, h.node())))
+    }
+
+    fn look(&mut self) {
+        let live = self.hosts().count();
+        let now = self.net.now;
+        let mut watched = core::mem::take(&mut self.watched);
+        for w in watched.iter_mut().filter(|w| w.reached.is_none()) {
+            let knows = |n: &Node| {
+                let entry = n.mesh().table().get(w.node);
+                // Who keeps a part of all is asked only for what is in it.
+                let far = !n.mesh().table().share().holds(w.node);
+                far || entry.is_some_and(|e| e.record().seq() >= w.seq)
+            };
+            let with = self.hosts().filter(|(_, p, n)| p.node == w.node || knows(n)).count();
+            if with * 100 >= live * 95 {
+                w.reached = Some(now);
+            }
+        }
+        self.watched = watched;
+        if self.watched.iter().any(|w| w.reached.is_none()) {
+            self.net.push(now + LOOK_EVERY, Task::Script(Step::Look));
+        }
+    }
+
+    fn lookups(&mut self) {
+        for _ in 0..LOOKUPS {
+            let (asker, wanted) = (self.someone(), self.someone());
+            let node = self.net.places[wanted].node;
+            if asker != wanted && self.net.command(asker, NodeCommand::Mesh(Command::Lookup(node))) {
+                self.asked.push((asker, node));
+            }
+        }
+    }
+
+    fn outcome(mut self) -> Outcome {
+        
+        let trace = self.net.trace;
+        let liars_first = self.first_hops();
+        let mut out = Outcome {
+            trace,
+            liars_first,
+            checked: self.net.checks.checked,
+            not_admitted: self.net.attack.not_admitted,
+            ..Outcome::default()
+        };
+        let settled = |p: &Place<H>| p.joined + SETTLED <= self.end;
+        let expected: Vec<NodeId> = self.hosts().filter(|(_, p, _)| settled(p)).map(|(_, p, _)| p.node).collect();
+        out.live = self.hosts().count();
+        let (mut asked, mut least, mut known, mut tested, mut records) = (0, 10_000, 0, 0, 0);
+        let (mut sent, mut received, mut counted) = (0, 0, 0);
+        let (mut ours, mut theirs, mut ours_all, mut theirs_all, mut worst) = (0, 0, 0, 0, 0);
+        for (id, place, node) in self.hosts() {
+            let table = node.mesh().table();
+            records += table.len() as u64;
+            out.share_bits = out.share_bits.max(table.share().bits());
+            out.handshakes += node.mesh().stats().reached;
+            if place.joined + COUNTED_FROM <= self.end {
+                let (out_before, in_before) = self.counted[id];
+                let (out_now, in_now) = traffic(place);
+                let from = (place.joined).max(Time::ZERO + COUNTED_FROM);
+                let micros = u64::try_from((self.end - from).as_micros()).unwrap_or(1).max(1);
+                sent += (out_now - out_before) * 1_000_000 / micros;
+                received += (in_now - in_before) * 1_000_000 / micros;
+                counted += 1;
+            }
+            let (mut bad, mut good) = (0, 0);
+            let unix_ms = self.net.clock(id).unix_ms;
+            for entry in table.iter() {
+                let attacker = self.net.attack.nodes.contains(&entry.record().node());
+                let is_tested = entry.tested().is_some();
+                bad += u64::from(attacker && is_tested);
+                good += u64::from(!attacker && is_tested);
+                theirs_all += u64::from(attacker);
+                ours_all += u64::from(!attacker);
+                if let Some(fault) = self.net.attack.fault(entry.record(), unix_ms) {
+                    *out.faults.entry(fault).or_default() += 1;
+                }
+                let node = entry.record().node();
+                let newest = self.watched.iter().filter(|w| w.node == node).map(|w| w.seq).max();
+                if newest.is_some_and(|seq| entry.record().seq() < seq) {
+                    *out.faults.entry("replayed").or_default() += 1;
+                }
+            }
+            ours += good;
+            theirs += bad;
+            worst = worst.max(bad * 10_000 / (bad + good).max(1));
+            if settled(place) {
+                let wanted = expected.iter().filter(|n| **n != place.node && table.share().holds(**n));
+                let (mut all, mut has, mut has_tested) = (0, 0, 0);
+                for n in wanted {
+                    all += 1;
+                    let entry = table.get(*n);
+                    has += u64::from(entry.is_some());
+                    has_tested += u64::from(entry.is_some_and(|e| e.tested().is_some()));
+                }
+                let all = all.max(1);
+                known += has * 10_000 / all;
+                tested += has_tested * 10_000 / all;
+                least = least.min(has * 10_000 / all);
+                asked += 1;
+            }
+        }
+        let live = (out.live as u64).max(1);
+        let (asked, counted): (u64, u64) = (asked.max(1), counted.max(1));
+        out.known_least = least;
+        out.known_mean = known / asked;
+        out.tested_mean = tested / asked;
+        out.records_mean = records / live;
+        out.handshakes /= live;
+        out.sent_per_s = sent / counted;
+        out.received_per_s = received / counted;
+        out.attackers = (theirs * 10_000 / (ours + theirs).max(1), worst);
+        out.attackers_untested = theirs_all * 10_000 / (ours_all + theirs_all).max(1);
+        let found: BTreeSet<(Id, NodeId)> = self.net.attack.found.iter().copied().collect();
+        out.lookups = (self.asked.len(), self.asked.iter().filter(|a| found.contains(a)).count());
+        out.spreads = self
+            .watched
+            .iter()
+            .map(|w| Spread {
+                at_s: (w.at - Time::ZERO).as_secs(),
+                newcomer: w.newcomer,
+                seconds: w.reached.map(|t| (t - w.at).as_secs()),
+            })
+            .collect();
+        out
+    }
+
+    /// How many of the first hops that nodes choose are liars, with round-trip times as liars let them seem.
+    fn first_hops(&mut self) -> u64 {
+        if self.scenario.liars_percent == 0 {
+            return 0;
+        }
+        let liars: BTreeSet<NodeId> =
+            self.net.places.iter().filter(|p| p.pace_percent < 100).map(|p| p.node).collect();
+        let (mut all, mut lying) = (0, 0);
+        let ids: Vec<Id> = self.hosts().map(|(id, ..)| id).take(100).collect();
+        for id in ids {
+            let tested: Vec<NodeId> = match &self.net.places[id].host {
+                Some(h) => h.node().mesh().table().iter().filter(|e| e.tested().is_some()).map(|e| e.record().node()).collect(),
+                None => continue,
+            };
+            let now = self.net.clock(id);
+            for node in &tested {
+                let to = self.net.places.iter().position(|p| p.node == *node);
+                let rtt = to.map(|to| self.net.delay(id, to) * 2).unwrap_or_default();
+                if let Some(host) = &mut self.net.places[id].host {
+                    let _ = host.handle_input(now, NodeInput::Answered { node: *node, rtt });
+                }
+            }
+            let Some(exit) = tested.first().copied() else { continue };
+            for _ in 0..100 {
+                let Some(host) = &mut self.net.places[id].host else { break };
+                let path = NodeCommand::Path { exit, nodes: 3, not: Vec::new() };
+                let _ = host.handle_command(now, path);
+                while let Some(event) = host.poll_event() {
+                    if let NodeEvent::Path { nodes: Some(nodes), .. } = event {
+                        all += 1;
+                        lying += u64::from(liars.contains(&nodes[0]));
+                    }
+                }
+            }
+        }
+        lying * 10_000 / all.max(1)
+    }
+}
+
+impl<H: Host> Run<'_, H> {
+    fn dbg(&self) {
+        extern crate std;
+        for (id, _, n) in self.hosts().take(12) {
+            let m = n.mesh();
+            std::eprintln!("{id}: len {} tested {} untested {} links {} {:?}", m.table().len(), m.table().tested(), m.table().untested(), m.links().count(), m.stats());
+        }
+    }
+}
+
+fn traffic<H: Host>(place: &Place<H>) -> (u64, u64) {
+    let stats = place.host.as_ref().map(|h| *h.node().mesh().stats()).unwrap_or_default();
+    (stats.bytes_out, stats.bytes_in)
+}

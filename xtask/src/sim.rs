@@ -1,0 +1,420 @@
+//! `cargo xtask sim FILE`: a scenario from its file, its outcome as text, JSON and SVG.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use betanet_machine::testkit::Checked;
+use betanet_mesh::Policy;
+use betanet_sim::net::{Attack, AttackKind, Links, Outcome, Partition, Scenario, run};
+use betanet_stack::Node;
+use serde::Deserialize;
+use serde_json::json;
+
+/// A scenario as its file gives it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Of all dice.
+    seed: u64,
+    /// Nodes, attackers among them.
+    nodes: usize,
+    /// Of them, seeds.
+    seeds: usize,
+    /// Simulated minutes.
+    minutes: u64,
+    /// Seconds within which they join.
+    join_over_s: u64,
+    /// Of 100 nodes, those that paths may lead over.
+    #[serde(default = "thirty")]
+    relays_percent: u32,
+    /// The network.
+    #[serde(default)]
+    links: LinksFile,
+    /// Of 100 nodes, those replaced in an hour.
+    #[serde(default)]
+    churn_percent: u32,
+    /// The world in two halves.
+    partition: Option<PartitionFile>,
+    /// Attackers.
+    attack: Option<AttackFile>,
+    /// Clocks are off by up to this many milliseconds.
+    #[serde(default)]
+    skew_ms: u64,
+    /// Seeds with an uplink of 4 kB/s.
+    #[serde(default)]
+    slow_seeds: usize,
+    /// Of 100 nodes, relays that seem nearer than they are.
+    #[serde(default)]
+    liars_percent: u32,
+    /// Minutes at which a record is issued and a node joins.
+    #[serde(default)]
+    announce_min: Vec<u64>,
+    /// What has to come out.
+    #[serde(default)]
+    expect: Expect,
+}
+
+const fn thirty() -> u32 {
+    30
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LinksFile {
+    latency_ms: Vec<Vec<u32>>,
+    jitter_percent: u32,
+    loss_permille: u32,
+    bandwidth: u64,
+}
+
+impl Default for LinksFile {
+    /// Europe, North America, Asia: one-way delays as between large data centres.
+    fn default() -> Self {
+        Self {
+            latency_ms: vec![vec![10, 45, 90], vec![45, 20, 80], vec![90, 80, 30]],
+            jitter_percent: 20,
+            loss_permille: 5,
+            bandwidth: 1_250_000,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PartitionFile {
+    from_min: u64,
+    until_min: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AttackFile {
+    kind: String,
+    percent: u32,
+    prefixes: u32,
+    per_second: u32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Expect {
+    /// The worst node knows at least this share of the peers it should know, percent.
+    known_percent: Option<f64>,
+    /// Control bytes a node sends and receives a second, at most.
+    control_bytes: Option<u64>,
+    /// Seconds within which an issued record has reached 95 %.
+    spread_s: Option<u64>,
+    /// Attackers among tested records, percent, at most: over all honest nodes, and at the worst of them.
+    attackers_percent: Option<f64>,
+    /// Liars among first hops, percent, at most.
+    liars_percent: Option<f64>,
+    /// Lookups that find their peer, percent, at least.
+    found_percent: Option<f64>,
+    /// The golden trace.
+    trace: Option<u64>,
+    /// The golden trace of the same with 100 nodes.
+    trace_100: Option<u64>,
+}
+
+/// What else the command line may say.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Another number of nodes than the file's.
+    pub nodes: Option<usize>,
+    /// Other minutes than the file's.
+    pub minutes: Option<u64>,
+    /// Check each signature anew, under the contract checker.
+    pub checked: bool,
+    /// Where the JSON and the SVG go.
+    pub out: Option<PathBuf>,
+    /// Say nothing of how far it is.
+    pub quiet: bool,
+}
+
+/// A run, and what it cost.
+#[derive(Debug)]
+pub struct Ran {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub wall: Duration,
+    /// The process's largest memory, KiB.
+    pub peak_kib: u64,
+    /// Expectations that do not hold.
+    pub missed: Vec<String>,
+}
+
+/// Reads a scenario's file.
+///
+/// # Errors
+///
+/// It cannot be read, or does not read; the text says where.
+pub fn read(path: &Path) -> Result<File, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let file: File = toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+    let wrong = |key: &str, why: &str| Err(format!("{}: {key}: {why}", path.display()));
+    let n = file.links.latency_ms.len();
+    if n == 0 || file.links.latency_ms.iter().any(|row| row.len() != n) {
+        return wrong("links.latency_ms", "a square matrix of milliseconds");
+    }
+    if !(1..=200_000).contains(&file.nodes) || !(1..=file.nodes).contains(&file.seeds) {
+        return wrong("nodes", "1 to 200000, of which seeds are at least 1");
+    }
+    if !(1..=24 * 60).contains(&file.minutes) {
+        return wrong("minutes", "1 to 1440");
+    }
+    if file.links.loss_permille > 900 {
+        return wrong("links.loss_permille", "at most 900");
+    }
+    if let Some(a) = &file.attack {
+        if !matches!(a.kind.as_str(), "eclipse" | "storm") {
+            return wrong("attack.kind", "eclipse or storm");
+        }
+        if a.percent > 90 || a.prefixes == 0 || a.per_second == 0 {
+            return wrong("attack", "percent is at most 90, prefixes and per_second are at least 1");
+        }
+    }
+    Ok(file)
+}
+
+impl File {
+    /// The scenario, with what the command line says.
+    fn scenario(&self, options: &Options) -> Scenario {
+        Scenario {
+            seed: self.seed,
+            nodes: options.nodes.unwrap_or(self.nodes),
+            seeds: self.seeds,
+            minutes: options.minutes.unwrap_or(self.minutes),
+            join_over_s: self.join_over_s,
+            relays_percent: self.relays_percent,
+            links: Links {
+                latency_ms: self.links.latency_ms.clone(),
+                jitter_percent: self.links.jitter_percent,
+                loss_permille: self.links.loss_permille,
+                bandwidth: self.links.bandwidth,
+            },
+            churn_percent: self.churn_percent,
+            partition: self.partition.as_ref().map(|p| Partition {
+                from_min: p.from_min,
+                until_min: p.until_min,
+            }),
+            attack: self.attack.as_ref().map(|a| Attack {
+                kind: if a.kind == "storm" { AttackKind::Storm } else { AttackKind::Eclipse },
+                percent: a.percent,
+                prefixes: a.prefixes,
+                per_second: a.per_second,
+            }),
+            skew_ms: self.skew_ms,
+            slow_seeds: self.slow_seeds,
+            liars_percent: self.liars_percent,
+            announce_min: self.announce_min.clone(),
+            policy: Policy::default(),
+            cache: !options.checked,
+        }
+    }
+
+    fn missed(&self, options: &Options, o: &Outcome) -> Vec<String> {
+        let e = &self.expect;
+        let mut missed = Vec::new();
+        let mut hold = |holds: bool, what: String| {
+            if !holds {
+                missed.push(what);
+            }
+        };
+        if let Some(least) = e.known_percent {
+            let got = percent(o.known_least);
+            hold(got >= least, format!("the worst node knows {got} %, where {least} are expected"));
+        }
+        if let Some(most) = e.control_bytes {
+            let got = o.sent_per_s + o.received_per_s;
+            hold(got < most, format!("{got} control bytes/s, where less than {most} are expected"));
+        }
+        if let Some(most) = e.spread_s {
+            for s in &o.spreads {
+                let in_time = s.seconds.is_some_and(|n| n <= most);
+                hold(in_time, format!("the record of {} s took {:?} s, where {most} are expected", s.at_s, s.seconds));
+            }
+        }
+        if let Some(most) = e.attackers_percent {
+            let (all, worst) = (percent(o.attackers.0), percent(o.attackers.1));
+            hold(worst < most, format!("attackers hold {all} % and {worst} % of the worst table, where less than {most} are expected"));
+        }
+        if let Some(most) = e.liars_percent {
+            let got = percent(o.liars_first);
+            hold(got < most, format!("{got} % of first hops lie, where less than {most} are expected"));
+        }
+        if let Some(least) = e.found_percent {
+            let got = o.lookups.1 as f64 * 100.0 / o.lookups.0.max(1) as f64;
+            hold(got >= least, format!("{got} % of lookups found their peer, where {least} are expected"));
+        }
+        if self.attack.is_some() {
+            hold(o.faults.is_empty(), format!("records in honest tables that should not be there: {:?}", o.faults));
+        }
+        let same = options.minutes.is_none();
+        let golden = match options.nodes {
+            None => e.trace,
+            Some(100) => e.trace_100,
+            Some(n) if n == self.nodes => e.trace,
+            Some(_) => None,
+        };
+        if let Some(golden) = golden.filter(|_| same) {
+            hold(o.trace == golden, format!("trace {}, where {golden} is expected", o.trace));
+        }
+        missed
+    }
+}
+
+fn percent(hundredths: u64) -> f64 {
+    hundredths as f64 / 100.0
+}
+
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Runs a scenario.
+#[must_use]
+pub fn simulate(file: &File, options: &Options) -> Ran {
+    let scenario = file.scenario(options);
+    let began = Instant::now();
+    let quiet = options.quiet;
+    let mut progress = |at: Duration| {
+        if !quiet {
+            eprint!("\r{} of {} minutes", at.as_secs() / 60, scenario.minutes);
+        }
+    };
+    let outcome = if options.checked {
+        run::<Checked<Node>>(&scenario, &mut progress)
+    } else {
+        run::<Node>(&scenario, &mut progress)
+    };
+    if !quiet {
+        eprintln!();
+    }
+    let missed = file.missed(options, &outcome);
+    Ran {
+        outcome,
+        wall: began.elapsed(),
+        peak_kib: peak_kib(),
+        missed,
+    }
+}
+
+/// The outcome in lines.
+#[must_use]
+pub fn text(ran: &Ran) -> String {
+    let o = &ran.outcome;
+    let mut out = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(out, "{name:<22} {value}");
+    };
+    line("live nodes", o.live.to_string());
+    line("known", format!("{:.2} % by the worst node, {:.2} % on average", percent(o.known_least), percent(o.known_mean)));
+    line("tested", format!("{:.2} % on average", percent(o.tested_mean)));
+    line("records kept", format!("{} a node, share narrowed by {} bits", o.records_mean, o.share_bits));
+    line("control traffic", format!("{} B/s: {} sent, {} received, a node", o.sent_per_s + o.received_per_s, o.sent_per_s, o.received_per_s));
+    line("handshakes", format!("{} begun by a node", o.handshakes));
+    for s in &o.spreads {
+        let who = if s.newcomer { "newcomer's record" } else { "renewed record" };
+        let took = s.seconds.map_or_else(|| "never".to_owned(), |n| format!("{n} s"));
+        line(who, format!("issued at {} s, at 95 % after {took}", s.at_s));
+    }
+    if o.attackers.1 > 0 || o.attackers_untested > 0 {
+        line("attackers", format!("{:.2} % of tested records, {:.2} % at the worst node, {:.2} % of all records", percent(o.attackers.0), percent(o.attackers.1), percent(o.attackers_untested)));
+    }
+    line("wrong records", format!("{:?}", o.faults));
+    if o.not_admitted > 0 {
+        line("streams refused", o.not_admitted.to_string());
+    }
+    line("lookups", format!("{} of {} found", o.lookups.1, o.lookups.0));
+    if o.liars_first > 0 {
+        line("liars as first hop", format!("{:.2} %", percent(o.liars_first)));
+    }
+    line("signatures checked", o.checked.to_string());
+    line("trace", o.trace.to_string());
+    line("wall, memory", format!("{:.1} s, {} MiB", ran.wall.as_secs_f64(), ran.peak_kib / 1024));
+    for m in &ran.missed {
+        line("MISSED", m.clone());
+    }
+    out
+}
+
+/// The outcome for scripts.
+#[must_use]
+pub fn json(ran: &Ran) -> serde_json::Value {
+    let o = &ran.outcome;
+    json!({
+        "trace": o.trace.to_string(),
+        "live": o.live,
+        "known_percent": { "least": percent(o.known_least), "mean": percent(o.known_mean) },
+        "tested_percent": percent(o.tested_mean),
+        "records_per_node": o.records_mean,
+        "share_bits": o.share_bits,
+        "control_bytes_per_s": { "sent": o.sent_per_s, "received": o.received_per_s },
+        "handshakes_per_node": o.handshakes,
+        "signatures_checked": o.checked,
+        "spreads": o.spreads.iter().map(|s| json!({
+            "at_s": s.at_s, "newcomer": s.newcomer, "seconds_to_95_percent": s.seconds,
+        })).collect::<Vec<_>>(),
+        "attackers_percent": {
+            "tested": percent(o.attackers.0), "worst": percent(o.attackers.1), "all": percent(o.attackers_untested),
+        },
+        "wrong_records": o.faults,
+        "streams_refused": o.not_admitted,
+        "lookups": { "begun": o.lookups.0, "found": o.lookups.1 },
+        "liars_first_percent": percent(o.liars_first),
+        "wall_s": ran.wall.as_secs_f64(),
+        "peak_kib": ran.peak_kib,
+        "missed": ran.missed,
+    })
+}
+
+/// Runs the files that the command line names.
+///
+/// # Errors
+///
+/// A file does not read, or an expectation does not hold.
+pub fn command(args: &[&str]) -> Result<(), String> {
+    let mut options = Options::default();
+    let mut files = Vec::new();
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        let mut value = |name: &str| words.next().ok_or_else(|| format!("{name} needs a value"));
+        let number = |text: &&str| text.parse().map_err(|_| format!("{text}: not a number"));
+        match *word {
+            "--nodes" => options.nodes = Some(number(value("--nodes")?)?),
+            "--minutes" => options.minutes = Some(number(value("--minutes")?)? as u64),
+            "--checked" => options.checked = true,
+            "--out" => options.out = Some(PathBuf::from(value("--out")?)),
+            flag if flag.starts_with("--") => return Err(format!("{flag}: --nodes N, --minutes N, --checked or --out DIR")),
+            file => files.push(PathBuf::from(file)),
+        }
+    }
+    if files.is_empty() {
+        return Err("sim needs a scenario, as scenarios/join.toml".into());
+    }
+    let mut missed = 0;
+    for path in files {
+        let file = read(&path)?;
+        println!("{}", path.display());
+        let ran = simulate(&file, &options);
+        print!("{}", text(&ran));
+        missed += ran.missed.len();
+        if let Some(dir) = &options.out {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+            let write = |ending: &str, text: String| {
+                let to = dir.join(format!("{name}.{ending}"));
+                std::fs::write(&to, text).map_err(|e| format!("{}: {e}", to.display()))
+            };
+            write("json", format!("{:#}\n", json(&ran)))?;
+        }
+    }
+    if missed > 0 {
+        return Err(format!("{missed} expectations do not hold"));
+    }
+    Ok(())
+}
