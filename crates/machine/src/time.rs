@@ -28,6 +28,7 @@ impl Time {
 
 impl Add<Duration> for Time {
     type Output = Self;
+    #[inline]
     fn add(self, rhs: Duration) -> Self {
         Self(
             self.0
@@ -38,6 +39,7 @@ impl Add<Duration> for Time {
 
 impl Sub for Time {
     type Output = Duration;
+    #[inline]
     fn sub(self, rhs: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(rhs.0))
     }

@@ -334,6 +334,8 @@ pub struct Mesh {
     exchanges: BTreeMap<ExchangeId, Exchange>,
     away: BTreeMap<u64, Away>,
     lookups: BTreeMap<NodeId, Lookup>,
+    /// Since when, and how often, peers began exchanges.
+    askers: BTreeMap<NodeId, (Time, u32)>,
     /// When each /24 was dialled last, for a minute.
     hot: BTreeMap<Prefix, Time>,
     anchors: Vec<Bytes>,
@@ -375,6 +377,7 @@ impl Mesh {
             exchanges: BTreeMap::new(),
             away: BTreeMap::new(),
             lookups: BTreeMap::new(),
+            askers: BTreeMap::new(),
             hot: BTreeMap::new(),
             anchors: setup.saved.anchors.clone(),
             saved: setup.saved,
@@ -483,6 +486,7 @@ impl Mesh {
         }
         let every = self.policy.dial_prefix_every;
         self.hot.retain(|_, at| *at + every > now.mono);
+        self.askers.retain(|_, (since, _)| *since + SWEEP > now.mono);
         self.replace_links(now);
         self.keep_anchors(now);
     }
@@ -547,21 +551,22 @@ impl Mesh {
         }
         x.buffer.extend_from_slice(data);
         let taken = match msg::split(&x.buffer, max) {
-            Ok(Some((cbor, rest))) => Some((cbor.to_vec(), rest.to_vec())),
-            Ok(None) => None,
+            Ok(taken) => taken.map(|(cbor, _)| 4 + cbor.len()),
             Err(_) => {
                 self.stats.malformed += 1;
                 return self.break_off(now, id, Code::MALFORMED_FRAME);
             }
         };
-        if let Some((cbor, rest)) = taken {
-            x.buffer = rest;
+        if let Some(end) = taken {
+            let rest = x.buffer.split_off(end);
+            let message = core::mem::replace(&mut x.buffer, rest);
+            let cbor = &message[4..];
             let read = match x.stage.clone() {
                 Stage::List(seed) => self.listed(now, id, cbor, seed),
-                Stage::Answer(lookup) => self.answered(now, id, &cbor, lookup),
-                Stage::ServeList => self.serve_list(now, id, &cbor),
-                Stage::ServeAsk => self.serve_ask(now, id, &cbor),
-                Stage::ServeLast => self.served_last(now, id, &cbor),
+                Stage::Answer(lookup) => self.answered(now, id, cbor, lookup),
+                Stage::ServeList => self.serve_list(now, id, cbor),
+                Stage::ServeAsk => self.serve_ask(now, id, cbor),
+                Stage::ServeLast => self.served_last(now, id, cbor),
                 Stage::End => Ok(()),
             };
             if read.is_err() {

@@ -20,8 +20,8 @@ const AVOID_FOR: Duration = Duration::from_secs(600);
 const AVOID_MAX: usize = 4096;
 /// Pairs of contradicting records that are kept.
 const EVIDENCE_MAX: usize = 256;
-/// Changes that are kept to be told.
-const CHANGES_MAX: usize = 256;
+/// Records issued last that are told before all others.
+const FRESH_MAX: usize = 64;
 
 /// That this node reached a peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -121,8 +121,8 @@ pub struct Table {
     tested: usize,
     relays_afar: usize,
     share: Share,
-    /// By number: whose record, and its `seq`.
-    changes: BTreeMap<u64, (NodeId, u64)>,
+    /// The records that were issued last, by `seq`, and the change that brought each.
+    fresh: BTreeMap<(u64, NodeId), u64>,
     last_change: u64,
     evidence: BTreeMap<NodeId, Evidence>,
     banned: BTreeSet<NodeId>,
@@ -148,7 +148,7 @@ impl Table {
             tested: 0,
             relays_afar: 0,
             share: Share::all(own),
-            changes: BTreeMap::new(),
+            fresh: BTreeMap::new(),
             last_change: 0,
             evidence: BTreeMap::new(),
             banned: BTreeSet::new(),
@@ -231,16 +231,17 @@ impl Table {
         self.last_change
     }
 
-    /// The changes after `since`, as far as they are remembered: whose record, and its `seq`.
-    pub(crate) fn changes(&self, since: u64) -> impl Iterator<Item = (NodeId, u64)> {
-        self.changes.range(since + 1..).map(|(_, c)| *c)
+    /// The records that were issued last and came after the change `since`, the latest issued first.
+    pub(crate) fn fresh(&self, since: u64) -> impl Iterator<Item = NodeId> {
+        let news = self.fresh.iter().rev().filter(move |(_, change)| **change > since);
+        news.map(|((_, node), _)| *node)
     }
 
     fn note_change(&mut self, node: NodeId, seq: u64) {
         self.last_change += 1;
-        self.changes.insert(self.last_change, (node, seq));
-        if self.changes.len() > CHANGES_MAX {
-            self.changes.pop_first();
+        self.fresh.insert((seq, node), self.last_change);
+        if self.fresh.len() > FRESH_MAX {
+            self.fresh.pop_first();
         }
     }
 
@@ -370,7 +371,6 @@ impl Table {
         if !self.share.holds(node) {
             self.relays_afar += 1;
         }
-        self.note_change(node, entry.record.seq());
         self.entries.insert(node, entry);
     }
 
@@ -435,7 +435,9 @@ impl Table {
             if again {
                 entry.teller = Some(teller);
             }
-            self.note_change(node, seq);
+            if stands {
+                self.note_change(node, seq);
+            }
         }
         Offer::Newer(again || waits)
     }

@@ -15,7 +15,7 @@ use crate::{Record, Roles};
 /// Of the newest changes, those that one exchange tells.
 const NEWS: usize = 8;
 /// Records named in the slice that goes round.
-const SLICE: usize = 26;
+const SLICE: usize = 30;
 
 impl Mesh {
     pub(super) fn open(&mut self, now: Now, link: DialId, kind: u8, stage: Stage, data: Bytes, fin: bool) {
@@ -49,7 +49,7 @@ impl Mesh {
         &mut self,
         now: Now,
         id: ExchangeId,
-        cbor: Vec<u8>,
+        cbor: &[u8],
         seed: PublicKey,
     ) -> Result<(), MessageError> {
         if let Some(x) = self.exchanges.get_mut(&id) {
@@ -59,7 +59,7 @@ impl Mesh {
                 lookup: None,
                 seed: true,
             };
-            let list = (Bytes::from(cbor), seed, now.unix_ms);
+            let list = (Bytes::copy_from_slice(cbor), seed, now.unix_ms);
             self.send_work(now, Some(list), Vec::new(), away);
         }
         Ok(())
@@ -99,13 +99,8 @@ impl Mesh {
         let (told, peer, first) = (l.told, l.node, l.asked == 0);
         l.told = change;
         let near = self.table.share();
-        let fits = |(n, _): &(NodeId, u64)| *n != peer && near.holds(*n);
-        let mut fresh: Vec<(NodeId, u64)> = self.table.changes(told).filter(fits).collect();
-        // What was issued last first: who was merely reached a moment ago is old news to most.
-        fresh.sort_unstable_by(|a, b| (b.1, b.0).cmp(&(a.1, a.0)));
-        fresh.dedup();
-        let passable = |(n, _): &(NodeId, u64)| self.table.passable(*n).is_some();
-        let mut news: Vec<NodeId> = fresh.into_iter().filter(passable).take(NEWS).map(|(n, _)| n).collect();
+        let fits = |n: &NodeId| *n != peer && near.holds(*n) && self.table.passable(*n).is_some();
+        let mut news: Vec<NodeId> = self.table.fresh(told).filter(fits).take(NEWS).collect();
         news.dedup();
         if first && self.table.own().is_some() && !news.contains(&self.own) {
             news.insert(0, self.own);

@@ -1,8 +1,8 @@
 //! Exchanges that peers begin.
 
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
+use core::time::Duration;
 
 use betanet_machine::Now;
 use betanet_wire::{Code, NodeId};
@@ -35,7 +35,8 @@ impl Mesh {
         let (all, own) = served.fold((0, 0), |(all, own), (_, x)| {
             (all + 1, own + usize::from(x.peer == peer))
         });
-        if all >= SERVED_MAX || own >= SERVED_OF_ONE || self.table.is_banned(peer) {
+        let too_many = all >= SERVED_MAX || own >= SERVED_OF_ONE;
+        if too_many || self.table.is_banned(peer) || !self.may_ask(now, peer) {
             return refused(self, Code::POLICY_REJECTED);
         }
         // Who comes over relays has no address: all of them are one teller's neighbours.
@@ -56,6 +57,22 @@ impl Mesh {
                 until: now.mono + EXCHANGE_MAX,
             },
         );
+    }
+
+    /// Whether a peer keeps to a few exchanges a minute.
+    fn may_ask(&mut self, now: Now, peer: NodeId) -> bool {
+        if self.askers.len() >= ASKERS_MAX && !self.askers.contains_key(&peer) {
+            self.askers.retain(|_, (since, _)| *since + MINUTE > now.mono);
+            if self.askers.len() >= ASKERS_MAX {
+                return false;
+            }
+        }
+        let (since, asked) = self.askers.entry(peer).or_insert((now.mono, 0));
+        if *since + MINUTE <= now.mono {
+            (*since, *asked) = (now.mono, 0);
+        }
+        *asked += 1;
+        *asked <= ASKED_OF_ONE
     }
 
     fn send(&mut self, now: Now, exchange: ExchangeId, data: bytes::Bytes) {
@@ -153,12 +170,12 @@ impl Mesh {
         {
             want.push(*node);
         }
+        let mut named: Vec<NodeId> = have.iter().map(|h| h.node).collect();
+        named.sort_unstable();
         if let Some((lo, hi)) = range_of(have) {
-            let named: BTreeSet<NodeId> = have.iter().map(|h| h.node).collect();
             self.give_range(now, lo, hi, &named, &mut give);
         } else if have.len() < GOSSIP_MAX {
             // A short list without bounds is all that the asker has: it gets what comes after some random place.
-            let named: BTreeSet<NodeId> = have.iter().map(|h| h.node).collect();
             let start = NodeId(self.rng.array());
             self.give_range(now, start, NodeId([255; 20]), &named, &mut give);
             self.give_range(now, NodeId([0; 20]), start, &named, &mut give);
@@ -168,17 +185,23 @@ impl Mesh {
         (give, want)
     }
 
-    fn give_range(&self, now: Now, lo: NodeId, hi: NodeId, named: &BTreeSet<NodeId>, give: &mut Vec<Record>) {
+    fn give_range(&self, now: Now, lo: NodeId, hi: NodeId, named: &[NodeId], give: &mut Vec<Record>) {
         for (node, _) in self.table.range(lo, hi) {
             if give.len() >= GOSSIP_MAX {
                 return;
             }
-            if !named.contains(&node) {
+            if named.binary_search(&node).is_err() {
                 give.extend(self.table.passable(node).filter(|r| r.exp() > now.unix_ms).cloned());
             }
         }
     }
 }
+
+/// Exchanges that one peer may begin in a minute: one on its link, and those of its lookups.
+const ASKED_OF_ONE: u32 = 16;
+const MINUTE: Duration = Duration::from_secs(60);
+/// Peers whose exchanges are counted, at most.
+const ASKERS_MAX: usize = 8192;
 
 /// A record is compared with others' copies while it is younger.
 const AUDIT_AGE_MS: u64 = 300_000;

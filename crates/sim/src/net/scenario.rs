@@ -443,7 +443,6 @@ impl<H: Host> Run<'_, H> {
     }
 
     fn outcome(mut self) -> Outcome {
-        
         let trace = self.net.trace;
         let liars_first = self.first_hops();
         let mut out = Outcome {
@@ -571,16 +570,6 @@ impl<H: Host> Run<'_, H> {
             }
         }
         lying * 10_000 / all.max(1)
-    }
-}
-
-impl<H: Host> Run<'_, H> {
-    fn dbg(&self) {
-        extern crate std;
-        for (id, _, n) in self.hosts().take(12) {
-            let m = n.mesh();
-            std::eprintln!("{id}: len {} tested {} untested {} links {} {:?}", m.table().len(), m.table().tested(), m.table().untested(), m.links().count(), m.stats());
-        }
     }
 }
 
