@@ -3,6 +3,7 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 
+use betanet_machine::Time;
 use betanet_wire::{NodeId, text};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -61,6 +62,11 @@ pub struct ReadFailed;
 pub trait Handler {
     /// The state of one exchange.
     type Exchange;
+
+    /// Whether a client may open a stream now, of whatever type; one that may not gets POLICY_REJECTED.
+    fn may_open(&mut self, _now: Time, _client: Client) -> bool {
+        true
+    }
 
     /// Takes a request's head; an `Err` is the answer at once, before the body.
     ///

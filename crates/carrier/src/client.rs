@@ -1,5 +1,6 @@
 //! The client's side: TLS, the certificate's check, HTTP/2, and the request that becomes a tunnel.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -14,7 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsConnector, rustls};
 use zeroize::Zeroizing;
@@ -128,25 +129,58 @@ pub struct Outer {
     ekm0: Zeroizing<[u8; 32]>,
 }
 
+/// How an outer connection is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way {
+    /// The address that the host name was resolved to; without one the system resolves it.
+    pub at: Option<IpAddr>,
+    /// The local address to connect from; without one the system chooses.
+    pub from: Option<IpAddr>,
+}
+
 /// Connects to `host:port`, and checks the certificate for `host`.
 ///
 /// # Errors
 ///
 /// What failed; no HTTP byte was sent.
-pub async fn connect(address: &str, trust: &Trust) -> Result<Outer, Error> {
-    match tokio::time::timeout(SETUP, connect_unbounded(address, trust)).await {
+pub async fn connect(address: &str, trust: &Trust, way: Way) -> Result<Outer, Error> {
+    match tokio::time::timeout(SETUP, connect_unbounded(address, trust, way)).await {
         Ok(done) => done,
         Err(_) => Err(Error::Timeout(SETUP.as_secs())),
     }
 }
 
-async fn connect_unbounded(address: &str, trust: &Trust) -> Result<Outer, Error> {
+async fn reach(address: &str, way: Way) -> std::io::Result<TcpStream> {
+    let (_, port) = address.rsplit_once(':').unwrap_or_default();
+    let port = port.parse().map_err(std::io::Error::other)?;
+    let to: Vec<SocketAddr> = match way.at {
+        Some(ip) => vec![(ip, port).into()],
+        None => tokio::net::lookup_host(address).await?.collect(),
+    };
+    let mut last = std::io::ErrorKind::NotFound.into();
+    for to in to {
+        let socket = match to {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if let Some(from) = way.from.filter(|f| f.is_ipv4() == to.is_ipv4()) {
+            socket.bind((from, 0).into())?;
+        }
+        match socket.connect(to).await {
+            Ok(tcp) => return Ok(tcp),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
+async fn connect_unbounded(address: &str, trust: &Trust, way: Way) -> Result<Outer, Error> {
     let (host, _) = address.rsplit_once(':').ok_or(Error::Host)?;
     let host = host.trim_matches(['[', ']']).to_owned();
     let name = ServerName::try_from(host.clone()).map_err(|_| Error::Host)?;
     let mismatch = Arc::new(AtomicBool::new(false));
     let config = tls_config(trust, &mismatch)?;
-    let tcp = TcpStream::connect(address).await.map_err(Error::Connect)?;
+    let tcp = reach(address, way).await.map_err(Error::Connect)?;
     // Fails on a connection that is gone, which the handshake tells.
     let _ = tcp.set_nodelay(true);
     let tls = TlsConnector::from(Arc::new(config))

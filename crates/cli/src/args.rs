@@ -56,6 +56,15 @@ pub(crate) enum Command {
     /// Tell what a peer speaks; of a bare HOST:PORT, what anybody can see of it.
     #[command(after_help = format!("{PEERS}\n\nExample: betanet probe 127.0.0.1:8443"))]
     Probe(ProbeArgs),
+    /// Make a test network, or check a network's file.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Network(NetworkArgs),
+    /// Tell whom a node knows: of a running one, or as a client that joins the network for it.
+    #[command(after_help = "Example: betanet peers --admin 127.0.0.1:9090 --json")]
+    Peers(PeersArgs),
+    /// Choose a path to a peer, or measure one.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Path(PathArgs),
     /// Decode and name any wire item: a name, a peer, a ticket, CBOR, a message, a frame.
     #[command(after_help = "Example: betanet inspect a2627071f56770616464696e67f5")]
     Inspect(InspectArgs),
@@ -108,6 +117,14 @@ pub(crate) struct PeerArgs {
     /// on to the next (gateway --onward). None of them reads what passes, each of them sees the whole path.
     #[arg(long, value_name = "PEER")]
     pub(crate) via: Vec<String>,
+    /// Go over a path of this many nodes, the last of which is the peer: relays are found in --network, and others are taken when
+    /// one of them fails.
+    #[arg(long, value_name = "NODES", requires = "network", conflicts_with = "via",
+          value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(crate) path: Option<u8>,
+    /// Find the peer, and relays, in the network that this file names.
+    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+    pub(crate) network: Option<PathBuf>,
     /// Dial with this identity instead of a fresh one; a server that lets names write asks for it.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: Option<PathBuf>,
@@ -206,6 +223,87 @@ pub(crate) struct ProbeArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct NetworkArgs {
+    #[command(subcommand)]
+    pub(crate) command: NetworkCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetworkCommand {
+    /// Write a whole test network into a new folder: keys, NETWORK.toml, and one command a node.
+    #[command(after_help = "Node N listens on 127.N.0.1. Example: betanet network new ./testnet --relays 4")]
+    New {
+        /// The folder; made, and not there before.
+        dir: PathBuf,
+        /// Nodes beside the five seeds, which carry paths and serve a folder each.
+        #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=200))]
+        relays: u8,
+        /// The port of all nodes.
+        #[arg(long, default_value_t = 7443, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+        port: u16,
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read a network's file and say what is wrong with it, and in which line.
+    #[command(after_help = "Example: betanet network check ./NETWORK.toml")]
+    Check {
+        /// The file.
+        file: PathBuf,
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeersArgs {
+    /// Ask the running node whose gateway has this --admin address.
+    #[arg(long, value_name = "ADDR", env = "BETANET_ADMIN", conflicts_with = "network", required_unless_present = "network")]
+    pub(crate) admin: Option<String>,
+    /// Join this network as a client, and tell what it is told.
+    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+    pub(crate) network: Option<PathBuf>,
+    /// How many seconds a client listens.
+    #[arg(long, default_value_t = 5, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) wait: u64,
+    /// One line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PathArgs {
+    #[command(subcommand)]
+    pub(crate) command: PathCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PathCommand {
+    /// Choose a path as `get --path` does, and print its nodes.
+    #[command(after_help = "Example: betanet path show bn1:… --network ./NETWORK.toml")]
+    Show(WayArgs),
+    /// Choose a path, build it node by node, and measure the round-trip time to each.
+    #[command(after_help = "Example: betanet path trace bn1:… --network ./NETWORK.toml")]
+    Trace(WayArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WayArgs {
+    /// Where the path ends.
+    pub(crate) name: String,
+    /// The network's file.
+    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+    pub(crate) network: PathBuf,
+    /// Nodes of the path, the last of which is NAME.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(crate) nodes: u8,
+    /// One line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// A file, hex digits, or the text of a name, peer or ticket; - is standard input.
     pub(crate) item: String,
@@ -259,7 +357,25 @@ pub(crate) struct NodeArgs {
     /// Carry paths of others on to this peer, as its gateway prints it; may be repeated. Without any, no path is carried on.
     #[arg(long, value_name = "PEER")]
     pub(crate) onward: Vec<String>,
-    /// Serve /metrics and /healthz on this loopback address.
+    /// Be part of the network that this file names.
+    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+    pub(crate) network: Option<PathBuf>,
+    /// What the node does there; may be repeated. entry and core carry paths of others, seed answers who joins.
+    #[arg(long = "role", value_name = "ROLE", value_parser = ["entry", "core", "exit", "mix", "gateway", "coordinator", "worker", "seed"])]
+    pub(crate) roles: Vec<String>,
+    /// Who runs the node, as its record says.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) org: Option<String>,
+    /// Have nothing to do with this name; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) ban: Vec<String>,
+    /// Dial from this local address.
+    #[arg(long, value_name = "IP")]
+    pub(crate) dial_from: Option<String>,
+    /// Sessions that one address may have (IPv6: one /56); 8 without it, or what the network says.
+    #[arg(long, value_name = "N")]
+    pub(crate) per_address: Option<usize>,
+    /// Serve /metrics, /healthz and /peers on this loopback address.
     #[arg(long, value_name = "ADDR", env = "BETANET_ADMIN")]
     pub(crate) admin: Option<String>,
     /// Print the node's facts as one line of JSON.
@@ -282,6 +398,12 @@ impl NodeArgs {
             allow: some(&self.allow),
             quota: self.quota,
             onward: some(&self.onward),
+            network: self.network.clone(),
+            roles: some(&self.roles),
+            org: self.org.clone(),
+            ban: some(&self.ban),
+            dial_from: self.dial_from.clone(),
+            per_address: self.per_address,
             admin: self.admin.clone(),
             ..Settings::default()
         }

@@ -208,6 +208,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
     let began = Clock::start();
     let status = interruptible(fetch(&args, &url, &mut dialling, &mut download)).await?;
     download.finish().await?;
+    dialling.leave().await;
     if args.json {
         let facts = json!({
             "url": args.url,

@@ -25,6 +25,7 @@ mod get;
 mod id;
 mod inspect;
 mod listen;
+mod network;
 mod probe;
 mod progress;
 mod put;
@@ -58,6 +59,9 @@ pub fn betanet() -> ExitCode {
         Command::Del(args) => on_runtime(put::del(args)),
         Command::Ping(args) => on_runtime(probe::ping(args)),
         Command::Probe(args) => on_runtime(probe::probe(args)),
+        Command::Network(args) => network::network(&args),
+        Command::Peers(args) => on_runtime(network::peers(args)),
+        Command::Path(args) => on_runtime(network::path(args)),
         Command::Serve(args) => on_runtime(listen::serve(args)),
         Command::Demo(args) => on_runtime(demo::run(args)),
     };

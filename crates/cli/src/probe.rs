@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use betanet_runtime::{Clock, OuterFacts, Peer, visit};
+use betanet_runtime::{Clock, Name, OuterFacts, Peer, visit};
 use betanet_wire::text::hex;
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ pub(crate) async fn ping(args: PingArgs) -> Result<(), Fail> {
     interruptible(async {
         let session = dialling.session().await?;
         dialling.reached();
-        let name = dialling.peer.name();
+        let name = Name::from(session.peer().node_id());
         let mut times = Vec::new();
         for n in 1..=args.count {
             let rtt = session.ping().await?;
@@ -33,6 +33,7 @@ pub(crate) async fn ping(args: PingArgs) -> Result<(), Fail> {
             say!("{}", json!({"name": name.to_string(), "rtt_ms": times}));
         }
         session.close().await;
+        dialling.leave().await;
         Ok(())
     })
     .await
@@ -50,7 +51,7 @@ fn outer_json(facts: &OuterFacts) -> Value {
 
 pub(crate) async fn probe(args: ProbeArgs) -> Result<(), Fail> {
     let bare = args.target.parse::<Peer>().is_err()
-        && args.target.parse::<betanet_runtime::Name>().is_err()
+        && args.target.parse::<Name>().is_err()
         && args.target.contains(':');
     interruptible(async {
         let facts = if bare {
@@ -98,8 +99,8 @@ async fn inside(args: &ProbeArgs) -> Result<Value, Fail> {
         hex(&facts.template).into()
     };
     let out = json!({
-        "name": dialling.peer.name().to_string(),
-        "peer_id": dialling.peer.key.peer_id().to_string(),
+        "name": Name::from(session.peer().node_id()).to_string(),
+        "peer_id": session.peer().peer_id().to_string(),
         "outer": outer_json(session.outer()),
         "session": {
             "noise": "Noise_XK_25519_ChaChaPoly_SHA256",

@@ -41,6 +41,7 @@ pub(crate) async fn del(args: DelArgs) -> Result<(), Fail> {
         let answer = session.ask(request).await?;
         report(answer, args.json, &args.url).await?;
         session.close().await;
+        dialling.leave().await;
         Ok(())
     })
     .await
@@ -93,6 +94,7 @@ async fn send(args: &PutArgs, method: Method) -> Result<(), Fail> {
     let answer = stream(&session, request, input, len, &args.file).await?;
     report(answer, args.json, &args.url).await?;
     session.close().await;
+    dialling.leave().await;
     Ok(())
 }
 

@@ -1,7 +1,12 @@
 //! Names, URLs and peers as the command line gives them.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use betanet_htx::Config;
-use betanet_runtime::{Book, Error, Name, Node, Peer, SessionHandle, load_identity, state_dir};
+use betanet_runtime::{
+    Book, Error, Mesh, Name, Network, Node, NodeId, Peer, SessionHandle, load_identity, state_dir,
+};
 
 use crate::Fail;
 use crate::args::PeerArgs;
@@ -30,19 +35,51 @@ impl Url {
     }
 }
 
+/// A network that was joined as a client.
+pub(crate) struct Joined {
+    pub(crate) node: Arc<Node>,
+    pub(crate) mesh: Mesh,
+}
+
+impl Joined {
+    /// Joins the network that a file names.
+    pub(crate) fn join(file: &Path, node: Arc<Node>) -> Result<Self, Fail> {
+        let network = Network::read(file).map_err(Error::from)?;
+        let mesh = Mesh::client(Arc::clone(&node), &network)?;
+        Ok(Self { node, mesh })
+    }
+}
+
+/// Where a peer is, as far as is known before it is dialled.
+enum Where {
+    /// It was named, or stands in the address book.
+    Known(Peer),
+    /// It is looked up in the network.
+    Network(Name),
+}
+
 /// A node to dial with, and the peer to dial.
 pub(crate) struct Dialling {
-    pub(crate) node: Node,
-    pub(crate) peer: Peer,
+    node: Arc<Node>,
+    to: Where,
     via: Vec<Peer>,
+    network: Option<Joined>,
+    /// Nodes of a path, the peer among them.
+    path: Option<usize>,
+    /// Relays of paths that failed.
+    failed: Vec<NodeId>,
+    /// Those of the path that is in use.
+    used: Vec<NodeId>,
+    /// Whom the last session is with.
+    reached_peer: Option<Peer>,
     book: Book,
 }
 
 impl Dialling {
-    /// Finds the peer of a name: as given, or in the address book.
+    /// Finds the peer of a name: as given, in the address book, or later in the network.
     pub(crate) fn to_name(name: Name, args: &PeerArgs) -> Result<Self, Fail> {
         let book = open_book(args)?;
-        let peer = match &args.peer {
+        let known = match &args.peer {
             Some(text) => {
                 let peer = read_peer("--peer", text)?;
                 if peer.name() != name {
@@ -51,26 +88,39 @@ impl Dialling {
                         peer.name()
                     )));
                 }
-                peer
+                Some(peer)
             }
-            None => book.find(name).ok_or_else(|| {
-                Fail::Usage(format!(
-                    "{name} is not in the address book: name its --peer once"
-                ))
-            })?,
+            None => book.find(name),
         };
-        Self::new(peer, args, book)
+        let to = match known {
+            Some(peer) if args.path.is_none() => Where::Known(peer),
+            _ if args.network.is_some() => Where::Network(name),
+            Some(peer) => Where::Known(peer),
+            None => {
+                return Err(Fail::Usage(format!(
+                    "{name} is not in the address book: name its --peer once, or a --network that knows it"
+                )));
+            }
+        };
+        Self::new(to, args, book)
     }
 
-    /// Finds the peer of a name in the address book, or takes the text as a peer.
+    /// Finds the peer of a name, or takes the text as a peer.
     pub(crate) fn to_text(text: &str, args: &PeerArgs) -> Result<Self, Fail> {
         match text.parse::<Name>() {
             Ok(name) => Self::to_name(name, args),
-            Err(_) => Self::new(read_peer("--peer", text)?, args, open_book(args)?),
+            Err(_) => {
+                let peer = read_peer("--peer", text)?;
+                let to = match (args.path, &args.network) {
+                    (Some(_), Some(_)) => Where::Network(peer.name()),
+                    _ => Where::Known(peer),
+                };
+                Self::new(to, args, open_book(args)?)
+            }
         }
     }
 
-    fn new(peer: Peer, args: &PeerArgs, book: Book) -> Result<Self, Fail> {
+    fn new(to: Where, args: &PeerArgs, book: Book) -> Result<Self, Fail> {
         let identity = match &args.key {
             Some(path) => Some(load_identity(path)?),
             None => None,
@@ -83,23 +133,78 @@ impl Dialling {
             }),
             Err(_) => read_peer("--via", text),
         };
+        let via = args.via.iter().map(relay).collect::<Result<_, _>>()?;
+        let node = Arc::new(Node::new(identity, Config::default())?);
+        let network = match (&to, &args.network) {
+            (Where::Network(_), Some(file)) => Some(Joined::join(file, Arc::clone(&node))?),
+            _ => None,
+        };
         Ok(Self {
-            node: Node::new(identity, Config::default())?,
-            peer,
-            via: args.via.iter().map(relay).collect::<Result<_, _>>()?,
+            node,
+            to,
+            via,
+            network,
+            path: args.path.map(usize::from),
+            failed: Vec::new(),
+            used: Vec::new(),
+            reached_peer: None,
             book,
         })
     }
 
-    /// The session with the peer, over the relays that were named.
-    pub(crate) async fn session(&self) -> Result<SessionHandle, Error> {
-        self.node.session_over(&self.via, &self.peer).await
+    /// The session with the peer: direct, over the relays that were named, or over a path that the network gives.
+    pub(crate) async fn session(&mut self) -> Result<SessionHandle, Error> {
+        let (name, network) = match (&self.to, &self.network) {
+            (Where::Network(name), Some(network)) => (*name, network),
+            (Where::Known(peer), _) => return self.node.session_over(&self.via, peer).await,
+            (Where::Network(name), None) => return Err(Error::Unknown(*name)),
+        };
+        // What failed before is not tried again while there is another way.
+        self.failed.append(&mut self.used);
+        let nodes = self.path.unwrap_or(1);
+        let way = match network.mesh.way_to(name, nodes, &self.failed).await {
+            Err(Error::NoRelays { .. }) if !self.failed.is_empty() => {
+                self.failed.clear();
+                network.mesh.way_to(name, nodes, &[]).await?
+            }
+            way => way?,
+        };
+        let (peer, relays) = way.split_last().ok_or(Error::NoAddress)?;
+        self.used = relays.iter().map(|p| p.key.node_id()).collect();
+        let opened = network.node.session_over(relays, peer).await;
+        match &opened {
+            Ok(_) => self.reached_peer = Some(peer.clone()),
+            Err(error) => {
+                let down = match error {
+                    Error::PathEnded { by, .. } => Some(by.node_id()),
+                    _ => self.used.first().copied(),
+                };
+                if let Some(node) = down {
+                    network.mesh.down(node).await;
+                }
+            }
+        }
+        opened
     }
 
     /// Notes in the address book that the peer was reached.
     pub(crate) fn reached(&mut self) {
-        if let Err(e) = self.book.note(&self.peer) {
+        let known = match &self.to {
+            Where::Known(peer) => Some(peer),
+            Where::Network(_) => self.reached_peer.as_ref(),
+        };
+        if let Some(peer) = known
+            && let Err(e) = self.book.note(peer)
+        {
             eprintln!("note: the address book was not written: {e}");
+        }
+    }
+
+    /// Leaves the network, if one was joined.
+    pub(crate) async fn leave(&self) {
+        self.node.close().await;
+        if let Some(network) = &self.network {
+            network.mesh.stop().await;
         }
     }
 }

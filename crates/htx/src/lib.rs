@@ -41,4 +41,10 @@ pub mod kind {
     pub const BAR: u8 = 0x01;
     /// Bytes bound to a path, which a hop passes on.
     pub const FORWARD: u8 = 0x03;
+    /// A list of peer records from a seed.
+    pub const DISCOVER: u8 = 0x10;
+    /// Peer records between two nodes.
+    pub const GOSSIP: u8 = 0x11;
+    /// A libp2p substream: multistream-select and what follows.
+    pub const LIBP2P: u8 = 0x20;
 }

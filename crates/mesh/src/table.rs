@@ -216,6 +216,11 @@ impl Table {
         self.evidence.get(&node)
     }
 
+    /// Who contradicted itself.
+    pub fn excluded(&self) -> impl Iterator<Item = NodeId> {
+        self.evidence.keys().copied()
+    }
+
     /// The ban list.
     pub fn banned(&self) -> impl Iterator<Item = NodeId> {
         self.banned.iter().copied()

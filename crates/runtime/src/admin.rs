@@ -15,7 +15,7 @@ use crate::Gateway;
 /// Admin connections at once.
 const CONNECTIONS: usize = 16;
 
-/// Answers `/metrics` and `/healthz` on a local port until it is dropped.
+/// Answers `/metrics`, `/healthz` and `/peers` on a local port until it is dropped.
 pub async fn serve_admin(listener: TcpListener, gateway: Arc<Gateway>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -30,8 +30,8 @@ pub async fn serve_admin(listener: TcpListener, gateway: Arc<Gateway>) {
         let gateway = Arc::clone(&gateway);
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let answer = answer(&gateway, &request);
-                async move { Ok::<_, Infallible>(answer) }
+                let gateway = Arc::clone(&gateway);
+                async move { Ok::<_, Infallible>(answer(&gateway, &request).await) }
             });
             // An error here is a visitor who left.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -44,7 +44,7 @@ pub async fn serve_admin(listener: TcpListener, gateway: Arc<Gateway>) {
     }
 }
 
-fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => (
             StatusCode::OK,
@@ -59,10 +59,18 @@ fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes
             "text/plain",
             "shutting down\n".to_owned(),
         ),
+        (&Method::GET, "/peers") => match gateway.view().await {
+            Some(view) => (StatusCode::OK, "application/json", format!("{}\n", view.to_json())),
+            None => (
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "this node is part of no network: gateway --network FILE\n".to_owned(),
+            ),
+        },
         _ => (
             StatusCode::NOT_FOUND,
             "text/plain",
-            "try /metrics or /healthz\n".to_owned(),
+            "try /metrics, /healthz or /peers\n".to_owned(),
         ),
     };
     let mut response = Response::new(Full::new(body.into()));

@@ -1,9 +1,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use betanet_keys::{Name, Peer};
+use betanet_mesh::Roles;
 use serde::Deserialize;
 
 use crate::LogFormat;
@@ -38,7 +39,23 @@ pub struct Settings {
     pub quota: Option<u64>,
     /// Carry paths of others on to these peers, as gateways print them; without any the node is no relay.
     pub onward: Option<Vec<String>>,
-    /// The local address of `/metrics` and `/healthz`.
+    /// The file of the network that this node is part of, `NETWORK.toml`.
+    pub network: Option<PathBuf>,
+    /// What it does there: entry, core, exit, mix, gateway, coordinator, worker, seed.
+    pub roles: Option<Vec<String>>,
+    /// Who runs it.
+    pub org: Option<String>,
+    /// Names that this node has nothing to do with.
+    pub ban: Option<Vec<String>>,
+    /// The local address to dial from.
+    pub dial_from: Option<String>,
+    /// Sessions that one address may have (IPv6: one /56).
+    pub per_address: Option<usize>,
+    /// Streams that one peer may open at once.
+    pub opens: Option<u32>,
+    /// How many more each second.
+    pub opens_per_second: Option<u32>,
+    /// The local address of `/metrics`, `/healthz` and `/peers`.
     pub admin: Option<String>,
     /// Sessions at once.
     pub max_sessions: Option<usize>,
@@ -123,7 +140,21 @@ pub struct GatewayConfig {
     pub quota: u64,
     /// Where paths of others may go on to.
     pub onward: Vec<Peer>,
-    /// Where `/metrics` and `/healthz` are.
+    /// The network's file.
+    pub network: Option<PathBuf>,
+    /// What the node does there.
+    pub roles: Roles,
+    /// Who runs it.
+    pub org: String,
+    /// Whom it has nothing to do with.
+    pub ban: Vec<Name>,
+    /// The local address to dial from.
+    pub dial_from: Option<IpAddr>,
+    /// Sessions that one address may have; what the network says, or the profile's 8, where nothing is given.
+    pub per_address: Option<usize>,
+    /// Streams that one peer may open at once, and how many more each second.
+    pub opens: Option<(u32, u32)>,
+    /// Where `/metrics`, `/healthz` and `/peers` are.
     pub admin: Option<SocketAddr>,
     /// Sessions at once.
     pub max_sessions: usize,
@@ -170,7 +201,8 @@ impl Settings {
             };
         }
         below! {
-            listen advertise serve cover key certificate certificate_key hosts writable allow quota onward admin max_sessions
+            listen advertise serve cover key certificate certificate_key hosts writable allow quota onward network roles org ban
+            dial_from per_address opens opens_per_second admin max_sessions
             max_connections pq log_format log
         }
         (self, Origin::File(path.display().to_string(), flags))
@@ -206,11 +238,37 @@ impl Settings {
                 None
             }
         };
-        let mut allow = Vec::new();
-        for name in self.allow.unwrap_or_default() {
-            match name.parse() {
-                Ok(name) => allow.push(name),
-                Err(_) => found.problem("allow", &name, "a name is bn1: and 39 characters"),
+        let allow = found.names("allow", self.allow);
+        let ban = found.names("ban", self.ban);
+        let names = self.roles.unwrap_or_else(|| vec!["gateway".into()]);
+        let (roles, all) = Roles::of_names(names.iter().map(String::as_str));
+        if !all {
+            let allowed = "entry, core, exit, mix, gateway, coordinator, worker or seed";
+            found.problem("roles", &names.join(", "), allowed);
+        }
+        let dial_from = self.dial_from.and_then(|text| {
+            let ip = text.parse().ok();
+            if ip.is_none() {
+                found.problem("dial_from", &text, "a local IP address");
+            }
+            ip
+        });
+        let opens = match (self.opens, self.opens_per_second) {
+            (None, None) => None,
+            (burst, refill) => Some((burst.unwrap_or(100), refill.unwrap_or(20))),
+        };
+        if let Some((burst, refill)) = opens.filter(|(b, r)| *b == 0 || *r == 0) {
+            found.problem("opens", &format!("{burst}, {refill} a second"), "at least 1");
+        }
+        let per_address = self.per_address;
+        if per_address == Some(0) {
+            found.problem("per_address", "0", "at least 1");
+        }
+        if self.network.is_some() {
+            let reachable = if advertise.is_empty() { &listen } else { &advertise };
+            if reachable.iter().all(|a| unspecified(a)) {
+                let allowed = "in a network, an address that others can dial: listen there, or advertise it";
+                found.problem("listen", "", allowed);
             }
         }
         let mut onward = Vec::new();
@@ -266,6 +324,13 @@ impl Settings {
             allow,
             quota: self.quota.unwrap_or(1 << 30),
             onward,
+            network: self.network,
+            roles,
+            org: self.org.unwrap_or_default(),
+            ban,
+            dial_from,
+            per_address,
+            opens,
             admin,
             max_sessions,
             max_connections,
@@ -274,6 +339,13 @@ impl Settings {
             log: self.log.unwrap_or_else(|| "info".into()),
         })
     }
+}
+
+/// Whether an address names no host: `0.0.0.0`, `[::]`.
+fn unspecified(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(h, _)| h);
+    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    ip.is_ok_and(|ip| ip.is_unspecified())
 }
 
 /// Where the self-signed certificate of an identity is kept.
@@ -296,6 +368,17 @@ impl Check<'_> {
             value: value.to_owned(),
             allowed,
         });
+    }
+
+    fn names(&mut self, key: &'static str, list: Option<Vec<String>>) -> Vec<Name> {
+        let mut names = Vec::new();
+        for name in list.unwrap_or_default() {
+            match name.parse() {
+                Ok(name) => names.push(name),
+                Err(_) => self.problem(key, &name, "a name is bn1: and 39 characters"),
+            }
+        }
+        names
     }
 
     fn addresses(&mut self, key: &'static str, list: &[String]) {

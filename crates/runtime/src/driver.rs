@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::admission::Entrance;
 use crate::exchange::Inbox;
 use crate::forward::{Paths, RawStream};
 use crate::metrics::Metrics;
@@ -146,6 +147,8 @@ pub(crate) struct Driver<H: Handler> {
     /// What streams that the peer opened are written with, once there was one.
     own: Option<(mpsc::Sender<Op>, mpsc::Receiver<Op>)>,
     metrics: Arc<Metrics>,
+    /// Where the peer came from, and whether it may stay.
+    door: Entrance,
     opened: Option<Opened>,
     /// A transmit that the carrier had no room for.
     outgoing: Option<Bytes>,
@@ -169,6 +172,7 @@ impl<H: Handler> Driver<H> {
         wishes: Wishes,
         paths: Option<Arc<dyn Paths>>,
         metrics: Arc<Metrics>,
+        door: Entrance,
         opened: Option<Opened>,
     ) -> Box<Self> {
         Box::new(Self {
@@ -182,6 +186,7 @@ impl<H: Handler> Driver<H> {
             frames_in: 0,
             own: None,
             metrics,
+            door,
             opened,
             outgoing: None,
             waiting: VecDeque::new(),
@@ -339,6 +344,11 @@ impl<H: Handler> Driver<H> {
 
     fn event(&mut self, event: Event) {
         match event {
+            Event::Established if !self.door.enter() => {
+                self.metrics.not_admitted.inc();
+                let (code, reason) = (Code::POLICY_REJECTED, "too many connections");
+                self.command(Command::Close { code, reason });
+            }
             Event::Established => {
                 self.metrics.sessions_opened.inc();
                 tracing::debug!(
@@ -374,7 +384,7 @@ impl<H: Handler> Driver<H> {
                     self.send(stream, b.data, b.fin, b.done);
                 }
             }
-            Event::Opened { stream, .. } => self.peer_opened(stream),
+            Event::Opened { stream, kind } => self.peer_opened(stream, kind),
             Event::PathControl(payload) => self.path_control(&payload),
             Event::Served { status, .. } => self.metrics.served(status),
             Event::Pong { rtt } => {
@@ -409,13 +419,13 @@ impl<H: Handler> Driver<H> {
         Some(ops.clone())
     }
 
-    fn peer_opened(&mut self, stream: StreamId) {
+    fn peer_opened(&mut self, stream: StreamId, kind: u8) {
         let peer = self.connection.session().peer().copied();
         match (self.paths.clone(), peer, self.ops()) {
             (Some(paths), Some(peer), Some(ops)) => {
                 let inbox = Inbox::default();
                 self.inboxes.insert(stream, inbox.clone());
-                paths.opened(&peer, RawStream::new(stream, inbox, ops));
+                paths.opened(&peer, self.door.ip(), kind, RawStream::new(stream, inbox, ops));
             }
             _ => self.command(Command::Abort {
                 stream,

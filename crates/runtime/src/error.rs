@@ -84,6 +84,22 @@ pub enum Error {
     /// The system has no randomness.
     #[error("the system gives no randomness")]
     Entropy,
+    /// The network's file.
+    #[error(transparent)]
+    Network(#[from] crate::NetworkError),
+    /// The network gives no path: too few relays are known and reached.
+    #[error("no path to {to} over {relays} relays: only {known} relays are known and reached so far")]
+    NoRelays {
+        /// Where to.
+        to: betanet_keys::Name,
+        /// How many relays were wanted.
+        relays: usize,
+        /// How many there are.
+        known: usize,
+    },
+    /// Nobody in the network knows the peer.
+    #[error("{0} is not known in the network, or not reached")]
+    Unknown(betanet_keys::Name),
     /// The address book does not read.
     #[error("{}: line does not read: {why}", path.display())]
     Book {
@@ -106,6 +122,7 @@ impl Error {
                 | Self::Certificate(_)
                 | Self::Entropy
                 | Self::Book { .. }
+                | Self::Network(_)
         )
     }
 }

@@ -4,6 +4,7 @@ mod relay;
 
 use std::collections::BTreeMap;
 use std::future::Future as _;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -41,8 +42,8 @@ pub(crate) trait Paths: Send + Sync {
         ops: Option<mpsc::Sender<Op>>,
     ) -> Result<Option<Control>, Code>;
 
-    /// A stream that the peer opened.
-    fn opened(self: Arc<Self>, from: &PublicKey, stream: RawStream);
+    /// A stream of this type that the peer opened, from this address where it came directly.
+    fn opened(self: Arc<Self>, from: &PublicKey, ip: Option<IpAddr>, kind: u8, stream: RawStream);
 }
 
 /// A path message, where it is one.
@@ -118,6 +119,14 @@ impl RawSender {
         session::send(&self.ops, self.stream, data, fin).await?;
         self.ended |= fin;
         Ok(())
+    }
+
+    /// Breaks the stream off.
+    pub(crate) async fn abort(mut self, code: Code) {
+        self.ended = true;
+        let stream = self.stream;
+        // A session that is gone has no streams.
+        let _ = self.ops.send(Op::Abort { stream, code }).await;
     }
 }
 
@@ -386,7 +395,7 @@ impl Paths for OwnPaths {
         })
     }
 
-    fn opened(self: Arc<Self>, _: &PublicKey, stream: RawStream) {
+    fn opened(self: Arc<Self>, _: &PublicKey, _: Option<IpAddr>, _: u8, stream: RawStream) {
         tokio::spawn(stream.refuse(Code::POLICY_REJECTED));
     }
 }

@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -11,16 +11,19 @@ use betanet_carrier::{
 use betanet_htx::{Config, Pq, Secrets, Session, kind, offered_caps};
 use betanet_keys::{Identity, Name, Peer, PublicKey};
 use betanet_machine::Rng;
+use betanet_mesh::{Draft, Policy};
 use betanet_stack::Connection;
 use betanet_wire::NodeId;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{Admitted, Doorkeeper, Entrance};
 use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
 use crate::forward::{Exits, Paths, Relay};
-use crate::{Clock, Error, FolderStore, GatewayConfig, Metrics, Node, seed};
+use crate::mesh::multiaddr;
+use crate::{Clock, Error, FolderStore, GatewayConfig, Mesh, Metrics, Network, Node, View, seed};
 
 /// How often certificate files are looked at.
 const RELOAD: Duration = Duration::from_secs(5);
@@ -64,6 +67,7 @@ struct Door<H> {
     max: usize,
     stop: CancellationToken,
     relay: Arc<Relay>,
+    keeper: Doorkeeper,
 }
 
 /// One session of a gateway, counted while its task lives.
@@ -104,8 +108,8 @@ where
         self.identity.public()
     }
 
-    fn open(&self, ekm0: &[u8; 32], message1: &[u8], _: SocketAddr) -> Option<Tunnel> {
-        self.session(self.config.clone(), ekm0, message1)
+    fn open(&self, ekm0: &[u8; 32], message1: &[u8], from: SocketAddr) -> Option<Tunnel> {
+        self.session(self.config.clone(), ekm0, message1, Some(from.ip()))
     }
 }
 
@@ -115,7 +119,7 @@ where
     H::Exchange: Send,
 {
     fn open_forwarded(&self, nodes: Vec<NodeId>, message1: &[u8]) -> Option<Tunnel> {
-        self.session(self.config.clone().over(nodes), &[0; 32], message1)
+        self.session(self.config.clone().over(nodes), &[0; 32], message1, None)
     }
 }
 
@@ -124,7 +128,13 @@ where
     H: Handler + Clone + Send + Sync + 'static,
     H::Exchange: Send,
 {
-    fn session(&self, config: Config, ekm0: &[u8; 32], message1: &[u8]) -> Option<Tunnel> {
+    fn session(
+        &self,
+        config: Config,
+        ekm0: &[u8; 32],
+        message1: &[u8],
+        from: Option<IpAddr>,
+    ) -> Option<Tunnel> {
         // Before the look at the token: what it tells in between is then heard.
         let wishes = Wishes::stop(self.stop.clone());
         if self.stop.is_cancelled() {
@@ -136,9 +146,12 @@ where
         let standing = Standing::new(&self.standing, self.max, &self.metrics)?;
         let connection = Connection::new(session, self.handler.clone());
         let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
+        let entrance = Entrance::new(self.keeper.clone(), from);
         let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
-            let driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None);
+            let driver = Driver::new(
+                connection, carrier, clock, wishes, paths, metrics, entrance, None,
+            );
             Box::pin(async move {
                 let _standing = standing;
                 driver.run().await;
@@ -208,14 +221,28 @@ impl Gateway {
         );
         let cover =
             Cover::new(&config.cover, SystemTime::now).map_err(file_error(&config.cover))?;
+        let network = match &config.network {
+            Some(path) => Some(Network::read(path)?),
+            None => None,
+        };
+        let mut policy = network.as_ref().map_or_else(Policy::default, |n| n.policy.clone());
+        policy.per_address = config.per_address.unwrap_or(policy.per_address);
+        policy.opens = config.opens.unwrap_or(policy.opens);
+        let keeper = Doorkeeper::new(&policy);
         let metrics = Arc::new(Metrics::new());
         let standing = Arc::new(AtomicUsize::new(0));
         let stop = CancellationToken::new();
         let key = *identity.public();
         let clock = Clock::start();
         let rng = Mutex::new(Rng::new(&seed()?));
-        let node = Node::new(Some(identity.clone()), Config::default())?;
-        let door = Arc::new_cyclic(|door: &Weak<Door<H>>| Door {
+        let node = Node::new(Some(identity.clone()), Config::default())?.dialling_from(config.dial_from);
+        let mut accepts = vec![kind::BAR, kind::FORWARD];
+        if network.is_some() {
+            accepts.extend([kind::DISCOVER, kind::GOSSIP]);
+        }
+        let carries = network.is_some() && config.roles.relays();
+        let own = identity.clone();
+        let door = Arc::new_cyclic(|door: &Weak<Door<Admitted<H>>>| Door {
             relay: Relay::new(
                 identity.clone(),
                 clock,
@@ -223,21 +250,26 @@ impl Gateway {
                 node,
                 Arc::clone(&metrics),
                 &config.onward,
+                carries,
             ),
             identity,
             config: Config {
                 pq: if config.pq { Pq::Offer } else { Pq::Off },
                 caps: offered_caps(config.pq),
-                accepts: vec![kind::BAR, kind::FORWARD],
+                accepts,
                 ..Config::default()
             },
-            handler,
+            handler: Admitted {
+                keeper: keeper.clone(),
+                inner: handler,
+            },
             clock,
             rng,
             metrics: Arc::clone(&metrics),
             standing: Arc::clone(&standing),
             max: config.max_sessions,
             stop: stop.clone(),
+            keeper,
         });
         let relay = Arc::clone(&door.relay);
         let site = Site::new(
@@ -267,6 +299,21 @@ impl Gateway {
             addresses.clone_from(&config.advertise);
         }
         let pin = certificate.pin();
+        if let Some(network) = &network {
+            let draft = Draft {
+                addrs: addresses.iter().filter_map(|a| multiaddr(a)).collect(),
+                roles: config.roles,
+                feat: if config.pq { vec!["pq".into()] } else { Vec::new() },
+                org: config.org.clone(),
+                pin: config.certificate.is_none().then_some(pin),
+                ..Draft::default()
+            };
+            let state = config.key.with_extension("mesh");
+            let banned = config.ban.iter().map(Name::node_id).collect();
+            let draft = Some(draft);
+            let mesh = Mesh::start(relay.node(), network, own, draft, banned, Some(state))?;
+            relay.join(mesh);
+        }
         accepting.push(tasks.spawn(async move {
             loop {
                 tokio::time::sleep(RELOAD).await;
@@ -305,6 +352,11 @@ impl Gateway {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.standing.load(Ordering::Relaxed)
+    }
+
+    /// What the node knows of its network, where it is part of one.
+    pub async fn view(&self) -> Option<View> {
+        self.relay.mesh()?.view().await
     }
 
     pub(crate) fn is_healthy(&self) -> bool {

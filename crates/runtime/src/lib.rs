@@ -21,6 +21,7 @@
 //! ```
 
 mod admin;
+mod admission;
 mod book;
 mod clock;
 mod config;
@@ -31,7 +32,9 @@ mod files;
 mod forward;
 mod gateway;
 mod logs;
+mod mesh;
 mod metrics;
+mod network;
 mod node;
 mod session;
 mod store;
@@ -40,6 +43,7 @@ pub use admin::serve_admin;
 pub use betanet_bar::{Access, Headers, Method, Request, Response};
 pub use betanet_carrier::client::{Facts as OuterFacts, Trust};
 pub use betanet_keys::{Identity, Name, Peer, PublicKey};
+pub use betanet_wire::NodeId;
 pub use book::Book;
 pub use clock::{Clock, seed};
 pub use config::{GatewayConfig, Origin, Problem, Settings};
@@ -48,7 +52,9 @@ pub use exchange::{Answer, Body, ExchangeError};
 pub use files::{load_identity, new_identity, state_dir};
 pub use gateway::{Gateway, Listening};
 pub use logs::{LogFormat, init_logs};
+pub use mesh::{Mesh, PeerInfo, View};
 pub use metrics::Metrics;
+pub use network::{LEAST, Network, NetworkError};
 pub use node::{Node, visit};
 pub use session::{SessionFacts, SessionHandle, Upload};
 pub use store::FolderStore;

@@ -43,6 +43,7 @@ pub struct Metrics {
     covered: Counter,
     tickets_refused: Counter,
     handshakes_refused: Counter,
+    pub(crate) not_admitted: Counter,
     paths: Family<ByOutcome, Counter>,
     pub(crate) streams_forwarded: Counter,
 }
@@ -70,6 +71,7 @@ impl Metrics {
             covered: Counter::default(),
             tickets_refused: Counter::default(),
             handshakes_refused: Counter::default(),
+            not_admitted: Counter::default(),
             paths: Family::default(),
             streams_forwarded: Counter::default(),
         };
@@ -112,6 +114,11 @@ impl Metrics {
             "handshakes_refused",
             "Right tickets whose message 1 did not open",
             this.handshakes_refused.clone(),
+        );
+        r.register(
+            "sessions_not_admitted",
+            "Sessions closed as too many stood from their address",
+            this.not_admitted.clone(),
         );
         r.register(
             "paths",

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use betanet_bar::{Client, Handler, ReadFailed, Request, Response, status};
 use betanet_carrier::Carrier;
-use betanet_carrier::client::{self, Trust};
+use betanet_carrier::client::{self, Trust, Way};
 use betanet_htx::ticket::Ticket;
 use betanet_htx::{Config, Secrets, Session, kind};
 use betanet_keys::{Identity, Peer, PublicKey};
@@ -14,7 +15,9 @@ use betanet_stack::{Connection, Dial, Dialer, RENEW_AFTER};
 use betanet_wire::NodeId;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
+use crate::admission::Entrance;
 use crate::driver::{Driver, OPS, Wishes};
 use crate::files::fresh_identity;
 use crate::forward::{ForwardCarrier, OwnPaths, Paths, RawStream, Relay};
@@ -60,6 +63,8 @@ pub struct Node {
     clock: Clock,
     metrics: Arc<Metrics>,
     trust: Trust,
+    /// The local address to dial from.
+    from: Option<IpAddr>,
     own_paths: Arc<OwnPaths>,
     relay: Option<Weak<Relay>>,
     state: Mutex<State>,
@@ -79,6 +84,7 @@ impl Node {
             clock: Clock::start(),
             metrics: Arc::new(Metrics::new()),
             trust: Trust::web_pki(),
+            from: None,
             own_paths: Arc::default(),
             relay: None,
             state: Mutex::new(State {
@@ -103,6 +109,13 @@ impl Node {
     #[must_use]
     pub fn with_trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
+        self
+    }
+
+    /// Dials from this local address.
+    #[must_use]
+    pub const fn dialling_from(mut self, from: Option<IpAddr>) -> Self {
+        self.from = from;
         self
     }
 
@@ -208,7 +221,7 @@ impl Node {
     pub async fn connect(&self, peer: &Peer) -> Result<SessionHandle, Error> {
         let mut last = Error::NoAddress;
         for address in &peer.addrs {
-            match self.connect_at(peer, address).await {
+            match self.connect_at(peer, address, None).await {
                 Ok(handle) => return Ok(handle),
                 Err(e) => last = e,
             }
@@ -216,7 +229,18 @@ impl Node {
         Err(last)
     }
 
-    async fn connect_at(&self, peer: &Peer, address: &str) -> Result<SessionHandle, Error> {
+    /// Opens a fresh session at the peer's first address, whose host was resolved to `ip`.
+    pub(crate) async fn connect_ip(&self, peer: &Peer, ip: IpAddr) -> Result<SessionHandle, Error> {
+        let address = peer.addrs.first().ok_or(Error::NoAddress)?;
+        self.connect_at(peer, address, Some(ip)).await
+    }
+
+    async fn connect_at(
+        &self,
+        peer: &Peer,
+        address: &str,
+        at: Option<IpAddr>,
+    ) -> Result<SessionHandle, Error> {
         let outer_error = |source| Error::Outer {
             address: address.to_owned(),
             source,
@@ -225,7 +249,11 @@ impl Node {
             Some(pin) => Trust::Pin(*pin),
             None => self.trust.clone(),
         };
-        let outer = client::connect(address, &trust)
+        let way = Way {
+            at,
+            from: self.from,
+        };
+        let outer = client::connect(address, &trust, way)
             .await
             .map_err(outer_error)?;
         let facts = outer.facts().clone();
@@ -333,15 +361,22 @@ impl Node {
             Wishes::Handles(receiver),
             self.paths(),
             Arc::clone(&self.metrics),
+            Entrance::default(),
             Some(opened),
         );
-        tokio::spawn(driver.run());
+        let over = CancellationToken::new();
+        let guard = over.clone().drop_guard();
+        tokio::spawn(async move {
+            driver.run().await;
+            drop(guard);
+        });
         let ended = Err(Error::NoAddress);
         open.await.unwrap_or(ended)?;
         Ok(SessionHandle {
             ops,
             peer: peer.key,
             outer,
+            over,
         })
     }
 }
@@ -356,7 +391,7 @@ pub async fn visit(address: &str) -> Result<(OuterFacts, u16, Option<String>), E
         address: address.to_owned(),
         source,
     };
-    let outer = client::connect(address, &Trust::Anything)
+    let outer = client::connect(address, &Trust::Anything, Way::default())
         .await
         .map_err(error)?;
     let facts = outer.facts().clone();

@@ -5,6 +5,7 @@ use betanet_htx::{Session, StreamId};
 use betanet_keys::PublicKey;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Ask, Op, Open};
 use crate::exchange::Inbox;
@@ -52,6 +53,7 @@ pub struct SessionHandle {
     pub(crate) ops: mpsc::Sender<Op>,
     pub(crate) peer: PublicKey,
     pub(crate) outer: OuterFacts,
+    pub(crate) over: CancellationToken,
 }
 
 fn gone<T>(_: T) -> Error {
@@ -87,6 +89,11 @@ impl SessionHandle {
     #[must_use]
     pub const fn outer(&self) -> &OuterFacts {
         &self.outer
+    }
+
+    /// Waits until the session is over, without keeping it open.
+    pub fn over(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.over.clone().cancelled_owned()
     }
 
     /// Whether the session has ended.

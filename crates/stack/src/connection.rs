@@ -219,6 +219,10 @@ impl<H: Handler> Connection<H> {
             };
             match event {
                 htx::Event::Established => self.event(now, Event::Established),
+                htx::Event::Opened { stream, .. } if !self.may_open(now) => {
+                    let code = Code::POLICY_REJECTED;
+                    self.command(now, htx::Command::Reset { stream, code });
+                }
                 htx::Event::Opened {
                     stream,
                     kind: kind::BAR,
@@ -274,6 +278,11 @@ impl<H: Handler> Connection<H> {
                 },
             );
         }
+    }
+
+    fn may_open(&mut self, now: Now) -> bool {
+        let client = self.client();
+        self.handler.may_open(now.mono, client)
     }
 
     /// The client as the handler sees it.

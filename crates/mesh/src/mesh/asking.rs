@@ -14,6 +14,8 @@ use crate::{Record, Roles};
 
 /// Of the newest changes, those that one exchange tells.
 const NEWS: usize = 8;
+/// Records that a seed is asked for, at least.
+const DISCOVER_LEAST: u32 = 64;
 /// Records named in the slice that goes round.
 const SLICE: usize = 30;
 
@@ -40,7 +42,7 @@ impl Mesh {
 
     pub(super) fn ask_list(&mut self, now: Now, link: DialId, seed: PublicKey) {
         // Twice the links: what is asked of several seeds is enough to find the others by.
-        let n = u32::try_from(self.policy.links * 2).unwrap_or(DISCOVER_MAX);
+        let n = u32::try_from(self.policy.links * 2).unwrap_or(DISCOVER_MAX).max(DISCOVER_LEAST);
         let request = message::discover(n, Roles::default());
         self.open(now, link, kind::DISCOVER, Stage::List(seed), request, true);
     }

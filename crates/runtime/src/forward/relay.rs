@@ -1,7 +1,8 @@
 //! The paths that others build over this node or to it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use betanet_carrier::Tunnel;
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 
 use super::{ForwardCarrier, Paths, RawStream, read};
 use crate::driver::Op;
-use crate::{Clock, Error, Metrics, Node, SessionHandle};
+use crate::{Clock, Error, Mesh, Metrics, Node, SessionHandle};
 
 /// Path headers remembered, of which one peer has 1/64.
 const HEADERS_MAX: usize = 65_536;
@@ -60,7 +61,11 @@ pub(crate) struct Relay {
     exits: Weak<dyn Exits>,
     /// The peers that paths may go on to; none where this node is no relay.
     onward: BTreeMap<NodeId, Peer>,
-    node: Node,
+    node: Arc<Node>,
+    /// Where the peers of others' paths are found, once the node is part of a network.
+    mesh: OnceLock<Mesh>,
+    /// Whether paths of others go on to whomever the network knows.
+    carries: bool,
     metrics: Arc<Metrics>,
     paths: Mutex<State>,
 }
@@ -79,6 +84,7 @@ impl Relay {
         node: Node,
         metrics: Arc<Metrics>,
         onward: &[Peer],
+        carries: bool,
     ) -> Arc<Self> {
         let hop = Hop::new(HEADERS_MAX);
         let carried = BTreeMap::new();
@@ -90,14 +96,35 @@ impl Relay {
                 .iter()
                 .map(|p| (p.key.node_id(), p.clone()))
                 .collect(),
-            node: node.with_paths(own.clone()),
+            node: Arc::new(node.with_paths(own.clone())),
+            mesh: OnceLock::new(),
+            carries,
             metrics,
             paths: Mutex::new(State { hop, carried }),
         })
     }
 
-    /// Closes the sessions with the next hops.
+    /// What it dials with.
+    pub(crate) fn node(&self) -> Arc<Node> {
+        Arc::clone(&self.node)
+    }
+
+    /// Becomes part of a network.
+    pub(crate) fn join(&self, mesh: Mesh) {
+        // Once: a gateway starts its mesh before it takes sessions.
+        let _ = self.mesh.set(mesh);
+    }
+
+    /// The network's peers, as this node knows them.
+    pub(crate) fn mesh(&self) -> Option<&Mesh> {
+        self.mesh.get()
+    }
+
+    /// Leaves the network, and closes the sessions with the next hops.
     pub(crate) async fn close(&self) {
+        if let Some(mesh) = self.mesh() {
+            mesh.stop().await;
+        }
         self.node.close().await;
     }
 
@@ -145,12 +172,14 @@ impl Relay {
                 Link::Exit(route.nodes.clone())
             }
             Accepted::Forward {
-                next,
+                next: next_node,
                 onward,
                 control,
                 ..
             } => {
-                let Some(peer) = self.onward.get(&next) else {
+                let peer = self.onward.get(&next_node).cloned();
+                let asks = self.carries && self.mesh().is_some();
+                if peer.is_none() && !asks {
                     hop.end(prev, path);
                     let why = if self.onward.is_empty() {
                         Failure::PolicyDeny
@@ -159,10 +188,10 @@ impl Relay {
                     };
                     self.metrics.path("refused");
                     return Ok(Some(route.error(why, path, &self.identity)));
-                };
+                }
                 self.metrics.path("onward");
                 let (found, next) = watch::channel(Next::Dialling);
-                let dial = Arc::clone(self).dial(peer.clone(), control, (prev, path), found);
+                let dial = Arc::clone(self).dial(next_node, peer, control, (prev, path), found);
                 tokio::spawn(dial);
                 Link::Onward(onward, next)
             }
@@ -172,15 +201,25 @@ impl Relay {
         Ok(None)
     }
 
-    /// Finds the session with the next hop and sends the header on.
+    /// Finds the next hop and the session with it, and sends the header on.
     async fn dial(
         self: Arc<Self>,
-        peer: Peer,
+        node: NodeId,
+        peer: Option<Peer>,
         control: Control,
         path: LinkPath,
         found: watch::Sender<Next>,
     ) {
+        let mut why = Failure::PeerDown;
         let sent = async {
+            let peer = match (peer, self.mesh()) {
+                (Some(peer), _) => peer,
+                (None, Some(mesh)) => mesh.find(node).await.ok_or_else(|| {
+                    why = Failure::NoRoute;
+                    Error::NoAddress
+                })?,
+                (None, None) => return Err(Error::NoAddress),
+            };
             let session = self.node.session(&peer).await?;
             session.path_control(control.to_bytes().into()).await?;
             Ok::<_, Error>(session)
@@ -195,7 +234,7 @@ impl Relay {
         };
         if matches!(next, Next::Failed) {
             // Before the streams that wait are refused: the builder then knows why.
-            self.fail(path, Failure::PeerDown).await;
+            self.fail(path, why).await;
         }
         found.send_replace(next);
     }
@@ -371,7 +410,16 @@ impl Paths for Relay {
         })
     }
 
-    fn opened(self: Arc<Self>, from: &PublicKey, stream: RawStream) {
-        tokio::spawn(self.carry(from.node_id(), stream));
+    fn opened(self: Arc<Self>, from: &PublicKey, ip: Option<IpAddr>, kind: u8, stream: RawStream) {
+        let from = from.node_id();
+        match (kind, self.mesh()) {
+            (kind::FORWARD, _) => {
+                tokio::spawn(self.carry(from, stream));
+            }
+            (kind::DISCOVER | kind::GOSSIP, Some(mesh)) => mesh.opened(kind, from, ip, stream),
+            _ => {
+                tokio::spawn(stream.refuse(Code::UNSUPPORTED_FEATURE));
+            }
+        }
     }
 }

@@ -1,0 +1,285 @@
+//! `betanet network`, `betanet peers` and `betanet path`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use betanet_carrier::Certificate;
+use betanet_htx::Config;
+use betanet_runtime::{Error, Identity, Name, Network, Node, Peer, View, new_identity};
+use betanet_wire::text::hex;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::Fail;
+use crate::args::{NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, WayArgs};
+use crate::fail::interruptible;
+use crate::target::Joined;
+
+/// Longest answer of a node's admin address.
+const VIEW_MAX: u64 = 64 << 20;
+
+pub(crate) fn network(args: &NetworkArgs) -> Result<(), Fail> {
+    match &args.command {
+        NetworkCommand::New { dir, relays, port, json } => new(dir, *relays, *port, *json),
+        NetworkCommand::Check { file, json } => check(file, *json),
+    }
+}
+
+fn check(file: &Path, as_json: bool) -> Result<(), Fail> {
+    let network = Network::read(file).map_err(Error::from)?;
+    let (seeds, signers, maintainers) =
+        (network.seeds.len(), network.signers.len(), network.maintainers.len());
+    if as_json {
+        say!("{}", json!({
+            "name": network.name,
+            "seeds": network.seeds.iter().map(|s| json!({
+                "name": Name::from(s.key.node_id()).to_string(),
+                "addrs": s.addrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "pinned": s.pin.is_some(),
+            })).collect::<Vec<_>>(),
+            "signers": signers,
+            "maintainers": maintainers,
+            "banned": network.banned.len(),
+        }));
+    } else {
+        say!("{}: {seeds} seeds, {signers} signers, {maintainers} maintainers, {} banned: it can be used", network.name, network.banned.len());
+        for seed in &network.seeds {
+            let addrs: Vec<String> = seed.addrs.iter().map(ToString::to_string).collect();
+            say!("seed {} {}", Name::from(seed.key.node_id()), addrs.join(" "));
+        }
+    }
+    Ok(())
+}
+
+/// One node of a new network.
+struct Fresh {
+    name: String,
+    seed: bool,
+    ip: String,
+    dir: PathBuf,
+    identity: Identity,
+    pin: [u8; 32],
+}
+
+/// Makes a node's folder: its key, its certificate, a page and a file to serve.
+fn fresh(dir: &Path, n: u8, seed: bool, name: String) -> Result<Fresh, Fail> {
+    let dir = dir.join(&name);
+    for sub in ["site", "files"] {
+        let sub = dir.join(sub);
+        fs::create_dir_all(&sub).map_err(Fail::file(&sub))?;
+    }
+    let write = |path: PathBuf, text: &str| fs::write(&path, text).map_err(Fail::file(&path));
+    write(dir.join("site/index.html"), "<!doctype html>\n<title>Welcome</title>\n<h1>Welcome</h1>\n")?;
+    write(dir.join("files/hello.txt"), &format!("hello from {name}\n"))?;
+    let identity = new_identity(&dir.join("node.pem"))?;
+    let path = dir.join("node.pem.tls.pem");
+    let certificate = Certificate::load_or_create(&path, &["localhost".to_owned()])
+        .map_err(|e| Fail::Local(format!("{}: {e}", path.display())))?;
+    Ok(Fresh {
+        ip: format!("127.{n}.0.1"),
+        pin: *certificate.pin(),
+        identity,
+        name,
+        seed,
+        dir,
+    })
+}
+
+fn new(dir: &Path, relays: u8, port: u16, as_json: bool) -> Result<(), Fail> {
+    if dir.exists() {
+        return Err(Fail::Usage(format!("{}: is there already; name a new folder", dir.display())));
+    }
+    fs::create_dir_all(dir).map_err(Fail::file(dir))?;
+    let dir = fs::canonicalize(dir).map_err(Fail::file(dir))?;
+    let (seeds, signers, maintainers) = betanet_runtime::LEAST;
+    let keys = |what: &str, n: usize| -> Result<Vec<String>, Fail> {
+        let folder = dir.join("keys");
+        fs::create_dir_all(&folder).map_err(Fail::file(&folder))?;
+        let one = |i| {
+            let key = new_identity(&folder.join(format!("{what}{i}.pem")))?;
+            Ok(format!("  \"{}\",\n", key.public()))
+        };
+        (1..=n).map(one).collect()
+    };
+    let mut file = format!(
+        "# A network of this machine only, made by `betanet network new`.\nname = \"testnet\"\n\nsigners = [\n{}]\nmaintainers = [\n{}]\n",
+        keys("signer", signers)?.concat(),
+        keys("maintainer", maintainers)?.concat(),
+    );
+    file.push_str(
+        "\n[policy]\nprivate = true          # its nodes are on 127.x.0.1\ndial_every_ms = 200\ngossip_every_s = [5, 10]\n",
+    );
+    let mut nodes = Vec::new();
+    let seeds = u8::try_from(seeds).unwrap_or(5);
+    for n in 1..=seeds + relays {
+        let seed = n <= seeds;
+        let name = if seed { format!("seed{n}") } else { format!("relay{}", n - seeds) };
+        nodes.push(fresh(&dir, 10 + n, seed, name)?);
+    }
+    for node in nodes.iter().filter(|n| n.seed) {
+        let (key, ip, pin) = (node.identity.public(), &node.ip, hex(&node.pin));
+        let _ = write!(
+            file,
+            "\n[[seed]] # {}\nkey = \"{key}\"\naddrs = [\"/ip4/{ip}/tcp/{port}/tls\"]\npin = \"{pin}\"\n",
+            node.name
+        );
+    }
+    let network = dir.join("NETWORK.toml");
+    fs::write(&network, file).map_err(Fail::file(&network))?;
+    let mut commands = String::new();
+    for node in &nodes {
+        let roles = if node.seed { "\"seed\", \"entry\"" } else { "\"entry\", \"core\", \"exit\", \"gateway\"" };
+        let (ip, name, dir) = (&node.ip, &node.name, node.dir.display());
+        let config = node.dir.join("gateway.toml");
+        let text = format!(
+            "listen = [\"{ip}:{port}\"]\nserve = \"{dir}/files\"\ncover = \"{dir}/site\"\nkey = \"{dir}/node.pem\"\n\
+             network = \"{}\"\nroles = [{roles}]\norg = \"{name}\"\ndial_from = \"{ip}\"\nper_address = 64\nadmin = \"{ip}:{}\"\n",
+            network.display(),
+            port.checked_add(1).unwrap_or(1),
+        );
+        fs::write(&config, text).map_err(Fail::file(&config))?;
+        let _ = writeln!(commands, "gateway --config {}", config.display());
+    }
+    let list = dir.join("COMMANDS");
+    fs::write(&list, &commands).map_err(Fail::file(&list))?;
+    Network::read(&network).map_err(Error::from)?;
+    let of = |n: &Fresh| Name::from(n.identity.public().node_id()).to_string();
+    if as_json {
+        say!("{}", json!({
+            "network": network,
+            "commands": commands.lines().collect::<Vec<_>>(),
+            "nodes": nodes.iter().map(|n| json!({
+                "node": n.name, "name": of(n), "seed": n.seed, "address": format!("{}:{port}", n.ip),
+                "admin": format!("{}:{}", n.ip, port.saturating_add(1)), "config": n.dir.join("gateway.toml"),
+            })).collect::<Vec<_>>(),
+        }));
+        return Ok(());
+    }
+    say!("{}", network.display());
+    for node in &nodes {
+        say!("{:<8} {} {}:{port}", node.name, of(node), node.ip);
+    }
+    say!("\nStart each node in a terminal of its own, or all of them with:");
+    say!("  while read -r c; do $c & done < {}", list.display());
+    if let Some(node) = nodes.iter().find(|n| !n.seed) {
+        say!("then, after a few seconds:");
+        say!("  betanet get --network {} --path 3 bar://{}/hello.txt", network.display(), of(node));
+    }
+    Ok(())
+}
+
+pub(crate) async fn peers(args: PeersArgs) -> Result<(), Fail> {
+    interruptible(async {
+        let view = match (&args.admin, &args.network) {
+            (Some(admin), _) => ask_admin(admin).await?,
+            (None, Some(file)) => listen(file, args.wait).await?,
+            (None, None) => return Err(Fail::Usage("--admin ADDR or --network FILE".into())),
+        };
+        if args.json {
+            say!("{view}");
+        } else {
+            print_peers(&view);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// What a running node knows, from its admin address.
+async fn ask_admin(admin: &str) -> Result<Value, Fail> {
+    let fail = |e: &dyn std::fmt::Display| Fail::Peer(format!("{admin}: {e}"));
+    let mut tcp = tokio::net::TcpStream::connect(admin).await.map_err(|e| fail(&e))?;
+    let request = format!("GET /peers HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    tcp.write_all(request.as_bytes()).await.map_err(|e| fail(&e))?;
+    let mut answer = Vec::new();
+    tcp.take(VIEW_MAX).read_to_end(&mut answer).await.map_err(|e| fail(&e))?;
+    let text = String::from_utf8_lossy(&answer);
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| fail(&"no HTTP answer"))?;
+    if !head.starts_with("HTTP/1.1 200") {
+        return Err(fail(&body.trim()));
+    }
+    serde_json::from_str(body).map_err(|e| fail(&e))
+}
+
+async fn listen(file: &Path, seconds: u64) -> Result<Value, Fail> {
+    let node = Arc::new(Node::client()?);
+    let joined = Joined::join(file, node)?;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let view: Option<View> = joined.mesh.view().await;
+    joined.mesh.stop().await;
+    let view = view.ok_or_else(|| Fail::Peer("the network was left".into()))?;
+    if view.peers.is_empty() {
+        return Err(Fail::Peer(format!("no seed of {} was reached in {seconds} s", file.display())));
+    }
+    Ok(view.to_json())
+}
+
+fn print_peers(view: &Value) {
+    let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
+    let text = |v: &Value| v.as_str().unwrap_or("").to_owned();
+    for peer in list(&view["peers"]) {
+        let reached = peer["reached"].as_str().map_or("not reached".to_owned(), |ip| format!("reached at {ip}"));
+        let linked = if peer["linked"] == json!(true) { ", linked" } else { "" };
+        let rtt = peer["rtt_ms"].as_f64().map_or(String::new(), |ms| format!(", {ms:.1} ms"));
+        let roles: Vec<String> = list(&peer["roles"]).iter().map(text).collect();
+        say!("{} {} ({}{linked}{rtt})", text(&peer["name"]), roles.join(","), reached);
+    }
+    for (what, names) in [("excluded", &view["excluded"]), ("banned", &view["banned"])] {
+        for name in list(names) {
+            say!("{what} {}", text(&name));
+        }
+    }
+}
+
+pub(crate) async fn path(args: PathArgs) -> Result<(), Fail> {
+    let (args, trace) = match args.command {
+        PathCommand::Show(args) => (args, false),
+        PathCommand::Trace(args) => (args, true),
+    };
+    interruptible(way(&args, trace)).await
+}
+
+async fn way(args: &WayArgs, trace: bool) -> Result<(), Fail> {
+    let name: Name = args.name.parse().map_err(|e| Fail::Usage(format!("{}: {e}", args.name)))?;
+    let node = Arc::new(Node::new(None, Config::default())?);
+    let joined = Joined::join(&args.network, Arc::clone(&node))?;
+    let way = joined.mesh.way_to(name, usize::from(args.nodes), &[]).await?;
+    let mut out = Vec::new();
+    for i in 0..way.len() {
+        let rtt = if trace { Some(measure(&node, &way[..=i]).await?) } else { None };
+        let position = match i {
+            _ if i + 1 == way.len() => "exit",
+            0 => "entry",
+            _ => "core",
+        };
+        let peer = &way[i];
+        if !args.json {
+            let took = rtt.map_or(String::new(), |r| format!(" {:.3} ms", r.as_secs_f64() * 1000.0));
+            say!("{position:<5} {} {}{took}", peer.name(), peer.addrs.join(" "));
+        }
+        out.push(json!({
+            "position": position,
+            "name": peer.name().to_string(),
+            "addrs": peer.addrs,
+            "rtt_ms": rtt.map(|r| r.as_secs_f64() * 1000.0),
+        }));
+    }
+    if args.json {
+        say!("{}", json!({ "name": args.name, "path": out }));
+    }
+    node.close().await;
+    joined.mesh.stop().await;
+    Ok(())
+}
+
+/// The round-trip time to the last of these nodes, over those before it.
+async fn measure(node: &Node, way: &[Peer]) -> Result<Duration, Error> {
+    let (peer, relays) = way.split_last().ok_or(Error::NoAddress)?;
+    let session = node.session_over(relays, peer).await?;
+    // The first answer still pays for what the session does as it opens.
+    session.ping().await?;
+    session.ping().await
+}
