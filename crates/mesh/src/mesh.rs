@@ -336,6 +336,8 @@ pub struct Mesh {
     lookups: BTreeMap<NodeId, Lookup>,
     /// Since when, and how often, peers began exchanges.
     askers: BTreeMap<NodeId, (Time, u32)>,
+    /// Exchanges that may still be served, in millionths, and when that was.
+    serves: (u64, Time),
     /// When each /24 was dialled last, for a minute.
     hot: BTreeMap<Prefix, Time>,
     anchors: Vec<Bytes>,
@@ -378,6 +380,7 @@ impl Mesh {
             away: BTreeMap::new(),
             lookups: BTreeMap::new(),
             askers: BTreeMap::new(),
+            serves: (u64::MAX, now.mono),
             hot: BTreeMap::new(),
             anchors: setup.saved.anchors.clone(),
             saved: setup.saved,

@@ -263,12 +263,20 @@ impl Table {
         self.entries.get(&node).filter(|e| e.tested.is_some()).map(|e| &e.record)
     }
 
-    /// The `seq` that is known of a peer.
+    /// The `seq` that is known of a peer; one more than that of two records that contradict each other, so that others ask for
+    /// them.
     pub(crate) fn seq(&self, node: NodeId) -> Option<u64> {
         if node == self.own {
             return self.own_record.as_ref().map(Record::seq);
         }
-        self.entries.get(&node).map(|e| e.record.seq())
+        let known = self.entries.get(&node).map(|e| e.record.seq());
+        known.or_else(|| self.evidence.get(&node).map(|e| e.first.seq() + 1))
+    }
+
+    /// What is given to who asks for a peer's record: the one that may be passed on, or two that contradict each other.
+    pub(crate) fn give(&self, node: NodeId) -> impl Iterator<Item = &Record> {
+        let evidence = self.evidence.get(&node).into_iter();
+        self.passable(node).into_iter().chain(evidence.flat_map(|e| [&e.first, &e.second]))
     }
 
     /// Whether a record of this peer would be taken, as far as its NodeID tells.
@@ -345,7 +353,7 @@ impl Table {
             return match record.seq().cmp(&entry.record.seq()) {
                 core::cmp::Ordering::Less => Offer::Refused(Refusal::Old),
                 core::cmp::Ordering::Equal if record.signed() == entry.record.signed() => Offer::Known,
-                core::cmp::Ordering::Equal => self.exclude(record),
+                core::cmp::Ordering::Equal => self.exclude(now, record),
                 core::cmp::Ordering::Greater => self.replace(record, teller, rng),
             };
         }
@@ -395,7 +403,7 @@ impl Table {
         true
     }
 
-    fn exclude(&mut self, second: Record) -> Offer {
+    fn exclude(&mut self, now: Now, second: Record) -> Offer {
         let node = second.node();
         let Some(entry) = self.remove(node) else {
             return Offer::Refused(Refusal::Old);
@@ -408,6 +416,8 @@ impl Table {
         }
         let first = entry.record;
         self.evidence.insert(node, Evidence { first, second });
+        // Told before all else.
+        self.note_change(node, now.unix_ms);
         Offer::Equivocal
     }
 

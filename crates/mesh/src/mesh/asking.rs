@@ -8,7 +8,7 @@ use betanet_wire::NodeId;
 use bytes::Bytes;
 
 use super::{Away, DialId, EXCHANGE_MAX, Exchange, ExchangeId, Mesh, Stage, Transmit, kind};
-use crate::message::{self, DISCOVER_MAX, Have, MessageError};
+use crate::message::{self, DISCOVER_MAX, GOSSIP_MAX, Have, MessageError};
 use crate::view::after;
 use crate::{Record, Roles};
 
@@ -101,7 +101,7 @@ impl Mesh {
         let (told, peer, first) = (l.told, l.node, l.asked == 0);
         l.told = change;
         let near = self.table.share();
-        let fits = |n: &NodeId| *n != peer && near.holds(*n) && self.table.passable(*n).is_some();
+        let fits = |n: &NodeId| *n != peer && near.holds(*n) && self.table.give(*n).next().is_some();
         let mut news: Vec<NodeId> = self.table.fresh(told).filter(fits).take(NEWS).collect();
         news.dedup();
         if first && self.table.own().is_some() && !news.contains(&self.own) {
@@ -159,8 +159,8 @@ impl Mesh {
         lookup: Option<NodeId>,
     ) -> Result<(), MessageError> {
         let (envelopes, want) = message::read_answer(cbor)?;
-        let give: Vec<Record> =
-            want.iter().filter_map(|n| self.table.passable(*n)).cloned().collect();
+        let mut give: Vec<Record> = want.iter().flat_map(|n| self.table.give(*n)).cloned().collect();
+        give.truncate(GOSSIP_MAX);
         self.stats.records_out += give.len() as u64;
         if let Some(x) = self.exchanges.get_mut(&id) {
             x.stage = Stage::End;

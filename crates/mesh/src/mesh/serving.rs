@@ -59,8 +59,18 @@ impl Mesh {
         );
     }
 
-    /// Whether a peer keeps to a few exchanges a minute.
+    /// Whether a peer keeps to a few exchanges a minute. When very many ask, only those that this node has reached are answered.
     fn may_ask(&mut self, now: Now, peer: NodeId) -> bool {
+        let seed = self.draft.as_ref().is_some_and(|d| d.roles.has(Role::Seed));
+        let refill = if seed { SERVED_BY_SEED } else { SERVED_A_SECOND };
+        let micros = u64::try_from((now.mono - self.serves.1).as_micros()).unwrap_or(u64::MAX);
+        let level = self.serves.0.saturating_add(micros.saturating_mul(refill));
+        let level = level.min(SERVED_AT_ONCE * ONE);
+        let reached = self.table.passable(peer).is_some();
+        if level < ONE && !reached {
+            return false;
+        }
+        self.serves = (level.saturating_sub(ONE), now.mono);
         if self.askers.len() >= ASKERS_MAX && !self.askers.contains_key(&peer) {
             self.askers.retain(|_, (since, _)| *since + MINUTE > now.mono);
             if self.askers.len() >= ASKERS_MAX {
@@ -156,14 +166,11 @@ impl Mesh {
                 None => {}
                 Some(seq) if seq < h.seq => want.push(h.node),
                 Some(seq) if seq > h.seq => give.extend(self.table.passable(h.node).cloned()),
-                Some(seq) => {
-                    if now.unix_ms.saturating_sub(seq) < AUDIT_AGE_MS && h.node != self.own {
-                        doubted.push(h.node);
-                    }
-                }
+                Some(_) if h.node != self.own && self.table.get(h.node).is_some() => doubted.push(h.node),
+                Some(_) => {}
             }
         }
-        // A fresh record that both sides have is compared once in a while: its issuer may have told them different things.
+        // A record that both sides have is compared once in a while: its issuer may have told them different things.
         if let Some(n) = u64::try_from(doubted.len()).ok().filter(|n| *n > 0)
             && self.rng.below(AUDIT_ONE_IN) == 0
             && let Some(node) = doubted.get(usize::try_from(self.rng.below(n)).unwrap_or(0))
@@ -177,8 +184,10 @@ impl Mesh {
         } else if have.len() < GOSSIP_MAX {
             // A short list without bounds is all that the asker has: it gets what comes after some random place.
             let start = NodeId(self.rng.array());
+            let before = give.len();
             self.give_range(now, start, NodeId([255; 20]), &named, &mut give);
             self.give_range(now, NodeId([0; 20]), start, &named, &mut give);
+            give.truncate(before + GIVEN_UNASKED);
         }
         give.truncate(GOSSIP_MAX);
         want.truncate(GOSSIP_MAX);
@@ -197,16 +206,22 @@ impl Mesh {
     }
 }
 
+/// Exchanges with peers that were not reached: at once, and more of them each second, of any node and of a seed.
+const SERVED_AT_ONCE: u64 = 256;
+const SERVED_A_SECOND: u64 = 1;
+const SERVED_BY_SEED: u64 = 20;
+/// One exchange, in the unit in which they are counted.
+const ONE: u64 = 1_000_000;
 /// Exchanges that one peer may begin in a minute: one on its link, and those of its lookups.
-const ASKED_OF_ONE: u32 = 16;
+const ASKED_OF_ONE: u32 = 8;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Peers whose exchanges are counted, at most.
 const ASKERS_MAX: usize = 8192;
 
-/// A record is compared with others' copies while it is younger.
-const AUDIT_AGE_MS: u64 = 300_000;
-/// Of so many exchanges in which that is possible, one does.
-const AUDIT_ONE_IN: u64 = 4;
+/// Records that are given to who names no bounds.
+const GIVEN_UNASKED: usize = 32;
+/// Of so many exchanges that name records which both sides have, one has one of them compared.
+const AUDIT_ONE_IN: u64 = 2;
 
 /// The two bounds of a list, if it has them.
 fn range_of(have: &[Have]) -> Option<(NodeId, NodeId)> {
