@@ -68,7 +68,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             pq: Pq::default(),
-            caps: offered_caps(true),
+            caps: offered_caps(true, false),
             template: [0; 32],
             outer: Outer::Tls,
             accepts: vec![crate::kind::BAR],
@@ -101,7 +101,11 @@ impl Config {
 
 /// The capabilities of what is built here, encoded.
 #[must_use]
-pub fn offered_caps(pq: bool) -> Vec<u8> {
+pub fn offered_caps(pq: bool, libp2p: bool) -> Vec<u8> {
+    let mut features = BTreeMap::from([("padding", true), ("pq", pq)]);
+    if libp2p {
+        features.insert("libp2p", true);
+    }
     cbor::to_vec(&caps::CapMsg {
         l2: vec![caps::HTX],
         l3: vec![caps::MESH],
@@ -110,6 +114,6 @@ pub fn offered_caps(pq: bool) -> Vec<u8> {
         l6: None,
         l7: Some(vec![caps::BAR]),
         fog: None,
-        features: BTreeMap::from([("padding", true), ("pq", pq)]),
+        features,
     })
 }

@@ -151,6 +151,12 @@ impl Identity {
         }
     }
 
+    /// The 32-byte seed that it was made from, for another library that has to sign with it.
+    #[must_use]
+    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.signing.to_bytes())
+    }
+
     /// The public half.
     #[must_use]
     pub const fn public(&self) -> &PublicKey {

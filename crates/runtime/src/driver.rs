@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use betanet_bar::{Handler, Request};
 use betanet_carrier::{Carrier, Received};
-use betanet_htx::StreamId;
+use betanet_htx::{StreamId, kind};
 use betanet_machine::{Machine as _, Time};
 use betanet_path::{Control, Doubt, Watch};
 use betanet_stack::{Command, Connection, Event, Input, Kind, Transmit};
@@ -24,6 +24,7 @@ use crate::exchange::Inbox;
 use crate::forward::{Paths, RawStream};
 use crate::metrics::Metrics;
 use crate::session::SessionFacts;
+use crate::streams::{PeerSession, Substream, Taker, session_id};
 use crate::{Clock, Error, ExchangeError};
 
 /// Rounds of the loop before other tasks get a turn.
@@ -149,6 +150,10 @@ pub(crate) struct Driver<H: Handler> {
     metrics: Arc<Metrics>,
     /// Where the peer came from, and whether it may stay.
     door: Entrance,
+    /// Who takes streams of types that are none of this crate's.
+    taker: Taker,
+    id: u64,
+    over: CancellationToken,
     opened: Option<Opened>,
     /// A transmit that the carrier had no room for.
     outgoing: Option<Bytes>,
@@ -187,6 +192,9 @@ impl<H: Handler> Driver<H> {
             own: None,
             metrics,
             door,
+            taker: None,
+            id: session_id(),
+            over: CancellationToken::new(),
             opened,
             outgoing: None,
             waiting: VecDeque::new(),
@@ -201,8 +209,20 @@ impl<H: Handler> Driver<H> {
         })
     }
 
+    /// Gives streams of other types to `taker`.
+    pub(crate) fn taking(mut self: Box<Self>, taker: Taker) -> Box<Self> {
+        self.taker = taker;
+        self
+    }
+
+    /// What tells the session from others, and when it is over.
+    pub(crate) fn identity(&self) -> (u64, CancellationToken) {
+        (self.id, self.over.clone())
+    }
+
     /// Runs the session to its end.
     pub(crate) async fn run(mut self: Box<Self>) {
+        let _over = self.over.clone().drop_guard();
         std::future::poll_fn(|cx| self.poll(cx)).await;
         self.count();
         let carrier = &mut self.carrier;
@@ -415,23 +435,49 @@ impl<H: Handler> Driver<H> {
         if matches!(self.wishes, Wishes::Handles(_)) {
             return None;
         }
-        let (ops, _) = self.own.get_or_insert_with(|| mpsc::channel(OPS));
-        Some(ops.clone())
+        Some(self.own_ops())
     }
 
     fn peer_opened(&mut self, stream: StreamId, kind: u8) {
-        let peer = self.connection.session().peer().copied();
-        match (self.paths.clone(), peer, self.ops()) {
-            (Some(paths), Some(peer), Some(ops)) => {
-                let inbox = Inbox::default();
-                self.inboxes.insert(stream, inbox.clone());
-                paths.opened(&peer, self.door.ip(), kind, RawStream::new(stream, inbox, ops));
+        let refused = Command::Abort {
+            stream,
+            code: Code::POLICY_REJECTED,
+        };
+        let Some(peer) = self.connection.session().peer().copied() else {
+            return self.command(refused);
+        };
+        let taker = self.taker.clone().filter(|_| kind == kind::LIBP2P);
+        // On a session of one's own nobody asks for anything else.
+        let ops = match (&taker, self.ops()) {
+            (_, Some(ops)) => ops,
+            (Some(_), None) => self.own_ops(),
+            (None, None) => return self.command(refused),
+        };
+        let inbox = Inbox::default();
+        let raw = RawStream::new(stream, inbox.clone(), ops.clone());
+        match (taker, self.paths.clone()) {
+            (Some(taker), _) => {
+                self.inboxes.insert(stream, inbox);
+                let session = PeerSession {
+                    id: self.id,
+                    ops,
+                    peer,
+                    ip: self.door.ip(),
+                    over: self.over.clone(),
+                };
+                taker.opened(&session, kind, Substream::new(raw));
             }
-            _ => self.command(Command::Abort {
-                stream,
-                code: Code::POLICY_REJECTED,
-            }),
+            (None, Some(paths)) => {
+                self.inboxes.insert(stream, inbox);
+                paths.opened(&peer, self.door.ip(), kind, raw);
+            }
+            (None, None) => self.command(refused),
         }
+    }
+
+    fn own_ops(&mut self) -> mpsc::Sender<Op> {
+        let (ops, _) = self.own.get_or_insert_with(|| mpsc::channel(OPS));
+        ops.clone()
     }
 
     fn path_control(&mut self, payload: &[u8]) {

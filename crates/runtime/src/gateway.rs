@@ -23,7 +23,8 @@ use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
 use crate::forward::{Exits, Paths, Relay};
 use crate::mesh::multiaddr;
-use crate::{Clock, Error, FolderStore, GatewayConfig, Mesh, Metrics, Network, Node, View, seed};
+use crate::streams::Taker;
+use crate::{Clock, Error, FolderStore, GatewayConfig, Mesh, Metrics, Network, Node, Streams, View, seed};
 
 /// How often certificate files are looked at.
 const RELOAD: Duration = Duration::from_secs(5);
@@ -68,6 +69,7 @@ struct Door<H> {
     stop: CancellationToken,
     relay: Arc<Relay>,
     keeper: Doorkeeper,
+    taker: Taker,
 }
 
 /// One session of a gateway, counted while its task lives.
@@ -146,12 +148,14 @@ where
         let standing = Standing::new(&self.standing, self.max, &self.metrics)?;
         let connection = Connection::new(session, self.handler.clone());
         let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
+        let taker = self.taker.clone();
         let entrance = Entrance::new(self.keeper.clone(), from);
         let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
             let driver = Driver::new(
                 connection, carrier, clock, wishes, paths, metrics, entrance, None,
-            );
+            )
+            .taking(taker);
             Box::pin(async move {
                 let _standing = standing;
                 driver.run().await;
@@ -208,6 +212,24 @@ impl Gateway {
         H: Handler + Clone + Send + Sync + 'static,
         H::Exchange: Send,
     {
+        Self::start_taking(identity, config, handler, None).await
+    }
+
+    /// The same, and libp2p substreams that peers open are given to `taker`.
+    ///
+    /// # Errors
+    ///
+    /// A folder, a certificate or an address cannot be used.
+    pub async fn start_taking<H>(
+        identity: Identity,
+        config: &GatewayConfig,
+        handler: H,
+        taker: Option<Arc<dyn Streams>>,
+    ) -> Result<Self, Error>
+    where
+        H: Handler + Clone + Send + Sync + 'static,
+        H::Exchange: Send,
+    {
         let certificate = Arc::new(
             match &config.certificate {
                 Some((chain, key)) => CertSource::files(chain, key),
@@ -240,6 +262,10 @@ impl Gateway {
         if network.is_some() {
             accepts.extend([kind::DISCOVER, kind::GOSSIP]);
         }
+        if taker.is_some() {
+            accepts.push(kind::LIBP2P);
+        }
+        let libp2p = taker.is_some();
         let carries = network.is_some() && config.roles.relays();
         let own = identity.clone();
         let door = Arc::new_cyclic(|door: &Weak<Door<Admitted<H>>>| Door {
@@ -255,7 +281,7 @@ impl Gateway {
             identity,
             config: Config {
                 pq: if config.pq { Pq::Offer } else { Pq::Off },
-                caps: offered_caps(config.pq),
+                caps: offered_caps(config.pq, libp2p),
                 accepts,
                 ..Config::default()
             },
@@ -270,6 +296,7 @@ impl Gateway {
             max: config.max_sessions,
             stop: stop.clone(),
             keeper,
+            taker,
         });
         let relay = Arc::clone(&door.relay);
         let site = Site::new(

@@ -38,6 +38,7 @@ mod network;
 mod node;
 mod session;
 mod store;
+mod streams;
 
 pub use admin::serve_admin;
 pub use betanet_bar::{Access, Headers, Method, Request, Response};
@@ -58,6 +59,7 @@ pub use network::{LEAST, Network, NetworkError};
 pub use node::{Node, visit};
 pub use session::{SessionFacts, SessionHandle, Upload};
 pub use store::FolderStore;
+pub use streams::{PeerSession, Streams, Substream};
 
 /// The README's example, compiled.
 #[cfg(doctest)]

@@ -7,7 +7,7 @@ use betanet_bar::{Client, Handler, ReadFailed, Request, Response, status};
 use betanet_carrier::Carrier;
 use betanet_carrier::client::{self, Trust, Way};
 use betanet_htx::ticket::Ticket;
-use betanet_htx::{Config, Secrets, Session, kind};
+use betanet_htx::{Config, Secrets, Session, kind, offered_caps};
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_machine::{Rng, Time};
 use betanet_path::{TTL, build};
@@ -15,13 +15,13 @@ use betanet_stack::{Connection, Dial, Dialer, RENEW_AFTER};
 use betanet_wire::NodeId;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
 use crate::admission::Entrance;
 use crate::driver::{Driver, OPS, Wishes};
 use crate::files::fresh_identity;
 use crate::forward::{ForwardCarrier, OwnPaths, Paths, RawStream, Relay};
-use crate::{Clock, Error, Metrics, OuterFacts, SessionHandle, seed};
+use crate::streams::Taker;
+use crate::{Clock, Error, Metrics, OuterFacts, SessionHandle, Streams, seed};
 
 /// Answers nothing: a client that serves no one.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +65,7 @@ pub struct Node {
     trust: Trust,
     /// The local address to dial from.
     from: Option<IpAddr>,
+    taker: Taker,
     own_paths: Arc<OwnPaths>,
     relay: Option<Weak<Relay>>,
     state: Mutex<State>,
@@ -85,6 +86,7 @@ impl Node {
             metrics: Arc::new(Metrics::new()),
             trust: Trust::web_pki(),
             from: None,
+            taker: None,
             own_paths: Arc::default(),
             relay: None,
             state: Mutex::new(State {
@@ -116,6 +118,15 @@ impl Node {
     #[must_use]
     pub const fn dialling_from(mut self, from: Option<IpAddr>) -> Self {
         self.from = from;
+        self
+    }
+
+    /// Gives libp2p substreams that peers open on sessions of this node to `taker`.
+    #[must_use]
+    pub fn taking_streams(mut self, taker: Arc<dyn Streams>) -> Self {
+        self.config.accepts.push(kind::LIBP2P);
+        self.config.caps = offered_caps(self.config.pq.offered(), true);
+        self.taker = Some(taker);
         self
     }
 
@@ -364,12 +375,9 @@ impl Node {
             Entrance::default(),
             Some(opened),
         );
-        let over = CancellationToken::new();
-        let guard = over.clone().drop_guard();
-        tokio::spawn(async move {
-            driver.run().await;
-            drop(guard);
-        });
+        let driver = driver.taking(self.taker.clone());
+        let (id, over) = driver.identity();
+        tokio::spawn(driver.run());
         let ended = Err(Error::NoAddress);
         open.await.unwrap_or(ended)?;
         Ok(SessionHandle {
@@ -377,6 +385,7 @@ impl Node {
             peer: peer.key,
             outer,
             over,
+            id,
         })
     }
 }

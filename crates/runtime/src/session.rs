@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::{Ask, Op, Open};
 use crate::exchange::Inbox;
 use crate::forward::RawStream;
-use crate::{Answer, Body, Error, ExchangeError, OuterFacts};
+use crate::{Answer, Body, Error, ExchangeError, OuterFacts, PeerSession};
 
 /// What a session agreed on.
 #[derive(Clone, Debug)]
@@ -54,6 +54,7 @@ pub struct SessionHandle {
     pub(crate) peer: PublicKey,
     pub(crate) outer: OuterFacts,
     pub(crate) over: CancellationToken,
+    pub(crate) id: u64,
 }
 
 fn gone<T>(_: T) -> Error {
@@ -76,6 +77,25 @@ pub(crate) async fn send(
     };
     ops.send(op).await.map_err(gone)?;
     sent.await.map_err(gone)?
+}
+
+/// Opens a stream of another type than BAR.
+pub(crate) async fn open_raw(
+    ops: &mpsc::Sender<Op>,
+    kind: u8,
+    first: Bytes,
+) -> Result<RawStream, Error> {
+    let inbox = Inbox::default();
+    let (reply, stream) = oneshot::channel();
+    let open = Open {
+        kind,
+        first,
+        inbox: inbox.clone(),
+        reply,
+    };
+    ops.send(Op::Open(Box::new(open))).await.map_err(gone)?;
+    let stream = stream.await.map_err(gone)??;
+    Ok(RawStream::new(stream, inbox, ops.clone()))
 }
 
 impl SessionHandle {
@@ -161,20 +181,20 @@ impl SessionHandle {
 
     /// Opens a stream of another type than BAR.
     pub(crate) async fn open_raw(&self, kind: u8, first: Bytes) -> Result<RawStream, Error> {
-        let inbox = Inbox::default();
-        let (reply, stream) = oneshot::channel();
-        let open = Open {
-            kind,
-            first,
-            inbox: inbox.clone(),
-            reply,
-        };
-        self.ops
-            .send(Op::Open(Box::new(open)))
-            .await
-            .map_err(gone)?;
-        let stream = stream.await.map_err(gone)??;
-        Ok(RawStream::new(stream, inbox, self.ops.clone()))
+        open_raw(&self.ops, kind, first).await
+    }
+
+    /// The same session, for whoever opens streams of other types on it. It does not end with the last handle then, but when it
+    /// is closed.
+    #[must_use]
+    pub fn peer_session(&self) -> PeerSession {
+        PeerSession {
+            id: self.id,
+            ops: self.ops.clone(),
+            peer: self.peer,
+            ip: None,
+            over: self.over.clone(),
+        }
     }
 
     /// Measures the round-trip time with one PING.

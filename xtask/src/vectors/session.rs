@@ -234,6 +234,6 @@ fn epoch1(c: &Value, client: &mut Session, server: &mut Session) -> Result<(), S
     same("the request that arrived", data, get)?;
     same("rekeys", server.stats().rekeys_in, 1)?;
     // The default offer is one that the vectors' peer would understand.
-    let caps = offered_caps(true);
+    let caps = offered_caps(true, false);
     said(cbor::check(&caps))
 }

@@ -213,7 +213,7 @@ impl Raw {
     /// In epoch 1, before its first frame from this side.
     pub(crate) fn before_first_frame() -> Self {
         let mut raw = Self::shake();
-        raw.send_caps(&offered_caps(true));
+        raw.send_caps(&offered_caps(true, false));
         raw.finish_negotiation("neither", &[]);
         raw.events();
         raw

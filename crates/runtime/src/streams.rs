@@ -1,0 +1,192 @@
+//! Streams of types that are none of this crate's: libp2p substreams.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use betanet_carrier::{Carrier as _, Received};
+use betanet_keys::PublicKey;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::Op;
+use crate::exchange::Inbox;
+use crate::forward::{ForwardCarrier, RawStream};
+use crate::{Error, session};
+
+/// How long a stream whose reader is gone waits for the peer's end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Takes the streams that peers open.
+pub trait Streams: Send + Sync + 'static {
+    /// A peer opened a stream of a type that was asked for.
+    fn opened(&self, session: &PeerSession, kind: u8, stream: Substream);
+}
+
+/// A session that a peer opens streams on, and that streams can be opened on.
+#[derive(Clone, Debug)]
+pub struct PeerSession {
+    pub(crate) id: u64,
+    pub(crate) ops: mpsc::Sender<Op>,
+    pub(crate) peer: PublicKey,
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) over: CancellationToken,
+}
+
+/// A number that no other session of this process has.
+pub(crate) fn session_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl PeerSession {
+    /// Tells sessions of one process apart.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The other end.
+    #[must_use]
+    pub const fn peer(&self) -> &PublicKey {
+        &self.peer
+    }
+
+    /// Where it came from, if not over relays.
+    #[must_use]
+    pub const fn ip(&self) -> Option<IpAddr> {
+        self.ip
+    }
+
+    /// Opens a stream of this type.
+    ///
+    /// # Errors
+    ///
+    /// The session ended, or takes no more streams.
+    pub async fn open(&self, kind: u8) -> Result<Substream, Error> {
+        session::open_raw(&self.ops, kind, Bytes::new()).await.map(Substream::new)
+    }
+
+    /// Waits until the session is over.
+    pub fn over(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.over.clone().cancelled_owned()
+    }
+
+    /// Closes the session.
+    pub async fn close(&self) {
+        // One that has ended is closed.
+        let _ = self.ops.send(Op::Close).await;
+        self.ops.closed().await;
+    }
+}
+
+/// A stream's bytes, both ways, by polling. Dropped before this side has ended it, it is reset.
+pub struct Substream {
+    stream: Option<ForwardCarrier>,
+    inbox: Inbox,
+    heard_end: bool,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Substream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Substream")
+    }
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
+}
+
+impl Substream {
+    pub(crate) fn new(stream: RawStream) -> Self {
+        let inbox = stream.inbox();
+        Self {
+            stream: Some(ForwardCarrier::new(Bytes::new(), stream)),
+            inbox,
+            heard_end: false,
+            ended: false,
+        }
+    }
+
+    /// The next bytes; `None` once after the last.
+    ///
+    /// # Errors
+    ///
+    /// The stream was reset, or its session ended.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        if self.heard_end {
+            return Poll::Ready(Ok(None));
+        }
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(gone()));
+        };
+        match stream.poll_receive(cx) {
+            Poll::Ready(Ok(Received::Bytes(bytes))) => Poll::Ready(Ok(Some(bytes))),
+            Poll::Ready(Ok(Received::End)) => {
+                self.heard_end = true;
+                Poll::Ready(Ok(None))
+            }
+            Poll::Ready(Ok(Received::GoAway)) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(_)) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+
+    /// Whether [`Substream::send`] may be called; after the last bytes, whether the session has taken them.
+    ///
+    /// # Errors
+    ///
+    /// The stream was reset, or its session ended.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Some(stream) => stream.poll_ready(cx).map_err(|_| gone()),
+            None => Poll::Ready(Err(gone())),
+        }
+    }
+
+    /// Sends bytes, once [`Substream::poll_ready`] says so.
+    ///
+    /// # Errors
+    ///
+    /// This side ended the stream.
+    pub fn send(&mut self, bytes: Bytes) -> io::Result<()> {
+        match &mut self.stream {
+            Some(stream) if !self.ended => stream.send(bytes).map_err(|_| gone()),
+            _ => Err(gone()),
+        }
+    }
+
+    /// Ends this side; [`Substream::poll_ready`] tells when the session has taken the end.
+    pub fn end(&mut self) {
+        if let Some(stream) = &mut self.stream
+            && !std::mem::replace(&mut self.ended, true)
+        {
+            stream.end();
+        }
+    }
+}
+
+impl Drop for Substream {
+    fn drop(&mut self) {
+        // What this side sent to its end has to arrive: the peer's own end is waited for, unread.
+        if self.ended
+            && !self.heard_end
+            && let (Some(mut stream), Ok(runtime)) =
+                (self.stream.take(), tokio::runtime::Handle::try_current())
+        {
+            let inbox = self.inbox.clone();
+            runtime.spawn(async move {
+                let drained = std::future::poll_fn(|cx| stream.poll_flushed(cx));
+                let _ = tokio::time::timeout(DRAIN, drained).await;
+                drop(inbox);
+            });
+        }
+    }
+}
+
+/// Nobody: streams of other types are refused.
+pub(crate) type Taker = Option<Arc<dyn Streams>>;
