@@ -21,6 +21,10 @@ pub(crate) async fn gateway(home: &Path, len: u64) -> Gateway {
         serve: Some(home.join("served")),
         cover: Some(home.join("cover")),
         key: Some(home.join("key.pem")),
+        // Every client of a measurement has one address.
+        per_address: Some(1_000_000),
+        opens: Some(1_000_000),
+        opens_per_second: Some(1_000_000),
         ..Settings::default()
     };
     let config = settings.check(&Origin::One("bench".into())).unwrap();

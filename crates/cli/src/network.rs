@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::Fail;
 use crate::args::{NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, WayArgs};
 use crate::fail::interruptible;
-use crate::target::Joined;
+use crate::target::{Joined, PATIENCE};
 
 /// Longest answer of a node's admin address.
 const VIEW_MAX: u64 = 64 << 20;
@@ -246,7 +246,7 @@ async fn way(args: &WayArgs, trace: bool) -> Result<(), Fail> {
     let name: Name = args.name.parse().map_err(|e| Fail::Usage(format!("{}: {e}", args.name)))?;
     let node = Arc::new(Node::new(None, Config::default())?);
     let joined = Joined::join(&args.network, Arc::clone(&node))?;
-    let way = joined.mesh.way_to(name, usize::from(args.nodes), &[]).await?;
+    let way = joined.mesh.way_to(name, usize::from(args.nodes), &[], PATIENCE).await?;
     let mut out = Vec::new();
     for i in 0..way.len() {
         let rtt = if trace { Some(measure(&node, &way[..=i]).await?) } else { None };

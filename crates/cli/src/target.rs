@@ -11,6 +11,9 @@ use betanet_runtime::{
 use crate::Fail;
 use crate::args::PeerArgs;
 
+/// How long a peer and relays are looked for in a network.
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// `bar://NAME/path`, read.
 #[derive(Debug)]
 pub(crate) struct Url {
@@ -162,10 +165,10 @@ impl Dialling {
         // What failed before is not tried again while there is another way.
         self.failed.append(&mut self.used);
         let nodes = self.path.unwrap_or(1);
-        let way = match network.mesh.way_to(name, nodes, &self.failed).await {
+        let way = match network.mesh.way_to(name, nodes, &self.failed, PATIENCE).await {
             Err(Error::NoRelays { .. }) if !self.failed.is_empty() => {
                 self.failed.clear();
-                network.mesh.way_to(name, nodes, &[]).await?
+                network.mesh.way_to(name, nodes, &[], PATIENCE).await?
             }
             way => way?,
         };

@@ -525,7 +525,7 @@ impl Table {
             });
             addrs.into_iter().nth(usize::from(entry.tried))
         };
-        let node = self.untested.next(|node| match address(node).map(|a| a.host) {
+        let node = self.untested.next(self.own, |node| match address(node).map(|a| a.host) {
             Some(Host::Ip(ip)) => cool(Prefix::near(ip)),
             Some(Host::Dns(_)) => true,
             None => false,
@@ -630,7 +630,7 @@ impl Table {
     /// was forgotten.
     pub(crate) fn fit(&mut self, stays: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
         let mut gone = Vec::new();
-        while self.entries.len() > self.view_max && self.share.narrow() {
+        while self.entries.len() - self.relays_afar > self.view_max && self.share.narrow() {
             let mut relays = 0;
             let mut far = Vec::new();
             for (node, entry) in &self.entries {
@@ -653,7 +653,7 @@ impl Table {
                 gone.push(node);
             }
         }
-        if self.entries.len() < self.view_max / 4 && self.share.widen() {
+        if self.entries.len() - self.relays_afar < self.view_max / 4 && self.share.widen() {
             self.relays_afar = self.entries.keys().filter(|n| !self.share.holds(**n)).count();
         }
         gone

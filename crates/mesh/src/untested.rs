@@ -1,6 +1,7 @@
 //! Records that wait for a handshake, shared out fairly among those who told of them.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 use betanet_machine::Rng;
 use betanet_wire::NodeId;
@@ -91,10 +92,11 @@ impl Untested {
         self.len -= 1;
     }
 
-    /// The next that `ready` lets through, the buckets in turn; it goes to its bucket's end.
-    pub(crate) fn next(&mut self, mut ready: impl FnMut(NodeId) -> bool) -> Option<NodeId> {
+    /// The next that `ready` lets through, the buckets in turn; it goes to its bucket's end. Of a bucket's first the one
+    /// nearest to `own` comes first: what is far may not be kept for long.
+    pub(crate) fn next(&mut self, own: NodeId, mut ready: impl FnMut(NodeId) -> bool) -> Option<NodeId> {
         /// How many of one bucket are looked at.
-        const LOOK: usize = 16;
+        const LOOK: usize = 64;
         let after = self.turn;
         let mut order = self
             .buckets
@@ -104,15 +106,22 @@ impl Untested {
             .chain(self.buckets.keys().copied().filter(|p| after.is_some_and(|t| *p <= t)));
         let (from, i) = order.find_map(|from| {
             let bucket = self.buckets.get(&from)?;
-            let i = bucket.iter().take(LOOK).position(|n| ready(*n))?;
+            let mut near: Vec<(u64, usize)> =
+                bucket.iter().take(LOOK).enumerate().map(|(i, n)| (closeness(own, *n), i)).collect();
+            near.sort_unstable();
+            let (_, i) = near.into_iter().find(|(_, i)| bucket.get(*i).is_some_and(|n| ready(*n)))?;
             Some((from, i))
         })?;
         self.turn = Some(from);
         let bucket = self.buckets.get_mut(&from)?;
         let node = bucket.remove(i)?;
-        // Those passed over are not looked at first again.
-        bucket.rotate_left(i.min(bucket.len()));
         bucket.push_back(node);
         Some(node)
     }
+}
+
+/// How far two nodes are apart, as far as their first bits tell.
+fn closeness(a: NodeId, b: NodeId) -> u64 {
+    let head = |n: NodeId| n.0.first_chunk().map_or(0, |c| u64::from_be_bytes(*c));
+    head(a) ^ head(b)
 }

@@ -1,7 +1,7 @@
 //! How many sessions one address may have, and how fast one peer may open streams.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use betanet_bar::{Client, Handler, ReadFailed, Request, Response};
 use betanet_machine::Time;
@@ -22,42 +22,44 @@ impl Doorkeeper {
     }
 }
 
-/// One session's place, given back when the session ends.
+/// One session's place, given back when the session ends. Clones are the same place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Entrance(Arc<Place>);
+
 #[derive(Debug, Default)]
-pub(crate) struct Entrance {
+struct Place {
     keeper: Option<Doorkeeper>,
     ip: Option<IpAddr>,
-    entered: bool,
+    entered: OnceLock<bool>,
 }
 
 impl Entrance {
     /// For a session from `ip`, which is counted once its handshake is finished.
-    pub(crate) const fn new(keeper: Doorkeeper, ip: Option<IpAddr>) -> Self {
-        Self {
+    pub(crate) fn new(keeper: Doorkeeper, ip: Option<IpAddr>) -> Self {
+        Self(Arc::new(Place {
             keeper: Some(keeper),
             ip,
-            entered: false,
-        }
+            entered: OnceLock::new(),
+        }))
     }
 
     /// Where the session comes from, if not over relays.
-    pub(crate) const fn ip(&self) -> Option<IpAddr> {
-        self.ip
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        self.0.ip
     }
 
-    /// The handshake is finished: whether the session may stay.
-    pub(crate) fn enter(&mut self) -> bool {
-        let (Some(keeper), Some(ip)) = (&self.keeper, self.ip) else {
+    /// The handshake is finished: whether the session may stay. Asked again, the answer is the same.
+    pub(crate) fn enter(&self) -> bool {
+        let (Some(keeper), Some(ip)) = (&self.0.keeper, self.0.ip) else {
             return true;
         };
-        self.entered = keeper.with(|a| a.enter(ip));
-        self.entered
+        *self.0.entered.get_or_init(|| keeper.with(|a| a.enter(ip)))
     }
 }
 
-impl Drop for Entrance {
+impl Drop for Place {
     fn drop(&mut self) {
-        if let (true, Some(keeper), Some(ip)) = (self.entered, &self.keeper, self.ip) {
+        if let (Some(true), Some(keeper), Some(ip)) = (self.entered.get(), &self.keeper, self.ip) {
             keeper.with(|a| a.leave(ip));
         }
     }
@@ -67,6 +69,7 @@ impl Drop for Entrance {
 #[derive(Clone, Debug)]
 pub(crate) struct Admitted<H> {
     pub(crate) keeper: Doorkeeper,
+    pub(crate) entrance: Entrance,
     pub(crate) inner: H,
 }
 
@@ -74,11 +77,12 @@ impl<H: Handler> Handler for Admitted<H> {
     type Exchange = H::Exchange;
 
     fn may_open(&mut self, now: Time, client: Client) -> bool {
+        // What came with the handshake's end is not answered before the session may stay.
         let counted = match client {
             Client::Direct(node) => self.keeper.with(|a| a.open(now, node)),
             Client::Anonymous => true,
         };
-        counted && self.inner.may_open(now, client)
+        self.entrance.enter() && counted && self.inner.may_open(now, client)
     }
 
     fn begin(&mut self, client: Client, request: Request) -> Result<H::Exchange, Response> {

@@ -146,10 +146,15 @@ where
         let now = self.clock.now();
         let session = Session::accept(now, config, &self.identity, ekm0, message1, secrets).ok()?;
         let standing = Standing::new(&self.standing, self.max, &self.metrics)?;
-        let connection = Connection::new(session, self.handler.clone());
+        let entrance = Entrance::new(self.keeper.clone(), from);
+        let handler = Admitted {
+            keeper: self.keeper.clone(),
+            entrance: entrance.clone(),
+            inner: self.handler.clone(),
+        };
+        let connection = Connection::new(session, handler);
         let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
         let taker = self.taker.clone();
-        let entrance = Entrance::new(self.keeper.clone(), from);
         let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
             let driver = Driver::new(
@@ -268,7 +273,7 @@ impl Gateway {
         let libp2p = taker.is_some();
         let carries = network.is_some() && config.roles.relays();
         let own = identity.clone();
-        let door = Arc::new_cyclic(|door: &Weak<Door<Admitted<H>>>| Door {
+        let door = Arc::new_cyclic(|door: &Weak<Door<H>>| Door {
             relay: Relay::new(
                 identity.clone(),
                 clock,
@@ -285,10 +290,7 @@ impl Gateway {
                 accepts,
                 ..Config::default()
             },
-            handler: Admitted {
-                keeper: keeper.clone(),
-                inner: handler,
-            },
+            handler,
             clock,
             rng,
             metrics: Arc::clone(&metrics),

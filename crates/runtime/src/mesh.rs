@@ -32,8 +32,6 @@ const PING: Duration = Duration::from_secs(5);
 const MEASURED_FOR: Duration = Duration::from_secs(60);
 /// Links of a client.
 const CLIENT_LINKS: usize = 4;
-/// How long a client looks for a peer and for relays.
-const JOIN: Duration = Duration::from_secs(20);
 /// After this it makes do with what it has found.
 const SETTLE: Duration = Duration::from_secs(4);
 /// Between two looks.
@@ -231,13 +229,22 @@ impl Mesh {
     ///
     /// # Errors
     ///
-    /// [`Error::Unknown`] or [`Error::NoRelays`], after 20 s.
-    pub async fn way_to(&self, name: Name, nodes: usize, not: &[NodeId]) -> Result<Vec<Peer>, Error> {
+    /// [`Error::Unknown`] or [`Error::NoRelays`], once `patience` is over.
+    pub async fn way_to(
+        &self,
+        name: Name,
+        nodes: usize,
+        not: &[NodeId],
+        patience: Duration,
+    ) -> Result<Vec<Peer>, Error> {
         let clock = Clock::start();
         let exit = name.node_id();
         let mut found = false;
         loop {
-            found = found || self.find(exit).await.is_some();
+            if !found {
+                let left = patience.saturating_sub(clock.elapsed());
+                found = matches!(timeout(left, self.find(exit)).await, Ok(Some(_)));
+            }
             let known = self.relays().await;
             let waited = clock.elapsed();
             // With few to choose from, the first one reached would be on every path.
@@ -248,7 +255,7 @@ impl Mesh {
             {
                 return Ok(way);
             }
-            if waited >= JOIN {
+            if waited >= patience {
                 let relays = nodes.saturating_sub(1);
                 return Err(if found {
                     Error::NoRelays { to: name, relays, known }

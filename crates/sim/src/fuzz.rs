@@ -12,6 +12,7 @@ use betanet_htx::ticket::Ticket;
 use betanet_htx::{Command, Config, Event, Input, Secrets, Session, StreamId, Transmit, kind};
 use betanet_keys::{Identity, Name, Peer, PublicKey};
 use betanet_machine::testkit::Checked;
+use betanet_mesh::{self as mesh, Draft, Record, Setup, message};
 use betanet_machine::{Machine as _, Now, Time};
 use betanet_path::{Control, Hop};
 use betanet_wire::caps::{CapMsg, SelMsg};
@@ -51,6 +52,63 @@ pub fn frames(data: &[u8]) {
         let again = [&frame::stream_fields(offset, fin, len), data].concat();
         assert_eq!(again, payload);
     }
+}
+
+/// Peer records and mesh messages: what reads is what was written, and a node that is told anything keeps its contract.
+#[allow(
+    clippy::panic,
+    reason = "a fuzz target says what it found by panicking"
+)]
+pub fn mesh(data: &[u8]) {
+    if let Ok(record) = Record::from_envelope(data) {
+        assert_eq!(record.envelope().as_ref(), data);
+        assert!(mesh::peek(data).is_ok());
+    }
+    if let Ok(have) = message::read_ask(data) {
+        assert_eq!(&message::ask(have)[4..], data);
+    }
+    let _ = (message::read_discover(data), message::read_answer(data), message::read_last(data));
+    if let Ok(addr) = core::str::from_utf8(data).unwrap_or("").parse::<mesh::Addr>() {
+        assert_eq!(alloc::format!("{addr}").as_bytes(), data);
+    }
+    let me = Identity::from_seed(&[1; 32]);
+    let setup = Setup {
+        draft: Some(Draft {
+            roles: mesh::Roles::from_iter([mesh::Role::Seed]),
+            ..Draft::default()
+        }),
+        identity: me,
+        seeds: Vec::new(),
+        policy: mesh::Policy::default(),
+        saved: mesh::Saved::default(),
+        banned: Vec::new(),
+    };
+    let now = |n: u64| Now::new(Time::from_micros(n * 1_000_000), 1_800_000_000_000 + n * 1000);
+    let mut node = Checked::new(mesh::Mesh::new(now(0), setup, &betanet_machine::Seed::from_number(1)));
+    let settle = |node: &mut Checked<mesh::Mesh>, at: u64| {
+        for _ in 0..64 {
+            let Some(transmit) = node.poll_transmit() else { break };
+            if let mesh::Transmit::Check(work) = transmit {
+                let _ = node.handle_input(now(at), mesh::Input::Checked(work.run()));
+            }
+        }
+        while node.poll_event().is_some() {}
+    };
+    // The bytes as two peers would send them, in pieces that they choose themselves.
+    for (n, kind) in [(1, mesh::kind::GOSSIP), (2, mesh::kind::DISCOVER)] {
+        let exchange = mesh::PEERS_EXCHANGES + n;
+        let peer = betanet_wire::NodeId([n.to_le_bytes()[0]; 20]);
+        let _ = node.handle_input(now(n), mesh::Input::Opened { exchange, kind, peer, from: None });
+        let piece = usize::from(data.first().copied().unwrap_or(0)).max(1);
+        let mut pieces = data.chunks(piece).peekable();
+        while let Some(bytes) = pieces.next() {
+            let (data, fin) = (Bytes::copy_from_slice(bytes), pieces.peek().is_none());
+            let _ = node.handle_input(now(n), mesh::Input::Data { exchange, data, fin });
+            settle(&mut node, n);
+        }
+    }
+    node.handle_timeout(now(60));
+    settle(&mut node, 60);
 }
 
 /// Path headers: what reads writes back, and no hop takes one that its sender did not sign.

@@ -40,6 +40,11 @@ fn frames() {
 }
 
 #[test]
+fn mesh() {
+    replay("mesh", fuzz::mesh);
+}
+
+#[test]
 fn path() {
     replay("path", fuzz::path);
 }

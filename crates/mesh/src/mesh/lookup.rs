@@ -108,7 +108,8 @@ impl Mesh {
         nearest.sort_unstable();
         let room = AT_ONCE.saturating_sub(running).min(ASKED_MAX.saturating_sub(asked.len()));
         let nobody = nearest.is_empty() || asked.len() >= ASKED_MAX;
-        if nobody && running == 0 && !asked.is_empty() && self.dials.is_empty() {
+        let dialled = self.dials.values().any(|d| d.purpose == Purpose::Lookup);
+        if nobody && running == 0 && !asked.is_empty() && !dialled {
             return self.end_lookup(now, node, Event::NotFound(node));
         }
         for (_, peer) in nearest.into_iter().take(room) {

@@ -155,10 +155,13 @@ impl Mesh {
         let mut want = Vec::new();
         let mut doubted = Vec::new();
         for h in have.iter().filter(|h| h.seq > 0) {
-            if let Some(evidence) = self.table.evidence(h.node)
-                && h.seq <= evidence.first.seq()
-            {
-                give.extend([evidence.first.clone(), evidence.second.clone()]);
+            if let Some(evidence) = self.table.evidence(h.node) {
+                if h.seq <= evidence.first.seq() {
+                    give.extend([evidence.first.clone(), evidence.second.clone()]);
+                } else {
+                    // A later record, which would end the exclusion, or the same evidence.
+                    want.push(h.node);
+                }
                 continue;
             }
             match self.table.seq(h.node) {

@@ -11,6 +11,7 @@
 
 mod cover;
 mod forward;
+mod mesh;
 mod peer;
 mod second;
 mod transfers;

@@ -61,7 +61,7 @@ async fn bodies_go_both_ways_and_come_back_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_answer_frees_its_stream_and_a_slow_reader_stops_the_sender() {
-    let fixture = Fixture::start(|_| {}).await;
+    let fixture = Fixture::start(|c| c.opens = Some((1000, 1000))).await;
     write(&fixture.served("big.bin"), &content(8_000_000));
     let node = Node::client().unwrap();
     let session = node

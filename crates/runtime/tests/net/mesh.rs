@@ -1,0 +1,228 @@
+//! A network of real gateways on loopback: joining, lookups, paths, failover, admission.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use betanet_htx::Config;
+use betanet_runtime::{
+    Error, Gateway, Headers, Identity, Mesh, Method, Network, Node, Origin, Request, Settings,
+};
+use betanet_wire::Code;
+
+use super::Fixture;
+
+fn request(method: Method, target: &str) -> Request {
+    Request::new(method, target, Headers::default())
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Nodes on addresses of their own, the first five of which are seeds.
+struct Net {
+    home: tempfile::TempDir,
+    gateways: Vec<Option<Gateway>>,
+    network: PathBuf,
+}
+
+fn identity(n: u8) -> Identity {
+    Identity::from_seed(&[100 + n; 32])
+}
+
+fn folder(home: &Path, n: u8) -> PathBuf {
+    let dir = home.join(format!("node{n}"));
+    for sub in ["served", "cover"] {
+        std::fs::create_dir_all(dir.join(sub)).unwrap();
+    }
+    std::fs::write(dir.join("served/hello.txt"), format!("hello from {n}")).unwrap();
+    std::fs::write(dir.join("cover/index.html"), "<h1>Hello</h1>").unwrap();
+    dir
+}
+
+/// The addresses of a network: one /24 a node, by test, so that tests beside each other do not meet.
+fn ip(test: u8, n: u8) -> String {
+    format!("127.{test}.{n}.1")
+}
+
+fn free_port(test: u8) -> u16 {
+    let listener = std::net::TcpListener::bind((ip(test, 1), 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+impl Net {
+    async fn start(test: u8, nodes: u8) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let port = free_port(test);
+        let key = |n: u8| identity(n).public().to_string();
+        let keys = |from: u8, n: u8| {
+            let all: Vec<String> = (from..from + n).map(|k| format!("\"{}\"", key(k))).collect();
+            all.join(", ")
+        };
+        let mut file = format!(
+            "name = \"test\"\nsigners = [{}]\nmaintainers = [{}]\n[policy]\nprivate = true\n\
+             dial_every_ms = 50\ngossip_every_s = [1, 2]\n",
+            keys(60, 3),
+            keys(70, 5)
+        );
+        for n in 1..=5 {
+            let dir = folder(home.path(), n);
+            let certificate =
+                betanet_carrier::Certificate::load_or_create(&dir.join("key.pem.tls.pem"), &["localhost".into()]);
+            let pin = betanet_wire::text::hex(certificate.unwrap().pin());
+            let at = ip(test, n);
+            file += &format!(
+                "[[seed]]\nkey = \"{}\"\naddrs = [\"/ip4/{at}/tcp/{port}/tls\"]\npin = \"{pin}\"\n",
+                key(n)
+            );
+        }
+        let network = home.path().join("NETWORK.toml");
+        std::fs::write(&network, file).unwrap();
+        let mut this = Self {
+            home,
+            gateways: Vec::new(),
+            network,
+        };
+        for n in 1..=nodes {
+            this.gateways.push(Some(this.gateway(test, n, port).await));
+        }
+        this
+    }
+
+    async fn gateway(&self, test: u8, n: u8, port: u16) -> Gateway {
+        let dir = folder(self.home.path(), n);
+        let roles: &[&str] = if n <= 5 { &["seed"] } else { &["entry", "core", "exit", "gateway"] };
+        let at = ip(test, n);
+        let settings = Settings {
+            listen: Some(vec![format!("{at}:{port}")]),
+            serve: Some(dir.join("served")),
+            cover: Some(dir.join("cover")),
+            key: Some(dir.join("key.pem")),
+            network: Some(self.network.clone()),
+            roles: Some(roles.iter().map(ToString::to_string).collect()),
+            dial_from: Some(at),
+            per_address: Some(64),
+            ..Settings::default()
+        };
+        let config = settings.check(&Origin::One("test".into())).unwrap();
+        Gateway::start(identity(n), &config).await.unwrap()
+    }
+
+    fn client(&self) -> (Arc<Node>, Mesh) {
+        let node = Arc::new(Node::new(None, Config::default()).unwrap());
+        let network = Network::read(&self.network).unwrap();
+        let mesh = Mesh::client(Arc::clone(&node), &network).unwrap();
+        (node, mesh)
+    }
+
+    async fn stop(mut self) {
+        for gateway in self.gateways.iter_mut().filter_map(Option::take) {
+            gateway.shutdown().await;
+        }
+    }
+}
+
+fn name(n: u8) -> betanet_runtime::Name {
+    identity(n).public().node_id().into()
+}
+
+async fn hello(session: &betanet_runtime::SessionHandle) -> String {
+    let get = Request::new(Method::Get, "/hello.txt", Headers::default());
+    let mut answer = session.ask(get).await.unwrap();
+    String::from_utf8(answer.body.all(100).await.unwrap().unwrap()).unwrap()
+}
+
+/// Until something that others bring about has come.
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let tries = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), tries).await.unwrap_or_else(|_| panic!("not in 30 s: {what}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_find_each_other_and_a_client_goes_over_paths_that_it_finds() {
+    let mut net = Net::start(30, 10).await;
+    for gateway in net.gateways.iter().flatten() {
+        eventually("a node has reached the nine others", async || {
+            let view = gateway.view().await.unwrap();
+            view.peers.iter().filter(|p| p.reached.is_some()).count() == 9
+        })
+        .await;
+    }
+    let (node, mesh) = net.client();
+    let way = mesh.way_to(name(10), 3, &[], PATIENCE).await.unwrap();
+    assert_eq!(way.len(), 3);
+    assert_eq!(way[2].name(), name(10));
+    let session = node.session_over(&way[..2], &way[2]).await.unwrap();
+    assert_eq!(hello(&session).await, "hello from 10");
+    // The first relay dies: the path says so, and another one leads on over other nodes.
+    let dead = (6..=9).find(|n| way[0].name() == name(*n)).unwrap();
+    let gateway = net.gateways[usize::from(dead) - 1].take().unwrap();
+    gateway.shutdown().await;
+    eventually("the session is over", async || session.is_closed()).await;
+    mesh.down(way[0].key.node_id()).await;
+    let used: Vec<_> = way[..2].iter().map(|p| p.key.node_id()).collect();
+    let other = mesh.way_to(name(10), 3, &used, PATIENCE).await.unwrap();
+    assert!(other[..2].iter().all(|p| !used.contains(&p.key.node_id())));
+    let session = node.session_over(&other[..2], &other[2]).await.unwrap();
+    assert_eq!(hello(&session).await, "hello from 10");
+    mesh.stop().await;
+    node.close().await;
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_known_and_paths_too_long_are_said_so() {
+    let net = Net::start(31, 7).await;
+    let (node, mesh) = net.client();
+    let way = mesh.way_to(name(7), 2, &[], PATIENCE).await.unwrap();
+    assert_eq!(way.len(), 2);
+    match mesh.way_to(name(7), 5, &[], Duration::from_secs(5)).await {
+        Err(Error::NoRelays { to, relays: 4, .. }) => assert_eq!(to, name(7)),
+        other => panic!("{other:?}"),
+    }
+    match mesh.way_to(name(50), 1, &[], Duration::from_secs(2)).await {
+        Err(Error::Unknown(unknown)) => assert_eq!(unknown, name(50)),
+        other => panic!("{other:?}"),
+    }
+    mesh.stop().await;
+    node.close().await;
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_sessions_of_one_address_stand_and_a_peer_that_opens_too_fast_is_slowed() {
+    let fixture = Fixture::start(|_| {}).await;
+    let peer = fixture.gateway.listening().peer();
+    let node = Node::client().unwrap();
+    let mut standing = Vec::new();
+    for _ in 0..8 {
+        let session = node.connect(&peer).await.unwrap();
+        session.ask(request(Method::Get, "/hello.txt")).await.unwrap();
+        standing.push(session);
+    }
+    let ninth = async {
+        let session = node.connect(&peer).await?;
+        session.ask(request(Method::Get, "/hello.txt")).await
+    };
+    let ninth = ninth.await;
+    assert!(ninth.is_err(), "{ninth:?} {}", fixture.gateway.render_metrics());
+    assert_eq!(fixture.metric("betanet_sessions_not_admitted_total"), 1);
+    // One that leaves makes room for one that comes.
+    standing.pop().unwrap().close().await;
+    eventually("the place is free", async || {
+        let Ok(session) = node.connect(&peer).await else { return false };
+        session.ask(request(Method::Get, "/hello.txt")).await.is_ok()
+    })
+    .await;
+    let mut refused = 0;
+    for _ in 0..200 {
+        match standing[0].ask(request(Method::Get, "/hello.txt")).await {
+            Err(Error::Exchange(betanet_runtime::ExchangeError::Ended { code: Code::POLICY_REJECTED, .. })) => refused += 1,
+            other => drop(other.unwrap()),
+        }
+    }
+    assert!(refused > 0, "{refused}");
+}
