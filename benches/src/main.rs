@@ -14,6 +14,7 @@ mod frames;
 mod handshakes;
 mod idle;
 mod parts;
+mod mesh;
 mod path;
 
 use std::time::Duration;
@@ -76,10 +77,11 @@ fn main() {
         .position(|a| a == "--only")
         .map(|at| args.get(at + 1).expect("--only GROUP").clone());
     let mut figures = Vec::new();
-    let groups: [(&str, Measure); 6] = [
+    let groups: [(&str, Measure); 7] = [
         ("cbor", cbor::measure),
         ("frames", frames::measure),
         ("path", path::measure),
+        ("mesh", mesh::measure),
         ("download", download::measure),
         ("handshakes", handshakes::measure),
         ("idle", idle::measure),

@@ -2,6 +2,7 @@
 
 mod base;
 mod edges;
+mod mesh;
 mod path;
 mod session;
 
@@ -40,6 +41,7 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("frames", base::frames),
     ("identity", base::identity),
     ("key_schedule", base::key_schedule),
+    ("mesh", mesh::mesh),
     ("negotiation", base::negotiation),
     ("noise_xk", edges::noise_xk),
     ("path", path::path),
