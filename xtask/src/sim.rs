@@ -112,9 +112,9 @@ struct Expect {
     /// Lookups that find their peer, percent, at least.
     found_percent: Option<f64>,
     /// The golden trace.
-    trace: Option<u64>,
+    trace: Option<String>,
     /// The golden trace of the same with 100 nodes.
-    trace_100: Option<u64>,
+    trace_100: Option<String>,
 }
 
 /// What else the command line may say.
@@ -179,6 +179,12 @@ pub fn read(path: &Path) -> Result<File, String> {
 }
 
 impl File {
+    /// Whether it says what its run, and that with 100 nodes, has to send to the byte.
+    #[must_use]
+    pub const fn has_golden_traces(&self) -> bool {
+        self.expect.trace.is_some() && self.expect.trace_100.is_some()
+    }
+
     /// The scenario, with what the command line says.
     fn scenario(&self, options: &Options) -> Scenario {
         Scenario {
@@ -255,12 +261,12 @@ impl File {
             hold(o.faults.is_empty(), format!("records in honest tables that should not be there: {:?}", o.faults));
         }
         let golden = match options.nodes {
-            _ if own_size => e.trace,
-            Some(100) if options.minutes.is_none() => self.expect.trace_100,
+            _ if own_size => e.trace.as_deref(),
+            Some(100) if options.minutes.is_none() => self.expect.trace_100.as_deref(),
             _ => None,
         };
         if let Some(golden) = golden {
-            hold(o.trace == golden, format!("trace {}, where {golden} is expected", o.trace));
+            hold(o.trace.to_string() == golden, format!("trace {}, where {golden} is expected", o.trace));
         }
         missed
     }
@@ -369,8 +375,51 @@ pub fn json(ran: &Ran) -> serde_json::Value {
         "liars_first_percent": percent(o.liars_first),
         "wall_s": ran.wall.as_secs_f64(),
         "peak_kib": ran.peak_kib,
+        "minutes": o.minutes.iter().map(|m| json!({
+            "known_percent": percent(m.known), "tested_percent": percent(m.tested), "control_bytes_per_s": m.bytes_per_s,
+        })).collect::<Vec<_>>(),
         "missed": ran.missed,
     })
+}
+
+/// The minutes of a run as a picture: what nodes know, what they have tested, and what that costs.
+#[must_use]
+pub fn svg(name: &str, o: &Outcome) -> String {
+    const WIDTH: f64 = 640.0;
+    const HEIGHT: f64 = 320.0;
+    const EDGE: f64 = 48.0;
+    let most = o.minutes.iter().map(|m| m.bytes_per_s).max().unwrap_or(1).max(1) as f64;
+    let last = o.minutes.len().max(1) as f64;
+    let at = |minute: usize, share: f64| {
+        let x = EDGE + (minute + 1) as f64 / last * (WIDTH - 2.0 * EDGE);
+        let y = HEIGHT - EDGE - share * (HEIGHT - 2.0 * EDGE);
+        format!("{x:.1},{y:.1}")
+    };
+    let line = |colour: &str, share: &dyn Fn(&betanet_sim::net::Minute) -> f64| {
+        let points: Vec<String> = o.minutes.iter().enumerate().map(|(i, m)| at(i, share(m))).collect();
+        format!("<polyline fill='none' stroke='{colour}' stroke-width='2' points='{}'/>\n", points.join(" "))
+    };
+    let mut out = format!(
+        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT}' font-family='sans-serif' font-size='12'>\n\
+         <rect width='100%' height='100%' fill='white'/>\n\
+         <text x='{EDGE}' y='20'>{name}: {} nodes</text>\n",
+        o.live
+    );
+    let (left, right, top, bottom) = (EDGE, WIDTH - EDGE, EDGE, HEIGHT - EDGE);
+    let _ = writeln!(out, "<path d='M{left} {top}V{bottom}H{right}V{top}' fill='none' stroke='#999'/>");
+    for (y, share, bytes) in [(bottom, 0, 0.0), (top, 100, most)] {
+        let _ = writeln!(out, "<text x='{}' y='{y}' text-anchor='end'>{share} %</text>", left - 4.0);
+        let _ = writeln!(out, "<text x='{}' y='{y}'>{bytes:.0} B/s</text>", right + 4.0);
+    }
+    let _ = writeln!(out, "<text x='{right}' y='{}' text-anchor='end'>{last} min</text>", bottom + 16.0);
+    for (i, (colour, what)) in [("#1b6ca8", "known"), ("#2e8b57", "tested"), ("#c0392b", "control traffic")].iter().enumerate() {
+        let x = left + 120.0 * i as f64;
+        let _ = writeln!(out, "<text x='{x}' y='{}' fill='{colour}'>{what}</text>", bottom + 32.0);
+    }
+    out += &line("#1b6ca8", &|m| m.known as f64 / 10_000.0);
+    out += &line("#2e8b57", &|m| m.tested as f64 / 10_000.0);
+    out += &line("#c0392b", &|m| m.bytes_per_s as f64 / most);
+    out + "</svg>\n"
 }
 
 /// Runs the files that the command line names.
@@ -412,6 +461,7 @@ pub fn command(args: &[&str]) -> Result<(), String> {
                 std::fs::write(&to, text).map_err(|e| format!("{}: {e}", to.display()))
             };
             write("json", format!("{:#}\n", json(&ran)))?;
+            write("svg", svg(&name, &ran.outcome))?;
         }
     }
     if missed > 0 {

@@ -8,6 +8,9 @@ use betanet_machine::Time;
 const LEAST: Duration = Duration::from_millis(200);
 const MOST: Duration = Duration::from_secs(3);
 
+/// The least that a PROBE's answer gets: a busy host answers no sooner.
+const ANSWER: Duration = Duration::from_millis(250);
+
 /// A hop that was silent for this long is asked though nothing waits for it.
 const IDLE: Duration = Duration::from_secs(20);
 
@@ -24,7 +27,7 @@ pub enum Doubt {
 }
 
 /// Watches one hop: bytes that nothing answers for 3 × the smoothed round-trip time, within 200 ms and 3 s, or 20 s of
-/// silence bring a PROBE, and a PROBE that nothing answers for 3 × that time the end.
+/// silence bring a PROBE, so does a stream that stops, and a PROBE that nothing answers for as long again, at least 250 ms, the end.
 #[derive(Clone, Debug)]
 pub struct Watch {
     heard: Time,
@@ -32,6 +35,8 @@ pub struct Watch {
     drained: Time,
     waiting: Option<Time>,
     probed: Option<Time>,
+    /// The sign to come brings bytes of a stream, which more are expected of.
+    fed: bool,
     token: u64,
 }
 
@@ -48,6 +53,7 @@ impl Watch {
             drained: now,
             waiting: None,
             probed: None,
+            fed: false,
             token: 0,
         }
     }
@@ -61,10 +67,16 @@ impl Watch {
         self.waiting.get_or_insert(now);
     }
 
+    /// The sign that is heard next brings bytes of a stream: when they stop coming, that is to be noticed.
+    pub const fn fed(&mut self) {
+        self.fed = true;
+    }
+
     /// The hop gave a sign.
     pub const fn heard(&mut self, now: Time) {
         self.heard = now;
-        self.waiting = None;
+        self.waiting = if self.fed { Some(now) } else { None };
+        self.fed = false;
         self.probed = None;
     }
 
@@ -85,7 +97,7 @@ impl Watch {
     #[must_use]
     pub fn wake(&self, rtt: Duration) -> Time {
         match (self.probed, self.waiting) {
-            (Some(since), _) => since.max(self.drained) + MOST,
+            (Some(since), _) => since.max(self.drained) + patience(rtt).max(ANSWER),
             (None, Some(since)) => since.max(self.drained) + patience(rtt),
             (None, None) => self.heard + IDLE,
         }
@@ -112,8 +124,8 @@ mod tests {
         assert_eq!(watch.check(at(309), RTT), None);
         let token = 1_u64.to_be_bytes();
         assert_eq!(watch.check(at(310), RTT), Some(Doubt::Probe(token)));
-        assert_eq!(watch.check(at(3_309), RTT), None);
-        assert_eq!(watch.check(at(3_310), RTT), Some(Doubt::Down));
+        assert_eq!(watch.check(at(609), RTT), None);
+        assert_eq!(watch.check(at(610), RTT), Some(Doubt::Down));
     }
 
     #[test]
@@ -134,7 +146,8 @@ mod tests {
         assert_eq!(watch.check(at(20_499), RTT), None);
         let token = 1_u64.to_be_bytes();
         assert_eq!(watch.check(at(20_500), RTT), Some(Doubt::Probe(token)));
-        assert_eq!(watch.check(at(23_500), RTT), Some(Doubt::Down));
+        assert_eq!(watch.check(at(20_799), RTT), None);
+        assert_eq!(watch.check(at(20_800), RTT), Some(Doubt::Down));
     }
 
     #[test]
@@ -144,6 +157,17 @@ mod tests {
         watch.sent(at(500), SLOWEST);
         assert_eq!(watch.check(at(3_299), RTT), None);
         assert!(matches!(watch.check(at(3_300), RTT), Some(Doubt::Probe(_))));
+    }
+
+    #[test]
+    fn a_stream_that_stops_brings_a_probe_and_an_answer_to_it_ends_the_doubt() {
+        let mut watch = Watch::new(at(0));
+        watch.fed();
+        watch.heard(at(1_000));
+        assert_eq!(watch.check(at(1_299), RTT), None);
+        assert!(matches!(watch.check(at(1_300), RTT), Some(Doubt::Probe(_))));
+        watch.heard(at(1_400));
+        assert_eq!(watch.check(at(21_399), RTT), None);
     }
 
     #[test]

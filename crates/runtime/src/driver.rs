@@ -381,7 +381,12 @@ impl<H: Handler> Driver<H> {
                 }
             }
             Event::Head { stream, response } => self.inbox(stream, |i| i.head(response)),
-            Event::Body { stream, data } => self.inbox(stream, |i| i.body(data)),
+            Event::Body { stream, data } => {
+                if let Some(watch) = &mut self.watch {
+                    watch.fed();
+                }
+                self.inbox(stream, |i| i.body(data));
+            }
             Event::End { stream } => {
                 self.inbox(stream, |i| i.end(Ok(())));
                 self.inboxes.remove(&stream);

@@ -21,7 +21,7 @@ use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
 
 pub use attack::{Attack, AttackKind};
-pub use scenario::{Outcome, Partition, Scenario, Spread, run};
+pub use scenario::{Minute, Outcome, Partition, Scenario, Spread, run};
 
 /// The calendar at the world's start: 2026-01-01.
 const EPOCH_MS: u64 = 1_767_225_600_000;

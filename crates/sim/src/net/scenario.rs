@@ -24,6 +24,8 @@ const LOOKUPS_BEFORE: Duration = Duration::from_secs(60);
 const SETTLED: Duration = Duration::from_secs(120);
 /// From when on control traffic is counted.
 const COUNTED_FROM: Duration = Duration::from_secs(120);
+/// Nodes that minutes are told of, about.
+const SAMPLED: usize = 100;
 /// A slow seed's uplink, bytes a second.
 const SLOW: u64 = 4_000;
 /// What a liar's measured round-trip time is of its real one, percent.
@@ -86,6 +88,17 @@ pub struct Spread {
     pub seconds: Option<u64>,
 }
 
+/// How it stood at a minute's end, over up to 100 nodes. Shares are in hundredths of a percent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Minute {
+    /// Of the live peers that a node should know, those it knows.
+    pub known: u64,
+    /// Those it has tested.
+    pub tested: u64,
+    /// Control bytes that a node sent and received a second, in this minute.
+    pub bytes_per_s: u64,
+}
+
 /// What came of a run. Shares are in hundredths of a percent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
@@ -125,6 +138,8 @@ pub struct Outcome {
     pub lookups: (usize, usize),
     /// Liars among the first hops of paths.
     pub liars_first: u64,
+    /// Minute by minute.
+    pub minutes: Vec<Minute>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +171,9 @@ struct Run<'a, H> {
     counted: Vec<(u64, u64)>,
     watched: Vec<Watched>,
     asked: Vec<(Id, NodeId)>,
+    minutes: Vec<Minute>,
+    /// Control bytes of the nodes that minutes are told of, when the last one ended.
+    told: BTreeMap<Id, u64>,
     end: Time,
 }
 
@@ -200,6 +218,8 @@ pub fn run<H: Host>(scenario: &Scenario, progress: &mut dyn FnMut(Duration)) -> 
         counted: Vec::new(),
         watched: Vec::new(),
         asked: Vec::new(),
+        minutes: Vec::new(),
+        told: BTreeMap::new(),
         end: Time::ZERO + Duration::from_secs(scenario.minutes * 60),
     };
     run.prepare();
@@ -209,6 +229,7 @@ pub fn run<H: Host>(scenario: &Scenario, progress: &mut dyn FnMut(Duration)) -> 
         while let Some(step) = run.net.next(minute) {
             run.step(step);
         }
+        run.note_minute();
         progress(minute - Time::ZERO);
     }
     run.outcome()
@@ -442,6 +463,36 @@ impl<H: Host> Run<'_, H> {
         }
     }
 
+    fn note_minute(&mut self) {
+        let live: Vec<NodeId> = self.hosts().map(|(_, p, _)| p.node).collect();
+        let every = (live.len() / SAMPLED).max(1);
+        let (mut nodes, mut known, mut tested, mut bytes) = (0, 0, 0, 0);
+        let mut told = BTreeMap::new();
+        for (id, place, node) in self.hosts().step_by(every) {
+            let table = node.mesh().table();
+            let (mut all, mut has, mut has_tested) = (0, 0, 0);
+            for peer in live.iter().filter(|n| **n != place.node && table.share().holds(**n)) {
+                all += 1;
+                let entry = table.get(*peer);
+                has += u64::from(entry.is_some());
+                has_tested += u64::from(entry.is_some_and(|e| e.tested().is_some()));
+            }
+            let (sent, received) = traffic(place);
+            nodes += 1;
+            known += has * 10_000 / u64::max(all, 1);
+            tested += has_tested * 10_000 / u64::max(all, 1);
+            bytes += sent + received - self.told.get(&id).copied().unwrap_or(0);
+            told.insert(id, sent + received);
+        }
+        let nodes = u64::max(nodes, 1);
+        self.told = told;
+        self.minutes.push(Minute {
+            known: known / nodes,
+            tested: tested / nodes,
+            bytes_per_s: bytes / nodes / 60,
+        });
+    }
+
     fn outcome(mut self) -> Outcome {
         let trace = self.net.trace;
         let liars_first = self.first_hops();
@@ -450,6 +501,7 @@ impl<H: Host> Run<'_, H> {
             liars_first,
             checked: self.net.checks.checked,
             not_admitted: self.net.attack.not_admitted,
+            minutes: core::mem::take(&mut self.minutes),
             ..Outcome::default()
         };
         let settled = |p: &Place<H>| p.joined + SETTLED <= self.end;

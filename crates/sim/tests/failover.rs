@@ -1,0 +1,480 @@
+//! A hop dies under a transfer: a new session over other nodes takes it up within a second.
+//!
+//! Two paths of three nodes lead from a client to one exit, over links with 50 ms of round trip, all of them real sessions.
+//! Relays run `path::Hop` and splice FORWARD streams; the session with the exit runs inside them. The client watches its entry
+//! with `path::Watch`, each relay its next hop.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test stops where it is surprised"
+)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use betanet_bar::{Access, Expect, Headers, MemoryStore, Service, Store as _};
+use betanet_htx::{Config, Input, Secrets, Session, StreamId, Transmit, kind};
+use betanet_keys::Identity;
+use betanet_machine::testkit::Checked;
+use betanet_machine::{Machine as _, Now, Rng, Seed, Time};
+use betanet_path::{Accepted, Control, Doubt, Failure, Hop, PathId, Route, TTL, Watch, build};
+use betanet_sim::{Happening, Id, LinkId, Node, Progress, Side, Transfer, Weather, World, content};
+use betanet_stack::{Command, Connection, Event};
+use betanet_wire::NodeId;
+use bytes::{Buf as _, Bytes, BytesMut};
+
+const UNIX_MS: u64 = 1_767_225_600_000;
+const FILE: usize = 6_000_000;
+const CLIENT: Id = 0;
+const EXIT: Id = 5;
+/// Entry and core of each path.
+const WAYS: [[Id; 2]; 2] = [[1, 2], [3, 4]];
+const TICK: Duration = Duration::from_millis(10);
+
+type Inner = Checked<Connection<Service<MemoryStore>>>;
+/// One end of a raw stream.
+type End = (LinkId, Side, StreamId);
+
+fn identity(id: Id) -> Identity {
+    Identity::from_seed(&[u8::try_from(id).unwrap() + 1; 32])
+}
+
+fn service(id: Id) -> Service<MemoryStore> {
+    let mut store = MemoryStore::new(1 << 24);
+    if id == EXIT {
+        let mut writer = store.create().unwrap();
+        store.write(&mut writer, &content(9, FILE)).unwrap();
+        store.commit(writer, "/file", &Headers::default(), &Expect::Absent).unwrap();
+    }
+    Service::new(store, Access::Nobody)
+}
+
+/// A session inside a FORWARD stream.
+struct Tunnel {
+    inner: Option<Inner>,
+    /// Until message 1 is whole.
+    first: BytesMut,
+    nodes: Vec<NodeId>,
+    /// What the stream has no room for.
+    waiting: VecDeque<Bytes>,
+}
+
+struct Fabric {
+    world: World<Service<MemoryStore>>,
+    links: BTreeMap<(Id, Id), LinkId>,
+    hops: BTreeMap<Id, Hop>,
+    watches: BTreeMap<LinkId, (Watch, u64)>,
+    /// At relays: what comes out of one end goes into the other.
+    splices: BTreeMap<End, End>,
+    /// Streams whose path id has not come yet, or whose next hop opens.
+    fresh: BTreeMap<End, BytesMut>,
+    tunnels: BTreeMap<End, Tunnel>,
+    routes: BTreeMap<(Id, PathId), (Route, Vec<NodeId>)>,
+    onward: BTreeMap<(Id, NodeId, PathId), (PathId, NodeId)>,
+    own: BTreeMap<PathId, Route>,
+    /// What the client heard: path, why, who said so.
+    failed: Vec<(Failure, NodeId)>,
+    lost_entry: bool,
+    rng: Rng,
+    dead: Option<Id>,
+}
+
+impl Fabric {
+    fn new(seed: u64) -> Self {
+        let seed = Seed::from_number(seed);
+        let weather = Weather {
+            latency: Duration::from_millis(25),
+            bandwidth: 2_500_000,
+            ..Weather::FAIR
+        };
+        let mut world = World::new(&seed, weather);
+        for id in 0..=EXIT {
+            let config = Config {
+                accepts: vec![kind::BAR, kind::FORWARD],
+                ..Config::default()
+            };
+            world.add(id, Node { identity: identity(id), config, handler: service(id), skew_ms: 0 });
+        }
+        let mut links = BTreeMap::new();
+        for [entry, core] in WAYS {
+            for (from, to) in [(CLIENT, entry), (entry, core), (core, EXIT)] {
+                links.insert((from, to), world.dial(from, to).unwrap());
+            }
+        }
+        Self {
+            world,
+            links,
+            hops: (1..=EXIT).map(|id| (id, Hop::new(1024))).collect(),
+            watches: BTreeMap::new(),
+            splices: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            onward: BTreeMap::new(),
+            own: BTreeMap::new(),
+            failed: Vec::new(),
+            lost_entry: false,
+            rng: Rng::new(&seed.split("inner")),
+            dead: None,
+        }
+    }
+
+    fn now(&self) -> Now {
+        let now = self.world.now();
+        Now::new(now, UNIX_MS + now.as_micros() / 1000)
+    }
+
+    fn ends(&self, link: LinkId) -> (Id, Id) {
+        *self.links.iter().find(|(_, l)| **l == link).unwrap().0
+    }
+
+    fn node_at(&self, link: LinkId, side: Side) -> Id {
+        let (client, server) = self.ends(link);
+        if side == Side::Client { client } else { server }
+    }
+
+    /// Opens a stream on the link between two nodes, and watches whether the other end stays.
+    fn open(&mut self, from: Id, to: Id, first: Bytes) -> End {
+        let link = self.links[&(from, to)];
+        let stream = self.world.connection(link, Side::Client).unwrap().next_stream();
+        let now = self.world.now();
+        self.watches.entry(link).or_insert_with(|| (Watch::new(now), 0)).0.sent(now, first.len() as u64);
+        let open = Command::Open { kind: kind::FORWARD, first };
+        self.world.command(link, Side::Client, open).unwrap().unwrap();
+        (link, Side::Client, stream)
+    }
+
+    /// A path, the stream on it and a session inside, all in one flight.
+    fn begin(&mut self, way: [Id; 2]) -> End {
+        let nodes: Vec<NodeId> = way.iter().chain([&EXIT]).map(|id| identity(*id).public().node_id()).collect();
+        let now = self.now();
+        let built = build(&identity(CLIENT), &nodes, now.unix_ms, TTL, None).unwrap();
+        let link = self.links[&(CLIENT, way[0])];
+        let control = Command::PathControl(built.control.to_bytes().into());
+        self.world.command(link, Side::Client, control).unwrap().unwrap();
+        self.own.insert(built.path, built.route);
+        let end = self.open(CLIENT, way[0], Bytes::copy_from_slice(&built.path));
+        let config = Config::default().over(nodes.clone());
+        let secrets = Secrets::draw(&mut self.rng);
+        let exit = *identity(EXIT).public();
+        let session = Session::connect(now, config, &identity(CLIENT), &exit, &[0; 32], secrets).unwrap();
+        let inner = Checked::since(Connection::new(session, service(CLIENT)), now.mono);
+        let tunnel = Tunnel { inner: Some(inner), first: BytesMut::new(), nodes, waiting: VecDeque::new() };
+        self.tunnels.insert(end, tunnel);
+        self.drain(end);
+        end
+    }
+
+    fn send(&mut self, end: End, data: Bytes) {
+        let (link, side, stream) = end;
+        if let Some((watch, _)) = self.watches.get_mut(&link).filter(|_| side == Side::Client) {
+            watch.sent(self.world.now(), data.len() as u64);
+        }
+        let send = Command::Send { stream, data: data.clone(), fin: false };
+        let refused = self.world.command(link, side, send).is_some_and(|r| r.is_err());
+        if refused && let Some(tunnel) = self.tunnels.get_mut(&end) {
+            tunnel.waiting.push_back(data);
+        } else if refused {
+            self.fresh.entry(end).or_default().extend_from_slice(&data);
+        }
+    }
+
+    /// What an inner session has to say goes into its stream.
+    fn drain(&mut self, end: End) {
+        while let Some(tunnel) = self.tunnels.get_mut(&end).filter(|t| t.waiting.is_empty()) {
+            let Some(Transmit::Bytes(bytes)) = tunnel.inner.as_mut().and_then(|i| {
+                let next = i.poll_transmit();
+                if let Some(Transmit::NeedExport(_)) = next { panic!("there is no TLS inside") }
+                next
+            }) else {
+                return;
+            };
+            self.send(end, bytes);
+        }
+    }
+
+    fn consume(&mut self, end: End, bytes: usize) {
+        let (link, side, stream) = end;
+        let consume = Command::Consume { stream, bytes: bytes as u64 };
+        let _ = self.world.command(link, side, consume);
+    }
+
+    /// Bytes came out of a stream's end.
+    fn body(&mut self, end: End, data: &Bytes) {
+        self.consume(end, data.len());
+        if let Some((watch, _)) = self.watches.get_mut(&end.0).filter(|_| end.1 == Side::Client) {
+            watch.fed();
+        }
+        if let Some(other) = self.splices.get(&end).copied() {
+            return self.send(other, data.clone());
+        }
+        if self.tunnels.contains_key(&end) {
+            return self.inward(end, data);
+        }
+        let mut held = self.fresh.remove(&end).unwrap_or_default();
+        held.extend_from_slice(data);
+        if held.len() < 8 {
+            self.fresh.insert(end, held);
+            return;
+        }
+        let path: PathId = held.split_to(8)[..].try_into().unwrap();
+        let (link, side, _) = end;
+        let me = self.node_at(link, side);
+        let prev = identity(self.ends(link).0).public().node_id();
+        if me == EXIT {
+            let (_, nodes) = self.routes[&(me, path)].clone();
+            let tunnel = Tunnel { inner: None, first: BytesMut::new(), nodes, waiting: VecDeque::new() };
+            self.tunnels.insert(end, tunnel);
+            return self.inward(end, &held.freeze());
+        }
+        let (onward, next) = self.onward[&(me, prev, path)];
+        let next = (1..=EXIT).find(|id| identity(*id).public().node_id() == next).unwrap();
+        let mut first = BytesMut::from(&onward[..]);
+        first.extend_from_slice(&held);
+        let ahead = self.open(me, next, first.freeze());
+        self.splices.insert(end, ahead);
+        self.splices.insert(ahead, end);
+    }
+
+    /// Bytes for the session inside a stream.
+    fn inward(&mut self, end: End, data: &Bytes) {
+        let now = self.now();
+        let secrets = Secrets::draw(&mut self.rng);
+        let tunnel = self.tunnels.get_mut(&end).unwrap();
+        let mut data = data.clone();
+        if tunnel.inner.is_none() {
+            tunnel.first.extend_from_slice(&data);
+            let len = tunnel.first.first_chunk().map(|l| usize::from(u16::from_be_bytes(*l)));
+            if len.is_none_or(|len| tunnel.first.len() < 2 + len) {
+                return;
+            }
+            tunnel.first.advance(2);
+            let message = tunnel.first.split_to(len.unwrap());
+            let config = Config::default().over(tunnel.nodes.clone());
+            let session = Session::accept(now, config, &identity(EXIT), &[0; 32], &message, secrets).unwrap();
+            tunnel.inner = Some(Checked::since(Connection::new(session, service(EXIT)), now.mono));
+            data = std::mem::take(&mut tunnel.first).freeze();
+        }
+        if let Some(inner) = &mut tunnel.inner {
+            let _ = inner.handle_input(now, Input::Bytes(data));
+        }
+        self.drain(end);
+    }
+
+    fn control(&mut self, link: LinkId, side: Side, payload: &[u8]) {
+        let (me, from) = (self.node_at(link, side), self.ends(link));
+        let other = if side == Side::Client { from.1 } else { from.0 };
+        let other_key = *identity(other).public();
+        let now = self.now();
+        match Control::from_bytes(payload).unwrap() {
+            path @ Control::Single { .. } => {
+                let hop = self.hops.get_mut(&me).unwrap();
+                match hop.receive(now, &identity(me), &other_key, path).unwrap() {
+                    Accepted::Exit { path } => {
+                        let route = hop.route(other_key.node_id(), path).unwrap().clone();
+                        let nodes = route.nodes.clone();
+                        self.routes.insert((me, path), (route, nodes));
+                    }
+                    Accepted::Forward { next, path, onward, control } => {
+                        self.onward.insert((me, other_key.node_id(), path), (onward, next));
+                        let to = (1..=EXIT).find(|id| identity(*id).public().node_id() == next).unwrap();
+                        let link = self.links[&(me, to)];
+                        let control = Command::PathControl(control.to_bytes().into());
+                        self.world.command(link, Side::Client, control).unwrap().unwrap();
+                    }
+                }
+            }
+            Control::Probe(token) => {
+                let ack = Control::ProbeAck { token, cf: betanet_path::Cf::default() };
+                let _ = self.world.command(link, side, Command::PathControl(ack.to_bytes().into()));
+            }
+            Control::Error { failure, path, key, sig } if me == CLIENT => {
+                let by = self.own[&path].failed_hop(failure, &key, &sig).unwrap();
+                self.failed.push((failure, by));
+            }
+            _ => {}
+        }
+    }
+
+    /// A hop that gives no sign is asked, and given up.
+    fn look(&mut self) {
+        let now = self.now();
+        let mut doubts = Vec::new();
+        for (link, (watch, heard)) in &mut self.watches {
+            let Some(connection) = self.world.connection(*link, Side::Client) else { continue };
+            let frames = connection.session().stats().frames_in;
+            if frames != *heard {
+                *heard = frames;
+                watch.heard(now.mono);
+            }
+            let rtt = connection.session().rtt().unwrap_or_default();
+            doubts.extend(watch.check(now.mono, rtt).map(|d| (*link, d)));
+        }
+        for (link, doubt) in doubts {
+            match doubt {
+                Doubt::Probe(token) => {
+                    let probe = Command::PathControl(Control::Probe(token).to_bytes().into());
+                    let _ = self.world.command(link, Side::Client, probe);
+                }
+                Doubt::Down => {
+                    self.watches.remove(&link);
+                    self.down(link);
+                }
+            }
+        }
+    }
+
+    /// The hop ahead on this link is down: whoever is behind is told, under this node's signature.
+    fn down(&mut self, link: LinkId) {
+        let me = self.ends(link).0;
+        if me == CLIENT {
+            self.lost_entry = true;
+            return;
+        }
+        let behind: Vec<(NodeId, PathId)> = self.onward.keys().filter(|k| k.0 == me).map(|k| (k.1, k.2)).collect();
+        for (prev, path) in behind {
+            let route = self.hops[&me].route(prev, path).unwrap().clone();
+            let error = route.error(Failure::PeerDown, path, &identity(me));
+            let (_, back) = self.links.iter().find(|((_, to), _)| *to == me).unwrap();
+            let control = Command::PathControl(error.to_bytes().into());
+            let _ = self.world.command(*back, Side::Server, control);
+        }
+    }
+
+    /// Everything until `end`; what inner sessions tell.
+    fn run(&mut self, end: Time) -> Vec<(End, Event)> {
+        let mut told = Vec::new();
+        while self.world.now() < end {
+            let tick = self.world.now() + TICK;
+            while let Some(happening) = self.world.next(tick.min(end)) {
+                let Happening::Event { link, side, event } = happening else { continue };
+                if self.dead == Some(self.node_at(link, side)) {
+                    continue;
+                }
+                match event {
+                    Event::Opened { stream, .. } => {
+                        self.fresh.insert((link, side, stream), BytesMut::new());
+                    }
+                    Event::Body { stream, data } => self.body((link, side, stream), &data),
+                    Event::PathControl(payload) => self.control(link, side, &payload),
+                    Event::Writable { stream } => self.writable((link, side, stream)),
+                    _ => {}
+                }
+            }
+            self.look();
+            let now = self.now();
+            let ends: Vec<End> = self.tunnels.keys().copied().collect();
+            for end in ends {
+                if let Some(inner) = self.tunnels.get_mut(&end).and_then(|t| t.inner.as_mut()) {
+                    if inner.poll_timeout().is_some_and(|w| w.at <= now.mono) {
+                        inner.handle_timeout(now);
+                    }
+                    while let Some(event) = inner.poll_event() {
+                        told.push((end, event));
+                    }
+                }
+                self.drain(end);
+            }
+        }
+        told
+    }
+
+    fn writable(&mut self, end: End) {
+        if let Some(tunnel) = self.tunnels.get_mut(&end) {
+            for data in std::mem::take(&mut tunnel.waiting) {
+                self.send(end, data);
+            }
+            self.drain(end);
+        } else if let Some(held) = self.fresh.remove(&end) {
+            self.send(end, held.freeze());
+        }
+    }
+
+    fn ask(&mut self, end: End, transfer: &mut Transfer) {
+        let now = self.now();
+        let inner = self.tunnels.get_mut(&end).unwrap().inner.as_mut().unwrap();
+        let request = transfer.request(inner.get().next_stream());
+        inner.handle_command(now, Command::Ask { request, more: false }).unwrap();
+        self.drain(end);
+    }
+
+    fn read(&mut self, end: End, stream: StreamId, data: &Bytes, transfer: &mut Transfer) {
+        transfer.body(data).unwrap();
+        let now = self.now();
+        let inner = self.tunnels.get_mut(&end).unwrap().inner.as_mut().unwrap();
+        let consume = Command::Consume { stream, bytes: data.len() as u64 };
+        let _ = inner.handle_command(now, consume);
+        self.drain(end);
+    }
+
+    /// From now on nothing comes from this node, and nobody is told.
+    fn die(&mut self, id: Id) {
+        self.dead = Some(id);
+        let touched: Vec<LinkId> = self.links.iter().filter(|((a, b), _)| *a == id || *b == id).map(|(_, l)| *l).collect();
+        for link in touched {
+            self.world.silence(link);
+        }
+    }
+}
+
+/// How long after `victim`'s death the first byte came over the other path, and who named it.
+fn kill(victim: Id, seed: u64) -> (Duration, Option<NodeId>) {
+    let mut f = Fabric::new(seed);
+    f.run(Time::ZERO + Duration::from_secs(1));
+    let mut transfer = Transfer::new("/file", content(9, FILE));
+    let mut end = f.begin(WAYS[0]);
+    let (mut bytes, mut died, mut first) = (0, None, None);
+    let mut over_other = false;
+    for _ in 0..3000 {
+        let until = f.world.now() + TICK;
+        for (at, event) in f.run(until) {
+            if at != end {
+                continue;
+            }
+            match event {
+                Event::Established => f.ask(end, &mut transfer),
+                Event::Head { response, .. } => transfer.head(&response).unwrap(),
+                Event::Body { stream, data } => {
+                    bytes += data.len();
+                    if over_other {
+                        first.get_or_insert(f.world.now());
+                    }
+                    f.read(end, stream, &data, &mut transfer);
+                }
+                Event::End { .. } => {
+                    assert_eq!(transfer.end().unwrap(), Progress::Done);
+                    let took = first.unwrap() - died.unwrap();
+                    assert!(transfer.cuts() == 1);
+                    return (took, f.failed.first().map(|f| f.1));
+                }
+                _ => {}
+            }
+        }
+        if died.is_none() && bytes > FILE / 4 {
+            f.die(victim);
+            died = Some(f.world.now());
+        }
+        if !over_other && (f.lost_entry || !f.failed.is_empty()) {
+            over_other = true;
+            transfer.cut(bytes as u64).unwrap();
+            end = f.begin(WAYS[1]);
+        }
+    }
+    panic!("not complete: {bytes} bytes, {:?}", f.failed);
+}
+
+#[test]
+fn a_new_session_over_other_nodes_delivers_within_a_second_of_a_hops_death() {
+    for seed in 1..=3 {
+        let (took, named) = kill(WAYS[0][0], seed);
+        println!("entry: {} ms", took.as_millis());
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert_eq!(named, None);
+        let (took, named) = kill(WAYS[0][1], seed);
+        println!("core: {} ms", took.as_millis());
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        // The entry signs that its next hop is down.
+        assert_eq!(named, Some(identity(WAYS[0][0]).public().node_id()));
+    }
+}
