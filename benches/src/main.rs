@@ -13,8 +13,8 @@ mod download;
 mod frames;
 mod handshakes;
 mod idle;
-mod parts;
 mod mesh;
+mod parts;
 mod path;
 
 use std::time::Duration;

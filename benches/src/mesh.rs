@@ -12,7 +12,11 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
     let n: u32 = 200;
     let issuer = Identity::from_seed(&[1; 32]);
     let draft = Draft {
-        addrs: vec!["/ip4/192.0.2.1/tcp/443/tls/sni/node.example".parse().unwrap()],
+        addrs: vec![
+            "/ip4/192.0.2.1/tcp/443/tls/sni/node.example"
+                .parse()
+                .unwrap(),
+        ],
         roles: Roles::from_iter([Role::Entry, Role::Core]),
         feat: vec!["pq".into()],
         org: "Example".into(),

@@ -95,6 +95,8 @@ pub fn run() -> Result<(), String> {
         ("sizes", &sizes::run),
         ("layers", &layers::run),
         ("deny", &|| {
+            // Without the network it needs the sources of all targets at hand.
+            cargo("fetch --locked")?;
             cargo("deny --offline check --hide-inclusion-graph bans licenses sources")
         }),
         ("clippy", &|| cargo(&clippy)),

@@ -172,7 +172,10 @@ pub fn read(path: &Path) -> Result<File, String> {
             return wrong("attack.kind", "eclipse or storm");
         }
         if a.percent > 90 || a.prefixes == 0 || a.per_second == 0 {
-            return wrong("attack", "percent is at most 90, prefixes and per_second are at least 1");
+            return wrong(
+                "attack",
+                "percent is at most 90, prefixes and per_second are at least 1",
+            );
         }
     }
     Ok(file)
@@ -206,7 +209,11 @@ impl File {
                 until_min: p.until_min,
             }),
             attack: self.attack.as_ref().map(|a| Attack {
-                kind: if a.kind == "storm" { AttackKind::Storm } else { AttackKind::Eclipse },
+                kind: if a.kind == "storm" {
+                    AttackKind::Storm
+                } else {
+                    AttackKind::Eclipse
+                },
                 percent: a.percent,
                 prefixes: a.prefixes,
                 per_second: a.per_second,
@@ -233,32 +240,61 @@ impl File {
         };
         if let Some(least) = e.known_percent {
             let got = percent(o.known_least);
-            hold(got >= least, format!("the worst node knows {got} %, where {least} are expected"));
+            hold(
+                got >= least,
+                format!("the worst node knows {got} %, where {least} are expected"),
+            );
         }
         if let Some(most) = e.control_bytes {
             let got = o.sent_per_s + o.received_per_s;
-            hold(got < most, format!("{got} control bytes/s, where less than {most} are expected"));
+            hold(
+                got < most,
+                format!("{got} control bytes/s, where less than {most} are expected"),
+            );
         }
         if let Some(most) = e.spread_s {
             for s in &o.spreads {
                 let in_time = s.seconds.is_some_and(|n| n <= most);
-                hold(in_time, format!("the record of {} s took {:?} s, where {most} are expected", s.at_s, s.seconds));
+                hold(
+                    in_time,
+                    format!(
+                        "the record of {} s took {:?} s, where {most} are expected",
+                        s.at_s, s.seconds
+                    ),
+                );
             }
         }
         if let Some(most) = e.attackers_percent {
             let (all, worst) = (percent(o.attackers.0), percent(o.attackers.1));
-            hold(worst < most, format!("attackers hold {all} % and {worst} % of the worst table, where less than {most} are expected"));
+            hold(
+                worst < most,
+                format!(
+                    "attackers hold {all} % and {worst} % of the worst table, where less than {most} are expected"
+                ),
+            );
         }
         if let Some(most) = e.liars_percent {
             let got = percent(o.liars_first);
-            hold(got < most, format!("{got} % of first hops lie, where less than {most} are expected"));
+            hold(
+                got < most,
+                format!("{got} % of first hops lie, where less than {most} are expected"),
+            );
         }
         if let Some(least) = e.found_percent {
             let got = o.lookups.1 as f64 * 100.0 / o.lookups.0.max(1) as f64;
-            hold(got >= least, format!("{got} % of lookups found their peer, where {least} are expected"));
+            hold(
+                got >= least,
+                format!("{got} % of lookups found their peer, where {least} are expected"),
+            );
         }
         if self.attack.is_some() {
-            hold(o.faults.is_empty(), format!("records in honest tables that should not be there: {:?}", o.faults));
+            hold(
+                o.faults.is_empty(),
+                format!(
+                    "records in honest tables that should not be there: {:?}",
+                    o.faults
+                ),
+            );
         }
         let golden = match options.nodes {
             _ if own_size => e.trace.as_deref(),
@@ -266,7 +302,10 @@ impl File {
             _ => None,
         };
         if let Some(golden) = golden {
-            hold(o.trace.to_string() == golden, format!("trace {}, where {golden} is expected", o.trace));
+            hold(
+                o.trace.to_string() == golden,
+                format!("trace {}, where {golden} is expected", o.trace),
+            );
         }
         missed
     }
@@ -279,7 +318,8 @@ fn percent(hundredths: u64) -> f64 {
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    line.and_then(|l| l.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Runs a scenario.
@@ -319,30 +359,81 @@ pub fn text(ran: &Ran) -> String {
         let _ = writeln!(out, "{name:<22} {value}");
     };
     line("live nodes", o.live.to_string());
-    line("known", format!("{:.2} % by the worst node, {:.2} % on average", percent(o.known_least), percent(o.known_mean)));
-    line("tested", format!("{:.2} % on average", percent(o.tested_mean)));
-    line("records kept", format!("{} a node, share narrowed by {} bits", o.records_mean, o.share_bits));
-    line("control traffic", format!("{} B/s: {} sent, {} received, a node", o.sent_per_s + o.received_per_s, o.sent_per_s, o.received_per_s));
+    line(
+        "known",
+        format!(
+            "{:.2} % by the worst node, {:.2} % on average",
+            percent(o.known_least),
+            percent(o.known_mean)
+        ),
+    );
+    line(
+        "tested",
+        format!("{:.2} % on average", percent(o.tested_mean)),
+    );
+    line(
+        "records kept",
+        format!(
+            "{} a node, share narrowed by {} bits",
+            o.records_mean, o.share_bits
+        ),
+    );
+    line(
+        "control traffic",
+        format!(
+            "{} B/s: {} sent, {} received, a node",
+            o.sent_per_s + o.received_per_s,
+            o.sent_per_s,
+            o.received_per_s
+        ),
+    );
     line("handshakes", format!("{} begun by a node", o.handshakes));
     for s in &o.spreads {
-        let who = if s.newcomer { "newcomer's record" } else { "renewed record" };
-        let took = s.seconds.map_or_else(|| "never".to_owned(), |n| format!("{n} s"));
+        let who = if s.newcomer {
+            "newcomer's record"
+        } else {
+            "renewed record"
+        };
+        let took = s
+            .seconds
+            .map_or_else(|| "never".to_owned(), |n| format!("{n} s"));
         line(who, format!("issued at {} s, at 95 % after {took}", s.at_s));
     }
     if o.attackers.1 > 0 || o.attackers_untested > 0 {
-        line("attackers", format!("{:.2} % of tested records, {:.2} % at the worst node, {:.2} % of all records", percent(o.attackers.0), percent(o.attackers.1), percent(o.attackers_untested)));
+        line(
+            "attackers",
+            format!(
+                "{:.2} % of tested records, {:.2} % at the worst node, {:.2} % of all records",
+                percent(o.attackers.0),
+                percent(o.attackers.1),
+                percent(o.attackers_untested)
+            ),
+        );
     }
     line("wrong records", format!("{:?}", o.faults));
     if o.not_admitted > 0 {
         line("streams refused", o.not_admitted.to_string());
     }
-    line("lookups", format!("{} of {} found", o.lookups.1, o.lookups.0));
+    line(
+        "lookups",
+        format!("{} of {} found", o.lookups.1, o.lookups.0),
+    );
     if o.liars_first > 0 {
-        line("liars as first hop", format!("{:.2} %", percent(o.liars_first)));
+        line(
+            "liars as first hop",
+            format!("{:.2} %", percent(o.liars_first)),
+        );
     }
     line("signatures checked", o.checked.to_string());
     line("trace", o.trace.to_string());
-    line("wall, memory", format!("{:.1} s, {} MiB", ran.wall.as_secs_f64(), ran.peak_kib / 1024));
+    line(
+        "wall, memory",
+        format!(
+            "{:.1} s, {} MiB",
+            ran.wall.as_secs_f64(),
+            ran.peak_kib / 1024
+        ),
+    );
     for m in &ran.missed {
         line("MISSED", m.clone());
     }
@@ -388,7 +479,13 @@ pub fn svg(name: &str, o: &Outcome) -> String {
     const WIDTH: f64 = 640.0;
     const HEIGHT: f64 = 320.0;
     const EDGE: f64 = 48.0;
-    let most = o.minutes.iter().map(|m| m.bytes_per_s).max().unwrap_or(1).max(1) as f64;
+    let most = o
+        .minutes
+        .iter()
+        .map(|m| m.bytes_per_s)
+        .max()
+        .unwrap_or(1)
+        .max(1) as f64;
     let last = o.minutes.len().max(1) as f64;
     let at = |minute: usize, share: f64| {
         let x = EDGE + (minute + 1) as f64 / last * (WIDTH - 2.0 * EDGE);
@@ -396,8 +493,16 @@ pub fn svg(name: &str, o: &Outcome) -> String {
         format!("{x:.1},{y:.1}")
     };
     let line = |colour: &str, share: &dyn Fn(&betanet_sim::net::Minute) -> f64| {
-        let points: Vec<String> = o.minutes.iter().enumerate().map(|(i, m)| at(i, share(m))).collect();
-        format!("<polyline fill='none' stroke='{colour}' stroke-width='2' points='{}'/>\n", points.join(" "))
+        let points: Vec<String> = o
+            .minutes
+            .iter()
+            .enumerate()
+            .map(|(i, m)| at(i, share(m)))
+            .collect();
+        format!(
+            "<polyline fill='none' stroke='{colour}' stroke-width='2' points='{}'/>\n",
+            points.join(" ")
+        )
     };
     let mut out = format!(
         "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT}' font-family='sans-serif' font-size='12'>\n\
@@ -406,15 +511,41 @@ pub fn svg(name: &str, o: &Outcome) -> String {
         o.live
     );
     let (left, right, top, bottom) = (EDGE, WIDTH - EDGE, EDGE, HEIGHT - EDGE);
-    let _ = writeln!(out, "<path d='M{left} {top}V{bottom}H{right}V{top}' fill='none' stroke='#999'/>");
+    let _ = writeln!(
+        out,
+        "<path d='M{left} {top}V{bottom}H{right}V{top}' fill='none' stroke='#999'/>"
+    );
     for (y, share, bytes) in [(bottom, 0, 0.0), (top, 100, most)] {
-        let _ = writeln!(out, "<text x='{}' y='{y}' text-anchor='end'>{share} %</text>", left - 4.0);
-        let _ = writeln!(out, "<text x='{}' y='{y}'>{bytes:.0} B/s</text>", right + 4.0);
+        let _ = writeln!(
+            out,
+            "<text x='{}' y='{y}' text-anchor='end'>{share} %</text>",
+            left - 4.0
+        );
+        let _ = writeln!(
+            out,
+            "<text x='{}' y='{y}'>{bytes:.0} B/s</text>",
+            right + 4.0
+        );
     }
-    let _ = writeln!(out, "<text x='{right}' y='{}' text-anchor='end'>{last} min</text>", bottom + 16.0);
-    for (i, (colour, what)) in [("#1b6ca8", "known"), ("#2e8b57", "tested"), ("#c0392b", "control traffic")].iter().enumerate() {
+    let _ = writeln!(
+        out,
+        "<text x='{right}' y='{}' text-anchor='end'>{last} min</text>",
+        bottom + 16.0
+    );
+    for (i, (colour, what)) in [
+        ("#1b6ca8", "known"),
+        ("#2e8b57", "tested"),
+        ("#c0392b", "control traffic"),
+    ]
+    .iter()
+    .enumerate()
+    {
         let x = left + 120.0 * i as f64;
-        let _ = writeln!(out, "<text x='{x}' y='{}' fill='{colour}'>{what}</text>", bottom + 32.0);
+        let _ = writeln!(
+            out,
+            "<text x='{x}' y='{}' fill='{colour}'>{what}</text>",
+            bottom + 32.0
+        );
     }
     out += &line("#1b6ca8", &|m| m.known as f64 / 10_000.0);
     out += &line("#2e8b57", &|m| m.tested as f64 / 10_000.0);
@@ -439,7 +570,11 @@ pub fn command(args: &[&str]) -> Result<(), String> {
             "--minutes" => options.minutes = Some(number(value("--minutes")?)? as u64),
             "--checked" => options.checked = true,
             "--out" => options.out = Some(PathBuf::from(value("--out")?)),
-            flag if flag.starts_with("--") => return Err(format!("{flag}: --nodes N, --minutes N, --checked or --out DIR")),
+            flag if flag.starts_with("--") => {
+                return Err(format!(
+                    "{flag}: --nodes N, --minutes N, --checked or --out DIR"
+                ));
+            }
             file => files.push(PathBuf::from(file)),
         }
     }
@@ -454,7 +589,11 @@ pub fn command(args: &[&str]) -> Result<(), String> {
         print!("{}", text(&ran));
         missed += ran.missed.len();
         if let Some(dir) = &options.out {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
             let write = |ending: &str, text: String| {
                 let to = dir.join(format!("{name}.{ending}"));

@@ -41,7 +41,10 @@ fn each_has_its_golden_trace() {
 #[test]
 fn under_the_contract_checker_with_every_signature_checked_anew_the_trace_is_the_same() {
     let file = read(&xtask::root().join("scenarios/join.toml")).unwrap();
-    let (fast, checked) = (simulate(&file, &hundred(false)), simulate(&file, &hundred(true)));
+    let (fast, checked) = (
+        simulate(&file, &hundred(false)),
+        simulate(&file, &hundred(true)),
+    );
     assert_eq!(fast.outcome.trace, checked.outcome.trace);
     assert!(checked.outcome.checked > 10 * fast.outcome.checked);
 }
@@ -53,7 +56,11 @@ fn what_is_wrong_in_a_scenario_is_said() {
     let good = std::fs::read_to_string(xtask::root().join("scenarios/eclipse.toml")).unwrap();
     for (from, to, why) in [
         ("nodes = 1000", "nodes = 0", "nodes"),
-        ("kind = \"eclipse\"", "kind = \"magic\"", "attack.kind: eclipse or storm"),
+        (
+            "kind = \"eclipse\"",
+            "kind = \"magic\"",
+            "attack.kind: eclipse or storm",
+        ),
         ("minutes = 10", "minuets = 10", "minuets"),
         ("seeds = 5", "seeds = \"five\"", "line 4"),
         ("prefixes = 20", "prefixes = 0", "prefixes"),

@@ -231,7 +231,9 @@ pub(crate) struct NetworkArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum NetworkCommand {
     /// Write a whole test network into a new folder: keys, NETWORK.toml, and one command a node.
-    #[command(after_help = "Node N listens on 127.N.0.1. Example: betanet network new ./testnet --relays 4")]
+    #[command(
+        after_help = "Node N listens on 127.N.0.1. Example: betanet network new ./testnet --relays 4"
+    )]
     New {
         /// The folder; made, and not there before.
         dir: PathBuf,
@@ -259,7 +261,13 @@ pub(crate) enum NetworkCommand {
 #[derive(Debug, Args)]
 pub(crate) struct PeersArgs {
     /// Ask the running node whose gateway has this --admin address.
-    #[arg(long, value_name = "ADDR", env = "BETANET_ADMIN", conflicts_with = "network", required_unless_present = "network")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "BETANET_ADMIN",
+        conflicts_with = "network",
+        required_unless_present = "network"
+    )]
     pub(crate) admin: Option<String>,
     /// Join this network as a client, and tell what it is told.
     #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]

@@ -23,32 +23,51 @@ const VIEW_MAX: u64 = 64 << 20;
 
 pub(crate) fn network(args: &NetworkArgs) -> Result<(), Fail> {
     match &args.command {
-        NetworkCommand::New { dir, relays, port, json } => new(dir, *relays, *port, *json),
+        NetworkCommand::New {
+            dir,
+            relays,
+            port,
+            json,
+        } => new(dir, *relays, *port, *json),
         NetworkCommand::Check { file, json } => check(file, *json),
     }
 }
 
 fn check(file: &Path, as_json: bool) -> Result<(), Fail> {
     let network = Network::read(file).map_err(Error::from)?;
-    let (seeds, signers, maintainers) =
-        (network.seeds.len(), network.signers.len(), network.maintainers.len());
+    let (seeds, signers, maintainers) = (
+        network.seeds.len(),
+        network.signers.len(),
+        network.maintainers.len(),
+    );
     if as_json {
-        say!("{}", json!({
-            "name": network.name,
-            "seeds": network.seeds.iter().map(|s| json!({
-                "name": Name::from(s.key.node_id()).to_string(),
-                "addrs": s.addrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "pinned": s.pin.is_some(),
-            })).collect::<Vec<_>>(),
-            "signers": signers,
-            "maintainers": maintainers,
-            "banned": network.banned.len(),
-        }));
+        say!(
+            "{}",
+            json!({
+                "name": network.name,
+                "seeds": network.seeds.iter().map(|s| json!({
+                    "name": Name::from(s.key.node_id()).to_string(),
+                    "addrs": s.addrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                    "pinned": s.pin.is_some(),
+                })).collect::<Vec<_>>(),
+                "signers": signers,
+                "maintainers": maintainers,
+                "banned": network.banned.len(),
+            })
+        );
     } else {
-        say!("{}: {seeds} seeds, {signers} signers, {maintainers} maintainers, {} banned: it can be used", network.name, network.banned.len());
+        say!(
+            "{}: {seeds} seeds, {signers} signers, {maintainers} maintainers, {} banned: it can be used",
+            network.name,
+            network.banned.len()
+        );
         for seed in &network.seeds {
             let addrs: Vec<String> = seed.addrs.iter().map(ToString::to_string).collect();
-            say!("seed {} {}", Name::from(seed.key.node_id()), addrs.join(" "));
+            say!(
+                "seed {} {}",
+                Name::from(seed.key.node_id()),
+                addrs.join(" ")
+            );
         }
     }
     Ok(())
@@ -72,7 +91,10 @@ fn fresh(dir: &Path, n: u8, seed: bool, name: String) -> Result<Fresh, Fail> {
         fs::create_dir_all(&sub).map_err(Fail::file(&sub))?;
     }
     let write = |path: PathBuf, text: &str| fs::write(&path, text).map_err(Fail::file(&path));
-    write(dir.join("site/index.html"), "<!doctype html>\n<title>Welcome</title>\n<h1>Welcome</h1>\n")?;
+    write(
+        dir.join("site/index.html"),
+        "<!doctype html>\n<title>Welcome</title>\n<h1>Welcome</h1>\n",
+    )?;
     write(dir.join("files/hello.txt"), &format!("hello from {name}\n"))?;
     let identity = new_identity(&dir.join("node.pem"))?;
     let path = dir.join("node.pem.tls.pem");
@@ -90,7 +112,10 @@ fn fresh(dir: &Path, n: u8, seed: bool, name: String) -> Result<Fresh, Fail> {
 
 fn new(dir: &Path, relays: u8, port: u16, as_json: bool) -> Result<(), Fail> {
     if dir.exists() {
-        return Err(Fail::Usage(format!("{}: is there already; name a new folder", dir.display())));
+        return Err(Fail::Usage(format!(
+            "{}: is there already; name a new folder",
+            dir.display()
+        )));
     }
     fs::create_dir_all(dir).map_err(Fail::file(dir))?;
     let dir = fs::canonicalize(dir).map_err(Fail::file(dir))?;
@@ -116,7 +141,11 @@ fn new(dir: &Path, relays: u8, port: u16, as_json: bool) -> Result<(), Fail> {
     let seeds = u8::try_from(seeds).unwrap_or(5);
     for n in 1..=seeds + relays {
         let seed = n <= seeds;
-        let name = if seed { format!("seed{n}") } else { format!("relay{}", n - seeds) };
+        let name = if seed {
+            format!("seed{n}")
+        } else {
+            format!("relay{}", n - seeds)
+        };
         nodes.push(fresh(&dir, 10 + n, seed, name)?);
     }
     for node in nodes.iter().filter(|n| n.seed) {
@@ -131,7 +160,11 @@ fn new(dir: &Path, relays: u8, port: u16, as_json: bool) -> Result<(), Fail> {
     fs::write(&network, file).map_err(Fail::file(&network))?;
     let mut commands = String::new();
     for node in &nodes {
-        let roles = if node.seed { "\"seed\", \"entry\"" } else { "\"entry\", \"core\", \"exit\", \"gateway\"" };
+        let roles = if node.seed {
+            "\"seed\", \"entry\""
+        } else {
+            "\"entry\", \"core\", \"exit\", \"gateway\""
+        };
         let (ip, name, dir) = (&node.ip, &node.name, node.dir.display());
         let config = node.dir.join("gateway.toml");
         let text = format!(
@@ -148,14 +181,17 @@ fn new(dir: &Path, relays: u8, port: u16, as_json: bool) -> Result<(), Fail> {
     Network::read(&network).map_err(Error::from)?;
     let of = |n: &Fresh| Name::from(n.identity.public().node_id()).to_string();
     if as_json {
-        say!("{}", json!({
-            "network": network,
-            "commands": commands.lines().collect::<Vec<_>>(),
-            "nodes": nodes.iter().map(|n| json!({
-                "node": n.name, "name": of(n), "seed": n.seed, "address": format!("{}:{port}", n.ip),
-                "admin": format!("{}:{}", n.ip, port.saturating_add(1)), "config": n.dir.join("gateway.toml"),
-            })).collect::<Vec<_>>(),
-        }));
+        say!(
+            "{}",
+            json!({
+                "network": network,
+                "commands": commands.lines().collect::<Vec<_>>(),
+                "nodes": nodes.iter().map(|n| json!({
+                    "node": n.name, "name": of(n), "seed": n.seed, "address": format!("{}:{port}", n.ip),
+                    "admin": format!("{}:{}", n.ip, port.saturating_add(1)), "config": n.dir.join("gateway.toml"),
+                })).collect::<Vec<_>>(),
+            })
+        );
         return Ok(());
     }
     say!("{}", network.display());
@@ -166,7 +202,11 @@ fn new(dir: &Path, relays: u8, port: u16, as_json: bool) -> Result<(), Fail> {
     say!("  while read -r c; do $c & done < {}", list.display());
     if let Some(node) = nodes.iter().find(|n| !n.seed) {
         say!("then, after a few seconds:");
-        say!("  betanet get --network {} --path 3 bar://{}/hello.txt", network.display(), of(node));
+        say!(
+            "  betanet get --network {} --path 3 bar://{}/hello.txt",
+            network.display(),
+            of(node)
+        );
     }
     Ok(())
 }
@@ -191,13 +231,22 @@ pub(crate) async fn peers(args: PeersArgs) -> Result<(), Fail> {
 /// What a running node knows, from its admin address.
 async fn ask_admin(admin: &str) -> Result<Value, Fail> {
     let fail = |e: &dyn std::fmt::Display| Fail::Peer(format!("{admin}: {e}"));
-    let mut tcp = tokio::net::TcpStream::connect(admin).await.map_err(|e| fail(&e))?;
+    let mut tcp = tokio::net::TcpStream::connect(admin)
+        .await
+        .map_err(|e| fail(&e))?;
     let request = format!("GET /peers HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
-    tcp.write_all(request.as_bytes()).await.map_err(|e| fail(&e))?;
+    tcp.write_all(request.as_bytes())
+        .await
+        .map_err(|e| fail(&e))?;
     let mut answer = Vec::new();
-    tcp.take(VIEW_MAX).read_to_end(&mut answer).await.map_err(|e| fail(&e))?;
+    tcp.take(VIEW_MAX)
+        .read_to_end(&mut answer)
+        .await
+        .map_err(|e| fail(&e))?;
     let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| fail(&"no HTTP answer"))?;
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| fail(&"no HTTP answer"))?;
     if !head.starts_with("HTTP/1.1 200") {
         return Err(fail(&body.trim()));
     }
@@ -212,7 +261,10 @@ async fn listen(file: &Path, seconds: u64) -> Result<Value, Fail> {
     joined.mesh.stop().await;
     let view = view.ok_or_else(|| Fail::Peer("the network was left".into()))?;
     if view.peers.is_empty() {
-        return Err(Fail::Peer(format!("no seed of {} was reached in {seconds} s", file.display())));
+        return Err(Fail::Peer(format!(
+            "no seed of {} was reached in {seconds} s",
+            file.display()
+        )));
     }
     Ok(view.to_json())
 }
@@ -221,11 +273,24 @@ fn print_peers(view: &Value) {
     let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
     let text = |v: &Value| v.as_str().unwrap_or("").to_owned();
     for peer in list(&view["peers"]) {
-        let reached = peer["reached"].as_str().map_or("not reached".to_owned(), |ip| format!("reached at {ip}"));
-        let linked = if peer["linked"] == json!(true) { ", linked" } else { "" };
-        let rtt = peer["rtt_ms"].as_f64().map_or(String::new(), |ms| format!(", {ms:.1} ms"));
+        let reached = peer["reached"]
+            .as_str()
+            .map_or("not reached".to_owned(), |ip| format!("reached at {ip}"));
+        let linked = if peer["linked"] == json!(true) {
+            ", linked"
+        } else {
+            ""
+        };
+        let rtt = peer["rtt_ms"]
+            .as_f64()
+            .map_or(String::new(), |ms| format!(", {ms:.1} ms"));
         let roles: Vec<String> = list(&peer["roles"]).iter().map(text).collect();
-        say!("{} {} ({}{linked}{rtt})", text(&peer["name"]), roles.join(","), reached);
+        say!(
+            "{} {} ({}{linked}{rtt})",
+            text(&peer["name"]),
+            roles.join(","),
+            reached
+        );
     }
     for (what, names) in [("excluded", &view["excluded"]), ("banned", &view["banned"])] {
         for name in list(names) {
@@ -243,13 +308,23 @@ pub(crate) async fn path(args: PathArgs) -> Result<(), Fail> {
 }
 
 async fn way(args: &WayArgs, trace: bool) -> Result<(), Fail> {
-    let name: Name = args.name.parse().map_err(|e| Fail::Usage(format!("{}: {e}", args.name)))?;
+    let name: Name = args
+        .name
+        .parse()
+        .map_err(|e| Fail::Usage(format!("{}: {e}", args.name)))?;
     let node = Arc::new(Node::new(None, Config::default())?);
     let joined = Joined::join(&args.network, Arc::clone(&node))?;
-    let way = joined.mesh.way_to(name, usize::from(args.nodes), &[], PATIENCE).await?;
+    let way = joined
+        .mesh
+        .way_to(name, usize::from(args.nodes), &[], PATIENCE)
+        .await?;
     let mut out = Vec::new();
     for i in 0..way.len() {
-        let rtt = if trace { Some(measure(&node, &way[..=i]).await?) } else { None };
+        let rtt = if trace {
+            Some(measure(&node, &way[..=i]).await?)
+        } else {
+            None
+        };
         let position = match i {
             _ if i + 1 == way.len() => "exit",
             0 => "entry",
@@ -257,8 +332,14 @@ async fn way(args: &WayArgs, trace: bool) -> Result<(), Fail> {
         };
         let peer = &way[i];
         if !args.json {
-            let took = rtt.map_or(String::new(), |r| format!(" {:.3} ms", r.as_secs_f64() * 1000.0));
-            say!("{position:<5} {} {}{took}", peer.name(), peer.addrs.join(" "));
+            let took = rtt.map_or(String::new(), |r| {
+                format!(" {:.3} ms", r.as_secs_f64() * 1000.0)
+            });
+            say!(
+                "{position:<5} {} {}{took}",
+                peer.name(),
+                peer.addrs.join(" ")
+            );
         }
         out.push(json!({
             "position": position,

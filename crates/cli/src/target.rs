@@ -56,7 +56,7 @@ impl Joined {
 /// Where a peer is, as far as is known before it is dialled.
 enum Where {
     /// It was named, or stands in the address book.
-    Known(Peer),
+    Known(Box<Peer>),
     /// It is looked up in the network.
     Network(Name),
 }
@@ -96,9 +96,9 @@ impl Dialling {
             None => book.find(name),
         };
         let to = match known {
-            Some(peer) if args.path.is_none() => Where::Known(peer),
+            Some(peer) if args.path.is_none() => Where::Known(Box::new(peer)),
             _ if args.network.is_some() => Where::Network(name),
-            Some(peer) => Where::Known(peer),
+            Some(peer) => Where::Known(Box::new(peer)),
             None => {
                 return Err(Fail::Usage(format!(
                     "{name} is not in the address book: name its --peer once, or a --network that knows it"
@@ -116,7 +116,7 @@ impl Dialling {
                 let peer = read_peer("--peer", text)?;
                 let to = match (args.path, &args.network) {
                     (Some(_), Some(_)) => Where::Network(peer.name()),
-                    _ => Where::Known(peer),
+                    _ => Where::Known(Box::new(peer)),
                 };
                 Self::new(to, args, open_book(args)?)
             }
@@ -165,7 +165,11 @@ impl Dialling {
         // What failed before is not tried again while there is another way.
         self.failed.append(&mut self.used);
         let nodes = self.path.unwrap_or(1);
-        let way = match network.mesh.way_to(name, nodes, &self.failed, PATIENCE).await {
+        let way = match network
+            .mesh
+            .way_to(name, nodes, &self.failed, PATIENCE)
+            .await
+        {
             Err(Error::NoRelays { .. }) if !self.failed.is_empty() => {
                 self.failed.clear();
                 network.mesh.way_to(name, nodes, &[], PATIENCE).await?
@@ -193,7 +197,7 @@ impl Dialling {
     /// Notes in the address book that the peer was reached.
     pub(crate) fn reached(&mut self) {
         let known = match &self.to {
-            Where::Known(peer) => Some(peer),
+            Where::Known(peer) => Some(&**peer),
             Where::Network(_) => self.reached_peer.as_ref(),
         };
         if let Some(peer) = known

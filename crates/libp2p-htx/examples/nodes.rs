@@ -14,7 +14,9 @@ use betanet_runtime::seed;
 use libp2p::futures::StreamExt as _;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, gossipsub, identify, kad, ping};
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, gossipsub, identify, kad, ping,
+};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 #[derive(NetworkBehaviour)]
@@ -34,9 +36,15 @@ fn behaviour(key: &libp2p::identity::Keypair) -> Result<Behaviour, Box<dyn Error
         .heartbeat_interval(Duration::from_millis(200))
         .build()?;
     let signed = gossipsub::MessageAuthenticity::Signed(key.clone());
-    let ask = (StreamProtocol::new("/betanet-example/ask/1"), ProtocolSupport::Full);
+    let ask = (
+        StreamProtocol::new("/betanet-example/ask/1"),
+        ProtocolSupport::Full,
+    );
     Ok(Behaviour {
-        identify: identify::Behaviour::new(identify::Config::new("/betanet-example/1".into(), key.public())),
+        identify: identify::Behaviour::new(identify::Config::new(
+            "/betanet-example/1".into(),
+            key.public(),
+        )),
         ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(1))),
         kad,
         gossipsub: gossipsub::Behaviour::new(signed, gossip)?,
@@ -103,17 +111,25 @@ fn order(swarm: &mut Swarm<Behaviour>, topic: &gossipsub::IdentTopic, line: &str
 fn tell(swarm: &mut Swarm<Behaviour>, event: SwarmEvent<BehaviourEvent>) {
     use BehaviourEvent as Of;
     match event {
-        SwarmEvent::NewListenAddr { address, .. } => println!("listening {address}/p2p/{}", swarm.local_peer_id()),
+        SwarmEvent::NewListenAddr { address, .. } => {
+            println!("listening {address}/p2p/{}", swarm.local_peer_id());
+        }
         SwarmEvent::ConnectionEstablished { peer_id, .. } => println!("connected {peer_id}"),
         SwarmEvent::ConnectionClosed { peer_id, .. } => println!("closed {peer_id}"),
         SwarmEvent::OutgoingConnectionError { error, .. } => println!("not connected: {error}"),
-        SwarmEvent::Behaviour(Of::Identify(identify::Event::Received { peer_id, info, .. })) => {
+        SwarmEvent::Behaviour(Of::Identify(identify::Event::Received {
+            peer_id, info, ..
+        })) => {
             println!("identified {peer_id} {}", info.protocol_version);
             for address in info.listen_addrs {
                 swarm.behaviour_mut().kad.add_address(&peer_id, address);
             }
         }
-        SwarmEvent::Behaviour(Of::Ping(ping::Event { peer, result: Ok(rtt), .. })) => {
+        SwarmEvent::Behaviour(Of::Ping(ping::Event {
+            peer,
+            result: Ok(rtt),
+            ..
+        })) => {
             println!("ping {peer} {} us", rtt.as_micros());
         }
         SwarmEvent::Behaviour(Of::Kad(kad::Event::OutboundQueryProgressed {
@@ -130,13 +146,22 @@ fn tell(swarm: &mut Swarm<Behaviour>, event: SwarmEvent<BehaviourEvent>) {
         SwarmEvent::Behaviour(Of::Gossipsub(gossipsub::Event::Message { message, .. })) => {
             println!("message {}", String::from_utf8_lossy(&message.data));
         }
-        SwarmEvent::Behaviour(Of::Asking(request_response::Event::Message { message, .. })) => match message {
-            request_response::Message::Request { request, channel, .. } => {
-                // A requester that has gone away needs no answer.
-                let _ = swarm.behaviour_mut().asking.send_response(channel, request.to_uppercase());
+        SwarmEvent::Behaviour(Of::Asking(request_response::Event::Message { message, .. })) => {
+            match message {
+                request_response::Message::Request {
+                    request, channel, ..
+                } => {
+                    // A requester that has gone away needs no answer.
+                    let _ = swarm
+                        .behaviour_mut()
+                        .asking
+                        .send_response(channel, request.to_uppercase());
+                }
+                request_response::Message::Response { response, .. } => {
+                    println!("answer {response}");
+                }
             }
-            request_response::Message::Response { response, .. } => println!("answer {response}"),
-        },
+        }
         _ => {}
     }
 }

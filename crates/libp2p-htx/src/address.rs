@@ -18,7 +18,9 @@ const IDENTITY: u64 = 0;
 #[non_exhaustive]
 pub enum AddressError {
     /// Not of the form of this transport.
-    #[error("an address is /ip4/…/tcp/…/tls[/sni/NAME][/certhash/HASH][/p2p/ID], with ip6 or dns4 for ip4")]
+    #[error(
+        "an address is /ip4/…/tcp/…/tls[/sni/NAME][/certhash/HASH][/p2p/ID], with ip6 or dns4 for ip4"
+    )]
     Form,
     /// No `/p2p/ID` to prove.
     #[error("the address names no /p2p/ID")]
@@ -101,7 +103,11 @@ impl Target {
             match part {
                 Protocol::Sni(name) if this.sni.is_none() => this.sni = Some(name.into_owned()),
                 Protocol::Certhash(hash) if this.pin.is_none() => {
-                    let digest = hash.digest().try_into().ok().filter(|_| hash.code() == SHA2_256);
+                    let digest = hash
+                        .digest()
+                        .try_into()
+                        .ok()
+                        .filter(|_| hash.code() == SHA2_256);
                     this.pin = Some(digest.ok_or(AddressError::Certhash)?);
                 }
                 Protocol::P2p(peer) if this.peer.is_none() => this.peer = Some(peer),
@@ -125,7 +131,9 @@ impl Target {
 
 /// The address of a listener that got `port`, with its certificate's hash.
 pub(crate) fn announced(asked: &Target, ip: IpAddr, port: u16, pin: Option<[u8; 32]>) -> Multiaddr {
-    let mut addr = Multiaddr::from(ip).with(Protocol::Tcp(port)).with(Protocol::Tls);
+    let mut addr = Multiaddr::from(ip)
+        .with(Protocol::Tcp(port))
+        .with(Protocol::Tls);
     if let Some(sni) = &asked.sni {
         addr = addr.with(Protocol::Sni(sni.clone().into()));
     }
@@ -151,12 +159,19 @@ mod tests {
     fn addresses_read_and_others_are_refused() {
         let id = peer_id(Identity::from_seed(&[7; 32]).public()).unwrap();
         let pin = [9; 32];
-        let asked = Target::of(&"/ip4/127.0.0.1/tcp/1/tls/sni/site.example".parse().unwrap()).unwrap();
+        let asked =
+            Target::of(&"/ip4/127.0.0.1/tcp/1/tls/sni/site.example".parse().unwrap()).unwrap();
         let addr = announced(&asked, "127.0.0.1".parse().unwrap(), 443, Some(pin));
         let target = Target::of(&addr.clone().with(Protocol::P2p(id))).unwrap();
-        assert_eq!((target.pin, target.sni.as_deref()), (Some(pin), Some("site.example")));
+        assert_eq!(
+            (target.pin, target.sni.as_deref()),
+            (Some(pin), Some("site.example"))
+        );
         assert_eq!(target.peer().unwrap().1.addrs, ["127.0.0.1:443"]);
-        assert_eq!(Target::of(&addr).unwrap().peer().err(), Some(AddressError::NoPeer));
+        assert_eq!(
+            Target::of(&addr).unwrap().peer().err(),
+            Some(AddressError::NoPeer)
+        );
         for bad in [
             "/ip4/127.0.0.1/tcp/1",
             "/ip4/127.0.0.1/udp/1/quic-v1",
@@ -164,7 +179,11 @@ mod tests {
             "/ip4/127.0.0.1/tcp/1/ws",
             "/ip4/127.0.0.1/tcp/1/tls/sni/a/sni/b",
         ] {
-            assert_eq!(Target::of(&bad.parse().unwrap()), Err(AddressError::Form), "{bad}");
+            assert_eq!(
+                Target::of(&bad.parse().unwrap()),
+                Err(AddressError::Form),
+                "{bad}"
+            );
         }
     }
 }

@@ -66,7 +66,10 @@ impl StreamMuxer for Muxer {
         }
     }
 
-    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Stream, Error>> {
+    fn poll_outbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Stream, Error>> {
         let session = self.session.clone();
         let opening = self
             .opening
@@ -85,7 +88,10 @@ impl StreamMuxer for Muxer {
         Poll::Ready(Ok(()))
     }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, Error>> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<StreamMuxerEvent, Error>> {
         // The swarm learns of a cut here even while nothing is sent.
         ready!(self.over.as_mut().poll(cx));
         Poll::Ready(Err(Error::Over))
@@ -109,7 +115,11 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         while self.rest.is_empty() {
             match ready!(self.inner.poll_next(cx))? {
                 Some(bytes) => self.rest = bytes,
@@ -123,7 +133,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.inner.poll_ready(cx))?;
         let n = buf.len().min(WRITE_MAX);
         if n > 0 {

@@ -1,6 +1,6 @@
 //! Dialling and listening.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Ready, ready};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -11,7 +11,9 @@ use std::task::{Context, Poll, Waker};
 use betanet_bar::{Access, MemoryStore, Service};
 use betanet_htx::Config;
 use betanet_keys::Identity;
-use betanet_runtime::{Gateway, GatewayConfig, Node, Origin, PeerSession, Settings, Streams, Substream, Trust};
+use betanet_runtime::{
+    Gateway, GatewayConfig, Node, Origin, PeerSession, Settings, Streams, Substream, Trust,
+};
 use futures_util::future::BoxFuture;
 use libp2p_core::Multiaddr;
 use libp2p_core::multiaddr::Protocol;
@@ -168,7 +170,7 @@ type Starting = BoxFuture<'static, Result<Gateway, betanet_runtime::Error>>;
 
 enum State {
     Starting(Starting),
-    Listening(Gateway, Multiaddr),
+    Listening(Box<Gateway>, Multiaddr),
 }
 
 struct Listener {
@@ -182,7 +184,7 @@ pub struct Transport {
     options: Options,
     node: Arc<Node>,
     hub: Hub,
-    listeners: HashMap<ListenerId, Listener>,
+    listeners: Vec<(ListenerId, Listener)>,
     closed: VecDeque<ListenerId>,
 }
 
@@ -211,7 +213,7 @@ impl Transport {
             options,
             node: Arc::new(node),
             hub,
-            listeners: HashMap::new(),
+            listeners: Vec::new(),
             closed: VecDeque::new(),
         })
     }
@@ -251,7 +253,8 @@ impl libp2p_core::Transport for Transport {
     type Dial = BoxFuture<'static, Result<Output, Error>>;
 
     fn listen_on(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<Error>> {
-        let target = Target::of(&addr).map_err(|_| TransportError::MultiaddrNotSupported(addr.clone()))?;
+        let target =
+            Target::of(&addr).map_err(|_| TransportError::MultiaddrNotSupported(addr.clone()))?;
         if target.ip.is_none() || target.peer.is_some() || target.pin.is_some() {
             return Err(TransportError::MultiaddrNotSupported(addr));
         }
@@ -259,13 +262,14 @@ impl libp2p_core::Transport for Transport {
         let identity = self.identity.clone();
         let taker: Arc<dyn Streams> = Arc::new(Accepted(self.hub.clone()));
         let nothing = Service::new(MemoryStore::new(0), Access::Nobody);
-        let starting: Starting =
-            Box::pin(async move { Gateway::start_taking(identity, &config, nothing, Some(taker)).await });
+        let starting: Starting = Box::pin(async move {
+            Gateway::start_taking(identity, &config, nothing, Some(taker)).await
+        });
         let listener = Listener {
             asked: target,
             state: State::Starting(starting),
         };
-        self.listeners.insert(id, listener);
+        self.listeners.push((id, listener));
         if let Some(waker) = self.hub.lock().waker.take() {
             waker.wake();
         }
@@ -273,9 +277,10 @@ impl libp2p_core::Transport for Transport {
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
-        let Some(listener) = self.listeners.remove(&id) else {
+        let Some(at) = self.listeners.iter().position(|(l, _)| *l == id) else {
             return false;
         };
+        let (_, listener) = self.listeners.swap_remove(at);
         if let State::Listening(gateway, _) = listener.state {
             tokio::spawn(async move { gateway.shutdown().await });
         }
@@ -301,7 +306,10 @@ impl libp2p_core::Transport for Transport {
     ) -> Poll<TransportEvent<Self::ListenerUpgrade, Error>> {
         if let Some(listener_id) = self.closed.pop_front() {
             let reason = Ok(());
-            return Poll::Ready(TransportEvent::ListenerClosed { listener_id, reason });
+            return Poll::Ready(TransportEvent::ListenerClosed {
+                listener_id,
+                reason,
+            });
         }
         let own = self.options.certificate.is_none();
         let mut failed = None;
@@ -317,20 +325,29 @@ impl libp2p_core::Transport for Transport {
                 }
                 Poll::Ready(Ok(gateway)) => {
                     let facts = gateway.listening();
-                    let port = facts.addresses.first().and_then(|a| a.rsplit_once(':')?.1.parse().ok());
+                    let port = facts
+                        .addresses
+                        .first()
+                        .and_then(|a| a.rsplit_once(':')?.1.parse().ok());
                     let ip = listener.asked.ip.unwrap_or(IpAddr::from([0, 0, 0, 0]));
                     let pin = own.then_some(facts.pin);
                     let listen_addr = announced(&listener.asked, ip, port.unwrap_or(0), pin);
-                    listener.state = State::Listening(gateway, listen_addr.clone());
+                    listener.state = State::Listening(Box::new(gateway), listen_addr.clone());
                     let listener_id = *id;
-                    return Poll::Ready(TransportEvent::NewAddress { listener_id, listen_addr });
+                    return Poll::Ready(TransportEvent::NewAddress {
+                        listener_id,
+                        listen_addr,
+                    });
                 }
             }
         }
         if let Some((listener_id, error)) = failed {
-            self.listeners.remove(&listener_id);
+            self.listeners.retain(|(l, _)| *l != listener_id);
             let reason = Err(error.into());
-            return Poll::Ready(TransportEvent::ListenerClosed { listener_id, reason });
+            return Poll::Ready(TransportEvent::ListenerClosed {
+                listener_id,
+                reason,
+            });
         }
         let first = self.listeners.iter().find_map(|(id, l)| match &l.state {
             State::Listening(_, addr) => Some((*id, addr.clone())),
@@ -340,7 +357,9 @@ impl libp2p_core::Transport for Transport {
         if let Some((listener_id, local_addr)) = first
             && let Some((ip, peer, muxer)) = shared.incoming.pop_front()
         {
-            let send_back_addr = Multiaddr::from(ip).with(Protocol::Tcp(0)).with(Protocol::Tls);
+            let send_back_addr = Multiaddr::from(ip)
+                .with(Protocol::Tcp(0))
+                .with(Protocol::Tls);
             return Poll::Ready(TransportEvent::Incoming {
                 listener_id,
                 upgrade: ready(Ok((peer, muxer))),

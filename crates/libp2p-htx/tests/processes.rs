@@ -93,7 +93,11 @@ fn identify_ping_kad_gossipsub_and_requests_run_unchanged() {
     let mut c = Node::start(cover, Some(&at));
     let (a_id, b_id) = (id(&at), id(&b.wait("listening ")));
     let c_id = id(&c.wait("listening "));
-    for (node, peers) in [(&mut b, vec![&a_id]), (&mut c, vec![&a_id]), (&mut a, vec![&b_id, &c_id])] {
+    for (node, peers) in [
+        (&mut b, vec![&a_id]),
+        (&mut c, vec![&a_id]),
+        (&mut a, vec![&b_id, &c_id]),
+    ] {
         for peer in peers {
             node.wait(&format!("identified {peer} /betanet-example/1"));
             node.wait(&format!("ping {peer} "));

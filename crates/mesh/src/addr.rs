@@ -37,7 +37,9 @@ pub struct Addr {
 
 /// Not an address of a form that is known here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("an address is /ip4/A/tcp/P/tls, /ip4/A/tcp/P/tls/sni/NAME or /ip4/A/udp/P/quic-v1, with ip6 or dns4 for ip4")]
+#[error(
+    "an address is /ip4/A/tcp/P/tls, /ip4/A/tcp/P/tls/sni/NAME or /ip4/A/udp/P/quic-v1, with ip6 or dns4 for ip4"
+)]
 pub struct AddrError;
 
 /// Longest host or server name.
@@ -77,7 +79,11 @@ impl FromStr for Addr {
         if parts.next().is_some() {
             return Err(AddrError);
         }
-        Ok(Self { host, port, carriage })
+        Ok(Self {
+            host,
+            port,
+            carriage,
+        })
     }
 }
 
@@ -214,17 +220,35 @@ mod tests {
     #[test]
     fn prefixes_join_what_one_hand_holds() {
         let ip = |s: &str| s.parse::<IpAddr>().unwrap();
-        assert_eq!(Prefix::near(ip("192.0.2.1")), Prefix::near(ip("192.0.2.200")));
+        assert_eq!(
+            Prefix::near(ip("192.0.2.1")),
+            Prefix::near(ip("192.0.2.200"))
+        );
         assert_ne!(Prefix::near(ip("192.0.2.1")), Prefix::near(ip("192.0.3.1")));
-        assert_eq!(Prefix::near(ip("::ffff:192.0.2.1")), Prefix::near(ip("192.0.2.9")));
-        assert_eq!(Prefix::wide(ip("192.0.2.1")), Prefix::wide(ip("192.0.99.1")));
-        assert_eq!(Prefix::near(ip("2001:db8:100::1")), Prefix::near(ip("2001:db8:1ff::1")));
-        assert_ne!(Prefix::near(ip("2001:db8:100::1")), Prefix::near(ip("2001:db8:200::1")));
+        assert_eq!(
+            Prefix::near(ip("::ffff:192.0.2.1")),
+            Prefix::near(ip("192.0.2.9"))
+        );
+        assert_eq!(
+            Prefix::wide(ip("192.0.2.1")),
+            Prefix::wide(ip("192.0.99.1"))
+        );
+        assert_eq!(
+            Prefix::near(ip("2001:db8:100::1")),
+            Prefix::near(ip("2001:db8:1ff::1"))
+        );
+        assert_ne!(
+            Prefix::near(ip("2001:db8:100::1")),
+            Prefix::near(ip("2001:db8:200::1"))
+        );
         assert_eq!(
             Prefix::source(ip("2001:db8:0:100::1")),
             Prefix::source(ip("2001:db8:0:1ff::1"))
         );
-        assert_ne!(Prefix::source(ip("192.0.2.1")), Prefix::source(ip("192.0.2.2")));
+        assert_ne!(
+            Prefix::source(ip("192.0.2.1")),
+            Prefix::source(ip("192.0.2.2"))
+        );
     }
 
     #[test]

@@ -88,7 +88,13 @@ impl Admission {
         let Some(left) = had.checked_sub(ONE) else {
             return false;
         };
-        self.spent.insert(peer, Bucket { level: left, at: now });
+        self.spent.insert(
+            peer,
+            Bucket {
+                level: left,
+                at: now,
+            },
+        );
         true
     }
 }

@@ -40,13 +40,13 @@ mod work;
 pub use addr::{Addr, AddrError, Carriage, Host, Prefix, is_public};
 pub use admission::Admission;
 pub use mesh::{
-    Command, DialId, Error, Event, ExchangeId, Input, Mesh, PEERS_EXCHANGES, Saved, SeedPeer, Setup,
-    Stats, Transmit, kind,
+    Command, DialId, Error, Event, ExchangeId, Input, Mesh, PEERS_EXCHANGES, Saved, SeedPeer,
+    Setup, Stats, Transmit, kind,
 };
 pub use policy::Policy;
 pub use record::{
-    Claims, Draft, ENVELOPE_MAX, GRACE_MS, LIFE_MAX_MS, Peek, Record, RecordError, Role, Roles, SKEW_MS,
-    peek,
+    Claims, Draft, ENVELOPE_MAX, GRACE_MS, LIFE_MAX_MS, Peek, Record, RecordError, Role, Roles,
+    SKEW_MS, peek,
 };
 pub use table::{Entry, Evidence, Offer, Refusal, Table, Tested};
 pub use untested::Teller;

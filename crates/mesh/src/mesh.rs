@@ -360,8 +360,11 @@ impl Mesh {
     #[must_use]
     pub fn new(now: Now, setup: Setup, seed: &Seed) -> Self {
         let own = setup.identity.public().node_id();
-        let seeds: Vec<SeedPeer> =
-            setup.seeds.into_iter().filter(|s| s.key.node_id() != own).collect();
+        let seeds: Vec<SeedPeer> = setup
+            .seeds
+            .into_iter()
+            .filter(|s| s.key.node_id() != own)
+            .collect();
         let known: BTreeSet<NodeId> = seeds.iter().map(|s| s.key.node_id()).collect();
         let mut rng = Rng::new(&seed.split("mesh"));
         let mut table = Table::new(own, known, &setup.policy);
@@ -481,7 +484,7 @@ impl Mesh {
 
     fn sweep(&mut self, now: Now) {
         self.next_sweep = now.mono + SWEEP;
-        let mut gone = self.table.sweep(now, &mut self.rng);
+        let mut gone = self.table.sweep(now);
         let linked: BTreeSet<NodeId> = self.links.values().map(|l| l.node).collect();
         gone.extend(self.table.fit(|n| linked.contains(&n)));
         for node in gone {
@@ -489,7 +492,8 @@ impl Mesh {
         }
         let every = self.policy.dial_prefix_every;
         self.hot.retain(|_, at| *at + every > now.mono);
-        self.askers.retain(|_, (since, _)| *since + SWEEP > now.mono);
+        self.askers
+            .retain(|_, (since, _)| *since + SWEEP > now.mono);
         self.replace_links(now);
         self.keep_anchors(now);
     }
@@ -527,13 +531,26 @@ impl Mesh {
             exchanges.and_then(|t| at(t, "mesh: exchange")),
             renew.and_then(|t| at(t, "mesh: own record")),
             self.seeds_due().and_then(|t| at(t, "mesh: seeds")),
-            (self.table.untested() > 0).then_some(Wake { at: self.next_test, why: "mesh: test" }),
-            self.wants_links().then_some(Wake { at: self.next_link, why: "mesh: link" }),
-            self.lookups.values().map(Lookup::due).min().and_then(|t| at(t, "mesh: lookup")),
+            (self.table.untested() > 0).then_some(Wake {
+                at: self.next_test,
+                why: "mesh: test",
+            }),
+            self.wants_links().then_some(Wake {
+                at: self.next_link,
+                why: "mesh: link",
+            }),
+            self.lookups
+                .values()
+                .map(Lookup::due)
+                .min()
+                .and_then(|t| at(t, "mesh: lookup")),
         ]);
         // What could not be begun for want of room waits for the queues, which wake by themselves.
         let soonest = now.mono + Duration::from_micros(1);
-        self.wake = wake.map(|w| Wake { at: w.at.max(soonest), ..w });
+        self.wake = wake.map(|w| Wake {
+            at: w.at.max(soonest),
+            ..w
+        });
     }
 
     fn data(&mut self, now: Now, id: ExchangeId, data: &Bytes, fin: bool) {
@@ -579,7 +596,10 @@ impl Mesh {
         }
         if fin {
             let waits = |x: &Exchange| {
-                matches!(x.stage, Stage::Answer(_) | Stage::List(_) | Stage::ServeLast)
+                matches!(
+                    x.stage,
+                    Stage::Answer(_) | Stage::List(_) | Stage::ServeLast
+                )
             };
             // An end in the middle of a message, or without one.
             if self.exchanges.get(&id).is_some_and(waits) {
@@ -608,7 +628,14 @@ impl Mesh {
         }
         let id = self.id();
         self.away.insert(id, away);
-        self.transmit(now, Transmit::Check(Work { id, list, envelopes }));
+        self.transmit(
+            now,
+            Transmit::Check(Work {
+                id,
+                list,
+                envelopes,
+            }),
+        );
     }
 
     /// Whether a record could change anything, before its signature is looked at.
@@ -625,7 +652,10 @@ impl Mesh {
                 peek.seq > known.seq()
                     || (peek.seq == known.seq() && known.envelope().as_ref() != raw)
             }
-            None => self.table.evidence(peek.node).is_none_or(|e| peek.seq > e.first.seq()),
+            None => self
+                .table
+                .evidence(peek.node)
+                .is_none_or(|e| peek.seq > e.first.seq()),
         }
     }
 
@@ -648,7 +678,7 @@ impl Mesh {
     fn take(&mut self, now: Now, record: Record, teller: Teller) {
         let node = record.node();
         self.stats.records_in += 1;
-        match self.table.offer(now, record.clone(), teller, &mut self.rng) {
+        match self.table.offer(now, record.clone(), teller) {
             Offer::New => {}
             Offer::Newer(false) => self.tell(now, Event::Changed(record)),
             Offer::Newer(true) => self.tell(now, Event::Gone(node)),
@@ -682,8 +712,17 @@ impl Machine for Mesh {
             Input::Failed { dial } => self.dial_failed(now, dial),
             Input::Resolved { dial, ips } => self.dial_resolved(now, dial, &ips),
             Input::Lost { link } => self.link_lost(now, link),
-            Input::Opened { exchange, kind, peer, from } => self.opened(now, exchange, kind, peer, from),
-            Input::Data { exchange, data, fin } => self.data(now, exchange, &data, fin),
+            Input::Opened {
+                exchange,
+                kind,
+                peer,
+                from,
+            } => self.opened(now, exchange, kind, peer, from),
+            Input::Data {
+                exchange,
+                data,
+                fin,
+            } => self.data(now, exchange, &data, fin),
             Input::Ended { exchange } => self.end_exchange(now, exchange),
             Input::Checked(done) => self.checked(now, done),
         }

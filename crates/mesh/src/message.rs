@@ -150,7 +150,10 @@ pub fn discover(n: u32, roles: Roles) -> Bytes {
 pub fn read_discover(cbor: &[u8]) -> Result<(u32, Roles), MessageError> {
     let request: Discover<'_> = cbor::from_slice(cbor)?;
     if request.n > DISCOVER_MAX {
-        return Err(MessageError::TooMany(request.n as usize, DISCOVER_MAX as usize));
+        return Err(MessageError::TooMany(
+            request.n as usize,
+            DISCOVER_MAX as usize,
+        ));
     }
     match Roles::of_names(request.roles.iter().copied()) {
         (roles, true) => Ok((request.n, roles)),
@@ -259,12 +262,18 @@ mod tests {
     fn messages_read_back() {
         let roles = Roles::from_iter([Role::Entry, Role::Exit]);
         assert_eq!(read_discover(body(&discover(999, roles))), Ok((256, roles)));
-        let have = Vec::from([Have { node: NodeId([3; 20]), seq: 9 }]);
+        let have = Vec::from([Have {
+            node: NodeId([3; 20]),
+            seq: 9,
+        }]);
         assert_eq!(read_ask(body(&ask(have.clone()))), Ok(have));
         let records = [record(1), record(2)];
         let raw: Vec<Bytes> = records.iter().map(|r| r.envelope().clone()).collect();
         let want = Vec::from([NodeId([4; 20])]);
-        assert_eq!(read_answer(body(&answer(&records, want.clone()))), Ok((raw.clone(), want)));
+        assert_eq!(
+            read_answer(body(&answer(&records, want.clone()))),
+            Ok((raw.clone(), want))
+        );
         assert_eq!(read_last(body(&last(&records))), Ok(raw));
     }
 
@@ -288,12 +297,27 @@ mod tests {
     #[test]
     fn too_many_entries_and_unknown_roles_are_refused() {
         let have = alloc::vec![Have { node: NodeId([0; 20]), seq: 0 }; 65];
-        assert_eq!(read_ask(body(&ask(have))), Err(MessageError::TooMany(65, 64)));
+        assert_eq!(
+            read_ask(body(&ask(have))),
+            Err(MessageError::TooMany(65, 64))
+        );
         let many: Vec<Record> = (0..65).map(|_| record(1)).collect();
-        assert_eq!(read_last(body(&last(&many))), Err(MessageError::TooMany(65, 64)));
-        let request = msg::to_vec(&Discover { n: 257, roles: Vec::new() });
-        assert_eq!(read_discover(&request[4..]), Err(MessageError::TooMany(257, 256)));
-        let request = msg::to_vec(&Discover { n: 1, roles: Vec::from(["king"]) });
+        assert_eq!(
+            read_last(body(&last(&many))),
+            Err(MessageError::TooMany(65, 64))
+        );
+        let request = msg::to_vec(&Discover {
+            n: 257,
+            roles: Vec::new(),
+        });
+        assert_eq!(
+            read_discover(&request[4..]),
+            Err(MessageError::TooMany(257, 256))
+        );
+        let request = msg::to_vec(&Discover {
+            n: 1,
+            roles: Vec::from(["king"]),
+        });
         assert_eq!(read_discover(&request[4..]), Err(MessageError::Role));
     }
 }

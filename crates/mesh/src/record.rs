@@ -452,11 +452,17 @@ mod tests {
             ..draft()
         };
         let long = long.sign(&me, 1, 1);
-        assert!(matches!(Record::from_envelope(long.envelope()), Err(RecordError::TooLong(_))));
+        assert!(matches!(
+            Record::from_envelope(long.envelope()),
+            Err(RecordError::TooLong(_))
+        ));
         let record = draft().sign(&me, 1000, LIFE_MAX_MS * 9);
         assert_eq!(record.exp(), 1000 + LIFE_MAX_MS);
         assert_eq!(record.check_time(1000), Ok(()));
-        assert_eq!(record.check_time(1000 + LIFE_MAX_MS), Err(RecordError::Expired));
+        assert_eq!(
+            record.check_time(1000 + LIFE_MAX_MS),
+            Err(RecordError::Expired)
+        );
         let ahead = draft().sign(&me, 1001 + SKEW_MS, 1);
         assert_eq!(ahead.check_time(1000), Err(RecordError::Life));
     }

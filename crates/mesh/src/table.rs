@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use betanet_machine::{Now, Rng, Time};
+use betanet_machine::{Now, Time};
 use betanet_wire::NodeId;
 
 use crate::addr::{Host, is_public};
@@ -166,7 +166,9 @@ impl Table {
     }
 
     fn is_open(&self, node: NodeId) -> bool {
-        self.open.values().any(|(lo, hi)| (lo..=hi).contains(&&node))
+        self.open
+            .values()
+            .any(|(lo, hi)| (lo..=hi).contains(&&node))
     }
 
     /// What is known of a peer.
@@ -238,7 +240,11 @@ impl Table {
 
     /// The records that were issued last and came after the change `since`, the latest issued first.
     pub(crate) fn fresh(&self, since: u64) -> impl Iterator<Item = NodeId> {
-        let news = self.fresh.iter().rev().filter(move |(_, change)| **change > since);
+        let news = self
+            .fresh
+            .iter()
+            .rev()
+            .filter(move |(_, change)| **change > since);
         news.map(|((_, node), _)| *node)
     }
 
@@ -260,7 +266,10 @@ impl Table {
         if node == self.own {
             return self.own_record.as_ref();
         }
-        self.entries.get(&node).filter(|e| e.tested.is_some()).map(|e| &e.record)
+        self.entries
+            .get(&node)
+            .filter(|e| e.tested.is_some())
+            .map(|e| &e.record)
     }
 
     /// The `seq` that is known of a peer; one more than that of two records that contradict each other, so that others ask for
@@ -276,7 +285,9 @@ impl Table {
     /// What is given to who asks for a peer's record: the one that may be passed on, or two that contradict each other.
     pub(crate) fn give(&self, node: NodeId) -> impl Iterator<Item = &Record> {
         let evidence = self.evidence.get(&node).into_iter();
-        self.passable(node).into_iter().chain(evidence.flat_map(|e| [&e.first, &e.second]))
+        self.passable(node)
+            .into_iter()
+            .chain(evidence.flat_map(|e| [&e.first, &e.second]))
     }
 
     /// Whether a record of this peer would be taken, as far as its NodeID tells.
@@ -290,7 +301,10 @@ impl Table {
 
     /// Peers from `lo` to `hi`, both included, with their `seq`; this node among them.
     pub(crate) fn range(&self, lo: NodeId, hi: NodeId) -> impl Iterator<Item = (NodeId, u64)> {
-        let own = self.own_record.as_ref().filter(|_| (lo..=hi).contains(&self.own));
+        let own = self
+            .own_record
+            .as_ref()
+            .filter(|_| (lo..=hi).contains(&self.own));
         let mut own = own.map(|r| (self.own, r.seq()));
         let mut others = (lo <= hi)
             .then(|| self.entries.range(lo..=hi))
@@ -335,7 +349,7 @@ impl Table {
     }
 
     /// Takes a record up, if it is one to be taken.
-    pub(crate) fn offer(&mut self, now: Now, record: Record, teller: Teller, rng: &mut Rng) -> Offer {
+    pub(crate) fn offer(&mut self, now: Now, record: Record, teller: Teller) -> Offer {
         let node = record.node();
         if node == self.own {
             return Offer::Refused(Refusal::Own);
@@ -346,18 +360,28 @@ impl Table {
         if record.check_time(now.unix_ms).is_err() {
             return Offer::Refused(Refusal::Time);
         }
-        if self.evidence.get(&node).is_some_and(|e| record.seq() <= e.first.seq()) {
+        if self
+            .evidence
+            .get(&node)
+            .is_some_and(|e| record.seq() <= e.first.seq())
+        {
             return Offer::Refused(Refusal::Excluded);
         }
         if let Some(entry) = self.entries.get(&node) {
             return match record.seq().cmp(&entry.record.seq()) {
                 core::cmp::Ordering::Less => Offer::Refused(Refusal::Old),
-                core::cmp::Ordering::Equal if record.signed() == entry.record.signed() => Offer::Known,
+                core::cmp::Ordering::Equal if record.signed() == entry.record.signed() => {
+                    Offer::Known
+                }
                 core::cmp::Ordering::Equal => self.exclude(now, record),
-                core::cmp::Ordering::Greater => self.replace(record, teller, rng),
+                core::cmp::Ordering::Greater => self.replace(record, teller),
             };
         }
-        if self.avoided.get(&node).is_some_and(|until| *until > now.mono) {
+        if self
+            .avoided
+            .get(&node)
+            .is_some_and(|until| *until > now.mono)
+        {
             return Offer::Refused(Refusal::Avoided);
         }
         if !self.keeps(node, record.roles()) {
@@ -366,7 +390,7 @@ impl Table {
         if self.dialable(&record).is_empty() {
             return Offer::Refused(Refusal::NoAddress);
         }
-        if !self.wait(node, &teller, rng) {
+        if !self.wait(node, &teller) {
             return Offer::Refused(Refusal::NoRoom);
         }
         self.evidence.remove(&node);
@@ -388,11 +412,11 @@ impl Table {
     }
 
     /// Puts a peer into the queue of those to be tested; `false` when there is no room.
-    fn wait(&mut self, node: NodeId, teller: &Teller, rng: &mut Rng) -> bool {
+    fn wait(&mut self, node: NodeId, teller: &Teller) -> bool {
         if !self.untested.may_tell(teller) {
             return false;
         }
-        match self.untested.make_room(teller, rng) {
+        match self.untested.make_room(self.own, teller) {
             Err(()) => return false,
             Ok(Some(out)) => {
                 self.remove(out);
@@ -421,7 +445,7 @@ impl Table {
         Offer::Equivocal
     }
 
-    fn replace(&mut self, record: Record, teller: Teller, rng: &mut Rng) -> Offer {
+    fn replace(&mut self, record: Record, teller: Teller) -> Offer {
         let node = record.node();
         let addrs = self.dialable(&record);
         let Some(entry) = self.entries.get(&node) else {
@@ -437,7 +461,7 @@ impl Table {
             return Offer::Refused(Refusal::NoAddress);
         }
         let again = entry.tested.is_some() && !stands;
-        if again && !self.wait(node, &teller, rng) {
+        if again && !self.wait(node, &teller) {
             return Offer::Refused(Refusal::NoRoom);
         }
         if again {
@@ -513,7 +537,10 @@ impl Table {
     }
 
     /// The next peer to be tested, and where: one whose prefix `cool` lets through. Names are resolved first.
-    pub(crate) fn next_test(&mut self, mut cool: impl FnMut(Prefix) -> bool) -> Option<(NodeId, Addr)> {
+    pub(crate) fn next_test(
+        &mut self,
+        mut cool: impl FnMut(Prefix) -> bool,
+    ) -> Option<(NodeId, Addr)> {
         let entries = &self.entries;
         let private = self.private;
         let address = |node: NodeId| {
@@ -525,11 +552,13 @@ impl Table {
             });
             addrs.into_iter().nth(usize::from(entry.tried))
         };
-        let node = self.untested.next(self.own, |node| match address(node).map(|a| a.host) {
-            Some(Host::Ip(ip)) => cool(Prefix::near(ip)),
-            Some(Host::Dns(_)) => true,
-            None => false,
-        })?;
+        let node = self
+            .untested
+            .next(self.own, |node| match address(node).map(|a| a.host) {
+                Some(Host::Ip(ip)) => cool(Prefix::near(ip)),
+                Some(Host::Dns(_)) => true,
+                None => false,
+            })?;
         Some((node, address(node)?))
     }
 
@@ -590,7 +619,7 @@ impl Table {
     }
 
     /// Drops what is over, and puts tests that are too old back into the queue. Returns who was forgotten.
-    pub(crate) fn sweep(&mut self, now: Now, rng: &mut Rng) -> Vec<NodeId> {
+    pub(crate) fn sweep(&mut self, now: Now) -> Vec<NodeId> {
         let over = |e: &Entry| e.record.exp().saturating_add(GRACE_MS) <= now.unix_ms;
         let old = |e: &Entry| e.tested.is_some_and(|t| t.at + self.tested_for <= now.mono);
         let mut gone: Vec<NodeId> = Vec::new();
@@ -612,7 +641,7 @@ impl Table {
                 from: Prefix::wide(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED)),
                 seed: true,
             };
-            if self.wait(node, &teller, rng) {
+            if self.wait(node, &teller) {
                 self.untest(node);
                 if let Some(entry) = self.entries.get_mut(&node) {
                     entry.teller = Some(teller);
@@ -626,11 +655,16 @@ impl Table {
         gone
     }
 
+    /// Tested peers, but for relays that are kept from afar: who claims to be there, and was not reached, narrows no share.
+    const fn tested_near(&self) -> usize {
+        self.tested.saturating_sub(self.relays_afar)
+    }
+
     /// Narrows the share while more is known than is kept, or widens it; `stays` is kept whatever its distance. Returns who
     /// was forgotten.
     pub(crate) fn fit(&mut self, stays: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
         let mut gone = Vec::new();
-        while self.entries.len() - self.relays_afar > self.view_max && self.share.narrow() {
+        while self.tested_near() > self.view_max && self.share.narrow() {
             let mut relays = 0;
             let mut far = Vec::new();
             for (node, entry) in &self.entries {
@@ -638,9 +672,8 @@ impl Table {
                     continue;
                 }
                 let relay = entry.tested.is_some() && entry.record.roles().relays();
-                if stays(*node) || self.seeds.contains(node) {
-                    relays += 1;
-                } else if relay && relays < self.relays_max {
+                let kept = stays(*node) || self.seeds.contains(node);
+                if kept || (relay && relays < self.relays_max) {
                     relays += 1;
                 } else {
                     far.push(*node);
@@ -653,8 +686,12 @@ impl Table {
                 gone.push(node);
             }
         }
-        if self.entries.len() - self.relays_afar < self.view_max / 4 && self.share.widen() {
-            self.relays_afar = self.entries.keys().filter(|n| !self.share.holds(**n)).count();
+        if self.tested_near() < self.view_max / 4 && self.share.widen() {
+            self.relays_afar = self
+                .entries
+                .keys()
+                .filter(|n| !self.share.holds(**n))
+                .count();
         }
         gone
     }

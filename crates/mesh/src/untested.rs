@@ -3,7 +3,6 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use betanet_machine::Rng;
 use betanet_wire::NodeId;
 
 use crate::Prefix;
@@ -49,21 +48,25 @@ impl Untested {
 
     /// Whether a teller may tell of one more.
     pub(crate) fn may_tell(&self, teller: &Teller) -> bool {
-        let most = if teller.seed { self.max / 4 } else { self.per_teller };
+        let most = if teller.seed {
+            self.max / 4
+        } else {
+            self.per_teller
+        };
         self.told.get(&teller.node).copied().unwrap_or(0) < most
     }
 
-    /// Makes room for one more of this teller: `Ok` with whom that drives out, `Err` when its bucket is the fullest.
-    pub(crate) fn make_room(&mut self, teller: &Teller, rng: &mut Rng) -> Result<Option<NodeId>, ()> {
+    /// Makes room for one more of this teller: `Ok` with whom that drives out, which is the farthest of the fullest bucket;
+    /// `Err` when that is the teller's own.
+    pub(crate) fn make_room(&mut self, own: NodeId, teller: &Teller) -> Result<Option<NodeId>, ()> {
         if self.len < self.max {
             return Ok(None);
         }
-        let own = self.buckets.get(&teller.from).map_or(0, VecDeque::len);
-        let fullest = self.buckets.iter_mut().max_by_key(|(_, b)| b.len());
+        let has = self.buckets.get(&teller.from).map_or(0, VecDeque::len);
+        let fullest = self.buckets.values().max_by_key(|b| b.len());
         match fullest {
-            Some((_, bucket)) if bucket.len() > own => {
-                let i = usize::try_from(rng.below(bucket.len() as u64)).unwrap_or(0);
-                Ok(bucket.get(i).copied())
+            Some(bucket) if bucket.len() > has => {
+                Ok(bucket.iter().copied().max_by_key(|n| closeness(own, *n)))
             }
             _ => Err(()),
         }
@@ -94,7 +97,11 @@ impl Untested {
 
     /// The next that `ready` lets through, the buckets in turn; it goes to its bucket's end. Of a bucket's first the one
     /// nearest to `own` comes first: what is far may not be kept for long.
-    pub(crate) fn next(&mut self, own: NodeId, mut ready: impl FnMut(NodeId) -> bool) -> Option<NodeId> {
+    pub(crate) fn next(
+        &mut self,
+        own: NodeId,
+        mut ready: impl FnMut(NodeId) -> bool,
+    ) -> Option<NodeId> {
         /// How many of one bucket are looked at.
         const LOOK: usize = 64;
         let after = self.turn;
@@ -103,13 +110,24 @@ impl Untested {
             .keys()
             .copied()
             .filter(|p| after.is_none_or(|t| *p > t))
-            .chain(self.buckets.keys().copied().filter(|p| after.is_some_and(|t| *p <= t)));
+            .chain(
+                self.buckets
+                    .keys()
+                    .copied()
+                    .filter(|p| after.is_some_and(|t| *p <= t)),
+            );
         let (from, i) = order.find_map(|from| {
             let bucket = self.buckets.get(&from)?;
-            let mut near: Vec<(u64, usize)> =
-                bucket.iter().take(LOOK).enumerate().map(|(i, n)| (closeness(own, *n), i)).collect();
+            let mut near: Vec<(u64, usize)> = bucket
+                .iter()
+                .take(LOOK)
+                .enumerate()
+                .map(|(i, n)| (closeness(own, *n), i))
+                .collect();
             near.sort_unstable();
-            let (_, i) = near.into_iter().find(|(_, i)| bucket.get(*i).is_some_and(|n| ready(*n)))?;
+            let (_, i) = near
+                .into_iter()
+                .find(|(_, i)| bucket.get(*i).is_some_and(|n| ready(*n)))?;
             Some((from, i))
         })?;
         self.turn = Some(from);

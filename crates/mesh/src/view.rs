@@ -105,7 +105,10 @@ mod tests {
         for bits in 1..=64 {
             assert!(share.narrow());
             let (lo, hi) = share.bounds();
-            assert!(share.holds(lo) && share.holds(hi) && share.holds(own), "{bits}");
+            assert!(
+                share.holds(lo) && share.holds(hi) && share.holds(own),
+                "{bits}"
+            );
             assert!(after(hi).is_none_or(|n| !share.holds(n)), "{bits}");
         }
         assert!(!share.narrow());

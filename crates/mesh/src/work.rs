@@ -46,7 +46,11 @@ impl Work {
         Done {
             id: self.id,
             list_stands,
-            records: listed.iter().chain(&self.envelopes).filter_map(&mut check).collect(),
+            records: listed
+                .iter()
+                .chain(&self.envelopes)
+                .filter_map(&mut check)
+                .collect(),
         }
     }
 }

@@ -26,7 +26,11 @@ fn addr() -> impl Strategy<Value = Addr> {
         "[a-z]{1,9}\\.org".prop_map(|n| Carriage::Tls(Some(n))),
         Just(Carriage::Quic),
     ];
-    (host, 1_u16.., carriage).prop_map(|(host, port, carriage)| Addr { host, port, carriage })
+    (host, 1_u16.., carriage).prop_map(|(host, port, carriage)| Addr {
+        host,
+        port,
+        carriage,
+    })
 }
 
 fn draft() -> impl Strategy<Value = Draft> {
@@ -41,7 +45,10 @@ fn draft() -> impl Strategy<Value = Draft> {
     )
         .prop_map(|(addrs, bits, feat, org, pin, mix, price)| Draft {
             addrs,
-            roles: Role::ALL.into_iter().filter(|r| bits & (1 << *r as u8) != 0).collect(),
+            roles: Role::ALL
+                .into_iter()
+                .filter(|r| bits & (1 << *r as u8) != 0)
+                .collect(),
             feat,
             org,
             pin,

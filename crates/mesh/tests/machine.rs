@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::cast_possible_truncation,
     reason = "a test stops where it is surprised"
 )]
 
@@ -14,8 +15,8 @@ use betanet_keys::Identity;
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine as _, Now, Seed, Time};
 use betanet_mesh::{
-    Addr, Carriage, Command, Draft, Event, Host, Input, Mesh, PEERS_EXCHANGES, Policy, Record, Role,
-    Roles, Saved, SeedPeer, Setup, Transmit, kind, message,
+    Addr, Carriage, Command, Draft, Event, Host, Input, Mesh, PEERS_EXCHANGES, Policy, Record,
+    Role, Roles, Saved, SeedPeer, Setup, Transmit, kind, message,
 };
 use betanet_wire::{Code, NodeId, msg};
 use bytes::Bytes;
@@ -95,10 +96,16 @@ impl Bench {
             match transmit {
                 Transmit::Check(work) => {
                     let now = self.clock();
-                    self.mesh.handle_input(now, Input::Checked(work.run())).unwrap();
+                    self.mesh
+                        .handle_input(now, Input::Checked(work.run()))
+                        .unwrap();
                 }
-                Transmit::Dial { dial, key, addr, .. } => {
-                    let Host::Ip(ip) = addr.host else { panic!("no name was given") };
+                Transmit::Dial {
+                    dial, key, addr, ..
+                } => {
+                    let Host::Ip(ip) = addr.host else {
+                        panic!("no name was given")
+                    };
                     self.dials.push((dial, key, ip));
                 }
                 other => self.sent.push(other),
@@ -128,23 +135,55 @@ impl Bench {
     }
 
     /// A peer says that it has these records, and gives those that are wanted; what it was given for them.
-    fn told_by(&mut self, teller: u32, from: IpAddr, records: &[Record]) -> (Vec<Bytes>, Vec<NodeId>) {
+    fn told_by(
+        &mut self,
+        teller: u32,
+        from: IpAddr,
+        records: &[Record],
+    ) -> (Vec<Bytes>, Vec<NodeId>) {
         self.exchange += 1;
         let exchange = self.exchange;
         let peer = identity(teller).public().node_id();
         let (kind, from) = (kind::GOSSIP, Some(from));
-        self.input(Input::Opened { exchange, kind, peer, from });
-        let have = records.iter().map(|r| message::Have { node: r.node(), seq: r.seq() }).collect();
-        self.input(Input::Data { exchange, data: message::ask(have), fin: false });
+        self.input(Input::Opened {
+            exchange,
+            kind,
+            peer,
+            from,
+        });
+        let have = records
+            .iter()
+            .map(|r| message::Have {
+                node: r.node(),
+                seq: r.seq(),
+            })
+            .collect();
+        self.input(Input::Data {
+            exchange,
+            data: message::ask(have),
+            fin: false,
+        });
         let answer = self.sent.iter().rev().find_map(|t| match t {
-            Transmit::Send { exchange: e, data, .. } if *e == exchange => Some(data.clone()),
+            Transmit::Send {
+                exchange: e, data, ..
+            } if *e == exchange => Some(data.clone()),
             _ => None,
         });
-        let Some(answer) = answer else { return Default::default() };
+        let Some(answer) = answer else {
+            return Default::default();
+        };
         let (cbor, _) = msg::split(&answer, msg::MAX).unwrap().unwrap();
         let (given, want) = message::read_answer(cbor).unwrap();
-        let wanted: Vec<Record> = records.iter().filter(|r| want.contains(&r.node())).cloned().collect();
-        self.input(Input::Data { exchange, data: message::last(&wanted), fin: true });
+        let wanted: Vec<Record> = records
+            .iter()
+            .filter(|r| want.contains(&r.node()))
+            .cloned()
+            .collect();
+        self.input(Input::Data {
+            exchange,
+            data: message::last(&wanted),
+            fin: true,
+        });
         (given, want)
     }
 
@@ -182,12 +221,19 @@ fn key(n: u32) -> [u8; 32] {
 #[test]
 fn a_record_is_used_once_its_peer_was_reached_and_dropped_when_it_is_not() {
     let mut b = Bench::new(|_| {});
-    let (good, gone) = (record(10, ip(8, 10, 0, 1), UNIX_MS), record(11, ip(8, 11, 0, 1), UNIX_MS));
+    let (good, gone) = (
+        record(10, ip(8, 10, 0, 1), UNIX_MS),
+        record(11, ip(8, 11, 0, 1), UNIX_MS),
+    );
     b.told_by(2, ip(9, 0, 0, 1), &[good.clone(), gone.clone()]);
     assert_eq!((b.known(), b.tested()), (2, 0));
     b.run(5, &BTreeMap::from([(key(10), ip(8, 10, 0, 1))]));
     assert_eq!((b.known(), b.tested()), (1, 1));
-    assert!(b.events.iter().any(|e| matches!(e, Event::Tested { record, .. } if *record == good)));
+    assert!(
+        b.events
+            .iter()
+            .any(|e| matches!(e, Event::Tested { record, .. } if *record == good))
+    );
     // For a while nobody can tell of the other again.
     b.told_by(3, ip(9, 1, 0, 1), std::slice::from_ref(&gone));
     assert_eq!(b.known(), 1);
@@ -227,22 +273,48 @@ fn forged_expired_early_and_replayed_records_change_nothing() {
     let exchange = b.exchange + 1;
     b.exchange = exchange;
     let peer = identity(2).public().node_id();
-    b.input(Input::Opened { exchange, kind: kind::GOSSIP, peer, from: None });
-    let have = vec![message::Have { node: good.node(), seq: good.seq() }];
-    b.input(Input::Data { exchange, data: message::ask(have), fin: false });
+    b.input(Input::Opened {
+        exchange,
+        kind: kind::GOSSIP,
+        peer,
+        from: None,
+    });
+    let have = vec![message::Have {
+        node: good.node(),
+        seq: good.seq(),
+    }];
+    b.input(Input::Data {
+        exchange,
+        data: message::ask(have),
+        fin: false,
+    });
     let mut bent = message::last(std::slice::from_ref(&good)).to_vec();
     let at = bent.len() - 1;
     bent[at] ^= 1;
-    b.input(Input::Data { exchange, data: bent.into(), fin: true });
+    b.input(Input::Data {
+        exchange,
+        data: bent.into(),
+        fin: true,
+    });
     assert_eq!(b.known(), before);
-    let known = b.mesh.get().table().get(newer.node()).unwrap().record().clone();
+    let known = b
+        .mesh
+        .get()
+        .table()
+        .get(newer.node())
+        .unwrap()
+        .record()
+        .clone();
     assert_eq!(known, newer);
 }
 
 #[test]
 fn who_says_two_things_is_excluded_until_it_says_a_later_one() {
     let mut b = Bench::new(|_| {});
-    let (one, other) = (record(10, ip(8, 10, 0, 1), UNIX_MS), record(10, ip(8, 11, 0, 1), UNIX_MS));
+    let (one, other) = (
+        record(10, ip(8, 10, 0, 1), UNIX_MS),
+        record(10, ip(8, 11, 0, 1), UNIX_MS),
+    );
     b.told_by(2, ip(9, 0, 0, 1), std::slice::from_ref(&one));
     b.run(2, &BTreeMap::from([(key(10), ip(8, 10, 0, 1))]));
     // Whoever has the other one is asked for it sooner or later, as both have the same number.
@@ -257,16 +329,24 @@ fn who_says_two_things_is_excluded_until_it_says_a_later_one() {
     // Who names it is given both.
     let (given, _) = b.told_by(3, ip(9, 2, 0, 1), std::slice::from_ref(&one));
     assert!(given.contains(one.envelope()) && given.contains(other.envelope()));
-    b.told_by(4, ip(9, 3, 0, 1), &[record(10, ip(8, 10, 0, 1), UNIX_MS + 1)]);
+    b.told_by(
+        4,
+        ip(9, 3, 0, 1),
+        &[record(10, ip(8, 10, 0, 1), UNIX_MS + 1)],
+    );
     assert!(b.mesh.get().table().get(one.node()).is_some());
 }
 
 #[test]
 fn one_24_holds_two_places() {
     let mut b = Bench::new(|_| {});
-    let crowd: Vec<Record> = (0..10).map(|n| record(20 + n, ip(8, 20, 0, 1 + n as u8), UNIX_MS)).collect();
+    let crowd: Vec<Record> = (0..10)
+        .map(|n| record(20 + n, ip(8, 20, 0, 1 + n as u8), UNIX_MS))
+        .collect();
     b.told_by(2, ip(9, 0, 0, 1), &crowd);
-    let there = (0..10).map(|n| (key(20 + n), ip(8, 20, 0, 1 + n as u8))).collect();
+    let there = (0..10)
+        .map(|n| (key(20 + n), ip(8, 20, 0, 1 + n as u8)))
+        .collect();
     b.run(900, &there);
     assert_eq!(b.tested(), 2);
 }
@@ -275,14 +355,20 @@ fn one_24_holds_two_places() {
 fn one_teller_tells_of_64_and_all_of_them_of_1024() {
     let mut b = Bench::new(|_| {});
     let many = |from: u32, n: u32| -> Vec<Record> {
-        (0..n).map(|i| record(from + i, ip(8, (from / 64) as u8, i as u8, 1), UNIX_MS)).collect()
+        (0..n)
+            .map(|i| record(from + i, ip(8, (from / 64) as u8, i as u8, 1), UNIX_MS))
+            .collect()
     };
     for batch in 0..4 {
         b.told_by(2, ip(9, 0, 0, 1), &many(1000 + batch * 60, 60));
     }
     assert_eq!(b.known(), 64);
     for teller in 0..30_u32 {
-        b.told_by(100 + teller, ip(9, 1 + teller as u8, 0, 1), &many(2000 + teller * 64, 60));
+        b.told_by(
+            100 + teller,
+            ip(9, 1 + teller as u8, 0, 1),
+            &many(2000 + teller * 64, 60),
+        );
     }
     let table = b.mesh.get().table();
     assert_eq!((table.untested(), table.tested()), (1024, 0));
@@ -291,8 +377,12 @@ fn one_teller_tells_of_64_and_all_of_them_of_1024() {
 #[test]
 fn one_dial_a_second_and_one_a_minute_to_a_24() {
     let mut b = Bench::new(|_| {});
-    let near: Vec<Record> = (0..5).map(|n| record(20 + n, ip(8, 20, 0, 1 + n as u8), UNIX_MS)).collect();
-    let far: Vec<Record> = (0..50).map(|n| record(40 + n, ip(8, 40 + n as u8, 0, 1), UNIX_MS)).collect();
+    let near: Vec<Record> = (0..5)
+        .map(|n| record(20 + n, ip(8, 20, 0, 1 + n as u8), UNIX_MS))
+        .collect();
+    let far: Vec<Record> = (0..50)
+        .map(|n| record(40 + n, ip(8, 40 + n as u8, 0, 1), UNIX_MS))
+        .collect();
     b.told_by(2, ip(9, 0, 0, 1), &near);
     b.told_by(3, ip(9, 1, 0, 1), &far);
     let mut to_near = b.dials.len();
@@ -309,8 +399,17 @@ fn one_dial_a_second_and_one_a_minute_to_a_24() {
 #[test]
 fn addresses_of_this_host_and_of_private_networks_are_not_dialled() {
     let mut b = Bench::new(|_| {});
-    let inside = [ip(127, 0, 0, 1), ip(10, 0, 0, 1), ip(192, 168, 1, 1), ip(169, 254, 1, 1)];
-    let records: Vec<Record> = inside.iter().zip(50..).map(|(at, n)| record(n, *at, UNIX_MS)).collect();
+    let inside = [
+        ip(127, 0, 0, 1),
+        ip(10, 0, 0, 1),
+        ip(192, 168, 1, 1),
+        ip(169, 254, 1, 1),
+    ];
+    let records: Vec<Record> = inside
+        .iter()
+        .zip(50..)
+        .map(|(at, n)| record(n, *at, UNIX_MS))
+        .collect();
     b.told_by(2, ip(9, 0, 0, 1), &records);
     assert_eq!(b.known(), 0);
 }
@@ -340,14 +439,28 @@ fn a_seed_answers_and_others_do_not() {
         let mut b = Bench::new(|s| s.draft = Some(draft(ip(8, 1, 1, 1), &roles)));
         let exchange = PEERS_EXCHANGES + 7;
         let peer = identity(2).public().node_id();
-        b.input(Input::Opened { exchange, kind: kind::DISCOVER, peer, from: None });
-        let refused = Transmit::Abort { exchange, code: Code::POLICY_REJECTED };
+        b.input(Input::Opened {
+            exchange,
+            kind: kind::DISCOVER,
+            peer,
+            from: None,
+        });
+        let refused = Transmit::Abort {
+            exchange,
+            code: Code::POLICY_REJECTED,
+        };
         assert_eq!(b.sent.contains(&refused), !answers);
         if answers {
             let data = message::discover(5, Roles::default());
-            b.input(Input::Data { exchange, data, fin: true });
+            b.input(Input::Data {
+                exchange,
+                data,
+                fin: true,
+            });
             let list = b.sent.iter().find_map(|t| match t {
-                Transmit::Send { data, fin: true, .. } => Some(data.clone()),
+                Transmit::Send {
+                    data, fin: true, ..
+                } => Some(data.clone()),
                 _ => None,
             });
             let list = list.unwrap();
@@ -368,10 +481,23 @@ fn what_breaks_the_format_ends_the_exchange_and_is_counted() {
         let mut b = Bench::new(|_| {});
         let exchange = PEERS_EXCHANGES + 1;
         let peer = identity(2).public().node_id();
-        b.input(Input::Opened { exchange, kind: kind::GOSSIP, peer, from: None });
-        b.input(Input::Data { exchange, data, fin: false });
+        b.input(Input::Opened {
+            exchange,
+            kind: kind::GOSSIP,
+            peer,
+            from: None,
+        });
+        b.input(Input::Data {
+            exchange,
+            data,
+            fin: false,
+        });
         let code = Code::MALFORMED_FRAME;
-        assert!(b.sent.contains(&Transmit::Abort { exchange, code }), "{:?}", b.sent);
+        assert!(
+            b.sent.contains(&Transmit::Abort { exchange, code }),
+            "{:?}",
+            b.sent
+        );
         assert_eq!(b.mesh.get().stats().malformed, 1);
     }
 }
@@ -381,19 +507,30 @@ fn one_peer_has_four_exchanges_at_once_and_eight_a_minute() {
     let mut b = Bench::new(|_| {});
     let peer = identity(2).public().node_id();
     let open = |b: &mut Bench, exchange: u64| {
-        b.input(Input::Opened { exchange, kind: kind::GOSSIP, peer, from: None });
-        b.sent.iter().any(|t| matches!(t, Transmit::Abort { exchange: e, .. } if *e == exchange))
+        b.input(Input::Opened {
+            exchange,
+            kind: kind::GOSSIP,
+            peer,
+            from: None,
+        });
+        b.sent
+            .iter()
+            .any(|t| matches!(t, Transmit::Abort { exchange: e, .. } if *e == exchange))
     };
     let refused: Vec<bool> = (1..=6).map(|n| open(&mut b, PEERS_EXCHANGES + n)).collect();
     assert_eq!(refused, [false, false, false, false, true, true]);
     for n in 1..=4 {
-        b.input(Input::Ended { exchange: PEERS_EXCHANGES + n });
+        b.input(Input::Ended {
+            exchange: PEERS_EXCHANGES + n,
+        });
     }
     let mut taken = 4;
     for n in 10..30 {
         if !open(&mut b, PEERS_EXCHANGES + n) {
             taken += 1;
-            b.input(Input::Ended { exchange: PEERS_EXCHANGES + n });
+            b.input(Input::Ended {
+                exchange: PEERS_EXCHANGES + n,
+            });
         }
     }
     assert_eq!(taken, 8);
@@ -403,7 +540,11 @@ fn one_peer_has_four_exchanges_at_once_and_eight_a_minute() {
 fn a_restart_keeps_the_number_and_dials_the_anchors_first() {
     let kept = Saved {
         seq: UNIX_MS + 5_000_000,
-        anchors: vec![record(10, ip(8, 10, 0, 1), UNIX_MS - 1000).envelope().clone()],
+        anchors: vec![
+            record(10, ip(8, 10, 0, 1), UNIX_MS - 1000)
+                .envelope()
+                .clone(),
+        ],
     };
     let mut b = Bench::new(|s| s.saved = kept.clone());
     assert_eq!(b.mesh.get().table().own().unwrap().seq(), kept.seq + 1);
@@ -418,13 +559,17 @@ fn a_ban_forgets_a_peer_and_keeps_it_out() {
     b.told_by(2, ip(9, 0, 0, 1), std::slice::from_ref(&one));
     b.run(2, &BTreeMap::from([(key(10), ip(8, 10, 0, 1))]));
     let now = b.clock();
-    b.mesh.handle_command(now, Command::Ban(one.node())).unwrap();
+    b.mesh
+        .handle_command(now, Command::Ban(one.node()))
+        .unwrap();
     b.settle();
     assert!(b.events.contains(&Event::Gone(one.node())));
     b.told_by(2, ip(9, 0, 0, 1), std::slice::from_ref(&one));
     assert_eq!(b.known(), 0);
     let now = b.clock();
-    b.mesh.handle_command(now, Command::Unban(one.node())).unwrap();
+    b.mesh
+        .handle_command(now, Command::Unban(one.node()))
+        .unwrap();
     b.settle();
     b.told_by(2, ip(9, 0, 0, 1), &[one]);
     assert_eq!(b.known(), 1);
@@ -435,13 +580,21 @@ fn a_lookup_of_nobody_ends_and_too_many_are_refused() {
     let mut b = Bench::new(|_| {});
     for n in 0..16 {
         let now = b.clock();
-        b.mesh.handle_command(now, Command::Lookup(NodeId([n; 20]))).unwrap();
+        b.mesh
+            .handle_command(now, Command::Lookup(NodeId([n; 20])))
+            .unwrap();
     }
     let now = b.clock();
-    let refused = b.mesh.handle_command(now, Command::Lookup(NodeId([99; 20])));
+    let refused = b
+        .mesh
+        .handle_command(now, Command::Lookup(NodeId([99; 20])));
     assert_eq!(refused, Err(betanet_mesh::Error::Lookups));
     b.pass(Duration::from_secs(30));
-    let ends = b.events.iter().filter(|e| matches!(e, Event::NotFound(_))).count();
+    let ends = b
+        .events
+        .iter()
+        .filter(|e| matches!(e, Event::NotFound(_)))
+        .count();
     assert_eq!(ends, 16);
 }
 

@@ -60,7 +60,11 @@ async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full
             "shutting down\n".to_owned(),
         ),
         (&Method::GET, "/peers") => match gateway.view().await {
-            Some(view) => (StatusCode::OK, "application/json", format!("{}\n", view.to_json())),
+            Some(view) => (
+                StatusCode::OK,
+                "application/json",
+                format!("{}\n", view.to_json()),
+            ),
             None => (
                 StatusCode::NOT_FOUND,
                 "text/plain",

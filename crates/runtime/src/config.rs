@@ -258,16 +258,25 @@ impl Settings {
             (burst, refill) => Some((burst.unwrap_or(100), refill.unwrap_or(20))),
         };
         if let Some((burst, refill)) = opens.filter(|(b, r)| *b == 0 || *r == 0) {
-            found.problem("opens", &format!("{burst}, {refill} a second"), "at least 1");
+            found.problem(
+                "opens",
+                &format!("{burst}, {refill} a second"),
+                "at least 1",
+            );
         }
         let per_address = self.per_address;
         if per_address == Some(0) {
             found.problem("per_address", "0", "at least 1");
         }
         if self.network.is_some() {
-            let reachable = if advertise.is_empty() { &listen } else { &advertise };
+            let reachable = if advertise.is_empty() {
+                &listen
+            } else {
+                &advertise
+            };
             if reachable.iter().all(|a| unspecified(a)) {
-                let allowed = "in a network, an address that others can dial: listen there, or advertise it";
+                let allowed =
+                    "in a network, an address that others can dial: listen there, or advertise it";
                 found.problem("listen", "", allowed);
             }
         }

@@ -177,7 +177,6 @@ impl<H: Handler> Driver<H> {
         wishes: Wishes,
         paths: Option<Arc<dyn Paths>>,
         metrics: Arc<Metrics>,
-        door: Entrance,
         opened: Option<Opened>,
     ) -> Box<Self> {
         Box::new(Self {
@@ -191,7 +190,7 @@ impl<H: Handler> Driver<H> {
             frames_in: 0,
             own: None,
             metrics,
-            door,
+            door: Entrance::default(),
             taker: None,
             id: session_id(),
             over: CancellationToken::new(),
@@ -212,6 +211,12 @@ impl<H: Handler> Driver<H> {
     /// Gives streams of other types to `taker`.
     pub(crate) fn taking(mut self: Box<Self>, taker: Taker) -> Box<Self> {
         self.taker = taker;
+        self
+    }
+
+    /// Counts the session at this entrance.
+    pub(crate) fn behind(mut self: Box<Self>, door: Entrance) -> Box<Self> {
+        self.door = door;
         self
     }
 

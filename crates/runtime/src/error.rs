@@ -88,7 +88,9 @@ pub enum Error {
     #[error(transparent)]
     Network(#[from] crate::NetworkError),
     /// The network gives no path: too few relays are known and reached.
-    #[error("no path to {to} over {relays} relays: only {known} relays are known and reached so far")]
+    #[error(
+        "no path to {to} over {relays} relays: only {known} relays are known and reached so far"
+    )]
     NoRelays {
         /// Where to.
         to: betanet_keys::Name,

@@ -24,7 +24,9 @@ use crate::files::file_error;
 use crate::forward::{Exits, Paths, Relay};
 use crate::mesh::multiaddr;
 use crate::streams::Taker;
-use crate::{Clock, Error, FolderStore, GatewayConfig, Mesh, Metrics, Network, Node, Streams, View, seed};
+use crate::{
+    Clock, Error, FolderStore, GatewayConfig, Mesh, Metrics, Network, Node, Streams, View, seed,
+};
 
 /// How often certificate files are looked at.
 const RELOAD: Duration = Duration::from_secs(5);
@@ -157,10 +159,9 @@ where
         let taker = self.taker.clone();
         let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
-            let driver = Driver::new(
-                connection, carrier, clock, wishes, paths, metrics, entrance, None,
-            )
-            .taking(taker);
+            let driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None)
+                .behind(entrance)
+                .taking(taker);
             Box::pin(async move {
                 let _standing = standing;
                 driver.run().await;
@@ -252,7 +253,9 @@ impl Gateway {
             Some(path) => Some(Network::read(path)?),
             None => None,
         };
-        let mut policy = network.as_ref().map_or_else(Policy::default, |n| n.policy.clone());
+        let mut policy = network
+            .as_ref()
+            .map_or_else(Policy::default, |n| n.policy.clone());
         policy.per_address = config.per_address.unwrap_or(policy.per_address);
         policy.opens = config.opens.unwrap_or(policy.opens);
         let keeper = Doorkeeper::new(&policy);
@@ -262,7 +265,8 @@ impl Gateway {
         let key = *identity.public();
         let clock = Clock::start();
         let rng = Mutex::new(Rng::new(&seed()?));
-        let node = Node::new(Some(identity.clone()), Config::default())?.dialling_from(config.dial_from);
+        let node =
+            Node::new(Some(identity.clone()), Config::default())?.dialling_from(config.dial_from);
         let mut accepts = vec![kind::BAR, kind::FORWARD];
         if network.is_some() {
             accepts.extend([kind::DISCOVER, kind::GOSSIP]);
@@ -332,7 +336,11 @@ impl Gateway {
             let draft = Draft {
                 addrs: addresses.iter().filter_map(|a| multiaddr(a)).collect(),
                 roles: config.roles,
-                feat: if config.pq { vec!["pq".into()] } else { Vec::new() },
+                feat: if config.pq {
+                    vec!["pq".into()]
+                } else {
+                    Vec::new()
+                },
                 org: config.org.clone(),
                 pin: config.certificate.is_none().then_some(pin),
                 ..Draft::default()

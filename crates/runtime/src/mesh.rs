@@ -1,6 +1,6 @@
 //! The control plane of a running node: one task that drives `stack::Node` over real sessions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use betanet_keys::{Identity, Name, Peer, PublicKey};
 use betanet_machine::{Machine as _, Time};
 use betanet_mesh::{
-    Addr, Carriage, Command, DialId, Draft, Event, ExchangeId, Host, Input, PEERS_EXCHANGES, Record,
-    Role, Saved, Setup, Stats, Transmit,
+    Addr, Carriage, Command, DialId, Draft, Event, ExchangeId, Host, Input, PEERS_EXCHANGES,
+    Record, Role, Saved, Setup, Stats, Transmit,
 };
 use betanet_stack::{Node as Control, NodeCommand, NodeEvent, NodeInput};
 use betanet_wire::{Code, NodeId, text};
@@ -107,10 +107,28 @@ impl View {
 
 enum Message {
     Input(Input),
-    Reached { dial: DialId, ip: IpAddr, handle: SessionHandle, rtt: Option<Duration> },
-    Opened { kind: u8, peer: NodeId, from: Option<IpAddr>, stream: RawStream },
-    Find { node: NodeId, reply: oneshot::Sender<Option<Record>> },
-    Path { exit: NodeId, nodes: usize, not: Vec<NodeId>, reply: oneshot::Sender<Option<Vec<Record>>> },
+    Reached {
+        dial: DialId,
+        ip: IpAddr,
+        handle: Box<SessionHandle>,
+        rtt: Option<Duration>,
+    },
+    Opened {
+        kind: u8,
+        peer: NodeId,
+        from: Option<IpAddr>,
+        stream: RawStream,
+    },
+    Find {
+        node: NodeId,
+        reply: oneshot::Sender<Option<Record>>,
+    },
+    Path {
+        exit: NodeId,
+        nodes: usize,
+        not: Vec<NodeId>,
+        reply: oneshot::Sender<Option<Vec<Record>>>,
+    },
     View(oneshot::Sender<View>),
     Answered(NodeId, Duration),
     Down(NodeId),
@@ -199,10 +217,10 @@ impl Mesh {
             clock,
             node,
             inbox: inbox.downgrade(),
-            links: HashMap::new(),
-            nodes: HashMap::new(),
-            exchanges: HashMap::new(),
-            measured: HashMap::new(),
+            links: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            exchanges: BTreeMap::new(),
+            measured: BTreeMap::new(),
             finding: BTreeMap::new(),
             choosing: Vec::new(),
             next: PEERS_EXCHANGES,
@@ -258,7 +276,11 @@ impl Mesh {
             if waited >= patience {
                 let relays = nodes.saturating_sub(1);
                 return Err(if found {
-                    Error::NoRelays { to: name, relays, known }
+                    Error::NoRelays {
+                        to: name,
+                        relays,
+                        known,
+                    }
                 } else {
                     Error::Unknown(name)
                 });
@@ -291,7 +313,14 @@ impl Mesh {
     /// Chooses the nodes of a path to `exit`, without those in `not`. `None` while too few relays are known and healthy.
     pub async fn path(&self, exit: NodeId, nodes: usize, not: &[NodeId]) -> Option<Vec<Peer>> {
         let not = not.to_vec();
-        let records = self.ask(|reply| Message::Path { exit, nodes, not, reply }).await??;
+        let records = self
+            .ask(|reply| Message::Path {
+                exit,
+                nodes,
+                not,
+                reply,
+            })
+            .await??;
         records.iter().map(peer_of).collect()
     }
 
@@ -320,7 +349,12 @@ impl Mesh {
 
     /// A peer opened a stream of the mesh.
     pub(crate) fn opened(&self, kind: u8, peer: NodeId, from: Option<IpAddr>, stream: RawStream) {
-        let message = Message::Opened { kind, peer, from, stream };
+        let message = Message::Opened {
+            kind,
+            peer,
+            from,
+            stream,
+        };
         // One that does not fit is reset as it drops.
         let _ = self.inbox.try_send(message);
     }
@@ -331,12 +365,12 @@ struct Task {
     clock: Clock,
     node: Arc<Node>,
     inbox: mpsc::WeakSender<Message>,
-    links: HashMap<DialId, SessionHandle>,
+    links: BTreeMap<DialId, SessionHandle>,
     /// Whom running dials lead to.
-    nodes: HashMap<DialId, NodeId>,
-    exchanges: HashMap<ExchangeId, mpsc::Sender<Out>>,
+    nodes: BTreeMap<DialId, NodeId>,
+    exchanges: BTreeMap<ExchangeId, mpsc::Sender<Out>>,
     /// When sessions were measured that led to peers not known yet.
-    measured: HashMap<NodeId, (Time, Duration)>,
+    measured: BTreeMap<NodeId, (Time, Duration)>,
     finding: BTreeMap<NodeId, Vec<oneshot::Sender<Option<Record>>>>,
     choosing: Vec<(NodeId, oneshot::Sender<Option<Vec<Record>>>)>,
     next: ExchangeId,
@@ -391,20 +425,38 @@ impl Task {
                 }
                 self.input(input);
             }
-            Message::Reached { dial, ip, handle, rtt } => {
+            Message::Reached {
+                dial,
+                ip,
+                handle,
+                rtt,
+            } => {
                 self.watch(dial, &handle);
-                self.links.insert(dial, handle);
+                self.links.insert(dial, *handle);
                 self.input(Input::Reached { dial, ip });
                 if let (Some(node), Some(rtt)) = (self.nodes.remove(&dial), rtt) {
                     self.measured.insert(node, (now.mono, rtt));
-                    let _ = self.control.handle_input(now, NodeInput::Answered { node, rtt });
+                    let _ = self
+                        .control
+                        .handle_input(now, NodeInput::Answered { node, rtt });
                 }
             }
-            Message::Opened { kind, peer, from, stream } => {
+            Message::Opened {
+                kind,
+                peer,
+                from,
+                stream,
+            } => {
                 self.next += 1;
                 let exchange = self.next;
-                self.exchanges.insert(exchange, self.carry(exchange, stream));
-                self.input(Input::Opened { exchange, kind, peer, from });
+                self.exchanges
+                    .insert(exchange, self.carry(exchange, stream));
+                self.input(Input::Opened {
+                    exchange,
+                    kind,
+                    peer,
+                    from,
+                });
             }
             Message::Find { node, reply } => {
                 self.finding.entry(node).or_default().push(reply);
@@ -413,7 +465,12 @@ impl Task {
                     self.found(node, None);
                 }
             }
-            Message::Path { exit, nodes, not, reply } => {
+            Message::Path {
+                exit,
+                nodes,
+                not,
+                reply,
+            } => {
                 let path = NodeCommand::Path { exit, nodes, not };
                 self.choosing.push((exit, reply));
                 if self.control.handle_command(now, path).is_err() {
@@ -424,7 +481,9 @@ impl Task {
                 let _ = reply.send(self.view());
             }
             Message::Answered(node, rtt) => {
-                let _ = self.control.handle_input(now, NodeInput::Answered { node, rtt });
+                let _ = self
+                    .control
+                    .handle_input(now, NodeInput::Answered { node, rtt });
             }
             Message::Stop => {}
             Message::Down(node) => {
@@ -476,10 +535,13 @@ impl Task {
                 tracing::debug!(peer = %Name::from(record.node()), %ip, "peer reached");
                 // A seed is reached before its record is known.
                 let now = self.clock.now();
-                self.measured.retain(|_, (at, _)| *at + MEASURED_FOR > now.mono);
+                self.measured
+                    .retain(|_, (at, _)| *at + MEASURED_FOR > now.mono);
                 let node = record.node();
                 if let Some((_, rtt)) = self.measured.remove(&node) {
-                    let _ = self.control.handle_input(now, NodeInput::Answered { node, rtt });
+                    let _ = self
+                        .control
+                        .handle_input(now, NodeInput::Answered { node, rtt });
                 }
             }
             Event::Gone(node) => tracing::debug!(peer = %Name::from(node), "peer forgotten"),
@@ -502,18 +564,36 @@ impl Task {
         match transmit {
             Transmit::Resolve { dial, name } => self.spawn(async move {
                 let found = tokio::net::lookup_host((name, 0)).await;
-                let ips = found.map(|all| all.map(|a| a.ip()).collect()).unwrap_or_default();
+                let ips = found
+                    .map(|all| all.map(|a| a.ip()).collect())
+                    .unwrap_or_default();
                 Message::Input(Input::Resolved { dial, ips })
             }),
-            Transmit::Dial { dial, key, pin, addr, ip } => self.dial(dial, &key, pin, &addr, ip),
-            Transmit::Open { exchange, link, kind, data, fin } => match self.links.get(&link) {
+            Transmit::Dial {
+                dial,
+                key,
+                pin,
+                addr,
+                ip,
+            } => self.dial(dial, &key, pin, &addr, ip),
+            Transmit::Open {
+                exchange,
+                link,
+                kind,
+                data,
+                fin,
+            } => match self.links.get(&link) {
                 Some(handle) => {
                     let handle = handle.clone();
                     self.open(exchange, handle, kind, data, fin);
                 }
                 None => self.input(Input::Ended { exchange }),
             },
-            Transmit::Send { exchange, data, fin } => self.tell(exchange, Out::Data(data, fin)),
+            Transmit::Send {
+                exchange,
+                data,
+                fin,
+            } => self.tell(exchange, Out::Data(data, fin)),
             Transmit::Abort { exchange, code } => {
                 self.tell(exchange, Out::Abort(code));
                 self.exchanges.remove(&exchange);
@@ -535,12 +615,20 @@ impl Task {
         }
     }
 
-    fn dial(&mut self, dial: DialId, key: &[u8; 32], pin: Option<[u8; 32]>, addr: &Addr, ip: Option<IpAddr>) {
+    fn dial(
+        &mut self,
+        dial: DialId,
+        key: &[u8; 32],
+        pin: Option<[u8; 32]>,
+        addr: &Addr,
+        ip: Option<IpAddr>,
+    ) {
         let ip = ip.or(match addr.host {
             Host::Ip(ip) => Some(ip),
             Host::Dns(_) => None,
         });
-        let (Ok(key), Some(ip), Some(address)) = (PublicKey::from_bytes(key), ip, target(addr)) else {
+        let (Ok(key), Some(ip), Some(address)) = (PublicKey::from_bytes(key), ip, target(addr))
+        else {
             return self.input(Input::Failed { dial });
         };
         self.nodes.insert(dial, key.node_id());
@@ -551,7 +639,12 @@ impl Task {
             match timeout(DIAL, node.connect_ip(&peer, ip)).await {
                 Ok(Ok(handle)) => {
                     let rtt = timeout(PING, handle.ping()).await.ok().and_then(Result::ok);
-                    Message::Reached { dial, ip, handle, rtt }
+                    Message::Reached {
+                        dial,
+                        ip,
+                        handle: Box::new(handle),
+                        rtt,
+                    }
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "a peer of the mesh is not reached");
@@ -571,7 +664,14 @@ impl Task {
         });
     }
 
-    fn open(&mut self, exchange: ExchangeId, handle: SessionHandle, kind: u8, data: Bytes, fin: bool) {
+    fn open(
+        &mut self,
+        exchange: ExchangeId,
+        handle: SessionHandle,
+        kind: u8,
+        data: Bytes,
+        fin: bool,
+    ) {
         let inbox = self.inbox.clone();
         let (sender, out) = mpsc::channel(8);
         self.exchanges.insert(exchange, sender);
@@ -586,7 +686,13 @@ impl Task {
     /// Runs an exchange that a peer began.
     fn carry(&self, exchange: ExchangeId, stream: RawStream) -> mpsc::Sender<Out> {
         let (sender, out) = mpsc::channel(8);
-        tokio::spawn(run_exchange(exchange, stream, out, self.inbox.clone(), false));
+        tokio::spawn(run_exchange(
+            exchange,
+            stream,
+            out,
+            self.inbox.clone(),
+            false,
+        ));
         sender
     }
 
@@ -613,7 +719,10 @@ impl Task {
                 expires: record.exp(),
                 reached: e.tested().map(|t| t.ip),
                 linked: linked.contains(&record.node()),
-                rtt: peers.rtt(record.node()).filter(betanet_path::Rtt::is_measured).map(|r| r.smoothed()),
+                rtt: peers
+                    .rtt(record.node())
+                    .filter(betanet_path::Rtt::is_measured)
+                    .map(|r| r.smoothed()),
             }
         };
         View {

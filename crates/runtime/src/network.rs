@@ -107,9 +107,13 @@ impl Reader<'_> {
         let said = text.get_ref();
         let bytes: [u8; 32] = text::unhex_array(said)
             .ok_or_else(|| self.wrong(at, format!("{said:?}: a key is 64 hex digits")))?;
-        let key = PublicKey::from_bytes(&bytes).map_err(|e| self.wrong(at, format!("{said:?}: {e}")))?;
+        let key =
+            PublicKey::from_bytes(&bytes).map_err(|e| self.wrong(at, format!("{said:?}: {e}")))?;
         if let Some(first) = self.keys.insert(bytes, self.line(at)) {
-            return Err(self.wrong(at, format!("the key {said} stands in line {first} already; each key has one task")));
+            return Err(self.wrong(
+                at,
+                format!("the key {said} stands in line {first} already; each key has one task"),
+            ));
         }
         Ok(key)
     }
@@ -120,10 +124,17 @@ impl Reader<'_> {
         list: &Spanned<Vec<Spanned<String>>>,
         least: usize,
     ) -> Result<Vec<PublicKey>, NetworkError> {
-        let keys: Vec<PublicKey> = list.get_ref().iter().map(|k| self.key(k)).collect::<Result<_, _>>()?;
+        let keys: Vec<PublicKey> = list
+            .get_ref()
+            .iter()
+            .map(|k| self.key(k))
+            .collect::<Result<_, _>>()?;
         if keys.len() < least {
             let at = list.span().start;
-            return Err(self.wrong(at, format!("{} {what}, where at least {least} are needed", keys.len())));
+            return Err(self.wrong(
+                at,
+                format!("{} {what}, where at least {least} are needed", keys.len()),
+            ));
         }
         Ok(keys)
     }
@@ -142,7 +153,10 @@ impl Reader<'_> {
         let pin = match &seed.pin {
             None => None,
             Some(pin) => Some(text::unhex_array(pin.get_ref()).ok_or_else(|| {
-                self.wrong(pin.span().start, format!("{:?}: a pin is 64 hex digits", pin.get_ref()))
+                self.wrong(
+                    pin.span().start,
+                    format!("{:?}: a pin is 64 hex digits", pin.get_ref()),
+                )
             })?),
         };
         Ok(SeedPeer { key, addrs, pin })
@@ -156,7 +170,13 @@ impl Reader<'_> {
                 if let Some(value) = &file.$key {
                     let range = $range;
                     if !range.contains(value.get_ref()) {
-                        let why = format!("{} = {}: {} to {}", stringify!($key), value.get_ref(), range.start(), range.end());
+                        let why = format!(
+                            "{} = {}: {} to {}",
+                            stringify!($key),
+                            value.get_ref(),
+                            range.start(),
+                            range.end()
+                        );
                         return Err(self.wrong(value.span().start, why));
                     }
                     $put(&mut policy, *value.get_ref());
@@ -164,19 +184,31 @@ impl Reader<'_> {
             };
         }
         take!(links, 1..=256, |p: &mut Policy, n| p.links = n);
-        take!(link_life_s, 60..=604_800, |p: &mut Policy, n| p.link_life = s(n));
-        take!(dial_every_ms, 10..=60_000, |p: &mut Policy, n| p.dial_every = Duration::from_millis(n));
-        take!(dial_prefix_every_s, 0..=3600, |p: &mut Policy, n| p.dial_prefix_every = s(n));
-        take!(untested, 16..=65_536, |p: &mut Policy, n| p.untested_max = n);
-        take!(untested_per_teller, 1..=65_536, |p: &mut Policy, n| p.untested_per_teller = n);
+        take!(link_life_s, 60..=604_800, |p: &mut Policy, n| p.link_life =
+            s(n));
+        take!(dial_every_ms, 10..=60_000, |p: &mut Policy, n| p
+            .dial_every =
+            Duration::from_millis(n));
+        take!(dial_prefix_every_s, 0..=3600, |p: &mut Policy, n| p
+            .dial_prefix_every =
+            s(n));
+        take!(untested, 16..=65_536, |p: &mut Policy, n| p.untested_max =
+            n);
+        take!(untested_per_teller, 1..=65_536, |p: &mut Policy, n| p
+            .untested_per_teller =
+            n);
         take!(per_prefix, 1..=65_536, |p: &mut Policy, n| p.per_prefix = n);
-        take!(per_address, 1..=1_000_000, |p: &mut Policy, n| p.per_address = n);
+        take!(per_address, 1..=1_000_000, |p: &mut Policy, n| p
+            .per_address =
+            n);
         take!(anchors, 0..=64, |p: &mut Policy, n| p.anchors = n);
         take!(view, 64..=65_536, |p: &mut Policy, n| p.view_max = n);
         if let Some(span) = &file.gossip_every_s {
             let (least, most) = *span.get_ref();
             if least == 0 || least > most || most > 86_400 {
-                let why = format!("gossip_every_s = [{least}, {most}]: the shortest and the longest wait, 1 to 86400");
+                let why = format!(
+                    "gossip_every_s = [{least}, {most}]: the shortest and the longest wait, 1 to 86400"
+                );
                 return Err(self.wrong(span.span().start, why));
             }
             policy.gossip_every = (s(least), s(most));
@@ -184,7 +216,9 @@ impl Reader<'_> {
         if let Some(opens) = &file.opens {
             let (burst, refill) = *opens.get_ref();
             if burst == 0 || refill == 0 {
-                let why = format!("opens = [{burst}, {refill}]: streams at once and each second, at least 1");
+                let why = format!(
+                    "opens = [{burst}, {refill}]: streams at once and each second, at least 1"
+                );
                 return Err(self.wrong(opens.span().start, why));
             }
             policy.opens = (burst, refill);
@@ -220,9 +254,8 @@ impl Network {
             text,
             keys: BTreeMap::new(),
         };
-        let file: File = toml::from_str(text).map_err(|e| {
-            reader.wrong(e.span().map_or(0, |s| s.start), e.message().to_owned())
-        })?;
+        let file: File = toml::from_str(text)
+            .map_err(|e| reader.wrong(e.span().map_or(0, |s| s.start), e.message().to_owned()))?;
         let (seeds, signers, maintainers) = LEAST;
         let name = file.name.get_ref();
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -236,14 +269,19 @@ impl Network {
         }
         if found.len() < seeds {
             let at = file.seeds.last().map_or(0, |s| s.span().start);
-            return Err(reader.wrong(at, format!("{} seeds, where at least {seeds} are needed", found.len())));
+            return Err(reader.wrong(
+                at,
+                format!("{} seeds, where at least {seeds} are needed", found.len()),
+            ));
         }
         let signers = reader.list("signers", &file.signers, signers)?;
         let maintainers = reader.list("maintainers", &file.maintainers, maintainers)?;
         let mut banned = Vec::new();
         for text in &file.banned {
             let said = text.get_ref();
-            let name: Name = said.parse().map_err(|e| reader.wrong(text.span().start, format!("{said:?}: {e}")))?;
+            let name: Name = said
+                .parse()
+                .map_err(|e| reader.wrong(text.span().start, format!("{said:?}: {e}")))?;
             banned.push(name.node_id());
         }
         Ok(Self {
@@ -269,7 +307,9 @@ mod tests {
 
     fn text(seeds: u8, signers: u8, maintainers: u8) -> String {
         let list = |from: u8, n: u8| {
-            let keys: Vec<String> = (from..from + n).map(|k| format!("\"{}\"", key(k))).collect();
+            let keys: Vec<String> = (from..from + n)
+                .map(|k| format!("\"{}\"", key(k)))
+                .collect();
             keys.join(", ")
         };
         let mut out = format!(
@@ -289,37 +329,77 @@ mod tests {
     }
 
     fn said(text: &str) -> String {
-        Network::parse(Path::new("N.toml"), text).map(|_| ()).unwrap_err().to_string()
+        Network::parse(Path::new("N.toml"), text)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn a_whole_file_reads() {
-        let with = text(5, 3, 5) + "\n[policy]\nlinks = 8\ngossip_every_s = [1, 2]\nprivate = true\n";
+        let with =
+            text(5, 3, 5) + "\n[policy]\nlinks = 8\ngossip_every_s = [1, 2]\nprivate = true\n";
         let network = Network::parse(Path::new("N.toml"), &with).unwrap();
-        assert_eq!((network.seeds.len(), network.signers.len(), network.maintainers.len()), (5, 3, 5));
+        assert_eq!(
+            (
+                network.seeds.len(),
+                network.signers.len(),
+                network.maintainers.len()
+            ),
+            (5, 3, 5)
+        );
         assert_eq!((network.policy.links, network.policy.private), (8, true));
         assert_eq!(network.policy.per_prefix, 2);
     }
 
     #[test]
     fn too_few_and_repeated_keys_are_refused_with_their_line() {
-        assert_eq!(said(&text(4, 3, 5)), "N.toml:20: 4 seeds, where at least 5 are needed");
-        assert_eq!(said(&text(5, 2, 5)), "N.toml:2: 2 signers, where at least 3 are needed");
-        assert_eq!(said(&text(5, 3, 4)), "N.toml:3: 4 maintainers, where at least 5 are needed");
+        assert_eq!(
+            said(&text(4, 3, 5)),
+            "N.toml:20: 4 seeds, where at least 5 are needed"
+        );
+        assert_eq!(
+            said(&text(5, 2, 5)),
+            "N.toml:2: 2 signers, where at least 3 are needed"
+        );
+        assert_eq!(
+            said(&text(5, 3, 4)),
+            "N.toml:3: 4 maintainers, where at least 5 are needed"
+        );
         let twice = text(5, 3, 5).replace(&key(51), &key(1));
-        assert!(said(&twice).starts_with("N.toml:2: the key "), "{}", said(&twice));
-        assert!(said(&twice).contains("stands in line 6 already"), "{}", said(&twice));
+        assert!(
+            said(&twice).starts_with("N.toml:2: the key "),
+            "{}",
+            said(&twice)
+        );
+        assert!(
+            said(&twice).contains("stands in line 6 already"),
+            "{}",
+            said(&twice)
+        );
     }
 
     #[test]
     fn every_other_fault_is_named_with_its_line() {
         let good = text(5, 3, 5);
         for (from, to, why) in [
-            ("name = \"test\"", "name = \"Te st\"", "N.toml:1: name = \"Te st\": 1 to 32 of a-z, 0-9 and -"),
-            ("/ip4/192.0.2.0/tcp/443/tls", "192.0.2.0:443", "N.toml:7: \"192.0.2.0:443\": an address is"),
+            (
+                "name = \"test\"",
+                "name = \"Te st\"",
+                "N.toml:1: name = \"Te st\": 1 to 32 of a-z, 0-9 and -",
+            ),
+            (
+                "/ip4/192.0.2.0/tcp/443/tls",
+                "192.0.2.0:443",
+                "N.toml:7: \"192.0.2.0:443\": an address is",
+            ),
             ("pin = \"ab", "pin = \"xb", "N.toml:8: \"xb"),
             ("signers", "singers", "unknown field `singers`"),
-            ("addrs = [\"/ip4/192.0.2.0/tcp/443/tls\"]", "addrs = []", "N.toml:5: a seed without an address"),
+            (
+                "addrs = [\"/ip4/192.0.2.0/tcp/443/tls\"]",
+                "addrs = []",
+                "N.toml:5: a seed without an address",
+            ),
         ] {
             let bad = good.replacen(from, to, 1);
             assert!(said(&bad).contains(why), "{} / {why}", said(&bad));
@@ -331,6 +411,10 @@ mod tests {
         let policy = good.clone() + "\n[policy]\nlinks = 0\n";
         assert_eq!(said(&policy), "N.toml:31: links = 0: 1 to 256");
         let bans = format!("banned = [\"bob\"]\n{good}");
-        assert!(said(&bans).starts_with("N.toml:1: \"bob\": "), "{}", said(&bans));
+        assert!(
+            said(&bans).starts_with("N.toml:1: \"bob\": "),
+            "{}",
+            said(&bans)
+        );
     }
 }

@@ -16,7 +16,6 @@ use betanet_wire::NodeId;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::admission::Entrance;
 use crate::driver::{Driver, OPS, Wishes};
 use crate::files::fresh_identity;
 use crate::forward::{ForwardCarrier, OwnPaths, Paths, RawStream, Relay};
@@ -372,7 +371,6 @@ impl Node {
             Wishes::Handles(receiver),
             self.paths(),
             Arc::clone(&self.metrics),
-            Entrance::default(),
             Some(opened),
         );
         let driver = driver.taking(self.taker.clone());

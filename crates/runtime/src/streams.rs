@@ -68,7 +68,9 @@ impl PeerSession {
     ///
     /// The session ended, or takes no more streams.
     pub async fn open(&self, kind: u8) -> Result<Substream, Error> {
-        session::open_raw(&self.ops, kind, Bytes::new()).await.map(Substream::new)
+        session::open_raw(&self.ops, kind, Bytes::new())
+            .await
+            .map(Substream::new)
     }
 
     /// Waits until the session is over.

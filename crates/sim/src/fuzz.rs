@@ -12,8 +12,8 @@ use betanet_htx::ticket::Ticket;
 use betanet_htx::{Command, Config, Event, Input, Secrets, Session, StreamId, Transmit, kind};
 use betanet_keys::{Identity, Name, Peer, PublicKey};
 use betanet_machine::testkit::Checked;
-use betanet_mesh::{self as mesh, Draft, Record, Setup, message};
 use betanet_machine::{Machine as _, Now, Time};
+use betanet_mesh::{self as mesh, Draft, Record, Setup, message};
 use betanet_path::{Control, Hop};
 use betanet_wire::caps::{CapMsg, SelMsg};
 use betanet_wire::{cbor, msg};
@@ -67,8 +67,15 @@ pub fn mesh(data: &[u8]) {
     if let Ok(have) = message::read_ask(data) {
         assert_eq!(&message::ask(have)[4..], data);
     }
-    let _ = (message::read_discover(data), message::read_answer(data), message::read_last(data));
-    if let Ok(addr) = core::str::from_utf8(data).unwrap_or("").parse::<mesh::Addr>() {
+    let _ = (
+        message::read_discover(data),
+        message::read_answer(data),
+        message::read_last(data),
+    );
+    if let Ok(addr) = core::str::from_utf8(data)
+        .unwrap_or("")
+        .parse::<mesh::Addr>()
+    {
         assert_eq!(alloc::format!("{addr}").as_bytes(), data);
     }
     let me = Identity::from_seed(&[1; 32]);
@@ -83,11 +90,22 @@ pub fn mesh(data: &[u8]) {
         saved: mesh::Saved::default(),
         banned: Vec::new(),
     };
-    let now = |n: u64| Now::new(Time::from_micros(n * 1_000_000), 1_800_000_000_000 + n * 1000);
-    let mut node = Checked::new(mesh::Mesh::new(now(0), setup, &betanet_machine::Seed::from_number(1)));
+    let now = |n: u64| {
+        Now::new(
+            Time::from_micros(n * 1_000_000),
+            1_800_000_000_000 + n * 1000,
+        )
+    };
+    let mut node = Checked::new(mesh::Mesh::new(
+        now(0),
+        setup,
+        &betanet_machine::Seed::from_number(1),
+    ));
     let settle = |node: &mut Checked<mesh::Mesh>, at: u64| {
         for _ in 0..64 {
-            let Some(transmit) = node.poll_transmit() else { break };
+            let Some(transmit) = node.poll_transmit() else {
+                break;
+            };
             if let mesh::Transmit::Check(work) = transmit {
                 let _ = node.handle_input(now(at), mesh::Input::Checked(work.run()));
             }
@@ -98,12 +116,27 @@ pub fn mesh(data: &[u8]) {
     for (n, kind) in [(1, mesh::kind::GOSSIP), (2, mesh::kind::DISCOVER)] {
         let exchange = mesh::PEERS_EXCHANGES + n;
         let peer = betanet_wire::NodeId([n.to_le_bytes()[0]; 20]);
-        let _ = node.handle_input(now(n), mesh::Input::Opened { exchange, kind, peer, from: None });
+        let _ = node.handle_input(
+            now(n),
+            mesh::Input::Opened {
+                exchange,
+                kind,
+                peer,
+                from: None,
+            },
+        );
         let piece = usize::from(data.first().copied().unwrap_or(0)).max(1);
         let mut pieces = data.chunks(piece).peekable();
         while let Some(bytes) = pieces.next() {
             let (data, fin) = (Bytes::copy_from_slice(bytes), pieces.peek().is_none());
-            let _ = node.handle_input(now(n), mesh::Input::Data { exchange, data, fin });
+            let _ = node.handle_input(
+                now(n),
+                mesh::Input::Data {
+                    exchange,
+                    data,
+                    fin,
+                },
+            );
             settle(&mut node, n);
         }
     }

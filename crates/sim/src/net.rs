@@ -15,7 +15,9 @@ use core::time::Duration;
 
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine, Now, Rng, Seed, Time};
-use betanet_mesh::{Admission, DialId, Done, ExchangeId, Input, PEERS_EXCHANGES, Policy, Record, Transmit, Work};
+use betanet_mesh::{
+    Admission, DialId, Done, ExchangeId, Input, PEERS_EXCHANGES, Policy, Record, Transmit, Work,
+};
 use betanet_stack::{Node, NodeCommand, NodeEvent, NodeInput};
 use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
@@ -162,7 +164,9 @@ impl Checks {
             self.checked += 1;
             let record = Record::from_envelope(envelope).ok();
             if self.on {
-                let key = record.as_ref().map_or_else(|| envelope.clone(), |r| r.envelope().clone());
+                let key = record
+                    .as_ref()
+                    .map_or_else(|| envelope.clone(), |r| r.envelope().clone());
                 self.known.insert(key, record.clone());
             }
             record
@@ -190,7 +194,9 @@ struct Net<H> {
 }
 
 fn mix(hash: u64, word: u64) -> u64 {
-    (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    (hash ^ word)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(29)
 }
 
 fn mix_bytes(mut hash: u64, bytes: &[u8]) -> u64 {
@@ -231,7 +237,10 @@ impl<H: Host> Net<H> {
 
     fn clock(&self, id: Id) -> Now {
         let unix = EPOCH_MS + self.now.as_micros() / 1000;
-        Now::new(self.now, unix.saturating_add_signed(self.places[id].skew_ms))
+        Now::new(
+            self.now,
+            unix.saturating_add_signed(self.places[id].skew_ms),
+        )
     }
 
     fn push(&mut self, at: Time, task: Task) {
@@ -245,7 +254,9 @@ impl<H: Host> Net<H> {
         let ms = self.links.latency_ms[a.region][b.region];
         let pace = a.pace_percent.min(b.pace_percent);
         let micros = u64::from(ms) * 1000 * u64::from(pace) / 100;
-        let jitter = self.dice.below(micros * u64::from(self.links.jitter_percent) / 100 + 1);
+        let jitter = self
+            .dice
+            .below(micros * u64::from(self.links.jitter_percent) / 100 + 1);
         let mut wait = Duration::from_micros(micros + jitter);
         while self.dice.below(1000) < u64::from(self.links.loss_permille) {
             wait += Duration::from_secs(1);
@@ -324,7 +335,9 @@ impl<H: Host> Net<H> {
 
     fn perform(&mut self, id: Id, transmit: Transmit) {
         match transmit {
-            Transmit::Dial { dial, key, addr, .. } => {
+            Transmit::Dial {
+                dial, key, addr, ..
+            } => {
                 self.mark(id, 1, &key);
                 let betanet_mesh::Host::Ip(ip) = addr.host else {
                     return self.push(self.now, Task::Fail(id, dial));
@@ -343,15 +356,25 @@ impl<H: Host> Net<H> {
                     _ => self.push(self.now + DIAL_TIMEOUT, Task::Fail(id, dial)),
                 }
             }
-            Transmit::Open { exchange, link, kind, data, fin } => {
+            Transmit::Open {
+                exchange,
+                link,
+                kind,
+                data,
+                fin,
+            } => {
                 self.mark(id, 2, &data);
                 let Some(to) = self.places[id].links.get(&link).copied() else {
                     return;
                 };
                 let (from, node) = (self.places[id].ip, self.places[id].node);
-                self.begin(id, to, exchange, kind, (from, node), data, fin);
+                self.begin(id, to, exchange, (from, node), (kind, data, fin));
             }
-            Transmit::Send { exchange, data, fin } => {
+            Transmit::Send {
+                exchange,
+                data,
+                fin,
+            } => {
                 self.mark(id, 3, &data);
                 self.send(id, exchange, data, fin);
             }
@@ -374,10 +397,8 @@ impl<H: Host> Net<H> {
         id: Id,
         to: Id,
         exchange: ExchangeId,
-        kind: u8,
         as_who: (IpAddr, NodeId),
-        data: Bytes,
-        fin: bool,
+        (kind, data, fin): (u8, Bytes, bool),
     ) {
         self.next_peer_exchange += 1;
         let theirs = self.next_peer_exchange;
@@ -469,7 +490,9 @@ impl<H: Host> Net<H> {
                 }
                 Task::Reach(id, dial, to, key) => self.reach(id, dial, to, key),
                 Task::Fail(id, dial) => self.input(id, Input::Failed { dial }),
-                Task::Open(pair, kind, ip, peer, data, fin) => self.arrive_open(pair, kind, (ip, peer), data, fin),
+                Task::Open(pair, kind, ip, peer, data, fin) => {
+                    self.arrive_open(pair, kind, (ip, peer), data, fin);
+                }
                 Task::Data(pair, side, data, fin) => self.arrive(pair, side, data, fin),
                 Task::End(pair, side) => {
                     if let Some(p) = &self.pairs[pair] {
@@ -491,7 +514,8 @@ impl<H: Host> Net<H> {
     }
 
     fn reach(&mut self, id: Id, dial: DialId, to: Id, key: [u8; 32]) {
-        let there = self.attack.answers(to, &key) || (self.places[to].host.is_some() && self.places[to].key == key);
+        let there = self.attack.answers(to, &key)
+            || (self.places[to].host.is_some() && self.places[to].key == key);
         if !there || self.apart(id, to) || self.places[id].host.is_none() {
             return self.input(id, Input::Failed { dial });
         }
@@ -510,7 +534,14 @@ impl<H: Host> Net<H> {
         self.apart(from, to) || !there(from) || !there(to)
     }
 
-    fn arrive_open(&mut self, pair: usize, kind: u8, who: (IpAddr, NodeId), data: Bytes, fin: bool) {
+    fn arrive_open(
+        &mut self,
+        pair: usize,
+        kind: u8,
+        who: (IpAddr, NodeId),
+        data: Bytes,
+        fin: bool,
+    ) {
         if self.vanishes(pair, 0) {
             return self.forget(pair);
         }
@@ -527,8 +558,23 @@ impl<H: Host> Net<H> {
             return self.abort(to, exchange);
         }
         let from = Some(from);
-        self.input(to, Input::Opened { exchange, kind, peer, from });
-        self.input(to, Input::Data { exchange, data, fin });
+        self.input(
+            to,
+            Input::Opened {
+                exchange,
+                kind,
+                peer,
+                from,
+            },
+        );
+        self.input(
+            to,
+            Input::Data {
+                exchange,
+                data,
+                fin,
+            },
+        );
     }
 
     fn arrive(&mut self, pair: usize, side: usize, data: Bytes, fin: bool) {
@@ -544,7 +590,14 @@ impl<H: Host> Net<H> {
         if self.attack.is_attacker(to) {
             self.attacker_answered(to, exchange, &data);
         } else {
-            self.input(to, Input::Data { exchange, data, fin });
+            self.input(
+                to,
+                Input::Data {
+                    exchange,
+                    data,
+                    fin,
+                },
+            );
         }
         if over {
             self.forget(pair);
@@ -559,7 +612,12 @@ impl<H: Host> Net<H> {
             .places
             .iter()
             .enumerate()
-            .flat_map(|(i, p)| p.links.iter().filter(|(_, to)| **to == id).map(move |(l, _)| (i, *l)))
+            .flat_map(|(i, p)| {
+                p.links
+                    .iter()
+                    .filter(|(_, to)| **to == id)
+                    .map(move |(l, _)| (i, *l))
+            })
             .collect();
         for (peer, link) in peers {
             self.push(self.now + SILENCE, Task::Lost(peer, link, id));

@@ -45,7 +45,9 @@ fn service(id: Id) -> Service<MemoryStore> {
     if id == EXIT {
         let mut writer = store.create().unwrap();
         store.write(&mut writer, &content(9, FILE)).unwrap();
-        store.commit(writer, "/file", &Headers::default(), &Expect::Absent).unwrap();
+        store
+            .commit(writer, "/file", &Headers::default(), &Expect::Absent)
+            .unwrap();
     }
     Service::new(store, Access::Nobody)
 }
@@ -94,7 +96,15 @@ impl Fabric {
                 accepts: vec![kind::BAR, kind::FORWARD],
                 ..Config::default()
             };
-            world.add(id, Node { identity: identity(id), config, handler: service(id), skew_ms: 0 });
+            world.add(
+                id,
+                Node {
+                    identity: identity(id),
+                    config,
+                    handler: service(id),
+                    skew_ms: 0,
+                },
+            );
         }
         let mut links = BTreeMap::new();
         for [entry, core] in WAYS {
@@ -137,30 +147,57 @@ impl Fabric {
     /// Opens a stream on the link between two nodes, and watches whether the other end stays.
     fn open(&mut self, from: Id, to: Id, first: Bytes) -> End {
         let link = self.links[&(from, to)];
-        let stream = self.world.connection(link, Side::Client).unwrap().next_stream();
+        let stream = self
+            .world
+            .connection(link, Side::Client)
+            .unwrap()
+            .next_stream();
         let now = self.world.now();
-        self.watches.entry(link).or_insert_with(|| (Watch::new(now), 0)).0.sent(now, first.len() as u64);
-        let open = Command::Open { kind: kind::FORWARD, first };
-        self.world.command(link, Side::Client, open).unwrap().unwrap();
+        self.watches
+            .entry(link)
+            .or_insert_with(|| (Watch::new(now), 0))
+            .0
+            .sent(now, first.len() as u64);
+        let open = Command::Open {
+            kind: kind::FORWARD,
+            first,
+        };
+        self.world
+            .command(link, Side::Client, open)
+            .unwrap()
+            .unwrap();
         (link, Side::Client, stream)
     }
 
     /// A path, the stream on it and a session inside, all in one flight.
     fn begin(&mut self, way: [Id; 2]) -> End {
-        let nodes: Vec<NodeId> = way.iter().chain([&EXIT]).map(|id| identity(*id).public().node_id()).collect();
+        let nodes: Vec<NodeId> = way
+            .iter()
+            .chain([&EXIT])
+            .map(|id| identity(*id).public().node_id())
+            .collect();
         let now = self.now();
         let built = build(&identity(CLIENT), &nodes, now.unix_ms, TTL, None).unwrap();
         let link = self.links[&(CLIENT, way[0])];
         let control = Command::PathControl(built.control.to_bytes().into());
-        self.world.command(link, Side::Client, control).unwrap().unwrap();
+        self.world
+            .command(link, Side::Client, control)
+            .unwrap()
+            .unwrap();
         self.own.insert(built.path, built.route);
         let end = self.open(CLIENT, way[0], Bytes::copy_from_slice(&built.path));
         let config = Config::default().over(nodes.clone());
         let secrets = Secrets::draw(&mut self.rng);
         let exit = *identity(EXIT).public();
-        let session = Session::connect(now, config, &identity(CLIENT), &exit, &[0; 32], secrets).unwrap();
+        let session =
+            Session::connect(now, config, &identity(CLIENT), &exit, &[0; 32], secrets).unwrap();
         let inner = Checked::since(Connection::new(session, service(CLIENT)), now.mono);
-        let tunnel = Tunnel { inner: Some(inner), first: BytesMut::new(), nodes, waiting: VecDeque::new() };
+        let tunnel = Tunnel {
+            inner: Some(inner),
+            first: BytesMut::new(),
+            nodes,
+            waiting: VecDeque::new(),
+        };
         self.tunnels.insert(end, tunnel);
         self.drain(end);
         end
@@ -171,8 +208,15 @@ impl Fabric {
         if let Some((watch, _)) = self.watches.get_mut(&link).filter(|_| side == Side::Client) {
             watch.sent(self.world.now(), data.len() as u64);
         }
-        let send = Command::Send { stream, data: data.clone(), fin: false };
-        let refused = self.world.command(link, side, send).is_some_and(|r| r.is_err());
+        let send = Command::Send {
+            stream,
+            data: data.clone(),
+            fin: false,
+        };
+        let refused = self
+            .world
+            .command(link, side, send)
+            .is_some_and(|r| r.is_err());
         if refused && let Some(tunnel) = self.tunnels.get_mut(&end) {
             tunnel.waiting.push_back(data);
         } else if refused {
@@ -185,7 +229,9 @@ impl Fabric {
         while let Some(tunnel) = self.tunnels.get_mut(&end).filter(|t| t.waiting.is_empty()) {
             let Some(Transmit::Bytes(bytes)) = tunnel.inner.as_mut().and_then(|i| {
                 let next = i.poll_transmit();
-                if let Some(Transmit::NeedExport(_)) = next { panic!("there is no TLS inside") }
+                if let Some(Transmit::NeedExport(_)) = next {
+                    panic!("there is no TLS inside")
+                }
                 next
             }) else {
                 return;
@@ -196,14 +242,21 @@ impl Fabric {
 
     fn consume(&mut self, end: End, bytes: usize) {
         let (link, side, stream) = end;
-        let consume = Command::Consume { stream, bytes: bytes as u64 };
+        let consume = Command::Consume {
+            stream,
+            bytes: bytes as u64,
+        };
         let _ = self.world.command(link, side, consume);
     }
 
     /// Bytes came out of a stream's end.
     fn body(&mut self, end: End, data: &Bytes) {
         self.consume(end, data.len());
-        if let Some((watch, _)) = self.watches.get_mut(&end.0).filter(|_| end.1 == Side::Client) {
+        if let Some((watch, _)) = self
+            .watches
+            .get_mut(&end.0)
+            .filter(|_| end.1 == Side::Client)
+        {
             watch.fed();
         }
         if let Some(other) = self.splices.get(&end).copied() {
@@ -224,12 +277,19 @@ impl Fabric {
         let prev = identity(self.ends(link).0).public().node_id();
         if me == EXIT {
             let (_, nodes) = self.routes[&(me, path)].clone();
-            let tunnel = Tunnel { inner: None, first: BytesMut::new(), nodes, waiting: VecDeque::new() };
+            let tunnel = Tunnel {
+                inner: None,
+                first: BytesMut::new(),
+                nodes,
+                waiting: VecDeque::new(),
+            };
             self.tunnels.insert(end, tunnel);
             return self.inward(end, &held.freeze());
         }
         let (onward, next) = self.onward[&(me, prev, path)];
-        let next = (1..=EXIT).find(|id| identity(*id).public().node_id() == next).unwrap();
+        let next = (1..=EXIT)
+            .find(|id| identity(*id).public().node_id() == next)
+            .unwrap();
         let mut first = BytesMut::from(&onward[..]);
         first.extend_from_slice(&held);
         let ahead = self.open(me, next, first.freeze());
@@ -245,15 +305,22 @@ impl Fabric {
         let mut data = data.clone();
         if tunnel.inner.is_none() {
             tunnel.first.extend_from_slice(&data);
-            let len = tunnel.first.first_chunk().map(|l| usize::from(u16::from_be_bytes(*l)));
+            let len = tunnel
+                .first
+                .first_chunk()
+                .map(|l| usize::from(u16::from_be_bytes(*l)));
             if len.is_none_or(|len| tunnel.first.len() < 2 + len) {
                 return;
             }
             tunnel.first.advance(2);
             let message = tunnel.first.split_to(len.unwrap());
             let config = Config::default().over(tunnel.nodes.clone());
-            let session = Session::accept(now, config, &identity(EXIT), &[0; 32], &message, secrets).unwrap();
-            tunnel.inner = Some(Checked::since(Connection::new(session, service(EXIT)), now.mono));
+            let session =
+                Session::accept(now, config, &identity(EXIT), &[0; 32], &message, secrets).unwrap();
+            tunnel.inner = Some(Checked::since(
+                Connection::new(session, service(EXIT)),
+                now.mono,
+            ));
             data = std::mem::take(&mut tunnel.first).freeze();
         }
         if let Some(inner) = &mut tunnel.inner {
@@ -276,20 +343,41 @@ impl Fabric {
                         let nodes = route.nodes.clone();
                         self.routes.insert((me, path), (route, nodes));
                     }
-                    Accepted::Forward { next, path, onward, control } => {
-                        self.onward.insert((me, other_key.node_id(), path), (onward, next));
-                        let to = (1..=EXIT).find(|id| identity(*id).public().node_id() == next).unwrap();
+                    Accepted::Forward {
+                        next,
+                        path,
+                        onward,
+                        control,
+                    } => {
+                        self.onward
+                            .insert((me, other_key.node_id(), path), (onward, next));
+                        let to = (1..=EXIT)
+                            .find(|id| identity(*id).public().node_id() == next)
+                            .unwrap();
                         let link = self.links[&(me, to)];
                         let control = Command::PathControl(control.to_bytes().into());
-                        self.world.command(link, Side::Client, control).unwrap().unwrap();
+                        self.world
+                            .command(link, Side::Client, control)
+                            .unwrap()
+                            .unwrap();
                     }
                 }
             }
             Control::Probe(token) => {
-                let ack = Control::ProbeAck { token, cf: betanet_path::Cf::default() };
-                let _ = self.world.command(link, side, Command::PathControl(ack.to_bytes().into()));
+                let ack = Control::ProbeAck {
+                    token,
+                    cf: betanet_path::Cf::default(),
+                };
+                let _ = self
+                    .world
+                    .command(link, side, Command::PathControl(ack.to_bytes().into()));
             }
-            Control::Error { failure, path, key, sig } if me == CLIENT => {
+            Control::Error {
+                failure,
+                path,
+                key,
+                sig,
+            } if me == CLIENT => {
                 let by = self.own[&path].failed_hop(failure, &key, &sig).unwrap();
                 self.failed.push((failure, by));
             }
@@ -302,7 +390,9 @@ impl Fabric {
         let now = self.now();
         let mut doubts = Vec::new();
         for (link, (watch, heard)) in &mut self.watches {
-            let Some(connection) = self.world.connection(*link, Side::Client) else { continue };
+            let Some(connection) = self.world.connection(*link, Side::Client) else {
+                continue;
+            };
             let frames = connection.session().stats().frames_in;
             if frames != *heard {
                 *heard = frames;
@@ -332,7 +422,12 @@ impl Fabric {
             self.lost_entry = true;
             return;
         }
-        let behind: Vec<(NodeId, PathId)> = self.onward.keys().filter(|k| k.0 == me).map(|k| (k.1, k.2)).collect();
+        let behind: Vec<(NodeId, PathId)> = self
+            .onward
+            .keys()
+            .filter(|k| k.0 == me)
+            .map(|k| (k.1, k.2))
+            .collect();
         for (prev, path) in behind {
             let route = self.hops[&me].route(prev, path).unwrap().clone();
             let error = route.error(Failure::PeerDown, path, &identity(me));
@@ -348,7 +443,9 @@ impl Fabric {
         while self.world.now() < end {
             let tick = self.world.now() + TICK;
             while let Some(happening) = self.world.next(tick.min(end)) {
-                let Happening::Event { link, side, event } = happening else { continue };
+                let Happening::Event { link, side, event } = happening else {
+                    continue;
+                };
                 if self.dead == Some(self.node_at(link, side)) {
                     continue;
                 }
@@ -395,7 +492,15 @@ impl Fabric {
         let now = self.now();
         let inner = self.tunnels.get_mut(&end).unwrap().inner.as_mut().unwrap();
         let request = transfer.request(inner.get().next_stream());
-        inner.handle_command(now, Command::Ask { request, more: false }).unwrap();
+        inner
+            .handle_command(
+                now,
+                Command::Ask {
+                    request,
+                    more: false,
+                },
+            )
+            .unwrap();
         self.drain(end);
     }
 
@@ -403,7 +508,10 @@ impl Fabric {
         transfer.body(data).unwrap();
         let now = self.now();
         let inner = self.tunnels.get_mut(&end).unwrap().inner.as_mut().unwrap();
-        let consume = Command::Consume { stream, bytes: data.len() as u64 };
+        let consume = Command::Consume {
+            stream,
+            bytes: data.len() as u64,
+        };
         let _ = inner.handle_command(now, consume);
         self.drain(end);
     }
@@ -411,7 +519,12 @@ impl Fabric {
     /// From now on nothing comes from this node, and nobody is told.
     fn die(&mut self, id: Id) {
         self.dead = Some(id);
-        let touched: Vec<LinkId> = self.links.iter().filter(|((a, b), _)| *a == id || *b == id).map(|(_, l)| *l).collect();
+        let touched: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|((a, b), _)| *a == id || *b == id)
+            .map(|(_, l)| *l)
+            .collect();
         for link in touched {
             self.world.silence(link);
         }

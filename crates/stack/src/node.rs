@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use betanet_mesh::{self as mesh, Mesh, Role, Roles};
 use betanet_machine::{Fingerprint, Machine, Now, Queue, Rng, Seed, Wake};
+use betanet_mesh::{self as mesh, Mesh, Role, Roles};
 use betanet_path::{self as path, Cf, Peers};
 use betanet_wire::NodeId;
 
@@ -171,7 +171,10 @@ impl Machine for Node {
     }
 
     fn poll_timeout(&self) -> Option<Wake> {
-        Wake::earliest([self.mesh.poll_timeout(), self.events.wake("node: events wait")])
+        Wake::earliest([
+            self.mesh.poll_timeout(),
+            self.events.wake("node: events wait"),
+        ])
     }
 
     fn fingerprint(&self) -> u64 {

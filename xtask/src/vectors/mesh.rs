@@ -36,7 +36,11 @@ pub(super) fn mesh(file: &Value) -> Result<Tally, String> {
 }
 
 fn texts(case: &Value, key: &str) -> Result<Vec<String>, String> {
-    let text = |v: &Value| v.as_str().map(str::to_owned).ok_or_else(|| format!("{key} is no list of texts"));
+    let text = |v: &Value| {
+        v.as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| format!("{key} is no list of texts"))
+    };
     list(&case[key], key)?.iter().map(text).collect()
 }
 
@@ -48,7 +52,10 @@ fn written(case: &Value, record: &Record) -> Result<(), String> {
         return Err("seq or exp are others".into());
     }
     let names = texts(case, "roles")?;
-    let addrs = texts(case, "addrs")?.iter().map(|a| a.parse().map_err(|e| format!("{a}: {e}"))).collect::<Result<_, _>>()?;
+    let addrs = texts(case, "addrs")?
+        .iter()
+        .map(|a| a.parse().map_err(|e| format!("{a}: {e}")))
+        .collect::<Result<_, _>>()?;
     let price: BTreeMap<String, u64> =
         serde_json::from_value(case["price"].clone()).map_err(|e| format!("price: {e}"))?;
     let draft = Draft {
@@ -61,13 +68,19 @@ fn written(case: &Value, record: &Record) -> Result<(), String> {
         price,
     };
     let again = draft.sign(&Identity::from_seed(&array(case, "seed")?), seq, exp - seq);
-    same("envelope", again.envelope().to_vec(), hex(case, "envelope")?)
+    same(
+        "envelope",
+        again.envelope().to_vec(),
+        hex(case, "envelope")?,
+    )
 }
 
 fn chosen(case: &Value, records: &[Record]) -> Result<Vec<Record>, String> {
     let one = |v: &Value| {
         let i = v.as_u64().and_then(|i| usize::try_from(i).ok());
-        i.and_then(|i| records.get(i)).cloned().ok_or_else(|| "no such record".to_owned())
+        i.and_then(|i| records.get(i))
+            .cloned()
+            .ok_or_else(|| "no such record".to_owned())
     };
     list(&case["records"], "records")?.iter().map(one).collect()
 }
@@ -84,7 +97,11 @@ fn one_list(case: &Value, records: &[Record]) -> Result<(), String> {
     let seed = Identity::from_seed(&array(case, "seed")?);
     let ts = number(case, "ts")?;
     let chosen = chosen(case, records)?;
-    same("message", message::list(&seed, ts, &chosen).to_vec(), hex(case, "message")?)?;
+    same(
+        "message",
+        message::list(&seed, ts, &chosen).to_vec(),
+        hex(case, "message")?,
+    )?;
     let read = message::read_list(&body(case)?, seed.public(), ts).map_err(|e| e.to_string())?;
     same("records", read.len(), chosen.len())
 }
@@ -98,7 +115,11 @@ fn discover(case: &Value) -> Result<(), String> {
         return Err("n or roles are others".into());
     }
     // The profile gives role names an order; a request in it is the same bytes.
-    same("message", message::discover(n, roles).to_vec(), hex(case, "message")?)
+    same(
+        "message",
+        message::discover(n, roles).to_vec(),
+        hex(case, "message")?,
+    )
 }
 
 fn ask(case: &Value) -> Result<(), String> {
@@ -109,27 +130,47 @@ fn ask(case: &Value) -> Result<(), String> {
             seq: v[1].as_u64()?,
         })
     };
-    let have: Vec<_> = list(&case["have"], "have")?.iter().map(entry).collect::<Option<_>>().ok_or("have")?;
+    let have: Vec<_> = list(&case["have"], "have")?
+        .iter()
+        .map(entry)
+        .collect::<Option<_>>()
+        .ok_or("have")?;
     if message::read_ask(&body(case)?).map_err(|e| e.to_string())? != have {
         return Err("have is another".into());
     }
-    same("message", message::ask(have).to_vec(), hex(case, "message")?)
+    same(
+        "message",
+        message::ask(have).to_vec(),
+        hex(case, "message")?,
+    )
 }
 
 fn answer(case: &Value, records: &[Record]) -> Result<(), String> {
     let node = |t: &String| betanet_wire::text::unhex_array(t).map(NodeId);
-    let want: Vec<NodeId> = texts(case, "want")?.iter().map(node).collect::<Option<_>>().ok_or("want")?;
+    let want: Vec<NodeId> = texts(case, "want")?
+        .iter()
+        .map(node)
+        .collect::<Option<_>>()
+        .ok_or("want")?;
     let (recs, wanted) = message::read_answer(&body(case)?).map_err(|e| e.to_string())?;
     let chosen = chosen(case, records)?;
     if wanted != want || recs.len() != chosen.len() {
         return Err("records or want are others".into());
     }
-    same("message", message::answer(&chosen, want).to_vec(), hex(case, "message")?)
+    same(
+        "message",
+        message::answer(&chosen, want).to_vec(),
+        hex(case, "message")?,
+    )
 }
 
 fn last(case: &Value, records: &[Record]) -> Result<(), String> {
     let chosen = chosen(case, records)?;
     let read = message::read_last(&body(case)?).map_err(|e| e.to_string())?;
     same("records", read.len(), chosen.len())?;
-    same("message", message::last(&chosen).to_vec(), hex(case, "message")?)
+    same(
+        "message",
+        message::last(&chosen).to_vec(),
+        hex(case, "message")?,
+    )
 }

@@ -20,7 +20,15 @@ const DISCOVER_LEAST: u32 = 64;
 const SLICE: usize = 30;
 
 impl Mesh {
-    pub(super) fn open(&mut self, now: Now, link: DialId, kind: u8, stage: Stage, data: Bytes, fin: bool) {
+    pub(super) fn open(
+        &mut self,
+        now: Now,
+        link: DialId,
+        kind: u8,
+        stage: Stage,
+        data: Bytes,
+        fin: bool,
+    ) {
         let id = self.id();
         let Some(l) = self.links.get_mut(&link) else {
             return;
@@ -37,12 +45,23 @@ impl Mesh {
         self.exchanges.insert(id, x);
         self.stats.asked += 1;
         let exchange = id;
-        self.transmit(now, Transmit::Open { exchange, link, kind, data, fin });
+        self.transmit(
+            now,
+            Transmit::Open {
+                exchange,
+                link,
+                kind,
+                data,
+                fin,
+            },
+        );
     }
 
     pub(super) fn ask_list(&mut self, now: Now, link: DialId, seed: PublicKey) {
         // Twice the links: what is asked of several seeds is enough to find the others by.
-        let n = u32::try_from(self.policy.links * 2).unwrap_or(DISCOVER_MAX).max(DISCOVER_LEAST);
+        let n = u32::try_from(self.policy.links * 2)
+            .unwrap_or(DISCOVER_MAX)
+            .max(DISCOVER_LEAST);
         let request = message::discover(n, Roles::default());
         self.open(now, link, kind::DISCOVER, Stage::List(seed), request, true);
     }
@@ -82,7 +101,14 @@ impl Mesh {
                 l.next = now.mono + next;
                 l.asked += 1;
             }
-            self.open(now, link, kind::GOSSIP, Stage::Answer(None), message::ask(have), false);
+            self.open(
+                now,
+                link,
+                kind::GOSSIP,
+                Stage::Answer(None),
+                message::ask(have),
+                false,
+            );
         }
     }
 
@@ -101,7 +127,8 @@ impl Mesh {
         let (told, peer, first) = (l.told, l.node, l.asked == 0);
         l.told = change;
         let near = self.table.share();
-        let fits = |n: &NodeId| *n != peer && near.holds(*n) && self.table.give(*n).next().is_some();
+        let fits =
+            |n: &NodeId| *n != peer && near.holds(*n) && self.table.give(*n).next().is_some();
         let mut news: Vec<NodeId> = self.table.fresh(told).filter(fits).take(NEWS).collect();
         news.dedup();
         if first && self.table.own().is_some() && !news.contains(&self.own) {
@@ -132,8 +159,17 @@ impl Mesh {
             return (lo, hi, slice);
         }
         let (first, last) = self.table.share().bounds();
-        let lo = if (first..=last).contains(&self.cursor) { self.cursor } else { first };
-        let mut slice: Vec<Have> = self.table.range(lo, last).take(SLICE + 1).map(entry).collect();
+        let lo = if (first..=last).contains(&self.cursor) {
+            self.cursor
+        } else {
+            first
+        };
+        let mut slice: Vec<Have> = self
+            .table
+            .range(lo, last)
+            .take(SLICE + 1)
+            .map(entry)
+            .collect();
         // The slice ends before the first record that it has no room for.
         let hi = if slice.len() > SLICE {
             slice.truncate(SLICE);
@@ -159,14 +195,25 @@ impl Mesh {
         lookup: Option<NodeId>,
     ) -> Result<(), MessageError> {
         let (envelopes, want) = message::read_answer(cbor)?;
-        let mut give: Vec<Record> = want.iter().flat_map(|n| self.table.give(*n)).cloned().collect();
+        let mut give: Vec<Record> = want
+            .iter()
+            .flat_map(|n| self.table.give(*n))
+            .cloned()
+            .collect();
         give.truncate(GOSSIP_MAX);
         self.stats.records_out += give.len() as u64;
         if let Some(x) = self.exchanges.get_mut(&id) {
             x.stage = Stage::End;
             let teller = x.teller;
             let data = message::last(&give);
-            self.transmit(now, Transmit::Send { exchange: id, data, fin: true });
+            self.transmit(
+                now,
+                Transmit::Send {
+                    exchange: id,
+                    data,
+                    fin: true,
+                },
+            );
             let away = Away {
                 teller,
                 lookup,

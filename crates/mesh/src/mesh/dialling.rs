@@ -125,7 +125,12 @@ impl Mesh {
         if !self.wants_seeds() || self.seeds_busy() >= self.policy.seeds_at_once {
             return None;
         }
-        self.seeds.all.iter().filter(|s| !s.busy).map(|s| s.next).min()
+        self.seeds
+            .all
+            .iter()
+            .filter(|s| !s.busy)
+            .map(|s| s.next)
+            .min()
     }
 
     /// Begins with seeds that are due, few at once, in random order.
@@ -148,7 +153,10 @@ impl Mesh {
         let state = &mut self.seeds.all[i];
         state.busy = true;
         let node = state.node;
-        let standing = self.links.iter().find(|(_, l)| l.node == node && l.exchange.is_none());
+        let standing = self
+            .links
+            .iter()
+            .find(|(_, l)| l.node == node && l.exchange.is_none());
         if let Some(link) = standing.map(|(id, _)| *id) {
             let seed = state.peer.key;
             if let Some(l) = self.links.get_mut(&link) {
@@ -157,7 +165,11 @@ impl Mesh {
             return self.ask_list(now, link, seed);
         }
         let (key, pin) = (*state.peer.key.as_bytes(), state.peer.pin);
-        let addr = state.peer.addrs.get(state.tried % state.peer.addrs.len().max(1)).cloned();
+        let addr = state
+            .peer
+            .addrs
+            .get(state.tried % state.peer.addrs.len().max(1))
+            .cloned();
         match addr {
             Some(addr) => self.dial(now, node, key, pin, addr, Purpose::Seed(i)),
             None => self.seed_waits(now, i),
@@ -215,7 +227,16 @@ impl Mesh {
             Some(name) => self.transmit(now, Transmit::Resolve { dial, name }),
             None => {
                 let ip = None;
-                self.transmit(now, Transmit::Dial { dial, key, pin, addr, ip });
+                self.transmit(
+                    now,
+                    Transmit::Dial {
+                        dial,
+                        key,
+                        pin,
+                        addr,
+                        ip,
+                    },
+                );
             }
         }
     }
@@ -248,7 +269,16 @@ impl Mesh {
             self.hot.insert(near, now.mono);
         }
         let ip = Some(ip);
-        self.transmit(now, Transmit::Dial { dial: id, key, pin, addr, ip });
+        self.transmit(
+            now,
+            Transmit::Dial {
+                dial: id,
+                key,
+                pin,
+                addr,
+                ip,
+            },
+        );
     }
 
     fn is_hot(&self, now: Now, near: Prefix) -> bool {
@@ -286,7 +316,11 @@ impl Mesh {
 
     /// Whether gossip wants more links than there are.
     pub(super) fn wants_links(&self) -> bool {
-        let dialled = self.dials.values().filter(|d| d.purpose == Purpose::Link).count();
+        let dialled = self
+            .dials
+            .values()
+            .filter(|d| d.purpose == Purpose::Link)
+            .count();
         let staying = self.links.values().filter(|l| l.stays).count();
         staying + dialled < self.policy.links.min(self.table.tested())
             && self.dials.len() < DIAL_MAX
@@ -298,10 +332,18 @@ impl Mesh {
             return;
         }
         self.next_link = now.mono + LINK_EVERY;
-        let taken: BTreeSet<NodeId> =
-            self.links.values().map(|l| l.node).chain(self.dials.values().map(|d| d.node)).collect();
+        let taken: BTreeSet<NodeId> = self
+            .links
+            .values()
+            .map(|l| l.node)
+            .chain(self.dials.values().map(|d| d.node))
+            .collect();
         let share = *self.table.share();
-        let near_links = self.links.values().filter(|l| l.stays && share.holds(l.node)).count();
+        let near_links = self
+            .links
+            .values()
+            .filter(|l| l.stays && share.holds(l.node))
+            .count();
         let wants_near = near_links < self.policy.links * 3 / 4;
         let free = |node: NodeId| !taken.contains(&node);
         let candidates: Vec<NodeId> = self
@@ -311,9 +353,16 @@ impl Mesh {
             .map(|e| e.record().node())
             .filter(|n| free(*n))
             .collect();
-        let fitting: Vec<NodeId> =
-            candidates.iter().copied().filter(|n| share.holds(*n) == wants_near).collect();
-        let from = if fitting.is_empty() { &candidates } else { &fitting };
+        let fitting: Vec<NodeId> = candidates
+            .iter()
+            .copied()
+            .filter(|n| share.holds(*n) == wants_near)
+            .collect();
+        let from = if fitting.is_empty() {
+            &candidates
+        } else {
+            &fitting
+        };
         if let Some(&node) = self.pick(from) {
             self.dial_tested(now, node, Purpose::Link);
         }
@@ -326,7 +375,9 @@ impl Mesh {
         };
         let reached = entry.tested().map(|t| t.ip);
         let addrs = entry.record().addrs();
-        let at = addrs.iter().find(|a| reached.is_some_and(|ip| a.host == Host::Ip(ip)));
+        let at = addrs
+            .iter()
+            .find(|a| reached.is_some_and(|ip| a.host == Host::Ip(ip)));
         let Some(addr) = at.or(addrs.first()).cloned() else {
             return false;
         };
@@ -390,8 +441,12 @@ impl Mesh {
     /// Whether a peer that was just reached becomes a link: while there are few, and then as often as keeps the links an even
     /// sample of all that were tested, whatever the order in which they were.
     fn makes_place(&mut self, now: Now, purpose: Purpose) -> bool {
-        let staying: Vec<DialId> =
-            self.links.iter().filter(|(_, l)| l.stays).map(|(id, _)| *id).collect();
+        let staying: Vec<DialId> = self
+            .links
+            .iter()
+            .filter(|(_, l)| l.stays)
+            .map(|(id, _)| *id)
+            .collect();
         if staying.len() < self.policy.links {
             return true;
         }
@@ -400,8 +455,10 @@ impl Mesh {
         if purpose != Purpose::Test || !lucky {
             return false;
         }
-        let resting: Vec<DialId> =
-            staying.into_iter().filter(|id| self.links[id].exchange.is_none()).collect();
+        let resting: Vec<DialId> = staying
+            .into_iter()
+            .filter(|id| self.links[id].exchange.is_none())
+            .collect();
         let Some(&link) = self.pick(&resting) else {
             return false;
         };
@@ -436,8 +493,12 @@ impl Mesh {
 
     /// Ends the links with a peer.
     pub(super) fn unlink(&mut self, now: Now, node: NodeId) {
-        let all: Vec<DialId> =
-            self.links.iter().filter(|(_, l)| l.node == node).map(|(id, _)| *id).collect();
+        let all: Vec<DialId> = self
+            .links
+            .iter()
+            .filter(|(_, l)| l.node == node)
+            .map(|(id, _)| *id)
+            .collect();
         for link in all {
             self.link_lost(now, link);
             self.transmit(now, Transmit::Hang { link });
@@ -478,8 +539,12 @@ impl Mesh {
             self.links.remove(&link);
             self.transmit(now, Transmit::Hang { link });
         }
-        let resting: Vec<DialId> =
-            self.links.iter().filter(|(_, l)| !l.stays).map(|(id, _)| *id).collect();
+        let resting: Vec<DialId> = self
+            .links
+            .iter()
+            .filter(|(_, l)| !l.stays)
+            .map(|(id, _)| *id)
+            .collect();
         for link in resting {
             self.link_rests(now, link);
         }
@@ -487,8 +552,12 @@ impl Mesh {
 
     /// The peers that were linked to longest are dialled first after a restart.
     pub(super) fn keep_anchors(&mut self, now: Now) {
-        let mut longest: Vec<(Time, NodeId)> =
-            self.links.values().filter(|l| l.stays).map(|l| (l.since, l.node)).collect();
+        let mut longest: Vec<(Time, NodeId)> = self
+            .links
+            .values()
+            .filter(|l| l.stays)
+            .map(|l| (l.since, l.node))
+            .collect();
         longest.sort_unstable();
         longest.truncate(self.policy.anchors);
         let records = longest.iter().filter_map(|(_, n)| self.table.passable(*n));
@@ -511,7 +580,7 @@ impl Mesh {
                     from: Prefix::wide(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
                     seed: true,
                 };
-                self.table.offer(now, record, teller, &mut self.rng);
+                self.table.offer(now, record, teller);
             }
         }
         self.anchors = kept;

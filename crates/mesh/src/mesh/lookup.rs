@@ -70,8 +70,12 @@ impl Mesh {
     }
 
     pub(super) fn look_up(&mut self, now: Now) {
-        let due: Vec<NodeId> =
-            self.lookups.iter().filter(|(_, l)| l.due() <= now.mono).map(|(n, _)| *n).collect();
+        let due: Vec<NodeId> = self
+            .lookups
+            .iter()
+            .filter(|(_, l)| l.due() <= now.mono)
+            .map(|(n, _)| *n)
+            .collect();
         for node in due {
             self.look_on(now, node);
         }
@@ -79,7 +83,10 @@ impl Mesh {
 
     fn look_on(&mut self, now: Now, node: NodeId) {
         let entry = self.table.get(node);
-        if let Some(record) = entry.filter(|e| e.tested().is_some()).map(|e| e.record().clone()) {
+        if let Some(record) = entry
+            .filter(|e| e.tested().is_some())
+            .map(|e| e.record().clone())
+        {
             return self.end_lookup(now, node, Event::Found(record));
         }
         let known = entry.is_some();
@@ -106,7 +113,9 @@ impl Mesh {
             .map(|e| (distance(node, e.record().node()), e.record().node()))
             .collect();
         nearest.sort_unstable();
-        let room = AT_ONCE.saturating_sub(running).min(ASKED_MAX.saturating_sub(asked.len()));
+        let room = AT_ONCE
+            .saturating_sub(running)
+            .min(ASKED_MAX.saturating_sub(asked.len()));
         let nobody = nearest.is_empty() || asked.len() >= ASKED_MAX;
         let dialled = self.dials.values().any(|d| d.purpose == Purpose::Lookup);
         if nobody && running == 0 && !asked.is_empty() && !dialled {
@@ -150,7 +159,14 @@ impl Mesh {
         let known = self.table.range(lo, hi).take(message::GOSSIP_MAX - 2);
         have.extend(known.map(|(node, seq)| Have { node, seq }));
         have.push(bound(hi));
-        self.open(now, link, kind::GOSSIP, Stage::Answer(Some(node)), message::ask(have), false);
+        self.open(
+            now,
+            link,
+            kind::GOSSIP,
+            Stage::Answer(Some(node)),
+            message::ask(have),
+            false,
+        );
     }
 
     fn end_lookup(&mut self, now: Now, node: NodeId, event: Event) {

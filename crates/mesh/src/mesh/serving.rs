@@ -7,7 +7,10 @@ use core::time::Duration;
 use betanet_machine::Now;
 use betanet_wire::{Code, NodeId};
 
-use super::{Away, EXCHANGE_MAX, Exchange, ExchangeId, Mesh, PEERS_EXCHANGES, SERVED_MAX, SERVED_OF_ONE, Stage, Transmit, kind};
+use super::{
+    Away, EXCHANGE_MAX, Exchange, ExchangeId, Mesh, PEERS_EXCHANGES, SERVED_MAX, SERVED_OF_ONE,
+    Stage, Transmit, kind,
+};
 use crate::message::{self, DISCOVER_MAX, GOSSIP_MAX, Have, MessageError};
 use crate::{Prefix, Record, Role, Teller};
 
@@ -62,7 +65,11 @@ impl Mesh {
     /// Whether a peer keeps to a few exchanges a minute. When very many ask, only those that this node has reached are answered.
     fn may_ask(&mut self, now: Now, peer: NodeId) -> bool {
         let seed = self.draft.as_ref().is_some_and(|d| d.roles.has(Role::Seed));
-        let refill = if seed { SERVED_BY_SEED } else { SERVED_A_SECOND };
+        let refill = if seed {
+            SERVED_BY_SEED
+        } else {
+            SERVED_A_SECOND
+        };
         let micros = u64::try_from((now.mono - self.serves.1).as_micros()).unwrap_or(u64::MAX);
         let level = self.serves.0.saturating_add(micros.saturating_mul(refill));
         let level = level.min(SERVED_AT_ONCE * ONE);
@@ -72,7 +79,8 @@ impl Mesh {
         }
         self.serves = (level.saturating_sub(ONE), now.mono);
         if self.askers.len() >= ASKERS_MAX && !self.askers.contains_key(&peer) {
-            self.askers.retain(|_, (since, _)| *since + MINUTE > now.mono);
+            self.askers
+                .retain(|_, (since, _)| *since + MINUTE > now.mono);
             if self.askers.len() >= ASKERS_MAX {
                 return false;
             }
@@ -87,17 +95,39 @@ impl Mesh {
 
     fn send(&mut self, now: Now, exchange: ExchangeId, data: bytes::Bytes) {
         let fin = true;
-        self.transmit(now, Transmit::Send { exchange, data, fin });
+        self.transmit(
+            now,
+            Transmit::Send {
+                exchange,
+                data,
+                fin,
+            },
+        );
     }
 
-    pub(super) fn serve_list(&mut self, now: Now, id: ExchangeId, cbor: &[u8]) -> Result<(), MessageError> {
+    pub(super) fn serve_list(
+        &mut self,
+        now: Now,
+        id: ExchangeId,
+        cbor: &[u8],
+    ) -> Result<(), MessageError> {
         let (n, roles) = message::read_discover(cbor)?;
         self.stats.served += 1;
         let n = usize::try_from(n.min(DISCOVER_MAX)).unwrap_or(0);
         let asker = self.exchanges.get(&id).map(|x| x.peer);
-        let fits = |r: &&Record| r.roles().covers(roles) && r.exp() > now.unix_ms && Some(r.node()) != asker;
-        let tested = self.table.iter().filter(|e| e.tested().is_some()).map(|e| e.record());
-        let all: Vec<Record> = tested.chain(self.table.own()).filter(fits).cloned().collect();
+        let fits = |r: &&Record| {
+            r.roles().covers(roles) && r.exp() > now.unix_ms && Some(r.node()) != asker
+        };
+        let tested = self
+            .table
+            .iter()
+            .filter(|e| e.tested().is_some())
+            .map(|e| e.record());
+        let all: Vec<Record> = tested
+            .chain(self.table.own())
+            .filter(fits)
+            .cloned()
+            .collect();
         let records: Vec<Record> = self.sample(all, n);
         self.stats.records_out += records.len() as u64;
         let list = message::list(&self.identity, now.unix_ms, &records);
@@ -117,7 +147,12 @@ impl Mesh {
         all
     }
 
-    pub(super) fn serve_ask(&mut self, now: Now, id: ExchangeId, cbor: &[u8]) -> Result<(), MessageError> {
+    pub(super) fn serve_ask(
+        &mut self,
+        now: Now,
+        id: ExchangeId,
+        cbor: &[u8],
+    ) -> Result<(), MessageError> {
         let have = message::read_ask(cbor)?;
         self.stats.served += 1;
         let (records, want) = self.compare(now, &have);
@@ -136,7 +171,12 @@ impl Mesh {
         self.exchanges.remove(&id);
     }
 
-    pub(super) fn served_last(&mut self, now: Now, id: ExchangeId, cbor: &[u8]) -> Result<(), MessageError> {
+    pub(super) fn served_last(
+        &mut self,
+        now: Now,
+        id: ExchangeId,
+        cbor: &[u8],
+    ) -> Result<(), MessageError> {
         let envelopes = message::read_last(cbor)?;
         if let Some(x) = self.exchanges.remove(&id) {
             let away = Away {
@@ -169,7 +209,9 @@ impl Mesh {
                 None => {}
                 Some(seq) if seq < h.seq => want.push(h.node),
                 Some(seq) if seq > h.seq => give.extend(self.table.passable(h.node).cloned()),
-                Some(_) if h.node != self.own && self.table.get(h.node).is_some() => doubted.push(h.node),
+                Some(_) if h.node != self.own && self.table.get(h.node).is_some() => {
+                    doubted.push(h.node);
+                }
                 Some(_) => {}
             }
         }
@@ -197,13 +239,25 @@ impl Mesh {
         (give, want)
     }
 
-    fn give_range(&self, now: Now, lo: NodeId, hi: NodeId, named: &[NodeId], give: &mut Vec<Record>) {
+    fn give_range(
+        &self,
+        now: Now,
+        lo: NodeId,
+        hi: NodeId,
+        named: &[NodeId],
+        give: &mut Vec<Record>,
+    ) {
         for (node, _) in self.table.range(lo, hi) {
             if give.len() >= GOSSIP_MAX {
                 return;
             }
             if named.binary_search(&node).is_err() {
-                give.extend(self.table.passable(node).filter(|r| r.exp() > now.unix_ms).cloned());
+                give.extend(
+                    self.table
+                        .passable(node)
+                        .filter(|r| r.exp() > now.unix_ms)
+                        .cloned(),
+                );
             }
         }
     }

@@ -55,7 +55,9 @@ impl Net {
         let port = free_port(test);
         let key = |n: u8| identity(n).public().to_string();
         let keys = |from: u8, n: u8| {
-            let all: Vec<String> = (from..from + n).map(|k| format!("\"{}\"", key(k))).collect();
+            let all: Vec<String> = (from..from + n)
+                .map(|k| format!("\"{}\"", key(k)))
+                .collect();
             all.join(", ")
         };
         let mut file = format!(
@@ -66,8 +68,10 @@ impl Net {
         );
         for n in 1..=5 {
             let dir = folder(home.path(), n);
-            let certificate =
-                betanet_carrier::Certificate::load_or_create(&dir.join("key.pem.tls.pem"), &["localhost".into()]);
+            let certificate = betanet_carrier::Certificate::load_or_create(
+                &dir.join("key.pem.tls.pem"),
+                &["localhost".into()],
+            );
             let pin = betanet_wire::text::hex(certificate.unwrap().pin());
             let at = ip(test, n);
             file += &format!(
@@ -90,7 +94,11 @@ impl Net {
 
     async fn gateway(&self, test: u8, n: u8, port: u16) -> Gateway {
         let dir = folder(self.home.path(), n);
-        let roles: &[&str] = if n <= 5 { &["seed"] } else { &["entry", "core", "exit", "gateway"] };
+        let roles: &[&str] = if n <= 5 {
+            &["seed"]
+        } else {
+            &["entry", "core", "exit", "gateway"]
+        };
         let at = ip(test, n);
         let settings = Settings {
             listen: Some(vec![format!("{at}:{port}")]),
@@ -138,7 +146,9 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), tries).await.unwrap_or_else(|_| panic!("not in 30 s: {what}"));
+    tokio::time::timeout(Duration::from_secs(30), tries)
+        .await
+        .unwrap_or_else(|_| panic!("not in 30 s: {what}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +210,10 @@ async fn eight_sessions_of_one_address_stand_and_a_peer_that_opens_too_fast_is_s
     let mut standing = Vec::new();
     for _ in 0..8 {
         let session = node.connect(&peer).await.unwrap();
-        session.ask(request(Method::Get, "/hello.txt")).await.unwrap();
+        session
+            .ask(request(Method::Get, "/hello.txt"))
+            .await
+            .unwrap();
         standing.push(session);
     }
     let ninth = async {
@@ -208,19 +221,31 @@ async fn eight_sessions_of_one_address_stand_and_a_peer_that_opens_too_fast_is_s
         session.ask(request(Method::Get, "/hello.txt")).await
     };
     let ninth = ninth.await;
-    assert!(ninth.is_err(), "{ninth:?} {}", fixture.gateway.render_metrics());
+    assert!(
+        ninth.is_err(),
+        "{ninth:?} {}",
+        fixture.gateway.render_metrics()
+    );
     assert_eq!(fixture.metric("betanet_sessions_not_admitted_total"), 1);
     // One that leaves makes room for one that comes.
     standing.pop().unwrap().close().await;
     eventually("the place is free", async || {
-        let Ok(session) = node.connect(&peer).await else { return false };
-        session.ask(request(Method::Get, "/hello.txt")).await.is_ok()
+        let Ok(session) = node.connect(&peer).await else {
+            return false;
+        };
+        session
+            .ask(request(Method::Get, "/hello.txt"))
+            .await
+            .is_ok()
     })
     .await;
     let mut refused = 0;
     for _ in 0..200 {
         match standing[0].ask(request(Method::Get, "/hello.txt")).await {
-            Err(Error::Exchange(betanet_runtime::ExchangeError::Ended { code: Code::POLICY_REJECTED, .. })) => refused += 1,
+            Err(Error::Exchange(betanet_runtime::ExchangeError::Ended {
+                code: Code::POLICY_REJECTED,
+                ..
+            })) => refused += 1,
             other => drop(other.unwrap()),
         }
     }

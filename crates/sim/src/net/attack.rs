@@ -7,7 +7,9 @@ use core::time::Duration;
 
 use betanet_keys::Identity;
 use betanet_machine::{Rng, Time};
-use betanet_mesh::{Addr, Carriage, Draft, ExchangeId, Host as AddrHost, Record, Role, Roles, kind, message};
+use betanet_mesh::{
+    Addr, Carriage, Draft, ExchangeId, Host as AddrHost, Record, Role, Roles, kind, message,
+};
 use betanet_wire::{NodeId, cbor};
 use bytes::Bytes;
 
@@ -97,7 +99,13 @@ fn draft(ip: IpAddr) -> Draft {
 
 impl<H: Host> Net<H> {
     /// Lets the attackers in: places without a control plane, `hosts` of them, and the identities that they claim.
-    pub(super) fn let_in(&mut self, attack: &Attack, hosts: &[(Id, Ipv4Addr)], unix_ms: u64, rng: &mut Rng) {
+    pub(super) fn let_in(
+        &mut self,
+        attack: &Attack,
+        hosts: &[(Id, Ipv4Addr)],
+        unix_ms: u64,
+        rng: &mut Rng,
+    ) {
         self.attack.kind = Some(attack.kind);
         self.attack.per_second = attack.per_second;
         self.attack.next = 1;
@@ -164,14 +172,26 @@ impl<H: Host> Net<H> {
         if !self.is_honest(to) || self.apart(id, to) {
             return;
         }
-        let told: Vec<Record> = (0..message::GOSSIP_MAX - 2).filter_map(|_| self.tells(to, rng)).collect();
-        let have = told.iter().map(|r| message::Have { node: r.node(), seq: r.seq() }).collect();
+        let told: Vec<Record> = (0..message::GOSSIP_MAX - 2)
+            .filter_map(|_| self.tells(to, rng))
+            .collect();
+        let have = told
+            .iter()
+            .map(|r| message::Have {
+                node: r.node(),
+                seq: r.seq(),
+            })
+            .collect();
         self.attack.next += 1;
         let exchange = self.attack.next;
-        self.attack.opened.insert((id, exchange), told.iter().map(Record::node).collect());
+        self.attack
+            .opened
+            .insert((id, exchange), told.iter().map(Record::node).collect());
         let ip = self.places[id].ip;
         let names: Vec<NodeId> = self.attack.nodes.iter().copied().collect();
-        let me = names.get(usize::try_from(rng.below(names.len() as u64)).unwrap_or(0)).copied();
+        let me = names
+            .get(usize::try_from(rng.below(names.len() as u64)).unwrap_or(0))
+            .copied();
         let data = message::ask(have);
         // In a storm each machine has one name: that is what its bucket is counted by.
         let me = match self.attack.kind {
@@ -179,7 +199,7 @@ impl<H: Host> Net<H> {
             _ => me,
         };
         let Some(me) = me else { return };
-        self.begin(id, to, exchange, kind::GOSSIP, (ip, me), data, false);
+        self.begin(id, to, exchange, (ip, me), (kind::GOSSIP, data, false));
     }
 
     pub(super) fn attacker_turn(&mut self, id: Id, rng: &mut Rng, end: Time) {
@@ -203,7 +223,11 @@ impl<H: Host> Net<H> {
             return Some(record.clone());
         }
         let (one, other) = self.attack.double.get(i - self.attack.records.len())?;
-        Some(if to.is_multiple_of(2) { one.clone() } else { other.clone() })
+        Some(if to.is_multiple_of(2) {
+            one.clone()
+        } else {
+            other.clone()
+        })
     }
 
     /// An honest node asks an attacker.

@@ -8,7 +8,8 @@ use core::time::Duration;
 use betanet_keys::{Identity, hash};
 use betanet_machine::{Rng, Seed, Time};
 use betanet_mesh::{
-    Addr, Admission, Carriage, Command, Draft, Host as AddrHost, Policy, Role, Roles, Saved, SeedPeer, Setup,
+    Addr, Admission, Carriage, Command, Draft, Host as AddrHost, Policy, Role, Roles, Saved,
+    SeedPeer, Setup,
 };
 use betanet_stack::{Node, NodeCommand, NodeEvent, NodeInput};
 use betanet_wire::NodeId;
@@ -185,7 +186,12 @@ fn identity(seed: u64, id: Id) -> Identity {
 /// Each honest node has a /16 of its own, while there are fewer than 16 384.
 fn ip(id: Id) -> Ipv4Addr {
     let byte = |n: usize| u8::try_from(n % 256).unwrap_or(0);
-    Ipv4Addr::new(byte(130 + id % 64), byte(id / 64), byte(id * 37), byte(1 + id / 16_384))
+    Ipv4Addr::new(
+        byte(130 + id % 64),
+        byte(id / 64),
+        byte(id * 37),
+        byte(1 + id / 16_384),
+    )
 }
 
 fn address(ip: IpAddr) -> Addr {
@@ -245,23 +251,32 @@ impl<H: Host> Run<'_, H> {
             self.place(id);
             // The seeds are there from the start.
             let over = s.join_over_s * 1_000_000;
-            let late = if id < s.seeds { 0 } else { self.dice.below(over + 1) };
-            self.net.push(Time::from_micros(late), Task::Script(Step::Join(id)));
+            let late = if id < s.seeds {
+                0
+            } else {
+                self.dice.below(over + 1)
+            };
+            self.net
+                .push(Time::from_micros(late), Task::Script(Step::Join(id)));
         }
         let at = |min: u64| Time::ZERO + Duration::from_secs(min * 60);
-        self.net.push(Time::ZERO + COUNTED_FROM, Task::Script(Step::Count));
+        self.net
+            .push(Time::ZERO + COUNTED_FROM, Task::Script(Step::Count));
         if s.churn_percent > 0 {
             self.net.push(at(2), Task::Script(Step::Churn));
         }
         if let Some(p) = s.partition {
-            self.net.push(at(p.from_min), Task::Script(Step::Part(true)));
-            self.net.push(at(p.until_min), Task::Script(Step::Part(false)));
+            self.net
+                .push(at(p.from_min), Task::Script(Step::Part(true)));
+            self.net
+                .push(at(p.until_min), Task::Script(Step::Part(false)));
         }
         for min in &s.announce_min {
             self.net.push(at(*min), Task::Script(Step::Announce));
         }
         if let Some(start) = (self.end - Time::ZERO).checked_sub(LOOKUPS_BEFORE) {
-            self.net.push(Time::ZERO + start, Task::Script(Step::Lookups));
+            self.net
+                .push(Time::ZERO + start, Task::Script(Step::Lookups));
         }
         if let Some(attack) = s.attack {
             self.let_attackers_in(&attack, attackers);
@@ -297,7 +312,11 @@ impl<H: Host> Run<'_, H> {
         let skew = self.dice.below(2 * s.skew_ms + 1).cast_signed() - s.skew_ms.cast_signed();
         let liar = id >= s.seeds && self.dice.below(100) < u64::from(s.liars_percent);
         let at = IpAddr::V4(ip(id));
-        let uplink = if id < s.slow_seeds { SLOW } else { s.links.bandwidth };
+        let uplink = if id < s.slow_seeds {
+            SLOW
+        } else {
+            s.links.bandwidth
+        };
         self.net.by_ip.insert(at, id);
         self.net.places.push(Place {
             host: None,
@@ -387,7 +406,8 @@ impl<H: Host> Run<'_, H> {
                 let leaves = self.someone();
                 self.net.crash(leaves);
                 self.newcomer();
-                let per_hour = self.scenario.nodes as u64 * u64::from(self.scenario.churn_percent) / 100;
+                let per_hour =
+                    self.scenario.nodes as u64 * u64::from(self.scenario.churn_percent) / 100;
                 // On average; between none and twice that.
                 let mean = 3_600_000_000 / per_hour.max(1);
                 let wait = Duration::from_micros(self.dice.below(2 * mean + 1));
@@ -407,19 +427,32 @@ impl<H: Host> Run<'_, H> {
 
     fn announce(&mut self) {
         let id = self.someone();
-        let old = self.net.places[id].host.as_ref().and_then(|h| h.node().mesh().table().own().cloned());
+        let old = self.net.places[id]
+            .host
+            .as_ref()
+            .and_then(|h| h.node().mesh().table().own().cloned());
         if let Some(old) = old {
             self.net.record_for_replay(old);
         }
         let draft = self.draft(id);
-        self.net.command(id, NodeCommand::Mesh(Command::Announce(Some(draft))));
+        self.net
+            .command(id, NodeCommand::Mesh(Command::Announce(Some(draft))));
         let newcomer = self.newcomer();
         for (id, newcomer) in [(id, false), (newcomer, true)] {
-            let own = self.net.places[id].host.as_ref().and_then(|h| h.node().mesh().table().own());
+            let own = self.net.places[id]
+                .host
+                .as_ref()
+                .and_then(|h| h.node().mesh().table().own());
             if let Some(seq) = own.map(betanet_mesh::Record::seq) {
                 let node = self.net.places[id].node;
                 let at = self.net.now;
-                self.watched.push(Watched { node, seq, at, newcomer, reached: None });
+                self.watched.push(Watched {
+                    node,
+                    seq,
+                    at,
+                    newcomer,
+                    reached: None,
+                });
             }
         }
         let at = self.net.now + LOOK_EVERY;
@@ -442,7 +475,10 @@ impl<H: Host> Run<'_, H> {
                 let far = !n.mesh().table().share().holds(w.node);
                 far || entry.is_some_and(|e| e.record().seq() >= w.seq)
             };
-            let with = self.hosts().filter(|(_, p, n)| p.node == w.node || knows(n)).count();
+            let with = self
+                .hosts()
+                .filter(|(_, p, n)| p.node == w.node || knows(n))
+                .count();
             if with * 100 >= live * 95 {
                 w.reached = Some(now);
             }
@@ -457,7 +493,11 @@ impl<H: Host> Run<'_, H> {
         for _ in 0..LOOKUPS {
             let (asker, wanted) = (self.someone(), self.someone());
             let node = self.net.places[wanted].node;
-            if asker != wanted && self.net.command(asker, NodeCommand::Mesh(Command::Lookup(node))) {
+            if asker != wanted
+                && self
+                    .net
+                    .command(asker, NodeCommand::Mesh(Command::Lookup(node)))
+            {
                 self.asked.push((asker, node));
             }
         }
@@ -471,7 +511,10 @@ impl<H: Host> Run<'_, H> {
         for (id, place, node) in self.hosts().step_by(every) {
             let table = node.mesh().table();
             let (mut all, mut has, mut has_tested) = (0, 0, 0);
-            for peer in live.iter().filter(|n| **n != place.node && table.share().holds(**n)) {
+            for peer in live
+                .iter()
+                .filter(|n| **n != place.node && table.share().holds(**n))
+            {
                 all += 1;
                 let entry = table.get(*peer);
                 has += u64::from(entry.is_some());
@@ -505,7 +548,11 @@ impl<H: Host> Run<'_, H> {
             ..Outcome::default()
         };
         let settled = |p: &Place<H>| p.joined + SETTLED <= self.end;
-        let expected: Vec<NodeId> = self.hosts().filter(|(_, p, _)| settled(p)).map(|(_, p, _)| p.node).collect();
+        let expected: Vec<NodeId> = self
+            .hosts()
+            .filter(|(_, p, _)| settled(p))
+            .map(|(_, p, _)| p.node)
+            .collect();
         out.live = self.hosts().count();
         let (mut asked, mut least, mut known, mut tested, mut records) = (0, 10_000, 0, 0, 0);
         let (mut sent, mut received, mut counted) = (0, 0, 0);
@@ -519,7 +566,9 @@ impl<H: Host> Run<'_, H> {
                 let (out_before, in_before) = self.counted[id];
                 let (out_now, in_now) = traffic(place);
                 let from = (place.joined).max(Time::ZERO + COUNTED_FROM);
-                let micros = u64::try_from((self.end - from).as_micros()).unwrap_or(1).max(1);
+                let micros = u64::try_from((self.end - from).as_micros())
+                    .unwrap_or(1)
+                    .max(1);
                 sent += (out_now - out_before) * 1_000_000 / micros;
                 received += (in_now - in_before) * 1_000_000 / micros;
                 counted += 1;
@@ -537,7 +586,12 @@ impl<H: Host> Run<'_, H> {
                     *out.faults.entry(fault).or_default() += 1;
                 }
                 let node = entry.record().node();
-                let newest = self.watched.iter().filter(|w| w.node == node).map(|w| w.seq).max();
+                let newest = self
+                    .watched
+                    .iter()
+                    .filter(|w| w.node == node)
+                    .map(|w| w.seq)
+                    .max();
                 if newest.is_some_and(|seq| entry.record().seq() < seq) {
                     *out.faults.entry("replayed").or_default() += 1;
                 }
@@ -547,7 +601,9 @@ impl<H: Host> Run<'_, H> {
             worst = worst.max(bad * 10_000 / (bad + good).max(1));
             // A seed that cannot send its answers learns little itself.
             if settled(place) && id >= self.scenario.slow_seeds {
-                let wanted = expected.iter().filter(|n| **n != place.node && table.share().holds(**n));
+                let wanted = expected
+                    .iter()
+                    .filter(|n| **n != place.node && table.share().holds(**n));
                 let (mut all, mut has, mut has_tested) = (0, 0, 0);
                 for n in wanted {
                     all += 1;
@@ -574,7 +630,10 @@ impl<H: Host> Run<'_, H> {
         out.attackers = (theirs * 10_000 / (ours + theirs).max(1), worst);
         out.attackers_untested = theirs_all * 10_000 / (ours_all + theirs_all).max(1);
         let found: BTreeSet<(Id, NodeId)> = self.net.attack.found.iter().copied().collect();
-        out.lookups = (self.asked.len(), self.asked.iter().filter(|a| found.contains(a)).count());
+        out.lookups = (
+            self.asked.len(),
+            self.asked.iter().filter(|a| found.contains(a)).count(),
+        );
         out.spreads = self
             .watched
             .iter()
@@ -592,13 +651,25 @@ impl<H: Host> Run<'_, H> {
         if self.scenario.liars_percent == 0 {
             return 0;
         }
-        let liars: BTreeSet<NodeId> =
-            self.net.places.iter().filter(|p| p.pace_percent < 100).map(|p| p.node).collect();
+        let liars: BTreeSet<NodeId> = self
+            .net
+            .places
+            .iter()
+            .filter(|p| p.pace_percent < 100)
+            .map(|p| p.node)
+            .collect();
         let (mut all, mut lying) = (0, 0);
         let ids: Vec<Id> = self.hosts().map(|(id, ..)| id).take(100).collect();
         for id in ids {
             let tested: Vec<NodeId> = match &self.net.places[id].host {
-                Some(h) => h.node().mesh().table().iter().filter(|e| e.tested().is_some()).map(|e| e.record().node()).collect(),
+                Some(h) => h
+                    .node()
+                    .mesh()
+                    .table()
+                    .iter()
+                    .filter(|e| e.tested().is_some())
+                    .map(|e| e.record().node())
+                    .collect(),
                 None => continue,
             };
             let now = self.net.clock(id);
@@ -609,13 +680,24 @@ impl<H: Host> Run<'_, H> {
                     let _ = host.handle_input(now, NodeInput::Answered { node: *node, rtt });
                 }
             }
-            let Some(exit) = tested.first().copied() else { continue };
+            let Some(exit) = tested.first().copied() else {
+                continue;
+            };
             for _ in 0..100 {
-                let Some(host) = &mut self.net.places[id].host else { break };
-                let path = NodeCommand::Path { exit, nodes: 3, not: Vec::new() };
+                let Some(host) = &mut self.net.places[id].host else {
+                    break;
+                };
+                let path = NodeCommand::Path {
+                    exit,
+                    nodes: 3,
+                    not: Vec::new(),
+                };
                 let _ = host.handle_command(now, path);
                 while let Some(event) = host.poll_event() {
-                    if let NodeEvent::Path { nodes: Some(nodes), .. } = event {
+                    if let NodeEvent::Path {
+                        nodes: Some(nodes), ..
+                    } = event
+                    {
                         all += 1;
                         lying += u64::from(liars.contains(&nodes[0]));
                     }
@@ -627,6 +709,10 @@ impl<H: Host> Run<'_, H> {
 }
 
 fn traffic<H: Host>(place: &Place<H>) -> (u64, u64) {
-    let stats = place.host.as_ref().map(|h| *h.node().mesh().stats()).unwrap_or_default();
+    let stats = place
+        .host
+        .as_ref()
+        .map(|h| *h.node().mesh().stats())
+        .unwrap_or_default();
     (stats.bytes_out, stats.bytes_in)
 }
