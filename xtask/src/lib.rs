@@ -3,6 +3,7 @@
 
 pub mod ci;
 pub mod layers;
+pub mod netns;
 pub mod readme;
 pub mod sim;
 pub mod sizes;
