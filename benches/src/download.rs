@@ -11,6 +11,12 @@ use crate::{Effort, Figure, cpu, median, parts};
 
 /// A gateway over a folder with one file of `len` bytes.
 pub(crate) async fn gateway(home: &Path, len: u64) -> Gateway {
+    // Every client of a measurement has one address.
+    gateway_for(home, len, Some(1_000_000)).await
+}
+
+/// A gateway that takes this many TCP connections of one address.
+pub(crate) async fn gateway_for(home: &Path, len: u64, crowd: Option<usize>) -> Gateway {
     for folder in ["served", "cover"] {
         std::fs::create_dir_all(home.join(folder)).unwrap();
     }
@@ -21,8 +27,8 @@ pub(crate) async fn gateway(home: &Path, len: u64) -> Gateway {
         serve: Some(home.join("served")),
         cover: Some(home.join("cover")),
         key: Some(home.join("key.pem")),
-        // Every client of a measurement has one address.
         per_address: Some(1_000_000),
+        connections_per_address: crowd,
         opens: Some(1_000_000),
         opens_per_second: Some(1_000_000),
         ..Settings::default()

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use betanet_runtime::{Node, Peer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::download::gateway;
+use crate::download::gateway_for;
 use crate::{Effort, Figure};
 
 /// As many files as the system lets this process have.
-fn raise_files() -> u64 {
+pub(crate) fn raise_files() -> u64 {
     let most = getrlimit(Resource::Nofile).maximum;
     let wanted = Rlimit {
         current: most,
@@ -22,14 +22,14 @@ fn raise_files() -> u64 {
 }
 
 /// The server's process: prints its peer string, serves until its input ends.
-pub(crate) fn server() {
+pub(crate) fn server(crowd: Option<usize>) {
     raise_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .unwrap();
     let home = tempfile::tempdir().unwrap();
-    let gateway = runtime.block_on(gateway(home.path(), 1));
+    let gateway = runtime.block_on(gateway_for(home.path(), 1, crowd));
     println!("{}", gateway.listening().peer());
     let mut line = String::new();
     while std::io::stdin().read_line(&mut line).unwrap_or(0) > 0 {
@@ -38,7 +38,7 @@ pub(crate) fn server() {
     }
 }
 
-fn resident_kib(pid: u32) -> u64 {
+pub(crate) fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

@@ -10,6 +10,7 @@
 
 mod cbor;
 mod download;
+mod flood;
 mod frames;
 mod handshakes;
 mod idle;
@@ -60,8 +61,13 @@ fn spent(work: impl FnOnce()) -> f64 {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if args.first().is_some_and(|a| a == "idle-server") {
-        return idle::server();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["idle-server"] => return idle::server(Some(1_000_000)),
+        // With what a gateway allows by itself.
+        ["flood-server"] => return idle::server(None),
+        ["flood-attacker", target] => return flood::attacker(target),
+        ["flood-client", peer, n] => return flood::client(peer, n.parse().unwrap()),
+        _ => {}
     }
     let quick = args.iter().any(|a| a == "--quick");
     let json_file = args
@@ -77,7 +83,7 @@ fn main() {
         .position(|a| a == "--only")
         .map(|at| args.get(at + 1).expect("--only GROUP").clone());
     let mut figures = Vec::new();
-    let groups: [(&str, Measure); 7] = [
+    let groups: [(&str, Measure); 8] = [
         ("cbor", cbor::measure),
         ("frames", frames::measure),
         ("path", path::measure),
@@ -85,6 +91,7 @@ fn main() {
         ("download", download::measure),
         ("handshakes", handshakes::measure),
         ("idle", idle::measure),
+        ("flood", flood::measure),
     ];
     if let Some(only) = &only {
         let names = groups.map(|(name, _)| name);

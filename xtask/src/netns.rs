@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -30,6 +30,7 @@ fn ip(args: &[&str]) -> bool {
 /// Namespaces, processes and the router, all gone when this is.
 struct World {
     router: Child,
+    said: BufReader<ChildStdout>,
     orders: Option<ChildStdin>,
     nodes: Vec<(u8, Child)>,
     bin: PathBuf,
@@ -43,6 +44,10 @@ impl Drop for World {
             let _ = node.wait();
         }
         self.orders = None;
+        let mut line = String::new();
+        if self.said.read_line(&mut line).is_ok() {
+            println!("router: {}", line.trim());
+        }
         let _ = self.router.wait();
         for n in NODES.into_iter().chain([CLIENT]) {
             ip(&["netns", "del", &namespace(n)]);
@@ -74,11 +79,12 @@ impl World {
             .spawn()
             .map_err(|e| format!("python3: {e}"))?;
         let mut line = String::new();
-        let out = router.stdout.take().ok_or("the router has no output")?;
-        BufReader::new(out).read_line(&mut line).map_err(text)?;
+        let mut said = BufReader::new(router.stdout.take().ok_or("the router has no output")?);
+        said.read_line(&mut line).map_err(text)?;
         let orders = router.stdin.take();
         let this = Self {
             router,
+            said,
             orders,
             nodes: Vec::new(),
             bin: bin.to_owned(),

@@ -1,11 +1,12 @@
 //! How many sessions one address may have, and how fast one peer may open streams.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use betanet_bar::{Client, Handler, ReadFailed, Request, Response};
 use betanet_machine::Time;
-use betanet_mesh::{Admission, Policy};
+use betanet_mesh::{Admission, Policy, Prefix};
 use bytes::Bytes;
 
 /// What a gateway counts of those who come to it.
@@ -61,6 +62,60 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let (Some(true), Some(keeper), Some(ip)) = (self.entered.get(), &self.keeper, self.ip) {
             keeper.with(|a| a.leave(ip));
+        }
+    }
+}
+
+/// TCP connections by address, before anything is known of them.
+#[derive(Debug)]
+pub(crate) struct Doorstep {
+    max: usize,
+    standing: Mutex<BTreeMap<Prefix, usize>>,
+}
+
+/// One connection's place on the doorstep.
+#[derive(Debug)]
+pub(crate) struct Step {
+    doorstep: Arc<Doorstep>,
+    source: Prefix,
+}
+
+impl Doorstep {
+    pub(crate) const fn new(max: usize) -> Self {
+        Self {
+            max,
+            standing: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// A place for one more of this address, if there is one.
+    pub(crate) fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Step> {
+        let source = Prefix::source(ip);
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = standing.entry(source).or_default();
+        if *n >= self.max {
+            return None;
+        }
+        *n += 1;
+        Some(Step {
+            doorstep: Arc::clone(self),
+            source,
+        })
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        let mut standing = self
+            .doorstep
+            .standing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match standing.get_mut(&self.source) {
+            Some(n) if *n > 1 => *n -= 1,
+            _ => {
+                standing.remove(&self.source);
+            }
         }
     }
 }

@@ -61,6 +61,8 @@ pub struct Settings {
     pub max_sessions: Option<usize>,
     /// TCP connections at once.
     pub max_connections: Option<usize>,
+    /// TCP connections at once of one address (IPv6: one /56), before any handshake.
+    pub connections_per_address: Option<usize>,
     /// Offer ML-KEM-768.
     pub pq: Option<bool>,
     /// `text` or `json`.
@@ -160,6 +162,8 @@ pub struct GatewayConfig {
     pub max_sessions: usize,
     /// TCP connections at once.
     pub max_connections: usize,
+    /// TCP connections at once of one address.
+    pub connections_per_address: usize,
     /// Offer ML-KEM-768.
     pub pq: bool,
     /// How log lines look.
@@ -203,7 +207,7 @@ impl Settings {
         below! {
             listen advertise serve cover key certificate certificate_key hosts writable allow quota onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
-            max_connections pq log_format log
+            max_connections connections_per_address pq log_format log
         }
         (self, Origin::File(path.display().to_string(), flags))
     }
@@ -309,6 +313,8 @@ impl Settings {
         };
         let max_sessions = found.number("max_sessions", self.max_sessions, 16_384);
         let max_connections = found.number("max_connections", self.max_connections, 20_000);
+        let connections_per_address =
+            found.number("connections_per_address", self.connections_per_address, 256);
         let hosts = self.hosts.unwrap_or_else(|| vec!["localhost".into()]);
         if hosts.is_empty() {
             found.problem("hosts", "[]", "at least one host name");
@@ -343,6 +349,7 @@ impl Settings {
             admin,
             max_sessions,
             max_connections,
+            connections_per_address,
             pq: self.pq.unwrap_or(true),
             log_format,
             log: self.log.unwrap_or_else(|| "info".into()),

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admitted, Doorkeeper, Entrance};
+use crate::admission::{Admitted, Doorkeeper, Doorstep, Entrance};
 use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
 use crate::forward::{Exits, Paths, Relay};
@@ -317,6 +317,7 @@ impl Gateway {
         let mut tasks = JoinSet::new();
         let mut addresses = Vec::new();
         let mut accepting = Vec::new();
+        let doorstep = Arc::new(Doorstep::new(config.connections_per_address));
         for address in &config.listen {
             let (listener, local) = bind(address).await?;
             addresses.push(local.to_string());
@@ -326,6 +327,7 @@ impl Gateway {
                 stop.clone(),
                 Arc::clone(&connections),
                 config.max_connections,
+                Arc::clone(&doorstep),
             )));
         }
         if !config.advertise.is_empty() {
@@ -451,6 +453,7 @@ async fn accept(
     stop: CancellationToken,
     connections: Arc<Mutex<JoinSet<()>>>,
     max: usize,
+    doorstep: Arc<Doorstep>,
 ) {
     loop {
         let (tcp, peer) = match listener.accept().await {
@@ -461,11 +464,18 @@ async fn accept(
                 continue;
             }
         };
+        // Over a bound the connection is dropped before it costs anything.
+        let Some(step) = doorstep.enter(peer.ip()) else {
+            continue;
+        };
         let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
         while connections.try_join_next().is_some() {}
-        // Over the bound the connection is dropped before it costs anything.
         if connections.len() < max {
-            connections.spawn(serve(Arc::clone(&site), tcp, peer, stop.clone()));
+            let serving = serve(Arc::clone(&site), tcp, peer, stop.clone());
+            connections.spawn(async move {
+                let _step = step;
+                serving.await;
+            });
         }
     }
 }
