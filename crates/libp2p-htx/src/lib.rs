@@ -30,7 +30,7 @@
 //! ```
 //!
 //! A `Transport` is one node: everything it dials and all its listeners have one identity. Sessions that only fetch over BAR
-//! are answered 404. `examples/nodes.rs` runs identify, ping, kad, gossipsub and request-response.
+//! are answered 404. `examples/libp2p` of the repository runs identify, ping, kad, gossipsub and request-response.
 
 mod address;
 mod muxer;

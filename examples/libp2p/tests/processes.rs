@@ -7,7 +7,6 @@
 )]
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -26,17 +25,9 @@ impl Drop for Node {
     }
 }
 
-/// The example beside this test's binary.
-fn example() -> PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.join("examples/nodes")
-}
-
 impl Node {
     fn start(cover: &str, dial: Option<&str>) -> Self {
-        let mut child = Command::new(example())
+        let mut child = Command::new(env!("CARGO_BIN_EXE_nodes"))
             .args(["127.0.0.1:0", cover])
             .args(dial)
             .stdin(Stdio::piped())
