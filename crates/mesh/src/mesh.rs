@@ -624,6 +624,10 @@ impl Mesh {
         away: Away,
     ) {
         if (envelopes.is_empty() && list.is_none()) || self.away.len() >= WORKS_MAX {
+            if away.seed {
+                // Its list is not looked at: it has its next turn later.
+                self.list_checked(now, away.teller.node, false);
+            }
             return self.checked_for(now, away.lookup);
         }
         let id = self.id();

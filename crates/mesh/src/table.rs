@@ -320,7 +320,7 @@ impl Table {
     }
 
     /// The addresses of a record that this node may dial.
-    fn dialable(&self, record: &Record) -> Vec<Addr> {
+    pub(crate) fn dialable(&self, record: &Record) -> Vec<Addr> {
         let may = |a: &Addr| match a.host {
             Host::Ip(ip) => self.private || is_public(ip),
             Host::Dns(_) => true,

@@ -415,6 +415,31 @@ fn addresses_of_this_host_and_of_private_networks_are_not_dialled() {
 }
 
 #[test]
+fn a_lookup_dials_no_private_address_that_stands_beside_a_public_one() {
+    let mut b = Bench::new(|_| {});
+    let both = Draft {
+        addrs: vec![addr(ip(127, 0, 0, 1)), addr(ip(8, 50, 0, 1))],
+        ..Draft::default()
+    };
+    let both = both.sign(&identity(50), UNIX_MS, 3_600_000);
+    // Its own turn comes a second after that of another.
+    b.told_by(2, ip(9, 0, 0, 1), &[record(51, ip(8, 51, 0, 1), UNIX_MS)]);
+    b.told_by(2, ip(9, 0, 0, 1), std::slice::from_ref(&both));
+    let now = b.clock();
+    b.mesh
+        .handle_command(now, Command::Lookup(both.node()))
+        .unwrap();
+    b.settle();
+    let dialled: Vec<IpAddr> = b
+        .dials
+        .iter()
+        .filter(|d| d.1 == key(50))
+        .map(|d| d.2)
+        .collect();
+    assert_eq!(dialled, [ip(8, 50, 0, 1)]);
+}
+
+#[test]
 fn a_dead_seed_is_dialled_again_after_waits_that_double() {
     let seed = |n: u32| SeedPeer {
         key: *identity(n).public(),

@@ -95,7 +95,7 @@ impl Mesh {
             .map(|(id, _)| *id)
             .collect();
         for link in due {
-            let have = self.have(now, link);
+            let have = self.have(link);
             let next = self.gossip_wait();
             if let Some(l) = self.links.get_mut(&link) {
                 l.next = now.mono + next;
@@ -119,7 +119,7 @@ impl Mesh {
     }
 
     /// What is told on a link: what it was not told yet, then a slice of all.
-    fn have(&mut self, now: Now, link: DialId) -> Vec<Have> {
+    fn have(&mut self, link: DialId) -> Vec<Have> {
         let change = self.table.change();
         let Some(l) = self.links.get_mut(&link) else {
             return Vec::new();
@@ -145,7 +145,6 @@ impl Mesh {
         have.push(Have { node: lo, seq: 0 });
         have.extend(slice.into_iter().filter(|h| !news.contains(&h.node)));
         have.push(Have { node: hi, seq: 0 });
-        let _ = now;
         have
     }
 

@@ -12,7 +12,7 @@ use super::{DialId, Event, Mesh, SeedPeer, Transmit};
 use crate::addr::Host;
 use crate::{Addr, Prefix, Record, Teller};
 
-/// From a dial to its end, whatever the one below says.
+/// Dials that run at once, at most.
 const DIAL_MAX: usize = 128;
 /// Between two dials to tested peers.
 const LINK_EVERY: Duration = Duration::from_millis(500);
@@ -326,7 +326,7 @@ impl Mesh {
             && self.dials.len() < DIAL_MAX
     }
 
-    /// Dials tested peers while there are too few links: half of them near, where a part of all is kept.
+    /// Dials tested peers while there are too few links: three of four near, where a part of all is kept.
     pub(super) fn fill_links(&mut self, now: Now) {
         if now.mono < self.next_link || !self.wants_links() {
             return;
@@ -374,7 +374,8 @@ impl Mesh {
             return false;
         };
         let reached = entry.tested().map(|t| t.ip);
-        let addrs = entry.record().addrs();
+        // Only what this node dials at all: a record may name private addresses beside public ones.
+        let addrs = self.table.dialable(entry.record());
         let at = addrs
             .iter()
             .find(|a| reached.is_some_and(|ip| a.host == Host::Ip(ip)));
