@@ -104,6 +104,12 @@ impl Hub {
         }
         shared.sessions.insert(session.id(), sender);
         drop(shared);
+        self.forget_after(session);
+        receiver
+    }
+
+    /// Forgets a session once it is over, whether a muxer was made of it or not.
+    fn forget_after(&self, session: &PeerSession) {
         let (hub, id, over) = (self.clone(), session.id(), session.over());
         tokio::spawn(async move {
             over.await;
@@ -111,7 +117,6 @@ impl Hub {
             shared.sessions.remove(&id);
             shared.early.remove(&id);
         });
-        receiver
     }
 
     fn known(&self, session: &PeerSession, stream: Substream) -> Option<Substream> {
@@ -134,6 +139,9 @@ impl Streams for Dialled {
         if let Some(stream) = self.0.known(session, stream) {
             let mut shared = self.0.lock();
             let early = shared.early.entry(session.id()).or_default();
+            if early.is_empty() {
+                self.0.forget_after(session);
+            }
             if early.len() < INBOUND_MAX {
                 early.push(stream);
             }

@@ -130,7 +130,6 @@ enum Message {
         reply: oneshot::Sender<Option<Vec<Record>>>,
     },
     View(oneshot::Sender<View>),
-    Answered(NodeId, Duration),
     Down(NodeId),
     Stop,
 }
@@ -329,14 +328,9 @@ impl Mesh {
         self.ask(Message::View).await
     }
 
-    /// A peer answered, outside of what the mesh does itself.
-    pub async fn answered(&self, node: NodeId, rtt: Duration) {
-        // A mesh that is over learns nothing more.
-        let _ = self.inbox.send(Message::Answered(node, rtt)).await;
-    }
-
     /// A peer is down, as a path over it showed.
     pub async fn down(&self, node: NodeId) {
+        // A mesh that is over learns nothing more.
         let _ = self.inbox.send(Message::Down(node)).await;
     }
 
@@ -479,11 +473,6 @@ impl Task {
             }
             Message::View(reply) => {
                 let _ = reply.send(self.view());
-            }
-            Message::Answered(node, rtt) => {
-                let _ = self
-                    .control
-                    .handle_input(now, NodeInput::Answered { node, rtt });
             }
             Message::Stop => {}
             Message::Down(node) => {
