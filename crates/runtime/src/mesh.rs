@@ -34,6 +34,8 @@ const MEASURED_FOR: Duration = Duration::from_secs(60);
 const CLIENT_LINKS: usize = 4;
 /// After this it makes do with what it has found.
 const SETTLE: Duration = Duration::from_secs(4);
+/// Between the first two lookups of one peer, doubled each time.
+const FIND_AGAIN: Duration = Duration::from_millis(500);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -257,10 +259,15 @@ impl Mesh {
         let clock = Clock::start();
         let exit = name.node_id();
         let mut found = false;
+        let mut next_find = Duration::ZERO;
+        let mut wait = FIND_AGAIN;
         loop {
-            if !found {
+            if !found && clock.elapsed() >= next_find {
                 let left = patience.saturating_sub(clock.elapsed());
                 found = matches!(timeout(left, self.find(exit)).await, Ok(Some(_)));
+                // Peers answer a few questions a minute of one asker.
+                next_find = clock.elapsed() + wait;
+                wait *= 2;
             }
             let known = self.relays().await;
             let waited = clock.elapsed();

@@ -90,7 +90,9 @@ impl Mesh {
             (*since, *asked) = (now.mono, 0);
         }
         *asked += 1;
-        *asked <= ASKED_OF_ONE
+        let (least, _) = self.policy.gossip_every;
+        let on_link = MINUTE.as_millis() / least.as_millis().max(1);
+        u128::from(*asked) <= ASKED_OF_ONE + on_link
     }
 
     fn send(&mut self, now: Now, exchange: ExchangeId, data: bytes::Bytes) {
@@ -269,8 +271,8 @@ const SERVED_A_SECOND: u64 = 1;
 const SERVED_BY_SEED: u64 = 20;
 /// One exchange, in the unit in which they are counted.
 const ONE: u64 = 1_000_000;
-/// Exchanges that one peer may begin in a minute: one on its link, and those of its lookups.
-const ASKED_OF_ONE: u32 = 8;
+/// Exchanges that one peer may begin in a minute beside those of gossip on its link: its lookups.
+const ASKED_OF_ONE: u128 = 7;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Peers whose exchanges are counted, at most.
 const ASKERS_MAX: usize = 8192;
