@@ -29,6 +29,7 @@ pub(crate) async fn gateway_for(home: &Path, len: u64, crowd: Option<usize>) -> 
         key: Some(home.join("key.pem")),
         per_address: Some(1_000_000),
         connections_per_address: crowd,
+        connects_per_second: crowd,
         opens: Some(1_000_000),
         opens_per_second: Some(1_000_000),
         ..Settings::default()

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use betanet_htx::handshake::{MESSAGE_1, MESSAGE_2, MESSAGE_3};
 use betanet_machine::testkit::Checked;
 use betanet_mesh::Policy;
 use betanet_sim::net::{Attack, AttackKind, Links, Outcome, Partition, Scenario, run};
@@ -50,6 +51,8 @@ pub struct File {
     /// Minutes at which a record is issued and a node joins.
     #[serde(default)]
     announce_min: Vec<u64>,
+    /// Other bounds of what a node keeps than the profile's.
+    view: Option<ViewFile>,
     /// What has to come out.
     #[serde(default)]
     expect: Expect,
@@ -96,6 +99,28 @@ struct AttackFile {
     per_second: u32,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ViewFile {
+    /// Tested records above which a node keeps those near its NodeID.
+    records: usize,
+    /// Relays that it keeps from afar.
+    relays: usize,
+    /// Records that wait for their test.
+    untested: usize,
+}
+
+impl ViewFile {
+    fn policy(&self) -> Policy {
+        Policy {
+            view_max: self.records,
+            relays_max: self.relays,
+            untested_max: self.untested,
+            ..Policy::default()
+        }
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Expect {
@@ -137,6 +162,8 @@ pub struct Options {
 pub struct Ran {
     /// What came of it.
     pub outcome: Outcome,
+    /// Simulated minutes.
+    pub minutes: u64,
     /// How long it took.
     pub wall: Duration,
     /// The process's largest memory, KiB.
@@ -177,6 +204,13 @@ pub fn read(path: &Path) -> Result<File, String> {
                 "percent is at most 90, prefixes and per_second are at least 1",
             );
         }
+    }
+    if file
+        .view
+        .as_ref()
+        .is_some_and(|v| v.records < 8 || v.untested < 8)
+    {
+        return wrong("view", "records and untested are at least 8");
     }
     Ok(file)
 }
@@ -222,7 +256,7 @@ impl File {
             slow_seeds: self.slow_seeds,
             liars_percent: self.liars_percent,
             announce_min: self.announce_min.clone(),
-            policy: Policy::default(),
+            policy: self.view.as_ref().map(ViewFile::policy).unwrap_or_default(),
             cache: !options.checked,
         }
     }
@@ -344,10 +378,18 @@ pub fn simulate(file: &File, options: &Options) -> Ran {
     let missed = file.missed(options, &outcome);
     Ran {
         outcome,
+        minutes: scenario.minutes,
         wall: began.elapsed(),
         peak_kib: peak_kib(),
         missed,
     }
+}
+
+/// Bytes a second of the Noise messages with ML-KEM of so many handshakes, where each node begins as many as it answers. What
+/// TLS sends around them is the carrier's.
+fn handshake_bytes(begun: u64, minutes: u64) -> u64 {
+    let one = MESSAGE_1[1] + MESSAGE_2[1] + MESSAGE_3;
+    2 * begun * one as u64 / (minutes * 60).max(1)
 }
 
 /// The outcome in lines.
@@ -387,7 +429,14 @@ pub fn text(ran: &Ran) -> String {
             o.received_per_s
         ),
     );
-    line("handshakes", format!("{} begun by a node", o.handshakes));
+    line(
+        "handshakes",
+        format!(
+            "{} begun by a node: {} B/s of inner messages, those that it answers included",
+            o.handshakes,
+            handshake_bytes(o.handshakes, ran.minutes)
+        ),
+    );
     for s in &o.spreads {
         let who = if s.newcomer {
             "newcomer's record"
@@ -453,6 +502,7 @@ pub fn json(ran: &Ran) -> serde_json::Value {
         "share_bits": o.share_bits,
         "control_bytes_per_s": { "sent": o.sent_per_s, "received": o.received_per_s },
         "handshakes_per_node": o.handshakes,
+        "handshake_bytes_per_s": handshake_bytes(o.handshakes, ran.minutes),
         "signatures_checked": o.checked,
         "spreads": o.spreads.iter().map(|s| json!({
             "at_s": s.at_s, "newcomer": s.newcomer, "seconds_to_95_percent": s.seconds,

@@ -314,16 +314,30 @@ async fn way(args: &WayArgs, trace: bool) -> Result<(), Fail> {
         .map_err(|e| Fail::Usage(format!("{}: {e}", args.name)))?;
     let node = Arc::new(Node::new(None, Config::default())?);
     let joined = Joined::join(&args.network, Arc::clone(&node))?;
-    let way = joined
-        .mesh
-        .way_to(name, usize::from(args.nodes), &[], PATIENCE)
-        .await?;
+    let nodes = usize::from(args.nodes);
+    let ways = joined.mesh.ways_to(name, nodes, &[], PATIENCE).await?;
+    let mut out = Vec::new();
+    for (i, way) in ways.iter().enumerate() {
+        if ways.len() > 1 && !args.json {
+            say!("way {} of {}", i + 1, ways.len());
+        }
+        out.push(show_way(way, trace.then_some(&*node), args.json).await?);
+    }
+    if args.json {
+        say!("{}", json!({ "name": args.name, "ways": out }));
+    }
+    node.close().await;
+    joined.mesh.stop().await;
+    Ok(())
+}
+
+/// Prints the nodes of a way, with the round-trip time to each where it is to be measured.
+async fn show_way(way: &[Peer], tracing: Option<&Node>, json: bool) -> Result<Vec<Value>, Fail> {
     let mut out = Vec::new();
     for i in 0..way.len() {
-        let rtt = if trace {
-            Some(measure(&node, &way[..=i]).await?)
-        } else {
-            None
+        let rtt = match tracing {
+            Some(node) => Some(measure(node, &way[..=i]).await?),
+            None => None,
         };
         let position = match i {
             _ if i + 1 == way.len() => "exit",
@@ -331,7 +345,7 @@ async fn way(args: &WayArgs, trace: bool) -> Result<(), Fail> {
             _ => "core",
         };
         let peer = &way[i];
-        if !args.json {
+        if !json {
             let took = rtt.map_or(String::new(), |r| {
                 format!(" {:.3} ms", r.as_secs_f64() * 1000.0)
             });
@@ -348,12 +362,7 @@ async fn way(args: &WayArgs, trace: bool) -> Result<(), Fail> {
             "rtt_ms": rtt.map(|r| r.as_secs_f64() * 1000.0),
         }));
     }
-    if args.json {
-        say!("{}", json!({ "name": args.name, "path": out }));
-    }
-    node.close().await;
-    joined.mesh.stop().await;
-    Ok(())
+    Ok(out)
 }
 
 /// The round-trip time to the last of these nodes, over those before it.

@@ -1,5 +1,6 @@
 //! Names, URLs and peers as the command line gives them.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,6 +70,8 @@ pub(crate) struct Dialling {
     network: Option<Joined>,
     /// Nodes of a path, the peer among them.
     path: Option<usize>,
+    /// Ways that the network gave and that were not tried yet.
+    ready: VecDeque<Vec<Peer>>,
     /// Relays of paths that failed.
     failed: Vec<NodeId>,
     /// Those of the path that is in use.
@@ -148,6 +151,7 @@ impl Dialling {
             via,
             network,
             path: args.path.map(usize::from),
+            ready: VecDeque::new(),
             failed: Vec::new(),
             used: Vec::new(),
             reached_peer: None,
@@ -165,17 +169,18 @@ impl Dialling {
         // What failed before is not tried again while there is another way.
         self.failed.append(&mut self.used);
         let nodes = self.path.unwrap_or(1);
-        let way = match network
-            .mesh
-            .way_to(name, nodes, &self.failed, PATIENCE)
-            .await
-        {
-            Err(Error::NoRelays { .. }) if !self.failed.is_empty() => {
-                self.failed.clear();
-                network.mesh.way_to(name, nodes, &[], PATIENCE).await?
-            }
-            way => way?,
-        };
+        if self.ready.is_empty() {
+            let mesh = &network.mesh;
+            let ways = match mesh.ways_to(name, nodes, &self.failed, PATIENCE).await {
+                Err(Error::NoRelays { .. }) if !self.failed.is_empty() => {
+                    self.failed.clear();
+                    mesh.ways_to(name, nodes, &[], PATIENCE).await?
+                }
+                ways => ways?,
+            };
+            self.ready.extend(ways);
+        }
+        let way = self.ready.pop_front().ok_or(Error::NoAddress)?;
         let (peer, relays) = way.split_last().ok_or(Error::NoAddress)?;
         self.used = relays.iter().map(|p| p.key.node_id()).collect();
         let opened = network.node.session_over(relays, peer).await;

@@ -165,7 +165,7 @@ impl Table {
         };
     }
 
-    fn is_open(&self, node: NodeId) -> bool {
+    pub(crate) fn is_open(&self, node: NodeId) -> bool {
         self.open
             .values()
             .any(|(lo, hi)| (lo..=hi).contains(&&node))
@@ -204,6 +204,11 @@ impl Table {
     #[must_use]
     pub const fn untested(&self) -> usize {
         self.untested.len()
+    }
+
+    /// Whether so many wait for their test that more of this teller's are of little use.
+    pub(crate) fn is_crowded(&self, teller: &Teller) -> bool {
+        self.untested.is_crowded(teller.from)
     }
 
     /// Which part of all NodeIDs this node keeps records of.
@@ -655,9 +660,11 @@ impl Table {
         gone
     }
 
-    /// Tested peers, but for relays that are kept from afar: who claims to be there, and was not reached, narrows no share.
-    const fn tested_near(&self) -> usize {
-        self.tested.saturating_sub(self.relays_afar)
+    /// Tested peers of the share: who claims to be there, and was not reached, narrows no share.
+    fn tested_near(&self) -> usize {
+        let (lo, hi) = self.share.bounds();
+        let near = self.entries.range(lo..=hi);
+        near.filter(|(_, e)| e.tested.is_some()).count()
     }
 
     /// Narrows the share while more is known than is kept, or widens it; `stays` is kept whatever its distance. Returns who

@@ -28,6 +28,8 @@ pub(crate) struct Untested {
     len: usize,
     /// The bucket that had its turn last.
     turn: Option<Prefix>,
+    /// Whether the nearest had its turn last, or the oldest.
+    nearest: bool,
 }
 
 impl Untested {
@@ -39,11 +41,19 @@ impl Untested {
             told: BTreeMap::new(),
             len: 0,
             turn: None,
+            nearest: false,
         }
     }
 
     pub(crate) const fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether five in eight places are taken, and those who tell from there have half of their share or more: others
+    /// who fill the queue keep nobody from being listened to.
+    pub(crate) fn is_crowded(&self, from: Prefix) -> bool {
+        let has = self.buckets.get(&from).map_or(0, VecDeque::len);
+        self.len >= self.max / 8 * 5 && has * self.buckets.len() * 2 >= self.len
     }
 
     /// Whether a teller may tell of one more.
@@ -95,47 +105,75 @@ impl Untested {
         self.len -= 1;
     }
 
-    /// The next that `ready` lets through, the buckets in turn; it goes to its bucket's end. Of a bucket's first the one
-    /// nearest to `own` comes first: what is far may not be kept for long.
+    /// The next that `ready` lets through, the buckets in turn; it goes to its bucket's end. Of a bucket's first, by turns the
+    /// one nearest to `own`, since what is far may not be kept for long, and the one that waits longest.
     pub(crate) fn next(
         &mut self,
         own: NodeId,
         mut ready: impl FnMut(NodeId) -> bool,
     ) -> Option<NodeId> {
-        /// How many of one bucket are looked at.
-        const LOOK: usize = 64;
         let after = self.turn;
-        let mut order = self
+        let later = self
             .buckets
             .keys()
-            .copied()
-            .filter(|p| after.is_none_or(|t| *p > t))
-            .chain(
-                self.buckets
-                    .keys()
-                    .copied()
-                    .filter(|p| after.is_some_and(|t| *p <= t)),
-            );
-        let (from, i) = order.find_map(|from| {
-            let bucket = self.buckets.get(&from)?;
-            let mut near: Vec<(u64, usize)> = bucket
-                .iter()
-                .take(LOOK)
-                .enumerate()
-                .map(|(i, n)| (closeness(own, *n), i))
-                .collect();
-            near.sort_unstable();
-            let (_, i) = near
-                .into_iter()
-                .find(|(_, i)| bucket.get(*i).is_some_and(|n| ready(*n)))?;
-            Some((from, i))
-        })?;
-        self.turn = Some(from);
-        let bucket = self.buckets.get_mut(&from)?;
-        let node = bucket.remove(i)?;
-        bucket.push_back(node);
-        Some(node)
+            .filter(|p| after.is_none_or(|t| **p > t));
+        let earlier = self
+            .buckets
+            .keys()
+            .filter(|p| after.is_some_and(|t| **p <= t));
+        let order: Vec<Prefix> = later.chain(earlier).copied().collect();
+        self.nearest = !self.nearest;
+        for from in order {
+            let nearest = self.nearest;
+            let Some(bucket) = self.buckets.get_mut(&from) else {
+                continue;
+            };
+            let found = if nearest {
+                take_nearest(bucket, own, &mut ready)
+            } else {
+                take_oldest(bucket, &mut ready)
+            };
+            if found.is_some() {
+                self.turn = Some(from);
+                return found;
+            }
+        }
+        None
     }
+}
+
+/// How many of one bucket are looked at.
+const LOOK: usize = 64;
+
+fn take_nearest(
+    bucket: &mut VecDeque<NodeId>,
+    own: NodeId,
+    ready: &mut impl FnMut(NodeId) -> bool,
+) -> Option<NodeId> {
+    let first = bucket.iter().take(LOOK).enumerate();
+    let mut near: Vec<(u64, usize)> = first.map(|(i, n)| (closeness(own, *n), i)).collect();
+    near.sort_unstable();
+    let (_, i) = near
+        .into_iter()
+        .find(|(_, i)| bucket.get(*i).is_some_and(|n| ready(*n)))?;
+    let node = bucket.remove(i)?;
+    bucket.push_back(node);
+    Some(node)
+}
+
+/// Those that are not ready go behind the others, so that they hold up nobody.
+fn take_oldest(
+    bucket: &mut VecDeque<NodeId>,
+    ready: &mut impl FnMut(NodeId) -> bool,
+) -> Option<NodeId> {
+    for _ in 0..bucket.len().min(LOOK) {
+        let node = bucket.pop_front()?;
+        bucket.push_back(node);
+        if ready(node) {
+            return Some(node);
+        }
+    }
+    None
 }
 
 /// How far two nodes are apart, as far as their first bits tell.

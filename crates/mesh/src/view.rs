@@ -83,6 +83,12 @@ pub(crate) fn after(node: NodeId) -> Option<NodeId> {
     None
 }
 
+/// How many first bits two NodeIDs have in common, up to 64.
+#[must_use]
+pub(crate) fn common_bits(a: NodeId, b: NodeId) -> u32 {
+    (head(a) ^ head(b)).leading_zeros()
+}
+
 /// How far two nodes are apart, compared as numbers.
 #[must_use]
 pub(crate) fn distance(a: NodeId, b: NodeId) -> [u8; 20] {

@@ -31,6 +31,9 @@ const OUT_DOUBLINGS: u32 = 8;
 /// Peers that are known, at most.
 const PEERS_MAX: usize = 65_536;
 
+/// Paths to one exit, at most.
+pub const WAYS_MAX: usize = 3;
+
 /// Where on a path a peer may stand.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Role {
@@ -251,5 +254,28 @@ impl Peers {
         }
         path.push(exit);
         Some(path)
+    }
+
+    /// Up to [`WAYS_MAX`] paths to `exit`, none of which shares a relay with another. Fewer where too few peers are healthy;
+    /// one when it is the exit alone.
+    #[must_use]
+    pub fn ways(
+        &self,
+        now: Time,
+        exit: NodeId,
+        nodes: usize,
+        not: &[NodeId],
+        rng: &mut Rng,
+    ) -> Vec<Vec<NodeId>> {
+        let mut not = not.to_vec();
+        let mut ways = Vec::new();
+        let most = if nodes == 1 { 1 } else { WAYS_MAX };
+        while ways.len() < most
+            && let Some(way) = self.path(now, exit, nodes, &not, rng)
+        {
+            not.extend(way.iter().filter(|n| **n != exit));
+            ways.push(way);
+        }
+        ways
     }
 }

@@ -40,7 +40,7 @@ mod sign;
 mod watch;
 
 pub use build::{BuildError, Built, TTL, TTL_RANGE, build};
-pub use choose::{Peers, Role, Roles};
+pub use choose::{Peers, Role, Roles, WAYS_MAX};
 pub use control::{
     Cf, Control, ControlError, Ecn, Failure, PathId, SEGMENTS_MAX, Segment, VERSION,
 };

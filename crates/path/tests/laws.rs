@@ -300,6 +300,11 @@ fn the_nearest_of_those_drawn_is_chosen_and_paths_share_no_node() {
         let distinct: std::collections::BTreeSet<_> = both.iter().chain([&exit]).collect();
         assert_eq!(distinct.len(), 5);
     }
+    let ways = peers.ways(Time::ZERO, exit, 3, &[], &mut rng);
+    let relays: std::collections::BTreeSet<_> = ways.iter().flat_map(|w| &w[..2]).collect();
+    assert_eq!((ways.len(), relays.len()), (3, 6), "of six relays");
+    assert!(ways.iter().all(|w| w[2] == exit));
+    assert_eq!(peers.ways(Time::ZERO, exit, 1, &[], &mut rng), [[exit]]);
     let two = &nodes[..2];
     peers.answered(Time::ZERO, two[1], Duration::from_millis(10));
     for _ in 0..100 {

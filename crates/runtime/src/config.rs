@@ -63,6 +63,8 @@ pub struct Settings {
     pub max_connections: Option<usize>,
     /// TCP connections at once of one address (IPv6: one /56), before any handshake.
     pub connections_per_address: Option<usize>,
+    /// New TCP connections a second of one address.
+    pub connects_per_second: Option<usize>,
     /// Offer ML-KEM-768.
     pub pq: Option<bool>,
     /// `text` or `json`.
@@ -164,6 +166,8 @@ pub struct GatewayConfig {
     pub max_connections: usize,
     /// TCP connections at once of one address.
     pub connections_per_address: usize,
+    /// New TCP connections a second of one address.
+    pub connects_per_second: usize,
     /// Offer ML-KEM-768.
     pub pq: bool,
     /// How log lines look.
@@ -207,7 +211,7 @@ impl Settings {
         below! {
             listen advertise serve cover key certificate certificate_key hosts writable allow quota onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
-            max_connections connections_per_address pq log_format log
+            max_connections connections_per_address connects_per_second pq log_format log
         }
         (self, Origin::File(path.display().to_string(), flags))
     }
@@ -315,6 +319,8 @@ impl Settings {
         let max_connections = found.number("max_connections", self.max_connections, 20_000);
         let connections_per_address =
             found.number("connections_per_address", self.connections_per_address, 256);
+        let connects_per_second =
+            found.number("connects_per_second", self.connects_per_second, 100);
         let hosts = self.hosts.unwrap_or_else(|| vec!["localhost".into()]);
         if hosts.is_empty() {
             found.problem("hosts", "[]", "at least one host name");
@@ -350,6 +356,7 @@ impl Settings {
             max_sessions,
             max_connections,
             connections_per_address,
+            connects_per_second,
             pq: self.pq.unwrap_or(true),
             log_format,
             log: self.log.unwrap_or_else(|| "info".into()),

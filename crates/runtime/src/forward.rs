@@ -1,5 +1,6 @@
 //! Streams through other nodes: a session's carrier is then a FORWARD stream of another session.
 
+mod load;
 mod relay;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use betanet_carrier::{Carrier, Error as CarrierError, Received};
 use betanet_htx::StreamId;
 use betanet_keys::PublicKey;
-use betanet_path::{Control, ControlError, Failure, LinkPath, PathId, Route};
+use betanet_path::{Cf, Control, ControlError, Failure, LinkPath, PathId, Route};
 use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::driver::Op;
 use crate::exchange::Inbox;
+use crate::mesh::Reports;
 use crate::{Body, Error, ExchangeError, session};
 
 pub(crate) use relay::{Exits, Relay};
@@ -324,11 +326,26 @@ struct Waiting {
 
 /// The paths that a node built: an ERROR ends the one that it names, if a hop of it signed it.
 #[derive(Default)]
-pub(crate) struct OwnPaths(Mutex<BTreeMap<LinkPath, Waiting>>);
+pub(crate) struct OwnPaths {
+    waiting: Mutex<BTreeMap<LinkPath, Waiting>>,
+    /// Whom it tells what peers say of their load; the mesh that was started last.
+    reports: Mutex<Option<Reports>>,
+}
 
 impl OwnPaths {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<LinkPath, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn reports_to(&self, reports: Reports) {
+        *self.reports.lock().unwrap_or_else(PoisonError::into_inner) = Some(reports);
+    }
+
+    fn report(&self, from: NodeId, cf: Cf) {
+        let reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reports) = &*reports {
+            reports.congestion(from, cf);
+        }
     }
 
     /// Waits for errors about a path over `entry` until it is forgotten; `false` when too many are waited for.
@@ -372,7 +389,8 @@ impl Paths for OwnPaths {
         Ok(match read(payload)? {
             Control::Probe(token) => Some(Control::ProbeAck {
                 token,
-                cf: betanet_path::Cf::default(),
+                // It carries nothing for others.
+                cf: Cf::default(),
             }),
             Control::Error {
                 failure,
@@ -390,8 +408,12 @@ impl Paths for OwnPaths {
                 }
                 None
             }
+            Control::ProbeAck { cf, .. } | Control::Congestion(cf) => {
+                self.report(from.node_id(), cf);
+                None
+            }
             // Nobody else's paths lead over a node that does not listen.
-            _ => None,
+            Control::Single { .. } | Control::Multi { .. } => None,
         })
     }
 

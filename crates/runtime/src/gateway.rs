@@ -14,7 +14,7 @@ use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
 use betanet_stack::Connection;
 use betanet_wire::NodeId;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -317,7 +317,10 @@ impl Gateway {
         let mut tasks = JoinSet::new();
         let mut addresses = Vec::new();
         let mut accepting = Vec::new();
-        let doorstep = Arc::new(Doorstep::new(config.connections_per_address));
+        let doorstep = Arc::new(Doorstep::new(
+            config.connections_per_address,
+            config.connects_per_second,
+        ));
         for address in &config.listen {
             let (listener, local) = bind(address).await?;
             addresses.push(local.to_string());
@@ -328,6 +331,7 @@ impl Gateway {
                 Arc::clone(&connections),
                 config.max_connections,
                 Arc::clone(&doorstep),
+                clock,
             )));
         }
         if !config.advertise.is_empty() {
@@ -447,6 +451,24 @@ async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
     Ok((listener, local))
 }
 
+/// Connections that are taken together: a flood is not to hold up the others.
+const ACCEPTED_A_TURN: usize = 32;
+
+/// Waits for connections. Those that came together are taken without the reactor, which most of a flood then never meets.
+async fn next_connections(
+    listener: &TcpListener,
+) -> std::io::Result<Vec<(std::net::TcpStream, SocketAddr)>> {
+    let (first, peer) = listener.accept().await?;
+    let mut all = vec![(first.into_std()?, peer)];
+    let socket = socket2::SockRef::from(listener);
+    while all.len() < ACCEPTED_A_TURN
+        && let Ok((more, peer)) = socket.accept()
+    {
+        all.extend(peer.as_socket().map(|peer| (more.into(), peer)));
+    }
+    Ok(all)
+}
+
 async fn accept(
     listener: TcpListener,
     site: Arc<Site>,
@@ -454,28 +476,38 @@ async fn accept(
     connections: Arc<Mutex<JoinSet<()>>>,
     max: usize,
     doorstep: Arc<Doorstep>,
+    clock: Clock,
 ) {
     loop {
-        let (tcp, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
+        let all = match next_connections(&listener).await {
+            Ok(all) => all,
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        // Over a bound the connection is dropped before it costs anything.
-        let Some(step) = doorstep.enter(peer.ip()) else {
-            continue;
-        };
-        let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
-        while connections.try_join_next().is_some() {}
-        if connections.len() < max {
-            let serving = serve(Arc::clone(&site), tcp, peer, stop.clone());
-            connections.spawn(async move {
-                let _step = step;
-                serving.await;
-            });
+        for (tcp, peer) in all {
+            // Over a bound the connection is dropped before it costs anything.
+            let Some(step) = doorstep.enter(clock.now().mono, peer.ip()) else {
+                // By RST, which leaves nothing behind; a socket that is gone already needs none.
+                let _ = socket2::SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
+                continue;
+            };
+            let tcp = tcp
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(tcp));
+            let Ok(tcp) = tcp else { continue };
+            let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
+            while connections.try_join_next().is_some() {}
+            if connections.len() < max {
+                let serving = serve(Arc::clone(&site), tcp, peer, stop.clone());
+                connections.spawn(async move {
+                    let _step = step;
+                    serving.await;
+                });
+            }
         }
+        tokio::task::yield_now().await;
     }
 }

@@ -12,6 +12,7 @@ use betanet_mesh::{
     Addr, Carriage, Command, DialId, Draft, Event, ExchangeId, Host, Input, PEERS_EXCHANGES,
     Record, Role, Saved, Setup, Stats, Transmit,
 };
+use betanet_path::Cf;
 use betanet_stack::{Node as Control, NodeCommand, NodeEvent, NodeInput};
 use betanet_wire::{Code, NodeId, text};
 use bytes::Bytes;
@@ -125,12 +126,13 @@ enum Message {
         node: NodeId,
         reply: oneshot::Sender<Option<Record>>,
     },
-    Path {
+    Ways {
         exit: NodeId,
         nodes: usize,
         not: Vec<NodeId>,
-        reply: oneshot::Sender<Option<Vec<Record>>>,
+        reply: oneshot::Sender<Vec<Vec<Record>>>,
     },
+    Congestion(NodeId, Cf),
     View(oneshot::Sender<View>),
     Down(NodeId),
     Stop,
@@ -227,8 +229,11 @@ impl Mesh {
             next: PEERS_EXCHANGES,
             state,
         };
+        let dialling = Arc::clone(&task.node);
         tokio::spawn(task.run(messages));
-        Ok(Self { inbox })
+        let mesh = Self { inbox };
+        dialling.reports_to(mesh.reports());
+        Ok(mesh)
     }
 
     /// Begins for a client, which nobody dials and which keeps nothing: few links, and a name that it shows to nobody.
@@ -243,19 +248,19 @@ impl Mesh {
         Self::start(node, &network, identity, None, Vec::new(), None)
     }
 
-    /// Finds a peer and a way to it over `nodes - 1` relays that are not in `not`, while the network is still being joined.
-    /// The last of the nodes is the peer.
+    /// Finds a peer and up to three ways to it over `nodes - 1` relays each that are not in `not`, while the network is still
+    /// being joined. No two ways share a relay; the last node of each is the peer. One way at least.
     ///
     /// # Errors
     ///
     /// [`Error::Unknown`] or [`Error::NoRelays`], once `patience` is over.
-    pub async fn way_to(
+    pub async fn ways_to(
         &self,
         name: Name,
         nodes: usize,
         not: &[NodeId],
         patience: Duration,
-    ) -> Result<Vec<Peer>, Error> {
+    ) -> Result<Vec<Vec<Peer>>, Error> {
         let clock = Clock::start();
         let exit = name.node_id();
         let mut found = false;
@@ -273,11 +278,11 @@ impl Mesh {
             let waited = clock.elapsed();
             // With few to choose from, the first one reached would be on every path.
             let enough = known >= 2 * nodes || waited >= SETTLE || nodes == 1;
-            if found
-                && enough
-                && let Some(way) = self.path(exit, nodes, not).await
-            {
-                return Ok(way);
+            if found && enough {
+                let ways = self.ways(exit, nodes, not).await;
+                if !ways.is_empty() {
+                    return Ok(ways);
+                }
             }
             if waited >= patience {
                 let relays = nodes.saturating_sub(1);
@@ -316,18 +321,24 @@ impl Mesh {
         peer_of(&record)
     }
 
-    /// Chooses the nodes of a path to `exit`, without those in `not`. `None` while too few relays are known and healthy.
-    pub async fn path(&self, exit: NodeId, nodes: usize, not: &[NodeId]) -> Option<Vec<Peer>> {
+    /// Chooses the nodes of up to three paths to `exit`, without those in `not`. None while too few relays are known and
+    /// healthy.
+    pub async fn ways(&self, exit: NodeId, nodes: usize, not: &[NodeId]) -> Vec<Vec<Peer>> {
         let not = not.to_vec();
-        let records = self
-            .ask(|reply| Message::Path {
-                exit,
-                nodes,
-                not,
-                reply,
-            })
-            .await??;
-        records.iter().map(peer_of).collect()
+        let ways = self.ask(|reply| Message::Ways {
+            exit,
+            nodes,
+            not,
+            reply,
+        });
+        let peers = |way: &Vec<Record>| way.iter().map(peer_of).collect();
+        let ways = ways.await.unwrap_or_default();
+        ways.iter().filter_map(peers).collect()
+    }
+
+    /// What takes reports on peers to the mesh, without keeping it running.
+    pub(crate) fn reports(&self) -> Reports {
+        Reports(self.inbox.downgrade())
     }
 
     /// What is known.
@@ -361,6 +372,20 @@ impl Mesh {
     }
 }
 
+/// Takes what sessions tell of peers to the mesh, while that runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Reports(mpsc::WeakSender<Message>);
+
+impl Reports {
+    /// A peer says how congested it is.
+    pub(crate) fn congestion(&self, node: NodeId, cf: Cf) {
+        if let Some(inbox) = self.0.upgrade() {
+            // A mesh with a full inbox has more important news.
+            let _ = inbox.try_send(Message::Congestion(node, cf));
+        }
+    }
+}
+
 struct Task {
     control: Control,
     clock: Clock,
@@ -373,7 +398,7 @@ struct Task {
     /// When sessions were measured that led to peers not known yet.
     measured: BTreeMap<NodeId, (Time, Duration)>,
     finding: BTreeMap<NodeId, Vec<oneshot::Sender<Option<Record>>>>,
-    choosing: Vec<(NodeId, oneshot::Sender<Option<Vec<Record>>>)>,
+    choosing: Vec<(NodeId, oneshot::Sender<Vec<Vec<Record>>>)>,
     next: ExchangeId,
     state: Option<PathBuf>,
 }
@@ -466,15 +491,20 @@ impl Task {
                     self.found(node, None);
                 }
             }
-            Message::Path {
+            Message::Congestion(node, cf) => {
+                let _ = self
+                    .control
+                    .handle_input(now, NodeInput::Congestion(node, cf));
+            }
+            Message::Ways {
                 exit,
                 nodes,
                 not,
                 reply,
             } => {
-                let path = NodeCommand::Path { exit, nodes, not };
+                let ways = NodeCommand::Ways { exit, nodes, not };
                 self.choosing.push((exit, reply));
-                if self.control.handle_command(now, path).is_err() {
+                if self.control.handle_command(now, ways).is_err() {
                     self.choosing.pop();
                 }
             }
@@ -501,10 +531,11 @@ impl Task {
         while let Some(event) = self.control.poll_event() {
             match event {
                 NodeEvent::Mesh(event) => self.event(event),
-                NodeEvent::Path { exit, nodes } => {
+                NodeEvent::Ways { exit, ways } => {
                     let table = self.control.mesh().table();
                     let record = |n: &NodeId| table.get(*n).map(|e| e.record().clone());
-                    let records = nodes.and_then(|nodes| nodes.iter().map(record).collect());
+                    let known = |way: &Vec<NodeId>| way.iter().map(record).collect();
+                    let records = ways.iter().filter_map(known).collect();
                     if let Some(i) = self.choosing.iter().position(|(e, _)| *e == exit) {
                         let _ = self.choosing.remove(i).1.send(records);
                     }

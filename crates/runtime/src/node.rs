@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::driver::{Driver, OPS, Wishes};
 use crate::files::fresh_identity;
 use crate::forward::{ForwardCarrier, OwnPaths, Paths, RawStream, Relay};
+use crate::mesh::Reports;
 use crate::streams::Taker;
 use crate::{Clock, Error, Metrics, OuterFacts, SessionHandle, Streams, seed};
 
@@ -133,6 +134,11 @@ impl Node {
     pub(crate) fn with_paths(mut self, relay: Weak<Relay>) -> Self {
         self.relay = Some(relay);
         self
+    }
+
+    /// Tells a mesh what peers say of their load.
+    pub(crate) fn reports_to(&self, reports: Reports) {
+        self.own_paths.reports_to(reports);
     }
 
     fn paths(&self) -> Option<Arc<dyn Paths>> {

@@ -36,13 +36,13 @@ pub enum NodeInput {
 pub enum NodeCommand {
     /// For the mesh.
     Mesh(mesh::Command),
-    /// Choose the nodes of a path: [`NodeEvent::Path`] answers.
-    Path {
-        /// Where it ends.
+    /// Choose disjoint paths: [`NodeEvent::Ways`] answers.
+    Ways {
+        /// Where they end.
         exit: NodeId,
-        /// How many nodes, the exit among them: 1 to 8.
+        /// How many nodes each, the exit among them: 1 to 8.
         nodes: usize,
-        /// Who may not be on it: those of other paths.
+        /// Who may not be on them.
         not: Vec<NodeId>,
     },
 }
@@ -52,12 +52,12 @@ pub enum NodeCommand {
 pub enum NodeEvent {
     /// Of the mesh.
     Mesh(mesh::Event),
-    /// The nodes of a path.
-    Path {
-        /// Where it ends.
+    /// The nodes of up to three paths that share no relay.
+    Ways {
+        /// Where they end.
         exit: NodeId,
-        /// First to last; `None` where too few peers are healthy.
-        nodes: Option<Vec<NodeId>>,
+        /// Each first to last; none where too few peers are healthy.
+        ways: Vec<Vec<NodeId>>,
     },
 }
 
@@ -143,14 +143,14 @@ impl Machine for Node {
     fn handle_command(&mut self, now: Now, command: NodeCommand) -> Result<(), mesh::Error> {
         match command {
             NodeCommand::Mesh(command) => self.mesh.handle_command(now, command)?,
-            NodeCommand::Path { exit, nodes, not } => {
+            NodeCommand::Ways { exit, nodes, not } => {
                 if self.events.room() <= 1 {
                     return Err(mesh::Error::Full);
                 }
                 let own = self.own;
                 let not: Vec<NodeId> = not.into_iter().chain([own]).collect();
-                let nodes = self.peers.path(now.mono, exit, nodes, &not, &mut self.rng);
-                self.events.push(now.mono, NodeEvent::Path { exit, nodes });
+                let ways = self.peers.ways(now.mono, exit, nodes, &not, &mut self.rng);
+                self.events.push(now.mono, NodeEvent::Ways { exit, ways });
             }
         }
         self.rise(now);

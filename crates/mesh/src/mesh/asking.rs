@@ -18,6 +18,10 @@ const NEWS: usize = 8;
 const DISCOVER_LEAST: u32 = 64;
 /// Records named in the slice that goes round.
 const SLICE: usize = 30;
+/// While very many records wait for their test, one of so many exchanges asks for more; one half of those for what is near.
+const CROWDED_ONE_IN: u64 = 4;
+/// Records that are nearest to this node, of which it is asked most.
+const NEAR: usize = 256;
 
 impl Mesh {
     pub(super) fn open(
@@ -124,7 +128,8 @@ impl Mesh {
         let Some(l) = self.links.get_mut(&link) else {
             return Vec::new();
         };
-        let (told, peer, first) = (l.told, l.node, l.asked == 0);
+        let (told, peer, asked, teller) = (l.told, l.node, l.asked, l.teller());
+        let first = asked == 0;
         l.told = change;
         let near = self.table.share();
         let fits =
@@ -141,7 +146,16 @@ impl Mesh {
             return every.map(|(node, seq)| Have { node, seq }).collect();
         }
         let mut have: Vec<Have> = news.iter().filter_map(|n| seq(self, *n)).collect();
-        let (lo, hi, slice) = self.slice(peer);
+        let (lo, hi, slice) = if !self.table.is_crowded(&teller) {
+            self.slice(peer)
+        } else if asked % CROWDED_ONE_IN != 0 {
+            // More wait for their test than can be tested soon: only what is named is asked about.
+            (self.own, self.own, Vec::new())
+        } else if (asked / CROWDED_ONE_IN).is_multiple_of(2) {
+            self.near_slice()
+        } else {
+            self.slice(peer)
+        };
         have.push(Have { node: lo, seq: 0 });
         have.extend(slice.into_iter().filter(|h| !news.contains(&h.node)));
         have.push(Have { node: hi, seq: 0 });
@@ -178,6 +192,24 @@ impl Mesh {
         };
         self.cursor = after(hi).filter(|n| *n <= last).unwrap_or(first);
         (lo, hi, slice)
+    }
+
+    /// A random part of what is nearest to this node.
+    fn near_slice(&mut self) -> (NodeId, NodeId, Vec<Have>) {
+        let mut bits = self.table.share().bits();
+        let near = |bits| crate::around(self.own, bits);
+        let crowd = |(lo, hi)| self.table.range(lo, hi).take(NEAR).count();
+        while crowd(near(bits + 1)) >= NEAR {
+            bits += 1;
+        }
+        let (first, last) = near(bits);
+        let skip = usize::try_from(self.rng.below(NEAR as u64)).unwrap_or(0);
+        let entry = |(node, seq)| Have { node, seq };
+        let part = self.table.range(first, last).skip(skip).take(SLICE);
+        let slice: Vec<Have> = part.map(entry).collect();
+        let lo = slice.first().map_or(first, |h| h.node);
+        let hi = slice.last().filter(|_| slice.len() == SLICE);
+        (lo, hi.map_or(last, |h| h.node), slice)
     }
 
     /// How many bits more than the share's leave about 2^`few` of the records in it.

@@ -480,7 +480,8 @@ impl Mesh {
                 }
             }
             // A tested peer that is away for once keeps its place; it is tested again in a day.
-            Purpose::Link | Purpose::Lookup => {}
+            Purpose::Link => {}
+            Purpose::Lookup => self.not_asked(dial.node),
         }
     }
 

@@ -10,7 +10,7 @@ use betanet_wire::NodeId;
 use super::dialling::Purpose;
 use super::{DialId, Error, Event, Mesh, Stage, kind};
 use crate::message::{self, Have};
-use crate::view::distance;
+use crate::view::{common_bits, distance};
 
 /// Lookups at once.
 const LOOKUPS_MAX: usize = 16;
@@ -45,7 +45,9 @@ impl Mesh {
         if self.lookups.len() >= LOOKUPS_MAX && !self.lookups.contains_key(&node) {
             return Err(Error::Lookups);
         }
-        let range = self.around(node);
+        let tested = self.table.iter().filter(|e| e.tested().is_some());
+        let nearest = tested.map(|e| common_bits(e.record().node(), node)).max();
+        let range = self.around(node, nearest.unwrap_or(0));
         self.table.open_range(node, Some(range));
         let lookup = Lookup {
             until: now.mono + PATIENCE,
@@ -57,8 +59,11 @@ impl Mesh {
         Ok(())
     }
 
-    fn around(&self, node: NodeId) -> (NodeId, NodeId) {
-        crate::around(node, self.table.share().bits() + self.crowd_bits(CROWD))
+    /// What a peer is asked for that has so many bits in common with who is looked for: those that have more, and no more of
+    /// them than a few where peers keep so much as this node does.
+    fn around(&self, node: NodeId, common: u32) -> (NodeId, NodeId) {
+        let few = self.table.share().bits() + self.crowd_bits(CROWD);
+        crate::around(node, few.min(common + 1))
     }
 
     /// An answer that was asked for in a lookup is in the table, or will not come.
@@ -109,7 +114,8 @@ impl Mesh {
         let mut nearest: Vec<([u8; 20], NodeId)> = self
             .table
             .iter()
-            .filter(|e| e.tested().is_some() && !asked.contains(&e.record().node()))
+            .filter(|e| e.tested().is_some() || self.table.is_open(e.record().node()))
+            .filter(|e| !asked.contains(&e.record().node()))
             .map(|e| (distance(node, e.record().node()), e.record().node()))
             .collect();
         nearest.sort_unstable();
@@ -133,6 +139,13 @@ impl Mesh {
         }
     }
 
+    /// A peer that was to be asked is away: others are, in its place.
+    pub(super) fn not_asked(&mut self, peer: NodeId) {
+        for lookup in self.lookups.values_mut() {
+            lookup.asked.insert(peer);
+        }
+    }
+
     /// Asks a peer for what it keeps around another, once there is a link with it.
     fn ask_about(&mut self, now: Now, peer: NodeId, node: NodeId) {
         let link = self.links.iter().find(|(_, l)| l.node == peer);
@@ -153,7 +166,9 @@ impl Mesh {
     }
 
     fn ask_range(&mut self, now: Now, link: DialId, node: NodeId) {
-        let (lo, hi) = self.around(node);
+        let peer = self.links.get(&link).map(|l| l.node);
+        let common = peer.map_or(0, |p| common_bits(p, node));
+        let (lo, hi) = self.around(node, common);
         let bound = |node| Have { node, seq: 0 };
         let mut have = Vec::from([bound(lo)]);
         let known = self.table.range(lo, hi).take(message::GOSSIP_MAX - 2);

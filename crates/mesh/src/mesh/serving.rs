@@ -157,7 +157,11 @@ impl Mesh {
     ) -> Result<(), MessageError> {
         let have = message::read_ask(cbor)?;
         self.stats.served += 1;
-        let (records, want) = self.compare(now, &have);
+        let crowded = self
+            .exchanges
+            .get(&id)
+            .is_none_or(|x| self.table.is_crowded(&x.teller));
+        let (records, want) = self.compare(now, &have, crowded);
         self.stats.records_out += records.len() as u64;
         match self.exchanges.get_mut(&id) {
             Some(x) if !want.is_empty() => x.stage = Stage::ServeLast,
@@ -192,10 +196,12 @@ impl Mesh {
     }
 
     /// What an asker that has this gets, and what is wanted of it.
-    fn compare(&mut self, now: Now, have: &[Have]) -> (Vec<Record>, Vec<NodeId>) {
+    fn compare(&mut self, now: Now, have: &[Have], crowded: bool) -> (Vec<Record>, Vec<NodeId>) {
         let mut give: Vec<Record> = Vec::new();
         let mut want = Vec::new();
         let mut doubted = Vec::new();
+        let new_max = if crowded { WANTED_CROWDED } else { GOSSIP_MAX };
+        let mut new = 0;
         for h in have.iter().filter(|h| h.seq > 0) {
             if let Some(evidence) = self.table.evidence(h.node) {
                 if h.seq <= evidence.first.seq() {
@@ -207,7 +213,10 @@ impl Mesh {
                 continue;
             }
             match self.table.seq(h.node) {
-                None if self.table.would_take(now.mono, h.node) => want.push(h.node),
+                None if new < new_max && self.table.would_take(now.mono, h.node) => {
+                    new += 1;
+                    want.push(h.node);
+                }
                 None => {}
                 Some(seq) if seq < h.seq => want.push(h.node),
                 Some(seq) if seq > h.seq => give.extend(self.table.passable(h.node).cloned()),
@@ -277,6 +286,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Peers whose exchanges are counted, at most.
 const ASKERS_MAX: usize = 8192;
 
+/// Unknown peers whose records are wanted of one asker, while very many wait for their test.
+const WANTED_CROWDED: usize = 2;
 /// Records that are given to who names no bounds.
 const GIVEN_UNASKED: usize = 32;
 /// Of so many exchanges that name records which both sides have, one has one of them compared.

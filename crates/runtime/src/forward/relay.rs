@@ -9,12 +9,13 @@ use betanet_carrier::Tunnel;
 use betanet_htx::handshake::MESSAGE_1;
 use betanet_htx::kind;
 use betanet_keys::{Identity, Peer, PublicKey};
-use betanet_path::{Accepted, Cf, Control, Failure, Hop, LinkPath, PathId, Route};
+use betanet_path::{Accepted, Control, Failure, Hop, LinkPath, PathId, Route};
 use betanet_wire::{Code, NodeId};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::load::Load;
 use super::{ForwardCarrier, Paths, RawStream, read};
 use crate::driver::Op;
 use crate::{Clock, Error, Mesh, Metrics, Node, SessionHandle};
@@ -67,6 +68,7 @@ pub(crate) struct Relay {
     /// Whether paths of others go on to whomever the network knows.
     carries: bool,
     metrics: Arc<Metrics>,
+    load: Arc<Load>,
     paths: Mutex<State>,
 }
 
@@ -100,6 +102,7 @@ impl Relay {
             mesh: OnceLock::new(),
             carries,
             metrics,
+            load: Load::start(),
             paths: Mutex::new(State { hop, carried }),
         })
     }
@@ -313,7 +316,7 @@ impl Relay {
                 match session.open_raw(kind::FORWARD, head.freeze()).await {
                     Ok(ahead) => {
                         self.metrics.streams_forwarded.inc();
-                        splice(stream, ahead).await;
+                        splice(stream, ahead, &self.load).await;
                     }
                     Err(_) => stream.refuse(Code::POLICY_REJECTED).await,
                 }
@@ -357,11 +360,12 @@ async fn read_to(stream: &mut RawStream, bytes: &mut BytesMut, len: usize) -> bo
 }
 
 /// Passes bytes both ways until both have ended; when one breaks off, so does the other.
-async fn splice(behind: RawStream, ahead: RawStream) {
+async fn splice(behind: RawStream, ahead: RawStream, load: &Load) {
     let (mut from_behind, mut to_behind) = behind.split();
     let (mut from_ahead, mut to_ahead) = ahead.split();
     let onward = async {
         while let Some(bytes) = from_behind.chunk().await? {
+            let _waits = load.waits();
             to_ahead.send(bytes, false).await?;
         }
         to_ahead.send(Bytes::new(), true).await?;
@@ -369,6 +373,7 @@ async fn splice(behind: RawStream, ahead: RawStream) {
     };
     let back = async {
         while let Some(bytes) = from_ahead.chunk().await? {
+            let _waits = load.waits();
             to_behind.send(bytes, false).await?;
         }
         to_behind.send(Bytes::new(), true).await?;
@@ -395,7 +400,7 @@ impl Paths for Relay {
             }
             Control::Probe(token) => Some(Control::ProbeAck {
                 token,
-                cf: Cf::default(),
+                cf: self.load.feedback(),
             }),
             Control::Error {
                 failure,
@@ -406,7 +411,12 @@ impl Paths for Relay {
                 self.pass_back(from.node_id(), failure, path, key, sig);
                 None
             }
-            Control::ProbeAck { .. } | Control::Congestion(_) => None,
+            Control::ProbeAck { cf, .. } | Control::Congestion(cf) => {
+                if let Some(mesh) = self.mesh() {
+                    mesh.reports().congestion(from.node_id(), cf);
+                }
+                None
+            }
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use betanet_htx::Config;
 use betanet_runtime::{
-    Error, Gateway, Headers, Identity, Mesh, Method, Network, Node, Origin, Request, Settings,
+    Error, Gateway, Headers, Identity, Mesh, Method, Network, Node, Origin, Peer, Request, Settings,
 };
 use betanet_wire::Code;
 
@@ -162,7 +162,12 @@ async fn nodes_find_each_other_and_a_client_goes_over_paths_that_it_finds() {
         .await;
     }
     let (node, mesh) = net.client();
-    let way = mesh.way_to(name(10), 3, &[], PATIENCE).await.unwrap();
+    let ways = mesh.ways_to(name(10), 3, &[], PATIENCE).await.unwrap();
+    let mut relays: Vec<_> = ways.iter().flat_map(|w| &w[..2]).map(Peer::name).collect();
+    relays.sort();
+    relays.dedup();
+    assert_eq!(relays.len(), 2 * ways.len(), "no two ways share a relay");
+    let way = &ways[0];
     assert_eq!(way.len(), 3);
     assert_eq!(way[2].name(), name(10));
     let session = node.session_over(&way[..2], &way[2]).await.unwrap();
@@ -174,7 +179,8 @@ async fn nodes_find_each_other_and_a_client_goes_over_paths_that_it_finds() {
     eventually("the session is over", async || session.is_closed()).await;
     mesh.down(way[0].key.node_id()).await;
     let used: Vec<_> = way[..2].iter().map(|p| p.key.node_id()).collect();
-    let other = mesh.way_to(name(10), 3, &used, PATIENCE).await.unwrap();
+    let mut others = mesh.ways_to(name(10), 3, &used, PATIENCE).await.unwrap();
+    let other = others.remove(0);
     assert!(other[..2].iter().all(|p| !used.contains(&p.key.node_id())));
     let session = node.session_over(&other[..2], &other[2]).await.unwrap();
     assert_eq!(hello(&session).await, "hello from 10");
@@ -187,13 +193,13 @@ async fn nodes_find_each_other_and_a_client_goes_over_paths_that_it_finds() {
 async fn who_is_not_known_and_paths_too_long_are_said_so() {
     let net = Net::start(31, 7).await;
     let (node, mesh) = net.client();
-    let way = mesh.way_to(name(7), 2, &[], PATIENCE).await.unwrap();
-    assert_eq!(way.len(), 2);
-    match mesh.way_to(name(7), 5, &[], Duration::from_secs(5)).await {
+    let ways = mesh.ways_to(name(7), 2, &[], PATIENCE).await.unwrap();
+    assert_eq!(ways[0].len(), 2);
+    match mesh.ways_to(name(7), 5, &[], Duration::from_secs(5)).await {
         Err(Error::NoRelays { to, relays: 4, .. }) => assert_eq!(to, name(7)),
         other => panic!("{other:?}"),
     }
-    match mesh.way_to(name(50), 1, &[], Duration::from_secs(2)).await {
+    match mesh.ways_to(name(50), 1, &[], Duration::from_secs(2)).await {
         Err(Error::Unknown(unknown)) => assert_eq!(unknown, name(50)),
         other => panic!("{other:?}"),
     }

@@ -687,19 +687,18 @@ impl<H: Host> Run<'_, H> {
                 let Some(host) = &mut self.net.places[id].host else {
                     break;
                 };
-                let path = NodeCommand::Path {
+                let path = NodeCommand::Ways {
                     exit,
                     nodes: 3,
                     not: Vec::new(),
                 };
                 let _ = host.handle_command(now, path);
                 while let Some(event) = host.poll_event() {
-                    if let NodeEvent::Path {
-                        nodes: Some(nodes), ..
-                    } = event
+                    if let NodeEvent::Ways { ways, .. } = event
+                        && let Some(first) = ways.first().and_then(|way| way.first())
                     {
                         all += 1;
-                        lying += u64::from(liars.contains(&nodes[0]));
+                        lying += u64::from(liars.contains(first));
                     }
                 }
             }
