@@ -15,6 +15,7 @@ mod frames;
 mod handshakes;
 mod idle;
 mod mesh;
+mod mix;
 mod parts;
 mod path;
 
@@ -83,11 +84,13 @@ fn main() {
         .position(|a| a == "--only")
         .map(|at| args.get(at + 1).expect("--only GROUP").clone());
     let mut figures = Vec::new();
-    let groups: [(&str, Measure); 8] = [
+    let groups: [(&str, Measure); 10] = [
         ("cbor", cbor::measure),
         ("frames", frames::measure),
         ("path", path::measure),
         ("mesh", mesh::measure),
+        ("x25519", mix::multiplications),
+        ("mix", mix::measure),
         ("download", download::measure),
         ("handshakes", handshakes::measure),
         ("idle", idle::measure),

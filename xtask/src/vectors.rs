@@ -3,6 +3,7 @@
 mod base;
 mod edges;
 mod mesh;
+mod mix;
 mod path;
 mod session;
 
@@ -41,7 +42,9 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("frames", base::frames),
     ("identity", base::identity),
     ("key_schedule", base::key_schedule),
+    ("lottery", mix::lottery),
     ("mesh", mesh::mesh),
+    ("mix", mix::mix),
     ("negotiation", base::negotiation),
     ("noise_xk", edges::noise_xk),
     ("path", path::path),
@@ -51,7 +54,7 @@ const RUNNERS: &[(&str, Runner)] = &[
 ];
 
 /// The files of layers that are not built yet.
-const LATER: &[&str] = &["lottery", "mix", "naming", "template", "vouchers"];
+const LATER: &[&str] = &["naming", "template", "vouchers"];
 
 /// Runs every file of a folder; whether all passed. One line a file goes to `out`.
 ///

@@ -3,6 +3,8 @@
 //! The targets under `fuzz/` are one line each; the committed corpora run through the same functions in an ordinary
 //! test on stable.
 
+mod mix;
+
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -20,6 +22,8 @@ use betanet_wire::{cbor, msg};
 use bytes::Bytes;
 use core::time::Duration;
 use zeroize::Zeroizing;
+
+pub use mix::mix;
 
 /// DET-CBOR: what is accepted re-encodes to its own bytes, and both readers agree.
 #[allow(

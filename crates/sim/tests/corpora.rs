@@ -45,6 +45,11 @@ fn mesh() {
 }
 
 #[test]
+fn mix() {
+    replay("mix", fuzz::mix);
+}
+
+#[test]
 fn path() {
     replay("path", fuzz::path);
 }

@@ -1,0 +1,143 @@
+//! Which relays a packet leads over.
+
+use alloc::vec::Vec;
+
+use betanet_wire::NodeId;
+use chacha20::cipher::{KeyIvInit as _, StreamCipher as _};
+use chacha20::{ChaCha20, Key};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroize as _;
+
+/// Draws for one position that fall on a relay that may not stand there.
+const MISSES: usize = 64;
+
+/// Where a relay was reached: its /16, or its /32 of IPv6.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Net {
+    /// The first two bytes of an IPv4 address.
+    V4([u8; 2]),
+    /// The first four bytes of an IPv6 address.
+    V6([u8; 4]),
+}
+
+impl From<core::net::IpAddr> for Net {
+    fn from(ip: core::net::IpAddr) -> Self {
+        match ip {
+            core::net::IpAddr::V4(ip) => {
+                let [a, b, ..] = ip.octets();
+                Self::V4([a, b])
+            }
+            core::net::IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.octets();
+                Self::V6([a, b, c, d])
+            }
+        }
+    }
+}
+
+/// A relay of a directory, as far as the lottery looks at it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ticket<'a> {
+    /// Which.
+    pub node: NodeId,
+    /// Where it stands.
+    pub layer: u8,
+    /// How often it is drawn.
+    pub weight: u16,
+    /// Who runs it.
+    pub org: &'a str,
+    /// Where it was reached.
+    pub net: Net,
+}
+
+impl Ticket<'_> {
+    fn meets(&self, other: &Self) -> bool {
+        self.node == other.node || self.org == other.org || self.net == other.net
+    }
+}
+
+/// No relay that may stand at a position was drawn in 64 draws, or none is in its layer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("no relay was drawn for position {position}")]
+pub struct NoRoute {
+    /// Which, from 0.
+    pub position: usize,
+}
+
+/// The lottery's seed: `session_key` is that of the session to the guard, `bucket` the UNIX time in periods of five minutes,
+/// `client_random` fresh for every draw.
+#[must_use]
+pub fn lottery_seed(session_key: &[u8; 32], bucket: u64, client_random: &[u8; 16]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(session_key);
+    hash.update(bucket.to_be_bytes());
+    hash.update(client_random);
+    hash.finalize().into()
+}
+
+/// Draws a path: its relays' places among `relays`, which stand by ascending node. `guard` takes position 0. The same inputs give
+/// the same path on any machine.
+///
+/// # Errors
+///
+/// [`NoRoute`]; a shorter path is never made in its place.
+pub fn draw(
+    seed: &[u8; 32],
+    relays: &[Ticket<'_>],
+    layers: u8,
+    hops: usize,
+    guard: Option<usize>,
+) -> Result<Vec<usize>, NoRoute> {
+    let mut dice = Dice(ChaCha20::new(&Key::from(*seed), &[0; 12].into()));
+    let mut path: Vec<usize> = Vec::with_capacity(hops);
+    path.extend(guard.filter(|g| *g < relays.len()).into_iter().take(hops));
+    for position in path.len()..hops {
+        let layer = position % usize::from(layers.max(1));
+        let drawn = draw_one(&mut dice, relays, layer, &path).ok_or(NoRoute { position })?;
+        path.push(drawn);
+    }
+    Ok(path)
+}
+
+fn draw_one(dice: &mut Dice, relays: &[Ticket<'_>], layer: usize, path: &[usize]) -> Option<usize> {
+    let here = || {
+        let all = relays.iter().enumerate();
+        all.filter(move |(_, r)| usize::from(r.layer) == layer)
+    };
+    let total: u64 = here().map(|(_, r)| u64::from(r.weight)).sum();
+    if total == 0 {
+        return None;
+    }
+    for _ in 0..MISSES {
+        let mut ticket = dice.below(total);
+        let (at, relay) = here().find(|(_, r)| {
+            let weight = u64::from(r.weight);
+            let found = ticket < weight;
+            ticket = ticket.wrapping_sub(weight);
+            found
+        })?;
+        if !path.iter().any(|p| relays[*p].meets(relay)) {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// Numbers from a stream of ChaCha20.
+struct Dice(ChaCha20);
+
+impl Dice {
+    fn below(&mut self, total: u64) -> u64 {
+        // Above the largest multiple a number would favour some: it is drawn again.
+        let over = u64::MAX - (u64::MAX % total + 1) % total;
+        loop {
+            let mut bytes = [0; 8];
+            self.0.apply_keystream(&mut bytes);
+            let drawn = u64::from_be_bytes(bytes);
+            bytes.zeroize();
+            if drawn <= over {
+                return drawn % total;
+            }
+        }
+    }
+}

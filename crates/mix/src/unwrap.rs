@@ -1,0 +1,218 @@
+//! A relay's half: batches of packets, each layer taken off in its place.
+
+use betanet_x25519_batch::{BASE, Backend, Pair, multiply_with};
+use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::hctr2::Hctr2;
+use crate::hop::{Extract, HopKeys, xor};
+use crate::packet::{Command, Packet, SLOT, VERSION, ZEROS, part};
+
+/// Packets that are worked on together: as much as fits a core's nearest cache.
+const TOGETHER: usize = 32;
+
+/// Why a packet is dropped. Nothing is ever sent back for it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Another version, or a field that has to be zero is not.
+    #[error("another version, or a reserved field that is not zero")]
+    Version,
+    /// No key for its epoch is held.
+    #[error("no key for this epoch")]
+    Epoch,
+    /// Its alpha is a point of small order.
+    #[error("a point of small order")]
+    Point,
+    /// Its header was changed, or is for another node.
+    #[error("the header's MAC does not hold")]
+    Mac,
+    /// It was here before, or the memory of those that were is full.
+    #[error("seen before")]
+    Replay,
+    /// Its slot says what no slot may.
+    #[error("a slot that says nothing valid")]
+    Slot,
+    /// Its body was changed on the way.
+    #[error("the body was changed on the way")]
+    Body,
+}
+
+/// The public half of a relay's key of one epoch, for its peer record. Any 32 random bytes are a private key.
+#[must_use]
+pub fn public_key(private: &[u8; 32]) -> [u8; 32] {
+    let mut pair = [Pair::new(*private, BASE)];
+    multiply_with(Backend::Portable, &mut pair);
+    pair[0].point
+}
+
+/// The private keys of a relay that packets may be for, by the low byte of their epoch; wiped on drop.
+#[derive(Clone, Default, Zeroize, ZeroizeOnDrop)]
+pub struct EpochKeys {
+    held: [Option<(u8, [u8; 32])>; 4],
+}
+
+impl core::fmt::Debug for EpochKeys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("EpochKeys(…)")
+    }
+}
+
+impl EpochKeys {
+    /// Holds none.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { held: [None; 4] }
+    }
+
+    /// Takes a key up for an epoch; `false` when four are held.
+    #[must_use]
+    pub fn add(&mut self, epoch: u8, key: [u8; 32]) -> bool {
+        let Some(free) = self.held.iter_mut().find(|k| k.is_none()) else {
+            return false;
+        };
+        *free = Some((epoch, key));
+        true
+    }
+
+    /// Destroys the keys of an epoch.
+    pub fn remove(&mut self, epoch: u8) {
+        for held in &mut self.held {
+            if held.is_some_and(|(e, _)| e == epoch) {
+                held.zeroize();
+                *held = None;
+            }
+        }
+    }
+
+    fn get(&self, epoch: u8) -> Option<&[u8; 32]> {
+        let mut held = self.held.iter().flatten();
+        held.find(|(e, _)| *e == epoch).map(|(_, key)| key)
+    }
+}
+
+/// What came of a packet: what to do with it as it is now, or why it is dropped.
+pub type Outcome = Result<Command, Refusal>;
+
+/// Takes this hop's layer off each packet, in its place, and says what became of each: the outcomes are in the packets' order,
+/// as many as both slices have. `seen` is asked once for every packet whose MAC holds, with the tag that its key's replay memory
+/// knows it by; it notes the tag, and answers whether it was there. Nothing is allocated.
+pub fn unwrap_batch(
+    keys: &EpochKeys,
+    packets: &mut [Packet],
+    seen: impl FnMut(u8, &[u8; 16]) -> bool,
+    outcomes: &mut [Outcome],
+) {
+    unwrap_batch_with(Backend::best(), keys, packets, seen, outcomes);
+}
+
+/// The same with a backend of choice.
+pub fn unwrap_batch_with(
+    backend: Backend,
+    keys: &EpochKeys,
+    packets: &mut [Packet],
+    mut seen: impl FnMut(u8, &[u8; 16]) -> bool,
+    outcomes: &mut [Outcome],
+) {
+    let parts = packets.chunks_mut(TOGETHER);
+    for (packets, outcomes) in parts.zip(outcomes.chunks_mut(TOGETHER)) {
+        unwrap_some(backend, keys, packets, &mut seen, outcomes);
+    }
+}
+
+/// A packet of a batch that still stands.
+struct Standing {
+    at: usize,
+    keys: HopKeys,
+}
+
+fn unwrap_some(
+    backend: Backend,
+    keys: &EpochKeys,
+    packets: &mut [Packet],
+    seen: &mut impl FnMut(u8, &[u8; 16]) -> bool,
+    outcomes: &mut [Outcome],
+) {
+    let mut pairs: [Pair; TOGETHER] = [const { Pair::new([0; 32], [0; 32]) }; TOGETHER];
+    let mut places = [0; TOGETHER];
+    let mut n = 0;
+    for (i, (packet, outcome)) in packets.iter().zip(outcomes.iter_mut()).enumerate() {
+        match private_key(keys, packet) {
+            Ok(key) => {
+                pairs[n] = Pair::new(*key, packet.alpha());
+                places[n] = i;
+                n += 1;
+            }
+            Err(refusal) => *outcome = Err(refusal),
+        }
+    }
+    multiply_with(backend, &mut pairs[..n]);
+    let extract = Extract::new();
+    let mut standing: [Option<Standing>; TOGETHER] = [const { None }; TOGETHER];
+    let mut onward = 0;
+    for (pair, &at) in pairs[..n].iter().zip(&places) {
+        let packet = &mut packets[at];
+        let opened = open(&extract, &pair.point, packet, seen);
+        outcomes[at] = opened.as_ref().map(|(command, _)| *command).map_err(|r| *r);
+        if let Ok((Command::Forward { .. }, keys)) = opened {
+            standing[onward] = Some(Standing { at, keys });
+            onward += 1;
+        }
+    }
+    for (pair, standing) in pairs.iter_mut().zip(standing.iter().flatten()) {
+        *pair = Pair::new(*standing.keys.blind(), packets[standing.at].alpha());
+    }
+    multiply_with(backend, &mut pairs[..onward]);
+    for (pair, standing) in pairs.iter().zip(standing.iter().flatten()) {
+        packets[standing.at].0[4..36].copy_from_slice(&pair.point);
+    }
+}
+
+fn private_key<'k>(keys: &'k EpochKeys, packet: &Packet) -> Result<&'k [u8; 32], Refusal> {
+    let [version, epoch, zeros @ ..] = part::<4>(&packet.0, 0);
+    if version != VERSION || zeros != [0; 2] {
+        return Err(Refusal::Version);
+    }
+    keys.get(epoch).ok_or(Refusal::Epoch)
+}
+
+/// Everything but the next alpha.
+fn open(
+    extract: &Extract,
+    shared: &[u8; 32],
+    packet: &mut Packet,
+    seen: &mut impl FnMut(u8, &[u8; 16]) -> bool,
+) -> Result<(Command, HopKeys), Refusal> {
+    if bool::from(shared.ct_eq(&[0; 32])) {
+        return Err(Refusal::Point);
+    }
+    let (alpha, beta) = (packet.alpha(), packet.beta());
+    let keys = HopKeys::new(extract, shared, &alpha);
+    let gamma = keys.gamma(&packet.0[..4], &alpha, &beta);
+    if !bool::from(gamma.ct_eq(&packet.gamma())) {
+        return Err(Refusal::Mac);
+    }
+    if seen(packet.epoch(), &keys.tag()) {
+        return Err(Refusal::Replay);
+    }
+    // The stream is one slot longer than beta: what is behind it decrypts zeros.
+    let mut plain = keys.stream();
+    xor(&mut plain, &beta);
+    let slot: [u8; SLOT] = part(&plain, 0);
+    let command = Command::from_slot(&slot).ok_or(Refusal::Slot)?;
+    match command {
+        Command::Forward { .. } => {
+            Hctr2::new(keys.payload()).decrypt(packet.body_mut());
+            packet.set_header(&alpha, &slot[SLOT - 16..], &plain[SLOT..]);
+        }
+        Command::Deliver { .. } => {
+            Hctr2::new(keys.payload()).decrypt(packet.body_mut());
+            if !bool::from(packet.body()[..ZEROS].ct_eq(&[0; ZEROS])) {
+                return Err(Refusal::Body);
+            }
+        }
+        Command::Reply { .. } => Hctr2::new(keys.payload()).decrypt(packet.body_mut()),
+        Command::Drop { .. } => {}
+    }
+    Ok((command, keys))
+}

@@ -1,0 +1,104 @@
+//! Between 32 bytes and limbs.
+
+/// The low 51 bits.
+pub(crate) const MASK: u64 = (1 << 51) - 1;
+
+/// How a scalar is decoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Decoding {
+    /// As RFC 7748, section 5, has it.
+    Clamped,
+    /// As a number below 2^255.
+    Plain,
+}
+
+impl Decoding {
+    /// A scalar's bits, in four words.
+    pub(crate) fn bits(self, scalar: &[u8; 32]) -> [u64; 4] {
+        let mut words = words(scalar);
+        words[3] &= u64::MAX >> 1;
+        if matches!(self, Self::Clamped) {
+            words[0] &= !7;
+            words[3] |= 1 << 62;
+        }
+        words
+    }
+}
+
+fn words(bytes: &[u8; 32]) -> [u64; 4] {
+    let (chunks, _) = bytes.as_chunks();
+    core::array::from_fn(|i| u64::from_le_bytes(chunks[i]))
+}
+
+/// A u-coordinate in limbs of 51 bits; its highest bit is dropped.
+pub(crate) fn limbs(point: &[u8; 32]) -> [u64; 5] {
+    let [a, b, c, d] = words(point);
+    [
+        a & MASK,
+        (a >> 51 | b << 13) & MASK,
+        (b >> 38 | c << 26) & MASK,
+        (c >> 25 | d << 39) & MASK,
+        (d >> 12) & MASK,
+    ]
+}
+
+/// The one encoding of a field element, of which each limb is below 2^63.
+pub(crate) fn encode(mut l: [u64; 5]) -> [u8; 32] {
+    // After two rounds the value is below 2^255 + 19.
+    for _ in 0..2 {
+        let mut carry = 0;
+        for limb in &mut l {
+            *limb += carry;
+            carry = *limb >> 51;
+            *limb &= MASK;
+        }
+        l[0] += 19 * carry;
+    }
+    // Whether it is p or more: then 19 more reach bit 255.
+    let mut over = (l[0] + 19) >> 51;
+    for limb in &l[1..] {
+        over = (limb + over) >> 51;
+    }
+    let mut carry = 19 * over;
+    for limb in &mut l {
+        *limb += carry;
+        carry = *limb >> 51;
+        *limb &= MASK;
+    }
+    let words = [
+        l[0] | l[1] << 51,
+        l[1] >> 13 | l[2] << 38,
+        l[2] >> 26 | l[3] << 25,
+        l[3] >> 39 | l[4] << 12,
+    ];
+    let mut out = [0; 32];
+    for (bytes, word) in out.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *bytes = word.to_le_bytes();
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limbs_read_back() {
+        let bytes: [u8; 32] = core::array::from_fn(|i| u8::try_from(i * 37 % 128).unwrap_or(0));
+        assert_eq!(encode(limbs(&bytes)), bytes);
+    }
+
+    #[test]
+    fn the_encoding_is_the_least() {
+        let p = [MASK - 18, MASK, MASK, MASK, MASK];
+        assert_eq!(encode(p), [0; 32]);
+        let mut most = p;
+        most[0] += 18;
+        assert_eq!(encode(most)[0], 18);
+        let mut double = p.map(|l| 2 * l);
+        double[0] += 5;
+        assert_eq!(encode(double)[0], 5);
+        let below = [MASK - 19, MASK, MASK, MASK, MASK];
+        assert_eq!((encode(below)[0], encode(below)[31]), (0xec, 0x7f));
+    }
+}
