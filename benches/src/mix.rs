@@ -165,7 +165,7 @@ fn nyms(path: &Path, n: usize) -> Vec<SphinxPacket> {
 
 fn unwrapped(backend: Backend, path: &Path, packets: &mut [Packet]) -> f64 {
     let mut keys = EpochKeys::new();
-    assert!(keys.add(1, path.first));
+    assert!(keys.add(1, path.first, [0; 64]));
     let mut outcomes: Vec<Outcome> = vec![Err(Refusal::Epoch); packets.len()];
     let took = spent(|| unwrap_batch_with(backend, &keys, packets, |_, _| false, &mut outcomes));
     assert!(outcomes.iter().all(Result::is_ok));

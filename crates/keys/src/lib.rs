@@ -1,10 +1,10 @@
-//! Identities, names, signatures, and the key schedule.
+//! Identities, names, signatures, verifiable random numbers, and the key schedule.
 //!
 //! **Promises.** A [`PublicKey`] that exists is canonical and in the prime-order subgroup; one verification
 //! rule everywhere; secrets are wiped on drop and print as `…`; tags and tickets compare in constant time.
 //!
 //! **Below:** `machine`, `wire`. **Above:** every layer. **Source:** profile chapters 1 and 2
-//! (`spec-vectors/PROFILE.md`), RFC 8032, RFC 7748, RFC 5869.
+//! (`spec-vectors/PROFILE.md`), RFC 8032, RFC 7748, RFC 5869, RFC 9381.
 //!
 //! ```
 //! use betanet_keys::{Identity, Name};
@@ -24,11 +24,13 @@ mod name;
 mod peer;
 pub mod schedule;
 mod sensitive;
+mod vrf;
 
 pub use identity::{Identity, KeyError, PublicKey};
 pub use name::{Name, NameError};
 pub use peer::{Peer, PeerError};
 pub use sensitive::Sensitive;
+pub use vrf::{VRF_PROOF, VrfError, VrfPublic, VrfSecret};
 
 /// Whether two byte strings are equal, in time that depends on their lengths only.
 #[must_use]

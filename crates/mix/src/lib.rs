@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod build;
+mod delay;
 mod fragment;
 mod hctr2;
 mod hop;
@@ -20,14 +21,19 @@ mod packet;
 mod replay;
 mod stream;
 mod unwrap;
+mod waiting;
 
 /// How points are multiplied.
 pub use betanet_x25519_batch::Backend;
 pub use build::{BuildError, Hop, Opener, RelayKey, SURB, Surb, Way, build, build_batch, surb};
+pub use delay::{delay_text, exponential_delay, own_delay};
 pub use fragment::{Ack, DATA_MAX, Fragment, FragmentError, Kind, SURBS_MAX};
 pub use hctr2::Hctr2;
 pub use lottery::{Net, NoRoute, Ticket, draw, lottery_seed};
 pub use packet::{Command, DELAY_MAX_MS, DELAY_RANGE_MS, Delay, PACKET, PAYLOAD, Packet, SLOTS};
 pub use replay::{Replays, Taken};
 pub use stream::{Piece, Receiver, Sender, StreamError, WINDOW};
-pub use unwrap::{EpochKeys, Outcome, Refusal, public_key, unwrap_batch, unwrap_batch_with};
+pub use unwrap::{
+    EpochKeys, Outcome, Refusal, Unwrapped, public_key, unwrap_batch, unwrap_batch_with,
+};
+pub use waiting::{Crowded, Departure, Pool, Waiting};

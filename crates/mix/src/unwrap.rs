@@ -4,9 +4,10 @@ use betanet_x25519_batch::{BASE, Backend, Pair, multiply_with};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::delay::own_delay;
 use crate::hctr2::Hctr2;
 use crate::hop::{Extract, HopKeys, xor};
-use crate::packet::{Command, Packet, SLOT, VERSION, ZEROS, part};
+use crate::packet::{Command, Delay, Packet, SLOT, VERSION, ZEROS, part};
 
 /// Packets that are worked on together: as much as fits a core's nearest cache.
 const TOGETHER: usize = 32;
@@ -49,7 +50,14 @@ pub fn public_key(private: &[u8; 32]) -> [u8; 32] {
 /// The private keys of a relay that packets may be for, by the low byte of their epoch; wiped on drop.
 #[derive(Clone, Default, Zeroize, ZeroizeOnDrop)]
 pub struct EpochKeys {
-    held: [Option<(u8, [u8; 32])>; 4],
+    held: [Option<Held>; 4],
+}
+
+#[derive(Clone, Copy, Zeroize)]
+struct Held {
+    epoch: u8,
+    key: [u8; 32],
+    delays: [u8; 64],
 }
 
 impl core::fmt::Debug for EpochKeys {
@@ -65,34 +73,58 @@ impl EpochKeys {
         Self { held: [None; 4] }
     }
 
-    /// Takes a key up for an epoch; `false` when four are held.
+    /// Takes a key up for an epoch, and the VRF's output that the relay's own delays of that epoch come from; `false` when four
+    /// are held. An epoch may have several keys: what fails under the first is tried with the next.
     #[must_use]
-    pub fn add(&mut self, epoch: u8, key: [u8; 32]) -> bool {
+    pub fn add(&mut self, epoch: u8, key: [u8; 32], delays: [u8; 64]) -> bool {
         let Some(free) = self.held.iter_mut().find(|k| k.is_none()) else {
             return false;
         };
-        *free = Some((epoch, key));
+        *free = Some(Held { epoch, key, delays });
         true
     }
 
     /// Destroys the keys of an epoch.
     pub fn remove(&mut self, epoch: u8) {
         for held in &mut self.held {
-            if held.is_some_and(|(e, _)| e == epoch) {
+            if held.is_some_and(|h| h.epoch == epoch) {
                 held.zeroize();
                 *held = None;
             }
         }
     }
 
-    fn get(&self, epoch: u8) -> Option<&[u8; 32]> {
-        let mut held = self.held.iter().flatten();
-        held.find(|(e, _)| *e == epoch).map(|(_, key)| key)
+    /// The key of an epoch, or a further one of it.
+    fn get(&self, epoch: u8, further: usize) -> Option<&Held> {
+        let held = self.held.iter().flatten();
+        held.filter(|h| h.epoch == epoch).nth(further)
+    }
+
+    /// Most keys that one epoch has.
+    fn generations(&self) -> usize {
+        let of = |epoch| {
+            self.held
+                .iter()
+                .flatten()
+                .filter(|h| h.epoch == epoch)
+                .count()
+        };
+        let held = self.held.iter().flatten();
+        held.map(|h| of(h.epoch)).max().unwrap_or(1)
     }
 }
 
+/// A packet whose layer was taken off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Unwrapped {
+    /// What to do with it.
+    pub command: Command,
+    /// How long it waits before that, in milliseconds; 0 unless it goes on.
+    pub wait_ms: u16,
+}
+
 /// What came of a packet: what to do with it as it is now, or why it is dropped.
-pub type Outcome = Result<Command, Refusal>;
+pub type Outcome = Result<Unwrapped, Refusal>;
 
 /// Takes this hop's layer off each packet, in its place, and says what became of each: the outcomes are in the packets' order,
 /// as many as both slices have. `seen` is asked once for every packet whose MAC holds, with the tag that its key's replay memory
@@ -116,7 +148,9 @@ pub fn unwrap_batch_with(
 ) {
     let parts = packets.chunks_mut(TOGETHER);
     for (packets, outcomes) in parts.zip(outcomes.chunks_mut(TOGETHER)) {
-        unwrap_some(backend, keys, packets, &mut seen, outcomes);
+        for further in 0..keys.generations() {
+            unwrap_some(backend, (keys, further), packets, &mut seen, outcomes);
+        }
     }
 }
 
@@ -128,21 +162,26 @@ struct Standing {
 
 fn unwrap_some(
     backend: Backend,
-    keys: &EpochKeys,
+    (keys, further): (&EpochKeys, usize),
     packets: &mut [Packet],
     seen: &mut impl FnMut(u8, &[u8; 16]) -> bool,
     outcomes: &mut [Outcome],
 ) {
     let mut pairs: [Pair; TOGETHER] = [const { Pair::new([0; 32], [0; 32]) }; TOGETHER];
-    let mut places = [0; TOGETHER];
+    let mut places = [(0, None); TOGETHER];
     let mut n = 0;
     for (i, (packet, outcome)) in packets.iter().zip(outcomes.iter_mut()).enumerate() {
-        match private_key(keys, packet) {
-            Ok(key) => {
-                pairs[n] = Pair::new(*key, packet.alpha());
-                places[n] = i;
+        if further > 0 && *outcome != Err(Refusal::Mac) {
+            continue;
+        }
+        match private_key(keys, packet, further) {
+            Ok(held) => {
+                pairs[n] = Pair::new(held.key, packet.alpha());
+                places[n] = (i, Some(held));
                 n += 1;
             }
+            // One that has no further key stays refused for its MAC.
+            Err(_) if further > 0 => {}
             Err(refusal) => *outcome = Err(refusal),
         }
     }
@@ -150,10 +189,16 @@ fn unwrap_some(
     let extract = Extract::new();
     let mut standing: [Option<Standing>; TOGETHER] = [const { None }; TOGETHER];
     let mut onward = 0;
-    for (pair, &at) in pairs[..n].iter().zip(&places) {
-        let packet = &mut packets[at];
-        let opened = open(&extract, &pair.point, packet, seen);
-        outcomes[at] = opened.as_ref().map(|(command, _)| *command).map_err(|r| *r);
+    for (pair, (at, held)) in pairs[..n].iter().zip(places) {
+        let opened = open(&extract, &pair.point, &mut packets[at], seen);
+        outcomes[at] = opened.as_ref().map_err(|r| *r).map(|(command, keys)| {
+            let wait_ms = match (command, held) {
+                (Command::Forward { delay, .. }, Some(held)) => wait_of(*delay, held, keys),
+                _ => 0,
+            };
+            let command = *command;
+            Unwrapped { command, wait_ms }
+        });
         if let Ok((Command::Forward { .. }, keys)) = opened {
             standing[onward] = Some(Standing { at, keys });
             onward += 1;
@@ -168,12 +213,23 @@ fn unwrap_some(
     }
 }
 
-fn private_key<'k>(keys: &'k EpochKeys, packet: &Packet) -> Result<&'k [u8; 32], Refusal> {
+fn wait_of(delay: Delay, held: &Held, keys: &HopKeys) -> u16 {
+    match delay {
+        Delay::Chosen(ms) => ms,
+        Delay::Sampled(most) => own_delay(&held.delays, &keys.tag(), most),
+    }
+}
+
+fn private_key<'k>(
+    keys: &'k EpochKeys,
+    packet: &Packet,
+    further: usize,
+) -> Result<&'k Held, Refusal> {
     let [version, epoch, zeros @ ..] = part::<4>(&packet.0, 0);
     if version != VERSION || zeros != [0; 2] {
         return Err(Refusal::Version);
     }
-    keys.get(epoch).ok_or(Refusal::Epoch)
+    keys.get(epoch, further).ok_or(Refusal::Epoch)
 }
 
 /// Everything but the next alpha.

@@ -8,8 +8,8 @@
 )]
 
 use betanet_mix::{
-    Command, Delay, EpochKeys, Hop, Outcome, PAYLOAD, Packet, Refusal, RelayKey, Way, build,
-    build_batch, surb, unwrap_batch,
+    Command, Delay, EpochKeys, Hop, PAYLOAD, Packet, Refusal, RelayKey, Way, build, build_batch,
+    own_delay, surb, unwrap_batch,
 };
 use betanet_wire::NodeId;
 use chacha20::ChaCha20;
@@ -182,12 +182,12 @@ fn relays(dice: &mut Dice, hops: usize, last: u8) -> Vec<Relay> {
     (0..hops).map(relay).collect()
 }
 
-fn unwrap_one(private: [u8; 32], packet: &mut Packet) -> Outcome {
+fn unwrap_one(private: [u8; 32], packet: &mut Packet) -> Result<Command, Refusal> {
     let mut keys = EpochKeys::new();
-    assert!(keys.add(packet.epoch(), private));
+    assert!(keys.add(packet.epoch(), private, [0; 64]));
     let mut out = [Err(Refusal::Epoch)];
     unwrap_batch(&keys, std::slice::from_mut(packet), |_, _| false, &mut out);
-    out[0]
+    out[0].map(|u| u.command)
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_batch_does_what_its_packets_do_alone() {
         }
     }
     let mut keys = EpochKeys::new();
-    assert!(keys.add(4, private));
+    assert!(keys.add(4, private, [0; 64]));
     let mut together = packets.clone();
     let mut outcomes = vec![Err(Refusal::Epoch); packets.len()];
     let mut seen = std::collections::BTreeSet::new();
@@ -280,7 +280,8 @@ fn a_batch_does_what_its_packets_do_alone() {
         let mut out = [Err(Refusal::Epoch)];
         unwrap_batch(&keys, std::slice::from_mut(packet), |_, _| false, &mut out);
         assert_eq!(out[0], outcomes[i], "{i}");
-        if matches!(out[0], Ok(Command::Forward { .. })) {
+        let command = out[0].map(|u| u.command);
+        if matches!(command, Ok(Command::Forward { .. })) {
             assert_eq!(*packet, together[i], "{i}");
         }
         let expected = match (i % 5, i / 5 % 4) {
@@ -290,7 +291,7 @@ fn a_batch_does_what_its_packets_do_alone() {
             (0, _) => Err(Refusal::Mac),
             _ => Ok(paths[i][0].command),
         };
-        assert_eq!(out[0], expected, "{i}");
+        assert_eq!(command, expected, "{i}");
     }
     // The same once more: none that stood passes.
     let mut again: Vec<Packet> = build_batch(&ways).into_iter().map(Result::unwrap).collect();
@@ -326,7 +327,7 @@ fn a_flipped_bit_ends_at_the_next_hop_or_is_noise_at_the_last() {
             }
             packet.0[bit / 8] ^= 1 << (bit % 8);
             let mut keys = EpochKeys::new();
-            assert!(keys.add(1, all[before].private));
+            assert!(keys.add(1, all[before].private, [0; 64]));
             let mut out = [Err(Refusal::Epoch)];
             let one = std::slice::from_mut(&mut packet);
             unwrap_batch(&keys, one, |_, _| false, &mut out);
@@ -409,4 +410,52 @@ fn keys_of_small_or_mixed_order_and_on_the_twist_are_refused() {
     let mut more = [0xff; 32];
     (more[0], more[31]) = (0xf6, 0x7f);
     assert!(RelayKey::check(more).is_none());
+}
+
+#[test]
+fn a_further_key_of_an_epoch_opens_what_is_for_it_and_relays_wait_as_they_prove() {
+    let mut dice = Dice(6);
+    let mut all = relays(&mut dice, 2, 1);
+    let delays: [u8; 64] = dice.bytes();
+    let Command::Forward { next, .. } = all[0].hop.command else {
+        panic!("the first of two forwards")
+    };
+    all[0].hop.command = Command::Forward {
+        delay: Delay::Sampled(90),
+        next,
+    };
+    let path: Vec<Hop> = all.iter().map(|r| r.hop).collect();
+    let mut keys = EpochKeys::new();
+    assert!(keys.add(1, dice.bytes(), [0; 64]) && keys.add(2, dice.bytes(), [0; 64]));
+    assert!(keys.add(1, all[0].private, delays) && keys.add(3, [1; 32], [0; 64]));
+    assert!(!keys.add(4, [1; 32], [0; 64]), "four are held");
+    let mut packets: Vec<Packet> = (0..40)
+        .map(|_| {
+            let way = Way {
+                epoch: 1,
+                hops: &path,
+                x: dice.bytes(),
+                pad: dice.bytes(),
+            };
+            build(way, &[1; PAYLOAD]).unwrap()
+        })
+        .collect();
+    packets[3].0[700] ^= 1;
+    packets[5].0[60] ^= 1;
+    let mut outcomes = vec![Err(Refusal::Epoch); packets.len()];
+    let mut tags = Vec::new();
+    let seen = |epoch, tag: &[u8; 16]| {
+        assert_eq!(epoch, 1);
+        tags.push(*tag);
+        false
+    };
+    unwrap_batch(&keys, &mut packets, seen, &mut outcomes);
+    assert_eq!(outcomes[5], Err(Refusal::Mac));
+    let waits: Vec<u16> = outcomes.iter().flatten().map(|u| u.wait_ms).collect();
+    let proved: Vec<u16> = tags.iter().map(|t| own_delay(&delays, t, 90)).collect();
+    assert_eq!((waits.len(), waits), (39, proved));
+    keys.remove(1);
+    let one = std::slice::from_mut(&mut packets[0]);
+    unwrap_batch(&keys, one, |_, _| false, &mut outcomes);
+    assert_eq!(outcomes[0], Err(Refusal::Epoch), "destroyed");
 }

@@ -85,7 +85,7 @@ fn padded(case: &Value) -> Result<[u8; 320], String> {
 /// One hop's work, and the tag that it asked about.
 fn unwrap(private: [u8; 32], packet: &mut Packet) -> (Result<Command, Refusal>, Option<[u8; 16]>) {
     let mut keys = EpochKeys::new();
-    let held = keys.add(packet.epoch(), private);
+    let held = keys.add(packet.epoch(), private, [0; 64]);
     let mut tag = None;
     let mut outcome = [Err(Refusal::Epoch)];
     let seen = |_, t: &[u8; 16]| {
@@ -93,7 +93,7 @@ fn unwrap(private: [u8; 32], packet: &mut Packet) -> (Result<Command, Refusal>, 
         !held
     };
     unwrap_batch(&keys, std::slice::from_mut(packet), seen, &mut outcome);
-    (outcome[0], tag)
+    (outcome[0].map(|u| u.command), tag)
 }
 
 fn packet(case: &Value) -> Result<(), String> {

@@ -1,0 +1,280 @@
+//! Packets between their arrival and their departure, and the buffers that they are in.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BinaryHeap};
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+use core::time::Duration;
+
+use betanet_machine::Time;
+use betanet_wire::NodeId;
+use zeroize::Zeroize as _;
+
+use crate::packet::{PACKET, Packet};
+
+/// One session's part of the queue, at most: one in so many.
+const SESSION_ONE_IN: usize = 16;
+
+/// Why a newcomer is dropped. Who waits already is neither sent early nor displaced: that would flush the mix on demand.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, thiserror::Error)]
+#[non_exhaustive]
+pub enum Crowded {
+    /// The queue is full.
+    #[error("the queue is full")]
+    Queue,
+    /// The session that it came on has its part of it.
+    #[error("the session has its part of the queue")]
+    Session,
+}
+
+/// A packet on its way out.
+#[derive(Debug)]
+pub struct Departure {
+    /// Where to.
+    pub next: NodeId,
+    /// The packet.
+    pub packet: Box<Packet>,
+    /// When it was to leave.
+    pub due: Time,
+}
+
+#[derive(Debug)]
+struct Entry {
+    order: u64,
+    session: u64,
+    departure: Departure,
+}
+
+impl Ord for Entry {
+    /// The earliest is the greatest, and of two that are due together the first to come.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |e: &Self| (e.departure.due, e.order);
+        key(other).cmp(&key(self))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Entry {}
+
+/// Packets that wait, of which the earliest comes out first.
+#[derive(Debug)]
+pub struct Waiting {
+    max: usize,
+    heap: BinaryHeap<Entry>,
+    of_session: BTreeMap<u64, usize>,
+    order: u64,
+}
+
+impl Waiting {
+    /// Room for so many, which is taken now.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self {
+            max,
+            heap: BinaryHeap::with_capacity(max),
+            of_session: BTreeMap::new(),
+            order: 0,
+        }
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether none does.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
+    /// Whether one more that came on this session would be taken.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(&self, session: u64) -> Result<(), Crowded> {
+        if self.heap.len() >= self.max {
+            return Err(Crowded::Queue);
+        }
+        let has = self.of_session.get(&session).copied().unwrap_or(0);
+        if has >= (self.max / SESSION_ONE_IN).max(1) {
+            return Err(Crowded::Session);
+        }
+        Ok(())
+    }
+
+    /// Lets a packet wait.
+    ///
+    /// # Errors
+    ///
+    /// Why it is dropped, with its buffer.
+    pub fn push(
+        &mut self,
+        now: Time,
+        session: u64,
+        wait_ms: u16,
+        next: NodeId,
+        packet: Box<Packet>,
+    ) -> Result<(), (Crowded, Box<Packet>)> {
+        if let Err(crowded) = self.check(session) {
+            return Err((crowded, packet));
+        }
+        *self.of_session.entry(session).or_default() += 1;
+        self.order += 1;
+        let due = now + Duration::from_millis(wait_ms.into());
+        self.heap.push(Entry {
+            order: self.order,
+            session,
+            departure: Departure { next, packet, due },
+        });
+        Ok(())
+    }
+
+    /// The next that is due.
+    pub fn pop(&mut self, now: Time) -> Option<Departure> {
+        if self.wake()? > now {
+            return None;
+        }
+        let entry = self.heap.pop()?;
+        if let Some(n) = self.of_session.get_mut(&entry.session) {
+            *n -= 1;
+            if *n == 0 {
+                self.of_session.remove(&entry.session);
+            }
+        }
+        Some(entry.departure)
+    }
+
+    /// When the next is due.
+    #[must_use]
+    pub fn wake(&self) -> Option<Time> {
+        self.heap.peek().map(|e| e.departure.due)
+    }
+}
+
+/// Buffers that are used again, so that none is allocated while as many are on their way as before.
+#[derive(Debug)]
+pub struct Pool {
+    max: usize,
+    #[expect(clippy::vec_box, reason = "a packet of 2 kB is moved by its pointer")]
+    free: Vec<Box<Packet>>,
+    hits: u64,
+    misses: u64,
+}
+
+impl Pool {
+    /// Keeps so many at most, and has none yet.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self {
+            max,
+            free: Vec::with_capacity(max),
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// A buffer, with zeros in it.
+    pub fn take(&mut self) -> Box<Packet> {
+        if let Some(packet) = self.free.pop() {
+            self.hits += 1;
+            return packet;
+        }
+        self.misses += 1;
+        Box::new(Packet([0; PACKET]))
+    }
+
+    /// Gives one back; what was in it is wiped.
+    pub fn give(&mut self, mut packet: Box<Packet>) {
+        if self.free.len() < self.max {
+            packet.zeroize();
+            self.free.push(packet);
+        }
+    }
+
+    /// How often a buffer was at hand, and how often not.
+    #[must_use]
+    pub const fn hits_and_misses(&self) -> (u64, u64) {
+        (self.hits, self.misses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_machine::{Rng, Seed};
+
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn packets_leave_when_they_are_due_and_no_sooner() {
+        let mut rng = Rng::new(&Seed::from_number(1));
+        let mut waiting = Waiting::new(10_000);
+        let mut pool = Pool::new(10_000);
+        let (mut now, mut sent, mut left) = (0, 0_u64, 0_u64);
+        let mut last = at(0);
+        while left < sent || sent < 20_000 {
+            if sent < 20_000 {
+                for _ in 0..rng.below(20) {
+                    let wait = u16::try_from(rng.below(151)).unwrap();
+                    let mut packet = pool.take();
+                    assert!(packet.0.iter().all(|b| *b == 0));
+                    packet.0[0] = 1;
+                    let next = NodeId([0; 20]);
+                    let pushed = waiting.push(at(now), sent % 100, wait, next, packet);
+                    assert!(pushed.is_ok(), "within its bounds");
+                    sent += 1;
+                }
+            }
+            while let Some(departure) = waiting.pop(at(now)) {
+                assert!(departure.due <= at(now) && departure.due >= last);
+                last = departure.due;
+                left += 1;
+                pool.give(departure.packet);
+            }
+            assert!(waiting.wake().is_none_or(|t| t > at(now)));
+            now += 1;
+        }
+        assert!(waiting.is_empty() && waiting.of_session.is_empty());
+        let (hits, misses) = pool.hits_and_misses();
+        assert!(hits > 15 * misses, "{hits} of {misses}");
+    }
+
+    #[test]
+    fn a_newcomer_is_dropped_and_nobody_else() {
+        let mut waiting = Waiting::new(32);
+        let one = || Box::new(Packet([7; PACKET]));
+        let next = NodeId([0; 20]);
+        for n in 0..32_u64 {
+            assert!(waiting.push(at(0), n / 2, 100, next, one()).is_ok());
+            if n == 1 {
+                let third = waiting.push(at(0), 0, 0, next, one());
+                assert_eq!(third.unwrap_err().0, Crowded::Session);
+            }
+        }
+        let full = waiting.push(at(0), 99, 0, next, one());
+        assert_eq!(full.unwrap_err().0, Crowded::Queue);
+        assert!(waiting.pop(at(99)).is_none(), "none goes early");
+        assert_eq!(
+            (0..).take_while(|_| waiting.pop(at(100)).is_some()).count(),
+            32
+        );
+        assert_eq!(waiting.check(0), Ok(()));
+    }
+}
