@@ -13,6 +13,7 @@ extern crate alloc;
 
 mod build;
 mod delay;
+mod epoch;
 mod fragment;
 mod hctr2;
 mod hop;
@@ -27,6 +28,7 @@ mod waiting;
 pub use betanet_x25519_batch::Backend;
 pub use build::{BuildError, Hop, Opener, RelayKey, SURB, Surb, Way, build, build_batch, surb};
 pub use delay::{delay_text, exponential_delay, own_delay};
+pub use epoch::{AFTER_MS, DelayProof, EPOCH_MS, KeyRing, MixKeys, epoch_at, epoch_start};
 pub use fragment::{Ack, DATA_MAX, Fragment, FragmentError, Kind, SURBS_MAX};
 pub use hctr2::Hctr2;
 pub use lottery::{Net, NoRoute, Ticket, draw, lottery_seed};

@@ -16,9 +16,11 @@ use betanet_stack::Connection;
 use betanet_wire::NodeId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admitted, Doorkeeper, Doorstep, Entrance};
+use crate::admission::{Admitted, Doorkeeper, Entrance};
+use crate::doorstep::{Doorstep, Turned};
 use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
 use crate::forward::{Exits, Paths, Relay};
@@ -478,10 +480,19 @@ async fn accept(
     doorstep: Arc<Doorstep>,
     clock: Clock,
 ) {
+    let mut turned = Turned::default();
     loop {
-        let all = match next_connections(&listener).await {
-            Ok(all) => all,
-            Err(error) => {
+        turned.update(clock.now().mono, &doorstep, &listener);
+        let next = next_connections(&listener);
+        let next = match turned.until() {
+            Some(at) => timeout_at(clock.instant(at), next).await,
+            None => Ok(next.await),
+        };
+        let all = match next {
+            // Somebody's time is over.
+            Err(_) => continue,
+            Ok(Ok(all)) => all,
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;

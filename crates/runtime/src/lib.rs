@@ -25,6 +25,7 @@ mod admission;
 mod book;
 mod clock;
 mod config;
+mod doorstep;
 mod driver;
 mod error;
 mod exchange;

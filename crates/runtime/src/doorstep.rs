@@ -1,0 +1,292 @@
+//! TCP connections before anything is known of them: how many of one address, how many a second, and whom the kernel turns away.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use betanet_machine::Time;
+use betanet_mesh::Prefix;
+use socket2::{SockFilter, SockRef};
+use tokio::net::TcpListener;
+
+/// TCP connections by address, before anything is known of them.
+#[derive(Debug)]
+pub(crate) struct Doorstep {
+    /// At once.
+    max: usize,
+    /// New ones a second; as many as `max` may come together.
+    per_second: usize,
+    sources: Mutex<BTreeMap<Prefix, Source>>,
+}
+
+#[derive(Debug)]
+struct Source {
+    ip: IpAddr,
+    standing: usize,
+    /// Connections that were refused since one was taken.
+    refused: u32,
+    /// New connections that may come, in millionths, and when that was.
+    tokens: u64,
+    at: Time,
+}
+
+/// One connection's place on the doorstep.
+#[derive(Debug)]
+pub(crate) struct Step {
+    doorstep: Arc<Doorstep>,
+    source: Prefix,
+}
+
+/// One connection, in the unit in which they are counted.
+const ONE: u64 = 1_000_000;
+/// Refusals in a row after which an address is not listened to for a while.
+const INSISTS: u32 = 128;
+/// Addresses above which those that rest are forgotten.
+const SOURCES: usize = 4096;
+
+impl Doorstep {
+    pub(crate) const fn new(max: usize, per_second: usize) -> Self {
+        Self {
+            max,
+            per_second,
+            sources: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    const fn full(&self) -> u64 {
+        (self.max as u64).saturating_mul(ONE)
+    }
+
+    fn tokens(&self, source: &Source, now: Time) -> u64 {
+        let micros = u64::try_from((now - source.at).as_micros()).unwrap_or(u64::MAX);
+        let more = micros.saturating_mul(self.per_second as u64);
+        source.tokens.saturating_add(more).min(self.full())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Prefix, Source>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An address that goes on coming though it is refused; counted anew from here.
+    pub(crate) fn insists(&self) -> Option<IpAddr> {
+        let mut sources = self.lock();
+        let source = sources.values_mut().find(|s| s.refused >= INSISTS)?;
+        source.refused = 0;
+        Some(source.ip)
+    }
+
+    /// A place for one more of this address, if there is one.
+    pub(crate) fn enter(self: &Arc<Self>, now: Time, ip: IpAddr) -> Option<Step> {
+        let prefix = Prefix::source(ip);
+        let mut sources = self.lock();
+        if sources.len() >= SOURCES && !sources.contains_key(&prefix) {
+            // Who has all its tokens again is as one that never came.
+            sources.retain(|_, s| s.standing > 0 || self.tokens(s, now) < self.full());
+        }
+        let source = sources.entry(prefix).or_insert(Source {
+            ip: ip.to_canonical(),
+            standing: 0,
+            refused: 0,
+            tokens: self.full(),
+            at: now,
+        });
+        source.tokens = self.tokens(source, now);
+        source.at = now;
+        if source.standing >= self.max || source.tokens < ONE {
+            source.refused = source.refused.saturating_add(1);
+            return None;
+        }
+        source.refused = 0;
+        source.tokens -= ONE;
+        source.standing += 1;
+        Some(Step {
+            doorstep: Arc::clone(self),
+            source: prefix,
+        })
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if let Some(source) = self.doorstep.lock().get_mut(&self.source) {
+            source.standing -= 1;
+        }
+    }
+}
+
+/// How long the kernel turns an address away.
+const AWAY: Duration = Duration::from_secs(5);
+/// Addresses that it turns away at once.
+const AWAY_MAX: usize = 32;
+
+/// Addresses whose packets the kernel drops before a listener sees them: taking and resetting each connection of a flood would
+/// cost nearly half a core.
+#[derive(Debug, Default)]
+pub(crate) struct Turned {
+    away: Vec<(IpAddr, Time)>,
+}
+
+impl Turned {
+    /// When the first of them is listened to again.
+    pub(crate) fn until(&self) -> Option<Time> {
+        self.away.iter().map(|(_, until)| *until).min()
+    }
+
+    /// Turns those away who insist, and listens again to those whose time is over.
+    pub(crate) fn update(&mut self, now: Time, doorstep: &Doorstep, listener: &TcpListener) {
+        let before = self.away.len();
+        self.away.retain(|(_, until)| *until > now);
+        let mut changed = self.away.len() < before;
+        while self.away.len() < AWAY_MAX
+            && let Some(ip) = doorstep.insists()
+        {
+            tracing::debug!("an address that floods is turned away for a while");
+            self.away.push((ip, now + AWAY));
+            changed = true;
+        }
+        if !changed {
+            return;
+        }
+        let socket = SockRef::from(listener);
+        let set = if self.away.is_empty() {
+            socket.detach_filter()
+        } else {
+            let ips: Vec<IpAddr> = self.away.iter().map(|(ip, _)| *ip).collect();
+            socket.attach_filter(&program(&ips))
+        };
+        if let Err(error) = set {
+            tracing::warn!(%error, "the kernel takes no socket filter: floods cost more");
+        }
+    }
+}
+
+/// A classic BPF program that drops packets from these addresses (IPv6: from their /56) and passes all others.
+fn program(ips: &[IpAddr]) -> Vec<SockFilter> {
+    const LOAD_WORD: u16 = 0x20;
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    /// Loads from here on look at the network header.
+    const NETWORK: u32 = (-0x10_0000_i32).cast_unsigned();
+    const PASS: u32 = u32::MAX;
+    let op = |code, k| SockFilter::new(code, 0, 0, k);
+    // Falls through where it is equal, over `skip` instructions where not.
+    let equal = |k, skip| SockFilter::new(JUMP_EQUAL, 0, skip, k);
+    let mut all = Vec::new();
+    for ip in ips {
+        all.extend([op(LOAD_BYTE, NETWORK), op(AND, 0xf0)]);
+        match ip {
+            IpAddr::V4(ip) => all.extend([
+                equal(0x40, 3),
+                op(LOAD_WORD, NETWORK + 12),
+                equal(u32::from(*ip), 1),
+                op(RETURN, 0),
+            ]),
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, e, f, g, ..] = ip.octets();
+                all.extend([
+                    equal(0x60, 6),
+                    op(LOAD_WORD, NETWORK + 8),
+                    equal(u32::from_be_bytes([a, b, c, d]), 4),
+                    op(LOAD_WORD, NETWORK + 12),
+                    op(AND, 0xffff_ff00),
+                    equal(u32::from_be_bytes([e, f, g, 0]), 1),
+                    op(RETURN, 0),
+                ]);
+            }
+        }
+    }
+    all.push(op(RETURN, PASS));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn an_address_has_so_many_connections_at_once_and_so_many_new_ones_a_second() {
+        let at = |ms: u64| Time::from_micros(ms * 1000);
+        let (one, other) = (IpAddr::from([9, 0, 0, 1]), IpAddr::from([9, 0, 0, 2]));
+        let door = Arc::new(Doorstep::new(3, 10));
+        let mut standing: Vec<Step> = (0..5).filter_map(|_| door.enter(at(0), one)).collect();
+        assert_eq!(standing.len(), 3, "at once");
+        assert!(door.enter(at(0), other).is_some(), "each for itself");
+        standing.clear();
+        assert!(door.enter(at(99), one).is_none(), "three came together");
+        let came = |from: u64, to: u64| (from..to).filter(|t| door.enter(at(*t), one).is_some());
+        assert_eq!(came(100, 1100).count(), 10, "in a second");
+        assert_eq!((0..9).filter_map(|_| door.enter(at(9_000), one)).count(), 3);
+    }
+
+    #[test]
+    fn addresses_that_rest_are_forgotten() {
+        let door = Arc::new(Doorstep::new(1, 1));
+        let ip = |n: usize| IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
+        let at = |n: usize| Time::from_micros(u64::try_from(n).unwrap() * 1_000_000);
+        let stays = door.enter(at(0), ip(0));
+        for n in 1..3 * SOURCES {
+            assert!(door.enter(at(n), ip(n)).is_some());
+            assert!(door.lock().len() <= SOURCES);
+        }
+        assert!(door.enter(at(3 * SOURCES), ip(0)).is_none());
+        drop(stays);
+    }
+
+    /// Connections over loopback, of which the kernel drops those of one address only.
+    #[tokio::test]
+    async fn the_kernel_turns_away_who_insists_and_nobody_else() {
+        async fn connects(from: IpAddr, to: std::net::SocketAddr) -> bool {
+            let socket = match from {
+                IpAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
+                IpAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
+            };
+            let socket = socket.unwrap();
+            socket.bind((from, 0).into()).unwrap();
+            // A SYN that is dropped comes again after a second.
+            let connected = tokio::time::timeout(Duration::from_millis(300), socket.connect(to));
+            connected.await.is_ok_and(|c| c.is_ok())
+        }
+        let at = |s: u64| Time::from_micros(s * 1_000_000);
+        for (bound, bad, good) in [
+            ("127.0.0.1:0", Some("127.7.0.1"), "127.7.0.2"),
+            ("[::]:0", Some("127.7.0.1"), "::1"),
+            ("[::1]:0", None, "::1"),
+        ] {
+            let listener = TcpListener::bind(bound).await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let to = |ip: IpAddr| match ip {
+                IpAddr::V4(_) => (IpAddr::from([127, 0, 0, 1]), port).into(),
+                IpAddr::V6(_) => (std::net::Ipv6Addr::LOCALHOST, port).into(),
+            };
+            let good: IpAddr = good.parse().unwrap();
+            let bad: IpAddr = bad.map_or(good, |b| b.parse().unwrap());
+            let door = Arc::new(Doorstep::new(1, 1));
+            let mut turned = Turned::default();
+            turned.update(at(0), &door, &listener);
+            assert!(connects(bad, to(bad)).await && turned.until().is_none());
+            let _standing = door.enter(at(0), bad);
+            for _ in 0..INSISTS {
+                assert!(door.enter(at(0), bad).is_none());
+            }
+            turned.update(at(0), &door, &listener);
+            assert_eq!(turned.until(), Some(at(5)), "{bound}");
+            assert!(
+                !connects(bad, to(bad)).await,
+                "{bound}: {bad} is turned away"
+            );
+            assert!(
+                bad == good || connects(good, to(good)).await,
+                "{bound}: {good}"
+            );
+            turned.update(at(5), &door, &listener);
+            assert!(turned.until().is_none());
+            let again = tokio::time::timeout(PATIENCE, connects(bad, to(bad)));
+            assert!(again.await.unwrap(), "{bound}: {bad} comes again");
+        }
+    }
+}
