@@ -14,6 +14,7 @@ mod flood;
 mod frames;
 mod handshakes;
 mod idle;
+mod leak;
 mod mesh;
 mod mix;
 mod parts;
@@ -84,12 +85,13 @@ fn main() {
         .position(|a| a == "--only")
         .map(|at| args.get(at + 1).expect("--only GROUP").clone());
     let mut figures = Vec::new();
-    let groups: [(&str, Measure); 10] = [
+    let groups: [(&str, Measure); 11] = [
         ("cbor", cbor::measure),
         ("frames", frames::measure),
         ("path", path::measure),
         ("mesh", mesh::measure),
         ("x25519", mix::multiplications),
+        ("leak", leak::measure),
         ("mix", mix::measure),
         ("download", download::measure),
         ("handshakes", handshakes::measure),

@@ -8,6 +8,7 @@ pub mod readme;
 pub mod sim;
 pub mod sizes;
 pub mod vectors;
+pub mod x25519;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -11,6 +11,7 @@ const USAGE: &str = "usage: cargo xtask CHORE
   readme [--write]  README promises, the crates' READMEs, and the README's commands
   bench [--quick] [--only GROUP] [--json FILE]  measurements against peers
   sim [--nodes N] [--minutes N] [--checked] [--out DIR] FILE…  scenarios of thousands of nodes (build it with --release)
+  x25519 [N]      N random multiplications, 10 million unless said otherwise, beside another implementation (build it with --release)
   netns           six nodes in network namespaces: killed, cut off, moved (needs root, iproute2, python3)
   demo            what the README's first command shows
   ci              all of what has to pass
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         ["readme", "--write"] => xtask::readme::run(true),
         ["bench", rest @ ..] => xtask::ci::bench(rest),
         ["sim", rest @ ..] => xtask::sim::command(rest),
+        ["x25519", rest @ ..] => xtask::x25519::command(rest),
         ["netns"] => xtask::netns::run(),
         ["demo"] => xtask::ci::demo(),
         ["ci"] => xtask::ci::run(),

@@ -4,9 +4,28 @@
 //! and on which of them stand; a packet is as long at one hop as at any other; one bit that was changed anywhere is found by the
 //! next honest hop, or leaves noise at the last. A packet whose tag was met before is refused for as long as its key lives.
 //!
-//! **Below:** `x25519-batch`, `wire`; `htx` carries packets in MIX streams. **Above:** `bar` by requests over packets and answers
-//! over reply blocks. **Source:** profile chapter 5 (`spec-vectors/PROFILE.md`); Danezis and Goldberg, "Sphinx: A Compact and
+//! **Below:** `x25519-batch`, `keys`, `wire`. **Above:** nothing yet: no binary carries packets. **Source:** profile chapter 5 (`spec-vectors/PROFILE.md`); Danezis and Goldberg, "Sphinx: A Compact and
 //! Provably Secure Mix Format", 2009; Crowley, Huckleberry and Biggers, "Length-preserving encryption with HCTR2", 2021.
+//!
+//! ```
+//! use betanet_mix::{Command, EpochKeys, Hop, Refusal, RelayKey, Way, build, public_key, unwrap_batch};
+//!
+//! let private = [7; 32]; // 32 random bytes
+//! let hop = Hop {
+//!     key: RelayKey::check(public_key(&private)).ok_or("no key")?,
+//!     command: Command::Deliver { id: [1; 16] },
+//! };
+//! let way = Way { epoch: 9, hops: &[hop], x: [2; 32], pad: [3; 320] }; // x and pad are random
+//! let mut packets = [build(way, &[5; 2048])?];
+//!
+//! let mut keys = EpochKeys::new();
+//! assert!(keys.add(9, private, [0; 64]));
+//! let mut outcomes = [Err(Refusal::Epoch)];
+//! unwrap_batch(&keys, &mut packets, |_, _| false, &mut outcomes);
+//! assert_eq!(outcomes[0]?.command, hop.command);
+//! assert_eq!(packets[0].payload(), [5; 2048]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![no_std]
 
 extern crate alloc;
