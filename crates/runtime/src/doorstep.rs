@@ -17,15 +17,24 @@ pub(crate) struct Doorstep {
     max: usize,
     /// New ones a second; as many as `max` may come together.
     per_second: usize,
-    sources: Mutex<BTreeMap<Prefix, Source>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sources: BTreeMap<Prefix, Source>,
+    /// As many sources as are to be looked through for those that rest.
+    sweep_at: usize,
+    /// Addresses that go on coming though they are refused.
+    insisting: Vec<IpAddr>,
 }
 
 #[derive(Debug)]
 struct Source {
     ip: IpAddr,
     standing: usize,
-    /// Connections that were refused since one was taken.
-    refused: u32,
+    /// Connections that were refused in the second that began then.
+    refused: (u32, Time),
     /// New connections that may come, in millionths, and when that was.
     tokens: u64,
     at: Time,
@@ -40,8 +49,9 @@ pub(crate) struct Step {
 
 /// One connection, in the unit in which they are counted.
 const ONE: u64 = 1_000_000;
-/// Refusals in a row after which an address is not listened to for a while.
+/// Refusals within a second after which an address is not listened to for a while.
 const INSISTS: u32 = 128;
+const SECOND: Duration = Duration::from_secs(1);
 /// Addresses above which those that rest are forgotten.
 const SOURCES: usize = 4096;
 
@@ -50,7 +60,11 @@ impl Doorstep {
         Self {
             max,
             per_second,
-            sources: Mutex::new(BTreeMap::new()),
+            state: Mutex::new(State {
+                sources: BTreeMap::new(),
+                sweep_at: SOURCES,
+                insisting: Vec::new(),
+            }),
         }
     }
 
@@ -64,40 +78,52 @@ impl Doorstep {
         source.tokens.saturating_add(more).min(self.full())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Prefix, Source>> {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An address that goes on coming though it is refused; counted anew from here.
-    pub(crate) fn insists(&self) -> Option<IpAddr> {
-        let mut sources = self.lock();
-        let source = sources.values_mut().find(|s| s.refused >= INSISTS)?;
-        source.refused = 0;
-        Some(source.ip)
+    /// An address that goes on coming though it is refused.
+    fn insists(&self) -> Option<IpAddr> {
+        self.lock().insisting.pop()
     }
 
     /// A place for one more of this address, if there is one.
     pub(crate) fn enter(self: &Arc<Self>, now: Time, ip: IpAddr) -> Option<Step> {
         let prefix = Prefix::source(ip);
-        let mut sources = self.lock();
-        if sources.len() >= SOURCES && !sources.contains_key(&prefix) {
-            // Who has all its tokens again is as one that never came.
+        let mut state = self.lock();
+        let State {
+            sources,
+            sweep_at,
+            insisting,
+        } = &mut *state;
+        if sources.len() >= *sweep_at && !sources.contains_key(&prefix) {
+            // Who has all its tokens again is as one that never came. The next look comes when there are twice as many as stay.
             sources.retain(|_, s| s.standing > 0 || self.tokens(s, now) < self.full());
+            *sweep_at = SOURCES.max(2 * sources.len());
         }
         let source = sources.entry(prefix).or_insert(Source {
             ip: ip.to_canonical(),
             standing: 0,
-            refused: 0,
+            refused: (0, now),
             tokens: self.full(),
             at: now,
         });
         source.tokens = self.tokens(source, now);
         source.at = now;
         if source.standing >= self.max || source.tokens < ONE {
-            source.refused = source.refused.saturating_add(1);
+            let (mut times, mut since) = source.refused;
+            if since + SECOND <= now {
+                (times, since) = (0, now);
+            }
+            source.refused = (times + 1, since);
+            if source.refused.0 >= INSISTS {
+                source.refused = (0, now);
+                if insisting.len() < AWAY_MAX && !insisting.contains(&source.ip) {
+                    insisting.push(source.ip);
+                }
+            }
             return None;
         }
-        source.refused = 0;
         source.tokens -= ONE;
         source.standing += 1;
         Some(Step {
@@ -109,7 +135,7 @@ impl Doorstep {
 
 impl Drop for Step {
     fn drop(&mut self) {
-        if let Some(source) = self.doorstep.lock().get_mut(&self.source) {
+        if let Some(source) = self.doorstep.lock().sources.get_mut(&self.source) {
             source.standing -= 1;
         }
     }
@@ -224,6 +250,20 @@ mod tests {
     }
 
     #[test]
+    fn who_is_refused_so_often_in_a_second_insists_whatever_is_taken_in_between() {
+        let ip = IpAddr::from([9, 0, 0, 1]);
+        for (every_us, insists) in [(100, true), (1_000, true), (10_000, false)] {
+            let door = Arc::new(Doorstep::new(10, 100));
+            for n in 0..2_000 {
+                // What is taken is gone at once.
+                drop(door.enter(Time::from_micros(n * every_us), ip));
+            }
+            assert_eq!(door.insists(), insists.then_some(ip), "every {every_us} us");
+            assert_eq!(door.insists(), None);
+        }
+    }
+
+    #[test]
     fn addresses_that_rest_are_forgotten() {
         let door = Arc::new(Doorstep::new(1, 1));
         let ip = |n: usize| IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
@@ -231,7 +271,7 @@ mod tests {
         let stays = door.enter(at(0), ip(0));
         for n in 1..3 * SOURCES {
             assert!(door.enter(at(n), ip(n)).is_some());
-            assert!(door.lock().len() <= SOURCES);
+            assert!(door.lock().sources.len() <= SOURCES);
         }
         assert!(door.enter(at(3 * SOURCES), ip(0)).is_none());
         drop(stays);
@@ -240,15 +280,14 @@ mod tests {
     /// Connections over loopback, of which the kernel drops those of one address only.
     #[tokio::test]
     async fn the_kernel_turns_away_who_insists_and_nobody_else() {
-        async fn connects(from: IpAddr, to: std::net::SocketAddr) -> bool {
+        async fn connects(from: IpAddr, to: std::net::SocketAddr, patience: Duration) -> bool {
             let socket = match from {
                 IpAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
                 IpAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
             };
             let socket = socket.unwrap();
             socket.bind((from, 0).into()).unwrap();
-            // A SYN that is dropped comes again after a second.
-            let connected = tokio::time::timeout(Duration::from_millis(300), socket.connect(to));
+            let connected = tokio::time::timeout(patience, socket.connect(to));
             connected.await.is_ok_and(|c| c.is_ok())
         }
         let at = |s: u64| Time::from_micros(s * 1_000_000);
@@ -268,7 +307,7 @@ mod tests {
             let door = Arc::new(Doorstep::new(1, 1));
             let mut turned = Turned::default();
             turned.update(at(0), &door, &listener);
-            assert!(connects(bad, to(bad)).await && turned.until().is_none());
+            assert!(connects(bad, to(bad), PATIENCE).await && turned.until().is_none());
             let _standing = door.enter(at(0), bad);
             for _ in 0..INSISTS {
                 assert!(door.enter(at(0), bad).is_none());
@@ -276,17 +315,19 @@ mod tests {
             turned.update(at(0), &door, &listener);
             assert_eq!(turned.until(), Some(at(5)), "{bound}");
             assert!(
-                !connects(bad, to(bad)).await,
+                !connects(bad, to(bad), Duration::from_millis(300)).await,
                 "{bound}: {bad} is turned away"
             );
             assert!(
-                bad == good || connects(good, to(good)).await,
+                bad == good || connects(good, to(good), PATIENCE).await,
                 "{bound}: {good}"
             );
             turned.update(at(5), &door, &listener);
             assert!(turned.until().is_none());
-            let again = tokio::time::timeout(PATIENCE, connects(bad, to(bad)));
-            assert!(again.await.unwrap(), "{bound}: {bad} comes again");
+            assert!(
+                connects(bad, to(bad), PATIENCE).await,
+                "{bound}: {bad} comes again"
+            );
         }
     }
 }

@@ -40,6 +40,7 @@ mod node;
 mod session;
 mod store;
 mod streams;
+mod view;
 
 pub use admin::serve_admin;
 pub use betanet_bar::{Access, Headers, Method, Request, Response};
@@ -54,13 +55,14 @@ pub use exchange::{Answer, Body, ExchangeError};
 pub use files::{load_identity, new_identity, state_dir};
 pub use gateway::{Gateway, Listening};
 pub use logs::{LogFormat, init_logs};
-pub use mesh::{Mesh, PeerInfo, View};
+pub use mesh::Mesh;
 pub use metrics::Metrics;
 pub use network::{LEAST, Network, NetworkError};
 pub use node::{Node, visit};
 pub use session::{SessionFacts, SessionHandle, Upload};
 pub use store::FolderStore;
 pub use streams::{PeerSession, Streams, Substream};
+pub use view::{PeerInfo, View};
 
 /// The README's example, compiled.
 #[cfg(doctest)]

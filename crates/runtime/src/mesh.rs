@@ -10,7 +10,7 @@ use betanet_keys::{Identity, Name, Peer, PublicKey};
 use betanet_machine::{Machine as _, Time};
 use betanet_mesh::{
     Addr, Carriage, Command, DialId, Draft, Event, ExchangeId, Host, Input, PEERS_EXCHANGES,
-    Record, Role, Saved, Setup, Stats, Transmit,
+    Record, Saved, Setup, Transmit,
 };
 use betanet_path::Cf;
 use betanet_stack::{Node as Control, NodeCommand, NodeEvent, NodeInput};
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::forward::RawStream;
+use crate::view::{PeerInfo, View};
 use crate::{Clock, Error, Network, Node, SessionHandle, seed};
 
 /// Messages that wait for the task.
@@ -39,74 +40,6 @@ const SETTLE: Duration = Duration::from_secs(4);
 const FIND_AGAIN: Duration = Duration::from_millis(500);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// A peer, as a node knows it.
-#[derive(Clone, Debug)]
-pub struct PeerInfo {
-    /// Its name.
-    pub name: Name,
-    /// Its key.
-    pub key: [u8; 32],
-    /// Its multiaddrs.
-    pub addrs: Vec<String>,
-    /// Its role names.
-    pub roles: Vec<&'static str>,
-    /// Who says to run it.
-    pub org: String,
-    /// Its record's `seq`.
-    pub seq: u64,
-    /// When its record ends, UNIX milliseconds.
-    pub expires: u64,
-    /// Where this node reached it, if it did.
-    pub reached: Option<IpAddr>,
-    /// Whether gossip runs with it.
-    pub linked: bool,
-    /// The smoothed round-trip time, where it was measured.
-    pub rtt: Option<Duration>,
-}
-
-/// What a node knows of its network.
-#[derive(Clone, Debug)]
-pub struct View {
-    /// All known peers, by NodeID.
-    pub peers: Vec<PeerInfo>,
-    /// Who contradicted itself.
-    pub excluded: Vec<Name>,
-    /// The ban list.
-    pub banned: Vec<Name>,
-    /// What was counted.
-    pub stats: Stats,
-}
-
-impl View {
-    /// For scripts.
-    #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
-        let names = |list: &[Name]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let peer = |p: &PeerInfo| {
-            serde_json::json!({
-                "name": p.name.to_string(),
-                "public_key": text::hex(&p.key),
-                "addrs": p.addrs,
-                "roles": p.roles,
-                "org": p.org,
-                "seq": p.seq,
-                "expires_ms": p.expires,
-                "reached": p.reached.map(|ip| ip.to_string()),
-                "linked": p.linked,
-                "rtt_ms": p.rtt.map(|r| r.as_secs_f64() * 1000.0),
-            })
-        };
-        serde_json::json!({
-            "peers": self.peers.iter().map(peer).collect::<Vec<_>>(),
-            "excluded": names(&self.excluded),
-            "banned": names(&self.banned),
-            "control_bytes": { "sent": self.stats.bytes_out, "received": self.stats.bytes_in },
-            "dials": self.stats.dials,
-            "reached": self.stats.reached,
-        })
-    }
-}
 
 enum Message {
     Input(Input),
@@ -509,7 +442,7 @@ impl Task {
                 }
             }
             Message::View(reply) => {
-                let _ = reply.send(self.view());
+                let _ = reply.send(View::of(&self.control));
             }
             Message::Stop => {}
             Message::Down(node) => {
@@ -727,36 +660,6 @@ impl Task {
         // One whose task is gone has told so.
         if let Some(sender) = self.exchanges.get(&exchange) {
             let _ = sender.try_send(out);
-        }
-    }
-
-    fn view(&self) -> View {
-        let mesh = self.control.mesh();
-        let linked: Vec<NodeId> = mesh.links().collect();
-        let peers = self.control.peers();
-        let info = |e: &betanet_mesh::Entry| {
-            let record = e.record();
-            PeerInfo {
-                name: record.node().into(),
-                key: record.key(),
-                addrs: record.addrs().iter().map(ToString::to_string).collect(),
-                roles: record.roles().iter().map(Role::name).collect(),
-                org: record.org(),
-                seq: record.seq(),
-                expires: record.exp(),
-                reached: e.tested().map(|t| t.ip),
-                linked: linked.contains(&record.node()),
-                rtt: peers
-                    .rtt(record.node())
-                    .filter(betanet_path::Rtt::is_measured)
-                    .map(|r| r.smoothed()),
-            }
-        };
-        View {
-            peers: mesh.table().iter().map(info).collect(),
-            excluded: mesh.table().excluded().map(Name::from).collect(),
-            banned: mesh.table().banned().map(Name::from).collect(),
-            stats: *mesh.stats(),
         }
     }
 }
