@@ -1,4 +1,4 @@
-//! Identities, names, signatures, verifiable random numbers, and the key schedule.
+//! Identities, names, signatures, registries, verifiable random numbers, and the key schedule.
 //!
 //! **Promises.** A [`PublicKey`] that exists is canonical and in the prime-order subgroup; one verification
 //! rule everywhere; secrets are wiped on drop and print as `…`; tags and tickets compare in constant time.
@@ -22,6 +22,7 @@ extern crate alloc;
 mod identity;
 mod name;
 mod peer;
+mod registry;
 pub mod schedule;
 mod sensitive;
 mod vrf;
@@ -29,6 +30,7 @@ mod vrf;
 pub use identity::{Identity, KeyError, PublicKey};
 pub use name::{Name, NameError};
 pub use peer::{Peer, PeerError};
+pub use registry::{Common, Envelope, Maintainers, RegistryError, threshold};
 pub use sensitive::Sensitive;
 pub use vrf::{VRF_PROOF, VrfError, VrfPublic, VrfSecret};
 

@@ -182,6 +182,17 @@ fn fill(way: &Way<'_>, alphas: &[[u8; 32]], keys: Vec<HopKeys>) -> Header {
     Header { bytes, keys }
 }
 
+/// A header and a payload, enciphered for the header's hops.
+fn seal(header: &Header, payload: &[u8; PAYLOAD]) -> Packet {
+    let mut packet = Packet([0; PACKET]);
+    packet.0[..HEADER].copy_from_slice(&header.bytes);
+    packet.0[HEADER + ZEROS..].copy_from_slice(&payload[..]);
+    for keys in header.keys.iter().rev() {
+        Hctr2::new(keys.payload()).encrypt(packet.body_mut());
+    }
+    packet
+}
+
 /// Builds packets together, each with its payload: several cost less than each by itself.
 ///
 /// # Errors
@@ -191,17 +202,24 @@ pub fn build_batch(ways: &[(Way<'_>, &[u8; PAYLOAD])]) -> Vec<Result<Packet, Bui
     let only: Vec<Way<'_>> = ways.iter().map(|(way, _)| way.clone()).collect();
     let built = headers(&only).into_iter().zip(ways);
     built
-        .map(|(header, (_, payload))| {
-            let header = header?;
-            let mut packet = Packet([0; PACKET]);
-            packet.0[..HEADER].copy_from_slice(&header.bytes);
-            packet.0[HEADER + ZEROS..].copy_from_slice(&payload[..]);
-            for keys in header.keys.iter().rev() {
-                Hctr2::new(keys.payload()).encrypt(packet.body_mut());
-            }
-            Ok(packet)
-        })
+        .map(|(header, (_, payload))| Ok(seal(&header?, payload)))
         .collect()
+}
+
+/// The same for one packet, with the tag that each of its hops knows it by: from these and the hops' delay proofs its builder
+/// can tell how long each was to keep it.
+///
+/// # Errors
+///
+/// [`BuildError`].
+pub fn build_tagged(
+    way: &Way<'_>,
+    payload: &[u8; PAYLOAD],
+) -> Result<(Packet, Vec<[u8; 16]>), BuildError> {
+    let mut made = headers(core::slice::from_ref(way));
+    let header = made.pop().unwrap_or(Err(BuildError::Hops))?;
+    let tags = header.keys.iter().map(HopKeys::tag).collect();
+    Ok((seal(&header, payload), tags))
 }
 
 /// Builds one packet.
@@ -291,29 +309,58 @@ impl Opener {
     }
 }
 
-/// Makes a reply block over a way whose last hop, with [`Command::Reply`], is its owner, and whose first node is `first`; `key` is
-/// a fresh random secret.
+/// A way that a reply comes over, its last hop the owner with [`Command::Reply`].
+#[derive(Clone, Debug)]
+pub struct ReplyWay<'a> {
+    /// The way.
+    pub way: Way<'a>,
+    /// Its first node.
+    pub first: NodeId,
+    /// A fresh random secret.
+    pub key: Zeroizing<[u8; 32]>,
+}
+
+/// Makes reply blocks together, and what their owner reads the replies with.
+///
+/// # Errors
+///
+/// Each block's own.
+pub fn surb_batch(ways: &[ReplyWay<'_>]) -> Vec<Result<(Surb, Opener), BuildError>> {
+    let only: Vec<Way<'_>> = ways.iter().map(|w| w.way.clone()).collect();
+    let made = headers(&only).into_iter().zip(ways);
+    made.map(|(header, way)| block(&header?, way)).collect()
+}
+
+fn block(header: &Header, way: &ReplyWay<'_>) -> Result<(Surb, Opener), BuildError> {
+    let Some(Command::Reply { id }) = way.way.hops.last().map(|h| h.command) else {
+        return Err(BuildError::Commands);
+    };
+    let mut bytes = [0; SURB];
+    bytes[..20].copy_from_slice(&way.first.0);
+    bytes[20..20 + HEADER].copy_from_slice(&header.bytes);
+    bytes[20 + HEADER..52 + HEADER].copy_from_slice(&way.key[..]);
+    bytes[52 + HEADER..].copy_from_slice(&id);
+    let opener = Opener {
+        id,
+        payload_keys: header.keys.iter().map(|k| *k.payload()).collect(),
+        key: *way.key,
+    };
+    Ok((Surb { bytes }, opener))
+}
+
+/// Makes one reply block; `key` is a fresh random secret.
 ///
 /// # Errors
 ///
 /// [`BuildError`].
 pub fn surb(way: &Way<'_>, first: NodeId, key: &[u8; 32]) -> Result<(Surb, Opener), BuildError> {
-    let Some(Command::Reply { id }) = way.hops.last().map(|h| h.command) else {
-        return Err(BuildError::Commands);
+    let way = ReplyWay {
+        way: way.clone(),
+        first,
+        key: Zeroizing::new(*key),
     };
-    let mut made = headers(core::slice::from_ref(way));
-    let header = made.pop().unwrap_or(Err(BuildError::Hops))?;
-    let mut bytes = [0; SURB];
-    bytes[..20].copy_from_slice(&first.0);
-    bytes[20..20 + HEADER].copy_from_slice(&header.bytes);
-    bytes[20 + HEADER..52 + HEADER].copy_from_slice(key);
-    bytes[52 + HEADER..].copy_from_slice(&id);
-    let opener = Opener {
-        id,
-        payload_keys: header.keys.iter().map(|k| *k.payload()).collect(),
-        key: *key,
-    };
-    Ok((Surb { bytes }, opener))
+    let mut made = surb_batch(&[way]);
+    made.pop().unwrap_or(Err(BuildError::Hops))
 }
 
 const _: () = assert!(BODY == 2064 && SURB == 440 && PACKET == 2436);

@@ -1,5 +1,7 @@
 //! How long packets wait.
 
+use core::time::Duration;
+
 use betanet_machine::Rng;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -40,6 +42,19 @@ pub fn exponential_delay(rng: &mut Rng) -> u16 {
         ms += 1;
     }
     ms
+}
+
+/// The time to the next event of a Poisson stream: exponential with this mean, by the inverse of its distribution.
+#[must_use]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "53 bits of a random number are kept"
+)]
+pub fn poisson_gap(rng: &mut Rng, mean: Duration) -> Duration {
+    // From 2^-53 to 1.
+    let uniform = ((rng.next_u64() >> 11) + 1) as f64 / 9_007_199_254_740_992.0;
+    // libm gives the same bits on any machine.
+    mean.mul_f64(-libm::log(uniform))
 }
 
 #[cfg(test)]

@@ -106,6 +106,12 @@ impl MixKeys {
         listed.find(|k| k.epoch == epoch).map(|k| k.key)
     }
 
+    /// All keys that are listed for an epoch.
+    pub fn keys_of(&self, epoch: u32) -> impl Iterator<Item = [u8; 32]> {
+        let listed = self.keys.iter().filter(move |k| k.epoch == epoch);
+        listed.map(|k| k.key)
+    }
+
     /// The key that the relay's place and its delays are proved with.
     #[must_use]
     pub const fn vrf(&self) -> &[u8; 32] {

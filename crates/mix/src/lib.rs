@@ -30,28 +30,48 @@
 
 extern crate alloc;
 
+mod beacon;
 mod build;
+mod client;
 mod delay;
+mod directory;
 mod epoch;
 mod fragment;
 mod hctr2;
 mod hop;
 mod lottery;
 mod packet;
+mod recipient;
 mod replay;
 mod stream;
 mod unwrap;
 mod waiting;
 
+pub use beacon::{BEACON_KEY, BEACON_SIG, BeaconKey, BeaconSecret, layer_of, layer_text};
 /// How points are multiplied.
 pub use betanet_x25519_batch::Backend;
-pub use build::{BuildError, Hop, Opener, RelayKey, SURB, Surb, Way, build, build_batch, surb};
-pub use delay::{delay_text, exponential_delay, own_delay};
+pub use build::{
+    BuildError, Hop, Opener, RelayKey, ReplyWay, SURB, Surb, Way, build, build_batch, build_tagged,
+    surb, surb_batch,
+};
+pub use client::{
+    Client, ClientError, Command as ClientCommand, Cover, Done, Event as ClientEvent,
+    Input as ClientInput, LoopHop, Looped, Lost, Recipient, Setup, Stats as ClientStats,
+    Transmit as ClientTransmit, Work,
+};
+pub use delay::{delay_text, exponential_delay, own_delay, poisson_gap};
+pub use directory::{
+    DIRECTORY_MAX, DIRECTORY_TYPE, Directory, DirectoryError, LAYERS_MAX, Relay, Topology, weight,
+};
 pub use epoch::{AFTER_MS, DelayProof, EPOCH_MS, KeyRing, MixKeys, epoch_at, epoch_start};
 pub use fragment::{Ack, DATA_MAX, Fragment, FragmentError, Kind, SURBS_MAX};
 pub use hctr2::Hctr2;
-pub use lottery::{Net, NoRoute, Ticket, draw, lottery_seed};
+pub use lottery::{Net, NetError, NoRoute, Ticket, draw, lottery_seed};
 pub use packet::{Command, DELAY_MAX_MS, DELAY_RANGE_MS, Delay, PACKET, PAYLOAD, Packet, SLOTS};
+pub use recipient::{
+    Command as RecipientCommand, Delivered, Event as RecipientEvent, Message, RecipientConfig,
+    RecipientError, RecipientMachine, Reply, Stats as RecipientStats,
+};
 pub use replay::{Replays, Taken};
 pub use stream::{Piece, Receiver, Sender, StreamError, WINDOW};
 pub use unwrap::{

@@ -20,6 +20,39 @@ pub enum Net {
     V6([u8; 4]),
 }
 
+/// Text that is no [`Net`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a net is written as 192.0.0.0/16 or 2001:db8::/32")]
+pub struct NetError;
+
+impl core::fmt::Display for Net {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match *self {
+            Self::V4([a, b]) => write!(f, "{a}.{b}.0.0/16"),
+            Self::V6([a, b, c, d]) => {
+                let mut octets = [0; 16];
+                octets[..4].copy_from_slice(&[a, b, c, d]);
+                write!(f, "{}/32", core::net::Ipv6Addr::from(octets))
+            }
+        }
+    }
+}
+
+impl core::str::FromStr for Net {
+    type Err = NetError;
+
+    /// One way of writing it only.
+    fn from_str(text: &str) -> Result<Self, NetError> {
+        let (ip, _) = text.split_once('/').ok_or(NetError)?;
+        let net = Self::from(ip.parse::<core::net::IpAddr>().map_err(|_| NetError)?);
+        if alloc::format!("{net}") == text {
+            Ok(net)
+        } else {
+            Err(NetError)
+        }
+    }
+}
+
 impl From<core::net::IpAddr> for Net {
     fn from(ip: core::net::IpAddr) -> Self {
         match ip {

@@ -103,6 +103,12 @@ impl Receiver {
         }
     }
 
+    /// How many pieces are missing, where the end is known.
+    #[must_use]
+    pub fn left(&self) -> Option<usize> {
+        (self.count != 0).then(|| usize::from(self.count).saturating_sub(self.pieces()))
+    }
+
     /// Whether all of it was taken out.
     #[must_use]
     pub const fn is_done(&self) -> bool {
@@ -180,6 +186,12 @@ impl Sender {
         });
         self.ended = last;
         true
+    }
+
+    /// How many pieces were sent, once or more.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        usize::from(self.base) + self.window.iter().filter(|s| s.at.is_some()).count()
     }
 
     /// Pieces in all; 0 while that is not known.

@@ -1,0 +1,188 @@
+//! One exchange of a client: a request going out, an answer coming in, and the reply blocks that it comes over.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use betanet_machine::Time;
+
+use super::Recipient;
+use crate::build::SURB;
+use crate::fragment::{DATA_MAX, SURBS_MAX};
+use crate::stream::{Receiver, Sender};
+
+/// Reply blocks that the other side is to have at first, and at most: a window's worth, and some for acknowledgements.
+const BLOCKS: (usize, usize) = (12, 80);
+/// A reply block that has not come back by then is not counted any more. It is still read if it comes.
+pub(super) const BLOCK_LIFE: Duration = Duration::from_secs(6);
+/// Without a sign for so long, what has arrived is said again, with fresh reply blocks.
+const STARVED: Duration = Duration::from_millis(1500);
+/// Answer bytes that were given upward and not used; more are not asked for.
+const UNREAD_MAX: usize = 1 << 20;
+/// A piece of a long request leaves room for one reply block.
+const PIECE: usize = DATA_MAX - SURB;
+/// Bytes of a request that wait to be cut into pieces.
+pub(super) const PENDING_MAX: usize = 128 << 10;
+
+pub(super) struct Exchange {
+    pub(super) message: [u8; 8],
+    pub(super) to: Recipient,
+    pub(super) request: Sender,
+    pub(super) answer: Receiver,
+    pending: Vec<u8>,
+    ended: bool,
+    /// Given upward, not used yet.
+    pub(super) unread: usize,
+    /// Reply blocks that are with the other side, as far as is known: when each was made.
+    blocks: Vec<Time>,
+    /// How many it is to have.
+    target: usize,
+    /// When the other side was heard, or the exchange began.
+    pub(super) heard: Time,
+    /// When what has arrived was said last.
+    said: Time,
+    /// How often that was without a sign since.
+    starved: u32,
+    /// The last acknowledgement is out.
+    pub(super) closed: bool,
+    /// The user above was refused.
+    pub(super) wants_room: bool,
+}
+
+/// What an exchange wants to send.
+pub(super) enum Wish {
+    /// A piece of the request, with so many reply blocks.
+    Piece {
+        index: u16,
+        count: u16,
+        data: Vec<u8>,
+        blocks: usize,
+    },
+    /// What has arrived, with so many reply blocks.
+    Ack { blocks: usize },
+}
+
+impl Exchange {
+    pub(super) fn new(now: Time, message: [u8; 8], to: Recipient) -> Self {
+        Self {
+            message,
+            to,
+            request: Sender::new(),
+            answer: Receiver::new(),
+            pending: Vec::new(),
+            ended: false,
+            unread: 0,
+            blocks: Vec::new(),
+            target: BLOCKS.0,
+            heard: now,
+            said: now,
+            starved: 0,
+            closed: false,
+            wants_room: false,
+        }
+    }
+
+    /// Whether so many more bytes of the request may come.
+    pub(super) fn takes(&self, len: usize) -> bool {
+        !self.ended && (self.pending.is_empty() || self.pending.len() + len <= PENDING_MAX)
+    }
+
+    pub(super) fn send(&mut self, data: &[u8], fin: bool) {
+        self.pending.extend_from_slice(data);
+        self.ended = fin;
+    }
+
+    /// Whether all of the request is here.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The other side was heard over a reply block.
+    pub(super) fn heard(&mut self, now: Time, made: Time) {
+        self.heard = now;
+        self.starved = 0;
+        if let Some(at) = self.blocks.iter().position(|t| *t == made) {
+            self.blocks.swap_remove(at);
+        }
+        self.target = (self.target + 1).min(BLOCKS.1);
+    }
+
+    /// Reply blocks are about to be made for it.
+    fn give(&mut self, now: Time, blocks: usize) {
+        self.blocks.extend(core::iter::repeat_n(now, blocks));
+    }
+
+    /// The next thing that it wants to send now.
+    pub(super) fn next(&mut self, now: Time) -> Option<Wish> {
+        // A request's last piece is not empty: that would be a reply block's carrier only. So something is kept for it.
+        while self.request.room() > 0 && (self.pending.len() > PIECE || self.ended) {
+            if self.pending.is_empty() {
+                break;
+            }
+            let len = self.pending.len().min(PIECE);
+            let piece: Vec<u8> = self.pending.drain(..len).collect();
+            let last = self.ended && self.pending.is_empty();
+            if !self.request.push(piece, last) {
+                break;
+            }
+        }
+        self.blocks.retain(|made| now - *made < BLOCK_LIFE);
+        let wanted = self.wanted();
+        if let Some(piece) = self.request.poll(now) {
+            let fits = (DATA_MAX - piece.data.len()) / SURB;
+            let blocks = fits.min(wanted.max(1));
+            let wish = Wish::Piece {
+                index: piece.index,
+                count: piece.count,
+                blocks,
+                data: piece.data.to_vec(),
+            };
+            self.give(now, blocks);
+            return Some(wish);
+        }
+        if self.answer.is_done() {
+            if self.closed {
+                return None;
+            }
+            self.closed = true;
+            return Some(Wish::Ack { blocks: 0 });
+        }
+        if self.request.sent() == 0 || self.unread > UNREAD_MAX {
+            return None;
+        }
+        if wanted >= SURBS_MAX || now >= self.starves_at() {
+            if now >= self.starves_at() {
+                self.starved = (self.starved + 1).min(3);
+            }
+            self.said = now;
+            self.give(now, SURBS_MAX);
+            return Some(Wish::Ack { blocks: SURBS_MAX });
+        }
+        None
+    }
+
+    fn starves_at(&self) -> Time {
+        self.heard.max(self.said) + STARVED * (1 << self.starved)
+    }
+
+    /// Reply blocks that the other side should have more.
+    fn wanted(&self) -> usize {
+        let mut target = self.target;
+        if let Some(left) = self.answer.left() {
+            // Some for what gets lost.
+            target = target.min(left + left / 8 + 2);
+        }
+        target.saturating_sub(self.blocks.len())
+    }
+
+    /// When [`Self::next`] has something to say without hearing anything.
+    pub(super) fn wake(&self) -> Option<Time> {
+        if self.answer.is_done() && self.closed {
+            return self.request.wake();
+        }
+        let starves = (self.request.sent() > 0 && self.unread <= UNREAD_MAX).then(|| {
+            let oldest = self.blocks.iter().min().map(|made| *made + BLOCK_LIFE);
+            oldest.map_or(self.starves_at(), |o| o.min(self.starves_at()))
+        });
+        [starves, self.request.wake()].into_iter().flatten().min()
+    }
+}

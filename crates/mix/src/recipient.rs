@@ -1,0 +1,477 @@
+//! The other end of a client's exchanges: requests put together, answers sent over reply blocks.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use betanet_machine::{Fingerprint, Machine, Now, Queue, Time, Wake};
+use betanet_wire::NodeId;
+
+use crate::build::Surb;
+use crate::fragment::{Ack, DATA_MAX, Fragment, Kind};
+use crate::packet::{PAYLOAD, Packet};
+use crate::stream::{Receiver, Sender};
+
+/// Exchanges that one arriving session may have begun.
+const SESSION_MAX: usize = 64;
+/// An exchange that is not heard of for so long is given up.
+const IDLE: Duration = Duration::from_secs(30);
+/// Pieces that are acknowledged together.
+const ACK_EVERY: u32 = 8;
+/// A piece is acknowledged after this at the latest.
+const ACK_AFTER: Duration = Duration::from_millis(150);
+/// Reply blocks that one exchange keeps: a window's worth twice.
+const BLOCKS_MAX: usize = 128;
+/// Exchanges that are over and whose late pieces are told by their names.
+const OVER_MAX: usize = 16_384;
+/// Packets and events that wait.
+const QUEUE: usize = 4096;
+/// What one input may become.
+const MARGIN: usize = 160;
+
+/// An exchange, by the name that its client gave it.
+pub type Message = [u8; 8];
+
+/// What a recipient allows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RecipientConfig {
+    /// Exchanges in all.
+    pub exchanges: usize,
+}
+
+impl Default for RecipientConfig {
+    fn default() -> Self {
+        Self { exchanges: 4096 }
+    }
+}
+
+/// From below: the payload of a packet that was delivered here.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// The session that brought it.
+    pub session: u64,
+    /// What it carries.
+    pub payload: Box<[u8; PAYLOAD]>,
+}
+
+/// From above.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// The next bytes of an answer, at most [`DATA_MAX`].
+    Answer {
+        /// Of which exchange.
+        exchange: Message,
+        /// The bytes.
+        data: Vec<u8>,
+        /// Whether they are the last.
+        fin: bool,
+    },
+    /// Give an exchange up.
+    Close(Message),
+}
+
+/// For below: a packet, and the node that it is sent to.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Where it goes.
+    pub first: NodeId,
+    /// The packet.
+    pub packet: Box<Packet>,
+}
+
+/// For above.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// Bytes of a request's stream; the first ones begin the exchange.
+    Data {
+        /// Which.
+        exchange: Message,
+        /// The bytes.
+        data: Vec<u8>,
+        /// Whether they are the last.
+        fin: bool,
+    },
+    /// There is room for more of an answer that was refused.
+    Writable(Message),
+    /// An exchange is over, complete or not.
+    Gone(Message),
+}
+
+/// Why a command was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecipientError {
+    /// There is no such exchange, or its answer is complete.
+    #[error("no such exchange, or its answer is complete")]
+    NoExchange,
+    /// A window of pieces is on its way, or packets wait to be taken: [`Event::Writable`] tells when there is room.
+    #[error("a window of pieces is on its way")]
+    Blocked,
+    /// Longer than a piece.
+    #[error("{0} bytes, where a piece has room for 2024")]
+    Length(usize),
+    /// What is above or below has not taken what waits for it.
+    #[error("too much waits")]
+    Full,
+}
+
+/// What a recipient counts.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stats {
+    /// Payloads that are none, or pieces that contradict others.
+    pub malformed: u64,
+    /// Exchanges begun.
+    pub begun: u64,
+    /// Exchanges given up for others, or after silence.
+    pub evicted: u64,
+    /// Pieces for exchanges that are over.
+    pub late: u64,
+    /// Packets sent over reply blocks.
+    pub replies: u64,
+}
+
+struct Exchange {
+    session: u64,
+    request: Receiver,
+    answer: Sender,
+    answer_ended: bool,
+    blocks: VecDeque<Surb>,
+    heard: Time,
+    unacknowledged: u32,
+    /// When the first piece that is not acknowledged came.
+    since: Option<Time>,
+    wants_room: bool,
+}
+
+impl Exchange {
+    fn ack_due(&self) -> Option<Time> {
+        let since = self.since.filter(|_| !self.blocks.is_empty())?;
+        let at_once = self.unacknowledged >= ACK_EVERY || self.request.is_done();
+        Some(if at_once { since } else { since + ACK_AFTER })
+    }
+}
+
+/// The exchanges that clients have with this node.
+pub struct RecipientMachine {
+    config: RecipientConfig,
+    exchanges: BTreeMap<Message, Exchange>,
+    /// How many exchanges each session began.
+    sessions: BTreeMap<u64, usize>,
+    over: VecDeque<Message>,
+    is_over: BTreeSet<Message>,
+    replies: Queue<Reply>,
+    events: Queue<Event>,
+    stats: Stats,
+}
+
+impl RecipientMachine {
+    /// Without any exchange.
+    #[must_use]
+    pub fn new(config: RecipientConfig) -> Self {
+        Self {
+            config,
+            exchanges: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            over: VecDeque::new(),
+            is_over: BTreeSet::new(),
+            replies: Queue::new(QUEUE),
+            events: Queue::new(QUEUE),
+            stats: Stats::default(),
+        }
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Exchanges that stand.
+    #[must_use]
+    pub fn exchanges(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    /// Pieces that an answer has room for now.
+    #[must_use]
+    pub fn room(&self, exchange: &Message) -> usize {
+        let x = self.exchanges.get(exchange).filter(|x| !x.answer_ended);
+        x.map_or(0, |x| x.answer.room())
+    }
+
+    fn forget(&mut self, now: Time, exchange: Message) {
+        let Some(x) = self.exchanges.remove(&exchange) else {
+            return;
+        };
+        if let Some(n) = self.sessions.get_mut(&x.session) {
+            *n -= 1;
+            if *n == 0 {
+                self.sessions.remove(&x.session);
+            }
+        }
+        if self.over.len() >= OVER_MAX
+            && let Some(old) = self.over.pop_front()
+        {
+            self.is_over.remove(&old);
+        }
+        self.over.push_back(exchange);
+        self.is_over.insert(exchange);
+        self.events.push_last(now, Event::Gone(exchange));
+    }
+
+    /// Makes room for one more exchange of a session: whoever was silent goes first, then whoever has least.
+    fn make_room(&mut self, now: Time, session: u64) {
+        let of_session = self.sessions.get(&session).copied().unwrap_or(0) >= SESSION_MAX;
+        if !of_session && self.exchanges.len() < self.config.exchanges {
+            return;
+        }
+        let worth = |x: &Exchange| (x.heard + IDLE > now, x.request.pieces(), x.heard);
+        let all = self.exchanges.iter();
+        let own = all.filter(|(_, x)| !of_session || x.session == session);
+        let least = own.min_by_key(|(_, x)| worth(x)).map(|(m, _)| *m);
+        if let Some(least) = least {
+            self.stats.evicted += 1;
+            self.forget(now, least);
+        }
+    }
+
+    fn delivered(&mut self, now: Time, session: u64, payload: &[u8; PAYLOAD]) {
+        let Ok(fragment) = Fragment::from_payload(payload) else {
+            self.stats.malformed += 1;
+            return;
+        };
+        let message = fragment.message;
+        if self.is_over.contains(&message) {
+            self.stats.late += 1;
+            return;
+        }
+        if !self.exchanges.contains_key(&message) {
+            // Nothing but a piece begins an exchange.
+            if fragment.kind != Kind::Request || fragment.data.is_empty() {
+                self.stats.malformed += 1;
+                return;
+            }
+            self.make_room(now, session);
+            *self.sessions.entry(session).or_default() += 1;
+            self.stats.begun += 1;
+            self.exchanges.insert(
+                message,
+                Exchange {
+                    session,
+                    request: Receiver::new(),
+                    answer: Sender::new(),
+                    answer_ended: false,
+                    blocks: VecDeque::new(),
+                    heard: now,
+                    unacknowledged: 0,
+                    since: None,
+                    wants_room: false,
+                },
+            );
+        }
+        let Some(x) = self.exchanges.get_mut(&message) else {
+            return;
+        };
+        x.heard = now;
+        for surb in fragment.surbs {
+            if x.blocks.len() >= BLOCKS_MAX {
+                // The oldest ends first.
+                x.blocks.pop_front();
+            }
+            x.blocks.push_back(surb);
+        }
+        match fragment.kind {
+            Kind::Request if fragment.data.is_empty() => {}
+            Kind::Request => {
+                let was_done = x.request.is_done();
+                let taken = x
+                    .request
+                    .take(fragment.index, fragment.count, fragment.data);
+                let Ok(pieces) = taken else {
+                    self.stats.malformed += 1;
+                    return;
+                };
+                x.unacknowledged += 1;
+                x.since.get_or_insert(now);
+                let fin = x.request.is_done() && !was_done;
+                let data = pieces.concat();
+                if !data.is_empty() || fin {
+                    let exchange = message;
+                    let event = Event::Data {
+                        exchange,
+                        data,
+                        fin,
+                    };
+                    self.events.push_last(now, event);
+                }
+            }
+            Kind::Acknowledgement => match Ack::from_bytes(&fragment.data) {
+                Some(ack) => x.answer.acknowledged(now, ack),
+                None => self.stats.malformed += 1,
+            },
+            Kind::Reply | Kind::Loop => self.stats.malformed += 1,
+        }
+    }
+
+    /// Sends what is due of an exchange, while it has reply blocks.
+    fn speak(&mut self, now: Time, message: Message) {
+        let Some(x) = self.exchanges.get_mut(&message) else {
+            return;
+        };
+        let fragment = |kind, index, count, data| Fragment {
+            kind,
+            message,
+            index,
+            count,
+            surbs: Vec::new(),
+            data,
+        };
+        let mut say = |fragment: &Fragment, blocks: &mut VecDeque<Surb>| {
+            let payload = fragment.to_payload().ok();
+            if let (Some(payload), Some(block)) = (payload, blocks.pop_front()) {
+                let (first, packet) = block.reply(&payload);
+                let packet = Box::new(packet);
+                self.replies.push_last(now, Reply { first, packet });
+                self.stats.replies += 1;
+            }
+        };
+        if x.ack_due().is_some_and(|at| at <= now) {
+            let data = x.request.ack().to_bytes().to_vec();
+            x.unacknowledged = 0;
+            x.since = None;
+            say(&fragment(Kind::Acknowledgement, 0, 0, data), &mut x.blocks);
+        }
+        while !x.blocks.is_empty()
+            && let Some(piece) = x.answer.poll(now)
+        {
+            let data = piece.data.to_vec();
+            let reply = fragment(Kind::Reply, piece.index, piece.count, data);
+            say(&reply, &mut x.blocks);
+        }
+        if x.wants_room && !x.answer_ended && x.answer.room() > 0 {
+            x.wants_room = false;
+            self.events.push_last(now, Event::Writable(message));
+        }
+        if x.answer_ended && x.answer.is_done() {
+            self.forget(now, message);
+        }
+    }
+
+    fn pass(&mut self, now: Time) {
+        let idle = |x: &Exchange| x.heard + IDLE <= now;
+        let gone: Vec<Message> = self
+            .exchanges
+            .iter()
+            .filter(|(_, x)| idle(x))
+            .map(|(m, _)| *m)
+            .collect();
+        for message in gone {
+            self.stats.evicted += 1;
+            self.forget(now, message);
+        }
+        let due = |x: &Exchange| {
+            let again = x.answer.wake().filter(|_| !x.blocks.is_empty());
+            let first = [x.ack_due(), again].into_iter().flatten().min();
+            let room = x.wants_room && x.answer.room() > 0;
+            room || first.is_some_and(|at| at <= now)
+        };
+        let speaking: Vec<Message> = self
+            .exchanges
+            .iter()
+            .filter(|(_, x)| due(x))
+            .map(|(m, _)| *m)
+            .collect();
+        for message in speaking {
+            if self.replies.room() < MARGIN {
+                // As soon as these are taken.
+                break;
+            }
+            self.speak(now, message);
+        }
+    }
+}
+
+impl Machine for RecipientMachine {
+    type Input = Delivered;
+    type Command = Command;
+    type Transmit = Reply;
+    type Event = Event;
+    type Error = RecipientError;
+
+    fn handle_input(&mut self, now: Now, input: Delivered) -> Result<(), RecipientError> {
+        if self.events.room() < MARGIN || self.replies.room() < MARGIN {
+            return Err(RecipientError::Full);
+        }
+        self.delivered(now.mono, input.session, &input.payload);
+        // Its name stands where every payload has it.
+        if let Some(message) = input.payload[2..].first_chunk::<8>() {
+            self.speak(now.mono, *message);
+        }
+        Ok(())
+    }
+
+    fn handle_command(&mut self, now: Now, command: Command) -> Result<(), RecipientError> {
+        match command {
+            Command::Answer {
+                exchange,
+                data,
+                fin,
+            } => {
+                if data.len() > DATA_MAX {
+                    return Err(RecipientError::Length(data.len()));
+                }
+                let crowded = self.replies.room() < MARGIN;
+                let x = self.exchanges.get_mut(&exchange);
+                let x = x.filter(|x| !x.answer_ended);
+                let x = x.ok_or(RecipientError::NoExchange)?;
+                if x.answer.room() == 0 || crowded {
+                    x.wants_room = true;
+                    return Err(RecipientError::Blocked);
+                }
+                x.answer.push(data, fin);
+                x.answer_ended = fin;
+                self.speak(now.mono, exchange);
+            }
+            Command::Close(exchange) => self.forget(now.mono, exchange),
+        }
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.pass(now.mono);
+    }
+
+    fn poll_transmit(&mut self) -> Option<Reply> {
+        self.replies.pop()
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Wake> {
+        let wake = |at: Option<Time>, why| at.map(|at| Wake { at, why });
+        let all = || self.exchanges.values();
+        let with_blocks = all().filter(|x| !x.blocks.is_empty());
+        let acks = all().filter_map(Exchange::ack_due).min();
+        let again = with_blocks.filter_map(|x| x.answer.wake()).min();
+        let idle = all().map(|x| x.heard + IDLE).min();
+        Wake::earliest([
+            self.replies.wake("mix: replies wait"),
+            self.events.wake("mix: events wait"),
+            wake(acks, "mix: an acknowledgement"),
+            wake(again, "mix: a piece again"),
+            wake(idle, "mix: an idle exchange"),
+        ])
+    }
+
+    fn fingerprint(&self) -> u64 {
+        Fingerprint::default()
+            .word(self.exchanges.len() as u64)
+            .word(self.over.len() as u64)
+            .word(self.replies.len() as u64)
+            .word(self.events.len() as u64)
+            .finish()
+    }
+}

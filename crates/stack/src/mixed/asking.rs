@@ -1,0 +1,333 @@
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use betanet_bar::{Incoming, Part, Request, Response};
+use betanet_htx::StreamId;
+use betanet_machine::{Fingerprint, Machine, Now, Queue, Wake};
+use betanet_mix::{
+    Client, ClientCommand, ClientError, ClientEvent, ClientInput, ClientStats, ClientTransmit,
+    Looped, Lost, Recipient, Topology,
+};
+use bytes::Bytes;
+
+use crate::Kind;
+
+/// Events that wait, at most.
+const EVENTS_MAX: usize = 4096;
+/// What one event below may become.
+const MARGIN: usize = 8;
+/// Bytes of a request that are sent together.
+const SEND: usize = 32 << 10;
+
+/// From above.
+#[derive(Debug)]
+pub enum MixCommand {
+    /// Send a request; its stream is what [`MixAsker::next_stream`] says before. With `more`, the body follows.
+    Ask {
+        /// Whom it is for.
+        to: Recipient,
+        /// The head.
+        request: Request,
+        /// Whether a body follows.
+        more: bool,
+    },
+    /// Bytes of a request's body, at most 32 KiB.
+    Send {
+        /// Which exchange.
+        stream: StreamId,
+        /// The bytes.
+        data: Bytes,
+        /// Whether they are the last.
+        fin: bool,
+    },
+    /// Body bytes of an answer were used up.
+    Consume {
+        /// Which exchange.
+        stream: StreamId,
+        /// How many.
+        bytes: u64,
+    },
+    /// Give an exchange up.
+    Abort {
+        /// Which.
+        stream: StreamId,
+    },
+    /// Another epoch's relays.
+    Topology(Topology),
+}
+
+/// For above.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum MixEvent {
+    /// An answer's head.
+    Head {
+        /// Which exchange.
+        stream: StreamId,
+        /// The head; its inline body comes as [`MixEvent::Body`].
+        response: Response,
+    },
+    /// Bytes of an answer's body; answer with [`MixCommand::Consume`].
+    Body {
+        /// Which exchange.
+        stream: StreamId,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// An answer is complete.
+    End {
+        /// Which exchange.
+        stream: StreamId,
+    },
+    /// An exchange ended before its answer was complete.
+    Failed {
+        /// Which exchange.
+        stream: StreamId,
+        /// Why.
+        why: Lost,
+        /// Body bytes delivered before.
+        delivered: u64,
+    },
+    /// A refused [`MixCommand::Send`] may be tried again.
+    Writable {
+        /// Which exchange.
+        stream: StreamId,
+    },
+    /// A loop came back.
+    Looped(Looped),
+    /// A loop did not.
+    LoopLost,
+}
+
+/// What was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MixError {
+    /// The client did.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// The request cannot be sent as it is.
+    #[error("the request cannot be sent")]
+    Request(#[from] betanet_bar::Error),
+}
+
+impl MixError {
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Client(ClientError::Blocked | ClientError::Full | ClientError::Exchanges) => {
+                Kind::NotNow
+            }
+            Self::Client(_) | Self::Request(_) => Kind::Local,
+        }
+    }
+}
+
+/// Asks over the mix.
+pub struct MixAsker {
+    client: Client,
+    asking: BTreeMap<StreamId, Incoming<Response>>,
+    next: StreamId,
+    events: Queue<MixEvent>,
+}
+
+impl MixAsker {
+    /// Asks with `client`.
+    #[must_use]
+    pub const fn new(client: Client) -> Self {
+        Self {
+            client,
+            asking: BTreeMap::new(),
+            next: 1,
+            events: Queue::new(EVENTS_MAX),
+        }
+    }
+
+    /// The stream that the next [`MixCommand::Ask`] gets.
+    #[must_use]
+    pub const fn next_stream(&self) -> StreamId {
+        self.next
+    }
+
+    /// What the client counted.
+    #[must_use]
+    pub const fn stats(&self) -> &ClientStats {
+        self.client.stats()
+    }
+
+    fn rise(&mut self, now: Now) {
+        while self.events.room() > MARGIN {
+            let Some(event) = self.client.poll_event() else {
+                return;
+            };
+            match event {
+                ClientEvent::Data {
+                    exchange,
+                    data,
+                    fin,
+                } => self.data(now, exchange, data, fin),
+                ClientEvent::Writable { exchange } => {
+                    if let Ok(stream) = StreamId::try_from(exchange) {
+                        self.events.push(now.mono, MixEvent::Writable { stream });
+                    }
+                }
+                ClientEvent::Failed { exchange, why } => self.failed(now, exchange, why),
+                ClientEvent::Looped(looped) => {
+                    self.events.push(now.mono, MixEvent::Looped(looped));
+                }
+                ClientEvent::LoopLost => {
+                    self.events.push(now.mono, MixEvent::LoopLost);
+                }
+            }
+        }
+    }
+
+    fn failed(&mut self, now: Now, exchange: u64, why: Lost) {
+        let Ok(stream) = StreamId::try_from(exchange) else {
+            return;
+        };
+        if let Some(incoming) = self.asking.remove(&stream) {
+            let delivered = incoming.received();
+            let failed = MixEvent::Failed {
+                stream,
+                why,
+                delivered,
+            };
+            self.events.push(now.mono, failed);
+        }
+    }
+
+    fn data(&mut self, now: Now, exchange: u64, data: Vec<u8>, fin: bool) {
+        let Ok(stream) = StreamId::try_from(exchange) else {
+            return;
+        };
+        let len = data.len();
+        let Some(incoming) = self.asking.get_mut(&stream) else {
+            return;
+        };
+        let before = incoming.received();
+        let pushed = incoming.push(data.into(), fin);
+        // What is no body is used up here.
+        let body = usize::try_from(incoming.received() - before).unwrap_or(len);
+        let bytes = len.saturating_sub(body);
+        let mut parts = Vec::new();
+        while let Some(part) = incoming.pop() {
+            parts.push(part);
+        }
+        for part in parts {
+            let event = match part {
+                Part::Head(response) => MixEvent::Head { stream, response },
+                Part::Body(data) => MixEvent::Body { stream, data },
+                Part::End => {
+                    self.asking.remove(&stream);
+                    MixEvent::End { stream }
+                }
+            };
+            self.events.push_last(now.mono, event);
+        }
+        if bytes > 0 {
+            // One that is gone meanwhile has nothing to use up.
+            let consume = ClientCommand::Consume { exchange, bytes };
+            let _ = self.client.handle_command(now, consume);
+        }
+        if pushed.is_err() {
+            self.failed(now, exchange, Lost::Answer);
+            let _ = self
+                .client
+                .handle_command(now, ClientCommand::Abort { exchange });
+        }
+    }
+}
+
+impl Machine for MixAsker {
+    type Input = ClientInput;
+    type Command = MixCommand;
+    type Transmit = ClientTransmit;
+    type Event = MixEvent;
+    type Error = MixError;
+
+    fn handle_input(&mut self, now: Now, input: ClientInput) -> Result<(), MixError> {
+        self.client.handle_input(now, input)?;
+        self.rise(now);
+        Ok(())
+    }
+
+    fn handle_command(&mut self, now: Now, command: MixCommand) -> Result<(), MixError> {
+        match command {
+            MixCommand::Ask { to, request, more } => {
+                let message = request.to_message()?;
+                let exchange = u64::from(self.next);
+                let begin = ClientCommand::Begin { exchange, to };
+                self.client.handle_command(now, begin)?;
+                self.asking.insert(self.next, Incoming::default());
+                self.next += 1;
+                // A head is longer than what is taken at once, and the first bytes of an exchange are taken whole.
+                let mut rest = &message[..];
+                while !rest.is_empty() {
+                    let (data, after) = rest.split_at(rest.len().min(SEND));
+                    rest = after;
+                    let send = ClientCommand::Send {
+                        exchange,
+                        data: data.to_vec(),
+                        fin: rest.is_empty() && !more,
+                    };
+                    self.client.handle_command(now, send)?;
+                }
+            }
+            MixCommand::Send { stream, data, fin } => {
+                let send = ClientCommand::Send {
+                    exchange: stream.into(),
+                    data: data.to_vec(),
+                    fin,
+                };
+                self.client.handle_command(now, send)?;
+            }
+            MixCommand::Consume { stream, bytes } => {
+                let consume = ClientCommand::Consume {
+                    exchange: stream.into(),
+                    bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+                };
+                self.client.handle_command(now, consume)?;
+            }
+            MixCommand::Abort { stream } => {
+                self.asking.remove(&stream);
+                let exchange = stream.into();
+                self.client
+                    .handle_command(now, ClientCommand::Abort { exchange })?;
+            }
+            MixCommand::Topology(topology) => self
+                .client
+                .handle_command(now, ClientCommand::Topology(topology))?,
+        }
+        self.rise(now);
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.client.handle_timeout(now);
+        self.rise(now);
+    }
+
+    fn poll_transmit(&mut self) -> Option<ClientTransmit> {
+        self.client.poll_transmit()
+    }
+
+    fn poll_event(&mut self) -> Option<MixEvent> {
+        self.events.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Wake> {
+        Wake::earliest([
+            self.client.poll_timeout(),
+            self.events.wake("mix: answers wait"),
+        ])
+    }
+
+    fn fingerprint(&self) -> u64 {
+        Fingerprint::default()
+            .word(self.client.fingerprint())
+            .word(self.asking.len() as u64)
+            .word(self.events.len() as u64)
+            .finish()
+    }
+}

@@ -1,0 +1,225 @@
+use alloc::collections::BTreeMap;
+
+use betanet_bar::{Client, Error as BarError, Handler, Incoming, Part, Request, Response, status};
+use betanet_machine::{Fingerprint, Machine, Now, Queue, Wake};
+use betanet_mix::{
+    DATA_MAX, Delivered, Message, RecipientCommand, RecipientConfig, RecipientError,
+    RecipientEvent, RecipientMachine, RecipientStats, Reply,
+};
+use bytes::{Bytes, BytesMut};
+
+/// Events that wait, at most.
+const EVENTS_MAX: usize = 1024;
+
+/// A request that came over the mix was answered with this status.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Served(pub u16);
+
+struct Serving<H: Handler> {
+    incoming: Incoming<Request>,
+    exchange: Option<H::Exchange>,
+    answered: bool,
+    /// Read, and not yet a whole piece.
+    waiting: BytesMut,
+    read_all: bool,
+}
+
+/// Answers requests that come over the mix with a handler, which is told that nobody is known to ask.
+pub struct MixServer<H: Handler> {
+    recipient: RecipientMachine,
+    handler: H,
+    serving: BTreeMap<Message, Serving<H>>,
+    events: Queue<Served>,
+}
+
+impl<H: Handler> MixServer<H> {
+    /// Answers with `handler`.
+    #[must_use]
+    pub fn new(config: RecipientConfig, handler: H) -> Self {
+        Self {
+            recipient: RecipientMachine::new(config),
+            handler,
+            serving: BTreeMap::new(),
+            events: Queue::new(EVENTS_MAX),
+        }
+    }
+
+    /// What the recipient counted.
+    #[must_use]
+    pub const fn stats(&self) -> &RecipientStats {
+        self.recipient.stats()
+    }
+
+    /// Exchanges that stand.
+    #[must_use]
+    pub fn exchanges(&self) -> usize {
+        self.recipient.exchanges()
+    }
+
+    fn settle(&mut self, now: Now) {
+        while let Some(event) = self.recipient.poll_event() {
+            match event {
+                RecipientEvent::Data {
+                    exchange,
+                    data,
+                    fin,
+                } => {
+                    self.request(now, exchange, data.into(), fin);
+                    self.write(now, exchange);
+                }
+                RecipientEvent::Writable(exchange) => self.write(now, exchange),
+                RecipientEvent::Gone(exchange) => {
+                    self.serving.remove(&exchange);
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, now: Now, exchange: Message, data: Bytes, fin: bool) {
+        let serving = self.serving.entry(exchange).or_insert_with(|| Serving {
+            incoming: Incoming::default(),
+            exchange: None,
+            answered: false,
+            waiting: BytesMut::new(),
+            read_all: false,
+        });
+        if serving.answered {
+            return;
+        }
+        let pushed = serving.incoming.push(data, fin);
+        let mut answer = None;
+        while answer.is_none()
+            && let Some(part) = serving.incoming.pop()
+        {
+            answer = match (part, &mut serving.exchange) {
+                (Part::Head(request), _) => match self.handler.begin(Client::Anonymous, request) {
+                    Ok(exchange) => {
+                        serving.exchange = Some(exchange);
+                        None
+                    }
+                    Err(response) => Some(response),
+                },
+                (Part::Body(bytes), Some(x)) => self.handler.body(x, &bytes).err(),
+                (Part::End, Some(x)) => Some(self.handler.end(x)),
+                (Part::Body(_) | Part::End, None) => None,
+            };
+        }
+        if answer.is_none()
+            && let Err(error) = pushed
+        {
+            let BarError::Refused(why) = error else {
+                return self.close(now, exchange);
+            };
+            // What the handler would go on with is not to be read.
+            serving.exchange = None;
+            answer = Some(Response::refused(why));
+        }
+        if let Some(response) = answer {
+            let message = response
+                .to_message()
+                .or_else(|_| Response::new(status::INTERNAL).to_message());
+            serving.answered = true;
+            self.events.push(now.mono, Served(response.status));
+            if let Ok(message) = message {
+                serving.waiting.extend_from_slice(&message);
+            }
+        }
+    }
+
+    fn close(&mut self, now: Now, exchange: Message) {
+        self.serving.remove(&exchange);
+        // One that is gone is closed.
+        let _ = self
+            .recipient
+            .handle_command(now, RecipientCommand::Close(exchange));
+    }
+
+    /// Gets an answer on by as much as its window has room for.
+    fn write(&mut self, now: Now, exchange: Message) {
+        loop {
+            let Some(serving) = self.serving.get_mut(&exchange).filter(|s| s.answered) else {
+                return;
+            };
+            while serving.waiting.len() < DATA_MAX && !serving.read_all {
+                let read = match &mut serving.exchange {
+                    Some(x) => self.handler.read(x, DATA_MAX),
+                    None => Ok(Bytes::new()),
+                };
+                let Ok(bytes) = read else {
+                    return self.close(now, exchange);
+                };
+                serving.read_all = bytes.is_empty();
+                serving.waiting.extend_from_slice(&bytes);
+            }
+            let len = serving.waiting.len().min(DATA_MAX);
+            let fin = serving.read_all && len == serving.waiting.len();
+            let answer = RecipientCommand::Answer {
+                exchange,
+                data: serving.waiting[..len].to_vec(),
+                fin,
+            };
+            if self.recipient.handle_command(now, answer).is_err() {
+                // Its window is full, which its end tells; or it is over.
+                return;
+            }
+            if fin {
+                self.serving.remove(&exchange);
+                return;
+            }
+            if let Some(serving) = self.serving.get_mut(&exchange) {
+                let _ = serving.waiting.split_to(len);
+            }
+        }
+    }
+}
+
+impl<H: Handler> Machine for MixServer<H> {
+    type Input = Delivered;
+    /// There is nothing to order.
+    type Command = core::convert::Infallible;
+    type Transmit = Reply;
+    type Event = Served;
+    type Error = RecipientError;
+
+    fn handle_input(&mut self, now: Now, input: Delivered) -> Result<(), RecipientError> {
+        self.recipient.handle_input(now, input)?;
+        self.settle(now);
+        Ok(())
+    }
+
+    fn handle_command(
+        &mut self,
+        _: Now,
+        command: core::convert::Infallible,
+    ) -> Result<(), RecipientError> {
+        match command {}
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.recipient.handle_timeout(now);
+        self.settle(now);
+    }
+
+    fn poll_transmit(&mut self) -> Option<Reply> {
+        self.recipient.poll_transmit()
+    }
+
+    fn poll_event(&mut self) -> Option<Served> {
+        self.events.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Wake> {
+        Wake::earliest([
+            self.recipient.poll_timeout(),
+            self.events.wake("mix: statuses wait"),
+        ])
+    }
+
+    fn fingerprint(&self) -> u64 {
+        Fingerprint::default()
+            .word(self.recipient.fingerprint())
+            .word(self.serving.len() as u64)
+            .word(self.events.len() as u64)
+            .finish()
+    }
+}
