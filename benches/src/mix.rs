@@ -167,7 +167,7 @@ fn unwrapped(backend: Backend, path: &Path, packets: &mut [Packet]) -> f64 {
     let mut keys = EpochKeys::new();
     assert!(keys.add(1, path.first, [0; 64]));
     let mut outcomes: Vec<Outcome> = vec![Err(Refusal::Epoch); packets.len()];
-    let took = spent(|| unwrap_batch_with(backend, &keys, packets, |_, _| false, &mut outcomes));
+    let took = spent(|| unwrap_batch_with(backend, &keys, packets, |_, _, _| false, &mut outcomes));
     assert!(outcomes.iter().all(Result::is_ok));
     took
 }

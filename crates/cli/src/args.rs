@@ -1,7 +1,14 @@
+mod mix;
+
 use std::path::PathBuf;
 
 use betanet_runtime::Settings;
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use mix::{
+    AuditArgs, BuildArgs, CarryArgs, DirectoryCommand, LoopArgs, MixArgs,
+    MixCommand, Mixnode,
+};
 
 /// What follows every `--help` of a command that names a peer.
 const PEERS: &str = "PEER is KEYHEX@HOST:PORT#PINHEX, KEYHEX@HOST:PORT (web PKI), or the bnp1… string that a gateway \
@@ -65,6 +72,9 @@ pub(crate) enum Command {
     /// Choose a path to a peer, or measure one.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Path(PathArgs),
+    /// The mix: directories of relays, loops, audits.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Mix(MixArgs),
     /// Decode and name any wire item: a name, a peer, a ticket, CBOR, a message, a frame.
     #[command(after_help = "Example: betanet inspect a2627071f56770616464696e67f5")]
     Inspect(InspectArgs),
@@ -122,6 +132,15 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "NODES", requires = "network", conflicts_with = "via",
           value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) path: Option<u8>,
+    /// Go through the mix, over this many relays: the peer does not learn who asks, and no relay knows both ends. The first of
+    /// them is this user's guard, which is kept for 90 days. No --key is shown to the peer.
+    #[arg(long, value_name = "RELAYS", requires = "network", conflicts_with_all = ["via", "path", "peer"],
+          value_parser = clap::value_parser!(u8).range(1..=7))]
+    pub(crate) mix: Option<u8>,
+    /// With --mix, send a packet every MS milliseconds in the mean, real or not, instead of real ones at once: who watches the
+    /// line does not see when there are any.
+    #[arg(long, value_name = "MS", requires = "mix", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub(crate) mix_cover: Option<u64>,
     /// Find the peer, and relays, in the network that this file names.
     #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
     pub(crate) network: Option<PathBuf>,
@@ -240,6 +259,12 @@ pub(crate) enum NetworkCommand {
         /// Nodes beside the five seeds, which carry paths and serve a folder each.
         #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=200))]
         relays: u8,
+        /// Relays of the mix; with any, a beacon key is made and NETWORK.toml has a [mix] part.
+        #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=200))]
+        mixnodes: u8,
+        /// Layers of the mix; 3 without it, or 1 where there are fewer than twelve relays.
+        #[arg(long, value_name = "N", requires = "mixnodes", value_parser = clap::value_parser!(u8).range(1..=7))]
+        layers: Option<u8>,
         /// The port of all nodes.
         #[arg(long, default_value_t = 7443, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
@@ -327,9 +352,9 @@ pub(crate) struct DemoArgs {
     pub(crate) keep: bool,
 }
 
-/// What a listening node takes from the command line; it wins over the file.
+/// What every listening node takes from the command line; it wins over the file.
 #[derive(Debug, Args)]
-pub(crate) struct NodeArgs {
+pub(crate) struct ListenArgs {
     /// Listen here, HOST:PORT; may be repeated. Port 0 lets the system choose.
     #[arg(
         long,
@@ -353,15 +378,6 @@ pub(crate) struct NodeArgs {
     /// The PEM key of --certificate.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub(crate) certificate_key: Option<PathBuf>,
-    /// Let whoever asks PUT, POST and DEL.
-    #[arg(long)]
-    pub(crate) writable: bool,
-    /// Let this name PUT, POST and DEL, and nobody who is not named; may be repeated.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) allow: Vec<String>,
-    /// Bytes that the served folder may grow to.
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) quota: Option<u64>,
     /// Carry paths of others on to this peer, as its gateway prints it; may be repeated. Without any, no path is carried on.
     #[arg(long, value_name = "PEER")]
     pub(crate) onward: Vec<String>,
@@ -391,20 +407,49 @@ pub(crate) struct NodeArgs {
     pub(crate) json: bool,
 }
 
+/// What a node takes that serves a folder.
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    #[command(flatten)]
+    pub(crate) carry: CarryArgs,
+    /// Let whoever asks PUT, POST and DEL.
+    #[arg(long)]
+    pub(crate) writable: bool,
+    /// Let this name PUT, POST and DEL, and nobody who is not named; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow: Vec<String>,
+    /// Bytes that the served folder may grow to.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) quota: Option<u64>,
+}
+
+fn some(list: &[String]) -> Option<Vec<String>> {
+    (!list.is_empty()).then(|| list.to_vec())
+}
+
 impl NodeArgs {
     pub(crate) fn settings(&self, serve: Option<PathBuf>) -> Settings {
-        let some = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+        Settings {
+            serve,
+            writable: self.writable.then_some(true),
+            allow: some(&self.allow),
+            quota: self.quota,
+            ..self.listen.settings(&self.carry)
+        }
+    }
+}
+
+impl ListenArgs {
+    pub(crate) fn settings(&self, carry: &CarryArgs) -> Settings {
         Settings {
             listen: some(&self.listen),
             advertise: some(&self.advertise),
-            serve,
             cover: self.cover.clone(),
             key: self.key.clone(),
             certificate: self.certificate.clone(),
             certificate_key: self.certificate_key.clone(),
-            writable: self.writable.then_some(true),
-            allow: some(&self.allow),
-            quota: self.quota,
             onward: some(&self.onward),
             network: self.network.clone(),
             roles: some(&self.roles),
@@ -413,6 +458,10 @@ impl NodeArgs {
             dial_from: self.dial_from.clone(),
             per_address: self.per_address,
             admin: self.admin.clone(),
+            mix_rate: carry.mix_rate,
+            mix_memory: carry.mix_memory,
+            mix_workers: carry.mix_workers,
+            mix_waiting: carry.mix_waiting,
             ..Settings::default()
         }
     }

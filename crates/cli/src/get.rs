@@ -208,6 +208,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
     let began = Clock::start();
     let status = interruptible(fetch(&args, &url, &mut dialling, &mut download)).await?;
     download.finish().await?;
+    let mixed = dialling.mix_stats();
     dialling.leave().await;
     if args.json {
         let facts = json!({
@@ -220,6 +221,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
             "etag": download.etag,
             "resumed": download.resumed,
             "seconds": began.elapsed().as_secs_f64(),
+            "mix_packets": mixed.map(|s| json!({ "sent": s.sent, "received": s.received })),
         });
         say!("{facts}");
     }

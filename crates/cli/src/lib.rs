@@ -25,6 +25,7 @@ mod get;
 mod id;
 mod inspect;
 mod listen;
+mod mix;
 mod network;
 mod probe;
 mod progress;
@@ -52,6 +53,7 @@ pub fn betanet() -> ExitCode {
             Ok(())
         }
         Command::Id(args) => id::run(&args),
+        Command::Mix(args) => mix::run(args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Get(args) => on_runtime(get::run(args)),
         Command::Put(args) => on_runtime(put::put(args)),
@@ -72,6 +74,12 @@ pub fn betanet() -> ExitCode {
 #[must_use]
 pub fn gateway() -> ExitCode {
     finish(on_runtime(listen::gateway(args::Gateway::parse())))
+}
+
+/// Runs `mixnode`.
+#[must_use]
+pub fn mixnode() -> ExitCode {
+    finish(on_runtime(listen::mixnode(args::Mixnode::parse())))
 }
 
 fn finish(done: Result<(), Fail>) -> ExitCode {

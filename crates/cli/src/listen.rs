@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Gateway, GatewayConfig, Identity, Origin, Settings, init_logs, load_identity, new_identity,
-    serve_admin, state_dir,
+    Error, Gateway, GatewayConfig, Identity, Network, Origin, Role, Settings, init_logs,
+    load_identity, new_identity, serve_admin, state_dir,
 };
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Fail;
-use crate::args::{Gateway as GatewayArgs, NodeArgs, ServeArgs};
+use crate::args::{Gateway as GatewayArgs, Mixnode, ServeArgs};
 use crate::id::default_key;
 
 /// Where settings come from that no file gives.
@@ -33,12 +33,53 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
         log: args.log.clone(),
         ..args.node.settings(args.serve.clone())
     };
-    let (settings, origin) = match &args.config {
+    let config = checked(flags, args.config.as_deref())?;
+    run(&config, args.node.listen.json).await
+}
+
+pub(crate) async fn mixnode(args: Mixnode) -> Result<(), Fail> {
+    let mut flags = Settings {
+        log_format: args.log_format.clone(),
+        log: args.log.clone(),
+        ..args.listen.settings(&args.carry)
+    };
+    if args.config.is_none() {
+        flags.roles = Some(with_mix(flags.roles.take()));
+    }
+    let mut config = checked(flags, args.config.as_deref())?;
+    config.serve = None;
+    if !config.roles.has(Role::Mix) || config.roles.has(Role::Gateway) {
+        return Err(Fail::Usage(
+            "roles: a mixnode has mix, and not gateway, which is another binary's".into(),
+        ));
+    }
+    let Some(network) = &config.network else {
+        return Err(Fail::Usage(
+            "network: a mixnode is part of a network: --network FILE".into(),
+        ));
+    };
+    let network = Network::read(network).map_err(Error::from)?;
+    if network.mix.is_none() {
+        return Err(Error::NoMix(network.name).into());
+    }
+    run(&config, args.listen.json).await
+}
+
+/// A mixnode's role needs no word.
+fn with_mix(roles: Option<Vec<String>>) -> Vec<String> {
+    let mut roles = roles.unwrap_or_default();
+    if !roles.iter().any(|r| r == "mix") {
+        roles.push("mix".into());
+    }
+    roles
+}
+
+fn checked(flags: Settings, file: Option<&Path>) -> Result<GatewayConfig, Fail> {
+    let (settings, origin) = match file {
         Some(path) => flags.over(Settings::from_file(path).map_err(Fail::Usage)?, path),
         None => (flags, Origin::One(FLAGS.into())),
     };
-    let config = settings.check(&origin).map_err(|p| problems(&p))?;
-    run(&config, &args.node).await
+    settings.check(&origin).map_err(|p| problems(&p))
 }
 
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
@@ -60,7 +101,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
     let config = settings
         .check(&Origin::One(FLAGS.into()))
         .map_err(|p| problems(&p))?;
-    run(&config, &args.node).await
+    run(&config, args.node.listen.json).await
 }
 
 /// The identity in the key file, which is made when it is not there.
@@ -74,7 +115,7 @@ fn identity(path: &Path) -> Result<Identity, Fail> {
     Ok(new_identity(path)?)
 }
 
-async fn run(config: &GatewayConfig, args: &NodeArgs) -> Result<(), Fail> {
+async fn run(config: &GatewayConfig, as_json: bool) -> Result<(), Fail> {
     init_logs(config.log_format, &config.log)
         .map_err(|e| Fail::Usage(format!("log = {:?}: {e}", config.log)))?;
     let listener = |address| async move {
@@ -89,13 +130,13 @@ async fn run(config: &GatewayConfig, args: &NodeArgs) -> Result<(), Fail> {
     let mut terminate = signal(SignalKind::terminate())
         .map_err(|e| Fail::Local(format!("SIGTERM cannot be waited for: {e}")))?;
     let gateway = Arc::new(Gateway::start(identity(&config.key)?, config).await?);
-    announce(&gateway, args.json);
+    announce(&gateway, as_json);
     let admin = admin.map(|l| tokio::spawn(serve_admin(l, Arc::clone(&gateway))));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
-    if !args.json {
+    if !as_json {
         eprintln!("stopping: {} sessions", gateway.sessions());
     }
     let in_time = gateway.shutdown().await;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use betanet_carrier::Certificate;
 use betanet_htx::Config;
-use betanet_runtime::{Error, Identity, Name, Network, Node, Peer, View, new_identity};
+use betanet_mix::epoch_at;
+use betanet_runtime::{Clock, Error, Identity, Name, Network, Node, Peer, View, new_identity};
 use betanet_wire::text::hex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,9 +27,20 @@ pub(crate) fn network(args: &NetworkArgs) -> Result<(), Fail> {
         NetworkCommand::New {
             dir,
             relays,
+            mixnodes,
+            layers,
             port,
             json,
-        } => new(dir, *relays, *port, *json),
+        } => {
+            let layers = layers.unwrap_or(if *mixnodes < 12 { 1 } else { 3 });
+            let plan = Plan {
+                relays: *relays,
+                mixnodes: *mixnodes,
+                layers,
+                port: *port,
+            };
+            new(dir, &plan, *json)
+        }
         NetworkCommand::Check { file, json } => check(file, *json),
     }
 }
@@ -73,18 +85,43 @@ fn check(file: &Path, as_json: bool) -> Result<(), Fail> {
     Ok(())
 }
 
+/// What a new network is to have.
+struct Plan {
+    relays: u8,
+    mixnodes: u8,
+    layers: u8,
+    port: u16,
+}
+
+/// What a node of a new network is.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Part {
+    Seed,
+    Relay,
+    Mixnode,
+}
+
 /// One node of a new network.
 struct Fresh {
     name: String,
-    seed: bool,
+    part: Part,
     ip: String,
     dir: PathBuf,
     identity: Identity,
     pin: [u8; 32],
 }
 
+impl Fresh {
+    fn config(&self) -> PathBuf {
+        self.dir.join(match self.part {
+            Part::Mixnode => "mixnode.toml",
+            Part::Seed | Part::Relay => "gateway.toml",
+        })
+    }
+}
+
 /// Makes a node's folder: its key, its certificate, a page and a file to serve.
-fn fresh(dir: &Path, n: u8, seed: bool, name: String) -> Result<Fresh, Fail> {
+fn fresh(dir: &Path, n: u8, part: Part, name: String) -> Result<Fresh, Fail> {
     let dir = dir.join(&name);
     for sub in ["site", "files"] {
         let sub = dir.join(sub);
@@ -105,12 +142,13 @@ fn fresh(dir: &Path, n: u8, seed: bool, name: String) -> Result<Fresh, Fail> {
         pin: *certificate.pin(),
         identity,
         name,
-        seed,
+        part,
         dir,
     })
 }
 
-fn new(dir: &Path, relays: u8, port: u16, as_json: bool) -> Result<(), Fail> {
+fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
+    let (relays, port) = (plan.relays, plan.port);
     if dir.exists() {
         return Err(Fail::Usage(format!(
             "{}: is there already; name a new folder",
@@ -137,18 +175,33 @@ fn new(dir: &Path, relays: u8, port: u16, as_json: bool) -> Result<(), Fail> {
     file.push_str(
         "\n[policy]\nprivate = true          # its nodes are on 127.x.0.1\ndial_every_ms = 200\ngossip_every_s = [5, 10]\n",
     );
+    if plan.mixnodes > 0 {
+        let beacon = crate::mix::new_beacon_key(&dir.join("keys/beacon.key"))?;
+        let _ = write!(
+            file,
+            "\n[mix]\nbeacon_key = \"{}\"\nlayers = {}\nfirst_epoch = {}   # relays of this epoch's directory count at once\n",
+            hex(&beacon.to_bytes()),
+            plan.layers,
+            epoch_at(Clock::start().now().unix_ms),
+        );
+    }
     let mut nodes = Vec::new();
     let seeds = u8::try_from(seeds).unwrap_or(5);
-    for n in 1..=seeds + relays {
-        let seed = n <= seeds;
-        let name = if seed {
-            format!("seed{n}")
-        } else {
-            format!("relay{}", n - seeds)
-        };
-        nodes.push(fresh(&dir, 10 + n, seed, name)?);
+    let all = u16::from(seeds) + u16::from(relays) + u16::from(plan.mixnodes);
+    if all > 240 {
+        return Err(Fail::Usage(format!(
+            "{all} nodes, where 240 fit 127.11 to 127.250"
+        )));
     }
-    for node in nodes.iter().filter(|n| n.seed) {
+    for n in 1..=seeds + relays + plan.mixnodes {
+        let (part, name) = match n {
+            n if n <= seeds => (Part::Seed, format!("seed{n}")),
+            n if n <= seeds + relays => (Part::Relay, format!("relay{}", n - seeds)),
+            n => (Part::Mixnode, format!("mix{}", n - seeds - relays)),
+        };
+        nodes.push(fresh(&dir, 10 + n, part, name)?);
+    }
+    for node in nodes.iter().filter(|n| n.part == Part::Seed) {
         let (key, ip, pin) = (node.identity.public(), &node.ip, hex(&node.pin));
         let _ = write!(
             file,
@@ -160,13 +213,13 @@ fn new(dir: &Path, relays: u8, port: u16, as_json: bool) -> Result<(), Fail> {
     fs::write(&network, file).map_err(Fail::file(&network))?;
     let mut commands = String::new();
     for node in &nodes {
-        let roles = if node.seed {
-            "\"seed\", \"entry\""
-        } else {
-            "\"entry\", \"core\", \"exit\", \"gateway\""
+        let (binary, roles) = match node.part {
+            Part::Seed => ("gateway", "\"seed\", \"entry\""),
+            Part::Relay => ("gateway", "\"entry\", \"core\", \"exit\", \"gateway\""),
+            Part::Mixnode => ("mixnode", "\"mix\""),
         };
         let (ip, name, dir) = (&node.ip, &node.name, node.dir.display());
-        let config = node.dir.join("gateway.toml");
+        let config = node.config();
         let text = format!(
             "listen = [\"{ip}:{port}\"]\nserve = \"{dir}/files\"\ncover = \"{dir}/site\"\nkey = \"{dir}/node.pem\"\n\
              network = \"{}\"\nroles = [{roles}]\norg = \"{name}\"\ndial_from = \"{ip}\"\nper_address = 64\nadmin = \"{ip}:{}\"\n",
@@ -174,7 +227,7 @@ fn new(dir: &Path, relays: u8, port: u16, as_json: bool) -> Result<(), Fail> {
             port.checked_add(1).unwrap_or(1),
         );
         fs::write(&config, text).map_err(Fail::file(&config))?;
-        let _ = writeln!(commands, "gateway --config {}", config.display());
+        let _ = writeln!(commands, "{binary} --config {}", config.display());
     }
     let list = dir.join("COMMANDS");
     fs::write(&list, &commands).map_err(Fail::file(&list))?;
@@ -187,8 +240,8 @@ fn new(dir: &Path, relays: u8, port: u16, as_json: bool) -> Result<(), Fail> {
                 "network": network,
                 "commands": commands.lines().collect::<Vec<_>>(),
                 "nodes": nodes.iter().map(|n| json!({
-                    "node": n.name, "name": of(n), "seed": n.seed, "address": format!("{}:{port}", n.ip),
-                    "admin": format!("{}:{}", n.ip, port.saturating_add(1)), "config": n.dir.join("gateway.toml"),
+                    "node": n.name, "name": of(n), "seed": n.part == Part::Seed, "address": format!("{}:{port}", n.ip),
+                    "admin": format!("{}:{}", n.ip, port.saturating_add(1)), "config": n.config(),
                 })).collect::<Vec<_>>(),
             })
         );
@@ -200,13 +253,23 @@ fn new(dir: &Path, relays: u8, port: u16, as_json: bool) -> Result<(), Fail> {
     }
     say!("\nStart each node in a terminal of its own, or all of them with:");
     say!("  while read -r c; do $c & done < {}", list.display());
-    if let Some(node) = nodes.iter().find(|n| !n.seed) {
+    if let Some(node) = nodes.iter().find(|n| n.part == Part::Relay) {
         say!("then, after a few seconds:");
         say!(
             "  betanet get --network {} --path 3 bar://{}/hello.txt",
             network.display(),
             of(node)
         );
+        if plan.mixnodes > 0 {
+            say!(
+                "and once the maintainers have signed a directory (betanet mix directory --help):"
+            );
+            say!(
+                "  betanet get --network {} --mix 3 bar://{}/hello.txt",
+                network.display(),
+                of(node)
+            );
+        }
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Names, URLs and peers as the command line gives them.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use betanet_htx::Config;
 use betanet_runtime::{
-    Book, Error, Mesh, Name, Network, Node, NodeId, Peer, SessionHandle, load_identity, state_dir,
+    Book, Cover, Error, Mesh, MixClient, MixOptions, MixStats, Name, Network, Node, NodeId, Peer,
+    SessionHandle, load_identity, state_dir,
 };
 
 use crate::Fail;
@@ -70,6 +71,9 @@ pub(crate) struct Dialling {
     network: Option<Joined>,
     /// Nodes of a path, the peer among them.
     path: Option<usize>,
+    /// How the mix is used, and the client that does it once it is needed.
+    mix: Option<(MixOptions, PathBuf)>,
+    mixing: Option<MixClient>,
     /// Ways that the network gave and that were not tried yet.
     ready: VecDeque<Vec<Peer>>,
     /// Relays of paths that failed.
@@ -85,6 +89,9 @@ impl Dialling {
     /// Finds the peer of a name: as given, in the address book, or later in the network.
     pub(crate) fn to_name(name: Name, args: &PeerArgs) -> Result<Self, Fail> {
         let book = open_book(args)?;
+        if let (Some(relays), Some(network)) = (args.mix, &args.network) {
+            return Self::mixed(name, (relays, network), args, book);
+        }
         let known = match &args.peer {
             Some(text) => {
                 let peer = read_peer("--peer", text)?;
@@ -113,6 +120,10 @@ impl Dialling {
 
     /// Finds the peer of a name, or takes the text as a peer.
     pub(crate) fn to_text(text: &str, args: &PeerArgs) -> Result<Self, Fail> {
+        if args.mix.is_some() {
+            let why = "--mix: over the mix there is no session with the peer to look at; get, put, post and del go over it";
+            return Err(Fail::Usage(why.into()));
+        }
         match text.parse::<Name>() {
             Ok(name) => Self::to_name(name, args),
             Err(_) => {
@@ -124,6 +135,65 @@ impl Dialling {
                 Self::new(to, args, open_book(args)?)
             }
         }
+    }
+
+    /// Over the mix.
+    fn mixed(
+        name: Name,
+        (relays, file): (u8, &Path),
+        args: &PeerArgs,
+        book: Book,
+    ) -> Result<Self, Fail> {
+        let network = Network::read(file).map_err(Error::from)?;
+        let guard = state_dir().join(format!("guard-{}", network.name));
+        let options = MixOptions {
+            relays: relays.into(),
+            cover: Cover {
+                loops: None,
+                packets: args.mix_cover.map(std::time::Duration::from_millis),
+            },
+            guard_file: Some(guard),
+            loops_file: None,
+            patience: PATIENCE,
+        };
+        Ok(Self {
+            node: Arc::new(Node::client()?),
+            to: Where::Network(name),
+            via: Vec::new(),
+            network: None,
+            path: None,
+            mix: Some((options, file.to_owned())),
+            mixing: None,
+            ready: VecDeque::new(),
+            failed: Vec::new(),
+            used: Vec::new(),
+            reached_peer: None,
+            book,
+        })
+    }
+
+    /// A session through the mix, whose client is made with the first.
+    async fn mixed_session(
+        &mut self,
+        name: Name,
+        options: &MixOptions,
+        file: &Path,
+    ) -> Result<SessionHandle, Error> {
+        let client = match self.mixing.take() {
+            Some(client) => client,
+            None => {
+                let network = Network::read(file)?;
+                MixClient::join(Node::client()?, &network, options).await?
+            }
+        };
+        let session = client.session(name).await;
+        self.mixing = Some(client);
+        session
+    }
+
+    /// What the mix's client counted.
+    pub(crate) fn mix_stats(&self) -> Option<MixStats> {
+        self.mixing.as_ref().map(MixClient::stats)
     }
 
     fn new(to: Where, args: &PeerArgs, book: Book) -> Result<Self, Fail> {
@@ -151,6 +221,8 @@ impl Dialling {
             via,
             network,
             path: args.path.map(usize::from),
+            mix: None,
+            mixing: None,
             ready: VecDeque::new(),
             failed: Vec::new(),
             used: Vec::new(),
@@ -161,6 +233,9 @@ impl Dialling {
 
     /// The session with the peer: direct, over the relays that were named, or over a path that the network gives.
     pub(crate) async fn session(&mut self) -> Result<SessionHandle, Error> {
+        if let (Where::Network(name), Some((options, file))) = (&self.to, self.mix.clone()) {
+            return self.mixed_session(*name, &options, &file).await;
+        }
         let (name, network) = match (&self.to, &self.network) {
             (Where::Network(name), Some(network)) => (*name, network),
             (Where::Known(peer), _) => return self.node.session_over(&self.via, peer).await,
@@ -214,6 +289,9 @@ impl Dialling {
 
     /// Leaves the network, if one was joined.
     pub(crate) async fn leave(&self) {
+        if let Some(client) = &self.mixing {
+            client.close().await;
+        }
         self.node.close().await;
         if let Some(network) = &self.network {
             network.mesh.stop().await;

@@ -68,7 +68,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             pq: Pq::default(),
-            caps: offered_caps(true, false),
+            caps: offered_caps(true, Extra::default()),
             template: [0; 32],
             outer: Outer::Tls,
             accepts: vec![crate::kind::BAR],
@@ -99,17 +99,33 @@ impl Config {
     }
 }
 
+/// What a node does beside sessions and requests.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Extra {
+    /// It takes libp2p substreams.
+    pub libp2p: bool,
+    /// It takes packets of the mix.
+    pub mix: bool,
+}
+
 /// The capabilities of what is built here, encoded.
 #[must_use]
-pub fn offered_caps(pq: bool, libp2p: bool) -> Vec<u8> {
+pub fn offered_caps(pq: bool, extra: Extra) -> Vec<u8> {
     let mut features = BTreeMap::from([("padding", true), ("pq", pq)]);
-    if libp2p {
+    if extra.libp2p {
         features.insert("libp2p", true);
+    }
+    if extra.mix {
+        features.insert("mix", true);
     }
     cbor::to_vec(&caps::CapMsg {
         l2: vec![caps::HTX],
         l3: vec![caps::MESH],
-        l4: Vec::new(),
+        l4: if extra.mix {
+            vec![caps::MIX]
+        } else {
+            Vec::new()
+        },
         l5: Vec::new(),
         l6: None,
         l7: Some(vec![caps::BAR]),

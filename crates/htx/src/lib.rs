@@ -26,7 +26,7 @@ mod stream;
 mod streams;
 pub mod ticket;
 
-pub use config::{Config, Outer, Pq, offered_caps};
+pub use config::{Config, Extra, Outer, Pq, offered_caps};
 pub use error::Error;
 pub use handshake::{HandshakeError, Secrets};
 pub use seal::{OpenError, Opener, Sealer};
@@ -39,6 +39,8 @@ pub type StreamId = u32;
 pub mod kind {
     /// A BAR exchange.
     pub const BAR: u8 = 0x01;
+    /// Sphinx packets, back to back, from the opener only.
+    pub const MIX: u8 = 0x02;
     /// Bytes bound to a path, which a hop passes on.
     pub const FORWARD: u8 = 0x03;
     /// A list of peer records from a seed.

@@ -255,6 +255,7 @@ pub struct Session {
     agreed: Option<Agreed>,
     sealer: Option<Sealer>,
     opener: Option<Opener>,
+    lottery: Option<Zeroizing<[u8; 32]>>,
     turn_wanted: bool,
     turned_at: Time,
     rx: BytesMut,
@@ -341,6 +342,7 @@ impl Session {
             outcome: None,
             agreed: None,
             sealer: None,
+            lottery: None,
             opener: None,
             turn_wanted: false,
             turned_at: now.mono,
@@ -386,6 +388,12 @@ impl Session {
     #[must_use]
     pub fn transcript(&self) -> Option<&[u8; 32]> {
         self.outcome.as_ref().map(|o| &o.hash)
+    }
+
+    /// The key that this session's client draws its paths through the mix with; none before the session is open. A peer has it too.
+    #[must_use]
+    pub fn lottery_key(&self) -> Option<&[u8; 32]> {
+        self.lottery.as_deref()
     }
 
     /// The smoothed round-trip time, once one was measured.
@@ -509,6 +517,11 @@ impl Session {
 
     fn enter_epoch1(&mut self, now: Time, ekm1: &[u8; 32]) {
         self.install(ekm1);
+        self.lottery = self.outcome.as_ref().map(|outcome| {
+            let client =
+                schedule::TrafficSecret::client(&schedule::k0(&outcome.noise_secret, ekm1));
+            schedule::label(client.as_bytes(), "lottery")
+        });
         self.phase = Phase::Open { confirmed: false };
         self.turned_at = now;
         self.liveness.heard(now);

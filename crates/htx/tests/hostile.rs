@@ -134,7 +134,7 @@ fn server_after_message3(make: impl Fn(&mut snow::HandshakeState) -> Vec<u8>) ->
     noise.write_message(&[], &mut m1).unwrap();
     let config = Config {
         pq: Pq::Off,
-        caps: betanet_htx::offered_caps(false, false),
+        caps: betanet_htx::offered_caps(false, betanet_htx::Extra::default()),
         ..Config::default()
     };
     let session = Session::accept(NOW, config, &server_identity(), &EKM0, &m1, raw::secrets(2));
@@ -210,7 +210,10 @@ fn a_client_that_requires_ml_kem_takes_no_less() {
 #[test]
 fn a_pq_feature_that_contradicts_message_2_is_refused() {
     let mut raw = Raw::shake();
-    raw.send_caps(&betanet_htx::offered_caps(false, false));
+    raw.send_caps(&betanet_htx::offered_caps(
+        false,
+        betanet_htx::Extra::default(),
+    ));
     assert_eq!(closed(&raw.events()), Some((Code::AUTH_FAILED, By::Local)));
 }
 
@@ -223,7 +226,10 @@ fn stripped_or_added_capabilities_end_the_session() {
     ] {
         for whose in ["client", "server"] {
             let mut raw = Raw::shake();
-            raw.send_caps(&betanet_htx::offered_caps(true, false));
+            raw.send_caps(&betanet_htx::offered_caps(
+                true,
+                betanet_htx::Extra::default(),
+            ));
             raw.finish_negotiation(whose, &believed);
             raw.send(
                 Head::connection(ty::WINDOW_UPDATE),

@@ -174,6 +174,10 @@ pub enum Command {
     },
     /// Another epoch's relays.
     Topology(Topology),
+    /// A gateway has another key now.
+    Recipient(Recipient),
+    /// Another session with the guard stands.
+    Session(Zeroizing<[u8; 32]>),
 }
 
 /// For below.
@@ -732,7 +736,7 @@ impl Client {
         let mut outcome = [Err(Refusal::Epoch)];
         // Each reply block and each loop's token is taken once.
         let one = core::slice::from_mut(&mut *packet);
-        unwrap_batch(&self.keys, one, |_, _| false, &mut outcome);
+        unwrap_batch(&self.keys, one, |_, _, _| false, &mut outcome);
         let read = match outcome[0].map(|u| u.command) {
             Ok(PacketCommand::Reply { id }) => self.reply(now, id, &mut packet),
             Ok(PacketCommand::Deliver { .. }) => self.looped(now, &packet),
@@ -877,6 +881,13 @@ impl Machine for Client {
                 }
                 self.setup.topology = topology;
             }
+            Command::Recipient(to) => {
+                let its = self.exchanges.values_mut().filter(|x| x.to.node == to.node);
+                for x in its {
+                    x.to = to;
+                }
+            }
+            Command::Session(key) => self.setup.session_key = key,
         }
         self.pump(now);
         Ok(())

@@ -7,6 +7,7 @@ use betanet_machine::Rng;
 use betanet_wire::{cbor, message};
 use zeroize::Zeroizing;
 
+use crate::beacon::layer_text;
 use crate::delay::delay_text;
 use crate::unwrap::{EpochKeys, public_key};
 
@@ -185,6 +186,12 @@ impl KeyRing {
             }
         }
         proofs
+    }
+
+    /// Proves where this relay stands in an epoch with this beacon.
+    #[must_use]
+    pub fn prove_layer(&self, epoch: u32, beacon: &[u8; 32]) -> [u8; VRF_PROOF] {
+        self.vrf.prove(&layer_text(epoch, beacon)).1
     }
 
     /// Draws a further key for an epoch, whose replay memory fills up; `false` when four are held.

@@ -21,7 +21,7 @@
 //! let mut keys = EpochKeys::new();
 //! assert!(keys.add(9, private, [0; 64]));
 //! let mut outcomes = [Err(Refusal::Epoch)];
-//! unwrap_batch(&keys, &mut packets, |_, _| false, &mut outcomes);
+//! unwrap_batch(&keys, &mut packets, |_, _, _| false, &mut outcomes);
 //! assert_eq!(outcomes[0]?.command, hop.command);
 //! assert_eq!(packets[0].payload(), [5; 2048]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -37,6 +37,7 @@ mod delay;
 mod directory;
 mod epoch;
 mod fragment;
+mod guard;
 mod hctr2;
 mod hop;
 mod lottery;
@@ -65,6 +66,7 @@ pub use directory::{
 };
 pub use epoch::{AFTER_MS, DelayProof, EPOCH_MS, KeyRing, MixKeys, epoch_at, epoch_start};
 pub use fragment::{Ack, DATA_MAX, Fragment, FragmentError, Kind, SURBS_MAX};
+pub use guard::{GUARD_MS, Guard};
 pub use hctr2::Hctr2;
 pub use lottery::{Net, NetError, NoRoute, Ticket, draw, lottery_seed};
 pub use packet::{Command, DELAY_MAX_MS, DELAY_RANGE_MS, Delay, PACKET, PAYLOAD, Packet, SLOTS};

@@ -1,5 +1,7 @@
 //! A relay's half: batches of packets, each layer taken off in its place.
 
+use core::borrow::{Borrow, BorrowMut};
+
 use betanet_x25519_batch::{BASE, Backend, Pair, multiply_with};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -127,12 +129,12 @@ pub struct Unwrapped {
 pub type Outcome = Result<Unwrapped, Refusal>;
 
 /// Takes this hop's layer off each packet, in its place, and says what became of each: the outcomes are in the packets' order,
-/// as many as both slices have. `seen` is asked once for every packet whose MAC holds, with the tag that its key's replay memory
-/// knows it by; it notes the tag, and answers whether it was there. Nothing is allocated.
+/// as many as both slices have. `seen` is asked once for every packet whose MAC holds: its place, its epoch, and the tag that its
+/// key's replay memory knows it by; it notes the tag, and answers whether it was there. Nothing is allocated.
 pub fn unwrap_batch(
     keys: &EpochKeys,
-    packets: &mut [Packet],
-    seen: impl FnMut(u8, &[u8; 16]) -> bool,
+    packets: &mut [impl BorrowMut<Packet>],
+    seen: impl FnMut(usize, u8, &[u8; 16]) -> bool,
     outcomes: &mut [Outcome],
 ) {
     unwrap_batch_with(Backend::best(), keys, packets, seen, outcomes);
@@ -142,12 +144,13 @@ pub fn unwrap_batch(
 pub fn unwrap_batch_with(
     backend: Backend,
     keys: &EpochKeys,
-    packets: &mut [Packet],
-    mut seen: impl FnMut(u8, &[u8; 16]) -> bool,
+    packets: &mut [impl BorrowMut<Packet>],
+    mut seen: impl FnMut(usize, u8, &[u8; 16]) -> bool,
     outcomes: &mut [Outcome],
 ) {
     let parts = packets.chunks_mut(TOGETHER);
-    for (packets, outcomes) in parts.zip(outcomes.chunks_mut(TOGETHER)) {
+    for (i, (packets, outcomes)) in parts.zip(outcomes.chunks_mut(TOGETHER)).enumerate() {
+        let mut seen = |at, epoch, tag: &_| seen(i * TOGETHER + at, epoch, tag);
         for further in 0..keys.generations() {
             unwrap_some(backend, (keys, further), packets, &mut seen, outcomes);
         }
@@ -163,14 +166,15 @@ struct Standing {
 fn unwrap_some(
     backend: Backend,
     (keys, further): (&EpochKeys, usize),
-    packets: &mut [Packet],
-    seen: &mut impl FnMut(u8, &[u8; 16]) -> bool,
+    packets: &mut [impl BorrowMut<Packet>],
+    seen: &mut impl FnMut(usize, u8, &[u8; 16]) -> bool,
     outcomes: &mut [Outcome],
 ) {
     let mut pairs: [Pair; TOGETHER] = [const { Pair::new([0; 32], [0; 32]) }; TOGETHER];
     let mut places = [(0, None); TOGETHER];
     let mut n = 0;
     for (i, (packet, outcome)) in packets.iter().zip(outcomes.iter_mut()).enumerate() {
+        let packet: &Packet = packet.borrow();
         if further > 0 && *outcome != Err(Refusal::Mac) {
             continue;
         }
@@ -190,7 +194,10 @@ fn unwrap_some(
     let mut standing: [Option<Standing>; TOGETHER] = [const { None }; TOGETHER];
     let mut onward = 0;
     for (pair, (at, held)) in pairs[..n].iter().zip(places) {
-        let opened = open(&extract, &pair.point, &mut packets[at], seen);
+        let packet = packets[at].borrow_mut();
+        let opened = open(&extract, &pair.point, packet, |epoch, tag| {
+            seen(at, epoch, tag)
+        });
         outcomes[at] = opened.as_ref().map_err(|r| *r).map(|(command, keys)| {
             let wait_ms = match (command, held) {
                 (Command::Forward { delay, .. }, Some(held)) => wait_of(*delay, held, keys),
@@ -205,11 +212,15 @@ fn unwrap_some(
         }
     }
     for (pair, standing) in pairs.iter_mut().zip(standing.iter().flatten()) {
-        *pair = Pair::new(*standing.keys.blind(), packets[standing.at].alpha());
+        *pair = Pair::new(
+            *standing.keys.blind(),
+            Borrow::<Packet>::borrow(&packets[standing.at]).alpha(),
+        );
     }
     multiply_with(backend, &mut pairs[..onward]);
     for (pair, standing) in pairs.iter().zip(standing.iter().flatten()) {
-        packets[standing.at].0[4..36].copy_from_slice(&pair.point);
+        let packet: &mut Packet = packets[standing.at].borrow_mut();
+        packet.0[4..36].copy_from_slice(&pair.point);
     }
 }
 
@@ -237,7 +248,7 @@ fn open(
     extract: &Extract,
     shared: &[u8; 32],
     packet: &mut Packet,
-    seen: &mut impl FnMut(u8, &[u8; 16]) -> bool,
+    mut seen: impl FnMut(u8, &[u8; 16]) -> bool,
 ) -> Result<(Command, HopKeys), Refusal> {
     if bool::from(shared.ct_eq(&[0; 32])) {
         return Err(Refusal::Point);

@@ -186,7 +186,12 @@ fn unwrap_one(private: [u8; 32], packet: &mut Packet) -> Result<Command, Refusal
     let mut keys = EpochKeys::new();
     assert!(keys.add(packet.epoch(), private, [0; 64]));
     let mut out = [Err(Refusal::Epoch)];
-    unwrap_batch(&keys, std::slice::from_mut(packet), |_, _| false, &mut out);
+    unwrap_batch(
+        &keys,
+        std::slice::from_mut(packet),
+        |_, _, _| false,
+        &mut out,
+    );
     out[0].map(|u| u.command)
 }
 
@@ -273,12 +278,17 @@ fn a_batch_does_what_its_packets_do_alone() {
     unwrap_batch(
         &keys,
         &mut together,
-        |_, tag| !seen.insert(*tag),
+        |_, _, tag| !seen.insert(*tag),
         &mut outcomes,
     );
     for (i, packet) in packets.iter_mut().enumerate() {
         let mut out = [Err(Refusal::Epoch)];
-        unwrap_batch(&keys, std::slice::from_mut(packet), |_, _| false, &mut out);
+        unwrap_batch(
+            &keys,
+            std::slice::from_mut(packet),
+            |_, _, _| false,
+            &mut out,
+        );
         assert_eq!(out[0], outcomes[i], "{i}");
         let command = out[0].map(|u| u.command);
         if matches!(command, Ok(Command::Forward { .. })) {
@@ -298,7 +308,7 @@ fn a_batch_does_what_its_packets_do_alone() {
     unwrap_batch(
         &keys,
         &mut again,
-        |_, tag| !seen.insert(*tag),
+        |_, _, tag| !seen.insert(*tag),
         &mut outcomes,
     );
     for (i, outcome) in outcomes.iter().enumerate().filter(|(i, _)| i % 5 != 0) {
@@ -330,7 +340,7 @@ fn a_flipped_bit_ends_at_the_next_hop_or_is_noise_at_the_last() {
             assert!(keys.add(1, all[before].private, [0; 64]));
             let mut out = [Err(Refusal::Epoch)];
             let one = std::slice::from_mut(&mut packet);
-            unwrap_batch(&keys, one, |_, _| false, &mut out);
+            unwrap_batch(&keys, one, |_, _, _| false, &mut out);
             if bit / 8 < 372 {
                 // The highest bit of a point is not looked at, but it is part of what is authenticated.
                 assert!(out[0].is_err(), "bit {bit} before hop {before}");
@@ -456,6 +466,6 @@ fn a_further_key_of_an_epoch_opens_what_is_for_it_and_relays_wait_as_they_prove(
     assert_eq!((waits.len(), waits), (39, proved));
     keys.remove(1);
     let one = std::slice::from_mut(&mut packets[0]);
-    unwrap_batch(&keys, one, |_, _| false, &mut outcomes);
+    unwrap_batch(&keys, one, |_, _, _| false, &mut outcomes);
     assert_eq!(outcomes[0], Err(Refusal::Epoch), "destroyed");
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use betanet_keys::{Name, Peer};
-use betanet_mesh::Roles;
+use betanet_mesh::{Role, Roles};
 use serde::Deserialize;
 
 use crate::LogFormat;
@@ -65,6 +65,14 @@ pub struct Settings {
     pub connections_per_address: Option<usize>,
     /// New TCP connections a second of one address.
     pub connects_per_second: Option<usize>,
+    /// Packets of the mix a second that the replay memory is for.
+    pub mix_rate: Option<u32>,
+    /// Mebibytes that the replay memory may take; a node that needs more for its rate does not start.
+    pub mix_memory: Option<usize>,
+    /// Threads that unwrap packets.
+    pub mix_workers: Option<usize>,
+    /// Packets that wait for their time at once, of which one session has a sixteenth.
+    pub mix_waiting: Option<usize>,
     /// Offer ML-KEM-768.
     pub pq: Option<bool>,
     /// `text` or `json`.
@@ -125,7 +133,7 @@ pub struct GatewayConfig {
     /// Addresses to print, when not those.
     pub advertise: Vec<String>,
     /// The folder that is served over BAR.
-    pub serve: PathBuf,
+    pub serve: Option<PathBuf>,
     /// The folder of the web site.
     pub cover: PathBuf,
     /// The identity's file; a fresh one is made there when it is not.
@@ -168,6 +176,14 @@ pub struct GatewayConfig {
     pub connections_per_address: usize,
     /// New TCP connections a second of one address.
     pub connects_per_second: usize,
+    /// Packets of the mix a second that the replay memory is for.
+    pub mix_rate: u32,
+    /// Mebibytes that it may take.
+    pub mix_memory: usize,
+    /// Threads that unwrap packets.
+    pub mix_workers: usize,
+    /// Packets that wait for their time at once.
+    pub mix_waiting: usize,
     /// Offer ML-KEM-768.
     pub pq: bool,
     /// How log lines look.
@@ -211,7 +227,8 @@ impl Settings {
         below! {
             listen advertise serve cover key certificate certificate_key hosts writable allow quota onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
-            max_connections connections_per_address connects_per_second pq log_format log
+            max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting
+            pq log_format log
         }
         (self, Origin::File(path.display().to_string(), flags))
     }
@@ -230,7 +247,6 @@ impl Settings {
         found.addresses("listen", &listen);
         let advertise = self.advertise.unwrap_or_default();
         found.addresses("advertise", &advertise);
-        let serve = found.folder("serve", self.serve);
         let cover = found.folder("cover", self.cover);
         let key = found.given("key", self.key, "the path of a key file is needed");
         let certificate = match (self.certificate, self.certificate_key) {
@@ -254,6 +270,11 @@ impl Settings {
             let allowed = "entry, core, exit, mix, gateway, coordinator, worker or seed";
             found.problem("roles", &names.join(", "), allowed);
         }
+        // Who does not say to serve, need not.
+        let serve = match self.serve {
+            None if !roles.has(Role::Gateway) => None,
+            serve => Some(found.folder("serve", serve)),
+        };
         let dial_from = self.dial_from.and_then(|text| {
             let ip = text.parse().ok();
             if ip.is_none() {
@@ -321,6 +342,17 @@ impl Settings {
             found.number("connections_per_address", self.connections_per_address, 256);
         let connects_per_second =
             found.number("connects_per_second", self.connects_per_second, 100);
+        let mix_rate = match self.mix_rate {
+            Some(0) => {
+                found.problem("mix_rate", "0", "at least 1");
+                1
+            }
+            rate => rate.unwrap_or(500),
+        };
+        let mix_memory = found.number("mix_memory", self.mix_memory, 1024);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mix_workers = found.number("mix_workers", self.mix_workers, cores);
+        let mix_waiting = found.number("mix_waiting", self.mix_waiting, 16_384);
         let hosts = self.hosts.unwrap_or_else(|| vec!["localhost".into()]);
         if hosts.is_empty() {
             found.problem("hosts", "[]", "at least one host name");
@@ -357,6 +389,10 @@ impl Settings {
             max_connections,
             connections_per_address,
             connects_per_second,
+            mix_rate,
+            mix_memory,
+            mix_workers,
+            mix_waiting,
             pq: self.pq.unwrap_or(true),
             log_format,
             log: self.log.unwrap_or_else(|| "info".into()),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use betanet_bar::{Handler, Request};
 use betanet_carrier::{Carrier, Received};
-use betanet_htx::{StreamId, kind};
+use betanet_htx::StreamId;
 use betanet_machine::{Machine as _, Time};
 use betanet_path::{Control, Doubt, Watch};
 use betanet_stack::{Command, Connection, Event, Input, Kind, Transmit};
@@ -18,13 +18,14 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use zeroize::Zeroizing;
 
 use crate::admission::Entrance;
 use crate::exchange::Inbox;
 use crate::forward::{Paths, RawStream};
 use crate::metrics::Metrics;
 use crate::session::SessionFacts;
-use crate::streams::{PeerSession, Substream, Taker, session_id};
+use crate::streams::{PeerSession, Substream, Takers, session_id};
 use crate::{Clock, Error, ExchangeError};
 
 /// Rounds of the loop before other tasks get a turn.
@@ -64,6 +65,7 @@ pub(crate) enum Op {
     Ping(oneshot::Sender<Duration>),
     Rekey,
     Facts(oneshot::Sender<SessionFacts>),
+    LotteryKey(oneshot::Sender<Option<Zeroizing<[u8; 32]>>>),
     Shutdown,
     Close,
 }
@@ -151,7 +153,7 @@ pub(crate) struct Driver<H: Handler> {
     /// Where the peer came from, and whether it may stay.
     door: Entrance,
     /// Who takes streams of types that are none of this crate's.
-    taker: Taker,
+    takers: Takers,
     id: u64,
     over: CancellationToken,
     opened: Option<Opened>,
@@ -191,7 +193,7 @@ impl<H: Handler> Driver<H> {
             own: None,
             metrics,
             door: Entrance::default(),
-            taker: None,
+            takers: Takers::default(),
             id: session_id(),
             over: CancellationToken::new(),
             opened,
@@ -208,9 +210,9 @@ impl<H: Handler> Driver<H> {
         })
     }
 
-    /// Gives streams of other types to `taker`.
-    pub(crate) fn taking(mut self: Box<Self>, taker: Taker) -> Box<Self> {
-        self.taker = taker;
+    /// Gives streams of other types to `takers`.
+    pub(crate) fn taking(mut self: Box<Self>, takers: Takers) -> Box<Self> {
+        self.takers = takers;
         self
     }
 
@@ -456,7 +458,7 @@ impl<H: Handler> Driver<H> {
         let Some(peer) = self.connection.session().peer().copied() else {
             return self.command(refused);
         };
-        let taker = self.taker.clone().filter(|_| kind == kind::LIBP2P);
+        let taker = self.takers.of(kind);
         // On a session of one's own nobody asks for anything else.
         let ops = match (&taker, self.ops()) {
             (_, Some(ops)) => ops,
@@ -621,6 +623,10 @@ impl<H: Handler> Driver<H> {
             Op::Rekey => self.command(Command::Rekey),
             Op::Facts(reply) => {
                 let _ = reply.send(SessionFacts::of(self.connection.session()));
+            }
+            Op::LotteryKey(reply) => {
+                let key = self.connection.session().lottery_key();
+                let _ = reply.send(key.map(|k| Zeroizing::new(*k)));
             }
             Op::Shutdown => self.command(Command::Shutdown),
             Op::Close => self.command(Command::Close {

@@ -45,6 +45,9 @@ pub enum Error {
     /// A request that cannot be sent.
     #[error("the request cannot be sent: {0}")]
     Request(#[from] betanet_stack::Error),
+    /// A request that cannot be sent through the mix.
+    #[error("the request cannot be sent: {0}")]
+    Asked(betanet_stack::MixError),
     /// An exchange ended before its answer was complete.
     #[error(transparent)]
     Exchange(#[from] crate::ExchangeError),
@@ -102,6 +105,46 @@ pub enum Error {
     /// Nobody in the network knows the peer.
     #[error("{0} is not known in the network, or not reached")]
     Unknown(betanet_keys::Name),
+    /// The network has no mix.
+    #[error("the network {0} has no mix: its file has no [mix] part")]
+    NoMix(String),
+    /// No directory of relays is there.
+    #[error("no seed that was reached has a directory of relays for epoch {epoch}: {why}")]
+    NoDirectory {
+        /// Of which epoch.
+        epoch: u32,
+        /// What the last seed that was asked said.
+        why: String,
+    },
+    /// A directory is not used.
+    #[error("the directory of relays is not used: {0}")]
+    Directory(#[from] crate::DirectoryProblem),
+    /// The relays do not suffice.
+    #[error("no path through the mix: {0}")]
+    Mix(#[from] betanet_mix::ClientError),
+    /// The guard is not reached. Another one is not drawn for that: who could take guards away would choose them.
+    #[error("the guard {guard} is not reached: {why}")]
+    Guard {
+        /// Which relay.
+        guard: betanet_keys::Name,
+        /// Why.
+        why: Box<Error>,
+    },
+    /// A node takes no requests over the mix in this epoch.
+    #[error("{0} takes no requests over the mix: its record has no Sphinx key for this epoch")]
+    NotMixing(betanet_keys::Name),
+    /// The mix's replay memory would not fit.
+    #[error(
+        "{rate} packets a second need {needed} MiB of replay memory, where {allowed} are allowed"
+    )]
+    ReplayMemory {
+        /// Packets a second.
+        rate: u32,
+        /// Mebibytes that they need.
+        needed: usize,
+        /// Mebibytes that are allowed.
+        allowed: usize,
+    },
     /// The address book does not read.
     #[error("{}: line does not read: {why}", path.display())]
     Book {
@@ -125,6 +168,8 @@ impl Error {
                 | Self::Entropy
                 | Self::Book { .. }
                 | Self::Network(_)
+                | Self::NoMix(_)
+                | Self::ReplayMemory { .. }
         )
     }
 }

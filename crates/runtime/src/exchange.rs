@@ -23,6 +23,14 @@ pub enum ExchangeError {
         /// Bytes of the body.
         delivered: u64,
     },
+    /// The exchange went over the mix, and did not come to its end.
+    #[error("{why}, after {delivered} bytes")]
+    Mix {
+        /// Why.
+        why: betanet_mix::Lost,
+        /// Bytes of the body.
+        delivered: u64,
+    },
     /// The other side ended the exchange.
     #[error("the peer ended the exchange with {code} after {delivered} bytes")]
     Ended {

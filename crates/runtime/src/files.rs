@@ -51,17 +51,26 @@ pub fn new_identity(path: &Path) -> Result<Identity, Error> {
         path: path.to_owned(),
         why: "the key cannot be encoded",
     })?;
+    write_secret(path, pem.as_bytes())?;
+    Ok(identity)
+}
+
+/// Writes a file that must not exist yet and that only its owner may read.
+///
+/// # Errors
+///
+/// The file exists or cannot be written.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)
         .and_then(|mut f| {
-            f.write_all(pem.as_bytes())?;
+            f.write_all(bytes)?;
             f.sync_all()
         })
-        .map_err(file_error(path))?;
-    Ok(identity)
+        .map_err(file_error(path))
 }
 
 /// Reads an identity from a PKCS#8 PEM file that nobody else may read.

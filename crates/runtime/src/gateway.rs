@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use betanet_bar::{Access, Handler, Service};
+use betanet_bar::{Access, Handler, MemoryStore, Service};
 use betanet_carrier::{
     BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Limits, Site, Tunnel, serve,
 };
@@ -25,7 +25,8 @@ use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
 use crate::forward::{Exits, Paths, Relay};
 use crate::mesh::multiaddr;
-use crate::streams::Taker;
+use crate::mix::{MixPlane, Mixing, WellKnown};
+use crate::streams::Takers;
 use crate::{
     Clock, Error, FolderStore, GatewayConfig, Mesh, Metrics, Network, Node, Streams, View, seed,
 };
@@ -73,7 +74,7 @@ struct Door<H> {
     stop: CancellationToken,
     relay: Arc<Relay>,
     keeper: Doorkeeper,
-    taker: Taker,
+    takers: Takers,
 }
 
 /// One session of a gateway, counted while its task lives.
@@ -158,12 +159,12 @@ where
         };
         let connection = Connection::new(session, handler);
         let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
-        let taker = self.taker.clone();
+        let takers = self.takers.clone();
         let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
             let driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None)
                 .behind(entrance)
-                .taking(taker);
+                .taking(takers);
             Box::pin(async move {
                 let _standing = standing;
                 driver.run().await;
@@ -180,6 +181,7 @@ pub struct Gateway {
     standing: Arc<AtomicUsize>,
     stop: CancellationToken,
     relay: Arc<Relay>,
+    plane: Option<Arc<MixPlane>>,
     accepting: Vec<AbortHandle>,
     tasks: Mutex<Option<JoinSet<()>>>,
     connections: Arc<Mutex<JoinSet<()>>>,
@@ -192,12 +194,16 @@ impl Gateway {
     ///
     /// A folder, a certificate or an address cannot be used.
     pub async fn start(identity: Identity, config: &GatewayConfig) -> Result<Self, Error> {
+        let Some(folder) = &config.serve else {
+            let nothing = Service::new(MemoryStore::new(0), Access::Nobody);
+            return Self::start_with(identity, config, nothing).await;
+        };
         let store = if config.may_write() {
-            FolderStore::writable(&config.serve, config.quota)
+            FolderStore::writable(folder, config.quota)
         } else {
-            FolderStore::read_only(&config.serve)
+            FolderStore::read_only(folder)
         }
-        .map_err(file_error(&config.serve))?;
+        .map_err(file_error(folder))?;
         let access = match (&config.allow[..], config.writable) {
             ([], true) => Access::Anyone,
             ([], false) => Access::Nobody,
@@ -273,13 +279,24 @@ impl Gateway {
         if network.is_some() {
             accepts.extend([kind::DISCOVER, kind::GOSSIP]);
         }
-        if taker.is_some() {
-            accepts.push(kind::LIBP2P);
-        }
-        let libp2p = taker.is_some();
+        let mut mixing = match &network {
+            Some(network) => Mixing::prepare(key.node_id(), config, network, &metrics, clock)?,
+            None => None,
+        };
+        let takers = Takers {
+            libp2p: taker,
+            mix: mixing.as_ref().and_then(Mixing::taker),
+        };
+        accepts.extend(takers.kinds());
+        let handler = Mixing::faces(mixing.as_ref(), handler);
+        let over_mix = handler.clone();
+        let node = match &takers.mix {
+            Some(taker) => node.mixing(Arc::clone(taker)),
+            None => node,
+        };
         let carries = network.is_some() && config.roles.relays();
         let own = identity.clone();
-        let door = Arc::new_cyclic(|door: &Weak<Door<H>>| Door {
+        let door = Arc::new_cyclic(|door: &Weak<Door<WellKnown<H>>>| Door {
             relay: Relay::new(
                 identity.clone(),
                 clock,
@@ -292,7 +309,7 @@ impl Gateway {
             identity,
             config: Config {
                 pq: if config.pq { Pq::Offer } else { Pq::Off },
-                caps: offered_caps(config.pq, libp2p),
+                caps: offered_caps(config.pq, takers.extra()),
                 accepts,
                 ..Config::default()
             },
@@ -304,7 +321,7 @@ impl Gateway {
             max: config.max_sessions,
             stop: stop.clone(),
             keeper,
-            taker,
+            takers,
         });
         let relay = Arc::clone(&door.relay);
         let site = Site::new(
@@ -340,6 +357,7 @@ impl Gateway {
             addresses.clone_from(&config.advertise);
         }
         let pin = certificate.pin();
+        let mut carrying = None;
         if let Some(network) = &network {
             let draft = Draft {
                 addrs: addresses.iter().filter_map(|a| multiaddr(a)).collect(),
@@ -351,12 +369,19 @@ impl Gateway {
                 },
                 org: config.org.clone(),
                 pin: config.certificate.is_none().then_some(pin),
+                mix: mixing.as_ref().map(Mixing::record).unwrap_or_default(),
                 ..Draft::default()
             };
             let state = config.key.with_extension("mesh");
             let banned = config.ban.iter().map(Name::node_id).collect();
-            let draft = Some(draft);
-            let mesh = Mesh::start(relay.node(), network, own, draft, banned, Some(state))?;
+            let said = Some(draft.clone());
+            let mesh = Mesh::start(relay.node(), network, own, said, banned, Some(state))?;
+            if let Some(mixing) = mixing.take() {
+                let ways = (relay.node(), mesh.clone());
+                let (running, plane) = mixing.start(ways, draft, over_mix);
+                accepting.extend(running);
+                carrying = plane;
+            }
             relay.join(mesh);
         }
         accepting.push(tasks.spawn(async move {
@@ -381,6 +406,7 @@ impl Gateway {
             standing,
             stop,
             relay,
+            plane: carrying,
             accepting,
             tasks: Mutex::new(Some(tasks)),
             connections,
@@ -412,6 +438,9 @@ impl Gateway {
     #[must_use]
     pub fn render_metrics(&self) -> String {
         self.metrics.site(self.site.stats());
+        if let Some(plane) = &self.plane {
+            plane.count();
+        }
         self.metrics.render()
     }
 

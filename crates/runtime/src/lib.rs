@@ -35,6 +35,7 @@ mod gateway;
 mod logs;
 mod mesh;
 mod metrics;
+mod mix;
 mod network;
 mod node;
 mod session;
@@ -46,18 +47,25 @@ pub use admin::serve_admin;
 pub use betanet_bar::{Access, Headers, Method, Request, Response};
 pub use betanet_carrier::client::{Facts as OuterFacts, Trust};
 pub use betanet_keys::{Identity, Name, Peer, PublicKey};
+pub use betanet_mesh::Role;
+pub use betanet_mix::{ClientStats as MixStats, Cover};
 pub use betanet_wire::NodeId;
 pub use book::Book;
 pub use clock::{Clock, seed};
 pub use config::{GatewayConfig, Origin, Problem, Settings};
 pub use error::Error;
 pub use exchange::{Answer, Body, ExchangeError};
-pub use files::{load_identity, new_identity, state_dir};
+pub use files::{load_identity, new_identity, state_dir, write_secret};
 pub use gateway::{Gateway, Listening};
 pub use logs::{LogFormat, init_logs};
 pub use mesh::Mesh;
 pub use metrics::Metrics;
-pub use network::{LEAST, Network, NetworkError};
+pub use mix::{
+    Directories, DirectoryPlan, DirectoryProblem, LeftOut, MixClient, MixOptions,
+    PLACE as MIX_PLACE, PublishedProof, Standing, build_directory, check_directory,
+    publish_directory,
+};
+pub use network::{LEAST, MixNetwork, Network, NetworkError};
 pub use node::{Node, visit};
 pub use session::{SessionFacts, SessionHandle, Upload};
 pub use store::FolderStore;

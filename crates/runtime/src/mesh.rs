@@ -10,7 +10,7 @@ use betanet_keys::{Identity, Name, Peer, PublicKey};
 use betanet_machine::{Machine as _, Time};
 use betanet_mesh::{
     Addr, Carriage, Command, DialId, Draft, Event, ExchangeId, Host, Input, PEERS_EXCHANGES,
-    Record, Saved, Setup, Transmit,
+    Record, Saved, SeedPeer, Setup, Transmit,
 };
 use betanet_path::Cf;
 use betanet_stack::{Node as Control, NodeCommand, NodeEvent, NodeInput};
@@ -66,7 +66,9 @@ enum Message {
         reply: oneshot::Sender<Vec<Vec<Record>>>,
     },
     Congestion(NodeId, Cf),
+    Announce(Box<Draft>),
     View(oneshot::Sender<View>),
+    Records(oneshot::Sender<Vec<Record>>),
     Down(NodeId),
     Stop,
 }
@@ -112,6 +114,15 @@ pub(crate) fn multiaddr(address: &str) -> Option<Addr> {
         Err(_) => format!("/dns4/{host}/tcp/{port}/tls/sni/{host}"),
     };
     text.parse().ok()
+}
+
+/// How a seed is dialled.
+pub(crate) fn peer_of_seed(seed: &SeedPeer) -> Peer {
+    Peer {
+        key: seed.key,
+        addrs: seed.addrs.iter().filter_map(target).collect(),
+        pin: seed.pin,
+    }
 }
 
 /// What a peer's record says of how it is dialled.
@@ -250,8 +261,23 @@ impl Mesh {
 
     /// Finds a peer: in the table, or by asking those near it. `None` when nobody reachable knows it.
     pub async fn find(&self, node: NodeId) -> Option<Peer> {
-        let record = self.ask(|reply| Message::Find { node, reply }).await??;
-        peer_of(&record)
+        peer_of(&self.record(node).await?)
+    }
+
+    /// Finds a peer's record, as [`Mesh::find`] does.
+    pub(crate) async fn record(&self, node: NodeId) -> Option<Record> {
+        self.ask(|reply| Message::Find { node, reply }).await?
+    }
+
+    /// The records of all peers that are known.
+    pub(crate) async fn records(&self) -> Vec<Record> {
+        self.ask(Message::Records).await.unwrap_or_default()
+    }
+
+    /// Says something else of this node from now on.
+    pub(crate) async fn announce(&self, draft: Draft) {
+        // A mesh that is over announces nothing.
+        let _ = self.inbox.send(Message::Announce(Box::new(draft))).await;
     }
 
     /// Chooses the nodes of up to three paths to `exit`, without those in `not`. None while too few relays are known and
@@ -441,8 +467,17 @@ impl Task {
                     self.choosing.pop();
                 }
             }
+            Message::Announce(draft) => {
+                let announce = NodeCommand::Mesh(Command::Announce(Some(*draft)));
+                // The mesh refuses no draft.
+                let _ = self.control.handle_command(now, announce);
+            }
             Message::View(reply) => {
                 let _ = reply.send(View::of(&self.control));
+            }
+            Message::Records(reply) => {
+                let table = self.control.mesh().table();
+                let _ = reply.send(table.iter().map(|e| e.record().clone()).collect());
             }
             Message::Stop => {}
             Message::Down(node) => {

@@ -1,3 +1,7 @@
+mod mix;
+
+use std::sync::Arc;
+
 use betanet_htx::Stats;
 use betanet_wire::Code;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -6,6 +10,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+pub(crate) use mix::MixMetrics;
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
 struct ByStatus {
@@ -46,6 +52,7 @@ pub struct Metrics {
     pub(crate) not_admitted: Counter,
     paths: Family<ByOutcome, Counter>,
     pub(crate) streams_forwarded: Counter,
+    pub(crate) mix: Arc<MixMetrics>,
 }
 
 impl Default for Metrics {
@@ -74,6 +81,7 @@ impl Metrics {
             not_admitted: Counter::default(),
             paths: Family::default(),
             streams_forwarded: Counter::default(),
+            mix: Arc::default(),
         };
         let r = &mut this.registry;
         r.register("sessions", "Sessions that stand", this.sessions.clone());
@@ -130,6 +138,7 @@ impl Metrics {
             "Streams of paths that were passed on",
             this.streams_forwarded.clone(),
         );
+        this.mix.register(r);
         this
     }
 

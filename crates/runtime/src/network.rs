@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use betanet_keys::{Name, PublicKey};
 use betanet_mesh::{Addr, Policy, SeedPeer};
+use betanet_mix::{BeaconKey, LAYERS_MAX};
 use betanet_wire::{NodeId, text};
 use serde::Deserialize;
 use toml::Spanned;
@@ -28,6 +29,21 @@ pub struct Network {
     pub banned: Vec<NodeId>,
     /// What its nodes allow.
     pub policy: Policy,
+    /// How it mixes, if it does.
+    pub mix: Option<MixNetwork>,
+}
+
+/// How a network mixes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MixNetwork {
+    /// What its beacons are verified with.
+    pub beacon_key: BeaconKey,
+    /// Layers of its directories.
+    pub layers: u8,
+    /// Whether clients draw the delays.
+    pub poisson: bool,
+    /// The first epoch that it had a directory for: relays of that one count at once.
+    pub first_epoch: u32,
 }
 
 /// What is wrong with a network file, and in which line.
@@ -54,6 +70,17 @@ struct File {
     banned: Vec<Spanned<String>>,
     #[serde(default)]
     policy: PolicyFile,
+    mix: Option<MixFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MixFile {
+    beacon_key: Spanned<String>,
+    layers: Option<Spanned<u8>>,
+    #[serde(default)]
+    poisson: bool,
+    first_epoch: u32,
 }
 
 #[derive(Deserialize)]
@@ -160,6 +187,32 @@ impl Reader<'_> {
             })?),
         };
         Ok(SeedPeer { key, addrs, pin })
+    }
+
+    fn mix(&self, file: &MixFile) -> Result<MixNetwork, NetworkError> {
+        let text = &file.beacon_key;
+        let key = text::unhex_array(text.get_ref());
+        let beacon_key = key
+            .as_ref()
+            .and_then(BeaconKey::from_bytes)
+            .ok_or_else(|| {
+                let why = "beacon_key: a BLS12-381 key is a point of G2, 192 hex digits";
+                self.wrong(text.span().start, why)
+            })?;
+        let layers = match &file.layers {
+            None => 3,
+            Some(layers) if (1..=LAYERS_MAX).contains(layers.get_ref()) => *layers.get_ref(),
+            Some(layers) => {
+                let why = format!("layers = {}: 1 to {LAYERS_MAX}", layers.get_ref());
+                return Err(self.wrong(layers.span().start, why));
+            }
+        };
+        Ok(MixNetwork {
+            beacon_key,
+            layers,
+            poisson: file.poisson,
+            first_epoch: file.first_epoch,
+        })
     }
 
     fn policy(&self, file: &PolicyFile) -> Result<Policy, NetworkError> {
@@ -291,6 +344,7 @@ impl Network {
             maintainers,
             banned,
             policy: reader.policy(&file.policy)?,
+            mix: file.mix.as_ref().map(|m| reader.mix(m)).transpose()?,
         })
     }
 }

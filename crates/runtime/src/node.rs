@@ -20,7 +20,7 @@ use crate::driver::{Driver, OPS, Wishes};
 use crate::files::fresh_identity;
 use crate::forward::{ForwardCarrier, OwnPaths, Paths, RawStream, Relay};
 use crate::mesh::Reports;
-use crate::streams::Taker;
+use crate::streams::Takers;
 use crate::{Clock, Error, Metrics, OuterFacts, SessionHandle, Streams, seed};
 
 /// Answers nothing: a client that serves no one.
@@ -65,7 +65,7 @@ pub struct Node {
     trust: Trust,
     /// The local address to dial from.
     from: Option<IpAddr>,
-    taker: Taker,
+    takers: Takers,
     own_paths: Arc<OwnPaths>,
     relay: Option<Weak<Relay>>,
     state: Mutex<State>,
@@ -86,7 +86,7 @@ impl Node {
             metrics: Arc::new(Metrics::new()),
             trust: Trust::web_pki(),
             from: None,
-            taker: None,
+            takers: Takers::default(),
             own_paths: Arc::default(),
             relay: None,
             state: Mutex::new(State {
@@ -124,9 +124,19 @@ impl Node {
     /// Gives libp2p substreams that peers open on sessions of this node to `taker`.
     #[must_use]
     pub fn taking_streams(mut self, taker: Arc<dyn Streams>) -> Self {
-        self.config.accepts.push(kind::LIBP2P);
-        self.config.caps = offered_caps(self.config.pq.offered(), true);
-        self.taker = Some(taker);
+        self.takers.libp2p = Some(taker);
+        self.offering()
+    }
+
+    /// Gives packets of the mix that come on sessions of this node to `taker`.
+    pub(crate) fn mixing(mut self, taker: Arc<dyn Streams>) -> Self {
+        self.takers.mix = Some(taker);
+        self.offering()
+    }
+
+    fn offering(mut self) -> Self {
+        self.config.accepts = [kind::BAR].into_iter().chain(self.takers.kinds()).collect();
+        self.config.caps = offered_caps(self.config.pq.offered(), self.takers.extra());
         self
     }
 
@@ -153,7 +163,7 @@ impl Node {
     }
 
     /// The identity that this peer sees.
-    fn identity_for(&self, peer: &PublicKey) -> Result<Identity, Error> {
+    pub(crate) fn identity_for(&self, peer: &PublicKey) -> Result<Identity, Error> {
         if let Some(own) = &self.identity {
             return Ok(own.clone());
         }
@@ -379,7 +389,7 @@ impl Node {
             Arc::clone(&self.metrics),
             Some(opened),
         );
-        let driver = driver.taking(self.taker.clone());
+        let driver = driver.taking(self.takers.clone());
         let (id, over) = driver.identity();
         tokio::spawn(driver.run());
         let ended = Err(Error::NoAddress);

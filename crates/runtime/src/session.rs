@@ -6,6 +6,7 @@ use betanet_keys::PublicKey;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::driver::{Ask, Op, Open};
 use crate::exchange::Inbox;
@@ -226,6 +227,13 @@ impl SessionHandle {
         let (reply, facts) = oneshot::channel();
         self.ops.send(Op::Facts(reply)).await.map_err(gone)?;
         facts.await.map_err(gone)
+    }
+
+    /// The key that paths through the mix are drawn with, whose guard is the other end.
+    pub(crate) async fn lottery_key(&self) -> Result<Zeroizing<[u8; 32]>, Error> {
+        let (reply, key) = oneshot::channel();
+        self.ops.send(Op::LotteryKey(reply)).await.map_err(gone)?;
+        key.await.map_err(gone)?.ok_or(Error::NoAddress)
     }
 
     /// Closes the session with OK.

@@ -1,4 +1,4 @@
-//! Streams of types that are none of this crate's: libp2p substreams.
+//! Streams that somebody else than a session's own users takes: libp2p substreams, packets of the mix.
 
 use std::io;
 use std::net::IpAddr;
@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use betanet_carrier::{Carrier as _, Received};
+use betanet_htx::{Extra, kind};
 use betanet_keys::PublicKey;
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -162,6 +163,26 @@ impl Substream {
         }
     }
 
+    /// The next bytes; `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// As [`Substream::poll_next`].
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Sends bytes, and waits until the session has taken them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Substream::poll_ready`].
+    pub(crate) async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_ready(cx)).await?;
+        self.send(bytes)?;
+        std::future::poll_fn(|cx| self.poll_ready(cx)).await
+    }
+
     /// Ends this side; [`Substream::poll_ready`] tells when the session has taken the end.
     pub fn end(&mut self) {
         if let Some(stream) = &mut self.stream
@@ -190,5 +211,33 @@ impl Drop for Substream {
     }
 }
 
-/// Nobody: streams of other types are refused.
-pub(crate) type Taker = Option<Arc<dyn Streams>>;
+/// Who takes streams of which type; those of other types are refused.
+#[derive(Clone, Default)]
+pub(crate) struct Takers {
+    pub(crate) libp2p: Option<Arc<dyn Streams>>,
+    pub(crate) mix: Option<Arc<dyn Streams>>,
+}
+
+impl Takers {
+    pub(crate) fn of(&self, kind: u8) -> Option<Arc<dyn Streams>> {
+        match kind {
+            kind::LIBP2P => self.libp2p.clone(),
+            kind::MIX => self.mix.clone(),
+            _ => None,
+        }
+    }
+
+    /// What a node with these offers.
+    pub(crate) const fn extra(&self) -> Extra {
+        Extra {
+            libp2p: self.libp2p.is_some(),
+            mix: self.mix.is_some(),
+        }
+    }
+
+    /// The stream types that they take.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = u8> {
+        let both = [kind::LIBP2P, kind::MIX].into_iter();
+        both.filter(|kind| self.of(*kind).is_some())
+    }
+}

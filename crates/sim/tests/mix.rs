@@ -287,7 +287,7 @@ impl World {
         let replays = &mut place.replays;
         let mut outcome = [Err(betanet_mix::Refusal::Epoch)];
         let one = std::slice::from_mut(&mut *packet);
-        let seen = |_, tag: &[u8; 16]| replays.take(tag, &mut 0) != Taken::New;
+        let seen = |_, _, tag: &[u8; 16]| replays.take(tag, &mut 0) != Taken::New;
         unwrap_batch(&place.keys, one, seen, &mut outcome);
         let unwrapped = outcome[0].unwrap();
         match unwrapped.command {

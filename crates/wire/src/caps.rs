@@ -73,6 +73,8 @@ pub const HTX: &str = "betanet/htx/1.2.0";
 pub const MESH: &str = "betanet/mesh/1.2.0";
 /// The L7 version built here.
 pub const BAR: &str = "betanet/bar/1.2.0";
+/// L4 as built here.
+pub const MIX: &str = "betanet/mix/1.2.0";
 
 /// Three numbers, compared as numbers.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -3,7 +3,8 @@
 use betanet_bar::Request;
 use betanet_htx::frame::{Frame, HEADER, TAG};
 use betanet_htx::{
-    Command, Config, Event, Input, Opener, Pq, Secrets, Session, Transmit, kind, offered_caps,
+    Command, Config, Event, Extra, Input, Opener, Pq, Secrets, Session, Transmit, kind,
+    offered_caps,
 };
 use betanet_keys::{Identity, schedule};
 use betanet_machine::{Machine as _, Now};
@@ -234,6 +235,6 @@ fn epoch1(c: &Value, client: &mut Session, server: &mut Session) -> Result<(), S
     same("the request that arrived", data, get)?;
     same("rekeys", server.stats().rekeys_in, 1)?;
     // The default offer is one that the vectors' peer would understand.
-    let caps = offered_caps(true, false);
+    let caps = offered_caps(true, Extra::default());
     said(cbor::check(&caps))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use betanet_htx::frame::{self, Frame, HEADER, Head, TAG, ty};
 use betanet_htx::handshake::{self, Initiator};
 use betanet_htx::{
-    Config, Event, Input, Opener, Pq, Sealer, Secrets, Session, Transmit, offered_caps,
+    Config, Event, Extra, Input, Opener, Pq, Sealer, Secrets, Session, Transmit, offered_caps,
 };
 use betanet_keys::schedule::{self, TrafficSecret};
 use betanet_keys::{Identity, hash};
@@ -213,7 +213,7 @@ impl Raw {
     /// In epoch 1, before its first frame from this side.
     pub(crate) fn before_first_frame() -> Self {
         let mut raw = Self::shake();
-        raw.send_caps(&offered_caps(true, false));
+        raw.send_caps(&offered_caps(true, Extra::default()));
         raw.finish_negotiation("neither", &[]);
         raw.events();
         raw

@@ -44,7 +44,7 @@ fn unwrapped(packet: &mut Packet) -> Outcome {
     assert!(keys.add(packet.epoch(), PRIVATE, [0; 64]));
     let mut outcome = [Err(Refusal::Epoch)];
     let one = core::slice::from_mut(packet);
-    unwrap_batch(&keys, one, |_, _| false, &mut outcome);
+    unwrap_batch(&keys, one, |_, _, _| false, &mut outcome);
     outcome[0]
 }
 

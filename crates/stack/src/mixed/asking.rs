@@ -9,6 +9,7 @@ use betanet_mix::{
     Looped, Lost, Recipient, Topology,
 };
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use crate::Kind;
 
@@ -54,6 +55,10 @@ pub enum MixCommand {
     },
     /// Another epoch's relays.
     Topology(Topology),
+    /// A gateway has another key now.
+    Recipient(Recipient),
+    /// Another session with the guard stands, whose lottery key this is.
+    Session(Zeroizing<[u8; 32]>),
 }
 
 /// For above.
@@ -298,6 +303,12 @@ impl Machine for MixAsker {
             MixCommand::Topology(topology) => self
                 .client
                 .handle_command(now, ClientCommand::Topology(topology))?,
+            MixCommand::Recipient(to) => self
+                .client
+                .handle_command(now, ClientCommand::Recipient(to))?,
+            MixCommand::Session(key) => self
+                .client
+                .handle_command(now, ClientCommand::Session(key))?,
         }
         self.rise(now);
         Ok(())

@@ -1,0 +1,213 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::ListenArgs;
+
+/// How a node carries packets of the mix.
+#[derive(Debug, Args)]
+pub(crate) struct CarryArgs {
+    /// Packets a second that the replay memory is for: it keeps the tags of a key's whole life. 500 without it.
+    #[arg(long, value_name = "N")]
+    pub(crate) mix_rate: Option<u32>,
+    /// Mebibytes that the replay memory may take; a node that needs more for its rate does not start. 1024 without it.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) mix_memory: Option<usize>,
+    /// Threads that unwrap packets; one a core without it.
+    #[arg(long, value_name = "N")]
+    pub(crate) mix_workers: Option<usize>,
+    /// Packets that wait for their time at once, of which one session has a sixteenth. 16384 without it.
+    #[arg(long, value_name = "N")]
+    pub(crate) mix_waiting: Option<usize>,
+}
+
+/// A relay of the mix that is a web site to everybody else.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mixnode",
+    version,
+    about,
+    after_help = "Flags win over BETANET_* variables, which win over --config. SIGTERM and Ctrl-C drain and stop.\n\
+                  Exit codes: 0 stopped in order, 1 not all sessions ended in time, 2 usage, 3 local.\n\n\
+                  Example: mixnode --listen 203.0.113.7:443 --cover ./site --key ./node.pem --network ./NETWORK.toml --org example"
+)]
+pub(crate) struct Mixnode {
+    /// A TOML file of settings; its keys are those of the flags, with _ for -.
+    #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    #[command(flatten)]
+    pub(crate) carry: CarryArgs,
+    /// text or json.
+    #[arg(long, value_name = "FORMAT", env = "BETANET_LOG_FORMAT")]
+    pub(crate) log_format: Option<String>,
+    /// Log lines on standard error: a level, or tracing directives as betanet_runtime=debug.
+    #[arg(long, value_name = "FILTER", env = "BETANET_LOG")]
+    pub(crate) log: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MixArgs {
+    #[command(subcommand)]
+    pub(crate) command: MixCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MixCommand {
+    /// The directory of an epoch's relays: made, signed by maintainers, joined, brought to the seeds.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Directory(DirectoryArgs),
+    /// Send loops over the mix to oneself, and tell how long they took and how many were lost.
+    #[command(
+        after_help = "Example: betanet mix loop --network ./NETWORK.toml --seconds 60 --loops ./loops.jsonl"
+    )]
+    Loop(LoopArgs),
+    /// Check, without a network, what relays published against what loops met: beacon, layers, proofs, delays.
+    #[command(
+        after_help = "A relay's proof: betanet get bar://RELAY/.bn/mix/proof/EPOCH -o RELAY.proof, once the epoch is over.\n\n\
+                      Example: betanet mix audit --network ./NETWORK.toml --directory 163000.dir --proof a.proof --loops loops.jsonl"
+    )]
+    Audit(AuditArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DirectoryArgs {
+    #[command(subcommand)]
+    pub(crate) command: DirectoryCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DirectoryCommand {
+    /// Ask the network's relays where they stand, and write a directory that is still to be signed.
+    #[command(
+        after_help = "Example: betanet mix directory build --network ./NETWORK.toml --beacon-key keys/beacon.key -o 163000.rec"
+    )]
+    Build(BuildArgs),
+    /// Sign a directory as one of the maintainers.
+    #[command(
+        after_help = "Example: betanet mix directory sign 163000.rec --key keys/maintainer1.pem -o 163000.sig1"
+    )]
+    Sign {
+        /// What `build` wrote, or an envelope that others have signed.
+        file: PathBuf,
+        /// The maintainer's key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Where the signed envelope goes.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Join the envelopes of several maintainers into one, and check that they suffice.
+    #[command(
+        after_help = "Example: betanet mix directory join --network ./NETWORK.toml 163000.sig? -o 163000.dir"
+    )]
+    Join {
+        /// What maintainers signed.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The network's file.
+        #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+        network: PathBuf,
+        /// Where the joined envelope goes.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Bring a signed directory to the network's seeds.
+    #[command(
+        after_help = "Example: betanet mix directory publish 163000.dir --network ./NETWORK.toml"
+    )]
+    Publish {
+        /// What `join` wrote.
+        file: PathBuf,
+        /// The network's file.
+        #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+        network: PathBuf,
+    },
+    /// Check a directory and show its relays.
+    #[command(
+        after_help = "Example: betanet mix directory show 163000.dir --network ./NETWORK.toml"
+    )]
+    Show {
+        /// What `join` wrote, or a seed gave.
+        file: PathBuf,
+        /// The network's file.
+        #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+        network: PathBuf,
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// The network's file.
+    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+    pub(crate) network: PathBuf,
+    /// Of which epoch; the one of now without it.
+    #[arg(long, value_name = "N")]
+    pub(crate) epoch: Option<u32>,
+    /// The beacon's secret, where one party holds it alone, as in a test network.
+    #[arg(long, value_name = "FILE", required_unless_present = "beacon")]
+    pub(crate) beacon_key: Option<PathBuf>,
+    /// The epoch's beacon signature, 96 hex digits, where its holders made it together.
+    #[arg(long, value_name = "HEX", conflicts_with = "beacon_key")]
+    pub(crate) beacon: Option<String>,
+    /// How many seconds relays are waited for.
+    #[arg(long, default_value_t = 15, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) wait: u64,
+    /// No longer than until so many are known.
+    #[arg(long, value_name = "N")]
+    pub(crate) relays: Option<usize>,
+    /// A TOML file of what is held of relays: a table a name, with reputation and performance from 0 to 1, and stake.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) standing: Option<PathBuf>,
+    /// Where the record goes.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoopArgs {
+    /// The network's file.
+    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+    pub(crate) network: PathBuf,
+    /// Relays of a path, the guard first; a loop meets the guard once more at its end.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=7))]
+    pub(crate) relays: u8,
+    /// For how long.
+    #[arg(long, default_value_t = 30, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) seconds: u64,
+    /// Milliseconds between loops, in the mean.
+    #[arg(long, default_value_t = 500, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub(crate) every: u64,
+    /// Append each loop to this file, for an audit. It holds the tags of this client's own packets: nobody else is to have it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) loops: Option<PathBuf>,
+    /// One line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// The network's file.
+    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+    pub(crate) network: PathBuf,
+    /// A directory as maintainers signed it; may be repeated.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) directory: Vec<PathBuf>,
+    /// A relay's delay proof; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) proof: Vec<PathBuf>,
+    /// What a client's loops met, as `betanet mix loop` notes it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) loops: Option<PathBuf>,
+    /// Milliseconds by which a loop may be early, for what clocks round.
+    #[arg(long, default_value_t = 2.0, value_name = "MS")]
+    pub(crate) tolerance: f64,
+    /// One line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

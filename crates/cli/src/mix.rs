@@ -1,0 +1,40 @@
+//! `betanet mix`: directories, loops, audits.
+
+mod audit;
+mod directory;
+mod loops;
+
+use std::path::Path;
+
+use betanet_runtime::{Error, MixNetwork, Network};
+
+use crate::Fail;
+use crate::args::{MixArgs, MixCommand};
+use crate::on_runtime;
+
+pub(crate) use directory::new_beacon_key;
+
+pub(crate) fn run(args: MixArgs) -> Result<(), Fail> {
+    match args.command {
+        MixCommand::Directory(args) => directory::run(args.command),
+        MixCommand::Loop(args) => on_runtime(loops::run(args)),
+        MixCommand::Audit(args) => audit::run(&args),
+    }
+}
+
+/// A network's file, and how it mixes.
+fn network(file: &Path) -> Result<(Network, MixNetwork), Fail> {
+    let network = Network::read(file).map_err(Error::from)?;
+    let mix = network.mix;
+    let mix = mix.ok_or_else(|| Error::NoMix(network.name.clone()))?;
+    Ok((network, mix))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Fail> {
+    std::fs::read(path).map_err(Fail::file(path))
+}
+
+/// Whether a file is wrong, which is this machine's matter.
+fn wrong(path: &Path, why: impl std::fmt::Display) -> Fail {
+    Fail::Local(format!("{}: {why}", path.display()))
+}

@@ -1,0 +1,188 @@
+use std::time::Duration;
+
+use betanet_mix::Refusal;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::ByWay;
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct ByCause {
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct ByHit {
+    hit: &'static str,
+}
+
+/// What a node counts of the packets that it carries.
+#[derive(Debug)]
+pub(crate) struct MixMetrics {
+    packets: Family<ByWay, Counter>,
+    delivered: Counter,
+    dropped: Family<ByCause, Counter>,
+    batches: Histogram,
+    delays: Histogram,
+    residence: Histogram,
+    pool: Family<ByHit, Counter>,
+    waiting: Gauge,
+    replays: Gauge,
+    exchanges: Gauge,
+    memory_full: Counter,
+}
+
+impl Default for MixMetrics {
+    fn default() -> Self {
+        let batches = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+        let delays = [0.0, 0.03, 0.05, 0.07, 0.09, 0.11, 0.13, 0.15];
+        let residence = [
+            0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.1, 1.0,
+        ];
+        Self {
+            packets: Family::default(),
+            delivered: Counter::default(),
+            dropped: Family::default(),
+            batches: Histogram::new(batches),
+            delays: Histogram::new(delays),
+            residence: Histogram::new(residence),
+            pool: Family::default(),
+            waiting: Gauge::default(),
+            replays: Gauge::default(),
+            exchanges: Gauge::default(),
+            memory_full: Counter::default(),
+        }
+    }
+}
+
+/// A refusal's name in the metrics.
+const fn cause(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Version => "version",
+        Refusal::Epoch => "epoch",
+        Refusal::Point => "point",
+        Refusal::Mac => "mac",
+        Refusal::Replay => "replay",
+        Refusal::Slot => "slot",
+        Refusal::Body => "body",
+        _ => "other",
+    }
+}
+
+impl MixMetrics {
+    pub(super) fn register(&self, r: &mut Registry) {
+        r.register("mix_packets", "Packets, by direction", self.packets.clone());
+        r.register(
+            "mix_delivered",
+            "Packets whose payload was for this node",
+            self.delivered.clone(),
+        );
+        r.register(
+            "mix_dropped",
+            "Packets that went no further, by cause",
+            self.dropped.clone(),
+        );
+        r.register(
+            "mix_batch_packets",
+            "Packets that were unwrapped together",
+            self.batches.clone(),
+        );
+        r.register(
+            "mix_delay_seconds",
+            "How long packets were to wait",
+            self.delays.clone(),
+        );
+        r.register(
+            "mix_residence_seconds",
+            "How much longer than their delay packets stayed",
+            self.residence.clone(),
+        );
+        r.register(
+            "mix_buffers",
+            "Buffers asked for, by whether the pool had one",
+            self.pool.clone(),
+        );
+        r.register(
+            "mix_waiting",
+            "Packets that wait for their time",
+            self.waiting.clone(),
+        );
+        r.register(
+            "mix_replay_tags",
+            "Tags in the replay memory",
+            self.replays.clone(),
+        );
+        r.register(
+            "mix_exchanges",
+            "Exchanges with clients of the mix",
+            self.exchanges.clone(),
+        );
+        r.register(
+            "mix_replay_memory_full",
+            "Packets refused as the replay memory, or a session's part of it, was full",
+            self.memory_full.clone(),
+        );
+    }
+
+    pub(crate) fn packets_in(&self, n: u64) {
+        let direction = "in";
+        self.packets.get_or_create(&ByWay { direction }).inc_by(n);
+    }
+
+    /// Packets left; by how much each was late.
+    pub(crate) fn sent(&self, late: impl Iterator<Item = Duration>) {
+        let mut n = 0;
+        for late in late {
+            n += 1;
+            self.residence.observe(late.as_secs_f64());
+        }
+        let direction = "out";
+        self.packets.get_or_create(&ByWay { direction }).inc_by(n);
+    }
+
+    pub(crate) fn delivered(&self) {
+        self.delivered.inc();
+    }
+
+    pub(crate) fn dropped(&self, cause: &'static str) {
+        self.dropped.get_or_create(&ByCause { cause }).inc();
+    }
+
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        self.dropped(cause(refusal));
+    }
+
+    pub(crate) fn batch(&self, packets: usize, full: u64) {
+        // At most a few dozen.
+        self.batches
+            .observe(f64::from(u32::try_from(packets).unwrap_or(u32::MAX)));
+        self.memory_full.inc_by(full);
+    }
+
+    pub(crate) fn delayed(&self, ms: u16) {
+        self.delays.observe(f64::from(ms) / 1000.0);
+    }
+
+    pub(crate) fn pool(&self, hits: u64, misses: u64) {
+        for (hit, now) in [("yes", hits), ("no", misses)] {
+            let counter = self.pool.get_or_create(&ByHit { hit });
+            counter.inc_by(now.saturating_sub(counter.get()));
+        }
+    }
+
+    pub(crate) fn waiting(&self, n: usize) {
+        self.waiting.set(i64::try_from(n).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn replays(&self, n: usize) {
+        self.replays.set(i64::try_from(n).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn exchanges(&self, n: usize) {
+        self.exchanges.set(i64::try_from(n).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,170 @@
+//! Packets of the mix: a node's data plane for them, what a gateway answers that came over them, and a client's side.
+
+mod build;
+mod client;
+mod directories;
+mod keys;
+mod links;
+mod plane;
+mod service;
+mod wellknown;
+
+use std::sync::{Arc, Mutex};
+
+use betanet_bar::Handler;
+use betanet_keys::Maintainers;
+use betanet_machine::Rng;
+use betanet_mesh::{Draft, Role};
+use betanet_wire::NodeId;
+use tokio::task::AbortHandle;
+
+pub use build::{DirectoryPlan, LeftOut, Standing, build_directory, publish_directory};
+pub use client::{MixClient, MixOptions};
+pub use directories::check as check_directory;
+pub use directories::{Directories, DirectoryProblem};
+pub use wellknown::PublishedProof;
+pub(crate) use wellknown::WellKnown;
+
+use crate::files::file_error;
+use crate::{Clock, Error, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed};
+use keys::Keeper;
+use plane::{Plane, PlaneOptions, lock};
+use wellknown::Faces;
+
+/// Where a node says things of the mix: `/.bn/mix/<epoch>` and below.
+pub const PLACE: &str = "/.bn/mix/";
+
+/// What a node does in the mix of its network.
+pub(crate) struct Mixing {
+    faces: Arc<Faces>,
+    plane: Option<Arc<Plane>>,
+    rate: u32,
+    rng: Rng,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Mixing {
+    /// Gets ready to do what the node's roles ask: `mix` sends packets on, `gateway` answers requests, `seed` keeps directories.
+    /// `None` in a network without a mix.
+    ///
+    /// # Errors
+    ///
+    /// The replay memory is larger than what is allowed, or a file cannot be used.
+    pub(crate) fn prepare(
+        own: NodeId,
+        config: &GatewayConfig,
+        network: &Network,
+        metrics: &Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Option<Self>, Error> {
+        let Some(mix) = &network.mix else {
+            return Ok(None);
+        };
+        let rate = config.mix_rate;
+        let (needed, allowed) = (keys::memory(rate).div_ceil(1 << 20), config.mix_memory);
+        if needed > allowed {
+            return Err(Error::ReplayMemory {
+                rate,
+                needed,
+                allowed,
+            });
+        }
+        let mut rng = Rng::new(&seed()?);
+        let mut ring = keys::ring(&config.key.with_extension("vrf"))?;
+        ring.turn(clock.now().unix_ms, &mut rng);
+        let directories = if config.roles.has(Role::Seed) {
+            let folder = config.key.with_extension("directories");
+            let maintainers = Maintainers::new(&network.maintainers);
+            let opened = Directories::open(&folder, maintainers, mix.beacon_key);
+            Some(opened.map_err(file_error(&folder))?)
+        } else {
+            None
+        };
+        let (forwards, ends) = (config.roles.has(Role::Mix), config.roles.has(Role::Gateway));
+        let options = PlaneOptions {
+            forwards,
+            workers: config.mix_workers,
+            waiting: config.mix_waiting,
+        };
+        let plane = if forwards || ends {
+            let mix = Arc::clone(&metrics.mix);
+            let threads = std::path::Path::new("mix threads");
+            Some(Plane::start(own, options, mix, clock).map_err(file_error(threads))?)
+        } else {
+            None
+        };
+        let faces = Faces {
+            node: own,
+            ring: Mutex::new(ring),
+            proofs: Mutex::default(),
+            beacon_key: Some(mix.beacon_key),
+            directories,
+            clock,
+        };
+        Ok(Some(Self {
+            faces: Arc::new(faces),
+            plane,
+            rate,
+            rng,
+            clock,
+            metrics: Arc::clone(metrics),
+        }))
+    }
+
+    /// Who takes the streams that packets come on.
+    pub(crate) fn taker(&self) -> Option<Arc<dyn Streams>> {
+        let plane = self.plane.clone()?;
+        Some(plane as Arc<dyn Streams>)
+    }
+
+    /// `handler`, and before it what the node has to say of the mix.
+    pub(crate) fn faces<H>(this: Option<&Self>, handler: H) -> WellKnown<H> {
+        WellKnown {
+            faces: this.map(|m| Arc::clone(&m.faces)),
+            inner: handler,
+        }
+    }
+
+    /// What the node's record says of its keys; nothing where it takes no packets.
+    pub(crate) fn record(&self) -> Vec<u8> {
+        match self.plane {
+            Some(_) => lock(&self.faces.ring).record().to_bytes(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Begins: `handler` answers requests that come over the mix, where the node's roles have `gateway`.
+    pub(crate) fn start<H>(
+        self,
+        (node, mesh): (Arc<Node>, Mesh),
+        draft: Draft,
+        handler: H,
+    ) -> (Vec<AbortHandle>, Option<Arc<Plane>>)
+    where
+        H: Handler + Clone + Send + Sync + 'static,
+        H::Exchange: Send,
+    {
+        let Some(plane) = self.plane else {
+            return (Vec::new(), None);
+        };
+        plane.join(node, mesh.clone());
+        let mut tasks = Vec::new();
+        if draft.roles.has(Role::Gateway) {
+            let metrics = Arc::clone(&self.metrics);
+            tasks.push(service::serve(&plane, handler, self.clock, metrics));
+        }
+        let keeper = Keeper {
+            plane: Arc::clone(&plane),
+            faces: self.faces,
+            mesh,
+            draft,
+            rate: self.rate,
+            rng: self.rng,
+        };
+        tasks.push(tokio::spawn(keeper.run(self.clock)).abort_handle());
+        (tasks, Some(plane))
+    }
+}
+
+pub(crate) use plane::Plane as MixPlane;

@@ -1,0 +1,234 @@
+//! What maintainers do for a directory: ask relays where they stand, and bring it to the seeds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use betanet_bar::{Headers, Method, Request, status};
+use betanet_keys::{Maintainers, Name, Peer, VRF_PROOF, VrfPublic};
+use betanet_mesh::{Record, Role};
+use betanet_mix::{BEACON_SIG, Directory, MixKeys, Net, Relay, layer_of, layer_text, weight};
+use betanet_wire::{NodeId, text};
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::PLACE;
+use crate::mesh::{peer_of, peer_of_seed};
+use crate::{Clock, Error, Mesh, Network, Node};
+
+/// One relay's answer takes no longer.
+const ASK: Duration = Duration::from_secs(8);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What maintainers hold of a relay, in millionths up to a whole, and its stake.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Standing {
+    /// How well it behaved.
+    pub reputation: u32,
+    /// How well it carried packets.
+    pub performance: u32,
+    /// What it would lose.
+    pub stake: u64,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            reputation: 1_000_000,
+            performance: 1_000_000,
+            stake: 0,
+        }
+    }
+}
+
+/// What a directory is made from.
+#[derive(Clone, Debug)]
+pub struct DirectoryPlan {
+    /// Of which epoch.
+    pub epoch: u32,
+    /// Its registry number.
+    pub seq: u64,
+    /// The epoch's beacon.
+    pub beacon_sig: [u8; BEACON_SIG],
+    /// How long relays are waited for.
+    pub wait: Duration,
+    /// As soon as so many are known, no longer.
+    pub enough: Option<usize>,
+    /// Relays that are not held to be without fault.
+    pub standing: BTreeMap<NodeId, Standing>,
+}
+
+/// A relay that is not in the directory, and why.
+pub type LeftOut = (Name, String);
+
+/// Joins the network, asks all of its relays where they stand, and makes a directory of those that prove it.
+///
+/// # Errors
+///
+/// The network has no mix, or the beacon is not its.
+pub async fn build_directory(
+    network: &Network,
+    plan: &DirectoryPlan,
+) -> Result<(Directory, Vec<LeftOut>), Error> {
+    let mix = network.mix.as_ref();
+    let mix = mix.ok_or_else(|| Error::NoMix(network.name.clone()))?;
+    let beacon = mix.beacon_key.beacon(plan.epoch, &plan.beacon_sig);
+    let wrong = betanet_mix::DirectoryError::Beacon(plan.epoch);
+    let beacon = beacon.ok_or_else(|| Error::Directory(wrong.into()))?;
+    let node = Arc::new(Node::client()?);
+    let mesh = Mesh::client(Arc::clone(&node), network)?;
+    let began = Clock::start();
+    let records = loop {
+        let known = relays(&mesh).await;
+        let enough = plan.enough.is_some_and(|n| known.len() >= n);
+        if enough || began.elapsed() >= plan.wait {
+            break known;
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    let (mut listed, mut left_out) = (Vec::new(), Vec::new());
+    for record in records {
+        let asked = relay(&node, &record, (mix.layers, &beacon), plan).await;
+        match asked {
+            Ok(relay) => listed.push(relay),
+            Err(why) => left_out.push((record.node().into(), why)),
+        }
+    }
+    node.close().await;
+    mesh.stop().await;
+    listed.sort_by_key(|r: &Relay| r.node);
+    let directory = Directory {
+        epoch: plan.epoch,
+        seq: plan.seq,
+        list: Maintainers::new(&network.maintainers).hash(),
+        layers: mix.layers,
+        poisson: mix.poisson,
+        beacon_sig: plan.beacon_sig,
+        relays: listed,
+    };
+    directory
+        .check(&mix.beacon_key)
+        .map_err(|e| Error::Directory(e.into()))?;
+    Ok((directory, left_out))
+}
+
+/// The records of those that say they are relays of the mix.
+async fn relays(mesh: &Mesh) -> Vec<Record> {
+    let mut all = mesh.records().await;
+    all.retain(|r| r.roles().has(Role::Mix));
+    all
+}
+
+/// Asks one relay for the proof of its layer.
+async fn relay(
+    node: &Node,
+    record: &Record,
+    (layers, beacon): (u8, &[u8; 32]),
+    plan: &DirectoryPlan,
+) -> Result<Relay, String> {
+    let claims = record.claims().map_err(|e| e.to_string())?;
+    let keys = MixKeys::from_bytes(claims.mix).map_err(|e| format!("its Sphinx keys: {e}"))?;
+    let key = keys.of(plan.epoch);
+    let key =
+        key.ok_or_else(|| format!("its record has no Sphinx key for epoch {}", plan.epoch))?;
+    let peer = peer_of(record).ok_or("its record has no address that can be dialled")?;
+    let target = format!(
+        "{PLACE}layer/{}/{}",
+        plan.epoch,
+        text::hex(&plan.beacon_sig)
+    );
+    let mut reached = None;
+    let asking = async {
+        for address in &peer.addrs {
+            // The net is where it was reached, whatever its name says.
+            let found = tokio::net::lookup_host(address).await.ok();
+            let Some(at) = found.and_then(|mut all| all.next()) else {
+                continue;
+            };
+            let one = Peer {
+                addrs: vec![address.clone()],
+                ..peer.clone()
+            };
+            let Ok(session) = node.connect_ip(&one, at.ip()).await else {
+                continue;
+            };
+            reached = Some(at.ip());
+            let request = Request::new(Method::Get, &target, Headers::default());
+            let mut answer = session.ask(request).await?;
+            let body = answer.body.all(1024).await?;
+            session.close().await;
+            return Ok((answer.head.status, body));
+        }
+        Err(Error::NoAddress)
+    };
+    let (answered, body) = match timeout(ASK, asking).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Err(format!("it is not reached: {error}")),
+        Err(_) => return Err("it does not answer".into()),
+    };
+    let proof = body.filter(|_| answered == status::OK);
+    let proof = proof.and_then(|b| <[u8; VRF_PROOF]>::try_from(b).ok());
+    let proof = proof.ok_or_else(|| format!("it proves no layer: status {answered}"))?;
+    let output = VrfPublic::from_bytes(*keys.vrf())
+        .and_then(|vrf| vrf.verify(&layer_text(plan.epoch, beacon), &proof))
+        .map_err(|_| "its proof does not hold".to_owned())?;
+    let standing = plan
+        .standing
+        .get(&record.node())
+        .copied()
+        .unwrap_or_default();
+    Ok(Relay {
+        node: record.node(),
+        key,
+        layer: layer_of(&output, layers),
+        weight: weight(standing.reputation, standing.performance, standing.stake),
+        org: record.org(),
+        net: reached.map(Net::from).ok_or("it is not reached")?,
+        vrf: *keys.vrf(),
+        proof,
+    })
+}
+
+/// Brings a signed directory to all seeds; what each of them said.
+///
+/// # Errors
+///
+/// The system gives no randomness.
+pub async fn publish_directory(
+    network: &Network,
+    epoch: u32,
+    signed: &[u8],
+) -> Result<Vec<(Name, Result<u16, String>)>, Error> {
+    let node = Node::client()?;
+    let mut said = Vec::new();
+    for seed in network.seeds.iter().map(peer_of_seed) {
+        let putting = put(&node, &seed, epoch, signed);
+        let outcome = match timeout(ASK, putting).await {
+            Ok(Ok((code @ (status::CREATED | status::NO_CONTENT), _))) => Ok(code),
+            Ok(Ok((code, why))) => Err(format!("{code}: {why}")),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("it does not answer".into()),
+        };
+        said.push((seed.name(), outcome));
+    }
+    node.close().await;
+    Ok(said)
+}
+
+async fn put(node: &Node, seed: &Peer, epoch: u32, signed: &[u8]) -> Result<(u16, String), Error> {
+    let session = node.session(seed).await?;
+    let headers = Headers::default().with("content-length", signed.len().to_string());
+    let target = format!("{PLACE}{epoch}");
+    let upload = session
+        .upload(Request::new(Method::Put, &target, headers))
+        .await?;
+    // A seed that refuses early has answered: what it says is read below.
+    let _ = upload.send(Bytes::copy_from_slice(signed)).await;
+    let mut answer = upload.finish().await?;
+    let why = answer.body.all(4096).await?.unwrap_or_default();
+    Ok((
+        answer.head.status,
+        String::from_utf8_lossy(&why).into_owned(),
+    ))
+}

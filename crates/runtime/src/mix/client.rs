@@ -1,0 +1,274 @@
+//! A client of the mix: it finds the directory and its guard, and opens sessions that lead through relays.
+
+mod find;
+mod task;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use betanet_keys::{Name, PublicKey};
+use betanet_mix::{
+    Client, ClientStats, Cover, MixKeys, PACKET, Packet, Recipient, RelayKey, Setup, Topology,
+    epoch_at,
+};
+use betanet_stack::MixAsker;
+use betanet_wire::NodeId;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::plane::lock;
+use crate::driver::{OPS, Op};
+use crate::mesh::peer_of;
+use crate::streams::{Substream, session_id};
+use crate::{
+    Clock, Error, Mesh, Network, Node, OuterFacts, PeerSession, SessionHandle, Streams, seed,
+};
+
+use task::{Message, Task, watch};
+
+/// Packets that wait to be opened.
+const PACKETS: usize = 1024;
+/// Messages that wait for the task.
+const MESSAGES: usize = 256;
+/// Between two looks for a gateway's record.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How a client uses the mix.
+#[derive(Clone, Debug)]
+pub struct MixOptions {
+    /// Relays of each path, 1 to 7.
+    pub relays: usize,
+    /// What is sent beside real packets.
+    pub cover: Cover,
+    /// Where the guard is kept; without it each client draws one.
+    pub guard_file: Option<PathBuf>,
+    /// Where loops are noted, one line of JSON each, for `betanet mix audit`.
+    pub loops_file: Option<PathBuf>,
+    /// How long directory, relays and peers are looked for.
+    pub patience: Duration,
+}
+
+impl Default for MixOptions {
+    fn default() -> Self {
+        Self {
+            relays: 3,
+            cover: Cover::default(),
+            guard_file: None,
+            loops_file: None,
+            patience: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Takes packets that come on a client's sessions.
+struct Inlet(mpsc::Sender<Box<Packet>>);
+
+impl Streams for Inlet {
+    fn opened(&self, _: &PeerSession, _: u8, mut stream: Substream) {
+        let packets = self.0.clone();
+        tokio::spawn(async move {
+            stream.end();
+            let mut partial: Vec<u8> = Vec::with_capacity(PACKET);
+            while let Ok(Some(bytes)) = stream.next().await {
+                let mut rest = &bytes[..];
+                while partial.len() + rest.len() >= PACKET {
+                    let (now, after) = rest.split_at(PACKET - partial.len());
+                    partial.extend_from_slice(now);
+                    rest = after;
+                    let mut packet = Box::new(Packet([0; PACKET]));
+                    packet.0.copy_from_slice(&partial);
+                    partial.clear();
+                    if packets.send(packet).await.is_err() {
+                        return;
+                    }
+                }
+                partial.extend_from_slice(rest);
+            }
+        });
+    }
+}
+
+/// A client that has joined a network and uses its mix. Its sessions lead to gateways that do not learn who asks, over relays of
+/// which none knows both ends.
+pub struct MixClient {
+    mesh: Mesh,
+    node: Arc<Node>,
+    clock: Clock,
+    epoch: u32,
+    guard: NodeId,
+    messages: mpsc::Sender<Message>,
+    recipients: Arc<Mutex<BTreeMap<NodeId, Recipient>>>,
+    stats: Arc<Mutex<ClientStats>>,
+    outer: OuterFacts,
+    patience: Duration,
+}
+
+impl MixClient {
+    /// Joins the network, checks its directory of relays, and opens the session with the guard.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMix`], [`Error::NoDirectory`], [`Error::Directory`], [`Error::Mix`] where the relays do not suffice,
+    /// [`Error::Guard`].
+    pub async fn join(node: Node, network: &Network, options: &MixOptions) -> Result<Self, Error> {
+        let (inlet, packets) = mpsc::channel(PACKETS);
+        let node = Arc::new(node.mixing(Arc::new(Inlet(inlet))));
+        let clock = Clock::start();
+        let mesh = Mesh::client(Arc::clone(&node), network)?;
+        let finder = find::Finder {
+            network: network.clone(),
+            mesh: mesh.clone(),
+            node: Arc::clone(&node),
+            clock,
+            patience: options.patience,
+        };
+        let topology = finder.topology(options.relays).await?;
+        let guard = finder.guard(&topology, options.guard_file.as_deref())?;
+        let (session, stream, peer) = finder.enter(guard).await?;
+        let setup = Setup {
+            own: node.identity_for(&peer.key)?.public().node_id(),
+            session_key: session.lottery_key().await?,
+            guard,
+            relays: options.relays,
+            topology: topology.clone(),
+            cover: options.cover,
+        };
+        let client = Client::new(clock.now(), setup, &seed()?)?;
+        let (messages, inbox) = mpsc::channel(MESSAGES);
+        let outer = session.outer().clone();
+        let finder = Arc::new(finder);
+        let recipients = Arc::default();
+        let stats = Arc::default();
+        let task = Task::new(
+            MixAsker::new(client),
+            clock,
+            options.loops_file.clone(),
+            Arc::clone(&stats),
+            (Arc::clone(&finder), guard, messages.downgrade()),
+        );
+        let this = Self {
+            mesh,
+            node,
+            clock,
+            epoch: topology.epoch(),
+            guard,
+            messages,
+            recipients,
+            stats,
+            outer,
+            patience: options.patience,
+        };
+        tokio::spawn(watch(
+            finder,
+            (guard, options.relays),
+            Arc::clone(&this.recipients),
+            this.messages.downgrade(),
+            topology.epoch(),
+        ));
+        tokio::spawn(task.run(inbox, packets, (session, stream)));
+        Ok(this)
+    }
+
+    /// The relay that everything of this client enters by.
+    #[must_use]
+    pub fn guard(&self) -> Name {
+        self.guard.into()
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> ClientStats {
+        *lock(&self.stats)
+    }
+
+    /// A session through the mix: requests on it reach the gateway without a name. It knows `ask` and `upload`, and has no PING,
+    /// no keys to turn and no facts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] or [`Error::NotMixing`].
+    pub async fn session(&self, gateway: Name) -> Result<SessionHandle, Error> {
+        let began = Clock::start();
+        let mut known = false;
+        let (key, to) = loop {
+            if let Some(record) = self.mesh.record(gateway.node_id()).await {
+                known = true;
+                let epoch = epoch_at(self.clock.now().unix_ms).max(self.epoch);
+                if let Some(found) = recipient_of(&record, epoch) {
+                    break found;
+                }
+            }
+            if began.elapsed() > self.patience {
+                return Err(if known {
+                    Error::NotMixing(gateway)
+                } else {
+                    Error::Unknown(gateway)
+                });
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        lock(&self.recipients).insert(to.node, to);
+        let (ops, mut asked) = mpsc::channel::<Op>(OPS);
+        let over = CancellationToken::new();
+        let ended = over.clone();
+        let messages = self.messages.clone();
+        let recipients = Arc::clone(&self.recipients);
+        let node = to.node;
+        tokio::spawn(async move {
+            let _over = ended.drop_guard();
+            while let Some(op) = asked.recv().await {
+                if matches!(op, Op::Close | Op::Shutdown) {
+                    break;
+                }
+                // Its key may have changed since.
+                let Some(to) = lock(&recipients).get(&node).copied() else {
+                    break;
+                };
+                if messages.send(Message::Op(to, op)).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(SessionHandle {
+            ops,
+            peer: key,
+            outer: self.outer.clone(),
+            over,
+            id: session_id(),
+        })
+    }
+
+    /// Leaves the network.
+    pub async fn close(&self) {
+        // A task that is gone has closed its session.
+        let _ = self.messages.send(Message::Stop).await;
+        self.messages.closed().await;
+        self.node.close().await;
+        self.mesh.stop().await;
+    }
+}
+
+/// The key of a peer's record in an epoch, for who ends paths there.
+fn recipient_of(record: &betanet_mesh::Record, epoch: u32) -> Option<(PublicKey, Recipient)> {
+    let claims = record.claims().ok()?;
+    let keys = MixKeys::from_bytes(claims.mix).ok()?;
+    let key = RelayKey::check(keys.of(epoch)?)?;
+    let node = record.node();
+    Some((peer_of(record)?.key, Recipient { node, key }))
+}
+
+/// What relays say of their keys.
+fn mix_keys(records: &[betanet_mesh::Record]) -> BTreeMap<NodeId, MixKeys> {
+    let keys = |r: &betanet_mesh::Record| {
+        let claims = r.claims().ok()?;
+        Some((r.node(), MixKeys::from_bytes(claims.mix).ok()?))
+    };
+    records.iter().filter_map(keys).collect()
+}
+
+/// How many relays of a topology count.
+fn count(topology: &Topology) -> usize {
+    topology.relays().len()
+}

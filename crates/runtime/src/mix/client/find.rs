@@ -1,0 +1,215 @@
+//! What a client has to know before it sends: directory, relays' keys, guard.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use betanet_bar::{Headers, Method, Request, status};
+use betanet_htx::kind;
+use betanet_keys::{Maintainers, Name, Peer};
+use betanet_machine::Rng;
+use betanet_mix::{DIRECTORY_MAX, Directory, DirectoryError, Guard, Topology, epoch_at};
+use betanet_wire::NodeId;
+use tokio::time::timeout;
+
+use super::super::PLACE;
+use super::super::directories::{DirectoryProblem, check};
+use super::{count, mix_keys};
+use crate::files::file_error;
+use crate::mesh::peer_of_seed;
+use crate::streams::Substream;
+use crate::{Clock, Error, Mesh, Network, Node, SessionHandle, seed};
+
+/// One seed's answer takes no longer.
+const ASK: Duration = Duration::from_secs(6);
+/// Seeds whose directories are compared.
+const COMPARED: usize = 2;
+/// Between two looks for relays' records.
+const LOOK: Duration = Duration::from_millis(200);
+/// After this the relays that are known make do.
+const SETTLE: Duration = Duration::from_secs(4);
+
+pub(super) struct Finder {
+    pub(super) network: Network,
+    pub(super) mesh: Mesh,
+    pub(super) node: Arc<Node>,
+    pub(super) clock: Clock,
+    pub(super) patience: Duration,
+}
+
+/// What a seed answered.
+enum Answer {
+    Directory(Vec<u8>),
+    Equivocation,
+    None(String),
+}
+
+impl Finder {
+    /// The epoch of now.
+    pub(super) fn epoch(&self) -> u32 {
+        epoch_at(self.clock.now().unix_ms)
+    }
+
+    async fn ask(&self, seed: &Peer, epoch: u32) -> Result<Answer, Error> {
+        let session = self.node.session(seed).await?;
+        let target = format!("{PLACE}{epoch}");
+        let request = Request::new(Method::Get, &target, Headers::default());
+        let mut answer = session.ask(request).await?;
+        let body = answer.body.all(DIRECTORY_MAX).await?;
+        Ok(match (answer.head.status, body) {
+            (status::OK, Some(bytes)) => Answer::Directory(bytes),
+            (status::OK, None) => Answer::None("longer than a directory".into()),
+            (status::CONFLICT, _) => Answer::Equivocation,
+            (other, _) => Answer::None(format!("{} answered {other}", seed.name())),
+        })
+    }
+
+    /// The directory of an epoch, the same from two seeds where two are reached.
+    async fn directory(&self, epoch: u32) -> Result<Directory, Error> {
+        let mix = self.network.mix.as_ref();
+        let mix = mix.ok_or_else(|| Error::NoMix(self.network.name.clone()))?;
+        let maintainers = Maintainers::new(&self.network.maintainers);
+        let mut seeds: Vec<Peer> = self.network.seeds.iter().map(peer_of_seed).collect();
+        let mut rng = Rng::new(&seed()?);
+        let (mut found, mut agreed): (Option<(Vec<u8>, Directory)>, usize) = (None, 0);
+        let mut why = "none was reached".to_owned();
+        let mut problem: Option<DirectoryProblem> = None;
+        while !seeds.is_empty() && agreed < COMPARED {
+            let at = usize::try_from(rng.below(seeds.len() as u64)).unwrap_or(0);
+            let seed = seeds.swap_remove(at);
+            let bytes = match timeout(ASK, self.ask(&seed, epoch)).await {
+                Ok(Ok(Answer::Directory(bytes))) => bytes,
+                Ok(Ok(Answer::Equivocation)) => {
+                    return Err(DirectoryProblem::Equivocation(epoch).into());
+                }
+                Ok(Ok(Answer::None(said))) => {
+                    why = said;
+                    continue;
+                }
+                Ok(Err(error)) => {
+                    why = error.to_string();
+                    continue;
+                }
+                Err(_) => {
+                    why = format!("{} did not answer in time", seed.name());
+                    continue;
+                }
+            };
+            let checked = check(&bytes, &maintainers, &mix.beacon_key).and_then(|(e, d)| {
+                let stale = DirectoryError::Stale {
+                    got: d.epoch,
+                    want: epoch,
+                };
+                if d.epoch == epoch {
+                    Ok((e, d))
+                } else {
+                    Err(stale.into())
+                }
+            });
+            match checked {
+                Err(error) => problem = Some(error),
+                Ok((envelope, directory)) => match &found {
+                    Some((record, _)) if record != envelope.record() => {
+                        return Err(DirectoryProblem::Equivocation(epoch).into());
+                    }
+                    Some(_) => agreed += 1,
+                    None => {
+                        agreed += 1;
+                        found = Some((envelope.record().to_vec(), directory));
+                    }
+                },
+            }
+        }
+        match (found, problem) {
+            (Some((_, directory)), _) => Ok(directory),
+            (None, Some(problem)) => Err(problem.into()),
+            (None, None) => Err(Error::NoDirectory { epoch, why }),
+        }
+    }
+
+    /// The relays that count now.
+    pub(super) async fn topology(&self, relays: usize) -> Result<Topology, Error> {
+        let mix = self.network.mix.as_ref();
+        let mix = mix.ok_or_else(|| Error::NoMix(self.network.name.clone()))?;
+        let epoch = self.epoch();
+        let directory = self.directory(epoch).await?;
+        // Relays of the network's first directory count at once, others from the second epoch after theirs.
+        let before = mix.first_epoch.max(epoch.saturating_sub(2));
+        let earlier = if before < epoch {
+            self.directory(before).await?
+        } else {
+            directory.clone()
+        };
+        let began = Clock::start();
+        let mut asked = false;
+        loop {
+            let keys = mix_keys(&self.mesh.records().await);
+            let topology = directory.topology(&earlier, |n| keys.get(&n).cloned());
+            let missing: Vec<NodeId> = directory
+                .relays
+                .iter()
+                .filter(|r| !keys.contains_key(&r.node))
+                .map(|r| r.node)
+                .collect();
+            let waited = began.elapsed();
+            if missing.is_empty()
+                || (waited >= SETTLE && count(&topology) >= relays)
+                || waited >= self.patience
+            {
+                return Ok(topology);
+            }
+            if !asked && waited >= SETTLE / 2 {
+                // Those that gossip has not brought.
+                asked = true;
+                for node in missing {
+                    let mesh = self.mesh.clone();
+                    tokio::spawn(async move { mesh.record(node).await });
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The guard that is kept, or a fresh one, which is noted.
+    pub(super) fn guard(&self, topology: &Topology, file: Option<&Path>) -> Result<NodeId, Error> {
+        let now = self.clock.now().unix_ms;
+        let kept = file.and_then(|path| {
+            let text = std::fs::read_to_string(path).ok()?;
+            let (name, since) = text.trim().split_once(' ')?;
+            Some(Guard {
+                node: name.parse::<Name>().ok()?.node_id(),
+                since_ms: since.parse().ok()?,
+            })
+        });
+        if let Some(guard) = kept.filter(|g| g.stands(now, topology)) {
+            return Ok(guard.node);
+        }
+        let drawn = Guard::draw(now, topology, &mut Rng::new(&seed()?));
+        let too_few = betanet_mix::ClientError::TooFew { relays: 1, have: 0 };
+        let guard = drawn.ok_or(too_few)?;
+        if let Some(path) = file {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder).map_err(file_error(folder))?;
+            }
+            let line = format!("{} {}\n", Name::from(guard.node), guard.since_ms);
+            std::fs::write(path, line).map_err(file_error(path))?;
+        }
+        Ok(guard.node)
+    }
+
+    /// A session with the guard, and a stream for packets on it.
+    pub(super) async fn enter(
+        &self,
+        guard: NodeId,
+    ) -> Result<(SessionHandle, Substream, Peer), Error> {
+        let fail = |why: Error| Error::Guard {
+            guard: guard.into(),
+            why: Box::new(why),
+        };
+        let peer = self.mesh.find(guard).await;
+        let peer = peer.ok_or_else(|| fail(Error::Unknown(guard.into())))?;
+        let session = self.node.connect(&peer).await.map_err(fail)?;
+        let stream = session.peer_session().open(kind::MIX).await.map_err(fail)?;
+        Ok((session, stream, peer))
+    }
+}

@@ -1,0 +1,438 @@
+//! One task a client of the mix: its machine between the guard's stream and the users' sessions.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use betanet_htx::StreamId;
+use betanet_keys::Name;
+use betanet_machine::{Machine as _, Time};
+use betanet_mix::{
+    ClientInput, ClientStats, ClientTransmit, Delay, Done, Looped, PACKET, Packet, Recipient,
+    Topology, epoch_at, epoch_start,
+};
+use betanet_stack::{Kind, MixAsker, MixCommand, MixEvent};
+use betanet_wire::{NodeId, text};
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+use super::super::plane::lock;
+use super::find::Finder;
+use super::recipient_of;
+use crate::driver::{Ask, Op};
+use crate::exchange::Inbox;
+use crate::streams::Substream;
+use crate::{Clock, Error, ExchangeError, SessionHandle};
+
+/// Packets that wait for the guard's stream.
+const OUT: usize = 1024;
+/// Packets that are written together.
+const TOGETHER: usize = 26;
+/// Bytes of a request that the machine is given at once.
+const SEND: usize = 32 << 10;
+/// Requests that wait for a place.
+const WAITING: usize = 64;
+/// How long another directory is tried for after its epoch began, and how often.
+const RENEW: Duration = Duration::from_secs(30);
+
+/// For the task.
+pub(super) enum Message {
+    /// What a session's user asks.
+    Op(Recipient, Op),
+    /// Another epoch's relays.
+    Topology(Topology),
+    /// A gateway's key of another epoch.
+    Recipient(Recipient),
+    /// Another session with the guard.
+    Guard(SessionHandle, Substream, Zeroizing<[u8; 32]>),
+    Stop,
+}
+
+struct Blocked {
+    data: Bytes,
+    fin: bool,
+    done: oneshot::Sender<Result<(), Error>>,
+}
+
+pub(super) struct Task {
+    asker: MixAsker,
+    clock: Clock,
+    loops_file: Option<PathBuf>,
+    stats: Arc<Mutex<ClientStats>>,
+    inboxes: BTreeMap<StreamId, Inbox>,
+    blocked: BTreeMap<StreamId, Blocked>,
+    waiting: VecDeque<(Recipient, Box<Ask>)>,
+    built: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
+    out: mpsc::Sender<Box<Packet>>,
+    /// Packets that the guard's stream had no room for.
+    crowded: u64,
+    /// Finds the guard again.
+    guard: (Arc<Finder>, NodeId, mpsc::WeakSender<Message>),
+}
+
+impl Task {
+    pub(super) fn new(
+        asker: MixAsker,
+        clock: Clock,
+        loops_file: Option<PathBuf>,
+        stats: Arc<Mutex<ClientStats>>,
+        guard: (Arc<Finder>, NodeId, mpsc::WeakSender<Message>),
+    ) -> Self {
+        Self {
+            asker,
+            clock,
+            loops_file,
+            stats,
+            inboxes: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            built: mpsc::channel(16),
+            out: mpsc::channel(1).0,
+            crowded: 0,
+            guard,
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut messages: mpsc::Receiver<Message>,
+        mut packets: mpsc::Receiver<Box<Packet>>,
+        (mut session, stream): (SessionHandle, Substream),
+    ) {
+        self.out = write_to(stream);
+        let mut over = Box::pin(session.over());
+        let mut alone = false;
+        loop {
+            self.settle();
+            let due = self.asker.poll_timeout().map(|w| w.at);
+            let at = due.unwrap_or(Time::ZERO + self.clock.elapsed() + RENEW);
+            tokio::select! {
+                message = messages.recv(), if self.waiting.len() < WAITING => match message {
+                    None | Some(Message::Stop) => break,
+                    Some(Message::Guard(other, stream, key)) => {
+                        self.command(MixCommand::Session(key));
+                        self.out = write_to(stream);
+                        over = Box::pin(other.over());
+                        alone = false;
+                        session = other;
+                    }
+                    Some(Message::Op(to, op)) => self.operate(to, op),
+                    Some(Message::Topology(topology)) => {
+                        self.command(MixCommand::Topology(topology));
+                    }
+                    Some(Message::Recipient(to)) => self.command(MixCommand::Recipient(to)),
+                },
+                () = &mut over, if !alone => {
+                    alone = true;
+                    let (finder, guard, messages) = self.guard.clone();
+                    tokio::spawn(enter_again(finder, guard, messages));
+                }
+                Some(packet) = packets.recv() => {
+                    // Refused only while much waits, which is taken below: like a packet lost on the way.
+                    let _ = self.asker.handle_input(self.clock.now(), ClientInput::Packet(packet));
+                }
+                Some(done) = self.built.1.recv() => {
+                    let _ = self.asker.handle_input(self.clock.now(), ClientInput::Built(done));
+                }
+                () = tokio::time::sleep_until(self.clock.instant(at)) => {
+                    self.asker.handle_timeout(self.clock.now());
+                }
+            }
+        }
+        for inbox in self.inboxes.values() {
+            inbox.end(Err(ExchangeError::Cut { delivered: 0 }));
+        }
+        session.close().await;
+    }
+
+    fn command(&mut self, command: MixCommand) {
+        if let Err(error) = self.asker.handle_command(self.clock.now(), command) {
+            tracing::debug!(%error, "the mix's client refuses");
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(transmit) = self.asker.poll_transmit() {
+            match transmit {
+                ClientTransmit::Build(work) => {
+                    let built = self.built.0.clone();
+                    tokio::task::spawn_blocking(move || {
+                        // A task that is gone needs no packets.
+                        let _ = built.blocking_send(work.run());
+                    });
+                }
+                ClientTransmit::Packet(packet) => {
+                    // One that finds no room is lost, and sent again like any other.
+                    self.crowded += u64::from(self.out.try_send(packet).is_err());
+                }
+            }
+        }
+        while let Some(event) = self.asker.poll_event() {
+            self.event(event);
+        }
+        while let Some((to, ask)) = self.waiting.pop_front() {
+            if !self.ask(to, ask) {
+                break;
+            }
+        }
+        *lock(&self.stats) = *self.asker.stats();
+    }
+
+    fn event(&mut self, event: MixEvent) {
+        let inbox = |this: &Self, stream| this.inboxes.get(&stream).cloned();
+        match event {
+            MixEvent::Head { stream, response } => {
+                if let Some(inbox) = inbox(self, stream) {
+                    inbox.head(response);
+                }
+            }
+            MixEvent::Body { stream, data } => {
+                if let Some(inbox) = inbox(self, stream) {
+                    inbox.body(data);
+                }
+            }
+            MixEvent::End { stream } => {
+                self.blocked.remove(&stream);
+                if let Some(inbox) = self.inboxes.remove(&stream) {
+                    inbox.end(Ok(()));
+                }
+            }
+            MixEvent::Failed {
+                stream,
+                why,
+                delivered,
+            } => {
+                self.blocked.remove(&stream);
+                if let Some(inbox) = self.inboxes.remove(&stream) {
+                    inbox.end(Err(ExchangeError::Mix { why, delivered }));
+                }
+            }
+            MixEvent::Writable { stream } => {
+                if let Some(Blocked { data, fin, done }) = self.blocked.remove(&stream) {
+                    self.send(stream, data, fin, done);
+                }
+            }
+            MixEvent::Looped(looped) => self.looped(&looped),
+            MixEvent::LoopLost => tracing::info!("a loop did not come back"),
+        }
+    }
+
+    /// Begins an exchange, or keeps it for later; whether it was begun.
+    fn ask(&mut self, to: Recipient, ask: Box<Ask>) -> bool {
+        let stream = self.asker.next_stream();
+        let command = MixCommand::Ask {
+            to,
+            request: ask.request.clone(),
+            more: ask.more,
+        };
+        match self.asker.handle_command(self.clock.now(), command) {
+            Ok(()) => {
+                self.inboxes.insert(stream, ask.inbox);
+                let _ = ask.reply.send(Ok(stream));
+            }
+            Err(error) if error.kind() == Kind::NotNow => {
+                self.waiting.push_front((to, ask));
+                return false;
+            }
+            Err(error) => {
+                let _ = ask.reply.send(Err(Error::Asked(error)));
+            }
+        }
+        true
+    }
+
+    fn operate(&mut self, to: Recipient, op: Op) {
+        match op {
+            Op::Ask(ask) => {
+                self.ask(to, ask);
+            }
+            Op::Send {
+                stream,
+                data,
+                fin,
+                done,
+            } => self.send(stream, data, fin, done),
+            Op::Consume { stream, bytes } => self.command(MixCommand::Consume { stream, bytes }),
+            Op::Abort { stream, .. } => {
+                self.inboxes.remove(&stream);
+                self.blocked.remove(&stream);
+                self.command(MixCommand::Abort { stream });
+            }
+            // There is no session end to end that they could be for: whoever waits for an answer is told by the drop.
+            Op::Open(_)
+            | Op::PathControl(_)
+            | Op::Ping(_)
+            | Op::Rekey
+            | Op::Facts(_)
+            | Op::LotteryKey(_)
+            | Op::Shutdown
+            | Op::Close => {}
+        }
+    }
+
+    fn send(
+        &mut self,
+        stream: StreamId,
+        mut data: Bytes,
+        fin: bool,
+        done: oneshot::Sender<Result<(), Error>>,
+    ) {
+        loop {
+            let part = data.split_to(data.len().min(SEND));
+            let last = data.is_empty();
+            let command = MixCommand::Send {
+                stream,
+                data: part.clone(),
+                fin: fin && last,
+            };
+            match self.asker.handle_command(self.clock.now(), command) {
+                Ok(()) if last => {
+                    let _ = done.send(Ok(()));
+                    return;
+                }
+                Ok(()) => {}
+                Err(error) if error.kind() == Kind::NotNow => {
+                    let mut rest = BytesMut::from(&part[..]);
+                    rest.extend_from_slice(&data);
+                    let data = rest.freeze();
+                    self.blocked.insert(stream, Blocked { data, fin, done });
+                    return;
+                }
+                Err(error) => {
+                    let _ = done.send(Err(Error::Asked(error)));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Notes a loop, for an audit after its epoch.
+    fn looped(&self, looped: &Looped) {
+        let Some(path) = &self.loops_file else { return };
+        let hops: Vec<serde_json::Value> = looped
+            .hops
+            .iter()
+            .map(|hop| {
+                let (by, ms) = match hop.delay {
+                    Delay::Chosen(ms) => ("client", ms),
+                    Delay::Sampled(ms) => ("relay", ms),
+                };
+                serde_json::json!({
+                    "node": Name::from(hop.node).to_string(),
+                    "tag": text::hex(&hop.tag),
+                    "delay_by": by,
+                    "ms": ms,
+                })
+            })
+            .collect();
+        let line = serde_json::json!({
+            "epoch": looped.epoch,
+            "took_ms": looped.took.as_secs_f64() * 1000.0,
+            "hops": hops,
+        });
+        let noted = append(path, &format!("{line}\n"));
+        if let Err(error) = noted {
+            tracing::warn!(%error, path = %path.display(), "a loop is not noted");
+        }
+    }
+}
+
+/// Appends to a file that only its owner may read.
+fn append(path: &std::path::Path, line: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.create(true).append(true).mode(0o600).open(path)?;
+    file.write_all(line.as_bytes())
+}
+
+/// Writes packets to the guard's stream, several at once where they come so.
+fn write_to(mut stream: Substream) -> mpsc::Sender<Box<Packet>> {
+    let (out, mut packets) = mpsc::channel::<Box<Packet>>(OUT);
+    tokio::spawn(async move {
+        let mut batch = Vec::with_capacity(TOGETHER);
+        while packets.recv_many(&mut batch, TOGETHER).await > 0 {
+            let mut bytes = BytesMut::with_capacity(batch.len() * PACKET);
+            for packet in batch.drain(..) {
+                bytes.extend_from_slice(&packet.0);
+            }
+            if stream.write(bytes.freeze()).await.is_err() {
+                return;
+            }
+        }
+    });
+    out
+}
+
+/// Opens another session with the guard, where one ended.
+async fn enter_again(finder: Arc<Finder>, guard: NodeId, messages: mpsc::WeakSender<Message>) {
+    let mut rest = Duration::from_millis(500);
+    loop {
+        let entered = finder.enter(guard).await;
+        let Some(messages) = messages.upgrade() else {
+            return;
+        };
+        match entered {
+            Ok((session, stream, _)) => {
+                if let Ok(key) = session.lottery_key().await {
+                    // A task that is gone needs no session.
+                    let _ = messages.send(Message::Guard(session, stream, key)).await;
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "packets wait for the guard"),
+        }
+        tokio::time::sleep(rest).await;
+        rest = (rest * 2).min(RENEW);
+    }
+}
+
+/// Takes up the relays and the gateways' keys of each new epoch.
+pub(super) async fn watch(
+    finder: Arc<Finder>,
+    (guard, relays): (NodeId, usize),
+    recipients: Arc<Mutex<BTreeMap<NodeId, Recipient>>>,
+    messages: mpsc::WeakSender<Message>,
+    mut epoch: u32,
+) {
+    loop {
+        let now = finder.clock.now().unix_ms;
+        let next = epoch_start(epoch.saturating_add(1));
+        // A few seconds into the epoch, so that its directory is there.
+        let wait = Duration::from_millis(next.saturating_sub(now)) + Duration::from_secs(5);
+        tokio::time::sleep(wait.min(RENEW)).await;
+        let Some(messages) = messages.upgrade() else {
+            return;
+        };
+        if epoch_at(finder.clock.now().unix_ms) <= epoch {
+            continue;
+        }
+        match finder.topology(relays).await {
+            Ok(topology) => {
+                epoch = topology.epoch();
+                if topology.find(guard).is_none() {
+                    tracing::warn!(guard = %Name::from(guard), "the guard is not in the new directory");
+                }
+                if messages.send(Message::Topology(topology)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the new epoch's relays are not known yet");
+                continue;
+            }
+        }
+        let known: Vec<NodeId> = lock(&recipients).keys().copied().collect();
+        for node in known {
+            let record = finder.mesh.record(node).await;
+            if let Some((_, to)) = record.and_then(|r| recipient_of(&r, epoch)) {
+                lock(&recipients).insert(node, to);
+                if messages.send(Message::Recipient(to)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,481 @@
+//! The way of a packet through a node: read from a session, unwrapped in a batch on a worker thread, kept as long as it is to
+//! wait, sent to the next node. It never meets the node's control task.
+
+use std::borrow::{Borrow, BorrowMut};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::thread;
+
+use betanet_machine::Time;
+use betanet_mix::{
+    Command, Crowded, Delivered, Departure, EpochKeys, Outcome, PACKET, Packet, Pool, Refusal,
+    Replays, Taken, Unwrapped, Waiting, unwrap_batch,
+};
+use betanet_wire::NodeId;
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::links::{Links, Outgoing};
+use crate::metrics::MixMetrics;
+use crate::streams::Substream;
+use crate::{Clock, Mesh, Node, PeerSession, Streams};
+
+/// Packets that a worker takes together.
+const BATCH: usize = 32;
+/// Packets that wait to be unwrapped; one session may have a sixteenth of them before it is not read on.
+const UNREAD: usize = 4096;
+/// Sessions whose part of a key's replay memory is counted apart; those after them share one part.
+const SHARES_MAX: usize = 65_536;
+
+/// How a node carries packets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlaneOptions {
+    /// Whether it sends them on; else it takes only those that end here.
+    pub(crate) forwards: bool,
+    /// Threads that unwrap.
+    pub(crate) workers: usize,
+    /// Packets that wait for their time at once.
+    pub(crate) waiting: usize,
+}
+
+/// What was seen under the keys of one epoch.
+pub(crate) struct Memory {
+    replays: Replays,
+    shares: BTreeMap<NodeId, usize>,
+}
+
+impl Memory {
+    pub(crate) fn new(packets: usize, key: &[u8; 16]) -> Self {
+        Self {
+            replays: Replays::with_capacity(packets, key),
+            shares: BTreeMap::new(),
+        }
+    }
+
+    /// How many tags there are, and how many there is room for.
+    pub(crate) const fn filled(&self) -> (usize, usize) {
+        (self.replays.len(), self.replays.capacity())
+    }
+
+    fn take(&mut self, peer: NodeId, tag: &[u8; 16]) -> Taken {
+        let crowd = self.shares.len() >= SHARES_MAX && !self.shares.contains_key(&peer);
+        let who = if crowd { NodeId([0; 20]) } else { peer };
+        self.replays.take(tag, self.shares.entry(who).or_default())
+    }
+}
+
+/// The keys of now, and what was seen under them.
+#[derive(Clone, Default)]
+pub(crate) struct Keys {
+    pub(crate) keys: EpochKeys,
+    pub(crate) memories: BTreeMap<u8, Arc<Mutex<Memory>>>,
+}
+
+/// A packet that is to be unwrapped.
+struct Job {
+    session: u64,
+    peer: NodeId,
+    arrived: Time,
+    packet: Box<Packet>,
+    /// Gives its session's place back.
+    share: Option<Arc<Semaphore>>,
+}
+
+impl Borrow<Packet> for Job {
+    fn borrow(&self) -> &Packet {
+        &self.packet
+    }
+}
+
+impl BorrowMut<Packet> for Job {
+    fn borrow_mut(&mut self) -> &mut Packet {
+        &mut self.packet
+    }
+}
+
+pub(super) struct Inner {
+    pub(super) own: NodeId,
+    options: PlaneOptions,
+    pub(super) clock: Clock,
+    keys: RwLock<Arc<Keys>>,
+    jobs: Mutex<VecDeque<Job>>,
+    ready: Condvar,
+    room: Arc<Semaphore>,
+    waiting: Mutex<Waiting>,
+    due: Condvar,
+    pool: Mutex<Pool>,
+    local: OnceLock<mpsc::Sender<Delivered>>,
+    /// What packets are sent on with, once the node runs.
+    pub(super) ways: OnceLock<(Arc<Node>, Mesh)>,
+    pub(super) sessions: Mutex<BTreeMap<NodeId, PeerSession>>,
+    links: Links,
+    pub(super) metrics: Arc<MixMetrics>,
+    stopping: AtomicBool,
+    pub(super) runtime: tokio::runtime::Handle,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A node's data plane for packets. It ends with the last of its clones.
+pub(crate) struct Plane {
+    pub(super) inner: Arc<Inner>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+impl Plane {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// A thread cannot be started.
+    pub(crate) fn start(
+        own: NodeId,
+        options: PlaneOptions,
+        metrics: Arc<MixMetrics>,
+        clock: Clock,
+    ) -> std::io::Result<Arc<Self>> {
+        let inner = Arc::new(Inner {
+            own,
+            options,
+            clock,
+            keys: RwLock::default(),
+            jobs: Mutex::default(),
+            ready: Condvar::new(),
+            room: Arc::new(Semaphore::new(UNREAD)),
+            waiting: Mutex::new(Waiting::new(options.waiting)),
+            due: Condvar::new(),
+            pool: Mutex::new(Pool::new(options.waiting + UNREAD)),
+            local: OnceLock::new(),
+            ways: OnceLock::new(),
+            sessions: Mutex::default(),
+            links: Links::default(),
+            metrics,
+            stopping: AtomicBool::new(false),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        let plane = Arc::new(Self {
+            inner: Arc::clone(&inner),
+            threads: Mutex::default(),
+        });
+        let mut threads = Vec::new();
+        for n in 0..options.workers {
+            let inner = Arc::clone(&inner);
+            let thread = thread::Builder::new().name(format!("mix-{n}"));
+            threads.push(thread.spawn(move || inner.work())?);
+        }
+        let departing = thread::Builder::new().name("mix-out".into());
+        threads.push(departing.spawn(move || inner.depart())?);
+        *lock(&plane.threads) = threads;
+        Ok(plane)
+    }
+
+    /// Takes up other keys.
+    pub(crate) fn set_keys(&self, keys: Keys) {
+        let mut held = self
+            .inner
+            .keys
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *held = Arc::new(keys);
+    }
+
+    /// Where payloads go that are for this node.
+    pub(crate) fn deliver_to(&self, local: mpsc::Sender<Delivered>) {
+        // Once, before any packet comes.
+        let _ = self.inner.local.set(local);
+    }
+
+    /// What packets are sent on with.
+    pub(crate) fn join(&self, node: Arc<Node>, mesh: Mesh) {
+        // Once, as the node starts.
+        let _ = self.inner.ways.set((node, mesh));
+    }
+
+    /// Sends a packet that begins here.
+    pub(crate) fn send(&self, next: NodeId, packet: Box<Packet>) {
+        let due = self.inner.clock.now().mono;
+        self.inner.onward(next, Outgoing { packet, due });
+    }
+
+    /// Takes over what queues and the pool count.
+    pub(crate) fn count(&self) {
+        let inner = &self.inner;
+        let (hits, misses) = lock(&inner.pool).hits_and_misses();
+        inner.metrics.pool(hits, misses);
+        inner.metrics.waiting(lock(&inner.waiting).len());
+        let held = inner.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let tags = held.memories.values().map(|m| lock(m).filled().0).sum();
+        inner.metrics.replays(tags);
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.inner.stopping.store(true, Ordering::Release);
+        // Under the locks, so that no thread misses it between its look and its sleep.
+        drop(lock(&self.inner.jobs));
+        self.inner.ready.notify_all();
+        drop(lock(&self.inner.waiting));
+        self.inner.due.notify_all();
+    }
+}
+
+impl Streams for Plane {
+    fn opened(&self, session: &PeerSession, _: u8, stream: Substream) {
+        let inner = Arc::clone(&self.inner);
+        let session = session.clone();
+        self.inner.runtime.spawn(inner.read(session, stream));
+    }
+}
+
+impl Inner {
+    /// Reads a session's packets, as fast as they are unwrapped.
+    async fn read(self: Arc<Self>, session: PeerSession, mut stream: Substream) {
+        // Nothing is answered on this stream.
+        stream.end();
+        let peer = session.peer().node_id();
+        let id = session.id();
+        lock(&self.sessions).insert(peer, session);
+        let share = Arc::new(Semaphore::new(UNREAD / 16));
+        let mut partial: Vec<u8> = Vec::with_capacity(PACKET);
+        while let Ok(Some(bytes)) = stream.next().await {
+            let arrived = self.clock.now().mono;
+            let packets = self.cut(&mut partial, &bytes);
+            let Ok(count) = u32::try_from(packets.len()) else {
+                break;
+            };
+            if count == 0 {
+                continue;
+            }
+            self.metrics.packets_in(count.into());
+            // First its own places, then everybody's: who is slow to be unwrapped holds up nobody else.
+            let (Ok(own), Ok(all)) = (
+                share.acquire_many(count).await,
+                self.room.acquire_many(count).await,
+            ) else {
+                break;
+            };
+            own.forget();
+            all.forget();
+            let mut jobs = lock(&self.jobs);
+            jobs.extend(packets.into_iter().map(|packet| Job {
+                session: id,
+                peer,
+                arrived,
+                packet,
+                share: Some(Arc::clone(&share)),
+            }));
+            drop(jobs);
+            self.ready.notify_one();
+        }
+        let mut sessions = lock(&self.sessions);
+        if sessions.get(&peer).is_some_and(|s| s.id() == id) {
+            sessions.remove(&peer);
+        }
+    }
+
+    /// The whole packets among these bytes, in buffers of the pool; what is over waits in `partial`.
+    fn cut(&self, partial: &mut Vec<u8>, bytes: &Bytes) -> Vec<Box<Packet>> {
+        let mut rest = &bytes[..];
+        let mut packets = Vec::with_capacity((partial.len() + rest.len()) / PACKET);
+        let mut pool = lock(&self.pool);
+        while partial.len() + rest.len() >= PACKET {
+            let (now, after) = rest.split_at(PACKET - partial.len());
+            let mut packet = pool.take();
+            packet.0[..partial.len()].copy_from_slice(partial);
+            packet.0[partial.len()..].copy_from_slice(now);
+            partial.clear();
+            packets.push(packet);
+            rest = after;
+        }
+        partial.extend_from_slice(rest);
+        packets
+    }
+
+    /// A worker's life.
+    fn work(&self) {
+        let mut batch: Vec<Job> = Vec::with_capacity(BATCH);
+        loop {
+            let mut jobs = lock(&self.jobs);
+            while jobs.is_empty() {
+                if self.stopping.load(Ordering::Acquire) {
+                    return;
+                }
+                jobs = self
+                    .ready
+                    .wait(jobs)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            let n = jobs.len().min(BATCH);
+            batch.extend(jobs.drain(..n));
+            if !jobs.is_empty() {
+                self.ready.notify_one();
+            }
+            drop(jobs);
+            self.unwrap(&mut batch);
+        }
+    }
+
+    fn unwrap(&self, batch: &mut Vec<Job>) {
+        let held = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let held = Arc::clone(&held);
+        let mut peers = [NodeId([0; 20]); BATCH];
+        for (peer, job) in peers.iter_mut().zip(batch.iter()) {
+            *peer = job.peer;
+        }
+        let mut outcomes: [Outcome; BATCH] = [Err(Refusal::Epoch); BATCH];
+        let mut full = 0;
+        let seen = |at: usize, epoch, tag: &[u8; 16]| {
+            let memory = held.memories.get(&epoch);
+            let taken = memory.map_or(Taken::Full, |m| lock(m).take(peers[at], tag));
+            full += u64::from(taken == Taken::Full);
+            taken != Taken::New
+        };
+        unwrap_batch(&held.keys, batch, seen, &mut outcomes);
+        self.metrics.batch(batch.len(), full);
+        let mut done: Vec<Box<Packet>> = Vec::with_capacity(batch.len());
+        let mut onward = Vec::with_capacity(batch.len());
+        for (job, outcome) in batch.drain(..).zip(outcomes) {
+            self.room.add_permits(1);
+            if let Some(share) = &job.share {
+                share.add_permits(1);
+            }
+            match outcome {
+                Ok(Unwrapped {
+                    command: Command::Forward { next, .. },
+                    wait_ms,
+                }) if self.options.forwards => onward.push((job, next, wait_ms)),
+                Ok(unwrapped) => {
+                    self.ends_here(&job, unwrapped.command);
+                    done.push(job.packet);
+                }
+                Err(refusal) => {
+                    self.metrics.refused(refusal);
+                    done.push(job.packet);
+                }
+            }
+        }
+        if !onward.is_empty() {
+            let mut waiting = lock(&self.waiting);
+            for (job, next, wait_ms) in onward {
+                // The wait counts from the packet's arrival: a busy node does not add to what its delays prove.
+                let pushed = waiting.push(job.arrived, job.session, wait_ms, next, job.packet);
+                match pushed {
+                    Ok(()) => self.metrics.delayed(wait_ms),
+                    Err((crowded, packet)) => {
+                        self.metrics.dropped(match crowded {
+                            Crowded::Queue => "queue_full",
+                            Crowded::Session => "session_share",
+                            _ => "crowded",
+                        });
+                        done.push(packet);
+                    }
+                }
+            }
+            drop(waiting);
+            self.due.notify_one();
+        }
+        self.give(done);
+    }
+
+    /// Puts buffers back.
+    #[expect(clippy::vec_box, reason = "the pool keeps packets by their pointers")]
+    pub(super) fn give(&self, packets: Vec<Box<Packet>>) {
+        let mut pool = lock(&self.pool);
+        for packet in packets {
+            pool.give(packet);
+        }
+    }
+
+    fn ends_here(&self, job: &Job, command: Command) {
+        match command {
+            Command::Deliver { .. } => {
+                let Some(local) = self.local.get() else {
+                    return self.metrics.dropped("no_recipient");
+                };
+                let Some(payload) = job.packet.payload().first_chunk() else {
+                    return;
+                };
+                let delivered = Delivered {
+                    session: job.session,
+                    payload: Box::new(*payload),
+                };
+                match local.try_send(delivered) {
+                    Ok(()) => self.metrics.delivered(),
+                    Err(_) => self.metrics.dropped("recipient_full"),
+                }
+            }
+            Command::Drop { .. } => self.metrics.dropped("cover"),
+            // This node gives no reply blocks out.
+            Command::Reply { .. } => self.metrics.dropped("no_reply_block"),
+            Command::Forward { .. } => self.metrics.dropped("no_relay"),
+        }
+    }
+
+    /// Sends what is due, until the node stops.
+    fn depart(self: Arc<Self>) {
+        let mut leaving: Vec<Departure> = Vec::with_capacity(BATCH);
+        loop {
+            let mut waiting = lock(&self.waiting);
+            while leaving.is_empty() {
+                if self.stopping.load(Ordering::Acquire) {
+                    return;
+                }
+                let now = self.clock.now().mono;
+                while leaving.len() < BATCH
+                    && let Some(departure) = waiting.pop(now)
+                {
+                    leaving.push(departure);
+                }
+                if !leaving.is_empty() {
+                    break;
+                }
+                waiting = match waiting.wake() {
+                    Some(at) => {
+                        let woken = self.due.wait_timeout(waiting, at - now);
+                        woken.unwrap_or_else(PoisonError::into_inner).0
+                    }
+                    None => {
+                        let woken = self.due.wait(waiting);
+                        woken.unwrap_or_else(PoisonError::into_inner)
+                    }
+                };
+            }
+            drop(waiting);
+            for Departure { next, packet, due } in leaving.drain(..) {
+                self.onward(next, Outgoing { packet, due });
+            }
+        }
+    }
+
+    /// Gives a packet to the link with the next node.
+    fn onward(self: &Arc<Self>, next: NodeId, outgoing: Outgoing) {
+        if next == self.own {
+            return self.again(outgoing.packet);
+        }
+        if let Err(outgoing) = self.links.send(self, next, outgoing) {
+            self.metrics.dropped("link_full");
+            self.give(vec![outgoing.packet]);
+        }
+    }
+
+    /// The next node is this one.
+    fn again(&self, packet: Box<Packet>) {
+        let Ok(room) = self.room.try_acquire() else {
+            self.metrics.dropped("queue_full");
+            return self.give(vec![packet]);
+        };
+        room.forget();
+        lock(&self.jobs).push_back(Job {
+            session: 0,
+            peer: self.own,
+            arrived: self.clock.now().mono,
+            packet,
+            share: None,
+        });
+        self.ready.notify_one();
+    }
+}
