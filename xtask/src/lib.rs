@@ -1,10 +1,12 @@
 //! Repository chores, as a library so that tests can run them too.
 #![allow(missing_docs, reason = "nobody depends on it")]
 
+pub mod anonymity;
 pub mod ci;
 pub mod layers;
 pub mod netns;
 pub mod readme;
+pub mod replays;
 pub mod sim;
 pub mod sizes;
 pub mod vectors;

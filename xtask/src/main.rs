@@ -12,6 +12,8 @@ const USAGE: &str = "usage: cargo xtask CHORE
   bench [--quick] [--only GROUP] [--json FILE]  measurements against peers
   sim [--nodes N] [--minutes N] [--checked] [--out DIR] FILE…  scenarios of thousands of nodes (build it with --release)
   x25519 [N]      N random multiplications, 10 million unless said otherwise, beside another implementation (build it with --release)
+  anonymity [SVG] how well the mix hides who sent what, against what theory predicts (build it with --release)
+  replays [N]     N packets, 10 million unless said otherwise, that come twice, and after a restart (build it with --release)
   netns           six nodes in network namespaces: killed, cut off, moved (needs root, iproute2, python3)
   demo            what the README's first command shows
   ci              all of what has to pass
@@ -31,6 +33,9 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => xtask::ci::bench(rest),
         ["sim", rest @ ..] => xtask::sim::command(rest),
         ["x25519", rest @ ..] => xtask::x25519::command(rest),
+        ["anonymity"] => anonymity(&PathBuf::from("target/anonymity.svg")),
+        ["anonymity", svg] => anonymity(&PathBuf::from(svg)),
+        ["replays", rest @ ..] => xtask::replays::command(rest),
         ["netns"] => xtask::netns::run(),
         ["demo"] => xtask::ci::demo(),
         ["ci"] => xtask::ci::run(),
@@ -49,6 +54,14 @@ fn main() -> ExitCode {
             eprintln!("xtask: {why}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn anonymity(svg: &std::path::Path) -> Result<(), String> {
+    if xtask::anonymity::run(svg)? {
+        Ok(())
+    } else {
+        Err("entropy is not what is predicted".into())
     }
 }
 

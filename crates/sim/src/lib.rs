@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+pub mod anonymity;
 pub mod fuzz;
 pub mod net;
 mod pipe;

@@ -88,7 +88,7 @@ fn unwrap(private: [u8; 32], packet: &mut Packet) -> (Result<Command, Refusal>, 
     let held = keys.add(packet.epoch(), private, [0; 64]);
     let mut tag = None;
     let mut outcome = [Err(Refusal::Epoch)];
-    let seen = |_, t: &[u8; 16]| {
+    let seen = |_, _, t: &[u8; 16]| {
         tag = Some(*t);
         !held
     };

@@ -1,0 +1,478 @@
+//! How well a mix hides who sent what, measured: packets of many clients over relays in layers, and an observer who sees every
+//! link, every time, and what corrupt relays do.
+//!
+//! The observer weighs, at each honest relay, which departure each arrival may be by the distribution of the delays, so that
+//! arrivals and departures match one to one (Danezis, "The Traffic Analysis of Continuous-Time Mixes", 2004), and follows a
+//! message's probability over the relays (Piotrowska et al., "The Loopix Anonymity System", 2017). Its anonymity set's entropy is
+//! that of where the message may have come out.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
+
+use betanet_machine::{Rng, Seed, Time};
+use betanet_mix::{
+    Net, PACKET, Packet, Pool, Ticket, Waiting, draw, exponential_delay, poisson_gap,
+};
+use betanet_wire::NodeId;
+use core::time::Duration;
+
+/// Steps of the matching of arrivals and departures.
+const BALANCING: usize = 12;
+/// The longest that a packet stays at one relay, with what its sending adds.
+const STAY: Duration = Duration::from_millis(151);
+/// Below this a probability is not followed.
+const LEAST: f64 = 1e-7;
+
+/// What is simulated.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The dice.
+    pub seed: u64,
+    /// Relays, evenly over the layers.
+    pub relays: usize,
+    /// Layers.
+    pub layers: u8,
+    /// Clients.
+    pub clients: usize,
+    /// Packets a second of each.
+    pub rate: f64,
+    /// How many relays of a hundred tell the observer everything.
+    pub corrupt_percent: usize,
+    /// Messages that are followed.
+    pub followed: usize,
+}
+
+/// What came of it, in bits.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// Entropy at one honest relay.
+    pub one: f64,
+    /// What the rate and the delays predict there.
+    pub one_predicted: f64,
+    /// Over the whole path.
+    pub path: f64,
+    /// What they predict for a network whose links are busy enough to tell nothing.
+    pub path_predicted: f64,
+    /// The share of messages that the observer follows for certain.
+    pub certain: f64,
+    /// Packets a second at one relay.
+    pub relay_rate: f64,
+}
+
+/// One packet at one relay.
+#[derive(Clone, Copy)]
+struct Stay {
+    relay: usize,
+    arrived: Time,
+    left: Time,
+    /// Its stay at the next relay.
+    next: Option<usize>,
+}
+
+/// A packet that is on its way.
+struct Journey {
+    path: Vec<usize>,
+    at: usize,
+    before: Option<usize>,
+    arrived: Time,
+}
+
+fn node(n: usize) -> NodeId {
+    let mut id = [0; 20];
+    id[..8].copy_from_slice(&(n as u64).to_be_bytes());
+    NodeId(id)
+}
+
+/// Lets clients send for as long as it takes, and notes every stay at every relay.
+fn run(setting: &Setting, length: Duration, rng: &mut Rng) -> Vec<Stay> {
+    let orgs: Vec<alloc::string::String> =
+        (0..setting.relays).map(|n| alloc::format!("{n}")).collect();
+    let tickets: Vec<Ticket<'_>> = orgs
+        .iter()
+        .enumerate()
+        .map(|(n, org)| ticket(n, setting.layers, org))
+        .collect();
+    let mean = Duration::from_secs_f64(1.0 / (setting.rate * setting.clients as f64));
+    let mut waiting: Vec<Waiting> = (0..setting.relays).map(|_| Waiting::new(1 << 20)).collect();
+    let mut wakes: BTreeMap<(Time, usize), ()> = BTreeMap::new();
+    let mut journeys: BTreeMap<u64, Journey> = BTreeMap::new();
+    let mut pool = Pool::new(1 << 20);
+    let mut stays: Vec<Stay> = Vec::new();
+    let (mut now, mut next_id) = (Time::ZERO, 0_u64);
+    let mut next_packet = now + poisson_gap(rng, mean);
+    let end = now + length;
+    loop {
+        let due = wakes
+            .first_key_value()
+            .map(|((at, relay), ())| (*at, *relay));
+        let sends = due.is_none_or(|(at, _)| next_packet < at);
+        if sends && next_packet >= end {
+            if due.is_none() {
+                return stays;
+            }
+            next_packet = Time::from_micros(u64::MAX);
+            continue;
+        }
+        let arriving = if sends {
+            now = next_packet;
+            next_packet = now + poisson_gap(rng, mean);
+            let path = draw(
+                &rng.array(),
+                &tickets,
+                setting.layers,
+                usize::from(setting.layers),
+                None,
+            );
+            let Ok(path) = path else { continue };
+            next_id += 1;
+            let journey = Journey {
+                path,
+                at: 0,
+                before: None,
+                arrived: now,
+            };
+            journeys.insert(next_id, journey);
+            let mut packet = pool.take();
+            packet.0[..8].copy_from_slice(&next_id.to_be_bytes());
+            packet
+        } else {
+            let Some((at, relay)) = due else { return stays };
+            now = at;
+            wakes.remove(&(at, relay));
+            let Some(departure) = waiting[relay].pop(now) else {
+                continue;
+            };
+            if let Some(wake) = waiting[relay].wake() {
+                wakes.insert((wake, relay), ());
+            }
+            departed(
+                departure.packet,
+                relay,
+                now,
+                (&mut stays, &mut journeys, &mut pool),
+                rng,
+            )
+        };
+        arrive(
+            arriving,
+            now,
+            &mut waiting,
+            &mut wakes,
+            (&journeys, &mut pool),
+            rng,
+        );
+    }
+}
+
+/// Notes a stay that is over, and gives the packet on.
+fn departed(
+    packet: alloc::boxed::Box<Packet>,
+    relay: usize,
+    now: Time,
+    (stays, journeys, pool): (&mut Vec<Stay>, &mut BTreeMap<u64, Journey>, &mut Pool),
+    rng: &mut Rng,
+) -> alloc::boxed::Box<Packet> {
+    let id = id_of(&packet);
+    let Some(journey) = journeys.get_mut(&id) else {
+        return packet;
+    };
+    // Sending takes up to a millisecond, which blurs the whole milliseconds of the delays.
+    let left = now + Duration::from_micros(rng.below(1000));
+    let this = stays.len();
+    stays.push(Stay {
+        relay,
+        arrived: journey.arrived,
+        left,
+        next: None,
+    });
+    if let Some(before) = journey.before {
+        stays[before].next = Some(this);
+    }
+    journey.before = Some(this);
+    journey.at += 1;
+    journey.arrived = left;
+    if journey.at == journey.path.len() {
+        journeys.remove(&id);
+        pool.give(packet);
+        return pool.take();
+    }
+    packet
+}
+
+fn id_of(packet: &Packet) -> u64 {
+    let (first, _) = packet.0[..PACKET]
+        .split_first_chunk::<8>()
+        .unwrap_or((&[0; 8], &[]));
+    u64::from_be_bytes(*first)
+}
+
+fn arrive(
+    packet: alloc::boxed::Box<Packet>,
+    now: Time,
+    waiting: &mut [Waiting],
+    wakes: &mut BTreeMap<(Time, usize), ()>,
+    (journeys, pool): (&BTreeMap<u64, Journey>, &mut Pool),
+    rng: &mut Rng,
+) {
+    let id = id_of(&packet);
+    let Some(journey) = journeys.get(&id) else {
+        return pool.give(packet);
+    };
+    let relay = journey.path[journey.at];
+    if let Some(wake) = waiting[relay].wake() {
+        wakes.remove(&(wake, relay));
+    }
+    let at = now.max(journey.arrived);
+    // Each packet as if of a session of its own: no share is at issue here.
+    let pushed = waiting[relay].push(at, id, exponential_delay(rng), node(relay), packet);
+    if let Err((_, packet)) = pushed {
+        pool.give(packet);
+    }
+    if let Some(wake) = waiting[relay].wake() {
+        wakes.insert((wake, relay), ());
+    }
+}
+
+/// The probability of a delay of so many whole milliseconds.
+fn delay_is(ms: usize) -> f64 {
+    let more = libm::exp(-1.0 / 50.0);
+    match ms {
+        0..150 => (1.0 - more) * libm::pow(more, ms as f64),
+        150 => libm::pow(more, 150.0),
+        _ => 0.0,
+    }
+}
+
+fn bits(p: impl Iterator<Item = f64>) -> f64 {
+    p.filter(|p| *p > 0.0).map(|p| -p * libm::log2(p)).sum()
+}
+
+/// The entropy that a rate predicts where delays are the sum of so many of ours, in bits: that of the delays' density, and the
+/// logarithm of the rate.
+#[must_use]
+pub fn predicted(rate: f64, hops: usize) -> f64 {
+    let one: Vec<f64> = (0..=150).map(delay_is).collect();
+    // Sending adds up to a millisecond: the density of one hop is a step a millisecond.
+    let mut sum = one.clone();
+    for _ in 1..hops {
+        let mut next = vec![0.0; sum.len() + one.len()];
+        for (i, a) in sum.iter().enumerate() {
+            for (j, b) in one.iter().enumerate() {
+                // Two steps of a millisecond added are a triangle over two.
+                next[i + j] += a * b / 2.0;
+                next[i + j + 1] += a * b / 2.0;
+            }
+        }
+        sum = next;
+    }
+    bits(sum.into_iter()) + libm::log2(rate / 1000.0)
+}
+
+/// One relay's arrivals against its departures: for each arrival, which departures it may be, and how likely.
+type Weights = BTreeMap<usize, Vec<(usize, f64)>>;
+
+/// Weighs the stays of one relay, so that each arrival leaves once and each departure came once.
+fn weigh(stays: &[Stay], of_relay: &[usize]) -> Weights {
+    let mut by_departure: Vec<(Time, usize)> =
+        of_relay.iter().map(|s| (stays[*s].left, *s)).collect();
+    by_departure.sort_unstable();
+    let mut rows: Vec<(usize, Vec<(usize, f64)>)> = Vec::with_capacity(of_relay.len());
+    for arrival in of_relay {
+        let from = stays[*arrival].arrived;
+        let start = by_departure.partition_point(|(left, _)| *left < from);
+        let mut row = Vec::new();
+        for (column, (left, _)) in by_departure.iter().enumerate().skip(start) {
+            let stay = *left - from;
+            if stay > STAY {
+                break;
+            }
+            let ms = usize::try_from(stay.as_millis()).unwrap_or(usize::MAX);
+            let p = delay_is(ms);
+            if p > 0.0 {
+                row.push((column, p));
+            }
+        }
+        rows.push((*arrival, row));
+    }
+    for _ in 0..BALANCING {
+        let mut columns = vec![0.0; by_departure.len()];
+        for (_, row) in &mut rows {
+            let sum: f64 = row.iter().map(|(_, p)| p).sum();
+            for (column, p) in row.iter_mut() {
+                *p /= sum.max(f64::MIN_POSITIVE);
+                columns[*column] += *p;
+            }
+        }
+        for (_, row) in &mut rows {
+            for (column, p) in row.iter_mut() {
+                *p /= columns[*column].max(f64::MIN_POSITIVE);
+            }
+        }
+    }
+    let named = |row: Vec<(usize, f64)>| {
+        let sum: f64 = row.iter().map(|(_, p)| p).sum();
+        row.into_iter()
+            .map(|(column, p)| (by_departure[column].1, p / sum.max(f64::MIN_POSITIVE)))
+            .collect()
+    };
+    rows.into_iter()
+        .map(|(arrival, row)| (arrival, named(row)))
+        .collect()
+}
+
+/// Measures the entropy of messages' anonymity sets.
+#[must_use]
+pub fn measure(setting: &Setting) -> Measured {
+    let mut rng = Rng::new(&Seed::from_number(setting.seed));
+    // Long enough that followed messages see busy relays before and after them.
+    let length = Duration::from_millis(1600);
+    let stays = run(setting, length, &mut rng);
+    let mut of_relay: Vec<Vec<usize>> = vec![Vec::new(); setting.relays];
+    for (i, stay) in stays.iter().enumerate() {
+        of_relay[stay.relay].push(i);
+    }
+    let corrupt = |relay: usize| relay * 100 < setting.corrupt_percent * setting.relays;
+    let weights: Vec<Weights> = of_relay
+        .iter()
+        .enumerate()
+        .map(|(relay, all)| {
+            if corrupt(relay) {
+                all.iter().map(|s| (*s, vec![(*s, 1.0)])).collect()
+            } else {
+                weigh(&stays, all)
+            }
+        })
+        .collect();
+    let mut entered = vec![true; stays.len()];
+    for next in stays.iter().filter_map(|s| s.next) {
+        entered[next] = false;
+    }
+    let window = Time::ZERO + Duration::from_millis(500)..Time::ZERO + Duration::from_millis(1000);
+    let candidates: Vec<usize> = (0..stays.len())
+        .filter(|s| entered[*s] && window.contains(&stays[*s].arrived))
+        .collect();
+    let (mut one, mut ones, mut path, mut certain) = (0.0, 0.0_f64, 0.0, 0.0);
+    for _ in 0..setting.followed {
+        let pick = usize::try_from(rng.below(candidates.len().max(1) as u64)).unwrap_or(0);
+        let Some(target) = candidates.get(pick) else {
+            break;
+        };
+        let mut masses: BTreeMap<usize, f64> = BTreeMap::from([(*target, 1.0)]);
+        if !corrupt(stays[*target].relay) {
+            let row = &weights[stays[*target].relay][target];
+            one += bits(row.iter().map(|(_, p)| *p));
+            ones += 1.0;
+        }
+        let mut out: BTreeMap<usize, f64> = BTreeMap::new();
+        while !masses.is_empty() {
+            let mut next: BTreeMap<usize, f64> = BTreeMap::new();
+            for (stay, mass) in masses {
+                let Some(row) = weights[stays[stay].relay].get(&stay) else {
+                    continue;
+                };
+                for (departed, p) in row {
+                    let mass = mass * p;
+                    if mass < LEAST {
+                        continue;
+                    }
+                    match stays[*departed].next {
+                        Some(onward) => *next.entry(onward).or_default() += mass,
+                        None => *out.entry(*departed).or_default() += mass,
+                    }
+                }
+            }
+            masses = next;
+        }
+        let sum: f64 = out.values().sum();
+        let entropy = bits(out.values().map(|p| p / sum));
+        path += entropy;
+        certain += f64::from(u8::from(entropy < 1e-6));
+    }
+    let n = setting.followed as f64;
+    let total = setting.rate * setting.clients as f64;
+    let relay_rate = total * f64::from(setting.layers) / setting.relays as f64;
+    Measured {
+        one: one / ones.max(1.0),
+        one_predicted: predicted(relay_rate, 1),
+        path: path / n,
+        path_predicted: predicted(total, usize::from(setting.layers)),
+        certain: certain / n,
+        relay_rate,
+    }
+}
+
+/// What clients' loops show of a relay that keeps all packets back but one.
+#[derive(Clone, Copy, Debug)]
+pub struct Attack {
+    /// Loops that were sent while it lasted.
+    pub loops: u64,
+    /// Of those, ones that it kept.
+    pub lost: u64,
+    /// Clients that lost one.
+    pub alarmed: usize,
+    /// From the attack's beginning to the first client that misses a loop.
+    pub first: Option<Duration>,
+}
+
+/// Lets one relay keep back everything but the message that it wants to isolate, for as long as `lasts`, while every client sends
+/// loops of a mean distance of `every`; a loop that is not back after `patience` is missed. A relay of the first layer is met by
+/// those only whose guard it is.
+#[must_use]
+pub fn n_minus_one(
+    setting: &Setting,
+    attacker: usize,
+    every: Duration,
+    lasts: Duration,
+    patience: Duration,
+) -> Attack {
+    let mut rng = Rng::new(&Seed::from_number(setting.seed));
+    let orgs: Vec<alloc::string::String> =
+        (0..setting.relays).map(|n| alloc::format!("{n}")).collect();
+    let tickets: Vec<Ticket<'_>> = orgs
+        .iter()
+        .enumerate()
+        .map(|(n, org)| ticket(n, setting.layers, org))
+        .collect();
+    let mut attack = Attack {
+        loops: 0,
+        lost: 0,
+        alarmed: 0,
+        first: None,
+    };
+    for _ in 0..setting.clients {
+        let guard = usize::try_from(rng.below(setting.relays as u64)).ok();
+        let (mut at, mut alarmed) = (poisson_gap(&mut rng, every), false);
+        while at < lasts {
+            attack.loops += 1;
+            let path = draw(
+                &rng.array(),
+                &tickets,
+                setting.layers,
+                usize::from(setting.layers),
+                guard,
+            );
+            if path.is_ok_and(|path| path.contains(&attacker)) {
+                attack.lost += 1;
+                alarmed = true;
+                let missed = at + patience;
+                attack.first = Some(attack.first.map_or(missed, |f| f.min(missed)));
+            }
+            at += poisson_gap(&mut rng, every);
+        }
+        attack.alarmed += usize::from(alarmed);
+    }
+    attack
+}
+
+fn ticket(n: usize, layers: u8, org: &str) -> Ticket<'_> {
+    let [.., a, b] = (n as u64).to_be_bytes();
+    Ticket {
+        node: node(n),
+        layer: u8::try_from(n % usize::from(layers)).unwrap_or(0),
+        weight: 100,
+        org,
+        net: Net::from(IpAddr::V4(Ipv4Addr::new(a, b, 0, 1))),
+    }
+}
