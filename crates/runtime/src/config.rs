@@ -69,6 +69,10 @@ pub struct Settings {
     pub mix_rate: Option<u32>,
     /// Mebibytes that the replay memory may take; a node that needs more for its rate does not start.
     pub mix_memory: Option<usize>,
+    /// For rehearsals: packets in a thousand that this relay loses, by dice of `mix_lose_seed`.
+    pub mix_lose: Option<u16>,
+    /// The dice of `mix_lose`.
+    pub mix_lose_seed: Option<u64>,
     /// Threads that unwrap packets.
     pub mix_workers: Option<usize>,
     /// Packets that wait for their time at once, of which one session has a sixteenth.
@@ -180,6 +184,8 @@ pub struct GatewayConfig {
     pub mix_rate: u32,
     /// Mebibytes that it may take.
     pub mix_memory: usize,
+    /// For rehearsals: packets in a thousand that it loses, and the dice's seed.
+    pub mix_lose: (u16, u64),
     /// Threads that unwrap packets.
     pub mix_workers: usize,
     /// Packets that wait for their time at once.
@@ -227,7 +233,7 @@ impl Settings {
         below! {
             listen advertise serve cover key certificate certificate_key hosts writable allow quota onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
-            max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting
+            max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting mix_lose mix_lose_seed
             pq log_format log
         }
         (self, Origin::File(path.display().to_string(), flags))
@@ -349,6 +355,10 @@ impl Settings {
             }
             rate => rate.unwrap_or(500),
         };
+        let mix_lose = (self.mix_lose.unwrap_or(0), self.mix_lose_seed.unwrap_or(0));
+        if mix_lose.0 > 1000 {
+            found.problem("mix_lose", &mix_lose.0.to_string(), "packets in a thousand");
+        }
         let mix_memory = found.number("mix_memory", self.mix_memory, 1024);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mix_workers = found.number("mix_workers", self.mix_workers, cores);
@@ -391,6 +401,7 @@ impl Settings {
             connects_per_second,
             mix_rate,
             mix_memory,
+            mix_lose,
             mix_workers,
             mix_waiting,
             pq: self.pq.unwrap_or(true),

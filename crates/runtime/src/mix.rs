@@ -86,6 +86,7 @@ impl Mixing {
             forwards,
             workers: config.mix_workers,
             waiting: config.mix_waiting,
+            lose: config.mix_lose,
         };
         let plane = if forwards || ends {
             let mix = Arc::clone(&metrics.mix);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread;
 
-use betanet_machine::Time;
+use betanet_machine::{Rng, Seed, Time};
 use betanet_mix::{
     Command, Crowded, Delivered, Departure, EpochKeys, Outcome, PACKET, Packet, Pool, Refusal,
     Replays, Taken, Unwrapped, Waiting, unwrap_batch,
@@ -37,6 +37,8 @@ pub(crate) struct PlaneOptions {
     pub(crate) workers: usize,
     /// Packets that wait for their time at once.
     pub(crate) waiting: usize,
+    /// Packets in a thousand that are lost on purpose, and the dice's seed.
+    pub(crate) lose: (u16, u64),
 }
 
 /// What was seen under the keys of one epoch.
@@ -111,6 +113,8 @@ pub(super) struct Inner {
     pub(super) sessions: Mutex<BTreeMap<NodeId, PeerSession>>,
     links: Links,
     pub(super) metrics: Arc<MixMetrics>,
+    /// For rehearsals.
+    dice: Mutex<Rng>,
     stopping: AtomicBool,
     pub(super) runtime: tokio::runtime::Handle,
 }
@@ -153,6 +157,7 @@ impl Plane {
             sessions: Mutex::default(),
             links: Links::default(),
             metrics,
+            dice: Mutex::new(Rng::new(&Seed::from_number(options.lose.1))),
             stopping: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
         });
@@ -347,7 +352,14 @@ impl Inner {
                 Ok(Unwrapped {
                     command: Command::Forward { next, .. },
                     wait_ms,
-                }) if self.options.forwards => onward.push((job, next, wait_ms)),
+                }) if self.options.forwards => {
+                    if self.loses() {
+                        self.metrics.dropped("rehearsal");
+                        done.push(job.packet);
+                    } else {
+                        onward.push((job, next, wait_ms));
+                    }
+                }
                 Ok(unwrapped) => {
                     self.ends_here(&job, unwrapped.command);
                     done.push(job.packet);
@@ -379,6 +391,12 @@ impl Inner {
             self.due.notify_one();
         }
         self.give(done);
+    }
+
+    /// Whether a rehearsal wants a packet to be lost.
+    fn loses(&self) -> bool {
+        let (permille, _) = self.options.lose;
+        permille > 0 && lock(&self.dice).below(1000) < u64::from(permille)
     }
 
     /// Puts buffers back.

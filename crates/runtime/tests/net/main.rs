@@ -12,6 +12,7 @@
 mod cover;
 mod forward;
 mod mesh;
+mod mix;
 mod peer;
 mod second;
 mod transfers;

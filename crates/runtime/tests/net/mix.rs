@@ -1,0 +1,503 @@
+//! A mix of real nodes on loopback: mixnodes, a gateway, seeds with a directory, clients.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use betanet_keys::Envelope;
+use betanet_mix::{
+    BeaconSecret, ClientError, Command, Delay, Directory, Hop, PACKET, PAYLOAD, Packet, RelayKey,
+    Way, build, epoch_at,
+};
+use betanet_runtime::{
+    Clock, DirectoryPlan, DirectoryProblem, Error, Gateway, Headers, Identity, Method, MixClient,
+    MixOptions, Network, Node, Origin, Request, SessionHandle, Settings, Substream,
+    build_directory, publish_directory,
+};
+use betanet_wire::text::hex;
+use bytes::Bytes;
+
+use super::content;
+
+const SEEDS: u8 = 5;
+/// The node that serves.
+const GATEWAY: u8 = 6;
+
+/// Seeds 1 to 5, a gateway 6, mixnodes from 7 on; each on a /16 of its own.
+struct Mix {
+    home: tempfile::TempDir,
+    /// First byte of the addresses.
+    base: u8,
+    port: u16,
+    nodes: BTreeMap<u8, Gateway>,
+    network: PathBuf,
+    beacon: BeaconSecret,
+}
+
+fn identity(n: u8) -> Identity {
+    Identity::from_seed(&[100 + n; 32])
+}
+
+fn name(n: u8) -> betanet_runtime::Name {
+    identity(n).public().node_id().into()
+}
+
+fn epoch() -> u32 {
+    epoch_at(Clock::start().now().unix_ms)
+}
+
+fn folder(home: &Path, n: u8) -> PathBuf {
+    let dir = home.join(format!("node{n}"));
+    for sub in ["served", "cover"] {
+        std::fs::create_dir_all(dir.join(sub)).unwrap();
+    }
+    std::fs::write(dir.join("served/hello.txt"), format!("hello from {n}")).unwrap();
+    std::fs::write(dir.join("cover/index.html"), "<h1>Hello</h1>").unwrap();
+    dir
+}
+
+impl Mix {
+    /// Starts all nodes; `mixnodes` of them mix, and lose so many packets in a thousand.
+    async fn start(base: u8, mixnodes: u8, lose: u16) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind((format!("127.{base}.0.1"), 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let keys = |from: u8, n: u8| {
+            let all: Vec<String> = (from..from + n)
+                .map(|k| format!("\"{}\"", identity(k).public()))
+                .collect();
+            all.join(", ")
+        };
+        let beacon = BeaconSecret::from_seed(&[base; 32]).unwrap();
+        let mut file = format!(
+            "name = \"test\"\nsigners = [{}]\nmaintainers = [{}]\n[policy]\nprivate = true\n\
+             dial_every_ms = 50\ngossip_every_s = [1, 2]\n[mix]\nbeacon_key = \"{}\"\nlayers = 1\nfirst_epoch = {}\n",
+            keys(60, 3),
+            keys(70, 5),
+            hex(&beacon.public().to_bytes()),
+            epoch(),
+        );
+        for n in 1..=SEEDS {
+            let dir = folder(home.path(), n);
+            let certificate = betanet_carrier::Certificate::load_or_create(
+                &dir.join("key.pem.tls.pem"),
+                &["localhost".into()],
+            );
+            let pin = hex(certificate.unwrap().pin());
+            let key = identity(n).public().to_string();
+            file += &format!(
+                "[[seed]]\nkey = \"{key}\"\naddrs = [\"/ip4/127.{}.0.1/tcp/{port}/tls\"]\npin = \"{pin}\"\n",
+                base + n
+            );
+        }
+        let network = home.path().join("NETWORK.toml");
+        std::fs::write(&network, file).unwrap();
+        let mut this = Self {
+            home,
+            base,
+            port,
+            nodes: BTreeMap::new(),
+            network,
+            beacon,
+        };
+        for n in 1..=GATEWAY + mixnodes {
+            this.up(n, lose).await;
+        }
+        this
+    }
+
+    async fn up(&mut self, n: u8, lose: u16) {
+        let dir = folder(self.home.path(), n);
+        let role = match n {
+            1..=SEEDS => "seed",
+            GATEWAY => "gateway",
+            _ => "mix",
+        };
+        let at = format!("127.{}.0.1", self.base + n);
+        let settings = Settings {
+            listen: Some(vec![format!("{at}:{}", self.port)]),
+            serve: Some(dir.join("served")),
+            cover: Some(dir.join("cover")),
+            key: Some(dir.join("key.pem")),
+            network: Some(self.network.clone()),
+            roles: Some(vec![role.into()]),
+            org: Some(format!("org {n}")),
+            dial_from: Some(at),
+            per_address: Some(64),
+            writable: Some(true),
+            mix_rate: Some(50),
+            mix_workers: Some(1),
+            mix_lose: Some(lose),
+            mix_lose_seed: Some(n.into()),
+            ..Settings::default()
+        };
+        let config = settings.check(&Origin::One("test".into())).unwrap();
+        let gateway = Gateway::start(identity(n), &config).await.unwrap();
+        self.nodes.insert(n, gateway);
+    }
+
+    fn network(&self) -> Network {
+        Network::read(&self.network).unwrap()
+    }
+
+    async fn directory(&self, relays: usize) -> Directory {
+        let plan = DirectoryPlan {
+            epoch: epoch(),
+            seq: 1,
+            beacon_sig: self.beacon.sign(epoch()),
+            wait: Duration::from_secs(20),
+            enough: Some(relays),
+            standing: BTreeMap::new(),
+        };
+        let (directory, left_out) = build_directory(&self.network(), &plan).await.unwrap();
+        assert_eq!((directory.relays.len(), left_out), (relays, Vec::new()));
+        directory
+    }
+
+    /// Signs a directory as so many maintainers, and brings it to the seeds; what the first said.
+    async fn publish(&self, directory: &Directory, signers: u8) -> Result<u16, String> {
+        let mut envelope = Envelope::new(directory.to_record()).unwrap();
+        for n in 70..70 + signers {
+            envelope.sign(&identity(n));
+        }
+        let signed = envelope.to_bytes();
+        let said = publish_directory(&self.network(), directory.epoch, &signed)
+            .await
+            .unwrap();
+        assert_eq!(said.len(), usize::from(SEEDS));
+        let first = said[0].1.clone();
+        assert!(
+            said.iter().all(|(_, s)| s.is_ok() == first.is_ok()),
+            "{said:?}"
+        );
+        first
+    }
+
+    async fn ready(base: u8, mixnodes: u8, lose: u16) -> Self {
+        let this = Self::start(base, mixnodes, lose).await;
+        let directory = this.directory(mixnodes.into()).await;
+        assert_eq!(this.publish(&directory, 5).await, Ok(201));
+        this
+    }
+
+    async fn client(&self, relays: usize) -> Result<MixClient, Error> {
+        let options = MixOptions {
+            relays,
+            ..MixOptions::default()
+        };
+        MixClient::join(Node::client().unwrap(), &self.network(), &options).await
+    }
+
+    fn metric(&self, n: u8, line: &str) -> u64 {
+        let text = self.nodes[&n].render_metrics();
+        let found = text.lines().find(|l| l.starts_with(line));
+        found.map_or(0, |l| l.rsplit_once(' ').unwrap().1.parse().unwrap())
+    }
+
+    fn dropped(&self, n: u8, cause: &str) -> u64 {
+        self.metric(
+            n,
+            &format!("betanet_mix_dropped_total{{cause=\"{cause}\"}}"),
+        )
+    }
+
+    async fn stop(self) {
+        let stopping = self.nodes.values().map(Gateway::shutdown);
+        futures_util::future::join_all(stopping).await;
+    }
+}
+
+async fn get(session: &SessionHandle, path: &str) -> Vec<u8> {
+    let request = Request::new(Method::Get, path, Headers::default());
+    let mut answer = session.ask(request).await.unwrap();
+    assert_eq!(answer.head.status, 200);
+    answer.body.all(8 << 20).await.unwrap().unwrap()
+}
+
+async fn put(session: &SessionHandle, path: &str, body: &[u8]) -> u16 {
+    let request = Request::new(Method::Put, path, Headers::default());
+    let upload = session.upload(request).await.unwrap();
+    for chunk in body.chunks(20_000) {
+        upload.send(Bytes::copy_from_slice(chunk)).await.unwrap();
+    }
+    upload.finish().await.unwrap().head.status
+}
+
+/// Until something that others bring about has come.
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let tries = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), tries)
+        .await
+        .unwrap_or_else(|_| panic!("not in 30 s: {what}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_go_over_three_five_and_seven_relays_and_fewer_relays_are_an_error() {
+    let mix = Mix::ready(130, 7, 0).await;
+    for relays in [3, 5, 7] {
+        let client = mix.client(relays).await.unwrap();
+        let session = client.session(name(GATEWAY)).await.unwrap();
+        assert_eq!(get(&session, "/hello.txt").await, b"hello from 6");
+        let file = content(60_000 + relays);
+        let path = format!("/file{relays}");
+        assert_eq!(put(&session, &path, &file).await, 201);
+        assert!(get(&session, &path).await == file);
+        let not_there = Request::new(Method::Get, "/nothing", Headers::default());
+        assert_eq!(session.ask(not_there).await.unwrap().head.status, 404);
+        // What a session end to end would have, this one has not.
+        assert!(session.ping().await.is_err());
+        let unknown = client.session(name(50));
+        let unknown = tokio::time::timeout(Duration::from_secs(1), unknown).await;
+        assert!(unknown.is_err(), "it is still looked for");
+        client.close().await;
+    }
+    let mixed = |n: u8| mix.metric(n, "betanet_mix_packets_total{direction=\"out\"}");
+    for n in 7..=13 {
+        assert!(mixed(n) > 20, "{n}: {}", mixed(n));
+        for cause in ["mac", "replay", "slot", "body", "dead_hop", "queue_full"] {
+            assert_eq!(mix.dropped(n, cause), 0, "{n}: {cause}");
+        }
+    }
+    match mix.client(8).await.err() {
+        Some(Error::Mix(ClientError::Hops(8))) => {}
+        other => panic!("{other:?}"),
+    }
+    mix.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_megabyte_is_whole_while_relays_lose_packets_and_one_dies() {
+    let mut mix = Mix::ready(150, 5, 10).await;
+    let file = content(1 << 20);
+    std::fs::write(mix.home.path().join("node6/served/m"), &file).unwrap();
+    let client = mix.client(3).await.unwrap();
+    let session = client.session(name(GATEWAY)).await.unwrap();
+    assert!(get(&session, "/m").await == file);
+    let lost: u64 = (7..=11).map(|n| mix.dropped(n, "rehearsal")).sum();
+    assert!(lost > 10, "{lost}");
+    // One that is not the guard goes away: what was to go over it is dropped, and goes over others later.
+    let dead = (7..=11).find(|n| name(*n) != client.guard()).unwrap();
+    mix.nodes.remove(&dead).unwrap().shutdown().await;
+    for _ in 0..3 {
+        assert_eq!(get(&session, "/hello.txt").await, b"hello from 6");
+    }
+    let dropped: u64 = (6..=11)
+        .filter(|n| *n != dead)
+        .map(|n| mix.dropped(n, "dead_hop"))
+        .sum();
+    assert!(dropped > 0);
+    client.close().await;
+    mix.stop().await;
+}
+
+/// A stream for packets to a node, and the session that it is on.
+async fn packets_to(node: &Node, gateway: &Gateway) -> (SessionHandle, Substream) {
+    let session = node.connect(&gateway.listening().peer()).await.unwrap();
+    let stream = session.peer_session().open(0x02).await.unwrap();
+    (session, stream)
+}
+
+async fn send(stream: &mut Substream, packet: &Packet) {
+    std::future::poll_fn(|cx| stream.poll_ready(cx))
+        .await
+        .unwrap();
+    stream.send(Bytes::copy_from_slice(&packet.0)).unwrap();
+    std::future::poll_fn(|cx| stream.poll_ready(cx))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_packets_are_counted_by_cause_and_none_passes_twice_or_after_a_restart() {
+    let mut mix = Mix::start(170, 2, 0).await;
+    let (first, second) = (7, 8);
+    let node = Node::client().unwrap();
+    let directory = mix.directory(2).await;
+    let key_of = |n: u8| {
+        let node = name(n).node_id();
+        let relay = directory.relays.iter().find(|r| r.node == node).unwrap();
+        RelayKey::check(relay.key).unwrap()
+    };
+    let (key, next_key) = (key_of(first), key_of(second));
+    let packet = |x: u8, key: RelayKey, delay: u16| {
+        let hops = [
+            Hop {
+                key,
+                command: Command::Forward {
+                    delay: Delay::Chosen(delay),
+                    next: name(second).node_id(),
+                },
+            },
+            Hop {
+                key: next_key,
+                command: Command::Drop { id: [1; 16] },
+            },
+        ];
+        let way = Way {
+            epoch: epoch().to_be_bytes()[3],
+            hops: &hops,
+            x: [x; 32],
+            pad: [x; 320],
+        };
+        build(way, &[x; PAYLOAD]).unwrap()
+    };
+    let (session, mut stream) = packets_to(&node, &mix.nodes[&first]).await;
+    let good = packet(1, key, 0);
+    send(&mut stream, &good).await;
+    eventually("the packet is dropped at its end", || {
+        mix.dropped(second, "cover") == 1
+    })
+    .await;
+    // The same again, with each part changed, from another epoch, of another version.
+    send(&mut stream, &good).await;
+    let change = |at: usize, to: u8| {
+        let mut bad = packet(2, key, 0);
+        bad.0[at] = to;
+        bad
+    };
+    let flip = |at: usize| change(at, packet(2, key, 0).0[at] ^ 0x10);
+    for bad in [
+        change(0, 2),
+        change(3, 1),
+        change(1, good.epoch().wrapping_add(7)),
+    ] {
+        send(&mut stream, &bad).await;
+    }
+    for at in [4, 20, 36, 52, 371] {
+        send(&mut stream, &flip(at)).await;
+    }
+    // A point of small order.
+    let mut small = packet(2, key, 0);
+    small.0[4..36].fill(0);
+    send(&mut stream, &small).await;
+    // A delay above the cap cannot be built; a changed body is found where the packet ends, unless that drops it unread.
+    let (beta, body) = (flip(371), flip(PACKET - 1));
+    assert_ne!(beta, body);
+    send(&mut stream, &body).await;
+    let causes = |mix: &Mix| {
+        let of = |cause| mix.dropped(first, cause);
+        (
+            of("replay"),
+            of("version"),
+            of("epoch"),
+            of("mac"),
+            of("point"),
+        )
+    };
+    eventually("each is counted", || causes(&mix) == (1, 2, 1, 5, 1)).await;
+    eventually("the changed body goes on as noise", || {
+        mix.dropped(second, "cover") == 2
+    })
+    .await;
+    // A truncated one is none, and a session that sends half a packet and ends harms nobody.
+    std::future::poll_fn(|cx| stream.poll_ready(cx))
+        .await
+        .unwrap();
+    stream.send(Bytes::from(vec![1; PACKET / 2])).unwrap();
+    stream.end();
+    session.close().await;
+    // After a restart the node has other keys, and what it forgot opens no more.
+    mix.nodes.remove(&first).unwrap().shutdown().await;
+    mix.up(first, 0).await;
+    let (session, mut stream) = packets_to(&node, &mix.nodes[&first]).await;
+    send(&mut stream, &good).await;
+    eventually("it is refused", || mix.dropped(first, "mac") == 1).await;
+    assert_eq!(mix.dropped(second, "cover"), 2);
+    session.close().await;
+    mix.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
+    let mix = Mix::start(190, 3, 0).await;
+    let none = mix.client(3).await.err();
+    assert!(matches!(none, Some(Error::NoDirectory { .. })), "{none:?}");
+    let directory = mix.directory(3).await;
+    let few = mix.publish(&directory, 4).await.unwrap_err();
+    assert!(
+        few.contains("signed by 4 of the maintainers, where 5 are needed"),
+        "{few}"
+    );
+    let moved = |change: fn(&mut Directory)| {
+        let mut other = directory.clone();
+        change(&mut other);
+        other
+    };
+    for (change, why) in [
+        (
+            (|d| d.epoch -= 20) as fn(&mut Directory),
+            "the beacon of epoch",
+        ),
+        (
+            |d| d.relays.reverse(),
+            "does not stand behind the one before it",
+        ),
+        (
+            |d| d.relays[1].key = d.relays[0].key,
+            "a key that another relay has",
+        ),
+        (|d| d.relays[0].key = [0; 32], "not of prime order"),
+        (|d| d.layers = 200, "where 1 to 7 are allowed"),
+        (
+            |d| d.relays[2].proof[70] ^= 1,
+            "does not prove that it stands in its layer",
+        ),
+        (|d| d.relays[2].weight = 0, "no weight"),
+    ] {
+        let said = mix.publish(&moved(change), 5).await.unwrap_err();
+        assert!(said.contains(why), "{said}: {why}");
+    }
+    // Of an epoch long over, with its own beacon and no relays.
+    let mut stale = moved(|d| d.relays.clear());
+    stale.epoch -= 20;
+    stale.beacon_sig = mix.beacon.sign(stale.epoch);
+    let said = mix.publish(&stale, 5).await.unwrap_err();
+    assert!(said.contains("is the epoch of now"), "{said}");
+    assert_eq!(mix.publish(&directory, 5).await, Ok(201));
+    assert_eq!(mix.publish(&directory, 5).await, Ok(204), "the same again");
+    match mix.client(4).await.err() {
+        Some(Error::Mix(ClientError::TooFew { relays: 4, have: 3 })) => {}
+        other => panic!("{other:?}"),
+    }
+    mix.client(3).await.unwrap().close().await;
+    // Another one of the same epoch: neither counts any more.
+    let rival = moved(|d| d.seq += 1);
+    let said = mix.publish(&rival, 5).await.unwrap_err();
+    assert!(said.contains("neither is used"), "{said}");
+    match mix.client(3).await.err() {
+        Some(Error::Directory(DirectoryProblem::Equivocation(e))) => assert_eq!(e, directory.epoch),
+        other => panic!("{other:?}"),
+    }
+    mix.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_replay_memory_does_not_fit_does_not_start() {
+    let mix = Mix::start(210, 0, 0).await;
+    let dir = folder(mix.home.path(), 30);
+    let settings = Settings {
+        listen: Some(vec!["127.0.0.1:0".into()]),
+        serve: Some(dir.join("served")),
+        cover: Some(dir.join("cover")),
+        key: Some(dir.join("key.pem")),
+        network: Some(mix.network.clone()),
+        mix_rate: Some(25_000),
+        ..Settings::default()
+    };
+    let config = settings.check(&Origin::One("test".into())).unwrap();
+    let started = Gateway::start(identity(30), &config).await;
+    match started.err() {
+        Some(Error::ReplayMemory {
+            rate: 25_000,
+            needed: 4971,
+            allowed: 1024,
+        }) => {}
+        other => panic!("{other:?}"),
+    }
+    mix.stop().await;
+}
