@@ -17,6 +17,7 @@ mod idle;
 mod leak;
 mod mesh;
 mod mix;
+mod mixnode;
 mod parts;
 mod path;
 
@@ -85,7 +86,7 @@ fn main() {
         .position(|a| a == "--only")
         .map(|at| args.get(at + 1).expect("--only GROUP").clone());
     let mut figures = Vec::new();
-    let groups: [(&str, Measure); 11] = [
+    let groups: [(&str, Measure); 12] = [
         ("cbor", cbor::measure),
         ("frames", frames::measure),
         ("path", path::measure),
@@ -93,6 +94,7 @@ fn main() {
         ("x25519", mix::multiplications),
         ("leak", leak::measure),
         ("mix", mix::measure),
+        ("mixnode", mixnode::measure),
         ("download", download::measure),
         ("handshakes", handshakes::measure),
         ("idle", idle::measure),

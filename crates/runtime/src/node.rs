@@ -128,8 +128,9 @@ impl Node {
         self.offering()
     }
 
-    /// Gives packets of the mix that come on sessions of this node to `taker`.
-    pub(crate) fn mixing(mut self, taker: Arc<dyn Streams>) -> Self {
+    /// Gives streams of packets of the mix that peers open on sessions of this node to `taker`.
+    #[must_use]
+    pub fn mixing(mut self, taker: Arc<dyn Streams>) -> Self {
         self.takers.mix = Some(taker);
         self.offering()
     }

@@ -21,8 +21,8 @@ use crate::metrics::MixMetrics;
 use crate::streams::Substream;
 use crate::{Clock, Mesh, Node, PeerSession, Streams};
 
-/// Packets that a worker takes together.
-const BATCH: usize = 32;
+/// Packets that a worker takes together: as many as are multiplied at once. More would only wait for each other.
+const BATCH: usize = 8;
 /// Packets that wait to be unwrapped; one session may have a sixteenth of them before it is not read on.
 const UNREAD: usize = 4096;
 /// Sessions whose part of a key's replay memory is counted apart; those after them share one part.
