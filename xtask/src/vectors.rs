@@ -5,6 +5,7 @@ mod edges;
 mod mesh;
 mod mix;
 mod path;
+mod registry;
 mod session;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +49,7 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("negotiation", base::negotiation),
     ("noise_xk", edges::noise_xk),
     ("path", path::path),
+    ("registry", registry::registry),
     ("session", session::run),
     ("ticket", base::ticket),
     ("x25519_edges", edges::x25519),

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Error, Gateway, GatewayConfig, Identity, Network, Origin, Role, Settings, init_logs,
-    load_identity, new_identity, serve_admin, state_dir,
+    Error, Gateway, GatewayConfig, Identity, Network, Origin, Settings, init_logs, load_identity,
+    new_identity, serve_admin, state_dir,
 };
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -33,7 +33,8 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
         log: args.log.clone(),
         ..args.node.settings(args.serve.clone())
     };
-    let config = checked(flags, args.config.as_deref())?;
+    let (settings, origin) = merged(flags, args.config.as_deref())?;
+    let config = settings.check(&origin).map_err(|p| problems(&p))?;
     run(&config, args.node.listen.json).await
 }
 
@@ -46,13 +47,16 @@ pub(crate) async fn mixnode(args: Mixnode) -> Result<(), Fail> {
     if args.config.is_none() {
         flags.roles = Some(with_mix(flags.roles.take()));
     }
-    let mut config = checked(flags, args.config.as_deref())?;
-    config.serve = None;
-    if !config.roles.has(Role::Mix) || config.roles.has(Role::Gateway) {
+    let (settings, origin) = merged(flags, args.config.as_deref())?;
+    let roles = settings.roles.clone().unwrap_or_default();
+    let has = |role: &str| roles.iter().any(|r| r == role);
+    if !has("mix") || has("gateway") {
         return Err(Fail::Usage(
             "roles: a mixnode has mix, and not gateway, which is another binary's".into(),
         ));
     }
+    let mut config = settings.check(&origin).map_err(|p| problems(&p))?;
+    config.serve = None;
     let Some(network) = &config.network else {
         return Err(Fail::Usage(
             "network: a mixnode is part of a network: --network FILE".into(),
@@ -74,12 +78,12 @@ fn with_mix(roles: Option<Vec<String>>) -> Vec<String> {
     roles
 }
 
-fn checked(flags: Settings, file: Option<&Path>) -> Result<GatewayConfig, Fail> {
-    let (settings, origin) = match file {
+/// The command line's settings over those of a file.
+fn merged(flags: Settings, file: Option<&Path>) -> Result<(Settings, Origin), Fail> {
+    Ok(match file {
         Some(path) => flags.over(Settings::from_file(path).map_err(Fail::Usage)?, path),
         None => (flags, Origin::One(FLAGS.into())),
-    };
-    settings.check(&origin).map_err(|p| problems(&p))
+    })
 }
 
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {

@@ -3,6 +3,7 @@
 //! The targets under `fuzz/` are one line each; the committed corpora run through the same functions in an ordinary
 //! test on stable.
 
+mod exchanges;
 mod mix;
 
 use alloc::collections::BTreeMap;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use core::time::Duration;
 use zeroize::Zeroizing;
 
+pub use exchanges::{directory, exchanges};
 pub use mix::mix;
 
 /// DET-CBOR: what is accepted re-encodes to its own bytes, and both readers agree.

@@ -50,6 +50,16 @@ fn mix() {
 }
 
 #[test]
+fn directory() {
+    replay("directory", fuzz::directory);
+}
+
+#[test]
+fn exchanges() {
+    replay("exchanges", fuzz::exchanges);
+}
+
+#[test]
 fn path() {
     replay("path", fuzz::path);
 }

@@ -111,6 +111,8 @@ struct World {
     trace: Fingerprint,
     heard: Vec<MixEvent>,
     body: Vec<u8>,
+    /// How often each byte value was seen at each link's end behind the first four bytes, and how many packets.
+    seen: BTreeMap<usize, (Vec<u64>, u64)>,
 }
 
 /// How a world is.
@@ -180,6 +182,7 @@ impl World {
             trace: Fingerprint::default(),
             heard: Vec::new(),
             body: Vec::new(),
+            seen: BTreeMap::new(),
             rng,
         }
     }
@@ -276,6 +279,12 @@ impl World {
     fn arrive(&mut self, to: usize, mut packet: Box<Packet>) {
         let now = now_at(self.now);
         self.carried += 1;
+        assert_eq!((packet.0[0], &packet.0[2..4]), (1, &[0, 0][..]));
+        let seen = self.seen.entry(to).or_insert_with(|| (vec![0; 256], 0));
+        seen.1 += 1;
+        for byte in &packet.0[4..] {
+            seen.0[usize::from(*byte)] += 1;
+        }
         self.trace = self.trace.bytes(&packet.0[36..52]).word(to as u64);
         if to == CLIENT {
             self.asker
@@ -538,6 +547,53 @@ fn a_covered_exchange_sends_at_the_same_rate_as_silence() {
     assert!(a.sent.abs_diff(b.sent) < 300, "{} and {}", a.sent, b.sent);
     assert_eq!(a.sent, a.drops);
     assert!(b.sent - b.drops >= 64, "real ones replace drops");
+}
+
+/// Chi-square of byte values against even ones, of 255 degrees of freedom.
+fn chi_square(counts: &[u64]) -> f64 {
+    let total: u64 = counts.iter().sum();
+    let even = total as f64 / 256.0;
+    counts
+        .iter()
+        .map(|n| (*n as f64 - even).powi(2) / even)
+        .sum()
+}
+
+#[test]
+fn loops_drops_requests_and_replies_look_alike_on_every_link() {
+    let only = |cover: Cover, busy: bool| {
+        let mut world = World::new(Weather { cover, ..CALM });
+        if busy {
+            world.ask(Method::Put, &[0; 200_000]);
+            world.until_end();
+            world.ask(Method::Get, &[]);
+        }
+        world.run(60);
+        world.seen
+    };
+    let every = Some(Duration::from_millis(40));
+    let (loops, packets) = (every, None);
+    let loops = only(Cover { loops, packets }, false);
+    let drops = only(
+        Cover {
+            loops: None,
+            packets: every,
+        },
+        false,
+    );
+    let real = only(Cover::default(), true);
+    for (what, seen) in [("loops", loops), ("drops", drops), ("real", real)] {
+        for (to, (counts, packets)) in seen.iter().filter(|(_, (_, n))| *n >= 20) {
+            // All are of one length, or they would not be packets. Alpha's last byte is below 128: of 2 432 bytes one, which
+            // the bound leaves room for. 255 ± 23 is one standard deviation.
+            let chi = chi_square(counts);
+            let skew = *packets as f64 * 0.11;
+            assert!(
+                chi < 255.0 + 5.0 * 22.6 + skew,
+                "{what} at {to}: {chi} of {packets}"
+            );
+        }
+    }
 }
 
 #[test]

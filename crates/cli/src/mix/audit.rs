@@ -208,3 +208,88 @@ fn report(as_json: bool, directories: &BTreeMap<u32, Directory>, found: &Found) 
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use betanet_keys::VrfSecret;
+    use betanet_mix::{Net, Relay};
+
+    use super::*;
+
+    const EPOCH: u32 = 7;
+
+    fn relay(n: u8) -> (Relay, VrfSecret) {
+        let vrf = VrfSecret::from_seed(&[n; 32]);
+        let relay = Relay {
+            node: NodeId([n; 20]),
+            key: [n; 32],
+            layer: 0,
+            weight: 1,
+            org: String::new(),
+            net: Net::from(IpAddr::from([10, n, 0, 1])),
+            vrf: *vrf.public(),
+            proof: [0; 80],
+        };
+        (relay, vrf)
+    }
+
+    /// A loop over relays 1 and 2 that came back so many milliseconds after its delays were over.
+    fn line(tag: u8, seeds: &BTreeMap<(u32, NodeId), [u8; 64]>, beyond: f64) -> LoopLine {
+        let hop = |n: u8| HopLine {
+            node: Name::from(NodeId([n; 20])).to_string(),
+            tag: text::hex(&[tag; 16]),
+            delay_by: "relay".into(),
+            ms: 150,
+        };
+        let owed = |n: u8| {
+            f64::from(own_delay(
+                &seeds[&(EPOCH, NodeId([n; 20]))],
+                &[tag; 16],
+                150,
+            ))
+        };
+        LoopLine {
+            epoch: EPOCH,
+            took_ms: owed(1) + owed(2) + beyond,
+            hops: vec![hop(1), hop(2)],
+        }
+    }
+
+    #[test]
+    fn loops_that_come_back_early_are_found_with_the_relays_that_they_met() {
+        let mut seeds = BTreeMap::new();
+        for n in [1, 2] {
+            let (relay, vrf) = relay(n);
+            let (_, proof) = vrf.prove(&delay_text(EPOCH));
+            let seed = verified(&relay.vrf, EPOCH, &proof).unwrap();
+            assert_eq!(
+                verified(&relay.vrf, EPOCH + 1, &proof),
+                None,
+                "another epoch's"
+            );
+            let mut bad = proof;
+            bad[3] ^= 1;
+            assert_eq!(verified(&relay.vrf, EPOCH, &bad), None);
+            seeds.insert((EPOCH, relay.node), seed);
+        }
+        let mut found = Found::default();
+        for tag in 0..20 {
+            weigh(&line(tag, &seeds, 5.0), &seeds, 2.0, &mut found).unwrap();
+        }
+        assert_eq!((found.loops, found.checked, found.early), (20, 20, 0));
+        // One that skipped its delays.
+        weigh(&line(50, &seeds, -40.0), &seeds, 2.0, &mut found).unwrap();
+        assert_eq!((found.checked, found.early), (21, 1));
+        assert!(found.relays.values().all(|s| s.early == 1 && s.loops == 21));
+        // Without a proof a loop says nothing.
+        let mut lone = seeds.clone();
+        lone.remove(&(EPOCH, NodeId([2; 20])));
+        weigh(&line(60, &seeds, -40.0), &lone, 2.0, &mut found).unwrap();
+        assert_eq!((found.loops, found.checked, found.early), (22, 21, 1));
+        let mut strange = line(70, &seeds, 0.0);
+        strange.hops[0].delay_by = "nobody".into();
+        assert!(weigh(&strange, &seeds, 2.0, &mut found).is_err());
+    }
+}

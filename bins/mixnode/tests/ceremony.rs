@@ -1,0 +1,316 @@
+//! A mix of real processes, from its keys to a file that came through it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops where it is surprised"
+)]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+const MIXNODE: &str = env!("CARGO_BIN_EXE_mixnode");
+
+fn betanet() -> PathBuf {
+    let binary = Path::new(MIXNODE).with_file_name("betanet");
+    assert!(
+        binary.exists(),
+        "{} is not there: cargo build -p betanet",
+        binary.display()
+    );
+    binary
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A process that has said its first line, stopped when dropped.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let out = child.stdout.take().unwrap();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        assert!(line.starts_with('{'), "{line}");
+        Self(child)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct World {
+    home: tempfile::TempDir,
+    network: String,
+    nodes: Vec<Value>,
+    running: Vec<Running>,
+}
+
+impl World {
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(betanet())
+            .args(args)
+            .env("XDG_DATA_HOME", self.home.path().join("client"))
+            .current_dir(self.home.path())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs what has to succeed; what it printed.
+    fn good(&self, args: &[&str]) -> String {
+        let out = self.run(args);
+        assert!(out.status.success(), "{args:?}: {}", text(&out.stderr));
+        text(&out.stdout)
+    }
+
+    fn bad(&self, code: i32, args: &[&str]) -> String {
+        let out = self.run(args);
+        assert_eq!(
+            out.status.code(),
+            Some(code),
+            "{args:?}: {}",
+            text(&out.stderr)
+        );
+        text(&out.stderr)
+    }
+
+    fn node(&self, name: &str) -> &Value {
+        self.nodes.iter().find(|n| n["node"] == name).unwrap()
+    }
+
+    fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind("127.11.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        drop(listener);
+        let mut this = Self {
+            home,
+            network: String::new(),
+            nodes: Vec::new(),
+            running: Vec::new(),
+        };
+        let made = this.good(&[
+            "network",
+            "new",
+            "net",
+            "--relays",
+            "1",
+            "--mixnodes",
+            "3",
+            "--port",
+            &port,
+            "--json",
+        ]);
+        let facts: Value = serde_json::from_str(&made).unwrap();
+        this.network = facts["network"].as_str().unwrap().to_owned();
+        this.nodes = facts["nodes"].as_array().unwrap().clone();
+        for node in this.nodes.clone() {
+            let config = PathBuf::from(node["config"].as_str().unwrap());
+            let dir = config.parent().unwrap();
+            let mut command = if config.ends_with("mixnode.toml") {
+                let mut command = Command::new(MIXNODE);
+                command.args(["--json", "--config", config.to_str().unwrap()]);
+                command
+            } else {
+                // What `gateway --config` does, by the binary that is at hand.
+                let address = node["address"].as_str().unwrap();
+                let role = if node["seed"] == true {
+                    "seed"
+                } else {
+                    "gateway"
+                };
+                let mut command = Command::new(betanet());
+                command.arg("serve").arg(dir.join("files"));
+                command.args(["--json", "--listen", address, "--role", role]);
+                command.args(["--dial-from", address.split(':').next().unwrap()]);
+                command.args(["--per-address", "64", "--network", &this.network]);
+                command.arg("--cover").arg(dir.join("site"));
+                command.arg("--key").arg(dir.join("node.pem"));
+                command
+            };
+            this.running.push(Running::start(&mut command));
+        }
+        this
+    }
+}
+
+#[test]
+fn a_directory_is_made_signed_joined_and_published_and_a_file_comes_through_the_mix() {
+    let world = World::start();
+    let network = &world.network;
+    let url = format!(
+        "bar://{}/hello.txt",
+        world.node("relay1")["name"].as_str().unwrap()
+    );
+    let through = ["get", "--network", network, "--mix", "3", &url];
+    let none = world.bad(1, &through);
+    assert!(
+        none.contains("has a directory of relays for epoch"),
+        "{none}"
+    );
+    let built = world.good(&[
+        "mix",
+        "directory",
+        "build",
+        "--network",
+        network,
+        "--beacon-key",
+        "net/keys/beacon.key",
+        "--relays",
+        "3",
+        "-o",
+        "d.rec",
+    ]);
+    assert!(built.contains("3 relays"), "{built}");
+    let mut signed = Vec::new();
+    for n in 1..=5 {
+        let (key, out) = (format!("net/keys/maintainer{n}.pem"), format!("d.sig{n}"));
+        world.good(&[
+            "mix",
+            "directory",
+            "sign",
+            "d.rec",
+            "--key",
+            &key,
+            "-o",
+            &out,
+        ]);
+        signed.push(out);
+    }
+    let join = |files: &[String], out: &str| {
+        let mut args = vec!["mix", "directory", "join", "--network", network, "-o", out];
+        args.extend(files.iter().map(String::as_str));
+        world.run(&args)
+    };
+    let few = join(&signed[..4], "d.few");
+    assert_eq!(few.status.code(), Some(3));
+    assert!(text(&few.stderr).contains("signed by 4 of the maintainers, where 5 are needed"));
+    assert!(join(&signed, "d.dir").status.success());
+    let published = world.good(&["mix", "directory", "publish", "d.dir", "--network", network]);
+    assert_eq!(published.lines().filter(|l| l.ends_with(" 201")).count(), 5);
+    let shown = world.good(&[
+        "mix",
+        "directory",
+        "show",
+        "d.dir",
+        "--network",
+        network,
+        "--json",
+    ]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["relays"].as_array().unwrap().len(), 3);
+    assert_eq!(world.good(&through), "hello from relay1\n");
+    // The guard is kept.
+    let guard = world.home.path().join("client/betanet/guard-testnet");
+    let kept = std::fs::read_to_string(&guard).unwrap();
+    let to_file = [
+        "get",
+        "--network",
+        network,
+        "--mix",
+        "2",
+        &url,
+        "-o",
+        "hello",
+        "--json",
+    ];
+    let facts: Value = serde_json::from_str(&world.good(&to_file)).unwrap();
+    assert!(facts["mix_packets"]["received"].as_u64().unwrap() > 0);
+    assert_eq!(std::fs::read_to_string(&guard).unwrap(), kept);
+    let many = world.bad(1, &["get", "--network", network, "--mix", "4", &url]);
+    assert!(
+        many.contains("4 relays are asked for, and 3 count in this epoch"),
+        "{many}"
+    );
+    let looped = world.good(&[
+        "mix",
+        "loop",
+        "--network",
+        network,
+        "--seconds",
+        "3",
+        "--every",
+        "200",
+        "--loops",
+        "loops",
+        "--json",
+    ]);
+    let looped: Value = serde_json::from_str(&looped).unwrap();
+    assert!(looped["back"].as_u64().unwrap() > 3, "{looped}");
+    // Proofs come once the epoch is over: without them the loops say nothing, and the directory stands.
+    let audit = [
+        "mix",
+        "audit",
+        "--network",
+        network,
+        "--directory",
+        "d.dir",
+        "--loops",
+        "loops",
+        "--json",
+    ];
+    let audit: Value = serde_json::from_str(&world.good(&audit)).unwrap();
+    assert_eq!(
+        (&audit["layers_proved"], &audit["checked"]),
+        (&3.into(), &0.into())
+    );
+    let relay = world.node("mix1")["name"].as_str().unwrap();
+    let proof = format!("bar://{relay}/.bn/mix/proof/1");
+    let early = world.bad(1, &["get", "--network", network, &proof]);
+    assert!(early.contains("404"), "{early}");
+}
+
+#[test]
+fn what_is_no_mixnode_is_said() {
+    let home = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let out = Command::new(MIXNODE)
+            .args(args)
+            .current_dir(home.path())
+            .output()
+            .unwrap();
+        (out.status.code().unwrap(), text(&out.stderr))
+    };
+    std::fs::create_dir(home.path().join("site")).unwrap();
+    let basic = ["--cover", "site", "--key", "node.pem"];
+    let (code, why) = run(&basic);
+    assert!(
+        code == 2 && why.contains("network: a mixnode is part of a network"),
+        "{why}"
+    );
+    let made = Command::new(betanet())
+        .args(["network", "new", "net", "--relays", "1"])
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    let listen = ["--listen", "127.0.0.1:0", "--advertise", "127.0.0.1:1"];
+    let with = |more: &[&'static str]| {
+        let all: Vec<&str> = basic.iter().chain(&listen).chain(more).copied().collect();
+        run(&all)
+    };
+    let (code, why) = with(&["--network", "net/NETWORK.toml"]);
+    assert!(
+        code == 3 && why.contains("has no mix: its file has no [mix] part"),
+        "{why}"
+    );
+    let (code, why) = with(&["--network", "net/NETWORK.toml", "--role", "gateway"]);
+    assert!(code == 2 && why.contains("gateway"), "{why}");
+    let (code, help) = {
+        let out = Command::new(MIXNODE).arg("--help").output().unwrap();
+        (out.status.code().unwrap(), text(&out.stdout))
+    };
+    assert!(
+        code == 0 && help.contains("Example: mixnode --listen"),
+        "{help}"
+    );
+}
