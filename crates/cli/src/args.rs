@@ -55,7 +55,7 @@ pub(crate) enum Command {
     Del(DelArgs),
     /// Serve a folder.
     #[command(after_help = "Example: betanet serve ./public --listen 0.0.0.0:443 --cover ./site")]
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Measure the round-trip time to a peer, through a session.
     #[command(after_help = format!("{PEERS}\n\nExample: betanet ping bn1:… --count 3"))]
     Ping(PingArgs),

@@ -64,7 +64,7 @@ pub fn betanet() -> ExitCode {
         Command::Network(args) => network::network(&args),
         Command::Peers(args) => on_runtime(network::peers(args)),
         Command::Path(args) => on_runtime(network::path(args)),
-        Command::Serve(args) => on_runtime(listen::serve(args)),
+        Command::Serve(args) => on_runtime(listen::serve(*args)),
         Command::Demo(args) => on_runtime(demo::run(args)),
     };
     finish(done)

@@ -1,10 +1,12 @@
-//! The privacy hop (L4): Sphinx packets.
+//! The privacy hop (L4): Sphinx packets, and the exchanges that go over them.
 //!
 //! **Promises.** A batch of packets is unwrapped in its place without an allocation, in time that depends on how many there are
 //! and on which of them stand; a packet is as long at one hop as at any other; one bit that was changed anywhere is found by the
 //! next honest hop, or leaves noise at the last. A packet whose tag was met before is refused for as long as its key lives.
+//! A path is never shorter than asked. [`Client`] and [`RecipientMachine`] are the two ends of exchanges; a relay is made of
+//! [`KeyRing`], [`unwrap_batch`], [`Replays`] and [`Waiting`]; [`Directory`] says who mixes.
 //!
-//! **Below:** `x25519-batch`, `keys`, `wire`. **Above:** nothing yet: no binary carries packets. **Source:** profile chapter 5 (`spec-vectors/PROFILE.md`); Danezis and Goldberg, "Sphinx: A Compact and
+//! **Below:** `x25519-batch`, `keys`, `wire`. **Above:** `stack` (BAR over it), `runtime` (threads, sockets), `sim`. **Source:** profile chapter 5 (`spec-vectors/PROFILE.md`); Danezis and Goldberg, "Sphinx: A Compact and
 //! Provably Secure Mix Format", 2009; Crowley, Huckleberry and Biggers, "Length-preserving encryption with HCTR2", 2021.
 //!
 //! ```

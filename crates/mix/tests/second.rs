@@ -454,7 +454,7 @@ fn a_further_key_of_an_epoch_opens_what_is_for_it_and_relays_wait_as_they_prove(
     packets[5].0[60] ^= 1;
     let mut outcomes = vec![Err(Refusal::Epoch); packets.len()];
     let mut tags = Vec::new();
-    let seen = |epoch, tag: &[u8; 16]| {
+    let seen = |_, epoch, tag: &[u8; 16]| {
         assert_eq!(epoch, 1);
         tags.push(*tag);
         false

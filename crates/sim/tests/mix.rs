@@ -344,8 +344,8 @@ impl World {
         self.asker
             .handle_command(now, MixCommand::Ask { to, request, more })
             .unwrap();
-        let mut rest = body;
-        while more {
+        let (mut rest, mut more) = (body, more);
+        while !rest.is_empty() || more {
             let (chunk, after) = rest.split_at(rest.len().min(16 << 10));
             let send = MixCommand::Send {
                 stream,
@@ -353,8 +353,7 @@ impl World {
                 fin: after.is_empty(),
             };
             match self.asker.handle_command(now_at(self.now), send) {
-                Ok(()) if after.is_empty() => break,
-                Ok(()) => rest = after,
+                Ok(()) => (rest, more) = (after, !after.is_empty()),
                 Err(_) => assert!(self.step(self.now + Duration::from_secs(60))),
             }
         }

@@ -226,7 +226,11 @@ impl MixClient {
                 let Some(to) = lock(&recipients).get(&node).copied() else {
                     break;
                 };
-                if messages.send(Message::Op(to, op)).await.is_err() {
+                if messages
+                    .send(Message::Op(Box::new((to, op))))
+                    .await
+                    .is_err()
+                {
                     break;
                 }
             }

@@ -283,6 +283,7 @@ impl Inner {
     }
 
     /// The whole packets among these bytes, in buffers of the pool; what is over waits in `partial`.
+    #[expect(clippy::vec_box, reason = "packets are moved by their pointers")]
     fn cut(&self, partial: &mut Vec<u8>, bytes: &Bytes) -> Vec<Box<Packet>> {
         let mut rest = &bytes[..];
         let mut packets = Vec::with_capacity((partial.len() + rest.len()) / PACKET);

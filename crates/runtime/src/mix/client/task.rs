@@ -41,13 +41,13 @@ const RENEW: Duration = Duration::from_secs(30);
 /// For the task.
 pub(super) enum Message {
     /// What a session's user asks.
-    Op(Recipient, Op),
+    Op(Box<(Recipient, Op)>),
     /// Another epoch's relays.
     Topology(Topology),
     /// A gateway's key of another epoch.
     Recipient(Recipient),
     /// Another session with the guard.
-    Guard(SessionHandle, Substream, Zeroizing<[u8; 32]>),
+    Guard(Box<(SessionHandle, Substream, Zeroizing<[u8; 32]>)>),
     Stop,
 }
 
@@ -112,14 +112,15 @@ impl Task {
             tokio::select! {
                 message = messages.recv(), if self.waiting.len() < WAITING => match message {
                     None | Some(Message::Stop) => break,
-                    Some(Message::Guard(other, stream, key)) => {
+                    Some(Message::Guard(again)) => {
+                        let (other, stream, key) = *again;
                         self.command(MixCommand::Session(key));
                         self.out = write_to(stream);
                         over = Box::pin(other.over());
                         alone = false;
                         session = other;
                     }
-                    Some(Message::Op(to, op)) => self.operate(to, op),
+                    Some(Message::Op(op)) => self.operate(op.0, op.1),
                     Some(Message::Topology(topology)) => {
                         self.command(MixCommand::Topology(topology));
                     }
@@ -378,7 +379,9 @@ async fn enter_again(finder: Arc<Finder>, guard: NodeId, messages: mpsc::WeakSen
             Ok((session, stream, _)) => {
                 if let Ok(key) = session.lottery_key().await {
                     // A task that is gone needs no session.
-                    let _ = messages.send(Message::Guard(session, stream, key)).await;
+                    let _ = messages
+                        .send(Message::Guard(Box::new((session, stream, key))))
+                        .await;
                     return;
                 }
             }
