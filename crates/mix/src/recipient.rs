@@ -475,3 +475,182 @@ impl Machine for RecipientMachine {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use betanet_machine::testkit::Checked;
+
+    use super::*;
+    use crate::build::SURB;
+
+    fn now(s: u64) -> Now {
+        Now::new(Time::from_micros(s * 1_000_000), s * 1000)
+    }
+
+    fn piece(message: u8, (index, count): (u16, u16), data: &[u8]) -> Fragment {
+        Fragment {
+            kind: Kind::Request,
+            message: [message; 8],
+            index,
+            count,
+            surbs: vec![Surb::from_bytes([7; SURB]), Surb::from_bytes([8; SURB])],
+            data: data.to_vec(),
+        }
+    }
+
+    struct Gateway(Checked<RecipientMachine>);
+
+    impl Gateway {
+        fn new(exchanges: usize) -> Self {
+            Self(Checked::new(RecipientMachine::new(RecipientConfig {
+                exchanges,
+            })))
+        }
+
+        /// What comes of a piece at a time: the events.
+        fn take(&mut self, s: u64, session: u64, fragment: &Fragment) -> Vec<Event> {
+            let payload = Box::new(fragment.to_payload().unwrap());
+            self.0.handle_timeout(now(s));
+            let delivered = Delivered { session, payload };
+            self.0.handle_input(now(s), delivered).unwrap();
+            self.events()
+        }
+
+        fn events(&mut self) -> Vec<Event> {
+            while self.0.poll_transmit().is_some() {}
+            core::iter::from_fn(|| self.0.poll_event()).collect()
+        }
+
+        fn stats(&self) -> Stats {
+            *self.0.get().stats()
+        }
+    }
+
+    #[test]
+    fn one_session_has_64_exchanges_and_the_silent_go_before_the_least_complete() {
+        let mut gateway = Gateway::new(1000);
+        for n in 0..64 {
+            gateway.take(u64::from(n / 4), 1, &piece(n, (0, 9), b"a"));
+        }
+        gateway.take(29, 1, &piece(63, (1, 9), b"b"));
+        assert_eq!(gateway.0.get().exchanges(), 64);
+        // At 31 s the first eight are idle and gone.
+        let events = gateway.take(31, 1, &piece(100, (0, 9), b"a"));
+        let gone: Vec<u8> = events
+            .iter()
+            .filter_map(|e| match e {
+                Event::Gone(m) => Some(m[0]),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(gone, [0, 1, 2, 3, 4, 5, 6, 7]);
+        // Another session has its own.
+        gateway.take(31, 2, &piece(101, (0, 9), b"a"));
+        for n in 102..109 {
+            gateway.take(31, 1, &piece(n, (0, 9), b"a"));
+        }
+        assert_eq!(gateway.0.get().exchanges(), 65);
+        // What is left of a session is bounded, and the most complete stays.
+        for n in 110..200 {
+            gateway.take(32, 1, &piece(n, (0, 9), b"a"));
+        }
+        assert_eq!(gateway.0.get().exchanges(), 65);
+        let late = gateway.take(32, 1, &piece(63, (2, 9), b"c"));
+        assert_eq!(late.len(), 1, "it is still there: {late:?}");
+    }
+
+    #[test]
+    fn fragment_bombs_hold_a_window_and_no_more() {
+        let mut gateway = Gateway::new(4);
+        for index in 1..1000 {
+            assert!(
+                gateway
+                    .take(1, 1, &piece(1, (index, 0), &[9; 700]))
+                    .is_empty()
+            );
+        }
+        // Beyond the window of the missing first piece all are refused.
+        assert_eq!(gateway.stats().malformed, 999 - 64);
+        gateway.take(1, 1, &piece(1, (1, 3), b"x"));
+        assert!(gateway.stats().malformed > 999 - 64, "fewer than are there");
+        let events = gateway.take(1, 1, &piece(1, (0, 0), &[8; 700]));
+        assert!(
+            matches!(&events[..], [Event::Data { data, fin: false, .. }] if data.len() == 65 * 700)
+        );
+        for n in 2..40 {
+            gateway.take(2, u64::from(n), &piece(n, (0, 2), b"a"));
+        }
+        assert_eq!(gateway.0.get().exchanges(), 4);
+    }
+
+    #[test]
+    fn nothing_but_a_piece_begins_an_exchange_and_one_that_is_over_begins_never_again() {
+        let mut gateway = Gateway::new(4);
+        let mut top_up = piece(1, (0, 0), b"");
+        assert!(gateway.take(1, 1, &top_up).is_empty());
+        top_up.kind = Kind::Acknowledgement;
+        top_up.data = Ack::default().to_bytes().to_vec();
+        assert!(gateway.take(1, 1, &top_up).is_empty());
+        assert_eq!(
+            (gateway.0.get().exchanges(), gateway.stats().malformed),
+            (0, 2)
+        );
+        let whole = piece(1, (0, 1), b"request");
+        assert_eq!(gateway.take(1, 1, &whole).len(), 1);
+        assert!(gateway.take(1, 1, &whole).is_empty(), "again");
+        let answer = Command::Answer {
+            exchange: [1; 8],
+            data: b"answer".to_vec(),
+            fin: true,
+        };
+        gateway.0.handle_command(now(1), answer.clone()).unwrap();
+        assert!(gateway.events().is_empty());
+        let more = gateway.0.handle_command(now(1), answer);
+        assert_eq!(more, Err(RecipientError::NoExchange));
+        let mut heard = piece(1, (0, 0), b"");
+        heard.kind = Kind::Acknowledgement;
+        heard.data = Ack { base: 1, bitmap: 0 }.to_bytes().to_vec();
+        assert_eq!(gateway.take(2, 1, &heard), [Event::Gone([1; 8])]);
+        assert!(gateway.take(2, 1, &whole).is_empty());
+        assert_eq!((gateway.0.get().exchanges(), gateway.stats().late), (0, 1));
+    }
+
+    #[test]
+    fn an_answer_waits_for_reply_blocks_and_ends_after_thirty_seconds_without() {
+        let mut gateway = Gateway::new(4);
+        let mut bare = piece(1, (0, 1), b"request");
+        bare.surbs.clear();
+        gateway.take(0, 1, &bare);
+        for n in 0..64 {
+            let answer = Command::Answer {
+                exchange: [1; 8],
+                data: vec![n; 2000],
+                fin: false,
+            };
+            gateway.0.handle_command(now(1), answer).unwrap();
+        }
+        let more = Command::Answer {
+            exchange: [1; 8],
+            data: vec![1],
+            fin: true,
+        };
+        assert_eq!(
+            gateway.0.handle_command(now(1), more),
+            Err(RecipientError::Blocked)
+        );
+        assert_eq!(gateway.stats().replies, 0);
+        gateway.take(5, 1, &piece(1, (0, 0), b""));
+        assert_eq!(
+            gateway.stats().replies,
+            2,
+            "as many as there are reply blocks"
+        );
+        gateway.0.handle_timeout(now(34));
+        assert!(gateway.events().is_empty());
+        gateway.0.handle_timeout(now(35));
+        assert_eq!(gateway.events(), [Event::Gone([1; 8])]);
+        assert!(gateway.0.poll_timeout().is_none());
+    }
+}

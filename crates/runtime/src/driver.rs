@@ -39,6 +39,9 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// Bytes of one carrier chunk, at most; the session is asked for that much room.
 const CHUNK: usize = 64 << 10;
 
+/// Bytes of one PADDING frame, at most.
+const PAD: usize = 16_384;
+
 /// Operations that wait for a session's task.
 pub(crate) const OPS: usize = 256;
 
@@ -62,6 +65,8 @@ pub(crate) enum Op {
         stream: StreamId,
         code: Code,
     },
+    /// Bytes that say nothing.
+    Pad(usize),
     Ping(oneshot::Sender<Duration>),
     Rekey,
     Facts(oneshot::Sender<SessionFacts>),
@@ -615,6 +620,13 @@ impl<H: Handler> Driver<H> {
                 self.inboxes.remove(&stream);
                 self.blocked.remove(&stream);
                 self.command(Command::Abort { stream, code });
+            }
+            Op::Pad(mut bytes) => {
+                while bytes > 0 {
+                    let len = u16::try_from(bytes.min(PAD)).unwrap_or(u16::MAX);
+                    self.command(Command::Pad(len));
+                    bytes -= usize::from(len);
+                }
             }
             Op::Ping(reply) => {
                 self.pings.push_back(reply);

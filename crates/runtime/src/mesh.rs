@@ -69,6 +69,7 @@ enum Message {
     Announce(Box<Draft>),
     View(oneshot::Sender<View>),
     Records(oneshot::Sender<Vec<Record>>),
+    Known(NodeId, oneshot::Sender<Option<Record>>),
     Down(NodeId),
     Stop,
 }
@@ -267,6 +268,11 @@ impl Mesh {
     /// Finds a peer's record, as [`Mesh::find`] does.
     pub(crate) async fn record(&self, node: NodeId) -> Option<Record> {
         self.ask(|reply| Message::Find { node, reply }).await?
+    }
+
+    /// A peer that is known, without asking others.
+    pub(crate) async fn known(&self, node: NodeId) -> Option<Peer> {
+        peer_of(&self.ask(|reply| Message::Known(node, reply)).await??)
     }
 
     /// The records of all peers that are known.
@@ -474,6 +480,10 @@ impl Task {
             }
             Message::View(reply) => {
                 let _ = reply.send(View::of(&self.control));
+            }
+            Message::Known(node, reply) => {
+                let known = self.control.mesh().table().get(node);
+                let _ = reply.send(known.map(|e| e.record().clone()));
             }
             Message::Records(reply) => {
                 let table = self.control.mesh().table();

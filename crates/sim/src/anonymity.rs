@@ -7,6 +7,8 @@
 //! that of where the message may have come out.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
@@ -87,13 +89,8 @@ fn node(n: usize) -> NodeId {
 
 /// Lets clients send for as long as it takes, and notes every stay at every relay.
 fn run(setting: &Setting, length: Duration, rng: &mut Rng) -> Vec<Stay> {
-    let orgs: Vec<alloc::string::String> =
-        (0..setting.relays).map(|n| alloc::format!("{n}")).collect();
-    let tickets: Vec<Ticket<'_>> = orgs
-        .iter()
-        .enumerate()
-        .map(|(n, org)| ticket(n, setting.layers, org))
-        .collect();
+    let orgs = names(setting);
+    let tickets = tickets(setting, &orgs);
     let mean = Duration::from_secs_f64(1.0 / (setting.rate * setting.clients as f64));
     let mut waiting: Vec<Waiting> = (0..setting.relays).map(|_| Waiting::new(1 << 20)).collect();
     let mut wakes: BTreeMap<(Time, usize), ()> = BTreeMap::new();
@@ -428,13 +425,8 @@ pub fn n_minus_one(
     patience: Duration,
 ) -> Attack {
     let mut rng = Rng::new(&Seed::from_number(setting.seed));
-    let orgs: Vec<alloc::string::String> =
-        (0..setting.relays).map(|n| alloc::format!("{n}")).collect();
-    let tickets: Vec<Ticket<'_>> = orgs
-        .iter()
-        .enumerate()
-        .map(|(n, org)| ticket(n, setting.layers, org))
-        .collect();
+    let orgs = names(setting);
+    let tickets = tickets(setting, &orgs);
     let mut attack = Attack {
         loops: 0,
         lost: 0,
@@ -464,6 +456,16 @@ pub fn n_minus_one(
         attack.alarmed += usize::from(alarmed);
     }
     attack
+}
+
+/// Every relay is run by somebody else.
+fn names(setting: &Setting) -> Vec<String> {
+    (0..setting.relays).map(|n| format!("{n}")).collect()
+}
+
+fn tickets<'o>(setting: &Setting, orgs: &'o [String]) -> Vec<Ticket<'o>> {
+    let all = orgs.iter().enumerate();
+    all.map(|(n, org)| ticket(n, setting.layers, org)).collect()
 }
 
 fn ticket(n: usize, layers: u8, org: &str) -> Ticket<'_> {

@@ -111,6 +111,8 @@ struct World {
     trace: Fingerprint,
     heard: Vec<MixEvent>,
     body: Vec<u8>,
+    /// The guard sends the client everything twice.
+    twice: bool,
     /// How often each byte value was seen at each link's end behind the first four bytes, and how many packets.
     seen: BTreeMap<usize, (Vec<u64>, u64)>,
 }
@@ -182,6 +184,7 @@ impl World {
             trace: Fingerprint::default(),
             heard: Vec::new(),
             body: Vec::new(),
+            twice: false,
             seen: BTreeMap::new(),
             rng,
         }
@@ -287,6 +290,10 @@ impl World {
         }
         self.trace = self.trace.bytes(&packet.0[36..52]).word(to as u64);
         if to == CLIENT {
+            if self.twice {
+                let again = ClientInput::Packet(packet.clone());
+                self.asker.handle_input(now, again).unwrap();
+            }
             self.asker
                 .handle_input(now, ClientInput::Packet(packet))
                 .unwrap();
@@ -546,6 +553,23 @@ fn a_covered_exchange_sends_at_the_same_rate_as_silence() {
     assert!(a.sent.abs_diff(b.sent) < 300, "{} and {}", a.sent, b.sent);
     assert_eq!(a.sent, a.drops);
     assert!(b.sent - b.drops >= 64, "real ones replace drops");
+}
+
+#[test]
+fn a_reply_block_is_used_once() {
+    let mut world = World::new(CALM);
+    world.twice = true;
+    world.ask(Method::Put, &[3; 50_000]);
+    world.until_end();
+    world.ask(Method::Get, &[]);
+    world.until_end();
+    assert_eq!(world.body, [3; 50_000]);
+    let stats = world.asker.get().stats();
+    assert_eq!(
+        stats.strays * 2,
+        stats.received,
+        "each came twice, and was taken once"
+    );
 }
 
 /// Chi-square of byte values against even ones, of 255 degrees of freedom.

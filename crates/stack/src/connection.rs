@@ -68,6 +68,8 @@ pub enum Command {
         /// Why.
         code: Code,
     },
+    /// Send a PADDING frame with this many bytes, where both sides know it.
+    Pad(u16),
     /// Measure the round-trip time.
     Ping,
     /// Turn the sending key.
@@ -327,6 +329,7 @@ impl<H: Handler> Machine for Connection<H> {
                 self.asking.remove(&stream);
                 self.raw.remove(&stream);
             }
+            Command::Pad(len) => self.session.handle_command(now, htx::Command::Pad(len))?,
             Command::Ping => self.session.handle_command(now, htx::Command::Ping)?,
             Command::Rekey => self.session.handle_command(now, htx::Command::Rekey)?,
             Command::Shutdown => self.session.handle_command(now, htx::Command::Shutdown)?,

@@ -13,6 +13,7 @@ extern crate alloc;
 mod connection;
 mod dialer;
 mod error;
+mod feed;
 mod mixed;
 mod node;
 

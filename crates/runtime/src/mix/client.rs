@@ -92,6 +92,23 @@ impl Streams for Inlet {
 
 /// A client that has joined a network and uses its mix. Its sessions lead to gateways that do not learn who asks, over relays of
 /// which none knows both ends.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::path::Path;
+/// use betanet_runtime::{Headers, Method, MixClient, MixOptions, Network, Node, Request};
+///
+/// let network = Network::read(Path::new("NETWORK.toml"))?;
+/// let client = MixClient::join(Node::client()?, &network, &MixOptions::default()).await?;
+/// let session = client.session("bn1:…".parse()?).await?;
+/// let get = Request::new(Method::Get, "/index.html", Headers::default());
+/// let mut answer = session.ask(get).await?;
+/// while let Some(bytes) = answer.body.chunk().await? {
+///     println!("{} bytes", bytes.len());
+/// }
+/// client.close().await;
+/// # Ok(()) }
+/// ```
 pub struct MixClient {
     mesh: Mesh,
     node: Arc<Node>,

@@ -13,13 +13,15 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::plane::{Inner, lock};
-use crate::Error;
 use crate::streams::Substream;
+use crate::{Error, PeerSession};
 
 /// Packets that wait for one next node.
 const QUEUE: usize = 2048;
 /// Packets that are sent together: as many as fit four frames.
-const TOGETHER: usize = 26;
+pub(super) const TOGETHER: usize = 26;
+/// As how many packets those that are sent together look on the wire.
+const LOOKS: [usize; 6] = [1, 2, 4, 8, 16, TOGETHER];
 /// A packet that could not be sent by then is dropped.
 const DEAD: Duration = Duration::from_secs(2);
 /// A link without packets is closed after this.
@@ -30,6 +32,12 @@ const OPEN: Duration = Duration::from_secs(10);
 const REST: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(16));
 /// Next nodes at once.
 const LINKS_MAX: usize = 4096;
+
+/// What is sent after so many packets, so that the wire shows their number only roughly.
+pub(super) fn padding(packets: usize) -> usize {
+    let looks = LOOKS.into_iter().find(|n| *n >= packets);
+    looks.map_or(0, |n| (n - packets) * PACKET)
+}
 
 /// A packet on its way out.
 pub(super) struct Outgoing {
@@ -88,22 +96,30 @@ struct Link {
     inner: std::sync::Weak<Inner>,
     next: NodeId,
     held: VecDeque<Outgoing>,
-    stream: Option<Substream>,
+    stream: Option<(Substream, PeerSession)>,
     rest: Duration,
 }
 
 /// A stream to the next node: on the session that it opened, or on one that is dialled.
-async fn open(inner: Arc<Inner>, next: NodeId) -> Result<Substream, Error> {
+async fn open(inner: Arc<Inner>, next: NodeId) -> Result<(Substream, PeerSession), Error> {
     let standing = lock(&inner.sessions).get(&next).cloned();
     if let Some(session) = standing
         && let Ok(stream) = session.open(kind::MIX).await
     {
-        return Ok(stream);
+        return Ok((stream, session));
     }
     let (node, mesh) = inner.ways.get().ok_or(Error::NoAddress)?;
-    let peer = mesh.find(next).await.ok_or(Error::NoAddress)?;
+    let peer = match mesh.known(next).await {
+        Some(peer) => peer,
+        None => {
+            // Who sends packets for nobody does not make this node ask others about all of them.
+            let _asking = inner.lookups.try_acquire().map_err(|_| Error::NoAddress)?;
+            mesh.find(next).await.ok_or(Error::NoAddress)?
+        }
+    };
     let session = node.session(&peer).await?;
-    session.peer_session().open(kind::MIX).await
+    let session = session.peer_session();
+    Ok((session.open(kind::MIX).await?, session))
 }
 
 impl Link {
@@ -142,11 +158,11 @@ impl Link {
             let room = TOGETHER.saturating_sub(self.held.len());
             tokio::select! {
                 opened = &mut opening, if !failed => match opened {
-                    Ok(Ok(mut stream)) => {
+                    Ok(Ok((mut stream, session))) => {
                         // Nothing comes back on it but its end.
                         let ended = futures_util::FutureExt::now_or_never(stream.next());
                         if !matches!(ended, Some(Err(_))) {
-                            self.stream = Some(stream);
+                            self.stream = Some((stream, session));
                             self.rest = REST.0;
                             return;
                         }
@@ -187,13 +203,13 @@ impl Link {
 
     /// Sends what is held.
     async fn write(&mut self, inner: &Arc<Inner>) {
-        let Some(mut stream) = self.stream.take() else {
+        let Some((mut stream, session)) = self.stream.take() else {
             return;
         };
         self.drop_overdue(inner);
         let count = self.held.len().min(TOGETHER);
         let Some(oldest) = self.held.front().map(|o| o.due) else {
-            self.stream = Some(stream);
+            self.stream = Some((stream, session));
             return;
         };
         let mut bytes = BytesMut::with_capacity(count * PACKET);
@@ -203,7 +219,8 @@ impl Link {
         let bytes: Bytes = bytes.freeze();
         let sent = timeout_at(inner.clock.instant(oldest + DEAD), stream.write(bytes)).await;
         if matches!(sent, Ok(Ok(()))) {
-            self.stream = Some(stream);
+            session.pad(padding(count));
+            self.stream = Some((stream, session));
             let now = inner.clock.now().mono;
             let gone: Vec<Outgoing> = self.held.drain(..count).collect();
             inner.metrics.sent(gone.iter().map(|o| now - o.due));
@@ -212,5 +229,19 @@ impl Link {
             // Without its stream it is tried on another one, while there is time.
             self.drop_overdue(inner);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_sizes_are_seen_on_the_wire_and_never_more_than_twice_what_is_sent() {
+        let mut sizes: Vec<usize> = (1..=TOGETHER).map(|n| n * PACKET + padding(n)).collect();
+        assert!((1..=TOGETHER).all(|n| padding(n) < n * PACKET));
+        sizes.dedup();
+        assert_eq!(sizes, LOOKS.map(|n| n * PACKET));
+        assert_eq!(padding(TOGETHER + 1), 0);
     }
 }

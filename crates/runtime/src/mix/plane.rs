@@ -25,6 +25,8 @@ use crate::{Clock, Mesh, Node, PeerSession, Streams};
 const BATCH: usize = 8;
 /// Packets that wait to be unwrapped; one session may have a sixteenth of them before it is not read on.
 const UNREAD: usize = 4096;
+/// Next nodes that nothing is known of and that are looked for at once.
+const LOOKUPS: usize = 4;
 /// Sessions whose part of a key's replay memory is counted apart; those after them share one part.
 const SHARES_MAX: usize = 65_536;
 
@@ -112,6 +114,8 @@ pub(super) struct Inner {
     pub(super) ways: OnceLock<(Arc<Node>, Mesh)>,
     pub(super) sessions: Mutex<BTreeMap<NodeId, PeerSession>>,
     links: Links,
+    /// Next nodes that are looked for at once.
+    pub(super) lookups: Semaphore,
     pub(super) metrics: Arc<MixMetrics>,
     /// For rehearsals.
     dice: Mutex<Rng>,
@@ -156,6 +160,7 @@ impl Plane {
             ways: OnceLock::new(),
             sessions: Mutex::default(),
             links: Links::default(),
+            lookups: Semaphore::new(LOOKUPS),
             metrics,
             dice: Mutex::new(Rng::new(&Seed::from_number(options.lose.1))),
             stopping: AtomicBool::new(false),

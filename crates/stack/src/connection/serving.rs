@@ -1,12 +1,13 @@
 //! Requests of the other side and our answers.
 
-use betanet_bar::{Error as BarError, Handler, Incoming, Part, Request, Response};
+use betanet_bar::{Handler, Response};
 use betanet_htx::{self as htx, StreamId};
 use betanet_machine::{Machine as _, Now};
 use betanet_wire::Code;
 use bytes::Bytes;
 
 use super::{Connection, Event};
+use crate::feed::Feed;
 
 /// Bytes asked of a handler at once.
 const CHUNK: usize = 128 << 10;
@@ -16,8 +17,7 @@ const BUDGET: usize = 2 << 20;
 const TRICKLE: usize = 16 << 10;
 
 pub(super) struct Serving<H: Handler> {
-    incoming: Incoming<Request>,
-    exchange: Option<H::Exchange>,
+    feed: Feed<H>,
     /// The answer's head is out; what still arrives of the request is dropped.
     answered: bool,
     /// The whole answer is out.
@@ -32,8 +32,7 @@ impl<H: Handler> Connection<H> {
         self.serving.insert(
             stream,
             Serving {
-                incoming: Incoming::default(),
-                exchange: None,
+                feed: Feed::default(),
                 answered: false,
                 ended: false,
                 waits: false,
@@ -57,35 +56,12 @@ impl<H: Handler> Connection<H> {
         };
         let mut answer = None;
         if !serving.answered {
-            let pushed = serving.incoming.push(data, fin);
-            while answer.is_none()
-                && let Some(part) = serving.incoming.pop()
-            {
-                answer = match (part, &mut serving.exchange) {
-                    (Part::Head(request), _) => match self.handler.begin(client, request) {
-                        Ok(exchange) => {
-                            serving.exchange = Some(exchange);
-                            None
-                        }
-                        Err(response) => Some(response),
-                    },
-                    (Part::Body(bytes), Some(x)) => self.handler.body(x, &bytes).err(),
-                    (Part::End, Some(x)) => Some(self.handler.end(x)),
-                    (Part::Body(_) | Part::End, None) => None,
-                };
-            }
-            if answer.is_none()
-                && let Err(error) = pushed
-            {
-                let BarError::Refused(why) = error else {
-                    let code = Code::MALFORMED_FRAME;
-                    self.serving.remove(&stream);
-                    return self.command(now, htx::Command::Reset { stream, code });
-                };
-                // What the handler would go on with is not to be read.
-                serving.exchange = None;
-                answer = Some(Response::refused(why));
-            }
+            let Ok(taken) = serving.feed.take(&mut self.handler, client, data, fin) else {
+                let code = Code::MALFORMED_FRAME;
+                self.serving.remove(&stream);
+                return self.command(now, htx::Command::Reset { stream, code });
+            };
+            answer = taken;
         }
         self.command(now, htx::Command::Consume { stream, bytes: len });
         if let Some(response) = answer {
@@ -161,7 +137,7 @@ impl<H: Handler> Connection<H> {
         if let Some(data) = serving.refused.take() {
             return self.write(now, stream, data, false);
         }
-        let read = match &mut serving.exchange {
+        let read = match &mut serving.feed.exchange {
             Some(x) => self.handler.read(x, max),
             None => Ok(Bytes::new()),
         };

@@ -1,12 +1,14 @@
 use alloc::collections::BTreeMap;
 
-use betanet_bar::{Client, Error as BarError, Handler, Incoming, Part, Request, Response, status};
+use betanet_bar::{Client, Handler, Response, status};
 use betanet_machine::{Fingerprint, Machine, Now, Queue, Wake};
 use betanet_mix::{
     DATA_MAX, Delivered, Message, RecipientCommand, RecipientConfig, RecipientError,
     RecipientEvent, RecipientMachine, RecipientStats, Reply,
 };
 use bytes::{Bytes, BytesMut};
+
+use crate::feed::Feed;
 
 /// Events that wait, at most.
 const EVENTS_MAX: usize = 1024;
@@ -16,8 +18,7 @@ const EVENTS_MAX: usize = 1024;
 pub struct Served(pub u16);
 
 struct Serving<H: Handler> {
-    incoming: Incoming<Request>,
-    exchange: Option<H::Exchange>,
+    feed: Feed<H>,
     answered: bool,
     /// Read, and not yet a whole piece.
     waiting: BytesMut,
@@ -77,8 +78,7 @@ impl<H: Handler> MixServer<H> {
 
     fn request(&mut self, now: Now, exchange: Message, data: Bytes, fin: bool) {
         let serving = self.serving.entry(exchange).or_insert_with(|| Serving {
-            incoming: Incoming::default(),
-            exchange: None,
+            feed: Feed::default(),
             answered: false,
             waiting: BytesMut::new(),
             read_all: false,
@@ -86,34 +86,12 @@ impl<H: Handler> MixServer<H> {
         if serving.answered {
             return;
         }
-        let pushed = serving.incoming.push(data, fin);
-        let mut answer = None;
-        while answer.is_none()
-            && let Some(part) = serving.incoming.pop()
-        {
-            answer = match (part, &mut serving.exchange) {
-                (Part::Head(request), _) => match self.handler.begin(Client::Anonymous, request) {
-                    Ok(exchange) => {
-                        serving.exchange = Some(exchange);
-                        None
-                    }
-                    Err(response) => Some(response),
-                },
-                (Part::Body(bytes), Some(x)) => self.handler.body(x, &bytes).err(),
-                (Part::End, Some(x)) => Some(self.handler.end(x)),
-                (Part::Body(_) | Part::End, None) => None,
-            };
-        }
-        if answer.is_none()
-            && let Err(error) = pushed
-        {
-            let BarError::Refused(why) = error else {
-                return self.close(now, exchange);
-            };
-            // What the handler would go on with is not to be read.
-            serving.exchange = None;
-            answer = Some(Response::refused(why));
-        }
+        let taken = serving
+            .feed
+            .take(&mut self.handler, Client::Anonymous, data, fin);
+        let Ok(answer) = taken else {
+            return self.close(now, exchange);
+        };
         if let Some(response) = answer {
             let message = response
                 .to_message()
@@ -141,7 +119,7 @@ impl<H: Handler> MixServer<H> {
                 return;
             };
             while serving.waiting.len() < DATA_MAX && !serving.read_all {
-                let read = match &mut serving.exchange {
+                let read = match &mut serving.feed.exchange {
                     Some(x) => self.handler.read(x, DATA_MAX),
                     None => Ok(Bytes::new()),
                 };

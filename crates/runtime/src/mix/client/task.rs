@@ -19,18 +19,17 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
+use super::super::links::{TOGETHER, padding};
 use super::super::plane::lock;
 use super::find::Finder;
 use super::recipient_of;
 use crate::driver::{Ask, Op};
 use crate::exchange::Inbox;
 use crate::streams::Substream;
-use crate::{Clock, Error, ExchangeError, SessionHandle};
+use crate::{Clock, Error, ExchangeError, PeerSession, SessionHandle};
 
 /// Packets that wait for the guard's stream.
 const OUT: usize = 1024;
-/// Packets that are written together.
-const TOGETHER: usize = 26;
 /// Bytes of a request that the machine is given at once.
 const SEND: usize = 32 << 10;
 /// Requests that wait for a place.
@@ -102,7 +101,7 @@ impl Task {
         mut packets: mpsc::Receiver<Box<Packet>>,
         (mut session, stream): (SessionHandle, Substream),
     ) {
-        self.out = write_to(stream);
+        self.out = write_to(stream, session.peer_session());
         let mut over = Box::pin(session.over());
         let mut alone = false;
         loop {
@@ -115,7 +114,7 @@ impl Task {
                     Some(Message::Guard(again)) => {
                         let (other, stream, key) = *again;
                         self.command(MixCommand::Session(key));
-                        self.out = write_to(stream);
+                        self.out = write_to(stream, other.peer_session());
                         over = Box::pin(other.over());
                         alone = false;
                         session = other;
@@ -265,6 +264,7 @@ impl Task {
             // There is no session end to end that they could be for: whoever waits for an answer is told by the drop.
             Op::Open(_)
             | Op::PathControl(_)
+            | Op::Pad(_)
             | Op::Ping(_)
             | Op::Rekey
             | Op::Facts(_)
@@ -350,11 +350,12 @@ fn append(path: &std::path::Path, line: &str) -> std::io::Result<()> {
 }
 
 /// Writes packets to the guard's stream, several at once where they come so.
-fn write_to(mut stream: Substream) -> mpsc::Sender<Box<Packet>> {
+fn write_to(mut stream: Substream, session: PeerSession) -> mpsc::Sender<Box<Packet>> {
     let (out, mut packets) = mpsc::channel::<Box<Packet>>(OUT);
     tokio::spawn(async move {
         let mut batch = Vec::with_capacity(TOGETHER);
         while packets.recv_many(&mut batch, TOGETHER).await > 0 {
+            let padding = padding(batch.len());
             let mut bytes = BytesMut::with_capacity(batch.len() * PACKET);
             for packet in batch.drain(..) {
                 bytes.extend_from_slice(&packet.0);
@@ -362,6 +363,7 @@ fn write_to(mut stream: Substream) -> mpsc::Sender<Box<Packet>> {
             if stream.write(bytes.freeze()).await.is_err() {
                 return;
             }
+            session.pad(padding);
         }
     });
     out
