@@ -512,11 +512,11 @@ mod tests {
         let keys: Vec<_> = problems.iter().map(|p| p.key).collect();
         let all = [
             "listen",
-            "serve",
             "cover",
             "key",
             "certificate",
             "allow",
+            "serve",
             "admin",
             "log_format",
             "max_sessions",
