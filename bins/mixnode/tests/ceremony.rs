@@ -157,6 +157,54 @@ fn a_directory_is_made_signed_joined_and_published_and_a_file_comes_through_the_
         none.contains("has a directory of relays for epoch"),
         "{none}"
     );
+    // The beacon's holders make it together: any two of three, but not one.
+    world.good(&[
+        "mix",
+        "beacon",
+        "split",
+        "--beacon-key",
+        "net/keys/beacon.key",
+        "--threshold",
+        "2",
+        "--shares",
+        "3",
+        "-o",
+        "shares",
+    ]);
+    let epoch = shown_epoch(&none);
+    let part = |n: u8| {
+        let share = format!("shares/{n}");
+        let signed = world.good(&[
+            "mix", "beacon", "sign", "--share", &share, "--epoch", &epoch,
+        ]);
+        signed.trim().to_owned()
+    };
+    let join = [
+        "mix",
+        "beacon",
+        "join",
+        "--network",
+        network,
+        "--epoch",
+        &epoch,
+    ];
+    let alone = world.bad(3, &[&join[..], &[&part(1)]].concat());
+    assert!(alone.contains("too few of them"), "{alone}");
+    let beacon = world.good(&[&join[..], &[&part(3), &part(1)]].concat());
+    let together = world.good(&[
+        "mix",
+        "directory",
+        "build",
+        "--network",
+        network,
+        "--beacon",
+        beacon.trim(),
+        "--relays",
+        "3",
+        "-o",
+        "together.rec",
+    ]);
+    assert!(together.contains("3 relays"), "{together}");
     let built = world.good(&[
         "mix",
         "directory",
@@ -267,6 +315,12 @@ fn a_directory_is_made_signed_joined_and_published_and_a_file_comes_through_the_
     let proof = format!("bar://{relay}/.bn/mix/proof/1");
     let early = world.bad(1, &["get", "--network", network, &proof]);
     assert!(early.contains("404"), "{early}");
+}
+
+/// The epoch that an error names.
+fn shown_epoch(text: &str) -> String {
+    let (_, rest) = text.split_once("for epoch ").unwrap();
+    rest.chars().take_while(char::is_ascii_digit).collect()
 }
 
 #[test]

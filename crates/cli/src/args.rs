@@ -6,7 +6,8 @@ use betanet_runtime::Settings;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use mix::{
-    AuditArgs, BuildArgs, CarryArgs, DirectoryCommand, LoopArgs, MixArgs, MixCommand, Mixnode,
+    AuditArgs, BeaconCommand, BuildArgs, CarryArgs, DirectoryCommand, LoopArgs, MixArgs,
+    MixCommand, Mixnode,
 };
 
 /// What follows every `--help` of a command that names a peer.

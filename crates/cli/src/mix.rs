@@ -1,6 +1,7 @@
 //! `betanet mix`: directories, loops, audits.
 
 mod audit;
+mod beacon;
 mod directory;
 mod loops;
 
@@ -12,11 +13,12 @@ use crate::Fail;
 use crate::args::{MixArgs, MixCommand};
 use crate::on_runtime;
 
-pub(crate) use directory::new_beacon_key;
+pub(crate) use beacon::new_key as new_beacon_key;
 
 pub(crate) fn run(args: MixArgs) -> Result<(), Fail> {
     match args.command {
         MixCommand::Directory(args) => directory::run(args.command),
+        MixCommand::Beacon(args) => beacon::run(args.command),
         MixCommand::Loop(args) => on_runtime(loops::run(args)),
         MixCommand::Audit(args) => audit::run(&args),
     }

@@ -1,8 +1,12 @@
 //! The number of an epoch that nobody could know before: what decides where relays stand.
 
+mod shares;
+
 use betanet_keys::hash;
 use blst::BLST_ERROR;
 use blst::min_sig::{PublicKey, SecretKey, Signature};
+
+pub use shares::{BeaconShare, PartialBeacon, join_beacon};
 
 /// A signature's length: a point of G1, compressed.
 pub const BEACON_SIG: usize = 48;

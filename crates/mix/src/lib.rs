@@ -50,7 +50,10 @@ mod stream;
 mod unwrap;
 mod waiting;
 
-pub use beacon::{BEACON_KEY, BEACON_SIG, BeaconKey, BeaconSecret, layer_of, layer_text};
+pub use beacon::{
+    BEACON_KEY, BEACON_SIG, BeaconKey, BeaconSecret, BeaconShare, PartialBeacon, join_beacon,
+    layer_of, layer_text,
+};
 /// How points are multiplied.
 pub use betanet_x25519_batch::Backend;
 pub use build::{

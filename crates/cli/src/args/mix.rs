@@ -58,6 +58,9 @@ pub(crate) enum MixCommand {
     /// The directory of an epoch's relays: made, signed by maintainers, joined, brought to the seeds.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Directory(DirectoryArgs),
+    /// The beacon of an epoch, where several hold its key in shares: dealt out, signed with, joined.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Beacon(BeaconArgs),
     /// Send loops over the mix to oneself, and tell how long they took and how many were lost.
     #[command(
         after_help = "Example: betanet mix loop --network ./NETWORK.toml --seconds 60 --loops ./loops.jsonl"
@@ -69,6 +72,59 @@ pub(crate) enum MixCommand {
                       Example: betanet mix audit --network ./NETWORK.toml --directory 163000.dir --proof a.proof --loops loops.jsonl"
     )]
     Audit(AuditArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BeaconArgs {
+    #[command(subcommand)]
+    pub(crate) command: BeaconCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BeaconCommand {
+    /// Deal a beacon's secret out to holders. Who deals knows it, and is to destroy the secret's file and all shares but their own.
+    #[command(
+        after_help = "Example: betanet mix beacon split --beacon-key keys/beacon.key --threshold 3 --shares 5 -o shares"
+    )]
+    Split {
+        /// The secret, as `network new` made it.
+        #[arg(long, value_name = "FILE")]
+        beacon_key: PathBuf,
+        /// How many holders sign together.
+        #[arg(long, value_name = "T", value_parser = clap::value_parser!(u8).range(1..))]
+        threshold: u8,
+        /// How many there are.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+        shares: u8,
+        /// The folder for the shares, one file each; made.
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+    },
+    /// Sign an epoch with a share, and print what to give whoever joins.
+    #[command(after_help = "Example: betanet mix beacon sign --share shares/2 --epoch 166300")]
+    Sign {
+        /// One's share.
+        #[arg(long, value_name = "FILE")]
+        share: PathBuf,
+        /// Which epoch; the next one without it.
+        #[arg(long, value_name = "N")]
+        epoch: Option<u32>,
+    },
+    /// Join what holders signed, check it, and print the signature for `directory build --beacon`.
+    #[command(
+        after_help = "Example: betanet mix beacon join --network ./NETWORK.toml --epoch 166300 1:a0… 2:b1… 4:93…"
+    )]
+    Join {
+        /// What holders printed.
+        #[arg(required = true, value_name = "INDEX:HEX")]
+        parts: Vec<String>,
+        /// The network's file.
+        #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+        network: PathBuf,
+        /// Which epoch; the next one without it.
+        #[arg(long, value_name = "N")]
+        epoch: Option<u32>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -5,18 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use betanet_keys::{Envelope, Maintainers};
-use betanet_machine::Rng;
-use betanet_mix::{BeaconKey, BeaconSecret, Directory, epoch_at};
+use betanet_mix::{Directory, epoch_at};
 use betanet_runtime::{
     Clock, DirectoryPlan, Name, NodeId, Standing, build_directory, check_directory, load_identity,
-    publish_directory, seed, write_secret,
+    publish_directory,
 };
 use betanet_wire::text::{hex, unhex_array};
 use serde::Deserialize;
 use serde_json::json;
-use zeroize::Zeroizing;
 
-use super::{network, read, wrong};
+use super::{beacon, network, read, wrong};
 use crate::Fail;
 use crate::args::{BuildArgs, DirectoryCommand};
 use crate::fail::interruptible;
@@ -40,22 +38,6 @@ pub(super) fn run(command: DirectoryCommand) -> Result<(), Fail> {
             json,
         } => show(&file, &network, json),
     }
-}
-
-/// Makes a beacon's secret, in a file of its own.
-pub(crate) fn new_beacon_key(path: &Path) -> Result<BeaconKey, Fail> {
-    let secret = Zeroizing::new(Rng::new(&seed()?).array::<32>());
-    let made = BeaconSecret::from_seed(&secret).ok_or_else(|| wrong(path, "no key came of it"))?;
-    write_secret(path, hex(&secret[..]).as_bytes())?;
-    Ok(made.public())
-}
-
-fn beacon_secret(path: &Path) -> Result<BeaconSecret, Fail> {
-    let text = Zeroizing::new(read(path)?);
-    let text = std::str::from_utf8(&text).map_err(|e| wrong(path, e))?;
-    let secret: Option<[u8; 32]> = unhex_array(text.trim());
-    let secret = secret.and_then(|s| BeaconSecret::from_seed(&Zeroizing::new(s)));
-    secret.ok_or_else(|| wrong(path, "a beacon's secret is 64 hex digits"))
 }
 
 #[derive(Deserialize)]
@@ -99,7 +81,7 @@ async fn build(args: BuildArgs) -> Result<(), Fail> {
     let now = Clock::start().now().unix_ms;
     let epoch = args.epoch.unwrap_or_else(|| epoch_at(now));
     let beacon_sig = match (&args.beacon_key, &args.beacon) {
-        (Some(path), _) => beacon_secret(path)?.sign(epoch),
+        (Some(path), _) => beacon::secret(path)?.sign(epoch),
         (None, Some(text)) => unhex_array(text)
             .ok_or_else(|| Fail::Usage("--beacon: a signature is 96 hex digits".into()))?,
         (None, None) => return Err(Fail::Usage("--beacon-key FILE or --beacon HEX".into())),
