@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread;
+use std::time::Duration;
 
 use betanet_machine::{Rng, Seed, Time};
 use betanet_mix::{
@@ -23,6 +24,8 @@ use crate::{Clock, Mesh, Node, PeerSession, Streams};
 
 /// Packets that a worker takes together: as many as are multiplied at once. More would only wait for each other.
 const BATCH: usize = 8;
+/// As few are multiplied at once without loss on most processors: what has come is shared among idle workers down to this.
+const FEW: usize = 4;
 /// Packets that wait to be unwrapped; one session may have a sixteenth of them before it is not read on.
 const UNREAD: usize = 4096;
 /// Next nodes that nothing is known of and that are looked for at once.
@@ -279,7 +282,11 @@ impl Inner {
                 share: Some(Arc::clone(&share)),
             }));
             drop(jobs);
-            self.ready.notify_one();
+            if count as usize > FEW {
+                self.ready.notify_all();
+            } else {
+                self.ready.notify_one();
+            }
         }
         let mut sessions = lock(&self.sessions);
         if sessions.get(&peer).is_some_and(|s| s.id() == id) {
@@ -307,7 +314,7 @@ impl Inner {
     }
 
     /// A worker's life.
-    fn work(&self) {
+    fn work(self: &Arc<Self>) {
         let mut batch: Vec<Job> = Vec::with_capacity(BATCH);
         loop {
             let mut jobs = lock(&self.jobs);
@@ -320,7 +327,8 @@ impl Inner {
                     .wait(jobs)
                     .unwrap_or_else(PoisonError::into_inner);
             }
-            let n = jobs.len().min(BATCH);
+            let n = jobs.len().div_ceil(self.options.workers).clamp(FEW, BATCH);
+            let n = jobs.len().min(n);
             batch.extend(jobs.drain(..n));
             if !jobs.is_empty() {
                 self.ready.notify_one();
@@ -330,7 +338,7 @@ impl Inner {
         }
     }
 
-    fn unwrap(&self, batch: &mut Vec<Job>) {
+    fn unwrap(self: &Arc<Self>, batch: &mut Vec<Job>) {
         let held = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let held = Arc::clone(&held);
         let mut peers = [NodeId([0; 20]); BATCH];
@@ -377,9 +385,18 @@ impl Inner {
             }
         }
         if !onward.is_empty() {
+            let now = self.clock.now().mono;
+            // The wait counts from the packet's arrival: a busy node does not add to what its delays prove.
+            let due = |job: &Job, wait_ms: u16| job.arrived + Duration::from_millis(wait_ms.into());
+            let is_due = |(job, _, wait_ms): &(Job, NodeId, u16)| due(job, *wait_ms) <= now;
+            for (job, next, wait_ms) in onward.extract_if(.., |o| is_due(o)) {
+                self.metrics.delayed(wait_ms);
+                let due = due(&job, wait_ms);
+                let packet = job.packet;
+                self.onward(next, Outgoing { packet, due });
+            }
             let mut waiting = lock(&self.waiting);
             for (job, next, wait_ms) in onward {
-                // The wait counts from the packet's arrival: a busy node does not add to what its delays prove.
                 let pushed = waiting.push(job.arrived, job.session, wait_ms, next, job.packet);
                 match pushed {
                     Ok(()) => self.metrics.delayed(wait_ms),
