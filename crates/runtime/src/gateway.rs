@@ -459,6 +459,9 @@ impl Gateway {
         let all = async { while connections.join_next().await.is_some() {} };
         let all = async {
             all.await;
+            if let Some(plane) = &self.plane {
+                plane.stop();
+            }
             self.relay.close().await;
         };
         let in_time = tokio::time::timeout(GRACE, all).await.is_ok();

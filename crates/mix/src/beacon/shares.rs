@@ -45,27 +45,19 @@ impl Number {
 
     fn plus(self, other: Self) -> Self {
         // The order leaves a bit free: the sum fits.
-        let (mut sum, mut carry) = ([0; 4], 0);
-        for i in 0..4 {
-            (sum[i], carry) = add(self.0[i], other.0[i], carry);
-        }
-        let (mut less, mut borrow) = ([0; 4], 0);
-        for i in 0..4 {
-            (less[i], borrow) = sub(sum[i], R[i], borrow);
-        }
+        let (sum, _) = limbs(&self.0, &other.0, add);
+        let (less, borrow) = limbs(&sum, &R, sub);
         // All ones where the sum was below the order.
         let keep = borrow.wrapping_neg();
-        for i in 0..4 {
-            less[i] = (sum[i] & keep) | (less[i] & !keep);
+        let mut out = less;
+        for (limb, kept) in out.iter_mut().zip(sum) {
+            *limb = (kept & keep) | (*limb & !keep);
         }
-        Self(less)
+        Self(out)
     }
 
     fn negative(self) -> Self {
-        let (mut out, mut borrow) = ([0; 4], 0);
-        for i in 0..4 {
-            (out[i], borrow) = sub(R[i], self.0[i], borrow);
-        }
+        let (out, _) = limbs(&R, &self.0, sub);
         // Zero's is the order itself.
         Self(out).plus(Self::default())
     }
@@ -95,6 +87,15 @@ impl Number {
         }
         power
     }
+}
+
+/// Limb by limb, with what goes over into the next.
+fn limbs(a: &[u64; 4], b: &[u64; 4], one: fn(u64, u64, u64) -> (u64, u64)) -> ([u64; 4], u64) {
+    let (mut out, mut over) = ([0; 4], 0);
+    for (limb, (a, b)) in out.iter_mut().zip(a.iter().zip(b)) {
+        (*limb, over) = one(*a, *b, over);
+    }
+    (out, over)
 }
 
 const fn add(a: u64, b: u64, carry: u64) -> (u64, u64) {

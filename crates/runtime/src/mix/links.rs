@@ -108,7 +108,7 @@ async fn open(inner: Arc<Inner>, next: NodeId) -> Result<(Substream, PeerSession
     {
         return Ok((stream, session));
     }
-    let (node, mesh) = inner.ways.get().ok_or(Error::NoAddress)?;
+    let (node, mesh) = lock(&inner.ways).clone().ok_or(Error::NoAddress)?;
     let peer = match mesh.known(next).await {
         Some(peer) => peer,
         None => {

@@ -114,7 +114,7 @@ pub(super) struct Inner {
     pool: Mutex<Pool>,
     local: OnceLock<mpsc::Sender<Delivered>>,
     /// What packets are sent on with, once the node runs.
-    pub(super) ways: OnceLock<(Arc<Node>, Mesh)>,
+    pub(super) ways: Mutex<Option<(Arc<Node>, Mesh)>>,
     pub(super) sessions: Mutex<BTreeMap<NodeId, PeerSession>>,
     links: Links,
     /// Next nodes that are looked for at once.
@@ -133,7 +133,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A node's data plane for packets. It ends with the last of its clones.
 pub(crate) struct Plane {
     pub(super) inner: Arc<Inner>,
-    threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 impl Plane {
@@ -160,7 +159,7 @@ impl Plane {
             due: Condvar::new(),
             pool: Mutex::new(Pool::new(options.waiting + UNREAD)),
             local: OnceLock::new(),
-            ways: OnceLock::new(),
+            ways: Mutex::default(),
             sessions: Mutex::default(),
             links: Links::default(),
             lookups: Semaphore::new(LOOKUPS),
@@ -169,19 +168,17 @@ impl Plane {
             stopping: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
         });
+        // Stopped by its drop, where one of its threads cannot be started.
         let plane = Arc::new(Self {
             inner: Arc::clone(&inner),
-            threads: Mutex::default(),
         });
-        let mut threads = Vec::new();
         for n in 0..options.workers {
             let inner = Arc::clone(&inner);
             let thread = thread::Builder::new().name(format!("mix-{n}"));
-            threads.push(thread.spawn(move || inner.work())?);
+            thread.spawn(move || inner.work())?;
         }
         let departing = thread::Builder::new().name("mix-out".into());
-        threads.push(departing.spawn(move || inner.depart())?);
-        *lock(&plane.threads) = threads;
+        departing.spawn(move || inner.depart())?;
         Ok(plane)
     }
 
@@ -203,8 +200,19 @@ impl Plane {
 
     /// What packets are sent on with.
     pub(crate) fn join(&self, node: Arc<Node>, mesh: Mesh) {
-        // Once, as the node starts.
-        let _ = self.inner.ways.set((node, mesh));
+        *lock(&self.inner.ways) = Some((node, mesh));
+    }
+
+    /// Ends the threads. The node that packets are sent on with takes packets in for this plane: neither would go by itself.
+    pub(crate) fn stop(&self) {
+        self.inner.stopping.store(true, Ordering::Release);
+        *lock(&self.inner.ways) = None;
+        lock(&self.inner.sessions).clear();
+        // Under the locks, so that no thread misses it between its look and its sleep.
+        drop(lock(&self.inner.jobs));
+        self.inner.ready.notify_all();
+        drop(lock(&self.inner.waiting));
+        self.inner.due.notify_all();
     }
 
     /// Sends a packet that begins here.
@@ -227,12 +235,7 @@ impl Plane {
 
 impl Drop for Plane {
     fn drop(&mut self) {
-        self.inner.stopping.store(true, Ordering::Release);
-        // Under the locks, so that no thread misses it between its look and its sleep.
-        drop(lock(&self.inner.jobs));
-        self.inner.ready.notify_all();
-        drop(lock(&self.inner.waiting));
-        self.inner.due.notify_all();
+        self.stop();
     }
 }
 

@@ -499,3 +499,20 @@ async fn a_node_whose_replay_memory_does_not_fit_does_not_start() {
     }
     mix.stop().await;
 }
+
+/// Threads of this process that belong to a data plane.
+fn mix_threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let name = |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
+    let of_mix = |task: &std::fs::DirEntry| name(task).is_ok_and(|n| n.starts_with("mix-"));
+    tasks.flatten().filter(of_mix).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nodes_threads_end_with_it() {
+    let mix = Mix::start(220, 2, 0).await;
+    // A worker and the one that sends, of each mixnode and of the gateway.
+    eventually("they run", || mix_threads() >= 6).await;
+    mix.stop().await;
+    eventually("they are gone", || mix_threads() == 0).await;
+}
