@@ -36,8 +36,9 @@ const MARGIN: usize = 160;
 const ORDERS_MAX: usize = 256;
 /// Packets that are built together.
 const TOGETHER: usize = 8;
-/// Batches that are being built.
+/// Batches that are being built, and those that cover may add.
 const BUILDING_MAX: usize = 4;
+const BUILDING_BUSY: usize = 32;
 /// An exchange whose other side gives no sign for so long has failed.
 const SILENT: Duration = Duration::from_secs(60);
 /// A loop that is not back by then is lost: more than seven relays' delays.
@@ -232,7 +233,7 @@ pub struct Looped {
 }
 
 /// One relay of a loop.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 pub struct LoopHop {
     /// Which.
     pub node: NodeId,
@@ -240,6 +241,13 @@ pub struct LoopHop {
     pub tag: [u8; 16],
     /// How long it was to keep it.
     pub delay: Delay,
+}
+
+impl core::fmt::Debug for LoopHop {
+    /// Without the tag: with it and the relay's proof the packet's delay would be public.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "LoopHop({}, {:?}, …)", self.node, self.delay)
+    }
 }
 
 /// What a client counts.
@@ -380,11 +388,15 @@ impl Client {
     fn pump(&mut self, now: Now) {
         self.expire(now);
         let mut orders: Vec<Order> = Vec::new();
+        // Who cannot build as fast as is due sends less, rather than pile up what is to be built.
+        let busy = self.building >= BUILDING_BUSY;
         if let (Some(mean), Some(due)) = (self.setup.cover.loops, self.next_loop)
             && due <= now.mono
         {
             self.next_loop = Some(now.mono + poisson_gap(&mut self.rng, mean));
-            self.take(now, Turn::Loop, &mut orders);
+            if !busy {
+                self.take(now, Turn::Loop, &mut orders);
+            }
         }
         // With covered packets an exchange is asked when there is a turn for it: what it says is then new.
         if let (Some(mean), Some(due)) = (self.setup.cover.packets, self.next_packet) {
@@ -393,8 +405,10 @@ impl Client {
                 if self.turns.is_empty() {
                     self.collect(now);
                 }
-                let turn = self.turns.pop_front().unwrap_or(Turn::Drop);
-                self.take(now, turn, &mut orders);
+                if !busy {
+                    let turn = self.turns.pop_front().unwrap_or(Turn::Drop);
+                    self.take(now, turn, &mut orders);
+                }
             }
         } else if self.building < BUILDING_MAX {
             self.collect(now);

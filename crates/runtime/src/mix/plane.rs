@@ -250,11 +250,18 @@ impl Streams for Plane {
 impl Inner {
     /// Reads a session's packets, as fast as they are unwrapped.
     async fn read(self: Arc<Self>, session: PeerSession, mut stream: Substream) {
-        // Nothing is answered on this stream.
-        stream.end();
         let peer = session.peer().node_id();
         let id = session.id();
-        lock(&self.sessions).insert(peer, session);
+        {
+            let mut sessions = lock(&self.sessions);
+            // One stream a session at once: a second one would have a second share of the queue.
+            if sessions.get(&peer).is_some_and(|s| s.id() == id) {
+                return;
+            }
+            sessions.insert(peer, session);
+        }
+        // Nothing is answered on this stream.
+        stream.end();
         let share = Arc::new(Semaphore::new(UNREAD / 16));
         let mut partial: Vec<u8> = Vec::with_capacity(PACKET);
         while let Ok(Some(bytes)) = stream.next().await {
