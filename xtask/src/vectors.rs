@@ -1,6 +1,7 @@
 //! `cargo xtask vectors [DIR]`: runs every known-answer file through the crates.
 
 mod base;
+mod directory;
 mod edges;
 mod mesh;
 mod mix;
@@ -39,6 +40,7 @@ type Runner = fn(&Value) -> Result<Tally, String>;
 const RUNNERS: &[(&str, Runner)] = &[
     ("bar", base::bar),
     ("det_cbor", base::det_cbor),
+    ("directory", directory::directory),
     ("ed25519_edges", edges::ed25519),
     ("frames", base::frames),
     ("identity", base::identity),
