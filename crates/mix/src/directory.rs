@@ -22,7 +22,7 @@ const RELAYS_MAX: usize = 4096;
 /// Layers, at most.
 pub const LAYERS_MAX: u8 = 7;
 /// Longest name of an organisation, in bytes.
-const ORG_MAX: usize = 64;
+pub const ORG_MAX: usize = 64;
 
 /// A relay, as a directory lists it.
 #[derive(Clone, Debug, Eq, PartialEq)]

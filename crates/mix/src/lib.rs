@@ -67,7 +67,8 @@ pub use client::{
 };
 pub use delay::{delay_text, exponential_delay, own_delay, poisson_gap};
 pub use directory::{
-    DIRECTORY_MAX, DIRECTORY_TYPE, Directory, DirectoryError, LAYERS_MAX, Relay, Topology, weight,
+    DIRECTORY_MAX, DIRECTORY_TYPE, Directory, DirectoryError, LAYERS_MAX, ORG_MAX, Relay, Topology,
+    weight,
 };
 pub use epoch::{AFTER_MS, DelayProof, EPOCH_MS, KeyRing, MixKeys, epoch_at, epoch_start};
 pub use fragment::{Ack, DATA_MAX, Fragment, FragmentError, Kind, SURBS_MAX};

@@ -7,12 +7,15 @@ use std::time::Duration;
 use betanet_bar::{Headers, Method, Request, status};
 use betanet_keys::{Maintainers, Name, Peer, VRF_PROOF, VrfPublic};
 use betanet_mesh::{Record, Role};
-use betanet_mix::{BEACON_SIG, Directory, MixKeys, Net, Relay, layer_of, layer_text, weight};
+use betanet_mix::{
+    BEACON_SIG, Directory, MixKeys, Net, ORG_MAX, Relay, RelayKey, layer_of, layer_text, weight,
+};
 use betanet_wire::{NodeId, text};
 use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::PLACE;
+use super::client::find::Finder;
 use crate::mesh::{peer_of, peer_of_seed};
 use crate::{Clock, Error, Mesh, Network, Node};
 
@@ -95,6 +98,20 @@ pub async fn build_directory(
             Err(why) => left_out.push((record.node().into(), why)),
         }
     }
+    if repeated(&listed).next().is_some() {
+        let finder = Finder {
+            network: network.clone(),
+            mesh: mesh.clone(),
+            node: Arc::clone(&node),
+            clock: began,
+            patience: plan.wait,
+        };
+        let before = finder.directory(plan.epoch.saturating_sub(1)).await.ok();
+        let copies = copies(&listed, before.as_ref());
+        listed.retain(|r| !copies.contains(&r.node));
+        let why = "it has a key that another relay has, and did not have it an epoch ago";
+        left_out.extend(copies.into_iter().map(|n| (n.into(), why.to_owned())));
+    }
     node.close().await;
     mesh.stop().await;
     listed.sort_by_key(|r: &Relay| r.node);
@@ -111,6 +128,20 @@ pub async fn build_directory(
         .check(&mix.beacon_key)
         .map_err(|e| Error::Directory(e.into()))?;
     Ok((directory, left_out))
+}
+
+/// Relays of which another one has a key: anybody can copy what a record lists, and bring its owner's proof.
+fn repeated(listed: &[Relay]) -> impl Iterator<Item = &Relay> {
+    let meets = |a: &Relay, b: &Relay| a.node != b.node && (a.key == b.key || a.vrf == b.vrf);
+    let twice = move |r: &&Relay| listed.iter().any(|other| meets(r, other));
+    listed.iter().filter(twice)
+}
+
+/// Who has another one's key, and did not have it in the directory before.
+fn copies(listed: &[Relay], before: Option<&Directory>) -> Vec<NodeId> {
+    let had = |r: &&Relay| before.is_some_and(|d| d.lists(r.node, &r.vrf));
+    let fresh = repeated(listed).filter(|r| !had(r));
+    fresh.map(|r| r.node).collect()
 }
 
 /// The records of those that say they are relays of the mix.
@@ -132,6 +163,12 @@ async fn relay(
     let key = keys.of(plan.epoch);
     let key =
         key.ok_or_else(|| format!("its record has no Sphinx key for epoch {}", plan.epoch))?;
+    RelayKey::check(key).ok_or("its Sphinx key is none")?;
+    if record.org().len() > ORG_MAX {
+        return Err(format!(
+            "it names its organisation in more than {ORG_MAX} bytes"
+        ));
+    }
     let peer = peer_of(record).ok_or("its record has no address that can be dialled")?;
     let target = format!(
         "{PLACE}layer/{}/{}",
@@ -231,4 +268,46 @@ async fn put(node: &Node, seed: &Peer, epoch: u32, signed: &[u8]) -> Result<(u16
         answer.head.status,
         String::from_utf8_lossy(&why).into_owned(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn relay(node: u8, key: u8, vrf: u8) -> Relay {
+        Relay {
+            node: NodeId([node; 20]),
+            key: [key; 32],
+            layer: 0,
+            weight: 1,
+            org: String::new(),
+            net: Net::from(IpAddr::from([10, node, 0, 1])),
+            vrf: [vrf; 32],
+            proof: [0; VRF_PROOF],
+        }
+    }
+
+    #[test]
+    fn who_copies_anothers_keys_is_left_out_and_its_owner_is_not() {
+        let honest = vec![relay(1, 11, 21), relay(2, 12, 22), relay(3, 13, 23)];
+        assert!(copies(&honest, None).is_empty());
+        let before = Directory {
+            epoch: 6,
+            seq: 1,
+            list: [0; 32],
+            layers: 1,
+            poisson: false,
+            beacon_sig: [0; BEACON_SIG],
+            relays: honest.clone(),
+        };
+        for copy in [relay(9, 12, 99), relay(9, 99, 22), relay(9, 12, 22)] {
+            let mut listed = honest.clone();
+            listed.push(copy);
+            assert_eq!(copies(&listed, Some(&before)), [NodeId([9; 20])]);
+            // Without a directory to tell them apart neither is taken.
+            assert_eq!(copies(&listed, None), [NodeId([2; 20]), NodeId([9; 20])]);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! A client of the mix: it finds the directory and its guard, and opens sessions that lead through relays.
 
-mod find;
+pub(super) mod find;
 mod task;
 
 use std::collections::BTreeMap;

@@ -29,12 +29,12 @@ const LOOK: Duration = Duration::from_millis(200);
 /// After this the relays that are known make do.
 const SETTLE: Duration = Duration::from_secs(4);
 
-pub(super) struct Finder {
-    pub(super) network: Network,
-    pub(super) mesh: Mesh,
-    pub(super) node: Arc<Node>,
-    pub(super) clock: Clock,
-    pub(super) patience: Duration,
+pub(in super::super) struct Finder {
+    pub(in super::super) network: Network,
+    pub(in super::super) mesh: Mesh,
+    pub(in super::super) node: Arc<Node>,
+    pub(in super::super) clock: Clock,
+    pub(in super::super) patience: Duration,
 }
 
 /// What a seed answered.
@@ -65,7 +65,7 @@ impl Finder {
     }
 
     /// The directory of an epoch, the same from two seeds where two are reached.
-    async fn directory(&self, epoch: u32) -> Result<Directory, Error> {
+    pub(in super::super) async fn directory(&self, epoch: u32) -> Result<Directory, Error> {
         let mix = self.network.mix.as_ref();
         let mix = mix.ok_or_else(|| Error::NoMix(self.network.name.clone()))?;
         let maintainers = Maintainers::new(&self.network.maintainers);
