@@ -355,6 +355,12 @@ impl Client {
         &self.stats
     }
 
+    /// Whether everything that it wants to say is said.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.building == 0 && self.turns.is_empty() && self.transmits.is_empty()
+    }
+
     /// Draws this client's own key of an epoch; older ones than the last are destroyed.
     fn key_for(&mut self, epoch: u32) {
         while self.own_keys.len() >= 2

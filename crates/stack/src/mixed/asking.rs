@@ -160,6 +160,12 @@ impl MixAsker {
         self.client.stats()
     }
 
+    /// Whether everything that it wants to say is said.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.client.is_idle()
+    }
+
     fn rise(&mut self, now: Now) {
         while self.events.room() > MARGIN {
             let Some(event) = self.client.poll_event() else {

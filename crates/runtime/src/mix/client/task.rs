@@ -17,6 +17,8 @@ use betanet_stack::{Kind, MixAsker, MixCommand, MixEvent};
 use betanet_wire::{NodeId, text};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::super::links::{TOGETHER, padding};
@@ -34,6 +36,8 @@ const OUT: usize = 1024;
 const SEND: usize = 32 << 10;
 /// Requests that wait for a place.
 const WAITING: usize = 64;
+/// What it gets to say its last words.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long another directory is tried for after its epoch began, and how often.
 const RENEW: Duration = Duration::from_secs(30);
 
@@ -101,20 +105,29 @@ impl Task {
         mut packets: mpsc::Receiver<Box<Packet>>,
         (mut session, stream): (SessionHandle, Substream),
     ) {
-        self.out = write_to(stream, session.peer_session());
+        let mut writer;
+        (self.out, writer) = write_to(stream, session.peer_session());
         let mut over = Box::pin(session.over());
         let mut alone = false;
+        let mut stop: Option<Time> = None;
         loop {
             self.settle();
+            if stop.is_some_and(|at| self.asker.is_idle() || at <= self.clock.now().mono) {
+                break;
+            }
             let due = self.asker.poll_timeout().map(|w| w.at);
+            let due = due.into_iter().chain(stop).min();
             let at = due.unwrap_or(Time::ZERO + self.clock.elapsed() + RENEW);
             tokio::select! {
-                message = messages.recv(), if self.waiting.len() < WAITING => match message {
-                    None | Some(Message::Stop) => break,
+                message = messages.recv(), if stop.is_none() && self.waiting.len() < WAITING => match message {
+                    // The gateway is still told that its answer is whole: else it would repeat the end of it.
+                    None | Some(Message::Stop) => {
+                        stop = Some(self.clock.now().mono + LAST_WORDS);
+                    }
                     Some(Message::Guard(again)) => {
                         let (other, stream, key) = *again;
                         self.command(MixCommand::Session(key));
-                        self.out = write_to(stream, other.peer_session());
+                        (self.out, writer) = write_to(stream, other.peer_session());
                         over = Box::pin(other.over());
                         alone = false;
                         session = other;
@@ -145,6 +158,9 @@ impl Task {
         for inbox in self.inboxes.values() {
             inbox.end(Err(ExchangeError::Cut { delivered: 0 }));
         }
+        drop(self);
+        // A guard that takes nothing is not waited for.
+        let _ = timeout(LAST_WORDS, writer).await;
         session.close().await;
     }
 
@@ -350,9 +366,12 @@ fn append(path: &std::path::Path, line: &str) -> std::io::Result<()> {
 }
 
 /// Writes packets to the guard's stream, several at once where they come so.
-fn write_to(mut stream: Substream, session: PeerSession) -> mpsc::Sender<Box<Packet>> {
+fn write_to(
+    mut stream: Substream,
+    session: PeerSession,
+) -> (mpsc::Sender<Box<Packet>>, JoinHandle<()>) {
     let (out, mut packets) = mpsc::channel::<Box<Packet>>(OUT);
-    tokio::spawn(async move {
+    let writer = tokio::spawn(async move {
         let mut batch = Vec::with_capacity(TOGETHER);
         while packets.recv_many(&mut batch, TOGETHER).await > 0 {
             let padding = padding(batch.len());
@@ -366,7 +385,7 @@ fn write_to(mut stream: Substream, session: PeerSession) -> mpsc::Sender<Box<Pac
             session.pad(padding);
         }
     });
-    out
+    (out, writer)
 }
 
 /// Opens another session with the guard, where one ended.
