@@ -193,13 +193,6 @@ impl RecipientMachine {
         self.exchanges.len()
     }
 
-    /// Pieces that an answer has room for now.
-    #[must_use]
-    pub fn room(&self, exchange: &Message) -> usize {
-        let x = self.exchanges.get(exchange).filter(|x| !x.answer_ended);
-        x.map_or(0, |x| x.answer.room())
-    }
-
     fn forget(&mut self, now: Time, exchange: Message) {
         let Some(x) = self.exchanges.remove(&exchange) else {
             return;

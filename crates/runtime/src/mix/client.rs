@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use betanet_keys::{Name, PublicKey};
 use betanet_mix::{
-    Client, ClientStats, Cover, MixKeys, PACKET, Packet, Recipient, RelayKey, Setup, Topology,
-    epoch_at,
+    Client, ClientStats, Cover, MixKeys, PACKET, Packet, Recipient, RelayKey, Setup, epoch_at,
 };
 use betanet_stack::MixAsker;
 use betanet_wire::NodeId;
@@ -32,8 +31,8 @@ use task::{Message, Task, watch};
 const PACKETS: usize = 1024;
 /// Messages that wait for the task.
 const MESSAGES: usize = 256;
-/// Between two looks for a gateway's record.
-const LOOK: Duration = Duration::from_millis(200);
+/// Between the first two lookups of a gateway, doubled each time: peers answer a few questions a minute of one asker.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How a client uses the mix.
 #[derive(Clone, Debug)]
@@ -208,7 +207,7 @@ impl MixClient {
     /// [`Error::Unknown`] or [`Error::NotMixing`].
     pub async fn session(&self, gateway: Name) -> Result<SessionHandle, Error> {
         let began = Clock::start();
-        let mut known = false;
+        let (mut known, mut wait) = (false, LOOK);
         let (key, to) = loop {
             if let Some(record) = self.mesh.record(gateway.node_id()).await {
                 known = true;
@@ -224,7 +223,8 @@ impl MixClient {
                     Error::Unknown(gateway)
                 });
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(wait).await;
+            wait *= 2;
         };
         lock(&self.recipients).insert(to.node, to);
         let (ops, mut asked) = mpsc::channel::<Op>(OPS);
@@ -287,9 +287,4 @@ fn mix_keys(records: &[betanet_mesh::Record]) -> BTreeMap<NodeId, MixKeys> {
         Some((r.node(), MixKeys::from_bytes(claims.mix).ok()?))
     };
     records.iter().filter_map(keys).collect()
-}
-
-/// How many relays of a topology count.
-fn count(topology: &Topology) -> usize {
-    topology.relays().len()
 }

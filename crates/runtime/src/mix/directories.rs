@@ -106,6 +106,10 @@ impl Directories {
         Ok(this)
     }
 
+    fn file(&self, epoch: u32, n: usize) -> PathBuf {
+        self.folder.join(format!("{epoch}-{n}"))
+    }
+
     /// The directory of an epoch, as it was signed.
     ///
     /// # Errors
@@ -136,12 +140,18 @@ impl Directories {
             .first_key_value()
             .is_some_and(|(e, _)| *e < *kept.start())
         {
-            held.pop_first();
+            let Some((old, envelopes)) = held.pop_first() else {
+                break;
+            };
+            for n in 0..envelopes.len() {
+                // One that is not there any more needs no removal.
+                let _ = fs::remove_file(self.file(old, n));
+            }
         }
         let same = held.entry(epoch).or_default();
         let known = same.iter().any(|e| e.record() == envelope.record());
         if !known && same.len() < 2 {
-            let path = self.folder.join(format!("{epoch}-{}", same.len()));
+            let path = self.file(epoch, same.len());
             if let Err(error) = fs::write(&path, envelope.to_bytes()) {
                 tracing::warn!(path = %path.display(), %error, "a directory is not kept");
             }
@@ -151,5 +161,57 @@ impl Directories {
             return Err(DirectoryProblem::Equivocation(epoch));
         }
         Ok(!known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_keys::{Identity, PublicKey};
+    use betanet_mix::BeaconSecret;
+
+    use super::*;
+
+    #[test]
+    fn what_is_long_over_leaves_the_folder_and_the_rest_outlives_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let ids: Vec<Identity> = (1..=5).map(|n| Identity::from_seed(&[n; 32])).collect();
+        let keys: Vec<PublicKey> = ids.iter().map(|i| *i.public()).collect();
+        let maintainers = Maintainers::new(&keys);
+        let secret = BeaconSecret::from_seed(&[9; 32]).unwrap();
+        let signed = |epoch: u32, seq: u64| {
+            let directory = Directory {
+                epoch,
+                seq,
+                list: maintainers.hash(),
+                layers: 1,
+                poisson: false,
+                beacon_sig: secret.sign(epoch),
+                relays: Vec::new(),
+            };
+            let mut envelope = Envelope::new(directory.to_record()).unwrap();
+            ids.iter().for_each(|id| envelope.sign(id));
+            envelope.to_bytes()
+        };
+        let open =
+            || Directories::open(folder.path(), maintainers.clone(), secret.public()).unwrap();
+        let files = || fs::read_dir(folder.path()).unwrap().count();
+        let held = open();
+        assert_eq!(held.put(&signed(10, 1), 10), Ok(true));
+        let both = DirectoryProblem::Equivocation(10);
+        assert_eq!(held.put(&signed(10, 2), 10), Err(both));
+        assert_eq!(
+            held.put(&signed(10, 3), 10),
+            Err(both),
+            "a third is not kept"
+        );
+        assert_eq!(held.put(&signed(11, 1), 11), Ok(true));
+        assert_eq!(files(), 3);
+        let again = open();
+        assert_eq!(again.get(10), Err(both));
+        assert_eq!(again.get(11), Ok(Some(signed(11, 1))));
+        let stale = DirectoryProblem::Stale { epoch: 10, now: 19 };
+        assert_eq!(again.put(&signed(10, 1), 19), Err(stale));
+        assert_eq!(again.put(&signed(19, 1), 19), Ok(true));
+        assert_eq!((again.get(10), files()), (Ok(None), 2));
     }
 }

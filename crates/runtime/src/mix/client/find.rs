@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::super::PLACE;
 use super::super::directories::{DirectoryProblem, check};
-use super::{count, mix_keys};
+use super::mix_keys;
 use crate::files::file_error;
 use crate::mesh::peer_of_seed;
 use crate::streams::Substream;
@@ -153,7 +153,7 @@ impl Finder {
                 .collect();
             let waited = began.elapsed();
             if missing.is_empty()
-                || (waited >= SETTLE && count(&topology) >= relays)
+                || (waited >= SETTLE && topology.relays().len() >= relays)
                 || waited >= self.patience
             {
                 return Ok(topology);
