@@ -1,4 +1,4 @@
-//! `cargo xtask replays [N]`: packets that come twice, and what a restart leaves of them.
+//! `cargo xtask replays [TAGS] [PACKETS]`: packets that come twice, and what a restart leaves of them.
 
 use std::time::Instant;
 
@@ -11,26 +11,30 @@ use betanet_mix::{
 
 /// Tags unless said otherwise.
 const MANY: usize = 10_000_000;
-/// One in so many is also a whole packet, unwrapped.
-const WHOLE_ONE_IN: usize = 100;
+/// Whole packets, built and unwrapped, unless said otherwise.
+const WHOLE: usize = 100_000;
+/// Packets between two words on how far it is.
+const TELL: usize = 1_000_000;
 /// Packets that are built together.
 const TOGETHER: usize = 64;
 const EPOCH: u32 = 159_000;
 
-/// Shows `N` tags to a replay memory of just that size, each of them again later; then whole packets to a relay, again, and once
-/// more after a restart.
+/// Shows so many tags to a replay memory of just that size, each of them again later; then whole packets to a relay, again, and
+/// once more after a restart.
 ///
 /// # Errors
 ///
 /// A number that is none, or a packet that passes twice.
 pub fn command(args: &[&str]) -> Result<(), String> {
-    let n = match args {
-        [] => MANY,
-        [n] => n.parse().map_err(|_| format!("{n}: a number of packets"))?,
-        _ => return Err("one number of packets".into()),
+    let number = |n: &&str| match n.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err(format!("{n}: a number from 1 on")),
     };
-    tags(n)?;
-    packets((n / WHOLE_ONE_IN).max(1))
+    if args.len() > 2 {
+        return Err("a number of tags, and one of whole packets".into());
+    }
+    tags(args.first().map_or(Ok(MANY), number)?)?;
+    packets(args.get(1).map_or(Ok(WHOLE), number)?)
 }
 
 fn tags(n: usize) -> Result<(), String> {
@@ -98,6 +102,7 @@ fn packets(n: usize) -> Result<(), String> {
     let mut relay = Relay::start(&mut rng, n);
     let key = relay.ring.record().of(EPOCH).and_then(RelayKey::check);
     let key = key.ok_or("no key")?;
+    // A few of each thousand, for after the restart.
     let mut kept: Vec<Packet> = Vec::new();
     let mut done = 0;
     while done < n {
@@ -126,7 +131,8 @@ fn packets(n: usize) -> Result<(), String> {
             .into_iter()
             .collect::<Result<Vec<Packet>, _>>();
         let packets = built.map_err(|e| e.to_string())?;
-        kept.extend(packets.iter().take(2).cloned());
+        let few = if done % 1024 == 0 { 2 } else { 0 };
+        kept.extend(packets.iter().take(few).cloned());
         for round in 0..2 {
             let mut copies = packets.clone();
             let mut outcomes = vec![Err(Refusal::Epoch); copies.len()];
@@ -145,6 +151,10 @@ fn packets(n: usize) -> Result<(), String> {
             }
         }
         done += count;
+        if done % TELL < count && done < n {
+            let took = began.elapsed().as_secs();
+            println!("replays: {done} of {n} packets, {took} s");
+        }
     }
     // The replay memory is lost with the process, and so are the keys.
     let mut restarted = Relay::start(&mut rng, n);

@@ -194,7 +194,7 @@ impl KeyRing {
         self.vrf.prove(&layer_text(epoch, beacon)).1
     }
 
-    /// Draws a further key for an epoch, whose replay memory fills up; `false` when four are held.
+    /// Draws a further key for an epoch, whose newest key's replay memory fills up; `false` when the epoch has three.
     pub fn further(&mut self, epoch: u32, rng: &mut Rng) -> bool {
         self.draw(epoch, rng)
     }
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_an_epochs_keys_is_for_new_packets_and_four_are_held() {
+    fn the_last_of_an_epochs_keys_is_for_new_packets_and_none_keeps_the_next_epoch_from_one() {
         let mut rng = Rng::new(&Seed::from_number(1));
         let mut ring = KeyRing::new(VrfSecret::from_seed(&[1; 32]));
         ring.turn(epoch_start(7), &mut rng);
@@ -275,10 +275,21 @@ mod tests {
         assert!(!ring.further(7, &mut rng));
         let record = ring.record();
         assert_eq!(MixKeys::from_bytes(&record.to_bytes()), Ok(record));
-        // All of them go with the epoch.
-        ring.turn(epoch_start(8) + AFTER_MS, &mut rng);
-        assert!(ring.record().of(7).is_none());
-        assert!(ring.further(8, &mut rng) && ring.further(9, &mut rng));
+        // Every epoch has its first key, however many the others have, and all of an epoch's go together.
+        for epoch in 8..20 {
+            ring.turn(epoch_start(epoch), &mut rng);
+            assert!(ring.further(epoch, &mut rng) && ring.further(epoch, &mut rng));
+            assert!(!ring.further(epoch, &mut rng));
+            let record = ring.record();
+            let listed = |e| record.keys_of(e).count();
+            assert_eq!(
+                [-1, 0, 1].map(|d| listed(epoch.saturating_add_signed(d))),
+                [3, 3, 1]
+            );
+            assert_eq!(MixKeys::from_bytes(&record.to_bytes()), Ok(record));
+            ring.turn(epoch_start(epoch) + AFTER_MS, &mut rng);
+            assert_eq!(ring.record().keys_of(epoch - 1).count(), 0);
+        }
     }
 
     #[test]

@@ -83,6 +83,6 @@ pub use recipient::{
 pub use replay::{Replays, Taken};
 pub use stream::{Piece, Receiver, Sender, StreamError, WINDOW};
 pub use unwrap::{
-    EpochKeys, Outcome, Refusal, Unwrapped, public_key, unwrap_batch, unwrap_batch_with,
+    EpochKeys, KeyId, Outcome, Refusal, Unwrapped, public_key, unwrap_batch, unwrap_batch_with,
 };
 pub use waiting::{Crowded, Departure, Pool, Waiting};

@@ -49,10 +49,24 @@ pub fn public_key(private: &[u8; 32]) -> [u8; 32] {
     pair[0].point
 }
 
+/// Keys that are held at most.
+const HELD_MAX: usize = 8;
+/// Keys of one epoch at most. With those of the epoch before, and one of the next, they leave a place for each epoch's first.
+const GENERATIONS_MAX: usize = 3;
+
+/// Which of a relay's keys: each has a replay memory of its own.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct KeyId {
+    /// The low byte of its epoch.
+    pub epoch: u8,
+    /// How many keys the epoch had before it.
+    pub generation: u8,
+}
+
 /// The private keys of a relay that packets may be for, by the low byte of their epoch; wiped on drop.
 #[derive(Clone, Default, Zeroize, ZeroizeOnDrop)]
 pub struct EpochKeys {
-    held: [Option<Held>; 4],
+    held: [Option<Held>; HELD_MAX],
 }
 
 #[derive(Clone, Copy, Zeroize)]
@@ -72,13 +86,18 @@ impl EpochKeys {
     /// Holds none.
     #[must_use]
     pub const fn new() -> Self {
-        Self { held: [None; 4] }
+        Self {
+            held: [None; HELD_MAX],
+        }
     }
 
-    /// Takes a key up for an epoch, and the VRF's output that the relay's own delays of that epoch come from; `false` when four
-    /// are held. An epoch may have several keys: what fails under the first is tried with the next.
+    /// Takes a key up for an epoch, and the VRF's output that the relay's own delays of that epoch come from; `false` when the epoch
+    /// has three, or eight are held. What fails under an epoch's newest key is tried with the one before it.
     #[must_use]
     pub fn add(&mut self, epoch: u8, key: [u8; 32], delays: [u8; 64]) -> bool {
+        if self.of(epoch).count() >= GENERATIONS_MAX {
+            return false;
+        }
         let Some(free) = self.held.iter_mut().find(|k| k.is_none()) else {
             return false;
         };
@@ -94,25 +113,41 @@ impl EpochKeys {
                 *held = None;
             }
         }
+        // The rest stay in the order that they came in.
+        self.held.sort_by_key(Option::is_none);
     }
 
-    /// The key of an epoch, or a further one of it.
-    fn get(&self, epoch: u8, further: usize) -> Option<&Held> {
-        let held = self.held.iter().flatten();
-        held.filter(|h| h.epoch == epoch).nth(further)
+    /// Which keys are held.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
+        let held = self.held.iter().flatten().enumerate();
+        held.map(|(i, h)| {
+            let before = self.held.iter().flatten().take(i);
+            KeyId {
+                epoch: h.epoch,
+                generation: before.map(|b| u8::from(b.epoch == h.epoch)).sum(),
+            }
+        })
+    }
+
+    /// An epoch's keys, the oldest first.
+    fn of(&self, epoch: u8) -> impl Iterator<Item = &Held> {
+        self.held.iter().flatten().filter(move |h| h.epoch == epoch)
+    }
+
+    /// An epoch's key that is the `back`th before its newest.
+    fn get(&self, epoch: u8, back: usize) -> Option<(KeyId, &Held)> {
+        let generation = self.of(epoch).count().checked_sub(back + 1)?;
+        let id = KeyId {
+            epoch,
+            generation: u8::try_from(generation).ok()?,
+        };
+        Some((id, self.of(epoch).nth(generation)?))
     }
 
     /// Most keys that one epoch has.
     fn generations(&self) -> usize {
-        let of = |epoch| {
-            self.held
-                .iter()
-                .flatten()
-                .filter(|h| h.epoch == epoch)
-                .count()
-        };
-        let held = self.held.iter().flatten();
-        held.map(|h| of(h.epoch)).max().unwrap_or(1)
+        let most = self.ids().map(|id| usize::from(id.generation) + 1).max();
+        most.unwrap_or(1)
     }
 }
 
@@ -129,12 +164,12 @@ pub struct Unwrapped {
 pub type Outcome = Result<Unwrapped, Refusal>;
 
 /// Takes this hop's layer off each packet, in its place, and says what became of each: the outcomes are in the packets' order,
-/// as many as both slices have. `seen` is asked once for every packet whose MAC holds: its place, its epoch, and the tag that its
-/// key's replay memory knows it by; it notes the tag, and answers whether it was there. Nothing is allocated.
+/// as many as both slices have. `seen` is asked once for every packet whose MAC holds: its place, the key that it is for, and the tag
+/// that this key's replay memory knows it by; it notes the tag, and answers whether it was there. Nothing is allocated.
 pub fn unwrap_batch(
     keys: &EpochKeys,
     packets: &mut [impl BorrowMut<Packet>],
-    seen: impl FnMut(usize, u8, &[u8; 16]) -> bool,
+    seen: impl FnMut(usize, KeyId, &[u8; 16]) -> bool,
     outcomes: &mut [Outcome],
 ) {
     unwrap_batch_with(Backend::best(), keys, packets, seen, outcomes);
@@ -145,14 +180,14 @@ pub fn unwrap_batch_with(
     backend: Backend,
     keys: &EpochKeys,
     packets: &mut [impl BorrowMut<Packet>],
-    mut seen: impl FnMut(usize, u8, &[u8; 16]) -> bool,
+    mut seen: impl FnMut(usize, KeyId, &[u8; 16]) -> bool,
     outcomes: &mut [Outcome],
 ) {
     let parts = packets.chunks_mut(TOGETHER);
     for (i, (packets, outcomes)) in parts.zip(outcomes.chunks_mut(TOGETHER)).enumerate() {
-        let mut seen = |at, epoch, tag: &_| seen(i * TOGETHER + at, epoch, tag);
-        for further in 0..keys.generations() {
-            unwrap_some(backend, (keys, further), packets, &mut seen, outcomes);
+        let mut seen = |at, key, tag: &_| seen(i * TOGETHER + at, key, tag);
+        for back in 0..keys.generations() {
+            unwrap_some(backend, (keys, back), packets, &mut seen, outcomes);
         }
     }
 }
@@ -165,9 +200,9 @@ struct Standing {
 
 fn unwrap_some(
     backend: Backend,
-    (keys, further): (&EpochKeys, usize),
+    (keys, back): (&EpochKeys, usize),
     packets: &mut [impl BorrowMut<Packet>],
-    seen: &mut impl FnMut(usize, u8, &[u8; 16]) -> bool,
+    seen: &mut impl FnMut(usize, KeyId, &[u8; 16]) -> bool,
     outcomes: &mut [Outcome],
 ) {
     let mut pairs: [Pair; TOGETHER] = [const { Pair::new([0; 32], [0; 32]) }; TOGETHER];
@@ -175,17 +210,17 @@ fn unwrap_some(
     let mut n = 0;
     for (i, (packet, outcome)) in packets.iter().zip(outcomes.iter_mut()).enumerate() {
         let packet: &Packet = packet.borrow();
-        if further > 0 && *outcome != Err(Refusal::Mac) {
+        if back > 0 && *outcome != Err(Refusal::Mac) {
             continue;
         }
-        match private_key(keys, packet, further) {
-            Ok(held) => {
+        match private_key(keys, packet, back) {
+            Ok((id, held)) => {
                 pairs[n] = Pair::new(held.key, packet.alpha());
-                places[n] = (i, Some(held));
+                places[n] = (i, Some((id, held)));
                 n += 1;
             }
-            // One that has no further key stays refused for its MAC.
-            Err(_) if further > 0 => {}
+            // One whose epoch has no older key stays refused for its MAC.
+            Err(_) if back > 0 => {}
             Err(refusal) => *outcome = Err(refusal),
         }
     }
@@ -193,14 +228,14 @@ fn unwrap_some(
     let extract = Extract::new();
     let mut standing: [Option<Standing>; TOGETHER] = [const { None }; TOGETHER];
     let mut onward = 0;
-    for (pair, (at, held)) in pairs[..n].iter().zip(places) {
+    for (pair, (at, under)) in pairs[..n].iter().zip(places) {
+        // Each of the first n has one.
+        let Some((id, held)) = under else { break };
         let packet = packets[at].borrow_mut();
-        let opened = open(&extract, &pair.point, packet, |epoch, tag| {
-            seen(at, epoch, tag)
-        });
+        let opened = open(&extract, &pair.point, packet, |tag| seen(at, id, tag));
         outcomes[at] = opened.as_ref().map_err(|r| *r).map(|(command, keys)| {
-            let wait_ms = match (command, held) {
-                (Command::Forward { delay, .. }, Some(held)) => wait_of(*delay, held, keys),
+            let wait_ms = match command {
+                Command::Forward { delay, .. } => wait_of(*delay, held, keys),
                 _ => 0,
             };
             let command = *command;
@@ -234,13 +269,13 @@ fn wait_of(delay: Delay, held: &Held, keys: &HopKeys) -> u16 {
 fn private_key<'k>(
     keys: &'k EpochKeys,
     packet: &Packet,
-    further: usize,
-) -> Result<&'k Held, Refusal> {
+    back: usize,
+) -> Result<(KeyId, &'k Held), Refusal> {
     let [version, epoch, zeros @ ..] = part::<4>(&packet.0, 0);
     if version != VERSION || zeros != [0; 2] {
         return Err(Refusal::Version);
     }
-    keys.get(epoch, further).ok_or(Refusal::Epoch)
+    keys.get(epoch, back).ok_or(Refusal::Epoch)
 }
 
 /// Everything but the next alpha.
@@ -248,7 +283,7 @@ fn open(
     extract: &Extract,
     shared: &[u8; 32],
     packet: &mut Packet,
-    mut seen: impl FnMut(u8, &[u8; 16]) -> bool,
+    mut seen: impl FnMut(&[u8; 16]) -> bool,
 ) -> Result<(Command, HopKeys), Refusal> {
     if bool::from(shared.ct_eq(&[0; 32])) {
         return Err(Refusal::Point);
@@ -259,7 +294,7 @@ fn open(
     if !bool::from(gamma.ct_eq(&packet.gamma())) {
         return Err(Refusal::Mac);
     }
-    if seen(packet.epoch(), &keys.tag()) {
+    if seen(&keys.tag()) {
         return Err(Refusal::Replay);
     }
     // The stream is one slot longer than beta: what is behind it decrypts zeros.

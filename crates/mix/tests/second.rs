@@ -8,8 +8,8 @@
 )]
 
 use betanet_mix::{
-    Command, Delay, EpochKeys, Hop, PAYLOAD, Packet, Refusal, RelayKey, Way, build, build_batch,
-    own_delay, surb, unwrap_batch,
+    Command, Delay, EpochKeys, Hop, KeyId, PAYLOAD, Packet, Refusal, RelayKey, Way, build,
+    build_batch, own_delay, surb, unwrap_batch,
 };
 use betanet_wire::NodeId;
 use chacha20::ChaCha20;
@@ -436,9 +436,12 @@ fn a_further_key_of_an_epoch_opens_what_is_for_it_and_relays_wait_as_they_prove(
     };
     let path: Vec<Hop> = all.iter().map(|r| r.hop).collect();
     let mut keys = EpochKeys::new();
-    assert!(keys.add(1, dice.bytes(), [0; 64]) && keys.add(2, dice.bytes(), [0; 64]));
+    assert!(keys.add(0, dice.bytes(), [0; 64]) && keys.add(1, dice.bytes(), [0; 64]));
+    keys.remove(0);
+    // Whatever place it takes, it is the second of its epoch.
     assert!(keys.add(1, all[0].private, delays) && keys.add(3, [1; 32], [0; 64]));
-    assert!(!keys.add(4, [1; 32], [0; 64]), "four are held");
+    assert!(keys.add(1, dice.bytes(), [0; 64]));
+    assert!(!keys.add(1, [1; 32], [0; 64]), "three of an epoch");
     let mut packets: Vec<Packet> = (0..40)
         .map(|_| {
             let way = Way {
@@ -454,8 +457,8 @@ fn a_further_key_of_an_epoch_opens_what_is_for_it_and_relays_wait_as_they_prove(
     packets[5].0[60] ^= 1;
     let mut outcomes = vec![Err(Refusal::Epoch); packets.len()];
     let mut tags = Vec::new();
-    let seen = |_, epoch, tag: &[u8; 16]| {
-        assert_eq!(epoch, 1);
+    let seen = |_, key: KeyId, tag: &[u8; 16]| {
+        assert_eq!((key.epoch, key.generation), (1, 1));
         tags.push(*tag);
         false
     };

@@ -5,6 +5,7 @@ mod client;
 mod directories;
 mod keys;
 mod links;
+mod memory;
 mod plane;
 mod service;
 mod wellknown;
@@ -28,6 +29,7 @@ pub(crate) use wellknown::WellKnown;
 use crate::files::file_error;
 use crate::{Clock, Error, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed};
 use keys::Keeper;
+use memory::Memories;
 use plane::{Plane, PlaneOptions, lock};
 use wellknown::Faces;
 
@@ -38,7 +40,7 @@ pub const PLACE: &str = "/.bn/mix/";
 pub(crate) struct Mixing {
     faces: Arc<Faces>,
     plane: Option<Arc<Plane>>,
-    rate: u32,
+    memories: Memories,
     rng: Rng,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -62,7 +64,7 @@ impl Mixing {
             return Ok(None);
         };
         let rate = config.mix_rate;
-        let (needed, allowed) = (keys::memory(rate).div_ceil(1 << 20), config.mix_memory);
+        let (needed, allowed) = (memory::memory(rate).div_ceil(1 << 20), config.mix_memory);
         if needed > allowed {
             return Err(Error::ReplayMemory {
                 rate,
@@ -106,7 +108,7 @@ impl Mixing {
         Ok(Some(Self {
             faces: Arc::new(faces),
             plane,
-            rate,
+            memories: Memories::new(rate, allowed << 20),
             rng,
             clock,
             metrics: Arc::clone(metrics),
@@ -160,7 +162,7 @@ impl Mixing {
             faces: self.faces,
             mesh,
             draft,
-            rate: self.rate,
+            memories: self.memories,
             rng: self.rng,
         };
         tasks.push(tokio::spawn(keeper.run(self.clock)).abort_handle());

@@ -140,8 +140,9 @@ impl MixClient {
             clock,
             patience: options.patience,
         };
-        let topology = finder.topology(options.relays).await?;
-        let guard = finder.guard(&topology, options.guard_file.as_deref())?;
+        let chart = finder.chart(options.relays).await?;
+        let topology = &chart.topology;
+        let guard = finder.guard(topology, options.guard_file.as_deref())?;
         let (session, stream, peer) = finder.enter(guard).await?;
         let setup = Setup {
             own: node.identity_for(&peer.key)?.public().node_id(),
@@ -181,7 +182,7 @@ impl MixClient {
             (guard, options.relays),
             Arc::clone(&this.recipients),
             this.messages.downgrade(),
-            topology.epoch(),
+            chart,
         ));
         tokio::spawn(task.run(inbox, packets, (session, stream)));
         Ok(this)
@@ -278,13 +279,4 @@ fn recipient_of(record: &betanet_mesh::Record, epoch: u32) -> Option<(PublicKey,
     let key = RelayKey::check(keys.of(epoch)?)?;
     let node = record.node();
     Some((peer_of(record)?.key, Recipient { node, key }))
-}
-
-/// What relays say of their keys.
-fn mix_keys(records: &[betanet_mesh::Record]) -> BTreeMap<NodeId, MixKeys> {
-    let keys = |r: &betanet_mesh::Record| {
-        let claims = r.claims().ok()?;
-        Some((r.node(), MixKeys::from_bytes(claims.mix).ok()?))
-    };
-    records.iter().filter_map(keys).collect()
 }

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use betanet_machine::{Rng, Seed, Time};
 use betanet_mix::{
-    Command, Crowded, Delivered, Departure, EpochKeys, Outcome, PACKET, Packet, Pool, Refusal,
-    Replays, Taken, Unwrapped, Waiting, unwrap_batch,
+    Command, Crowded, Delivered, Departure, Outcome, PACKET, Packet, Pool, Refusal, Taken,
+    Unwrapped, Waiting, unwrap_batch,
 };
 use betanet_wire::NodeId;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::links::{Links, Outgoing};
+use super::memory::Keys;
 use crate::metrics::MixMetrics;
 use crate::streams::Substream;
 use crate::{Clock, Mesh, Node, PeerSession, Streams};
@@ -30,8 +31,6 @@ const FEW: usize = 4;
 const UNREAD: usize = 4096;
 /// Next nodes that nothing is known of and that are looked for at once.
 const LOOKUPS: usize = 4;
-/// Sessions whose part of a key's replay memory is counted apart; those after them share one part.
-const SHARES_MAX: usize = 65_536;
 
 /// How a node carries packets.
 #[derive(Clone, Copy, Debug)]
@@ -44,39 +43,6 @@ pub(crate) struct PlaneOptions {
     pub(crate) waiting: usize,
     /// Packets in a thousand that are lost on purpose, and the dice's seed.
     pub(crate) lose: (u16, u64),
-}
-
-/// What was seen under the keys of one epoch.
-pub(crate) struct Memory {
-    replays: Replays,
-    shares: BTreeMap<NodeId, usize>,
-}
-
-impl Memory {
-    pub(crate) fn new(packets: usize, key: &[u8; 16]) -> Self {
-        Self {
-            replays: Replays::with_capacity(packets, key),
-            shares: BTreeMap::new(),
-        }
-    }
-
-    /// How many tags there are, and how many there is room for.
-    pub(crate) const fn filled(&self) -> (usize, usize) {
-        (self.replays.len(), self.replays.capacity())
-    }
-
-    fn take(&mut self, peer: NodeId, tag: &[u8; 16]) -> Taken {
-        let crowd = self.shares.len() >= SHARES_MAX && !self.shares.contains_key(&peer);
-        let who = if crowd { NodeId([0; 20]) } else { peer };
-        self.replays.take(tag, self.shares.entry(who).or_default())
-    }
-}
-
-/// The keys of now, and what was seen under them.
-#[derive(Clone, Default)]
-pub(crate) struct Keys {
-    pub(crate) keys: EpochKeys,
-    pub(crate) memories: BTreeMap<u8, Arc<Mutex<Memory>>>,
 }
 
 /// A packet that is to be unwrapped.
@@ -228,7 +194,7 @@ impl Plane {
         inner.metrics.pool(hits, misses);
         inner.metrics.waiting(lock(&inner.waiting).len());
         let held = inner.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let tags = held.memories.values().map(|m| lock(m).filled().0).sum();
+        let tags = held.memories.values().map(|m| lock(m).len()).sum();
         inner.metrics.replays(tags);
     }
 }
@@ -357,8 +323,8 @@ impl Inner {
         }
         let mut outcomes: [Outcome; BATCH] = [Err(Refusal::Epoch); BATCH];
         let mut full = 0;
-        let seen = |at: usize, epoch, tag: &[u8; 16]| {
-            let memory = held.memories.get(&epoch);
+        let seen = |at: usize, key, tag: &[u8; 16]| {
+            let memory = held.memories.get(&key);
             let taken = memory.map_or(Taken::Full, |m| lock(m).take(peers[at], tag));
             full += u64::from(taken == Taken::Full);
             taken != Taken::New

@@ -1,5 +1,8 @@
 //! A mix of real nodes on loopback: mixnodes, a gateway, seeds with a directory, clients.
 
+mod load;
+mod wire;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,7 +35,11 @@ struct Mix {
     nodes: BTreeMap<u8, Gateway>,
     network: PathBuf,
     beacon: BeaconSecret,
+    /// What a mixnode does otherwise than by default.
+    carry: Carry,
 }
+
+type Carry = fn(&mut Settings);
 
 fn identity(n: u8) -> Identity {
     Identity::from_seed(&[100 + n; 32])
@@ -57,8 +64,8 @@ fn folder(home: &Path, n: u8) -> PathBuf {
 }
 
 impl Mix {
-    /// Starts all nodes; `mixnodes` of them mix, and lose so many packets in a thousand.
-    async fn start(base: u8, mixnodes: u8, lose: u16) -> Self {
+    /// Starts all nodes; `mixnodes` of them mix.
+    async fn start(base: u8, mixnodes: u8, carry: Carry) -> Self {
         let home = tempfile::tempdir().unwrap();
         let listener = std::net::TcpListener::bind((format!("127.{base}.0.1"), 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -100,14 +107,15 @@ impl Mix {
             nodes: BTreeMap::new(),
             network,
             beacon,
+            carry,
         };
         for n in 1..=GATEWAY + mixnodes {
-            this.up(n, lose).await;
+            this.up(n).await;
         }
         this
     }
 
-    async fn up(&mut self, n: u8, lose: u16) {
+    async fn up(&mut self, n: u8) {
         let dir = folder(self.home.path(), n);
         let role = match n {
             1..=SEEDS => "seed",
@@ -115,7 +123,7 @@ impl Mix {
             _ => "mix",
         };
         let at = format!("127.{}.0.1", self.base + n);
-        let settings = Settings {
+        let mut settings = Settings {
             listen: Some(vec![format!("{at}:{}", self.port)]),
             serve: Some(dir.join("served")),
             cover: Some(dir.join("cover")),
@@ -128,10 +136,12 @@ impl Mix {
             writable: Some(true),
             mix_rate: Some(50),
             mix_workers: Some(1),
-            mix_lose: Some(lose),
             mix_lose_seed: Some(n.into()),
             ..Settings::default()
         };
+        if n > GATEWAY {
+            (self.carry)(&mut settings);
+        }
         let config = settings.check(&Origin::One("test".into())).unwrap();
         let gateway = Gateway::start(identity(n), &config).await.unwrap();
         self.nodes.insert(n, gateway);
@@ -174,11 +184,16 @@ impl Mix {
         first
     }
 
-    async fn ready(base: u8, mixnodes: u8, lose: u16) -> Self {
-        let this = Self::start(base, mixnodes, lose).await;
-        let directory = this.directory(mixnodes.into()).await;
-        assert_eq!(this.publish(&directory, 5).await, Ok(201));
+    async fn ready(base: u8, mixnodes: u8, carry: Carry) -> Self {
+        let this = Self::start(base, mixnodes, carry).await;
+        this.publish_one(mixnodes.into()).await;
         this
+    }
+
+    /// Brings a directory of so many relays to the seeds.
+    async fn publish_one(&self, relays: usize) {
+        let directory = self.directory(relays).await;
+        assert_eq!(self.publish(&directory, 5).await, Ok(201));
     }
 
     async fn client(&self, relays: usize) -> Result<MixClient, Error> {
@@ -193,6 +208,10 @@ impl Mix {
         let text = self.nodes[&n].render_metrics();
         let found = text.lines().find(|l| l.starts_with(line));
         found.map_or(0, |l| l.rsplit_once(' ').unwrap().1.parse().unwrap())
+    }
+
+    fn packets_out(&self, n: u8) -> u64 {
+        self.metric(n, "betanet_mix_packets_total{direction=\"out\"}")
     }
 
     fn dropped(&self, n: u8, cause: &str) -> u64 {
@@ -238,7 +257,7 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_go_over_three_five_and_seven_relays_and_fewer_relays_are_an_error() {
-    let mix = Mix::ready(130, 7, 0).await;
+    let mix = Mix::ready(130, 7, |_| ()).await;
     for relays in [3, 5, 7] {
         let client = mix.client(relays).await.unwrap();
         let session = client.session(name(GATEWAY)).await.unwrap();
@@ -256,9 +275,8 @@ async fn requests_go_over_three_five_and_seven_relays_and_fewer_relays_are_an_er
         assert!(unknown.is_err(), "it is still looked for");
         client.close().await;
     }
-    let mixed = |n: u8| mix.metric(n, "betanet_mix_packets_total{direction=\"out\"}");
     for n in 7..=13 {
-        assert!(mixed(n) > 20, "{n}: {}", mixed(n));
+        assert!(mix.packets_out(n) > 20, "{n}: {}", mix.packets_out(n));
         // What a gateway still sends to a client that has left finds nobody: that is no fault.
         for cause in ["mac", "replay", "slot", "body", "epoch", "version"] {
             assert_eq!(mix.dropped(n, cause), 0, "{n}: {cause}");
@@ -273,7 +291,7 @@ async fn requests_go_over_three_five_and_seven_relays_and_fewer_relays_are_an_er
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_whole_while_relays_lose_packets_and_one_dies() {
-    let mut mix = Mix::ready(150, 5, 10).await;
+    let mut mix = Mix::ready(150, 5, |s| s.mix_lose = Some(10)).await;
     let file = content(300_000);
     std::fs::write(mix.home.path().join("node6/served/m"), &file).unwrap();
     let client = mix.client(3).await.unwrap();
@@ -301,19 +319,26 @@ async fn packets_to(node: &Node, gateway: &Gateway) -> (SessionHandle, Substream
     (session, stream)
 }
 
-async fn send(stream: &mut Substream, packet: &Packet) {
-    std::future::poll_fn(|cx| stream.poll_ready(cx))
-        .await
-        .unwrap();
-    stream.send(Bytes::copy_from_slice(&packet.0)).unwrap();
+async fn send_all(stream: &mut Substream, packets: &[Packet]) {
+    for some in packets.chunks(8) {
+        std::future::poll_fn(|cx| stream.poll_ready(cx))
+            .await
+            .unwrap();
+        let bytes: Vec<u8> = some.iter().flat_map(|p| p.0).collect();
+        stream.send(bytes.into()).unwrap();
+    }
     std::future::poll_fn(|cx| stream.poll_ready(cx))
         .await
         .unwrap();
 }
 
+async fn send(stream: &mut Substream, packet: &Packet) {
+    send_all(stream, std::slice::from_ref(packet)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_packets_are_counted_by_cause_and_none_passes_twice_or_after_a_restart() {
-    let mut mix = Mix::start(170, 2, 0).await;
+    let mut mix = Mix::start(170, 2, |_| ()).await;
     let (first, second) = (7, 8);
     let node = Node::client().unwrap();
     let directory = mix.directory(2).await;
@@ -402,7 +427,7 @@ async fn bad_packets_are_counted_by_cause_and_none_passes_twice_or_after_a_resta
     session.close().await;
     // After a restart the node has other keys, and what it forgot opens no more.
     mix.nodes.remove(&first).unwrap().shutdown().await;
-    mix.up(first, 0).await;
+    mix.up(first).await;
     let (session, mut stream) = packets_to(&node, &mix.nodes[&first]).await;
     send(&mut stream, &good).await;
     eventually("it is refused", || mix.dropped(first, "mac") == 1).await;
@@ -413,7 +438,7 @@ async fn bad_packets_are_counted_by_cause_and_none_passes_twice_or_after_a_resta
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
-    let mix = Mix::start(190, 3, 0).await;
+    let mix = Mix::start(190, 3, |_| ()).await;
     let none = mix.client(3).await.err();
     assert!(matches!(none, Some(Error::NoDirectory { .. })), "{none:?}");
     let directory = mix.directory(3).await;
@@ -477,7 +502,7 @@ async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_replay_memory_does_not_fit_does_not_start() {
-    let mix = Mix::start(210, 0, 0).await;
+    let mix = Mix::start(210, 0, |_| ()).await;
     let dir = folder(mix.home.path(), 30);
     let settings = Settings {
         listen: Some(vec!["127.0.0.1:0".into()]),
@@ -493,7 +518,7 @@ async fn a_node_whose_replay_memory_does_not_fit_does_not_start() {
     match started.err() {
         Some(Error::ReplayMemory {
             rate: 25_000,
-            needed: 4971,
+            needed: 7456,
             allowed: 1024,
         }) => {}
         other => panic!("{other:?}"),
@@ -511,7 +536,7 @@ fn mix_threads() -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nodes_threads_end_with_it() {
-    let mix = Mix::start(220, 2, 0).await;
+    let mix = Mix::start(220, 2, |_| ()).await;
     // A worker and the one that sends, of each mixnode and of the gateway.
     eventually("they run", || mix_threads() >= 6).await;
     mix.stop().await;

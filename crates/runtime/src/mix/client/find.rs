@@ -1,5 +1,6 @@
 //! What a client has to know before it sends: directory, relays' keys, guard.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +9,13 @@ use betanet_bar::{Headers, Method, Request, status};
 use betanet_htx::kind;
 use betanet_keys::{Maintainers, Name, Peer};
 use betanet_machine::Rng;
-use betanet_mix::{DIRECTORY_MAX, Directory, DirectoryError, Guard, Topology, epoch_at};
+use betanet_mesh::Record;
+use betanet_mix::{DIRECTORY_MAX, Directory, DirectoryError, Guard, MixKeys, Topology, epoch_at};
 use betanet_wire::NodeId;
 use tokio::time::timeout;
 
 use super::super::PLACE;
 use super::super::directories::{DirectoryProblem, check};
-use super::mix_keys;
 use crate::files::file_error;
 use crate::mesh::peer_of_seed;
 use crate::streams::Substream;
@@ -42,6 +43,35 @@ enum Answer {
     Directory(Vec<u8>),
     Equivocation,
     None(String),
+}
+
+/// The directories that an epoch's relays come from, and the relays.
+pub(super) struct Chart {
+    directory: Directory,
+    earlier: Directory,
+    pub(super) topology: Topology,
+}
+
+impl Chart {
+    /// Takes up keys that relays published since; whether there were any. What is no longer known of a relay changes nothing.
+    pub(super) fn renew(&mut self, records: &[Record]) -> bool {
+        let fresh = topology(&self.directory, &self.earlier, records);
+        let newer = fresh != self.topology && fresh.relays() == self.topology.relays();
+        if newer {
+            self.topology = fresh;
+        }
+        newer
+    }
+}
+
+/// The relays of a directory that count, with the keys of their own records.
+fn topology(directory: &Directory, earlier: &Directory, records: &[Record]) -> Topology {
+    let keys = |r: &Record| {
+        let claims = r.claims().ok()?;
+        Some((r.node(), MixKeys::from_bytes(claims.mix).ok()?))
+    };
+    let keys: BTreeMap<NodeId, MixKeys> = records.iter().filter_map(keys).collect();
+    directory.topology(earlier, |n| keys.get(&n).cloned())
 }
 
 impl Finder {
@@ -127,8 +157,8 @@ impl Finder {
         }
     }
 
-    /// The relays that count now.
-    pub(super) async fn topology(&self, relays: usize) -> Result<Topology, Error> {
+    /// What is to be known of the epoch of now.
+    pub(super) async fn chart(&self, relays: usize) -> Result<Chart, Error> {
         let mix = self.network.mix.as_ref();
         let mix = mix.ok_or_else(|| Error::NoMix(self.network.name.clone()))?;
         let epoch = self.epoch();
@@ -143,20 +173,25 @@ impl Finder {
         let began = Clock::start();
         let mut asked = false;
         loop {
-            let keys = mix_keys(&self.mesh.records().await);
-            let topology = directory.topology(&earlier, |n| keys.get(&n).cloned());
+            let records = self.mesh.records().await;
+            let known: BTreeSet<NodeId> = records.iter().map(Record::node).collect();
             let missing: Vec<NodeId> = directory
                 .relays
                 .iter()
-                .filter(|r| !keys.contains_key(&r.node))
                 .map(|r| r.node)
+                .filter(|node| !known.contains(node))
                 .collect();
+            let topology = topology(&directory, &earlier, &records);
             let waited = began.elapsed();
             if missing.is_empty()
                 || (waited >= SETTLE && topology.relays().len() >= relays)
                 || waited >= self.patience
             {
-                return Ok(topology);
+                return Ok(Chart {
+                    directory,
+                    earlier,
+                    topology,
+                });
             }
             if !asked && waited >= SETTLE / 2 {
                 // Those that gossip has not brought.

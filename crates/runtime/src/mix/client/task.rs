@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::super::links::{TOGETHER, padding};
 use super::super::plane::lock;
-use super::find::Finder;
+use super::find::{Chart, Finder};
 use super::recipient_of;
 use crate::driver::{Ask, Op};
 use crate::exchange::Inbox;
@@ -38,7 +38,7 @@ const SEND: usize = 32 << 10;
 const WAITING: usize = 64;
 /// What it gets to say its last words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// How long another directory is tried for after its epoch began, and how often.
+/// How often keys, and after its epoch's begin a directory, are looked for.
 const RENEW: Duration = Duration::from_secs(30);
 
 /// For the task.
@@ -410,49 +410,61 @@ async fn enter_again(finder: Arc<Finder>, guard: NodeId, messages: mpsc::WeakSen
     }
 }
 
-/// Takes up the relays and the gateways' keys of each new epoch.
+/// Takes up the relays of each new epoch, and the keys that relays and gateways publish.
 pub(super) async fn watch(
     finder: Arc<Finder>,
     (guard, relays): (NodeId, usize),
     recipients: Arc<Mutex<BTreeMap<NodeId, Recipient>>>,
     messages: mpsc::WeakSender<Message>,
-    mut epoch: u32,
+    mut chart: Chart,
 ) {
     loop {
         let now = finder.clock.now().unix_ms;
-        let next = epoch_start(epoch.saturating_add(1));
+        let next = epoch_start(chart.topology.epoch().saturating_add(1));
         // A few seconds into the epoch, so that its directory is there.
         let wait = Duration::from_millis(next.saturating_sub(now)) + Duration::from_secs(5);
         tokio::time::sleep(wait.min(RENEW)).await;
         let Some(messages) = messages.upgrade() else {
             return;
         };
-        if epoch_at(finder.clock.now().unix_ms) <= epoch {
-            continue;
-        }
-        match finder.topology(relays).await {
-            Ok(topology) => {
-                epoch = topology.epoch();
-                if topology.find(guard).is_none() {
-                    tracing::warn!(guard = %Name::from(guard), "the guard is not in the new directory");
+        let renewed = if epoch_at(finder.clock.now().unix_ms) > chart.topology.epoch() {
+            match finder.chart(relays).await {
+                Ok(fresh) => {
+                    chart = fresh;
+                    if chart.topology.find(guard).is_none() {
+                        tracing::warn!(guard = %Name::from(guard), "the guard is not in the new directory");
+                    }
+                    let known: Vec<NodeId> = lock(&recipients).keys().copied().collect();
+                    for node in known {
+                        // It is among those that are known from here on.
+                        finder.mesh.record(node).await;
+                    }
+                    true
                 }
-                if messages.send(Message::Topology(topology)).await.is_err() {
-                    return;
+                Err(error) => {
+                    tracing::warn!(%error, "the new epoch's relays are not known yet");
+                    continue;
                 }
             }
-            Err(error) => {
-                tracing::warn!(%error, "the new epoch's relays are not known yet");
+        } else {
+            chart.renew(&finder.mesh.records().await)
+        };
+        if renewed {
+            let topology = chart.topology.clone();
+            if messages.send(Message::Topology(topology)).await.is_err() {
+                return;
+            }
+        }
+        for record in finder.mesh.records().await {
+            let Some((_, to)) = recipient_of(&record, chart.topology.epoch()) else {
                 continue;
-            }
-        }
-        let known: Vec<NodeId> = lock(&recipients).keys().copied().collect();
-        for node in known {
-            let record = finder.mesh.record(node).await;
-            if let Some((_, to)) = record.and_then(|r| recipient_of(&r, epoch)) {
-                lock(&recipients).insert(node, to);
-                if messages.send(Message::Recipient(to)).await.is_err() {
-                    return;
-                }
+            };
+            let changed = match lock(&recipients).get_mut(&to.node) {
+                Some(known) => std::mem::replace(known, to) != to,
+                None => false,
+            };
+            if changed && messages.send(Message::Recipient(to)).await.is_err() {
+                return;
             }
         }
     }

@@ -1,0 +1,205 @@
+//! What a node remembers of the packets that it had: one bounded memory for each of its keys.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use betanet_machine::Rng;
+use betanet_mix::{AFTER_MS, EPOCH_MS, EpochKeys, KeyId, KeyRing, Replays, Taken};
+use betanet_wire::NodeId;
+
+use super::plane::lock;
+
+/// Sessions whose part of a key's replay memory is counted apart; those after them share one part.
+const SHARES_MAX: usize = 65_536;
+
+/// Tags of one key's life at so many packets a second. The key is published an epoch before its own.
+const fn tags(rate: u32) -> usize {
+    (rate as usize).saturating_mul(((EPOCH_MS + AFTER_MS) / 1000) as usize)
+}
+
+/// Keys whose replay memories a node has to have room for: in an epoch's first ten minutes the last one's, its own, and the next
+/// one's, which is published already.
+const KEYS: usize = 3;
+
+/// The replay memory that a node needs for so many packets a second, in bytes.
+pub(super) const fn memory(rate: u32) -> usize {
+    Replays::bytes(tags(rate)).saturating_mul(KEYS)
+}
+
+/// What was seen under one key.
+pub(super) struct Memory {
+    replays: Replays,
+    shares: BTreeMap<NodeId, usize>,
+}
+
+impl Memory {
+    pub(super) fn new(packets: usize, key: &[u8; 16]) -> Self {
+        Self {
+            replays: Replays::with_capacity(packets, key),
+            shares: BTreeMap::new(),
+        }
+    }
+
+    /// How many tags there are.
+    pub(super) const fn len(&self) -> usize {
+        self.replays.len()
+    }
+
+    /// Whether three quarters are used: then a relay publishes a further key.
+    pub(super) const fn wants_another_key(&self) -> bool {
+        self.replays.wants_another_key()
+    }
+
+    pub(super) fn take(&mut self, peer: NodeId, tag: &[u8; 16]) -> Taken {
+        let crowd = self.shares.len() >= SHARES_MAX && !self.shares.contains_key(&peer);
+        let who = if crowd { NodeId([0; 20]) } else { peer };
+        self.replays.take(tag, self.shares.entry(who).or_default())
+    }
+}
+
+/// The keys of now, and what was seen under them.
+#[derive(Clone, Default)]
+pub(crate) struct Keys {
+    pub(super) keys: EpochKeys,
+    pub(super) memories: BTreeMap<KeyId, Arc<Mutex<Memory>>>,
+}
+
+/// The replay memories of a node's keys, one each.
+pub(super) struct Memories {
+    /// Packets a second that each is for.
+    rate: u32,
+    /// What all of them may take, in bytes.
+    most: usize,
+    held: BTreeMap<KeyId, Arc<Mutex<Memory>>>,
+    /// The epoch that could have no further key.
+    crowded: Option<u32>,
+}
+
+impl Memories {
+    pub(super) const fn new(rate: u32, most: usize) -> Self {
+        Self {
+            rate,
+            most,
+            held: BTreeMap::new(),
+            crowded: None,
+        }
+    }
+
+    /// Gives the epoch a further key where its newest one's memory is three quarters full, each key a memory, and takes those of
+    /// destroyed keys away.
+    pub(super) fn follow(&mut self, ring: &mut KeyRing, epoch: u32, rng: &mut Rng) -> Keys {
+        let of_now = |id: &KeyId| id.epoch == epoch.to_be_bytes()[3];
+        let newest = self.held.iter().rfind(|(id, _)| of_now(id));
+        if newest.is_some_and(|(_, memory)| lock(memory).wants_another_key()) {
+            self.further(ring, epoch, rng);
+        }
+        let ids: Vec<KeyId> = ring.keys().ids().collect();
+        self.held.retain(|id, _| ids.contains(id));
+        for id in ids {
+            self.held.entry(id).or_insert_with(|| {
+                let memory = Memory::new(tags(self.rate), &rng.array());
+                Arc::new(Mutex::new(memory))
+            });
+        }
+        Keys {
+            keys: ring.keys().clone(),
+            memories: self.held.clone(),
+        }
+    }
+
+    fn further(&mut self, ring: &mut KeyRing, epoch: u32, rng: &mut Rng) {
+        let further = self.held.keys().filter(|id| id.generation > 0).count();
+        let needed = Replays::bytes(tags(self.rate)).saturating_mul(KEYS + further + 1);
+        if needed <= self.most && ring.further(epoch, rng) {
+            tracing::warn!(
+                epoch,
+                "three quarters of a replay memory are used: a further key is published"
+            );
+        } else if self.crowded.replace(epoch) != Some(epoch) {
+            tracing::warn!(
+                epoch,
+                "three quarters of a replay memory are used, and there is no place for a further key"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_keys::VrfSecret;
+    use betanet_machine::Seed;
+    use betanet_mix::{Taken, epoch_start};
+    use betanet_wire::NodeId;
+
+    use super::*;
+
+    const RATE: u32 = 1;
+    const EPOCH: u32 = 9;
+
+    const fn id(generation: u8) -> KeyId {
+        KeyId {
+            epoch: 9,
+            generation,
+        }
+    }
+
+    /// Shows a key's memory these hundredths of what it has room for.
+    fn fill(memories: &Memories, generation: u8, part: std::ops::Range<usize>) {
+        let mut memory = lock(&memories.held[&id(generation)]);
+        for n in tags(RATE) * part.start / 100..tags(RATE) * part.end / 100 {
+            let mut tag = [generation; 16];
+            tag[..8].copy_from_slice(&n.to_be_bytes());
+            // Each session has a thirty-second part of it.
+            let session = NodeId([n.to_le_bytes()[0] % 40; 20]);
+            assert_eq!(memory.take(session, &tag), Taken::New, "{n}");
+        }
+    }
+
+    /// Generations of this epoch.
+    fn generations(keys: &Keys) -> usize {
+        keys.memories.keys().filter(|id| id.epoch == 9).count()
+    }
+
+    fn start(most: usize) -> (Rng, KeyRing, Memories) {
+        let mut rng = Rng::new(&Seed::from_number(1));
+        let mut ring = KeyRing::new(VrfSecret::from_seed(&[1; 32]));
+        ring.turn(epoch_start(EPOCH), &mut rng);
+        (rng, ring, Memories::new(RATE, most))
+    }
+
+    #[test]
+    fn a_key_whose_memory_fills_up_is_followed_by_one_with_a_memory_of_its_own() {
+        let (mut rng, mut ring, mut memories) = start(memory(RATE) * 2);
+        memories.follow(&mut ring, EPOCH, &mut rng);
+        fill(&memories, 0, 0..74);
+        let first = ring.record();
+        let keys = memories.follow(&mut ring, EPOCH, &mut rng);
+        assert_eq!((generations(&keys), ring.record()), (1, first.clone()));
+        fill(&memories, 0, 74..76);
+        let keys = memories.follow(&mut ring, EPOCH, &mut rng);
+        assert_eq!(generations(&keys), 2);
+        assert_ne!(ring.record().of(EPOCH), first.of(EPOCH));
+        assert_eq!(lock(&keys.memories[&id(1)]).len(), 0);
+        // The first key's memory is the one that it was: nothing that it saw passes.
+        let again = lock(&keys.memories[&id(0)]).take(NodeId([0; 20]), &[0; 16]);
+        assert_eq!(again, Taken::Again);
+        // Three are all that an epoch has, and everything goes with it.
+        for filled in [1, 2] {
+            fill(&memories, filled, 0..76);
+            let keys = memories.follow(&mut ring, EPOCH, &mut rng);
+            assert_eq!(generations(&keys), 3);
+        }
+        ring.turn(epoch_start(EPOCH + 1) + AFTER_MS, &mut rng);
+        let keys = memories.follow(&mut ring, EPOCH + 1, &mut rng);
+        assert_eq!((generations(&keys), keys.memories.len()), (0, 2));
+    }
+
+    #[test]
+    fn no_further_key_is_drawn_that_there_is_no_memory_for() {
+        let (mut rng, mut ring, mut memories) = start(memory(RATE));
+        memories.follow(&mut ring, EPOCH, &mut rng);
+        fill(&memories, 0, 0..80);
+        let keys = memories.follow(&mut ring, EPOCH, &mut rng);
+        assert_eq!((generations(&keys), memories.crowded), (1, Some(EPOCH)));
+    }
+}

@@ -1,0 +1,156 @@
+//! More packets than a relay has places for.
+
+use super::*;
+
+/// A packet that a relay is to send on after a delay, or, without a next node, to drop; no two are alike.
+fn packet(n: u32, key: RelayKey, onward: Option<(u16, betanet_wire::NodeId)>) -> Packet {
+    let mut x = [3; 32];
+    x[..4].copy_from_slice(&n.to_be_bytes());
+    let drop = Command::Drop { id: [1; 16] };
+    let command = onward.map_or(drop, |(delay, next)| Command::Forward {
+        delay: Delay::Chosen(delay),
+        next,
+    });
+    let last = Hop { key, command: drop };
+    let hops = match onward {
+        None => vec![last],
+        // The second layer is for whoever has this key: here nobody opens it.
+        Some(_) => vec![Hop { key, command }, last],
+    };
+    let way = Way {
+        epoch: epoch().to_be_bytes()[3],
+        hops: &hops,
+        x,
+        pad: [5; 320],
+    };
+    build(way, &[0; PAYLOAD]).unwrap()
+}
+
+fn key_of(directory: &Directory, n: u8) -> RelayKey {
+    let node = name(n).node_id();
+    let relay = directory.relays.iter().find(|r| r.node == node).unwrap();
+    RelayKey::check(relay.key).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newcomers_are_dropped_where_a_queue_a_session_or_a_link_is_full_and_each_is_counted() {
+    // A session may have four of the 64 places.
+    let mix = Mix::start(80, 1, |s| s.mix_waiting = Some(64)).await;
+    let relay = 7;
+    let key = key_of(&mix.directory(1).await, relay);
+    let nobody = betanet_wire::NodeId([9; 20]);
+    let (mut made, mut sent) = (0, 0);
+    let mut packets = |n: u32, delay| {
+        made += n;
+        let numbers = made - n..made;
+        numbers
+            .map(|n| packet(n, key, Some((delay, nobody))))
+            .collect::<Vec<Packet>>()
+    };
+    let mut streams = Vec::new();
+    for _ in 0..24 {
+        let node = Node::client().unwrap();
+        let (session, stream) = packets_to(&node, &mix.nodes[&relay]).await;
+        streams.push((node, session, stream));
+    }
+    let mut rounds = 0;
+    while mix.dropped(relay, "session_share") == 0 {
+        assert!(rounds < 30, "no session ever had more than its share");
+        rounds += 1;
+        send_all(&mut streams[0].2, &packets(16, 150)).await;
+        sent += 16;
+        eventually("all are in", || taken_in(&mix, relay) == sent).await;
+    }
+    while mix.dropped(relay, "queue_full") == 0 {
+        assert!(rounds < 60, "the queue was never full");
+        rounds += 1;
+        let some: Vec<Vec<Packet>> = streams.iter().map(|_| packets(4, 150)).collect();
+        for ((_, _, stream), four) in streams.iter_mut().zip(&some) {
+            send_all(stream, four).await;
+            sent += 4;
+        }
+        eventually("all are in", || taken_in(&mix, relay) == sent).await;
+    }
+    while mix.dropped(relay, "link_full") == 0 {
+        assert!(rounds < 90, "the link was never full");
+        rounds += 1;
+        let some = packets(2_600, 0);
+        send_all(&mut streams[0].2, &some).await;
+        sent += 2_600;
+        eventually("all are in", || taken_in(&mix, relay) == sent).await;
+    }
+    // Whatever it had a place for was kept for two seconds, as nobody takes it, and is counted too.
+    let causes = ["session_share", "queue_full", "link_full", "dead_hop"];
+    let dropped = || {
+        causes
+            .map(|cause| mix.dropped(relay, cause))
+            .iter()
+            .sum::<u64>()
+    };
+    eventually("each is accounted for", || dropped() == sent).await;
+    assert_eq!(mix.packets_out(relay), 0);
+    for (_, session, _) in streams {
+        session.close().await;
+    }
+    mix.stop().await;
+}
+
+fn taken_in(mix: &Mix, n: u8) -> u64 {
+    mix.metric(n, "betanet_mix_packets_total{direction=\"in\"}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_replay_memory_fills_up_publishes_a_further_key_and_forgets_nothing() {
+    // For one packet a second: 11 400 in a key's life, of which a session may have 356.
+    let mix = Mix::start(60, 1, |s| s.mix_rate = Some(1)).await;
+    let relay = 7;
+    let first = key_of(&mix.directory(1).await, relay);
+    let sessions = 26;
+    let each = 350;
+    let mut begun = Vec::new();
+    let mut known = None;
+    for i in 0..sessions {
+        let node = Node::client().unwrap();
+        let (session, mut stream) = packets_to(&node, &mix.nodes[&relay]).await;
+        let packets: Vec<Packet> = (0..each)
+            .map(|n| packet(i * each + n, first, None))
+            .collect();
+        send_all(&mut stream, &packets).await;
+        known.get_or_insert_with(|| packets[0].clone());
+        begun.push((node, session, stream));
+    }
+    let all = u64::from(sessions * each);
+    eventually("all are there", || mix.dropped(relay, "cover") == all).await;
+    let other = async {
+        loop {
+            let now = key_of(&mix.directory(1).await, relay);
+            if now != first {
+                return now;
+            }
+        }
+    };
+    let second = tokio::time::timeout(Duration::from_secs(60), other).await;
+    let second = second.expect("a further key");
+    let (_, _, stream) = begun.last_mut().unwrap();
+    // Packets under both keys pass, and those that were there do not.
+    let more = [packet(99_990, first, None), packet(99_991, second, None)];
+    send_all(stream, &more).await;
+    eventually("both are opened", || mix.dropped(relay, "cover") == all + 2).await;
+    send_all(stream, &[known.unwrap()]).await;
+    send_all(stream, &more).await;
+    eventually("none passes twice", || mix.dropped(relay, "replay") == 3).await;
+    // This session has had its part under the first key; under the second it has its part anew.
+    let beyond: Vec<Packet> = (0..20).map(|n| packet(100_000 + n, first, None)).collect();
+    send_all(stream, &beyond).await;
+    let anew: Vec<Packet> = (0..20).map(|n| packet(200_000 + n, second, None)).collect();
+    send_all(stream, &anew).await;
+    eventually("only those of the second key pass", || {
+        mix.dropped(relay, "cover") + mix.dropped(relay, "replay") == all + 2 + 3 + 40
+    })
+    .await;
+    assert_eq!(mix.dropped(relay, "cover"), all + 2 + 5 + 20);
+    for (_, session, _) in begun {
+        session.close().await;
+    }
+    mix.stop().await;
+}
