@@ -2,28 +2,23 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use betanet_htx::ticket::{EXPORTER_CONTEXT, FIELD, Ticket};
 use betanet_keys::PublicKey;
 use bytes::Bytes;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use rustls::RootCertStore;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::client::TlsStream;
-use tokio_rustls::{TlsConnector, rustls};
+use tokio_rustls::rustls;
 use zeroize::Zeroizing;
 
-use crate::link::Link;
-use crate::shared::{Shared, export};
+use crate::plain::web_pki_verifier;
+use crate::shared::Shared;
 use crate::tunnel::H2Tunnel;
-use crate::{Carrier, Error};
+use crate::{Carrier, Error, Secure, Secured, Shape};
 
 /// TCP, TLS and HTTP/2 together.
 const SETUP: Duration = Duration::from_secs(15);
@@ -49,6 +44,32 @@ impl Trust {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         Self::WebPki(Arc::new(roots))
     }
+
+    /// Whether the certificates that a listener showed are trusted for `host`: its own first, then those that lead to a root.
+    /// That it holds the first one's key is for TLS to check.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pin`], [`Error::Certificate`], [`Error::Host`], or [`Error::Pem`] where none was shown.
+    pub fn check(&self, shown: &[CertificateDer<'_>], host: &str) -> Result<(), Error> {
+        let (own, between) = shown
+            .split_first()
+            .ok_or(Error::Pem("no certificate was shown"))?;
+        match self {
+            Self::Anything => Ok(()),
+            Self::Pin(pin) if betanet_keys::same(pin, &crate::pin_of(own)?) => Ok(()),
+            Self::Pin(_) => Err(Error::Pin),
+            Self::WebPki(roots) => {
+                let name = ServerName::try_from(host).map_err(|_| Error::Host)?;
+                let bad = |e: rustls::Error| Error::Certificate(std::io::Error::other(e));
+                let verifier = web_pki_verifier(roots)?;
+                verifier
+                    .verify_server_cert(own, between, &name, &[], UnixTime::now())
+                    .map(|_| ())
+                    .map_err(bad)
+            }
+        }
+    }
 }
 
 /// What the outer connection turned out to be.
@@ -66,64 +87,9 @@ pub struct Facts {
     pub pin: [u8; 32],
 }
 
-#[derive(Debug)]
-struct PinVerifier {
-    pin: Option<[u8; 32]>,
-    provider: Arc<CryptoProvider>,
-    mismatch: Arc<AtomicBool>,
-}
-
-impl ServerCertVerifier for PinVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let bad = || rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
-        let shown = crate::pin_of(end_entity).map_err(|_| bad())?;
-        match self.pin {
-            Some(pin) if !betanet_keys::same(&pin, &shown) => {
-                self.mismatch.store(true, Ordering::Relaxed);
-                Err(rustls::Error::InvalidCertificate(
-                    CertificateError::ApplicationVerificationFailure,
-                ))
-            }
-            _ => Ok(ServerCertVerified::assertion()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.2 is not spoken".into()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let schemes = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, schemes)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
 /// An outer connection whose certificate was checked, before its first request.
 pub struct Outer {
-    tls: Shared<TlsStream<Link<TcpStream>>>,
+    tls: Shared<Box<dyn Secure>>,
     host: String,
     facts: Facts,
     ekm0: Zeroizing<[u8; 32]>,
@@ -138,13 +104,18 @@ pub struct Way {
     pub from: Option<IpAddr>,
 }
 
-/// Connects to `host:port`, and checks the certificate for `host`.
+/// Connects to `host:port`, looks like `shape`, and checks the certificate for `host`.
 ///
 /// # Errors
 ///
 /// What failed; no HTTP byte was sent.
-pub async fn connect(address: &str, trust: &Trust, way: Way) -> Result<Outer, Error> {
-    match tokio::time::timeout(SETUP, connect_unbounded(address, trust, way)).await {
+pub async fn connect(
+    address: &str,
+    trust: &Trust,
+    way: Way,
+    shape: &dyn Shape,
+) -> Result<Outer, Error> {
+    match tokio::time::timeout(SETUP, connect_unbounded(address, trust, way, shape)).await {
         Ok(done) => done,
         Err(_) => Err(Error::Timeout(SETUP.as_secs())),
     }
@@ -174,88 +145,23 @@ async fn reach(address: &str, way: Way) -> std::io::Result<TcpStream> {
     Err(last)
 }
 
-async fn connect_unbounded(address: &str, trust: &Trust, way: Way) -> Result<Outer, Error> {
+async fn connect_unbounded(
+    address: &str,
+    trust: &Trust,
+    way: Way,
+    shape: &dyn Shape,
+) -> Result<Outer, Error> {
     let (host, _) = address.rsplit_once(':').ok_or(Error::Host)?;
     let host = host.trim_matches(['[', ']']).to_owned();
-    let name = ServerName::try_from(host.clone()).map_err(|_| Error::Host)?;
-    let mismatch = Arc::new(AtomicBool::new(false));
-    let config = tls_config(trust, &mismatch)?;
     let tcp = reach(address, way).await.map_err(Error::Connect)?;
     // Fails on a connection that is gone, which the handshake tells.
     let _ = tcp.set_nodelay(true);
-    let tls = TlsConnector::from(Arc::new(config))
-        .connect(name, Link::new(tcp))
-        .await
-        .map_err(|e| {
-            if mismatch.load(Ordering::Relaxed) {
-                return Error::Pin;
-            }
-            let inner = e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
-            if matches!(inner, Some(rustls::Error::InvalidCertificate(_))) {
-                Error::Certificate(e)
-            } else {
-                Error::Tls(e)
-            }
-        })?;
+    let Secured { tls, facts } = shape.handshake(tcp, &host, trust).await?;
     Ok(Outer {
-        facts: facts(&tls)?,
-        ekm0: export(tls.get_ref().1, EXPORTER_CONTEXT)?,
+        facts,
+        ekm0: tls.export(EXPORTER_CONTEXT)?,
         tls: Shared::new(tls),
         host,
-    })
-}
-
-fn tls_config(trust: &Trust, mismatch: &Arc<AtomicBool>) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|_| Error::Pem("TLS 1.3 cannot be configured"))?;
-    let pinned = |pin| {
-        Arc::new(PinVerifier {
-            pin,
-            provider,
-            mismatch: Arc::clone(mismatch),
-        })
-    };
-    let mut config = match trust {
-        Trust::WebPki(roots) => builder
-            .with_root_certificates(Arc::clone(roots))
-            .with_no_client_auth(),
-        Trust::Pin(pin) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(pinned(Some(*pin)))
-            .with_no_client_auth(),
-        Trust::Anything => builder
-            .dangerous()
-            .with_custom_certificate_verifier(pinned(None))
-            .with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // Every session is a fresh one: a resumed hello looks different.
-    config.resumption = rustls::client::Resumption::disabled();
-    Ok(config)
-}
-
-fn facts(tls: &TlsStream<Link<TcpStream>>) -> Result<Facts, Error> {
-    let connection = tls.get_ref().1;
-    let certificate = connection
-        .peer_certificates()
-        .and_then(|c| c.first())
-        .ok_or(Error::Pem("no certificate was shown"))?;
-    Ok(Facts {
-        version: format!("{:?}", connection.protocol_version().ok_or(Error::Gone)?),
-        suite: format!(
-            "{:?}",
-            connection
-                .negotiated_cipher_suite()
-                .ok_or(Error::Gone)?
-                .suite()
-        ),
-        group: connection
-            .negotiated_key_exchange_group()
-            .map_or_else(String::new, |g| format!("{:?}", g.name())),
-        alpn: String::from_utf8_lossy(connection.alpn_protocol().unwrap_or_default()).into_owned(),
-        pin: crate::pin_of(certificate)?,
     })
 }
 
@@ -328,7 +234,7 @@ impl Outer {
         let mut requests = requests.ready().await?;
         let (response, outgoing) = requests.send_request(request, false)?;
         let tls = self.tls.clone();
-        let exporter = Box::new(move |context: &[u8]| tls.with(|t| export(t.get_ref().1, context)));
+        let exporter = Box::new(move |context: &[u8]| tls.with(|t| t.export(context)));
         let tls = self.tls;
         let push = Box::new(move |cx: &mut Context<'_>| tls.push(cx));
         Ok(Box::new(H2Tunnel::client(

@@ -6,8 +6,8 @@
 //! **Below:** `htx` for tickets and message lengths, the operating system's sockets. **Above:** `runtime`.
 //! **Source:** profile chapter 2, from "Stack" to "Ticket" (`spec-vectors/PROFILE.md`), RFC 8446, RFC 9113.
 //!
-//! A [`Carrier`] is the seam: what drives a session asks nothing more of the outside. Other carriers (QUIC, other
-//! client shapes) implement it.
+//! Two seams: a [`Carrier`] is all that what drives a session asks of the outside, whatever carries it; a [`Shape`] is how a
+//! client's TLS looks to an observer.
 
 mod cert;
 pub mod client;
@@ -15,6 +15,7 @@ mod cover;
 mod error;
 mod files;
 mod link;
+mod plain;
 mod server;
 mod shared;
 mod tunnel;
@@ -23,12 +24,19 @@ pub use cert::{CertSource, Certificate, pin_of};
 pub use cover::Cover;
 pub use error::Error;
 pub use files::{Folder, content_type};
+pub use plain::Plain;
 pub use server::{BoxFuture, Gate, Limits, Site, Stats, Tunnel, serve};
 
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use zeroize::Zeroizing;
+
+use client::{Facts, Trust};
 
 /// What a carrier gives a session.
 #[derive(Debug)]
@@ -85,4 +93,39 @@ pub trait Carrier: Send {
 
     /// Whether all that was taken has left.
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// A handshake that is under way.
+pub type Handshake<'a> = Pin<Box<dyn Future<Output = Result<Secured, Error>> + Send + 'a>>;
+
+/// How a client's TLS looks from outside.
+pub trait Shape: std::fmt::Debug + Send + Sync {
+    /// Makes a TLS 1.3 connection over `tcp` that offers HTTP/2, and checks the certificate for `host` as `trust` says.
+    ///
+    /// # Errors
+    ///
+    /// What failed: [`Error::Pin`] or [`Error::Certificate`] where the certificate is not trusted.
+    fn handshake<'a>(&'a self, tcp: TcpStream, host: &'a str, trust: &'a Trust) -> Handshake<'a>;
+}
+
+/// A TLS connection whose certificate was checked.
+pub struct Secured {
+    /// The connection.
+    pub tls: Box<dyn Secure>,
+    /// What it turned out to be.
+    pub facts: Facts,
+}
+
+/// A client's TLS stream.
+pub trait Secure: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Whether records are gathered for now, so that what belongs together leaves together. While they are, a write either goes
+    /// into the gathering buffer or is refused without waking anybody; after it, a flush sends what was gathered.
+    fn hold(&mut self, held: bool);
+
+    /// Exports 32 bytes with the session's label, for a context that is always passed, if empty (RFC 8446 §7.5).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Export`].
+    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error>;
 }

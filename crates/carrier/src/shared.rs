@@ -7,21 +7,21 @@ use std::task::{Context, Poll, ready};
 use betanet_htx::ticket::EXPORTER_LABEL;
 use rustls::ConnectionCommon;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::{client, server};
+use tokio_rustls::server;
 use zeroize::Zeroizing;
 
-use crate::Error;
 use crate::link::Link;
+use crate::{Error, Secure};
 
-/// A TLS stream over a [`Link`].
+/// A TLS stream whose writes can be held.
 pub(crate) trait Tls: AsyncRead + AsyncWrite + Unpin {
-    /// Whether what TLS makes is kept in its own buffer for now.
+    /// Whether what TLS makes is kept in a buffer for now.
     fn hold(&mut self, held: bool);
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Tls for client::TlsStream<Link<S>> {
+impl Tls for Box<dyn Secure> {
     fn hold(&mut self, held: bool) {
-        self.get_mut().0.hold(held);
+        (**self).hold(held);
     }
 }
 

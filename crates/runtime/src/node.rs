@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use betanet_bar::{Client, Handler, ReadFailed, Request, Response, status};
-use betanet_carrier::Carrier;
 use betanet_carrier::client::{self, Trust, Way};
+use betanet_carrier::{Carrier, Plain, Shape};
 use betanet_htx::ticket::Ticket;
 use betanet_htx::{Config, Secrets, Session, kind, offered_caps};
 use betanet_keys::{Identity, Peer, PublicKey};
@@ -56,6 +56,11 @@ struct State {
     fresh: BTreeMap<PublicKey, Identity>,
 }
 
+/// What dialling looks like, unless said otherwise.
+fn default_shape() -> Arc<dyn Shape> {
+    Arc::new(Plain)
+}
+
 /// A node's dialling side.
 pub struct Node {
     identity: Option<Identity>,
@@ -63,6 +68,7 @@ pub struct Node {
     clock: Clock,
     metrics: Arc<Metrics>,
     trust: Trust,
+    shape: Arc<dyn Shape>,
     /// The local address to dial from.
     from: Option<IpAddr>,
     takers: Takers,
@@ -85,6 +91,7 @@ impl Node {
             clock: Clock::start(),
             metrics: Arc::new(Metrics::new()),
             trust: Trust::web_pki(),
+            shape: default_shape(),
             from: None,
             takers: Takers::default(),
             own_paths: Arc::default(),
@@ -111,6 +118,13 @@ impl Node {
     #[must_use]
     pub fn with_trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
+        self
+    }
+
+    /// Looks to an observer like `shape` where it dials.
+    #[must_use]
+    pub fn shaped(mut self, shape: Arc<dyn Shape>) -> Self {
+        self.shape = shape;
         self
     }
 
@@ -280,7 +294,7 @@ impl Node {
             at,
             from: self.from,
         };
-        let outer = client::connect(address, &trust, way)
+        let outer = client::connect(address, &trust, way, &*self.shape)
             .await
             .map_err(outer_error)?;
         let facts = outer.facts().clone();
@@ -415,7 +429,7 @@ pub async fn visit(address: &str) -> Result<(OuterFacts, u16, Option<String>), E
         address: address.to_owned(),
         source,
     };
-    let outer = client::connect(address, &Trust::Anything, Way::default())
+    let outer = client::connect(address, &Trust::Anything, Way::default(), &*default_shape())
         .await
         .map_err(error)?;
     let facts = outer.facts().clone();
