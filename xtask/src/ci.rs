@@ -27,6 +27,19 @@ fn has(program: &str, args: &[&str]) -> bool {
         .is_ok_and(|o| o.status.success())
 }
 
+/// Where Debian keeps the library, unless the variable names another place.
+fn has_libclang() -> bool {
+    let versions = std::fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let there = |dir: &std::fs::DirEntry| {
+        let lib = dir.path().join("lib/libclang.so");
+        dir.file_name().to_string_lossy().starts_with("llvm-") && lib.exists()
+    };
+    std::env::var_os("LIBCLANG_PATH").is_some() || versions.into_iter().any(|dir| there(&dir))
+}
+
 /// Installs what the chores need, or says what has to be installed.
 fn tools() -> Result<(), String> {
     for compiler in ["cc", "git"] {
@@ -34,6 +47,15 @@ fn tools() -> Result<(), String> {
             return Err(format!(
                 "{compiler} is missing; run: apt-get install -y gcc libc6-dev git"
             ));
+        }
+    }
+    if !(has("cmake", &["--version"]) && has("g++", &["--version"]) && has_libclang()) {
+        let packages = ["install", "-y", "cmake", "g++", "libclang-dev"];
+        println!("ci: installing what BoringSSL is built with");
+        if !(has("apt-get", &["update"]) && has("apt-get", &packages)) {
+            return Err(
+                "BoringSSL cannot be built; run: apt-get install -y cmake g++ libclang-dev".into(),
+            );
         }
     }
     for component in ["fmt", "clippy"] {

@@ -13,7 +13,7 @@ const USAGE: &str = "usage: cargo xtask CHORE
   sim [--nodes N] [--minutes N] [--checked] [--out DIR] FILE…  scenarios of thousands of nodes (build it with --release)
   x25519 [N]      N random multiplications, 10 million unless said otherwise, beside another implementation (build it with --release)
   anonymity [SVG] how well the mix hides who sent what, against what theory predicts (build it with --release)
-  replays [N]     N packets, 10 million unless said otherwise, that come twice, and after a restart (build it with --release)
+  replays [TAGS] [PACKETS]  10 million tags and 100 000 packets, unless said otherwise, that come twice, and after a restart (build it with --release)
   netns           six nodes in network namespaces: killed, cut off, moved (needs root, iproute2, python3)
   demo            what the README's first command shows
   ci              all of what has to pass

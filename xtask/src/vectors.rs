@@ -8,6 +8,7 @@ mod mix;
 mod path;
 mod registry;
 mod session;
+mod template;
 
 use std::path::{Path, PathBuf};
 
@@ -52,13 +53,14 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("noise_xk", edges::noise_xk),
     ("path", path::path),
     ("registry", registry::registry),
+    ("template", template::template),
     ("session", session::run),
     ("ticket", base::ticket),
     ("x25519_edges", edges::x25519),
 ];
 
 /// The files of layers that are not built yet.
-const LATER: &[&str] = &["naming", "template", "vouchers"];
+const LATER: &[&str] = &["naming", "vouchers"];
 
 /// Runs every file of a folder; whether all passed. One line a file goes to `out`.
 ///

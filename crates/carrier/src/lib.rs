@@ -9,6 +9,7 @@
 //! Two seams: a [`Carrier`] is all that what drives a session asks of the outside, whatever carries it; a [`Shape`] is how a
 //! client's TLS looks to an observer.
 
+mod capture;
 mod cert;
 pub mod client;
 mod cover;
@@ -20,12 +21,15 @@ mod server;
 mod shared;
 mod tunnel;
 
+pub use betanet_htx::ticket::EXPORTER_LABEL;
+pub use capture::{CHROMIUM_156, Capture, CaptureError, Captured};
 pub use cert::{CertSource, Certificate, pin_of};
 pub use cover::Cover;
 pub use error::Error;
 pub use files::{Folder, content_type};
 pub use plain::Plain;
 pub use server::{BoxFuture, Gate, Limits, Site, Stats, Tunnel, serve};
+pub use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -105,6 +105,18 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+/// TLS 1.3 alone, without early data.
+pub(crate) fn tls_config(certificate: Arc<CertSource>) -> Result<ServerConfig, Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|_| Error::Pem("TLS 1.3 cannot be configured"))?
+        .with_no_client_auth()
+        .with_cert_resolver(certificate);
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
 /// A web site, with or without a gate behind it.
 pub struct Site {
     acceptor: TlsAcceptor,
@@ -126,14 +138,8 @@ impl Site {
         gate: Option<Arc<dyn Gate>>,
         limits: Limits,
     ) -> Result<Self, Error> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|_| Error::Pem("TLS 1.3 cannot be configured"))?
-            .with_no_client_auth()
-            .with_cert_resolver(certificate);
+        let mut config = tls_config(certificate)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.max_early_data_size = 0;
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             cover,

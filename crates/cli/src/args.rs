@@ -1,4 +1,5 @@
 mod mix;
+mod template;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ pub(crate) use mix::{
     AuditArgs, BeaconCommand, BuildArgs, CarryArgs, DirectoryCommand, LoopArgs, MixArgs,
     MixCommand, Mixnode,
 };
+pub(crate) use template::{CaptureArgs, CheckArgs, TemplateArgs, TemplateCommand};
 
 /// What follows every `--help` of a command that names a peer.
 const PEERS: &str = "PEER is KEYHEX@HOST:PORT#PINHEX, KEYHEX@HOST:PORT (web PKI), or the bnp1… string that a gateway \
@@ -75,6 +77,9 @@ pub(crate) enum Command {
     /// The mix: directories of relays, loops, audits.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Mix(MixArgs),
+    /// What a browser looks like from outside, and how far this program looks like it.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Template(TemplateArgs),
     /// Decode and name any wire item: a name, a peer, a ticket, CBOR, a message, a frame.
     #[command(after_help = "Example: betanet inspect a2627071f56770616464696e67f5")]
     Inspect(InspectArgs),

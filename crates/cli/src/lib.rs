@@ -31,6 +31,7 @@ mod probe;
 mod progress;
 mod put;
 mod target;
+mod template;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ pub fn betanet() -> ExitCode {
         Command::Ping(args) => on_runtime(probe::ping(args)),
         Command::Probe(args) => on_runtime(probe::probe(args)),
         Command::Network(args) => network::network(&args),
+        Command::Template(args) => on_runtime(template::run(args.command)),
         Command::Peers(args) => on_runtime(network::peers(args)),
         Command::Path(args) => on_runtime(network::path(args)),
         Command::Serve(args) => on_runtime(listen::serve(*args)),

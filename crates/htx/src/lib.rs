@@ -24,6 +24,7 @@ mod seal;
 mod session;
 mod stream;
 mod streams;
+pub mod template;
 pub mod ticket;
 
 pub use config::{Config, Extra, Outer, Pq, offered_caps};

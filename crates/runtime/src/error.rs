@@ -87,6 +87,9 @@ pub enum Error {
     /// The system has no randomness.
     #[error("the system gives no randomness")]
     Entropy,
+    /// What dialling is to look like cannot be set up.
+    #[error("TLS with a browser's shape cannot be set up")]
+    Shape(#[source] betanet_carrier::Error),
     /// The network's file.
     #[error(transparent)]
     Network(#[from] crate::NetworkError),
@@ -166,6 +169,7 @@ impl Error {
                 | Self::Listen { .. }
                 | Self::Certificate(_)
                 | Self::Entropy
+                | Self::Shape(_)
                 | Self::Book { .. }
                 | Self::Network(_)
                 | Self::NoMix(_)

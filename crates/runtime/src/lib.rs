@@ -46,7 +46,9 @@ mod view;
 pub use admin::serve_admin;
 pub use betanet_bar::{Access, Headers, Method, Request, Response};
 pub use betanet_carrier::client::{Facts as OuterFacts, Trust};
-pub use betanet_carrier::{Plain, Shape};
+pub use betanet_carrier::{
+    CHROMIUM_156, Capture, CaptureError, Captured, CertSource, Certificate, Plain, Shape,
+};
 pub use betanet_keys::{Identity, Name, Peer, PublicKey};
 pub use betanet_mesh::Role;
 pub use betanet_mix::{ClientStats as MixStats, Cover};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use betanet_bar::{Client, Handler, ReadFailed, Request, Response, status};
 use betanet_carrier::client::{self, Trust, Way};
-use betanet_carrier::{Carrier, Plain, Shape};
+use betanet_carrier::{Carrier, Shape};
 use betanet_htx::ticket::Ticket;
 use betanet_htx::{Config, Secrets, Session, kind, offered_caps};
 use betanet_keys::{Identity, Peer, PublicKey};
@@ -56,9 +56,13 @@ struct State {
     fresh: BTreeMap<PublicKey, Identity>,
 }
 
-/// What dialling looks like, unless said otherwise.
-fn default_shape() -> Arc<dyn Shape> {
-    Arc::new(Plain)
+/// What dialling looks like, unless said otherwise: a browser, where this was built with one.
+fn default_shape() -> Result<Arc<dyn Shape>, Error> {
+    #[cfg(feature = "mimic")]
+    let shape = betanet_mimic::Chromium::new().map_err(Error::Shape)?;
+    #[cfg(not(feature = "mimic"))]
+    let shape = betanet_carrier::Plain;
+    Ok(Arc::new(shape))
 }
 
 /// A node's dialling side.
@@ -82,7 +86,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Entropy`].
+    /// [`Error::Entropy`], [`Error::Shape`].
     pub fn new(identity: Option<Identity>, config: Config) -> Result<Self, Error> {
         let seed = seed()?;
         Ok(Self {
@@ -91,7 +95,7 @@ impl Node {
             clock: Clock::start(),
             metrics: Arc::new(Metrics::new()),
             trust: Trust::web_pki(),
-            shape: default_shape(),
+            shape: default_shape()?,
             from: None,
             takers: Takers::default(),
             own_paths: Arc::default(),
@@ -109,7 +113,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Entropy`].
+    /// [`Error::Entropy`], [`Error::Shape`].
     pub fn client() -> Result<Self, Error> {
         Self::new(None, Config::default())
     }
@@ -429,9 +433,14 @@ pub async fn visit(address: &str) -> Result<(OuterFacts, u16, Option<String>), E
         address: address.to_owned(),
         source,
     };
-    let outer = client::connect(address, &Trust::Anything, Way::default(), &*default_shape())
-        .await
-        .map_err(error)?;
+    let outer = client::connect(
+        address,
+        &Trust::Anything,
+        Way::default(),
+        &*default_shape()?,
+    )
+    .await
+    .map_err(error)?;
     let facts = outer.facts().clone();
     let (status, server) = outer.visit().await.map_err(error)?;
     Ok((facts, status, server))

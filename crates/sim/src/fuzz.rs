@@ -4,6 +4,7 @@
 //! test on stable.
 
 mod exchanges;
+mod hello;
 mod mix;
 
 use alloc::collections::BTreeMap;
@@ -25,6 +26,7 @@ use core::time::Duration;
 use zeroize::Zeroizing;
 
 pub use exchanges::{directory, exchanges};
+pub use hello::hello;
 pub use mix::mix;
 
 /// DET-CBOR: what is accepted re-encodes to its own bytes, and both readers agree.

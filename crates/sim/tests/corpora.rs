@@ -55,6 +55,11 @@ fn directory() {
 }
 
 #[test]
+fn hello() {
+    replay("hello", fuzz::hello);
+}
+
+#[test]
 fn exchanges() {
     replay("exchanges", fuzz::exchanges);
 }

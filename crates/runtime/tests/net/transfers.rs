@@ -1,7 +1,9 @@
 //! Our own client against the gateway: bodies both ways, ranges, cuts, who may write, shutdown.
 
+use std::sync::Arc;
+
 use betanet_htx::Config;
-use betanet_runtime::{Error, Headers, Identity, Method, Node, Request};
+use betanet_runtime::{Error, Headers, Identity, Method, Node, Plain, Request};
 use bytes::Bytes;
 
 use crate::{Fixture, content, write};
@@ -12,8 +14,13 @@ fn request(method: Method, path: &str) -> Request {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_go_both_ways_and_come_back_whole() {
+    // What a build looks like, and what one without a browser's shape does: the same where both are.
+    move_bodies(Node::client().unwrap()).await;
+    move_bodies(Node::client().unwrap().shaped(Arc::new(Plain))).await;
+}
+
+async fn move_bodies(node: Node) {
     let fixture = Fixture::start(|c| c.writable = true).await;
-    let node = Node::client().unwrap();
     let session = node
         .session(&fixture.gateway.listening().peer())
         .await

@@ -1,0 +1,115 @@
+//! Takes what a client begins with: its ClientHello, and its first HTTP/2 frames. It answers `200` and nothing else.
+
+use std::io::Cursor;
+use std::sync::Arc;
+use std::time::Duration;
+
+use betanet_htx::template::{FLIGHT_MAX, Flight, Hello, HelloError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, join};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::server::tls_config;
+use crate::{CertSource, Error};
+
+/// A client that says nothing for so long has said what it wanted.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// SETTINGS, empty, and the answer to the client's.
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0];
+
+/// What three visits of Debian's Chromium 156 to `https://localhost` began with, as `betanet template capture` wrote it: a JSON
+/// object of `hellos`, TLS records up to the end of the ClientHello, and `flights`, HTTP/2 up to the end of the first request, each
+/// in hex.
+pub const CHROMIUM_156: &str = include_str!("../shapes/chromium-156.json");
+
+/// What a client sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Captured {
+    /// Its TLS records up to the end of the ClientHello.
+    pub hello: Vec<u8>,
+    /// Its HTTP/2 bytes up to the end of the first request; `None` where it ended before, or spoke something else.
+    pub flight: Option<Vec<u8>>,
+}
+
+/// Why nothing was captured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaptureError {
+    /// What came is no ClientHello.
+    #[error("a client that sends no ClientHello: {0}")]
+    Hello(#[from] HelloError),
+    /// It ended, or said nothing for ten seconds.
+    #[error("a client that ends before its ClientHello does")]
+    Ended,
+    /// The connection failed.
+    #[error("the connection failed")]
+    Io(#[from] std::io::Error),
+}
+
+/// Captures clients.
+pub struct Capture(TlsAcceptor);
+
+impl Capture {
+    /// With a certificate, which a browser has to be told to take where it is self-signed.
+    ///
+    /// # Errors
+    ///
+    /// TLS cannot be configured.
+    pub fn new(certificate: Arc<CertSource>) -> Result<Self, Error> {
+        let mut config = tls_config(certificate)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// Takes a client's hello, and as much of its HTTP/2 as it shows.
+    ///
+    /// # Errors
+    ///
+    /// What came is no ClientHello.
+    pub async fn take(&self, mut tcp: TcpStream) -> Result<Captured, CaptureError> {
+        let mut hello = Vec::new();
+        while Hello::from_stream(&hello)?.is_none() {
+            if timeout(PATIENCE, tcp.read_buf(&mut hello))
+                .await
+                .map_err(|_| CaptureError::Ended)??
+                == 0
+            {
+                return Err(CaptureError::Ended);
+            }
+        }
+        let flight = timeout(PATIENCE, self.flight(&hello, tcp)).await;
+        Ok(Captured {
+            hello,
+            flight: flight.ok().flatten(),
+        })
+    }
+
+    async fn flight(&self, hello: &[u8], tcp: TcpStream) -> Option<Vec<u8>> {
+        let (reader, writer) = tcp.into_split();
+        let socket = join(Cursor::new(hello.to_vec()).chain(reader), writer);
+        let mut tls = self.0.accept(socket).await.ok()?;
+        let mut bytes = Vec::new();
+        let flight = loop {
+            match Flight::from_stream(&bytes) {
+                Ok(Some(flight)) => break flight,
+                Ok(None) => {}
+                Err(_) => return None,
+            }
+            if tls.read_buf(&mut bytes).await.ok()? == 0 {
+                return None;
+            }
+        };
+        // HEADERS with `:status: 200` (HPACK's static table), which end the stream.
+        let mut answer = SETTINGS.to_vec();
+        answer.extend_from_slice(&[0, 0, 1, 1, 5]);
+        answer.extend_from_slice(&flight.stream.to_be_bytes());
+        answer.push(0x88);
+        tls.write_all(&answer).await.ok()?;
+        tls.flush().await.ok()?;
+        // Until the client has it, and goes.
+        let mut rest = Vec::new();
+        while rest.len() < FLIGHT_MAX && matches!(tls.read_buf(&mut rest).await, Ok(1..)) {}
+        Some(bytes)
+    }
+}

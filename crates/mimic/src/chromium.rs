@@ -1,0 +1,241 @@
+use std::fmt;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use betanet_carrier::client::{Facts, Trust};
+use betanet_carrier::{
+    CertificateDer, EXPORTER_LABEL, Error, Handshake, Secure, Secured, Shape, pin_of,
+};
+use boring::error::ErrorStack;
+use boring::ssl::{
+    CertificateCompressionAlgorithm, CertificateCompressor, Ssl, SslAlert, SslContext, SslMethod,
+    SslRef, SslVerifyError, SslVerifyMode, SslVersion,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_boring::{SslStream, SslStreamBuilder};
+use zeroize::Zeroizing;
+
+use crate::first::First;
+use crate::gather::Gather;
+use crate::raw;
+
+/// Chromium's list; TLS 1.3's suites stand before it by themselves.
+const CIPHERS: &str = "ALL:!aPSK:!ECDSA+SHA1:!3DES";
+const GROUPS: &str = "X25519MLKEM768:X25519:P-256:P-384";
+/// Groups that it sends shares for.
+const SHARES: [u16; 2] = [0x11ec, 0x001d];
+/// ML-DSA, then what servers sign with.
+const SIGNATURES: [u16; 11] = [
+    0x0904, 0x0905, 0x0906, 0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601,
+];
+const ALPN: &[u8] = b"\x02h2\x08http/1.1";
+/// The roots that it asks for, from its capture.
+const TRUST_ANCHORS: &[u8] = include_bytes!("../shapes/chromium-156.trust-anchors");
+
+/// What Debian's Chromium 156 looks like over TCP.
+#[derive(Clone)]
+pub struct Chromium {
+    context: SslContext,
+}
+
+impl fmt::Debug for Chromium {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Chromium 156")
+    }
+}
+
+/// Certificates that come compressed (RFC 8879).
+struct Brotli;
+
+impl CertificateCompressor for Brotli {
+    const ALGORITHM: CertificateCompressionAlgorithm = CertificateCompressionAlgorithm::BROTLI;
+    const CAN_COMPRESS: bool = false;
+    const CAN_DECOMPRESS: bool = true;
+
+    fn decompress<W: Write>(&self, mut input: &[u8], output: &mut W) -> io::Result<()> {
+        // `output` has the size that was announced, which BoringSSL bounds, and takes no more.
+        brotli_decompressor::BrotliDecompress(&mut input, output)
+    }
+}
+
+fn context() -> Result<SslContext, ErrorStack> {
+    let mut context = SslContext::builder(SslMethod::tls())?;
+    context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    context.set_max_proto_version(Some(SslVersion::TLS1_3))?;
+    context.set_cipher_list(CIPHERS)?;
+    context.set_curves_list(GROUPS)?;
+    context.set_alpn_protos(ALPN)?;
+    context.set_grease_enabled(true);
+    context.set_permute_extensions(true);
+    context.enable_ocsp_stapling();
+    context.enable_signed_cert_timestamps();
+    context.add_certificate_compression_algorithm(Brotli)?;
+    Ok(context.build())
+}
+
+impl Chromium {
+    /// Gets it ready.
+    ///
+    /// # Errors
+    ///
+    /// BoringSSL cannot be set up: its memory is at an end.
+    pub fn new() -> Result<Self, Error> {
+        let context = context().map_err(|e| Error::Tls(io::Error::other(e)))?;
+        Ok(Self { context })
+    }
+
+    fn ssl(&self, host: &str) -> Result<Ssl, ErrorStack> {
+        let mut ssl = Ssl::new(&self.context)?;
+        if host.parse::<IpAddr>().is_err() {
+            ssl.set_hostname(host)?;
+        }
+        ssl.set_enable_ech_grease(true);
+        raw::verify_algorithms(&mut ssl, &SIGNATURES)?;
+        raw::trust_anchors(&mut ssl, TRUST_ANCHORS)?;
+        raw::application_settings(&mut ssl, b"h2", b"")?;
+        raw::key_shares(&mut ssl, &SHARES)?;
+        Ok(ssl)
+    }
+
+    async fn secure(&self, tcp: TcpStream, host: &str, trust: &Trust) -> Result<Secured, Error> {
+        let other = |e: ErrorStack| Error::Tls(io::Error::other(e));
+        let mut ssl = self.ssl(host).map_err(other)?;
+        let problem = Arc::new(Mutex::new(None));
+        let (noted, trust, name) = (Arc::clone(&problem), trust.clone(), host.to_owned());
+        ssl.set_custom_verify_callback(SslVerifyMode::PEER, move |ssl| {
+            trust.check(&shown(ssl), &name).map_err(|error| {
+                *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                SslVerifyError::Invalid(SslAlert::CERTIFICATE_UNKNOWN)
+            })
+        });
+        let stream = SslStreamBuilder::new(ssl, Gather::new(tcp)).connect().await;
+        let stream = stream.map_err(|e| {
+            let noted = problem
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            noted.unwrap_or_else(|| Error::Tls(io::Error::other(e.to_string())))
+        })?;
+        let facts = facts(stream.ssl())?;
+        if stream.ssl().version2() != Some(SslVersion::TLS1_3) {
+            let why = format!(
+                "{} was agreed on, and only TLS 1.3 carries tunnels",
+                facts.version
+            );
+            return Err(Error::Tls(io::Error::other(why)));
+        }
+        Ok(Secured {
+            tls: Box::new(Stream::new(stream)),
+            facts,
+        })
+    }
+}
+
+/// The certificates that the server showed, its own first.
+fn shown(ssl: &SslRef) -> Vec<CertificateDer<'static>> {
+    let chain = ssl.peer_cert_chain().into_iter().flatten();
+    let ders = chain.filter_map(|c| c.to_der().ok());
+    ders.map(CertificateDer::from).collect()
+}
+
+fn facts(ssl: &SslRef) -> Result<Facts, Error> {
+    let own = shown(ssl).into_iter().next();
+    let own = own.ok_or(Error::Pem("no certificate was shown"))?;
+    let suite = ssl.current_cipher().and_then(|c| c.standard_name());
+    Ok(Facts {
+        version: ssl.version_str().replace('.', "_"),
+        suite: suite.unwrap_or_default().replace("TLS_", "TLS13_"),
+        group: ssl.curve_name().unwrap_or_default().to_owned(),
+        alpn: String::from_utf8_lossy(ssl.selected_alpn_protocol().unwrap_or_default())
+            .into_owned(),
+        pin: pin_of(&own)?,
+    })
+}
+
+impl Shape for Chromium {
+    fn handshake<'a>(&'a self, tcp: TcpStream, host: &'a str, trust: &'a Trust) -> Handshake<'a> {
+        Box::pin(self.secure(tcp, host, trust))
+    }
+}
+
+struct Stream {
+    tls: SslStream<Gather<TcpStream>>,
+    first: First,
+    /// What left [`First`], and TLS has not taken yet.
+    ready: Vec<u8>,
+}
+
+impl Stream {
+    fn new(tls: SslStream<Gather<TcpStream>>) -> Self {
+        Self {
+            tls,
+            first: First::default(),
+            ready: Vec::new(),
+        }
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.ready.is_empty() {
+            let n = ready!(Pin::new(&mut self.tls).poll_write(cx, &self.ready))?;
+            self.ready.drain(..n);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Secure for Stream {
+    fn hold(&mut self, held: bool) {
+        self.tls.get_mut().hold(held);
+    }
+
+    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
+        let mut out = Zeroizing::new([0; 32]);
+        let ssl = self.tls.ssl();
+        ssl.export_keying_material(&mut out[..], EXPORTER_LABEL, Some(context))
+            .map_err(|_| Error::Export)?;
+        Ok(out)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_ready(cx))?;
+        if self.first.is_over() {
+            return Pin::new(&mut self.tls).poll_write(cx, buf);
+        }
+        self.ready = self.first.take(buf);
+        // What TLS does not take now, the next write or flush finds.
+        match self.poll_ready(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(buf.len())),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_ready(cx))?;
+        Pin::new(&mut self.tls).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_ready(cx))?;
+        Pin::new(&mut self.tls).poll_shutdown(cx)
+    }
+}

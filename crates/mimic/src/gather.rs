@@ -1,0 +1,90 @@
+//! The socket beneath BoringSSL: records that belong together leave together.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes that are gathered before they leave all the same.
+const MOST: usize = 64 << 10;
+
+pub(crate) struct Gather<S> {
+    socket: S,
+    held: bool,
+    waiting: Vec<u8>,
+    /// How much of that has left.
+    sent: usize,
+}
+
+impl<S: AsyncWrite + Unpin> Gather<S> {
+    pub(crate) const fn new(socket: S) -> Self {
+        Self {
+            socket,
+            held: false,
+            waiting: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    pub(crate) const fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.waiting.len() {
+            let rest = &self.waiting[self.sent..];
+            let n = ready!(Pin::new(&mut self.socket).poll_write(cx, rest))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += n;
+        }
+        self.sent = 0;
+        if self.waiting.capacity() > 2 * MOST {
+            self.waiting = Vec::new();
+        }
+        self.waiting.clear();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.waiting.len() >= MOST {
+            ready!(self.poll_send(cx))?;
+        }
+        if self.held || !self.waiting.is_empty() {
+            self.waiting.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.held {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
