@@ -1,19 +1,24 @@
-//! The outer TLS of a browser: what Chromium's network stack sends, byte for byte but for what is fresh in every hello, over the
-//! library that it uses itself.
+//! The outer TLS of a browser: what Debian's Chromium 156 sends, over the library that it uses itself, BoringSSL.
 //!
 //! **Promises.** Every field of the ClientHello that an observer can compare is the browser's: cipher suites, extensions and their
-//! permutation, groups, signature algorithms, key shares, ALPN, ALPS, trust anchors, GREASE (RFC 8701). No session is resumed and
-//! no early data is sent, so each hello looks like a first visit. The certificate is checked as `carrier` does it.
+//! permutation, groups, signature algorithms, key shares, ALPN, ALPS, trust anchors, GREASE (RFC 8701); so are HTTP/2's SETTINGS,
+//! window, and the first request's priority and order of pseudo-header fields. No session is resumed and no early data is sent, so
+//! each hello looks like a first visit. The certificate is checked as `carrier` does it, before any byte of HTTP. It does not make
+//! the request's other fields, nor anything that follows, look like a browser's.
 //!
 //! **Below:** `carrier`'s seam, BoringSSL. **Above:** `runtime`, with its feature `mimic`. **Source:** profile chapter 2, "Front
-//! origin and template"; RFC 8446; the captures in `shapes/`.
+//! origin and template"; RFC 8446; `betanet_carrier::CHROMIUM_156`, the browser's capture.
 //!
-//! ```no_run
+//! ```
 //! use std::sync::Arc;
+//!
+//! use betanet_carrier::Shape;
 //! use betanet_mimic::Chromium;
-//! # fn node() -> betanet_carrier::client::Trust { todo() }
-//! # fn todo() -> betanet_carrier::client::Trust { betanet_carrier::client::Trust::Anything }
-//! let shape: Arc<dyn betanet_carrier::Shape> = Arc::new(Chromium::new());
+//!
+//! // For `betanet_runtime::Node::shaped`, or `betanet_carrier::client::connect`.
+//! let shape: Arc<dyn Shape> = Arc::new(Chromium::new()?);
+//! assert_eq!(format!("{shape:?}"), "Chromium 156");
+//! # Ok::<(), betanet_carrier::Error>(())
 //! ```
 
 mod chromium;
