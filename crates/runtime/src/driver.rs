@@ -24,6 +24,7 @@ use crate::admission::Entrance;
 use crate::exchange::Inbox;
 use crate::forward::{Paths, RawStream};
 use crate::metrics::Metrics;
+use crate::mix::Unpadded;
 use crate::session::SessionFacts;
 use crate::streams::{PeerSession, Substream, Takers, session_id};
 use crate::{Clock, Error, ExchangeError};
@@ -65,8 +66,6 @@ pub(crate) enum Op {
         stream: StreamId,
         code: Code,
     },
-    /// Bytes that say nothing.
-    Pad(usize),
     Ping(oneshot::Sender<Duration>),
     Rekey,
     Facts(oneshot::Sender<SessionFacts>),
@@ -169,6 +168,7 @@ pub(crate) struct Driver<H: Handler> {
     blocked: BTreeMap<StreamId, Blocked>,
     inboxes: BTreeMap<StreamId, Inbox>,
     pings: VecDeque<oneshot::Sender<Duration>>,
+    unpadded: Unpadded,
     timer: Pin<Box<Sleep>>,
     armed: Option<Time>,
     ended: bool,
@@ -207,6 +207,7 @@ impl<H: Handler> Driver<H> {
             blocked: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             pings: VecDeque::new(),
+            unpadded: Unpadded::default(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
             ended: false,
@@ -259,13 +260,25 @@ impl<H: Handler> Driver<H> {
             moved |= self.operations(cx);
             moved |= self.receive(cx);
             moved |= self.timeout(cx);
-            if !moved {
+            if !moved && !self.pad() {
                 self.count();
                 return Poll::Pending;
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Pads the packets of the mix that leave now; whether there is something to send for it.
+    fn pad(&mut self) -> bool {
+        let mut bytes = self.unpadded.leaves();
+        let pads = bytes > 0;
+        while bytes > 0 {
+            let len = u16::try_from(bytes.min(PAD)).unwrap_or(u16::MAX);
+            self.command(Command::Pad(len));
+            bytes -= usize::from(len);
+        }
+        pads
     }
 
     fn input(&mut self, input: Input) {
@@ -603,6 +616,7 @@ impl<H: Handler> Driver<H> {
                 match self.connection.handle_command(self.clock.now(), command) {
                     Ok(()) => {
                         self.inboxes.insert(stream, open.inbox);
+                        self.unpadded.opened(open.kind, stream);
                         let now = self.clock.now().mono;
                         self.watch
                             .get_or_insert_with(|| Watch::new(now))
@@ -620,13 +634,6 @@ impl<H: Handler> Driver<H> {
                 self.inboxes.remove(&stream);
                 self.blocked.remove(&stream);
                 self.command(Command::Abort { stream, code });
-            }
-            Op::Pad(mut bytes) => {
-                while bytes > 0 {
-                    let len = u16::try_from(bytes.min(PAD)).unwrap_or(u16::MAX);
-                    self.command(Command::Pad(len));
-                    bytes -= usize::from(len);
-                }
             }
             Op::Ping(reply) => {
                 self.pings.push_back(reply);
@@ -663,6 +670,7 @@ impl<H: Handler> Driver<H> {
         };
         match self.connection.handle_command(self.clock.now(), send) {
             Ok(()) => {
+                self.unpadded.sent(stream, data.len());
                 if let Some(watch) = &mut self.watch {
                     watch.sent(self.clock.now().mono, data.len() as u64);
                 }

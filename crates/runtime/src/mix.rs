@@ -6,6 +6,7 @@ mod directories;
 mod keys;
 mod links;
 mod memory;
+mod padding;
 mod plane;
 mod service;
 mod wellknown;
@@ -23,6 +24,7 @@ pub use build::{DirectoryPlan, LeftOut, Standing, build_directory, publish_direc
 pub use client::{MixClient, MixOptions};
 pub use directories::check as check_directory;
 pub use directories::{Directories, DirectoryProblem};
+pub(crate) use padding::Unpadded;
 pub use wellknown::PublishedProof;
 pub(crate) use wellknown::WellKnown;
 

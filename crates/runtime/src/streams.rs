@@ -74,12 +74,6 @@ impl PeerSession {
             .map(Substream::new)
     }
 
-    /// Sends bytes that say nothing, after what was sent before.
-    pub(crate) fn pad(&self, bytes: usize) {
-        // A full queue has enough to send.
-        let _ = self.ops.try_send(Op::Pad(bytes));
-    }
-
     /// Waits until the session is over.
     pub fn over(&self) -> impl Future<Output = ()> + Send + use<> {
         self.over.clone().cancelled_owned()

@@ -126,7 +126,10 @@ impl Hello {
                 return Ok(None);
             };
             let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
-            if len == 0 || message.len() + len > HELLO_MAX {
+            if len == 0 {
+                return Err(HelloError::NoRecord);
+            }
+            if message.len() + len > HELLO_MAX {
                 return Err(HelloError::Long);
             }
             let Some((record, rest)) = rest.split_at_checked(len) else {

@@ -12,16 +12,13 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
+use super::padding::TOGETHER;
 use super::plane::{Inner, lock};
+use crate::Error;
 use crate::streams::Substream;
-use crate::{Error, PeerSession};
 
 /// Packets that wait for one next node.
 const QUEUE: usize = 2048;
-/// Packets that are sent together: as many as fit four frames.
-pub(super) const TOGETHER: usize = 26;
-/// As how many packets those that are sent together look on the wire.
-const LOOKS: [usize; 6] = [1, 2, 4, 8, 16, TOGETHER];
 /// A packet that could not be sent by then is dropped.
 const DEAD: Duration = Duration::from_secs(2);
 /// A link without packets is closed after this.
@@ -32,12 +29,6 @@ const OPEN: Duration = Duration::from_secs(10);
 const REST: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(16));
 /// Next nodes at once.
 const LINKS_MAX: usize = 4096;
-
-/// What is sent after so many packets, so that the wire shows their number only roughly.
-pub(super) fn padding(packets: usize) -> usize {
-    let looks = LOOKS.into_iter().find(|n| *n >= packets);
-    looks.map_or(0, |n| (n - packets) * PACKET)
-}
 
 /// A packet on its way out.
 pub(super) struct Outgoing {
@@ -96,17 +87,17 @@ struct Link {
     inner: std::sync::Weak<Inner>,
     next: NodeId,
     held: VecDeque<Outgoing>,
-    stream: Option<(Substream, PeerSession)>,
+    stream: Option<Substream>,
     rest: Duration,
 }
 
 /// A stream to the next node: on the session that it opened, or on one that is dialled.
-async fn open(inner: Arc<Inner>, next: NodeId) -> Result<(Substream, PeerSession), Error> {
+async fn open(inner: Arc<Inner>, next: NodeId) -> Result<Substream, Error> {
     let standing = lock(&inner.sessions).get(&next).cloned();
     if let Some(session) = standing
         && let Ok(stream) = session.open(kind::MIX).await
     {
-        return Ok((stream, session));
+        return Ok(stream);
     }
     let (node, mesh) = lock(&inner.ways).clone().ok_or(Error::NoAddress)?;
     let peer = match mesh.known(next).await {
@@ -118,8 +109,7 @@ async fn open(inner: Arc<Inner>, next: NodeId) -> Result<(Substream, PeerSession
         }
     };
     let session = node.session(&peer).await?;
-    let session = session.peer_session();
-    Ok((session.open(kind::MIX).await?, session))
+    session.peer_session().open(kind::MIX).await
 }
 
 impl Link {
@@ -158,11 +148,11 @@ impl Link {
             let room = TOGETHER.saturating_sub(self.held.len());
             tokio::select! {
                 opened = &mut opening, if !failed => match opened {
-                    Ok(Ok((mut stream, session))) => {
+                    Ok(Ok(mut stream)) => {
                         // Nothing comes back on it but its end.
                         let ended = futures_util::FutureExt::now_or_never(stream.next());
                         if !matches!(ended, Some(Err(_))) {
-                            self.stream = Some((stream, session));
+                            self.stream = Some(stream);
                             self.rest = REST.0;
                             return;
                         }
@@ -203,13 +193,13 @@ impl Link {
 
     /// Sends what is held.
     async fn write(&mut self, inner: &Arc<Inner>) {
-        let Some((mut stream, session)) = self.stream.take() else {
+        let Some(mut stream) = self.stream.take() else {
             return;
         };
         self.drop_overdue(inner);
         let count = self.held.len().min(TOGETHER);
         let Some(oldest) = self.held.front().map(|o| o.due) else {
-            self.stream = Some((stream, session));
+            self.stream = Some(stream);
             return;
         };
         let mut bytes = BytesMut::with_capacity(count * PACKET);
@@ -219,8 +209,7 @@ impl Link {
         let bytes: Bytes = bytes.freeze();
         let sent = timeout_at(inner.clock.instant(oldest + DEAD), stream.write(bytes)).await;
         if matches!(sent, Ok(Ok(()))) {
-            session.pad(padding(count));
-            self.stream = Some((stream, session));
+            self.stream = Some(stream);
             let now = inner.clock.now().mono;
             let gone: Vec<Outgoing> = self.held.drain(..count).collect();
             inner.metrics.sent(gone.iter().map(|o| now - o.due));
@@ -229,19 +218,5 @@ impl Link {
             // Without its stream it is tried on another one, while there is time.
             self.drop_overdue(inner);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn few_sizes_are_seen_on_the_wire_and_never_more_than_twice_what_is_sent() {
-        let mut sizes: Vec<usize> = (1..=TOGETHER).map(|n| n * PACKET + padding(n)).collect();
-        assert!((1..=TOGETHER).all(|n| padding(n) < n * PACKET));
-        sizes.dedup();
-        assert_eq!(sizes, LOOKS.map(|n| n * PACKET));
-        assert_eq!(padding(TOGETHER + 1), 0);
     }
 }

@@ -21,14 +21,14 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::super::links::{TOGETHER, padding};
+use super::super::padding::TOGETHER;
 use super::super::plane::lock;
 use super::find::{Chart, Finder};
 use super::recipient_of;
 use crate::driver::{Ask, Op};
 use crate::exchange::Inbox;
 use crate::streams::Substream;
-use crate::{Clock, Error, ExchangeError, PeerSession, SessionHandle};
+use crate::{Clock, Error, ExchangeError, SessionHandle};
 
 /// Packets that wait for the guard's stream.
 const OUT: usize = 1024;
@@ -103,7 +103,7 @@ impl Task {
         (mut session, stream): (SessionHandle, Substream),
     ) {
         let mut writer;
-        (self.out, writer) = write_to(stream, session.peer_session());
+        (self.out, writer) = write_to(stream);
         let mut over = Box::pin(session.over());
         let mut alone = false;
         let mut stop: Option<Time> = None;
@@ -124,7 +124,7 @@ impl Task {
                     Some(Message::Guard(again)) => {
                         let (other, stream, key) = *again;
                         self.command(MixCommand::Session(key));
-                        (self.out, writer) = write_to(stream, other.peer_session());
+                        (self.out, writer) = write_to(stream);
                         over = Box::pin(other.over());
                         alone = false;
                         session = other;
@@ -277,7 +277,6 @@ impl Task {
             // There is no session end to end that they could be for: whoever waits for an answer is told by the drop.
             Op::Open(_)
             | Op::PathControl(_)
-            | Op::Pad(_)
             | Op::Ping(_)
             | Op::Rekey
             | Op::Facts(_)
@@ -363,15 +362,11 @@ fn append(path: &std::path::Path, line: &str) -> std::io::Result<()> {
 }
 
 /// Writes packets to the guard's stream, several at once where they come so.
-fn write_to(
-    mut stream: Substream,
-    session: PeerSession,
-) -> (mpsc::Sender<Box<Packet>>, JoinHandle<()>) {
+fn write_to(mut stream: Substream) -> (mpsc::Sender<Box<Packet>>, JoinHandle<()>) {
     let (out, mut packets) = mpsc::channel::<Box<Packet>>(OUT);
     let writer = tokio::spawn(async move {
         let mut batch = Vec::with_capacity(TOGETHER);
         while packets.recv_many(&mut batch, TOGETHER).await > 0 {
-            let padding = padding(batch.len());
             let mut bytes = BytesMut::with_capacity(batch.len() * PACKET);
             for packet in batch.drain(..) {
                 bytes.extend_from_slice(&packet.0);
@@ -379,7 +374,6 @@ fn write_to(
             if stream.write(bytes.freeze()).await.is_err() {
                 return;
             }
-            session.pad(padding);
         }
     });
     (out, writer)
