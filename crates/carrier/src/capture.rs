@@ -1,16 +1,19 @@
-//! Takes what a client begins with: its ClientHello, and its first HTTP/2 frames. It answers `200` and nothing else.
+//! Takes what a client begins with: its ClientHello, and its first HTTP/2 frames, which are answered `200` and nothing else; or its
+//! first datagrams of QUIC, which are not answered.
 
-use std::io::Cursor;
+use std::collections::BTreeMap;
+use std::io::{self, Cursor};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_htx::template::{FLIGHT_MAX, Flight, Hello, HelloError};
+use betanet_htx::template::{FLIGHT_MAX, Flight, Hello, HelloError, InitialError, Initials};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, join};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::server::tls_config;
+use crate::site::tls_config;
 use crate::{CertSource, Error};
 
 /// A client that says nothing for so long has said what it wanted.
@@ -20,8 +23,11 @@ const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0];
 
 /// What three visits of Debian's Chromium 156 to `https://localhost` began with, as `betanet template capture` wrote it: a JSON
 /// object of `hellos`, TLS records up to the end of the ClientHello, and `flights`, HTTP/2 up to the end of the first request, each
-/// in hex.
+/// in hex; and `quic`, for each visit over QUIC its datagrams up to the end of the ClientHello.
 pub const CHROMIUM_156: &str = include_str!("../shapes/chromium-156.json");
+
+/// The same of Debian's Firefox 153 ESR.
+pub const FIREFOX_153: &str = include_str!("../shapes/firefox-153.json");
 
 /// What a client sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,7 +50,7 @@ pub enum CaptureError {
     Ended,
     /// The connection failed.
     #[error("the connection failed")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
 }
 
 /// Captures clients.
@@ -111,5 +117,63 @@ impl Capture {
         let mut rest = Vec::new();
         while rest.len() < FLIGHT_MAX && matches!(tls.read_buf(&mut rest).await, Ok(1..)) {}
         Some(bytes)
+    }
+}
+
+/// Clients over QUIC whose hello is not whole yet.
+const QUIC_MAX: usize = 64;
+
+/// Captures clients over QUIC.
+pub struct QuicCapture {
+    socket: UdpSocket,
+    clients: BTreeMap<SocketAddr, (Initials, Vec<Vec<u8>>)>,
+    /// Clients whose hello was whole: what they repeat is theirs still.
+    done: Vec<SocketAddr>,
+}
+
+impl QuicCapture {
+    /// At a socket.
+    #[must_use]
+    pub const fn new(socket: UdpSocket) -> Self {
+        Self {
+            socket,
+            clients: BTreeMap::new(),
+            done: Vec::new(),
+        }
+    }
+
+    /// The next client's datagrams, up to the end of its hello; or who sent something else.
+    ///
+    /// # Errors
+    ///
+    /// The socket failed.
+    pub async fn take(&mut self) -> io::Result<Result<Vec<Vec<u8>>, (SocketAddr, InitialError)>> {
+        let mut buf = vec![0; 65_536];
+        loop {
+            let (n, from) = self.socket.recv_from(&mut buf).await?;
+            if self.done.contains(&from) {
+                continue;
+            }
+            if self.clients.len() >= QUIC_MAX && !self.clients.contains_key(&from) {
+                self.clients.pop_first();
+            }
+            let (initials, datagrams) = self.clients.entry(from).or_default();
+            datagrams.push(buf[..n].to_vec());
+            match initials.take(&buf[..n]) {
+                Ok(None) => continue,
+                Ok(Some(_)) => {
+                    let (_, datagrams) = self.clients.remove(&from).unwrap_or_default();
+                    if self.done.len() >= QUIC_MAX {
+                        self.done.remove(0);
+                    }
+                    self.done.push(from);
+                    return Ok(Ok(datagrams));
+                }
+                Err(error) => {
+                    self.clients.remove(&from);
+                    return Ok(Err((from, error)));
+                }
+            }
+        }
     }
 }

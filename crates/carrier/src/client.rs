@@ -1,4 +1,4 @@
-//! The client's side: TLS, the certificate's check, HTTP/2, and the request that becomes a tunnel.
+//! The client's side: TLS or QUIC, the certificate's check, HTTP, and the request that becomes a tunnel.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::plain::web_pki_verifier;
 use crate::shared::Shared;
 use crate::tunnel::H2Tunnel;
-use crate::{Carrier, Error, Secure, Secured, Shape};
+use crate::{Carrier, Error, Quic, Secure, Secured, SecuredQuic, Shape, ToQuic};
 
 /// TCP, TLS and HTTP/2 together.
 const SETUP: Duration = Duration::from_secs(15);
@@ -75,24 +75,31 @@ impl Trust {
 /// What the outer connection turned out to be.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// `TLSv1_3`.
+    /// `TLSv1_3`, or `QUICv1`.
     pub version: String,
-    /// The cipher suite.
+    /// The cipher suite; empty where it is not told.
     pub suite: String,
-    /// The key exchange group.
+    /// The key exchange group; empty where it is not told.
     pub group: String,
     /// What ALPN selected.
     pub alpn: String,
     /// The SHA-256 of the certificate's SPKI.
     pub pin: [u8; 32],
+    /// Why it goes over TCP where QUIC was tried first.
+    pub instead: Option<String>,
 }
 
 /// An outer connection whose certificate was checked, before its first request.
 pub struct Outer {
-    tls: Shared<Box<dyn Secure>>,
+    over: Over,
     host: String,
     facts: Facts,
     ekm0: Zeroizing<[u8; 32]>,
+}
+
+enum Over {
+    Tcp(Shared<Box<dyn Secure>>),
+    Quic(Box<dyn Quic>),
 }
 
 /// How an outer connection is made.
@@ -121,15 +128,18 @@ pub async fn connect(
     }
 }
 
-async fn reach(address: &str, way: Way) -> std::io::Result<TcpStream> {
+async fn resolve(address: &str, way: Way) -> std::io::Result<Vec<SocketAddr>> {
     let (_, port) = address.rsplit_once(':').unwrap_or_default();
     let port = port.parse().map_err(std::io::Error::other)?;
-    let to: Vec<SocketAddr> = match way.at {
+    Ok(match way.at {
         Some(ip) => vec![(ip, port).into()],
         None => tokio::net::lookup_host(address).await?.collect(),
-    };
+    })
+}
+
+async fn reach(address: &str, way: Way) -> std::io::Result<TcpStream> {
     let mut last = std::io::ErrorKind::NotFound.into();
-    for to in to {
+    for to in resolve(address, way).await? {
         let socket = match to {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -151,8 +161,7 @@ async fn connect_unbounded(
     way: Way,
     shape: &dyn Shape,
 ) -> Result<Outer, Error> {
-    let (host, _) = address.rsplit_once(':').ok_or(Error::Host)?;
-    let host = host.trim_matches(['[', ']']).to_owned();
+    let host = host_of(address)?;
     let tcp = reach(address, way).await.map_err(Error::Connect)?;
     // Fails on a connection that is gone, which the handshake tells.
     let _ = tcp.set_nodelay(true);
@@ -160,9 +169,106 @@ async fn connect_unbounded(
     Ok(Outer {
         facts,
         ekm0: tls.export(EXPORTER_CONTEXT)?,
-        tls: Shared::new(tls),
+        over: Over::Tcp(Shared::new(tls)),
         host,
     })
+}
+
+/// Connects to `host:port` over QUIC, looks like `shape`, and checks the certificate for `host`.
+///
+/// # Errors
+///
+/// What failed; no HTTP byte was sent.
+pub async fn connect_quic(
+    address: &str,
+    trust: &Trust,
+    way: Way,
+    shape: &dyn Shape,
+) -> Result<Outer, Error> {
+    let connected = async {
+        let host = host_of(address)?;
+        let mut last = Error::Connect(std::io::ErrorKind::NotFound.into());
+        for to in resolve(address, way).await.map_err(Error::Connect)? {
+            let to = ToQuic {
+                to,
+                from: way.from,
+                host: &host,
+                trust,
+            };
+            match shape.quic(to).await {
+                Ok(SecuredQuic { quic, facts }) => {
+                    return Ok(Outer {
+                        facts,
+                        ekm0: quic.export(EXPORTER_CONTEXT)?,
+                        over: Over::Quic(quic),
+                        host,
+                    });
+                }
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    };
+    match tokio::time::timeout(SETUP, connected).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::Timeout(SETUP.as_secs())),
+    }
+}
+
+/// Connects over QUIC, and over TCP beside it once `head_start` has passed without a connection (as RFC 8305 does for addresses);
+/// the first one that stands is taken, the other given up. Nothing of the one goes into the other. TCP's [`Facts::instead`] says
+/// why it was not QUIC.
+///
+/// # Errors
+///
+/// Why TCP failed, where both did.
+pub async fn race(
+    quic: &str,
+    tcp: &str,
+    trust: &Trust,
+    way: Way,
+    shape: &dyn Shape,
+    head_start: Duration,
+) -> Result<Outer, Error> {
+    let start = tokio::time::Instant::now() + head_start;
+    let mut over_quic = std::pin::pin!(connect_quic(quic, trust, way, shape));
+    let mut why = match tokio::time::timeout_at(start, &mut over_quic).await {
+        Ok(Ok(outer)) => return Ok(outer),
+        Ok(Err(e)) => Some(e),
+        Err(_) => None,
+    };
+    // Also after a failure: a connection that follows at once would tell that both belong together.
+    tokio::time::sleep_until(start).await;
+    let mut over_tcp = std::pin::pin!(connect(tcp, trust, way, shape));
+    loop {
+        tokio::select! {
+            done = &mut over_quic, if why.is_none() => match done {
+                Ok(outer) => return Ok(outer),
+                Err(e) => why = Some(e),
+            },
+            done = &mut over_tcp => match (done, why) {
+                (Ok(mut outer), why) => {
+                    outer.facts.instead = Some(told(&why.unwrap_or(Error::Late)));
+                    return Ok(outer);
+                }
+                (Err(_), None) => return over_quic.await,
+                (Err(e), Some(_)) => return Err(e),
+            },
+        }
+    }
+}
+
+/// An error and what caused it.
+fn told(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+fn host_of(address: &str) -> Result<String, Error> {
+    let (host, _) = address.rsplit_once(':').ok_or(Error::Host)?;
+    Ok(host.trim_matches(['[', ']']).to_owned())
 }
 
 fn builder() -> h2::client::Builder {
@@ -198,28 +304,7 @@ impl Outer {
     ///
     /// The server selected no HTTP/2, or the connection failed.
     pub async fn open(self, responder: &PublicKey, label: &str) -> Result<Box<dyn Carrier>, Error> {
-        if self.facts.alpn != "h2" {
-            return Err(Error::Alpn);
-        }
         let ticket = Ticket::new(&self.ekm0, responder, label).map_err(|_| Error::Export)?;
-        let (requests, mut connection) = builder().handshake::<_, Bytes>(self.tls.clone()).await?;
-        let mut pings = connection.ping_pong();
-        let drive = Box::pin(async move {
-            let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
-            loop {
-                tokio::select! {
-                    done = &mut connection => return done,
-                    _ = beat.tick() => if let Some(p) = &mut pings {
-                        // An unanswered PING is the session's to notice.
-                        let _ = p.send_ping(h2::Ping::opaque());
-                    },
-                    _ = futures_util::future::poll_fn(|cx| match &mut pings {
-                        Some(p) => p.poll_pong(cx),
-                        None => Poll::Pending,
-                    }) => {}
-                }
-            }
-        });
         let mut value = http::HeaderValue::from_str(&ticket.value()).map_err(|_| Error::Export)?;
         value.set_sensitive(true);
         let request = http::Request::builder()
@@ -229,17 +314,11 @@ impl Outer {
             .header(FIELD, value)
             .body(())
             .map_err(|_| Error::Host)?;
-        // A connection's first request needs no turn of the connection: its head goes out with the SETTINGS, as a
-        // browser's does.
-        let mut requests = requests.ready().await?;
-        let (response, outgoing) = requests.send_request(request, false)?;
-        let tls = self.tls.clone();
-        let exporter = Box::new(move |context: &[u8]| tls.with(|t| t.export(context)));
-        let tls = self.tls;
-        let push = Box::new(move |cx: &mut Context<'_>| tls.push(cx));
-        Ok(Box::new(H2Tunnel::client(
-            response, outgoing, requests, drive, push, exporter,
-        )))
+        match (self.over, self.facts.alpn.as_str()) {
+            (Over::Tcp(tls), "h2") => open_h2(tls, request).await,
+            (Over::Quic(quic), "h3") => quic.open(request).await,
+            _ => Err(Error::Alpn),
+        }
     }
 
     /// Sends `GET /` as any visitor would: the status, and the `server` field if there is one.
@@ -248,19 +327,57 @@ impl Outer {
     ///
     /// The server selected no HTTP/2, or the connection failed.
     pub async fn visit(self) -> Result<(u16, Option<String>), Error> {
-        if self.facts.alpn != "h2" {
-            return Err(Error::Alpn);
-        }
-        let (mut requests, connection) = builder().handshake::<_, Bytes>(self.tls.clone()).await?;
-        let drive = tokio::spawn(self.tls.pushed(connection));
         let request = http::Request::get(format!("https://{}/", self.host))
             .body(())
             .map_err(|_| Error::Host)?;
-        let (response, _) = requests.send_request(request, true)?;
-        let answer = response.await?;
+        let answer = match (self.over, self.facts.alpn.as_str()) {
+            (Over::Tcp(tls), "h2") => {
+                let (mut requests, connection) =
+                    builder().handshake::<_, Bytes>(tls.clone()).await?;
+                let drive = tokio::spawn(tls.pushed(connection));
+                let (response, _) = requests.send_request(request, true)?;
+                let answer = response.await?.map(|_| ());
+                drive.abort();
+                answer
+            }
+            (Over::Quic(quic), "h3") => quic.visit(request).await?,
+            _ => return Err(Error::Alpn),
+        };
         let server = answer.headers().get("server");
         let server = server.and_then(|s| s.to_str().ok()).map(str::to_owned);
-        drive.abort();
         Ok((answer.status().as_u16(), server))
     }
+}
+
+async fn open_h2(
+    tls: Shared<Box<dyn Secure>>,
+    request: http::Request<()>,
+) -> Result<Box<dyn Carrier>, Error> {
+    let (requests, mut connection) = builder().handshake::<_, Bytes>(tls.clone()).await?;
+    let mut pings = connection.ping_pong();
+    let drive = Box::pin(async move {
+        let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
+        loop {
+            tokio::select! {
+                done = &mut connection => return done,
+                _ = beat.tick() => if let Some(p) = &mut pings {
+                    // An unanswered PING is the session's to notice.
+                    let _ = p.send_ping(h2::Ping::opaque());
+                },
+                _ = futures_util::future::poll_fn(|cx| match &mut pings {
+                    Some(p) => p.poll_pong(cx),
+                    None => Poll::Pending,
+                }) => {}
+            }
+        }
+    });
+    // A connection's first request needs no turn of the connection: its head goes out with the SETTINGS, as a browser's does.
+    let mut requests = requests.ready().await?;
+    let (response, outgoing) = requests.send_request(request, false)?;
+    let exported = tls.clone();
+    let exporter = Box::new(move |context: &[u8]| exported.with(|t| t.export(context)));
+    let push = Box::new(move |cx: &mut Context<'_>| tls.push(cx));
+    Ok(Box::new(H2Tunnel::client(
+        response, outgoing, requests, drive, push, exporter,
+    )))
 }

@@ -1,33 +1,52 @@
+//! What everybody sees who opens no tunnel: static files, or the front origin's own pages.
+
+mod origin;
+
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::pin::Pin;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use cap_std::fs::File;
+use futures_util::{Stream, StreamExt as _};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 
 use crate::files::{Folder, content_type};
+use origin::Refused;
+pub use origin::{Origin, OriginError};
 
 /// Bytes of a file that are read at once.
 const CHUNK: usize = 64 << 10;
 
-/// The web site of static files that everybody sees who opens no tunnel.
+/// The web site that everybody sees who opens no tunnel.
 #[derive(Clone, Debug)]
 pub struct Cover {
-    folder: Folder,
+    source: Source,
     clock: fn() -> SystemTime,
+    alt_svc: Option<HeaderValue>,
 }
 
-/// An answer's body: bytes at hand, or a file that is read on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
+enum Source {
+    Folder(Folder),
+    Origin(Origin),
+}
+
+/// Bytes that come when they come.
+pub(crate) type Coming = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// An answer's body: bytes at hand, a file that is read on, or what an origin sends.
 pub(crate) enum Body {
     Full(Bytes),
     File(File, u64),
+    Coming(Coming),
 }
 
 impl Body {
     /// The next bytes; `None` at the end.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Bytes>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
         match self {
             Self::Full(bytes) if bytes.is_empty() => Ok(None),
             Self::Full(bytes) => Ok(Some(std::mem::take(bytes))),
@@ -39,9 +58,11 @@ impl Body {
                 *left -= n as u64;
                 Ok(Some(buf.into()))
             }
+            Self::Coming(stream) => stream.next().await.transpose(),
         }
     }
 
+    /// Whether nothing is left, as far as that is known.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Full(b) if b.is_empty()) || matches!(self, Self::File(_, 0))
     }
@@ -54,10 +75,46 @@ impl Cover {
     ///
     /// The folder is not there.
     pub fn new(folder: &Path, clock: fn() -> SystemTime) -> io::Result<Self> {
-        Ok(Self {
-            folder: Folder::open(folder)?,
+        Ok(Self::of(Source::Folder(Folder::open(folder)?), clock))
+    }
+
+    /// Hands every request on to a front origin; `clock` dates what is answered in its place where it does not answer.
+    #[must_use]
+    pub fn proxy(origin: Origin, clock: fn() -> SystemTime) -> Self {
+        Self::of(Source::Origin(origin), clock)
+    }
+
+    const fn of(source: Source, clock: fn() -> SystemTime) -> Self {
+        Self {
+            source,
             clock,
-        })
+            alt_svc: None,
+        }
+    }
+
+    /// Tells visitors over TCP that the site is there over HTTP/3 too, at this UDP port (RFC 7838).
+    #[must_use]
+    pub fn with_h3(mut self, port: u16) -> Self {
+        self.alt_svc = format!("h3=\":{port}\"; ma=86400").try_into().ok();
+        self
+    }
+
+    /// Answers a request, whose body is read only where an origin wants it.
+    pub(crate) async fn answer(&self, request: Parts, body: Body) -> Response<Body> {
+        let mut response = match &self.source {
+            Source::Folder(folder) => self.of_folder(folder, &request),
+            Source::Origin(origin) => match origin.ask(request, body).await {
+                Ok(response) => response,
+                Err(Refused::Unreachable) => self.page(StatusCode::BAD_GATEWAY, "Bad Gateway"),
+                Err(Refused::Silent) => self.page(StatusCode::GATEWAY_TIMEOUT, "Gateway Time-out"),
+                Err(Refused::Request) => self.page(StatusCode::BAD_REQUEST, "Bad Request"),
+            },
+        };
+        if let Some(value) = &self.alt_svc {
+            let headers = response.headers_mut();
+            headers.insert(header::ALT_SVC, value.clone());
+        }
+        response
     }
 
     fn page(&self, status: StatusCode, text: &'static str) -> Response<Body> {
@@ -83,8 +140,8 @@ impl Cover {
         }
     }
 
-    /// Answers a request.
-    pub(crate) fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
+    fn of_folder(&self, folder: &Folder, request: &Parts) -> Response<Body> {
+        let (method, uri): (&Method, &Uri) = (&request.method, &request.uri);
         let Some(path) = decode(uri.path()) else {
             return self.page(StatusCode::BAD_REQUEST, "Bad Request");
         };
@@ -94,15 +151,15 @@ impl Cover {
         } else {
             path.clone()
         };
-        let mut response = match self.folder.file(&file_path) {
+        let mut response = match folder.file(&file_path) {
             Ok(Some(_)) if !read => {
                 let mut r = self.page(StatusCode::METHOD_NOT_ALLOWED, "Not Allowed");
                 r.headers_mut()
                     .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
                 r
             }
-            Ok(Some((file, meta))) => self.show(file, &meta, &file_path, headers),
-            Ok(None) if !path.ends_with('/') && self.folder.has_folder(&path) => {
+            Ok(Some((file, meta))) => self.show(file, &meta, &file_path, &request.headers),
+            Ok(None) if !path.ends_with('/') && folder.has_folder(&path) => {
                 let mut r = self.page(StatusCode::MOVED_PERMANENTLY, "Moved Permanently");
                 if let Ok(to) = format!("{}/", uri.path()).try_into() {
                     r.headers_mut().insert(header::LOCATION, to);

@@ -14,9 +14,18 @@ pub enum Error {
     /// TLS failed otherwise.
     #[error("TLS failed")]
     Tls(#[source] std::io::Error),
-    /// The server does not speak HTTP/2.
-    #[error("the server does not select h2")]
+    /// The server does not speak HTTP/2, or HTTP/3 over QUIC.
+    #[error("the server selects neither h2 nor h3")]
     Alpn,
+    /// QUIC failed.
+    #[error("QUIC failed")]
+    Quic(#[source] std::io::Error),
+    /// HTTP/3 failed.
+    #[error("HTTP/3 failed")]
+    Http3(#[source] std::io::Error),
+    /// QUIC was not answered while TCP was.
+    #[error("QUIC is not answered")]
+    Late,
     /// HTTP/2 failed.
     #[error("HTTP/2 failed")]
     Http2(#[from] h2::Error),
@@ -50,4 +59,16 @@ pub enum Error {
     /// The peer is gone.
     #[error("the connection is gone")]
     Gone,
+}
+
+impl From<h3::error::ConnectionError> for Error {
+    fn from(error: h3::error::ConnectionError) -> Self {
+        Self::Http3(std::io::Error::other(error))
+    }
+}
+
+impl From<h3::error::StreamError> for Error {
+    fn from(error: h3::error::StreamError) -> Self {
+        Self::Http3(std::io::Error::other(error))
+    }
 }

@@ -1,13 +1,13 @@
-//! The outside of a session: TLS 1.3 and HTTP/2, the ticket, and the web site that everybody else sees.
+//! The outside of a session: TLS 1.3 and HTTP/2 or QUIC and HTTP/3, the ticket, and the web site that everybody else sees.
 //!
 //! **Promises.** Before any HTTP byte the client has checked the certificate, by pin or by web PKI. Whoever cannot make
-//! a ticket sees a web site of static files and nothing else: every POST is read alike and answered alike.
+//! a ticket sees a web site, of static files or a front origin's, and nothing else: every POST is read alike and answered alike.
 //!
 //! **Below:** `htx` for tickets and message lengths, the operating system's sockets. **Above:** `runtime`.
-//! **Source:** profile chapter 2, from "Stack" to "Ticket" (`spec-vectors/PROFILE.md`), RFC 8446, RFC 9113.
+//! **Source:** profile chapter 2, from "Stack" to "Ticket" (`spec-vectors/PROFILE.md`), RFC 8446, RFC 9000, RFC 9113, RFC 9114.
 //!
 //! Two seams: a [`Carrier`] is all that what drives a session asks of the outside, whatever carries it; a [`Shape`] is how a
-//! client's TLS looks to an observer.
+//! client's TLS or QUIC looks to an observer.
 
 mod capture;
 mod cert;
@@ -17,21 +17,26 @@ mod error;
 mod files;
 mod link;
 mod plain;
+mod quic;
 mod server;
 mod shared;
+mod site;
 mod tunnel;
 
 pub use betanet_htx::ticket::EXPORTER_LABEL;
-pub use capture::{CHROMIUM_156, Capture, CaptureError, Captured};
+pub use capture::{CHROMIUM_156, Capture, CaptureError, Captured, FIREFOX_153, QuicCapture};
 pub use cert::{CertSource, Certificate, pin_of};
-pub use cover::Cover;
+pub use cover::{Cover, Origin, OriginError};
 pub use error::Error;
 pub use files::{Folder, content_type};
 pub use plain::Plain;
-pub use server::{BoxFuture, Gate, Limits, Site, Stats, Tunnel, serve};
+pub use quic::{Greeted, QuicListener, Visitor};
+pub use server::serve;
+pub use site::{BoxFuture, Gate, Limits, Site, Stats, Tunnel};
 pub use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -110,6 +115,67 @@ pub trait Shape: std::fmt::Debug + Send + Sync {
     ///
     /// What failed: [`Error::Pin`] or [`Error::Certificate`] where the certificate is not trusted.
     fn handshake<'a>(&'a self, tcp: TcpStream, host: &'a str, trust: &'a Trust) -> Handshake<'a>;
+
+    /// Makes a QUIC connection that offers HTTP/3, and checks the certificate.
+    ///
+    /// # Errors
+    ///
+    /// What failed: [`Error::Pin`] or [`Error::Certificate`] where the certificate is not trusted.
+    fn quic<'a>(&'a self, to: ToQuic<'a>) -> QuicHandshake<'a>;
+}
+
+/// Where a QUIC connection goes.
+#[derive(Clone, Copy, Debug)]
+pub struct ToQuic<'a> {
+    /// The address.
+    pub to: SocketAddr,
+    /// The local address; without one the system chooses.
+    pub from: Option<IpAddr>,
+    /// The host, for SNI and the certificate's check.
+    pub host: &'a str,
+    /// How the certificate is checked.
+    pub trust: &'a Trust,
+}
+
+/// A QUIC handshake that is under way.
+pub type QuicHandshake<'a> = Pin<Box<dyn Future<Output = Result<SecuredQuic, Error>> + Send + 'a>>;
+
+/// A QUIC connection whose certificate was checked.
+pub struct SecuredQuic {
+    /// The connection.
+    pub quic: Box<dyn Quic>,
+    /// What it turned out to be.
+    pub facts: Facts,
+}
+
+/// A carrier that is being opened.
+pub type BoxedCarrier = Pin<Box<dyn Future<Output = Result<Box<dyn Carrier>, Error>> + Send>>;
+
+/// The head of an answer that is being waited for.
+pub type Visited = Pin<Box<dyn Future<Output = Result<http::Response<()>, Error>> + Send>>;
+
+/// A client's QUIC connection, before its first request.
+pub trait Quic: Send {
+    /// As [`Secure::export`], by RFC 9001's exporter.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Export`].
+    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error>;
+
+    /// Sends a request's head; its body, and the answer's, is the session's.
+    ///
+    /// # Errors
+    ///
+    /// The connection failed.
+    fn open(self: Box<Self>, request: http::Request<()>) -> BoxedCarrier;
+
+    /// Sends a request without a body, and waits for the head of its answer.
+    ///
+    /// # Errors
+    ///
+    /// The connection failed.
+    fn visit(self: Box<Self>, request: http::Request<()>) -> Visited;
 }
 
 /// A TLS connection whose certificate was checked.

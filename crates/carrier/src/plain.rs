@@ -18,22 +18,39 @@ use zeroize::Zeroizing;
 use crate::client::{Facts, Trust};
 use crate::link::Link;
 use crate::shared::export;
-use crate::{Error, Handshake, Secure, Secured, Shape};
+use crate::{Error, Handshake, QuicHandshake, Secure, Secured, Shape, ToQuic};
 
 /// The client shape of rustls. Its ClientHello is nobody's but its own: an observer can tell it from every browser's.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 
+/// Whether a certificate was refused for its key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mismatch(Arc<AtomicBool>);
+
+impl Mismatch {
+    pub(crate) fn seen(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Shape for Plain {
+    fn quic<'a>(&'a self, quic: ToQuic<'a>) -> QuicHandshake<'a> {
+        Box::pin(crate::quic::handshake(
+            quic.to, quic.from, quic.host, quic.trust,
+        ))
+    }
+
     fn handshake<'a>(&'a self, tcp: TcpStream, host: &'a str, trust: &'a Trust) -> Handshake<'a> {
         Box::pin(async move {
             let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::Host)?;
-            let mismatch = Arc::new(AtomicBool::new(false));
-            let config = tls_config(trust, &mismatch)?;
+            let mismatch = Mismatch::default();
+            let mut config = tls_config(trust, &mismatch)?;
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
             let connector = TlsConnector::from(Arc::new(config));
             let tls = connector.connect(name, Link::new(tcp)).await;
             let tls = tls.map_err(|e| {
-                if mismatch.load(Ordering::Relaxed) {
+                if mismatch.seen() {
                     return Error::Pin;
                 }
                 let inner = e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
@@ -75,7 +92,7 @@ pub(crate) fn web_pki_verifier(
 struct PinVerifier {
     pin: Option<[u8; 32]>,
     provider: Arc<CryptoProvider>,
-    mismatch: Arc<AtomicBool>,
+    mismatch: Mismatch,
 }
 
 impl ServerCertVerifier for PinVerifier {
@@ -91,7 +108,7 @@ impl ServerCertVerifier for PinVerifier {
         let shown = crate::pin_of(end_entity).map_err(|_| bad())?;
         match self.pin {
             Some(pin) if !betanet_keys::same(&pin, &shown) => {
-                self.mismatch.store(true, Ordering::Relaxed);
+                self.mismatch.0.store(true, Ordering::Relaxed);
                 Err(rustls::Error::InvalidCertificate(
                     CertificateError::ApplicationVerificationFailure,
                 ))
@@ -126,7 +143,8 @@ impl ServerCertVerifier for PinVerifier {
     }
 }
 
-fn tls_config(trust: &Trust, mismatch: &Arc<AtomicBool>) -> Result<ClientConfig, Error> {
+/// A client's TLS, with its check of certificates; ALPN is for the caller to say.
+pub(crate) fn tls_config(trust: &Trust, mismatch: &Mismatch) -> Result<ClientConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -135,7 +153,7 @@ fn tls_config(trust: &Trust, mismatch: &Arc<AtomicBool>) -> Result<ClientConfig,
         Arc::new(PinVerifier {
             pin,
             provider,
-            mismatch: Arc::clone(mismatch),
+            mismatch: mismatch.clone(),
         })
     };
     let mut config = match trust {
@@ -151,7 +169,6 @@ fn tls_config(trust: &Trust, mismatch: &Arc<AtomicBool>) -> Result<ClientConfig,
             .with_custom_certificate_verifier(pinned(None))
             .with_no_client_auth(),
     };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Every session is a fresh one: a resumed hello looks different.
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
@@ -177,5 +194,6 @@ fn facts(tls: &TlsStream<Link<TcpStream>>) -> Result<Facts, Error> {
             .map_or_else(String::new, |g| format!("{:?}", g.name())),
         alpn: String::from_utf8_lossy(connection.alpn_protocol().unwrap_or_default()).into_owned(),
         pin: crate::pin_of(certificate)?,
+        instead: None,
     })
 }

@@ -3,7 +3,7 @@ mod template;
 
 use std::path::PathBuf;
 
-use betanet_runtime::Settings;
+use betanet_runtime::{Settings, Transport};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use mix::{
@@ -146,6 +146,9 @@ pub(crate) struct PeerArgs {
     /// line does not see when there are any.
     #[arg(long, value_name = "MS", requires = "mix", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(crate) mix_cover: Option<u64>,
+    /// Dial over this: quic and tcp are those alone, auto is QUIC with TCP beside it where that is not answered soon.
+    #[arg(long, value_name = "WHAT", default_value = "auto", value_parser = ["auto", "tcp", "quic"])]
+    pub(crate) transport: String,
     /// Find the peer, and relays, in the network that this file names.
     #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
     pub(crate) network: Option<PathBuf>,
@@ -237,7 +240,7 @@ pub(crate) struct PingArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
-    /// A name from the address book, a PEER, or HOST:PORT.
+    /// A name from the address book, a PEER, HOST:PORT, or quic:HOST:PORT.
     pub(crate) target: String,
     #[command(flatten)]
     pub(crate) peer: PeerArgs,
@@ -374,6 +377,15 @@ pub(crate) struct ListenArgs {
     /// The folder of the web site that everybody sees.
     #[arg(long, value_name = "DIR", env = "BETANET_COVER")]
     pub(crate) cover: Option<PathBuf>,
+    /// In place of --cover: show this front origin's pages, https://HOST[:PORT] or http://HOST[:PORT].
+    #[arg(long, value_name = "URL", conflicts_with = "cover")]
+    pub(crate) origin: Option<String>,
+    /// Do not listen for QUIC; without it, a UDP port goes with each TCP port.
+    #[arg(long)]
+    pub(crate) no_quic: bool,
+    /// Do not tell visitors over TCP that the site is there over HTTP/3.
+    #[arg(long)]
+    pub(crate) no_alt_svc: bool,
     /// The identity's key file; made when it is not there.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: Option<PathBuf>,
@@ -434,6 +446,16 @@ fn some(list: &[String]) -> Option<Vec<String>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 
+impl PeerArgs {
+    pub(crate) fn transport(&self) -> Transport {
+        match self.transport.as_str() {
+            "tcp" => Transport::Tcp,
+            "quic" => Transport::Quic,
+            _ => Transport::Either,
+        }
+    }
+}
+
 impl NodeArgs {
     pub(crate) fn settings(&self, serve: Option<PathBuf>) -> Settings {
         Settings {
@@ -452,6 +474,9 @@ impl ListenArgs {
             listen: some(&self.listen),
             advertise: some(&self.advertise),
             cover: self.cover.clone(),
+            origin: self.origin.clone(),
+            quic: self.no_quic.then_some(false),
+            alt_svc: self.no_alt_svc.then_some(false),
             key: self.key.clone(),
             certificate: self.certificate.clone(),
             certificate_key: self.certificate_key.clone(),

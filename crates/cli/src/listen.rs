@@ -92,7 +92,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
     if settings.key.is_none() {
         settings.key = Some(default_key());
     }
-    if settings.cover.is_none() {
+    if settings.cover.is_none() && settings.origin.is_none() {
         let cover = state.join("cover");
         std::fs::create_dir_all(&cover).map_err(Fail::file(&cover))?;
         let page = cover.join("index.html");

@@ -46,6 +46,7 @@ fn outer_json(facts: &OuterFacts) -> Value {
         "group": facts.group,
         "alpn": facts.alpn,
         "pin": hex(&facts.pin),
+        "instead_of_quic": facts.instead,
     })
 }
 

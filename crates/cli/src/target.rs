@@ -157,7 +157,7 @@ impl Dialling {
             patience: PATIENCE,
         };
         Ok(Self {
-            node: Arc::new(Node::client()?),
+            node: Arc::new(Node::client()?.dialling_over(args.transport())),
             to: Where::Network(name),
             via: Vec::new(),
             network: None,
@@ -210,7 +210,8 @@ impl Dialling {
             Err(_) => read_peer("--via", text),
         };
         let via = args.via.iter().map(relay).collect::<Result<_, _>>()?;
-        let node = Arc::new(Node::new(identity, Config::default())?);
+        let node =
+            Arc::new(Node::new(identity, Config::default())?.dialling_over(args.transport()));
         let network = match (&to, &args.network) {
             (Where::Network(_), Some(file)) => Some(Joined::join(file, Arc::clone(&node))?),
             _ => None,
@@ -233,6 +234,14 @@ impl Dialling {
 
     /// The session with the peer: direct, over the relays that were named, or over a path that the network gives.
     pub(crate) async fn session(&mut self) -> Result<SessionHandle, Error> {
+        let session = self.any_session().await?;
+        if let Some(why) = &session.outer().instead {
+            eprintln!("over TCP: {why}");
+        }
+        Ok(session)
+    }
+
+    async fn any_session(&mut self) -> Result<SessionHandle, Error> {
         if let (Where::Network(name), Some((options, file))) = (&self.to, self.mix.clone()) {
             return self.mixed_session(*name, &options, &file).await;
         }

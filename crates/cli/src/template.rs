@@ -1,16 +1,20 @@
 //! `betanet template`: what a client looks like from outside, and how far this one looks like another.
 
+mod pcap;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_htx::template::{Flight, Hello, Template, Transport};
-use betanet_runtime::{CHROMIUM_156, Capture, Captured, CertSource, Certificate, visit};
+use betanet_htx::template::{Flight, Hello, Initial, Initials, Template, Transport};
+use betanet_runtime::{
+    CHROMIUM_156, Capture, Captured, CertSource, Certificate, FIREFOX_153, QuicCapture, visit,
+};
 use betanet_wire::text::{hex, unhex};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 
 use crate::Fail;
@@ -21,28 +25,57 @@ use crate::fail::interruptible;
 const AT_ONCE: usize = 64;
 
 /// What clients of one kind sent, as it stands in a file.
-#[derive(Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Sent {
     /// Records up to the end of the ClientHello, in hex, one entry a connection.
     hellos: Vec<String>,
     /// HTTP/2 up to the end of the first request.
     flights: Vec<String>,
+    /// Over QUIC, for each connection its datagrams up to the end of the ClientHello.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    quic: Vec<Vec<String>>,
 }
 
 /// The same, read.
 struct Seen {
     hellos: Vec<Hello>,
     flights: Vec<Flight>,
+    initials: Vec<Initial>,
+}
+
+/// Whether a client sends its extensions in another order each time.
+#[derive(Clone, Copy, Eq, PartialEq, Serialize)]
+struct Permutes {
+    tcp: bool,
+    quic: bool,
+}
+
+impl std::fmt::Display for Permutes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "over TCP {}, over QUIC {}", self.tcp, self.quic)
+    }
+}
+
+/// One client's beginning.
+enum Came {
+    Tcp(Captured),
+    Quic(Vec<Vec<u8>>),
 }
 
 impl Sent {
-    fn of(captured: &[Captured]) -> Self {
-        let flights = captured.iter().filter_map(|c| c.flight.as_deref());
-        Self {
-            hellos: captured.iter().map(|c| hex(&c.hello)).collect(),
-            flights: flights.map(hex).collect(),
+    fn of(captured: &[Came]) -> Self {
+        let mut sent = Self::default();
+        for came in captured {
+            match came {
+                Came::Tcp(captured) => {
+                    sent.hellos.push(hex(&captured.hello));
+                    sent.flights.extend(captured.flight.as_deref().map(hex));
+                }
+                Came::Quic(datagrams) => sent.quic.push(datagrams.iter().map(|d| hex(d)).collect()),
+            }
         }
+        sent
     }
 
     fn read(&self) -> Result<Seen, String> {
@@ -50,6 +83,7 @@ impl Sent {
         let mut seen = Seen {
             hellos: Vec::new(),
             flights: Vec::new(),
+            initials: Vec::new(),
         };
         for (i, text) in self.hellos.iter().enumerate() {
             let hello = Hello::from_stream(&bytes(text)?).map_err(|e| format!("hello {i}: {e}"))?;
@@ -62,7 +96,16 @@ impl Sent {
             seen.flights
                 .push(flight.ok_or(format!("flight {i}: cut short"))?);
         }
-        if seen.hellos.is_empty() {
+        for (i, datagrams) in self.quic.iter().enumerate() {
+            let (mut initials, mut found) = (Initials::default(), None);
+            for datagram in datagrams {
+                let taken = initials.take(&bytes(datagram)?);
+                found = taken.map_err(|e| format!("quic {i}: {e}"))?;
+            }
+            seen.initials
+                .push(found.ok_or(format!("quic {i}: cut short"))?);
+        }
+        if seen.hellos.is_empty() && seen.initials.is_empty() {
             return Err("no hello in it".into());
         }
         Ok(seen)
@@ -74,27 +117,52 @@ impl Seen {
         Template::of_client(&self.hellos, self.flights.first())
     }
 
-    fn permutes(&self) -> bool {
-        self.template().is_some_and(|t| t.permute)
+    fn quic_template(&self) -> Option<Template> {
+        Template::of_quic_client(&self.initials)
+    }
+
+    /// Whether extensions come in another order each time: over TCP, over QUIC.
+    fn permutes(&self) -> Permutes {
+        let of = |t: Option<Template>| t.is_some_and(|t| t.permute);
+        Permutes {
+            tcp: of(self.template()),
+            quic: of(self.quic_template()),
+        }
+    }
+
+    /// The same of both, where each of them can be known: it takes two hellos to see a permutation.
+    fn orders_alike(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.permutes(), other.permutes());
+        let tcp = ours.tcp == theirs.tcp || other.hellos.len() < 2;
+        let quic = ours.quic == theirs.quic || other.initials.len() < 2;
+        tcp && quic
     }
 
     fn ja4(&self) -> Vec<String> {
-        let mut all: Vec<String> = self.hellos.iter().map(|h| h.ja4(Transport::Tcp)).collect();
+        let tcp = self.hellos.iter().map(|h| h.ja4(Transport::Tcp));
+        let quic = self.initials.iter().map(|i| i.hello.ja4(Transport::Quic));
+        let mut all: Vec<String> = quic.chain(tcp).collect();
         all.sort();
         all.dedup();
         all
     }
 
     fn ja3(&self) -> Vec<String> {
-        self.hellos.iter().map(Hello::ja3).collect()
+        let quic = self.initials.iter().map(|i| &i.hello);
+        self.hellos.iter().chain(quic).map(Hello::ja3).collect()
     }
 
     /// Each field with all the values that it had.
-    fn fields(&self, permuted: bool) -> BTreeMap<String, Vec<String>> {
+    fn fields(&self, permuted: Permutes) -> BTreeMap<String, Vec<String>> {
         let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let hellos = self.hellos.iter().flat_map(|h| h.fields(permuted));
+        let hellos = self.hellos.iter().flat_map(|h| h.fields(permuted.tcp));
         let flights = self.flights.iter().flat_map(flight_fields);
-        for (name, value) in hellos.chain(flights) {
+        let quic = self.initials.iter().flat_map(|i| {
+            let hello = i.hello.fields(permuted.quic).into_iter();
+            let hello = hello.map(|(name, value)| (format!("quic {name}"), value));
+            hello.chain(i.fields()).collect::<Vec<_>>()
+        });
+        for (name, value) in hellos.chain(flights).chain(quic) {
             let values = all.entry(name).or_default();
             if !values.contains(&value) {
                 values.push(value);
@@ -140,13 +208,32 @@ pub(crate) async fn run(command: TemplateCommand) -> Result<(), Fail> {
     }
 }
 
+/// A listener for both at one port, as far as both are free.
+async fn listener(at: &str) -> Result<(TcpListener, UdpSocket, std::net::SocketAddr), Fail> {
+    let wrong = |e: std::io::Error| Fail::Local(format!("{at}: {e}"));
+    let tcp = TcpListener::bind(at).await.map_err(wrong)?;
+    let local = tcp.local_addr().map_err(wrong)?;
+    let udp = UdpSocket::bind(local).await.map_err(wrong)?;
+    Ok((tcp, udp, local))
+}
+
 /// Takes what clients send to a listener, each in a task of its own.
-async fn listen(listener: TcpListener) -> Result<mpsc::Receiver<Captured>, Fail> {
+fn listen(listener: TcpListener, udp: UdpSocket) -> Result<mpsc::Receiver<Came>, Fail> {
     let certificate = Certificate::self_signed(&["localhost".into()]);
     let certificate = certificate.map_err(|e| Fail::Local(e.to_string()))?;
     let capture = Capture::new(Arc::new(CertSource::fixed(certificate)));
     let capture = Arc::new(capture.map_err(|e| Fail::Local(e.to_string()))?);
     let (taken, captured) = mpsc::channel(AT_ONCE);
+    let quic = taken.clone();
+    tokio::spawn(async move {
+        let mut capture = QuicCapture::new(udp);
+        while let Ok(client) = capture.take().await {
+            match client {
+                Ok(datagrams) => drop(quic.send(Came::Quic(datagrams)).await),
+                Err((from, error)) => eprintln!("{from}: {error}"),
+            }
+        }
+    });
     tokio::spawn(async move {
         let places = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -158,7 +245,7 @@ async fn listen(listener: TcpListener) -> Result<mpsc::Receiver<Captured>, Fail>
                 let _place = place;
                 match capture.take(tcp).await {
                     // Nobody may want more.
-                    Ok(captured) => drop(taken.send(captured).await),
+                    Ok(captured) => drop(taken.send(Came::Tcp(captured)).await),
                     Err(error) => eprintln!("{from}: {error}"),
                 }
             });
@@ -168,34 +255,32 @@ async fn listen(listener: TcpListener) -> Result<mpsc::Receiver<Captured>, Fail>
 }
 
 async fn capture(args: CaptureArgs) -> Result<(), Fail> {
-    let at = &args.listen;
-    let listener = TcpListener::bind(at).await;
-    let listener = listener.map_err(|e| Fail::Local(format!("{at}: {e}")))?;
-    let at = listener
-        .local_addr()
-        .map_err(|e| Fail::Local(e.to_string()))?;
+    let (tcp, udp, at) = listener(&args.listen).await?;
+    let port = at.port();
     eprintln!(
-        "visit https://localhost:{}/ {} times",
-        at.port(),
-        args.connections
+        "visit https://localhost:{port}/ {} times over TCP and {} times over QUIC",
+        args.connections, args.quic
     );
-    let mut clients = listen(listener).await?;
+    let mut clients = listen(tcp, udp)?;
     let until = tokio::time::Instant::now() + Duration::from_secs(args.wait);
     let mut captured = Vec::new();
-    while captured.len() < args.connections {
-        match tokio::time::timeout_at(until, clients.recv()).await {
-            Ok(Some(one)) => {
-                eprintln!("{} of {}", captured.len() + 1, args.connections);
-                captured.push(one);
-            }
+    let (mut over_tcp, mut over_quic) = (0, 0);
+    while over_tcp < args.connections || over_quic < args.quic {
+        let came = tokio::time::timeout_at(until, clients.recv()).await;
+        let (count, wanted, name) = match &came {
+            Ok(Some(Came::Tcp(_))) => (&mut over_tcp, args.connections, "TCP"),
+            Ok(Some(Came::Quic(_))) => (&mut over_quic, args.quic, "QUIC"),
             Ok(None) | Err(_) => {
                 return Err(Fail::Peer(format!(
-                    "{} of {} clients came to {at} in {} s",
-                    captured.len(),
-                    args.connections,
-                    args.wait
+                    "{over_tcp} of {} clients came over TCP to {at} in {} s, and {over_quic} of {} over QUIC",
+                    args.connections, args.wait, args.quic
                 )));
             }
+        };
+        if *count < wanted {
+            *count += 1;
+            eprintln!("{count} of {wanted} over {name}");
+            captured.extend(came.ok().flatten());
         }
     }
     let sent = Sent::of(&captured);
@@ -207,10 +292,13 @@ async fn capture(args: CaptureArgs) -> Result<(), Fail> {
     let fields = seen.fields(seen.permutes());
     if args.json {
         let shape = seen.template().map(|t| hex(&t.to_bytes()));
+        let quic_shape = seen.quic_template().map(|t| hex(&t.to_bytes()));
         say!(
             "{}",
             json!({
                 "hellos": seen.hellos.len(),
+                "quic": seen.initials.len(),
+                "quic_shape": quic_shape,
                 "flights": seen.flights.len(),
                 "ja4": seen.ja4(),
                 "ja3": seen.ja3(),
@@ -231,38 +319,64 @@ async fn capture(args: CaptureArgs) -> Result<(), Fail> {
 
 /// Reads a capture, or the one that comes with the program.
 fn read(path: Option<&Path>) -> Result<Seen, Fail> {
-    let (name, text) = match path {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(Fail::file(path))?;
-            (path.display().to_string(), text)
+    let shipped = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    let (name, text) = match path.map(|p| p.to_str()) {
+        None | Some(Some("chromium")) => shipped("chromium 156", CHROMIUM_156),
+        Some(Some("firefox")) => shipped("firefox 153", FIREFOX_153),
+        Some(_) => {
+            let path = path.unwrap_or_else(|| Path::new(""));
+            let bytes = std::fs::read(path).map_err(Fail::file(path))?;
+            let name = path.display().to_string();
+            if pcap::is_pcap(&bytes) {
+                let sent = pcap::read(&bytes).map_err(|e| Fail::Local(format!("{name}: {e}")))?;
+                return sent.read().map_err(|e| Fail::Local(format!("{name}: {e}")));
+            }
+            let text = String::from_utf8(bytes);
+            (
+                name,
+                text.map_err(|_| {
+                    Fail::Local(format!("{}: neither a capture nor pcap", path.display()))
+                })?,
+            )
         }
-        None => ("chromium 156".into(), CHROMIUM_156.to_owned()),
     };
     let wrong = |e: String| Fail::Local(format!("{name}: {e}"));
     let sent: Sent = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     sent.read().map_err(wrong)
 }
 
-/// What this program itself sends, to a listener of its own.
-async fn own(connections: usize) -> Result<Seen, Fail> {
-    let listener = TcpListener::bind("127.0.0.1:0").await;
-    let listener = listener.map_err(|e| Fail::Local(e.to_string()))?;
-    let at = listener
-        .local_addr()
-        .map_err(|e| Fail::Local(e.to_string()))?;
-    let mut clients = listen(listener).await?;
+/// What this program itself sends, to a listener of its own; over QUIC where there is something to compare it with.
+async fn own(connections: usize, over: &Seen) -> Result<Seen, Fail> {
+    let (tcp, udp, at) = listener("127.0.0.1:0").await?;
+    let mut clients = listen(tcp, udp)?;
     let mut captured = Vec::new();
     for _ in 0..connections {
-        visit(&format!("localhost:{}", at.port())).await?;
-        captured.extend(clients.recv().await);
+        if !over.hellos.is_empty() {
+            visit(&format!("localhost:{}", at.port())).await?;
+            captured.extend(clients.recv().await);
+        }
+        if !over.initials.is_empty() {
+            let address = format!("quic:localhost:{}", at.port());
+            // Nobody answers: it is given up once its hello has come.
+            tokio::select! {
+                came = clients.recv() => captured.extend(came),
+                visited = visit(&address) => return Err(visited.map_or_else(Fail::from, |_| {
+                    Fail::Local("a listener that does not answer was answered".into())
+                })),
+            }
+        }
     }
     Sent::of(&captured).read().map_err(Fail::Local)
 }
 
 async fn check(args: CheckArgs) -> Result<(), Fail> {
     let theirs = read(args.capture.as_deref())?;
-    let ours = own(args.connections).await?;
-    let permuted = theirs.permutes() || ours.permutes();
+    let ours = own(args.connections, &theirs).await?;
+    let (a, b) = (ours.permutes(), theirs.permutes());
+    let permuted = Permutes {
+        tcp: a.tcp || b.tcp,
+        quic: a.quic || b.quic,
+    };
     let (a, b) = (ours.fields(permuted), theirs.fields(permuted));
     let mut differences = Vec::new();
     for name in a.keys().chain(b.keys().filter(|n| !a.contains_key(*n))) {
@@ -273,7 +387,7 @@ async fn check(args: CheckArgs) -> Result<(), Fail> {
             differences.push((name, x, y));
         }
     }
-    let orders = ours.permutes() == theirs.permutes() || theirs.hellos.len() < 2;
+    let orders = ours.orders_alike(&theirs);
     if args.json {
         let list = differences
             .iter()
@@ -294,7 +408,7 @@ async fn check(args: CheckArgs) -> Result<(), Fail> {
             ours.ja4().join(" "),
             theirs.ja4().join(" ")
         );
-        if !permuted {
+        if !permuted.tcp && !permuted.quic {
             say!("ja3  ours {}  theirs {}", ours.ja3()[0], theirs.ja3()[0]);
         }
         say!(

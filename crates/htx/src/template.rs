@@ -3,6 +3,7 @@
 
 mod flight;
 mod hello;
+mod initial;
 mod ja;
 
 use alloc::borrow::ToOwned as _;
@@ -16,6 +17,9 @@ use betanet_wire::message;
 
 pub use flight::{FLIGHT_MAX, Flight, FlightError};
 pub use hello::{HELLO_MAX, Hello, HelloError, is_grease};
+pub use initial::{
+    DATAGRAMS_MAX, Initial, InitialError, InitialKeys, Initials, Opened, is_reserved,
+};
 pub use ja::Transport;
 
 /// Parameters by their numbers.
@@ -130,6 +134,18 @@ impl Template {
             h2: flight.map(|f| f.settings.clone()),
             h2_window: flight.map(|f| f.window),
             ..Self::default()
+        })
+    }
+
+    /// The same for HTTP/3, from what one client began with over QUIC.
+    #[must_use]
+    pub fn of_quic_client(initials: &[Initial]) -> Option<Self> {
+        let hellos: Vec<Hello> = initials.iter().map(|i| i.hello.clone()).collect();
+        let (numbers, others) = initials.first()?.numbers();
+        Some(Self {
+            quic: Some(numbers),
+            quic_other: Some(others),
+            ..Self::of_client(&hellos, None)?
         })
     }
 

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 
 use betanet_carrier::client::{Facts, Trust};
 use betanet_carrier::{
-    CertificateDer, EXPORTER_LABEL, Error, Handshake, Secure, Secured, Shape, pin_of,
+    CertificateDer, EXPORTER_LABEL, Error, Handshake, QuicHandshake, Secure, Secured, Shape,
+    ToQuic, pin_of,
 };
 use boring::error::ErrorStack;
 use boring::ssl::{
@@ -21,22 +22,22 @@ use zeroize::Zeroizing;
 
 use crate::first::First;
 use crate::gather::Gather;
-use crate::raw;
+use crate::{quic, raw};
 
 /// Chromium's list; TLS 1.3's suites stand before it by themselves.
 const CIPHERS: &str = "ALL:!aPSK:!ECDSA+SHA1:!3DES";
-const GROUPS: &str = "X25519MLKEM768:X25519:P-256:P-384";
+pub(crate) const GROUPS: &str = "X25519MLKEM768:X25519:P-256:P-384";
 /// Groups that it sends shares for.
-const SHARES: [u16; 2] = [0x11ec, 0x001d];
+pub(crate) const SHARES: [u16; 2] = [0x11ec, 0x001d];
 /// ML-DSA, then what servers sign with.
 const SIGNATURES: [u16; 11] = [
     0x0904, 0x0905, 0x0906, 0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601,
 ];
 const ALPN: &[u8] = b"\x02h2\x08http/1.1";
 /// The roots that it asks for, from its capture.
-const TRUST_ANCHORS: &[u8] = include_bytes!("../shapes/chromium-156.trust-anchors");
+pub(crate) const TRUST_ANCHORS: &[u8] = include_bytes!("../shapes/chromium-156.trust-anchors");
 
-/// What Debian's Chromium 156 looks like over TCP.
+/// What Debian's Chromium 156 looks like.
 #[derive(Clone)]
 pub struct Chromium {
     context: SslContext,
@@ -49,7 +50,7 @@ impl fmt::Debug for Chromium {
 }
 
 /// Certificates that come compressed (RFC 8879).
-struct Brotli;
+pub(crate) struct Brotli;
 
 impl CertificateCompressor for Brotli {
     const ALGORITHM: CertificateCompressionAlgorithm = CertificateCompressionAlgorithm::BROTLI;
@@ -136,7 +137,7 @@ impl Chromium {
 }
 
 /// The certificates that the server showed, its own first.
-fn shown(ssl: &SslRef) -> Vec<CertificateDer<'static>> {
+pub(crate) fn shown(ssl: &SslRef) -> Vec<CertificateDer<'static>> {
     let chain = ssl.peer_cert_chain().into_iter().flatten();
     let ders = chain.filter_map(|c| c.to_der().ok());
     ders.map(CertificateDer::from).collect()
@@ -153,12 +154,17 @@ fn facts(ssl: &SslRef) -> Result<Facts, Error> {
         alpn: String::from_utf8_lossy(ssl.selected_alpn_protocol().unwrap_or_default())
             .into_owned(),
         pin: pin_of(&own)?,
+        instead: None,
     })
 }
 
 impl Shape for Chromium {
     fn handshake<'a>(&'a self, tcp: TcpStream, host: &'a str, trust: &'a Trust) -> Handshake<'a> {
         Box::pin(self.secure(tcp, host, trust))
+    }
+
+    fn quic<'a>(&'a self, to: ToQuic<'a>) -> QuicHandshake<'a> {
+        Box::pin(quic::handshake(to))
     }
 }
 

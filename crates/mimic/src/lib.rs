@@ -24,6 +24,7 @@
 mod chromium;
 mod first;
 mod gather;
+mod quic;
 mod raw;
 
 pub use chromium::Chromium;

@@ -54,3 +54,9 @@ pub(crate) fn key_shares(ssl: &mut SslRef, groups: &[u16]) -> Result<(), ErrorSt
     // SAFETY: as above.
     done(unsafe { ffi::SSL_set1_client_key_shares(ssl.as_ptr(), groups.as_ptr(), groups.len()) })
 }
+
+/// The transport parameters of a QUIC client, encoded (RFC 9000 §18).
+pub(crate) fn transport_parameters(ssl: &mut SslRef, bytes: &[u8]) -> Result<(), ErrorStack> {
+    // SAFETY: as above.
+    done(unsafe { ffi::SSL_set_quic_transport_params(ssl.as_ptr(), bytes.as_ptr(), bytes.len()) })
+}

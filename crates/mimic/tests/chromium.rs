@@ -8,12 +8,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use betanet_carrier::client::{Trust, Way, connect};
-use betanet_carrier::{CHROMIUM_156, Capture, Captured, CertSource, Certificate, Error};
-use betanet_htx::template::{Flight, Hello, Template, Transport};
+use betanet_carrier::client::{Trust, Way, connect, connect_quic};
+use betanet_carrier::{
+    CHROMIUM_156, Capture, Captured, CertSource, Certificate, Error, QuicCapture,
+};
+use betanet_htx::template::{Flight, Hello, Initial, Initials, Template, Transport};
 use betanet_mimic::Chromium;
 use betanet_wire::text::unhex;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 
 /// What the browser sent: its hellos and its first flights.
 fn browser() -> (Vec<Hello>, Vec<Flight>) {
@@ -116,4 +118,62 @@ async fn a_certificate_that_is_not_the_one_meant_ends_it() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+fn initial(datagrams: &[Vec<u8>]) -> Initial {
+    let mut initials = Initials::default();
+    let taken = datagrams.iter().map(|d| initials.take(d).unwrap());
+    taken.last().unwrap().unwrap()
+}
+
+/// What visits over QUIC begin with.
+async fn sent_quic(shape: &Chromium, visits: usize) -> Vec<Initial> {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let at = format!("localhost:{}", socket.local_addr().unwrap().port());
+    let mut capture = QuicCapture::new(socket);
+    let mut all = Vec::new();
+    for _ in 0..visits {
+        // Nobody answers; the visit ends with the capture.
+        tokio::select! {
+            datagrams = capture.take() => all.push(initial(&datagrams.unwrap().unwrap())),
+            _ = connect_quic(&at, &Trust::Anything, Way::default(), shape) => panic!("answered"),
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_field_of_fifty_connections_over_quic_is_chromiums() {
+    let file: serde_json::Value = serde_json::from_str(CHROMIUM_156).unwrap();
+    let visits = file["quic"].as_array().unwrap().iter();
+    let theirs: Vec<Initial> = visits
+        .map(|datagrams| {
+            let datagrams = datagrams.as_array().unwrap().iter();
+            let datagrams = datagrams.map(|d| unhex(d.as_str().unwrap()).unwrap());
+            initial(&datagrams.collect::<Vec<_>>())
+        })
+        .collect();
+    let ours = sent_quic(&Chromium::new().unwrap(), 50).await;
+    assert_eq!((theirs.len(), ours.len()), (3, 50));
+    for own in &ours {
+        for browser in &theirs {
+            assert_eq!(own.hello.fields(true), browser.hello.fields(true));
+            assert_eq!(own.fields(), browser.fields());
+            assert_eq!(own.datagrams, browser.datagrams);
+        }
+        let ja4 = own.hello.ja4(Transport::Quic);
+        assert_eq!(ja4, "q13d0312h3_55b375c5d22e_178839b6cec1");
+    }
+    let orders: BTreeSet<Vec<u16>> = ours.iter().map(|i| i.hello.extension_numbers()).collect();
+    assert!(orders.len() > 45, "{}", orders.len());
+    let of = |i: &Initial| i.parameters.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+    let orders: BTreeSet<Vec<u64>> = ours.iter().map(of).collect();
+    assert!(orders.len() > 45, "{}", orders.len());
+    // Both see the same template.
+    let template = Template::of_quic_client(&ours).unwrap();
+    assert_eq!(
+        template.id(),
+        Template::of_quic_client(&theirs).unwrap().id()
+    );
+    assert_eq!(template.quic.unwrap().0[&0x04], 15_728_640);
 }

@@ -7,7 +7,7 @@ use betanet_keys::{Name, Peer};
 use betanet_mesh::{Role, Roles};
 use serde::Deserialize;
 
-use crate::LogFormat;
+use crate::{FrontOrigin, LogFormat};
 
 /// A gateway's settings as a file or the command line gives them, before they are checked.
 ///
@@ -23,6 +23,12 @@ pub struct Settings {
     pub serve: Option<PathBuf>,
     /// The folder of the web site that everybody sees.
     pub cover: Option<PathBuf>,
+    /// In its place, a front origin whose pages are shown: `https://HOST[:PORT]` or `http://…`.
+    pub origin: Option<String>,
+    /// Listen for QUIC at the UDP ports of the same numbers.
+    pub quic: Option<bool>,
+    /// Tell visitors over TCP that the site is there over HTTP/3.
+    pub alt_svc: Option<bool>,
     /// The identity's PKCS#8 PEM file.
     pub key: Option<PathBuf>,
     /// A PEM certificate chain, with `certificate_key`; else a self-signed one is kept beside `key`.
@@ -129,6 +135,15 @@ impl fmt::Display for Problem {
     }
 }
 
+/// What everybody sees who opens no tunnel.
+#[derive(Clone, Debug)]
+pub enum CoverSite {
+    /// The files of a folder.
+    Folder(PathBuf),
+    /// A front origin's pages.
+    Origin(FrontOrigin),
+}
+
 /// A gateway's settings, checked.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
@@ -138,8 +153,12 @@ pub struct GatewayConfig {
     pub advertise: Vec<String>,
     /// The folder that is served over BAR.
     pub serve: Option<PathBuf>,
-    /// The folder of the web site.
-    pub cover: PathBuf,
+    /// The web site.
+    pub cover: CoverSite,
+    /// Listen for QUIC too.
+    pub quic: bool,
+    /// Tell visitors of HTTP/3.
+    pub alt_svc: bool,
     /// The identity's file; a fresh one is made there when it is not.
     pub key: PathBuf,
     /// PEM chain and key.
@@ -231,7 +250,7 @@ impl Settings {
             };
         }
         below! {
-            listen advertise serve cover key certificate certificate_key hosts writable allow quota onward network roles org ban
+            listen advertise serve cover origin quic alt_svc key certificate certificate_key hosts writable allow quota onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
             max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting mix_lose mix_lose_seed
             pq log_format log
@@ -253,7 +272,14 @@ impl Settings {
         found.addresses("listen", &listen);
         let advertise = self.advertise.unwrap_or_default();
         found.addresses("advertise", &advertise);
-        let cover = found.folder("cover", self.cover);
+        let cover = match (self.cover, self.origin) {
+            (cover, None) => CoverSite::Folder(found.folder("cover", cover)),
+            (None, Some(url)) => found.origin(&url),
+            (Some(_), Some(url)) => {
+                found.problem("origin", &url, "a folder or an origin, one of them");
+                CoverSite::Folder(PathBuf::new())
+            }
+        };
         let key = found.given("key", self.key, "the path of a key file is needed");
         let certificate = match (self.certificate, self.certificate_key) {
             (Some(chain), Some(key)) => Some((chain, key)),
@@ -379,6 +405,8 @@ impl Settings {
             advertise,
             serve,
             cover,
+            quic: self.quic.unwrap_or(true),
+            alt_svc: self.alt_svc.unwrap_or(true),
             own_certificate: Some(beside(&key)),
             key,
             certificate,
@@ -456,6 +484,17 @@ impl Check<'_> {
             let port = text.rsplit_once(':').map(|(_, p)| p.parse::<u16>());
             if !matches!(port, Some(Ok(_))) {
                 self.problem(key, text, "HOST:PORT, with a port from 0 to 65535");
+            }
+        }
+    }
+
+    fn origin(&mut self, url: &str) -> CoverSite {
+        match FrontOrigin::new(url) {
+            Ok(origin) => CoverSite::Origin(origin),
+            Err(_) => {
+                let allowed = "https://HOST[:PORT] or http://HOST[:PORT], without a path";
+                self.problem("origin", url, allowed);
+                CoverSite::Folder(PathBuf::new())
             }
         }
     }

@@ -28,6 +28,9 @@ pub enum Error {
     /// The peer cannot be dialled with what is known of it.
     #[error("the peer has no address")]
     NoAddress,
+    /// Only QUIC is to be dialled, and the peer has no address for it.
+    #[error("the peer has no QUIC address: none of its addresses begins with quic:")]
+    NoQuic,
     /// The nodes make no path.
     #[error("no path can be built: {0}")]
     Path(#[from] betanet_path::BuildError),
@@ -159,6 +162,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether what carries a session failed, so that another carrier may do better.
+    pub(crate) const fn is_of_the_way(&self) -> bool {
+        use betanet_carrier::Error as E;
+        matches!(self, Self::Outer { source, .. }
+            if !matches!(source, E::NotATunnel { .. } | E::Pin | E::Certificate(_)))
+    }
+
     /// Whether this side's files or settings are at fault, rather than peer or network.
     #[must_use]
     pub const fn is_local(&self) -> bool {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use betanet_bar::{Access, Handler, MemoryStore, Service};
 use betanet_carrier::{
-    BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Limits, Site, Tunnel, serve,
+    BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Limits, QuicListener, Site, Tunnel,
 };
 use betanet_htx::{Config, Pq, Secrets, Session, kind, offered_caps};
 use betanet_keys::{Identity, Name, Peer, PublicKey};
@@ -14,21 +14,22 @@ use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
 use betanet_stack::Connection;
 use betanet_wire::NodeId;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admitted, Doorkeeper, Entrance};
-use crate::doorstep::{Doorstep, Turned};
+use crate::doorstep::Doorstep;
 use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
 use crate::forward::{Exits, Paths, Relay};
+use crate::listeners::{Bound, Listeners, accept, accept_quic, bind};
 use crate::mesh::multiaddr;
 use crate::mix::{MixPlane, Mixing, WellKnown};
+use crate::node::QUIC;
 use crate::streams::Takers;
 use crate::{
-    Clock, Error, FolderStore, GatewayConfig, Mesh, Metrics, Network, Node, Streams, View, seed,
+    Clock, CoverSite, Error, FolderStore, GatewayConfig, Mesh, Metrics, Network, Node, Streams,
+    View, seed,
 };
 
 /// How often certificate files are looked at.
@@ -97,6 +98,10 @@ impl Standing {
             metrics: Arc::clone(metrics),
         })
     }
+}
+
+fn port_of(address: &str) -> Option<u16> {
+    address.rsplit_once(':')?.1.parse().ok()
 }
 
 impl Drop for Standing {
@@ -255,8 +260,31 @@ impl Gateway {
             }
             .map_err(Error::Certificate)?,
         );
-        let cover =
-            Cover::new(&config.cover, SystemTime::now).map_err(file_error(&config.cover))?;
+        let mut bound = Vec::new();
+        for address in &config.listen {
+            bound.push(bind(address, config.quic).await?);
+        }
+        let addresses = if config.advertise.is_empty() {
+            let mut all: Vec<String> = bound.iter().map(|b| b.local.to_string()).collect();
+            let over_quic = bound.iter().filter(|b| b.udp.is_some());
+            all.extend(over_quic.map(|b| format!("{QUIC}{}", b.local)));
+            all
+        } else {
+            config.advertise.clone()
+        };
+        let mut cover = match &config.cover {
+            CoverSite::Folder(path) => {
+                Cover::new(path, SystemTime::now).map_err(file_error(path))?
+            }
+            CoverSite::Origin(origin) => Cover::proxy(origin.clone(), SystemTime::now),
+        };
+        if let Some(port) = addresses
+            .iter()
+            .find_map(|a| port_of(a.strip_prefix(QUIC)?))
+            && config.alt_svc
+        {
+            cover = cover.with_h3(port);
+        }
         let network = match &config.network {
             Some(path) => Some(Network::read(path)?),
             None => None,
@@ -334,27 +362,25 @@ impl Gateway {
         let site = Arc::new(site);
         let connections = Arc::new(Mutex::new(JoinSet::new()));
         let mut tasks = JoinSet::new();
-        let mut addresses = Vec::new();
         let mut accepting = Vec::new();
         let doorstep = Arc::new(Doorstep::new(
             config.connections_per_address,
             config.connects_per_second,
         ));
-        for address in &config.listen {
-            let (listener, local) = bind(address).await?;
-            addresses.push(local.to_string());
-            accepting.push(tasks.spawn(accept(
-                listener,
-                Arc::clone(&site),
-                stop.clone(),
-                Arc::clone(&connections),
-                config.max_connections,
-                Arc::clone(&doorstep),
-                clock,
-            )));
-        }
-        if !config.advertise.is_empty() {
-            addresses.clone_from(&config.advertise);
+        let common = Listeners {
+            site: Arc::clone(&site),
+            stop: stop.clone(),
+            connections: Arc::clone(&connections),
+            max: config.max_connections,
+            doorstep,
+            clock,
+        };
+        for Bound { tcp, udp, .. } in bound {
+            accepting.push(tasks.spawn(accept(tcp, common.clone())));
+            if let Some(udp) = udp {
+                let listener = QuicListener::new(&site, udp).map_err(Error::Certificate)?;
+                accepting.push(tasks.spawn(accept_quic(listener, common.clone())));
+            }
         }
         let pin = certificate.pin();
         let mut carrying = None;
@@ -472,85 +498,5 @@ impl Gateway {
                 .take(),
         );
         in_time
-    }
-}
-
-async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
-    let error = |source| Error::Listen {
-        address: address.to_owned(),
-        source,
-    };
-    let listener = TcpListener::bind(address).await.map_err(error)?;
-    let local = listener.local_addr().map_err(error)?;
-    Ok((listener, local))
-}
-
-/// Connections that are taken together: a flood is not to hold up the others.
-const ACCEPTED_A_TURN: usize = 32;
-
-/// Waits for connections. Those that came together are taken without the reactor, which most of a flood then never meets.
-async fn next_connections(
-    listener: &TcpListener,
-) -> std::io::Result<Vec<(std::net::TcpStream, SocketAddr)>> {
-    let (first, peer) = listener.accept().await?;
-    let mut all = vec![(first.into_std()?, peer)];
-    let socket = socket2::SockRef::from(listener);
-    while all.len() < ACCEPTED_A_TURN
-        && let Ok((more, peer)) = socket.accept()
-    {
-        all.extend(peer.as_socket().map(|peer| (more.into(), peer)));
-    }
-    Ok(all)
-}
-
-async fn accept(
-    listener: TcpListener,
-    site: Arc<Site>,
-    stop: CancellationToken,
-    connections: Arc<Mutex<JoinSet<()>>>,
-    max: usize,
-    doorstep: Arc<Doorstep>,
-    clock: Clock,
-) {
-    let mut turned = Turned::default();
-    loop {
-        turned.update(clock.now().mono, &doorstep, &listener);
-        let next = next_connections(&listener);
-        let next = match turned.until() {
-            Some(at) => timeout_at(clock.instant(at), next).await,
-            None => Ok(next.await),
-        };
-        let all = match next {
-            // Somebody's time is over.
-            Err(_) => continue,
-            Ok(Ok(all)) => all,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        for (tcp, peer) in all {
-            // Over a bound the connection is dropped before it costs anything.
-            let Some(step) = doorstep.enter(clock.now().mono, peer.ip()) else {
-                // By RST, which leaves nothing behind; a socket that is gone already needs none.
-                let _ = socket2::SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
-                continue;
-            };
-            let tcp = tcp
-                .set_nonblocking(true)
-                .and_then(|()| TcpStream::from_std(tcp));
-            let Ok(tcp) = tcp else { continue };
-            let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
-            while connections.try_join_next().is_some() {}
-            if connections.len() < max {
-                let serving = serve(Arc::clone(&site), tcp, peer, stop.clone());
-                connections.spawn(async move {
-                    let _step = step;
-                    serving.await;
-                });
-            }
-        }
-        tokio::task::yield_now().await;
     }
 }

@@ -32,6 +32,7 @@ mod exchange;
 mod files;
 mod forward;
 mod gateway;
+mod listeners;
 mod logs;
 mod mesh;
 mod metrics;
@@ -47,7 +48,8 @@ pub use admin::serve_admin;
 pub use betanet_bar::{Access, Headers, Method, Request, Response};
 pub use betanet_carrier::client::{Facts as OuterFacts, Trust};
 pub use betanet_carrier::{
-    CHROMIUM_156, Capture, CaptureError, Captured, CertSource, Certificate, Plain, Shape,
+    CHROMIUM_156, Capture, CaptureError, Captured, CertSource, Certificate, FIREFOX_153,
+    Origin as FrontOrigin, Plain, QuicCapture, Shape,
 };
 pub use betanet_keys::{Identity, Name, Peer, PublicKey};
 pub use betanet_mesh::Role;
@@ -55,7 +57,7 @@ pub use betanet_mix::{ClientStats as MixStats, Cover};
 pub use betanet_wire::NodeId;
 pub use book::Book;
 pub use clock::{Clock, seed};
-pub use config::{GatewayConfig, Origin, Problem, Settings};
+pub use config::{CoverSite, GatewayConfig, Origin, Problem, Settings};
 pub use error::Error;
 pub use exchange::{Answer, Body, ExchangeError};
 pub use files::{load_identity, new_identity, state_dir, write_secret};
@@ -69,7 +71,7 @@ pub use mix::{
     publish_directory,
 };
 pub use network::{LEAST, MixNetwork, Network, NetworkError};
-pub use node::{Node, visit};
+pub use node::{Node, Transport, visit};
 pub use session::{SessionFacts, SessionHandle, Upload};
 pub use store::FolderStore;
 pub use streams::{PeerSession, Streams, Substream};

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::forward::RawStream;
+use crate::node::QUIC;
 use crate::view::{PeerInfo, View};
 use crate::{Clock, Error, Network, Node, SessionHandle, seed};
 
@@ -92,27 +93,42 @@ impl std::fmt::Debug for Message {
     }
 }
 
-/// `host:port` of an address that the carrier dials; `None` for one that it does not.
-fn target(addr: &Addr) -> Option<String> {
-    let Carriage::Tls(_) = addr.carriage else {
-        return None;
-    };
-    Some(match &addr.host {
+/// The address that is dialled for a multiaddr.
+fn target(addr: &Addr) -> String {
+    let at = match &addr.host {
         Host::Ip(IpAddr::V4(ip)) => format!("{ip}:{}", addr.port),
         Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]:{}", addr.port),
         Host::Dns(name) => format!("{name}:{}", addr.port),
-    })
+    };
+    match addr.carriage {
+        Carriage::Tls(_) => at,
+        Carriage::Quic => format!("{QUIC}{at}"),
+    }
 }
 
-/// The multiaddr of a `host:port`.
+/// The multiaddr of a `host:port`, or of a `quic:host:port`.
 pub(crate) fn multiaddr(address: &str) -> Option<Addr> {
+    let (address, quic) = match address.strip_prefix(QUIC) {
+        Some(address) => (address, true),
+        None => (address, false),
+    };
     let (host, port) = address.rsplit_once(':')?;
     let port: u16 = port.parse().ok().filter(|p| *p != 0)?;
-    let text = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+    let place = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(ip) if ip.is_unspecified() => return None,
-        Ok(IpAddr::V4(ip)) => format!("/ip4/{ip}/tcp/{port}/tls"),
-        Ok(IpAddr::V6(ip)) => format!("/ip6/{ip}/tcp/{port}/tls"),
-        Err(_) => format!("/dns4/{host}/tcp/{port}/tls/sni/{host}"),
+        Ok(IpAddr::V4(ip)) => format!("/ip4/{ip}"),
+        Ok(IpAddr::V6(ip)) => format!("/ip6/{ip}"),
+        Err(_) if quic => format!("/dns4/{host}"),
+        Err(_) => {
+            return format!("/dns4/{host}/tcp/{port}/tls/sni/{host}")
+                .parse()
+                .ok();
+        }
+    };
+    let text = if quic {
+        format!("{place}/udp/{port}/quic-v1")
+    } else {
+        format!("{place}/tcp/{port}/tls")
     };
     text.parse().ok()
 }
@@ -121,14 +137,14 @@ pub(crate) fn multiaddr(address: &str) -> Option<Addr> {
 pub(crate) fn peer_of_seed(seed: &SeedPeer) -> Peer {
     Peer {
         key: seed.key,
-        addrs: seed.addrs.iter().filter_map(target).collect(),
+        addrs: seed.addrs.iter().map(target).collect(),
         pin: seed.pin,
     }
 }
 
 /// What a peer's record says of how it is dialled.
 pub(crate) fn peer_of(record: &Record) -> Option<Peer> {
-    let addrs: Vec<String> = record.addrs().iter().filter_map(target).collect();
+    let addrs: Vec<String> = record.addrs().iter().map(target).collect();
     Some(Peer {
         key: PublicKey::from_bytes(&record.key()).ok()?,
         pin: record.pin(),
@@ -632,12 +648,11 @@ impl Task {
             Host::Ip(ip) => Some(ip),
             Host::Dns(_) => None,
         });
-        let (Ok(key), Some(ip), Some(address)) = (PublicKey::from_bytes(key), ip, target(addr))
-        else {
+        let (Ok(key), Some(ip)) = (PublicKey::from_bytes(key), ip) else {
             return self.input(Input::Failed { dial });
         };
         self.nodes.insert(dial, key.node_id());
-        let addrs = vec![address];
+        let addrs = vec![target(addr)];
         let peer = Peer { key, addrs, pin };
         let node = Arc::clone(&self.node);
         self.spawn(async move {

@@ -43,6 +43,27 @@ impl Handler for NoService {
     }
 }
 
+/// What an address begins with that is dialled over QUIC: `quic:HOST:PORT`.
+pub(crate) const QUIC: &str = "quic:";
+/// What QUIC gets before TCP is tried beside it: this many milliseconds, and up to as many again.
+const HEAD_START: u64 = 250;
+/// How long a peer whose QUIC was not answered is dialled over TCP.
+const QUIC_RESTS: Duration = Duration::from_secs(300);
+/// Peers of which that is remembered.
+const RESTING_MAX: usize = 1024;
+
+/// What a node dials over.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Transport {
+    /// QUIC where the peer has it, and TCP where that is not answered soon.
+    #[default]
+    Either,
+    /// TCP alone.
+    Tcp,
+    /// QUIC alone.
+    Quic,
+}
+
 struct Pooled {
     handle: SessionHandle,
     since: Time,
@@ -54,6 +75,8 @@ struct State {
     /// By the peer, behind those that it is reached over.
     pool: BTreeMap<Vec<PublicKey>, Pooled>,
     fresh: BTreeMap<PublicKey, Identity>,
+    /// Peers whose QUIC was not answered, and until when it is not tried.
+    no_quic: BTreeMap<PublicKey, Time>,
 }
 
 /// What dialling looks like, unless said otherwise: a browser, where this was built with one.
@@ -73,6 +96,7 @@ pub struct Node {
     metrics: Arc<Metrics>,
     trust: Trust,
     shape: Arc<dyn Shape>,
+    transport: Transport,
     /// The local address to dial from.
     from: Option<IpAddr>,
     takers: Takers,
@@ -96,6 +120,7 @@ impl Node {
             metrics: Arc::new(Metrics::new()),
             trust: Trust::web_pki(),
             shape: default_shape()?,
+            transport: Transport::default(),
             from: None,
             takers: Takers::default(),
             own_paths: Arc::default(),
@@ -105,6 +130,7 @@ impl Node {
                 dialer: Dialer::new(&seed.split("dialer")),
                 pool: BTreeMap::new(),
                 fresh: BTreeMap::new(),
+                no_quic: BTreeMap::new(),
             }),
         })
     }
@@ -129,6 +155,13 @@ impl Node {
     #[must_use]
     pub fn shaped(mut self, shape: Arc<dyn Shape>) -> Self {
         self.shape = shape;
+        self
+    }
+
+    /// Dials over this.
+    #[must_use]
+    pub const fn dialling_over(mut self, transport: Transport) -> Self {
+        self.transport = transport;
         self
     }
 
@@ -258,14 +291,47 @@ impl Node {
         }
     }
 
-    /// Opens a fresh session, at the first of the peer's addresses where that succeeds.
+    /// Opens a fresh session, at the first of the peer's addresses where that succeeds. Where the peer has addresses for both, QUIC
+    /// is tried first, and TCP beside it soon after.
     ///
     /// # Errors
     ///
     /// What failed at the last address.
     pub async fn connect(&self, peer: &Peer) -> Result<SessionHandle, Error> {
+        let over_quic = |a: &&str| a.starts_with(QUIC);
+        let addresses = || peer.addrs.iter().map(String::as_str);
+        let quic = addresses().filter(over_quic);
+        let tcp = addresses().filter(|a| !over_quic(a));
         let mut last = Error::NoAddress;
-        for address in &peer.addrs {
+        let mut left: Vec<&str> = match self.transport {
+            Transport::Quic => quic.collect(),
+            Transport::Tcp => tcp.collect(),
+            Transport::Either => {
+                let both = quic.clone().next().zip(tcp.clone().next());
+                let mut left: Vec<&str> = tcp.chain(quic).collect();
+                if let Some((quic, tcp)) = both
+                    && !self.quic_rests(&peer.key)
+                {
+                    match self.connect_both(peer, quic, tcp).await {
+                        Ok(handle) => return Ok(handle),
+                        Err((tried, e)) => {
+                            // Who was reached and is not the peer is not asked again over the other.
+                            if e.is_of_the_way() {
+                                left.retain(|a| !tried.contains(a));
+                            } else {
+                                left.retain(|a| *a != quic && *a != tcp);
+                            }
+                            last = e;
+                        }
+                    }
+                }
+                left
+            }
+        };
+        if left.is_empty() && self.transport == Transport::Quic {
+            return Err(Error::NoQuic);
+        }
+        for address in left.drain(..) {
             match self.connect_at(peer, address, None).await {
                 Ok(handle) => return Ok(handle),
                 Err(e) => last = e,
@@ -274,10 +340,62 @@ impl Node {
         Err(last)
     }
 
+    fn quic_rests(&self, key: &PublicKey) -> bool {
+        let now = self.clock.now().mono;
+        let mut state = self.lock();
+        state.no_quic.retain(|_, until| *until > now);
+        state.no_quic.contains_key(key)
+    }
+
+    /// Races QUIC against TCP; with a failure comes at which addresses it was one.
+    async fn connect_both<'a>(
+        &self,
+        peer: &Peer,
+        quic: &'a str,
+        tcp: &'a str,
+    ) -> Result<SessionHandle, (Vec<&'a str>, Error)> {
+        let start = Duration::from_millis(HEAD_START + self.lock().rng.below(HEAD_START));
+        let (to_quic, way) = (quic.strip_prefix(QUIC).unwrap_or(quic), self.way(None));
+        let trust = self.trust_for(peer);
+        let outer = client::race(to_quic, tcp, &trust, way, &*self.shape, start).await;
+        let outer = outer.map_err(|source| {
+            let address = tcp.to_owned();
+            (vec![quic, tcp], Error::Outer { address, source })
+        })?;
+        let address = match &outer.facts().instead {
+            None => quic,
+            Some(why) => {
+                tracing::info!(peer = %peer.name(), why, "over TCP, as QUIC was tried and failed");
+                let mut state = self.lock();
+                if state.no_quic.len() < RESTING_MAX {
+                    let until = self.clock.now().mono + QUIC_RESTS;
+                    state.no_quic.insert(peer.key, until);
+                }
+                tcp
+            }
+        };
+        let session = self.establish(peer, address, outer).await;
+        session.map_err(|e| (vec![address], e))
+    }
+
     /// Opens a fresh session at the peer's first address, whose host was resolved to `ip`.
     pub(crate) async fn connect_ip(&self, peer: &Peer, ip: IpAddr) -> Result<SessionHandle, Error> {
         let address = peer.addrs.first().ok_or(Error::NoAddress)?;
         self.connect_at(peer, address, Some(ip)).await
+    }
+
+    const fn way(&self, at: Option<IpAddr>) -> Way {
+        Way {
+            at,
+            from: self.from,
+        }
+    }
+
+    fn trust_for(&self, peer: &Peer) -> Trust {
+        match &peer.pin {
+            Some(pin) => Trust::Pin(*pin),
+            None => self.trust.clone(),
+        }
     }
 
     async fn connect_at(
@@ -286,21 +404,21 @@ impl Node {
         address: &str,
         at: Option<IpAddr>,
     ) -> Result<SessionHandle, Error> {
+        let outer = dial(address, &self.trust_for(peer), self.way(at), &*self.shape).await?;
+        self.establish(peer, address, outer).await
+    }
+
+    /// A session over an outer connection that stands.
+    async fn establish(
+        &self,
+        peer: &Peer,
+        address: &str,
+        outer: client::Outer,
+    ) -> Result<SessionHandle, Error> {
         let outer_error = |source| Error::Outer {
             address: address.to_owned(),
             source,
         };
-        let trust = match &peer.pin {
-            Some(pin) => Trust::Pin(*pin),
-            None => self.trust.clone(),
-        };
-        let way = Way {
-            at,
-            from: self.from,
-        };
-        let outer = client::connect(address, &trust, way, &*self.shape)
-            .await
-            .map_err(outer_error)?;
         let facts = outer.facts().clone();
         let ekm0 = outer.ekm0();
         let (secrets, label) = {
@@ -429,19 +547,34 @@ impl Node {
 ///
 /// What failed.
 pub async fn visit(address: &str) -> Result<(OuterFacts, u16, Option<String>), Error> {
-    let error = |source| Error::Outer {
-        address: address.to_owned(),
-        source,
-    };
-    let outer = client::connect(
+    let outer = dial(
         address,
         &Trust::Anything,
         Way::default(),
         &*default_shape()?,
     )
-    .await
-    .map_err(error)?;
+    .await?;
     let facts = outer.facts().clone();
-    let (status, server) = outer.visit().await.map_err(error)?;
+    let (status, server) = outer.visit().await.map_err(|source| Error::Outer {
+        address: address.to_owned(),
+        source,
+    })?;
     Ok((facts, status, server))
+}
+
+/// An outer connection to `HOST:PORT` over TCP, or to `quic:HOST:PORT`.
+async fn dial(
+    address: &str,
+    trust: &Trust,
+    way: Way,
+    shape: &dyn Shape,
+) -> Result<client::Outer, Error> {
+    match address.strip_prefix(QUIC) {
+        Some(address) => client::connect_quic(address, trust, way, shape).await,
+        None => client::connect(address, trust, way, shape).await,
+    }
+    .map_err(|source| Error::Outer {
+        address: address.to_owned(),
+        source,
+    })
 }

@@ -29,9 +29,13 @@ pub(crate) struct CaptureArgs {
     /// Where browsers are waited for.
     #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
     pub(crate) listen: String,
-    /// How many connections: from two on they show whether extensions are permuted.
-    #[arg(short = 'n', long, default_value_t = 2, value_name = "N", value_parser = connections())]
+    /// How many connections over TCP: from two on they show whether extensions are permuted.
+    #[arg(short = 'n', long, default_value_t = 2, value_name = "N", value_parser = captured())]
     pub(crate) connections: usize,
+    /// How many over QUIC, at the UDP port of the same number; they are not answered. Chromium goes there with
+    /// --origin-to-force-quic-on=localhost:PORT.
+    #[arg(short, long, default_value_t = 0, value_name = "N", value_parser = captured())]
+    pub(crate) quic: usize,
     /// How long they are waited for, in seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub(crate) wait: u64,
@@ -45,7 +49,7 @@ pub(crate) struct CaptureArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// What `template capture` wrote; without it, Chromium 156 as Debian has it.
+    /// What `template capture` wrote, a pcap or pcapng file, or one of chromium and firefox, as Debian has them; chromium without it.
     pub(crate) capture: Option<PathBuf>,
     /// How many connections of our own are looked at.
     #[arg(short = 'n', long, default_value_t = 10, value_name = "N", value_parser = connections())]
@@ -58,4 +62,9 @@ pub(crate) struct CheckArgs {
 fn connections() -> impl clap::builder::TypedValueParser<Value = usize> {
     use clap::builder::TypedValueParser as _;
     clap::value_parser!(u16).range(1..=1000).map(usize::from)
+}
+
+fn captured() -> impl clap::builder::TypedValueParser<Value = usize> {
+    use clap::builder::TypedValueParser as _;
+    clap::value_parser!(u16).range(0..=1000).map(usize::from)
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::Fixture;
 use crate::peer::{Ticket, export, post, tls};
 
-const ALL: [Ticket; 5] = [
+pub(crate) const ALL: [Ticket; 5] = [
     Ticket::None,
     Ticket::Malformed,
     Ticket::Wrong,
@@ -18,9 +18,9 @@ const ALL: [Ticket; 5] = [
 ];
 
 /// An answer without its date: status, headers in order, body.
-type Seen = (u16, Vec<(String, String)>, Vec<u8>);
+pub(crate) type Seen = (u16, Vec<(String, String)>, Vec<u8>);
 
-async fn send(
+pub(crate) async fn send(
     address: &str,
     server: &[u8; 32],
     kind: Ticket,
@@ -57,7 +57,7 @@ async fn send(
     last.unwrap()
 }
 
-fn bad_message() -> Vec<u8> {
+pub(crate) fn bad_message() -> Vec<u8> {
     let mut body = vec![0, 48];
     body.extend_from_slice(&[7; 48]);
     body
@@ -106,7 +106,7 @@ async fn no_refused_post_is_answered_under_the_floor() {
     }
 }
 
-async fn http1(address: &str, request: &str) -> String {
+pub(crate) async fn http1(address: &str, request: &str) -> String {
     let mut tls = tls(address, b"http/1.1").await;
     tls.write_all(request.as_bytes()).await.unwrap();
     let mut out = String::new();

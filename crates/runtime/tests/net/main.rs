@@ -14,6 +14,8 @@ mod forward;
 mod mesh;
 mod mix;
 mod peer;
+mod proxy;
+mod quic;
 mod second;
 mod transfers;
 

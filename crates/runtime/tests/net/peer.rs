@@ -84,7 +84,7 @@ impl rustls::client::danger::ServerCertVerifier for Anybody {
     }
 }
 
-pub(crate) async fn tls(address: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
+fn tls_config(alpn: &[u8]) -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -93,6 +93,26 @@ pub(crate) async fn tls(address: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
         .with_custom_certificate_verifier(Arc::new(Anybody))
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
+    config
+}
+
+/// A QUIC connection, and what its exporter gives for epoch 0.
+pub(crate) async fn quic(address: &str) -> (quinn::Connection, [u8; 32]) {
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls_config(b"h3")).unwrap();
+    let config = quinn::ClientConfig::new(Arc::new(crypto));
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let connecting = endpoint.connect_with(config, address.parse().unwrap(), "localhost");
+    let connection = connecting.unwrap().await.unwrap();
+    let mut ekm0 = [0; 32];
+    let label = b"betanet/1.2/inner";
+    connection
+        .export_keying_material(&mut ekm0, label, &[0xa0])
+        .unwrap();
+    (connection, ekm0)
+}
+
+pub(crate) async fn tls(address: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
+    let config = tls_config(alpn);
     let tcp = TcpStream::connect(address).await.unwrap();
     tcp.set_nodelay(true).unwrap();
     let name = "localhost".try_into().unwrap();

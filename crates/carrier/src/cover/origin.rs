@@ -1,0 +1,291 @@
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::header::{self, HeaderName};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, BodyStream, Empty, StreamBody};
+use hyper::body::Frame;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use tokio::time::timeout;
+use tokio_rustls::rustls;
+
+use super::Body;
+
+/// Until a connection to the origin stands.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Until it begins to answer.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Until a connection to it that nobody uses is closed.
+const IDLE: Duration = Duration::from_secs(60);
+/// Connections to it that are kept for later.
+const KEPT: usize = 64;
+
+/// Fields that are each connection's own (RFC 9110 §7.6.1); what `connection` names comes beside them.
+const OWN: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Why an address is no front origin's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a front origin is http://HOST[:PORT] or https://HOST[:PORT], without a path")]
+pub struct OriginError;
+
+/// Why an origin gave no answer.
+pub(crate) enum Refused {
+    /// It cannot be reached, or broke off.
+    Unreachable,
+    /// It takes too long.
+    Silent,
+    /// The request cannot be handed on.
+    Request,
+}
+
+type Sent = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A front origin, whose pages a node shows as its own.
+#[derive(Clone)]
+pub struct Origin(Arc<Place>);
+
+struct Place {
+    client: Client<HttpsConnector<HttpConnector>, Sent>,
+    scheme: Scheme,
+    authority: Authority,
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.0.scheme, self.0.authority)
+    }
+}
+
+impl Origin {
+    /// The origin at `url`, whose certificate is checked with Mozilla's roots.
+    ///
+    /// # Errors
+    ///
+    /// [`OriginError`].
+    pub fn new(url: &str) -> Result<Self, OriginError> {
+        let mut roots = RootCertStore::empty();
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        Self::with_roots(url, roots)
+    }
+
+    /// The same with other roots.
+    ///
+    /// # Errors
+    ///
+    /// [`OriginError`].
+    pub fn with_roots(url: &str, roots: RootCertStore) -> Result<Self, OriginError> {
+        let uri: Uri = url.parse().map_err(|_| OriginError)?;
+        let parts = uri.into_parts();
+        let path = parts.path_and_query;
+        if path.is_some_and(|p| p != PathAndQuery::from_static("/")) {
+            return Err(OriginError);
+        }
+        let scheme = parts
+            .scheme
+            .filter(|s| *s == Scheme::HTTP || *s == Scheme::HTTPS);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|_| OriginError)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT));
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(KEPT)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Ok(Self(Arc::new(Place {
+            client,
+            scheme: scheme.ok_or(OriginError)?,
+            authority: parts.authority.ok_or(OriginError)?,
+        })))
+    }
+
+    /// Hands a request on; the answer's body comes as the origin sends it.
+    pub(super) async fn ask(&self, request: Parts, body: Body) -> Result<Response<Body>, Refused> {
+        let request = self.request(request, body)?;
+        let answer = timeout(ANSWER, self.0.client.request(request)).await;
+        let answer = answer
+            .map_err(|_| Refused::Silent)?
+            .map_err(|_| Refused::Unreachable)?;
+        let (mut parts, body) = answer.into_parts();
+        strip(&mut parts.headers);
+        // It says where the origin's own HTTP/3 is.
+        parts.headers.remove(header::ALT_SVC);
+        self.bring_home(&mut parts.headers);
+        let body = BodyStream::new(body).filter_map(|frame| async {
+            match frame {
+                Ok(frame) => frame.into_data().ok().map(Ok),
+                Err(e) => Some(Err(io::Error::other(e))),
+            }
+        });
+        let empty =
+            parts.headers.get(header::CONTENT_LENGTH) == Some(&HeaderValue::from_static("0"));
+        let body = if empty {
+            Body::Full(Bytes::new())
+        } else {
+            Body::Coming(Box::pin(body))
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = parts.headers;
+        Ok(response)
+    }
+
+    fn request(&self, mut parts: Parts, body: Body) -> Result<Request<Sent>, Refused> {
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(self.0.scheme.clone());
+        uri.authority = Some(self.0.authority.clone());
+        uri.path_and_query = Some(match parts.uri.path_and_query() {
+            // `OPTIONS *` has no path.
+            Some(path) if path.as_str().starts_with('/') => path.clone(),
+            Some(_) => return Err(Refused::Request),
+            None => PathAndQuery::from_static("/"),
+        });
+        parts.uri = Uri::from_parts(uri).map_err(|_| Refused::Request)?;
+        parts.version = Version::HTTP_11;
+        strip(&mut parts.headers);
+        parts.headers.remove(betanet_htx::ticket::FIELD);
+        // The body that is handed on has been waited for.
+        parts.headers.remove(header::EXPECT);
+        let host =
+            HeaderValue::from_str(self.0.authority.as_str()).map_err(|_| Refused::Request)?;
+        parts.headers.insert(header::HOST, host);
+        let sent = if body.is_empty() {
+            Empty::new().map_err(|never| match never {}).boxed_unsync()
+        } else {
+            let stream = futures_util::stream::unfold(Some(body), |body| async move {
+                let mut body = body?;
+                match body.next().await.transpose()? {
+                    Ok(bytes) => Some((Ok(Frame::data(bytes)), Some(body))),
+                    Err(e) => Some((Err(e), None)),
+                }
+            });
+            StreamBody::new(stream).boxed_unsync()
+        };
+        Ok(Request::from_parts(parts, sent))
+    }
+
+    /// Makes what leads to the origin lead to where the visitor came: a `location` on it becomes a path.
+    fn bring_home(&self, headers: &mut HeaderMap) {
+        let Some(location) = headers.get(header::LOCATION) else {
+            return;
+        };
+        let at_home = location.to_str().ok().and_then(|l| l.parse::<Uri>().ok());
+        let at_home = at_home.filter(|u| u.authority() == Some(&self.0.authority));
+        let path = at_home.and_then(|u| u.path_and_query().cloned());
+        if let Some(path) = path
+            && let Ok(value) = HeaderValue::from_str(path.as_str())
+        {
+            headers.insert(header::LOCATION, value);
+        }
+    }
+}
+
+/// Takes out what belongs to one connection.
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in &named {
+        headers.remove(name);
+    }
+    for name in OWN {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_and_a_host() {
+        for good in [
+            "http://127.0.0.1:8080",
+            "https://example.org",
+            "https://example.org/",
+        ] {
+            assert!(Origin::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "example.org",
+            "ftp://example.org",
+            "https://example.org/a",
+            "/",
+            "https://",
+            "",
+        ] {
+            assert_eq!(Origin::new(bad).unwrap_err(), OriginError, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_each_connections_own_is_not_handed_on() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, x-mine"),
+            ("x-mine", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("te", "trailers"),
+            ("upgrade", "websocket"),
+            ("accept", "*/*"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        strip(&mut headers);
+        assert_eq!(headers.len(), 1);
+        assert!(headers.contains_key("accept"));
+    }
+
+    #[test]
+    fn a_place_on_the_origin_becomes_a_path_and_others_stay() {
+        let origin = Origin::new("https://front.example:8443").unwrap();
+        for (from, to) in [
+            ("https://front.example:8443/a?b=c", "/a?b=c"),
+            ("https://elsewhere.example/a", "https://elsewhere.example/a"),
+            ("/a", "/a"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::LOCATION, HeaderValue::from_static(from));
+            origin.bring_home(&mut headers);
+            assert_eq!(headers[header::LOCATION], to);
+        }
+    }
+}

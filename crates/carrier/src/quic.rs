@@ -1,0 +1,49 @@
+//! QUIC: how connections are set up on both sides (RFC 9000, profile chapter 2).
+//!
+//! Datagrams are of 1 200 bytes until larger ones were seen to arrive (RFC 8899). A client that moves to another address keeps its
+//! connection; the server checks the new path before it sends much there. No early data.
+
+mod client;
+mod server;
+mod tunnel;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{IdleTimeout, TransportConfig, VarInt};
+
+pub(crate) use client::handshake;
+pub use server::{Greeted, QuicListener, Visitor};
+
+/// Silence after which a connection is lost; the profile asks for 45 s at least.
+const IDLE: u32 = 60_000;
+/// Cadence of a client's PINGs.
+const PING: Duration = Duration::from_secs(20);
+/// What one connection keeps for sending, acknowledged or not yet.
+const SEND_WINDOW: u64 = 4 << 20;
+/// Receive window of a connection that carries a tunnel.
+const TUNNEL_WINDOW: u32 = 15 << 20;
+/// Receive window of a stream: below Chromium's 6 MiB, as the session above bounds what is on its way.
+const STREAM_WINDOW: u32 = 6 << 20;
+/// `H3_NO_ERROR` and `H3_REQUEST_CANCELLED` (RFC 9114 §8.1).
+const NO_ERROR: VarInt = VarInt::from_u32(0x100);
+
+fn transport() -> TransportConfig {
+    let mut config = TransportConfig::default();
+    config
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE))))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .send_window(SEND_WINDOW)
+        .datagram_receive_buffer_size(None);
+    config
+}
+
+fn client_transport() -> Arc<TransportConfig> {
+    let mut config = transport();
+    config
+        .receive_window(VarInt::from_u32(TUNNEL_WINDOW))
+        .keep_alive_interval(Some(PING))
+        // A server opens its control stream and QPACK's two, as it is expected of clients to allow.
+        .max_concurrent_bidi_streams(VarInt::from_u32(0));
+    Arc::new(config)
+}

@@ -1,0 +1,266 @@
+//! The server's side over QUIC: HTTP/3.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use betanet_htx::ticket::EXPORTER_CONTEXT;
+use bytes::{Buf as _, Bytes};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use h3::error::{Code, StreamError};
+use h3::server::{RequestResolver, RequestStream};
+use http::{Method, Response, header};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Endpoint, EndpointConfig, ServerConfig, VarInt};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::tunnel::{H3Tunnel, Recv, Send_, export};
+use super::{NO_ERROR, TUNNEL_WINDOW, transport};
+use crate::cover::Body;
+use crate::site::{BoxFuture, Incoming, OneConnection, Site, Taken, count};
+use crate::{Error, Limits};
+
+/// Receive window of a connection before it carries a tunnel.
+const WINDOW: u32 = 256 << 10;
+/// A control stream, QPACK's two, and what browsers reserve beside them.
+const UNIDIRECTIONAL: u32 = 8;
+
+/// What the last bytes of a connection get to arrive.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A web site's UDP socket.
+pub struct QuicListener {
+    endpoint: Endpoint,
+}
+
+/// A client that begins a handshake.
+pub struct Visitor(quinn::Incoming);
+
+fn config(site: &Site, limits: &Limits) -> Result<ServerConfig, Error> {
+    let crypto = QuicServerConfig::try_from(Arc::clone(&site.quic))
+        .map_err(|_| Error::Pem("QUIC cannot be configured"))?;
+    let mut transport = transport();
+    transport
+        .receive_window(VarInt::from_u32(WINDOW))
+        .max_concurrent_bidi_streams(VarInt::from_u32(limits.streams))
+        .max_concurrent_uni_streams(VarInt::from_u32(UNIDIRECTIONAL));
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(transport)).migration(true);
+    Ok(config)
+}
+
+impl QuicListener {
+    /// Listens on a bound socket for a site's visitors.
+    ///
+    /// # Errors
+    ///
+    /// The socket or TLS cannot be used.
+    pub fn new(site: &Site, socket: UdpSocket) -> Result<Self, Error> {
+        let config = config(site, &site.limits)?;
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime);
+        let endpoint = endpoint.map_err(Error::Connect)?;
+        Ok(Self { endpoint })
+    }
+
+    /// The next client; `None` after [`QuicListener::close`].
+    pub async fn accept(&self) -> Option<Visitor> {
+        self.endpoint.accept().await.map(Visitor)
+    }
+
+    /// Closes every connection that is left, and the socket.
+    pub fn close(&self) {
+        self.endpoint.close(NO_ERROR, b"");
+    }
+}
+
+impl Visitor {
+    /// Where it seems to be.
+    #[must_use]
+    pub fn from(&self) -> SocketAddr {
+        self.0.remote_address()
+    }
+
+    /// Whether it has shown that it gets what is sent there.
+    #[must_use]
+    pub fn is_validated(&self) -> bool {
+        self.0.remote_address_validated()
+    }
+
+    /// Lets it show that first (RFC 9000 §8.1.2).
+    pub fn retry(self) {
+        // One that has been through this is dropped.
+        let _ = self.0.retry();
+    }
+
+    /// Leaves it without an answer.
+    pub fn ignore(self) {
+        self.0.ignore();
+    }
+}
+
+type Connection = h3::server::Connection<h3_quinn::Connection, Bytes>;
+type Resolver = RequestResolver<h3_quinn::Connection, Bytes>;
+type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+/// A request being answered; what it leaves behind is a tunnel.
+type Answering = Pin<Box<dyn Future<Output = Option<BoxFuture>> + Send>>;
+
+/// A client whose handshake is done, and who is where it says.
+pub struct Greeted {
+    quic: quinn::Connection,
+    http: Connection,
+    one: Arc<OneConnection>,
+}
+
+impl Visitor {
+    /// Goes through the handshake; `None` where that fails or takes too long.
+    pub async fn greet(self, site: &Site) -> Option<Greeted> {
+        let peer = self.from();
+        let greeted = async {
+            let quic = self.0.accept().ok()?.await.ok()?;
+            let http = h3::server::builder()
+                .max_field_section_size(16 << 10)
+                .build(h3_quinn::Connection::new(quic.clone()))
+                .await
+                .ok()?;
+            let one = Arc::new(OneConnection::new(
+                export(&quic, EXPORTER_CONTEXT).ok()?,
+                peer,
+            ));
+            Some(Greeted { quic, http, one })
+        };
+        let greeted = Box::pin(timeout(site.limits.tls, greeted)).await;
+        let greeted = greeted.ok().flatten();
+        if greeted.is_none() {
+            count(&site.stats.tls_failed);
+        }
+        greeted
+    }
+}
+
+impl Greeted {
+    /// Serves the connection to its end. `shutdown` asks for an orderly one.
+    pub async fn serve(self, site: Arc<Site>, shutdown: CancellationToken) {
+        serve_h3(site, self.one, self.quic, self.http, shutdown).await;
+    }
+}
+
+async fn serve_h3(
+    site: Arc<Site>,
+    one: Arc<OneConnection>,
+    quic: quinn::Connection,
+    mut http: Connection,
+    shutdown: CancellationToken,
+) {
+    let go_away = Arc::new(Notify::new());
+    let mut streams: FuturesUnordered<Answering> = FuturesUnordered::new();
+    let (mut leaving, mut told) = (false, false);
+    loop {
+        tokio::select! {
+            biased;
+            Some(left) = streams.next(), if !streams.is_empty() => if let Some(tunnel) = left {
+                streams.push(Box::pin(tunnel.map(|()| None)));
+            },
+            () = go_away.notified(), if !leaving => leaving = true,
+            () = shutdown.cancelled(), if !leaving => leaving = true,
+            accepted = http.accept() => match accepted {
+                Ok(Some(resolver)) => streams.push(Box::pin(answer(
+                    Arc::clone(&site),
+                    Arc::clone(&one),
+                    quic.clone(),
+                    Arc::clone(&go_away),
+                    resolver,
+                ))),
+                Ok(None) | Err(_) => break,
+            },
+            () = tokio::time::sleep(site.limits.idle), if streams.is_empty() => break,
+        }
+        if leaving && !told {
+            told = true;
+            if http.shutdown(0).await.is_err() {
+                break;
+            }
+        }
+        if leaving && streams.is_empty() {
+            break;
+        }
+    }
+    while let Some(left) = streams.next().await {
+        if let Some(tunnel) = left {
+            tunnel.await;
+        }
+    }
+    // What was sent last is to arrive before the connection goes; a client that has it closes.
+    let _ = timeout(LINGER, quic.closed()).await;
+    quic.close(NO_ERROR, b"");
+}
+
+/// A request's body over HTTP/3.
+struct Bytes3(RequestStream<Recv, Bytes>);
+
+impl Incoming for Bytes3 {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        match poll_fn(|cx| self.0.poll_recv_data(cx)).await {
+            Ok(data) => data.map(|mut d| Ok(d.copy_to_bytes(d.remaining()))),
+            Err(e) => Some(Err(io::Error::other(e))),
+        }
+    }
+}
+
+async fn answer(
+    site: Arc<Site>,
+    one: Arc<OneConnection>,
+    quic: quinn::Connection,
+    go_away: Arc<Notify>,
+    resolver: Resolver,
+) -> Option<BoxFuture> {
+    let resolved = timeout(site.limits.head, resolver.resolve_request()).await;
+    let (request, stream): (_, Stream) = resolved.ok()?.ok()?;
+    let (mut outgoing, incoming) = stream.split();
+    let (mut parts, ()) = request.into_parts();
+    let bodiless = matches!(
+        parts.method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE
+    );
+    let empty = bodiless && !parts.headers.contains_key(header::CONTENT_LENGTH);
+    parts.extensions.clear();
+    match site.take(Some(&one), parts, Bytes3(incoming), empty).await {
+        Taken::Tunnel(tunnel, rest, Bytes3(incoming)) => {
+            outgoing.send_response(Response::new(())).await.ok()?;
+            quic.set_receive_window(VarInt::from_u32(TUNNEL_WINDOW));
+            let (incoming, outgoing) = (Box::new(incoming), Box::new(outgoing));
+            let carrier = H3Tunnel::server(quic, rest, incoming, outgoing, go_away);
+            Some(tunnel(Box::new(carrier)))
+        }
+        Taken::Answer(response) => {
+            // An error here is a visitor who left.
+            let _ = send(response, &mut outgoing).await;
+            None
+        }
+    }
+}
+
+async fn send(
+    response: Response<Body>,
+    outgoing: &mut RequestStream<Send_, Bytes>,
+) -> Result<(), StreamError> {
+    let (parts, mut body) = response.into_parts();
+    let head = Response::from_parts(parts, ());
+    outgoing.send_response(head).await?;
+    loop {
+        match body.next().await {
+            Ok(Some(bytes)) => outgoing.send_data(bytes).await?,
+            Ok(None) => return outgoing.finish().await,
+            Err(_) => {
+                outgoing.stop_stream(Code::H3_INTERNAL_ERROR);
+                return Ok(());
+            }
+        }
+    }
+}

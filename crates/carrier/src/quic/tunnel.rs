@@ -1,0 +1,305 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use betanet_htx::ticket::EXPORTER_LABEL;
+use bytes::{Buf as _, Bytes};
+use h3::error::{Code, StreamError};
+use h3::{client, server};
+use http::StatusCode;
+use tokio::sync::Notify;
+use zeroize::Zeroizing;
+
+use super::NO_ERROR;
+use crate::{Carrier, Error, Received};
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(super) type Recv = h3_quinn::RecvStream;
+pub(super) type Send_ = h3_quinn::SendStream<Bytes>;
+
+/// The direction that bytes come in by.
+pub(super) trait Reads: Send {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>>;
+    fn stop(&mut self);
+}
+
+/// The direction that bytes go out by; what it does, it does as a future that gives it back.
+pub(super) trait Writes: Send {
+    fn send(self: Box<Self>, bytes: Bytes) -> Boxed<(Box<dyn Writes>, Result<(), StreamError>)>;
+    fn finish(self: Box<Self>) -> Boxed<(Box<dyn Writes>, Result<(), StreamError>)>;
+    fn stop(&mut self);
+}
+
+macro_rules! halves {
+    ($($side:ident),*) => {$(
+        impl Reads for $side::RequestStream<Recv, Bytes> {
+            fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+                let data = ready!(self.poll_recv_data(cx))?;
+                Poll::Ready(Ok(data.map(|mut d| d.copy_to_bytes(d.remaining()))))
+            }
+            fn stop(&mut self) {
+                self.stop_sending(Code::H3_REQUEST_CANCELLED);
+            }
+        }
+
+        impl Writes for $side::RequestStream<Send_, Bytes> {
+            fn send(mut self: Box<Self>, bytes: Bytes) -> Boxed<(Box<dyn Writes>, Result<(), StreamError>)> {
+                Box::pin(async move {
+                    let done = self.send_data(bytes).await;
+                    (self as Box<dyn Writes>, done)
+                })
+            }
+            fn finish(mut self: Box<Self>) -> Boxed<(Box<dyn Writes>, Result<(), StreamError>)> {
+                Box::pin(async move {
+                    let done = $side::RequestStream::finish(&mut self).await;
+                    (self as Box<dyn Writes>, done)
+                })
+            }
+            fn stop(&mut self) {
+                self.stop_stream(Code::H3_REQUEST_CANCELLED);
+            }
+        }
+    )*};
+}
+halves!(client, server);
+
+/// The client's answer to its POST, and where its body comes from.
+pub(super) type Answer = Boxed<Result<(StatusCode, Box<dyn Reads>), StreamError>>;
+
+enum Incoming {
+    Waiting(Answer),
+    /// What was read beyond message 1, then the rest.
+    Body(Option<Bytes>, Box<dyn Reads>),
+    Ended,
+}
+
+enum Outgoing {
+    Idle(Box<dyn Writes>),
+    Busy(Boxed<(Box<dyn Writes>, Result<(), StreamError>)>),
+    Gone,
+}
+
+/// Drives a connection; ready when it is over.
+type Drive = Box<dyn FnMut(&mut Context<'_>) -> Poll<Error> + Send>;
+
+/// What belongs to one side only.
+pub(super) enum Side {
+    Client {
+        /// What comes on the connection's other streams.
+        drive: Drive,
+        /// Whether the server takes no more requests.
+        leaving: Box<dyn Fn() -> bool + Send>,
+        told: bool,
+    },
+    Server {
+        go_away: Arc<Notify>,
+    },
+}
+
+/// A tunnel within an HTTP/3 request.
+pub(super) struct H3Tunnel {
+    connection: quinn::Connection,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    /// The body is to end once what was taken has left.
+    ending: bool,
+    side: Side,
+}
+
+pub(super) fn export(
+    connection: &quinn::Connection,
+    context: &[u8],
+) -> Result<Zeroizing<[u8; 32]>, Error> {
+    let mut out = Zeroizing::new([0; 32]);
+    connection
+        .export_keying_material(&mut out[..], EXPORTER_LABEL.as_bytes(), context)
+        .map_err(|_| Error::Export)?;
+    Ok(out)
+}
+
+impl H3Tunnel {
+    pub(super) fn client(
+        connection: quinn::Connection,
+        answer: Answer,
+        outgoing: Box<dyn Writes>,
+        side: Side,
+    ) -> Self {
+        Self {
+            connection,
+            incoming: Incoming::Waiting(answer),
+            outgoing: Outgoing::Idle(outgoing),
+            ending: false,
+            side,
+        }
+    }
+
+    pub(super) fn server(
+        connection: quinn::Connection,
+        first: Bytes,
+        incoming: Box<dyn Reads>,
+        outgoing: Box<dyn Writes>,
+        go_away: Arc<Notify>,
+    ) -> Self {
+        let first = (!first.is_empty()).then_some(first);
+        Self {
+            connection,
+            incoming: Incoming::Body(first, incoming),
+            outgoing: Outgoing::Idle(outgoing),
+            ending: false,
+            side: Side::Server { go_away },
+        }
+    }
+
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            match std::mem::replace(&mut self.outgoing, Outgoing::Gone) {
+                Outgoing::Busy(mut busy) => match busy.as_mut().poll(cx) {
+                    Poll::Ready((half, done)) => {
+                        self.outgoing = Outgoing::Idle(half);
+                        done?;
+                    }
+                    Poll::Pending => {
+                        self.outgoing = Outgoing::Busy(busy);
+                        return Poll::Pending;
+                    }
+                },
+                Outgoing::Idle(half) if self.ending => {
+                    self.ending = false;
+                    self.outgoing = Outgoing::Busy(half.finish());
+                }
+                idle => {
+                    self.outgoing = idle;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl Carrier for H3Tunnel {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, Error>> {
+        let mut over = None;
+        if let Side::Client { drive, .. } = &mut self.side
+            && let Poll::Ready(error) = drive(cx)
+        {
+            over = Some(error);
+        }
+        loop {
+            match &mut self.incoming {
+                Incoming::Waiting(answer) => match answer.as_mut().poll(cx) {
+                    Poll::Ready(Ok((StatusCode::OK, body))) => {
+                        self.incoming = Incoming::Body(None, body);
+                    }
+                    Poll::Ready(Ok((status, _))) => {
+                        let status = status.as_u16();
+                        return Poll::Ready(Err(Error::NotATunnel { status }));
+                    }
+                    Poll::Ready(Err(e)) => return Poll::Ready(Err(e.into())),
+                    Poll::Pending => break,
+                },
+                Incoming::Body(first, body) => {
+                    if let Some(first) = first.take() {
+                        return Poll::Ready(Ok(Received::Bytes(first)));
+                    }
+                    match body.poll_data(cx) {
+                        Poll::Ready(Ok(Some(bytes))) => {
+                            return Poll::Ready(Ok(Received::Bytes(bytes)));
+                        }
+                        Poll::Ready(Ok(None)) => {
+                            self.incoming = Incoming::Ended;
+                            return Poll::Ready(Ok(Received::End));
+                        }
+                        Poll::Ready(Err(e)) => return Poll::Ready(Err(e.into())),
+                        Poll::Pending => break,
+                    }
+                }
+                Incoming::Ended => break,
+            }
+        }
+        if let Some(error) = over {
+            return Poll::Ready(Err(error));
+        }
+        if let Side::Client {
+            leaving,
+            told: told @ false,
+            ..
+        } = &mut self.side
+            && matches!(self.incoming, Incoming::Body(..))
+            && leaving()
+        {
+            *told = true;
+            return Poll::Ready(Ok(Received::GoAway));
+        }
+        Poll::Pending
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_sent(cx)
+    }
+
+    fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
+        match std::mem::replace(&mut self.outgoing, Outgoing::Gone) {
+            Outgoing::Idle(half) => {
+                self.outgoing = Outgoing::Busy(half.send(bytes));
+                Ok(())
+            }
+            Outgoing::Busy(_) | Outgoing::Gone => Err(Error::Gone),
+        }
+    }
+
+    fn push(&mut self, cx: &mut Context<'_>) {
+        // Begins what was taken last; a failure is what the next turn finds.
+        if let Outgoing::Busy(busy) = &mut self.outgoing
+            && let Poll::Ready((half, done)) = busy.as_mut().poll(cx)
+        {
+            self.outgoing = match done {
+                Ok(()) => Outgoing::Idle(half),
+                Err(_) => Outgoing::Gone,
+            };
+        }
+    }
+
+    fn end(&mut self) {
+        self.ending = true;
+    }
+
+    fn reset(&mut self) {
+        if let Incoming::Body(_, body) = &mut self.incoming {
+            body.stop();
+        }
+        match &mut self.outgoing {
+            Outgoing::Idle(half) => half.stop(),
+            // Dropped, it would end the body in order.
+            Outgoing::Busy(_) => self.connection.close(NO_ERROR, b""),
+            Outgoing::Gone => {}
+        }
+    }
+
+    fn go_away(&mut self) {
+        if let Side::Server { go_away } = &self.side {
+            go_away.notify_one();
+        }
+    }
+
+    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
+        export(&self.connection, context)
+    }
+
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sent = self.poll_sent(cx);
+        if let Side::Client { drive, .. } = &mut self.side
+            && drive(cx).is_ready()
+        {
+            return Poll::Ready(());
+        }
+        if ready!(sent).is_err() {
+            return Poll::Ready(());
+        }
+        // The peer's end is what tells that ours has arrived.
+        if let Incoming::Body(_, body) = &mut self.incoming {
+            while let Ok(Some(_)) = ready!(body.poll_data(cx)) {}
+        }
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Hellos from what `tcpdump` or Wireshark recorded: the beginnings of TLS over TCP, and of QUIC.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::net::IpAddr;
+
+use betanet_htx::template::{HELLO_MAX, Hello, Initials};
+use betanet_wire::text::hex;
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use pcap_parser::data::{PacketData, get_packetdata};
+use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
+
+use super::Sent;
+
+/// Flows that are looked at, at most.
+const FLOWS: usize = 4096;
+/// Room for one block of a file.
+const BLOCK: usize = 1 << 20;
+
+/// Whether a file begins as pcap (either byte order, either resolution) or pcapng does.
+pub(super) fn is_pcap(bytes: &[u8]) -> bool {
+    let magic = bytes.first_chunk::<4>().map(|m| u32::from_be_bytes(*m));
+    matches!(
+        magic,
+        Some(0xa1b2_c3d4 | 0xd4c3_b2a1 | 0xa1b2_3c4d | 0x4d3c_b2a1 | 0x0a0d_0d0a)
+    )
+}
+
+/// Who sends to whom.
+type Flow = (IpAddr, u16, IpAddr, u16);
+
+/// One direction of a TCP connection, as far as its hello.
+#[derive(Default)]
+struct Stream {
+    /// The sequence number of its first byte.
+    start: Option<u32>,
+    segments: BTreeMap<u32, Vec<u8>>,
+    done: bool,
+}
+
+impl Stream {
+    /// The bytes from the beginning that have come.
+    fn beginning(&self) -> Vec<u8> {
+        let mut bytes: Vec<u8> = Vec::new();
+        for (offset, data) in &self.segments {
+            let Some(known) = bytes.len().checked_sub(*offset as usize) else {
+                break;
+            };
+            bytes.extend_from_slice(data.get(known..).unwrap_or_default());
+        }
+        bytes
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    tcp: BTreeMap<Flow, Stream>,
+    /// What of a QUIC client has come; `None` once it was whole, or for whoever is none.
+    quic: BTreeMap<Flow, Option<(Initials, Vec<String>)>>,
+    sent: Sent,
+}
+
+impl Found {
+    fn packet(&mut self, packet: &SlicedPacket<'_>) {
+        let (from, to): (IpAddr, IpAddr) = match &packet.net {
+            Some(NetSlice::Ipv4(ip)) => {
+                let header = ip.header();
+                (
+                    header.source_addr().into(),
+                    header.destination_addr().into(),
+                )
+            }
+            Some(NetSlice::Ipv6(ip)) => {
+                let header = ip.header();
+                (
+                    header.source_addr().into(),
+                    header.destination_addr().into(),
+                )
+            }
+            _ => return,
+        };
+        match &packet.transport {
+            Some(TransportSlice::Tcp(tcp)) => {
+                let flow = (from, tcp.source_port(), to, tcp.destination_port());
+                let (number, syn) = (tcp.sequence_number(), tcp.syn());
+                self.tcp(flow, number, syn, tcp.payload());
+            }
+            Some(TransportSlice::Udp(udp)) => {
+                let flow = (from, udp.source_port(), to, udp.destination_port());
+                self.udp(flow, udp.payload());
+            }
+            _ => {}
+        }
+    }
+
+    fn tcp(&mut self, flow: Flow, number: u32, syn: bool, payload: &[u8]) {
+        if self.tcp.len() >= FLOWS && !self.tcp.contains_key(&flow) {
+            return;
+        }
+        let stream = self.tcp.entry(flow).or_default();
+        if syn {
+            // A port may be used again.
+            *stream = Stream {
+                start: Some(number.wrapping_add(1)),
+                ..Stream::default()
+            };
+        }
+        let start = *stream.start.get_or_insert(number);
+        let offset = number.wrapping_sub(start);
+        if stream.done || payload.is_empty() || offset as usize > HELLO_MAX {
+            return;
+        }
+        stream
+            .segments
+            .entry(offset)
+            .or_insert_with(|| payload.to_vec());
+        let bytes = stream.beginning();
+        match Hello::from_stream(&bytes) {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                stream.done = true;
+                self.sent.hellos.push(hex(&bytes));
+            }
+            // Another protocol, or the server's direction.
+            Err(_) => stream.done = true,
+        }
+    }
+
+    fn udp(&mut self, flow: Flow, payload: &[u8]) {
+        if self.quic.len() >= FLOWS && !self.quic.contains_key(&flow) {
+            return;
+        }
+        // A server's first packets have keys of their own, and do not open with a client's.
+        let entry = self
+            .quic
+            .entry(flow)
+            .or_insert_with(|| Some((Initials::default(), Vec::new())));
+        let Some((initials, datagrams)) = entry else {
+            return;
+        };
+        datagrams.push(hex(payload));
+        match initials.take(payload) {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                let datagrams = std::mem::take(datagrams);
+                self.sent.quic.push(datagrams);
+                *entry = None;
+            }
+            Err(_) => *entry = None,
+        }
+    }
+}
+
+fn take(found: &mut Found, packet: Option<PacketData<'_>>) {
+    // What is cut short in the middle of a header is left out.
+    let sliced = match packet {
+        Some(PacketData::L2(data)) => SlicedPacket::from_ethernet(data).ok(),
+        Some(PacketData::L3(_, data)) => SlicedPacket::from_ip(data).ok(),
+        _ => None,
+    };
+    if let Some(packet) = sliced {
+        found.packet(&packet);
+    }
+}
+
+/// The hellos of all clients in a file.
+pub(super) fn read(bytes: &[u8]) -> Result<Sent, String> {
+    let mut reader = create_reader(BLOCK, Cursor::new(bytes)).map_err(|e| e.to_string())?;
+    let mut found = Found::default();
+    let mut links: Vec<(Linktype, usize)> = Vec::new();
+    let mut waits = false;
+    loop {
+        match reader.next() {
+            Ok((used, block)) => {
+                let packet = match &block {
+                    PcapBlockOwned::LegacyHeader(header) => {
+                        links.push((header.network, 0));
+                        None
+                    }
+                    PcapBlockOwned::Legacy(packet) => links.first().and_then(|(link, _)| {
+                        get_packetdata(packet.data, *link, packet.caplen as usize)
+                    }),
+                    PcapBlockOwned::NG(Block::SectionHeader(_)) => {
+                        links.clear();
+                        None
+                    }
+                    PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
+                        links.push((interface.linktype, interface.snaplen as usize));
+                        None
+                    }
+                    PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
+                        links.get(packet.if_id as usize).and_then(|(link, _)| {
+                            get_packetdata(packet.data, *link, packet.caplen as usize)
+                        })
+                    }
+                    PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
+                        links.first().and_then(|(link, _)| {
+                            get_packetdata(packet.data, *link, packet.data.len())
+                        })
+                    }
+                    PcapBlockOwned::NG(_) => None,
+                };
+                take(&mut found, packet);
+                reader.consume(used);
+            }
+            Err(PcapError::Eof) => break,
+            Err(PcapError::Incomplete(_)) => {
+                // Twice in a row: a block that is larger than the room for one.
+                if waits || reader.refill().is_err() {
+                    return Err("it is cut short in the middle of a packet".into());
+                }
+                waits = true;
+                continue;
+            }
+            Err(PcapError::UnexpectedEof) => {
+                return Err("it is cut short in the middle of a packet".into());
+            }
+            Err(e) => return Err(format!("it does not read: {e}")),
+        }
+        waits = false;
+    }
+    Ok(found.sent)
+}

@@ -1,0 +1,181 @@
+//! Where connections come in: over TCP, and over QUIC at the UDP port of the same number.
+
+use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use betanet_carrier::{QuicListener, Site, serve};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
+
+use crate::doorstep::{Doorstep, Turned};
+use crate::{Clock, Error};
+
+/// Handshakes over QUIC at once of clients that have not shown that they are where they seem to be; more are asked to show it.
+const UNPROVEN: usize = 256;
+/// Tries to find a port that is free for both, where the system chooses it.
+const PORTS: usize = 16;
+
+/// What all listeners of a gateway share.
+#[derive(Clone)]
+pub(crate) struct Listeners {
+    pub(crate) site: Arc<Site>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) connections: Arc<Mutex<JoinSet<()>>>,
+    pub(crate) max: usize,
+    pub(crate) doorstep: Arc<Doorstep>,
+    pub(crate) clock: Clock,
+}
+
+/// Sockets of one address.
+pub(crate) struct Bound {
+    pub(crate) tcp: TcpListener,
+    pub(crate) udp: Option<UdpSocket>,
+    pub(crate) local: SocketAddr,
+}
+
+/// Opens a TCP listener, and a UDP socket at the same port where QUIC is wanted.
+pub(crate) async fn bind(address: &str, quic: bool) -> Result<Bound, Error> {
+    let error = |source| Error::Listen {
+        address: address.to_owned(),
+        source,
+    };
+    let mut tries = PORTS;
+    loop {
+        let tcp = TcpListener::bind(address).await.map_err(error)?;
+        let local = tcp.local_addr().map_err(error)?;
+        if !quic {
+            let udp = None;
+            return Ok(Bound { tcp, udp, local });
+        }
+        match UdpSocket::bind(local) {
+            Ok(udp) => {
+                let udp = Some(udp);
+                return Ok(Bound { tcp, udp, local });
+            }
+            Err(_) if tries > 0 && chosen_by_system(address) => tries -= 1,
+            Err(source) => {
+                return Err(Error::Listen {
+                    address: format!("quic:{local}"),
+                    source,
+                });
+            }
+        }
+    }
+}
+
+fn chosen_by_system(address: &str) -> bool {
+    address
+        .to_socket_addrs()
+        .is_ok_and(|mut all| all.all(|a| a.port() == 0))
+}
+
+/// Connections that are taken together: a flood is not to hold up the others.
+const ACCEPTED_A_TURN: usize = 32;
+
+/// Waits for connections. Those that came together are taken without the reactor, which most of a flood then never meets.
+async fn next_connections(
+    listener: &TcpListener,
+) -> std::io::Result<Vec<(std::net::TcpStream, SocketAddr)>> {
+    let (first, peer) = listener.accept().await?;
+    let mut all = vec![(first.into_std()?, peer)];
+    let socket = socket2::SockRef::from(listener);
+    while all.len() < ACCEPTED_A_TURN
+        && let Ok((more, peer)) = socket.accept()
+    {
+        all.extend(peer.as_socket().map(|peer| (more.into(), peer)));
+    }
+    Ok(all)
+}
+
+/// Takes connections over TCP for as long as it runs.
+pub(crate) async fn accept(listener: TcpListener, common: Listeners) {
+    let Listeners {
+        site,
+        stop,
+        connections,
+        max,
+        doorstep,
+        clock,
+    } = common;
+    let mut turned = Turned::default();
+    loop {
+        turned.update(clock.now().mono, &doorstep, &listener);
+        let next = next_connections(&listener);
+        let next = match turned.until() {
+            Some(at) => timeout_at(clock.instant(at), next).await,
+            None => Ok(next.await),
+        };
+        let all = match next {
+            // Somebody's time is over.
+            Err(_) => continue,
+            Ok(Ok(all)) => all,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        for (tcp, peer) in all {
+            // Over a bound the connection is dropped before it costs anything.
+            let Some(step) = doorstep.enter(clock.now().mono, peer.ip()) else {
+                // By RST, which leaves nothing behind; a socket that is gone already needs none.
+                let _ = socket2::SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
+                continue;
+            };
+            let tcp = tcp
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(tcp));
+            let Ok(tcp) = tcp else { continue };
+            let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
+            while connections.try_join_next().is_some() {}
+            if connections.len() < max {
+                let serving = serve(Arc::clone(&site), tcp, peer, stop.clone());
+                connections.spawn(async move {
+                    let _step = step;
+                    serving.await;
+                });
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Takes connections over QUIC for as long as it runs.
+pub(crate) async fn accept_quic(listener: QuicListener, common: Listeners) {
+    let unproven = Arc::new(Semaphore::new(UNPROVEN));
+    while let Some(visitor) = listener.accept().await {
+        let proven = visitor.is_validated();
+        let Ok(place) = Arc::clone(&unproven).try_acquire_owned() else {
+            if proven {
+                visitor.ignore();
+            } else {
+                visitor.retry();
+            }
+            continue;
+        };
+        let mut connections = common
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= common.max {
+            visitor.ignore();
+            continue;
+        }
+        let common = common.clone();
+        let at = visitor.from().ip();
+        connections.spawn(async move {
+            let greeted = visitor.greet(&common.site).await;
+            drop(place);
+            // Only now it is known that it is where it seems to be: others cannot use its place up.
+            let step = common.doorstep.enter(common.clock.now().mono, at);
+            if let (Some(greeted), Some(_step)) = (greeted, step) {
+                greeted.serve(common.site, common.stop).await;
+            }
+        });
+    }
+}
