@@ -97,7 +97,7 @@ pub struct Outer {
     ekm0: Zeroizing<[u8; 32]>,
 }
 
-enum Over {
+pub(crate) enum Over {
     Tcp(Shared<Box<dyn Secure>>),
     Quic(Box<dyn Quic>),
 }
@@ -271,7 +271,7 @@ fn host_of(address: &str) -> Result<String, Error> {
     Ok(host.trim_matches(['[', ']']).to_owned())
 }
 
-fn builder() -> h2::client::Builder {
+pub(crate) fn h2_builder() -> h2::client::Builder {
     // The SETTINGS and the window that Chromium sends.
     let mut builder = h2::client::Builder::new();
     builder
@@ -295,6 +295,18 @@ impl Outer {
     #[must_use]
     pub fn ekm0(&self) -> &[u8; 32] {
         &self.ekm0
+    }
+
+    pub(crate) fn into_parts(self) -> (Over, String, Facts) {
+        (self.over, self.host, self.facts)
+    }
+
+    /// Makes the first request's record so long, where the shape of the client can, and lets records be cut from the first on.
+    pub fn shaped(&self, first_record: u16) {
+        if let Over::Tcp(tls) = &self.over {
+            tls.with(|t| t.first_record(first_record));
+            tls.cut(&[]);
+        }
     }
 
     /// Sends the POST with its ticket for `responder`; the body is the session's from its first byte. `label` is
@@ -333,7 +345,7 @@ impl Outer {
         let answer = match (self.over, self.facts.alpn.as_str()) {
             (Over::Tcp(tls), "h2") => {
                 let (mut requests, connection) =
-                    builder().handshake::<_, Bytes>(tls.clone()).await?;
+                    h2_builder().handshake::<_, Bytes>(tls.clone()).await?;
                 let drive = tokio::spawn(tls.pushed(connection));
                 let (response, _) = requests.send_request(request, true)?;
                 let answer = response.await?.map(|_| ());
@@ -353,7 +365,7 @@ async fn open_h2(
     tls: Shared<Box<dyn Secure>>,
     request: http::Request<()>,
 ) -> Result<Box<dyn Carrier>, Error> {
-    let (requests, mut connection) = builder().handshake::<_, Bytes>(tls.clone()).await?;
+    let (requests, mut connection) = h2_builder().handshake::<_, Bytes>(tls.clone()).await?;
     let mut pings = connection.ping_pong();
     let drive = Box::pin(async move {
         let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
@@ -376,8 +388,10 @@ async fn open_h2(
     let (response, outgoing) = requests.send_request(request, false)?;
     let exported = tls.clone();
     let exporter = Box::new(move |context: &[u8]| exported.with(|t| t.export(context)));
+    let cutting = tls.clone();
+    let cut = Box::new(move |sizes: &[usize]| cutting.cut(sizes));
     let push = Box::new(move |cx: &mut Context<'_>| tls.push(cx));
     Ok(Box::new(H2Tunnel::client(
-        response, outgoing, requests, drive, push, exporter,
+        response, outgoing, requests, drive, push, exporter, cut,
     )))
 }

@@ -9,6 +9,7 @@
 //! Two seams: a [`Carrier`] is all that what drives a session asks of the outside, whatever carries it; a [`Shape`] is how a
 //! client's TLS or QUIC looks to an observer.
 
+mod calibrate;
 mod capture;
 mod cert;
 pub mod client;
@@ -19,11 +20,13 @@ mod link;
 mod plain;
 mod quic;
 mod server;
+mod shaped;
 mod shared;
 mod site;
 mod tunnel;
 
 pub use betanet_htx::ticket::EXPORTER_LABEL;
+pub use calibrate::{OriginSeen, calibrate};
 pub use capture::{CHROMIUM_156, Capture, CaptureError, Captured, FIREFOX_153, QuicCapture};
 pub use cert::{CertSource, Certificate, pin_of};
 pub use cover::{Cover, Origin, OriginError};
@@ -32,6 +35,7 @@ pub use files::{Folder, content_type};
 pub use plain::Plain;
 pub use quic::{Greeted, QuicListener, Visitor};
 pub use server::serve;
+pub use shaped::{Cost, Shaped};
 pub use site::{BoxFuture, Gate, Limits, Site, Stats, Tunnel};
 pub use tokio_rustls::rustls::pki_types::CertificateDer;
 
@@ -99,6 +103,27 @@ pub trait Carrier: Send {
     ///
     /// The carrier is gone.
     fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error>;
+
+    /// Cuts what is sent from now on into records with so much plaintext each, as far as the carrier has records; what is beyond
+    /// those is sent as it comes.
+    fn cut(&mut self, plaintexts: &[usize]) {
+        let _ = plaintexts;
+    }
+
+    /// Bytes of PADDING that are wanted now, to be sent at once.
+    fn lacks(&mut self) -> usize {
+        0
+    }
+
+    /// Whether PADDING can be had.
+    fn padded(&mut self, can: bool) {
+        let _ = can;
+    }
+
+    /// What following a shape has cost so far, where one is followed.
+    fn cost(&self) -> Option<Cost> {
+        None
+    }
 
     /// Whether all that was taken has left.
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
@@ -191,6 +216,11 @@ pub trait Secure: AsyncRead + AsyncWrite + Send + Unpin {
     /// Whether records are gathered for now, so that what belongs together leaves together. While they are, a write either goes
     /// into the gathering buffer or is refused without waking anybody; after it, a flush sends what was gathered.
     fn hold(&mut self, held: bool);
+
+    /// How long the record of the first request is to be, where it can be made longer.
+    fn first_record(&mut self, size: u16) {
+        let _ = size;
+    }
 
     /// Exports 32 bytes with the session's label, for a context that is always passed, if empty (RFC 8446 §7.5).
     ///

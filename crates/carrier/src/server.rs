@@ -31,10 +31,12 @@ use crate::shared::{Shared, export};
 use crate::site::{BoxFuture, Incoming, OneConnection, Site, Taken, count};
 use crate::tunnel::H2Tunnel;
 
-/// Receive window of a connection and its streams before it carries a tunnel.
+/// Receive window of a connection before a tunnel on it takes much.
 const WINDOW: u32 = 256 << 10;
 /// The same of one that does.
 const TUNNEL_WINDOW: u32 = 8 << 20;
+/// That of each stream: it is not changed for a tunnel, which an observer would see.
+const STREAM_WINDOW: u32 = 2 << 20;
 
 /// Serves one TCP connection to its end. `shutdown` asks for an orderly one.
 pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: CancellationToken) {
@@ -141,7 +143,7 @@ async fn open_h2(
     let one = Arc::new(OneConnection::new(ekm0, peer));
     let tls = Shared::new(tls);
     let handshake = h2::server::Builder::new()
-        .initial_window_size(WINDOW)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(site.limits.streams)
         .max_header_list_size(16 << 10)
@@ -168,7 +170,7 @@ async fn serve_h2(
     shutdown: CancellationToken,
 ) {
     let go_away = Arc::new(Notify::new());
-    let tunnel_opened = Arc::new(Notify::new());
+    let much = Arc::new(Notify::new());
     let mut streams: FuturesUnordered<Answering> = FuturesUnordered::new();
     let mut leaving = false;
     loop {
@@ -180,10 +182,8 @@ async fn serve_h2(
                 streams.push(Box::pin(tunnel.map(|()| None)));
             },
             () = go_away.notified() => connection.graceful_shutdown(),
-            () = tunnel_opened.notified() => {
+            () = much.notified() => {
                 connection.set_target_window_size(TUNNEL_WINDOW);
-                // Refused only while an earlier change is unacknowledged, and there is one change.
-                let _ = connection.set_initial_window_size(TUNNEL_WINDOW / 4);
             }
             () = shutdown.cancelled(), if !leaving => {
                 leaving = true;
@@ -195,7 +195,7 @@ async fn serve_h2(
                     Arc::clone(&one),
                     tls.clone(),
                     Arc::clone(&go_away),
-                    Arc::clone(&tunnel_opened),
+                    Arc::clone(&much),
                     request,
                     respond,
                 ))),
@@ -215,7 +215,7 @@ async fn answer_h2(
     one: Arc<OneConnection>,
     tls: Shared<TlsStream<Link<TcpStream>>>,
     go_away: Arc<Notify>,
-    tunnel_opened: Arc<Notify>,
+    much: Arc<Notify>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) -> Option<BoxFuture> {
@@ -224,10 +224,11 @@ async fn answer_h2(
     match site.take(Some(&one), parts, body, empty).await {
         Taken::Tunnel(tunnel, rest, body) => {
             let outgoing = respond.send_response(Response::new(()), false).ok()?;
-            tunnel_opened.notify_one();
+            let exported = tls.clone();
             let exporter =
-                Box::new(move |context: &[u8]| tls.with(|t| export(t.get_ref().1, context)));
-            let carrier = H2Tunnel::server(rest, body, outgoing, go_away, exporter);
+                Box::new(move |context: &[u8]| exported.with(|t| export(t.get_ref().1, context)));
+            let cut = Box::new(move |sizes: &[usize]| tls.cut(sizes));
+            let carrier = H2Tunnel::server(rest, body, outgoing, go_away, much, exporter, cut);
             Some(tunnel(Box::new(carrier)))
         }
         Taken::Answer(response) => {

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -5,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use betanet_htx::ticket::EXPORTER_LABEL;
+use bytes::{Buf as _, BytesMut};
 use rustls::ConnectionCommon;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server;
@@ -35,11 +37,61 @@ struct Inner<T> {
     tls: T,
     /// Whether TLS holds records back.
     waiting: bool,
+    /// Where records are cut, and what waits for that.
+    cuts: Option<Cuts>,
 }
 
+#[derive(Default)]
+struct Cuts {
+    plaintexts: VecDeque<usize>,
+    waiting: BytesMut,
+}
+
+/// Bytes that wait to be cut, at most; more leave as they are.
+const UNCUT: usize = 256 << 10;
+
 impl<T: Tls> Inner<T> {
+    /// Keeps bytes until the next push.
+    fn keep(&mut self, bytes: &[u8]) -> bool {
+        match &mut self.cuts {
+            Some(cuts) if cuts.waiting.len() < UNCUT => {
+                cuts.waiting.extend_from_slice(bytes);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives TLS what was kept, a record a piece.
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(cuts) = &self.cuts
+            && !cuts.waiting.is_empty()
+        {
+            let piece = cuts
+                .plaintexts
+                .front()
+                .copied()
+                .unwrap_or(cuts.waiting.len());
+            let piece = cuts.waiting[..piece.min(cuts.waiting.len())].to_vec();
+            let n = ready!(self.poll_write(cx, |tls, cx| tls.poll_write(cx, &piece)))?;
+            if let Some(cuts) = &mut self.cuts {
+                cuts.waiting.advance(n);
+                match cuts.plaintexts.front_mut() {
+                    Some(left) if *left > n => *left -= n,
+                    _ => drop(cuts.plaintexts.pop_front()),
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Sends what was held back.
     fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_cut(cx))?;
+        self.poll_release(cx)
+    }
+
+    fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.waiting {
             self.tls.hold(false);
             ready!(Pin::new(&mut self.tls).poll_flush(cx))?;
@@ -61,7 +113,7 @@ impl<T: Tls> Inner<T> {
             if written.is_ready() {
                 return written;
             }
-            ready!(self.poll_push(cx))?;
+            ready!(self.poll_release(cx))?;
         }
         Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
     }
@@ -82,6 +134,7 @@ impl<T> Shared<T> {
         let inner = Inner {
             tls,
             waiting: false,
+            cuts: None,
         };
         Self(Arc::new(Mutex::new(inner)))
     }
@@ -100,6 +153,18 @@ impl<T: Tls> Shared<T> {
     pub(crate) fn push(&self, cx: &mut Context<'_>) {
         // A broken socket is what the next read or write finds.
         let _ = self.inner(|inner| inner.poll_push(cx));
+    }
+
+    /// Cuts what is written from now on into records with so much plaintext each, behind those that wait already.
+    pub(crate) fn cut(&self, plaintexts: &[usize]) {
+        self.inner(|inner| {
+            let cuts = inner.cuts.get_or_insert_default();
+            if cuts.waiting.is_empty() && !plaintexts.is_empty() {
+                // What is left of earlier ones was for bytes that did not come.
+                cuts.plaintexts.clear();
+            }
+            cuts.plaintexts.extend(plaintexts);
+        });
     }
 
     /// Pushes after each turn of a future that drives HTTP/2 over this stream.
@@ -142,7 +207,13 @@ impl<T: Tls> AsyncWrite for Shared<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.inner(|inner| inner.poll_write(cx, |tls, cx| tls.poll_write(cx, buf)))
+        self.inner(|inner| {
+            if inner.keep(buf) {
+                return Poll::Ready(Ok(buf.len()));
+            }
+            ready!(inner.poll_cut(cx))?;
+            inner.poll_write(cx, |tls, cx| tls.poll_write(cx, buf))
+        })
     }
 
     fn poll_write_vectored(
@@ -150,7 +221,16 @@ impl<T: Tls> AsyncWrite for Shared<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.inner(|inner| inner.poll_write(cx, |tls, cx| tls.poll_write_vectored(cx, bufs)))
+        self.inner(|inner| {
+            if inner.cuts.is_some() {
+                let whole: Vec<u8> = bufs.iter().flat_map(|b| b.iter().copied()).collect();
+                if inner.keep(&whole) {
+                    return Poll::Ready(Ok(whole.len()));
+                }
+            }
+            ready!(inner.poll_cut(cx))?;
+            inner.poll_write(cx, |tls, cx| tls.poll_write_vectored(cx, bufs))
+        })
     }
 
     fn is_write_vectored(&self) -> bool {

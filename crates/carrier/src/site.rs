@@ -39,8 +39,14 @@ pub trait Gate: Send + Sync + 'static {
     /// The node's key, which tickets are made for.
     fn key(&self) -> &PublicKey;
 
-    /// Tries message 1; `None` when it does not open, or no session is wanted.
-    fn open(&self, ekm0: &[u8; 32], message1: &[u8], from: SocketAddr) -> Option<Tunnel>;
+    /// Tries message 1 of the request whose ticket has this label; `None` when it does not open, or no session is wanted.
+    fn open(
+        &self,
+        ekm0: &[u8; 32],
+        label: &str,
+        message1: &[u8],
+        from: SocketAddr,
+    ) -> Option<Tunnel>;
 }
 
 /// Times and numbers that a web site bears with.
@@ -222,7 +228,7 @@ impl Site {
             return None;
         }
         let message = split_message(body).map(|(m, _)| m);
-        let tunnel = message.and_then(|m| gate.open(&one.ekm0, m, one.peer));
+        let tunnel = message.and_then(|m| gate.open(&one.ekm0, ticket.label(), m, one.peer));
         if tunnel.is_none() {
             count(&self.stats.handshakes_refused);
         }

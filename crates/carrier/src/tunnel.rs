@@ -10,11 +10,14 @@ use zeroize::Zeroizing;
 
 use crate::{Carrier, Error, Received};
 
+/// Bytes that come in before the connection's window is made larger: one that takes little looks like any other.
+const MUCH: usize = 64 << 10;
 /// Bytes that are asked room for when there is none.
 const ROOM: usize = 64 << 10;
 
 type Exporter = Box<dyn Fn(&[u8]) -> Result<Zeroizing<[u8; 32]>, Error> + Send>;
 type Push = Box<dyn FnMut(&mut Context<'_>) + Send>;
+type Cut = Box<dyn Fn(&[usize]) + Send>;
 type Drive = Pin<Box<dyn Future<Output = Result<(), h2::Error>> + Send>>;
 
 enum Incoming {
@@ -38,6 +41,8 @@ enum Side {
     Server {
         /// Tells the connection to send GOAWAY.
         go_away: Arc<Notify>,
+        /// Tells it that much comes in.
+        much: Arc<Notify>,
     },
 }
 
@@ -49,6 +54,9 @@ pub(crate) struct H2Tunnel {
     waiting: Bytes,
     ended: bool,
     exporter: Exporter,
+    cut: Cut,
+    /// Bytes that came in, until they tell that this tunnel takes much.
+    came: usize,
     side: Side,
 }
 
@@ -60,6 +68,7 @@ impl H2Tunnel {
         drive: Drive,
         push: Push,
         exporter: Exporter,
+        cut: Cut,
     ) -> Self {
         Self {
             incoming: Incoming::Waiting(response),
@@ -67,6 +76,8 @@ impl H2Tunnel {
             waiting: Bytes::new(),
             ended: false,
             exporter,
+            cut,
+            came: 0,
             side: Side::Client {
                 drive: Some(drive),
                 push,
@@ -81,7 +92,9 @@ impl H2Tunnel {
         body: RecvStream,
         outgoing: SendStream<Bytes>,
         go_away: Arc<Notify>,
+        much: Arc<Notify>,
         exporter: Exporter,
+        cut: Cut,
     ) -> Self {
         Self {
             incoming: if first.is_empty() {
@@ -93,7 +106,9 @@ impl H2Tunnel {
             waiting: Bytes::new(),
             ended: false,
             exporter,
-            side: Side::Server { go_away },
+            cut,
+            came: 0,
+            side: Side::Server { go_away, much },
         }
     }
 
@@ -173,6 +188,14 @@ impl Carrier for H2Tunnel {
                     Poll::Ready(Some(Ok(bytes))) => {
                         // The session bounds what it holds by its own credit.
                         body.flow_control().release_capacity(bytes.len())?;
+                        let before = self.came;
+                        self.came = self.came.saturating_add(bytes.len());
+                        if let Side::Server { much, .. } = &self.side
+                            && before < MUCH
+                            && self.came >= MUCH
+                        {
+                            much.notify_one();
+                        }
                         return Poll::Ready(Ok(Received::Bytes(bytes)));
                     }
                     Poll::Ready(Some(Err(e))) => return Poll::Ready(Err(e.into())),
@@ -205,8 +228,11 @@ impl Carrier for H2Tunnel {
     }
 
     fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
-        let room = self.outgoing.capacity();
-        if room >= bytes.len() {
+        if self.outgoing.capacity() < bytes.len() {
+            // Given at once where the peer's credit allows it.
+            self.outgoing.reserve_capacity(bytes.len().max(ROOM));
+        }
+        if self.outgoing.capacity() >= bytes.len() {
             self.outgoing.send_data(bytes, false)?;
         } else {
             self.waiting = bytes;
@@ -221,6 +247,10 @@ impl Carrier for H2Tunnel {
         }
     }
 
+    fn cut(&mut self, plaintexts: &[usize]) {
+        (self.cut)(plaintexts);
+    }
+
     fn end(&mut self) {
         self.ended = true;
     }
@@ -232,7 +262,7 @@ impl Carrier for H2Tunnel {
 
     fn go_away(&mut self) {
         // HTTP/2 clients have nothing to announce: they open no more requests.
-        if let Side::Server { go_away } = &self.side {
+        if let Side::Server { go_away, .. } = &self.side {
             go_away.notify_one();
         }
     }

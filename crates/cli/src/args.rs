@@ -1,15 +1,20 @@
 mod mix;
+mod shape;
 mod template;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use betanet_runtime::{Settings, Transport};
+use betanet_runtime::{Node, Settings, Transport};
 use clap::{Args, Parser, Subcommand};
+
+use crate::Fail;
 
 pub(crate) use mix::{
     AuditArgs, BeaconCommand, BuildArgs, CarryArgs, DirectoryCommand, LoopArgs, MixArgs,
     MixCommand, Mixnode,
 };
+pub(crate) use shape::{LearnArgs, ShapeArgs, ShapeCommand};
 pub(crate) use template::{CaptureArgs, CheckArgs, TemplateArgs, TemplateCommand};
 
 /// What follows every `--help` of a command that names a peer.
@@ -59,6 +64,9 @@ pub(crate) enum Command {
     /// Serve a folder.
     #[command(after_help = "Example: betanet serve ./public --listen 0.0.0.0:443 --cover ./site")]
     Serve(Box<ServeArgs>),
+    /// Learn what page loads of a site look like, for tunnels to follow.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Shape(ShapeArgs),
     /// Measure the round-trip time to a peer, through a session.
     #[command(after_help = format!("{PEERS}\n\nExample: betanet ping bn1:… --count 3"))]
     Ping(PingArgs),
@@ -149,6 +157,10 @@ pub(crate) struct PeerArgs {
     /// Dial over this: quic and tcp are those alone, auto is QUIC with TCP beside it where that is not answered soon.
     #[arg(long, value_name = "WHAT", default_value = "auto", value_parser = ["auto", "tcp", "quic"])]
     pub(crate) transport: String,
+    /// Send in the bursts and records of this shape, as `betanet shape learn` writes it, over TCP. The gateway follows it too where
+    /// it has the same one.
+    #[arg(long, value_name = "FILE", conflicts_with = "mix")]
+    pub(crate) shape: Option<PathBuf>,
     /// Find the peer, and relays, in the network that this file names.
     #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
     pub(crate) network: Option<PathBuf>,
@@ -180,6 +192,9 @@ pub(crate) struct GetArgs {
         allow_hyphen_values = true
     )]
     pub(crate) range: Option<String>,
+    /// Leave the session open for so many seconds from its beginning, before it is closed.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    pub(crate) stay: f64,
     /// How often a cut transfer is taken up again before giving up.
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub(crate) retries: u32,
@@ -386,6 +401,9 @@ pub(crate) struct ListenArgs {
     /// Do not tell visitors over TCP that the site is there over HTTP/3.
     #[arg(long)]
     pub(crate) no_alt_svc: bool,
+    /// Follow this shape with clients that follow it, as `betanet shape learn` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) shape: Option<PathBuf>,
     /// The identity's key file; made when it is not there.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: Option<PathBuf>,
@@ -447,7 +465,20 @@ fn some(list: &[String]) -> Option<Vec<String>> {
 }
 
 impl PeerArgs {
-    pub(crate) fn transport(&self) -> Transport {
+    /// The node that dials as it was asked for.
+    pub(crate) fn dialling(&self, node: Node) -> Result<Node, Fail> {
+        let node = node.dialling_over(self.transport());
+        let Some(path) = &self.shape else {
+            return Ok(node);
+        };
+        if self.transport == "quic" {
+            let why = "--shape: traffic over QUIC is not shaped; leave --transport out";
+            return Err(Fail::Usage(why.into()));
+        }
+        Ok(node.following(Arc::new(crate::shape::read(path)?)))
+    }
+
+    fn transport(&self) -> Transport {
         match self.transport.as_str() {
             "tcp" => Transport::Tcp,
             "quic" => Transport::Quic,
@@ -477,6 +508,7 @@ impl ListenArgs {
             origin: self.origin.clone(),
             quic: self.no_quic.then_some(false),
             alt_svc: self.no_alt_svc.then_some(false),
+            shape: self.shape.clone(),
             key: self.key.clone(),
             certificate: self.certificate.clone(),
             certificate_key: self.certificate_key.clone(),

@@ -1,9 +1,10 @@
 //! `betanet get`: to a file or standard output, taken up again after cuts.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use betanet_bar::{Headers, Method, Request, Response, parse_range, status};
-use betanet_runtime::{Answer, Clock, Error};
+use betanet_runtime::{Answer, Clock, Cost, Error};
 use indicatif::ProgressBar;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -44,6 +45,7 @@ struct Download {
     resumed: u32,
     total: Option<u64>,
     bar: Option<ProgressBar>,
+    shaped: Option<Cost>,
 }
 
 impl Download {
@@ -57,6 +59,7 @@ impl Download {
             resumed: 0,
             total: None,
             bar: None,
+            shaped: None,
         };
         let Some(path) = args.output.clone().filter(|p| p.as_os_str() != "-") else {
             if args.json {
@@ -203,6 +206,12 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
     {
         return Err(Fail::Usage(format!("--range {range}: 0-499, 500- or -500")));
     }
+    if !(0.0..=86_400.0).contains(&args.stay) {
+        return Err(Fail::Usage(format!(
+            "--stay {}: 0 to 86400 seconds",
+            args.stay
+        )));
+    }
     let mut dialling = Dialling::to_name(url.name, &args.peer)?;
     let mut download = Download::begin(&args).await?;
     let began = Clock::start();
@@ -221,6 +230,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
             "etag": download.etag,
             "resumed": download.resumed,
             "seconds": began.elapsed().as_secs_f64(),
+            "shaped": download.shaped.map(|c| json!({ "sent": c.sent, "padding": c.padding, "bursts": c.bursts })),
             "mix_packets": mixed.map(|s| json!({ "sent": s.sent, "received": s.received })),
         });
         say!("{facts}");
@@ -264,6 +274,7 @@ async fn attempt(
     download: &mut Download,
     reached: &mut bool,
 ) -> Result<Option<u16>, Error> {
+    let began = Clock::start();
     let session = dialling.session().await?;
     if !std::mem::replace(reached, true) {
         dialling.reached();
@@ -309,6 +320,10 @@ async fn attempt(
             Err(e) => return Err(e.into()),
         }
     }
+    let stay = Duration::from_secs_f64(args.stay).saturating_sub(began.elapsed());
+    tokio::time::sleep(stay).await;
+    // Of a session that has ended nothing is known.
+    download.shaped = session.facts().await.ok().and_then(|f| f.shaped);
     session.close().await;
     Ok(Some(status))
 }

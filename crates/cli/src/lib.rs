@@ -30,6 +30,7 @@ mod network;
 mod probe;
 mod progress;
 mod put;
+mod shape;
 mod target;
 mod template;
 
@@ -63,6 +64,7 @@ pub fn betanet() -> ExitCode {
         Command::Ping(args) => on_runtime(probe::ping(args)),
         Command::Probe(args) => on_runtime(probe::probe(args)),
         Command::Network(args) => network::network(&args),
+        Command::Shape(args) => shape::run(&args.command),
         Command::Template(args) => on_runtime(template::run(args.command)),
         Command::Peers(args) => on_runtime(network::peers(args)),
         Command::Path(args) => on_runtime(network::path(args)),

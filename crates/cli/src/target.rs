@@ -157,7 +157,7 @@ impl Dialling {
             patience: PATIENCE,
         };
         Ok(Self {
-            node: Arc::new(Node::client()?.dialling_over(args.transport())),
+            node: Arc::new(args.dialling(Node::client()?)?),
             to: Where::Network(name),
             via: Vec::new(),
             network: None,
@@ -210,8 +210,7 @@ impl Dialling {
             Err(_) => read_peer("--via", text),
         };
         let via = args.via.iter().map(relay).collect::<Result<_, _>>()?;
-        let node =
-            Arc::new(Node::new(identity, Config::default())?.dialling_over(args.transport()));
+        let node = Arc::new(args.dialling(Node::new(identity, Config::default())?)?);
         let network = match (&to, &args.network) {
             (Where::Network(_), Some(file)) => Some(Joined::join(file, Arc::clone(&node))?),
             _ => None,

@@ -1,6 +1,6 @@
 //! `betanet template`: what a client looks like from outside, and how far this one looks like another.
 
-mod pcap;
+pub(crate) mod pcap;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -22,6 +22,7 @@ pub mod handshake;
 mod resolver;
 mod seal;
 mod session;
+pub mod shape;
 mod stream;
 mod streams;
 pub mod template;

@@ -2,6 +2,7 @@
 //! (profile chapter 2, "Front origin and template").
 
 mod flight;
+pub mod front;
 mod hello;
 mod initial;
 mod ja;

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ use betanet_carrier::{
     CertificateDer, EXPORTER_LABEL, Error, Handshake, QuicHandshake, Secure, Secured, Shape,
     ToQuic, pin_of,
 };
+use betanet_htx::shape::RECORD;
 use boring::error::ErrorStack;
 use boring::ssl::{
     CertificateCompressionAlgorithm, CertificateCompressor, Ssl, SslAlert, SslContext, SslMethod,
@@ -172,7 +174,7 @@ struct Stream {
     tls: SslStream<Gather<TcpStream>>,
     first: First,
     /// What left [`First`], and TLS has not taken yet.
-    ready: Vec<u8>,
+    ready: VecDeque<Vec<u8>>,
 }
 
 impl Stream {
@@ -180,14 +182,17 @@ impl Stream {
         Self {
             tls,
             first: First::default(),
-            ready: Vec::new(),
+            ready: VecDeque::new(),
         }
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.ready.is_empty() {
-            let n = ready!(Pin::new(&mut self.tls).poll_write(cx, &self.ready))?;
-            self.ready.drain(..n);
+        while let Some(piece) = self.ready.front_mut() {
+            let n = ready!(Pin::new(&mut self.tls).poll_write(cx, piece))?;
+            piece.drain(..n);
+            if piece.is_empty() {
+                self.ready.pop_front();
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -196,6 +201,10 @@ impl Stream {
 impl Secure for Stream {
     fn hold(&mut self, held: bool) {
         self.tls.get_mut().hold(held);
+    }
+
+    fn first_record(&mut self, size: u16) {
+        self.first.pad_to(usize::from(size).saturating_sub(RECORD));
     }
 
     fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
@@ -227,7 +236,8 @@ impl AsyncWrite for Stream {
         if self.first.is_over() {
             return Pin::new(&mut self.tls).poll_write(cx, buf);
         }
-        self.ready = self.first.take(buf);
+        let pieces = self.first.take(buf);
+        self.ready.extend(pieces);
         // What TLS does not take now, the next write or flush finds.
         match self.poll_ready(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

@@ -12,6 +12,8 @@ const BLOCK: [u8; 5] = [0x80, 0, 0, 0, 255];
 const SCHEME: u8 = 0x87;
 /// The name `:authority`, with a literal value that is indexed.
 const AUTHORITY: u8 = 0x41;
+/// The frame that acknowledges SETTINGS.
+const ACKNOWLEDGED: [u8; 9] = [0, 0, 0, 4, 1, 0, 0, 0, 0];
 /// Longest beginning that is kept: whoever sends more before its first request is left as it is.
 const MOST: usize = 16 << 10;
 
@@ -20,6 +22,8 @@ const MOST: usize = 16 << 10;
 pub(crate) struct First {
     kept: Vec<u8>,
     over: bool,
+    /// Bytes that the request's frame is padded to, where it is shorter.
+    frame: usize,
 }
 
 impl First {
@@ -28,8 +32,14 @@ impl First {
         self.over
     }
 
-    /// Takes what is sent next; what leaves now.
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+    /// Pads the request's frame to so many bytes.
+    pub(crate) const fn pad_to(&mut self, frame: usize) {
+        self.frame = frame;
+    }
+
+    /// Takes what is sent next; what leaves now, in pieces that are records of their own: what stands before the request, the
+    /// request, what stands behind it.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         self.kept.extend_from_slice(bytes);
         let at = match request(&self.kept) {
             Found::More if self.kept.len() < MOST => return Vec::new(),
@@ -37,11 +47,27 @@ impl First {
             Found::At(at) => Some(at),
         };
         self.over = true;
-        let mut kept = std::mem::take(&mut self.kept);
+        let mut before = std::mem::take(&mut self.kept);
+        let mut pieces = Vec::new();
         if let Some(at) = at {
-            rewrite(&mut kept, at);
+            let mut request = before.split_off(at);
+            // With a length to come to, what stands behind it is of the same record.
+            let whole = length_at(&request);
+            let behind = request.len() - whole;
+            let len = rewrite(&mut request, self.frame.saturating_sub(behind));
+            let behind = if self.frame > 0 {
+                Vec::new()
+            } else {
+                request.split_off(len)
+            };
+            // A browser has asked before it has read the server's SETTINGS.
+            let acknowledged = take_acknowledgement(&mut before);
+            pieces.extend([before, request, behind, acknowledged]);
+        } else {
+            pieces.push(before);
         }
-        kept
+        pieces.retain(|p| !p.is_empty());
+        pieces
     }
 }
 
@@ -54,6 +80,24 @@ enum Found {
 
 fn length(header: &[u8; 9]) -> usize {
     u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize
+}
+
+/// Takes an acknowledgement of SETTINGS out of what stands before the first request.
+fn take_acknowledgement(before: &mut Vec<u8>) -> Vec<u8> {
+    let mut at = PREFACE;
+    while let Some(header) = before.get(at..).and_then(<[u8]>::first_chunk::<9>) {
+        if *header == ACKNOWLEDGED {
+            return before.drain(at..at + 9).collect();
+        }
+        at += 9 + length(header);
+    }
+    Vec::new()
+}
+
+/// The length of the frame that `bytes` begin with, or theirs if it is longer.
+fn length_at(bytes: &[u8]) -> usize {
+    let header = bytes.first_chunk::<9>();
+    header.map_or(0, |h| 9 + length(h)).min(bytes.len())
 }
 
 fn request(bytes: &[u8]) -> Found {
@@ -71,17 +115,19 @@ fn request(bytes: &[u8]) -> Found {
     Found::More
 }
 
-/// Changes the frame at `at`, which is whole.
-fn rewrite(bytes: &mut Vec<u8>, at: usize) {
-    let Some((header, body)) = bytes[at..].split_first_chunk::<9>() else {
-        return;
+/// Changes the frame that `bytes` begin with, which is whole, and pads it to `least` bytes, as far as one byte tells how much.
+/// How long it is.
+fn rewrite(bytes: &mut Vec<u8>, least: usize) -> usize {
+    let Some((header, body)) = bytes.split_first_chunk::<9>() else {
+        return bytes.len();
     };
     let len = length(header);
+    let whole = 9 + len;
     if header[4] & (PADDED | PRIORITY) != 0 {
-        return;
+        return whole;
     }
     let Some(mut fields) = body.get(..len).map(<[u8]>::to_vec) else {
-        return;
+        return bytes.len();
     };
     // `:method` is one byte, an entry of the static table; then `:scheme` and `:authority` change places.
     if let Some(&[SCHEME, AUTHORITY, value, ..]) = fields.get(1..)
@@ -91,14 +137,24 @@ fn rewrite(bytes: &mut Vec<u8>, at: usize) {
     {
         both.rotate_left(1);
     }
-    let mut frame = header.to_vec();
+    let mut head = header.to_vec();
+    head[4] |= PRIORITY;
+    let unpadded = whole + BLOCK.len();
+    let padding = least.checked_sub(unpadded + 1);
+    let padding = padding.map(|n| u8::try_from(n).unwrap_or(u8::MAX));
+    if let Some(n) = padding {
+        head[4] |= PADDED;
+        head.push(n);
+    }
+    head.extend_from_slice(&BLOCK);
+    head.extend_from_slice(&fields);
+    head.resize(head.len() + usize::from(padding.unwrap_or(0)), 0);
     // Below 2^24, as h2 bounds its frames far lower.
-    let longer = u32::try_from(len + BLOCK.len()).unwrap_or(0).to_be_bytes();
-    frame[..3].copy_from_slice(&longer[1..]);
-    frame[4] |= PRIORITY;
-    frame.extend_from_slice(&BLOCK);
-    frame.extend_from_slice(&fields);
-    bytes.splice(at..at + 9 + len, frame);
+    let longer = u32::try_from(head.len() - 9).unwrap_or(0).to_be_bytes();
+    head[..3].copy_from_slice(&longer[1..]);
+    let frame = head.len();
+    bytes.splice(..whole, head);
+    frame
 }
 
 #[cfg(test)]
@@ -137,7 +193,7 @@ mod tests {
                 if first.is_over() {
                     out.extend_from_slice(part);
                 } else {
-                    out.extend(first.take(part));
+                    out.extend(first.take(part).concat());
                 }
             }
             assert!(first.is_over());
@@ -153,21 +209,54 @@ mod tests {
     }
 
     #[test]
+    fn an_acknowledgement_follows_the_request() {
+        let bytes = sent(b"localhost", &[0x84]);
+        let at = 24 + 9 + 6 + 9 + 4;
+        let early = [&bytes[..at], &ACKNOWLEDGED, &bytes[at..]].concat();
+        let pieces = First::default().take(&early);
+        assert_eq!(pieces[0], bytes[..at]);
+        assert_eq!(pieces.last().unwrap(), &ACKNOWLEDGED);
+        assert_eq!(pieces.concat().len(), early.len() + BLOCK.len());
+    }
+
+    #[test]
+    fn the_requests_record_is_as_long_as_wanted() {
+        let bytes = sent(b"localhost", &[0x84]);
+        let mut first = First::default();
+        first.pad_to(200);
+        let pieces = first.take(&bytes);
+        // What stands behind it is of the same record.
+        assert_eq!(pieces.len(), 2);
+        assert_eq!(pieces[0], bytes[..pieces[0].len()]);
+        assert_eq!(pieces[1].len(), 200);
+        assert!(pieces[1].ends_with(&frame(0, 0, 1, b"body")));
+        let flight = Flight::from_stream(&pieces.concat());
+        assert!(
+            matches!(&flight, Ok(Some(f)) if f.pseudo == "masp"),
+            "{flight:?}"
+        );
+        // What is longer by itself stays so.
+        let mut first = First::default();
+        first.pad_to(20);
+        assert_eq!(first.take(&bytes).concat().len(), bytes.len() + BLOCK.len());
+    }
+
+    #[test]
     fn what_is_not_as_expected_passes_as_it_is() {
         // An authority whose length takes more than a byte keeps its place.
         let long = sent(&[b'a'; 127], &[0x84]);
-        let out = First::default().take(&long);
+        let out = First::default().take(&long).concat();
         assert_eq!(out.len(), long.len() + BLOCK.len());
         // Nothing is kept for ever.
         let mut first = First::default();
         assert!(first.take(&long[..60]).is_empty());
         let much = vec![0; MOST];
         let endless = [&long[..24], &[0xff, 0xff, 0xff, 9, 0, 0, 0, 0, 0], &much].concat();
-        assert_eq!(First::default().take(&endless), endless);
+        assert_eq!(First::default().take(&endless).concat(), endless);
         // One that has a block already.
         let mut own = sent(b"localhost", &[0x84]);
         let at = own.windows(4).position(|w| w == [HEADERS, 4, 0, 0]);
         own[at.unwrap_or(0) + 1] |= PRIORITY;
-        assert_eq!(First::default().take(&own), own);
+        assert_eq!(First::default().take(&own).concat(), own);
     }
 }

@@ -3,6 +3,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use betanet_htx::shape::Shape;
+use betanet_htx::template::front::Profile;
 use betanet_keys::{Name, Peer};
 use betanet_mesh::{Role, Roles};
 use serde::Deserialize;
@@ -29,6 +31,12 @@ pub struct Settings {
     pub quic: Option<bool>,
     /// Tell visitors over TCP that the site is there over HTTP/3.
     pub alt_svc: Option<bool>,
+    /// A shape of traffic, as `betanet shape learn` writes it, that is followed with clients that follow it.
+    pub shape: Option<PathBuf>,
+    /// Signed records of front origins, an envelope a line in hex; needs `network`, whose maintainers sign them.
+    pub front_origins: Option<PathBuf>,
+    /// `standard`, or `extended`: end sessions whose template is not in `front_origins`.
+    pub profile: Option<String>,
     /// The identity's PKCS#8 PEM file.
     pub key: Option<PathBuf>,
     /// A PEM certificate chain, with `certificate_key`; else a self-signed one is kept beside `key`.
@@ -159,6 +167,12 @@ pub struct GatewayConfig {
     pub quic: bool,
     /// Tell visitors of HTTP/3.
     pub alt_svc: bool,
+    /// The shape that is followed with clients that follow it.
+    pub shape: Option<Shape>,
+    /// Records of front origins.
+    pub front_origins: Option<PathBuf>,
+    /// How strictly they are taken.
+    pub profile: Profile,
     /// The identity's file; a fresh one is made there when it is not.
     pub key: PathBuf,
     /// PEM chain and key.
@@ -250,7 +264,7 @@ impl Settings {
             };
         }
         below! {
-            listen advertise serve cover origin quic alt_svc key certificate certificate_key hosts writable allow quota onward network roles org ban
+            listen advertise serve cover origin quic alt_svc shape front_origins profile key certificate certificate_key hosts writable allow quota onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
             max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting mix_lose mix_lose_seed
             pq log_format log
@@ -280,6 +294,18 @@ impl Settings {
                 CoverSite::Folder(PathBuf::new())
             }
         };
+        let shape = self.shape.and_then(|path| found.shape(&path));
+        let profile = self.profile.as_deref().unwrap_or("standard");
+        let profile = Profile::of_name(&profile.to_ascii_uppercase()).unwrap_or_else(|| {
+            found.problem("profile", profile, "standard or extended");
+            Profile::Standard
+        });
+        if self.network.is_none()
+            && let Some(path) = &self.front_origins
+        {
+            let allowed = "with network, whose maintainers sign the records";
+            found.problem("front_origins", &path.display().to_string(), allowed);
+        }
         let key = found.given("key", self.key, "the path of a key file is needed");
         let certificate = match (self.certificate, self.certificate_key) {
             (Some(chain), Some(key)) => Some((chain, key)),
@@ -407,6 +433,9 @@ impl Settings {
             cover,
             quic: self.quic.unwrap_or(true),
             alt_svc: self.alt_svc.unwrap_or(true),
+            shape,
+            front_origins: self.front_origins,
+            profile,
             own_certificate: Some(beside(&key)),
             key,
             certificate,
@@ -486,6 +515,16 @@ impl Check<'_> {
                 self.problem(key, text, "HOST:PORT, with a port from 0 to 65535");
             }
         }
+    }
+
+    fn shape(&mut self, path: &Path) -> Option<Shape> {
+        let bytes = std::fs::read(path).ok();
+        let shape = bytes.and_then(|b| Shape::from_bytes(&b).ok());
+        if shape.is_none() {
+            let allowed = "a file that `betanet shape learn` wrote";
+            self.problem("shape", &path.display().to_string(), allowed);
+        }
+        shape
     }
 
     fn origin(&mut self, url: &str) -> CoverSite {

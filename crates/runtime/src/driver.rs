@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::admission::Entrance;
 use crate::exchange::Inbox;
 use crate::forward::{Paths, RawStream};
+use crate::fronts::FrontRules;
 use crate::metrics::Metrics;
 use crate::mix::Unpadded;
 use crate::session::SessionFacts;
@@ -158,6 +159,8 @@ pub(crate) struct Driver<H: Handler> {
     door: Entrance,
     /// Who takes streams of types that are none of this crate's.
     takers: Takers,
+    /// Which templates of clients are let pass, where that is asked.
+    fronts: Option<FrontRules>,
     id: u64,
     over: CancellationToken,
     opened: Option<Opened>,
@@ -199,6 +202,7 @@ impl<H: Handler> Driver<H> {
             metrics,
             door: Entrance::default(),
             takers: Takers::default(),
+            fronts: None,
             id: session_id(),
             over: CancellationToken::new(),
             opened,
@@ -219,6 +223,12 @@ impl<H: Handler> Driver<H> {
     /// Gives streams of other types to `takers`.
     pub(crate) fn taking(mut self: Box<Self>, takers: Takers) -> Box<Self> {
         self.takers = takers;
+        self
+    }
+
+    /// Lets only templates pass that these rules let pass.
+    pub(crate) fn held_to(mut self: Box<Self>, fronts: FrontRules) -> Box<Self> {
+        self.fronts = Some(fronts);
         self
     }
 
@@ -269,9 +279,12 @@ impl<H: Handler> Driver<H> {
         Poll::Pending
     }
 
-    /// Pads the packets of the mix that leave now; whether there is something to send for it.
+    /// Pads the packets of the mix that leave now, and what a shape lacks; whether there is something to send for it.
     fn pad(&mut self) -> bool {
-        let mut bytes = self.unpadded.leaves();
+        let agreed = self.connection.session().agreed();
+        self.carrier
+            .padded(agreed.is_some_and(|a| a.has("padding")));
+        let mut bytes = self.unpadded.leaves() + self.carrier.lacks();
         let pads = bytes > 0;
         while bytes > 0 {
             let len = u16::try_from(bytes.min(PAD)).unwrap_or(u16::MAX);
@@ -394,6 +407,13 @@ impl<H: Handler> Driver<H> {
                 let (code, reason) = (Code::POLICY_REJECTED, "too many connections");
                 self.command(Command::Close { code, reason });
             }
+            Event::Established if !self.template_passes() => {
+                let (code, reason) = (
+                    Code::L2_ORIGIN_MISMATCH,
+                    "the template is not in the registry",
+                );
+                self.command(Command::Close { code, reason });
+            }
             Event::Established => {
                 self.metrics.sessions_opened.inc();
                 tracing::debug!(
@@ -458,6 +478,17 @@ impl<H: Handler> Driver<H> {
                 }
             }
         }
+    }
+
+    /// Whether the client's template is one that this side lets pass.
+    fn template_passes(&self) -> bool {
+        let (Some(rules), Some(template)) = (&self.fronts, self.connection.session().template())
+        else {
+            return true;
+        };
+        rules
+            .check(template, None, self.clock.now().unix_ms)
+            .is_ok()
     }
 
     /// Reaches this task from without, where nothing else does.
@@ -641,7 +672,9 @@ impl<H: Handler> Driver<H> {
             }
             Op::Rekey => self.command(Command::Rekey),
             Op::Facts(reply) => {
-                let _ = reply.send(SessionFacts::of(self.connection.session()));
+                let mut facts = SessionFacts::of(self.connection.session());
+                facts.shaped = self.carrier.cost();
+                let _ = reply.send(facts);
             }
             Op::LotteryKey(reply) => {
                 let key = self.connection.session().lottery_key();

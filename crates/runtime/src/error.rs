@@ -31,6 +31,24 @@ pub enum Error {
     /// Only QUIC is to be dialled, and the peer has no address for it.
     #[error("the peer has no QUIC address: none of its addresses begins with quic:")]
     NoQuic,
+    /// A record of a front origin that does not count.
+    #[error("{}:{line}: {why}", path.display())]
+    Front {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// Why it does not.
+        why: String,
+    },
+    /// The profile EXTENDED does not let this template pass.
+    #[error("L2_ORIGIN_MISMATCH: the template {template} {why}, and the profile is EXTENDED")]
+    OriginMismatch {
+        /// The TemplateID; zeros for none.
+        template: String,
+        /// What is known of it.
+        why: &'static str,
+    },
     /// The nodes make no path.
     #[error("no path can be built: {0}")]
     Path(#[from] betanet_path::BuildError),
@@ -180,6 +198,8 @@ impl Error {
                 | Self::Certificate(_)
                 | Self::Entropy
                 | Self::Shape(_)
+                | Self::Front { .. }
+                | Self::OriginMismatch { .. }
                 | Self::Book { .. }
                 | Self::Network(_)
                 | Self::NoMix(_)

@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use betanet_bar::{Access, Handler, MemoryStore, Service};
 use betanet_carrier::{
-    BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Limits, QuicListener, Site, Tunnel,
+    BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Limits, QuicListener, Shaped, Site,
+    Tunnel,
 };
+use betanet_htx::shape::Shape as TrafficShape;
 use betanet_htx::{Config, Pq, Secrets, Session, kind, offered_caps};
 use betanet_keys::{Identity, Name, Peer, PublicKey};
 use betanet_machine::Rng;
@@ -22,6 +24,7 @@ use crate::doorstep::Doorstep;
 use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
 use crate::forward::{Exits, Paths, Relay};
+use crate::fronts::FrontRules;
 use crate::listeners::{Bound, Listeners, accept, accept_quic, bind};
 use crate::mesh::multiaddr;
 use crate::mix::{MixPlane, Mixing, WellKnown};
@@ -76,6 +79,9 @@ struct Door<H> {
     relay: Arc<Relay>,
     keeper: Doorkeeper,
     takers: Takers,
+    /// The shape that is followed with clients that follow it.
+    shape: Option<Arc<TrafficShape>>,
+    fronts: FrontRules,
 }
 
 /// One session of a gateway, counted while its task lives.
@@ -120,8 +126,30 @@ where
         self.identity.public()
     }
 
-    fn open(&self, ekm0: &[u8; 32], message1: &[u8], from: SocketAddr) -> Option<Tunnel> {
-        self.session(self.config.clone(), ekm0, message1, Some(from.ip()))
+    fn open(
+        &self,
+        ekm0: &[u8; 32],
+        label: &str,
+        message1: &[u8],
+        from: SocketAddr,
+    ) -> Option<Tunnel> {
+        let tunnel = self.session(self.config.clone(), ekm0, message1, Some(from.ip()))?;
+        let followed = self.shape.as_ref();
+        let Some(shape) = followed.filter(|s| label.ends_with(&s.mark(ekm0))) else {
+            return Some(tunnel);
+        };
+        let shape = Arc::clone(shape);
+        let metrics = Arc::clone(&self.metrics);
+        Some(Box::new(move |carrier| {
+            match Shaped::new(carrier, shape, false) {
+                Ok(shaped) => {
+                    metrics.shaped.inc();
+                    tunnel(Box::new(shaped))
+                }
+                // The connection is gone.
+                Err(_) => Box::pin(std::future::ready(())),
+            }
+        }))
     }
 }
 
@@ -165,11 +193,16 @@ where
         let connection = Connection::new(session, handler);
         let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
         let takers = self.takers.clone();
+        // Sessions over forwarders have no template.
+        let fronts = from.is_some().then(|| self.fronts.clone());
         let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
-            let driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None)
+            let mut driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None)
                 .behind(entrance)
                 .taking(takers);
+            if let Some(fronts) = fronts {
+                driver = driver.held_to(fronts);
+            }
             Box::pin(async move {
                 let _standing = standing;
                 driver.run().await;
@@ -289,6 +322,13 @@ impl Gateway {
             Some(path) => Some(Network::read(path)?),
             None => None,
         };
+        let mut fronts = FrontRules {
+            profile: config.profile,
+            ..FrontRules::default()
+        };
+        if let Some(network) = &network {
+            fronts = FrontRules::read(config.profile, config.front_origins.as_deref(), network)?;
+        }
         let mut policy = network
             .as_ref()
             .map_or_else(Policy::default, |n| n.policy.clone());
@@ -350,6 +390,8 @@ impl Gateway {
             stop: stop.clone(),
             keeper,
             takers,
+            shape: config.shape.clone().map(Arc::new),
+            fronts,
         });
         let relay = Arc::clone(&door.relay);
         let site = Site::new(

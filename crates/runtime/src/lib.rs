@@ -31,6 +31,7 @@ mod error;
 mod exchange;
 mod files;
 mod forward;
+mod fronts;
 mod gateway;
 mod listeners;
 mod logs;
@@ -42,14 +43,19 @@ mod node;
 mod session;
 mod store;
 mod streams;
+mod templates;
 mod view;
 
 pub use admin::serve_admin;
 pub use betanet_bar::{Access, Headers, Method, Request, Response};
 pub use betanet_carrier::client::{Facts as OuterFacts, Trust};
 pub use betanet_carrier::{
-    CHROMIUM_156, Capture, CaptureError, Captured, CertSource, Certificate, FIREFOX_153,
+    CHROMIUM_156, Capture, CaptureError, Captured, CertSource, Certificate, Cost, FIREFOX_153,
     Origin as FrontOrigin, Plain, QuicCapture, Shape,
+};
+pub use betanet_htx::shape::Shape as TrafficShape;
+pub use betanet_htx::template::front::{
+    FrontOrigin as FrontRecord, Fronts, Profile, Standing as FrontStanding,
 };
 pub use betanet_keys::{Identity, Name, Peer, PublicKey};
 pub use betanet_mesh::Role;
@@ -61,6 +67,7 @@ pub use config::{CoverSite, GatewayConfig, Origin, Problem, Settings};
 pub use error::Error;
 pub use exchange::{Answer, Body, ExchangeError};
 pub use files::{load_identity, new_identity, state_dir, write_secret};
+pub use fronts::FrontRules;
 pub use gateway::{Gateway, Listening};
 pub use logs::{LogFormat, init_logs};
 pub use mesh::Mesh;
@@ -75,6 +82,7 @@ pub use node::{Node, Transport, visit};
 pub use session::{SessionFacts, SessionHandle, Upload};
 pub use store::FolderStore;
 pub use streams::{PeerSession, Streams, Substream};
+pub use templates::{Calibrated, Templates};
 pub use view::{PeerInfo, View};
 
 /// The README's example, compiled.

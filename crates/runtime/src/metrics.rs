@@ -50,6 +50,7 @@ pub struct Metrics {
     tickets_refused: Counter,
     handshakes_refused: Counter,
     pub(crate) not_admitted: Counter,
+    pub(crate) shaped: Counter,
     paths: Family<ByOutcome, Counter>,
     pub(crate) streams_forwarded: Counter,
     pub(crate) mix: Arc<MixMetrics>,
@@ -79,6 +80,7 @@ impl Metrics {
             tickets_refused: Counter::default(),
             handshakes_refused: Counter::default(),
             not_admitted: Counter::default(),
+            shaped: Counter::default(),
             paths: Family::default(),
             streams_forwarded: Counter::default(),
             mix: Arc::default(),
@@ -127,6 +129,11 @@ impl Metrics {
             "sessions_not_admitted",
             "Sessions closed as too many stood from their address",
             this.not_admitted.clone(),
+        );
+        r.register(
+            "sessions_shaped",
+            "Sessions whose traffic follows a shape",
+            this.shaped.clone(),
         );
         r.register(
             "paths",

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use betanet_bar::{Client, Handler, ReadFailed, Request, Response, status};
 use betanet_carrier::client::{self, Trust, Way};
-use betanet_carrier::{Carrier, Shape};
+use betanet_carrier::{Carrier, Shape, Shaped};
+use betanet_htx::shape::Shape as TrafficShape;
 use betanet_htx::ticket::Ticket;
 use betanet_htx::{Config, Secrets, Session, kind, offered_caps};
 use betanet_keys::{Identity, Peer, PublicKey};
@@ -19,8 +20,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::driver::{Driver, OPS, Wishes};
 use crate::files::fresh_identity;
 use crate::forward::{ForwardCarrier, OwnPaths, Paths, RawStream, Relay};
+use crate::fronts::FrontRules;
 use crate::mesh::Reports;
 use crate::streams::Takers;
+use crate::templates::Templates;
 use crate::{Clock, Error, Metrics, OuterFacts, SessionHandle, Streams, seed};
 
 /// Answers nothing: a client that serves no one.
@@ -97,6 +100,12 @@ pub struct Node {
     trust: Trust,
     shape: Arc<dyn Shape>,
     transport: Transport,
+    /// Where templates of origins are kept.
+    templates: Option<Templates>,
+    /// Which templates are let pass.
+    fronts: FrontRules,
+    /// The shape that traffic follows.
+    traffic: Option<Arc<TrafficShape>>,
     /// The local address to dial from.
     from: Option<IpAddr>,
     takers: Takers,
@@ -121,6 +130,9 @@ impl Node {
             trust: Trust::web_pki(),
             shape: default_shape()?,
             transport: Transport::default(),
+            templates: None,
+            fronts: FrontRules::default(),
+            traffic: None,
             from: None,
             takers: Takers::default(),
             own_paths: Arc::default(),
@@ -162,6 +174,29 @@ impl Node {
     #[must_use]
     pub const fn dialling_over(mut self, transport: Transport) -> Self {
         self.transport = transport;
+        self
+    }
+
+    /// Tells peers the template of their web site, which is looked at once a day, with one GET, before the first session there. Over
+    /// TCP alone: of QUIC none is made.
+    #[must_use]
+    pub fn telling_templates(mut self, templates: Templates) -> Self {
+        self.templates = Some(templates);
+        self
+    }
+
+    /// Holds the templates that it tells to these rules.
+    #[must_use]
+    pub fn held_to(mut self, fronts: FrontRules) -> Self {
+        self.fronts = fronts;
+        self
+    }
+
+    /// Sends in the bursts and records of a shape, over TCP alone: what QUIC's datagrams look like is not shaped.
+    #[must_use]
+    pub fn following(mut self, shape: Arc<TrafficShape>) -> Self {
+        self.traffic = Some(shape);
+        self.transport = Transport::Tcp;
         self
     }
 
@@ -408,6 +443,22 @@ impl Node {
         self.establish(peer, address, outer).await
     }
 
+    /// The TemplateID that the peer is told; zeros where there is none.
+    async fn template(&self, peer: &Peer, address: &str) -> Result<[u8; 32], Error> {
+        let now_ms = self.clock.now().unix_ms;
+        let id = match &self.templates {
+            Some(templates) if !address.starts_with(QUIC) => {
+                let (trust, once) = (self.trust_for(peer), (false, Duration::ZERO));
+                let looked = templates.calibrate(address, &trust, &*self.shape, now_ms, once);
+                looked.await?.template.id()
+            }
+            _ => [0; 32],
+        };
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        self.fronts.check(&id, Some(host), now_ms)?;
+        Ok(id)
+    }
+
     /// A session over an outer connection that stands.
     async fn establish(
         &self,
@@ -425,17 +476,37 @@ impl Node {
             let rng = &mut self.lock().rng;
             (Secrets::draw(rng), Ticket::fresh_label(&rng.array()))
         };
+        let label = match &self.traffic {
+            Some(shape) => label + &shape.mark(ekm0),
+            None => label,
+        };
         let identity = self.identity_for(&peer.key)?;
+        let config = Config {
+            template: self.template(peer, address).await?,
+            ..self.config.clone()
+        };
         let session = Session::connect(
             self.clock.now(),
-            self.config.clone(),
+            config,
             &identity,
             &peer.key,
             ekm0,
             secrets,
         )
         .map_err(betanet_stack::Error::from)?;
-        let carrier = outer.open(&peer.key, &label).await.map_err(outer_error)?;
+        // The request that opens the tunnel takes the place of the shape's first.
+        let first = self
+            .traffic
+            .as_ref()
+            .and_then(|s| s.traces().first()?.first());
+        if let Some(first) = first {
+            outer.shaped(first.size);
+        }
+        let mut carrier = outer.open(&peer.key, &label).await.map_err(outer_error)?;
+        if let Some(shape) = &self.traffic {
+            let shaped = Shaped::new(carrier, Arc::clone(shape), true).map_err(outer_error)?;
+            carrier = Box::new(shaped);
+        }
         match self.run(session, carrier, peer, facts).await {
             Err(Error::Outer { source, .. }) => Err(outer_error(source)),
             other => other,

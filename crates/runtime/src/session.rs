@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use betanet_bar::Request;
+use betanet_carrier::Cost;
 use betanet_htx::{Session, StreamId};
 use betanet_keys::PublicKey;
 use bytes::Bytes;
@@ -30,6 +31,8 @@ pub struct SessionFacts {
     pub transcript: [u8; 32],
     /// Times the sending and the receiving key turned.
     pub rekeys: (u64, u64),
+    /// What following a shape has cost this side, where one is followed.
+    pub shaped: Option<Cost>,
 }
 
 impl SessionFacts {
@@ -44,6 +47,7 @@ impl SessionFacts {
             rtt: session.rtt(),
             transcript: session.transcript().copied().unwrap_or_default(),
             rekeys: (session.stats().rekeys_out, session.stats().rekeys_in),
+            shaped: None,
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Hellos from what `tcpdump` or Wireshark recorded: the beginnings of TLS over TCP, and of QUIC.
 
+mod streams;
+
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::net::IpAddr;
 
+use betanet_htx::shape::Record;
 use betanet_htx::template::{HELLO_MAX, Hello, Initials};
 use betanet_wire::text::hex;
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
@@ -11,14 +14,16 @@ use pcap_parser::data::{PacketData, get_packetdata};
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
 
 use super::Sent;
+use streams::Streams;
 
 /// Flows that are looked at, at most.
 const FLOWS: usize = 4096;
+const MICROS: u64 = 1_000_000;
 /// Room for one block of a file.
 const BLOCK: usize = 1 << 20;
 
 /// Whether a file begins as pcap (either byte order, either resolution) or pcapng does.
-pub(super) fn is_pcap(bytes: &[u8]) -> bool {
+pub(crate) fn is_pcap(bytes: &[u8]) -> bool {
     let magic = bytes.first_chunk::<4>().map(|m| u32::from_be_bytes(*m));
     matches!(
         magic,
@@ -62,22 +67,8 @@ struct Found {
 
 impl Found {
     fn packet(&mut self, packet: &SlicedPacket<'_>) {
-        let (from, to): (IpAddr, IpAddr) = match &packet.net {
-            Some(NetSlice::Ipv4(ip)) => {
-                let header = ip.header();
-                (
-                    header.source_addr().into(),
-                    header.destination_addr().into(),
-                )
-            }
-            Some(NetSlice::Ipv6(ip)) => {
-                let header = ip.header();
-                (
-                    header.source_addr().into(),
-                    header.destination_addr().into(),
-                )
-            }
-            _ => return,
+        let Some((from, to)) = ends(packet) else {
+            return;
         };
         match &packet.transport {
             Some(TransportSlice::Tcp(tcp)) => {
@@ -151,73 +142,109 @@ impl Found {
     }
 }
 
-fn take(found: &mut Found, packet: Option<PacketData<'_>>) {
-    // What is cut short in the middle of a header is left out.
-    let sliced = match packet {
-        Some(PacketData::L2(data)) => SlicedPacket::from_ethernet(data).ok(),
-        Some(PacketData::L3(_, data)) => SlicedPacket::from_ip(data).ok(),
+/// A packet's headers; one that is cut short in the middle of them is left out.
+fn sliced(packet: Option<PacketData<'_>>) -> Option<SlicedPacket<'_>> {
+    match packet? {
+        PacketData::L2(data) => SlicedPacket::from_ethernet(data).ok(),
+        PacketData::L3(_, data) => SlicedPacket::from_ip(data).ok(),
         _ => None,
-    };
-    if let Some(packet) = sliced {
-        found.packet(&packet);
+    }
+}
+
+/// Who sends to whom in a packet.
+fn ends(packet: &SlicedPacket<'_>) -> Option<(IpAddr, IpAddr)> {
+    match packet.net.as_ref()? {
+        NetSlice::Ipv4(ip) => {
+            let header = ip.header();
+            Some((
+                header.source_addr().into(),
+                header.destination_addr().into(),
+            ))
+        }
+        NetSlice::Ipv6(ip) => {
+            let header = ip.header();
+            Some((
+                header.source_addr().into(),
+                header.destination_addr().into(),
+            ))
+        }
+        NetSlice::Arp(_) => None,
     }
 }
 
 /// The hellos of all clients in a file.
 pub(super) fn read(bytes: &[u8]) -> Result<Sent, String> {
-    let mut reader = create_reader(BLOCK, Cursor::new(bytes)).map_err(|e| e.to_string())?;
     let mut found = Found::default();
-    let mut links: Vec<(Linktype, usize)> = Vec::new();
+    packets(bytes, &mut |_, packet| {
+        if let Some(packet) = sliced(packet) {
+            found.packet(&packet);
+        }
+    })?;
+    Ok(found.sent)
+}
+
+/// The TLS records of all connections in a file whose beginning is in it, by when they were whole.
+pub(crate) fn records(bytes: &[u8]) -> Result<Vec<Vec<Record>>, String> {
+    let mut streams = Streams::default();
+    packets(bytes, &mut |at, packet| {
+        if let Some(packet) = sliced(packet) {
+            streams.packet(at, &packet);
+        }
+    })?;
+    Ok(streams.done())
+}
+
+/// Gives each packet in a file, and when it was seen, in microseconds.
+fn packets(bytes: &[u8], give: &mut dyn FnMut(u64, Option<PacketData<'_>>)) -> Result<(), String> {
+    let mut reader = create_reader(BLOCK, Cursor::new(bytes)).map_err(|e| e.to_string())?;
+    // Each interface's kind of link, and units of its clock in a second.
+    let mut links: Vec<(Linktype, u64)> = Vec::new();
     let mut waits = false;
     loop {
         match reader.next() {
             Ok((used, block)) => {
-                let packet = match &block {
+                match &block {
                     PcapBlockOwned::LegacyHeader(header) => {
-                        links.push((header.network, 0));
-                        None
+                        let fine = header.is_nanosecond_precision();
+                        links.push((header.network, if fine { 1_000_000_000 } else { MICROS }));
                     }
-                    PcapBlockOwned::Legacy(packet) => links.first().and_then(|(link, _)| {
-                        get_packetdata(packet.data, *link, packet.caplen as usize)
-                    }),
-                    PcapBlockOwned::NG(Block::SectionHeader(_)) => {
-                        links.clear();
-                        None
+                    PcapBlockOwned::Legacy(p) => {
+                        if let Some((link, units)) = links.first() {
+                            let part = u64::from(p.ts_usec) * MICROS / units;
+                            let data = get_packetdata(p.data, *link, p.caplen as usize);
+                            give(u64::from(p.ts_sec) * MICROS + part, data);
+                        }
                     }
-                    PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
-                        links.push((interface.linktype, interface.snaplen as usize));
-                        None
+                    PcapBlockOwned::NG(Block::SectionHeader(_)) => links.clear(),
+                    PcapBlockOwned::NG(Block::InterfaceDescription(i)) => {
+                        links.push((i.linktype, i.ts_resolution().unwrap_or(MICROS).max(1)));
                     }
-                    PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-                        links.get(packet.if_id as usize).and_then(|(link, _)| {
-                            get_packetdata(packet.data, *link, packet.caplen as usize)
-                        })
+                    PcapBlockOwned::NG(Block::EnhancedPacket(p)) => {
+                        if let Some((link, units)) = links.get(p.if_id as usize) {
+                            let at = u64::from(p.ts_high) << 32 | u64::from(p.ts_low);
+                            let at = u128::from(at) * u128::from(MICROS) / u128::from(*units);
+                            let data = get_packetdata(p.data, *link, p.caplen as usize);
+                            give(u64::try_from(at).unwrap_or(u64::MAX), data);
+                        }
                     }
-                    PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
-                        links.first().and_then(|(link, _)| {
-                            get_packetdata(packet.data, *link, packet.data.len())
-                        })
-                    }
-                    PcapBlockOwned::NG(_) => None,
-                };
-                take(&mut found, packet);
+                    PcapBlockOwned::NG(_) => {}
+                }
                 reader.consume(used);
             }
-            Err(PcapError::Eof) => break,
-            Err(PcapError::Incomplete(_)) => {
-                // Twice in a row: a block that is larger than the room for one.
-                if waits || reader.refill().is_err() {
-                    return Err("it is cut short in the middle of a packet".into());
-                }
+            Err(PcapError::Eof) => return Ok(()),
+            // Twice in a row: a block that is larger than the room for one.
+            Err(PcapError::Incomplete(_)) if !waits => {
                 waits = true;
+                reader
+                    .refill()
+                    .map_err(|e| format!("it does not read: {e}"))?;
                 continue;
             }
-            Err(PcapError::UnexpectedEof) => {
+            Err(PcapError::Incomplete(_) | PcapError::UnexpectedEof) => {
                 return Err("it is cut short in the middle of a packet".into());
             }
             Err(e) => return Err(format!("it does not read: {e}")),
         }
         waits = false;
     }
-    Ok(found.sent)
 }

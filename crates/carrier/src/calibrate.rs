@@ -1,0 +1,218 @@
+//! Looks at a front origin once, as its visitors do: what it selects, and which SETTINGS it sends (profile chapter 2).
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+use crate::client::{Over, Trust, Way, connect, h2_builder};
+use crate::shared::Shared;
+use crate::{Error, Secure, Shape};
+
+/// Bytes of what an origin begins with that are looked at.
+const SEEN_MAX: usize = 64 << 10;
+/// For each of the two requests.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// What visitors who are programs ask for first.
+const PATHS: [&str; 2] = ["/robots.txt", "/favicon.ico"];
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const ACK: u8 = 1;
+
+/// The origin's half of a template.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OriginSeen {
+    /// The protocol that it selects.
+    pub alpn: String,
+    /// The SETTINGS that it sends first, by number.
+    pub settings: BTreeMap<u64, u64>,
+    /// The cadence of its PINGs in milliseconds; 0 where none were seen.
+    pub ping_ms: u64,
+    /// What was asked for in the end, and how it was answered.
+    pub asked: (&'static str, u16),
+}
+
+/// What has come, and when PINGs did.
+#[derive(Default)]
+struct Seen {
+    bytes: Vec<u8>,
+    /// Where the next frame begins.
+    at: usize,
+    settings: Option<BTreeMap<u64, u64>>,
+    pings: Vec<tokio::time::Instant>,
+}
+
+impl Seen {
+    fn take(&mut self, bytes: &[u8]) {
+        if self.bytes.len() + bytes.len() > SEEN_MAX {
+            return;
+        }
+        self.bytes.extend_from_slice(bytes);
+        while let Some(header) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<9>) {
+            let len = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
+            let (kind, flags) = (header[3], header[4]);
+            let Some(body) = self.bytes.get(self.at + 9..self.at + 9 + len) else {
+                return;
+            };
+            match (kind, flags & ACK) {
+                (SETTINGS, 0) if self.settings.is_none() => {
+                    let (pairs, _) = body.as_chunks::<6>();
+                    let pair = |p: &[u8; 6]| {
+                        let id = u16::from_be_bytes([p[0], p[1]]);
+                        (
+                            u64::from(id),
+                            u64::from(u32::from_be_bytes([p[2], p[3], p[4], p[5]])),
+                        )
+                    };
+                    self.settings = Some(pairs.iter().map(pair).collect());
+                }
+                (PING, 0) => self.pings.push(tokio::time::Instant::now()),
+                _ => {}
+            }
+            self.at += 9 + len;
+        }
+    }
+
+    fn cadence(&self) -> u64 {
+        let gaps = self.pings.windows(2).map(|w| w[1] - w[0]);
+        let shortest = gaps.min().unwrap_or_default();
+        u64::try_from(shortest.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A stream whose reader is looked over the shoulder.
+struct Watched {
+    inner: Shared<Box<dyn Secure>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.take(&buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// Asks an origin for `/robots.txt`, and where it has none for `/favicon.ico`: one request on a fresh connection each. For `idle` the
+/// connection is then left alone, to see whether the origin sends PINGs.
+///
+/// # Errors
+///
+/// It is not reached, not trusted, selects no HTTP/2 ([`Error::Alpn`]), or does not answer.
+pub async fn calibrate(
+    address: &str,
+    trust: &Trust,
+    way: Way,
+    shape: &dyn Shape,
+    idle: Duration,
+) -> Result<OriginSeen, Error> {
+    let mut last = None;
+    for path in PATHS {
+        let outer = connect(address, trust, way, shape).await?;
+        let (over, host, facts) = outer.into_parts();
+        let (Over::Tcp(tls), "h2") = (over, facts.alpn.as_str()) else {
+            return Err(Error::Alpn);
+        };
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let watched = Watched {
+            inner: tls.clone(),
+            seen: Arc::clone(&seen),
+        };
+        let asked = async {
+            let (mut requests, connection) = h2_builder().handshake::<_, Bytes>(watched).await?;
+            let request = http::Request::get(format!("https://{host}{path}"))
+                .body(())
+                .map_err(|_| Error::Host)?;
+            let (response, _) = requests.send_request(request, true)?;
+            let mut driven = Box::pin(tls.pushed(connection));
+            let answered = async {
+                let status = response.await?.status();
+                tokio::time::sleep(if status == StatusCode::OK {
+                    idle
+                } else {
+                    Duration::ZERO
+                })
+                .await;
+                Ok::<_, Error>(status)
+            };
+            tokio::select! {
+                status = answered => status,
+                done = &mut driven => { done?; Err(Error::Gone) }
+            }
+        };
+        let status = timeout(PATIENCE + idle, asked)
+            .await
+            .map_err(|_| Error::Timeout(PATIENCE.as_secs()))??;
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = seen.settings.clone().ok_or(Error::Gone)?;
+        let found = OriginSeen {
+            alpn: facts.alpn,
+            settings,
+            ping_ms: seen.cadence(),
+            asked: (path, status.as_u16()),
+        };
+        if status == StatusCode::OK {
+            return Ok(found);
+        }
+        last = Some(found);
+    }
+    last.ok_or(Error::Gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_settings_count_and_pings_are_timed() {
+        let frame = |kind: u8, flags: u8, body: &[u8]| {
+            let len = u8::try_from(body.len()).unwrap();
+            [&[0, 0, len, kind, flags, 0, 0, 0, 0][..], body].concat()
+        };
+        let bytes = [
+            frame(SETTINGS, 0, &[0, 3, 0, 0, 0, 100, 0, 4, 0, 1, 0, 0]),
+            frame(SETTINGS, ACK, &[]),
+            frame(PING, ACK, &[0; 8]),
+            frame(SETTINGS, 0, &[0, 3, 0, 0, 0, 1]),
+            frame(PING, 0, &[0; 8]),
+        ]
+        .concat();
+        let mut seen = Seen::default();
+        for part in bytes.chunks(7) {
+            seen.take(part);
+        }
+        assert_eq!(seen.settings, Some(BTreeMap::from([(3, 100), (4, 65_536)])));
+        assert_eq!((seen.pings.len(), seen.cadence()), (1, 0));
+    }
+}

@@ -1,0 +1,344 @@
+//! A carrier whose traffic follows a shape: bursts of records when the shape has them, of the sizes that it has.
+
+use std::collections::VecDeque;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use betanet_htx::shape::{Follower, RECORD, Shape, Step};
+use betanet_machine::Time;
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, Sleep};
+use zeroize::Zeroizing;
+
+use crate::{Carrier, Error, Received};
+
+/// Bytes that wait for their turn before no more are taken.
+const ROOM: usize = 64 << 10;
+/// Bytes of one burst that are gathered, and filled up, at once.
+const PORTION: usize = 48 << 10;
+/// An HTTP/2 frame: what it holds at most, and its header.
+const FRAME: usize = 16_384;
+const HEADER: usize = 9;
+/// The exporter's context for the key that traces are drawn with: DET-CBOR of the text `shape`.
+const CONTEXT: &[u8] = b"\x65shape";
+/// What a client's HTTP/2 begins with: the preface, SETTINGS, WINDOW_UPDATE.
+const PREFACE: usize = 24 + 33 + 13;
+/// What a browser's shape writes into the first request: its priority.
+const ADDED: usize = 5;
+/// About how long that request is.
+const HEAD: usize = 250;
+/// From a trace's end to the next one, where there is more to say.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What shaping has cost.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Cost {
+    /// Bytes that the session had to say, PADDING among them.
+    pub sent: u64,
+    /// How many of those were PADDING, about.
+    pub padding: u64,
+    /// Bursts that went out.
+    pub bursts: u64,
+}
+
+/// A carrier that follows a shape.
+pub struct Shaped {
+    inner: Box<dyn Carrier>,
+    shape: Arc<Shape>,
+    /// Whether it is the client's end.
+    up: bool,
+    key: Zeroizing<[u8; 32]>,
+    /// Traces that were begun.
+    drawn: u32,
+    follower: Follower,
+    began: Instant,
+    timer: Pin<Box<Sleep>>,
+    waiting: VecDeque<Bytes>,
+    queued: usize,
+    /// Bytes of PADDING that are asked for, and whether there is none to be had.
+    lacks: usize,
+    bare: bool,
+    /// Records that the connection begins with, before the trace's.
+    opening: Vec<usize>,
+    /// Whether anything but PADDING moved since the trace began.
+    moved: bool,
+    over_since: Option<Time>,
+    ending: bool,
+    cost: Cost,
+}
+
+impl Shaped {
+    /// Follows `shape`, from the trace's first answer on (server), or behind the request that opened the tunnel (client).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Export`].
+    pub fn new(mut inner: Box<dyn Carrier>, shape: Arc<Shape>, up: bool) -> Result<Self, Error> {
+        let key = inner.export(CONTEXT)?;
+        inner.cut(&[]);
+        let trace = shape.drawn(&key, 0);
+        // Of a page load's first request the server has seen the end already.
+        let trace = if up {
+            trace
+        } else {
+            trace.get(1..).unwrap_or_default()
+        };
+        let opening = if up { vec![PREFACE] } else { Vec::new() };
+        let mut follower = Follower::new(Time::ZERO, trace, up);
+        // The handshake's first messages are not kept waiting: a request, and its answer.
+        follower.at_once(Time::ZERO);
+        Ok(Self {
+            inner,
+            up,
+            key,
+            drawn: 1,
+            follower,
+            began: Instant::now(),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            waiting: VecDeque::new(),
+            queued: 0,
+            lacks: 0,
+            bare: true,
+            opening,
+            moved: true,
+            over_since: None,
+            ending: false,
+            cost: Cost::default(),
+            shape,
+        })
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.began.elapsed()
+    }
+
+    fn take(&mut self, mut n: usize) -> Bytes {
+        let mut out = BytesMut::with_capacity(n.min(self.queued));
+        while n > 0
+            && let Some(mut first) = self.waiting.pop_front()
+        {
+            let part = first.split_to(n.min(first.len()));
+            n -= part.len();
+            self.queued -= part.len();
+            out.extend_from_slice(&part);
+            if !first.is_empty() {
+                self.waiting.push_front(first);
+            }
+        }
+        out.freeze()
+    }
+
+    /// Sends what is due. Whether something was sent.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
+        let now = self.now();
+        if self.ending {
+            return self.empty(cx);
+        }
+        self.next_trace(now);
+        // Nothing to say, and nothing to fill with: what comes goes then.
+        if self.follower.due(now).is_none() || self.bare && self.queued == 0 {
+            return Ok(false);
+        }
+        if self.bare {
+            // A handshake, which is answered when it is whole; the first behind the request that opens the tunnel.
+            let frames = self.queued.div_ceil(FRAME);
+            let head = if self.opening.is_empty() { 0 } else { HEAD };
+            self.follower.stretch(head + self.queued + frames * HEADER);
+        }
+        let Some(records) = self.follower.due(now) else {
+            return Ok(false);
+        };
+        // As many records as fit what is kept at once.
+        let (mut sizes, mut plaintext): (Vec<usize>, usize) = (Vec::new(), 0);
+        for size in records.iter().map(|r| usize::from(*r) - RECORD) {
+            if plaintext + size > PORTION && !sizes.is_empty() {
+                break;
+            }
+            sizes.push(size);
+            plaintext += size;
+        }
+        let frames = plaintext.div_ceil(FRAME + HEADER);
+        let mut bytes = plaintext.saturating_sub(frames * HEADER);
+        if self.bare {
+            bytes = bytes.max(self.queued);
+        }
+        if self.queued < bytes && !self.bare {
+            self.lacks = bytes - self.queued;
+            return Ok(false);
+        }
+        match self.inner.poll_ready(cx) {
+            Poll::Ready(ready) => ready?,
+            Poll::Pending => return Ok(false),
+        }
+        let burst = self.take(bytes.max(1));
+        let records = sizes.len();
+        let mut opening = std::mem::take(&mut self.opening);
+        if let (1.., Some(first)) = (opening.len(), sizes.first_mut()) {
+            // What is written into the request on its way to TLS comes on top.
+            *first = first.saturating_sub(ADDED);
+        }
+        opening.append(&mut sizes);
+        self.inner.cut(&opening);
+        self.cost.bursts += 1;
+        self.inner.send(burst)?;
+        self.follower.sent(now, records);
+        // PADDING is asked for anew with each burst.
+        self.lacks = 0;
+        Ok(true)
+    }
+
+    /// Begins the next trace when the last is over and there is more to say.
+    fn next_trace(&mut self, now: Time) {
+        if !self.follower.is_over() {
+            return;
+        }
+        let since = *self.over_since.get_or_insert(now);
+        // The client begins: page loads do.
+        let due = self.up && (self.moved || self.queued > 0) && now >= since + PAUSE;
+        if due {
+            let trace = self.draw().to_vec();
+            self.follower = Follower::new(now, &trace, true);
+        }
+    }
+
+    fn draw(&mut self) -> &[Step] {
+        self.over_since = None;
+        self.moved = self.queued > 0;
+        self.drawn += 1;
+        self.shape.drawn(&self.key, self.drawn - 1)
+    }
+
+    /// Sends all that waits, as the session ends.
+    fn empty(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
+        let mut moved = false;
+        while self.queued > 0 {
+            match self.inner.poll_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => return Ok(moved),
+            }
+            let bytes = self.take(FRAME);
+            self.inner.send(bytes)?;
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    /// Turns until nothing is due, and sets the timer.
+    fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        while self.turn(cx)? {}
+        // What was handed over last may still wait for the peer's credit.
+        if let Poll::Ready(done) = self.inner.poll_ready(cx) {
+            done?;
+        }
+        let wake = match (self.follower.wake(), self.over_since) {
+            (Some(at), _) => Some(at),
+            (None, Some(since)) if self.up && (self.moved || self.queued > 0) => {
+                Some(since + PAUSE)
+            }
+            _ => None,
+        };
+        // What waits for PADDING, or for room, is woken by that.
+        if let Some(at) = wake.filter(|at| *at > self.now()) {
+            let at = self.began + Duration::from_micros(at.as_micros());
+            self.timer.as_mut().reset(at);
+            if self.timer.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Carrier for Shaped {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, Error>> {
+        let driven = self.drive(cx);
+        let received = self.inner.poll_receive(cx);
+        if let Poll::Ready(Ok(Received::Bytes(bytes))) = &received {
+            let now = self.now();
+            if self.follower.is_over() && !self.up {
+                // The client has begun another trace.
+                let trace = self.draw().to_vec();
+                self.follower = Follower::new(now, &trace, false);
+            }
+            if self.bare {
+                // What a handshake says cannot be filled up.
+                self.follower.answered(now);
+            }
+            self.follower.received(now, bytes.len());
+        }
+        if received.is_pending() {
+            driven?;
+        }
+        received
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.drive(cx)?;
+        if self.queued < ROOM {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    }
+
+    fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.cost.sent += bytes.len() as u64;
+        self.queued += bytes.len();
+        // PADDING that was asked for is no reason to go on.
+        self.moved |= self.lacks == 0;
+        self.waiting.push_back(bytes);
+        Ok(())
+    }
+
+    fn push(&mut self, cx: &mut Context<'_>) {
+        // A broken carrier is what the next turn finds.
+        let _ = self.drive(cx);
+        self.inner.push(cx);
+    }
+
+    fn lacks(&mut self) -> usize {
+        let n = std::mem::take(&mut self.lacks);
+        self.cost.padding += n as u64;
+        n
+    }
+
+    fn padded(&mut self, can: bool) {
+        self.bare = !can;
+    }
+
+    fn cost(&self) -> Option<Cost> {
+        Some(self.cost)
+    }
+
+    fn end(&mut self) {
+        self.ending = true;
+        self.inner.end();
+    }
+
+    fn reset(&mut self) {
+        self.waiting.clear();
+        self.queued = 0;
+        self.inner.reset();
+    }
+
+    fn go_away(&mut self) {
+        self.inner.go_away();
+    }
+
+    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
+        self.inner.export(context)
+    }
+
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.empty(cx).is_err() {
+            return Poll::Ready(());
+        }
+        self.inner.push(cx);
+        if self.queued > 0 {
+            return Poll::Pending;
+        }
+        self.inner.poll_flushed(cx)
+    }
+}

@@ -1,0 +1,112 @@
+//! `betanet shape`: what page loads look like, learnt from recordings.
+
+use std::path::Path;
+use std::time::Duration;
+
+use betanet_htx::shape::{Record, Shape, TRACES_MAX, learn};
+use betanet_wire::text::hex;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::Fail;
+use crate::args::{LearnArgs, ShapeCommand};
+use crate::template::pcap;
+
+pub(crate) fn run(command: &ShapeCommand) -> Result<(), Fail> {
+    match command {
+        ShapeCommand::Learn(args) => learn_from(args),
+    }
+}
+
+/// Reads a shape's file.
+pub(crate) fn read(path: &Path) -> Result<Shape, Fail> {
+    let bytes = std::fs::read(path).map_err(Fail::file(path))?;
+    Shape::from_bytes(&bytes).map_err(|e| Fail::Local(format!("{}: no shape: {e}", path.display())))
+}
+
+/// One connection of a JSON recording.
+#[derive(Deserialize)]
+struct Line {
+    records: Vec<(f64, i8, u8, u16)>,
+}
+
+fn connections(path: &Path) -> Result<Vec<Vec<Record>>, Fail> {
+    let bytes = std::fs::read(path).map_err(Fail::file(path))?;
+    let wrong = |why: String| Fail::Local(format!("{}: {why}", path.display()));
+    if pcap::is_pcap(&bytes) {
+        return pcap::records(&bytes).map_err(wrong);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| wrong("neither pcap nor JSON".into()))?;
+    let mut all = Vec::new();
+    for (n, line) in text.lines().enumerate().filter(|(_, l)| !l.is_empty()) {
+        let line: Line =
+            serde_json::from_str(line).map_err(|e| wrong(format!("line {}: {e}", n + 1)))?;
+        let records = line.records.iter().map(|(at, way, kind, size)| Record {
+            at: u64::try_from(
+                Duration::try_from_secs_f64(at.max(0.0))
+                    .unwrap_or_default()
+                    .as_micros(),
+            )
+            .unwrap_or(0),
+            up: *way > 0,
+            kind: *kind,
+            size: *size,
+        });
+        all.push(records.collect());
+    }
+    Ok(all)
+}
+
+fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
+    let mut traces = Vec::new();
+    let mut seen = 0;
+    for path in &args.recordings {
+        for records in connections(path)? {
+            seen += 1;
+            traces.extend(learn(&records, usize::from(args.skip)));
+        }
+    }
+    let learnt = traces.len();
+    traces.truncate(TRACES_MAX);
+    let shape = Shape::new(traces).map_err(|e| {
+        Fail::Local(format!(
+            "of {seen} connections {learnt} are page loads over TLS: {e}"
+        ))
+    })?;
+    std::fs::write(&args.output, shape.to_bytes()).map_err(Fail::file(&args.output))?;
+    let bytes = |up: bool| -> u64 {
+        let steps = shape.traces().iter().flatten();
+        steps
+            .filter(|s| s.up == up)
+            .map(|s| u64::from(s.size))
+            .sum()
+    };
+    let loads = shape.traces().len() as u64;
+    let milliseconds: u64 = shape
+        .traces()
+        .iter()
+        .flatten()
+        .map(|s| u64::from(s.gap_ms))
+        .sum();
+    let facts = json!({
+        "connections": seen,
+        "traces": loads,
+        "id": hex(&shape.id()),
+        "mean_up": bytes(true) / loads,
+        "mean_down": bytes(false) / loads,
+        "mean_ms": milliseconds / loads,
+    });
+    if args.json {
+        say!("{facts}");
+    } else {
+        say!("{loads} page loads of {seen} connections");
+        say!(
+            "a load: {} bytes up, {} down, in {} ms",
+            facts["mean_up"],
+            facts["mean_down"],
+            facts["mean_ms"]
+        );
+        say!("id {}", hex(&shape.id()));
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+use alloc::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+fn step(gap_ms: u16, up: bool, size: u16) -> Step {
+    Step { gap_ms, up, size }
+}
+
+fn record(at: u64, up: bool, kind: u8, size: u16) -> Record {
+    Record { at, up, kind, size }
+}
+
+#[test]
+fn what_is_learnt_is_the_page_behind_the_handshake() {
+    let records = [
+        record(0, true, 22, 1944),
+        record(5_000, false, 22, 1210),
+        record(5_000, false, 23, 519),
+        record(8_000, true, 23, 53),
+        record(8_000, true, 23, 87),
+        record(9_000, true, 23, 463),
+        record(10_000, false, 23, 179),
+        record(10_000, false, 23, 44),
+        record(10_000, false, 23, 39),
+        record(11_000, true, 23, 26),
+        record(13_000, false, 23, 4501),
+        record(80_000, true, 23, 115),
+        record(81_000, false, 23, 16_401),
+        record(81_000, false, 23, 26),
+    ];
+    let learnt = learn(&records, 3).unwrap();
+    assert_eq!(
+        learnt,
+        [
+            step(0, true, 463),
+            step(4, false, 4501),
+            step(67, true, 115),
+            step(1, false, 16_401),
+            step(0, false, 26),
+        ]
+    );
+    assert_eq!(learn(&records[..6], 3), None, "a request without an answer");
+    assert_eq!(learn(&[], 3), None);
+}
+
+#[test]
+fn a_follower_sends_in_its_turns_and_waits_for_the_others() {
+    let trace = [
+        step(0, true, 463),
+        step(4, false, 4501),
+        step(1, false, 100),
+        step(60, true, 115),
+    ];
+    let at = |ms: u64| Time::from_micros(ms * 1000);
+    let mut client = Follower::new(at(0), &trace, true);
+    let mut server = Follower::new(at(0), &trace, false);
+    assert_eq!(client.due(at(0)), Some(&[463][..]));
+    client.sent(at(0), 1);
+    assert_eq!((client.due(at(1)), server.due(at(1))), (None, None));
+    server.received(at(2), 446);
+    assert_eq!(server.due(at(2)), None);
+    assert_eq!(server.wake(), Some(at(6)));
+    assert_eq!(server.due(at(6)), Some(&[4501, 100][..]));
+    server.sent(at(6), 1);
+    assert_eq!(server.due(at(6)), Some(&[100][..]), "the rest at once");
+    server.sent(at(6), 9);
+    client.received(at(7), 4484);
+    assert_eq!(client.wake(), Some(at(67)));
+    assert_eq!(client.due(at(66)), None);
+    assert_eq!(client.due(at(67)), Some(&[115][..]));
+    client.sent(at(67), 1);
+    assert!(client.is_over() && client.wake().is_none());
+    // A client that says nothing holds the server up for a while only.
+    assert_eq!(server.due(at(215)), None);
+    assert!(!server.is_over());
+    assert_eq!(server.due(at(216)), None);
+    assert!(server.is_over());
+}
+
+#[test]
+fn what_cannot_wait_goes_in_records_of_later_bursts() {
+    let trace = [
+        step(0, true, 117),
+        step(1, false, 1000),
+        step(9, true, 217),
+        step(9, true, 317),
+    ];
+    let mut client = Follower::new(Time::ZERO, &trace, true);
+    client.stretch(250);
+    assert_eq!(client.due(Time::ZERO), Some(&[117, 217][..]));
+    client.stretch(1000);
+    assert_eq!(client.due(Time::ZERO), Some(&[117, 217, 217, 317, 317][..]));
+    client.sent(Time::ZERO, 9);
+    client.received(Time::ZERO, 1000);
+    // Its later bursts are as they were.
+    assert_eq!(client.due(Time::from_micros(9000)), Some(&[217][..]));
+}
+
+#[test]
+fn what_is_not_waited_for_is_passed() {
+    let trace = [
+        step(9, false, 1000),
+        step(9, true, 217),
+        step(9, false, 1000),
+        step(500, true, 317),
+    ];
+    let at = Time::from_micros(1);
+    let mut client = Follower::new(Time::ZERO, &trace, true);
+    client.at_once(at);
+    assert_eq!(client.due(at), Some(&[217][..]));
+    client.sent(at, 1);
+    client.answered(at);
+    assert_eq!(client.wake(), Some(Time::from_micros(500_001)));
+    let mut server = Follower::new(Time::ZERO, &trace, false);
+    server.at_once(at);
+    assert_eq!(server.due(at), Some(&[1000][..]));
+}
+
+#[test]
+fn both_ends_draw_the_same_traces_and_only_they_see_the_mark() {
+    let traces = (18..118).map(|n| vec![step(0, true, n), step(1, false, n)]);
+    let shape = Shape::new(traces.collect()).unwrap();
+    let again = Shape::from_bytes(&shape.to_bytes()).unwrap();
+    let (key, other) = ([1; 32], [2; 32]);
+    assert!((0..50).all(|n| shape.drawn(&key, n) == again.drawn(&key, n)));
+    assert!((0..50).any(|n| shape.drawn(&key, n) != shape.drawn(&other, n)));
+    assert_eq!(shape.mark(&key), again.mark(&key));
+    assert_ne!(shape.mark(&key), shape.mark(&other));
+    assert_eq!(shape.mark(&key).len(), 8);
+}
+
+#[test]
+fn what_is_no_shape_is_said() {
+    let map = |version, traces: Vec<&[u8]>| cbor::to_vec(&Map { version, traces });
+    let cases: [(Vec<u8>, ShapeError); 6] = [
+        (map(2, vec![&[0, 0, 0x80, 100]]), ShapeError::Version),
+        (map(1, vec![]), ShapeError::Traces),
+        (map(1, vec![&[]]), ShapeError::Steps),
+        (map(1, vec![&[0, 0, 0x80]]), ShapeError::Steps),
+        (map(1, vec![&[0, 0, 0x80, 17]]), ShapeError::Size(17)),
+        (map(1, vec![&[0, 0, 0x7f, 0xff]]), ShapeError::Size(0x7fff)),
+    ];
+    for (bytes, error) in cases {
+        assert_eq!(Shape::from_bytes(&bytes), Err(error));
+    }
+    assert!(matches!(Shape::from_bytes(b"no"), Err(ShapeError::Cbor(_))));
+}
+
+proptest! {
+    #[test]
+    fn shapes_come_back_as_they_were(
+        traces in proptest::collection::vec(
+            proptest::collection::vec((0_u16.., any::<bool>(), 18..=RECORD_MAX), 1..40), 1..5),
+    ) {
+        let traces = traces.into_iter();
+        let traces = traces.map(|t| t.into_iter().map(|(g, u, s)| step(g, u, s)).collect());
+        let shape = Shape::new(traces.collect()).unwrap();
+        prop_assert_eq!(Shape::from_bytes(&shape.to_bytes()).unwrap(), shape);
+    }
+
+    #[test]
+    fn a_trace_is_followed_to_its_end_whatever_the_other_side_does(
+        trace in proptest::collection::vec((0_u16..500, any::<bool>(), 18..=RECORD_MAX), 1..40),
+        up in any::<bool>(),
+    ) {
+        let trace: Trace = trace.into_iter().map(|(g, u, s)| step(g, u, s)).collect();
+        let mut follower = Follower::new(Time::ZERO, &trace, up);
+        let mut sent = Vec::new();
+        while let Some(at) = follower.wake() {
+            if let Some(records) = follower.due(at) {
+                sent.extend_from_slice(records);
+                follower.sent(at, usize::MAX);
+            }
+        }
+        let own: Vec<u16> = trace.iter().filter(|s| s.up == up).map(|s| s.size).collect();
+        prop_assert_eq!(sent, own);
+    }
+}

@@ -1,0 +1,84 @@
+//! Which templates a node lets pass.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use betanet_htx::template::front::{Fronts, Profile, Standing};
+use betanet_keys::{Envelope, Maintainers};
+use betanet_wire::text::{hex, unhex};
+
+use crate::files::file_error;
+use crate::{Error, Network};
+
+/// The registry of front origins, and how strictly it is taken.
+#[derive(Clone, Debug, Default)]
+pub struct FrontRules {
+    /// STANDARD lets templates pass that are not in the registry, EXTENDED does not.
+    pub profile: Profile,
+    /// The records that are known.
+    pub fronts: Arc<Fronts>,
+}
+
+impl FrontRules {
+    /// Reads records from a file, an envelope a line in hex, which the network's maintainers have signed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`], or [`Error::Front`] with the line.
+    pub fn read(profile: Profile, file: Option<&Path>, network: &Network) -> Result<Self, Error> {
+        let maintainers = Maintainers::new(&network.maintainers);
+        let mut fronts = Fronts::default();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(file_error(path))?;
+            let lines = text.lines().map(str::trim).enumerate();
+            for (n, line) in lines.filter(|(_, l)| !l.is_empty() && !l.starts_with('#')) {
+                let wrong = |why: String| Error::Front {
+                    path: path.to_owned(),
+                    line: n + 1,
+                    why,
+                };
+                let bytes = unhex(line).ok_or_else(|| wrong("not hex digits".into()))?;
+                Envelope::from_bytes(&bytes)
+                    .map_err(|e| wrong(e.to_string()))
+                    .and_then(|e| {
+                        let added = fronts.add(&e, &maintainers);
+                        added.map_err(|e| wrong(e.to_string()))
+                    })?;
+            }
+        }
+        Ok(Self {
+            profile,
+            fronts: Arc::new(fronts),
+        })
+    }
+
+    /// Whether a session may have this template.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OriginMismatch`]: it ends with L2_ORIGIN_MISMATCH.
+    pub fn check(&self, template: &[u8; 32], host: Option<&str>, now_ms: u64) -> Result<(), Error> {
+        let standing = self.fronts.standing(template, host, now_ms);
+        let refusal = self.fronts.refusal(self.profile, template, host, now_ms);
+        if refusal.is_some() {
+            return Err(Error::OriginMismatch {
+                template: hex(template),
+                why: said(standing),
+            });
+        }
+        let known = matches!(standing, Standing::Listed | Standing::None);
+        if !known && !self.fronts.is_empty() {
+            tracing::warn!(template = %hex(template), "the template {}", said(standing));
+        }
+        Ok(())
+    }
+}
+
+const fn said(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Listed => "is in the registry",
+        Standing::Expired => "has a record in the registry that has expired",
+        Standing::Unlisted => "is not in the registry",
+        Standing::None => "is missing",
+    }
+}

@@ -1,0 +1,175 @@
+//! Templates of front origins: observed with one GET, kept for a day, told to peers in message 3.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use betanet_carrier::client::{Trust, Way};
+use betanet_carrier::{CHROMIUM_156, OriginSeen, Shape, calibrate};
+use betanet_htx::template::{Flight, Hello, Numbers, Template};
+use betanet_wire::text::{hex, unhex};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::files::file_error;
+
+/// How long an observation counts.
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// One origin's template, as it is kept.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    fetched_ms: u64,
+    /// The template's map, in hex.
+    map: String,
+}
+
+/// What calibration found.
+#[derive(Clone, Debug)]
+pub struct Calibrated {
+    /// The template.
+    pub template: Template,
+    /// When the origin was looked at, in milliseconds since the UNIX epoch.
+    pub fetched_ms: u64,
+    /// Whether it was looked at now.
+    pub fresh: bool,
+    /// Whether the origin's half is another one than was kept.
+    pub changed: bool,
+    /// What was asked for and answered, where it was looked at now.
+    pub asked: Option<(&'static str, u16)>,
+}
+
+/// Templates that are kept in a folder, of one client.
+#[derive(Clone, Debug)]
+pub struct Templates {
+    dir: PathBuf,
+    client: Template,
+}
+
+/// The client's half of what Chromium 156 looks like over TCP, from its capture.
+fn chromium() -> Option<Template> {
+    #[derive(Deserialize)]
+    struct Sent {
+        hellos: Vec<String>,
+        flights: Vec<String>,
+    }
+    let sent: Sent = serde_json::from_str(CHROMIUM_156).ok()?;
+    let hellos = sent
+        .hellos
+        .iter()
+        .filter_map(|h| Hello::from_stream(&unhex(h)?).ok()?);
+    let hellos: Vec<Hello> = hellos.collect();
+    let flight = Flight::from_stream(&unhex(sent.flights.first()?)?).ok()??;
+    Template::of_client(&hellos, Some(&flight))
+}
+
+impl Templates {
+    /// Kept in `dir`. `None` in a build that looks like no browser: it has no client shape to make a template of.
+    #[must_use]
+    pub fn new(dir: &Path) -> Option<Self> {
+        if !cfg!(feature = "mimic") {
+            return None;
+        }
+        Some(Self {
+            dir: dir.to_owned(),
+            client: chromium()?,
+        })
+    }
+
+    fn path(&self, address: &str) -> PathBuf {
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '_'
+            }
+        };
+        let name: String = address.chars().map(plain).collect();
+        self.dir.join(format!("{name}.json"))
+    }
+
+    fn kept(&self, address: &str) -> Option<(Template, u64)> {
+        let text = std::fs::read_to_string(self.path(address)).ok()?;
+        let kept: Kept = serde_json::from_str(&text).ok()?;
+        let template = Template::from_bytes(&unhex(&kept.map)?).ok()?;
+        Some((template, kept.fetched_ms))
+    }
+
+    /// The template of the origin at `address`, where it was looked at within the last day by this client.
+    #[must_use]
+    pub fn known(&self, address: &str, now_ms: u64) -> Option<Template> {
+        let (template, fetched_ms) = self.kept(address)?;
+        // A clock that was set back makes nothing last longer.
+        let fresh = fetched_ms <= now_ms && now_ms - fetched_ms < DAY_MS;
+        (fresh && template == self.joined(&template)).then_some(template)
+    }
+
+    /// This client's half with a template's origin's.
+    fn joined(&self, origin: &Template) -> Template {
+        Template {
+            origin_alpn: origin.origin_alpn.clone(),
+            origin_h2: origin.origin_h2.clone(),
+            ping_ms: origin.ping_ms,
+            ..self.client.clone()
+        }
+    }
+
+    fn of(&self, seen: &OriginSeen) -> Template {
+        Template {
+            origin_alpn: seen.alpn.clone(),
+            origin_h2: Some(Numbers(seen.settings.clone())),
+            ping_ms: seen.ping_ms,
+            ..self.client.clone()
+        }
+    }
+
+    /// The template of the origin at `address`, which is looked at where it was not within the last day, or where `again` says so.
+    /// With `idle` the look lasts so much longer, to see its PINGs.
+    ///
+    /// # Errors
+    ///
+    /// It is not reached or not trusted, speaks no HTTP/2, or the template cannot be kept.
+    pub async fn calibrate(
+        &self,
+        address: &str,
+        trust: &Trust,
+        shape: &dyn Shape,
+        now_ms: u64,
+        (again, idle): (bool, Duration),
+    ) -> Result<Calibrated, Error> {
+        if !again && let Some(template) = self.known(address, now_ms) {
+            let fetched_ms = self.kept(address).map_or(now_ms, |(_, at)| at);
+            return Ok(Calibrated {
+                template,
+                fetched_ms,
+                fresh: false,
+                changed: false,
+                asked: None,
+            });
+        }
+        let seen = calibrate(address, trust, Way::default(), shape, idle)
+            .await
+            .map_err(|source| Error::Outer {
+                address: address.to_owned(),
+                source,
+            })?;
+        let template = self.of(&seen);
+        let before = self.kept(address).map(|(t, _)| t);
+        let changed = before.is_some_and(|t| self.joined(&t) != template);
+        let path = self.path(address);
+        std::fs::create_dir_all(&self.dir).map_err(file_error(&self.dir))?;
+        let kept = Kept {
+            fetched_ms: now_ms,
+            map: hex(&template.to_bytes()),
+        };
+        let text = serde_json::to_string(&kept).unwrap_or_default();
+        std::fs::write(&path, text).map_err(file_error(&path))?;
+        Ok(Calibrated {
+            template,
+            fetched_ms: now_ms,
+            fresh: true,
+            changed,
+            asked: Some(seen.asked),
+        })
+    }
+}
