@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use betanet_runtime::{Gateway, Headers, Identity, Method, Node, Origin, Request, Settings};
+use betanet_runtime::{
+    Gateway, Headers, Identity, Method, Node, Origin, Request, Settings, Transport,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -41,7 +43,7 @@ pub(crate) async fn gateway_for(home: &Path, len: u64, crowd: Option<usize>) -> 
 }
 
 /// Megabytes per CPU second of both ends.
-async fn download(node: &Node, gateway: &Gateway, len: u64) -> f64 {
+pub(crate) async fn download(node: &Node, gateway: &Gateway, len: u64) -> f64 {
     let session = node.connect(&gateway.listening().peer()).await.unwrap();
     let get = || Request::new(Method::Get, "/file.bin", Headers::default());
     let before = cpu();
@@ -112,7 +114,7 @@ fn with_workers(effort: Effort, workers: Option<usize>, name: &'static str) -> F
     let all = runtime.spawn(async move {
         let home = tempfile::tempdir().unwrap();
         let gateway = gateway(home.path(), len).await;
-        let node = Node::client().unwrap();
+        let node = Node::client().unwrap().dialling_over(Transport::Tcp);
         let (mut ours, mut limits, mut raws) = (Vec::new(), Vec::new(), Vec::new());
         // Of figures taken one after the other: the machine's speed drifts from round to round.
         let mut ratios = Vec::new();

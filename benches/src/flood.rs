@@ -75,7 +75,10 @@ pub(crate) fn client(peer: &str, n: usize) {
         for i in 0..n {
             // Each from an address of its own, as different clients are.
             let from = [127, 10, (i >> 8) as u8, i as u8].into();
-            let node = Node::client().unwrap().dialling_from(Some(from));
+            let node = Node::client()
+                .unwrap()
+                .dialling_over(betanet_runtime::Transport::Tcp)
+                .dialling_from(Some(from));
             let began = Instant::now();
             let session = node.connect(&peer).await.unwrap();
             took.push(began.elapsed().as_micros());

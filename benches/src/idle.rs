@@ -59,7 +59,11 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
         .enable_all()
         .build()
         .unwrap();
-    let node = Arc::new(Node::client().unwrap());
+    let node = Arc::new(
+        Node::client()
+            .unwrap()
+            .dialling_over(betanet_runtime::Transport::Tcp),
+    );
     let connect = |count: u64| {
         runtime.block_on(async {
             let mut out = Vec::new();

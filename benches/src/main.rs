@@ -20,6 +20,8 @@ mod mix;
 mod mixnode;
 mod parts;
 mod path;
+mod probes;
+mod quic;
 
 use std::time::Duration;
 
@@ -65,6 +67,11 @@ fn spent(work: impl FnOnce()) -> f64 {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["site", folder] => return probes::site(folder),
+        ["probes", ..] => {
+            let fine = probes::run(&args[1..]);
+            std::process::exit(i32::from(!fine));
+        }
         ["idle-server"] => return idle::server(Some(1_000_000)),
         // With what a gateway allows by itself.
         ["flood-server"] => return idle::server(None),
@@ -86,7 +93,7 @@ fn main() {
         .position(|a| a == "--only")
         .map(|at| args.get(at + 1).expect("--only GROUP").clone());
     let mut figures = Vec::new();
-    let groups: [(&str, Measure); 12] = [
+    let groups: [(&str, Measure); 13] = [
         ("cbor", cbor::measure),
         ("frames", frames::measure),
         ("path", path::measure),
@@ -96,6 +103,7 @@ fn main() {
         ("mix", mix::measure),
         ("mixnode", mixnode::measure),
         ("download", download::measure),
+        ("quic", quic::measure),
         ("handshakes", handshakes::measure),
         ("idle", idle::measure),
         ("flood", flood::measure),

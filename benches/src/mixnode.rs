@@ -266,7 +266,9 @@ async fn run(effort: Effort) -> Vec<Figure> {
     let all = packets(n, key, &me, epoch);
     let alone = unwrap_rate(4096);
     let back = Arc::new(AtomicU64::new(0));
-    let node = Node::new(Some(me), betanet_htx::Config::default()).unwrap();
+    let node = Node::new(Some(me), betanet_htx::Config::default())
+        .unwrap()
+        .dialling_over(betanet_runtime::Transport::Tcp);
     let node = node.mixing(Arc::new(Sink(Arc::clone(&back))));
     let session = node.connect(&mixnode.peer).await.unwrap();
     let mut stream = session.peer_session().open(0x02).await.unwrap();

@@ -5,7 +5,9 @@ mod template;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use betanet_runtime::{Node, Settings, Transport};
+use betanet_runtime::{
+    Error, FrontRules, Network, Node, Profile, Settings, Templates, Transport, state_dir,
+};
 use clap::{Args, Parser, Subcommand};
 
 use crate::Fail;
@@ -15,7 +17,9 @@ pub(crate) use mix::{
     MixCommand, Mixnode,
 };
 pub(crate) use shape::{LearnArgs, ShapeArgs, ShapeCommand};
-pub(crate) use template::{CaptureArgs, CheckArgs, TemplateArgs, TemplateCommand};
+pub(crate) use template::{
+    CalibrateArgs, CaptureArgs, CheckArgs, RecordArgs, SignArgs, TemplateArgs, TemplateCommand,
+};
 
 /// What follows every `--help` of a command that names a peer.
 const PEERS: &str = "PEER is KEYHEX@HOST:PORT#PINHEX, KEYHEX@HOST:PORT (web PKI), or the bnp1… string that a gateway \
@@ -161,6 +165,15 @@ pub(crate) struct PeerArgs {
     /// it has the same one.
     #[arg(long, value_name = "FILE", conflicts_with = "mix")]
     pub(crate) shape: Option<PathBuf>,
+    /// Tell the peer the template of its web site, over TCP: it is looked at with one GET where it was not within a day.
+    #[arg(long, conflicts_with = "mix")]
+    pub(crate) template: bool,
+    /// With extended, a session whose template is not in --front-origins is not begun.
+    #[arg(long, default_value = "standard", value_parser = ["standard", "extended"])]
+    pub(crate) profile: String,
+    /// Signed records of front origins, one a line in hex, of the --network's maintainers.
+    #[arg(long, value_name = "FILE", requires = "network")]
+    pub(crate) front_origins: Option<PathBuf>,
     /// Find the peer, and relays, in the network that this file names.
     #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
     pub(crate) network: Option<PathBuf>,
@@ -404,6 +417,12 @@ pub(crate) struct ListenArgs {
     /// Follow this shape with clients that follow it, as `betanet shape learn` writes it.
     #[arg(long, value_name = "FILE")]
     pub(crate) shape: Option<PathBuf>,
+    /// Signed records of front origins, one a line in hex, of the --network's maintainers.
+    #[arg(long, value_name = "FILE", requires = "network")]
+    pub(crate) front_origins: Option<PathBuf>,
+    /// With extended, sessions whose template is not in --front-origins are ended.
+    #[arg(long, value_name = "PROFILE", value_parser = ["standard", "extended"])]
+    pub(crate) profile: Option<String>,
     /// The identity's key file; made when it is not there.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: Option<PathBuf>,
@@ -467,7 +486,28 @@ fn some(list: &[String]) -> Option<Vec<String>> {
 impl PeerArgs {
     /// The node that dials as it was asked for.
     pub(crate) fn dialling(&self, node: Node) -> Result<Node, Fail> {
-        let node = node.dialling_over(self.transport());
+        let mut node = node.dialling_over(self.transport());
+        if self.template {
+            let templates = Templates::new(&state_dir().join("templates")).ok_or_else(|| {
+                let why = "--template: this build looks like no browser, and has no template; build it with --features mimic";
+                Fail::Usage(why.into())
+            })?;
+            node = node
+                .telling_templates(templates)
+                .dialling_over(Transport::Tcp);
+        }
+        let profile = Profile::of_name(&self.profile.to_uppercase()).unwrap_or_default();
+        let rules = match &self.network {
+            Some(path) => {
+                let network = Network::read(path).map_err(Error::from)?;
+                FrontRules::read(profile, self.front_origins.as_deref(), &network)?
+            }
+            None => FrontRules {
+                profile,
+                ..FrontRules::default()
+            },
+        };
+        let node = node.held_to(rules);
         let Some(path) = &self.shape else {
             return Ok(node);
         };
@@ -509,6 +549,8 @@ impl ListenArgs {
             quic: self.no_quic.then_some(false),
             alt_svc: self.no_alt_svc.then_some(false),
             shape: self.shape.clone(),
+            front_origins: self.front_origins.clone(),
+            profile: self.profile.clone(),
             key: self.key.clone(),
             certificate: self.certificate.clone(),
             certificate_key: self.certificate_key.clone(),

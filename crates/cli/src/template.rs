@@ -1,5 +1,6 @@
 //! `betanet template`: what a client looks like from outside, and how far this one looks like another.
 
+mod origin;
 pub(crate) mod pcap;
 
 use std::collections::BTreeMap;
@@ -205,6 +206,9 @@ pub(crate) async fn run(command: TemplateCommand) -> Result<(), Fail> {
     match command {
         TemplateCommand::Capture(args) => interruptible(capture(args)).await,
         TemplateCommand::Check(args) => interruptible(check(args)).await,
+        TemplateCommand::Calibrate(args) => interruptible(origin::calibrate(args)).await,
+        TemplateCommand::Record(args) => origin::record(&args),
+        TemplateCommand::Sign(args) => origin::sign(&args),
     }
 }
 

@@ -78,7 +78,7 @@ pub use mix::{
     publish_directory,
 };
 pub use network::{LEAST, MixNetwork, Network, NetworkError};
-pub use node::{Node, Transport, visit};
+pub use node::{Node, Transport, calibrate_origin, visit};
 pub use session::{SessionFacts, SessionHandle, Upload};
 pub use store::FolderStore;
 pub use streams::{PeerSession, Streams, Substream};

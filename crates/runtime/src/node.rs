@@ -23,7 +23,7 @@ use crate::forward::{ForwardCarrier, OwnPaths, Paths, RawStream, Relay};
 use crate::fronts::FrontRules;
 use crate::mesh::Reports;
 use crate::streams::Takers;
-use crate::templates::Templates;
+use crate::templates::{Calibrated, Templates};
 use crate::{Clock, Error, Metrics, OuterFacts, SessionHandle, Streams, seed};
 
 /// Answers nothing: a client that serves no one.
@@ -610,6 +610,25 @@ impl Node {
             id,
         })
     }
+}
+
+/// Looks at a front origin as [`Templates::calibrate`] does, with what dialling looks like in this build.
+///
+/// # Errors
+///
+/// As that.
+pub async fn calibrate_origin(
+    templates: &Templates,
+    address: &str,
+    trust: &Trust,
+    again: bool,
+    idle: Duration,
+) -> Result<Calibrated, Error> {
+    let now_ms = Clock::start().now().unix_ms;
+    let shape = default_shape()?;
+    templates
+        .calibrate(address, trust, &*shape, now_ms, (again, idle))
+        .await
 }
 
 /// Looks at a listener from outside, as any visitor: what TLS agreed on, and what `GET /` is answered.

@@ -22,6 +22,68 @@ pub(crate) enum TemplateCommand {
                       Example: betanet template check chromium.json --json"
     )]
     Check(CheckArgs),
+    /// Look at a front origin once, with one GET, and keep its template for a day.
+    #[command(
+        after_help = "Only a build with --features mimic has a client shape to make a template of.\n\n\
+                      Example: betanet template calibrate front.example:443"
+    )]
+    Calibrate(CalibrateArgs),
+    /// Make a record of a front origin for maintainers to sign, in hex on standard output.
+    #[command(
+        after_help = "Example: betanet template record 960028b5… --host-pattern '*.front.example' --days 90 --seq 1 --network NETWORK.toml > record.hex"
+    )]
+    Record(RecordArgs),
+    /// Add a maintainer's signature to a record; `--front-origins` takes one with enough of them.
+    #[command(after_help = "Example: betanet template sign record.hex --key maintainer.pem")]
+    Sign(SignArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CalibrateArgs {
+    /// HOST:PORT.
+    pub(crate) origin: String,
+    /// The SHA-256 of its certificate's SPKI, in hex; without one, web PKI decides.
+    #[arg(long, value_name = "PINHEX")]
+    pub(crate) pin: Option<String>,
+    /// Look at it though it was looked at within a day.
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    /// Stay for so many seconds, to see whether it sends PINGs.
+    #[arg(long, default_value_t = 0, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub(crate) idle: u64,
+    /// One line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// The TemplateID, as calibration prints it.
+    pub(crate) template: String,
+    /// The host, or *. and the end of hosts.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) host_pattern: String,
+    /// For how many days it counts.
+    #[arg(long, default_value_t = 90, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
+    pub(crate) days: u64,
+    /// The highest stands.
+    #[arg(long, value_name = "N")]
+    pub(crate) seq: u64,
+    /// For whom it is meant.
+    #[arg(long, default_value = "standard", value_parser = ["standard", "extended"])]
+    pub(crate) profile: String,
+    /// The network whose maintainers sign it.
+    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+    pub(crate) network: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignArgs {
+    /// The record, in hex; it is written anew with the signature.
+    pub(crate) record: PathBuf,
+    /// The maintainer's key file.
+    #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
+    pub(crate) key: PathBuf,
 }
 
 #[derive(Debug, Args)]
