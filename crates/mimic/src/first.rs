@@ -51,18 +51,17 @@ impl First {
         let mut pieces = Vec::new();
         if let Some(at) = at {
             let mut request = before.split_off(at);
-            // With a length to come to, what stands behind it is of the same record.
-            let whole = length_at(&request);
-            let behind = request.len() - whole;
-            let len = rewrite(&mut request, self.frame.saturating_sub(behind));
-            let behind = if self.frame > 0 {
-                Vec::new()
-            } else {
-                request.split_off(len)
-            };
             // A browser has asked before it has read the server's SETTINGS.
             let acknowledged = take_acknowledgement(&mut before);
-            pieces.extend([before, request, behind, acknowledged]);
+            let behind = request.len() - length_at(&request) + acknowledged.len();
+            let len = rewrite(&mut request, self.frame.saturating_sub(behind));
+            let behind = request.split_off(len);
+            if self.frame > 0 {
+                // With a length to come to, all is of one record; what is behind it may be a frame's beginning.
+                pieces.extend([before, [request, acknowledged, behind].concat()]);
+            } else {
+                pieces.extend([before, request, acknowledged, behind]);
+            }
         } else {
             pieces.push(before);
         }
@@ -215,7 +214,8 @@ mod tests {
         let early = [&bytes[..at], &ACKNOWLEDGED, &bytes[at..]].concat();
         let pieces = First::default().take(&early);
         assert_eq!(pieces[0], bytes[..at]);
-        assert_eq!(pieces.last().unwrap(), &ACKNOWLEDGED);
+        assert_eq!(pieces[2], ACKNOWLEDGED);
+        assert!(pieces[3].ends_with(b"body"));
         assert_eq!(pieces.concat().len(), early.len() + BLOCK.len());
     }
 
