@@ -32,8 +32,10 @@ def main():
     parser.add_argument("kind", choices=["plain", "fitted"])
     parser.add_argument("folder")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--shell", type=int, default=1038, help="bytes of the fitted site's front page")
-    parser.add_argument("--script", type=int, default=60, help="bytes of its first script")
+    parser.add_argument("--shell", type=int, default=1026, help="bytes of the fitted site's front page")
+    parser.add_argument("--script", type=int, default=84, help="bytes of its first script")
+    parser.add_argument("--build", type=int, default=234, help="hex digits in that script's address")
+    parser.add_argument("--second", default="/b.js", help="the second script's address")
     args = parser.parse_args()
     dice = random.Random(args.seed)
     os.makedirs(args.folder, exist_ok=True)
@@ -44,13 +46,13 @@ def main():
         body = "<p>What grew, and what did not.</p>" * 150
         html = f"<!doctype html><html><head>{title}{icon}{tags}<script>{fetches}</script></head><body>{body}</body></html>"
     else:
-        build = dice.randbytes(110).hex()
-        html = f'<!doctype html><html><head>{title}{icon}</head><body><script type=module src="/a.js?build={build}"></script>'
+        build = dice.randbytes(1000).hex()[: args.build]
+        html = f'<!doctype html><html><head>{title}{icon}</head><body><script src="/a.js?build={build}"></script>'
         html += "<!--" + "." * (args.shell - len(html) - 7) + "-->"
-        script = 'import("/b.js")'
+        script = f'var s=document.createElement("script");s.src="{args.second}";document.head.append(s)'
         with open(os.path.join(args.folder, "a.js"), "w") as f:
             f.write(script + ";" + "/" * (args.script - len(script) - 1))
-        with open(os.path.join(args.folder, "b.js"), "w") as f:
+        with open(args.folder + args.second, "w") as f:
             f.write(f"document.head.insertAdjacentHTML('beforeend', '{tags}');{fetches}")
     with open(os.path.join(args.folder, "index.html"), "w") as f:
         f.write(html)
