@@ -18,7 +18,7 @@ import urllib.request
 import websocket
 
 # Seconds that an observer looks at a connection.
-WINDOW = 3.0
+WINDOW = 2.0
 
 
 class Observer:
@@ -125,10 +125,10 @@ class Chromium:
         self.process.wait()
 
 
-def tunnel(args, peer, name, path):
+def tunnel(args, peer, name, path, number):
     """Opens a session and fetches a file; stays for the window."""
-    command = [args.betanet, "get", f"bar://{name}{path}", "--peer", peer, "--transport", "tcp", "-o", args.out + ".fetched",
-               "--stay", str(WINDOW), "--book", os.path.join(tempfile.gettempdir(), f"book-{os.getpid()}")]
+    command = [args.betanet, "get", f"bar://{name}{path}", "--peer", peer, "--transport", "tcp", "-o", f"{args.out}.fetched{number}",
+               "--stay", str(WINDOW), "--book", os.path.join(tempfile.gettempdir(), f"book-{os.getpid()}-{number}")]
     if args.shape:
         command += ["--shape", args.shape]
     done = subprocess.run(command, capture_output=True, timeout=120)
@@ -150,15 +150,25 @@ async def main():
     parser.add_argument("--shape", default="")
     parser.add_argument("--cookie", type=int, default=0, help="bytes of the cookie that a visitor brings")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--parallel", type=int, default=4, help="visits at once, each through an observer of its own")
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
-    dice = random.Random(args.seed)
-    observer = Observer(args.gateway)
-    await observer.start()
-    loop = asyncio.get_running_loop()
-    browser = Chromium(args.chromium) if args.kind == "pages" else None
-    with open(args.out, "w") as out:
-        for i in range(args.count):
+    done = 0
+    lock = asyncio.Lock()
+
+    async def worker(number, out):
+        nonlocal done
+        dice = random.Random(args.seed * 1000 + number)
+        observer = Observer(args.gateway)
+        await observer.start()
+        loop = asyncio.get_running_loop()
+        browser = Chromium(args.chromium) if args.kind == "pages" else None
+        while True:
+            async with lock:
+                if done >= args.count:
+                    break
+                done += 1
+                turn = done
             observer.connections.clear()
             if browser:
                 url = f"https://localhost:{observer.port}/"
@@ -166,19 +176,22 @@ async def main():
             else:
                 peer = f"{args.public_key}@localhost:{observer.port}#{args.pin}"
                 path = dice.choice(args.files.split(","))
-                await loop.run_in_executor(None, tunnel, args, peer, args.name, path)
+                await loop.run_in_executor(None, tunnel, args, peer, args.name, path, number)
             # A browser may open more connections than one: the observer looks at the one that carries the page.
             seen = max(observer.connections, key=lambda c: len(c["records"]), default=None)
             if seen is None or not seen["records"]:
-                raise RuntimeError(f"visit {i}: nothing was seen")
+                raise RuntimeError(f"visit {turn}: nothing was seen")
             records = [r for r in seen["records"] if r[0] <= WINDOW]
             sample = {"kind": args.kind, "connections": len(observer.connections), "hello": seen["hello"], "records": records}
             out.write(json.dumps(sample) + "\n")
             out.flush()
-            if (i + 1) % 25 == 0:
-                print(f"{args.kind}: {i + 1} of {args.count}", file=sys.stderr)
-    if browser:
-        browser.close()
+            if turn % 50 == 0:
+                print(f"{args.kind}: {turn} of {args.count}", file=sys.stderr)
+        if browser:
+            browser.close()
+
+    with open(args.out, "w") as out:
+        await asyncio.gather(*(worker(n, out) for n in range(args.parallel)))
 
 
 asyncio.run(main())

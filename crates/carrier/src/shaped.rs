@@ -182,6 +182,13 @@ impl Shaped {
         }
         opening.append(&mut sizes);
         self.inner.cut(&opening);
+        tracing::trace!(
+            ?opening,
+            bytes = burst.len(),
+            queued = self.queued,
+            bare = self.bare,
+            "burst"
+        );
         self.cost.bursts += 1;
         self.inner.send(burst)?;
         self.follower.sent(now, records);
