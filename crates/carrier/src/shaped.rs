@@ -138,6 +138,10 @@ impl Shaped {
             return self.empty(cx);
         }
         self.next_trace(now);
+        if self.bare && self.queued > 0 && self.follower.heard() {
+            // What a handshake says cannot be filled up: it was whole, or there would be no answer.
+            self.follower.answered(now);
+        }
         // Nothing to say, and nothing to fill with: what comes goes then.
         if self.follower.due(now).is_none() || self.bare && self.queued == 0 {
             return Ok(false);
@@ -269,10 +273,6 @@ impl Carrier for Shaped {
                 // The client has begun another trace.
                 let trace = self.draw().to_vec();
                 self.follower = Follower::new(now, &trace, false);
-            }
-            if self.bare {
-                // What a handshake says cannot be filled up.
-                self.follower.answered(now);
             }
             self.follower.received(now, bytes.len());
         }

@@ -351,7 +351,12 @@ impl Follower {
             self.bursts.pop_front();
         }
         self.since = now;
-        self.received = 0;
+    }
+
+    /// Whether the other side has said something in its part that is not whole yet.
+    #[must_use]
+    pub fn heard(&self) -> bool {
+        self.received > 0 && self.bursts.front().is_some_and(|b| b.up != self.up)
     }
 
     /// The other side has said what it can say now: its part is not waited for any longer.
