@@ -104,8 +104,8 @@ pub trait Carrier: Send {
     /// The carrier is gone.
     fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error>;
 
-    /// Cuts what is sent from now on into records with so much plaintext each, as far as the carrier has records; what is beyond
-    /// those is sent as it comes.
+    /// Cuts what is sent from now on into records with so much plaintext each, as far as the carrier has records, and behind those
+    /// that were asked for before; what is beyond them is sent as it comes. With none, those before are forgotten.
     fn cut(&mut self, plaintexts: &[usize]) {
         let _ = plaintexts;
     }

@@ -61,8 +61,7 @@ pub struct Shaped {
     /// Bytes of PADDING that are asked for, and whether there is none to be had.
     lacks: usize,
     bare: bool,
-    /// Records that the connection begins with, before the trace's.
-    opening: Vec<usize>,
+
     /// Whether anything but PADDING moved since the trace began.
     moved: bool,
     over_since: Option<Time>,
@@ -86,7 +85,6 @@ impl Shaped {
         } else {
             trace.get(1..).unwrap_or_default()
         };
-        let opening = if up { vec![PREFACE] } else { Vec::new() };
         let mut follower = Follower::new(Time::ZERO, trace, up);
         // The handshake's first messages are not kept waiting: a request, and its answer.
         follower.at_once(Time::ZERO);
@@ -102,7 +100,6 @@ impl Shaped {
             queued: 0,
             lacks: 0,
             bare: true,
-            opening,
             moved: true,
             over_since: None,
             ending: false,
@@ -149,7 +146,11 @@ impl Shaped {
         if self.bare {
             // A handshake, which is answered when it is whole; the first behind the request that opens the tunnel.
             let frames = self.queued.div_ceil(FRAME);
-            let head = if self.opening.is_empty() { 0 } else { HEAD };
+            let head = if self.up && self.cost.bursts == 0 {
+                HEAD
+            } else {
+                0
+            };
             self.follower.stretch(head + self.queued + frames * HEADER);
         }
         let Some(records) = self.follower.due(now) else {
@@ -179,20 +180,25 @@ impl Shaped {
         }
         let burst = self.take(bytes.max(1));
         let records = sizes.len();
-        let mut opening = std::mem::take(&mut self.opening);
-        if let (1.., Some(first)) = (opening.len(), sizes.first_mut()) {
-            // What is written into the request on its way to TLS comes on top.
-            *first = first.saturating_sub(ADDED);
+        match self.cost.bursts {
+            // With it goes a head of HTTP, whose length is not known here; so does what is written into it on its way to TLS.
+            0 => {
+                if let (true, Some(first)) = (self.up, sizes.first_mut()) {
+                    *first = first.saturating_sub(ADDED);
+                    sizes.insert(0, PREFACE);
+                }
+            }
+            n => {
+                if n == 1 {
+                    self.inner.cut(&[]);
+                }
+                trim(
+                    &mut sizes,
+                    burst.len() + burst.len().div_ceil(FRAME) * HEADER,
+                );
+            }
         }
-        opening.append(&mut sizes);
-        self.inner.cut(&opening);
-        tracing::trace!(
-            ?opening,
-            bytes = burst.len(),
-            queued = self.queued,
-            bare = self.bare,
-            "burst"
-        );
+        self.inner.cut(&sizes);
         self.cost.bursts += 1;
         self.inner.send(burst)?;
         self.follower.sent(now, records);
@@ -261,6 +267,16 @@ impl Shaped {
         }
         Ok(())
     }
+}
+
+/// Leaves as many of the sizes as `plaintext` fills.
+fn trim(sizes: &mut Vec<usize>, plaintext: usize) {
+    let mut left = plaintext;
+    sizes.retain_mut(|size| {
+        *size = left.min(*size);
+        left -= *size;
+        *size > 0
+    });
 }
 
 impl Carrier for Shaped {

@@ -155,12 +155,12 @@ impl<T: Tls> Shared<T> {
         let _ = self.inner(|inner| inner.poll_push(cx));
     }
 
-    /// Cuts what is written from now on into records with so much plaintext each, behind those that wait already.
+    /// Cuts what is written from now on into records with so much plaintext each, behind those that wait already; with
+    /// none, what was said before of bytes that did not come is forgotten.
     pub(crate) fn cut(&self, plaintexts: &[usize]) {
         self.inner(|inner| {
             let cuts = inner.cuts.get_or_insert_default();
-            if cuts.waiting.is_empty() && !plaintexts.is_empty() {
-                // What is left of earlier ones was for bytes that did not come.
+            if plaintexts.is_empty() {
                 cuts.plaintexts.clear();
             }
             cuts.plaintexts.extend(plaintexts);

@@ -300,8 +300,9 @@ impl Follower {
         while let Some(burst) = self.bursts.front()
             && burst.up != self.up
         {
-            // Frames of HTTP around what is counted, and what did not fit, make it a little less.
-            let whole = self.received + self.received / 8 + 64 >= burst.plaintext();
+            // Frames of HTTP around what is counted, one a record at most, make it a little less.
+            let frames = 9 * burst.records.len();
+            let whole = self.received + self.received / 8 + frames >= burst.plaintext();
             let late = now >= self.since + burst.gap + PATIENCE;
             if !whole && !late {
                 return;
