@@ -1,6 +1,7 @@
 //! Measurements beside peers, interleaved in one run, printed as ratios. `cargo xtask bench [--quick] [--only GROUP] [--json FILE]`.
 #![allow(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::panic,
     clippy::expect_used,

@@ -3,6 +3,7 @@
 
 pub mod anonymity;
 pub mod ci;
+pub mod distinguish;
 pub mod layers;
 pub mod netns;
 pub mod readme;

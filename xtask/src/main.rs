@@ -15,6 +15,10 @@ const USAGE: &str = "usage: cargo xtask CHORE
   anonymity [SVG] how well the mix hides who sent what, against what theory predicts (build it with --release)
   replays [TAGS] [PACKETS]  10 million tags and 100 000 packets, unless said otherwise, that come twice, and after a restart (build it with --release)
   netns           six nodes in network namespaces: killed, cut off, moved (needs root, iproute2, python3)
+  probes [N]      a gateway beside the same site without betanet: N probes of each kind, 2 000 unless said otherwise, every answer
+                  compared and the times tested
+  distinguish [N] [plain|fitted]  N page loads of Chromium and as many tunnels, 300 unless said otherwise, told apart by classifiers
+                  (needs chromium and python3-venv)
   demo            what the README's first command shows
   ci              all of what has to pass
 
@@ -37,6 +41,9 @@ fn main() -> ExitCode {
         ["anonymity", svg] => anonymity(&PathBuf::from(svg)),
         ["replays", rest @ ..] => xtask::replays::command(rest),
         ["netns"] => xtask::netns::run(),
+        ["probes"] => xtask::distinguish::probes("2000"),
+        ["probes", n] => xtask::distinguish::probes(n),
+        ["distinguish", rest @ ..] => xtask::distinguish::run(rest),
         ["demo"] => xtask::ci::demo(),
         ["ci"] => xtask::ci::run(),
         ["help" | "--help" | "-h"] => {

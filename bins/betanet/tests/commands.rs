@@ -5,6 +5,9 @@
     reason = "a test stops where it is surprised"
 )]
 
+#[path = "commands/observed.rs"]
+mod observed;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

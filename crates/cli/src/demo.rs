@@ -9,7 +9,8 @@ use std::time::Duration;
 use betanet_bar::{Headers, Method, Request};
 use betanet_machine::{Rng, Seed};
 use betanet_runtime::{
-    Clock, Error, Gateway, Listening, Node, Origin, Peer, Settings, new_identity, seed, visit,
+    Clock, Error, Gateway, Listening, Node, Origin, Peer, Settings, Transport, new_identity, seed,
+    visit,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -94,7 +95,13 @@ async fn demo(keep: bool) -> Result<(), Fail> {
         facts.version, facts.group
     ));
 
-    let node = Node::client()?;
+    let (facts, status, _) = visit(&format!("quic:{address}")).await?;
+    steps.done(&format!(
+        "visited it over QUIC: {}, {}, GET / answered {status}",
+        facts.version, facts.alpn
+    ));
+
+    let node = Node::client()?.dialling_over(Transport::Tcp);
     let peer = first.listening().peer();
     let session = node.connect(&peer).await?;
     let agreed = session.facts().await?;
@@ -127,6 +134,15 @@ async fn demo(keep: bool) -> Result<(), Fail> {
     steps.done(&format!(
         "turned the keys mid-transfer: {} times ours, {} times theirs",
         turned.0, turned.1
+    ));
+
+    let quic = Node::client()?.dialling_over(Transport::Quic);
+    let session = quic.connect(&peer).await?;
+    let bytes = fetch(&session, &files[1], false).await?;
+    let alpn = session.outer().alpn.clone();
+    session.close().await;
+    steps.done(&format!(
+        "fetched {bytes} bytes over QUIC ({alpn}), SHA-256 right"
     ));
 
     let core = start(home.path(), "core", &[&first]).await?;

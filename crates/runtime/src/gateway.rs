@@ -40,6 +40,9 @@ const RELOAD: Duration = Duration::from_secs(5);
 /// From the wish to stop to the last session's end: its drain, its CLOSE, its last bytes.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// What the ends of connections over QUIC get to be told.
+const ENDS: Duration = Duration::from_secs(1);
+
 /// What a gateway prints when it stands.
 #[derive(Clone, Debug)]
 pub struct Listening {
@@ -221,6 +224,8 @@ pub struct Gateway {
     relay: Arc<Relay>,
     plane: Option<Arc<MixPlane>>,
     accepting: Vec<AbortHandle>,
+    /// Listeners over QUIC, whose sockets are there until the last connection's end was told.
+    quic: Mutex<Vec<Arc<QuicListener>>>,
     tasks: Mutex<Option<JoinSet<()>>>,
     connections: Arc<Mutex<JoinSet<()>>>,
 }
@@ -417,10 +422,13 @@ impl Gateway {
             doorstep,
             clock,
         };
+        let mut quic = Vec::new();
         for Bound { tcp, udp, .. } in bound {
             accepting.push(tasks.spawn(accept(tcp, common.clone())));
             if let Some(udp) = udp {
                 let listener = QuicListener::new(&site, udp).map_err(Error::Certificate)?;
+                let listener = Arc::new(listener);
+                quic.push(Arc::clone(&listener));
                 accepting.push(tasks.spawn(accept_quic(listener, common.clone())));
             }
         }
@@ -476,6 +484,7 @@ impl Gateway {
             relay,
             plane: carrying,
             accepting,
+            quic: Mutex::new(quic),
             tasks: Mutex::new(Some(tasks)),
             connections,
         })
@@ -533,6 +542,12 @@ impl Gateway {
             self.relay.close().await;
         };
         let in_time = tokio::time::timeout(GRACE, all).await.is_ok();
+        let listeners =
+            std::mem::take(&mut *self.quic.lock().unwrap_or_else(PoisonError::into_inner));
+        for listener in listeners {
+            // A client that is gone is not waited for.
+            let _ = tokio::time::timeout(ENDS, listener.close()).await;
+        }
         drop(
             self.tasks
                 .lock()

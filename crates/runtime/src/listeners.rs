@@ -1,5 +1,6 @@
 //! Where connections come in: over TCP, and over QUIC at the UDP port of the same number.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,8 @@ use crate::{Clock, Error};
 
 /// Handshakes over QUIC at once of clients that have not shown that they are where they seem to be; more are asked to show it.
 const UNPROVEN: usize = 256;
+/// Tries for a UDP port that a node which is going down still holds, and between them.
+const PATIENCE: (usize, Duration) = (40, Duration::from_millis(50));
 /// Tries to find a port that is free for both, where the system chooses it.
 const PORTS: usize = 16;
 
@@ -43,7 +46,8 @@ pub(crate) async fn bind(address: &str, quic: bool) -> Result<Bound, Error> {
         address: address.to_owned(),
         source,
     };
-    let mut tries = PORTS;
+    let chosen = chosen_by_system(address);
+    let mut tries = if chosen { PORTS } else { PATIENCE.0 };
     loop {
         let tcp = TcpListener::bind(address).await.map_err(error)?;
         let local = tcp.local_addr().map_err(error)?;
@@ -56,7 +60,13 @@ pub(crate) async fn bind(address: &str, quic: bool) -> Result<Bound, Error> {
                 let udp = Some(udp);
                 return Ok(Bound { tcp, udp, local });
             }
-            Err(_) if tries > 0 && chosen_by_system(address) => tries -= 1,
+            Err(e) if tries > 0 && (chosen || e.kind() == ErrorKind::AddrInUse) => {
+                tries -= 1;
+                drop(tcp);
+                if !chosen {
+                    tokio::time::sleep(PATIENCE.1).await;
+                }
+            }
             Err(source) => {
                 return Err(Error::Listen {
                     address: format!("quic:{local}"),
@@ -145,7 +155,7 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners) {
 }
 
 /// Takes connections over QUIC for as long as it runs.
-pub(crate) async fn accept_quic(listener: QuicListener, common: Listeners) {
+pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners) {
     let unproven = Arc::new(Semaphore::new(UNPROVEN));
     while let Some(visitor) = listener.accept().await {
         let proven = visitor.is_validated();

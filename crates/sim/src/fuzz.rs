@@ -6,6 +6,7 @@
 mod exchanges;
 mod hello;
 mod mix;
+mod observed;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -28,6 +29,7 @@ use zeroize::Zeroizing;
 pub use exchanges::{directory, exchanges};
 pub use hello::hello;
 pub use mix::mix;
+pub use observed::{front, initial, shape};
 
 /// DET-CBOR: what is accepted re-encodes to its own bytes, and both readers agree.
 #[allow(

@@ -55,6 +55,21 @@ fn directory() {
 }
 
 #[test]
+fn initial() {
+    replay("initial", fuzz::initial);
+}
+
+#[test]
+fn shape() {
+    replay("shape", fuzz::shape);
+}
+
+#[test]
+fn front() {
+    replay("front", fuzz::front);
+}
+
+#[test]
 fn hello() {
     replay("hello", fuzz::hello);
 }

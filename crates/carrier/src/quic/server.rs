@@ -74,9 +74,10 @@ impl QuicListener {
         self.endpoint.accept().await.map(Visitor)
     }
 
-    /// Closes every connection that is left, and the socket.
-    pub fn close(&self) {
+    /// Closes every connection that is left, and waits until their ends have been told.
+    pub async fn close(&self) {
         self.endpoint.close(NO_ERROR, b"");
+        self.endpoint.wait_idle().await;
     }
 }
 

@@ -17,6 +17,7 @@ mod peer;
 mod proxy;
 mod quic;
 mod second;
+mod shape;
 mod transfers;
 
 use std::path::Path;

@@ -1,0 +1,63 @@
+use alloc::vec::Vec;
+
+use betanet_htx::shape::{Follower, Shape};
+use betanet_htx::template::Initials;
+use betanet_htx::template::front::Fronts;
+use betanet_keys::{Envelope, Maintainers};
+use betanet_machine::Time;
+
+/// Datagrams of a QUIC client, each behind its length of two bytes: what is read of them can be shown.
+pub fn initial(mut data: &[u8]) {
+    let mut initials = Initials::default();
+    while let Some((len, rest)) = data.split_first_chunk::<2>() {
+        let len = usize::from(u16::from_be_bytes(*len)).min(rest.len());
+        let (datagram, rest) = rest.split_at(len);
+        match initials.take(datagram) {
+            Ok(Some(initial)) => {
+                let (numbers, others) = initial.numbers();
+                let reserved = initial.parameters.iter();
+                let reserved = reserved.filter(|(id, _)| betanet_htx::template::is_reserved(*id));
+                assert!(
+                    numbers.0.len() + others.len() + reserved.count() <= initial.parameters.len()
+                );
+                assert!(!initial.fields().is_empty());
+                return;
+            }
+            Ok(None) => data = rest,
+            Err(_) => return,
+        }
+    }
+}
+
+/// Shapes of traffic: what reads is written to the same bytes, and each trace is followed to its end.
+pub fn shape(data: &[u8]) {
+    let Ok(shape) = Shape::from_bytes(data) else {
+        return;
+    };
+    assert_eq!(shape.to_bytes(), data);
+    for trace in shape.traces() {
+        let mut follower = Follower::new(Time::ZERO, trace, trace.len() % 2 == 0);
+        follower.stretch(data.len());
+        let mut sent: Vec<u16> = Vec::new();
+        while let Some(at) = follower.wake() {
+            let due = follower.due(at).map_or(0, |records| {
+                sent.extend_from_slice(records);
+                records.len()
+            });
+            if due > 0 {
+                follower.sent(at, due);
+            }
+        }
+        assert!(follower.is_over());
+    }
+}
+
+/// Records of front origins: without the maintainers' signatures none counts.
+pub fn front(data: &[u8]) {
+    if let Ok(envelope) = Envelope::from_bytes(data) {
+        let mut fronts = Fronts::default();
+        assert!(fronts.add(&envelope, &Maintainers::new(&[])).is_err());
+        assert!(fronts.is_empty());
+        assert_eq!(envelope.to_bytes(), data);
+    }
+}
