@@ -305,7 +305,6 @@ impl<H: Handler> Driver<H> {
         // What a broken carrier would still be sent has no way to go.
         while self.connection.poll_transmit().is_some() {}
         self.outgoing = None;
-        self.events();
         self.finish();
     }
 
@@ -362,20 +361,19 @@ impl<H: Handler> Driver<H> {
             Transmit::GoAway => self.carrier.go_away(),
             Transmit::End => {
                 self.carrier.end();
-                self.events();
                 self.finish();
             }
             Transmit::Reset => {
                 self.carrier.reset();
-                self.events();
                 self.finish();
             }
             Transmit::Bytes(_) => {}
         }
     }
 
-    /// Nothing more will come: whoever waits is told.
+    /// Nothing more will come: whoever waits is told, behind all that came before.
     fn finish(&mut self) {
+        while self.events() {}
         self.ended = true;
         self.wishes.close();
         self.own = None;
