@@ -23,9 +23,10 @@ fn transport() -> Arc<TransportConfig> {
     Arc::new(config)
 }
 
-/// A server that sends `len` bytes on each stream that a client opens.
-fn server(len: u64) -> SocketAddr {
-    let (mut server, _) = parts::tls_pair();
+/// A server that sends `len` bytes on each stream that a client opens, and what a client needs to trust it.
+fn server(len: u64) -> (SocketAddr, rustls::ClientConfig) {
+    let (mut server, mut client) = parts::tls_pair();
+    client.alpn_protocols = vec![b"h3".to_vec()];
     server.alpn_protocols = vec![b"h3".to_vec()];
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(server).unwrap();
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
@@ -53,13 +54,11 @@ fn server(len: u64) -> SocketAddr {
             });
         }
     });
-    at
+    (at, client)
 }
 
 /// The same bytes through quinn alone; CPU seconds, and seconds.
-async fn raw(to: SocketAddr, len: u64) -> (f64, f64) {
-    let (_, mut client) = parts::tls_pair();
-    client.alpn_protocols = vec![b"h3".to_vec()];
+async fn raw(to: SocketAddr, client: rustls::ClientConfig, len: u64) -> (f64, f64) {
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(client).unwrap();
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(transport());
@@ -185,10 +184,10 @@ async fn loopback(effort: Effort) -> Figure {
         .unwrap()
         .shaped(Arc::new(Plain))
         .dialling_over(Transport::Quic);
-    let to = server(len);
+    let (to, client) = server(len);
     let (mut ours, mut limits, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..5 {
-        let raw = len as f64 / raw(to, len).await.0 / 1e6;
+        let raw = len as f64 / raw(to, client.clone(), len).await.0 / 1e6;
         let aead = parts::aead(500);
         let per = |ns: f64| parts::SIZE as f64 / ns * 1e3;
         let limit = 1.0 / (1.0 / raw + 1.0 / per(aead.raw_seal) + 1.0 / per(aead.raw_open));
@@ -228,11 +227,12 @@ async fn lossy(effort: Effort) -> Figure {
         .parse()
         .unwrap();
     let through = weather((Ipv4Addr::LOCALHOST, port).into(), rtt).await;
-    let beside = weather(server(len), rtt).await;
+    let (to, client) = server(len);
+    let beside = weather(to, rtt).await;
     let peer = reached_at(&gateway, through);
     let (mut ours, mut raws, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..effort.rounds.min(7) {
-        let raw = len as f64 / raw(beside, len).await.1 / 1e6;
+        let raw = len as f64 / raw(beside, client.clone(), len).await.1 / 1e6;
         let own = len as f64 / fetch(&node, &peer, len).await / 1e6;
         ratios.push(own / raw);
         ours.push(own);
