@@ -66,6 +66,8 @@ pub struct Shaped {
     moved: bool,
     over_since: Option<Time>,
     ending: bool,
+    /// The body's end has not been handed on yet.
+    end_owed: bool,
     cost: Cost,
 }
 
@@ -103,6 +105,7 @@ impl Shaped {
             moved: true,
             over_since: None,
             ending: false,
+            end_owed: false,
             cost: Cost::default(),
             shape,
         })
@@ -240,6 +243,10 @@ impl Shaped {
             self.inner.send(bytes)?;
             moved = true;
         }
+        // Behind the last of what waited: an end before it would cut it off.
+        if std::mem::take(&mut self.end_owed) {
+            self.inner.end();
+        }
         Ok(moved)
     }
 
@@ -337,7 +344,7 @@ impl Carrier for Shaped {
 
     fn end(&mut self) {
         self.ending = true;
-        self.inner.end();
+        self.end_owed = true;
     }
 
     fn reset(&mut self) {
