@@ -68,7 +68,6 @@ fn spent(work: impl FnOnce()) -> f64 {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["site", folder] => return probes::site(folder),
         ["probes", ..] => {
             let fine = probes::run(&args[1..]);
             std::process::exit(i32::from(!fine));

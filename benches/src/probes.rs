@@ -1,5 +1,8 @@
 //! Active probes: a gateway beside the same web site without betanet, asked the same in turns that are drawn; every answer compared,
 //! and the times by a Kolmogorov-Smirnov test. `probes N [GATEWAY] [--json FILE]`, N of each kind and each side.
+//!
+//! The site without betanet is the same program with `--cover-only`. Both are started anew several times, in turns: two processes of one
+//! program differ by microseconds, by where their memory lies.
 
 mod kinds;
 mod stats;
@@ -8,14 +11,11 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use betanet_carrier::{CertSource, Certificate, Cover, Limits, QuicListener, Site, serve};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
 
 use kinds::{Kind, Seen};
 use stats::{holm, ks, median};
@@ -24,53 +24,10 @@ use stats::{holm, ks, median};
 const ALPHA: f64 = 0.01;
 /// How far medians may lie apart.
 const APART: f64 = 0.05;
+/// Times that both servers are started anew.
+const ROUNDS: usize = 50;
 /// What is planted, to see that it is found.
 const PLANTED: Duration = Duration::from_millis(1);
-
-/// The web site without betanet, until its standard input ends. Prints its port.
-pub(crate) fn site(folder: &str) {
-    let runtime = crate::parts::runtime(None);
-    let folder = folder.to_owned();
-    let all = async move {
-        let certificate = Arc::new(CertSource::fixed(
-            Certificate::self_signed(&["localhost".into()]).unwrap(),
-        ));
-        let (listener, udp) = loop {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let local = listener.local_addr().unwrap();
-            if let Ok(udp) = std::net::UdpSocket::bind(local) {
-                break (listener, udp);
-            }
-        };
-        let port = listener.local_addr().unwrap().port();
-        let cover = Cover::new(Path::new(&folder), std::time::SystemTime::now).unwrap();
-        let site = Site::new(certificate, cover.with_h3(port), None, Limits::default()).unwrap();
-        let site = Arc::new(site);
-        let stop = CancellationToken::new();
-        println!("{port}");
-        let quic = QuicListener::new(&site, udp).unwrap();
-        let (over_quic, stopped) = (Arc::clone(&site), stop.clone());
-        tokio::spawn(async move {
-            while let Some(visitor) = quic.accept().await {
-                let (site, stop) = (Arc::clone(&over_quic), stopped.clone());
-                tokio::spawn(async move {
-                    if let Some(greeted) = visitor.greet(&site).await {
-                        greeted.serve(site, stop).await;
-                    }
-                });
-            }
-        });
-        tokio::spawn(async move {
-            while let Ok((tcp, peer)) = listener.accept().await {
-                tokio::spawn(serve(Arc::clone(&site), tcp, peer, stop.clone()));
-            }
-        });
-        // Until whoever began it is gone.
-        let mut rest = Vec::new();
-        let _ = tokio::io::stdin().read_to_end(&mut rest).await;
-    };
-    runtime.block_on(all);
-}
 
 /// A server's process, gone with this.
 struct Server {
@@ -86,48 +43,33 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(command: &mut Command, port: impl Fn(&str) -> Option<u16>) -> Self {
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = piped.stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        let out = child.stdout.take().unwrap();
-        BufReader::new(out).read_line(&mut line).unwrap();
-        let port = port(&line).expect("a server that says its port");
-        Self { child, port }
-    }
-
-    fn gateway(binary: &str, home: &Path) -> Self {
-        let key = home.join("key.pem");
-        let mut command = Command::new(binary);
+    /// The gateway, or the web site that it is without tunnels.
+    fn start(binary: &str, home: &Path, cover_only: bool) -> Self {
+        let config = home.join("gateway.toml");
+        let text = "connections_per_address = 1000000\nconnects_per_second = 1000000\n";
+        std::fs::write(&config, text).unwrap();
+        // One core for the servers, the other for who asks: otherwise a process keeps what the scheduler made of its threads.
+        let mut command = Command::new("taskset");
         command
+            .args(["--cpu-list", "1", binary])
             .args(["--listen", "127.0.0.1:0", "--json", "--serve"])
             .arg(home.join("served"))
             .arg("--cover")
             .arg(home.join("cover"))
             .arg("--key")
-            .arg(key);
-        let config = home.join("gateway.toml");
-        std::fs::write(
-            &config,
-            "connections_per_address = 1000000\nconnects_per_second = 1000000\n",
-        )
-        .unwrap();
-        command.arg("--config").arg(config);
-        Self::start(&mut command, |line| {
-            let facts: Value = serde_json::from_str(line).ok()?;
-            facts["addresses"][0]
-                .as_str()?
-                .rsplit_once(':')?
-                .1
-                .parse()
-                .ok()
-        })
-    }
-
-    fn plain(home: &Path) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg("site").arg(home.join("cover"));
-        Self::start(&mut command, |line| line.trim().parse().ok())
+            .arg(home.join("key.pem"))
+            .arg("--config")
+            .arg(config)
+            .args(cover_only.then_some("--cover-only"));
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        let out = child.stdout.take().unwrap();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        let facts: Value = serde_json::from_str(&line).expect("a gateway that says where it is");
+        let address = facts["addresses"][0].as_str().unwrap();
+        let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+        Self { child, port }
     }
 
     fn address(&self) -> SocketAddr {
@@ -172,6 +114,15 @@ struct Row {
     a: Vec<f64>,
     b: Vec<f64>,
     differing: Vec<(Seen, Seen)>,
+}
+
+impl Row {
+    fn extend(&mut self, more: Self) {
+        self.a.extend(more.a);
+        self.b.extend(more.b);
+        self.differing.extend(more.differing);
+        self.differing.truncate(3);
+    }
 }
 
 /// Asks both servers, in turns that are drawn.
@@ -220,23 +171,39 @@ pub(crate) fn run(args: &[String]) -> bool {
     .unwrap();
     std::fs::write(home.path().join("cover/large.bin"), vec![7; 200_000]).unwrap();
     std::fs::write(home.path().join("served/hello.txt"), "hello").unwrap();
-    let a = Server::gateway(gateway, home.path());
-    let b = Server::plain(home.path());
     let runtime = crate::parts::runtime(Some(1));
     let mut dice = 0x5eed;
-    let (rows, planted) = runtime.block_on(async {
-        let recorded = kinds::recorded(a.address()).await;
-        let mut rows = Vec::new();
-        for kind in kinds::all(recorded) {
-            rows.push(compare(&kind, a.address(), b.address(), n, &mut dice).await);
-            eprintln!("{}", kind.name);
-        }
-        let slow = later(b.address(), PLANTED).await;
-        let straight = later(b.address(), Duration::ZERO).await;
-        let get = kinds::get();
-        let planted = compare(&get, slow, straight, n, &mut dice).await;
-        (rows, planted)
-    });
+    let mut rows: Vec<Row> = Vec::new();
+    let mut planted = None;
+    let rounds = (n / 25).clamp(1, ROUNDS);
+    for round in 0..rounds {
+        // Each is the one that was started first as often as the other.
+        let first = Server::start(gateway, home.path(), round % 2 == 1);
+        let second = Server::start(gateway, home.path(), round % 2 == 0);
+        let (a, b) = if round % 2 == 0 {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        let asked = n / rounds + usize::from(round < n % rounds);
+        runtime.block_on(async {
+            let recorded = kinds::recorded(a.address()).await;
+            for (i, kind) in kinds::all(recorded).iter().enumerate() {
+                let row = compare(kind, a.address(), b.address(), asked, &mut dice).await;
+                match rows.get_mut(i) {
+                    Some(before) => before.extend(row),
+                    None => rows.push(row),
+                }
+            }
+            if round + 1 == rounds {
+                let slow = later(b.address(), PLANTED).await;
+                let straight = later(b.address(), Duration::ZERO).await;
+                planted = Some(compare(&kinds::get(), slow, straight, n, &mut dice).await);
+            }
+        });
+        eprintln!("round {} of {rounds}", round + 1);
+    }
+    let planted = planted.expect("a last round");
     let ps: Vec<f64> = rows.iter().map(|r| ks(&r.a, &r.b).1).collect();
     let rejected = holm(&ps, ALPHA);
     let mut fine = true;

@@ -20,19 +20,13 @@ const FILES: [usize; 3] = [2000, 20_000, 60_000];
 ///
 /// They do not build, or something differs.
 pub fn probes(n: &str) -> Result<(), String> {
-    let build = ["build", "--release", "--locked", "-p", "betanet-gateway"];
-    exec("cargo", &build)?;
-    let bench = [
-        "run",
-        "--release",
-        "--locked",
-        "-p",
-        "betanet-benches",
-        "--",
-        "probes",
-        n,
-    ];
-    exec("cargo", &bench)
+    let package = |name| ["build", "--release", "--locked", "-p", name];
+    exec("cargo", &package("betanet-gateway"))?;
+    exec("cargo", &package("betanet-benches"))?;
+    // The servers have the other core: see the bench.
+    let pinned = ["--cpu-list", "0", "cargo", "run", "--release", "--locked"];
+    let bench = ["-p", "betanet-benches", "--", "probes", n];
+    exec("taskset", &[&pinned[..], &bench[..]].concat())
 }
 
 /// What the recordings are made with.

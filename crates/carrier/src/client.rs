@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::plain::web_pki_verifier;
 use crate::shared::Shared;
 use crate::tunnel::H2Tunnel;
-use crate::{Carrier, Error, Quic, Secure, Secured, SecuredQuic, Shape, ToQuic};
+use crate::{Carrier, Error, Quic, Secure, Secured, SecuredQuic, Shape, ToQuic, exported};
 
 /// TCP, TLS and HTTP/2 together.
 const SETUP: Duration = Duration::from_secs(15);
@@ -168,7 +168,7 @@ async fn connect_unbounded(
     let Secured { tls, facts } = shape.handshake(tcp, &host, trust).await?;
     Ok(Outer {
         facts,
-        ekm0: tls.export(EXPORTER_CONTEXT)?,
+        ekm0: exported(|label, out| tls.export_as(label, EXPORTER_CONTEXT, out))?,
         over: Over::Tcp(Shared::new(tls)),
         host,
     })
@@ -199,7 +199,7 @@ pub async fn connect_quic(
                 Ok(SecuredQuic { quic, facts }) => {
                     return Ok(Outer {
                         facts,
-                        ekm0: quic.export(EXPORTER_CONTEXT)?,
+                        ekm0: exported(|label, out| quic.export_as(label, EXPORTER_CONTEXT, out))?,
                         over: Over::Quic(quic),
                         host,
                     });
@@ -386,8 +386,10 @@ async fn open_h2(
     // A connection's first request needs no turn of the connection: its head goes out with the SETTINGS, as a browser's does.
     let mut requests = requests.ready().await?;
     let (response, outgoing) = requests.send_request(request, false)?;
-    let exported = tls.clone();
-    let exporter = Box::new(move |context: &[u8]| exported.with(|t| t.export(context)));
+    let exporting = tls.clone();
+    let exporter = Box::new(move |label: &str, context: &[u8], out: &mut [u8]| {
+        exporting.with(|t| t.export_as(label, context, out))
+    });
     let cutting = tls.clone();
     let cut = Box::new(move |sizes: &[usize]| cutting.cut(sizes));
     let push = Box::new(move |cx: &mut Context<'_>| tls.push(cx));

@@ -16,6 +16,7 @@ pub mod client;
 mod cover;
 mod error;
 mod files;
+mod floor;
 mod link;
 mod plain;
 mod quic;
@@ -97,12 +98,21 @@ pub trait Carrier: Send {
     /// Tells the peer that no new requests are taken.
     fn go_away(&mut self);
 
+    /// Exports as many bytes as `out` has room for, with a label and a context (RFC 8446 §7.5, RFC 9001).
+    ///
+    /// # Errors
+    ///
+    /// The carrier is gone, or has nothing to export.
+    fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error>;
+
     /// Exports 32 bytes for this context, with the session's label.
     ///
     /// # Errors
     ///
-    /// The carrier is gone.
-    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error>;
+    /// As [`Carrier::export_as`].
+    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
+        exported(|label, out| self.export_as(label, context, out))
+    }
 
     /// Cuts what is sent from now on into records with so much plaintext each, as far as the carrier has records, and behind those
     /// that were asked for before; what is beyond them is sent as it comes. With none, those before are forgotten.
@@ -181,12 +191,12 @@ pub type Visited = Pin<Box<dyn Future<Output = Result<http::Response<()>, Error>
 
 /// A client's QUIC connection, before its first request.
 pub trait Quic: Send {
-    /// As [`Secure::export`], by RFC 9001's exporter.
+    /// As [`Secure::export_as`], by RFC 9001's exporter.
     ///
     /// # Errors
     ///
     /// [`Error::Export`].
-    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error>;
+    fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error>;
 
     /// Sends a request's head; its body, and the answer's, is the session's.
     ///
@@ -222,10 +232,19 @@ pub trait Secure: AsyncRead + AsyncWrite + Send + Unpin {
         let _ = size;
     }
 
-    /// Exports 32 bytes with the session's label, for a context that is always passed, if empty (RFC 8446 §7.5).
+    /// Exports as many bytes as `out` has room for, with a label and a context that is always passed, if empty (RFC 8446 §7.5).
     ///
     /// # Errors
     ///
     /// [`Error::Export`].
-    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error>;
+    fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error>;
+}
+
+/// 32 bytes with the session's label.
+fn exported(
+    export: impl FnOnce(&str, &mut [u8]) -> Result<(), Error>,
+) -> Result<Zeroizing<[u8; 32]>, Error> {
+    let mut out = Zeroizing::new([0; 32]);
+    export(EXPORTER_LABEL, &mut out[..])?;
+    Ok(out)
 }

@@ -13,7 +13,6 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsConnector, rustls};
-use zeroize::Zeroizing;
 
 use crate::client::{Facts, Trust};
 use crate::link::Link;
@@ -73,8 +72,8 @@ impl Secure for TlsStream<Link<TcpStream>> {
         self.get_mut().0.hold(held);
     }
 
-    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
-        export(self.get_ref().1, context)
+    fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        export(self.get_ref().1, label, context, out)
     }
 }
 

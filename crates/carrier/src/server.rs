@@ -26,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::cover::Body;
+use crate::exported;
 use crate::link::Link;
 use crate::shared::{Shared, export};
 use crate::site::{BoxFuture, Incoming, OneConnection, Site, Taken, count};
@@ -139,7 +140,8 @@ async fn open_h2(
     peer: SocketAddr,
     shutdown: CancellationToken,
 ) -> Option<BoxFuture> {
-    let ekm0 = export(tls.get_ref().1, EXPORTER_CONTEXT).ok()?;
+    let connection = tls.get_ref().1;
+    let ekm0 = exported(|label, out| export(connection, label, EXPORTER_CONTEXT, out)).ok()?;
     let one = Arc::new(OneConnection::new(ekm0, peer));
     let tls = Shared::new(tls);
     let handshake = h2::server::Builder::new()
@@ -225,8 +227,9 @@ async fn answer_h2(
         Taken::Tunnel(tunnel, rest, body) => {
             let outgoing = respond.send_response(Response::new(()), false).ok()?;
             let exported = tls.clone();
-            let exporter =
-                Box::new(move |context: &[u8]| exported.with(|t| export(t.get_ref().1, context)));
+            let exporter = Box::new(move |label: &str, context: &[u8], out: &mut [u8]| {
+                exported.with(|t| export(t.get_ref().1, label, context, out))
+            });
             let cut = Box::new(move |sizes: &[usize]| tls.cut(sizes));
             let carrier = H2Tunnel::server(rest, body, outgoing, go_away, much, exporter, cut);
             Some(tunnel(Box::new(carrier)))

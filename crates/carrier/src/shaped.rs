@@ -357,8 +357,8 @@ impl Carrier for Shaped {
         self.inner.go_away();
     }
 
-    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
-        self.inner.export(context)
+    fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        self.inner.export_as(label, context, out)
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {

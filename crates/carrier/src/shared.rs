@@ -5,12 +5,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use betanet_htx::ticket::EXPORTER_LABEL;
 use bytes::{Buf as _, BytesMut};
 use rustls::ConnectionCommon;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server;
-use zeroize::Zeroizing;
 
 use crate::link::Link;
 use crate::{Error, Secure};
@@ -181,13 +179,15 @@ impl<T: Tls> Shared<T> {
     }
 }
 
-/// Exports with the session's label; the context is always passed, since none and empty would be one.
+/// Exports; the context is always passed, since none and empty would be one.
 pub(crate) fn export<D>(
     tls: &ConnectionCommon<D>,
+    label: &str,
     context: &[u8],
-) -> Result<Zeroizing<[u8; 32]>, Error> {
-    tls.export_keying_material([0; 32], EXPORTER_LABEL.as_bytes(), Some(context))
-        .map(Zeroizing::new)
+    out: &mut [u8],
+) -> Result<(), Error> {
+    tls.export_keying_material(out, label.as_bytes(), Some(context))
+        .map(|_| ())
         .map_err(|_| Error::Export)
 }
 

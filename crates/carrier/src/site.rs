@@ -21,7 +21,7 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use zeroize::Zeroizing;
 
 use crate::cover::Body;
-use crate::{Carrier, CertSource, Cover, Error};
+use crate::{Carrier, CertSource, Cover, Error, floor};
 
 /// Bytes of a POST that are read before it is answered.
 const POST_MAX: usize = 4096;
@@ -161,7 +161,7 @@ impl Site {
     ) -> Taken<S> {
         let body = if parts.method == Method::POST {
             let read = read_post(self.limits.post, &mut source).await;
-            let floor = Instant::now() + POST_FLOOR;
+            let at_least = Instant::now() + POST_FLOOR;
             let tunnel = one.and_then(|one| self.try_tunnel(one, &parts.headers, &read.bytes));
             if let Some(tunnel) = tunnel {
                 count(&self.stats.tunnels);
@@ -169,7 +169,7 @@ impl Site {
                 let rest = Bytes::copy_from_slice(&read.bytes[used..]);
                 return Taken::Tunnel(tunnel, rest, source);
             }
-            tokio::time::sleep_until(floor).await;
+            floor::until(at_least).await;
             self.body(read, source)
         } else {
             let bytes = Bytes::new();

@@ -6,7 +6,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, client};
 use tokio::sync::Notify;
-use zeroize::Zeroizing;
 
 use crate::{Carrier, Error, Received};
 
@@ -15,7 +14,7 @@ const MUCH: usize = 64 << 10;
 /// Bytes that are asked room for when there is none.
 const ROOM: usize = 64 << 10;
 
-type Exporter = Box<dyn Fn(&[u8]) -> Result<Zeroizing<[u8; 32]>, Error> + Send>;
+type Exporter = Box<dyn Fn(&str, &[u8], &mut [u8]) -> Result<(), Error> + Send>;
 type Push = Box<dyn FnMut(&mut Context<'_>) + Send>;
 type Cut = Box<dyn Fn(&[usize]) + Send>;
 type Drive = Pin<Box<dyn Future<Output = Result<(), h2::Error>> + Send>>;
@@ -267,8 +266,8 @@ impl Carrier for H2Tunnel {
         }
     }
 
-    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
-        (self.exporter)(context)
+    fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        (self.exporter)(label, context, out)
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {

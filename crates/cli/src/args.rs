@@ -414,6 +414,9 @@ pub(crate) struct ListenArgs {
     /// Do not tell visitors over TCP that the site is there over HTTP/3.
     #[arg(long)]
     pub(crate) no_alt_svc: bool,
+    /// Be the web site and nothing else, so that the two can be compared: no tunnel is taken.
+    #[arg(long)]
+    pub(crate) cover_only: bool,
     /// Follow this shape with clients that follow it, as `betanet shape learn` writes it.
     #[arg(long, value_name = "FILE")]
     pub(crate) shape: Option<PathBuf>,
@@ -548,6 +551,7 @@ impl ListenArgs {
             origin: self.origin.clone(),
             quic: self.no_quic.then_some(false),
             alt_svc: self.no_alt_svc.then_some(false),
+            cover_only: self.cover_only.then_some(true),
             shape: self.shape.clone(),
             front_origins: self.front_origins.clone(),
             profile: self.profile.clone(),

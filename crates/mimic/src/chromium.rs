@@ -8,8 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use betanet_carrier::client::{Facts, Trust};
 use betanet_carrier::{
-    CertificateDer, EXPORTER_LABEL, Error, Handshake, QuicHandshake, Secure, Secured, Shape,
-    ToQuic, pin_of,
+    CertificateDer, Error, Handshake, QuicHandshake, Secure, Secured, Shape, ToQuic, pin_of,
 };
 use betanet_htx::shape::RECORD;
 use boring::error::ErrorStack;
@@ -20,7 +19,6 @@ use boring::ssl::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_boring::{SslStream, SslStreamBuilder};
-use zeroize::Zeroizing;
 
 use crate::first::First;
 use crate::gather::Gather;
@@ -207,12 +205,10 @@ impl Secure for Stream {
         self.first.pad_to(usize::from(size).saturating_sub(RECORD));
     }
 
-    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
-        let mut out = Zeroizing::new([0; 32]);
+    fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error> {
         let ssl = self.tls.ssl();
-        ssl.export_keying_material(&mut out[..], EXPORTER_LABEL, Some(context))
-            .map_err(|_| Error::Export)?;
-        Ok(out)
+        ssl.export_keying_material(out, label, Some(context))
+            .map_err(|_| Error::Export)
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use betanet_carrier::client::{Facts, Trust};
 use betanet_carrier::{
-    BoxedCarrier, CertificateDer, EXPORTER_LABEL, Error, Quic, SecuredQuic, ToQuic, Visited, pin_of,
+    BoxedCarrier, CertificateDer, Error, Quic, SecuredQuic, ToQuic, Visited, pin_of,
 };
 use boring::error::ErrorStack;
 use boring::rand::rand_bytes;
@@ -19,7 +19,6 @@ use boring::ssl::{
     SslAlert, SslContext, SslContextBuilder, SslMethod, SslRef, SslVerifyError, SslVerifyMode,
 };
 use quiche::ConnectionId;
-use zeroize::Zeroizing;
 
 use crate::chromium::{Brotli, GROUPS, SHARES, TRUST_ANCHORS, shown};
 use crate::raw;
@@ -236,23 +235,22 @@ fn facts(connection: &mut quiche::Connection) -> Result<Facts, Error> {
     })
 }
 
-/// Exports with the session's label.
 fn export(
     connection: &mut quiche::Connection,
+    label: &str,
     context: &[u8],
-) -> Result<Zeroizing<[u8; 32]>, Error> {
-    let mut out = Zeroizing::new([0; 32]);
+    out: &mut [u8],
+) -> Result<(), Error> {
     let ssl: &mut SslRef = connection.as_mut();
-    ssl.export_keying_material(&mut out[..], EXPORTER_LABEL, Some(context))
-        .map_err(|_| Error::Export)?;
-    Ok(out)
+    ssl.export_keying_material(out, label, Some(context))
+        .map_err(|_| Error::Export)
 }
 
 struct Connected(Pump);
 
 impl Quic for Connected {
-    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
-        self.0.export(context)
+    fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        self.0.export(label, context, out)
     }
 
     fn open(self: Box<Self>, request: http::Request<()>) -> BoxedCarrier {

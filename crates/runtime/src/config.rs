@@ -31,6 +31,8 @@ pub struct Settings {
     pub quic: Option<bool>,
     /// Tell visitors over TCP that the site is there over HTTP/3.
     pub alt_svc: Option<bool>,
+    /// Be the web site and nothing else: every tunnel's request is answered as any POST is. For comparing the two.
+    pub cover_only: Option<bool>,
     /// A shape of traffic, as `betanet shape learn` writes it, that is followed with clients that follow it.
     pub shape: Option<PathBuf>,
     /// Signed records of front origins, an envelope a line in hex; needs `network`, whose maintainers sign them.
@@ -167,6 +169,8 @@ pub struct GatewayConfig {
     pub quic: bool,
     /// Tell visitors of HTTP/3.
     pub alt_svc: bool,
+    /// Take no tunnels.
+    pub cover_only: bool,
     /// The shape that is followed with clients that follow it.
     pub shape: Option<Shape>,
     /// Records of front origins.
@@ -264,7 +268,7 @@ impl Settings {
             };
         }
         below! {
-            listen advertise serve cover origin quic alt_svc shape front_origins profile key certificate certificate_key hosts writable allow quota onward network roles org ban
+            listen advertise serve cover origin quic alt_svc cover_only shape front_origins profile key certificate certificate_key hosts writable allow quota onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
             max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting mix_lose mix_lose_seed
             pq log_format log
@@ -433,6 +437,7 @@ impl Settings {
             cover,
             quic: self.quic.unwrap_or(true),
             alt_svc: self.alt_svc.unwrap_or(true),
+            cover_only: self.cover_only.unwrap_or(false),
             shape,
             front_origins: self.front_origins,
             profile,

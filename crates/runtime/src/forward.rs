@@ -18,7 +18,6 @@ use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::PollSender;
-use zeroize::Zeroizing;
 
 use crate::driver::Op;
 use crate::exchange::Inbox;
@@ -280,7 +279,7 @@ impl Carrier for ForwardCarrier {
         // A path has no carrier that could be told; its session refuses new streams.
     }
 
-    fn export(&self, _: &[u8]) -> Result<Zeroizing<[u8; 32]>, CarrierError> {
+    fn export_as(&self, _: &str, _: &[u8], _: &mut [u8]) -> Result<(), CarrierError> {
         // A session over FORWARD derives its material itself (E-31).
         Err(CarrierError::Export)
     }

@@ -402,7 +402,7 @@ impl Gateway {
         let site = Site::new(
             Arc::clone(&certificate),
             cover,
-            Some(door),
+            (!config.cover_only).then_some(door as Arc<dyn Gate>),
             Limits::default(),
         )
         .map_err(Error::Certificate)?;

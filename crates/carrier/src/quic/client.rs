@@ -8,7 +8,6 @@ use quinn::crypto::rustls::{HandshakeData, QuicClientConfig};
 use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig, TransportErrorCode};
 use rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls;
-use zeroize::Zeroizing;
 
 use super::tunnel::{Answer, H3Tunnel, Side, export};
 use super::{NO_ERROR, client_transport};
@@ -91,8 +90,8 @@ fn facts(connection: &quinn::Connection) -> Result<Facts, Error> {
 struct Connected(quinn::Connection);
 
 impl Quic for Connected {
-    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
-        export(&self.0, context)
+    fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        export(&self.0, label, context, out)
     }
 
     fn open(self: Box<Self>, request: Request<()>) -> BoxedCarrier {

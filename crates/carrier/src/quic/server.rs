@@ -24,7 +24,7 @@ use super::tunnel::{H3Tunnel, Recv, Send_, export};
 use super::{NO_ERROR, TUNNEL_WINDOW, transport};
 use crate::cover::Body;
 use crate::site::{BoxFuture, Incoming, OneConnection, Site, Taken, count};
-use crate::{Error, Limits};
+use crate::{Error, Limits, exported};
 
 /// Receive window of a connection before it carries a tunnel.
 const WINDOW: u32 = 256 << 10;
@@ -131,7 +131,7 @@ impl Visitor {
                 .await
                 .ok()?;
             let one = Arc::new(OneConnection::new(
-                export(&quic, EXPORTER_CONTEXT).ok()?,
+                exported(|label, out| export(&quic, label, EXPORTER_CONTEXT, out)).ok()?,
                 peer,
             ));
             Some(Greeted { quic, http, one })

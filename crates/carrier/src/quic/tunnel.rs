@@ -3,13 +3,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use betanet_htx::ticket::EXPORTER_LABEL;
 use bytes::{Buf as _, Bytes};
 use h3::error::{Code, StreamError};
 use h3::{client, server};
 use http::StatusCode;
 use tokio::sync::Notify;
-use zeroize::Zeroizing;
 
 use super::NO_ERROR;
 use crate::{Carrier, Error, Received};
@@ -109,13 +107,13 @@ pub(super) struct H3Tunnel {
 
 pub(super) fn export(
     connection: &quinn::Connection,
+    label: &str,
     context: &[u8],
-) -> Result<Zeroizing<[u8; 32]>, Error> {
-    let mut out = Zeroizing::new([0; 32]);
+    out: &mut [u8],
+) -> Result<(), Error> {
     connection
-        .export_keying_material(&mut out[..], EXPORTER_LABEL.as_bytes(), context)
-        .map_err(|_| Error::Export)?;
-    Ok(out)
+        .export_keying_material(out, label.as_bytes(), context)
+        .map_err(|_| Error::Export)
 }
 
 impl H3Tunnel {
@@ -282,8 +280,8 @@ impl Carrier for H3Tunnel {
         }
     }
 
-    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
-        export(&self.connection, context)
+    fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        export(&self.connection, label, context, out)
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {

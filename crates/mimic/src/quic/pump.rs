@@ -13,7 +13,6 @@ use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, Sleep};
-use zeroize::Zeroizing;
 
 use super::dress::Dress;
 use super::{export, other};
@@ -77,12 +76,12 @@ impl Pump {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
+    pub(super) fn export(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error> {
         let mut connection = self
             .connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        export(&mut connection, context)
+        export(&mut connection, label, context, out)
     }
 
     /// Until the handshake is done.

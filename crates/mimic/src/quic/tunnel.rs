@@ -6,7 +6,6 @@ use betanet_carrier::{Carrier, Error, Received};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use quiche::h3::{self, Event, Header, NameValue as _};
-use zeroize::Zeroizing;
 
 use super::other;
 use super::pump::Pump;
@@ -274,8 +273,8 @@ impl Carrier for QuicheTunnel {
         // Clients have nothing to announce: they open no more requests.
     }
 
-    fn export(&self, context: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
-        self.exchange.pump.export(context)
+    fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        self.exchange.pump.export(label, context, out)
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
