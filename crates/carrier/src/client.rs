@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use betanet_compat11::Reading;
 use betanet_htx::ticket::{EXPORTER_CONTEXT, FIELD, Ticket};
 use betanet_keys::PublicKey;
 use bytes::Bytes;
@@ -317,13 +318,27 @@ impl Outer {
     /// The server selected no HTTP/2, or the connection failed.
     pub async fn open(self, responder: &PublicKey, label: &str) -> Result<Box<dyn Carrier>, Error> {
         let ticket = Ticket::new(&self.ekm0, responder, label).map_err(|_| Error::Export)?;
-        let mut value = http::HeaderValue::from_str(&ticket.value()).map_err(|_| Error::Export)?;
+        self.open_with(FIELD, &ticket.value()).await
+    }
+
+    /// Sends a POST with a ticket of 1.1 in its cookie; the body is the leg's from its first byte.
+    ///
+    /// # Errors
+    ///
+    /// The server selected no HTTP/2, or the connection failed.
+    pub async fn open11(self, reading: &Reading, ticket: &str) -> Result<Box<dyn Carrier>, Error> {
+        let cookie = format!("{}={ticket}", reading.cookie);
+        self.open_with(http::header::COOKIE.as_str(), &cookie).await
+    }
+
+    async fn open_with(self, field: &str, value: &str) -> Result<Box<dyn Carrier>, Error> {
+        let mut value = http::HeaderValue::from_str(value).map_err(|_| Error::Export)?;
         value.set_sensitive(true);
         let request = http::Request::builder()
             .method(http::Method::POST)
             .uri(format!("https://{}/", self.host))
             .header("content-type", "application/octet-stream")
-            .header(FIELD, value)
+            .header(field, value)
             .body(())
             .map_err(|_| Error::Host)?;
         match (self.over, self.facts.alpn.as_str()) {

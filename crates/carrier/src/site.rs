@@ -5,15 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use betanet_compat11::{Reading, carried};
 use betanet_htx::ticket::{FIELD, Ticket};
 use betanet_keys::PublicKey;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::unfold;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, header};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -47,6 +48,17 @@ pub trait Gate: Send + Sync + 'static {
         message1: &[u8],
         from: SocketAddr,
     ) -> Option<Tunnel>;
+
+    /// How requests carry tickets of version 1.1, where those are looked for (profile chapter 9).
+    fn reads11(&self) -> Option<&Reading> {
+        None
+    }
+
+    /// Tries a ticket of 1.1 that a request of the same connection carried; `None` where it lets nobody in.
+    fn open11(&self, ticket: &str) -> Option<Tunnel> {
+        let _ = ticket;
+        None
+    }
 }
 
 /// Times and numbers that a web site bears with.
@@ -162,16 +174,25 @@ impl Site {
         let body = if parts.method == Method::POST {
             let read = read_post(self.limits.post, &mut source).await;
             let at_least = Instant::now() + POST_FLOOR;
-            let tunnel = one.and_then(|one| self.try_tunnel(one, &parts.headers, &read.bytes));
-            if let Some(tunnel) = tunnel {
-                count(&self.stats.tunnels);
-                let used = split_message(&read.bytes).map_or(0, |(m, _)| 2 + m.len());
-                let rest = Bytes::copy_from_slice(&read.bytes[used..]);
-                return Taken::Tunnel(tunnel, rest, source);
+            if let Some(one) = one {
+                self.note11(one, &parts, Some(&read));
+                if let Some(tunnel) = self.try_tunnel(one, &parts.headers, &read.bytes) {
+                    count(&self.stats.tunnels);
+                    let used = split_message(&read.bytes).map_or(0, |(m, _)| 2 + m.len());
+                    let rest = Bytes::copy_from_slice(&read.bytes[used..]);
+                    return Taken::Tunnel(tunnel, rest, source);
+                }
+                if let Some(tunnel) = self.try_tunnel11(one, &read) {
+                    count(&self.stats.tunnels);
+                    return Taken::Tunnel(tunnel, read.bytes, source);
+                }
             }
             floor::until(at_least).await;
             self.body(read, source)
         } else {
+            if let Some(one) = one {
+                self.note11(one, &parts, None);
+            }
             let bytes = Bytes::new();
             self.body(
                 Read {
@@ -205,6 +226,36 @@ impl Site {
             }
         });
         Body::Coming(Box::pin(coming))
+    }
+
+    /// Keeps a ticket of 1.1 for the next POST that begins a body. Nothing is looked at sooner: under that POST's floor it takes no
+    /// time that shows, and whatever carried the ticket is answered as any request.
+    fn note11(&self, one: &OneConnection, parts: &Parts, form: Option<&Read>) {
+        let Some(reading) = self.gate.as_ref().and_then(|g| g.reads11()) else {
+            return;
+        };
+        let cookies = parts.headers.get_all(header::COOKIE).iter();
+        let cookies = cookies.filter_map(|c| c.to_str().ok());
+        let kind = parts.headers.get(header::CONTENT_TYPE);
+        let is_form = kind.is_some_and(|k| k.as_bytes().starts_with(FORM));
+        let form = form.filter(|read| read.ended && is_form);
+        let (query, form) = (parts.uri.query(), form.map(|r| &r.bytes[..]));
+        if let Some(ticket) = carried(reading, cookies, query, form) {
+            *lock(&one.ticket11) = Some(ticket.into());
+        }
+    }
+
+    /// Whether a POST is the leg of 1.1 that a ticket before or in it asked for.
+    fn try_tunnel11(&self, one: &OneConnection, read: &Read) -> Option<Tunnel> {
+        if read.ended {
+            return None;
+        }
+        let ticket = lock(&one.ticket11).take()?;
+        let tunnel = self.gate.as_ref()?.open11(&ticket);
+        if tunnel.is_none() {
+            count(&self.stats.tickets_refused);
+        }
+        tunnel
     }
 
     /// Whether a POST is a tunnel of this connection, and what runs it.
@@ -241,7 +292,12 @@ pub(crate) struct OneConnection {
     ekm0: Zeroizing<[u8; 32]>,
     peer: SocketAddr,
     labels: Mutex<Vec<Box<str>>>,
+    /// A ticket of 1.1 that came in and was not looked at.
+    ticket11: Mutex<Option<Box<str>>>,
 }
+
+/// What a form's media type begins with.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// Labels remembered for one connection; a client uses one.
 const LABELS_MAX: usize = 128;
@@ -252,17 +308,22 @@ impl OneConnection {
             ekm0,
             peer,
             labels: Mutex::default(),
+            ticket11: Mutex::default(),
         }
     }
 
     fn first_use(&self, label: &str) -> bool {
-        let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut labels = lock(&self.labels);
         let first = labels.len() < LABELS_MAX && !labels.iter().any(|l| **l == *label);
         if first {
             labels.push(label.into());
         }
         first
     }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `u16 length || message || rest`.

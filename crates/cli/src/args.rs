@@ -417,6 +417,18 @@ pub(crate) struct ListenArgs {
     /// Be the web site and nothing else, so that the two can be compared: no tunnel is taken.
     #[arg(long)]
     pub(crate) cover_only: bool,
+    /// Take sessions that are joined with a leg of protocol version 1.1 at their other end; by itself 1.1 is spoken with nobody.
+    #[arg(long)]
+    pub(crate) compat11: bool,
+    /// Take legs of clients of 1.1: the file of the key for their tickets, made when it is not there.
+    #[arg(long, value_name = "FILE", requires = "compat11_to")]
+    pub(crate) compat11_tickets: Option<PathBuf>,
+    /// The peer that those legs are joined with, as its gateway prints it.
+    #[arg(long, value_name = "PEER", requires = "compat11_tickets")]
+    pub(crate) compat11_to: Option<String>,
+    /// Join the sessions that --compat11 takes with legs to this server of 1.1: HOST:PORT,key=HEX,id=HEX[,pin=HEX].
+    #[arg(long, value_name = "SERVER", requires = "compat11")]
+    pub(crate) compat11_dial: Option<String>,
     /// Follow this shape with clients that follow it, as `betanet shape learn` writes it.
     #[arg(long, value_name = "FILE")]
     pub(crate) shape: Option<PathBuf>,
@@ -552,6 +564,10 @@ impl ListenArgs {
             quic: self.no_quic.then_some(false),
             alt_svc: self.no_alt_svc.then_some(false),
             cover_only: self.cover_only.then_some(true),
+            compat11: self.compat11.then_some(true),
+            compat11_tickets: self.compat11_tickets.clone(),
+            compat11_to: self.compat11_to.clone(),
+            compat11_dial: self.compat11_dial.clone(),
             shape: self.shape.clone(),
             front_origins: self.front_origins.clone(),
             profile: self.profile.clone(),

@@ -7,6 +7,7 @@ use betanet_runtime::{
     Error, Gateway, GatewayConfig, Identity, Network, Origin, Settings, init_logs, load_identity,
     new_identity, serve_admin, state_dir,
 };
+use betanet_wire::text::hex;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -156,9 +157,9 @@ async fn run(config: &GatewayConfig, as_json: bool) -> Result<(), Fail> {
 
 fn announce(gateway: &Gateway, as_json: bool) {
     let l = gateway.listening();
-    let pin = betanet_wire::text::hex(&l.pin);
+    let pin = hex(&l.pin);
     if as_json {
-        let facts = json!({
+        let mut facts = json!({
             "name": l.name.to_string(),
             "peer_id": l.key.peer_id().to_string(),
             "public_key": l.key.to_string(),
@@ -166,6 +167,9 @@ fn announce(gateway: &Gateway, as_json: bool) {
             "pin": pin,
             "peer": l.peer().to_string(),
         });
+        if let Some((key, id)) = &l.tickets11 {
+            facts["tickets11"] = json!({"key": hex(key), "id": hex(id)});
+        }
         say!("{facts}");
     } else {
         say!("name        {}", l.name);
@@ -174,5 +178,8 @@ fn announce(gateway: &Gateway, as_json: bool) {
         say!("addresses   {}", l.addresses.join(" "));
         say!("pin         {pin}");
         say!("peer        {}", l.peer());
+        if let Some((key, id)) = &l.tickets11 {
+            say!("1.1 tickets key={},id={}", hex(key), hex(id));
+        }
     }
 }

@@ -106,6 +106,20 @@ pub struct Extra {
     pub libp2p: bool,
     /// It takes packets of the mix.
     pub mix: bool,
+    /// Which versions of L2.
+    pub l2: L2,
+}
+
+/// Versions of L2 that are offered.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum L2 {
+    /// 1.2 alone.
+    #[default]
+    Own,
+    /// 1.2, and sessions that are joined with a leg of 1.1 (profile chapter 9).
+    Either,
+    /// Those alone: what a translating node asks for on behalf of a peer of 1.1.
+    Translated,
 }
 
 /// The capabilities of what is built here, encoded.
@@ -119,7 +133,11 @@ pub fn offered_caps(pq: bool, extra: Extra) -> Vec<u8> {
         features.insert("mix", true);
     }
     cbor::to_vec(&caps::CapMsg {
-        l2: vec![caps::HTX],
+        l2: match extra.l2 {
+            L2::Own => vec![caps::HTX],
+            L2::Either => vec![caps::HTX_TRANSLATED, caps::HTX],
+            L2::Translated => vec![caps::HTX_TRANSLATED],
+        },
         l3: vec![caps::MESH],
         l4: if extra.mix {
             vec![caps::MIX]

@@ -28,7 +28,7 @@ mod streams;
 pub mod template;
 pub mod ticket;
 
-pub use config::{Config, Extra, Outer, Pq, offered_caps};
+pub use config::{Config, Extra, L2, Outer, Pq, offered_caps};
 pub use error::Error;
 pub use handshake::{HandshakeError, Secrets};
 pub use seal::{OpenError, Opener, Sealer};

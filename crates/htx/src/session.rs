@@ -36,6 +36,8 @@ const OUT_BYTES: usize = 256 << 10;
 const EVENTS_MAX: usize = 2048;
 /// Received bytes that wait, at most.
 const RX_MAX: usize = 256 << 10;
+/// Frames after which the key turns where a leg of 1.1 is joined with the session: that version's clock runs too.
+const TRANSLATED_FRAMES: u64 = 1 << 16;
 /// From message 1 to an open session, on the server.
 const SERVER_DEADLINE: Duration = Duration::from_secs(10);
 /// The same on the client, whose message 1 may be waited for as long again.
@@ -112,6 +114,8 @@ pub enum Command {
     PathControl(Bytes),
     /// Take no new streams, give the open ones 10 s, then close with OK.
     Shutdown,
+    /// The same, but what the peer's streams still say is not waited for: close once all that this side wrote was sealed.
+    Finish,
     /// Close now.
     Close {
         /// Why.
@@ -534,11 +538,13 @@ impl Session {
     /// Turns the sending key when it is wanted or due, and the rules allow it.
     fn turn_if_due(&mut self, now: Time) {
         let age = now - self.turned_at;
+        let translated = self.agreed.as_ref().is_some_and(Agreed::is_translated);
         let Some(sealer) = &mut self.sealer else {
             return;
         };
         let due = self.turn_wanted
             || sealer.bytes() >= self.config.rekey_bytes
+            || translated && sealer.frames() >= TRANSLATED_FRAMES
             || (age >= self.config.rekey_after && sealer.frames() > 0);
         if !due || !sealer.may_turn() {
             return;
@@ -591,6 +597,7 @@ impl Session {
                 self.streams.queue(id);
             }
         }
+        self.close_when_drained(now);
     }
 
     /// Forgets a stream and grants the credit it held.

@@ -132,6 +132,10 @@ impl Send {
         self.offset == 0 && self.buffered == 0
     }
 
+    pub(crate) const fn all_sent(&self) -> bool {
+        self.buffered == 0 && self.fin == self.fin_sent
+    }
+
     pub(crate) const fn buffered(&self) -> usize {
         self.buffered
     }

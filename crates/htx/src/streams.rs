@@ -85,6 +85,11 @@ impl Streams {
         self.table.values().map(|s| s.send.buffered()).sum()
     }
 
+    /// Whether everything that was written was sealed.
+    pub(crate) fn all_sent(&self) -> bool {
+        self.table.values().all(|s| s.send.all_sent())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }

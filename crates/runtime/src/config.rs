@@ -1,3 +1,5 @@
+mod legacy;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -8,6 +10,8 @@ use betanet_htx::template::front::Profile;
 use betanet_keys::{Name, Peer};
 use betanet_mesh::{Role, Roles};
 use serde::Deserialize;
+
+pub use legacy::{Compat11, Server11};
 
 use crate::{FrontOrigin, LogFormat};
 
@@ -33,6 +37,14 @@ pub struct Settings {
     pub alt_svc: Option<bool>,
     /// Be the web site and nothing else: every tunnel's request is answered as any POST is. For comparing the two.
     pub cover_only: Option<bool>,
+    /// Take sessions that are joined with a leg of version 1.1 at their other end.
+    pub compat11: Option<bool>,
+    /// Take legs of clients of 1.1: the file of the key for their tickets, made when it is not there; needs `compat11_to`.
+    pub compat11_tickets: Option<PathBuf>,
+    /// The peer that they are joined with, as its gateway prints it.
+    pub compat11_to: Option<String>,
+    /// Join the sessions that are taken with legs to this server of 1.1: `HOST:PORT,key=…,id=…[,pin=…]`; needs `compat11`.
+    pub compat11_dial: Option<String>,
     /// A shape of traffic, as `betanet shape learn` writes it, that is followed with clients that follow it.
     pub shape: Option<PathBuf>,
     /// Signed records of front origins, an envelope a line in hex; needs `network`, whose maintainers sign them.
@@ -171,6 +183,8 @@ pub struct GatewayConfig {
     pub alt_svc: bool,
     /// Take no tunnels.
     pub cover_only: bool,
+    /// What it does about peers of version 1.1.
+    pub compat11: Compat11,
     /// The shape that is followed with clients that follow it.
     pub shape: Option<Shape>,
     /// Records of front origins.
@@ -268,7 +282,7 @@ impl Settings {
             };
         }
         below! {
-            listen advertise serve cover origin quic alt_svc cover_only shape front_origins profile key certificate certificate_key hosts writable allow quota onward network roles org ban
+            listen advertise serve cover origin quic alt_svc cover_only compat11 compat11_tickets compat11_to compat11_dial shape front_origins profile key certificate certificate_key hosts writable allow quota onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
             max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting mix_lose mix_lose_seed
             pq log_format log
@@ -297,6 +311,11 @@ impl Settings {
                 found.problem("origin", &url, "a folder or an origin, one of them");
                 CoverSite::Folder(PathBuf::new())
             }
+        };
+        let compat11 = Compat11 {
+            accept: self.compat11.unwrap_or(false),
+            take: found.legs(self.compat11_tickets, self.compat11_to),
+            dial: found.server11(self.compat11_dial, self.compat11.unwrap_or(false)),
         };
         let shape = self.shape.and_then(|path| found.shape(&path));
         let profile = self.profile.as_deref().unwrap_or("standard");
@@ -438,6 +457,7 @@ impl Settings {
             quic: self.quic.unwrap_or(true),
             alt_svc: self.alt_svc.unwrap_or(true),
             cover_only: self.cover_only.unwrap_or(false),
+            compat11,
             shape,
             front_origins: self.front_origins,
             profile,
@@ -530,6 +550,41 @@ impl Check<'_> {
             self.problem("shape", &path.display().to_string(), allowed);
         }
         shape
+    }
+
+    fn legs(&mut self, tickets: Option<PathBuf>, to: Option<String>) -> Option<(PathBuf, Peer)> {
+        match (tickets, to) {
+            (None, None) => None,
+            (Some(tickets), Some(to)) => match to.parse() {
+                Ok(peer) => Some((tickets, peer)),
+                Err(_) => {
+                    let allowed = "a peer as its gateway prints it, bnp1…";
+                    self.problem("compat11_to", &to, allowed);
+                    None
+                }
+            },
+            (tickets, to) => {
+                let half = tickets.map(|t| t.display().to_string()).or(to);
+                let allowed = "compat11_tickets and compat11_to go together";
+                self.problem("compat11_tickets", &half.unwrap_or_default(), allowed);
+                None
+            }
+        }
+    }
+
+    fn server11(&mut self, text: Option<String>, accepts: bool) -> Option<Server11> {
+        let text = text?;
+        if !accepts {
+            let allowed = "with compat11 = true: the sessions that it takes are joined";
+            self.problem("compat11_dial", &text, allowed);
+        }
+        match text.parse() {
+            Ok(server) => Some(server),
+            Err(allowed) => {
+                self.problem("compat11_dial", &text, allowed);
+                None
+            }
+        }
     }
 
     fn origin(&mut self, url: &str) -> CoverSite {

@@ -14,6 +14,7 @@ use betanet_machine::{Machine as _, Time};
 use betanet_path::{Control, Doubt, Watch};
 use betanet_stack::{Command, Connection, Event, Input, Kind, Transmit};
 use betanet_wire::Code;
+use betanet_wire::caps::Agreed;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::mix::Unpadded;
 use crate::session::SessionFacts;
 use crate::streams::{PeerSession, Substream, Takers, session_id};
+use crate::translate::Translator;
 use crate::{Clock, Error, ExchangeError};
 
 /// Rounds of the loop before other tasks get a turn.
@@ -72,6 +74,7 @@ pub(crate) enum Op {
     Facts(oneshot::Sender<SessionFacts>),
     LotteryKey(oneshot::Sender<Option<Zeroizing<[u8; 32]>>>),
     Shutdown,
+    Finish,
     Close,
 }
 
@@ -161,6 +164,8 @@ pub(crate) struct Driver<H: Handler> {
     takers: Takers,
     /// Which templates of clients are let pass, where that is asked.
     fronts: Option<FrontRules>,
+    /// Who remembers which version a peer spoke, where two are spoken.
+    versions: Option<Arc<Translator>>,
     id: u64,
     over: CancellationToken,
     opened: Option<Opened>,
@@ -203,6 +208,7 @@ impl<H: Handler> Driver<H> {
             door: Entrance::default(),
             takers: Takers::default(),
             fronts: None,
+            versions: None,
             id: session_id(),
             over: CancellationToken::new(),
             opened,
@@ -229,6 +235,12 @@ impl<H: Handler> Driver<H> {
     /// Lets only templates pass that these rules let pass.
     pub(crate) fn held_to(mut self: Box<Self>, fronts: FrontRules) -> Box<Self> {
         self.fronts = Some(fronts);
+        self
+    }
+
+    /// Lets only peers pass that stand by their version.
+    pub(crate) fn remembered(mut self: Box<Self>, versions: Arc<Translator>) -> Box<Self> {
+        self.versions = Some(versions);
         self
     }
 
@@ -412,6 +424,9 @@ impl<H: Handler> Driver<H> {
                 );
                 self.command(Command::Close { code, reason });
             }
+            Event::Established if let Err((code, reason)) = self.version_stands() => {
+                self.command(Command::Close { code, reason });
+            }
             Event::Established => {
                 self.metrics.sessions_opened.inc();
                 tracing::debug!(
@@ -489,6 +504,14 @@ impl<H: Handler> Driver<H> {
             .is_ok()
     }
 
+    /// Whether the peer stands by the version that it chose.
+    fn version_stands(&self) -> Result<(), (Code, &'static str)> {
+        match &self.versions {
+            Some(versions) => versions.stands(self.connection.session()),
+            None => Ok(()),
+        }
+    }
+
     /// Reaches this task from without, where nothing else does.
     fn ops(&mut self) -> Option<mpsc::Sender<Op>> {
         if matches!(self.wishes, Wishes::Handles(_)) {
@@ -505,7 +528,9 @@ impl<H: Handler> Driver<H> {
         let Some(peer) = self.connection.session().peer().copied() else {
             return self.command(refused);
         };
-        let taker = self.takers.of(kind);
+        let agreed = self.connection.session().agreed();
+        let translated = agreed.is_some_and(Agreed::is_translated);
+        let taker = self.takers.of(kind, translated);
         // On a session of one's own nobody asks for anything else.
         let ops = match (&taker, self.ops()) {
             (_, Some(ops)) => ops,
@@ -679,6 +704,7 @@ impl<H: Handler> Driver<H> {
                 let _ = reply.send(key.map(|k| Zeroizing::new(*k)));
             }
             Op::Shutdown => self.command(Command::Shutdown),
+            Op::Finish => self.command(Command::Finish),
             Op::Close => self.command(Command::Close {
                 code: Code::OK,
                 reason: "",

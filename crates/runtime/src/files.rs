@@ -79,6 +79,15 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 ///
 /// It is not there, readable by others, or holds no Ed25519 key.
 pub fn load_identity(path: &Path) -> Result<Identity, Error> {
+    let pem = read_secret(path)?;
+    Identity::from_pem(&pem).map_err(|_| Error::KeyFile {
+        path: path.to_owned(),
+        why: "not a PKCS#8 PEM Ed25519 private key",
+    })
+}
+
+/// Reads a file of a key that nobody else may read.
+pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
     let bad = |why| Error::KeyFile {
         path: path.to_owned(),
         why,
@@ -90,6 +99,7 @@ pub fn load_identity(path: &Path) -> Result<Identity, Error> {
     if meta.permissions().mode() & 0o077 != 0 {
         return Err(bad("others may read it; run chmod 600 on it"));
     }
-    let pem = Zeroizing::new(fs::read_to_string(path).map_err(file_error(path))?);
-    Identity::from_pem(&pem).map_err(|_| bad("not a PKCS#8 PEM Ed25519 private key"))
+    fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(file_error(path))
 }

@@ -9,13 +9,15 @@ use betanet_carrier::{
     BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Limits, QuicListener, Shaped, Site,
     Tunnel,
 };
+use betanet_compat11::Reading;
 use betanet_htx::shape::Shape as TrafficShape;
-use betanet_htx::{Config, Pq, Secrets, Session, kind, offered_caps};
+use betanet_htx::{Config, L2, Pq, Secrets, Session, kind, offered_caps};
 use betanet_keys::{Identity, Name, Peer, PublicKey};
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
 use betanet_stack::Connection;
 use betanet_wire::NodeId;
+use futures_util::FutureExt as _;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +32,7 @@ use crate::mesh::multiaddr;
 use crate::mix::{MixPlane, Mixing, WellKnown};
 use crate::node::QUIC;
 use crate::streams::Takers;
+use crate::translate::{ToServer, Translator};
 use crate::{
     Clock, CoverSite, Error, FolderStore, GatewayConfig, Mesh, Metrics, Network, Node, Streams,
     View, seed,
@@ -54,6 +57,8 @@ pub struct Listening {
     pub addresses: Vec<String>,
     /// Its certificate's pin.
     pub pin: [u8; 32],
+    /// What clients of version 1.1 make their tickets for, where they are taken: the key and its id.
+    pub tickets11: Option<([u8; 32], [u8; 8])>,
 }
 
 impl Listening {
@@ -85,6 +90,8 @@ struct Door<H> {
     /// The shape that is followed with clients that follow it.
     shape: Option<Arc<TrafficShape>>,
     fronts: FrontRules,
+    /// Who talks to peers of version 1.1.
+    translator: Option<Arc<Translator>>,
 }
 
 /// One session of a gateway, counted while its task lives.
@@ -154,6 +161,23 @@ where
             }
         }))
     }
+
+    fn reads11(&self) -> Option<&Reading> {
+        self.translator.as_ref()?.reading()
+    }
+
+    fn open11(&self, ticket: &str) -> Option<Tunnel> {
+        if self.stop.is_cancelled() {
+            return None;
+        }
+        let stop = self.stop.clone();
+        let tunnel = self.translator.as_ref()?.open(ticket)?;
+        Some(Box::new(move |carrier| {
+            // 1.1 has no orderly end that would be waited for.
+            let leg = async move { stop.run_until_cancelled(tunnel(carrier)).await };
+            Box::pin(leg.map(|_| ()))
+        }))
+    }
 }
 
 impl<H> Exits for Door<H>
@@ -198,6 +222,7 @@ where
         let takers = self.takers.clone();
         // Sessions over forwarders have no template.
         let fronts = from.is_some().then(|| self.fronts.clone());
+        let versions = self.translator.clone();
         let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
             let mut driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None)
@@ -205,6 +230,9 @@ where
                 .taking(takers);
             if let Some(fronts) = fronts {
                 driver = driver.held_to(fronts);
+            }
+            if let Some(versions) = versions {
+                driver = driver.remembered(versions);
             }
             Box::pin(async move {
                 let _standing = standing;
@@ -223,6 +251,7 @@ pub struct Gateway {
     stop: CancellationToken,
     relay: Arc<Relay>,
     plane: Option<Arc<MixPlane>>,
+    translator: Option<Arc<Translator>>,
     accepting: Vec<AbortHandle>,
     /// Listeners over QUIC, whose sockets are there until the last connection's end was told.
     quic: Mutex<Vec<Arc<QuicListener>>>,
@@ -356,9 +385,25 @@ impl Gateway {
             Some(network) => Mixing::prepare(key.node_id(), config, network, &metrics, clock)?,
             None => None,
         };
+        let settings = Some(&config.compat11).filter(|c| c.is_on());
+        let translator = settings.map(|settings| {
+            let kept = config.key.with_extension("seen12");
+            let own = identity.clone();
+            Translator::new(own, settings, kept, Arc::clone(&metrics), clock).map(Arc::new)
+        });
+        let translator = translator.transpose()?;
+        let accepts11 = translator.as_ref().filter(|_| config.compat11.accept);
         let takers = Takers {
             libp2p: taker,
             mix: mixing.as_ref().and_then(Mixing::taker),
+            translated: accepts11
+                .filter(|t| t.dials())
+                .map(|t| Arc::new(ToServer(Arc::clone(t))) as Arc<dyn Streams>),
+            l2: if accepts11.is_some() {
+                L2::Either
+            } else {
+                L2::Own
+            },
         };
         accepts.extend(takers.kinds());
         let handler = Mixing::faces(mixing.as_ref(), handler);
@@ -397,6 +442,7 @@ impl Gateway {
             takers,
             shape: config.shape.clone().map(Arc::new),
             fronts,
+            translator: translator.clone(),
         });
         let relay = Arc::clone(&door.relay);
         let site = Site::new(
@@ -470,13 +516,18 @@ impl Gateway {
                 }
             }
         }));
+        if let Some(translator) = &translator {
+            accepting.push(tasks.spawn(Arc::clone(translator).keep()));
+        }
         Ok(Self {
             listening: Listening {
                 name: key.node_id().into(),
                 key,
                 addresses,
                 pin,
+                tickets11: translator.as_ref().and_then(|t| t.ticket_key()),
             },
+            translator,
             site,
             metrics,
             standing,
@@ -527,6 +578,9 @@ impl Gateway {
             task.abort();
         }
         self.stop.cancel();
+        if let Some(translator) = &self.translator {
+            translator.store();
+        }
         let mut connections = std::mem::take(
             &mut *self
                 .connections

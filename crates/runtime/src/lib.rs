@@ -44,6 +44,7 @@ mod session;
 mod store;
 mod streams;
 mod templates;
+mod translate;
 mod view;
 
 pub use admin::serve_admin;
@@ -63,7 +64,7 @@ pub use betanet_mix::{ClientStats as MixStats, Cover};
 pub use betanet_wire::NodeId;
 pub use book::Book;
 pub use clock::{Clock, seed};
-pub use config::{CoverSite, GatewayConfig, Origin, Problem, Settings};
+pub use config::{Compat11, CoverSite, GatewayConfig, Origin, Problem, Server11, Settings};
 pub use error::Error;
 pub use exchange::{Answer, Body, ExchangeError};
 pub use files::{load_identity, new_identity, state_dir, write_secret};

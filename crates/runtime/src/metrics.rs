@@ -51,6 +51,8 @@ pub struct Metrics {
     handshakes_refused: Counter,
     pub(crate) not_admitted: Counter,
     pub(crate) shaped: Counter,
+    pub(crate) legs: Gauge,
+    pub(crate) legs_opened: Counter,
     paths: Family<ByOutcome, Counter>,
     pub(crate) streams_forwarded: Counter,
     pub(crate) mix: Arc<MixMetrics>,
@@ -81,6 +83,8 @@ impl Metrics {
             handshakes_refused: Counter::default(),
             not_admitted: Counter::default(),
             shaped: Counter::default(),
+            legs: Gauge::default(),
+            legs_opened: Counter::default(),
             paths: Family::default(),
             streams_forwarded: Counter::default(),
             mix: Arc::default(),
@@ -134,6 +138,12 @@ impl Metrics {
             "sessions_shaped",
             "Sessions whose traffic follows a shape",
             this.shaped.clone(),
+        );
+        r.register("legs", "Legs of version 1.1 that stand", this.legs.clone());
+        r.register(
+            "legs_opened",
+            "Legs of version 1.1 opened",
+            this.legs_opened.clone(),
         );
         r.register(
             "paths",

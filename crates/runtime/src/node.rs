@@ -24,6 +24,7 @@ use crate::fronts::FrontRules;
 use crate::mesh::Reports;
 use crate::streams::Takers;
 use crate::templates::{Calibrated, Templates};
+use crate::translate::translated;
 use crate::{Clock, Error, Metrics, OuterFacts, SessionHandle, Streams, seed};
 
 /// Answers nothing: a client that serves no one.
@@ -83,7 +84,7 @@ struct State {
 }
 
 /// What dialling looks like, unless said otherwise: a browser, where this was built with one.
-fn default_shape() -> Result<Arc<dyn Shape>, Error> {
+pub(crate) fn default_shape() -> Result<Arc<dyn Shape>, Error> {
     #[cfg(feature = "mimic")]
     let shape = betanet_mimic::Chromium::new().map_err(Error::Shape)?;
     #[cfg(not(feature = "mimic"))]
@@ -219,6 +220,14 @@ impl Node {
     pub fn mixing(mut self, taker: Arc<dyn Streams>) -> Self {
         self.takers.mix = Some(taker);
         self.offering()
+    }
+
+    /// Opens sessions for a peer of version 1.1, whose other end opens streams for it that `taker` takes.
+    #[must_use]
+    pub(crate) fn translating(mut self, taker: Arc<dyn Streams>) -> Self {
+        self.takers.libp2p = Some(taker);
+        self.config = translated(self.config);
+        self
     }
 
     fn offering(mut self) -> Self {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use betanet_carrier::{Carrier as _, Received};
-use betanet_htx::{Extra, kind};
+use betanet_htx::{Extra, L2, kind};
 use betanet_keys::PublicKey;
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -77,6 +77,13 @@ impl PeerSession {
     /// Waits until the session is over.
     pub fn over(&self) -> impl Future<Output = ()> + Send + use<> {
         self.over.clone().cancelled_owned()
+    }
+
+    /// Closes the session once all that was written has left.
+    pub(crate) async fn finish(&self) {
+        // One that has ended is closed.
+        let _ = self.ops.send(Op::Finish).await;
+        self.over().await;
     }
 
     /// Closes the session.
@@ -216,11 +223,16 @@ impl Drop for Substream {
 pub(crate) struct Takers {
     pub(crate) libp2p: Option<Arc<dyn Streams>>,
     pub(crate) mix: Option<Arc<dyn Streams>>,
+    /// Streams of sessions that are joined with a leg of version 1.1; in their form they are libp2p's.
+    pub(crate) translated: Option<Arc<dyn Streams>>,
+    /// The versions that are offered.
+    pub(crate) l2: L2,
 }
 
 impl Takers {
-    pub(crate) fn of(&self, kind: u8) -> Option<Arc<dyn Streams>> {
+    pub(crate) fn of(&self, kind: u8, translated: bool) -> Option<Arc<dyn Streams>> {
         match kind {
+            kind::LIBP2P if translated && self.translated.is_some() => self.translated.clone(),
             kind::LIBP2P => self.libp2p.clone(),
             kind::MIX => self.mix.clone(),
             _ => None,
@@ -232,12 +244,13 @@ impl Takers {
         Extra {
             libp2p: self.libp2p.is_some(),
             mix: self.mix.is_some(),
+            l2: self.l2,
         }
     }
 
     /// The stream types that they take.
     pub(crate) fn kinds(&self) -> impl Iterator<Item = u8> {
         let both = [kind::LIBP2P, kind::MIX].into_iter();
-        both.filter(|kind| self.of(*kind).is_some())
+        both.filter(|kind| self.of(*kind, true).is_some())
     }
 }

@@ -5,6 +5,7 @@
 
 mod exchanges;
 mod hello;
+mod legs;
 mod mix;
 mod observed;
 
@@ -28,6 +29,7 @@ use zeroize::Zeroizing;
 
 pub use exchanges::{directory, exchanges};
 pub use hello::hello;
+pub use legs::legs;
 pub use mix::mix;
 pub use observed::{front, initial, shape};
 

@@ -55,6 +55,11 @@ fn directory() {
 }
 
 #[test]
+fn legs() {
+    replay("legs", fuzz::legs);
+}
+
+#[test]
 fn initial() {
     replay("initial", fuzz::initial);
 }

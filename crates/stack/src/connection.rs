@@ -76,6 +76,8 @@ pub enum Command {
     Rekey,
     /// Shut down in order.
     Shutdown,
+    /// The same, without waiting for what the peer's streams still say.
+    Finish,
     /// Close now.
     Close {
         /// Why.
@@ -333,6 +335,7 @@ impl<H: Handler> Machine for Connection<H> {
             Command::Ping => self.session.handle_command(now, htx::Command::Ping)?,
             Command::Rekey => self.session.handle_command(now, htx::Command::Rekey)?,
             Command::Shutdown => self.session.handle_command(now, htx::Command::Shutdown)?,
+            Command::Finish => self.session.handle_command(now, htx::Command::Finish)?,
             Command::Close { code, reason } => self
                 .session
                 .handle_command(now, htx::Command::Close { code, reason })?,

@@ -61,6 +61,7 @@ message! {
         opt "l6" l6: &'a str,
         opt "l7" l7: &'a str,
         opt "fog" fog: &'a str,
+        opt "compat" compat: &'a str,
         req "template" template: &'a [u8; 32],
         req "caps_client" caps_client: Raw<'a>,
         req "caps_server" caps_server: Raw<'a>,
@@ -69,6 +70,8 @@ message! {
 
 /// The L2 version built here.
 pub const HTX: &str = "betanet/htx/1.2.0";
+/// The L2 version of a session of 1.2 whose other leg is one of 1.1 (profile chapter 9).
+pub const HTX_TRANSLATED: &str = "betanet/htx/1.1.0";
 /// The L3 version built here.
 pub const MESH: &str = "betanet/mesh/1.2.0";
 /// The L7 version built here.
@@ -183,7 +186,13 @@ pub fn verify(a: &CapMsg<'_>, b: &CapMsg<'_>, sel: &SelMsg<'_>) -> Result<(), Er
     }
 }
 
-/// The DET-CBOR context of the epoch-1 exporter. The caps are the maps exactly as sent.
+/// Whether a chosen L2 says that a leg of 1.1 is joined with the session.
+#[must_use]
+pub fn is_translated(l2: &str) -> bool {
+    Version::parse(l2, "htx").is_some_and(|v| (v.major, v.minor) == (1, 1))
+}
+
+/// The DET-CBOR context of the epoch-1 exporter. The caps are the maps exactly as sent; where L2 is a 1.1, it says so once more.
 #[must_use]
 pub fn context(
     sel: &SelMsg<'_>,
@@ -199,6 +208,7 @@ pub fn context(
         l6: sel.l6,
         l7: sel.l7,
         fog: sel.fog,
+        compat: is_translated(sel.l2).then_some("1.1"),
         template,
         caps_client: Raw(caps_client),
         caps_server: Raw(caps_server),
@@ -262,6 +272,12 @@ impl Agreed {
     #[must_use]
     pub fn has(&self, feature: &str) -> bool {
         self.features.iter().any(|f| f == feature)
+    }
+
+    /// Whether a leg of 1.1 is joined with the session.
+    #[must_use]
+    pub fn is_translated(&self) -> bool {
+        self.id("l2").is_some_and(is_translated)
     }
 
     /// The features both sides offered.

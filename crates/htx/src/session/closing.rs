@@ -22,6 +22,8 @@ pub(super) struct Closing {
     drain_until: Option<Time>,
     linger_until: Option<Time>,
     peer_goes_away: bool,
+    /// Whether streams are not waited for that have nothing left to send.
+    own_only: bool,
     deaf: bool,
 }
 
@@ -154,8 +156,17 @@ impl Session {
         self.close_when_drained(now);
     }
 
+    pub(super) fn finish_up(&mut self, now: Time) {
+        self.closing.own_only = true;
+        self.shutdown(now);
+        self.close_when_drained(now);
+    }
+
     pub(super) fn close_when_drained(&mut self, now: Time) {
-        if self.closing.draining() && self.is_open() && self.streams.len() == 0 {
+        if !self.closing.draining() || !self.is_open() {
+            return;
+        }
+        if self.streams.len() == 0 || self.closing.own_only && self.streams.all_sent() {
             self.close(now, Code::OK, "");
         }
     }

@@ -65,6 +65,10 @@ impl Session {
                 self.shutdown(now);
                 Ok(())
             }
+            Command::Finish => {
+                self.finish_up(now);
+                Ok(())
+            }
             Command::Close { .. } => Ok(()),
         }
     }

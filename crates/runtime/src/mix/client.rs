@@ -237,7 +237,7 @@ impl MixClient {
         tokio::spawn(async move {
             let _over = ended.drop_guard();
             while let Some(op) = asked.recv().await {
-                if matches!(op, Op::Close | Op::Shutdown) {
+                if matches!(op, Op::Close | Op::Shutdown | Op::Finish) {
                     break;
                 }
                 // Its key may have changed since.

@@ -154,7 +154,7 @@ async fn a_relay_that_ends_cuts_its_sessions_and_another_way_resumes_by_range() 
     let etag = answer.head.headers.get("etag").unwrap().clone();
     let mut got = answer.body.chunk().await.unwrap().unwrap().to_vec();
     // Dropped, a gateway closes its sockets at once, as a machine that fails.
-    let Fixture { gateway, home } = first;
+    let Fixture { gateway, home, .. } = first;
     drop(gateway);
     while let Ok(Some(more)) = answer.body.chunk().await {
         got.extend_from_slice(&more);

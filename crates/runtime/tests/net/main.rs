@@ -11,6 +11,7 @@
 
 mod cover;
 mod forward;
+mod legacy;
 mod mesh;
 mod mix;
 mod peer;
@@ -27,6 +28,7 @@ use betanet_runtime::{Gateway, GatewayConfig, Identity, Origin, Settings};
 /// A gateway over a fresh folder, and what has to live as long as it does.
 struct Fixture {
     gateway: Gateway,
+    config: GatewayConfig,
     home: tempfile::TempDir,
 }
 
@@ -54,7 +56,11 @@ impl Fixture {
         let gateway = Gateway::start(Identity::from_seed(&[seed; 32]), &config)
             .await
             .unwrap();
-        Self { gateway, home }
+        Self {
+            gateway,
+            config,
+            home,
+        }
     }
 
     fn address(&self) -> String {

@@ -12,9 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-type Tls = Arc<Mutex<TlsStream<TcpStream>>>;
+pub(crate) type Tls = Arc<Mutex<TlsStream<TcpStream>>>;
 
-struct Io(Tls);
+pub(crate) struct Io(pub(crate) Tls);
 
 impl AsyncRead for Io {
     fn poll_read(
@@ -128,11 +128,11 @@ pub(crate) fn sha(parts: &[&[u8]]) -> [u8; 32] {
     h.finalize().into()
 }
 
-fn extract(salt: &[u8], ikm: &[u8]) -> [u8; 32] {
+pub(crate) fn extract(salt: &[u8], ikm: &[u8]) -> [u8; 32] {
     Hkdf::<Sha256>::extract(Some(salt), ikm).0.into()
 }
 
-fn expand(secret: &[u8; 32], info: &[u8], out: &mut [u8]) {
+pub(crate) fn expand(secret: &[u8; 32], info: &[u8], out: &mut [u8]) {
     Hkdf::<Sha256>::from_prk(secret)
         .unwrap()
         .expand(info, out)
@@ -145,14 +145,14 @@ fn label<const N: usize>(secret: &[u8; 32], name: &str) -> [u8; N] {
     out
 }
 
-fn seal(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], msg: &[u8]) -> Vec<u8> {
+pub(crate) fn seal(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], msg: &[u8]) -> Vec<u8> {
     let cipher = ChaCha20Poly1305::new(&Key::from(*key));
     cipher
         .encrypt(&Nonce::from(nonce), Payload { msg, aad })
         .unwrap()
 }
 
-fn open(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], msg: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn open(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], msg: &[u8]) -> Option<Vec<u8>> {
     let cipher = ChaCha20Poly1305::new(&Key::from(*key));
     cipher
         .decrypt(&Nonce::from(nonce), Payload { msg, aad })
@@ -264,10 +264,10 @@ fn text(out: &mut Vec<u8>, t: &str) {
 }
 
 /// `{"l2": [htx], "l3": [mesh], "l4": [], "l5": [], "l7": [bar], "features": {}}`
-fn capabilities() -> Vec<u8> {
+fn capabilities(htx: &str) -> Vec<u8> {
     let mut out = vec![0xa6];
     for (key, id) in [
-        ("l2", "betanet/htx/1.2.0"),
+        ("l2", htx),
         ("l3", "betanet/mesh/1.2.0"),
         ("l4", ""),
         ("l5", ""),
@@ -286,9 +286,9 @@ fn capabilities() -> Vec<u8> {
     out
 }
 
-fn selection_entries(out: &mut Vec<u8>) {
+fn selection_entries(htx: &str, out: &mut Vec<u8>) {
     for (key, id) in [
-        ("l2", "betanet/htx/1.2.0"),
+        ("l2", htx),
         ("l3", "betanet/mesh/1.2.0"),
         ("l4", ""),
         ("l5", ""),
@@ -303,7 +303,7 @@ fn message(cbor: &[u8]) -> Vec<u8> {
     [&u32::try_from(cbor.len()).unwrap().to_be_bytes(), cbor].concat()
 }
 
-fn base64url(bytes: &[u8]) -> String {
+pub(crate) fn base64url(bytes: &[u8]) -> String {
     const SET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     bytes
         .chunks(3)
@@ -362,6 +362,16 @@ pub(crate) fn post(
 impl Peer {
     /// Handshake and negotiation, to the first frames of epoch 1.
     pub(crate) async fn connect(address: &str, server: &[u8; 32], seed: [u8; 32]) -> Self {
+        Self::connect_as(address, server, seed, "betanet/htx/1.2.0").await
+    }
+
+    /// The same, with this version of L2 alone.
+    pub(crate) async fn connect_as(
+        address: &str,
+        server: &[u8; 32],
+        seed: [u8; 32],
+        htx: &str,
+    ) -> Self {
         let tls = tls(address, b"h2").await;
         let ekm0 = export(&tls, &[0xa0]);
         let tls = Arc::new(Mutex::new(tls));
@@ -426,7 +436,7 @@ impl Peer {
         expand(&extract(&noise.ck, b""), b"", &mut keys);
         let noise_secret = extract(&noise.h, &keys);
         this.epoch(&noise_secret, &ekm0);
-        this.negotiate(&noise_secret).await;
+        this.negotiate(&noise_secret, htx).await;
         this
     }
 
@@ -442,19 +452,24 @@ impl Peer {
         };
     }
 
-    async fn negotiate(&mut self, noise_secret: &[u8; 32]) {
-        let ours = capabilities();
+    async fn negotiate(&mut self, noise_secret: &[u8; 32], htx: &str) {
+        let ours = capabilities(htx);
         self.stream(1, 0, &message(&ours), false);
         let theirs = self.negotiation_message().await;
         let mut selection = vec![0xa5];
-        selection_entries(&mut selection);
+        selection_entries(htx, &mut selection);
         if self.decided {
             self.stream(1, message(&ours).len() as u64, &message(&selection), false);
         } else {
             assert_eq!(self.negotiation_message().await, selection);
         }
-        let mut context = vec![0xa8];
-        selection_entries(&mut context);
+        let translated = htx.starts_with("betanet/htx/1.1.");
+        let mut context = vec![0xa8 + u8::from(translated)];
+        selection_entries(htx, &mut context);
+        if translated {
+            text(&mut context, "compat");
+            text(&mut context, "1.1");
+        }
         text(&mut context, "template");
         context.extend_from_slice(&[0x58, 32]);
         context.extend_from_slice(&[0; 32]);

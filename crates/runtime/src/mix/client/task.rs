@@ -282,6 +282,7 @@ impl Task {
             | Op::Facts(_)
             | Op::LotteryKey(_)
             | Op::Shutdown
+            | Op::Finish
             | Op::Close => {}
         }
     }

@@ -1,0 +1,504 @@
+//! One connection of 1.1, either side.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use betanet_machine::{Fingerprint, Machine, Now, Queue, Time, Wake};
+use bytes::{Buf as _, Bytes, BytesMut};
+use zeroize::Zeroizing;
+
+use crate::Reading;
+use crate::frame::{self, Head, TAG};
+use crate::seal::{Opener, Sealer};
+use crate::streams::{Fault, Streams};
+
+/// Transmits that wait, at most.
+const OUT_MAX: usize = 512;
+/// Sealed bytes that wait, above which no stream data is added.
+const OUT_BYTES: usize = 256 << 10;
+/// Events that wait, at most.
+const EVENTS_MAX: usize = 512;
+/// Room in the queues below which no more input is read.
+const MARGIN: usize = 8;
+/// Received bytes that wait, at most.
+const RX_MAX: usize = 256 << 10;
+/// Bytes of a stream in one frame.
+const DATA_MAX: usize = 16_384 - 9 - frame::HEAD_MAX - TAG;
+/// When a key turns: 1.1's 2^16 frames, and 1.2's 64 MiB and 15 min, which come before 1.1's 8 GiB and 1 h.
+const TURN_FRAMES: u64 = 1 << 16;
+const TURN_BYTES: u64 = 64 << 20;
+const TURN_AFTER: Duration = Duration::from_secs(15 * 60);
+/// Longest PING that is answered.
+const PING_MAX: usize = 64;
+/// PINGs answered that are remembered, and for how long: one that comes back is an answer to the answer.
+const PINGS: usize = 8;
+const PING_KEPT: Duration = Duration::from_secs(5);
+/// How long a leg that has sent its CLOSE waits for the peer's end.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// From the carrier.
+#[derive(Debug)]
+pub enum Input {
+    /// Body bytes, in order.
+    Bytes(Bytes),
+    /// The peer's body has ended.
+    End,
+    /// The carrier is gone.
+    Lost,
+}
+
+/// From above.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Open a stream; its ID is what [`Leg::next_stream`] says before.
+    Open,
+    /// Send bytes on a stream.
+    Write {
+        /// Which.
+        stream: u64,
+        /// What.
+        data: Bytes,
+    },
+    /// Delivered bytes were used up; their credit goes back to the peer.
+    Consume {
+        /// Which.
+        stream: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// Send what waits, then CLOSE.
+    Close,
+}
+
+/// For the carrier. `End` and `Reset` are the last.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Transmit {
+    /// Body bytes, in order.
+    Bytes(Bytes),
+    /// End the body.
+    End,
+    /// Break the body off.
+    Reset,
+}
+
+/// Who ended a leg.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum By {
+    /// This side.
+    Local,
+    /// The peer's CLOSE.
+    Peer,
+    /// The peer broke a rule.
+    Fault(&'static str),
+    /// The carrier broke.
+    Cut,
+}
+
+/// For above.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The peer opened a stream.
+    Opened {
+        /// Which.
+        stream: u64,
+    },
+    /// Bytes of a stream, in order. Answer with [`Command::Consume`].
+    Data {
+        /// Which.
+        stream: u64,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// A write that was refused may be tried again.
+    Writable {
+        /// Which.
+        stream: u64,
+    },
+    /// The leg ended; no event follows.
+    Closed {
+        /// Who ended it.
+        by: By,
+    },
+}
+
+/// Misuse, or no room now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The leg has ended.
+    #[error("the leg is closed")]
+    Closed,
+    /// A queue is full.
+    #[error("a queue is full")]
+    Full,
+    /// The stream's buffer is full; [`Event::Writable`] tells when it is not.
+    #[error("stream {0} has no room")]
+    Blocked(u64),
+    /// There is no such stream.
+    #[error("there is no stream {0}")]
+    NoStream(u64),
+    /// As many streams are open as may be.
+    #[error("too many streams")]
+    TooManyStreams,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Open,
+    /// CLOSE follows what waits.
+    Draining,
+    /// CLOSE was sent then.
+    Closing(Time),
+    Closed,
+}
+
+/// One leg.
+pub struct Leg {
+    phase: Phase,
+    sealer: Sealer,
+    opener: Opener,
+    turned_at: Time,
+    rx: BytesMut,
+    /// A whole frame waits in `rx` since then, because a queue was short of room.
+    backlog: Option<Time>,
+    out: Queue<Transmit>,
+    out_bytes: usize,
+    events: Queue<Event>,
+    streams: Streams,
+    answered: Vec<(Vec<u8>, Time)>,
+}
+
+impl core::fmt::Debug for Leg {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Leg")
+            .field("phase", &self.phase)
+            .field("streams", &self.streams.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Leg {
+    /// Begins on a connection whose exporter gave `keys` for [`Reading::exporter`].
+    #[must_use]
+    pub fn new(now: Now, client: bool, keys: &[u8; 64], reading: Reading) -> Self {
+        let half = |at: usize| {
+            let mut key = Zeroizing::new([0; 32]);
+            key.copy_from_slice(&keys[at..at + 32]);
+            key
+        };
+        let (mine, theirs) = if client { (0, 32) } else { (32, 0) };
+        Self {
+            phase: Phase::Open,
+            sealer: Sealer::new(half(mine), reading),
+            opener: Opener::new(half(theirs), reading),
+            turned_at: now.mono,
+            rx: BytesMut::new(),
+            backlog: None,
+            out: Queue::new(OUT_MAX),
+            out_bytes: 0,
+            events: Queue::new(EVENTS_MAX),
+            streams: Streams::new(client),
+            answered: Vec::new(),
+        }
+    }
+
+    /// The ID that the next [`Command::Open`] gets.
+    #[must_use]
+    pub const fn next_stream(&self) -> u64 {
+        self.streams.next()
+    }
+
+    /// Whether an input of this many bytes would be taken now.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.rx.is_empty() || self.rx.len() + bytes <= RX_MAX
+    }
+
+    /// Whether the last transmit has been queued.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    const fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    fn send(&mut self, now: Time, head: Head, plaintext: &[u8]) {
+        let frame = self.sealer.seal(head, plaintext);
+        self.queue(now, frame);
+    }
+
+    fn queue(&mut self, now: Time, frame: Vec<u8>) {
+        self.out_bytes += frame.len();
+        self.out.push(now, Transmit::Bytes(frame.into()));
+    }
+
+    fn turn_if_due(&mut self, now: Time) {
+        let due = self.sealer.frames() >= TURN_FRAMES
+            || self.sealer.bytes() >= TURN_BYTES
+            || (now - self.turned_at >= TURN_AFTER && self.sealer.frames() > 0);
+        if due {
+            let frame = self.sealer.turn();
+            self.turned_at = now;
+            self.queue(now, frame);
+        }
+    }
+
+    fn may_pump(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Draining)
+            && self.out_bytes < OUT_BYTES
+            && self.out.room() > MARGIN
+            && self.events.room() > MARGIN
+    }
+
+    fn pump(&mut self, now: Time) {
+        while self.may_pump() {
+            let Some((id, data, refill)) = self.streams.take(DATA_MAX) else {
+                break;
+            };
+            self.turn_if_due(now);
+            self.send(now, Head::Stream(id), &data);
+            if refill && self.is_open() {
+                self.events.push(now, Event::Writable { stream: id });
+            }
+        }
+        if self.phase == Phase::Draining && self.streams.buffered() == 0 {
+            self.send(now, Head::Close, &[]);
+            self.phase = Phase::Closing(now);
+            self.events.push_last(now, Event::Closed { by: By::Local });
+        }
+    }
+
+    fn finish(&mut self, now: Time, last: Transmit, by: By) {
+        let told = matches!(self.phase, Phase::Closing(_) | Phase::Closed);
+        if !self.is_closed() {
+            self.out.push_last(now, last);
+        }
+        self.phase = Phase::Closed;
+        self.rx.clear();
+        self.backlog = None;
+        self.streams.clear();
+        if !told {
+            self.events.push_last(now, Event::Closed { by });
+        }
+    }
+
+    fn fault(&mut self, now: Time, why: &'static str) {
+        tracing::debug!(why, "a leg of 1.1 ends by the peer's fault");
+        self.send(now, Head::Close, &[]);
+        self.finish(now, Transmit::End, By::Fault(why));
+    }
+
+    /// Opens what has come in, as long as there is room for what it may bring.
+    fn process(&mut self, now: Time) {
+        self.backlog = None;
+        while !self.is_closed() {
+            let framed = match frame::read(&self.rx) {
+                Ok(Some(framed)) if self.rx.len() >= framed.end => framed,
+                Ok(_) => return,
+                Err(_) => return self.fault(now, "no frame"),
+            };
+            if self.out.room() <= MARGIN || self.events.room() <= MARGIN {
+                self.backlog = Some(now);
+                return;
+            }
+            let mut whole = self.rx.split_to(framed.end);
+            if self.opener.open(&framed, &mut whole).is_none() {
+                return self.finish(
+                    now,
+                    Transmit::Reset,
+                    By::Fault("a frame that does not open"),
+                );
+            }
+            whole.advance(framed.at);
+            whole.truncate(whole.len() - TAG);
+            self.frame(now, framed.head, whole.freeze());
+        }
+    }
+
+    fn frame(&mut self, now: Time, head: Head, body: Bytes) {
+        match head {
+            // What this side has closed is not read any more.
+            Head::Stream(_) if !self.is_open() => {}
+            Head::Stream(stream) => match self.streams.received(stream, body.len() as u64) {
+                Err(Fault::Streams) => self.fault(now, "too many streams"),
+                Err(Fault::Credit) => self.fault(now, "more than the window"),
+                Ok(new) => {
+                    if new {
+                        self.events.push(now, Event::Opened { stream });
+                    }
+                    if !body.is_empty() {
+                        self.events.push(now, Event::Data { stream, data: body });
+                    }
+                }
+            },
+            Head::Ping => self.answer(now, &body),
+            Head::Close => {
+                if !matches!(self.phase, Phase::Closing(_)) {
+                    self.send(now, Head::Close, &[]);
+                }
+                self.finish(now, Transmit::End, By::Peer);
+            }
+            Head::KeyUpdate => {}
+            Head::WindowUpdate(stream) => {
+                let Ok(credit) = <[u8; 4]>::try_from(&body[..]) else {
+                    return self.fault(now, "a WINDOW_UPDATE that is not four bytes");
+                };
+                if self
+                    .streams
+                    .granted(stream, u32::from_be_bytes(credit))
+                    .is_err()
+                {
+                    self.fault(now, "credit passes 2^62");
+                }
+            }
+        }
+    }
+
+    /// A PING has no mark that tells an answer: one that comes back is not answered again, or two ends would go on for ever.
+    fn answer(&mut self, now: Time, token: &[u8]) {
+        self.answered.retain(|(_, at)| now - *at < PING_KEPT);
+        let again = self.answered.iter().any(|(seen, _)| seen == token);
+        if again || self.answered.len() >= PINGS || token.len() > PING_MAX || !self.is_open() {
+            return;
+        }
+        self.answered.push((token.to_vec(), now));
+        self.send(now, Head::Ping, token);
+    }
+}
+
+impl Machine for Leg {
+    type Input = Input;
+    type Command = Command;
+    type Transmit = Transmit;
+    type Event = Event;
+    type Error = Error;
+
+    fn handle_input(&mut self, now: Now, input: Input) -> Result<(), Error> {
+        let at = now.mono;
+        match input {
+            _ if self.is_closed() => return Err(Error::Closed),
+            Input::Bytes(bytes) => {
+                if !self.has_room(bytes.len()) {
+                    return Err(Error::Full);
+                }
+                self.rx.extend_from_slice(&bytes);
+                self.process(at);
+            }
+            Input::End if matches!(self.phase, Phase::Closing(_)) => {
+                self.finish(at, Transmit::End, By::Local);
+            }
+            Input::End => self.finish(at, Transmit::Reset, By::Cut),
+            Input::Lost => self.finish(at, Transmit::Reset, By::Cut),
+        }
+        self.pump(at);
+        Ok(())
+    }
+
+    fn handle_command(&mut self, now: Now, command: Command) -> Result<(), Error> {
+        let at = now.mono;
+        if !self.is_open() {
+            return Err(Error::Closed);
+        }
+        if self.out.room() <= MARGIN || self.events.room() <= MARGIN {
+            return Err(Error::Full);
+        }
+        match command {
+            Command::Open => {
+                if !self.streams.open() {
+                    return Err(Error::TooManyStreams);
+                }
+            }
+            Command::Write { stream, data } => match self.streams.write(stream, data) {
+                None => return Err(Error::NoStream(stream)),
+                Some(false) => return Err(Error::Blocked(stream)),
+                Some(true) => {}
+            },
+            Command::Consume { stream, bytes } => {
+                if let Some(credit) = self.streams.consumed(stream, bytes) {
+                    self.send(at, Head::WindowUpdate(stream), &credit.to_be_bytes());
+                }
+            }
+            Command::Close => self.phase = Phase::Draining,
+        }
+        self.pump(at);
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        let at = now.mono;
+        if self.backlog.is_some() {
+            self.process(at);
+        }
+        match self.phase {
+            Phase::Closing(since) if at >= since + LINGER => {
+                self.finish(at, Transmit::End, By::Local);
+            }
+            Phase::Open | Phase::Draining => self.turn_if_due(at),
+            Phase::Closing(_) | Phase::Closed => {}
+        }
+        self.pump(at);
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        let transmit = self.out.pop()?;
+        if let Transmit::Bytes(bytes) = &transmit {
+            self.out_bytes -= bytes.len();
+        }
+        Some(transmit)
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Wake> {
+        let wake = |at, why| Some(Wake { at, why });
+        let pump = self.may_pump() && self.streams.sendable();
+        let turn = self.sealer.frames() > 0;
+        let phase = match self.phase {
+            Phase::Closing(since) => wake(since + LINGER, "compat11: CLOSE is unanswered"),
+            Phase::Open | Phase::Draining if turn => {
+                wake(self.turned_at + TURN_AFTER, "compat11: the key is due")
+            }
+            _ => None,
+        };
+        Wake::earliest([
+            self.out.wake("compat11: transmits wait"),
+            self.events.wake("compat11: events wait"),
+            self.backlog
+                .and_then(|at| wake(at, "compat11: input waits")),
+            pump.then_some(Wake {
+                at: self.turned_at,
+                why: "compat11: streams have something to send",
+            }),
+            phase,
+        ])
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let phase = match self.phase {
+            Phase::Open => 0,
+            Phase::Draining => 1,
+            Phase::Closing(_) => 2,
+            Phase::Closed => 3,
+        };
+        [
+            phase,
+            self.rx.len() as u64,
+            self.out.len() as u64,
+            self.out_bytes as u64,
+            self.events.len() as u64,
+            self.sealer.frames(),
+            self.sealer.bytes(),
+            self.streams.len() as u64,
+            self.streams.buffered() as u64,
+            self.streams.next(),
+            self.answered.len() as u64,
+        ]
+        .into_iter()
+        .fold(Fingerprint::default(), Fingerprint::word)
+        .finish()
+    }
+}

@@ -1,0 +1,143 @@
+use alloc::vec::Vec;
+
+use chacha20poly1305::aead::{AeadInOut as _, KeyInit as _};
+use chacha20poly1305::{ChaCha20Poly1305, Tag};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::Reading;
+use crate::frame::{Framed, HEAD_MAX, Head, TAG};
+
+/// One direction's key of one generation.
+struct Keys {
+    key: Zeroizing<[u8; 32]>,
+    aead: ChaCha20Poly1305,
+    salt: Zeroizing<[u8; 12]>,
+    counter: u64,
+    reading: Reading,
+}
+
+fn derived<const N: usize>(key: &[u8; 32], salt: &[u8]) -> Zeroizing<[u8; N]> {
+    let mut out = Zeroizing::new([0; N]);
+    // Refused for more than 8 160 bytes only.
+    let _ = Hkdf::<Sha256>::new(Some(salt), key).expand(&[], &mut out[..]);
+    out
+}
+
+impl Keys {
+    fn new(key: Zeroizing<[u8; 32]>, reading: Reading) -> Self {
+        Self {
+            aead: ChaCha20Poly1305::new((&*key).into()),
+            salt: derived(&key, reading.nonce_salt),
+            key,
+            counter: 0,
+            reading,
+        }
+    }
+
+    fn turn(&mut self) {
+        *self = Self::new(derived(&self.key, self.reading.next_salt), self.reading);
+    }
+
+    fn nonce(&self) -> [u8; 12] {
+        betanet_keys::schedule::nonce(&self.salt, self.counter)
+    }
+}
+
+/// Seals one direction's frames.
+pub struct Sealer {
+    keys: Keys,
+    frames: u64,
+    bytes: u64,
+}
+
+impl Sealer {
+    /// With one half of the exported keys.
+    #[must_use]
+    pub fn new(key: Zeroizing<[u8; 32]>, reading: Reading) -> Self {
+        Self {
+            keys: Keys::new(key, reading),
+            frames: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Seals a frame.
+    pub fn seal(&mut self, head: Head, plaintext: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEAD_MAX + plaintext.len() + TAG);
+        head.write(plaintext.len(), &mut out);
+        let at = out.len();
+        out.extend_from_slice(plaintext);
+        let nonce = self.keys.nonce();
+        let body = &mut out[at..];
+        let sealed = self
+            .keys
+            .aead
+            .encrypt_inout_detached((&nonce).into(), &[], body.into());
+        match sealed {
+            Ok(tag) => out.extend_from_slice(&tag),
+            // Refused for more than 2^38 bytes only: nothing may leave unsealed.
+            Err(_) => out.clear(),
+        }
+        self.keys.counter += 1;
+        self.frames += 1;
+        self.bytes += out.len() as u64;
+        out
+    }
+
+    /// A KEY_UPDATE, and the next key after it.
+    pub fn turn(&mut self) -> Vec<u8> {
+        let frame = self.seal(Head::KeyUpdate, &[]);
+        self.keys.turn();
+        self.frames = 0;
+        self.bytes = 0;
+        frame
+    }
+
+    /// Frames under this key.
+    #[must_use]
+    pub const fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Bytes under this key.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// Opens the other direction's.
+pub struct Opener {
+    keys: Keys,
+}
+
+impl Opener {
+    /// With the other half.
+    #[must_use]
+    pub fn new(key: Zeroizing<[u8; 32]>, reading: Reading) -> Self {
+        Self {
+            keys: Keys::new(key, reading),
+        }
+    }
+
+    /// Opens a whole frame in place, and follows a KEY_UPDATE; the plaintext lies between head and tag. `None` where it does not open,
+    /// and its bytes are then worthless.
+    pub fn open(&mut self, framed: &Framed, frame: &mut [u8]) -> Option<()> {
+        let (body, tag) = frame
+            .get_mut(framed.at..framed.end)?
+            .split_last_chunk_mut::<TAG>()?;
+        let nonce = self.keys.nonce();
+        let tag = Tag::from(*tag);
+        self.keys
+            .aead
+            .decrypt_inout_detached((&nonce).into(), &[], body.into(), &tag)
+            .ok()?;
+        self.keys.counter += 1;
+        if framed.head == Head::KeyUpdate {
+            self.keys.turn();
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,183 @@
+use alloc::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+/// A stream's first credit, both ways.
+pub(crate) const WINDOW: u64 = 65_535;
+/// Streams of one leg; in 1.1 a stream lives as long as its connection.
+pub(crate) const STREAMS_MAX: usize = 128;
+/// Bytes that one stream buffers for sending.
+const SEND_BUFFER: usize = 64 << 10;
+/// Credit stays under this.
+const CREDIT_MAX: u64 = 1 << 62;
+
+#[derive(Debug)]
+struct Stream {
+    /// What the peer may still send.
+    open: u64,
+    /// Bytes handed up and not used up yet.
+    held: u64,
+    /// Bytes used up and not granted again yet.
+    used: u64,
+    sending: VecDeque<Bytes>,
+    buffered: usize,
+    credit: u64,
+    /// A write was refused.
+    refused: bool,
+    queued: bool,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            open: WINDOW,
+            held: 0,
+            used: 0,
+            sending: VecDeque::new(),
+            buffered: 0,
+            credit: WINDOW,
+            refused: false,
+            queued: false,
+        }
+    }
+}
+
+/// Why the peer's frame is its fault.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fault {
+    Streams,
+    Credit,
+}
+
+/// A leg's streams.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    all: BTreeMap<u64, Stream>,
+    ready: VecDeque<u64>,
+    next: u64,
+}
+
+impl Streams {
+    pub(crate) const fn new(client: bool) -> Self {
+        Self {
+            all: BTreeMap::new(),
+            ready: VecDeque::new(),
+            next: if client { 3 } else { 2 },
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) fn buffered(&self) -> usize {
+        self.all.values().map(|s| s.buffered).sum()
+    }
+
+    /// Opens this side's next stream.
+    pub(crate) fn open(&mut self) -> bool {
+        let room = self.all.len() < STREAMS_MAX;
+        if room {
+            self.all.insert(self.next, Stream::default());
+            self.next += 2;
+        }
+        room
+    }
+
+    /// The peer sent so many bytes; whether the stream is a new one.
+    pub(crate) fn received(&mut self, id: u64, bytes: u64) -> Result<bool, Fault> {
+        let new = !self.all.contains_key(&id);
+        if new && self.all.len() >= STREAMS_MAX {
+            return Err(Fault::Streams);
+        }
+        let stream = self.all.entry(id).or_default();
+        stream.open = stream.open.checked_sub(bytes).ok_or(Fault::Credit)?;
+        stream.held += bytes;
+        Ok(new)
+    }
+
+    /// Bytes were used up; the credit to be granted, once it is half a window.
+    pub(crate) fn consumed(&mut self, id: u64, bytes: u64) -> Option<u32> {
+        let stream = self.all.get_mut(&id)?;
+        let bytes = bytes.min(stream.held);
+        stream.held -= bytes;
+        stream.used += bytes;
+        if stream.used < WINDOW.div_ceil(2) {
+            return None;
+        }
+        let grant = core::mem::take(&mut stream.used);
+        stream.open += grant;
+        u32::try_from(grant).ok()
+    }
+
+    /// The peer grants credit; for a stream that is not there it says nothing.
+    pub(crate) fn granted(&mut self, id: u64, credit: u32) -> Result<(), Fault> {
+        if let Some(stream) = self.all.get_mut(&id) {
+            stream.credit += u64::from(credit);
+            if stream.credit > CREDIT_MAX {
+                return Err(Fault::Credit);
+            }
+            self.queue(id);
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, id: u64) {
+        if let Some(stream) = self.all.get_mut(&id)
+            && !stream.queued
+            && stream.buffered > 0
+            && stream.credit > 0
+        {
+            stream.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Takes bytes to be sent; `None` for a stream that is not there, `Some(false)` where there is no room.
+    pub(crate) fn write(&mut self, id: u64, data: Bytes) -> Option<bool> {
+        let stream = self.all.get_mut(&id)?;
+        if stream.buffered >= SEND_BUFFER {
+            stream.refused = true;
+            return Some(false);
+        }
+        if !data.is_empty() {
+            stream.buffered += data.len();
+            stream.sending.push_back(data);
+        }
+        self.queue(id);
+        Some(true)
+    }
+
+    pub(crate) fn sendable(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// What the next frame carries, at most `max` bytes; and whether a write that was refused may be tried again.
+    pub(crate) fn take(&mut self, max: usize) -> Option<(u64, Bytes, bool)> {
+        let id = self.ready.pop_front()?;
+        let stream = self.all.get_mut(&id)?;
+        stream.queued = false;
+        let room = max.min(usize::try_from(stream.credit).unwrap_or(usize::MAX));
+        let front = stream.sending.front_mut()?;
+        let data = if front.len() > room {
+            front.split_to(room)
+        } else {
+            stream.sending.pop_front()?
+        };
+        stream.buffered -= data.len();
+        stream.credit -= data.len() as u64;
+        let refill = stream.refused && stream.buffered <= SEND_BUFFER / 2;
+        stream.refused &= !refill;
+        self.queue(id);
+        Some((id, data, refill))
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.all.clear();
+        self.ready.clear();
+    }
+}

@@ -1,0 +1,112 @@
+//! Settings of who talks to peers of version 1.1.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use betanet_keys::Peer;
+use betanet_wire::text::{hex, unhex_array};
+
+/// What a node does about peers of version 1.1; by itself nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Compat11 {
+    /// Takes sessions that are joined with a leg of 1.1 at their other end.
+    pub accept: bool,
+    /// Takes legs of peers of 1.1: the file of the key for their tickets, and the peer of 1.2 that they are joined with.
+    pub take: Option<(PathBuf, Peer)>,
+    /// Joins the sessions that it takes with legs to this server of 1.1.
+    pub dial: Option<Server11>,
+}
+
+impl Compat11 {
+    /// Whether 1.1 is spoken in any way.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.accept || self.take.is_some() || self.dial.is_some()
+    }
+}
+
+/// A server of version 1.1: `HOST:PORT,key=<64 hex>,id=<16 hex>`, and `,pin=<64 hex>` where web PKI does not know it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Server11 {
+    /// Where it is.
+    pub address: String,
+    /// Its key for tickets.
+    pub key: [u8; 32],
+    /// That key's id.
+    pub id: [u8; 8],
+    /// Its certificate's pin.
+    pub pin: Option<[u8; 32]>,
+}
+
+/// What [`Server11`] is read from.
+const SERVER_FORM: &str =
+    "HOST:PORT,key=<64 hex digits>,id=<16 hex digits>, and ,pin=<64 hex digits> if it has a pin";
+
+impl FromStr for Server11 {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.split(',');
+        let address = parts.next().unwrap_or_default();
+        let port = address.rsplit_once(':').map(|(_, p)| p.parse::<u16>());
+        let (mut key, mut id, mut pin) = (None, None, None);
+        for part in parts {
+            let (name, value) = part.split_once('=').ok_or(SERVER_FORM)?;
+            let fits = match name {
+                "key" if key.is_none() => unhex_array(value).map(|v| key = Some(v)),
+                "id" if id.is_none() => unhex_array(value).map(|v| id = Some(v)),
+                "pin" if pin.is_none() => unhex_array(value).map(|v| pin = Some(v)),
+                _ => None,
+            };
+            fits.ok_or(SERVER_FORM)?;
+        }
+        match (port, key, id) {
+            (Some(Ok(1..)), Some(key), Some(id)) => Ok(Self {
+                address: address.to_owned(),
+                key,
+                id,
+                pin,
+            }),
+            _ => Err(SERVER_FORM),
+        }
+    }
+}
+
+impl std::fmt::Display for Server11 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (address, key, id) = (&self.address, hex(&self.key), hex(&self.id));
+        write!(f, "{address},key={key},id={id}")?;
+        match &self.pin {
+            Some(pin) => write!(f, ",pin={}", hex(pin)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_read_as_it_is_written_and_nothing_else_is() {
+        let (key, id) = ("ab".repeat(32), "cd".repeat(8));
+        for text in [
+            format!("old.example:443,key={key},id={id}"),
+            format!("[::1]:8443,key={key},id={id},pin={key}"),
+        ] {
+            assert_eq!(text.parse::<Server11>().unwrap().to_string(), text);
+        }
+        for bad in [
+            String::new(),
+            "old.example:443".into(),
+            format!("old.example,key={key},id={id}"),
+            format!("old.example:0,key={key},id={id}"),
+            format!("old.example:443,key={key}"),
+            format!("old.example:443,key={key},key={key},id={id}"),
+            format!("old.example:443,key={key},id={id},more=1"),
+            format!("old.example:443,key={id},id={id}"),
+        ] {
+            assert!(bad.parse::<Server11>().is_err(), "{bad}");
+        }
+    }
+}

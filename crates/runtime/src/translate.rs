@@ -1,0 +1,406 @@
+//! Peers of version 1.1 (profile chapter 9): whom this node takes legs from, whom it opens them to, and whom it speaks 1.1 with at all.
+
+mod joint;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use betanet_carrier::client::{self, Trust, Way};
+use betanet_carrier::{BoxFuture, Carrier, Shape, Tunnel};
+use betanet_compat11::{Choices, Leg, Minor, Reading, Refusal, Replay, TicketKey, make_ticket};
+use betanet_htx::{Config, L2, Session, kind};
+use betanet_keys::{Identity, Peer};
+use betanet_machine::Rng;
+use betanet_wire::Code;
+use betanet_wire::text::{hex, unhex_array};
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use crate::files::file_error;
+use crate::node::default_shape;
+use crate::{
+    Clock, Compat11, Error, Metrics, Node, PeerSession, Server11, Streams, Substream, seed,
+};
+
+use joint::Joint;
+
+/// Peers whose choice of a version is remembered.
+const CHOICES_MAX: usize = 262_144;
+/// Tickets that are remembered for two hours.
+const TICKETS_MAX: usize = 65_536;
+/// Legs at once.
+const LEGS_MAX: usize = 1024;
+/// Streams that a peer opened and that its joint has not taken yet.
+const STREAMS: usize = 64;
+/// How often what was learnt is written to disk.
+const KEEP: Duration = Duration::from_secs(5);
+
+/// Whoever talks to peers of 1.1.
+pub(crate) struct Translator {
+    identity: Identity,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    reading: Reading,
+    state: Mutex<State>,
+    /// Where [`Choices`] are kept.
+    kept: PathBuf,
+    tickets: Option<(TicketKey, Peer)>,
+    dial: Option<Server11>,
+    shape: Arc<dyn Shape>,
+    trust: Trust,
+}
+
+struct State {
+    choices: Choices,
+    /// Whether they are other ones than those on disk.
+    changed: bool,
+    replay: Replay,
+    rng: Rng,
+    legs: usize,
+    /// Where streams of sessions go that are joined with a leg to a server of 1.1.
+    joined: BTreeMap<u64, mpsc::Sender<Substream>>,
+}
+
+/// One leg, counted while it stands.
+struct Standing(Arc<Translator>);
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.0.lock().legs -= 1;
+        self.0.metrics.legs.dec();
+    }
+}
+
+impl Translator {
+    /// As the settings say.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read or made, or holds what it should not.
+    pub(crate) fn new(
+        identity: Identity,
+        settings: &Compat11,
+        kept: PathBuf,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let reading = Reading::PROFILE;
+        let mut rng = Rng::new(&seed()?);
+        let tickets = match &settings.take {
+            Some((path, peer)) => {
+                let secret = ticket_secret(path, &mut rng)?;
+                Some((TicketKey::new(&secret, reading), peer.clone()))
+            }
+            None => None,
+        };
+        let choices = match std::fs::read(&kept) {
+            Ok(bytes) => {
+                Choices::from_bytes(&bytes, CHOICES_MAX).ok_or_else(|| Error::KeyFile {
+                    path: kept.clone(),
+                    why: "not a list of who has spoken 1.2; without it nobody may be spoken 1.1 with",
+                })?
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Choices::new(CHOICES_MAX),
+            Err(e) => return Err(file_error(&kept)(e)),
+        };
+        Ok(Self {
+            identity,
+            clock,
+            metrics,
+            reading,
+            state: Mutex::new(State {
+                choices,
+                changed: false,
+                replay: Replay::new(TICKETS_MAX),
+                rng,
+                legs: 0,
+                joined: BTreeMap::new(),
+            }),
+            kept,
+            tickets,
+            dial: settings.dial.clone(),
+            shape: default_shape()?,
+            trust: Trust::web_pki(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What clients of 1.1 make their tickets for, where such are taken: the key and its id.
+    pub(crate) fn ticket_key(&self) -> Option<([u8; 32], [u8; 8])> {
+        let (key, _) = self.tickets.as_ref()?;
+        Some((*key.public(), *key.id()))
+    }
+
+    pub(crate) const fn reading(&self) -> Option<&Reading> {
+        if self.tickets.is_some() {
+            Some(&self.reading)
+        } else {
+            None
+        }
+    }
+
+    /// Whether sessions are joined with legs to a server of 1.1.
+    pub(crate) const fn dials(&self) -> bool {
+        self.dial.is_some()
+    }
+
+    /// Whether a session that has just opened stands by the version that it chose.
+    ///
+    /// # Errors
+    ///
+    /// The code and the words that it ends with.
+    pub(crate) fn stands(&self, session: &Session) -> Result<(), (Code, &'static str)> {
+        let (Some(peer), Some(agreed)) = (session.peer(), session.agreed()) else {
+            return Ok(());
+        };
+        let minor = if agreed.is_translated() {
+            Minor::One
+        } else {
+            Minor::Two
+        };
+        let l2 = agreed.id("l2").unwrap_or_default();
+        let proof = |why: &str| {
+            let hash = session.transcript().copied().unwrap_or_default();
+            let peer = peer.peer_id();
+            let sig = self
+                .identity
+                .sign("BN-TL1", &[&hash, l2.as_bytes(), &peer.0]);
+            tracing::warn!(l2, transcript = %hex(&hash), sig = %hex(&sig), "{why}");
+        };
+        match self.choose(&peer.x25519(), minor) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Changed) => {
+                proof("a peer changes its version within 10 min");
+                Err((
+                    Code::AUTH_FAILED,
+                    "another version than within the last 10 min",
+                ))
+            }
+            Err(Refusal::Newer | Refusal::Full) => {
+                proof("a peer that may speak 1.2 asks for 1.1");
+                let reason = "1.1 with a peer that speaks 1.2";
+                Err((Code::VERSION_NEGOTIATION_FAILED, reason))
+            }
+        }
+    }
+
+    fn choose(&self, key: &[u8; 32], minor: Minor) -> Result<(), Refusal> {
+        let unix_ms = self.clock.now().unix_ms;
+        let mut state = self.lock();
+        let news = state.choices.chose(unix_ms, key, minor);
+        state.changed |= news == Ok(true);
+        news.map(|_| ())
+    }
+
+    /// Keeps on disk who has spoken 1.2, for as long as it runs.
+    pub(crate) async fn keep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(KEEP).await;
+            self.store();
+        }
+    }
+
+    /// Writes who has spoken 1.2, where that is news.
+    pub(crate) fn store(&self) {
+        let bytes = {
+            let mut state = self.lock();
+            if !std::mem::take(&mut state.changed) {
+                return;
+            }
+            state.choices.to_bytes()
+        };
+        let fresh = self.kept.with_extension("seen12.new");
+        let written = std::fs::File::create(&fresh).and_then(|mut file| {
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&fresh, &self.kept)
+        });
+        if let Err(error) = written {
+            self.lock().changed = true;
+            tracing::warn!(%error, path = %self.kept.display(), "who has spoken 1.2 is not kept");
+        }
+    }
+
+    /// Counts one more leg, if there may be one.
+    fn standing(self: &Arc<Self>) -> Option<Standing> {
+        let mut state = self.lock();
+        if state.legs >= LEGS_MAX {
+            return None;
+        }
+        state.legs += 1;
+        self.metrics.legs.inc();
+        self.metrics.legs_opened.inc();
+        drop(state);
+        Some(Standing(Arc::clone(self)))
+    }
+
+    fn leg(&self, carrier: &dyn Carrier, client: bool) -> Result<Leg, Error> {
+        let mut keys = Zeroizing::new([0; 64]);
+        carrier
+            .export_as(self.reading.exporter, &[], &mut keys[..])
+            .map_err(|source| Error::Outer {
+                address: "1.1".into(),
+                source,
+            })?;
+        Ok(Leg::new(self.clock.now(), client, &keys, self.reading))
+    }
+
+    /// Takes a leg of the client whose ticket this is.
+    pub(crate) fn open(self: &Arc<Self>, ticket: &str) -> Option<Tunnel> {
+        let (key, to) = self.tickets.as_ref()?;
+        let unix_ms = self.clock.now().unix_ms;
+        let admission = key.open(ticket, unix_ms)?;
+        if !self.lock().replay.first_use(unix_ms, &admission) {
+            tracing::debug!("a ticket of 1.1 a second time");
+            return None;
+        }
+        if let Err(why) = self.choose(&admission.client, Minor::One) {
+            tracing::warn!(?why, "a client of 1.1 is not spoken with");
+            return None;
+        }
+        let standing = self.standing()?;
+        let (this, to) = (Arc::clone(self), to.clone());
+        Some(Box::new(move |carrier| -> BoxFuture {
+            Box::pin(async move {
+                if let Err(error) = this.serve(carrier, &to).await {
+                    tracing::warn!(%error, "a leg of 1.1 is not joined");
+                }
+                drop(standing);
+            })
+        }))
+    }
+
+    /// Joins a client's leg with a session of its own.
+    async fn serve(&self, mut carrier: Box<dyn Carrier>, to: &Peer) -> Result<(), Error> {
+        let leg = self.leg(&*carrier, false)?;
+        let (streams, taken) = mpsc::channel(STREAMS);
+        let node = Node::client()?.translating(Arc::new(Given(streams)));
+        // Each client of 1.1 has an identity of its own towards 1.2, as a client without a listening role has.
+        let session = match node.connect(to).await {
+            Ok(session) => session,
+            Err(e) => {
+                carrier.reset();
+                return Err(e);
+            }
+        };
+        let joint = Joint::new(leg, carrier, self.clock, session.peer_session(), taken);
+        joint.run().await;
+        Ok(())
+    }
+
+    /// Opens a leg to the server of 1.1.
+    async fn dial(&self) -> Result<(Leg, Box<dyn Carrier>), Error> {
+        let server = self.dial.as_ref().ok_or(Error::NoAddress)?;
+        let outer_error = |source| Error::Outer {
+            address: server.address.clone(),
+            source,
+        };
+        let trust = match server.pin {
+            Some(pin) => Trust::Pin(pin),
+            None => self.trust.clone(),
+        };
+        let shape = &*self.shape;
+        let outer = client::connect(&server.address, &trust, Way::default(), shape).await;
+        let outer = outer.map_err(outer_error)?;
+        let ticket = {
+            let rng = &mut self.lock().rng;
+            let (client, nonce) = (Zeroizing::new(rng.array()), rng.array());
+            let pad: [u8; 64] = rng.array();
+            let pad = &pad[..24 + usize::try_from(rng.below(41)).unwrap_or(0)];
+            let (key, id, now) = (&server.key, &server.id, self.clock.now().unix_ms);
+            make_ticket(&self.reading, &client, key, id, now, &nonce, pad)
+        };
+        let ticket = ticket.map_err(|_| outer_error(betanet_carrier::Error::Export))?;
+        let carrier = outer
+            .open11(&self.reading, &ticket)
+            .await
+            .map_err(outer_error)?;
+        Ok((self.leg(&*carrier, true)?, carrier))
+    }
+
+    /// Joins a peer's session with a leg to the server of 1.1.
+    async fn join(&self, session: PeerSession, taken: mpsc::Receiver<Substream>) {
+        match self.dial().await {
+            Ok((leg, carrier)) => {
+                let joint = Joint::new(leg, carrier, self.clock, session.clone(), taken);
+                joint.run().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the server of 1.1 is not reached");
+                session.close().await;
+            }
+        }
+        self.lock().joined.remove(&session.id());
+    }
+}
+
+/// Streams that the session's peer opens are the joint's.
+struct Given(mpsc::Sender<Substream>);
+
+impl Streams for Given {
+    fn opened(&self, _: &PeerSession, _: u8, stream: Substream) {
+        // One that is not taken in time is reset.
+        let _ = self.0.try_send(stream);
+    }
+}
+
+/// Streams of sessions that a peer of 1.2 opened for a peer of 1.1.
+pub(crate) struct ToServer(pub(crate) Arc<Translator>);
+
+impl Streams for ToServer {
+    fn opened(&self, session: &PeerSession, _: u8, stream: Substream) {
+        let mut state = self.0.lock();
+        if let Some(joined) = state.joined.get(&session.id()) {
+            let _ = joined.try_send(stream);
+            return;
+        }
+        let (streams, taken) = mpsc::channel(STREAMS);
+        let _ = streams.try_send(stream);
+        state.joined.insert(session.id(), streams);
+        drop(state);
+        let (this, session) = (Arc::clone(&self.0), session.clone());
+        tokio::spawn(async move {
+            match this.standing() {
+                Some(_standing) => this.join(session, taken).await,
+                None => {
+                    this.lock().joined.remove(&session.id());
+                    session.close().await;
+                }
+            }
+        });
+    }
+}
+
+/// The secret of a ticket key: 64 hex digits in a file of its own, which is made when it is not there.
+fn ticket_secret(path: &Path, rng: &mut Rng) -> Result<Zeroizing<[u8; 32]>, Error> {
+    if !path.exists() {
+        let secret = Zeroizing::new(rng.array::<32>());
+        let text = Zeroizing::new(hex(&secret[..]) + "\n");
+        crate::write_secret(path, text.as_bytes())?;
+        return Ok(secret);
+    }
+    let text = crate::files::read_secret(path)?;
+    let secret = unhex_array(text.trim()).ok_or(Error::KeyFile {
+        path: path.to_owned(),
+        why: "not 64 hex digits",
+    })?;
+    Ok(Zeroizing::new(secret))
+}
+
+/// What sessions for peers of 1.1 are like: streams of theirs are libp2p's, and the version says so.
+pub(crate) fn translated(mut config: Config) -> Config {
+    let extra = betanet_htx::Extra {
+        libp2p: true,
+        mix: false,
+        l2: L2::Translated,
+    };
+    config.accepts = vec![kind::LIBP2P];
+    config.caps = betanet_htx::offered_caps(config.pq.offered(), extra);
+    config
+}

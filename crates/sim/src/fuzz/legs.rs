@@ -1,0 +1,125 @@
+//! Legs to peers of version 1.1: what they send in clear, and what they seal.
+
+use betanet_compat11::frame::{self, Head};
+use betanet_compat11::{
+    Choices, Command, Event, Input, Leg, Minor, Reading, Sealer, TicketKey, carried,
+};
+use betanet_machine::testkit::Checked;
+use betanet_machine::{Machine as _, Now, Time};
+use bytes::Bytes;
+use core::time::Duration;
+use zeroize::Zeroizing;
+
+/// An even first byte: tickets, where requests carry them, heads of frames, the kept memory. An odd one: a peer that seals whatever it
+/// likes, while this side does what it likes, one operation of five bytes after the other.
+pub fn legs(data: &[u8]) {
+    match data.split_first() {
+        Some((first, rest)) if first % 2 == 0 => parsers(rest),
+        Some((_, rest)) => conversation(rest),
+        None => {}
+    }
+}
+
+fn parsers(data: &[u8]) {
+    if let Ok(Some(framed)) = frame::read(data) {
+        assert!(
+            framed.at <= frame::HEAD_MAX
+                && framed.end <= frame::HEAD_MAX + frame::CIPHERTEXT_MAX + frame::TAG
+        );
+    }
+    if let Some(choices) = Choices::from_bytes(data, 16) {
+        let again = Choices::from_bytes(&choices.to_bytes(), 16);
+        assert_eq!(again.map(|c| c.to_bytes()), Some(choices.to_bytes()));
+    }
+    let key = TicketKey::new(&[9; 32], Reading::PROFILE);
+    if let Ok(text) = core::str::from_utf8(data) {
+        let reading = Reading::PROFILE;
+        let places = [
+            carried(&reading, [text].into_iter(), None, None),
+            carried(&reading, core::iter::empty(), Some(text), None),
+            carried(&reading, core::iter::empty(), None, Some(data)),
+        ];
+        for ticket in places.into_iter().flatten().chain([text]) {
+            // Nobody's key made it.
+            assert!(key.open(ticket, 1_700_000_000_000).is_none());
+        }
+    }
+    let mut choices = Choices::new(4);
+    let mut now = 1_700_000_000_000;
+    for op in data.chunks(2) {
+        let minor = if op[0] % 2 == 0 {
+            Minor::One
+        } else {
+            Minor::Two
+        };
+        now += u64::from(op[op.len() - 1]) * 60_000;
+        let _ = choices.chose(now, &[op[0] >> 1; 32], minor);
+        assert!(choices.len() <= 4);
+    }
+}
+
+fn conversation(data: &[u8]) {
+    let mut mono = Time::ZERO;
+    let at = |mono| Now {
+        mono,
+        unix_ms: 1_700_000_000_000,
+    };
+    let keys = [3; 64];
+    let mut leg = Checked::new(Leg::new(at(mono), false, &keys, Reading::PROFILE));
+    let mut peer = Sealer::new(Zeroizing::new([3; 32]), Reading::PROFILE);
+    let mut told = false;
+    for op in data.chunks(5).take(256) {
+        let byte = |i: usize| op.get(i).copied().unwrap_or(0);
+        let (id, len) = (
+            u64::from(byte(1)),
+            usize::from(byte(2)) * usize::from(byte(3)),
+        );
+        let body = alloc::vec![byte(4); len];
+        let sealed = |peer: &mut Sealer, head| Some(peer.seal(head, &body));
+        let bytes = match byte(0) % 12 {
+            0 | 1 => sealed(&mut peer, Head::Stream(id)),
+            2 => sealed(&mut peer, Head::Ping),
+            3 => sealed(&mut peer, Head::WindowUpdate(id)),
+            4 => Some(peer.turn()),
+            5 => sealed(&mut peer, Head::Close),
+            6 => Some(body),
+            7 => {
+                let _ = leg.handle_command(at(mono), Command::Open);
+                None
+            }
+            8 => {
+                let data = Bytes::from(body);
+                let _ = leg.handle_command(at(mono), Command::Write { stream: id, data });
+                None
+            }
+            9 => {
+                let bytes = len as u64;
+                let _ = leg.handle_command(at(mono), Command::Consume { stream: id, bytes });
+                None
+            }
+            10 => {
+                let _ = leg.handle_command(at(mono), Command::Close);
+                None
+            }
+            _ => {
+                mono = mono + Duration::from_secs(u64::from(byte(1)));
+                None
+            }
+        };
+        if let Some(bytes) = bytes
+            && leg.get().has_room(bytes.len())
+        {
+            let _ = leg.handle_input(at(mono), Input::Bytes(bytes.into()));
+        }
+        for _ in 0..8 {
+            while leg.poll_transmit().is_some() {}
+            while let Some(event) = leg.poll_event() {
+                assert!(!told, "nothing follows the end");
+                told = matches!(event, Event::Closed { .. });
+            }
+            if leg.poll_timeout().is_some_and(|w| w.at <= mono) {
+                leg.handle_timeout(at(mono));
+            }
+        }
+    }
+}
