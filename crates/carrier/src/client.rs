@@ -23,7 +23,7 @@ use crate::{Carrier, Error, Quic, Secure, Secured, SecuredQuic, Shape, ToQuic, e
 
 /// TCP, TLS and HTTP/2 together.
 const SETUP: Duration = Duration::from_secs(15);
-/// HTTP/2 PING cadence of an idle tunnel.
+/// HTTP/2 PING cadence of an idle tunnel, unless a template tells another.
 const PING: Duration = Duration::from_secs(30);
 
 /// How a client checks the certificate it is shown.
@@ -96,6 +96,7 @@ pub struct Outer {
     host: String,
     facts: Facts,
     ekm0: Zeroizing<[u8; 32]>,
+    ping: Duration,
 }
 
 pub(crate) enum Over {
@@ -172,6 +173,7 @@ async fn connect_unbounded(
         ekm0: exported(|label, out| tls.export_as(label, EXPORTER_CONTEXT, out))?,
         over: Over::Tcp(Shared::new(tls)),
         host,
+        ping: PING,
     })
 }
 
@@ -203,6 +205,7 @@ pub async fn connect_quic(
                         ekm0: exported(|label, out| quic.export_as(label, EXPORTER_CONTEXT, out))?,
                         over: Over::Quic(quic),
                         host,
+                        ping: PING,
                     });
                 }
                 Err(e) => last = e,
@@ -302,6 +305,11 @@ impl Outer {
         (self.over, self.host, self.facts)
     }
 
+    /// Sends HTTP/2's PINGs so often, once it carries a tunnel.
+    pub const fn pinging(&mut self, every: Duration) {
+        self.ping = every;
+    }
+
     /// Makes the first request's record so long, where the shape of the client can, and lets records be cut from the first on.
     pub fn shaped(&self, first_record: u16) {
         if let Over::Tcp(tls) = &self.over {
@@ -342,7 +350,7 @@ impl Outer {
             .body(())
             .map_err(|_| Error::Host)?;
         match (self.over, self.facts.alpn.as_str()) {
-            (Over::Tcp(tls), "h2") => open_h2(tls, request).await,
+            (Over::Tcp(tls), "h2") => open_h2(tls, request, self.ping).await,
             (Over::Quic(quic), "h3") => quic.open(request).await,
             _ => Err(Error::Alpn),
         }
@@ -379,11 +387,12 @@ impl Outer {
 async fn open_h2(
     tls: Shared<Box<dyn Secure>>,
     request: http::Request<()>,
+    every: Duration,
 ) -> Result<Box<dyn Carrier>, Error> {
     let (requests, mut connection) = h2_builder().handshake::<_, Bytes>(tls.clone()).await?;
     let mut pings = connection.ping_pong();
     let drive = Box::pin(async move {
-        let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
+        let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
         loop {
             tokio::select! {
                 done = &mut connection => return done,

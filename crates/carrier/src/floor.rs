@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Waits until then.
+/// Waits until then, to the microsecond where the system can.
 ///
 /// An executor's timer counts milliseconds from when its thread went to sleep: whatever was done before that, to the microsecond,
 /// would show in the answer. Linux has timers that do not.
-pub(crate) async fn until(at: Instant) {
+pub async fn until(at: Instant) {
     let left = at.saturating_duration_since(Instant::now());
     if !left.is_zero() && exactly(left).await.is_none() {
         tokio::time::sleep_until(at).await;

@@ -18,7 +18,9 @@ mod error;
 mod files;
 mod floor;
 mod link;
+mod padded;
 mod plain;
+mod queue;
 mod quic;
 mod server;
 mod shaped;
@@ -33,6 +35,8 @@ pub use cert::{CertSource, Certificate, pin_of};
 pub use cover::{Cover, Origin, OriginError};
 pub use error::Error;
 pub use files::{Folder, content_type};
+pub use floor::until;
+pub use padded::Padded;
 pub use plain::Plain;
 pub use quic::{Greeted, QuicListener, Visitor};
 pub use server::serve;
@@ -43,7 +47,9 @@ pub use tokio_rustls::rustls::pki_types::CertificateDer;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -157,6 +163,12 @@ pub trait Shape: std::fmt::Debug + Send + Sync {
     ///
     /// What failed: [`Error::Pin`] or [`Error::Certificate`] where the certificate is not trusted.
     fn quic<'a>(&'a self, to: ToQuic<'a>) -> QuicHandshake<'a>;
+
+    /// The same, but each handshake's answer to the server's takes one of these times, where that can be done.
+    fn pausing(&self, pauses: Vec<Duration>) -> Option<Arc<dyn Shape>> {
+        let _ = pauses;
+        None
+    }
 }
 
 /// Where a QUIC connection goes.

@@ -1,6 +1,5 @@
 //! A carrier whose traffic follows a shape: bursts of records when the shape has them, of the sizes that it has.
 
-use std::collections::VecDeque;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,10 +8,11 @@ use std::time::Duration;
 
 use betanet_htx::shape::{Follower, RECORD, Shape, Step};
 use betanet_machine::Time;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 use zeroize::Zeroizing;
 
+use crate::queue::Waiting;
 use crate::{Carrier, Error, Received};
 
 /// Bytes that wait for their turn before no more are taken.
@@ -56,12 +56,12 @@ pub struct Shaped {
     follower: Follower,
     began: Instant,
     timer: Pin<Box<Sleep>>,
-    waiting: VecDeque<Bytes>,
-    queued: usize,
+    waiting: Waiting,
     /// Bytes of PADDING that are asked for, and whether there is none to be had.
     lacks: usize,
     bare: bool,
-
+    /// Whether the session's turn is over.
+    over: bool,
     /// Whether anything but PADDING moved since the trace began.
     moved: bool,
     over_since: Option<Time>,
@@ -98,10 +98,10 @@ impl Shaped {
             follower,
             began: Instant::now(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            waiting: VecDeque::new(),
-            queued: 0,
+            waiting: Waiting::default(),
             lacks: 0,
             bare: true,
+            over: false,
             moved: true,
             over_since: None,
             ending: false,
@@ -115,22 +115,6 @@ impl Shaped {
         Time::ZERO + self.began.elapsed()
     }
 
-    fn take(&mut self, mut n: usize) -> Bytes {
-        let mut out = BytesMut::with_capacity(n.min(self.queued));
-        while n > 0
-            && let Some(mut first) = self.waiting.pop_front()
-        {
-            let part = first.split_to(n.min(first.len()));
-            n -= part.len();
-            self.queued -= part.len();
-            out.extend_from_slice(&part);
-            if !first.is_empty() {
-                self.waiting.push_front(first);
-            }
-        }
-        out.freeze()
-    }
-
     /// Sends what is due. Whether something was sent.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let now = self.now();
@@ -138,23 +122,28 @@ impl Shaped {
             return self.empty(cx);
         }
         self.next_trace(now);
-        if self.bare && self.queued > 0 && self.follower.heard() {
+        if self.bare && !self.over {
+            // What belongs together is not told apart before the session's turn is over.
+            return Ok(false);
+        }
+        if self.bare && !self.waiting.is_empty() && self.follower.heard() {
             // What a handshake says cannot be filled up: it was whole, or there would be no answer.
             self.follower.answered(now);
         }
         // Nothing to say, and nothing to fill with: what comes goes then.
-        if self.follower.due(now).is_none() || self.bare && self.queued == 0 {
+        if self.follower.due(now).is_none() || self.bare && self.waiting.is_empty() {
             return Ok(false);
         }
         if self.bare {
             // A handshake, which is answered when it is whole; the first behind the request that opens the tunnel.
-            let frames = self.queued.div_ceil(FRAME);
+            let frames = self.waiting.len().div_ceil(FRAME);
             let head = if self.up && self.cost.bursts == 0 {
                 HEAD
             } else {
                 0
             };
-            self.follower.stretch(head + self.queued + frames * HEADER);
+            self.follower
+                .stretch(head + self.waiting.len() + frames * HEADER);
         }
         let Some(records) = self.follower.due(now) else {
             return Ok(false);
@@ -171,17 +160,17 @@ impl Shaped {
         let frames = plaintext.div_ceil(FRAME + HEADER);
         let mut bytes = plaintext.saturating_sub(frames * HEADER);
         if self.bare {
-            bytes = bytes.max(self.queued);
+            bytes = bytes.max(self.waiting.len());
         }
-        if self.queued < bytes && !self.bare {
-            self.lacks = bytes - self.queued;
+        if self.waiting.len() < bytes && !self.bare {
+            self.lacks = bytes - self.waiting.len();
             return Ok(false);
         }
         match self.inner.poll_ready(cx) {
             Poll::Ready(ready) => ready?,
             Poll::Pending => return Ok(false),
         }
-        let burst = self.take(bytes.max(1));
+        let burst = self.waiting.take(bytes.max(1));
         let records = sizes.len();
         match self.cost.bursts {
             // With it goes a head of HTTP, whose length is not known here; so does what is written into it on its way to TLS.
@@ -217,7 +206,7 @@ impl Shaped {
         }
         let since = *self.over_since.get_or_insert(now);
         // The client begins: page loads do.
-        let due = self.up && (self.moved || self.queued > 0) && now >= since + PAUSE;
+        let due = self.up && (self.moved || !self.waiting.is_empty()) && now >= since + PAUSE;
         if due {
             let trace = self.draw().to_vec();
             self.follower = Follower::new(now, &trace, true);
@@ -226,7 +215,7 @@ impl Shaped {
 
     fn draw(&mut self) -> &[Step] {
         self.over_since = None;
-        self.moved = self.queued > 0;
+        self.moved = !self.waiting.is_empty();
         self.drawn += 1;
         self.shape.drawn(&self.key, self.drawn - 1)
     }
@@ -234,12 +223,12 @@ impl Shaped {
     /// Sends all that waits, as the session ends.
     fn empty(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let mut moved = false;
-        while self.queued > 0 {
+        while !self.waiting.is_empty() {
             match self.inner.poll_ready(cx) {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => return Ok(moved),
             }
-            let bytes = self.take(FRAME);
+            let bytes = self.waiting.take(FRAME);
             self.inner.send(bytes)?;
             moved = true;
         }
@@ -259,7 +248,7 @@ impl Shaped {
         }
         let wake = match (self.follower.wake(), self.over_since) {
             (Some(at), _) => Some(at),
-            (None, Some(since)) if self.up && (self.moved || self.queued > 0) => {
+            (None, Some(since)) if self.up && (self.moved || !self.waiting.is_empty()) => {
                 Some(since + PAUSE)
             }
             _ => None,
@@ -307,7 +296,7 @@ impl Carrier for Shaped {
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.drive(cx)?;
-        if self.queued < ROOM {
+        if self.waiting.len() < ROOM {
             return Poll::Ready(Ok(()));
         }
         Poll::Pending
@@ -315,16 +304,21 @@ impl Carrier for Shaped {
 
     fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.cost.sent += bytes.len() as u64;
-        self.queued += bytes.len();
         // PADDING that was asked for is no reason to go on.
         self.moved |= self.lacks == 0;
-        self.waiting.push_back(bytes);
+        self.waiting.push(bytes);
         Ok(())
     }
 
     fn push(&mut self, cx: &mut Context<'_>) {
+        self.over = true;
         // A broken carrier is what the next turn finds.
         let _ = self.drive(cx);
+        self.over = false;
+        if self.lacks > 0 {
+            // The turn in which it would have been asked for is over.
+            cx.waker().wake_by_ref();
+        }
         self.inner.push(cx);
     }
 
@@ -349,7 +343,6 @@ impl Carrier for Shaped {
 
     fn reset(&mut self) {
         self.waiting.clear();
-        self.queued = 0;
         self.inner.reset();
     }
 
@@ -366,7 +359,7 @@ impl Carrier for Shaped {
             return Poll::Ready(());
         }
         self.inner.push(cx);
-        if self.queued > 0 {
+        if !self.waiting.is_empty() {
             return Poll::Pending;
         }
         self.inner.poll_flushed(cx)

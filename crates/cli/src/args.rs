@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Error, FrontRules, Network, Node, Profile, Settings, Templates, Transport, state_dir,
+    Error, FrontRules, Network, Node, Padding, Profile, Settings, Templates, Transport, state_dir,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -165,6 +165,10 @@ pub(crate) struct PeerArgs {
     /// it has the same one.
     #[arg(long, value_name = "FILE", conflicts_with = "mix")]
     pub(crate) shape: Option<PathBuf>,
+    /// Pad what is sent: buckets fills what leaves together up to a few sizes; a rate as 64k sends so many bytes a second whatever
+    /// there is to say; two as 16k..1m go from one to the other with what there is. A gateway pads what it sends by --padding of its own.
+    #[arg(long, value_name = "HOW", conflicts_with_all = ["mix", "shape"])]
+    pub(crate) padding: Option<Padding>,
     /// Tell the peer the template of its web site, over TCP: it is looked at with one GET where it was not within a day.
     #[arg(long, conflicts_with = "mix")]
     pub(crate) template: bool,
@@ -432,6 +436,9 @@ pub(crate) struct ListenArgs {
     /// Follow this shape with clients that follow it, as `betanet shape learn` writes it.
     #[arg(long, value_name = "FILE")]
     pub(crate) shape: Option<PathBuf>,
+    /// Pad what is sent to clients that follow no shape: buckets, a rate as 64k bytes a second, or two as 16k..1m.
+    #[arg(long, value_name = "HOW")]
+    pub(crate) padding: Option<Padding>,
     /// Signed records of front origins, one a line in hex, of the --network's maintainers.
     #[arg(long, value_name = "FILE", requires = "network")]
     pub(crate) front_origins: Option<PathBuf>,
@@ -522,7 +529,10 @@ impl PeerArgs {
                 ..FrontRules::default()
             },
         };
-        let node = node.held_to(rules);
+        let mut node = node.held_to(rules);
+        if let Some(padding) = self.padding {
+            node = node.padding(padding);
+        }
         let Some(path) = &self.shape else {
             return Ok(node);
         };
@@ -569,6 +579,7 @@ impl ListenArgs {
             compat11_to: self.compat11_to.clone(),
             compat11_dial: self.compat11_dial.clone(),
             shape: self.shape.clone(),
+            padding: self.padding.map(|p| p.to_string()),
             front_origins: self.front_origins.clone(),
             profile: self.profile.clone(),
             key: self.key.clone(),

@@ -45,7 +45,7 @@ struct Download {
     resumed: u32,
     total: Option<u64>,
     bar: Option<ProgressBar>,
-    shaped: Option<Cost>,
+    padded: Option<Cost>,
 }
 
 impl Download {
@@ -59,7 +59,7 @@ impl Download {
             resumed: 0,
             total: None,
             bar: None,
-            shaped: None,
+            padded: None,
         };
         let Some(path) = args.output.clone().filter(|p| p.as_os_str() != "-") else {
             if args.json {
@@ -230,7 +230,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
             "etag": download.etag,
             "resumed": download.resumed,
             "seconds": began.elapsed().as_secs_f64(),
-            "shaped": download.shaped.map(|c| json!({ "sent": c.sent, "padding": c.padding, "bursts": c.bursts })),
+            "padded": download.padded.map(|c| json!({ "sent": c.sent, "padding": c.padding, "bursts": c.bursts })),
             "mix_packets": mixed.map(|s| json!({ "sent": s.sent, "received": s.received })),
         });
         say!("{facts}");
@@ -323,7 +323,7 @@ async fn attempt(
     let stay = Duration::from_secs_f64(args.stay).saturating_sub(began.elapsed());
     tokio::time::sleep(stay).await;
     // Of a session that has ended nothing is known.
-    download.shaped = session.facts().await.ok().and_then(|f| f.shaped);
+    download.padded = session.facts().await.ok().and_then(|f| f.padded);
     session.close().await;
     Ok(Some(status))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use betanet_htx::shape::{Record, Shape, TRACES_MAX, learn};
+use betanet_htx::shape::{Record, Shape, TRACES_MAX, learn, learn_pause};
 use betanet_wire::text::hex;
 use serde::Deserialize;
 use serde_json::json;
@@ -58,12 +58,15 @@ fn connections(path: &Path) -> Result<Vec<Vec<Record>>, Fail> {
 }
 
 fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
-    let mut traces = Vec::new();
+    let (mut traces, mut pauses) = (Vec::new(), Vec::new());
     let mut seen = 0;
     for path in &args.recordings {
         for records in connections(path)? {
             seen += 1;
-            traces.extend(learn(&records, usize::from(args.skip)));
+            if let Some(trace) = learn(&records, usize::from(args.skip)) {
+                traces.push(trace);
+                pauses.extend(learn_pause(&records));
+            }
         }
     }
     let learnt = traces.len();
@@ -73,6 +76,7 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
             "of {seen} connections {learnt} are page loads over TLS: {e}"
         ))
     })?;
+    let shape = shape.with_pauses(&pauses);
     std::fs::write(&args.output, shape.to_bytes()).map_err(Fail::file(&args.output))?;
     let bytes = |up: bool| -> u64 {
         let steps = shape.traces().iter().flatten();

@@ -19,6 +19,7 @@ mod config;
 mod error;
 pub mod frame;
 pub mod handshake;
+pub mod pace;
 mod resolver;
 mod seal;
 mod session;

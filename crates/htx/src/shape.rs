@@ -25,6 +25,8 @@ const RECORD_MAX: u16 = 16_384 + 17;
 const TOGETHER: u16 = 3;
 /// How long the other side's part is waited for beyond its time.
 const PATIENCE: Duration = Duration::from_millis(150);
+/// Microseconds in a pause's unit.
+const PAUSE_UNIT: Duration = Duration::from_micros(10);
 /// Bit 15 of a size on disk: the record goes up, from client to server.
 const UP: u16 = 0x8000;
 
@@ -46,11 +48,14 @@ pub type Trace = Vec<Step>;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Shape {
     traces: Vec<Trace>,
+    /// How long clients took between the server's handshake and their own answer, in units of 10 microseconds.
+    pauses: Vec<u16>,
 }
 
 message! {
     struct Map<'a> {
         req "v" version: u16,
+        opt "pauses" pauses: &'a [u8],
         req "traces" traces: Vec<&'a [u8]>,
     }
 }
@@ -71,6 +76,9 @@ pub enum ShapeError {
     /// A trace of none or of more than [`STEPS_MAX`] records, or one that is cut in a record.
     #[error("a trace without records, with more than {STEPS_MAX}, or cut in the middle of one")]
     Steps,
+    /// More pauses than [`TRACES_MAX`], or one that is cut.
+    #[error("pauses that are no list of at most {TRACES_MAX}")]
+    Pauses,
     /// A record longer than TLS has any, or without a byte of plaintext.
     #[error("a record of {0} bytes")]
     Size(u16),
@@ -108,7 +116,23 @@ impl Shape {
                 return Err(ShapeError::Size(bad.size));
             }
         }
-        Ok(Self { traces })
+        let pauses = Vec::new();
+        Ok(Self { traces, pauses })
+    }
+
+    /// With how long clients took to answer the server's handshake.
+    #[must_use]
+    pub fn with_pauses(mut self, pauses: &[Duration]) -> Self {
+        let short = |p: &Duration| {
+            u16::try_from(p.as_micros() / PAUSE_UNIT.as_micros()).unwrap_or(u16::MAX)
+        };
+        self.pauses = pauses.iter().take(TRACES_MAX).map(short).collect();
+        self
+    }
+
+    /// How long clients took to answer the server's handshake, where that was learnt.
+    pub fn pauses(&self) -> impl Iterator<Item = Duration> {
+        self.pauses.iter().map(|p| u32::from(*p) * PAUSE_UNIT)
     }
 
     /// Reads a file's bytes.
@@ -137,10 +161,16 @@ impl Shape {
             };
             traces.push(steps.iter().map(step).collect());
         }
-        Self::new(traces)
+        let (pauses, rest) = map.pauses.unwrap_or_default().as_chunks::<2>();
+        if !rest.is_empty() || pauses.len() > TRACES_MAX {
+            return Err(ShapeError::Pauses);
+        }
+        let mut shape = Self::new(traces)?;
+        shape.pauses = pauses.iter().map(|p| u16::from_be_bytes(*p)).collect();
+        Ok(shape)
     }
 
-    /// The file's bytes: DET-CBOR of `{"v": 1, "traces": [bstr]}`, four bytes a record.
+    /// The file's bytes: DET-CBOR of `{"v": 1, "pauses": bstr, "traces": [bstr]}`, four bytes a record, two a pause, if there are any.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let bytes = |trace: &Trace| -> Vec<u8> {
@@ -152,8 +182,10 @@ impl Shape {
             steps.collect()
         };
         let traces: Vec<Vec<u8>> = self.traces.iter().map(bytes).collect();
+        let pauses: Vec<u8> = self.pauses.iter().flat_map(|p| p.to_be_bytes()).collect();
         cbor::to_vec(&Map {
             version: 1,
+            pauses: Some(&pauses[..]).filter(|p| !p.is_empty()),
             traces: traces.iter().map(Vec::as_slice).collect(),
         })
     }
@@ -230,6 +262,15 @@ pub fn learn(records: &[Record], skip: usize) -> Option<Trace> {
         }
     });
     Some(steps.collect())
+}
+
+/// How long a connection's client took to answer the server's handshake.
+#[must_use]
+pub fn learn_pause(records: &[Record]) -> Option<Duration> {
+    let hello = records.iter().position(|r| !r.up)?;
+    let answer = records[hello..].iter().position(|r| r.up)? + hello;
+    let micros = records[answer].at.checked_sub(records[answer - 1].at)?;
+    Some(Duration::from_micros(micros))
 }
 
 /// Records that one side sends together.

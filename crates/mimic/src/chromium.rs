@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use betanet_carrier::client::{Facts, Trust};
 use betanet_carrier::{
@@ -13,8 +14,8 @@ use betanet_carrier::{
 use betanet_htx::shape::RECORD;
 use boring::error::ErrorStack;
 use boring::ssl::{
-    CertificateCompressionAlgorithm, CertificateCompressor, Ssl, SslAlert, SslContext, SslMethod,
-    SslRef, SslVerifyError, SslVerifyMode, SslVersion,
+    BoxCustomVerifyFinish, CertificateCompressionAlgorithm, CertificateCompressor, Ssl, SslAlert,
+    SslContext, SslMethod, SslRef, SslVerifyMode, SslVersion,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -41,7 +42,12 @@ pub(crate) const TRUST_ANCHORS: &[u8] = include_bytes!("../shapes/chromium-156.t
 #[derive(Clone)]
 pub struct Chromium {
     context: SslContext,
+    /// Times that it takes to answer the server's handshake, one of which is drawn each time; with none, as long as it takes.
+    pauses: Arc<[Duration]>,
 }
+
+/// What the answer takes by itself.
+const ANSWER: Duration = Duration::from_micros(400);
 
 impl fmt::Debug for Chromium {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,7 +92,8 @@ impl Chromium {
     /// BoringSSL cannot be set up: its memory is at an end.
     pub fn new() -> Result<Self, Error> {
         let context = context().map_err(|e| Error::Tls(io::Error::other(e)))?;
-        Ok(Self { context })
+        let pauses = Arc::default();
+        Ok(Self { context, pauses })
     }
 
     fn ssl(&self, host: &str) -> Result<Ssl, ErrorStack> {
@@ -102,16 +109,33 @@ impl Chromium {
         Ok(ssl)
     }
 
+    fn pause(&self) -> Result<Duration, ErrorStack> {
+        if self.pauses.is_empty() {
+            return Ok(Duration::ZERO);
+        }
+        let mut drawn = [0; 4];
+        boring::rand::rand_bytes(&mut drawn)?;
+        let drawn = u32::from_be_bytes(drawn) as usize % self.pauses.len();
+        Ok(self.pauses[drawn].saturating_sub(ANSWER))
+    }
+
     async fn secure(&self, tcp: TcpStream, host: &str, trust: &Trust) -> Result<Secured, Error> {
         let other = |e: ErrorStack| Error::Tls(io::Error::other(e));
         let mut ssl = self.ssl(host).map_err(other)?;
         let problem = Arc::new(Mutex::new(None));
         let (noted, trust, name) = (Arc::clone(&problem), trust.clone(), host.to_owned());
-        ssl.set_custom_verify_callback(SslVerifyMode::PEER, move |ssl| {
+        let pause = self.pause().map_err(other)?;
+        ssl.set_async_custom_verify_callback(SslVerifyMode::PEER, move |ssl| {
+            let until = tokio::time::Instant::now() + pause;
             trust.check(&shown(ssl), &name).map_err(|error| {
                 *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                SslVerifyError::Invalid(SslAlert::CERTIFICATE_UNKNOWN)
-            })
+                SslAlert::CERTIFICATE_UNKNOWN
+            })?;
+            Ok(Box::pin(async move {
+                betanet_carrier::until(until).await;
+                let checked: BoxCustomVerifyFinish = Box::new(|_| Ok(()));
+                Ok(checked)
+            }))
         });
         let stream = SslStreamBuilder::new(ssl, Gather::new(tcp)).connect().await;
         let stream = stream.map_err(|e| {
@@ -165,6 +189,13 @@ impl Shape for Chromium {
 
     fn quic<'a>(&'a self, to: ToQuic<'a>) -> QuicHandshake<'a> {
         Box::pin(quic::handshake(to))
+    }
+
+    fn pausing(&self, pauses: Vec<Duration>) -> Option<Arc<dyn Shape>> {
+        Some(Arc::new(Self {
+            pauses: pauses.into(),
+            ..self.clone()
+        }))
     }
 }
 

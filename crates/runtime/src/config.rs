@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use betanet_htx::pace::Padding;
 use betanet_htx::shape::Shape;
 use betanet_htx::template::front::Profile;
 use betanet_keys::{Name, Peer};
@@ -47,6 +48,8 @@ pub struct Settings {
     pub compat11_dial: Option<String>,
     /// A shape of traffic, as `betanet shape learn` writes it, that is followed with clients that follow it.
     pub shape: Option<PathBuf>,
+    /// How what is sent to other clients is padded: `buckets`, a rate as `64k` bytes a second, or two as `16k..1m`.
+    pub padding: Option<String>,
     /// Signed records of front origins, an envelope a line in hex; needs `network`, whose maintainers sign them.
     pub front_origins: Option<PathBuf>,
     /// `standard`, or `extended`: end sessions whose template is not in `front_origins`.
@@ -187,6 +190,8 @@ pub struct GatewayConfig {
     pub compat11: Compat11,
     /// The shape that is followed with clients that follow it.
     pub shape: Option<Shape>,
+    /// How what is sent to other clients is padded.
+    pub padding: Option<Padding>,
     /// Records of front origins.
     pub front_origins: Option<PathBuf>,
     /// How strictly they are taken.
@@ -282,7 +287,7 @@ impl Settings {
             };
         }
         below! {
-            listen advertise serve cover origin quic alt_svc cover_only compat11 compat11_tickets compat11_to compat11_dial shape front_origins profile key certificate certificate_key hosts writable allow quota onward network roles org ban
+            listen advertise serve cover origin quic alt_svc cover_only compat11 compat11_tickets compat11_to compat11_dial shape padding front_origins profile key certificate certificate_key hosts writable allow quota onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
             max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting mix_lose mix_lose_seed
             pq log_format log
@@ -318,6 +323,14 @@ impl Settings {
             dial: found.server11(self.compat11_dial, self.compat11.unwrap_or(false)),
         };
         let shape = self.shape.and_then(|path| found.shape(&path));
+        let padding = self.padding.and_then(|text| {
+            let padding = text.parse().ok();
+            if padding.is_none() {
+                let allowed = "buckets, a rate as 64k or 1m bytes a second, or two as 16k..1m; from 4k to 64m";
+                found.problem("padding", &text, allowed);
+            }
+            padding
+        });
         let profile = self.profile.as_deref().unwrap_or("standard");
         let profile = Profile::of_name(&profile.to_ascii_uppercase()).unwrap_or_else(|| {
             found.problem("profile", profile, "standard or extended");
@@ -459,6 +472,7 @@ impl Settings {
             cover_only: self.cover_only.unwrap_or(false),
             compat11,
             shape,
+            padding,
             front_origins: self.front_origins,
             profile,
             own_certificate: Some(beside(&key)),

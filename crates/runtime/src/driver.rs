@@ -293,14 +293,23 @@ impl<H: Handler> Driver<H> {
 
     /// Pads the packets of the mix that leave now, and what a shape lacks; whether there is something to send for it.
     fn pad(&mut self) -> bool {
-        let agreed = self.connection.session().agreed();
-        self.carrier
-            .padded(agreed.is_some_and(|a| a.has("padding")));
+        let session = self.connection.session();
+        let agreed = session.agreed().is_some_and(|a| a.has("padding"));
+        self.carrier.padded(agreed && session.is_open());
         let mut bytes = self.unpadded.leaves() + self.carrier.lacks();
-        let pads = bytes > 0;
+        let mut pads = false;
         while bytes > 0 {
             let len = u16::try_from(bytes.min(PAD)).unwrap_or(u16::MAX);
-            self.command(Command::Pad(len));
+            let pad = Command::Pad(len);
+            // Refused by a session without room: the carrier asks again when some was made.
+            if self
+                .connection
+                .handle_command(self.clock.now(), pad)
+                .is_err()
+            {
+                break;
+            }
+            pads = true;
             bytes -= usize::from(len);
         }
         pads
@@ -696,7 +705,7 @@ impl<H: Handler> Driver<H> {
             Op::Rekey => self.command(Command::Rekey),
             Op::Facts(reply) => {
                 let mut facts = SessionFacts::of(self.connection.session());
-                facts.shaped = self.carrier.cost();
+                facts.padded = self.carrier.cost();
                 let _ = reply.send(facts);
             }
             Op::LotteryKey(reply) => {

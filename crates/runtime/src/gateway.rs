@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use betanet_bar::{Access, Handler, MemoryStore, Service};
 use betanet_carrier::{
-    BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Limits, QuicListener, Shaped, Site,
-    Tunnel,
+    BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Limits, Padded, QuicListener, Shaped,
+    Site, Tunnel,
 };
 use betanet_compat11::Reading;
+use betanet_htx::pace::Padding;
 use betanet_htx::shape::Shape as TrafficShape;
 use betanet_htx::{Config, L2, Pq, Secrets, Session, kind, offered_caps};
 use betanet_keys::{Identity, Name, Peer, PublicKey};
@@ -89,6 +90,8 @@ struct Door<H> {
     takers: Takers,
     /// The shape that is followed with clients that follow it.
     shape: Option<Arc<TrafficShape>>,
+    /// How what is sent to others is padded.
+    padding: Option<Padding>,
     fronts: FrontRules,
     /// Who talks to peers of version 1.1.
     translator: Option<Arc<Translator>>,
@@ -146,7 +149,11 @@ where
         let tunnel = self.session(self.config.clone(), ekm0, message1, Some(from.ip()))?;
         let followed = self.shape.as_ref();
         let Some(shape) = followed.filter(|s| label.ends_with(&s.mark(ekm0))) else {
-            return Some(tunnel);
+            let padding = self.padding;
+            return Some(Box::new(move |carrier| match padding {
+                Some(padding) => tunnel(Box::new(Padded::new(carrier, padding))),
+                None => tunnel(carrier),
+            }));
         };
         let shape = Arc::clone(shape);
         let metrics = Arc::clone(&self.metrics);
@@ -441,6 +448,7 @@ impl Gateway {
             keeper,
             takers,
             shape: config.shape.clone().map(Arc::new),
+            padding: config.padding,
             fronts,
             translator: translator.clone(),
         });

@@ -54,6 +54,7 @@ pub use betanet_carrier::{
     CHROMIUM_156, Capture, CaptureError, Captured, CertSource, Certificate, Cost, FIREFOX_153,
     Origin as FrontOrigin, Plain, QuicCapture, Shape,
 };
+pub use betanet_htx::pace::{Padding, PaddingError};
 pub use betanet_htx::shape::Shape as TrafficShape;
 pub use betanet_htx::template::front::{
     FrontOrigin as FrontRecord, Fronts, Profile, Standing as FrontStanding,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use betanet_bar::{Client, Handler, ReadFailed, Request, Response, status};
 use betanet_carrier::client::{self, Trust, Way};
-use betanet_carrier::{Carrier, Shape, Shaped};
+use betanet_carrier::{Carrier, Padded, Shape, Shaped};
+use betanet_htx::pace::Padding;
 use betanet_htx::shape::Shape as TrafficShape;
 use betanet_htx::ticket::Ticket;
 use betanet_htx::{Config, Secrets, Session, kind, offered_caps};
@@ -68,6 +69,9 @@ pub enum Transport {
     Quic,
 }
 
+/// Identities that are drawn until the peer is the one that decides on versions.
+const DECIDES: u32 = 64;
+
 struct Pooled {
     handle: SessionHandle,
     since: Time,
@@ -107,6 +111,8 @@ pub struct Node {
     fronts: FrontRules,
     /// The shape that traffic follows.
     traffic: Option<Arc<TrafficShape>>,
+    /// How what is sent is padded, without a shape.
+    padding: Option<Padding>,
     /// The local address to dial from.
     from: Option<IpAddr>,
     takers: Takers,
@@ -134,6 +140,7 @@ impl Node {
             templates: None,
             fronts: FrontRules::default(),
             traffic: None,
+            padding: None,
             from: None,
             takers: Takers::default(),
             own_paths: Arc::default(),
@@ -196,8 +203,18 @@ impl Node {
     /// Sends in the bursts and records of a shape, over TCP alone: what QUIC's datagrams look like is not shaped.
     #[must_use]
     pub fn following(mut self, shape: Arc<TrafficShape>) -> Self {
+        if let Some(pausing) = self.shape.pausing(shape.pauses().collect()) {
+            self.shape = pausing;
+        }
         self.traffic = Some(shape);
         self.transport = Transport::Tcp;
+        self
+    }
+
+    /// Pads what it sends, where no shape is followed.
+    #[must_use]
+    pub const fn padding(mut self, padding: Padding) -> Self {
+        self.padding = Some(padding);
         self
     }
 
@@ -267,7 +284,13 @@ impl Node {
         if let Some(known) = state.fresh.get(peer) {
             return Ok(known.clone());
         }
-        let made = fresh_identity()?;
+        let mut made = fresh_identity()?;
+        // Of a shape's first answers the server's is longer where it decides, and only then can be filled up: the lower PeerID does.
+        let mut tries = if self.traffic.is_some() { DECIDES } else { 0 };
+        while tries > 0 && made.public().peer_id() < peer.peer_id() {
+            made = fresh_identity()?;
+            tries -= 1;
+        }
         state.fresh.insert(*peer, made.clone());
         Ok(made)
     }
@@ -452,20 +475,25 @@ impl Node {
         self.establish(peer, address, outer).await
     }
 
-    /// The TemplateID that the peer is told; zeros where there is none.
-    async fn template(&self, peer: &Peer, address: &str) -> Result<[u8; 32], Error> {
+    /// The TemplateID that the peer is told, zeros where there is none; and the cadence of idle PINGs that the template has.
+    async fn template(
+        &self,
+        peer: &Peer,
+        address: &str,
+    ) -> Result<([u8; 32], Option<Duration>), Error> {
         let now_ms = self.clock.now().unix_ms;
-        let id = match &self.templates {
+        let (id, ping_ms) = match &self.templates {
             Some(templates) if !address.starts_with(QUIC) => {
                 let (trust, once) = (self.trust_for(peer), (false, Duration::ZERO));
                 let looked = templates.calibrate(address, &trust, &*self.shape, now_ms, once);
-                looked.await?.template.id()
+                let template = looked.await?.template;
+                (template.id(), template.ping_ms)
             }
-            _ => [0; 32],
+            _ => ([0; 32], 0),
         };
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         self.fronts.check(&id, Some(host), now_ms)?;
-        Ok(id)
+        Ok((id, (ping_ms > 0).then(|| Duration::from_millis(ping_ms))))
     }
 
     /// A session over an outer connection that stands.
@@ -473,7 +501,7 @@ impl Node {
         &self,
         peer: &Peer,
         address: &str,
-        outer: client::Outer,
+        mut outer: client::Outer,
     ) -> Result<SessionHandle, Error> {
         let outer_error = |source| Error::Outer {
             address: address.to_owned(),
@@ -490,8 +518,9 @@ impl Node {
             None => label,
         };
         let identity = self.identity_for(&peer.key)?;
+        let (template, ping) = self.template(peer, address).await?;
         let config = Config {
-            template: self.template(peer, address).await?,
+            template,
             ..self.config.clone()
         };
         let session = Session::connect(
@@ -503,6 +532,9 @@ impl Node {
             secrets,
         )
         .map_err(betanet_stack::Error::from)?;
+        if let Some(every) = ping {
+            outer.pinging(every);
+        }
         // The request that opens the tunnel takes the place of the shape's first.
         let first = self
             .traffic
@@ -515,6 +547,8 @@ impl Node {
         if let Some(shape) = &self.traffic {
             let shaped = Shaped::new(carrier, Arc::clone(shape), true).map_err(outer_error)?;
             carrier = Box::new(shaped);
+        } else if let Some(padding) = self.padding {
+            carrier = Box::new(Padded::new(carrier, padding));
         }
         match self.run(session, carrier, peer, facts).await {
             Err(Error::Outer { source, .. }) => Err(outer_error(source)),

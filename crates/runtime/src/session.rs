@@ -31,8 +31,8 @@ pub struct SessionFacts {
     pub transcript: [u8; 32],
     /// Times the sending and the receiving key turned.
     pub rekeys: (u64, u64),
-    /// What following a shape has cost this side, where one is followed.
-    pub shaped: Option<Cost>,
+    /// What padding has cost this side, or following a shape.
+    pub padded: Option<Cost>,
 }
 
 impl SessionFacts {
@@ -47,7 +47,7 @@ impl SessionFacts {
             rtt: session.rtt(),
             transcript: session.transcript().copied().unwrap_or_default(),
             rekeys: (session.stats().rekeys_out, session.stats().rekeys_in),
-            shaped: None,
+            padded: None,
         }
     }
 }

@@ -132,7 +132,13 @@ fn both_ends_draw_the_same_traces_and_only_they_see_the_mark() {
 
 #[test]
 fn what_is_no_shape_is_said() {
-    let map = |version, traces: Vec<&[u8]>| cbor::to_vec(&Map { version, traces });
+    let map = |version, traces: Vec<&[u8]>| {
+        cbor::to_vec(&Map {
+            version,
+            pauses: None,
+            traces,
+        })
+    };
     let cases: [(Vec<u8>, ShapeError); 6] = [
         (map(2, vec![&[0, 0, 0x80, 100]]), ShapeError::Version),
         (map(1, vec![]), ShapeError::Traces),
@@ -176,4 +182,46 @@ proptest! {
         let own: Vec<u16> = trace.iter().filter(|s| s.up == up).map(|s| s.size).collect();
         prop_assert_eq!(sent, own);
     }
+}
+
+#[test]
+fn pauses_are_learnt_and_kept() {
+    let at = |at, up| Record {
+        at,
+        up,
+        kind: 22,
+        size: 100,
+    };
+    let records = [
+        at(0, true),
+        at(300, false),
+        at(400, false),
+        at(12_345, true),
+    ];
+    let pause = learn_pause(&records).unwrap();
+    assert_eq!(pause, Duration::from_micros(11_945));
+    assert_eq!(learn_pause(&records[..3]), None);
+    let step = Step {
+        gap_ms: 0,
+        up: true,
+        size: 100,
+    };
+    let plain = Shape::new(vec![vec![step]]).unwrap();
+    let shape = plain.clone().with_pauses(&[pause, Duration::from_secs(9)]);
+    assert_ne!(plain.id(), shape.id());
+    let read = Shape::from_bytes(&shape.to_bytes()).unwrap();
+    let pauses: Vec<Duration> = read.pauses().collect();
+    assert_eq!(
+        pauses,
+        [
+            Duration::from_micros(11_940),
+            Duration::from_micros(655_350)
+        ]
+    );
+    let odd = cbor::to_vec(&Map {
+        version: 1,
+        pauses: Some(&[1]),
+        traces: vec![&[0, 0, 0, 100]],
+    });
+    assert_eq!(Shape::from_bytes(&odd), Err(ShapeError::Pauses));
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use betanet_carrier::client::{Way, connect_quic};
 use betanet_carrier::Received;
+use betanet_carrier::client::{Way, connect_quic};
 use betanet_compat11::{Command, Event, Input, Leg, Reading, Transmit};
 use betanet_machine::Machine as _;
 use betanet_runtime::{

@@ -14,6 +14,7 @@ mod forward;
 mod legacy;
 mod mesh;
 mod mix;
+mod padding;
 mod peer;
 mod proxy;
 mod quic;

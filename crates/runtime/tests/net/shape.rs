@@ -89,7 +89,7 @@ async fn a_session_sends_in_the_records_of_its_shape_and_delivers_all_the_same()
         let session = node.connect(&peer).await.unwrap();
         let mut answer = session.ask(get("/file.bin")).await.unwrap();
         assert_eq!(answer.body.all(100_000).await.unwrap().unwrap(), bytes);
-        let cost = session.facts().await.unwrap().shaped.unwrap();
+        let cost = session.facts().await.unwrap().padded.unwrap();
         assert!(cost.bursts > 3 && cost.padding > 0, "{cost:?}");
         assert_eq!(fixture.metric("betanet_sessions_shaped_total"), 1);
         let records = records.lock().unwrap().clone();
@@ -116,7 +116,7 @@ async fn a_client_without_the_shape_is_served_as_ever() {
     let session = node.connect(&peer).await.unwrap();
     let mut answer = session.ask(get("/hello.txt")).await.unwrap();
     assert_eq!(answer.body.all(10).await.unwrap().unwrap(), b"hello");
-    assert_eq!(session.facts().await.unwrap().shaped, None);
+    assert_eq!(session.facts().await.unwrap().padded, None);
     assert_eq!(fixture.metric("betanet_sessions_shaped_total"), 0);
 }
 
