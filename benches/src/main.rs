@@ -9,6 +9,8 @@
     reason = "a measurement that cannot be made has nothing else to say"
 )]
 
+#[cfg(feature = "mimic")]
+mod browser;
 mod cbor;
 mod download;
 mod flood;
@@ -16,6 +18,7 @@ mod frames;
 mod handshakes;
 mod idle;
 mod leak;
+mod legs;
 mod mesh;
 mod mix;
 mod mixnode;
@@ -93,7 +96,7 @@ fn main() {
         .position(|a| a == "--only")
         .map(|at| args.get(at + 1).expect("--only GROUP").clone());
     let mut figures = Vec::new();
-    let groups: [(&str, Measure); 13] = [
+    let groups: Vec<(&str, Measure)> = vec![
         ("cbor", cbor::measure),
         ("frames", frames::measure),
         ("path", path::measure),
@@ -104,12 +107,15 @@ fn main() {
         ("mixnode", mixnode::measure),
         ("download", download::measure),
         ("quic", quic::measure),
+        ("legs", legs::measure),
+        #[cfg(feature = "mimic")]
+        ("browser", browser::measure),
         ("handshakes", handshakes::measure),
         ("idle", idle::measure),
         ("flood", flood::measure),
     ];
     if let Some(only) = &only {
-        let names = groups.map(|(name, _)| name);
+        let names: Vec<&str> = groups.iter().map(|(name, _)| *name).collect();
         assert!(
             names.contains(&only.as_str()),
             "--only takes one of {names:?}"

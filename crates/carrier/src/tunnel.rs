@@ -51,6 +51,8 @@ pub(crate) struct H2Tunnel {
     outgoing: SendStream<Bytes>,
     /// Taken, and not yet handed to HTTP/2 for lack of its credit.
     waiting: Bytes,
+    /// Something was sent since the connection had its last turn.
+    sent: bool,
     ended: bool,
     exporter: Exporter,
     cut: Cut,
@@ -73,6 +75,7 @@ impl H2Tunnel {
             incoming: Incoming::Waiting(response),
             outgoing,
             waiting: Bytes::new(),
+            sent: false,
             ended: false,
             exporter,
             cut,
@@ -103,6 +106,7 @@ impl H2Tunnel {
             },
             outgoing,
             waiting: Bytes::new(),
+            sent: false,
             ended: false,
             exporter,
             cut,
@@ -113,6 +117,7 @@ impl H2Tunnel {
 
     /// Moves the connection on; an error when it is over.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.sent = false;
         while let Side::Client { drive, .. } = &mut self.side {
             let Some(connection) = drive else {
                 return Err(Error::Gone);
@@ -227,6 +232,7 @@ impl Carrier for H2Tunnel {
     }
 
     fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.sent = true;
         if self.outgoing.capacity() < bytes.len() {
             // Given at once where the peer's credit allows it.
             self.outgoing.reserve_capacity(bytes.len().max(ROOM));
@@ -240,6 +246,10 @@ impl Carrier for H2Tunnel {
     }
 
     fn push(&mut self, cx: &mut Context<'_>) {
+        if self.sent {
+            // What was sent last is to go along; a connection that is over says so when it is asked next.
+            let _ = self.drive(cx);
+        }
         // A server's connection pushes after its own turn, which what was sent brings about.
         if let Side::Client { push, .. } = &mut self.side {
             push(cx);

@@ -26,6 +26,8 @@ const REASON_MAX: usize = 4096;
 enum Sink {
     Stdout(tokio::io::Stdout),
     File { file: File, path: PathBuf },
+    /// What is there and no file: a device, a pipe. It keeps its name, and nothing of it is taken up again.
+    Device { file: File, path: PathBuf },
 }
 
 /// `FILE.part`, and what is known of it in `FILE.part.etag`.
@@ -67,6 +69,12 @@ impl Download {
             }
             return Ok(this);
         };
+        if fs::metadata(&path).await.is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+            let file = fs::OpenOptions::new().write(true).open(&path).await;
+            let file = file.map_err(Fail::file(&path))?;
+            this.sink = Sink::Device { file, path };
+            return Ok(this);
+        }
         let part_path = part(&path, ".part");
         if args.resume {
             this.pick_up(&part_path, &part(&path, ".part.etag")).await?;
@@ -140,7 +148,9 @@ impl Download {
         }
         match &mut self.sink {
             Sink::Stdout(out) => out.write_all(bytes).await.map_err(Fail::output),
-            Sink::File { file, path } => file.write_all(bytes).await.map_err(Fail::file(path)),
+            Sink::File { file, path } | Sink::Device { file, path } => {
+                file.write_all(bytes).await.map_err(Fail::file(path))
+            }
         }
     }
 
@@ -164,6 +174,7 @@ impl Download {
         }
         match &mut self.sink {
             Sink::Stdout(out) => out.flush().await.map_err(Fail::output),
+            Sink::Device { file, path } => file.flush().await.map_err(Fail::file(path)),
             Sink::File { file, path } => {
                 file.sync_all().await.map_err(Fail::file(path))?;
                 fs::rename(part(path, ".part"), &*path)
