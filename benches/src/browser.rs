@@ -4,10 +4,11 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use betanet_carrier::{Secure as _, Shape as _};
 use betanet_carrier::client::Trust;
-use betanet_carrier::Shape as _;
 use betanet_mimic::Chromium;
 use boring::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::{Effort, Figure, cpu, median, parts};
@@ -55,12 +56,17 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
             let before = cpu();
             for _ in 0..n {
                 let tcp = reach().await;
-                chromium.handshake(tcp, "localhost", &Trust::Anything).await.unwrap();
+                chromium
+                    .handshake(tcp, "localhost", &Trust::Anything)
+                    .await
+                    .unwrap();
             }
             let between = cpu();
             for _ in 0..n {
                 let config = plain.configure().unwrap();
-                tokio_boring::connect(config, "localhost", reach().await).await.unwrap();
+                tokio_boring::connect(config, "localhost", reach().await)
+                    .await
+                    .unwrap();
             }
             let each = |d: std::time::Duration| d.as_secs_f64() / f64::from(n);
             let (one, other) = (each(between - before), each(cpu() - between));

@@ -46,7 +46,10 @@ fn leg(n: u32) -> f64 {
         while got < total {
             while left > 0 {
                 let data = piece.clone();
-                if up.handle_command(NOW, Command::Write { stream: 3, data }).is_err() {
+                if up
+                    .handle_command(NOW, Command::Write { stream: 3, data })
+                    .is_err()
+                {
                     break;
                 }
                 left -= 1;

@@ -25,9 +25,15 @@ const REASON_MAX: usize = 4096;
 /// Where bytes go.
 enum Sink {
     Stdout(tokio::io::Stdout),
-    File { file: File, path: PathBuf },
+    File {
+        file: File,
+        path: PathBuf,
+    },
     /// What is there and no file: a device, a pipe. It keeps its name, and nothing of it is taken up again.
-    Device { file: File, path: PathBuf },
+    Device {
+        file: File,
+        path: PathBuf,
+    },
 }
 
 /// `FILE.part`, and what is known of it in `FILE.part.etag`.
@@ -69,7 +75,10 @@ impl Download {
             }
             return Ok(this);
         };
-        if fs::metadata(&path).await.is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+        if fs::metadata(&path)
+            .await
+            .is_ok_and(|m| !m.is_file() && !m.is_dir())
+        {
             let file = fs::OpenOptions::new().write(true).open(&path).await;
             let file = file.map_err(Fail::file(&path))?;
             this.sink = Sink::Device { file, path };

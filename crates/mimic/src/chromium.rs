@@ -3,6 +3,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -125,20 +126,27 @@ impl Chromium {
         let problem = Arc::new(Mutex::new(None));
         let (noted, trust, name) = (Arc::clone(&problem), trust.clone(), host.to_owned());
         let pause = self.pause().map_err(other)?;
+        let last = Arc::new(AtomicBool::new(false));
+        let follows = Arc::clone(&last);
         ssl.set_async_custom_verify_callback(SslVerifyMode::PEER, move |ssl| {
             let until = tokio::time::Instant::now() + pause;
             trust.check(&shown(ssl), &name).map_err(|error| {
                 *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 SslAlert::CERTIFICATE_UNKNOWN
             })?;
+            let follows = Arc::clone(&follows);
             Ok(Box::pin(async move {
                 betanet_carrier::until(until).await;
+                // A browser's request is ready before its handshake is done.
+                follows.store(true, Ordering::Relaxed);
                 let checked: BoxCustomVerifyFinish = Box::new(|_| Ok(()));
                 Ok(checked)
             }))
         });
-        let stream = SslStreamBuilder::new(ssl, Gather::new(tcp)).connect().await;
-        let stream = stream.map_err(|e| {
+        let stream = SslStreamBuilder::new(ssl, Gather::new(tcp, last))
+            .connect()
+            .await;
+        let mut stream = stream.map_err(|e| {
             let noted = problem
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -153,6 +161,7 @@ impl Chromium {
             );
             return Err(Error::Tls(io::Error::other(why)));
         }
+        stream.get_mut().hold(true);
         Ok(Secured {
             tls: Box::new(Stream::new(stream)),
             facts,

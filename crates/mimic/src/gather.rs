@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,23 +14,31 @@ const MOST: usize = 64 << 10;
 pub(crate) struct Gather<S> {
     socket: S,
     held: bool,
+    /// Set by the handshake when its last flight follows: that leaves with what is asked first.
+    last: Arc<AtomicBool>,
     waiting: Vec<u8>,
     /// How much of that has left.
     sent: usize,
 }
 
 impl<S: AsyncWrite + Unpin> Gather<S> {
-    pub(crate) const fn new(socket: S) -> Self {
+    pub(crate) const fn new(socket: S, last: Arc<AtomicBool>) -> Self {
         Self {
             socket,
             held: false,
+            last,
             waiting: Vec::new(),
             sent: 0,
         }
     }
 
-    pub(crate) const fn hold(&mut self, held: bool) {
+    pub(crate) fn hold(&mut self, held: bool) {
         self.held = held;
+        self.last.store(false, Ordering::Relaxed);
+    }
+
+    fn is_held(&self) -> bool {
+        self.held || self.last.load(Ordering::Relaxed)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -68,7 +78,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
         if self.waiting.len() >= MOST {
             ready!(self.poll_send(cx))?;
         }
-        if self.held || !self.waiting.is_empty() {
+        if self.is_held() || !self.waiting.is_empty() {
             self.waiting.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));
         }
@@ -76,7 +86,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.held {
+        if self.is_held() {
             return Poll::Ready(Ok(()));
         }
         ready!(self.poll_send(cx))?;
