@@ -4,11 +4,10 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use betanet_carrier::{Secure as _, Shape as _};
+use betanet_carrier::Shape as _;
 use betanet_carrier::client::Trust;
 use betanet_mimic::Chromium;
 use boring::ssl::{SslConnector, SslMethod, SslVerifyMode};
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::{Effort, Figure, cpu, median, parts};

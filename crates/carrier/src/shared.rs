@@ -35,6 +35,8 @@ struct Inner<T> {
     tls: T,
     /// Whether TLS holds records back.
     waiting: bool,
+    /// Bytes of plaintext in those.
+    held: usize,
     /// Where records are cut, and what waits for that.
     cuts: Option<Cuts>,
 }
@@ -45,6 +47,8 @@ struct Cuts {
     waiting: BytesMut,
 }
 
+/// Bytes that TLS holds back before they are sent, where records are cut: its buffer has 64 KiB, for ciphertext.
+const HELD: usize = 48 << 10;
 /// Bytes that wait to be cut, at most; more leave as they are.
 const UNCUT: usize = 256 << 10;
 
@@ -71,6 +75,10 @@ impl<T: Tls> Inner<T> {
                 .copied()
                 .unwrap_or(cuts.waiting.len());
             let piece = cuts.waiting[..piece.min(cuts.waiting.len())].to_vec();
+            // TLS takes a part of what is too much for its buffer, and that would be a record of its own.
+            if self.held + piece.len() > HELD {
+                ready!(self.poll_release(cx))?;
+            }
             let n = ready!(self.poll_write(cx, |tls, cx| tls.poll_write(cx, &piece)))?;
             if let Some(cuts) = &mut self.cuts {
                 cuts.waiting.advance(n);
@@ -94,6 +102,7 @@ impl<T: Tls> Inner<T> {
             self.tls.hold(false);
             ready!(Pin::new(&mut self.tls).poll_flush(cx))?;
             self.waiting = false;
+            self.held = 0;
         }
         Poll::Ready(Ok(()))
     }
@@ -108,6 +117,9 @@ impl<T: Tls> Inner<T> {
             self.tls.hold(true);
             self.waiting = true;
             let written = write(Pin::new(&mut self.tls), cx);
+            if let Poll::Ready(Ok(n)) = written {
+                self.held += n;
+            }
             if written.is_ready() {
                 return written;
             }
@@ -132,6 +144,7 @@ impl<T> Shared<T> {
         let inner = Inner {
             tls,
             waiting: false,
+            held: 0,
             cuts: None,
         };
         Self(Arc::new(Mutex::new(inner)))
