@@ -1,7 +1,8 @@
 """Records what an observer between a client and a gateway sees: TLS records, their directions, sizes and times.
 
 It carries bytes between a port of its own and the gateway's, and reads nothing but record headers. Clients are the real Chromium,
-driven over its DevTools protocol with a fresh browser context for each visit, or `betanet`, which opens a tunnel and fetches.
+driven over its DevTools protocol with a fresh browser context for each visit, and `betanet`, which opens a tunnel and fetches. Which
+of the two is next is drawn, so that both find the machine as busy as the other.
 """
 
 import argparse
@@ -127,7 +128,7 @@ class Chromium:
 
 def tunnel(args, peer, name, path, number):
     """Opens a session and fetches a file; stays for the window."""
-    command = [args.betanet, "get", f"bar://{name}{path}", "--peer", peer, "--transport", "tcp", "-o", f"{args.out}.fetched{number}",
+    command = [args.betanet, "get", f"bar://{name}{path}", "--peer", peer, "--transport", "tcp", "-o", f"{args.tunnels}.fetched{number}",
                "--stay", str(WINDOW), "--book", os.path.join(tempfile.gettempdir(), f"book-{os.getpid()}-{number}")]
     if args.shape:
         command += ["--shape", args.shape]
@@ -138,8 +139,7 @@ def tunnel(args, peer, name, path, number):
 
 async def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["pages", "tunnels"])
-    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--count", type=int, default=300, help="page loads, and as many tunnels")
     parser.add_argument("--gateway", type=int, required=True, help="the gateway's TCP port")
     parser.add_argument("--public-key", default="", help="the gateway's key, for tunnels")
     parser.add_argument("--pin", default="")
@@ -151,26 +151,22 @@ async def main():
     parser.add_argument("--cookie", type=int, default=0, help="bytes of the cookie that a visitor brings")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--parallel", type=int, default=4, help="visits at once, each through an observer of its own")
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--pages", required=True, help="where page loads are written")
+    parser.add_argument("--tunnels", required=True, help="where tunnels are")
     args = parser.parse_args()
-    done = 0
-    lock = asyncio.Lock()
+    turns = ["pages", "tunnels"] * args.count
+    random.Random(args.seed).shuffle(turns)
+    turns = iter(enumerate(turns, 1))
 
-    async def worker(number, out):
-        nonlocal done
+    async def worker(number, outs):
         dice = random.Random(args.seed * 1000 + number)
         observer = Observer(args.gateway)
         await observer.start()
         loop = asyncio.get_running_loop()
-        browser = Chromium(args.chromium) if args.kind == "pages" else None
-        while True:
-            async with lock:
-                if done >= args.count:
-                    break
-                done += 1
-                turn = done
+        browser = Chromium(args.chromium)
+        for turn, kind in turns:
             observer.connections.clear()
-            if browser:
+            if kind == "pages":
                 url = f"https://localhost:{observer.port}/"
                 await loop.run_in_executor(None, browser.visit, url, WINDOW + 0.2, args.cookie)
             else:
@@ -182,16 +178,16 @@ async def main():
             if seen is None or not seen["records"]:
                 raise RuntimeError(f"visit {turn}: nothing was seen")
             records = [r for r in seen["records"] if r[0] <= WINDOW]
-            sample = {"kind": args.kind, "connections": len(observer.connections), "hello": seen["hello"], "records": records}
-            out.write(json.dumps(sample) + "\n")
-            out.flush()
+            sample = {"kind": kind, "connections": len(observer.connections), "hello": seen["hello"], "records": records}
+            outs[kind].write(json.dumps(sample) + "\n")
+            outs[kind].flush()
             if turn % 50 == 0:
-                print(f"{args.kind}: {turn} of {args.count}", file=sys.stderr)
-        if browser:
-            browser.close()
+                print(f"{turn} of {2 * args.count} visits", file=sys.stderr)
+        browser.close()
 
-    with open(args.out, "w") as out:
-        await asyncio.gather(*(worker(n, out) for n in range(args.parallel)))
+    with open(args.pages, "w") as pages, open(args.tunnels, "w") as tunnels:
+        outs = {"pages": pages, "tunnels": tunnels}
+        await asyncio.gather(*(worker(n, outs) for n in range(args.parallel)))
 
 
 asyncio.run(main())

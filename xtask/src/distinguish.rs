@@ -46,29 +46,25 @@ impl Place {
         command
     }
 
+    /// Page loads and tunnels, in turns that are drawn.
     fn record(
         &self,
-        kind: &str,
         facts: &Value,
         seed: &str,
-        out: &str,
+        [pages, tunnels]: [&str; 2],
         more: &[&str],
     ) -> Result<(), String> {
-        println!("distinguish: {} {kind} into {out}", self.sessions);
+        let n = &self.sessions;
+        println!("distinguish: {n} page loads into {pages}, {n} tunnels into {tunnels}");
         let text = |key: &str| facts[key].as_str().unwrap_or_default().to_owned();
         let files = FILES.map(|n| format!("/f{n}.bin")).join(",");
         let mut command = self.script("record.py");
         command
-            .args([
-                kind,
-                "--count",
-                &self.sessions,
-                "--gateway",
-                &PORT.to_string(),
-            ])
+            .args(["--count", n, "--gateway", &PORT.to_string()])
             .args(["--public-key", &text("public_key"), "--pin", &text("pin")])
             .args(["--name", &text("name"), "--files", &files, "--seed", seed])
-            .args(["--cookie", self.cookie, "--out", out])
+            .args(["--cookie", self.cookie])
+            .args(["--pages", pages, "--tunnels", tunnels])
             .arg("--betanet")
             .arg(self.bins.join("betanet"))
             .args(more);
@@ -192,10 +188,7 @@ pub fn run(args: &[&str]) -> Result<(), String> {
         fs::write(path, bytes).map_err(|e| e.to_string())?;
     }
     let (mut gateway, facts) = place.gateway(&[])?;
-    let recorded = place
-        .record("pages", &facts, "1", "learnt.jsonl", &[])
-        .and_then(|()| place.record("pages", &facts, "2", "pages.jsonl", &[]))
-        .and_then(|()| place.record("tunnels", &facts, "3", "unshaped.jsonl", &[]));
+    let recorded = place.record(&facts, "1", ["learnt.jsonl", "unshaped.jsonl"], &[]);
     let _ = gateway.kill();
     let _ = gateway.wait();
     recorded?;
@@ -205,13 +198,8 @@ pub fn run(args: &[&str]) -> Result<(), String> {
         .current_dir(&place.dir);
     succeed(learn)?;
     let (mut gateway, facts) = place.gateway(&["--shape", "site.shape"])?;
-    let recorded = place.record(
-        "tunnels",
-        &facts,
-        "4",
-        "shaped.jsonl",
-        &["--shape", "site.shape"],
-    );
+    let shape = ["--shape", "site.shape"];
+    let recorded = place.record(&facts, "2", ["pages.jsonl", "shaped.jsonl"], &shape);
     let _ = gateway.kill();
     let _ = gateway.wait();
     recorded?;
@@ -222,7 +210,7 @@ pub fn run(args: &[&str]) -> Result<(), String> {
     )?;
     place.classify(
         "page loads and unshaped tunnels",
-        "pages.jsonl",
+        "learnt.jsonl",
         "unshaped.jsonl",
     )?;
     place.classify(

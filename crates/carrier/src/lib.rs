@@ -49,8 +49,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
+use betanet_htx::shape::Pauses;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -164,8 +164,8 @@ pub trait Shape: std::fmt::Debug + Send + Sync {
     /// What failed: [`Error::Pin`] or [`Error::Certificate`] where the certificate is not trusted.
     fn quic<'a>(&'a self, to: ToQuic<'a>) -> QuicHandshake<'a>;
 
-    /// The same, but each handshake's answer to the server's takes one of these times, where that can be done.
-    fn pausing(&self, pauses: Vec<Duration>) -> Option<Arc<dyn Shape>> {
+    /// The same, but each connection takes as long as one of these, where that can be done.
+    fn pausing(&self, pauses: Vec<Pauses>) -> Option<Arc<dyn Shape>> {
         let _ = pauses;
         None
     }

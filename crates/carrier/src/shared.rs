@@ -64,8 +64,17 @@ impl<T: Tls> Inner<T> {
         }
     }
 
-    /// Gives TLS what was kept, a record a piece.
-    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Keeps bytes, after whole records of those before have made room for them; not where records are not cut.
+    fn poll_kept(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<bool>> {
+        if !self.keep(bytes) {
+            ready!(self.poll_cut(cx, true))?;
+            return Poll::Ready(Ok(self.keep(bytes)));
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    /// Gives TLS what was kept, a record a piece; `whole` keeps back what is less than one.
+    fn poll_cut(&mut self, cx: &mut Context<'_>, whole: bool) -> Poll<io::Result<()>> {
         while let Some(cuts) = &self.cuts
             && !cuts.waiting.is_empty()
         {
@@ -74,6 +83,9 @@ impl<T: Tls> Inner<T> {
                 .front()
                 .copied()
                 .unwrap_or(cuts.waiting.len());
+            if whole && piece > cuts.waiting.len() {
+                break;
+            }
             let piece = cuts.waiting[..piece.min(cuts.waiting.len())].to_vec();
             // TLS takes a part of what is too much for its buffer, and that would be a record of its own.
             if self.held + piece.len() > HELD {
@@ -93,7 +105,7 @@ impl<T: Tls> Inner<T> {
 
     /// Sends what was held back.
     fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_cut(cx))?;
+        ready!(self.poll_cut(cx, false))?;
         self.poll_release(cx)
     }
 
@@ -221,10 +233,9 @@ impl<T: Tls> AsyncWrite for Shared<T> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.inner(|inner| {
-            if inner.keep(buf) {
+            if ready!(inner.poll_kept(cx, buf))? {
                 return Poll::Ready(Ok(buf.len()));
             }
-            ready!(inner.poll_cut(cx))?;
             inner.poll_write(cx, |tls, cx| tls.poll_write(cx, buf))
         })
     }
@@ -237,11 +248,10 @@ impl<T: Tls> AsyncWrite for Shared<T> {
         self.inner(|inner| {
             if inner.cuts.is_some() {
                 let whole: Vec<u8> = bufs.iter().flat_map(|b| b.iter().copied()).collect();
-                if inner.keep(&whole) {
+                if ready!(inner.poll_kept(cx, &whole))? {
                     return Poll::Ready(Ok(whole.len()));
                 }
             }
-            ready!(inner.poll_cut(cx))?;
             inner.poll_write(cx, |tls, cx| tls.poll_write_vectored(cx, bufs))
         })
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use betanet_htx::shape::{Record, Shape, TRACES_MAX, learn, learn_pause};
+use betanet_htx::shape::{Record, Shape, TRACES_MAX, learn, learn_pauses};
 use betanet_wire::text::hex;
 use serde::Deserialize;
 use serde_json::json;
@@ -65,7 +65,7 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
             seen += 1;
             if let Some(trace) = learn(&records, usize::from(args.skip)) {
                 traces.push(trace);
-                pauses.extend(learn_pause(&records));
+                pauses.extend(learn_pauses(&records));
             }
         }
     }

@@ -25,7 +25,9 @@ const RECORD_MAX: u16 = 16_384 + 17;
 const TOGETHER: u16 = 3;
 /// How long the other side's part is waited for beyond its time.
 const PATIENCE: Duration = Duration::from_millis(150);
-/// Microseconds in a pause's unit.
+/// The record of an acknowledgement of SETTINGS: a frame without a body.
+const ACKNOWLEDGED: u16 = 9 + 17;
+/// In which pauses are kept.
 const PAUSE_UNIT: Duration = Duration::from_micros(10);
 /// Bit 15 of a size on disk: the record goes up, from client to server.
 const UP: u16 = 0x8000;
@@ -48,8 +50,17 @@ pub type Trace = Vec<Step>;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Shape {
     traces: Vec<Trace>,
-    /// How long clients took between the server's handshake and their own answer, in units of 10 microseconds.
-    pauses: Vec<u16>,
+    /// In units of 10 microseconds.
+    pauses: Vec<[u16; 2]>,
+}
+
+/// How long one client took for what no burst shows.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Pauses {
+    /// To answer the server's handshake.
+    pub answer: Duration,
+    /// To acknowledge the server's SETTINGS.
+    pub acknowledge: Duration,
 }
 
 message! {
@@ -120,19 +131,23 @@ impl Shape {
         Ok(Self { traces, pauses })
     }
 
-    /// With how long clients took to answer the server's handshake.
+    /// With how long clients took for what no burst shows.
     #[must_use]
-    pub fn with_pauses(mut self, pauses: &[Duration]) -> Self {
-        let short = |p: &Duration| {
-            u16::try_from(p.as_micros() / PAUSE_UNIT.as_micros()).unwrap_or(u16::MAX)
-        };
-        self.pauses = pauses.iter().take(TRACES_MAX).map(short).collect();
+    pub fn with_pauses(mut self, pauses: &[Pauses]) -> Self {
+        let short =
+            |p: Duration| u16::try_from(p.as_micros() / PAUSE_UNIT.as_micros()).unwrap_or(u16::MAX);
+        let both = |p: &Pauses| [short(p.answer), short(p.acknowledge)];
+        self.pauses = pauses.iter().take(TRACES_MAX).map(both).collect();
         self
     }
 
-    /// How long clients took to answer the server's handshake, where that was learnt.
-    pub fn pauses(&self) -> impl Iterator<Item = Duration> {
-        self.pauses.iter().map(|p| u32::from(*p) * PAUSE_UNIT)
+    /// How long clients took for what no burst shows, where that was learnt.
+    pub fn pauses(&self) -> impl Iterator<Item = Pauses> {
+        let long = |n: u16| u32::from(n) * PAUSE_UNIT;
+        self.pauses.iter().map(move |[a, b]| Pauses {
+            answer: long(*a),
+            acknowledge: long(*b),
+        })
     }
 
     /// Reads a file's bytes.
@@ -161,16 +176,17 @@ impl Shape {
             };
             traces.push(steps.iter().map(step).collect());
         }
-        let (pauses, rest) = map.pauses.unwrap_or_default().as_chunks::<2>();
+        let (pauses, rest) = map.pauses.unwrap_or_default().as_chunks::<4>();
         if !rest.is_empty() || pauses.len() > TRACES_MAX {
             return Err(ShapeError::Pauses);
         }
         let mut shape = Self::new(traces)?;
-        shape.pauses = pauses.iter().map(|p| u16::from_be_bytes(*p)).collect();
+        let both = |[a, b, c, d]: &[u8; 4]| [[*a, *b], [*c, *d]].map(u16::from_be_bytes);
+        shape.pauses = pauses.iter().map(both).collect();
         Ok(shape)
     }
 
-    /// The file's bytes: DET-CBOR of `{"v": 1, "pauses": bstr, "traces": [bstr]}`, four bytes a record, two a pause, if there are any.
+    /// The file's bytes: DET-CBOR of `{"v": 1, "pauses": bstr, "traces": [bstr]}`, four bytes a record, and four a client's pauses, if there are any.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let bytes = |trace: &Trace| -> Vec<u8> {
@@ -182,7 +198,12 @@ impl Shape {
             steps.collect()
         };
         let traces: Vec<Vec<u8>> = self.traces.iter().map(bytes).collect();
-        let pauses: Vec<u8> = self.pauses.iter().flat_map(|p| p.to_be_bytes()).collect();
+        let pauses: Vec<u8> = self
+            .pauses
+            .iter()
+            .flatten()
+            .flat_map(|p| p.to_be_bytes())
+            .collect();
         cbor::to_vec(&Map {
             version: 1,
             pauses: Some(&pauses[..]).filter(|p| !p.is_empty()),
@@ -227,8 +248,6 @@ impl Shape {
 /// SETTINGS), the client's two (Finished, and its SETTINGS), and acknowledgements of SETTINGS, which carry nothing.
 #[must_use]
 pub fn learn(records: &[Record], skip: usize) -> Option<Trace> {
-    /// An acknowledgement of SETTINGS: a frame without a body.
-    const ACKNOWLEDGED: u16 = 9 + 17;
     let data = |r: &&Record| r.kind == 23;
     let first_up = records.iter().find(|r| r.kind == 23 && r.up)?.at;
     let begun = records
@@ -264,13 +283,28 @@ pub fn learn(records: &[Record], skip: usize) -> Option<Trace> {
     Some(steps.collect())
 }
 
-/// How long a connection's client took to answer the server's handshake.
+/// How long a connection's client took for what no burst shows.
 #[must_use]
-pub fn learn_pause(records: &[Record]) -> Option<Duration> {
-    let hello = records.iter().position(|r| !r.up)?;
-    let answer = records[hello..].iter().position(|r| r.up)? + hello;
-    let micros = records[answer].at.checked_sub(records[answer - 1].at)?;
-    Some(Duration::from_micros(micros))
+pub fn learn_pauses(records: &[Record]) -> Option<Pauses> {
+    let after = |from: usize, is: &dyn Fn(&Record) -> bool| {
+        let found = records.get(from..)?.iter().position(is)?;
+        Some(from + found)
+    };
+    let took = |from: usize, to: usize| {
+        let micros = records[to].at.checked_sub(records[from].at)?;
+        Some(Duration::from_micros(micros))
+    };
+    let hello = after(0, &|r| !r.up)?;
+    let answer = after(hello, &|r| r.up)?;
+    let finished = after(answer, &|r| r.up && r.kind == 23)?;
+    let settings = after(finished, &|r| !r.up && r.kind == 23)?;
+    let acknowledged = after(settings, &|r| r.up && r.size == ACKNOWLEDGED);
+    Some(Pauses {
+        answer: took(answer - 1, answer)?,
+        acknowledge: acknowledged
+            .and_then(|at| took(settings, at))
+            .unwrap_or_default(),
+    })
 }
 
 /// Records that one side sends together.

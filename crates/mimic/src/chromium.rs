@@ -12,7 +12,7 @@ use betanet_carrier::client::{Facts, Trust};
 use betanet_carrier::{
     CertificateDer, Error, Handshake, QuicHandshake, Secure, Secured, Shape, ToQuic, pin_of,
 };
-use betanet_htx::shape::RECORD;
+use betanet_htx::shape::{Pauses, RECORD};
 use boring::error::ErrorStack;
 use boring::ssl::{
     BoxCustomVerifyFinish, CertificateCompressionAlgorithm, CertificateCompressor, Ssl, SslAlert,
@@ -20,6 +20,7 @@ use boring::ssl::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_boring::{SslStream, SslStreamBuilder};
 
 use crate::first::First;
@@ -43,8 +44,8 @@ pub(crate) const TRUST_ANCHORS: &[u8] = include_bytes!("../shapes/chromium-156.t
 #[derive(Clone)]
 pub struct Chromium {
     context: SslContext,
-    /// Times that it takes to answer the server's handshake, one of which is drawn each time; with none, as long as it takes.
-    pauses: Arc<[Duration]>,
+    /// Of which one is drawn for each connection; with none, everything takes as long as it takes.
+    pauses: Arc<[Pauses]>,
 }
 
 /// What the answer takes by itself.
@@ -110,14 +111,14 @@ impl Chromium {
         Ok(ssl)
     }
 
-    fn pause(&self) -> Result<Duration, ErrorStack> {
+    fn pause(&self) -> Result<Pauses, ErrorStack> {
         if self.pauses.is_empty() {
-            return Ok(Duration::ZERO);
+            return Ok(Pauses::default());
         }
         let mut drawn = [0; 4];
         boring::rand::rand_bytes(&mut drawn)?;
         let drawn = u32::from_be_bytes(drawn) as usize % self.pauses.len();
-        Ok(self.pauses[drawn].saturating_sub(ANSWER))
+        Ok(self.pauses[drawn])
     }
 
     async fn secure(&self, tcp: TcpStream, host: &str, trust: &Trust) -> Result<Secured, Error> {
@@ -129,7 +130,7 @@ impl Chromium {
         let last = Arc::new(AtomicBool::new(false));
         let follows = Arc::clone(&last);
         ssl.set_async_custom_verify_callback(SslVerifyMode::PEER, move |ssl| {
-            let until = tokio::time::Instant::now() + pause;
+            let until = Instant::now() + pause.answer.saturating_sub(ANSWER);
             trust.check(&shown(ssl), &name).map_err(|error| {
                 *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 SslAlert::CERTIFICATE_UNKNOWN
@@ -163,7 +164,7 @@ impl Chromium {
         }
         stream.get_mut().hold(true);
         Ok(Secured {
-            tls: Box::new(Stream::new(stream)),
+            tls: Box::new(Stream::new(stream, pause.acknowledge)),
             facts,
         })
     }
@@ -200,7 +201,7 @@ impl Shape for Chromium {
         Box::pin(quic::handshake(to))
     }
 
-    fn pausing(&self, pauses: Vec<Duration>) -> Option<Arc<dyn Shape>> {
+    fn pausing(&self, pauses: Vec<Pauses>) -> Option<Arc<dyn Shape>> {
         Some(Arc::new(Self {
             pauses: pauses.into(),
             ..self.clone()
@@ -213,11 +214,28 @@ struct Stream {
     first: First,
     /// What left [`First`], and TLS has not taken yet.
     ready: VecDeque<Vec<u8>>,
+    /// The server's first answer, until it was taken note of.
+    heard: Heard,
+}
+
+/// The server's first answer is not read at once: what acknowledges it follows at once.
+enum Heard {
+    /// To be read so long after it came.
+    After(Duration),
+    Waiting(Vec<u8>, Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// The rest of it.
+    Rest(Vec<u8>),
+    Read,
 }
 
 impl Stream {
-    fn new(tls: SslStream<Gather<TcpStream>>) -> Self {
+    fn new(tls: SslStream<Gather<TcpStream>>, after: Duration) -> Self {
         Self {
+            heard: if after.is_zero() {
+                Heard::Read
+            } else {
+                Heard::After(after)
+            },
             tls,
             first: First::default(),
             ready: VecDeque::new(),
@@ -258,7 +276,33 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tls).poll_read(cx, buf)
+        loop {
+            match &mut self.heard {
+                Heard::Read => return Pin::new(&mut self.tls).poll_read(cx, buf),
+                Heard::After(after) => {
+                    let after = *after;
+                    let before = buf.filled().len();
+                    ready!(Pin::new(&mut self.tls).poll_read(cx, buf))?;
+                    let answer = buf.filled()[before..].to_vec();
+                    buf.set_filled(before);
+                    let wait = Box::pin(betanet_carrier::until(Instant::now() + after));
+                    self.heard = Heard::Waiting(answer, wait);
+                }
+                Heard::Waiting(answer, wait) => {
+                    ready!(wait.as_mut().poll(cx));
+                    self.heard = Heard::Rest(std::mem::take(answer));
+                }
+                Heard::Rest(rest) => {
+                    let n = rest.len().min(buf.remaining());
+                    buf.put_slice(&rest[..n]);
+                    rest.drain(..n);
+                    if rest.is_empty() {
+                        self.heard = Heard::Read;
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
     }
 }
 

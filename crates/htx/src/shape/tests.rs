@@ -186,41 +186,46 @@ proptest! {
 
 #[test]
 fn pauses_are_learnt_and_kept() {
-    let at = |at, up| Record {
-        at,
-        up,
-        kind: 22,
-        size: 100,
-    };
+    let at = |at, up, kind, size| Record { at, up, kind, size };
     let records = [
-        at(0, true),
-        at(300, false),
-        at(400, false),
-        at(12_345, true),
+        at(0, true, 22, 1900),
+        at(300, false, 22, 1210),
+        at(400, false, 23, 518),
+        at(12_345, true, 20, 1),
+        at(12_346, true, 23, 53),
+        at(12_347, true, 23, 1728),
+        at(13_000, false, 23, 179),
+        at(13_100, false, 23, 44),
+        at(15_555, true, 23, 26),
     ];
-    let pause = learn_pause(&records).unwrap();
-    assert_eq!(pause, Duration::from_micros(11_945));
-    assert_eq!(learn_pause(&records[..3]), None);
+    let learnt = learn_pauses(&records).unwrap();
+    assert_eq!(learnt.answer, Duration::from_micros(11_945));
+    assert_eq!(learnt.acknowledge, Duration::from_micros(2555));
+    let none = learn_pauses(&records[..8]).unwrap().acknowledge;
+    assert_eq!(none, Duration::ZERO);
+    for short in 0..7 {
+        assert_eq!(learn_pauses(&records[..short]), None);
+    }
     let step = Step {
         gap_ms: 0,
         up: true,
         size: 100,
     };
+    let long = Pauses {
+        answer: Duration::from_secs(9),
+        ..learnt
+    };
     let plain = Shape::new(vec![vec![step]]).unwrap();
-    let shape = plain.clone().with_pauses(&[pause, Duration::from_secs(9)]);
+    let shape = plain.clone().with_pauses(&[learnt, long]);
     assert_ne!(plain.id(), shape.id());
     let read = Shape::from_bytes(&shape.to_bytes()).unwrap();
-    let pauses: Vec<Duration> = read.pauses().collect();
-    assert_eq!(
-        pauses,
-        [
-            Duration::from_micros(11_940),
-            Duration::from_micros(655_350)
-        ]
-    );
+    let answers: Vec<Duration> = read.pauses().map(|p| p.answer).collect();
+    let micros = Duration::from_micros;
+    assert_eq!(answers, [micros(11_940), micros(655_350)]);
+    assert!(read.pauses().all(|p| p.acknowledge == micros(2550)));
     let odd = cbor::to_vec(&Map {
         version: 1,
-        pauses: Some(&[1]),
+        pauses: Some(&[1, 2, 3]),
         traces: vec![&[0, 0, 0, 100]],
     });
     assert_eq!(Shape::from_bytes(&odd), Err(ShapeError::Pauses));
