@@ -126,12 +126,12 @@ class Chromium:
         self.process.wait()
 
 
-def tunnel(args, peer, name, path, number):
+def tunnel(args, shape, peer, name, path, number):
     """Opens a session and fetches a file; stays for the window."""
-    command = [args.betanet, "get", f"bar://{name}{path}", "--peer", peer, "--transport", "tcp", "-o", f"{args.tunnels}.fetched{number}",
+    command = [args.betanet, "get", f"bar://{name}{path}", "--peer", peer, "--transport", "tcp", "-o", f"fetched{number}",
                "--stay", str(WINDOW), "--book", os.path.join(tempfile.gettempdir(), f"book-{os.getpid()}-{number}")]
-    if args.shape:
-        command += ["--shape", args.shape]
+    if shape:
+        command += ["--shape", shape]
     done = subprocess.run(command, capture_output=True, timeout=120)
     if done.returncode:
         raise RuntimeError(done.stderr.decode())
@@ -139,7 +139,7 @@ def tunnel(args, peer, name, path, number):
 
 async def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=300, help="page loads, and as many tunnels")
+    parser.add_argument("--count", type=int, default=300, help="visits into each file")
     parser.add_argument("--gateway", type=int, required=True, help="the gateway's TCP port")
     parser.add_argument("--public-key", default="", help="the gateway's key, for tunnels")
     parser.add_argument("--pin", default="")
@@ -151,20 +151,24 @@ async def main():
     parser.add_argument("--cookie", type=int, default=0, help="bytes of the cookie that a visitor brings")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--parallel", type=int, default=4, help="visits at once, each through an observer of its own")
-    parser.add_argument("--pages", required=True, help="where page loads are written")
-    parser.add_argument("--tunnels", required=True, help="where tunnels are")
+    parser.add_argument("--pages", action="append", default=[], help="a file of page loads")
+    parser.add_argument("--tunnels", action="append", default=[], help="a file of tunnels")
+    parser.add_argument("--shaped", action="append", default=[], help="a file of tunnels that follow --shape")
     args = parser.parse_args()
-    turns = ["pages", "tunnels"] * args.count
+    kinds = [("pages", f) for f in args.pages] + [("tunnels", f) for f in args.tunnels] + [("shaped", f) for f in args.shaped]
+    turns = kinds * args.count
     random.Random(args.seed).shuffle(turns)
     turns = iter(enumerate(turns, 1))
 
-    async def worker(number, outs):
+    outs = {file: open(file, "w") for _, file in kinds}
+
+    async def worker(number):
         dice = random.Random(args.seed * 1000 + number)
         observer = Observer(args.gateway)
         await observer.start()
         loop = asyncio.get_running_loop()
         browser = Chromium(args.chromium)
-        for turn, kind in turns:
+        for turn, (kind, file) in turns:
             observer.connections.clear()
             if kind == "pages":
                 url = f"https://localhost:{observer.port}/"
@@ -172,22 +176,22 @@ async def main():
             else:
                 peer = f"{args.public_key}@localhost:{observer.port}#{args.pin}"
                 path = dice.choice(args.files.split(","))
-                await loop.run_in_executor(None, tunnel, args, peer, args.name, path, number)
+                shape = args.shape if kind == "shaped" else ""
+                await loop.run_in_executor(None, tunnel, args, shape, peer, args.name, path, number)
             # A browser may open more connections than one: the observer looks at the one that carries the page.
             seen = max(observer.connections, key=lambda c: len(c["records"]), default=None)
             if seen is None or not seen["records"]:
                 raise RuntimeError(f"visit {turn}: nothing was seen")
             records = [r for r in seen["records"] if r[0] <= WINDOW]
             sample = {"kind": kind, "connections": len(observer.connections), "hello": seen["hello"], "records": records}
-            outs[kind].write(json.dumps(sample) + "\n")
-            outs[kind].flush()
+            outs[file].write(json.dumps(sample) + "\n")
             if turn % 50 == 0:
-                print(f"{turn} of {2 * args.count} visits", file=sys.stderr)
+                print(f"{turn} of {len(kinds) * args.count} visits", file=sys.stderr)
         browser.close()
 
-    with open(args.pages, "w") as pages, open(args.tunnels, "w") as tunnels:
-        outs = {"pages": pages, "tunnels": tunnels}
-        await asyncio.gather(*(worker(n, outs) for n in range(args.parallel)))
+    await asyncio.gather(*(worker(n) for n in range(args.parallel)))
+    for out in outs.values():
+        out.close()
 
 
 asyncio.run(main())

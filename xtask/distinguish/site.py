@@ -32,7 +32,7 @@ def main():
     parser.add_argument("kind", choices=["plain", "fitted"])
     parser.add_argument("folder")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--shell", type=int, default=1026, help="bytes of the fitted site's front page")
+    parser.add_argument("--shell", type=int, default=1050, help="bytes of the fitted site's front page")
     parser.add_argument("--script", type=int, default=246, help="bytes of its first script")
     parser.add_argument("--build", type=int, default=266, help="hex digits in that script's address")
     parser.add_argument("--second", default="/b.js", help="the second script's address")

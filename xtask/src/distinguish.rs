@@ -46,28 +46,24 @@ impl Place {
         command
     }
 
-    /// Page loads and tunnels, in turns that are drawn.
-    fn record(
-        &self,
-        facts: &Value,
-        seed: &str,
-        [pages, tunnels]: [&str; 2],
-        more: &[&str],
-    ) -> Result<(), String> {
-        let n = &self.sessions;
-        println!("distinguish: {n} page loads into {pages}, {n} tunnels into {tunnels}");
+    /// Visits into these files, in turns that are drawn.
+    fn record(&self, facts: &Value, seed: &str, files: &[&str]) -> Result<(), String> {
+        println!(
+            "distinguish: {} visits each, {}",
+            self.sessions,
+            files.join(" ")
+        );
         let text = |key: &str| facts[key].as_str().unwrap_or_default().to_owned();
-        let files = FILES.map(|n| format!("/f{n}.bin")).join(",");
+        let served = FILES.map(|n| format!("/f{n}.bin")).join(",");
         let mut command = self.script("record.py");
         command
-            .args(["--count", n, "--gateway", &PORT.to_string()])
+            .args(["--count", &self.sessions, "--gateway", &PORT.to_string()])
             .args(["--public-key", &text("public_key"), "--pin", &text("pin")])
-            .args(["--name", &text("name"), "--files", &files, "--seed", seed])
+            .args(["--name", &text("name"), "--files", &served, "--seed", seed])
             .args(["--cookie", self.cookie])
-            .args(["--pages", pages, "--tunnels", tunnels])
             .arg("--betanet")
             .arg(self.bins.join("betanet"))
-            .args(more);
+            .args(files);
         succeed(command)
     }
 
@@ -188,7 +184,8 @@ pub fn run(args: &[&str]) -> Result<(), String> {
         fs::write(path, bytes).map_err(|e| e.to_string())?;
     }
     let (mut gateway, facts) = place.gateway(&[])?;
-    let recorded = place.record(&facts, "1", ["learnt.jsonl", "unshaped.jsonl"], &[]);
+    let learnt = ["--pages", "learnt.jsonl", "--tunnels", "beside.jsonl"];
+    let recorded = place.record(&facts, "1", &learnt);
     let _ = gateway.kill();
     let _ = gateway.wait();
     recorded?;
@@ -198,19 +195,25 @@ pub fn run(args: &[&str]) -> Result<(), String> {
         .current_dir(&place.dir);
     succeed(learn)?;
     let (mut gateway, facts) = place.gateway(&["--shape", "site.shape"])?;
-    let shape = ["--shape", "site.shape"];
-    let recorded = place.record(&facts, "2", ["pages.jsonl", "shaped.jsonl"], &shape);
+    let all = [
+        ["--pages", "pages.jsonl"],
+        ["--pages", "control.jsonl"],
+        ["--tunnels", "unshaped.jsonl"],
+        ["--shaped", "shaped.jsonl"],
+        ["--shape", "site.shape"],
+    ];
+    let recorded = place.record(&facts, "2", &all.concat());
     let _ = gateway.kill();
     let _ = gateway.wait();
     recorded?;
     place.classify(
         "control: two sets of page loads",
-        "learnt.jsonl",
         "pages.jsonl",
+        "control.jsonl",
     )?;
     place.classify(
         "page loads and unshaped tunnels",
-        "learnt.jsonl",
+        "pages.jsonl",
         "unshaped.jsonl",
     )?;
     place.classify(

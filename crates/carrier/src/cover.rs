@@ -134,7 +134,8 @@ impl Cover {
         response
     }
 
-    fn date(&self, headers: &mut HeaderMap) {
+    /// Dates an answer, as every one of the site's is.
+    pub(crate) fn date(&self, headers: &mut HeaderMap) {
         if let Ok(date) = httpdate::fmt_http_date((self.clock)()).try_into() {
             headers.insert(header::DATE, date);
         }

@@ -225,7 +225,7 @@ async fn answer_h2(
     let empty = body.is_end_stream();
     match site.take(Some(&one), parts, body, empty).await {
         Taken::Tunnel(tunnel, rest, body) => {
-            let outgoing = respond.send_response(Response::new(()), false).ok()?;
+            let outgoing = respond.send_response(site.tunnel_head(), false).ok()?;
             let exported = tls.clone();
             let exporter = Box::new(move |label: &str, context: &[u8], out: &mut [u8]| {
                 exported.with(|t| export(t.get_ref().1, label, context, out))

@@ -174,12 +174,14 @@ impl Shaped {
         let records = sizes.len();
         match self.cost.bursts {
             // With it goes a head of HTTP, whose length is not known here; so does what is written into it on its way to TLS.
-            0 => {
-                if let (true, Some(first)) = (self.up, sizes.first_mut()) {
+            0 => match sizes.first_mut() {
+                Some(first) if self.up => {
                     *first = first.saturating_sub(ADDED);
                     sizes.insert(0, PREFACE);
                 }
-            }
+                // A server's head is of another length each second.
+                _ => sizes.clear(),
+            },
             n => {
                 if n == 1 {
                     self.inner.cut(&[]);

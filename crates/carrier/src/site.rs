@@ -206,6 +206,13 @@ impl Site {
         Taken::Answer(self.cover.answer(parts, body).await)
     }
 
+    /// The head of the answer that becomes a tunnel.
+    pub(crate) fn tunnel_head(&self) -> Response<()> {
+        let mut head = Response::new(());
+        self.cover.date(head.headers_mut());
+        head
+    }
+
     /// A request's body: what was read of it, then the rest as it comes.
     fn body<S: Incoming>(&self, read: Read, source: S) -> Body {
         if read.ended {

@@ -51,7 +51,7 @@ pub type Trace = Vec<Step>;
 pub struct Shape {
     traces: Vec<Trace>,
     /// In units of 10 microseconds.
-    pauses: Vec<[u16; 2]>,
+    pauses: Vec<[u16; 3]>,
 }
 
 /// How long one client took for what no burst shows.
@@ -59,6 +59,8 @@ pub struct Shape {
 pub struct Pauses {
     /// To answer the server's handshake.
     pub answer: Duration,
+    /// From that answer to the first request.
+    pub request: Duration,
     /// To acknowledge the server's SETTINGS.
     pub acknowledge: Duration,
 }
@@ -136,17 +138,18 @@ impl Shape {
     pub fn with_pauses(mut self, pauses: &[Pauses]) -> Self {
         let short =
             |p: Duration| u16::try_from(p.as_micros() / PAUSE_UNIT.as_micros()).unwrap_or(u16::MAX);
-        let both = |p: &Pauses| [short(p.answer), short(p.acknowledge)];
-        self.pauses = pauses.iter().take(TRACES_MAX).map(both).collect();
+        let all = |p: &Pauses| [p.answer, p.request, p.acknowledge].map(short);
+        self.pauses = pauses.iter().take(TRACES_MAX).map(all).collect();
         self
     }
 
     /// How long clients took for what no burst shows, where that was learnt.
     pub fn pauses(&self) -> impl Iterator<Item = Pauses> {
         let long = |n: u16| u32::from(n) * PAUSE_UNIT;
-        self.pauses.iter().map(move |[a, b]| Pauses {
+        self.pauses.iter().map(move |[a, b, c]| Pauses {
             answer: long(*a),
-            acknowledge: long(*b),
+            request: long(*b),
+            acknowledge: long(*c),
         })
     }
 
@@ -176,17 +179,18 @@ impl Shape {
             };
             traces.push(steps.iter().map(step).collect());
         }
-        let (pauses, rest) = map.pauses.unwrap_or_default().as_chunks::<4>();
+        let (pauses, rest) = map.pauses.unwrap_or_default().as_chunks::<6>();
         if !rest.is_empty() || pauses.len() > TRACES_MAX {
             return Err(ShapeError::Pauses);
         }
         let mut shape = Self::new(traces)?;
-        let both = |[a, b, c, d]: &[u8; 4]| [[*a, *b], [*c, *d]].map(u16::from_be_bytes);
-        shape.pauses = pauses.iter().map(both).collect();
+        let all =
+            |[a, b, c, d, e, f]: &[u8; 6]| [[*a, *b], [*c, *d], [*e, *f]].map(u16::from_be_bytes);
+        shape.pauses = pauses.iter().map(all).collect();
         Ok(shape)
     }
 
-    /// The file's bytes: DET-CBOR of `{"v": 1, "pauses": bstr, "traces": [bstr]}`, four bytes a record, and four a client's pauses, if there are any.
+    /// The file's bytes: DET-CBOR of `{"v": 1, "pauses": bstr, "traces": [bstr]}`, four bytes a record, and six a client's pauses, if there are any.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let bytes = |trace: &Trace| -> Vec<u8> {
@@ -297,10 +301,12 @@ pub fn learn_pauses(records: &[Record]) -> Option<Pauses> {
     let hello = after(0, &|r| !r.up)?;
     let answer = after(hello, &|r| r.up)?;
     let finished = after(answer, &|r| r.up && r.kind == 23)?;
+    let request = after(finished + 1, &|r| r.up)?;
     let settings = after(finished, &|r| !r.up && r.kind == 23)?;
     let acknowledged = after(settings, &|r| r.up && r.size == ACKNOWLEDGED);
     Some(Pauses {
         answer: took(answer - 1, answer)?,
+        request: took(finished, request)?,
         acknowledge: acknowledged
             .and_then(|at| took(settings, at))
             .unwrap_or_default(),

@@ -163,6 +163,9 @@ impl Chromium {
             return Err(Error::Tls(io::Error::other(why)));
         }
         stream.get_mut().hold(true);
+        if !pause.request.is_zero() {
+            stream.get_mut().mark(pause.request);
+        }
         Ok(Secured {
             tls: Box::new(Stream::new(stream, pause.acknowledge)),
             facts,

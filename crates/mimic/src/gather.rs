@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 /// Bytes that are gathered before they leave all the same.
 const MOST: usize = 64 << 10;
@@ -19,6 +21,9 @@ pub(crate) struct Gather<S> {
     waiting: Vec<u8>,
     /// How much of that has left.
     sent: usize,
+    /// What lies before this leaves at once, the rest so long after it.
+    mark: Option<(usize, Duration)>,
+    pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl<S: AsyncWrite + Unpin> Gather<S> {
@@ -29,7 +34,14 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
             last,
             waiting: Vec::new(),
             sent: 0,
+            mark: None,
+            pause: None,
         }
+    }
+
+    /// What waits now leaves as soon as anything does; what is written after it follows so much later.
+    pub(crate) const fn mark(&mut self, later: Duration) {
+        self.mark = Some((self.waiting.len(), later));
     }
 
     pub(crate) fn hold(&mut self, held: bool) {
@@ -43,7 +55,18 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.waiting.len() {
-            let rest = &self.waiting[self.sent..];
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            let end = self.mark.map_or(self.waiting.len(), |(mark, _)| mark);
+            if let Some((_, later)) = self.mark.filter(|_| self.sent >= end) {
+                self.mark = None;
+                let at = Instant::now() + later;
+                self.pause = Some(Box::pin(betanet_carrier::until(at)));
+                continue;
+            }
+            let rest = &self.waiting[self.sent..end];
             let n = ready!(Pin::new(&mut self.socket).poll_write(cx, rest))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -233,7 +233,7 @@ async fn answer(
     parts.extensions.clear();
     match site.take(Some(&one), parts, Bytes3(incoming), empty).await {
         Taken::Tunnel(tunnel, rest, Bytes3(incoming)) => {
-            outgoing.send_response(Response::new(())).await.ok()?;
+            outgoing.send_response(site.tunnel_head()).await.ok()?;
             quic.set_receive_window(VarInt::from_u32(TUNNEL_WINDOW));
             let (incoming, outgoing) = (Box::new(incoming), Box::new(outgoing));
             let carrier = H3Tunnel::server(quic, rest, incoming, outgoing, go_away);

@@ -193,13 +193,14 @@ fn pauses_are_learnt_and_kept() {
         at(400, false, 23, 518),
         at(12_345, true, 20, 1),
         at(12_346, true, 23, 53),
-        at(12_347, true, 23, 1728),
+        at(12_386, true, 23, 1728),
         at(13_000, false, 23, 179),
         at(13_100, false, 23, 44),
         at(15_555, true, 23, 26),
     ];
     let learnt = learn_pauses(&records).unwrap();
     assert_eq!(learnt.answer, Duration::from_micros(11_945));
+    assert_eq!(learnt.request, Duration::from_micros(40));
     assert_eq!(learnt.acknowledge, Duration::from_micros(2555));
     let none = learn_pauses(&records[..8]).unwrap().acknowledge;
     assert_eq!(none, Duration::ZERO);
@@ -222,7 +223,10 @@ fn pauses_are_learnt_and_kept() {
     let answers: Vec<Duration> = read.pauses().map(|p| p.answer).collect();
     let micros = Duration::from_micros;
     assert_eq!(answers, [micros(11_940), micros(655_350)]);
-    assert!(read.pauses().all(|p| p.acknowledge == micros(2550)));
+    assert!(
+        read.pauses()
+            .all(|p| p.request == micros(40) && p.acknowledge == micros(2550))
+    );
     let odd = cbor::to_vec(&Map {
         version: 1,
         pauses: Some(&[1, 2, 3]),
