@@ -20,6 +20,8 @@ import websocket
 
 # Seconds that an observer looks at a connection.
 WINDOW = 2.0
+# Visits that a browser makes before it is looked at: one that was just started is slower.
+WARM = 8
 
 
 class Observer:
@@ -168,6 +170,9 @@ async def main():
         await observer.start()
         loop = asyncio.get_running_loop()
         browser = Chromium(args.chromium)
+        for _ in range(WARM):
+            url = f"https://localhost:{observer.port}/"
+            await loop.run_in_executor(None, browser.visit, url, WINDOW + 0.2, args.cookie)
         for turn, (kind, file) in turns:
             observer.connections.clear()
             if kind == "pages":

@@ -1,6 +1,5 @@
 //! A carrier whose traffic follows a shape: bursts of records when the shape has them, of the sizes that it has.
 
-use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,7 +8,7 @@ use std::time::Duration;
 use betanet_htx::shape::{Follower, RECORD, Shape, Step};
 use betanet_machine::Time;
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::queue::Waiting;
@@ -33,6 +32,8 @@ const HEAD: usize = 250;
 /// From a trace's end to the next one, where there is more to say.
 const PAUSE: Duration = Duration::from_secs(1);
 
+type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What shaping has cost.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Cost {
@@ -55,7 +56,8 @@ pub struct Shaped {
     drawn: u32,
     follower: Follower,
     began: Instant,
-    timer: Pin<Box<Sleep>>,
+    /// Until then, exactly: lateness at each burst would add up.
+    timer: Option<(Time, Wait)>,
     waiting: Waiting,
     /// Bytes of PADDING that are asked for, and whether there is none to be had.
     lacks: usize,
@@ -97,7 +99,7 @@ impl Shaped {
             drawn: 1,
             follower,
             began: Instant::now(),
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            timer: None,
             waiting: Waiting::default(),
             lacks: 0,
             bare: true,
@@ -257,9 +259,14 @@ impl Shaped {
         };
         // What waits for PADDING, or for room, is woken by that.
         if let Some(at) = wake.filter(|at| *at > self.now()) {
-            let at = self.began + Duration::from_micros(at.as_micros());
-            self.timer.as_mut().reset(at);
-            if self.timer.as_mut().poll(cx).is_ready() {
+            let until = self.began + Duration::from_micros(at.as_micros());
+            let wait = || -> Wait { Box::pin(crate::until(until)) };
+            let (_, timer) = match &mut self.timer {
+                Some(timer) if timer.0 == at => timer,
+                timer => timer.insert((at, wait())),
+            };
+            if timer.as_mut().poll(cx).is_ready() {
+                self.timer = None;
                 cx.waker().wake_by_ref();
             }
         }

@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_millis(150);
 const ACKNOWLEDGED: u16 = 9 + 17;
 /// In which pauses are kept.
 const PAUSE_UNIT: Duration = Duration::from_micros(10);
+/// Lateness of a burst that is made up for.
+const LATE: Duration = Duration::from_millis(20);
 /// Bit 15 of a size on disk: the record goes up, from client to server.
 const UP: u16 = 0x8000;
 
@@ -328,6 +330,15 @@ impl Burst {
     }
 }
 
+/// What the next gap counts from: a little lateness is made up for, so that it does not add up over a trace.
+fn kept_up(planned: Time, now: Time) -> Time {
+    if planned + LATE >= now {
+        planned.min(now)
+    } else {
+        now
+    }
+}
+
 /// One end that follows a trace.
 #[derive(Debug)]
 pub struct Follower {
@@ -389,7 +400,7 @@ impl Follower {
                 return;
             }
             self.received = self.received.saturating_sub(burst.plaintext());
-            self.since = now;
+            self.since = kept_up(self.since + burst.gap, now);
             self.bursts.pop_front();
         }
     }
@@ -428,11 +439,11 @@ impl Follower {
             return;
         };
         burst.records.drain(..records.min(burst.records.len()));
-        burst.gap = Duration::ZERO;
+        let planned = self.since + core::mem::take(&mut burst.gap);
         if burst.records.is_empty() {
             self.bursts.pop_front();
         }
-        self.since = now;
+        self.since = kept_up(planned, now);
     }
 
     /// Whether the other side has said something in its part that is not whole yet.

@@ -48,8 +48,8 @@ pub struct Chromium {
     pauses: Arc<[Pauses]>,
 }
 
-/// What the answer takes by itself.
-const ANSWER: Duration = Duration::from_micros(400);
+/// What is left to do for the answer then.
+const ANSWER: Duration = Duration::from_micros(150);
 
 impl fmt::Debug for Chromium {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,8 +129,11 @@ impl Chromium {
         let pause = self.pause().map_err(other)?;
         let last = Arc::new(AtomicBool::new(false));
         let follows = Arc::clone(&last);
+        let heard = Arc::new(Mutex::new(Instant::now()));
+        let heard_at = Arc::clone(&heard);
         ssl.set_async_custom_verify_callback(SslVerifyMode::PEER, move |ssl| {
-            let until = Instant::now() + pause.answer.saturating_sub(ANSWER);
+            let heard = *heard_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let until = heard + pause.answer.saturating_sub(ANSWER);
             trust.check(&shown(ssl), &name).map_err(|error| {
                 *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 SslAlert::CERTIFICATE_UNKNOWN
@@ -144,7 +147,7 @@ impl Chromium {
                 Ok(checked)
             }))
         });
-        let stream = SslStreamBuilder::new(ssl, Gather::new(tcp, last))
+        let stream = SslStreamBuilder::new(ssl, Gather::new(tcp, last, heard))
             .connect()
             .await;
         let mut stream = stream.map_err(|e| {

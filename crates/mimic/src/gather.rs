@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ const MOST: usize = 64 << 10;
 pub(crate) struct Gather<S> {
     socket: S,
     held: bool,
+    /// Nothing was held yet: the handshake goes on.
+    shaking: bool,
     /// Set by the handshake when its last flight follows: that leaves with what is asked first.
     last: Arc<AtomicBool>,
     waiting: Vec<u8>,
@@ -24,18 +26,22 @@ pub(crate) struct Gather<S> {
     /// What lies before this leaves at once, the rest so long after it.
     mark: Option<(usize, Duration)>,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// When the socket gave something last, for the handshake.
+    heard: Arc<Mutex<Instant>>,
 }
 
 impl<S: AsyncWrite + Unpin> Gather<S> {
-    pub(crate) const fn new(socket: S, last: Arc<AtomicBool>) -> Self {
+    pub(crate) const fn new(socket: S, last: Arc<AtomicBool>, heard: Arc<Mutex<Instant>>) -> Self {
         Self {
             socket,
             held: false,
+            shaking: true,
             last,
             waiting: Vec::new(),
             sent: 0,
             mark: None,
             pause: None,
+            heard,
         }
     }
 
@@ -46,6 +52,7 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
 
     pub(crate) fn hold(&mut self, held: bool) {
         self.held = held;
+        self.shaking = false;
         self.last.store(false, Ordering::Relaxed);
     }
 
@@ -88,7 +95,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+        if self.shaking {
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
