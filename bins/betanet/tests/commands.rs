@@ -5,6 +5,8 @@
     reason = "a test stops where it is surprised"
 )]
 
+#[path = "commands/legacy.rs"]
+mod legacy;
 #[path = "commands/observed.rs"]
 mod observed;
 

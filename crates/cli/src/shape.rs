@@ -86,11 +86,11 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
             .sum()
     };
     let loads = shape.traces().len() as u64;
-    let milliseconds: u64 = shape
+    let tenths: u64 = shape
         .traces()
         .iter()
         .flatten()
-        .map(|s| u64::from(s.gap_ms))
+        .map(|s| u64::from(s.gap))
         .sum();
     let facts = json!({
         "connections": seen,
@@ -98,7 +98,7 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
         "id": hex(&shape.id()),
         "mean_up": bytes(true) / loads,
         "mean_down": bytes(false) / loads,
-        "mean_ms": milliseconds / loads,
+        "mean_ms": tenths / 10 / loads,
     });
     if args.json {
         say!("{facts}");

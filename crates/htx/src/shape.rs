@@ -21,8 +21,10 @@ pub const TRACES_MAX: usize = 1024;
 pub const RECORD: usize = 17;
 /// Longest record: 2^14 bytes of plaintext.
 const RECORD_MAX: u16 = 16_384 + 17;
-/// Records that one side sends within so many milliseconds belong together.
-const TOGETHER: u16 = 3;
+/// In which gaps are told.
+const GAP_UNIT: Duration = Duration::from_micros(100);
+/// Records that one side sends within so many of them belong together.
+const TOGETHER: u16 = 30;
 /// How long the other side's part is waited for beyond its time.
 const PATIENCE: Duration = Duration::from_millis(150);
 /// The record of an acknowledgement of SETTINGS: a frame without a body.
@@ -37,8 +39,8 @@ const UP: u16 = 0x8000;
 /// One record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Step {
-    /// Milliseconds since the record before.
-    pub gap_ms: u16,
+    /// Tenths of a millisecond since the record before.
+    pub gap: u16,
     /// Whether it goes from client to server.
     pub up: bool,
     /// The length that its header tells.
@@ -174,7 +176,7 @@ impl Shape {
             let step = |b: &[u8; 4]| {
                 let size = u16::from_be_bytes([b[2], b[3]]);
                 Step {
-                    gap_ms: u16::from_be_bytes([b[0], b[1]]),
+                    gap: u16::from_be_bytes([b[0], b[1]]),
                     up: size & UP != 0,
                     size: size & !UP,
                 }
@@ -197,7 +199,7 @@ impl Shape {
     pub fn to_bytes(&self) -> Vec<u8> {
         let bytes = |trace: &Trace| -> Vec<u8> {
             let steps = trace.iter().flat_map(|s| {
-                let [a, b] = s.gap_ms.to_be_bytes();
+                let [a, b] = s.gap.to_be_bytes();
                 let [c, d] = (s.size | if s.up { UP } else { 0 }).to_be_bytes();
                 [a, b, c, d]
             });
@@ -278,10 +280,10 @@ pub fn learn(records: &[Record], skip: usize) -> Option<Trace> {
     }
     let mut last = kept.first()?.at;
     let steps = kept.iter().take(STEPS_MAX).map(|r| {
-        let gap = r.at.saturating_sub(last) / 1000;
+        let gap = r.at.saturating_sub(last) / 100;
         last = last.max(r.at);
         Step {
-            gap_ms: u16::try_from(gap).unwrap_or(u16::MAX),
+            gap: u16::try_from(gap).unwrap_or(u16::MAX),
             up: r.up,
             size: r.size.min(RECORD_MAX),
         }
@@ -357,12 +359,12 @@ impl Follower {
         let mut bursts: VecDeque<Burst> = VecDeque::new();
         for step in trace {
             match bursts.back_mut() {
-                Some(last) if last.up == step.up && step.gap_ms < TOGETHER => {
+                Some(last) if last.up == step.up && step.gap < TOGETHER => {
                     last.records.push(step.size);
                 }
                 _ => bursts.push_back(Burst {
                     up: step.up,
-                    gap: Duration::from_millis(step.gap_ms.into()),
+                    gap: GAP_UNIT * u32::from(step.gap),
                     records: [step.size].into(),
                 }),
             }

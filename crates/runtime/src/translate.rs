@@ -36,7 +36,7 @@ const LEGS_MAX: usize = 1024;
 /// Streams that a peer opened and that its joint has not taken yet.
 const STREAMS: usize = 64;
 /// How often what was learnt is written to disk.
-const KEEP: Duration = Duration::from_secs(5);
+const KEEP: Duration = Duration::from_secs(30);
 
 /// Whoever talks to peers of 1.1.
 pub(crate) struct Translator {
@@ -202,7 +202,9 @@ impl Translator {
     pub(crate) async fn keep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(KEEP).await;
-            self.store();
+            let this = Arc::clone(&self);
+            // A panic in there is told by itself.
+            let _ = tokio::task::spawn_blocking(move || this.store()).await;
         }
     }
 

@@ -179,7 +179,7 @@ fn a_shape_is_learnt_from_recordings_and_followed_by_both_ends() {
     let out = serving.run(&get);
     assert!(out.status.success(), "{}", text(&out.stderr));
     let said: Value = serde_json::from_slice(&out.stdout).unwrap();
-    assert!(said["shaped"]["bursts"].as_u64().unwrap() > 0, "{said}");
+    assert!(said["padded"]["bursts"].as_u64().unwrap() > 0, "{said}");
     assert_eq!(std::fs::read(file).unwrap(), b"hello, betanet\n");
     let out = serving.run(&["get", &url, "--peer", &peer, "--shape", &json]);
     assert_eq!(out.status.code(), Some(3));

@@ -3,8 +3,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn step(gap_ms: u16, up: bool, size: u16) -> Step {
-    Step { gap_ms, up, size }
+/// After so many milliseconds.
+fn step(ms: u16, up: bool, size: u16) -> Step {
+    let gap = 10 * ms;
+    Step { gap, up, size }
 }
 
 fn record(at: u64, up: bool, kind: u8, size: u16) -> Record {
@@ -172,7 +174,7 @@ proptest! {
             proptest::collection::vec((0_u16.., any::<bool>(), 18..=RECORD_MAX), 1..40), 1..5),
     ) {
         let traces = traces.into_iter();
-        let traces = traces.map(|t| t.into_iter().map(|(g, u, s)| step(g, u, s)).collect());
+        let traces = traces.map(|t| t.into_iter().map(|(gap, up, size)| Step { gap, up, size }).collect());
         let shape = Shape::new(traces.collect()).unwrap();
         prop_assert_eq!(Shape::from_bytes(&shape.to_bytes()).unwrap(), shape);
     }
@@ -220,7 +222,7 @@ fn pauses_are_learnt_and_kept() {
         assert_eq!(learn_pauses(&records[..short]), None);
     }
     let step = Step {
-        gap_ms: 0,
+        gap: 0,
         up: true,
         size: 100,
     };

@@ -37,6 +37,8 @@ struct Pair {
     up: VecDeque<Bytes>,
     /// Of those, taken by the stream and not yet by the session: their credit goes back when they are.
     sending: usize,
+    /// Bytes whose credit goes back to the leg's peer, once the leg has room to say so.
+    owed: usize,
     /// From the session, for the leg, which had no room.
     down: Option<Bytes>,
     /// The session's side has ended; 1.1 has no word for that.
@@ -213,8 +215,10 @@ impl Joint {
                     }));
                 }
                 Event::Data { stream, data } => match self.pairs.get_mut(&stream) {
-                    Some(pair) if !pair.mute => pair.up.push_back(data),
-                    _ => self.consumed(stream, data.len()),
+                    Some(pair) if pair.mute => pair.owed += data.len(),
+                    Some(pair) => pair.up.push_back(data),
+                    // There is one for every stream.
+                    None => {}
                 },
                 // Each round tries again.
                 Event::Writable { .. } => {}
@@ -225,13 +229,6 @@ impl Joint {
             self.leg.handle_timeout(self.clock.now());
         }
         moved
-    }
-
-    fn consumed(&mut self, stream: u64, bytes: usize) {
-        let bytes = bytes as u64;
-        let consume = Command::Consume { stream, bytes };
-        // Refused by a leg that ends.
-        let _ = self.leg.handle_command(self.clock.now(), consume);
     }
 
     /// Streams that were opened, on either side.
@@ -266,13 +263,16 @@ impl Joint {
 
     fn pairs(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
-        let mut used = Vec::new();
         let now = self.clock.now();
         for (id, pair) in &mut self.pairs {
-            let consumed = pair.write(cx);
-            if consumed > 0 {
-                used.push((*id, consumed));
-                moved = true;
+            pair.owed += pair.write(cx);
+            if pair.owed > 0 {
+                let (stream, bytes) = (*id, pair.owed as u64);
+                let consume = Command::Consume { stream, bytes };
+                if self.leg.handle_command(now, consume).is_ok() {
+                    pair.owed = 0;
+                    moved = true;
+                }
             }
             while let Some(data) = pair.down.take().or_else(|| pair.read(cx)) {
                 let write = Command::Write {
@@ -288,9 +288,6 @@ impl Joint {
                     }
                 }
             }
-        }
-        for (id, bytes) in used {
-            self.consumed(id, bytes);
         }
         moved
     }

@@ -20,7 +20,11 @@ fn get(path: &str) -> Request {
 }
 
 fn shape() -> TrafficShape {
-    let step = |gap_ms, up, size| Step { gap_ms, up, size };
+    let step = |ms: u16, up, size| Step {
+        gap: 10 * ms,
+        up,
+        size,
+    };
     let trace = |n: u16| {
         vec![
             step(0, true, 463),

@@ -1,0 +1,190 @@
+//! What a session's events bring about: whoever waits is told, streams go to those who take them.
+
+use betanet_bar::Handler;
+use betanet_htx::StreamId;
+use betanet_stack::{Command, Event};
+use betanet_wire::Code;
+use betanet_wire::caps::Agreed;
+use tokio::sync::mpsc;
+
+use super::{Driver, OPS, Op, REFUSED_MAX, Wishes, hex};
+use crate::exchange::Inbox;
+use crate::forward::RawStream;
+use crate::streams::{PeerSession, Substream};
+use crate::{Error, ExchangeError};
+
+impl<H: Handler> Driver<H> {
+    pub(super) fn event(&mut self, event: Event) {
+        match event {
+            Event::Established if !self.door.enter() => {
+                self.metrics.not_admitted.inc();
+                let (code, reason) = (Code::POLICY_REJECTED, "too many connections");
+                self.command(Command::Close { code, reason });
+            }
+            Event::Established if !self.template_passes() => {
+                let (code, reason) = (
+                    Code::L2_ORIGIN_MISMATCH,
+                    "the template is not in the registry",
+                );
+                self.command(Command::Close { code, reason });
+            }
+            Event::Established if let Err((code, reason)) = self.version_stands() => {
+                self.command(Command::Close { code, reason });
+            }
+            Event::Established => {
+                self.metrics.sessions_opened.inc();
+                tracing::debug!(
+                    transcript = %hex(self.connection.session().transcript()),
+                    pq = self.connection.session().pq(),
+                    "session open"
+                );
+                if let Some(opened) = self.opened.take() {
+                    let _ = opened.send(Ok(()));
+                }
+            }
+            Event::Head { stream, response } => self.inbox(stream, |i| i.head(response)),
+            Event::Body { stream, data } => {
+                if let Some(watch) = &mut self.watch {
+                    watch.fed();
+                }
+                self.inbox(stream, |i| i.body(data));
+            }
+            Event::End { stream } => {
+                self.inbox(stream, |i| i.end(Ok(())));
+                self.inboxes.remove(&stream);
+            }
+            Event::Failed {
+                stream,
+                code,
+                delivered,
+            } => {
+                let error = match code {
+                    Some(code) => ExchangeError::Ended { code, delivered },
+                    None => ExchangeError::Cut { delivered },
+                };
+                self.inbox(stream, |i| i.end(Err(error)));
+                self.inboxes.remove(&stream);
+                self.blocked.remove(&stream);
+            }
+            Event::Writable { stream } => {
+                if let Some(b) = self.blocked.remove(&stream) {
+                    self.send(stream, b.data, b.fin, b.done);
+                }
+            }
+            Event::Opened { stream, kind } => self.peer_opened(stream, kind),
+            Event::PathControl(payload) => self.path_control(&payload),
+            Event::Served { status, .. } => self.metrics.served(status),
+            Event::Pong { rtt } => {
+                if let Some(asker) = self.pings.pop_front() {
+                    let _ = asker.send(rtt);
+                }
+            }
+            Event::GoingAway => {}
+            Event::Closed { code, reason, by } => {
+                self.metrics.closed(code);
+                tracing::debug!(%code, reason, ?by, "session closed");
+                if let Some(opened) = self.opened.take() {
+                    let error = match self.outer_error.take() {
+                        Some(source) => Error::Outer {
+                            address: String::new(),
+                            source,
+                        },
+                        None => Error::Session { code, reason, by },
+                    };
+                    let _ = opened.send(Err(error));
+                }
+            }
+        }
+    }
+
+    /// Whether the client's template is one that this side lets pass.
+    fn template_passes(&self) -> bool {
+        let (Some(rules), Some(template)) = (&self.fronts, self.connection.session().template())
+        else {
+            return true;
+        };
+        rules
+            .check(template, None, self.clock.now().unix_ms)
+            .is_ok()
+    }
+
+    /// Whether the peer stands by the version that it chose.
+    fn version_stands(&self) -> Result<(), (Code, &'static str)> {
+        match &self.versions {
+            Some(versions) => versions.stands(self.connection.session()),
+            None => Ok(()),
+        }
+    }
+
+    /// Reaches this task from without, where nothing else does.
+    fn ops(&mut self) -> Option<mpsc::Sender<Op>> {
+        if matches!(self.wishes, Wishes::Handles(_)) {
+            return None;
+        }
+        Some(self.own_ops())
+    }
+
+    fn peer_opened(&mut self, stream: StreamId, kind: u8) {
+        let refused = Command::Abort {
+            stream,
+            code: Code::POLICY_REJECTED,
+        };
+        let Some(peer) = self.connection.session().peer().copied() else {
+            return self.command(refused);
+        };
+        let agreed = self.connection.session().agreed();
+        let translated = agreed.is_some_and(Agreed::is_translated);
+        let taker = self.takers.of(kind, translated);
+        // On a session of one's own nobody asks for anything else.
+        let ops = match (&taker, self.ops()) {
+            (_, Some(ops)) => ops,
+            (Some(_), None) => self.own_ops(),
+            (None, None) => return self.command(refused),
+        };
+        let inbox = Inbox::default();
+        let raw = RawStream::new(stream, inbox.clone(), ops.clone());
+        match (taker, self.paths.clone()) {
+            (Some(taker), _) => {
+                self.inboxes.insert(stream, inbox);
+                let session = PeerSession {
+                    id: self.id,
+                    ops,
+                    peer,
+                    ip: self.door.ip(),
+                    over: self.over.clone(),
+                };
+                taker.opened(&session, kind, Substream::new(raw));
+            }
+            (None, Some(paths)) => {
+                self.inboxes.insert(stream, inbox);
+                paths.opened(&peer, self.door.ip(), kind, raw);
+            }
+            (None, None) => self.command(refused),
+        }
+    }
+
+    fn own_ops(&mut self) -> mpsc::Sender<Op> {
+        let (ops, _) = self.own.get_or_insert_with(|| mpsc::channel(OPS));
+        ops.clone()
+    }
+
+    fn path_control(&mut self, payload: &[u8]) {
+        let peer = self.connection.session().peer().copied();
+        if let (Some(paths), Some(peer)) = (self.paths.clone(), peer) {
+            let ops = self.ops();
+            match paths.control(&peer, payload, ops) {
+                Ok(Some(answer)) => {
+                    self.command(Command::PathControl(answer.to_bytes().into()));
+                }
+                Ok(None) => {}
+                Err(code) => {
+                    self.refused += 1;
+                    if self.refused >= REFUSED_MAX {
+                        let reason = "too many path messages were refused";
+                        self.command(Command::Close { code, reason });
+                    }
+                }
+            }
+        }
+    }
+}
