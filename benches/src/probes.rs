@@ -42,6 +42,14 @@ impl Drop for Server {
     }
 }
 
+/// A peer that nobody is.
+fn nobody() -> String {
+    let key = *betanet_keys::Identity::from_seed(&[8; 32]).public();
+    let addrs = vec!["127.0.0.1:9".to_owned()];
+    let pin = Some([0; 32]);
+    betanet_keys::Peer { key, addrs, pin }.to_string()
+}
+
 impl Server {
     /// The gateway, or the web site that it is without tunnels.
     fn start(binary: &str, home: &Path, cover_only: bool) -> Self {
@@ -60,6 +68,9 @@ impl Server {
             .arg(home.join("key.pem"))
             .arg("--config")
             .arg(config)
+            .arg("--compat11-tickets")
+            .arg(home.join("tickets11.key"))
+            .args(["--compat11-to", &nobody()])
             .args(cover_only.then_some("--cover-only"));
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = piped.stderr(Stdio::null()).spawn().unwrap();

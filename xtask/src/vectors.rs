@@ -3,6 +3,7 @@
 mod base;
 mod directory;
 mod edges;
+mod legs;
 mod mesh;
 mod mix;
 mod path;
@@ -46,6 +47,7 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("frames", base::frames),
     ("identity", base::identity),
     ("key_schedule", base::key_schedule),
+    ("legs", legs::legs),
     ("lottery", mix::lottery),
     ("mesh", mesh::mesh),
     ("mix", mix::mix),

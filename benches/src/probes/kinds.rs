@@ -26,7 +26,7 @@ pub(super) enum Seen {
 
 #[derive(Clone)]
 enum Probe {
-    /// Over HTTP/2 or 3: method, path, a `bn-ticket` field, body.
+    /// Over HTTP/2 or 3: method, path, a ticket as its field or its cookie, body.
     Http(bool, Method, &'static str, Option<String>, Vec<u8>),
     /// Within TLS, as HTTP/1.1.
     Text(&'static str),
@@ -43,6 +43,14 @@ pub(super) struct Kind {
 /// A ticket that reads well and is for nobody.
 fn ticket(label: &str) -> String {
     format!("v=v1, tok=:{}:, ctx=\"{label}\"", "Ab3_".repeat(40))
+}
+
+/// The cookie of a ticket of version 1.1.
+const COOKIE: &str = "__Host-bn1=";
+
+/// One that reads well and is for nobody.
+fn old_ticket() -> Option<String> {
+    Some(format!("{COOKIE}AQb3{}", "Qb3_".repeat(43)))
 }
 
 fn message1() -> Vec<u8> {
@@ -183,6 +191,22 @@ pub(super) fn all(recorded: Vec<u8>) -> Vec<Kind> {
             Method::POST,
             "/none",
             wrong(),
+            message1(),
+        ),
+        http(
+            "POST /, wrong 1.1 ticket, h2",
+            false,
+            Method::POST,
+            "/",
+            old_ticket(),
+            message1(),
+        ),
+        http(
+            "POST /, wrong 1.1 ticket, h3",
+            true,
+            Method::POST,
+            "/",
+            old_ticket(),
             message1(),
         ),
         http(
@@ -339,7 +363,12 @@ fn request(method: &Method, path: &str, ticket: Option<&String>) -> Request<()> 
         .method(method.clone())
         .uri(format!("https://localhost{path}"));
     if let Some(ticket) = ticket {
-        request = request.header("bn-ticket", ticket);
+        let field = if ticket.starts_with(COOKIE) {
+            "cookie"
+        } else {
+            "bn-ticket"
+        };
+        request = request.header(field, ticket);
     }
     request.body(()).unwrap()
 }

@@ -11,7 +11,7 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
-use crate::client::{Over, Trust, Way, connect, h2_builder};
+use crate::client::{Over, Trust, Way, connect, connect_quic, h2_builder};
 use crate::shared::Shared;
 use crate::{Error, Secure, Shape};
 
@@ -30,8 +30,8 @@ const ACK: u8 = 1;
 pub struct OriginSeen {
     /// The protocol that it selects.
     pub alpn: String,
-    /// The SETTINGS that it sends first, by number.
-    pub settings: BTreeMap<u64, u64>,
+    /// The SETTINGS that it sends first over HTTP/2, by number.
+    pub settings: Option<BTreeMap<u64, u64>>,
     /// The cadence of its PINGs in milliseconds; 0 where none were seen.
     pub ping_ms: u64,
     /// What was asked for in the end, and how it was answered.
@@ -46,10 +46,42 @@ struct Seen {
     at: usize,
     settings: Option<BTreeMap<u64, u64>>,
     pings: Vec<tokio::time::Instant>,
+    /// Nothing behind the SETTINGS is of interest.
+    settings_only: bool,
+}
+
+/// What an origin sends first on a connection that goes on to carry a tunnel.
+#[derive(Clone, Default)]
+pub struct Watch(Arc<Mutex<Seen>>);
+
+impl Watch {
+    pub(crate) fn new() -> Self {
+        let seen = Seen {
+            settings_only: true,
+            ..Seen::default()
+        };
+        Self(Arc::new(Mutex::new(seen)))
+    }
+
+    /// The SETTINGS that have come over HTTP/2, by number.
+    #[must_use]
+    pub fn settings(&self) -> Option<BTreeMap<u64, u64>> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.settings.clone()
+    }
+
+    pub(crate) fn over(&self, inner: Shared<Box<dyn Secure>>) -> Watched {
+        let seen = Arc::clone(&self.0);
+        Watched { inner, seen }
+    }
 }
 
 impl Seen {
     fn take(&mut self, bytes: &[u8]) {
+        if self.settings_only && self.settings.is_some() {
+            self.bytes = Vec::new();
+            return;
+        }
         if self.bytes.len() + bytes.len() > SEEN_MAX {
             return;
         }
@@ -87,7 +119,7 @@ impl Seen {
 }
 
 /// A stream whose reader is looked over the shoulder.
-struct Watched {
+pub(crate) struct Watched {
     inner: Shared<Box<dyn Secure>>,
     seen: Arc<Mutex<Seen>>,
 }
@@ -175,7 +207,7 @@ pub async fn calibrate(
             .await
             .map_err(|_| Error::Timeout(PATIENCE.as_secs()))??;
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let settings = seen.settings.clone().ok_or(Error::Gone)?;
+        let settings = Some(seen.settings.clone().ok_or(Error::Gone)?);
         let found = OriginSeen {
             alpn: facts.alpn,
             settings,
@@ -183,6 +215,44 @@ pub async fn calibrate(
             asked: (path, status.as_u16()),
         };
         if status == StatusCode::OK {
+            return Ok(found);
+        }
+        last = Some(found);
+    }
+    last.ok_or(Error::Gone)
+}
+
+/// The same over QUIC, where what an observer sees of the origin is what it selects.
+///
+/// # Errors
+///
+/// It is not reached, not trusted, or does not answer.
+pub async fn calibrate_quic(
+    address: &str,
+    trust: &Trust,
+    way: Way,
+    shape: &dyn Shape,
+) -> Result<OriginSeen, Error> {
+    let mut last = None;
+    for path in PATHS {
+        let outer = connect_quic(address, trust, way, shape).await?;
+        let (over, host, facts) = outer.into_parts();
+        let Over::Quic(quic) = over else {
+            return Err(Error::Alpn);
+        };
+        let request = http::Request::get(format!("https://{host}{path}"))
+            .body(())
+            .map_err(|_| Error::Host)?;
+        let answer = timeout(PATIENCE, quic.visit(request))
+            .await
+            .map_err(|_| Error::Timeout(PATIENCE.as_secs()))??;
+        let found = OriginSeen {
+            alpn: facts.alpn,
+            settings: None,
+            ping_ms: 0,
+            asked: (path, answer.status().as_u16()),
+        };
+        if answer.status() == StatusCode::OK {
             return Ok(found);
         }
         last = Some(found);

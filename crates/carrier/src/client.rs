@@ -12,10 +12,12 @@ use bytes::Bytes;
 use rustls::RootCertStore;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::rustls;
 use zeroize::Zeroizing;
 
+use crate::calibrate::Watch;
 use crate::plain::web_pki_verifier;
 use crate::shared::Shared;
 use crate::tunnel::H2Tunnel;
@@ -97,6 +99,7 @@ pub struct Outer {
     facts: Facts,
     ekm0: Zeroizing<[u8; 32]>,
     ping: Duration,
+    watch: Option<Watch>,
 }
 
 pub(crate) enum Over {
@@ -174,6 +177,7 @@ async fn connect_unbounded(
         over: Over::Tcp(Shared::new(tls)),
         host,
         ping: PING,
+        watch: None,
     })
 }
 
@@ -206,6 +210,7 @@ pub async fn connect_quic(
                         over: Over::Quic(quic),
                         host,
                         ping: PING,
+                        watch: None,
                     });
                 }
                 Err(e) => last = e,
@@ -310,6 +315,11 @@ impl Outer {
         self.ping = every;
     }
 
+    /// Looks at what the server sends first over HTTP/2, once it carries a tunnel.
+    pub fn watched(&mut self) -> Watch {
+        self.watch.get_or_insert_with(Watch::new).clone()
+    }
+
     /// Makes the first request's record so long, where the shape of the client can, and lets records be cut from the first on.
     pub fn shaped(&self, first_record: u16) {
         if let Over::Tcp(tls) = &self.over {
@@ -350,7 +360,10 @@ impl Outer {
             .body(())
             .map_err(|_| Error::Host)?;
         match (self.over, self.facts.alpn.as_str()) {
-            (Over::Tcp(tls), "h2") => open_h2(tls, request, self.ping).await,
+            (Over::Tcp(tls), "h2") => match self.watch {
+                Some(watch) => open_h2(watch.over(tls.clone()), tls, request, self.ping).await,
+                None => open_h2(tls.clone(), tls, request, self.ping).await,
+            },
             (Over::Quic(quic), "h3") => quic.open(request).await,
             _ => Err(Error::Alpn),
         }
@@ -384,12 +397,16 @@ impl Outer {
     }
 }
 
-async fn open_h2(
+async fn open_h2<T>(
+    stream: T,
     tls: Shared<Box<dyn Secure>>,
     request: http::Request<()>,
     every: Duration,
-) -> Result<Box<dyn Carrier>, Error> {
-    let (requests, mut connection) = h2_builder().handshake::<_, Bytes>(tls.clone()).await?;
+) -> Result<Box<dyn Carrier>, Error>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (requests, mut connection) = h2_builder().handshake::<_, Bytes>(stream).await?;
     let mut pings = connection.ping_pong();
     let drive = Box::pin(async move {
         let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + every, every);

@@ -29,7 +29,7 @@ mod site;
 mod tunnel;
 
 pub use betanet_htx::ticket::EXPORTER_LABEL;
-pub use calibrate::{OriginSeen, calibrate};
+pub use calibrate::{OriginSeen, Watch, calibrate, calibrate_quic};
 pub use capture::{CHROMIUM_156, Capture, CaptureError, Captured, FIREFOX_153, QuicCapture};
 pub use cert::{CertSource, Certificate, pin_of};
 pub use cover::{Cover, Origin, OriginError};

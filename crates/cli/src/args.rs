@@ -169,7 +169,7 @@ pub(crate) struct PeerArgs {
     /// there is to say; two as 16k..1m go from one to the other with what there is. A gateway pads what it sends by --padding of its own.
     #[arg(long, value_name = "HOW", conflicts_with_all = ["mix", "shape"])]
     pub(crate) padding: Option<Padding>,
-    /// Tell the peer the template of its web site, over TCP: it is looked at with one GET where it was not within a day.
+    /// Tell the peer the template of its web site: it is looked at with one GET where it was not within a day.
     #[arg(long, conflicts_with = "mix")]
     pub(crate) template: bool,
     /// With extended, a session whose template is not in --front-origins is not begun.
@@ -514,9 +514,7 @@ impl PeerArgs {
                 let why = "--template: this build looks like no browser, and has no template; build it with --features mimic";
                 Fail::Usage(why.into())
             })?;
-            node = node
-                .telling_templates(templates)
-                .dialling_over(Transport::Tcp);
+            node = node.telling_templates(templates);
         }
         let profile = Profile::of_name(&self.profile.to_uppercase()).unwrap_or_default();
         let rules = match &self.network {

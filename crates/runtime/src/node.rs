@@ -8,6 +8,7 @@ use betanet_carrier::client::{self, Trust, Way};
 use betanet_carrier::{Carrier, Padded, Shape, Shaped};
 use betanet_htx::pace::Padding;
 use betanet_htx::shape::Shape as TrafficShape;
+use betanet_htx::template::Template;
 use betanet_htx::ticket::Ticket;
 use betanet_htx::{Config, Secrets, Session, kind, offered_caps};
 use betanet_keys::{Identity, Peer, PublicKey};
@@ -185,8 +186,8 @@ impl Node {
         self
     }
 
-    /// Tells peers the template of their web site, which is looked at once a day, with one GET, before the first session there. Over
-    /// TCP alone: of QUIC none is made.
+    /// Tells peers the template of their web site, which is looked at once a day, with one GET, before the first session there: one
+    /// over TCP, one over QUIC.
     #[must_use]
     pub fn telling_templates(mut self, templates: Templates) -> Self {
         self.templates = Some(templates);
@@ -475,25 +476,21 @@ impl Node {
         self.establish(peer, address, outer).await
     }
 
-    /// The TemplateID that the peer is told, zeros where there is none; and the cadence of idle PINGs that the template has.
-    async fn template(
-        &self,
-        peer: &Peer,
-        address: &str,
-    ) -> Result<([u8; 32], Option<Duration>), Error> {
+    /// The template whose ID the peer is told, zeros where there is none.
+    async fn template(&self, peer: &Peer, address: &str) -> Result<Option<Template>, Error> {
         let now_ms = self.clock.now().unix_ms;
-        let (id, ping_ms) = match &self.templates {
-            Some(templates) if !address.starts_with(QUIC) => {
+        let template = match &self.templates {
+            Some(templates) => {
                 let (trust, once) = (self.trust_for(peer), (false, Duration::ZERO));
                 let looked = templates.calibrate(address, &trust, &*self.shape, now_ms, once);
-                let template = looked.await?.template;
-                (template.id(), template.ping_ms)
+                Some(looked.await?.template)
             }
-            _ => ([0; 32], 0),
+            None => None,
         };
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let id = template.as_ref().map_or([0; 32], Template::id);
         self.fronts.check(&id, Some(host), now_ms)?;
-        Ok((id, (ping_ms > 0).then(|| Duration::from_millis(ping_ms))))
+        Ok(template)
     }
 
     /// A session over an outer connection that stands.
@@ -518,9 +515,9 @@ impl Node {
             None => label,
         };
         let identity = self.identity_for(&peer.key)?;
-        let (template, ping) = self.template(peer, address).await?;
+        let template = self.template(peer, address).await?;
         let config = Config {
-            template,
+            template: template.as_ref().map_or([0; 32], Template::id),
             ..self.config.clone()
         };
         let session = Session::connect(
@@ -532,9 +529,12 @@ impl Node {
             secrets,
         )
         .map_err(betanet_stack::Error::from)?;
-        if let Some(every) = ping {
-            outer.pinging(every);
+        let ping = template.as_ref().filter(|t| t.ping_ms > 0);
+        if let Some(template) = ping {
+            outer.pinging(Duration::from_millis(template.ping_ms));
         }
+        let told = template.filter(|t| t.origin_h2.is_some());
+        let told = told.map(|t| (t, outer.watched()));
         // The request that opens the tunnel takes the place of the shape's first.
         let first = self
             .traffic
@@ -550,10 +550,20 @@ impl Node {
         } else if let Some(padding) = self.padding {
             carrier = Box::new(Padded::new(carrier, padding));
         }
-        match self.run(session, carrier, peer, facts).await {
+        let opened = match self.run(session, carrier, peer, facts).await {
             Err(Error::Outer { source, .. }) => Err(outer_error(source)),
             other => other,
+        };
+        if let (Some((told, watch)), Some(templates)) = (told, &self.templates)
+            && let Some(seen) = watch.settings()
+            && templates.compare(address, &told, seen)
+        {
+            tracing::warn!(
+                address,
+                "other SETTINGS than in the template: it is looked at again"
+            );
         }
+        opened
     }
 
     /// Opens a fresh session over `relays`, in this order. None of them reads what the session says; each of them knows all

@@ -1,16 +1,18 @@
 //! Templates of front origins: observed with one GET, kept for a day, told to peers in message 3.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use betanet_carrier::client::{Trust, Way};
-use betanet_carrier::{CHROMIUM_156, OriginSeen, Shape, calibrate};
-use betanet_htx::template::{Flight, Hello, Numbers, Template};
+use betanet_carrier::{CHROMIUM_156, OriginSeen, Shape, calibrate, calibrate_quic};
+use betanet_htx::template::{Flight, Hello, Initial, Initials, Numbers, Template};
 use betanet_wire::text::{hex, unhex};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::files::file_error;
+use crate::node::QUIC;
 
 /// How long an observation counts.
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -44,14 +46,16 @@ pub struct Calibrated {
 pub struct Templates {
     dir: PathBuf,
     client: Template,
+    over_quic: Template,
 }
 
-/// The client's half of what Chromium 156 looks like over TCP, from its capture.
-fn chromium() -> Option<Template> {
+/// The client's half of what Chromium 156 looks like over TCP, and over QUIC, from its capture.
+fn chromium() -> Option<(Template, Template)> {
     #[derive(Deserialize)]
     struct Sent {
         hellos: Vec<String>,
         flights: Vec<String>,
+        quic: Vec<Vec<String>>,
     }
     let sent: Sent = serde_json::from_str(CHROMIUM_156).ok()?;
     let hellos = sent
@@ -60,7 +64,14 @@ fn chromium() -> Option<Template> {
         .filter_map(|h| Hello::from_stream(&unhex(h)?).ok()?);
     let hellos: Vec<Hello> = hellos.collect();
     let flight = Flight::from_stream(&unhex(sent.flights.first()?)?).ok()??;
-    Template::of_client(&hellos, Some(&flight))
+    let initials = sent.quic.iter().filter_map(|datagrams| {
+        let mut parts = Initials::default();
+        let taken = datagrams.iter().map(|d| parts.take(&unhex(d)?).ok()?);
+        taken.flatten().next()
+    });
+    let initials: Vec<Initial> = initials.collect();
+    let tcp = Template::of_client(&hellos, Some(&flight))?;
+    Some((tcp, Template::of_quic_client(&initials)?))
 }
 
 impl Templates {
@@ -70,10 +81,21 @@ impl Templates {
         if !cfg!(feature = "mimic") {
             return None;
         }
+        let (client, over_quic) = chromium()?;
         Some(Self {
             dir: dir.to_owned(),
-            client: chromium()?,
+            client,
+            over_quic,
         })
+    }
+
+    /// The client's half, for an address over TCP or QUIC.
+    fn client(&self, address: &str) -> Template {
+        if address.starts_with(QUIC) {
+            self.over_quic.clone()
+        } else {
+            self.client.clone()
+        }
     }
 
     fn path(&self, address: &str) -> PathBuf {
@@ -101,30 +123,41 @@ impl Templates {
         let (template, fetched_ms) = self.kept(address)?;
         // A clock that was set back makes nothing last longer.
         let fresh = fetched_ms <= now_ms && now_ms - fetched_ms < DAY_MS;
-        (fresh && template == self.joined(&template)).then_some(template)
+        (fresh && template == self.joined(address, &template)).then_some(template)
+    }
+
+    /// Forgets what was kept of an origin that sends other SETTINGS than its template has, so that it is looked at again; whether it did.
+    pub(crate) fn compare(&self, address: &str, told: &Template, seen: BTreeMap<u64, u64>) -> bool {
+        let changed = told.origin_h2.as_ref() != Some(&Numbers(seen));
+        if changed {
+            // One that is not there is looked at all the same.
+            let _ = std::fs::remove_file(self.path(address));
+        }
+        changed
     }
 
     /// This client's half with a template's origin's.
-    fn joined(&self, origin: &Template) -> Template {
+    fn joined(&self, address: &str, origin: &Template) -> Template {
         Template {
             origin_alpn: origin.origin_alpn.clone(),
             origin_h2: origin.origin_h2.clone(),
             ping_ms: origin.ping_ms,
-            ..self.client.clone()
+            ..self.client(address)
         }
     }
 
-    fn of(&self, seen: &OriginSeen) -> Template {
+    fn of(&self, address: &str, seen: &OriginSeen) -> Template {
         Template {
             origin_alpn: seen.alpn.clone(),
-            origin_h2: Some(Numbers(seen.settings.clone())),
+            origin_h2: seen.settings.clone().map(Numbers),
             ping_ms: seen.ping_ms,
-            ..self.client.clone()
+            ..self.client(address)
         }
     }
 
     /// The template of the origin at `address`, which is looked at where it was not within the last day, or where `again` says so.
-    /// With `idle` the look lasts so much longer, to see its PINGs.
+    /// With `idle` the look lasts so much longer, to see its PINGs. An address that begins with `quic:` is looked at over QUIC, which
+    /// has a template of its own and shows no PINGs.
     ///
     /// # Errors
     ///
@@ -147,15 +180,18 @@ impl Templates {
                 asked: None,
             });
         }
-        let seen = calibrate(address, trust, Way::default(), shape, idle)
-            .await
-            .map_err(|source| Error::Outer {
-                address: address.to_owned(),
-                source,
-            })?;
-        let template = self.of(&seen);
+        let way = Way::default();
+        let seen = match address.strip_prefix(QUIC) {
+            Some(to) => calibrate_quic(to, trust, way, shape).await,
+            None => calibrate(address, trust, way, shape, idle).await,
+        };
+        let seen = seen.map_err(|source| Error::Outer {
+            address: address.to_owned(),
+            source,
+        })?;
+        let template = self.of(address, &seen);
         let before = self.kept(address).map(|(t, _)| t);
-        let changed = before.is_some_and(|t| self.joined(&t) != template);
+        let changed = before.is_some_and(|t| self.joined(address, &t) != template);
         let path = self.path(address);
         std::fs::create_dir_all(&self.dir).map_err(file_error(&self.dir))?;
         let kept = Kept {

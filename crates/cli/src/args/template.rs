@@ -40,7 +40,7 @@ pub(crate) enum TemplateCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct CalibrateArgs {
-    /// HOST:PORT.
+    /// HOST:PORT, or quic:HOST:PORT for what it is over QUIC.
     pub(crate) origin: String,
     /// The SHA-256 of its certificate's SPKI, in hex; without one, web PKI decides.
     #[arg(long, value_name = "PINHEX")]

@@ -202,6 +202,14 @@ async fn a_calibrated_template_is_told_kept_for_a_day_and_counts_where_it_is_lis
         serde_json::json!({"fetched_ms": now, "map": betanet_wire::text::hex(&other.to_bytes())});
     std::fs::write(&file, text.to_string()).unwrap();
     assert!(look(true).await.unwrap().changed);
+    // A session sees it too: what was kept is forgotten, and the next one tells what is there now.
+    std::fs::write(&file, text.to_string()).unwrap();
+    let telling = Node::client().unwrap().telling_templates(templates.clone());
+    let telling = telling.dialling_over(Transport::Tcp);
+    for told in [&other, &found.template] {
+        let session = telling.connect(&peer).await.unwrap();
+        assert_eq!(session.facts().await.unwrap().template, told.id());
+    }
     // It is told to the peer, and passes EXTENDED where maintainers vouch for it.
     let maintainers: Vec<Identity> = (80..86).map(|n| Identity::from_seed(&[n; 32])).collect();
     let keys: Vec<_> = maintainers.iter().map(|m| *m.public()).collect();
@@ -233,4 +241,30 @@ async fn a_calibrated_template_is_told_kept_for_a_day_and_counts_where_it_is_lis
     assert_eq!(session.facts().await.unwrap().template, found.template.id());
     let expired = dial(record(now - 1)).await.unwrap_err().to_string();
     assert!(expired.contains("expired"), "{expired}");
+}
+
+#[cfg(feature = "mimic")]
+#[tokio::test(flavor = "multi_thread")]
+async fn quic_has_a_template_of_its_own() {
+    let fixture = Fixture::start(|_| {}).await;
+    let dir = tempfile::tempdir().unwrap();
+    let templates = Templates::new(dir.path()).unwrap();
+    let peer = fixture.gateway.listening().peer();
+    let address = format!("quic:{}", fixture.address());
+    let trust = betanet_runtime::Trust::Pin(peer.pin.unwrap());
+    let look =
+        || betanet_runtime::calibrate_origin(&templates, &address, &trust, false, Duration::ZERO);
+    let found = look().await.unwrap();
+    assert_eq!(found.asked, Some(("/favicon.ico", 404)));
+    assert_eq!(found.template.origin_alpn, "h3");
+    assert_eq!(
+        (&found.template.h2, &found.template.origin_h2),
+        (&None, &None)
+    );
+    assert!(found.template.quic.is_some());
+    assert!(!look().await.unwrap().fresh);
+    let node = Node::client().unwrap().telling_templates(templates.clone());
+    let session = node.connect(&peer).await.unwrap();
+    assert_eq!(session.outer().alpn, "h3");
+    assert_eq!(session.facts().await.unwrap().template, found.template.id());
 }
