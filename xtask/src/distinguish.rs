@@ -67,6 +67,16 @@ impl Place {
         succeed(command)
     }
 
+    /// Learns the site's shape from its page loads.
+    fn learn(&self, more: &[&str]) -> Result<(), String> {
+        let mut learn = Command::new(self.bins.join("betanet"));
+        learn
+            .args(["shape", "learn", "learnt.jsonl", "-o", "site.shape"])
+            .args(more)
+            .current_dir(&self.dir);
+        succeed(learn)
+    }
+
     fn gateway(&self, more: &[&str]) -> Result<(Child, Value), String> {
         let out = fs::File::create(self.dir.join("gateway.json")).map_err(|e| e.to_string())?;
         let child = Command::new(self.bins.join("gateway"))
@@ -189,11 +199,21 @@ pub fn run(args: &[&str]) -> Result<(), String> {
     let _ = gateway.kill();
     let _ = gateway.wait();
     recorded?;
-    let mut learn = Command::new(place.bins.join("betanet"));
-    learn
-        .args(["shape", "learn", "learnt.jsonl", "-o", "site.shape"])
-        .current_dir(&place.dir);
-    succeed(learn)?;
+    place.learn(&[])?;
+    let (mut gateway, facts) = place.gateway(&["--shape", "site.shape"])?;
+    let pilot = [
+        "--pages",
+        "beside.jsonl",
+        "--shaped",
+        "pilot.jsonl",
+        "--shape",
+        "site.shape",
+    ];
+    let recorded = place.record(&facts, "2", &pilot);
+    let _ = gateway.kill();
+    let _ = gateway.wait();
+    recorded?;
+    place.learn(&["--lag", "pilot.jsonl"])?;
     let (mut gateway, facts) = place.gateway(&["--shape", "site.shape"])?;
     let all = [
         ["--pages", "pages.jsonl"],
@@ -202,7 +222,7 @@ pub fn run(args: &[&str]) -> Result<(), String> {
         ["--shaped", "shaped.jsonl"],
         ["--shape", "site.shape"],
     ];
-    let recorded = place.record(&facts, "2", &all.concat());
+    let recorded = place.record(&facts, "3", &all.concat());
     let _ = gateway.kill();
     let _ = gateway.wait();
     recorded?;

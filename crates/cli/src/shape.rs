@@ -1,9 +1,9 @@
 //! `betanet shape`: what page loads look like, learnt from recordings.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use betanet_htx::shape::{Record, Shape, TRACES_MAX, learn, learn_pauses};
+use betanet_htx::shape::{Lag, Record, Shape, TRACES_MAX, learn, learn_lag, learn_pauses};
 use betanet_wire::text::hex;
 use serde::Deserialize;
 use serde_json::json;
@@ -57,16 +57,32 @@ fn connections(path: &Path) -> Result<Vec<Vec<Record>>, Fail> {
     Ok(all)
 }
 
+fn micros(d: Duration) -> u64 {
+    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+}
+
 fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
+    let all = |paths: &[PathBuf]| {
+        let mut all = Vec::new();
+        for path in paths {
+            all.extend(connections(path)?);
+        }
+        Ok::<_, Fail>(all)
+    };
+    let loads = all(&args.recordings)?;
+    let tunnels = all(&args.lag)?;
+    let lag = match tunnels[..] {
+        [] => Lag::default(),
+        _ => learn_lag(&loads, &tunnels),
+    };
     let (mut traces, mut pauses) = (Vec::new(), Vec::new());
-    let mut seen = 0;
-    for path in &args.recordings {
-        for records in connections(path)? {
-            seen += 1;
-            if let Some(trace) = learn(&records, usize::from(args.skip)) {
-                traces.push(trace);
-                pauses.extend(learn_pauses(&records));
-            }
+    let seen = loads.len();
+    for records in loads {
+        if let Some(mut trace) = learn(&records, usize::from(args.skip)) {
+            let mut paused = learn_pauses(&records).unwrap_or_default();
+            lag.take_off(&mut trace, &mut paused);
+            traces.push(trace);
+            pauses.push(paused);
         }
     }
     let learnt = traces.len();
@@ -92,6 +108,13 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
         .flatten()
         .map(|s| u64::from(s.gap))
         .sum();
+    let lag_us = json!({
+        "answer": micros(lag.pauses.answer),
+        "request": micros(lag.pauses.request),
+        "acknowledge": micros(lag.pauses.acknowledge),
+        "up": micros(lag.turns[0]),
+        "down": micros(lag.turns[1]),
+    });
     let facts = json!({
         "connections": seen,
         "traces": loads,
@@ -99,6 +122,7 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
         "mean_up": bytes(true) / loads,
         "mean_down": bytes(false) / loads,
         "mean_ms": tenths / 10 / loads,
+        "lag_us": lag_us,
     });
     if args.json {
         say!("{facts}");

@@ -317,6 +317,67 @@ pub fn learn_pauses(records: &[Record]) -> Option<Pauses> {
     })
 }
 
+/// How much longer tunnels that follow a shape take than the page loads that it was learnt from: what a machine, or the way to who
+/// recorded, adds by itself. To be taken off.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Lag {
+    /// Of each pause.
+    pub pauses: Pauses,
+    /// Of the first record of an answer: up, and down.
+    pub turns: [Duration; 2],
+}
+
+/// Learns the lag of tunnels from recordings of page loads and of tunnels: by how much the medians lie apart.
+#[must_use]
+pub fn learn_lag(loads: &[Vec<Record>], tunnels: &[Vec<Record>]) -> Lag {
+    let apart = |of: &dyn Fn(&[Record]) -> Vec<Duration>| {
+        let median = |connections: &[Vec<Record>]| {
+            let mut all: Vec<Duration> = connections.iter().flat_map(|c| of(c)).collect();
+            all.sort_unstable();
+            all.get(all.len() / 2).copied().unwrap_or_default()
+        };
+        median(tunnels).saturating_sub(median(loads))
+    };
+    let pause = |of: fn(Pauses) -> Duration| {
+        apart(&move |c: &[Record]| learn_pauses(c).map(of).into_iter().collect())
+    };
+    let turn = |up: bool| {
+        apart(&move |c: &[Record]| {
+            let pairs = c.windows(2).filter(|p| p[0].up != p[1].up && p[1].up == up);
+            pairs
+                .map(|p| Duration::from_micros(p[1].at.saturating_sub(p[0].at)))
+                .collect()
+        })
+    };
+    Lag {
+        pauses: Pauses {
+            answer: pause(|p| p.answer),
+            request: pause(|p| p.request),
+            acknowledge: pause(|p| p.acknowledge),
+        },
+        turns: [turn(true), turn(false)],
+    }
+}
+
+impl Lag {
+    /// Takes it off what was learnt of one load.
+    pub fn take_off(&self, trace: &mut Trace, pauses: &mut Pauses) {
+        let mut up = None;
+        for step in trace {
+            if up.replace(step.up).is_some_and(|before| before != step.up) {
+                let lag = self.turns[usize::from(!step.up)].as_micros() / GAP_UNIT.as_micros();
+                step.gap = step
+                    .gap
+                    .saturating_sub(u16::try_from(lag).unwrap_or(u16::MAX));
+            }
+        }
+        let less = |p: &mut Duration, lag| *p = p.saturating_sub(lag);
+        less(&mut pauses.answer, self.pauses.answer);
+        less(&mut pauses.request, self.pauses.request);
+        less(&mut pauses.acknowledge, self.pauses.acknowledge);
+    }
+}
+
 /// Records that one side sends together.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Burst {

@@ -17,7 +17,7 @@ use crate::{Clock, Error};
 
 /// Handshakes over QUIC at once of clients that have not shown that they are where they seem to be; more are asked to show it.
 const UNPROVEN: usize = 256;
-/// Tries for a UDP port that a node which is going down still holds, and between them.
+/// Tries for a port that a node which is going down still holds, and between them.
 const PATIENCE: (usize, Duration) = (40, Duration::from_millis(50));
 /// Tries to find a port that is free for both, where the system chooses it.
 const PORTS: usize = 16;
@@ -49,7 +49,15 @@ pub(crate) async fn bind(address: &str, quic: bool) -> Result<Bound, Error> {
     let chosen = chosen_by_system(address);
     let mut tries = if chosen { PORTS } else { PATIENCE.0 };
     loop {
-        let tcp = TcpListener::bind(address).await.map_err(error)?;
+        let tcp = match TcpListener::bind(address).await {
+            Ok(tcp) => tcp,
+            Err(e) if tries > 0 && !chosen && e.kind() == ErrorKind::AddrInUse => {
+                tries -= 1;
+                tokio::time::sleep(PATIENCE.1).await;
+                continue;
+            }
+            Err(e) => return Err(error(e)),
+        };
         let local = tcp.local_addr().map_err(error)?;
         if !quic {
             let udp = None;

@@ -248,3 +248,54 @@ fn pauses_are_learnt_and_kept() {
     });
     assert_eq!(Shape::from_bytes(&odd), Err(ShapeError::Pauses));
 }
+
+#[test]
+fn what_tunnels_take_longer_is_taken_off() {
+    let load = |answer: u64, up: u64, down: u64| {
+        let mut at = 0;
+        let gaps = [
+            (0, true, 22, 1900),
+            (300, false, 23, 1210),
+            (answer, true, 23, 53),
+            (40, true, 23, 1728),
+            (100, false, 23, 179),
+            (500, true, 23, 26),
+            (down, false, 23, 1000),
+            (up, true, 23, 100),
+            (down, false, 23, 1000),
+            (up, true, 23, 100),
+            (down, false, 23, 1000),
+        ];
+        let records = gaps.map(|(gap, up, kind, size)| {
+            at += gap;
+            record(at, up, kind, size)
+        });
+        records.to_vec()
+    };
+    let loads: Vec<_> = (0..5).map(|n| load(4000 + n, 5000, 300)).collect();
+    let tunnels: Vec<_> = (0..5).map(|n| load(6500 + n, 5000, 700)).collect();
+    let lag = learn_lag(&loads, &tunnels);
+    let micros = Duration::from_micros;
+    assert_eq!(lag.pauses.answer, micros(2500));
+    assert_eq!(
+        (lag.pauses.request, lag.pauses.acknowledge),
+        Default::default()
+    );
+    assert_eq!(lag.turns, [Duration::ZERO, micros(400)]);
+    assert_eq!(
+        learn_lag(&tunnels, &loads),
+        Lag::default(),
+        "who is faster is left as it is"
+    );
+    let mut trace = vec![
+        step(1, true, 100),
+        step(2, false, 100),
+        step(3, false, 100),
+        step(4, true, 100),
+    ];
+    let mut pauses = learn_pauses(&loads[0]).unwrap();
+    lag.take_off(&mut trace, &mut pauses);
+    let gaps: Vec<u16> = trace.iter().map(|s| s.gap).collect();
+    assert_eq!(gaps, [10, 16, 30, 40]);
+    assert_eq!(pauses.answer, micros(1500));
+}
