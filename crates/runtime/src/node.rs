@@ -10,12 +10,12 @@ use betanet_htx::pace::Padding;
 use betanet_htx::shape::Shape as TrafficShape;
 use betanet_htx::template::Template;
 use betanet_htx::ticket::Ticket;
-use betanet_htx::{Config, Secrets, Session, kind, offered_caps};
+use betanet_htx::{By, Config, Secrets, Session, kind, offered_caps};
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_machine::{Rng, Time};
 use betanet_path::{TTL, build};
 use betanet_stack::{Connection, Dial, Dialer, RENEW_AFTER};
-use betanet_wire::NodeId;
+use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
@@ -563,7 +563,25 @@ impl Node {
                 "other SETTINGS than in the template: it is looked at again"
             );
         }
-        opened
+        let session = opened?;
+        let wants = self.padding.is_some() || self.traffic.is_some();
+        if wants
+            && !session
+                .facts()
+                .await?
+                .features
+                .iter()
+                .any(|f| f == "padding")
+        {
+            // Whoever asked for it is not to believe that it is there.
+            session.close().await;
+            return Err(Error::Session {
+                code: Code::UNSUPPORTED_FEATURE,
+                reason: "the peer knows no PADDING, which was asked for".into(),
+                by: By::Local,
+            });
+        }
+        Ok(session)
     }
 
     /// Opens a fresh session over `relays`, in this order. None of them reads what the session says; each of them knows all

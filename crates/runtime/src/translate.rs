@@ -45,8 +45,8 @@ pub(crate) struct Translator {
     metrics: Arc<Metrics>,
     reading: Reading,
     state: Mutex<State>,
-    /// Where [`Choices`] are kept.
-    kept: PathBuf,
+    /// Where [`Choices`] are kept; one writes there at a time.
+    kept: Mutex<PathBuf>,
     tickets: Option<(TicketKey, Peer)>,
     dial: Option<Server11>,
     shape: Arc<dyn Shape>,
@@ -119,7 +119,7 @@ impl Translator {
                 legs: 0,
                 joined: BTreeMap::new(),
             }),
-            kept,
+            kept: Mutex::new(kept),
             tickets,
             dial: settings.dial.clone(),
             shape: default_shape()?,
@@ -210,6 +210,7 @@ impl Translator {
 
     /// Writes who has spoken 1.2, where that is news.
     pub(crate) fn store(&self) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = {
             let mut state = self.lock();
             if !std::mem::take(&mut state.changed) {
@@ -217,15 +218,15 @@ impl Translator {
             }
             state.choices.to_bytes()
         };
-        let fresh = self.kept.with_extension("seen12.new");
+        let fresh = kept.with_extension("seen12.new");
         let written = std::fs::File::create(&fresh).and_then(|mut file| {
             file.write_all(&bytes)?;
             file.sync_all()?;
-            std::fs::rename(&fresh, &self.kept)
+            std::fs::rename(&fresh, &*kept)
         });
         if let Err(error) = written {
             self.lock().changed = true;
-            tracing::warn!(%error, path = %self.kept.display(), "who has spoken 1.2 is not kept");
+            tracing::warn!(%error, path = %kept.display(), "who has spoken 1.2 is not kept");
         }
     }
 

@@ -22,7 +22,6 @@ const BUDGET: u32 = 64;
 const CHUNK: usize = 64 << 10;
 /// What the session's last bytes get to leave after the leg's end.
 const DRAIN: Duration = Duration::from_secs(10);
-
 /// What the leg's last bytes get to leave.
 const FLUSH: Duration = Duration::from_secs(2);
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use betanet_htx::Config;
 use betanet_runtime::{Headers, Method, Node, Padding, Plain, Request, Transport};
+use betanet_wire::caps::{self, CapMsg};
+use betanet_wire::cbor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -109,4 +112,31 @@ async fn an_adaptive_rate_rises_for_a_file_and_buckets_pass_it_too() {
         session.close().await;
         assert!(fixture.gateway.shutdown().await, "{how}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn padding_that_cannot_be_had_is_no_session() {
+    let fixture = Fixture::start(|_| {}).await;
+    let peer = fixture.gateway.listening().peer();
+    let node = || {
+        let caps = CapMsg {
+            l2: vec![caps::HTX],
+            l3: vec![caps::MESH],
+            l4: Vec::new(),
+            l5: Vec::new(),
+            l6: None,
+            l7: Some(vec![caps::BAR]),
+            fog: None,
+            features: [("pq", true)].into(),
+        };
+        let config = Config {
+            caps: cbor::to_vec(&caps),
+            ..Config::default()
+        };
+        Node::new(None, config).unwrap()
+    };
+    assert!(node().connect(&peer).await.is_ok());
+    let refused = node().padding(Padding::Buckets).connect(&peer).await;
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains("no PADDING"), "{said}");
 }
