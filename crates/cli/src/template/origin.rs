@@ -51,11 +51,14 @@ pub(super) async fn calibrate(args: CalibrateArgs) -> Result<(), Fail> {
     } else {
         say!("TemplateID  {id}");
         say!("selects     {}", template.origin_alpn);
-        let list: Vec<String> = settings.0.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        say!("SETTINGS    {}", list.join(" "));
-        match template.ping_ms {
-            0 => say!("PING        none seen"),
-            ms => say!("PING        every {ms} ms"),
+        // Over QUIC neither is seen.
+        if template.origin_h2.is_some() {
+            let list: Vec<String> = settings.0.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            say!("SETTINGS    {}", list.join(" "));
+            match template.ping_ms {
+                0 => say!("PING        none seen"),
+                ms => say!("PING        every {ms} ms"),
+            }
         }
         match found.asked {
             Some((path, status)) => say!("asked       {path}: {status}"),
