@@ -90,6 +90,8 @@ pub struct Facts {
     pub pin: [u8; 32],
     /// Why it goes over TCP where QUIC was tried first.
     pub instead: Option<String>,
+    /// How long the first request is kept back behind the handshake.
+    pub held: Duration,
 }
 
 /// An outer connection whose certificate was checked, before its first request.

@@ -26,6 +26,8 @@ mod server;
 mod shaped;
 mod shared;
 mod site;
+#[cfg(test)]
+mod taker;
 mod tunnel;
 
 pub use betanet_htx::ticket::EXPORTER_LABEL;
@@ -129,6 +131,15 @@ pub trait Carrier: Send {
     /// Bytes of PADDING that are wanted now, to be sent at once.
     fn lacks(&mut self) -> usize {
         0
+    }
+
+    /// Takes PADDING that was wanted, as [`Carrier::send`] takes what is said.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn fill(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.send(bytes)
     }
 
     /// Whether PADDING can be had.

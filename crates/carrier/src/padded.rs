@@ -247,50 +247,14 @@ impl Carrier for Padded {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use betanet_htx::pace::{BUCKETS, PADDING_MIN, TICK};
 
     use super::*;
-
-    type Log = Arc<Mutex<Vec<(Duration, usize)>>>;
-
-    /// Takes everything, and remembers when.
-    struct Taker(Instant, Log);
-
-    impl Carrier for Taker {
-        fn poll_receive(&mut self, _: &mut Context<'_>) -> Poll<Result<Received, Error>> {
-            Poll::Pending
-        }
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
-            let at = self.0.elapsed();
-            let mut log = self.1.lock().unwrap();
-            match log.last_mut() {
-                Some((last, n)) if *last == at => *n += bytes.len(),
-                _ => log.push((at, bytes.len())),
-            }
-            Ok(())
-        }
-        fn push(&mut self, _: &mut Context<'_>) {}
-        fn end(&mut self) {
-            self.1.lock().unwrap().push((self.0.elapsed(), 0));
-        }
-        fn reset(&mut self) {}
-        fn go_away(&mut self) {}
-        fn export_as(&self, _: &str, _: &[u8], _: &mut [u8]) -> Result<(), Error> {
-            Err(Error::Export)
-        }
-        fn poll_flushed(&mut self, _: &mut Context<'_>) -> Poll<()> {
-            Poll::Ready(())
-        }
-    }
+    use crate::taker::{Log, Taker};
 
     fn padded(padding: Padding) -> (Padded, Log) {
         let log = Log::default();
-        let taker = Taker(Instant::now(), Arc::clone(&log));
+        let taker = Taker::new(&log);
         (Padded::new(Box::new(taker), padding), log)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -194,5 +195,6 @@ fn facts(tls: &TlsStream<Link<TcpStream>>) -> Result<Facts, Error> {
         alpn: String::from_utf8_lossy(connection.alpn_protocol().unwrap_or_default()).into_owned(),
         pin: crate::pin_of(certificate)?,
         instead: None,
+        held: Duration::ZERO,
     })
 }

@@ -31,6 +31,16 @@ const ADDED: usize = 5;
 const HEAD: usize = 250;
 /// From a trace's end to the next one, where there is more to say.
 const PAUSE: Duration = Duration::from_secs(1);
+/// From a trace's end until a server that has more to say asks its client for another one.
+const NUDGE: Duration = Duration::from_millis(500);
+/// How long after a trace's end what comes still belongs to it.
+const SETTLED: Duration = Duration::from_millis(250);
+
+/// How long before a burst is due PADDING is asked for that it will lack: making that takes its time.
+const AHEAD: Duration = Duration::from_millis(1);
+
+/// Bytes of a burst that may be all PADDING although it is not due yet.
+const SHORT: usize = 2 << 10;
 
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -55,10 +65,13 @@ pub struct Shaped {
     /// Traces that were begun.
     drawn: u32,
     follower: Follower,
+    /// When the request that opens the tunnel leaves, or came.
     began: Instant,
     /// Until then, exactly: lateness at each burst would add up.
     timer: Option<(Time, Wait)>,
     waiting: Waiting,
+    /// How much of that, from its front on, there is up to the last byte that is not PADDING.
+    said: usize,
     /// Bytes of PADDING that are asked for, and whether there is none to be had.
     lacks: usize,
     bare: bool,
@@ -67,6 +80,8 @@ pub struct Shaped {
     /// Whether anything but PADDING moved since the trace began.
     moved: bool,
     over_since: Option<Time>,
+    /// Whether this server has asked for another trace.
+    nudged: bool,
     ending: bool,
     /// The body's end has not been handed on yet.
     end_owed: bool,
@@ -74,12 +89,34 @@ pub struct Shaped {
 }
 
 impl Shaped {
-    /// Follows `shape`, from the trace's first answer on (server), or behind the request that opened the tunnel (client).
+    /// Follows `shape` from the request on that opens the tunnel, which leaves so much later.
     ///
     /// # Errors
     ///
     /// [`Error::Export`].
-    pub fn new(mut inner: Box<dyn Carrier>, shape: Arc<Shape>, up: bool) -> Result<Self, Error> {
+    pub fn client(
+        inner: Box<dyn Carrier>,
+        shape: Arc<Shape>,
+        held: Duration,
+    ) -> Result<Self, Error> {
+        Self::new(inner, shape, true, Instant::now() + held)
+    }
+
+    /// Follows `shape` from its first answer on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Export`].
+    pub fn server(inner: Box<dyn Carrier>, shape: Arc<Shape>) -> Result<Self, Error> {
+        Self::new(inner, shape, false, Instant::now())
+    }
+
+    fn new(
+        mut inner: Box<dyn Carrier>,
+        shape: Arc<Shape>,
+        up: bool,
+        began: Instant,
+    ) -> Result<Self, Error> {
         let key = inner.export(CONTEXT)?;
         inner.cut(&[]);
         let trace = shape.drawn(&key, 0);
@@ -98,14 +135,16 @@ impl Shaped {
             key,
             drawn: 1,
             follower,
-            began: Instant::now(),
+            began,
             timer: None,
             waiting: Waiting::default(),
+            said: 0,
             lacks: 0,
             bare: true,
             over: false,
             moved: true,
             over_since: None,
+            nudged: false,
             ending: false,
             end_owed: false,
             cost: Cost::default(),
@@ -124,6 +163,9 @@ impl Shaped {
             return self.empty(cx);
         }
         self.next_trace(now);
+        if !self.up && self.follower.is_over() {
+            return self.nudge(now, cx);
+        }
         if self.bare && !self.over {
             // What belongs together is not told apart before the session's turn is over.
             return Ok(false);
@@ -132,8 +174,14 @@ impl Shaped {
             // What a handshake says cannot be filled up: it was whole, or there would be no answer.
             self.follower.answered(now);
         }
+        if self.follower.due(now).is_none() {
+            if !self.bare {
+                self.prepare(now, 0);
+            }
+            return Ok(false);
+        }
         // Nothing to say, and nothing to fill with: what comes goes then.
-        if self.follower.due(now).is_none() || self.bare && self.waiting.is_empty() {
+        if self.bare && self.waiting.is_empty() {
             return Ok(false);
         }
         if self.bare {
@@ -150,29 +198,19 @@ impl Shaped {
         let Some(records) = self.follower.due(now) else {
             return Ok(false);
         };
-        // As many records as fit what is kept at once.
-        let (mut sizes, mut plaintext): (Vec<usize>, usize) = (Vec::new(), 0);
-        for size in records.iter().map(|r| usize::from(*r) - RECORD) {
-            if plaintext + size > PORTION && !sizes.is_empty() {
-                break;
-            }
-            sizes.push(size);
-            plaintext += size;
-        }
-        let frames = plaintext.div_ceil(FRAME + HEADER);
-        let mut bytes = plaintext.saturating_sub(frames * HEADER);
+        let (mut sizes, mut bytes) = portion(records);
         if self.bare {
             bytes = bytes.max(self.waiting.len());
         }
         if self.waiting.len() < bytes && !self.bare {
-            self.lacks = bytes - self.waiting.len();
+            self.prepare(now, bytes);
             return Ok(false);
         }
         match self.inner.poll_ready(cx) {
             Poll::Ready(ready) => ready?,
             Poll::Pending => return Ok(false),
         }
-        let burst = self.waiting.take(bytes.max(1));
+        let burst = self.take(bytes.max(1));
         let records = sizes.len();
         match self.cost.bursts {
             // With it goes a head of HTTP, whose length is not known here; so does what is written into it on its way to TLS.
@@ -197,10 +235,52 @@ impl Shaped {
         self.inner.cut(&sizes);
         self.cost.bursts += 1;
         self.inner.send(burst)?;
+        // Bursts that are due together, as the first was late, are told apart all the same.
+        self.inner.push(cx);
         self.follower.sent(now, records);
         // PADDING is asked for anew with each burst.
         self.lacks = 0;
         Ok(true)
+    }
+
+    /// Asks for what this burst lacks, and those that are due shortly.
+    fn prepare(&mut self, now: Time, burst: usize) {
+        let soon = self.follower.until(now + AHEAD);
+        let soon = soon.map(|records| portion(records).1).sum::<usize>();
+        // What is short is made before the other side's part has come: what is said in it would have to wait for little.
+        let next = self.follower.own().map_or(0, |records| portion(records).1);
+        let next = Some(next).filter(|n| *n <= SHORT).unwrap_or_default();
+        let bytes = burst.max(soon.min(PORTION)).max(next);
+        self.lacks = bytes.saturating_sub(self.waiting.len());
+    }
+
+    /// A server whose client has followed its trace to the end asks for another one, with a little of what it has to say.
+    fn nudge(&mut self, now: Time, cx: &mut Context<'_>) -> Result<bool, Error> {
+        let due = self.over_since.is_some_and(|since| now >= since + NUDGE);
+        if self.nudged || self.said == 0 || !due {
+            return Ok(false);
+        }
+        match self.inner.poll_ready(cx) {
+            Poll::Ready(ready) => ready?,
+            Poll::Pending => return Ok(false),
+        }
+        let bytes = self.take(SHORT);
+        self.inner.cut(&[]);
+        self.inner.send(bytes)?;
+        self.inner.push(cx);
+        self.nudged = true;
+        Ok(true)
+    }
+
+    fn take(&mut self, n: usize) -> Bytes {
+        let bytes = self.waiting.take(n);
+        self.said = self.said.saturating_sub(bytes.len());
+        bytes
+    }
+
+    /// Whether there was, or is, more to say than PADDING.
+    const fn goes_on(&self) -> bool {
+        self.moved || self.said > 0
     }
 
     /// Begins the next trace when the last is over and there is more to say.
@@ -210,7 +290,7 @@ impl Shaped {
         }
         let since = *self.over_since.get_or_insert(now);
         // The client begins: page loads do.
-        let due = self.up && (self.moved || !self.waiting.is_empty()) && now >= since + PAUSE;
+        let due = self.up && self.goes_on() && now >= since + PAUSE;
         if due {
             let trace = self.draw().to_vec();
             self.follower = Follower::new(now, &trace, true);
@@ -219,7 +299,8 @@ impl Shaped {
 
     fn draw(&mut self) -> &[Step] {
         self.over_since = None;
-        self.moved = !self.waiting.is_empty();
+        self.moved = false;
+        self.nudged = false;
         self.drawn += 1;
         self.shape.drawn(&self.key, self.drawn - 1)
     }
@@ -232,7 +313,7 @@ impl Shaped {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => return Ok(moved),
             }
-            let bytes = self.waiting.take(FRAME);
+            let bytes = self.take(FRAME);
             self.inner.send(bytes)?;
             moved = true;
         }
@@ -250,15 +331,18 @@ impl Shaped {
         if let Poll::Ready(done) = self.inner.poll_ready(cx) {
             done?;
         }
+        let now = self.now();
         let wake = match (self.follower.wake(), self.over_since) {
-            (Some(at), _) => Some(at),
-            (None, Some(since)) if self.up && (self.moved || !self.waiting.is_empty()) => {
-                Some(since + PAUSE)
+            (Some(at), _) if self.follower.next() == Some(at) && at > now + AHEAD => {
+                Some(now + ((at - now) - AHEAD))
             }
+            (Some(at), _) => Some(at),
+            (None, Some(since)) if self.up && self.goes_on() => Some(since + PAUSE),
+            (None, Some(since)) if !self.up && self.said > 0 && !self.nudged => Some(since + NUDGE),
             _ => None,
         };
         // What waits for PADDING, or for room, is woken by that.
-        if let Some(at) = wake.filter(|at| *at > self.now()) {
+        if let Some(at) = wake.filter(|at| *at > now) {
             let until = self.began + Duration::from_micros(at.as_micros());
             let wait = || -> Wait { Box::pin(crate::until(until)) };
             let (_, timer) = match &mut self.timer {
@@ -274,6 +358,20 @@ impl Shaped {
     }
 }
 
+/// As many of a burst's records as are sent at once, by their plaintext, and how much of a session's bytes goes into them.
+fn portion(records: &[u16]) -> (Vec<usize>, usize) {
+    let (mut sizes, mut plaintext): (Vec<usize>, usize) = (Vec::new(), 0);
+    for size in records.iter().map(|r| usize::from(*r) - RECORD) {
+        if plaintext + size > PORTION && !sizes.is_empty() {
+            break;
+        }
+        sizes.push(size);
+        plaintext += size;
+    }
+    let frames = plaintext.div_ceil(FRAME + HEADER);
+    (sizes, plaintext.saturating_sub(frames * HEADER))
+}
+
 /// Leaves as many of the sizes as `plaintext` fills.
 fn trim(sizes: &mut Vec<usize>, plaintext: usize) {
     let mut left = plaintext;
@@ -286,7 +384,7 @@ fn trim(sizes: &mut Vec<usize>, plaintext: usize) {
 
 impl Carrier for Shaped {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, Error>> {
-        let driven = self.drive(cx);
+        let mut driven = self.drive(cx);
         let received = self.inner.poll_receive(cx);
         if let Poll::Ready(Ok(Received::Bytes(bytes))) = &received {
             let now = self.now();
@@ -295,7 +393,14 @@ impl Carrier for Shaped {
                 let trace = self.draw().to_vec();
                 self.follower = Follower::new(now, &trace, false);
             }
+            // What comes when all is over is said by a server that has more to say.
+            let late = self.over_since.is_some_and(|since| now >= since + SETTLED);
+            self.moved |= self.up && late;
             self.follower.received(now, bytes.len());
+            // Before what came is looked at: an answer's time is not that of what it answers.
+            if !self.bare {
+                driven = driven.and_then(|()| self.drive(cx));
+            }
         }
         if received.is_pending() {
             driven?;
@@ -313,8 +418,14 @@ impl Carrier for Shaped {
 
     fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.cost.sent += bytes.len() as u64;
-        // PADDING that was asked for is no reason to go on.
-        self.moved |= self.lacks == 0;
+        self.moved = true;
+        self.waiting.push(bytes);
+        self.said = self.waiting.len();
+        Ok(())
+    }
+
+    fn fill(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.cost.sent += bytes.len() as u64;
         self.waiting.push(bytes);
         Ok(())
     }
@@ -352,6 +463,7 @@ impl Carrier for Shaped {
 
     fn reset(&mut self) {
         self.waiting.clear();
+        self.said = 0;
         self.inner.reset();
     }
 
@@ -374,3 +486,6 @@ impl Carrier for Shaped {
         self.inner.poll_flushed(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,9 +71,10 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
     };
     let loads = all(&args.recordings)?;
     let tunnels = all(&args.lag)?;
+    let followed = all(&args.followed)?;
     let lag = match tunnels[..] {
         [] => Lag::default(),
-        _ => learn_lag(&loads, &tunnels),
+        _ => learn_lag(&followed, &tunnels),
     };
     let (mut traces, mut pauses) = (Vec::new(), Vec::new());
     let seen = loads.len();
@@ -102,18 +103,13 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
             .sum()
     };
     let loads = shape.traces().len() as u64;
-    let tenths: u64 = shape
-        .traces()
-        .iter()
-        .flatten()
-        .map(|s| u64::from(s.gap))
-        .sum();
+    let all = shape.traces().iter().flatten();
+    let whole: Duration = all.map(|s| Duration::from(s.gap)).sum();
     let lag_us = json!({
         "answer": micros(lag.pauses.answer),
         "request": micros(lag.pauses.request),
         "acknowledge": micros(lag.pauses.acknowledge),
-        "up": micros(lag.turns[0]),
-        "down": micros(lag.turns[1]),
+        "answers": micros(lag.answers),
     });
     let facts = json!({
         "connections": seen,
@@ -121,7 +117,7 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
         "id": hex(&shape.id()),
         "mean_up": bytes(true) / loads,
         "mean_down": bytes(false) / loads,
-        "mean_ms": tenths / 10 / loads,
+        "mean_ms": micros(whole) / 1000 / loads,
         "lag_us": lag_us,
     });
     if args.json {

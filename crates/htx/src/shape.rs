@@ -13,6 +13,8 @@ use betanet_keys::hash;
 use betanet_machine::Time;
 use betanet_wire::{cbor, message, text};
 
+/// What files have as `v`.
+const FORMAT: u16 = 2;
 /// Records of one trace, at most.
 pub const STEPS_MAX: usize = 4096;
 /// Traces of one shape, at most.
@@ -21,26 +23,67 @@ pub const TRACES_MAX: usize = 1024;
 pub const RECORD: usize = 17;
 /// Longest record: 2^14 bytes of plaintext.
 const RECORD_MAX: u16 = 16_384 + 17;
-/// In which gaps are told.
-const GAP_UNIT: Duration = Duration::from_micros(100);
-/// Records that one side sends within so many of them belong together.
-const TOGETHER: u16 = 30;
+/// What a client sends within less than that belongs together: each request is a write of its own.
+const ASKED: Duration = Duration::from_micros(20);
+/// What a server sends within less than that belongs together: who looks on reads a long write in pieces.
+const TOGETHER: Duration = Duration::from_micros(100);
+/// What is due so soon is due: no timer is as short.
+const SOON: Duration = Duration::from_micros(50);
 /// How long the other side's part is waited for beyond its time.
 const PATIENCE: Duration = Duration::from_millis(150);
 /// The record of an acknowledgement of SETTINGS: a frame without a body.
 const ACKNOWLEDGED: u16 = 9 + 17;
-/// In which pauses are kept.
-const PAUSE_UNIT: Duration = Duration::from_micros(10);
+/// In which pauses, and short gaps, are kept.
+const UNIT: Duration = Duration::from_micros(10);
+/// Bit 15 of a gap: it counts milliseconds, not units.
+const LONG: u16 = 0x8000;
 /// Lateness of a burst that is made up for.
 const LATE: Duration = Duration::from_millis(20);
+/// Gaps up to that long are kept between what one side sends, however late it is.
+const STEADY: Duration = Duration::from_micros(500);
 /// Bit 15 of a size on disk: the record goes up, from client to server.
 const UP: u16 = 0x8000;
+
+/// A time between two records, as a shape keeps it: to 10 microseconds below a third of a second, to a millisecond up to half a minute.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Gap(u16);
+
+impl Gap {
+    /// The nearest one.
+    #[must_use]
+    pub fn new(time: Duration) -> Self {
+        let micros = time.as_micros();
+        let short = (micros + 5) / UNIT.as_micros();
+        let long = ((micros + 500) / 1000).min(u128::from(!LONG));
+        let kept = if short < u128::from(LONG) {
+            short
+        } else {
+            long
+        };
+        let kept = u16::try_from(kept).unwrap_or(u16::MAX);
+        Self(if short < u128::from(LONG) {
+            kept
+        } else {
+            kept | LONG
+        })
+    }
+}
+
+impl From<Gap> for Duration {
+    fn from(Gap(kept): Gap) -> Self {
+        if kept & LONG == 0 {
+            UNIT * u32::from(kept)
+        } else {
+            Self::from_millis(u64::from(kept & !LONG))
+        }
+    }
+}
 
 /// One record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Step {
-    /// Tenths of a millisecond since the record before.
-    pub gap: u16,
+    /// Since the record before.
+    pub gap: Gap,
     /// Whether it goes from client to server.
     pub up: bool,
     /// The length that its header tells.
@@ -85,7 +128,7 @@ pub enum ShapeError {
     #[error("it does not decode: {0}")]
     Cbor(#[from] cbor::Error),
     /// Another format.
-    #[error("its format is not 1")]
+    #[error("its format is not {FORMAT}: learn it anew")]
     Version,
     /// No trace, or more than [`TRACES_MAX`].
     #[error("it has no trace, or more than {TRACES_MAX}")]
@@ -141,7 +184,7 @@ impl Shape {
     #[must_use]
     pub fn with_pauses(mut self, pauses: &[Pauses]) -> Self {
         let short =
-            |p: Duration| u16::try_from(p.as_micros() / PAUSE_UNIT.as_micros()).unwrap_or(u16::MAX);
+            |p: Duration| u16::try_from(p.as_micros() / UNIT.as_micros()).unwrap_or(u16::MAX);
         let all = |p: &Pauses| [p.answer, p.request, p.acknowledge].map(short);
         self.pauses = pauses.iter().take(TRACES_MAX).map(all).collect();
         self
@@ -149,7 +192,7 @@ impl Shape {
 
     /// How long clients took for what no burst shows, where that was learnt.
     pub fn pauses(&self) -> impl Iterator<Item = Pauses> {
-        let long = |n: u16| u32::from(n) * PAUSE_UNIT;
+        let long = |n: u16| u32::from(n) * UNIT;
         self.pauses.iter().map(move |[a, b, c]| Pauses {
             answer: long(*a),
             request: long(*b),
@@ -164,7 +207,7 @@ impl Shape {
     /// [`ShapeError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ShapeError> {
         let map: Map<'_> = cbor::from_slice(bytes)?;
-        if map.version != 1 {
+        if map.version != FORMAT {
             return Err(ShapeError::Version);
         }
         let mut traces = Vec::new();
@@ -176,7 +219,7 @@ impl Shape {
             let step = |b: &[u8; 4]| {
                 let size = u16::from_be_bytes([b[2], b[3]]);
                 Step {
-                    gap: u16::from_be_bytes([b[0], b[1]]),
+                    gap: Gap(u16::from_be_bytes([b[0], b[1]])),
                     up: size & UP != 0,
                     size: size & !UP,
                 }
@@ -194,12 +237,12 @@ impl Shape {
         Ok(shape)
     }
 
-    /// The file's bytes: DET-CBOR of `{"v": 1, "pauses": bstr, "traces": [bstr]}`, four bytes a record, and six a client's pauses, if there are any.
+    /// The file's bytes: DET-CBOR of `{"v": 2, "pauses": bstr, "traces": [bstr]}`, four bytes a record, and six a client's pauses, if there are any.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let bytes = |trace: &Trace| -> Vec<u8> {
             let steps = trace.iter().flat_map(|s| {
-                let [a, b] = s.gap.to_be_bytes();
+                let [a, b] = s.gap.0.to_be_bytes();
                 let [c, d] = (s.size | if s.up { UP } else { 0 }).to_be_bytes();
                 [a, b, c, d]
             });
@@ -213,7 +256,7 @@ impl Shape {
             .flat_map(|p| p.to_be_bytes())
             .collect();
         cbor::to_vec(&Map {
-            version: 1,
+            version: FORMAT,
             pauses: Some(&pauses[..]).filter(|p| !p.is_empty()),
             traces: traces.iter().map(Vec::as_slice).collect(),
         })
@@ -278,12 +321,15 @@ pub fn learn(records: &[Record], skip: usize) -> Option<Trace> {
     if !kept.first()?.up || kept.iter().all(|r| r.up) {
         return None;
     }
-    let mut last = kept.first()?.at;
+    // Each record's time is rounded, not each gap: what is lost does not add up.
+    let first = kept.first()?.at;
+    let mut last = Duration::ZERO;
     let steps = kept.iter().take(STEPS_MAX).map(|r| {
-        let gap = r.at.saturating_sub(last) / 100;
-        last = last.max(r.at);
+        let at = Duration::from_micros(r.at.saturating_sub(first));
+        let gap = Gap::new(at.saturating_sub(last));
+        last += Duration::from(gap);
         Step {
-            gap: u16::try_from(gap).unwrap_or(u16::MAX),
+            gap,
             up: r.up,
             size: r.size.min(RECORD_MAX),
         }
@@ -317,17 +363,17 @@ pub fn learn_pauses(records: &[Record]) -> Option<Pauses> {
     })
 }
 
-/// How much longer tunnels that follow a shape take than the page loads that it was learnt from: what a machine, or the way to who
-/// recorded, adds by itself. To be taken off.
+/// How much later tunnels that follow page loads are than those were: what a machine, or the way to who recorded, adds by itself. To be
+/// taken off.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Lag {
     /// Of each pause.
     pub pauses: Pauses,
-    /// Of the first record of an answer: up, and down.
-    pub turns: [Duration; 2],
+    /// Of the server's answers.
+    pub answers: Duration,
 }
 
-/// Learns the lag of tunnels from recordings of page loads and of tunnels: by how much the medians lie apart.
+/// Learns the lag of tunnels that followed these loads: by how much the medians lie apart.
 #[must_use]
 pub fn learn_lag(loads: &[Vec<Record>], tunnels: &[Vec<Record>]) -> Lag {
     let apart = |of: &dyn Fn(&[Record]) -> Vec<Duration>| {
@@ -341,13 +387,11 @@ pub fn learn_lag(loads: &[Vec<Record>], tunnels: &[Vec<Record>]) -> Lag {
     let pause = |of: fn(Pauses) -> Duration| {
         apart(&move |c: &[Record]| learn_pauses(c).map(of).into_iter().collect())
     };
-    let turn = |up: bool| {
-        apart(&move |c: &[Record]| {
-            let pairs = c.windows(2).filter(|p| p[0].up != p[1].up && p[1].up == up);
-            pairs
-                .map(|p| Duration::from_micros(p[1].at.saturating_sub(p[0].at)))
-                .collect()
-        })
+    let answers = |c: &[Record]| {
+        let pairs = c.windows(2).filter(|p| p[0].up && !p[1].up);
+        pairs
+            .map(|p| Duration::from_micros(p[1].at.saturating_sub(p[0].at)))
+            .collect()
     };
     Lag {
         pauses: Pauses {
@@ -355,20 +399,26 @@ pub fn learn_lag(loads: &[Vec<Record>], tunnels: &[Vec<Record>]) -> Lag {
             request: pause(|p| p.request),
             acknowledge: pause(|p| p.acknowledge),
         },
-        turns: [turn(true), turn(false)],
+        answers: apart(&answers),
     }
 }
 
 impl Lag {
     /// Takes it off what was learnt of one load.
     pub fn take_off(&self, trace: &mut Trace, pauses: &mut Pauses) {
-        let mut up = None;
+        // What is taken off an answer is given to what follows it: that is not the earlier for it.
+        let (mut up, mut owed) = (true, Duration::ZERO);
         for step in trace {
-            if up.replace(step.up).is_some_and(|before| before != step.up) {
-                let lag = self.turns[usize::from(!step.up)].as_micros() / GAP_UNIT.as_micros();
-                step.gap = step
-                    .gap
-                    .saturating_sub(u16::try_from(lag).unwrap_or(u16::MAX));
+            if core::mem::replace(&mut up, step.up) != step.up {
+                let gap = Duration::from(step.gap) + owed;
+                let lag = if step.up {
+                    Duration::ZERO
+                } else {
+                    self.answers
+                };
+                let less = gap.saturating_sub(lag);
+                step.gap = Gap::new(less);
+                owed = gap - less;
             }
         }
         let less = |p: &mut Duration, lag| *p = p.saturating_sub(lag);
@@ -393,13 +443,18 @@ impl Burst {
     }
 }
 
-/// What the next gap counts from: a little lateness is made up for, so that it does not add up over a trace.
+/// What the next gap counts from: a little that something is too early or too late is made up for, so that it does not add up over a
+/// trace.
 fn kept_up(planned: Time, now: Time) -> Time {
-    if planned + LATE >= now {
-        planned.min(now)
+    if now <= planned + LATE && planned <= now + LATE {
+        planned
     } else {
         now
     }
+}
+
+fn together(up: bool) -> Duration {
+    if up { ASKED } else { TOGETHER }
 }
 
 /// One end that follows a trace.
@@ -409,6 +464,8 @@ pub struct Follower {
     bursts: VecDeque<Burst>,
     /// When the burst before the first of those was.
     since: Time,
+    /// When this side's last burst really left.
+    left: Time,
     /// Bytes that the other side has sent since.
     received: usize,
 }
@@ -418,14 +475,18 @@ impl Follower {
     #[must_use]
     pub fn new(now: Time, trace: &[Step], up: bool) -> Self {
         let mut bursts: VecDeque<Burst> = VecDeque::new();
+        // The gaps within a burst are left to the carrier, and are part of the one behind it.
+        let mut within = Duration::ZERO;
         for step in trace {
+            let gap = Duration::from(step.gap);
             match bursts.back_mut() {
-                Some(last) if last.up == step.up && step.gap < TOGETHER => {
+                Some(last) if last.up == step.up && within + gap < together(step.up) => {
                     last.records.push(step.size);
+                    within += gap;
                 }
                 _ => bursts.push_back(Burst {
                     up: step.up,
-                    gap: GAP_UNIT * u32::from(step.gap),
+                    gap: gap + core::mem::take(&mut within),
                     records: [step.size].into(),
                 }),
             }
@@ -434,6 +495,7 @@ impl Follower {
             up,
             bursts,
             since: now,
+            left: now,
             received: 0,
         }
     }
@@ -463,16 +525,48 @@ impl Follower {
                 return;
             }
             self.received = self.received.saturating_sub(burst.plaintext());
-            self.since = kept_up(self.since + burst.gap, now);
+            // The client's clock is both ends'. A server's answer is so much later than what it answers; a client has asked for most
+            // of what comes, and goes on in its own time.
+            self.since = if self.up {
+                kept_up(self.since + burst.gap, now)
+            } else {
+                now
+            };
             self.bursts.pop_front();
         }
+    }
+
+    /// When the records that are to be sent next are due, if it is this side's turn.
+    #[must_use]
+    pub fn next(&self) -> Option<Time> {
+        let burst = self.bursts.front().filter(|b| b.up == self.up)?;
+        // Lateness is made up for in longer gaps: what leaves one by one does so all the same.
+        Some((self.since + burst.gap).max(self.left + burst.gap.min(STEADY)))
+    }
+
+    /// The records that this side sends next, by the lengths that their headers tell, whatever comes before them.
+    #[must_use]
+    pub fn own(&self) -> Option<&[u16]> {
+        let burst = self.bursts.iter().find(|b| b.up == self.up)?;
+        Some(&burst.records)
+    }
+
+    /// The bursts that are to be sent until then, each by the lengths that its records' headers tell.
+    pub fn until(&self, then: Time) -> impl Iterator<Item = &[u16]> {
+        let mut at = self.since;
+        let own = self.bursts.iter().take_while(move |b| {
+            at = at + b.gap;
+            b.up == self.up && at <= then
+        });
+        own.map(|b| &b.records[..])
     }
 
     /// The records that are to be sent now, by the lengths that their headers tell; [`Follower::sent`] follows.
     pub fn due(&mut self, now: Time) -> Option<&[u16]> {
         self.pass(now);
+        let due = self.next()? <= now + SOON;
         let burst = self.bursts.front()?;
-        (burst.up == self.up && now >= self.since + burst.gap).then_some(&burst.records[..])
+        due.then_some(&burst.records[..])
     }
 
     /// Adds records to this side's next burst until it holds so much plaintext: of sizes as its later ones have, the last of which is
@@ -507,6 +601,7 @@ impl Follower {
             self.bursts.pop_front();
         }
         self.since = kept_up(planned, now);
+        self.left = now;
     }
 
     /// Whether the other side has said something in its part that is not whole yet.
@@ -536,12 +631,7 @@ impl Follower {
     #[must_use]
     pub fn wake(&self) -> Option<Time> {
         let burst = self.bursts.front()?;
-        let at = self.since + burst.gap;
-        Some(if burst.up == self.up {
-            at
-        } else {
-            at + PATIENCE
-        })
+        Some(self.next().unwrap_or(self.since + burst.gap + PATIENCE))
     }
 }
 

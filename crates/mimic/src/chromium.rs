@@ -157,7 +157,7 @@ impl Chromium {
                 .take();
             noted.unwrap_or_else(|| Error::Tls(io::Error::other(e.to_string())))
         })?;
-        let facts = facts(stream.ssl())?;
+        let facts = facts(stream.ssl(), pause.request)?;
         if stream.ssl().version2() != Some(SslVersion::TLS1_3) {
             let why = format!(
                 "{} was agreed on, and only TLS 1.3 carries tunnels",
@@ -183,7 +183,7 @@ pub(crate) fn shown(ssl: &SslRef) -> Vec<CertificateDer<'static>> {
     ders.map(CertificateDer::from).collect()
 }
 
-fn facts(ssl: &SslRef) -> Result<Facts, Error> {
+fn facts(ssl: &SslRef, held: Duration) -> Result<Facts, Error> {
     let own = shown(ssl).into_iter().next();
     let own = own.ok_or(Error::Pem("no certificate was shown"))?;
     let suite = ssl.current_cipher().and_then(|c| c.standard_name());
@@ -195,6 +195,7 @@ fn facts(ssl: &SslRef) -> Result<Facts, Error> {
             .into_owned(),
         pin: pin_of(&own)?,
         instead: None,
+        held,
     })
 }
 

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use betanet_carrier::client::{Facts, Trust};
 use betanet_carrier::{
@@ -232,6 +233,7 @@ fn facts(connection: &mut quiche::Connection) -> Result<Facts, Error> {
         alpn,
         pin: pin_of(&CertificateDer::from(own))?,
         instead: None,
+        held: Duration::ZERO,
     })
 }
 

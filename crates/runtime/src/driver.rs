@@ -172,6 +172,8 @@ pub(crate) struct Driver<H: Handler> {
     opened: Option<Opened>,
     /// A transmit that the carrier had no room for.
     outgoing: Option<Bytes>,
+    /// Whether what is sent next is PADDING, and nothing else.
+    fills: bool,
     /// Operations that the session had no room for.
     waiting: VecDeque<Op>,
     blocked: BTreeMap<StreamId, Blocked>,
@@ -214,6 +216,7 @@ impl<H: Handler> Driver<H> {
             over: CancellationToken::new(),
             opened,
             outgoing: None,
+            fills: false,
             waiting: VecDeque::new(),
             blocked: BTreeMap::new(),
             inboxes: BTreeMap::new(),
@@ -313,6 +316,8 @@ impl<H: Handler> Driver<H> {
             pads = true;
             bytes -= usize::from(len);
         }
+        // All that was said before has left.
+        self.fills = pads && self.outgoing.is_none();
         pads
     }
 
@@ -360,13 +365,19 @@ impl<H: Handler> Driver<H> {
                 }
                 Poll::Pending => break,
             }
-            if let Some(bytes) = self.outgoing.take()
-                && let Err(e) = self.carrier.send(bytes)
-            {
-                self.lost(e);
+            if let Some(bytes) = self.outgoing.take() {
+                let taken = if self.fills {
+                    self.carrier.fill(bytes)
+                } else {
+                    self.carrier.send(bytes)
+                };
+                if let Err(e) = taken {
+                    self.lost(e);
+                }
             }
             moved = true;
         }
+        self.fills = false;
         if moved && !self.ended {
             // The session's queue has room again.
             self.connection.handle_timeout(self.clock.now());

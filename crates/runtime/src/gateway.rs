@@ -158,7 +158,7 @@ where
         let shape = Arc::clone(shape);
         let metrics = Arc::clone(&self.metrics);
         Some(Box::new(move |carrier| {
-            match Shaped::new(carrier, shape, false) {
+            match Shaped::server(carrier, shape) {
                 Ok(shaped) => {
                     metrics.shaped.inc();
                     tunnel(Box::new(shaped))

@@ -505,6 +505,7 @@ impl Node {
             source,
         };
         let facts = outer.facts().clone();
+        let held = facts.held;
         let ekm0 = outer.ekm0();
         let (secrets, label) = {
             let rng = &mut self.lock().rng;
@@ -545,7 +546,7 @@ impl Node {
         }
         let mut carrier = outer.open(&peer.key, &label).await.map_err(outer_error)?;
         if let Some(shape) = &self.traffic {
-            let shaped = Shaped::new(carrier, Arc::clone(shape), true).map_err(outer_error)?;
+            let shaped = Shaped::client(carrier, Arc::clone(shape), held).map_err(outer_error)?;
             carrier = Box::new(shaped);
         } else if let Some(padding) = self.padding {
             carrier = Box::new(Padded::new(carrier, padding));

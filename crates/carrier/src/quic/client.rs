@@ -1,5 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h3::ConnectionState as _;
@@ -84,6 +85,7 @@ fn facts(connection: &quinn::Connection) -> Result<Facts, Error> {
             .map_or_else(String::new, |p| String::from_utf8_lossy(&p).into_owned()),
         pin: crate::pin_of(certificate)?,
         instead: None,
+        held: Duration::ZERO,
     })
 }
 

@@ -5,7 +5,13 @@ use super::*;
 
 /// After so many milliseconds.
 fn step(ms: u16, up: bool, size: u16) -> Step {
-    let gap = 10 * ms;
+    let gap = Gap::new(Duration::from_millis(ms.into()));
+    Step { gap, up, size }
+}
+
+/// After so many microseconds.
+fn after(micros: u64, up: bool, size: u16) -> Step {
+    let gap = Gap::new(Duration::from_micros(micros));
     Step { gap, up, size }
 }
 
@@ -51,7 +57,7 @@ fn a_follower_sends_in_its_turns_and_waits_for_the_others() {
     let trace = [
         step(0, true, 463),
         step(4, false, 4501),
-        step(1, false, 100),
+        after(90, false, 100),
         step(60, true, 115),
     ];
     let at = |ms: u64| Time::from_micros(ms * 1000);
@@ -60,29 +66,38 @@ fn a_follower_sends_in_its_turns_and_waits_for_the_others() {
     assert_eq!(client.due(at(0)), Some(&[463][..]));
     client.sent(at(0), 1);
     assert_eq!((client.due(at(1)), server.due(at(1))), (None, None));
+    assert_eq!(
+        server.own(),
+        Some(&[4501, 100][..]),
+        "what it says next is known"
+    );
+    assert_eq!(server.next(), None, "but not yet when");
     server.received(at(2), 446);
     assert_eq!(server.due(at(2)), None);
-    // What came a little late was sent when it was to be, and is answered as if it had come then.
-    assert_eq!(server.wake(), Some(at(4)));
-    assert_eq!(server.due(at(4)), Some(&[4501, 100][..]));
-    server.sent(at(4), 1);
-    assert_eq!(server.due(at(4)), Some(&[100][..]), "the rest at once");
-    server.sent(at(4), 9);
+    // An answer is so much later than what it answers came.
+    assert_eq!((server.next(), server.wake()), (Some(at(6)), Some(at(6))));
+    assert_eq!(server.until(at(5)).count(), 0);
+    assert_eq!(server.until(at(6)).next(), Some(&[4501, 100][..]));
+    assert_eq!(server.due(at(6)), Some(&[4501, 100][..]));
+    server.sent(at(6), 1);
+    assert_eq!(server.due(at(6)), Some(&[100][..]), "the rest at once");
+    server.sent(at(6), 9);
     client.received(at(7), 4484);
-    assert_eq!(client.wake(), Some(at(64)));
-    assert_eq!(client.due(at(63)), None);
-    assert_eq!(client.due(at(64)), Some(&[115][..]));
-    client.sent(at(64), 1);
+    // A client's own clock goes on from when the answer was to be, and over what lies between an answer's records.
+    assert_eq!(client.wake(), Some(Time::from_micros(64_090)));
+    assert_eq!(client.due(at(64)), None);
+    assert_eq!(client.due(Time::from_micros(64_040)), Some(&[115][..]));
+    client.sent(at(65), 1);
     assert!(client.is_over() && client.wake().is_none());
     // A client that says nothing holds the server up for a while only.
-    assert_eq!(server.due(at(213)), None);
+    assert_eq!(server.due(at(215)), None);
     assert!(!server.is_over());
-    assert_eq!(server.due(at(214)), None);
+    assert_eq!(server.due(at(217)), None);
     assert!(server.is_over());
 }
 
 #[test]
-fn a_little_lateness_is_made_up_for_and_much_is_not() {
+fn a_little_that_is_late_or_early_is_made_up_for_and_much_is_not() {
     let trace = [step(10, true, 117), step(50, true, 217)];
     let at = |ms: u64| Time::from_micros(ms * 1000);
     for (late, next) in [(0, 60), (20, 60), (21, 81), (100, 160)] {
@@ -90,6 +105,68 @@ fn a_little_lateness_is_made_up_for_and_much_is_not() {
         client.sent(at(10 + late), 1);
         assert_eq!(client.wake(), Some(at(next)), "{late}");
     }
+    let trace = [
+        step(0, true, 117),
+        step(100, false, 217),
+        step(50, true, 117),
+    ];
+    for (early, next) in [(0, 150), (20, 150), (21, 129), (100, 50)] {
+        let mut client = Follower::new(at(0), &trace, true);
+        client.sent(at(0), 1);
+        client.received(at(100 - early), 200);
+        assert_eq!(client.wake(), Some(at(next)), "{early}");
+    }
+}
+
+#[test]
+fn what_leaves_one_by_one_does_so_however_late_it_is() {
+    let trace = [
+        step(0, true, 54),
+        after(10, true, 54),
+        after(300, true, 54),
+        after(700, true, 54),
+    ];
+    let micros = Time::from_micros;
+    let mut client = Follower::new(micros(0), &trace, true);
+    assert_eq!(client.due(micros(2000)), Some(&[54, 54][..]), "one write");
+    client.sent(micros(2000), 2);
+    assert_eq!(client.due(micros(2200)), None);
+    assert_eq!(client.next(), Some(micros(2310)));
+    client.sent(micros(2310), 1);
+    // The longer gap makes up for it, as far as it can.
+    assert_eq!(client.next(), Some(micros(2810)));
+}
+
+proptest! {
+    #[test]
+    fn a_gap_is_kept_to_the_unit_and_what_it_loses_does_not_add_up(
+        micros in 0u64..400_000, gaps in proptest::collection::vec(0u64..50_000, 1..100),
+    ) {
+        let kept = Duration::from(Gap::new(Duration::from_micros(micros)));
+        let off = Duration::from_micros(micros).abs_diff(kept);
+        let most = if micros < 327_000 { 5 } else { 500 };
+        prop_assert!(off <= Duration::from_micros(most));
+        prop_assert_eq!(Gap::new(kept), Gap::new(Duration::from_micros(micros)));
+        let mut at = 0;
+        let mut records = vec![record(0, true, 23, 53), record(0, true, 23, 87), record(0, true, 23, 463)];
+        for (n, gap) in gaps.iter().enumerate() {
+            at += gap;
+            records.push(record(at, n % 2 == 1, 23, 100));
+        }
+        let learnt = learn(&records, 0).unwrap();
+        let whole: Duration = learnt.iter().map(|s| Duration::from(s.gap)).sum();
+        prop_assert!(whole.abs_diff(Duration::from_micros(at)) <= UNIT);
+    }
+}
+
+#[test]
+fn a_gap_is_half_a_minute_at_most() {
+    let long = Gap::new(Duration::from_secs(99));
+    assert_eq!(Duration::from(long), Duration::from_millis(32_767));
+    assert_eq!(
+        Duration::from(Gap::new(Duration::from_millis(1500))).as_millis(),
+        1500
+    );
 }
 
 #[test]
@@ -108,7 +185,8 @@ fn what_cannot_wait_goes_in_records_of_later_bursts() {
     client.sent(Time::ZERO, 9);
     client.received(Time::ZERO, 1000);
     // Its later bursts are as they were.
-    assert_eq!(client.due(Time::from_micros(9000)), Some(&[217][..]));
+    assert_eq!(client.due(Time::from_micros(9_900)), None);
+    assert_eq!(client.due(Time::from_micros(10_000)), Some(&[217][..]));
 }
 
 #[test]
@@ -154,12 +232,12 @@ fn what_is_no_shape_is_said() {
         })
     };
     let cases: [(Vec<u8>, ShapeError); 6] = [
-        (map(2, vec![&[0, 0, 0x80, 100]]), ShapeError::Version),
-        (map(1, vec![]), ShapeError::Traces),
-        (map(1, vec![&[]]), ShapeError::Steps),
-        (map(1, vec![&[0, 0, 0x80]]), ShapeError::Steps),
-        (map(1, vec![&[0, 0, 0x80, 17]]), ShapeError::Size(17)),
-        (map(1, vec![&[0, 0, 0x7f, 0xff]]), ShapeError::Size(0x7fff)),
+        (map(1, vec![&[0, 0, 0x80, 100]]), ShapeError::Version),
+        (map(2, vec![]), ShapeError::Traces),
+        (map(2, vec![&[]]), ShapeError::Steps),
+        (map(2, vec![&[0, 0, 0x80]]), ShapeError::Steps),
+        (map(2, vec![&[0, 0, 0x80, 17]]), ShapeError::Size(17)),
+        (map(2, vec![&[0, 0, 0x7f, 0xff]]), ShapeError::Size(0x7fff)),
     ];
     for (bytes, error) in cases {
         assert_eq!(Shape::from_bytes(&bytes), Err(error));
@@ -174,7 +252,7 @@ proptest! {
             proptest::collection::vec((0_u16.., any::<bool>(), 18..=RECORD_MAX), 1..40), 1..5),
     ) {
         let traces = traces.into_iter();
-        let traces = traces.map(|t| t.into_iter().map(|(gap, up, size)| Step { gap, up, size }).collect());
+        let traces = traces.map(|t| t.into_iter().map(|(gap, up, size)| Step { gap: Gap(gap), up, size }).collect());
         let shape = Shape::new(traces.collect()).unwrap();
         prop_assert_eq!(Shape::from_bytes(&shape.to_bytes()).unwrap(), shape);
     }
@@ -222,7 +300,7 @@ fn pauses_are_learnt_and_kept() {
         assert_eq!(learn_pauses(&records[..short]), None);
     }
     let step = Step {
-        gap: 0,
+        gap: Gap::default(),
         up: true,
         size: 100,
     };
@@ -242,7 +320,7 @@ fn pauses_are_learnt_and_kept() {
             .all(|p| p.request == micros(40) && p.acknowledge == micros(2550))
     );
     let odd = cbor::to_vec(&Map {
-        version: 1,
+        version: FORMAT,
         pauses: Some(&[1, 2, 3]),
         traces: vec![&[0, 0, 0, 100]],
     });
@@ -281,7 +359,7 @@ fn what_tunnels_take_longer_is_taken_off() {
         (lag.pauses.request, lag.pauses.acknowledge),
         Default::default()
     );
-    assert_eq!(lag.turns, [Duration::ZERO, micros(400)]);
+    assert_eq!(lag.answers, micros(400));
     assert_eq!(
         learn_lag(&tunnels, &loads),
         Lag::default(),
@@ -295,7 +373,7 @@ fn what_tunnels_take_longer_is_taken_off() {
     ];
     let mut pauses = learn_pauses(&loads[0]).unwrap();
     lag.take_off(&mut trace, &mut pauses);
-    let gaps: Vec<u16> = trace.iter().map(|s| s.gap).collect();
-    assert_eq!(gaps, [10, 16, 30, 40]);
+    let gaps: Vec<_> = trace.iter().map(|s| Duration::from(s.gap)).collect();
+    assert_eq!(gaps, [1000, 1600, 3000, 4400].map(micros));
     assert_eq!(pauses.answer, micros(1500));
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use betanet_htx::shape::Step;
+use betanet_htx::shape::{Gap, Step};
 use betanet_keys::{Envelope, Maintainers};
 use betanet_runtime::{
     Error, FrontRecord, FrontRules, Fronts, Headers, Identity, Method, Node, Plain, Profile,
@@ -20,8 +20,8 @@ fn get(path: &str) -> Request {
 }
 
 fn shape() -> TrafficShape {
-    let step = |ms: u16, up, size| Step {
-        gap: 10 * ms,
+    let step = |ms: u64, up, size| Step {
+        gap: Gap::new(Duration::from_millis(ms)),
         up,
         size,
     };

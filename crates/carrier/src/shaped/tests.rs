@@ -1,0 +1,126 @@
+use betanet_htx::pace::PADDING_MIN;
+use betanet_htx::shape::Gap;
+
+use super::*;
+use crate::taker::{Log, Taker};
+
+const ASKS: u16 = 463;
+const ANSWERS: u16 = 5000;
+
+/// A request, an answer after 5 ms, and another request after 20.
+fn shape() -> Arc<Shape> {
+    let step = |ms, up, size| Step {
+        gap: Gap::new(Duration::from_millis(ms)),
+        up,
+        size,
+    };
+    let trace = vec![
+        step(0, true, ASKS),
+        step(5, false, ANSWERS),
+        step(20, true, ASKS),
+    ];
+    Arc::new(Shape::new(vec![trace]).unwrap())
+}
+
+struct End {
+    shaped: Shaped,
+    log: Log,
+    coming: Arc<std::sync::Mutex<std::collections::VecDeque<Bytes>>>,
+}
+
+impl End {
+    fn new(up: bool) -> Self {
+        let log = Log::default();
+        let taker = Taker::new(&log);
+        let coming = Arc::clone(&taker.coming);
+        let shaped = if up {
+            Shaped::client(Box::new(taker), shape(), Duration::ZERO)
+        } else {
+            Shaped::server(Box::new(taker), shape())
+        };
+        let shaped = shaped.unwrap();
+        Self {
+            shaped,
+            log,
+            coming,
+        }
+    }
+
+    fn hears(&self, n: usize) {
+        self.coming.lock().unwrap().push_back(vec![0; n].into());
+    }
+
+    /// A session's turns while so much time goes by, as its driver makes them.
+    async fn goes(&mut self, time: Duration) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            loop {
+                let more = self.shaped.poll_receive(&mut cx).is_ready();
+                self.shaped.padded(true);
+                match self.shaped.lacks() {
+                    0 if more => {}
+                    0 => break,
+                    n => {
+                        let pad = vec![0; n.max(PADDING_MIN)];
+                        assert!(self.shaped.poll_ready(&mut cx).is_ready());
+                        self.shaped.fill(pad.into()).unwrap();
+                    }
+                }
+            }
+            self.shaped.push(&mut cx);
+        }
+    }
+
+    fn sent(&self) -> Vec<usize> {
+        let sent = std::mem::take(&mut *self.log.lock().unwrap());
+        sent.into_iter().map(|(_, n)| n).collect()
+    }
+}
+
+const HANDSHAKE: usize = 200;
+const SECONDS: Duration = Duration::from_secs(5);
+
+#[tokio::test(start_paused = true)]
+async fn a_client_goes_on_only_where_more_than_padding_was_said() {
+    let mut client = End::new(true);
+    client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
+    client.goes(Duration::from_millis(3)).await;
+    client.hears(4900);
+    client.goes(SECONDS).await;
+    // The first trace's two requests, and the next one's, as the handshake was said in the first.
+    assert_eq!(client.sent().len(), 4);
+    client.goes(10 * SECONDS).await;
+    assert_eq!(client.sent(), [0; 0], "PADDING is no reason to go on");
+    // Something to say is.
+    client.shaped.send(vec![1; 2000].into()).unwrap();
+    client.goes(2 * SECONDS).await;
+    let sent = client.sent();
+    assert!(sent.iter().sum::<usize>() > 2000, "{sent:?}");
+    client.goes(10 * SECONDS).await;
+    let rest = client.sent();
+    assert!(rest.len() <= 2, "{rest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_with_more_to_say_asks_once_and_its_client_goes_on() {
+    let mut server = End::new(false);
+    server.shaped.send(vec![1; 9000].into()).unwrap();
+    server.goes(Duration::from_millis(10)).await;
+    server.hears(500);
+    server.goes(Duration::from_millis(450)).await;
+    let first: usize = server.sent().iter().sum();
+    assert!(first < 9000, "{first} bytes are more than its trace has");
+    server.goes(10 * SECONDS).await;
+    assert_eq!(server.sent(), [SHORT], "once");
+
+    let mut client = End::new(true);
+    client.goes(Duration::from_millis(3)).await;
+    client.hears(4900);
+    client.goes(SECONDS).await;
+    client.sent();
+    client.hears(SHORT);
+    client.goes(SECONDS).await;
+    assert_eq!(client.sent().len(), 2, "one trace more");
+}

@@ -1,0 +1,73 @@
+//! A carrier for tests that has no other end.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{Carrier, Error, Received};
+
+/// When how much was sent; an end is nothing.
+pub(crate) type Log = Arc<Mutex<Vec<(Duration, usize)>>>;
+
+/// Takes everything, and remembers when.
+pub(crate) struct Taker {
+    began: Instant,
+    log: Log,
+    /// What comes next.
+    pub(crate) coming: Arc<Mutex<VecDeque<Bytes>>>,
+}
+
+impl Taker {
+    pub(crate) fn new(log: &Log) -> Self {
+        Self {
+            began: Instant::now(),
+            log: Arc::clone(log),
+            coming: Arc::default(),
+        }
+    }
+}
+
+impl Carrier for Taker {
+    fn poll_receive(&mut self, _: &mut Context<'_>) -> Poll<Result<Received, Error>> {
+        match self.coming.lock().unwrap().pop_front() {
+            Some(bytes) => Poll::Ready(Ok(Received::Bytes(bytes))),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let at = self.began.elapsed();
+        let mut log = self.log.lock().unwrap();
+        match log.last_mut() {
+            Some((last, n)) if *last == at => *n += bytes.len(),
+            _ => log.push((at, bytes.len())),
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, _: &mut Context<'_>) {}
+
+    fn end(&mut self) {
+        self.log.lock().unwrap().push((self.began.elapsed(), 0));
+    }
+
+    fn reset(&mut self) {}
+
+    fn go_away(&mut self) {}
+
+    fn export_as(&self, _: &str, _: &[u8], _: &mut [u8]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn poll_flushed(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
