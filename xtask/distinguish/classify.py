@@ -51,10 +51,13 @@ def features(sample):
     return names, values
 
 
-def load(path):
+def load(path, clock):
     rows = []
     for line in open(path):
-        names, values = features(json.loads(line))
+        sample = json.loads(line)
+        for record in sample["records"]:
+            record[0] = round(record[0] / clock) * clock
+        names, values = features(sample)
         rows.append(values)
     return names, np.array(rows)
 
@@ -65,9 +68,10 @@ def main():
     parser.add_argument("other")
     parser.add_argument("--name", default="")
     parser.add_argument("--list", action="store_true", help="also list the features that told most")
+    parser.add_argument("--clock", type=float, default=1e-6, help="seconds that the observer's clock can tell apart")
     args = parser.parse_args()
-    names, a = load(args.one)
-    _, b = load(args.other)
+    names, a = load(args.one, args.clock)
+    _, b = load(args.other, args.clock)
     x = np.vstack([a, b])
     y = np.array([0] * len(a) + [1] * len(b))
     out = {"name": args.name, "sessions": [len(a), len(b)], "features": len(names), "classifiers": {}}

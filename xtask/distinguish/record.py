@@ -27,13 +27,14 @@ WARM = 8
 class Observer:
     """Forwards TCP and keeps the record headers of each connection."""
 
-    def __init__(self, target):
+    def __init__(self, target, port):
         self.target = target
+        self.port = port
         self.connections = []
 
     async def start(self):
-        self.server = await asyncio.start_server(self.carry, "127.0.0.1", 0)
-        self.port = self.server.sockets[0].getsockname()[1]
+        # A port that is the same in each run: requests tell it, and some numbers are longer in HPACK than others.
+        self.server = await asyncio.start_server(self.carry, "127.0.0.1", self.port)
 
     async def carry(self, reader, writer):
         began = time.monotonic()
@@ -49,9 +50,9 @@ class Observer:
             buf = b""
             try:
                 while data := await source.read(65536):
+                    now = time.monotonic() - began
                     sink.write(data)
                     await sink.drain()
-                    now = time.monotonic() - began
                     buf += data
                     while len(buf) >= 5:
                         size = int.from_bytes(buf[3:5], "big")
@@ -166,7 +167,7 @@ async def main():
 
     async def worker(number):
         dice = random.Random(args.seed * 1000 + number)
-        observer = Observer(args.gateway)
+        observer = Observer(args.gateway, args.gateway + 1 + number)
         await observer.start()
         loop = asyncio.get_running_loop()
         browser = Chromium(args.chromium)

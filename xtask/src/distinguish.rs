@@ -11,6 +11,10 @@ use serde_json::Value;
 use crate::{root, run as exec};
 
 const PORT: u16 = 9543;
+/// Recordings of the page loads that a shape is learnt from.
+const LOADS: [&str; 2] = ["learnt.jsonl", "more.jsonl"];
+/// Tunnels that show how much later they are than the loads that they follow.
+const PILOT: u32 = 100;
 /// What tunnels fetch.
 const FILES: [usize; 3] = [2000, 20_000, 60_000];
 
@@ -35,7 +39,6 @@ struct Place {
     python: PathBuf,
     scripts: PathBuf,
     bins: PathBuf,
-    sessions: String,
     cookie: &'static str,
 }
 
@@ -47,17 +50,13 @@ impl Place {
     }
 
     /// Visits into these files, in turns that are drawn.
-    fn record(&self, facts: &Value, seed: &str, files: &[&str]) -> Result<(), String> {
-        println!(
-            "distinguish: {} visits each, {}",
-            self.sessions,
-            files.join(" ")
-        );
+    fn record(&self, facts: &Value, seed: &str, n: u32, files: &[&str]) -> Result<(), String> {
+        println!("distinguish: {n} visits each, {}", files.join(" "));
         let text = |key: &str| facts[key].as_str().unwrap_or_default().to_owned();
         let served = FILES.map(|n| format!("/f{n}.bin")).join(",");
         let mut command = self.script("record.py");
         command
-            .args(["--count", &self.sessions, "--gateway", &PORT.to_string()])
+            .args(["--count", &n.to_string(), "--gateway", &PORT.to_string()])
             .args(["--public-key", &text("public_key"), "--pin", &text("pin")])
             .args(["--name", &text("name"), "--files", &served, "--seed", seed])
             .args(["--cookie", self.cookie])
@@ -67,11 +66,21 @@ impl Place {
         succeed(command)
     }
 
-    /// Learns the site's shape from its page loads.
+    /// The same, at a gateway of its own.
+    fn recorded(&self, more: &[&str], seed: &str, n: u32, files: &[&str]) -> Result<(), String> {
+        let (mut gateway, facts) = self.gateway(more)?;
+        let recorded = self.record(&facts, seed, n, files);
+        let _ = gateway.kill();
+        let _ = gateway.wait();
+        recorded
+    }
+
+    /// Learns the site's shape from page loads.
     fn learn(&self, more: &[&str]) -> Result<(), String> {
         let mut learn = Command::new(self.bins.join("betanet"));
         learn
-            .args(["shape", "learn", "learnt.jsonl", "-o", "site.shape"])
+            .args(["shape", "learn", "-o", "site.shape"])
+            .args(LOADS)
             .args(more)
             .current_dir(&self.dir);
         succeed(learn)
@@ -104,9 +113,12 @@ impl Place {
         Err("the gateway does not come up".into())
     }
 
-    fn classify(&self, name: &str, one: &str, other: &str) -> Result<(), String> {
+    fn classify(&self, name: &str, files: [&str; 2], more: &[&str]) -> Result<(), String> {
         let mut command = self.script("classify.py");
-        command.args([one, other, "--name", name, "--list"]);
+        command
+            .args(files)
+            .args(["--name", name, "--list"])
+            .args(more);
         succeed(command)
     }
 }
@@ -155,6 +167,9 @@ pub fn run(args: &[&str]) -> Result<(), String> {
         [n, "plain"] => (*n, "plain", "0"),
         _ => return Err("distinguish [SESSIONS] [plain|fitted]".into()),
     };
+    let n: u32 = sessions
+        .parse()
+        .map_err(|_| format!("{sessions:?} is no number of sessions"))?;
     if !Path::new("/usr/bin/chromium").exists() {
         return Err("Chromium is missing; run: apt-get install -y chromium python3-venv".into());
     }
@@ -179,7 +194,6 @@ pub fn run(args: &[&str]) -> Result<(), String> {
         dir,
         scripts: root().join("xtask/distinguish"),
         bins: target.join("release"),
-        sessions: sessions.to_owned(),
         cookie,
     };
     let _ = fs::remove_dir_all(place.dir.join("site"));
@@ -193,52 +207,44 @@ pub fn run(args: &[&str]) -> Result<(), String> {
             .collect();
         fs::write(path, bytes).map_err(|e| e.to_string())?;
     }
-    let (mut gateway, facts) = place.gateway(&[])?;
-    let learnt = ["--pages", "learnt.jsonl", "--tunnels", "beside.jsonl"];
-    let recorded = place.record(&facts, "1", &learnt);
-    let _ = gateway.kill();
-    let _ = gateway.wait();
-    recorded?;
-    place.learn(&[])?;
-    let (mut gateway, facts) = place.gateway(&["--shape", "site.shape"])?;
-    let pilot = [
-        "--pages",
-        "beside.jsonl",
-        "--shaped",
-        "pilot.jsonl",
-        "--shape",
-        "site.shape",
+    // Twice as many loads as tunnels that follow them, or most would be followed more than once.
+    let learnt = [
+        ["--pages", LOADS[0]],
+        ["--pages", LOADS[1]],
+        ["--tunnels", "beside.jsonl"],
     ];
-    let recorded = place.record(&facts, "2", &pilot);
-    let _ = gateway.kill();
-    let _ = gateway.wait();
-    recorded?;
-    place.learn(&["--lag", "pilot.jsonl"])?;
-    let (mut gateway, facts) = place.gateway(&["--shape", "site.shape"])?;
+    place.recorded(&[], "1", n, &learnt.concat())?;
+    // How much later tunnels are than what they follow is taken off.
+    place.learn(&[])?;
+    let shaped = ["--shape", "site.shape"];
+    let pilot = ["--pages", "beside.jsonl", "--shaped", "pilot.jsonl"];
+    let pilot = [&pilot[..], &shaped].concat();
+    place.recorded(&shaped, "2", n.min(PILOT), &pilot)?;
+    let followed = ["--followed", LOADS[0], "--followed", LOADS[1]];
+    place.learn(&[&["--lag", "pilot.jsonl"], &followed[..]].concat())?;
     let all = [
         ["--pages", "pages.jsonl"],
         ["--pages", "control.jsonl"],
         ["--tunnels", "unshaped.jsonl"],
         ["--shaped", "shaped.jsonl"],
-        ["--shape", "site.shape"],
+        shaped,
     ];
-    let recorded = place.record(&facts, "3", &all.concat());
-    let _ = gateway.kill();
-    let _ = gateway.wait();
-    recorded?;
+    place.recorded(&shaped, "3", n, &all.concat())?;
     place.classify(
         "control: two sets of page loads",
-        "pages.jsonl",
-        "control.jsonl",
+        ["pages.jsonl", "control.jsonl"],
+        &[],
     )?;
     place.classify(
         "page loads and unshaped tunnels",
-        "pages.jsonl",
-        "unshaped.jsonl",
+        ["pages.jsonl", "unshaped.jsonl"],
+        &[],
     )?;
+    let shaped = ["pages.jsonl", "shaped.jsonl"];
+    place.classify("page loads and shaped tunnels", shaped, &[])?;
     place.classify(
-        "page loads and shaped tunnels",
-        "pages.jsonl",
-        "shaped.jsonl",
+        "the same, by an observer whose clock tells milliseconds",
+        shaped,
+        &["--clock", "0.001"],
     )
 }
