@@ -31,7 +31,7 @@ const ADDED: usize = 5;
 const HEAD: usize = 250;
 /// From a trace's end to the next one, where there is more to say.
 const PAUSE: Duration = Duration::from_secs(1);
-/// From a trace's end until a server that has more to say asks its client for another one.
+/// From a trace's end until a server that has more to say asks its client for another one, and asks again.
 const NUDGE: Duration = Duration::from_millis(500);
 /// How long after a trace's end what comes still belongs to it.
 const SETTLED: Duration = Duration::from_millis(250);
@@ -80,8 +80,6 @@ pub struct Shaped {
     /// Whether anything but PADDING moved since the trace began.
     moved: bool,
     over_since: Option<Time>,
-    /// Whether this server has asked for another trace.
-    nudged: bool,
     ending: bool,
     /// The body's end has not been handed on yet.
     end_owed: bool,
@@ -144,7 +142,6 @@ impl Shaped {
             over: false,
             moved: true,
             over_since: None,
-            nudged: false,
             ending: false,
             end_owed: false,
             cost: Cost::default(),
@@ -254,10 +251,10 @@ impl Shaped {
         self.lacks = bytes.saturating_sub(self.waiting.len());
     }
 
-    /// A server whose client has followed its trace to the end asks for another one, with a little of what it has to say.
+    /// A server whose client has followed its trace to the end asks for another one, with a little of what it has to say; until it comes.
     fn nudge(&mut self, now: Time, cx: &mut Context<'_>) -> Result<bool, Error> {
         let due = self.over_since.is_some_and(|since| now >= since + NUDGE);
-        if self.nudged || self.said == 0 || !due {
+        if self.said == 0 || !due {
             return Ok(false);
         }
         match self.inner.poll_ready(cx) {
@@ -268,7 +265,7 @@ impl Shaped {
         self.inner.cut(&[]);
         self.inner.send(bytes)?;
         self.inner.push(cx);
-        self.nudged = true;
+        self.over_since = Some(now);
         Ok(true)
     }
 
@@ -300,7 +297,6 @@ impl Shaped {
     fn draw(&mut self) -> &[Step] {
         self.over_since = None;
         self.moved = false;
-        self.nudged = false;
         self.drawn += 1;
         self.shape.drawn(&self.key, self.drawn - 1)
     }
@@ -338,7 +334,7 @@ impl Shaped {
             }
             (Some(at), _) => Some(at),
             (None, Some(since)) if self.up && self.goes_on() => Some(since + PAUSE),
-            (None, Some(since)) if !self.up && self.said > 0 && !self.nudged => Some(since + NUDGE),
+            (None, Some(since)) if !self.up && self.said > 0 => Some(since + NUDGE),
             _ => None,
         };
         // What waits for PADDING, or for room, is woken by that.
