@@ -207,6 +207,7 @@ pub fn run(args: &[&str]) -> Result<(), String> {
             .collect();
         fs::write(path, bytes).map_err(|e| e.to_string())?;
     }
+    // Tunnels between the loads, and loads between the pilot's tunnels: the machine is as busy as when they are told apart.
     // Twice as many loads as tunnels that follow them, or most would be followed more than once.
     let learnt = [
         ["--pages", LOADS[0]],

@@ -35,10 +35,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const NUDGE: Duration = Duration::from_millis(500);
 /// How long after a trace's end what comes still belongs to it.
 const SETTLED: Duration = Duration::from_millis(250);
-
 /// How long before a burst is due PADDING is asked for that it will lack: making that takes its time.
 const AHEAD: Duration = Duration::from_millis(1);
-
 /// Bytes of a burst that may be all PADDING although it is not due yet.
 const SHORT: usize = 2 << 10;
 
@@ -49,7 +47,7 @@ type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Cost {
     /// Bytes that the session had to say, PADDING among them.
     pub sent: u64,
-    /// How many of those were PADDING, about.
+    /// How many of those were PADDING, at least.
     pub padding: u64,
     /// Bursts that went out.
     pub bursts: u64,
@@ -422,6 +420,7 @@ impl Carrier for Shaped {
 
     fn fill(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.cost.sent += bytes.len() as u64;
+        self.cost.padding += bytes.len() as u64;
         self.waiting.push(bytes);
         Ok(())
     }
@@ -439,9 +438,7 @@ impl Carrier for Shaped {
     }
 
     fn lacks(&mut self) -> usize {
-        let n = std::mem::take(&mut self.lacks);
-        self.cost.padding += n as u64;
-        n
+        std::mem::take(&mut self.lacks)
     }
 
     fn padded(&mut self, can: bool) {

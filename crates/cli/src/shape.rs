@@ -74,7 +74,9 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
     let followed = all(&args.followed)?;
     let lag = match tunnels[..] {
         [] => Lag::default(),
-        _ => learn_lag(&followed, &tunnels),
+        _ => learn_lag(&followed, &tunnels).ok_or_else(|| {
+            Fail::Local("--lag and --followed: one of them has no connection over TLS with a request and an answer".into())
+        })?,
     };
     let (mut traces, mut pauses) = (Vec::new(), Vec::new());
     let seen = loads.len();

@@ -100,6 +100,46 @@ fn a_recorded_hello_is_compared_field_by_field() {
 }
 
 #[test]
+fn what_tunnels_are_later_than_their_loads_is_told_and_taken_off() {
+    let home = tempfile::tempdir().unwrap();
+    let recording = |name, answer: f64| {
+        let records = [
+            (0.0, 1, 22, 1900),
+            (0.001, -1, 23, 1210),
+            (0.005, 1, 23, 53),
+            (0.005, 1, 23, 87),
+            (0.006, 1, 23, 463),
+            (0.006 + answer, -1, 23, 4501),
+        ];
+        let line = serde_json::json!({ "records": records }).to_string();
+        write(home.path(), name, line.as_bytes())
+    };
+    let (loads, tunnels) = (
+        recording("loads.json", 0.005),
+        recording("tunnels.json", 0.007),
+    );
+    let none = write(home.path(), "none.json", b"{\"records\": []}");
+    let shape = home.path().join("site.shape");
+    let shape = shape.to_str().unwrap();
+    let learn = ["shape", "learn", &loads, "--skip", "0", "-o", shape];
+    let with = |more: &[&str]| run(&[&learn[..], more].concat(), home.path(), b"");
+    let took = |out: std::process::Output| {
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+        (said["mean_ms"].clone(), said["lag_us"]["answers"].clone())
+    };
+    assert_eq!(took(with(&["--json"])), (5.into(), 0.into()));
+    let followed = ["--lag", &tunnels, "--followed", &loads, "--json"];
+    assert_eq!(took(with(&followed)), (3.into(), 2000.into()));
+    for bad in [[&none, &loads], [&tunnels, &none]] {
+        let out = with(&["--lag", bad[0], "--followed", bad[1]]);
+        assert_eq!(out.status.code(), Some(3));
+        assert!(text(&out.stderr).contains("one of them has no connection"));
+    }
+    assert_eq!(with(&["--lag", &tunnels]).status.code(), Some(2));
+}
+
+#[test]
 fn a_shape_is_learnt_from_recordings_and_followed_by_both_ends() {
     let home = tempfile::tempdir().unwrap();
     let (up, down) = (

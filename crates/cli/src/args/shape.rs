@@ -21,7 +21,7 @@ pub(crate) enum ShapeCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct LearnArgs {
-    /// pcap or pcapng files; or JSON, one connection a line: {\"records\": [[SECONDS, 1 or -1, TYPE, LENGTH], …]}, 1 being upwards.
+    /// pcap or pcapng files; or JSON, one connection a line: {"records": [[SECONDS, 1 or -1, TYPE, LENGTH], …]}, 1 being upwards.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) recordings: Vec<PathBuf>,
     /// Records of the server behind its handshake and before its first answer: session tickets, and SETTINGS.

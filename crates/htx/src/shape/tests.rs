@@ -1,6 +1,8 @@
 use alloc::vec;
 use proptest::prelude::*;
 
+use betanet_machine::Time;
+
 use super::*;
 
 /// After so many milliseconds.
@@ -352,7 +354,7 @@ fn what_tunnels_take_longer_is_taken_off() {
     };
     let loads: Vec<_> = (0..5).map(|n| load(4000 + n, 5000, 300)).collect();
     let tunnels: Vec<_> = (0..5).map(|n| load(6500 + n, 5000, 700)).collect();
-    let lag = learn_lag(&loads, &tunnels);
+    let lag = learn_lag(&loads, &tunnels).unwrap();
     let micros = Duration::from_micros;
     assert_eq!(lag.pauses.answer, micros(2500));
     assert_eq!(
@@ -362,9 +364,12 @@ fn what_tunnels_take_longer_is_taken_off() {
     assert_eq!(lag.answers, micros(400));
     assert_eq!(
         learn_lag(&tunnels, &loads),
-        Lag::default(),
+        Some(Lag::default()),
         "who is faster is left as it is"
     );
+    let mute = vec![loads[0][..3].to_vec()];
+    assert_eq!(learn_lag(&mute, &tunnels), None, "loads that are none");
+    assert_eq!(learn_lag(&loads, &[]), None);
     let mut trace = vec![
         step(1, true, 100),
         step(2, false, 100),
