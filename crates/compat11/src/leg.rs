@@ -254,11 +254,12 @@ impl Leg {
 
     fn pump(&mut self, now: Time) {
         while self.may_pump() {
-            let Some((id, data, refill)) = self.streams.take(DATA_MAX) else {
+            let Some((id, pieces, refill)) = self.streams.take(DATA_MAX) else {
                 break;
             };
             self.turn_if_due(now);
-            self.send(now, Head::Stream(id), &data);
+            let frame = self.sealer.seal_pieces(Head::Stream(id), &pieces);
+            self.queue(now, frame);
             if refill && self.is_open() {
                 self.events.push(now, Event::Writable { stream: id });
             }
@@ -383,7 +384,12 @@ impl Machine for Leg {
                 if !self.has_room(bytes.len()) {
                     return Err(Error::Full);
                 }
-                self.rx.extend_from_slice(&bytes);
+                match bytes.try_into_mut() {
+                    // Nobody else holds them: they need not be copied.
+                    Ok(bytes) if self.rx.is_empty() => self.rx = bytes,
+                    Ok(bytes) => self.rx.extend_from_slice(&bytes),
+                    Err(bytes) => self.rx.extend_from_slice(&bytes),
+                }
                 self.process(at);
             }
             Input::End if matches!(self.phase, Phase::Closing(_)) => {

@@ -65,10 +65,18 @@ impl Sealer {
 
     /// Seals a frame.
     pub fn seal(&mut self, head: Head, plaintext: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEAD_MAX + plaintext.len() + TAG);
-        head.write(plaintext.len(), &mut out);
+        self.seal_pieces(head, &[plaintext])
+    }
+
+    /// Seals a frame whose plaintext lies in pieces.
+    pub fn seal_pieces(&mut self, head: Head, pieces: &[impl AsRef<[u8]>]) -> Vec<u8> {
+        let len = pieces.iter().map(|p| p.as_ref().len()).sum();
+        let mut out = Vec::with_capacity(HEAD_MAX + len + TAG);
+        head.write(len, &mut out);
         let at = out.len();
-        out.extend_from_slice(plaintext);
+        for piece in pieces {
+            out.extend_from_slice(piece.as_ref());
+        }
         let nonce = self.keys.nonce();
         let body = &mut out[at..];
         let sealed = self

@@ -1,4 +1,5 @@
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -157,23 +158,29 @@ impl Streams {
     }
 
     /// What the next frame carries, at most `max` bytes; and whether a write that was refused may be tried again.
-    pub(crate) fn take(&mut self, max: usize) -> Option<(u64, Bytes, bool)> {
+    pub(crate) fn take(&mut self, max: usize) -> Option<(u64, Vec<Bytes>, bool)> {
         let id = self.ready.pop_front()?;
         let stream = self.all.get_mut(&id)?;
         stream.queued = false;
-        let room = max.min(usize::try_from(stream.credit).unwrap_or(usize::MAX));
-        let front = stream.sending.front_mut()?;
-        let data = if front.len() > room {
-            front.split_to(room)
-        } else {
-            stream.sending.pop_front()?
-        };
-        stream.buffered -= data.len();
-        stream.credit -= data.len() as u64;
+        let mut room = max.min(usize::try_from(stream.credit).unwrap_or(usize::MAX));
+        let mut pieces = Vec::new();
+        while room > 0
+            && let Some(front) = stream.sending.front_mut()
+        {
+            let piece = if front.len() > room {
+                front.split_to(room)
+            } else {
+                stream.sending.pop_front()?
+            };
+            room -= piece.len();
+            stream.buffered -= piece.len();
+            stream.credit -= piece.len() as u64;
+            pieces.push(piece);
+        }
         let refill = stream.refused && stream.buffered <= SEND_BUFFER / 2;
         stream.refused &= !refill;
         self.queue(id);
-        Some((id, data, refill))
+        Some((id, pieces, refill))
     }
 
     pub(crate) fn clear(&mut self) {
