@@ -53,6 +53,8 @@ pub struct Initial {
     pub connection_ids: (usize, usize),
     /// How long each datagram of its hello is.
     pub datagrams: Vec<usize>,
+    /// The number of its first packet as sent, one to four bytes.
+    pub number: Vec<u8>,
 }
 
 /// Gathers a client's first datagrams.
@@ -62,6 +64,7 @@ pub struct Initials {
     connection_ids: (usize, usize),
     crypto: BTreeMap<usize, Vec<u8>>,
     datagrams: Vec<usize>,
+    number: Option<Vec<u8>>,
 }
 
 impl Initials {
@@ -89,7 +92,9 @@ impl Initials {
                 self.connection_ids = (found.dcid.len(), found.scid.len());
             }
             let keys = self.keys.as_ref().ok_or(InitialError::Sealed)?;
-            self.frames(&keys.open_packet(&found)?.frames)?;
+            let opened = keys.open_packet(&found)?;
+            self.number.get_or_insert(opened.number);
+            self.frames(&opened.frames)?;
             bytes = found.rest;
         }
         if self.keys.is_none() {
@@ -153,6 +158,7 @@ impl Initials {
             parameters,
             connection_ids: self.connection_ids,
             datagrams: self.datagrams.clone(),
+            number: self.number.clone().unwrap_or_default(),
         }))
     }
 }
@@ -215,6 +221,7 @@ impl Initial {
         field("quic reserved parameters", reserved.count().to_string());
         let (server, own) = self.connection_ids;
         field("quic connection IDs", format!("{server} and {own} bytes"));
+        field("quic first packet number", text::hex(&self.number));
         fields
     }
 }
@@ -261,6 +268,7 @@ mod tests {
         assert_eq!(initial.hello.ciphers, [0x1301, 0x1302]);
         assert_eq!(initial.hello.alpn(), ["alpn"]);
         assert_eq!(initial.datagrams, [1200]);
+        assert_eq!(initial.number, [0, 0, 0, 2]);
         let (numbers, others) = initial.numbers();
         assert_eq!((numbers.0[&0x01], numbers.0[&0x05]), (30_000, 65_535));
         assert_eq!(others, [0x0f]);

@@ -16,8 +16,16 @@ const PINGS: usize = 8;
 /// Bytes of a seal.
 const TAG: usize = 16;
 
-/// Changes what looks different in a client's Initial packets. Their keys are no secret.
-pub(super) struct Dress(Option<InitialKeys>);
+/// Changes what looks different in Initial packets. Their keys are no secret.
+///
+/// Chromium counts them from one: each leaves with the number behind its own, and what acknowledges it is told of its own again. Behind
+/// a Retry, whose connection ID makes other keys, all passes as it is.
+pub(super) struct Dress(Option<Keys>);
+
+struct Keys {
+    client: InitialKeys,
+    server: InitialKeys,
+}
 
 /// Numbers that are drawn.
 struct Dice(Vec<u8>);
@@ -84,25 +92,102 @@ impl<'a> Frames<'a> {
 
 impl Dress {
     pub(super) fn new(dcid: &[u8]) -> Self {
-        Self(InitialKeys::new(dcid))
+        let keys = InitialKeys::new(dcid).zip(InitialKeys::server(dcid));
+        Self(keys.map(|(client, server)| Keys { client, server }))
     }
 
     /// The datagram as it leaves; one without Initial packets leaves as it is.
     pub(super) fn put_on(&self, datagram: &mut Vec<u8>) {
-        let Some(keys) = &self.0 else {
+        let Some(Keys { client, .. }) = &self.0 else {
             return;
         };
-        match keys.open(datagram) {
-            Ok(Some(opened)) if opened.rest.iter().all(|b| *b == 0) => {
-                if let Some(dressed) = dressed(keys, &opened) {
-                    *datagram = dressed;
-                }
-            }
-            // Behind it stand packets of other keys: only its length is brought to what a browser's is.
-            Ok(Some(_)) => datagram.resize(datagram.len().max(INITIAL), 0),
-            _ => {}
+        let Ok(Some(mut opened)) = client.open(datagram) else {
+            return;
+        };
+        count_up(&mut opened.number);
+        let sealed = if opened.rest.iter().all(|b| *b == 0) {
+            dressed(client, &opened)
+        } else {
+            None
+        };
+        // Behind it stand packets of other keys: only its length is brought to what a browser's is.
+        let plain = || {
+            let packet = client.seal(&opened.head, &opened.number, &opened.frames);
+            let mut whole = [packet.ok()?, opened.rest.clone()].concat();
+            whole.resize(whole.len().max(INITIAL), 0);
+            Some(whole)
+        };
+        if let Some(sealed) = sealed.or_else(plain) {
+            *datagram = sealed;
         }
     }
+
+    /// The server's datagram as the connection is to see it.
+    pub(super) fn take_off(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+        let Keys { server, .. } = self.0.as_ref()?;
+        let mut opened = server.open(datagram).ok()??;
+        let counted = count_down(&mut opened.frames);
+        // More of its kind may stand behind it.
+        let rest = self.take_off(&opened.rest);
+        if counted.is_none() && rest.is_none() {
+            return None;
+        }
+        let packet = server.seal(&opened.head, &opened.number, &opened.frames);
+        Some([packet.ok()?, rest.unwrap_or(opened.rest)].concat())
+    }
+}
+
+/// The packet number behind this one.
+fn count_up(number: &mut [u8]) {
+    for byte in number.iter_mut().rev() {
+        *byte = byte.wrapping_add(1);
+        if *byte != 0 {
+            break;
+        }
+    }
+}
+
+/// Makes the largest number that each acknowledgement names one less; `None` where there is none.
+fn count_down(frames: &mut [u8]) -> Option<()> {
+    let (mut at, mut found) = (0, None);
+    while let Some(kind) = frames.get(at) {
+        let mut rest = &frames[at + 1..];
+        match u64::from(*kind) {
+            0 | 1 => {}
+            CRYPTO => {
+                number(&mut rest)?;
+                let len = usize::try_from(number(&mut rest)?).ok()?;
+                rest = rest.get(len..)?;
+            }
+            kind @ (2 | 3) => {
+                let largest = number(&mut rest)?;
+                number(&mut rest)?;
+                // Ranges behind the first, of two numbers each; with ECN, three counters.
+                let numbers = 1 + 2 * number(&mut rest)? + if kind == 3 { 3 } else { 0 };
+                for _ in 0..numbers {
+                    number(&mut rest)?;
+                }
+                let behind = frames.len() - rest.len();
+                less(&mut frames[at + 1..], largest)?;
+                (at, found) = (behind, Some(()));
+                continue;
+            }
+            // The connection's end, and what else has no place here.
+            _ => break,
+        }
+        at = frames.len() - rest.len();
+    }
+    found
+}
+
+/// Writes the number that stands here one less, as long as it is.
+fn less(bytes: &mut [u8], n: u64) -> Option<()> {
+    let len = 1 << (bytes.first()? >> 6);
+    let n = n.checked_sub(1)?.to_be_bytes();
+    let kind = bytes[0] & 0xc0;
+    bytes.get_mut(..len)?.copy_from_slice(&n[8 - len..]);
+    bytes[0] |= kind;
+    Some(())
 }
 
 fn dressed(keys: &InitialKeys, opened: &Opened) -> Option<Vec<u8>> {
@@ -209,8 +294,10 @@ mod tests {
                     .ja4(betanet_htx::template::Transport::Quic)
                     .starts_with('q')
             );
-            let keys = InitialKeys::new(&dcid).unwrap();
-            seen.insert(keys.open(&first).unwrap().unwrap().frames);
+            let opened = InitialKeys::new(&dcid).unwrap().open(&first).unwrap();
+            let opened = opened.unwrap();
+            assert_eq!(opened.number, [1]);
+            seen.insert(opened.frames);
         }
         assert!(seen.len() > 45, "{}", seen.len());
     }
@@ -224,9 +311,70 @@ mod tests {
         assert_eq!(acked.len(), INITIAL);
         let opened = InitialKeys::new(&dcid).unwrap().open(&acked).unwrap();
         assert_eq!(opened.unwrap().frames[..5], [2, 0, 0, 0, 0]);
+        // A packet of other keys behind it stays there, and the number rises all the same.
+        let keys = InitialKeys::new(&dcid).unwrap();
+        let head = [&[0xc1, 0, 0, 0, 1, 8][..], &dcid, &[0, 0]].concat();
+        let first = keys.seal(&head, &[0, 255], &[1; 8]).unwrap();
+        let mut both = [&first[..], &[0xe0; 50]].concat();
+        dress.put_on(&mut both);
+        assert_eq!(both.len(), INITIAL);
+        let opened = keys.open(&both).unwrap().unwrap();
+        assert_eq!(
+            (&opened.number[..], &opened.frames[..]),
+            (&[1, 0][..], &[1; 8][..])
+        );
+        assert_eq!(opened.rest[..50], [0xe0; 50]);
         let short = vec![0x41; 100];
         let mut other = short.clone();
         dress.put_on(&mut other);
         assert_eq!(other, short);
+    }
+
+    #[test]
+    fn the_connection_is_told_of_its_own_numbers() {
+        let dcid = [5; 8];
+        let (dress, keys) = (Dress::new(&dcid), InitialKeys::server(&dcid).unwrap());
+        let packet = |frames: &[u8]| {
+            let head = [0xc0, 0, 0, 0, 1, 0, 4, 1, 2, 3, 4, 0];
+            keys.seal(&head, &[0], frames).unwrap()
+        };
+        let taken = |datagram: &[u8]| {
+            let taken = dress.take_off(datagram)?;
+            Some(keys.open(&taken).unwrap().unwrap())
+        };
+        // Behind a hello, in one byte and in two, with ranges and with ECN's counters.
+        for (came, seen) in [
+            (
+                vec![6, 0, 2, 7, 7, 2, 5, 0, 0, 0],
+                vec![6, 0, 2, 7, 7, 2, 4, 0, 0, 0],
+            ),
+            (
+                vec![2, 0x40, 64, 9, 1, 3, 1, 1, 1],
+                vec![2, 0x40, 63, 9, 1, 3, 1, 1, 1],
+            ),
+            (
+                vec![3, 1, 0, 0, 0, 8, 8, 8, 2, 2, 0, 0, 0],
+                vec![3, 0, 0, 0, 0, 8, 8, 8, 2, 1, 0, 0, 0],
+            ),
+        ] {
+            let rest = packet(&[2, 9, 0, 0, 0]);
+            let opened = taken(&[packet(&came), rest.clone(), vec![0xe0; 9]].concat()).unwrap();
+            assert_eq!(opened.frames, seen);
+            let behind = keys.open(&opened.rest).unwrap().unwrap();
+            assert_eq!(
+                (&behind.frames[..], behind.rest.len()),
+                (&[2, 8, 0, 0, 0][..], 9)
+            );
+        }
+        // Nothing to be told of, what nobody sent, what ends early, another packet.
+        for other in [
+            &[1, 1, 1, 1][..],
+            &[2, 0, 0, 0, 0],
+            &[2, 5, 0, 3, 0],
+            &[6, 0, 50, 1],
+        ] {
+            assert!(taken(&packet(other)).is_none(), "{other:?}");
+        }
+        assert!(dress.take_off(&[0xe0; 40]).is_none());
     }
 }

@@ -170,8 +170,10 @@ impl Pump {
                 .unwrap_or_else(PoisonError::into_inner);
             for datagram in self.incoming[..len].chunks_mut(meta[0].stride.max(1)) {
                 taken += 1;
+                let early = datagram.first().is_some_and(|b| b & 0x80 != 0);
+                let mut seen = early.then(|| self.dress.take_off(datagram)).flatten();
                 // What does not open is dropped; what ends the connection is seen by its state.
-                let _ = connection.recv(datagram, info);
+                let _ = connection.recv(seen.as_deref_mut().unwrap_or(datagram), info);
             }
         }
     }

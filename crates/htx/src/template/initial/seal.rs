@@ -1,4 +1,4 @@
-//! What protects a client's Initial packets (RFC 9001 §5).
+//! What protects Initial packets (RFC 9001 §5).
 
 use alloc::vec::Vec;
 
@@ -29,7 +29,7 @@ pub struct Opened {
     pub rest: Vec<u8>,
 }
 
-/// A client's keys for its Initial packets, which everybody can derive.
+/// One side's keys for its Initial packets, which everybody can derive.
 pub struct InitialKeys {
     seal: LessSafeKey,
     iv: [u8; 12],
@@ -52,14 +52,24 @@ impl InitialKeys {
     /// A client's keys, from the connection ID that it chose for the server.
     #[must_use]
     pub fn new(dcid: &[u8]) -> Option<Self> {
+        Self::of("client in", dcid)
+    }
+
+    /// The server's, from the same connection ID.
+    #[must_use]
+    pub fn server(dcid: &[u8]) -> Option<Self> {
+        Self::of("server in", dcid)
+    }
+
+    fn of(side: &str, dcid: &[u8]) -> Option<Self> {
         let initial = Hkdf::<Sha256>::new(Some(&SALT), dcid);
-        let client: [u8; 32] = label(&initial, "client in");
-        let client = Hkdf::<Sha256>::from_prk(&client).ok()?;
-        let key: [u8; 16] = label(&client, "quic key");
-        let header: [u8; 16] = label(&client, "quic hp");
+        let secret: [u8; 32] = label(&initial, side);
+        let secret = Hkdf::<Sha256>::from_prk(&secret).ok()?;
+        let key: [u8; 16] = label(&secret, "quic key");
+        let header: [u8; 16] = label(&secret, "quic hp");
         Some(Self {
             seal: LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &key).ok()?),
-            iv: label(&client, "quic iv"),
+            iv: label(&secret, "quic iv"),
             header: quic::HeaderProtectionKey::new(&quic::AES_128, &header).ok()?,
         })
     }
