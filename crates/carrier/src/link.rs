@@ -34,6 +34,10 @@ impl<S> Link<S> {
         self.held = held;
     }
 
+    pub(crate) const fn socket(&mut self) -> &mut S {
+        &mut self.socket
+    }
+
     fn take(&mut self, buf: &mut ReadBuf<'_>) {
         let n = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead[..n]);

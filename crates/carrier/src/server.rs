@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cover::Body;
 use crate::exported;
+use crate::jitter::Jittered;
 use crate::link::Link;
 use crate::shared::{Shared, export};
 use crate::site::{BoxFuture, Incoming, OneConnection, Site, Taken, count};
@@ -43,6 +44,7 @@ const STREAM_WINDOW: u32 = 2 << 20;
 pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: CancellationToken) {
     // Fails on a connection that is gone, which the handshake tells.
     let _ = tcp.set_nodelay(true);
+    let tcp = Jittered::new(tcp, site.jitter.clone());
     // In boxes: the task of an idle tunnel is no larger than what it still needs.
     let accepted = Box::pin(timeout(
         site.limits.tls,
@@ -63,7 +65,7 @@ pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: 
     served.await;
 }
 
-async fn serve_h1(site: Arc<Site>, tls: TlsStream<Link<TcpStream>>, shutdown: CancellationToken) {
+async fn serve_h1(site: Arc<Site>, tls: TlsStream<Link<Jittered>>, shutdown: CancellationToken) {
     let head = site.limits.head;
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let site = Arc::clone(&site);
@@ -136,7 +138,7 @@ impl Incoming for RecvStream {
 /// Begins HTTP/2; what is given back serves the connection to its end.
 async fn open_h2(
     site: Arc<Site>,
-    tls: TlsStream<Link<TcpStream>>,
+    tls: TlsStream<Link<Jittered>>,
     peer: SocketAddr,
     shutdown: CancellationToken,
 ) -> Option<BoxFuture> {
@@ -162,13 +164,13 @@ async fn open_h2(
 /// A request being answered; what it leaves behind is a tunnel.
 type Answering = Pin<Box<dyn Future<Output = Option<BoxFuture>> + Send>>;
 
-type H2Connection = h2::server::Connection<Shared<TlsStream<Link<TcpStream>>>, Bytes>;
+type H2Connection = h2::server::Connection<Shared<TlsStream<Link<Jittered>>>, Bytes>;
 
 async fn serve_h2(
     site: Arc<Site>,
     one: Arc<OneConnection>,
     mut connection: Box<H2Connection>,
-    tls: Shared<TlsStream<Link<TcpStream>>>,
+    tls: Shared<TlsStream<Link<Jittered>>>,
     shutdown: CancellationToken,
 ) {
     let go_away = Arc::new(Notify::new());
@@ -215,7 +217,7 @@ async fn serve_h2(
 async fn answer_h2(
     site: Arc<Site>,
     one: Arc<OneConnection>,
-    tls: Shared<TlsStream<Link<TcpStream>>>,
+    tls: Shared<TlsStream<Link<Jittered>>>,
     go_away: Arc<Notify>,
     much: Arc<Notify>,
     request: Request<RecvStream>,
@@ -278,5 +280,57 @@ async fn send_h2(
         if last {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::Ordering;
+    use std::time::{Duration, SystemTime};
+
+    use betanet_machine::Seed;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::client::Trust;
+    use crate::{CertSource, Certificate, Cover, Jitter, Limits, Plain, Shape as _};
+
+    /// How many TLS handshakes fail of one.
+    async fn failed(limit: Duration, jitter: Option<Duration>) -> u64 {
+        let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
+        let source = Arc::new(CertSource::fixed(certificate));
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let cover = Cover::new(folder, || SystemTime::UNIX_EPOCH).unwrap();
+        let limits = Limits {
+            tls: limit,
+            ..Limits::default()
+        };
+        let trust = Trust::Pin(source.pin());
+        let site = Site::new(source, cover, None, limits).unwrap();
+        let site = Arc::new(match jitter {
+            Some(up_to) => site.jittered(Jitter::new(up_to, &Seed::from_number(1))),
+            None => site,
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let client = async {
+            let tcp = TcpStream::connect(to).await.unwrap();
+            let _ = Plain.handshake(tcp, "localhost", &trust).await;
+        };
+        let server = async {
+            let (tcp, peer) = listener.accept().await.unwrap();
+            serve(Arc::clone(&site), tcp, peer, CancellationToken::new()).await;
+        };
+        tokio::join!(client, server);
+        site.stats.tls_failed.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn a_sites_jitter_is_that_of_its_connections() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(failed(hour, None).await, 0);
+        assert_eq!(failed(hour, Some(Duration::from_millis(5))).await, 0);
+        assert_eq!(failed(Duration::from_millis(20), Some(100 * hour)).await, 1);
     }
 }

@@ -15,9 +15,9 @@ use crate::queue::Waiting;
 use crate::{Carrier, Error, Received};
 
 /// Bytes that wait for their turn before no more are taken.
-const ROOM: usize = 64 << 10;
-/// Bytes of one burst that are gathered, and filled up, at once.
-const PORTION: usize = 48 << 10;
+const ROOM: usize = 256 << 10;
+/// Bytes of one burst that are gathered, and filled up, at once: a site's answers, as they leave in one write.
+const PORTION: usize = 240 << 10;
 /// An HTTP/2 frame: what it holds at most, and its header.
 const FRAME: usize = 16_384;
 const HEADER: usize = 9;
@@ -31,8 +31,9 @@ const ADDED: usize = 5;
 const HEAD: usize = 250;
 /// From a trace's end to the next one, where there is more to say.
 const PAUSE: Duration = Duration::from_secs(1);
-/// From a trace's end until a server that has more to say asks its client for another one, and asks again.
-const NUDGE: Duration = Duration::from_millis(500);
+/// From a trace's end until a server that has more to say asks its client for another one, and asks again: a client that has heard
+/// something in the last one goes on by itself.
+const NUDGE: Duration = Duration::from_millis(1500);
 /// How long after a trace's end what comes still belongs to it.
 const SETTLED: Duration = Duration::from_millis(250);
 /// How long before a burst is due PADDING is asked for that it will lack: making that takes its time.

@@ -10,6 +10,7 @@ use rustls::ConnectionCommon;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server;
 
+use crate::jitter::Jittered;
 use crate::link::Link;
 use crate::{Error, Secure};
 
@@ -17,6 +18,14 @@ use crate::{Error, Secure};
 pub(crate) trait Tls: AsyncRead + AsyncWrite + Unpin {
     /// Whether what TLS makes is kept in a buffer for now.
     fn hold(&mut self, held: bool);
+
+    /// What is written from now on leaves without jitter.
+    fn free(&mut self) {}
+
+    /// Makes room for more at once, where it can; how many bytes of plaintext are kept in a buffer at most.
+    fn deepen(&mut self) -> usize {
+        HELD
+    }
 }
 
 impl Tls for Box<dyn Secure> {
@@ -25,9 +34,19 @@ impl Tls for Box<dyn Secure> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Tls for server::TlsStream<Link<S>> {
+impl Tls for server::TlsStream<Link<Jittered>> {
     fn hold(&mut self, held: bool) {
         self.get_mut().0.hold(held);
+    }
+
+    fn free(&mut self) {
+        self.get_mut().0.socket().free();
+    }
+
+    fn deepen(&mut self) -> usize {
+        // What TLS adds is less than a quarter, but for a flight of the smallest records only.
+        self.get_mut().1.set_buffer_limit(Some(DEEP + DEEP / 4));
+        DEEP
     }
 }
 
@@ -35,8 +54,9 @@ struct Inner<T> {
     tls: T,
     /// Whether TLS holds records back.
     waiting: bool,
-    /// Bytes of plaintext in those.
+    /// Bytes of plaintext in those, and how many those may be.
     held: usize,
+    room: usize,
     /// Where records are cut, and what waits for that.
     cuts: Option<Cuts>,
 }
@@ -49,6 +69,8 @@ struct Cuts {
 
 /// Bytes that TLS holds back before they are sent, where records are cut: its buffer has 64 KiB, for ciphertext.
 const HELD: usize = 48 << 10;
+/// The same where its buffer can be made larger: a flight leaves in one write.
+const DEEP: usize = 256 << 10;
 /// Bytes that wait to be cut, at most; more leave as they are.
 const UNCUT: usize = 256 << 10;
 
@@ -88,7 +110,7 @@ impl<T: Tls> Inner<T> {
             }
             let piece = cuts.waiting[..piece.min(cuts.waiting.len())].to_vec();
             // TLS takes a part of what is too much for its buffer, and that would be a record of its own.
-            if self.held + piece.len() > HELD {
+            if self.held + piece.len() > self.room {
                 ready!(self.poll_release(cx))?;
             }
             let n = ready!(self.poll_write(cx, |tls, cx| tls.poll_write(cx, &piece)))?;
@@ -157,6 +179,7 @@ impl<T> Shared<T> {
             tls,
             waiting: false,
             held: 0,
+            room: HELD,
             cuts: None,
         };
         Self(Arc::new(Mutex::new(inner)))
@@ -182,9 +205,15 @@ impl<T: Tls> Shared<T> {
     /// none, what was said before of bytes that did not come is forgotten.
     pub(crate) fn cut(&self, plaintexts: &[usize]) {
         self.inner(|inner| {
+            if inner.cuts.is_none() {
+                inner.room = inner.tls.deepen();
+            }
             let cuts = inner.cuts.get_or_insert_default();
             if plaintexts.is_empty() {
                 cuts.plaintexts.clear();
+            } else {
+                // Whoever says what records are to be like follows a shape, in its times.
+                inner.tls.free();
             }
             cuts.plaintexts.extend(plaintexts);
         });

@@ -22,7 +22,7 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use zeroize::Zeroizing;
 
 use crate::cover::Body;
-use crate::{Carrier, CertSource, Cover, Error, floor};
+use crate::{Carrier, CertSource, Cover, Error, Jitter, floor};
 
 /// Bytes of a POST that are read before it is answered.
 const POST_MAX: usize = 4096;
@@ -127,6 +127,7 @@ pub struct Site {
     cover: Cover,
     gate: Option<Arc<dyn Gate>>,
     pub(crate) limits: Limits,
+    pub(crate) jitter: Option<Arc<Jitter>>,
     pub(crate) stats: Stats,
 }
 
@@ -152,8 +153,16 @@ impl Site {
             cover,
             gate,
             limits,
+            jitter: None,
             stats: Stats::default(),
         })
+    }
+
+    /// With what it says over TCP leaving after a drawn time; but for a tunnel that follows a shape, in whose times jitter is already.
+    #[must_use]
+    pub fn jittered(mut self, jitter: Jitter) -> Self {
+        self.jitter = Some(Arc::new(jitter));
+        self
     }
 
     /// What was counted.

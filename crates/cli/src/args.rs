@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Error, FrontRules, Network, Node, Padding, Profile, Settings, Templates, Transport, state_dir,
+    Error, FrontRules, JITTER, Network, Node, Padding, Profile, Settings, Templates, Transport,
+    state_dir,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -439,6 +440,10 @@ pub(crate) struct ListenArgs {
     /// Pad what is sent to clients that follow no shape: buckets, a rate as 64k bytes a second, or two as 16k..1m.
     #[arg(long, value_name = "HOW")]
     pub(crate) padding: Option<Padding>,
+    /// What leaves over TCP waits for a drawn time, up to so many milliseconds; but for tunnels that follow a --shape, which is to be
+    /// learnt from a site with as much. Times within a site's answers then tell less of what answers.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(JITTER))]
+    pub(crate) jitter: Option<u64>,
     /// Signed records of front origins, one a line in hex, of the --network's maintainers.
     #[arg(long, value_name = "FILE", requires = "network")]
     pub(crate) front_origins: Option<PathBuf>,
@@ -578,6 +583,7 @@ impl ListenArgs {
             compat11_dial: self.compat11_dial.clone(),
             shape: self.shape.clone(),
             padding: self.padding.map(|p| p.to_string()),
+            jitter: self.jitter,
             front_origins: self.front_origins.clone(),
             profile: self.profile.clone(),
             key: self.key.clone(),

@@ -109,6 +109,7 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
     let whole: Duration = all.map(|s| Duration::from(s.gap)).sum();
     let lag_us = json!({
         "answer": micros(lag.pauses.answer),
+        "preface": micros(lag.pauses.preface),
         "request": micros(lag.pauses.request),
         "acknowledge": micros(lag.pauses.acknowledge),
         "answers": micros(lag.answers),

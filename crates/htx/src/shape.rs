@@ -18,7 +18,7 @@ pub use follow::Follower;
 pub use learn::{Lag, learn, learn_lag, learn_pauses};
 
 /// What files have as `v`.
-const FORMAT: u16 = 2;
+const FORMAT: u16 = 3;
 /// Records of one trace, at most.
 pub const STEPS_MAX: usize = 4096;
 /// Traces of one shape, at most.
@@ -83,7 +83,7 @@ pub type Trace = Vec<Step>;
 pub struct Shape {
     traces: Vec<Trace>,
     /// In units of 10 microseconds.
-    pauses: Vec<[u16; 3]>,
+    pauses: Vec<[u16; 4]>,
 }
 
 /// How long one client took for what no burst shows.
@@ -91,7 +91,9 @@ pub struct Shape {
 pub struct Pauses {
     /// To answer the server's handshake.
     pub answer: Duration,
-    /// From that answer to the first request.
+    /// From that answer to HTTP/2's preface.
+    pub preface: Duration,
+    /// From the preface to the first request.
     pub request: Duration,
     /// To acknowledge the server's SETTINGS.
     pub acknowledge: Duration,
@@ -170,7 +172,7 @@ impl Shape {
     pub fn with_pauses(mut self, pauses: &[Pauses]) -> Self {
         let short =
             |p: Duration| u16::try_from(p.as_micros() / UNIT.as_micros()).unwrap_or(u16::MAX);
-        let all = |p: &Pauses| [p.answer, p.request, p.acknowledge].map(short);
+        let all = |p: &Pauses| [p.answer, p.preface, p.request, p.acknowledge].map(short);
         self.pauses = pauses.iter().take(TRACES_MAX).map(all).collect();
         self
     }
@@ -178,10 +180,11 @@ impl Shape {
     /// How long clients took for what no burst shows, where that was learnt.
     pub fn pauses(&self) -> impl Iterator<Item = Pauses> {
         let long = |n: u16| u32::from(n) * UNIT;
-        self.pauses.iter().map(move |[a, b, c]| Pauses {
+        self.pauses.iter().map(move |[a, b, c, d]| Pauses {
             answer: long(*a),
-            request: long(*b),
-            acknowledge: long(*c),
+            preface: long(*b),
+            request: long(*c),
+            acknowledge: long(*d),
         })
     }
 
@@ -211,18 +214,20 @@ impl Shape {
             };
             traces.push(steps.iter().map(step).collect());
         }
-        let (pauses, rest) = map.pauses.unwrap_or_default().as_chunks::<6>();
+        let (pauses, rest) = map.pauses.unwrap_or_default().as_chunks::<8>();
         if !rest.is_empty() || pauses.len() > TRACES_MAX {
             return Err(ShapeError::Pauses);
         }
         let mut shape = Self::new(traces)?;
-        let all =
-            |[a, b, c, d, e, f]: &[u8; 6]| [[*a, *b], [*c, *d], [*e, *f]].map(u16::from_be_bytes);
+        let all = |bytes: &[u8; 8]| {
+            let pause = |n: usize| u16::from_be_bytes([bytes[n], bytes[n + 1]]);
+            [pause(0), pause(2), pause(4), pause(6)]
+        };
         shape.pauses = pauses.iter().map(all).collect();
         Ok(shape)
     }
 
-    /// The file's bytes: DET-CBOR of `{"v": 2, "pauses": bstr, "traces": [bstr]}`, four bytes a record, and six a client's pauses, if there are any.
+    /// The file's bytes: DET-CBOR of `{"v": 3, "pauses": bstr, "traces": [bstr]}`, four bytes a record, and eight a client's pauses, if there are any.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let bytes = |trace: &Trace| -> Vec<u8> {

@@ -50,6 +50,8 @@ pub struct Chromium {
 
 /// What is left to do for the answer then.
 const ANSWER: Duration = Duration::from_micros(150);
+/// The record that HTTP/2 begins with: its head, the preface, SETTINGS and a WINDOW_UPDATE, and what TLS adds to them.
+const PREFACE: usize = 5 + (24 + 33 + 13) + 17;
 
 impl fmt::Debug for Chromium {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,7 +159,7 @@ impl Chromium {
                 .take();
             noted.unwrap_or_else(|| Error::Tls(io::Error::other(e.to_string())))
         })?;
-        let facts = facts(stream.ssl(), pause.request)?;
+        let facts = facts(stream.ssl(), pause.preface + pause.request)?;
         if stream.ssl().version2() != Some(SslVersion::TLS1_3) {
             let why = format!(
                 "{} was agreed on, and only TLS 1.3 carries tunnels",
@@ -166,9 +168,8 @@ impl Chromium {
             return Err(Error::Tls(io::Error::other(why)));
         }
         stream.get_mut().hold(true);
-        if !pause.request.is_zero() {
-            stream.get_mut().mark(pause.request);
-        }
+        stream.get_mut().mark(0, pause.preface);
+        stream.get_mut().mark(PREFACE, pause.request);
         Ok(Secured {
             tls: Box::new(Stream::new(stream, pause.acknowledge)),
             facts,

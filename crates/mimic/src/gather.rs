@@ -1,5 +1,6 @@
 //! The socket beneath BoringSSL: records that belong together leave together.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,8 +24,8 @@ pub(crate) struct Gather<S> {
     waiting: Vec<u8>,
     /// How much of that has left.
     sent: usize,
-    /// What lies before this leaves at once, the rest so long after it.
-    mark: Option<(usize, Duration)>,
+    /// What lies before these leaves at once, the rest so long after it.
+    marks: VecDeque<(usize, Duration)>,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// When the socket gave something last, for the handshake.
     heard: Arc<Mutex<Instant>>,
@@ -39,15 +40,17 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
             last,
             waiting: Vec::new(),
             sent: 0,
-            mark: None,
+            marks: VecDeque::new(),
             pause: None,
             heard,
         }
     }
 
-    /// What waits now leaves as soon as anything does; what is written after it follows so much later.
-    pub(crate) const fn mark(&mut self, later: Duration) {
-        self.mark = Some((self.waiting.len(), later));
+    /// What waits now, and so much more, leaves as soon as anything does; what is written after it follows so much later.
+    pub(crate) fn mark(&mut self, more: usize, later: Duration) {
+        if !later.is_zero() {
+            self.marks.push_back((self.waiting.len() + more, later));
+        }
     }
 
     pub(crate) fn hold(&mut self, held: bool) {
@@ -66,13 +69,15 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            let end = self.mark.map_or(self.waiting.len(), |(mark, _)| mark);
-            if let Some((_, later)) = self.mark.filter(|_| self.sent >= end) {
-                self.mark = None;
+            let mark = self.marks.front().copied();
+            if let Some((_, later)) = mark.filter(|(mark, _)| self.sent >= *mark) {
+                self.marks.pop_front();
                 let at = Instant::now() + later;
                 self.pause = Some(Box::pin(betanet_carrier::until(at)));
                 continue;
             }
+            let all = self.waiting.len();
+            let end = mark.map_or(all, |(mark, _)| mark.min(all));
             let rest = &self.waiting[self.sent..end];
             let n = ready!(Pin::new(&mut self.socket).poll_write(cx, rest))?;
             if n == 0 {
@@ -81,6 +86,7 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
             self.sent += n;
         }
         self.sent = 0;
+        self.marks.clear();
         if self.waiting.capacity() > 2 * MOST {
             self.waiting = Vec::new();
         }

@@ -3,7 +3,9 @@ mod legacy;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use betanet_htx::pace::Padding;
 use betanet_htx::shape::Shape;
@@ -15,6 +17,9 @@ use serde::Deserialize;
 pub use legacy::{Compat11, Server11};
 
 use crate::{FrontOrigin, LogFormat};
+
+/// Milliseconds that jitter may be.
+pub const JITTER: RangeInclusive<u64> = 1..=1000;
 
 /// A gateway's settings as a file or the command line gives them, before they are checked.
 ///
@@ -50,6 +55,8 @@ pub struct Settings {
     pub shape: Option<PathBuf>,
     /// How what is sent to other clients is padded: `buckets`, a rate as `64k` bytes a second, or two as `16k..1m`.
     pub padding: Option<String>,
+    /// What leaves over TCP waits for a drawn time, up to so many milliseconds.
+    pub jitter: Option<u64>,
     /// Signed records of front origins, an envelope a line in hex; needs `network`, whose maintainers sign them.
     pub front_origins: Option<PathBuf>,
     /// `standard`, or `extended`: end sessions whose template is not in `front_origins`.
@@ -192,6 +199,8 @@ pub struct GatewayConfig {
     pub shape: Option<Shape>,
     /// How what is sent to other clients is padded.
     pub padding: Option<Padding>,
+    /// What leaves over TCP waits for a drawn time, up to that.
+    pub jitter: Option<Duration>,
     /// Records of front origins.
     pub front_origins: Option<PathBuf>,
     /// How strictly they are taken.
@@ -287,7 +296,7 @@ impl Settings {
             };
         }
         below! {
-            listen advertise serve cover origin quic alt_svc cover_only compat11 compat11_tickets compat11_to compat11_dial shape padding front_origins profile key certificate certificate_key hosts writable allow quota onward network roles org ban
+            listen advertise serve cover origin quic alt_svc cover_only compat11 compat11_tickets compat11_to compat11_dial shape padding jitter front_origins profile key certificate certificate_key hosts writable allow quota onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
             max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting mix_lose mix_lose_seed
             pq log_format log
@@ -331,6 +340,9 @@ impl Settings {
             }
             padding
         });
+        if let Some(other) = self.jitter.filter(|ms| !JITTER.contains(ms)) {
+            found.problem("jitter", &other.to_string(), "milliseconds, 1 to 1000");
+        }
         let profile = self.profile.as_deref().unwrap_or("standard");
         let profile = Profile::of_name(&profile.to_ascii_uppercase()).unwrap_or_else(|| {
             found.problem("profile", profile, "standard or extended");
@@ -473,6 +485,7 @@ impl Settings {
             compat11,
             shape,
             padding,
+            jitter: self.jitter.map(Duration::from_millis),
             front_origins: self.front_origins,
             profile,
             own_certificate: Some(beside(&key)),
@@ -654,7 +667,7 @@ mod tests {
         let file = dir.path().join("gateway.toml");
         std::fs::write(
             &file,
-            "listen = [\"here\"]\nserve = \"/no/such/folder\"\nadmin = \"0.0.0.0:9\"\nlog_format = \"xml\"\nallow = [\"bob\"]\nmax_sessions = 0\ncertificate = \"a.pem\"\n",
+            "listen = [\"here\"]\nserve = \"/no/such/folder\"\nadmin = \"0.0.0.0:9\"\nlog_format = \"xml\"\nallow = [\"bob\"]\nmax_sessions = 0\njitter = 1001\ncertificate = \"a.pem\"\n",
         )
         .unwrap();
         let problems = Settings::from_file(&file)
@@ -665,6 +678,7 @@ mod tests {
         let all = [
             "listen",
             "cover",
+            "jitter",
             "key",
             "certificate",
             "allow",

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use betanet_bar::{Access, Handler, MemoryStore, Service};
 use betanet_carrier::{
-    BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Limits, Padded, QuicListener, Shaped,
-    Site, Tunnel,
+    BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Jitter, Limits, Padded, QuicListener,
+    Shaped, Site, Tunnel,
 };
 use betanet_compat11::Reading;
 use betanet_htx::pace::Padding;
@@ -460,7 +460,10 @@ impl Gateway {
             Limits::default(),
         )
         .map_err(Error::Certificate)?;
-        let site = Arc::new(site);
+        let site = Arc::new(match config.jitter {
+            Some(up_to) => site.jittered(Jitter::new(up_to, &seed()?)),
+            None => site,
+        });
         let connections = Arc::new(Mutex::new(JoinSet::new()));
         let mut tasks = JoinSet::new();
         let mut accepting = Vec::new();

@@ -65,7 +65,7 @@ pub use betanet_mix::{ClientStats as MixStats, Cover};
 pub use betanet_wire::NodeId;
 pub use book::Book;
 pub use clock::{Clock, seed};
-pub use config::{Compat11, CoverSite, GatewayConfig, Origin, Problem, Server11, Settings};
+pub use config::{Compat11, CoverSite, GatewayConfig, JITTER, Origin, Problem, Server11, Settings};
 pub use error::Error;
 pub use exchange::{Answer, Body, ExchangeError};
 pub use files::{load_identity, new_identity, state_dir, write_secret};

@@ -109,7 +109,7 @@ async fn a_server_with_more_to_say_asks_and_its_client_goes_on() {
     server.shaped.send(vec![1; 9000].into()).unwrap();
     server.goes(Duration::from_millis(10)).await;
     server.hears(500);
-    server.goes(Duration::from_millis(450)).await;
+    server.goes(Duration::from_millis(1400)).await;
     let first: usize = server.sent().iter().sum();
     assert!(first < 9000, "{first} bytes are more than its trace has");
     server.goes(Duration::from_millis(300)).await;

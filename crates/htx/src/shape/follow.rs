@@ -10,8 +10,10 @@ use super::{RECORD, RECORD_MAX, Step};
 
 /// What a client sends within less than that belongs together: each request is a write of its own.
 const ASKED: Duration = Duration::from_micros(20);
-/// What a server sends within less than that belongs together: who looks on reads a long write in pieces.
-const TOGETHER: Duration = Duration::from_micros(100);
+/// What a server sends within less than that of what it sent before belongs together: who looks on reads a long write in pieces.
+const TOGETHER: Duration = Duration::from_micros(250);
+/// How long such a write is, at most.
+const FLIGHT: Duration = Duration::from_millis(2);
 /// What is due so soon is due: no timer is as short.
 const SOON: Duration = Duration::from_micros(50);
 /// How long the other side's part is waited for beyond its time.
@@ -46,8 +48,13 @@ fn kept_up(planned: Time, now: Time) -> Time {
     }
 }
 
-fn together(up: bool) -> Duration {
-    if up { ASKED } else { TOGETHER }
+/// Whether a record that comes so long after the one before, which came so long after its burst's first, is of that burst.
+fn together(up: bool, gap: Duration, within: Duration) -> bool {
+    if up {
+        within + gap < ASKED
+    } else {
+        gap < TOGETHER && within + gap < FLIGHT
+    }
 }
 
 /// One end that follows a trace.
@@ -61,6 +68,8 @@ pub struct Follower {
     left: Time,
     /// Bytes that the other side has sent since.
     received: usize,
+    /// Bytes that are still to come of parts that are behind.
+    owed: usize,
 }
 
 impl Follower {
@@ -73,7 +82,7 @@ impl Follower {
         for step in trace {
             let gap = Duration::from(step.gap);
             match bursts.back_mut() {
-                Some(last) if last.up == step.up && within + gap < together(step.up) => {
+                Some(last) if last.up == step.up && together(step.up, gap, within) => {
                     last.records.push(step.size);
                     within += gap;
                 }
@@ -90,6 +99,7 @@ impl Follower {
             since: now,
             left: now,
             received: 0,
+            owed: 0,
         }
     }
 
@@ -101,8 +111,18 @@ impl Follower {
 
     /// The other side has sent so many bytes.
     pub fn received(&mut self, now: Time, bytes: usize) {
-        self.received += bytes;
+        let behind = bytes.min(self.owed);
+        self.owed -= behind;
+        self.received += bytes - behind;
         self.pass(now);
+    }
+
+    /// When a client goes on although only half of an answer has come: a browser asks for more while it reads.
+    fn reading(&self) -> Option<Time> {
+        let burst = self.bursts.front().filter(|b| self.up && !b.up)?;
+        let next = self.bursts.get(1).filter(|b| b.up)?;
+        let half = self.received * 2 >= burst.plaintext();
+        half.then(|| self.since + burst.gap + next.gap)
     }
 
     /// Goes past what the other side has sent, or was to have sent long ago.
@@ -111,11 +131,15 @@ impl Follower {
             && burst.up != self.up
         {
             // Frames of HTTP around what is counted, one a record at most, make it a little less.
-            let frames = 9 * burst.records.len();
-            let whole = self.received + self.received / 8 + frames >= burst.plaintext();
+            let least = (burst.plaintext().saturating_sub(9 * burst.records.len())) / 9 * 8;
+            let whole = self.received >= least;
+            let reads = self.reading().is_some_and(|at| now + SOON >= at);
             let late = now >= self.since + burst.gap + PATIENCE;
-            if !whole && !late {
+            if !whole && !reads && !late {
                 return;
+            }
+            if reads {
+                self.owed += least.saturating_sub(self.received);
             }
             self.received = self.received.saturating_sub(burst.plaintext());
             // The client's clock is both ends'. A server's answer is so much later than what it answers; a client has asked for most
@@ -209,7 +233,7 @@ impl Follower {
             self.bursts.pop_front();
             self.since = now;
         }
-        self.received = 0;
+        (self.received, self.owed) = (0, 0);
     }
 
     /// This side's next records are due at once, whatever stands before them.
@@ -224,6 +248,7 @@ impl Follower {
     #[must_use]
     pub fn wake(&self) -> Option<Time> {
         let burst = self.bursts.front()?;
-        Some(self.next().unwrap_or(self.since + burst.gap + PATIENCE))
+        let next = self.next().or_else(|| self.reading());
+        Some(next.unwrap_or(self.since + burst.gap + PATIENCE))
     }
 }

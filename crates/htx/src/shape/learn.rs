@@ -66,12 +66,15 @@ pub fn learn_pauses(records: &[Record]) -> Option<Pauses> {
     let hello = after(0, &|r| !r.up)?;
     let answer = after(hello, &|r| r.up)?;
     let finished = after(answer, &|r| r.up && r.kind == 23)?;
-    let request = after(finished + 1, &|r| r.up)?;
+    let preface = after(finished + 1, &|r| r.up)?;
     let settings = after(finished, &|r| !r.up && r.kind == 23)?;
     let acknowledged = after(settings, &|r| r.up && r.size == ACKNOWLEDGED);
+    // Where it is not a record of its own, the request went with it.
+    let request = after(preface + 1, &|r| r.up).filter(|at| *at < settings);
     Some(Pauses {
         answer: took(answer - 1, answer)?,
-        request: took(finished, request)?,
+        preface: took(finished, preface)?,
+        request: request.and_then(|at| took(preface, at)).unwrap_or_default(),
         acknowledge: acknowledged
             .and_then(|at| took(settings, at))
             .unwrap_or_default(),
@@ -116,6 +119,7 @@ pub fn learn_lag(loads: &[Vec<Record>], tunnels: &[Vec<Record>]) -> Option<Lag> 
     Some(Lag {
         pauses: Pauses {
             answer: pause(|p| p.answer),
+            preface: pause(|p| p.preface),
             request: pause(|p| p.request),
             acknowledge: pause(|p| p.acknowledge),
         },
@@ -143,6 +147,7 @@ impl Lag {
         }
         let less = |p: &mut Duration, lag| *p = p.saturating_sub(lag);
         less(&mut pauses.answer, self.pauses.answer);
+        less(&mut pauses.preface, self.pauses.preface);
         less(&mut pauses.request, self.pauses.request);
         less(&mut pauses.acknowledge, self.pauses.acknowledge);
     }

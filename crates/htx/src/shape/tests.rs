@@ -99,6 +99,60 @@ fn a_follower_sends_in_its_turns_and_waits_for_the_others() {
 }
 
 #[test]
+fn a_servers_long_write_is_one_burst_and_what_it_says_later_is_another() {
+    let long = 30;
+    let mut trace = vec![step(0, true, 117), step(4, false, 16_401)];
+    trace.extend((1..long).map(|_| after(90, false, 16_401)));
+    trace.push(after(250, false, 16_401));
+    trace.push(step(60, true, 115));
+    let mut server = Follower::new(Time::ZERO, &trace, false);
+    server.received(Time::ZERO, 100);
+    let lengths = |server: &mut Follower, at| server.due(Time::from_micros(at)).map(<[u16]>::len);
+    // Two milliseconds are the longest; a quarter of one within is a pause.
+    let mut at = 4000;
+    for (records, next) in [(23, 4000 + 23 * 90), (7, 4000 + 29 * 90 + 250), (1, 0)] {
+        assert_eq!(lengths(&mut server, at), Some(records));
+        server.sent(Time::from_micros(at), records);
+        assert!(
+            next == 0 || server.next() == Some(Time::from_micros(next.max(at))),
+            "{at}"
+        );
+        at = next;
+    }
+    // A client's requests are writes of their own.
+    let trace = [step(0, true, 54), after(90, true, 54)];
+    let mut client = Follower::new(Time::ZERO, &trace, true);
+    assert_eq!(lengths(&mut client, 0), Some(1));
+}
+
+#[test]
+fn a_client_goes_on_in_its_time_while_it_reads() {
+    let trace = [
+        step(0, true, 463),
+        step(4, false, 4501),
+        step(1, true, 115),
+        step(4, false, 4501),
+        step(1, true, 115),
+    ];
+    let at = |ms: u64| Time::from_micros(ms * 1000);
+    let mut client = Follower::new(at(0), &trace, true);
+    client.sent(at(0), 1);
+    client.received(at(4), 2000);
+    assert_eq!(client.due(at(5)), None);
+    assert_eq!(client.wake(), Some(at(154)));
+    client.received(at(5), 300);
+    assert_eq!(client.due(at(5)), Some(&[115][..]), "half an answer");
+    client.sent(at(5), 1);
+    // The rest is not the next answer's.
+    client.received(at(6), 2184);
+    client.received(at(9), 1700);
+    assert_eq!(client.due(at(10)), None);
+    assert_eq!(client.wake(), Some(at(159)));
+    client.received(at(10), 100);
+    assert_eq!(client.due(at(10)), Some(&[115][..]));
+}
+
+#[test]
 fn a_little_that_is_late_or_early_is_made_up_for_and_much_is_not() {
     let trace = [step(10, true, 117), step(50, true, 217)];
     let at = |ms: u64| Time::from_micros(ms * 1000);
@@ -234,12 +288,18 @@ fn what_is_no_shape_is_said() {
         })
     };
     let cases: [(Vec<u8>, ShapeError); 6] = [
-        (map(1, vec![&[0, 0, 0x80, 100]]), ShapeError::Version),
-        (map(2, vec![]), ShapeError::Traces),
-        (map(2, vec![&[]]), ShapeError::Steps),
-        (map(2, vec![&[0, 0, 0x80]]), ShapeError::Steps),
-        (map(2, vec![&[0, 0, 0x80, 17]]), ShapeError::Size(17)),
-        (map(2, vec![&[0, 0, 0x7f, 0xff]]), ShapeError::Size(0x7fff)),
+        (
+            map(FORMAT - 1, vec![&[0, 0, 0x80, 100]]),
+            ShapeError::Version,
+        ),
+        (map(FORMAT, vec![]), ShapeError::Traces),
+        (map(FORMAT, vec![&[]]), ShapeError::Steps),
+        (map(FORMAT, vec![&[0, 0, 0x80]]), ShapeError::Steps),
+        (map(FORMAT, vec![&[0, 0, 0x80, 17]]), ShapeError::Size(17)),
+        (
+            map(FORMAT, vec![&[0, 0, 0x7f, 0xff]]),
+            ShapeError::Size(0x7fff),
+        ),
     ];
     for (bytes, error) in cases {
         assert_eq!(Shape::from_bytes(&bytes), Err(error));
@@ -287,18 +347,26 @@ fn pauses_are_learnt_and_kept() {
         at(400, false, 23, 518),
         at(12_345, true, 20, 1),
         at(12_346, true, 23, 53),
-        at(12_386, true, 23, 1728),
+        at(12_386, true, 23, 87),
+        at(12_506, true, 23, 1728),
         at(13_000, false, 23, 179),
         at(13_100, false, 23, 44),
         at(15_555, true, 23, 26),
     ];
     let learnt = learn_pauses(&records).unwrap();
     assert_eq!(learnt.answer, Duration::from_micros(11_945));
-    assert_eq!(learnt.request, Duration::from_micros(40));
+    assert_eq!(learnt.preface, Duration::from_micros(40));
+    assert_eq!(learnt.request, Duration::from_micros(120));
     assert_eq!(learnt.acknowledge, Duration::from_micros(2555));
-    let none = learn_pauses(&records[..8]).unwrap().acknowledge;
+    let none = learn_pauses(&records[..9]).unwrap().acknowledge;
     assert_eq!(none, Duration::ZERO);
-    for short in 0..7 {
+    let joined = [&records[..6], &records[7..]].concat();
+    let joined = learn_pauses(&joined).unwrap();
+    assert_eq!(
+        (joined.preface, joined.request),
+        (learnt.preface, Duration::ZERO)
+    );
+    for short in 0..8 {
         assert_eq!(learn_pauses(&records[..short]), None);
     }
     let step = Step {
@@ -317,10 +385,9 @@ fn pauses_are_learnt_and_kept() {
     let answers: Vec<Duration> = read.pauses().map(|p| p.answer).collect();
     let micros = Duration::from_micros;
     assert_eq!(answers, [micros(11_940), micros(655_350)]);
-    assert!(
-        read.pauses()
-            .all(|p| p.request == micros(40) && p.acknowledge == micros(2550))
-    );
+    assert!(read.pauses().all(|p| p.preface == micros(40)
+        && p.request == micros(120)
+        && p.acknowledge == micros(2550)));
     let odd = cbor::to_vec(&Map {
         version: FORMAT,
         pauses: Some(&[1, 2, 3]),
@@ -358,7 +425,11 @@ fn what_tunnels_take_longer_is_taken_off() {
     let micros = Duration::from_micros;
     assert_eq!(lag.pauses.answer, micros(2500));
     assert_eq!(
-        (lag.pauses.request, lag.pauses.acknowledge),
+        (
+            lag.pauses.preface,
+            lag.pauses.request,
+            lag.pauses.acknowledge
+        ),
         Default::default()
     );
     assert_eq!(lag.answers, micros(400));

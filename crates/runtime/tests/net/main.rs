@@ -11,6 +11,7 @@
 
 mod cover;
 mod forward;
+mod fronts;
 mod legacy;
 mod mesh;
 mod mix;
@@ -20,6 +21,8 @@ mod proxy;
 mod quic;
 mod second;
 mod shape;
+#[cfg(feature = "mimic")]
+mod templates;
 mod transfers;
 
 use std::path::Path;

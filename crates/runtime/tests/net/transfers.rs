@@ -1,9 +1,10 @@
 //! Our own client against the gateway: bodies both ways, ranges, cuts, who may write, shutdown.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use betanet_htx::Config;
-use betanet_runtime::{Error, Headers, Identity, Method, Node, Plain, Request};
+use betanet_runtime::{Error, Headers, Identity, Method, Node, Plain, Request, Transport};
 use bytes::Bytes;
 
 use crate::{Fixture, content, write};
@@ -15,12 +16,19 @@ fn request(method: Method, path: &str) -> Request {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_go_both_ways_and_come_back_whole() {
     // What a build looks like, and what one without a browser's shape does: the same where both are.
-    move_bodies(Node::client().unwrap()).await;
-    move_bodies(Node::client().unwrap().shaped(Arc::new(Plain))).await;
+    let plain = || Node::client().unwrap().shaped(Arc::new(Plain));
+    move_bodies(Node::client().unwrap(), None).await;
+    move_bodies(plain(), None).await;
+    let jitter = Duration::from_millis(1);
+    move_bodies(plain().dialling_over(Transport::Tcp), Some(jitter)).await;
 }
 
-async fn move_bodies(node: Node) {
-    let fixture = Fixture::start(|c| c.writable = true).await;
+async fn move_bodies(node: Node, jitter: Option<Duration>) {
+    let fixture = Fixture::start(|c| {
+        c.writable = true;
+        c.jitter = jitter;
+    });
+    let fixture = fixture.await;
     let session = node
         .session(&fixture.gateway.listening().peer())
         .await

@@ -1,0 +1,47 @@
+//! What both ends do about templates that nobody vouches for.
+
+use std::sync::Arc;
+
+use betanet_runtime::{Error, FrontRules, Headers, Method, Node, Profile, Request, Transport};
+use betanet_wire::Code;
+
+use crate::Fixture;
+
+fn get(path: &str) -> Request {
+    Request::new(Method::Get, path, Headers::default())
+}
+
+fn mismatch(error: &Error) -> bool {
+    matches!(error, Error::Session { code, .. } if *code == Code::L2_ORIGIN_MISMATCH)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_extended_templates_that_are_not_listed_end_the_session() {
+    // At the gateway, which learns the template in message 3.
+    let fixture = Fixture::start(|c| c.profile = Profile::Extended).await;
+    let peer = fixture.gateway.listening().peer();
+    let node = Node::client().unwrap().dialling_over(Transport::Tcp);
+    let asked = match node.connect(&peer).await {
+        Err(e) => mismatch(&e),
+        // The client's end may stand for a moment before it hears.
+        Ok(session) => session.ask(get("/hello.txt")).await.is_err(),
+    };
+    assert!(asked);
+    assert!(fixture.metric("betanet_sessions_opened_total") == 0);
+    // At the client, which does not begin.
+    let fixture = Fixture::start(|_| {}).await;
+    let peer = fixture.gateway.listening().peer();
+    let rules = FrontRules {
+        profile: Profile::Extended,
+        fronts: Arc::default(),
+    };
+    let node = Node::client().unwrap().held_to(rules);
+    let node = node.dialling_over(Transport::Tcp);
+    let refused = node.connect(&peer).await.unwrap_err();
+    let said = refused.to_string();
+    assert!(
+        said.contains("L2_ORIGIN_MISMATCH") && said.contains("is missing"),
+        "{said}"
+    );
+    assert_eq!(fixture.gateway.sessions(), 0);
+}
