@@ -11,10 +11,20 @@ use serde_json::Value;
 use crate::{root, run as exec};
 
 const PORT: u16 = 9543;
-/// Recordings of the page loads that a shape is learnt from.
-const LOADS: [&str; 2] = ["learnt.jsonl", "more.jsonl"];
-/// Tunnels that show how much later they are than the loads that they follow.
-const PILOT: u32 = 100;
+/// Page loads that the first shape is learnt from.
+const ROUGH: u32 = 40;
+/// Parts that the recording is made in. A machine is not as fast in one quarter of an hour as in the next: what is to look like page
+/// loads is learnt anew from the last ones before each part.
+const PARTS: u32 = 5;
+/// What is recorded in each part.
+const SORTS: [(&str, &str); 4] = [
+    ("--pages", "pages"),
+    ("--pages", "control"),
+    ("--tunnels", "unshaped"),
+    ("--shaped", "shaped"),
+];
+/// Milliseconds up to which the site's answers wait, with betanet or without.
+const JITTER: &str = "10";
 /// What tunnels fetch.
 const FILES: [usize; 3] = [2000, 20_000, 60_000];
 
@@ -76,12 +86,11 @@ impl Place {
     }
 
     /// Learns the site's shape from page loads.
-    fn learn(&self, more: &[&str]) -> Result<(), String> {
+    fn learn(&self, from: &[&str]) -> Result<(), String> {
         let mut learn = Command::new(self.bins.join("betanet"));
         learn
             .args(["shape", "learn", "-o", "site.shape"])
-            .args(LOADS)
-            .args(more)
+            .args(from)
             .current_dir(&self.dir);
         succeed(learn)
     }
@@ -98,6 +107,7 @@ impl Place {
                 "site",
             ])
             .args(["--key", "node.pem", "--per-address", "1000000", "--json"])
+            .args(["--jitter", JITTER])
             .args(more)
             .current_dir(&self.dir)
             .stdout(Stdio::from(out))
@@ -207,30 +217,35 @@ pub fn run(args: &[&str]) -> Result<(), String> {
             .collect();
         fs::write(path, bytes).map_err(|e| e.to_string())?;
     }
-    // Tunnels between the loads, and loads between the pilot's tunnels: the machine is as busy as when they are told apart.
-    // Twice as many loads as tunnels that follow them, or most would be followed more than once.
-    let learnt = [
-        ["--pages", LOADS[0]],
-        ["--pages", LOADS[1]],
-        ["--tunnels", "beside.jsonl"],
-    ];
-    place.recorded(&[], "1", n, &learnt.concat())?;
-    // How much later tunnels are than what they follow is taken off.
-    place.learn(&[])?;
-    let shaped = ["--shape", "site.shape"];
-    let pilot = ["--pages", "beside.jsonl", "--shaped", "pilot.jsonl"];
-    let pilot = [&pilot[..], &shaped].concat();
-    place.recorded(&shaped, "2", n.min(PILOT), &pilot)?;
-    let followed = ["--followed", LOADS[0], "--followed", LOADS[1]];
-    place.learn(&[&["--lag", "pilot.jsonl"], &followed[..]].concat())?;
-    let all = [
-        ["--pages", "pages.jsonl"],
-        ["--pages", "control.jsonl"],
-        ["--tunnels", "unshaped.jsonl"],
-        ["--shaped", "shaped.jsonl"],
-        shaped,
-    ];
-    place.recorded(&shaped, "3", n, &all.concat())?;
+    place.recorded(&[], "1", n.min(ROUGH), &["--pages", "rough.jsonl"])?;
+    place.learn(&["rough.jsonl"])?;
+    // The tunnels of the part before the first show only how much later they are than what they follow, which is taken off.
+    let mut followed = vec!["rough.jsonl".to_owned()];
+    for part in 0..=PARTS {
+        let name = |sort: &str, part: u32| format!("{sort}-{part}.jsonl");
+        let files = SORTS.map(|(flag, sort)| [flag.to_owned(), name(sort, part)]);
+        let files = files.as_flattened().iter().map(String::as_str);
+        let shaped = ["--shape", "site.shape"];
+        let all: Vec<&str> = files.chain(shaped).collect();
+        let seed = (2 + part).to_string();
+        place.recorded(&shaped, &seed, n.div_ceil(PARTS), &all)?;
+        // Loads that tunnels are told from are none that these follow.
+        let loads: Vec<String> = (part.saturating_sub(1)..=part)
+            .map(|part| name("control", part))
+            .collect();
+        let lag = name("shaped", part);
+        let from = loads.iter().map(String::as_str).chain(["--lag", &lag]);
+        let since = followed.iter().flat_map(|load| ["--followed", load]);
+        place.learn(&from.chain(since).collect::<Vec<_>>())?;
+        followed = loads;
+    }
+    for (_, sort) in SORTS {
+        let parts = (1..=PARTS).map(|part| place.dir.join(format!("{sort}-{part}.jsonl")));
+        let parts: Result<Vec<_>, _> = parts.map(fs::read).collect();
+        let whole =
+            parts.and_then(|all| fs::write(place.dir.join(format!("{sort}.jsonl")), all.concat()));
+        whole.map_err(|e| e.to_string())?;
+    }
     place.classify(
         "control: two sets of page loads",
         ["pages.jsonl", "control.jsonl"],
