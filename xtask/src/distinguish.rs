@@ -220,7 +220,6 @@ pub fn run(args: &[&str]) -> Result<(), String> {
     place.recorded(&[], "1", n.min(ROUGH), &["--pages", "rough.jsonl"])?;
     place.learn(&["rough.jsonl"])?;
     // The tunnels of the part before the first show only how much later they are than what they follow, which is taken off.
-    let mut followed = vec!["rough.jsonl".to_owned()];
     for part in 0..=PARTS {
         let name = |sort: &str, part: u32| format!("{sort}-{part}.jsonl");
         let files = SORTS.map(|(flag, sort)| [flag.to_owned(), name(sort, part)]);
@@ -234,10 +233,9 @@ pub fn run(args: &[&str]) -> Result<(), String> {
             .map(|part| name("control", part))
             .collect();
         let lag = name("shaped", part);
-        let from = loads.iter().map(String::as_str).chain(["--lag", &lag]);
-        let since = followed.iter().flat_map(|load| ["--followed", load]);
+        let from = loads.iter().map(String::as_str);
+        let since = ["--lag", &lag, "--followed", "site.shape"];
         place.learn(&from.chain(since).collect::<Vec<_>>())?;
-        followed = loads;
     }
     for (_, sort) in SORTS {
         let parts = (1..=PARTS).map(|part| place.dir.join(format!("{sort}-{part}.jsonl")));

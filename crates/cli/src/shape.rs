@@ -71,11 +71,12 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
     };
     let loads = all(&args.recordings)?;
     let tunnels = all(&args.lag)?;
-    let followed = all(&args.followed)?;
-    let lag = match tunnels[..] {
-        [] => Lag::default(),
-        _ => learn_lag(&followed, &tunnels).ok_or_else(|| {
-            Fail::Local("--lag and --followed: one of them has no connection over TLS with a request and an answer".into())
+    let lag = match &args.followed {
+        None => Lag::default(),
+        Some(path) => learn_lag(&read(path)?, &tunnels, usize::from(args.skip)).ok_or_else(|| {
+            Fail::Local(
+                "--lag: no connection over TLS with a request and an answer in what was recorded".into(),
+            )
         })?,
     };
     let (mut traces, mut pauses) = (Vec::new(), Vec::new());

@@ -110,6 +110,8 @@ fn what_tunnels_are_later_than_their_loads_is_told_and_taken_off() {
             (0.005, 1, 23, 87),
             (0.006, 1, 23, 463),
             (0.006 + answer, -1, 23, 4501),
+            (0.020, 1, 23, 100),
+            (0.020 + answer, -1, 23, 1000),
         ];
         let line = serde_json::json!({ "records": records }).to_string();
         write(home.path(), name, line.as_bytes())
@@ -128,15 +130,21 @@ fn what_tunnels_are_later_than_their_loads_is_told_and_taken_off() {
         let said: Value = serde_json::from_slice(&out.stdout).unwrap();
         (said["mean_ms"].clone(), said["lag_us"]["answers"].clone())
     };
-    assert_eq!(took(with(&["--json"])), (5.into(), 0.into()));
-    let followed = ["--lag", &tunnels, "--followed", &loads, "--json"];
-    assert_eq!(took(with(&followed)), (3.into(), 2000.into()));
-    for bad in [[&none, &loads], [&tunnels, &none]] {
+    assert_eq!(took(with(&["--json"])), (19.into(), 0.into()));
+    // From tunnels that follow what was learnt before, over and over.
+    let followed = ["--lag", &tunnels, "--followed", shape, "--json"];
+    assert_eq!(took(with(&followed)), (17.into(), 2000.into()));
+    assert_eq!(took(with(&followed)), (15.into(), 4000.into()));
+    for (bad, why) in [
+        ([&none[..], shape], "no connection over TLS"),
+        ([&tunnels, &none], "no shape"),
+    ] {
         let out = with(&["--lag", bad[0], "--followed", bad[1]]);
         assert_eq!(out.status.code(), Some(3));
-        assert!(text(&out.stderr).contains("one of them has no connection"));
+        assert!(text(&out.stderr).contains(why), "{}", text(&out.stderr));
     }
     assert_eq!(with(&["--lag", &tunnels]).status.code(), Some(2));
+    assert_eq!(with(&["--followed", shape]).status.code(), Some(2));
 }
 
 #[test]

@@ -27,13 +27,13 @@ pub(crate) struct LearnArgs {
     /// Records of the server behind its handshake and before its first answer: session tickets, and SETTINGS.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=16))]
     pub(crate) skip: u8,
-    /// A recording, made in the same way, of tunnels that followed a shape: how much later they were than its loads is taken off. May be
-    /// repeated.
+    /// A recording, made in the same way, of tunnels that followed a shape: how much later they were than it asks for is taken off. May
+    /// be repeated.
     #[arg(long, value_name = "FILE", requires = "followed")]
     pub(crate) lag: Vec<PathBuf>,
-    /// The recordings that this shape was learnt from. May be repeated.
+    /// That shape; what is learnt may go into the same file.
     #[arg(long, value_name = "FILE", requires = "lag")]
-    pub(crate) followed: Vec<PathBuf>,
+    pub(crate) followed: Option<PathBuf>,
     /// Where the shape goes.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,

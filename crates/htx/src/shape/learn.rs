@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Gap, Pauses, RECORD_MAX, Record, STEPS_MAX, Step, Trace};
+use super::{Gap, Pauses, RECORD_MAX, Record, STEPS_MAX, Shape, Step, Trace};
 
 /// The record of an acknowledgement of SETTINGS: a frame without a body.
 const ACKNOWLEDGED: u16 = 9 + 17;
@@ -81,8 +81,8 @@ pub fn learn_pauses(records: &[Record]) -> Option<Pauses> {
     })
 }
 
-/// How much later tunnels that follow page loads are than those were: what a machine, or the way to who recorded, adds by itself. To be
-/// taken off.
+/// How much later tunnels are than the shape that they follow: what a machine, or the way to who recorded, adds by itself. To be taken
+/// off.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Lag {
     /// Of each pause.
@@ -91,30 +91,36 @@ pub struct Lag {
     pub answers: Duration,
 }
 
-/// Learns the lag of tunnels that followed these loads: by how much the medians lie apart. `None` where either holds no connection with
-/// a request and an answer.
+fn median(mut all: Vec<Duration>) -> Option<Duration> {
+    all.sort_unstable();
+    all.get(all.len() / 2).copied()
+}
+
+/// Learns the lag of tunnels that followed this shape: by how much the medians of what they took lie over those of what it asks for.
+/// `None` where none of them has a request and an answer; `skip` as in [`learn`].
 #[must_use]
-pub fn learn_lag(loads: &[Vec<Record>], tunnels: &[Vec<Record>]) -> Option<Lag> {
-    let speaks = |all: &[Vec<Record>]| all.iter().any(|c| learn_pauses(c).is_some());
-    if !speaks(loads) || !speaks(tunnels) {
+pub fn learn_lag(followed: &Shape, tunnels: &[Vec<Record>], skip: usize) -> Option<Lag> {
+    let traces: Vec<Trace> = tunnels.iter().filter_map(|t| learn(t, skip)).collect();
+    if traces.is_empty() {
         return None;
     }
-    let apart = |of: &dyn Fn(&[Record]) -> Vec<Duration>| {
-        let median = |connections: &[Vec<Record>]| {
-            let mut all: Vec<Duration> = connections.iter().flat_map(|c| of(c)).collect();
-            all.sort_unstable();
-            all.get(all.len() / 2).copied().unwrap_or_default()
-        };
-        median(tunnels).saturating_sub(median(loads))
+    let late = |took: Vec<Duration>, asked: Vec<Duration>| {
+        let late = median(took).zip(median(asked));
+        late.map_or(Duration::ZERO, |(took, asked)| took.saturating_sub(asked))
     };
-    let pause = |of: fn(Pauses) -> Duration| {
-        apart(&move |c: &[Record]| learn_pauses(c).map(of).into_iter().collect())
+    let pauses: Vec<Pauses> = tunnels.iter().filter_map(|t| learn_pauses(t)).collect();
+    let pause = |of: fn(&Pauses) -> Duration| {
+        let asked: Vec<Pauses> = followed.pauses().collect();
+        late(
+            pauses.iter().map(of).collect(),
+            asked.iter().map(of).collect(),
+        )
     };
-    let answers = |c: &[Record]| {
-        let pairs = c.windows(2).filter(|p| p[0].up && !p[1].up);
-        pairs
-            .map(|p| Duration::from_micros(p[1].at.saturating_sub(p[0].at)))
-            .collect()
+    // The first answer, which opens the tunnel, comes when it can.
+    let answers = |traces: &[Trace]| {
+        let pairs = traces.iter().flat_map(|t| t.windows(2).skip(2));
+        let answers = pairs.filter(|pair| pair[0].up && !pair[1].up);
+        answers.map(|pair| pair[1].gap.into()).collect()
     };
     Some(Lag {
         pauses: Pauses {
@@ -123,7 +129,7 @@ pub fn learn_lag(loads: &[Vec<Record>], tunnels: &[Vec<Record>]) -> Option<Lag> 
             request: pause(|p| p.request),
             acknowledge: pause(|p| p.acknowledge),
         },
-        answers: apart(&answers),
+        answers: late(answers(&traces), answers(followed.traces())),
     })
 }
 

@@ -1,0 +1,372 @@
+//! How a node reaches a peer: which of its addresses, over what, and a session over that.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use betanet_carrier::client::{self, Trust, Way};
+use betanet_carrier::{Carrier, Padded, Shape, Shaped};
+use betanet_htx::template::Template;
+use betanet_htx::ticket::Ticket;
+use betanet_htx::{By, Config, Secrets, Session, kind};
+use betanet_keys::{Peer, PublicKey};
+use betanet_path::{TTL, build};
+use betanet_stack::Connection;
+use betanet_wire::{Code, NodeId};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{NoService, Node, QUIC, Transport};
+use crate::driver::{Driver, OPS, Wishes};
+use crate::forward::{ForwardCarrier, RawStream};
+use crate::{Error, OuterFacts, SessionHandle};
+
+/// What QUIC gets before TCP is tried beside it: this many milliseconds, and up to as many again.
+const HEAD_START: u64 = 250;
+/// How long a peer whose QUIC was not answered is dialled over TCP.
+const QUIC_RESTS: Duration = Duration::from_secs(300);
+/// Peers of which that is remembered.
+const RESTING_MAX: usize = 1024;
+
+impl Node {
+    /// Opens a fresh session, at the first of the peer's addresses where that succeeds. Where the peer has addresses for both, QUIC
+    /// is tried first, and TCP beside it soon after.
+    ///
+    /// # Errors
+    ///
+    /// What failed at the last address.
+    pub async fn connect(&self, peer: &Peer) -> Result<SessionHandle, Error> {
+        let over_quic = |a: &&str| a.starts_with(QUIC);
+        let addresses = || peer.addrs.iter().map(String::as_str);
+        let quic = addresses().filter(over_quic);
+        let tcp = addresses().filter(|a| !over_quic(a));
+        let mut last = Error::NoAddress;
+        let mut left: Vec<&str> = match self.transport {
+            Transport::Quic => quic.collect(),
+            Transport::Tcp => tcp.collect(),
+            Transport::Either => {
+                let both = quic.clone().next().zip(tcp.clone().next());
+                let mut left: Vec<&str> = tcp.chain(quic).collect();
+                if let Some((quic, tcp)) = both
+                    && !self.quic_rests(&peer.key)
+                {
+                    match self.connect_both(peer, quic, tcp).await {
+                        Ok(handle) => return Ok(handle),
+                        Err((tried, e)) => {
+                            // Who was reached and is not the peer is not asked again over the other.
+                            if e.is_of_the_way() {
+                                left.retain(|a| !tried.contains(a));
+                            } else {
+                                left.retain(|a| *a != quic && *a != tcp);
+                            }
+                            last = e;
+                        }
+                    }
+                }
+                left
+            }
+        };
+        if left.is_empty() && self.transport == Transport::Quic {
+            return Err(Error::NoQuic);
+        }
+        for address in left.drain(..) {
+            match self.connect_at(peer, address, None).await {
+                Ok(handle) => return Ok(handle),
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+
+    fn quic_rests(&self, key: &PublicKey) -> bool {
+        let now = self.clock.now().mono;
+        let mut state = self.lock();
+        state.no_quic.retain(|_, until| *until > now);
+        state.no_quic.contains_key(key)
+    }
+
+    /// Races QUIC against TCP; with a failure comes at which addresses it was one.
+    async fn connect_both<'a>(
+        &self,
+        peer: &Peer,
+        quic: &'a str,
+        tcp: &'a str,
+    ) -> Result<SessionHandle, (Vec<&'a str>, Error)> {
+        let start = Duration::from_millis(HEAD_START + self.lock().rng.below(HEAD_START));
+        let (to_quic, way) = (quic.strip_prefix(QUIC).unwrap_or(quic), self.way(None));
+        let trust = self.trust_for(peer);
+        let outer = client::race(to_quic, tcp, &trust, way, &*self.shape, start).await;
+        let outer = outer.map_err(|source| {
+            let address = tcp.to_owned();
+            (vec![quic, tcp], Error::Outer { address, source })
+        })?;
+        let address = match &outer.facts().instead {
+            None => quic,
+            Some(why) => {
+                tracing::info!(peer = %peer.name(), why, "over TCP, as QUIC was tried and failed");
+                let mut state = self.lock();
+                if state.no_quic.len() < RESTING_MAX {
+                    let until = self.clock.now().mono + QUIC_RESTS;
+                    state.no_quic.insert(peer.key, until);
+                }
+                tcp
+            }
+        };
+        let session = self.establish(peer, address, outer).await;
+        session.map_err(|e| (vec![address], e))
+    }
+
+    /// Opens a fresh session at the peer's first address, whose host was resolved to `ip`.
+    pub(crate) async fn connect_ip(&self, peer: &Peer, ip: IpAddr) -> Result<SessionHandle, Error> {
+        let address = peer.addrs.first().ok_or(Error::NoAddress)?;
+        self.connect_at(peer, address, Some(ip)).await
+    }
+
+    const fn way(&self, at: Option<IpAddr>) -> Way {
+        Way {
+            at,
+            from: self.from,
+        }
+    }
+
+    fn trust_for(&self, peer: &Peer) -> Trust {
+        match &peer.pin {
+            Some(pin) => Trust::Pin(*pin),
+            None => self.trust.clone(),
+        }
+    }
+
+    async fn connect_at(
+        &self,
+        peer: &Peer,
+        address: &str,
+        at: Option<IpAddr>,
+    ) -> Result<SessionHandle, Error> {
+        let outer = dial(address, &self.trust_for(peer), self.way(at), &*self.shape).await?;
+        self.establish(peer, address, outer).await
+    }
+
+    /// The template whose ID the peer is told, zeros where there is none.
+    async fn template(&self, peer: &Peer, address: &str) -> Result<Option<Template>, Error> {
+        let now_ms = self.clock.now().unix_ms;
+        let template = match &self.templates {
+            Some(templates) => {
+                let (trust, once) = (self.trust_for(peer), (false, Duration::ZERO));
+                let looked = templates.calibrate(address, &trust, &*self.shape, now_ms, once);
+                Some(looked.await?.template)
+            }
+            None => None,
+        };
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let id = template.as_ref().map_or([0; 32], Template::id);
+        self.fronts.check(&id, Some(host), now_ms)?;
+        Ok(template)
+    }
+
+    /// A session over an outer connection that stands.
+    async fn establish(
+        &self,
+        peer: &Peer,
+        address: &str,
+        mut outer: client::Outer,
+    ) -> Result<SessionHandle, Error> {
+        let outer_error = |source| Error::Outer {
+            address: address.to_owned(),
+            source,
+        };
+        let facts = outer.facts().clone();
+        let held = facts.held;
+        let ekm0 = outer.ekm0();
+        let (secrets, label) = {
+            let rng = &mut self.lock().rng;
+            (Secrets::draw(rng), Ticket::fresh_label(&rng.array()))
+        };
+        let label = match &self.traffic {
+            Some(shape) => label + &shape.mark(ekm0),
+            None => label,
+        };
+        let identity = self.identity_for(&peer.key)?;
+        let template = self.template(peer, address).await?;
+        let config = Config {
+            template: template.as_ref().map_or([0; 32], Template::id),
+            ..self.config.clone()
+        };
+        let session = Session::connect(
+            self.clock.now(),
+            config,
+            &identity,
+            &peer.key,
+            ekm0,
+            secrets,
+        )
+        .map_err(betanet_stack::Error::from)?;
+        let ping = template.as_ref().filter(|t| t.ping_ms > 0);
+        if let Some(template) = ping {
+            outer.pinging(Duration::from_millis(template.ping_ms));
+        }
+        let told = template.filter(|t| t.origin_h2.is_some());
+        let told = told.map(|t| (t, outer.watched()));
+        // The request that opens the tunnel takes the place of the shape's first.
+        let first = self
+            .traffic
+            .as_ref()
+            .and_then(|s| s.traces().first()?.first());
+        if let Some(first) = first {
+            outer.shaped(first.size);
+        }
+        let mut carrier = outer.open(&peer.key, &label).await.map_err(outer_error)?;
+        if let Some(shape) = &self.traffic {
+            let shaped = Shaped::client(carrier, Arc::clone(shape), held).map_err(outer_error)?;
+            carrier = Box::new(shaped);
+        } else if let Some(padding) = self.padding {
+            carrier = Box::new(Padded::new(carrier, padding));
+        }
+        let opened = match self.run(session, carrier, peer, facts).await {
+            Err(Error::Outer { source, .. }) => Err(outer_error(source)),
+            other => other,
+        };
+        if let (Some((told, watch)), Some(templates)) = (told, &self.templates)
+            && let Some(seen) = watch.settings()
+            && templates.compare(address, &told, seen)
+        {
+            tracing::warn!(
+                address,
+                "other SETTINGS than in the template: it is looked at again"
+            );
+        }
+        let session = opened?;
+        let wants = self.padding.is_some() || self.traffic.is_some();
+        if wants
+            && !session
+                .facts()
+                .await?
+                .features
+                .iter()
+                .any(|f| f == "padding")
+        {
+            // Whoever asked for it is not to believe that it is there.
+            session.close().await;
+            return Err(Error::Session {
+                code: Code::UNSUPPORTED_FEATURE,
+                reason: "the peer knows no PADDING, which was asked for".into(),
+                by: By::Local,
+            });
+        }
+        Ok(session)
+    }
+
+    /// Opens a fresh session over `relays`, in this order. None of them reads what the session says; each of them knows all
+    /// nodes of the path, lengths and times: this is no anonymity. Without relays it is [`Node::connect`].
+    ///
+    /// # Errors
+    ///
+    /// The first relay is not reached, a hop ended the path ([`Error::PathEnded`]), or the peer is not the one wanted.
+    pub async fn connect_over(&self, relays: &[Peer], peer: &Peer) -> Result<SessionHandle, Error> {
+        let Some(entry) = relays.first() else {
+            return self.connect(peer).await;
+        };
+        let outer = self.session(entry).await?;
+        let nodes: Vec<NodeId> = relays
+            .iter()
+            .chain([peer])
+            .map(|p| p.key.node_id())
+            .collect();
+        let now = self.clock.now();
+        let built = build(
+            &self.identity_for(&entry.key)?,
+            &nodes,
+            now.unix_ms,
+            TTL,
+            None,
+        )?;
+        let entry = entry.key.node_id();
+        let noted = self.own_paths.wait(entry, built.path, built.route);
+        let opened = async {
+            let control = built.control.to_bytes();
+            outer.path_control(control.into()).await?;
+            let first = Bytes::copy_from_slice(&built.path);
+            let stream = outer.open_raw(kind::FORWARD, first).await?;
+            self.own_paths.bind(entry, built.path, stream.inbox());
+            self.run_over(nodes, stream, peer, outer.outer.clone())
+                .await
+        };
+        let opened = opened.await;
+        let ended = noted.then(|| self.own_paths.forget(entry, built.path));
+        match (opened, ended.flatten()) {
+            (Err(_), Some((why, by))) => Err(Error::PathEnded { by: by.into(), why }),
+            (opened, _) => opened,
+        }
+    }
+
+    /// A session with `peer` in a stream that leads to it over `nodes`.
+    async fn run_over(
+        &self,
+        nodes: Vec<NodeId>,
+        stream: RawStream,
+        peer: &Peer,
+        outer: OuterFacts,
+    ) -> Result<SessionHandle, Error> {
+        let secrets = Secrets::draw(&mut self.lock().rng);
+        let session = Session::connect(
+            self.clock.now(),
+            self.config.clone().over(nodes),
+            &self.identity_for(&peer.key)?,
+            &peer.key,
+            &[0; 32],
+            secrets,
+        )
+        .map_err(betanet_stack::Error::from)?;
+        let carrier = Box::new(ForwardCarrier::new(Bytes::new(), stream));
+        self.run(session, carrier, peer, outer).await
+    }
+
+    /// Starts a session's task, and waits until it is open.
+    async fn run(
+        &self,
+        session: Session,
+        carrier: Box<dyn Carrier>,
+        peer: &Peer,
+        outer: OuterFacts,
+    ) -> Result<SessionHandle, Error> {
+        let (ops, receiver) = mpsc::channel(OPS);
+        let (opened, open) = oneshot::channel();
+        let driver = Driver::new(
+            Connection::new(session, NoService),
+            carrier,
+            self.clock,
+            Wishes::Handles(receiver),
+            self.paths(),
+            Arc::clone(&self.metrics),
+            Some(opened),
+        );
+        let driver = driver.taking(self.takers.clone());
+        let (id, over) = driver.identity();
+        tokio::spawn(driver.run());
+        let ended = Err(Error::NoAddress);
+        open.await.unwrap_or(ended)?;
+        Ok(SessionHandle {
+            ops,
+            peer: peer.key,
+            outer,
+            over,
+            id,
+        })
+    }
+}
+
+/// An outer connection to `HOST:PORT` over TCP, or to `quic:HOST:PORT`.
+pub(super) async fn dial(
+    address: &str,
+    trust: &Trust,
+    way: Way,
+    shape: &dyn Shape,
+) -> Result<client::Outer, Error> {
+    match address.strip_prefix(QUIC) {
+        Some(address) => client::connect_quic(address, trust, way, shape).await,
+        None => client::connect(address, trust, way, shape).await,
+    }
+    .map_err(|source| Error::Outer {
+        address: address.to_owned(),
+        source,
+    })
+}
