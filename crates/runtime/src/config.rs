@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use betanet_htx::pace::Padding;
-use betanet_htx::shape::Shape;
+use betanet_htx::shape::{Shape, ShapeError};
 use betanet_htx::template::front::Profile;
 use betanet_keys::{Name, Peer};
 use betanet_mesh::{Role, Roles};
@@ -570,13 +570,16 @@ impl Check<'_> {
     }
 
     fn shape(&mut self, path: &Path) -> Option<Shape> {
-        let bytes = std::fs::read(path).ok();
-        let shape = bytes.and_then(|b| Shape::from_bytes(&b).ok());
-        if shape.is_none() {
-            let allowed = "a file that `betanet shape learn` wrote";
-            self.problem("shape", &path.display().to_string(), allowed);
-        }
-        shape
+        let shape = std::fs::read(path).map(|b| Shape::from_bytes(&b));
+        let allowed = match shape {
+            Ok(Ok(shape)) => return Some(shape),
+            Ok(Err(ShapeError::Version)) => {
+                "a shape of today's format: `betanet shape learn` writes it anew"
+            }
+            _ => "a file that `betanet shape learn` wrote",
+        };
+        self.problem("shape", &path.display().to_string(), allowed);
+        None
     }
 
     fn legs(&mut self, tickets: Option<PathBuf>, to: Option<String>) -> Option<(PathBuf, Peer)> {

@@ -248,6 +248,7 @@ fn dressed(keys: &InitialKeys, opened: &Opened) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use betanet_htx::template::Initials;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -376,5 +377,25 @@ mod tests {
             assert!(taken(&packet(other)).is_none(), "{other:?}");
         }
         assert!(dress.take_off(&[0xe0; 40]).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_seals_is_taken_off_as_long_as_it_was(
+            frames in proptest::collection::vec(prop_oneof![0_u8..4, Just(6), any::<u8>()], 4..200),
+            rest in proptest::collection::vec(any::<u8>(), 0..50),
+        ) {
+            let dcid = [3; 8];
+            let (dress, keys) = (Dress::new(&dcid), InitialKeys::server(&dcid).unwrap());
+            let head = [0xc0, 0, 0, 0, 1, 0, 4, 1, 2, 3, 4, 0];
+            let datagram = [keys.seal(&head, &[7], &frames).unwrap(), rest].concat();
+            if let Some(taken) = dress.take_off(&datagram) {
+                prop_assert_eq!(taken.len(), datagram.len());
+                let opened = keys.open(&taken).unwrap().unwrap();
+                prop_assert_eq!(opened.number, [7]);
+                prop_assert!(opened.frames != frames);
+            }
+            prop_assert!(dress.take_off(&frames).is_none());
+        }
     }
 }

@@ -61,6 +61,10 @@ pub fn front(data: &[u8]) {
         let mut fronts = Fronts::default();
         assert!(fronts.add(&envelope, &Maintainers::new(&[])).is_err());
         assert!(fronts.is_empty());
-        assert_eq!(envelope.to_bytes(), data);
+        // Keys that are not known are left out; what is signed is kept as it is.
+        let bytes = envelope.to_bytes();
+        assert!(bytes.len() <= data.len());
+        let again = Envelope::from_bytes(&bytes).map(|e| e.to_bytes());
+        assert_eq!(again, Ok(bytes));
     }
 }
