@@ -56,7 +56,8 @@ struct Kept {
 pub(crate) struct Jittered {
     tcp: TcpStream,
     jitter: Option<Arc<Jitter>>,
-    kept: Option<Kept>,
+    /// In a box: most connections have none.
+    kept: Option<Box<Kept>>,
 }
 
 impl Jittered {
@@ -95,11 +96,11 @@ impl Jittered {
             let Some(jitter) = &self.jitter else {
                 return Poll::Ready(Ok(None));
             };
-            self.kept = Some(Kept {
+            self.kept = Some(Box::new(Kept {
                 bytes: BytesMut::new(),
                 timer: Box::pin(floor::until(Instant::now() + jitter.draw())),
                 due: false,
-            });
+            }));
             // Asked at once, so that it wakes.
             let _ = self.poll_kept(cx)?;
         }
