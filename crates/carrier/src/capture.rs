@@ -123,12 +123,25 @@ impl Capture {
 /// Clients over QUIC whose hello is not whole yet.
 const QUIC_MAX: usize = 64;
 
+/// Where a client is, and the connection ID that it chose for the server.
+type Client = (SocketAddr, Vec<u8>);
+
+/// The connection ID for the server in a long header (RFC 8999 §5.1); nothing of another datagram.
+fn chosen(datagram: &[u8]) -> &[u8] {
+    let long = datagram.first().is_some_and(|b| b & 0x80 != 0);
+    let id = datagram
+        .get(5)
+        .filter(|_| long)
+        .map(|n| 6 + usize::from(*n));
+    id.and_then(|end| datagram.get(6..end)).unwrap_or_default()
+}
+
 /// Captures clients over QUIC.
 pub struct QuicCapture {
     socket: UdpSocket,
-    clients: BTreeMap<SocketAddr, (Initials, Vec<Vec<u8>>)>,
+    clients: BTreeMap<Client, (Initials, Vec<Vec<u8>>)>,
     /// Clients whose hello was whole: what they repeat is theirs still.
-    done: Vec<SocketAddr>,
+    done: Vec<Client>,
 }
 
 impl QuicCapture {
@@ -151,29 +164,68 @@ impl QuicCapture {
         let mut buf = vec![0; 65_536];
         loop {
             let (n, from) = self.socket.recv_from(&mut buf).await?;
-            if self.done.contains(&from) {
+            // A port may be another client's soon; the connection ID that a client draws is its own.
+            let client = (from, chosen(&buf[..n]).to_vec());
+            if self.done.contains(&client) {
                 continue;
             }
-            if self.clients.len() >= QUIC_MAX && !self.clients.contains_key(&from) {
+            if self.clients.len() >= QUIC_MAX && !self.clients.contains_key(&client) {
                 self.clients.pop_first();
             }
-            let (initials, datagrams) = self.clients.entry(from).or_default();
+            let (initials, datagrams) = self.clients.entry(client.clone()).or_default();
             datagrams.push(buf[..n].to_vec());
             match initials.take(&buf[..n]) {
                 Ok(None) => continue,
                 Ok(Some(_)) => {
-                    let (_, datagrams) = self.clients.remove(&from).unwrap_or_default();
+                    let (_, datagrams) = self.clients.remove(&client).unwrap_or_default();
                     if self.done.len() >= QUIC_MAX {
                         self.done.remove(0);
                     }
-                    self.done.push(from);
+                    self.done.push(client);
                     return Ok(Ok(datagrams));
                 }
                 Err(error) => {
-                    self.clients.remove(&from);
+                    self.clients.remove(&client);
                     return Ok(Err((from, error)));
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_known_by_the_id_that_it_chose() {
+        let long = [&[0xc0, 0, 0, 0, 1, 3][..], &[7, 8, 9], &[0; 20]].concat();
+        assert_eq!(chosen(&long), [7, 8, 9]);
+        for short in 0..9 {
+            assert_eq!(chosen(&long[..short]), [0; 0]);
+        }
+        assert_eq!(chosen(&[0x40; 30]), [0; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_port_may_be_another_clients() {
+        let file: serde_json::Value = serde_json::from_str(CHROMIUM_156).unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let from = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        from.connect(socket.local_addr().unwrap()).await.unwrap();
+        let mut capture = QuicCapture::new(socket);
+        for visit in file["quic"].as_array().unwrap() {
+            let visit: Vec<Vec<u8>> = visit
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|d| betanet_wire::text::unhex(d.as_str().unwrap()).unwrap())
+                .collect();
+            // What is repeated belongs to the client that is done.
+            for datagram in visit.iter().chain(&visit) {
+                from.send(datagram).await.unwrap();
+            }
+            assert_eq!(capture.take().await.unwrap().unwrap(), visit);
         }
     }
 }
