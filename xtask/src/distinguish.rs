@@ -228,6 +228,9 @@ pub fn run(args: &[&str]) -> Result<(), String> {
         let all: Vec<&str> = files.chain(shaped).collect();
         let seed = (2 + part).to_string();
         place.recorded(&shaped, &seed, n.div_ceil(PARTS), &all)?;
+        if part == PARTS {
+            break;
+        }
         // Loads that tunnels are told from are none that these follow.
         let loads: Vec<String> = (part.saturating_sub(1)..=part)
             .map(|part| name("control", part))

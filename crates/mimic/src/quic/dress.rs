@@ -52,39 +52,47 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
     Some(now[1..].iter().fold(start, |n, b| n << 8 | u64::from(*b)))
 }
 
+/// How long the frame is that begins here; `None` where it is not whole, or has no place in a handshake's first packets.
+fn frame(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    match number(&mut rest)? {
+        0 | 1 => {}
+        kind @ (2 | 3) => {
+            let (_, _, ranges) = (number(&mut rest)?, number(&mut rest)?, number(&mut rest)?);
+            // The first range, two numbers for each other one, and with ECN three counters.
+            for _ in 0..1 + 2 * ranges + if kind == 3 { 3 } else { 0 } {
+                number(&mut rest)?;
+            }
+        }
+        CRYPTO => {
+            number(&mut rest)?;
+            let len = usize::try_from(number(&mut rest)?).ok()?;
+            rest = rest.get(len..)?;
+        }
+        _ => return None,
+    }
+    Some(bytes.len() - rest.len())
+}
+
 impl<'a> Frames<'a> {
     fn read(mut bytes: &'a [u8]) -> Option<Self> {
         let mut frames = Self {
             crypto: Vec::new(),
             others: Vec::new(),
         };
-        while let Some(kind) = bytes.first() {
-            let whole = bytes;
-            match u64::from(*kind) {
-                0 | 1 => bytes = &bytes[1..],
+        while !bytes.is_empty() {
+            let (whole, rest) = bytes.split_at(frame(bytes)?);
+            match u64::from(whole[0]) {
+                0 | 1 => {}
                 CRYPTO => {
-                    bytes = &bytes[1..];
-                    let offset = number(&mut bytes)?;
-                    let len = usize::try_from(number(&mut bytes)?).ok()?;
-                    let (data, rest) = bytes.split_at_checked(len)?;
+                    let mut data = &whole[1..];
+                    let offset = number(&mut data)?;
+                    number(&mut data)?;
                     frames.crypto.push((offset, data));
-                    bytes = rest;
                 }
-                2 => {
-                    bytes = &bytes[1..];
-                    let (_, _, ranges, _) = (
-                        number(&mut bytes)?,
-                        number(&mut bytes)?,
-                        number(&mut bytes)?,
-                        number(&mut bytes)?,
-                    );
-                    for _ in 0..ranges * 2 {
-                        number(&mut bytes)?;
-                    }
-                    frames.others.push(&whole[..whole.len() - bytes.len()]);
-                }
-                _ => return None,
+                _ => frames.others.push(whole),
             }
+            bytes = rest;
         }
         Some(frames)
     }
@@ -150,42 +158,23 @@ fn count_up(number: &mut [u8]) {
 /// Makes the largest number that each acknowledgement names one less; `None` where there is none.
 fn count_down(frames: &mut [u8]) -> Option<()> {
     let (mut at, mut found) = (0, None);
-    while let Some(kind) = frames.get(at) {
-        let mut rest = &frames[at + 1..];
-        match u64::from(*kind) {
-            0 | 1 => {}
-            CRYPTO => {
-                number(&mut rest)?;
-                let len = usize::try_from(number(&mut rest)?).ok()?;
-                rest = rest.get(len..)?;
-            }
-            kind @ (2 | 3) => {
-                let largest = number(&mut rest)?;
-                number(&mut rest)?;
-                // Ranges behind the first, of two numbers each; with ECN, three counters.
-                let numbers = 1 + 2 * number(&mut rest)? + if kind == 3 { 3 } else { 0 };
-                for _ in 0..numbers {
-                    number(&mut rest)?;
-                }
-                let behind = frames.len() - rest.len();
-                less(&mut frames[at + 1..], largest)?;
-                (at, found) = (behind, Some(()));
-                continue;
-            }
-            // The connection's end, and what else has no place here.
-            _ => break,
+    while let Some(len) = frame(&frames[at..]) {
+        if matches!(frames[at], 2 | 3) {
+            less(&mut frames[at + 1..])?;
+            found = Some(());
         }
-        at = frames.len() - rest.len();
+        at += len;
     }
     found
 }
 
 /// Writes the number that stands here one less, as long as it is.
-fn less(bytes: &mut [u8], n: u64) -> Option<()> {
-    let len = 1 << (bytes.first()? >> 6);
-    let n = n.checked_sub(1)?.to_be_bytes();
+fn less(bytes: &mut [u8]) -> Option<()> {
+    let mut rest = &*bytes;
+    let n = number(&mut rest)?.checked_sub(1)?.to_be_bytes();
+    let len = bytes.len() - rest.len();
     let kind = bytes[0] & 0xc0;
-    bytes.get_mut(..len)?.copy_from_slice(&n[8 - len..]);
+    bytes[..len].copy_from_slice(&n[8 - len..]);
     bytes[0] |= kind;
     Some(())
 }
