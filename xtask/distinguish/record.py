@@ -1,15 +1,18 @@
 """Records what an observer between a client and a gateway sees: TLS records, their directions, sizes and times.
 
-It carries bytes between a port of its own and the gateway's, and reads nothing but record headers. Clients are the real Chromium,
-driven over its DevTools protocol with a fresh browser context for each visit, and `betanet`, which opens a tunnel and fetches. Which
-of the two is next is drawn, so that both find the machine as busy as the other.
+It looks on as packets pass, by the kernel's clock, and reads nothing but record headers. Clients are the real Chromium, driven over
+its DevTools protocol with a fresh browser context for each visit, and `betanet`, which opens a tunnel and fetches. Which of the two is
+next is drawn, so that both find the machine as busy as the other.
 """
 
 import argparse
 import asyncio
+import ctypes
 import json
 import os
 import random
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -24,55 +27,111 @@ WINDOW = 2.0
 WARM = 8
 
 
-class Observer:
-    """Forwards TCP and keeps the record headers of each connection."""
+class Way:
+    """One direction of a connection: its bytes in order, whatever order its packets are in."""
 
-    def __init__(self, target, port):
-        self.target = target
+    def __init__(self, first):
+        self.next = first
+        self.early = {}
+        self.bytes = bytearray()
+
+    def takes(self, seq, data):
+        """What follows of the stream once this has come."""
+        self.early[seq] = data
+        while self.early:
+            # Sequence numbers are less than 2^31 apart, and go round.
+            ahead = min(self.early, key=lambda s: (s - self.next + 2**31) % 2**32)
+            past = (self.next - ahead) % 2**32
+            if past >= 2**31:
+                return
+            data = self.early.pop(ahead)[past:]
+            self.next = (self.next + len(data)) % 2**32
+            self.bytes += data
+
+
+class Observer:
+    """Reads packets of loopback as they pass, and keeps the record headers of each connection to one port of the gateway."""
+
+    ROOM = 64 << 20
+    # Of Linux, and not in Python's socket.
+    ETH_P_IP, SO_ATTACH_FILTER, SO_RCVBUFFORCE, SO_TIMESTAMPNS = 0x0800, 26, 33, 35
+
+    def __init__(self, port):
         self.port = port
         self.connections = []
-
-    async def start(self):
-        # A port that is the same in each run: requests tell it, and some numbers are longer in HPACK than others.
-        self.server = await asyncio.start_server(self.carry, "127.0.0.1", self.port)
-
-    async def carry(self, reader, writer):
-        began = time.monotonic()
-        seen = {"records": [], "hello": ""}
-        self.connections.append(seen)
+        self.open = {}
         try:
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
-            writer.close()
-            return
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(self.ETH_P_IP))
+        except PermissionError:
+            sys.exit("who looks on at packets of loopback has to be root, or to have CAP_NET_RAW")
+        self.socket.setsockopt(socket.SOL_SOCKET, self.SO_RCVBUFFORCE, self.ROOM)
+        self.socket.setsockopt(socket.SOL_SOCKET, self.SO_TIMESTAMPNS, 1)
+        self.filter()
+        self.socket.bind(("lo", self.ETH_P_IP))
+        self.socket.settimeout(0)
 
-        async def pump(source, sink, direction):
-            buf = b""
+    def filter(self):
+        """Leaves packets of TCP from or to the port, as they come in: on loopback each is seen twice."""
+        # Classic BPF: code, jump if so, jump if not, operand.
+        program = [
+            (0x28, 0, 0, 0xFFFFF004),  # the packet's type, of the kernel's own
+            (0x15, 8, 0, 4),  # outgoing
+            (0x30, 0, 0, 9),  # protocol
+            (0x15, 0, 6, socket.IPPROTO_TCP),
+            (0xB1, 0, 0, 0),  # x: the IP header's length
+            (0x48, 0, 0, 0),  # source port
+            (0x15, 2, 0, self.port),
+            (0x48, 0, 0, 2),  # destination port
+            (0x15, 0, 1, self.port),
+            (0x06, 0, 0, 0x7FFFFFFF),
+            (0x06, 0, 0, 0),
+        ]
+        code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+        fprog = struct.pack("HL", len(program), ctypes.addressof(code))
+        self.socket.setsockopt(socket.SOL_SOCKET, self.SO_ATTACH_FILTER, fprog)
+
+    def look(self):
+        """Takes what has passed since."""
+        while True:
             try:
-                while data := await source.read(65536):
-                    now = time.monotonic() - began
-                    sink.write(data)
-                    await sink.drain()
-                    buf += data
-                    while len(buf) >= 5:
-                        size = int.from_bytes(buf[3:5], "big")
-                        if len(buf) < 5 + size:
-                            break
-                        if not seen["hello"] and direction > 0:
-                            seen["hello"] = buf[: 5 + size].hex()
-                        seen["records"].append([round(now, 6), direction, buf[0], size])
-                        buf = buf[5 + size :]
-            except (ConnectionError, OSError, asyncio.CancelledError):
-                pass
-            finally:
-                try:
-                    sink.write_eof()
-                except (OSError, RuntimeError):
-                    pass
+                packet, more, _, _ = self.socket.recvmsg(1 << 17, 64)
+            except BlockingIOError:
+                return
+            stamps = [data for _, kind, data in more if kind == self.SO_TIMESTAMPNS]
+            seconds, nanos = struct.unpack("qq", stamps[0])
+            self.packet(packet, seconds + nanos * 1e-9)
 
-        await asyncio.gather(pump(reader, up_writer, 1), pump(up_reader, writer, -1))
-        for w in (writer, up_writer):
-            w.close()
+    def packet(self, packet, at):
+        tcp = packet[4 * (packet[0] & 15) : int.from_bytes(packet[2:4], "big") or None]
+        source, sink, seq = struct.unpack("!HHI", tcp[:8])
+        up, data, opens = sink == self.port, tcp[4 * (tcp[12] >> 4) :], tcp[13] & 2
+        other = source if up else sink
+        if up and opens:
+            seen = {"records": [], "hello": "", "began": at, "ways": {}}
+            self.open[other] = seen
+            self.connections.append(seen)
+        seen = self.open.get(other)
+        if seen is None:
+            return
+        if opens:
+            seen["ways"][up] = Way((seq + 1) % 2**32)
+        way = seen["ways"].get(up)
+        if way is None or not data:
+            return
+        way.takes(seq, data)
+        while len(way.bytes) >= 5:
+            size = int.from_bytes(way.bytes[3:5], "big")
+            if len(way.bytes) < 5 + size:
+                break
+            if not seen["hello"] and up:
+                seen["hello"] = way.bytes[: 5 + size].hex()
+            seen["records"].append([round(at - seen["began"], 6), 1 if up else -1, way.bytes[0], size])
+            del way.bytes[: 5 + size]
+
+    def clear(self):
+        self.look()
+        self.connections.clear()
+        self.open.clear()
 
 
 class Chromium:
@@ -143,7 +202,7 @@ def tunnel(args, shape, peer, name, path, number):
 async def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=300, help="visits into each file")
-    parser.add_argument("--gateway", type=int, required=True, help="the gateway's TCP port")
+    parser.add_argument("--gateway", type=int, required=True, help="the gateway's first TCP port: it listens on as many as there are visits at once")
     parser.add_argument("--public-key", default="", help="the gateway's key, for tunnels")
     parser.add_argument("--pin", default="")
     parser.add_argument("--name", default="")
@@ -153,7 +212,7 @@ async def main():
     parser.add_argument("--shape", default="")
     parser.add_argument("--cookie", type=int, default=0, help="bytes of the cookie that a visitor brings")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--parallel", type=int, default=4, help="visits at once, each through an observer of its own")
+    parser.add_argument("--parallel", type=int, default=4, help="visits at once, each to a port of its own")
     parser.add_argument("--pages", action="append", default=[], help="a file of page loads")
     parser.add_argument("--tunnels", action="append", default=[], help="a file of tunnels")
     parser.add_argument("--shaped", action="append", default=[], help="a file of tunnels that follow --shape")
@@ -167,15 +226,14 @@ async def main():
 
     async def worker(number):
         dice = random.Random(args.seed * 1000 + number)
-        observer = Observer(args.gateway, args.gateway + 1 + number)
-        await observer.start()
+        observer = Observer(args.gateway + number)
         loop = asyncio.get_running_loop()
         browser = Chromium(args.chromium)
         for _ in range(WARM):
             url = f"https://localhost:{observer.port}/"
             await loop.run_in_executor(None, browser.visit, url, WINDOW + 0.2, args.cookie)
         for turn, (kind, file) in turns:
-            observer.connections.clear()
+            observer.clear()
             if kind == "pages":
                 url = f"https://localhost:{observer.port}/"
                 await loop.run_in_executor(None, browser.visit, url, WINDOW + 0.2, args.cookie)
@@ -184,6 +242,7 @@ async def main():
                 path = dice.choice(args.files.split(","))
                 shape = args.shape if kind == "shaped" else ""
                 await loop.run_in_executor(None, tunnel, args, shape, peer, args.name, path, number)
+            observer.look()
             # A browser may open more connections than one: the observer looks at the one that carries the page.
             seen = max(observer.connections, key=lambda c: len(c["records"]), default=None)
             if seen is None or not seen["records"]:
