@@ -433,10 +433,9 @@ where
     let exporter = Box::new(move |label: &str, context: &[u8], out: &mut [u8]| {
         exporting.with(|t| t.export_as(label, context, out))
     });
-    let cutting = tls.clone();
-    let cut = Box::new(move |sizes: &[usize]| cutting.cut(sizes));
+    let records = Box::new(tls.clone());
     let push = Box::new(move |cx: &mut Context<'_>| tls.push(cx));
     Ok(Box::new(H2Tunnel::client(
-        response, outgoing, requests, drive, push, exporter, cut,
+        response, outgoing, requests, drive, push, exporter, records,
     )))
 }

@@ -38,7 +38,7 @@ pub use cert::{CertSource, Certificate, pin_of};
 pub use cover::{Cover, Origin, OriginError};
 pub use error::Error;
 pub use files::{Folder, content_type};
-pub use floor::until;
+pub use floor::{exactly, spin, until};
 pub use jitter::Jitter;
 pub use padded::Padded;
 pub use plain::Plain;
@@ -53,11 +53,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use betanet_htx::shape::Pauses;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use client::{Facts, Trust};
@@ -71,6 +73,18 @@ pub enum Received {
     GoAway,
     /// The peer's body has ended.
     End,
+}
+
+/// How much of a connection is read. What is not stays in its window, and the peer has that much less room.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Reads {
+    /// Whatever comes.
+    #[default]
+    All,
+    /// So many bytes, and no more.
+    AtMost(usize),
+    /// What there is, with one read, and no more.
+    Once,
 }
 
 /// Moves one session's bytes both ways, and exports its keying material.
@@ -130,6 +144,17 @@ pub trait Carrier: Send {
         let _ = plaintexts;
     }
 
+    /// Reads the connection so from now on, as far as the carrier can.
+    fn reads(&mut self, reads: Reads) {
+        let _ = reads;
+    }
+
+    /// What is pushed next leaves then, and so long after what left before it, as far as the carrier can: for times that are too short for
+    /// any timer.
+    fn leaves(&mut self, at: Instant, after: Duration) {
+        let _ = (at, after);
+    }
+
     /// Bytes of PADDING that are wanted now, to be sent at once.
     fn lacks(&mut self) -> usize {
         0
@@ -177,8 +202,8 @@ pub trait Shape: std::fmt::Debug + Send + Sync {
     /// What failed: [`Error::Pin`] or [`Error::Certificate`] where the certificate is not trusted.
     fn quic<'a>(&'a self, to: ToQuic<'a>) -> QuicHandshake<'a>;
 
-    /// The same, but each connection takes as long as one of these, where that can be done.
-    fn pausing(&self, pauses: Vec<Pauses>) -> Option<Arc<dyn Shape>> {
+    /// The same, but a connection takes as long as this, where that can be done.
+    fn pausing(&self, pauses: Pauses) -> Option<Arc<dyn Shape>> {
         let _ = pauses;
         None
     }
@@ -251,6 +276,16 @@ pub trait Secure: AsyncRead + AsyncWrite + Send + Unpin {
     /// Whether records are gathered for now, so that what belongs together leaves together. While they are, a write either goes
     /// into the gathering buffer or is refused without waking anybody; after it, a flush sends what was gathered.
     fn hold(&mut self, held: bool);
+
+    /// Reads the socket so from now on, where it can be told. Nobody is woken for what is left.
+    fn reads(&mut self, reads: Reads) {
+        let _ = reads;
+    }
+
+    /// What is gathered now leaves then, and so long after what left before it, where that can be done.
+    fn leaves(&mut self, at: Instant, after: Duration) {
+        let _ = (at, after);
+    }
 
     /// How long the record of the first request is to be, where it can be made longer.
     fn first_record(&mut self, size: u16) {

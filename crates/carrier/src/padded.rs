@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
 use crate::queue::Waiting;
-use crate::{Carrier, Cost, Error, Received};
+use crate::{Carrier, Cost, Error, Reads, Received};
 
 /// Bytes that wait before no more are taken.
 const ROOM: usize = 64 << 10;
@@ -230,6 +230,14 @@ impl Carrier for Padded {
 
     fn cut(&mut self, plaintexts: &[usize]) {
         self.inner.cut(plaintexts);
+    }
+
+    fn reads(&mut self, reads: Reads) {
+        self.inner.reads(reads);
+    }
+
+    fn leaves(&mut self, at: Instant, after: Duration) {
+        self.inner.leaves(at, after);
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {

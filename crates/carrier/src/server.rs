@@ -232,8 +232,8 @@ async fn answer_h2(
             let exporter = Box::new(move |label: &str, context: &[u8], out: &mut [u8]| {
                 exported.with(|t| export(t.get_ref().1, label, context, out))
             });
-            let cut = Box::new(move |sizes: &[usize]| tls.cut(sizes));
-            let carrier = H2Tunnel::server(rest, body, outgoing, go_away, much, exporter, cut);
+            let records = Box::new(tls);
+            let carrier = H2Tunnel::server(rest, body, outgoing, go_away, much, exporter, records);
             Some(tunnel(Box::new(carrier)))
         }
         Taken::Answer(response) => {

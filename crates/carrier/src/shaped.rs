@@ -1,8 +1,9 @@
 //! A carrier whose traffic follows a shape: bursts of records when the shape has them, of the sizes that it has.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use betanet_htx::shape::{Follower, RECORD, Shape, Step};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::queue::Waiting;
-use crate::{Carrier, Error, Received};
+use crate::{Carrier, Error, Reads, Received};
 
 /// Bytes that wait for their turn before no more are taken.
 const ROOM: usize = 256 << 10;
@@ -38,6 +39,12 @@ const NUDGE: Duration = Duration::from_millis(1500);
 const SETTLED: Duration = Duration::from_millis(250);
 /// How long before a burst is due PADDING is asked for that it will lack: making that takes its time.
 const AHEAD: Duration = Duration::from_millis(1);
+/// How much later an answer may begin than it is to.
+const LATE: Duration = Duration::from_millis(1);
+/// How long after the last time that it read on a client reads whatever comes.
+const SETTLES: Duration = Duration::from_micros(200);
+/// How long before a client's burst is due it is woken: timers are late.
+const EARLY: Duration = Duration::from_micros(50);
 /// Bytes of a burst that may be all PADDING although it is not due yet.
 const SHORT: usize = 2 << 10;
 
@@ -68,6 +75,11 @@ pub struct Shaped {
     began: Instant,
     /// Until then, exactly: lateness at each burst would add up.
     timer: Option<(Time, Wait)>,
+    /// When it reads on, where a browser would not have; and until then.
+    reads: VecDeque<(Time, Reads)>,
+    /// Whether the answer that it waits for has begun.
+    begun: bool,
+    unread: Option<(Time, Wait)>,
     waiting: Waiting,
     /// How much of that, from its front on, there is up to the last byte that is not PADDING.
     said: usize,
@@ -86,7 +98,7 @@ pub struct Shaped {
 }
 
 impl Shaped {
-    /// Follows `shape` from the request on that opens the tunnel, which leaves so much later.
+    /// Follows `shape`, from this trace's request on, which opens the tunnel and leaves so much later.
     ///
     /// # Errors
     ///
@@ -94,29 +106,31 @@ impl Shaped {
     pub fn client(
         inner: Box<dyn Carrier>,
         shape: Arc<Shape>,
+        trace: u16,
         held: Duration,
     ) -> Result<Self, Error> {
-        Self::new(inner, shape, true, Instant::now() + held)
+        Self::new(inner, shape, (trace, true), Instant::now() + held)
     }
 
-    /// Follows `shape` from its first answer on.
+    /// Follows `shape`, from this trace's first answer on.
     ///
     /// # Errors
     ///
     /// [`Error::Export`].
-    pub fn server(inner: Box<dyn Carrier>, shape: Arc<Shape>) -> Result<Self, Error> {
-        Self::new(inner, shape, false, Instant::now())
+    pub fn server(inner: Box<dyn Carrier>, shape: Arc<Shape>, trace: u16) -> Result<Self, Error> {
+        Self::new(inner, shape, (trace, false), Instant::now())
     }
 
     fn new(
         mut inner: Box<dyn Carrier>,
         shape: Arc<Shape>,
-        up: bool,
+        (trace, up): (u16, bool),
         began: Instant,
     ) -> Result<Self, Error> {
         let key = inner.export(CONTEXT)?;
         inner.cut(&[]);
-        let trace = shape.drawn(&key, 0);
+        let trace = shape.traces().get(usize::from(trace));
+        let trace = trace.map(Vec::as_slice).unwrap_or_default();
         // Of a page load's first request the server has seen the end already.
         let trace = if up {
             trace
@@ -134,6 +148,9 @@ impl Shaped {
             follower,
             began,
             timer: None,
+            reads: VecDeque::new(),
+            begun: true,
+            unread: None,
             waiting: Waiting::default(),
             said: 0,
             lacks: 0,
@@ -231,9 +248,22 @@ impl Shaped {
         self.inner.cut(&sizes);
         self.cost.bursts += 1;
         self.inner.send(burst)?;
+        // A browser's requests follow each other by some microseconds more than it takes to write them.
+        let next = self.follower.next().zip(self.follower.steady());
+        let next = next.filter(|_| self.up);
+        if let Some((at, steady)) = next {
+            let at = self.began + Duration::from_micros(at.as_micros());
+            self.inner.leaves(at, steady);
+        }
         // Bursts that are due together, as the first was late, are told apart all the same.
         self.inner.push(cx);
+        let now = next.map_or(now, |(at, _)| at.max(now));
         self.follower.sent(now, records);
+        if self.up
+            && let Some(at) = self.follower.expected()
+        {
+            self.reads_first(at);
+        }
         // PADDING is asked for anew with each burst.
         self.lacks = 0;
         Ok(true)
@@ -331,26 +361,70 @@ impl Shaped {
             (Some(at), _) if self.follower.next() == Some(at) && at > now + AHEAD => {
                 Some(now + ((at - now) - AHEAD))
             }
+            // The last of it is spun away.
+            (Some(at), _) if self.up && self.follower.next() == Some(at) && at > now + EARLY => {
+                Some(now + ((at - now) - EARLY))
+            }
             (Some(at), _) => Some(at),
             (None, Some(since)) if self.up && self.goes_on() => Some(since + PAUSE),
             (None, Some(since)) if !self.up && self.said > 0 => Some(since + NUDGE),
             _ => None,
         };
         // What waits for PADDING, or for room, is woken by that.
-        if let Some(at) = wake.filter(|at| *at > now) {
-            let until = self.began + Duration::from_micros(at.as_micros());
-            let wait = || -> Wait { Box::pin(crate::until(until)) };
-            let (_, timer) = match &mut self.timer {
-                Some(timer) if timer.0 == at => timer,
-                timer => timer.insert((at, wait())),
-            };
-            if timer.as_mut().poll(cx).is_ready() {
-                self.timer = None;
-                cx.waker().wake_by_ref();
-            }
+        if let Some(at) = wake.filter(|at| *at > now)
+            && poll_until(&mut self.timer, self.began, at, cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
         }
         Ok(())
     }
+
+    /// Lets more be read when a browser would have read on.
+    fn read_on(&mut self, cx: &mut Context<'_>) {
+        while let Some((at, reads)) = self.reads.front().copied() {
+            let wait = at > self.now();
+            if wait && poll_until(&mut self.unread, self.began, at, cx).is_pending() {
+                return;
+            }
+            self.inner.reads(reads);
+            self.reads.pop_front();
+        }
+    }
+
+    /// An answer is to begin then: of a long one only the first is read.
+    fn reads_first(&mut self, begins: Time) {
+        self.begun = false;
+        let first = self.follower.first_read();
+        self.inner.reads(first.map_or(Reads::All, Reads::AtMost));
+        // What it begins with may be less than a frame, and not be told.
+        self.reads_on(begins + LATE);
+    }
+
+    /// An answer has begun: the rest of it is read when a browser read it.
+    fn reads_on(&mut self, begun: Time) {
+        let times: Vec<_> = self.follower.reads().map(|later| begun + later).collect();
+        let last = times.last().map(|at| (*at + SETTLES, Reads::All));
+        let times = times.into_iter().map(|at| (at, Reads::Once));
+        self.reads = times.chain(last).collect();
+    }
+}
+
+/// Waits until then, with a timer that is kept for it.
+fn poll_until(
+    timer: &mut Option<(Time, Wait)>,
+    began: Instant,
+    at: Time,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if timer.as_ref().is_none_or(|(then, _)| *then != at) {
+        let until = began + Duration::from_micros(at.as_micros());
+        *timer = Some((at, Box::pin(crate::until(until))));
+    }
+    if let Some((_, wait)) = timer {
+        ready!(wait.as_mut().poll(cx));
+    }
+    *timer = None;
+    Poll::Ready(())
 }
 
 /// As many of a burst's records as are sent at once, by their plaintext, and how much of a session's bytes goes into them.
@@ -380,6 +454,7 @@ fn trim(sizes: &mut Vec<usize>, plaintext: usize) {
 impl Carrier for Shaped {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, Error>> {
         let mut driven = self.drive(cx);
+        self.read_on(cx);
         let received = self.inner.poll_receive(cx);
         if let Poll::Ready(Ok(Received::Bytes(bytes))) = &received {
             let now = self.now();
@@ -391,6 +466,9 @@ impl Carrier for Shaped {
             // What comes when all is over is said by a server that has more to say.
             let late = self.over_since.is_some_and(|since| now >= since + SETTLED);
             self.moved |= self.up && late;
+            if !std::mem::replace(&mut self.begun, true) {
+                self.reads_on(now);
+            }
             self.follower.received(now, bytes.len());
             // Before what came is looked at: an answer's time is not that of what it answers.
             if !self.bare {

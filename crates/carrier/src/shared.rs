@@ -4,20 +4,32 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use rustls::ConnectionCommon;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_rustls::server;
 
 use crate::jitter::Jittered;
 use crate::link::Link;
-use crate::{Error, Secure};
+use crate::{Error, Reads, Secure};
 
 /// A TLS stream whose writes can be held.
 pub(crate) trait Tls: AsyncRead + AsyncWrite + Unpin {
     /// Whether what TLS makes is kept in a buffer for now.
     fn hold(&mut self, held: bool);
+
+    /// See [`crate::Carrier::reads`].
+    fn reads(&mut self, reads: Reads) {
+        let _ = reads;
+    }
+
+    /// See [`crate::Carrier::leaves`].
+    fn leaves(&mut self, at: Instant, after: Duration) {
+        let _ = (at, after);
+    }
 
     /// What is written from now on leaves without jitter.
     fn free(&mut self) {}
@@ -31,6 +43,14 @@ pub(crate) trait Tls: AsyncRead + AsyncWrite + Unpin {
 impl Tls for Box<dyn Secure> {
     fn hold(&mut self, held: bool) {
         (**self).hold(held);
+    }
+
+    fn reads(&mut self, reads: Reads) {
+        (**self).reads(reads);
+    }
+
+    fn leaves(&mut self, at: Instant, after: Duration) {
+        (**self).leaves(at, after);
     }
 }
 
@@ -230,6 +250,32 @@ impl<T: Tls> Shared<T> {
             tls.push(cx);
             done
         })
+    }
+}
+
+/// What a shape has to say of a tunnel's connection.
+pub(crate) trait Records: Send {
+    /// See [`Shared::cut`].
+    fn cut(&self, plaintexts: &[usize]);
+
+    /// See [`crate::Carrier::reads`].
+    fn reads(&self, reads: Reads);
+
+    /// See [`crate::Carrier::leaves`].
+    fn leaves(&self, at: Instant, after: Duration);
+}
+
+impl<T: Tls + Send> Records for Shared<T> {
+    fn cut(&self, plaintexts: &[usize]) {
+        Self::cut(self, plaintexts);
+    }
+
+    fn reads(&self, reads: Reads) {
+        self.with(|tls| tls.reads(reads));
+    }
+
+    fn leaves(&self, at: Instant, after: Duration) {
+        self.with(|tls| tls.leaves(at, after));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{Carrier, Error, Received};
+use crate::{Carrier, Error, Reads, Received};
 
 /// When how much was sent; an end is nothing.
 pub(crate) type Log = Arc<Mutex<Vec<(Duration, usize)>>>;
@@ -19,6 +19,8 @@ pub(crate) struct Taker {
     log: Log,
     /// What comes next.
     pub(crate) coming: Arc<Mutex<VecDeque<Bytes>>>,
+    /// When it was told to read how.
+    pub(crate) told: Arc<Mutex<Vec<(Duration, Reads)>>>,
 }
 
 impl Taker {
@@ -27,6 +29,7 @@ impl Taker {
             began: Instant::now(),
             log: Arc::clone(log),
             coming: Arc::default(),
+            told: Arc::default(),
         }
     }
 }
@@ -51,6 +54,11 @@ impl Carrier for Taker {
             _ => log.push((at, bytes.len())),
         }
         Ok(())
+    }
+
+    fn reads(&mut self, reads: Reads) {
+        let at = self.began.elapsed();
+        self.told.lock().unwrap().push((at, reads));
     }
 
     fn push(&mut self, _: &mut Context<'_>) {}

@@ -2,12 +2,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, client};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::{Carrier, Error, Received};
+use crate::shared::Records;
+use crate::{Carrier, Error, Reads, Received};
 
 /// Bytes that come in before the connection's window is made larger: one that takes little looks like any other.
 const MUCH: usize = 64 << 10;
@@ -16,7 +19,6 @@ const ROOM: usize = 64 << 10;
 
 type Exporter = Box<dyn Fn(&str, &[u8], &mut [u8]) -> Result<(), Error> + Send>;
 type Push = Box<dyn FnMut(&mut Context<'_>) + Send>;
-type Cut = Box<dyn Fn(&[usize]) + Send>;
 type Drive = Pin<Box<dyn Future<Output = Result<(), h2::Error>> + Send>>;
 
 enum Incoming {
@@ -55,7 +57,7 @@ pub(crate) struct H2Tunnel {
     sent: bool,
     ended: bool,
     exporter: Exporter,
-    cut: Cut,
+    records: Box<dyn Records>,
     /// Bytes that came in, until they tell that this tunnel takes much.
     came: usize,
     side: Side,
@@ -69,7 +71,7 @@ impl H2Tunnel {
         drive: Drive,
         push: Push,
         exporter: Exporter,
-        cut: Cut,
+        records: Box<dyn Records>,
     ) -> Self {
         Self {
             incoming: Incoming::Waiting(response),
@@ -78,7 +80,7 @@ impl H2Tunnel {
             sent: false,
             ended: false,
             exporter,
-            cut,
+            records,
             came: 0,
             side: Side::Client {
                 drive: Some(drive),
@@ -96,7 +98,7 @@ impl H2Tunnel {
         go_away: Arc<Notify>,
         much: Arc<Notify>,
         exporter: Exporter,
-        cut: Cut,
+        records: Box<dyn Records>,
     ) -> Self {
         Self {
             incoming: if first.is_empty() {
@@ -109,7 +111,7 @@ impl H2Tunnel {
             sent: false,
             ended: false,
             exporter,
-            cut,
+            records,
             came: 0,
             side: Side::Server { go_away, much },
         }
@@ -257,7 +259,15 @@ impl Carrier for H2Tunnel {
     }
 
     fn cut(&mut self, plaintexts: &[usize]) {
-        (self.cut)(plaintexts);
+        self.records.cut(plaintexts);
+    }
+
+    fn reads(&mut self, reads: Reads) {
+        self.records.reads(reads);
+    }
+
+    fn leaves(&mut self, at: Instant, after: Duration) {
+        self.records.leaves(at, after);
     }
 
     fn end(&mut self) {

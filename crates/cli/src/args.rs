@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Error, FrontRules, JITTER, Network, Node, Padding, Profile, Settings, Templates, Transport,
-    state_dir,
+    Deck, Error, FrontRules, JITTER, Network, Node, Padding, Profile, Settings, Templates,
+    Transport, state_dir,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -163,7 +163,7 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "WHAT", default_value = "auto", value_parser = ["auto", "tcp", "quic"])]
     pub(crate) transport: String,
     /// Send in the bursts and records of this shape, as `betanet shape learn` writes it, over TCP. The gateway follows it too where
-    /// it has the same one.
+    /// it has the same one. Which of its page loads were followed is kept in FILE.followed: none is twice before all were.
     #[arg(long, value_name = "FILE", conflicts_with = "mix")]
     pub(crate) shape: Option<PathBuf>,
     /// Pad what is sent: buckets fills what leaves together up to a few sizes; a rate as 64k sends so many bytes a second whatever
@@ -544,7 +544,10 @@ impl PeerArgs {
             let why = "--shape: traffic over QUIC is not shaped; leave --transport out";
             return Err(Fail::Usage(why.into()));
         }
-        Ok(node.following(Arc::new(crate::shape::read(path)?)))
+        let mut kept = path.clone().into_os_string();
+        kept.push(".followed");
+        let deck = Deck::new(Arc::new(crate::shape::read(path)?));
+        Ok(node.following(deck.kept_in(kept.into())))
     }
 
     fn transport(&self) -> Transport {

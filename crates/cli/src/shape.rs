@@ -79,18 +79,18 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
             )
         })?,
     };
-    let (mut traces, mut pauses) = (Vec::new(), Vec::new());
     let seen = loads.len();
-    for records in loads {
-        if let Some(mut trace) = learn(&records, usize::from(args.skip)) {
-            let mut paused = learn_pauses(&records).unwrap_or_default();
-            lag.take_off(&mut trace, &mut paused);
-            traces.push(trace);
-            pauses.push(paused);
-        }
-    }
-    let learnt = traces.len();
-    traces.truncate(TRACES_MAX);
+    let mut loads: Vec<_> = loads
+        .iter()
+        .filter_map(|records| {
+            let trace = learn(records, usize::from(args.skip))?;
+            Some((trace, learn_pauses(records).unwrap_or_default()))
+        })
+        .collect();
+    let learnt = loads.len();
+    loads.truncate(TRACES_MAX);
+    lag.take_off(&mut loads);
+    let (traces, pauses): (Vec<_>, Vec<_>) = loads.into_iter().unzip();
     let shape = Shape::new(traces).map_err(|e| {
         Fail::Local(format!(
             "of {seen} connections {learnt} are page loads over TLS: {e}"
@@ -109,11 +109,11 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
     let all = shape.traces().iter().flatten();
     let whole: Duration = all.map(|s| Duration::from(s.gap)).sum();
     let lag_us = json!({
-        "answer": micros(lag.pauses.answer),
-        "preface": micros(lag.pauses.preface),
-        "request": micros(lag.pauses.request),
-        "acknowledge": micros(lag.pauses.acknowledge),
-        "answers": micros(lag.answers),
+        "answer": lag.answer.median(),
+        "preface": lag.preface.median(),
+        "request": lag.request.median(),
+        "acknowledge": lag.acknowledge.median(),
+        "answers": lag.answers.median(), "requests": lag.requests.map(|lag| lag.median()),
     });
     let facts = json!({
         "connections": seen,

@@ -12,13 +12,15 @@ use betanet_keys::hash;
 use betanet_wire::{cbor, message, text};
 
 mod follow;
+mod lag;
 mod learn;
 
 pub use follow::Follower;
-pub use learn::{Lag, learn, learn_lag, learn_pauses};
+pub use lag::{Curve, Lag, learn_lag};
+pub use learn::{learn, learn_pauses};
 
 /// What files have as `v`.
-const FORMAT: u16 = 3;
+const FORMAT: u16 = 4;
 /// Records of one trace, at most.
 pub const STEPS_MAX: usize = 4096;
 /// Traces of one shape, at most.
@@ -27,40 +29,38 @@ pub const TRACES_MAX: usize = 1024;
 pub const RECORD: usize = 17;
 /// Longest record: 2^14 bytes of plaintext.
 const RECORD_MAX: u16 = 16_384 + 17;
-/// In which pauses, and short gaps, are kept.
-const UNIT: Duration = Duration::from_micros(10);
-/// Bit 15 of a gap: it counts milliseconds, not units.
-const LONG: u16 = 0x8000;
+/// Low bits of a gap: how many units it has. The high ones, from 0 to 3, say of which.
+const COUNT: u16 = 0x3fff;
 /// Bit 15 of a size on disk: the record goes up, from client to server.
 const UP: u16 = 0x8000;
 
-/// A time between two records, as a shape keeps it: to 10 microseconds below a third of a second, to a millisecond up to half a minute.
+/// A time between two records, as a shape keeps it: to a microsecond below 16 ms, to 16 below a quarter of a second, to 256 below 4 s, to
+/// 4096 below a minute.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Gap(u16);
+
+/// Microseconds of a unit.
+const fn unit(scale: u16) -> u64 {
+    1 << (4 * scale)
+}
 
 impl Gap {
     /// The nearest one.
     #[must_use]
     pub fn new(time: Duration) -> Self {
-        let micros = time.as_micros();
-        let short = (micros + 5) / UNIT.as_micros();
-        match u16::try_from(short) {
-            Ok(short) if short < LONG => Self(short),
-            _ => {
-                let long = u16::try_from((micros + 500) / 1000).unwrap_or(u16::MAX);
-                Self(long.min(!LONG) | LONG)
-            }
-        }
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let scaled = (0..4).find_map(|scale| {
+            let units = micros.saturating_add(unit(scale) / 2) / unit(scale);
+            let units = u16::try_from(units).ok().filter(|n| *n <= COUNT)?;
+            Some(Self(units | (scale * (COUNT + 1))))
+        });
+        scaled.unwrap_or(Self(u16::MAX))
     }
 }
 
 impl From<Gap> for Duration {
     fn from(Gap(kept): Gap) -> Self {
-        if kept & LONG == 0 {
-            UNIT * u32::from(kept)
-        } else {
-            Self::from_millis(u64::from(kept & !LONG))
-        }
+        Self::from_micros(u64::from(kept & COUNT) * unit(kept / (COUNT + 1)))
     }
 }
 
@@ -82,8 +82,7 @@ pub type Trace = Vec<Step>;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Shape {
     traces: Vec<Trace>,
-    /// In units of 10 microseconds.
-    pauses: Vec<[u16; 4]>,
+    pauses: Vec<[Gap; 4]>,
 }
 
 /// How long one client took for what no burst shows.
@@ -170,21 +169,18 @@ impl Shape {
     /// With how long clients took for what no burst shows.
     #[must_use]
     pub fn with_pauses(mut self, pauses: &[Pauses]) -> Self {
-        let short =
-            |p: Duration| u16::try_from(p.as_micros() / UNIT.as_micros()).unwrap_or(u16::MAX);
-        let all = |p: &Pauses| [p.answer, p.preface, p.request, p.acknowledge].map(short);
+        let all = |p: &Pauses| [p.answer, p.preface, p.request, p.acknowledge].map(Gap::new);
         self.pauses = pauses.iter().take(TRACES_MAX).map(all).collect();
         self
     }
 
     /// How long clients took for what no burst shows, where that was learnt.
     pub fn pauses(&self) -> impl Iterator<Item = Pauses> {
-        let long = |n: u16| u32::from(n) * UNIT;
-        self.pauses.iter().map(move |[a, b, c, d]| Pauses {
-            answer: long(*a),
-            preface: long(*b),
-            request: long(*c),
-            acknowledge: long(*d),
+        self.pauses.iter().map(|[a, b, c, d]| Pauses {
+            answer: (*a).into(),
+            preface: (*b).into(),
+            request: (*c).into(),
+            acknowledge: (*d).into(),
         })
     }
 
@@ -220,14 +216,14 @@ impl Shape {
         }
         let mut shape = Self::new(traces)?;
         let all = |bytes: &[u8; 8]| {
-            let pause = |n: usize| u16::from_be_bytes([bytes[n], bytes[n + 1]]);
+            let pause = |n: usize| Gap(u16::from_be_bytes([bytes[n], bytes[n + 1]]));
             [pause(0), pause(2), pause(4), pause(6)]
         };
         shape.pauses = pauses.iter().map(all).collect();
         Ok(shape)
     }
 
-    /// The file's bytes: DET-CBOR of `{"v": 3, "pauses": bstr, "traces": [bstr]}`, four bytes a record, and eight a client's pauses, if there are any.
+    /// The file's bytes: DET-CBOR of `{"v": 4, "pauses": bstr, "traces": [bstr]}`, four bytes a record, and eight a client's pauses, if there are any.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let bytes = |trace: &Trace| -> Vec<u8> {
@@ -243,7 +239,7 @@ impl Shape {
             .pauses
             .iter()
             .flatten()
-            .flat_map(|p| p.to_be_bytes())
+            .flat_map(|p| p.0.to_be_bytes())
             .collect();
         cbor::to_vec(&Map {
             version: FORMAT,
@@ -265,13 +261,31 @@ impl Shape {
     }
 
     /// A label's last characters that say to whoever has this shape, and to nobody else, that the client of this connection
-    /// follows it.
+    /// follows it, from that trace on.
     #[must_use]
-    pub fn mark(&self, ekm0: &[u8; 32]) -> alloc::string::String {
-        text::base64url(&hash(&[b"BN-SHAPE", ekm0, &self.id()])[..6])
+    pub fn mark(&self, ekm0: &[u8; 32], trace: u16) -> alloc::string::String {
+        let [tag @ .., a, b] = self.tag(ekm0);
+        let [c, d] = trace.to_be_bytes();
+        text::base64url(&[&tag[..], &[a ^ c, b ^ d]].concat())
     }
 
-    /// The trace that both ends draw `n`th from a key that they share.
+    fn tag(&self, ekm0: &[u8; 32]) -> [u8; 6] {
+        let hash = hash(&[b"BN-SHAPE", ekm0, &self.id()]);
+        core::array::from_fn(|n| hash[n])
+    }
+
+    /// The trace that the client of this connection follows, if its label says that it does.
+    #[must_use]
+    pub fn marked(&self, ekm0: &[u8; 32], label: &str) -> Option<u16> {
+        let mark = label.get(label.len().checked_sub(8)?..)?;
+        let mark: [u8; 6] = text::unbase64url(mark)?.try_into().ok()?;
+        let [tag @ .., a, b] = self.tag(ekm0);
+        let [told @ .., c, d] = mark;
+        let trace = u16::from_be_bytes([a ^ c, b ^ d]);
+        (tag == told && usize::from(trace) < self.traces.len()).then_some(trace)
+    }
+
+    /// The trace that both ends draw `n`th, behind the one that the client told, from a key that they share.
     #[must_use]
     pub fn drawn(&self, key: &[u8; 32], n: u32) -> &[Step] {
         let drawn = hash(&[b"BN-TRACE", key, &n.to_be_bytes()]);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use betanet_carrier::client::{Facts, Trust};
 use betanet_carrier::{
-    CertificateDer, Error, Handshake, QuicHandshake, Secure, Secured, Shape, ToQuic, pin_of,
+    CertificateDer, Error, Handshake, QuicHandshake, Reads, Secure, Secured, Shape, ToQuic, pin_of,
 };
 use betanet_htx::shape::{Pauses, RECORD};
 use boring::error::ErrorStack;
@@ -44,8 +44,8 @@ pub(crate) const TRUST_ANCHORS: &[u8] = include_bytes!("../shapes/chromium-156.t
 #[derive(Clone)]
 pub struct Chromium {
     context: SslContext,
-    /// Of which one is drawn for each connection; with none, everything takes as long as it takes.
-    pauses: Arc<[Pauses]>,
+    /// How long it takes; of nothing, as long as it takes.
+    pauses: Pauses,
 }
 
 /// What is left to do for the answer then.
@@ -96,7 +96,7 @@ impl Chromium {
     /// BoringSSL cannot be set up: its memory is at an end.
     pub fn new() -> Result<Self, Error> {
         let context = context().map_err(|e| Error::Tls(io::Error::other(e)))?;
-        let pauses = Arc::default();
+        let pauses = Pauses::default();
         Ok(Self { context, pauses })
     }
 
@@ -113,22 +113,12 @@ impl Chromium {
         Ok(ssl)
     }
 
-    fn pause(&self) -> Result<Pauses, ErrorStack> {
-        if self.pauses.is_empty() {
-            return Ok(Pauses::default());
-        }
-        let mut drawn = [0; 4];
-        boring::rand::rand_bytes(&mut drawn)?;
-        let drawn = u32::from_be_bytes(drawn) as usize % self.pauses.len();
-        Ok(self.pauses[drawn])
-    }
-
     async fn secure(&self, tcp: TcpStream, host: &str, trust: &Trust) -> Result<Secured, Error> {
         let other = |e: ErrorStack| Error::Tls(io::Error::other(e));
         let mut ssl = self.ssl(host).map_err(other)?;
         let problem = Arc::new(Mutex::new(None));
         let (noted, trust, name) = (Arc::clone(&problem), trust.clone(), host.to_owned());
-        let pause = self.pause().map_err(other)?;
+        let pause = self.pauses;
         let last = Arc::new(AtomicBool::new(false));
         let follows = Arc::clone(&last);
         let heard = Arc::new(Mutex::new(Instant::now()));
@@ -142,7 +132,7 @@ impl Chromium {
             })?;
             let follows = Arc::clone(&follows);
             Ok(Box::pin(async move {
-                betanet_carrier::until(until).await;
+                betanet_carrier::exactly(until).await;
                 // A browser's request is ready before its handshake is done.
                 follows.store(true, Ordering::Relaxed);
                 let checked: BoxCustomVerifyFinish = Box::new(|_| Ok(()));
@@ -209,9 +199,9 @@ impl Shape for Chromium {
         Box::pin(quic::handshake(to))
     }
 
-    fn pausing(&self, pauses: Vec<Pauses>) -> Option<Arc<dyn Shape>> {
+    fn pausing(&self, pauses: Pauses) -> Option<Arc<dyn Shape>> {
         Some(Arc::new(Self {
-            pauses: pauses.into(),
+            pauses,
             ..self.clone()
         }))
     }
@@ -267,6 +257,14 @@ impl Secure for Stream {
         self.tls.get_mut().hold(held);
     }
 
+    fn reads(&mut self, reads: Reads) {
+        self.tls.get_mut().reads(reads);
+    }
+
+    fn leaves(&mut self, at: Instant, after: Duration) {
+        self.tls.get_mut().leaves(at, after);
+    }
+
     fn first_record(&mut self, size: u16) {
         self.first.pad_to(usize::from(size).saturating_sub(RECORD));
     }
@@ -293,7 +291,7 @@ impl AsyncRead for Stream {
                     ready!(Pin::new(&mut self.tls).poll_read(cx, buf))?;
                     let answer = buf.filled()[before..].to_vec();
                     buf.set_filled(before);
-                    let wait = Box::pin(betanet_carrier::until(Instant::now() + after));
+                    let wait = Box::pin(betanet_carrier::exactly(Instant::now() + after));
                     self.heard = Heard::Waiting(answer, wait);
                 }
                 Heard::Waiting(answer, wait) => {

@@ -148,7 +148,8 @@ where
     ) -> Option<Tunnel> {
         let tunnel = self.session(self.config.clone(), ekm0, message1, Some(from.ip()))?;
         let followed = self.shape.as_ref();
-        let Some(shape) = followed.filter(|s| label.ends_with(&s.mark(ekm0))) else {
+        let followed = followed.and_then(|s| Some((s, s.marked(ekm0, label)?)));
+        let Some((shape, trace)) = followed else {
             let padding = self.padding;
             return Some(Box::new(move |carrier| match padding {
                 Some(padding) => tunnel(Box::new(Padded::new(carrier, padding))),
@@ -158,7 +159,7 @@ where
         let shape = Arc::clone(shape);
         let metrics = Arc::clone(&self.metrics);
         Some(Box::new(move |carrier| {
-            match Shaped::server(carrier, shape) {
+            match Shaped::server(carrier, shape, trace) {
                 Ok(shaped) => {
                     metrics.shaped.inc();
                     tunnel(Box::new(shaped))

@@ -10,7 +10,6 @@ use betanet_bar::{Client, Handler, ReadFailed, Request, Response, status};
 use betanet_carrier::Shape;
 use betanet_carrier::client::Trust;
 use betanet_htx::pace::Padding;
-use betanet_htx::shape::Shape as TrafficShape;
 use betanet_htx::{Config, kind, offered_caps};
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_machine::{Rng, Time};
@@ -24,7 +23,7 @@ use crate::mesh::Reports;
 use crate::streams::Takers;
 use crate::templates::Templates;
 use crate::translate::translated;
-use crate::{Clock, Error, Metrics, SessionHandle, Streams, seed};
+use crate::{Clock, Deck, Error, Metrics, SessionHandle, Streams, seed};
 
 pub use look::{calibrate_origin, visit};
 
@@ -104,7 +103,7 @@ pub struct Node {
     /// Which templates are let pass.
     fronts: FrontRules,
     /// The shape that traffic follows.
-    traffic: Option<Arc<TrafficShape>>,
+    traffic: Option<Arc<Deck>>,
     /// How what is sent is padded, without a shape.
     padding: Option<Padding>,
     /// The local address to dial from.
@@ -196,11 +195,8 @@ impl Node {
 
     /// Sends in the bursts and records of a shape, over TCP alone: what QUIC's datagrams look like is not shaped.
     #[must_use]
-    pub fn following(mut self, shape: Arc<TrafficShape>) -> Self {
-        if let Some(pausing) = self.shape.pausing(shape.pauses().collect()) {
-            self.shape = pausing;
-        }
-        self.traffic = Some(shape);
+    pub fn following(mut self, deck: Deck) -> Self {
+        self.traffic = Some(Arc::new(deck));
         self.transport = Transport::Tcp;
         self
     }

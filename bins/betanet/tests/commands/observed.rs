@@ -229,6 +229,14 @@ fn a_shape_is_learnt_from_recordings_and_followed_by_both_ends() {
     let said: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert!(said["padded"]["bursts"].as_u64().unwrap() > 0, "{said}");
     assert_eq!(std::fs::read(file).unwrap(), b"hello, betanet\n");
+    // Which of its two loads was followed is known to who follows it next.
+    let followed = || std::fs::read(format!("{shape}.followed")).unwrap();
+    let first = followed();
+    assert!(first.len() == 33 && first[32].count_ones() == 1);
+    let again = ["get", &url, "--peer", &peer, "--shape", shape, "-o", file];
+    let out = serving.run(&again);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert_eq!(followed()[32], 0b11);
     let out = serving.run(&["get", &url, "--peer", &peer, "--shape", &json]);
     assert_eq!(out.status.code(), Some(3));
     assert!(

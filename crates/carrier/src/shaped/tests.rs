@@ -25,24 +25,31 @@ fn shape() -> Arc<Shape> {
 struct End {
     shaped: Shaped,
     log: Log,
-    coming: Arc<std::sync::Mutex<std::collections::VecDeque<Bytes>>>,
+    coming: Arc<std::sync::Mutex<VecDeque<Bytes>>>,
+    told: Arc<std::sync::Mutex<Vec<(Duration, Reads)>>>,
 }
 
 impl End {
     fn new(up: bool) -> Self {
+        Self::follows(up, shape())
+    }
+
+    fn follows(up: bool, shape: Arc<Shape>) -> Self {
         let log = Log::default();
         let taker = Taker::new(&log);
         let coming = Arc::clone(&taker.coming);
+        let told = Arc::clone(&taker.told);
         let shaped = if up {
-            Shaped::client(Box::new(taker), shape(), Duration::ZERO)
+            Shaped::client(Box::new(taker), shape, 0, Duration::ZERO)
         } else {
-            Shaped::server(Box::new(taker), shape())
+            Shaped::server(Box::new(taker), shape, 0)
         };
         let shaped = shaped.unwrap();
         Self {
             shaped,
             log,
             coming,
+            told,
         }
     }
 
@@ -127,4 +134,32 @@ async fn a_server_with_more_to_say_asks_and_its_client_goes_on() {
     client.hears(SHORT);
     client.goes(SECONDS).await;
     assert_eq!(client.sent().len(), 2, "one trace more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_answer_is_read_when_the_browser_read_it() {
+    let step = |ms, up, size| Step {
+        gap: Gap::new(Duration::from_millis(ms)),
+        up,
+        size,
+    };
+    let mut trace = vec![step(0, true, ASKS), step(5, false, 16_401)];
+    trace.extend([step(0, false, 16_401); 4]);
+    trace.push(step(9, false, 16_401));
+    trace.extend([step(0, false, 16_401); 4]);
+    let shape = Arc::new(Shape::new(vec![trace]).unwrap());
+    let mut client = End::follows(true, shape);
+    client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
+    client.goes(Duration::from_millis(8)).await;
+    client.hears(16_384);
+    client.goes(Duration::from_millis(30)).await;
+    let told = client.told.lock().unwrap().clone();
+    let how: Vec<_> = told.iter().map(|(_, reads)| *reads).collect();
+    assert_eq!(how, [Reads::AtMost(17 << 10), Reads::Once, Reads::All]);
+    // The answer was 3 ms late, and so is what is read of it.
+    let at: Vec<_> = told.iter().map(|(at, _)| at.as_millis()).collect();
+    assert!(
+        at[0] <= 2 && (17..=19).contains(&at[1]) && at[2] - at[1] <= 2,
+        "{at:?}"
+    );
 }

@@ -8,14 +8,24 @@ use betanet_machine::Time;
 
 use super::{RECORD, RECORD_MAX, Step};
 
-/// What a client sends within less than that belongs together: each request is a write of its own.
-const ASKED: Duration = Duration::from_micros(20);
 /// What a server sends within less than that of what it sent before belongs together: who looks on reads a long write in pieces.
 const TOGETHER: Duration = Duration::from_micros(250);
-/// How long such a write is, at most.
+/// How long such a write is, at most, where nothing holds it up.
 const FLIGHT: Duration = Duration::from_millis(2);
+/// What comes within less than that behind a whole window belongs to it too: a client that does not read holds it up.
+const HELD_UP: Duration = Duration::from_millis(30);
+/// How long a write is then, at most.
+const LONG_FLIGHT: Duration = Duration::from_millis(100);
+/// What comes so long after what came before waited for the client to read.
+const STALL: Duration = Duration::from_micros(100);
+/// What a connection has room for before anything is read.
+const WINDOW: usize = 64 << 10;
+/// What has to be read for anything to be known of it: a frame of HTTP/2, and what is around it.
+const FRAME: usize = 17 << 10;
+/// Of a record.
+const HEADER: usize = 5;
 /// What is due so soon is due: no timer is as short.
-const SOON: Duration = Duration::from_micros(50);
+const SOON: Duration = Duration::from_micros(60);
 /// How long the other side's part is waited for beyond its time.
 const PATIENCE: Duration = Duration::from_millis(150);
 /// Lateness of a burst that is made up for.
@@ -29,9 +39,51 @@ struct Burst {
     up: bool,
     gap: Duration,
     records: Vec<u16>,
+    /// What came before it stood still as nobody read, each time: how long after the first record it began, and its bytes.
+    windows: Vec<(Duration, usize)>,
 }
 
 impl Burst {
+    fn new(up: bool, gap: Duration, size: u16) -> Self {
+        let mut burst = Self {
+            up,
+            gap,
+            records: Vec::new(),
+            windows: [(Duration::ZERO, 0)].into(),
+        };
+        burst.add(size);
+        burst
+    }
+
+    fn add(&mut self, size: u16) {
+        self.records.push(size);
+        if let Some((_, bytes)) = self.windows.last_mut() {
+            *bytes += usize::from(size) + HEADER;
+        }
+    }
+
+    /// Whether what comes so long after its last record waited for the other side to read.
+    fn is_held_up(&self, gap: Duration) -> bool {
+        let full = self
+            .windows
+            .last()
+            .is_some_and(|(_, bytes)| *bytes >= WINDOW);
+        !self.up && gap >= STALL && full
+    }
+
+    /// Whether a record that comes so long after its last one, which came so long after its first, is of it.
+    fn takes(&self, gap: Duration, within: Duration) -> bool {
+        if self.up {
+            // Each request is a write of its own.
+            return gap.is_zero();
+        }
+        if self.is_held_up(gap) {
+            return gap < HELD_UP && within + gap < LONG_FLIGHT;
+        }
+        let since = self.windows.last().map_or(Duration::ZERO, |(at, _)| *at);
+        gap < TOGETHER && within + gap < since + FLIGHT
+    }
+
     fn plaintext(&self) -> usize {
         let sizes = self.records.iter().map(|r| usize::from(*r) - RECORD);
         sizes.sum()
@@ -45,15 +97,6 @@ fn kept_up(planned: Time, now: Time) -> Time {
         planned
     } else {
         now
-    }
-}
-
-/// Whether a record that comes so long after the one before, which came so long after its burst's first, is of that burst.
-fn together(up: bool, gap: Duration, within: Duration) -> bool {
-    if up {
-        within + gap < ASKED
-    } else {
-        gap < TOGETHER && within + gap < FLIGHT
     }
 }
 
@@ -81,16 +124,19 @@ impl Follower {
         let mut within = Duration::ZERO;
         for step in trace {
             let gap = Duration::from(step.gap);
-            match bursts.back_mut() {
-                Some(last) if last.up == step.up && together(step.up, gap, within) => {
-                    last.records.push(step.size);
+            let last = bursts.back_mut().filter(|last| last.up == step.up);
+            match last {
+                Some(last) if last.takes(gap, within) => {
                     within += gap;
+                    if last.is_held_up(gap) {
+                        last.windows.push((within, 0));
+                    }
+                    last.add(step.size);
                 }
-                _ => bursts.push_back(Burst {
-                    up: step.up,
-                    gap: gap + core::mem::take(&mut within),
-                    records: [step.size].into(),
-                }),
+                _ => {
+                    let gap = gap + core::mem::take(&mut within);
+                    bursts.push_back(Burst::new(step.up, gap, step.size));
+                }
             }
         }
         Self {
@@ -101,6 +147,33 @@ impl Follower {
             received: 0,
             owed: 0,
         }
+    }
+
+    /// How much of the answer that it waits for a client reads at first, if not all: a browser that is busy does not read, and what a
+    /// connection's window has no room for waits until it does.
+    #[must_use]
+    pub fn first_read(&self) -> Option<usize> {
+        let answer = self.bursts.front().filter(|b| b.up != self.up)?;
+        // There was room for the rest before anything was read.
+        let (_, first) = answer
+            .windows
+            .first()
+            .filter(|_| answer.windows.len() > 1)?;
+        Some(first.saturating_sub(WINDOW).max(FRAME))
+    }
+
+    /// How long after the first of that answer it reads on, each time what there is.
+    pub fn reads(&self) -> impl Iterator<Item = Duration> {
+        let answer = self.bursts.front().filter(|b| b.up != self.up);
+        let windows = answer.into_iter().flat_map(|b| b.windows.iter().skip(1));
+        windows.map(|(later, _)| *later)
+    }
+
+    /// When the other side's part is to begin.
+    #[must_use]
+    pub fn expected(&self) -> Option<Time> {
+        let other = self.bursts.front().filter(|b| b.up != self.up);
+        other.map(|b| self.since + b.gap)
     }
 
     /// Whether the trace is at its end.
@@ -159,6 +232,13 @@ impl Follower {
         let burst = self.bursts.front().filter(|b| b.up == self.up)?;
         // Lateness is made up for in longer gaps: what leaves one by one does so all the same.
         Some((self.since + burst.gap).max(self.left + burst.gap.min(STEADY)))
+    }
+
+    /// How long after what this side sent last that leaves, at least, if it is this side's turn.
+    #[must_use]
+    pub fn steady(&self) -> Option<Duration> {
+        let burst = self.bursts.front().filter(|b| b.up == self.up)?;
+        Some(burst.gap.min(STEADY))
     }
 
     /// The records that this side sends next, by the lengths that their headers tell, whatever comes before them.

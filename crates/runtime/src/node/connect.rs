@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use betanet_carrier::client::{self, Trust, Way};
 use betanet_carrier::{Carrier, Padded, Shape, Shaped};
+use betanet_htx::shape::Shape as TrafficShape;
 use betanet_htx::template::Template;
 use betanet_htx::ticket::Ticket;
 use betanet_htx::{By, Config, Secrets, Session, kind};
 use betanet_keys::{Peer, PublicKey};
+use betanet_machine::Seed;
 use betanet_path::{TTL, build};
 use betanet_stack::Connection;
 use betanet_wire::{Code, NodeId};
@@ -27,6 +29,9 @@ const HEAD_START: u64 = 250;
 const QUIC_RESTS: Duration = Duration::from_secs(300);
 /// Peers of which that is remembered.
 const RESTING_MAX: usize = 1024;
+
+/// The shape that a connection follows, and from which of its traces on.
+type Followed = Option<(Arc<TrafficShape>, u16)>;
 
 impl Node {
     /// Opens a fresh session, at the first of the peer's addresses where that succeeds. Where the peer has addresses for both, QUIC
@@ -95,7 +100,8 @@ impl Node {
         let start = Duration::from_millis(HEAD_START + self.lock().rng.below(HEAD_START));
         let (to_quic, way) = (quic.strip_prefix(QUIC).unwrap_or(quic), self.way(None));
         let trust = self.trust_for(peer);
-        let outer = client::race(to_quic, tcp, &trust, way, &*self.shape, start).await;
+        let (shape, trace) = self.look().await;
+        let outer = client::race(to_quic, tcp, &trust, way, &*shape, start).await;
         let outer = outer.map_err(|source| {
             let address = tcp.to_owned();
             (vec![quic, tcp], Error::Outer { address, source })
@@ -112,7 +118,7 @@ impl Node {
                 tcp
             }
         };
-        let session = self.establish(peer, address, outer).await;
+        let session = self.establish(peer, address, outer, trace).await;
         session.map_err(|e| (vec![address], e))
     }
 
@@ -142,8 +148,27 @@ impl Node {
         address: &str,
         at: Option<IpAddr>,
     ) -> Result<SessionHandle, Error> {
-        let outer = dial(address, &self.trust_for(peer), self.way(at), &*self.shape).await?;
-        self.establish(peer, address, outer).await
+        let (shape, trace) = self.look().await;
+        let outer = dial(address, &self.trust_for(peer), self.way(at), &*shape).await?;
+        self.establish(peer, address, outer, trace).await
+    }
+
+    /// What a connection is to look like, and which page load of the shape it follows, if it follows one.
+    async fn look(&self) -> (Arc<dyn Shape>, Followed) {
+        let usual = Arc::clone(&self.shape);
+        let Some(deck) = self.traffic.clone() else {
+            return (usual, None);
+        };
+        let seed = Seed::new(self.lock().rng.array());
+        let shape = Arc::clone(deck.shape());
+        // It may be kept in a file.
+        let drawn = tokio::task::spawn_blocking(move || {
+            let trace = deck.draw(&seed);
+            (trace, deck.pauses(trace))
+        });
+        let (trace, pauses) = drawn.await.unwrap_or_default();
+        let pausing = usual.pausing(pauses).unwrap_or(usual);
+        (pausing, Some((shape, trace)))
     }
 
     /// The template whose ID the peer is told, zeros where there is none.
@@ -169,6 +194,7 @@ impl Node {
         peer: &Peer,
         address: &str,
         mut outer: client::Outer,
+        followed: Followed,
     ) -> Result<SessionHandle, Error> {
         let outer_error = |source| Error::Outer {
             address: address.to_owned(),
@@ -181,8 +207,8 @@ impl Node {
             let rng = &mut self.lock().rng;
             (Secrets::draw(rng), Ticket::fresh_label(&rng.array()))
         };
-        let label = match &self.traffic {
-            Some(shape) => label + &shape.mark(ekm0),
+        let label = match &followed {
+            Some((shape, trace)) => label + &shape.mark(ekm0, *trace),
             None => label,
         };
         let identity = self.identity_for(&peer.key)?;
@@ -207,16 +233,15 @@ impl Node {
         let told = template.filter(|t| t.origin_h2.is_some());
         let told = told.map(|t| (t, outer.watched()));
         // The request that opens the tunnel takes the place of the shape's first.
-        let first = self
-            .traffic
+        let first = followed
             .as_ref()
-            .and_then(|s| s.traces().first()?.first());
+            .and_then(|(shape, trace)| shape.traces().get(usize::from(*trace))?.first());
         if let Some(first) = first {
             outer.shaped(first.size);
         }
         let mut carrier = outer.open(&peer.key, &label).await.map_err(outer_error)?;
-        if let Some(shape) = &self.traffic {
-            let shaped = Shaped::client(carrier, Arc::clone(shape), held).map_err(outer_error)?;
+        if let Some((shape, trace)) = followed {
+            let shaped = Shaped::client(carrier, shape, trace, held).map_err(outer_error)?;
             carrier = Box::new(shaped);
         } else if let Some(padding) = self.padding {
             carrier = Box::new(Padded::new(carrier, padding));

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use betanet_htx::shape::{Gap, Step};
-use betanet_runtime::{Headers, Method, Node, Plain, Request, TrafficShape, Transport};
+use betanet_runtime::{Deck, Headers, Method, Node, Plain, Request, TrafficShape, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -89,7 +89,7 @@ async fn a_session_sends_in_the_records_of_its_shape_and_delivers_all_the_same()
         let (port, records) = observed(fixture.address()).await;
         let mut peer = fixture.gateway.listening().peer();
         peer.addrs = vec![format!("127.0.0.1:{port}")];
-        let node = node.following(Arc::new(shape()));
+        let node = node.following(Deck::new(Arc::new(shape())));
         let session = node.connect(&peer).await.unwrap();
         let mut answer = session.ask(get("/file.bin")).await.unwrap();
         assert_eq!(answer.body.all(100_000).await.unwrap().unwrap(), bytes);

@@ -50,6 +50,13 @@ pub fn shape(data: &[u8]) {
             if due > 0 {
                 follower.sent(at, due);
             }
+            // What is read at first, and then, is less than what is to come.
+            let all: usize = trace.iter().map(|step| usize::from(step.size) + 5).sum();
+            assert!(follower.first_read().is_none_or(|first| first < all));
+            assert_eq!(
+                follower.first_read().is_some(),
+                follower.reads().next().is_some()
+            );
         }
         assert!(follower.is_over());
     }
