@@ -89,6 +89,12 @@ mod tests {
             exactly(at).await;
             assert!(Instant::now() >= at);
         }
+        assert!(
+            !spin(Instant::now() + 2 * SPIN),
+            "what is long is left to timers"
+        );
+        let at = Instant::now() + SPIN / 2;
+        assert!(spin(at) && Instant::now() >= at);
         #[cfg(target_os = "linux")]
         assert!(timer(Duration::from_micros(10)).await.is_some());
     }

@@ -531,6 +531,9 @@ impl Carrier for Shaped {
     fn end(&mut self) {
         self.ending = true;
         self.end_owed = true;
+        // The peer's end is what is waited for now.
+        self.reads.clear();
+        self.inner.reads(Reads::All);
     }
 
     fn reset(&mut self) {
@@ -548,6 +551,10 @@ impl Carrier for Shaped {
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.reads.is_empty() {
+            self.reads.clear();
+            self.inner.reads(Reads::All);
+        }
         if self.empty(cx).is_err() {
             return Poll::Ready(());
         }

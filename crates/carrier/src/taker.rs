@@ -21,6 +21,8 @@ pub(crate) struct Taker {
     pub(crate) coming: Arc<Mutex<VecDeque<Bytes>>>,
     /// When it was told to read how.
     pub(crate) told: Arc<Mutex<Vec<(Duration, Reads)>>>,
+    /// When what it was handed was to leave, and how long after what was before it.
+    pub(crate) left: Arc<Mutex<Vec<(Duration, Duration)>>>,
 }
 
 impl Taker {
@@ -30,6 +32,7 @@ impl Taker {
             log: Arc::clone(log),
             coming: Arc::default(),
             told: Arc::default(),
+            left: Arc::default(),
         }
     }
 }
@@ -59,6 +62,10 @@ impl Carrier for Taker {
     fn reads(&mut self, reads: Reads) {
         let at = self.began.elapsed();
         self.told.lock().unwrap().push((at, reads));
+    }
+
+    fn leaves(&mut self, at: Instant, after: Duration) {
+        self.left.lock().unwrap().push((at - self.began, after));
     }
 
     fn push(&mut self, _: &mut Context<'_>) {}

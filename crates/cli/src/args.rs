@@ -163,7 +163,8 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "WHAT", default_value = "auto", value_parser = ["auto", "tcp", "quic"])]
     pub(crate) transport: String,
     /// Send in the bursts and records of this shape, as `betanet shape learn` writes it, over TCP. The gateway follows it too where
-    /// it has the same one. Which of its page loads were followed is kept in FILE.followed: none is twice before all were.
+    /// it has the same one. With which of its page loads connections began is kept in FILE.followed: none is begun with twice before all
+    /// were.
     #[arg(long, value_name = "FILE", conflicts_with = "mix")]
     pub(crate) shape: Option<PathBuf>,
     /// Pad what is sent: buckets fills what leaves together up to a few sizes; a rate as 64k sends so many bytes a second whatever

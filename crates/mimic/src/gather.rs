@@ -235,4 +235,30 @@ mod tests {
         let mut rest = Vec::new();
         assert_eq!(gather.read_to_end(&mut rest).await.unwrap(), 0);
     }
+
+    #[tokio::test]
+    async fn what_is_gathered_leaves_when_it_is_to() {
+        let (_far, near) = tokio::io::duplex(100);
+        let now = Arc::new(Mutex::new(Instant::now()));
+        let mut gather = Gather::new(near, Arc::default(), now);
+        let mut before = Instant::now();
+        for after in [0, 90, 60] {
+            let after = Duration::from_micros(after);
+            gather.hold(true);
+            gather.write_all(b"ask").await.unwrap();
+            gather.leaves(Instant::now(), after);
+            gather.hold(false);
+            gather.flush().await.unwrap();
+            let wrote = gather.wrote.unwrap();
+            assert!(wrote >= before + after);
+            before = wrote;
+        }
+        gather.hold(true);
+        gather.write_all(b"ask").await.unwrap();
+        let at = Instant::now() + Duration::from_micros(80);
+        gather.leaves(at, Duration::ZERO);
+        gather.hold(false);
+        gather.flush().await.unwrap();
+        assert!(gather.wrote.unwrap() >= at);
+    }
 }

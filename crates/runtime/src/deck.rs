@@ -1,4 +1,4 @@
-//! Which page load of a shape is followed next.
+//! With which page load of a shape the next connection begins.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -11,7 +11,7 @@ use betanet_machine::{Rng, Seed};
 /// Of a shape's ID.
 const ID: usize = 32;
 
-/// The page loads of a shape, each of which is followed once before any is again: who sees two connections with the same gaps to the
+/// The page loads of a shape, with each of which a connection begins once before one does again with any: who sees two connections with the same gaps to the
 /// microsecond knows that neither was a browser's.
 pub struct Deck {
     shape: Arc<Shape>,

@@ -9,11 +9,6 @@ const ANSWERS: u16 = 5000;
 
 /// A request, an answer after 5 ms, and another request after 20.
 fn shape() -> Arc<Shape> {
-    let step = |ms, up, size| Step {
-        gap: Gap::new(Duration::from_millis(ms)),
-        up,
-        size,
-    };
     let trace = vec![
         step(0, true, ASKS),
         step(5, false, ANSWERS),
@@ -27,6 +22,7 @@ struct End {
     log: Log,
     coming: Arc<std::sync::Mutex<VecDeque<Bytes>>>,
     told: Arc<std::sync::Mutex<Vec<(Duration, Reads)>>>,
+    left: Arc<std::sync::Mutex<Vec<(Duration, Duration)>>>,
 }
 
 impl End {
@@ -39,6 +35,7 @@ impl End {
         let taker = Taker::new(&log);
         let coming = Arc::clone(&taker.coming);
         let told = Arc::clone(&taker.told);
+        let left = Arc::clone(&taker.left);
         let shaped = if up {
             Shaped::client(Box::new(taker), shape, 0, Duration::ZERO)
         } else {
@@ -50,6 +47,7 @@ impl End {
             log,
             coming,
             told,
+            left,
         }
     }
 
@@ -136,13 +134,40 @@ async fn a_server_with_more_to_say_asks_and_its_client_goes_on() {
     assert_eq!(client.sent().len(), 2, "one trace more");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_long_answer_is_read_when_the_browser_read_it() {
-    let step = |ms, up, size| Step {
+fn step(ms: u64, up: bool, size: u16) -> Step {
+    Step {
         gap: Gap::new(Duration::from_millis(ms)),
         up,
         size,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_told_apart_by_less_than_any_timer_can() {
+    let after = |micros| Step {
+        gap: Gap::new(Duration::from_micros(micros)),
+        ..step(0, true, ASKS)
     };
+    let mut trace = shape().traces()[0].clone();
+    trace.extend([after(12), after(17)]);
+    let mut client = End::follows(true, Arc::new(Shape::new(vec![trace]).unwrap()));
+    client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
+    client.goes(Duration::from_millis(3)).await;
+    client.hears(4900);
+    client.goes(Duration::from_millis(40)).await;
+    let left = client.left.lock().unwrap().clone();
+    let after: Vec<_> = left
+        .iter()
+        .skip(2)
+        .map(|(_, after)| after.as_micros())
+        .collect();
+    assert_eq!(after, [12, 17]);
+    let apart = |n: usize| (left[n].0 - left[n - 1].0).as_micros();
+    assert_eq!([apart(2), apart(3)], [12, 17]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_answer_is_read_when_the_browser_read_it() {
     let mut trace = vec![step(0, true, ASKS), step(5, false, 16_401)];
     trace.extend([step(0, false, 16_401); 4]);
     trace.push(step(9, false, 16_401));
@@ -162,4 +187,19 @@ async fn a_long_answer_is_read_when_the_browser_read_it() {
         at[0] <= 2 && (17..=19).contains(&at[1]) && at[2] - at[1] <= 2,
         "{at:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_ends_reads_whatever_comes() {
+    let mut trace = vec![step(0, true, ASKS), step(5, false, 16_401)];
+    trace.extend([step(0, false, 16_401); 4]);
+    trace.extend([step(9, false, 16_401); 2]);
+    let mut client = End::follows(true, Arc::new(Shape::new(vec![trace]).unwrap()));
+    client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
+    client.goes(Duration::from_millis(2)).await;
+    client.shaped.end();
+    client.goes(Duration::from_millis(40)).await;
+    let told = client.told.lock().unwrap().clone();
+    let how: Vec<_> = told.iter().map(|(_, reads)| *reads).collect();
+    assert_eq!(how, [Reads::AtMost(17 << 10), Reads::All]);
 }

@@ -463,29 +463,36 @@ fn pauses_are_learnt_and_kept() {
     assert_eq!(Shape::from_bytes(&odd), Err(ShapeError::Pauses));
 }
 
+/// A connection whose client answers after so many microseconds, and asks; and what comes then.
+fn connection(answer: u64, rest: &[(u64, bool, u16)]) -> Vec<Record> {
+    let begins = [
+        (300, false, 1210),
+        (answer, true, 53),
+        (40, true, 87),
+        (0, true, 1728),
+        (100, false, 179),
+    ];
+    let mut records = vec![record(0, true, 22, 1900)];
+    let mut at = 0;
+    for (gap, up, size) in begins.iter().chain(rest) {
+        at += gap;
+        records.push(record(at, *up, 23, *size));
+    }
+    records
+}
+
 #[test]
 fn what_tunnels_take_longer_is_taken_off() {
     let load = |answer: u64, up: u64, down: u64| {
-        let mut at = 0;
-        let gaps = [
-            (0, true, 22, 1900),
-            (300, false, 23, 1210),
-            (answer, true, 23, 53),
-            (40, true, 23, 87),
-            (0, true, 23, 1728),
-            (100, false, 23, 179),
-            (500, true, 23, 26),
-            (9 * down, false, 23, 1000),
-            (up, true, 23, 100),
-            (down, false, 23, 1000),
-            (up, true, 23, 100),
-            (down, false, 23, 1000),
+        let rest = [
+            (500, true, 26),
+            (9 * down, false, 1000),
+            (up, true, 100),
+            (down, false, 1000),
+            (up, true, 100),
+            (down, false, 1000),
         ];
-        let records = gaps.map(|(gap, up, kind, size)| {
-            at += gap;
-            record(at, up, kind, size)
-        });
-        records.to_vec()
+        connection(answer, &rest)
     };
     let loads: Vec<_> = (0..5).map(|n| load(4000 + n, 5000, 300)).collect();
     let tunnels: Vec<_> = (0..5).map(|n| load(6500 + n, 5000, 700)).collect();
@@ -540,21 +547,8 @@ fn what_tunnels_take_longer_is_taken_off() {
 #[test]
 fn what_is_taken_off_leaves_times_as_wide_as_they_are_to_be() {
     let load = |answer: u64| {
-        let mut at = 0;
-        let gaps = [
-            (0, true, 22, 1900),
-            (300, false, 23, 1210),
-            (answer, true, 23, 53),
-            (40, true, 23, 87),
-            (0, true, 23, 1728),
-            (100, false, 23, 179),
-            (500, false, 23, 1000),
-        ];
-        let records = gaps.map(|(gap, up, kind, size)| {
-            at += gap;
-            record(at, up, kind, size)
-        });
-        records.to_vec()
+        let rest = [(500, false, 1000)];
+        connection(answer, &rest)
     };
     let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap();
     let pause = |records: &Vec<Record>| learn_pauses(records).unwrap();

@@ -162,12 +162,11 @@ impl Node {
         let seed = Seed::new(self.lock().rng.array());
         let shape = Arc::clone(deck.shape());
         // It may be kept in a file.
-        let drawn = tokio::task::spawn_blocking(move || {
-            let trace = deck.draw(&seed);
-            (trace, deck.pauses(trace))
-        });
-        let (trace, pauses) = drawn.await.unwrap_or_default();
-        let pausing = usual.pausing(pauses).unwrap_or(usual);
+        let drawing = Arc::clone(&deck);
+        let drawn = tokio::task::spawn_blocking(move || drawing.draw(&seed));
+        // Only an executor that is shutting down draws nothing.
+        let trace = drawn.await.unwrap_or_default();
+        let pausing = usual.pausing(deck.pauses(trace)).unwrap_or(usual);
         (pausing, Some((shape, trace)))
     }
 
