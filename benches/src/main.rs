@@ -68,6 +68,67 @@ fn spent(work: impl FnOnce()) -> f64 {
     (cpu() - before).as_secs_f64()
 }
 
+const GROUPS: &[(&str, Measure)] = &[
+    ("cbor", cbor::measure),
+    ("frames", frames::measure),
+    ("path", path::measure),
+    ("mesh", mesh::measure),
+    ("x25519", mix::multiplications),
+    ("leak", leak::measure),
+    ("mix", mix::measure),
+    ("mixnode", mixnode::measure),
+    ("download", download::measure),
+    ("quic", quic::measure),
+    ("legs", legs::measure),
+    #[cfg(feature = "mimic")]
+    ("browser", browser::measure),
+    ("handshakes", handshakes::measure),
+    ("idle", idle::measure),
+    ("flood", flood::measure),
+];
+
+fn usage() -> String {
+    let names: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
+    format!(
+        "usage: cargo xtask bench [--quick] [--only GROUP] [--json FILE]\n\ngroups: {}\n\n\
+         Example: cargo xtask bench --quick --only quic",
+        names.join(" ")
+    )
+}
+
+/// What is to be measured, and where the figures go.
+#[derive(Default)]
+struct Asked {
+    quick: bool,
+    only: Option<String>,
+    json: Option<String>,
+}
+
+impl Asked {
+    /// `None` where help is asked for.
+    fn parse(args: &[String]) -> Result<Option<Self>, String> {
+        let mut asked = Self::default();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().cloned().ok_or(format!("{arg} lacks its value"));
+            match arg.as_str() {
+                "--quick" => asked.quick = true,
+                "--json" => asked.json = Some(value()?),
+                "--only" => {
+                    let only = value()?;
+                    if GROUPS.iter().all(|(name, _)| *name != only) {
+                        return Err(format!("there is no group {only:?}"));
+                    }
+                    asked.only = Some(only);
+                }
+                "-h" | "--help" => return Ok(None),
+                _ => return Err(format!("{arg:?} is not known here")),
+            }
+        }
+        Ok(Some(asked))
+    }
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -82,47 +143,21 @@ fn main() {
         ["flood-client", peer, n] => return flood::client(peer, n.parse().unwrap()),
         _ => {}
     }
-    let quick = args.iter().any(|a| a == "--quick");
-    let json_file = args
-        .iter()
-        .position(|a| a == "--json")
-        .map(|at| args.get(at + 1).expect("--json FILE").clone());
-    let effort = Effort {
-        rounds: if quick { 5 } else { 30 },
-        quick,
+    let asked = match Asked::parse(&args) {
+        Ok(Some(asked)) => asked,
+        Ok(None) => return println!("{}", usage()),
+        Err(why) => {
+            eprintln!("{why}\n\n{}", usage());
+            std::process::exit(2);
+        }
     };
-    let only = args
-        .iter()
-        .position(|a| a == "--only")
-        .map(|at| args.get(at + 1).expect("--only GROUP").clone());
+    let effort = Effort {
+        rounds: if asked.quick { 5 } else { 30 },
+        quick: asked.quick,
+    };
     let mut figures = Vec::new();
-    let groups: Vec<(&str, Measure)> = vec![
-        ("cbor", cbor::measure),
-        ("frames", frames::measure),
-        ("path", path::measure),
-        ("mesh", mesh::measure),
-        ("x25519", mix::multiplications),
-        ("leak", leak::measure),
-        ("mix", mix::measure),
-        ("mixnode", mixnode::measure),
-        ("download", download::measure),
-        ("quic", quic::measure),
-        ("legs", legs::measure),
-        #[cfg(feature = "mimic")]
-        ("browser", browser::measure),
-        ("handshakes", handshakes::measure),
-        ("idle", idle::measure),
-        ("flood", flood::measure),
-    ];
-    if let Some(only) = &only {
-        let names: Vec<&str> = groups.iter().map(|(name, _)| *name).collect();
-        assert!(
-            names.contains(&only.as_str()),
-            "--only takes one of {names:?}"
-        );
-    }
-    for (name, measure) in groups {
-        if only.as_ref().is_some_and(|only| only != name) {
+    for (name, measure) in GROUPS {
+        if asked.only.as_ref().is_some_and(|only| only != name) {
             continue;
         }
         for figure in measure(effort) {
@@ -143,7 +178,7 @@ fn main() {
             figures.push(figure);
         }
     }
-    if let Some(path) = json_file {
+    if let Some(path) = asked.json {
         let list: Vec<Value> = figures
             .iter()
             .map(|f| {

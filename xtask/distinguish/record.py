@@ -150,10 +150,15 @@ class Chromium:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         port_file = os.path.join(self.dir, "DevToolsActivePort")
-        for _ in range(200):
+        # Several start at once, and the first time from a cold disk.
+        for _ in range(1200):
             if os.path.exists(port_file) and len(open(port_file).read().split()) == 2:
                 break
+            if self.process.poll() is not None:
+                sys.exit(f"{path} ended as it started: {self.process.returncode}")
             time.sleep(0.05)
+        else:
+            sys.exit(f"{path} does not start within a minute")
         port, path = open(port_file).read().split()
         self.socket = websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=20)
         self.number = 0

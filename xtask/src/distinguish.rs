@@ -18,7 +18,12 @@ const AT_ONCE: u16 = 4;
 const ROUGH: u32 = 40;
 /// Parts that the recording is made in. A machine is not as fast in one quarter of an hour as in the next: what is to look like page
 /// loads is learnt anew from the last part's before each part. There are as many of those as tunnels: none is followed twice.
-const PARTS: u32 = 5;
+const PARTS: u32 = 10;
+/// Parts before those, which are not looked at: their tunnels show only how much later they are than what they follow. In the first they
+/// are too late to show all of it.
+const PILOTS: u32 = 2;
+/// Parts that this is learnt from.
+const LAGS: u32 = 4;
 /// What is recorded in each part.
 const SORTS: [(&str, &str); 4] = [
     ("--pages", "pages"),
@@ -90,10 +95,10 @@ impl Place {
     }
 
     /// Learns the site's shape from page loads.
-    fn learn(&self, from: &[&str]) -> Result<(), String> {
+    fn learn(&self, from: &[&str], into: &str) -> Result<(), String> {
         let mut learn = Command::new(self.bins.join("betanet"));
         learn
-            .args(["shape", "learn", "-o", "site.shape"])
+            .args(["shape", "learn", "-o", into])
             .args(from)
             .current_dir(&self.dir);
         succeed(learn)
@@ -218,25 +223,28 @@ pub fn run(args: &[&str]) -> Result<(), String> {
         fs::write(path, bytes).map_err(|e| e.to_string())?;
     }
     place.recorded(&[], "1", n.min(ROUGH), &["--pages", "rough.jsonl"])?;
-    place.learn(&["rough.jsonl"])?;
-    // The tunnels of the part before the first show only how much later they are than what they follow, which is taken off.
-    for part in 0..=PARTS {
-        let name = |sort: &str, part: u32| format!("{sort}-{part}.jsonl");
+    let name = |sort: &str, part: u32| format!("{sort}-{part}.jsonl");
+    let shape = |part: u32| format!("site-{part}.shape");
+    place.learn(&["rough.jsonl"], &shape(0))?;
+    for part in 0..PILOTS + PARTS {
         let files = SORTS.map(|(flag, sort)| [flag.to_owned(), name(sort, part)]);
         let files = files.as_flattened().iter().map(String::as_str);
-        let shaped = ["--shape", "site.shape"];
+        let follows = shape(part);
+        let shaped = ["--shape", &follows];
         let all: Vec<&str> = files.chain(shaped).collect();
         let seed = (2 + part).to_string();
         place.recorded(&shaped, &seed, n.div_ceil(PARTS), &all)?;
-        if part == PARTS {
-            break;
-        }
         // Loads that tunnels are told from are none that these follow.
-        let (loads, lag) = (name("control", part), name("shaped", part));
-        place.learn(&[&loads, "--lag", &lag, "--followed", "site.shape"])?;
+        let mut from = vec![name("control", part)];
+        for before in part.saturating_sub(LAGS - 1).max(part.min(1))..=part {
+            let lag = ["--lag".into(), name("shaped", before)];
+            from.extend(lag.into_iter().chain(["--followed".into(), shape(before)]));
+        }
+        let from: Vec<&str> = from.iter().map(String::as_str).collect();
+        place.learn(&from, &shape(part + 1))?;
     }
     for (_, sort) in SORTS {
-        let parts = (1..=PARTS).map(|part| place.dir.join(format!("{sort}-{part}.jsonl")));
+        let parts = (PILOTS..PILOTS + PARTS).map(|part| place.dir.join(name(sort, part)));
         let parts: Result<Vec<_>, _> = parts.map(fs::read).collect();
         let whole =
             parts.and_then(|all| fs::write(place.dir.join(format!("{sort}.jsonl")), all.concat()));

@@ -83,7 +83,7 @@ pub enum Reads {
     All,
     /// So many bytes, and no more.
     AtMost(usize),
-    /// What there is, with one read, and no more.
+    /// What there is, and no more once there is room for what comes next.
     Once,
 }
 
@@ -147,6 +147,11 @@ pub trait Carrier: Send {
     /// Reads the connection so from now on, as far as the carrier can.
     fn reads(&mut self, reads: Reads) {
         let _ = reads;
+    }
+
+    /// When the first was read of what was to be read in part only, since that was told last; as far as the carrier can tell.
+    fn heard(&self) -> Option<Instant> {
+        None
     }
 
     /// What is pushed next leaves then, and so long after what left before it, as far as the carrier can: for times that are too short for
@@ -280,6 +285,11 @@ pub trait Secure: AsyncRead + AsyncWrite + Send + Unpin {
     /// Reads the socket so from now on, where it can be told. Nobody is woken for what is left.
     fn reads(&mut self, reads: Reads) {
         let _ = reads;
+    }
+
+    /// See [`Carrier::heard`].
+    fn heard(&self) -> Option<Instant> {
+        None
     }
 
     /// What is gathered now leaves then, and so long after what left before it, where that can be done.

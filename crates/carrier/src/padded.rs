@@ -236,6 +236,10 @@ impl Carrier for Padded {
         self.inner.reads(reads);
     }
 
+    fn heard(&self) -> Option<Instant> {
+        self.inner.heard()
+    }
+
     fn leaves(&mut self, at: Instant, after: Duration) {
         self.inner.leaves(at, after);
     }

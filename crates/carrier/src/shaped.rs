@@ -39,8 +39,10 @@ const NUDGE: Duration = Duration::from_millis(1500);
 const SETTLED: Duration = Duration::from_millis(250);
 /// How long before a burst is due PADDING is asked for that it will lack: making that takes its time.
 const AHEAD: Duration = Duration::from_millis(1);
-/// How much later an answer may begin than it is to.
-const LATE: Duration = Duration::from_millis(1);
+/// How often it is looked whether an answer has begun: what it begins with may be less than a frame, and not be told.
+const LOOK: Duration = Duration::from_micros(300);
+/// How much later an answer may begin than it is to, before a client reads whatever comes.
+const LATE: Duration = Duration::from_millis(100);
 /// How long after the last time that it read on a client reads whatever comes.
 const SETTLES: Duration = Duration::from_micros(200);
 /// How long before a client's burst is due it is woken: timers are late.
@@ -77,8 +79,8 @@ pub struct Shaped {
     timer: Option<(Time, Wait)>,
     /// When it reads on, where a browser would not have; and until then.
     reads: VecDeque<(Time, Reads)>,
-    /// Whether the answer that it waits for has begun.
-    begun: bool,
+    /// When to look next whether the answer that it waits for has begun, and until when.
+    looks: Option<(Time, Time)>,
     unread: Option<(Time, Wait)>,
     waiting: Waiting,
     /// How much of that, from its front on, there is up to the last byte that is not PADDING.
@@ -149,7 +151,7 @@ impl Shaped {
             began,
             timer: None,
             reads: VecDeque::new(),
-            begun: true,
+            looks: None,
             unread: None,
             waiting: Waiting::default(),
             said: 0,
@@ -381,6 +383,21 @@ impl Shaped {
 
     /// Lets more be read when a browser would have read on.
     fn read_on(&mut self, cx: &mut Context<'_>) {
+        while let Some((at, last)) = self.looks {
+            if let Some(heard) = self.inner.heard() {
+                let heard = heard.saturating_duration_since(self.began);
+                self.reads_on(Time::ZERO + heard);
+            } else if at > self.now()
+                && poll_until(&mut self.unread, self.began, at, cx).is_pending()
+            {
+                return;
+            } else if at > last {
+                self.looks = None;
+                self.inner.reads(Reads::All);
+            } else {
+                self.looks = Some((self.now() + LOOK, last));
+            }
+        }
         while let Some((at, reads)) = self.reads.front().copied() {
             let wait = at > self.now();
             if wait && poll_until(&mut self.unread, self.began, at, cx).is_pending() {
@@ -393,15 +410,15 @@ impl Shaped {
 
     /// An answer is to begin then: of a long one only the first is read.
     fn reads_first(&mut self, begins: Time) {
-        self.begun = false;
+        self.reads.clear();
         let first = self.follower.first_read();
         self.inner.reads(first.map_or(Reads::All, Reads::AtMost));
-        // What it begins with may be less than a frame, and not be told.
-        self.reads_on(begins + LATE);
+        self.looks = first.map(|_| (begins, begins + LATE));
     }
 
     /// An answer has begun: the rest of it is read when a browser read it.
     fn reads_on(&mut self, begun: Time) {
+        self.looks = None;
         let times: Vec<_> = self.follower.reads().map(|later| begun + later).collect();
         let last = times.last().map(|at| (*at + SETTLES, Reads::All));
         let times = times.into_iter().map(|at| (at, Reads::Once));
@@ -466,7 +483,7 @@ impl Carrier for Shaped {
             // What comes when all is over is said by a server that has more to say.
             let late = self.over_since.is_some_and(|since| now >= since + SETTLED);
             self.moved |= self.up && late;
-            if !std::mem::replace(&mut self.begun, true) {
+            if self.looks.is_some() {
                 self.reads_on(now);
             }
             self.follower.received(now, bytes.len());
@@ -532,6 +549,7 @@ impl Carrier for Shaped {
         self.ending = true;
         self.end_owed = true;
         // The peer's end is what is waited for now.
+        self.looks = None;
         self.reads.clear();
         self.inner.reads(Reads::All);
     }
@@ -551,7 +569,7 @@ impl Carrier for Shaped {
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.reads.is_empty() {
+        if self.looks.take().is_some() || !self.reads.is_empty() {
             self.reads.clear();
             self.inner.reads(Reads::All);
         }

@@ -26,6 +26,11 @@ pub(crate) trait Tls: AsyncRead + AsyncWrite + Unpin {
         let _ = reads;
     }
 
+    /// See [`crate::Carrier::heard`].
+    fn heard(&self) -> Option<Instant> {
+        None
+    }
+
     /// See [`crate::Carrier::leaves`].
     fn leaves(&mut self, at: Instant, after: Duration) {
         let _ = (at, after);
@@ -47,6 +52,10 @@ impl Tls for Box<dyn Secure> {
 
     fn reads(&mut self, reads: Reads) {
         (**self).reads(reads);
+    }
+
+    fn heard(&self) -> Option<Instant> {
+        (**self).heard()
     }
 
     fn leaves(&mut self, at: Instant, after: Duration) {
@@ -261,6 +270,9 @@ pub(crate) trait Records: Send {
     /// See [`crate::Carrier::reads`].
     fn reads(&self, reads: Reads);
 
+    /// See [`crate::Carrier::heard`].
+    fn heard(&self) -> Option<Instant>;
+
     /// See [`crate::Carrier::leaves`].
     fn leaves(&self, at: Instant, after: Duration);
 }
@@ -272,6 +284,10 @@ impl<T: Tls + Send> Records for Shared<T> {
 
     fn reads(&self, reads: Reads) {
         self.with(|tls| tls.reads(reads));
+    }
+
+    fn heard(&self) -> Option<Instant> {
+        self.with(|tls| tls.heard())
     }
 
     fn leaves(&self, at: Instant, after: Duration) {

@@ -21,6 +21,8 @@ pub(crate) struct Taker {
     pub(crate) coming: Arc<Mutex<VecDeque<Bytes>>>,
     /// When it was told to read how.
     pub(crate) told: Arc<Mutex<Vec<(Duration, Reads)>>>,
+    /// When it read the first of what it was to read in part.
+    pub(crate) heard: Arc<Mutex<Option<Instant>>>,
     /// When what it was handed was to leave, and how long after what was before it.
     pub(crate) left: Arc<Mutex<Vec<(Duration, Duration)>>>,
 }
@@ -32,6 +34,7 @@ impl Taker {
             log: Arc::clone(log),
             coming: Arc::default(),
             told: Arc::default(),
+            heard: Arc::default(),
             left: Arc::default(),
         }
     }
@@ -62,6 +65,10 @@ impl Carrier for Taker {
     fn reads(&mut self, reads: Reads) {
         let at = self.began.elapsed();
         self.told.lock().unwrap().push((at, reads));
+    }
+
+    fn heard(&self) -> Option<Instant> {
+        *self.heard.lock().unwrap()
     }
 
     fn leaves(&mut self, at: Instant, after: Duration) {

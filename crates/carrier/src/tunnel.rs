@@ -266,6 +266,10 @@ impl Carrier for H2Tunnel {
         self.records.reads(reads);
     }
 
+    fn heard(&self) -> Option<Instant> {
+        self.records.heard()
+    }
+
     fn leaves(&mut self, at: Instant, after: Duration) {
         self.records.leaves(at, after);
     }

@@ -31,7 +31,6 @@ const PEERS: &str = "PEER is KEYHEX@HOST:PORT#PINHEX, KEYHEX@HOST:PORT (web PKI)
 #[command(
     name = "betanet",
     version,
-    about,
     after_help = "Exit codes: 0 fine, 1 peer or network, 2 usage, 3 local files and settings, 130 Ctrl-C.\n\n\
                   Example: betanet demo"
 )]
@@ -624,7 +623,6 @@ pub(crate) struct ServeArgs {
 #[command(
     name = "gateway",
     version,
-    about,
     after_help = "Flags win over BETANET_* variables, which win over --config. SIGTERM and Ctrl-C drain and stop.\n\
                   Exit codes: 0 stopped in order, 1 not all sessions ended in time, 2 usage, 3 local.\n\n\
                   Example: gateway --listen 0.0.0.0:443 --serve ./public --cover ./site --key ./node.pem"

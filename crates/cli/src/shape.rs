@@ -71,13 +71,20 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
     };
     let loads = all(&args.recordings)?;
     let tunnels = all(&args.lag)?;
-    let lag = match &args.followed {
-        None => Lag::default(),
-        Some(path) => learn_lag(&read(path)?, &tunnels, usize::from(args.skip)).ok_or_else(|| {
+    let followed: Vec<Shape> = args
+        .followed
+        .iter()
+        .map(|path| read(path))
+        .collect::<Result<_, _>>()?;
+    let lag = if followed.is_empty() {
+        Lag::default()
+    } else {
+        learn_lag(&followed, &tunnels, usize::from(args.skip)).ok_or_else(|| {
             Fail::Local(
-                "--lag: no connection over TLS with a request and an answer in what was recorded".into(),
+                "--lag: no connection over TLS with a request and an answer in what was recorded"
+                    .into(),
             )
-        })?,
+        })?
     };
     let seen = loads.len();
     let mut loads: Vec<_> = loads
@@ -113,7 +120,9 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
         "preface": lag.preface.median(),
         "request": lag.request.median(),
         "acknowledge": lag.acknowledge.median(),
-        "answers": lag.answers.median(), "requests": lag.requests.map(|lag| lag.median()),
+        "answers": lag.answers.map(|lag| lag.median()),
+        "reads": lag.reads.median(),
+        "requests": lag.requests.map(|lag| lag.median()),
     });
     let facts = json!({
         "connections": seen,

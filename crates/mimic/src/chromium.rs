@@ -261,6 +261,10 @@ impl Secure for Stream {
         self.tls.get_mut().reads(reads);
     }
 
+    fn heard(&self) -> Option<Instant> {
+        self.tls.get_ref().heard()
+    }
+
     fn leaves(&mut self, at: Instant, after: Duration) {
         self.tls.get_mut().leaves(at, after);
     }

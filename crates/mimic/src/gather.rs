@@ -13,10 +13,16 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::stamp::Stamps;
+
 /// Bytes that are gathered before they leave all the same.
 const MOST: usize = 64 << 10;
 /// Bytes that are read at once, at most.
 const READ: usize = 256 << 10;
+/// Bytes that a browser reads with one system call: a window opens in between.
+const PIECE: usize = 17 << 10;
+/// After so much silence what is written takes its time until it leaves.
+const COLD: Duration = Duration::from_micros(200);
 
 pub(crate) struct Gather<S> {
     socket: S,
@@ -36,12 +42,14 @@ pub(crate) struct Gather<S> {
     /// How much is read yet; and what was, at once, before it was asked for.
     reads: Reads,
     read: BytesMut,
-    /// When what was written last began to be, and when what is written next may.
+    /// When the first was read of what is to be read in part.
+    first: Option<Instant>,
+    /// When what was written last left, or began to be written, and when what is written next may.
     wrote: Option<Instant>,
     leaves: Option<(Instant, Duration)>,
 }
 
-impl<S: AsyncWrite + Unpin> Gather<S> {
+impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
     pub(crate) fn new(socket: S, last: Arc<AtomicBool>, heard: Arc<Mutex<Instant>>) -> Self {
         Self {
             socket,
@@ -55,6 +63,7 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
             heard,
             reads: Reads::All,
             read: BytesMut::new(),
+            first: None,
             wrote: None,
             leaves: None,
         }
@@ -62,6 +71,13 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
 
     pub(crate) const fn reads(&mut self, reads: Reads) {
         self.reads = reads;
+        if let Reads::AtMost(_) = reads {
+            self.first = None;
+        }
+    }
+
+    pub(crate) const fn heard(&self) -> Option<Instant> {
+        self.first
     }
 
     /// What is gathered now leaves then, and so long after what left before it, where that is soon.
@@ -105,12 +121,25 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
             let all = self.waiting.len();
             let end = mark.map_or(all, |(mark, _)| mark.min(all));
             let rest = &self.waiting[self.sent..end];
+            // What may follow at once is to be told apart from when this leaves, not from when it is written.
+            let cold = self.wrote.is_none_or(|wrote| wrote.elapsed() > COLD);
+            let looks = cold && (self.leaves.is_some() || mark.is_some());
+            if looks {
+                self.socket.look(true);
+            }
             if let Some((at, after)) = self.leaves.take() {
                 let last = self.wrote.map(|wrote| wrote + after);
                 betanet_carrier::spin(last.map_or(at, |last| last.max(at)));
             }
-            self.wrote = Some(Instant::now());
-            let n = ready!(Pin::new(&mut self.socket).poll_write(cx, rest))?;
+            let began = Instant::now();
+            let written = Pin::new(&mut self.socket).poll_write(cx, rest);
+            let left = if looks { self.socket.left() } else { None };
+            if looks {
+                self.socket.look(false);
+            }
+            let left = left.and_then(|ago| Instant::now().checked_sub(ago));
+            self.wrote = Some(left.map_or(began, |left| left.max(began)));
+            let n = ready!(written)?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -126,7 +155,36 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
+impl<S: AsyncRead + Stamps + Unpin> Gather<S> {
+    /// Reads up to so much of what there is, and no more once the window has opened for what comes next: that is of the next time.
+    fn poll_pieces(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        let mut filled = 0;
+        let there = self.socket.unread();
+        let more = |socket: &S, filled| {
+            let left = there.zip(socket.unread());
+            left.is_some_and(|(there, left)| left + filled > there)
+        };
+        while filled < room && (filled == 0 || !more(&self.socket, filled)) {
+            let piece = PIECE.min(room - filled);
+            self.read.resize(filled + piece, 0);
+            let mut part = ReadBuf::new(&mut self.read[filled..]);
+            let read = Pin::new(&mut self.socket).poll_read(cx, &mut part);
+            let n = part.filled().len();
+            self.read.truncate(filled + n);
+            match read {
+                Poll::Pending if filled > 0 => break,
+                read => ready!(read)?,
+            }
+            filled += n;
+            if n < piece {
+                break;
+            }
+        }
+        Poll::Ready(Ok(filled))
+    }
+}
+
+impl<S: AsyncRead + Stamps + Unpin> AsyncRead for Gather<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -137,15 +195,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
             let room = match this.reads {
                 Reads::AtMost(0) => return Poll::Pending,
                 Reads::AtMost(bytes) => bytes.min(READ),
-                _ => READ,
+                // What comes while it reads it does not see.
+                _ => this
+                    .socket
+                    .unread()
+                    .filter(|n| *n > 0)
+                    .map_or(READ, |n| n.min(READ)),
             };
-            // What a browser made room for, with one read and not in small pieces.
-            this.read.resize(room, 0);
-            let mut part = ReadBuf::new(&mut this.read);
-            let read = Pin::new(&mut this.socket).poll_read(cx, &mut part);
-            let n = part.filled().len();
-            this.read.truncate(n);
-            ready!(read)?;
+            let n = ready!(this.poll_pieces(cx, room))?;
+            this.first = this.first.or_else(|| Some(Instant::now()));
             this.reads = match this.reads {
                 Reads::AtMost(bytes) => Reads::AtMost(bytes - n),
                 _ => Reads::AtMost(0),
@@ -167,7 +225,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
+impl<S: AsyncWrite + Stamps + Unpin> AsyncWrite for Gather<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -203,8 +261,20 @@ mod tests {
 
     use super::*;
 
+    impl Stamps for tokio::io::DuplexStream {
+        fn look(&self, _: bool) {}
+
+        fn left(&self) -> Option<Duration> {
+            None
+        }
+
+        fn unread(&self) -> Option<usize> {
+            None
+        }
+    }
+
     /// What is read at once, if anything.
-    fn read<S: AsyncRead + Unpin>(gather: &mut Gather<S>) -> Option<Vec<u8>> {
+    fn read<S: AsyncRead + Stamps + Unpin>(gather: &mut Gather<S>) -> Option<Vec<u8>> {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut buf = [0; 6];
         let mut buf = ReadBuf::new(&mut buf);
@@ -219,12 +289,16 @@ mod tests {
         let mut gather = Gather::new(near, Arc::default(), now);
         far.write_all(b"0123456789").await.unwrap();
         gather.reads(Reads::AtMost(8));
+        assert_eq!(gather.heard(), None);
         assert_eq!(read(&mut gather).unwrap(), b"012345");
+        let heard = gather.heard();
+        assert!(heard.is_some());
         assert_eq!(read(&mut gather).unwrap(), b"67");
         assert_eq!(read(&mut gather), None);
         far.write_all(b"ab").await.unwrap();
         gather.reads(Reads::Once);
         assert_eq!(read(&mut gather).unwrap(), b"89ab");
+        assert_eq!(gather.heard(), heard, "of the first");
         far.write_all(b"cd").await.unwrap();
         assert_eq!(read(&mut gather), None);
         gather.reads(Reads::All);
@@ -234,6 +308,88 @@ mod tests {
         drop(far);
         let mut rest = Vec::new();
         assert_eq!(gather.read_to_end(&mut rest).await.unwrap(), 0);
+    }
+
+    /// A socket whose window opens for more once so much was read.
+    struct Window {
+        there: usize,
+        opens: usize,
+        more: usize,
+    }
+
+    impl AsyncRead for Window {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.there == 0 {
+                return Poll::Pending;
+            }
+            let n = buf.remaining().min(self.there);
+            buf.put_slice(&vec![7; n]);
+            self.there -= n;
+            self.opens = self.opens.saturating_sub(n);
+            if self.opens == 0 {
+                self.there += std::mem::take(&mut self.more);
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Stamps for Window {
+        fn look(&self, _: bool) {}
+
+        fn left(&self) -> Option<Duration> {
+            None
+        }
+
+        fn unread(&self) -> Option<usize> {
+            Some(self.there)
+        }
+    }
+
+    impl AsyncWrite for Window {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_read_once_ends_where_the_window_opens() {
+        let window = Window {
+            there: 80_000,
+            opens: 40_000,
+            more: 30_000,
+        };
+        let now = Arc::new(Mutex::new(Instant::now()));
+        let mut gather = Gather::new(window, Arc::default(), now);
+        let all = |gather: &mut Gather<Window>| {
+            let mut n = 0;
+            while let Some(bytes) = read(gather) {
+                n += bytes.len();
+            }
+            n
+        };
+        gather.reads(Reads::Once);
+        // The third piece opened it.
+        assert_eq!(all(&mut gather), 3 * PIECE);
+        gather.reads(Reads::Once);
+        assert_eq!(all(&mut gather), 110_000 - 3 * PIECE);
+        gather.reads(Reads::Once);
+        assert_eq!(all(&mut gather), 0);
     }
 
     #[tokio::test]

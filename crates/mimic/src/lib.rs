@@ -27,5 +27,6 @@ mod first;
 mod gather;
 mod quic;
 mod raw;
+mod stamp;
 
 pub use chromium::Chromium;

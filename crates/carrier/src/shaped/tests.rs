@@ -22,6 +22,7 @@ struct End {
     log: Log,
     coming: Arc<std::sync::Mutex<VecDeque<Bytes>>>,
     told: Arc<std::sync::Mutex<Vec<(Duration, Reads)>>>,
+    heard: Arc<std::sync::Mutex<Option<Instant>>>,
     left: Arc<std::sync::Mutex<Vec<(Duration, Duration)>>>,
 }
 
@@ -35,6 +36,7 @@ impl End {
         let taker = Taker::new(&log);
         let coming = Arc::clone(&taker.coming);
         let told = Arc::clone(&taker.told);
+        let heard = Arc::clone(&taker.heard);
         let left = Arc::clone(&taker.left);
         let shaped = if up {
             Shaped::client(Box::new(taker), shape, 0, Duration::ZERO)
@@ -47,6 +49,7 @@ impl End {
             log,
             coming,
             told,
+            heard,
             left,
         }
     }
@@ -187,6 +190,33 @@ async fn a_long_answer_is_read_when_the_browser_read_it() {
         at[0] <= 2 && (17..=19).contains(&at[1]) && at[2] - at[1] <= 2,
         "{at:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_answer_that_begins_with_less_than_a_frame_is_read_from_when_it_began() {
+    let mut trace = vec![step(0, true, ASKS), step(5, false, 16_401)];
+    trace.extend([step(0, false, 16_401); 4]);
+    trace.push(step(9, false, 16_401));
+    let shape = Arc::new(Shape::new(vec![trace]).unwrap());
+    let mut client = End::follows(true, Arc::clone(&shape));
+    client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
+    client.goes(Duration::from_millis(30)).await;
+    let how = |client: &End| -> Vec<_> {
+        let told = client.told.lock().unwrap().clone();
+        told.into_iter().map(|(_, reads)| reads).collect()
+    };
+    assert_eq!(how(&client), [Reads::AtMost(17 << 10)], "it waits for it");
+    *client.heard.lock().unwrap() = Some(Instant::now());
+    let began = client.shaped.began.elapsed();
+    client.goes(Duration::from_millis(20)).await;
+    assert_eq!(how(&client)[1..], [Reads::Once, Reads::All]);
+    let on = client.told.lock().unwrap()[1].0 - began;
+    assert!((9..=10).contains(&on.as_millis()), "{on:?}");
+    // What does not come at all is not waited for.
+    let mut client = End::follows(true, shape);
+    client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
+    client.goes(Duration::from_millis(120)).await;
+    assert_eq!(how(&client), [Reads::AtMost(17 << 10), Reads::All]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,9 +31,9 @@ pub(crate) struct LearnArgs {
     /// be repeated.
     #[arg(long, value_name = "FILE", requires = "followed")]
     pub(crate) lag: Vec<PathBuf>,
-    /// That shape; what is learnt may go into the same file.
+    /// That shape; what is learnt may go into the same file. May be repeated, for recordings of which each followed another one.
     #[arg(long, value_name = "FILE", requires = "lag")]
-    pub(crate) followed: Option<PathBuf>,
+    pub(crate) followed: Vec<PathBuf>,
     /// Where the shape goes.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,

@@ -9,21 +9,21 @@ use betanet_machine::Time;
 use super::{RECORD, RECORD_MAX, Step};
 
 /// What a server sends within less than that of what it sent before belongs together: who looks on reads a long write in pieces.
-const TOGETHER: Duration = Duration::from_micros(250);
+pub(super) const TOGETHER: Duration = Duration::from_micros(250);
 /// How long such a write is, at most, where nothing holds it up.
 const FLIGHT: Duration = Duration::from_millis(2);
 /// What comes within less than that behind a whole window belongs to it too: a client that does not read holds it up.
-const HELD_UP: Duration = Duration::from_millis(30);
+pub(super) const HELD_UP: Duration = Duration::from_millis(30);
 /// How long a write is then, at most.
 const LONG_FLIGHT: Duration = Duration::from_millis(100);
 /// What comes so long after what came before waited for the client to read.
-const STALL: Duration = Duration::from_micros(100);
+pub(super) const STALL: Duration = Duration::from_micros(100);
 /// What a connection has room for before anything is read.
-const WINDOW: usize = 64 << 10;
+pub(super) const WINDOW: usize = 64 << 10;
 /// What has to be read for anything to be known of it: a frame of HTTP/2, and what is around it.
 const FRAME: usize = 17 << 10;
 /// Of a record.
-const HEADER: usize = 5;
+pub(super) const HEADER: usize = 5;
 /// What is due so soon is due: no timer is as short.
 const SOON: Duration = Duration::from_micros(60);
 /// How long the other side's part is waited for beyond its time.

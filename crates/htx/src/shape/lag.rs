@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::follow::{HEADER, HELD_UP, STALL, TOGETHER, WINDOW};
 use super::learn::{learn, learn_pauses};
 use super::{Gap, Pauses, Record, Shape, Trace};
 
@@ -10,6 +11,8 @@ use super::{Gap, Pauses, Record, Shape, Trace};
 const POINTS: usize = 10;
 /// Requests that are closer together are sent one after the other, as fast as it goes.
 const AT_ONCE: Duration = Duration::from_micros(100);
+/// Bytes of an answer that is long.
+const LONG: usize = 64 << 10;
 
 /// By how much what was taken is longer than what was asked for: at the middle of each tenth of either, the shortest first, in
 /// microseconds. Below zero where it is shorter.
@@ -28,10 +31,15 @@ impl Curve {
             let at = (2 * n + 1) * all.len() / (2 * POINTS);
             all.get(at).copied().map(micros)
         };
-        Self(core::array::from_fn(|n| {
+        let mut points = core::array::from_fn(|n| {
             let both = middle(&took, n).zip(middle(&asked, n));
             both.map_or(0, |(took, asked)| took - asked)
-        }))
+        });
+        // What is short was not held up: it is no later than what is longer, but by the luck of the draw.
+        for n in (0..POINTS / 2).rev() {
+            points[n] = points[n].min(points[n + 1]);
+        }
+        Self(points)
     }
 
     /// In the middle of all, in microseconds.
@@ -82,44 +90,53 @@ pub struct Lag {
     pub request: Curve,
     /// To acknowledge the server's SETTINGS.
     pub acknowledge: Curve,
-    /// Of the server's answers.
-    pub answers: Curve,
+    /// Of the server's answers: of long ones, all of which is got ready before any of it leaves, and of others.
+    pub answers: [Curve; 2],
+    /// From an answer's beginning to what comes when a client reads on that did not for a while.
+    pub reads: Curve,
     /// Between requests that follow each other at once: from the first of them to the second, which was longer on its way, and between
     /// others.
     pub requests: [Curve; 2],
 }
 
-/// Learns the lag of tunnels that followed this shape. `None` where none of them has a request and an answer; `skip` as in [`learn`].
+/// Learns the lag of tunnels that followed these shapes, as many of them each. `None` where none of them has a request and an answer;
+/// `skip` as in [`learn`].
 #[must_use]
-pub fn learn_lag(followed: &Shape, tunnels: &[Vec<Record>], skip: usize) -> Option<Lag> {
+pub fn learn_lag(followed: &[Shape], tunnels: &[Vec<Record>], skip: usize) -> Option<Lag> {
     let traces: Vec<Trace> = tunnels.iter().filter_map(|t| learn(t, skip)).collect();
     if traces.is_empty() {
         return None;
     }
     let pauses: Vec<Pauses> = tunnels.iter().filter_map(|t| learn_pauses(t)).collect();
-    let asked: Vec<Pauses> = followed.pauses().collect();
+    let asked: Vec<Pauses> = followed.iter().flat_map(Shape::pauses).collect();
     let pause = |of: fn(&Pauses) -> Duration| {
         let all = |pauses: &[Pauses]| pauses.iter().map(of).filter(|d| !d.is_zero()).collect();
         Curve::learn(all(&pauses), all(&asked))
     };
+    let followed: Vec<Trace> = followed.iter().flat_map(|s| s.traces().to_vec()).collect();
     let requests = |traces: &[Trace], second| {
         let gaps = traces.iter().flat_map(|t| at_once(t, second));
         gaps.map(|(_, gap)| gap).collect()
     };
-    // The first answer, which opens the tunnel, comes when it can.
-    let answers = |traces: &[Trace]| {
-        let pairs = traces.iter().flat_map(|t| t.windows(2).skip(2));
-        let answers = pairs.filter(|pair| pair[0].up && !pair[1].up);
-        answers.map(|pair| pair[1].gap.into()).collect()
+    let answers = |traces: &[Trace], long| {
+        let all = traces.iter().flat_map(|t| answers(t, long));
+        // The first answer, which opens the tunnel, comes when it can.
+        all.filter(|(n, _)| *n > 2).map(|(_, gap)| gap).collect()
+    };
+    let reads = |traces: &[Trace]| {
+        let gaps = traces.iter().flat_map(read_on);
+        gaps.map(|(_, gap)| gap).collect()
     };
     Some(Lag {
         answer: pause(|p| p.answer),
         preface: pause(|p| p.preface),
         request: pause(|p| p.request),
         acknowledge: pause(|p| p.acknowledge),
-        answers: Curve::learn(answers(&traces), answers(followed.traces())),
+        answers: [true, false]
+            .map(|long| Curve::learn(answers(&traces, long), answers(&followed, long))),
+        reads: Curve::learn(reads(&traces), reads(&followed)),
         requests: [true, false].map(|second| {
-            let asked = requests(followed.traces(), second);
+            let asked = requests(&followed, second);
             Curve::learn(requests(&traces, second), asked)
         }),
     })
@@ -143,13 +160,39 @@ fn at_once(trace: &Trace, second: bool) -> Vec<(usize, Duration)> {
     gaps
 }
 
-/// The gap of each answer in a trace, by the answer's place.
-fn answers(trace: &Trace) -> Vec<(usize, Duration)> {
-    let pairs = trace.windows(2).enumerate();
-    let answers = pairs.filter(|(_, pair)| pair[0].up && !pair[1].up);
-    answers
-        .map(|(n, pair)| (n + 1, pair[1].gap.into()))
-        .collect()
+/// The gap of each answer in a trace, by the answer's place: of those that are long, or of others.
+fn answers(trace: &Trace, long: bool) -> Vec<(usize, Duration)> {
+    let begins = |n: usize| n > 0 && trace[n - 1].up && !trace[n].up;
+    let bytes = |n: usize| -> usize {
+        let answer = trace[n..].iter().take_while(|step| !step.up);
+        answer.map(|step| usize::from(step.size)).sum()
+    };
+    let places = (0..trace.len()).filter(|n| begins(*n) && (bytes(*n) >= LONG) == long);
+    places.map(|n| (n, trace[n].gap.into())).collect()
+}
+
+/// The gap of what comes first of each answer once the client has read on, by its place. What comes then comes later by as much, each
+/// time.
+fn read_on(trace: &Trace) -> Vec<(usize, Duration)> {
+    let mut gaps = Vec::new();
+    // Of what a client has not read yet; and whether it has read on since the answer began.
+    let (mut bytes, mut again) = (0, false);
+    for (n, step) in trace.iter().enumerate() {
+        let gap = Duration::from(step.gap);
+        let held_up = bytes >= WINDOW && (STALL..HELD_UP).contains(&gap);
+        if step.up || (gap >= TOGETHER && !held_up) {
+            (bytes, again) = (0, false);
+        }
+        if step.up {
+            continue;
+        }
+        if held_up && !again {
+            gaps.push((n, gap));
+        }
+        again |= held_up;
+        bytes += usize::from(step.size) + HEADER;
+    }
+    gaps
 }
 
 impl Lag {
@@ -164,10 +207,24 @@ impl Lag {
         for (curve, of) in kinds {
             curve.take_off(loads.iter_mut().map(|(_, pauses)| of(pauses)).collect());
         }
-        let mut less: Vec<_> = loads.iter().map(|(trace, _)| answers(trace)).collect();
+        for (curve, long) in self.answers.iter().zip([true, false]) {
+            let gaps = loads.iter().map(|(trace, _)| answers(trace, long));
+            let mut less: Vec<_> = gaps.collect();
+            let all = less.iter_mut().flatten().map(|(_, gap)| gap);
+            curve.take_off(all.collect());
+            for ((trace, _), less) in loads.iter_mut().zip(less) {
+                put(trace, &less);
+            }
+        }
+        let mut less: Vec<_> = loads.iter().map(|(trace, _)| read_on(trace)).collect();
         let all = less.iter_mut().flatten().map(|(_, gap)| gap);
-        self.answers.take_off(all.collect());
+        self.reads.take_off(all.collect());
         for ((trace, _), less) in loads.iter_mut().zip(less) {
+            // It stays something to wait for.
+            let less: Vec<_> = less
+                .iter()
+                .map(|(n, gap)| (*n, (*gap).max(STALL)))
+                .collect();
             put(trace, &less);
         }
         let seconds = |second| -> Vec<_> {
@@ -188,7 +245,7 @@ impl Lag {
     }
 }
 
-/// Puts other gaps before answers. What is taken off one is given to what follows it: that is not the earlier for it.
+/// Puts other gaps before what a server sends. What is taken off one is given to what follows it: that is not the earlier for it.
 fn put(trace: &mut Trace, answers: &[(usize, Duration)]) {
     for (n, gap) in answers {
         let kept = Duration::from(trace[*n].gap);

@@ -9,6 +9,8 @@ use super::{Gap, Pauses, RECORD_MAX, Record, STEPS_MAX, Step, Trace};
 const SHORT: u64 = 2000;
 /// The record of an acknowledgement of SETTINGS: a frame without a body.
 const ACKNOWLEDGED: u16 = 9 + 17;
+/// The longest record of HTTP/2's preface, SETTINGS and WINDOW_UPDATE that no request is part of.
+const PREFACE: u16 = 24 + (9 + 8 * 6) + 13 + 17;
 
 /// Learns a trace from a connection's records. `None` where it holds no request and answer.
 ///
@@ -74,8 +76,8 @@ pub fn learn_pauses(records: &[Record]) -> Option<Pauses> {
     let preface = after(finished + 1, &|r| r.up)?;
     let settings = after(finished, &|r| !r.up && r.kind == 23)?;
     let acknowledged = after(settings, &|r| r.up && r.size == ACKNOWLEDGED);
-    // Where it is not a record of its own, the request went with it.
-    let request = after(preface + 1, &|r| r.up).filter(|at| *at < settings);
+    let alone = records[preface].size <= PREFACE;
+    let request = after(preface + 1, &|r| r.up && r.size != ACKNOWLEDGED).filter(|_| alone);
     Some(Pauses {
         answer: took(answer - 1, answer)?,
         preface: took(finished, preface)?,

@@ -427,7 +427,13 @@ fn pauses_are_learnt_and_kept() {
     assert_eq!(learnt.acknowledge, Duration::from_micros(2555));
     let none = learn_pauses(&records[..9]).unwrap().acknowledge;
     assert_eq!(none, Duration::ZERO);
-    let joined = [&records[..6], &records[7..]].concat();
+    let mut late = records;
+    late.swap(6, 7);
+    (late[6].at, late[7].at) = (12_506, 13_000);
+    let late = learn_pauses(&late).unwrap().request;
+    assert_eq!(late, Duration::from_micros(614), "behind SETTINGS");
+    let mut joined = [&records[..6], &records[7..]].concat();
+    joined[5].size += 1700;
     let joined = learn_pauses(&joined).unwrap();
     assert_eq!(
         (joined.preface, joined.request),
@@ -505,13 +511,13 @@ fn what_tunnels_take_longer_is_taken_off() {
         let each = |l: &Vec<Record>| (learn(l, 1).unwrap(), learn_pauses(l).unwrap());
         loads.iter().map(each).collect()
     };
-    let lag = learn_lag(&asked(&loads), &tunnels, 1).unwrap();
+    let lag = learn_lag(&[asked(&loads)], &tunnels, 1).unwrap();
     assert_eq!(lag.answer.median(), 2500);
     let others = [lag.preface, lag.request, lag.acknowledge];
     assert_eq!(others, [Curve::default(); 3]);
-    assert_eq!(lag.answers.median(), 400, "but for the first");
-    let faster = learn_lag(&asked(&tunnels), &loads, 1).unwrap();
-    assert_eq!(faster.answers.median(), -400, "who is faster waits");
+    assert_eq!(lag.answers[1].median(), 400, "but for the first");
+    let faster = learn_lag(&[asked(&tunnels)], &loads, 1).unwrap();
+    assert_eq!(faster.answers[1].median(), -400, "who is faster waits");
     // What was taken off is not forgotten when it is learnt anew.
     let mut less = both(&loads);
     lag.take_off(&mut less);
@@ -520,16 +526,16 @@ fn what_tunnels_take_longer_is_taken_off() {
     assert_eq!(answers, [1500, 1501, 1502, 1503, 1504].map(micros));
     let (traces, pauses): (Vec<_>, Vec<_>) = less.into_iter().unzip();
     let less = Shape::new(traces).unwrap().with_pauses(&pauses);
-    let again = learn_lag(&less, &loads, 1).unwrap();
+    let again = learn_lag(&[less], &loads, 1).unwrap();
     assert_eq!(again.answer.median(), 2502 - 2);
     assert_eq!(
-        again.answers.median(),
+        again.answers[1].median(),
         299,
         "as much as there was, but for what keeps it from being nothing"
     );
     let mute = vec![loads[0][..3].to_vec()];
-    assert_eq!(learn_lag(&asked(&loads), &mute, 1), None);
-    assert_eq!(learn_lag(&asked(&loads), &[], 1), None);
+    assert_eq!(learn_lag(&[asked(&loads)], &mute, 1), None);
+    assert_eq!(learn_lag(&[asked(&loads)], &[], 1), None);
     let trace = vec![
         step(1, true, 100),
         step(2, false, 100),
@@ -569,7 +575,7 @@ fn what_is_taken_off_leaves_times_as_wide_as_they_are_to_be() {
             .collect();
         took = tunnels.iter().map(|t| micros(pause(t).answer)).collect();
         took.sort_unstable();
-        let lag = learn_lag(&shape, &tunnels, 1).unwrap();
+        let lag = learn_lag(&[shape], &tunnels, 1).unwrap();
         let mut less: Vec<_> = loads.iter().map(|l| (trace.clone(), pause(l))).collect();
         lag.take_off(&mut less);
         let pauses: Vec<_> = less.into_iter().map(|(_, p)| p).collect();
@@ -581,6 +587,60 @@ fn what_is_taken_off_leaves_times_as_wide_as_they_are_to_be() {
         let off = took[tenth * 20].abs_diff(wanted(tenth as u64 * 20));
         assert!(off < 500, "{off} us off at the {tenth}th tenth: {took:?}");
     }
+}
+
+#[test]
+fn what_long_answers_take_longer_is_taken_off_them_alone() {
+    let load = |short: u64, long: u64, on: u64| {
+        let mut all = vec![
+            (0, true, 53),
+            (0, true, 87),
+            (0, true, 463),
+            (900, false, 700),
+        ];
+        all.extend([(900, true, 80), (short, false, 700), (900, true, 80)]);
+        all.extend([(long, false, 16_401)]);
+        all.extend([(0, false, 16_401); 4]);
+        // What the client had not read held up the rest.
+        all.extend([(on, false, 16_401), (3000, false, 16_401), (900, true, 80)]);
+        let mut at = 0;
+        let records = all.into_iter().map(|(gap, up, size)| {
+            at += gap;
+            record(at, up, 23, size)
+        });
+        records.collect::<Vec<_>>()
+    };
+    let gaps = |records: &[Record]| -> Vec<_> {
+        let trace = learn(records, 0).unwrap();
+        trace.iter().map(|s| Duration::from(s.gap)).collect()
+    };
+    let shape = |records: &[Record]| Shape::new(vec![learn(records, 0).unwrap()]).unwrap();
+    let (page, tunnel) = (load(2000, 4000, 1500), load(2200, 5000, 1900));
+    let lag = learn_lag(&[shape(&page)], core::slice::from_ref(&tunnel), 0).unwrap();
+    assert_eq!(lag.answers.map(|curve| curve.median()), [1000, 200]);
+    assert_eq!(lag.reads.median(), 400);
+    let mut loads = [(learn(&page, 0).unwrap(), Pauses::default())];
+    lag.take_off(&mut loads);
+    let less: Vec<_> = loads[0].0.iter().map(|s| Duration::from(s.gap)).collect();
+    let mut asked = gaps(&load(1800, 3000, 1100));
+    // What follows is no earlier for it.
+    let behind = [asked.len() - 1, 4];
+    asked[behind[0]] += Duration::from_micros(1400);
+    asked[behind[1]] += Duration::from_micros(200);
+    // The first answer, which opens the tunnel, is taken for a short one.
+    asked[1] -= Duration::from_micros(200);
+    asked[2] += Duration::from_micros(200);
+    assert_eq!(less, asked);
+    // What is read late stays late, if by little; and those that followed another shape are of it.
+    let soon = load(2000, 4000, 300);
+    let both = [shape(&page), shape(&soon)];
+    let lag = learn_lag(&both, &[tunnel, load(2200, 5000, 700)], 0).unwrap();
+    let mut loads = [(learn(&soon, 0).unwrap(), Pauses::default())];
+    lag.take_off(&mut loads);
+    assert_eq!(
+        Duration::from(loads[0].0[10].gap),
+        Duration::from_micros(100)
+    );
 }
 
 #[test]
@@ -607,7 +667,7 @@ fn requests_that_follow_at_once_are_held_to_their_own_times() {
     };
     let traces = |load: &Vec<Record>| vec![learn(load, 0).unwrap()];
     let (page, tunnel) = (load(25, 12), load(16, 15));
-    let lag = learn_lag(&Shape::new(traces(&page)).unwrap(), &[tunnel], 0).unwrap();
+    let lag = learn_lag(&[Shape::new(traces(&page)).unwrap()], &[tunnel], 0).unwrap();
     assert_eq!(lag.requests.map(|curve| curve.median()), [-9, 3]);
     let mut loads = [(traces(&page).remove(0), Pauses::default())];
     lag.take_off(&mut loads);
