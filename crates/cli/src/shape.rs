@@ -76,6 +76,14 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
         .iter()
         .map(|path| read(path))
         .collect::<Result<_, _>>()?;
+    if followed.len() > 1 && followed.len() != args.lag.len() {
+        let why = format!(
+            "--followed: {} shapes for {} recordings of --lag; name one that all followed, or one for each",
+            followed.len(),
+            args.lag.len()
+        );
+        return Err(Fail::Usage(why));
+    }
     let lag = if followed.is_empty() {
         Lag::default()
     } else {

@@ -15,8 +15,8 @@ use crate::{Error, Network};
 pub struct FrontRules {
     /// STANDARD lets templates pass that are not in the registry, EXTENDED does not.
     pub profile: Profile,
-    /// The records that are known.
-    pub fronts: Arc<Fronts>,
+    /// The records that are known. `None` where there is no registry, which STANDARD says nothing of.
+    pub fronts: Option<Arc<Fronts>>,
 }
 
 impl FrontRules {
@@ -48,7 +48,7 @@ impl FrontRules {
         }
         Ok(Self {
             profile,
-            fronts: Arc::new(fronts),
+            fronts: file.map(|_| Arc::new(fronts)),
         })
     }
 
@@ -58,8 +58,10 @@ impl FrontRules {
     ///
     /// [`Error::OriginMismatch`]: it ends with L2_ORIGIN_MISMATCH.
     pub fn check(&self, template: &[u8; 32], host: Option<&str>, now_ms: u64) -> Result<(), Error> {
-        let standing = self.fronts.standing(template, host, now_ms);
-        let refusal = self.fronts.refusal(self.profile, template, host, now_ms);
+        let none = Fronts::default();
+        let fronts = self.fronts.as_deref().unwrap_or(&none);
+        let standing = fronts.standing(template, host, now_ms);
+        let refusal = fronts.refusal(self.profile, template, host, now_ms);
         if refusal.is_some() {
             return Err(Error::OriginMismatch {
                 template: hex(template),
@@ -67,7 +69,7 @@ impl FrontRules {
             });
         }
         let known = matches!(standing, Standing::Listed | Standing::None);
-        if !known && !self.fronts.is_empty() {
+        if !known && self.fronts.is_some() {
             tracing::warn!(template = %hex(template), "the template {}", said(standing));
         }
         Ok(())
@@ -80,5 +82,50 @@ const fn said(standing: Standing) -> &'static str {
         Standing::Expired => "has a record in the registry that has expired",
         Standing::Unlisted => "is not in the registry",
         Standing::None => "is missing",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    /// Takes what is logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn standard_says_what_is_not_in_a_registry_that_there_is() {
+        let said = |fronts| {
+            let rules = FrontRules {
+                profile: Profile::Standard,
+                fronts,
+            };
+            let log = Log::default();
+            let to = log.clone();
+            let logs = tracing_subscriber::fmt().with_writer(move || to.clone());
+            tracing::subscriber::with_default(logs.finish(), || {
+                rules.check(&[7; 32], Some("a.example"), 0).unwrap();
+            });
+            String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+        };
+        assert_eq!(said(None), "");
+        // One without records is one too.
+        let warned = said(Some(Arc::default()));
+        assert!(warned.contains("is not in the registry"), "{warned}");
     }
 }

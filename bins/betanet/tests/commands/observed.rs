@@ -128,13 +128,24 @@ fn what_tunnels_are_later_than_their_loads_is_told_and_taken_off() {
     let took = |out: std::process::Output| {
         assert!(out.status.success(), "{}", text(&out.stderr));
         let said: Value = serde_json::from_slice(&out.stdout).unwrap();
-        (said["mean_ms"].clone(), said["lag_us"]["answers"][1].clone())
+        (
+            said["mean_ms"].clone(),
+            said["lag_us"]["answers"][1].clone(),
+        )
     };
     assert_eq!(took(with(&["--json"])), (19.into(), 0.into()));
     // From tunnels that follow what was learnt before, over and over.
     let followed = ["--lag", &tunnels, "--followed", shape, "--json"];
     assert_eq!(took(with(&followed)), (17.into(), 2000.into()));
     assert_eq!(took(with(&followed)), (15.into(), 4000.into()));
+    let twice = ["--lag", &tunnels, "--followed", shape, "--followed", shape];
+    let refused = with(&twice);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    assert!(said.contains("2 shapes for 1 recordings"), "{said}");
+    let both = [&twice[..], &["--lag", &tunnels, "--json"]].concat();
+    // An answer of 5 ms can't lose more than that: what is left is the time between the requests.
+    assert_eq!(took(with(&both)), (14.into(), 6000.into()));
     for (bad, why) in [
         ([&none[..], shape], "no connection over TLS"),
         ([&tunnels, &none], "no shape"),

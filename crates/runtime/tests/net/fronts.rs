@@ -33,7 +33,7 @@ async fn under_extended_templates_that_are_not_listed_end_the_session() {
     let peer = fixture.gateway.listening().peer();
     let rules = FrontRules {
         profile: Profile::Extended,
-        fronts: Arc::default(),
+        fronts: Some(Arc::default()),
     };
     let node = Node::client().unwrap().held_to(rules);
     let node = node.dialling_over(Transport::Tcp);

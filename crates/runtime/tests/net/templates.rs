@@ -78,7 +78,7 @@ async fn a_calibrated_template_is_told_kept_for_a_day_and_counts_where_it_is_lis
         fronts.add(&envelope, &list).unwrap();
         FrontRules {
             profile: Profile::Extended,
-            fronts: Arc::new(fronts),
+            fronts: Some(Arc::new(fronts)),
         }
     };
     let dial = |rules| {
