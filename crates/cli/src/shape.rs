@@ -1,9 +1,9 @@
 //! `betanet shape`: what page loads look like, learnt from recordings.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use betanet_htx::shape::{Lag, Record, Shape, TRACES_MAX, learn, learn_lag, learn_pauses};
+use betanet_htx::shape::{Lag, Noise, Record, Shape, TRACES_MAX, learn, learn_lag, learn_pauses};
 use betanet_wire::text::hex;
 use serde::Deserialize;
 use serde_json::json;
@@ -61,16 +61,12 @@ fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
-    let all = |paths: &[PathBuf]| {
-        let mut all = Vec::new();
-        for path in paths {
-            all.extend(connections(path)?);
-        }
-        Ok::<_, Fail>(all)
-    };
-    let loads = all(&args.recordings)?;
-    let tunnels = all(&args.lag)?;
+/// How much later the tunnels of these recordings are than the shapes that they followed.
+fn lag(args: &LearnArgs) -> Result<Lag, Fail> {
+    let mut tunnels = Vec::new();
+    for path in &args.lag {
+        tunnels.push(connections(path)?);
+    }
     let followed: Vec<Shape> = args
         .followed
         .iter()
@@ -84,16 +80,26 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
         );
         return Err(Fail::Usage(why));
     }
-    let lag = if followed.is_empty() {
-        Lag::default()
-    } else {
-        learn_lag(&followed, &tunnels, usize::from(args.skip)).ok_or_else(|| {
-            Fail::Local(
-                "--lag: no connection over TLS with a request and an answer in what was recorded"
-                    .into(),
-            )
-        })?
-    };
+    if followed.is_empty() {
+        return Ok(Lag::default());
+    }
+    // One is of all of them.
+    let shapes = followed.iter().cycle().zip(&tunnels);
+    let pairs: Vec<_> = shapes
+        .flat_map(|(shape, all)| all.iter().map(move |records| (shape, &records[..])))
+        .collect();
+    learn_lag(&pairs, usize::from(args.skip)).ok_or_else(|| {
+        let why = "--lag: no connection over TLS, of those that were recorded, has requests when a load of --followed has them";
+        Fail::Local(why.into())
+    })
+}
+
+fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
+    let mut loads = Vec::new();
+    for path in &args.recordings {
+        loads.extend(connections(path)?);
+    }
+    let lag = lag(args)?;
     let seen = loads.len();
     let mut loads: Vec<_> = loads
         .iter()
@@ -128,9 +134,9 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
         "preface": lag.preface.median(),
         "request": lag.request.median(),
         "acknowledge": lag.acknowledge.median(),
-        "answers": lag.answers.map(|lag| lag.median()),
+        "answers": lag.answers.each_ref().map(Noise::median),
         "reads": lag.reads.median(),
-        "requests": lag.requests.map(|lag| lag.median()),
+        "requests": lag.requests.each_ref().map(Noise::median),
     });
     let facts = json!({
         "connections": seen,

@@ -14,10 +14,12 @@ use betanet_wire::{cbor, message, text};
 mod follow;
 mod lag;
 mod learn;
+mod noise;
 
 pub use follow::Follower;
-pub use lag::{Curve, Lag, learn_lag};
+pub use lag::{Lag, learn_lag};
 pub use learn::{learn, learn_pauses};
+pub use noise::Noise;
 
 /// What files have as `v`.
 const FORMAT: u16 = 4;

@@ -137,8 +137,11 @@ impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
             if looks {
                 self.socket.look(false);
             }
-            let left = left.and_then(|ago| Instant::now().checked_sub(ago));
-            self.wrote = Some(left.map_or(began, |left| left.max(began)));
+            let now = Instant::now();
+            let left = left.and_then(|ago| now.checked_sub(ago));
+            // From the stamp to the wire it is as far again, and a little: what is cold is so all the way.
+            let left = left.map(|left| left + left.saturating_duration_since(began) * 5 / 4);
+            self.wrote = Some(left.map_or(began, |left| left.clamp(began, now)));
             let n = ready!(written)?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

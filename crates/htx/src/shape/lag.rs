@@ -1,180 +1,166 @@
 //! How much later tunnels are than the shape that they follow.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::follow::{HEADER, HELD_UP, STALL, TOGETHER, WINDOW};
 use super::learn::{learn, learn_pauses};
-use super::{Gap, Pauses, Record, Shape, Trace};
+use super::noise::Noise;
+use super::{Gap, Pauses, Record, Shape, Step, Trace};
 
-/// Points of a [`Curve`].
-const POINTS: usize = 10;
-/// Requests that are closer together are sent one after the other, as fast as it goes.
-const AT_ONCE: Duration = Duration::from_micros(100);
 /// Bytes of an answer that is long.
 const LONG: usize = 64 << 10;
-
-/// By how much what was taken is longer than what was asked for: at the middle of each tenth of either, the shortest first, in
-/// microseconds. Below zero where it is shorter.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Curve([i64; POINTS]);
-
-fn micros(d: Duration) -> i64 {
-    i64::try_from(d.as_micros()).unwrap_or(i64::MAX)
-}
-
-impl Curve {
-    fn learn(mut took: Vec<Duration>, mut asked: Vec<Duration>) -> Self {
-        took.sort_unstable();
-        asked.sort_unstable();
-        let middle = |all: &[Duration], n: usize| {
-            let at = (2 * n + 1) * all.len() / (2 * POINTS);
-            all.get(at).copied().map(micros)
-        };
-        let mut points = core::array::from_fn(|n| {
-            let both = middle(&took, n).zip(middle(&asked, n));
-            both.map_or(0, |(took, asked)| took - asked)
-        });
-        // What is short was not held up: it is no later than what is longer, but by the luck of the draw.
-        for n in (0..POINTS / 2).rev() {
-            points[n] = points[n].min(points[n + 1]);
-        }
-        Self(points)
-    }
-
-    /// In the middle of all, in microseconds.
-    #[must_use]
-    pub const fn median(&self) -> i64 {
-        (self.0[POINTS / 2 - 1] + self.0[POINTS / 2]) / 2
-    }
-
-    /// For the `n`th shortest of so many.
-    fn at(&self, n: usize, of: usize) -> i64 {
-        // Twice as fine as the points: their middles are where the odd ones are.
-        let at = (2 * n + 1) * POINTS;
-        let (point, part) = (
-            at.saturating_sub(of) / (2 * of),
-            at.saturating_sub(of) % (2 * of),
-        );
-        let here = self.0[point.min(POINTS - 1)];
-        let next = self.0[(point + 1).min(POINTS - 1)];
-        let (part, of) = (
-            i64::try_from(part).unwrap_or(0),
-            i64::try_from(2 * of).unwrap_or(1),
-        );
-        here + (next - here) * part / of
-    }
-
-    /// Takes it off each of these, by how many are shorter. Nothing stays nothing, and something something.
-    fn take_off(&self, all: Vec<&mut Duration>) {
-        let mut all: Vec<_> = all.into_iter().filter(|d| !d.is_zero()).collect();
-        all.sort();
-        let of = all.len();
-        for (n, took) in all.into_iter().enumerate() {
-            let less = micros(*took).saturating_sub(self.at(n, of)).max(1);
-            *took = Duration::from_micros(less.unsigned_abs());
-        }
-    }
-}
+/// Requests of a tunnel are at most that far from where those of the load are that it follows, in the middle of them.
+const FAR: Duration = Duration::from_micros(1500);
+/// Requests that a tunnel may lack: who recorded it did not look on to its end.
+const CUT: usize = 2;
+/// Requests that follow each other sooner than that are sent as fast as it goes.
+const AT_ONCE: Duration = Duration::from_micros(25);
+/// A first request that follows its preface sooner than that was written with it.
+const WITH_PREFACE: Duration = Duration::from_micros(60);
 
 /// How much later tunnels are than the shape that they follow: what a machine, or the way to who recorded, adds by itself. To be taken
-/// off: each time by as much as there was between times of that rank, so that what comes of it is as wide as what is to be followed, and
-/// not only in the middle of it.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// off so that what comes of it is as wide as what is to be followed, and not only in the middle of it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Lag {
     /// To answer the server's handshake.
-    pub answer: Curve,
+    pub answer: Noise,
     /// From that answer to HTTP/2's preface.
-    pub preface: Curve,
+    pub preface: Noise,
     /// From the preface to the first request, where it is not said at once.
-    pub request: Curve,
+    pub request: Noise,
     /// To acknowledge the server's SETTINGS.
-    pub acknowledge: Curve,
+    pub acknowledge: Noise,
     /// Of the server's answers: of long ones, all of which is got ready before any of it leaves, and of others.
-    pub answers: [Curve; 2],
-    /// From an answer's beginning to what comes when a client reads on that did not for a while.
-    pub reads: Curve,
-    /// Between requests that follow each other at once: from the first of them to the second, which was longer on its way, and between
-    /// others.
-    pub requests: [Curve; 2],
+    pub answers: [Noise; 2],
+    /// Of what comes when a client reads on that did not for a while.
+    pub reads: Noise,
+    /// Between requests that follow each other: from the first of them to the second, which was longer on its way, and between others.
+    pub requests: [Noise; 2],
 }
 
-/// Learns the lag of tunnels that followed these shapes, as many of them each. `None` where none of them has a request and an answer;
-/// `skip` as in [`learn`].
+/// Learns the lag of tunnels, of which each followed a load of the shape beside it. `None` where none of them did; `skip` as in
+/// [`learn`].
 #[must_use]
-pub fn learn_lag(followed: &[Shape], tunnels: &[Vec<Record>], skip: usize) -> Option<Lag> {
-    let traces: Vec<Trace> = tunnels.iter().filter_map(|t| learn(t, skip)).collect();
-    if traces.is_empty() {
+pub fn learn_lag(tunnels: &[(&Shape, &[Record])], skip: usize) -> Option<Lag> {
+    let pairs: Vec<_> = tunnels
+        .iter()
+        .filter_map(|(shape, records)| {
+            let took = learn(records, skip)?;
+            let n = followed(shape, &took)?;
+            let pauses = shape.pauses().nth(n).zip(learn_pauses(records));
+            Some((&shape.traces()[n], took, pauses))
+        })
+        .collect();
+    if pairs.is_empty() {
         return None;
     }
-    let pauses: Vec<Pauses> = tunnels.iter().filter_map(|t| learn_pauses(t)).collect();
-    let asked: Vec<Pauses> = followed.iter().flat_map(Shape::pauses).collect();
     let pause = |of: fn(&Pauses) -> Duration| {
-        let all = |pauses: &[Pauses]| pauses.iter().map(of).filter(|d| !d.is_zero()).collect();
-        Curve::learn(all(&pauses), all(&asked))
+        let all = pairs.iter().filter_map(|(_, _, pauses)| *pauses);
+        let all = all.map(|(asked, took)| (of(&asked), of(&took)));
+        Noise::new(all.filter(|(asked, took)| !asked.is_zero() && !took.is_zero()))
     };
-    let followed: Vec<Trace> = followed.iter().flat_map(|s| s.traces().to_vec()).collect();
-    let requests = |traces: &[Trace], second| {
-        let gaps = traces.iter().flat_map(|t| at_once(t, second));
-        gaps.map(|(_, gap)| gap).collect()
-    };
-    let answers = |traces: &[Trace], long| {
-        let all = traces.iter().flat_map(|t| answers(t, long));
-        // The first answer, which opens the tunnel, comes when it can.
-        all.filter(|(n, _)| *n > 2).map(|(_, gap)| gap).collect()
-    };
-    let reads = |traces: &[Trace]| {
-        let gaps = traces.iter().flat_map(read_on);
-        gaps.map(|(_, gap)| gap).collect()
+    let steps = |places: &dyn Fn(&[Step]) -> Vec<usize>, least: Duration| {
+        let of = |(asked, took, _): &(&Trace, Trace, _)| {
+            let took = aligned(asked, took);
+            let places = places(asked).into_iter();
+            let both = places.filter_map(|n| Some((asked[n].gap.into(), took[n]?)));
+            both.filter(|(_, took)| *took >= least).collect::<Vec<_>>()
+        };
+        Noise::new(pairs.iter().flat_map(of))
     };
     Some(Lag {
         answer: pause(|p| p.answer),
         preface: pause(|p| p.preface),
         request: pause(|p| p.request),
         acknowledge: pause(|p| p.acknowledge),
-        answers: [true, false]
-            .map(|long| Curve::learn(answers(&traces, long), answers(&followed, long))),
-        reads: Curve::learn(reads(&traces), reads(&followed)),
-        requests: [true, false].map(|second| {
-            let asked = requests(&followed, second);
-            Curve::learn(requests(&traces, second), asked)
-        }),
+        answers: [true, false].map(|long| steps(&|t| answers(t, long), Duration::ZERO)),
+        // What came sooner was not waited for: there it was another record's turn.
+        reads: steps(&read_on, STALL),
+        requests: [true, false].map(|second| steps(&|t| follow(t, second), Duration::ZERO)),
     })
 }
 
-/// One of the pauses.
-type Of = fn(&mut Pauses) -> &mut Duration;
+/// When each request left, since the first.
+fn requests(trace: &[Step]) -> Vec<Duration> {
+    let mut at = Duration::ZERO;
+    let mut all = Vec::new();
+    for step in trace {
+        at += Duration::from(step.gap);
+        if step.up {
+            all.push(at);
+        }
+    }
+    let first = all.first().copied().unwrap_or_default();
+    all.iter().map(|at| *at - first).collect()
+}
 
-/// The gap of each request in a trace that follows another one at once, by its place: of those that are second, or of others.
-fn at_once(trace: &Trace, second: bool) -> Vec<(usize, Duration)> {
-    let mut gaps = Vec::new();
+/// Which of a shape's loads a tunnel followed: that whose requests left when its own did.
+fn followed(shape: &Shape, tunnel: &[Step]) -> Option<usize> {
+    let took = requests(tunnel);
+    let apart = |trace: &Trace| {
+        let asked = requests(trace);
+        let both = asked.iter().zip(&took);
+        let mut apart: Vec<_> = both.map(|(a, b)| a.abs_diff(*b)).collect();
+        apart.sort_unstable();
+        let apart = apart.get(apart.len() / 2).copied()?;
+        (took.len() + CUT >= asked.len() && apart <= FAR).then_some(apart)
+    };
+    let all = shape.traces().iter().enumerate();
+    let near = all.filter_map(|(n, trace)| Some((apart(trace)?, n)));
+    near.min().map(|(_, n)| n)
+}
+
+/// How long each record of a load took in a tunnel that followed it, where it has one: requests are in order, and so is what comes
+/// between them.
+fn aligned(asked: &[Step], took: &[Step]) -> Vec<Option<Duration>> {
+    let ups =
+        |trace: &[Step]| -> Vec<usize> { (0..trace.len()).filter(|n| trace[*n].up).collect() };
+    let mut all = vec![None; asked.len()];
+    for (a, t) in ups(asked).into_iter().zip(ups(took)) {
+        let follows = |trace: &[Step], n: usize| n > 0 && trace[n - 1].up;
+        if follows(asked, a) && follows(took, t) {
+            all[a] = Some(took[t].gap.into());
+        }
+        let both = asked[a + 1..].iter().zip(&took[t + 1..]);
+        let downs = both.take_while(|(a, t)| !a.up && !t.up);
+        for (n, (_, step)) in downs.enumerate() {
+            all[a + 1 + n] = Some(step.gap.into());
+        }
+    }
+    all
+}
+
+/// The places of requests that follow another one, but not with it: of those that are second, or of others.
+fn follow(trace: &[Step], second: bool) -> Vec<usize> {
+    let mut places = Vec::new();
     let (mut up, mut first) = (false, true);
     for (n, step) in trace.iter().enumerate() {
-        let gap = Duration::from(step.gap);
-        let follows = up && step.up && gap < AT_ONCE;
-        if follows && !gap.is_zero() && first == second {
-            gaps.push((n, gap));
+        let follows = up && step.up;
+        if follows && first == second && step.gap != Gap::default() {
+            places.push(n);
         }
         (up, first) = (step.up, !follows);
     }
-    gaps
+    places
 }
 
-/// The gap of each answer in a trace, by the answer's place: of those that are long, or of others.
-fn answers(trace: &Trace, long: bool) -> Vec<(usize, Duration)> {
-    let begins = |n: usize| n > 0 && trace[n - 1].up && !trace[n].up;
+/// The places of what answers begin with: of those that are long, or of others. The very first, which opens the tunnel, comes when it
+/// can.
+fn answers(trace: &[Step], long: bool) -> Vec<usize> {
+    let begins = |n: usize| trace[n - 1].up && !trace[n].up;
     let bytes = |n: usize| -> usize {
         let answer = trace[n..].iter().take_while(|step| !step.up);
         answer.map(|step| usize::from(step.size)).sum()
     };
-    let places = (0..trace.len()).filter(|n| begins(*n) && (bytes(*n) >= LONG) == long);
-    places.map(|n| (n, trace[n].gap.into())).collect()
+    let places = (1..trace.len()).filter(|n| begins(*n)).skip(1);
+    places.filter(|n| (bytes(*n) >= LONG) == long).collect()
 }
 
-/// The gap of what comes first of each answer once the client has read on, by its place. What comes then comes later by as much, each
-/// time.
-fn read_on(trace: &Trace) -> Vec<(usize, Duration)> {
-    let mut gaps = Vec::new();
+/// The places of what comes first of each answer once the client has read on. What comes then comes later by as much, each time.
+fn read_on(trace: &[Step]) -> Vec<usize> {
+    let mut places = Vec::new();
     // Of what a client has not read yet; and whether it has read on since the answer began.
     let (mut bytes, mut again) = (0, false);
     for (n, step) in trace.iter().enumerate() {
@@ -187,72 +173,75 @@ fn read_on(trace: &Trace) -> Vec<(usize, Duration)> {
             continue;
         }
         if held_up && !again {
-            gaps.push((n, gap));
+            places.push(n);
         }
         again |= held_up;
         bytes += usize::from(step.size) + HEADER;
     }
-    gaps
+    places
 }
+
+/// One of the pauses; and the places of one kind of records.
+type Of = fn(&mut Pauses) -> &mut Duration;
+type Places = fn(&[Step]) -> Vec<usize>;
 
 impl Lag {
     /// Takes it off what was learnt of loads.
     pub fn take_off(&self, loads: &mut [(Trace, Pauses)]) {
-        let kinds: [(&Curve, Of); 4] = [
-            (&self.answer, |p| &mut p.answer),
-            (&self.preface, |p| &mut p.preface),
-            (&self.request, |p| &mut p.request),
-            (&self.acknowledge, |p| &mut p.acknowledge),
+        let kinds: [(&Noise, Of, Duration); 4] = [
+            (&self.answer, |p| &mut p.answer, Duration::ZERO),
+            (&self.preface, |p| &mut p.preface, Duration::ZERO),
+            (&self.request, |p| &mut p.request, WITH_PREFACE),
+            (&self.acknowledge, |p| &mut p.acknowledge, Duration::ZERO),
         ];
-        for (curve, of) in kinds {
-            curve.take_off(loads.iter_mut().map(|(_, pauses)| of(pauses)).collect());
+        for (noise, of, soon) in kinds {
+            let all = loads.iter_mut().map(|(_, pauses)| of(pauses));
+            noise.undo(all.collect(), soon);
         }
-        for (curve, long) in self.answers.iter().zip([true, false]) {
-            let gaps = loads.iter().map(|(trace, _)| answers(trace, long));
-            let mut less: Vec<_> = gaps.collect();
-            let all = less.iter_mut().flatten().map(|(_, gap)| gap);
-            curve.take_off(all.collect());
-            for ((trace, _), less) in loads.iter_mut().zip(less) {
-                put(trace, &less);
-            }
-        }
-        let mut less: Vec<_> = loads.iter().map(|(trace, _)| read_on(trace)).collect();
-        let all = less.iter_mut().flatten().map(|(_, gap)| gap);
-        self.reads.take_off(all.collect());
-        for ((trace, _), less) in loads.iter_mut().zip(less) {
-            // It stays something to wait for.
-            let less: Vec<_> = less
-                .iter()
-                .map(|(n, gap)| (*n, (*gap).max(STALL)))
-                .collect();
-            put(trace, &less);
-        }
-        let seconds = |second| -> Vec<_> {
-            let gaps = loads.iter().map(|(trace, _)| at_once(trace, second));
-            gaps.collect()
-        };
-        // Both are looked for before either is changed.
-        let both = [true, false].map(seconds);
-        for (curve, mut less) in self.requests.iter().zip(both) {
-            let all = less.iter_mut().flatten().map(|(_, gap)| gap);
-            curve.take_off(all.collect());
-            for ((trace, _), less) in loads.iter_mut().zip(less) {
-                for (n, gap) in less {
-                    trace[n].gap = Gap::new(gap);
+        let [long, short] = &self.answers;
+        let [second, others] = &self.requests;
+        let steps: [(&Noise, Places, Duration); 5] = [
+            (long, |t| answers(t, true), Duration::ZERO),
+            (short, |t| answers(t, false), Duration::ZERO),
+            (&self.reads, read_on, Duration::ZERO),
+            (second, |t| follow(t, true), AT_ONCE),
+            (others, |t| follow(t, false), AT_ONCE),
+        ];
+        // All are looked for before any is changed.
+        let all = steps.map(|(noise, places, soon)| {
+            let gaps = loads.iter().map(|(trace, _)| {
+                let gap = |n: usize| (n, Duration::from(trace[n].gap));
+                places(trace).into_iter().map(gap).collect::<Vec<_>>()
+            });
+            let mut gaps: Vec<_> = gaps.collect();
+            noise.undo(
+                gaps.iter_mut().flatten().map(|(_, gap)| gap).collect(),
+                soon,
+            );
+            gaps
+        });
+        let reads = 2;
+        for (kind, gaps) in all.into_iter().enumerate() {
+            for ((trace, _), gaps) in loads.iter_mut().zip(gaps) {
+                for (n, gap) in gaps {
+                    // What is read late stays something to wait for.
+                    let least = if kind == reads { STALL } else { Duration::ZERO };
+                    put(trace, n, gap.max(least));
                 }
             }
         }
     }
 }
 
-/// Puts other gaps before what a server sends. What is taken off one is given to what follows it: that is not the earlier for it.
-fn put(trace: &mut Trace, answers: &[(usize, Duration)]) {
-    for (n, gap) in answers {
-        let kept = Duration::from(trace[*n].gap);
-        trace[*n].gap = Gap::new(*gap);
-        let back = trace[*n..].iter().position(|step| step.up);
-        if let Some(step) = back.and_then(|back| trace.get_mut(n + back)) {
-            step.gap = Gap::new((Duration::from(step.gap) + kept).saturating_sub(*gap));
-        }
+/// Puts another gap before a record. What is taken off one that a server sends is given to what follows it: that is not the earlier for
+/// it.
+fn put(trace: &mut [Step], n: usize, gap: Duration) {
+    let kept = Duration::from(trace[n].gap);
+    trace[n].gap = Gap::new(gap);
+    if trace[n].up {
+        return;
+    }
+    if let Some(next) = trace[n..].iter_mut().find(|step| step.up) {
+        next.gap = Gap::new((Duration::from(next.gap) + kept).saturating_sub(gap));
     }
 }
