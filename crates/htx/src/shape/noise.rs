@@ -3,9 +3,14 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Pairs that are taken to be as those of a time: the nearest ones, or of many so great a part.
+/// Pairs that are taken to be as those of a time: the nearest ones, of many so great a part, and so many at most.
 const NEAR: usize = 16;
 const PART: usize = 40;
+const NEAR_MAX: usize = 64;
+/// Times that are looked at one by one; of more, as many stand for those beside them.
+const TIMES: usize = 2000;
+/// Longer times, in nanoseconds, are taken for that long: more than an hour.
+const LONGEST: i64 = 1 << 42;
 /// How often what is to be asked for is made better, at most, and how often in vain.
 const ROUNDS: usize = 150;
 const VAIN: usize = 30;
@@ -22,7 +27,7 @@ pub struct Noise {
 }
 
 fn nanos(d: Duration) -> i64 {
-    i64::try_from(d.as_nanos()).unwrap_or(i64::MAX)
+    i64::try_from(d.as_nanos()).unwrap_or(LONGEST).min(LONGEST)
 }
 
 /// Of what is in order.
@@ -59,7 +64,8 @@ impl Noise {
 
     /// What comes of what is asked for, drawn from what came of what is near it: as many quantiles of that as are asked for.
     fn comes(&self, asked: &[i64], room: &mut Vec<i64>) -> Vec<i64> {
-        let near = NEAR.max(self.pairs.len() / PART).min(self.pairs.len());
+        let near = (self.pairs.len() / PART).clamp(NEAR, NEAR_MAX);
+        let near = near.min(self.pairs.len());
         room.clear();
         for asked in asked {
             let at = self.pairs.partition_point(|(a, _)| a < asked);
@@ -83,43 +89,64 @@ impl Noise {
         times.sort();
         let wanted: Vec<i64> = times.iter().map(|d| nanos(**d)).collect();
         let soon = nanos(soon);
-        let (usual, least) = (self.median_below(soon), 1000);
+        let usual = self.median_below(soon);
         let floor = |wanted: i64| {
             let floor = if soon > 0 {
                 wanted.min(soon) - usual
             } else {
                 0
             };
-            floor.max(least)
+            floor.max(1000)
         };
-        let mut asked = wanted.clone();
-        let (mut best, mut vain) = ((u64::MAX, Vec::new()), 0);
+        let beside = wanted.len().div_ceil(TIMES);
+        let some: Vec<i64> = wanted.chunks(beside).map(middle).collect();
+        let asked = self.search(&some, floor);
+        let longer: Vec<i64> = asked
+            .iter()
+            .zip(&some)
+            .map(|(asked, wanted)| asked - wanted)
+            .collect();
+        let all = wanted.iter().enumerate();
+        let mut all: Vec<i64> = all
+            .map(|(n, wanted)| (wanted + longer[n / beside]).max(floor(*wanted)))
+            .collect();
+        all.sort_unstable();
+        for (time, asked) in times.into_iter().zip(all) {
+            *time = Duration::from_micros((asked.unsigned_abs() + 500) / 1000);
+        }
+    }
+
+    /// What to ask for, so that this comes of it; no less of each than its floor.
+    fn search(&self, wanted: &[i64], floor: impl Fn(i64) -> i64) -> Vec<i64> {
+        let mut asked = wanted.to_vec();
+        let (mut best, mut error, mut vain) = (asked.clone(), u64::MAX, 0);
         let mut room = Vec::new();
         for _ in 0..ROUNDS {
             let comes = self.comes(&asked, &mut room);
-            let both = wanted.iter().zip(&comes);
-            let error = |(wanted, comes): (&i64, &i64)| {
+            let off = |(wanted, comes): (&i64, &i64)| {
                 let off = wanted.abs_diff(*comes).saturating_mul(PARTS);
-                off / wanted.saturating_add(LITTLE).unsigned_abs()
+                off / (wanted + LITTLE).unsigned_abs()
             };
-            let error = both.map(error).fold(0, u64::saturating_add);
+            let now = wanted
+                .iter()
+                .zip(&comes)
+                .map(off)
+                .fold(0, u64::saturating_add);
             vain += 1;
-            if error < best.0 {
-                (best, vain) = ((error, asked.clone()), 0);
+            if now < error {
+                (best, error, vain) = (asked.clone(), now, 0);
             }
             if error == 0 || vain > VAIN {
                 break;
             }
-            for ((asked, wanted), comes) in asked.iter_mut().zip(&wanted).zip(comes) {
+            for ((asked, wanted), comes) in asked.iter_mut().zip(wanted).zip(comes) {
                 *asked += (wanted - comes) * 2 / 5;
             }
             asked.sort_unstable();
-            for (asked, wanted) in asked.iter_mut().zip(&wanted) {
-                *asked = (*asked).max(floor(*wanted));
+            for (asked, wanted) in asked.iter_mut().zip(wanted) {
+                *asked = (*asked).clamp(floor(*wanted), LONGEST);
             }
         }
-        for (time, asked) in times.into_iter().zip(best.1) {
-            *time = Duration::from_micros((asked.unsigned_abs() + 500) / 1000);
-        }
+        best
     }
 }
