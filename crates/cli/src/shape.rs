@@ -61,8 +61,8 @@ fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// How much later the tunnels of these recordings are than the shapes that they followed.
-fn lag(args: &LearnArgs) -> Result<Lag, Fail> {
+/// How much later the tunnels of these recordings are than the shapes that they followed; and how many were recorded.
+fn lag(args: &LearnArgs) -> Result<(Lag, usize), Fail> {
     let mut tunnels = Vec::new();
     for path in &args.lag {
         tunnels.push(connections(path)?);
@@ -81,17 +81,18 @@ fn lag(args: &LearnArgs) -> Result<Lag, Fail> {
         return Err(Fail::Usage(why));
     }
     if followed.is_empty() {
-        return Ok(Lag::default());
+        return Ok((Lag::default(), 0));
     }
     // One is of all of them.
     let shapes = followed.iter().cycle().zip(&tunnels);
     let pairs: Vec<_> = shapes
         .flat_map(|(shape, all)| all.iter().map(move |records| (shape, &records[..])))
         .collect();
-    learn_lag(&pairs, usize::from(args.skip)).ok_or_else(|| {
+    let lag = learn_lag(&pairs, usize::from(args.skip)).ok_or_else(|| {
         let why = "--lag: no connection over TLS, of those that were recorded, has requests when a load of --followed has them";
         Fail::Local(why.into())
-    })
+    })?;
+    Ok((lag, pairs.len()))
 }
 
 fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
@@ -99,7 +100,7 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
     for path in &args.recordings {
         loads.extend(connections(path)?);
     }
-    let lag = lag(args)?;
+    let (lag, recorded) = lag(args)?;
     let seen = loads.len();
     let mut loads: Vec<_> = loads
         .iter()
@@ -145,6 +146,8 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
         "mean_up": bytes(true) / loads,
         "mean_down": bytes(false) / loads,
         "mean_ms": micros(whole) / 1000 / loads,
+        "tunnels": recorded,
+        "tunnels_that_followed": lag.tunnels,
         "lag_us": lag_us,
     });
     if args.json {
@@ -157,6 +160,12 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
             facts["mean_down"],
             facts["mean_ms"]
         );
+        if recorded > 0 {
+            say!(
+                "lag of {} of {recorded} tunnels: the others followed no load of --followed",
+                lag.tunnels
+            );
+        }
         say!("id {}", hex(&shape.id()));
     }
     Ok(())

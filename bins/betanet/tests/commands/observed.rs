@@ -146,6 +146,10 @@ fn what_tunnels_are_later_than_their_loads_is_told_and_taken_off() {
     let both = [&twice[..], &["--lag", &tunnels, "--json"]].concat();
     // An answer of 5 ms can't lose more than that: what is left is the time between the requests.
     assert_eq!(took(with(&both)), (14.into(), 6000.into()));
+    // What followed no load is counted, so that a shape named by mistake is seen.
+    let counted = with(&["--lag", &tunnels, "--lag", &none, "--followed", shape]);
+    let said = text(&counted.stdout);
+    assert!(said.contains("lag of 1 of 2 tunnels"), "{said}");
     for (bad, why) in [
         ([&none[..], shape], "no connection over TLS"),
         ([&tunnels, &none], "no shape"),

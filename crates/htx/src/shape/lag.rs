@@ -24,6 +24,8 @@ const WITH_PREFACE: Duration = Duration::from_micros(60);
 /// off so that what comes of it is as wide as what is to be followed, and not only in the middle of it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Lag {
+    /// How many tunnels it was learnt from: those that followed a load.
+    pub tunnels: usize,
     /// To answer the server's handshake.
     pub answer: Noise,
     /// From that answer to HTTP/2's preface.
@@ -71,6 +73,7 @@ pub fn learn_lag(tunnels: &[(&Shape, &[Record])], skip: usize) -> Option<Lag> {
         Noise::new(pairs.iter().flat_map(of))
     };
     Some(Lag {
+        tunnels: pairs.len(),
         answer: pause(|p| p.answer),
         preface: pause(|p| p.preface),
         request: pause(|p| p.request),
