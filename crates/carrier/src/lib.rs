@@ -154,10 +154,12 @@ pub trait Carrier: Send {
         None
     }
 
-    /// What is pushed next leaves then, and so long after what left before it, as far as the carrier can: for times that are too short for
-    /// any timer.
-    fn leaves(&mut self, at: Instant, after: Duration) {
-        let _ = (at, after);
+    /// What is pushed next leaves then, and so long after what left before it: for times that are too short for any timer. It is made
+    /// into records meanwhile, and none of them leaves before there is no more to say of when, which `None` tells. Whether the carrier
+    /// can: where it cannot, what is pushed leaves at once.
+    fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
+        let _ = when;
+        false
     }
 
     /// Bytes of PADDING that are wanted now, to be sent at once.
@@ -292,9 +294,10 @@ pub trait Secure: AsyncRead + AsyncWrite + Send + Unpin {
         None
     }
 
-    /// What is gathered now leaves then, and so long after what left before it, where that can be done.
-    fn leaves(&mut self, at: Instant, after: Duration) {
-        let _ = (at, after);
+    /// See [`Carrier::leaves`]; of what is gathered from now on.
+    fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
+        let _ = when;
+        false
     }
 
     /// How long the record of the first request is to be, where it can be made longer.

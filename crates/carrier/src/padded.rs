@@ -240,8 +240,8 @@ impl Carrier for Padded {
         self.inner.heard()
     }
 
-    fn leaves(&mut self, at: Instant, after: Duration) {
-        self.inner.leaves(at, after);
+    fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
+        self.inner.leaves(when)
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -37,7 +37,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const NUDGE: Duration = Duration::from_millis(1500);
 /// How long after a trace's end what comes still belongs to it.
 const SETTLED: Duration = Duration::from_millis(250);
-/// How long before a burst is due PADDING is asked for that it will lack: making that takes its time.
+/// How long before a burst is due PADDING is asked for that it will lack, and it is made into records where the carrier waits for the
+/// moment: making those takes its time.
 const AHEAD: Duration = Duration::from_millis(1);
 /// How often it is looked whether an answer has begun: what it begins with may be less than a frame, and not be told.
 const LOOK: Duration = Duration::from_micros(300);
@@ -45,8 +46,8 @@ const LOOK: Duration = Duration::from_micros(300);
 const LATE: Duration = Duration::from_millis(100);
 /// How long after the last time that it read on a client reads whatever comes.
 const SETTLES: Duration = Duration::from_micros(200);
-/// How long before a client's burst is due it is woken: timers are late.
-const EARLY: Duration = Duration::from_micros(50);
+/// How long before a request leaves it is looked at what is read of its answer: what waits for the moment has the thread.
+const EARLY: Duration = Duration::from_micros(120);
 /// Bytes of a burst that may be all PADDING although it is not due yet.
 const SHORT: usize = 2 << 10;
 
@@ -75,10 +76,15 @@ pub struct Shaped {
     follower: Follower,
     /// When the request that opens the tunnel leaves, or came.
     began: Instant,
+    /// Whether the carrier waits for the moment by itself, and when the first leaves of what was handed to it since it last did.
+    paced: bool,
+    first: Option<Time>,
     /// Until then, exactly: lateness at each burst would add up.
     timer: Option<(Time, Wait)>,
     /// When it reads on, where a browser would not have; and until then.
     reads: VecDeque<(Time, Reads)>,
+    /// When a request leaves, and its answer is to begin.
+    asked: Option<(Time, Time)>,
     /// When to look next whether the answer that it waits for has begun, and until when.
     looks: Option<(Time, Time)>,
     unread: Option<(Time, Wait)>,
@@ -143,6 +149,9 @@ impl Shaped {
         // The handshake's first messages are not kept waiting: a request, and its answer.
         follower.at_once(Time::ZERO);
         Ok(Self {
+            paced: up && inner.leaves(None),
+            first: None,
+            asked: None,
             inner,
             up,
             key,
@@ -171,6 +180,15 @@ impl Shaped {
         Time::ZERO + self.began.elapsed()
     }
 
+    /// Until when what is due is sent now: with what leaves first goes what follows it shortly.
+    fn horizon(&self, now: Time) -> Time {
+        match self.first {
+            Some(first) => first.max(now) + AHEAD,
+            None if self.paced => now + AHEAD,
+            None => now,
+        }
+    }
+
     /// Sends what is due. Whether something was sent.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let now = self.now();
@@ -189,7 +207,8 @@ impl Shaped {
             // What a handshake says cannot be filled up: it was whole, or there would be no answer.
             self.follower.answered(now);
         }
-        if self.follower.due(now).is_none() {
+        let horizon = self.horizon(now);
+        if self.follower.due(horizon).is_none() {
             if !self.bare {
                 self.prepare(now, 0);
             }
@@ -210,16 +229,20 @@ impl Shaped {
             self.follower
                 .stretch(head + self.waiting.len() + frames * HEADER);
         }
-        let Some(records) = self.follower.due(now) else {
+        let Some(records) = self.follower.due(horizon) else {
             return Ok(false);
         };
         let (mut sizes, mut bytes) = portion(records);
         if self.bare {
             bytes = bytes.max(self.waiting.len());
         }
-        if self.waiting.len() < bytes && !self.bare {
+        if !self.bare {
             self.prepare(now, bytes);
-            return Ok(false);
+            // What is to be made into records together has its PADDING first, where there is time for that.
+            let soon = self.lacks > 0 && self.first.is_none() && self.follower.due(now).is_none();
+            if self.waiting.len() < bytes || (self.paced && soon) {
+                return Ok(false);
+            }
         }
         match self.inner.poll_ready(cx) {
             Poll::Ready(ready) => ready?,
@@ -248,23 +271,25 @@ impl Shaped {
             }
         }
         self.inner.cut(&sizes);
+        // A browser's requests follow each other by some microseconds more than it takes to write them. The first request leaves as
+        // soon as the handshake's end has.
+        let next = self.follower.next().zip(self.follower.steady());
+        let next = next.filter(|_| self.paced && self.cost.bursts > 0);
+        if let Some((at, steady)) = next {
+            self.first.get_or_insert(at);
+            let at = self.began + Duration::from_micros(at.as_micros());
+            self.inner.leaves(Some((at, steady)));
+        }
         self.cost.bursts += 1;
         self.inner.send(burst)?;
-        // A browser's requests follow each other by some microseconds more than it takes to write them.
-        let next = self.follower.next().zip(self.follower.steady());
-        let next = next.filter(|_| self.up);
-        if let Some((at, steady)) = next {
-            let at = self.began + Duration::from_micros(at.as_micros());
-            self.inner.leaves(at, steady);
-        }
         // Bursts that are due together, as the first was late, are told apart all the same.
         self.inner.push(cx);
         let now = next.map_or(now, |(at, _)| at.max(now));
         self.follower.sent(now, records);
         if self.up
-            && let Some(at) = self.follower.expected()
+            && let Some(begins) = self.follower.expected()
         {
-            self.reads_first(at);
+            self.asked = Some((self.first.unwrap_or(now), begins));
         }
         // PADDING is asked for anew with each burst.
         self.lacks = 0;
@@ -273,7 +298,7 @@ impl Shaped {
 
     /// Asks for what this burst lacks, and those that are due shortly.
     fn prepare(&mut self, now: Time, burst: usize) {
-        let soon = self.follower.until(now + AHEAD);
+        let soon = self.follower.until(now + 2 * AHEAD);
         let soon = soon.map(|records| portion(records).1).sum::<usize>();
         // What is short is made before the other side's part has come: what is said in it would have to wait for little.
         let next = self.follower.own().map_or(0, |records| portion(records).1);
@@ -354,19 +379,18 @@ impl Shaped {
     /// Turns until nothing is due, and sets the timer.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         while self.turn(cx)? {}
+        if self.first.take().is_some() {
+            self.inner.leaves(None);
+            self.inner.push(cx);
+        }
         // What was handed over last may still wait for the peer's credit.
         if let Poll::Ready(done) = self.inner.poll_ready(cx) {
             done?;
         }
         let now = self.now();
+        let own = self.paced || self.follower.next().is_some();
         let wake = match (self.follower.wake(), self.over_since) {
-            (Some(at), _) if self.follower.next() == Some(at) && at > now + AHEAD => {
-                Some(now + ((at - now) - AHEAD))
-            }
-            // The last of it is spun away.
-            (Some(at), _) if self.up && self.follower.next() == Some(at) && at > now + EARLY => {
-                Some(now + ((at - now) - EARLY))
-            }
+            (Some(at), _) if own && at > now + AHEAD => Some(now + ((at - now) - AHEAD)),
             (Some(at), _) => Some(at),
             (None, Some(since)) if self.up && self.goes_on() => Some(since + PAUSE),
             (None, Some(since)) if !self.up && self.said > 0 => Some(since + NUDGE),
@@ -383,6 +407,10 @@ impl Shaped {
 
     /// Lets more be read when a browser would have read on.
     fn read_on(&mut self, cx: &mut Context<'_>) {
+        let now = self.now();
+        if let Some((_, begins)) = self.asked.take_if(|(at, _)| now + EARLY >= *at) {
+            self.reads_first(begins);
+        }
         while let Some((at, last)) = self.looks {
             if let Some(heard) = self.inner.heard() {
                 let heard = heard.saturating_duration_since(self.began);
@@ -549,7 +577,7 @@ impl Carrier for Shaped {
         self.ending = true;
         self.end_owed = true;
         // The peer's end is what is waited for now.
-        self.looks = None;
+        (self.asked, self.looks) = (None, None);
         self.reads.clear();
         self.inner.reads(Reads::All);
     }
@@ -569,6 +597,7 @@ impl Carrier for Shaped {
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.asked = None;
         if self.looks.take().is_some() || !self.reads.is_empty() {
             self.reads.clear();
             self.inner.reads(Reads::All);

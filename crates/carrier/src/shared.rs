@@ -32,8 +32,9 @@ pub(crate) trait Tls: AsyncRead + AsyncWrite + Unpin {
     }
 
     /// See [`crate::Carrier::leaves`].
-    fn leaves(&mut self, at: Instant, after: Duration) {
-        let _ = (at, after);
+    fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
+        let _ = when;
+        false
     }
 
     /// What is written from now on leaves without jitter.
@@ -58,8 +59,8 @@ impl Tls for Box<dyn Secure> {
         (**self).heard()
     }
 
-    fn leaves(&mut self, at: Instant, after: Duration) {
-        (**self).leaves(at, after);
+    fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
+        (**self).leaves(when)
     }
 }
 
@@ -274,7 +275,7 @@ pub(crate) trait Records: Send {
     fn heard(&self) -> Option<Instant>;
 
     /// See [`crate::Carrier::leaves`].
-    fn leaves(&self, at: Instant, after: Duration);
+    fn leaves(&self, when: Option<(Instant, Duration)>) -> bool;
 }
 
 impl<T: Tls + Send> Records for Shared<T> {
@@ -290,8 +291,8 @@ impl<T: Tls + Send> Records for Shared<T> {
         self.with(|tls| tls.heard())
     }
 
-    fn leaves(&self, at: Instant, after: Duration) {
-        self.with(|tls| tls.leaves(at, after));
+    fn leaves(&self, when: Option<(Instant, Duration)>) -> bool {
+        self.with(|tls| tls.leaves(when))
     }
 }
 

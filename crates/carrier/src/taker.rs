@@ -23,8 +23,8 @@ pub(crate) struct Taker {
     pub(crate) told: Arc<Mutex<Vec<(Duration, Reads)>>>,
     /// When it read the first of what it was to read in part.
     pub(crate) heard: Arc<Mutex<Option<Instant>>>,
-    /// When what it was handed was to leave, and how long after what was before it.
-    pub(crate) left: Arc<Mutex<Vec<(Duration, Duration)>>>,
+    /// When what it was handed was to leave, and how long after what was before it; `None` where there was no more for now.
+    pub(crate) left: Arc<Mutex<Vec<Option<(Duration, Duration)>>>>,
 }
 
 impl Taker {
@@ -71,8 +71,10 @@ impl Carrier for Taker {
         *self.heard.lock().unwrap()
     }
 
-    fn leaves(&mut self, at: Instant, after: Duration) {
-        self.left.lock().unwrap().push((at - self.began, after));
+    fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
+        let when = when.map(|(at, after)| (at - self.began, after));
+        self.left.lock().unwrap().push(when);
+        true
     }
 
     fn push(&mut self, _: &mut Context<'_>) {}

@@ -270,8 +270,8 @@ impl Carrier for H2Tunnel {
         self.records.heard()
     }
 
-    fn leaves(&mut self, at: Instant, after: Duration) {
-        self.records.leaves(at, after);
+    fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
+        self.records.leaves(when)
     }
 
     fn end(&mut self) {

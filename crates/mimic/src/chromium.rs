@@ -265,8 +265,9 @@ impl Secure for Stream {
         self.tls.get_ref().heard()
     }
 
-    fn leaves(&mut self, at: Instant, after: Duration) {
-        self.tls.get_mut().leaves(at, after);
+    fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
+        self.tls.get_mut().leaves(when);
+        true
     }
 
     fn first_record(&mut self, size: u16) {

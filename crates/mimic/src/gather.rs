@@ -34,9 +34,11 @@ pub(crate) struct Gather<S> {
     waiting: Vec<u8>,
     /// How much of that has left.
     sent: usize,
-    /// What lies before these leaves at once, the rest so long after it.
-    marks: VecDeque<(usize, Duration)>,
+    /// What lies behind these does not leave with what lies before.
+    marks: VecDeque<Mark>,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// More is gathered before any of it leaves: what is made into a record meanwhile would keep what follows from leaving in time.
+    more: bool,
     /// When the socket gave something last, for the handshake.
     heard: Arc<Mutex<Instant>>,
     /// How much is read yet; and what was, at once, before it was asked for.
@@ -44,9 +46,18 @@ pub(crate) struct Gather<S> {
     read: BytesMut,
     /// When the first was read of what is to be read in part.
     first: Option<Instant>,
-    /// When what was written last left, or began to be written, and when what is written next may.
+    /// When what was written last left, or began to be written.
     wrote: Option<Instant>,
-    leaves: Option<(Instant, Duration)>,
+    /// Whether when what is written next leaves is asked of the system.
+    looks: bool,
+}
+
+/// A place in what is gathered.
+struct Mark {
+    at: usize,
+    /// What lies behind it leaves so long after what lies before, and not sooner than that.
+    after: Duration,
+    then: Option<Instant>,
 }
 
 impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
@@ -60,12 +71,13 @@ impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
             sent: 0,
             marks: VecDeque::new(),
             pause: None,
+            more: false,
             heard,
             reads: Reads::All,
             read: BytesMut::new(),
             first: None,
             wrote: None,
-            leaves: None,
+            looks: false,
         }
     }
 
@@ -80,15 +92,26 @@ impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
         self.first
     }
 
-    /// What is gathered now leaves then, and so long after what left before it, where that is soon.
-    pub(crate) const fn leaves(&mut self, at: Instant, after: Duration) {
-        self.leaves = Some((at, after));
+    /// See [`betanet_carrier::Carrier::leaves`]; of what is gathered from now on.
+    pub(crate) fn leaves(&mut self, when: Option<(Instant, Duration)>) {
+        self.more = when.is_some();
+        if let Some((then, after)) = when {
+            self.marks.push_back(Mark {
+                at: self.waiting.len(),
+                after,
+                then: Some(then),
+            });
+        }
     }
 
     /// What waits now, and so much more, leaves as soon as anything does; what is written after it follows so much later.
     pub(crate) fn mark(&mut self, more: usize, later: Duration) {
         if !later.is_zero() {
-            self.marks.push_back((self.waiting.len() + more, later));
+            self.marks.push_back(Mark {
+                at: self.waiting.len() + more,
+                after: later,
+                then: None,
+            });
         }
     }
 
@@ -102,47 +125,43 @@ impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
         self.held || self.last.load(Ordering::Relaxed)
     }
 
+    /// When what lies behind the place that was come to leaves, where there is one.
+    fn due(&mut self) -> Option<Instant> {
+        let mark = self.marks.pop_front_if(|mark| mark.at <= self.sent)?;
+        let after = self.wrote.map(|wrote| wrote + mark.after);
+        let at = after.max(mark.then);
+        self.look_where_cold(at);
+        at
+    }
+
+    /// What may follow at once is to be told apart from when this leaves, not from when it is written.
+    fn look_where_cold(&mut self, at: Option<Instant>) {
+        let at = at.unwrap_or_else(Instant::now);
+        let warm = |wrote| at.saturating_duration_since(wrote) <= COLD;
+        if !self.looks && !self.wrote.is_some_and(warm) {
+            self.looks = true;
+            self.socket.look(true);
+        }
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.waiting.len() {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            let mark = self.marks.front().copied();
-            if let Some((_, later)) = mark.filter(|(mark, _)| self.sent >= *mark) {
-                self.marks.pop_front();
-                let at = self.wrote.unwrap_or_else(Instant::now) + later;
-                if betanet_carrier::spin(at) {
-                    continue;
+            if let Some(at) = self.due() {
+                if !betanet_carrier::spin(at) {
+                    self.pause = Some(Box::pin(betanet_carrier::exactly(at)));
                 }
-                self.pause = Some(Box::pin(betanet_carrier::exactly(at)));
                 continue;
             }
             let all = self.waiting.len();
-            let end = mark.map_or(all, |(mark, _)| mark.min(all));
-            let rest = &self.waiting[self.sent..end];
-            // What may follow at once is to be told apart from when this leaves, not from when it is written.
-            let cold = self.wrote.is_none_or(|wrote| wrote.elapsed() > COLD);
-            let looks = cold && (self.leaves.is_some() || mark.is_some());
-            if looks {
-                self.socket.look(true);
+            let end = self.marks.front().map_or(all, |mark| mark.at.min(all));
+            if end < all {
+                self.look_where_cold(None);
             }
-            if let Some((at, after)) = self.leaves.take() {
-                let last = self.wrote.map(|wrote| wrote + after);
-                betanet_carrier::spin(last.map_or(at, |last| last.max(at)));
-            }
-            let began = Instant::now();
-            let written = Pin::new(&mut self.socket).poll_write(cx, rest);
-            let left = if looks { self.socket.left() } else { None };
-            if looks {
-                self.socket.look(false);
-            }
-            let now = Instant::now();
-            let left = left.and_then(|ago| now.checked_sub(ago));
-            // From the stamp to the wire it is as far again, and a little: what is cold is so all the way.
-            let left = left.map(|left| left + left.saturating_duration_since(began) * 5 / 4);
-            self.wrote = Some(left.map_or(began, |left| left.clamp(began, now)));
-            let n = ready!(written)?;
+            let n = ready!(self.poll_write_part(cx, end))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -155,6 +174,24 @@ impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
         }
         self.waiting.clear();
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes up to there, and takes note of when it left.
+    fn poll_write_part(&mut self, cx: &mut Context<'_>, end: usize) -> Poll<io::Result<usize>> {
+        let part = &self.waiting[self.sent..end];
+        let looks = std::mem::take(&mut self.looks);
+        let began = Instant::now();
+        let written = Pin::new(&mut self.socket).poll_write(cx, part);
+        let left = if looks { self.socket.left() } else { None };
+        if looks {
+            self.socket.look(false);
+        }
+        let now = Instant::now();
+        let left = left.and_then(|ago| now.checked_sub(ago));
+        // From the stamp to the wire it is as far again, and a little: what is cold is so all the way.
+        let left = left.map(|left| left + left.saturating_duration_since(began) * 5 / 4);
+        self.wrote = Some(left.map_or(began, |left| left.clamp(began, now)));
+        written
     }
 }
 
@@ -235,9 +272,10 @@ impl<S: AsyncWrite + Stamps + Unpin> AsyncWrite for Gather<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.waiting.len() >= MOST {
+            self.more = false;
             ready!(self.poll_send(cx))?;
         }
-        if self.is_held() || !self.waiting.is_empty() {
+        if self.is_held() || self.more || !self.waiting.is_empty() {
             self.waiting.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));
         }
@@ -247,6 +285,10 @@ impl<S: AsyncWrite + Stamps + Unpin> AsyncWrite for Gather<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_held() {
             return Poll::Ready(Ok(()));
+        }
+        if self.more {
+            // Flushed again when there is no more: nobody has to be woken.
+            return Poll::Pending;
         }
         ready!(self.poll_send(cx))?;
         Pin::new(&mut self.socket).poll_flush(cx)
@@ -397,27 +439,104 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_gathered_leaves_when_it_is_to() {
-        let (_far, near) = tokio::io::duplex(100);
+        let (mut far, near) = tokio::io::duplex(100);
         let now = Arc::new(Mutex::new(Instant::now()));
         let mut gather = Gather::new(near, Arc::default(), now);
+        gather.hold(false);
         let mut before = Instant::now();
         for after in [0, 90, 60] {
             let after = Duration::from_micros(after);
-            gather.hold(true);
+            gather.leaves(Some((Instant::now(), after)));
             gather.write_all(b"ask").await.unwrap();
-            gather.leaves(Instant::now(), after);
-            gather.hold(false);
+            gather.leaves(None);
             gather.flush().await.unwrap();
             let wrote = gather.wrote.unwrap();
             assert!(wrote >= before + after);
             before = wrote;
         }
-        gather.hold(true);
-        gather.write_all(b"ask").await.unwrap();
-        let at = Instant::now() + Duration::from_micros(80);
-        gather.leaves(at, Duration::ZERO);
+        for wait in [80, 800] {
+            let at = Instant::now() + Duration::from_micros(wait);
+            gather.leaves(Some((at, Duration::ZERO)));
+            gather.write_all(b"ask").await.unwrap();
+            gather.leaves(None);
+            gather.flush().await.unwrap();
+            assert!(gather.wrote.unwrap() >= at);
+        }
+        let mut all = [0; 15];
+        far.read_exact(&mut all).await.unwrap();
+        assert_eq!(&all, b"askaskaskaskask");
+    }
+
+    /// A socket that remembers what was written with one call.
+    #[derive(Default)]
+    struct Writes(Vec<(Instant, usize)>);
+
+    impl AsyncWrite for Writes {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.push((Instant::now(), buf.len()));
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Stamps for Writes {
+        fn look(&self, _: bool) {}
+
+        fn left(&self) -> Option<Duration> {
+            None
+        }
+
+        fn unread(&self) -> Option<usize> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_leaves_before_all_of_it_is_gathered() {
+        let now = Arc::new(Mutex::new(Instant::now()));
+        let mut gather = Gather::new(Writes::default(), Arc::default(), now);
         gather.hold(false);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let at = Instant::now();
+        let apart = Duration::from_micros(70);
+        for n in 0..4 {
+            gather.leaves(Some((at + n * apart, apart)));
+            gather.write_all(&[7; 30]).await.unwrap();
+            assert!(Pin::new(&mut gather).poll_flush(&mut cx).is_pending());
+        }
+        assert_eq!(gather.socket.0, []);
+        gather.leaves(None);
         gather.flush().await.unwrap();
-        assert!(gather.wrote.unwrap() >= at);
+        let writes = &gather.socket.0;
+        assert_eq!(writes.len(), 4);
+        assert!(writes.iter().all(|(_, bytes)| *bytes == 30));
+        assert!(writes.windows(2).all(|two| two[1].0 >= two[0].0 + apart));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_to_gather_leaves_before() {
+        let now = Arc::new(Mutex::new(Instant::now()));
+        let mut gather = Gather::new(Writes::default(), Arc::default(), now);
+        gather.hold(false);
+        for _ in 0..20 {
+            gather.leaves(Some((Instant::now(), Duration::ZERO)));
+            gather.write_all(&[7; 9000]).await.unwrap();
+        }
+        assert!(gather.waiting.len() < MOST + 9000);
+        gather.leaves(None);
+        gather.flush().await.unwrap();
+        let written: usize = gather.socket.0.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(written, 20 * 9000);
     }
 }

@@ -203,8 +203,9 @@ impl Follower {
         while let Some(burst) = self.bursts.front()
             && burst.up != self.up
         {
-            // Frames of HTTP around what is counted, one a record at most, make it a little less.
-            let least = (burst.plaintext().saturating_sub(9 * burst.records.len())) / 9 * 8;
+            // Frames of HTTP around what is counted, one a record at most, make it a little less. What is small is waited for too.
+            let frames = 9 * burst.records.len();
+            let least = (burst.plaintext().saturating_sub(frames) / 9 * 8).max(1);
             let whole = self.received >= least;
             let reads = self.reading().is_some_and(|at| now + SOON >= at);
             let late = now >= self.since + burst.gap + PATIENCE;

@@ -199,6 +199,24 @@ fn a_client_goes_on_in_its_time_while_it_reads() {
 }
 
 #[test]
+fn a_request_of_a_few_bytes_is_waited_for_too() {
+    // A client that makes more room while it reads: a frame of 13 bytes.
+    let trace = [
+        step(0, true, 463),
+        step(4, false, 4501),
+        step(1, true, 30),
+        step(0, false, 4501),
+    ];
+    let at = |ms: u64| Time::from_micros(ms * 1000);
+    let mut server = Follower::new(at(0), &trace, false);
+    server.received(at(0), 430);
+    server.sent(at(4), 1);
+    assert_eq!(server.due(at(5)), None);
+    server.received(at(6), 4);
+    assert_eq!(server.due(at(6)), Some(&[4501][..]));
+}
+
+#[test]
 fn a_little_that_is_late_or_early_is_made_up_for_and_much_is_not() {
     let trace = [step(10, true, 117), step(50, true, 217)];
     let at = |ms: u64| Time::from_micros(ms * 1000);
