@@ -23,6 +23,8 @@ const READ: usize = 256 << 10;
 const PIECE: usize = 17 << 10;
 /// After so much silence what is written takes its time until it leaves.
 const COLD: Duration = Duration::from_micros(200);
+/// What follows within that is due before it can be asked when what came before it left.
+const AT_ONCE: Duration = Duration::from_micros(20);
 
 pub(crate) struct Gather<S> {
     socket: S,
@@ -134,11 +136,12 @@ impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
         at
     }
 
-    /// What may follow at once is to be told apart from when this leaves, not from when it is written.
+    /// What may follow shortly is to be told apart from when this leaves, not from when it is written.
     fn look_where_cold(&mut self, at: Option<Instant>) {
         let at = at.unwrap_or_else(Instant::now);
         let warm = |wrote| at.saturating_duration_since(wrote) <= COLD;
-        if !self.looks && !self.wrote.is_some_and(warm) {
+        let at_once = self.marks.front().is_some_and(|m| m.after <= AT_ONCE);
+        if !self.looks && !at_once && !self.wrote.is_some_and(warm) {
             self.looks = true;
             self.socket.look(true);
         }

@@ -113,6 +113,8 @@ pub struct Follower {
     received: usize,
     /// Bytes that are still to come of parts that are behind.
     owed: usize,
+    /// The other side's next part comes when it can: what follows counts from that.
+    unplanned: bool,
 }
 
 impl Follower {
@@ -146,6 +148,7 @@ impl Follower {
             left: now,
             received: 0,
             owed: 0,
+            unplanned: false,
         }
     }
 
@@ -218,7 +221,8 @@ impl Follower {
             self.received = self.received.saturating_sub(burst.plaintext());
             // The client's clock is both ends'. A server's answer is so much later than what it answers; a client has asked for most
             // of what comes, and goes on in its own time.
-            self.since = if self.up {
+            let unplanned = core::mem::take(&mut self.unplanned);
+            self.since = if self.up && !unplanned {
                 kept_up(self.since + burst.gap, now)
             } else {
                 now
@@ -315,11 +319,13 @@ impl Follower {
             self.since = now;
         }
         (self.received, self.owed) = (0, 0);
+        self.unplanned = false;
     }
 
-    /// This side's next records are due at once, whatever stands before them.
+    /// This side's next records are due at once, whatever stands before them; what answers them comes when it can.
     pub fn at_once(&mut self, now: Time) {
         self.answered(now);
+        self.unplanned = true;
         if let Some(burst) = self.bursts.front_mut() {
             burst.gap = Duration::ZERO;
         }

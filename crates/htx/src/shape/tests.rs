@@ -199,6 +199,28 @@ fn a_client_goes_on_in_its_time_while_it_reads() {
 }
 
 #[test]
+fn what_follows_the_answer_that_opens_a_tunnel_counts_from_when_it_came() {
+    let trace = [
+        step(9, true, 463),
+        step(4, false, 201),
+        step(8, true, 115),
+        step(4, false, 201),
+        step(8, true, 115),
+    ];
+    let at = |ms: u64| Time::from_micros(ms * 1000);
+    let mut client = Follower::new(at(0), &trace, true);
+    client.at_once(at(0));
+    assert_eq!(client.next(), Some(at(0)));
+    client.sent(at(0), 1);
+    client.received(at(13), 170);
+    assert_eq!(client.next(), Some(at(21)), "8 ms after it came");
+    client.sent(at(21), 1);
+    // Answers after that have their times, and what is late is made up for.
+    client.received(at(28), 170);
+    assert_eq!(client.next(), Some(at(33)));
+}
+
+#[test]
 fn a_request_of_a_few_bytes_is_waited_for_too() {
     // A client that makes more room while it reads: a frame of 13 bytes.
     let trace = [
