@@ -13,6 +13,9 @@ use crate::{Carrier, Error, Reads, Received};
 /// When how much was sent; an end is nothing.
 pub(crate) type Log = Arc<Mutex<Vec<(Duration, usize)>>>;
 
+/// When what was handed over was to leave, and how long after what was before it; `None` where there was no more for now.
+pub(crate) type Left = Arc<Mutex<Vec<Option<(Duration, Duration)>>>>;
+
 /// Takes everything, and remembers when.
 pub(crate) struct Taker {
     began: Instant,
@@ -23,8 +26,7 @@ pub(crate) struct Taker {
     pub(crate) told: Arc<Mutex<Vec<(Duration, Reads)>>>,
     /// When it read the first of what it was to read in part.
     pub(crate) heard: Arc<Mutex<Option<Instant>>>,
-    /// When what it was handed was to leave, and how long after what was before it; `None` where there was no more for now.
-    pub(crate) left: Arc<Mutex<Vec<Option<(Duration, Duration)>>>>,
+    pub(crate) left: Left,
 }
 
 impl Taker {

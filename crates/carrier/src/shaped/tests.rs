@@ -2,7 +2,7 @@ use betanet_htx::pace::PADDING_MIN;
 use betanet_htx::shape::Gap;
 
 use super::*;
-use crate::taker::{Log, Taker};
+use crate::taker::{Left, Log, Taker};
 
 const ASKS: u16 = 463;
 const ANSWERS: u16 = 5000;
@@ -23,7 +23,7 @@ struct End {
     coming: Arc<std::sync::Mutex<VecDeque<Bytes>>>,
     told: Arc<std::sync::Mutex<Vec<(Duration, Reads)>>>,
     heard: Arc<std::sync::Mutex<Option<Instant>>>,
-    left: Arc<std::sync::Mutex<Vec<Option<(Duration, Duration)>>>>,
+    left: Left,
 }
 
 impl End {

@@ -85,11 +85,13 @@ pub fn learn_lag(tunnels: &[(&Shape, &[Record])], skip: usize) -> Option<Lag> {
     })
 }
 
-/// When each request left, since the first.
+/// When each request left since the first that was not asked before any answer: the one that opens a tunnel comes when it can, and
+/// what follows counts from that.
 fn requests(trace: &[Step]) -> Vec<Duration> {
+    let opens = trace.iter().position(|step| !step.up).unwrap_or_default();
     let mut at = Duration::ZERO;
     let mut all = Vec::new();
-    for step in trace {
+    for step in &trace[opens..] {
         at += Duration::from(step.gap);
         if step.up {
             all.push(at);
