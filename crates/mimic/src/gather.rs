@@ -23,8 +23,6 @@ const READ: usize = 256 << 10;
 const PIECE: usize = 17 << 10;
 /// After so much silence what is written takes its time until it leaves.
 const COLD: Duration = Duration::from_micros(200);
-/// What follows within that is due before it can be asked when what came before it left.
-const AT_ONCE: Duration = Duration::from_micros(20);
 
 pub(crate) struct Gather<S> {
     socket: S,
@@ -140,8 +138,7 @@ impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
     fn look_where_cold(&mut self, at: Option<Instant>) {
         let at = at.unwrap_or_else(Instant::now);
         let warm = |wrote| at.saturating_duration_since(wrote) <= COLD;
-        let at_once = self.marks.front().is_some_and(|m| m.after <= AT_ONCE);
-        if !self.looks && !at_once && !self.wrote.is_some_and(warm) {
+        if !self.looks && !self.wrote.is_some_and(warm) {
             self.looks = true;
             self.socket.look(true);
         }
