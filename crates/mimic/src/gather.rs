@@ -355,11 +355,13 @@ mod tests {
         assert_eq!(gather.read_to_end(&mut rest).await.unwrap(), 0);
     }
 
-    /// A socket whose window opens for more once so much was read.
+    /// A socket whose window opens for more once so much was read, and that remembers what was written with one call.
+    #[derive(Default)]
     struct Window {
         there: usize,
         opens: usize,
         more: usize,
+        wrote: Vec<(Instant, usize)>,
     }
 
     impl AsyncRead for Window {
@@ -396,10 +398,11 @@ mod tests {
 
     impl AsyncWrite for Window {
         fn poll_write(
-            self: Pin<&mut Self>,
+            mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
             buf: &[u8],
         ) -> Poll<io::Result<usize>> {
+            self.wrote.push((Instant::now(), buf.len()));
             Poll::Ready(Ok(buf.len()))
         }
 
@@ -418,6 +421,7 @@ mod tests {
             there: 80_000,
             opens: 40_000,
             more: 30_000,
+            ..Window::default()
         };
         let now = Arc::new(Mutex::new(Instant::now()));
         let mut gather = Gather::new(window, Arc::default(), now);
@@ -467,45 +471,10 @@ mod tests {
         assert_eq!(&all, b"askaskaskaskask");
     }
 
-    /// A socket that remembers what was written with one call.
-    #[derive(Default)]
-    struct Writes(Vec<(Instant, usize)>);
-
-    impl AsyncWrite for Writes {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            buf: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            self.0.push((Instant::now(), buf.len()));
-            Poll::Ready(Ok(buf.len()))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    impl Stamps for Writes {
-        fn look(&self, _: bool) {}
-
-        fn left(&self) -> Option<Duration> {
-            None
-        }
-
-        fn unread(&self) -> Option<usize> {
-            None
-        }
-    }
-
     #[tokio::test]
     async fn nothing_leaves_before_all_of_it_is_gathered() {
         let now = Arc::new(Mutex::new(Instant::now()));
-        let mut gather = Gather::new(Writes::default(), Arc::default(), now);
+        let mut gather = Gather::new(Window::default(), Arc::default(), now);
         gather.hold(false);
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let at = Instant::now();
@@ -515,10 +484,10 @@ mod tests {
             gather.write_all(&[7; 30]).await.unwrap();
             assert!(Pin::new(&mut gather).poll_flush(&mut cx).is_pending());
         }
-        assert_eq!(gather.socket.0, []);
+        assert_eq!(gather.socket.wrote, []);
         gather.leaves(None);
         gather.flush().await.unwrap();
-        let writes = &gather.socket.0;
+        let writes = &gather.socket.wrote;
         assert_eq!(writes.len(), 4);
         assert!(writes.iter().all(|(_, bytes)| *bytes == 30));
         assert!(writes.windows(2).all(|two| two[1].0 >= two[0].0 + apart));
@@ -527,7 +496,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_much_to_gather_leaves_before() {
         let now = Arc::new(Mutex::new(Instant::now()));
-        let mut gather = Gather::new(Writes::default(), Arc::default(), now);
+        let mut gather = Gather::new(Window::default(), Arc::default(), now);
         gather.hold(false);
         for _ in 0..20 {
             gather.leaves(Some((Instant::now(), Duration::ZERO)));
@@ -536,7 +505,7 @@ mod tests {
         assert!(gather.waiting.len() < MOST + 9000);
         gather.leaves(None);
         gather.flush().await.unwrap();
-        let written: usize = gather.socket.0.iter().map(|(_, bytes)| bytes).sum();
+        let written: usize = gather.socket.wrote.iter().map(|(_, bytes)| bytes).sum();
         assert_eq!(written, 20 * 9000);
     }
 }
