@@ -76,7 +76,7 @@ pub struct Shaped {
     follower: Follower,
     /// When the request that opens the tunnel leaves, or came.
     began: Instant,
-    /// Whether the carrier waits for the moment by itself, and when the first leaves of what was handed to it since it last did.
+    /// Whether the carrier can be told when what it is handed leaves; and when the first of that does of which there may be more to hand.
     paced: bool,
     first: Option<Time>,
     /// Until then, exactly: lateness at each burst would add up.
@@ -298,7 +298,7 @@ impl Shaped {
 
     /// Asks for what this burst lacks, and those that are due shortly.
     fn prepare(&mut self, now: Time, burst: usize) {
-        let soon = self.follower.until(now + 2 * AHEAD);
+        let soon = self.follower.until(self.horizon(now) + AHEAD);
         let soon = soon.map(|records| portion(records).1).sum::<usize>();
         // What is short is made before the other side's part has come: what is said in it would have to wait for little.
         let next = self.follower.own().map_or(0, |records| portion(records).1);

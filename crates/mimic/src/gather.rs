@@ -498,7 +498,8 @@ mod tests {
         let now = Arc::new(Mutex::new(Instant::now()));
         let mut gather = Gather::new(Window::default(), Arc::default(), now);
         gather.hold(false);
-        for _ in 0..20 {
+        for n in 0..20 {
+            assert_eq!(gather.socket.wrote.is_empty(), n * 9000 <= MOST + 9000);
             gather.leaves(Some((Instant::now(), Duration::ZERO)));
             gather.write_all(&[7; 9000]).await.unwrap();
         }

@@ -197,6 +197,36 @@ async fn a_long_answer_is_read_when_the_browser_read_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_read_of_an_answer_is_told_when_its_request_leaves_and_not_when_it_is_made() {
+    let mut trace = shape().traces()[0].clone();
+    trace.push(step(5, false, 16_401));
+    trace.extend([step(0, false, 16_401); 4]);
+    trace.push(step(9, false, 16_401));
+    let mut client = End::follows(true, Arc::new(Shape::new(vec![trace]).unwrap()));
+    client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
+    client.goes(Duration::from_millis(3)).await;
+    client.hears(4900);
+    client.goes(Duration::from_millis(40)).await;
+    let handed = client.log.lock().unwrap().last().unwrap().0;
+    let leaves = client
+        .left
+        .lock()
+        .unwrap()
+        .iter()
+        .flatten()
+        .last()
+        .unwrap()
+        .0;
+    let told = client.told.lock().unwrap().clone();
+    let first = told.iter().find(|(_, reads)| *reads != Reads::All).unwrap();
+    assert_eq!(first.1, Reads::AtMost(17 << 10));
+    assert!(
+        handed < leaves && first.0 + EARLY >= leaves,
+        "{told:?} {leaves:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_long_answer_that_begins_with_less_than_a_frame_is_read_from_when_it_began() {
     let mut trace = vec![step(0, true, ASKS), step(5, false, 16_401)];
     trace.extend([step(0, false, 16_401); 4]);

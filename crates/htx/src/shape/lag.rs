@@ -85,8 +85,8 @@ pub fn learn_lag(tunnels: &[(&Shape, &[Record])], skip: usize) -> Option<Lag> {
     })
 }
 
-/// When each request left since the first that was not asked before any answer: the one that opens a tunnel comes when it can, and
-/// what follows counts from that.
+/// When each request behind the first answer left, since the first of them: that answer opens a tunnel and comes when it can, and what
+/// follows counts from that.
 fn requests(trace: &[Step]) -> Vec<Duration> {
     let opens = trace.iter().position(|step| !step.up).unwrap_or_default();
     let mut at = Duration::ZERO;
