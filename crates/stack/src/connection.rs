@@ -3,6 +3,8 @@
 mod asking;
 mod raw;
 mod serving;
+#[cfg(test)]
+mod tests;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -90,7 +92,8 @@ pub enum Command {
 /// For above.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// The session is open.
+    /// The session is open. Nothing that the peer began is served before this was taken, nor after [`Command::Close`]: whoever does
+    /// not want the session closes it when this comes.
     Established,
     /// An answer's head.
     Head {
@@ -168,6 +171,10 @@ pub struct Connection<H: Handler> {
     /// Streams of other types, and whether this side still sends on them.
     raw: BTreeMap<StreamId, Raw>,
     events: Queue<Event>,
+    /// Above has not seen yet that the session is open, and may not want it: nothing of the peer's is begun.
+    unseen: bool,
+    /// This side closed the session: nothing more of the peer's is begun.
+    closed: bool,
 }
 
 impl<H: Handler> Connection<H> {
@@ -181,6 +188,8 @@ impl<H: Handler> Connection<H> {
             asking: BTreeMap::new(),
             raw: BTreeMap::new(),
             events: Queue::new(EVENTS_MAX),
+            unseen: false,
+            closed: false,
         }
     }
 
@@ -217,12 +226,17 @@ impl<H: Handler> Connection<H> {
     }
 
     fn rise(&mut self, now: Now) {
-        while self.events.room() > MARGIN {
+        while self.events.room() > MARGIN && !self.unseen {
             let Some(event) = self.session.poll_event() else {
                 return;
             };
             match event {
-                htx::Event::Established => self.event(now, Event::Established),
+                htx::Event::Established => {
+                    self.unseen = true;
+                    self.event(now, Event::Established);
+                }
+                // What came together with the message that opened a session which is not wanted.
+                htx::Event::Opened { .. } | htx::Event::PathControl(_) if self.closed => {}
                 htx::Event::Opened { stream, .. } if !self.may_open(now) => {
                     let code = Code::POLICY_REJECTED;
                     self.command(now, htx::Command::Reset { stream, code });
@@ -336,9 +350,11 @@ impl<H: Handler> Machine for Connection<H> {
             Command::Rekey => self.session.handle_command(now, htx::Command::Rekey)?,
             Command::Shutdown => self.session.handle_command(now, htx::Command::Shutdown)?,
             Command::Finish => self.session.handle_command(now, htx::Command::Finish)?,
-            Command::Close { code, reason } => self
-                .session
-                .handle_command(now, htx::Command::Close { code, reason })?,
+            Command::Close { code, reason } => {
+                self.closed = true;
+                self.session
+                    .handle_command(now, htx::Command::Close { code, reason })?;
+            }
         }
         self.settle(now);
         Ok(())
@@ -354,7 +370,11 @@ impl<H: Handler> Machine for Connection<H> {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop()
+        let event = self.events.pop()?;
+        if matches!(event, Event::Established) {
+            self.unseen = false;
+        }
+        Some(event)
     }
 
     fn poll_timeout(&self) -> Option<Wake> {

@@ -23,7 +23,7 @@ async fn under_extended_templates_that_are_not_listed_end_the_session() {
     let node = Node::client().unwrap().dialling_over(Transport::Tcp);
     let asked = match node.connect(&peer).await {
         Err(e) => mismatch(&e),
-        // The client's end may stand for a moment before it hears.
+        // The client's end may stand for a moment before it hears; what it asks then is not answered.
         Ok(session) => session.ask(get("/hello.txt")).await.is_err(),
     };
     assert!(asked);
