@@ -11,9 +11,8 @@ use std::time::Duration;
 use betanet_carrier::Reads;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
-
-use crate::stamp::Stamps;
 
 /// Bytes that are gathered before they leave all the same.
 const MOST: usize = 64 << 10;
@@ -21,8 +20,25 @@ const MOST: usize = 64 << 10;
 const READ: usize = 256 << 10;
 /// Bytes that a browser reads with one system call: a window opens in between.
 const PIECE: usize = 17 << 10;
-/// After so much silence what is written takes its time until it leaves.
-const COLD: Duration = Duration::from_micros(200);
+/// The longest that what is written is on its way out: a thread whose write took longer was kept from going on behind it.
+const WAY: Duration = Duration::from_micros(50);
+
+/// A socket that tells how many bytes it has for who reads, where the system says so.
+pub(crate) trait Unread {
+    fn unread(&self) -> Option<usize>;
+}
+
+impl Unread for TcpStream {
+    #[cfg(target_os = "linux")]
+    fn unread(&self) -> Option<usize> {
+        usize::try_from(rustix::io::ioctl_fionread(self).ok()?).ok()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn unread(&self) -> Option<usize> {
+        None
+    }
+}
 
 pub(crate) struct Gather<S> {
     socket: S,
@@ -46,10 +62,8 @@ pub(crate) struct Gather<S> {
     read: BytesMut,
     /// When the first was read of what is to be read in part.
     first: Option<Instant>,
-    /// When what was written last left, or began to be written.
+    /// When what was written last left.
     wrote: Option<Instant>,
-    /// Whether when what is written next leaves is asked of the system.
-    looks: bool,
 }
 
 /// A place in what is gathered.
@@ -60,7 +74,7 @@ struct Mark {
     then: Option<Instant>,
 }
 
-impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
+impl<S: AsyncWrite + Unpin> Gather<S> {
     pub(crate) fn new(socket: S, last: Arc<AtomicBool>, heard: Arc<Mutex<Instant>>) -> Self {
         Self {
             socket,
@@ -77,7 +91,6 @@ impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
             read: BytesMut::new(),
             first: None,
             wrote: None,
-            looks: false,
         }
     }
 
@@ -129,19 +142,7 @@ impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
     fn due(&mut self) -> Option<Instant> {
         let mark = self.marks.pop_front_if(|mark| mark.at <= self.sent)?;
         let after = self.wrote.map(|wrote| wrote + mark.after);
-        let at = after.max(mark.then);
-        self.look_where_cold(at);
-        at
-    }
-
-    /// What may follow shortly is to be told apart from when this leaves, not from when it is written.
-    fn look_where_cold(&mut self, at: Option<Instant>) {
-        let at = at.unwrap_or_else(Instant::now);
-        let warm = |wrote| at.saturating_duration_since(wrote) <= COLD;
-        if !self.looks && !self.wrote.is_some_and(warm) {
-            self.looks = true;
-            self.socket.look(true);
-        }
+        after.max(mark.then)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -158,9 +159,6 @@ impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
             }
             let all = self.waiting.len();
             let end = self.marks.front().map_or(all, |mark| mark.at.min(all));
-            if end < all {
-                self.look_where_cold(None);
-            }
             let n = ready!(self.poll_write_part(cx, end))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -176,26 +174,21 @@ impl<S: AsyncWrite + Stamps + Unpin> Gather<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes up to there, and takes note of when it left.
+    /// Writes up to there, and takes note of when it left: what follows shortly counts from that, and not from when it was written. After
+    /// a silence a write is ten times as long on its way, so it can't be what is usual.
     fn poll_write_part(&mut self, cx: &mut Context<'_>, end: usize) -> Poll<io::Result<usize>> {
         let part = &self.waiting[self.sent..end];
-        let looks = std::mem::take(&mut self.looks);
         let began = Instant::now();
         let written = Pin::new(&mut self.socket).poll_write(cx, part);
-        let left = if looks { self.socket.left() } else { None };
-        if looks {
-            self.socket.look(false);
-        }
-        let now = Instant::now();
-        let left = left.and_then(|ago| now.checked_sub(ago));
-        // From the stamp to the wire it is as far again, and a little: what is cold is so all the way.
-        let left = left.map(|left| left + left.saturating_duration_since(began) * 5 / 4);
-        self.wrote = Some(left.map_or(began, |left| left.clamp(began, now)));
+        // That is near the end of the system call, whatever its length is: what is left then is to come back. Asked for a stamp of when
+        // it left, Linux would keep it for as long again.
+        let way = (began.elapsed() * 7 / 8).min(WAY);
+        self.wrote = Some(began + way);
         written
     }
 }
 
-impl<S: AsyncRead + Stamps + Unpin> Gather<S> {
+impl<S: AsyncRead + Unread + Unpin> Gather<S> {
     /// Reads up to so much of what there is, and no more once the window has opened for what comes next: that is of the next time.
     fn poll_pieces(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         let mut filled = 0;
@@ -224,7 +217,7 @@ impl<S: AsyncRead + Stamps + Unpin> Gather<S> {
     }
 }
 
-impl<S: AsyncRead + Stamps + Unpin> AsyncRead for Gather<S> {
+impl<S: AsyncRead + Unread + Unpin> AsyncRead for Gather<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -265,7 +258,7 @@ impl<S: AsyncRead + Stamps + Unpin> AsyncRead for Gather<S> {
     }
 }
 
-impl<S: AsyncWrite + Stamps + Unpin> AsyncWrite for Gather<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -306,20 +299,14 @@ mod tests {
 
     use super::*;
 
-    impl Stamps for tokio::io::DuplexStream {
-        fn look(&self, _: bool) {}
-
-        fn left(&self) -> Option<Duration> {
-            None
-        }
-
+    impl Unread for tokio::io::DuplexStream {
         fn unread(&self) -> Option<usize> {
             None
         }
     }
 
     /// What is read at once, if anything.
-    fn read<S: AsyncRead + Stamps + Unpin>(gather: &mut Gather<S>) -> Option<Vec<u8>> {
+    fn read<S: AsyncRead + Unread + Unpin>(gather: &mut Gather<S>) -> Option<Vec<u8>> {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut buf = [0; 6];
         let mut buf = ReadBuf::new(&mut buf);
@@ -362,6 +349,8 @@ mod tests {
         opens: usize,
         more: usize,
         wrote: Vec<(Instant, usize)>,
+        /// How long a write keeps who writes.
+        keeps: Duration,
     }
 
     impl AsyncRead for Window {
@@ -384,13 +373,7 @@ mod tests {
         }
     }
 
-    impl Stamps for Window {
-        fn look(&self, _: bool) {}
-
-        fn left(&self) -> Option<Duration> {
-            None
-        }
-
+    impl Unread for Window {
         fn unread(&self) -> Option<usize> {
             Some(self.there)
         }
@@ -402,7 +385,9 @@ mod tests {
             _: &mut Context<'_>,
             buf: &[u8],
         ) -> Poll<io::Result<usize>> {
-            self.wrote.push((Instant::now(), buf.len()));
+            let now = Instant::now();
+            self.wrote.push((now, buf.len()));
+            assert!(betanet_carrier::spin(now + self.keeps));
             Poll::Ready(Ok(buf.len()))
         }
 
@@ -491,6 +476,32 @@ mod tests {
         assert_eq!(writes.len(), 4);
         assert!(writes.iter().all(|(_, bytes)| *bytes == 30));
         assert!(writes.windows(2).all(|two| two[1].0 >= two[0].0 + apart));
+    }
+
+    #[tokio::test]
+    async fn what_follows_counts_from_when_it_left_that_was_long_on_its_way() {
+        let apart = Duration::from_micros(30);
+        for keeps in [0, 40, 90].map(Duration::from_micros) {
+            let window = Window {
+                keeps,
+                ..Window::default()
+            };
+            let now = Arc::new(Mutex::new(Instant::now()));
+            let mut gather = Gather::new(window, Arc::default(), now);
+            gather.hold(false);
+            for _ in 0..2 {
+                gather.leaves(Some((Instant::now(), apart)));
+                gather.write_all(&[7; 30]).await.unwrap();
+            }
+            gather.leaves(None);
+            gather.flush().await.unwrap();
+            let [(first, _), (second, _)] = gather.socket.wrote[..] else {
+                panic!("two were written")
+            };
+            assert!(second >= first + (keeps * 7 / 8).min(WAY) + apart);
+            // Who was kept from going on is not taken to have sent so late.
+            assert!(gather.wrote.unwrap() <= second + WAY);
+        }
     }
 
     #[tokio::test]

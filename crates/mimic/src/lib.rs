@@ -27,6 +27,5 @@ mod first;
 mod gather;
 mod quic;
 mod raw;
-mod stamp;
 
 pub use chromium::Chromium;
