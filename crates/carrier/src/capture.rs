@@ -65,6 +65,8 @@ impl Capture {
     pub fn new(certificate: Arc<CertSource>) -> Result<Self, Error> {
         let mut config = tls_config(certificate)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
+        // With a ticket the next hello is that of a session resumed, and no first one.
+        config.send_tls13_tickets = 0;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
@@ -205,6 +207,38 @@ mod tests {
             assert_eq!(chosen(&long[..short]), [0; 0]);
         }
         assert_eq!(chosen(&[0x40; 30]), [0; 0]);
+    }
+
+    #[tokio::test]
+    async fn who_comes_again_begins_as_the_first_time() {
+        let certificate = crate::Certificate::self_signed(&["localhost".to_owned()]).unwrap();
+        let capture = Capture::new(Arc::new(CertSource::fixed(certificate))).unwrap();
+        let mut config =
+            crate::plain::tls_config(&crate::Trust::Anything, &Default::default()).unwrap();
+        config.resumption = rustls::client::Resumption::in_memory_sessions(8);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let file: serde_json::Value = serde_json::from_str(CHROMIUM_156).unwrap();
+        let flight = betanet_wire::text::unhex(file["flights"][0].as_str().unwrap()).unwrap();
+        for _ in 0..3 {
+            let visit = async {
+                let tcp = TcpStream::connect(listener.local_addr().unwrap()).await;
+                let name = "localhost".try_into().unwrap();
+                let mut tls = connector.connect(name, tcp.unwrap()).await.unwrap();
+                tls.write_all(&flight).await.unwrap();
+                // Whatever is said behind the handshake comes before this.
+                let mut answer = [0; 28];
+                tls.read_exact(&mut answer).await.unwrap();
+                tls.shutdown().await.unwrap();
+            };
+            let taken = async { capture.take(listener.accept().await.unwrap().0).await };
+            let (captured, ()) = tokio::join!(taken, visit);
+            let captured = captured.unwrap();
+            assert_eq!(captured.flight.unwrap(), flight);
+            let hello = Hello::from_stream(&captured.hello).unwrap().unwrap();
+            assert_eq!(hello.extension(41), None);
+        }
     }
 
     #[tokio::test]
