@@ -7,6 +7,7 @@ next is drawn, so that both find the machine as busy as the other.
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import json
 import os
@@ -145,13 +146,12 @@ class Chromium:
         "--remote-debugging-port=0", "--remote-allow-origins=*", "--host-resolver-rules=MAP localhost 127.0.0.1",
     ]
 
-    def __init__(self, path):
-        self.dir = tempfile.mkdtemp()
+    def __init__(self, path, home):
         self.process = subprocess.Popen(
-            [path, *self.FLAGS, f"--user-data-dir={self.dir}", "about:blank"],
+            [path, *self.FLAGS, f"--user-data-dir={home}", "about:blank"], env=os.environ | {"TMPDIR": home},
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
-        port_file = os.path.join(self.dir, "DevToolsActivePort")
+        port_file = os.path.join(home, "DevToolsActivePort")
         # Several start at once, and the first time from a cold disk.
         for _ in range(1200):
             if os.path.exists(port_file) and len(open(port_file).read().split()) == 2:
@@ -195,10 +195,10 @@ class Chromium:
         self.process.wait()
 
 
-def tunnel(args, shape, peer, name, path, number):
+def tunnel(args, shape, peer, name, path, number, home):
     """Opens a session and fetches a file; stays for the window."""
     command = [args.betanet, "get", f"bar://{name}{path}", "--peer", peer, "--transport", "tcp", "-o", f"fetched{number}",
-               "--stay", str(WINDOW), "--book", os.path.join(tempfile.gettempdir(), f"book-{os.getpid()}-{number}")]
+               "--stay", str(WINDOW), "--book", os.path.join(home, "book")]
     if shape:
         command += ["--shape", shape]
     done = subprocess.run(command, capture_output=True, timeout=120)
@@ -233,11 +233,11 @@ async def main():
 
     outs = {file: open(file, "w") for _, file in kinds}
 
-    async def worker(number):
+    async def worker(number, home):
         dice = random.Random(args.seed * 1000 + number)
         observer = Observer(args.gateway + number)
         loop = asyncio.get_running_loop()
-        browser = Chromium(args.chromium)
+        browser = Chromium(args.chromium, home)
         for _ in range(WARM):
             url = f"https://localhost:{observer.port}/"
             await loop.run_in_executor(None, browser.visit, url, WINDOW + 0.2, args.cookie)
@@ -250,7 +250,7 @@ async def main():
                 peer = f"{args.public_key}@localhost:{observer.port}#{args.pin}"
                 path = dice.choice(args.files.split(","))
                 shape = args.shape if kind == "shaped" else ""
-                await loop.run_in_executor(None, tunnel, args, shape, peer, args.name, path, number)
+                await loop.run_in_executor(None, tunnel, args, shape, peer, args.name, path, number, home)
             observer.look()
             # A browser may open more connections than one: the observer looks at the one that carries the page.
             seen = max(observer.connections, key=lambda c: len(c["records"]), default=None)
@@ -263,7 +263,10 @@ async def main():
                 print(f"{turn} of {len(kinds) * args.count} visits", file=sys.stderr)
         browser.close()
 
-    await asyncio.gather(*(worker(n) for n in range(args.parallel)))
+    with contextlib.ExitStack() as homes:
+        # What a browser leaves behind as it ends may come and go.
+        new = lambda: homes.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        await asyncio.gather(*(worker(n, new()) for n in range(args.parallel)))
     for out in outs.values():
         out.close()
 
