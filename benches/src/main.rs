@@ -68,6 +68,17 @@ fn spent(work: impl FnOnce()) -> f64 {
     (cpu() - before).as_secs_f64()
 }
 
+/// A binary that was built where this one was.
+fn beside(name: &str) -> std::path::PathBuf {
+    let binary = std::env::current_exe().unwrap().with_file_name(name);
+    assert!(
+        binary.exists(),
+        "{} is not there: cargo build --release -p betanet-{name}",
+        binary.display()
+    );
+    binary
+}
+
 const GROUPS: &[(&str, Measure)] = &[
     ("cbor", cbor::measure),
     ("frames", frames::measure),

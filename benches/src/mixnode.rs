@@ -106,12 +106,7 @@ fn free_port() -> u16 {
 }
 
 fn start(home: &Path, port: u16) -> Mixnode {
-    let binary = std::env::current_exe().unwrap().with_file_name("mixnode");
-    assert!(
-        binary.exists(),
-        "{} is not there: cargo build --release -p betanet-mixnode",
-        binary.display()
-    );
+    let binary = crate::beside("mixnode");
     let admin = format!("127.0.0.1:{}", free_port());
     let mut child = Process::new(binary)
         .args([

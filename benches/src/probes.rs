@@ -9,7 +9,7 @@ mod stats;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -52,14 +52,15 @@ fn nobody() -> String {
 
 impl Server {
     /// The gateway, or the web site that it is without tunnels.
-    fn start(binary: &str, home: &Path, cover_only: bool) -> Self {
+    fn start(binary: &Path, home: &Path, cover_only: bool) -> Self {
         let config = home.join("gateway.toml");
         let text = "connections_per_address = 1000000\nconnects_per_second = 1000000\n";
         std::fs::write(&config, text).unwrap();
         // One core for the servers, the other for who asks: otherwise a process keeps what the scheduler made of its threads.
         let mut command = Command::new("taskset");
         command
-            .args(["--cpu-list", "1", binary])
+            .args(["--cpu-list", "1"])
+            .arg(binary)
             .args(["--listen", "127.0.0.1:0", "--json", "--serve"])
             .arg(home.join("served"))
             .arg("--cover")
@@ -170,7 +171,7 @@ async fn compare(kind: &Kind, a: SocketAddr, b: SocketAddr, n: usize, dice: &mut
 pub(crate) fn run(args: &[String]) -> bool {
     let n: usize = args.first().map_or(200, |n| n.parse().expect("probes N"));
     let gateway = args.get(1).filter(|a| !a.starts_with("--"));
-    let gateway = gateway.map_or("target/release/gateway", String::as_str);
+    let gateway = gateway.map_or_else(|| crate::beside("gateway"), PathBuf::from);
     let home = tempfile::tempdir().unwrap();
     for folder in ["served", "cover"] {
         std::fs::create_dir(home.path().join(folder)).unwrap();
@@ -189,8 +190,8 @@ pub(crate) fn run(args: &[String]) -> bool {
     let rounds = (n / 25).clamp(1, ROUNDS);
     for round in 0..rounds {
         // Each is the one that was started first as often as the other.
-        let first = Server::start(gateway, home.path(), round % 2 == 1);
-        let second = Server::start(gateway, home.path(), round % 2 == 0);
+        let first = Server::start(&gateway, home.path(), round % 2 == 1);
+        let second = Server::start(&gateway, home.path(), round % 2 == 0);
         let (a, b) = if round % 2 == 0 {
             (first, second)
         } else {

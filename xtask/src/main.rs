@@ -28,13 +28,17 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
+        ["bench", rest @ ..] => xtask::ci::bench(rest),
+        ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
         ["layers"] => xtask::layers::run(),
         ["sizes"] => xtask::sizes::run(),
         ["vectors"] => vectors(xtask::root().join("spec-vectors")),
         ["vectors", dir] => vectors(PathBuf::from(dir)),
         ["readme"] => xtask::readme::run(false),
         ["readme", "--write"] => xtask::readme::run(true),
-        ["bench", rest @ ..] => xtask::ci::bench(rest),
         ["sim", rest @ ..] => xtask::sim::command(rest),
         ["x25519", rest @ ..] => xtask::x25519::command(rest),
         ["anonymity"] => anonymity(&PathBuf::from("target/anonymity.svg")),
@@ -46,10 +50,6 @@ fn main() -> ExitCode {
         ["distinguish", rest @ ..] => xtask::distinguish::run(rest),
         ["demo"] => xtask::ci::demo(),
         ["ci"] => xtask::ci::run(),
-        ["help" | "--help" | "-h"] => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
