@@ -108,7 +108,11 @@ impl Place {
         let out = fs::File::create(self.dir.join("gateway.json")).map_err(|e| e.to_string())?;
         let listen = (PORT..PORT + AT_ONCE)
             .flat_map(|port| ["--listen".to_owned(), format!("127.0.0.1:{port}")]);
-        let child = Command::new(self.bins.join("gateway"))
+        // A server on a machine of its own does not keep a client from going on as what it sent comes in: woken, it waits here until
+        // the processor is free.
+        let child = Command::new("chrt")
+            .args(["--batch", "0"])
+            .arg(self.bins.join("gateway"))
             .args(listen)
             .args(["--serve", "served", "--cover", "site"])
             .args(["--key", "node.pem", "--per-address", "1000000", "--json"])
