@@ -428,7 +428,8 @@ pub(crate) struct ListenArgs {
     /// Take legs of clients of 1.1: the file of the key for their tickets, made when it is not there.
     #[arg(long, value_name = "FILE", requires = "compat11_to")]
     pub(crate) compat11_tickets: Option<PathBuf>,
-    /// The peer that those legs are joined with, as its gateway prints it.
+    /// The peer that those legs are joined with, as its gateway prints it. A client may ask for a path to it, which begins with an
+    /// --onward or a peer that the --network knows.
     #[arg(long, value_name = "PEER", requires = "compat11_tickets")]
     pub(crate) compat11_to: Option<String>,
     /// Join the sessions that --compat11 takes with legs to this server of 1.1: HOST:PORT,key=HEX,id=HEX[,pin=HEX].

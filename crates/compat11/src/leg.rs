@@ -4,11 +4,13 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use betanet_machine::{Fingerprint, Machine, Now, Queue, Time, Wake};
+use betanet_wire::NodeId;
 use bytes::{Buf as _, Bytes, BytesMut};
 use zeroize::Zeroizing;
 
 use crate::Reading;
 use crate::frame::{self, Head, TAG};
+use crate::path::Asked;
 use crate::seal::{Opener, Sealer};
 use crate::streams::{Fault, Streams};
 
@@ -97,6 +99,11 @@ pub enum By {
 /// For above.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
+    /// The client says over which nodes, first to last, its leg is to go on. Once at most.
+    Path {
+        /// The nodes.
+        nodes: Vec<NodeId>,
+    },
     /// The peer opened a stream.
     Opened {
         /// Which.
@@ -166,6 +173,9 @@ pub struct Leg {
     events: Queue<Event>,
     streams: Streams,
     answered: Vec<(Vec<u8>, Time)>,
+    /// The stream that path headers come on.
+    paths: u64,
+    asked: Asked,
 }
 
 impl core::fmt::Debug for Leg {
@@ -199,6 +209,8 @@ impl Leg {
             events: Queue::new(EVENTS_MAX),
             streams: Streams::new(client),
             answered: Vec::new(),
+            paths: reading.paths,
+            asked: Asked::new(client),
         }
     }
 
@@ -322,6 +334,7 @@ impl Leg {
         match head {
             // What this side has closed is not read any more.
             Head::Stream(_) if !self.is_open() => {}
+            Head::Stream(stream) if stream == self.paths => self.path(now, &body),
             Head::Stream(stream) => match self.streams.received(stream, body.len() as u64) {
                 Err(Fault::Streams) => self.fault(now, "too many streams"),
                 Err(Fault::Credit) => self.fault(now, "more than the window"),
@@ -353,6 +366,19 @@ impl Leg {
                 {
                     self.fault(now, "credit passes 2^62");
                 }
+            }
+        }
+    }
+
+    fn path(&mut self, now: Time, more: &[u8]) {
+        match self.asked.more(more) {
+            Ok(None) => {}
+            Ok(Some(nodes)) => {
+                self.events.push(now, Event::Path { nodes });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a path header of 1.1 is not read");
+                self.fault(now, "no path header");
             }
         }
     }
@@ -492,6 +518,7 @@ impl Machine for Leg {
         };
         [
             phase,
+            self.asked.fingerprint(),
             self.rx.len() as u64,
             self.out.len() as u64,
             self.out_bytes as u64,

@@ -13,6 +13,9 @@ pub struct Reading {
     pub cookie: &'static str,
     /// The field of a query or a form that it may come in.
     pub field: &'static str,
+    /// The stream that a client's path header comes on. The profile names none: this is the one that 1.2 keeps for what comes before all
+    /// streams. What a server says on it is not read.
+    pub paths: u64,
 }
 
 impl Reading {
@@ -24,6 +27,7 @@ impl Reading {
         ticket: b"betanet-ticket-v1",
         cookie: "__Host-bn1",
         field: "bn1",
+        paths: 1,
     };
 }
 

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use betanet_compat11::frame::{self, Head, TAG};
-use betanet_compat11::{By, Command, Error, Event, Input, Leg, Opener, Reading, Sealer, Transmit};
+use betanet_compat11::{
+    By, Command, Error, Event, Input, Leg, Opener, Reading, Sealer, Transmit, path,
+};
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine as _, Now, Time};
+use betanet_wire::NodeId;
 use bytes::Bytes;
 use proptest::prelude::*;
 use zeroize::Zeroizing;
@@ -29,6 +32,7 @@ struct End {
     got: BTreeMap<u64, Vec<u8>>,
     opened: Vec<u64>,
     closed: Option<By>,
+    asked: Option<Vec<NodeId>>,
     last: Option<Transmit>,
 }
 
@@ -39,6 +43,7 @@ impl End {
             got: BTreeMap::new(),
             opened: Vec::new(),
             closed: None,
+            asked: None,
             last: None,
         }
     }
@@ -58,6 +63,10 @@ impl End {
             while let Some(event) = self.leg.poll_event() {
                 moved = true;
                 match event {
+                    Event::Path { nodes } => {
+                        let before = self.asked.replace(nodes);
+                        assert_eq!(before, None, "once at most");
+                    }
                     Event::Opened { stream } => self.opened.push(stream),
                     Event::Data { stream, data } => {
                         self.got.entry(stream).or_default().extend_from_slice(&data);
@@ -169,6 +178,68 @@ fn peer() -> (Sealer, End) {
     (Sealer::new(key, Reading::PROFILE), End::new(false))
 }
 
+/// A path header of this type over these nodes, signed by nobody.
+fn header(kind: u8, nodes: &[[u8; 20]]) -> Vec<u8> {
+    let len = u8::try_from(8 + 26 * nodes.len()).unwrap_or(u8::MAX);
+    let mut bytes = vec![2, kind, 0, 8, 0, len, 0, (len - 8) / 26];
+    for node in nodes {
+        bytes.extend_from_slice(node);
+        bytes.extend_from_slice(&[0; 6]);
+    }
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn a_path_header_names_its_nodes_however_it_is_cut(
+        nodes in prop::collection::btree_set(any::<[u8; 20]>(), 1..9),
+        multi in any::<bool>(),
+        part in 1_usize..300,
+        more in any::<bool>(),
+    ) {
+        let now = at(Time::ZERO);
+        let nodes: Vec<_> = nodes.into_iter().collect();
+        let multi = multi && nodes.len() > 1;
+        let mut bytes = header(if multi { 3 } else { 1 }, &nodes);
+        if more {
+            bytes.push(0);
+        }
+        let (mut sealer, mut leg) = peer();
+        for part in bytes.chunks(part) {
+            leg.input(now, &sealer.seal(Head::Stream(1), part), 9);
+        }
+        leg.input(now, &sealer.seal(Head::Stream(3), b"data"), 9);
+        leg.drain(now);
+        let live = if multi { 1 } else { nodes.len() };
+        let want: Vec<_> = nodes[..live].iter().map(|n| NodeId(*n)).collect();
+        if more {
+            prop_assert_eq!(leg.closed, Some(By::Fault("no path header")));
+        } else {
+            prop_assert_eq!(leg.asked, Some(want));
+            prop_assert_eq!(&leg.opened, &[3]);
+        }
+    }
+
+    #[test]
+    fn noise_is_no_path_header(noise in prop::collection::vec(any::<u8>(), 0..800)) {
+        if let Ok(Some(read)) = path::read(&noise) {
+            prop_assert!(read.len <= noise.len());
+        }
+    }
+}
+
+#[test]
+fn what_a_server_says_about_paths_is_not_read() {
+    let now = at(Time::ZERO);
+    let mut key = Zeroizing::new([0; 32]);
+    key.copy_from_slice(&KEYS[32..]);
+    let (mut sealer, mut leg) = (Sealer::new(key, Reading::PROFILE), End::new(true));
+    leg.input(now, &sealer.seal(Head::Stream(1), &[7; 9000]), 9);
+    leg.input(now, &sealer.seal(Head::Stream(2), b"data"), 9);
+    leg.drain(now);
+    assert_eq!((leg.opened, leg.asked, leg.closed), (vec![2], None, None));
+}
+
 #[test]
 fn a_ping_comes_back_once() {
     let now = at(Time::ZERO);
@@ -193,7 +264,7 @@ fn a_ping_comes_back_once() {
 #[test]
 fn a_peer_that_breaks_the_rules_ends_its_leg() {
     type Breach = fn(&mut Sealer) -> Vec<u8>;
-    let cases: [(&str, Breach); 5] = [
+    let cases: [(&str, Breach); 7] = [
         ("more than the window", |s| {
             let frame = vec![0; 40_000];
             [
@@ -209,6 +280,17 @@ fn a_peer_that_breaks_the_rules_ends_its_leg() {
         }),
         ("a WINDOW_UPDATE that is not four bytes", |s| {
             s.seal(Head::WindowUpdate(3), b"123")
+        }),
+        ("no path header", |s| {
+            s.seal(Head::Stream(1), b"GET / HTTP/1.1")
+        }),
+        ("no path header", |s| {
+            let header = header(1, &[[1; 20], [2; 20]]);
+            [
+                s.seal(Head::Stream(1), &header),
+                s.seal(Head::Stream(1), &header),
+            ]
+            .concat()
         }),
         ("no frame", |_| vec![0, 0, 1, 9, 0, 0]),
         ("a frame that does not open", |s| {

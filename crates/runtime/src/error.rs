@@ -52,6 +52,14 @@ pub enum Error {
     /// The nodes make no path.
     #[error("no path can be built: {0}")]
     Path(#[from] betanet_path::BuildError),
+    /// A client of 1.1 asked for a path that is not taken.
+    #[error("a client of 1.1 asks for a path that is not taken: {node} {why}")]
+    Path11 {
+        /// The node that it fails at.
+        node: betanet_keys::Name,
+        /// Why.
+        why: &'static str,
+    },
     /// A hop of the path said, and signed, that it ended.
     #[error("{by} says that the path ended: {why}")]
     PathEnded {

@@ -179,7 +179,7 @@ where
             return None;
         }
         let stop = self.stop.clone();
-        let tunnel = self.translator.as_ref()?.open(ticket)?;
+        let tunnel = self.translator.as_ref()?.open(ticket, &self.relay)?;
         Some(Box::new(move |carrier| {
             // 1.1 has no orderly end that would be waited for.
             let leg = async move { stop.run_until_cancelled(tunnel(carrier)).await };

@@ -1,4 +1,4 @@
-mod connect;
+pub(crate) mod connect;
 mod look;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! Peers of version 1.1 (profile chapter 9): whom this node takes legs from, whom it opens them to, and whom it speaks 1.1 with at all.
 
 mod joint;
+mod line;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -14,18 +15,22 @@ use betanet_compat11::{Choices, Leg, Minor, Reading, Refusal, Replay, TicketKey,
 use betanet_htx::{Config, L2, Session, kind};
 use betanet_keys::{Identity, Peer};
 use betanet_machine::Rng;
-use betanet_wire::Code;
 use betanet_wire::text::{hex, unhex_array};
+use betanet_wire::{Code, NodeId};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::files::file_error;
+use crate::forward::Relay;
+use crate::node::connect::PathTo;
 use crate::node::default_shape;
 use crate::{
-    Clock, Compat11, Error, Metrics, Node, PeerSession, Server11, Streams, Substream, seed,
+    Clock, Compat11, Error, Metrics, Node, PeerSession, Server11, SessionHandle, Streams,
+    Substream, seed,
 };
 
 use joint::Joint;
+use line::Line;
 
 /// Peers whose choice of a version is remembered.
 const CHOICES_MAX: usize = 262_144;
@@ -35,6 +40,8 @@ const TICKETS_MAX: usize = 65_536;
 const LEGS_MAX: usize = 1024;
 /// Streams that a peer opened and that its joint has not taken yet.
 const STREAMS: usize = 64;
+/// How long a path lives that a client of 1.1 asks for.
+const PATH_TTL: Duration = Duration::from_secs(120);
 /// How often what was learnt is written to disk.
 const KEEP: Duration = Duration::from_secs(30);
 
@@ -255,7 +262,7 @@ impl Translator {
     }
 
     /// Takes a leg of the client whose ticket this is.
-    pub(crate) fn open(self: &Arc<Self>, ticket: &str) -> Option<Tunnel> {
+    pub(crate) fn open(self: &Arc<Self>, ticket: &str, relay: &Arc<Relay>) -> Option<Tunnel> {
         let (key, to) = self.tickets.as_ref()?;
         let unix_ms = self.clock.now().unix_ms;
         let admission = key.open(ticket, unix_ms)?;
@@ -268,10 +275,10 @@ impl Translator {
             return None;
         }
         let standing = self.standing()?;
-        let (this, to) = (Arc::clone(self), to.clone());
+        let (this, to, relay) = (Arc::clone(self), to.clone(), Arc::clone(relay));
         Some(Box::new(move |carrier| -> BoxFuture {
             Box::pin(async move {
-                if let Err(error) = this.serve(carrier, &to).await {
+                if let Err(error) = this.serve(carrier, &to, &relay).await {
                     tracing::warn!(%error, "a leg of 1.1 is not joined");
                 }
                 drop(standing);
@@ -280,21 +287,32 @@ impl Translator {
     }
 
     /// Joins a client's leg with a session of its own.
-    async fn serve(&self, mut carrier: Box<dyn Carrier>, to: &Peer) -> Result<(), Error> {
+    async fn serve(
+        &self,
+        carrier: Box<dyn Carrier>,
+        to: &Peer,
+        relay: &Relay,
+    ) -> Result<(), Error> {
         let leg = self.leg(&*carrier, false)?;
+        let mut line = Line::new(leg, carrier, self.clock);
+        let asked = line.asked().await;
         let (streams, taken) = mpsc::channel(STREAMS);
         let node = Node::client()?.translating(Arc::new(Given(streams)));
         // Each client of 1.1 has an identity of its own towards 1.2, as a client without a listening role has.
-        let session = match node.connect(to).await {
-            Ok(session) => session,
-            Err(e) => {
-                carrier.reset();
-                return Err(e);
-            }
+        let session = match asked {
+            None => node.connect(to).await,
+            Some(nodes) => over(&node, nodes, to, relay, self.clock.now().unix_ms).await,
         };
-        let joint = Joint::new(leg, carrier, self.clock, session.peer_session(), taken);
-        joint.run().await;
-        Ok(())
+        match session {
+            Ok(session) => {
+                Joint::new(line, session.peer_session(), taken).run().await;
+                Ok(())
+            }
+            Err(e) => {
+                line.reset();
+                Err(e)
+            }
+        }
     }
 
     /// Opens a leg to the server of 1.1.
@@ -331,7 +349,8 @@ impl Translator {
     async fn join(&self, session: PeerSession, taken: mpsc::Receiver<Substream>) {
         match self.dial().await {
             Ok((leg, carrier)) => {
-                let joint = Joint::new(leg, carrier, self.clock, session.clone(), taken);
+                let line = Line::new(leg, carrier, self.clock);
+                let joint = Joint::new(line, session.clone(), taken);
                 joint.run().await;
             }
             Err(error) => {
@@ -340,6 +359,40 @@ impl Translator {
             }
         }
         self.lock().joined.remove(&session.id());
+    }
+}
+
+/// A session over the nodes that a path header of 1.1 names. It has no time of its own: when it came, an end [`PATH_TTL`] later and a
+/// signature of this side's are put in.
+async fn over(
+    node: &Node,
+    nodes: Vec<NodeId>,
+    to: &Peer,
+    relay: &Relay,
+    arrived: u64,
+) -> Result<SessionHandle, Error> {
+    let refused = |node: NodeId, why| {
+        Err(Error::Path11 {
+            node: node.into(),
+            why,
+        })
+    };
+    match nodes[..] {
+        [.., last] if last != to.key.node_id() => refused(last, "is not whom legs are joined with"),
+        [entry, _, ..] => match relay.peer(entry).await {
+            Some(entry) => {
+                let path = PathTo {
+                    entry: &entry,
+                    nodes,
+                    begun: arrived,
+                    ttl: PATH_TTL,
+                };
+                // The relays speak 1.2: only the session that passes over them is for a peer of 1.1.
+                node.connect_by(&Node::client()?, path, to).await
+            }
+            None => refused(entry, "is not known"),
+        },
+        _ => node.connect(to).await,
     }
 }
 

@@ -1,7 +1,9 @@
 //! `legs`: tickets and frames of peers of version 1.1.
 
 use betanet_compat11::frame::{self, Head};
-use betanet_compat11::{Opener, Reading, Sealer, TicketKey, make_ticket};
+use betanet_compat11::{Opener, Reading, Sealer, TicketKey, make_ticket, path};
+use betanet_wire::NodeId;
+use betanet_wire::text::unhex_array;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -24,6 +26,13 @@ pub(super) fn legs(cases: &Value) -> Result<Tally, String> {
             let frames = list(&case[side], side)?;
             tally.case(format!("frames {n}, {side}"), conversation(key, frames));
         }
+    }
+    for (n, case) in list(&cases["paths"], "paths")?.iter().enumerate() {
+        tally.case(format!("path {n}"), asked(case));
+    }
+    for case in list(&cases["refused_paths"], "refused_paths")? {
+        let read = path::read(&hex(case, "header")?);
+        tally.case(text(case, "why")?, same("refused", read.is_err(), true));
     }
     Ok(tally)
 }
@@ -85,4 +94,17 @@ fn conversation(key: &[u8], frames: &[Value]) -> Result<(), String> {
         )?;
     }
     Ok(())
+}
+
+fn asked(case: &Value) -> Result<(), String> {
+    let bytes = hex(case, "header")?;
+    let header = path::read(&bytes).map_err(|e| e.to_string())?;
+    let header = header.ok_or("cut short")?;
+    same("length", header.len, bytes.len())?;
+    let mut nodes = Vec::new();
+    for node in list(&case["nodes"], "nodes")? {
+        let text = node.as_str().ok_or("no node")?;
+        nodes.push(NodeId(unhex_array(text).ok_or("no node")?));
+    }
+    same("nodes", header.nodes, nodes)
 }

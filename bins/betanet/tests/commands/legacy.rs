@@ -10,10 +10,16 @@ use betanet_carrier::client::{Trust, Way, connect};
 use betanet_carrier::{
     Carrier, CertSource, Certificate, Cover, Gate, Limits, Plain, Received, Site, Tunnel, serve,
 };
-use betanet_compat11::{Command, Event, Input, Leg, Reading, TicketKey, Transmit, make_ticket};
-use betanet_keys::{Identity, PublicKey};
+use betanet_compat11::frame::{self, Head};
+use betanet_compat11::{
+    Command, Event, Input, Leg, Opener, Reading, Sealer, TicketKey, Transmit, make_ticket,
+};
+use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_machine::{Machine as _, Now, Time};
+use betanet_wire::NodeId;
 use betanet_wire::text::{hex, unhex_array};
+
+use zeroize::Zeroizing;
 
 use crate::Serving;
 
@@ -143,11 +149,12 @@ async fn old_server(cover: &Path) -> String {
 }
 
 #[test]
-fn a_client_of_1_1_reaches_a_server_of_1_1_over_two_processes() {
+fn a_client_of_1_1_reaches_a_server_of_1_1_over_processes_of_1_2() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let home = tempfile::tempdir().unwrap();
     let server = runtime.block_on(old_server(home.path()));
     let far = Serving::start(&["--compat11", "--compat11-dial", &server]);
+    let relay = Serving::start(&["--onward", far.fact("peer")]);
     let tickets = home.path().join("tickets.key");
     let tickets = tickets.to_str().unwrap();
     let near = [
@@ -155,19 +162,12 @@ fn a_client_of_1_1_reaches_a_server_of_1_1_over_two_processes() {
         tickets,
         "--compat11-to",
         far.fact("peer"),
+        "--onward",
+        relay.fact("peer"),
     ];
     let near = Serving::start(&near);
-    let fact = |key: &str| near.facts["tickets11"][key].as_str().unwrap();
-    let key = unhex_array(fact("key")).unwrap();
-    let id = unhex_array(fact("id")).unwrap();
-    let reading = Reading::PROFILE;
-    let ticket = make_ticket(&reading, &[8; 32], &key, &id, unix_ms(), &[1; 32], &[0; 40]);
-    let address = near.facts["addresses"][0].as_str().unwrap();
     let answer = runtime.block_on(async {
-        let outer = connect(address, &Trust::Anything, Way::default(), &Plain)
-            .await
-            .unwrap();
-        let mut carrier = outer.open11(&reading, &ticket.unwrap()).await.unwrap();
+        let mut carrier = leg_to(&near, 8).await;
         let mut leg = leg(&*carrier, true);
         leg.handle_command(NOW, Command::Open).unwrap();
         let data = "said in 1.1".into();
@@ -184,6 +184,62 @@ fn a_client_of_1_1_reaches_a_server_of_1_1_over_two_processes() {
         answer
     });
     assert_eq!(answer, b"SAID IN 1.1");
+    let nodes = [&relay, &far].map(|s| s.fact("peer").parse::<Peer>().unwrap().key.node_id());
+    let answer = runtime.block_on(over(&near, &nodes, b"over a relay"));
+    assert_eq!(answer, b"OVER A RELAY");
+}
+
+/// What comes of words on a leg that is to go on over these nodes.
+async fn over(near: &Serving, nodes: &[NodeId], words: &[u8]) -> Vec<u8> {
+    let mut header = vec![2, 1, 0, 8, 0, 0, 0, u8::try_from(nodes.len()).unwrap()];
+    for node in nodes {
+        header.extend_from_slice(&node.0);
+        header.extend_from_slice(&[0; 6]);
+    }
+    header[5] = u8::try_from(header.len()).unwrap();
+    let mut carrier = leg_to(near, 9).await;
+    let mut keys = [0; 64];
+    carrier
+        .export_as(Reading::PROFILE.exporter, &[], &mut keys)
+        .unwrap();
+    let half = |at: usize| Zeroizing::new(keys[at..at + 32].try_into().unwrap());
+    let mut sealer = Sealer::new(half(0), Reading::PROFILE);
+    let mut opener = Opener::new(half(32), Reading::PROFILE);
+    let frames = [
+        sealer.seal(Head::Stream(1), &header),
+        sealer.seal(Head::Stream(3), words),
+    ];
+    carrier.send(frames.concat().into()).unwrap();
+    let mut got = Vec::new();
+    std::future::poll_fn(|cx| {
+        carrier.push(cx);
+        while let Poll::Ready(Ok(Received::Bytes(bytes))) = carrier.poll_receive(cx) {
+            got.extend_from_slice(&bytes);
+        }
+        match frame::read(&got).unwrap() {
+            Some(framed) if got.len() >= framed.end => {
+                opener.open(&framed, &mut got).unwrap();
+                let answer = got[framed.at..framed.end - frame::TAG].to_vec();
+                Poll::Ready(answer)
+            }
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// A leg that this client has a ticket for.
+async fn leg_to(near: &Serving, client: u8) -> Box<dyn Carrier> {
+    let fact = |key: &str| near.facts["tickets11"][key].as_str().unwrap();
+    let key = unhex_array(fact("key")).unwrap();
+    let id = unhex_array(fact("id")).unwrap();
+    let reading = Reading::PROFILE;
+    let (secret, at) = ([client; 32], unix_ms());
+    let ticket = make_ticket(&reading, &secret, &key, &id, at, &[1; 32], &[0; 40]);
+    let address = near.facts["addresses"][0].as_str().unwrap();
+    let outer = connect(address, &Trust::Anything, Way::default(), &Plain).await;
+    let opened = outer.unwrap().open11(&reading, &ticket.unwrap()).await;
+    opened.unwrap()
 }
 
 #[test]

@@ -204,6 +204,15 @@ impl Relay {
         Ok(None)
     }
 
+    /// A peer that paths may begin with, as this node dials it: one that they go on to, or that the network knows.
+    pub(crate) async fn peer(&self, node: NodeId) -> Option<Peer> {
+        match (self.onward.get(&node), self.mesh()) {
+            (Some(peer), _) => Some(peer.clone()),
+            (None, Some(mesh)) => timeout(NEXT_HOP, mesh.find(node)).await.ok().flatten(),
+            (None, None) => None,
+        }
+    }
+
     /// Finds the next hop and the session with it, and sends the header on.
     async fn dial(
         self: Arc<Self>,

@@ -33,6 +33,17 @@ const RESTING_MAX: usize = 1024;
 /// The shape that a connection follows, and from which of its traces on.
 type Followed = Option<(Arc<TrafficShape>, u16)>;
 
+/// A path that is to be built.
+pub(crate) struct PathTo<'a> {
+    /// Its first node, which is dialled.
+    pub(crate) entry: &'a Peer,
+    /// All its nodes, the peer as the last.
+    pub(crate) nodes: Vec<NodeId>,
+    /// When it begins, in milliseconds since the epoch, and how long it lives.
+    pub(crate) begun: u64,
+    pub(crate) ttl: Duration,
+}
+
 impl Node {
     /// Opens a fresh session, at the first of the peer's addresses where that succeeds. Where the peer has addresses for both, QUIC
     /// is tried first, and TCP beside it soon after.
@@ -289,33 +300,45 @@ impl Node {
         let Some(entry) = relays.first() else {
             return self.connect(peer).await;
         };
-        let outer = self.session(entry).await?;
-        let nodes: Vec<NodeId> = relays
+        let nodes = relays
             .iter()
             .chain([peer])
             .map(|p| p.key.node_id())
             .collect();
-        let now = self.clock.now();
-        let built = build(
-            &self.identity_for(&entry.key)?,
-            &nodes,
-            now.unix_ms,
-            TTL,
-            None,
-        )?;
-        let entry = entry.key.node_id();
-        let noted = self.own_paths.wait(entry, built.path, built.route);
+        let begun = self.clock.now().unix_ms;
+        let path = PathTo {
+            entry,
+            nodes,
+            begun,
+            ttl: TTL,
+        };
+        self.connect_by(self, path, peer).await
+    }
+
+    /// Opens a fresh session over a path that `before` builds, by a session of its own with the path's entry.
+    pub(crate) async fn connect_by(
+        &self,
+        before: &Self,
+        path: PathTo<'_>,
+        peer: &Peer,
+    ) -> Result<SessionHandle, Error> {
+        let outer = before.session(path.entry).await?;
+        let own = before.identity_for(&path.entry.key)?;
+        let built = build(&own, &path.nodes, path.begun, path.ttl, None)?;
+        let entry = path.entry.key.node_id();
+        let paths = &before.own_paths;
+        let noted = paths.wait(entry, built.path, built.route);
         let opened = async {
             let control = built.control.to_bytes();
             outer.path_control(control.into()).await?;
             let first = Bytes::copy_from_slice(&built.path);
             let stream = outer.open_raw(kind::FORWARD, first).await?;
-            self.own_paths.bind(entry, built.path, stream.inbox());
-            self.run_over(nodes, stream, peer, outer.outer.clone())
+            paths.bind(entry, built.path, stream.inbox());
+            self.run_over(path.nodes, stream, peer, outer.outer.clone())
                 .await
         };
         let opened = opened.await;
-        let ended = noted.then(|| self.own_paths.forget(entry, built.path));
+        let ended = noted.then(|| paths.forget(entry, built.path));
         match (opened, ended.flatten()) {
             (Err(_), Some((why, by))) => Err(Error::PathEnded { by: by.into(), why }),
             (opened, _) => opened,

@@ -5,25 +5,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use betanet_carrier::{Carrier, Received};
-use betanet_compat11::{Command, Event, Input, Leg, Transmit};
+use betanet_compat11::{Command, Event};
 use betanet_htx::kind;
-use betanet_machine::{Machine as _, Time};
+use betanet_machine::Machine as _;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
-use tokio::time::Sleep;
 
-use crate::{Clock, Error, PeerSession, Substream};
+use super::line::{BUDGET, Line};
+use crate::{Error, PeerSession, Substream};
 
-/// Rounds before other tasks get a turn.
-const BUDGET: u32 = 64;
-/// Bytes of one carrier chunk, at most; the leg is asked for that much room.
-const CHUNK: usize = 64 << 10;
 /// What the session's last bytes get to leave after the leg's end.
 const DRAIN: Duration = Duration::from_secs(10);
-/// What the leg's last bytes get to leave.
-const FLUSH: Duration = Duration::from_secs(2);
 
 type Opening = Pin<Box<dyn Future<Output = (u64, Result<Substream, Error>)> + Send>>;
 
@@ -48,45 +41,25 @@ struct Pair {
 
 /// Moves bytes between a leg and a session, with the credit of each.
 pub(super) struct Joint {
-    leg: Leg,
-    carrier: Box<dyn Carrier>,
-    clock: Clock,
+    line: Line,
     session: PeerSession,
     /// Streams that the session's peer opened.
     taken: mpsc::Receiver<Substream>,
     opening: FuturesUnordered<Opening>,
     pairs: BTreeMap<u64, Pair>,
-    /// A transmit that the carrier had no room for.
-    outgoing: Option<Bytes>,
     /// The session has ended: what it said is still brought to the leg.
     over: bool,
-    /// The leg has ended: what it said is still brought to the session.
-    ended: bool,
-    timer: Pin<Box<Sleep>>,
-    armed: Option<Time>,
 }
 
 impl Joint {
-    pub(super) fn new(
-        leg: Leg,
-        carrier: Box<dyn Carrier>,
-        clock: Clock,
-        session: PeerSession,
-        taken: mpsc::Receiver<Substream>,
-    ) -> Self {
+    pub(super) fn new(line: Line, session: PeerSession, taken: mpsc::Receiver<Substream>) -> Self {
         Self {
-            leg,
-            carrier,
-            clock,
+            line,
             session,
             taken,
             opening: FuturesUnordered::new(),
             pairs: BTreeMap::new(),
-            outgoing: None,
             over: false,
-            ended: false,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            armed: None,
         }
     }
 
@@ -109,23 +82,20 @@ impl Joint {
         let drained = std::future::poll_fn(|cx| drain(pairs, opening, cx));
         let _ = tokio::time::timeout(DRAIN, drained).await;
         self.session.finish().await;
-        let carrier = &mut self.carrier;
-        let flushed = std::future::poll_fn(|cx| carrier.poll_flushed(cx));
-        // A peer that does not take the last bytes is not waited for.
-        let _ = tokio::time::timeout(FLUSH, flushed).await;
+        self.line.flush().await;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let done = self.turn(cx);
-        self.carrier.push(cx);
+        self.line.push(cx);
         done
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..BUDGET {
-            let mut moved = self.transmit(cx);
+            let mut moved = self.line.transmit(cx);
             moved |= self.events();
-            if self.ended {
+            if self.line.ended {
                 return Poll::Ready(());
             }
             moved |= self.opened(cx);
@@ -133,11 +103,14 @@ impl Joint {
             let silent = |pair: &Pair| pair.deaf && pair.down.is_none();
             if self.over && self.opening.is_empty() && self.pairs.values().all(silent) {
                 // Refused by a leg that closes already.
-                let close = self.leg.handle_command(self.clock.now(), Command::Close);
+                let close = self
+                    .line
+                    .leg
+                    .handle_command(self.line.clock.now(), Command::Close);
                 moved |= close.is_ok();
             }
-            moved |= self.receive(cx);
-            moved |= self.timeout(cx);
+            moved |= self.line.receive(cx);
+            moved |= self.line.timeout(cx);
             if !moved {
                 return Poll::Pending;
             }
@@ -146,64 +119,9 @@ impl Joint {
         Poll::Pending
     }
 
-    fn lost(&mut self) {
-        // Refused by a leg that has ended.
-        let _ = self.leg.handle_input(self.clock.now(), Input::Lost);
-        while self.leg.poll_transmit().is_some() {}
-        self.outgoing = None;
-        while self.events() {}
-        self.ended = true;
-    }
-
-    /// Hands over what the leg has to say, while the carrier takes it.
-    fn transmit(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut moved = false;
-        while !self.ended {
-            let bytes = match self.outgoing.take() {
-                Some(bytes) => bytes,
-                None => match self.leg.poll_transmit() {
-                    None => {
-                        // What the carrier took earlier may still wait for the peer's credit.
-                        if let Poll::Ready(Err(_)) = self.carrier.poll_ready(cx) {
-                            self.lost();
-                        }
-                        break;
-                    }
-                    Some(Transmit::Bytes(bytes)) => bytes,
-                    Some(last) => {
-                        match last {
-                            Transmit::Reset => self.carrier.reset(),
-                            _ => self.carrier.end(),
-                        }
-                        while self.events() {}
-                        self.ended = true;
-                        return true;
-                    }
-                },
-            };
-            match self.carrier.poll_ready(cx) {
-                Poll::Ready(ready) => {
-                    if ready.and_then(|()| self.carrier.send(bytes)).is_err() {
-                        self.lost();
-                        return true;
-                    }
-                    moved = true;
-                }
-                Poll::Pending => {
-                    self.outgoing = Some(bytes);
-                    break;
-                }
-            }
-        }
-        if moved && !self.ended {
-            self.leg.handle_timeout(self.clock.now());
-        }
-        moved
-    }
-
     fn events(&mut self) -> bool {
         let mut moved = false;
-        while let Some(event) = self.leg.poll_event() {
+        while let Some(event) = self.line.event() {
             moved = true;
             match event {
                 Event::Opened { stream } => {
@@ -219,13 +137,21 @@ impl Joint {
                     // There is one for every stream.
                     None => {}
                 },
+                Event::Path { .. } => {
+                    tracing::debug!("a path header of 1.1 after its leg has gone on");
+                    // Refused by a leg that closes already.
+                    let _ = self
+                        .line
+                        .leg
+                        .handle_command(self.line.clock.now(), Command::Close);
+                }
                 // Each round tries again.
                 Event::Writable { .. } => {}
                 Event::Closed { by } => tracing::debug!(?by, "a leg of 1.1 closed"),
             }
         }
-        if moved && !self.ended {
-            self.leg.handle_timeout(self.clock.now());
+        if moved && !self.line.ended {
+            self.line.leg.handle_timeout(self.line.clock.now());
         }
         moved
     }
@@ -243,11 +169,12 @@ impl Joint {
         }
         while let Poll::Ready(Some(stream)) = self.taken.poll_recv(cx) {
             moved = true;
-            let id = self.leg.next_stream();
+            let id = self.line.leg.next_stream();
             // Where the leg takes no more, the stream is dropped, and so reset.
             if self
+                .line
                 .leg
-                .handle_command(self.clock.now(), Command::Open)
+                .handle_command(self.line.clock.now(), Command::Open)
                 .is_ok()
             {
                 let pair = Pair {
@@ -262,13 +189,13 @@ impl Joint {
 
     fn pairs(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
-        let now = self.clock.now();
+        let now = self.line.clock.now();
         for (id, pair) in &mut self.pairs {
             pair.owed += pair.write(cx);
             if pair.owed > 0 {
                 let (stream, bytes) = (*id, pair.owed as u64);
                 let consume = Command::Consume { stream, bytes };
-                if self.leg.handle_command(now, consume).is_ok() {
+                if self.line.leg.handle_command(now, consume).is_ok() {
                     pair.owed = 0;
                     moved = true;
                 }
@@ -278,7 +205,7 @@ impl Joint {
                     stream: *id,
                     data: data.clone(),
                 };
-                match self.leg.handle_command(now, write) {
+                match self.line.leg.handle_command(now, write) {
                     Ok(()) => moved = true,
                     Err(betanet_compat11::Error::Closed) => pair.deaf = true,
                     Err(_) => {
@@ -289,47 +216,6 @@ impl Joint {
             }
         }
         moved
-    }
-
-    fn receive(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut moved = false;
-        while !self.leg.is_closed() && self.leg.has_room(CHUNK) {
-            let input = match self.carrier.poll_receive(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(Received::Bytes(bytes))) => Input::Bytes(bytes),
-                Poll::Ready(Ok(Received::End)) => Input::End,
-                // 1.1 has no word for it: the leg goes on until its CLOSE.
-                Poll::Ready(Ok(Received::GoAway)) => continue,
-                Poll::Ready(Err(_)) => Input::Lost,
-            };
-            moved = true;
-            // Refused by a leg that ends.
-            let _ = self.leg.handle_input(self.clock.now(), input);
-        }
-        moved
-    }
-
-    fn timeout(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(wake) = self.leg.poll_timeout() else {
-            self.armed = None;
-            return false;
-        };
-        let now = self.clock.now();
-        if wake.at <= now.mono {
-            self.leg.handle_timeout(now);
-            // What waits for a carrier without room is no reason to turn again.
-            return self.outgoing.is_none();
-        }
-        if self.armed != Some(wake.at) {
-            self.armed = Some(wake.at);
-            self.timer.as_mut().reset(self.clock.instant(wake.at));
-        }
-        if self.timer.as_mut().poll(cx).is_ready() {
-            self.armed = None;
-            self.leg.handle_timeout(self.clock.now());
-            return true;
-        }
-        false
     }
 }
 

@@ -13,7 +13,7 @@ use betanet_machine::Machine as _;
 use betanet_runtime::{
     Certificate, Compat11, Gateway, Identity, Node, Peer, Plain, Server11, Trust,
 };
-use betanet_wire::Code;
+use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
 use http::{Method, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -392,6 +392,89 @@ async fn a_client_of_1_1_reaches_a_server_of_1_1_over_two_nodes_of_1_2() {
     }
     assert_eq!(near.metric("betanet_legs_opened"), 3);
     assert_eq!(far.metric("betanet_legs_opened"), 3);
+}
+
+/// A path header of 1.1 over these nodes, its first segment with a signature that nobody can check.
+fn header(nodes: &[NodeId]) -> Vec<u8> {
+    let mut bytes = vec![2, 1, 0, 8, 0, 0, 0, u8::try_from(nodes.len()).unwrap()];
+    for (n, node) in nodes.iter().enumerate() {
+        bytes.extend_from_slice(&node.0);
+        bytes.extend_from_slice(&[0, 0, 0, 9]);
+        let sig: &[u8] = if n == 0 { &[7; 64] } else { &[] };
+        bytes.extend_from_slice(&u16::try_from(sig.len()).unwrap().to_be_bytes());
+        bytes.extend_from_slice(sig);
+    }
+    let len = u16::try_from(bytes.len()).unwrap();
+    bytes[4..6].copy_from_slice(&len.to_be_bytes());
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_header_of_1_1_leads_over_nodes_of_1_2() {
+    let server = server().await;
+    let far = before(&server).await;
+    let exit = far.gateway.listening().peer();
+    let onward = |to: &Peer| vec![to.clone()];
+    let second = Fixture::start_as(30, |c| c.onward = onward(&exit)).await;
+    let to = second.gateway.listening().peer();
+    let first = Fixture::start_as(31, |c| c.onward = onward(&to)).await;
+    let entry = first.gateway.listening().peer();
+    let near = Fixture::start_as(4, |c| {
+        let tickets = c.key.with_file_name("tickets11.key");
+        c.compat11.take = Some((tickets, exit.clone()));
+        c.onward = onward(&entry);
+    })
+    .await;
+    let nodes = [&entry, &to, &exit].map(|p| p.key.node_id());
+    let leg = async |seed: u8, header: &[u8]| {
+        let ticket = ticket_for(&near.gateway, seed);
+        let mut end = client(&near.address(), &ticket, Place::Cookie)
+            .await
+            .ok()
+            .unwrap();
+        for part in header.chunks(70) {
+            end.stream(1, part);
+        }
+        end
+    };
+    let mut end = leg(70, &header(&nodes)).await;
+    end.stream(3, b"over two relays");
+    assert_eq!(end.until(3, 15).await, b"OVER TWO RELAYS");
+    let passed = |f: &Fixture| {
+        let onward = f.metric("betanet_paths_total{outcome=\"onward\"}");
+        let exit = f.metric("betanet_paths_total{outcome=\"exit\"}");
+        (onward, exit)
+    };
+    assert_eq!(
+        [&first, &second, &far].map(passed),
+        [(1, 0), (1, 0), (0, 1)]
+    );
+    // A path of the peer alone needs no relay.
+    let mut end = leg(71, &header(&nodes[2..])).await;
+    end.stream(3, b"straight");
+    assert_eq!(end.until(3, 8).await, b"STRAIGHT");
+    assert_eq!(passed(&first), (1, 0));
+    let elsewhere = header(&nodes[..2]);
+    let unknown = header(&[NodeId([9; 20]), nodes[2]]);
+    let unreached = header(&[nodes[0], NodeId([9; 20]), nodes[2]]);
+    for (n, wrong) in [elsewhere, unknown, unreached, b"no header".to_vec()]
+        .into_iter()
+        .enumerate()
+    {
+        let mut end = leg(80 + u8::try_from(n).unwrap(), &wrong).await;
+        let ended = async { while end.next().await.is_some() {} };
+        let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
+        assert!(ended.is_ok(), "{n}: the leg is broken off");
+    }
+    // One that comes when the leg has gone on already.
+    let mut end = leg(90, b"").await;
+    end.stream(3, b"first");
+    assert_eq!(end.until(3, 5).await, b"FIRST");
+    for part in header(&nodes).chunks(70) {
+        end.stream(1, part);
+    }
+    while end.next().await.is_some() {}
+    assert!(end.closed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

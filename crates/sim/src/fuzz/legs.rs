@@ -2,15 +2,16 @@
 
 use betanet_compat11::frame::{self, Head};
 use betanet_compat11::{
-    Choices, Command, Event, Input, Leg, Minor, Reading, Sealer, TicketKey, carried,
+    Choices, Command, Event, Input, Leg, Minor, Reading, Sealer, TicketKey, carried, path,
 };
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine as _, Now, Time};
+use betanet_wire::NodeId;
 use bytes::Bytes;
 use core::time::Duration;
 use zeroize::Zeroizing;
 
-/// An even first byte: tickets, where requests carry them, heads of frames, the kept memory. An odd one: a peer that seals whatever it
+/// An even first byte: tickets, where requests carry them, heads of frames, path headers, the kept memory. An odd one: a peer that seals whatever it
 /// likes, while this side does what it likes, one operation of five bytes after the other.
 pub fn legs(data: &[u8]) {
     match data.split_first() {
@@ -26,6 +27,12 @@ fn parsers(data: &[u8]) {
             framed.at <= frame::HEAD_MAX
                 && framed.end <= frame::HEAD_MAX + frame::CIPHERTEXT_MAX + frame::TAG
         );
+    }
+    if let Ok(Some(header)) = path::read(data) {
+        assert!(header.len <= data.len() && header.nodes.len() <= path::SEGMENTS_MAX);
+        for cut in 0..header.len {
+            assert_eq!(path::read(&data[..cut]), Ok(None), "cut short");
+        }
     }
     if let Some(choices) = Choices::from_bytes(data, 16) {
         let again = Choices::from_bytes(&choices.to_bytes(), 16);
@@ -67,7 +74,8 @@ fn conversation(data: &[u8]) {
     let keys = [3; 64];
     let mut leg = Checked::new(Leg::new(at(mono), false, &keys, Reading::PROFILE));
     let mut peer = Sealer::new(Zeroizing::new([3; 32]), Reading::PROFILE);
-    let mut told = false;
+    let header = two_hops();
+    let (mut told, mut asked) = (false, false);
     for op in data.chunks(5).take(256) {
         let byte = |i: usize| op.get(i).copied().unwrap_or(0);
         let (id, len) = (
@@ -77,7 +85,12 @@ fn conversation(data: &[u8]) {
         let body = alloc::vec![byte(4); len];
         let sealed = |peer: &mut Sealer, head| Some(peer.seal(head, &body));
         let bytes = match byte(0) % 12 {
-            0 | 1 => sealed(&mut peer, Head::Stream(id)),
+            0 => sealed(&mut peer, Head::Stream(id)),
+            1 => {
+                let (from, to) = (usize::from(byte(1)), usize::from(byte(2)));
+                let part = header.get(from..to.min(header.len())).unwrap_or_default();
+                Some(peer.seal(Head::Stream(Reading::PROFILE.paths), part))
+            }
             2 => sealed(&mut peer, Head::Ping),
             3 => sealed(&mut peer, Head::WindowUpdate(id)),
             4 => Some(peer.turn()),
@@ -116,10 +129,24 @@ fn conversation(data: &[u8]) {
             while let Some(event) = leg.poll_event() {
                 assert!(!told, "nothing follows the end");
                 told = matches!(event, Event::Closed { .. });
+                if let Event::Path { nodes } = event {
+                    assert!(!asked && nodes == [NodeId([1; 20]), NodeId([2; 20])]);
+                    asked = true;
+                }
             }
             if leg.poll_timeout().is_some_and(|w| w.at <= mono) {
                 leg.handle_timeout(at(mono));
             }
         }
     }
+}
+
+/// A path header over two nodes.
+fn two_hops() -> alloc::vec::Vec<u8> {
+    let mut header = alloc::vec![2, 1, 0, 8, 0, 60, 0, 2];
+    for node in [1, 2] {
+        header.extend_from_slice(&[node; 20]);
+        header.extend_from_slice(&[0; 6]);
+    }
+    header
 }

@@ -1,0 +1,168 @@
+//! 1.1's path headers: over which nodes a client wants its leg to go on. Chapter 3's header with no Timestamp in its segments:
+//! `Version u8 = 2 | Type u8 | Header Len u16 = 8 | Payload Len u16 | Flags u8 = 0 | SegCnt u8 | segments`, a segment being
+//! `NextNode 20 | Expiry u32 | Sig varstr`.
+//!
+//! Only the nodes are of use. What an Expiry counts is not settled (E-16), and a Sig without a time could be replayed; the translating
+//! node puts its own time, Expiry and signature in.
+
+use alloc::vec::Vec;
+
+use betanet_wire::NodeId;
+use betanet_wire::prim::{Fields, Short};
+
+/// Segments of one header, at most.
+pub const SEGMENTS_MAX: usize = 8;
+
+const VERSION: u8 = 2;
+const HEADER: usize = 8;
+const SINGLE: u8 = 0x01;
+const MULTI: u8 = 0x03;
+/// Bytes of a signature, where there is one.
+const SIG: usize = 64;
+/// A header's bytes, at most.
+const LEN_MAX: usize = HEADER + SEGMENTS_MAX * (20 + 4 + 2 + SIG);
+
+/// Why bytes begin no path header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PathError {
+    /// Another version than 2.
+    #[error("path header version {0}, where 2 is spoken")]
+    Version(u8),
+    /// Neither SINGLE nor MULTI.
+    #[error("path header type {0:#04x}, where 0x01 and 0x03 are known")]
+    Type(u8),
+    /// A length that is not what is there, or longer than any header.
+    #[error("a length in the path header is not what is there")]
+    Length,
+    /// A flag; none has a meaning.
+    #[error("path header flags {0:#04x}, where none are known")]
+    Flags(u8),
+    /// Too few or too many segments for the type.
+    #[error("{0} segments, where 1 (of MULTI 2) to 8 are allowed")]
+    Segments(u8),
+    /// A signature of neither 0 nor 64 bytes.
+    #[error("a signature of {0} bytes, where 0 or 64 are allowed")]
+    Signature(usize),
+    /// More than one header.
+    #[error("more than a path header")]
+    More,
+    /// A node that the path meets twice.
+    #[error("a path may meet {0} once only")]
+    Loop(NodeId),
+}
+
+impl From<Short> for PathError {
+    fn from(Short: Short) -> Self {
+        Self::Length
+    }
+}
+
+/// A path header as it was read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PathHeader {
+    /// The nodes that the path leads over, first to last. Of MULTI it is the live one alone: the others are its sender's fallbacks.
+    pub nodes: Vec<NodeId>,
+    /// Bytes of the header.
+    pub len: usize,
+}
+
+/// Reads the path header that begins here; `None` while it is not whole.
+///
+/// # Errors
+///
+/// What is wrong with it, before anything of a header that is too long is waited for.
+pub fn read(bytes: &[u8]) -> Result<Option<PathHeader>, PathError> {
+    let Some(head) = bytes.first_chunk::<HEADER>() else {
+        return Ok(None);
+    };
+    let [version, kind, .., flags, count] = *head;
+    let declared = |at: usize| usize::from(u16::from_be_bytes([head[at], head[at + 1]]));
+    let len = declared(4);
+    if version != VERSION {
+        return Err(PathError::Version(version));
+    }
+    let least = match kind {
+        SINGLE => 1,
+        MULTI => 2,
+        _ => return Err(PathError::Type(kind)),
+    };
+    if declared(2) != HEADER || !(HEADER..=LEN_MAX).contains(&len) {
+        return Err(PathError::Length);
+    }
+    if flags != 0 {
+        return Err(PathError::Flags(flags));
+    }
+    if !(least..=SEGMENTS_MAX).contains(&usize::from(count)) {
+        return Err(PathError::Segments(count));
+    }
+    let Some(whole) = bytes.get(..len) else {
+        return Ok(None);
+    };
+    let mut fields = Fields::new(&whole[HEADER..]);
+    let mut nodes = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        let node = NodeId(fields.array()?);
+        let _expiry = fields.u32()?;
+        let sig = fields.varstr()?.len();
+        if sig != 0 && sig != SIG {
+            return Err(PathError::Signature(sig));
+        }
+        if nodes.contains(&node) {
+            return Err(PathError::Loop(node));
+        }
+        nodes.push(node);
+    }
+    if !fields.is_empty() {
+        return Err(PathError::Length);
+    }
+    if kind == MULTI {
+        nodes.truncate(1);
+    }
+    Ok(Some(PathHeader { nodes, len }))
+}
+
+/// What has come of a leg's path header, which is all that its stream carries.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    Part(Vec<u8>),
+    Whole,
+    /// The peer is a server, which asks for no path.
+    Never,
+}
+
+impl Asked {
+    pub(crate) const fn new(client: bool) -> Self {
+        if client {
+            Self::Never
+        } else {
+            Self::Part(Vec::new())
+        }
+    }
+
+    /// Takes bytes of the stream; the nodes, once the header is whole.
+    pub(crate) fn more(&mut self, more: &[u8]) -> Result<Option<Vec<NodeId>>, PathError> {
+        match self {
+            Self::Part(bytes) => {
+                bytes.extend_from_slice(more);
+                let Some(header) = read(bytes)? else {
+                    return Ok(None);
+                };
+                if header.len != bytes.len() {
+                    return Err(PathError::More);
+                }
+                *self = Self::Whole;
+                Ok(Some(header.nodes))
+            }
+            Self::Whole if !more.is_empty() => Err(PathError::More),
+            Self::Whole | Self::Never => Ok(None),
+        }
+    }
+
+    pub(crate) const fn fingerprint(&self) -> u64 {
+        match self {
+            Self::Part(bytes) => bytes.len() as u64,
+            Self::Whole | Self::Never => u64::MAX,
+        }
+    }
+}
