@@ -51,15 +51,18 @@ impl Noise {
     /// What was added, in the middle of all, in microseconds. Below zero where times were shorter.
     #[must_use]
     pub fn median(&self) -> i64 {
-        self.median_below(i64::MAX) / 1000
+        self.added(i64::MAX, 1, 2) / 1000
     }
 
-    /// The same, in nanoseconds, where less than that was asked for.
-    fn median_below(&self, asked: i64) -> i64 {
+    /// What was added in so many of so many cases, in nanoseconds, where less than that was asked for.
+    fn added(&self, asked: i64, cases: usize, of: usize) -> i64 {
         let below = self.pairs.partition_point(|(a, _)| *a < asked);
         let mut added: Vec<_> = self.pairs[..below].iter().map(|(_, d)| *d).collect();
         added.sort_unstable();
-        middle(&added)
+        added
+            .get(added.len() * cases / of)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// What comes of what is asked for, drawn from what came of what is near it: as many quantiles of that as are asked for.
@@ -80,7 +83,7 @@ impl Noise {
 
     /// Puts in the place of times, which are to come, what is to be asked for: what comes of it is spread as they are. The order stays;
     /// nothing stays nothing, and something something. What is to come sooner than `soon` is not asked for sooner than that, less what
-    /// is added to that in the middle: it is no remedy for what is held up.
+    /// three in four of those take longer at most: it is no remedy for what is held up.
     pub(super) fn undo(&self, times: Vec<&mut Duration>, soon: Duration) {
         let mut times: Vec<_> = times.into_iter().filter(|d| !d.is_zero()).collect();
         if self.pairs.is_empty() || times.is_empty() {
@@ -89,7 +92,7 @@ impl Noise {
         times.sort();
         let wanted: Vec<i64> = times.iter().map(|d| nanos(**d)).collect();
         let soon = nanos(soon);
-        let usual = self.median_below(soon);
+        let usual = self.added(soon, 3, 4);
         let floor = |wanted: i64| {
             let floor = if soon > 0 {
                 wanted.min(soon) - usual

@@ -664,6 +664,20 @@ fn what_is_at_once_is_not_asked_for_sooner_than_that() {
 }
 
 #[test]
+fn what_is_longer_the_sooner_it_follows_is_asked_for_sooner() {
+    let micros = Duration::from_micros;
+    // To write takes as long by itself: what is to follow sooner is the longer for it.
+    let tried = (0..100).map(|n| 2 + n % 20);
+    let took = |asked: u64| micros(asked + if asked < 10 { 6 } else { 4 });
+    let noise = Noise::new(tried.map(|n| (micros(n), took(n))));
+    assert_eq!(noise.median(), 4);
+    let mut less = [10, 10, 11, 11, 11, 12, 12, 15].map(micros);
+    noise.undo(less.iter_mut().collect(), micros(25));
+    let comes = less.map(|asked| took(u64::try_from(asked.as_micros()).unwrap()));
+    assert!(comes[..5].iter().all(|d| *d <= micros(11)), "{less:?}");
+}
+
+#[test]
 fn what_long_answers_take_longer_is_taken_off_them_alone() {
     let load = |short: u64, long: u64, on: u64| {
         let mut all = vec![
