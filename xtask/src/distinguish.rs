@@ -121,7 +121,7 @@ impl Place {
             .current_dir(&self.dir)
             .stdout(Stdio::from(out))
             .spawn()
-            .map_err(|e| e.to_string())?;
+            .map_err(|e| format!("chrt, of util-linux, which starts the gateway: {e}"))?;
         for _ in 0..100 {
             sleep(Duration::from_millis(100));
             let text = fs::read_to_string(self.dir.join("gateway.json")).unwrap_or_default();

@@ -18,7 +18,7 @@ const USAGE: &str = "usage: cargo xtask CHORE
   probes [N]      a gateway beside the same site without betanet: N probes of each kind, 2 000 unless said otherwise, every answer
                   compared and the times tested
   distinguish [N] [plain|fitted]  N page loads of Chromium and as many tunnels, 300 unless said otherwise, told apart by classifiers
-                  (needs chromium and python3-venv)
+                  (needs root, chromium and python3-venv)
   demo            what the README's first command shows
   ci              all of what has to pass
 
