@@ -65,13 +65,13 @@ impl Key {
 }
 
 /// One end of a leg.
-struct End {
+pub(crate) struct End {
     mine: Key,
     theirs: Key,
     out: h2::SendStream<Bytes>,
     body: h2::RecvStream,
     rx: Vec<u8>,
-    got: BTreeMap<u8, Vec<u8>>,
+    pub(crate) got: BTreeMap<u8, Vec<u8>>,
     closed: bool,
 }
 
@@ -106,12 +106,12 @@ impl End {
         self.out.send_data(bytes.into(), false).unwrap();
     }
 
-    fn stream(&mut self, id: u8, bytes: &[u8]) {
+    pub(crate) fn stream(&mut self, id: u8, bytes: &[u8]) {
         self.frame(0, &[id], bytes);
     }
 
     /// Reads one frame, and gives its credit back at once.
-    async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if self.rx.len() >= 5 {
                 let len = usize::from(self.rx[0]) << 16
@@ -163,7 +163,7 @@ impl End {
 
 /// Where a client's ticket is.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+pub(crate) enum Place {
     Cookie,
     Query,
     Form,
@@ -182,7 +182,7 @@ async fn send(
 }
 
 /// A client's leg; the status of what was no leg otherwise.
-async fn client(address: &str, ticket: &str, place: Place) -> Result<End, u16> {
+pub(crate) async fn client(address: &str, ticket: &str, place: Place) -> Result<End, u16> {
     let tls = tls(address, b"h2").await;
     let mut keys = [0; 64];
     let exporter = tls.get_ref().1;
@@ -243,12 +243,12 @@ impl Early {
 }
 
 /// A server of 1.1 that answers every stream's bytes with the same in capitals, and tells how its legs end.
-struct Server {
-    at: Server11,
+pub(crate) struct Server {
+    pub(crate) at: Server11,
     ended: mpsc::UnboundedReceiver<bool>,
 }
 
-async fn server() -> Server {
+pub(crate) async fn server() -> Server {
     let secret = [77; 32];
     let (key, id) = (x25519(secret, X25519_BASEPOINT_BYTES), *b"old-key1");
     let own = Certificate::self_signed(&["localhost".into()]).unwrap();
@@ -345,7 +345,7 @@ async fn behind(to: &Peer) -> Fixture {
     .await
 }
 
-fn ticket_for(gateway: &Gateway, client: u8) -> String {
+pub(crate) fn ticket_for(gateway: &Gateway, client: u8) -> String {
     let (key, id) = gateway.listening().tickets11.unwrap();
     ticket([client; 32], &key, &id)
 }
@@ -395,7 +395,7 @@ async fn a_client_of_1_1_reaches_a_server_of_1_1_over_two_nodes_of_1_2() {
 }
 
 /// A path header of 1.1 over these nodes, its first segment with a signature that nobody can check.
-fn header(nodes: &[NodeId]) -> Vec<u8> {
+pub(crate) fn header(nodes: &[NodeId]) -> Vec<u8> {
     let mut bytes = vec![2, 1, 0, 8, 0, 0, 0, u8::try_from(nodes.len()).unwrap()];
     for (n, node) in nodes.iter().enumerate() {
         bytes.extend_from_slice(&node.0);

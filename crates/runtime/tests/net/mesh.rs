@@ -93,6 +93,16 @@ impl Net {
     }
 
     async fn gateway(&self, test: u8, n: u8, port: u16) -> Gateway {
+        self.gateway_as(test, n, port, |_| {}).await
+    }
+
+    async fn gateway_as(
+        &self,
+        test: u8,
+        n: u8,
+        port: u16,
+        change: impl FnOnce(&mut Settings),
+    ) -> Gateway {
         let dir = folder(self.home.path(), n);
         let roles: &[&str] = if n <= 5 {
             &["seed"]
@@ -100,7 +110,7 @@ impl Net {
             &["entry", "core", "exit", "gateway"]
         };
         let at = ip(test, n);
-        let settings = Settings {
+        let mut settings = Settings {
             listen: Some(vec![format!("{at}:{port}")]),
             serve: Some(dir.join("served")),
             cover: Some(dir.join("cover")),
@@ -111,6 +121,7 @@ impl Net {
             per_address: Some(64),
             ..Settings::default()
         };
+        change(&mut settings);
         let config = settings.check(&Origin::One("test".into())).unwrap();
         Gateway::start(identity(n), &config).await.unwrap()
     }
@@ -256,4 +267,47 @@ async fn eight_sessions_of_one_address_stand_and_a_peer_that_opens_too_fast_is_s
         }
     }
     assert!(refused > 0, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_header_of_1_1_leads_over_a_relay_that_the_network_finds() {
+    use super::legacy::{Place, client, header, server, ticket_for};
+    let server = server().await;
+    let mut net = Net::start(32, 6).await;
+    let port = free_port(32);
+    let far = net.gateway_as(32, 7, port, |s| {
+        s.compat11 = Some(true);
+        s.compat11_dial = Some(server.at.to_string());
+    });
+    let far = far.await;
+    let tickets = net.home.path().join("tickets11.key");
+    let near = net.gateway_as(32, 8, port, |s| {
+        s.compat11_tickets = Some(tickets);
+        s.compat11_to = Some(far.listening().peer().to_string());
+    });
+    let near = near.await;
+    let header = header(&[6, 7].map(|n| identity(n).public().node_id()));
+    let mut seed = 0;
+    // Records of the nodes are on their way.
+    eventually("the relay is found", async || {
+        seed += 1;
+        let ticket = ticket_for(&near, seed);
+        let at = &near.listening().addresses[0];
+        let Ok(mut end) = client(at, &ticket, Place::Cookie).await else {
+            return false;
+        };
+        for part in header.chunks(70) {
+            end.stream(1, part);
+        }
+        end.stream(3, b"found");
+        while end.next().await.is_some() {
+            if end.got.get(&3).is_some_and(|got| got == b"FOUND") {
+                return true;
+            }
+        }
+        false
+    })
+    .await;
+    net.gateways.extend([Some(far), Some(near)]);
+    net.stop().await;
 }
