@@ -11,8 +11,8 @@ use bytes::Bytes;
 use core::time::Duration;
 use zeroize::Zeroizing;
 
-/// An even first byte: tickets, where requests carry them, heads of frames, path headers, the kept memory. An odd one: a peer that seals whatever it
-/// likes, while this side does what it likes, one operation of five bytes after the other.
+/// An even first byte: tickets, where requests carry them, heads of frames, path headers, the kept memory. An odd one: a peer that seals
+/// whatever it likes, while this side does what it likes, one operation of five bytes after the other.
 pub fn legs(data: &[u8]) {
     match data.split_first() {
         Some((first, rest)) if first % 2 == 0 => parsers(rest),
