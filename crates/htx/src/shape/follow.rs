@@ -22,6 +22,9 @@ pub(super) const STALL: Duration = Duration::from_micros(100);
 pub(super) const WINDOW: usize = 64 << 10;
 /// What has to be read for anything to be known of it: a frame of HTTP/2, and what is around it.
 const FRAME: usize = 17 << 10;
+/// What it holds at most, and its header.
+const FRAME_MAX: usize = 16_384;
+const FRAME_HEADER: usize = 9;
 /// Of a record.
 pub(super) const HEADER: usize = 5;
 /// What is due so soon is due: no timer is as short.
@@ -39,6 +42,8 @@ struct Burst {
     up: bool,
     gap: Duration,
     records: Vec<u16>,
+    /// From the first of them to the last.
+    length: Duration,
     /// What came before it stood still as nobody read, each time: how long after the first record it began, and its bytes.
     windows: Vec<(Duration, usize)>,
 }
@@ -49,6 +54,7 @@ impl Burst {
             up,
             gap,
             records: Vec::new(),
+            length: Duration::ZERO,
             windows: [(Duration::ZERO, 0)].into(),
         };
         burst.add(size);
@@ -88,15 +94,24 @@ impl Burst {
         let sizes = self.records.iter().map(|r| usize::from(*r) - RECORD);
         sizes.sum()
     }
+
+    /// How much of that is not headers of HTTP's frames, each of which is as long as it may be.
+    fn payload(&self) -> usize {
+        let plaintext = self.plaintext();
+        let frames = plaintext.div_ceil(FRAME_MAX + FRAME_HEADER);
+        plaintext.saturating_sub(frames * FRAME_HEADER)
+    }
 }
 
-/// What the next gap counts from: a little that something is too early or too late is made up for, so that it does not add up over a
-/// trace.
-fn kept_up(planned: Time, now: Time) -> Time {
-    if now <= planned + LATE && planned <= now + LATE {
-        planned
-    } else {
+/// What the next gap counts from, when something that takes so long is over: a little that it is too early or too late is made up for, so
+/// that it does not add up over a trace.
+fn kept_up(planned: Time, now: Time, length: Duration) -> Time {
+    if now > planned + length + LATE {
+        Time::ZERO + (now - Time::ZERO).saturating_sub(length)
+    } else if planned > now + LATE {
         now
+    } else {
+        planned
     }
 }
 
@@ -109,8 +124,9 @@ pub struct Follower {
     since: Time,
     /// When this side's last burst really left.
     left: Time,
-    /// Bytes that the other side has sent since.
+    /// Bytes that the other side has sent since, and when the first of them came.
     received: usize,
+    heard: Option<Time>,
     /// Bytes that are still to come of parts that are behind.
     owed: usize,
     /// The other side's next part comes when it can: what follows counts from that.
@@ -130,6 +146,7 @@ impl Follower {
             match last {
                 Some(last) if last.takes(gap, within) => {
                     within += gap;
+                    last.length = within;
                     if last.is_held_up(gap) {
                         last.windows.push((within, 0));
                     }
@@ -147,6 +164,7 @@ impl Follower {
             since: now,
             left: now,
             received: 0,
+            heard: None,
             owed: 0,
             unplanned: false,
         }
@@ -190,6 +208,9 @@ impl Follower {
         let behind = bytes.min(self.owed);
         self.owed -= behind;
         self.received += bytes - behind;
+        if self.received > 0 {
+            self.heard.get_or_insert(now);
+        }
         self.pass(now);
     }
 
@@ -206,26 +227,30 @@ impl Follower {
         while let Some(burst) = self.bursts.front()
             && burst.up != self.up
         {
-            // Frames of HTTP around what is counted, one a record at most, make it a little less. What is small is waited for too.
-            let frames = 9 * burst.records.len();
-            let least = (burst.plaintext().saturating_sub(frames) / 9 * 8).max(1);
+            // What is small is waited for too.
+            let payload = burst.payload();
+            let least = (payload / 9 * 8).max(1);
             let whole = self.received >= least;
             let reads = self.reading().is_some_and(|at| now + SOON >= at);
             let late = now >= self.since + burst.gap + PATIENCE;
             if !whole && !reads && !late {
                 return;
             }
-            if reads {
-                self.owed += least.saturating_sub(self.received);
-            }
-            self.received = self.received.saturating_sub(burst.plaintext());
+            // What is still to come of it is not the next part's; what has not come by now may never do.
+            self.owed = if whole || reads {
+                self.owed + payload.saturating_sub(self.received)
+            } else {
+                0
+            };
+            self.received = self.received.saturating_sub(payload);
             // The client's clock is both ends'. A server's answer is so much later than what it answers; a client has asked for most
             // of what comes, and goes on in its own time.
+            let heard = self.heard.take();
             let unplanned = core::mem::take(&mut self.unplanned);
             self.since = if self.up && !unplanned {
-                kept_up(self.since + burst.gap, now)
+                kept_up(self.since + burst.gap, now, burst.length)
             } else {
-                now
+                heard.filter(|_| self.up).unwrap_or(now)
             };
             self.bursts.pop_front();
         }
@@ -237,6 +262,13 @@ impl Follower {
         let burst = self.bursts.front().filter(|b| b.up == self.up)?;
         // Lateness is made up for in longer gaps: what leaves one by one does so all the same.
         Some((self.since + burst.gap).max(self.left + burst.gap.min(STEADY)))
+    }
+
+    /// When half of the time until then is over.
+    #[must_use]
+    pub fn halfway(&self) -> Option<Time> {
+        let burst = self.bursts.front().filter(|b| b.up == self.up)?;
+        Some(self.since + burst.gap / 2)
     }
 
     /// How long after what this side sent last that leaves, at least, if it is this side's turn.
@@ -266,7 +298,13 @@ impl Follower {
     /// The records that are to be sent now, by the lengths that their headers tell; [`Follower::sent`] follows.
     pub fn due(&mut self, now: Time) -> Option<&[u16]> {
         self.pass(now);
-        let due = self.next()? <= now + SOON;
+        self.due_by(now)
+    }
+
+    /// Those that are to be sent by then.
+    #[must_use]
+    pub fn due_by(&self, then: Time) -> Option<&[u16]> {
+        let due = self.next()? <= then + SOON;
         let burst = self.bursts.front()?;
         due.then_some(&burst.records[..])
     }
@@ -302,7 +340,7 @@ impl Follower {
         if burst.records.is_empty() {
             self.bursts.pop_front();
         }
-        self.since = kept_up(planned, now);
+        self.since = kept_up(planned, now, Duration::ZERO);
         self.left = now;
     }
 
@@ -314,9 +352,11 @@ impl Follower {
 
     /// The other side has said what it can say now: its part is not waited for any longer.
     pub fn answered(&mut self, now: Time) {
+        // It takes its time to see what it was.
+        let heard = self.heard.take().filter(|_| self.up).unwrap_or(now);
         while self.bursts.front().is_some_and(|b| b.up != self.up) {
             self.bursts.pop_front();
-            self.since = now;
+            self.since = heard;
         }
         (self.received, self.owed) = (0, 0);
         self.unplanned = false;

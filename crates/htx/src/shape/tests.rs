@@ -190,12 +190,47 @@ fn a_client_goes_on_in_its_time_while_it_reads() {
     assert_eq!(client.due(at(5)), Some(&[115][..]), "half an answer");
     client.sent(at(5), 1);
     // The rest is not the next answer's.
-    client.received(at(6), 2184);
-    client.received(at(9), 1700);
+    client.received(at(6), 2175);
+    client.received(at(9), 2200);
     assert_eq!(client.due(at(10)), None);
     assert_eq!(client.wake(), Some(at(159)));
     client.received(at(10), 100);
     assert_eq!(client.due(at(10)), Some(&[115][..]));
+}
+
+#[test]
+fn what_is_left_of_a_long_answer_is_not_the_next_one() {
+    let mut trace = vec![step(0, true, 463)];
+    trace.extend([step(4, false, 16_401); 13]);
+    for step in &mut trace[2..] {
+        step.gap = Gap::default();
+    }
+    trace.extend([
+        step(64, true, 115),
+        step(30, false, 401),
+        step(64, true, 115),
+    ]);
+    let at = |ms: u64| Time::from_micros(ms * 1000);
+    let mut client = Follower::new(at(0), &trace, true);
+    client.sent(at(0), 1);
+    // Most of it is enough to go on, but the rest comes all the same.
+    let whole = 13 * (16_401 - RECORD) - 13 * 9;
+    client.received(at(4), 200_000);
+    assert_eq!(client.wake(), Some(at(68)));
+    client.received(at(5), whole - 200_000);
+    client.sent(at(68), 1);
+    assert_eq!(client.due(at(68)), None);
+    assert_eq!(client.wake(), Some(at(98 + 150)), "the next is waited for");
+    client.received(at(98), 375);
+    assert_eq!(client.wake(), Some(at(162)));
+    // What does not come is not waited for twice.
+    let mut client = Follower::new(at(0), &trace, true);
+    client.sent(at(0), 1);
+    client.received(at(4), 200_000);
+    client.sent(at(68), 1);
+    assert_eq!(client.due(at(248)), None);
+    client.received(at(249), 10);
+    assert_eq!(client.wake(), Some(at(312)));
 }
 
 #[test]
@@ -212,9 +247,17 @@ fn what_follows_the_answer_that_opens_a_tunnel_counts_from_when_it_came() {
     client.at_once(at(0));
     assert_eq!(client.next(), Some(at(0)));
     client.sent(at(0), 1);
-    client.received(at(13), 170);
+    // What it says is seen, and the rest of it comes, when it can.
+    client.received(at(13), 100);
+    client.received(at(15), 70);
     assert_eq!(client.next(), Some(at(21)), "8 ms after it came");
     client.sent(at(21), 1);
+    let mut hasty = Follower::new(at(0), &trace, true);
+    hasty.at_once(at(0));
+    hasty.sent(at(0), 1);
+    hasty.received(at(13), 100);
+    hasty.answered(at(15));
+    assert_eq!(hasty.next(), Some(at(21)));
     // Answers after that have their times, and what is late is made up for.
     client.received(at(28), 170);
     assert_eq!(client.next(), Some(at(33)));
@@ -231,7 +274,7 @@ fn a_request_of_a_few_bytes_is_waited_for_too() {
     ];
     let at = |ms: u64| Time::from_micros(ms * 1000);
     let mut server = Follower::new(at(0), &trace, false);
-    server.received(at(0), 430);
+    server.received(at(0), 437);
     server.sent(at(4), 1);
     assert_eq!(server.due(at(5)), None);
     server.received(at(6), 4);
@@ -257,6 +300,25 @@ fn a_little_that_is_late_or_early_is_made_up_for_and_much_is_not() {
         client.sent(at(0), 1);
         client.received(at(100 - early), 200);
         assert_eq!(client.wake(), Some(at(next)), "{early}");
+    }
+}
+
+#[test]
+fn an_answer_is_late_if_its_end_is() {
+    // Six windows' worth, of which the client reads the most 24 ms after it began.
+    let mut trace = vec![step(0, true, 117)];
+    trace.extend([step(8, false, 16_401), step(0, false, 16_401)]);
+    trace.extend([0; 3].map(|_| step(0, false, 16_401)));
+    trace.push(step(24, false, 16_401));
+    trace.extend([0; 5].map(|_| step(0, false, 16_401)));
+    trace.push(step(48, true, 117));
+    let at = |ms: u64| Time::from_micros(ms * 1000);
+    for (end, next) in [(20, 80), (32, 80), (52, 80), (53, 53 + 48)] {
+        let mut client = Follower::new(at(0), &trace, true);
+        client.sent(at(0), 1);
+        client.received(at(8), 60_000);
+        client.received(at(end), 110_000);
+        assert_eq!(client.wake(), Some(at(next)), "{end}");
     }
 }
 
