@@ -20,8 +20,8 @@ const ROUGH: u32 = 40;
 /// loads is learnt anew from the last part's before each part. There are as many of those as tunnels: none is followed twice.
 const PARTS: u32 = 10;
 /// Parts before those, which are not looked at: their tunnels show only how much later they are than what they follow. In the first they
-/// are too late to show all of it.
-const PILOTS: u32 = 2;
+/// are too late to show all of it, and one alone has too few to show it of each request.
+const PILOTS: u32 = 3;
 /// Parts that this is learnt from.
 const LAGS: u32 = 4;
 /// What is recorded in each part.

@@ -135,6 +135,7 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
         "preface": lag.preface.median(),
         "request": lag.request.median(),
         "acknowledge": lag.acknowledge.median(),
+        "opened": lag.opened.median(),
         "answers": lag.answers.each_ref().map(Noise::median),
         "reads": lag.reads.median(),
         "requests": lag.requests.each_ref().map(Noise::median),

@@ -22,7 +22,7 @@ pub use learn::{learn, learn_pauses};
 pub use noise::Noise;
 
 /// What files have as `v`.
-const FORMAT: u16 = 4;
+const FORMAT: u16 = 5;
 /// Records of one trace, at most.
 pub const STEPS_MAX: usize = 4096;
 /// Traces of one shape, at most.
@@ -36,23 +36,23 @@ const COUNT: u16 = 0x3fff;
 /// Bit 15 of a size on disk: the record goes up, from client to server.
 const UP: u16 = 0x8000;
 
-/// A time between two records, as a shape keeps it: to a microsecond below 16 ms, to 16 below a quarter of a second, to 256 below 4 s, to
-/// 4096 below a minute.
+/// A time between two records, as a shape keeps it: to a quarter of a microsecond below 4 ms, to 4 microseconds below 65 ms, to 64 below a
+/// second, to 1024 below 16 s.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Gap(u16);
 
-/// Microseconds of a unit.
+/// Nanoseconds of a unit.
 const fn unit(scale: u16) -> u64 {
-    1 << (4 * scale)
+    250 << (4 * scale)
 }
 
 impl Gap {
     /// The nearest one.
     #[must_use]
     pub fn new(time: Duration) -> Self {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let scaled = (0..4).find_map(|scale| {
-            let units = micros.saturating_add(unit(scale) / 2) / unit(scale);
+            let units = nanos.saturating_add(unit(scale) / 2) / unit(scale);
             let units = u16::try_from(units).ok().filter(|n| *n <= COUNT)?;
             Some(Self(units | (scale * (COUNT + 1))))
         });
@@ -62,7 +62,7 @@ impl Gap {
 
 impl From<Gap> for Duration {
     fn from(Gap(kept): Gap) -> Self {
-        Self::from_micros(u64::from(kept & COUNT) * unit(kept / (COUNT + 1)))
+        Self::from_nanos(u64::from(kept & COUNT) * unit(kept / (COUNT + 1)))
     }
 }
 

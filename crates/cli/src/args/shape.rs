@@ -27,8 +27,8 @@ pub(crate) struct LearnArgs {
     /// Records of the server behind its handshake and before its first answer: session tickets, and SETTINGS.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=16))]
     pub(crate) skip: u8,
-    /// A recording, made in the same way, of tunnels that followed a shape: how much later they were than it asks for is taken off. May
-    /// be repeated.
+    /// A recording, made in the same way, of tunnels that followed a shape: how much later they were than it asks for is taken off: of
+    /// each request by itself where there are 48 or more. May be repeated.
     #[arg(long, value_name = "FILE", requires = "followed")]
     pub(crate) lag: Vec<PathBuf>,
     /// That shape; what is learnt may go into the same file. May be repeated, for recordings of which each followed another one.

@@ -1,5 +1,6 @@
 //! How much later tunnels are than the shape that they follow.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -15,10 +16,8 @@ const LONG: usize = 64 << 10;
 const FAR: Duration = Duration::from_micros(1500);
 /// Requests that a tunnel may lack: who recorded it did not look on to its end.
 const CUT: usize = 2;
-/// Requests that follow each other sooner than that are sent as fast as it goes.
-const AT_ONCE: Duration = Duration::from_micros(25);
-/// A first request that follows its preface sooner than that was written with it.
-const WITH_PREFACE: Duration = Duration::from_micros(60);
+/// Requests that follow each other, or the preface, sooner than that are sent as fast as it goes.
+const AT_ONCE: Duration = Duration::from_micros(60);
 
 /// How much later tunnels are than the shape that they follow: what a machine, or the way to who recorded, adds by itself. To be taken
 /// off so that what comes of it is as wide as what is to be followed, and not only in the middle of it.
@@ -34,12 +33,16 @@ pub struct Lag {
     pub request: Noise,
     /// To acknowledge the server's SETTINGS.
     pub acknowledge: Noise,
+    /// From the answer that opens a tunnel to the request behind it.
+    pub opened: Noise,
     /// Of the server's answers: of long ones, all of which is got ready before any of it leaves, and of others.
     pub answers: [Noise; 2],
     /// Of what comes when a client reads on that did not for a while.
     pub reads: Noise,
     /// Between requests that follow each other: from the first of them to the second, which was longer on its way, and between others.
     pub requests: [Noise; 2],
+    /// The same for each request of a load by itself, the first one's being first: what a client does before each is its own.
+    places: Vec<Noise>,
 }
 
 /// Learns the lag of tunnels, of which each followed a load of the shape beside it. `None` where none of them did; `skip` as in
@@ -72,8 +75,13 @@ pub fn learn_lag(tunnels: &[(&Shape, &[Record])], skip: usize) -> Option<Lag> {
         };
         Noise::new(pairs.iter().flat_map(of))
     };
+    let opened = pairs.iter().filter_map(|(asked, took, _)| {
+        let (_, asked) = opened(asked)?;
+        Some((asked, opened(took)?.1))
+    });
     Some(Lag {
         tunnels: pairs.len(),
+        opened: Noise::new(opened),
         answer: pause(|p| p.answer),
         preface: pause(|p| p.preface),
         request: pause(|p| p.request),
@@ -81,8 +89,23 @@ pub fn learn_lag(tunnels: &[(&Shape, &[Record])], skip: usize) -> Option<Lag> {
         answers: [true, false].map(|long| steps(&|t| answers(t, long), Duration::ZERO)),
         // What came sooner was not waited for: there it was another record's turn.
         reads: steps(&read_on, STALL),
-        requests: [true, false].map(|second| steps(&|t| follow(t, second), Duration::ZERO)),
+        requests: [true, false].map(|second| {
+            let places = |t: &[Step]| {
+                let all = follow(t).into_iter().filter(|f| f.second == second);
+                all.map(|f| f.at).collect()
+            };
+            steps(&places, Duration::ZERO)
+        }),
+        places: places(pairs.iter().map(|(asked, took, _)| (&asked[..], &took[..]))),
     })
+}
+
+/// The place of the first request behind the first answer, and how long after that answer it left.
+fn opened(trace: &[Step]) -> Option<(usize, Duration)> {
+    let opens = trace.iter().position(|step| !step.up)?;
+    let first = opens + trace[opens..].iter().position(|step| step.up)?;
+    let gaps = trace[opens + 1..=first].iter();
+    Some((first, gaps.map(|step| Duration::from(step.gap)).sum()))
 }
 
 /// When each request behind the first answer left, since the first of them: that answer opens a tunnel and comes when it can, and what
@@ -137,18 +160,44 @@ fn aligned(asked: &[Step], took: &[Step]) -> Vec<Option<Duration>> {
     all
 }
 
-/// The places of requests that follow another one, but not with it: of those that are second, or of others.
-fn follow(trace: &[Step], second: bool) -> Vec<usize> {
-    let mut places = Vec::new();
-    let (mut up, mut first) = (false, true);
-    for (n, step) in trace.iter().enumerate() {
+/// A request that follows another one, but not with it.
+#[derive(Clone, Copy)]
+struct Follow {
+    /// Its place in the trace, and among the requests.
+    at: usize,
+    number: usize,
+    /// Whether it is the first that does so.
+    second: bool,
+}
+
+fn follow(trace: &[Step]) -> Vec<Follow> {
+    let mut all = Vec::new();
+    let (mut up, mut second, mut number) = (false, true, 0);
+    for (at, step) in trace.iter().enumerate() {
         let follows = up && step.up;
-        if follows && first == second && step.gap != Gap::default() {
-            places.push(n);
+        if follows && step.gap != Gap::default() {
+            all.push(Follow { at, number, second });
         }
-        (up, first) = (step.up, !follows);
+        (up, second) = (step.up, !follows);
+        number += usize::from(step.up);
     }
-    places
+    all
+}
+
+/// What was asked for and what was taken instead, for each request by its number.
+fn places<'a>(tunnels: impl Iterator<Item = (&'a [Step], &'a [Step])>) -> Vec<Noise> {
+    let mut all: Vec<Vec<(Duration, Duration)>> = Vec::new();
+    for (asked, took) in tunnels {
+        let took = aligned(asked, took);
+        for Follow { at, number, .. } in follow(asked) {
+            if all.len() <= number {
+                all.resize_with(number + 1, Vec::new);
+            }
+            let pair = took[at].map(|took| (asked[at].gap.into(), took));
+            all[number].extend(pair);
+        }
+    }
+    all.into_iter().map(Noise::new).collect()
 }
 
 /// The places of what answers begin with: of those that are long, or of others. The very first, which opens the tunnel, comes when it
@@ -193,40 +242,46 @@ type Places = fn(&[Step]) -> Vec<usize>;
 impl Lag {
     /// Takes it off what was learnt of loads.
     pub fn take_off(&self, loads: &mut [(Trace, Pauses)]) {
-        let kinds: [(&Noise, Of, Duration); 4] = [
-            (&self.answer, |p| &mut p.answer, Duration::ZERO),
-            (&self.preface, |p| &mut p.preface, Duration::ZERO),
-            (&self.request, |p| &mut p.request, WITH_PREFACE),
-            (&self.acknowledge, |p| &mut p.acknowledge, Duration::ZERO),
+        let kinds: [(&Noise, Of); 3] = [
+            (&self.answer, |p| &mut p.answer),
+            (&self.preface, |p| &mut p.preface),
+            (&self.acknowledge, |p| &mut p.acknowledge),
         ];
-        for (noise, of, soon) in kinds {
-            let all = loads.iter_mut().map(|(_, pauses)| of(pauses));
-            noise.undo(all.collect(), soon);
+        for (noise, of) in kinds {
+            noise.undo(loads.iter_mut().map(|(_, pauses)| of(pauses)).collect());
         }
+        let requests = loads.iter_mut().map(|(_, pauses)| &mut pauses.request);
+        let late = self.request.undo_soon(requests.collect(), AT_ONCE);
+        self.request.undo(late);
         let [long, short] = &self.answers;
-        let [second, others] = &self.requests;
-        let steps: [(&Noise, Places, Duration); 5] = [
-            (long, |t| answers(t, true), Duration::ZERO),
-            (short, |t| answers(t, false), Duration::ZERO),
-            (&self.reads, read_on, Duration::ZERO),
-            (second, |t| follow(t, true), AT_ONCE),
-            (others, |t| follow(t, false), AT_ONCE),
+        let steps: [(&Noise, Places); 3] = [
+            (long, |t| answers(t, true)),
+            (short, |t| answers(t, false)),
+            (&self.reads, read_on),
         ];
         // All are looked for before any is changed.
-        let all = steps.map(|(noise, places, soon)| {
+        let all = steps.map(|(noise, places)| {
             let gaps = loads.iter().map(|(trace, _)| {
                 let gap = |n: usize| (n, Duration::from(trace[n].gap));
                 places(trace).into_iter().map(gap).collect::<Vec<_>>()
             });
             let mut gaps: Vec<_> = gaps.collect();
-            noise.undo(
-                gaps.iter_mut().flatten().map(|(_, gap)| gap).collect(),
-                soon,
-            );
+            noise.undo(gaps.iter_mut().flatten().map(|(_, gap)| gap).collect());
             gaps
         });
+        let requests = self.requests(loads);
+        let first: Vec<_> = loads.iter().map(|(trace, _)| opened(trace)).collect();
+        let mut less = first.clone();
+        let times = less.iter_mut().flatten().map(|(_, time)| time);
+        self.opened.undo(times.collect());
+        for ((trace, _), both) in loads.iter_mut().zip(first.into_iter().zip(less)) {
+            if let (Some((n, was)), Some((_, less))) = both {
+                let gap = Duration::from(trace[n].gap) + less;
+                put(trace, n, gap.saturating_sub(was));
+            }
+        }
         let reads = 2;
-        for (kind, gaps) in all.into_iter().enumerate() {
+        for (kind, gaps) in all.into_iter().chain([requests]).enumerate() {
             for ((trace, _), gaps) in loads.iter_mut().zip(gaps) {
                 for (n, gap) in gaps {
                     // What is read late stays something to wait for.
@@ -235,6 +290,35 @@ impl Lag {
                 }
             }
         }
+    }
+
+    /// The requests of each load that follow another one, and what is to be asked for between the two.
+    fn requests(&self, loads: &[(Trace, Pauses)]) -> Vec<Vec<(usize, Duration)>> {
+        let follows: Vec<_> = loads.iter().map(|(trace, _)| follow(trace)).collect();
+        let gaps = loads.iter().zip(&follows);
+        let gaps = gaps.map(|((trace, _), all)| {
+            let gap = |f: &Follow| (f.at, Duration::from(trace[f.at].gap));
+            all.iter().map(gap).collect::<Vec<_>>()
+        });
+        let mut gaps: Vec<_> = gaps.collect();
+        // By which noise is theirs.
+        let mut kinds: BTreeMap<_, Vec<&mut Duration>> = BTreeMap::new();
+        let all = follows.iter().flatten().zip(gaps.iter_mut().flatten());
+        for (follow, (_, gap)) in all {
+            let place = self.places.get(follow.number).filter(|p| p.is_known());
+            let own = place.map(|_| follow.number);
+            kinds.entry((follow.second, own)).or_default().push(gap);
+        }
+        let mut late = [Vec::new(), Vec::new()];
+        for ((second, own), gaps) in kinds {
+            let kind = usize::from(!second);
+            let noise = own.map_or(&self.requests[kind], |n| &self.places[n]);
+            late[kind].extend(noise.undo_soon(gaps, AT_ONCE));
+        }
+        for (noise, late) in self.requests.iter().zip(late) {
+            noise.undo(late);
+        }
+        gaps
     }
 }
 
