@@ -56,6 +56,8 @@ struct Kept {
 pub(crate) struct Jittered {
     tcp: TcpStream,
     jitter: Option<Arc<Jitter>>,
+    /// When what is written next leaves, where that is known.
+    then: Option<Instant>,
     /// In a box: most connections have none.
     kept: Option<Box<Kept>>,
 }
@@ -65,6 +67,7 @@ impl Jittered {
         Self {
             tcp,
             jitter,
+            then: None,
             kept: None,
         }
     }
@@ -72,6 +75,11 @@ impl Jittered {
     /// What is written from now on leaves at once, behind what waits.
     pub(crate) fn free(&mut self) {
         self.jitter = None;
+    }
+
+    /// What is written next leaves then, as what waits for a drawn time does.
+    pub(crate) const fn leaves(&mut self, then: Instant) {
+        self.then = Some(then);
     }
 
     /// Sends what waits, when its time has come.
@@ -93,12 +101,14 @@ impl Jittered {
     /// Room for what is to be written, if it is to wait.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<&mut BytesMut>>> {
         if self.poll_kept(cx)?.is_ready() {
-            let Some(jitter) = &self.jitter else {
+            let drawn = |jitter: &Arc<Jitter>| Instant::now() + jitter.draw();
+            let then = self.then.take();
+            let Some(then) = then.or_else(|| self.jitter.as_ref().map(drawn)) else {
                 return Poll::Ready(Ok(None));
             };
             self.kept = Some(Box::new(Kept {
                 bytes: BytesMut::new(),
-                timer: Box::pin(floor::until(Instant::now() + jitter.draw())),
+                timer: Box::pin(floor::until(then)),
                 due: false,
             }));
             // Asked at once, so that it wakes.
@@ -280,6 +290,29 @@ mod tests {
             let mut now = [0; 3];
             far.read_exact(&mut now).await.unwrap();
             assert_eq!(&now, b"now");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_to_leave_then_waits_for_that_alone() {
+        for up_to in [None, Some(SHORT)] {
+            let (mut near, mut far) = pair(up_to).await;
+            near.free();
+            near.leaves(Instant::now());
+            near.write_all(b"now").await.unwrap();
+            let mut now = [0; 3];
+            far.read_exact(&mut now).await.unwrap();
+            near.leaves(Instant::now() + LONG);
+            for piece in [&b"and "[..], b"then"] {
+                near.write_all(piece).await.unwrap();
+                near.flush().await.unwrap();
+            }
+            let nothing = far.try_read(&mut [0; 8]).unwrap_err().kind();
+            assert_eq!(nothing, io::ErrorKind::WouldBlock);
+            drop(near);
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.unwrap();
+            assert_eq!(all, b"and then");
         }
     }
 

@@ -155,8 +155,8 @@ pub trait Carrier: Send {
     }
 
     /// What is pushed next leaves then, and so long after what left before it: for times that are too short for any timer. It is made
-    /// into records meanwhile, and none of them leaves before there is no more to say of when, which `None` tells. Whether the carrier
-    /// can: where it cannot, what is pushed leaves at once.
+    /// into records meanwhile, and none of a client's leaves before there is no more to say of when, which `None` tells; a server says
+    /// it of what leaves next only. Whether the carrier can: where it cannot, what is pushed leaves at once.
     fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
         let _ = when;
         false

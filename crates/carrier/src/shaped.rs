@@ -40,6 +40,9 @@ const SETTLED: Duration = Duration::from_millis(250);
 /// How long before a burst is due PADDING is asked for that it will lack, and it is made into records where the carrier waits for the
 /// moment: making those takes its time.
 const AHEAD: Duration = Duration::from_millis(1);
+/// The same for a server's: a site's answers lie ready for a while, and whoever sends what was made just now is the faster for it. What
+/// there is to say by half of the time goes with it.
+const READY: Duration = Duration::from_millis(5);
 /// How often it is looked whether an answer has begun: what it begins with may be less than a frame, and not be told.
 const LOOK: Duration = Duration::from_micros(300);
 /// How much later an answer may begin than it is to, before a client reads whatever comes.
@@ -76,9 +79,11 @@ pub struct Shaped {
     follower: Follower,
     /// When the request that opens the tunnel leaves, or came.
     began: Instant,
-    /// Whether the carrier can be told when what it is handed leaves; and when the first of that does of which there may be more to hand.
+    /// Whether the carrier can be told when what it is handed leaves.
     paced: bool,
+    /// When the first of that does of which a client may have more to hand, and when what a server handed last does.
     first: Option<Time>,
+    later: Option<Time>,
     /// Until then, exactly: lateness at each burst would add up.
     timer: Option<(Time, Wait)>,
     /// When it reads on, where a browser would not have; and until then.
@@ -149,8 +154,9 @@ impl Shaped {
         // The handshake's first messages are not kept waiting: a request, and its answer.
         follower.at_once(Time::ZERO);
         Ok(Self {
-            paced: up && inner.leaves(None),
+            paced: inner.leaves(None),
             first: None,
+            later: None,
             asked: None,
             inner,
             up,
@@ -184,9 +190,20 @@ impl Shaped {
     fn horizon(&self, now: Time) -> Time {
         match self.first {
             Some(first) => first.max(now) + AHEAD,
-            None if self.paced => now + AHEAD,
+            None if self.paced && self.up => now + AHEAD,
+            None if self.ready().is_some_and(|ready| now >= ready) => now + READY,
             None => now,
         }
+    }
+
+    /// When a server makes into records what is to leave next: not before what it handed on last has left, nor while a handshake goes on,
+    /// whose next message would be too late for it.
+    fn ready(&self) -> Option<Time> {
+        let at = self.follower.next()?;
+        let halfway = self.follower.halfway()?;
+        let early = Time::ZERO + (at - Time::ZERO).saturating_sub(READY);
+        let ready = early.max(halfway).max(self.later.unwrap_or(halfway));
+        (self.paced && !self.up && !self.bare).then_some(ready)
     }
 
     /// Sends what is due. Whether something was sent.
@@ -207,8 +224,9 @@ impl Shaped {
             // What a handshake says cannot be filled up: it was whole, or there would be no answer.
             self.follower.answered(now);
         }
+        let due = self.follower.due(now).is_some();
         let horizon = self.horizon(now);
-        if self.follower.due(horizon).is_none() {
+        if self.follower.due_by(horizon).is_none() {
             if !self.bare {
                 self.prepare(now, 0);
             }
@@ -229,7 +247,7 @@ impl Shaped {
             self.follower
                 .stretch(head + self.waiting.len() + frames * HEADER);
         }
-        let Some(records) = self.follower.due(horizon) else {
+        let Some(records) = self.follower.due_by(horizon) else {
             return Ok(false);
         };
         let (mut sizes, mut bytes) = portion(records);
@@ -239,7 +257,7 @@ impl Shaped {
         if !self.bare {
             self.prepare(now, bytes);
             // What is to be made into records together has its PADDING first, where there is time for that.
-            let soon = self.lacks > 0 && self.first.is_none() && self.follower.due(now).is_none();
+            let soon = self.lacks > 0 && self.first.is_none() && !due;
             if self.waiting.len() < bytes || (self.paced && soon) {
                 return Ok(false);
             }
@@ -276,7 +294,11 @@ impl Shaped {
         let next = self.follower.next().zip(self.follower.steady());
         let next = next.filter(|_| self.paced && self.cost.bursts > 0);
         if let Some((at, steady)) = next {
-            self.first.get_or_insert(at);
+            if self.up {
+                self.first.get_or_insert(at);
+            } else {
+                self.later = Some(at);
+            }
             let at = self.began + Duration::from_micros(at.as_micros());
             self.inner.leaves(Some((at, steady)));
         }
@@ -388,9 +410,13 @@ impl Shaped {
             done?;
         }
         let now = self.now();
-        let own = self.paced || self.follower.next().is_some();
+        let own = (self.paced && self.up) || self.follower.next().is_some();
+        let early = |at: Time| {
+            self.ready()
+                .unwrap_or_else(|| now + (at - now).saturating_sub(AHEAD))
+        };
         let wake = match (self.follower.wake(), self.over_since) {
-            (Some(at), _) if own && at > now + AHEAD => Some(now + ((at - now) - AHEAD)),
+            (Some(at), _) if own => Some(early(at)).filter(|early| *early > now).or(Some(at)),
             (Some(at), _) => Some(at),
             (None, Some(since)) if self.up && self.goes_on() => Some(since + PAUSE),
             (None, Some(since)) if !self.up && self.said > 0 => Some(since + NUDGE),

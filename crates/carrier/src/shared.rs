@@ -69,6 +69,13 @@ impl Tls for server::TlsStream<Link<Jittered>> {
         self.get_mut().0.hold(held);
     }
 
+    fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
+        if let Some((then, _)) = when {
+            self.get_mut().0.socket().leaves(then);
+        }
+        true
+    }
+
     fn free(&mut self) {
         self.get_mut().0.socket().free();
     }

@@ -174,6 +174,39 @@ async fn requests_are_told_apart_by_less_than_any_timer_can() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_is_made_into_records_before_it_leaves() {
+    let mut trace = shape().traces()[0].clone();
+    trace.extend([12, 4].map(|after| step(after, false, ANSWERS)));
+    trace.push(step(9, true, ASKS));
+    let mut server = End::follows(false, Arc::new(Shape::new(vec![trace]).unwrap()));
+    server.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
+    server.goes(Duration::from_millis(10)).await;
+    server.hears(500);
+    server.sent();
+    server.goes(Duration::from_millis(20)).await;
+    let left = server.left.lock().unwrap().clone();
+    let [None, Some((first, _)), Some((second, _))] = left[..] else {
+        panic!("{left:?}");
+    };
+    assert_eq!((second - first).as_millis(), 4);
+    let handed: Vec<_> = server.log.lock().unwrap().iter().map(|h| h.0).collect();
+    let [one, other] = handed[..] else {
+        panic!("{handed:?}");
+    };
+    let early = first - one;
+    assert!(
+        early >= READY - AHEAD && early <= READY,
+        "{one:?} {first:?}"
+    );
+    // One at a time, and not without what there is to say by half of the time.
+    let early = second - other;
+    assert!(
+        first < other && early <= Duration::from_millis(2),
+        "{other:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_long_answer_is_read_when_the_browser_read_it() {
     let mut trace = vec![step(0, true, ASKS), step(5, false, 16_401)];
     trace.extend([step(0, false, 16_401); 4]);
