@@ -157,7 +157,7 @@ impl AsyncWrite for Watched {
 }
 
 /// Asks an origin for `/robots.txt`, and where it has none for `/favicon.ico`: one request on a fresh connection each. For `idle` the
-/// connection is then left alone, to see whether the origin sends PINGs.
+/// connection is then left alone, whatever the last was answered, to see whether the origin sends PINGs.
 ///
 /// # Errors
 ///
@@ -170,7 +170,8 @@ pub async fn calibrate(
     idle: Duration,
 ) -> Result<OriginSeen, Error> {
     let mut last = None;
-    for path in PATHS {
+    for (n, path) in PATHS.into_iter().enumerate() {
+        let stays = n + 1 == PATHS.len();
         let outer = connect(address, trust, way, shape).await?;
         let (over, host, facts) = outer.into_parts();
         let (Over::Tcp(tls), "h2") = (over, facts.alpn.as_str()) else {
@@ -190,7 +191,7 @@ pub async fn calibrate(
             let mut driven = Box::pin(tls.pushed(connection));
             let answered = async {
                 let status = response.await?.status();
-                tokio::time::sleep(if status == StatusCode::OK {
+                tokio::time::sleep(if status == StatusCode::OK || stays {
                     idle
                 } else {
                     Duration::ZERO

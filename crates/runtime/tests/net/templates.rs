@@ -39,6 +39,11 @@ async fn a_calibrated_template_is_told_kept_for_a_day_and_counts_where_it_is_lis
         templates.known(&address, now - 1).is_none(),
         "a clock that was set back"
     );
+    // It is looked on for PINGs, whatever it answers.
+    let (began, idle) = (std::time::Instant::now(), Duration::from_millis(100));
+    let watched = betanet_runtime::calibrate_origin(&templates, &address, &trust, true, idle);
+    assert_eq!(watched.await.unwrap().asked, Some(("/favicon.ico", 404)));
+    assert!(began.elapsed() >= idle);
     // An origin whose SETTINGS are others than what was kept.
     let file = std::fs::read_dir(dir.path())
         .unwrap()
