@@ -776,30 +776,30 @@ proptest! {
     }
 }
 
+/// A load, or a tunnel, whose requests follow each other after so many microseconds.
+fn following(gaps: &[u64]) -> Vec<Record> {
+    let begins = [
+        (0, true, 53),
+        (0, true, 87),
+        (0, true, 463),
+        (500, false, 1000),
+        (900, true, 54),
+    ];
+    let follow = gaps.iter().zip(55..).map(|(gap, size)| (*gap, true, size));
+    let all = begins.into_iter().chain(follow).chain([(400, false, 1000)]);
+    let mut at = 0;
+    let records = all.map(|(gap, up, size)| {
+        at += gap;
+        record(at, up, 23, size)
+    });
+    records.collect()
+}
+
 #[test]
 fn each_request_of_a_load_has_its_own_lag() {
-    let load = |second: u64, third: u64, fourth: u64| {
-        let gaps = [
-            (0, true, 53),
-            (0, true, 87),
-            (0, true, 463),
-            (500, false, 1000),
-            (900, true, 54),
-            (second, true, 55),
-            (third, true, 56),
-            (fourth, true, 57),
-            (400, false, 1000),
-        ];
-        let mut at = 0;
-        let records = gaps.map(|(gap, up, size)| {
-            at += gap;
-            record(at, up, 23, size)
-        });
-        records.to_vec()
-    };
     let trace = |load: &Vec<Record>| learn(load, 0).unwrap();
     // What is third takes 5 us longer, and what is fourth 1.
-    let (page, tunnel) = (load(17, 12, 12), load(17, 17, 13));
+    let (page, tunnel) = (following(&[17, 12, 12]), following(&[17, 17, 13]));
     let shape = Shape::new(vec![trace(&page)]).unwrap();
     let less = |tunnels: usize| {
         let lag = learn_lag(&vec![(&shape, &tunnel[..]); tunnels], 0).unwrap();
@@ -884,27 +884,8 @@ fn what_long_answers_take_longer_is_taken_off_them_alone() {
 
 #[test]
 fn requests_that_follow_at_once_are_held_to_their_own_times() {
-    let load = |second: u64, third: u64| {
-        let gaps = [
-            (0, true, 53),
-            (0, true, 87),
-            (0, true, 463),
-            (500, false, 1000),
-            (900, true, 54),
-            (second, true, 55),
-            (third, true, 56),
-            (200, true, 57),
-            (0, true, 58),
-            (400, false, 1000),
-        ];
-        let mut at = 0;
-        let records = gaps.map(|(gap, up, size)| {
-            at += gap;
-            record(at, up, 23, size)
-        });
-        records.to_vec()
-    };
     let trace = |load: &Vec<Record>| learn(load, 0).unwrap();
+    let load = |second, third| following(&[second, third, 200, 0]);
     let (page, tunnel) = (load(45, 30), load(36, 33));
     let shape = Shape::new(vec![trace(&page)]).unwrap();
     let lag = learn_lag(&[(&shape, &tunnel)], 0).unwrap();
