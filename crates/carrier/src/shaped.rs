@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use betanet_htx::shape::{Follower, RECORD, Shape, Step};
+use betanet_htx::shape::{FRAME, FRAME_HEADER, Follower, RECORD, Shape, Step, payload};
 use betanet_machine::Time;
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -19,9 +19,6 @@ use crate::{Carrier, Error, Reads, Received};
 const ROOM: usize = 256 << 10;
 /// Bytes of one burst that are gathered, and filled up, at once: a site's answers, as they leave in one write.
 const PORTION: usize = 240 << 10;
-/// An HTTP/2 frame: what it holds at most, and its header.
-const FRAME: usize = 16_384;
-const HEADER: usize = 9;
 /// The exporter's context for the key that traces are drawn with: DET-CBOR of the text `shape`.
 const CONTEXT: &[u8] = b"\x65shape";
 /// What a client's HTTP/2 begins with: the preface, SETTINGS, WINDOW_UPDATE.
@@ -245,7 +242,7 @@ impl Shaped {
                 0
             };
             self.follower
-                .stretch(head + self.waiting.len() + frames * HEADER);
+                .stretch(head + self.waiting.len() + frames * FRAME_HEADER);
         }
         let Some(records) = self.follower.due_by(horizon) else {
             return Ok(false);
@@ -284,7 +281,7 @@ impl Shaped {
                 }
                 trim(
                     &mut sizes,
-                    burst.len() + burst.len().div_ceil(FRAME) * HEADER,
+                    burst.len() + burst.len().div_ceil(FRAME) * FRAME_HEADER,
                 );
             }
         }
@@ -508,8 +505,7 @@ fn portion(records: &[u16]) -> (Vec<usize>, usize) {
         sizes.push(size);
         plaintext += size;
     }
-    let frames = plaintext.div_ceil(FRAME + HEADER);
-    (sizes, plaintext.saturating_sub(frames * HEADER))
+    (sizes, payload(plaintext))
 }
 
 /// Leaves as many of the sizes as `plaintext` fills.

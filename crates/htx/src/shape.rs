@@ -29,8 +29,20 @@ pub const STEPS_MAX: usize = 4096;
 pub const TRACES_MAX: usize = 1024;
 /// What TLS adds to a record's plaintext: its type, and the tag.
 pub const RECORD: usize = 17;
+/// An HTTP/2 frame: what it holds at most, and its header.
+pub const FRAME: usize = 16_384;
+/// See [`FRAME`].
+pub const FRAME_HEADER: usize = 9;
 /// Longest record: 2^14 bytes of plaintext.
 const RECORD_MAX: u16 = 16_384 + 17;
+/// How much of so much plaintext is a session's bytes: what is around them is headers of frames, each of which is as long as it may be.
+/// Both ends count by it how much of each other's part has come.
+#[must_use]
+pub const fn payload(plaintext: usize) -> usize {
+    let frames = plaintext.div_ceil(FRAME + FRAME_HEADER);
+    plaintext.saturating_sub(frames * FRAME_HEADER)
+}
+
 /// Low bits of a gap: how many units it has. The high ones, from 0 to 3, say of which.
 const COUNT: u16 = 0x3fff;
 /// Bit 15 of a size on disk: the record goes up, from client to server.

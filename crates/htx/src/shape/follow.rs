@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use betanet_machine::Time;
 
-use super::{RECORD, RECORD_MAX, Step};
+use super::{RECORD, RECORD_MAX, Step, payload};
 
 /// What a server sends within less than that of what it sent before belongs together: who looks on reads a long write in pieces.
 pub(super) const TOGETHER: Duration = Duration::from_micros(250);
@@ -21,10 +21,7 @@ pub(super) const STALL: Duration = Duration::from_micros(100);
 /// What a connection has room for before anything is read.
 pub(super) const WINDOW: usize = 64 << 10;
 /// What has to be read for anything to be known of it: a frame of HTTP/2, and what is around it.
-const FRAME: usize = 17 << 10;
-/// What it holds at most, and its header.
-const FRAME_MAX: usize = 16_384;
-const FRAME_HEADER: usize = 9;
+const READABLE: usize = 17 << 10;
 /// Of a record.
 pub(super) const HEADER: usize = 5;
 /// What is due so soon is due: no timer is as short.
@@ -93,13 +90,6 @@ impl Burst {
     fn plaintext(&self) -> usize {
         let sizes = self.records.iter().map(|r| usize::from(*r) - RECORD);
         sizes.sum()
-    }
-
-    /// How much of that is not headers of HTTP's frames, each of which is as long as it may be.
-    fn payload(&self) -> usize {
-        let plaintext = self.plaintext();
-        let frames = plaintext.div_ceil(FRAME_MAX + FRAME_HEADER);
-        plaintext.saturating_sub(frames * FRAME_HEADER)
     }
 }
 
@@ -180,7 +170,7 @@ impl Follower {
             .windows
             .first()
             .filter(|_| answer.windows.len() > 1)?;
-        Some(first.saturating_sub(WINDOW).max(FRAME))
+        Some(first.saturating_sub(WINDOW).max(READABLE))
     }
 
     /// How long after the first of that answer it reads on, each time what there is.
@@ -228,7 +218,7 @@ impl Follower {
             && burst.up != self.up
         {
             // What is small is waited for too.
-            let payload = burst.payload();
+            let payload = payload(burst.plaintext());
             let least = (payload / 9 * 8).max(1);
             let whole = self.received >= least;
             let reads = self.reading().is_some_and(|at| now + SOON >= at);
