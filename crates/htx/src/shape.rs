@@ -237,7 +237,7 @@ impl Shape {
         Ok(shape)
     }
 
-    /// The file's bytes: DET-CBOR of `{"v": 4, "pauses": bstr, "traces": [bstr]}`, four bytes a record, and eight a client's pauses, if there are any.
+    /// The file's bytes: DET-CBOR of `{"v": 5, "pauses": bstr, "traces": [bstr]}`, four bytes a record, and eight a client's pauses, if there are any.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let bytes = |trace: &Trace| -> Vec<u8> {
