@@ -13,7 +13,7 @@ use super::{Gap, Pauses, Record, Shape, Step, Trace};
 /// Bytes of an answer that is long.
 const LONG: usize = 64 << 10;
 /// Requests of a tunnel are at most that far from where those of the load are that it follows, in the middle of them.
-const FAR: Duration = Duration::from_micros(1500);
+const FAR: Duration = Duration::from_millis(20);
 /// Requests that a tunnel may lack: who recorded it did not look on to its end.
 const CUT: usize = 2;
 /// Requests that follow each other, or the preface, sooner than that are sent as fast as it goes.
@@ -124,7 +124,8 @@ fn requests(trace: &[Step]) -> Vec<Duration> {
     all.iter().map(|at| *at - first).collect()
 }
 
-/// Which of a shape's loads a tunnel followed: that whose requests left when its own did.
+/// Which of a shape's loads a tunnel followed: that whose records it has, and among those whose requests left when its own did. Loads are
+/// told apart by their records where times are not, as when one request that was late stands for the time of all.
 fn followed(shape: &Shape, tunnel: &[Step]) -> Option<usize> {
     let took = requests(tunnel);
     let apart = |trace: &Trace| {
@@ -135,29 +136,43 @@ fn followed(shape: &Shape, tunnel: &[Step]) -> Option<usize> {
         let apart = apart.get(apart.len() / 2).copied()?;
         (took.len() + CUT >= asked.len() && apart <= FAR).then_some(apart)
     };
+    let differ = |trace: &Trace| {
+        let both = trace.iter().zip(beside(trace, tunnel));
+        let same = both.filter(|(step, n)| n.is_some_and(|n| tunnel[n].size == step.size));
+        trace.len() - same.count()
+    };
     let all = shape.traces().iter().enumerate();
-    let near = all.filter_map(|(n, trace)| Some((apart(trace)?, n)));
-    near.min().map(|(_, n)| n)
+    let near = all.filter_map(|(n, trace)| Some((differ(trace), apart(trace)?, n)));
+    near.min().map(|(_, _, n)| n)
 }
 
-/// How long each record of a load took in a tunnel that followed it, where it has one: requests are in order, and so is what comes
+/// Which record of a tunnel stands for each of the load that it followed, where it has one: requests are in order, and so is what comes
 /// between them.
-fn aligned(asked: &[Step], took: &[Step]) -> Vec<Option<Duration>> {
+fn beside(asked: &[Step], took: &[Step]) -> Vec<Option<usize>> {
     let ups =
         |trace: &[Step]| -> Vec<usize> { (0..trace.len()).filter(|n| trace[*n].up).collect() };
     let mut all = vec![None; asked.len()];
     for (a, t) in ups(asked).into_iter().zip(ups(took)) {
-        let follows = |trace: &[Step], n: usize| n > 0 && trace[n - 1].up;
-        if follows(asked, a) && follows(took, t) {
-            all[a] = Some(took[t].gap.into());
-        }
+        all[a] = Some(t);
         let both = asked[a + 1..].iter().zip(&took[t + 1..]);
         let downs = both.take_while(|(a, t)| !a.up && !t.up);
-        for (n, (_, step)) in downs.enumerate() {
-            all[a + 1 + n] = Some(step.gap.into());
+        for (n, _) in downs.enumerate() {
+            all[a + 1 + n] = Some(t + 1 + n);
         }
     }
     all
+}
+
+/// How long each record of a load took in a tunnel that followed it: a request where it follows another one in both.
+fn aligned(asked: &[Step], took: &[Step]) -> Vec<Option<Duration>> {
+    let follows = |trace: &[Step], n: usize| n > 0 && trace[n - 1].up;
+    let time = |(a, t): (usize, Option<usize>)| {
+        let t = t?;
+        let counts = !asked[a].up || (follows(asked, a) && follows(took, t));
+        counts.then(|| took[t].gap.into())
+    };
+    let all = beside(asked, took).into_iter().enumerate();
+    all.map(time).collect()
 }
 
 /// A request that follows another one, but not with it.

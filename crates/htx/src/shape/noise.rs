@@ -1,5 +1,6 @@
 //! What a machine adds to times that it is asked for, and what to ask it for.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -14,8 +15,8 @@ const STRIDE: u32 = 0x9e37_79b1;
 /// Longer times, in nanoseconds, are taken for that long: more than an hour.
 const LONGEST: i64 = 1 << 42;
 /// How often what is to be asked for is made better, at most, and how often in vain.
-const ROUNDS: usize = 150;
-const VAIN: usize = 30;
+const ROUNDS: usize = 100;
+const VAIN: usize = 20;
 /// Errors of that are little, in nanoseconds.
 const LITTLE: i64 = 5_000;
 /// What errors are told in parts of.
@@ -106,21 +107,6 @@ impl Noise {
         first.min(self.pairs.len() - len)
     }
 
-    /// What comes of what is asked for, drawn from what came of what is near it: as many quantiles of that as are asked for.
-    fn comes(&self, asked: &[i64], room: &mut Vec<i64>) -> Vec<i64> {
-        let near = (self.pairs.len() / PART).clamp(NEAR, NEAR_MAX);
-        let near = near.min(self.pairs.len());
-        room.clear();
-        for asked in asked {
-            let first = self.near(*asked, near);
-            let drawn = &self.pairs[first..first + near];
-            room.extend(drawn.iter().map(|(_, d)| (asked + d).max(0)));
-        }
-        room.sort_unstable();
-        let quantile = |n: usize| room[n * near + near / 2];
-        (0..asked.len()).map(quantile).collect()
-    }
-
     /// Puts in the place of times, which are to come sooner than `soon`, what is to be asked for, and gives back the others: those that
     /// come late of themselves, as some of what is asked for is held up, are among the first. It is as much that is at once as is to be,
     /// in the middle of what comes, and as wide; each sooner or later than others as it was.
@@ -169,8 +155,7 @@ impl Noise {
     }
 
     /// Puts in the place of times, which are to come, what is to be asked for: what comes of it is spread as they are. The order stays;
-    /// nothing stays nothing, and something something. Nothing is asked for sooner by more than what is added in the mean, or to as many as
-    /// are sooner, nor sooner than the soonest of all, less what is usual: to ask sooner is no remedy for what is held up.
+    /// nothing stays nothing, and something something.
     pub(super) fn undo(&self, mut times: Vec<&mut Duration>) {
         times.retain(|d| !d.is_zero());
         if self.pairs.is_empty() || times.is_empty() {
@@ -180,11 +165,7 @@ impl Noise {
         let wanted: Vec<i64> = times.iter().map(|d| nanos(**d)).collect();
         let beside = wanted.len().div_ceil(TIMES);
         let some: Vec<i64> = wanted.chunks(beside).map(middle).collect();
-        let soonest = some[0] - middle(&self.added(some[0]));
-        let floors: Vec<i64> = (0..some.len())
-            .map(|n| soonest.max(some[n] - self.most(some[n], n, some.len())))
-            .collect();
-        let asked = self.search(&some, &floors);
+        let asked = self.search(&some);
         let longer: Vec<i64> = asked
             .iter()
             .zip(&some)
@@ -200,40 +181,25 @@ impl Noise {
         }
     }
 
-    /// What is added to times near this one, in order.
-    fn added(&self, wanted: i64) -> Vec<i64> {
-        let len = ENOUGH.min(self.pairs.len());
-        let first = self.near(wanted, len);
-        let drawn = &self.pairs[first..first + len];
-        let mut added: Vec<i64> = drawn.iter().map(|(_, d)| *d).collect();
-        added.sort_unstable();
-        added
-    }
-
-    /// What is added in the mean, or in so many of so many cases at most, if that is more.
-    fn most(&self, wanted: i64, cases: usize, of: usize) -> i64 {
-        let added = self.added(wanted);
-        let sum = added.iter().fold(0_i64, |sum, d| sum.saturating_add(*d));
-        let mean = sum / i64::try_from(added.len()).unwrap_or(i64::MAX);
-        mean.max(added[added.len() * cases / of])
-    }
-
-    /// What to ask for, so that this comes of it; no less of each than its floor.
-    fn search(&self, wanted: &[i64], floors: &[i64]) -> Vec<i64> {
+    /// What to ask for, so that this comes of it.
+    ///
+    /// Each of what may come of a time is to be where its rank among all has it, and the time is asked for sooner or later by the median
+    /// of how far those are from there. What is held up now and then is not asked for sooner for that: it stands among the longest,
+    /// which are then less.
+    fn search(&self, wanted: &[i64]) -> Vec<i64> {
         let mut asked = wanted.to_vec();
         let (mut best, mut error, mut vain) = (asked.clone(), u64::MAX, 0);
-        let mut room = Vec::new();
+        let mut off = vec![Vec::new(); asked.len()];
         for _ in 0..ROUNDS {
-            let comes = self.comes(&asked, &mut room);
-            let off = |(wanted, comes): (&i64, &i64)| {
-                let off = wanted.abs_diff(*comes).saturating_mul(PARTS);
-                off / (wanted + LITTLE).unsigned_abs()
+            let comes = self.comes(&asked);
+            let each = comes.len() / wanted.len();
+            let far = |(n, wanted): (usize, &i64)| {
+                let (came, _) = comes[n * each + each / 2];
+                let far = wanted.abs_diff(came).saturating_mul(PARTS);
+                far / (wanted + LITTLE).unsigned_abs()
             };
-            let now = wanted
-                .iter()
-                .zip(&comes)
-                .map(off)
-                .fold(0, u64::saturating_add);
+            let all = wanted.iter().enumerate().map(far);
+            let now = all.fold(0, u64::saturating_add);
             vain += 1;
             if now < error {
                 (best, error, vain) = (asked.clone(), now, 0);
@@ -241,14 +207,30 @@ impl Noise {
             if error == 0 || vain > VAIN {
                 break;
             }
-            for ((asked, wanted), comes) in asked.iter_mut().zip(wanted).zip(comes) {
-                *asked += (wanted - comes) * 2 / 5;
+            for (rank, (came, of)) in comes.into_iter().enumerate() {
+                off[of].push(wanted[rank / each] - came);
+            }
+            for (asked, off) in asked.iter_mut().zip(&mut off) {
+                off.sort_unstable();
+                *asked = (*asked + middle(off)).clamp(LEAST, LONGEST);
+                off.clear();
             }
             asked.sort_unstable();
-            for (asked, floor) in asked.iter_mut().zip(floors) {
-                *asked = (*asked).clamp((*floor).clamp(LEAST, LONGEST), LONGEST);
-            }
         }
         best
+    }
+
+    /// What comes of what is asked for, drawn from what came of what is near it, as often of each; the shortest first, and of which it is.
+    fn comes(&self, asked: &[i64]) -> Vec<(i64, usize)> {
+        let near = (self.pairs.len() / PART).clamp(NEAR, NEAR_MAX);
+        let near = near.min(self.pairs.len());
+        let each = asked.iter().enumerate().flat_map(|(n, asked)| {
+            let first = self.near(*asked, near);
+            let drawn = self.pairs[first..first + near].iter();
+            drawn.map(move |(_, d)| ((asked + d).max(0), n))
+        });
+        let mut all: Vec<_> = each.collect();
+        all.sort_unstable();
+        all
     }
 }

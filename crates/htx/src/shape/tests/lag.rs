@@ -96,6 +96,7 @@ fn what_tunnels_take_longer_is_taken_off() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     /// Loads, what a machine adds to each, its own, and what comes of it.
     #[test]
     fn what_is_taken_off_leaves_times_as_they_are_to_be(
@@ -137,6 +138,39 @@ proptest! {
 }
 
 #[test]
+fn what_is_held_up_now_and_then_is_not_asked_for_sooner() {
+    let micros = Duration::from_micros;
+    // One in four, by a millisecond.
+    let took = |n: u64, asked: u64| asked + 20 + if n.is_multiple_of(4) { 1000 } else { 0 };
+    let noise = Noise::new((0..200).map(|n| (micros(300 + n), micros(took(n, 300 + n)))));
+    let mut less: Vec<_> = (0..200).map(|n| micros(took(n, 350 + n / 2))).collect();
+    noise.undo(less.iter_mut().collect());
+    less.sort_unstable();
+    let tenths: Vec<_> = (1..10).map(|tenth| less[tenth * 20].as_micros()).collect();
+    let far = |(n, asked): (u128, &u128)| asked.abs_diff(350 + n * 10);
+    let off = (1..10).zip(&tenths).map(far).max().unwrap();
+    assert!(off < 10, "{tenths:?}");
+}
+
+#[test]
+fn a_load_is_known_by_its_records_where_times_are_misleading() {
+    let load = |first: u64, then: u64, size: u16| {
+        let asks = [(first, true, 100), (300, false, size)];
+        let again = [(then, true, 100), (300, false, size)];
+        let rest = [(500, true, 26), (2700, false, 1000)];
+        let end = [(5000, true, 100), (300, false, size)];
+        connection(4000, &[&rest[..], &asks, &again, &end].concat())
+    };
+    let loads = [load(9000, 5000, 700), load(2000, 1000, 900)];
+    // It followed the first; but its first request was late, and the others as soon behind it as the second's.
+    let tunnel = load(13_000, 1000, 700);
+    let traces = loads.iter().map(|l| learn(l, 1).unwrap()).collect();
+    let shape = Shape::new(traces).unwrap();
+    let lag = learn_lag(&[(&shape, &tunnel)], 1).unwrap();
+    assert_eq!(lag.opened.median(), 4000);
+}
+
+#[test]
 fn what_is_at_once_is_not_asked_for_sooner_than_that() {
     let micros = Duration::from_micros;
     // A fifth of it is held up.
@@ -168,7 +202,7 @@ fn what_comes_of_the_same_is_drawn_from_all_of_it() {
     noise.undo(less.iter_mut().collect());
     let off = less.iter().map(|d| d.abs_diff(nanos(7000)));
     let off = off.sum::<Duration>() / 400;
-    assert!(off < nanos(400), "{off:?}");
+    assert!(off < nanos(500), "{off:?}");
 }
 
 proptest! {
