@@ -83,8 +83,8 @@ pub enum Reads {
     All,
     /// So many bytes, and no more.
     AtMost(usize),
-    /// What there is, and no more once there is room for what comes next.
-    Once,
+    /// What there is, if that is about so many bytes, and no more once there is room for what comes next; else so many.
+    About(usize),
 }
 
 /// Moves one session's bytes both ways, and exports its keying material.
@@ -149,7 +149,8 @@ pub trait Carrier: Send {
         let _ = reads;
     }
 
-    /// When the first was read of what was to be read in part only, since that was told last; as far as the carrier can tell.
+    /// When the first was read of what was to be read in part only, since that was told last; and before that, when the answer came that
+    /// opens a tunnel. As far as the carrier can tell.
     fn heard(&self) -> Option<Instant> {
         None
     }

@@ -1,6 +1,5 @@
 //! A carrier whose traffic follows a shape: bursts of records when the shape has them, of the sizes that it has.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,6 +13,10 @@ use zeroize::Zeroizing;
 
 use crate::queue::Waiting;
 use crate::{Carrier, Error, Reads, Received};
+
+mod reading;
+
+use reading::Reading;
 
 /// Bytes that wait for their turn before no more are taken.
 const ROOM: usize = 256 << 10;
@@ -40,14 +43,6 @@ const AHEAD: Duration = Duration::from_millis(1);
 /// The same for a server's: a site's answers lie ready for a while, and whoever sends what was made just now is the faster for it. What
 /// there is to say by half of the time goes with it.
 const READY: Duration = Duration::from_millis(5);
-/// How often it is looked whether an answer has begun: what it begins with may be less than a frame, and not be told.
-const LOOK: Duration = Duration::from_micros(300);
-/// How much later an answer may begin than it is to, before a client reads whatever comes.
-const LATE: Duration = Duration::from_millis(100);
-/// How long after the last time that it read on a client reads whatever comes.
-const SETTLES: Duration = Duration::from_micros(200);
-/// How long before a request leaves it is looked at what is read of its answer: what waits for the moment has the thread.
-const EARLY: Duration = Duration::from_micros(120);
 /// Bytes of a burst that may be all PADDING although it is not due yet.
 const SHORT: usize = 2 << 10;
 
@@ -83,13 +78,7 @@ pub struct Shaped {
     later: Option<Time>,
     /// Until then, exactly: lateness at each burst would add up.
     timer: Option<(Time, Wait)>,
-    /// When it reads on, where a browser would not have; and until then.
-    reads: VecDeque<(Time, Reads)>,
-    /// When a request leaves, and its answer is to begin.
-    asked: Option<(Time, Time)>,
-    /// When to look next whether the answer that it waits for has begun, and until when.
-    looks: Option<(Time, Time)>,
-    unread: Option<(Time, Wait)>,
+    reading: Reading,
     waiting: Waiting,
     /// How much of that, from its front on, there is up to the last byte that is not PADDING.
     said: usize,
@@ -154,7 +143,6 @@ impl Shaped {
             paced: inner.leaves(None),
             first: None,
             later: None,
-            asked: None,
             inner,
             up,
             key,
@@ -162,9 +150,7 @@ impl Shaped {
             follower,
             began,
             timer: None,
-            reads: VecDeque::new(),
-            looks: None,
-            unread: None,
+            reading: Reading::default(),
             waiting: Waiting::default(),
             said: 0,
             lacks: 0,
@@ -308,7 +294,8 @@ impl Shaped {
         if self.up
             && let Some(begins) = self.follower.expected()
         {
-            self.asked = Some((self.first.unwrap_or(now), begins));
+            let leaves = self.first.unwrap_or(now);
+            self.reading.asked(leaves, begins);
         }
         // PADDING is asked for anew with each burst.
         self.lacks = 0;
@@ -428,52 +415,13 @@ impl Shaped {
         Ok(())
     }
 
-    /// Lets more be read when a browser would have read on.
-    fn read_on(&mut self, cx: &mut Context<'_>) {
-        let now = self.now();
-        if let Some((_, begins)) = self.asked.take_if(|(at, _)| now + EARLY >= *at) {
-            self.reads_first(begins);
-        }
-        while let Some((at, last)) = self.looks {
-            if let Some(heard) = self.inner.heard() {
-                let heard = heard.saturating_duration_since(self.began);
-                self.reads_on(Time::ZERO + heard);
-            } else if at > self.now()
-                && poll_until(&mut self.unread, self.began, at, cx).is_pending()
-            {
-                return;
-            } else if at > last {
-                self.looks = None;
-                self.inner.reads(Reads::All);
-            } else {
-                self.looks = Some((self.now() + LOOK, last));
-            }
-        }
-        while let Some((at, reads)) = self.reads.front().copied() {
-            let wait = at > self.now();
-            if wait && poll_until(&mut self.unread, self.began, at, cx).is_pending() {
-                return;
-            }
-            self.inner.reads(reads);
-            self.reads.pop_front();
-        }
-    }
-
-    /// An answer is to begin then: of a long one only the first is read.
-    fn reads_first(&mut self, begins: Time) {
-        self.reads.clear();
-        let first = self.follower.first_read();
-        self.inner.reads(first.map_or(Reads::All, Reads::AtMost));
-        self.looks = first.map(|_| (begins, begins + LATE));
-    }
-
-    /// An answer has begun: the rest of it is read when a browser read it.
-    fn reads_on(&mut self, begun: Time) {
-        self.looks = None;
-        let times: Vec<_> = self.follower.reads().map(|later| begun + later).collect();
-        let last = times.last().map(|at| (*at + SETTLES, Reads::All));
-        let times = times.into_iter().map(|at| (at, Reads::Once));
-        self.reads = times.chain(last).collect();
+    /// When what is read now came: of the answer that opens a tunnel, which may have been kept from being read for a while.
+    fn came(&self, now: Time) -> Time {
+        let opens = self.up && self.cost.bursts == 1;
+        let heard = self.inner.heard().filter(|_| opens);
+        heard.map_or(now, |at| {
+            (Time::ZERO + at.saturating_duration_since(self.began)).min(now)
+        })
     }
 }
 
@@ -521,7 +469,8 @@ fn trim(sizes: &mut Vec<usize>, plaintext: usize) {
 impl Carrier for Shaped {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, Error>> {
         let mut driven = self.drive(cx);
-        self.read_on(cx);
+        self.reading
+            .drive(self.inner.as_mut(), &self.follower, self.began, cx);
         let received = self.inner.poll_receive(cx);
         if let Poll::Ready(Ok(Received::Bytes(bytes))) = &received {
             let now = self.now();
@@ -533,10 +482,15 @@ impl Carrier for Shaped {
             // What comes when all is over is said by a server that has more to say.
             let late = self.over_since.is_some_and(|since| now >= since + SETTLED);
             self.moved |= self.up && late;
-            if self.looks.is_some() {
-                self.reads_on(now);
+            self.reading.came(&self.follower, now);
+            self.follower.received(self.came(now), bytes.len());
+            // What a server says in several goes may have more to be read in part.
+            if self.up
+                && let Some(begins) = self.follower.follows()
+            {
+                self.reading
+                    .begins(self.inner.as_mut(), &self.follower, begins);
             }
-            self.follower.received(now, bytes.len());
             // Before what came is looked at: an answer's time is not that of what it answers.
             if !self.bare {
                 driven = driven.and_then(|()| self.drive(cx));
@@ -599,8 +553,7 @@ impl Carrier for Shaped {
         self.ending = true;
         self.end_owed = true;
         // The peer's end is what is waited for now.
-        (self.asked, self.looks) = (None, None);
-        self.reads.clear();
+        self.reading = Reading::default();
         self.inner.reads(Reads::All);
     }
 
@@ -619,9 +572,7 @@ impl Carrier for Shaped {
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.asked = None;
-        if self.looks.take().is_some() || !self.reads.is_empty() {
-            self.reads.clear();
+        if std::mem::take(&mut self.reading).waits() {
             self.inner.reads(Reads::All);
         }
         if self.empty(cx).is_err() {

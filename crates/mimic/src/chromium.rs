@@ -207,6 +207,13 @@ impl Shape for Chromium {
     }
 }
 
+/// Bytes of an answer, at least: more than what a server says by itself.
+const ANSWERS: usize = 256;
+
+fn unread(tls: &SslStream<Gather<TcpStream>>) -> usize {
+    tls.get_ref().unread().unwrap_or_default()
+}
+
 struct Stream {
     tls: SslStream<Gather<TcpStream>>,
     first: First,
@@ -214,6 +221,8 @@ struct Stream {
     ready: VecDeque<Vec<u8>>,
     /// The server's first answer, until it was taken note of.
     heard: Heard,
+    /// When that came whole, with SETTINGS, until it is told how to read on.
+    came: Option<Instant>,
 }
 
 /// The server's first answer is not read at once: what acknowledges it follows at once.
@@ -234,6 +243,7 @@ impl Stream {
             } else {
                 Heard::After(after)
             },
+            came: None,
             tls,
             first: First::default(),
             ready: VecDeque::new(),
@@ -258,11 +268,12 @@ impl Secure for Stream {
     }
 
     fn reads(&mut self, reads: Reads) {
+        self.came = None;
         self.tls.get_mut().reads(reads);
     }
 
     fn heard(&self) -> Option<Instant> {
-        self.tls.get_ref().heard()
+        self.tls.get_ref().heard().or(self.came)
     }
 
     fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
@@ -296,7 +307,11 @@ impl AsyncRead for Stream {
                     ready!(Pin::new(&mut self.tls).poll_read(cx, buf))?;
                     let answer = buf.filled()[before..].to_vec();
                     buf.set_filled(before);
-                    let wait = Box::pin(betanet_carrier::exactly(Instant::now() + after));
+                    let came = Instant::now();
+                    // A server's SETTINGS may come before its answer.
+                    let rest = unread(&self.tls);
+                    self.came = Some(came).filter(|_| rest >= ANSWERS);
+                    let wait = Box::pin(betanet_carrier::exactly(came + after));
                     self.heard = Heard::Waiting(answer, wait);
                 }
                 Heard::Waiting(answer, wait) => {

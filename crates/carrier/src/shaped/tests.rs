@@ -1,6 +1,9 @@
+use std::collections::VecDeque;
+
 use betanet_htx::pace::PADDING_MIN;
 use betanet_htx::shape::Gap;
 
+use super::reading::EARLY;
 use super::*;
 use crate::taker::{Left, Log, Taker};
 
@@ -88,6 +91,8 @@ impl End {
 }
 
 const HANDSHAKE: usize = 200;
+/// All that comes behind what was held up last.
+const REST: Reads = Reads::AtMost(usize::MAX);
 const SECONDS: Duration = Duration::from_secs(5);
 
 #[tokio::test(start_paused = true)]
@@ -208,10 +213,8 @@ async fn an_answer_is_made_into_records_before_it_leaves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_answer_is_read_when_the_browser_read_it() {
-    let mut trace = vec![step(0, true, ASKS), step(5, false, 16_401)];
-    trace.extend([step(0, false, 16_401); 4]);
-    trace.push(step(9, false, 16_401));
-    trace.extend([step(0, false, 16_401); 4]);
+    let window = |ms| [&[step(ms, false, 16_401)][..], &[step(0, false, 16_401); 4]].concat();
+    let trace = [vec![step(0, true, ASKS)], window(5), window(9), window(6)].concat();
     let shape = Arc::new(Shape::new(vec![trace]).unwrap());
     let mut client = End::follows(true, shape);
     client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
@@ -220,11 +223,12 @@ async fn a_long_answer_is_read_when_the_browser_read_it() {
     client.goes(Duration::from_millis(30)).await;
     let told = client.told.lock().unwrap().clone();
     let how: Vec<_> = told.iter().map(|(_, reads)| *reads).collect();
-    assert_eq!(how, [Reads::AtMost(17 << 10), Reads::Once, Reads::All]);
+    let whole = Reads::About(5 * 16_406);
+    assert_eq!(how, [Reads::AtMost(17 << 10), whole, REST]);
     // The answer was 3 ms late, and so is what is read of it.
     let at: Vec<_> = told.iter().map(|(at, _)| at.as_millis()).collect();
     assert!(
-        at[0] <= 2 && (17..=19).contains(&at[1]) && at[2] - at[1] <= 2,
+        at[0] <= 2 && (17..=19).contains(&at[1]) && (23..=25).contains(&at[2]),
         "{at:?}"
     );
 }
@@ -276,7 +280,7 @@ async fn a_long_answer_that_begins_with_less_than_a_frame_is_read_from_when_it_b
     *client.heard.lock().unwrap() = Some(Instant::now());
     let began = client.shaped.began.elapsed();
     client.goes(Duration::from_millis(20)).await;
-    assert_eq!(how(&client)[1..], [Reads::Once, Reads::All]);
+    assert_eq!(how(&client)[1..], [REST]);
     let on = client.told.lock().unwrap()[1].0 - began;
     assert!((9..=10).contains(&on.as_millis()), "{on:?}");
     // What does not come at all is not waited for.
@@ -284,6 +288,47 @@ async fn a_long_answer_that_begins_with_less_than_a_frame_is_read_from_when_it_b
     client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
     client.goes(Duration::from_millis(120)).await;
     assert_eq!(how(&client), [Reads::AtMost(17 << 10), Reads::All]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_says_later_is_read_in_part_too() {
+    let mut trace = shape().traces()[0].clone();
+    trace.push(step(5, false, 9000));
+    trace.extend([step(6, false, 16_401), step(0, false, 16_401)]);
+    trace.extend([step(0, false, 16_401); 3]);
+    trace.push(step(9, false, 16_401));
+    let mut client = End::follows(true, Arc::new(Shape::new(vec![trace]).unwrap()));
+    client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
+    client.goes(Duration::from_millis(3)).await;
+    client.hears(payload(usize::from(ANSWERS) - RECORD));
+    client.goes(Duration::from_millis(30)).await;
+    client.told.lock().unwrap().clear();
+    client.hears(payload(9000 - RECORD));
+    client.goes(Duration::from_millis(2)).await;
+    let how = |client: &End| -> Vec<_> {
+        let told = client.told.lock().unwrap().clone();
+        told.into_iter().map(|(_, reads)| reads).collect()
+    };
+    assert_eq!(how(&client), [Reads::AtMost(17 << 10)]);
+    *client.heard.lock().unwrap() = Some(Instant::now());
+    client.goes(Duration::from_millis(20)).await;
+    assert_eq!(how(&client)[1..], [REST]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_the_answer_that_opens_a_tunnel_counts_from_when_that_came() {
+    let mut client = End::new(true);
+    client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
+    client.goes(Duration::from_millis(3)).await;
+    // It was kept from being read for four milliseconds.
+    *client.heard.lock().unwrap() = Some(Instant::now());
+    let came = client.shaped.began.elapsed();
+    client.goes(Duration::from_millis(4)).await;
+    client.hears(4900);
+    client.goes(Duration::from_millis(30)).await;
+    let left = client.left.lock().unwrap().clone();
+    let next = left.iter().flatten().next().unwrap().0 - came;
+    assert!(next <= Duration::from_millis(20), "{next:?}");
 }
 
 #[tokio::test(start_paused = true)]

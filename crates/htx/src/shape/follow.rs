@@ -173,11 +173,19 @@ impl Follower {
         Some(first.saturating_sub(WINDOW).max(READABLE))
     }
 
-    /// How long after the first of that answer it reads on, each time what there is.
-    pub fn reads(&self) -> impl Iterator<Item = Duration> {
+    /// How long after the first of that answer it reads on, and how much each time until it does not again: in the end all.
+    pub fn reads(&self) -> impl Iterator<Item = (Duration, Option<usize>)> {
         let answer = self.bursts.front().filter(|b| b.up != self.up);
-        let windows = answer.into_iter().flat_map(|b| b.windows.iter().skip(1));
-        windows.map(|(later, _)| *later)
+        let windows = answer.map_or(&[][..], |b| &b.windows);
+        let on = windows.iter().enumerate().skip(1);
+        on.map(|(n, (later, bytes))| (*later, (n + 1 < windows.len()).then_some(*bytes)))
+    }
+
+    /// When the other side is to go on, whose last part has come whole: nothing of what it says then has come yet.
+    #[must_use]
+    pub fn follows(&self) -> Option<Time> {
+        let between = self.received == 0 && self.owed == 0;
+        between.then(|| self.expected())?
     }
 
     /// When the other side's part is to begin.

@@ -100,7 +100,8 @@ fn what_waited_for_the_client_to_read_is_one_write_and_read_when_it_was() {
     assert_eq!(client.expected(), Some(Time::from_micros(5000)));
     assert_eq!(client.first_read(), Some(6 * bytes - (64 << 10)));
     let reads: Vec<_> = client.reads().collect();
-    assert_eq!(reads, [3, 31].map(Duration::from_millis));
+    let ms = Duration::from_millis;
+    assert_eq!(reads, [(ms(3), Some(5 * bytes)), (ms(31), None)]);
     let mut server = Follower::new(Time::ZERO, &trace, false);
     server.received(Time::ZERO, 100);
     let mut sent = Vec::new();
@@ -117,6 +118,27 @@ fn what_waited_for_the_client_to_read_is_one_write_and_read_when_it_was() {
     assert_eq!(sent, [16, 5, 1, 1]);
     client.received(Time::from_micros(5000), 16 * 16_384);
     assert_eq!((client.first_read(), client.reads().count()), (None, 0));
+}
+
+#[test]
+fn what_a_server_says_in_several_goes_follows_when_all_before_it_has_come() {
+    let long = [step(3, false, 16_401), step(0, false, 16_401)];
+    let more = vec![step(0, false, 16_401); 4];
+    let stalls = vec![step(8, false, 16_401), step(4, true, 117)];
+    let asks = vec![step(0, true, 117), step(5, false, 9000)];
+    let trace = [asks, long.to_vec(), more, stalls].concat();
+    let mut client = Follower::new(Time::ZERO, &trace, true);
+    assert_eq!(client.follows(), None, "it is the client's turn");
+    client.sent(Time::ZERO, 1);
+    let at = |ms: u64| Time::from_micros(ms * 1000);
+    let first = payload(9000 - RECORD);
+    client.received(at(5), first - 100);
+    assert_eq!(client.follows(), None, "the last of it is still to come");
+    client.received(at(5), 100);
+    assert_eq!(client.follows(), Some(at(8)));
+    assert!(client.first_read().is_some());
+    client.received(at(8), 1000);
+    assert_eq!(client.follows(), None, "it has begun");
 }
 
 #[test]
