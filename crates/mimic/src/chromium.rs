@@ -210,10 +210,6 @@ impl Shape for Chromium {
 /// Bytes of an answer, at least: more than what a server says by itself.
 const ANSWERS: usize = 256;
 
-fn unread(tls: &SslStream<Gather<TcpStream>>) -> usize {
-    tls.get_ref().unread().unwrap_or_default()
-}
-
 struct Stream {
     tls: SslStream<Gather<TcpStream>>,
     first: First,
@@ -309,7 +305,7 @@ impl AsyncRead for Stream {
                     buf.set_filled(before);
                     let came = Instant::now();
                     // A server's SETTINGS may come before its answer.
-                    let rest = unread(&self.tls);
+                    let rest = self.tls.get_ref().unread().unwrap_or_default();
                     self.came = Some(came).filter(|_| rest >= ANSWERS);
                     let wait = Box::pin(betanet_carrier::exactly(came + after));
                     self.heard = Heard::Waiting(answer, wait);

@@ -232,27 +232,24 @@ impl<S: AsyncRead + Unread + Unpin> AsyncRead for Gather<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.reads != Reads::All && this.read.is_empty() {
-            if let Reads::About(bytes) = this.reads {
-                // What comes while it reads it does not see.
-                let there = this.socket.unread().filter(|n| *n > 0);
-                if there.is_some_and(|n| n.abs_diff(bytes) > ROUGH) {
-                    this.reads = Reads::AtMost(bytes);
-                }
-            }
             let room = match this.reads {
                 Reads::AtMost(0) => return Poll::Pending,
                 // Piece by piece, each of which is made something of: a window opens meanwhile.
                 Reads::AtMost(bytes) => bytes.min(PIECE),
-                _ => this
-                    .socket
-                    .unread()
-                    .filter(|n| *n > 0)
-                    .map_or(READ, |n| n.min(READ)),
+                Reads::About(bytes) => match this.socket.unread().filter(|n| *n > 0) {
+                    Some(there) if there.abs_diff(bytes) > ROUGH => {
+                        this.reads = Reads::AtMost(bytes);
+                        bytes.clamp(1, PIECE)
+                    }
+                    // What comes while it reads it does not see.
+                    there => there.map_or(READ, |n| n.min(READ)),
+                },
+                Reads::All => READ,
             };
             let n = ready!(this.poll_pieces(cx, room))?;
             this.first = this.first.or_else(|| Some(Instant::now()));
             this.reads = match this.reads {
-                Reads::AtMost(bytes) => Reads::AtMost(bytes - n),
+                Reads::AtMost(bytes) => Reads::AtMost(bytes.saturating_sub(n)),
                 _ => Reads::AtMost(0),
             };
             if n == 0 {

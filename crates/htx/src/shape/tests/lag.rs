@@ -96,7 +96,6 @@ fn what_tunnels_take_longer_is_taken_off() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
     /// Loads, what a machine adds to each, its own, and what comes of it.
     #[test]
     fn what_is_taken_off_leaves_times_as_they_are_to_be(
