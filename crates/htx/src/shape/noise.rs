@@ -190,7 +190,11 @@ impl Noise {
         let mut asked = wanted.to_vec();
         let (mut best, mut error, mut vain) = (asked.clone(), u64::MAX, 0);
         let mut off = vec![Vec::new(); asked.len()];
-        for _ in 0..ROUNDS {
+        for round in 0..=ROUNDS {
+            let last = round == ROUNDS || vain > VAIN;
+            if last {
+                asked = self.straight(wanted);
+            }
             let comes = self.comes(&asked);
             let each = comes.len() / wanted.len();
             let far = |(n, wanted): (usize, &i64)| {
@@ -204,7 +208,7 @@ impl Noise {
             if now < error {
                 (best, error, vain) = (asked.clone(), now, 0);
             }
-            if error == 0 || vain > VAIN {
+            if error == 0 || last {
                 break;
             }
             for (rank, (came, of)) in comes.into_iter().enumerate() {
@@ -218,6 +222,18 @@ impl Noise {
             asked.sort_unstable();
         }
         best
+    }
+
+    /// What was added to all, in order, taken off as if it were as much the longer a time is: exact where all was asked for alike.
+    fn straight(&self, wanted: &[i64]) -> Vec<i64> {
+        let mut added: Vec<i64> = self.pairs.iter().map(|(_, d)| *d).collect();
+        added.sort_unstable();
+        let all = wanted.iter().enumerate();
+        let mut asked: Vec<i64> = all
+            .map(|(n, time)| (time - added[n * added.len() / wanted.len()]).clamp(LEAST, LONGEST))
+            .collect();
+        asked.sort_unstable();
+        asked
     }
 
     /// What comes of what is asked for, drawn from what came of what is near it, as often of each; the shortest first, and of which it is.
