@@ -83,7 +83,7 @@ pub enum Reads {
     All,
     /// So many bytes, and no more.
     AtMost(usize),
-    /// What there is, if that is about so many bytes, and no more once there is room for what comes next; else so many.
+    /// Until about so many more bytes have come than there are now, as what is read makes room for them.
     About(usize),
 }
 

@@ -9,19 +9,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use betanet_carrier::Reads;
-use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+mod ahead;
+
+use ahead::Ahead;
+
 /// Bytes that are gathered before they leave all the same.
 const MOST: usize = 64 << 10;
-/// Bytes that are read at once, at most.
-const READ: usize = 256 << 10;
-/// Bytes that a browser reads with one system call: a window opens in between.
-const PIECE: usize = 17 << 10;
-/// How much more or less than what there is stands for it: a connection has not always as much room.
-const ROUGH: usize = 20 << 10;
 /// The longest that what is written is on its way out: a thread whose write took longer was kept from going on behind it.
 const WAY: Duration = Duration::from_micros(50);
 
@@ -59,11 +56,7 @@ pub(crate) struct Gather<S> {
     more: bool,
     /// When the socket gave something last, for the handshake.
     heard: Arc<Mutex<Instant>>,
-    /// How much is read yet; and what was, at once, before it was asked for.
-    reads: Reads,
-    read: BytesMut,
-    /// When the first was read of what is to be read in part.
-    first: Option<Instant>,
+    ahead: Ahead,
     /// When what was written last left.
     wrote: Option<Instant>,
 }
@@ -89,22 +82,17 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
             pause: None,
             more: false,
             heard,
-            reads: Reads::All,
-            read: BytesMut::new(),
-            first: None,
+            ahead: Ahead::new(),
             wrote: None,
         }
     }
 
-    pub(crate) const fn reads(&mut self, reads: Reads) {
-        self.reads = reads;
-        if let Reads::AtMost(_) = reads {
-            self.first = None;
-        }
+    pub(crate) fn reads(&mut self, reads: Reads) {
+        self.ahead.reads(reads);
     }
 
     pub(crate) const fn heard(&self) -> Option<Instant> {
-        self.first
+        self.ahead.first()
     }
 
     /// See [`betanet_carrier::Carrier::leaves`]; of what is gathered from now on.
@@ -195,33 +183,6 @@ impl<S: AsyncRead + Unread + Unpin> Gather<S> {
     pub(crate) fn unread(&self) -> Option<usize> {
         self.socket.unread()
     }
-
-    /// Reads up to so much of what there is, and no more once the window has opened for what comes next: that is of the next time.
-    fn poll_pieces(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        let mut filled = 0;
-        let there = self.socket.unread();
-        let more = |socket: &S, filled| {
-            let left = there.zip(socket.unread());
-            left.is_some_and(|(there, left)| left + filled > there)
-        };
-        while filled < room && (filled == 0 || !more(&self.socket, filled)) {
-            let piece = PIECE.min(room - filled);
-            self.read.resize(filled + piece, 0);
-            let mut part = ReadBuf::new(&mut self.read[filled..]);
-            let read = Pin::new(&mut self.socket).poll_read(cx, &mut part);
-            let n = part.filled().len();
-            self.read.truncate(filled + n);
-            match read {
-                Poll::Pending if filled > 0 => break,
-                read => ready!(read)?,
-            }
-            filled += n;
-            if n < piece {
-                break;
-            }
-        }
-        Poll::Ready(Ok(filled))
-    }
 }
 
 impl<S: AsyncRead + Unread + Unpin> AsyncRead for Gather<S> {
@@ -231,34 +192,7 @@ impl<S: AsyncRead + Unread + Unpin> AsyncRead for Gather<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.reads != Reads::All && this.read.is_empty() {
-            let room = match this.reads {
-                Reads::AtMost(0) => return Poll::Pending,
-                // Piece by piece, each of which is made something of: a window opens meanwhile.
-                Reads::AtMost(bytes) => bytes.min(PIECE),
-                Reads::About(bytes) => match this.socket.unread().filter(|n| *n > 0) {
-                    Some(there) if there.abs_diff(bytes) > ROUGH => {
-                        this.reads = Reads::AtMost(bytes);
-                        bytes.clamp(1, PIECE)
-                    }
-                    // What comes while it reads it does not see.
-                    there => there.map_or(READ, |n| n.min(READ)),
-                },
-                Reads::All => READ,
-            };
-            let n = ready!(this.poll_pieces(cx, room))?;
-            this.first = this.first.or_else(|| Some(Instant::now()));
-            this.reads = match this.reads {
-                Reads::AtMost(bytes) => Reads::AtMost(bytes.saturating_sub(n)),
-                _ => Reads::AtMost(0),
-            };
-            if n == 0 {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        if !this.read.is_empty() {
-            let n = this.read.len().min(buf.remaining());
-            buf.put_slice(&this.read.split_to(n));
+        if ready!(this.ahead.poll_read(cx, &mut this.socket, buf))? {
             return Poll::Ready(Ok(()));
         }
         ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
@@ -308,6 +242,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+    use super::ahead::PIECE;
     use super::*;
 
     impl Unread for tokio::io::DuplexStream {
@@ -339,7 +274,7 @@ mod tests {
         assert_eq!(read(&mut gather).unwrap(), b"67");
         assert_eq!(read(&mut gather), None);
         far.write_all(b"ab").await.unwrap();
-        gather.reads(Reads::About(9));
+        gather.reads(Reads::About(4));
         assert_eq!(read(&mut gather).unwrap(), b"89ab");
         assert_eq!(gather.heard(), heard, "of the first");
         far.write_all(b"cd").await.unwrap();
@@ -428,14 +363,22 @@ mod tests {
             }
             n
         };
-        gather.reads(Reads::About(90_000));
+        gather.reads(Reads::About(35_000));
         // The third piece opened it.
         assert_eq!(all(&mut gather), 3 * PIECE);
-        // Of much less that is asked for no more is read, and of much more what comes later too.
-        gather.reads(Reads::About(30_000));
-        assert_eq!(all(&mut gather), 30_000);
-        gather.reads(Reads::About(300_000));
-        assert_eq!(all(&mut gather), 80_000 - 3 * PIECE);
+        // It opens twice for as much as that.
+        (gather.socket.opens, gather.socket.more) = (20_000, 10_000);
+        gather.reads(Reads::About(60_000));
+        assert_eq!(all(&mut gather), 120_000 - 3 * PIECE);
+        (gather.socket.there, gather.socket.more) = (60_000, 90_000);
+        assert_eq!(all(&mut gather), PIECE);
+        // About whole pieces are whole pieces; what is not is read as it is.
+        gather.reads(Reads::AtMost(2 * PIECE - 400));
+        assert_eq!(all(&mut gather), 2 * PIECE);
+        gather.reads(Reads::AtMost(12_345));
+        assert_eq!(all(&mut gather), 12_345);
+        gather.reads(Reads::AtMost(usize::MAX));
+        assert_eq!(all(&mut gather), 150_000 - 3 * PIECE - 12_345);
     }
 
     #[tokio::test]
