@@ -81,7 +81,7 @@ pub enum Reads {
     /// Whatever comes.
     #[default]
     All,
-    /// So many bytes, and no more.
+    /// So many bytes, or as many of the pieces that a carrier reads in, where that is about as much; and no more.
     AtMost(usize),
     /// Until about so many more bytes have come than there are now, as what is read makes room for them.
     About(usize),
