@@ -591,12 +591,17 @@ impl<H: Handler> Driver<H> {
 
     fn receive(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
+        // One time for what comes in one round: over QUIC a frame comes in a dozen pieces.
+        let now = self.clock.now();
         for _ in 0..ROUND {
             if !self.connection.session().has_room(CHUNK) {
                 break;
             }
             match self.carrier.poll_receive(cx) {
-                Poll::Ready(Ok(Received::Bytes(bytes))) => self.input(Input::Bytes(bytes)),
+                Poll::Ready(Ok(Received::Bytes(bytes))) => {
+                    // Refused by a session that is over, and has said so.
+                    let _ = self.connection.handle_input(now, Input::Bytes(bytes));
+                }
                 Poll::Ready(Ok(Received::GoAway)) => self.input(Input::GoAway),
                 Poll::Ready(Ok(Received::End)) => self.input(Input::End),
                 Poll::Ready(Err(e)) => {

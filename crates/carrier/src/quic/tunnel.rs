@@ -12,6 +12,9 @@ use tokio::sync::Notify;
 use super::NO_ERROR;
 use crate::{Carrier, Error, Received};
 
+/// Chunks of a body after which the connection's other streams are looked at though there are more: to look costs about as much as a chunk.
+const UNDRIVEN: u32 = 64;
+
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(super) type Recv = h3_quinn::RecvStream;
 pub(super) type Send_ = h3_quinn::SendStream<Bytes>;
@@ -103,6 +106,8 @@ pub(super) struct H3Tunnel {
     /// The body is to end once what was taken has left.
     ending: bool,
     side: Side,
+    /// Chunks taken since the connection's other streams were looked at.
+    undriven: u32,
 }
 
 pub(super) fn export(
@@ -129,6 +134,7 @@ impl H3Tunnel {
             outgoing: Outgoing::Idle(outgoing),
             ending: false,
             side,
+            undriven: 0,
         }
     }
 
@@ -146,6 +152,31 @@ impl H3Tunnel {
             outgoing: Outgoing::Idle(outgoing),
             ending: false,
             side: Side::Server { go_away },
+            undriven: 0,
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, Error>> {
+        if let Incoming::Waiting(answer) = &mut self.incoming {
+            let (status, body) = ready!(answer.as_mut().poll(cx))?;
+            if status != StatusCode::OK {
+                let status = status.as_u16();
+                return Poll::Ready(Err(Error::NotATunnel { status }));
+            }
+            self.incoming = Incoming::Body(None, body);
+        }
+        let Incoming::Body(first, body) = &mut self.incoming else {
+            return Poll::Pending;
+        };
+        if let Some(first) = first.take() {
+            return Poll::Ready(Ok(Received::Bytes(first)));
+        }
+        match ready!(body.poll_data(cx))? {
+            Some(bytes) => Poll::Ready(Ok(Received::Bytes(bytes))),
+            None => {
+                self.incoming = Incoming::Ended;
+                Poll::Ready(Ok(Received::End))
+            }
         }
     }
 
@@ -177,45 +208,23 @@ impl H3Tunnel {
 
 impl Carrier for H3Tunnel {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, Error>> {
-        let mut over = None;
-        if let Side::Client { drive, .. } = &mut self.side
-            && let Poll::Ready(error) = drive(cx)
+        let long = self.undriven >= UNDRIVEN;
+        if !long && let ready @ Poll::Ready(_) = self.poll_body(cx) {
+            self.undriven += 1;
+            return ready;
+        }
+        self.undriven = 0;
+        let over = match &mut self.side {
+            Side::Client { drive, .. } => drive(cx),
+            Side::Server { .. } => Poll::Pending,
+        };
+        // What came before the end is read before it.
+        if (long || over.is_ready())
+            && let ready @ Poll::Ready(_) = self.poll_body(cx)
         {
-            over = Some(error);
+            return ready;
         }
-        loop {
-            match &mut self.incoming {
-                Incoming::Waiting(answer) => match answer.as_mut().poll(cx) {
-                    Poll::Ready(Ok((StatusCode::OK, body))) => {
-                        self.incoming = Incoming::Body(None, body);
-                    }
-                    Poll::Ready(Ok((status, _))) => {
-                        let status = status.as_u16();
-                        return Poll::Ready(Err(Error::NotATunnel { status }));
-                    }
-                    Poll::Ready(Err(e)) => return Poll::Ready(Err(e.into())),
-                    Poll::Pending => break,
-                },
-                Incoming::Body(first, body) => {
-                    if let Some(first) = first.take() {
-                        return Poll::Ready(Ok(Received::Bytes(first)));
-                    }
-                    match body.poll_data(cx) {
-                        Poll::Ready(Ok(Some(bytes))) => {
-                            return Poll::Ready(Ok(Received::Bytes(bytes)));
-                        }
-                        Poll::Ready(Ok(None)) => {
-                            self.incoming = Incoming::Ended;
-                            return Poll::Ready(Ok(Received::End));
-                        }
-                        Poll::Ready(Err(e)) => return Poll::Ready(Err(e.into())),
-                        Poll::Pending => break,
-                    }
-                }
-                Incoming::Ended => break,
-            }
-        }
-        if let Some(error) = over {
+        if let Poll::Ready(error) = over {
             return Poll::Ready(Err(error));
         }
         if let Side::Client {

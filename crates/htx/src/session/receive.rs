@@ -95,7 +95,12 @@ impl Session {
     fn take_frame(&mut self, now: Time) -> Step {
         let total = match frame::total_length(&self.rx) {
             Ok(Some(n)) if n <= self.rx.len() => n,
-            Ok(_) => return Step::Wait,
+            Ok(Some(n)) => {
+                // Room for the whole frame at once: a buffer that grows piece by piece is copied each time.
+                self.rx.reserve(n - self.rx.len());
+                return Step::Wait;
+            }
+            Ok(None) => return Step::Wait,
             Err(e) => {
                 self.malformed(now, e);
                 // Without a length there is no next frame.
