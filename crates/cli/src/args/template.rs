@@ -95,7 +95,7 @@ pub(crate) struct CaptureArgs {
     #[arg(short = 'n', long, default_value_t = 2, value_name = "N", value_parser = captured())]
     pub(crate) connections: usize,
     /// How many over QUIC, at the UDP port of the same number; they are not answered. Chromium goes there with
-    /// --origin-to-force-quic-on=localhost:PORT.
+    /// --origin-to-force-quic-on=localhost:PORT, and --host-resolver-rules='MAP localhost 127.0.0.1' as it tries ::1 alone.
     #[arg(short, long, default_value_t = 0, value_name = "N", value_parser = captured())]
     pub(crate) quic: usize,
     /// How long they are waited for, in seconds.
