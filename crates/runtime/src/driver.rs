@@ -12,7 +12,7 @@ use std::time::Duration;
 use betanet_bar::{Handler, Request};
 use betanet_carrier::{Carrier, Received};
 use betanet_htx::StreamId;
-use betanet_machine::{Machine as _, Time};
+use betanet_machine::{Machine as _, Now, Time};
 use betanet_path::{Control, Doubt, Watch};
 use betanet_stack::{Command, Connection, Input, Kind, Transmit};
 use betanet_wire::Code;
@@ -321,14 +321,14 @@ impl<H: Handler> Driver<H> {
         pads
     }
 
-    fn input(&mut self, input: Input) {
+    fn input(&mut self, now: Now, input: Input) {
         // Refused by a session that is over, and has said so, or that was not asked: nothing to do for either.
-        let _ = self.connection.handle_input(self.clock.now(), input);
+        let _ = self.connection.handle_input(now, input);
     }
 
     fn lost(&mut self, error: betanet_carrier::Error) {
         self.outer_error.get_or_insert(error);
-        self.input(Input::Lost);
+        self.input(self.clock.now(), Input::Lost);
         // What a broken carrier would still be sent has no way to go.
         while self.connection.poll_transmit().is_some() {}
         self.outgoing = None;
@@ -388,7 +388,7 @@ impl<H: Handler> Driver<H> {
     fn signal(&mut self, transmit: Transmit) {
         match transmit {
             Transmit::NeedExport(context) => match self.carrier.export(&context) {
-                Ok(ekm1) => self.input(Input::Exported(ekm1)),
+                Ok(ekm1) => self.input(self.clock.now(), Input::Exported(ekm1)),
                 Err(e) => self.lost(e),
             },
             Transmit::GoAway => self.carrier.go_away(),
@@ -597,19 +597,17 @@ impl<H: Handler> Driver<H> {
             if !self.connection.session().has_room(CHUNK) {
                 break;
             }
-            match self.carrier.poll_receive(cx) {
-                Poll::Ready(Ok(Received::Bytes(bytes))) => {
-                    // Refused by a session that is over, and has said so.
-                    let _ = self.connection.handle_input(now, Input::Bytes(bytes));
-                }
-                Poll::Ready(Ok(Received::GoAway)) => self.input(Input::GoAway),
-                Poll::Ready(Ok(Received::End)) => self.input(Input::End),
+            let input = match self.carrier.poll_receive(cx) {
+                Poll::Ready(Ok(Received::Bytes(bytes))) => Input::Bytes(bytes),
+                Poll::Ready(Ok(Received::GoAway)) => Input::GoAway,
+                Poll::Ready(Ok(Received::End)) => Input::End,
                 Poll::Ready(Err(e)) => {
                     self.lost(e);
                     return true;
                 }
                 Poll::Pending => break,
-            }
+            };
+            self.input(now, input);
             moved = true;
         }
         moved
