@@ -310,3 +310,94 @@ impl Carrier for H3Tunnel {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+    use quinn::{ClientConfig, Endpoint, ServerConfig};
+
+    use super::*;
+    use crate::client::Trust;
+    use crate::plain::Mismatch;
+    use crate::{CertSource, Certificate};
+
+    /// A body of so many pieces, behind which there is nothing for now.
+    struct Pieces(u32);
+
+    impl Reads for Pieces {
+        fn poll_data(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+            let Some(left) = self.0.checked_sub(1) else {
+                return Poll::Pending;
+            };
+            self.0 = left;
+            Poll::Ready(Ok(Some(Bytes::from_static(b"piece"))))
+        }
+        fn stop(&mut self) {}
+    }
+
+    impl Writes for Pieces {
+        fn send(self: Box<Self>, _: Bytes) -> Boxed<(Box<dyn Writes>, Result<(), StreamError>)> {
+            Box::pin(async { (self as _, Ok(())) })
+        }
+        fn finish(self: Box<Self>) -> Boxed<(Box<dyn Writes>, Result<(), StreamError>)> {
+            Box::pin(async { (self as _, Ok(())) })
+        }
+        fn stop(&mut self) {}
+    }
+
+    /// A client's end, and what has to stay for it.
+    async fn connection() -> (quinn::Connection, [Endpoint; 2]) {
+        let certificate = Certificate::self_signed(&["localhost".to_owned()]).unwrap();
+        let trust = Trust::Pin(*certificate.pin());
+        let mut tls = crate::site::tls_config(Arc::new(CertSource::fixed(certificate))).unwrap();
+        tls.alpn_protocols = vec![b"h3".to_vec()];
+        let crypto = QuicServerConfig::try_from(tls).unwrap();
+        let config = ServerConfig::with_crypto(Arc::new(crypto));
+        let server = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let mut tls = crate::plain::tls_config(&trust, &Mismatch::default()).unwrap();
+        tls.alpn_protocols = vec![b"h3".to_vec()];
+        let crypto = QuicClientConfig::try_from(tls).unwrap();
+        let config = ClientConfig::new(Arc::new(crypto));
+        let client = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let to = server.local_addr().unwrap();
+        let connecting = client.connect_with(config, to, "localhost").unwrap();
+        let accepted = async { server.accept().await.unwrap().await.unwrap() };
+        let (near, _far) = tokio::join!(connecting, accepted);
+        (near.unwrap(), [client, server])
+    }
+
+    #[tokio::test]
+    async fn other_streams_are_looked_at_once_a_body_is_read_and_now_and_then_before() {
+        let (connection, _endpoints) = connection().await;
+        let pieces = 3 * UNDRIVEN + 5;
+        let looks = Arc::new(AtomicU32::new(0));
+        let looked = Arc::clone(&looks);
+        // The connection is over while there are pieces left: these are read all the same.
+        let drive = move |_: &mut Context<'_>| match looked.fetch_add(1, Ordering::Relaxed) {
+            0 | 1 => Poll::Pending,
+            _ => Poll::Ready(Error::Gone),
+        };
+        let side = Side::Client {
+            drive: Box::new(drive),
+            leaving: Box::new(|| false),
+            told: false,
+        };
+        let answer: Answer =
+            Box::pin(async move { Ok((StatusCode::OK, Box::new(Pieces(pieces)) as _)) });
+        let mut tunnel = H3Tunnel::client(connection, answer, Box::new(Pieces(0)), side);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for n in 1..=pieces {
+            let read = tunnel.poll_receive(&mut cx);
+            assert!(
+                matches!(&read, Poll::Ready(Ok(Received::Bytes(b))) if b == "piece"),
+                "{n} of {pieces}"
+            );
+            assert_eq!(looks.load(Ordering::Relaxed), n / (UNDRIVEN + 1));
+        }
+        let end = tunnel.poll_receive(&mut cx);
+        assert!(matches!(end, Poll::Ready(Err(Error::Gone))));
+    }
+}
