@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use betanet_bar::{Client, Handler, ReadFailed, Request, Response};
 use betanet_machine::Time;
 use betanet_mesh::{Admission, Policy};
+use betanet_wire::{ChargeTo, NodeId};
 use bytes::Bytes;
 
 /// What a gateway counts of those who come to it.
@@ -30,15 +31,18 @@ pub(crate) struct Entrance(Arc<Place>);
 struct Place {
     keeper: Option<Doorkeeper>,
     ip: Option<IpAddr>,
+    charge: Option<ChargeTo>,
     entered: OnceLock<bool>,
 }
 
 impl Entrance {
-    /// For a session from `ip`, which is counted once its handshake is finished.
-    pub(crate) fn new(keeper: Doorkeeper, ip: Option<IpAddr>) -> Self {
+    /// For a session from `ip`, where it came directly, which is counted once its handshake is finished. What it makes this node
+    /// hold is charged to `charge`.
+    pub(crate) fn new(keeper: Doorkeeper, ip: Option<IpAddr>, charge: ChargeTo) -> Self {
         Self(Arc::new(Place {
             keeper: Some(keeper),
             ip,
+            charge: Some(charge),
             entered: OnceLock::new(),
         }))
     }
@@ -46,6 +50,11 @@ impl Entrance {
     /// Where the session comes from, if not over relays.
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.0.ip
+    }
+
+    /// Who pays for what the session makes this node hold: whom this node dialled pays as that node.
+    pub(crate) fn charge(&self, peer: NodeId) -> ChargeTo {
+        self.0.charge.unwrap_or(ChargeTo::Node(peer))
     }
 
     /// The handshake is finished: whether the session may stay. Asked again, the answer is the same.

@@ -14,7 +14,7 @@ use betanet_carrier::{Carrier, Error as CarrierError, Received};
 use betanet_htx::StreamId;
 use betanet_keys::PublicKey;
 use betanet_path::{Cf, Control, ControlError, Failure, LinkPath, PathId, Route};
-use betanet_wire::{Code, NodeId};
+use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::PollSender;
@@ -29,6 +29,17 @@ pub(crate) use relay::{Exits, Relay};
 /// Paths that one node waits on at once, at most.
 const WAITING_MAX: usize = 4096;
 
+/// Whose session something came on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CameFrom {
+    /// The peer's key.
+    pub(crate) key: PublicKey,
+    /// Its address, where it came directly.
+    pub(crate) ip: Option<IpAddr>,
+    /// Who pays for it.
+    pub(crate) charge: ChargeTo,
+}
+
 /// Who takes path messages, and streams of other types than BAR.
 pub(crate) trait Paths: Send + Sync {
     /// A path message; what it is answered at once. `ops` reaches the session that it came on.
@@ -38,13 +49,13 @@ pub(crate) trait Paths: Send + Sync {
     /// Why it is refused. A few may be honest mistakes, as by a clock that is wrong.
     fn control(
         self: Arc<Self>,
-        from: &PublicKey,
+        from: &CameFrom,
         payload: &[u8],
         ops: Option<mpsc::Sender<Op>>,
     ) -> Result<Option<Control>, Code>;
 
-    /// A stream of this type that the peer opened, from this address where it came directly.
-    fn opened(self: Arc<Self>, from: &PublicKey, ip: Option<IpAddr>, kind: u8, stream: RawStream);
+    /// A stream of this type that the peer opened.
+    fn opened(self: Arc<Self>, from: &CameFrom, kind: u8, stream: RawStream);
 }
 
 /// A path message, where it is one.
@@ -381,7 +392,7 @@ impl OwnPaths {
 impl Paths for OwnPaths {
     fn control(
         self: Arc<Self>,
-        from: &PublicKey,
+        from: &CameFrom,
         payload: &[u8],
         _: Option<mpsc::Sender<Op>>,
     ) -> Result<Option<Control>, Code> {
@@ -397,7 +408,7 @@ impl Paths for OwnPaths {
                 key,
                 sig,
             } => {
-                if let Some(waiting) = self.lock().get_mut(&(from.node_id(), path))
+                if let Some(waiting) = self.lock().get_mut(&(from.key.node_id(), path))
                     && let Some(hop) = waiting.route.failed_hop(failure, &key, &sig)
                 {
                     waiting.failed = Some((failure, hop));
@@ -408,7 +419,7 @@ impl Paths for OwnPaths {
                 None
             }
             Control::ProbeAck { cf, .. } | Control::Congestion(cf) => {
-                self.report(from.node_id(), cf);
+                self.report(from.key.node_id(), cf);
                 None
             }
             // Nobody else's paths lead over a node that does not listen.
@@ -416,7 +427,7 @@ impl Paths for OwnPaths {
         })
     }
 
-    fn opened(self: Arc<Self>, _: &PublicKey, _: Option<IpAddr>, _: u8, stream: RawStream) {
+    fn opened(self: Arc<Self>, _: &CameFrom, _: u8, stream: RawStream) {
         tokio::spawn(stream.refuse(Code::POLICY_REJECTED));
     }
 }

@@ -17,7 +17,7 @@ use betanet_keys::{Identity, Name, Peer, PublicKey};
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
 use betanet_stack::Connection;
-use betanet_wire::NodeId;
+use betanet_wire::{ChargeTo, NodeId};
 use futures_util::FutureExt as _;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -146,7 +146,8 @@ where
         message1: &[u8],
         from: SocketAddr,
     ) -> Option<Tunnel> {
-        let tunnel = self.session(self.config.clone(), ekm0, message1, Some(from.ip()))?;
+        let from = (Some(from.ip()), ChargeTo::address(from.ip()));
+        let tunnel = self.session(self.config.clone(), ekm0, message1, from)?;
         let followed = self.shape.as_ref();
         let followed = followed.and_then(|s| Some((s, s.marked(ekm0, label)?)));
         let Some((shape, trace)) = followed else {
@@ -193,8 +194,14 @@ where
     H: Handler + Clone + Send + Sync + 'static,
     H::Exchange: Send,
 {
-    fn open_forwarded(&self, nodes: Vec<NodeId>, message1: &[u8]) -> Option<Tunnel> {
-        self.session(self.config.clone().over(nodes), &[0; 32], message1, None)
+    fn open_forwarded(
+        &self,
+        nodes: Vec<NodeId>,
+        charge: ChargeTo,
+        message1: &[u8],
+    ) -> Option<Tunnel> {
+        let config = self.config.clone().over(nodes);
+        self.session(config, &[0; 32], message1, (None, charge))
     }
 }
 
@@ -208,7 +215,7 @@ where
         config: Config,
         ekm0: &[u8; 32],
         message1: &[u8],
-        from: Option<IpAddr>,
+        (from, charge): (Option<IpAddr>, ChargeTo),
     ) -> Option<Tunnel> {
         // Before the look at the token: what it tells in between is then heard.
         let wishes = Wishes::stop(self.stop.clone());
@@ -219,7 +226,7 @@ where
         let now = self.clock.now();
         let session = Session::accept(now, config, &self.identity, ekm0, message1, secrets).ok()?;
         let standing = Standing::new(&self.standing, self.max, &self.metrics)?;
-        let entrance = Entrance::new(self.keeper.clone(), from);
+        let entrance = Entrance::new(self.keeper.clone(), from, charge);
         let handler = Admitted {
             keeper: self.keeper.clone(),
             entrance: entrance.clone(),

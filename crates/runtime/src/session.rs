@@ -4,6 +4,7 @@ use betanet_bar::Request;
 use betanet_carrier::Cost;
 use betanet_htx::{Session, StreamId};
 use betanet_keys::PublicKey;
+use betanet_wire::ChargeTo;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -198,6 +199,7 @@ impl SessionHandle {
             ops: self.ops.clone(),
             peer: self.peer,
             ip: None,
+            charge: ChargeTo::Node(self.peer.node_id()),
             over: self.over.clone(),
         }
     }

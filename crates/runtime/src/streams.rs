@@ -10,6 +10,7 @@ use std::time::Duration;
 use betanet_carrier::{Carrier as _, Received};
 use betanet_htx::{Extra, L2, kind};
 use betanet_keys::PublicKey;
+use betanet_wire::ChargeTo;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,7 @@ pub struct PeerSession {
     pub(crate) ops: mpsc::Sender<Op>,
     pub(crate) peer: PublicKey,
     pub(crate) ip: Option<IpAddr>,
+    pub(crate) charge: ChargeTo,
     pub(crate) over: CancellationToken,
 }
 
@@ -61,6 +63,12 @@ impl PeerSession {
     #[must_use]
     pub const fn ip(&self) -> Option<IpAddr> {
         self.ip
+    }
+
+    /// Who pays for what it makes this node hold. A session over relays is charged to whom the session that carries it is.
+    #[must_use]
+    pub const fn charge(&self) -> ChargeTo {
+        self.charge
     }
 
     /// Opens a stream of this type.

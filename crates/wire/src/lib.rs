@@ -30,11 +30,13 @@ extern crate alloc;
 
 pub mod caps;
 pub mod cbor;
+mod charge;
 mod code;
 mod id;
 pub mod msg;
 pub mod prim;
 pub mod text;
 
+pub use charge::ChargeTo;
 pub use code::Code;
 pub use id::{NodeId, PeerId};

@@ -2,6 +2,7 @@
 
 use betanet_bar::Handler;
 use betanet_htx::StreamId;
+use betanet_keys::PublicKey;
 use betanet_stack::{Command, Event};
 use betanet_wire::Code;
 use betanet_wire::caps::Agreed;
@@ -9,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{Driver, OPS, Op, REFUSED_MAX, Wishes, hex};
 use crate::exchange::Inbox;
-use crate::forward::RawStream;
+use crate::forward::{CameFrom, RawStream};
 use crate::streams::{PeerSession, Substream};
 use crate::{Error, ExchangeError};
 
@@ -132,6 +133,7 @@ impl<H: Handler> Driver<H> {
         let Some(peer) = self.connection.session().peer().copied() else {
             return self.command(refused);
         };
+        let from = self.came_from(peer);
         let agreed = self.connection.session().agreed();
         let translated = agreed.is_some_and(Agreed::is_translated);
         let taker = self.takers.of(kind, translated);
@@ -151,15 +153,24 @@ impl<H: Handler> Driver<H> {
                     ops,
                     peer,
                     ip: self.door.ip(),
+                    charge: from.charge,
                     over: self.over.clone(),
                 };
                 taker.opened(&session, kind, Substream::new(raw));
             }
             (None, Some(paths)) => {
                 self.inboxes.insert(stream, inbox);
-                paths.opened(&peer, self.door.ip(), kind, raw);
+                paths.opened(&from, kind, raw);
             }
             (None, None) => self.command(refused),
+        }
+    }
+
+    fn came_from(&self, key: PublicKey) -> CameFrom {
+        CameFrom {
+            key,
+            ip: self.door.ip(),
+            charge: self.door.charge(key.node_id()),
         }
     }
 
@@ -172,7 +183,7 @@ impl<H: Handler> Driver<H> {
         let peer = self.connection.session().peer().copied();
         if let (Some(paths), Some(peer)) = (self.paths.clone(), peer) {
             let ops = self.ops();
-            match paths.control(&peer, payload, ops) {
+            match paths.control(&self.came_from(peer), payload, ops) {
                 Ok(Some(answer)) => {
                     self.command(Command::PathControl(answer.to_bytes().into()));
                 }

@@ -1,7 +1,6 @@
 //! The paths that others build over this node or to it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -10,13 +9,13 @@ use betanet_htx::handshake::MESSAGE_1;
 use betanet_htx::kind;
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_path::{Accepted, Control, Failure, Hop, LinkPath, PathId, Route};
-use betanet_wire::{Code, NodeId};
+use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::load::Load;
-use super::{ForwardCarrier, Paths, RawStream, read};
+use super::{CameFrom, ForwardCarrier, Paths, RawStream, read};
 use crate::driver::Op;
 use crate::{Clock, Error, Mesh, Metrics, Node, SessionHandle};
 
@@ -29,8 +28,13 @@ const NEXT_HOP: Duration = Duration::from_secs(10);
 
 /// Who opens sessions that came over a path.
 pub(crate) trait Exits: Send + Sync {
-    /// Tries message 1 of a session over these nodes; `None` when it does not open, or no session is wanted.
-    fn open_forwarded(&self, nodes: Vec<NodeId>, message1: &[u8]) -> Option<Tunnel>;
+    /// Tries message 1 of a session over these nodes, for which `charge` pays; `None` when it does not open, or no session is wanted.
+    fn open_forwarded(
+        &self,
+        nodes: Vec<NodeId>,
+        charge: ChargeTo,
+        message1: &[u8],
+    ) -> Option<Tunnel>;
 }
 
 /// What became of the dial to the next hop.
@@ -293,7 +297,9 @@ impl Relay {
         }
     }
 
-    async fn carry(self: Arc<Self>, from: NodeId, mut stream: RawStream) {
+    async fn carry(self: Arc<Self>, from: CameFrom, mut stream: RawStream) {
+        let charge = from.charge;
+        let from = from.key.node_id();
         let mut first = BytesMut::new();
         let Ok(true) = timeout(FIRST_BYTES, read_to(&mut stream, &mut first, 8)).await else {
             return stream.refuse(Code::POLICY_REJECTED).await;
@@ -311,7 +317,7 @@ impl Relay {
         };
         match link {
             None => stream.refuse(Code::POLICY_REJECTED).await,
-            Some(Link::Exit(nodes)) => self.end_here(nodes, stream, first).await,
+            Some(Link::Exit(nodes)) => self.end_here((nodes, charge), stream, first).await,
             Some(Link::Onward(onward, mut next)) => {
                 let decided = next
                     .wait_for(|n| !matches!(n, Next::Dialling))
@@ -337,7 +343,12 @@ impl Relay {
     }
 
     /// A session begins in the stream.
-    async fn end_here(&self, nodes: Vec<NodeId>, mut stream: RawStream, mut first: BytesMut) {
+    async fn end_here(
+        &self,
+        (nodes, charge): (Vec<NodeId>, ChargeTo),
+        mut stream: RawStream,
+        mut first: BytesMut,
+    ) {
         let message = async {
             if !read_to(&mut stream, &mut first, 2).await {
                 return None;
@@ -349,7 +360,7 @@ impl Relay {
             Some(first.split_to(len))
         };
         let message = timeout(FIRST_BYTES, message).await.ok().flatten();
-        let tunnel = message.and_then(|m| self.exits.upgrade()?.open_forwarded(nodes, &m));
+        let tunnel = message.and_then(|m| self.exits.upgrade()?.open_forwarded(nodes, charge, &m));
         match tunnel {
             Some(tunnel) => tunnel(Box::new(ForwardCarrier::new(first.freeze(), stream))).await,
             None => stream.refuse(Code::AUTH_FAILED).await,
@@ -395,7 +406,7 @@ async fn splice(behind: RawStream, ahead: RawStream, load: &Load) {
 impl Paths for Relay {
     fn control(
         self: Arc<Self>,
-        from: &PublicKey,
+        from: &CameFrom,
         payload: &[u8],
         ops: Option<mpsc::Sender<Op>>,
     ) -> Result<Option<Control>, Code> {
@@ -405,7 +416,7 @@ impl Paths for Relay {
                     // Over a session of one's own nobody else's paths come.
                     return Err(Code::POLICY_REJECTED);
                 };
-                self.accept(from, path, ops)?
+                self.accept(&from.key, path, ops)?
             }
             Control::Probe(token) => Some(Control::ProbeAck {
                 token,
@@ -417,25 +428,26 @@ impl Paths for Relay {
                 key,
                 sig,
             } => {
-                self.pass_back(from.node_id(), failure, path, key, sig);
+                self.pass_back(from.key.node_id(), failure, path, key, sig);
                 None
             }
             Control::ProbeAck { cf, .. } | Control::Congestion(cf) => {
                 if let Some(mesh) = self.mesh() {
-                    mesh.reports().congestion(from.node_id(), cf);
+                    mesh.reports().congestion(from.key.node_id(), cf);
                 }
                 None
             }
         })
     }
 
-    fn opened(self: Arc<Self>, from: &PublicKey, ip: Option<IpAddr>, kind: u8, stream: RawStream) {
-        let from = from.node_id();
+    fn opened(self: Arc<Self>, from: &CameFrom, kind: u8, stream: RawStream) {
         match (kind, self.mesh()) {
             (kind::FORWARD, _) => {
-                tokio::spawn(self.carry(from, stream));
+                tokio::spawn(self.carry(*from, stream));
             }
-            (kind::DISCOVER | kind::GOSSIP, Some(mesh)) => mesh.opened(kind, from, ip, stream),
+            (kind::DISCOVER | kind::GOSSIP, Some(mesh)) => {
+                mesh.opened(kind, from.key.node_id(), from.ip, stream)
+            }
             _ => {
                 tokio::spawn(stream.refuse(Code::UNSUPPORTED_FEATURE));
             }
