@@ -9,6 +9,7 @@
     reason = "a measurement that cannot be made has nothing else to say"
 )]
 
+mod attacks;
 #[cfg(feature = "mimic")]
 mod browser;
 mod cbor;
@@ -147,6 +148,12 @@ fn main() {
             let fine = probes::run(&args[1..]);
             std::process::exit(i32::from(!fine));
         }
+        ["attacks", ..] => {
+            let fine = attacks::run(&args[1..]);
+            std::process::exit(i32::from(!fine));
+        }
+        ["attack", ref words @ ..] => return attacks::attacker(words),
+        ["attack-holder", peer] => return attacks::holder(peer),
         ["idle-server"] => return idle::server(Some(1_000_000)),
         // With what a gateway allows by itself.
         ["flood-server"] => return idle::server(None),

@@ -164,22 +164,35 @@ fn packets(n: usize, key: RelayKey, back: &Identity, epoch: u32) -> Vec<Packet> 
             command: Command::Deliver { id: [1; 16] },
         },
     ];
-    let payload = [7; PAYLOAD];
+    packets_to(n, 0, epoch, |_| hops)
+}
+
+/// Distinct packets of which the i-th has the hops that are said of i, counted from `first`.
+pub(crate) fn packets_to(
+    n: usize,
+    first: u64,
+    epoch: u32,
+    hops: impl Fn(u64) -> [Hop; 2],
+) -> Vec<Packet> {
     let mut all = Vec::with_capacity(n);
     while all.len() < n {
         let count = 64.min(n - all.len());
-        let ways: Vec<_> = (0..count)
-            .map(|i| {
+        let from = first + all.len() as u64;
+        let hops: Vec<[Hop; 2]> = (0..count).map(|i| hops(i as u64)).collect();
+        let ways: Vec<_> = hops
+            .iter()
+            .zip(from..)
+            .map(|(hops, number)| {
                 let mut x = [3; 32];
                 // Not the first bytes, whose lowest bits X25519 clears.
-                x[8..16].copy_from_slice(&(all.len() + i).to_le_bytes());
+                x[8..16].copy_from_slice(&number.to_le_bytes());
                 let way = Way {
                     epoch: epoch.to_be_bytes()[3],
-                    hops: &hops,
+                    hops,
                     x,
                     pad: [5; 320],
                 };
-                (way, &payload)
+                (way, &[7; PAYLOAD])
             })
             .collect();
         all.extend(build_batch(&ways).into_iter().map(Result::unwrap));

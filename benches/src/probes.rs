@@ -4,7 +4,7 @@
 //! The site without betanet is the same program with `--cover-only`. Both are started anew several times, in turns: two processes of one
 //! program differ by microseconds, by where their memory lies.
 
-mod kinds;
+pub(crate) mod kinds;
 mod stats;
 
 use std::io::{BufRead as _, BufReader};

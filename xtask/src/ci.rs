@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{layers, readme, root, run as exec, sizes, vectors};
+use crate::{bounds, layers, panics, readme, root, run as exec, sizes, vectors};
 
 const DENY_VERSION: &str = "0.20";
 const NEXTEST_VERSION: &str = "0.9";
@@ -111,10 +111,11 @@ pub fn run() -> Result<(), String> {
     let began = Instant::now();
     let all = "--workspace --all-targets --all-features --locked";
     let clippy = format!("clippy {all} -- -D warnings");
-    let tests = format!("nextest run {all} --no-fail-fast");
-    let steps: [Step<'_>; 11] = [
+    let tests = format!("nextest run --profile ci {all}");
+    let steps: [Step<'_>; 12] = [
         ("fmt", &|| cargo("fmt --all -- --check")),
         ("sizes", &sizes::run),
+        ("bounds", &bounds::run),
         ("layers", &layers::run),
         ("deny", &|| {
             // Without the network it needs the sources of all targets at hand.
@@ -123,7 +124,11 @@ pub fn run() -> Result<(), String> {
         }),
         ("clippy", &|| cargo(&clippy)),
         ("vectors", &known_answers),
-        ("tests", &|| cargo(&tests)),
+        ("tests", &|| {
+            cargo(&tests)?;
+            let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+            panics::check(&panics::report(&root().join(target)))
+        }),
         ("doctests", &|| {
             cargo("test --doc --workspace --all-features --locked")
         }),
@@ -223,6 +228,34 @@ pub fn bench(args: &[&str]) -> Result<(), String> {
         "--package",
         "betanet-benches",
         "--",
+    ];
+    all.extend_from_slice(args);
+    exec("cargo", &all)
+}
+
+/// Attacks a gateway from other processes, all of it optimised.
+///
+/// # Errors
+///
+/// It does not build, or the node does not keep its bounds.
+pub fn attacks(args: &[&str]) -> Result<(), String> {
+    let built = [
+        "betanet",
+        "betanet-gateway",
+        "betanet-mixnode",
+        "betanet-benches",
+    ];
+    let mut build = vec!["build", "--release", "--locked"];
+    build.extend(built.iter().flat_map(|name| ["--package", name]));
+    exec("cargo", &build)?;
+    let mut all = vec![
+        "run",
+        "--release",
+        "--locked",
+        "--package",
+        built[2],
+        "--",
+        "attacks",
     ];
     all.extend_from_slice(args);
     exec("cargo", &all)

@@ -2,10 +2,12 @@
 #![allow(missing_docs, reason = "nobody depends on it")]
 
 pub mod anonymity;
+pub mod bounds;
 pub mod ci;
 pub mod distinguish;
 pub mod layers;
 pub mod netns;
+mod panics;
 pub mod readme;
 pub mod replays;
 pub mod sim;

@@ -7,6 +7,7 @@ const USAGE: &str = "usage: cargo xtask CHORE
 
   layers          tiers, purity and their exceptions
   sizes           lengths of source files
+  bounds          SECURITY's table of what a peer can make a node hold: that its constants and tests are there
   vectors [DIR]   known answers of spec-vectors/, or of DIR, through the crates
   readme [--write]  README promises, the crates' READMEs, and the README's commands
   bench [--quick] [--only GROUP] [--json FILE]  measurements against peers
@@ -17,6 +18,8 @@ const USAGE: &str = "usage: cargo xtask CHORE
   netns           six nodes in network namespaces: killed, cut off, moved (needs root, iproute2, python3)
   probes [N]      a gateway beside the same site without betanet: N probes of each kind, 2 000 unless said otherwise, every answer
                   compared and the times tested
+  attacks [SECONDS] [--only NAME] [--same] [--mixed] [--json FILE]  a gateway attacked from other processes: what it holds
+                  meanwhile, and whether honest clients are served; --help lists the attacks
   distinguish [N] [plain|fitted]  N page loads of Chromium and as many tunnels, 300 unless said otherwise, told apart by classifiers
                   (needs root, chromium and python3-venv)
   demo            what the README's first command shows
@@ -29,12 +32,14 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["bench", rest @ ..] => xtask::ci::bench(rest),
+        ["attacks", rest @ ..] => xtask::ci::attacks(rest),
         ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
         }
         ["layers"] => xtask::layers::run(),
         ["sizes"] => xtask::sizes::run(),
+        ["bounds"] => xtask::bounds::run(),
         ["vectors"] => vectors(xtask::root().join("spec-vectors")),
         ["vectors", dir] => vectors(PathBuf::from(dir)),
         ["readme"] => xtask::readme::run(false),

@@ -313,7 +313,7 @@ impl rustls::client::danger::ServerCertVerifier for Anybody {
     }
 }
 
-fn tls_config(alpn: &[u8]) -> rustls::ClientConfig {
+pub(crate) fn tls_config(alpn: &[u8]) -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])

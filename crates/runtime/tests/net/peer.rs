@@ -112,8 +112,11 @@ pub(crate) async fn quic(address: &str) -> (quinn::Connection, [u8; 32]) {
 }
 
 pub(crate) async fn tls(address: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
+    tls_over(TcpStream::connect(address).await.unwrap(), alpn).await
+}
+
+async fn tls_over(tcp: TcpStream, alpn: &[u8]) -> TlsStream<TcpStream> {
     let config = tls_config(alpn);
-    let tcp = TcpStream::connect(address).await.unwrap();
     tcp.set_nodelay(true).unwrap();
     let name = "localhost".try_into().unwrap();
     tokio_rustls::TlsConnector::from(Arc::new(config))
@@ -160,7 +163,7 @@ pub(crate) fn open(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], msg: &[u8]) -> O
 }
 
 /// Noise's SymmetricState, revision 34.
-struct Noise {
+pub(crate) struct Noise {
     ck: [u8; 32],
     h: [u8; 32],
     k: [u8; 32],
@@ -215,6 +218,27 @@ impl Noise {
     }
 }
 
+/// A handshake after its first message: its state, the ephemeral secret, and that message with its length.
+pub(crate) fn begin(
+    ekm0: &[u8; 32],
+    server: &[u8; 32],
+    seed: &[u8; 32],
+) -> (Noise, [u8; 32], Vec<u8>) {
+    let remote = VerifyingKey::from_bytes(server)
+        .unwrap()
+        .to_montgomery()
+        .to_bytes();
+    let mut noise = Noise::new(&[b"betanet/1.2".as_slice(), ekm0, server].concat());
+    noise.mix_hash(&remote);
+    let ephemeral = sha(&[seed, b"ephemeral"]);
+    let ephemeral_public = x25519_dalek::x25519(ephemeral, x25519_dalek::X25519_BASEPOINT_BYTES);
+    noise.mix_hash(&ephemeral_public);
+    noise.mix_key(x25519_dalek::x25519(ephemeral, remote));
+    let sealed = noise.encrypt(b"");
+    let m1 = [&[0, 48][..], &ephemeral_public, &sealed].concat();
+    (noise, ephemeral, m1)
+}
+
 /// One direction's key.
 struct Direction {
     ts: [u8; 32],
@@ -263,9 +287,9 @@ fn text(out: &mut Vec<u8>, t: &str) {
     out.extend_from_slice(t.as_bytes());
 }
 
-/// `{"l2": [htx], "l3": [mesh], "l4": [], "l5": [], "l7": [bar], "features": {}}`
-fn capabilities(htx: &str) -> Vec<u8> {
-    let mut out = vec![0xa6];
+/// `{"l2": [htx], "l3": [mesh], "l4": [], "l5": [], "l7": [bar], "features": {}}`, and an unknown entry of so many bytes if any.
+fn capabilities(htx: &str, unknown: usize) -> Vec<u8> {
+    let mut out = vec![0xa6 + u8::from(unknown > 0)];
     for (key, id) in [
         ("l2", htx),
         ("l3", "betanet/mesh/1.2.0"),
@@ -283,6 +307,12 @@ fn capabilities(htx: &str) -> Vec<u8> {
     }
     text(&mut out, "features");
     out.push(0xa0);
+    if unknown > 0 {
+        text(&mut out, "something");
+        out.push(0x5a);
+        out.extend_from_slice(&u32::try_from(unknown).unwrap().to_be_bytes());
+        out.resize(out.len() + unknown, 0);
+    }
     out
 }
 
@@ -372,7 +402,18 @@ impl Peer {
         seed: [u8; 32],
         htx: &str,
     ) -> Self {
-        let tls = tls(address, b"h2").await;
+        let tcp = TcpStream::connect(address).await.unwrap();
+        Self::connect_over(tcp, server, seed, (htx, 0)).await
+    }
+
+    /// The same over this connection; the second of `offer` is as in [`capabilities`].
+    pub(crate) async fn connect_over(
+        tcp: TcpStream,
+        server: &[u8; 32],
+        seed: [u8; 32],
+        offer: (&str, usize),
+    ) -> Self {
+        let tls = tls_over(tcp, b"h2").await;
         let ekm0 = export(&tls, &[0xa0]);
         let tls = Arc::new(Mutex::new(tls));
         let (mut requests, connection) = h2::client::Builder::new()
@@ -388,19 +429,7 @@ impl Peer {
         let identity = SigningKey::from_bytes(&seed);
         let public = identity.verifying_key().to_bytes();
         let own = curve25519_dalek::scalar::clamp_integer(identity.to_scalar_bytes());
-        let remote = VerifyingKey::from_bytes(server)
-            .unwrap()
-            .to_montgomery()
-            .to_bytes();
-        let mut noise = Noise::new(&[b"betanet/1.2".as_slice(), &ekm0, server].concat());
-        noise.mix_hash(&remote);
-        let ephemeral = sha(&[&seed, b"ephemeral"]);
-        let ephemeral_public =
-            x25519_dalek::x25519(ephemeral, x25519_dalek::X25519_BASEPOINT_BYTES);
-        noise.mix_hash(&ephemeral_public);
-        noise.mix_key(x25519_dalek::x25519(ephemeral, remote));
-        let sealed = noise.encrypt(b"");
-        let m1 = [&[0, 48][..], &ephemeral_public, &sealed].concat();
+        let (mut noise, ephemeral, m1) = begin(&ekm0, server, &seed);
         out.send_data(m1.into(), false).unwrap();
 
         let response = response.await.unwrap();
@@ -436,7 +465,7 @@ impl Peer {
         expand(&extract(&noise.ck, b""), b"", &mut keys);
         let noise_secret = extract(&noise.h, &keys);
         this.epoch(&noise_secret, &ekm0);
-        this.negotiate(&noise_secret, htx).await;
+        this.negotiate(&noise_secret, offer).await;
         this
     }
 
@@ -452,14 +481,17 @@ impl Peer {
         };
     }
 
-    async fn negotiate(&mut self, noise_secret: &[u8; 32], htx: &str) {
-        let ours = capabilities(htx);
-        self.stream(1, 0, &message(&ours), false);
+    async fn negotiate(&mut self, noise_secret: &[u8; 32], (htx, unknown): (&str, usize)) {
+        let ours = capabilities(htx, unknown);
+        let parts = message(&ours);
+        for (i, part) in parts.chunks(16_000).enumerate() {
+            self.stream(1, i as u64 * 16_000, part, false);
+        }
         let theirs = self.negotiation_message().await;
         let mut selection = vec![0xa5];
         selection_entries(htx, &mut selection);
         if self.decided {
-            self.stream(1, message(&ours).len() as u64, &message(&selection), false);
+            self.stream(1, parts.len() as u64, &message(&selection), false);
         } else {
             assert_eq!(self.negotiation_message().await, selection);
         }
@@ -495,6 +527,16 @@ impl Peer {
         let len = u32::from_be_bytes(message[..4].try_into().unwrap()) as usize;
         assert_eq!(message.len(), 4 + len);
         message[4..].to_vec()
+    }
+
+    /// Waits until there is room for some frames more.
+    pub(crate) async fn room(&mut self) -> Option<()> {
+        self.out.reserve_capacity(1 << 15);
+        while self.out.capacity() < 1 << 14 {
+            let more = std::future::poll_fn(|cx| self.out.poll_capacity(cx));
+            more.await?.ok()?;
+        }
+        Some(())
     }
 
     fn raw(&mut self, bytes: Vec<u8>) {
