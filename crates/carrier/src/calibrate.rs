@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::client::{Over, Trust, Way, connect, connect_quic, h2_builder};
 use crate::shared::Shared;
-use crate::{Error, Secure, Shape};
+use crate::{Error, Http2Look, Secure, Shape};
 
 /// Bytes of what an origin begins with that are looked at.
 const SEEN_MAX: usize = 64 << 10;
@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const PATHS: [&str; 2] = ["/robots.txt", "/favicon.ico"];
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
 
 /// The origin's half of a template.
@@ -32,10 +33,26 @@ pub struct OriginSeen {
     pub alpn: String,
     /// The SETTINGS that it sends first over HTTP/2, by number.
     pub settings: Option<BTreeMap<u64, u64>>,
+    /// The increment of the connection's window that it sends behind them; 0 where it sends none.
+    pub window: u32,
     /// The cadence of its PINGs in milliseconds; 0 where none were seen.
     pub ping_ms: u64,
     /// What was asked for in the end, and how it was answered.
     pub asked: (&'static str, u16),
+}
+
+impl OriginSeen {
+    /// What a listener that shows this origin's pages says first over HTTP/2, where the origin speaks it.
+    #[must_use]
+    pub fn look(&self) -> Option<Http2Look> {
+        let pairs = self.settings.as_ref()?.iter();
+        let pairs =
+            pairs.map(|(id, value)| Some((u16::try_from(*id).ok()?, u32::try_from(*value).ok()?)));
+        Some(Http2Look {
+            settings: pairs.collect::<Option<_>>()?,
+            window: self.window,
+        })
+    }
 }
 
 /// What has come, and when PINGs did.
@@ -45,6 +62,7 @@ struct Seen {
     /// Where the next frame begins.
     at: usize,
     settings: Option<BTreeMap<u64, u64>>,
+    window: u32,
     pings: Vec<tokio::time::Instant>,
     /// Nothing behind the SETTINGS is of interest.
     settings_only: bool,
@@ -103,6 +121,10 @@ impl Seen {
                         )
                     };
                     self.settings = Some(pairs.iter().map(pair).collect());
+                }
+                (WINDOW_UPDATE, _) if header[5..] == [0; 4] && self.window == 0 => {
+                    let bytes = body.first_chunk::<4>();
+                    self.window = bytes.map_or(0, |b| u32::from_be_bytes(*b) & 0x7fff_ffff);
                 }
                 (PING, 0) => self.pings.push(tokio::time::Instant::now()),
                 _ => {}
@@ -212,6 +234,7 @@ pub async fn calibrate(
         let found = OriginSeen {
             alpn: facts.alpn,
             settings,
+            window: seen.window,
             ping_ms: seen.cadence(),
             asked: (path, status.as_u16()),
         };
@@ -250,6 +273,7 @@ pub async fn calibrate_quic(
         let found = OriginSeen {
             alpn: facts.alpn,
             settings: None,
+            window: 0,
             ping_ms: 0,
             asked: (path, answer.status().as_u16()),
         };
@@ -273,7 +297,9 @@ mod tests {
         };
         let bytes = [
             frame(SETTINGS, 0, &[0, 3, 0, 0, 0, 100, 0, 4, 0, 1, 0, 0]),
+            frame(WINDOW_UPDATE, 0, &[0, 1, 0, 1]),
             frame(SETTINGS, ACK, &[]),
+            frame(WINDOW_UPDATE, 0, &[0, 0, 0, 9]),
             frame(PING, ACK, &[0; 8]),
             frame(SETTINGS, 0, &[0, 3, 0, 0, 0, 1]),
             frame(PING, 0, &[0; 8]),
@@ -285,5 +311,6 @@ mod tests {
         }
         assert_eq!(seen.settings, Some(BTreeMap::from([(3, 100), (4, 65_536)])));
         assert_eq!((seen.pings.len(), seen.cadence()), (1, 0));
+        assert_eq!(seen.window, 65_537);
     }
 }

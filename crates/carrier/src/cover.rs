@@ -2,13 +2,12 @@
 
 mod origin;
 
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::path::Path;
 use std::pin::Pin;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use cap_std::fs::File;
 use futures_util::{Stream, StreamExt as _};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
@@ -40,8 +39,36 @@ pub(crate) type Coming = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 /// An answer's body: bytes at hand, a file that is read on, or what an origin sends.
 pub(crate) enum Body {
     Full(Bytes),
-    File(File, u64),
+    File(Pieces),
     Coming(Coming),
+}
+
+/// A file that is opened for each piece anew: what waits for a visitor holds none open.
+pub(crate) struct Pieces {
+    folder: Folder,
+    path: String,
+    len: u64,
+    left: u64,
+}
+
+impl Pieces {
+    fn next(&mut self, max: usize) -> io::Result<Option<Bytes>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let Some((mut file, meta)) = self.folder.file(&self.path)? else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if meta.len() != self.len {
+            return Err(io::Error::other("the file has changed"));
+        }
+        file.seek(io::SeekFrom::Start(self.len - self.left))?;
+        let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(max);
+        let mut buf = vec![0; n];
+        file.read_exact(&mut buf)?;
+        self.left -= n as u64;
+        Ok(Some(buf.into()))
+    }
 }
 
 impl Body {
@@ -50,21 +77,24 @@ impl Body {
         match self {
             Self::Full(bytes) if bytes.is_empty() => Ok(None),
             Self::Full(bytes) => Ok(Some(std::mem::take(bytes))),
-            Self::File(_, 0) => Ok(None),
-            Self::File(file, left) => {
-                let n = usize::try_from(*left).unwrap_or(usize::MAX).min(CHUNK);
-                let mut buf = vec![0; n];
-                file.read_exact(&mut buf)?;
-                *left -= n as u64;
-                Ok(Some(buf.into()))
-            }
+            Self::File(pieces) => pieces.next(CHUNK),
             Self::Coming(stream) => stream.next().await.transpose(),
+        }
+    }
+
+    /// The same, at most `max` bytes where they are at hand.
+    pub(crate) async fn next_up_to(&mut self, max: usize) -> io::Result<Option<Bytes>> {
+        match self {
+            Self::Full(bytes) if bytes.len() > max => Ok(Some(bytes.split_to(max))),
+            Self::File(pieces) => pieces.next(max.min(CHUNK)),
+            other => other.next().await,
         }
     }
 
     /// Whether nothing is left, as far as that is known.
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, Self::Full(b) if b.is_empty()) || matches!(self, Self::File(_, 0))
+        matches!(self, Self::Full(b) if b.is_empty())
+            || matches!(self, Self::File(p) if p.left == 0)
     }
 }
 
@@ -97,6 +127,11 @@ impl Cover {
     pub fn with_h3(mut self, port: u16) -> Self {
         self.alt_svc = format!("h3=\":{port}\"; ma=86400").try_into().ok();
         self
+    }
+
+    /// Whether it hands bodies on.
+    pub(crate) const fn hands_on(&self) -> bool {
+        matches!(self.source, Source::Origin(_))
     }
 
     /// Answers a request, whose body is read only where an origin wants it.
@@ -159,7 +194,7 @@ impl Cover {
                     .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
                 r
             }
-            Ok(Some((file, meta))) => self.show(file, &meta, &file_path, &request.headers),
+            Ok(Some((_, meta))) => self.show(folder, &meta, &file_path, &request.headers),
             Ok(None) if !path.ends_with('/') && folder.has_folder(&path) => {
                 let mut r = self.page(StatusCode::MOVED_PERMANENTLY, "Moved Permanently");
                 if let Ok(to) = format!("{}/", uri.path()).try_into() {
@@ -178,7 +213,7 @@ impl Cover {
 
     fn show(
         &self,
-        file: File,
+        folder: &Folder,
         meta: &cap_std::fs::Metadata,
         path: &str,
         headers: &HeaderMap,
@@ -206,7 +241,12 @@ impl Cover {
         if unchanged {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else {
-            *response.body_mut() = Body::File(file, meta.len());
+            *response.body_mut() = Body::File(Pieces {
+                folder: folder.clone(),
+                path: path.to_owned(),
+                len: meta.len(),
+                left: meta.len(),
+            });
             let out = response.headers_mut();
             out.insert(header::CONTENT_LENGTH, meta.len().into());
             if let Ok(value) = content_type(path).try_into() {

@@ -1,7 +1,8 @@
 //! The outside of a session: TLS 1.3 and HTTP/2 or QUIC and HTTP/3, the ticket, and the web site that everybody else sees.
 //!
 //! **Promises.** Before any HTTP byte the client has checked the certificate, by pin or by web PKI. Whoever cannot make
-//! a ticket sees a web site, of static files or a front origin's, and nothing else: every POST is read alike and answered alike.
+//! a ticket sees a web site, of static files or a front origin's, and nothing else: every POST is decided at its header section, and what
+//! its body holds is nobody's business. What a visitor can make a connection hold is bounded, read or not.
 //!
 //! **Below:** `htx` for tickets and message lengths, the operating system's sockets. **Above:** `runtime`.
 //! **Source:** profile chapter 2, from "Stack" to "Ticket" (`spec-vectors/PROFILE.md`), RFC 8446, RFC 9000, RFC 9113, RFC 9114.
@@ -17,6 +18,8 @@ mod cover;
 mod error;
 mod files;
 mod floor;
+mod frames;
+mod http2;
 mod jitter;
 mod link;
 mod padded;
@@ -39,6 +42,7 @@ pub use cover::{Cover, Origin, OriginError};
 pub use error::Error;
 pub use files::{Folder, content_type};
 pub use floor::{exactly, spin, until};
+pub use frames::Http2Look;
 pub use jitter::Jitter;
 pub use padded::Padded;
 pub use plain::Plain;

@@ -18,6 +18,8 @@ pub(crate) struct Link<S> {
     /// Whether the last read filled what it was given.
     much: bool,
     ahead: BytesMut,
+    /// Bytes that the socket took.
+    wrote: u64,
 }
 
 impl<S> Link<S> {
@@ -27,11 +29,17 @@ impl<S> Link<S> {
             held: false,
             much: false,
             ahead: BytesMut::new(),
+            wrote: 0,
         }
     }
 
     pub(crate) const fn hold(&mut self, held: bool) {
         self.held = held;
+    }
+
+    /// Bytes that the socket has taken.
+    pub(crate) const fn wrote(&self) -> u64 {
+        self.wrote
     }
 
     pub(crate) const fn socket(&mut self) -> &mut S {
@@ -89,7 +97,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
         if self.held {
             return Poll::Pending;
         }
-        Pin::new(&mut self.socket).poll_write(cx, buf)
+        let n = ready!(Pin::new(&mut self.socket).poll_write(cx, buf))?;
+        self.wrote += n as u64;
+        Poll::Ready(Ok(n))
     }
 
     fn poll_write_vectored(
@@ -100,7 +110,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
         if self.held {
             return Poll::Pending;
         }
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+        let n = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, bufs))?;
+        self.wrote += n as u64;
+        Poll::Ready(Ok(n))
     }
 
     fn is_write_vectored(&self) -> bool {

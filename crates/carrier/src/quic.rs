@@ -5,6 +5,7 @@
 
 mod client;
 mod server;
+mod streams;
 mod tunnel;
 
 use std::sync::Arc;

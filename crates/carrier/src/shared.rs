@@ -40,6 +40,11 @@ pub(crate) trait Tls: AsyncRead + AsyncWrite + Unpin {
     /// What is written from now on leaves without jitter.
     fn free(&mut self) {}
 
+    /// Bytes that the socket has taken, where that is counted.
+    fn wrote(&self) -> u64 {
+        0
+    }
+
     /// Makes room for more at once, where it can; how many bytes of plaintext are kept in a buffer at most.
     fn deepen(&mut self) -> usize {
         HELD
@@ -80,6 +85,10 @@ impl Tls for server::TlsStream<Link<Jittered>> {
         self.get_mut().0.socket().free();
     }
 
+    fn wrote(&self) -> u64 {
+        self.get_ref().0.wrote()
+    }
+
     fn deepen(&mut self) -> usize {
         // What TLS adds is less than a quarter, but for a flight of the smallest records only.
         self.get_mut().1.set_buffer_limit(Some(DEEP + DEEP / 4));
@@ -91,6 +100,8 @@ struct Inner<T> {
     tls: T,
     /// Whether TLS holds records back.
     waiting: bool,
+    /// Whether the socket did not take all that it was given last.
+    blocked: bool,
     /// Bytes of plaintext in those, and how many those may be.
     held: usize,
     room: usize,
@@ -171,7 +182,9 @@ impl<T: Tls> Inner<T> {
     fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.waiting {
             self.tls.hold(false);
+            self.blocked = true;
             ready!(Pin::new(&mut self.tls).poll_flush(cx))?;
+            self.blocked = false;
             self.waiting = false;
             self.held = 0;
         }
@@ -215,6 +228,7 @@ impl<T> Shared<T> {
         let inner = Inner {
             tls,
             waiting: false,
+            blocked: false,
             held: 0,
             room: HELD,
             cuts: None,
@@ -236,6 +250,11 @@ impl<T: Tls> Shared<T> {
     pub(crate) fn push(&self, cx: &mut Context<'_>) {
         // A broken socket is what the next read or write finds.
         let _ = self.inner(|inner| inner.poll_push(cx));
+    }
+
+    /// Where the socket does not take what it was given: how many bytes it has taken.
+    pub(crate) fn blocked(&self) -> Option<u64> {
+        self.inner(|inner| inner.blocked.then(|| inner.tls.wrote()))
     }
 
     /// Cuts what is written from now on into records with so much plaintext each, behind those that wait already; with

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use betanet_compat11::{Reading, carried};
 use betanet_htx::ticket::{FIELD, Ticket};
-use betanet_keys::PublicKey;
+use betanet_keys::{Identity, PublicKey};
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use futures_util::stream::unfold;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, header};
+use http::{Method, Response, header};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -22,12 +23,10 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use zeroize::Zeroizing;
 
 use crate::cover::Body;
-use crate::{Carrier, CertSource, Cover, Error, Jitter, floor};
+use crate::{Carrier, CertSource, Cover, Error, Http2Look, Jitter};
 
-/// Bytes of a POST that are read before it is answered.
-const POST_MAX: usize = 4096;
-/// No POST is answered sooner after it was read: what a ticket's check and a handshake take disappears in it.
-const POST_FLOOR: Duration = Duration::from_millis(3);
+/// Bytes of a form that are looked at for a ticket of version 1.1.
+const FORM_MAX: usize = 4096;
 
 /// A future in a box.
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -68,8 +67,12 @@ pub struct Limits {
     pub tls: Duration,
     /// For a request's head over HTTP/1.1.
     pub head: Duration,
-    /// For a POST's body.
+    /// For message 1, once a right ticket has come.
+    pub message: Duration,
+    /// Between two pieces of a body that is handed on.
     pub post: Duration,
+    /// In which what is sent has to move: an answer, or all that a connection has to say.
+    pub send: Duration,
     /// Until a connection without requests is closed.
     pub idle: Duration,
     /// Requests at once on one connection.
@@ -81,9 +84,11 @@ impl Default for Limits {
         Self {
             tls: Duration::from_secs(10),
             head: Duration::from_secs(10),
-            post: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
-            streams: 100,
+            message: Duration::from_secs(10),
+            post: Duration::from_secs(60),
+            send: Duration::from_secs(30),
+            idle: Duration::from_secs(75),
+            streams: 128,
         }
     }
 }
@@ -101,6 +106,8 @@ pub struct Stats {
     pub handshakes_refused: AtomicU64,
     /// Tunnels opened.
     pub tunnels: AtomicU64,
+    /// Bytes of answers over HTTP/2 that were read and have not left.
+    pub unsent: Arc<AtomicU64>,
 }
 
 pub(crate) fn count(counter: &AtomicU64) {
@@ -119,6 +126,14 @@ pub(crate) fn tls_config(certificate: Arc<CertSource>) -> Result<ServerConfig, E
     Ok(config)
 }
 
+/// A ticket that is right for no connection, and the key that it is for.
+fn stand_in() -> Result<(Ticket, PublicKey), Error> {
+    let key = *Identity::from_seed(&[0; 32]).public();
+    let ticket =
+        Ticket::new(&[0; 32], &key, "000000000000000000000000").map_err(|_| Error::Export)?;
+    Ok((ticket, key))
+}
+
 /// A web site, with or without a gate behind it.
 pub struct Site {
     pub(crate) acceptor: TlsAcceptor,
@@ -129,6 +144,9 @@ pub struct Site {
     pub(crate) limits: Limits,
     pub(crate) jitter: Option<Arc<Jitter>>,
     pub(crate) stats: Stats,
+    pub(crate) http2: Http2Look,
+    /// What is checked where no ticket came, or no gate is there to check one for.
+    stand_in: (Ticket, PublicKey),
 }
 
 impl Site {
@@ -155,6 +173,8 @@ impl Site {
             limits,
             jitter: None,
             stats: Stats::default(),
+            http2: Http2Look::nginx(),
+            stand_in: stand_in()?,
         })
     }
 
@@ -165,6 +185,18 @@ impl Site {
         self
     }
 
+    /// With what it says first over HTTP/2.
+    #[must_use]
+    pub fn looking(mut self, http2: Http2Look) -> Self {
+        self.http2 = http2;
+        self
+    }
+
+    /// Whether it hands bodies on.
+    pub(crate) const fn hands_on(&self) -> bool {
+        self.cover.hands_on()
+    }
+
     /// What was counted.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
@@ -173,6 +205,9 @@ impl Site {
 
     /// Takes a request: what the cover site answers, or the tunnel that it opens where the connection can carry one. `empty` says
     /// that no body follows.
+    ///
+    /// A POST is decided here, by its header section: what its body holds, and when it comes, matters to nobody but whoever has
+    /// shown a right ticket.
     pub(crate) async fn take<S: Incoming>(
         &self,
         one: Option<&OneConnection>,
@@ -180,39 +215,90 @@ impl Site {
         mut source: S,
         empty: bool,
     ) -> Taken<S> {
-        let body = if parts.method == Method::POST {
-            let read = read_post(self.limits.post, &mut source).await;
-            let at_least = Instant::now() + POST_FLOOR;
-            if let Some(one) = one {
-                self.note11(one, &parts, Some(&read));
-                if let Some(tunnel) = self.try_tunnel(one, &parts.headers, &read.bytes) {
-                    count(&self.stats.tunnels);
-                    let used = split_message(&read.bytes).map_or(0, |(m, _)| 2 + m.len());
-                    let rest = Bytes::copy_from_slice(&read.bytes[used..]);
-                    return Taken::Tunnel(tunnel, rest, source);
-                }
-                if let Some(tunnel) = self.try_tunnel11(one, &read) {
-                    count(&self.stats.tunnels);
-                    return Taken::Tunnel(tunnel, read.bytes, source);
-                }
-            }
-            floor::until(at_least).await;
-            self.body(read, source)
-        } else {
-            if let Some(one) = one {
-                self.note11(one, &parts, None);
-            }
-            let bytes = Bytes::new();
-            self.body(
-                Read {
-                    bytes,
-                    ended: empty,
-                },
-                source,
-            )
+        let mut read = Read {
+            bytes: Bytes::new(),
+            ended: empty,
         };
+        let mut form = None;
+        if let Some(one) = one {
+            self.note11(one, &parts);
+            if parts.method == Method::POST {
+                match self.decide(one, &parts, empty) {
+                    Decided::Ticket(label) => {
+                        read = read_message(self.limits.message, &mut source, empty).await;
+                        if let Some((tunnel, rest)) = self.open(one, &label, &read.bytes) {
+                            return Taken::Tunnel(tunnel, rest, source, true);
+                        }
+                    }
+                    Decided::Leg(tunnel) => {
+                        count(&self.stats.tunnels);
+                        return Taken::Tunnel(tunnel, Bytes::new(), source, false);
+                    }
+                    Decided::Site if is_form(&parts) && self.reads11() => {
+                        read = read_ready(&mut source, empty);
+                        form = read.ended.then(|| read.bytes.clone());
+                    }
+                    Decided::Site => {}
+                }
+            }
+        }
         count(&self.stats.covered);
-        Taken::Answer(self.cover.answer(parts, body).await)
+        let body = self.body(read, source);
+        Taken::Answer(self.cover.answer(parts, body).await, form)
+    }
+
+    /// What a POST is, by its header section alone. The same is computed for each: one `tok`, and where legs of 1.1 are taken, one
+    /// look at a ticket of theirs.
+    fn decide(&self, one: &OneConnection, parts: &Parts, empty: bool) -> Decided {
+        let mut fields = parts.headers.get_all(FIELD).iter();
+        let (field, more) = (fields.next(), fields.next());
+        let alone = field.filter(|_| more.is_none());
+        let ticket = alone.and_then(|f| Ticket::parse(f.to_str().ok()?).ok());
+        let key = self.gate.as_ref().map_or(&self.stand_in.1, |g| g.key());
+        let right = ticket
+            .as_ref()
+            .unwrap_or(&self.stand_in.0)
+            .verify(&one.ekm0, key);
+        let leg = self.decide11(one, parts, empty);
+        match ticket {
+            // Only labels of right tickets are remembered: who cannot make one finds no trace of it.
+            Some(ticket) if right && self.gate.is_some() && one.first_use(ticket.label()) => {
+                Decided::Ticket(ticket.label().into())
+            }
+            _ => {
+                if field.is_some() && self.gate.is_some() {
+                    count(&self.stats.tickets_refused);
+                    tracing::debug!(code = %betanet_wire::Code::L2_TICKET_INVALID, "ticket refused");
+                }
+                leg.map_or(Decided::Site, Decided::Leg)
+            }
+        }
+    }
+
+    /// Whether a POST is the leg of 1.1 that a ticket before or in it asked for. A form never is.
+    fn decide11(&self, one: &OneConnection, parts: &Parts, empty: bool) -> Option<Tunnel> {
+        let gate = self.gate.as_ref().filter(|g| g.reads11().is_some())?;
+        let may_be = !empty && !is_form(parts);
+        let ticket = may_be.then(|| lock(&one.ticket11).take()).flatten();
+        // A text of no ticket's form takes the same work.
+        let tunnel = gate.open11(ticket.as_deref().unwrap_or_default());
+        if tunnel.is_none() && ticket.is_some() {
+            count(&self.stats.tickets_refused);
+        }
+        tunnel
+    }
+
+    /// Tries message 1, which a body begins with; what follows it in what was read comes beside the tunnel.
+    fn open(&self, one: &OneConnection, label: &str, body: &Bytes) -> Option<(Tunnel, Bytes)> {
+        let gate = self.gate.as_ref()?;
+        let message = split_message(body);
+        let tunnel = message.and_then(|(m, _)| gate.open(&one.ekm0, label, m, one.peer));
+        let (Some(tunnel), Some((message, _))) = (tunnel, message) else {
+            count(&self.stats.handshakes_refused);
+            return None;
+        };
+        count(&self.stats.tunnels);
+        Some((tunnel, body.slice(2 + message.len()..)))
     }
 
     /// The head of the answer that becomes a tunnel.
@@ -244,65 +330,54 @@ impl Site {
         Body::Coming(Box::pin(coming))
     }
 
-    /// Keeps a ticket of 1.1 for the next POST that begins a body. Nothing is looked at sooner: under that POST's floor it takes no
-    /// time that shows, and whatever carried the ticket is answered as any request. Where nobody is let in by one it is looked for all
-    /// the same: half a microsecond that one site takes and another does not tells them apart.
-    fn note11(&self, one: &OneConnection, parts: &Parts, form: Option<&Read>) {
-        let reads = self.gate.as_ref().and_then(|g| g.reads11());
-        let reading = reads.unwrap_or(&Reading::PROFILE);
+    fn reads11(&self) -> bool {
+        self.gate.as_ref().is_some_and(|g| g.reads11().is_some())
+    }
+
+    /// Keeps a ticket of 1.1 for the next POST that begins a body. It is not looked at before that: whatever carried it is answered as
+    /// any request. Where nobody is let in by one it is looked for all the same: half a microsecond that one site takes and another
+    /// does not tells them apart.
+    fn note11(&self, one: &OneConnection, parts: &Parts) {
         let cookies = parts.headers.get_all(header::COOKIE).iter();
         let cookies = cookies.filter_map(|c| c.to_str().ok());
-        let kind = parts.headers.get(header::CONTENT_TYPE);
-        let is_form = kind.is_some_and(|k| k.as_bytes().starts_with(FORM));
-        let form = form.filter(|read| read.ended && is_form);
-        let (query, form) = (parts.uri.query(), form.map(|r| &r.bytes[..]));
+        self.keep11(one, cookies, parts.uri.query(), None);
+    }
+
+    /// The same for a form that came with its header section, once that is answered.
+    pub(crate) fn note_form(&self, one: &OneConnection, form: &[u8]) {
+        self.keep11(one, std::iter::empty(), None, Some(form));
+    }
+
+    fn keep11<'a>(
+        &self,
+        one: &OneConnection,
+        cookies: impl Iterator<Item = &'a str>,
+        query: Option<&'a str>,
+        form: Option<&'a [u8]>,
+    ) {
+        let reads = self.gate.as_ref().and_then(|g| g.reads11());
+        let reading = reads.unwrap_or(&Reading::PROFILE);
         if let Some(ticket) = carried(reading, cookies, query, form)
             && reads.is_some()
         {
             *lock(&one.ticket11) = Some(ticket.into());
         }
     }
+}
 
-    /// Whether a POST is the leg of 1.1 that a ticket before or in it asked for.
-    fn try_tunnel11(&self, one: &OneConnection, read: &Read) -> Option<Tunnel> {
-        if read.ended {
-            return None;
-        }
-        let ticket = lock(&one.ticket11).take()?;
-        let tunnel = self.gate.as_ref()?.open11(&ticket);
-        if tunnel.is_none() {
-            count(&self.stats.tickets_refused);
-        }
-        tunnel
-    }
+/// What a POST's header section makes of it.
+enum Decided {
+    /// A ticket with this label is right: message 1 is waited for.
+    Ticket(Box<str>),
+    /// A leg of version 1.1.
+    Leg(Tunnel),
+    /// The cover site's.
+    Site,
+}
 
-    /// Whether a POST is a tunnel of this connection, and what runs it.
-    fn try_tunnel(&self, one: &OneConnection, headers: &HeaderMap, body: &[u8]) -> Option<Tunnel> {
-        let gate = self.gate.as_ref()?;
-        let mut fields = headers.get_all(FIELD).iter();
-        let field = fields.next()?;
-        let refused = || {
-            count(&self.stats.tickets_refused);
-            tracing::debug!(code = %betanet_wire::Code::L2_TICKET_INVALID, "ticket refused");
-        };
-        let ticket = match (field.to_str().ok().map(Ticket::parse), fields.next()) {
-            (Some(Ok(ticket)), None) => ticket,
-            _ => {
-                refused();
-                return None;
-            }
-        };
-        if !one.first_use(ticket.label()) || !ticket.verify(&one.ekm0, gate.key()) {
-            refused();
-            return None;
-        }
-        let message = split_message(body).map(|(m, _)| m);
-        let tunnel = message.and_then(|m| gate.open(&one.ekm0, ticket.label(), m, one.peer));
-        if tunnel.is_none() {
-            count(&self.stats.handshakes_refused);
-        }
-        tunnel
-    }
+fn is_form(parts: &Parts) -> bool {
+    let kind = parts.headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|k| k.as_bytes().starts_with(FORM))
 }
 
 /// What belongs to one TLS or QUIC connection.
@@ -313,6 +388,9 @@ pub(crate) struct OneConnection {
     /// A ticket of 1.1 that came in and was not looked at.
     ticket11: Mutex<Option<Box<str>>>,
 }
+
+/// What message 1 is long, without and with a key of ML-KEM-768.
+const MESSAGE1: [usize; 2] = [48, 48 + 1184];
 
 /// What a form's media type begins with.
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
@@ -344,15 +422,19 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether this may be the beginning of message 1, which has one of two lengths.
+fn message_may_come(body: &[u8]) -> bool {
+    let len = body.split_first_chunk::<2>();
+    len.is_none_or(|(len, rest)| {
+        let len = usize::from(u16::from_be_bytes(*len));
+        MESSAGE1.contains(&len) && rest.len() < len
+    })
+}
+
 /// `u16 length || message || rest`.
 fn split_message(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = body.split_first_chunk::<2>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
-}
-
-/// Whether enough of a POST was read.
-fn post_is_read(body: &[u8]) -> bool {
-    body.len() >= POST_MAX || split_message(body).is_some()
 }
 
 /// A request's body as it comes in.
@@ -363,9 +445,10 @@ pub(crate) trait Incoming: Send + 'static {
 
 /// What becomes of a request.
 pub(crate) enum Taken<S> {
-    /// A tunnel, what was read beyond message 1, and what it comes from.
-    Tunnel(Tunnel, Bytes, S),
-    Answer(Response<Body>),
+    /// A tunnel, what was read beyond message 1, what it comes from, and whether message 2 follows the answer's head at once.
+    Tunnel(Tunnel, Bytes, S, bool),
+    /// The cover site's answer, and the form to be noted once it has left.
+    Answer(Response<Body>, Option<Bytes>),
 }
 
 /// What was read of a body.
@@ -375,18 +458,15 @@ struct Read {
     ended: bool,
 }
 
-/// Reads a POST's body as far as every POST's is read.
-async fn read_post<S: Incoming>(limit: Duration, source: &mut S) -> Read {
+/// Reads a body up to the end of message 1; less where no message 1 can come of it.
+async fn read_message<S: Incoming>(limit: Duration, source: &mut S, ended: bool) -> Read {
     let deadline = Instant::now() + limit;
     let mut body = BytesMut::new();
-    let mut ended = false;
-    while !post_is_read(&body) {
+    let mut ended = ended;
+    while !ended && message_may_come(&body) {
         match timeout_at(deadline, source.next()).await {
             Ok(Some(Ok(bytes))) => body.extend_from_slice(&bytes),
-            Ok(None) => {
-                ended = true;
-                break;
-            }
+            Ok(None) => ended = true,
             // One that breaks off says so again to whoever reads on.
             Ok(Some(Err(_))) | Err(_) => break,
         }
@@ -396,3 +476,23 @@ async fn read_post<S: Incoming>(limit: Duration, source: &mut S) -> Read {
         ended,
     }
 }
+
+/// Reads of a form what has come, and waits for nothing.
+fn read_ready<S: Incoming>(source: &mut S, ended: bool) -> Read {
+    let mut body = BytesMut::new();
+    let mut ended = ended;
+    while !ended && body.len() < FORM_MAX {
+        match source.next().now_or_never() {
+            Some(Some(Ok(bytes))) => body.extend_from_slice(&bytes),
+            Some(None) => ended = true,
+            Some(Some(Err(_))) | None => break,
+        }
+    }
+    Read {
+        bytes: body.freeze(),
+        ended,
+    }
+}
+
+#[cfg(test)]
+mod tests;

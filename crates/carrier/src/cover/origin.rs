@@ -132,6 +132,16 @@ impl Origin {
         })))
     }
 
+    /// `HOST:PORT` of an origin over TLS; none of one without.
+    #[must_use]
+    pub fn over_tls(&self) -> Option<String> {
+        let Place {
+            scheme, authority, ..
+        } = &*self.0;
+        let port = authority.port_u16().unwrap_or(443);
+        (*scheme == Scheme::HTTPS).then(|| format!("{}:{port}", authority.host()))
+    }
+
     /// Hands a request on; the answer's body comes as the origin sends it.
     pub(super) async fn ask(&self, request: Parts, body: Body) -> Result<Response<Body>, Refused> {
         let request = self.request(request, body)?;

@@ -16,13 +16,15 @@ use h3::server::{RequestResolver, RequestStream};
 use http::{Method, Response, header};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, ServerConfig, VarInt};
-use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::tunnel::{H3Tunnel, Recv, Send_, export};
-use super::{NO_ERROR, TUNNEL_WINDOW, transport};
+use super::streams::{Counted, CountedStream, Ledger};
+use super::tunnel::{H3Tunnel, ServerRecv, ServerSend, Useful, export};
+use super::{NO_ERROR, SEND_WINDOW, TUNNEL_WINDOW, transport};
 use crate::cover::Body;
+use crate::frames::SEND_BUDGET;
 use crate::site::{BoxFuture, Incoming, OneConnection, Site, Taken, count};
 use crate::{Error, Limits, exported};
 
@@ -30,6 +32,16 @@ use crate::{Error, Limits, exported};
 const WINDOW: u32 = 256 << 10;
 /// A control stream, QPACK's two, and what browsers reserve beside them.
 const UNIDIRECTIONAL: u32 = 8;
+
+/// Bytes of answers that one connection keeps for sending, acknowledged or not yet, and those that wait for that: together what a
+/// connection over TCP has for its own.
+const ANSWERS_WINDOW: usize = 192 << 10;
+const IN_HAND: usize = SEND_BUDGET - ANSWERS_WINDOW;
+/// Bytes of an answer that are handed over together, at least and at most.
+const PIECES: (u32, u32) = (512, 16 << 10);
+/// How often it is looked at what a connection's datagrams were good for, and what those that were good for nothing may hold.
+const LOOK: Duration = Duration::from_secs(10);
+const FLOOD: u64 = 1 << 20;
 
 /// What the last bytes of a connection get to arrive.
 const LINGER: Duration = Duration::from_secs(1);
@@ -106,9 +118,9 @@ impl Visitor {
     }
 }
 
-type Connection = h3::server::Connection<h3_quinn::Connection, Bytes>;
-type Resolver = RequestResolver<h3_quinn::Connection, Bytes>;
-type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+type Connection = h3::server::Connection<Counted, Bytes>;
+type Resolver = RequestResolver<Counted, Bytes>;
+type Stream = RequestStream<CountedStream<h3_quinn::BidiStream<Bytes>>, Bytes>;
 /// A request being answered; what it leaves behind is a tunnel.
 type Answering = Pin<Box<dyn Future<Output = Option<BoxFuture>> + Send>>;
 
@@ -117,6 +129,7 @@ pub struct Greeted {
     quic: quinn::Connection,
     http: Connection,
     one: Arc<OneConnection>,
+    ledger: Arc<Ledger>,
 }
 
 impl Visitor {
@@ -125,16 +138,26 @@ impl Visitor {
         let peer = self.from();
         let greeted = async {
             let quic = self.0.accept().ok()?.await.ok()?;
+            quic.set_send_window(ANSWERS_WINDOW as u64);
+            let ledger = Ledger::new(quic.clone());
             let http = h3::server::builder()
                 .max_field_section_size(16 << 10)
-                .build(h3_quinn::Connection::new(quic.clone()))
+                .build(Counted::new(
+                    h3_quinn::Connection::new(quic.clone()),
+                    Arc::clone(&ledger),
+                ))
                 .await
                 .ok()?;
             let one = Arc::new(OneConnection::new(
                 exported(|label, out| export(&quic, label, EXPORTER_CONTEXT, out)).ok()?,
                 peer,
             ));
-            Some(Greeted { quic, http, one })
+            Some(Greeted {
+                quic,
+                http,
+                one,
+                ledger,
+            })
         };
         let greeted = Box::pin(timeout(site.limits.tls, greeted)).await;
         let greeted = greeted.ok().flatten();
@@ -148,20 +171,48 @@ impl Visitor {
 impl Greeted {
     /// Serves the connection to its end. `shutdown` asks for an orderly one.
     pub async fn serve(self, site: Arc<Site>, shutdown: CancellationToken) {
-        serve_h3(site, self.one, self.quic, self.http, shutdown).await;
+        let serving = Serving {
+            site,
+            one: self.one,
+            quic: self.quic,
+            ledger: self.ledger,
+            budget: Arc::new(Semaphore::new(IN_HAND)),
+            go_away: Arc::default(),
+        };
+        serve_h3(serving, self.http, shutdown).await;
     }
 }
 
-async fn serve_h3(
+/// What all requests of a connection share.
+#[derive(Clone)]
+struct Serving {
     site: Arc<Site>,
     one: Arc<OneConnection>,
     quic: quinn::Connection,
-    mut http: Connection,
-    shutdown: CancellationToken,
-) {
-    let go_away = Arc::new(Notify::new());
+    ledger: Arc<Ledger>,
+    /// What is left of [`IN_HAND`].
+    budget: Arc<Semaphore>,
+    go_away: Arc<Notify>,
+}
+
+/// Whether a connection's datagrams get nobody further: as of streams, and with what is sent on them counted in.
+fn is_flood(serving: &Serving) -> bool {
+    let stats = serving.quic.stats();
+    let useful = serving.ledger.useful_bytes() + stats.udp_tx.bytes;
+    stats.udp_rx.bytes / 8 > useful + FLOOD
+}
+
+async fn serve_h3(serving: Serving, mut http: Connection, shutdown: CancellationToken) {
+    let Serving {
+        site,
+        quic,
+        go_away,
+        ..
+    } = &serving;
     let mut streams: FuturesUnordered<Answering> = FuturesUnordered::new();
     let (mut leaving, mut told) = (false, false);
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
@@ -171,16 +222,14 @@ async fn serve_h3(
             () = go_away.notified(), if !leaving => leaving = true,
             () = shutdown.cancelled(), if !leaving => leaving = true,
             accepted = http.accept() => match accepted {
-                Ok(Some(resolver)) => streams.push(Box::pin(answer(
-                    Arc::clone(&site),
-                    Arc::clone(&one),
-                    quic.clone(),
-                    Arc::clone(&go_away),
-                    resolver,
-                ))),
+                Ok(Some(resolver)) => streams.push(Box::pin(answer(serving.clone(), resolver))),
                 Ok(None) | Err(_) => break,
             },
             () = tokio::time::sleep(site.limits.idle), if streams.is_empty() => break,
+            _ = looks.tick() => if is_flood(&serving) {
+                serving.ledger.give_up();
+                return;
+            },
         }
         if leaving && !told {
             told = true;
@@ -203,65 +252,120 @@ async fn serve_h3(
 }
 
 /// A request's body over HTTP/3.
-struct Bytes3(RequestStream<Recv, Bytes>);
+struct Bytes3(RequestStream<ServerRecv, Bytes>, Arc<Ledger>);
 
 impl Incoming for Bytes3 {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         match poll_fn(|cx| self.0.poll_recv_data(cx)).await {
-            Ok(data) => data.map(|mut d| Ok(d.copy_to_bytes(d.remaining()))),
+            Ok(data) => data.map(|mut d| {
+                self.1.useful(d.remaining());
+                Ok(d.copy_to_bytes(d.remaining()))
+            }),
             Err(e) => Some(Err(io::Error::other(e))),
         }
     }
 }
 
-async fn answer(
-    site: Arc<Site>,
-    one: Arc<OneConnection>,
-    quic: quinn::Connection,
-    go_away: Arc<Notify>,
-    resolver: Resolver,
-) -> Option<BoxFuture> {
+async fn answer(serving: Serving, resolver: Resolver) -> Option<BoxFuture> {
+    let Serving {
+        site,
+        one,
+        ledger,
+        budget,
+        ..
+    } = &serving;
     let resolved = timeout(site.limits.head, resolver.resolve_request()).await;
     let (request, stream): (_, Stream) = resolved.ok()?.ok()?;
     let (mut outgoing, incoming) = stream.split();
     let (mut parts, ()) = request.into_parts();
+    let fields = parts.headers.iter();
+    ledger.useful(fields.map(|(k, v)| k.as_str().len() + v.len()).sum());
     let bodiless = matches!(
         parts.method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE
     );
     let empty = bodiless && !parts.headers.contains_key(header::CONTENT_LENGTH);
     parts.extensions.clear();
-    match site.take(Some(&one), parts, Bytes3(incoming), empty).await {
-        Taken::Tunnel(tunnel, rest, Bytes3(incoming)) => {
+    let body = Bytes3(incoming, Arc::clone(ledger));
+    match site.take(Some(one), parts, body, empty).await {
+        Taken::Tunnel(tunnel, rest, Bytes3(incoming, ledger), speaks) => {
+            if speaks {
+                ledger.keep(outgoing.send_id());
+            }
             outgoing.send_response(site.tunnel_head()).await.ok()?;
+            let Serving { quic, go_away, .. } = serving;
             quic.set_receive_window(VarInt::from_u32(TUNNEL_WINDOW));
-            let (incoming, outgoing) = (Box::new(incoming), Box::new(outgoing));
+            quic.set_send_window(SEND_WINDOW);
+            let (incoming, outgoing) = (Box::new(Useful(incoming, ledger)), Box::new(outgoing));
             let carrier = H3Tunnel::server(quic, rest, incoming, outgoing, go_away);
             Some(tunnel(Box::new(carrier)))
         }
-        Taken::Answer(response) => {
+        Taken::Answer(response, form) => {
             // An error here is a visitor who left.
-            let _ = send(response, &mut outgoing).await;
+            let _ = send(budget, site.limits.send, response, &mut outgoing).await;
+            if let Some(form) = form {
+                site.note_form(one, &form);
+            }
             None
         }
     }
 }
 
+/// Sends an answer. What waits for the client's window is little: the pieces are small until one has left at once.
 async fn send(
+    budget: &Semaphore,
+    limit: Duration,
     response: Response<Body>,
-    outgoing: &mut RequestStream<Send_, Bytes>,
+    outgoing: &mut RequestStream<ServerSend, Bytes>,
 ) -> Result<(), StreamError> {
-    let (parts, mut body) = response.into_parts();
-    let head = Response::from_parts(parts, ());
-    outgoing.send_response(head).await?;
-    loop {
-        match body.next().await {
-            Ok(Some(bytes)) => outgoing.send_data(bytes).await?,
-            Ok(None) => return outgoing.finish().await,
-            Err(_) => {
-                outgoing.stop_stream(Code::H3_INTERNAL_ERROR);
-                return Ok(());
-            }
-        }
+    let (head, mut body) = response.into_parts();
+    let head = Response::from_parts(head, ());
+    if timeout(limit, outgoing.send_response(head)).await.is_err() {
+        outgoing.stop_stream(Code::H3_REQUEST_CANCELLED);
+        return Ok(());
     }
+    let mut size = PIECES.0;
+    // What came of an origin's body in one piece.
+    let mut piece = Bytes::new();
+    while !piece.is_empty() || !body.is_empty() {
+        let Ok(_held) = budget.acquire_many(size).await else {
+            return Ok(());
+        };
+        if piece.is_empty() {
+            piece = match body.next_up_to(size as usize).await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                Err(_) => {
+                    outgoing.stop_stream(Code::H3_INTERNAL_ERROR);
+                    return Ok(());
+                }
+            };
+        }
+        let part = piece.split_to(piece.len().min(size as usize));
+        let mut at_once = true;
+        let sent = {
+            let mut sending = std::pin::pin!(outgoing.send_data(part));
+            match sending.as_mut().now_or_never() {
+                Some(done) => Some(done),
+                None => {
+                    at_once = false;
+                    timeout(limit, sending).await.ok()
+                }
+            }
+        };
+        let Some(done) = sent else {
+            outgoing.stop_stream(Code::H3_REQUEST_CANCELLED);
+            return Ok(());
+        };
+        done?;
+        size = if at_once {
+            (2 * size).min(PIECES.1)
+        } else {
+            PIECES.0
+        };
+    }
+    outgoing.finish().await
 }
+
+#[cfg(test)]
+mod tests;

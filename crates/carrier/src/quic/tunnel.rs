@@ -10,6 +10,7 @@ use http::StatusCode;
 use tokio::sync::Notify;
 
 use super::NO_ERROR;
+use super::streams::{CountedStream, Ledger, Together};
 use crate::{Carrier, Error, Received};
 
 /// Chunks of a body after which the connection's other streams are looked at though there are more: to look costs about as much as a chunk.
@@ -17,7 +18,9 @@ const UNDRIVEN: u32 = 64;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(super) type Recv = h3_quinn::RecvStream;
+pub(super) type ServerRecv = CountedStream<h3_quinn::RecvStream>;
 pub(super) type Send_ = h3_quinn::SendStream<Bytes>;
+pub(super) type ServerSend = Together;
 
 /// The direction that bytes come in by.
 pub(super) trait Reads: Send {
@@ -33,8 +36,8 @@ pub(super) trait Writes: Send {
 }
 
 macro_rules! halves {
-    ($($side:ident),*) => {$(
-        impl Reads for $side::RequestStream<Recv, Bytes> {
+    ($($side:ident $recv:ident $send:ident),*) => {$(
+        impl Reads for $side::RequestStream<$recv, Bytes> {
             fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
                 let data = ready!(self.poll_recv_data(cx))?;
                 Poll::Ready(Ok(data.map(|mut d| d.copy_to_bytes(d.remaining()))))
@@ -44,7 +47,7 @@ macro_rules! halves {
             }
         }
 
-        impl Writes for $side::RequestStream<Send_, Bytes> {
+        impl Writes for $side::RequestStream<$send, Bytes> {
             fn send(mut self: Box<Self>, bytes: Bytes) -> Boxed<(Box<dyn Writes>, Result<(), StreamError>)> {
                 Box::pin(async move {
                     let done = self.send_data(bytes).await;
@@ -63,7 +66,25 @@ macro_rules! halves {
         }
     )*};
 }
-halves!(client, server);
+halves!(client Recv Send_, server ServerRecv ServerSend);
+
+/// A tunnel's body at the server, which is all of use.
+pub(super) struct Useful(
+    pub(super) server::RequestStream<ServerRecv, Bytes>,
+    pub(super) Arc<Ledger>,
+);
+
+impl Reads for Useful {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        let data = ready!(self.0.poll_data(cx))?;
+        self.1.useful(data.as_ref().map_or(0, Bytes::len));
+        Poll::Ready(Ok(data))
+    }
+
+    fn stop(&mut self) {
+        self.0.stop();
+    }
+}
 
 /// The client's answer to its POST, and where its body comes from.
 pub(super) type Answer = Boxed<Result<(StatusCode, Box<dyn Reads>), StreamError>>;

@@ -1,0 +1,139 @@
+//! Visitors over QUIC who say much that gets nobody further, or read nothing.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::SystemTime;
+
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, ConnectionError, TransportConfig};
+
+use super::*;
+use crate::client::Trust;
+use crate::plain::{Mismatch, tls_config};
+use crate::{CertSource, Certificate, Cover};
+
+/// A visitor of a site with a large file, and what serves it.
+async fn visit(
+    transport: TransportConfig,
+) -> (
+    quinn::Connection,
+    Arc<Site>,
+    tokio::task::JoinHandle<()>,
+    Endpoint,
+) {
+    let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
+    let source = Arc::new(CertSource::fixed(certificate));
+    let trust = Trust::Pin(source.pin());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cover = Cover::new(folder, || SystemTime::UNIX_EPOCH).unwrap();
+    let site = Arc::new(Site::new(source, cover, None, Limits::default()).unwrap());
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let to = socket.local_addr().unwrap();
+    let listener = QuicListener::new(&site, socket).unwrap();
+    let serving = {
+        let site = Arc::clone(&site);
+        tokio::spawn(async move {
+            let visitor = listener.accept().await.unwrap();
+            let greeted = visitor.greet(&site).await.unwrap();
+            greeted.serve(site, CancellationToken::new()).await;
+            listener.close().await;
+        })
+    };
+    let mut tls = tls_config(&trust, &Mismatch::default()).unwrap();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    config.transport_config(Arc::new(transport));
+    let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let connecting = endpoint.connect_with(config, to, "localhost").unwrap();
+    (connecting.await.unwrap(), site, serving, endpoint)
+}
+
+/// `type || length || payload` of which the length may promise more.
+fn frame(kind: u8, len: u32, payload: &[u8]) -> Vec<u8> {
+    [&[kind][..], &(len | 0x8000_0000).to_be_bytes(), payload].concat()
+}
+
+/// Why a connection ended.
+fn code(error: ConnectionError) -> u64 {
+    match error {
+        ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn what_gets_nobody_further_ends_a_connection() {
+    const HEADERS: u8 = 1;
+    const RESERVED: u8 = 0x21;
+    let junk = vec![0; 64 << 10];
+    // A header section or an unknown frame that never ends, many unknown frames, and the same on a stream of the control kind.
+    let long = |kind| frame(kind, 0x3fff_ffff, &junk);
+    let many = [frame(RESERVED, 100, &junk[..100])].concat().repeat(600);
+    let control = [vec![0], frame(4, 0, &[]), long(RESERVED)].concat();
+    for (name, bidi, first) in [
+        ("HEADERS", true, long(HEADERS)),
+        ("unknown", true, long(RESERVED)),
+        ("many", true, many.clone()),
+        ("control stream", false, control),
+    ] {
+        let (connection, _, serving, _endpoint) = visit(TransportConfig::default()).await;
+        let mut out = if bidi {
+            connection.open_bi().await.unwrap().0
+        } else {
+            connection.open_uni().await.unwrap()
+        };
+        let sent = async {
+            let mut sent = 0;
+            let mut next = &first;
+            while out.write_all(next).await.is_ok() {
+                sent += next.len();
+                if name != "many" {
+                    next = &junk;
+                }
+            }
+            sent
+        };
+        let sent = sent.await;
+        assert_eq!(code(connection.closed().await), 0x107, "{name}");
+        // What was on its way when it was told is at most a window.
+        assert!(sent < 1 << 20, "{name}: {sent}");
+        serving.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_end_after_30_s_and_hold_little() {
+    let mut transport = TransportConfig::default();
+    // Enough for what a server says of itself, and not for a head.
+    transport
+        .stream_receive_window(VarInt::from_u32(64))
+        .max_idle_timeout(None);
+    let (connection, site, serving, _endpoint) = visit(transport).await;
+    let _control = connection.open_uni().await.unwrap();
+    let mut streams = Vec::new();
+    // GET /Cargo.toml of `:authority` x, by QPACK's static table.
+    let path = b"/Cargo.toml";
+    let section = [&[0, 0, 0xd1, 0xd7, 0x50, 1, b'x', 0x51, 11][..], path].concat();
+    for _ in 0..100 {
+        let (mut out, back) = connection.open_bi().await.unwrap();
+        let len = u32::try_from(section.len()).unwrap();
+        out.write_all(&frame(1, len, &section)).await.unwrap();
+        out.finish().unwrap();
+        streams.push(back);
+    }
+    while site
+        .stats
+        .covered
+        .load(std::sync::atomic::Ordering::Relaxed)
+        < 100
+    {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::pause();
+    for mut back in streams {
+        let ended = back.received_reset().await.unwrap();
+        assert_eq!(ended.map(VarInt::into_inner), Some(0x10c));
+    }
+    connection.close(VarInt::from_u32(0x100), b"");
+    serving.await.unwrap();
+}
