@@ -24,6 +24,7 @@ mod error;
 mod head;
 mod headers;
 mod incoming;
+mod listing;
 mod memory;
 mod service;
 mod store;
@@ -33,9 +34,10 @@ pub use error::{Error, Refusal};
 pub use head::{HEAD_MAX, Head, Method, Request, Response, TARGET_MAX};
 pub use headers::{HeaderValue, Headers};
 pub use incoming::{Incoming, Part};
+pub use listing::{LIST_TYPE, NEXT};
 pub use memory::MemoryStore;
-pub use service::{Access, Client, Exchange, Handler, ReadFailed, Service};
-pub use store::{Commit, Expect, Meta, Store, StoreError};
+pub use service::{Access, Client, Exchange, Handler, NOT_ALLOWED, ReadFailed, Service};
+pub use store::{Commit, Entry, Expect, Listing, Meta, Store, StoreError};
 
 /// The status codes of the profile.
 pub mod status {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::{Commit, Expect, Headers, Meta, Store, StoreError};
+use crate::{Commit, Entry, Expect, Headers, Listing, Meta, Store, StoreError};
 
 /// Keeps resources in memory, up to a quota of bytes; writes under way count.
 #[derive(Clone, Debug)]
@@ -54,6 +54,33 @@ impl Store for MemoryStore {
             .min(bytes.len());
         let end = start.saturating_add(max).min(bytes.len());
         Ok(bytes.slice(start..end))
+    }
+
+    fn list(&mut self, path: &str, after: &str, max: usize) -> Result<Option<Listing>, StoreError> {
+        let mut names = BTreeMap::new();
+        let below = self.resources.range(path.to_owned()..);
+        for (found, (meta, _)) in below.take_while(|(p, _)| p.starts_with(path)) {
+            let rest = &found[path.len()..];
+            let (name, len) = match rest.split_once('/') {
+                Some((folder, _)) => (folder, None),
+                None => (rest, Some(meta.len)),
+            };
+            if !name.is_empty() && !name.starts_with('.') {
+                names.insert(name, len);
+            }
+        }
+        if names.is_empty() && path != "/" {
+            return Ok(None);
+        }
+        let mut behind = names.into_iter().filter(|(name, _)| *name > after);
+        let entries = behind.by_ref().take(max).map(|(name, len)| Entry {
+            name: name.to_owned(),
+            len,
+        });
+        Ok(Some(Listing {
+            entries: entries.collect(),
+            more: behind.next().is_some(),
+        }))
     }
 
     fn create(&mut self) -> Result<Vec<u8>, StoreError> {

@@ -9,12 +9,15 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Decision, Expect, Headers, Meta, Method, Request, Response, Span, Store, StoreError, decide,
-    status,
+    Decision, Expect, Headers, LIST_TYPE, Meta, Method, NEXT, Request, Response, Span, Store,
+    StoreError, decide, listing, status,
 };
 
 /// Names tried for a POST before giving up.
 const POST_NAMES: u32 = 1000;
+
+/// What a client is told that may not write.
+pub const NOT_ALLOWED: &str = "not allowed to write here";
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -98,6 +101,7 @@ pub trait Handler {
 pub struct Service<S> {
     store: S,
     access: Access,
+    listing: bool,
 }
 
 /// One exchange with a [`Service`].
@@ -106,13 +110,27 @@ pub struct Exchange<S: Store> {
     upload: Option<S::Writer>,
     hash: Sha256,
     download: Option<(S::Reader, Span)>,
+    /// What is left of a folder's list.
+    list: Bytes,
 }
 
 impl<S: Store> Service<S> {
     /// Serves `store`.
     #[must_use]
     pub const fn new(store: S, access: Access) -> Self {
-        Self { store, access }
+        Self {
+            store,
+            access,
+            listing: false,
+        }
+    }
+
+    /// Answers the GET of a folder without an `index.html`, or one that asks for [`LIST_TYPE`](crate::LIST_TYPE), with a list of what
+    /// is in it: a name a line, or JSON.
+    #[must_use]
+    pub const fn listing(mut self, lists: bool) -> Self {
+        self.listing = lists;
+        self
     }
 
     /// The store, to look at.
@@ -129,11 +147,47 @@ impl<S: Store> Service<S> {
         }
     }
 
+    /// A folder's list, where there is such a folder.
+    fn list(&mut self, x: &mut Exchange<S>) -> Result<Option<Response>, StoreError> {
+        let path = x.request.path();
+        let after = listing::after(&x.request);
+        let Some(found) = self.store.list(path, after, listing::PAGE)? else {
+            return Ok(None);
+        };
+        let next = listing::next(path, &found);
+        let (kind, list) = if listing::is_asked(&x.request.headers) {
+            (LIST_TYPE, listing::json(&found, next.as_deref()))
+        } else {
+            ("text/plain; charset=utf-8", listing::text(&found))
+        };
+        let mut response = Response::new(status::OK)
+            .with("content-type", kind)
+            .with("content-length", list.len().to_string());
+        if let Some(next) = next {
+            response.headers.set(NEXT, next);
+        }
+        x.list = list.into();
+        Ok(Some(response))
+    }
+
     fn get(&mut self, x: &mut Exchange<S>) -> Result<Response, StoreError> {
+        let lists = self.listing && x.request.path().ends_with('/');
+        if lists
+            && listing::is_asked(&x.request.headers)
+            && let Some(response) = self.list(x)?
+        {
+            return Ok(response);
+        }
         let found = self.open(x.request.path())?;
         let meta = found.as_ref().map(|(m, _)| m);
         let decision = decide(Method::Get, &x.request.headers, meta);
         let Some((meta, reader)) = found else {
+            if lists
+                && decision == Decision::Absent
+                && let Some(response) = self.list(x)?
+            {
+                return Ok(response);
+            }
             return Ok(refusal(decision, None));
         };
         let whole = Span {
@@ -265,7 +319,7 @@ fn refusal(decision: Decision, meta: Option<&Meta>) -> Response {
 fn failure(error: StoreError) -> Response {
     let status = match error {
         StoreError::Path => status::BAD_REQUEST,
-        StoreError::Quota | StoreError::ReadOnly => status::FORBIDDEN,
+        StoreError::Quota | StoreError::ReadOnly | StoreError::TooMany => status::FORBIDDEN,
         StoreError::Changed => status::CONFLICT,
         StoreError::Medium => status::INTERNAL,
     };
@@ -280,7 +334,7 @@ impl<S: Store> Handler for Service<S> {
         if request.method != Method::Get {
             self.access
                 .check(client)
-                .map_err(|status| Response::new(status).because("not allowed to write here"))?;
+                .map_err(|status| Response::new(status).because(NOT_ALLOWED))?;
             if request.method.has_body() {
                 upload = Some(self.store.create().map_err(failure)?);
             }
@@ -290,6 +344,7 @@ impl<S: Store> Handler for Service<S> {
             upload,
             hash: Sha256::new(),
             download: None,
+            list: Bytes::new(),
         })
     }
 
@@ -313,7 +368,7 @@ impl<S: Store> Handler for Service<S> {
 
     fn read(&mut self, x: &mut Exchange<S>, max: usize) -> Result<Bytes, ReadFailed> {
         let Some((reader, span)) = &mut x.download else {
-            return Ok(Bytes::new());
+            return Ok(x.list.split_to(max.min(x.list.len())));
         };
         let max = usize::try_from(span.len()).unwrap_or(usize::MAX).min(max);
         if max == 0 {
@@ -335,6 +390,7 @@ impl<S: Store> Handler for Service<S> {
 mod tests {
     use super::*;
     use crate::MemoryStore;
+    use crate::listing::PAGE;
     use alloc::vec::Vec;
 
     const ME: Client = Client::Direct(NodeId([1; 20]));
@@ -414,6 +470,48 @@ mod tests {
         assert_eq!(ask(&mut s, Method::Del, "/a", Headers::default()).0, 204);
         assert_eq!(ask(&mut s, Method::Del, "/a", Headers::default()).0, 404);
         assert_eq!(s.store().used(), 0);
+    }
+
+    #[test]
+    fn folders_are_listed_where_that_was_said() {
+        let mut s = Service::new(MemoryStore::new(1 << 20), Access::Anyone);
+        for n in 0..PAGE + 2 {
+            let put = Request::new(Method::Put, &format!("/many/{n:04}"), Headers::default());
+            assert_eq!(run(&mut s, ME, put, b"12").0.status, 201);
+        }
+        for path in ["/dir/index.html", "/dir/sub/x", "/dir/a", "/dir/.hidden"] {
+            let put = Request::new(Method::Put, path, Headers::default());
+            assert_eq!(run(&mut s, ME, put, b"body").0.status, 201);
+        }
+        let json = || with("accept", LIST_TYPE);
+        assert_eq!(ask(&mut s, Method::Get, "/many/", json()).0, 404);
+        let mut s = s.listing(true);
+        let text = |(status, body): (u16, Vec<u8>)| (status, String::from_utf8(body).unwrap());
+        let page = ask(&mut s, Method::Get, "/dir/", Headers::default());
+        assert_eq!(page.1, b"body", "index.html goes before a list");
+        let (_, list) = text(ask(&mut s, Method::Get, "/dir/", json()));
+        let want = r#"{"entries":[{"name":"a","bytes":4},{"name":"index.html","bytes":4},{"name":"sub/"}],"next":null}"#;
+        assert_eq!(list.trim_end(), want);
+        let (_, root) = text(ask(&mut s, Method::Get, "/", Headers::default()));
+        assert_eq!(root, "dir/\nmany/\n");
+        for none in ["/none/", "/dir/a/", "/dir/.hidden/"] {
+            assert_eq!(ask(&mut s, Method::Get, none, Headers::default()).0, 404);
+        }
+        let match_any = with("if-match", "*");
+        assert_eq!(ask(&mut s, Method::Get, "/many/", match_any).0, 409);
+
+        let get = Request::new(Method::Get, "/many/", Headers::default());
+        let (r, body) = run(&mut s, ME, get, b"");
+        assert_eq!(r.headers.content_length(), Ok(Some(body.len() as u64)));
+        assert_eq!(body.split(|b| *b == b'\n').count(), PAGE + 1);
+        let next = r.headers.text(NEXT).unwrap();
+        assert_eq!(next, "/many/?after=0999");
+        let get = Request::new(Method::Get, next, Headers::default());
+        let (r, body) = run(&mut s, ME, get, b"");
+        assert_eq!(
+            (r.headers.get(NEXT), body.as_slice()),
+            (None, &b"1000\n1001\n"[..])
+        );
     }
 
     #[test]

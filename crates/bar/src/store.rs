@@ -1,4 +1,5 @@
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -61,12 +62,33 @@ pub enum StoreError {
     /// What was expected does not hold any more.
     #[error("the resource has changed")]
     Changed,
+    /// A folder has more names than are looked through for a list.
+    #[error("the folder has too many names to be listed")]
+    TooMany,
     /// The store keeps no writes.
     #[error("the store is read-only")]
     ReadOnly,
     /// The medium failed.
     #[error("the medium failed")]
     Medium,
+}
+
+/// A name in a folder.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// Without the folder's.
+    pub name: String,
+    /// The length of a resource; `None` of a folder.
+    pub len: Option<u64>,
+}
+
+/// A folder's names in order, or some of them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Listing {
+    /// Those.
+    pub entries: Vec<Entry>,
+    /// Whether there are more behind the last.
+    pub more: bool,
 }
 
 /// Where resources are kept. Paths are those of checked requests, without query.
@@ -94,6 +116,14 @@ pub trait Store {
         offset: u64,
         max: usize,
     ) -> Result<Bytes, StoreError>;
+
+    /// The names in a folder, whose path ends in `/`, that stand behind `after` in order, at most `max`; `None` when there is no
+    /// such folder. Only names are told that [`Store::open`] opens, and folders.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TooMany`], [`StoreError::Medium`].
+    fn list(&mut self, path: &str, after: &str, max: usize) -> Result<Option<Listing>, StoreError>;
 
     /// Begins a write.
     ///

@@ -74,6 +74,16 @@ impl Padded {
         }
     }
 
+    /// Bytes that wait before no more are taken: what a tick carries has to fit, and what is said for the next one.
+    fn room(&self) -> usize {
+        match &self.how {
+            How::Rate {
+                pacer: Some(pacer), ..
+            } => ROOM.max(2 * pacer.cell()),
+            How::Rate { .. } | How::Buckets(_) => ROOM,
+        }
+    }
+
     /// Sends what may leave now.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         let (inner, waiting) = (&mut self.inner, &mut self.waiting);
@@ -163,7 +173,7 @@ impl Carrier for Padded {
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.drive(cx)?;
-        if self.waiting.len() < ROOM {
+        if self.waiting.len() < self.room() {
             return Poll::Ready(Ok(()));
         }
         Poll::Pending
@@ -309,6 +319,39 @@ mod tests {
         assert!(log.iter().all(|(_, n)| n.abs_diff(1310) <= 1), "{log:?}");
         let sum: usize = log.iter().map(|(_, n)| n).sum();
         assert!(sum.abs_diff(2 << 16) <= 50, "{sum}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_highest_rate_is_kept_and_carries_what_is_said() {
+        for rate in [4 << 20, 64 << 20] {
+            let (mut carrier, log) = padded(Padding::Rate {
+                least: rate,
+                most: rate,
+            });
+            carrier.padded(true);
+            let mut said = 0;
+            for _ in 0..50_u64 {
+                // All that is taken is said, in turns that end.
+                std::future::poll_fn(|cx| {
+                    while carrier.poll_ready(cx).is_ready() {
+                        carrier.send(vec![1; 60_000].into()).unwrap();
+                        said += 60_000;
+                    }
+                    turn(&mut carrier, cx);
+                    Poll::Ready(())
+                })
+                .await;
+                tokio::time::sleep(TICK).await;
+            }
+            let sum: u64 = log.lock().unwrap().iter().map(|(_, n)| *n as u64).sum();
+            assert!(sum.abs_diff(rate) <= 100, "{sum} of {rate}");
+            assert!(said >= sum, "{said} were taken");
+            assert_eq!(
+                carrier.cost().unwrap().padding,
+                0,
+                "there was enough to say"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

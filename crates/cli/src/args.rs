@@ -1,4 +1,7 @@
+mod files;
 mod mix;
+mod network;
+mod parse;
 mod shape;
 mod template;
 
@@ -13,10 +16,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::Fail;
 
+pub(crate) use files::{DelArgs, GetArgs, PutArgs};
 pub(crate) use mix::{
     AuditArgs, BeaconCommand, BuildArgs, CarryArgs, DirectoryCommand, LoopArgs, MixArgs,
     MixCommand, Mixnode,
 };
+pub(crate) use network::{NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, WayArgs};
+pub(crate) use parse::parse;
 pub(crate) use shape::{LearnArgs, ShapeArgs, ShapeCommand};
 pub(crate) use template::{
     CalibrateArgs, CaptureArgs, CheckArgs, RecordArgs, SignArgs, TemplateArgs, TemplateCommand,
@@ -182,79 +188,12 @@ pub(crate) struct PeerArgs {
     /// Find the peer, and relays, in the network that this file names.
     #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
     pub(crate) network: Option<PathBuf>,
-    /// Dial with this identity instead of a fresh one; a server that lets names write asks for it.
+    /// Dial with this identity. Without it put, post and del use one's own, as betanet id show prints it, and all else a fresh one.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: Option<PathBuf>,
     /// The address book.
     #[arg(long, value_name = "FILE", env = "BETANET_BOOK")]
     pub(crate) book: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GetArgs {
-    /// bar://NAME/path
-    pub(crate) url: String,
-    #[command(flatten)]
-    pub(crate) peer: PeerArgs,
-    /// Write to a file; - is standard output, which is the default.
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Go on where an earlier run of the same -o FILE was cut.
-    #[arg(long = "continue", requires = "output")]
-    pub(crate) resume: bool,
-    /// Only these bytes, as 0-499, 500- or -500.
-    #[arg(
-        long,
-        value_name = "A-B",
-        conflicts_with = "resume",
-        allow_hyphen_values = true
-    )]
-    pub(crate) range: Option<String>,
-    /// Leave the session open for so many seconds from its beginning, before it is closed.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
-    pub(crate) stay: f64,
-    /// How often a cut transfer is taken up again before giving up.
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    pub(crate) retries: u32,
-    /// One line of JSON about the transfer; needs -o FILE.
-    #[arg(long, requires = "output")]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PutArgs {
-    /// The file to send; - is standard input.
-    pub(crate) file: PathBuf,
-    /// bar://NAME/path
-    pub(crate) url: String,
-    #[command(flatten)]
-    pub(crate) peer: PeerArgs,
-    /// The content type; guessed from the file's name without it.
-    #[arg(long, value_name = "TYPE")]
-    pub(crate) content_type: Option<String>,
-    /// Only if the resource has this etag.
-    #[arg(long, value_name = "ETAG", conflicts_with = "new")]
-    pub(crate) if_match: Option<String>,
-    /// Only if there is no such resource.
-    #[arg(long)]
-    pub(crate) new: bool,
-    /// One line of JSON about the answer.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DelArgs {
-    /// bar://NAME/path
-    pub(crate) url: String,
-    #[command(flatten)]
-    pub(crate) peer: PeerArgs,
-    /// Only if the resource has this etag.
-    #[arg(long, value_name = "ETAG")]
-    pub(crate) if_match: Option<String>,
-    /// One line of JSON about the answer.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -277,101 +216,6 @@ pub(crate) struct ProbeArgs {
     pub(crate) target: String,
     #[command(flatten)]
     pub(crate) peer: PeerArgs,
-    /// One line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct NetworkArgs {
-    #[command(subcommand)]
-    pub(crate) command: NetworkCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum NetworkCommand {
-    /// Write a whole test network into a new folder: keys, NETWORK.toml, and one command a node.
-    #[command(
-        after_help = "Node N listens on 127.N.0.1. Example: betanet network new ./testnet --relays 4"
-    )]
-    New {
-        /// The folder; made, and not there before.
-        dir: PathBuf,
-        /// Nodes beside the five seeds, which carry paths and serve a folder each.
-        #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=200))]
-        relays: u8,
-        /// Relays of the mix; with any, a beacon key is made and NETWORK.toml has a [mix] part.
-        #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=200))]
-        mixnodes: u8,
-        /// Layers of the mix; 3 without it, or 1 where there are fewer than twelve relays.
-        #[arg(long, value_name = "N", requires = "mixnodes", value_parser = clap::value_parser!(u8).range(1..=7))]
-        layers: Option<u8>,
-        /// The port of all nodes.
-        #[arg(long, default_value_t = 7443, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-        port: u16,
-        /// One line of JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Read a network's file and say what is wrong with it, and in which line.
-    #[command(after_help = "Example: betanet network check ./NETWORK.toml")]
-    Check {
-        /// The file.
-        file: PathBuf,
-        /// One line of JSON.
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PeersArgs {
-    /// Ask the running node whose gateway has this --admin address.
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "BETANET_ADMIN",
-        conflicts_with = "network",
-        required_unless_present = "network"
-    )]
-    pub(crate) admin: Option<String>,
-    /// Join this network as a client, and tell what it is told.
-    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
-    pub(crate) network: Option<PathBuf>,
-    /// How many seconds a client listens.
-    #[arg(long, default_value_t = 5, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=600))]
-    pub(crate) wait: u64,
-    /// One line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PathArgs {
-    #[command(subcommand)]
-    pub(crate) command: PathCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PathCommand {
-    /// Choose a path as `get --path` does, and print its nodes.
-    #[command(after_help = "Example: betanet path show bn1:… --network ./NETWORK.toml")]
-    Show(WayArgs),
-    /// Choose a path, build it node by node, and measure the round-trip time to each.
-    #[command(after_help = "Example: betanet path trace bn1:… --network ./NETWORK.toml")]
-    Trace(WayArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WayArgs {
-    /// Where the path ends.
-    pub(crate) name: String,
-    /// The network's file.
-    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
-    pub(crate) network: PathBuf,
-    /// Nodes of the path, the last of which is NAME.
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
-    pub(crate) nodes: u8,
     /// One line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -506,6 +350,9 @@ pub(crate) struct NodeArgs {
     /// Bytes that the served folder may grow to.
     #[arg(long, value_name = "BYTES")]
     pub(crate) quota: Option<u64>,
+    /// Answer the GET of a folder that has no index.html with a list of what is in it. Hidden names are in no list.
+    #[arg(long)]
+    pub(crate) listing: bool,
 }
 
 fn some(list: &[String]) -> Option<Vec<String>> {
@@ -567,6 +414,7 @@ impl NodeArgs {
             writable: self.writable.then_some(true),
             allow: some(&self.allow),
             quota: self.quota,
+            listing: self.listing.then_some(true),
             ..self.listen.settings(&self.carry)
         }
     }

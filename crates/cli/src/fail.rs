@@ -2,6 +2,8 @@ use std::process::ExitCode;
 
 use betanet_runtime::Error;
 
+use crate::hint;
+
 /// Why a command failed, by whose fault.
 #[derive(Debug)]
 pub(crate) enum Fail {
@@ -13,6 +15,8 @@ pub(crate) enum Fail {
     Local(String),
     /// Ctrl-C.
     Interrupted,
+    /// The reader of standard output went away, and wants no more.
+    Unread,
 }
 
 impl Fail {
@@ -23,18 +27,22 @@ impl Fail {
             Self::Usage(why) => (2, why.as_str()),
             Self::Local(why) => (3, why.as_str()),
             Self::Interrupted => (130, "interrupted"),
+            Self::Unread => return ExitCode::SUCCESS,
         };
-        eprintln!("error: {why}");
+        note!("error: {why}");
         ExitCode::from(code)
     }
 
-    pub(crate) fn file(path: &std::path::Path) -> impl Fn(std::io::Error) -> Self {
+    pub(crate) fn file(path: &std::path::Path) -> impl Fn(std::io::Error) -> Self + use<> {
         let path = path.display().to_string();
-        move |e| Self::Local(format!("{path}: {e}"))
+        move |e| Self::Local(format!("{path}: {e}{}", hint::of_io(&e)))
     }
 
     pub(crate) fn output(e: std::io::Error) -> Self {
-        Self::Local(format!("standard output: {e}"))
+        if e.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::Unread;
+        }
+        Self::Local(format!("standard output: {e}{}", hint::of_io(&e)))
     }
 }
 
@@ -51,6 +59,7 @@ impl From<Error> for Fail {
             }
             cause = c.source();
         }
+        text.push_str(&hint::of(&error));
         if error.is_local() {
             Self::Local(text)
         } else {

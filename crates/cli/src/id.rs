@@ -1,6 +1,6 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use betanet_runtime::{Identity, Name, load_identity, new_identity, state_dir};
+use betanet_runtime::{Error, Identity, Name, load_identity, new_identity, state_dir};
 use serde_json::json;
 
 use crate::Fail;
@@ -21,12 +21,36 @@ pub(crate) fn run(args: &IdArgs) -> Result<(), Fail> {
         if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(Fail::file(folder))?;
         }
-        new_identity(&path)?
+        new_identity(&path)
     } else {
-        load_identity(&path)?
+        load_identity(&path)
     };
+    let named = file.key.is_some();
+    let identity = identity.map_err(|e| fault(e, &path, named))?;
     show(file, &identity, &path.display().to_string());
     Ok(())
+}
+
+/// What to do where a key is not there, or one is already.
+fn fault(error: Error, path: &Path, named: bool) -> Fail {
+    let Error::File { source, .. } = &error else {
+        return error.into();
+    };
+    let place = path.display();
+    let flag = if named {
+        format!(" --key {place}")
+    } else {
+        String::new()
+    };
+    match source.kind() {
+        std::io::ErrorKind::AlreadyExists => Fail::Local(format!(
+            "{place}: a key is there already, and is left as it is: betanet id show{flag} shows it, another --key FILE makes another one"
+        )),
+        std::io::ErrorKind::NotFound => Fail::Local(format!(
+            "{place}: no key is there: betanet id new{flag} makes one, --key FILE names another place"
+        )),
+        _ => error.into(),
+    }
 }
 
 fn show(file: &KeyFile, identity: &Identity, path: &str) {

@@ -1,57 +1,66 @@
 //! The command line: arguments, output, exit codes.
 //!
 //! **Promises.** What is printed was observed; JSON where a script would read it; exit code 0 for fine, 1 for peer or
-//! network, 2 for usage, 3 for this machine's files and settings, 130 after Ctrl-C.
+//! network, 2 for usage, 3 for this machine's files and settings, standard output among them, 130 after Ctrl-C. A reader
+//! of standard output that goes away ends a command quietly, with 0.
 //!
 //! **Below:** `runtime`'s handle. **Above:** `bins`.
 //! **Source:** profile chapter 8 for what requests mean (`spec-vectors/PROFILE.md`).
-#![allow(
-    clippy::print_stderr,
-    reason = "saying what went wrong is what a command line is for"
-)]
-
-/// Prints a line; a reader who has gone away (`betanet ping … | head -1`) ends nothing.
+/// Prints a line on standard output. Whether all of them could be written is asked once, at the command's end.
 macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
+    ($($text:tt)*) => { $crate::output::line(format_args!($($text)*)) };
+}
+
+/// Prints a line on standard error.
+macro_rules! note {
+    ($($text:tt)*) => { $crate::output::aside(format_args!($($text)*)) };
 }
 
 mod args;
 mod demo;
 mod fail;
 mod get;
+mod hint;
 mod id;
 mod inspect;
 mod listen;
 mod mix;
 mod network;
+mod output;
 mod probe;
 mod progress;
 mod put;
 mod shape;
+mod source;
 mod target;
 mod template;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Betanet, Command};
 use fail::Fail;
 
+/// The signal of a file that passes the limit of `ulimit -f`.
+const SIGXFSZ: i32 = 25;
+
 /// Runs `betanet`.
 #[must_use]
 pub fn betanet() -> ExitCode {
-    let args = Betanet::parse();
+    let args: Betanet = match args::parse() {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     if let Err(why) = betanet_runtime::init_logs(betanet_runtime::LogFormat::Text, &args.log) {
         return Fail::Usage(format!("--log {}: {why}", args.log)).report();
     }
     let done = match args.command {
         Command::Completions { shell } => {
-            let mut command = Betanet::command();
-            clap_complete::generate(shell, &mut command, "betanet", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Betanet::command(), "betanet", &mut script);
+            output::print(&script);
             Ok(())
         }
         Command::Id(args) => id::run(&args),
@@ -77,26 +86,39 @@ pub fn betanet() -> ExitCode {
 /// Runs `gateway`.
 #[must_use]
 pub fn gateway() -> ExitCode {
-    finish(on_runtime(listen::gateway(args::Gateway::parse())))
+    match args::parse() {
+        Ok(args) => finish(on_runtime(listen::gateway(args))),
+        Err(code) => code,
+    }
 }
 
 /// Runs `mixnode`.
 #[must_use]
 pub fn mixnode() -> ExitCode {
-    finish(on_runtime(listen::mixnode(args::Mixnode::parse())))
+    match args::parse() {
+        Ok(args) => finish(on_runtime(listen::mixnode(args))),
+        Err(code) => code,
+    }
 }
 
 fn finish(done: Result<(), Fail>) -> ExitCode {
-    match done {
+    match done.and_then(|()| output::check()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fail) => fail.report(),
     }
 }
 
 fn on_runtime(work: impl Future<Output = Result<(), Fail>>) -> Result<(), Fail> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|e| Fail::Local(format!("the executor cannot start: {e}")))?
-        .block_on(work)
+        .map_err(|e| Fail::Local(format!("the executor cannot start: {e}")))?;
+    let done = runtime.block_on(async {
+        // A file that may not grow further is an error of its write then, and not the end of the process.
+        let _file_size = signal(SignalKind::from_raw(SIGXFSZ));
+        work.await
+    });
+    // Neither a name that is looked up nor a reader of a terminal is waited for.
+    runtime.shutdown_background();
+    done
 }

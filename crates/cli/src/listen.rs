@@ -142,7 +142,7 @@ async fn run(config: &GatewayConfig, as_json: bool) -> Result<(), Fail> {
         _ = tokio::signal::ctrl_c() => {}
     }
     if !as_json {
-        eprintln!("stopping: {} sessions", gateway.sessions());
+        note!("stopping: {} sessions", gateway.sessions());
     }
     let in_time = gateway.shutdown().await;
     if let Some(admin) = admin {

@@ -28,6 +28,9 @@ pub(crate) async fn ping(args: PingArgs) -> Result<(), Fail> {
                 say!("{n}: {:.3} ms from {name}", millis(rtt));
             }
             times.push(millis(rtt));
+            if crate::output::is_closed() {
+                break;
+            }
         }
         if args.json {
             say!("{}", json!({"name": name.to_string(), "rtt_ms": times}));

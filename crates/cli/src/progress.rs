@@ -2,24 +2,43 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar on a terminal's standard error, and nothing elsewhere. `total` may be unknown.
-pub(crate) fn bar(total: Option<u64>, done: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
+/// A bar on a terminal's standard error, and nothing elsewhere. It is gone when dropped.
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    /// Draws only where `alone`: what is transferred itself comes from no terminal, and goes to none. `total` may be unknown.
+    pub(crate) fn new(alone: bool, total: Option<u64>, done: u64) -> Self {
+        if !alone || !std::io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let (bar, template) = match total {
+            Some(n) => (
+                ProgressBar::new(n),
+                "{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            ),
+            None => (
+                ProgressBar::no_length(),
+                "{spinner} {bytes} {bytes_per_sec}",
+            ),
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_position(done);
+        Self(bar)
     }
-    let (bar, template) = match total {
-        Some(n) => (
-            ProgressBar::new(n),
-            "{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-        ),
-        None => (
-            ProgressBar::no_length(),
-            "{spinner} {bytes} {bytes_per_sec}",
-        ),
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+
+    pub(crate) fn at(&self, done: u64) {
+        self.0.set_position(done);
     }
-    bar.set_position(done);
-    bar
+
+    pub(crate) fn inc(&self, more: u64) {
+        self.0.inc(more);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }

@@ -1,30 +1,27 @@
 //! `betanet put`, `post` and `del`.
 
-use std::path::Path;
+mod input;
 
-use betanet_bar::{Headers, Method, Request};
+use betanet_bar::{Headers, Method, NOT_ALLOWED, Request, status};
 use betanet_runtime::{Answer, SessionHandle};
-use bytes::BytesMut;
 use serde_json::json;
-use tokio::fs::File;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::Fail;
-use crate::args::{DelArgs, PutArgs};
+use crate::args::{DelArgs, PeerArgs, PutArgs};
 use crate::fail::interruptible;
 use crate::get::refused;
-use crate::progress;
+use crate::id::default_key;
+use crate::progress::Bar;
+use crate::source::Source;
 use crate::target::{Dialling, Url};
-
-/// Bytes read and sent at once.
-const CHUNK: usize = 64 << 10;
+use input::Input;
 
 pub(crate) async fn put(args: PutArgs) -> Result<(), Fail> {
-    interruptible(send(&args, Method::Put)).await
+    send(args, Method::Put).await
 }
 
 pub(crate) async fn post(args: PutArgs) -> Result<(), Fail> {
-    interruptible(send(&args, Method::Post)).await
+    send(args, Method::Post).await
 }
 
 pub(crate) async fn del(args: DelArgs) -> Result<(), Fail> {
@@ -34,46 +31,16 @@ pub(crate) async fn del(args: DelArgs) -> Result<(), Fail> {
         headers.set("if-match", etag.as_str());
     }
     let request = Request::new(Method::Del, &url.target, headers);
-    let mut dialling = Dialling::to_name(url.name, &args.peer)?;
-    interruptible(async {
-        let session = dialling.session().await?;
-        dialling.reached();
-        let answer = session.ask(request).await?;
-        report(answer, args.json, &args.url).await?;
-        session.close().await;
-        dialling.leave().await;
-        Ok(())
-    })
-    .await
+    let ask = async |session: &SessionHandle| Ok(session.ask(request).await?);
+    over(&url, &args.peer, (args.json, &args.url), ask).await
 }
 
-async fn report(answer: Answer, as_json: bool, url: &str) -> Result<(), Fail> {
-    let status = answer.head.status;
-    if !(200..300).contains(&status) {
-        return Err(refused(answer).await);
-    }
-    let location = answer.head.headers.text("location");
-    if as_json {
-        let facts = json!({
-            "url": url,
-            "status": status,
-            "etag": answer.head.headers.text("etag"),
-            "location": location,
-        });
-        say!("{facts}");
-    } else if let Some(location) = location {
-        say!("{location}");
-    }
-    Ok(())
-}
-
-async fn send(args: &PutArgs, method: Method) -> Result<(), Fail> {
+async fn send(args: PutArgs, method: Method) -> Result<(), Fail> {
     let url = Url::parse(&args.url)?;
     let mut headers = Headers::default();
-    let stdin = args.file.as_os_str() == "-";
     let kind = match &args.content_type {
         Some(kind) => kind.clone(),
-        None if stdin => betanet_carrier::content_type(&url.target),
+        None if args.file.as_os_str() == "-" => betanet_carrier::content_type(&url.target),
         None => betanet_carrier::content_type(&args.file.to_string_lossy()),
     };
     headers.set("content-type", kind);
@@ -83,53 +50,117 @@ async fn send(args: &PutArgs, method: Method) -> Result<(), Fail> {
     if args.new {
         headers.set("if-none-match", "*");
     }
-    let (input, len) = open(&args.file, stdin).await?;
-    if let Some(len) = len {
+    let input = Input::open(&args.file)?;
+    if let Some(len) = input.len() {
         headers.set("content-length", len.to_string());
     }
-    let mut dialling = Dialling::to_name(url.name, &args.peer)?;
-    let session = dialling.session().await?;
-    dialling.reached();
     let request = Request::new(method, &url.target, headers);
-    let answer = stream(&session, request, input, len, &args.file).await?;
-    report(answer, args.json, &args.url).await?;
-    session.close().await;
-    dialling.leave().await;
-    Ok(())
+    let ask = async |session: &SessionHandle| stream(session, request, input, &args).await;
+    over(&url, &args.peer, (args.json, &args.url), ask).await
 }
 
-type Input = Box<dyn AsyncRead + Unpin>;
+/// One request over a session of its own, as oneself.
+async fn over(
+    url: &Url,
+    args: &PeerArgs,
+    (as_json, said): (bool, &str),
+    ask: impl AsyncFnOnce(&SessionHandle) -> Result<Answer, Fail>,
+) -> Result<(), Fail> {
+    let mut source = Source::new(Dialling::as_oneself(url, args)?);
+    if source.dialling().me().is_none() && !source.dialling().is_mixed() {
+        note!(
+            "note: without an identity of your own, a fresh one is shown: betanet id new makes {}",
+            default_key().display()
+        );
+    }
+    let done = interruptible(async {
+        let session = source.session().await?;
+        let answer = ask(&session).await?;
+        if (200..300).contains(&answer.head.status) {
+            report(&answer, as_json, said);
+            return Ok(());
+        }
+        Err(refusal(answer, source.dialling()).await)
+    })
+    .await;
+    source.close().await;
+    done
+}
 
-async fn open(path: &Path, stdin: bool) -> Result<(Input, Option<u64>), Fail> {
-    if stdin {
-        return Ok((Box::new(tokio::io::stdin()), None));
+fn report(answer: &Answer, as_json: bool, url: &str) {
+    let location = answer.head.headers.text("location");
+    if as_json {
+        let facts = json!({
+            "url": url,
+            "status": answer.head.status,
+            "etag": answer.head.headers.text("etag"),
+            "location": location,
+        });
+        say!("{facts}");
+    } else if let Some(location) = location {
+        say!("{location}");
     }
-    let file = File::open(path).await.map_err(Fail::file(path))?;
-    let meta = file.metadata().await.map_err(Fail::file(path))?;
-    if meta.is_dir() {
-        return Err(Fail::Local(format!("{}: is a folder", path.display())));
-    }
-    Ok((Box::new(file), meta.is_file().then_some(meta.len())))
+}
+
+/// Why not, and as whom one asked where that is why.
+async fn refusal(answer: Answer, dialling: &Dialling) -> Fail {
+    let status = answer.head.status;
+    let why = refused(answer).await;
+    let names = why.contains(NOT_ALLOWED);
+    let hint = match (status, dialling.me()) {
+        (status::FORBIDDEN | status::UNAUTHORIZED, _) if dialling.is_mixed() => {
+            "; over the mix you have no name that it could know".to_owned()
+        }
+        (status::FORBIDDEN, Some(me)) if names => {
+            format!("; you asked as {me}, and the server's --allow must list that name")
+        }
+        (status::FORBIDDEN, Some(me)) => format!("; you asked as {me}"),
+        (status::FORBIDDEN, None) if names => format!(
+            "; you asked with a fresh identity: make your own with betanet id new ({}), and have the server's --allow list its name",
+            default_key().display()
+        ),
+        _ => String::new(),
+    };
+    Fail::Peer(why + &hint)
 }
 
 async fn stream(
     session: &SessionHandle,
     request: Request,
     mut input: Input,
-    len: Option<u64>,
-    path: &Path,
+    args: &PutArgs,
 ) -> Result<Answer, Fail> {
     let upload = session.upload(request).await?;
-    let bar = progress::bar(len, 0);
+    let bar = Bar::new(input.is_file(), input.len(), 0);
     loop {
-        let mut buf = BytesMut::with_capacity(CHUNK);
-        let n = input.read_buf(&mut buf).await.map_err(Fail::file(path))?;
-        // A server that has heard enough answers before the end; its answer says why.
-        if n == 0 || upload.send(buf.freeze()).await.is_err() {
+        // A server that has heard enough answers before the end, and what is still to come is not waited for.
+        let read = tokio::select! {
+            biased;
+            () = upload.answered() => break,
+            read = input.next() => read,
+        };
+        let bytes = match read {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break,
+            Err(fail) => {
+                upload.abandon().await;
+                return Err(fail);
+            }
+        };
+        let len = bytes.len() as u64;
+        // The answer, or why there is none, comes with the end.
+        if upload.send(bytes).await.is_err() {
             break;
         }
-        bar.inc(n as u64);
+        bar.inc(len);
     }
-    bar.finish_and_clear();
+    drop(bar);
+    if input.grew() {
+        note!(
+            "note: {} became longer while it was sent: its first {} bytes were",
+            args.file.display(),
+            input.len().unwrap_or(0)
+        );
+    }
     Ok(upload.finish().await?)
 }

@@ -12,14 +12,17 @@ use betanet_runtime::{
 
 use crate::Fail;
 use crate::args::PeerArgs;
+use crate::id::default_key;
 
 /// How long a peer and relays are looked for in a network.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
-/// `bar://NAME/path`, read.
+/// `bar://NAME/path` or `bar://PEER/path`, read.
 #[derive(Debug)]
 pub(crate) struct Url {
     pub(crate) name: Name,
+    /// Where the name is reached, where the URL says so.
+    pub(crate) peer: Option<Peer>,
     pub(crate) target: String,
 }
 
@@ -28,15 +31,36 @@ impl Url {
         let usage = |why: String| Fail::Usage(format!("{text}: {why}"));
         let rest = text
             .strip_prefix("bar://")
-            .ok_or_else(|| usage("a URL is bar://NAME/path".into()))?;
+            .ok_or_else(|| usage("a URL is bar://NAME/path, or bar://bnp1…/path".into()))?;
         let slash = rest.find('/').unwrap_or(rest.len());
-        let (name, path) = rest.split_at(slash);
-        let name = name.parse().map_err(|e| usage(format!("{e}")))?;
+        let (who, path) = rest.split_at(slash);
+        let (name, peer) = if who.starts_with("bnp1") {
+            let peer: Peer = who.parse().map_err(|e| usage(format!("{e}")))?;
+            (peer.name(), Some(peer))
+        } else {
+            (who.parse().map_err(|e| usage(format!("{e}")))?, None)
+        };
         let target = if path.is_empty() { "/" } else { path };
         Ok(Self {
             name,
+            peer,
             target: target.to_owned(),
         })
+    }
+
+    /// The same place at another path.
+    pub(crate) fn at(&self, target: String) -> Self {
+        Self {
+            name: self.name,
+            peer: None,
+            target,
+        }
+    }
+}
+
+impl std::fmt::Display for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "bar://{}{}", self.name, self.target)
     }
 }
 
@@ -66,6 +90,8 @@ enum Where {
 /// A node to dial with, and the peer to dial.
 pub(crate) struct Dialling {
     node: Arc<Node>,
+    /// Whom the peer sees; none is a fresh identity, or nobody over the mix.
+    me: Option<Name>,
     to: Where,
     via: Vec<Peer>,
     network: Option<Joined>,
@@ -86,14 +112,38 @@ pub(crate) struct Dialling {
 }
 
 impl Dialling {
-    /// Finds the peer of a name: as given, in the address book, or later in the network.
+    /// Finds the peer of a URL: as given, in the address book, or later in the network.
+    pub(crate) fn to_url(url: &Url, args: &PeerArgs) -> Result<Self, Fail> {
+        Self::find(url.name, url.peer.clone(), args, args.key.as_deref())
+    }
+
+    /// The same, as who one is: with the identity that was named, or with one's own, where there is one.
+    pub(crate) fn as_oneself(url: &Url, args: &PeerArgs) -> Result<Self, Fail> {
+        let own = default_key();
+        let key = match &args.key {
+            Some(key) => Some(key.as_path()),
+            None => Some(own.as_path()).filter(|p| p.exists()),
+        };
+        Self::find(url.name, url.peer.clone(), args, key)
+    }
+
+    /// Finds the peer of a name.
     pub(crate) fn to_name(name: Name, args: &PeerArgs) -> Result<Self, Fail> {
+        Self::find(name, None, args, args.key.as_deref())
+    }
+
+    fn find(
+        name: Name,
+        peer: Option<Peer>,
+        args: &PeerArgs,
+        key: Option<&Path>,
+    ) -> Result<Self, Fail> {
         let book = open_book(args)?;
         if let (Some(relays), Some(network)) = (args.mix, &args.network) {
             return Self::mixed(name, (relays, network), args, book);
         }
-        let known = match &args.peer {
-            Some(text) => {
+        let known = match (&args.peer, peer) {
+            (Some(text), _) => {
                 let peer = read_peer("--peer", text)?;
                 if peer.name() != name {
                     return Err(Fail::Usage(format!(
@@ -103,7 +153,8 @@ impl Dialling {
                 }
                 Some(peer)
             }
-            None => book.find(name),
+            (None, Some(peer)) => Some(peer),
+            (None, None) => book.find(name),
         };
         let to = match known {
             Some(peer) if args.path.is_none() => Where::Known(Box::new(peer)),
@@ -115,7 +166,7 @@ impl Dialling {
                 )));
             }
         };
-        Self::new(to, args, book)
+        Self::new(to, args, book, key)
     }
 
     /// Finds the peer of a name, or takes the text as a peer.
@@ -132,7 +183,7 @@ impl Dialling {
                     (Some(_), Some(_)) => Where::Network(peer.name()),
                     _ => Where::Known(Box::new(peer)),
                 };
-                Self::new(to, args, open_book(args)?)
+                Self::new(to, args, open_book(args)?, args.key.as_deref())
             }
         }
     }
@@ -158,6 +209,7 @@ impl Dialling {
         };
         Ok(Self {
             node: Arc::new(args.dialling(Node::client()?)?),
+            me: None,
             to: Where::Network(name),
             via: Vec::new(),
             network: None,
@@ -191,16 +243,27 @@ impl Dialling {
         session
     }
 
+    /// Whom the peer sees, where that is an identity that is kept.
+    pub(crate) const fn me(&self) -> Option<Name> {
+        self.me
+    }
+
+    /// Whether requests go over the mix.
+    pub(crate) const fn is_mixed(&self) -> bool {
+        self.mix.is_some()
+    }
+
     /// What the mix's client counted.
     pub(crate) fn mix_stats(&self) -> Option<MixStats> {
         self.mixing.as_ref().map(MixClient::stats)
     }
 
-    fn new(to: Where, args: &PeerArgs, book: Book) -> Result<Self, Fail> {
-        let identity = match &args.key {
+    fn new(to: Where, args: &PeerArgs, book: Book, key: Option<&Path>) -> Result<Self, Fail> {
+        let identity = match key {
             Some(path) => Some(load_identity(path)?),
             None => None,
         };
+        let me = identity.as_ref().map(|i| Name::from(i.public().node_id()));
         let relay = |text: &String| match text.parse::<Name>() {
             Ok(name) => book.find(name).ok_or_else(|| {
                 Fail::Usage(format!(
@@ -217,6 +280,7 @@ impl Dialling {
         };
         Ok(Self {
             node,
+            me,
             to,
             via,
             network,
@@ -235,7 +299,7 @@ impl Dialling {
     pub(crate) async fn session(&mut self) -> Result<SessionHandle, Error> {
         let session = self.any_session().await?;
         if let Some(why) = &session.outer().instead {
-            eprintln!("over TCP: {why}");
+            note!("over TCP: {why}");
         }
         Ok(session)
     }
@@ -291,7 +355,7 @@ impl Dialling {
         if let Some(peer) = known
             && let Err(e) = self.book.note(peer)
         {
-            eprintln!("note: the address book was not written: {e}");
+            note!("note: the address book was not written: {e}");
         }
     }
 

@@ -234,7 +234,7 @@ fn listen(listener: TcpListener, udp: UdpSocket) -> Result<mpsc::Receiver<Came>,
         while let Ok(client) = capture.take().await {
             match client {
                 Ok(datagrams) => drop(quic.send(Came::Quic(datagrams)).await),
-                Err((from, error)) => eprintln!("{from}: {error}"),
+                Err((from, error)) => note!("{from}: {error}"),
             }
         }
     });
@@ -250,7 +250,7 @@ fn listen(listener: TcpListener, udp: UdpSocket) -> Result<mpsc::Receiver<Came>,
                 match capture.take(tcp).await {
                     // Nobody may want more.
                     Ok(captured) => drop(taken.send(Came::Tcp(captured)).await),
-                    Err(error) => eprintln!("{from}: {error}"),
+                    Err(error) => note!("{from}: {error}"),
                 }
             });
         }
@@ -261,9 +261,10 @@ fn listen(listener: TcpListener, udp: UdpSocket) -> Result<mpsc::Receiver<Came>,
 async fn capture(args: CaptureArgs) -> Result<(), Fail> {
     let (tcp, udp, at) = listener(&args.listen).await?;
     let port = at.port();
-    eprintln!(
+    note!(
         "visit https://localhost:{port}/ {} times over TCP and {} times over QUIC",
-        args.connections, args.quic
+        args.connections,
+        args.quic
     );
     let mut clients = listen(tcp, udp)?;
     let until = tokio::time::Instant::now() + Duration::from_secs(args.wait);
@@ -283,7 +284,7 @@ async fn capture(args: CaptureArgs) -> Result<(), Fail> {
         };
         if *count < wanted {
             *count += 1;
-            eprintln!("{count} of {wanted} over {name}");
+            note!("{count} of {wanted} over {name}");
             captured.extend(came.ok().flatten());
         }
     }

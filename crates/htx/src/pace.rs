@@ -40,7 +40,7 @@ pub enum Padding {
 
 /// What [`Padding`] is not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("buckets, a rate as 64k or 1m bytes a second, or two as 16k..1m; from 4k to 64m")]
+#[error("buckets, a rate as 64k or 1m bytes a second, or two as 16k..1m; a rate is 4k to 64m")]
 pub struct PaddingError;
 
 fn rate(text: &str) -> Option<u64> {
@@ -134,6 +134,12 @@ impl Pacer {
     #[must_use]
     pub const fn rate(&self) -> u64 {
         self.rate
+    }
+
+    /// The bytes of one tick at that rate, at most.
+    #[must_use]
+    pub fn cell(&self) -> usize {
+        usize::try_from(self.rate / TICKS + 1).unwrap_or(usize::MAX)
     }
 
     /// When bytes are due.

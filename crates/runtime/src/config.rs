@@ -75,6 +75,8 @@ pub struct Settings {
     pub allow: Option<Vec<String>>,
     /// Bytes that the served folder may grow to.
     pub quota: Option<u64>,
+    /// Answer the GET of a folder that has no `index.html` with a list of what is in it.
+    pub listing: Option<bool>,
     /// Carry paths of others on to these peers, as gateways print them; without any the node is no relay.
     pub onward: Option<Vec<String>>,
     /// The file of the network that this node is part of, `NETWORK.toml`.
@@ -219,6 +221,8 @@ pub struct GatewayConfig {
     pub allow: Vec<Name>,
     /// Bytes that the served folder may grow to.
     pub quota: u64,
+    /// A folder's names are told.
+    pub listing: bool,
     /// Where paths of others may go on to.
     pub onward: Vec<Peer>,
     /// The network's file.
@@ -296,7 +300,7 @@ impl Settings {
             };
         }
         below! {
-            listen advertise serve cover origin quic alt_svc cover_only compat11 compat11_tickets compat11_to compat11_dial shape padding jitter front_origins profile key certificate certificate_key hosts writable allow quota onward network roles org ban
+            listen advertise serve cover origin quic alt_svc cover_only compat11 compat11_tickets compat11_to compat11_dial shape padding jitter front_origins profile key certificate certificate_key hosts writable allow quota listing onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
             max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting mix_lose mix_lose_seed
             pq log_format log
@@ -495,6 +499,7 @@ impl Settings {
             writable: self.writable.unwrap_or(false),
             allow,
             quota: self.quota.unwrap_or(1 << 30),
+            listing: self.listing.unwrap_or(false),
             onward,
             network: self.network,
             roles,

@@ -77,6 +77,9 @@ pub enum Error {
     /// A request that cannot be sent through the mix.
     #[error("the request cannot be sent: {0}")]
     Asked(betanet_stack::MixError),
+    /// The peer answered before the request's body was sent to its end.
+    #[error("the peer answered before the body's end")]
+    Answered,
     /// An exchange ended before its answer was complete.
     #[error(transparent)]
     Exchange(#[from] crate::ExchangeError),

@@ -127,6 +127,19 @@ impl Inbox {
     pub(crate) async fn wait_head(&self) -> Result<Response, ExchangeError> {
         std::future::poll_fn(|cx| self.poll_head(cx)).await
     }
+
+    /// Waits until the answer's head is here, or the exchange has ended; takes nothing.
+    pub(crate) async fn answered(&self) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.lock();
+            if state.head.is_some() || state.end.is_some() {
+                return Poll::Ready(());
+            }
+            state.reader = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 /// An answer whose head is here.
@@ -146,6 +159,8 @@ pub struct Body {
     pub(crate) ops: mpsc::Sender<Op>,
     pub(crate) owed: u64,
     pub(crate) ended: bool,
+    /// The request's body was not sent to its end: the peer is told that no more of it comes.
+    pub(crate) unsent: bool,
 }
 
 /// Used-up bytes that are told to the peer together.
@@ -218,7 +233,7 @@ impl Body {
 impl Drop for Body {
     fn drop(&mut self) {
         let stream = self.stream;
-        let last = if self.ended {
+        let last = if self.ended && !self.unsent {
             Op::Consume {
                 stream,
                 bytes: self.owed,

@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -20,14 +21,20 @@ pub(crate) fn file_error(path: &Path) -> impl Fn(std::io::Error) -> Error {
     }
 }
 
-/// Where a user's betanet files live: `$XDG_DATA_HOME/betanet`, else `~/.local/share/betanet`.
+/// Where a user's betanet files live: `$XDG_DATA_HOME/betanet`, else `~/.local/share/betanet`. As the XDG specification says, a
+/// variable that is empty, or no absolute path, is as one that is not set.
 #[must_use]
 pub fn state_dir() -> PathBuf {
-    std::env::var_os("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/share")))
-        .unwrap_or_else(|| PathBuf::from("."))
-        .join("betanet")
+    data_home(std::env::var_os("XDG_DATA_HOME"), std::env::home_dir()).join("betanet")
+}
+
+fn data_home(set: Option<OsString>, home: Option<PathBuf>) -> PathBuf {
+    let absolute = |p: &PathBuf| p.is_absolute();
+    set.map(PathBuf::from)
+        .filter(absolute)
+        .or_else(|| home.filter(absolute).map(|h| h.join(".local/share")))
+        // A user without a home: never the folder that a command happens to run in.
+        .unwrap_or_else(|| PathBuf::from("/var/lib"))
 }
 
 /// A fresh identity.
@@ -102,4 +109,21 @@ pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
     fs::read_to_string(path)
         .map(Zeroizing::new)
         .map_err(file_error(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_no_absolute_path_is_not_set() {
+        let home = || Some(PathBuf::from("/home/me"));
+        let at = |set: &str, home| data_home(Some(set.into()), home);
+        assert_eq!(at("/data", home()), Path::new("/data"));
+        for unset in ["", "data", "./data"] {
+            assert_eq!(at(unset, home()), Path::new("/home/me/.local/share"));
+            assert_eq!(at(unset, Some("".into())), Path::new("/var/lib"));
+        }
+        assert_eq!(data_home(None, None), Path::new("/var/lib"));
+    }
 }

@@ -84,6 +84,7 @@ impl RawStream {
                 ops,
                 owed: 0,
                 ended: false,
+                unsent: false,
             },
         }
     }

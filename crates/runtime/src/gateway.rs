@@ -296,7 +296,8 @@ impl Gateway {
             ([], false) => Access::Nobody,
             (names, _) => Access::Only(names.iter().map(Name::node_id).collect::<BTreeSet<_>>()),
         };
-        Self::start_with(identity, config, Service::new(store, access)).await
+        let service = Service::new(store, access).listing(config.listing);
+        Self::start_with(identity, config, service).await
     }
 
     /// The same with a handler of one's own, a clone of which answers in each session.

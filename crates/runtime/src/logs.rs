@@ -22,7 +22,9 @@ pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), String> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // Its own report of a line that cannot be written would be a panic.
+        .log_internal_errors(false);
     // A second start in one process keeps the first.
     let _ = match format {
         LogFormat::Text => builder.try_init(),

@@ -4,7 +4,7 @@ use betanet_bar::Request;
 use betanet_carrier::Cost;
 use betanet_htx::{Session, StreamId};
 use betanet_keys::PublicKey;
-use betanet_wire::ChargeTo;
+use betanet_wire::{ChargeTo, Code};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -144,13 +144,14 @@ impl SessionHandle {
         Ok((stream, inbox))
     }
 
-    async fn answer(&self, stream: u32, inbox: Inbox) -> Result<Answer, Error> {
+    async fn answer(&self, stream: u32, inbox: Inbox, unsent: bool) -> Result<Answer, Error> {
         let body = Body {
             inbox: inbox.clone(),
             stream,
             ops: self.ops.clone(),
             owed: 0,
             ended: false,
+            unsent,
         };
         let head = inbox.wait_head().await?;
         Ok(Answer { head, body })
@@ -163,7 +164,7 @@ impl SessionHandle {
     /// The session or the exchange ended, or the request is not one.
     pub async fn ask(&self, request: Request) -> Result<Answer, Error> {
         let (stream, inbox) = self.begin(request, false).await?;
-        self.answer(stream, inbox).await
+        self.answer(stream, inbox, false).await
     }
 
     /// Sends a request's head; the body follows through what is returned.
@@ -263,23 +264,47 @@ impl Upload {
         send(&self.session.ops, self.stream, data, fin).await
     }
 
-    /// Sends bytes; waits while the peer gives no credit.
+    /// Waits until an answer's head is here, or the exchange has ended: more of the body is not needed then.
+    pub async fn answered(&self) {
+        self.inbox.answered().await;
+    }
+
+    /// Sends bytes; waits while the peer gives no credit, but not longer than until it answers.
     ///
     /// # Errors
     ///
-    /// The exchange ended; a server that answers early lets [`Upload::finish`] give its answer.
+    /// [`Error::Answered`] when the answer is here before the body's end: [`Upload::finish`] gives it. The exchange ended.
     pub async fn send(&self, data: Bytes) -> Result<(), Error> {
-        self.push(data, false).await
+        tokio::select! {
+            biased;
+            () = self.answered() => Err(Error::Answered),
+            sent = self.push(data, false) => sent,
+        }
     }
 
-    /// Ends the body and waits for the answer's head.
+    /// Ends the body and waits for the answer's head. Where the answer came first, the rest of the body is given up.
     ///
     /// # Errors
     ///
     /// As [`SessionHandle::ask`].
     pub async fn finish(self) -> Result<Answer, Error> {
-        // An answer that came before the end stands all the same.
-        let _ = self.push(Bytes::new(), true).await;
-        self.session.answer(self.stream, self.inbox.clone()).await
+        let unsent = tokio::select! {
+            biased;
+            () = self.answered() => true,
+            sent = self.push(Bytes::new(), true) => sent.is_err(),
+        };
+        self.session
+            .answer(self.stream, self.inbox.clone(), unsent)
+            .await
+    }
+
+    /// Gives the request up: the peer keeps nothing of a body that did not come to its end.
+    pub async fn abandon(self) {
+        let abort = Op::Abort {
+            stream: self.stream,
+            code: Code::OK,
+        };
+        // With the session the request has ended too.
+        let _ = self.session.ops.send(abort).await;
     }
 }

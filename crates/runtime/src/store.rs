@@ -1,10 +1,12 @@
+mod listing;
+
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use betanet_bar::{Commit, Expect, Headers, Meta, Store, StoreError};
+use betanet_bar::{Commit, Expect, Headers, Listing, Meta, Store, StoreError};
 use betanet_carrier::{Folder, content_type};
 use betanet_wire::cbor;
 use bytes::Bytes;
@@ -20,6 +22,7 @@ const OWN: &str = ".betanet";
 pub struct FolderStore {
     folder: Folder,
     writes: Option<Arc<Writes>>,
+    lists: Arc<listing::Lists>,
 }
 
 #[derive(Debug)]
@@ -117,6 +120,7 @@ impl FolderStore {
         Ok(Self {
             folder: Folder::open(path)?,
             writes: None,
+            lists: Arc::default(),
         })
     }
 
@@ -143,6 +147,7 @@ impl FolderStore {
         Ok(Self {
             folder,
             writes: Some(Arc::new(writes)),
+            lists: Arc::default(),
         })
     }
 
@@ -195,6 +200,10 @@ impl Store for FolderStore {
             .map_err(medium)?;
         reader.position = offset + n as u64;
         Ok(buf.into())
+    }
+
+    fn list(&mut self, path: &str, after: &str, max: usize) -> Result<Option<Listing>, StoreError> {
+        self.lists.list(&self.folder, path, after, max)
     }
 
     fn create(&mut self) -> Result<Writer, StoreError> {

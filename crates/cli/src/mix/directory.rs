@@ -101,16 +101,14 @@ async fn build(args: BuildArgs) -> Result<(), Fail> {
     };
     let (directory, left_out) = build_directory(&net, &plan).await?;
     for (name, why) in &left_out {
-        eprintln!("left out: {name}: {why}");
+        note!("left out: {name}: {why}");
     }
     if directory.relays.is_empty() {
         return Err(Fail::Peer("no relay proved where it stands".into()));
     }
     for layer in 0..mix.layers {
         if !directory.relays.iter().any(|r| r.layer == layer) {
-            eprintln!(
-                "warning: no relay stands in layer {layer}: paths that need it cannot be drawn"
-            );
+            note!("warning: no relay stands in layer {layer}: paths that need it cannot be drawn");
         }
     }
     std::fs::write(&args.output, directory.to_record()).map_err(Fail::file(&args.output))?;

@@ -116,6 +116,50 @@ async fn only_named_identities_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_before_the_bodys_end_wakes_who_sends_it() {
+    let fixture = Fixture::start(|c| {
+        c.writable = true;
+        c.quota = 100_000;
+        c.opens = Some((1000, 1000));
+    })
+    .await;
+    let peer = fixture.gateway.listening().peer();
+    for transport in [Transport::Tcp, Transport::Quic] {
+        let node = Node::client().unwrap().dialling_over(transport);
+        let session = node.session(&peer).await.unwrap();
+        // More of them than a session has streams: none is left behind.
+        for n in 0..300 {
+            let upload = session.upload(request(Method::Put, "/x")).await.unwrap();
+            let sent = async {
+                loop {
+                    match upload.send(content(150_000).into()).await {
+                        Ok(()) => {}
+                        Err(e) => return e,
+                    }
+                }
+            };
+            let error = tokio::time::timeout(Duration::from_secs(20), sent).await;
+            assert!(matches!(error, Ok(Error::Answered)), "{n}: {error:?}");
+            let mut answer = upload.finish().await.unwrap();
+            let why = answer.body.all(1000).await.unwrap().unwrap();
+            assert_eq!(answer.head.status, 403, "{n}");
+            assert_eq!(why, b"the quota is used up");
+        }
+        // Who has nothing to send yet is told too, and a request that is given up leaves nothing.
+        let refused = session.upload(request(Method::Put, "/x")).await.unwrap();
+        refused.send(vec![1; 100_001].into()).await.unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(20), refused.answered()).await;
+        assert!(told.is_ok());
+        let given_up = session.upload(request(Method::Put, "/y")).await.unwrap();
+        given_up.send(Bytes::from_static(b"half")).await.unwrap();
+        given_up.abandon().await;
+        let got = session.ask(request(Method::Get, "/y")).await.unwrap();
+        assert_eq!(got.head.status, 404);
+        session.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_pins_wrong_keys_and_dead_addresses_are_told_apart() {
     let fixture = Fixture::start(|_| {}).await;
     let peer = fixture.gateway.listening().peer();

@@ -1,0 +1,463 @@
+//! One resource, or a range of it, on its way to where it goes.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::PathBuf;
+
+use betanet_bar::{Headers, Method, Request, Response, status};
+use bytes::Bytes;
+
+use super::part::{self, Holds, Part};
+use super::place::Place;
+use super::sink::{self, Sink};
+use crate::Fail;
+use crate::progress::Bar;
+use crate::target::Url;
+
+/// The last byte of a range whose end is not known; servers clip it.
+const TO_THE_END: u64 = (1 << 53) - 1;
+/// How often a resource that changes is begun anew.
+const ANEW_MAX: u32 = 16;
+
+/// What is fetched, and how.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted {
+    /// As `--range` says.
+    pub(super) range: Option<String>,
+    /// Go on where an earlier run was cut, and fetch nothing that is there whole.
+    pub(super) resume: bool,
+    /// Hash what is fetched.
+    pub(super) digest: bool,
+    /// What the hash must be, in hex.
+    pub(super) sha256: Option<String>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    /// Bytes that are there now.
+    pub(super) bytes: u64,
+    /// Bytes of those that came in this run.
+    pub(super) came: u64,
+    pub(super) sha256: Option<String>,
+    pub(super) etag: Option<String>,
+}
+
+/// What follows an answer's head.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Next {
+    /// The body is to be written.
+    Body,
+    /// The request is made again: what was there is worth nothing.
+    Again,
+    /// All is there.
+    Whole,
+    /// The answer is a refusal.
+    Refused,
+}
+
+pub(super) struct Download {
+    wanted: Wanted,
+    url: String,
+    target: String,
+    sink: Sink,
+    /// Of the sink, for errors.
+    name: PathBuf,
+    part: Option<Part>,
+    /// Where the first byte stands in the resource.
+    first: u64,
+    /// Bytes that are there, or on their way to the sink.
+    got: u64,
+    /// Bytes of earlier parts of a list, before those.
+    before: u64,
+    /// Of those, what an earlier run left.
+    left: u64,
+    /// Where what is wanted ends in the resource.
+    end: Option<u64>,
+    etag: Option<String>,
+    /// The whole copy that stands under the final name already: its etag and length.
+    copy: Option<(String, u64)>,
+    anew: u32,
+    shows: bool,
+    bar: Option<Bar>,
+}
+
+impl Download {
+    /// Opens where it goes, and looks at what is there.
+    ///
+    /// # Errors
+    ///
+    /// Nothing can be written there.
+    pub(super) fn begin(url: &Url, place: Place, wanted: Wanted) -> Result<Self, Fail> {
+        let canonical = url.to_string();
+        let range = wanted.range.as_deref();
+        let hashes = wanted.digest || wanted.sha256.is_some();
+        let (mut left, mut copy, mut opened, mut shows) = (None, None, None, true);
+        let (sink, name) = match place {
+            Place::Stdout => {
+                let file = sink::stdout().map_err(Fail::output)?;
+                shows = file.metadata().is_ok_and(|m| m.is_file());
+                (Sink::start(|| Ok(file), 0, hashes), PathBuf::from("-"))
+            }
+            Place::Device(path) => {
+                shows = false;
+                (Sink::start(device(&path)?, 0, hashes), path)
+            }
+            Place::File(path) => {
+                let mut part = Part::open(&path)?;
+                if wanted.resume {
+                    left = part.pick_up(&canonical, range)?;
+                    copy = match left {
+                        None => part.copy(&canonical, range),
+                        Some(_) => None,
+                    };
+                } else {
+                    part.clear()?;
+                }
+                let file = part.writer()?;
+                opened = Some(part);
+                let kept = left.as_ref().map_or(0, |(_, n)| *n);
+                (Sink::start(|| Ok(file), kept, hashes), path)
+            }
+        };
+        let (holds, got) = left.unzip();
+        let got = got.unwrap_or(0);
+        Ok(Self {
+            wanted,
+            url: canonical,
+            target: url.target.clone(),
+            sink: sink.map_err(Fail::file(&name))?,
+            name,
+            part: opened,
+            first: holds.as_ref().map_or(0, |h| h.first),
+            got,
+            before: 0,
+            left: got,
+            end: holds.as_ref().and_then(|h| h.end),
+            etag: holds.map(|h| h.etag),
+            copy,
+            anew: 0,
+            shows,
+            bar: None,
+        })
+    }
+
+    /// Bytes that are there.
+    pub(super) const fn got(&self) -> u64 {
+        self.got
+    }
+
+    fn fails(&self) -> impl Fn(io::Error) -> Fail + use<> {
+        let (file, stdout) = (Fail::file(&self.name), self.name.as_os_str() == "-");
+        move |e| if stdout { Fail::output(e) } else { file(e) }
+    }
+
+    /// Where the next byte stands in the resource.
+    const fn next(&self) -> u64 {
+        self.first + self.got
+    }
+
+    fn is_complete(&self) -> bool {
+        self.got > 0 && self.end == Some(self.next())
+    }
+
+    /// The etag of what is there whole.
+    fn held(&self) -> Option<&str> {
+        match &self.copy {
+            Some((etag, _)) => Some(etag),
+            None => self.etag.as_deref().filter(|_| self.is_complete()),
+        }
+    }
+
+    /// What is asked next.
+    ///
+    /// # Errors
+    ///
+    /// What came cannot be gone on with, nor taken back.
+    pub(super) async fn request(&mut self) -> Result<Request, Fail> {
+        if self.got > 0 && self.etag.is_none() {
+            // Nothing tells whether the rest would be of the same bytes.
+            self.start_anew("was cut, and the peer gives it no etag to go on by")
+                .await?;
+        }
+        let mut headers = Headers::default();
+        let asked = self.wanted.range.as_ref().map(|r| format!("bytes={r}"));
+        if let Some(etag) = self.held() {
+            headers.set("if-none-match", etag);
+        } else if let Some(etag) = self.etag.as_deref().filter(|_| self.got > 0) {
+            let last = self.end.map_or(TO_THE_END, |end| end.saturating_sub(1));
+            headers.set("if-match", etag);
+            headers.set("range", format!("bytes={}-{last}", self.next()));
+            return Ok(Request::new(Method::Get, &self.target, headers));
+        }
+        if let Some(range) = asked {
+            headers.set("range", range);
+        }
+        Ok(Request::new(Method::Get, &self.target, headers))
+    }
+
+    /// What came is worth nothing.
+    async fn start_anew(&mut self, why: &str) -> Result<(), Fail> {
+        self.anew += 1;
+        let shown = self.before > 0 || self.part.is_none() && self.got > 0;
+        if shown || self.anew > ANEW_MAX {
+            return Err(Fail::Peer(format!("the resource {why}")));
+        }
+        if self.got > 0 {
+            self.sink.anew().await.map_err(self.fails())?;
+        }
+        (self.first, self.got, self.left) = (0, 0, 0);
+        (self.end, self.etag, self.copy) = (None, None, None);
+        Ok(())
+    }
+
+    /// Takes an answer's head.
+    ///
+    /// # Errors
+    ///
+    /// It is none to what was asked, or cannot be noted.
+    pub(super) async fn head(&mut self, head: &Response) -> Result<Next, Fail> {
+        let held = self.held().is_some();
+        match head.status {
+            status::OK => {}
+            status::NO_CONTENT if held => return Ok(Next::Whole),
+            status::CONFLICT if self.got > 0 => {
+                self.start_anew("changed while it was fetched").await?;
+                return Ok(Next::Again);
+            }
+            status::BAD_REQUEST if self.got > 0 => {
+                // Where nothing is missing, the earlier run was cut after the last byte.
+                let all = format!("bytes */{}", self.next());
+                if head.headers.text("content-range") == Some(&all) {
+                    return Ok(Next::Whole);
+                }
+                self.start_anew("is shorter than what was fetched of it")
+                    .await?;
+                return Ok(Next::Again);
+            }
+            _ => return Ok(Next::Refused),
+        }
+        if held {
+            // Another one stands there now.
+            self.start_anew("changed while it was fetched").await?;
+        }
+        let etag = head.headers.text("etag").filter(|t| !t.starts_with("W/"));
+        if self.got > 0 && etag != self.etag.as_deref() {
+            self.start_anew("changed while it was fetched").await?;
+            return Ok(Next::Again);
+        }
+        let len = head.headers.content_length().ok().flatten();
+        let range = match head.headers.text("content-range") {
+            Some(text) => Some(content_range(text).ok_or_else(|| {
+                Fail::Peer(format!("the peer answered with content-range {text:?}"))
+            })?),
+            None => None,
+        };
+        match range {
+            Some((start, _)) if self.got > 0 && start != self.next() => {
+                return Err(other_range(start, self.next()));
+            }
+            // The whole in place of its rest.
+            None if self.got > 0 => {
+                if self.wanted.range.is_some() {
+                    return Err(Fail::Peer("the peer answered with no range".into()));
+                }
+                self.start_anew("cannot be gone on with").await?;
+            }
+            Some(_) if self.got > 0 => {}
+            Some((start, _)) if self.wanted.range.is_none() && start != 0 => {
+                return Err(other_range(start, 0));
+            }
+            Some((start, _)) => self.first = start,
+            None if self.wanted.range.is_some() => {
+                return Err(Fail::Peer("the peer answered with no range".into()));
+            }
+            None => {}
+        }
+        if let (Some((start, end)), Some(len)) = (range, len)
+            && end - start != len
+        {
+            return Err(Fail::Peer(format!(
+                "the peer answered with {} bytes of content-range and {len} of content-length",
+                end - start
+            )));
+        }
+        self.end = match (range, len) {
+            (Some((_, end)), _) => Some(end),
+            (None, Some(len)) => self.next().checked_add(len),
+            (None, None) => None,
+        };
+        self.etag = etag.map(str::to_owned);
+        if let Some(part) = &self.part {
+            match self.holds() {
+                Some(holds) => part.note(&holds)?,
+                None => part.forget()?,
+            }
+        }
+        let total = self.end.map(|end| end - self.first);
+        self.bar = Some(Bar::new(self.shows, total, self.got));
+        Ok(Next::Body)
+    }
+
+    fn holds(&self) -> Option<Holds> {
+        Some(Holds {
+            url: self.url.clone(),
+            range: self.wanted.range.clone(),
+            first: self.first,
+            end: self.end,
+            etag: self.etag.clone()?,
+        })
+    }
+
+    /// Writes bytes of the body.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be written, or are more than was said.
+    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Fail> {
+        let len = bytes.len() as u64;
+        if self.end.is_some_and(|end| self.next() + len > end) {
+            return Err(Fail::Peer("the peer sent more than it said".into()));
+        }
+        self.sink.write(bytes).await.map_err(self.fails())?;
+        self.got += len;
+        if let Some(bar) = &self.bar {
+            bar.at(self.got);
+        }
+        Ok(())
+    }
+
+    /// Whether all came that was said to come.
+    pub(super) fn has_all(&self) -> bool {
+        self.end == Some(self.next())
+    }
+
+    /// Asks for what follows, where the answer names it: the next part of a long list.
+    pub(super) fn follow(&mut self, target: &str) {
+        target.clone_into(&mut self.target);
+        self.before += self.got;
+        (self.first, self.got, self.end, self.etag) = (0, 0, None, None);
+    }
+
+    /// No bar is drawn until the next answer.
+    pub(super) fn pause(&mut self) {
+        self.bar = None;
+    }
+
+    /// All is here: it is written, checked, and gets its name.
+    ///
+    /// # Errors
+    ///
+    /// It is not all, not what was wanted, or not written.
+    pub(super) async fn finish(mut self) -> Result<Fetched, Fail> {
+        self.bar = None;
+        let fails = self.fails();
+        if let (Some((etag, bytes)), Some(part)) = (self.copy.take(), &self.part) {
+            let wants = self.wanted.digest || self.wanted.sha256.is_some();
+            let target = part.target().to_owned();
+            let hash = move || wants.then(|| part::digest(&target)).transpose();
+            let digest = tokio::task::spawn_blocking(hash).await;
+            let digest = digest
+                .map_err(|e| Fail::Local(e.to_string()))?
+                .map_err(&fails)?;
+            checked(&self.wanted, digest)?;
+            return Ok(Fetched {
+                bytes,
+                came: 0,
+                sha256: digest.map(|d| betanet_wire::text::hex(&d)),
+                etag: Some(etag),
+            });
+        }
+        if let Some(end) = self.end.filter(|end| *end != self.next()) {
+            return Err(Fail::Peer(format!(
+                "{} bytes came, where {} were said",
+                self.got,
+                end - self.first
+            )));
+        }
+        let holds = self.holds();
+        let bytes = self.before + self.got;
+        let digest = self.sink.finish().await.map_err(&fails)?.digest;
+        let right = checked(&self.wanted, digest);
+        match (self.part, right) {
+            (Some(part), Ok(())) => part.keep(bytes, holds.as_ref())?,
+            (Some(part), Err(why)) => {
+                part.discard();
+                return Err(why);
+            }
+            (None, right) => right?,
+        }
+        Ok(Fetched {
+            bytes,
+            came: bytes - self.left,
+            sha256: digest.map(|d| betanet_wire::text::hex(&d)),
+            etag: self.etag,
+        })
+    }
+}
+
+/// Whether the digest is the one that was wanted.
+fn checked(wanted: &Wanted, digest: Option<[u8; 32]>) -> Result<(), Fail> {
+    let got = digest.map(|d| betanet_wire::text::hex(&d));
+    match (&wanted.sha256, got) {
+        (Some(want), Some(got)) if !want.eq_ignore_ascii_case(&got) => Err(Fail::Peer(format!(
+            "the SHA-256 of what came is {got}, where --sha256 is {want}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn other_range(got: u64, want: u64) -> Fail {
+    Fail::Peer(format!(
+        "the peer answered with bytes from {got} on, where those from {want} on were asked for"
+    ))
+}
+
+/// How a device or a pipe is opened: a pipe by the thread that writes, since that waits for its reader.
+fn device(
+    path: &std::path::Path,
+) -> Result<Box<dyn FnOnce() -> io::Result<fs::File> + Send>, Fail> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let at = Fail::file(path);
+    let kind = fs::metadata(path).map_err(&at)?.file_type();
+    let path = path.to_owned();
+    let open = move || OpenOptions::new().write(true).open(&path);
+    if kind.is_fifo() {
+        return Ok(Box::new(open));
+    }
+    let file = open().map_err(at)?;
+    Ok(Box::new(|| Ok(file)))
+}
+
+/// `bytes a-b/n`: where it begins, and one past its end.
+fn content_range(text: &str) -> Option<(u64, u64)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, end) = (
+        first.parse::<u64>().ok()?,
+        last.parse::<u64>().ok()?.checked_add(1)?,
+    );
+    let inside = total == "*" || total.parse::<u64>().is_ok_and(|n| end <= n);
+    (first < end && inside).then_some((first, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_answers_are_read() {
+        assert_eq!(content_range("bytes 0-9/10"), Some((0, 10)));
+        assert_eq!(content_range("bytes 5-5/*"), Some((5, 6)));
+        for bad in [
+            "bytes */10",
+            "bytes 5-4/10",
+            "bytes 0-10/10",
+            "0-9/10",
+            "bytes 0-9",
+            "bytes 0-18446744073709551615/*",
+        ] {
+            assert_eq!(content_range(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! `get -r`: a folder with all that is below it, into a folder of this machine.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use betanet_bar::{Headers, LIST_TYPE, Method, Request, TARGET_MAX, status};
+use betanet_runtime::{Clock, Error};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::download::{Download, Wanted};
+use super::place::Place;
+use super::{Trouble, fetch, refused};
+use crate::Fail;
+use crate::args::GetArgs;
+use crate::fail::interruptible;
+use crate::source::Source;
+use crate::target::{Dialling, Url};
+
+/// Folders within each other.
+const DEPTH_MAX: usize = 64;
+/// Names in all.
+const NAMES_MAX: u64 = 1 << 20;
+/// Folders that are still to be listed.
+const WAITING_MAX: usize = 1 << 16;
+/// Bytes of one part of a list.
+const LIST_MAX: usize = 4 << 20;
+/// A name's bytes, as file systems allow.
+const NAME_MAX: usize = 255;
+
+#[derive(Debug, Deserialize)]
+struct List {
+    entries: Vec<Entry>,
+    next: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Entry {
+    name: String,
+}
+
+/// What was done.
+#[derive(Default)]
+struct Sums {
+    names: u64,
+    folders: u64,
+    files: u64,
+    bytes: u64,
+    came: u64,
+    failed: u64,
+    resumed: u32,
+}
+
+/// A folder of the peer, and where it goes.
+struct Folder {
+    target: String,
+    place: PathBuf,
+    depth: usize,
+}
+
+pub(super) async fn run(args: &GetArgs, url: &Url) -> Result<(), Fail> {
+    let place = match &args.output {
+        Some(path) if path.as_os_str() != "-" => path.clone(),
+        _ => return Err(Fail::Usage("-r needs a folder: -o DIR".into())),
+    };
+    if url.target.contains('?') {
+        return Err(Fail::Usage(format!("{}: a folder has no query", args.url)));
+    }
+    let mut target = url.target.clone();
+    if !target.ends_with('/') {
+        target.push('/');
+    }
+    // The folder that was named may be a link, none below it.
+    fs::create_dir_all(&place).map_err(Fail::file(&place))?;
+    let mut source = Source::new(Dialling::to_url(url, &args.peer)?);
+    let began = Clock::start();
+    let mut sums = Sums::default();
+    let mut waiting = VecDeque::from([Folder {
+        target,
+        place,
+        depth: 0,
+    }]);
+    let done = interruptible(async {
+        while let Some(folder) = waiting.pop_front() {
+            take(args, url, &folder, (&mut waiting, &mut sums), &mut source).await?;
+            sums.folders += 1;
+        }
+        Ok(())
+    })
+    .await;
+    source.close().await;
+    done?;
+    if args.json {
+        let facts = json!({
+            "url": args.url,
+            "folders": sums.folders,
+            "files": sums.files,
+            "bytes": sums.bytes,
+            "fetched": sums.came,
+            "failed": sums.failed,
+            "resumed": sums.resumed,
+            "seconds": began.elapsed().as_secs_f64(),
+        });
+        say!("{facts}");
+    }
+    match sums.failed {
+        0 => Ok(()),
+        n => Err(Fail::Peer(format!(
+            "{n} of {} names were not taken",
+            sums.names
+        ))),
+    }
+}
+
+/// Takes the files of one folder, and notes the folders in it.
+async fn take(
+    args: &GetArgs,
+    url: &Url,
+    folder: &Folder,
+    (waiting, sums): (&mut VecDeque<Folder>, &mut Sums),
+    source: &mut Source,
+) -> Result<(), Fail> {
+    let mut page = folder.target.clone();
+    loop {
+        let list = listed(args.retries, source, &page).await?;
+        for entry in list.entries {
+            sums.names += 1;
+            if sums.names > NAMES_MAX {
+                return Err(Fail::Peer(format!("more than {NAMES_MAX} names")));
+            }
+            let (name, is_folder) = match entry.name.strip_suffix('/') {
+                Some(name) => (name, true),
+                None => (entry.name.as_str(), false),
+            };
+            let target = format!("{}{}", folder.target, entry.name);
+            if !is_plain(name) || target.len() > TARGET_MAX {
+                note!("left out: {:?}: no name of a file", entry.name);
+                sums.failed += 1;
+                continue;
+            }
+            let place = folder.place.join(name);
+            if is_folder {
+                if folder.depth >= DEPTH_MAX || waiting.len() >= WAITING_MAX {
+                    return Err(Fail::Peer(format!(
+                        "{target}: more than {DEPTH_MAX} folders within each other, or {WAITING_MAX} that wait"
+                    )));
+                }
+                make(&place)?;
+                waiting.push_back(Folder {
+                    target,
+                    place,
+                    depth: folder.depth + 1,
+                });
+                continue;
+            }
+            match file(args, &url.at(target), &place, sums, source).await {
+                // What is the peer's fault in one file says nothing of the next.
+                Err(Fail::Peer(why)) => {
+                    note!("left out: {}: {why}", place.display());
+                    sums.failed += 1;
+                }
+                done => done?,
+            }
+        }
+        match list.next {
+            // A list that goes on elsewhere, or does not get on, is none.
+            Some(next) if next > page && next.starts_with(&format!("{}?", folder.target)) => {
+                page = next;
+            }
+            Some(next) => return Err(Fail::Peer(format!("{page}: its list goes on at {next:?}"))),
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn file(
+    args: &GetArgs,
+    url: &Url,
+    path: &Path,
+    sums: &mut Sums,
+    source: &mut Source,
+) -> Result<(), Fail> {
+    // A peer that knows what is on this machine could name a link that leads elsewhere.
+    if fs::symlink_metadata(path).is_ok_and(|m| !m.is_file()) {
+        return Err(Fail::Local(format!(
+            "{}: is no file here, and is left as it is",
+            path.display()
+        )));
+    }
+    let wanted = Wanted {
+        resume: true,
+        ..Wanted::default()
+    };
+    let mut download = Download::begin(url, Place::File(path.to_owned()), wanted)?;
+    let (_, resumed) = fetch(args.retries, source, &mut download).await?;
+    let fetched = download.finish().await?;
+    sums.files += 1;
+    sums.bytes += fetched.bytes;
+    sums.came += fetched.came;
+    sums.resumed += resumed;
+    Ok(())
+}
+
+/// A folder of this machine, made where it is not there.
+fn make(path: &Path) -> Result<(), Fail> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => Err(Fail::Local(format!(
+            "{}: is no folder here, and is left as it is",
+            path.display()
+        ))),
+        Err(_) => fs::create_dir(path).map_err(Fail::file(path)),
+    }
+}
+
+/// Whether a name is one of a file or folder, and leads nowhere else.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= NAME_MAX
+        && !name.starts_with('.')
+        && !name.contains(['/', '\\', '?'])
+        && !name.chars().any(char::is_control)
+}
+
+/// One part of a folder's list.
+async fn listed(retries: u32, source: &mut Source, target: &str) -> Result<List, Fail> {
+    let mut retries = retries;
+    loop {
+        match list_once(source, target).await {
+            Err(Trouble::Cut(_)) if source.is_reached() && retries > 0 => {
+                retries -= 1;
+                source.forget();
+            }
+            Err(trouble) => return Err(trouble.into()),
+            Ok(list) => return Ok(list),
+        }
+    }
+}
+
+async fn list_once(source: &mut Source, target: &str) -> Result<List, Trouble> {
+    let session = source.session().await?;
+    let headers = Headers::default().with("accept", LIST_TYPE);
+    let mut answer = session
+        .ask(Request::new(Method::Get, target, headers))
+        .await?;
+    let kind = answer.head.headers.text("content-type");
+    let is_list = kind == Some(LIST_TYPE);
+    match answer.head.status {
+        status::OK if is_list => {}
+        status::OK | status::NOT_FOUND => {
+            return Err(Fail::Peer(format!(
+                "{target}: the peer lists no such folder; its server needs --listing"
+            ))
+            .into());
+        }
+        _ => return Err(Fail::Peer(refused(answer).await).into()),
+    }
+    let text = answer.body.all(LIST_MAX).await.map_err(Error::from)?;
+    text.and_then(|t| serde_json::from_slice(&t).ok())
+        .ok_or_else(|| Fail::Peer(format!("{target}: the peer's list does not read")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_none() {
+        for bad in [
+            "",
+            ".",
+            "..",
+            ".hidden",
+            "a/b",
+            "..\\x",
+            "a\0",
+            "a\nb",
+            "?",
+            &"x".repeat(256),
+        ] {
+            assert!(!is_plain(bad), "{bad:?}");
+        }
+        for good in ["a", "a b", "ü", "x..y", &"x".repeat(255)] {
+            assert!(is_plain(good), "{good:?}");
+        }
+    }
+}

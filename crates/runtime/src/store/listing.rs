@@ -1,0 +1,221 @@
+//! What is in a folder: names that a request can ask for, in order, so many at a time.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use betanet_bar::{Entry, Listing, StoreError};
+use betanet_carrier::Folder;
+use cap_std::fs::{Dir, DirEntry, Metadata, MetadataExt as _};
+
+use super::medium;
+use crate::Clock;
+
+/// Names that are looked through in one folder, hidden ones among them.
+const NAMES_MAX: usize = 16_384;
+/// Folders whose names are remembered, so that who asks again and again costs no more than a page.
+const REMEMBERED: usize = 8;
+/// A folder that changed less than so many seconds ago may change again without its time telling.
+const SETTLED: i64 = 2;
+
+/// The names of the folders that were listed last.
+#[derive(Debug)]
+pub(super) struct Lists {
+    clock: Clock,
+    last: Mutex<VecDeque<(Version, Arc<Names>)>>,
+}
+
+/// A name, and whether it is a folder's.
+type Names = Vec<(Box<str>, bool)>;
+
+/// A folder at one time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Version {
+    device: u64,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+impl Version {
+    fn of(meta: &Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self {
+            clock: Clock::start(),
+            last: Mutex::default(),
+        }
+    }
+}
+
+impl Lists {
+    pub(super) fn list(
+        &self,
+        folder: &Folder,
+        path: &str,
+        after: &str,
+        max: usize,
+    ) -> Result<Option<Listing>, StoreError> {
+        let Some(dir) = opened(folder, path).map_err(medium)? else {
+            return Ok(None);
+        };
+        let names = self.names(&dir)?;
+        let from = names.partition_point(|(name, _)| &**name <= after);
+        let mut entries = Vec::new();
+        let mut rest = names[from..].iter();
+        while entries.len() < max
+            && let Some((name, is_folder)) = rest.next()
+        {
+            let len = if *is_folder {
+                None
+            } else {
+                match dir.metadata(&**name) {
+                    Ok(meta) if meta.is_file() => Some(meta.len()),
+                    // Gone meanwhile, or a link that leads out of the served folder or to no file.
+                    _ => continue,
+                }
+            };
+            let name = name.to_string();
+            entries.push(Entry { name, len });
+        }
+        let more = rest.next().is_some();
+        Ok(Some(Listing { entries, more }))
+    }
+
+    fn names(&self, dir: &Dir) -> Result<Arc<Names>, StoreError> {
+        let version = Version::of(&dir.dir_metadata().map_err(medium)?);
+        let known = |last: &VecDeque<(Version, Arc<Names>)>| {
+            let found = last.iter().find(|(v, _)| *v == version);
+            found.map(|(_, names)| Arc::clone(names))
+        };
+        let lock = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(names) = known(&lock()) {
+            return Ok(names);
+        }
+        let names = Arc::new(read(dir)?);
+        let now = i64::try_from(self.clock.now().unix_ms / 1000).unwrap_or(i64::MAX);
+        if version.changed.0 + SETTLED < now {
+            let mut last = lock();
+            last.truncate(REMEMBERED - 1);
+            last.push_front((version, Arc::clone(&names)));
+        }
+        Ok(names)
+    }
+}
+
+/// A folder below the served one; `None` where there is none that may be shown.
+fn opened(folder: &Folder, path: &str) -> io::Result<Option<Dir>> {
+    if path == "/" {
+        return folder.dir().try_clone().map(Some);
+    }
+    let Some(relative) = path.strip_prefix('/').and_then(|p| p.strip_suffix('/')) else {
+        return Ok(None);
+    };
+    if !relative.split('/').all(may_be_asked) {
+        return Ok(None);
+    }
+    match folder.dir().open_dir(relative) {
+        Ok(dir) => Ok(Some(dir)),
+        // Out of files or memory, or a broken medium; all else means that there is no such folder.
+        Err(e) if matches!(e.raw_os_error(), Some(5 | 12 | 23 | 24)) => Err(e),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Whether a request's path can have this name in it.
+fn may_be_asked(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && !name.contains(['/', '\\', '?'])
+        && !name.chars().any(char::is_control)
+}
+
+fn read(dir: &Dir) -> Result<Names, StoreError> {
+    let mut names = BTreeSet::new();
+    for (seen, entry) in dir.entries().map_err(medium)?.enumerate() {
+        if seen >= NAMES_MAX {
+            return Err(StoreError::TooMany);
+        }
+        let entry = entry.map_err(medium)?;
+        if let Ok(name) = entry.file_name().into_string()
+            && may_be_asked(&name)
+            && let Some(is_folder) = kind(&entry)
+        {
+            names.insert((name.into_boxed_str(), is_folder));
+        }
+    }
+    Ok(names.into_iter().collect())
+}
+
+/// Whether it is a folder; `None` of what is neither file nor folder. Links to folders are in no list: they may lead round.
+fn kind(entry: &DirEntry) -> Option<bool> {
+    let kind = entry.file_type().ok()?;
+    (kind.is_file() || kind.is_dir() || kind.is_symlink()).then_some(kind.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_asked_for_is_listed() {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("root");
+        fs::create_dir_all(root.join("sub/deep")).unwrap();
+        fs::create_dir(root.join(".hidden")).unwrap();
+        fs::write(outer.path().join("secret"), "secret").unwrap();
+        for name in ["b", "a b", ".dot", "q?x", "back\\slash", "new\nline", "ü"] {
+            fs::write(root.join(name), "12345").unwrap();
+        }
+        symlink("b", root.join("link")).unwrap();
+        symlink("../secret", root.join("out")).unwrap();
+        symlink(".", root.join("round")).unwrap();
+        let folder = Folder::open(&root).unwrap();
+        let lists = Lists::default();
+        let at = |path: &str, after: &str, max| lists.list(&folder, path, after, max).unwrap();
+        let names = |l: Option<Listing>| -> Vec<(String, Option<u64>)> {
+            let entries = l.unwrap().entries.into_iter();
+            entries.map(|e| (e.name, e.len)).collect()
+        };
+        let file = |name: &str| (name.to_owned(), Some(5));
+        let all = [
+            file("a b"),
+            file("b"),
+            file("link"),
+            ("sub".into(), None),
+            file("ü"),
+        ];
+        assert_eq!(names(at("/", "", 100)), all);
+        assert_eq!(names(at("/", "b", 2)), all[2..4]);
+        assert!(at("/", "", 4).unwrap().more && !at("/", "sub", 1).unwrap().more);
+        assert_eq!(names(at("/sub/", "", 9)), [("deep".to_owned(), None)]);
+        for none in ["/.hidden/", "/b/", "/none/", "/../", "//", "/sub//", "/sub"] {
+            assert_eq!(at(none, "", 9), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_too_many_names_is_not_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..NAMES_MAX {
+            fs::File::create(dir.path().join(n.to_string())).unwrap();
+        }
+        let folder = Folder::open(dir.path()).unwrap();
+        let lists = Lists::default();
+        let some = lists.list(&folder, "/", "9", 1000).unwrap().unwrap();
+        assert_eq!(some.entries.len(), 1000);
+        fs::write(dir.path().join("one more"), "").unwrap();
+        let all = lists.list(&folder, "/", "", 1000);
+        assert_eq!(all, Err(StoreError::TooMany));
+    }
+}
