@@ -138,7 +138,7 @@ async fn fetch(
     retries: u32,
     source: &mut Source,
     download: &mut Download,
-) -> Result<(u16, u32), Fail> {
+) -> Result<(u16, u32), Trouble> {
     let (mut retries, mut resumed) = (retries, 0);
     loop {
         let before = download.got();
@@ -154,7 +154,7 @@ async fn fetch(
                 source.forget();
                 download.pause();
             }
-            Err(trouble) => return Err(trouble.into()),
+            Err(trouble) => return Err(trouble),
         }
     }
 }

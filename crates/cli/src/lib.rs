@@ -36,6 +36,7 @@ mod target;
 mod template;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::CommandFactory as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,6 +44,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use args::{Betanet, Command};
 use fail::Fail;
 
+/// How long work on other threads has at a command's end.
+const LAST_WRITES: Duration = Duration::from_millis(500);
 /// The signal of a file that passes the limit of `ulimit -f`.
 const SIGXFSZ: i32 = 25;
 
@@ -118,7 +121,7 @@ fn on_runtime(work: impl Future<Output = Result<(), Fail>>) -> Result<(), Fail> 
         let _file_size = signal(SignalKind::from_raw(SIGXFSZ));
         work.await
     });
-    // Neither a name that is looked up nor a reader of a terminal is waited for.
-    runtime.shutdown_background();
+    // What is being written may come to its end; a name that is looked up is not waited for.
+    runtime.shutdown_timeout(LAST_WRITES);
     done
 }

@@ -124,9 +124,10 @@ async fn run(config: &GatewayConfig, as_json: bool) -> Result<(), Fail> {
     init_logs(config.log_format, &config.log)
         .map_err(|e| Fail::Usage(format!("log = {:?}: {e}", config.log)))?;
     let listener = |address| async move {
-        TcpListener::bind(address)
-            .await
-            .map_err(|e| Fail::Local(format!("admin {address}: {e}")))
+        TcpListener::bind(address).await.map_err(|e| {
+            let hint = crate::hint::listen(&address.to_string(), &e);
+            Fail::Local(format!("admin {address}: {e}{hint}"))
+        })
     };
     let admin = match config.admin {
         Some(address) => Some(listener(address).await?),

@@ -1,13 +1,11 @@
 //! The command line and its variables, read.
 
-use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::builder::Resettable;
-use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command, Parser};
 
-use crate::{Fail, output};
+use crate::Fail;
 
 /// Reads the command line; what is to be said in place of a command is said.
 ///
@@ -41,14 +39,6 @@ fn told(error: &clap::Error) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => Fail::output(why).report(),
         };
-    }
-    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
-        for (name, of) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("BETANET_") && of == OsStr::new(value) {
-                output::aside(format_args!("The value is that of the variable {name}."));
-            }
-        }
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

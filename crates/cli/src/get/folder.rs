@@ -155,8 +155,8 @@ async fn take(
                 continue;
             }
             match file(args, &url.at(target), &place, sums, source).await {
-                // What is the peer's fault in one file says nothing of the next.
-                Err(Fail::Peer(why)) => {
+                // What is wrong with one file says nothing of the next.
+                Err(Trouble::Fail(Fail::Peer(why))) => {
                     note!("left out: {}: {why}", place.display());
                     sums.failed += 1;
                 }
@@ -180,13 +180,14 @@ async fn file(
     path: &Path,
     sums: &mut Sums,
     source: &mut Source,
-) -> Result<(), Fail> {
+) -> Result<(), Trouble> {
     // A peer that knows what is on this machine could name a link that leads elsewhere.
     if fs::symlink_metadata(path).is_ok_and(|m| !m.is_file()) {
         return Err(Fail::Local(format!(
             "{}: is no file here, and is left as it is",
             path.display()
-        )));
+        ))
+        .into());
     }
     let wanted = Wanted {
         resume: true,
