@@ -123,7 +123,7 @@ fn identity(path: &Path) -> Result<Identity, Fail> {
 async fn run(config: &GatewayConfig, as_json: bool) -> Result<(), Fail> {
     init_logs(config.log_format, &config.log)
         .map_err(|e| Fail::Usage(format!("log = {:?}: {e}", config.log)))?;
-    let listener = |address| async move {
+    let listener = |address: std::net::SocketAddr| async move {
         TcpListener::bind(address).await.map_err(|e| {
             let hint = crate::hint::listen(&address.to_string(), &e);
             Fail::Local(format!("admin {address}: {e}{hint}"))

@@ -446,7 +446,7 @@ impl Paths for Relay {
                 tokio::spawn(self.carry(*from, stream));
             }
             (kind::DISCOVER | kind::GOSSIP, Some(mesh)) => {
-                mesh.opened(kind, from.key.node_id(), from.ip, stream)
+                mesh.opened(kind, from.key.node_id(), from.ip, stream);
             }
             _ => {
                 tokio::spawn(stream.refuse(Code::UNSUPPORTED_FEATURE));
