@@ -79,11 +79,14 @@ impl Input {
                 Err(e) => return drop(tell.blocking_send(Err(e))),
             };
             loop {
-                let read = piece(&mut from, is_file);
-                let last = !matches!(&read, Ok(bytes) if !bytes.is_empty());
-                let read = read.map(Bytes::from);
-                if last && read.is_ok() || tell.blocking_send(read).is_err() || last {
-                    return;
+                match piece(&mut from, is_file) {
+                    Ok(bytes) if bytes.is_empty() => return,
+                    read => {
+                        let failed = read.is_err();
+                        if tell.blocking_send(read.map(Bytes::from)).is_err() || failed {
+                            return;
+                        }
+                    }
                 }
             }
         };
