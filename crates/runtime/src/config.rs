@@ -243,8 +243,8 @@ pub struct GatewayConfig {
     pub admin: Option<SocketAddr>,
     /// Sessions at once.
     pub max_sessions: usize,
-    /// TCP connections at once.
-    pub max_connections: usize,
+    /// TCP connections at once; up to 20 000 as the limit of open files allows, where nothing is given.
+    pub max_connections: Option<usize>,
     /// TCP connections at once of one address.
     pub connections_per_address: usize,
     /// New TCP connections a second of one address.
@@ -447,7 +447,8 @@ impl Settings {
             }
         };
         let max_sessions = found.number("max_sessions", self.max_sessions, 16_384);
-        let max_connections = found.number("max_connections", self.max_connections, 20_000);
+        let max_connections = self.max_connections;
+        found.number("max_connections", max_connections, 1);
         let connections_per_address =
             found.number("connections_per_address", self.connections_per_address, 256);
         let connects_per_second =

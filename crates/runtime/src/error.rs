@@ -113,6 +113,18 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// More connections are configured than the process may have files open.
+    #[error(
+        "max_connections = {wanted} is more than the limit of {limit} open files allows: set it to at most {fits}, or raise the limit (LimitNOFILE=, ulimit -n)"
+    )]
+    Descriptors {
+        /// What is configured.
+        wanted: usize,
+        /// Files that the process may have open.
+        limit: usize,
+        /// Connections that fit.
+        fits: usize,
+    },
     /// The certificate.
     #[error("the certificate: {0}")]
     Certificate(#[source] betanet_carrier::Error),

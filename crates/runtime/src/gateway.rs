@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use betanet_bar::{Access, Handler, MemoryStore, Service};
+use betanet_carrier::client::{Trust, Way};
 use betanet_carrier::{
-    BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Jitter, Limits, Padded, QuicListener,
-    Shaped, Site, Tunnel,
+    BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Http2Look, Jitter, Limits,
+    Origin as FrontOrigin, Padded, Plain, QuicListener, Shaped, Site, Tunnel, calibrate,
 };
 use betanet_compat11::Reading;
 use betanet_htx::pace::Padding;
@@ -43,6 +44,9 @@ use crate::{
 const RELOAD: Duration = Duration::from_secs(5);
 /// From the wish to stop to the last session's end: its drain, its CLOSE, its last bytes.
 const GRACE: Duration = Duration::from_secs(15);
+
+/// What a front origin gets to show its SETTINGS.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What the ends of connections over QUIC get to be told.
 const ENDS: Duration = Duration::from_secs(1);
@@ -116,6 +120,27 @@ impl Standing {
             standing: Arc::clone(standing),
             metrics: Arc::clone(metrics),
         })
+    }
+}
+
+/// What a site says first over HTTP/2 that shows this origin's pages: what the origin says, or where it is not reached what nginx does.
+async fn look_of(origin: &FrontOrigin) -> Http2Look {
+    let nginx = Http2Look::nginx();
+    let Some(address) = origin.over_tls() else {
+        return nginx;
+    };
+    let trust = Trust::web_pki();
+    let asked = calibrate(&address, &trust, Way::default(), &Plain, Duration::ZERO);
+    match tokio::time::timeout(LOOK, asked).await {
+        Ok(Ok(seen)) => seen.look().unwrap_or(nginx),
+        Ok(Err(error)) => {
+            tracing::warn!(%address, %error, "what the origin's HTTP/2 looks like is not known");
+            nginx
+        }
+        Err(_) => {
+            tracing::warn!(%address, "the origin does not say in time what its HTTP/2 looks like");
+            nginx
+        }
     }
 }
 
@@ -332,6 +357,8 @@ impl Gateway {
         H: Handler + Clone + Send + Sync + 'static,
         H::Exchange: Send,
     {
+        let connections_max =
+            crate::descriptors::connections(config.max_connections, config.jitter.is_some())?;
         let certificate = Arc::new(
             match &config.certificate {
                 Some((chain, key)) => CertSource::files(chain, key),
@@ -469,6 +496,10 @@ impl Gateway {
             Limits::default(),
         )
         .map_err(Error::Certificate)?;
+        let site = match &config.cover {
+            CoverSite::Origin(origin) => site.looking(look_of(origin).await),
+            CoverSite::Folder(_) => site,
+        };
         let site = Arc::new(match config.jitter {
             Some(up_to) => site.jittered(Jitter::new(up_to, &seed()?)),
             None => site,
@@ -484,7 +515,7 @@ impl Gateway {
             site: Arc::clone(&site),
             stop: stop.clone(),
             connections: Arc::clone(&connections),
-            max: config.max_connections,
+            max: connections_max,
             doorstep,
             clock,
         };

@@ -26,6 +26,7 @@ mod book;
 mod clock;
 mod config;
 mod deck;
+mod descriptors;
 mod doorstep;
 mod driver;
 mod error;

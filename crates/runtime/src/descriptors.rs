@@ -1,0 +1,96 @@
+//! How many files and sockets the process may have open, and what follows for its connections.
+
+use crate::Error;
+
+/// Descriptors for all but visitors: listeners, the store, the site's files, connections that the node makes. A quarter of few.
+const OTHERS: usize = 1024;
+/// Connections at once where the configuration says nothing, and the system allows as many.
+const CONNECTIONS: usize = 20_000;
+
+/// Raises the process's limit as far as it may, and says what it is then; `None` where there is none, or it is not known.
+#[cfg(unix)]
+fn raised() -> Option<usize> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        // A system that does not let it be so high leaves it as it is.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+    let now = getrlimit(Resource::Nofile).current?;
+    Some(usize::try_from(now).unwrap_or(usize::MAX))
+}
+
+#[cfg(not(unix))]
+fn raised() -> Option<usize> {
+    None
+}
+
+/// TCP connections at once: as many as are configured, or as fit.
+///
+/// # Errors
+///
+/// [`Error::Descriptors`]: more are configured than the process may have.
+pub(crate) fn connections(configured: Option<usize>, jitter: bool) -> Result<usize, Error> {
+    fitting(configured, jitter, raised())
+}
+
+fn fitting(configured: Option<usize>, jitter: bool, limit: Option<usize>) -> Result<usize, Error> {
+    // A connection whose bytes wait for a drawn time has a timer too.
+    let each = if jitter { 2 } else { 1 };
+    let Some(limit) = limit else {
+        return Ok(configured.unwrap_or(CONNECTIONS));
+    };
+    let fits = (limit - OTHERS.min(limit / 4)) / each;
+    match configured {
+        Some(wanted) if wanted > fits => Err(Error::Descriptors {
+            wanted,
+            limit,
+            fits,
+        }),
+        Some(wanted) => Ok(wanted),
+        None if fits < CONNECTIONS => {
+            tracing::warn!(
+                limit,
+                connections = fits,
+                "the limit of open files allows few connections"
+            );
+            Ok(fits)
+        }
+        None => Ok(CONNECTIONS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_configured_has_to_fit_and_what_is_not_is_made_to() {
+        let fits = |configured, jitter, limit| fitting(configured, jitter, limit).ok();
+        assert_eq!(fits(None, false, None), Some(CONNECTIONS));
+        assert_eq!(fits(None, false, Some(1 << 20)), Some(CONNECTIONS));
+        assert_eq!(fits(None, false, Some(4096)), Some(3072));
+        assert_eq!(fits(None, true, Some(4096)), Some(1536));
+        assert_eq!(fits(None, false, Some(1024)), Some(768));
+        assert_eq!(fits(Some(768), false, Some(1024)), Some(768));
+        assert_eq!(fits(Some(769), false, Some(1024)), None);
+        let error = fitting(Some(20_000), false, Some(1024)).unwrap_err();
+        let said = error.to_string();
+        for part in ["max_connections = 20000", "1024", "768"] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+
+    /// Every test of this process may have as many files open as the system allows.
+    #[cfg(unix)]
+    #[test]
+    fn the_limit_is_raised_to_what_the_system_allows() {
+        use rustix::process::{Resource, getrlimit};
+
+        assert!(connections(None, false).unwrap() > 0);
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
+}
