@@ -49,6 +49,8 @@ const WINDOW_MAX: u32 = 0x7fff_ffff;
 /// in all, as nginx has it (`lingering_timeout`, `lingering_time`).
 const LINGER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
+/// The same in all where the node goes down.
+const GOING: Duration = Duration::from_secs(1);
 /// Bytes that are read meanwhile: whoever floods is not listened to for 30 s.
 const LINGER_MAX: usize = 4 << 20;
 
@@ -172,8 +174,13 @@ async fn serve(serving: Serving, mut connection: Box<Connection>, shutdown: Canc
         }
     }
     drop((streams, connection));
-    // In a box: it has room for what it reads.
-    Box::pin(linger(tls.clone())).await;
+    // In a box: it has room for what it reads. A node that goes down waits for nobody.
+    let longest = if shutdown.is_cancelled() {
+        GOING
+    } else {
+        LINGER.1
+    };
+    let _ = timeout(longest, Box::pin(linger(tls.clone()))).await;
 }
 
 /// Ends TLS, and reads what still comes.

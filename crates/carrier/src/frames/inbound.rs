@@ -47,6 +47,36 @@ struct Block {
     dropped: bool,
 }
 
+/// On which stream one is said to depend, as far as that has come.
+struct Depends {
+    stream: u32,
+    /// What was the client's last stream before.
+    last: u32,
+    /// Bytes before it.
+    skip: usize,
+    on: [u8; 4],
+    have: usize,
+}
+
+impl Depends {
+    /// Takes bytes of the frame; a stream that depends on itself ends the connection.
+    fn take(&mut self, bytes: &[u8]) -> Result<(), u32> {
+        for byte in bytes {
+            if self.skip > 0 {
+                self.skip -= 1;
+            } else if let Some(place) = self.on.get_mut(self.have) {
+                *place = *byte;
+                self.have += 1;
+            }
+        }
+        let on = u32::from_be_bytes(self.on) & 0x7fff_ffff;
+        if self.have == 4 && on == self.stream {
+            return Err(self.last);
+        }
+        Ok(())
+    }
+}
+
 /// What comes in.
 pub(super) struct Inbound {
     at: At,
@@ -54,6 +84,8 @@ pub(super) struct Inbound {
     head: [u8; HEAD],
     have: usize,
     block: Option<Block>,
+    /// Of the frame that comes, where it says so.
+    depends: Option<Depends>,
     /// One of the SETTINGS, as far as it has come.
     setting: [u8; 6],
     set: usize,
@@ -68,6 +100,7 @@ impl Default for Inbound {
             head: [0; HEAD],
             have: 0,
             block: None,
+            depends: None,
             setting: [0; 6],
             set: 0,
             table: false,
@@ -175,6 +208,12 @@ impl Inbound {
                 }
                 At::Pass(left) | At::Drop(left) | At::Settings(left) => {
                     let n = left.min(rest.len());
+                    if let Some(depends) = &mut self.depends
+                        && let Err(last) = depends.take(&rest[..n])
+                    {
+                        ledger.last = last;
+                        return Err(Reason::PROTOCOL_ERROR);
+                    }
                     match &mut self.at {
                         At::Pass(left) => {
                             *left -= n;
@@ -242,6 +281,7 @@ impl Inbound {
                 Err(Reason::FRAME_SIZE_ERROR)
             }
         };
+        self.depends = None;
         let is = |right| {
             if right {
                 Ok(())
@@ -287,6 +327,13 @@ impl Inbound {
                 }
                 let dropped = ledger.leaving || ledger.is_full();
                 if !dropped {
+                    self.depends = head.has(WITH_PRIORITY).then(|| Depends {
+                        stream,
+                        last: ledger.last,
+                        skip: usize::from(head.has(PADDED)),
+                        on: [0; 4],
+                        have: 0,
+                    });
                     ledger.open(stream, head.flags)?;
                     ledger.useful(len);
                 }
@@ -305,6 +352,13 @@ impl Inbound {
                 size(len == 5)?;
                 ledger.priority()?;
                 is(stream != 0)?;
+                self.depends = Some(Depends {
+                    stream,
+                    last: ledger.last,
+                    skip: 0,
+                    on: [0; 4],
+                    have: 0,
+                });
                 Ok(At::Drop(len))
             }
             RST_STREAM => {

@@ -192,7 +192,20 @@ fn what_ends_a_connection_and_what_does_not_is_as_with_nginx() {
         ),
         ("another preface", Vec::new(), Some(Reason::PROTOCOL_ERROR)),
     ];
-    for (name, bytes, want) in all {
+    let dependent = |kind, flags| {
+        let rest = if kind == HEADERS {
+            &[16, 0x82][..]
+        } else {
+            &[16]
+        };
+        frame(kind, flags, 1, &[&[0x80, 0, 0, 1][..], rest].concat())
+    };
+    let itself = [
+        ("PRIORITY on itself", dependent(PRIORITY, 0)),
+        ("HEADERS on itself", dependent(HEADERS, 0x25)),
+    ];
+    let itself = itself.map(|(name, bytes)| (name, bytes, Some(Reason::PROTOCOL_ERROR)));
+    for (name, bytes, want) in all.into_iter().chain(itself) {
         let sent = if name == "another preface" {
             b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()
         } else {
