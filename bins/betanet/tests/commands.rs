@@ -5,6 +5,8 @@
     reason = "a test stops where it is surprised"
 )]
 
+#[path = "commands/disk.rs"]
+mod disk;
 #[path = "commands/fetches.rs"]
 mod fetches;
 #[path = "commands/folders.rs"]

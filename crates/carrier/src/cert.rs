@@ -1,6 +1,5 @@
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -11,8 +10,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::Error;
+use crate::disk::{Readers, read_secret, write_new};
 
 /// The SHA-256 of a certificate's SubjectPublicKeyInfo.
 ///
@@ -40,14 +41,15 @@ fn file_error(path: &Path) -> impl Fn(io::Error) -> Error {
 }
 
 impl Certificate {
-    /// Reads a PEM chain and a PEM key; both may stand in one file.
+    /// Reads a PEM chain and a PEM key; both may stand in one file. The key's file is one that others may not read, but for its
+    /// group.
     ///
     /// # Errors
     ///
     /// A file cannot be read, or does not hold what it should.
     pub fn from_pem_files(chain: &Path, key: &Path) -> Result<Self, Error> {
         let chain_pem = fs::read(chain).map_err(file_error(chain))?;
-        let key_pem = fs::read(key).map_err(file_error(key))?;
+        let key_pem = read_secret(key, Readers::Group).map_err(file_error(key))?;
         Self::from_pem(&chain_pem, &key_pem)
     }
 
@@ -84,10 +86,7 @@ impl Certificate {
     ///
     /// [`Error::Pem`] for a host name that cannot stand in a certificate.
     pub fn self_signed(hosts: &[String]) -> Result<Self, Error> {
-        Self::from_pem_text(&make_pem(hosts)?)
-    }
-
-    fn from_pem_text(pem: &str) -> Result<Self, Error> {
+        let pem = make_pem(hosts)?;
         Self::from_pem(pem.as_bytes(), pem.as_bytes())
     }
 
@@ -98,18 +97,12 @@ impl Certificate {
     ///
     /// The file cannot be read or written, or does not hold what it should.
     pub fn load_or_create(path: &Path, hosts: &[String]) -> Result<Self, Error> {
-        match fs::read_to_string(path) {
-            Ok(pem) => Self::from_pem_text(&pem),
+        match read_secret(path, Readers::Owner) {
+            Ok(pem) => Self::from_pem(&pem, &pem),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let pem = make_pem(hosts)?;
-                fs::OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path)
-                    .and_then(|mut f| f.write_all(pem.as_bytes()))
-                    .map_err(file_error(path))?;
-                Self::from_pem_text(&pem)
+                write_new(path, pem.as_bytes()).map_err(file_error(path))?;
+                Self::from_pem(pem.as_bytes(), pem.as_bytes())
             }
             Err(e) => Err(file_error(path)(e)),
         }
@@ -122,10 +115,11 @@ impl Certificate {
     }
 }
 
-fn make_pem(hosts: &[String]) -> Result<String, Error> {
+fn make_pem(hosts: &[String]) -> Result<Zeroizing<String>, Error> {
     let made = rcgen::generate_simple_self_signed(hosts)
         .map_err(|_| Error::Pem("a host name cannot stand in a certificate"))?;
-    Ok(made.cert.pem() + &made.signing_key.serialize_pem())
+    let key = Zeroizing::new(made.signing_key.serialize_pem());
+    Ok(Zeroizing::new(made.cert.pem() + &key))
 }
 
 #[derive(Debug)]

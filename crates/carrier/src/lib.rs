@@ -15,6 +15,7 @@ mod capture;
 mod cert;
 pub mod client;
 mod cover;
+pub mod disk;
 mod error;
 mod files;
 mod floor;
@@ -40,7 +41,7 @@ pub use capture::{CHROMIUM_156, Capture, CaptureError, Captured, FIREFOX_153, Qu
 pub use cert::{CertSource, Certificate, pin_of};
 pub use cover::{Cover, Origin, OriginError};
 pub use error::Error;
-pub use files::{Folder, content_type};
+pub use files::{Folder, SEGMENT_MAX, content_type, file_in, served, served_name};
 pub use floor::{exactly, spin, until};
 pub use frames::Http2Look;
 pub use jitter::Jitter;

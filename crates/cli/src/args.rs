@@ -347,12 +347,15 @@ pub(crate) struct NodeArgs {
     /// Let this name PUT, POST and DEL, and nobody who is not named; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub(crate) allow: Vec<String>,
-    /// Bytes that the served folder may grow to.
+    /// Bytes that the served folder may grow to: each file's length, and 4096 for each file and folder. [default: 1 GiB]
     #[arg(long, value_name = "BYTES")]
     pub(crate) quota: Option<u64>,
     /// Answer the GET of a folder that has no index.html with a list of what is in it. Hidden names are in no list.
     #[arg(long)]
     pub(crate) listing: bool,
+    /// Files and folders that the served folder may grow to; kept headers count as a file. [default: 100000]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) entries: Option<u64>,
 }
 
 fn some(list: &[String]) -> Option<Vec<String>> {
@@ -415,6 +418,7 @@ impl NodeArgs {
             allow: some(&self.allow),
             quota: self.quota,
             listing: self.listing.then_some(true),
+            entries: self.entries,
             ..self.listen.settings(&self.carry)
         }
     }

@@ -6,6 +6,7 @@
 //!
 //! **Below:** `runtime`'s handle. **Above:** `bins`.
 //! **Source:** profile chapter 8 for what requests mean (`spec-vectors/PROFILE.md`).
+
 /// Prints a line on standard output. Whether all of them could be written is asked once, at the command's end.
 macro_rules! say {
     ($($text:tt)*) => { $crate::output::line(format_args!($($text)*)) };
@@ -20,6 +21,7 @@ mod args;
 mod demo;
 mod fail;
 mod get;
+mod harden;
 mod hint;
 mod id;
 mod inspect;
@@ -52,6 +54,7 @@ const SIGXFSZ: i32 = 25;
 /// Runs `betanet`.
 #[must_use]
 pub fn betanet() -> ExitCode {
+    harden::harden();
     let args: Betanet = match args::parse() {
         Ok(args) => args,
         Err(code) => return code,
@@ -89,6 +92,7 @@ pub fn betanet() -> ExitCode {
 /// Runs `gateway`.
 #[must_use]
 pub fn gateway() -> ExitCode {
+    harden::harden();
     match args::parse() {
         Ok(args) => finish(on_runtime(listen::gateway(args))),
         Err(code) => code,
@@ -98,6 +102,7 @@ pub fn gateway() -> ExitCode {
 /// Runs `mixnode`.
 #[must_use]
 pub fn mixnode() -> ExitCode {
+    harden::harden();
     match args::parse() {
         Ok(args) => finish(on_runtime(listen::mixnode(args))),
         Err(code) => code,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use betanet_carrier::disk::write_shared;
 use betanet_runtime::{
     Error, Gateway, GatewayConfig, Identity, Network, Origin, Settings, init_logs, load_identity,
     new_identity, serve_admin, state_dir,
@@ -98,7 +99,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
         std::fs::create_dir_all(&cover).map_err(Fail::file(&cover))?;
         let page = cover.join("index.html");
         if !page.exists() {
-            std::fs::write(&page, COVER_PAGE).map_err(Fail::file(&page))?;
+            write_shared(&page, COVER_PAGE).map_err(Fail::file(&page))?;
         }
         settings.cover = Some(cover);
     }
@@ -145,15 +146,12 @@ async fn run(config: &GatewayConfig, as_json: bool) -> Result<(), Fail> {
     if !as_json {
         note!("stopping: {} sessions", gateway.sessions());
     }
-    let in_time = gateway.shutdown().await;
+    // That peers do not answer is not this node's failure: what was cut is in the log.
+    gateway.shutdown().await;
     if let Some(admin) = admin {
         admin.abort();
     }
-    if in_time {
-        Ok(())
-    } else {
-        Err(Fail::Peer("not all sessions ended in time".into()))
-    }
+    Ok(())
 }
 
 fn announce(gateway: &Gateway, as_json: bool) {

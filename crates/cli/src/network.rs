@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_carrier::Certificate;
+use betanet_carrier::disk::write_shared;
 use betanet_htx::Config;
 use betanet_mix::epoch_at;
 use betanet_runtime::{Clock, Error, Identity, Name, Network, Node, Peer, View, new_identity};
@@ -127,7 +128,7 @@ fn fresh(dir: &Path, n: u8, part: Part, name: String) -> Result<Fresh, Fail> {
         let sub = dir.join(sub);
         fs::create_dir_all(&sub).map_err(Fail::file(&sub))?;
     }
-    let write = |path: PathBuf, text: &str| fs::write(&path, text).map_err(Fail::file(&path));
+    let write = |path: PathBuf, text: &str| write_shared(&path, text).map_err(Fail::file(&path));
     write(
         dir.join("site/index.html"),
         "<!doctype html>\n<title>Welcome</title>\n<h1>Welcome</h1>\n",
@@ -147,6 +148,16 @@ fn fresh(dir: &Path, n: u8, part: Part, name: String) -> Result<Fresh, Fail> {
     })
 }
 
+/// A folder that is being filled, and removed again where that does not come to its end.
+struct Unfinished<'a>(&'a Path);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        // What is left is told by the next try, which finds it there.
+        let _ = fs::remove_dir_all(self.0);
+    }
+}
+
 fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
     let (relays, port) = (plan.relays, plan.port);
     if dir.exists() {
@@ -156,6 +167,7 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
         )));
     }
     fs::create_dir_all(dir).map_err(Fail::file(dir))?;
+    let unfinished = Unfinished(dir);
     let dir = fs::canonicalize(dir).map_err(Fail::file(dir))?;
     let (seeds, signers, maintainers) = betanet_runtime::LEAST;
     let keys = |what: &str, n: usize| -> Result<Vec<String>, Fail> {
@@ -210,7 +222,7 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
         );
     }
     let network = dir.join("NETWORK.toml");
-    fs::write(&network, file).map_err(Fail::file(&network))?;
+    write_shared(&network, file).map_err(Fail::file(&network))?;
     let mut commands = String::new();
     for node in &nodes {
         let (binary, roles) = match node.part {
@@ -226,12 +238,13 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
             network.display(),
             port.checked_add(1).unwrap_or(1),
         );
-        fs::write(&config, text).map_err(Fail::file(&config))?;
+        write_shared(&config, text).map_err(Fail::file(&config))?;
         let _ = writeln!(commands, "{binary} --config {}", config.display());
     }
     let list = dir.join("COMMANDS");
-    fs::write(&list, &commands).map_err(Fail::file(&list))?;
+    write_shared(&list, &commands).map_err(Fail::file(&list))?;
     Network::read(&network).map_err(Error::from)?;
+    std::mem::forget(unfinished);
     let of = |n: &Fresh| Name::from(n.identity.public().node_id()).to_string();
     if as_json {
         say!(

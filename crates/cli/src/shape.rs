@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use betanet_carrier::disk::write_shared;
 use betanet_htx::shape::{Lag, Noise, Record, Shape, TRACES_MAX, learn, learn_lag, learn_pauses};
 use betanet_wire::text::hex;
 use serde::Deserialize;
@@ -119,7 +120,7 @@ fn learn_from(args: &LearnArgs) -> Result<(), Fail> {
         ))
     })?;
     let shape = shape.with_pauses(&pauses);
-    std::fs::write(&args.output, shape.to_bytes()).map_err(Fail::file(&args.output))?;
+    write_shared(&args.output, shape.to_bytes()).map_err(Fail::file(&args.output))?;
     let bytes = |up: bool| -> u64 {
         let steps = shape.traces().iter().flatten();
         steps

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use betanet_carrier::disk::write_shared;
 use betanet_htx::template::{Flight, Hello, Initial, Initials, Template, Transport};
 use betanet_runtime::{
     CHROMIUM_156, Capture, Captured, CertSource, Certificate, FIREFOX_153, QuicCapture, visit,
@@ -292,7 +293,7 @@ async fn capture(args: CaptureArgs) -> Result<(), Fail> {
     let seen = sent.read().map_err(Fail::Peer)?;
     if let Some(path) = &args.output {
         let text = serde_json::to_string_pretty(&sent).map_err(|e| Fail::Local(e.to_string()))?;
-        std::fs::write(path, text + "\n").map_err(Fail::file(path))?;
+        write_shared(path, text + "\n").map_err(Fail::file(path))?;
     }
     let fields = seen.fields(seen.permutes());
     if args.json {

@@ -1,13 +1,12 @@
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use betanet_keys::{Name, Peer};
 
 use crate::Error;
-use crate::files::file_error;
+use crate::files::{file_error, write_private};
 
 /// Peers that were used once, by name, in a TOML file.
 #[derive(Debug)]
@@ -56,23 +55,9 @@ impl Book {
             path: self.path.clone(),
             why: e.to_string(),
         })?;
-        let write = || {
-            if let Some(folder) = self.path.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            let fresh = self
-                .path
-                .with_extension(format!("tmp{}", std::process::id()));
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&fresh)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&fresh, &self.path)
-        };
-        write().map_err(file_error(&self.path))
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder).map_err(file_error(folder))?;
+        }
+        write_private(&self.path, text.as_bytes())
     }
 }

@@ -73,8 +73,10 @@ pub struct Settings {
     pub writable: Option<bool>,
     /// Let only these names PUT, POST and DEL.
     pub allow: Option<Vec<String>>,
-    /// Bytes that the served folder may grow to.
+    /// Bytes that the served folder may grow to: each file's length, and 4 096 for each file and folder.
     pub quota: Option<u64>,
+    /// Files and folders that it may grow to; headers that are kept with a file are one more.
+    pub entries: Option<u64>,
     /// Answer the GET of a folder that has no `index.html` with a list of what is in it.
     pub listing: Option<bool>,
     /// Carry paths of others on to these peers, as gateways print them; without any the node is no relay.
@@ -221,6 +223,8 @@ pub struct GatewayConfig {
     pub allow: Vec<Name>,
     /// Bytes that the served folder may grow to.
     pub quota: u64,
+    /// Files and folders that it may grow to.
+    pub entries: u64,
     /// A folder's names are told.
     pub listing: bool,
     /// Where paths of others may go on to.
@@ -300,7 +304,7 @@ impl Settings {
             };
         }
         below! {
-            listen advertise serve cover origin quic alt_svc cover_only compat11 compat11_tickets compat11_to compat11_dial shape padding jitter front_origins profile key certificate certificate_key hosts writable allow quota listing onward network roles org ban
+            listen advertise serve cover origin quic alt_svc cover_only compat11 compat11_tickets compat11_to compat11_dial shape padding jitter front_origins profile key certificate certificate_key hosts writable allow quota entries listing onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
             max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting mix_lose mix_lose_seed
             pq log_format log
@@ -500,6 +504,7 @@ impl Settings {
             writable: self.writable.unwrap_or(false),
             allow,
             quota: self.quota.unwrap_or(1 << 30),
+            entries: self.entries.unwrap_or(100_000),
             listing: self.listing.unwrap_or(false),
             onward,
             network: self.network,

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -69,6 +70,7 @@ impl Deck {
     fn draw_kept(&self, path: &Path, rng: &mut Rng) -> io::Result<u16> {
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
+        options.mode(0o600);
         let mut file = options.open(path)?;
         // Others that follow the same shape wait for the length of this.
         file.lock()?;

@@ -1,17 +1,12 @@
 use std::ffi::OsString;
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use betanet_carrier::disk::{self, Readers};
 use betanet_keys::Identity;
 use betanet_machine::Rng;
 use zeroize::Zeroizing;
 
 use crate::{Error, seed};
-
-/// A key file is a few hundred bytes.
-const KEY_MAX: u64 = 16 << 10;
 
 pub(crate) fn file_error(path: &Path) -> impl Fn(std::io::Error) -> Error {
     let path = path.to_owned();
@@ -62,22 +57,22 @@ pub fn new_identity(path: &Path) -> Result<Identity, Error> {
     Ok(identity)
 }
 
-/// Writes a file that must not exist yet and that only its owner may read.
+/// Writes a file that must not exist yet and that only its owner may read: it appears whole, or not at all.
 ///
 /// # Errors
 ///
 /// The file exists or cannot be written.
 pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut f| {
-            f.write_all(bytes)?;
-            f.sync_all()
-        })
-        .map_err(file_error(path))
+    disk::write_new(path, bytes).map_err(file_error(path))
+}
+
+/// Writes a file that only its owner may read, in place of what is there: all of it, or nothing.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    disk::write_private(path, bytes).map_err(file_error(path))
 }
 
 /// Reads an identity from a PKCS#8 PEM file that nobody else may read.
@@ -87,6 +82,12 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// It is not there, readable by others, or holds no Ed25519 key.
 pub fn load_identity(path: &Path) -> Result<Identity, Error> {
     let pem = read_secret(path)?;
+    if pem.is_empty() {
+        return Err(Error::KeyFile {
+            path: path.to_owned(),
+            why: "the file is empty and holds no key; remove it, and one can be made there",
+        });
+    }
     Identity::from_pem(&pem).map_err(|_| Error::KeyFile {
         path: path.to_owned(),
         why: "not a PKCS#8 PEM Ed25519 private key",
@@ -94,21 +95,21 @@ pub fn load_identity(path: &Path) -> Result<Identity, Error> {
 }
 
 /// Reads a file of a key that nobody else may read.
-pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
-    let bad = |why| Error::KeyFile {
-        path: path.to_owned(),
-        why,
-    };
-    let meta = fs::metadata(path).map_err(file_error(path))?;
-    if meta.len() > KEY_MAX {
-        return Err(bad("too large for a key file"));
-    }
-    if meta.permissions().mode() & 0o077 != 0 {
-        return Err(bad("others may read it; run chmod 600 on it"));
-    }
-    fs::read_to_string(path)
+///
+/// # Errors
+///
+/// It is not there, readable by others, no regular file, too large, or not text.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
+    let mut bytes = disk::read_secret(path, Readers::Owner).map_err(file_error(path))?;
+    String::from_utf8(std::mem::take(&mut *bytes))
         .map(Zeroizing::new)
-        .map_err(file_error(path))
+        .map_err(|e| {
+            drop(Zeroizing::new(e.into_bytes()));
+            Error::KeyFile {
+                path: path.to_owned(),
+                why: "not text: it holds no key that is read here",
+            }
+        })
 }
 
 #[cfg(test)]

@@ -311,7 +311,7 @@ impl Gateway {
             return Self::start_with(identity, config, nothing).await;
         };
         let store = if config.may_write() {
-            FolderStore::writable(folder, config.quota)
+            FolderStore::writable(folder, config.quota, config.entries)
         } else {
             FolderStore::read_only(folder)
         }
@@ -647,6 +647,14 @@ impl Gateway {
             self.relay.close().await;
         };
         let in_time = tokio::time::timeout(GRACE, all).await.is_ok();
+        if !in_time {
+            tracing::warn!(
+                sessions = self.sessions(),
+                connections = connections.len(),
+                "stopped: what had not ended {} s after the wish to stop was cut",
+                GRACE.as_secs()
+            );
+        }
         let listeners =
             std::mem::take(&mut *self.quic.lock().unwrap_or_else(PoisonError::into_inner));
         for listener in listeners {

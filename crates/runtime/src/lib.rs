@@ -71,7 +71,7 @@ pub use config::{Compat11, CoverSite, GatewayConfig, JITTER, Origin, Problem, Se
 pub use deck::Deck;
 pub use error::Error;
 pub use exchange::{Answer, Body, ExchangeError};
-pub use files::{load_identity, new_identity, state_dir, write_secret};
+pub use files::{load_identity, new_identity, read_secret, state_dir, write_private, write_secret};
 pub use fronts::FrontRules;
 pub use gateway::{Gateway, Listening};
 pub use logs::{LogFormat, init_logs};

@@ -1,23 +1,47 @@
+//! A folder that is served, and that writes are kept in up to a quota.
+
+mod ledger;
 mod listing;
+mod measure;
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use betanet_bar::{Commit, Expect, Headers, Listing, Meta, Store, StoreError};
-use betanet_carrier::{Folder, content_type};
-use betanet_wire::cbor;
+use betanet_carrier::{Folder, content_type, file_in, served};
+use betanet_wire::{cbor, text};
 use bytes::Bytes;
-use cap_std::fs::{Dir, Metadata, OpenOptions, PermissionsExt as _};
+use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use crate::Clock;
+use ledger::{Charge, Ledger};
+use measure::{WRITE, measure};
 
 /// The store's own folder within the served one: hidden, so that no request reaches it.
 const OWN: &str = ".betanet";
+/// What the names of kept headers begin with.
+const HEADERS: &str = "headers-";
+/// Segments of a path that may be written.
+const DEPTH_MAX: usize = 16;
+/// The folder is measured again no sooner than this after it was.
+const REST: Duration = Duration::from_secs(1);
+/// Nor than so many times as long as that took.
+const REST_TIMES: u32 = 50;
+/// Who writes has the folder measured again this often, since others may change it too.
+const STALE: Duration = Duration::from_secs(60);
 
 /// Serves a folder, and keeps PUTs and POSTs in it up to a quota.
 ///
-/// Nothing outside the folder is ever opened, symbolic links included. A write becomes visible whole, by a rename.
+/// Nothing outside the folder is ever opened, symbolic links included, and nothing but regular files is. A write becomes visible
+/// whole, by a rename.
+///
+/// **Quota.** Each file is charged its length and 4 096 bytes, each folder 4 096 bytes, and headers that are kept with a file as one
+/// more file; writes under way count. Paths that are written have at most 16 segments. What is measured at a start is what was charged before. Others may change the folder as they
+/// like: it is measured again once a minute while something is written, and before a write is refused.
 #[derive(Clone, Debug)]
 pub struct FolderStore {
     folder: Folder,
@@ -25,11 +49,23 @@ pub struct FolderStore {
     lists: Arc<listing::Lists>,
 }
 
-#[derive(Debug)]
+type Ticks = dyn Fn() -> Duration + Send + Sync;
+
 struct Writes {
-    quota: u64,
-    used: Mutex<u64>,
-    next: AtomicU64,
+    ledger: Mutex<Ledger>,
+    /// Held by who commits or removes: between the look and the rename nobody else renames.
+    turn: Mutex<()>,
+    /// The folder that was measured.
+    of: Mutex<Arc<Dir>>,
+    /// When it was measured, and how long that took; held while it is.
+    measured: Mutex<(Duration, Duration)>,
+    elapsed: Box<Ticks>,
+}
+
+impl std::fmt::Debug for Writes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writes").finish_non_exhaustive()
+    }
 }
 
 /// An open resource, and where its next read begins.
@@ -42,28 +78,26 @@ pub struct Reader {
 /// A write under way: a hidden file, removed when dropped.
 #[derive(Debug)]
 pub struct Writer {
-    folder: Folder,
+    dir: Arc<Dir>,
     writes: Arc<Writes>,
     name: String,
     file: File,
-    len: u64,
+    charge: Charge,
     committed: bool,
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
         if !self.committed {
-            *self.writes.lock() -= self.len;
             // What cannot be removed now is removed at the next start.
-            let _ = self.folder.dir().remove_file(&self.name);
+            let _ = self.dir.remove_file(&self.name);
+            lock(&self.writes.ledger).release(self.charge);
         }
     }
 }
 
-impl Writes {
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn medium(error: io::Error) -> StoreError {
@@ -71,43 +105,197 @@ fn medium(error: io::Error) -> StoreError {
     StoreError::Medium
 }
 
+/// Does what takes the disk a while, and lets the executor's other tasks go on meanwhile.
+fn on_disk<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(work)
+        }
+        _ => work(),
+    }
+}
+
 fn file_etag(meta: &Metadata) -> String {
+    let epoch = std::time::SystemTime::UNIX_EPOCH;
     let time = meta
         .modified()
         .ok()
-        .and_then(|t| t.into_std().duration_since(io_epoch()).ok())
+        .and_then(|t| t.into_std().duration_since(epoch).ok())
         .map_or(0, |d| d.as_nanos());
-    format!("\"{:x}-{time:x}-{:x}\"", inode(meta), meta.len())
+    format!("\"{:x}-{time:x}-{:x}\"", meta.ino(), meta.len())
 }
 
-fn io_epoch() -> std::time::SystemTime {
-    std::time::SystemTime::UNIX_EPOCH
-}
-
-fn inode(meta: &Metadata) -> u64 {
-    use cap_std::fs::MetadataExt as _;
-    meta.ino()
-}
-
-/// Where a resource's own headers are kept.
-fn sidecar(path: &str) -> String {
+/// The name of a resource's own headers.
+fn headers_name(path: &str) -> String {
     let digest = betanet_keys::hash(&[path.as_bytes()]);
-    format!("{OWN}/headers-{}", betanet_wire::text::hex(&digest[..16]))
+    format!("{HEADERS}{}", text::hex(&digest[..16]))
 }
 
-/// Bytes of visible files below a folder.
-fn measure(dir: &Dir) -> io::Result<u64> {
-    let mut sum = 0;
-    for entry in dir.entries()? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() && entry.file_name() != OWN {
-            sum += measure(&entry.open_dir()?)?;
-        } else if kind.is_file() {
-            sum += entry.metadata()?.len();
+/// Where they are kept.
+fn sidecar(path: &str) -> String {
+    format!("{OWN}/{}", headers_name(path))
+}
+
+/// What stands at a path is charged: a link for itself, not for what it leads to.
+fn charge_at(dir: &Dir, path: &str) -> Charge {
+    match dir.symlink_metadata(path) {
+        Ok(meta) if meta.is_file() => Charge::file(meta.len()),
+        Ok(_) => Charge::folders(1),
+        Err(_) => Charge::default(),
+    }
+}
+
+/// Makes a hidden file under a drawn name, which only its owner may read, and holds it: who sweeps leaves it alone.
+fn hidden(dir: &Dir) -> io::Result<(String, File)> {
+    let mut drawn = [0; 16];
+    getrandom::fill(&mut drawn).map_err(|_| io::Error::other("the system gives no randomness"))?;
+    let name = format!("{OWN}/{WRITE}{}", text::hex(&drawn));
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create_new(true).mode(0o600);
+    let file = dir.open_with(&name, options)?.into_std();
+    // Where files cannot be held, nobody sweeps but who starts.
+    let _ = file.try_lock();
+    Ok((name, file))
+}
+
+/// Removes writes that a process left behind that is gone.
+fn sweep(dir: &Dir) -> io::Result<()> {
+    for entry in dir.read_dir(OWN)? {
+        let name = entry?.file_name();
+        if name.to_string_lossy().starts_with(WRITE) {
+            let path = Path::new(OWN).join(name);
+            let held = dir.open(&path).map(cap_std::fs::File::into_std);
+            if held.is_ok_and(|f| matches!(f.try_lock(), Err(std::fs::TryLockError::WouldBlock))) {
+                continue;
+            }
+            dir.remove_file(path)?;
         }
     }
-    Ok(sum)
+    Ok(())
+}
+
+/// Brings a folder's names to the disk, where that can be done.
+fn sync(dir: &Dir, folder: Option<&Path>) {
+    let opened = match folder.filter(|f| !f.as_os_str().is_empty()) {
+        Some(folder) => dir.open_dir(folder),
+        None => dir.try_clone(),
+    };
+    // The write itself is complete: what fails here is told at the next one.
+    let _ = opened.map(|d| d.into_std_file().sync_all());
+}
+
+impl Writes {
+    /// Measures, and counts from there on. What nothing belongs to is removed, where it is known that nothing does.
+    fn begin(&self, folder: &Folder, dir: &Dir) -> io::Result<()> {
+        dir.create_dir_all(OWN)
+            .and_then(|()| sweep(dir))
+            .map_err(|e| {
+                let own = folder.path().join(OWN);
+                io::Error::new(
+                    e.kind(),
+                    format!("{} cannot be written: {e}", own.display()),
+                )
+            })?;
+        let found = measure(dir);
+        for (path, error) in &found.skipped {
+            let path = folder.path().join(path);
+            tracing::warn!(path = %path.display(), %error, "a folder cannot be read: the quota leaves it out");
+        }
+        let mut kept = found.charge;
+        for name in found.orphans {
+            let path = format!("{OWN}/{name}");
+            let charge = charge_at(dir, &path);
+            if dir.remove_file(&path).is_ok() {
+                kept = kept.less(charge);
+            }
+        }
+        let mut ledger = lock(&self.ledger);
+        let changes = ledger.changes();
+        ledger.measured(kept, changes);
+        if ledger.is_full() {
+            tracing::warn!(
+                path = %folder.path().display(),
+                bytes = kept.bytes,
+                entries = kept.entries,
+                "the folder is as large as its quota lets it be: nothing can be written"
+            );
+        }
+        Ok(())
+    }
+
+    /// The folder that stands there now, measured.
+    fn dir(&self, folder: &Folder) -> Result<Arc<Dir>, StoreError> {
+        let dir = folder.dir();
+        if Arc::ptr_eq(&lock(&self.of), &dir) {
+            return Ok(dir);
+        }
+        let _turn = lock(&self.turn);
+        let mut of = lock(&self.of);
+        if !Arc::ptr_eq(&of, &dir) {
+            lock(&self.ledger).begin_change();
+            on_disk(|| self.begin(folder, &dir)).map_err(medium)?;
+            *of = Arc::clone(&dir);
+        }
+        drop(of);
+        Ok(dir)
+    }
+
+    /// Measures again, unless that was done a moment ago; whether it was done now.
+    fn again(&self) -> bool {
+        let Ok(mut last) = self.measured.try_lock() else {
+            return false;
+        };
+        let now = (self.elapsed)();
+        let rest = REST.max(last.1.saturating_mul(REST_TIMES));
+        if now.saturating_sub(last.0) < rest {
+            return false;
+        }
+        on_disk(|| {
+            let (dir, changes) = {
+                let _turn = lock(&self.turn);
+                (Arc::clone(&lock(&self.of)), lock(&self.ledger).changes())
+            };
+            let found = measure(&dir).charge;
+            if !lock(&self.ledger).measured(found, changes) {
+                // Somebody writes without a pause: they wait this once.
+                let _turn = lock(&self.turn);
+                let found = measure(&Arc::clone(&lock(&self.of))).charge;
+                let mut ledger = lock(&self.ledger);
+                let changes = ledger.changes();
+                ledger.measured(found, changes);
+            }
+        });
+        let ended = (self.elapsed)();
+        *last = (ended, ended.saturating_sub(now));
+        true
+    }
+
+    /// Measures again in the background, when what is counted may not be what is there.
+    fn look_again(self: &Arc<Self>) {
+        let doubt = lock(&self.ledger).in_doubt();
+        let since = match self.measured.try_lock() {
+            Ok(last) => (self.elapsed)().saturating_sub(last.0),
+            Err(_) => return,
+        };
+        if doubt || since >= STALE {
+            let this = Arc::clone(self);
+            let named = std::thread::Builder::new().name("measure".into());
+            // Where no thread can be had, the next write asks again.
+            let _ = named.spawn(move || this.again());
+        }
+    }
+
+    /// Charges, after a second look at the disk where there seems to be no room.
+    fn charge(
+        &self,
+        take: impl Fn(&mut Ledger) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let taken = take(&mut lock(&self.ledger));
+        if taken.is_err() && self.again() {
+            return take(&mut lock(&self.ledger));
+        }
+        taken
+    }
 }
 
 impl FolderStore {
@@ -124,26 +312,30 @@ impl FolderStore {
         })
     }
 
-    /// Serves a folder that may grow to `quota` bytes, what is there included.
+    /// Serves a folder that may grow to `bytes` bytes in `entries` files and folders, what is there included.
     ///
     /// # Errors
     ///
     /// The folder is not there, or cannot be written.
-    pub fn writable(path: &Path, quota: u64) -> io::Result<Self> {
+    pub fn writable(path: &Path, bytes: u64, entries: u64) -> io::Result<Self> {
+        let clock = Clock::start();
+        Self::timed(path, bytes, entries, Box::new(move || clock.elapsed()))
+    }
+
+    fn timed(path: &Path, bytes: u64, entries: u64, elapsed: Box<Ticks>) -> io::Result<Self> {
         let folder = Folder::open(path)?;
         let dir = folder.dir();
-        dir.create_dir_all(OWN)?;
-        for entry in dir.read_dir(OWN)? {
-            let name = entry?.file_name();
-            if name.to_string_lossy().starts_with("write-") {
-                dir.remove_file(Path::new(OWN).join(name))?;
-            }
-        }
+        let began = elapsed();
         let writes = Writes {
-            quota,
-            used: Mutex::new(measure(dir)?),
-            next: AtomicU64::new(0),
+            ledger: Mutex::new(Ledger::new(bytes, entries)),
+            turn: Mutex::new(()),
+            of: Mutex::new(Arc::clone(&dir)),
+            measured: Mutex::default(),
+            elapsed,
         };
+        writes.begin(&folder, &dir)?;
+        let ended = (writes.elapsed)();
+        *lock(&writes.measured) = (ended, ended.saturating_sub(began));
         Ok(Self {
             folder,
             writes: Some(Arc::new(writes)),
@@ -151,11 +343,11 @@ impl FolderStore {
         })
     }
 
-    fn meta(&self, path: &str, meta: &Metadata) -> Meta {
+    fn meta(&self, dir: &Dir, path: &str, meta: &Metadata) -> Meta {
         let kept = self
             .writes
             .as_ref()
-            .and_then(|_| self.folder.dir().read(sidecar(path)).ok())
+            .and_then(|_| dir.read(sidecar(path)).ok())
             .and_then(|bytes| cbor::from_slice::<Headers>(&bytes).ok());
         let mut headers = kept.unwrap_or_default();
         if headers.get("content-type").is_none() {
@@ -167,10 +359,94 @@ impl FolderStore {
             headers,
         }
     }
+}
 
-    fn etag(&self, path: &str) -> Result<Option<(String, u64)>, StoreError> {
-        let found = self.folder.file(path).map_err(medium)?;
-        Ok(found.map(|(_, m)| (file_etag(&m), m.len())))
+fn etag(dir: &Dir, path: &str) -> Result<Option<String>, StoreError> {
+    let found = file_in(dir, path).map_err(medium)?;
+    Ok(found.map(|(_, m)| file_etag(&m)))
+}
+
+/// Folders above a path, the outermost first.
+fn parents(target: &str) -> impl DoubleEndedIterator<Item = &str> {
+    target.match_indices('/').map(move |(at, _)| &target[..at])
+}
+
+/// A commit: its file goes from hidden to its place.
+struct Placing<'a> {
+    dir: &'a Dir,
+    path: &'a str,
+    target: &'a str,
+    writer: &'a Writer,
+    /// Its headers; none when there is nothing to keep.
+    headers: Option<Vec<u8>>,
+}
+
+impl Placing<'_> {
+    /// Places all of it, or nothing; a folder that was made for it goes again.
+    fn place(&self) -> io::Result<()> {
+        let mut made = Vec::new();
+        let placed = self.folders(&mut made).and_then(|()| self.files());
+        if placed.is_err() {
+            for folder in made.iter().rev() {
+                // One that somebody else has put something in stays, and is measured.
+                let _ = self.dir.remove_dir(folder);
+            }
+        }
+        placed
+    }
+
+    fn folders<'b>(&'b self, made: &mut Vec<&'b str>) -> io::Result<()> {
+        for folder in parents(self.target) {
+            match self.dir.create_dir(folder) {
+                Ok(()) => made.push(folder),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn files(&self) -> io::Result<()> {
+        let side = sidecar(self.path);
+        let before = self.dir.read(&side).ok();
+        self.keep_headers(&side, self.headers.as_deref())?;
+        let (dir, name) = (&self.writer.dir, &self.writer.name);
+        let placed = self
+            .visible()
+            .and_then(|()| dir.rename(name, self.dir, self.target));
+        if placed.is_err() {
+            // As they were; where that fails, a resource that stands has headers of one that does not.
+            let _ = self.keep_headers(&side, before.as_deref());
+        }
+        placed?;
+        sync(self.dir, Path::new(self.target).parent());
+        Ok(())
+    }
+
+    fn visible(&self) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::Permissions::from_mode(0o644);
+        self.writer.file.set_permissions(mode)
+    }
+
+    /// Headers are replaced whole, or stay.
+    fn keep_headers(&self, side: &str, bytes: Option<&[u8]>) -> io::Result<()> {
+        let Some(bytes) = bytes else {
+            return match self.dir.remove_file(side) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+                _ => Ok(()),
+            };
+        };
+        let (name, mut file) = hidden(self.dir)?;
+        let written = file
+            .write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| self.dir.rename(&name, self.dir, side));
+        if written.is_err() {
+            // What cannot be removed now is removed at the next start.
+            let _ = self.dir.remove_file(&name);
+        }
+        written
     }
 }
 
@@ -179,13 +455,14 @@ impl Store for FolderStore {
     type Writer = Writer;
 
     fn open(&mut self, path: &str) -> Result<Option<(Meta, Reader)>, StoreError> {
-        let found = self.folder.file(path).map_err(medium)?;
+        let dir = self.folder.dir();
+        let found = file_in(&dir, path).map_err(medium)?;
         Ok(found.map(|(file, meta)| {
             let reader = Reader {
                 file: file.into_std(),
                 position: 0,
             };
-            (self.meta(path, &meta), reader)
+            (self.meta(&dir, path, &meta), reader)
         }))
     }
 
@@ -208,32 +485,30 @@ impl Store for FolderStore {
 
     fn create(&mut self) -> Result<Writer, StoreError> {
         let writes = self.writes.clone().ok_or(StoreError::ReadOnly)?;
-        let n = writes.next.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{OWN}/write-{}-{n}", std::process::id());
-        let file = self
-            .folder
-            .dir()
-            .open_with(&name, OpenOptions::new().write(true).create_new(true))
-            .map_err(medium)?;
+        let dir = writes.dir(&self.folder)?;
+        let charge = Charge::file(0);
+        writes.charge(|ledger| ledger.reserve(charge))?;
+        let (name, file) = match hidden(&dir) {
+            Ok(made) => made,
+            Err(e) => {
+                lock(&writes.ledger).release(charge);
+                return Err(medium(e));
+            }
+        };
         Ok(Writer {
-            folder: self.folder.clone(),
+            dir,
             writes,
             name,
-            file: file.into_std(),
-            len: 0,
+            file,
+            charge,
             committed: false,
         })
     }
 
     fn write(&mut self, writer: &mut Writer, bytes: &[u8]) -> Result<(), StoreError> {
-        {
-            let mut used = writer.writes.lock();
-            if *used + bytes.len() as u64 > writer.writes.quota {
-                return Err(StoreError::Quota);
-            }
-            *used += bytes.len() as u64;
-        }
-        writer.len += bytes.len() as u64;
+        let more = Charge::more(bytes.len() as u64);
+        writer.writes.charge(|ledger| ledger.reserve(more))?;
+        writer.charge = writer.charge.plus(more);
         writer.file.write_all(bytes).map_err(medium)
     }
 
@@ -244,178 +519,133 @@ impl Store for FolderStore {
         headers: &Headers,
         expect: &Expect,
     ) -> Result<Commit, StoreError> {
-        let target = path.strip_prefix('/').ok_or(StoreError::Path)?;
-        let plain = |s: &str| !s.is_empty() && !s.starts_with('.');
-        if !target.split('/').all(plain) || self.folder.has_folder(path) {
+        let target = served(path).ok_or(StoreError::Path)?;
+        if target.split('/').count() > DEPTH_MAX {
             return Err(StoreError::Path);
         }
-        writer.file.sync_all().map_err(medium)?;
         let writes = Arc::clone(&writer.writes);
-        // One commit at a time: between the look and the rename nobody else renames.
-        let mut used = writes.lock();
-        let old = self.etag(path)?;
-        if !expect.holds(old.as_ref().map(|(etag, _)| etag.as_str())) {
-            drop(used);
-            return Err(StoreError::Changed);
-        }
-        let dir = self.folder.dir();
-        let place = || -> io::Result<()> {
-            if let Some(parent) = Path::new(target).parent() {
-                dir.create_dir_all(parent)?;
-            }
-            dir.write(sidecar(path), cbor::to_vec(headers))?;
-            dir.set_permissions(&writer.name, cap_std::fs::Permissions::from_mode(0o644))?;
-            dir.rename(&writer.name, dir, target)
-        };
-        let placed = place();
-        if let Err(e) = placed {
-            drop(used);
-            // A parent that is a file, or a name too long for the disk, is the path's fault.
-            return Err(match e.kind() {
-                io::ErrorKind::NotADirectory
-                | io::ErrorKind::AlreadyExists
-                | io::ErrorKind::InvalidFilename
-                | io::ErrorKind::PermissionDenied => StoreError::Path,
-                _ => medium(e),
-            });
-        }
-        writer.committed = true;
-        *used -= old.as_ref().map_or(0, |(_, len)| *len);
-        drop(used);
-        let (etag, _) = self.etag(path)?.ok_or(StoreError::Medium)?;
-        Ok(Commit {
-            created: old.is_none(),
-            etag,
-        })
+        on_disk(|| writer.file.sync_all()).map_err(medium)?;
+        let dir = writes.dir(&self.folder)?;
+        let done = on_disk(|| commit(&dir, &mut writer, (path, target), headers, expect));
+        writes.look_again();
+        done
     }
 
     fn remove(&mut self, path: &str, expect: &Expect) -> Result<bool, StoreError> {
         let writes = self.writes.clone().ok_or(StoreError::ReadOnly)?;
-        let mut used = writes.lock();
-        let old = self.etag(path)?;
-        if !expect.holds(old.as_ref().map(|(etag, _)| etag.as_str())) {
-            return Err(StoreError::Changed);
-        }
-        let (Some((_, len)), Some(target)) = (old, path.strip_prefix('/')) else {
+        let Some(target) = served(path) else {
             return Ok(false);
         };
-        self.folder.dir().remove_file(target).map_err(medium)?;
-        // Kept headers of a resource that is gone harm nobody; the next PUT replaces them.
-        let _ = self.folder.dir().remove_file(sidecar(path));
-        *used -= len;
-        Ok(true)
+        let dir = writes.dir(&self.folder)?;
+        let done = on_disk(|| remove(&writes, &dir, (path, target), expect));
+        writes.look_again();
+        done
     }
+}
+
+fn commit(
+    dir: &Dir,
+    writer: &mut Writer,
+    (path, target): (&str, &str),
+    headers: &Headers,
+    expect: &Expect,
+) -> Result<Commit, StoreError> {
+    let writes = Arc::clone(&writer.writes);
+    let turn = lock(&writes.turn);
+    let old = etag(dir, path)?;
+    if !expect.holds(old.as_deref()) {
+        return Err(StoreError::Changed);
+    }
+    // Folders, and whatever an operator has put there that is no file, are not replaced.
+    let there = dir.symlink_metadata(target);
+    if there.is_ok_and(|m| !(m.is_file() || m.is_symlink()))
+        || dir.metadata(target).is_ok_and(|m| !m.is_file())
+    {
+        return Err(StoreError::Path);
+    }
+    let kept = headers
+        .iter()
+        .next()
+        .is_some()
+        .then(|| cbor::to_vec(headers));
+    let missing = parents(target).filter(|p| dir.metadata(p).is_err()).count();
+    let side = kept
+        .as_ref()
+        .map_or(Charge::default(), |bytes| Charge::file(bytes.len() as u64));
+    let more = side.plus(Charge::folders(missing as u64));
+    let gone = charge_at(dir, target).plus(charge_at(dir, &sidecar(path)));
+    {
+        let mut ledger = lock(&writes.ledger);
+        ledger.reserve_for(more, gone)?;
+        ledger.begin_change();
+    }
+    let placing = Placing {
+        dir,
+        path,
+        target,
+        writer,
+        headers: kept,
+    };
+    let placed = placing.place();
+    let mut ledger = lock(&writes.ledger);
+    if let Err(e) = placed {
+        ledger.release(more);
+        drop(ledger);
+        // A parent that is a file, or a name too long for the disk, is the path's fault.
+        return Err(match e.kind() {
+            io::ErrorKind::NotADirectory
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::InvalidFilename
+            | io::ErrorKind::PermissionDenied => StoreError::Path,
+            // Another folder, on another disk, stands there since the write began.
+            io::ErrorKind::CrossesDevices => StoreError::Changed,
+            _ => medium(e),
+        });
+    }
+    ledger.keep(writer.charge.plus(more));
+    ledger.forget(gone);
+    drop(ledger);
+    writer.committed = true;
+    let new = etag(dir, path)?.ok_or(StoreError::Medium)?;
+    drop(turn);
+    Ok(Commit {
+        created: old.is_none(),
+        etag: new,
+    })
+}
+
+fn remove(
+    writes: &Writes,
+    dir: &Dir,
+    (path, target): (&str, &str),
+    expect: &Expect,
+) -> Result<bool, StoreError> {
+    let _turn = lock(&writes.turn);
+    let old = etag(dir, path)?;
+    if !expect.holds(old.as_deref()) {
+        return Err(StoreError::Changed);
+    }
+    if old.is_none() {
+        return Ok(false);
+    }
+    lock(&writes.ledger).begin_change();
+    let mut gone = charge_at(dir, target);
+    dir.remove_file(target).map_err(medium)?;
+    let side = sidecar(path);
+    let headers = charge_at(dir, &side);
+    if dir.remove_file(&side).is_ok() {
+        gone = gone.plus(headers);
+    }
+    // A folder that is left empty would be charged for ever: nobody could remove it.
+    let emptied = parents(target)
+        .rev()
+        .take_while(|f| dir.remove_dir(f).is_ok());
+    gone = gone.plus(Charge::folders(emptied.count() as u64));
+    lock(&writes.ledger).forget(gone);
+    sync(dir, Path::new(target).parent());
+    Ok(true)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::symlink;
-
-    fn put(store: &mut FolderStore, path: &str, bytes: &[u8]) -> Result<Commit, StoreError> {
-        let mut writer = store.create()?;
-        store.write(&mut writer, bytes)?;
-        let headers = Headers::default().with("x-kept", "yes");
-        store.commit(writer, path, &headers, &Expect::Anything)
-    }
-
-    #[test]
-    fn writes_are_whole_counted_and_keep_their_headers() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("old.txt"), [0; 10]).unwrap();
-        let mut store = FolderStore::writable(dir.path(), 30).unwrap();
-        assert!(put(&mut store, "/a/b.html", &[1; 20]).unwrap().created);
-        assert_eq!(put(&mut store, "/c", &[1; 1]), Err(StoreError::Quota));
-        assert!(!put(&mut store, "/a/b.html", &[]).unwrap().created);
-        let (meta, _) = store.open("/a/b.html").unwrap().unwrap();
-        assert_eq!(meta.headers.text("x-kept"), Some("yes"));
-        assert_eq!(
-            meta.headers.text("content-type"),
-            Some("text/html; charset=utf-8")
-        );
-        assert!(put(&mut store, "/c", &[1; 20]).is_ok());
-        assert_eq!(store.remove("/c", &Expect::Anything), Ok(true));
-        assert_eq!(store.remove("/c", &Expect::Anything), Ok(false));
-        let left: Vec<_> = std::fs::read_dir(dir.path().join(OWN)).unwrap().collect();
-        assert_eq!(
-            left.len(),
-            1,
-            "only the kept headers of /a/b.html: {left:?}"
-        );
-        drop(store);
-        assert_eq!(
-            *FolderStore::writable(dir.path(), 30)
-                .unwrap()
-                .writes
-                .unwrap()
-                .lock(),
-            10
-        );
-    }
-
-    #[test]
-    fn nothing_outside_is_read_or_written() {
-        let outer = tempfile::tempdir().unwrap();
-        let root = outer.path().join("root");
-        std::fs::create_dir(&root).unwrap();
-        std::fs::write(outer.path().join("secret"), b"secret").unwrap();
-        std::fs::create_dir(outer.path().join("beside")).unwrap();
-        symlink(outer.path().join("secret"), root.join("absolute")).unwrap();
-        symlink("../secret", root.join("relative")).unwrap();
-        symlink("../beside", root.join("folder")).unwrap();
-        std::fs::write(root.join("real"), b"real").unwrap();
-        symlink("real", root.join("within")).unwrap();
-        let mut store = FolderStore::writable(&root, 1000).unwrap();
-        for path in [
-            "/absolute",
-            "/relative",
-            "/../secret",
-            "/.betanet/x",
-            "/folder/x",
-            "//real",
-        ] {
-            assert!(store.open(path).unwrap().is_none(), "{path}");
-        }
-        assert!(
-            store.open("/within").unwrap().is_some(),
-            "a link that stays within"
-        );
-        for path in ["/folder/x", "/../x", "/.betanet/x", "/x/", "/", "/real/x"] {
-            assert!(put(&mut store, path, b"x").is_err(), "{path}");
-        }
-        assert!(
-            std::fs::read_dir(outer.path().join("beside"))
-                .unwrap()
-                .next()
-                .is_none()
-        );
-        assert_eq!(
-            std::fs::read(outer.path().join("secret")).unwrap(),
-            b"secret"
-        );
-    }
-
-    #[test]
-    fn expectations_hold_at_the_commit() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut store = FolderStore::writable(dir.path(), 100).unwrap();
-        let etag = put(&mut store, "/a", b"1").unwrap().etag;
-        let late = store.create().unwrap();
-        put(&mut store, "/a", b"22").unwrap();
-        let expect = Expect::Etag(etag);
-        let got = store.commit(late, "/a", &Headers::default(), &expect);
-        assert_eq!(got, Err(StoreError::Changed));
-        assert_eq!(store.remove("/a", &expect), Err(StoreError::Changed));
-    }
-
-    #[test]
-    fn a_read_only_store_takes_no_writes() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut store = FolderStore::read_only(dir.path()).unwrap();
-        assert!(matches!(store.create(), Err(StoreError::ReadOnly)));
-        assert_eq!(
-            store.remove("/a", &Expect::Anything),
-            Err(StoreError::ReadOnly)
-        );
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ use betanet_wire::text::{hex, unhex};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::files::file_error;
+use crate::files::{file_error, write_private};
 use crate::node::QUIC;
 
 /// How long an observation counts.
@@ -199,7 +199,7 @@ impl Templates {
             map: hex(&template.to_bytes()),
         };
         let text = serde_json::to_string(&kept).unwrap_or_default();
-        std::fs::write(&path, text).map_err(file_error(&path))?;
+        write_private(&path, text.as_bytes())?;
         Ok(Calibrated {
             template,
             fetched_ms: now_ms,

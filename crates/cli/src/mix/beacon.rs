@@ -4,11 +4,11 @@ use std::path::Path;
 
 use betanet_machine::Rng;
 use betanet_mix::{BeaconKey, BeaconSecret, BeaconShare, PartialBeacon, epoch_at, join_beacon};
-use betanet_runtime::{Clock, seed, write_secret};
+use betanet_runtime::{Clock, read_secret, seed, write_secret};
 use betanet_wire::text::{hex, unhex_array};
 use zeroize::Zeroizing;
 
-use super::{network, read, wrong};
+use super::{network, wrong};
 use crate::Fail;
 use crate::args::BeaconCommand;
 
@@ -38,8 +38,7 @@ pub(crate) fn new_key(path: &Path) -> Result<BeaconKey, Fail> {
 }
 
 fn secret_text(path: &Path) -> Result<Zeroizing<String>, Fail> {
-    let text = String::from_utf8(read(path)?).map_err(|e| wrong(path, e.utf8_error()))?;
-    Ok(Zeroizing::new(text))
+    Ok(read_secret(path)?)
 }
 
 /// The secret that a file holds.
@@ -60,10 +59,20 @@ fn split(path: &Path, (threshold, shares): (u8, u8), output: &Path) -> Result<()
         Fail::Usage(why)
     })?;
     std::fs::create_dir_all(output).map_err(Fail::file(output))?;
+    let mut written = Vec::new();
     for share in &dealt {
         let file = output.join(share.index().to_string());
         let text = Zeroizing::new(format!("{}:{}\n", share.index(), hex(share.secret())));
-        write_secret(&file, text.as_bytes())?;
+        if let Err(error) = write_secret(&file, text.as_bytes()) {
+            // Some shares of a split are of no use, and would be in the way of the next one's.
+            for file in &written {
+                let _ = std::fs::remove_file(file);
+            }
+            return Err(error.into());
+        }
+        written.push(file);
+    }
+    for file in &written {
         say!("{}", file.display());
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use betanet_carrier::disk::write_shared;
 use betanet_keys::{Envelope, Maintainers};
 use betanet_mix::{Directory, epoch_at};
 use betanet_runtime::{
@@ -111,7 +112,7 @@ async fn build(args: BuildArgs) -> Result<(), Fail> {
             note!("warning: no relay stands in layer {layer}: paths that need it cannot be drawn");
         }
     }
-    std::fs::write(&args.output, directory.to_record()).map_err(Fail::file(&args.output))?;
+    write_shared(&args.output, directory.to_record()).map_err(Fail::file(&args.output))?;
     say!(
         "{}: epoch {epoch}, {} relays",
         args.output.display(),
@@ -134,7 +135,7 @@ fn sign(file: &Path, key: &Path, output: &Path) -> Result<(), Fail> {
     let mut envelope = envelope(file)?;
     let identity = load_identity(key)?;
     envelope.sign(&identity);
-    std::fs::write(output, envelope.to_bytes()).map_err(Fail::file(output))?;
+    write_shared(output, envelope.to_bytes()).map_err(Fail::file(output))?;
     say!("{}: signed by {}", output.display(), identity.public());
     Ok(())
 }
@@ -154,7 +155,7 @@ fn join(files: &[std::path::PathBuf], file: &Path, output: &Path) -> Result<(), 
     let bytes = joined.to_bytes();
     check_directory(&bytes, &maintainers, &mix.beacon_key)
         .map_err(|e| Fail::Local(e.to_string()))?;
-    std::fs::write(output, bytes).map_err(Fail::file(output))?;
+    write_shared(output, bytes).map_err(Fail::file(output))?;
     say!(
         "{}: {} signatures, {} needed",
         output.display(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use betanet_carrier::disk::write_shared;
 use betanet_keys::{Envelope, Maintainers};
 use betanet_runtime::{
     Clock, Error, FrontRecord, Network, Profile, Templates, Trust, calibrate_origin, load_identity,
@@ -96,7 +97,7 @@ pub(super) fn sign(args: &SignArgs) -> Result<(), Fail> {
         Envelope::from_bytes(&bytes).map_err(|e| Fail::Local(format!("{name}: {e}")))?;
     envelope.sign(&load_identity(&args.key)?);
     let text = hex(&envelope.to_bytes()) + "\n";
-    std::fs::write(&args.record, text).map_err(Fail::file(&args.record))?;
+    write_shared(&args.record, text).map_err(Fail::file(&args.record))?;
     say!("{} signatures", envelope.signatures());
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use betanet_carrier::disk;
 use betanet_keys::{Envelope, Maintainers, RegistryError};
 use betanet_mix::{BeaconKey, DIRECTORY_MAX, Directory, DirectoryError};
 
@@ -152,7 +153,7 @@ impl Directories {
         let known = same.iter().any(|e| e.record() == envelope.record());
         if !known && same.len() < 2 {
             let path = self.file(epoch, same.len());
-            if let Err(error) = fs::write(&path, envelope.to_bytes()) {
+            if let Err(error) = disk::write_private(&path, envelope.to_bytes()) {
                 tracing::warn!(path = %path.display(), %error, "a directory is not kept");
             }
             same.push(envelope);

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::memory::Memories;
 use super::plane::{Plane, lock};
 use super::wellknown::Faces;
-use crate::files::{file_error, write_secret};
+use crate::files::{read_secret, write_secret};
 use crate::{Clock, Error, Mesh, seed};
 
 /// How often the replay memory is looked at.
@@ -33,7 +33,7 @@ pub(crate) fn vrf(path: &Path) -> Result<VrfSecret, Error> {
         let fresh = Zeroizing::new(Rng::new(&seed()?).array::<32>());
         write_secret(path, text::hex(&fresh[..]).as_bytes())?;
     }
-    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(file_error(path))?);
+    let text = read_secret(path)?;
     let seed: [u8; 32] =
         text::unhex_array(text.trim()).ok_or(bad("not a VRF seed of 64 hex digits"))?;
     Ok(VrfSecret::from_seed(&Zeroizing::new(seed)))

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use betanet_bar::{Entry, Listing, StoreError};
-use betanet_carrier::Folder;
+use betanet_carrier::{Folder, served_name};
 use cap_std::fs::{Dir, DirEntry, Metadata, MetadataExt as _};
 
 use super::medium;
@@ -129,12 +129,9 @@ fn opened(folder: &Folder, path: &str) -> io::Result<Option<Dir>> {
     }
 }
 
-/// Whether a request's path can have this name in it.
+/// Whether a request's path can have this name in it: behind a `?` it would be the query.
 fn may_be_asked(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('.')
-        && !name.contains(['/', '\\', '?'])
-        && !name.chars().any(char::is_control)
+    served_name(name) && !name.contains('?')
 }
 
 fn read(dir: &Dir) -> Result<Names, StoreError> {

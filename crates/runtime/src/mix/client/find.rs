@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::super::PLACE;
 use super::super::directories::{DirectoryProblem, check};
-use crate::files::file_error;
+use crate::files::{file_error, write_private};
 use crate::mesh::peer_of_seed;
 use crate::streams::Substream;
 use crate::{Clock, Error, Mesh, Network, Node, SessionHandle, seed};
@@ -227,7 +227,7 @@ impl Finder {
                 std::fs::create_dir_all(folder).map_err(file_error(folder))?;
             }
             let line = format!("{} {}\n", Name::from(guard.node), guard.since_ms);
-            std::fs::write(path, line).map_err(file_error(path))?;
+            write_private(path, line.as_bytes())?;
         }
         Ok(guard.node)
     }

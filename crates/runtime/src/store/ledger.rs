@@ -1,0 +1,206 @@
+//! What a folder's files are charged against its quota.
+
+use betanet_bar::StoreError;
+
+/// Bytes that a file or folder is charged besides what it holds.
+pub(super) const ENTRY: u64 = 4096;
+
+/// What some files and folders are charged.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Charge {
+    pub(super) bytes: u64,
+    pub(super) entries: u64,
+}
+
+impl Charge {
+    /// For a file of this length.
+    pub(super) const fn file(len: u64) -> Self {
+        Self {
+            bytes: len.saturating_add(ENTRY),
+            entries: 1,
+        }
+    }
+
+    /// For so many folders, or other things that hold no bytes of their own.
+    pub(super) const fn folders(count: u64) -> Self {
+        Self {
+            bytes: count.saturating_mul(ENTRY),
+            entries: count,
+        }
+    }
+
+    /// For what is added to a file that was charged.
+    pub(super) const fn more(bytes: u64) -> Self {
+        Self { bytes, entries: 0 }
+    }
+
+    pub(super) const fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            entries: self.entries.saturating_add(other.entries),
+        }
+    }
+
+    pub(super) const fn less(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(other.bytes),
+            entries: self.entries.saturating_sub(other.entries),
+        }
+    }
+
+    const fn fits(self, limit: Self) -> bool {
+        self.bytes <= limit.bytes && self.entries <= limit.entries
+    }
+}
+
+/// What is charged now, and what may be.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    limit: Charge,
+    /// For what is visible, and its kept headers.
+    kept: Charge,
+    /// For writes under way, exactly.
+    pending: Charge,
+    /// More was taken away than had been charged: somebody else changes the folder too.
+    doubt: bool,
+    /// Counts what changes `kept`.
+    changes: u64,
+}
+
+impl Ledger {
+    pub(super) const fn new(bytes: u64, entries: u64) -> Self {
+        Self {
+            limit: Charge { bytes, entries },
+            kept: Charge::folders(0),
+            pending: Charge::folders(0),
+            doubt: false,
+            changes: 0,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn total(&self) -> (Charge, Charge) {
+        (self.kept, self.pending)
+    }
+
+    /// Whether there is no room for an empty file.
+    pub(super) const fn is_full(&self) -> bool {
+        let all = self.pending.plus(self.kept);
+        !all.plus(Charge::file(0)).fits(self.limit)
+    }
+
+    pub(super) const fn in_doubt(&self) -> bool {
+        self.doubt
+    }
+
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Says that what is kept is about to change.
+    pub(super) const fn begin_change(&mut self) {
+        self.changes += 1;
+    }
+
+    /// Takes what was measured in place of what was counted, unless that has changed meanwhile.
+    pub(super) fn measured(&mut self, kept: Charge, changes: u64) -> bool {
+        if self.changes != changes {
+            return false;
+        }
+        self.kept = kept;
+        self.doubt = false;
+        true
+    }
+
+    /// Charges a write under way with more.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Quota`].
+    pub(super) const fn reserve(&mut self, more: Charge) -> Result<(), StoreError> {
+        let pending = self.pending.plus(more);
+        if !pending.plus(self.kept).fits(self.limit) {
+            return Err(StoreError::Quota);
+        }
+        self.pending = pending;
+        Ok(())
+    }
+
+    /// Charges what a commit adds besides its file, when it has room once `old` is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Quota`].
+    pub(super) const fn reserve_for(
+        &mut self,
+        more: Charge,
+        old: Charge,
+    ) -> Result<(), StoreError> {
+        let pending = self.pending.plus(more);
+        if !pending.plus(self.kept).less(old).fits(self.limit) {
+            return Err(StoreError::Quota);
+        }
+        self.pending = pending;
+        Ok(())
+    }
+
+    /// Gives back what a write under way was charged.
+    pub(super) const fn release(&mut self, charge: Charge) {
+        self.pending = self.pending.less(charge);
+    }
+
+    /// What was under way is kept.
+    pub(super) const fn keep(&mut self, charge: Charge) {
+        self.pending = self.pending.less(charge);
+        self.kept = self.kept.plus(charge);
+    }
+
+    /// What was kept is gone.
+    pub(super) const fn forget(&mut self, charge: Charge) {
+        if !charge.fits(self.kept) {
+            self.doubt = true;
+        }
+        self.kept = self.kept.less(charge);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_away_twice_makes_no_room_beyond_the_quota() {
+        let mut ledger = Ledger::new(10_000, 2);
+        assert_eq!(ledger.reserve(Charge::file(1)), Ok(()));
+        ledger.keep(Charge::file(1));
+        ledger.forget(Charge::file(9000));
+        assert!(ledger.in_doubt());
+        assert_eq!(ledger.reserve(Charge::file(5905)), Err(StoreError::Quota));
+        assert_eq!(ledger.reserve(Charge::file(5904)), Ok(()));
+        assert!(ledger.measured(Charge::default(), 0) && !ledger.in_doubt());
+        ledger.begin_change();
+        assert!(
+            !ledger.measured(Charge::file(1), 0),
+            "it has changed meanwhile"
+        );
+    }
+
+    #[test]
+    fn entries_have_a_bound_of_their_own() {
+        let mut ledger = Ledger::new(1 << 40, 2);
+        assert_eq!(ledger.reserve(Charge::folders(2)), Ok(()));
+        assert_eq!(ledger.reserve(Charge::more(7)), Ok(()));
+        assert_eq!(ledger.reserve(Charge::file(0)), Err(StoreError::Quota));
+        ledger.release(Charge::folders(1));
+        assert_eq!(
+            ledger.reserve(Charge::file(u64::MAX)),
+            Err(StoreError::Quota)
+        );
+        let (two, one) = (Charge::folders(2), Charge::folders(1));
+        assert_eq!(
+            ledger.reserve_for(two, Charge::default()),
+            Err(StoreError::Quota)
+        );
+        assert_eq!(ledger.reserve_for(two, one), Ok(()));
+    }
+}

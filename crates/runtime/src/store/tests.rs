@@ -1,0 +1,456 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use super::ledger::ENTRY;
+use super::*;
+
+const MANY: u64 = 1000;
+
+fn kept() -> Headers {
+    Headers::default().with("x-kept", "yes")
+}
+
+fn write(
+    store: &mut FolderStore,
+    path: &str,
+    bytes: &[u8],
+    headers: &Headers,
+) -> Result<Commit, StoreError> {
+    let mut writer = store.create()?;
+    store.write(&mut writer, bytes)?;
+    store.commit(writer, path, headers, &Expect::Anything)
+}
+
+fn put(store: &mut FolderStore, path: &str, bytes: &[u8]) -> Result<Commit, StoreError> {
+    write(store, path, bytes, &kept())
+}
+
+fn remove(store: &mut FolderStore, path: &str) -> Result<bool, StoreError> {
+    store.remove(path, &Expect::Anything)
+}
+
+/// What is charged for what is kept, and for writes under way.
+fn charged(store: &FolderStore) -> (Charge, Charge) {
+    lock(&store.writes.as_ref().unwrap().ledger).total()
+}
+
+/// What a start finds.
+fn found(dir: &Path) -> Charge {
+    measure(&Folder::open(dir).unwrap().dir()).charge
+}
+
+/// A store whose clock stands, and its clock in milliseconds.
+fn standing(dir: &Path, bytes: u64) -> (FolderStore, Arc<AtomicU64>) {
+    let ms = Arc::new(AtomicU64::new(0));
+    let clock = Arc::clone(&ms);
+    let elapsed = move || Duration::from_millis(clock.load(Ordering::Relaxed));
+    let store = FolderStore::timed(dir, bytes, MANY, Box::new(elapsed)).unwrap();
+    (store, ms)
+}
+
+#[test]
+fn writes_are_whole_charged_and_keep_their_headers() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("old.txt"), [0; 10]).unwrap();
+    let side = ENTRY + cbor::to_vec(&kept()).len() as u64;
+    // Room for the old file, a folder, one file of 20 bytes with headers, and half a file more.
+    let quota = 10 + ENTRY + ENTRY + (20 + ENTRY + side) + ENTRY / 2;
+    let (mut store, _) = standing(dir.path(), quota);
+    assert!(put(&mut store, "/a/b.html", &[1; 20]).unwrap().created);
+    assert_eq!(put(&mut store, "/c", &[]), Err(StoreError::Quota));
+    let (meta, _) = store.open("/a/b.html").unwrap().unwrap();
+    assert_eq!(meta.headers.text("x-kept"), Some("yes"));
+    let html = "text/html; charset=utf-8";
+    assert_eq!(meta.headers.text("content-type"), Some(html));
+    assert_eq!(remove(&mut store, "/a/b.html"), Ok(true));
+    assert_eq!(remove(&mut store, "/a/b.html"), Ok(false));
+    assert!(!dir.path().join("a").exists(), "nobody could remove it");
+    let left: Vec<_> = fs::read_dir(dir.path().join(OWN)).unwrap().collect();
+    assert_eq!(left.len(), 0, "{left:?}");
+    assert_eq!(charged(&store), (Charge::file(10), Charge::default()));
+    // Without headers of its own a file leaves none, and takes those of the one that it replaces away.
+    assert!(put(&mut store, "/c", &[1; 20]).is_ok());
+    assert!(
+        write(&mut store, "/c", &[2; 4096], &Headers::default()).is_err(),
+        "both at once"
+    );
+    drop(store);
+    let (mut store, _) = standing(dir.path(), quota + 2 * ENTRY);
+    assert!(
+        !write(&mut store, "/c", &[2; 20], &Headers::default())
+            .unwrap()
+            .created
+    );
+    let (meta, _) = store.open("/c").unwrap().unwrap();
+    assert_eq!(meta.headers.text("x-kept"), None);
+    let mode = fs::metadata(dir.path().join("c"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o644);
+}
+
+#[test]
+fn little_bytes_do_not_make_many_files() {
+    let dir = tempfile::tempdir().unwrap();
+    // Ninety files with long headers, and paths of many folders, with 1 000 bytes to spend.
+    let (mut store, _) = standing(dir.path(), 1000);
+    let long = Headers::default().with("x-long", "y".repeat(60_000).as_str());
+    for n in 0..90 {
+        assert!(write(&mut store, &format!("/{n}"), b"", &long).is_err());
+    }
+    assert_eq!(put(&mut store, "/a/b/c/d", b""), Err(StoreError::Quota));
+    assert_eq!(found(dir.path()), Charge::default());
+    // With room for the file alone, neither headers nor folders pass.
+    let (mut store, _) = standing(dir.path(), ENTRY + 100);
+    assert_eq!(write(&mut store, "/f", b"", &long), Err(StoreError::Quota));
+    assert_eq!(
+        write(&mut store, "/a/f", b"", &Headers::default()),
+        Err(StoreError::Quota)
+    );
+    assert!(write(&mut store, "/f", b"", &Headers::default()).is_ok());
+    drop(store);
+    // Nor do many files when there are bytes enough.
+    fs::remove_file(dir.path().join("f")).unwrap();
+    let mut store = FolderStore::writable(dir.path(), u64::MAX, 5).unwrap();
+    let refused = (0..10).filter(|n| put(&mut store, &format!("/{n}"), b"").is_err());
+    assert_eq!(refused.count(), 8, "each is two: itself and its headers");
+    let writers: Vec<_> = (0..10).map_while(|_| store.create().ok()).collect();
+    assert_eq!(writers.len(), 1, "writes under way count");
+}
+
+#[test]
+fn names_that_cannot_be_read_are_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = standing(dir.path(), u64::MAX);
+    let long = format!("/{}", "x".repeat(256));
+    let deep = "/a".repeat(DEPTH_MAX + 1);
+    for path in [
+        "/\\x", "/a\\b/c", "/a\0", "/.a", "/a/../b", "//a", "/a/", "/", "a", "/a\n", "/\u{7f}",
+        &long, &deep,
+    ] {
+        assert_eq!(
+            put(&mut store, path, b"x"),
+            Err(StoreError::Path),
+            "{path:?}"
+        );
+        assert_eq!(remove(&mut store, path), Ok(false), "{path:?}");
+        assert!(store.open(path).unwrap().is_none(), "{path:?}");
+    }
+    assert_eq!(charged(&store), (Charge::default(), Charge::default()));
+    assert_eq!(found(dir.path()), Charge::default());
+    let deepest = "/a".repeat(DEPTH_MAX);
+    put(&mut store, &deepest, b"x").unwrap();
+    assert_eq!(remove(&mut store, &deepest), Ok(true));
+}
+
+#[test]
+fn a_folder_however_deep_prevents_no_start() {
+    let dir = tempfile::tempdir().unwrap();
+    // As `mkdir -p` makes it, one step at a time: the whole path is longer than the kernel takes.
+    let mut at = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).unwrap();
+    let name = "d".repeat(30);
+    for _ in 0..2000 {
+        at.create_dir(&name).unwrap();
+        at = at.open_dir(&name).unwrap();
+    }
+    at.write("file", b"12345").unwrap();
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let few = rustix::process::Rlimit {
+        current: Some(64),
+        ..limits
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
+    let store = FolderStore::writable(dir.path(), u64::MAX, u64::MAX);
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limits).unwrap();
+    // What tidies up after tests opens a folder within the other.
+    let gone = std::process::Command::new("rm")
+        .arg("-rf")
+        .arg(dir.path())
+        .status();
+    assert!(gone.unwrap().success());
+    let want = Charge::folders(2000).plus(Charge::file(5));
+    assert_eq!(charged(&store.unwrap()).0, want);
+}
+
+#[test]
+fn nothing_outside_is_read_or_written() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = outer.path().join("root");
+    fs::create_dir(&root).unwrap();
+    fs::write(outer.path().join("secret"), b"secret").unwrap();
+    fs::create_dir(outer.path().join("beside")).unwrap();
+    symlink(outer.path().join("secret"), root.join("absolute")).unwrap();
+    symlink("../secret", root.join("relative")).unwrap();
+    symlink("../beside", root.join("folder")).unwrap();
+    fs::write(root.join("real"), b"real").unwrap();
+    symlink("real", root.join("within")).unwrap();
+    let (mut store, _) = standing(&root, u64::MAX);
+    for path in [
+        "/absolute",
+        "/relative",
+        "/../secret",
+        "/.betanet/x",
+        "/folder/x",
+        "//real",
+    ] {
+        assert!(store.open(path).unwrap().is_none(), "{path}");
+    }
+    let within = store.open("/within").unwrap();
+    assert!(within.is_some(), "a link that stays within");
+    for path in ["/folder/x", "/../x", "/.betanet/x", "/x/", "/", "/real/x"] {
+        assert!(put(&mut store, path, b"x").is_err(), "{path}");
+    }
+    assert!(
+        fs::read_dir(outer.path().join("beside"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
+    assert_eq!(fs::read(outer.path().join("secret")).unwrap(), b"secret");
+    assert_eq!(charged(&store).0, found(&root));
+    // A link is charged for itself.
+    put(&mut store, "/within", b"longer than the link").unwrap();
+    assert_eq!(charged(&store).0, found(&root));
+    assert_eq!(fs::read(root.join("real")).unwrap(), b"real");
+}
+
+#[test]
+fn what_an_operator_put_there_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    symlink("fifo", dir.path().join("link")).unwrap();
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    let (mut store, _) = standing(dir.path(), u64::MAX);
+    for path in ["/fifo", "/link", "/folder"] {
+        // Twice: the first one who opened a FIFO waited, the next one waited for the lock.
+        for _ in 0..2 {
+            assert!(store.open(path).unwrap().is_none(), "{path}");
+            assert_eq!(put(&mut store, path, b"x"), Err(StoreError::Path), "{path}");
+            assert_eq!(remove(&mut store, path), Ok(false), "{path}");
+        }
+    }
+    assert_eq!(charged(&store), (found(dir.path()), Charge::default()));
+}
+
+#[test]
+fn others_copy_and_remove_as_they_like() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, ms) = standing(dir.path(), 100_000);
+    // Removed over BAR what was never charged: the counter does not wrap.
+    fs::write(dir.path().join("big"), [0; 50_000]).unwrap();
+    assert_eq!(remove(&mut store, "/big"), Ok(true));
+    put(&mut store, "/small", b"x").unwrap();
+    // Copied in: noticed once a minute while something is written.
+    fs::write(dir.path().join("big"), [0; 85_000]).unwrap();
+    ms.fetch_add(60_000, Ordering::Relaxed);
+    let writes = Arc::clone(store.writes.as_ref().unwrap());
+    assert!(writes.again());
+    assert_eq!(charged(&store).0, found(dir.path()));
+    assert_eq!(put(&mut store, "/more", &[1; 8000]), Err(StoreError::Quota));
+    // Removed by hand: the next write that seems to have no room has it, a second later.
+    fs::remove_file(dir.path().join("big")).unwrap();
+    assert_eq!(put(&mut store, "/more", &[1; 8000]), Err(StoreError::Quota));
+    ms.fetch_add(1000, Ordering::Relaxed);
+    put(&mut store, "/more", &[1; 8000]).unwrap();
+    assert_eq!(charged(&store), (found(dir.path()), Charge::default()));
+}
+
+#[test]
+fn a_folder_made_anew_is_measured_and_written() {
+    let outer = tempfile::tempdir().unwrap();
+    let (pub_, old) = (outer.path().join("pub"), outer.path().join("old"));
+    fs::create_dir(&pub_).unwrap();
+    let (mut store, _) = standing(&pub_, 100_000);
+    put(&mut store, "/a", &[0; 80_000]).unwrap();
+    let mut before = store.create().unwrap();
+    store.write(&mut before, b"begun before").unwrap();
+    fs::rename(&pub_, &old).unwrap();
+    fs::create_dir(&pub_).unwrap();
+    fs::write(pub_.join("b"), b"b").unwrap();
+    assert!(store.open("/a").unwrap().is_none());
+    assert!(store.open("/b").unwrap().is_some());
+    put(&mut store, "/c", &[0; 60_000]).unwrap();
+    store
+        .commit(before, "/d", &kept(), &Expect::Anything)
+        .unwrap();
+    assert_eq!(fs::read(pub_.join("d")).unwrap(), b"begun before");
+    assert_eq!(charged(&store), (found(&pub_), Charge::default()));
+    assert!(old.join("a").exists() && !old.join("c").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let closed = dir.path().join("lost+found");
+    fs::create_dir(&closed).unwrap();
+    fs::write(closed.join("x"), [0; 100]).unwrap();
+    fs::write(dir.path().join("seen"), [0; 100]).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    let path = dir.path().to_owned();
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        chown(dir.path(), Some(65_534), Some(65_534)).unwrap();
+    }
+    // Root reads everything: then the thread that serves is somebody else.
+    let serving = std::thread::spawn(move || {
+        if root {
+            let nobody = rustix::process::Uid::from_raw(65_534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        }
+        let skipped = measure(&Folder::open(&path).unwrap().dir()).skipped;
+        let names: Vec<PathBuf> = skipped.into_iter().map(|(path, _)| path).collect();
+        assert_eq!(names, [PathBuf::from("lost+found")]);
+        let (mut store, _) = standing(&path, u64::MAX);
+        assert_eq!(
+            charged(&store).0,
+            Charge::file(100).plus(Charge::folders(1))
+        );
+        put(&mut store, "/a", b"x").unwrap();
+        assert_eq!(
+            put(&mut store, "/lost+found/a", b"x"),
+            Err(StoreError::Path)
+        );
+        assert_eq!(charged(&store).0, found(&path));
+    });
+    serving.join().unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn what_a_process_left_behind_is_swept_and_what_another_holds_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = standing(dir.path(), u64::MAX);
+    put(&mut store, "/a", b"x").unwrap();
+    put(&mut store, "/b", b"x").unwrap();
+    let own = dir.path().join(OWN);
+    fs::write(own.join("write-1-1"), b"left by a process that was killed").unwrap();
+    // Its headers outlive a file that is removed by hand until the next start.
+    fs::remove_file(dir.path().join("b")).unwrap();
+    let writer = store.create().unwrap();
+    let (other, _) = standing(dir.path(), u64::MAX);
+    let mut names: Vec<_> = fs::read_dir(&own)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    names.sort();
+    let held = writer.name.rsplit_once('/').unwrap().1;
+    assert_eq!(names, [headers_name("/a").as_str(), held]);
+    assert_eq!(charged(&other), (found(dir.path()), Charge::default()));
+    let mode = fs::metadata(dir.path().join(&writer.name))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(
+        mode & 0o777,
+        0o600,
+        "until it is complete nobody else reads it"
+    );
+}
+
+#[test]
+fn expectations_hold_at_the_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = standing(dir.path(), u64::MAX);
+    let etag = put(&mut store, "/a", b"1").unwrap().etag;
+    let late = store.create().unwrap();
+    put(&mut store, "/a", b"22").unwrap();
+    let expect = Expect::Etag(etag);
+    let got = store.commit(late, "/a", &Headers::default(), &expect);
+    assert_eq!(got, Err(StoreError::Changed));
+    assert_eq!(store.remove("/a", &expect), Err(StoreError::Changed));
+}
+
+#[test]
+fn a_read_only_store_takes_no_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = FolderStore::read_only(dir.path()).unwrap();
+    assert!(matches!(store.create(), Err(StoreError::ReadOnly)));
+    assert_eq!(remove(&mut store, "/a"), Err(StoreError::ReadOnly));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Create,
+    Write(usize, usize),
+    Commit(usize, String, usize),
+    Drop(usize),
+    Remove(String),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let path = "(/[ab.\\\\]{1,2}){1,3}";
+    prop_oneof![
+        Just(Step::Create),
+        (0..4usize, 0..9000usize).prop_map(|(w, n)| Step::Write(w, n)),
+        (0..4usize, path, 0..6000usize).prop_map(|(w, p, n)| Step::Commit(w, p, n)),
+        (0..4usize).prop_map(Step::Drop),
+        path.prop_map(Step::Remove),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever was written, removed, given up or refused: what is charged is what a start finds, and what is there is what
+    /// was written.
+    #[test]
+    fn what_is_charged_is_what_is_measured(steps in proptest::collection::vec(step(), 1..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let quota = 60_000;
+        let (mut store, _) = standing(dir.path(), quota);
+        let mut writers: Vec<(Writer, usize)> = Vec::new();
+        let mut files = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Create if writers.len() < 4 => writers.extend(store.create().ok().map(|w| (w, 0))),
+                Step::Create => {}
+                Step::Write(at, n) => {
+                    if let Some((writer, len)) = writers.get_mut(at)
+                        && store.write(writer, &vec![7; n]).is_ok() {
+                        *len += n;
+                    }
+                }
+                Step::Commit(at, path, n) if at < writers.len() => {
+                    let (writer, len) = writers.remove(at);
+                    let headers = match n {
+                        0..3000 => Headers::default(),
+                        n => Headers::default().with("x", "y".repeat(n).as_str()),
+                    };
+                    if store.commit(writer, &path, &headers, &Expect::Anything).is_ok() {
+                        files.insert(path, len);
+                    }
+                }
+                Step::Drop(at) if at < writers.len() => drop(writers.remove(at)),
+                Step::Commit(..) | Step::Drop(_) => {}
+                Step::Remove(path) => {
+                    let was = files.remove(&path).is_some();
+                    prop_assert_eq!(remove(&mut store, &path), Ok(was));
+                }
+            }
+            let (kept, pending) = charged(&store);
+            prop_assert!(kept.plus(pending).bytes <= quota);
+            prop_assert_eq!(kept, found(dir.path()));
+            let under_way = writers.iter().map(|(w, _)| w.charge);
+            prop_assert_eq!(pending, under_way.fold(Charge::default(), Charge::plus));
+        }
+        for (path, len) in &files {
+            let (meta, _) = store.open(path).unwrap().unwrap();
+            prop_assert_eq!(meta.len, *len as u64);
+        }
+        let (kept, _) = charged(&store);
+        drop((writers, store));
+        prop_assert_eq!(fs::read_dir(dir.path().join(OWN)).unwrap().filter(|e| {
+            e.as_ref().unwrap().file_name().to_string_lossy().starts_with(WRITE)
+        }).count(), 0);
+        let (again, _) = standing(dir.path(), quota);
+        prop_assert_eq!(charged(&again), (kept, Charge::default()));
+    }
+}
