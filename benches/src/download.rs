@@ -29,6 +29,7 @@ pub(crate) async fn gateway_for(home: &Path, len: u64, crowd: Option<usize>) -> 
         serve: Some(home.join("served")),
         cover: Some(home.join("cover")),
         key: Some(home.join("key.pem")),
+        quic: Some(true),
         per_address: Some(1_000_000),
         connections_per_address: crowd,
         connects_per_second: crowd,

@@ -58,6 +58,14 @@ fn tools() -> Result<(), String> {
             );
         }
     }
+    // What listeners are compared with.
+    if !std::path::Path::new("/usr/sbin/nginx").exists() {
+        println!("ci: installing nginx");
+        let packages = ["install", "-y", "--no-install-recommends", "nginx-core"];
+        if !(has("apt-get", &["update"]) && has("apt-get", &packages)) {
+            return Err("nginx is missing; run: apt-get install -y nginx-core".into());
+        }
+    }
     for component in ["fmt", "clippy"] {
         if !has("cargo", &[component, "--version"]) {
             return Err(format!(

@@ -16,8 +16,8 @@ const USAGE: &str = "usage: cargo xtask CHORE
   anonymity [SVG] how well the mix hides who sent what, against what theory predicts (build it with --release)
   replays [TAGS] [PACKETS]  10 million tags and 100 000 packets, unless said otherwise, that come twice, and after a restart (build it with --release)
   netns           six nodes in network namespaces: killed, cut off, moved (needs root, iproute2, python3)
-  probes [N]      a gateway beside the same site without betanet: N probes of each kind, 2 000 unless said otherwise, every answer
-                  compared and the times tested
+  probes [N]      a gateway beside the same site without betanet and beside nginx: N probes of each kind, 2 000 unless said
+                  otherwise, every answer compared and the times tested; from 100 on with those that wait for time-outs (needs nginx-core)
   attacks [SECONDS] [--only NAME] [--same] [--mixed] [--json FILE]  a gateway attacked from other processes: what it holds
                   meanwhile, and whether honest clients are served; --help lists the attacks
   distinguish [N] [plain|fitted]  N page loads of Chromium and as many tunnels, 300 unless said otherwise, told apart by classifiers

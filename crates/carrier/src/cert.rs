@@ -202,9 +202,16 @@ impl CertSource {
     }
 }
 
+impl CertSource {
+    /// The certificate that is shown now.
+    pub(crate) fn current(&self) -> Arc<CertifiedKey> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current.key)
+    }
+}
+
 impl ResolvesServerCert for CertSource {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(&current.key))
+        Some(self.current())
     }
 }

@@ -19,6 +19,7 @@ use http::{Request, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio_rustls::rustls::ProtocolVersion;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
@@ -66,7 +67,9 @@ pub(crate) async fn open(
 ) -> Option<BoxFuture> {
     let connection = tls.get_ref().1;
     let ekm0 = exported(|label, out| export(connection, label, EXPORTER_CONTEXT, out)).ok()?;
-    let one = Arc::new(OneConnection::new(ekm0, peer));
+    // A tunnel is of TLS 1.3 only: what its ticket and keys are bound to is that version's.
+    let tls13 = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    let one = tls13.then(|| Arc::new(OneConnection::new(ekm0, peer)));
     let tls = Shared::new(tls);
     let look = &site.http2;
     let wire = Wire::new(look, site.hands_on(), Arc::clone(&site.stats.unsent));
@@ -108,7 +111,7 @@ pub(crate) async fn open(
 #[derive(Clone)]
 struct Serving {
     site: Arc<Site>,
-    one: Arc<OneConnection>,
+    one: Option<Arc<OneConnection>>,
     wire: Wire,
     tls: Tls,
     /// A tunnel wants no more requests to come.
@@ -300,7 +303,7 @@ async fn answer(
         wire: wire.clone(),
         stream,
     };
-    match site.take(Some(one), parts, body, empty).await {
+    match site.take(one.as_deref(), parts, body, empty).await {
         Taken::Tunnel(tunnel, rest, body, _) => {
             let body = body.into_inner()?;
             wire.tunnel(stream);
@@ -323,7 +326,7 @@ async fn answer(
         Taken::Answer(response, form) => {
             // An error here is a visitor who left.
             let _ = send(wire, site.limits.send, response, respond).await;
-            if let Some(form) = form {
+            if let Some((form, one)) = form.zip(one.as_ref()) {
                 // The answer leaves first.
                 tokio::task::yield_now().await;
                 site.note_form(one, &form);

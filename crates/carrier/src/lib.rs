@@ -23,6 +23,7 @@ mod frames;
 mod http2;
 mod jitter;
 mod link;
+mod look;
 mod padded;
 mod plain;
 mod queue;

@@ -6,6 +6,8 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use crate::look::{Client, Outgoing, Refusal};
+
 /// Bytes read ahead at once while a peer sends much.
 const AHEAD: usize = 64 << 10;
 
@@ -20,6 +22,16 @@ pub(crate) struct Link<S> {
     ahead: BytesMut,
     /// Bytes that the socket took.
     wrote: u64,
+    /// While a listener's handshake lasts.
+    look: Option<Box<Looking>>,
+}
+
+/// What leaves in the words of another library.
+#[derive(Default)]
+struct Looking {
+    outgoing: Outgoing,
+    /// What the socket did not take yet.
+    out: Vec<u8>,
 }
 
 impl<S> Link<S> {
@@ -30,7 +42,38 @@ impl<S> Link<S> {
             much: false,
             ahead: BytesMut::new(),
             wrote: 0,
+            look: None,
         }
+    }
+
+    /// A listener's, whose handshake looks as [`crate::look`] says until [`Link::looked`].
+    pub(crate) fn looking(socket: S) -> Self {
+        Self {
+            look: Some(Box::default()),
+            ..Self::new(socket)
+        }
+    }
+
+    /// What a client's hello asked for.
+    pub(crate) fn client(&self) -> Option<&Client> {
+        self.look.as_ref()?.outgoing.client()
+    }
+
+    /// What is refused, and how.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.look.as_ref()?.outgoing.refusal()
+    }
+
+    /// The client is answered now.
+    pub(crate) fn answer(&mut self) {
+        if let Some(look) = &mut self.look {
+            look.outgoing.answer();
+        }
+    }
+
+    /// The handshake is over, and what belongs to it has left.
+    pub(crate) fn looked(&mut self) {
+        self.look = None;
     }
 
     pub(crate) const fn hold(&mut self, held: bool) {
@@ -56,13 +99,26 @@ impl<S> Link<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
+impl<S: AsyncWrite + Unpin> Link<S> {
+    /// Sends what waits in [`Looking`].
+    fn poll_say(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(look) = &mut self.look else {
+            return Poll::Ready(Ok(()));
+        };
+        while !look.out.is_empty() {
+            let n = ready!(Pin::new(&mut self.socket).poll_write(cx, &look.out))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            look.out.drain(..n);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Link<S> {
+    fn poll_come(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self;
         let room = buf.remaining();
         if this.ahead.is_empty() && this.much && room < AHEAD {
             this.ahead.reserve(AHEAD);
@@ -88,6 +144,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(self.poll_come(cx, buf))?;
+        if let Some(look) = &mut self.look {
+            look.outgoing.hear(&buf.filled()[before..]);
+            if look.outgoing.refusal().is_some() {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -96,6 +170,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
     ) -> Poll<io::Result<usize>> {
         if self.held {
             return Poll::Pending;
+        }
+        if self.look.is_some() {
+            // One message after another: what waits is no longer than a flight.
+            ready!(self.poll_say(cx))?;
+            if let Some(look) = &mut self.look {
+                let Looking { outgoing, out } = &mut **look;
+                outgoing.say(buf, out);
+            }
+            // What is left leaves at the flush that ends each flight.
+            if let Poll::Ready(Err(e)) = self.poll_say(cx) {
+                return Poll::Ready(Err(e));
+            }
+            return Poll::Ready(Ok(buf.len()));
         }
         let n = ready!(Pin::new(&mut self.socket).poll_write(cx, buf))?;
         self.wrote += n as u64;
@@ -110,6 +197,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
         if self.held {
             return Poll::Pending;
         }
+        if self.look.is_some() {
+            let all: Vec<u8> = bufs.iter().flat_map(|b| b.iter().copied()).collect();
+            return self.poll_write(cx, &all);
+        }
         let n = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, bufs))?;
         self.wrote += n as u64;
         Poll::Ready(Ok(n))
@@ -120,10 +211,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_say(cx))?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_say(cx))?;
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

@@ -12,8 +12,11 @@ use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::{Body as _, Frame};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +24,7 @@ use crate::cover::Body;
 use crate::http2;
 use crate::jitter::Jittered;
 use crate::link::Link;
+use crate::look::{Look, Refusal};
 use crate::site::{BoxFuture, Incoming, Site, Taken, count};
 
 /// Serves one TCP connection to its end. `shutdown` asks for an orderly one.
@@ -31,7 +35,7 @@ pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: 
     // In boxes: the task of an idle tunnel is no larger than what it still needs.
     let accepted = Box::pin(timeout(
         site.limits.tls,
-        site.acceptor.accept(Link::new(tcp)),
+        accept(&site.look, Link::looking(tcp)),
     ));
     let Ok(Ok(tls)) = accepted.await else {
         count(&site.stats.tls_failed);
@@ -46,6 +50,39 @@ pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: 
         Box::pin(serve_h1(site, tls, shutdown))
     };
     served.await;
+}
+
+/// A TLS handshake, which looks as the imitated server's.
+async fn accept(look: &Look, link: Link<Jittered>) -> io::Result<TlsStream<Link<Jittered>>> {
+    let mut acceptor = std::pin::pin!(LazyConfigAcceptor::new(Acceptor::default(), link));
+    let mut start = match acceptor.as_mut().await {
+        Ok(start) => start,
+        Err(e) => {
+            let Some(link) = acceptor.take_io() else {
+                return Err(e);
+            };
+            let refusal = look.refuses(link.client()).or_else(|| link.refusal());
+            return refuse(link, refusal).await;
+        }
+    };
+    if let Some(refusal) = look.refuses(start.io.client()) {
+        return refuse(start.io, Some(refusal)).await;
+    }
+    start.io.answer();
+    let config = look.config(start.io.client());
+    let mut tls = start.into_stream(config).await?;
+    tls.get_mut().0.looked();
+    Ok(tls)
+}
+
+/// Ends a handshake with the alert that the imitated server has for it.
+async fn refuse<T>(mut link: Link<Jittered>, refusal: Option<Refusal>) -> io::Result<T> {
+    link.looked();
+    if let Some(refusal) = refusal {
+        link.write_all(&refusal.record()).await?;
+        link.shutdown().await?;
+    }
+    Err(io::ErrorKind::InvalidData.into())
 }
 
 async fn serve_h1(site: Arc<Site>, tls: TlsStream<Link<Jittered>>, shutdown: CancellationToken) {

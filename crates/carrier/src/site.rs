@@ -19,10 +19,11 @@ use http::{Method, Response, header};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::{TlsAcceptor, rustls};
+use tokio_rustls::rustls;
 use zeroize::Zeroizing;
 
 use crate::cover::Body;
+use crate::look::Look;
 use crate::{Carrier, CertSource, Cover, Error, Http2Look, Jitter};
 
 /// Bytes of a form that are looked at for a ticket of version 1.1.
@@ -82,7 +83,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            tls: Duration::from_secs(10),
+            tls: Duration::from_secs(60),
             head: Duration::from_secs(10),
             message: Duration::from_secs(10),
             post: Duration::from_secs(60),
@@ -114,7 +115,7 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// TLS 1.3 alone, without early data.
+/// TLS 1.3 alone, without early data: QUIC's, and what browsers are captured with.
 pub(crate) fn tls_config(certificate: Arc<CertSource>) -> Result<ServerConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -136,7 +137,7 @@ fn stand_in() -> Result<(Ticket, PublicKey), Error> {
 
 /// A web site, with or without a gate behind it.
 pub struct Site {
-    pub(crate) acceptor: TlsAcceptor,
+    pub(crate) look: Look,
     /// The same certificate over QUIC.
     pub(crate) quic: Arc<ServerConfig>,
     cover: Cover,
@@ -161,13 +162,12 @@ impl Site {
         gate: Option<Arc<dyn Gate>>,
         limits: Limits,
     ) -> Result<Self, Error> {
-        let mut config = tls_config(Arc::clone(&certificate))?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let look = Look::new(&certificate)?;
         let mut quic = tls_config(certificate)?;
         quic.alpn_protocols = vec![b"h3".to_vec()];
         Ok(Self {
             quic: Arc::new(quic),
-            acceptor: TlsAcceptor::from(Arc::new(config)),
+            look,
             cover,
             gate,
             limits,

@@ -257,10 +257,11 @@ pub(crate) struct ListenArgs {
     /// In place of --cover: show this front origin's pages, https://HOST[:PORT] or http://HOST[:PORT].
     #[arg(long, value_name = "URL", conflicts_with = "cover")]
     pub(crate) origin: Option<String>,
-    /// Do not listen for QUIC; without it, a UDP port goes with each TCP port.
+    /// Listen for QUIC too, at the UDP port of each TCP port, and be there over HTTP/3. nginx of Debian, which a listener looks like
+    /// otherwise, has neither.
     #[arg(long)]
-    pub(crate) no_quic: bool,
-    /// Do not tell visitors over TCP that the site is there over HTTP/3.
+    pub(crate) quic: bool,
+    /// With --quic: do not tell visitors over TCP that the site is there over HTTP/3.
     #[arg(long)]
     pub(crate) no_alt_svc: bool,
     /// Be the web site and nothing else, so that the two can be compared: no tunnel is taken.
@@ -431,7 +432,7 @@ impl ListenArgs {
             advertise: some(&self.advertise),
             cover: self.cover.clone(),
             origin: self.origin.clone(),
-            quic: self.no_quic.then_some(false),
+            quic: self.quic.then_some(true),
             alt_svc: self.no_alt_svc.then_some(false),
             cover_only: self.cover_only.then_some(true),
             compat11: self.compat11.then_some(true),

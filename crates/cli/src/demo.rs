@@ -227,6 +227,7 @@ async fn start(home: &Path, name: &str, onward: &[&Gateway]) -> Result<Gateway, 
         serve: Some(home.join("served")),
         cover: Some(home.join("cover")),
         key: Some(key),
+        quic: Some(true),
         onward: Some(
             onward
                 .iter()

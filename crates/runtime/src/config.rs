@@ -37,7 +37,7 @@ pub struct Settings {
     pub cover: Option<PathBuf>,
     /// In its place, a front origin whose pages are shown: `https://HOST[:PORT]` or `http://…`.
     pub origin: Option<String>,
-    /// Listen for QUIC at the UDP ports of the same numbers.
+    /// Listen for QUIC too, at the UDP ports of the same numbers; without a word not, as the web server that listeners look like.
     pub quic: Option<bool>,
     /// Tell visitors over TCP that the site is there over HTTP/3.
     pub alt_svc: Option<bool>,
@@ -488,7 +488,7 @@ impl Settings {
             advertise,
             serve,
             cover,
-            quic: self.quic.unwrap_or(true),
+            quic: self.quic.unwrap_or(false),
             alt_svc: self.alt_svc.unwrap_or(true),
             cover_only: self.cover_only.unwrap_or(false),
             compat11,

@@ -274,7 +274,7 @@ fn a_shape_is_learnt_from_recordings_and_followed_by_both_ends() {
 
 #[test]
 fn a_peer_is_reached_over_what_was_asked_for() {
-    let serving = Serving::start(&[]);
+    let serving = Serving::start(&["--quic"]);
     let peer = serving.fact("peer").to_owned();
     for (transport, alpn) in [("auto", "h3"), ("quic", "h3"), ("tcp", "h2")] {
         let out = serving.run(&["probe", &peer, "--transport", transport, "--json"]);
@@ -282,8 +282,13 @@ fn a_peer_is_reached_over_what_was_asked_for() {
         let said: Value = serde_json::from_slice(&out.stdout).unwrap();
         assert_eq!(said["outer"]["alpn"], alpn, "{transport}");
     }
-    let serving = Serving::start(&["--no-quic"]);
+    // Without a word over TCP alone, which whoever does not ask for QUIC takes at once.
+    let serving = Serving::start(&[]);
     let peer = serving.fact("peer").to_owned();
+    let out = serving.run(&["probe", &peer, "--json"]);
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(said["outer"]["alpn"], "h2");
+    assert_eq!(said["outer"]["instead_of_quic"], Value::Null);
     let out = serving.run(&["probe", &peer, "--transport", "quic"]);
     assert_eq!(out.status.code(), Some(1));
     assert!(

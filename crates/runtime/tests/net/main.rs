@@ -53,6 +53,7 @@ impl Fixture {
             serve: Some(home.path().join("served")),
             cover: Some(home.path().join("cover")),
             key: Some(home.path().join("key.pem")),
+            quic: Some(true),
             ..Settings::default()
         };
         let mut config = settings.check(&Origin::One("test".into())).unwrap();

@@ -1,0 +1,154 @@
+//! A listener's TLS as nginx's of Debian 12 is, with OpenSSL 3.0, in Debian's configuration: versions, ciphers and groups and whose
+//! order counts, extensions and their order, records, tickets. What rustls lacks of it stands in SECURITY.md.
+//!
+//! rustls writes its messages in its own way. Two are changed on their way out, in the transcript and on the wire alike: the
+//! ServerHello below TLS ([`Outgoing`]) and in what the suites' hash takes in; EncryptedExtensions and NewSessionTicket where they
+//! are sealed. Both ends of a handshake hash what was sent, so a change that were not the same everywhere ends it at Finished.
+
+mod expand;
+mod hash;
+mod hello;
+mod outgoing;
+mod refuse;
+mod seal;
+mod tickets;
+
+use std::cell::Cell;
+use std::sync::{Arc, LazyLock};
+
+use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
+use rustls::crypto::{CipherSuiteCommon, CryptoProvider, SupportedKxGroup};
+use rustls::{ServerConfig, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite};
+
+pub(crate) use hello::Client;
+pub(crate) use outgoing::Outgoing;
+pub(crate) use refuse::Refusal;
+
+use crate::{CertSource, Error};
+
+/// What the ServerHello said that the messages behind it depend on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Agreed {
+    /// The group of the key share.
+    group: u16,
+    /// A ticket was taken.
+    resumed: bool,
+    /// The client named the server.
+    named: bool,
+}
+
+thread_local! {
+    /// From the transcript to the sealing of what follows: rustls derives the keys right after it hashed the ServerHello, in the same
+    /// call.
+    static AGREED: Cell<Agreed> = const { Cell::new(Agreed { group: 0, resumed: false, named: false }) };
+}
+
+/// In the order of `ssl_ciphers HIGH:!aNULL:!MD5`, as far as rustls has them.
+const SUITES: [SupportedCipherSuite; 9] = [
+    cipher_suite::TLS13_AES_256_GCM_SHA384,
+    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS13_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+];
+
+/// OpenSSL's default groups in its order, as far as rustls has them.
+const GROUPS: [&dyn SupportedKxGroup; 3] =
+    [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
+
+/// The suites, with a transcript, sealing and key schedule that say what OpenSSL says. Made once for the life of the process, since
+/// rustls wants suites that live so long.
+static LOOKING: LazyLock<Vec<SupportedCipherSuite>> =
+    LazyLock::new(|| SUITES.iter().map(looking).collect());
+
+fn looking(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
+    match *suite {
+        SupportedCipherSuite::Tls13(suite) => {
+            SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
+                common: common(&suite.common),
+                hkdf_provider: Box::leak(Box::new(expand::Hkdf::of(suite.hkdf_provider))),
+                aead_alg: Box::leak(Box::new(seal::Aead::of(suite.aead_alg))),
+                quic: None,
+            })))
+        }
+        SupportedCipherSuite::Tls12(suite) => {
+            SupportedCipherSuite::Tls12(Box::leak(Box::new(Tls12CipherSuite {
+                common: common(&suite.common),
+                prf_provider: suite.prf_provider,
+                kx: suite.kx,
+                sign: suite.sign,
+                aead_alg: suite.aead_alg,
+            })))
+        }
+    }
+}
+
+fn common(of: &CipherSuiteCommon) -> CipherSuiteCommon {
+    CipherSuiteCommon {
+        suite: of.suite,
+        hash_provider: Box::leak(Box::new(hash::Transcript::of(of.hash_provider))),
+        confidentiality_limit: of.confidentiality_limit,
+    }
+}
+
+/// A listener's TLS: one configuration a group, since OpenSSL and rustls do not choose alike among several.
+pub(crate) struct Look {
+    configs: [Arc<ServerConfig>; GROUPS.len()],
+    certificate: Arc<CertSource>,
+}
+
+impl Look {
+    pub(crate) fn new(certificate: &Arc<CertSource>) -> Result<Self, Error> {
+        let base = aws_lc_rs::default_provider();
+        let tickets = Arc::new(tickets::Tickets::new(base.secure_random)?);
+        let config = |group: &'static dyn SupportedKxGroup| {
+            let provider = CryptoProvider {
+                cipher_suites: LOOKING.clone(),
+                kx_groups: vec![group],
+                ..aws_lc_rs::default_provider()
+            };
+            let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
+            let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+                .with_protocol_versions(&versions)
+                .map_err(|_| Error::Pem("TLS cannot be configured"))?
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::clone(certificate) as _);
+            config.alpn_protocols = refuse::PROTOCOLS.map(<[u8]>::to_vec).into();
+            config.ignore_client_order = true;
+            config.max_early_data_size = 0;
+            config.send_tls13_tickets = 2;
+            config.ticketer = Arc::clone(&tickets) as _;
+            config.session_storage = Arc::new(tickets::Forgetful);
+            Ok::<_, Error>(Arc::new(config))
+        };
+        let [x25519, p256, p384] = GROUPS;
+        Ok(Self {
+            configs: [config(x25519)?, config(p256)?, config(p384)?],
+            certificate: Arc::clone(certificate),
+        })
+    }
+
+    /// What answers this client: of TLS 1.3 the first share counts that can be used, and where there is none, and in TLS 1.2, the
+    /// server's order.
+    pub(crate) fn config(&self, client: Option<&Client>) -> Arc<ServerConfig> {
+        let of = |group: &u16| GROUPS.iter().position(|g| u16::from(g.name()) == *group);
+        let chosen = client.and_then(|client| {
+            let shared = client.shares.iter().filter(|g| client.groups.contains(g));
+            let shared = shared.filter(|_| client.tls13).find_map(of);
+            shared.or_else(|| client.groups.iter().filter_map(of).min())
+        });
+        Arc::clone(&self.configs[chosen.unwrap_or(0)])
+    }
+
+    /// Whether this client is refused before it is answered.
+    pub(crate) fn refuses(&self, client: Option<&Client>) -> Option<Refusal> {
+        Refusal::of_hello(client?, &self.certificate.current())
+    }
+}
+
+#[cfg(test)]
+mod tests;

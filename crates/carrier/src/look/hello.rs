@@ -1,0 +1,219 @@
+//! Hellos: what a client's asks for, and a server's in OpenSSL's words.
+
+use betanet_htx::template::Hello;
+
+pub(super) const SERVER_NAME: u16 = 0;
+const SUPPORTED_GROUPS: u16 = 10;
+const POINT_FORMATS: u16 = 11;
+const SIGNATURES: u16 = 13;
+const ALPN: u16 = 16;
+const SESSION_TICKET: u16 = 35;
+const PRE_SHARED_KEY: u16 = 41;
+const VERSIONS: u16 = 43;
+const KEY_SHARE: u16 = 51;
+const RENEGOTIATION: u16 = 0xff01;
+
+/// Extensions of a server in the order in which OpenSSL writes them.
+const ORDER: [u16; 16] = [
+    RENEGOTIATION,
+    SERVER_NAME,
+    1,
+    POINT_FORMATS,
+    SUPPORTED_GROUPS,
+    SESSION_TICKET,
+    5,
+    ALPN,
+    14,
+    22,
+    23,
+    VERSIONS,
+    KEY_SHARE,
+    44,
+    42,
+    PRE_SHARED_KEY,
+];
+
+/// Groups that OpenSSL 3.0 names to a client whose share is not of its first: x25519, P-256, x448, P-521, P-384, ffdhe2048 to 8192.
+pub(super) const GROUPS: [u16; 10] = [
+    0x001d, 0x0017, 0x001e, 0x0019, 0x0018, 0x0100, 0x0101, 0x0102, 0x0103, 0x0104,
+];
+
+/// What a ClientHello says that an answer depends on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Client {
+    pub(super) shares: Vec<u16>,
+    pub(super) groups: Vec<u16>,
+    pub(super) tls13: bool,
+    pub(super) named: bool,
+    /// Shares were offered, if none at all.
+    pub(super) shared: bool,
+    pub(super) version: u16,
+    pub(super) versions: Option<Vec<u16>>,
+    pub(super) ciphers: Vec<u16>,
+    pub(super) compression: Vec<u8>,
+    pub(super) signatures: Option<Vec<u16>>,
+    pub(super) alpn: Vec<Vec<u8>>,
+    session_id: Vec<u8>,
+    point_formats: bool,
+}
+
+fn words(bytes: &[u8]) -> Vec<u16> {
+    let (pairs, _) = bytes.as_chunks::<2>();
+    pairs.iter().map(|p| u16::from_be_bytes(*p)).collect()
+}
+
+impl Client {
+    /// Of a handshake message; `None` where it is none, or is not whole.
+    pub(crate) fn of(message: &[u8]) -> Option<Self> {
+        let hello = Hello::from_message(message).ok()?;
+        let body = |number| hello.extension(number).unwrap_or_default();
+        let mut shares = Vec::new();
+        let mut listed = body(KEY_SHARE).get(2..).unwrap_or_default();
+        while let Some((head, rest)) = listed.split_first_chunk::<4>() {
+            shares.push(u16::from_be_bytes([head[0], head[1]]));
+            let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+            listed = rest.get(len..).unwrap_or_default();
+        }
+        let list = |number, from| {
+            let body = hello.extension(number)?;
+            Some(words(body.get(from..).unwrap_or_default()))
+        };
+        let versions = list(VERSIONS, 1);
+        let mut alpn = Vec::new();
+        let mut names = body(ALPN).get(2..).unwrap_or_default();
+        while let Some((len, rest)) = names.split_first() {
+            let (name, next) = rest.split_at_checked(usize::from(*len))?;
+            alpn.push(name.to_vec());
+            names = next;
+        }
+        let session = message.get(38..).and_then(|m| m.split_first());
+        let session = session.and_then(|(len, rest)| rest.get(..usize::from(*len)));
+        Some(Self {
+            session_id: session.unwrap_or_default().to_vec(),
+            shares,
+            groups: list(SUPPORTED_GROUPS, 2).unwrap_or_default(),
+            tls13: versions.as_ref().is_some_and(|v| v.contains(&0x0304)),
+            shared: hello.extension(KEY_SHARE).is_some(),
+            version: hello.version,
+            versions,
+            signatures: list(SIGNATURES, 2),
+            alpn,
+            ciphers: hello.ciphers.clone(),
+            compression: hello.compression.clone(),
+            named: hello.extension(SERVER_NAME).is_some(),
+            point_formats: hello.extension(POINT_FORMATS).is_some(),
+        })
+    }
+}
+
+/// A message's extensions, from their length on; `None` for one that is not whole.
+fn listed(block: &[u8]) -> Option<Vec<(u16, &[u8])>> {
+    let (len, mut rest) = block.split_first_chunk::<2>()?;
+    if usize::from(u16::from_be_bytes(*len)) != rest.len() {
+        return None;
+    }
+    let mut out = Vec::new();
+    while let Some((head, behind)) = rest.split_first_chunk::<4>() {
+        let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let (body, next) = behind.split_at_checked(len)?;
+        out.push((u16::from_be_bytes([head[0], head[1]]), body));
+        rest = next;
+    }
+    rest.is_empty().then_some(out)
+}
+
+/// These extensions in OpenSSL's order, with their length before them.
+fn written(mut list: Vec<(u16, &[u8])>) -> Option<Vec<u8>> {
+    let place = |number: u16| {
+        ORDER
+            .iter()
+            .position(|n| *n == number)
+            .unwrap_or(ORDER.len())
+    };
+    list.sort_by_key(|(number, _)| place(*number));
+    let mut body = Vec::new();
+    for (number, bytes) in list {
+        body.extend(number.to_be_bytes());
+        body.extend(u16::try_from(bytes.len()).ok()?.to_be_bytes());
+        body.extend_from_slice(bytes);
+    }
+    let mut out = u16::try_from(body.len()).ok()?.to_be_bytes().to_vec();
+    out.extend(body);
+    Some(out)
+}
+
+/// A handshake message of this type.
+pub(super) fn message(kind: u8, body: &[u8]) -> Option<Vec<u8>> {
+    let len = u32::try_from(body.len()).ok()?.to_be_bytes();
+    let mut out = vec![kind, len[1], len[2], len[3]];
+    out.extend_from_slice(body);
+    (len[0] == 0).then_some(out)
+}
+
+/// What a ServerHello is.
+pub(super) struct ServerHello {
+    /// The message as OpenSSL writes it.
+    pub(super) message: Vec<u8>,
+    /// Of TLS 1.3, or a HelloRetryRequest.
+    pub(super) tls13: bool,
+    pub(super) group: u16,
+    pub(super) resumed: bool,
+}
+
+/// Takes a ServerHello of rustls; `None` for what is none.
+pub(super) fn server_hello(bytes: &[u8], client: Option<&Client>) -> Option<ServerHello> {
+    let body = bytes.strip_prefix(&[2])?.get(3..)?;
+    let (fixed, rest) = body.split_at_checked(34)?;
+    let (session, rest) = rest.split_first()?;
+    let (session, rest) = rest.split_at_checked(usize::from(*session))?;
+    let (cipher, extensions) = rest.split_at_checked(3)?;
+    let mut list = listed(extensions)?;
+    let find = |number| list.iter().find(|(n, _)| *n == number).map(|(_, b)| *b);
+    let tls13 = find(VERSIONS).is_some();
+    let group = find(KEY_SHARE).and_then(|b| b.first_chunk::<2>());
+    let group = group.map_or(0, |g| u16::from_be_bytes(*g));
+    let ticket = find(SESSION_TICKET).is_some();
+    // Of TLS 1.2 a session is resumed where the client's ID for it comes back.
+    let known = client.is_some_and(|c| c.session_id == session && !session.is_empty());
+    let resumed = find(PRE_SHARED_KEY).is_some() || !tls13 && known;
+    if !tls13 && client.is_some_and(|c| c.point_formats) {
+        list.push((POINT_FORMATS, &[3, 0, 1, 2]));
+    }
+    // OpenSSL names no session to a client that gets a ticket, and gives none to one that came with it.
+    if !tls13 && resumed {
+        list.retain(|(number, _)| *number != SESSION_TICKET);
+    }
+    let session = if !tls13 && ticket && !resumed {
+        &[]
+    } else {
+        session
+    };
+    let mut out = fixed.to_vec();
+    out.push(u8::try_from(session.len()).ok()?);
+    out.extend_from_slice(session);
+    out.extend_from_slice(cipher);
+    out.extend(written(list)?);
+    Some(ServerHello {
+        message: message(2, &out)?,
+        tls13,
+        group,
+        resumed,
+    })
+}
+
+/// Takes EncryptedExtensions of rustls; `None` for what is none.
+pub(super) fn encrypted_extensions(bytes: &[u8], agreed: super::Agreed) -> Option<Vec<u8>> {
+    let body = bytes.strip_prefix(&[8])?.get(3..)?;
+    let mut list = listed(body)?;
+    let mut groups = Vec::new();
+    if agreed.group != GROUPS[0] {
+        let all: Vec<u8> = GROUPS.iter().flat_map(|g| g.to_be_bytes()).collect();
+        groups.extend(u16::try_from(all.len()).ok()?.to_be_bytes());
+        groups.extend(all);
+        list.push((SUPPORTED_GROUPS, &groups));
+    }
+    if agreed.named && list.iter().all(|(n, _)| *n != SERVER_NAME) {
+        list.push((SERVER_NAME, &[]));
+    }
+    message(8, &written(list)?)
+}

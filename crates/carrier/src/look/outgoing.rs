@@ -1,0 +1,146 @@
+//! What leaves below TLS while the handshake lasts: records of rustls in, records of OpenSSL out.
+
+use super::hello::{Client, server_hello};
+use super::refuse::Refusal;
+use super::seal::WRAPPED;
+
+/// A record's longest plaintext.
+const FRAGMENT: usize = 16_384;
+/// Bytes of a ClientHello that are kept, which is more than rustls takes.
+const HELLO_MAX: usize = 65_536 + 4;
+
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+
+/// Rewrites what rustls sends, until the handshake's end.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    /// What the client sent so far, as far as a hello reaches, and the hello.
+    came: Vec<u8>,
+    client: Option<Client>,
+    heard: bool,
+    /// A record that is not whole.
+    record: Vec<u8>,
+    /// Messages in the clear that are not whole.
+    messages: Vec<u8>,
+    /// Behind TLS 1.2's change of ciphers handshake messages are sealed.
+    sealed: bool,
+    tls13: bool,
+    /// A session of TLS 1.2 was resumed, which no ticket follows.
+    resumed12: bool,
+    /// Alerts leave: until then what refuses is for [`Refusal`] to say.
+    answering: bool,
+    refusal: Option<Refusal>,
+}
+
+impl Outgoing {
+    /// Takes what the client sends.
+    pub(crate) fn hear(&mut self, bytes: &[u8]) {
+        if self.heard {
+            return;
+        }
+        let room = HELLO_MAX.saturating_sub(self.came.len());
+        self.came.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.refusal = Refusal::of_bytes(&self.came);
+        let message = Self::message(&self.came);
+        self.client = message.and_then(|m| Client::of(&m));
+        if self.client.is_some() || room <= bytes.len() {
+            self.heard = true;
+            self.came = Vec::new();
+        }
+    }
+
+    /// The handshake bytes of the records that are whole.
+    fn message(mut bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
+            let len = usize::from(u16::from_be_bytes([head[3], head[4]]));
+            let Some((payload, next)) = rest.split_at_checked(len) else {
+                break;
+            };
+            if head[0] != HANDSHAKE {
+                return None;
+            }
+            out.extend_from_slice(payload);
+            bytes = next;
+        }
+        Some(out)
+    }
+
+    /// What is refused of what came, before rustls has looked at it; or the alert of rustls that was kept back.
+    pub(crate) const fn refusal(&self) -> Option<Refusal> {
+        self.refusal
+    }
+
+    /// From now on what rustls says leaves, alerts too.
+    pub(crate) const fn answer(&mut self) {
+        self.answering = true;
+    }
+
+    /// What the client's hello asked for, once it is whole.
+    pub(crate) const fn client(&self) -> Option<&Client> {
+        self.client.as_ref()
+    }
+
+    /// Takes what rustls sends, and adds what leaves in its place.
+    pub(crate) fn say(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.record.extend_from_slice(bytes);
+        let record = std::mem::take(&mut self.record);
+        let mut rest = &record[..];
+        while let Some((head, behind)) = rest.split_first_chunk::<5>() {
+            let len = usize::from(u16::from_be_bytes([head[3], head[4]]));
+            let Some((payload, next)) = behind.split_at_checked(len) else {
+                break;
+            };
+            let version = u16::from_be_bytes([head[1], head[2]]);
+            match head[0] {
+                _ if version == WRAPPED => out.extend_from_slice(payload),
+                ALERT if !self.answering => {
+                    let code = payload.get(1).copied().unwrap_or_default();
+                    self.refusal = self.refusal.or(Some(Refusal::with(code)));
+                }
+                HANDSHAKE if !self.sealed => self.clear(version, payload, out),
+                kind => {
+                    self.sealed |= kind == CHANGE_CIPHER_SPEC && !self.tls13;
+                    out.extend_from_slice(head);
+                    out.extend_from_slice(payload);
+                }
+            }
+            rest = next;
+        }
+        self.record = rest.to_vec();
+    }
+
+    /// Messages in the clear, each in a record of its own.
+    fn clear(&mut self, version: u16, payload: &[u8], out: &mut Vec<u8>) {
+        self.messages.extend_from_slice(payload);
+        let messages = std::mem::take(&mut self.messages);
+        let mut rest = &messages[..];
+        while let Some(head) = rest.first_chunk::<4>() {
+            let len = u32::from_be_bytes([0, head[1], head[2], head[3]]) as usize;
+            let Some((message, next)) = rest.split_at_checked(4 + len) else {
+                break;
+            };
+            let hello = server_hello(message, self.client.as_ref());
+            if let Some(hello) = &hello {
+                self.tls13 = hello.tls13;
+                self.resumed12 = hello.resumed && !hello.tls13;
+            }
+            rest = next;
+            if self.resumed12 && head[0] == 4 {
+                continue;
+            }
+            let said = hello.as_ref().map_or(message, |h| &h.message);
+            for part in said.chunks(FRAGMENT) {
+                out.push(HANDSHAKE);
+                out.extend(version.to_be_bytes());
+                // A part is no longer than a record may be.
+                let len = u16::try_from(part.len()).unwrap_or(u16::MAX);
+                out.extend(len.to_be_bytes());
+                out.extend_from_slice(part);
+            }
+        }
+        self.messages = rest.to_vec();
+    }
+}

@@ -1,0 +1,277 @@
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::client::Resumption;
+use rustls::{ClientConfig, HandshakeKind, NamedGroup};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+
+use super::hello::server_hello;
+use super::*;
+use crate::{Certificate, Cover, Limits, Site};
+
+/// A listener, and its port.
+async fn listener() -> u16 {
+    let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
+    let source = Arc::new(CertSource::fixed(certificate));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cover = Cover::new(folder, || SystemTime::UNIX_EPOCH).unwrap();
+    let site = Arc::new(Site::new(source, cover, None, Limits::default()).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((tcp, peer)) = listener.accept().await {
+            let site = Arc::clone(&site);
+            tokio::spawn(crate::serve(site, tcp, peer, CancellationToken::new()));
+        }
+    });
+    port
+}
+
+/// A client of rustls as it is.
+fn client(
+    change: impl FnOnce(&mut CryptoProvider),
+    version: &'static rustls::SupportedProtocolVersion,
+) -> ClientConfig {
+    let mut config =
+        crate::plain::tls_config(&crate::client::Trust::Anything, &Default::default()).unwrap();
+    let mut provider = aws_lc_rs::default_provider();
+    change(&mut provider);
+    let mut out = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    std::mem::swap(&mut out.alpn_protocols, &mut config.alpn_protocols);
+    out.dangerous().set_certificate_verifier(Arc::new(Anybody));
+    out.alpn_protocols = vec![b"http/1.1".to_vec()];
+    out
+}
+
+#[derive(Debug)]
+struct Anybody;
+
+impl rustls::client::danger::ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &rustls::pki_types::CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let known = aws_lc_rs::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &rustls::pki_types::CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let known = aws_lc_rs::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        aws_lc_rs::default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// Fetches a page with this client; how the handshake went.
+async fn fetch(port: u16, config: &Arc<ClientConfig>) -> (HandshakeKind, NamedGroup) {
+    let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let connector = TlsConnector::from(Arc::clone(config));
+    let mut tls = connector
+        .connect("localhost".try_into().unwrap(), tcp)
+        .await
+        .unwrap();
+    let request = b"GET /Cargo.toml HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    tls.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    tls.read_to_end(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    let connection = tls.get_ref().1;
+    let group = connection
+        .negotiated_key_exchange_group()
+        .map_or(NamedGroup::Unknown(0), |g| g.name());
+    (connection.handshake_kind().unwrap(), group)
+}
+
+#[tokio::test]
+async fn handshakes_succeed_with_every_suite_group_and_version_and_resume() {
+    let port = listener().await;
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        for suite in SUITES {
+            if suite.version() != version || format!("{suite:?}").contains("RSA") {
+                continue;
+            }
+            let config = client(|p| p.cipher_suites = vec![suite], version);
+            let config = Arc::new(config);
+            assert_eq!(
+                fetch(port, &config).await.0,
+                HandshakeKind::Full,
+                "{suite:?}"
+            );
+            let again = fetch(port, &config).await.0;
+            assert_eq!(again, HandshakeKind::Resumed, "{suite:?}");
+        }
+        for group in GROUPS {
+            let mut config = client(|p| p.kx_groups = vec![group], version);
+            config.resumption = Resumption::disabled();
+            assert_eq!(fetch(port, &Arc::new(config)).await.1, group.name());
+        }
+    }
+    // A share of P-384 is taken although x25519 is allowed; one that nobody here has is asked for anew.
+    let mut config = client(
+        |p| p.kx_groups = vec![kx_group::SECP384R1, kx_group::X25519],
+        &rustls::version::TLS13,
+    );
+    config.resumption = Resumption::disabled();
+    assert_eq!(
+        fetch(port, &Arc::new(config)).await,
+        (HandshakeKind::Full, NamedGroup::secp384r1)
+    );
+    let hybrid = kx_group::SECP256R1MLKEM768;
+    let mut config = client(
+        |p| p.kx_groups = vec![hybrid, kx_group::SECP256R1],
+        &rustls::version::TLS13,
+    );
+    config.resumption = Resumption::disabled();
+    let (kind, group) = fetch(port, &Arc::new(config)).await;
+    assert_eq!(group, NamedGroup::secp256r1);
+    assert!(matches!(
+        kind,
+        HandshakeKind::FullWithHelloRetryRequest | HandshakeKind::Full
+    ));
+}
+
+/// What `openssl s_client` prints with these arguments, of a connection that says nothing.
+fn openssl(port: u16, arguments: &[&str]) -> String {
+    let mut child = Command::new("openssl")
+        .args([
+            "s_client",
+            "-connect",
+            &format!("127.0.0.1:{port}"),
+            "-msg",
+            "-servername",
+            "localhost",
+        ])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let request = b"GET /Cargo.toml HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    child.stdin.as_mut().unwrap().write_all(request).unwrap();
+    let mut out = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+    child.wait().unwrap();
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The handshake messages that came, by their names and lengths.
+fn came(printed: &str) -> Vec<String> {
+    let lines = printed.lines().filter_map(|l| l.strip_prefix("<<< "));
+    let messages = lines.filter(|l| l.contains("Handshake [length"));
+    messages
+        .filter_map(|l| Some(l.split_once("], ")?.1.to_owned()))
+        .collect()
+}
+
+#[tokio::test]
+async fn openssl_takes_what_it_would_have_said_itself() {
+    let port = listener().await;
+    let ask = |arguments: &'static [&'static str]| {
+        tokio::task::spawn_blocking(move || openssl(port, arguments))
+    };
+    let printed = ask(&["-tls1_3", "-ign_eof"]).await.unwrap();
+    assert!(printed.contains("HTTP/1.1 200"), "{printed}");
+    let messages = came(&printed);
+    assert_eq!(
+        messages,
+        [
+            "ServerHello",
+            "EncryptedExtensions",
+            "Certificate",
+            "CertificateVerify",
+            "Finished",
+            "NewSessionTicket",
+            "NewSessionTicket"
+        ]
+    );
+    // A record for each message, the last eight bytes before a ticket counting.
+    assert!(printed.contains("08 00 00 00"), "{printed}");
+    let printed = ask(&["-tls1_3", "-ign_eof", "-groups", "P-521:P-256"])
+        .await
+        .unwrap();
+    assert!(printed.contains("HTTP/1.1 200"), "{printed}");
+    let printed = ask(&["-tls1_2", "-ign_eof"]).await.unwrap();
+    assert!(printed.contains("HTTP/1.1 200"), "{printed}");
+    assert!(
+        printed.contains("ECDHE-ECDSA-AES256-GCM-SHA384"),
+        "{printed}"
+    );
+    assert_eq!(
+        came(&printed),
+        [
+            "ServerHello",
+            "Certificate",
+            "ServerKeyExchange",
+            "ServerHelloDone",
+            "NewSessionTicket",
+            "Finished"
+        ]
+    );
+    let printed = ask(&["-tls1_2", "-ign_eof", "-no_ticket"]).await.unwrap();
+    assert!(printed.contains("HTTP/1.1 200"), "{printed}");
+}
+
+#[test]
+fn a_server_hello_has_openssls_order() {
+    // As rustls writes it: the key share before the version.
+    let mut share = vec![0, 51, 0, 36, 0, 0x1d, 0, 32];
+    share.extend([5; 32]);
+    let extensions = [&share[..], &[0, 43, 0, 2, 3, 4]].concat();
+    let mut body = vec![3, 3];
+    body.extend([9; 32]);
+    body.extend([0, 0x13, 2, 0]);
+    body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
+    body.extend(&extensions);
+    let message = hello::message(2, &body).unwrap();
+    let hello = server_hello(&message, None).unwrap();
+    assert_eq!(hello.message.len(), message.len());
+    assert!(hello.tls13 && !hello.resumed && hello.group == 0x1d);
+    let at = hello.message.len() - extensions.len();
+    assert_eq!(hello.message[at..at + 6], [0, 43, 0, 2, 3, 4]);
+    assert_eq!(hello.message[at + 6..], share[..]);
+    // Said twice it is the same.
+    assert_eq!(
+        server_hello(&hello.message, None).unwrap().message,
+        hello.message
+    );
+    assert!(server_hello(&message[..message.len() - 1], None).is_none());
+    assert!(server_hello(&[], None).is_none());
+}
