@@ -176,11 +176,11 @@ fn odd() -> Vec<Kind> {
         ),
         written(
             "to nothing",
-            &"POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nabcd".to_owned(),
+            "POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nabcd",
         ),
         written(
             "to a folder",
-            &"POST /folder HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nabcd".to_owned(),
+            "POST /folder HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nabcd",
         ),
         written(
             "form with a 1.1 ticket",

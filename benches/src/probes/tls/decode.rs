@@ -6,8 +6,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::answer::{Answer, value};
 
-/// Records: content type, version, payload; and what is behind the last whole one.
-pub(super) fn records(mut bytes: &[u8]) -> (Vec<(u8, u16, &[u8])>, &[u8]) {
+/// A record: content type, version, payload.
+type Record<'a> = (u8, u16, &'a [u8]);
+
+/// Records, and what is behind the last whole one.
+pub(super) fn records(mut bytes: &[u8]) -> (Vec<Record<'_>>, &[u8]) {
     let mut out = Vec::new();
     while let Some((header, behind)) = bytes.split_first_chunk::<5>() {
         let len = usize::from(u16::from_be_bytes([header[3], header[4]]));

@@ -137,11 +137,21 @@ async fn handshakes_succeed_with_every_suite_group_and_version_and_resume() {
             let again = fetch(port, &config).await.0;
             assert_eq!(again, HandshakeKind::Resumed, "{suite:?}");
         }
-        for group in GROUPS {
-            let mut config = client(|p| p.kx_groups = vec![group], version);
-            config.resumption = Resumption::disabled();
-            assert_eq!(fetch(port, &Arc::new(config)).await.1, group.name());
-        }
+    }
+    for group in GROUPS {
+        let mut config = client(|p| p.kx_groups = vec![group], &rustls::version::TLS13);
+        config.resumption = Resumption::disabled();
+        assert_eq!(fetch(port, &Arc::new(config)).await.1, group.name());
+    }
+    // In TLS 1.2 the certificate's curve is one of the groups, and the server's order counts.
+    for (first, chosen) in [
+        (kx_group::X25519, NamedGroup::X25519),
+        (kx_group::SECP384R1, NamedGroup::secp256r1),
+    ] {
+        let groups = vec![first, kx_group::SECP256R1];
+        let mut config = client(|p| p.kx_groups = groups, &rustls::version::TLS12);
+        config.resumption = Resumption::disabled();
+        assert_eq!(fetch(port, &Arc::new(config)).await.1, chosen);
     }
     // A share of P-384 is taken although x25519 is allowed; one that nobody here has is asked for anew.
     let mut config = client(
