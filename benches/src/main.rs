@@ -87,6 +87,7 @@ const GROUPS: &[(&str, Measure)] = &[
     ("mesh", mesh::measure),
     ("x25519", mix::multiplications),
     ("leak", leak::measure),
+    ("exchanges", mix::exchanges),
     ("mix", mix::measure),
     ("mixnode", mixnode::measure),
     ("download", download::measure),

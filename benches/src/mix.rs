@@ -4,11 +4,13 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use aes::cipher::{BlockCipherEncrypt as _, KeyInit as _};
+use betanet_machine::{Machine as _, Now, Time};
 use betanet_mix::{
-    Backend, Command, Delay, EpochKeys, Hctr2, Hop, Outcome, PAYLOAD, Packet, Refusal, RelayKey,
-    Way, build_batch, unwrap_batch_with,
+    Backend, Command, Delay, Delivered, EpochKeys, Fragment, Hctr2, Hop, Kind, Outcome, PAYLOAD,
+    Packet, RecipientConfig, RecipientMachine, Refusal, RelayKey, Via, Way, build_batch,
+    unwrap_batch_with,
 };
-use betanet_wire::NodeId;
+use betanet_wire::{ChargeTo, NodeId};
 use betanet_x25519_batch::{BASE, Pair, multiply_with};
 use polyval::Polyval;
 use polyval::universal_hash::UniversalHash as _;
@@ -97,6 +99,52 @@ pub(crate) fn multiplications(effort: Effort) -> Vec<Figure> {
         figures.push(beside.figure(name(backend, of), bound, "dalek"));
     }
     figures
+}
+
+/// A recipient with so many exchanges, each of a session and an address of its own.
+fn recipient(exchanges: u32) -> RecipientMachine {
+    let mut machine = RecipientMachine::new(RecipientConfig::default());
+    for n in 0..exchanges {
+        take(&mut machine, n, b"begun");
+    }
+    machine
+}
+
+/// What a gateway does for each payload: takes it, and asks when it is to be called next.
+fn take(machine: &mut RecipientMachine, n: u32, data: &[u8]) {
+    let mut message = [0; 8];
+    message[..4].copy_from_slice(&n.to_be_bytes());
+    let fragment = Fragment {
+        kind: Kind::Request,
+        message,
+        index: 0,
+        count: 0,
+        surbs: Vec::new(),
+        data: data.to_vec(),
+    };
+    let delivered = Delivered {
+        via: Via {
+            session: n.into(),
+            charge: ChargeTo::V4(n.to_be_bytes()),
+        },
+        payload: Box::new(fragment.to_payload().unwrap()),
+    };
+    let now = Now::new(Time::ZERO, 1_755_000_000_000);
+    machine.handle_input(now, delivered).unwrap();
+    while machine.poll_event().is_some() {}
+    black_box(machine.poll_timeout());
+}
+
+/// A payload at a gateway with 4 096 exchanges costs about what it costs at one with 16: the next deadline is not looked for among all.
+pub(crate) fn exchanges(effort: Effort) -> Vec<Figure> {
+    let (mut many, mut few) = (recipient(4096), recipient(16));
+    let mut beside = Beside::new();
+    for _ in 0..effort.rounds {
+        let ours = spent(|| (0..N as u32).for_each(|n| take(&mut many, n * 16, b"")));
+        let peers = spent(|| (0..N as u32).for_each(|n| take(&mut few, n % 16, b"")));
+        beside.round(N, ours, peers);
+    }
+    vec![beside.figure("a payload with 4096 exchanges, vs with 16", 0.3, "with 16")]
 }
 
 /// Nodes of a path, both in ours and in Nym's form.

@@ -6,6 +6,7 @@ use betanet_path::{Control, Hop, TTL, build};
 use betanet_runtime::Identity;
 
 use crate::{Effort, Figure, median, spent};
+use betanet_wire::ChargeTo;
 
 const UNIX_MS: u64 = 1_755_000_000_000;
 
@@ -30,7 +31,10 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
         let took = spent(|| {
             for header in &headers {
                 let control = Control::from_bytes(header).unwrap();
-                black_box(hop.receive(now, &entry, client.public(), control).unwrap());
+                black_box(
+                    hop.receive(now, &entry, (client.public(), ChargeTo::Unknown), control)
+                        .unwrap(),
+                );
             }
         });
         let arithmetic = spent(|| {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use betanet_keys::VrfSecret;
 use betanet_machine::{Rng, Seed};
 use betanet_mix::{
-    Command, Hop, KeyRing, Outcome, PAYLOAD, Packet, Refusal, RelayKey, Replays, Taken, Way,
+    Command, Hop, KeyRing, Noted, Outcome, PAYLOAD, Packet, Refusal, RelayKey, Replays, Taken, Way,
     build_batch, epoch_start, unwrap_batch,
 };
 
@@ -37,6 +37,16 @@ pub fn command(args: &[&str]) -> Result<(), String> {
     packets(args.get(1).map_or(Ok(WHOLE), number)?)
 }
 
+/// Shows a tag that a session from an address of its own brings.
+fn take(memory: &mut Replays, tag: &[u8; 16], of_session: &mut usize) -> Taken {
+    let mut of_charge = *of_session;
+    let mut noted = Noted {
+        of_session,
+        of_charge: &mut of_charge,
+    };
+    memory.take(tag, &mut noted)
+}
+
 fn tags(n: usize) -> Result<(), String> {
     let began = Instant::now();
     let seed = Seed::from_number(7);
@@ -50,20 +60,20 @@ fn tags(n: usize) -> Result<(), String> {
         i.to_be_bytes()
     };
     for i in 0..n {
-        match memory.take(&tag(i), &mut sessions[i % 40]) {
+        match take(&mut memory, &tag(i), &mut sessions[i % 40]) {
             Taken::New => {}
             Taken::Again => false_refusals += 1,
             Taken::Full => return Err(format!("full at {i} of {n}")),
         }
         // One that was here long ago.
         let old = usize::try_from(rng.below(i as u64 + 1)).unwrap_or(0);
-        if memory.take(&tag(old), &mut sessions[old % 40]) == Taken::New {
+        if take(&mut memory, &tag(old), &mut sessions[old % 40]) == Taken::New {
             return Err(format!("tag {old} passed twice"));
         }
         again += 1;
     }
     for i in 0..n {
-        if memory.take(&tag(i), &mut sessions[i % 40]) == Taken::New {
+        if take(&mut memory, &tag(i), &mut sessions[i % 40]) == Taken::New {
             return Err(format!("tag {i} passed twice"));
         }
         again += 1;
@@ -91,7 +101,7 @@ impl Relay {
 
     fn unwrap(&mut self, packets: &mut [Packet], outcomes: &mut [Outcome]) {
         let memory = &mut self.memory;
-        let seen = |_, _, tag: &[u8; 16]| memory.take(tag, &mut 0) != Taken::New;
+        let seen = |_, _, tag: &[u8; 16]| take(memory, tag, &mut 0) != Taken::New;
         unwrap_batch(self.ring.keys(), packets, seen, outcomes);
     }
 }

@@ -88,6 +88,12 @@ pub trait Handler {
     /// The request is complete: the response's head.
     fn end(&mut self, exchange: &mut Self::Exchange) -> Response;
 
+    /// As [`Handler::end`], for a handler whose answers are worked out elsewhere: `None` until this one is there. It is asked again
+    /// when whoever drives the exchange is told to.
+    fn poll_end(&mut self, exchange: &mut Self::Exchange) -> Option<Response> {
+        Some(self.end(exchange))
+    }
+
     /// The next bytes of the response's body after its head, at most `max`; empty at its end.
     ///
     /// # Errors

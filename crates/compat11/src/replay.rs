@@ -1,6 +1,12 @@
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use crate::Admission;
+
+/// What a kept memory begins with.
+const HEAD: &[u8; 8] = b"BN-TKT11";
+/// Bytes of one entry on disk: a client's key, the hour, and when it came in UNIX milliseconds.
+const ENTRY: usize = 32 + 8 + 8;
 
 /// How long a client's key is remembered for an hour.
 const KEPT_MS: u64 = 2 * 3_600_000;
@@ -18,6 +24,43 @@ impl Replay {
     pub const fn new(max: usize) -> Self {
         let seen = BTreeMap::new();
         Self { seen, max }
+    }
+
+    /// Reads what [`Replay::to_bytes`] wrote; `None` for anything else. What is over by now is left out, and no more than `max` are
+    /// taken: those that came last, of which a full memory forgets none early.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8], max: usize, unix_ms: u64) -> Option<Self> {
+        let (entries, rest) = bytes.strip_prefix(HEAD)?.as_chunks::<ENTRY>();
+        if !rest.is_empty() {
+            return None;
+        }
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b));
+        let mut kept: Vec<(u64, ([u8; 32], u64))> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let (key, times) = entry.split_first_chunk::<32>()?;
+            let at = number(&times[8..]);
+            if at.saturating_add(KEPT_MS) > unix_ms {
+                kept.push((at, (*key, number(&times[..8]))));
+            }
+        }
+        kept.sort_unstable();
+        let over = kept.len().saturating_sub(max);
+        let seen = kept.into_iter().skip(over).map(|(at, key)| (key, at));
+        let seen = seen.collect();
+        Some(Self { seen, max })
+    }
+
+    /// What has to outlive a restart, at most 48 bytes for each ticket.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEAD.len() + self.seen.len() * ENTRY);
+        out.extend_from_slice(HEAD);
+        for ((key, hour), at) in &self.seen {
+            out.extend_from_slice(key);
+            out.extend_from_slice(&hour.to_be_bytes());
+            out.extend_from_slice(&at.to_be_bytes());
+        }
+        out
     }
 
     /// Whether this client's key was not seen for this hour before, and is remembered now.
@@ -41,6 +84,33 @@ impl Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ticket_counts_once_beyond_a_restart() {
+        let of = |n, hour| Admission {
+            client: [n; 32],
+            hour,
+        };
+        let now = 500_000 * 3_600_000;
+        let mut replay = Replay::new(4);
+        for n in 0..4 {
+            assert!(replay.first_use(now + u64::from(n), &of(n, 500_000)));
+        }
+        let kept = replay.to_bytes();
+        let mut again = Replay::from_bytes(&kept, 4, now + 10).unwrap();
+        for n in 0..4 {
+            assert!(!again.first_use(now + 10, &of(n, 500_000)));
+        }
+        assert!(!again.first_use(now + 10, &of(9, 500_000)), "full");
+        // Those that are over are left out, and of too many the last stay.
+        let mut later = Replay::from_bytes(&kept, 4, now + KEPT_MS + 1).unwrap();
+        assert_eq!(later.seen.len(), 2);
+        assert!(!later.first_use(now + KEPT_MS + 1, &of(3, 500_000)));
+        assert_eq!(Replay::from_bytes(&kept, 2, now).unwrap().seen.len(), 2);
+        for bad in [&kept[1..], &kept[..kept.len() - 1], &kept[..7], b""] {
+            assert!(Replay::from_bytes(bad, 4, now).is_none());
+        }
+    }
 
     #[test]
     fn a_key_and_hour_are_taken_once_in_two_hours_and_a_full_memory_takes_none() {

@@ -1,5 +1,6 @@
 //! Signed registries: records that count once enough maintainers have signed them (profile chapter 1).
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use betanet_wire::{cbor, message};
@@ -116,6 +117,9 @@ pub enum RegistryError {
     /// More than 1 024 signatures.
     #[error("{0} signatures, where 1024 are looked at")]
     TooMany(usize),
+    /// A signer stands twice.
+    #[error("signature {0} is of a signer that has signed already; one signature of each counts")]
+    Twice(usize),
     /// It is signed under another list of maintainers.
     #[error("signed under another list of maintainers")]
     List,
@@ -157,11 +161,16 @@ impl Envelope {
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Form`] or [`RegistryError::TooMany`].
+    /// [`RegistryError::Form`], [`RegistryError::TooMany`] or [`RegistryError::Twice`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RegistryError> {
         let form: Form<'_> = cbor::from_slice(bytes)?;
         if form.sigs.len() > SIGS_MAX {
             return Err(RegistryError::TooMany(form.sigs.len()));
+        }
+        // Before any is verified: each signer costs one verification.
+        let mut signers = BTreeSet::new();
+        if let Some(at) = form.sigs.iter().position(|s| !signers.insert(s.signer)) {
+            return Err(RegistryError::Twice(at));
         }
         let mut this = Self::new(form.rec.to_vec())?;
         this.sigs = form.sigs;
@@ -229,8 +238,8 @@ impl Envelope {
             return Err(RegistryError::List);
         }
         let has = |key: &&PublicKey| {
-            let mut own = self.sigs.iter().filter(|s| s.signer == *key.as_bytes());
-            own.any(|s| key.verify(LABEL, &[&self.rec], &s.sig).is_ok())
+            let own = self.sigs.iter().find(|s| s.signer == *key.as_bytes());
+            own.is_some_and(|s| key.verify(LABEL, &[&self.rec], &s.sig).is_ok())
         };
         let signed = maintainers.keys.iter().filter(has).count();
         let needed = maintainers.threshold();
@@ -288,6 +297,12 @@ mod tests {
         );
         let stranger = Envelope::new(record([0; 32])).unwrap();
         assert_eq!(envelope.join(&stranger), Err(RegistryError::OtherRecord));
+        let mut twice = envelope.clone();
+        let mut copy = twice.sigs[1];
+        copy.sig[0] ^= 1;
+        twice.sigs.push(copy);
+        let read = Envelope::from_bytes(&twice.to_bytes());
+        assert_eq!(read, Err(RegistryError::Twice(twice.sigs.len() - 1)));
         // A signature that was changed counts for nobody.
         envelope.sigs[0].sig[3] ^= 1;
         assert_eq!(envelope.check(&list), Err(few));

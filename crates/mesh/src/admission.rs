@@ -4,12 +4,12 @@ use alloc::collections::BTreeMap;
 use core::net::IpAddr;
 
 use betanet_machine::Time;
-use betanet_wire::NodeId;
+use betanet_wire::{ChargeTo, NodeId};
 
 use crate::{Policy, Prefix};
 
-/// Peers whose spent opens are remembered, at most.
-const PEERS_MAX: usize = 65_536;
+/// Peers, and payers, whose spent opens are remembered, at most.
+const SPENT_MAX: usize = 65_536;
 /// One open, in the unit that a bucket counts in.
 const ONE: u64 = 1_000_000;
 
@@ -24,10 +24,9 @@ struct Bucket {
 #[derive(Clone, Debug)]
 pub struct Admission {
     per_address: usize,
-    full: u64,
-    refill: u64,
     standing: BTreeMap<Prefix, usize>,
-    spent: BTreeMap<NodeId, Bucket>,
+    opens: Buckets<NodeId>,
+    charged: Buckets<ChargeTo>,
 }
 
 impl Admission {
@@ -36,10 +35,9 @@ impl Admission {
     pub fn new(policy: &Policy) -> Self {
         Self {
             per_address: policy.per_address,
-            full: u64::from(policy.opens.0) * ONE,
-            refill: u64::from(policy.opens.1),
             standing: BTreeMap::new(),
-            spent: BTreeMap::new(),
+            opens: Buckets::new(policy.opens, 1),
+            charged: Buckets::new(policy.opens, policy.per_address),
         }
     }
 
@@ -71,31 +69,62 @@ impl Admission {
         self.standing.get(&Prefix::source(ip)).copied().unwrap_or(0)
     }
 
-    /// A peer opens a stream; `false` when it has opened too many.
-    pub fn open(&mut self, now: Time, peer: NodeId) -> bool {
-        let (full, refill) = (self.full, self.refill);
-        let level = |b: &Bucket| {
-            let micros = u64::try_from((now - b.at).as_micros()).unwrap_or(u64::MAX);
-            full.min(b.level.saturating_add(micros.saturating_mul(refill)))
-        };
-        if self.spent.len() >= PEERS_MAX && !self.spent.contains_key(&peer) {
-            self.spent.retain(|_, b| level(b) < full);
-            if self.spent.len() >= PEERS_MAX {
-                return false;
-            }
-        }
-        let had = self.spent.get(&peer).map_or(full, level);
-        let Some(left) = had.checked_sub(ONE) else {
+    /// A peer opens a stream, which `charge` pays for; `false` when it, or all that come from there, have opened too many.
+    pub fn open(&mut self, now: Time, peer: NodeId, charge: ChargeTo) -> bool {
+        let of_peer = self.opens.take(now, peer);
+        // Identities are free: those of one address open no faster than as many as may stand from there.
+        let of_charge = self.charged.take(now, charge);
+        let (Some(of_peer), Some(of_charge)) = (of_peer, of_charge) else {
             return false;
         };
-        self.spent.insert(
-            peer,
-            Bucket {
-                level: left,
-                at: now,
-            },
-        );
+        self.opens.set(now, peer, of_peer);
+        self.charged.set(now, charge, of_charge);
         true
+    }
+}
+
+/// What each has left.
+#[derive(Clone, Debug)]
+struct Buckets<K> {
+    full: u64,
+    refill: u64,
+    spent: BTreeMap<K, Bucket>,
+}
+
+impl<K: Ord> Buckets<K> {
+    fn new(opens: (u32, u32), times: usize) -> Self {
+        let times = u64::try_from(times).unwrap_or(u64::MAX);
+        Self {
+            full: u64::from(opens.0).saturating_mul(times).saturating_mul(ONE),
+            refill: u64::from(opens.1).saturating_mul(times),
+            spent: BTreeMap::new(),
+        }
+    }
+
+    fn level(&self, now: Time, bucket: &Bucket) -> u64 {
+        let micros = u64::try_from((now - bucket.at).as_micros()).unwrap_or(u64::MAX);
+        let more = micros.saturating_mul(self.refill);
+        self.full.min(bucket.level.saturating_add(more))
+    }
+
+    /// What would be left after one more; `None` when there is none.
+    fn take(&mut self, now: Time, who: K) -> Option<u64> {
+        if self.spent.len() >= SPENT_MAX && !self.spent.contains_key(&who) {
+            let full = self.full;
+            let mut spent = core::mem::take(&mut self.spent);
+            spent.retain(|_, b| self.level(now, b) < full);
+            self.spent = spent;
+            if self.spent.len() >= SPENT_MAX {
+                return None;
+            }
+        }
+        let bucket = self.spent.get(&who);
+        let had = bucket.map_or(self.full, |b| self.level(now, b));
+        had.checked_sub(ONE)
+    }
+
+    fn set(&mut self, now: Time, who: K, level: u64) {
+        self.spent.insert(who, Bucket { level, at: now });
     }
 }
 
@@ -132,12 +161,33 @@ mod tests {
     fn a_hundred_opens_at_once_and_twenty_a_second_after() {
         let mut a = Admission::new(&Policy::default());
         let (peer, other) = (NodeId([1; 20]), NodeId([2; 20]));
+        let open = |a: &mut Admission, at, peer| a.open(at, peer, ChargeTo::V4([192, 0, 2, 7]));
         let at = |ms: u64| Time::ZERO + Duration::from_millis(ms);
-        assert_eq!((0..200).filter(|_| a.open(at(0), peer)).count(), 100);
-        assert!(a.open(at(0), other));
-        assert!(!a.open(at(49), peer));
-        assert!(a.open(at(50), peer) && !a.open(at(50), peer));
-        assert_eq!((0..200).filter(|_| a.open(at(2_050), peer)).count(), 40);
-        assert_eq!((0..200).filter(|_| a.open(at(999_000), peer)).count(), 100);
+        assert_eq!((0..200).filter(|_| open(&mut a, at(0), peer)).count(), 100);
+        assert!(open(&mut a, at(0), other));
+        assert!(!open(&mut a, at(49), peer));
+        assert!(open(&mut a, at(50), peer) && !open(&mut a, at(50), peer));
+        assert_eq!(
+            (0..200).filter(|_| open(&mut a, at(2_050), peer)).count(),
+            40
+        );
+        assert_eq!(
+            (0..200).filter(|_| open(&mut a, at(999_000), peer)).count(),
+            100
+        );
+    }
+
+    #[test]
+    fn free_identities_of_one_address_open_no_faster_than_those_that_may_stand_there() {
+        let mut a = Admission::new(&Policy::default());
+        let at = |ms: u64| Time::ZERO + Duration::from_millis(ms);
+        let (charge, other) = (ChargeTo::V4([192, 0, 2, 7]), ChargeTo::V4([192, 0, 2, 8]));
+        let mut opens = |ms, charge| {
+            let peers = (0..200_u8).flat_map(|n| [NodeId([n; 20]); 50]);
+            peers.filter(|p| a.open(at(ms), *p, charge)).count()
+        };
+        assert_eq!(opens(0, charge), 800);
+        assert_eq!(opens(1_000, charge), 160);
+        assert_eq!(opens(1_000, other), 800);
     }
 }

@@ -46,6 +46,7 @@ mod lottery;
 mod packet;
 mod recipient;
 mod replay;
+mod share;
 mod stream;
 mod unwrap;
 mod waiting;
@@ -80,7 +81,8 @@ pub use recipient::{
     Command as RecipientCommand, Delivered, Event as RecipientEvent, Message, RecipientConfig,
     RecipientError, RecipientMachine, Reply, Stats as RecipientStats,
 };
-pub use replay::{Replays, Taken};
+pub use replay::{Noted, Replays, Taken};
+pub use share::{Shares, Spent, Via};
 pub use stream::{Piece, Receiver, Sender, StreamError, WINDOW};
 pub use unwrap::{
     EpochKeys, KeyId, Outcome, Refusal, Unwrapped, public_key, unwrap_batch, unwrap_batch_with,

@@ -1,9 +1,10 @@
 //! The other end of a client's exchanges: requests put together, answers sent over reply blocks.
 
+mod exchanges;
+
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use betanet_machine::{Fingerprint, Machine, Now, Queue, Time, Wake};
 use betanet_wire::NodeId;
@@ -11,16 +12,9 @@ use betanet_wire::NodeId;
 use crate::build::Surb;
 use crate::fragment::{Ack, DATA_MAX, Fragment, Kind};
 use crate::packet::{PAYLOAD, Packet};
-use crate::stream::{Receiver, Sender};
+use crate::share::Via;
+use exchanges::Exchanges;
 
-/// Exchanges that one arriving session may have begun.
-const SESSION_MAX: usize = 64;
-/// An exchange that is not heard of for so long is given up.
-const IDLE: Duration = Duration::from_secs(30);
-/// Pieces that are acknowledged together.
-const ACK_EVERY: u32 = 8;
-/// A piece is acknowledged after this at the latest.
-const ACK_AFTER: Duration = Duration::from_millis(150);
 /// Reply blocks that one exchange keeps: a window's worth twice.
 const BLOCKS_MAX: usize = 128;
 /// Exchanges that are over and whose late pieces are told by their names.
@@ -49,8 +43,8 @@ impl Default for RecipientConfig {
 /// From below: the payload of a packet that was delivered here.
 #[derive(Clone, Debug)]
 pub struct Delivered {
-    /// The session that brought it.
-    pub session: u64,
+    /// What brought it.
+    pub via: Via,
     /// What it carries.
     pub payload: Box<[u8; PAYLOAD]>,
 }
@@ -78,6 +72,8 @@ pub struct Reply {
     pub first: NodeId,
     /// The packet.
     pub packet: Box<Packet>,
+    /// What the exchange came over, which pays for where the packet goes.
+    pub via: Via,
 }
 
 /// For above.
@@ -131,33 +127,10 @@ pub struct Stats {
     pub replies: u64,
 }
 
-struct Exchange {
-    session: u64,
-    request: Receiver,
-    answer: Sender,
-    answer_ended: bool,
-    blocks: VecDeque<Surb>,
-    heard: Time,
-    unacknowledged: u32,
-    /// When the first piece that is not acknowledged came.
-    since: Option<Time>,
-    wants_room: bool,
-}
-
-impl Exchange {
-    fn ack_due(&self) -> Option<Time> {
-        let since = self.since.filter(|_| !self.blocks.is_empty())?;
-        let at_once = self.unacknowledged >= ACK_EVERY || self.request.is_done();
-        Some(if at_once { since } else { since + ACK_AFTER })
-    }
-}
-
 /// The exchanges that clients have with this node.
 pub struct RecipientMachine {
     config: RecipientConfig,
-    exchanges: BTreeMap<Message, Exchange>,
-    /// How many exchanges each session began.
-    sessions: BTreeMap<u64, usize>,
+    exchanges: Exchanges,
     over: VecDeque<Message>,
     is_over: BTreeSet<Message>,
     replies: Queue<Reply>,
@@ -171,8 +144,7 @@ impl RecipientMachine {
     pub fn new(config: RecipientConfig) -> Self {
         Self {
             config,
-            exchanges: BTreeMap::new(),
-            sessions: BTreeMap::new(),
+            exchanges: Exchanges::default(),
             over: VecDeque::new(),
             is_over: BTreeSet::new(),
             replies: Queue::new(QUEUE),
@@ -194,14 +166,8 @@ impl RecipientMachine {
     }
 
     fn forget(&mut self, now: Time, exchange: Message) {
-        let Some(x) = self.exchanges.remove(&exchange) else {
+        if self.exchanges.remove(&exchange).is_none() {
             return;
-        };
-        if let Some(n) = self.sessions.get_mut(&x.session) {
-            *n -= 1;
-            if *n == 0 {
-                self.sessions.remove(&x.session);
-            }
         }
         if self.over.len() >= OVER_MAX
             && let Some(old) = self.over.pop_front()
@@ -213,23 +179,15 @@ impl RecipientMachine {
         self.events.push_last(now, Event::Gone(exchange));
     }
 
-    /// Makes room for one more exchange of a session: whoever was silent goes first, then whoever has least.
-    fn make_room(&mut self, now: Time, session: u64) {
-        let of_session = self.sessions.get(&session).copied().unwrap_or(0) >= SESSION_MAX;
-        if !of_session && self.exchanges.len() < self.config.exchanges {
-            return;
-        }
-        let worth = |x: &Exchange| (x.heard + IDLE > now, x.request.pieces(), x.heard);
-        let all = self.exchanges.iter();
-        let own = all.filter(|(_, x)| !of_session || x.session == session);
-        let least = own.min_by_key(|(_, x)| worth(x)).map(|(m, _)| *m);
-        if let Some(least) = least {
+    /// Makes room for one more exchange that comes this way.
+    fn make_room(&mut self, now: Time, via: Via) {
+        if let Some(least) = self.exchanges.crowded(now, via, self.config.exchanges) {
             self.stats.evicted += 1;
             self.forget(now, least);
         }
     }
 
-    fn delivered(&mut self, now: Time, session: u64, payload: &[u8; PAYLOAD]) {
+    fn delivered(&mut self, now: Time, via: Via, payload: &[u8; PAYLOAD]) {
         let Ok(fragment) = Fragment::from_payload(payload) else {
             self.stats.malformed += 1;
             return;
@@ -239,29 +197,15 @@ impl RecipientMachine {
             self.stats.late += 1;
             return;
         }
-        if !self.exchanges.contains_key(&message) {
+        if !self.exchanges.has(&message) {
             // Nothing but a piece begins an exchange.
             if fragment.kind != Kind::Request || fragment.data.is_empty() {
                 self.stats.malformed += 1;
                 return;
             }
-            self.make_room(now, session);
-            *self.sessions.entry(session).or_default() += 1;
+            self.make_room(now, via);
             self.stats.begun += 1;
-            self.exchanges.insert(
-                message,
-                Exchange {
-                    session,
-                    request: Receiver::new(),
-                    answer: Sender::new(),
-                    answer_ended: false,
-                    blocks: VecDeque::new(),
-                    heard: now,
-                    unacknowledged: 0,
-                    since: None,
-                    wants_room: false,
-                },
-            );
+            self.exchanges.begin(now, message, via);
         }
         let Some(x) = self.exchanges.get_mut(&message) else {
             return;
@@ -312,6 +256,7 @@ impl RecipientMachine {
         let Some(x) = self.exchanges.get_mut(&message) else {
             return;
         };
+        let via = x.via;
         let fragment = |kind, index, count, data| Fragment {
             kind,
             message,
@@ -325,7 +270,7 @@ impl RecipientMachine {
             if let (Some(payload), Some(block)) = (payload, blocks.pop_front()) {
                 let (first, packet) = block.reply(&payload);
                 let packet = Box::new(packet);
-                self.replies.push_last(now, Reply { first, packet });
+                self.replies.push_last(now, Reply { first, packet, via });
                 self.stats.replies += 1;
             }
         };
@@ -348,34 +293,19 @@ impl RecipientMachine {
         }
         if x.answer_ended && x.answer.is_done() {
             self.forget(now, message);
+        } else {
+            self.exchanges.settle(now, message);
         }
     }
 
     fn pass(&mut self, now: Time) {
-        let idle = |x: &Exchange| x.heard + IDLE <= now;
-        let gone: Vec<Message> = self
-            .exchanges
-            .iter()
-            .filter(|(_, x)| idle(x))
-            .map(|(m, _)| *m)
-            .collect();
-        for message in gone {
-            self.stats.evicted += 1;
-            self.forget(now, message);
+        for (message, idle) in self.exchanges.due(now) {
+            if idle {
+                self.stats.evicted += 1;
+                self.forget(now, message);
+            }
         }
-        let due = |x: &Exchange| {
-            let again = x.answer.wake().filter(|_| !x.blocks.is_empty());
-            let first = [x.ack_due(), again].into_iter().flatten().min();
-            let room = x.wants_room && x.answer.room() > 0;
-            room || first.is_some_and(|at| at <= now)
-        };
-        let speaking: Vec<Message> = self
-            .exchanges
-            .iter()
-            .filter(|(_, x)| due(x))
-            .map(|(m, _)| *m)
-            .collect();
-        for message in speaking {
+        for (message, _) in self.exchanges.due(now) {
             if self.replies.room() < MARGIN {
                 // As soon as these are taken.
                 break;
@@ -396,7 +326,7 @@ impl Machine for RecipientMachine {
         if self.events.room() < MARGIN || self.replies.room() < MARGIN {
             return Err(RecipientError::Full);
         }
-        self.delivered(now.mono, input.session, &input.payload);
+        self.delivered(now.mono, input.via, &input.payload);
         // Its name stands where every payload has it.
         if let Some(message) = input.payload[2..].first_chunk::<8>() {
             self.speak(now.mono, *message);
@@ -420,6 +350,7 @@ impl Machine for RecipientMachine {
                 let x = x.ok_or(RecipientError::NoExchange)?;
                 if x.answer.room() == 0 || crowded {
                     x.wants_room = true;
+                    self.exchanges.settle(now.mono, exchange);
                     return Err(RecipientError::Blocked);
                 }
                 x.answer.push(data, fin);
@@ -444,18 +375,12 @@ impl Machine for RecipientMachine {
     }
 
     fn poll_timeout(&self) -> Option<Wake> {
-        let wake = |at: Option<Time>, why| at.map(|at| Wake { at, why });
-        let all = || self.exchanges.values();
-        let with_blocks = all().filter(|x| !x.blocks.is_empty());
-        let acks = all().filter_map(Exchange::ack_due).min();
-        let again = with_blocks.filter_map(|x| x.answer.wake()).min();
-        let idle = all().map(|x| x.heard + IDLE).min();
+        let due = self.exchanges.wake();
+        let why = "mix: an exchange is due";
         Wake::earliest([
             self.replies.wake("mix: replies wait"),
             self.events.wake("mix: events wait"),
-            wake(acks, "mix: an acknowledgement"),
-            wake(again, "mix: a piece again"),
-            wake(idle, "mix: an idle exchange"),
+            due.map(|at| Wake { at, why }),
         ])
     }
 
@@ -472,8 +397,11 @@ impl Machine for RecipientMachine {
 #[cfg(test)]
 mod tests {
     use alloc::vec;
+    use core::time::Duration;
 
     use betanet_machine::testkit::Checked;
+    use betanet_wire::ChargeTo;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::build::SURB;
@@ -493,22 +421,29 @@ mod tests {
         }
     }
 
-    struct Gateway(Checked<RecipientMachine>);
+    /// With who pays for a session.
+    struct Gateway(Checked<RecipientMachine>, fn(u64) -> ChargeTo);
 
     impl Gateway {
         fn new(exchanges: usize) -> Self {
-            Self(Checked::new(RecipientMachine::new(RecipientConfig {
-                exchanges,
-            })))
+            let machine = RecipientMachine::new(RecipientConfig { exchanges });
+            let own = |s: u64| ChargeTo::V4(u32::try_from(s).unwrap().to_be_bytes());
+            Self(Checked::new(machine), own)
         }
 
         /// What comes of a piece at a time: the events.
         fn take(&mut self, s: u64, session: u64, fragment: &Fragment) -> Vec<Event> {
             let payload = Box::new(fragment.to_payload().unwrap());
             self.0.handle_timeout(now(s));
-            let delivered = Delivered { session, payload };
+            let via = Via {
+                session,
+                charge: self.1(session),
+            };
+            let delivered = Delivered { via, payload };
             self.0.handle_input(now(s), delivered).unwrap();
-            self.events()
+            let events = self.events();
+            self.0.get().exchanges.check(now(s).mono);
+            events
         }
 
         fn events(&mut self) -> Vec<Event> {
@@ -552,6 +487,68 @@ mod tests {
         assert_eq!(gateway.0.get().exchanges(), 65);
         let late = gateway.take(32, 1, &piece(63, (2, 9), b"c"));
         assert_eq!(late.len(), 1, "it is still there: {late:?}");
+    }
+
+    #[test]
+    fn free_identities_of_one_address_have_128_exchanges_and_push_out_their_own() {
+        let mut gateway = Gateway::new(4096);
+        gateway.1 = |session| ChargeTo::V4(if session == 999 { [9; 4] } else { [1; 4] });
+        gateway.take(0, 999, &piece(255, (0, 9), b"honest"));
+        for session in 0..250_u64 {
+            let name = u8::try_from(session).unwrap();
+            gateway.take(1, session, &piece(name, (0, 9), b"a"));
+            assert!(gateway.0.get().exchanges() <= 129);
+        }
+        assert_eq!(gateway.0.get().exchanges(), 129);
+        let late = gateway.take(2, 999, &piece(255, (1, 9), b"more"));
+        assert_eq!(late.len(), 1, "the other address keeps its own: {late:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever comes and goes, the earliest deadline, the least complete exchange and the shares are those that a walk finds.
+        #[test]
+        fn the_earliest_deadline_is_that_of_a_walk(
+            steps in proptest::collection::vec((0_u8..12, 0_u64..6, 0_u16..5, 0_u8..6, 0_u64..3000), 1..200),
+        ) {
+            let machine = RecipientMachine::new(RecipientConfig { exchanges: 8 });
+            let mut machine = Checked::new(machine);
+            let mut at = Now::new(Time::from_micros(0), 0);
+            for (message, session, index, what, ms) in steps {
+                at = Now::new(at.mono + Duration::from_millis(ms), at.unix_ms + ms);
+                machine.handle_timeout(at);
+                let exchange = [message; 8];
+                match what {
+                    0..=2 => {
+                        let mut fragment = piece(message, (index, 5), b"piece");
+                        fragment.surbs.truncate(usize::from(what));
+                        let payload = Box::new(fragment.to_payload().unwrap());
+                        let charge = ChargeTo::V4([u8::try_from(session / 2).unwrap(); 4]);
+                        let via = Via { session, charge };
+                        machine.handle_input(at, Delivered { via, payload }).unwrap();
+                    }
+                    3 => {
+                        let mut heard = piece(message, (0, 0), b"");
+                        heard.kind = Kind::Acknowledgement;
+                        heard.data = Ack { base: index, bitmap: 0 }.to_bytes().to_vec();
+                        let payload = Box::new(heard.to_payload().unwrap());
+                        let via = Via::default();
+                        machine.handle_input(at, Delivered { via, payload }).unwrap();
+                    }
+                    4 => {
+                        let data = vec![1; 9];
+                        let fin = index == 4;
+                        // There may be no such exchange.
+                        let _ = machine.handle_command(at, Command::Answer { exchange, data, fin });
+                    }
+                    _ => machine.handle_command(at, Command::Close(exchange)).unwrap(),
+                }
+                while machine.poll_transmit().is_some() {}
+                while machine.poll_event().is_some() {}
+                machine.get().exchanges.check(at.mono);
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,17 @@ use aes::cipher::{BlockCipherEncrypt as _, KeyInit as _};
 
 /// One session's part of the memory, at most: one in so many.
 const SESSION_ONE_IN: usize = 32;
+/// The part of an address, whatever the sessions that come from it.
+const ADDRESS_ONE_IN: usize = 16;
+
+/// What those who brought a tag have had noted so far.
+#[derive(Debug)]
+pub struct Noted<'a> {
+    /// The session.
+    pub of_session: &'a mut usize,
+    /// All sessions that the same one pays for.
+    pub of_charge: &'a mut usize,
+}
 
 /// What became of a tag.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,7 +26,7 @@ pub enum Taken {
     New,
     /// It was here, or, once in 2^35 packets at most, another with the same fingerprint.
     Again,
-    /// There is no room, or this session has had its part: what is not noted does not pass.
+    /// There is no room, or this session or its address has had its part: what is not noted does not pass.
     Full,
 }
 
@@ -79,8 +90,8 @@ impl Replays {
         self.len * 4 >= self.capacity() * 3
     }
 
-    /// Notes a tag. `of_session` counts what the session that it came on has had noted.
-    pub fn take(&mut self, tag: &[u8; 16], of_session: &mut usize) -> Taken {
+    /// Notes a tag, and counts it.
+    pub fn take(&mut self, tag: &[u8; 16], noted: &mut Noted<'_>) -> Taken {
         if self.places.is_empty() {
             return Taken::Full;
         }
@@ -97,12 +108,15 @@ impl Replays {
                 _ => at = (at + 1) % self.places.len(),
             }
         }
-        if self.len >= self.capacity() || *of_session >= self.capacity() / SESSION_ONE_IN {
+        let spent = *noted.of_session >= self.capacity() / SESSION_ONE_IN
+            || *noted.of_charge >= self.capacity() / ADDRESS_ONE_IN;
+        if self.len >= self.capacity() || spent {
             return Taken::Full;
         }
         self.places[at] = print;
         self.len += 1;
-        *of_session += 1;
+        *noted.of_session += 1;
+        *noted.of_charge += 1;
         Taken::New
     }
 
@@ -123,19 +137,47 @@ mod tests {
         tag
     }
 
+    impl Replays {
+        /// What a session from an address of its own brings.
+        fn one(&mut self, tag: &[u8; 16], session: &mut usize) -> Taken {
+            let mut of_charge = *session;
+            let mut noted = Noted {
+                of_session: session,
+                of_charge: &mut of_charge,
+            };
+            self.take(tag, &mut noted)
+        }
+    }
+
+    #[test]
+    fn the_sessions_of_one_address_have_two_parts_together() {
+        let mut memory = Replays::with_capacity(3_500, &[3; 16]);
+        let (mut sessions, mut of_charge) = ([0; 100], 0);
+        let mut take = |memory: &mut Replays, n: u64| {
+            let mut noted = Noted {
+                of_session: &mut sessions[usize::try_from(n % 100).unwrap()],
+                of_charge: &mut of_charge,
+            };
+            memory.take(&tag(n), &mut noted)
+        };
+        let new = (0..3_500).filter(|n| take(&mut memory, *n) == Taken::New);
+        assert_eq!(new.count(), 3_500 / 16);
+        assert_eq!(memory.one(&tag(9_999), &mut 0), Taken::New);
+    }
+
     #[test]
     fn nothing_passes_twice_and_nothing_is_forgotten() {
         let mut memory = Replays::with_capacity(7_000, &[3; 16]);
         let mut sessions = [0; 64];
         for n in 0..7_000_u64 {
             let session = &mut sessions[usize::try_from(n % 64).unwrap()];
-            assert_eq!(memory.take(&tag(n), session), Taken::New, "{n}");
-            assert_eq!(memory.take(&tag(n), session), Taken::Again, "{n}");
+            assert_eq!(memory.one(&tag(n), session), Taken::New, "{n}");
+            assert_eq!(memory.one(&tag(n), session), Taken::Again, "{n}");
             assert_eq!(memory.wants_another_key(), memory.len() >= 5_250);
         }
-        assert_eq!(memory.take(&tag(7_000), &mut 0), Taken::Full);
+        assert_eq!(memory.one(&tag(7_000), &mut 0), Taken::Full);
         for n in 0..7_000 {
-            assert_eq!(memory.take(&tag(n), &mut 0), Taken::Again, "{n}");
+            assert_eq!(memory.one(&tag(n), &mut 0), Taken::Again, "{n}");
         }
     }
 
@@ -143,15 +185,15 @@ mod tests {
     fn one_session_fills_no_more_than_its_part() {
         let mut memory = Replays::with_capacity(3_500, &[3; 16]);
         let mut session = 0;
-        let new = (0..3_500).filter(|n| memory.take(&tag(*n), &mut session) == Taken::New);
+        let new = (0..3_500).filter(|n| memory.one(&tag(*n), &mut session) == Taken::New);
         assert_eq!(new.count(), 3_500 / 32);
-        assert_eq!(memory.take(&tag(9_999), &mut 0), Taken::New);
+        assert_eq!(memory.one(&tag(9_999), &mut 0), Taken::New);
     }
 
     #[test]
     fn memory_is_stated_and_an_empty_one_lets_nothing_through() {
         assert_eq!(Replays::bytes(7_000_000), 64_000_000);
         let mut none = Replays::with_capacity(0, &[0; 16]);
-        assert_eq!(none.take(&tag(1), &mut 0), Taken::Full);
+        assert_eq!(none.one(&tag(1), &mut 0), Taken::Full);
     }
 }

@@ -1,7 +1,7 @@
 //! Packets between their arrival and their departure, and the buffers that they are in.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BinaryHeap};
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::time::Duration;
@@ -11,8 +11,9 @@ use betanet_wire::NodeId;
 use zeroize::Zeroize as _;
 
 use crate::packet::{PACKET, Packet};
+use crate::share::{Shares, Spent, Via};
 
-/// One session's part of the queue, at most: one in so many.
+/// One session's part of the queue, at most: one in so many. An address has two of them.
 const SESSION_ONE_IN: usize = 16;
 
 /// Why a newcomer is dropped. Who waits already is neither sent early nor displaced: that would flush the mix on demand.
@@ -25,6 +26,9 @@ pub enum Crowded {
     /// The session that it came on has its part of it.
     #[error("the session has its part of the queue")]
     Session,
+    /// The address that the session came from has its part of it.
+    #[error("the address has its part of the queue")]
+    Address,
 }
 
 /// A packet on its way out.
@@ -36,12 +40,13 @@ pub struct Departure {
     pub packet: Box<Packet>,
     /// When it was to leave.
     pub due: Time,
+    /// What it came over.
+    pub via: Via,
 }
 
 #[derive(Debug)]
 struct Entry {
     order: u64,
-    session: u64,
     departure: Departure,
 }
 
@@ -72,7 +77,7 @@ impl Eq for Entry {}
 pub struct Waiting {
     max: usize,
     heap: BinaryHeap<Entry>,
-    of_session: BTreeMap<u64, usize>,
+    shares: Shares,
     order: u64,
 }
 
@@ -83,7 +88,7 @@ impl Waiting {
         Self {
             max,
             heap: BinaryHeap::with_capacity(max),
-            of_session: BTreeMap::new(),
+            shares: Shares::new(),
             order: 0,
         }
     }
@@ -100,20 +105,20 @@ impl Waiting {
         self.heap.is_empty()
     }
 
-    /// Whether one more that came on this session would be taken.
+    /// Whether one more that came this way would be taken.
     ///
     /// # Errors
     ///
     /// Why not.
-    pub fn check(&self, session: u64) -> Result<(), Crowded> {
+    pub fn check(&self, via: Via) -> Result<(), Crowded> {
         if self.heap.len() >= self.max {
             return Err(Crowded::Queue);
         }
-        let has = self.of_session.get(&session).copied().unwrap_or(0);
-        if has >= (self.max / SESSION_ONE_IN).max(1) {
-            return Err(Crowded::Session);
-        }
-        Ok(())
+        let part = (self.max / SESSION_ONE_IN).max(1);
+        self.shares.check(via, part).map_err(|spent| match spent {
+            Spent::Session => Crowded::Session,
+            Spent::Charge => Crowded::Address,
+        })
     }
 
     /// Lets a packet wait.
@@ -124,21 +129,25 @@ impl Waiting {
     pub fn push(
         &mut self,
         now: Time,
-        session: u64,
+        via: Via,
         wait_ms: u16,
         next: NodeId,
         packet: Box<Packet>,
     ) -> Result<(), (Crowded, Box<Packet>)> {
-        if let Err(crowded) = self.check(session) {
+        if let Err(crowded) = self.check(via) {
             return Err((crowded, packet));
         }
-        *self.of_session.entry(session).or_default() += 1;
+        self.shares.add(via);
         self.order += 1;
         let due = now + Duration::from_millis(wait_ms.into());
         self.heap.push(Entry {
             order: self.order,
-            session,
-            departure: Departure { next, packet, due },
+            departure: Departure {
+                next,
+                packet,
+                due,
+                via,
+            },
         });
         Ok(())
     }
@@ -149,12 +158,7 @@ impl Waiting {
             return None;
         }
         let entry = self.heap.pop()?;
-        if let Some(n) = self.of_session.get_mut(&entry.session) {
-            *n -= 1;
-            if *n == 0 {
-                self.of_session.remove(&entry.session);
-            }
-        }
+        self.shares.remove(entry.departure.via);
         Some(entry.departure)
     }
 
@@ -215,11 +219,36 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use betanet_machine::{Rng, Seed};
+    use betanet_wire::ChargeTo;
 
     use super::*;
 
     fn at(ms: u64) -> Time {
         Time::from_micros(ms * 1000)
+    }
+
+    /// A session from an address of its own.
+    fn via(session: u64) -> Via {
+        let charge = ChargeTo::V4(u32::try_from(session).unwrap().to_be_bytes());
+        Via { session, charge }
+    }
+
+    #[test]
+    fn the_sessions_of_one_address_have_two_parts_of_the_queue_together() {
+        let mut waiting = Waiting::new(160);
+        let next = NodeId([0; 20]);
+        let charge = ChargeTo::V4([192, 0, 2, 1]);
+        let mut push = |session, charge| {
+            let packet = Box::new(Packet([7; PACKET]));
+            let via = Via { session, charge };
+            waiting
+                .push(at(0), via, 100, next, packet)
+                .map_err(|(why, _)| why)
+        };
+        let taken = (0..160).filter(|n| push(*n, charge).is_ok()).count();
+        assert_eq!(taken, 20);
+        assert_eq!(push(160, charge), Err(Crowded::Address));
+        assert_eq!(push(161, ChargeTo::V4([192, 0, 2, 2])), Ok(()));
     }
 
     #[test]
@@ -237,7 +266,7 @@ mod tests {
                     assert!(packet.0.iter().all(|b| *b == 0));
                     packet.0[0] = 1;
                     let next = NodeId([0; 20]);
-                    let pushed = waiting.push(at(now), sent % 100, wait, next, packet);
+                    let pushed = waiting.push(at(now), via(sent % 100), wait, next, packet);
                     assert!(pushed.is_ok(), "within its bounds");
                     sent += 1;
                 }
@@ -251,7 +280,7 @@ mod tests {
             assert!(waiting.wake().is_none_or(|t| t > at(now)));
             now += 1;
         }
-        assert!(waiting.is_empty() && waiting.of_session.is_empty());
+        assert!(waiting.is_empty() && waiting.shares.is_empty());
         let (hits, misses) = pool.hits_and_misses();
         assert!(hits > 15 * misses, "{hits} of {misses}");
     }
@@ -262,19 +291,19 @@ mod tests {
         let one = || Box::new(Packet([7; PACKET]));
         let next = NodeId([0; 20]);
         for n in 0..32_u64 {
-            assert!(waiting.push(at(0), n / 2, 100, next, one()).is_ok());
+            assert!(waiting.push(at(0), via(n / 2), 100, next, one()).is_ok());
             if n == 1 {
-                let third = waiting.push(at(0), 0, 0, next, one());
+                let third = waiting.push(at(0), via(0), 0, next, one());
                 assert_eq!(third.unwrap_err().0, Crowded::Session);
             }
         }
-        let full = waiting.push(at(0), 99, 0, next, one());
+        let full = waiting.push(at(0), via(99), 0, next, one());
         assert_eq!(full.unwrap_err().0, Crowded::Queue);
         assert!(waiting.pop(at(99)).is_none(), "none goes early");
         assert_eq!(
             (0..).take_while(|_| waiting.pop(at(100)).is_some()).count(),
             32
         );
-        assert_eq!(waiting.check(0), Ok(()));
+        assert_eq!(waiting.check(via(0)), Ok(()));
     }
 }

@@ -1,20 +1,27 @@
 //! What a node does with a path header that a peer sends it.
 
+mod header;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use betanet_keys::{Identity, PublicKey};
 use betanet_machine::Now;
-use betanet_wire::{Code, NodeId};
+use betanet_wire::{ChargeTo, Code, NodeId};
 
-use crate::control::{Cf, Control, PathId, Segment};
-use crate::replay::{Again, Replays};
-use crate::sign::{Route, path_id, segment_stands, sign_segment};
+use crate::build::TTL_RANGE;
+use crate::control::{Control, PathId};
+use crate::replay::{Again, Counts, Replays};
+use crate::sign::Route;
+pub use header::{Header, Stands};
 
 /// How far a timestamp may be from one's own clock, and how long past its expiry a path still builds, in seconds.
 pub const SKEW_S: u64 = 120;
 /// How far ahead an expiry may be, in seconds.
 pub const AHEAD_S: u64 = 3_600;
+/// How long a path is carried at most, in seconds: as long as a builder may ask for, by a clock that is off. A header that asks for
+/// more is taken, up to [`AHEAD_S`], and its path ends sooner.
+pub const CARRIED_S: u64 = TTL_RANGE.end().as_secs() + SKEW_S;
 
 /// Why a path header is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -41,8 +48,10 @@ pub enum PathError {
     /// It was here before.
     #[error("the path header was seen before")]
     Replay,
-    /// The replay memory, or this peer's share of it, is full.
-    #[error("no new path is taken now: the replay memory, or this peer's share of it, is full")]
+    /// The replay memory is full, or the share of this peer or of its address.
+    #[error(
+        "no new path is taken now: the replay memory, or the share of this peer or its address, is full"
+    )]
     Full,
 }
 
@@ -88,6 +97,8 @@ pub struct Carried {
     pub route: Route,
     /// Until when streams may be opened on it, in seconds since the epoch.
     pub expiry: u32,
+    /// Who pays for it.
+    pub charge: ChargeTo,
 }
 
 /// The paths that lead through or to one node.
@@ -100,13 +111,15 @@ pub struct Hop {
     onward: BTreeMap<LinkPath, LinkPath>,
     /// The same by when it ends.
     ends: BTreeSet<(u32, LinkPath)>,
+    peers: Counts<NodeId>,
+    charges: Counts<ChargeTo>,
 }
 
 /// The node at a link's other end, and what the link calls a path.
 pub type LinkPath = (NodeId, PathId);
 
 impl Hop {
-    /// Remembers up to `bound` headers, of which one peer has at most 1/64.
+    /// Remembers up to `bound` headers, of which one peer has at most 1/64, and all that one pays for 1/32.
     #[must_use]
     pub const fn new(bound: usize) -> Self {
         Self {
@@ -114,10 +127,13 @@ impl Hop {
             carried: BTreeMap::new(),
             onward: BTreeMap::new(),
             ends: BTreeSet::new(),
+            peers: Counts::new(),
+            charges: Counts::new(),
         }
     }
 
-    /// Judges a SINGLE or MULTI header that `from` sent, and makes what goes on to the next node.
+    /// Judges a SINGLE or MULTI header that `from` sent and `charge` pays for, and makes what goes on to the next node. Who holds a
+    /// lock around this value takes the three steps apart: [`Header::read`], [`Header::verify`], [`Self::take`].
     ///
     /// # Errors
     ///
@@ -126,68 +142,54 @@ impl Hop {
         &mut self,
         now: Now,
         me: &Identity,
-        from: &PublicKey,
+        (from, charge): (&PublicKey, ChargeTo),
         control: Control,
     ) -> Result<Accepted, PathError> {
-        let own = me.public().node_id();
-        let prev = from.node_id();
-        let at = position(&control, own, prev)?;
-        let (segments, cf, single) = match &control {
-            Control::Single { segments, cf } => (segments, *cf, true),
-            Control::Multi { segments, cf } => (segments, *cf, false),
-            _ => return Err(PathError::NotMine),
-        };
-        let segment = segments[at];
-        let unix_s = now.unix_ms / 1000;
-        if segment.timestamp.abs_diff(now.unix_ms) > SKEW_S * 1000 {
-            return Err(PathError::Timestamp);
-        }
-        let live = if single {
-            &segments[at..]
-        } else {
-            &segments[..1]
-        };
-        let fits = |s: &Segment| {
-            let expiry = u64::from(s.expiry);
-            expiry + SKEW_S >= unix_s && expiry <= unix_s + AHEAD_S
-        };
-        if !live.iter().all(fits) {
-            return Err(PathError::Expiry);
-        }
+        let header = Header::read(now, me.public().node_id(), from.node_id(), control)?;
         // Before the arithmetic: who has its share already costs nothing more.
+        self.room(now, from.node_id(), charge)?;
+        self.take(now, charge, header.verify(now, me, from)?)
+    }
+
+    /// Whether one more path that this peer brings, and `charge` pays for, would be taken.
+    ///
+    /// # Errors
+    ///
+    /// [`PathError::Full`].
+    pub fn room(&mut self, now: Now, prev: NodeId, charge: ChargeTo) -> Result<(), PathError> {
         self.expire(now);
-        if !self.has_room(prev) {
+        // A path lives longer than the memory of its header.
+        let spent = self.peers.of(&prev) >= self.replays.share()
+            || self.charges.of(&charge) >= self.replays.charge_share();
+        if self.carried.len() >= self.replays.bound() || spent {
             return Err(PathError::Full);
         }
-        if !segment_stands(&control, at, from) {
-            return Err(PathError::Signature);
-        }
-        self.replays
-            .take(now.mono, prev, segment.expiry, segment.timestamp)
-            .map_err(|again| match again {
-                Again::Seen => PathError::Replay,
-                Again::Full => PathError::Full,
-            })?;
-        let path = path_id(prev, &segment);
-        let onward = single
-            .then(|| forwarded(segments, at, cf, now.unix_ms, me))
-            .flatten();
-        let route = Route::of(if single { segments } else { live });
-        let carried = Carried {
-            onward: onward.as_ref().map(|(s, _)| (s.next, path_id(own, s))),
-            route,
-            expiry: live.iter().map(|s| s.expiry).min().unwrap_or(0),
-        };
+        Ok(())
+    }
+
+    /// Takes a header that stands, once.
+    ///
+    /// # Errors
+    ///
+    /// [`PathError::Replay`] or [`PathError::Full`]; nothing is remembered of it.
+    pub fn take(
+        &mut self,
+        now: Now,
+        charge: ChargeTo,
+        header: Stands,
+    ) -> Result<Accepted, PathError> {
+        let (prev, segment) = header.from();
+        self.room(now, prev, charge)?;
+        let taken = self
+            .replays
+            .take(now.mono, (prev, charge), segment.expiry, segment.timestamp);
+        taken.map_err(|again| match again {
+            Again::Seen => PathError::Replay,
+            Again::Full => PathError::Full,
+        })?;
+        let (path, carried, accepted) = header.accepted(now, charge);
         self.insert((prev, path), carried);
-        Ok(match onward {
-            None => Accepted::Exit { path },
-            Some((next, control)) => Accepted::Forward {
-                path,
-                next: next.next,
-                onward: path_id(own, &next),
-                control,
-            },
-        })
+        Ok(accepted)
     }
 
     /// The path that `from` calls `path`, while streams may be opened on it.
@@ -214,6 +216,8 @@ impl Hop {
     pub fn end(&mut self, from: NodeId, path: PathId) {
         if let Some(carried) = self.carried.remove(&(from, path)) {
             self.ends.remove(&(carried.expiry, (from, path)));
+            self.peers.remove(&from);
+            self.charges.remove(&carried.charge);
             if let Some(onward) = carried.onward {
                 self.onward.remove(&onward);
             }
@@ -235,6 +239,8 @@ impl Hop {
     fn insert(&mut self, link: LinkPath, carried: Carried) {
         self.end(link.0, link.1);
         self.ends.insert((carried.expiry, link));
+        self.peers.add(link.0);
+        self.charges.add(carried.charge);
         if let Some(onward) = carried.onward {
             self.onward.insert(onward, link);
         }
@@ -258,57 +264,4 @@ impl Hop {
     pub fn is_empty(&self) -> bool {
         self.carried.is_empty()
     }
-
-    /// Whether one more path of this peer may be carried: a path lives longer than the memory of its header.
-    fn has_room(&self, prev: NodeId) -> bool {
-        let of_prev = (prev, PathId::default())..=(prev, [u8::MAX; 8]);
-        self.carried.len() < self.replays.bound()
-            && self.carried.range(of_prev).count() < self.replays.share()
-    }
-}
-
-/// The segment that leads to `own`, from `prev`.
-fn position(control: &Control, own: NodeId, prev: NodeId) -> Result<usize, PathError> {
-    let (Control::Single { segments, .. } | Control::Multi { segments, .. }) = control else {
-        return Err(PathError::NotMine);
-    };
-    let repeated = |i: usize| segments[..i].iter().any(|s| s.next == segments[i].next);
-    if (1..segments.len()).any(repeated) {
-        return Err(PathError::Loop);
-    }
-    let at = segments
-        .iter()
-        .position(|s| s.next == own)
-        .ok_or(PathError::NotMine)?;
-    match control {
-        // What follows the live segment is its sender's affair.
-        Control::Multi { .. } if at > 0 => Err(PathError::NotMine),
-        Control::Multi { .. } => Ok(0),
-        _ if at > 0 && segments[at - 1].next != prev => Err(PathError::WrongSender),
-        _ if at == 0 && segments.iter().any(|s| s.next == prev) => Err(PathError::Loop),
-        _ => Ok(at),
-    }
-}
-
-/// The header for the next node: what this node and those before it signed is blanked, the next segment is its own.
-fn forwarded(
-    segments: &[Segment],
-    at: usize,
-    cf: Option<Cf>,
-    unix_ms: u64,
-    me: &Identity,
-) -> Option<(Segment, Control)> {
-    let mut segments: Vec<Segment> = segments.to_vec();
-    segments.get(at + 1)?;
-    for s in &mut segments[..=at] {
-        s.sig = None;
-        s.timestamp = 0;
-    }
-    segments[at + 1].timestamp = unix_ms;
-    let mut control = Control::Single { segments, cf };
-    sign_segment(&mut control, at + 1, me);
-    let Control::Single { segments, .. } = &control else {
-        return None;
-    };
-    Some((segments[at + 1], control))
 }

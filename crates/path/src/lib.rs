@@ -1,8 +1,8 @@
 //! L1: path headers, the hops that carry them on, and which peers a path leads over.
 //!
 //! **Promises.** A header that reads writes back to its own bytes; a hop takes each header once, only from the node it
-//! names, signed by it, and no path meets a node twice; what is remembered is bounded, and one peer fills no more than
-//! its share; nothing is forgotten early.
+//! names, signed by it, and no path meets a node twice; what is remembered is bounded, and one peer, or one
+//! address, fills no more than its share; nothing is forgotten early.
 //!
 //! **Below:** PATH_CONTROL frames and FORWARD streams (`htx`). **Above:** whoever composes a node.
 //! **Source:** profile chapter 3 (`spec-vectors/PROFILE.md`), RFC 9002 §5 for the round-trip time.
@@ -11,6 +11,7 @@
 //! use betanet_keys::Identity;
 //! use betanet_machine::{Now, Time};
 //! use betanet_path::{Accepted, Control, Hop, TTL, build};
+//! use betanet_wire::ChargeTo;
 //!
 //! let [client, core, exit] = [1, 2, 3].map(|n| Identity::from_seed(&[n; 32]));
 //! let nodes = [core.public().node_id(), exit.public().node_id()];
@@ -18,11 +19,11 @@
 //! let built = build(&client, &nodes, now.unix_ms, TTL, None)?;
 //! let control = Control::from_bytes(&built.control.to_bytes())?;
 //!
-//! let accepted = Hop::new(1024).receive(now, &core, client.public(), control)?;
+//! let accepted = Hop::new(1024).receive(now, &core, (client.public(), ChargeTo::Unknown), control)?;
 //! let Accepted::Forward { next, control, .. } = accepted else { panic!("the exit is next") };
 //! assert_eq!(next, exit.public().node_id());
 //!
-//! let accepted = Hop::new(1024).receive(now, &exit, core.public(), control)?;
+//! let accepted = Hop::new(1024).receive(now, &exit, (core.public(), ChargeTo::Unknown), control)?;
 //! assert!(matches!(accepted, Accepted::Exit { .. }));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -44,7 +45,9 @@ pub use choose::{Peers, Role, Roles, WAYS_MAX};
 pub use control::{
     Cf, Control, ControlError, Ecn, Failure, PathId, SEGMENTS_MAX, Segment, VERSION,
 };
-pub use hop::{AHEAD_S, Accepted, Carried, Hop, LinkPath, PathError, SKEW_S};
+pub use hop::{
+    AHEAD_S, Accepted, CARRIED_S, Carried, Header, Hop, LinkPath, PathError, SKEW_S, Stands,
+};
 pub use replay::REMEMBERED;
 pub use rtt::Rtt;
 pub use sign::{Route, path_id, segment_hash, segment_stands};

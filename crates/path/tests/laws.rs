@@ -10,13 +10,14 @@ use std::time::Duration;
 use betanet_keys::{Identity, PublicKey};
 use betanet_machine::{Now, Rng, Seed, Time};
 use betanet_path::{
-    Accepted, BuildError, Cf, Control, ControlError, Ecn, Failure, Hop, PathError, Peers, Role,
-    Roles, Segment, TTL, build, segment_stands,
+    AHEAD_S, Accepted, BuildError, Cf, Control, ControlError, Ecn, Failure, Hop, PathError, Peers,
+    Role, Roles, Segment, TTL, build, segment_stands,
 };
-use betanet_wire::{Code, NodeId};
+use betanet_wire::{ChargeTo, Code, NodeId};
 use proptest::prelude::*;
 
 const UNIX_MS: u64 = 1_755_000_000_000;
+const CHARGE: ChargeTo = ChargeTo::V4([192, 0, 2, 1]);
 
 fn id(n: u8) -> Identity {
     Identity::from_seed(&[n; 32])
@@ -40,7 +41,7 @@ fn walk(hops: u8) -> Vec<Control> {
     let mut sent = vec![build(&id(0), &nodes, UNIX_MS, TTL, None).unwrap().control];
     for n in 1..=hops {
         let read = Control::from_bytes(&sent[sent.len() - 1].to_bytes()).unwrap();
-        match Hop::new(64).receive(now(), &id(n), id(n - 1).public(), read) {
+        match Hop::new(64).receive(now(), &id(n), (id(n - 1).public(), CHARGE), read) {
             Ok(Accepted::Forward { next, control, .. }) if n < hops => {
                 assert_eq!(next, node(n + 1));
                 sent.push(control);
@@ -69,7 +70,7 @@ fn with_segments(control: &Control, change: impl FnOnce(&mut Vec<Segment>)) -> C
 
 fn refused(at: u8, from: u8, control: Control) -> PathError {
     Hop::new(64)
-        .receive(now(), &id(at), id(from).public(), control)
+        .receive(now(), &id(at), (id(from).public(), CHARGE), control)
         .unwrap_err()
 }
 
@@ -117,7 +118,12 @@ fn each_wrong_header_has_its_error() {
     let twice = with_segments(&control, |s| s.push(s[0]));
     assert_eq!(refused(1, 0, twice), PathError::Loop);
     for (secs, error) in [(121, PathError::Timestamp), (301, PathError::Timestamp)] {
-        let got = Hop::new(64).receive(later(secs), &id(1), id(0).public(), control.clone());
+        let got = Hop::new(64).receive(
+            later(secs),
+            &id(1),
+            (id(0).public(), CHARGE),
+            control.clone(),
+        );
         assert_eq!(got.unwrap_err(), error);
     }
     let ahead = with_segments(&control, |s| s[1].expiry += 3_600);
@@ -134,8 +140,9 @@ fn each_wrong_header_has_its_error() {
 fn a_header_counts_once_and_a_carried_path_ends_with_its_expiry() {
     let mut hop = Hop::new(64 * 8);
     let built = build(&id(0), &[node(1), node(2)], UNIX_MS, TTL, None).unwrap();
-    let receive =
-        |hop: &mut Hop, at| hop.receive(at, &id(1), id(0).public(), built.control.clone());
+    let receive = |hop: &mut Hop, at| {
+        hop.receive(at, &id(1), (id(0).public(), CHARGE), built.control.clone())
+    };
     let accepted = receive(&mut hop, now()).unwrap();
     assert_eq!(receive(&mut hop, later(60)), Err(PathError::Replay));
     let Accepted::Forward {
@@ -163,12 +170,63 @@ fn one_peer_carries_no_more_than_its_share() {
     let mut taken = 0;
     for i in 0..10 {
         let built = build(&id(0), &[node(1)], UNIX_MS + i, TTL, None).unwrap();
-        match hop.receive(now(), &id(1), id(0).public(), built.control) {
+        match hop.receive(now(), &id(1), (id(0).public(), CHARGE), built.control) {
             Ok(_) => taken += 1,
             Err(e) => assert_eq!(e, PathError::Full),
         }
     }
     assert_eq!((taken, hop.len(), hop.remembered()), (2, 2, 2));
+}
+
+#[test]
+fn free_identities_of_one_address_carry_two_shares_and_no_longer_than_a_builder_may_ask() {
+    let mut hop = Hop::new(64 * 2);
+    let mut attempt = |n: u8, at: Now, charge| {
+        let nodes = [node(100), node(101)];
+        let built = build(&id(n), &nodes, at.unix_ms, TTL, None).unwrap();
+        // No builder asks for an hour, but a header may.
+        let hour = at.unix_ms / 1000 + AHEAD_S;
+        let expiry = u32::try_from(hour).unwrap();
+        let control = with_segments(&built.control, |s| {
+            s.iter_mut().for_each(|s| s.expiry = expiry);
+        });
+        let control = signed(control, &id(n));
+        let got = hop.receive(at, &id(100), (id(n).public(), charge), control);
+        (got.map(|_| ()), hop.len())
+    };
+    let taken = (0..64)
+        .filter(|n| attempt(*n, now(), CHARGE).0.is_ok())
+        .count();
+    assert_eq!(taken, 4);
+    assert_eq!(attempt(64, now(), CHARGE).0, Err(PathError::Full));
+    let other = ChargeTo::V4([192, 0, 2, 2]);
+    assert_eq!(attempt(65, now(), other), (Ok(()), 5));
+    // 600 s by a clock that is 120 s off.
+    let before = attempt(66, later(720), CHARGE);
+    assert_eq!(before, (Err(PathError::Full), 5));
+    assert_eq!(attempt(67, later(721), CHARGE), (Ok(()), 1));
+}
+
+/// Signed anew by its first sender.
+fn signed(control: Control, by: &Identity) -> Control {
+    let digest_of = |c: &Control| {
+        let s = segments(c);
+        let later: Vec<u8> = s[1..]
+            .iter()
+            .flat_map(|s| [&s.next.0[..], &s.expiry.to_be_bytes()].concat())
+            .collect();
+        [
+            &[2, 1, 0][..],
+            &s[0].next.0,
+            &s[0].expiry.to_be_bytes(),
+            &by.public().node_id().0,
+            &s[0].timestamp.to_be_bytes(),
+            &betanet_keys::hash(&[&later]),
+        ]
+        .concat()
+    };
+    let sig = by.sign("BN-L1-seg", &[&digest_of(&control)]);
+    with_segments(&control, |s| s[0].sig = Some(sig))
 }
 
 #[test]
@@ -193,7 +251,7 @@ fn a_fallback_is_its_senders_affair() {
         s[0].sig = Some(id(0).sign("BN-L1-seg", &[&text]));
     });
     assert!(segment_stands(&control, 0, id(0).public()));
-    let got = Hop::new(64).receive(now(), &id(1), id(0).public(), control.clone());
+    let got = Hop::new(64).receive(now(), &id(1), (id(0).public(), CHARGE), control.clone());
     assert!(matches!(got, Ok(Accepted::Exit { .. })));
     assert_eq!(refused(2, 1, control), PathError::NotMine);
 }
@@ -420,7 +478,7 @@ proptest! {
         let mut seen = std::collections::BTreeSet::new();
         let repeats = !list.iter().all(|n| seen.insert(n));
         let control = Control::Single { segments, cf: None };
-        let got = Hop::new(64).receive(now(), &id(at), id(from).public(), control);
+        let got = Hop::new(64).receive(now(), &id(at), (id(from).public(), CHARGE), control);
         prop_assert!(got.is_err());
         if repeats {
             prop_assert_eq!(got, Err(PathError::Loop));
@@ -437,10 +495,10 @@ proptest! {
         let from: &PublicKey = &id(0).public().to_owned();
         if let Ok(read) = Control::from_bytes(&bytes)
             && let Ok(Accepted::Forward { control: sent, .. }) =
-                Hop::new(64).receive(now(), &id(1), from, read)
+                Hop::new(64).receive(now(), &id(1), (from, CHARGE), read)
         {
             // The later segments' own timestamps and signatures are their owners' to set.
-            let wanted = Hop::new(64).receive(now(), &id(1), from, control).unwrap();
+            let wanted = Hop::new(64).receive(now(), &id(1), (from, CHARGE), control).unwrap();
             let Accepted::Forward { control: wanted, .. } = wanted else { unreachable!() };
             prop_assert_eq!(segments(&sent)[1], segments(&wanted)[1]);
         }

@@ -88,7 +88,10 @@ impl<H: Handler> Handler for Admitted<H> {
     fn may_open(&mut self, now: Time, client: Client) -> bool {
         // What came with the handshake's end is not answered before the session may stay.
         let counted = match client {
-            Client::Direct(node) => self.keeper.with(|a| a.open(now, node)),
+            Client::Direct(node) => {
+                let charge = self.entrance.charge(node);
+                self.keeper.with(|a| a.open(now, node, charge))
+            }
             Client::Anonymous => true,
         };
         self.entrance.enter() && counted && self.inner.may_open(now, client)
@@ -104,6 +107,10 @@ impl<H: Handler> Handler for Admitted<H> {
 
     fn end(&mut self, exchange: &mut H::Exchange) -> Response {
         self.inner.end(exchange)
+    }
+
+    fn poll_end(&mut self, exchange: &mut H::Exchange) -> Option<Response> {
+        self.inner.poll_end(exchange)
     }
 
     fn read(&mut self, exchange: &mut H::Exchange, max: usize) -> Result<Bytes, ReadFailed> {

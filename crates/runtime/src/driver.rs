@@ -23,6 +23,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use zeroize::Zeroizing;
 
 use crate::admission::Entrance;
+use crate::alarm::Alarm;
 use crate::exchange::Inbox;
 use crate::forward::Paths;
 use crate::fronts::FrontRules;
@@ -159,6 +160,8 @@ pub(crate) struct Driver<H: Handler> {
     /// What streams that the peer opened are written with, once there was one.
     own: Option<(mpsc::Sender<Op>, mpsc::Receiver<Op>)>,
     metrics: Arc<Metrics>,
+    /// Rings when the handler has answers that were worked out elsewhere.
+    alarm: Alarm,
     /// Where the peer came from, and whether it may stay.
     door: Entrance,
     /// Who takes streams of types that are none of this crate's.
@@ -208,6 +211,7 @@ impl<H: Handler> Driver<H> {
             frames_in: 0,
             own: None,
             metrics,
+            alarm: Alarm::default(),
             door: Entrance::default(),
             takers: Takers::default(),
             fronts: None,
@@ -248,6 +252,12 @@ impl<H: Handler> Driver<H> {
         self
     }
 
+    /// Asks the handler for answers when this rings.
+    pub(crate) fn woken_by(mut self: Box<Self>, alarm: Alarm) -> Box<Self> {
+        self.alarm = alarm;
+        self
+    }
+
     /// Counts the session at this entrance.
     pub(crate) fn behind(mut self: Box<Self>, door: Entrance) -> Box<Self> {
         self.door = door;
@@ -277,6 +287,9 @@ impl<H: Handler> Driver<H> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.alarm.poll(cx).is_ready() {
+            self.command(Command::Answers);
+        }
         for _ in 0..BUDGET {
             let mut moved = self.transmit(cx);
             moved |= self.events();

@@ -24,6 +24,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admitted, Doorkeeper, Entrance};
+use crate::alarm::{Alarm, OfSession};
 use crate::doorstep::Doorstep;
 use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
@@ -157,7 +158,7 @@ impl Drop for Standing {
 
 impl<H> Gate for Door<H>
 where
-    H: Handler + Clone + Send + Sync + 'static,
+    H: Handler + OfSession + Clone + Send + Sync + 'static,
     H::Exchange: Send,
 {
     fn key(&self) -> &PublicKey {
@@ -216,7 +217,7 @@ where
 
 impl<H> Exits for Door<H>
 where
-    H: Handler + Clone + Send + Sync + 'static,
+    H: Handler + OfSession + Clone + Send + Sync + 'static,
     H::Exchange: Send,
 {
     fn open_forwarded(
@@ -232,7 +233,7 @@ where
 
 impl<H> Door<H>
 where
-    H: Handler + Clone + Send + Sync + 'static,
+    H: Handler + OfSession + Clone + Send + Sync + 'static,
     H::Exchange: Send,
 {
     fn session(
@@ -252,10 +253,11 @@ where
         let session = Session::accept(now, config, &self.identity, ekm0, message1, secrets).ok()?;
         let standing = Standing::new(&self.standing, self.max, &self.metrics)?;
         let entrance = Entrance::new(self.keeper.clone(), from, charge);
+        let alarm = Alarm::default();
         let handler = Admitted {
             keeper: self.keeper.clone(),
             entrance: entrance.clone(),
-            inner: self.handler.clone(),
+            inner: self.handler.of_session(charge, alarm.clone()),
         };
         let connection = Connection::new(session, handler);
         let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
@@ -267,6 +269,7 @@ where
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
             let mut driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None)
                 .behind(entrance)
+                .woken_by(alarm)
                 .taking(takers);
             if let Some(fronts) = fronts {
                 driver = driver.held_to(fronts);
@@ -551,7 +554,7 @@ impl Gateway {
             let mesh = Mesh::start(relay.node(), network, own, said, banned, Some(state))?;
             if let Some(mixing) = mixing.take() {
                 let ways = (relay.node(), mesh.clone());
-                let (running, plane) = mixing.start(ways, draft, over_mix);
+                let (running, plane) = mixing.start(ways, draft, over_mix, network);
                 accepting.extend(running);
                 carrying = plane;
             }
@@ -631,6 +634,7 @@ impl Gateway {
         self.stop.cancel();
         if let Some(translator) = &self.translator {
             translator.store();
+            translator.store_used();
         }
         let mut connections = std::mem::take(
             &mut *self

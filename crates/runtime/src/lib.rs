@@ -22,6 +22,7 @@
 
 mod admin;
 mod admission;
+mod alarm;
 mod book;
 mod clock;
 mod config;

@@ -256,9 +256,9 @@ impl Mesh {
         self.ask(|reply| Message::Find { node, reply }).await?
     }
 
-    /// A peer that is known, without asking others.
-    pub(crate) async fn known(&self, node: NodeId) -> Option<Peer> {
-        peer_of(&self.ask(|reply| Message::Known(node, reply)).await??)
+    /// The record of a peer that is known, without asking others.
+    pub(crate) async fn known_record(&self, node: NodeId) -> Option<Record> {
+        self.ask(|reply| Message::Known(node, reply)).await?
     }
 
     /// The records of all peers that are known.

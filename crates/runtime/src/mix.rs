@@ -1,17 +1,21 @@
 //! Packets of the mix: a node's data plane for them, what a gateway answers that came over them, and a client's side.
 
+mod arithmetic;
 mod build;
 mod client;
 mod directories;
 mod keys;
 mod links;
+mod listed;
 mod memory;
 mod padding;
 mod plane;
 mod service;
+mod uploads;
 mod wellknown;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
 use betanet_bar::Handler;
 use betanet_keys::Maintainers;
@@ -30,7 +34,9 @@ pub(crate) use wellknown::WellKnown;
 
 use crate::files::file_error;
 use crate::{Clock, Error, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed};
+use client::find::Finder;
 use keys::Keeper;
+use listed::Listed;
 use memory::Memories;
 use plane::{Plane, PlaneOptions, lock};
 use wellknown::Faces;
@@ -99,14 +105,7 @@ impl Mixing {
         } else {
             None
         };
-        let faces = Faces {
-            node: own,
-            ring: Mutex::new(ring),
-            proofs: Mutex::default(),
-            beacon_key: Some(mix.beacon_key),
-            directories,
-            clock,
-        };
+        let faces = Faces::new(own, ring, Some(mix.beacon_key), directories, clock);
         Ok(Some(Self {
             faces: Arc::new(faces),
             plane,
@@ -125,10 +124,7 @@ impl Mixing {
 
     /// `handler`, and before it what the node has to say of the mix.
     pub(crate) fn faces<H>(this: Option<&Self>, handler: H) -> WellKnown<H> {
-        WellKnown {
-            faces: this.map(|m| Arc::clone(&m.faces)),
-            inner: handler,
-        }
+        WellKnown::new(this.map(|m| Arc::clone(&m.faces)), handler)
     }
 
     /// What the node's record says of its keys; nothing where it takes no packets.
@@ -144,7 +140,8 @@ impl Mixing {
         self,
         (node, mesh): (Arc<Node>, Mesh),
         draft: Draft,
-        handler: H,
+        handler: WellKnown<H>,
+        network: &Network,
     ) -> (Vec<AbortHandle>, Option<Arc<Plane>>)
     where
         H: Handler + Clone + Send + Sync + 'static,
@@ -153,8 +150,19 @@ impl Mixing {
         let Some(plane) = self.plane else {
             return (Vec::new(), None);
         };
-        plane.join(node, mesh.clone());
+        plane.join(Arc::clone(&node), mesh.clone());
         let mut tasks = Vec::new();
+        if draft.roles.has(Role::Mix) {
+            let finder = Finder {
+                network: network.clone(),
+                mesh: mesh.clone(),
+                node,
+                clock: self.clock,
+                patience: Duration::from_secs(20),
+            };
+            let following = Listed::follow(plane.listed(), finder);
+            tasks.push(tokio::spawn(following).abort_handle());
+        }
         if draft.roles.has(Role::Gateway) {
             let metrics = Arc::clone(&self.metrics);
             tasks.push(service::serve(&plane, handler, self.clock, metrics));

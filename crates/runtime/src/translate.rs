@@ -4,7 +4,6 @@ mod joint;
 mod line;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,7 +19,7 @@ use betanet_wire::{Code, NodeId};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use crate::files::file_error;
+use crate::files::{file_error, write_private};
 use crate::forward::Relay;
 use crate::node::connect::PathTo;
 use crate::node::default_shape;
@@ -42,8 +41,11 @@ const LEGS_MAX: usize = 1024;
 const STREAMS: usize = 64;
 /// How long a path lives that a client of 1.1 asks for.
 const PATH_TTL: Duration = Duration::from_secs(120);
-/// How often what was learnt is written to disk.
-const KEEP: Duration = Duration::from_secs(30);
+/// How often it is looked whether something was learnt that is to be written to disk: a ticket that was used is there a second
+/// later.
+const KEEP: Duration = Duration::from_secs(1);
+/// So many looks are between two at who has spoken 1.2.
+const CHOICES_EVERY: u32 = 30;
 
 /// Whoever talks to peers of 1.1.
 pub(crate) struct Translator {
@@ -52,7 +54,7 @@ pub(crate) struct Translator {
     metrics: Arc<Metrics>,
     reading: Reading,
     state: Mutex<State>,
-    /// Where [`Choices`] are kept; one writes there at a time.
+    /// Where [`Choices`] are kept, and beside them the tickets that were used; one writes there at a time.
     kept: Mutex<PathBuf>,
     tickets: Option<(TicketKey, Peer)>,
     dial: Option<Server11>,
@@ -65,6 +67,8 @@ struct State {
     /// Whether they are other ones than those on disk.
     changed: bool,
     replay: Replay,
+    /// Whether tickets were used that are not on disk.
+    used: bool,
     rng: Rng,
     legs: usize,
     /// Where streams of sessions go that are joined with a leg to a server of 1.1.
@@ -113,6 +117,17 @@ impl Translator {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Choices::new(CHOICES_MAX),
             Err(e) => return Err(file_error(&kept)(e)),
         };
+        let tickets_used = tickets_file(&kept);
+        let replay = match std::fs::read(&tickets_used) {
+            Ok(bytes) => Replay::from_bytes(&bytes, TICKETS_MAX, clock.now().unix_ms).ok_or_else(|| {
+                Error::KeyFile {
+                    path: tickets_used.clone(),
+                    why: "not a list of tickets of 1.1 that were used; without it they may be used again: remove it after 2 h",
+                }
+            })?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Replay::new(TICKETS_MAX),
+            Err(e) => return Err(file_error(&tickets_used)(e)),
+        };
         Ok(Self {
             identity,
             clock,
@@ -121,7 +136,8 @@ impl Translator {
             state: Mutex::new(State {
                 choices,
                 changed: false,
-                replay: Replay::new(TICKETS_MAX),
+                replay,
+                used: false,
                 rng,
                 legs: 0,
                 joined: BTreeMap::new(),
@@ -205,13 +221,19 @@ impl Translator {
         news.map(|_| ())
     }
 
-    /// Keeps on disk who has spoken 1.2, for as long as it runs.
+    /// Keeps on disk who has spoken 1.2 and which tickets were used, for as long as it runs.
     pub(crate) async fn keep(self: Arc<Self>) {
-        loop {
+        for look in (0..CHOICES_EVERY).cycle() {
             tokio::time::sleep(KEEP).await;
             let this = Arc::clone(&self);
             // A panic in there is told by itself.
-            let _ = tokio::task::spawn_blocking(move || this.store()).await;
+            let _ = tokio::task::spawn_blocking(move || {
+                this.store_used();
+                if look == 0 {
+                    this.store();
+                }
+            })
+            .await;
         }
     }
 
@@ -225,15 +247,25 @@ impl Translator {
             }
             state.choices.to_bytes()
         };
-        let fresh = kept.with_extension("seen12.new");
-        let written = std::fs::File::create(&fresh).and_then(|mut file| {
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&fresh, &*kept)
-        });
-        if let Err(error) = written {
+        if let Err(error) = write_private(&kept, &bytes) {
             self.lock().changed = true;
-            tracing::warn!(%error, path = %kept.display(), "who has spoken 1.2 is not kept");
+            tracing::warn!(%error, "who has spoken 1.2 is not kept");
+        }
+    }
+
+    /// Writes which tickets were used, where that is news.
+    pub(crate) fn store_used(&self) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = {
+            let mut state = self.lock();
+            if !std::mem::take(&mut state.used) {
+                return;
+            }
+            state.replay.to_bytes()
+        };
+        if let Err(error) = write_private(&tickets_file(&kept), &bytes) {
+            self.lock().used = true;
+            tracing::warn!(%error, "which tickets of 1.1 were used is not kept");
         }
     }
 
@@ -266,7 +298,13 @@ impl Translator {
         let (key, to) = self.tickets.as_ref()?;
         let unix_ms = self.clock.now().unix_ms;
         let admission = key.open(ticket, unix_ms)?;
-        if !self.lock().replay.first_use(unix_ms, &admission) {
+        let first = {
+            let mut state = self.lock();
+            let first = state.replay.first_use(unix_ms, &admission);
+            state.used |= first;
+            first
+        };
+        if !first {
             tracing::debug!("a ticket of 1.1 a second time");
             return None;
         }
@@ -431,6 +469,11 @@ impl Streams for ToServer {
             }
         });
     }
+}
+
+/// Where the tickets of 1.1 that were used are kept.
+fn tickets_file(kept: &Path) -> PathBuf {
+    kept.with_extension("used11")
 }
 
 /// The secret of a ticket key: 64 hex digits in a file of its own, which is made when it is not there.

@@ -15,9 +15,9 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use betanet_machine::{Rng, Seed, Time};
 use betanet_mix::{
-    Net, PACKET, Packet, Pool, Ticket, Waiting, draw, exponential_delay, poisson_gap,
+    Net, PACKET, Packet, Pool, Ticket, Via, Waiting, draw, exponential_delay, poisson_gap,
 };
-use betanet_wire::NodeId;
+use betanet_wire::{ChargeTo, NodeId};
 use core::time::Duration;
 
 /// Steps of the matching of arrivals and departures.
@@ -223,7 +223,14 @@ fn arrive(
     }
     let at = now.max(journey.arrived);
     // Each packet as if of a session of its own: no share is at issue here.
-    let pushed = waiting[relay].push(at, id, exponential_delay(rng), node(relay), packet);
+    let mut payer = [0; 20];
+    payer[..8].copy_from_slice(&id.to_be_bytes());
+    let charge = ChargeTo::Node(NodeId(payer));
+    let via = Via {
+        session: id,
+        charge,
+    };
+    let pushed = waiting[relay].push(at, via, exponential_delay(rng), node(relay), packet);
     if let Err((_, packet)) = pushed {
         pool.give(packet);
     }

@@ -22,7 +22,7 @@ use betanet_machine::{Machine as _, Now, Time};
 use betanet_mesh::{self as mesh, Draft, Record, Setup, message};
 use betanet_path::{Control, Hop};
 use betanet_wire::caps::{CapMsg, SelMsg};
-use betanet_wire::{cbor, msg};
+use betanet_wire::{ChargeTo, cbor, msg};
 use bytes::Bytes;
 use core::time::Duration;
 use zeroize::Zeroizing;
@@ -166,7 +166,7 @@ pub fn path(data: &[u8]) {
     let mut hop = Hop::new(64);
     let now = Now::new(Time::ZERO, 1_755_000_000_000);
     // The corpus knows no private key, so nothing in it is signed.
-    let got = hop.receive(now, &me, from.public(), control);
+    let got = hop.receive(now, &me, (from.public(), ChargeTo::Unknown), control);
     assert!(got.is_err() && hop.is_empty() && hop.remembered() == 0);
 }
 

@@ -19,7 +19,7 @@ use betanet_mesh::{
     Admission, DialId, Done, ExchangeId, Input, PEERS_EXCHANGES, Policy, Record, Transmit, Work,
 };
 use betanet_stack::{Node, NodeCommand, NodeEvent, NodeInput};
-use betanet_wire::{Code, NodeId};
+use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::Bytes;
 
 pub use attack::{Attack, AttackKind};
@@ -552,7 +552,10 @@ impl<H: Host> Net<H> {
         }
         let (from, peer) = who;
         let now = self.now;
-        if !self.places[to].admission.open(now, peer) {
+        if !self.places[to]
+            .admission
+            .open(now, peer, ChargeTo::address(who.0))
+        {
             self.attack.not_admitted += 1;
             self.mark(to, 6, &Code::POLICY_REJECTED.0.to_be_bytes());
             return self.abort(to, exchange);

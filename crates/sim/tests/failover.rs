@@ -21,7 +21,7 @@ use betanet_machine::{Machine as _, Now, Rng, Seed, Time};
 use betanet_path::{Accepted, Control, Doubt, Failure, Hop, PathId, Route, TTL, Watch, build};
 use betanet_sim::{Happening, Id, LinkId, Node, Progress, Side, Transfer, Weather, World, content};
 use betanet_stack::{Command, Connection, Event};
-use betanet_wire::NodeId;
+use betanet_wire::{ChargeTo, NodeId};
 use bytes::{Buf as _, Bytes, BytesMut};
 
 const UNIX_MS: u64 = 1_767_225_600_000;
@@ -337,7 +337,8 @@ impl Fabric {
         match Control::from_bytes(payload).unwrap() {
             path @ Control::Single { .. } => {
                 let hop = self.hops.get_mut(&me).unwrap();
-                match hop.receive(now, &identity(me), &other_key, path).unwrap() {
+                let from = (&other_key, ChargeTo::Node(other_key.node_id()));
+                match hop.receive(now, &identity(me), from, path).unwrap() {
                     Accepted::Exit { path } => {
                         let route = hop.route(other_key.node_id(), path).unwrap().clone();
                         let nodes = route.nodes.clone();

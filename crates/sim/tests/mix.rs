@@ -17,12 +17,12 @@ use betanet_machine::testkit::Checked;
 use betanet_machine::{Fingerprint, Machine, Now, Rng, Seed, Time};
 use betanet_mix::{
     BeaconSecret, Client, ClientError, ClientInput, ClientTransmit, Command, Cover, Delivered,
-    Directory, EpochKeys, KeyRing, Lost, MixKeys, Net, Packet, Recipient, RecipientConfig, Relay,
-    RelayKey, Replays, Setup, Taken, Waiting, epoch_start, layer_of, layer_text, public_key,
-    unwrap_batch, weight,
+    Directory, EpochKeys, KeyRing, Lost, MixKeys, Net, Noted, Packet, Recipient, RecipientConfig,
+    Relay, RelayKey, Replays, Setup, Taken, Via, Waiting, epoch_start, layer_of, layer_text,
+    public_key, unwrap_batch, weight,
 };
 use betanet_stack::{MixAsker, MixCommand, MixEvent, MixServer};
-use betanet_wire::NodeId;
+use betanet_wire::{ChargeTo, NodeId};
 use zeroize::Zeroizing;
 
 const EPOCH: u32 = 159_000;
@@ -34,6 +34,14 @@ const GUARD: usize = 7;
 
 fn node(n: usize) -> NodeId {
     NodeId([n as u8; 20])
+}
+
+/// A session that somebody pays for who pays for no other.
+fn own_address(session: u64) -> Via {
+    let mut payer = [0; 20];
+    payer[..8].copy_from_slice(&session.to_be_bytes());
+    let charge = ChargeTo::Node(NodeId(payer));
+    Via { session, charge }
 }
 
 /// What packets are unwrapped with somewhere.
@@ -303,23 +311,29 @@ impl World {
         let replays = &mut place.replays;
         let mut outcome = [Err(betanet_mix::Refusal::Epoch)];
         let one = std::slice::from_mut(&mut *packet);
-        let seen = |_, _, tag: &[u8; 16]| replays.take(tag, &mut 0) != Taken::New;
+        let seen = |_, _, tag: &[u8; 16]| {
+            let (mut of_session, mut of_charge) = (0, 0);
+            let mut noted = Noted {
+                of_session: &mut of_session,
+                of_charge: &mut of_charge,
+            };
+            replays.take(tag, &mut noted) != Taken::New
+        };
         unwrap_batch(&place.keys, one, seen, &mut outcome);
         let unwrapped = outcome[0].unwrap();
         match unwrapped.command {
             Command::Forward { next, .. } => {
-                let session = self.order;
+                // Each packet as if of a session and an address of its own.
+                let via = own_address(self.order);
                 let wait = unwrapped.wait_ms;
-                let pushed = place.waiting.push(self.now, session, wait, next, packet);
+                let pushed = place.waiting.push(self.now, via, wait, next, packet);
                 assert!(pushed.is_ok());
             }
             Command::Deliver { .. } => {
                 assert_eq!(to, GATEWAY);
                 let payload = Box::new(packet.payload().try_into().unwrap());
-                let delivered = Delivered {
-                    session: 1,
-                    payload,
-                };
+                let via = own_address(1);
+                let delivered = Delivered { via, payload };
                 self.server.handle_input(now, delivered).unwrap();
             }
             Command::Drop { .. } => assert!(to < RELAYS),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use betanet_keys::Identity;
 use betanet_machine::{Fingerprint, Now, Rng, Seed, Time};
 use betanet_path::{Accepted, Control, Failure, Hop, PathError, TTL, build};
-use betanet_wire::NodeId;
+use betanet_wire::{ChargeTo, NodeId};
 
 const NODES: u64 = 100;
 const PATHS: u64 = 4_000;
@@ -92,8 +92,12 @@ impl World {
     ) -> Option<Result<Accepted, PathError>> {
         let control = Control::from_bytes(bytes).ok()?;
         let (now, key) = (self.now(to), *self.nodes[from].identity.public());
+        let charge = ChargeTo::Node(key.node_id());
         let node = &mut self.nodes[to];
-        Some(node.hop.receive(now, &node.identity, &key, control))
+        Some(
+            node.hop
+                .receive(now, &node.identity, (&key, charge), control),
+        )
     }
 
     fn link(&mut self) -> Link {

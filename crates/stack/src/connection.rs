@@ -6,7 +6,7 @@ mod serving;
 #[cfg(test)]
 mod tests;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use core::time::Duration;
 
@@ -70,6 +70,8 @@ pub enum Command {
         /// Why.
         code: Code,
     },
+    /// Answers that the handler has worked out elsewhere may be there: look.
+    Answers,
     /// Send a PADDING frame with this many bytes, where both sides know it.
     Pad(u16),
     /// Measure the round-trip time.
@@ -167,6 +169,8 @@ pub struct Connection<H: Handler> {
     session: Session,
     handler: H,
     serving: BTreeMap<StreamId, Serving<H>>,
+    /// Requests whose answers the handler works out elsewhere.
+    awaited: BTreeSet<StreamId>,
     asking: BTreeMap<StreamId, Asking>,
     /// Streams of other types, and whether this side still sends on them.
     raw: BTreeMap<StreamId, Raw>,
@@ -185,6 +189,7 @@ impl<H: Handler> Connection<H> {
             session,
             handler,
             serving: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             asking: BTreeMap::new(),
             raw: BTreeMap::new(),
             events: Queue::new(EVENTS_MAX),
@@ -274,6 +279,7 @@ impl<H: Handler> Connection<H> {
                 htx::Event::GoingAway => self.event(now, Event::GoingAway),
                 htx::Event::Closed { code, reason, by } => {
                     self.serving.clear();
+                    self.awaited.clear();
                     self.event(now, Event::Closed { code, reason, by });
                 }
             }
@@ -282,6 +288,7 @@ impl<H: Handler> Connection<H> {
 
     fn stream_gone(&mut self, now: Now, stream: StreamId, code: Option<Code>) {
         self.serving.remove(&stream);
+        self.awaited.remove(&stream);
         let delivered = match (self.asking.remove(&stream), self.raw.remove(&stream)) {
             (Some(asking), _) => Some(asking.delivered()),
             (None, raw) => raw.map(|r| r.delivered()),
@@ -345,6 +352,7 @@ impl<H: Handler> Machine for Connection<H> {
                 self.asking.remove(&stream);
                 self.raw.remove(&stream);
             }
+            Command::Answers => self.answers(now),
             Command::Pad(len) => self.session.handle_command(now, htx::Command::Pad(len))?,
             Command::Ping => self.session.handle_command(now, htx::Command::Ping)?,
             Command::Rekey => self.session.handle_command(now, htx::Command::Rekey)?,

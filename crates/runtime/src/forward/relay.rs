@@ -7,8 +7,9 @@ use std::time::Duration;
 use betanet_carrier::Tunnel;
 use betanet_htx::handshake::MESSAGE_1;
 use betanet_htx::kind;
-use betanet_keys::{Identity, Peer, PublicKey};
-use betanet_path::{Accepted, Control, Failure, Hop, LinkPath, PathId, Route};
+use betanet_keys::{Identity, Peer};
+use betanet_machine::Now;
+use betanet_path::{Accepted, Control, Failure, Header, Hop, LinkPath, PathError, PathId, Route};
 use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
@@ -19,7 +20,7 @@ use super::{CameFrom, ForwardCarrier, Paths, RawStream, read};
 use crate::driver::Op;
 use crate::{Clock, Error, Mesh, Metrics, Node, SessionHandle};
 
-/// Path headers remembered, of which one peer has 1/64.
+/// Path headers remembered, of which one peer has 1/64, and one address 1/32.
 const HEADERS_MAX: usize = 65_536;
 /// From a FORWARD stream's opening to its path id, and to message 1 at the exit.
 const FIRST_BYTES: Duration = Duration::from_secs(10);
@@ -79,6 +80,16 @@ pub(crate) struct Relay {
 struct State {
     hop: Hop,
     carried: BTreeMap<LinkPath, Carried>,
+}
+
+impl State {
+    /// As it is now: without the paths that have ended.
+    fn at(&mut self, now: Now) -> &mut Self {
+        for ended in self.hop.expire(now) {
+            self.carried.remove(&ended);
+        }
+        self
+    }
 }
 
 impl Relay {
@@ -141,25 +152,27 @@ impl Relay {
 
     fn accept(
         self: &Arc<Self>,
-        from: &PublicKey,
+        from: &CameFrom,
         control: Control,
         back: mpsc::Sender<Op>,
     ) -> Result<Option<Control>, Code> {
         let now = self.clock.now();
-        let prev = from.node_id();
-        let mut state = self.lock();
-        let State { hop, carried } = &mut *state;
-        for ended in hop.expire(now) {
-            carried.remove(&ended);
-        }
-        let accepted = match hop.receive(now, &self.identity, from, control) {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::debug!(%error, code = %error.code(), "path refused");
-                self.metrics.path("refused");
-                return Err(error.code());
-            }
+        let prev = from.key.node_id();
+        let refused = |error: PathError| {
+            tracing::debug!(%error, code = %error.code(), "path refused");
+            self.metrics.path("refused");
+            error.code()
         };
+        let own = self.identity.public().node_id();
+        let header = Header::read(now, own, prev, control).map_err(refused)?;
+        // Who has its share costs no arithmetic, and nobody waits for anybody's.
+        let room = self.lock().at(now).hop.room(now, prev, from.charge);
+        room.map_err(refused)?;
+        let stands = header.verify(now, &self.identity, &from.key);
+        let stands = stands.map_err(refused)?;
+        let mut state = self.lock();
+        let State { hop, carried } = state.at(now);
+        let accepted = hop.take(now, from.charge, stands).map_err(refused)?;
         let path = match &accepted {
             Accepted::Exit { path } | Accepted::Forward { path, .. } => *path,
         };
@@ -169,6 +182,7 @@ impl Relay {
         if hop.carried(now, prev, path).is_none() {
             // Within what clocks may differ by, and yet no stream may be opened on it any more.
             hop.end(prev, path);
+            drop(state);
             self.metrics.path("refused");
             let error = route.error(Failure::TtlExpired, path, &self.identity);
             return Ok(Some(error));
@@ -188,6 +202,7 @@ impl Relay {
                 let asks = self.carries && self.mesh().is_some();
                 if peer.is_none() && !asks {
                     hop.end(prev, path);
+                    drop(state);
                     let why = if self.onward.is_empty() {
                         Failure::PolicyDeny
                     } else {
@@ -416,7 +431,7 @@ impl Paths for Relay {
                     // Over a session of one's own nobody else's paths come.
                     return Err(Code::POLICY_REJECTED);
                 };
-                self.accept(&from.key, path, ops)?
+                self.accept(from, path, ops)?
             }
             Control::Probe(token) => Some(Control::ProbeAck {
                 token,

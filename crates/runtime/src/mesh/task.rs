@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::{Message, target};
+use crate::files::write_private;
 use crate::forward::RawStream;
 use crate::view::View;
 use crate::{Clock, Error, Node, SessionHandle, seed};
@@ -486,13 +487,11 @@ pub(super) fn load(path: &Path) -> Saved {
     }
 }
 
-fn save(path: &Path, saved: &Saved) -> std::io::Result<()> {
+fn save(path: &Path, saved: &Saved) -> Result<(), Error> {
     let mut out = format!("{}\n", saved.seq);
     for anchor in &saved.anchors {
         out.push_str(&text::hex(anchor));
         out.push('\n');
     }
-    let fresh = path.with_extension(format!("tmp{}", std::process::id()));
-    std::fs::write(&fresh, out)?;
-    std::fs::rename(&fresh, path)
+    write_private(path, out.as_bytes())
 }

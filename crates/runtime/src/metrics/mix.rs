@@ -33,6 +33,7 @@ pub(crate) struct MixMetrics {
     waiting: Gauge,
     replays: Gauge,
     exchanges: Gauge,
+    links: Gauge,
     memory_full: Counter,
 }
 
@@ -54,6 +55,7 @@ impl Default for MixMetrics {
             waiting: Gauge::default(),
             replays: Gauge::default(),
             exchanges: Gauge::default(),
+            links: Gauge::default(),
             memory_full: Counter::default(),
         }
     }
@@ -122,6 +124,11 @@ impl MixMetrics {
             self.exchanges.clone(),
         );
         r.register(
+            "mix_links",
+            "Next nodes that packets are sent to",
+            self.links.clone(),
+        );
+        r.register(
             "mix_replay_memory_full",
             "Packets refused as the replay memory, or a session's part of it, was full",
             self.memory_full.clone(),
@@ -180,6 +187,10 @@ impl MixMetrics {
 
     pub(crate) fn replays(&self, n: usize) {
         self.replays.set(i64::try_from(n).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn links(&self, n: usize) {
+        self.links.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn exchanges(&self, n: usize) {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use betanet_carrier::disk;
 use betanet_keys::{Envelope, Maintainers, RegistryError};
 use betanet_mix::{BeaconKey, DIRECTORY_MAX, Directory, DirectoryError};
+use bytes::Bytes;
 
 use super::plane::lock;
 
@@ -60,6 +62,20 @@ pub fn check(
     Ok((envelope, directory))
 }
 
+/// One, and its bytes for who asks for it.
+#[derive(Debug)]
+struct Held {
+    envelope: Envelope,
+    bytes: Bytes,
+}
+
+impl Held {
+    fn new(envelope: Envelope) -> Self {
+        let bytes = envelope.to_bytes().into();
+        Self { envelope, bytes }
+    }
+}
+
 /// The directories that a seed keeps and gives out.
 #[derive(Debug)]
 pub struct Directories {
@@ -67,7 +83,7 @@ pub struct Directories {
     beacon_key: BeaconKey,
     folder: PathBuf,
     /// By epoch: one, or two that contradict each other.
-    held: Mutex<BTreeMap<u32, Vec<Envelope>>>,
+    held: Mutex<BTreeMap<u32, Vec<Held>>>,
 }
 
 impl Directories {
@@ -96,7 +112,9 @@ impl Directories {
             match checked {
                 Some(Ok((envelope, directory))) => {
                     let mut held = lock(&this.held);
-                    held.entry(directory.epoch).or_default().push(envelope);
+                    held.entry(directory.epoch)
+                        .or_default()
+                        .push(Held::new(envelope));
                 }
                 Some(Err(error)) => {
                     tracing::warn!(path = %path.display(), %error, "not a directory that counts");
@@ -116,12 +134,41 @@ impl Directories {
     /// # Errors
     ///
     /// [`DirectoryProblem::Equivocation`].
-    pub fn get(&self, epoch: u32) -> Result<Option<Vec<u8>>, DirectoryProblem> {
+    pub fn get(&self, epoch: u32) -> Result<Option<Bytes>, DirectoryProblem> {
         match lock(&self.held).get(&epoch).map(Vec::as_slice) {
             None | Some([]) => Ok(None),
-            Some([one]) => Ok(Some(one.to_bytes())),
+            Some([one]) => Ok(Some(one.bytes.clone())),
             Some(_) => Err(DirectoryProblem::Equivocation(epoch)),
         }
+    }
+
+    /// The epochs whose directories are kept, if this one is of them.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryProblem::Stale`].
+    pub fn timely(epoch: u32, now: u32) -> Result<RangeInclusive<u32>, DirectoryProblem> {
+        let kept = now.saturating_sub(KEPT.0)..=now.saturating_add(KEPT.1);
+        if kept.contains(&epoch) {
+            Ok(kept)
+        } else {
+            Err(DirectoryProblem::Stale { epoch, now })
+        }
+    }
+
+    /// What is said to one whose record is held already: it was checked when it came.
+    pub(crate) fn known(&self, bytes: &[u8]) -> Option<Result<bool, DirectoryProblem>> {
+        let envelope = Envelope::from_bytes(bytes).ok()?;
+        let held = lock(&self.held);
+        let same = |all: &&Vec<Held>| {
+            let record = envelope.record();
+            all.iter().any(|h| h.envelope.record() == record)
+        };
+        let (epoch, all) = held.iter().find(|(_, all)| same(all))?;
+        Some(match all.len() {
+            1 => Ok(false),
+            _ => Err(DirectoryProblem::Equivocation(*epoch)),
+        })
     }
 
     /// Takes a directory; whether it is new. One that contradicts another is kept beside it.
@@ -132,10 +179,7 @@ impl Directories {
     pub fn put(&self, bytes: &[u8], now: u32) -> Result<bool, DirectoryProblem> {
         let (envelope, directory) = check(bytes, &self.maintainers, &self.beacon_key)?;
         let epoch = directory.epoch;
-        let kept = now.saturating_sub(KEPT.0)..=now.saturating_add(KEPT.1);
-        if !kept.contains(&epoch) {
-            return Err(DirectoryProblem::Stale { epoch, now });
-        }
+        let kept = Self::timely(epoch, now)?;
         let mut held = lock(&self.held);
         while held
             .first_key_value()
@@ -150,13 +194,17 @@ impl Directories {
             }
         }
         let same = held.entry(epoch).or_default();
-        let known = same.iter().any(|e| e.record() == envelope.record());
+        let known = same.iter();
+        let known = known
+            .map(|h| h.envelope.record())
+            .any(|r| r == envelope.record());
         if !known && same.len() < 2 {
             let path = self.file(epoch, same.len());
-            if let Err(error) = disk::write_private(&path, envelope.to_bytes()) {
+            let fresh = Held::new(envelope);
+            if let Err(error) = disk::write_private(&path, &fresh.bytes) {
                 tracing::warn!(path = %path.display(), %error, "a directory is not kept");
             }
-            same.push(envelope);
+            same.push(fresh);
         }
         if same.len() > 1 {
             return Err(DirectoryProblem::Equivocation(epoch));
@@ -209,7 +257,11 @@ mod tests {
         assert_eq!(files(), 3);
         let again = open();
         assert_eq!(again.get(10), Err(both));
-        assert_eq!(again.get(11), Ok(Some(signed(11, 1))));
+        assert_eq!(again.get(11), Ok(Some(signed(11, 1).into())));
+        // What is held is told without a look at its signatures, and what is not is looked at.
+        assert_eq!(again.known(&signed(11, 1)), Some(Ok(false)));
+        assert_eq!(again.known(&signed(10, 1)), Some(Err(both)));
+        assert_eq!(again.known(&signed(11, 2)), None);
         let stale = DirectoryProblem::Stale { epoch: 10, now: 19 };
         assert_eq!(again.put(&signed(10, 1), 19), Err(stale));
         assert_eq!(again.put(&signed(19, 1), 19), Ok(true));

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use betanet_machine::Rng;
-use betanet_mix::{AFTER_MS, EPOCH_MS, EpochKeys, KeyId, KeyRing, Replays, Taken};
-use betanet_wire::NodeId;
+use betanet_mix::{AFTER_MS, EPOCH_MS, EpochKeys, KeyId, KeyRing, Noted, Replays, Taken};
+use betanet_wire::{ChargeTo, NodeId};
 
 use super::plane::lock;
 
-/// Sessions whose part of a key's replay memory is counted apart; those after them share one part.
+/// Sessions, and payers, whose part of a key's replay memory is counted apart; those after them share one part.
 const SHARES_MAX: usize = 65_536;
 
 /// Tags of one key's life at so many packets a second. The key is published an epoch before its own.
@@ -29,14 +29,16 @@ pub(super) const fn memory(rate: u32) -> usize {
 /// What was seen under one key.
 pub(super) struct Memory {
     replays: Replays,
-    shares: BTreeMap<NodeId, usize>,
+    sessions: BTreeMap<NodeId, usize>,
+    payers: BTreeMap<ChargeTo, usize>,
 }
 
 impl Memory {
     pub(super) fn new(packets: usize, key: &[u8; 16]) -> Self {
         Self {
             replays: Replays::with_capacity(packets, key),
-            shares: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            payers: BTreeMap::new(),
         }
     }
 
@@ -50,11 +52,20 @@ impl Memory {
         self.replays.wants_another_key()
     }
 
-    pub(super) fn take(&mut self, peer: NodeId, tag: &[u8; 16]) -> Taken {
-        let crowd = self.shares.len() >= SHARES_MAX && !self.shares.contains_key(&peer);
-        let who = if crowd { NodeId([0; 20]) } else { peer };
-        self.replays.take(tag, self.shares.entry(who).or_default())
+    /// Notes a tag that a peer's session brought, and `charge` pays for.
+    pub(super) fn take(&mut self, (peer, charge): (NodeId, ChargeTo), tag: &[u8; 16]) -> Taken {
+        let mut noted = Noted {
+            of_session: part(&mut self.sessions, peer, NodeId([0; 20])),
+            of_charge: part(&mut self.payers, charge, ChargeTo::Unknown),
+        };
+        self.replays.take(tag, &mut noted)
     }
+}
+
+/// What one has had noted; those beyond [`SHARES_MAX`] count as `others`.
+fn part<K: Ord + Copy>(all: &mut BTreeMap<K, usize>, who: K, others: K) -> &mut usize {
+    let crowd = all.len() >= SHARES_MAX && !all.contains_key(&who);
+    all.entry(if crowd { others } else { who }).or_default()
 }
 
 /// The keys of now, and what was seen under them.
@@ -129,7 +140,6 @@ mod tests {
     use betanet_keys::VrfSecret;
     use betanet_machine::Seed;
     use betanet_mix::{Taken, epoch_start};
-    use betanet_wire::NodeId;
 
     use super::*;
 
@@ -150,7 +160,8 @@ mod tests {
             let mut tag = [generation; 16];
             tag[..8].copy_from_slice(&n.to_be_bytes());
             // Each session has a thirty-second part of it.
-            let session = NodeId([n.to_le_bytes()[0] % 40; 20]);
+            let n = n.to_le_bytes()[0] % 40;
+            let session = (NodeId([n; 20]), ChargeTo::V4([192, 0, 2, n]));
             assert_eq!(memory.take(session, &tag), Taken::New, "{n}");
         }
     }
@@ -181,7 +192,8 @@ mod tests {
         assert_ne!(ring.record().of(EPOCH), first.of(EPOCH));
         assert_eq!(lock(&keys.memories[&id(1)]).len(), 0);
         // The first key's memory is the one that it was: nothing that it saw passes.
-        let again = lock(&keys.memories[&id(0)]).take(NodeId([0; 20]), &[0; 16]);
+        let again =
+            lock(&keys.memories[&id(0)]).take((NodeId([0; 20]), ChargeTo::Unknown), &[0; 16]);
         assert_eq!(again, Taken::Again);
         // Three are all that an epoch has, and everything goes with it.
         for filled in [1, 2] {
@@ -192,6 +204,24 @@ mod tests {
         ring.turn(epoch_start(EPOCH + 1) + AFTER_MS, &mut rng);
         let keys = memories.follow(&mut ring, EPOCH + 1, &mut rng);
         assert_eq!((generations(&keys), keys.memories.len()), (0, 2));
+    }
+
+    #[test]
+    fn free_identities_of_one_address_fill_a_sixteenth_and_an_honest_one_is_noted() {
+        let (mut rng, mut ring, mut memories) = start(memory(RATE));
+        memories.follow(&mut ring, EPOCH, &mut rng);
+        let mut memory = lock(&memories.held[&id(0)]);
+        let address = ChargeTo::V4([192, 0, 2, 1]);
+        let (mut new, mut free) = (0, NodeId([0; 20]));
+        for n in 0..tags(RATE) {
+            let mut tag = [7; 16];
+            tag[..8].copy_from_slice(&n.to_be_bytes());
+            free.0[..8].copy_from_slice(&(n / 100).to_be_bytes());
+            new += usize::from(memory.take((free, address), &tag) == Taken::New);
+        }
+        assert!(new <= tags(RATE) / 15 && new >= tags(RATE) / 17, "{new}");
+        let honest = (NodeId([9; 20]), ChargeTo::V4([192, 0, 2, 2]));
+        assert_eq!(memory.take(honest, &[9; 16]), Taken::New);
     }
 
     #[test]

@@ -4,20 +4,21 @@
 use std::borrow::{Borrow, BorrowMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::thread;
 use std::time::Duration;
 
 use betanet_machine::{Rng, Seed, Time};
 use betanet_mix::{
-    Command, Crowded, Delivered, Departure, Outcome, PACKET, Packet, Pool, Refusal, Taken,
-    Unwrapped, Waiting, unwrap_batch,
+    Command, Crowded, Delivered, Departure, Outcome, PACKET, Packet, Pool, Refusal, Reply, Taken,
+    Unwrapped, Via, Waiting, epoch_at, unwrap_batch,
 };
-use betanet_wire::NodeId;
+use betanet_wire::{ChargeTo, NodeId};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::links::{Links, Outgoing};
+use super::links::{self, Links, Outgoing};
+use super::listed::{Listed, Lookups};
 use super::memory::Keys;
 use crate::metrics::MixMetrics;
 use crate::streams::Substream;
@@ -27,10 +28,9 @@ use crate::{Clock, Mesh, Node, PeerSession, Streams};
 const BATCH: usize = 8;
 /// As few are multiplied at once without loss on most processors: what has come is shared among idle workers down to this.
 const FEW: usize = 4;
-/// Packets that wait to be unwrapped; one session may have a sixteenth of them before it is not read on.
+/// Packets that wait to be unwrapped; one session may have a sixteenth of them before it is not read on, and all sessions that one
+/// pays for an eighth.
 const UNREAD: usize = 4096;
-/// Next nodes that nothing is known of and that are looked for at once.
-const LOOKUPS: usize = 4;
 
 /// How a node carries packets.
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +47,27 @@ pub(crate) struct PlaneOptions {
 
 /// A packet that is to be unwrapped.
 struct Job {
-    session: u64,
+    via: Via,
     peer: NodeId,
     arrived: Time,
     packet: Box<Packet>,
-    /// Gives its session's place back.
-    share: Option<Arc<Semaphore>>,
+    /// Gives its places back.
+    places: Option<Arc<Places>>,
+}
+
+/// The places of a session, and of who pays for it, among the packets that wait to be unwrapped.
+struct Places {
+    session: Semaphore,
+    payer: Arc<Semaphore>,
+}
+
+impl Places {
+    /// Waits for so many of each.
+    async fn take(&self, count: u32) -> Option<()> {
+        self.session.acquire_many(count).await.ok()?.forget();
+        self.payer.acquire_many(count).await.ok()?.forget();
+        Some(())
+    }
 }
 
 impl Borrow<Packet> for Job {
@@ -82,9 +97,11 @@ pub(super) struct Inner {
     /// What packets are sent on with, once the node runs.
     pub(super) ways: Mutex<Option<(Arc<Node>, Mesh)>>,
     pub(super) sessions: Mutex<BTreeMap<NodeId, PeerSession>>,
-    links: Links,
-    /// Next nodes that are looked for at once.
-    pub(super) lookups: Semaphore,
+    /// What those who pay for sessions have of the places, while they have sessions.
+    payers: Mutex<BTreeMap<ChargeTo, Weak<Semaphore>>>,
+    pub(super) links: Links,
+    pub(super) listed: Arc<Listed>,
+    pub(super) lookups: Lookups,
     pub(super) metrics: Arc<MixMetrics>,
     /// For rehearsals.
     dice: Mutex<Rng>,
@@ -127,8 +144,10 @@ impl Plane {
             local: OnceLock::new(),
             ways: Mutex::default(),
             sessions: Mutex::default(),
+            payers: Mutex::default(),
             links: Links::default(),
-            lookups: Semaphore::new(LOOKUPS),
+            listed: Arc::default(),
+            lookups: Lookups::default(),
             metrics,
             dice: Mutex::new(Rng::new(&Seed::from_number(options.lose.1))),
             stopping: AtomicBool::new(false),
@@ -181,10 +200,16 @@ impl Plane {
         self.inner.due.notify_all();
     }
 
-    /// Sends a packet that begins here.
-    pub(crate) fn send(&self, next: NodeId, packet: Box<Packet>) {
+    /// Sends a packet that begins here, for which the exchange's session pays.
+    pub(crate) fn send(&self, reply: Reply) {
+        let Reply { first, packet, via } = reply;
         let due = self.inner.clock.now().mono;
-        self.inner.onward(next, Outgoing { packet, due });
+        self.inner.onward(first, Outgoing::new(packet, due, via));
+    }
+
+    /// The relays that packets go on to.
+    pub(super) fn listed(&self) -> Weak<Listed> {
+        Arc::downgrade(&self.inner.listed)
     }
 
     /// Takes over what queues and the pool count.
@@ -196,6 +221,7 @@ impl Plane {
         let held = inner.keys.read().unwrap_or_else(PoisonError::into_inner);
         let tags = held.memories.values().map(|m| lock(m).len()).sum();
         inner.metrics.replays(tags);
+        inner.metrics.links(inner.links.len());
     }
 }
 
@@ -217,7 +243,7 @@ impl Inner {
     /// Reads a session's packets, as fast as they are unwrapped.
     async fn read(self: Arc<Self>, session: PeerSession, mut stream: Substream) {
         let peer = session.peer().node_id();
-        let id = session.id();
+        let (id, charge) = (session.id(), session.charge());
         {
             let mut sessions = lock(&self.sessions);
             // One stream a session at once: a second one would have a second share of the queue.
@@ -228,7 +254,15 @@ impl Inner {
         }
         // Nothing is answered on this stream.
         stream.end();
-        let share = Arc::new(Semaphore::new(UNREAD / 16));
+        let charge = self.listed.payer(peer, charge);
+        let via = Via {
+            session: id,
+            charge,
+        };
+        let places = Arc::new(Places {
+            session: Semaphore::new(UNREAD / 16),
+            payer: self.payer(charge),
+        });
         let mut partial: Vec<u8> = Vec::with_capacity(PACKET);
         while let Ok(Some(bytes)) = stream.next().await {
             let arrived = self.clock.now().mono;
@@ -241,21 +275,20 @@ impl Inner {
             }
             self.metrics.packets_in(count.into());
             // First its own places, then everybody's: who is slow to be unwrapped holds up nobody else.
-            let (Ok(own), Ok(all)) = (
-                share.acquire_many(count).await,
+            let (Some(()), Ok(all)) = (
+                places.take(count).await,
                 self.room.acquire_many(count).await,
             ) else {
                 break;
             };
-            own.forget();
             all.forget();
             let mut jobs = lock(&self.jobs);
             jobs.extend(packets.into_iter().map(|packet| Job {
-                session: id,
+                via,
                 peer,
                 arrived,
                 packet,
-                share: Some(Arc::clone(&share)),
+                places: Some(Arc::clone(&places)),
             }));
             drop(jobs);
             if count as usize > FEW {
@@ -268,6 +301,28 @@ impl Inner {
         if sessions.get(&peer).is_some_and(|s| s.id() == id) {
             sessions.remove(&peer);
         }
+    }
+
+    /// The places of who pays for a session.
+    fn payer(&self, charge: ChargeTo) -> Arc<Semaphore> {
+        let mut payers = lock(&self.payers);
+        if let Some(standing) = payers.get(&charge).and_then(Weak::upgrade) {
+            return standing;
+        }
+        payers.retain(|_, places| places.strong_count() > 0);
+        let fresh = Arc::new(Semaphore::new(UNREAD / 8));
+        payers.insert(charge, Arc::downgrade(&fresh));
+        fresh
+    }
+
+    /// The epoch of now.
+    pub(super) fn epoch(&self) -> u32 {
+        epoch_at(self.clock.now().unix_ms)
+    }
+
+    /// Packets that may wait for their time at once.
+    pub(super) const fn waiting_max(&self) -> usize {
+        self.options.waiting
     }
 
     /// The whole packets among these bytes, in buffers of the pool; what is over waits in `partial`.
@@ -317,9 +372,9 @@ impl Inner {
     fn unwrap(self: &Arc<Self>, batch: &mut Vec<Job>) {
         let held = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let held = Arc::clone(&held);
-        let mut peers = [NodeId([0; 20]); BATCH];
+        let mut peers = [(NodeId([0; 20]), ChargeTo::Unknown); BATCH];
         for (peer, job) in peers.iter_mut().zip(batch.iter()) {
-            *peer = job.peer;
+            *peer = (job.peer, job.via.charge);
         }
         let mut outcomes: [Outcome; BATCH] = [Err(Refusal::Epoch); BATCH];
         let mut full = 0;
@@ -335,8 +390,9 @@ impl Inner {
         let mut onward = Vec::with_capacity(batch.len());
         for (job, outcome) in batch.drain(..).zip(outcomes) {
             self.room.add_permits(1);
-            if let Some(share) = &job.share {
-                share.add_permits(1);
+            if let Some(places) = &job.places {
+                places.session.add_permits(1);
+                places.payer.add_permits(1);
             }
             match outcome {
                 Ok(Unwrapped {
@@ -368,18 +424,18 @@ impl Inner {
             for (job, next, wait_ms) in onward.extract_if(.., |o| is_due(o)) {
                 self.metrics.delayed(wait_ms);
                 let due = due(&job, wait_ms);
-                let packet = job.packet;
-                self.onward(next, Outgoing { packet, due });
+                self.onward(next, Outgoing::new(job.packet, due, job.via));
             }
             let mut waiting = lock(&self.waiting);
             for (job, next, wait_ms) in onward {
-                let pushed = waiting.push(job.arrived, job.session, wait_ms, next, job.packet);
+                let pushed = waiting.push(job.arrived, job.via, wait_ms, next, job.packet);
                 match pushed {
                     Ok(()) => self.metrics.delayed(wait_ms),
                     Err((crowded, packet)) => {
                         self.metrics.dropped(match crowded {
                             Crowded::Queue => "queue_full",
                             Crowded::Session => "session_share",
+                            Crowded::Address => "address_share",
                             _ => "crowded",
                         });
                         done.push(packet);
@@ -417,7 +473,7 @@ impl Inner {
                     return;
                 };
                 let delivered = Delivered {
-                    session: job.session,
+                    via: job.via,
                     payload: Box::new(*payload),
                 };
                 match local.try_send(delivered) {
@@ -462,8 +518,14 @@ impl Inner {
                 };
             }
             drop(waiting);
-            for Departure { next, packet, due } in leaving.drain(..) {
-                self.onward(next, Outgoing { packet, due });
+            for departure in leaving.drain(..) {
+                let Departure {
+                    next,
+                    packet,
+                    due,
+                    via,
+                } = departure;
+                self.onward(next, Outgoing::new(packet, due, via));
             }
         }
     }
@@ -471,27 +533,25 @@ impl Inner {
     /// Gives a packet to the link with the next node.
     fn onward(self: &Arc<Self>, next: NodeId, outgoing: Outgoing) {
         if next == self.own {
-            return self.again(outgoing.packet);
+            return self.again(outgoing);
         }
-        if let Err(outgoing) = self.links.send(self, next, outgoing) {
-            self.metrics.dropped("link_full");
-            self.give(vec![outgoing.packet]);
-        }
+        links::send(self, next, outgoing);
     }
 
     /// The next node is this one.
-    fn again(&self, packet: Box<Packet>) {
+    fn again(&self, outgoing: Outgoing) {
+        let Outgoing { packet, via, .. } = outgoing;
         let Ok(room) = self.room.try_acquire() else {
             self.metrics.dropped("queue_full");
             return self.give(vec![packet]);
         };
         room.forget();
         lock(&self.jobs).push_back(Job {
-            session: 0,
+            via,
             peer: self.own,
             arrived: self.clock.now().mono,
             packet,
-            share: None,
+            places: None,
         });
         self.ready.notify_one();
     }

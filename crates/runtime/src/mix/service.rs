@@ -9,6 +9,7 @@ use betanet_stack::MixServer;
 use tokio::sync::mpsc;
 
 use super::plane::Plane;
+use super::wellknown::WellKnown;
 use crate::{Clock, Metrics};
 
 /// Payloads that wait for the task.
@@ -17,7 +18,7 @@ const WAITING: usize = 1024;
 /// Answers with `handler` what the plane delivers, until the node stops.
 pub(crate) fn serve<H>(
     plane: &Arc<Plane>,
-    handler: H,
+    handler: WellKnown<H>,
     clock: Clock,
     metrics: Arc<Metrics>,
 ) -> tokio::task::AbortHandle
@@ -35,10 +36,11 @@ where
 async fn run<H: Handler>(
     plane: std::sync::Weak<Plane>,
     mut payloads: mpsc::Receiver<Delivered>,
-    handler: H,
+    handler: WellKnown<H>,
     clock: Clock,
     metrics: Arc<Metrics>,
 ) {
+    let alarm = handler.alarm();
     let mut server = MixServer::new(RecipientConfig::default(), handler);
     loop {
         let due = server.poll_timeout().map(|w| w.at);
@@ -49,11 +51,12 @@ async fn run<H: Handler>(
                 // Refused only while replies wait, which are taken below.
                 let _ = server.handle_input(clock.now(), payload);
             }
+            () = std::future::poll_fn(|cx| alarm.poll(cx)) => server.answers(clock.now()),
             () = tokio::time::sleep_until(clock.instant(at)) => server.handle_timeout(clock.now()),
         }
         let Some(plane) = plane.upgrade() else { return };
         while let Some(reply) = server.poll_transmit() {
-            plane.send(reply.first, reply.packet);
+            plane.send(reply);
         }
         while let Some(served) = server.poll_event() {
             metrics.served(served.0);

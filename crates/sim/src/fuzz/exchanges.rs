@@ -10,8 +10,10 @@ use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine as _, Now, Time};
 use betanet_mix::{
     Ack, Delivered, Directory, Fragment, Kind, MixKeys, Net, PAYLOAD, RecipientConfig, SURB, Surb,
+    Via,
 };
 use betanet_stack::MixServer;
+use betanet_wire::ChargeTo;
 
 /// A directory, an envelope, a relay's keys: what reads is what was written.
 pub fn directory(data: &[u8]) {
@@ -88,7 +90,10 @@ pub fn exchanges(data: &[u8]) {
             }
         };
         let delivered = Delivered {
-            session: (session % 4).into(),
+            via: Via {
+                session: (session % 4).into(),
+                charge: ChargeTo::V4([session % 2; 4]),
+            },
             payload: Box::new(payload),
         };
         // Refused only when too much waits, and everything is taken below.

@@ -62,12 +62,30 @@ impl<H: Handler> Connection<H> {
                 return self.command(now, htx::Command::Reset { stream, code });
             };
             answer = taken;
+            if serving.feed.awaits {
+                self.awaited.insert(stream);
+            }
         }
         self.command(now, htx::Command::Consume { stream, bytes: len });
         if let Some(response) = answer {
             self.answer(now, stream, &response);
         }
         self.forget_if_done(stream, fin);
+    }
+
+    /// Sends the answers that were waited for and are there now.
+    pub(super) fn answers(&mut self, now: Now) {
+        for stream in core::mem::take(&mut self.awaited) {
+            let Some(serving) = self.serving.get_mut(&stream) else {
+                continue;
+            };
+            match serving.feed.answered(&mut self.handler) {
+                Some(response) => self.answer(now, stream, &response),
+                None => {
+                    self.awaited.insert(stream);
+                }
+            }
+        }
     }
 
     fn answer(&mut self, now: Now, stream: StreamId, response: &Response) {

@@ -13,9 +13,9 @@ const NOW: Now = Now {
     unix_ms: 1_790_000_000_000,
 };
 
-/// Counts what was begun.
+/// Counts what was begun, and answers unless it is told to be busy.
 #[derive(Default)]
-struct Counts(u32);
+struct Counts(u32, bool);
 
 impl Handler for Counts {
     type Exchange = ();
@@ -31,6 +31,10 @@ impl Handler for Counts {
 
     fn end(&mut self, (): &mut ()) -> Response {
         Response::new(status::OK)
+    }
+
+    fn poll_end(&mut self, (): &mut ()) -> Option<Response> {
+        (!self.1).then(|| self.end(&mut ()))
     }
 
     fn read(&mut self, (): &mut (), _: usize) -> Result<Bytes, ReadFailed> {
@@ -107,6 +111,32 @@ fn nothing_is_served_before_the_opening_was_taken() {
         matches!(&events[..], [Event::Head { response, .. }, Event::End { .. }] if response.status == status::OK),
         "{events:?}"
     );
+}
+
+#[test]
+fn an_answer_that_is_worked_out_elsewhere_is_sent_when_it_is_there() {
+    let (mut client, mut server) = asked_at_once();
+    server.handler().1 = true;
+    assert_eq!(server.poll_event(), Some(Event::Established));
+    server.handle_timeout(NOW);
+    assert_eq!(server.handler().0, 1);
+    // Nothing is asked again by itself.
+    server.handle_timeout(NOW);
+    server.handle_command(NOW, Command::Answers).unwrap();
+    let said = says(&mut server);
+    hears(&mut client, said);
+    assert_eq!(client.poll_event(), None);
+    server.handler().1 = false;
+    server.handle_command(NOW, Command::Answers).unwrap();
+    let said = says(&mut server);
+    hears(&mut client, said);
+    let events: Vec<Event> = core::iter::from_fn(|| client.poll_event()).collect();
+    assert!(
+        matches!(&events[..], [Event::Head { .. }, Event::End { .. }]),
+        "{events:?}"
+    );
+    server.handle_command(NOW, Command::Answers).unwrap();
+    assert_eq!(server.handler().0, 1);
 }
 
 #[test]

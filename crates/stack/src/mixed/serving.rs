@@ -1,4 +1,4 @@
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use betanet_bar::{Client, Handler, Response, status};
 use betanet_machine::{Fingerprint, Machine, Now, Queue, Wake};
@@ -30,6 +30,8 @@ pub struct MixServer<H: Handler> {
     recipient: RecipientMachine,
     handler: H,
     serving: BTreeMap<Message, Serving<H>>,
+    /// Requests whose answers the handler works out elsewhere.
+    awaited: BTreeSet<Message>,
     events: Queue<Served>,
 }
 
@@ -41,6 +43,7 @@ impl<H: Handler> MixServer<H> {
             recipient: RecipientMachine::new(config),
             handler,
             serving: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             events: Queue::new(EVENTS_MAX),
         }
     }
@@ -93,13 +96,40 @@ impl<H: Handler> MixServer<H> {
             return self.close(now, exchange);
         };
         if let Some(response) = answer {
-            let message = response
-                .to_message()
-                .or_else(|_| Response::new(status::INTERNAL).to_message());
-            serving.answered = true;
-            self.events.push(now.mono, Served(response.status));
-            if let Ok(message) = message {
-                serving.waiting.extend_from_slice(&message);
+            self.answered(now, exchange, &response);
+        } else if self.serving.get(&exchange).is_some_and(|s| s.feed.awaits) {
+            self.awaited.insert(exchange);
+        }
+    }
+
+    fn answered(&mut self, now: Now, exchange: Message, response: &Response) {
+        let Some(serving) = self.serving.get_mut(&exchange) else {
+            return;
+        };
+        let message = response
+            .to_message()
+            .or_else(|_| Response::new(status::INTERNAL).to_message());
+        serving.answered = true;
+        self.events.push(now.mono, Served(response.status));
+        if let Ok(message) = message {
+            serving.waiting.extend_from_slice(&message);
+        }
+    }
+
+    /// Sends the answers that the handler has worked out elsewhere, as far as they are there.
+    pub fn answers(&mut self, now: Now) {
+        for exchange in core::mem::take(&mut self.awaited) {
+            let Some(serving) = self.serving.get_mut(&exchange) else {
+                continue;
+            };
+            match serving.feed.answered(&mut self.handler) {
+                Some(response) => {
+                    self.answered(now, exchange, &response);
+                    self.write(now, exchange);
+                }
+                None => {
+                    self.awaited.insert(exchange);
+                }
             }
         }
     }

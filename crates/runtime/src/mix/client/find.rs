@@ -76,7 +76,7 @@ fn topology(directory: &Directory, earlier: &Directory, records: &[Record]) -> T
 
 impl Finder {
     /// The epoch of now.
-    pub(super) fn epoch(&self) -> u32 {
+    pub(in super::super) fn epoch(&self) -> u32 {
         epoch_at(self.clock.now().unix_ms)
     }
 
@@ -125,7 +125,13 @@ impl Finder {
                     continue;
                 }
             };
-            let checked = check(&bytes, &maintainers, &mix.beacon_key).and_then(|(e, d)| {
+            // A directory of many relays is a second's arithmetic.
+            let (list, key) = (maintainers.clone(), mix.beacon_key);
+            let checking = move || check(&bytes, &list, &key);
+            let Ok(checked) = tokio::task::spawn_blocking(checking).await else {
+                continue;
+            };
+            let checked = checked.and_then(|(e, d)| {
                 let stale = DirectoryError::Stale {
                     got: d.epoch,
                     want: epoch,

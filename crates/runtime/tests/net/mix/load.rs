@@ -26,6 +26,63 @@ fn packet(n: u32, key: RelayKey, onward: Option<(u16, betanet_wire::NodeId)>) ->
     build(way, &[0; PAYLOAD]).unwrap()
 }
 
+/// A client at an address of its own.
+fn client_from(n: u32) -> Node {
+    let last = u8::try_from(n + 1).unwrap();
+    let at = std::net::IpAddr::from([127, 0, 1, last]);
+    Node::client().unwrap().dialling_from(Some(at))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_to_random_nodes_take_no_links_and_identities_of_one_address_have_two_parts() {
+    let mix = Mix::ready(50, 3, |s| s.mix_waiting = Some(160)).await;
+    let relay = 7;
+    let key = key_of(&mix.directory(3).await, relay);
+    let attacker = client_from(0);
+    let (session, mut stream) = packets_to(&attacker, &mix.nodes[&relay]).await;
+    let mut n = 0;
+    let mut to_nobody = |delay: u16| {
+        n += 1_u32;
+        let mut nobody = betanet_wire::NodeId([9; 20]);
+        nobody.0[..4].copy_from_slice(&n.to_be_bytes());
+        packet(n, key, Some((delay, nobody)))
+    };
+    let packets: Vec<Packet> = (0..3_000).map(|_| to_nobody(0)).collect();
+    send_all(&mut stream, &packets).await;
+    eventually("all are dropped", || {
+        mix.dropped(relay, "unknown_next") + mix.dropped(relay, "link_share") == 3_000
+    })
+    .await;
+    assert!(mix.dropped(relay, "unknown_next") > 0);
+    let links = || mix.metric(relay, "betanet_mix_links ");
+    eventually("no link is left for nobody", || links() <= 5).await;
+    // Honest packets pass over the same relay.
+    let client = mix.client(3).await.unwrap();
+    let honest = client.session(name(GATEWAY)).await.unwrap();
+    assert_eq!(get(&honest, "/hello.txt").await, b"hello from 6");
+    client.close().await;
+    // Of 160 places a session has 10, and the three of one address 20.
+    let (mut others, mut sent) = (Vec::new(), 0);
+    for _ in 0..2 {
+        let node = client_from(0);
+        let (session, stream) = packets_to(&node, &mix.nodes[&relay]).await;
+        others.push((node, session, stream));
+    }
+    while mix.dropped(relay, "address_share") == 0 {
+        assert!(sent < 3_000, "the address never had more than its part");
+        let packets: Vec<Packet> = (0..30).map(|_| to_nobody(150)).collect();
+        let (first, rest) = packets.split_at(10);
+        send_all(&mut stream, first).await;
+        for ((_, _, stream), ten) in others.iter_mut().zip(rest.chunks(10)) {
+            send_all(stream, ten).await;
+        }
+        sent += 30;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    session.close().await;
+    mix.stop().await;
+}
+
 fn key_of(directory: &Directory, n: u8) -> RelayKey {
     let node = name(n).node_id();
     let relay = directory.relays.iter().find(|r| r.node == node).unwrap();
@@ -38,7 +95,7 @@ async fn newcomers_are_dropped_where_a_queue_a_session_or_a_link_is_full_and_eac
     let mix = Mix::start(80, 1, |s| s.mix_waiting = Some(64)).await;
     let relay = 7;
     let key = key_of(&mix.directory(1).await, relay);
-    let nobody = betanet_wire::NodeId([9; 20]);
+    let nobody = name(GATEWAY).node_id();
     let (mut made, mut sent) = (0, 0);
     let mut packets = |n: u32, delay| {
         made += n;
@@ -48,11 +105,21 @@ async fn newcomers_are_dropped_where_a_queue_a_session_or_a_link_is_full_and_eac
             .collect::<Vec<Packet>>()
     };
     let mut streams = Vec::new();
-    for _ in 0..24 {
-        let node = Node::client().unwrap();
+    for n in 0..24 {
+        let node = client_from(n);
         let (session, stream) = packets_to(&node, &mix.nodes[&relay]).await;
         streams.push((node, session, stream));
     }
+    // Once the relay has sent to it, the next node falls silent: it takes connections, and says nothing.
+    while mix.packets_out(relay) == 0 {
+        send_all(&mut streams[0].2, &packets(1, 0)).await;
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    mix.nodes[&GATEWAY].shutdown().await;
+    let _silent = tokio::net::TcpListener::bind(format!("127.86.0.1:{}", mix.port))
+        .await
+        .unwrap();
     let mut rounds = 0;
     while mix.dropped(relay, "session_share") == 0 {
         assert!(rounds < 30, "no session ever had more than its share");
@@ -74,21 +141,31 @@ async fn newcomers_are_dropped_where_a_queue_a_session_or_a_link_is_full_and_eac
     while mix.dropped(relay, "link_full") == 0 {
         assert!(rounds < 90, "the link was never full");
         rounds += 1;
-        let some = packets(2_600, 0);
-        send_all(&mut streams[0].2, &some).await;
+        // Two sessions: one alone may not have so many that wait for links.
+        for (_, _, stream) in &mut streams[..2] {
+            send_all(stream, &packets(1_300, 0)).await;
+        }
         sent += 2_600;
         eventually("all are in", || taken_in(&mix, relay) == sent).await;
     }
     // Whatever it had a place for was kept for two seconds, as nobody takes it, and is counted too.
-    let causes = ["session_share", "queue_full", "link_full", "dead_hop"];
+    let causes = [
+        "session_share",
+        "queue_full",
+        "link_full",
+        "dead_hop",
+        "unknown_next",
+    ];
     let dropped = || {
         causes
             .map(|cause| mix.dropped(relay, cause))
             .iter()
             .sum::<u64>()
     };
-    eventually("each is accounted for", || dropped() == sent).await;
-    assert_eq!(mix.packets_out(relay), 0);
+    eventually("each is accounted for", || {
+        dropped() + mix.packets_out(relay) == sent
+    })
+    .await;
     for (_, session, _) in streams {
         session.close().await;
     }
@@ -110,7 +187,7 @@ async fn a_relay_whose_replay_memory_fills_up_publishes_a_further_key_and_forget
     let mut begun = Vec::new();
     let mut known = None;
     for i in 0..sessions {
-        let node = Node::client().unwrap();
+        let node = client_from(i);
         let (session, mut stream) = packets_to(&node, &mix.nodes[&relay]).await;
         let packets: Vec<Packet> = (0..each)
             .map(|n| packet(i * each + n, first, None))

@@ -1,0 +1,179 @@
+//! One path header, looked at without a hop's memory: whether it leads here, in time, and whether its sender signed it.
+
+use alloc::vec::Vec;
+
+use betanet_keys::{Identity, PublicKey};
+use betanet_machine::Now;
+use betanet_wire::{ChargeTo, NodeId};
+
+use super::{AHEAD_S, Accepted, CARRIED_S, Carried, PathError, SKEW_S};
+use crate::control::{Cf, Control, PathId, Segment};
+use crate::sign::{Route, path_id, segment_stands, sign_segment};
+
+/// A header that leads to this node, now, from the node that it says. Its signature was not looked at.
+#[derive(Clone, Debug)]
+pub struct Header {
+    control: Control,
+    /// Where the segment stands that leads here.
+    at: usize,
+    own: NodeId,
+    prev: NodeId,
+}
+
+/// A header whose signature stands, and what goes on to the next node, signed.
+#[derive(Clone, Debug)]
+pub struct Stands {
+    header: Header,
+    onward: Option<(Segment, Control)>,
+}
+
+impl Header {
+    /// Looks at all but the signature of a header that `prev` sent to the node `own`.
+    ///
+    /// # Errors
+    ///
+    /// Why it is refused.
+    pub fn read(now: Now, own: NodeId, prev: NodeId, control: Control) -> Result<Self, PathError> {
+        let at = position(&control, own, prev)?;
+        let header = Self {
+            control,
+            at,
+            own,
+            prev,
+        };
+        let unix_s = now.unix_ms / 1000;
+        if header.segment().timestamp.abs_diff(now.unix_ms) > SKEW_S * 1000 {
+            return Err(PathError::Timestamp);
+        }
+        let fits = |s: &Segment| {
+            let expiry = u64::from(s.expiry);
+            expiry + SKEW_S >= unix_s && expiry <= unix_s + AHEAD_S
+        };
+        if header.live().iter().all(fits) {
+            Ok(header)
+        } else {
+            Err(PathError::Expiry)
+        }
+    }
+
+    /// Checks its sender's signature, and signs what goes on to the next node: arithmetic of some 100 µs.
+    ///
+    /// # Errors
+    ///
+    /// [`PathError::Signature`].
+    pub fn verify(self, now: Now, me: &Identity, from: &PublicKey) -> Result<Stands, PathError> {
+        if from.node_id() != self.prev || !segment_stands(&self.control, self.at, from) {
+            return Err(PathError::Signature);
+        }
+        let onward = match &self.control {
+            Control::Single { segments, cf } => forwarded(segments, self.at, *cf, now.unix_ms, me),
+            _ => None,
+        };
+        Ok(Stands {
+            header: self,
+            onward,
+        })
+    }
+
+    fn segments(&self) -> &[Segment] {
+        match &self.control {
+            Control::Single { segments, .. } | Control::Multi { segments, .. } => segments,
+            _ => &[],
+        }
+    }
+
+    /// What this node answers for: the segments from its own on, or the live one.
+    fn live(&self) -> &[Segment] {
+        let segments = self.segments();
+        match self.control {
+            Control::Single { .. } => segments.get(self.at..).unwrap_or_default(),
+            _ => segments.get(..1).unwrap_or_default(),
+        }
+    }
+
+    fn segment(&self) -> Segment {
+        self.segments()[self.at]
+    }
+}
+
+impl Stands {
+    /// Who sent it, and the segment that leads here.
+    pub(super) fn from(&self) -> (NodeId, Segment) {
+        (self.header.prev, self.header.segment())
+    }
+
+    /// What its link calls the path, what is carried of it, and what becomes of it.
+    pub(super) fn accepted(self, now: Now, charge: ChargeTo) -> (PathId, Carried, Accepted) {
+        let Self { header, onward } = self;
+        let path = path_id(header.prev, &header.segment());
+        let route = Route::of(match header.control {
+            Control::Single { .. } => header.segments(),
+            _ => header.live(),
+        });
+        let most = u32::try_from(now.unix_ms / 1000 + CARRIED_S).unwrap_or(u32::MAX);
+        let expiry = header.live().iter().map(|s| s.expiry).min().unwrap_or(0);
+        let own = header.own;
+        let carried = Carried {
+            onward: onward.as_ref().map(|(s, _)| (s.next, path_id(own, s))),
+            route,
+            expiry: expiry.min(most),
+            charge,
+        };
+        let accepted = match onward {
+            None => Accepted::Exit { path },
+            Some((next, control)) => Accepted::Forward {
+                path,
+                next: next.next,
+                onward: path_id(own, &next),
+                control,
+            },
+        };
+        (path, carried, accepted)
+    }
+}
+
+/// The segment that leads to `own`, from `prev`.
+fn position(control: &Control, own: NodeId, prev: NodeId) -> Result<usize, PathError> {
+    let (Control::Single { segments, .. } | Control::Multi { segments, .. }) = control else {
+        return Err(PathError::NotMine);
+    };
+    let repeated = |i: usize| segments[..i].iter().any(|s| s.next == segments[i].next);
+    if (1..segments.len()).any(repeated) {
+        return Err(PathError::Loop);
+    }
+    let at = segments
+        .iter()
+        .position(|s| s.next == own)
+        .ok_or(PathError::NotMine)?;
+    match control {
+        // What follows the live segment is its sender's affair.
+        Control::Multi { .. } if at > 0 => Err(PathError::NotMine),
+        Control::Multi { .. } => Ok(0),
+        _ if at > 0 && segments[at - 1].next != prev => Err(PathError::WrongSender),
+        _ if at == 0 && segments.iter().any(|s| s.next == prev) => Err(PathError::Loop),
+        _ => Ok(at),
+    }
+}
+
+/// The header for the next node: what this node and those before it signed is blanked, the next segment is its own.
+fn forwarded(
+    segments: &[Segment],
+    at: usize,
+    cf: Option<Cf>,
+    unix_ms: u64,
+    me: &Identity,
+) -> Option<(Segment, Control)> {
+    let mut segments: Vec<Segment> = segments.to_vec();
+    segments.get(at + 1)?;
+    for s in &mut segments[..=at] {
+        s.sig = None;
+        s.timestamp = 0;
+    }
+    segments[at + 1].timestamp = unix_ms;
+    let mut control = Control::Single { segments, cf };
+    sign_segment(&mut control, at + 1, me);
+    let Control::Single { segments, .. } = &control else {
+        return None;
+    };
+    Some((segments[at + 1], control))
+}

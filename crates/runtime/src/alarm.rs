@@ -1,0 +1,57 @@
+//! Answers that are worked out elsewhere: who does so rings, and the session's task looks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use betanet_wire::ChargeTo;
+use futures_util::task::AtomicWaker;
+
+/// Clones are the same alarm.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Alarm(Arc<Bell>);
+
+#[derive(Debug, Default)]
+struct Bell {
+    rung: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Alarm {
+    /// Wakes the task.
+    pub(crate) fn ring(&self) {
+        self.0.rung.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+
+    /// Ready once for all that was rung since; else the task is woken then.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        self.0.waker.register(cx.waker());
+        if self.0.rung.swap(false, Ordering::AcqRel) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// A handler that is told whose session it answers in.
+pub(crate) trait OfSession {
+    /// One for a session that `charge` pays for, and whose task `alarm` wakes.
+    fn of_session(&self, charge: ChargeTo, alarm: Alarm) -> Self;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rings_before_or_after_the_look_is_heard_once() {
+        let alarm = Alarm::default();
+        let cx = Context::from_waker(std::task::Waker::noop());
+        assert!(alarm.poll(&cx).is_pending());
+        alarm.clone().ring();
+        alarm.ring();
+        assert!(alarm.poll(&cx).is_ready() && alarm.poll(&cx).is_pending());
+    }
+}

@@ -1,0 +1,217 @@
+//! What is dear to answer: pairings, proofs, many signatures. It runs off the executor, few at once, and who asks for what is wrong
+//! has to rest.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use betanet_machine::Time;
+use betanet_wire::ChargeTo;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::plane::lock;
+use crate::alarm::Alarm;
+
+/// Threads that work at once.
+const AT_ONCE: usize = 2;
+/// Questions that work or wait for it.
+const QUESTIONS_MAX: usize = 16;
+/// Of them, those that one pays for.
+const PAYER_MAX: usize = 2;
+/// Wrong questions of one payer within [`REST`] before none is looked at.
+const WRONG_MAX: u32 = 4;
+const REST: Duration = Duration::from_secs(60);
+/// Payers whose wrong questions are remembered.
+const PAYERS_MAX: usize = 4096;
+
+#[derive(Default)]
+struct State {
+    asking: BTreeMap<ChargeTo, usize>,
+    /// How many were wrong, since when.
+    wrong: BTreeMap<ChargeTo, (u32, Time)>,
+}
+
+/// The questions that are worked on.
+#[derive(Clone)]
+pub(super) struct Arithmetic {
+    state: Arc<Mutex<State>>,
+    threads: Arc<Semaphore>,
+}
+
+impl Default for Arithmetic {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            threads: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+}
+
+/// Why a question is not looked at now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Rests {
+    /// Its payer asked for what is wrong too often.
+    Wrong,
+    /// As many are worked on as may be.
+    Busy,
+}
+
+/// One question's turn, until it is answered.
+pub(super) struct Turn {
+    of: Arithmetic,
+    charge: ChargeTo,
+    began: Time,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = lock(&self.of.state);
+        if let Some(n) = state.asking.get_mut(&self.charge) {
+            *n -= 1;
+            if *n == 0 {
+                state.asking.remove(&self.charge);
+            }
+        }
+    }
+}
+
+impl Turn {
+    /// The question was wrong.
+    fn wrong(&self) {
+        let mut state = lock(&self.of.state);
+        let now = self.began;
+        if state.wrong.len() >= PAYERS_MAX {
+            state.wrong.retain(|_, (_, since)| *since + REST > now);
+        }
+        if state.wrong.len() < PAYERS_MAX || state.wrong.contains_key(&self.charge) {
+            let (n, since) = state.wrong.entry(self.charge).or_insert((0, now));
+            if *since + REST <= now {
+                (*n, *since) = (0, now);
+            }
+            *n += 1;
+        }
+    }
+}
+
+impl Arithmetic {
+    /// Whether a question of this payer would be looked at.
+    pub(super) fn check(&self, now: Time, charge: ChargeTo) -> Result<(), Rests> {
+        let state = lock(&self.state);
+        let wrong = state.wrong.get(&charge);
+        if wrong.is_some_and(|(n, since)| *n >= WRONG_MAX && *since + REST > now) {
+            return Err(Rests::Wrong);
+        }
+        let of_payer = state.asking.get(&charge).copied().unwrap_or(0);
+        if state.asking.values().sum::<usize>() >= QUESTIONS_MAX || of_payer >= PAYER_MAX {
+            return Err(Rests::Busy);
+        }
+        Ok(())
+    }
+
+    /// A turn for a question of this payer.
+    pub(super) fn begin(&self, now: Time, charge: ChargeTo) -> Result<Turn, Rests> {
+        self.check(now, charge)?;
+        *lock(&self.state).asking.entry(charge).or_default() += 1;
+        Ok(Turn {
+            of: self.clone(),
+            charge,
+            began: now,
+        })
+    }
+}
+
+impl Turn {
+    /// Works `work` out, which says whether the question was wrong; `alarm` rings when its answer is there.
+    pub(super) fn run<T: Send + 'static>(
+        self,
+        alarm: Alarm,
+        work: impl FnOnce() -> (T, bool) + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(async move {
+            let Ok(_thread) = Arc::clone(&self.of.threads).acquire_owned().await else {
+                return;
+            };
+            // A panic in there is told by itself, and nobody is answered.
+            if let Ok((said, wrong)) = tokio::task::spawn_blocking(work).await {
+                if wrong {
+                    self.wrong();
+                }
+                // Who asked may be gone.
+                let _ = answer.send(said);
+            }
+            drop(self);
+            alarm.ring();
+        });
+        answered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn at(secs: u64) -> Time {
+        Time::ZERO + Duration::from_secs(secs)
+    }
+
+    fn of(n: u8) -> ChargeTo {
+        ChargeTo::V4([192, 0, 2, n])
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_what_is_wrong_rests_and_others_do_not() {
+        let arithmetic = Arithmetic::default();
+        for _ in 0..WRONG_MAX {
+            let turn = arithmetic.begin(at(1), of(1)).unwrap();
+            let said = turn.run(Alarm::default(), || ("no", true)).await;
+            assert_eq!(said, Ok("no"));
+            while arithmetic.check(at(1), of(1)) == Err(Rests::Busy) {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(arithmetic.check(at(60), of(1)), Err(Rests::Wrong));
+        assert_eq!(arithmetic.check(at(60), of(2)), Ok(()));
+        assert_eq!(arithmetic.check(at(61), of(1)), Ok(()));
+    }
+
+    #[test]
+    fn two_of_a_payer_and_sixteen_of_all_may_ask() {
+        let arithmetic = Arithmetic::default();
+        let mut turns = Vec::new();
+        for n in 0..8 {
+            for _ in 0..PAYER_MAX {
+                turns.push(arithmetic.begin(at(1), of(n)).unwrap());
+            }
+            assert_eq!(arithmetic.check(at(1), of(n)), Err(Rests::Busy));
+        }
+        assert_eq!(arithmetic.check(at(1), of(9)), Err(Rests::Busy));
+        turns.pop();
+        assert_eq!(arithmetic.check(at(1), of(9)), Ok(()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_are_worked_on_at_once() {
+        static RUNNING: AtomicUsize = AtomicUsize::new(0);
+        static MOST: AtomicUsize = AtomicUsize::new(0);
+        let arithmetic = Arithmetic::default();
+        let mut answers = Vec::new();
+        for n in 0..8 {
+            for _ in 0..PAYER_MAX {
+                let turn = arithmetic.begin(at(1), of(n)).unwrap();
+                answers.push(turn.run(Alarm::default(), move || {
+                    MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    RUNNING.fetch_sub(1, Ordering::SeqCst);
+                    (n, false)
+                }));
+            }
+        }
+        for (i, answer) in answers.into_iter().enumerate() {
+            assert_eq!(usize::from(answer.await.unwrap()), i / PAYER_MAX);
+        }
+        assert!(MOST.load(Ordering::SeqCst) <= AT_ONCE);
+    }
+}
