@@ -13,7 +13,10 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::Error;
-use crate::disk::{Readers, read_secret, write_new};
+use crate::disk::{Readers, read_regular, read_secret, write_new};
+
+/// Bytes of a file of certificates.
+const CHAIN_MAX: u64 = 1 << 20;
 
 /// The SHA-256 of a certificate's SubjectPublicKeyInfo.
 ///
@@ -48,7 +51,7 @@ impl Certificate {
     ///
     /// A file cannot be read, or does not hold what it should.
     pub fn from_pem_files(chain: &Path, key: &Path) -> Result<Self, Error> {
-        let chain_pem = fs::read(chain).map_err(file_error(chain))?;
+        let chain_pem = read_regular(chain, CHAIN_MAX).map_err(file_error(chain))?;
         let key_pem = read_secret(key, Readers::Group).map_err(file_error(key))?;
         Self::from_pem(&chain_pem, &key_pem)
     }

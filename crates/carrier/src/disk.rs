@@ -80,13 +80,7 @@ pub fn write_shared(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
 ///
 /// It cannot be read, or is not such a file; the error says what is allowed.
 pub fn read_secret(path: &Path, readers: Readers) -> io::Result<Zeroizing<Vec<u8>>> {
-    // A FIFO or a device is not waited for.
-    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    let meta = file.metadata()?;
-    if !meta.is_file() {
-        return Err(irregular());
-    }
+    let (file, meta) = open_regular(path)?;
     let mode = meta.permissions().mode() & 0o7777;
     let (refused, allowed) = match readers {
         Readers::Owner => (0o077, "600"),
@@ -99,13 +93,37 @@ pub fn read_secret(path: &Path, readers: Readers) -> io::Result<Zeroizing<Vec<u8
         );
         return Err(io::Error::new(ErrorKind::PermissionDenied, why));
     }
-    let room = usize::try_from(meta.len().min(SECRET_MAX)).unwrap_or(0) + 1;
+    read_whole(&file, &meta, SECRET_MAX)
+}
+
+/// Reads a regular file of at most `most` bytes. A FIFO or a device is refused, and not waited for.
+///
+/// # Errors
+///
+/// It cannot be read, or is not such a file.
+pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let (file, meta) = open_regular(path)?;
+    read_whole(&file, &meta, most).map(|mut bytes| std::mem::take(&mut *bytes))
+}
+
+fn open_regular(path: &Path) -> io::Result<(File, fs::Metadata)> {
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() {
+        Ok((file, meta))
+    } else {
+        Err(irregular())
+    }
+}
+
+fn read_whole(file: &File, meta: &fs::Metadata, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let room = usize::try_from(meta.len().min(most)).unwrap_or(0) + 1;
     // With room for all of it: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     file.take(room as u64).read_to_end(&mut bytes)?;
     if bytes.len() >= room {
-        let why =
-            format!("too large for a file of a secret key: at most {SECRET_MAX} bytes are read");
+        let why = format!("too large, or still growing: at most {most} bytes are read");
         return Err(io::Error::new(ErrorKind::InvalidData, why));
     }
     Ok(bytes)
@@ -295,6 +313,7 @@ mod tests {
         for path in [fifo.as_path(), dir.path(), Path::new("/dev/zero")] {
             let said = read_secret(path, Readers::Owner).unwrap_err();
             assert_eq!(said.to_string(), "not a regular file", "{}", path.display());
+            assert!(read_regular(path, 1 << 20).is_err(), "{}", path.display());
         }
         let large = dir.path().join("large");
         let most = usize::try_from(SECRET_MAX).unwrap();
