@@ -6,6 +6,8 @@ use crate::Error;
 const OTHERS: usize = 1024;
 /// Connections at once where the configuration says nothing, and the system allows as many.
 const CONNECTIONS: usize = 20_000;
+/// Connections that are worth a warning.
+const FEW: usize = 4_096;
 
 /// Raises the process's limit as far as it may, and says what it is then; `None` where there is none, or it is not known.
 #[cfg(unix)]
@@ -50,15 +52,16 @@ fn fitting(configured: Option<usize>, jitter: bool, limit: Option<usize>) -> Res
             fits,
         }),
         Some(wanted) => Ok(wanted),
-        None if fits < CONNECTIONS => {
-            tracing::warn!(
-                limit,
-                connections = fits,
-                "the limit of open files allows few connections"
-            );
-            Ok(fits)
+        None => {
+            if fits < FEW {
+                tracing::warn!(
+                    limit,
+                    connections = fits,
+                    "the limit of open files allows few connections"
+                );
+            }
+            Ok(fits.min(CONNECTIONS))
         }
-        None => Ok(CONNECTIONS),
     }
 }
 

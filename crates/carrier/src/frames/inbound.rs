@@ -322,9 +322,6 @@ impl Inbound {
                 let before =
                     usize::from(head.has(PADDED)) + 5 * usize::from(head.has(WITH_PRIORITY));
                 size(len > before)?;
-                if len > HEADERS_MAX {
-                    return Err(Reason::ENHANCE_YOUR_CALM);
-                }
                 let dropped = ledger.leaving || ledger.is_full();
                 if !dropped {
                     self.depends = head.has(WITH_PRIORITY).then(|| Depends {
@@ -336,6 +333,9 @@ impl Inbound {
                     });
                     ledger.open(stream, head.flags)?;
                     ledger.useful(len);
+                }
+                if len > HEADERS_MAX {
+                    return Err(Reason::ENHANCE_YOUR_CALM);
                 }
                 self.block = (!head.has(END_HEADERS)).then_some(Block {
                     stream,
