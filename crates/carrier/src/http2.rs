@@ -38,6 +38,8 @@ const TUNNEL_WINDOW: u32 = 2 << 20;
 const TUNNEL_SEND: usize = 1 << 20;
 /// Bytes of an answer that are read at once.
 const PIECE: usize = 64 << 10;
+/// Bytes of an answer's DATA frame at most, as nginx has it (`http2_chunk_size`).
+const FRAME: usize = 8 << 10;
 /// INITIAL_WINDOW_SIZE and MAX_CONCURRENT_STREAMS (RFC 9113 §6.5.2), and the first's value where it is not said.
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
@@ -391,11 +393,14 @@ async fn send(
         }
         // What the budget or an origin took is not the client's.
         progress.waited(asked.elapsed());
-        let part = piece.split_to(room.min(piece.len()));
+        let mut part = piece.split_to(room.min(piece.len()));
         if let Some(spent) = budget.split(part.len()) {
             wire.gave(stream, part.len(), spent);
         }
         progress.moved(part.len());
+        while part.len() > FRAME {
+            out.send_data(part.split_to(FRAME), false)?;
+        }
         let end = piece.is_empty() && body.is_empty();
         out.send_data(part, end)?;
         if end {

@@ -14,6 +14,8 @@ use crate::{Carrier, Error, Reads, Received};
 
 /// Bytes that come in before the connection's window is made larger: one that takes little looks like any other.
 const MUCH: usize = 64 << 10;
+/// Bytes of a client's DATA frame at most, as browsers have it, whatever a server allows.
+const FRAME: usize = 16 << 10;
 /// Bytes that are asked room for when there is none.
 const ROOM: usize = 64 << 10;
 
@@ -138,13 +140,21 @@ impl H2Tunnel {
         Ok(())
     }
 
+    /// Hands bytes to HTTP/2 that it has credit for.
+    fn give(&mut self, mut bytes: Bytes) -> Result<(), h2::Error> {
+        while matches!(self.side, Side::Client { .. }) && bytes.len() > FRAME {
+            self.outgoing.send_data(bytes.split_to(FRAME), false)?;
+        }
+        self.outgoing.send_data(bytes, false)
+    }
+
     /// Hands what waits to HTTP/2, as its credit allows.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while !self.waiting.is_empty() {
             let room = self.outgoing.capacity();
             if room > 0 {
                 let part = self.waiting.split_to(room.min(self.waiting.len()));
-                self.outgoing.send_data(part, false)?;
+                self.give(part)?;
                 continue;
             }
             self.outgoing.reserve_capacity(self.waiting.len().max(ROOM));
@@ -240,7 +250,7 @@ impl Carrier for H2Tunnel {
             self.outgoing.reserve_capacity(bytes.len().max(ROOM));
         }
         if self.outgoing.capacity() >= bytes.len() {
-            self.outgoing.send_data(bytes, false)?;
+            self.give(bytes)?;
         } else {
             self.waiting = bytes;
         }
