@@ -15,8 +15,20 @@ pub(crate) fn of(error: &Error) -> String {
             key(source).unwrap_or_else(|| of_io(source)).to_owned()
         }
         Error::File { source, .. } => of_io(source).to_owned(),
-        _ => String::new(),
+        _ => cause(error).map_or("", of_io).to_owned(),
     }
+}
+
+/// The error of the system that an error comes from.
+fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// Of a key file.

@@ -149,6 +149,12 @@ fn a_cut_download_goes_on_where_it_stood_or_begins_anew() {
     cut(&args);
     fs::write(&part, vec![0; 9_000_000]).unwrap();
     resumed(8_000_000);
+    // What is there is given up for something better alone.
+    cut(&args);
+    let nobody = format!("{}@127.0.0.1:1#{}", s.fact("public_key"), s.fact("pin"));
+    let gone = s.run(&["get", &url, "--peer", &nobody, "-o", out.to_str().unwrap()]);
+    assert_eq!(code(&gone), 1);
+    resumed(8_000_000 - 1_024_000);
     // The resource changed, and is shorter than what was fetched of it.
     cut(&args);
     s.keep("big.bin", &bytes[..1_000_000]);
@@ -300,4 +306,16 @@ fn a_pipe_is_written_when_its_reader_comes() {
         .unwrap();
     assert_eq!(fs::read(&pipe).unwrap(), b"hello, betanet\n");
     assert!(child.wait().unwrap().success());
+    // A reader who leaves wants no more.
+    s.keep("big.bin", &content(4_000_000));
+    let child = Command::new(BETANET)
+        .args(["get", &s.url("/big.bin"), "-o"])
+        .arg(&pipe)
+        .env("XDG_DATA_HOME", s.path("client"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(File::open(&pipe).unwrap());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!((code(&out), text(&out.stderr)), (0, String::new()));
 }

@@ -14,6 +14,10 @@ fn a_folder_is_listed_where_the_server_was_told_to() {
     let out = closed.run(&["get", &url]);
     assert_eq!(code(&out), 1);
     assert!(text(&out.stderr).contains("--listing"));
+    let place = closed.path("place");
+    let out = closed.run(&["get", "-r", &url, "-o", place.to_str().unwrap()]);
+    assert_eq!(code(&out), 1);
+    assert!(text(&out.stderr).contains("--listing") && !place.exists());
 
     let s = Serving::start(&["--listing"]);
     fs::create_dir(s.path("served/many")).unwrap();

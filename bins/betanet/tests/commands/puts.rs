@@ -85,7 +85,7 @@ fn put(s: &Serving, args: &[&str]) -> Child {
 
 #[test]
 fn an_answer_before_the_bodys_end_is_told_at_once() {
-    let s = Serving::start(&["--writable", "--quota", "100000"]);
+    let s = Serving::start(&["--quic", "--writable", "--quota", "100000"]);
     let (peer, url) = (s.fact("peer"), s.url("/x"));
     std::fs::write(s.path("large"), vec![7; 150_000]).unwrap();
     let large = s.path("large");
@@ -236,7 +236,7 @@ fn variables_that_are_empty_are_not_set() {
 
 #[test]
 fn every_rate_of_padding_that_is_taken_carries_something() {
-    let s = Serving::start(&["--writable"]);
+    let s = Serving::start(&["--quic", "--writable"]);
     let peer = s.fact("peer");
     for (rate, transport) in [("4m", "tcp"), ("64m", "tcp"), ("4m", "quic")] {
         let args = [

@@ -104,15 +104,13 @@ impl Download {
                 (Sink::start(device(&path)?, 0, hashes), path)
             }
             Place::File(path) => {
-                let mut part = Part::open(&path)?;
+                let part = Part::open(&path)?;
                 if wanted.resume {
                     left = part.pick_up(&canonical, range)?;
                     copy = match left {
                         None => part.copy(&canonical, range),
                         Some(_) => None,
                     };
-                } else {
-                    part.clear()?;
                 }
                 let file = part.writer()?;
                 opened = Some(part);
@@ -149,7 +147,12 @@ impl Download {
 
     fn fails(&self) -> impl Fn(io::Error) -> Fail + use<> {
         let (file, stdout) = (Fail::file(&self.name), self.name.as_os_str() == "-");
-        move |e| if stdout { Fail::output(e) } else { file(e) }
+        let read = self.part.is_none();
+        move |e| match e.kind() {
+            io::ErrorKind::BrokenPipe if read => Fail::Unread,
+            _ if stdout => Fail::output(e),
+            _ => file(e),
+        }
     }
 
     /// Where the next byte stands in the resource.
@@ -289,6 +292,10 @@ impl Download {
         };
         self.etag = etag.map(str::to_owned);
         if let Some(part) = &self.part {
+            if self.got + self.before == 0 {
+                // What another run left is no part of this, and is kept until there is something better.
+                part.clear()?;
+            }
             match self.holds() {
                 Some(holds) => part.note(&holds)?,
                 None => part.forget()?,

@@ -72,7 +72,9 @@ pub(super) async fn run(args: &GetArgs, url: &Url) -> Result<(), Fail> {
         target.push('/');
     }
     // The folder that was named may be a link, none below it.
+    let fresh = !place.exists();
     fs::create_dir_all(&place).map_err(Fail::file(&place))?;
+    let made = place.clone();
     let mut source = Source::new(Dialling::to_url(url, &args.peer)?);
     let began = Clock::start();
     let mut sums = Sums::default();
@@ -90,6 +92,10 @@ pub(super) async fn run(args: &GetArgs, url: &Url) -> Result<(), Fail> {
     })
     .await;
     source.close().await;
+    if done.is_err() && fresh {
+        // Where nothing came, nothing stays; a folder with something in it is not removed by this.
+        let _ = fs::remove_dir(&made);
+    }
     done?;
     if args.json {
         let facts = json!({
@@ -251,7 +257,7 @@ async fn list_once(source: &mut Source, target: &str) -> Result<List, Trouble> {
         status::OK if is_list => {}
         status::OK | status::NOT_FOUND => {
             return Err(Fail::Peer(format!(
-                "{target}: the peer lists no such folder; its server needs --listing"
+                "{target}: is no folder there, or the server has no --listing"
             ))
             .into());
         }

@@ -143,9 +143,9 @@ impl Part {
         self.file.try_clone().map_err(Fail::file(&self.path))
     }
 
-    /// What an earlier run left of this resource and range, and how many bytes; else nothing is left of it.
+    /// What an earlier run left of this resource and range, and how many bytes.
     pub(super) fn pick_up(
-        &mut self,
+        &self,
         url: &str,
         range: Option<&str>,
     ) -> Result<Option<(Holds, u64)>, Fail> {
@@ -167,7 +167,6 @@ impl Part {
             "note: {} is no part of this, and is begun anew",
             self.path.display()
         );
-        self.clear()?;
         Ok(None)
     }
 
@@ -180,7 +179,7 @@ impl Part {
     }
 
     /// Forgets what is there.
-    pub(super) fn clear(&mut self) -> Result<(), Fail> {
+    pub(super) fn clear(&self) -> Result<(), Fail> {
         self.file.set_len(0).map_err(Fail::file(&self.path))
     }
 
@@ -346,10 +345,9 @@ mod tests {
         let left = |url, range| Part::open(&target).unwrap().pick_up(url, range).unwrap();
         assert_eq!(left("u", None), Some((holds("u", None), 5)));
         assert_eq!(left("u", Some("0-9")), None, "a range is no whole");
-        assert_eq!(left("u", None), None, "and what is there is forgotten");
+        assert_eq!(left("v", None), None, "nor is another resource");
         let part = Part::open(&target).unwrap();
         part.writer().unwrap().write_all(&[0; 11]).unwrap();
-        part.note(&holds("u", None)).unwrap();
         drop(part);
         assert_eq!(left("u", None), None, "longer than the resource");
     }

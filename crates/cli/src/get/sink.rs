@@ -16,8 +16,8 @@ const READ: usize = 1 << 20;
 
 enum Job {
     Write(Bytes),
-    /// Forget all that was written.
-    Anew,
+    /// Forget all that was written, and say so.
+    Anew(oneshot::Sender<()>),
     Finish,
 }
 
@@ -77,9 +77,14 @@ impl Sink {
             return Ok(());
         }
         // The thread has ended, and said why.
+        Err(self.fault().await)
+    }
+
+    /// Why the thread takes no more.
+    async fn fault(&mut self) -> io::Error {
         match (&mut self.end).await {
-            Ok(Err(error)) => Err(error),
-            Ok(Ok(_)) | Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
+            Ok(Err(error)) => error,
+            Ok(Ok(_)) | Err(_) => io::Error::other("the writing thread ended"),
         }
     }
 
@@ -92,13 +97,18 @@ impl Sink {
         self.job(Job::Write(bytes)).await
     }
 
-    /// Takes back all that was written.
+    /// Takes back all that was written; afterwards nothing of it is there.
     ///
     /// # Errors
     ///
     /// As [`Sink::write`].
     pub(super) async fn anew(&mut self) -> io::Result<()> {
-        self.job(Job::Anew).await
+        let (tell, done) = oneshot::channel();
+        self.job(Job::Anew(tell)).await?;
+        match done.await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.fault().await),
+        }
     }
 
     /// Waits until all is written, and is on its medium.
@@ -108,7 +118,7 @@ impl Sink {
     /// It is not.
     pub(super) async fn finish(mut self) -> io::Result<Written> {
         self.job(Job::Finish).await?;
-        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        let gone = |_| io::Error::other("the writing thread ended");
         (&mut self.end).await.map_err(gone)?
     }
 }
@@ -131,10 +141,12 @@ impl Worker {
                     }
                     self.file.write_all(&bytes)?;
                 }
-                Job::Anew => {
+                Job::Anew(tell) => {
                     self.file.set_len(0)?;
                     self.file.rewind()?;
                     self.hash = self.hash.map(|_| Sha256::new());
+                    // Who does not wait any more needs no answer.
+                    let _ = tell.send(());
                 }
                 Job::Finish => return self.finish().map(Some),
             }

@@ -254,15 +254,11 @@ impl Inner {
         }
         // Nothing is answered on this stream.
         stream.end();
-        let charge = self.listed.payer(peer, charge);
-        let via = Via {
+        let mut via = Via {
             session: id,
-            charge,
+            charge: self.listed.payer(peer, charge),
         };
-        let places = Arc::new(Places {
-            session: Semaphore::new(UNREAD / 16),
-            payer: self.payer(charge),
-        });
+        let mut places = self.places(via.charge);
         let mut partial: Vec<u8> = Vec::with_capacity(PACKET);
         while let Ok(Some(bytes)) = stream.next().await {
             let arrived = self.clock.now().mono;
@@ -274,6 +270,12 @@ impl Inner {
                 continue;
             }
             self.metrics.packets_in(count.into());
+            // A relay may be listed after its session began.
+            let payer = self.listed.payer(peer, charge);
+            if payer != via.charge {
+                via.charge = payer;
+                places = self.places(payer);
+            }
             // First its own places, then everybody's: who is slow to be unwrapped holds up nobody else.
             let (Some(()), Ok(all)) = (
                 places.take(count).await,
@@ -303,16 +305,24 @@ impl Inner {
         }
     }
 
-    /// The places of who pays for a session.
-    fn payer(&self, charge: ChargeTo) -> Arc<Semaphore> {
+    /// The places of a session, and of who pays for it.
+    fn places(&self, charge: ChargeTo) -> Arc<Places> {
         let mut payers = lock(&self.payers);
-        if let Some(standing) = payers.get(&charge).and_then(Weak::upgrade) {
-            return standing;
-        }
-        payers.retain(|_, places| places.strong_count() > 0);
-        let fresh = Arc::new(Semaphore::new(UNREAD / 8));
-        payers.insert(charge, Arc::downgrade(&fresh));
-        fresh
+        let standing = payers.get(&charge).and_then(Weak::upgrade);
+        let payer = standing.unwrap_or_else(|| {
+            payers.retain(|_, places| places.strong_count() > 0);
+            let fresh = Arc::new(Semaphore::new(UNREAD / 8));
+            payers.insert(charge, Arc::downgrade(&fresh));
+            fresh
+        });
+        let session = Semaphore::new(UNREAD / 16);
+        Arc::new(Places { session, payer })
+    }
+
+    /// Who pays for a link: a client that has a session here, or a relay of the directory, for its own; else whoever sends there.
+    pub(super) fn payer_of_link(&self, next: NodeId, sender: ChargeTo) -> ChargeTo {
+        let session = lock(&self.sessions).get(&next).map(PeerSession::charge);
+        self.listed.payer(next, session.unwrap_or(sender))
     }
 
     /// The epoch of now.

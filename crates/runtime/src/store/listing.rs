@@ -63,10 +63,21 @@ impl Lists {
         after: &str,
         max: usize,
     ) -> Result<Option<Listing>, StoreError> {
+        let now = i64::try_from(self.clock.now().unix_ms / 1000).unwrap_or(i64::MAX);
+        self.list_at(now, folder, path, (after, max))
+    }
+
+    fn list_at(
+        &self,
+        now: i64,
+        folder: &Folder,
+        path: &str,
+        (after, max): (&str, usize),
+    ) -> Result<Option<Listing>, StoreError> {
         let Some(dir) = opened(folder, path).map_err(medium)? else {
             return Ok(None);
         };
-        let names = self.names(&dir)?;
+        let names = self.names(&dir, now)?;
         let from = names.partition_point(|(name, _)| &**name <= after);
         let mut entries = Vec::new();
         let mut rest = names[from..].iter();
@@ -89,7 +100,7 @@ impl Lists {
         Ok(Some(Listing { entries, more }))
     }
 
-    fn names(&self, dir: &Dir) -> Result<Arc<Names>, StoreError> {
+    fn names(&self, dir: &Dir, now: i64) -> Result<Arc<Names>, StoreError> {
         let version = Version::of(&dir.dir_metadata().map_err(medium)?);
         let known = |last: &VecDeque<(Version, Arc<Names>)>| {
             let found = last.iter().find(|(v, _)| *v == version);
@@ -100,7 +111,6 @@ impl Lists {
             return Ok(names);
         }
         let names = Arc::new(read(dir)?);
-        let now = i64::try_from(self.clock.now().unix_ms / 1000).unwrap_or(i64::MAX);
         if version.changed.0 + SETTLED < now {
             let mut last = lock();
             last.truncate(REMEMBERED - 1);
@@ -164,6 +174,10 @@ mod tests {
 
     use super::*;
 
+    fn folder_meta(path: &std::path::Path) -> Metadata {
+        Folder::open(path).unwrap().dir().dir_metadata().unwrap()
+    }
+
     #[test]
     fn only_what_can_be_asked_for_is_listed() {
         let outer = tempfile::tempdir().unwrap();
@@ -199,6 +213,46 @@ mod tests {
         for none in ["/.hidden/", "/b/", "/none/", "/../", "//", "/sub//", "/sub"] {
             assert_eq!(at(none, "", 9), None, "{none}");
         }
+    }
+
+    #[test]
+    fn what_is_remembered_of_folders_is_bounded_and_never_older_than_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let lists = Lists::default();
+        let names = |path: &str, now: i64| -> Vec<String> {
+            let list = lists.list_at(now, &folder, path, ("", 100));
+            let entries = list.unwrap().unwrap().entries.into_iter();
+            entries.map(|e| e.name).collect()
+        };
+        let known = || lists.last.lock().unwrap().len();
+        for n in 0..REMEMBERED + 3 {
+            fs::create_dir(dir.path().join(format!("{n:02}"))).unwrap();
+        }
+        assert!(names("/00/", 0).is_empty());
+        assert_eq!(known(), 0, "it may be changing");
+        for n in 0..REMEMBERED + 3 {
+            for _ in 0..2 {
+                assert!(names(&format!("/{n:02}/"), i64::MAX).is_empty());
+            }
+        }
+        assert_eq!(known(), REMEMBERED);
+        // Two changes within one tick of the file system's clock look alike: here each has a tick of its own.
+        let folder = dir.path().join("10");
+        let change = |work: &dyn Fn() -> io::Result<()>| {
+            let changed = || Version::of(&folder_meta(&folder)).changed;
+            let before = changed();
+            work().unwrap();
+            while changed() == before {
+                fs::set_permissions(&folder, fs::metadata(&folder).unwrap().permissions()).unwrap();
+            }
+        };
+        change(&|| fs::write(folder.join("new"), ""));
+        assert_eq!(names("/10/", i64::MAX), ["new"]);
+        change(&|| fs::rename(folder.join("new"), folder.join("newer")));
+        assert_eq!(names("/10/", i64::MAX), ["newer"]);
+        change(&|| fs::remove_file(folder.join("newer")));
+        assert!(names("/10/", i64::MAX).is_empty());
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Drop for Place {
 struct Entry {
     queue: mpsc::Sender<Outgoing>,
     id: u64,
-    /// Whose packet it was made for.
+    /// Who pays for it.
     payer: ChargeTo,
     used: Time,
 }
@@ -172,8 +172,9 @@ impl Links {
             None => outgoing,
         };
         table.remove(next);
+        let payer = inner.payer_of_link(next, via.charge);
         let may = table.failed(now, next);
-        let may = may.and_then(|rest| table.may_make(now, via.charge).map(|()| rest));
+        let may = may.and_then(|rest| table.may_make(now, payer).map(|()| rest));
         let rest = match may {
             Ok(rest) => rest,
             Err(cause) => {
@@ -188,11 +189,11 @@ impl Links {
         let entry = Entry {
             queue: link,
             id,
-            payer: via.charge,
+            payer,
             used: now,
         };
         table.links.insert(next, entry);
-        *table.made.entry(via.charge).or_default() += 1;
+        *table.made.entry(payer).or_default() += 1;
         drop(table);
         // The queue is new.
         sent.map_err(|e| ("link_full", e.into_inner()))?;

@@ -35,7 +35,7 @@ fn client_from(n: u32) -> Node {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_to_random_nodes_take_no_links_and_identities_of_one_address_have_two_parts() {
-    let mix = Mix::ready(50, 3, |s| s.mix_waiting = Some(160)).await;
+    let mix = Mix::ready(50, 3, |s| s.mix_waiting = Some(640)).await;
     let relay = 7;
     let key = key_of(&mix.directory(3).await, relay);
     let attacker = client_from(0);
@@ -49,10 +49,9 @@ async fn packets_to_random_nodes_take_no_links_and_identities_of_one_address_hav
     };
     let packets: Vec<Packet> = (0..3_000).map(|_| to_nobody(0)).collect();
     send_all(&mut stream, &packets).await;
-    eventually("all are dropped", || {
-        mix.dropped(relay, "unknown_next") + mix.dropped(relay, "link_share") == 3_000
-    })
-    .await;
+    let causes = ["unknown_next", "link_share", "session_share", "dead_hop"];
+    let dropped = || causes.map(|cause| mix.dropped(relay, cause));
+    eventually("all are dropped", || dropped().iter().sum::<u64>() == 3_000).await;
     assert!(mix.dropped(relay, "unknown_next") > 0);
     let links = || mix.metric(relay, "betanet_mix_links ");
     eventually("no link is left for nobody", || links() <= 5).await;
@@ -61,7 +60,7 @@ async fn packets_to_random_nodes_take_no_links_and_identities_of_one_address_hav
     let honest = client.session(name(GATEWAY)).await.unwrap();
     assert_eq!(get(&honest, "/hello.txt").await, b"hello from 6");
     client.close().await;
-    // Of 160 places a session has 10, and the three of one address 20.
+    // Of 640 places a session has 40, and the three of one address 80.
     let (mut others, mut sent) = (Vec::new(), 0);
     for _ in 0..2 {
         let node = client_from(0);
@@ -69,14 +68,14 @@ async fn packets_to_random_nodes_take_no_links_and_identities_of_one_address_hav
         others.push((node, session, stream));
     }
     while mix.dropped(relay, "address_share") == 0 {
-        assert!(sent < 3_000, "the address never had more than its part");
-        let packets: Vec<Packet> = (0..30).map(|_| to_nobody(150)).collect();
-        let (first, rest) = packets.split_at(10);
+        assert!(sent < 6_000, "the address never had more than its part");
+        let packets: Vec<Packet> = (0..120).map(|_| to_nobody(150)).collect();
+        let (first, rest) = packets.split_at(40);
         send_all(&mut stream, first).await;
-        for ((_, _, stream), ten) in others.iter_mut().zip(rest.chunks(10)) {
-            send_all(stream, ten).await;
+        for ((_, _, stream), some) in others.iter_mut().zip(rest.chunks(40)) {
+            send_all(stream, some).await;
         }
-        sent += 30;
+        sent += 120;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     session.close().await;
