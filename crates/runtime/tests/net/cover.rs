@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::Fixture;
-use crate::peer::{Ticket, export, post, tls};
+use crate::peer::{Ticket, export, post, tls, tls12};
 
 pub(crate) const ALL: [Ticket; 5] = [
     Ticket::None,
@@ -61,6 +61,24 @@ pub(crate) fn bad_message() -> Vec<u8> {
     let mut body = vec![0, 48];
     body.extend_from_slice(&[7; 48]);
     body
+}
+
+#[tokio::test]
+async fn over_tls_1_2_a_right_ticket_is_the_sites_to_answer() {
+    let fixture = Fixture::start(|_| {}).await;
+    let server = *fixture.gateway.listening().key.as_bytes();
+    let (want, _) = send(&fixture.address(), &server, Ticket::None, b"", false).await;
+    let tls = tls12(&fixture.address(), b"h2").await;
+    let ekm0 = export(&tls, &[0xa0]);
+    let (mut requests, connection) = h2::client::handshake(tls).await.unwrap();
+    let drive = tokio::spawn(connection);
+    let request = post(Ticket::Right, &ekm0, &server, "a-label-of-tls-1-2");
+    // A tunnel would wait for its first message.
+    let (response, _held) = requests.send_request(request, false).unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(5), response).await;
+    assert_eq!(answer.unwrap().unwrap().status().as_u16(), want.0);
+    assert_eq!(fixture.gateway.sessions(), 0);
+    drive.abort();
 }
 
 #[tokio::test]

@@ -85,9 +85,16 @@ impl rustls::client::danger::ServerCertVerifier for Anybody {
 }
 
 fn tls_config(alpn: &[u8]) -> rustls::ClientConfig {
+    config_of(&rustls::version::TLS13, alpn)
+}
+
+fn config_of(
+    version: &'static rustls::SupportedProtocolVersion,
+    alpn: &[u8],
+) -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
+        .with_protocol_versions(&[version])
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anybody))
@@ -115,8 +122,17 @@ pub(crate) async fn tls(address: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
     tls_over(TcpStream::connect(address).await.unwrap(), alpn).await
 }
 
+/// The same over TLS 1.2.
+pub(crate) async fn tls12(address: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
+    let tcp = TcpStream::connect(address).await.unwrap();
+    with(config_of(&rustls::version::TLS12, alpn), tcp).await
+}
+
 async fn tls_over(tcp: TcpStream, alpn: &[u8]) -> TlsStream<TcpStream> {
-    let config = tls_config(alpn);
+    with(tls_config(alpn), tcp).await
+}
+
+async fn with(config: rustls::ClientConfig, tcp: TcpStream) -> TlsStream<TcpStream> {
     tcp.set_nodelay(true).unwrap();
     let name = "localhost".try_into().unwrap();
     tokio_rustls::TlsConnector::from(Arc::new(config))
