@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,7 +28,7 @@ use crate::frames::{FIELD_MAX, Framed, HEADERS_MAX, Progress, UNREAD_MAX, Wire};
 use crate::jitter::Jittered;
 use crate::link::Link;
 use crate::shared::{Shared, export};
-use crate::site::{BoxFuture, Incoming, OneConnection, Site, Taken};
+use crate::site::{BoxFuture, Came, Incoming, OneConnection, Site, Taken};
 use crate::tunnel::H2Tunnel;
 
 /// Receive window of a stream once a tunnel on the connection takes much.
@@ -64,14 +63,14 @@ type Connection = h2::server::Connection<Framed<Tls>, Bytes>;
 pub(crate) async fn open(
     site: Arc<Site>,
     tls: TlsStream<Link<Jittered>>,
-    peer: SocketAddr,
+    came: Came,
     shutdown: CancellationToken,
 ) -> Option<BoxFuture> {
     let connection = tls.get_ref().1;
     let ekm0 = exported(|label, out| export(connection, label, EXPORTER_CONTEXT, out)).ok()?;
     // A tunnel is of TLS 1.3 only: what its ticket and keys are bound to is that version's.
     let tls13 = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
-    let one = tls13.then(|| Arc::new(OneConnection::new(ekm0, peer)));
+    let one = tls13.then(|| Arc::new(OneConnection::new(ekm0, came.peer)));
     let tls = Shared::new(tls);
     let look = &site.http2;
     let wire = Wire::new(look, site.hands_on(), Arc::clone(&site.stats.unsent));
@@ -100,6 +99,7 @@ pub(crate) async fn open(
     let serving = Serving {
         site,
         one,
+        came,
         wire,
         tls: tls.clone(),
         go_away: Arc::default(),
@@ -114,6 +114,7 @@ pub(crate) async fn open(
 struct Serving {
     site: Arc<Site>,
     one: Option<Arc<OneConnection>>,
+    came: Came,
     wire: Wire,
     tls: Tls,
     /// A tunnel wants no more requests to come.
@@ -294,7 +295,8 @@ async fn answer(
         site, one, wire, ..
     } = &serving;
     let stream = respond.stream_id().as_u32();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    parts.extensions.insert(serving.came);
     if is_over_long(&parts) {
         wire.give_up(Reason::ENHANCE_YOUR_CALM);
         return None;

@@ -20,6 +20,8 @@ mod error;
 mod files;
 mod floor;
 mod frames;
+#[doc(hidden)]
+pub mod http1;
 mod http2;
 mod jitter;
 mod link;
@@ -40,7 +42,7 @@ pub use betanet_htx::ticket::EXPORTER_LABEL;
 pub use calibrate::{OriginSeen, Watch, calibrate, calibrate_quic};
 pub use capture::{CHROMIUM_156, Capture, CaptureError, Captured, FIREFOX_153, QuicCapture};
 pub use cert::{CertSource, Certificate, pin_of};
-pub use cover::{Cover, Origin, OriginError};
+pub use cover::{Cover, Origin, OriginError, make_site};
 pub use error::Error;
 pub use files::{Folder, SEGMENT_MAX, content_type, file_in, served, served_name};
 pub use floor::{exactly, spin, until};

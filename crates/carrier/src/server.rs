@@ -1,17 +1,9 @@
-//! The server's side over TCP: TLS, HTTP/1.1, and which of HTTP's versions is spoken.
+//! The server's side over TCP: TLS, and which of HTTP's versions is spoken.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Empty, StreamBody};
-use hyper::body::{Body as _, Frame};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,17 +12,18 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::cover::Body;
-use crate::http2;
 use crate::jitter::Jittered;
 use crate::link::Link;
 use crate::look::{Look, Refusal};
-use crate::site::{BoxFuture, Incoming, Site, Taken, count};
+use crate::site::{BoxFuture, Came, Site, count};
+use crate::{http1, http2};
 
 /// Serves one TCP connection to its end. `shutdown` asks for an orderly one.
 pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: CancellationToken) {
     // Fails on a connection that is gone, which the handshake tells.
     let _ = tcp.set_nodelay(true);
+    let local = tcp.local_addr().ok();
+    let came = Came { local, peer };
     let tcp = Jittered::new(tcp, site.jitter.clone());
     // In boxes: the task of an idle tunnel is no larger than what it still needs.
     let accepted = Box::pin(timeout(
@@ -42,12 +35,12 @@ pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: 
         return;
     };
     let served: BoxFuture = if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        match Box::pin(http2::open(site, tls, peer, shutdown)).await {
+        match Box::pin(http2::open(site, tls, came, shutdown)).await {
             Some(served) => served,
             None => return,
         }
     } else {
-        Box::pin(serve_h1(site, tls, shutdown))
+        Box::pin(http1::serve(site, tls, local, peer, shutdown))
     };
     served.await;
 }
@@ -83,64 +76,6 @@ async fn refuse<T>(mut link: Link<Jittered>, refusal: Option<Refusal>) -> io::Re
         link.shutdown().await?;
     }
     Err(io::ErrorKind::InvalidData.into())
-}
-
-async fn serve_h1(site: Arc<Site>, tls: TlsStream<Link<Jittered>>, shutdown: CancellationToken) {
-    let head = site.limits.head;
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(answer_h1(&site, request).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head)
-        .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(tls), service);
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        _ = &mut connection => {}
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
-    }
-}
-
-type H1Body = UnsyncBoxBody<Bytes, io::Error>;
-
-async fn answer_h1(site: &Site, request: Request<hyper::body::Incoming>) -> Response<H1Body> {
-    let (parts, body) = request.into_parts();
-    let empty = body.is_end_stream();
-    let Taken::Answer(answer, _) = site.take(None, parts, body, empty).await else {
-        // HTTP/1.1 carries no tunnel.
-        return Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    };
-    answer.map(|body| {
-        let stream = futures_util::stream::unfold(body, |mut body| async move {
-            match body.next().await {
-                Ok(Some(bytes)) => Some((Ok(Frame::data(bytes)), body)),
-                Ok(None) => None,
-                Err(e) => Some((Err(e), Body::Full(Bytes::new()))),
-            }
-        });
-        StreamBody::new(stream).boxed_unsync()
-    })
-}
-
-impl Incoming for hyper::body::Incoming {
-    async fn next(&mut self) -> Option<io::Result<Bytes>> {
-        loop {
-            match self.frame().await? {
-                Ok(frame) => {
-                    // Trailers are nobody's here.
-                    if let Ok(bytes) = frame.into_data() {
-                        return Some(Ok(bytes));
-                    }
-                }
-                Err(e) => return Some(Err(io::Error::other(e))),
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub trait Gate: Send + Sync + 'static {
 pub struct Limits {
     /// For the TLS handshake.
     pub tls: Duration,
-    /// For a request's head over HTTP/1.1.
+    /// For a request's head.
     pub head: Duration,
     /// For message 1, once a right ticket has come.
     pub message: Duration,
@@ -84,7 +84,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             tls: Duration::from_secs(60),
-            head: Duration::from_secs(10),
+            head: Duration::from_secs(60),
             message: Duration::from_secs(10),
             post: Duration::from_secs(60),
             send: Duration::from_secs(30),
@@ -140,7 +140,7 @@ pub struct Site {
     pub(crate) look: Look,
     /// The same certificate over QUIC.
     pub(crate) quic: Arc<ServerConfig>,
-    cover: Cover,
+    pub(crate) cover: Cover,
     gate: Option<Arc<dyn Gate>>,
     pub(crate) limits: Limits,
     pub(crate) jitter: Option<Arc<Jitter>>,
@@ -244,7 +244,8 @@ impl Site {
         }
         count(&self.stats.covered);
         let body = self.body(read, source);
-        Taken::Answer(self.cover.answer(parts, body).await, form)
+        let came = parts.extensions.get::<Came>().copied();
+        Taken::Answer(self.cover.answer(parts, came, body).await, form)
     }
 
     /// What a POST is, by its header section alone. The same is computed for each: one `tok`, and where legs of 1.1 are taken, one
@@ -378,6 +379,13 @@ enum Decided {
 fn is_form(parts: &Parts) -> bool {
     let kind = parts.headers.get(header::CONTENT_TYPE);
     kind.is_some_and(|k| k.as_bytes().starts_with(FORM))
+}
+
+/// Where a visitor came in, and from where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Came {
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) peer: SocketAddr,
 }
 
 /// What belongs to one TLS or QUIC connection.

@@ -251,10 +251,13 @@ pub(crate) struct ListenArgs {
     /// Print this address instead of the local one; may be repeated.
     #[arg(long, value_name = "ADDR")]
     pub(crate) advertise: Vec<String>,
-    /// The folder of the web site that everybody sees.
+    /// The folder of the web site that everybody sees. Without it, and without --origin, pages that no other node has are made and
+    /// kept beside the key; pages of one's own hide more.
     #[arg(long, value_name = "DIR", env = "BETANET_COVER")]
     pub(crate) cover: Option<PathBuf>,
-    /// In place of --cover: show this front origin's pages, https://HOST[:PORT] or http://HOST[:PORT].
+    /// In place of --cover: show this front origin's pages, https://HOST[:PORT] or http://HOST[:PORT]. Fields by which visitors
+    /// say where they are (x-forwarded-for and the like) are not passed on. An origin on this machine takes every visitor for a
+    /// local one: it must let nobody in for that. It alone gets the visitor's address, as x-forwarded-for.
     #[arg(long, value_name = "URL", conflicts_with = "cover")]
     pub(crate) origin: Option<String>,
     /// Listen for QUIC too, at the UDP port of each TCP port, and be there over HTTP/3. nginx of Debian, which a listener looks like

@@ -31,9 +31,6 @@ const REKEY_AT: u64 = 64 << 20;
 /// Byte of the TCP stream that the tampering proxy flips.
 const TAMPER_AT: u64 = 300_000;
 
-const COVER: &str =
-    "<!doctype html><title>A garden diary</title><h1>A garden diary</h1><p>The beans are up.</p>\n";
-
 /// Prints each step with its time.
 struct Steps {
     clock: Clock,
@@ -190,12 +187,8 @@ async fn demo(keep: bool) -> Result<(), Fail> {
 }
 
 fn make_files(home: &Path) -> Result<Vec<Served>, Fail> {
-    for folder in ["served", "cover"] {
-        let path = home.join(folder);
-        std::fs::create_dir(&path).map_err(Fail::file(&path))?;
-    }
-    let page = home.join("cover/index.html");
-    std::fs::write(&page, COVER).map_err(Fail::file(&page))?;
+    let served = home.join("served");
+    std::fs::create_dir(&served).map_err(Fail::file(&served))?;
     let random: Seed = seed()?;
     let mut rng = Rng::new(&random);
     let mut out = Vec::new();
@@ -225,7 +218,6 @@ async fn start(home: &Path, name: &str, onward: &[&Gateway]) -> Result<Gateway, 
     let identity = new_identity(&key)?;
     let settings = Settings {
         serve: Some(home.join("served")),
-        cover: Some(home.join("cover")),
         key: Some(key),
         quic: Some(true),
         onward: Some(

@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use betanet_carrier::disk::write_shared;
 use betanet_runtime::{
     Error, Gateway, GatewayConfig, Identity, Network, Origin, Settings, init_logs, load_identity,
-    new_identity, serve_admin, state_dir,
+    new_identity, serve_admin,
 };
 use betanet_wire::text::hex;
 use serde_json::json;
@@ -19,10 +18,6 @@ use crate::id::default_key;
 
 /// Where settings come from that no file gives.
 const FLAGS: &str = "command line";
-
-/// What visitors of `betanet serve` see who was given no other site.
-const COVER_PAGE: &str = "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Welcome</title></head>\n\
-                          <body>\n<h1>Welcome</h1>\n<p>This site is being set up.</p>\n</body>\n</html>\n";
 
 fn problems(list: &[betanet_runtime::Problem]) -> Fail {
     let lines: Vec<String> = list.iter().map(ToString::to_string).collect();
@@ -90,18 +85,8 @@ fn merged(flags: Settings, file: Option<&Path>) -> Result<(Settings, Origin), Fa
 
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
     let mut settings = args.node.settings(Some(args.dir.clone()));
-    let state = state_dir();
     if settings.key.is_none() {
         settings.key = Some(default_key());
-    }
-    if settings.cover.is_none() && settings.origin.is_none() {
-        let cover = state.join("cover");
-        std::fs::create_dir_all(&cover).map_err(Fail::file(&cover))?;
-        let page = cover.join("index.html");
-        if !page.exists() {
-            write_shared(&page, COVER_PAGE).map_err(Fail::file(&page))?;
-        }
-        settings.cover = Some(cover);
     }
     settings.log = Some("warn".into());
     let config = settings

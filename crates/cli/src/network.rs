@@ -121,18 +121,12 @@ impl Fresh {
     }
 }
 
-/// Makes a node's folder: its key, its certificate, a page and a file to serve.
+/// Makes a node's folder: its key, its certificate and a file to serve.
 fn fresh(dir: &Path, n: u8, part: Part, name: String) -> Result<Fresh, Fail> {
     let dir = dir.join(&name);
-    for sub in ["site", "files"] {
-        let sub = dir.join(sub);
-        fs::create_dir_all(&sub).map_err(Fail::file(&sub))?;
-    }
+    let files = dir.join("files");
+    fs::create_dir_all(&files).map_err(Fail::file(&files))?;
     let write = |path: PathBuf, text: &str| write_shared(&path, text).map_err(Fail::file(&path));
-    write(
-        dir.join("site/index.html"),
-        "<!doctype html>\n<title>Welcome</title>\n<h1>Welcome</h1>\n",
-    )?;
     write(dir.join("files/hello.txt"), &format!("hello from {name}\n"))?;
     let identity = new_identity(&dir.join("node.pem"))?;
     let path = dir.join("node.pem.tls.pem");
@@ -233,7 +227,7 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
         let (ip, name, dir) = (&node.ip, &node.name, node.dir.display());
         let config = node.config();
         let text = format!(
-            "listen = [\"{ip}:{port}\"]\nserve = \"{dir}/files\"\ncover = \"{dir}/site\"\nkey = \"{dir}/node.pem\"\n\
+            "listen = [\"{ip}:{port}\"]\nserve = \"{dir}/files\"\nkey = \"{dir}/node.pem\"\n\
              network = \"{}\"\nroles = [{roles}]\norg = \"{name}\"\ndial_from = \"{ip}\"\nper_address = 64\nadmin = \"{ip}:{}\"\n",
             network.display(),
             port.checked_add(1).unwrap_or(1),

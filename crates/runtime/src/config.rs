@@ -178,6 +178,8 @@ pub enum CoverSite {
     Folder(PathBuf),
     /// A front origin's pages.
     Origin(FrontOrigin),
+    /// Pages that are made for this node alone, and kept beside its key.
+    Made,
 }
 
 /// A gateway's settings, checked.
@@ -327,6 +329,7 @@ impl Settings {
         let advertise = self.advertise.unwrap_or_default();
         found.addresses("advertise", &advertise);
         let cover = match (self.cover, self.origin) {
+            (None, None) => CoverSite::Made,
             (cover, None) => CoverSite::Folder(found.folder("cover", cover)),
             (None, Some(url)) => found.origin(&url),
             (Some(_), Some(url)) => {
@@ -691,7 +694,6 @@ mod tests {
         let keys: Vec<_> = problems.iter().map(|p| p.key).collect();
         let all = [
             "listen",
-            "cover",
             "jitter",
             "key",
             "certificate",

@@ -31,6 +31,7 @@ use crate::files::file_error;
 use crate::forward::{Exits, Paths, Relay};
 use crate::fronts::FrontRules;
 use crate::listeners::{Bound, Listeners, accept, accept_quic, bind};
+use crate::made::made_site;
 use crate::mesh::multiaddr;
 use crate::mix::{MixPlane, Mixing, WellKnown};
 use crate::node::QUIC;
@@ -389,7 +390,20 @@ impl Gateway {
             CoverSite::Folder(path) => {
                 Cover::new(path, SystemTime::now).map_err(file_error(path))?
             }
-            CoverSite::Origin(origin) => Cover::proxy(origin.clone(), SystemTime::now),
+            CoverSite::Origin(origin) => {
+                if origin.is_local() {
+                    tracing::warn!(
+                        ?origin,
+                        "the front origin is on this machine and takes every visitor for a local one: it must let nobody in for \
+                         coming from there, and read x-forwarded-for"
+                    );
+                }
+                Cover::proxy(origin.clone(), SystemTime::now)
+            }
+            CoverSite::Made => {
+                let folder = made_site(&config.key, SystemTime::now())?;
+                Cover::new(&folder, SystemTime::now).map_err(file_error(&folder))?
+            }
         };
         if let Some(port) = addresses
             .iter()
@@ -501,7 +515,7 @@ impl Gateway {
         .map_err(Error::Certificate)?;
         let site = match &config.cover {
             CoverSite::Origin(origin) => site.looking(look_of(origin).await),
-            CoverSite::Folder(_) => site,
+            CoverSite::Folder(_) | CoverSite::Made => site,
         };
         let site = Arc::new(match config.jitter {
             Some(up_to) => site.jittered(Jitter::new(up_to, &seed()?)),

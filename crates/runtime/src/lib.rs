@@ -38,6 +38,7 @@ mod fronts;
 mod gateway;
 mod listeners;
 mod logs;
+mod made;
 mod mesh;
 mod metrics;
 mod mix;

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, BodyStream, Empty, StreamBody};
 use hyper::body::Frame;
+use hyper::ext::ReasonPhrase;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -31,6 +33,22 @@ const ANSWER: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(60);
 /// Connections to it that are kept for later.
 const KEPT: usize = 64;
+
+/// Bytes of an answer that are read ahead of the visitor.
+const AHEAD: usize = 64 << 10;
+
+/// Fields by which a visitor would tell the origin where it is, true or not.
+const FORWARDED: [&str; 9] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+];
 
 /// Fields that are each connection's own (RFC 9110 §7.6.1); what `connection` names comes beside them.
 const OWN: [&str; 9] = [
@@ -70,6 +88,13 @@ struct Place {
     client: Client<HttpsConnector<HttpConnector>, Sent>,
     scheme: Scheme,
     authority: Authority,
+}
+
+/// Where an answer over HTTP/1.1 had fields that are each connection's own: how many stood before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hops {
+    pub(crate) connection: Option<usize>,
+    pub(crate) coding: Option<usize>,
 }
 
 impl fmt::Debug for Origin {
@@ -124,6 +149,8 @@ impl Origin {
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(KEPT)
             .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(AHEAD)
+            .http2_initial_stream_window_size(u32::try_from(AHEAD).ok())
             .build(connector);
         Ok(Self(Arc::new(Place {
             client,
@@ -142,14 +169,36 @@ impl Origin {
         (*scheme == Scheme::HTTPS).then(|| format!("{}:{port}", authority.host()))
     }
 
+    /// Whether it is on this machine, so that it takes every visitor for a local one.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        let host = self.0.authority.host();
+        let host = host
+            .strip_prefix('[')
+            .and_then(|h| h.strip_suffix(']'))
+            .unwrap_or(host);
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        let named = name == "localhost" || name.ends_with(".localhost");
+        named
+            || host
+                .parse()
+                .is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback() || ip.is_unspecified())
+    }
+
     /// Hands a request on; the answer's body comes as the origin sends it.
-    pub(super) async fn ask(&self, request: Parts, body: Body) -> Result<Response<Body>, Refused> {
-        let request = self.request(request, body)?;
+    pub(super) async fn ask(
+        &self,
+        request: Parts,
+        peer: Option<SocketAddr>,
+        body: Body,
+    ) -> Result<Response<Body>, Refused> {
+        let request = self.request(request, peer, body)?;
         let answer = timeout(ANSWER, self.0.client.request(request)).await;
         let answer = answer
             .map_err(|_| Refused::Silent)?
             .map_err(|_| Refused::Unreachable)?;
         let (mut parts, body) = answer.into_parts();
+        let hops = (parts.version < Version::HTTP_2).then(|| hops(&parts.headers));
         strip(&mut parts.headers);
         // It says where the origin's own HTTP/3 is.
         parts.headers.remove(header::ALT_SVC);
@@ -170,10 +219,19 @@ impl Origin {
         let mut response = Response::new(body);
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
+        if let Some(reason) = parts.extensions.remove::<ReasonPhrase>() {
+            response.extensions_mut().insert(reason);
+        }
+        response.extensions_mut().insert(hops.unwrap_or_default());
         Ok(response)
     }
 
-    fn request(&self, mut parts: Parts, body: Body) -> Result<Request<Sent>, Refused> {
+    fn request(
+        &self,
+        mut parts: Parts,
+        peer: Option<SocketAddr>,
+        body: Body,
+    ) -> Result<Request<Sent>, Refused> {
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(self.0.scheme.clone());
         uri.authority = Some(self.0.authority.clone());
@@ -186,6 +244,16 @@ impl Origin {
         parts.uri = Uri::from_parts(uri).map_err(|_| Refused::Request)?;
         parts.version = Version::HTTP_11;
         strip(&mut parts.headers);
+        parts.extensions = http::Extensions::new();
+        for name in FORWARDED {
+            parts.headers.remove(name);
+        }
+        if let Some(peer) = peer.filter(|_| self.is_local()) {
+            let address = HeaderValue::from_str(&peer.ip().to_canonical().to_string());
+            parts
+                .headers
+                .insert("x-forwarded-for", address.map_err(|_| Refused::Request)?);
+        }
         parts.headers.remove(betanet_htx::ticket::FIELD);
         // The body that is handed on has been waited for.
         parts.headers.remove(header::EXPECT);
@@ -220,6 +288,18 @@ impl Origin {
         {
             headers.insert(header::LOCATION, value);
         }
+    }
+}
+
+fn hops(headers: &HeaderMap) -> Hops {
+    let place = |name| {
+        let others = headers.keys().take_while(|k| **k != name);
+        let kept = others.filter(|k| !OWN.contains(&k.as_str()) && **k != header::ALT_SVC);
+        headers.contains_key(&name).then(|| kept.count())
+    };
+    Hops {
+        connection: place(header::CONNECTION),
+        coding: place(header::TRANSFER_ENCODING),
     }
 }
 
@@ -263,6 +343,45 @@ mod tests {
         ] {
             assert_eq!(Origin::new(bad).unwrap_err(), OriginError, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_origin_on_this_machine_is_told() {
+        for (url, local) in [
+            ("http://127.0.0.1:8080", true),
+            ("http://127.1.2.3", true),
+            ("http://[::1]:80", true),
+            ("http://[::ffff:127.0.0.1]", true),
+            ("http://0.0.0.0:80", true),
+            ("http://LocalHost", true),
+            ("http://app.localhost.", true),
+            ("http://192.0.2.1", false),
+            ("https://localhost.example", false),
+        ] {
+            assert_eq!(Origin::new(url).unwrap().is_local(), local, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_visitor_does_not_say_where_it_is() {
+        let asked = |url: &str| {
+            let request = Request::get("/a")
+                .header("x-forwarded-for", "127.0.0.1")
+                .header("x-real-ip", "127.0.0.1")
+                .header("forwarded", "for=127.0.0.1")
+                .body(())
+                .unwrap();
+            let peer = Some("192.0.2.9:1".parse().unwrap());
+            let origin = Origin::new(url).unwrap();
+            let Ok(request) = origin.request(request.into_parts().0, peer, Body::EMPTY) else {
+                panic!("{url}");
+            };
+            let fields = request.headers().clone();
+            assert!(!fields.contains_key("x-real-ip") && !fields.contains_key("forwarded"));
+            fields.get("x-forwarded-for").cloned()
+        };
+        assert_eq!(asked("http://127.0.0.1").unwrap(), "192.0.2.9");
+        assert_eq!(asked("https://front.example"), None);
     }
 
     #[test]

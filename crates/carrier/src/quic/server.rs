@@ -25,7 +25,7 @@ use super::tunnel::{H3Tunnel, ServerRecv, ServerSend, Useful, export};
 use super::{NO_ERROR, SEND_WINDOW, TUNNEL_WINDOW, transport};
 use crate::cover::Body;
 use crate::frames::SEND_BUDGET;
-use crate::site::{BoxFuture, Incoming, OneConnection, Site, Taken, count};
+use crate::site::{BoxFuture, Came, Incoming, OneConnection, Site, Taken, count};
 use crate::{Error, Limits, exported};
 
 /// Receive window of a connection before it carries a tunnel.
@@ -286,6 +286,10 @@ async fn answer(serving: Serving, resolver: Resolver) -> Option<BoxFuture> {
     );
     let empty = bodiless && !parts.headers.contains_key(header::CONTENT_LENGTH);
     parts.extensions.clear();
+    parts.extensions.insert(Came {
+        local: None,
+        peer: serving.quic.remote_address(),
+    });
     let body = Bytes3(incoming, Arc::clone(ledger));
     match site.take(Some(one), parts, body, empty).await {
         Taken::Tunnel(tunnel, rest, Bytes3(incoming, ledger), speaks) => {

@@ -159,11 +159,12 @@ async fn browsers_and_http_1_1_clients_see_the_site() {
         head.starts_with("HTTP/1.1 200 OK") && !head.contains("garden"),
         "{head}"
     );
-    assert!(head.contains("content-length: 24"), "{head}");
+    assert!(head.contains("Content-Length: 24"), "{head}");
     for (line, status) in [
         ("GET /none", 404),
-        ("GET /..%2f..%2fetc/passwd", 404),
-        ("GET /%2e%2e/key.pem", 404),
+        ("GET /..%2f..%2fetc/passwd", 400),
+        ("GET /%2e%2e/key.pem", 400),
+        ("GET /.git/config", 404),
         ("GET /%zz", 400),
         ("OPTIONS /", 405),
         ("DELETE /", 405),

@@ -66,7 +66,7 @@ async fn what_is_seen_is_the_origin() {
     let got = http1(&fixture.address(), ask).await;
     assert!(got.starts_with("HTTP/1.1 200 OK"), "{got}");
     assert!(
-        got.contains("server: a-site") && got.ends_with("the pag"),
+        got.contains("Server: a-site") && got.ends_with("the pag"),
         "{got}"
     );
     assert!(

@@ -1,0 +1,236 @@
+//! An answer's body.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cap_std::fs::{Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
+use futures_util::{Stream, StreamExt as _};
+use rustix::fs::OFlags;
+use tokio::sync::Semaphore;
+
+use super::zipped::Zipped;
+use crate::files::Folder;
+
+/// Bytes of a file that are read at once.
+pub(crate) const CHUNK: usize = 32 << 10;
+/// Threads that wait for the medium at once, whoever asks.
+const READERS: usize = 32;
+
+static MEDIUM: Semaphore = Semaphore::const_new(READERS);
+
+/// Does what may wait for the medium on a thread that may wait.
+pub(crate) async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let permit = MEDIUM.acquire().await.map_err(io::Error::other)?;
+    let done = tokio::task::spawn_blocking(move || {
+        // Held until the medium has answered, whoever has left meanwhile.
+        let _permit = permit;
+        work()
+    });
+    done.await.map_err(io::Error::other)?
+}
+
+/// Bytes that come when they come.
+pub(crate) type Coming = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// An answer's body: bytes at hand, a file that is read on, or what an origin sends.
+pub(crate) enum Body {
+    Full(Bytes),
+    File(Box<Pieces>),
+    Zipped(Box<Zipped>),
+    Coming(Coming),
+}
+
+impl Body {
+    pub(crate) const EMPTY: Self = Self::Full(Bytes::new());
+
+    /// The next bytes; `None` at the end.
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        self.next_up_to(CHUNK).await
+    }
+
+    /// The next bytes, of what lies here at most so many; `None` at the end.
+    ///
+    /// Between two calls no file is open and no byte of one is held.
+    pub(crate) async fn next_up_to(&mut self, most: usize) -> io::Result<Option<Bytes>> {
+        match self {
+            Self::Full(bytes) if bytes.is_empty() => Ok(None),
+            Self::Full(bytes) => Ok(Some(bytes.split_to(most.max(1).min(bytes.len())))),
+            Self::File(pieces) => pieces.next(most.clamp(1, CHUNK)).await,
+            Self::Zipped(zipped) => zipped.next(most.max(1)).await,
+            Self::Coming(stream) => stream.next().await.transpose(),
+        }
+    }
+
+    /// Whether nothing is left, as far as that is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::File(pieces) => pieces.ranges.is_empty() && pieces.parts.is_none(),
+            Self::Zipped(zipped) => zipped.is_empty(),
+            Self::Coming(_) => false,
+        }
+    }
+}
+
+/// What tells one state of a file from all others.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct State {
+    device: u64,
+    inode: u64,
+    seconds: i64,
+    nanos: i64,
+    pub(crate) len: u64,
+}
+
+impl State {
+    pub(crate) fn of(meta: &Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            seconds: meta.mtime(),
+            nanos: meta.mtime_nsec(),
+            len: meta.len(),
+        }
+    }
+
+    /// When it was changed; what is older than 1970 counts as from then.
+    pub(crate) fn seconds(&self) -> u64 {
+        u64::try_from(self.seconds).unwrap_or_default()
+    }
+}
+
+/// A file of the site, as it was when it was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) folder: Folder,
+    pub(crate) path: PathBuf,
+    pub(crate) state: State,
+}
+
+/// Opens a regular file without waiting for it.
+pub(crate) fn open(
+    folder: &Folder,
+    path: &std::path::Path,
+) -> io::Result<(std::fs::File, Metadata)> {
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
+    let mut how = OpenOptions::new();
+    let file = folder
+        .dir()
+        .open_with(path, how.read(true).custom_flags(flags))?;
+    let meta = file.metadata()?;
+    Ok((file.into_std(), meta))
+}
+
+impl Shown {
+    /// Bytes of it; an error where it is not the file that it was.
+    pub(crate) fn read(&self, from: u64, len: usize) -> io::Result<Bytes> {
+        let (file, meta) = open(&self.folder, &self.path)?;
+        if !meta.is_file() || State::of(&meta) != self.state {
+            return Err(io::Error::other("the file has changed"));
+        }
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, from)?;
+        Ok(bytes.into())
+    }
+}
+
+impl Shown {
+    /// Bytes of it that are in memory; `None` where the medium has to be waited for.
+    #[cfg(target_os = "linux")]
+    fn at_hand(&self, from: u64, len: usize) -> io::Result<Option<Bytes>> {
+        use rustix::io::{ReadWriteFlags, preadv2};
+
+        let (file, meta) = open(&self.folder, &self.path)?;
+        if !meta.is_file() || State::of(&meta) != self.state {
+            return Err(io::Error::other("the file has changed"));
+        }
+        let mut bytes = vec![0; len];
+        let mut room = [io::IoSliceMut::new(&mut bytes)];
+        // Some media cannot tell; they are waited for.
+        let read = preadv2(&file, &mut room, from, ReadWriteFlags::NOWAIT);
+        Ok((read == Ok(len)).then(|| bytes.into()))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unnecessary_wraps, reason = "as where it can be told")]
+    fn at_hand(&self, _: u64, _: usize) -> io::Result<Option<Bytes>> {
+        Ok(None)
+    }
+}
+
+/// What stands between the ranges of an answer with several.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    pub(crate) boundary: u64,
+    pub(crate) media: &'static str,
+}
+
+impl Parts {
+    pub(crate) fn head(&self, (from, to): (u64, u64), of: u64) -> String {
+        format!(
+            "\r\n--{:020}\r\nContent-Type: {}\r\nContent-Range: bytes {from}-{}/{of}\r\n\r\n",
+            self.boundary,
+            self.media,
+            to - 1
+        )
+    }
+
+    pub(crate) fn end(&self) -> String {
+        format!("\r\n--{:020}--\r\n", self.boundary)
+    }
+}
+
+/// A file, or ranges of it; it is opened for each piece anew.
+pub(crate) struct Pieces {
+    shown: Arc<Shown>,
+    /// From the first byte to before the last.
+    ranges: VecDeque<(u64, u64)>,
+    parts: Option<Parts>,
+    /// Whether the first range's head was given out.
+    headed: bool,
+}
+
+impl Pieces {
+    pub(crate) fn new(shown: Shown, ranges: VecDeque<(u64, u64)>, parts: Option<Parts>) -> Self {
+        Self {
+            shown: Arc::new(shown),
+            ranges,
+            parts,
+            headed: false,
+        }
+    }
+
+    async fn next(&mut self, most: usize) -> io::Result<Option<Bytes>> {
+        let Some(range) = self.ranges.front_mut() else {
+            return Ok(self.parts.take().map(|p| p.end().into()));
+        };
+        if let Some(parts) = self.parts.as_ref().filter(|_| !self.headed) {
+            self.headed = true;
+            return Ok(Some(parts.head(*range, self.shown.state.len).into()));
+        }
+        let from = range.0;
+        let left = usize::try_from(range.1 - from).unwrap_or(usize::MAX);
+        let len = left.min(most);
+        // What is in memory goes out with the head before it, in one piece.
+        let bytes = match self.shown.at_hand(from, len)? {
+            Some(bytes) => bytes,
+            None => {
+                let shown = Arc::clone(&self.shown);
+                on_disk(move || shown.read(from, len)).await?
+            }
+        };
+        range.0 += bytes.len() as u64;
+        if range.0 >= range.1 {
+            self.ranges.pop_front();
+            self.headed = false;
+        }
+        Ok(Some(bytes))
+    }
+}

@@ -1,0 +1,237 @@
+//! A request's head: its line, its fields, and what they mean together.
+
+use std::net::SocketAddr;
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+
+use super::chunked::Chunked;
+use super::field::{Ended, FieldParser};
+use super::input::Input;
+use super::line::{BadLine, LineParser, RequestLine};
+use super::request::{Left, Taken};
+use crate::cover::{self, Asked, Method, Page, find_any_case};
+
+/// Fields that a request has once, or is none.
+const UNIQUE: [HeaderName; 11] = [
+    header::HOST,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::IF_RANGE,
+    header::TRANSFER_ENCODING,
+    header::EXPECT,
+    header::AUTHORIZATION,
+];
+
+/// What a visitor wants of the connection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Meant {
+    #[default]
+    Nothing,
+    Close,
+    Keep,
+}
+
+/// What is no request, and what it is answered with.
+#[derive(Debug)]
+pub(super) struct Bad {
+    pub(super) page: Page,
+    /// As far as it was read.
+    pub(super) asked: Asked,
+    pub(super) left: Left,
+    pub(super) version: u16,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(super) enum Head {
+    Good(Box<Taken>),
+    Bad(Box<Bad>),
+}
+
+/// Reads one head.
+pub(super) struct Reading {
+    line: LineParser,
+    fields: FieldParser,
+    got: Option<RequestLine>,
+    meant: Meant,
+    asked: Asked,
+}
+
+impl Reading {
+    pub(super) fn new(local: Option<SocketAddr>) -> Self {
+        Self {
+            line: LineParser::default(),
+            fields: FieldParser::default(),
+            got: None,
+            meant: Meant::Nothing,
+            asked: Asked {
+                method: Method::Other,
+                target: cover::target(b"/").unwrap_or_default(),
+                // What is answered to what cannot be read.
+                version: 1000,
+                fields: HeaderMap::new(),
+                host: None,
+                port: None,
+                local,
+                length: None,
+            },
+        }
+    }
+
+    /// Whether nothing of it has come.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.got.is_none() && self.line.is_fresh()
+    }
+
+    /// Takes what was read ahead; the head once it is complete, or wrong.
+    pub(super) fn take(&mut self, input: &mut Input) -> Option<Head> {
+        loop {
+            if input.is_spent() {
+                let in_line = self.got.is_none();
+                let (fresh, kept) = match in_line {
+                    true => (self.line.is_fresh(), self.line.len()),
+                    false => (self.fields.is_fresh(), self.fields.len()),
+                };
+                if in_line && fresh {
+                    input.restart();
+                } else if input.grow(if fresh { 0 } else { kept }).is_err() {
+                    return Some(self.bad(if in_line {
+                        Page::UriTooLarge
+                    } else {
+                        Page::HeaderTooLarge
+                    }));
+                }
+            }
+            let b = input.byte()?;
+            let done = match self.got {
+                None => self.line(b),
+                Some(_) => self.field(b),
+            };
+            if done.is_some() {
+                return done;
+            }
+        }
+    }
+
+    fn line(&mut self, b: u8) -> Option<Head> {
+        let line = match self.line.feed(b) {
+            Ok(None) => return None,
+            Ok(Some(line)) => line,
+            Err(BadLine::Malformed) => return Some(self.bad(Page::BadRequest)),
+            Err(BadLine::Nine) => {
+                self.asked.version = 9;
+                return Some(self.bad(Page::BadRequest));
+            }
+            Err(BadLine::Version) => return Some(self.bad(Page::VersionNotSupported)),
+        };
+        self.asked.version = line.version;
+        self.asked.method = Method::of(&line.method);
+        match cover::target(&line.target) {
+            Some(target) => self.asked.target = target,
+            None => return Some(self.bad(Page::BadRequest)),
+        }
+        if let Some(host) = &line.host {
+            match cover::host(host) {
+                Some(host) => self.asked.host = Some(host),
+                None => return Some(self.bad(Page::BadRequest)),
+            }
+        }
+        let nine = line.version < 1000;
+        self.got = Some(line);
+        nine.then(|| self.done())
+    }
+
+    fn field(&mut self, b: u8) -> Option<Head> {
+        match self.fields.feed(b) {
+            Ok(None | Some(Ended::Dropped)) => None,
+            Ok(Some(Ended::Field(name, value))) => self.take_field(&name, &value),
+            Ok(Some(Ended::Head)) => Some(self.done()),
+            Err(_) => Some(self.bad(Page::BadRequest)),
+        }
+    }
+
+    fn take_field(&mut self, name: &[u8], value: &[u8]) -> Option<Head> {
+        let name = HeaderName::from_bytes(name).ok()?;
+        if self.asked.fields.contains_key(&name) && UNIQUE.contains(&name) {
+            return Some(self.bad(Page::BadRequest));
+        }
+        if name == header::HOST {
+            match cover::host(value) {
+                // One in the target comes first.
+                Some(host) => {
+                    self.asked.host.get_or_insert(host);
+                }
+                None => return Some(self.bad(Page::BadRequest)),
+            }
+        }
+        if name == header::CONNECTION {
+            if find_any_case(value, b"close").is_some() {
+                self.meant = Meant::Close;
+            } else if find_any_case(value, b"keep-alive").is_some() {
+                self.meant = Meant::Keep;
+            }
+        }
+        // What is no value in a HTTP library is none here: nothing looks at it but an origin.
+        let value = HeaderValue::from_bytes(value);
+        let value = value.unwrap_or(HeaderValue::from_static("?"));
+        let _ = self.asked.fields.try_append(name, value);
+        None
+    }
+
+    /// Looks at the head as a whole.
+    fn done(&mut self) -> Head {
+        let fields = &self.asked.fields;
+        let version = self.asked.version;
+        if version > 1000 && !fields.contains_key(header::HOST) {
+            return self.bad(Page::BadRequest);
+        }
+        if let Some(value) = fields.get(header::CONTENT_LENGTH) {
+            match cover::length(value.as_bytes()) {
+                Some(n) => self.asked.length = Some(n),
+                None => return self.bad(Page::BadRequest),
+            }
+        }
+        let coding = self.asked.fields.get(header::TRANSFER_ENCODING);
+        let mut left = Left::Length(self.asked.length.unwrap_or_default());
+        if let Some(coding) = coding {
+            if version < 1001 {
+                return self.bad_with(Page::BadRequest, left);
+            }
+            if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return self.bad_with(Page::NotImplemented, left);
+            }
+            if self.asked.length.is_some() {
+                return self.bad_with(Page::BadRequest, left);
+            }
+            left = Left::Chunked(Chunked::default());
+        }
+        let line = self.got.take().unwrap_or_default();
+        if matches!(&line.method[..], b"CONNECT" | b"TRACE") {
+            return self.bad_with(Page::NotAllowed, left);
+        }
+        Head::Good(Box::new(Taken {
+            asked: self.asked.clone(),
+            line,
+            meant: self.meant,
+            left,
+        }))
+    }
+
+    fn bad(&self, page: Page) -> Head {
+        self.bad_with(page, Left::Done)
+    }
+
+    fn bad_with(&self, page: Page, left: Left) -> Head {
+        Head::Bad(Box::new(Bad {
+            page,
+            asked: self.asked.clone(),
+            left,
+            version: self.asked.version,
+        }))
+    }
+}
