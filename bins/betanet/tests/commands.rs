@@ -7,6 +7,8 @@
 
 #[path = "commands/disk.rs"]
 mod disk;
+#[path = "commands/ends.rs"]
+mod ends;
 #[path = "commands/fetches.rs"]
 mod fetches;
 #[path = "commands/folders.rs"]
@@ -37,6 +39,7 @@ struct Serving {
     child: Child,
     facts: Value,
     home: tempfile::TempDir,
+    gone: bool,
 }
 
 impl Serving {
@@ -60,6 +63,7 @@ impl Serving {
             child,
             facts: serde_json::from_str(&line).unwrap(),
             home,
+            gone: false,
         }
     }
 
@@ -73,6 +77,12 @@ impl Serving {
 
     fn path(&self, name: &str) -> std::path::PathBuf {
         self.home.path().join(name)
+    }
+
+    /// For one that was killed.
+    fn is_gone(mut self) {
+        self.child.wait().unwrap();
+        self.gone = true;
     }
 
     fn run(&self, args: &[&str]) -> Output {
@@ -98,6 +108,9 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        if self.gone {
+            return;
+        }
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         let status = self.child.wait().unwrap();

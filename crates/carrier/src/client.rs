@@ -170,8 +170,7 @@ async fn connect_unbounded(
 ) -> Result<Outer, Error> {
     let host = host_of(address)?;
     let tcp = reach(address, way).await.map_err(Error::Connect)?;
-    // Fails on a connection that is gone, which the handshake tells.
-    let _ = tcp.set_nodelay(true);
+    crate::tuned(&tcp);
     let Secured { tls, facts } = shape.handshake(tcp, &host, trust).await?;
     Ok(Outer {
         facts,

@@ -190,6 +190,11 @@ pub trait Carrier: Send {
         let _ = can;
     }
 
+    /// Signs of life of the peer's carrier so far, where it gives any by itself, as QUIC's does by its acknowledgements.
+    fn signs(&self) -> u64 {
+        0
+    }
+
     /// What following a shape has cost so far, where one is followed.
     fn cost(&self) -> Option<Cost> {
         None
@@ -320,6 +325,17 @@ pub trait Secure: AsyncRead + AsyncWrite + Send + Unpin {
     ///
     /// [`Error::Export`].
     fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error>;
+}
+
+/// Bytes of a socket that the kernel has taken and not yet sent, at most: what is said next, a PING among it, waits no longer
+/// than for these. What is on its way is bounded by the path, and not by this.
+const UNSENT: u32 = 128 << 10;
+
+/// Sets what all TCP sockets of connections have in common.
+fn tuned(tcp: &TcpStream) {
+    // Both fail on a connection that is gone, which the handshake tells.
+    let _ = tcp.set_nodelay(true);
+    let _ = socket2::SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT);
 }
 
 /// 32 bytes with the session's label.

@@ -216,6 +216,10 @@ impl Carrier for Padded {
         self.bare = !can;
     }
 
+    fn signs(&self) -> u64 {
+        self.inner.signs()
+    }
+
     fn cost(&self) -> Option<Cost> {
         Some(self.cost)
     }

@@ -20,8 +20,7 @@ use crate::{http1, http2};
 
 /// Serves one TCP connection to its end. `shutdown` asks for an orderly one.
 pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: CancellationToken) {
-    // Fails on a connection that is gone, which the handshake tells.
-    let _ = tcp.set_nodelay(true);
+    crate::tuned(&tcp);
     let local = tcp.local_addr().ok();
     let came = Came { local, peer };
     let tcp = Jittered::new(tcp, site.jitter.clone());

@@ -545,6 +545,10 @@ impl Carrier for Shaped {
         self.bare = !can;
     }
 
+    fn signs(&self) -> u64 {
+        self.inner.signs()
+    }
+
     fn cost(&self) -> Option<Cost> {
         Some(self.cost)
     }

@@ -40,6 +40,13 @@ pub trait Gate: Send + Sync + 'static {
     /// The node's key, which tickets are made for.
     fn key(&self) -> &PublicKey;
 
+    /// A place for a handshake on a connection from `from` while its message 1 is waited for, after which it is dropped; `None` where
+    /// as many are under way as may be.
+    fn begin(&self, from: SocketAddr) -> Option<Box<dyn Send>> {
+        let _ = from;
+        Some(Box::new(()))
+    }
+
     /// Tries message 1 of the request whose ticket has this label; `None` when it does not open, or no session is wanted.
     fn open(
         &self,
@@ -225,9 +232,15 @@ impl Site {
             if parts.method == Method::POST {
                 match self.decide(one, &parts, empty) {
                     Decided::Ticket(label) => {
-                        read = read_message(self.limits.message, &mut source, empty).await;
-                        if let Some((tunnel, rest)) = self.open(one, &label, &read.bytes) {
-                            return Taken::Tunnel(tunnel, rest, source, true);
+                        match self.gate.as_ref().and_then(|g| g.begin(one.peer)) {
+                            Some(place) => {
+                                read = read_message(self.limits.message, &mut source, empty).await;
+                                drop(place);
+                                if let Some((tunnel, rest)) = self.open(one, &label, &read.bytes) {
+                                    return Taken::Tunnel(tunnel, rest, source, true);
+                                }
+                            }
+                            None => count(&self.stats.handshakes_refused),
                         }
                     }
                     Decided::Leg(tunnel) => {

@@ -116,7 +116,20 @@ fn finish(done: Result<(), Fail>) -> ExitCode {
     }
 }
 
+/// What the ends of sessions get to be told before the process ends.
+const GOODBYE: Duration = Duration::from_secs(3);
+
 fn on_runtime(work: impl Future<Output = Result<(), Fail>>) -> Result<(), Fail> {
+    betanet_runtime::count_panics();
+    let work = async {
+        let done = work.await;
+        // However it ended: a peer that is not told keeps the session, and the place of this address, until it finds out.
+        tokio::select! {
+            () = betanet_runtime::farewell(GOODBYE) => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        done
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,6 +1,20 @@
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// Says that a peer is silent, or that it is heard again.
+pub(crate) fn silence(told: Option<Duration>) {
+    // A standard error that takes nothing ends nothing.
+    let _ = match told {
+        Some(since) => writeln!(
+            std::io::stderr(),
+            "no bytes for {:.0} s; asking whether the peer is there",
+            since.as_secs_f64()
+        ),
+        None => writeln!(std::io::stderr(), "the peer is heard again"),
+    };
+}
 
 /// A bar on a terminal's standard error, and nothing elsewhere. It is gone when dropped.
 pub(crate) struct Bar(ProgressBar);

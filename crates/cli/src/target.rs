@@ -13,6 +13,7 @@ use betanet_runtime::{
 use crate::Fail;
 use crate::args::PeerArgs;
 use crate::id::default_key;
+use crate::progress;
 
 /// How long a peer and relays are looked for in a network.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -273,7 +274,9 @@ impl Dialling {
             Err(_) => read_peer("--via", text),
         };
         let via = args.via.iter().map(relay).collect::<Result<_, _>>()?;
-        let node = Arc::new(args.dialling(Node::new(identity, Config::default())?)?);
+        let node =
+            Node::new(identity, Config::default())?.telling_silence(Arc::new(progress::silence));
+        let node = Arc::new(args.dialling(node)?);
         let network = match (&to, &args.network) {
             (Where::Network(_), Some(file)) => Some(Joined::join(file, Arc::clone(&node))?),
             _ => None,

@@ -54,6 +54,8 @@ pub struct Config {
     pub rekey_after: Duration,
     /// Silence after which a PING asks whether the peer is there.
     pub keepalive: Duration,
+    /// The same while the answer to a request is waited for.
+    pub patience: Duration,
     /// The receive window of one stream at most, bytes.
     pub stream_window_max: u64,
     /// The receive window of the connection at most, bytes.
@@ -75,6 +77,7 @@ impl Default for Config {
             rekey_bytes: 64 << 20,
             rekey_after: Duration::from_secs(15 * 60),
             keepalive: Duration::from_secs(30),
+            patience: Duration::from_secs(2),
             stream_window_max: 8 << 20,
             connection_window_max: 16 << 20,
             send_buffer: 256 << 10,

@@ -3,9 +3,11 @@
 mod closing;
 mod command;
 mod liveness;
+mod meter;
 mod negotiation;
 mod receive;
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -24,6 +26,7 @@ use crate::{Config, Error, HandshakeError, Opener, Outer, Sealer, StreamId};
 
 use closing::Closing;
 use liveness::Liveness;
+use meter::Meter;
 use negotiation::Negotiation;
 
 /// Transmits that wait, at most.
@@ -54,6 +57,8 @@ pub enum Input {
     End,
     /// The carrier is gone.
     Lost,
+    /// The carrier has heard from the peer's carrier: what was sent may be long on its way, but it is.
+    Alive,
     /// The peer's carrier is going away.
     GoAway,
 }
@@ -121,7 +126,7 @@ pub enum Command {
         /// Why.
         code: Code,
         /// In words.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
 }
 
@@ -271,6 +276,7 @@ pub struct Session {
     streams: Streams,
     negotiation: Negotiation,
     liveness: Liveness,
+    meter: Meter,
     closing: Closing,
     stats: Stats,
 }
@@ -358,6 +364,7 @@ impl Session {
             streams: Streams::new(client, &config),
             negotiation: Negotiation::default(),
             liveness: Liveness::new(now.mono),
+            meter: Meter::new(now.mono),
             closing: Closing::default(),
             stats: Stats::default(),
             config,
@@ -468,7 +475,10 @@ impl Session {
     }
 
     fn event(&mut self, now: Time, event: Event) {
-        self.events.push(now, event);
+        // What is left of a frame that ended the session tells nothing.
+        if !self.is_over() {
+            self.events.push(now, event);
+        }
     }
 
     /// A handshake message: u16 length and the bytes.
@@ -479,7 +489,9 @@ impl Session {
     }
 
     fn send_frame(&mut self, now: Time, head: Head, prefix: &[u8], data: &[u8]) {
-        let Some(sealer) = &mut self.sealer else {
+        let over = self.is_over();
+        // Behind this side's CLOSE nothing is sent.
+        let Some(sealer) = self.sealer.as_mut().filter(|_| !over) else {
             return;
         };
         let frame = sealer.seal(head, prefix, data);
@@ -582,6 +594,9 @@ impl Session {
             let (done, reset) = (stream.done(), stream.reset);
             let more = stream.send.buffered() > 0;
             self.streams.sent += data.len() as u64;
+            if !data.is_empty() {
+                self.meter.sent();
+            }
             let len = u16::try_from(data.len()).unwrap_or(u16::MAX);
             let fields = frame::stream_fields(offset, fin, len);
             self.send_frame(now, Head::of(ty::STREAM, id), &fields, &data);
@@ -642,6 +657,7 @@ impl Machine for Session {
                     return Err(Error::Full);
                 }
                 self.rx.extend_from_slice(&bytes);
+                self.liveness.heard(at);
                 self.process(at);
             }
             Input::Exported(ekm1) => {
@@ -651,6 +667,10 @@ impl Machine for Session {
                 self.enter_epoch1(at, &ekm1);
             }
             Input::End => self.body_ended(at),
+            Input::Alive => {
+                self.liveness.moves();
+                self.check_liveness(at);
+            }
             Input::Lost => self.cut(at, "the carrier is gone"),
             Input::GoAway => self.peer_goes_away(at),
         }
@@ -681,6 +701,10 @@ impl Machine for Session {
     fn poll_transmit(&mut self) -> Option<Transmit> {
         let transmit = self.out.pop()?;
         if let Transmit::Bytes(bytes) = &transmit {
+            if self.out_bytes >= OUT_BYTES / 2 {
+                // The carrier takes what it had no room for before.
+                self.liveness.moves();
+            }
             self.out_bytes -= bytes.len();
         }
         Some(transmit)
@@ -742,6 +766,7 @@ impl Machine for Session {
             self.streams.receive.limit,
             self.streams.receive.consumed(),
             u64::from(self.turn_wanted),
+            self.meter.fingerprint(),
         ]
         .into_iter()
         .fold(Fingerprint::default(), Fingerprint::word)

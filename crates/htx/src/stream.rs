@@ -186,6 +186,8 @@ pub(crate) struct Stream {
     pub(crate) send: Send,
     /// Stands in the queue of streams with something to send.
     pub(crate) queued: bool,
+    /// A request of this side, until its answer has come to its end.
+    pub(crate) awaited: bool,
     /// To be closed with this code once the peer has seen its first byte.
     pub(crate) reset: Option<Code>,
 }
@@ -195,6 +197,7 @@ impl Stream {
         Self {
             mine,
             kind,
+            awaited: mine && kind == Some(crate::kind::BAR),
             receive: Receive {
                 assembler: Assembler::default(),
                 window: Window::new(window, window_max),

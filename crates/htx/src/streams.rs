@@ -41,6 +41,10 @@ pub(crate) struct Streams {
     theirs: StreamId,
     open_mine: usize,
     open_theirs: usize,
+    /// Requests of this side whose answers have not come to their end.
+    awaited: usize,
+    /// What parts behind gaps cost, of all streams.
+    pub(crate) behind_gaps: usize,
     pub(crate) receive: Window,
     /// Sum of the highest offsets received.
     pub(crate) received: u64,
@@ -61,6 +65,8 @@ impl Streams {
             theirs,
             open_mine: 0,
             open_theirs: 0,
+            awaited: 0,
+            behind_gaps: 0,
             receive: Window::new(CONNECTION_START, config.connection_window_max),
             received: 0,
             send_limit: CONNECTION_START,
@@ -94,6 +100,20 @@ impl Streams {
         self.table.len()
     }
 
+    /// Requests whose answers are waited for.
+    pub(crate) const fn awaited(&self) -> usize {
+        self.awaited
+    }
+
+    /// The peer's direction of a stream has come to its end.
+    pub(crate) fn answered(&mut self, id: StreamId) {
+        if let Some(stream) = self.table.get_mut(&id)
+            && core::mem::take(&mut stream.awaited)
+        {
+            self.awaited -= 1;
+        }
+    }
+
     pub(crate) const fn next_mine(&self) -> StreamId {
         self.mine
     }
@@ -107,6 +127,7 @@ impl Streams {
         let id = self.mine;
         self.mine += 2;
         self.open_mine += 1;
+        self.awaited += usize::from(kind == crate::kind::BAR);
         let stream = Stream::new(true, Some(kind), STREAM_START, self.window_max);
         self.table.insert(id, stream);
         self.unsent.push_back(id);
@@ -158,6 +179,8 @@ impl Streams {
     /// Forgets a stream; what it received and nobody consumed goes back to the connection's credit.
     pub(crate) fn remove(&mut self, id: StreamId) -> Option<Stream> {
         let stream = self.table.remove(&id)?;
+        self.awaited -= usize::from(stream.awaited);
+        self.behind_gaps -= stream.receive.assembler.cost();
         if stream.mine {
             self.open_mine -= 1;
         } else {
@@ -176,6 +199,8 @@ impl Streams {
 
     pub(crate) fn clear(&mut self) {
         self.table.clear();
+        self.awaited = 0;
+        self.behind_gaps = 0;
         self.ready.clear();
         self.unsent.clear();
         self.open_mine = 0;

@@ -9,6 +9,7 @@
     reason = "a test stops where it is surprised, and may look at the clock"
 )]
 
+mod floods;
 mod raw;
 
 use core::time::Duration;
@@ -264,6 +265,11 @@ fn epoch_0_carries_its_messages_and_nothing_else() {
             Head::of(ty::STREAM, 1),
             stream(1, 0, &[0, 0, 0, 1, 0xff], false).1,
         ),
+        // A length of 8 193: nothing of it is waited for.
+        (
+            Head::of(ty::STREAM, 1),
+            stream(1, 0, &[0, 0, 0x20, 1], false).1,
+        ),
     ] {
         let mut raw = Raw::shake();
         raw.send(head, &payload);
@@ -278,6 +284,30 @@ fn epoch_0_carries_its_messages_and_nothing_else() {
         closed(&raw.events()),
         Some((Code::VERSION_NEGOTIATION_FAILED, By::Peer))
     );
+}
+
+#[test]
+fn capabilities_of_8192_bytes_are_read_and_of_one_more_refused() {
+    let caps_of = |len: usize| {
+        let base = raw::caps(&[("padding", true), ("pq", true)]).len();
+        // A feature's name is at most as long as what lacks, its head of three bytes and its value.
+        let name = "x".repeat(len - base - 4);
+        let caps = raw::caps(&[("padding", true), ("pq", true), (&name, true)]);
+        assert_eq!(caps.len(), len);
+        caps
+    };
+    let mut raw = Raw::shake();
+    raw.send_caps(&caps_of(8192));
+    assert_eq!(closed(&raw.events()), None);
+    raw.finish_negotiation("neither", &[]);
+    raw.send(
+        Head::connection(ty::WINDOW_UPDATE),
+        &frame::window_update(0, 196_609),
+    );
+    assert_eq!(raw.events(), [Event::Established]);
+    let mut raw = Raw::shake();
+    raw.send_caps(&caps_of(8193));
+    assert_eq!(closed(&raw.events()), MALFORMED);
 }
 
 #[test]
@@ -447,6 +477,7 @@ fn contradicting_bytes_end_it() {
 fn sixty_five_thousand_streams_cost_256_and_a_refusal_each() {
     let mut raw = Raw::open();
     for n in 0..65_536u32 {
+        raw.pass(1);
         raw.send_stream(3 + 2 * n, 0, b"\x01", false);
         raw.drain();
     }

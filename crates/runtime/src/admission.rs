@@ -1,6 +1,9 @@
-//! How many sessions one address may have, and how fast one peer may open streams.
+//! Who may stand here: half-open handshakes, finished sessions, and how fast one peer may open streams.
+//!
+//! What is not finished is counted apart from what is, so that it takes no place from it.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use betanet_bar::{Client, Handler, ReadFailed, Request, Response};
@@ -9,17 +12,186 @@ use betanet_mesh::{Admission, Policy};
 use betanet_wire::{ChargeTo, NodeId};
 use bytes::Bytes;
 
+use crate::metrics::Metrics;
+
+/// Handshakes under way on one outer connection, from a right ticket to message 3's answer.
+const HALF_OPEN_A_CONNECTION: usize = 4;
+/// The same of one address, or of one relay.
+const HALF_OPEN_AN_ADDRESS: usize = 32;
+/// The same in all.
+const HALF_OPEN: usize = 4096;
+/// Sessions over relays that one address brings, which may be a relay's: many clients come over it.
+const FORWARDED_AN_ADDRESS: usize = 256;
+
+/// Why a session may not stay; said to the peer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// As many of the address stand as may.
+    #[error("{0} sessions of this address already stand (per_address)")]
+    Address(usize),
+    /// As many over relays.
+    #[error("{0} sessions over relays already stand that this address brought")]
+    Forwarded(usize),
+    /// As many in all.
+    #[error("{0} sessions already stand here (max_sessions)")]
+    Full(usize),
+}
+
+#[derive(Debug)]
+struct Counts {
+    admission: Admission,
+    /// By who pays, and by connection.
+    half_open: BTreeMap<ChargeTo, usize>,
+    connections: BTreeMap<SocketAddr, usize>,
+    beginning: usize,
+    forwarded: BTreeMap<ChargeTo, usize>,
+    over_relays: usize,
+    standing: usize,
+}
+
+#[derive(Debug)]
+struct Keeper {
+    counts: Mutex<Counts>,
+    per_address: usize,
+    max: usize,
+    metrics: Arc<Metrics>,
+}
+
 /// What a gateway counts of those who come to it.
 #[derive(Clone, Debug)]
-pub(crate) struct Doorkeeper(Arc<Mutex<Admission>>);
+pub(crate) struct Doorkeeper(Arc<Keeper>);
+
+/// One more of a kind; `false` where there are as many as may be.
+fn add<K: Ord>(to: &mut BTreeMap<K, usize>, key: K, max: usize) -> bool {
+    let n = to.entry(key).or_default();
+    let fits = *n < max;
+    *n += usize::from(fits);
+    fits
+}
+
+fn take<K: Ord>(from: &mut BTreeMap<K, usize>, key: &K) {
+    match from.get_mut(key) {
+        Some(n) if *n > 1 => *n -= 1,
+        _ => {
+            from.remove(key);
+        }
+    }
+}
 
 impl Doorkeeper {
-    pub(crate) fn new(policy: &Policy) -> Self {
-        Self(Arc::new(Mutex::new(Admission::new(policy))))
+    /// Lets `max` sessions stand in all.
+    pub(crate) fn new(policy: &Policy, max: usize, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Keeper {
+            counts: Mutex::new(Counts {
+                admission: Admission::new(policy),
+                half_open: BTreeMap::new(),
+                connections: BTreeMap::new(),
+                beginning: 0,
+                forwarded: BTreeMap::new(),
+                over_relays: 0,
+                standing: 0,
+            }),
+            per_address: policy.per_address,
+            max,
+            metrics,
+        }))
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Admission) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, work: impl FnOnce(&mut Counts) -> T) -> T {
+        work(&mut self.0.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Finished sessions that stand.
+    pub(crate) fn standing(&self) -> usize {
+        self.with(|c| c.standing)
+    }
+
+    /// A place for a handshake that begins, on a connection from `from` where it came directly; `None` where as many are under way as
+    /// may be.
+    pub(crate) fn begin(&self, from: Option<SocketAddr>, charge: ChargeTo) -> Option<HalfOpen> {
+        let fits = self.with(|c| {
+            if c.beginning >= HALF_OPEN || !add(&mut c.half_open, charge, HALF_OPEN_AN_ADDRESS) {
+                return false;
+            }
+            if let Some(from) = from
+                && !add(&mut c.connections, from, HALF_OPEN_A_CONNECTION)
+            {
+                take(&mut c.half_open, &charge);
+                return false;
+            }
+            c.beginning += 1;
+            true
+        });
+        if !fits {
+            self.0.metrics.half_open_refused.inc();
+            return None;
+        }
+        self.0.metrics.half_open.inc();
+        Some(HalfOpen {
+            keeper: self.clone(),
+            from,
+            charge,
+        })
+    }
+
+    /// A handshake is finished: whether its session may stay.
+    fn enter(&self, ip: Option<IpAddr>, charge: ChargeTo) -> Result<(), Refusal> {
+        let (per_address, max) = (self.0.per_address, self.0.max);
+        self.with(|c| {
+            if c.standing >= max {
+                return Err(Refusal::Full(max));
+            }
+            match ip {
+                Some(ip) if !c.admission.enter(ip) => return Err(Refusal::Address(per_address)),
+                Some(_) => {}
+                None if c.over_relays >= max.div_ceil(2) => {
+                    return Err(Refusal::Full(c.over_relays));
+                }
+                None if !add(&mut c.forwarded, charge, FORWARDED_AN_ADDRESS) => {
+                    return Err(Refusal::Forwarded(FORWARDED_AN_ADDRESS));
+                }
+                None => c.over_relays += 1,
+            }
+            c.standing += 1;
+            Ok(())
+        })?;
+        self.0.metrics.sessions.inc();
+        Ok(())
+    }
+
+    fn leave(&self, ip: Option<IpAddr>, charge: ChargeTo) {
+        self.with(|c| {
+            c.standing -= 1;
+            match ip {
+                Some(ip) => c.admission.leave(ip),
+                None => {
+                    c.over_relays -= 1;
+                    take(&mut c.forwarded, &charge);
+                }
+            }
+        });
+        self.0.metrics.sessions.dec();
+    }
+}
+
+/// A handshake that is under way; its place is given back when it is finished or fails.
+#[derive(Debug)]
+pub(crate) struct HalfOpen {
+    keeper: Doorkeeper,
+    from: Option<SocketAddr>,
+    charge: ChargeTo,
+}
+
+impl Drop for HalfOpen {
+    fn drop(&mut self) {
+        self.keeper.with(|c| {
+            c.beginning -= 1;
+            take(&mut c.half_open, &self.charge);
+            if let Some(from) = &self.from {
+                take(&mut c.connections, from);
+            }
+        });
+        self.keeper.0.metrics.half_open.dec();
     }
 }
 
@@ -29,47 +201,66 @@ pub(crate) struct Entrance(Arc<Place>);
 
 #[derive(Debug, Default)]
 struct Place {
-    keeper: Option<Doorkeeper>,
+    /// None for a session that this node dialled.
+    came: Option<Came>,
+    half_open: Mutex<Option<HalfOpen>>,
+    entered: OnceLock<Result<(), Refusal>>,
+}
+
+#[derive(Debug)]
+struct Came {
+    keeper: Doorkeeper,
     ip: Option<IpAddr>,
-    charge: Option<ChargeTo>,
-    entered: OnceLock<bool>,
+    charge: ChargeTo,
 }
 
 impl Entrance {
-    /// For a session from `ip`, where it came directly, which is counted once its handshake is finished. What it makes this node
-    /// hold is charged to `charge`.
-    pub(crate) fn new(keeper: Doorkeeper, ip: Option<IpAddr>, charge: ChargeTo) -> Self {
+    /// For a session from `ip`, where it came directly, whose handshake has the place `half_open` until it is finished.
+    pub(crate) fn new(half_open: HalfOpen, ip: Option<IpAddr>) -> Self {
         Self(Arc::new(Place {
-            keeper: Some(keeper),
-            ip,
-            charge: Some(charge),
+            came: Some(Came {
+                keeper: half_open.keeper.clone(),
+                ip,
+                charge: half_open.charge,
+            }),
+            half_open: Mutex::new(Some(half_open)),
             entered: OnceLock::new(),
         }))
     }
 
     /// Where the session comes from, if not over relays.
     pub(crate) fn ip(&self) -> Option<IpAddr> {
-        self.0.ip
+        self.0.came.as_ref()?.ip
     }
 
     /// Who pays for what the session makes this node hold: whom this node dialled pays as that node.
     pub(crate) fn charge(&self, peer: NodeId) -> ChargeTo {
-        self.0.charge.unwrap_or(ChargeTo::Node(peer))
+        let came = self.0.came.as_ref();
+        came.map_or(ChargeTo::Node(peer), |came| came.charge)
     }
 
     /// The handshake is finished: whether the session may stay. Asked again, the answer is the same.
-    pub(crate) fn enter(&self) -> bool {
-        let (Some(keeper), Some(ip)) = (&self.0.keeper, self.0.ip) else {
-            return true;
+    pub(crate) fn enter(&self) -> Result<(), Refusal> {
+        let Some(came) = &self.0.came else {
+            return Ok(());
         };
-        *self.0.entered.get_or_init(|| keeper.with(|a| a.enter(ip)))
+        let entered = self.0.entered.get_or_init(|| {
+            let mut half_open = self
+                .0
+                .half_open
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            drop(half_open.take());
+            came.keeper.enter(came.ip, came.charge)
+        });
+        *entered
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let (Some(true), Some(keeper), Some(ip)) = (self.entered.get(), &self.keeper, self.ip) {
-            keeper.with(|a| a.leave(ip));
+        if let (Some(Ok(())), Some(came)) = (self.entered.get(), &self.came) {
+            came.keeper.leave(came.ip, came.charge);
         }
     }
 }
@@ -90,11 +281,11 @@ impl<H: Handler> Handler for Admitted<H> {
         let counted = match client {
             Client::Direct(node) => {
                 let charge = self.entrance.charge(node);
-                self.keeper.with(|a| a.open(now, node, charge))
+                self.keeper.with(|c| c.admission.open(now, node, charge))
             }
             Client::Anonymous => true,
         };
-        self.entrance.enter() && counted && self.inner.may_open(now, client)
+        self.entrance.enter().is_ok() && counted && self.inner.may_open(now, client)
     }
 
     fn begin(&mut self, client: Client, request: Request) -> Result<H::Exchange, Response> {
@@ -115,5 +306,97 @@ impl<H: Handler> Handler for Admitted<H> {
 
     fn read(&mut self, exchange: &mut H::Exchange, max: usize) -> Result<Bytes, ReadFailed> {
         self.inner.read(exchange, max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keeper(max: usize) -> Doorkeeper {
+        Doorkeeper::new(&Policy::default(), max, Arc::new(Metrics::new()))
+    }
+
+    fn at(last: u8, port: u16) -> (Option<SocketAddr>, ChargeTo) {
+        let ip = IpAddr::from([192, 0, 2, last]);
+        (Some((ip, port).into()), ChargeTo::address(ip))
+    }
+
+    #[test]
+    fn four_of_a_connection_and_32_of_an_address_are_under_way_and_no_more() {
+        let keeper = keeper(16);
+        let begin = |(from, charge)| keeper.begin(from, charge);
+        let one: Vec<_> = (0..9).filter_map(|_| begin(at(1, 1))).collect();
+        assert_eq!(one.len(), 4);
+        let all: Vec<_> = (2..99).filter_map(|port| begin(at(1, port))).collect();
+        assert_eq!(all.len(), 28);
+        assert!(begin(at(2, 1)).is_some(), "each for itself");
+        drop(one);
+        assert!(begin(at(1, 1)).is_some());
+        drop(all);
+        keeper.with(|c| {
+            assert!(c.half_open.is_empty() && c.connections.is_empty());
+            assert_eq!(c.beginning, 0);
+        });
+    }
+
+    #[test]
+    fn handshakes_take_no_place_of_sessions_and_those_over_relays_are_charged() {
+        let keeper = keeper(600);
+        let mut under_way = Vec::new();
+        for last in 1..=255 {
+            for port in 1..=8 {
+                under_way.extend(
+                    (0..4).filter_map(|_| keeper.begin(at(last, port).0, at(last, port).1)),
+                );
+            }
+        }
+        assert_eq!(under_way.len(), HALF_OPEN);
+        assert!(keeper.begin(at(0, 1).0, at(0, 1).1).is_none());
+        assert_eq!(keeper.standing(), 0);
+        // Those that are finished stand, whoever else begins.
+        let half_open = under_way.pop().unwrap();
+        let ip = half_open.from.unwrap().ip();
+        let entrance = Entrance::new(half_open, Some(ip));
+        assert_eq!((entrance.enter(), entrance.enter()), (Ok(()), Ok(())));
+        assert_eq!(keeper.standing(), 1);
+        drop(under_way);
+        let over = |charge| {
+            let entrance = Entrance::new(keeper.begin(None, charge).unwrap(), None);
+            entrance.enter().map(|()| entrance)
+        };
+        let charge = at(9, 1).1;
+        let mut standing: Vec<_> = (0..FORWARDED_AN_ADDRESS)
+            .map(|_| over(charge).unwrap())
+            .collect();
+        assert_eq!(
+            over(charge).unwrap_err(),
+            Refusal::Forwarded(FORWARDED_AN_ADDRESS)
+        );
+        // Half of all, whoever brings them.
+        standing.extend((0..44).map(|_| over(at(8, 1).1).unwrap()));
+        assert_eq!(over(at(7, 1).1).unwrap_err(), Refusal::Full(300));
+        assert_eq!(keeper.standing(), 301);
+        drop((standing, entrance));
+        assert_eq!(keeper.standing(), 0);
+    }
+
+    #[test]
+    fn a_refusal_says_which_limit_it_is() {
+        let keeper = keeper(16);
+        let (from, charge) = at(1, 1);
+        let enter = || {
+            let half_open = keeper.begin(from, charge).unwrap();
+            let entrance = Entrance::new(half_open, from.map(|f| f.ip()));
+            entrance.enter().map(|()| entrance)
+        };
+        let all: Vec<_> = (0..8).map(|_| enter().unwrap()).collect();
+        let refused = enter().unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "8 sessions of this address already stand (per_address)"
+        );
+        drop(all);
+        assert!(enter().is_ok());
     }
 }

@@ -24,15 +24,15 @@ use zeroize::Zeroizing;
 
 use crate::admission::Entrance;
 use crate::alarm::Alarm;
-use crate::exchange::Inbox;
+use crate::exchange::{Feed, Inbox};
 use crate::forward::Paths;
 use crate::fronts::FrontRules;
 use crate::metrics::Metrics;
 use crate::mix::Unpadded;
-use crate::session::SessionFacts;
+use crate::session::{Outcome, SessionFacts};
 use crate::streams::{Takers, session_id};
 use crate::translate::Translator;
-use crate::{Clock, Error, ExchangeError};
+use crate::{Clock, Error};
 
 /// Rounds of the loop before other tasks get a turn.
 const BUDGET: u32 = 64;
@@ -75,6 +75,8 @@ pub(crate) enum Op {
     Rekey,
     Facts(oneshot::Sender<SessionFacts>),
     LotteryKey(oneshot::Sender<Option<Zeroizing<[u8; 32]>>>),
+    /// To end once no stream was open for so long.
+    EndsIdle(Duration),
     Shutdown,
     Finish,
     Close,
@@ -141,6 +143,9 @@ impl Wishes {
     }
 }
 
+/// Is told how long a peer has been silent, once it was asked twice whether it is there; and nothing when it is heard again.
+pub type OnSilence = Arc<dyn Fn(Option<Duration>) + Send + Sync>;
+
 /// What the opener of a session waits for.
 pub(crate) type Opened = oneshot::Sender<Result<(), Error>>;
 
@@ -172,7 +177,17 @@ pub(crate) struct Driver<H: Handler> {
     versions: Option<Arc<Translator>>,
     id: u64,
     over: CancellationToken,
+    outcome: Arc<Outcome>,
+    /// Whom it tells that the peer is silent.
+    silence: Option<OnSilence>,
+    silent: bool,
+    /// Signs of life of the peer's carrier when that was last looked at.
+    signs: u64,
+    /// How long it stays without streams, and since when it has none.
+    idle: Option<(Duration, Time)>,
     opened: Option<Opened>,
+    /// Nobody has a use for it any more.
+    left: bool,
     /// A transmit that the carrier had no room for.
     outgoing: Option<Bytes>,
     /// Whether what is sent next is PADDING, and nothing else.
@@ -180,7 +195,9 @@ pub(crate) struct Driver<H: Handler> {
     /// Operations that the session had no room for.
     waiting: VecDeque<Op>,
     blocked: BTreeMap<StreamId, Blocked>,
-    inboxes: BTreeMap<StreamId, Inbox>,
+    inboxes: BTreeMap<StreamId, Feed>,
+    /// Exchanges that the session's end cut off, and after how many bytes: told once it is known why.
+    cut: Vec<(StreamId, u64)>,
     pings: VecDeque<oneshot::Sender<Duration>>,
     unpadded: Unpadded,
     timer: Pin<Box<Sleep>>,
@@ -218,12 +235,19 @@ impl<H: Handler> Driver<H> {
             versions: None,
             id: session_id(),
             over: CancellationToken::new(),
+            outcome: Arc::default(),
+            silence: None,
+            silent: false,
+            signs: 0,
+            idle: None,
             opened,
+            left: false,
             outgoing: None,
             fills: false,
             waiting: VecDeque::new(),
             blocked: BTreeMap::new(),
             inboxes: BTreeMap::new(),
+            cut: Vec::new(),
             pings: VecDeque::new(),
             unpadded: Unpadded::default(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -264,9 +288,15 @@ impl<H: Handler> Driver<H> {
         self
     }
 
-    /// What tells the session from others, and when it is over.
-    pub(crate) fn identity(&self) -> (u64, CancellationToken) {
-        (self.id, self.over.clone())
+    /// Tells when the peer falls silent, and when it is heard again.
+    pub(crate) fn telling(mut self: Box<Self>, silence: Option<OnSilence>) -> Box<Self> {
+        self.silence = silence;
+        self
+    }
+
+    /// What tells the session from others, when it is over, and what came of it.
+    pub(crate) fn identity(&self) -> (u64, CancellationToken, Arc<Outcome>) {
+        (self.id, self.over.clone(), Arc::clone(&self.outcome))
     }
 
     /// Runs the session to its end.
@@ -301,6 +331,7 @@ impl<H: Handler> Driver<H> {
             moved |= self.timeout(cx);
             if !moved && !self.pad() {
                 self.count();
+                self.listen();
                 return Poll::Pending;
             }
         }
@@ -417,16 +448,37 @@ impl<H: Handler> Driver<H> {
         }
     }
 
+    /// Says whether the peer is silent, where that has changed.
+    fn listen(&mut self) {
+        let since = self.connection.session().silent_since();
+        if since.is_some() != self.silent
+            && let Some(told) = &self.silence
+        {
+            self.silent = since.is_some();
+            told(since.map(|since| self.clock.now().mono - since));
+        }
+    }
+
     /// Nothing more will come: whoever waits is told, behind all that came before.
     fn finish(&mut self) {
         while self.events() {}
         self.ended = true;
         self.wishes.close();
         self.own = None;
-        for inbox in std::mem::take(&mut self.inboxes).into_values() {
-            inbox.end(Err(ExchangeError::Cut { delivered: 0 }));
+        self.tell_cut();
+        for (_, inbox) in std::mem::take(&mut self.inboxes) {
+            inbox.end(Err(self.outcome.error(0)));
         }
         self.blocked.clear();
+    }
+
+    /// Tells exchanges that ended with the session, and why it did.
+    pub(super) fn tell_cut(&mut self) {
+        for (stream, delivered) in std::mem::take(&mut self.cut) {
+            let error = self.outcome.error(delivered);
+            self.inbox(stream, |i| i.end(Err(error)));
+            self.inboxes.remove(&stream);
+        }
     }
 
     fn events(&mut self) -> bool {
@@ -457,18 +509,18 @@ impl<H: Handler> Driver<H> {
                 Some(op) => op,
                 None => match self.poll_op(cx) {
                     Poll::Ready(Some(op)) => op,
-                    // All handles are gone: a client's session has no more use.
-                    Poll::Ready(None) if self.opened.is_none() => {
-                        if self.connection.session().is_open() {
+                    // All handles are gone, or whoever opened it: a client's session has no more use.
+                    Poll::Ready(None) => {
+                        if !std::mem::replace(&mut self.left, true) {
                             self.command(Command::Close {
                                 code: Code::OK,
-                                reason: "",
+                                reason: "".into(),
                             });
                             moved = true;
                         }
                         break;
                     }
-                    Poll::Ready(None) | Poll::Pending => break,
+                    Poll::Pending => break,
                 },
             };
             if let Some(refused) = self.operate(op) {
@@ -505,7 +557,7 @@ impl<H: Handler> Driver<H> {
                 };
                 match self.connection.handle_command(self.clock.now(), command) {
                     Ok(()) => {
-                        self.inboxes.insert(stream, ask.inbox);
+                        self.inboxes.insert(stream, Feed::new(ask.inbox));
                         let _ = ask.reply.send(Ok(stream));
                     }
                     Err(e) if e.kind() == Kind::NotNow => return Some(Op::Ask(ask)),
@@ -529,7 +581,7 @@ impl<H: Handler> Driver<H> {
                 };
                 match self.connection.handle_command(self.clock.now(), command) {
                     Ok(()) => {
-                        self.inboxes.insert(stream, open.inbox);
+                        self.inboxes.insert(stream, Feed::new(open.inbox));
                         self.unpadded.opened(open.kind, stream);
                         let now = self.clock.now().mono;
                         self.watch
@@ -563,11 +615,12 @@ impl<H: Handler> Driver<H> {
                 let key = self.connection.session().lottery_key();
                 let _ = reply.send(key.map(|k| Zeroizing::new(*k)));
             }
+            Op::EndsIdle(after) => self.idle = Some((after, self.clock.now().mono)),
             Op::Shutdown => self.command(Command::Shutdown),
             Op::Finish => self.command(Command::Finish),
             Op::Close => self.command(Command::Close {
                 code: Code::OK,
-                reason: "",
+                reason: "".into(),
             }),
         }
         None
@@ -651,12 +704,41 @@ impl<H: Handler> Driver<H> {
         Some(self.watch.as_ref()?.wake(rtt))
     }
 
+    /// Ends a session that nobody has used for a while; when to look again.
+    fn look_at_use(&mut self) -> Option<Time> {
+        let (after, since) = self.idle.as_mut()?;
+        let now = self.clock.now().mono;
+        if self.connection.session().open_streams() > 0 {
+            *since = now;
+        }
+        let at = *since + *after;
+        if at <= now {
+            self.idle = None;
+            self.command(Command::Close {
+                code: Code::OK,
+                reason: "".into(),
+            });
+            return None;
+        }
+        Some(at)
+    }
+
     fn timeout(&mut self, cx: &mut Context<'_>) -> bool {
-        let look = self.look_at_hop();
+        let look = self
+            .look_at_hop()
+            .into_iter()
+            .chain(self.look_at_use())
+            .min();
         if self.ended {
             return true;
         }
         let now = self.clock.now();
+        if self.connection.session().is_asking() {
+            let signs = self.carrier.signs();
+            if std::mem::replace(&mut self.signs, signs) != signs {
+                self.input(now, Input::Alive);
+            }
+        }
         let due = self.connection.poll_timeout().map(|w| w.at);
         let Some(at) = due.into_iter().chain(look).min() else {
             return false;

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use betanet_bar::Response;
-use betanet_htx::StreamId;
+use betanet_htx::{By, StreamId};
 use betanet_wire::Code;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
@@ -23,6 +23,18 @@ pub enum ExchangeError {
         /// Bytes of the body.
         delivered: u64,
     },
+    /// The session was ended with a code: by the peer, or by this side for what the peer did.
+    #[error("{}", ended(*code, reason, *by, *delivered))]
+    Closed {
+        /// Why.
+        code: Code,
+        /// In words.
+        reason: String,
+        /// Who ended it.
+        by: By,
+        /// Bytes of the body.
+        delivered: u64,
+    },
     /// The exchange went over the mix, and did not come to its end.
     #[error("{why}, after {delivered} bytes")]
     Mix {
@@ -39,6 +51,21 @@ pub enum ExchangeError {
         /// Bytes of the body.
         delivered: u64,
     },
+}
+
+fn ended(code: Code, reason: &str, by: By, delivered: u64) -> String {
+    let after = if delivered > 0 {
+        format!(" after {delivered} bytes")
+    } else {
+        String::new()
+    };
+    match (by, code) {
+        (By::Peer, Code::POLICY_REJECTED) if !reason.is_empty() => {
+            format!("refused by the peer{after}: {reason}")
+        }
+        (By::Peer, _) => format!("the peer ended the session{after}: {code} ({reason})"),
+        _ => format!("the session was ended{after}: {code} ({reason})"),
+    }
 }
 
 #[derive(Debug, Default)]
@@ -139,6 +166,30 @@ impl Inbox {
             Poll::Pending
         })
         .await;
+    }
+}
+
+/// The end of an inbox that its session's task writes to. Dropped, however that comes, it tells the reader that nothing follows.
+#[derive(Debug)]
+pub(crate) struct Feed(Inbox);
+
+impl Feed {
+    pub(crate) const fn new(inbox: Inbox) -> Self {
+        Self(inbox)
+    }
+}
+
+impl std::ops::Deref for Feed {
+    type Target = Inbox;
+    fn deref(&self) -> &Inbox {
+        &self.0
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        // One that has ended is not ended again.
+        self.0.end(Err(ExchangeError::Cut { delivered: 0 }));
     }
 }
 

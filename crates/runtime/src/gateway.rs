@@ -1,6 +1,5 @@
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -88,8 +87,6 @@ struct Door<H> {
     clock: Clock,
     rng: Mutex<Rng>,
     metrics: Arc<Metrics>,
-    standing: Arc<AtomicUsize>,
-    max: usize,
     stop: CancellationToken,
     relay: Arc<Relay>,
     keeper: Doorkeeper,
@@ -101,28 +98,6 @@ struct Door<H> {
     fronts: FrontRules,
     /// Who talks to peers of version 1.1.
     translator: Option<Arc<Translator>>,
-}
-
-/// One session of a gateway, counted while its task lives.
-struct Standing {
-    standing: Arc<AtomicUsize>,
-    metrics: Arc<Metrics>,
-}
-
-impl Standing {
-    /// Counts one more, up to `max`.
-    fn new(standing: &Arc<AtomicUsize>, max: usize, metrics: &Arc<Metrics>) -> Option<Self> {
-        standing
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < max).then_some(n + 1)
-            })
-            .ok()?;
-        metrics.sessions.inc();
-        Some(Self {
-            standing: Arc::clone(standing),
-            metrics: Arc::clone(metrics),
-        })
-    }
 }
 
 /// What a site says first over HTTP/2 that shows this origin's pages: what the origin says, or where it is not reached what nginx does.
@@ -150,13 +125,6 @@ fn port_of(address: &str) -> Option<u16> {
     address.rsplit_once(':')?.1.parse().ok()
 }
 
-impl Drop for Standing {
-    fn drop(&mut self) {
-        self.standing.fetch_sub(1, Ordering::Relaxed);
-        self.metrics.sessions.dec();
-    }
-}
-
 impl<H> Gate for Door<H>
 where
     H: Handler + OfSession + Clone + Send + Sync + 'static,
@@ -166,6 +134,13 @@ where
         self.identity.public()
     }
 
+    fn begin(&self, from: SocketAddr) -> Option<Box<dyn Send>> {
+        let place = self
+            .keeper
+            .begin(Some(from), ChargeTo::address(from.ip()))?;
+        Some(Box::new(place))
+    }
+
     fn open(
         &self,
         ekm0: &[u8; 32],
@@ -173,8 +148,8 @@ where
         message1: &[u8],
         from: SocketAddr,
     ) -> Option<Tunnel> {
-        let from = (Some(from.ip()), ChargeTo::address(from.ip()));
-        let tunnel = self.session(self.config.clone(), ekm0, message1, from)?;
+        let charge = ChargeTo::address(from.ip());
+        let tunnel = self.session(self.config.clone(), ekm0, message1, (Some(from), charge))?;
         let followed = self.shape.as_ref();
         let followed = followed.and_then(|s| Some((s, s.marked(ekm0, label)?)));
         let Some((shape, trace)) = followed else {
@@ -242,18 +217,19 @@ where
         config: Config,
         ekm0: &[u8; 32],
         message1: &[u8],
-        (from, charge): (Option<IpAddr>, ChargeTo),
+        (from, charge): (Option<SocketAddr>, ChargeTo),
     ) -> Option<Tunnel> {
         // Before the look at the token: what it tells in between is then heard.
         let wishes = Wishes::stop(self.stop.clone());
         if self.stop.is_cancelled() {
             return None;
         }
+        // Before the arithmetic: who is over a bound costs nothing.
+        let half_open = self.keeper.begin(from, charge)?;
         let secrets = Secrets::draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner));
         let now = self.clock.now();
         let session = Session::accept(now, config, &self.identity, ekm0, message1, secrets).ok()?;
-        let standing = Standing::new(&self.standing, self.max, &self.metrics)?;
-        let entrance = Entrance::new(self.keeper.clone(), from, charge);
+        let entrance = Entrance::new(half_open, from.map(|from| from.ip()));
         let alarm = Alarm::default();
         let handler = Admitted {
             keeper: self.keeper.clone(),
@@ -278,10 +254,7 @@ where
             if let Some(versions) = versions {
                 driver = driver.remembered(versions);
             }
-            Box::pin(async move {
-                let _standing = standing;
-                driver.run().await;
-            })
+            Box::pin(driver.run())
         }))
     }
 }
@@ -291,7 +264,7 @@ pub struct Gateway {
     listening: Listening,
     site: Arc<Site>,
     metrics: Arc<Metrics>,
-    standing: Arc<AtomicUsize>,
+    standing: Doorkeeper,
     stop: CancellationToken,
     relay: Arc<Relay>,
     plane: Option<Arc<MixPlane>>,
@@ -428,9 +401,9 @@ impl Gateway {
             .map_or_else(Policy::default, |n| n.policy.clone());
         policy.per_address = config.per_address.unwrap_or(policy.per_address);
         policy.opens = config.opens.unwrap_or(policy.opens);
-        let keeper = Doorkeeper::new(&policy);
         let metrics = Arc::new(Metrics::new());
-        let standing = Arc::new(AtomicUsize::new(0));
+        let keeper = Doorkeeper::new(&policy, config.max_sessions, Arc::clone(&metrics));
+        let standing = keeper.clone();
         let stop = CancellationToken::new();
         let key = *identity.public();
         let clock = Clock::start();
@@ -495,8 +468,6 @@ impl Gateway {
             clock,
             rng,
             metrics: Arc::clone(&metrics),
-            standing: Arc::clone(&standing),
-            max: config.max_sessions,
             stop: stop.clone(),
             keeper,
             takers,
@@ -615,10 +586,10 @@ impl Gateway {
         &self.listening
     }
 
-    /// Sessions that stand.
+    /// Sessions that stand. Handshakes that are under way are not among them.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        self.standing.load(Ordering::Relaxed)
+        self.standing.standing()
     }
 
     /// What the node knows of its network, where it is part of one.

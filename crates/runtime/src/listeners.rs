@@ -6,17 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use betanet_carrier::{QuicListener, Site, serve};
+use betanet_wire::ChargeTo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use crate::doorstep::{Doorstep, Turned};
+use crate::shares::Shares;
 use crate::{Clock, Error};
 
-/// Handshakes over QUIC at once of clients that have not shown that they are where they seem to be; more are asked to show it.
+/// Handshakes over QUIC at once of clients that have not shown that they are where they seem to be; more are asked to show it, and
+/// cost a Retry and nothing that is kept.
 const UNPROVEN: usize = 256;
+/// The same that seem to be of one address.
+const UNPROVEN_AN_ADDRESS: usize = 16;
 /// Tries for a port that a node which is going down still holds, and between them.
 const PATIENCE: (usize, Duration) = (40, Duration::from_millis(50));
 /// Tries to find a port that is free for both, where the system chooses it.
@@ -163,17 +167,29 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners) {
 }
 
 /// Takes connections over QUIC for as long as it runs.
+///
+/// Who has shown where it is, by coming back with a Retry's token, has a place on the doorstep of its address and needs none of the
+/// others: a flood of those who show nothing keeps nobody out who does.
 pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners) {
-    let unproven = Arc::new(Semaphore::new(UNPROVEN));
+    let unproven = Shares::new(UNPROVEN, UNPROVEN_AN_ADDRESS);
     while let Some(visitor) = listener.accept().await {
-        let proven = visitor.is_validated();
-        let Ok(place) = Arc::clone(&unproven).try_acquire_owned() else {
-            if proven {
-                visitor.ignore();
-            } else {
-                visitor.retry();
+        let at = visitor.from().ip();
+        let (place, step) = if visitor.is_validated() {
+            match common.doorstep.enter(common.clock.now().mono, at) {
+                Some(step) => (None, Some(step)),
+                None => {
+                    visitor.ignore();
+                    continue;
+                }
             }
-            continue;
+        } else {
+            match unproven.enter(ChargeTo::address(at)) {
+                Some(place) => (Some(place), None),
+                None => {
+                    visitor.retry();
+                    continue;
+                }
+            }
         };
         let mut connections = common
             .connections
@@ -185,12 +201,11 @@ pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners) 
             continue;
         }
         let common = common.clone();
-        let at = visitor.from().ip();
         connections.spawn(async move {
             let greeted = visitor.greet(&common.site).await;
             drop(place);
-            // Only now it is known that it is where it seems to be: others cannot use its place up.
-            let step = common.doorstep.enter(common.clock.now().mono, at);
+            // Only by its handshake it is known that it is where it seems to be: others cannot use its place up.
+            let step = step.or_else(|| common.doorstep.enter(common.clock.now().mono, at));
             if let (Some(greeted), Some(_step)) = (greeted, step) {
                 greeted.serve(common.site, common.stop).await;
             }

@@ -61,6 +61,7 @@ enum Message {
     View(oneshot::Sender<View>),
     Records(oneshot::Sender<Vec<Record>>),
     Known(NodeId, oneshot::Sender<Option<Record>>),
+    Tested(NodeId, oneshot::Sender<Option<Record>>),
     Down(NodeId),
     Stop,
 }
@@ -254,6 +255,11 @@ impl Mesh {
     /// Finds a peer's record, as [`Mesh::find`] does.
     pub(crate) async fn record(&self, node: NodeId) -> Option<Record> {
         self.ask(|reply| Message::Find { node, reply }).await?
+    }
+
+    /// A peer that was reached before, without asking others.
+    pub(crate) async fn known_tested(&self, node: NodeId) -> Option<Peer> {
+        peer_of(&self.ask(|reply| Message::Tested(node, reply)).await??)
     }
 
     /// The record of a peer that is known, without asking others.

@@ -50,6 +50,9 @@ pub struct Metrics {
     tickets_refused: Counter,
     handshakes_refused: Counter,
     pub(crate) not_admitted: Counter,
+    pub(crate) half_open: Gauge,
+    pub(crate) half_open_refused: Counter,
+    panics: Counter,
     pub(crate) shaped: Counter,
     pub(crate) legs: Gauge,
     pub(crate) legs_opened: Counter,
@@ -82,6 +85,9 @@ impl Metrics {
             tickets_refused: Counter::default(),
             handshakes_refused: Counter::default(),
             not_admitted: Counter::default(),
+            half_open: Gauge::default(),
+            half_open_refused: Counter::default(),
+            panics: Counter::default(),
             shaped: Counter::default(),
             legs: Gauge::default(),
             legs_opened: Counter::default(),
@@ -131,9 +137,20 @@ impl Metrics {
         );
         r.register(
             "sessions_not_admitted",
-            "Sessions closed as too many stood from their address",
+            "Sessions closed as too many stood, of their address or in all",
             this.not_admitted.clone(),
         );
+        r.register(
+            "handshakes_half_open",
+            "Inner handshakes that are under way",
+            this.half_open.clone(),
+        );
+        r.register(
+            "handshakes_over_bound",
+            "Inner handshakes refused as too many of their connection, address or in all were under way",
+            this.half_open_refused.clone(),
+        );
+        r.register("panics", "Panics of this process", this.panics.clone());
         r.register(
             "sessions_shaped",
             "Sessions whose traffic follows a shape",
@@ -205,6 +222,8 @@ impl Metrics {
     /// The Prometheus text format.
     #[must_use]
     pub fn render(&self) -> String {
+        let behind = crate::panics::panics().saturating_sub(self.panics.get());
+        self.panics.inc_by(behind);
         let mut out = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut out, &self.registry);

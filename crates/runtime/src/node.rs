@@ -16,6 +16,7 @@ use betanet_machine::{Rng, Time};
 use betanet_stack::{Dial, Dialer, RENEW_AFTER};
 use bytes::Bytes;
 
+use crate::driver::OnSilence;
 use crate::files::fresh_identity;
 use crate::forward::{OwnPaths, Paths, Relay};
 use crate::fronts::FrontRules;
@@ -65,6 +66,9 @@ pub enum Transport {
 /// Identities that are drawn until the peer is the one that decides on versions.
 const DECIDES: u32 = 64;
 
+/// How long a relay's session with a peer that it dialled for others stays without a stream: longer than a path lives.
+const POOL_IDLE: Duration = Duration::from_secs(200);
+
 struct Pooled {
     handle: SessionHandle,
     since: Time,
@@ -109,6 +113,8 @@ pub struct Node {
     /// The local address to dial from.
     from: Option<IpAddr>,
     takers: Takers,
+    /// Whom its sessions tell that a peer is silent.
+    silence: Option<OnSilence>,
     own_paths: Arc<OwnPaths>,
     relay: Option<Weak<Relay>>,
     state: Mutex<State>,
@@ -136,6 +142,7 @@ impl Node {
             padding: None,
             from: None,
             takers: Takers::default(),
+            silence: None,
             own_paths: Arc::default(),
             relay: None,
             state: Mutex::new(State {
@@ -205,6 +212,13 @@ impl Node {
     #[must_use]
     pub const fn padding(mut self, padding: Padding) -> Self {
         self.padding = Some(padding);
+        self
+    }
+
+    /// Tells whenever the peer of a session falls silent, and when it is heard again.
+    #[must_use]
+    pub fn telling_silence(mut self, told: OnSilence) -> Self {
+        self.silence = Some(told);
         self
     }
 
@@ -304,11 +318,21 @@ impl Node {
         let now = self.clock.now().mono;
         let dial = {
             let mut state = self.lock();
-            if let Some(p) = state.pool.get(&way) {
-                if !p.handle.is_closed() && now - p.since < RENEW_AFTER {
-                    return Ok(p.handle.clone());
+            if let Some(p) = state.pool.get(&way)
+                && !p.handle.is_closed()
+                && now - p.since < RENEW_AFTER
+            {
+                return Ok(p.handle.clone());
+            }
+            if let Some(p) = state.pool.remove(&way) {
+                // That it opened is not enough: one that is refused, or cut before it was of use, has failed.
+                let outcome = p.handle.outcome();
+                if outcome.worked() || !p.handle.is_closed() {
+                    state.dialer.succeeded(&peer.key);
                 }
-                state.pool.remove(&way);
+                if p.handle.is_closed() && !outcome.is_well() {
+                    state.dialer.failed(now, &peer.key);
+                }
             }
             state.dialer.may_dial(now, &peer.key)
         };
@@ -323,8 +347,11 @@ impl Node {
         match Box::pin(self.connect_over(relays, peer)).await {
             Ok(handle) => {
                 let since = self.clock.now().mono;
+                if self.relay.is_some() {
+                    handle.ends_idle(POOL_IDLE).await;
+                }
                 let mut state = self.lock();
-                state.dialer.succeeded(&peer.key);
+                state.pool.retain(|_, p| !p.handle.is_closed());
                 let pooled = Pooled {
                     handle: handle.clone(),
                     since,

@@ -1,8 +1,10 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use betanet_bar::Request;
 use betanet_carrier::Cost;
-use betanet_htx::{Session, StreamId};
+use betanet_htx::{By, Session, StreamId};
 use betanet_keys::PublicKey;
 use betanet_wire::{ChargeTo, Code};
 use bytes::Bytes;
@@ -53,6 +55,50 @@ impl SessionFacts {
     }
 }
 
+/// What is known of a session once it is over, and whether it was of use before.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    end: OnceLock<(Code, String, By)>,
+    worked: AtomicBool,
+}
+
+impl Outcome {
+    pub(crate) fn ended(&self, code: Code, reason: &str, by: By) {
+        let _ = self.end.set((code, reason.to_owned(), by));
+    }
+
+    /// Something was answered, or the peer began something.
+    pub(crate) fn works(&self) {
+        if !self.worked.load(Ordering::Relaxed) {
+            self.worked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn worked(&self) -> bool {
+        self.worked.load(Ordering::Relaxed)
+    }
+
+    /// Whether it ended as it should.
+    pub(crate) fn is_well(&self) -> bool {
+        matches!(self.end.get(), Some((Code::OK, ..)))
+    }
+
+    /// Why an exchange does not come to its end.
+    pub(crate) fn error(&self, delivered: u64) -> ExchangeError {
+        match self.end.get() {
+            Some((code, reason, by)) if *by != By::Cut && *code != Code::OK => {
+                ExchangeError::Closed {
+                    code: *code,
+                    reason: reason.clone(),
+                    by: *by,
+                    delivered,
+                }
+            }
+            _ => ExchangeError::Cut { delivered },
+        }
+    }
+}
+
 /// A session's user end. Clones share the session; with the last one it closes.
 #[derive(Clone, Debug)]
 pub struct SessionHandle {
@@ -61,6 +107,7 @@ pub struct SessionHandle {
     pub(crate) outer: OuterFacts,
     pub(crate) over: CancellationToken,
     pub(crate) id: u64,
+    pub(crate) outcome: Arc<Outcome>,
 }
 
 fn gone<T>(_: T) -> Error {
@@ -122,6 +169,21 @@ impl SessionHandle {
         self.over.clone().cancelled_owned()
     }
 
+    fn gone<T>(&self, _: T) -> Error {
+        self.outcome.error(0).into()
+    }
+
+    /// What came of the session.
+    pub(crate) fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// Ends once nothing was opened on it for so long.
+    pub(crate) async fn ends_idle(&self, after: Duration) {
+        // One that has ended ends no more.
+        let _ = self.ops.send(Op::EndsIdle(after)).await;
+    }
+
     /// Whether the session has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -139,8 +201,8 @@ impl SessionHandle {
                 reply,
             })))
             .await
-            .map_err(gone)?;
-        let stream = stream.await.map_err(gone)??;
+            .map_err(|e| self.gone(e))?;
+        let stream = stream.await.map_err(|e| self.gone(e))??;
         Ok((stream, inbox))
     }
 
@@ -212,8 +274,9 @@ impl SessionHandle {
     /// The session ended.
     pub async fn ping(&self) -> Result<Duration, Error> {
         let (reply, pong) = oneshot::channel();
-        self.ops.send(Op::Ping(reply)).await.map_err(gone)?;
-        pong.await.map_err(gone)
+        let sent = self.ops.send(Op::Ping(reply)).await;
+        sent.map_err(|e| self.gone(e))?;
+        pong.await.map_err(|e| self.gone(e))
     }
 
     /// Turns this side's sending key.
@@ -222,7 +285,8 @@ impl SessionHandle {
     ///
     /// The session ended.
     pub async fn rekey(&self) -> Result<(), Error> {
-        self.ops.send(Op::Rekey).await.map_err(gone)
+        let sent = self.ops.send(Op::Rekey).await;
+        sent.map_err(|e| self.gone(e))
     }
 
     /// What the session agreed on and counted.
@@ -232,8 +296,9 @@ impl SessionHandle {
     /// The session ended.
     pub async fn facts(&self) -> Result<SessionFacts, Error> {
         let (reply, facts) = oneshot::channel();
-        self.ops.send(Op::Facts(reply)).await.map_err(gone)?;
-        facts.await.map_err(gone)
+        let sent = self.ops.send(Op::Facts(reply)).await;
+        sent.map_err(|e| self.gone(e))?;
+        facts.await.map_err(|e| self.gone(e))
     }
 
     /// The key that paths through the mix are drawn with, whose guard is the other end.

@@ -6,6 +6,7 @@ mod serving;
 #[cfg(test)]
 mod tests;
 
+use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use core::time::Duration;
@@ -87,7 +88,7 @@ pub enum Command {
         /// Why.
         code: Code,
         /// In words.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
 }
 

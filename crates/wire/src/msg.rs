@@ -7,6 +7,9 @@ use crate::cbor::{self, Decode, Encode};
 /// Longest message but for BAR heads, bytes after the length.
 pub const MAX: usize = 1 << 20;
 
+/// Longest `CapMsg` or `SelMsg`, bytes after the length.
+pub const CAPS_MAX: usize = 8192;
+
 /// A message longer than its bound.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a message of {len} bytes is over the bound of {max}")]

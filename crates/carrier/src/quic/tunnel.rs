@@ -22,10 +22,10 @@ pub(super) type ServerRecv = CountedStream<h3_quinn::RecvStream>;
 pub(super) type Send_ = h3_quinn::SendStream<Bytes>;
 pub(super) type ServerSend = Together;
 
-/// The direction that bytes come in by.
+/// The direction that bytes come in by. Dropped before its end, it tells the peer to send no more (RFC 9000 §3.5): the only way
+/// that may be taken at any time, since a read in flight has the stream to itself.
 pub(super) trait Reads: Send {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>>;
-    fn stop(&mut self);
 }
 
 /// The direction that bytes go out by; what it does, it does as a future that gives it back.
@@ -41,9 +41,6 @@ macro_rules! halves {
             fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
                 let data = ready!(self.poll_recv_data(cx))?;
                 Poll::Ready(Ok(data.map(|mut d| d.copy_to_bytes(d.remaining()))))
-            }
-            fn stop(&mut self) {
-                self.stop_sending(Code::H3_REQUEST_CANCELLED);
             }
         }
 
@@ -79,10 +76,6 @@ impl Reads for Useful {
         let data = ready!(self.0.poll_data(cx))?;
         self.1.useful(data.as_ref().map_or(0, Bytes::len));
         Poll::Ready(Ok(data))
-    }
-
-    fn stop(&mut self) {
-        self.0.stop();
     }
 }
 
@@ -293,9 +286,7 @@ impl Carrier for H3Tunnel {
     }
 
     fn reset(&mut self) {
-        if let Incoming::Body(_, body) = &mut self.incoming {
-            body.stop();
-        }
+        self.incoming = Incoming::Ended;
         match &mut self.outgoing {
             Outgoing::Idle(half) => half.stop(),
             // Dropped, it would end the body in order.
@@ -314,6 +305,10 @@ impl Carrier for H3Tunnel {
         export(&self.connection, label, context, out)
     }
 
+    fn signs(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
+    }
+
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let sent = self.poll_sent(cx);
         if let Side::Client { drive, .. } = &mut self.side
@@ -329,6 +324,15 @@ impl Carrier for H3Tunnel {
             while let Ok(Some(_)) = ready!(body.poll_data(cx)) {}
         }
         Poll::Ready(())
+    }
+}
+
+impl Drop for H3Tunnel {
+    fn drop(&mut self) {
+        // A client's connection carries nothing else; a server's ends with its task.
+        if matches!(self.side, Side::Client { .. }) {
+            self.connection.close(NO_ERROR, b"");
+        }
     }
 }
 
@@ -356,7 +360,6 @@ mod tests {
             self.0 = left;
             Poll::Ready(Ok(Some(Bytes::from_static(b"piece"))))
         }
-        fn stop(&mut self) {}
     }
 
     impl Writes for Pieces {

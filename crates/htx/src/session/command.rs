@@ -17,7 +17,7 @@ impl Session {
             if self.is_over() {
                 return Err(Error::Closed);
             }
-            self.close(now, code, reason);
+            self.close(now, code, &reason);
             return Ok(());
         }
         if !self.is_open() {
@@ -81,6 +81,7 @@ impl Session {
             return Err(Error::TooManyStreams);
         }
         self.streams.open(kind);
+        self.liveness.begins(now);
         self.make_room_beside(now);
         Ok(())
     }
@@ -143,6 +144,10 @@ impl Session {
             self.streams.begin(id);
             self.streams.queue(id);
             return Ok(());
+        }
+        if !stream.receive.finished {
+            let credit = stream.receive.window.limit - stream.receive.highest;
+            self.meter.reset(credit);
         }
         self.send_stream_close(now, id, code);
         self.remove_stream(now, id);

@@ -9,17 +9,29 @@ use crate::frame::{Head, REPLY, ty};
 
 /// A PING is answered within this.
 const ANSWER: Duration = Duration::from_secs(5);
-/// PINGs in a row without an answer that end a session.
-const MISSES: u8 = 2;
+/// After which a second one is sent, while an answer is waited for.
+const AGAIN: Duration = Duration::from_millis(2500);
+/// A carrier's sign of life puts the end off by no more than this.
+const PUT_OFF: Duration = Duration::from_secs(30);
 /// Before anything was measured.
 const DEFAULT_RTT: Duration = Duration::from_millis(100);
 
+/// A PING that was sent: its number and when.
+type Asked = (u64, Time);
+
 #[derive(Debug)]
 pub(super) struct Liveness {
+    /// When bytes of the peer came last.
     heard: Time,
-    asked: Option<(u64, Time)>,
+    /// When a request was begun last.
+    began: Time,
+    /// The PINGs in a row that are not answered, at most two.
+    asked: [Option<Asked>; 2],
+    /// When the carrier last showed that what was said before a PING is on its way.
+    moved: Time,
+    /// It showed so since the last look.
+    moves: bool,
     token: u64,
-    misses: u8,
     rtt: Option<Duration>,
 }
 
@@ -27,15 +39,25 @@ impl Liveness {
     pub(super) const fn new(now: Time) -> Self {
         Self {
             heard: now,
-            asked: None,
+            began: now,
+            asked: [None; 2],
+            moved: now,
+            moves: false,
             token: 0,
-            misses: 0,
             rtt: None,
         }
     }
 
     pub(super) const fn heard(&mut self, now: Time) {
         self.heard = now;
+    }
+
+    pub(super) const fn begins(&mut self, now: Time) {
+        self.began = now;
+    }
+
+    pub(super) const fn moves(&mut self) {
+        self.moves = true;
     }
 
     pub(super) const fn rtt(&self) -> Option<Duration> {
@@ -53,12 +75,34 @@ impl Liveness {
             Some(old) => (old * 7 + rtt) / 8,
         });
     }
+
+    /// A PING's time begins when what was said before it had left.
+    fn since(&self, (_, at): Asked) -> Time {
+        at.max(self.moved)
+    }
 }
 
 impl Session {
+    /// Since when the peer has said nothing, once it was asked twice whether it is there.
+    #[must_use]
+    pub fn silent_since(&self) -> Option<Time> {
+        let (_, at) = self.liveness.asked[1]?;
+        (self.is_open() && self.liveness.heard <= at).then_some(self.liveness.heard)
+    }
+
+    /// Whether a PING is unanswered.
+    #[must_use]
+    pub const fn is_asking(&self) -> bool {
+        self.liveness.asked[0].is_some()
+    }
+
     pub(super) fn ping(&mut self, now: Time) {
         self.liveness.token += 1;
-        self.liveness.asked = Some((self.liveness.token, now));
+        let asked = Some((self.liveness.token, now));
+        match &mut self.liveness.asked {
+            [first @ None, _] => *first = asked,
+            [_, second] => *second = asked,
+        }
         let token = self.liveness.token.to_be_bytes();
         self.send_frame(now, Head::connection(ty::PING), &token, &[]);
     }
@@ -69,17 +113,28 @@ impl Session {
                 mark: REPLY,
                 ..Head::connection(ty::PING)
             };
+            self.without_progress(now, 1);
             return self.send_frame(now, head, &token, &[]);
         }
-        // An answer to a question that was given up, or never put, says nothing.
-        if let Some((asked, at)) = self.liveness.asked
-            && asked.to_be_bytes() == token
-        {
-            self.liveness.asked = None;
-            self.liveness.misses = 0;
-            let rtt = now - at;
-            self.liveness.sample(rtt);
-            self.event(now, Event::Pong { rtt });
+        let asked = self.liveness.asked.iter().flatten();
+        let answered = asked.copied().find(|(t, _)| t.to_be_bytes() == token);
+        let Some((_, at)) = answered else {
+            // An answer to a question that was given up, or never put, says nothing.
+            return self.without_progress(now, 1);
+        };
+        self.liveness.asked = [None; 2];
+        let rtt = now - at;
+        self.liveness.sample(rtt);
+        self.event(now, Event::Pong { rtt });
+    }
+
+    /// Silence after which the peer is asked whether it is there, and from when on it counts.
+    fn silence(&self) -> (Time, Duration) {
+        let heard = self.liveness.heard;
+        if self.streams.awaited() > 0 {
+            (heard.max(self.liveness.began), self.config.patience)
+        } else {
+            (heard, self.config.keepalive)
         }
     }
 
@@ -87,27 +142,46 @@ impl Session {
         if !self.is_open() {
             return None;
         }
-        Some(match self.liveness.asked {
-            Some((_, at)) => Wake {
-                at: at + ANSWER,
-                why: "htx: a PING is unanswered",
-            },
-            None => Wake {
-                at: self.liveness.heard + self.config.keepalive,
-                why: "htx: silence",
-            },
-        })
+        let wake = |at, why| Some(Wake { at, why });
+        match self.liveness.asked {
+            [_, Some(second)] => wake(
+                self.liveness.since(second) + ANSWER,
+                "htx: two PINGs are unanswered",
+            ),
+            [Some(first), None] => {
+                let again = if self.streams.awaited() > 0 {
+                    AGAIN
+                } else {
+                    ANSWER
+                };
+                wake(
+                    self.liveness.since(first) + again,
+                    "htx: a PING is unanswered",
+                )
+            }
+            [None, None] => {
+                let (since, silence) = self.silence();
+                wake(since + silence, "htx: silence")
+            }
+        }
     }
 
     pub(super) fn check_liveness(&mut self, now: Time) {
+        if core::mem::take(&mut self.liveness.moves)
+            && let [Some((_, first)), _] = self.liveness.asked
+        {
+            self.liveness.moved = now.min(first + PUT_OFF);
+        }
         if self.liveness_wake().is_none_or(|w| w.at > now) {
             return;
         }
-        if self.liveness.asked.is_some() {
-            self.liveness.misses += 1;
-            if self.liveness.misses >= MISSES {
-                return self.cut(now, "two PINGs without an answer");
-            }
+        let last = self.liveness.asked[1].or(self.liveness.asked[0]);
+        if last.is_some_and(|(_, at)| self.liveness.heard > at) {
+            // It is there, and the answer is behind what else it says.
+            self.liveness.asked = [None; 2];
+        }
+        if self.liveness.asked[1].is_some() {
+            return self.cut(now, "two PINGs without an answer");
         }
         self.ping(now);
     }

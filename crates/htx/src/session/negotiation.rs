@@ -64,6 +64,9 @@ impl Session {
             } if head.stream == STREAM && offset == self.negotiation.received => {
                 self.negotiation.received += data.len() as u64;
                 self.negotiation.buffer.extend_from_slice(data);
+                if data.is_empty() {
+                    self.without_progress(now, 1);
+                }
                 if let Err((code, reason)) = self.read_negotiation(now) {
                     self.fail(now, code, reason);
                 }
@@ -78,7 +81,8 @@ impl Session {
     fn read_negotiation(&mut self, now: Time) -> Result<(), Failure> {
         loop {
             let buffer = core::mem::take(&mut self.negotiation.buffer);
-            let Some((message, rest)) = msg::split(&buffer, msg::MAX).map_err(|_| MALFORMED)?
+            let Some((message, rest)) =
+                msg::split(&buffer, msg::CAPS_MAX).map_err(|_| MALFORMED)?
             else {
                 self.negotiation.buffer = buffer;
                 return Ok(());
@@ -149,6 +153,9 @@ impl Session {
             (theirs_raw, self.config.caps.as_slice())
         };
         let context = caps::context(sel, client, server, &template);
+        // What was said stays in the keys alone.
+        self.negotiation = Negotiation::default();
+        self.config.caps = Vec::new();
         self.phase = Phase::Exporting;
         match &self.config.outer {
             Outer::Tls => self.transmit(now, Transmit::NeedExport(context)),

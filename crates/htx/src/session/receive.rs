@@ -4,7 +4,7 @@ use betanet_machine::Time;
 use betanet_wire::Code;
 use bytes::{Buf as _, Bytes};
 
-use super::{Event, MARGIN, Phase, Session};
+use super::{Event, MARGIN, Phase, Session, meter};
 use crate::assembler::Conflict;
 use crate::frame::{self, Frame, FrameError, HEADER, Head, TAG};
 use crate::handshake::{MESSAGE_2, MESSAGE_3};
@@ -15,6 +15,8 @@ use crate::{HandshakeError, StreamId};
 
 /// Payloads up to this are copied, so that a few bytes do not hold a large buffer.
 const COPY_MAX: usize = 1024;
+/// What all streams' parts behind gaps may cost, bytes of memory.
+const GAPS_MAX: usize = 1 << 20;
 
 /// What a look at the buffer found.
 enum Step {
@@ -197,14 +199,21 @@ impl Session {
                 self.peer_closed(now, code, reason);
             }
             (_, Frame::Close { code, .. }) => self.on_stream_close(now, head.stream, code),
-            (_, Frame::PathControl(_)) => self.event(now, Event::PathControl(payload.clone())),
+            (_, Frame::PathControl(_)) => {
+                self.without_progress(now, 1);
+                self.event(now, Event::PathControl(payload.clone()));
+            }
             (_, Frame::Padding) => {
+                self.idle_payload(now, payload.len());
                 if !self.agreed.as_ref().is_some_and(|a| a.has("padding")) {
                     self.fail(now, Code::MALFORMED_FRAME, "padding was not agreed on");
                 }
             }
-            (_, Frame::Skipped(_)) => self.stats.skipped += 1,
-            (_, Frame::KeyUpdate) => {}
+            (_, Frame::Skipped(_)) => {
+                self.stats.skipped += 1;
+                self.idle_payload(now, payload.len());
+            }
+            (_, Frame::KeyUpdate) => self.without_progress(now, meter::TURN),
         }
     }
 
@@ -215,9 +224,12 @@ impl Session {
             Place::Next => {
                 if let Err(code) = self.streams.accept(id, self.closing.draining()) {
                     self.stats.streams_refused += 1;
+                    self.without_progress(now, 1);
                     self.send_stream_close(now, id, code);
                     return self.late_bytes(now, data.len() as u64);
                 }
+                // Opened and closed without end they make no progress; one that carries bytes earns it back.
+                self.without_progress(now, 1);
             }
             Place::Wrong => return self.fail(now, Code::MALFORMED_FRAME, "stream id"),
         }
@@ -232,7 +244,15 @@ impl Session {
             return self.fail(now, Code::FLOW_CONTROL_VIOLATION, "credit overrun");
         }
         stream.receive.highest += new;
+        let (cost, ended) = (
+            stream.receive.assembler.cost(),
+            stream.receive.assembler.ends(),
+        );
         let taken = stream.receive.assembler.insert(offset, data, fin);
+        let (costs, ends) = (
+            stream.receive.assembler.cost(),
+            stream.receive.assembler.ends(),
+        );
         let first = !core::mem::replace(&mut stream.receive.seen, true);
         if first {
             stream.receive.window.raise(now, STREAM_RAISE);
@@ -243,9 +263,15 @@ impl Session {
                 Conflict::Bytes => "offset conflict",
                 Conflict::Fin => "data past FIN",
                 Conflict::Gap => "gap over 64 KiB",
+                Conflict::Parts => "more than 64 parts behind gaps",
             };
             return self.fail(now, Code::MALFORMED_FRAME, reason);
         }
+        self.streams.behind_gaps = self.streams.behind_gaps + costs - cost;
+        if self.streams.behind_gaps > GAPS_MAX {
+            return self.fail(now, Code::MALFORMED_FRAME, "gaps over 1 MiB in all streams");
+        }
+        self.stream_frame(now, new, ends && !ended);
         if first {
             self.send_window(now, id, STREAM_RAISE);
             // For a stream of this side it was made when it was opened: its answer may be what lacks it.
@@ -269,6 +295,9 @@ impl Session {
     /// Bytes for a stream that ended: nobody waits for them, their credit goes back at once.
     fn late_bytes(&mut self, now: Time, n: u64) {
         self.stats.late += 1;
+        if !self.meter.late(n) {
+            self.without_progress(now, 1);
+        }
         if self.streams.received + n > self.streams.receive.limit {
             return self.fail(now, Code::FLOW_CONTROL_VIOLATION, "credit overrun");
         }
@@ -299,6 +328,9 @@ impl Session {
             };
             let fin = stream.receive.assembler.finished();
             stream.receive.finished = fin;
+            if fin {
+                self.streams.answered(id);
+            }
             if !data.is_empty() || fin {
                 self.event(
                     now,
@@ -320,7 +352,9 @@ impl Session {
         };
         if stream.receive.assembler.finished() && !stream.receive.finished {
             stream.receive.finished = true;
-            if stream.kind.is_none() {
+            let kindless = stream.kind.is_none();
+            self.streams.answered(id);
+            if kindless {
                 // Opened and ended without even a type.
                 self.send_stream_close(now, id, Code::MALFORMED_FRAME);
                 return self.remove_stream(now, id);
@@ -344,6 +378,7 @@ impl Session {
     }
 
     fn on_window(&mut self, now: Time, id: StreamId, credit: u32) {
+        self.without_progress(now, 1);
         let limit = if id == 0 {
             &mut self.streams.send_limit
         } else {
@@ -382,7 +417,10 @@ impl Session {
                     },
                 );
             }
-            Place::Past => self.stats.late += 1,
+            Place::Past => {
+                self.stats.late += 1;
+                self.without_progress(now, 1);
+            }
             Place::Next | Place::Wrong => self.fail(now, Code::MALFORMED_FRAME, "stream id"),
         }
     }

@@ -87,6 +87,8 @@ pub(crate) struct Raw {
     sent: u64,
     last: Option<Transmit>,
     pub(crate) closed_streams: u32,
+    /// What the server's clock says.
+    pub(crate) now: Now,
 }
 
 impl Raw {
@@ -147,6 +149,7 @@ impl Raw {
             sent: 0,
             last: None,
             closed_streams: 0,
+            now: NOW,
         }
     }
 
@@ -240,7 +243,13 @@ impl Raw {
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         let bytes = Bytes::copy_from_slice(bytes);
-        self.server.handle_input(NOW, Input::Bytes(bytes)).unwrap();
+        let now = self.now;
+        self.server.handle_input(now, Input::Bytes(bytes)).unwrap();
+    }
+
+    /// Some milliseconds pass.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        self.now.mono = self.now.mono + core::time::Duration::from_millis(ms);
     }
 
     pub(crate) fn send(&mut self, head: Head, payload: &[u8]) {

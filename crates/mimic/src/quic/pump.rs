@@ -41,6 +41,8 @@ pub(super) struct Pump {
     /// One that does not fit behind those.
     next: Option<Vec<u8>>,
     incoming: Vec<u8>,
+    /// Datagrams that came.
+    came: u64,
     timer: Pin<Box<Sleep>>,
     beat: Pin<Box<Sleep>>,
 }
@@ -58,6 +60,7 @@ impl Pump {
             connection: Mutex::new(connection),
             socket: UdpSocket::from_std(socket).map_err(Error::Connect)?,
             incoming: vec![0; DATAGRAM * state.gro_segments().max(1)],
+            came: 0,
             state,
             local,
             to,
@@ -170,6 +173,7 @@ impl Pump {
                 .unwrap_or_else(PoisonError::into_inner);
             for datagram in self.incoming[..len].chunks_mut(meta[0].stride.max(1)) {
                 taken += 1;
+                self.came += 1;
                 let early = datagram.first().is_some_and(|b| b & 0x80 != 0);
                 let mut seen = early.then(|| self.dress.take_off(datagram)).flatten();
                 // What does not open is dropped; what ends the connection is seen by its state.
@@ -249,6 +253,11 @@ impl Pump {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Datagrams that came so far.
+    pub(super) const fn datagrams(&self) -> u64 {
+        self.came
     }
 
     /// Whether all has left that may leave now.

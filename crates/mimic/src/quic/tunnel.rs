@@ -277,6 +277,10 @@ impl Carrier for QuicheTunnel {
         self.exchange.pump.export(label, context, out)
     }
 
+    fn signs(&self) -> u64 {
+        self.exchange.pump.datagrams()
+    }
+
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let written = self.poll_written(cx);
         if self.exchange.drive(cx).is_err() || matches!(written, Poll::Ready(Err(_))) {

@@ -9,7 +9,7 @@ use betanet_wire::caps::Agreed;
 use tokio::sync::mpsc;
 
 use super::{Driver, OPS, Op, REFUSED_MAX, Wishes, hex};
-use crate::exchange::Inbox;
+use crate::exchange::{Feed, Inbox};
 use crate::forward::{CameFrom, RawStream};
 use crate::streams::{PeerSession, Substream};
 use crate::{Error, ExchangeError};
@@ -17,19 +17,21 @@ use crate::{Error, ExchangeError};
 impl<H: Handler> Driver<H> {
     pub(super) fn event(&mut self, event: Event) {
         match event {
-            Event::Established if !self.door.enter() => {
+            Event::Established if let Err(refusal) = self.door.enter() => {
                 self.metrics.not_admitted.inc();
-                let (code, reason) = (Code::POLICY_REJECTED, "too many connections");
+                tracing::info!(%refusal, "a session is refused");
+                let (code, reason) = (Code::POLICY_REJECTED, refusal.to_string().into());
                 self.command(Command::Close { code, reason });
             }
             Event::Established if !self.template_passes() => {
                 let (code, reason) = (
                     Code::L2_ORIGIN_MISMATCH,
-                    "the template is not in the registry",
+                    "the template is not in the registry".into(),
                 );
                 self.command(Command::Close { code, reason });
             }
             Event::Established if let Err((code, reason)) = self.version_stands() => {
+                let reason = reason.into();
                 self.command(Command::Close { code, reason });
             }
             Event::Established => {
@@ -43,8 +45,12 @@ impl<H: Handler> Driver<H> {
                     let _ = opened.send(Ok(()));
                 }
             }
-            Event::Head { stream, response } => self.inbox(stream, |i| i.head(response)),
+            Event::Head { stream, response } => {
+                self.outcome.works();
+                self.inbox(stream, |i| i.head(response));
+            }
             Event::Body { stream, data } => {
+                self.outcome.works();
                 if let Some(watch) = &mut self.watch {
                     watch.fed();
                 }
@@ -59,20 +65,23 @@ impl<H: Handler> Driver<H> {
                 code,
                 delivered,
             } => {
-                let error = match code {
-                    Some(code) => ExchangeError::Ended { code, delivered },
-                    None => ExchangeError::Cut { delivered },
+                self.blocked.remove(&stream);
+                let Some(code) = code else {
+                    return self.cut.push((stream, delivered));
                 };
+                let error = ExchangeError::Ended { code, delivered };
                 self.inbox(stream, |i| i.end(Err(error)));
                 self.inboxes.remove(&stream);
-                self.blocked.remove(&stream);
             }
             Event::Writable { stream } => {
                 if let Some(b) = self.blocked.remove(&stream) {
                     self.send(stream, b.data, b.fin, b.done);
                 }
             }
-            Event::Opened { stream, kind } => self.peer_opened(stream, kind),
+            Event::Opened { stream, kind } => {
+                self.outcome.works();
+                self.peer_opened(stream, kind);
+            }
             Event::PathControl(payload) => self.path_control(&payload),
             Event::Served { status, .. } => self.metrics.served(status),
             Event::Pong { rtt } => {
@@ -83,6 +92,8 @@ impl<H: Handler> Driver<H> {
             Event::GoingAway => {}
             Event::Closed { code, reason, by } => {
                 self.metrics.closed(code);
+                self.outcome.ended(code, &reason, by);
+                self.tell_cut();
                 tracing::debug!(%code, reason, ?by, "session closed");
                 if let Some(opened) = self.opened.take() {
                     let error = match self.outer_error.take() {
@@ -147,7 +158,7 @@ impl<H: Handler> Driver<H> {
         let raw = RawStream::new(stream, inbox.clone(), ops.clone());
         match (taker, self.paths.clone()) {
             (Some(taker), _) => {
-                self.inboxes.insert(stream, inbox);
+                self.inboxes.insert(stream, Feed::new(inbox));
                 let session = PeerSession {
                     id: self.id,
                     ops,
@@ -159,7 +170,7 @@ impl<H: Handler> Driver<H> {
                 taker.opened(&session, kind, Substream::new(raw));
             }
             (None, Some(paths)) => {
-                self.inboxes.insert(stream, inbox);
+                self.inboxes.insert(stream, Feed::new(inbox));
                 paths.opened(&from, kind, raw);
             }
             (None, None) => self.command(refused),
@@ -191,7 +202,7 @@ impl<H: Handler> Driver<H> {
                 Err(code) => {
                     self.refused += 1;
                     if self.refused >= REFUSED_MAX {
-                        let reason = "too many path messages were refused";
+                        let reason = "too many path messages were refused".into();
                         self.command(Command::Close { code, reason });
                     }
                 }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::load::Load;
 use super::{CameFrom, ForwardCarrier, Paths, RawStream, read};
 use crate::driver::Op;
+use crate::shares::Shares;
 use crate::{Clock, Error, Mesh, Metrics, Node, SessionHandle};
 
 /// Path headers remembered, of which one peer has 1/64, and one address 1/32.
@@ -26,6 +27,11 @@ const HEADERS_MAX: usize = 65_536;
 const FIRST_BYTES: Duration = Duration::from_secs(10);
 /// From a path's header to the session with the next hop.
 const NEXT_HOP: Duration = Duration::from_secs(10);
+
+/// Dials to next hops that paths of others bring about, at once; and of one who pays.
+const DIALS: (usize, usize) = (128, 16);
+/// Of the mesh's lookups at once as many are for those dials, and of one who pays; the others are this node's own.
+const LOOKUPS: (usize, usize) = (8, 2);
 
 /// Who opens sessions that came over a path.
 pub(crate) trait Exits: Send + Sync {
@@ -74,6 +80,8 @@ pub(crate) struct Relay {
     carries: bool,
     metrics: Arc<Metrics>,
     load: Arc<Load>,
+    dials: Arc<Shares>,
+    lookups: Arc<Shares>,
     paths: Mutex<State>,
 }
 
@@ -118,6 +126,8 @@ impl Relay {
             carries,
             metrics,
             load: Load::start(),
+            dials: Shares::new(DIALS.0, DIALS.1),
+            lookups: Shares::new(LOOKUPS.0, LOOKUPS.1),
             paths: Mutex::new(State { hop, carried }),
         })
     }
@@ -211,10 +221,22 @@ impl Relay {
                     self.metrics.path("refused");
                     return Ok(Some(route.error(why, path, &self.identity)));
                 }
+                let charge = from.charge;
+                let Some(share) = self.dials.enter(charge) else {
+                    hop.end(prev, path);
+                    drop(state);
+                    self.metrics.path("refused");
+                    let error = route.error(Failure::PolicyDeny, path, &self.identity);
+                    return Ok(Some(error));
+                };
                 self.metrics.path("onward");
                 let (found, next) = watch::channel(Next::Dialling);
-                let dial = Arc::clone(self).dial(next_node, peer, control, (prev, path), found);
-                tokio::spawn(dial);
+                let relay = Arc::clone(self);
+                tokio::spawn(async move {
+                    let next = (next_node, peer, charge);
+                    relay.dial(next, control, (prev, path), found).await;
+                    drop(share);
+                });
                 Link::Onward(onward, next)
             }
         };
@@ -232,24 +254,32 @@ impl Relay {
         }
     }
 
+    /// Finds a peer for a path of somebody's: at once where it is known, and else by a lookup of the few that are for others.
+    async fn find_for(&self, charge: ChargeTo, node: NodeId) -> Option<Peer> {
+        let mesh = self.mesh()?;
+        if let Some(peer) = mesh.known_tested(node).await {
+            return Some(peer);
+        }
+        let _share = self.lookups.enter(charge)?;
+        mesh.find(node).await
+    }
+
     /// Finds the next hop and the session with it, and sends the header on.
     async fn dial(
         self: Arc<Self>,
-        node: NodeId,
-        peer: Option<Peer>,
+        (node, peer, charge): (NodeId, Option<Peer>, ChargeTo),
         control: Control,
         path: LinkPath,
         found: watch::Sender<Next>,
     ) {
         let mut why = Failure::PeerDown;
         let sent = async {
-            let peer = match (peer, self.mesh()) {
-                (Some(peer), _) => peer,
-                (None, Some(mesh)) => mesh.find(node).await.ok_or_else(|| {
+            let peer = match peer {
+                Some(peer) => peer,
+                None => self.find_for(charge, node).await.ok_or_else(|| {
                     why = Failure::NoRoute;
                     Error::NoAddress
                 })?,
-                (None, None) => return Err(Error::NoAddress),
             };
             let session = self.node.session(&peer).await?;
             session.path_control(control.to_bytes().into()).await?;

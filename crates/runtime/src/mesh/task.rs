@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use betanet_mesh::{
 use betanet_stack::{Node as Control, NodeCommand, NodeEvent, NodeInput};
 use betanet_wire::{Code, NodeId, text};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -199,6 +201,11 @@ impl Task {
                 let known = self.control.mesh().table().get(node);
                 let _ = reply.send(known.map(|e| e.record().clone()));
             }
+            Message::Tested(node, reply) => {
+                let entry = self.control.mesh().table().get(node);
+                let tested = entry.filter(|e| e.tested().is_some());
+                let _ = reply.send(tested.map(|e| e.record().clone()));
+            }
             Message::Records(reply) => {
                 let table = self.control.mesh().table();
                 let _ = reply.send(table.iter().map(|e| e.record().clone()).collect());
@@ -268,11 +275,12 @@ impl Task {
         }
     }
 
-    /// Something that ends in a message to this task.
-    fn spawn(&self, work: impl Future<Output = Message> + Send + 'static) {
+    /// Something that ends in a message to this task: in `or` where it panics.
+    fn spawn(&self, or: Input, work: impl Future<Output = Message> + Send + 'static) {
         let inbox = self.inbox.clone();
         tokio::spawn(async move {
-            let message = work.await;
+            let worked = AssertUnwindSafe(work).catch_unwind().await;
+            let message = worked.unwrap_or(Message::Input(or));
             if let Some(inbox) = inbox.upgrade() {
                 let _ = inbox.send(message).await;
             }
@@ -281,7 +289,7 @@ impl Task {
 
     fn perform(&mut self, transmit: Transmit) {
         match transmit {
-            Transmit::Resolve { dial, name } => self.spawn(async move {
+            Transmit::Resolve { dial, name } => self.spawn(Input::Failed { dial }, async move {
                 let found = tokio::net::lookup_host((name, 0)).await;
                 let ips = found
                     .map(|all| all.map(|a| a.ip()).collect())
@@ -353,7 +361,7 @@ impl Task {
         let addrs = vec![target(addr)];
         let peer = Peer { key, addrs, pin };
         let node = Arc::clone(&self.node);
-        self.spawn(async move {
+        self.spawn(Input::Failed { dial }, async move {
             match timeout(DIAL, node.connect_ip(&peer, ip)).await {
                 Ok(Ok(handle)) => {
                     let rtt = timeout(PING, handle.ping()).await.ok().and_then(Result::ok);
@@ -376,7 +384,7 @@ impl Task {
     /// Tells when a link's session is over.
     fn watch(&self, link: DialId, handle: &SessionHandle) {
         let over = handle.over();
-        self.spawn(async move {
+        self.spawn(Input::Lost { link }, async move {
             over.await;
             Message::Input(Input::Lost { link })
         });

@@ -259,6 +259,7 @@ impl MixClient {
             outer: self.outer.clone(),
             over,
             id: session_id(),
+            outcome: Arc::default(),
         })
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{NoService, Node, QUIC, Transport};
 use crate::driver::{Driver, OPS, Wishes};
 use crate::forward::{ForwardCarrier, RawStream};
-use crate::{Error, OuterFacts, SessionHandle};
+use crate::{Error, OuterFacts, SessionHandle, farewell};
 
 /// What QUIC gets before TCP is tried beside it: this many milliseconds, and up to as many again.
 const HEAD_START: u64 = 250;
@@ -386,10 +386,12 @@ impl Node {
             Arc::clone(&self.metrics),
             Some(opened),
         );
-        let driver = driver.taking(self.takers.clone());
-        let (id, over) = driver.identity();
-        tokio::spawn(driver.run());
-        let ended = Err(Error::NoAddress);
+        let driver = driver
+            .taking(self.takers.clone())
+            .telling(self.silence.clone());
+        let (id, over, outcome) = driver.identity();
+        farewell::spawn(driver.run());
+        let ended = Err(outcome.error(0).into());
         open.await.unwrap_or(ended)?;
         Ok(SessionHandle {
             ops,
@@ -397,6 +399,7 @@ impl Node {
             outer,
             over,
             id,
+            outcome,
         })
     }
 }

@@ -175,7 +175,7 @@ async fn a_relay_that_ends_cuts_its_sessions_and_another_way_resumes_by_range() 
 }
 
 /// A TCP proxy that falls silent when told, and closes nothing.
-async fn proxy(to: String) -> (String, tokio::sync::watch::Sender<bool>) {
+pub(crate) async fn proxy(to: String) -> (String, tokio::sync::watch::Sender<bool>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
     let (silent, told) = tokio::sync::watch::channel(false);

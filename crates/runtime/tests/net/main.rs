@@ -10,6 +10,7 @@
 )]
 
 mod cover;
+mod ends;
 mod forward;
 mod fronts;
 mod legacy;

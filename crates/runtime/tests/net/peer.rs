@@ -103,10 +103,15 @@ fn config_of(
     config
 }
 
+/// TLS of a client over QUIC that trusts anybody.
+pub(crate) fn crypto() -> Arc<quinn::crypto::rustls::QuicClientConfig> {
+    let config = tls_config(b"h3");
+    Arc::new(quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap())
+}
+
 /// A QUIC connection, and what its exporter gives for epoch 0.
 pub(crate) async fn quic(address: &str) -> (quinn::Connection, [u8; 32]) {
-    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls_config(b"h3")).unwrap();
-    let config = quinn::ClientConfig::new(Arc::new(crypto));
+    let config = quinn::ClientConfig::new(crypto());
     let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let connecting = endpoint.connect_with(config, address.parse().unwrap(), "localhost");
     let connection = connecting.unwrap().await.unwrap();
@@ -293,6 +298,63 @@ pub(crate) struct Peer {
     send: Direction,
     receive: Direction,
     pub(crate) decided: bool,
+}
+
+/// A connection with handshakes that are never finished.
+pub(crate) struct HalfOpen {
+    ekm0: [u8; 32],
+    seed: [u8; 32],
+    requests: h2::client::SendRequest<Bytes>,
+    drive: tokio::task::JoinHandle<Result<(), h2::Error>>,
+    open: Vec<(h2::SendStream<Bytes>, Option<h2::RecvStream>)>,
+}
+
+impl HalfOpen {
+    pub(crate) async fn connect(address: &str, seed: [u8; 32]) -> Self {
+        let tls = tls(address, b"h2").await;
+        let ekm0 = export(&tls, &[0xa0]);
+        let tls = Io(Arc::new(Mutex::new(tls)));
+        let (requests, connection) = h2::client::handshake(tls).await.unwrap();
+        Self {
+            ekm0,
+            seed,
+            requests,
+            drive: tokio::spawn(connection),
+            open: Vec::new(),
+        }
+    }
+
+    /// A right ticket and message 1; the status of the answer, whose body is left unread.
+    pub(crate) async fn knock(&mut self, server: &[u8; 32], label: &str) -> u16 {
+        let request = post(Ticket::Right, &self.ekm0, server, label);
+        let mut requests = self.requests.clone().ready().await.unwrap();
+        let (response, mut out) = requests.send_request(request, false).unwrap();
+        let (_, _, m1) = begin(&self.ekm0, server, &self.seed);
+        out.send_data(m1.into(), false).unwrap();
+        let response = response.await.unwrap();
+        let status = response.status().as_u16();
+        self.open.push((out, Some(response.into_body())));
+        status
+    }
+
+    /// A right ticket and nothing more; the status of the answer once it comes.
+    pub(crate) async fn ticket(
+        &mut self,
+        server: &[u8; 32],
+        label: &str,
+    ) -> impl Future<Output = u16> + use<> {
+        let request = post(Ticket::Right, &self.ekm0, server, label);
+        let mut requests = self.requests.clone().ready().await.unwrap();
+        let (response, out) = requests.send_request(request, false).unwrap();
+        self.open.push((out, None));
+        async { response.await.unwrap().status().as_u16() }
+    }
+}
+
+impl Drop for HalfOpen {
+    fn drop(&mut self) {
+        self.drive.abort();
+    }
 }
 
 fn text(out: &mut Vec<u8>, t: &str) {

@@ -144,7 +144,7 @@ fn who_is_not_wanted_is_not_served_what_came_with_the_opening() {
     let (mut client, mut server) = asked_at_once();
     assert_eq!(server.poll_event(), Some(Event::Established));
     let code = Code::L2_ORIGIN_MISMATCH;
-    let reason = "the template is not in the registry";
+    let reason = "the template is not in the registry".into();
     server
         .handle_command(NOW, Command::Close { code, reason })
         .unwrap();

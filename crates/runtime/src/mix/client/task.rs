@@ -26,7 +26,7 @@ use super::super::plane::lock;
 use super::find::{Chart, Finder};
 use super::recipient_of;
 use crate::driver::{Ask, Op};
-use crate::exchange::Inbox;
+use crate::exchange::Feed;
 use crate::streams::Substream;
 use crate::{Clock, Error, ExchangeError, SessionHandle};
 
@@ -65,7 +65,7 @@ pub(super) struct Task {
     clock: Clock,
     loops_file: Option<PathBuf>,
     stats: Arc<Mutex<ClientStats>>,
-    inboxes: BTreeMap<StreamId, Inbox>,
+    inboxes: BTreeMap<StreamId, Feed>,
     blocked: BTreeMap<StreamId, Blocked>,
     waiting: VecDeque<(Recipient, Box<Ask>)>,
     built: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
@@ -152,9 +152,6 @@ impl Task {
                 }
             }
         }
-        for inbox in self.inboxes.values() {
-            inbox.end(Err(ExchangeError::Cut { delivered: 0 }));
-        }
         drop(self);
         // A guard that takes nothing is not waited for.
         let _ = timeout(LAST_WORDS, writer).await;
@@ -195,15 +192,14 @@ impl Task {
     }
 
     fn event(&mut self, event: MixEvent) {
-        let inbox = |this: &Self, stream| this.inboxes.get(&stream).cloned();
         match event {
             MixEvent::Head { stream, response } => {
-                if let Some(inbox) = inbox(self, stream) {
+                if let Some(inbox) = self.inboxes.get(&stream) {
                     inbox.head(response);
                 }
             }
             MixEvent::Body { stream, data } => {
-                if let Some(inbox) = inbox(self, stream) {
+                if let Some(inbox) = self.inboxes.get(&stream) {
                     inbox.body(data);
                 }
             }
@@ -243,7 +239,7 @@ impl Task {
         };
         match self.asker.handle_command(self.clock.now(), command) {
             Ok(()) => {
-                self.inboxes.insert(stream, ask.inbox);
+                self.inboxes.insert(stream, Feed::new(ask.inbox));
                 let _ = ask.reply.send(Ok(stream));
             }
             Err(error) if error.kind() == Kind::NotNow => {
@@ -281,6 +277,7 @@ impl Task {
             | Op::Rekey
             | Op::Facts(_)
             | Op::LotteryKey(_)
+            | Op::EndsIdle(_)
             | Op::Shutdown
             | Op::Finish
             | Op::Close => {}

@@ -1,0 +1,60 @@
+//! Panics of this process: counted, and one line of the log each. A task that panics ends alone; whoever waits for it is told by its drops.
+
+use std::panic::PanicHookInfo;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+static INSTALLED: Once = Once::new();
+
+/// Panics of this process so far, once [`count_panics`] was called.
+#[must_use]
+pub fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
+
+/// Counts panics from now on, in place of the standard library's message of several lines.
+pub fn count_panics() {
+    INSTALLED.call_once(|| std::panic::set_hook(Box::new(note)));
+}
+
+fn note(info: &PanicHookInfo<'_>) {
+    PANICS.fetch_add(1, Ordering::Relaxed);
+    let what = info.payload_as_str().unwrap_or("no text");
+    let what: String = what
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("unnamed");
+    tracing::error!("thread '{name}' panicked at {place}: {what}");
+    if !tracing::enabled!(tracing::Level::ERROR) {
+        use std::io::Write as _;
+        // A standard error that takes nothing is no reason for a second panic.
+        let _ = writeln!(
+            std::io::stderr(),
+            "thread '{name}' panicked at {place}: {what}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_panic_is_counted_and_ends_its_thread_alone() {
+        count_panics();
+        let before = panics();
+        for _ in 0..3 {
+            assert!(std::thread::spawn(|| panic!("on purpose")).join().is_err());
+        }
+        assert_eq!(panics() - before, 3);
+        assert!(
+            crate::Metrics::new()
+                .render()
+                .contains("betanet_panics_total 3")
+        );
+    }
+}

@@ -1,0 +1,332 @@
+//! How sessions end: a peer that vanishes, one that is refused, one that never finishes its handshake, and floods before any of that.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use betanet_runtime::{
+    Error, ExchangeError, Headers, Method, Node, Peer, Plain, Request, Transport, count_panics,
+    panics,
+};
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use crate::peer::{HalfOpen, crypto};
+use crate::{Fixture, content, write};
+
+const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+
+fn get(path: &str) -> Request {
+    Request::new(Method::Get, path, Headers::default())
+}
+
+/// Both looks that a client may have, over QUIC alone.
+fn over_quic() -> [Node; 2] {
+    let node = || Node::client().unwrap().dialling_over(Transport::Quic);
+    [node(), node().shaped(Arc::new(Plain))]
+}
+
+async fn hello(node: &Node, peer: &Peer) -> Result<Vec<u8>, Error> {
+    let session = node.connect(peer).await?;
+    let mut answer = session.ask(get("/hello.txt")).await?;
+    let got = answer.body.all(100).await?.unwrap();
+    session.close().await;
+    Ok(got)
+}
+
+/// First datagrams of clients that never say more, each of another connection.
+async fn initials(n: usize) -> Vec<Vec<u8>> {
+    let sink = UdpSocket::bind(LOOPBACK).await.unwrap();
+    let to = sink.local_addr().unwrap();
+    let client = quinn::Endpoint::client(LOOPBACK.into()).unwrap();
+    let mut all: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    while all.len() < n {
+        let config = quinn::ClientConfig::new(crypto());
+        let _connecting = client.connect_with(config, to, "localhost").unwrap();
+        let mut buf = vec![0; 2000];
+        let len = sink.recv(&mut buf).await.unwrap();
+        buf.truncate(len);
+        // A long header of an Initial packet, by the ID of its connection.
+        let id = buf[6..6 + usize::from(buf[5])].to_vec();
+        if buf[0] & 0xf0 == 0xc0 && all.iter().all(|(known, _)| *known != id) {
+            all.push((id, buf));
+        }
+    }
+    all.into_iter().map(|(_, datagram)| datagram).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_unproven_visitors_keeps_nobody_out_who_proves_where_it_is() {
+    let fixture = Fixture::start(|_| {}).await;
+    let peer = fixture.gateway.listening().peer();
+    let at = peer.addrs.iter().find_map(|a| a.strip_prefix("quic:"));
+    let at: SocketAddr = at.unwrap().parse().unwrap();
+    let flood = initials(300).await;
+    // From twenty addresses, and then from the one that honest clients have too.
+    for n in 0..20u8 {
+        let from = (Ipv4Addr::new(127, 9, 0, n + 1), 0);
+        let socket = UdpSocket::bind(from).await.unwrap();
+        for datagram in &flood[15 * usize::from(n)..][..15] {
+            socket.send_to(datagram, at).await.unwrap();
+        }
+    }
+    let own = UdpSocket::bind(LOOPBACK).await.unwrap();
+    for datagram in initials(40).await {
+        own.send_to(&datagram, at).await.unwrap();
+    }
+    for node in over_quic() {
+        let got = timeout(Duration::from_secs(8), hello(&node, &peer)).await;
+        assert_eq!(got.unwrap().unwrap(), b"hello");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_open_handshakes_are_bounded_and_take_no_place_of_sessions() {
+    let fixture = Fixture::start(|c| {
+        c.max_sessions = 16;
+        c.per_address = Some(16);
+        c.connections_per_address = 100;
+        c.connects_per_second = 1000;
+        c.quic = false;
+    })
+    .await;
+    let server = *fixture.gateway.listening().key.as_bytes();
+    let mut opened = 0;
+    let mut standing = Vec::new();
+    for n in 0..12u8 {
+        let mut one = HalfOpen::connect(&fixture.address(), [100 + n; 32]).await;
+        let mut here = 0;
+        for m in 0..10 {
+            here += usize::from(
+                one.knock(&server, &format!("label-number-{n:02}-{m:02}"))
+                    .await
+                    == 200,
+            );
+        }
+        assert!(here <= 4, "{here} of one connection");
+        opened += here;
+        standing.push(one);
+    }
+    assert_eq!(opened, 32, "of one address");
+    assert_eq!(fixture.metric("betanet_handshakes_half_open"), 32);
+    assert_eq!(fixture.metric("betanet_handshakes_over_bound_total"), 88);
+    assert_eq!(fixture.gateway.sessions(), 0);
+    // Another address is as free as before.
+    let elsewhere: IpAddr = [127, 8, 0, 1].into();
+    let node = Node::client().unwrap().dialling_from(Some(elsewhere));
+    let peer = fixture.gateway.listening().peer();
+    for _ in 0..20 {
+        assert_eq!(hello(&node, &peer).await.unwrap(), b"hello");
+    }
+    // So is this one, once they are gone.
+    drop(standing);
+    let node = Node::client().unwrap();
+    let again = async {
+        while hello(&node, &peer).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), again).await.unwrap();
+}
+
+/// A right ticket behind which nothing comes is a handshake that is under way, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_that_no_message_follows_are_half_open_handshakes() {
+    let fixture = Fixture::start(|c| c.quic = false).await;
+    let server = *fixture.gateway.listening().key.as_bytes();
+    let mut one = HalfOpen::connect(&fixture.address(), [99; 32]).await;
+    let mut waits = Vec::new();
+    for n in 0..10 {
+        waits.push(one.ticket(&server, &format!("label-number-{n:02}")).await);
+    }
+    let mut answered = 0;
+    for wait in waits {
+        if let Ok(status) = timeout(Duration::from_secs(1), wait).await {
+            assert_eq!(status, 405);
+            answered += 1;
+        }
+    }
+    assert_eq!(answered, 6, "four are waited for");
+    assert_eq!(fixture.metric("betanet_handshakes_half_open"), 4);
+    assert_eq!(fixture.gateway.sessions(), 0);
+}
+
+/// Carries datagrams, until it is told that both sides have vanished.
+async fn cable(to: SocketAddr, cut: Arc<AtomicBool>) -> SocketAddr {
+    let inside = UdpSocket::bind(LOOPBACK).await.unwrap();
+    let at = inside.local_addr().unwrap();
+    tokio::spawn(async move {
+        let outside = UdpSocket::bind(LOOPBACK).await.unwrap();
+        let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+        let mut client = None;
+        loop {
+            tokio::select! {
+                Ok((n, from)) = inside.recv_from(&mut up) => {
+                    client = Some(from);
+                    if !cut.load(Ordering::Relaxed) {
+                        outside.send_to(&up[..n], to).await.unwrap();
+                    }
+                }
+                Ok((n, _)) = outside.recv_from(&mut down) => if let Some(client) = client
+                    && !cut.load(Ordering::Relaxed)
+                {
+                    inside.send_to(&down[..n], client).await.unwrap();
+                },
+            }
+        }
+    });
+    at
+}
+
+/// A peer over QUIC that answers nothing any more is noticed within ten seconds, said so meanwhile, and whoever waits is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_over_quic_that_vanishes_ends_what_waits_for_it_and_panics_nobody() {
+    count_panics();
+    let fixture = Fixture::start(|_| {}).await;
+    write(&fixture.served("big.bin"), &content(60_000_000));
+    let peer = fixture.gateway.listening().peer();
+    let quic = peer.addrs.iter().find_map(|a| a.strip_prefix("quic:"));
+    let to: SocketAddr = quic.unwrap().parse().unwrap();
+    for node in over_quic() {
+        let cut = Arc::new(AtomicBool::new(false));
+        let at = cable(to, Arc::clone(&cut)).await;
+        let mut moved = peer.clone();
+        moved.addrs = vec![format!("quic:{at}")];
+        let said: Arc<Mutex<Vec<Option<Duration>>>> = Arc::default();
+        let heard = Arc::clone(&said);
+        let node = node.telling_silence(Arc::new(move |told| heard.lock().unwrap().push(told)));
+        let session = node.connect(&moved).await.unwrap();
+        let mut answer = session.ask(get("/big.bin")).await.unwrap();
+        assert!(answer.body.chunk().await.unwrap().is_some());
+        cut.store(true, Ordering::Relaxed);
+        let began = std::time::Instant::now();
+        let end = async {
+            loop {
+                match answer.body.chunk().await {
+                    Ok(Some(_)) => {}
+                    other => return other,
+                }
+            }
+        };
+        let end = timeout(Duration::from_secs(20), end).await.unwrap();
+        let took = began.elapsed();
+        assert!(matches!(end, Err(ExchangeError::Cut { .. })), "{end:?}");
+        assert!(took < Duration::from_secs(13), "{took:?}");
+        let said = said.lock().unwrap().clone();
+        assert!(
+            matches!(said[..], [Some(since)] if since >= Duration::from_secs(4)),
+            "{said:?}"
+        );
+        assert!(session.ping().await.is_err());
+        timeout(Duration::from_secs(10), session.over())
+            .await
+            .unwrap();
+    }
+    assert_eq!(panics(), 0);
+    assert_eq!(fixture.metric("betanet_panics_total"), 0);
+}
+
+/// The same over TCP, where the kernel goes on acknowledging: a proxy that reads and says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_over_tcp_that_falls_silent_is_noticed_within_ten_seconds() {
+    let fixture = Fixture::start(|c| c.quic = false).await;
+    write(&fixture.served("big.bin"), &content(60_000_000));
+    let (address, silent) = crate::forward::proxy(fixture.address()).await;
+    let mut peer = fixture.gateway.listening().peer();
+    peer.addrs = vec![address];
+    let session = Node::client().unwrap().connect(&peer).await.unwrap();
+    let mut answer = session.ask(get("/big.bin")).await.unwrap();
+    assert!(answer.body.chunk().await.unwrap().is_some());
+    silent.send_replace(true);
+    let began = std::time::Instant::now();
+    let end = async { while let Ok(Some(_)) = answer.body.chunk().await {} };
+    timeout(Duration::from_secs(20), end).await.unwrap();
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(13), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_says_which_limit_it_is_and_is_not_asked_again_at_once() {
+    let fixture = Fixture::start(|_| {}).await;
+    let peer = fixture.gateway.listening().peer();
+    for transport in [Transport::Quic, Transport::Tcp] {
+        let node = Node::client().unwrap().dialling_over(transport);
+        let mut standing = Vec::new();
+        for _ in 0..8 {
+            let session = node.connect(&peer).await.unwrap();
+            session.ask(get("/hello.txt")).await.unwrap();
+            standing.push(session);
+        }
+        let ninth = async {
+            let session = node.connect(&peer).await?;
+            session.ask(get("/hello.txt")).await
+        };
+        let why = ninth.await.unwrap_err().to_string();
+        assert!(
+            why.contains("8 sessions of this address already stand (per_address)"),
+            "{transport:?}: {why}"
+        );
+        // Asked again and again it waits longer and longer, as for a peer that is not reached.
+        let before = fixture.metric("betanet_sessions_not_admitted_total");
+        let insisting = async {
+            loop {
+                if let Ok(session) = node.session(&peer).await {
+                    let _ = session.ask(get("/hello.txt")).await;
+                }
+            }
+        };
+        assert!(timeout(Duration::from_secs(3), insisting).await.is_err());
+        let asked = fixture.metric("betanet_sessions_not_admitted_total") - before;
+        assert!((1..12).contains(&asked), "{asked} in three seconds");
+        for session in standing {
+            session.close().await;
+            session.over().await;
+        }
+        let free = async {
+            while fixture.gateway.sessions() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), free).await.unwrap();
+    }
+}
+
+/// Frames without progress from a client of another implementation, beside honest ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_floods_is_ended_with_a_code() {
+    let fixture = Fixture::start(|_| {}).await;
+    let server = *fixture.gateway.listening().key.as_bytes();
+    let flooded = Arc::new(AtomicU64::new(0));
+    let mut peer = crate::peer::Peer::connect(&fixture.address(), &server, [41; 32]).await;
+    let counted = Arc::clone(&flooded);
+    let flood = async move {
+        let mut sent = 0u64;
+        loop {
+            // PINGs that are not waited for, and answers that are read now and then.
+            peer.room().await;
+            for _ in 0..200 {
+                peer.frame(2, 0, 0, &[7; 8]);
+            }
+            sent += 200;
+            counted.store(sent, Ordering::Relaxed);
+            for _ in 0..200 {
+                let frame = peer.next().await;
+                if frame.ty == 4 && frame.stream == 0 {
+                    return (
+                        u16::from_be_bytes([frame.payload[0], frame.payload[1]]),
+                        sent,
+                    );
+                }
+            }
+        }
+    };
+    let (code, sent) = timeout(Duration::from_secs(60), flood).await.unwrap();
+    assert_eq!(code, 9, "POLICY_REJECTED");
+    assert!(sent >= 16_000, "{sent}");
+    let peer = fixture.gateway.listening().peer();
+    assert_eq!(
+        hello(&Node::client().unwrap(), &peer).await.unwrap(),
+        b"hello"
+    );
+}
