@@ -33,7 +33,7 @@ pub(crate) struct Packed {
 pub(crate) fn gzip(text: &[u8]) -> Packed {
     let (mut bits, mut level) = (15_usize, 8_usize);
     // As the server does for short texts, whose length it knows.
-    while !text.is_empty() && text.len() as i64 <= (1_i64 << (bits - 1)) - 262 - 1 && bits > 8 {
+    while !text.is_empty() && (text.len() as i64) < (1_i64 << (bits - 1)) - 262 && bits > 8 {
         bits -= 1;
         level = level.saturating_sub(1);
     }
@@ -244,9 +244,9 @@ fn place(at: usize) -> u16 {
 pub(crate) fn crc32(text: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0; 256];
-        let mut n = 0;
+        let mut n = 0_u32;
         while n < 256 {
-            let mut c = n as u32;
+            let mut c = n;
             let mut k = 0;
             while k < 8 {
                 c = if c & 1 == 1 {
@@ -256,7 +256,7 @@ pub(crate) fn crc32(text: &[u8]) -> u32 {
                 };
                 k += 1;
             }
-            table[n] = c;
+            table[n as usize] = c;
             n += 1;
         }
         table

@@ -213,7 +213,7 @@ fn place(asked: &Asked, path: &[u8]) -> Vec<u8> {
     match (&asked.host, asked.local) {
         (Some(host), _) => out.extend_from_slice(host),
         (None, Some(local)) if local.is_ipv6() => {
-            out.extend_from_slice(format!("[{}]", local.ip()).as_bytes())
+            out.extend_from_slice(format!("[{}]", local.ip()).as_bytes());
         }
         (None, Some(local)) => out.extend_from_slice(local.ip().to_string().as_bytes()),
         (None, None) => return escaped(path),

@@ -152,7 +152,7 @@ impl Tree {
             count[len] += 1;
             let extra = n.checked_sub(self.extra_base).map_or(0, |n| self.extra[n]);
             let f = i64::from(self.freq[n]);
-            bits += f * (short(len) + u16::from(extra)) as i64;
+            bits += f * i64::from(short(len) + u16::from(extra));
             fixed_bits += self
                 .fixed
                 .map_or(0, |fixed| f * i64::from(fixed(n) + u16::from(extra)));
