@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cover::Body;
 use crate::exported;
-use crate::frames::{FIELD_MAX, Framed, HEADERS_MAX, Progress, UNREAD_MAX, Wire};
+use crate::frames::{FIELD_MAX, Framed, HEADERS_MAX, Progress, REQUESTS_MAX, UNREAD_MAX, Wire};
 use crate::jitter::Jittered;
 use crate::link::Link;
 use crate::shared::{Shared, export};
@@ -90,6 +90,8 @@ pub(crate) async fn open(
         .max_header_list_size(u32::try_from(HEADERS_MAX + ENTRIES).unwrap_or(u32::MAX))
         .max_send_buffer_size(TUNNEL_SEND)
         .data_frame_budget(UNREAD_MAX)
+        // A connection has no more requests than these.
+        .max_pending_accept_reset_streams(usize::try_from(REQUESTS_MAX).unwrap_or(usize::MAX))
         .handshake::<_, Bytes>(wire.over(tls.clone()));
     let handshake = tls.pushed(Box::pin(handshake));
     let Ok(Ok(connection)) = timeout(site.limits.head, handshake).await else {

@@ -47,26 +47,31 @@ struct Block {
     dropped: bool,
 }
 
-/// On which stream one is said to depend, as far as that has come.
+/// What stands before a header section, as far as it has come: how much padding there is, and on which stream this one depends.
 struct Depends {
     stream: u32,
     /// What was the client's last stream before.
     last: u32,
-    /// Bytes before it.
-    skip: usize,
+    /// Bytes that padding may have, where its length is still to come.
+    padding: Option<usize>,
+    /// The stream that it depends on, as far as it is said.
     on: [u8; 4],
     have: usize,
 }
 
 impl Depends {
-    /// Takes bytes of the frame; a stream that depends on itself ends the connection.
+    /// Takes bytes of the frame; more padding than there is room for, or a stream that depends on itself, ends the connection.
     fn take(&mut self, bytes: &[u8]) -> Result<(), u32> {
         for byte in bytes {
-            if self.skip > 0 {
-                self.skip -= 1;
+            if let Some(most) = self.padding.take() {
+                if usize::from(*byte) > most {
+                    return Err(self.last);
+                }
             } else if let Some(place) = self.on.get_mut(self.have) {
                 *place = *byte;
                 self.have += 1;
+            } else {
+                break;
             }
         }
         let on = u32::from_be_bytes(self.on) & 0x7fff_ffff;
@@ -324,10 +329,12 @@ impl Inbound {
                 size(len > before)?;
                 let dropped = ledger.leaving || ledger.is_full();
                 if !dropped {
-                    self.depends = head.has(WITH_PRIORITY).then(|| Depends {
-                        stream,
+                    let depends = head.has(WITH_PRIORITY);
+                    self.depends = (depends || head.has(PADDED)).then(|| Depends {
+                        // A header section that says nothing of it depends on none.
+                        stream: if depends { stream } else { u32::MAX },
                         last: ledger.last,
-                        skip: usize::from(head.has(PADDED)),
+                        padding: head.has(PADDED).then_some(len - before),
                         on: [0; 4],
                         have: 0,
                     });
@@ -355,7 +362,7 @@ impl Inbound {
                 self.depends = Some(Depends {
                     stream,
                     last: ledger.last,
-                    skip: 0,
+                    padding: None,
                     on: [0; 4],
                     have: 0,
                 });

@@ -203,6 +203,10 @@ fn what_ends_a_connection_and_what_does_not_is_as_with_nginx() {
     let itself = [
         ("PRIORITY on itself", dependent(PRIORITY, 0)),
         ("HEADERS on itself", dependent(HEADERS, 0x25)),
+        (
+            "HEADERS padded beyond",
+            frame(HEADERS, 5 | PADDED, 1, &[9, 0x82, 0x87]),
+        ),
     ];
     let itself = itself.map(|(name, bytes)| (name, bytes, Some(Reason::PROTOCOL_ERROR)));
     for (name, bytes, want) in all.into_iter().chain(itself) {
