@@ -2,7 +2,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a test stops where it is surprised"
+    clippy::disallowed_methods,
+    reason = "a test stops where it is surprised, and may look at the clock"
 )]
 
 #[path = "commands/disk.rs"]
@@ -80,7 +81,7 @@ impl Serving {
     }
 
     /// For one that was killed.
-    fn is_gone(mut self) {
+    fn goes_down(mut self) {
         self.child.wait().unwrap();
         self.gone = true;
     }

@@ -108,7 +108,7 @@ fn a_server_that_stops_is_noticed_said_so_and_panics_nobody() {
                 "{transport}: {said}"
             );
         } else {
-            s.is_gone();
+            s.goes_down();
         }
     }
 }

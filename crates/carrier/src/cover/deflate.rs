@@ -271,7 +271,7 @@ mod tests {
 
     /// Words as in pages, drawn by a plain generator so that other programs can draw them too.
     fn words(len: usize) -> Vec<u8> {
-        let (mut state, mut out) = (len as u32 | 1, Vec::new());
+        let (mut state, mut out) = (u32::try_from(len).unwrap() | 1, Vec::new());
         while out.len() < len {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             out.extend_from_slice(format!("w{} ", (state >> 16) % 700).as_bytes());
@@ -282,7 +282,7 @@ mod tests {
 
     /// Bytes that cannot be compressed.
     fn noise(len: usize) -> Vec<u8> {
-        let mut state = len as u32 | 1;
+        let mut state = u32::try_from(len).unwrap() | 1;
         let next = |_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state.to_le_bytes()[3]

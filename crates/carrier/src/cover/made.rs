@@ -338,13 +338,13 @@ impl Draw<'_> {
             format!("<title>{}</title>", title.replace('&', "&amp;")),
             format!("<link rel=\"stylesheet\" href=\"{up}{style}\">"),
         ];
-        if hand.head % 2 == 0 {
+        if hand.head.is_multiple_of(2) {
             heads.push(format!(
                 "<meta name=\"description\" content=\"{}\">",
                 self.sentence()
             ));
         }
-        if hand.head % 3 == 0 {
+        if hand.head.is_multiple_of(3) {
             heads.push("<meta name=viewport content=\"width=device-width\">".into());
         }
         // The author's order, the same on each page.

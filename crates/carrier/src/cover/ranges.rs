@@ -76,8 +76,11 @@ fn parse(list: &[u8], len: u64) -> Wanted {
     Wanted::Some(ranges)
 }
 
+/// First byte and the one behind the last, and what follows in the field where it goes on.
+type One<'a> = ((u64, u64), Option<&'a [u8]>);
+
 /// A range, and what follows it; `None` where it is none.
-fn one(text: &[u8], len: u64) -> Option<((u64, u64), Option<&[u8]>)> {
+fn one(text: &[u8], len: u64) -> Option<One<'_>> {
     let text = blanks(text);
     if let Some(text) = text.strip_prefix(b"-") {
         let (n, text) = number(text)?;

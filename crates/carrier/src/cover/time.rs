@@ -94,7 +94,7 @@ fn month(name: &[u8]) -> Option<u64> {
 /// Days since 1970.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     const LENGTHS: [u64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let length = LENGTHS[usize::try_from(month).ok()?] + u64::from(leap && month == 1);
     if year < 1970 || day == 0 || day > length {
         return None;
