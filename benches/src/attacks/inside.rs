@@ -33,16 +33,6 @@ fn fresh() -> [u8; 32] {
     seed
 }
 
-/// Waits until there is room for some frames more.
-async fn room(peer: &mut Peer) -> Option<()> {
-    peer.out.reserve_capacity(1 << 15);
-    while peer.out.capacity() < 1 << 14 {
-        let more = std::future::poll_fn(|cx| peer.out.poll_capacity(cx));
-        more.await?.ok()?;
-    }
-    Some(())
-}
-
 async fn session(plan: &Plan, unknown: usize) -> Option<Peer> {
     let tcp = frames::tcp(plan).await?;
     let server = *plan.peer.key.as_bytes();
@@ -85,7 +75,7 @@ pub(super) async fn gaps(plan: Arc<Plan>) -> String {
                 }
                 count.add(1);
             }
-            room(&mut session).await?;
+            session.room().await?;
         }
         sleep(Duration::from_secs(3600)).await;
         Some(())
@@ -117,7 +107,7 @@ pub(super) async fn frames(plan: Arc<Plan>) -> String {
                 }
             }
             count.add(200);
-            room(&mut session).await?;
+            session.room().await?;
         }
     })
     .await
@@ -142,7 +132,7 @@ pub(super) async fn requests(plan: Arc<Plan>) -> String {
             session.stream(stream, 0, &get(), true);
             stream += 2;
             count.add(1);
-            room(&mut session).await?;
+            session.room().await?;
             sleep(Duration::from_millis(10)).await;
         }
     })
@@ -204,7 +194,7 @@ pub(super) async fn paths(plan: Arc<Plan>) -> String {
             to[..8].copy_from_slice(&n.to_le_bytes());
             session.frame(0x20, 0, 0, &path_header(seed, &server, to, begun + n));
             count.add(1);
-            room(&mut session).await?;
+            session.room().await?;
         }
         Some(())
     })

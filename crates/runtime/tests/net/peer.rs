@@ -292,7 +292,7 @@ pub(crate) struct Frame {
 /// The other implementation, connected.
 pub(crate) struct Peer {
     tls: Tls,
-    pub(crate) out: h2::SendStream<Bytes>,
+    out: h2::SendStream<Bytes>,
     body: h2::RecvStream,
     rx: Vec<u8>,
     send: Direction,
@@ -605,6 +605,16 @@ impl Peer {
         let len = u32::from_be_bytes(message[..4].try_into().unwrap()) as usize;
         assert_eq!(message.len(), 4 + len);
         message[4..].to_vec()
+    }
+
+    /// Waits until there is room for some frames more.
+    pub(crate) async fn room(&mut self) -> Option<()> {
+        self.out.reserve_capacity(1 << 15);
+        while self.out.capacity() < 1 << 14 {
+            let more = std::future::poll_fn(|cx| self.out.poll_capacity(cx));
+            more.await?.ok()?;
+        }
+        Some(())
     }
 
     fn raw(&mut self, bytes: Vec<u8>) {
