@@ -68,6 +68,31 @@ pub(crate) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    serve_as(site, stream, (local, peer), shutdown, false).await;
+}
+
+/// Serves a connection that came without TLS: whatever is asked on it is told so.
+pub(crate) async fn serve_plain<S>(
+    site: Arc<Site>,
+    stream: S,
+    local: Option<SocketAddr>,
+    peer: SocketAddr,
+    shutdown: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    serve_as(site, stream, (local, peer), shutdown, true).await;
+}
+
+async fn serve_as<S>(
+    site: Arc<Site>,
+    stream: S,
+    (local, peer): (Option<SocketAddr>, SocketAddr),
+    shutdown: CancellationToken,
+    plain: bool,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
     let mut connection = Connection {
         began: Instant::now(),
         site,
@@ -77,6 +102,7 @@ pub(crate) async fn serve<S>(
         shutdown,
         input: Input::default(),
         requests: 0,
+        plain,
     };
     let end = connection.run().await;
     connection.end(end).await;
@@ -91,6 +117,8 @@ struct Connection<S> {
     shutdown: CancellationToken,
     input: Input,
     requests: u32,
+    /// Without TLS.
+    plain: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
@@ -106,6 +134,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             };
             let end = match head {
                 Head::Bad(bad) => self.refuse(*bad).await,
+                Head::Good(taken) if self.plain => {
+                    let Taken { asked, left, .. } = *taken;
+                    let version = asked.version;
+                    let page = Page::Plain;
+                    self.refuse(head::Bad {
+                        page,
+                        asked,
+                        left,
+                        version,
+                    })
+                    .await
+                }
                 Head::Good(taken) => self.answer(*taken).await,
             };
             match end {

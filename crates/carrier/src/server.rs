@@ -18,12 +18,21 @@ use crate::look::{Look, Refusal};
 use crate::site::{BoxFuture, Came, Site, count};
 use crate::{http1, http2};
 
+/// A TLS record of a handshake, and the bit that a hello of SSL 2 has: what begins with neither is HTTP without TLS, as nginx takes it.
+const HANDSHAKE: u8 = 22;
+const SSL2: u8 = 0x80;
+
 /// Serves one TCP connection to its end. `shutdown` asks for an orderly one.
 pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: CancellationToken) {
     crate::tuned(&tcp);
     let local = tcp.local_addr().ok();
     let came = Came { local, peer };
+    let first = timeout(site.limits.tls, first(&tcp)).await;
     let tcp = Jittered::new(tcp, site.jitter.clone());
+    if matches!(first, Ok(Some(byte)) if byte != HANDSHAKE && byte & SSL2 == 0) {
+        Box::pin(http1::serve_plain(site, tcp, local, peer, shutdown)).await;
+        return;
+    }
     // In boxes: the task of an idle tunnel is no larger than what it still needs.
     let accepted = Box::pin(timeout(
         site.limits.tls,
@@ -42,6 +51,13 @@ pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: 
         Box::pin(http1::serve(site, tls, local, peer, shutdown))
     };
     served.await;
+}
+
+/// What a connection begins with, left where it is; `None` where there is nothing.
+async fn first(tcp: &TcpStream) -> Option<u8> {
+    let mut byte = [0];
+    let n = tcp.peek(&mut byte).await.ok()?;
+    (n == 1).then_some(byte[0])
 }
 
 /// A TLS handshake, which looks as the imitated server's.

@@ -20,6 +20,8 @@ pub(crate) enum Page {
     Moved,
     BadRequest,
     HeaderTooLarge,
+    /// HTTP without TLS where TLS is spoken.
+    Plain,
     Forbidden,
     NotFound,
     NotAllowed,
@@ -38,7 +40,7 @@ impl Page {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::Moved => StatusCode::MOVED_PERMANENTLY,
-            Self::BadRequest | Self::HeaderTooLarge => StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::HeaderTooLarge | Self::Plain => StatusCode::BAD_REQUEST,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -60,6 +62,7 @@ impl Page {
             self,
             Self::BadRequest
                 | Self::HeaderTooLarge
+                | Self::Plain
                 | Self::TooLarge
                 | Self::UriTooLarge
                 | Self::Internal
@@ -74,6 +77,10 @@ impl Page {
             Self::HeaderTooLarge => (
                 "400 Request Header Or Cookie Too Large".to_owned(),
                 "<center>Request Header Or Cookie Too Large</center>\r\n",
+            ),
+            Self::Plain => (
+                "400 The plain HTTP request was sent to HTTPS port".to_owned(),
+                "<center>The plain HTTP request was sent to HTTPS port</center>\r\n",
             ),
             _ => (format!("{status} {reason}"), ""),
         };

@@ -53,6 +53,8 @@ pub(crate) struct Client {
     pub(super) compression: Vec<u8>,
     pub(super) signatures: Option<Vec<u16>>,
     pub(super) alpn: Vec<Vec<u8>>,
+    /// An extension came twice.
+    pub(super) twice: bool,
     session_id: Vec<u8>,
     point_formats: bool,
 }
@@ -89,6 +91,11 @@ impl Client {
         let session = message.get(38..).and_then(|m| m.split_first());
         let session = session.and_then(|(len, rest)| rest.get(..usize::from(*len)));
         Some(Self {
+            twice: hello
+                .extensions
+                .iter()
+                .enumerate()
+                .any(|(n, (number, _))| hello.extensions[..n].iter().any(|(m, _)| m == number)),
             session_id: session.unwrap_or_default().to_vec(),
             shares,
             groups: list(SUPPORTED_GROUPS, 2).unwrap_or_default(),
@@ -176,7 +183,7 @@ pub(super) fn server_hello(bytes: &[u8], client: Option<&Client>) -> Option<Serv
     // Of TLS 1.2 a session is resumed where the client's ID for it comes back.
     let known = client.is_some_and(|c| c.session_id == session && !session.is_empty());
     let resumed = find(PRE_SHARED_KEY).is_some() || !tls13 && known;
-    if !tls13 && client.is_some_and(|c| c.point_formats) {
+    if !tls13 && !resumed && client.is_some_and(|c| c.point_formats) {
         list.push((POINT_FORMATS, &[3, 0, 1, 2]));
     }
     // OpenSSL names no session to a client that gets a ticket, and gives none to one that came with it.

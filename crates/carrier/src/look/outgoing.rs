@@ -43,8 +43,7 @@ impl Outgoing {
         let room = HELLO_MAX.saturating_sub(self.came.len());
         self.came.extend_from_slice(&bytes[..bytes.len().min(room)]);
         self.refusal = Refusal::of_bytes(&self.came);
-        let message = Self::message(&self.came);
-        self.client = message.and_then(|m| Client::of(&m));
+        self.client = Client::of(&Self::message(&self.came));
         if self.client.is_some() || room <= bytes.len() {
             self.heard = true;
             self.came = Vec::new();
@@ -52,7 +51,7 @@ impl Outgoing {
     }
 
     /// The handshake bytes of the records that are whole.
-    fn message(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    fn message(mut bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
             let len = usize::from(u16::from_be_bytes([head[3], head[4]]));
@@ -60,12 +59,12 @@ impl Outgoing {
                 break;
             };
             if head[0] != HANDSHAKE {
-                return None;
+                break;
             }
             out.extend_from_slice(payload);
             bytes = next;
         }
-        Some(out)
+        out
     }
 
     /// What is refused of what came, before rustls has looked at it; or the alert of rustls that was kept back.

@@ -12,6 +12,7 @@ pub(crate) struct Refusal {
     code: Option<u8>,
 }
 
+const UNEXPECTED_MESSAGE: u8 = 10;
 const HANDSHAKE_FAILURE: u8 = 40;
 const ILLEGAL_PARAMETER: u8 = 47;
 const DECODE_ERROR: u8 = 50;
@@ -68,7 +69,8 @@ impl Refusal {
                 match rest {
                     _ if len == 0 => Some(Self::silent()),
                     _ if len > RECORD_MAX => Some(Self::with(RECORD_OVERFLOW)),
-                    [1, a, b, c, ..] => {
+                    [kind, ..] if *kind != 1 => Some(Self::with(UNEXPECTED_MESSAGE)),
+                    [1, a, b, c, ..] if len >= 4 => {
                         let len = u32::from_be_bytes([0, *a, *b, *c]) as usize;
                         (len > HELLO_MAX).then(|| Self::with(ILLEGAL_PARAMETER))
                     }
@@ -96,8 +98,8 @@ impl Refusal {
         }
         let code = if best == TLS12 && client.signatures.is_none() {
             // Signatures over SHA-1 are what that would mean.
-            PROTOCOL_VERSION
-        } else if client.ciphers.is_empty() {
+            HANDSHAKE_FAILURE
+        } else if client.ciphers.is_empty() || client.twice {
             ILLEGAL_PARAMETER
         } else if !client.compression.contains(&0) {
             DECODE_ERROR

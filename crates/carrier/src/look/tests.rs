@@ -259,6 +259,49 @@ async fn openssl_takes_what_it_would_have_said_itself() {
     assert!(printed.contains("HTTP/1.1 200"), "{printed}");
 }
 
+/// What a listener answers to bytes in place of TLS.
+async fn instead(port: u16, bytes: &[u8]) -> Vec<u8> {
+    let mut tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    tcp.write_all(bytes).await.unwrap();
+    tcp.shutdown().await.unwrap();
+    let mut out = Vec::new();
+    let _ = tcp.read_to_end(&mut out).await;
+    out
+}
+
+#[tokio::test]
+async fn what_is_no_tls_is_answered_as_nginx_answers_it() {
+    let port = listener().await;
+    let plain = instead(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let text = String::from_utf8(plain).unwrap();
+    assert!(
+        text.starts_with("HTTP/1.1 400 Bad Request\r\nServer: nginx/1.22.1\r\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("<title>400 The plain HTTP request was sent to HTTPS port</title>"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Content-Length: 255\r\nConnection: close\r\n"),
+        "{text}"
+    );
+    let nonsense = instead(port, b"SSH-2.0-x\r\n").await;
+    let text = String::from_utf8(nonsense).unwrap();
+    assert!(text.contains("<title>400 Bad Request</title>"), "{text}");
+    // Alerts, and silence, as OpenSSL's.
+    for (bytes, alert) in [
+        (&[22, 3, 1, 0xff, 0xff, 1, 1][..], Some(22)),
+        (&[0x80, 0x2e, 1, 0, 2, 0, 21][..], Some(70)),
+        (&[22, 3, 1, 0, 6, 1, 16, 0, 0, 3, 3][..], Some(47)),
+        (&[22, 3, 1, 0, 0][..], None),
+        (&[0xfe; 64][..], None),
+    ] {
+        let want = alert.map_or_else(Vec::new, |code| vec![21, 3, 3, 0, 2, 2, code]);
+        assert_eq!(instead(port, bytes).await, want, "{bytes:?}");
+    }
+}
+
 #[test]
 fn a_server_hello_has_openssls_order() {
     // As rustls writes it: the key share before the version.
