@@ -22,10 +22,14 @@ mod network;
 mod observed;
 #[path = "commands/output.rs"]
 mod output;
+#[path = "commands/printed.rs"]
+mod printed;
 #[path = "commands/puts.rs"]
 mod puts;
 #[path = "commands/template.rs"]
 mod template;
+#[path = "commands/updown.rs"]
+mod updown;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;

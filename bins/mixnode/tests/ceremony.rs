@@ -338,7 +338,7 @@ fn what_is_no_mixnode_is_said() {
     let basic = ["--cover", "site", "--key", "node.pem"];
     let (code, why) = run(&basic);
     assert!(
-        code == 2 && why.contains("network: a mixnode is part of a network"),
+        code == 2 && why.contains("a mixnode is part of a network"),
         "{why}"
     );
     let made = Command::new(betanet())

@@ -1,5 +1,6 @@
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -10,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
+use x509_parser::extensions::GeneralName;
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -29,11 +31,66 @@ pub fn pin_of(certificate: &CertificateDer<'_>) -> Result<[u8; 32], Error> {
     Ok(Sha256::digest(parsed.subject_public_key_info()).into())
 }
 
+/// What a certificate says of itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CertFacts {
+    /// Whether it is signed by its own key: web PKI does not know it, and clients are told its pin.
+    pub self_signed: bool,
+    /// The hosts that it is for: names, of which one may begin with `*.`, and IP addresses.
+    pub hosts: Vec<String>,
+    /// From when on it counts, UNIX seconds.
+    pub not_before: i64,
+    /// Until when.
+    pub not_after: i64,
+}
+
+impl CertFacts {
+    fn of(certificate: &CertificateDer<'_>) -> Result<Self, Error> {
+        let bad = Error::Pem("the certificate does not parse");
+        let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else {
+            return Err(bad);
+        };
+        let names = parsed.subject_alternative_name().ok().flatten();
+        let names = names.map_or(&[][..], |n| &n.value.general_names);
+        let host = |name: &GeneralName<'_>| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            GeneralName::IPAddress(bytes) => {
+                let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+                let ip = four.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+                Some(ip.ok()?.to_string())
+            }
+            _ => None,
+        };
+        Ok(Self {
+            self_signed: parsed.issuer().as_raw() == parsed.subject().as_raw(),
+            hosts: names.iter().filter_map(host).collect(),
+            not_before: parsed.validity().not_before.timestamp(),
+            not_after: parsed.validity().not_after.timestamp(),
+        })
+    }
+
+    /// Whether it counts at a time, UNIX seconds.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not.
+    pub const fn counts_at(&self, unix: i64) -> Result<(), &'static str> {
+        if unix < self.not_before {
+            Err("it does not count yet")
+        } else if unix > self.not_after {
+            Err("it has expired")
+        } else {
+            Ok(())
+        }
+    }
+}
+
 /// A certificate chain and its key, ready for use.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     key: Arc<CertifiedKey>,
     pin: [u8; 32],
+    facts: CertFacts,
 }
 
 fn file_error(path: &Path) -> impl Fn(io::Error) -> Error {
@@ -63,7 +120,7 @@ impl Certificate {
         let first = chain
             .first()
             .ok_or(Error::Pem("no certificate in the file"))?;
-        let pin = pin_of(first)?;
+        let (pin, facts) = (pin_of(first)?, CertFacts::of(first)?);
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|_| Error::Pem("no private key in the file"))?;
         let key = any_supported_type(&key)
@@ -80,6 +137,7 @@ impl Certificate {
         Ok(Self {
             key: Arc::new(certified),
             pin,
+            facts,
         })
     }
 
@@ -116,6 +174,12 @@ impl Certificate {
     pub const fn pin(&self) -> &[u8; 32] {
         &self.pin
     }
+
+    /// What it says of itself.
+    #[must_use]
+    pub const fn facts(&self) -> &CertFacts {
+        &self.facts
+    }
 }
 
 fn make_pem(hosts: &[String]) -> Result<Zeroizing<String>, Error> {
@@ -144,6 +208,16 @@ pub struct CertSource {
     current: RwLock<Certificate>,
     watched: Option<Watched>,
     stamp: RwLock<Option<(SystemTime, SystemTime)>>,
+    /// Why the files cannot be used as they are now.
+    problem: RwLock<Option<String>>,
+}
+
+fn read<T: Clone>(lock: &RwLock<T>) -> T {
+    lock.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn write<T>(lock: &RwLock<T>, value: T) {
+    *lock.write().unwrap_or_else(PoisonError::into_inner) = value;
 }
 
 impl CertSource {
@@ -154,6 +228,7 @@ impl CertSource {
             current: RwLock::new(certificate),
             watched: None,
             stamp: RwLock::new(None),
+            problem: RwLock::new(None),
         }
     }
 
@@ -172,6 +247,7 @@ impl CertSource {
             current: RwLock::new(Certificate::from_pem_files(chain, key)?),
             watched: Some(watched),
             stamp: RwLock::new(stamp),
+            problem: RwLock::new(None),
         })
     }
 
@@ -185,14 +261,28 @@ impl CertSource {
             return Ok(false);
         };
         let stamp = watched.stamp();
-        if *self.stamp.read().unwrap_or_else(PoisonError::into_inner) == stamp {
+        if read(&self.stamp) == stamp {
             return Ok(false);
         }
         // Noted first: a file that cannot be used is complained of once, not at every look.
-        *self.stamp.write().unwrap_or_else(PoisonError::into_inner) = stamp;
-        let fresh = Certificate::from_pem_files(&watched.chain, &watched.key)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        write(&self.stamp, stamp);
+        let fresh = Certificate::from_pem_files(&watched.chain, &watched.key);
+        write(&self.problem, fresh.as_ref().err().map(told));
+        write(&self.current, fresh?);
         Ok(true)
+    }
+
+    /// Why the files cannot be used as they were at the last look, if they cannot.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        read(&self.problem)
+    }
+
+    /// What the certificate that is shown now says of itself.
+    #[must_use]
+    pub fn facts(&self) -> CertFacts {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.facts.clone()
     }
 
     /// The pin of the certificate that is shown now.
@@ -202,6 +292,14 @@ impl CertSource {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .pin
+    }
+}
+
+/// An error and what caused it.
+fn told(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 

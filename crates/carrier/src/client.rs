@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use betanet_compat11::Reading;
 use betanet_htx::ticket::{EXPORTER_CONTEXT, FIELD, Ticket};
-use betanet_keys::PublicKey;
+use betanet_keys::{Address, Host, PublicKey};
 use bytes::Bytes;
 use rustls::RootCertStore;
 use rustls::client::danger::ServerCertVerifier as _;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
@@ -46,6 +47,29 @@ impl Trust {
         let mut roots = RootCertStore::empty();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         Self::WebPki(Arc::new(roots))
+    }
+
+    /// Web PKI with the certificates of a PEM file as roots, in place of Mozilla's.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or holds no certificate that can be a root.
+    pub fn roots_of(file: &std::path::Path) -> Result<Self, Error> {
+        let pem = std::fs::read(file).map_err(|source| Error::File {
+            path: file.display().to_string(),
+            source,
+        })?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate =
+                certificate.map_err(|_| Error::Pem("the file of root certificates is not PEM"))?;
+            let added = roots.add(certificate);
+            added.map_err(|_| Error::Pem("a certificate of the file can be no root"))?;
+        }
+        if roots.is_empty() {
+            return Err(Error::Pem("no certificate in the file of roots"));
+        }
+        Ok(Self::WebPki(Arc::new(roots)))
     }
 
     /// Whether the certificates that a listener showed are trusted for `host`: its own first, then those that lead to a root.
@@ -97,7 +121,7 @@ pub struct Facts {
 /// An outer connection whose certificate was checked, before its first request.
 pub struct Outer {
     over: Over,
-    host: String,
+    host: Host,
     facts: Facts,
     ekm0: Zeroizing<[u8; 32]>,
     ping: Duration,
@@ -135,16 +159,18 @@ pub async fn connect(
     }
 }
 
-async fn resolve(address: &str, way: Way) -> std::io::Result<Vec<SocketAddr>> {
-    let (_, port) = address.rsplit_once(':').unwrap_or_default();
-    let port = port.parse().map_err(std::io::Error::other)?;
-    Ok(match way.at {
-        Some(ip) => vec![(ip, port).into()],
-        None => tokio::net::lookup_host(address).await?.collect(),
+async fn resolve(address: &Address, way: Way) -> std::io::Result<Vec<SocketAddr>> {
+    Ok(match (way.at, &address.host) {
+        (Some(ip), _) => vec![(ip, address.port).into()],
+        (None, Host::Ip(ip)) => vec![(*ip, address.port).into()],
+        (None, Host::Name(name)) => {
+            let found = tokio::net::lookup_host((name.as_str(), address.port)).await?;
+            found.collect()
+        }
     })
 }
 
-async fn reach(address: &str, way: Way) -> std::io::Result<TcpStream> {
+async fn reach(address: &Address, way: Way) -> std::io::Result<TcpStream> {
     let mut last = std::io::ErrorKind::NotFound.into();
     for to in resolve(address, way).await? {
         let socket = match to {
@@ -168,15 +194,16 @@ async fn connect_unbounded(
     way: Way,
     shape: &dyn Shape,
 ) -> Result<Outer, Error> {
-    let host = host_of(address)?;
-    let tcp = reach(address, way).await.map_err(Error::Connect)?;
+    let address = Address::dialled(address)?;
+    let host = address.host.bare();
+    let tcp = reach(&address, way).await.map_err(Error::Connect)?;
     crate::tuned(&tcp);
     let Secured { tls, facts } = shape.handshake(tcp, &host, trust).await?;
     Ok(Outer {
         facts,
         ekm0: exported(|label, out| tls.export_as(label, EXPORTER_CONTEXT, out))?,
         over: Over::Tcp(Shared::new(tls)),
-        host,
+        host: address.host,
         ping: PING,
         watch: None,
     })
@@ -194,9 +221,10 @@ pub async fn connect_quic(
     shape: &dyn Shape,
 ) -> Result<Outer, Error> {
     let connected = async {
-        let host = host_of(address)?;
+        let address = Address::dialled(address)?;
+        let host = address.host.bare();
         let mut last = Error::Connect(std::io::ErrorKind::NotFound.into());
-        for to in resolve(address, way).await.map_err(Error::Connect)? {
+        for to in resolve(&address, way).await.map_err(Error::Connect)? {
             let to = ToQuic {
                 to,
                 from: way.from,
@@ -209,7 +237,7 @@ pub async fn connect_quic(
                         facts,
                         ekm0: exported(|label, out| quic.export_as(label, EXPORTER_CONTEXT, out))?,
                         over: Over::Quic(quic),
-                        host,
+                        host: address.host,
                         ping: PING,
                         watch: None,
                     });
@@ -276,11 +304,6 @@ fn told(error: &Error) -> String {
     }
 }
 
-fn host_of(address: &str) -> Result<String, Error> {
-    let (host, _) = address.rsplit_once(':').ok_or(Error::Host)?;
-    Ok(host.trim_matches(['[', ']']).to_owned())
-}
-
 pub(crate) fn h2_builder() -> h2::client::Builder {
     // The SETTINGS and the window that Chromium sends.
     let mut builder = h2::client::Builder::new();
@@ -307,7 +330,7 @@ impl Outer {
         &self.ekm0
     }
 
-    pub(crate) fn into_parts(self) -> (Over, String, Facts) {
+    pub(crate) fn into_parts(self) -> (Over, Host, Facts) {
         (self.over, self.host, self.facts)
     }
 

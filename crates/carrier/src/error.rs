@@ -41,6 +41,9 @@ pub enum Error {
     /// The exporter failed.
     #[error("the TLS exporter failed")]
     Export,
+    /// The address is none that can be dialled.
+    #[error(transparent)]
+    Address(#[from] betanet_keys::AddressError),
     /// The host name is not one.
     #[error("not a host name")]
     Host,

@@ -41,7 +41,7 @@ mod tunnel;
 pub use betanet_htx::ticket::EXPORTER_LABEL;
 pub use calibrate::{OriginSeen, Watch, calibrate, calibrate_quic};
 pub use capture::{CHROMIUM_156, Capture, CaptureError, Captured, FIREFOX_153, QuicCapture};
-pub use cert::{CertSource, Certificate, pin_of};
+pub use cert::{CertFacts, CertSource, Certificate, pin_of};
 pub use cover::{Cover, Origin, OriginError, make_site};
 pub use error::Error;
 pub use files::{Folder, SEGMENT_MAX, content_type, file_in, served, served_name};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use betanet_runtime::{
     Deck, Error, FrontRules, JITTER, Network, Node, Padding, Profile, Settings, Templates,
-    Transport, state_dir,
+    Transport, Trust, state_dir,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -19,9 +19,11 @@ use crate::Fail;
 pub(crate) use files::{DelArgs, GetArgs, PutArgs};
 pub(crate) use mix::{
     AuditArgs, BeaconCommand, BuildArgs, CarryArgs, DirectoryCommand, LoopArgs, MixArgs,
-    MixCommand, Mixnode,
+    MixCommand, Mixnode, MixnodeCommand,
 };
-pub(crate) use network::{NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, WayArgs};
+pub(crate) use network::{
+    NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, StatusArgs, UpArgs, WayArgs,
+};
 pub(crate) use parse::parse;
 pub(crate) use shape::{LearnArgs, ShapeArgs, ShapeCommand};
 pub(crate) use template::{
@@ -83,9 +85,14 @@ pub(crate) enum Command {
     /// Tell what a peer speaks; of a bare HOST:PORT, what anybody can see of it.
     #[command(after_help = format!("{PEERS}\n\nExample: betanet probe 127.0.0.1:8443"))]
     Probe(ProbeArgs),
-    /// Make a test network, or check a network's file.
+    /// Make a test network, start and stop it, or check a network's file.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Network(NetworkArgs),
+    /// Ask a running node how it is: its health, its sessions, who was refused and why.
+    #[command(
+        after_help = "Exit code 1 where the node is not healthy, or does not answer.\n\nExample: betanet status --admin 127.0.0.1:9090"
+    )]
+    Status(StatusArgs),
     /// Tell whom a node knows: of a running one, or as a client that joins the network for it.
     #[command(after_help = "Example: betanet peers --admin 127.0.0.1:9090 --json")]
     Peers(PeersArgs),
@@ -191,6 +198,9 @@ pub(crate) struct PeerArgs {
     /// Dial with this identity. Without it put, post and del use one's own, as betanet id show prints it, and all else a fresh one.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: Option<PathBuf>,
+    /// Trust the certificates of this PEM file, in place of Mozilla's roots, where a peer is not known by a pin.
+    #[arg(long, value_name = "FILE", env = "BETANET_CA")]
+    pub(crate) ca: Option<PathBuf>,
     /// The address book.
     #[arg(long, value_name = "FILE", env = "BETANET_BOOK")]
     pub(crate) book: Option<PathBuf>,
@@ -240,7 +250,8 @@ pub(crate) struct DemoArgs {
 /// What every listening node takes from the command line; it wins over the file.
 #[derive(Debug, Args)]
 pub(crate) struct ListenArgs {
-    /// Listen here, HOST:PORT; may be repeated. Port 0 lets the system choose.
+    /// Listen here, HOST:PORT; may be repeated. Port 0 lets the system choose. `betanet serve` keeps the port that it first got in
+    /// a file beside its key.
     #[arg(
         long,
         value_name = "ADDR",
@@ -248,7 +259,8 @@ pub(crate) struct ListenArgs {
         value_delimiter = ','
     )]
     pub(crate) listen: Vec<String>,
-    /// Print this address instead of the local one; may be repeated.
+    /// Print this address, HOST:PORT or quic:HOST:PORT, for others to dial; may be repeated. Without it: the hosts of --certificate,
+    /// or where the node listens, 0.0.0.0 and [::] being this machine's own addresses.
     #[arg(long, value_name = "ADDR")]
     pub(crate) advertise: Vec<String>,
     /// The folder of the web site that everybody sees. Without it, and without --origin, pages that no other node has are made and
@@ -309,6 +321,9 @@ pub(crate) struct ListenArgs {
     /// The PEM key of --certificate.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub(crate) certificate_key: Option<PathBuf>,
+    /// Trust the certificates of this PEM file, in place of Mozilla's roots, where a peer that is dialled is not known by a pin.
+    #[arg(long, value_name = "FILE", env = "BETANET_CA")]
+    pub(crate) ca: Option<PathBuf>,
     /// Carry paths of others on to this peer, as its gateway prints it; may be repeated. Without any, no path is carried on.
     #[arg(long, value_name = "PEER")]
     pub(crate) onward: Vec<String>,
@@ -330,7 +345,7 @@ pub(crate) struct ListenArgs {
     /// Sessions that one address may have (IPv6: one /56); 8 without it, or what the network says.
     #[arg(long, value_name = "N")]
     pub(crate) per_address: Option<usize>,
-    /// Serve /metrics, /healthz and /peers on this loopback address.
+    /// Serve /metrics, /healthz, /status and /peers on this loopback address; port 0 lets the system choose.
     #[arg(long, value_name = "ADDR", env = "BETANET_ADMIN")]
     pub(crate) admin: Option<String>,
     /// Print the node's facts as one line of JSON.
@@ -370,6 +385,10 @@ impl PeerArgs {
     /// The node that dials as it was asked for.
     pub(crate) fn dialling(&self, node: Node) -> Result<Node, Fail> {
         let mut node = node.dialling_over(self.transport());
+        if let Some(file) = &self.ca {
+            let trust = Trust::roots_of(file).map_err(Error::Certificate)?;
+            node = node.with_trust(trust);
+        }
         if self.template {
             let templates = Templates::new(&state_dir().join("templates")).ok_or_else(|| {
                 let why = "--template: this build looks like no browser, and has no template; build it with --features mimic";
@@ -450,6 +469,7 @@ impl ListenArgs {
             key: self.key.clone(),
             certificate: self.certificate.clone(),
             certificate_key: self.certificate_key.clone(),
+            ca: self.ca.clone(),
             onward: some(&self.onward),
             network: self.network.clone(),
             roles: some(&self.roles),
@@ -482,9 +502,13 @@ pub(crate) struct ServeArgs {
     version,
     after_help = "Flags win over BETANET_* variables, which win over --config. SIGTERM and Ctrl-C drain and stop.\n\
                   Exit codes: 0 stopped in order, 1 not all sessions ended in time, 2 usage, 3 local.\n\n\
-                  Example: gateway --listen 0.0.0.0:443 --serve ./public --cover ./site --key ./node.pem"
+                  Example: gateway --listen 0.0.0.0:443 --serve ./public --cover ./site --key ./node.pem",
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
 )]
 pub(crate) struct Gateway {
+    #[command(subcommand)]
+    pub(crate) command: Option<GatewayCommand>,
     /// A TOML file of settings; its keys are those of the flags, with _ for -.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
@@ -497,6 +521,33 @@ pub(crate) struct Gateway {
     #[arg(long, value_name = "FORMAT", env = "BETANET_LOG_FORMAT")]
     pub(crate) log_format: Option<String>,
     /// Log lines on standard error: a level, or tracing directives as betanet_htx=debug.
+    #[arg(long, value_name = "FILTER", env = "BETANET_LOG")]
+    pub(crate) log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Tell all that keeps a gateway from starting with these settings, without starting it.
+    #[command(
+        after_help = "It makes no file, binds no port, asks no network. Exit codes: 0 a node can start, 2 it cannot.\n\n\
+                      Example: gateway check /etc/betanet/gateway.toml"
+    )]
+    Check(Box<GatewayCheck>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewayCheck {
+    /// The TOML file of settings.
+    pub(crate) file: Option<PathBuf>,
+    /// The same.
+    #[arg(long, value_name = "FILE", env = "BETANET_CONFIG", hide = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder to serve over BAR.
+    #[arg(long, value_name = "DIR", env = "BETANET_SERVE")]
+    pub(crate) serve: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Log lines on standard error.
     #[arg(long, value_name = "FILTER", env = "BETANET_LOG")]
     pub(crate) log: Option<String>,
 }

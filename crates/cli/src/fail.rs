@@ -33,6 +33,15 @@ impl Fail {
         ExitCode::from(code)
     }
 
+    /// What went wrong.
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Peer(why) | Self::Usage(why) | Self::Local(why) => why,
+            Self::Interrupted => "interrupted",
+            Self::Unread => "standard output is read no more",
+        }
+    }
+
     pub(crate) fn file(path: &std::path::Path) -> impl Fn(std::io::Error) -> Self + use<> {
         let path = path.display().to_string();
         move |e| Self::Local(format!("{path}: {e}{}", hint::of_io(&e)))

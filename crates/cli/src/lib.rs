@@ -17,6 +17,7 @@ macro_rules! note {
     ($($text:tt)*) => { $crate::output::aside(format_args!($($text)*)) };
 }
 
+mod admin;
 mod args;
 mod demo;
 mod fail;
@@ -81,6 +82,7 @@ pub fn betanet() -> ExitCode {
         Command::Network(args) => network::network(&args),
         Command::Shape(args) => shape::run(&args.command),
         Command::Template(args) => on_runtime(template::run(args.command)),
+        Command::Status(args) => on_runtime(admin::status(args)),
         Command::Peers(args) => on_runtime(network::peers(args)),
         Command::Path(args) => on_runtime(network::path(args)),
         Command::Serve(args) => on_runtime(listen::serve(*args)),

@@ -1,30 +1,44 @@
 //! `gateway`, and `betanet serve`, which is the same with less to say.
 
+mod announce;
+mod check;
+mod port;
+mod service;
+
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Error, Gateway, GatewayConfig, Identity, Network, Origin, Settings, init_logs, load_identity,
-    new_identity, serve_admin,
+    Error, Gateway, GatewayConfig, Identity, Network, Origin, Problem, Settings, init_logs,
+    load_identity, new_identity, serve_admin,
 };
-use betanet_wire::text::hex;
-use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Fail;
-use crate::args::{Gateway as GatewayArgs, Mixnode, ServeArgs};
+use crate::args::{Gateway as GatewayArgs, GatewayCommand, Mixnode, MixnodeCommand, ServeArgs};
 use crate::id::default_key;
+use port::KeptPort;
 
 /// Where settings come from that no file gives.
 const FLAGS: &str = "command line";
 
-fn problems(list: &[betanet_runtime::Problem]) -> Fail {
+fn problems(list: &[Problem]) -> Fail {
     let lines: Vec<String> = list.iter().map(ToString::to_string).collect();
     Fail::Usage(lines.join("\n       "))
 }
 
 pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
+    if let Some(GatewayCommand::Check(args)) = args.command {
+        let flags = Settings {
+            log: args.log.clone(),
+            ..args.node.settings(args.serve.clone())
+        };
+        let file = args.file.or(args.config);
+        return check::check(flags, file.as_deref(), args.node.listen.json, |_| {
+            Vec::new()
+        });
+    }
     let flags = Settings {
         log_format: args.log_format.clone(),
         log: args.log.clone(),
@@ -32,38 +46,89 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
     };
     let (settings, origin) = merged(flags, args.config.as_deref())?;
     let config = settings.check(&origin).map_err(|p| problems(&p))?;
-    run(&config, args.node.listen.json).await
+    run(config, args.node.listen.json, None, false).await
 }
 
 pub(crate) async fn mixnode(args: Mixnode) -> Result<(), Fail> {
-    let mut flags = Settings {
+    if let Some(MixnodeCommand::Check(args)) = args.command {
+        let flags = Settings {
+            log: args.log.clone(),
+            ..args.listen.settings(&args.carry)
+        };
+        let file = args.file.or(args.config);
+        let flags = mixing(flags, file.is_none());
+        return check::check(flags, file.as_deref(), args.listen.json, no_mixnode);
+    }
+    let flags = Settings {
         log_format: args.log_format.clone(),
         log: args.log.clone(),
         ..args.listen.settings(&args.carry)
     };
-    if args.config.is_none() {
-        flags.roles = Some(with_mix(flags.roles.take()));
-    }
+    let flags = mixing(flags, args.config.is_none());
     let (settings, origin) = merged(flags, args.config.as_deref())?;
+    start_mixnode(settings, &origin, args.listen.json, false).await
+}
+
+/// What keeps settings from being a mixnode's.
+fn no_mixnode(settings: &Settings) -> Vec<Problem> {
+    let problem = |key: &'static str, value: String, why: &str| Problem {
+        origin: "mixnode".into(),
+        key: key.into(),
+        value,
+        allowed: why.into(),
+    };
+    let mut found = Vec::new();
     let roles = settings.roles.clone().unwrap_or_default();
     let has = |role: &str| roles.iter().any(|r| r == role);
     if !has("mix") || has("gateway") {
-        return Err(Fail::Usage(
-            "roles: a mixnode has mix, and not gateway, which is another binary's".into(),
-        ));
+        let why = "a mixnode has mix, and not gateway, which is another binary's";
+        found.push(problem("roles", roles.join(", "), why));
     }
-    let mut config = settings.check(&origin).map_err(|p| problems(&p))?;
+    if settings.network.is_none() {
+        let why = "a mixnode is part of a network: --network FILE";
+        found.push(problem("network", String::new(), why));
+    }
+    found
+}
+
+async fn start_mixnode(
+    settings: Settings,
+    origin: &Origin,
+    as_json: bool,
+    leashed: bool,
+) -> Result<(), Fail> {
+    let found = no_mixnode(&settings);
+    if !found.is_empty() {
+        return Err(problems(&found));
+    }
+    let mut config = settings.check(origin).map_err(|p| problems(&p))?;
     config.serve = None;
-    let Some(network) = &config.network else {
-        return Err(Fail::Usage(
-            "network: a mixnode is part of a network: --network FILE".into(),
-        ));
-    };
-    let network = Network::read(network).map_err(Error::from)?;
-    if network.mix.is_none() {
-        return Err(Error::NoMix(network.name).into());
+    if let Some(file) = &config.network {
+        let network = Network::read(file).map_err(Error::from)?;
+        if network.mix.is_none() {
+            return Err(Error::NoMix(network.name).into());
+        }
     }
-    run(&config, args.listen.json).await
+    run(config, as_json, None, leashed).await
+}
+
+/// Runs the node of a settings file, a mixnode where that is its role, for as long as standard input is open.
+pub(crate) async fn leashed(file: &Path) -> Result<(), Fail> {
+    let (settings, origin) = merged(Settings::default(), Some(file))?;
+    let roles = settings.roles.as_deref().unwrap_or_default();
+    if roles.iter().any(|r| r == "mix") && !roles.iter().any(|r| r == "gateway") {
+        return start_mixnode(settings, &origin, true, true).await;
+    }
+    let config = settings.check(&origin).map_err(|p| problems(&p))?;
+    run(config, true, None, true).await
+}
+
+/// A mixnode's role needs no word where no file says another.
+fn mixing(mut flags: Settings, alone: bool) -> Settings {
+    if alone {
+        flags.roles = Some(with_mix(flags.roles.take()));
+    }
+    flags
 }
 
 /// A mixnode's role needs no word.
@@ -89,10 +154,17 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
         settings.key = Some(default_key());
     }
     settings.log = Some("warn".into());
+    let mut kept = match (&settings.listen, &settings.key) {
+        (None, Some(key)) => Some(KeptPort::beside(key)),
+        _ => None,
+    };
+    if let Some(kept) = &kept {
+        settings.listen = Some(vec![kept.listen()]);
+    }
     let config = settings
         .check(&Origin::One(FLAGS.into()))
         .map_err(|p| problems(&p))?;
-    run(&config, args.node.listen.json).await
+    run(config, args.node.listen.json, kept.as_mut(), false).await
 }
 
 /// The identity in the key file, which is made when it is not there.
@@ -106,64 +178,73 @@ fn identity(path: &Path) -> Result<Identity, Fail> {
     Ok(new_identity(path)?)
 }
 
-async fn run(config: &GatewayConfig, as_json: bool) -> Result<(), Fail> {
+/// Who started this process is gone, or wants it to end: standard input is at its end.
+async fn let_go() {
+    let (gone, over) = tokio::sync::oneshot::channel();
+    // A thread of its own: the executor's would be waited for at the end, though nothing is ever written there.
+    let reading = std::thread::Builder::new().spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = gone.send(());
+    });
+    if reading.is_ok() {
+        let _ = over.await;
+    }
+}
+
+/// Starts the node: at the port that it keeps, or at another where that one is taken.
+async fn start(config: &mut GatewayConfig, kept: Option<&mut KeptPort>) -> Result<Gateway, Fail> {
+    let identity = identity(&config.key)?;
+    let Some(kept) = kept else {
+        return Ok(Gateway::start(identity, config).await?);
+    };
+    let gateway = match Gateway::start(identity.clone(), config).await {
+        Err(Error::Listen { source, .. }) if source.kind() == ErrorKind::AddrInUse => {
+            config.listen = vec![kept.taken()];
+            Gateway::start(identity, config).await?
+        }
+        started => started?,
+    };
+    kept.keep(gateway.listening());
+    Ok(gateway)
+}
+
+async fn run(
+    mut config: GatewayConfig,
+    as_json: bool,
+    kept: Option<&mut KeptPort>,
+    leashed: bool,
+) -> Result<(), Fail> {
     init_logs(config.log_format, &config.log)
         .map_err(|e| Fail::Usage(format!("log = {:?}: {e}", config.log)))?;
-    let listener = |address: std::net::SocketAddr| async move {
-        TcpListener::bind(address).await.map_err(|e| {
+    let admin = match config.admin {
+        Some(address) => Some(std::net::TcpListener::bind(address).map_err(|e| {
             let hint = crate::hint::listen(&address.to_string(), &e);
             Fail::Local(format!("admin {address}: {e}{hint}"))
-        })
-    };
-    let admin = match config.admin {
-        Some(address) => Some(listener(address).await?),
+        })?),
         None => None,
     };
     let mut terminate = signal(SignalKind::terminate())
         .map_err(|e| Fail::Local(format!("SIGTERM cannot be waited for: {e}")))?;
-    let gateway = Arc::new(Gateway::start(identity(&config.key)?, config).await?);
-    announce(&gateway, as_json);
-    let admin = admin.map(|l| tokio::spawn(serve_admin(l, Arc::clone(&gateway))));
+    let gateway = Arc::new(start(&mut config, kept).await?);
+    let at = admin.as_ref().and_then(|l| l.local_addr().ok());
+    let admin = admin.map(|l| serve_admin(l, Arc::clone(&gateway)));
+    let admin = admin.transpose();
+    let _admin = admin.map_err(|e| Fail::Local(format!("the admin address is not served: {e}")))?;
+    announce::announce(gateway.listening(), &config, at, as_json);
+    let alive = service::ready(&gateway);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
+        () = let_go(), if leashed => {}
     }
+    service::stopping();
     if !as_json {
         note!("stopping: {} sessions", gateway.sessions());
     }
     // That peers do not answer is not this node's failure: what was cut is in the log.
     gateway.shutdown().await;
-    if let Some(admin) = admin {
-        admin.abort();
+    if let Some(alive) = alive {
+        alive.abort();
     }
     Ok(())
-}
-
-fn announce(gateway: &Gateway, as_json: bool) {
-    let l = gateway.listening();
-    let pin = hex(&l.pin);
-    if as_json {
-        let mut facts = json!({
-            "name": l.name.to_string(),
-            "peer_id": l.key.peer_id().to_string(),
-            "public_key": l.key.to_string(),
-            "addresses": l.addresses,
-            "pin": pin,
-            "peer": l.peer().to_string(),
-        });
-        if let Some((key, id)) = &l.tickets11 {
-            facts["tickets11"] = json!({"key": hex(key), "id": hex(id)});
-        }
-        say!("{facts}");
-    } else {
-        say!("name        {}", l.name);
-        say!("PeerID      {}", l.key.peer_id());
-        say!("public key  {}", l.key);
-        say!("addresses   {}", l.addresses.join(" "));
-        say!("pin         {pin}");
-        say!("peer        {}", l.peer());
-        if let Some((key, id)) = &l.tickets11 {
-            say!("1.1 tickets key={},id={}", hex(key), hex(id));
-        }
-    }
 }

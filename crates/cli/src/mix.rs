@@ -13,7 +13,7 @@ use crate::Fail;
 use crate::args::{MixArgs, MixCommand};
 use crate::on_runtime;
 
-pub(crate) use beacon::new_key as new_beacon_key;
+pub(crate) use beacon::{new_key as new_beacon_key, secret as beacon_secret};
 
 pub(crate) fn run(args: MixArgs) -> Result<(), Fail> {
     match args.command {
@@ -25,7 +25,7 @@ pub(crate) fn run(args: MixArgs) -> Result<(), Fail> {
 }
 
 /// A network's file, and how it mixes.
-fn network(file: &Path) -> Result<(Network, MixNetwork), Fail> {
+pub(crate) fn network(file: &Path) -> Result<(Network, MixNetwork), Fail> {
     let network = Network::read(file).map_err(Error::from)?;
     let mix = network.mix;
     let mix = mix.ok_or_else(|| Error::NoMix(network.name.clone()))?;
@@ -37,6 +37,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Fail> {
 }
 
 /// Whether a file is wrong, which is this machine's matter.
-fn wrong(path: &Path, why: impl std::fmt::Display) -> Fail {
+pub(crate) fn wrong(path: &Path, why: impl std::fmt::Display) -> Fail {
     Fail::Local(format!("{}: {why}", path.display()))
 }

@@ -1,5 +1,10 @@
 //! `betanet network`, `betanet peers` and `betanet path`.
 
+mod directories;
+mod down;
+mod place;
+mod up;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,15 +18,13 @@ use betanet_mix::epoch_at;
 use betanet_runtime::{Clock, Error, Identity, Name, Network, Node, Peer, View, new_identity};
 use betanet_wire::text::hex;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::Fail;
+use crate::admin::ask;
 use crate::args::{NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, WayArgs};
 use crate::fail::interruptible;
+use crate::on_runtime;
 use crate::target::{Joined, PATIENCE};
-
-/// Longest answer of a node's admin address.
-const VIEW_MAX: u64 = 64 << 20;
 
 pub(crate) fn network(args: &NetworkArgs) -> Result<(), Fail> {
     match &args.command {
@@ -43,6 +46,13 @@ pub(crate) fn network(args: &NetworkArgs) -> Result<(), Fail> {
             new(dir, &plan, *json)
         }
         NetworkCommand::Check { file, json } => check(file, *json),
+        NetworkCommand::Up(args) => on_runtime(up::up(args)),
+        NetworkCommand::Down { dir } => down::down(dir),
+        NetworkCommand::Status { dir, json } => on_runtime(interruptible(down::status(dir, *json))),
+        NetworkCommand::Node { config } => {
+            let _running = place::node_lock(config)?;
+            on_runtime(crate::listen::leashed(config))
+        }
     }
 }
 
@@ -160,6 +170,7 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
             dir.display()
         )));
     }
+    let given = dir;
     fs::create_dir_all(dir).map_err(Fail::file(dir))?;
     let unfinished = Unfinished(dir);
     let dir = fs::canonicalize(dir).map_err(Fail::file(dir))?;
@@ -258,19 +269,16 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
     for node in &nodes {
         say!("{:<8} {} {}:{port}", node.name, of(node), node.ip);
     }
-    say!("\nStart each node in a terminal of its own, or all of them with:");
-    say!("  while read -r c; do $c & done < {}", list.display());
+    let shown = given.display();
+    say!("\nbetanet network up {shown} starts all of them; COMMANDS in it has one command a node.");
     if let Some(node) = nodes.iter().find(|n| n.part == Part::Relay) {
-        say!("then, after a few seconds:");
+        say!("Then:");
         say!(
             "  betanet get --network {} --path 3 bar://{}/hello.txt",
             network.display(),
             of(node)
         );
         if plan.mixnodes > 0 {
-            say!(
-                "and once the maintainers have signed a directory (betanet mix directory --help):"
-            );
             say!(
                 "  betanet get --network {} --mix 3 bar://{}/hello.txt",
                 network.display(),
@@ -284,7 +292,7 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
 pub(crate) async fn peers(args: PeersArgs) -> Result<(), Fail> {
     interruptible(async {
         let view = match (&args.admin, &args.network) {
-            (Some(admin), _) => ask_admin(admin).await?,
+            (Some(admin), _) => ask(admin, "/peers").await?,
             (None, Some(file)) => listen(file, args.wait).await?,
             (None, None) => return Err(Fail::Usage("--admin ADDR or --network FILE".into())),
         };
@@ -296,31 +304,6 @@ pub(crate) async fn peers(args: PeersArgs) -> Result<(), Fail> {
         Ok(())
     })
     .await
-}
-
-/// What a running node knows, from its admin address.
-async fn ask_admin(admin: &str) -> Result<Value, Fail> {
-    let fail = |e: &dyn std::fmt::Display| Fail::Peer(format!("{admin}: {e}"));
-    let mut tcp = tokio::net::TcpStream::connect(admin)
-        .await
-        .map_err(|e| fail(&e))?;
-    let request = format!("GET /peers HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
-    tcp.write_all(request.as_bytes())
-        .await
-        .map_err(|e| fail(&e))?;
-    let mut answer = Vec::new();
-    tcp.take(VIEW_MAX)
-        .read_to_end(&mut answer)
-        .await
-        .map_err(|e| fail(&e))?;
-    let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .ok_or_else(|| fail(&"no HTTP answer"))?;
-    if !head.starts_with("HTTP/1.1 200") {
-        return Err(fail(&body.trim()));
-    }
-    serde_json::from_str(body).map_err(|e| fail(&e))
 }
 
 async fn listen(file: &Path, seconds: u64) -> Result<Value, Fail> {

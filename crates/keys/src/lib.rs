@@ -19,6 +19,7 @@
 
 extern crate alloc;
 
+mod address;
 mod identity;
 mod name;
 mod peer;
@@ -27,6 +28,7 @@ pub mod schedule;
 mod sensitive;
 mod vrf;
 
+pub use address::{Address, AddressError, Endpoint, Host};
 pub use identity::{Identity, KeyError, PublicKey};
 pub use name::{Name, NameError};
 pub use peer::{Peer, PeerError};

@@ -7,7 +7,7 @@ use core::str::FromStr;
 
 use betanet_wire::{cbor, message, text};
 
-use crate::{KeyError, Name, PublicKey};
+use crate::{AddressError, Endpoint, KeyError, Name, PublicKey};
 
 const PREFIX: &str = "bnp1";
 
@@ -16,7 +16,7 @@ const PREFIX: &str = "bnp1";
 pub struct Peer {
     /// Its identity.
     pub key: PublicKey,
-    /// `host:port`, at least one, in order of preference.
+    /// `HOST:PORT`, or `quic:HOST:PORT`: at least one, in order of preference.
     pub addrs: Vec<String>,
     /// SHA-256 of the SPKI of its TLS certificate; without one, web PKI decides.
     pub pin: Option<[u8; 32]>,
@@ -25,7 +25,7 @@ pub struct Peer {
 message! {
     struct Packed<'a> {
         req "key" key: [u8; 32],
-        req "pin" pin: [u8; 32],
+        opt "pin" pin: [u8; 32],
         req "addrs" addrs: Vec<&'a str>,
     }
 }
@@ -48,9 +48,12 @@ pub enum PeerError {
     /// The pin is not 64 hex digits.
     #[error("the peer's pin must be 64 hex digits")]
     Pin,
-    /// An address without a port.
-    #[error("a peer's address is HOST:PORT")]
-    Address,
+    /// An address that cannot be dialled.
+    #[error("the peer's address: {0}")]
+    Address(#[from] AddressError),
+    /// No address at all.
+    #[error("the bnp1 string has no address")]
+    NoAddress,
     /// The packed form does not decode.
     #[error("the bnp1 string does not decode: {0}")]
     Packed(cbor::Error),
@@ -66,15 +69,15 @@ impl Peer {
         self.key.node_id().into()
     }
 
-    /// The one-word form; `None` without a pin, which it cannot leave out.
+    /// The one-word form.
     #[must_use]
-    pub fn packed(&self) -> Option<String> {
+    pub fn packed(&self) -> String {
         let packed = Packed {
             key: *self.key.as_bytes(),
-            pin: self.pin?,
+            pin: self.pin,
             addrs: self.addrs.iter().map(String::as_str).collect(),
         };
-        Some(format!("{PREFIX}{}", text::base32(&cbor::to_vec(&packed))))
+        format!("{PREFIX}{}", text::base32(&cbor::to_vec(&packed)))
     }
 
     fn unpack(body: &str) -> Result<Self, PeerError> {
@@ -89,21 +92,18 @@ impl Peer {
             .map(|a| address(a))
             .collect::<Result<Vec<_>, _>>()?;
         if addrs.is_empty() {
-            return Err(PeerError::Address);
+            return Err(PeerError::NoAddress);
         }
         Ok(Self {
             key: PublicKey::from_bytes(&packed.key)?,
             addrs,
-            pin: Some(packed.pin),
+            pin: packed.pin,
         })
     }
 }
 
-fn address(text: &str) -> Result<String, PeerError> {
-    let (host, port) = text.rsplit_once(':').ok_or(PeerError::Address)?;
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '@' | '#' | '/');
-    let ok = !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok();
-    ok.then(|| text.to_string()).ok_or(PeerError::Address)
+fn address(text: &str) -> Result<String, AddressError> {
+    Ok(Endpoint::dialled(text)?.to_string())
 }
 
 impl FromStr for Peer {
@@ -128,17 +128,9 @@ impl FromStr for Peer {
 }
 
 impl fmt::Display for Peer {
-    /// The one-word form, or the long one where there is no pin.
+    /// The one-word form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.packed() {
-            Some(packed) => f.write_str(&packed),
-            None => write!(
-                f,
-                "{}@{}",
-                self.key,
-                self.addrs.first().map_or("", String::as_str)
-            ),
-        }
+        f.write_str(&self.packed())
     }
 }
 
@@ -164,6 +156,22 @@ mod tests {
         assert_eq!(long.parse::<Peer>().map(|p| p.pin), Ok(Some([7; 32])));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn a_peer_reads_as_it_is_printed(
+            ips in proptest::collection::vec(proptest::prelude::any::<(u128, u16, bool)>(), 1..4),
+            pin in proptest::prelude::any::<Option<[u8; 32]>>(),
+        ) {
+            let one = |(ip, port, quic): (u128, u16, bool)| {
+                let ip = core::net::Ipv6Addr::from(ip.max(1));
+                let address = core::net::SocketAddr::from((ip, port.max(1))).into();
+                Endpoint { quic, address }.to_string()
+            };
+            let peer = Peer { addrs: ips.into_iter().map(one).collect(), ..peer(pin) };
+            proptest::prop_assert_eq!(peer.to_string().parse(), Ok(peer));
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_said() {
         let key = peer(None).key.to_string();
@@ -178,8 +186,13 @@ mod tests {
                 &format!("{zero}@h:1"),
                 PeerError::Key(KeyError::WrongSubgroup),
             ),
-            (&format!("{key}@h"), PeerError::Address),
-            (&format!("{key}@h:99999"), PeerError::Address),
+            (&format!("{key}@h"), AddressError::Port.into()),
+            (&format!("{key}@h:99999"), AddressError::PortNumber.into()),
+            (&format!("{key}@::1:443"), AddressError::Brackets.into()),
+            (
+                &format!("{key}@[fe80::1%lo]:443"),
+                AddressError::Zone.into(),
+            ),
             (&format!("{key}@h:1#12"), PeerError::Pin),
         ] {
             assert_eq!(bad.parse::<Peer>(), Err(why), "{bad}");

@@ -319,7 +319,6 @@ impl libp2p_core::Transport for Transport {
                 reason,
             });
         }
-        let own = self.options.certificate.is_none();
         let mut failed = None;
         for (id, listener) in &mut self.listeners {
             let State::Starting(starting) = &mut listener.state else {
@@ -333,12 +332,9 @@ impl libp2p_core::Transport for Transport {
                 }
                 Poll::Ready(Ok(gateway)) => {
                     let facts = gateway.listening();
-                    let port = facts
-                        .addresses
-                        .first()
-                        .and_then(|a| a.rsplit_once(':')?.1.parse().ok());
+                    let port = facts.bound.first().map(std::net::SocketAddr::port);
                     let ip = listener.asked.ip.unwrap_or(IpAddr::from([0, 0, 0, 0]));
-                    let pin = own.then_some(facts.pin);
+                    let pin = facts.pinned.then_some(facts.pin);
                     let listen_addr = announced(&listener.asked, ip, port.unwrap_or(0), pin);
                     listener.state = State::Listening(Box::new(gateway), listen_addr.clone());
                     let listener_id = *id;

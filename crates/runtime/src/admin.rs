@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +10,47 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::Gateway;
 
 /// Admin connections at once.
 const CONNECTIONS: usize = 16;
+/// What an answer waits for the node's own tasks.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Answers `/metrics`, `/healthz` and `/peers` on a local port until it is dropped.
-pub async fn serve_admin(listener: TcpListener, gateway: Arc<Gateway>) {
+/// An admin address that is served until this is dropped.
+#[derive(Debug)]
+pub struct Admin(#[allow(dead_code, reason = "dropping it is what it is for")] DropGuard);
+
+/// Answers `/metrics`, `/healthz`, `/status` and `/peers` on a local port until what it returns is dropped. It runs on a thread of its
+/// own: a node whose executor is stuck can still be asked what is wrong with it.
+///
+/// # Errors
+///
+/// The system gives no thread, or the socket cannot be used.
+pub fn serve_admin(listener: std::net::TcpListener, gateway: Arc<Gateway>) -> io::Result<Admin> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let stop = CancellationToken::new();
+    let guard = stop.clone().drop_guard();
+    let listener = {
+        let _in = runtime.enter();
+        TcpListener::from_std(listener)?
+    };
+    std::thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(move || {
+            runtime.block_on(stop.run_until_cancelled_owned(serve(listener, gateway)));
+            // A look at a disk that does not answer is not waited for.
+            runtime.shutdown_background();
+        })?;
+    Ok(Admin(guard))
+}
+
+async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
@@ -44,6 +78,9 @@ pub async fn serve_admin(listener: TcpListener, gateway: Arc<Gateway>) {
     }
 }
 
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain";
+
 async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => (
@@ -51,30 +88,36 @@ async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
             gateway.render_metrics(),
         ),
-        (&Method::GET, "/healthz") if gateway.is_healthy() => {
-            (StatusCode::OK, "text/plain", "ok\n".to_owned())
+        (&Method::GET, "/healthz") => {
+            let faults = gateway.faults().await;
+            if faults.is_empty() {
+                (StatusCode::OK, TEXT, "ok\n".to_owned())
+            } else {
+                let lines = faults.iter().map(|f| format!("{f}\n")).collect();
+                (StatusCode::SERVICE_UNAVAILABLE, TEXT, lines)
+            }
         }
-        (&Method::GET, "/healthz") => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "text/plain",
-            "shutting down\n".to_owned(),
-        ),
-        (&Method::GET, "/peers") => match gateway.view().await {
-            Some(view) => (
-                StatusCode::OK,
-                "application/json",
-                format!("{}\n", view.to_json()),
-            ),
-            None => (
+        (&Method::GET, "/status") => {
+            let status = gateway.status().await;
+            (StatusCode::OK, JSON, format!("{status}\n"))
+        }
+        (&Method::GET, "/peers") => match tokio::time::timeout(PATIENCE, gateway.view()).await {
+            Ok(Some(view)) => (StatusCode::OK, JSON, format!("{}\n", view.to_json())),
+            Ok(None) => (
                 StatusCode::NOT_FOUND,
-                "text/plain",
+                TEXT,
                 "this node is part of no network: gateway --network FILE\n".to_owned(),
+            ),
+            Err(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                TEXT,
+                "the node's tasks do not answer: see /healthz\n".to_owned(),
             ),
         },
         _ => (
             StatusCode::NOT_FOUND,
-            "text/plain",
-            "try /metrics, /healthz or /peers\n".to_owned(),
+            TEXT,
+            "try /metrics, /healthz, /status or /peers\n".to_owned(),
         ),
     };
     let mut response = Response::new(Full::new(body.into()));

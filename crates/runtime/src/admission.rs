@@ -12,7 +12,7 @@ use betanet_mesh::{Admission, Policy};
 use betanet_wire::{ChargeTo, NodeId};
 use bytes::Bytes;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Refusal as Limit, Refusals};
 
 /// Handshakes under way on one outer connection, from a right ticket to message 3's answer.
 const HALF_OPEN_A_CONNECTION: usize = 4;
@@ -124,6 +124,7 @@ impl Doorkeeper {
         });
         if !fits {
             self.0.metrics.half_open_refused.inc();
+            self.0.metrics.refusals.count(Limit::HalfOpen);
             return None;
         }
         self.0.metrics.half_open.inc();
@@ -137,7 +138,7 @@ impl Doorkeeper {
     /// A handshake is finished: whether its session may stay.
     fn enter(&self, ip: Option<IpAddr>, charge: ChargeTo) -> Result<(), Refusal> {
         let (per_address, max) = (self.0.per_address, self.0.max);
-        self.with(|c| {
+        let entered = self.with(|c| {
             if c.standing >= max {
                 return Err(Refusal::Full(max));
             }
@@ -154,6 +155,13 @@ impl Doorkeeper {
             }
             c.standing += 1;
             Ok(())
+        });
+        entered.inspect_err(|refusal| {
+            self.0.metrics.refusals.count(match refusal {
+                Refusal::Address(_) => Limit::AddressSessions,
+                Refusal::Forwarded(_) => Limit::Forwarded,
+                Refusal::Full(_) => Limit::Sessions,
+            });
         })?;
         self.0.metrics.sessions.inc();
         Ok(())
@@ -270,6 +278,7 @@ impl Drop for Place {
 pub(crate) struct Admitted<H> {
     pub(crate) keeper: Doorkeeper,
     pub(crate) entrance: Entrance,
+    pub(crate) refusals: Arc<Refusals>,
     pub(crate) inner: H,
 }
 
@@ -285,6 +294,9 @@ impl<H: Handler> Handler for Admitted<H> {
             }
             Client::Anonymous => true,
         };
+        if !counted {
+            self.refusals.count(Limit::Opens);
+        }
         self.entrance.enter().is_ok() && counted && self.inner.may_open(now, client)
     }
 

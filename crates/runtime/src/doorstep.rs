@@ -10,6 +10,8 @@ use betanet_mesh::Prefix;
 use socket2::{SockFilter, SockRef};
 use tokio::net::TcpListener;
 
+use crate::metrics::{Refusal, Refusals};
+
 /// TCP connections by address, before anything is known of them.
 #[derive(Debug)]
 pub(crate) struct Doorstep {
@@ -17,6 +19,7 @@ pub(crate) struct Doorstep {
     max: usize,
     /// New ones a second; as many as `max` may come together.
     per_second: usize,
+    refusals: Option<Arc<Refusals>>,
     state: Mutex<State>,
 }
 
@@ -60,11 +63,25 @@ impl Doorstep {
         Self {
             max,
             per_second,
+            refusals: None,
             state: Mutex::new(State {
                 sources: BTreeMap::new(),
                 sweep_at: SOURCES,
                 insisting: Vec::new(),
             }),
+        }
+    }
+
+    /// Counts whom it refuses.
+    pub(crate) fn counting(mut self, refusals: Arc<Refusals>) -> Self {
+        self.refusals = Some(refusals);
+        self
+    }
+
+    /// Somebody was refused.
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        if let Some(refusals) = &self.refusals {
+            refusals.count(refusal);
         }
     }
 
@@ -111,6 +128,11 @@ impl Doorstep {
         source.tokens = self.tokens(source, now);
         source.at = now;
         if source.standing >= self.max || source.tokens < ONE {
+            self.refused(if source.standing >= self.max {
+                Refusal::AddressConnections
+            } else {
+                Refusal::AddressPace
+            });
             let (mut times, mut since) = source.refused;
             if since + SECOND <= now {
                 (times, since) = (0, now);

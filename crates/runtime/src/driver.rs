@@ -30,6 +30,7 @@ use crate::fronts::FrontRules;
 use crate::metrics::Metrics;
 use crate::mix::Unpadded;
 use crate::session::{Outcome, SessionFacts};
+use crate::standing::Seen;
 use crate::streams::{Takers, session_id};
 use crate::translate::Translator;
 use crate::{Clock, Error};
@@ -205,6 +206,8 @@ pub(crate) struct Driver<H: Handler> {
     ended: bool,
     outer_error: Option<betanet_carrier::Error>,
     counted: betanet_htx::Stats,
+    /// Where an operator sees what it counts.
+    seen: Option<Arc<Seen>>,
 }
 
 impl<H: Handler> Driver<H> {
@@ -255,7 +258,14 @@ impl<H: Handler> Driver<H> {
             ended: false,
             outer_error: None,
             counted: betanet_htx::Stats::default(),
+            seen: None,
         })
+    }
+
+    /// Shows an operator what it counts.
+    pub(crate) fn seen(mut self: Box<Self>, seen: Arc<Seen>) -> Box<Self> {
+        self.seen = Some(seen);
+        self
     }
 
     /// Gives streams of other types to `takers`.
@@ -774,6 +784,9 @@ impl<H: Handler> Driver<H> {
     fn count(&mut self) {
         let stats = *self.connection.session().stats();
         self.metrics.traffic(&self.counted, &stats);
+        if let Some(seen) = &self.seen {
+            seen.count(&stats);
+        }
         self.counted = stats;
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +14,7 @@ use betanet_compat11::Reading;
 use betanet_htx::pace::Padding;
 use betanet_htx::shape::Shape as TrafficShape;
 use betanet_htx::{Config, L2, Pq, Secrets, Session, kind, offered_caps};
-use betanet_keys::{Identity, Name, Peer, PublicKey};
+use betanet_keys::{Endpoint, Identity, Name, Peer, PublicKey};
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
 use betanet_stack::Connection;
@@ -29,11 +30,14 @@ use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
 use crate::forward::{Exits, Paths, Relay};
 use crate::fronts::FrontRules;
+use crate::health::{Fault, Pulse, Vitals, writable};
 use crate::listeners::{Bound, Listeners, accept, accept_quic, bind};
 use crate::made::made_site;
 use crate::mesh::multiaddr;
+use crate::metrics::Refusal;
 use crate::mix::{MixPlane, Mixing, WellKnown};
-use crate::node::QUIC;
+use crate::reach::{Reach, interfaces, reach};
+use crate::standing::Sessions;
 use crate::streams::Takers;
 use crate::translate::{ToServer, Translator};
 use crate::{
@@ -59,10 +63,18 @@ pub struct Listening {
     pub name: Name,
     /// Its key.
     pub key: PublicKey,
-    /// Where it listens, with the ports that the system chose.
+    /// Where others dial it: what the configuration advertises, the hosts of its certificate, or where it listens. Never an
+    /// unspecified address.
     pub addresses: Vec<String>,
+    /// Where its sockets are, with the ports that the system chose.
+    pub bound: Vec<SocketAddr>,
+    /// What may keep others from dialling these addresses.
+    pub note: Option<String>,
     /// Its certificate's pin.
     pub pin: [u8; 32],
+    /// Whether clients are told the pin: the certificate is signed by its own key. Others are checked by web PKI, and may have
+    /// another key tomorrow.
+    pub pinned: bool,
     /// What clients of version 1.1 make their tickets for, where they are taken: the key and its id.
     pub tickets11: Option<([u8; 32], [u8; 8])>,
 }
@@ -74,7 +86,7 @@ impl Listening {
         Peer {
             key: self.key,
             addrs: self.addresses.clone(),
-            pin: Some(self.pin),
+            pin: self.pinned.then_some(self.pin),
         }
     }
 }
@@ -87,6 +99,7 @@ struct Door<H> {
     clock: Clock,
     rng: Mutex<Rng>,
     metrics: Arc<Metrics>,
+    sessions: Sessions,
     stop: CancellationToken,
     relay: Arc<Relay>,
     keeper: Doorkeeper,
@@ -119,10 +132,6 @@ async fn look_of(origin: &FrontOrigin) -> Http2Look {
             nginx
         }
     }
-}
-
-fn port_of(address: &str) -> Option<u16> {
-    address.rsplit_once(':')?.1.parse().ok()
 }
 
 impl<H> Gate for Door<H>
@@ -229,11 +238,13 @@ where
         let secrets = Secrets::draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner));
         let now = self.clock.now();
         let session = Session::accept(now, config, &self.identity, ekm0, message1, secrets).ok()?;
+        let line = self.sessions.enter(now.mono, from.is_none());
         let entrance = Entrance::new(half_open, from.map(|from| from.ip()));
         let alarm = Alarm::default();
         let handler = Admitted {
             keeper: self.keeper.clone(),
             entrance: entrance.clone(),
+            refusals: Arc::clone(&self.metrics.refusals),
             inner: self.handler.of_session(charge, alarm.clone()),
         };
         let connection = Connection::new(session, handler);
@@ -247,6 +258,7 @@ where
             let mut driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None)
                 .behind(entrance)
                 .woken_by(alarm)
+                .seen(line.seen())
                 .taking(takers);
             if let Some(fronts) = fronts {
                 driver = driver.held_to(fronts);
@@ -254,9 +266,25 @@ where
             if let Some(versions) = versions {
                 driver = driver.remembered(versions);
             }
-            Box::pin(driver.run())
+            Box::pin(async move {
+                let _line = line;
+                driver.run().await;
+            })
         }))
     }
+}
+
+/// The folders that a node writes to while it runs: what it serves, where others may write, and the one of its key, unless that
+/// was not to be written from the start and nothing is kept there.
+fn written(config: &GatewayConfig) -> Vec<PathBuf> {
+    let served = config.serve.iter().filter(|_| config.may_write());
+    let state = match config.key.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let keeps = config.network.is_some() || config.compat11.is_on();
+    let state = Some(state.to_owned()).filter(|f| keeps || writable(f).is_ok());
+    served.cloned().chain(state).collect()
 }
 
 /// A node that listens: a web site to everybody, BAR over sessions to those who know its key.
@@ -265,6 +293,10 @@ pub struct Gateway {
     site: Arc<Site>,
     metrics: Arc<Metrics>,
     standing: Doorkeeper,
+    sessions: Sessions,
+    vitals: Arc<Vitals>,
+    limits: [(Refusal, u64); 6],
+    clock: Clock,
     stop: CancellationToken,
     relay: Arc<Relay>,
     plane: Option<Arc<MixPlane>>,
@@ -351,13 +383,16 @@ impl Gateway {
         for address in &config.listen {
             bound.push(bind(address, config.quic).await?);
         }
-        let addresses = if config.advertise.is_empty() {
-            let mut all: Vec<String> = bound.iter().map(|b| b.local.to_string()).collect();
-            let over_quic = bound.iter().filter(|b| b.udp.is_some());
-            all.extend(over_quic.map(|b| format!("{QUIC}{}", b.local)));
-            all
+        let facts = certificate.facts();
+        let sockets: Vec<_> = bound.iter().map(Bound::socket).collect();
+        let Reach { addresses, note } = if config.advertise.is_empty() {
+            reach(&sockets, &facts, &interfaces())
         } else {
-            config.advertise.clone()
+            let addresses = config.advertise.clone();
+            Reach {
+                addresses,
+                note: None,
+            }
         };
         let mut cover = match &config.cover {
             CoverSite::Folder(path) => {
@@ -380,7 +415,8 @@ impl Gateway {
         };
         if let Some(port) = addresses
             .iter()
-            .find_map(|a| port_of(a.strip_prefix(QUIC)?))
+            .filter_map(|a| a.parse::<Endpoint>().ok())
+            .find_map(|e| e.quic.then_some(e.address.port))
             && config.alt_svc
         {
             cover = cover.with_h3(port);
@@ -404,12 +440,26 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let keeper = Doorkeeper::new(&policy, config.max_sessions, Arc::clone(&metrics));
         let standing = keeper.clone();
+        let sessions = Sessions::default();
+        let limits = [
+            (Refusal::AddressConnections, config.connections_per_address),
+            (Refusal::AddressPace, config.connects_per_second),
+            (Refusal::Connections, connections_max),
+            (Refusal::AddressSessions, policy.per_address),
+            (Refusal::Sessions, config.max_sessions),
+            (Refusal::Opens, policy.opens.0 as usize),
+        ]
+        .map(|(refusal, n)| (refusal, n as u64));
         let stop = CancellationToken::new();
         let key = *identity.public();
         let clock = Clock::start();
         let rng = Mutex::new(Rng::new(&seed()?));
         let node =
             Node::new(Some(identity.clone()), Config::default())?.dialling_from(config.dial_from);
+        let node = match &config.ca {
+            Some(file) => node.with_trust(Trust::roots_of(file).map_err(Error::Certificate)?),
+            None => node,
+        };
         let mut accepts = vec![kind::BAR, kind::FORWARD];
         if network.is_some() {
             accepts.extend([kind::DISCOVER, kind::GOSSIP]);
@@ -468,6 +518,7 @@ impl Gateway {
             clock,
             rng,
             metrics: Arc::clone(&metrics),
+            sessions: sessions.clone(),
             stop: stop.clone(),
             keeper,
             takers,
@@ -495,10 +546,8 @@ impl Gateway {
         let connections = Arc::new(Mutex::new(JoinSet::new()));
         let mut tasks = JoinSet::new();
         let mut accepting = Vec::new();
-        let doorstep = Arc::new(Doorstep::new(
-            config.connections_per_address,
-            config.connects_per_second,
-        ));
+        let doorstep = Doorstep::new(config.connections_per_address, config.connects_per_second);
+        let doorstep = Arc::new(doorstep.counting(Arc::clone(&metrics.refusals)));
         let common = Listeners {
             site: Arc::clone(&site),
             stop: stop.clone(),
@@ -508,13 +557,21 @@ impl Gateway {
             clock,
         };
         let mut quic = Vec::new();
-        for Bound { tcp, udp, .. } in bound {
+        let mut listeners = Vec::new();
+        for Bound { tcp, udp, local } in bound {
             accepting.push(tasks.spawn(accept(tcp, common.clone())));
+            listeners.extend(
+                accepting
+                    .last()
+                    .map(|task| (local.to_string(), task.clone())),
+            );
             if let Some(udp) = udp {
                 let listener = QuicListener::new(&site, udp).map_err(Error::Certificate)?;
                 let listener = Arc::new(listener);
                 quic.push(Arc::clone(&listener));
                 accepting.push(tasks.spawn(accept_quic(listener, common.clone())));
+                let address = format!("quic:{local}");
+                listeners.extend(accepting.last().map(|task| (address, task.clone())));
             }
         }
         let pin = certificate.pin();
@@ -529,7 +586,7 @@ impl Gateway {
                     Vec::new()
                 },
                 org: config.org.clone(),
-                pin: config.certificate.is_none().then_some(pin),
+                pin: facts.self_signed.then_some(pin),
                 mix: mixing.as_ref().map(Mixing::record).unwrap_or_default(),
                 ..Draft::default()
             };
@@ -545,6 +602,15 @@ impl Gateway {
             }
             relay.join(mesh);
         }
+        let pulse = Pulse::new(clock);
+        accepting.push(tasks.spawn(pulse.clone().beat()));
+        let vitals = Arc::new(Vitals {
+            pulse,
+            stop: stop.clone(),
+            listeners,
+            certificate: Arc::clone(&certificate),
+            folders: written(config),
+        });
         accepting.push(tasks.spawn(async move {
             loop {
                 tokio::time::sleep(RELOAD).await;
@@ -563,13 +629,20 @@ impl Gateway {
                 name: key.node_id().into(),
                 key,
                 addresses,
+                bound: sockets.iter().map(|s| s.local).collect(),
+                note,
                 pin,
+                pinned: facts.self_signed,
                 tickets11: translator.as_ref().and_then(|t| t.ticket_key()),
             },
             translator,
             site,
             metrics,
             standing,
+            sessions,
+            vitals,
+            limits,
+            clock,
             stop,
             relay,
             plane: carrying,
@@ -597,18 +670,55 @@ impl Gateway {
         self.relay.mesh()?.view().await
     }
 
-    pub(crate) fn is_healthy(&self) -> bool {
-        !self.stop.is_cancelled()
+    /// All that is wrong with the node now; nothing where it does what it is there for.
+    pub async fn faults(&self) -> Vec<Fault> {
+        let (vitals, now) = (Arc::clone(&self.vitals), self.clock.now());
+        let looked = tokio::task::spawn_blocking(move || vitals.faults(now.unix_ms));
+        let mut faults = looked.await.unwrap_or_default();
+        let panics = crate::panics();
+        if panics > 0 {
+            faults.push(Fault {
+                what: "panic",
+                why: format!("{panics} tasks ended by a fault of this program"),
+            });
+        }
+        faults
+    }
+
+    /// Whether the executor runs tasks and every listener takes connections. Answers late, or never, where the executor does not.
+    pub async fn is_alive(&self) -> bool {
+        let ran = tokio::spawn(std::future::ready(())).await.is_ok();
+        ran && self.vitals.all_listen()
+    }
+
+    pub(crate) const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) const fn seen(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// As much as the limit of a refusal allows.
+    pub(crate) fn allowed(&self, refusal: Refusal) -> Option<u64> {
+        let limit = self.limits.iter().find(|(r, _)| *r == refusal);
+        limit.map(|(_, n)| *n)
+    }
+
+    /// The counters, with what others have counted.
+    pub(crate) fn counted(&self) -> &Metrics {
+        self.metrics.site(self.site.stats());
+        if let Some(plane) = &self.plane {
+            plane.count();
+        }
+        self.metrics.collect(self.clock.elapsed());
+        &self.metrics
     }
 
     /// All counters in the Prometheus text format.
     #[must_use]
     pub fn render_metrics(&self) -> String {
-        self.metrics.site(self.site.stats());
-        if let Some(plane) = &self.plane {
-            plane.count();
-        }
-        self.metrics.render()
+        self.counted().render()
     }
 
     /// Stops: no new connections, GOAWAY, open streams get their time, then CLOSE. Whether all ended in time.

@@ -37,6 +37,7 @@ mod files;
 mod forward;
 mod fronts;
 mod gateway;
+mod health;
 mod listeners;
 mod logs;
 mod made;
@@ -46,15 +47,18 @@ mod mix;
 mod network;
 mod node;
 mod panics;
+mod reach;
 mod session;
 mod shares;
+mod standing;
+mod status;
 mod store;
 mod streams;
 mod templates;
 mod translate;
 mod view;
 
-pub use admin::serve_admin;
+pub use admin::{Admin, serve_admin};
 pub use betanet_bar::{Access, Headers, Method, Request, Response};
 pub use betanet_carrier::client::{Facts as OuterFacts, Trust};
 pub use betanet_carrier::{
@@ -72,7 +76,9 @@ pub use betanet_mix::{ClientStats as MixStats, Cover};
 pub use betanet_wire::NodeId;
 pub use book::Book;
 pub use clock::{Clock, seed};
-pub use config::{Compat11, CoverSite, GatewayConfig, JITTER, Origin, Problem, Server11, Settings};
+pub use config::{
+    Compat11, CoverSite, GatewayConfig, JITTER, Looked, Origin, Problem, Server11, Settings,
+};
 pub use deck::Deck;
 pub use driver::OnSilence;
 pub use error::Error;
@@ -81,7 +87,8 @@ pub use farewell::farewell;
 pub use files::{load_identity, new_identity, read_secret, state_dir, write_private, write_secret};
 pub use fronts::FrontRules;
 pub use gateway::{Gateway, Listening};
-pub use logs::{LogFormat, init_logs};
+pub use health::Fault;
+pub use logs::{LogFormat, init_logs, readable_log};
 pub use mesh::Mesh;
 pub use metrics::Metrics;
 pub use mix::{

@@ -13,6 +13,8 @@ use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use crate::doorstep::{Doorstep, Turned};
+use crate::metrics::Refusal;
+use crate::reach::Socket;
 use crate::shares::Shares;
 use crate::{Clock, Error};
 
@@ -42,6 +44,17 @@ pub(crate) struct Bound {
     pub(crate) tcp: TcpListener,
     pub(crate) udp: Option<UdpSocket>,
     pub(crate) local: SocketAddr,
+}
+
+impl Bound {
+    pub(crate) fn socket(&self) -> Socket {
+        let only_v6 = socket2::SockRef::from(&self.tcp).only_v6();
+        Socket {
+            local: self.local,
+            quic: self.udp.is_some(),
+            both: self.local.is_ipv6() && !only_v6.unwrap_or(true),
+        }
+    }
 }
 
 /// Opens a TCP listener, and a UDP socket at the same port where QUIC is wanted.
@@ -154,7 +167,9 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners) {
             let Ok(tcp) = tcp else { continue };
             let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
             while connections.try_join_next().is_some() {}
-            if connections.len() < max {
+            if connections.len() >= max {
+                doorstep.refused(Refusal::Connections);
+            } else {
                 let serving = serve(Arc::clone(&site), tcp, peer, stop.clone());
                 connections.spawn(async move {
                     let _step = step;
@@ -197,6 +212,7 @@ pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners) 
             .unwrap_or_else(PoisonError::into_inner);
         while connections.try_join_next().is_some() {}
         if connections.len() >= common.max {
+            common.doorstep.refused(Refusal::Connections);
             visitor.ignore();
             continue;
         }

@@ -28,6 +28,16 @@ impl<W: Write> Write for Best<W> {
     }
 }
 
+/// Whether a filter of log lines reads.
+///
+/// # Errors
+///
+/// Why it does not.
+pub fn readable_log(filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter);
+    filter.map(|_| ()).map_err(|e| e.to_string())
+}
+
 /// Starts logging to standard error. `filter` is a level, or `tracing` directives such as `betanet_htx=debug`.
 ///
 /// # Errors

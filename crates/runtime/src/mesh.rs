@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_keys::{Identity, Name, Peer, PublicKey};
+use betanet_keys::{Endpoint, Host as HostName, Identity, Name, Peer, PublicKey};
 use betanet_mesh::{Addr, Carriage, DialId, Draft, Host, Input, Record, SeedPeer, Setup};
 use betanet_path::Cf;
 use betanet_wire::NodeId;
@@ -93,18 +93,13 @@ fn target(addr: &Addr) -> String {
 
 /// The multiaddr of a `host:port`, or of a `quic:host:port`.
 pub(crate) fn multiaddr(address: &str) -> Option<Addr> {
-    let (address, quic) = match address.strip_prefix(QUIC) {
-        Some(address) => (address, true),
-        None => (address, false),
-    };
-    let (host, port) = address.rsplit_once(':')?;
-    let port: u16 = port.parse().ok().filter(|p| *p != 0)?;
-    let place = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(ip) if ip.is_unspecified() => return None,
-        Ok(IpAddr::V4(ip)) => format!("/ip4/{ip}"),
-        Ok(IpAddr::V6(ip)) => format!("/ip6/{ip}"),
-        Err(_) if quic => format!("/dns4/{host}"),
-        Err(_) => {
+    let Endpoint { quic, address } = Endpoint::dialled(address).ok()?;
+    let port = address.port;
+    let place = match address.host {
+        HostName::Ip(IpAddr::V4(ip)) => format!("/ip4/{ip}"),
+        HostName::Ip(IpAddr::V6(ip)) => format!("/ip6/{ip}"),
+        HostName::Name(host) if quic => format!("/dns4/{host}"),
+        HostName::Name(host) => {
             return format!("/dns4/{host}/tcp/{port}/tls/sni/{host}")
                 .parse()
                 .ok();

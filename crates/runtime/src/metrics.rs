@@ -1,6 +1,8 @@
 mod mix;
+mod refused;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use betanet_htx::Stats;
 use betanet_wire::Code;
@@ -12,6 +14,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub(crate) use mix::MixMetrics;
+use refused::ByRefusal;
+pub(crate) use refused::{Refusal, Refusals};
+
+use crate::status::{BUILD, descriptors};
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
 struct ByStatus {
@@ -59,6 +65,10 @@ pub struct Metrics {
     paths: Family<ByOutcome, Counter>,
     pub(crate) streams_forwarded: Counter,
     pub(crate) mix: Arc<MixMetrics>,
+    pub(crate) refusals: Arc<Refusals>,
+    refused: Family<ByRefusal, Counter>,
+    uptime: Gauge,
+    descriptors: Gauge,
 }
 
 impl Default for Metrics {
@@ -94,6 +104,10 @@ impl Metrics {
             paths: Family::default(),
             streams_forwarded: Counter::default(),
             mix: Arc::default(),
+            refusals: Arc::default(),
+            refused: Family::default(),
+            uptime: Gauge::default(),
+            descriptors: Gauge::default(),
         };
         let r = &mut this.registry;
         r.register("sessions", "Sessions that stand", this.sessions.clone());
@@ -173,7 +187,44 @@ impl Metrics {
             this.streams_forwarded.clone(),
         );
         this.mix.register(r);
+        let build: Family<Vec<(&str, &str)>, Gauge> = Family::default();
+        build.get_or_create(&BUILD.to_vec()).set(1);
+        r.register("build_info", "What this build is", build);
+        r.register(
+            "refused",
+            "Who was refused, by what was too much and the setting that bounds it",
+            this.refused.clone(),
+        );
+        r.register("uptime_seconds", "Since the start", this.uptime.clone());
+        r.register(
+            "descriptors",
+            "File descriptors that are open",
+            this.descriptors.clone(),
+        );
         this
+    }
+
+    /// Takes over what others have counted, as far as somebody is about to read it.
+    pub(crate) fn collect(&self, uptime: Duration) {
+        let refused = ByOutcome { outcome: "refused" };
+        for (refusal, counter) in [
+            (Refusal::Ticket, &self.tickets_refused),
+            (Refusal::Handshake, &self.handshakes_refused),
+            (Refusal::Path, &*self.paths.get_or_create(&refused)),
+        ] {
+            self.refusals.at_least(refusal, counter.get());
+        }
+        for refusal in Refusal::ALL {
+            let counter = self.refused.get_or_create(&refusal.labels());
+            let behind = self.refusals.of(refusal).saturating_sub(counter.get());
+            counter.inc_by(behind);
+        }
+        self.uptime
+            .set(i64::try_from(uptime.as_secs()).unwrap_or(i64::MAX));
+        if let (Some(open), _) = descriptors() {
+            self.descriptors
+                .set(i64::try_from(open).unwrap_or(i64::MAX));
+        }
     }
 
     /// A path header ended here, went on, or was refused.

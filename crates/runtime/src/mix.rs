@@ -54,6 +54,11 @@ pub(crate) struct Mixing {
     metrics: Arc<Metrics>,
 }
 
+/// Mebibytes of replay memory that so many packets a second need.
+pub(crate) fn memory_needed(rate: u32) -> usize {
+    memory::memory(rate).div_ceil(1 << 20)
+}
+
 impl Mixing {
     /// Gets ready to do what the node's roles ask: `mix` sends packets on, `gateway` answers requests, `seed` keeps directories.
     /// `None` in a network without a mix.
@@ -72,7 +77,7 @@ impl Mixing {
             return Ok(None);
         };
         let rate = config.mix_rate;
-        let (needed, allowed) = (memory::memory(rate).div_ceil(1 << 20), config.mix_memory);
+        let (needed, allowed) = (memory_needed(rate), config.mix_memory);
         if needed > allowed {
             return Err(Error::ReplayMemory {
                 rate,

@@ -28,9 +28,13 @@ pub(crate) struct CarryArgs {
     version,
     after_help = "Flags win over BETANET_* variables, which win over --config. SIGTERM and Ctrl-C drain and stop.\n\
                   Exit codes: 0 stopped in order, 1 not all sessions ended in time, 2 usage, 3 local.\n\n\
-                  Example: mixnode --listen 203.0.113.7:443 --cover ./site --key ./node.pem --network ./NETWORK.toml --org example"
+                  Example: mixnode --listen 203.0.113.7:443 --cover ./site --key ./node.pem --network ./NETWORK.toml --org example",
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
 )]
 pub(crate) struct Mixnode {
+    #[command(subcommand)]
+    pub(crate) command: Option<MixnodeCommand>,
     /// A TOML file of settings; its keys are those of the flags, with _ for -.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
@@ -42,6 +46,32 @@ pub(crate) struct Mixnode {
     #[arg(long, value_name = "FORMAT", env = "BETANET_LOG_FORMAT")]
     pub(crate) log_format: Option<String>,
     /// Log lines on standard error: a level, or tracing directives as betanet_runtime=debug.
+    #[arg(long, value_name = "FILTER", env = "BETANET_LOG")]
+    pub(crate) log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MixnodeCommand {
+    /// Tell all that keeps a mixnode from starting with these settings, without starting it.
+    #[command(
+        after_help = "It makes no file, binds no port, asks no network. Exit codes: 0 a node can start, 2 it cannot.\n\n\
+                      Example: mixnode check /etc/betanet/mixnode.toml"
+    )]
+    Check(Box<MixnodeCheck>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MixnodeCheck {
+    /// The TOML file of settings.
+    pub(crate) file: Option<PathBuf>,
+    /// The same.
+    #[arg(long, value_name = "FILE", env = "BETANET_CONFIG", hide = true)]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    #[command(flatten)]
+    pub(crate) carry: CarryArgs,
+    /// Log lines on standard error.
     #[arg(long, value_name = "FILTER", env = "BETANET_LOG")]
     pub(crate) log: Option<String>,
 }

@@ -35,6 +35,36 @@ pub(crate) enum NetworkCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Start all nodes of a test network, each a process of its own, and stay until Ctrl-C, which ends them all.
+    #[command(
+        after_help = "Its folder then holds run/NAME.pid and run/NAME.log for each node. Where it has mixnodes, a directory of relays is\n\
+                      made, signed and published for each epoch, one epoch ahead. Nodes end with this process, however it ends.\n\n\
+                      Example: betanet network up ./testnet --detach"
+    )]
+    Up(UpArgs),
+    /// End a test network that is up, and wait until all of its processes have.
+    #[command(after_help = "Example: betanet network down ./testnet")]
+    Down {
+        /// The network's folder.
+        dir: PathBuf,
+    },
+    /// Tell whether a test network is up, and how each of its nodes is.
+    #[command(
+        after_help = "Exit code 1 where it is not up, or a node is not well.\n\nExample: betanet network status ./testnet"
+    )]
+    Status {
+        /// The network's folder.
+        dir: PathBuf,
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run one node of a test network for as long as standard input is open.
+    #[command(hide = true)]
+    Node {
+        /// Its settings.
+        config: PathBuf,
+    },
     /// Read a network's file and say what is wrong with it, and in which line.
     #[command(after_help = "Example: betanet network check ./NETWORK.toml")]
     Check {
@@ -44,6 +74,28 @@ pub(crate) enum NetworkCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// The network's folder, as `betanet network new` made it.
+    pub(crate) dir: PathBuf,
+    /// Return once all nodes stand, and leave them running until `betanet network down`.
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// One line of JSON, once all nodes stand.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The node's admin address, as its --admin says.
+    #[arg(long, value_name = "ADDR", env = "BETANET_ADMIN")]
+    pub(crate) admin: String,
+    /// One line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

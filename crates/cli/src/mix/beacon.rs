@@ -42,7 +42,7 @@ fn secret_text(path: &Path) -> Result<Zeroizing<String>, Fail> {
 }
 
 /// The secret that a file holds.
-pub(super) fn secret(path: &Path) -> Result<BeaconSecret, Fail> {
+pub(crate) fn secret(path: &Path) -> Result<BeaconSecret, Fail> {
     let text = secret_text(path)?;
     let secret: Option<[u8; 32]> = unhex_array(text.trim());
     let secret = secret.and_then(|s| BeaconSecret::from_seed(&Zeroizing::new(s)));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use betanet_keys::Peer;
+use betanet_keys::{Address, Peer};
 use betanet_wire::text::{hex, unhex_array};
 
 /// What a node does about peers of version 1.1; by itself nothing.
@@ -47,8 +47,7 @@ impl FromStr for Server11 {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split(',');
-        let address = parts.next().unwrap_or_default();
-        let port = address.rsplit_once(':').map(|(_, p)| p.parse::<u16>());
+        let address = Address::dialled(parts.next().unwrap_or_default());
         let (mut key, mut id, mut pin) = (None, None, None);
         for part in parts {
             let (name, value) = part.split_once('=').ok_or(SERVER_FORM)?;
@@ -60,9 +59,9 @@ impl FromStr for Server11 {
             };
             fits.ok_or(SERVER_FORM)?;
         }
-        match (port, key, id) {
-            (Some(Ok(1..)), Some(key), Some(id)) => Ok(Self {
-                address: address.to_owned(),
+        match (address, key, id) {
+            (Ok(address), Some(key), Some(id)) => Ok(Self {
+                address: address.to_string(),
                 key,
                 id,
                 pin,

@@ -1,0 +1,224 @@
+//! `gateway check`, and a gateway that starts with what was checked.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops where it is surprised"
+)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+const GATEWAY: &str = env!("CARGO_BIN_EXE_gateway");
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn check(home: &Path, args: &[&str]) -> (Output, Value) {
+    let run = |more: &[&str]| {
+        let mut command = Command::new(GATEWAY);
+        command.arg("check").args(args).args(more).current_dir(home);
+        command.output().unwrap()
+    };
+    let json = serde_json::from_slice(&run(&["--json"]).stdout).unwrap();
+    (run(&[]), json)
+}
+
+fn keys(list: &Value) -> Vec<&str> {
+    let all = list.as_array().unwrap();
+    let mut keys: Vec<&str> = all.iter().map(|p| p["key"].as_str().unwrap()).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// All names below a folder.
+fn listed(dir: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        all.push(entry.path().display().to_string());
+        if entry.path().is_dir() {
+            all.extend(listed(&entry.path()));
+        }
+    }
+    all.sort();
+    all
+}
+
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    for dir in ["site", "pub"] {
+        std::fs::create_dir(home.path().join(dir)).unwrap();
+    }
+    std::fs::write(home.path().join("site/index.html"), "<h1>x</h1>").unwrap();
+    home
+}
+
+#[test]
+fn every_problem_is_told_at_once_and_nothing_is_touched() {
+    let home = home();
+    let dir = home.path();
+    std::fs::write(dir.join("bad.pem"), "no key").unwrap();
+    std::fs::write(dir.join("chain.pem"), "no chain").unwrap();
+    std::fs::write(dir.join("NETWORK.toml"), "name = 3\n").unwrap();
+    let bad = "lisen = [\"a:1\"]\nquota = \"much\"\nlisten = [\"198.51.100.77:9443\"]\nserve = \"pub\"\ncover = \"site\"\n\
+               key = \"bad.pem\"\ncertificate = \"chain.pem\"\ncertificate_key = \"chain.pem\"\nnetwork = \"NETWORK.toml\"\n\
+               dial_from = \"198.51.100.78\"\nlog = \"[[\"\nca = \"none.pem\"\n";
+    std::fs::write(dir.join("g.toml"), bad).unwrap();
+    let before = listed(dir);
+    let (out, json) = check(dir, &["g.toml"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert_eq!(json["ok"], false);
+    let all = [
+        "ca",
+        "certificate",
+        "dial_from",
+        "key",
+        "lisen",
+        "listen",
+        "log",
+        "network",
+        "quota",
+    ];
+    assert_eq!(keys(&json["problems"]), all, "{json}");
+    let said = text(&out.stderr);
+    assert!(
+        all.iter().all(|key| said.contains(&format!("{key} = "))),
+        "{said}"
+    );
+    assert!(said.contains("g.toml: line 1: lisen"), "{said}");
+    assert_eq!(listed(dir), before);
+    // Values that do not read keep the rest from being looked at, and are told together.
+    let worse = "listen = [\"::1:443\"]\nserve = \"none\"\nkey = \"k.pem\"\ncover = \"site\"\nadmin = \"0.0.0.0:1\"\npq = 1\n";
+    std::fs::write(dir.join("w.toml"), worse).unwrap();
+    let (_, json) = check(dir, &["w.toml"]);
+    assert_eq!(keys(&json["problems"]), ["admin", "listen", "pq", "serve"]);
+}
+
+#[test]
+fn what_is_checked_well_starts_and_a_key_where_others_fetch_it_is_a_problem() {
+    let home = home();
+    let dir = home.path();
+    let good = "listen = [\"127.0.0.1:0\"]\nserve = \"pub\"\ncover = \"site\"\nkey = \"state/k.pem\"\nadmin = \"127.0.0.1:0\"\n";
+    std::fs::write(dir.join("g.toml"), good).unwrap();
+    let before = listed(dir);
+    let (out, json) = check(dir, &["g.toml"]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert_eq!(
+        (&json["ok"], json["warnings"].as_array().unwrap().len()),
+        (&true.into(), 0)
+    );
+    assert_eq!(listed(dir), before);
+    let node = Running::start(dir, &["--config", "g.toml", "--json"]);
+    assert_eq!(node.get("/healthz"), (200, "ok\n".to_owned()));
+    drop(node);
+    let flags = [
+        "--listen",
+        "127.0.0.1:0",
+        "--serve",
+        "pub",
+        "--cover",
+        "site",
+        "--key",
+        "pub/k.pem",
+    ];
+    let (out, json) = check(dir, &flags);
+    assert_eq!(
+        (out.status.code(), keys(&json["problems"])),
+        (Some(2), vec!["key"])
+    );
+}
+
+struct Running {
+    child: Child,
+    facts: Value,
+}
+
+impl Running {
+    fn start(dir: &Path, args: &[&str]) -> Self {
+        let mut child = Command::new(GATEWAY)
+            .args(args)
+            .current_dir(dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = child.stdout.take().unwrap();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        let facts = serde_json::from_str(&line).unwrap();
+        Self { child, facts }
+    }
+
+    /// Status and body of a GET at its admin address.
+    fn get(&self, path: &str) -> (u16, String) {
+        let mut tcp = TcpStream::connect(self.facts["admin"].as_str().unwrap()).unwrap();
+        write!(
+            tcp,
+            "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success() || std::thread::panicking(), "{status}");
+    }
+}
+
+#[test]
+fn metrics_tell_the_build_and_healthz_what_is_wrong() {
+    let home = home();
+    let dir = home.path();
+    let args = [
+        "--listen",
+        "127.0.0.1:0",
+        "--serve",
+        "pub",
+        "--cover",
+        "site",
+        "--key",
+        "state/k.pem",
+        "--writable",
+        "--admin",
+        "127.0.0.1:0",
+        "--json",
+    ];
+    let node = Running::start(dir, &args);
+    let (_, metrics) = node.get("/metrics");
+    let build = metrics
+        .lines()
+        .find(|l| l.starts_with("betanet_build_info{"))
+        .unwrap();
+    let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(build.contains(&version) && build.ends_with(" 1"), "{build}");
+    for name in [
+        "betanet_uptime_seconds ",
+        "betanet_panics_total 0",
+        "betanet_descriptors ",
+        "betanet_refused_total{reason=\"sessions of one address\",limit=\"per_address\"} 0",
+    ] {
+        assert!(
+            metrics.lines().any(|l| l.starts_with(name)),
+            "{name}\n{metrics}"
+        );
+    }
+    assert_eq!(node.get("/healthz").0, 200);
+    std::fs::rename(dir.join("pub"), dir.join("moved")).unwrap();
+    let (status, why) = node.get("/healthz");
+    assert_eq!(status, 503);
+    assert!(why.starts_with("folder: pub: "), "{why}");
+    std::fs::rename(dir.join("moved"), dir.join("pub")).unwrap();
+    assert_eq!(node.get("/healthz").0, 200);
+}

@@ -1,0 +1,156 @@
+//! A running node's admin address, asked; `betanet status`.
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::Fail;
+use crate::args::StatusArgs;
+use crate::fail::interruptible;
+
+/// Longest answer of a node's admin address.
+const ANSWER_MAX: u64 = 64 << 20;
+
+/// What a running node answers for `path`.
+pub(crate) async fn ask(admin: &str, path: &str) -> Result<Value, Fail> {
+    let fail = |e: &dyn std::fmt::Display| Fail::Peer(format!("{admin}: {e}"));
+    let mut tcp = tokio::net::TcpStream::connect(admin)
+        .await
+        .map_err(|e| Fail::Peer(format!("{admin}: {e}: no node has this --admin address")))?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    tcp.write_all(request.as_bytes())
+        .await
+        .map_err(|e| fail(&e))?;
+    let mut answer = Vec::new();
+    tcp.take(ANSWER_MAX)
+        .read_to_end(&mut answer)
+        .await
+        .map_err(|e| fail(&e))?;
+    let text = String::from_utf8_lossy(&answer);
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| fail(&"no HTTP answer"))?;
+    if !head.starts_with("HTTP/1.1 200") {
+        return Err(fail(&body.trim()));
+    }
+    serde_json::from_str(body).map_err(|e| fail(&e))
+}
+
+pub(crate) async fn status(args: StatusArgs) -> Result<(), Fail> {
+    interruptible(async {
+        let status = ask(&args.admin, "/status").await?;
+        if args.json {
+            say!("{status}");
+        } else {
+            print(&status);
+        }
+        if status["healthy"] == true {
+            Ok(())
+        } else {
+            Err(Fail::Peer(format!(
+                "{}: the node is not healthy",
+                args.admin
+            )))
+        }
+    })
+    .await
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "unknown".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn print(status: &Value) {
+    let addresses: Vec<String> = list(&status["addresses"]).iter().map(text).collect();
+    say!("name        {}", text(&status["name"]));
+    say!("addresses   {}", addresses.join(" "));
+    say!(
+        "build       {} ({})",
+        text(&status["build"]["version"]),
+        text(&status["build"]["profile"])
+    );
+    say!("up          {}", duration(&status["uptime_s"]));
+    let faults = list(&status["faults"]);
+    say!(
+        "health      {}",
+        if faults.is_empty() {
+            "ok"
+        } else {
+            "not healthy"
+        }
+    );
+    for fault in faults {
+        say!(
+            "            {}: {}",
+            text(&fault["what"]),
+            text(&fault["why"])
+        );
+    }
+    let fd = &status["descriptors"];
+    say!(
+        "descriptors {} of {}",
+        text(&fd["open"]),
+        text(&fd["limit"])
+    );
+    say!("panics      {}", text(&status["panics"]));
+    let sessions = &status["sessions"];
+    say!(
+        "sessions    {}: {} direct, {} over relays",
+        text(&sessions["standing"]),
+        text(&sessions["direct"]),
+        text(&sessions["over_relays"])
+    );
+    for one in list(&sessions["oldest"]) {
+        say!(
+            "            {:<6} for {}, {} bytes in, {} out",
+            text(&one["way"]),
+            duration(&one["age_s"]),
+            text(&one["bytes_in"]),
+            text(&one["bytes_out"])
+        );
+    }
+    say!("refused");
+    for one in list(&status["refused"]) {
+        let limit = match (&one["limit"], &one["allowed"]) {
+            (Value::Null, _) => String::new(),
+            (limit, Value::Null) => format!(" ({})", text(limit)),
+            (limit, allowed) => format!(" ({} = {})", text(limit), text(allowed)),
+        };
+        say!("{:>11} {}{limit}", text(&one["count"]), text(&one["what"]));
+    }
+}
+
+/// Seconds as somebody reads them.
+fn duration(seconds: &Value) -> String {
+    let s = seconds.as_u64().unwrap_or(0);
+    match (s / 86_400, s / 3600 % 24, s / 60 % 60, s % 60) {
+        (0, 0, 0, s) => format!("{s} s"),
+        (0, 0, m, s) => format!("{m} min {s} s"),
+        (0, h, m, _) => format!("{h} h {m} min"),
+        (d, h, _, _) => format!("{d} d {h} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_their_two_largest_units() {
+        for (s, said) in [
+            (0, "0 s"),
+            (61, "1 min 1 s"),
+            (3_660, "1 h 1 min"),
+            (90_000, "1 d 1 h"),
+        ] {
+            assert_eq!(duration(&s.into()), said);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What maintainers do each epoch, done for a test network, whose folder holds all their keys: beacon, build, sign, join, publish.
+
+use std::fs;
+
+use betanet_keys::{Envelope, Maintainers};
+use betanet_runtime::{
+    Clock, DirectoryPlan, build_directory, check_directory, load_identity, publish_directory,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::place::Place;
+use crate::Fail;
+use crate::mix::{beacon_secret, network, wrong};
+
+/// How long relays are waited for.
+const WAIT: Duration = Duration::from_secs(60);
+/// Tries to find all of them.
+const TRIES: usize = 3;
+
+/// A directory that seeds have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Published {
+    pub(super) relays: usize,
+}
+
+/// Makes the directory of an epoch and brings it to the seeds. One that was made before is brought again as it is: two of one epoch
+/// that are not the same contradict each other, and nobody uses either.
+pub(super) async fn publish(place: &Place, epoch: u32) -> Result<Published, Fail> {
+    let (net, mix) = network(&place.network())?;
+    let maintainers = Maintainers::new(&net.maintainers);
+    let folder = place.dir.join("directories");
+    fs::create_dir_all(&folder).map_err(Fail::file(&folder))?;
+    let file = folder.join(format!("{epoch}.dir"));
+    let signed = match fs::read(&file) {
+        Ok(signed) => signed,
+        Err(_) => {
+            let signed = make(place, epoch).await?;
+            let part = folder.join(format!(".{epoch}.part"));
+            fs::write(&part, &signed).map_err(Fail::file(&part))?;
+            fs::rename(&part, &file).map_err(Fail::file(&file))?;
+            signed
+        }
+    };
+    let (_, directory) =
+        check_directory(&signed, &maintainers, &mix.beacon_key).map_err(|e| wrong(&file, e))?;
+    let said = publish_directory(&net, epoch, &signed).await?;
+    for (seed, outcome) in &said {
+        if let Err(why) = outcome {
+            note!("epoch {epoch}: seed {seed}: {why}");
+        }
+    }
+    if said.iter().all(|(_, outcome)| outcome.is_err()) {
+        let why = format!("epoch {epoch}: no seed took the directory");
+        return Err(Fail::Peer(why));
+    }
+    let relays = directory.relays.len();
+    Ok(Published { relays })
+}
+
+/// Asks all relays, and signs what they prove with every maintainer's key.
+async fn make(place: &Place, epoch: u32) -> Result<Vec<u8>, Fail> {
+    let (net, _) = network(&place.network())?;
+    let all = place.nodes.iter().filter(|n| n.mixes).count();
+    let keys = place.dir.join("keys");
+    let plan = DirectoryPlan {
+        epoch,
+        seq: Clock::start().now().unix_ms,
+        beacon_sig: beacon_secret(&keys.join("beacon.key"))?.sign(epoch),
+        wait: WAIT,
+        enough: Some(all),
+        standing: BTreeMap::new(),
+    };
+    let mut tries = 0;
+    let directory = loop {
+        let (directory, left_out) = build_directory(&net, &plan).await?;
+        tries += 1;
+        if directory.relays.len() >= all || tries >= TRIES {
+            for (name, why) in left_out {
+                note!("epoch {epoch}: left out: {name}: {why}");
+            }
+            break directory;
+        }
+    };
+    if directory.relays.is_empty() {
+        return Err(Fail::Peer(format!(
+            "epoch {epoch}: no relay proved where it stands"
+        )));
+    }
+    let mut envelope = Envelope::new(directory.to_record()).map_err(|e| wrong(&place.dir, e))?;
+    for n in 1..=net.maintainers.len() {
+        let path = keys.join(format!("maintainer{n}.pem"));
+        envelope.sign(&load_identity(&path)?);
+    }
+    Ok(envelope.to_bytes())
+}

@@ -1,0 +1,147 @@
+//! The sessions that stand, as an operator sees them: how each came, how old it is, what it carried. Not whose it is, nor from where.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use betanet_htx::Stats;
+use betanet_machine::Time;
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    since: Time,
+    /// Whether it came over relays.
+    relayed: bool,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+impl Seen {
+    /// Takes over what the session counted.
+    pub(crate) fn count(&self, stats: &Stats) {
+        self.bytes_in.store(stats.bytes_in, Ordering::Relaxed);
+        self.bytes_out.store(stats.bytes_out, Ordering::Relaxed);
+    }
+}
+
+/// All of them. Clones are the same list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sessions(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    by_id: BTreeMap<u64, Arc<Seen>>,
+}
+
+/// One session's line, which goes with it.
+#[derive(Debug)]
+pub(crate) struct Line {
+    list: Sessions,
+    id: u64,
+    seen: Arc<Seen>,
+}
+
+/// What is told of one session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+pub(crate) struct Told {
+    way: &'static str,
+    age_s: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// What is told of all.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
+pub(crate) struct ToldAll {
+    standing: usize,
+    direct: usize,
+    over_relays: usize,
+    /// The oldest of them.
+    oldest: Vec<Told>,
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more.
+    pub(crate) fn enter(&self, since: Time, relayed: bool) -> Line {
+        let seen = Arc::new(Seen {
+            since,
+            relayed,
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+        });
+        let mut state = self.lock();
+        let id = state.next;
+        state.next += 1;
+        state.by_id.insert(id, Arc::clone(&seen));
+        drop(state);
+        let list = self.clone();
+        Line { list, id, seen }
+    }
+
+    /// How many came how, and up to `most` of them, the oldest first.
+    pub(crate) fn told(&self, now: Time, most: usize) -> ToldAll {
+        let state = self.lock();
+        // Those that have carried nothing have not finished their handshake.
+        let carried = |s: &&Arc<Seen>| s.bytes_in.load(Ordering::Relaxed) > 0;
+        let all = || state.by_id.values().filter(carried);
+        let over_relays = all().filter(|s| s.relayed).count();
+        let one = |s: &Arc<Seen>| Told {
+            way: if s.relayed { "relays" } else { "direct" },
+            age_s: (now - s.since).as_secs(),
+            bytes_in: s.bytes_in.load(Ordering::Relaxed),
+            bytes_out: s.bytes_out.load(Ordering::Relaxed),
+        };
+        ToldAll {
+            standing: all().count(),
+            direct: all().count() - over_relays,
+            over_relays,
+            oldest: all().take(most).map(one).collect(),
+        }
+    }
+}
+
+impl Line {
+    /// What the session counts into.
+    pub(crate) fn seen(&self) -> Arc<Seen> {
+        Arc::clone(&self.seen)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.list.lock().by_id.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn sessions_are_listed_while_they_stand() {
+        let sessions = Sessions::default();
+        let at = |s| Time::ZERO + Duration::from_secs(s);
+        let first = sessions.enter(at(1), false);
+        let second = sessions.enter(at(5), true);
+        let mut stats = Stats::default();
+        stats.bytes_in = 7;
+        first.seen().count(&stats);
+        second.seen().count(&stats);
+        let beginning = sessions.enter(at(6), false);
+        let told = sessions.told(at(11), 1);
+        assert_eq!((told.standing, told.direct, told.over_relays), (2, 1, 1));
+        let [one] = &told.oldest[..] else { panic!() };
+        assert_eq!((one.way, one.age_s, one.bytes_in), ("direct", 10, 7));
+        drop(first);
+        assert_eq!(sessions.told(at(11), 9).oldest[0].way, "relays");
+        drop((second, beginning));
+        assert_eq!(sessions.told(at(11), 9).standing, 0);
+    }
+}
