@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -136,6 +137,8 @@ fn certificate(issuer: &Issuer<'_, KeyPair>, home: &Path) -> [String; 4] {
     let (chain, secret) = (home.join("chain.pem"), home.join("key.pem"));
     std::fs::write(&chain, made.pem()).unwrap();
     std::fs::write(&secret, key.serialize_pem()).unwrap();
+    // Where others may read it, it is refused.
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
     let text = |p: std::path::PathBuf| p.to_str().unwrap().to_owned();
     [
         "--certificate".into(),
