@@ -133,7 +133,6 @@ impl World {
                 command.args(["--json", "--listen", address, "--role", role]);
                 command.args(["--dial-from", address.split(':').next().unwrap()]);
                 command.args(["--per-address", "64", "--network", &this.network]);
-                command.arg("--cover").arg(dir.join("site"));
                 command.arg("--key").arg(dir.join("node.pem"));
                 command
             };

@@ -1,6 +1,5 @@
 //! Signed registries: records that count once enough maintainers have signed them (profile chapter 1).
 
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use betanet_wire::{cbor, message};
@@ -117,9 +116,6 @@ pub enum RegistryError {
     /// More than 1 024 signatures.
     #[error("{0} signatures, where 1024 are looked at")]
     TooMany(usize),
-    /// A signer stands twice.
-    #[error("signature {0} is of a signer that has signed already; one signature of each counts")]
-    Twice(usize),
     /// It is signed under another list of maintainers.
     #[error("signed under another list of maintainers")]
     List,
@@ -161,16 +157,11 @@ impl Envelope {
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Form`], [`RegistryError::TooMany`] or [`RegistryError::Twice`].
+    /// [`RegistryError::Form`] or [`RegistryError::TooMany`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RegistryError> {
         let form: Form<'_> = cbor::from_slice(bytes)?;
         if form.sigs.len() > SIGS_MAX {
             return Err(RegistryError::TooMany(form.sigs.len()));
-        }
-        // Before any is verified: each signer costs one verification.
-        let mut signers = BTreeSet::new();
-        if let Some(at) = form.sigs.iter().position(|s| !signers.insert(s.signer)) {
-            return Err(RegistryError::Twice(at));
         }
         let mut this = Self::new(form.rec.to_vec())?;
         this.sigs = form.sigs;
@@ -227,7 +218,8 @@ impl Envelope {
         Ok(())
     }
 
-    /// Checks that enough of these maintainers signed it, under this list. Signatures that are unlisted or wrong are passed over.
+    /// Checks that enough of these maintainers signed it, under this list. Signatures that are unlisted or wrong are passed over, and of
+    /// each signer the first is looked at: a maintainer costs one verification, however many signatures came.
     ///
     /// # Errors
     ///
@@ -297,12 +289,17 @@ mod tests {
         );
         let stranger = Envelope::new(record([0; 32])).unwrap();
         assert_eq!(envelope.join(&stranger), Err(RegistryError::OtherRecord));
-        let mut twice = envelope.clone();
-        let mut copy = twice.sigs[1];
+        // Of each signer the first signature is looked at.
+        let mut copy = envelope.sigs[1];
         copy.sig[0] ^= 1;
+        let mut twice = envelope.clone();
         twice.sigs.push(copy);
-        let read = Envelope::from_bytes(&twice.to_bytes());
-        assert_eq!(read, Err(RegistryError::Twice(twice.sigs.len() - 1)));
+        let twice = Envelope::from_bytes(&twice.to_bytes()).unwrap();
+        assert_eq!(twice.check(&list), Ok(()));
+        let mut before = envelope.clone();
+        before.sigs.insert(0, copy);
+        let before = Envelope::from_bytes(&before.to_bytes()).unwrap();
+        assert_eq!(before.check(&list), Err(few));
         // A signature that was changed counts for nobody.
         envelope.sigs[0].sig[3] ^= 1;
         assert_eq!(envelope.check(&list), Err(few));

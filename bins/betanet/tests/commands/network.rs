@@ -66,15 +66,7 @@ impl Testnet {
         let roles = roles.iter().flat_map(|r| ["--role", r]);
         let ip = text("address").rsplit_once(':').unwrap().0;
         let mut child = Command::new(BETANET)
-            .args([
-                "serve",
-                &at("files"),
-                "--cover",
-                &at("site"),
-                "--key",
-                &at("node.pem"),
-                "--json",
-            ])
+            .args(["serve", &at("files"), "--key", &at("node.pem"), "--json"])
             .args([
                 "--listen",
                 text("address"),

@@ -138,7 +138,10 @@ async fn tickets_that_no_message_follows_are_half_open_handshakes() {
     let mut one = HalfOpen::connect(&fixture.address(), [99; 32]).await;
     let mut waits = Vec::new();
     for n in 0..10 {
-        waits.push(one.ticket(&server, &format!("label-number-{n:02}")).await);
+        waits.push(
+            one.ticket(&server, &format!("label-number-of-{n:02}"))
+                .await,
+        );
     }
     let mut answered = 0;
     for wait in waits {
