@@ -34,7 +34,7 @@ pub fn pin_of(certificate: &CertificateDer<'_>) -> Result<[u8; 32], Error> {
 /// What a certificate says of itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CertFacts {
-    /// Whether it is signed by its own key: web PKI does not know it, and clients are told its pin.
+    /// Whether its issuer is its own subject: web PKI does not know it, and clients are told its pin.
     pub self_signed: bool,
     /// The hosts that it is for: names, of which one may begin with `*.`, and IP addresses.
     pub hosts: Vec<String>,

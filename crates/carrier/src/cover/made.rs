@@ -454,7 +454,7 @@ mod tests {
         let text = text.to_lowercase();
         // How far a line is indented tells nothing.
         let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
-        let mut text = lines.join("\n");
+        let mut text = lines.join("\n") + "\n";
         for (common, mark) in [
             (
                 "<svg xmlns=\"http://www.w3.org/2000/svg\" viewbox=\"0 0 ",
