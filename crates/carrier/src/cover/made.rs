@@ -217,6 +217,11 @@ impl Draw<'_> {
         }
     }
 
+    /// A length below `most`, of hundredths.
+    fn length(&mut self, most: u64, unit: &str) -> String {
+        format!("{}.{}{unit}", self.0.below(most), self.0.below(100))
+    }
+
     fn style(&mut self, hand: &Hand, classes: &[String]) -> String {
         let fonts = [
             "serif",
@@ -232,11 +237,16 @@ impl Draw<'_> {
             (
                 "body".to_owned(),
                 vec![
-                    format!("font-family:{}", fonts[self.pick(8)]),
                     format!("color:{}", self.color()),
                     format!("background:{}", self.color()),
+                    format!(
+                        "font:{}.{}%/1.{} {}",
+                        95 + self.0.below(20),
+                        self.0.below(100),
+                        20 + self.0.below(70),
+                        fonts[self.pick(8)]
+                    ),
                     format!("margin:{}.{}em", self.0.below(4), self.0.below(100)),
-                    format!("line-height:1.{}", 20 + self.0.below(70)),
                 ],
             ),
             (
@@ -263,8 +273,12 @@ impl Draw<'_> {
             rules.push((
                 format!(".{class}"),
                 vec![
-                    format!("margin-top:{}.{}em", self.0.below(4), self.0.below(100)),
-                    format!("border-width:{}.{}px", self.0.below(6), self.0.below(100)),
+                    format!("margin:{} {}", self.length(4, "em"), self.length(4, "em")),
+                    format!(
+                        "border-width:{} {}",
+                        self.length(6, "px"),
+                        self.length(6, "px")
+                    ),
                     format!("border-color:{}", self.color()),
                 ],
             ));
@@ -471,6 +485,7 @@ mod tests {
             ("<meta name=\"description\" content=\"", "\u{6}"),
             ("</head>\n<body>\n<div class=\"", "\u{7}"),
             ("</div>\n</body>\n</html>\n", "\u{8}"),
+            ("<li><a href=\"index.html\">", "\u{9}"),
         ] {
             text = text.replace(common, mark);
         }
