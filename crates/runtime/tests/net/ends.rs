@@ -277,6 +277,8 @@ async fn a_refusal_says_which_limit_it_is_and_is_not_asked_again_at_once() {
                 if let Ok(session) = node.session(&peer).await {
                     let _ = session.ask(get("/hello.txt")).await;
                 }
+                // Of a peer that rests it is told at once.
+                tokio::task::yield_now().await;
             }
         };
         assert!(timeout(Duration::from_secs(3), insisting).await.is_err());
