@@ -232,7 +232,7 @@ const ATTACKS: &[Attack] = &[
         "requests",
         "8 sessions that open streams as fast as they are let, and read no answer",
         64.0,
-        64,
+        96,
         inside::requests
     ),
     attack!(

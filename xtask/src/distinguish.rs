@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{root, run as exec};
+use crate::{root, run as exec, target};
 
 /// The gateway's first port. The same in each run: requests tell it, and some numbers are longer in HPACK than others.
 const PORT: u16 = 9544;
@@ -212,8 +212,7 @@ pub fn run(args: &[&str]) -> Result<(), String> {
         "betanet-gateway",
     ];
     exec("cargo", &build)?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let target = target();
     let dir = target.join("distinguish");
     fs::create_dir_all(dir.join("served")).map_err(|e| e.to_string())?;
     let place = Place {

@@ -25,6 +25,11 @@ pub fn root() -> PathBuf {
     here.parent().map(PathBuf::from).unwrap_or(here)
 }
 
+/// Cargo's target directory.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
 /// Runs a command in the root, its output shown; whether it succeeded.
 pub(crate) fn run(program: &str, args: &[&str]) -> Result<(), String> {
     let said = || format!("{program} {}", args.join(" "));

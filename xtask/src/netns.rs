@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::root;
+use crate::{root, target};
 
 /// One way, milliseconds.
 const DELAY_MS: &str = "20";
@@ -244,8 +244,7 @@ pub fn run() -> Result<(), String> {
             "betanet-gateway",
         ],
     )?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let target = target();
     let mut world = World::start(&target.join("debug"))?;
     let facts = world.make()?;
     let name = |n: u8| {

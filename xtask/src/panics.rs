@@ -7,9 +7,9 @@ const SIGN: &str = "panicked at";
 /// Tests that provoke panics, and look at them.
 const PROVOKED: &[&str] = &["testkit::tests"];
 
-/// Where nextest writes its report with the profile `ci`.
-pub(crate) fn report(target: &Path) -> PathBuf {
-    target.join("nextest/ci/junit.xml")
+/// Where nextest writes its report with the profile `ci`: below the workspace, wherever the target directory is.
+pub(crate) fn report(workspace: &Path) -> PathBuf {
+    workspace.join("target/nextest/ci/junit.xml")
 }
 
 /// The names of tests that passed and wrote of a panic, in a report in JUnit's format.

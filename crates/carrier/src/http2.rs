@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use betanet_htx::ticket::EXPORTER_CONTEXT;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use h2::server::SendResponse;
@@ -125,7 +125,7 @@ struct Serving {
     much: Arc<Notify>,
 }
 
-/// A request being answered; what it leaves behind is a tunnel.
+/// A request being answered; it leaves a tunnel behind, or what is still sent of the answer.
 type Answering = Pin<Box<dyn Future<Output = Option<BoxFuture>> + Send>>;
 
 async fn serve(serving: Serving, mut connection: Box<Connection>, shutdown: CancellationToken) {
@@ -158,9 +158,9 @@ async fn serve(serving: Serving, mut connection: Box<Connection>, shutdown: Canc
         tokio::select! {
             // The connection after those who have something to say: it then goes out at once.
             biased;
-            Some(left) = streams.next(), if !alone => if let Some(tunnel) = left {
-                // It lives for hours; the future that answered its request need not.
-                streams.push(Box::pin(tunnel.map(|()| None)));
+            Some(left) = streams.next(), if !alone => if let Some(rest) = left {
+                // A tunnel lives for hours; the future that answered its request need not.
+                streams.push(Box::pin(rest.map(|()| None)));
             },
             () = go_away.notified() => wire.go_away(),
             () = much.notified() => raise = true,
@@ -330,14 +330,20 @@ async fn answer(
             Some(tunnel(Box::new(carrier)))
         }
         Taken::Answer(response, form) => {
-            // An error here is a visitor who left.
-            let _ = send(wire, site.limits.send, response, respond).await;
-            if let Some((form, one)) = form.zip(one.as_ref()) {
-                // The answer leaves first.
-                tokio::task::yield_now().await;
-                site.note_form(one, &form);
-            }
-            None
+            let Serving {
+                site, one, wire, ..
+            } = serving;
+            let mut sending: BoxFuture = Box::pin(async move {
+                // An error here is a visitor who left.
+                let _ = send(&wire, site.limits.send, response, respond).await;
+                if let Some((form, one)) = form.zip(one) {
+                    // The answer leaves first.
+                    tokio::task::yield_now().await;
+                    site.note_form(&one, &form);
+                }
+            });
+            // Where the client has to be waited for, the larger future that found the answer is not kept.
+            sending.as_mut().now_or_never().is_none().then_some(sending)
         }
     }
 }
@@ -403,7 +409,9 @@ async fn send(
         }
         progress.moved(part.len());
         while part.len() > FRAME {
-            out.send_data(part.split_to(FRAME), false)?;
+            // A copy: frames that wait would each keep the whole of what was read.
+            out.send_data(Bytes::copy_from_slice(&part[..FRAME]), false)?;
+            part.advance(FRAME);
         }
         let end = piece.is_empty() && body.is_empty();
         out.send_data(part, end)?;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use betanet_bar::{Client, Handler, ReadFailed, Request, Response};
@@ -22,6 +23,9 @@ const HALF_OPEN_AN_ADDRESS: usize = 32;
 const HALF_OPEN: usize = 4096;
 /// Sessions over relays that one address brings, which may be a relay's: many clients come over it.
 const FORWARDED_AN_ADDRESS: usize = 256;
+
+/// Sessions of one address that are over and send their last bytes; any more keep their places meanwhile.
+const LEAVING_AN_ADDRESS: usize = 8;
 
 /// Why a session may not stay; said to the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -47,6 +51,7 @@ struct Counts {
     forwarded: BTreeMap<ChargeTo, usize>,
     over_relays: usize,
     standing: usize,
+    leaving: BTreeMap<ChargeTo, usize>,
 }
 
 #[derive(Debug)]
@@ -90,6 +95,7 @@ impl Doorkeeper {
                 forwarded: BTreeMap::new(),
                 over_relays: 0,
                 standing: 0,
+                leaving: BTreeMap::new(),
             }),
             per_address: policy.per_address,
             max,
@@ -167,6 +173,15 @@ impl Doorkeeper {
         Ok(())
     }
 
+    /// Whether a session that is over may send its last bytes without its place.
+    fn leaves(&self, charge: ChargeTo) -> bool {
+        self.with(|c| add(&mut c.leaving, charge, LEAVING_AN_ADDRESS))
+    }
+
+    fn left(&self, charge: ChargeTo) {
+        self.with(|c| take(&mut c.leaving, &charge));
+    }
+
     fn leave(&self, ip: Option<IpAddr>, charge: ChargeTo) {
         self.with(|c| {
             c.standing -= 1;
@@ -213,6 +228,8 @@ struct Place {
     came: Option<Came>,
     half_open: Mutex<Option<HalfOpen>>,
     entered: OnceLock<Result<(), Refusal>>,
+    /// The session is over, and its place was given back.
+    leaving: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -233,6 +250,7 @@ impl Entrance {
             }),
             half_open: Mutex::new(Some(half_open)),
             entered: OnceLock::new(),
+            leaving: AtomicBool::new(false),
         }))
     }
 
@@ -263,12 +281,33 @@ impl Entrance {
         });
         *entered
     }
+
+    /// The session is over: gives its place back while its last bytes are sent, unless many of its address do so already.
+    pub(crate) fn leave(&self) {
+        if let Some(came) = self.0.stands()
+            && came.keeper.leaves(came.charge)
+        {
+            self.0.leaving.store(true, Ordering::Release);
+            came.keeper.leave(came.ip, came.charge);
+        }
+    }
+}
+
+impl Place {
+    /// Who came, where the place is taken.
+    fn stands(&self) -> Option<&Came> {
+        let entered = matches!(self.entered.get(), Some(Ok(())));
+        let stands = entered && !self.leaving.load(Ordering::Acquire);
+        self.came.as_ref().filter(|_| stands)
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let (Some(Ok(())), Some(came)) = (self.entered.get(), &self.came) {
-            came.keeper.leave(came.ip, came.charge);
+        match (&self.came, self.stands()) {
+            (_, Some(came)) => came.keeper.leave(came.ip, came.charge),
+            (Some(came), None) if self.leaving.load(Ordering::Acquire) => came.keeper.left(came.charge),
+            _ => {}
         }
     }
 }
@@ -390,6 +429,33 @@ mod tests {
         assert_eq!(over(at(7, 1).1).unwrap_err(), Refusal::Full(300));
         assert_eq!(keeper.standing(), 301);
         drop((standing, entrance));
+        assert_eq!(keeper.standing(), 0);
+    }
+
+    #[test]
+    fn a_session_that_is_over_gives_its_place_back_before_its_last_bytes_are_taken() {
+        let keeper = keeper(64);
+        let (from, charge) = at(1, 1);
+        let enter = || {
+            let half_open = keeper.begin(from, charge).unwrap();
+            let entrance = Entrance::new(half_open, Some(from.unwrap().ip()));
+            entrance.enter().map(|()| entrance)
+        };
+        let eight: Vec<_> = (0..8).map(|_| enter().unwrap()).collect();
+        assert!(enter().is_err());
+        eight.iter().for_each(Entrance::leave);
+        // Asked twice, it has left once.
+        eight[0].leave();
+        assert_eq!(keeper.standing(), 0);
+        let next = enter().unwrap();
+        // As many as may be leave: this one keeps its place until it is gone.
+        next.leave();
+        assert_eq!(keeper.standing(), 1);
+        drop((next, eight));
+        assert_eq!(keeper.standing(), 0);
+        keeper.with(|c| assert!(c.leaving.is_empty()));
+        let again = enter().unwrap();
+        again.leave();
         assert_eq!(keeper.standing(), 0);
     }
 

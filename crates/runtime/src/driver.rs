@@ -314,6 +314,8 @@ impl<H: Handler> Driver<H> {
         let _over = self.over.clone().drop_guard();
         std::future::poll_fn(|cx| self.poll(cx)).await;
         self.count();
+        // A client that comes again at once finds its place free, while the last bytes are on their way.
+        self.door.leave();
         let carrier = &mut self.carrier;
         let flushed = std::future::poll_fn(|cx| carrier.poll_flushed(cx));
         // A peer that does not take the last bytes is not waited for.

@@ -23,6 +23,8 @@ use crate::{Clock, Error};
 const UNPROVEN: usize = 256;
 /// The same that seem to be of one address.
 const UNPROVEN_AN_ADDRESS: usize = 16;
+/// What is left of a connection that failed is kept for three probe timeouts (RFC 9000 §10.2): 3 s where no round trip was measured.
+const DRAINED: Duration = Duration::from_secs(4);
 /// Tries for a port that a node which is going down still holds, and between them.
 const PATIENCE: (usize, Duration) = (40, Duration::from_millis(50));
 /// Tries to find a port that is free for both, where the system chooses it.
@@ -219,6 +221,10 @@ pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners) 
         let common = common.clone();
         connections.spawn(async move {
             let greeted = visitor.greet(&common.site).await;
+            if greeted.is_none() && place.is_some() {
+                // What is kept of a handshake that failed goes no sooner.
+                let _ = tokio::time::timeout(DRAINED, common.stop.cancelled()).await;
+            }
             drop(place);
             // Only by its handshake it is known that it is where it seems to be: others cannot use its place up.
             let step = step.or_else(|| common.doorstep.enter(common.clock.now().mono, at));

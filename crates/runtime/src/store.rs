@@ -1,5 +1,6 @@
 //! A folder that is served, and that writes are kept in up to a quota.
 
+mod held;
 mod ledger;
 mod listing;
 mod measure;
@@ -18,6 +19,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt a
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::Clock;
+use held::{Held, Place};
 use ledger::{Charge, Ledger};
 use measure::{WRITE, measure};
 
@@ -42,11 +44,24 @@ const STALE: Duration = Duration::from_secs(60);
 /// **Quota.** Each file is charged its length and 4 096 bytes, each folder 4 096 bytes, and headers that are kept with a file as one
 /// more file; writes under way count. Paths that are written have at most 16 segments. What is measured at a start is what was charged before. Others may change the folder as they
 /// like: it is measured again once a minute while something is written, and before a write is refused.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct FolderStore {
     folder: Folder,
     writes: Option<Arc<Writes>>,
     lists: Arc<listing::Lists>,
+    held: Held,
+}
+
+/// A clone is for another session: its files are counted anew.
+impl Clone for FolderStore {
+    fn clone(&self) -> Self {
+        Self {
+            folder: self.folder.clone(),
+            writes: self.writes.clone(),
+            lists: Arc::clone(&self.lists),
+            held: self.held.of_session(),
+        }
+    }
 }
 
 type Ticks = dyn Fn() -> Duration + Send + Sync;
@@ -68,11 +83,37 @@ impl std::fmt::Debug for Writes {
     }
 }
 
-/// An open resource, and where its next read begins.
+/// A resource that is read.
 #[derive(Debug)]
 pub struct Reader {
+    path: String,
+    etag: String,
+    held: Option<Open>,
+}
+
+/// A file that is held open between two reads, and where the next one begins.
+#[derive(Debug)]
+struct Open {
     file: File,
     position: u64,
+    _place: Place,
+}
+
+impl Open {
+    fn read(&mut self, offset: u64, max: usize) -> io::Result<Bytes> {
+        if self.position != offset {
+            self.file.seek(SeekFrom::Start(offset))?;
+        }
+        let bytes = next(&self.file, max)?;
+        self.position = offset + bytes.len() as u64;
+        Ok(bytes)
+    }
+}
+
+fn next(file: &File, max: usize) -> io::Result<Bytes> {
+    let mut buf = Vec::with_capacity(max);
+    file.take(max as u64).read_to_end(&mut buf)?;
+    Ok(buf.into())
 }
 
 /// A write under way: a hidden file, removed when dropped.
@@ -309,6 +350,7 @@ impl FolderStore {
             folder: Folder::open(path)?,
             writes: None,
             lists: Arc::default(),
+            held: Held::default(),
         })
     }
 
@@ -340,6 +382,7 @@ impl FolderStore {
             folder,
             writes: Some(Arc::new(writes)),
             lists: Arc::default(),
+            held: Held::default(),
         })
     }
 
@@ -458,25 +501,34 @@ impl Store for FolderStore {
         let dir = self.folder.dir();
         let found = file_in(&dir, path).map_err(medium)?;
         Ok(found.map(|(file, meta)| {
-            let reader = Reader {
+            let held = self.held.enter().map(|place| Open {
                 file: file.into_std(),
                 position: 0,
+                _place: place,
+            });
+            let meta = self.meta(&dir, path, &meta);
+            let reader = Reader {
+                path: path.to_owned(),
+                etag: meta.etag.clone(),
+                held,
             };
-            (self.meta(&dir, path, &meta), reader)
+            (meta, reader)
         }))
     }
 
     fn read(&mut self, reader: &mut Reader, offset: u64, max: usize) -> Result<Bytes, StoreError> {
-        if reader.position != offset {
-            reader.file.seek(SeekFrom::Start(offset)).map_err(medium)?;
+        if let Some(open) = &mut reader.held {
+            return open.read(offset, max).map_err(medium);
         }
-        let mut buf = Vec::with_capacity(max);
-        let n = (&reader.file)
-            .take(max as u64)
-            .read_to_end(&mut buf)
-            .map_err(medium)?;
-        reader.position = offset + n as u64;
-        Ok(buf.into())
+        let found = file_in(&self.folder.dir(), &reader.path).map_err(medium)?;
+        match found {
+            Some((file, meta)) if file_etag(&meta) == reader.etag => {
+                let mut file = file.into_std();
+                file.seek(SeekFrom::Start(offset)).map_err(medium)?;
+                next(&file, max).map_err(medium)
+            }
+            _ => Err(StoreError::Changed),
+        }
     }
 
     fn list(&mut self, path: &str, after: &str, max: usize) -> Result<Option<Listing>, StoreError> {

@@ -369,6 +369,32 @@ fn expectations_hold_at_the_commit() {
 }
 
 #[test]
+fn readers_beyond_those_that_hold_their_file_open_it_anew_each_time() {
+    let files = || fs::read_dir("/proc/self/fd").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f");
+    fs::write(&path, [1; 100]).unwrap();
+    let mut store = FolderStore::read_only(dir.path()).unwrap();
+    let mut all: Vec<_> = (0..30)
+        .map(|_| store.open("/f").unwrap().unwrap().1)
+        .collect();
+    let links = files().filter_map(|f| fs::read_link(f.ok()?.path()).ok());
+    assert_eq!(links.filter(|to| *to == path).count(), 8);
+    for reader in &mut all {
+        let (first, rest) = (store.read(reader, 0, 30), store.read(reader, 30, 90));
+        assert_eq!((first.unwrap().len(), rest.unwrap().len()), (30, 70));
+    }
+    // Another file in its place: who holds the old one reads on, and nobody reads a part of each.
+    fs::write(dir.path().join("new"), [2; 100]).unwrap();
+    fs::rename(dir.path().join("new"), &path).unwrap();
+    let read = all.iter_mut().map(|r| store.read(r, 50, 10));
+    let (old, changed): (Vec<_>, Vec<_>) = read.partition(Result::is_ok);
+    assert!(old.into_iter().all(|b| b.unwrap() == [1; 10][..]));
+    assert_eq!(changed.len(), 22);
+    assert!(changed.iter().all(|c| matches!(c, Err(StoreError::Changed))));
+}
+
+#[test]
 fn a_read_only_store_takes_no_writes() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = FolderStore::read_only(dir.path()).unwrap();

@@ -1,0 +1,83 @@
+//! How many files answers hold open between two reads. Beyond that, each read opens its file anew.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Files that the answers of one session hold open.
+const HELD_A_SESSION: usize = 8;
+/// The same of all sessions.
+const HELD: usize = 512;
+
+/// The counts of one session and of all.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    own: Arc<AtomicUsize>,
+    all: Arc<AtomicUsize>,
+}
+
+/// A file's place, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    own: Arc<AtomicUsize>,
+    all: Arc<AtomicUsize>,
+}
+
+fn add(to: &AtomicUsize, max: usize) -> bool {
+    let next = |n: usize| (n < max).then_some(n + 1);
+    to.fetch_update(Ordering::AcqRel, Ordering::Acquire, next)
+        .is_ok()
+}
+
+impl Held {
+    /// The counts of another session.
+    pub(super) fn of_session(&self) -> Self {
+        Self {
+            own: Arc::default(),
+            all: Arc::clone(&self.all),
+        }
+    }
+
+    /// A place for one more file, if there is one.
+    pub(super) fn enter(&self) -> Option<Place> {
+        if !add(&self.own, HELD_A_SESSION) {
+            return None;
+        }
+        if !add(&self.all, HELD) {
+            self.own.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(Place {
+            own: Arc::clone(&self.own),
+            all: Arc::clone(&self.all),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.own.fetch_sub(1, Ordering::AcqRel);
+        self.all.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_has_its_share_and_all_have_no_more_than_there_is() {
+        let held = Held::default();
+        let own: Vec<_> = (0..99).filter_map(|_| held.enter()).collect();
+        assert_eq!(own.len(), HELD_A_SESSION);
+        let others: Vec<_> = (0..99).map(|_| held.of_session()).collect();
+        let places: Vec<_> = others
+            .iter()
+            .flat_map(|held| (0..99).filter_map(|_| held.enter()).collect::<Vec<_>>())
+            .collect();
+        assert_eq!(own.len() + places.len(), HELD);
+        drop(own);
+        assert!(held.enter().is_some());
+        drop(places);
+        assert_eq!(held.all.load(Ordering::Acquire), 0);
+    }
+}
