@@ -99,11 +99,20 @@ fn chunked(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Writes answers down; how many final ones there were.
-fn note(answer: &mut Answer, mut bytes: &[u8], script: &Script, ended: bool, port: u16) {
-    let mut n = 0;
-    while let Some(parsed) = parse(bytes, script.bodiless, ended) {
+/// Writes answers down, `most` of them at most, and what is left if there is no such bound.
+fn note(
+    answer: &mut Answer,
+    mut bytes: &[u8],
+    script: &Script,
+    (ended, most): (bool, Option<usize>),
+    port: u16,
+) {
+    let (mut n, mut done) = (0, 0);
+    while most.is_none_or(|most| done < most)
+        && let Some(parsed) = parse(bytes, script.bodiless, ended)
+    {
         n += 1;
+        done += usize::from(!parsed.head.starts_with("HTTP/1.1 1"));
         let mut lines = parsed.head.lines();
         answer.note(format!("status {n}"), lines.next().unwrap_or("(none)"));
         let fields: Vec<String> = lines
@@ -121,7 +130,7 @@ fn note(answer: &mut Answer, mut bytes: &[u8], script: &Script, ended: bool, por
         }
     }
     answer.note("answers", n.to_string());
-    if !bytes.is_empty() {
+    if !bytes.is_empty() && most.is_none() {
         answer.note("rest", body(bytes));
     }
 }
@@ -166,7 +175,10 @@ pub(super) async fn ask(script: &Script, to: SocketAddr, look: bool) -> Answer {
             }
         }
     }
-    note(&mut answer, &all, script, end != End::Open, to.port());
+    // What comes behind the answers that were waited for is compared where it is waited for too.
+    let more = look || script.patience.is_some() || natural || script.answers == 0;
+    let most = (!more).then_some(script.answers);
+    note(&mut answer, &all, script, (end != End::Open, most), to.port());
     if look || script.patience.is_some() {
         answer.note("end", end.name());
     }

@@ -253,11 +253,16 @@ pub(super) async fn ask(script: &Script, to: SocketAddr, look: bool) -> Answer {
     for (stream, all) in std::mem::take(&mut reading.bodies) {
         reading.answer.note(format!("body {stream}"), body(&all));
     }
-    if !bytes.is_empty() {
-        reading.answer.note("rest", body(&bytes));
-    }
     if look || slow {
+        if !bytes.is_empty() {
+            reading.answer.note("rest", body(&bytes));
+        }
         reading.answer.note("end", end.name());
+    } else if !script.awaits.is_empty() {
+        // What comes behind the end that was waited for, and between the streams, is compared where it is waited for too.
+        let behind = ["reset", "goaway", "control", "window"];
+        let fields = &mut reading.answer.fields;
+        fields.retain(|(name, _)| !behind.iter().any(|b| name.starts_with(b)));
     }
     reading.answer
 }

@@ -408,10 +408,14 @@ async fn send(
             wire.gave(stream, part.len(), spent);
         }
         progress.moved(part.len());
+        // Copies: frames that wait would each keep the whole of what was read.
+        let copied = part.len() > FRAME;
         while part.len() > FRAME {
-            // A copy: frames that wait would each keep the whole of what was read.
             out.send_data(Bytes::copy_from_slice(&part[..FRAME]), false)?;
             part.advance(FRAME);
+        }
+        if copied {
+            part = Bytes::copy_from_slice(&part);
         }
         let end = piece.is_empty() && body.is_empty();
         out.send_data(part, end)?;

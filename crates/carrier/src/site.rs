@@ -149,6 +149,8 @@ pub struct Site {
     pub(crate) quic: Arc<ServerConfig>,
     pub(crate) cover: Cover,
     gate: Option<Arc<dyn Gate>>,
+    /// A gate that nobody comes in by: what it would work out is worked out, and dropped.
+    closed: Option<Arc<dyn Gate>>,
     pub(crate) limits: Limits,
     pub(crate) jitter: Option<Arc<Jitter>>,
     pub(crate) stats: Stats,
@@ -177,6 +179,7 @@ impl Site {
             look,
             cover,
             gate,
+            closed: None,
             limits,
             jitter: None,
             stats: Stats::default(),
@@ -189,6 +192,13 @@ impl Site {
     #[must_use]
     pub fn jittered(mut self, jitter: Jitter) -> Self {
         self.jitter = Some(Arc::new(jitter));
+        self
+    }
+
+    /// A site that is nothing else, and takes as long for its answers as one with this gate.
+    #[must_use]
+    pub fn as_slow_as(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.closed = Some(gate);
         self
     }
 
@@ -253,6 +263,8 @@ impl Site {
                     }
                     Decided::Site => {}
                 }
+            } else {
+                self.look11("");
             }
         }
         count(&self.stats.covered);
@@ -262,7 +274,7 @@ impl Site {
     }
 
     /// What a POST is, by its header section alone. The same is computed for each: one `tok`, and where legs of 1.1 are taken, one
-    /// look at a ticket of theirs.
+    /// look at a ticket of theirs. That look has every request, of any method: it takes longer than the rest of an answer.
     fn decide(&self, one: &OneConnection, parts: &Parts, empty: bool) -> Decided {
         let mut fields = parts.headers.get_all(FIELD).iter();
         let (field, more) = (fields.next(), fields.next());
@@ -291,15 +303,22 @@ impl Site {
 
     /// Whether a POST is the leg of 1.1 that a ticket before or in it asked for. A form never is.
     fn decide11(&self, one: &OneConnection, parts: &Parts, empty: bool) -> Option<Tunnel> {
-        let gate = self.gate.as_ref().filter(|g| g.reads11().is_some())?;
         let may_be = !empty && !is_form(parts);
         let ticket = may_be.then(|| lock(&one.ticket11).take()).flatten();
         // A text of no ticket's form takes the same work.
-        let tunnel = gate.open11(ticket.as_deref().unwrap_or_default());
+        let tunnel = self.look11(ticket.as_deref().unwrap_or_default());
         if tunnel.is_none() && ticket.is_some() {
             count(&self.stats.tickets_refused);
         }
         tunnel
+    }
+
+    /// Looks at a ticket of 1.1, where such are read.
+    fn look11(&self, ticket: &str) -> Option<Tunnel> {
+        let gate = self.gate.as_ref().or(self.closed.as_ref())?;
+        gate.reads11()?;
+        let tunnel = gate.open11(if self.gate.is_some() { ticket } else { "" });
+        tunnel.filter(|_| self.gate.is_some())
     }
 
     /// Tries message 1, which a body begins with; what follows it in what was read comes beside the tunnel.

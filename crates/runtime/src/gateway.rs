@@ -528,13 +528,10 @@ impl Gateway {
             translator: translator.clone(),
         });
         let relay = Arc::clone(&door.relay);
-        let site = Site::new(
-            Arc::clone(&certificate),
-            cover,
-            (!config.cover_only).then_some(door as Arc<dyn Gate>),
-            Limits::default(),
-        )
-        .map_err(Error::Certificate)?;
+        let gate: Arc<dyn Gate> = door;
+        let open = (!config.cover_only).then(|| Arc::clone(&gate));
+        let site = Site::new(Arc::clone(&certificate), cover, open, Limits::default());
+        let site = site.map_err(Error::Certificate)?.as_slow_as(gate);
         let site = match &config.cover {
             CoverSite::Origin(origin) => site.looking(look_of(origin).await),
             CoverSite::Folder(_) | CoverSite::Made => site,
