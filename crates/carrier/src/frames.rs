@@ -161,6 +161,11 @@ impl Wire {
         frames.ledger.give_up();
     }
 
+    /// Whether the connection was ended since what came got nobody further.
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.frames().ledger.flooded
+    }
+
     /// Whether no more requests are taken.
     pub(crate) fn is_leaving(&self) -> bool {
         self.frames().ledger.leaving

@@ -59,13 +59,13 @@ const LINGER_MAX: usize = 4 << 20;
 type Tls = Shared<TlsStream<Link<Jittered>>>;
 type Connection = h2::server::Connection<Framed<Tls>, Bytes>;
 
-/// Begins HTTP/2; what is given back serves the connection to its end.
+/// Begins HTTP/2; what is given back serves the connection to its end, and knows of its frames.
 pub(crate) async fn open(
     site: Arc<Site>,
     tls: TlsStream<Link<Jittered>>,
     came: Came,
     shutdown: CancellationToken,
-) -> Option<BoxFuture> {
+) -> Option<(BoxFuture, Wire)> {
     let connection = tls.get_ref().1;
     let ekm0 = exported(|label, out| export(connection, label, EXPORTER_CONTEXT, out)).ok()?;
     // A tunnel is of TLS 1.3 only: what its ticket and keys are bound to is that version's.
@@ -95,8 +95,9 @@ pub(crate) async fn open(
         .handshake::<_, Bytes>(wire.over(tls.clone()));
     let handshake = tls.pushed(Box::pin(handshake));
     let Ok(Ok(connection)) = timeout(site.limits.head, handshake).await else {
-        return Some(Box::pin(linger(tls)));
+        return Some((Box::pin(linger(tls)), wire));
     };
+    let frames = wire.clone();
     // In a box: an argument of an async function has its place twice.
     let serving = Serving {
         site,
@@ -108,7 +109,7 @@ pub(crate) async fn open(
         much: Arc::default(),
     };
     let served = Box::pin(serve(serving, Box::new(connection), shutdown));
-    Some(Box::pin(tls.pushed(served)))
+    Some((Box::pin(tls.pushed(served)), frames))
 }
 
 /// What all requests of a connection share.

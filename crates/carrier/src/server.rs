@@ -15,15 +15,21 @@ use tokio_util::sync::CancellationToken;
 use crate::jitter::Jittered;
 use crate::link::Link;
 use crate::look::{Look, Refusal};
-use crate::site::{BoxFuture, Came, Site, count};
+use crate::site::{Came, Site, count};
 use crate::{http1, http2};
 
 /// A TLS record of a handshake, and the bit that a hello of SSL 2 has: what begins with neither is HTTP without TLS, as nginx takes it.
 const HANDSHAKE: u8 = 22;
 const SSL2: u8 = 0x80;
 
-/// Serves one TCP connection to its end. `shutdown` asks for an orderly one.
-pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: CancellationToken) {
+/// Serves one TCP connection to its end. `shutdown` asks for an orderly one. Whether it ended since it was a flood: what came got nobody
+/// further.
+pub async fn serve(
+    site: Arc<Site>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    shutdown: CancellationToken,
+) -> bool {
     crate::tuned(&tcp);
     let local = tcp.local_addr().ok();
     let came = Came { local, peer };
@@ -31,7 +37,7 @@ pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: 
     let tcp = Jittered::new(tcp, site.jitter.clone());
     if matches!(first, Ok(Some(byte)) if byte != HANDSHAKE && byte & SSL2 == 0) {
         Box::pin(http1::serve_plain(site, tcp, local, peer, shutdown)).await;
-        return;
+        return false;
     }
     // In boxes: the task of an idle tunnel is no larger than what it still needs.
     let accepted = Box::pin(timeout(
@@ -40,17 +46,17 @@ pub async fn serve(site: Arc<Site>, tcp: TcpStream, peer: SocketAddr, shutdown: 
     ));
     let Ok(Ok(tls)) = accepted.await else {
         count(&site.stats.tls_failed);
-        return;
+        return false;
     };
-    let served: BoxFuture = if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        match Box::pin(http2::open(site, tls, came, shutdown)).await {
-            Some(served) => served,
-            None => return,
-        }
-    } else {
-        Box::pin(http1::serve(site, tls, local, peer, shutdown))
+    if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+        Box::pin(http1::serve(site, tls, local, peer, shutdown)).await;
+        return false;
+    }
+    let Some((served, frames)) = Box::pin(http2::open(site, tls, came, shutdown)).await else {
+        return false;
     };
     served.await;
+    frames.is_flooded()
 }
 
 /// What a connection begins with, left where it is; `None` where there is nothing.

@@ -52,6 +52,8 @@ pub(crate) struct Step {
 
 /// One connection, in the unit in which they are counted.
 const ONE: u64 = 1_000_000;
+/// What a connection that was a flood costs its address beside its place: as many new ones.
+const FLOOD: u64 = 25 * ONE;
 /// Refusals within a second after which an address is not listened to for a while.
 const INSISTS: u32 = 128;
 const SECOND: Duration = Duration::from_secs(1);
@@ -152,6 +154,15 @@ impl Doorstep {
             doorstep: Arc::clone(self),
             source: prefix,
         })
+    }
+}
+
+impl Step {
+    /// The connection was a flood, and took as long to read as many others.
+    pub(crate) fn flooded(self) {
+        if let Some(source) = self.doorstep.lock().sources.get_mut(&self.source) {
+            source.tokens = source.tokens.saturating_sub(FLOOD);
+        }
     }
 }
 
@@ -269,6 +280,21 @@ mod tests {
         let came = |from: u64, to: u64| (from..to).filter(|t| door.enter(at(*t), one).is_some());
         assert_eq!(came(100, 1100).count(), 10, "in a second");
         assert_eq!((0..9).filter_map(|_| door.enter(at(9_000), one)).count(), 3);
+    }
+
+    #[test]
+    fn a_flood_costs_its_address_as_many_connections() {
+        let ip = IpAddr::from([9, 0, 0, 1]);
+        let door = Arc::new(Doorstep::new(100, 10));
+        let enter = |ms: u64| door.enter(Time::from_micros(ms * 1000), ip);
+        for _ in 0..3 {
+            enter(0).unwrap().flooded();
+        }
+        let left: Vec<_> = (0..100).filter_map(|_| enter(0)).collect();
+        assert_eq!(left.len(), 100 - 3 - 75);
+        // No debt is left behind, and what was lost comes again.
+        left.into_iter().for_each(Step::flooded);
+        assert!(enter(0).is_none() && enter(100).is_some());
     }
 
     #[test]

@@ -174,8 +174,9 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners) {
             } else {
                 let serving = serve(Arc::clone(&site), tcp, peer, stop.clone());
                 connections.spawn(async move {
-                    let _step = step;
-                    serving.await;
+                    if serving.await {
+                        step.flooded();
+                    }
                 });
             }
         }
@@ -228,8 +229,10 @@ pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners) 
             drop(place);
             // Only by its handshake it is known that it is where it seems to be: others cannot use its place up.
             let step = step.or_else(|| common.doorstep.enter(common.clock.now().mono, at));
-            if let (Some(greeted), Some(_step)) = (greeted, step) {
-                greeted.serve(common.site, common.stop).await;
+            if let (Some(greeted), Some(step)) = (greeted, step)
+                && greeted.serve(common.site, common.stop).await
+            {
+                step.flooded();
             }
         });
     }

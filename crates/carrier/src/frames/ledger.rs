@@ -54,6 +54,8 @@ pub(super) struct Ledger {
     unread: usize,
     /// The connection is given up.
     broken: bool,
+    /// Because what came got nobody further.
+    pub(super) flooded: bool,
     /// Who reads on once less is unread.
     reader: Option<Waker>,
     budget: Arc<Semaphore>,
@@ -92,6 +94,7 @@ impl Ledger {
             useful: 0,
             unread: 0,
             broken: false,
+            flooded: false,
             reader: None,
             budget,
             unsent,
@@ -148,8 +151,9 @@ impl Ledger {
     }
 
     /// nginx's rule: more than one byte in eight, and one MiB, is to get somebody further.
-    pub(super) const fn check(&self) -> Result<(), Reason> {
+    pub(super) const fn check(&mut self) -> Result<(), Reason> {
         if self.total / 8 > self.useful + IDLE_BYTES {
+            self.flooded = true;
             return Err(Reason::NO_ERROR);
         }
         Ok(())

@@ -84,7 +84,7 @@ impl Served {
         let accepting = async {
             let (tcp, peer) = self.listener.accept().await.unwrap();
             let serving = crate::serve(Arc::clone(&self.site), tcp, peer, CancellationToken::new());
-            self.connections.spawn(serving);
+            self.connections.spawn(serving.map(drop));
         };
         let (mut client, ()) = tokio::join!(connecting, accepting);
         let pairs = settings.iter();
@@ -410,6 +410,26 @@ async fn it_says_what_nginx_says() {
         assert_eq!(last, Some((GOAWAY, &goaway[..])), "{name}");
         assert_eq!(seen.len(), 1, "{name}");
     }
+}
+
+#[tokio::test]
+async fn answers_under_way_are_128_of_a_connection() {
+    let mut served = Served::new().await;
+    let mut client = served.visit(&[(4, 0)]).await;
+    let asked: Vec<u8> = (0..140)
+        .flat_map(|n| request(2 * n + 1, "GET", "/large.bin", true))
+        .collect();
+    client.write_all(&asked).await.unwrap();
+    let (mut heads, mut refused) = (0, 0);
+    while heads + refused < 140 {
+        let (kind, _, _, payload) = next(&mut client).await.unwrap();
+        heads += usize::from(kind == HEADERS);
+        if kind == RST_STREAM {
+            assert_eq!(payload, [0, 0, 0, 7], "REFUSED_STREAM");
+            refused += 1;
+        }
+    }
+    assert_eq!((heads, refused), (128, 12));
 }
 
 #[tokio::test]

@@ -169,8 +169,9 @@ impl Visitor {
 }
 
 impl Greeted {
-    /// Serves the connection to its end. `shutdown` asks for an orderly one.
-    pub async fn serve(self, site: Arc<Site>, shutdown: CancellationToken) {
+    /// Serves the connection to its end. `shutdown` asks for an orderly one. Whether it ended since it was a flood: what came got
+    /// nobody further.
+    pub async fn serve(self, site: Arc<Site>, shutdown: CancellationToken) -> bool {
         let serving = Serving {
             site,
             one: self.one,
@@ -179,7 +180,7 @@ impl Greeted {
             budget: Arc::new(Semaphore::new(IN_HAND)),
             go_away: Arc::default(),
         };
-        serve_h3(serving, self.http, shutdown).await;
+        serve_h3(serving, self.http, shutdown).await
     }
 }
 
@@ -202,7 +203,7 @@ fn is_flood(serving: &Serving) -> bool {
     stats.udp_rx.bytes / 8 > useful + FLOOD
 }
 
-async fn serve_h3(serving: Serving, mut http: Connection, shutdown: CancellationToken) {
+async fn serve_h3(serving: Serving, mut http: Connection, shutdown: CancellationToken) -> bool {
     let Serving {
         site,
         quic,
@@ -228,7 +229,7 @@ async fn serve_h3(serving: Serving, mut http: Connection, shutdown: Cancellation
             () = tokio::time::sleep(site.limits.idle), if streams.is_empty() => break,
             _ = looks.tick() => if is_flood(&serving) {
                 serving.ledger.give_up();
-                return;
+                return true;
             },
         }
         if leaving && !told {
@@ -249,6 +250,7 @@ async fn serve_h3(serving: Serving, mut http: Connection, shutdown: Cancellation
     // What was sent last is to arrive before the connection goes; a client that has it closes.
     let _ = timeout(LINGER, quic.closed()).await;
     quic.close(NO_ERROR, b"");
+    serving.ledger.is_given_up()
 }
 
 /// A request's body over HTTP/3.

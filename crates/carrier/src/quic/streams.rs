@@ -3,7 +3,7 @@
 //! `h3` keeps a frame whole until it has come to its end, however long it says to be, and reads on what gets nobody further: both are
 //! bounded here.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -27,8 +27,9 @@ const AROUND: usize = 32;
 pub(super) struct Ledger {
     read: AtomicU64,
     useful: AtomicU64,
-    /// How the connection is given up.
+    /// How the connection is given up, and whether it was.
     quic: OnceLock<quinn::Connection>,
+    given_up: AtomicBool,
     /// Streams whose next frame is kept for the one behind it.
     keeps: Mutex<Vec<StreamId>>,
 }
@@ -65,10 +66,15 @@ impl Ledger {
 
     /// Gives the connection up, which took too much for too little.
     pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
         if let Some(quic) = self.quic.get() {
             let code = quinn::VarInt::from_u64(Code::H3_EXCESSIVE_LOAD.value());
             quic.close(code.unwrap_or_default(), b"");
         }
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// Counts what was read; whether it is borne with.
