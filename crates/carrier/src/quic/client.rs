@@ -113,6 +113,7 @@ impl Quic for Connected {
                 drive: Box::new(move |cx| connection.poll_close(cx).map(Error::from)),
                 leaving: Box::new(move || requests.is_closing()),
                 told: false,
+                closing: None,
             };
             let tunnel = H3Tunnel::client(self.0, answer, Box::new(outgoing), side);
             Ok(Box::new(tunnel) as _)

@@ -2,12 +2,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use h3::error::{Code, StreamError};
 use h3::{client, server};
 use http::StatusCode;
 use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::NO_ERROR;
 use super::streams::{CountedStream, Ledger, Together};
@@ -106,10 +108,40 @@ pub(super) enum Side {
         /// Whether the server takes no more requests.
         leaving: Box<dyn Fn() -> bool + Send>,
         told: bool,
+        closing: Option<Closing>,
     },
     Server {
         go_away: Arc<Notify>,
     },
+}
+
+/// A connection that is closed, and whose last datagram has to leave: a process that ends before that leaves the server waiting.
+pub(super) struct Closing {
+    /// Datagrams that had left before.
+    before: u64,
+    look: Pin<Box<Sleep>>,
+}
+
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(1);
+
+impl Closing {
+    fn new(connection: &quinn::Connection) -> Self {
+        let before = connection.stats().udp_tx.datagrams;
+        connection.close(NO_ERROR, b"");
+        Self {
+            before,
+            look: Box::pin(sleep(LOOK)),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, connection: &quinn::Connection) -> Poll<()> {
+        while connection.stats().udp_tx.datagrams <= self.before {
+            ready!(self.look.as_mut().poll(cx));
+            self.look.as_mut().reset(Instant::now() + LOOK);
+        }
+        Poll::Ready(())
+    }
 }
 
 /// A tunnel within an HTTP/3 request.
@@ -310,6 +342,31 @@ impl Carrier for H3Tunnel {
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !matches!(
+            self.side,
+            Side::Client {
+                closing: Some(_),
+                ..
+            }
+        ) {
+            ready!(self.poll_told(cx));
+        }
+        let Side::Client { closing, .. } = &mut self.side else {
+            return Poll::Ready(());
+        };
+        // A client's connection carries nothing else.
+        if closing.is_none() && self.connection.close_reason().is_some() {
+            return Poll::Ready(());
+        }
+        closing
+            .get_or_insert_with(|| Closing::new(&self.connection))
+            .poll(cx, &self.connection)
+    }
+}
+
+impl H3Tunnel {
+    /// Ready once both ends have told theirs, or the connection is over.
+    fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let sent = self.poll_sent(cx);
         if let Side::Client { drive, .. } = &mut self.side
             && drive(cx).is_ready()
@@ -408,6 +465,7 @@ mod tests {
             drive: Box::new(drive),
             leaving: Box::new(|| false),
             told: false,
+            closing: None,
         };
         let answer: Answer =
             Box::pin(async move { Ok((StatusCode::OK, Box::new(Pieces(pieces)) as _)) });
