@@ -116,7 +116,8 @@ fn start(home: &Path, port: u16) -> Mixnode {
             "--role",
             "seed",
         ])
-        .args(["--mix-rate", "5000", "--admin", &admin, "--log", "warn"])
+        .args(["--mix-rate", "5000", "--mix-memory", "2048"])
+        .args(["--admin", &admin, "--log", "warn"])
         .arg("--cover")
         .arg(home.join("site"))
         .arg("--key")

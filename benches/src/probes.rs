@@ -146,11 +146,17 @@ struct Asked {
     gateway: PathBuf,
     only: Option<String>,
     json: Option<PathBuf>,
+    /// Only answers decide, and no time.
+    quick: bool,
 }
 
 impl Asked {
     fn parse(args: &[String]) -> Self {
-        let n = args.first().map_or(200, |n| n.parse().expect("probes N"));
+        let quick = args.iter().any(|a| a == "--quick");
+        let n = args.first().filter(|a| !a.starts_with("--"));
+        let n = n.map_or(if quick { 1 } else { 200 }, |n| {
+            n.parse().expect("probes N")
+        });
         let gateway = args.get(1).filter(|a| !a.starts_with("--"));
         let value = |flag: &str| {
             let at = args.iter().position(|a| a == flag)?;
@@ -161,6 +167,7 @@ impl Asked {
             gateway: gateway.map_or_else(|| crate::beside("gateway"), PathBuf::from),
             only: value("--only"),
             json: value("--json").map(PathBuf::from),
+            quick,
         }
     }
 }
@@ -230,8 +237,12 @@ pub(crate) fn run(args: &[String]) -> bool {
         rows: &rows,
         all: asked.only.is_none(),
         each: n,
+        timed: !asked.quick,
     };
     let mut fine = report.print();
+    if asked.quick {
+        return fine;
+    }
     let found = p < ALPHA;
     println!(
         "planted {} ms: D {d:.4}, p {p:.2e}: {}",

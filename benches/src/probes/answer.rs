@@ -74,11 +74,14 @@ pub(super) fn body(bytes: &[u8]) -> String {
     }
 }
 
+/// Stands for the server's port in a field's value.
+pub(super) const PORT: &str = "PORT";
+
 /// A header field's value without what is another each time: dates of now, ports, boundaries.
 pub(super) fn value(name: &str, value: &str, port: u16) -> String {
     if name.eq_ignore_ascii_case("date") {
         let shape = value.len() == 29 && value.ends_with(" GMT");
         return if shape { "DATE" } else { value }.to_owned();
     }
-    value.replace(&port.to_string(), "PORT")
+    value.replace(&port.to_string(), PORT)
 }

@@ -178,7 +178,13 @@ pub(super) async fn ask(script: &Script, to: SocketAddr, look: bool) -> Answer {
     // What comes behind the answers that were waited for is compared where it is waited for too.
     let more = look || script.patience.is_some() || natural || script.answers == 0;
     let most = (!more).then_some(script.answers);
-    note(&mut answer, &all, script, (end != End::Open, most), to.port());
+    note(
+        &mut answer,
+        &all,
+        script,
+        (end != End::Open, most),
+        to.port(),
+    );
     if look || script.patience.is_some() {
         answer.note("end", end.name());
     }

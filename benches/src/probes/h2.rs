@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 
 pub(super) use kinds::all;
 
-use super::answer::{Answer, body, value};
+use super::answer::{Answer, PORT, body, value};
 use super::client::{self, End, LINGER};
 use frames::{ACK, END_HEADERS, END_STREAM, Type, frame};
 
@@ -190,8 +190,16 @@ impl Reading {
                 )
             })
             .collect();
-        self.answer
-            .append(&format!("header {stream}"), &text.join(" | "));
+        let text = text.join(" | ");
+        if text.contains(PORT) {
+            // Digits take five bits or six: the block's length tells the port.
+            let frames = format!("frames {stream}");
+            let mut fields = self.answer.fields.iter_mut();
+            if let Some((_, said)) = fields.find(|(name, _)| *name == frames) {
+                *said = said.replace(&format!("({})", block.len()), "(by the port)");
+            }
+        }
+        self.answer.append(&format!("header {stream}"), &text);
         // Which fields are in the dynamic table, and which are Huffman's, shows in the length alone.
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Report<'a> {
     /// Whether every kind was asked.
     pub(super) all: bool,
     pub(super) each: usize,
+    /// Whether times decide too.
+    pub(super) timed: bool,
 }
 
 /// The line of the list that a difference from nginx stands in, by its number from 1.
@@ -62,7 +64,7 @@ impl Report<'_> {
                 .each_ref()
                 .map(|t| if t.is_empty() { 0.0 } else { median(t) });
             let apart = (medians[0] - medians[1]).abs() / medians[1];
-            let unlike = test.is_some() && (apart_in_time || apart > APART);
+            let unlike = self.timed && test.is_some() && (apart_in_time || apart > APART);
             let mut why: Vec<usize> = Vec::new();
             let mut unexplained = 0_u32;
             for difference in &row.nginx {

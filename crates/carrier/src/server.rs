@@ -12,10 +12,11 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::frames::Wire;
 use crate::jitter::Jittered;
 use crate::link::Link;
 use crate::look::{Look, Refusal};
-use crate::site::{Came, Site, count};
+use crate::site::{BoxFuture, Came, Site, count};
 use crate::{http1, http2};
 
 /// A TLS record of a handshake, and the bit that a hello of SSL 2 has: what begins with neither is HTTP without TLS, as nginx takes it.
@@ -30,33 +31,41 @@ pub async fn serve(
     peer: SocketAddr,
     shutdown: CancellationToken,
 ) -> bool {
+    // In a box that goes again: the task of an idle tunnel is no larger than what it still needs.
+    let Some((served, frames)) = Box::pin(begin(site, tcp, peer, shutdown)).await else {
+        return false;
+    };
+    served.await;
+    frames.is_some_and(|frames| frames.is_flooded())
+}
+
+/// What serves a connection to its end, once it is known what it speaks; and what is known of its frames, over HTTP/2.
+async fn begin(
+    site: Arc<Site>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    shutdown: CancellationToken,
+) -> Option<(BoxFuture, Option<Wire>)> {
     crate::tuned(&tcp);
     let local = tcp.local_addr().ok();
     let came = Came { local, peer };
     let first = timeout(site.limits.tls, first(&tcp)).await;
     let tcp = Jittered::new(tcp, site.jitter.clone());
     if matches!(first, Ok(Some(byte)) if byte != HANDSHAKE && byte & SSL2 == 0) {
-        Box::pin(http1::serve_plain(site, tcp, local, peer, shutdown)).await;
-        return false;
+        let plain = http1::serve_plain(site, tcp, local, peer, shutdown);
+        return Some((Box::pin(plain), None));
     }
-    // In boxes: the task of an idle tunnel is no larger than what it still needs.
-    let accepted = Box::pin(timeout(
-        site.limits.tls,
-        accept(&site.look, Link::looking(tcp)),
-    ));
-    let Ok(Ok(tls)) = accepted.await else {
+    let accepted = accept(&site.look, Link::looking(tcp));
+    let Ok(Ok(tls)) = timeout(site.limits.tls, accepted).await else {
         count(&site.stats.tls_failed);
-        return false;
+        return None;
     };
-    if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
-        Box::pin(http1::serve(site, tls, local, peer, shutdown)).await;
-        return false;
+    if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+        let (served, frames) = http2::open(site, tls, came, shutdown).await?;
+        return Some((served, Some(frames)));
     }
-    let Some((served, frames)) = Box::pin(http2::open(site, tls, came, shutdown)).await else {
-        return false;
-    };
-    served.await;
-    frames.is_flooded()
+    let served = http1::serve(site, tls, local, peer, shutdown);
+    Some((Box::pin(served), None))
 }
 
 /// What a connection begins with, left where it is; `None` where there is nothing.

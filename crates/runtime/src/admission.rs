@@ -306,7 +306,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         match (&self.came, self.stands()) {
             (_, Some(came)) => came.keeper.leave(came.ip, came.charge),
-            (Some(came), None) if self.leaving.load(Ordering::Acquire) => came.keeper.left(came.charge),
+            (Some(came), None) if self.leaving.load(Ordering::Acquire) => {
+                came.keeper.left(came.charge)
+            }
             _ => {}
         }
     }

@@ -391,7 +391,11 @@ fn readers_beyond_those_that_hold_their_file_open_it_anew_each_time() {
     let (old, changed): (Vec<_>, Vec<_>) = read.partition(Result::is_ok);
     assert!(old.into_iter().all(|b| b.unwrap() == [1; 10][..]));
     assert_eq!(changed.len(), 22);
-    assert!(changed.iter().all(|c| matches!(c, Err(StoreError::Changed))));
+    assert!(
+        changed
+            .iter()
+            .all(|c| matches!(c, Err(StoreError::Changed)))
+    );
 }
 
 #[test]
