@@ -64,9 +64,13 @@ pub(crate) fn target(raw: &[u8]) -> Option<Target> {
         match b {
             b'?' => {
                 query = Some(rest);
+                at = At::Usual;
                 break;
             }
-            b'#' => break,
+            b'#' => {
+                at = At::Usual;
+                break;
+            }
             b'/' => {
                 if path.last() != Some(&b'/') {
                     path.push(b);
@@ -83,14 +87,12 @@ pub(crate) fn target(raw: &[u8]) -> Option<Target> {
             }
         }
     }
-    if query.is_none() && rest.is_empty() {
-        match at {
-            At::Dot => {
-                path.pop();
-            }
-            At::DotDot => up(path)?,
-            At::Usual | At::Slash => {}
+    match at {
+        At::Dot => {
+            path.pop();
         }
+        At::DotDot => up(path)?,
+        At::Usual | At::Slash => {}
     }
     if let Some(query) = query {
         let end = query.iter().position(|b| *b == b'#');
@@ -174,6 +176,10 @@ mod tests {
             ("/a%2f%2fb", "/a/b", ""),
             ("/a%3fb%23c%25d", "/a?b#c%d", ""),
             ("/a#b?c", "/a", ""),
+            ("/.#", "/", ""),
+            ("/a/.#b", "/a/", ""),
+            ("/a/..#", "/", ""),
+            ("/a/b/..#?", "/a/", ""),
             ("/..a/.b/...", "/..a/.b/...", ""),
             ("/a/%2e", "/a/", ""),
             ("/a\\..\\b", "/a\\..\\b", ""),
@@ -223,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_path_never_leads_out(raw in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'/'), Just(b'.'), Just(b'%')], 0..60)) {
+        fn a_path_never_leads_out(raw in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'/'), Just(b'.'), Just(b'%'), Just(b'#'), Just(b'?')], 0..60)) {
             if let Some(found) = target(&raw) {
                 prop_assert!(found.path.starts_with(b"/") && !found.path.contains(&0));
                 let path = found.path[1..].strip_suffix(b"/").unwrap_or(&found.path[1..]);
