@@ -72,9 +72,7 @@ impl<H: Handler> MixServer<H> {
                     self.write(now, exchange);
                 }
                 RecipientEvent::Writable(exchange) => self.write(now, exchange),
-                RecipientEvent::Gone(exchange) => {
-                    self.serving.remove(&exchange);
-                }
+                RecipientEvent::Gone(exchange) => self.forget(exchange),
             }
         }
     }
@@ -134,8 +132,13 @@ impl<H: Handler> MixServer<H> {
         }
     }
 
-    fn close(&mut self, now: Now, exchange: Message) {
+    fn forget(&mut self, exchange: Message) {
         self.serving.remove(&exchange);
+        self.awaited.remove(&exchange);
+    }
+
+    fn close(&mut self, now: Now, exchange: Message) {
+        self.forget(exchange);
         // One that is gone is closed.
         let _ = self
             .recipient
@@ -229,5 +232,73 @@ impl<H: Handler> Machine for MixServer<H> {
             .word(self.serving.len() as u64)
             .word(self.events.len() as u64)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::boxed::Box;
+    use alloc::vec::Vec;
+    use core::time::Duration;
+
+    use betanet_bar::{Headers, Method, ReadFailed, Request};
+    use betanet_machine::Time;
+    use betanet_machine::testkit::Checked;
+    use betanet_mix::{Fragment, Kind, Via};
+
+    use super::*;
+
+    /// Works everything out elsewhere, and is not done.
+    struct Busy;
+
+    impl Handler for Busy {
+        type Exchange = ();
+
+        fn begin(&mut self, _: Client, _: Request) -> Result<(), Response> {
+            Ok(())
+        }
+
+        fn body(&mut self, (): &mut (), _: &[u8]) -> Result<(), Response> {
+            Ok(())
+        }
+
+        fn end(&mut self, (): &mut ()) -> Response {
+            Response::new(status::OK)
+        }
+
+        fn poll_end(&mut self, (): &mut ()) -> Option<Response> {
+            None
+        }
+
+        fn read(&mut self, (): &mut (), _: usize) -> Result<Bytes, ReadFailed> {
+            Ok(Bytes::new())
+        }
+    }
+
+    #[test]
+    fn an_exchange_that_is_given_up_is_not_waited_for() {
+        let mut server = Checked::new(MixServer::new(RecipientConfig::default(), Busy));
+        let request = Request::new(Method::Get, "/", Headers::default());
+        let fragment = Fragment {
+            kind: Kind::Request,
+            message: [7; 8],
+            index: 0,
+            count: 1,
+            surbs: Vec::new(),
+            data: request.to_message().unwrap(),
+        };
+        let delivered = Delivered {
+            via: Via::default(),
+            payload: Box::new(fragment.to_payload().unwrap()),
+        };
+        let at = |s| {
+            let mono = Time::ZERO + Duration::from_secs(s);
+            Now::new(mono, mono.as_micros() / 1000)
+        };
+        server.handle_input(at(0), delivered).unwrap();
+        assert_eq!(server.get().awaited.len(), 1);
+        server.handle_timeout(at(60));
+        assert_eq!(server.get().exchanges(), 0);
+        assert!(server.get().awaited.is_empty());
     }
 }
