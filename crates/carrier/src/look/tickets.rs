@@ -1,5 +1,5 @@
-//! Tickets as long as OpenSSL's, which resume: sealed under keys that are drawn, wiped, and changed while the name that leads each
-//! ticket stays, as nginx's does for the life of its process.
+//! Tickets that resume, and are as long as OpenSSL's. Their keys are random, change, and are wiped; the key's name that a ticket begins
+//! with stays, as nginx's does for the life of its process.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,9 +14,9 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 
-/// Seconds that a ticket lives: nginx's `ssl_session_timeout`, 5 minutes.
+/// Seconds that a ticket lives: nginx's `ssl_session_timeout`, 5 minutes. rustls leaves that to the keys, which live longer.
 const LIFETIME: u32 = 300;
-/// How long a key seals; it opens as long again, which is longer than a ticket lives.
+/// How long a key seals; it opens as long again.
 const ROTATION: Duration = Duration::from_secs(600);
 const NAME: usize = 16;
 const SALT: usize = 16;
@@ -34,6 +34,8 @@ struct Keys {
 pub(super) struct Tickets {
     random: &'static dyn SecureRandom,
     name: [u8; NAME],
+    /// What the times of tickets are counted from.
+    began: Instant,
     keys: Mutex<Keys>,
 }
 
@@ -59,7 +61,7 @@ fn key(secret: &Secret, salt: &[u8]) -> Option<LessSafeKey> {
     ))
 }
 
-/// What a session of rustls is written as begins with these, which OpenSSL's ASN.1 has too.
+/// The first fields of a session as rustls writes it, by which the length of OpenSSL's ASN.1 is known.
 struct Session {
     name: usize,
     tls13: bool,
@@ -112,12 +114,23 @@ impl Tickets {
         let failed = || Error::Pem("the system gives no random bytes");
         let mut name = [0; NAME];
         random.fill(&mut name).map_err(|_| failed())?;
+        let began = Instant::now();
         let keys = Mutex::new(Keys {
             now: drawn(random).ok_or_else(failed)?,
             before: None,
-            since: Instant::now(),
+            since: began,
         });
-        Ok(Self { random, name, keys })
+        Ok(Self {
+            random,
+            name,
+            began,
+            keys,
+        })
+    }
+
+    /// Seconds since the first ticket could be made; OpenSSL counts whole ones too.
+    fn seconds(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_secs()
     }
 
     /// The key that seals now, and the one before it, which still opens.
@@ -138,7 +151,8 @@ impl Tickets {
         let whole = Session::of(plain).map_or(0, |s| s.ticket());
         let mut salt = [0; SALT];
         self.random.fill(&mut salt).ok()?;
-        let mut sealed = u16::try_from(plain.len()).ok()?.to_be_bytes().to_vec();
+        let mut sealed = self.seconds(now).to_be_bytes().to_vec();
+        sealed.extend(u16::try_from(plain.len()).ok()?.to_be_bytes());
         sealed.extend_from_slice(plain);
         let fixed = NAME + SALT + TAG;
         sealed.resize(sealed.len().max(whole.saturating_sub(fixed)), 0);
@@ -166,7 +180,12 @@ impl Tickets {
                 let plain = key.open_in_place(nonce, Aad::from(self.name), &mut sealed);
                 plain.ok().map(|p| Zeroizing::new(p.to_vec()))
             })?;
-        let (len, rest) = plain.split_first_chunk::<2>()?;
+        let (made, rest) = plain.split_first_chunk::<8>()?;
+        let age = self.seconds(now).saturating_sub(u64::from_be_bytes(*made));
+        let (len, rest) = rest.split_first_chunk::<2>()?;
+        if age > LIFETIME.into() {
+            return None;
+        }
         let session = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
         Some(session.to_vec())
     }
@@ -264,11 +283,13 @@ mod tests {
         let tickets = tickets();
         let now = Instant::now();
         let plain = session("localhost", [3, 4], 48, "h2");
-        let ticket = tickets
-            .seal(&plain, now + ROTATION - Duration::from_secs(1))
-            .unwrap();
-        let alive = now + ROTATION + Duration::from_secs(u64::from(LIFETIME));
+        let second = Duration::from_secs(1);
+        let made = now + ROTATION - second;
+        let ticket = tickets.seal(&plain, made).unwrap();
+        // Under the key before, and for 5 minutes.
+        let alive = made + LIFETIME * second;
         assert_eq!(tickets.open(&ticket, alive).unwrap(), plain);
+        assert_eq!(tickets.open(&ticket, alive + second), None);
         // The name of the key stays.
         let later = tickets.seal(&plain, alive).unwrap();
         assert_eq!(later[..NAME], ticket[..NAME]);
