@@ -1,9 +1,9 @@
 //! A listener's TLS as nginx's of Debian 12 is, with OpenSSL 3.0, in Debian's configuration: versions, ciphers and groups and whose
 //! order counts, extensions and their order, records, tickets. What rustls lacks of it stands in SECURITY.md.
 //!
-//! rustls writes its messages in its own way. Two are changed on their way out, in the transcript and on the wire alike: the
-//! ServerHello below TLS ([`Outgoing`]) and in what the suites' hash takes in; EncryptedExtensions and NewSessionTicket where they
-//! are sealed. Both ends of a handshake hash what was sent, so a change that were not the same everywhere ends it at Finished.
+//! Three messages of rustls are rewritten: ServerHello below TLS ([`Outgoing`]), EncryptedExtensions and NewSessionTicket where they
+//! are sealed ([`seal`]). The transcript takes in the same bytes ([`hash`]): each end hashes what was sent, and a difference would
+//! fail the handshake at Finished.
 
 mod expand;
 mod hash;
@@ -38,8 +38,7 @@ struct Agreed {
 }
 
 thread_local! {
-    /// From the transcript to the sealing of what follows: rustls derives the keys right after it hashed the ServerHello, in the same
-    /// call.
+    /// Handed from the transcript to the sealing: rustls derives the keys in the call in which it has hashed the ServerHello.
     static AGREED: Cell<Agreed> = const { Cell::new(Agreed { group: 0, resumed: false, named: false }) };
 }
 
@@ -137,7 +136,8 @@ impl Look {
     pub(crate) fn config(&self, client: Option<&Client>) -> Arc<ServerConfig> {
         let of = |group: &u16| GROUPS.iter().position(|g| u16::from(g.name()) == *group);
         let chosen = client.and_then(|client| {
-            let shared = client.shares.iter().filter(|g| client.groups.contains(g));
+            let named = client.group_set();
+            let shared = client.shares.iter().filter(|g| named.contains(g));
             let shared = shared.filter(|_| client.tls13).find_map(of);
             shared.or_else(|| client.groups.iter().filter_map(of).min())
         });

@@ -1,5 +1,7 @@
 //! Hellos: what a client's asks for, and a server's in OpenSSL's words.
 
+use std::collections::BTreeSet;
+
 use betanet_htx::template::Hello;
 
 pub(super) const SERVER_NAME: u16 = 0;
@@ -45,7 +47,7 @@ pub(crate) struct Client {
     pub(super) groups: Vec<u16>,
     pub(super) tls13: bool,
     pub(super) named: bool,
-    /// Shares were offered, if none at all.
+    /// There is an extension for shares, if an empty one.
     pub(super) shared: bool,
     pub(super) version: u16,
     pub(super) versions: Option<Vec<u16>>,
@@ -65,6 +67,11 @@ fn words(bytes: &[u8]) -> Vec<u16> {
 }
 
 impl Client {
+    /// The groups without their order. A hello has room for many, and for as many shares.
+    pub(super) fn group_set(&self) -> BTreeSet<u16> {
+        self.groups.iter().copied().collect()
+    }
+
     /// Of a handshake message; `None` where it is none, or is not whole.
     pub(crate) fn of(message: &[u8]) -> Option<Self> {
         let hello = Hello::from_message(message).ok()?;
@@ -80,6 +87,8 @@ impl Client {
             let body = hello.extension(number)?;
             Some(words(body.get(from..).unwrap_or_default()))
         };
+        let mut numbers: Vec<u16> = hello.extensions.iter().map(|(n, _)| *n).collect();
+        numbers.sort_unstable();
         let versions = list(VERSIONS, 1);
         let mut alpn = Vec::new();
         let mut names = body(ALPN).get(2..).unwrap_or_default();
@@ -91,11 +100,7 @@ impl Client {
         let session = message.get(38..).and_then(|m| m.split_first());
         let session = session.and_then(|(len, rest)| rest.get(..usize::from(*len)));
         Some(Self {
-            twice: hello
-                .extensions
-                .iter()
-                .enumerate()
-                .any(|(n, (number, _))| hello.extensions[..n].iter().any(|(m, _)| m == number)),
+            twice: numbers.array_windows().any(|[one, next]| one == next),
             session_id: session.unwrap_or_default().to_vec(),
             shares,
             groups: list(SUPPORTED_GROUPS, 2).unwrap_or_default(),
@@ -223,4 +228,92 @@ pub(super) fn encrypted_extensions(bytes: &[u8], agreed: super::Agreed) -> Optio
         list.push((SERVER_NAME, &[]));
     }
     message(8, &written(list)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A ClientHello of these extensions.
+    fn hello(extensions: impl IntoIterator<Item = (u16, Vec<u8>)>) -> Vec<u8> {
+        let written = |(number, body): (u16, Vec<u8>)| {
+            let len = u16::try_from(body.len()).unwrap();
+            [&number.to_be_bytes()[..], &len.to_be_bytes(), &body].concat()
+        };
+        let list: Vec<u8> = extensions.into_iter().flat_map(written).collect();
+        let len = u16::try_from(list.len()).unwrap().to_be_bytes();
+        let fixed = [&[3, 3][..], &[7; 32], &[0, 0, 2, 0x13, 1, 1, 0]].concat();
+        message(1, &[&fixed, &len[..], &list].concat()).unwrap()
+    }
+
+    /// `u16 length || list`, as most extensions are.
+    fn vector(list: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(list.len()).unwrap();
+        [&len.to_be_bytes()[..], list].concat()
+    }
+
+    /// The shortest time that this takes of several.
+    fn time<T>(work: impl Fn() -> T) -> Duration {
+        let once = || {
+            let began = Instant::now();
+            std::hint::black_box(work());
+            began.elapsed()
+        };
+        (0..5).map(|_| once()).min().unwrap()
+    }
+
+    /// Extensions that are all different, and nothing in them.
+    fn many(n: u16) -> impl Iterator<Item = (u16, Vec<u8>)> {
+        (0..n).map(|n| (n + 100, Vec::new()))
+    }
+
+    #[test]
+    fn a_hello_ten_times_as_long_takes_about_ten_times_as_long() {
+        let client = Client::of(&hello(many(4000))).unwrap();
+        assert!(!client.twice);
+        let again = many(4000).chain(many(1));
+        assert!(Client::of(&hello(again)).unwrap().twice);
+        let [short, long] = [400, 4000].map(|n| {
+            let hello = hello(many(n));
+            time(|| Client::of(&hello))
+        });
+        assert!(long < 35 * short, "{short:?} and {long:?}");
+        // Groups and shares that nobody here knows, so that each is looked at.
+        let [short, long] = [200, 2000].map(|n| {
+            let words = || (0x4000..0x4000 + n).flat_map(u16::to_be_bytes);
+            let shares = (0x4000..0x4000 + n).map(u16::to_be_bytes);
+            let shares: Vec<u8> = shares.flat_map(|[a, b]| [a, b, 0, 0]).collect();
+            let client = Client::of(&hello([
+                (SUPPORTED_GROUPS, vector(&words().collect::<Vec<_>>())),
+                (KEY_SHARE, vector(&shares)),
+                (VERSIONS, vec![2, 3, 4]),
+            ]));
+            let client = client.unwrap();
+            assert_eq!(client.shares.len(), usize::from(n));
+            assert!(!client.strays());
+            time(|| client.strays())
+        });
+        assert!(long < 35 * short, "{short:?} and {long:?}");
+    }
+
+    #[test]
+    fn a_hello_that_comes_in_single_bytes_is_read_once() {
+        let [short, long] = [60, 600].map(|n| {
+            let hello = hello([(21, vec![0; n])]);
+            let record = |part: &[u8]| [&[22, 3, 1, 0, 1], part].concat();
+            let records: Vec<u8> = hello.chunks(1).flat_map(record).collect();
+            let hear = || {
+                let mut outgoing = super::super::Outgoing::default();
+                records.iter().for_each(|b| outgoing.hear(&[*b]));
+                outgoing
+            };
+            assert!(hear().client().is_some_and(|c| !c.tls13));
+            time(hear)
+        });
+        assert!(long < 35 * short, "{short:?} and {long:?}");
+    }
 }

@@ -1,13 +1,15 @@
 //! What leaves below TLS while the handshake lasts: records of rustls in, records of OpenSSL out.
 
+use betanet_htx::template;
+
 use super::hello::{Client, server_hello};
 use super::refuse::Refusal;
 use super::seal::WRAPPED;
 
 /// A record's longest plaintext.
 const FRAGMENT: usize = 16_384;
-/// Bytes of a ClientHello that are kept, which is more than rustls takes.
-const HELLO_MAX: usize = 65_536 + 4;
+/// Bytes of a hello's records that are kept: more than those of any that is read, and what one record may have beyond.
+const HELLO_MAX: usize = 2 * template::HELLO_MAX;
 
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
@@ -16,8 +18,12 @@ const HANDSHAKE: u8 = 22;
 /// Rewrites what rustls sends, until the handshake's end.
 #[derive(Default)]
 pub(crate) struct Outgoing {
-    /// What the client sent so far, as far as a hello reaches, and the hello.
+    /// What the client's first bytes are, by which some are refused.
+    first: Vec<u8>,
+    /// A record of the client's that is not whole.
     came: Vec<u8>,
+    /// The handshake bytes of those that were.
+    hello: Vec<u8>,
     client: Option<Client>,
     heard: bool,
     /// A record that is not whole.
@@ -29,7 +35,7 @@ pub(crate) struct Outgoing {
     tls13: bool,
     /// A session of TLS 1.2 was resumed, which no ticket follows.
     resumed12: bool,
-    /// Alerts leave: until then what refuses is for [`Refusal`] to say.
+    /// Whether alerts leave as they are. Until then [`Refusal`] says what is sent in their place.
     answering: bool,
     refusal: Option<Refusal>,
 }
@@ -40,31 +46,39 @@ impl Outgoing {
         if self.heard {
             return;
         }
-        let room = HELLO_MAX.saturating_sub(self.came.len());
-        self.came.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        self.refusal = Refusal::of_bytes(&self.came);
-        self.client = Client::of(&Self::message(&self.came));
-        if self.client.is_some() || room <= bytes.len() {
-            self.heard = true;
-            self.came = Vec::new();
+        let few = Refusal::LOOKS.saturating_sub(self.first.len());
+        self.first.extend_from_slice(&bytes[..bytes.len().min(few)]);
+        self.refusal = Refusal::of_bytes(&self.first);
+        self.came.extend_from_slice(bytes);
+        // Each byte is looked at once, however few come at a time.
+        let mut at = 0;
+        while let Some((head, rest)) = self.came[at..].split_first_chunk::<5>() {
+            let len = usize::from(u16::from_be_bytes([head[3], head[4]]));
+            if head[0] != HANDSHAKE || self.hello.len() + len > HELLO_MAX {
+                return self.listens_no_more();
+            }
+            let Some(payload) = rest.get(..len) else {
+                break;
+            };
+            self.hello.extend_from_slice(payload);
+            at += head.len() + len;
+        }
+        self.came.drain(..at);
+        let whole = self.hello.first_chunk::<4>().is_some_and(|head| {
+            let len = u32::from_be_bytes([0, head[1], head[2], head[3]]) as usize;
+            self.hello.len() >= 4 + len
+        });
+        if whole {
+            self.client = Client::of(&self.hello);
+            self.listens_no_more();
         }
     }
 
-    /// The handshake bytes of the records that are whole.
-    fn message(mut bytes: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
-            let len = usize::from(u16::from_be_bytes([head[3], head[4]]));
-            let Some((payload, next)) = rest.split_at_checked(len) else {
-                break;
-            };
-            if head[0] != HANDSHAKE {
-                break;
-            }
-            out.extend_from_slice(payload);
-            bytes = next;
-        }
-        out
+    fn listens_no_more(&mut self) {
+        self.heard = true;
+        self.first = Vec::new();
+        self.came = Vec::new();
+        self.hello = Vec::new();
     }
 
     /// What is refused of what came, before rustls has looked at it; or the alert of rustls that was kept back.

@@ -34,6 +34,9 @@ const HELLO_MAX: usize = 131_396;
 pub(super) const PROTOCOLS: [&[u8]; 4] = [b"h2", b"http/1.1", b"http/1.0", b"http/0.9"];
 
 impl Refusal {
+    /// Bytes that [`Refusal::of_bytes`] looks at.
+    pub(super) const LOOKS: usize = 9;
+
     pub(super) const fn with(code: u8) -> Self {
         Self {
             version: TLS12,
@@ -97,7 +100,7 @@ impl Refusal {
             });
         }
         let code = if best == TLS12 && client.signatures.is_none() {
-            // Signatures over SHA-1 are what that would mean.
+            // Without the extension signatures would be over SHA-1 (RFC 5246 §7.4.1.4.1).
             HANDSHAKE_FAILURE
         } else if client.ciphers.is_empty() || client.twice {
             ILLEGAL_PARAMETER
@@ -140,8 +143,9 @@ impl Client {
     }
 
     /// A share of a group that the client does not name, before one that can be used.
-    fn strays(&self) -> bool {
-        let strange = |group: &u16| !self.groups.contains(group);
+    pub(super) fn strays(&self) -> bool {
+        let named = self.group_set();
+        let strange = |group: &u16| !named.contains(group);
         let decides = self.shares.iter();
         let mut decides = decides.filter(|g| strange(g) || GROUPS.contains(g));
         decides.next().is_some_and(strange)
