@@ -1,3 +1,5 @@
+mod places;
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -5,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::stream::unfold;
+use futures_util::{Stream, StreamExt as _};
 use http::header::{self, HeaderName};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, BodyStream, Empty, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Body as _, Frame};
 use hyper::ext::ReasonPhrase;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
@@ -24,10 +27,12 @@ use tokio::time::timeout;
 use tokio_rustls::rustls;
 
 use super::Body;
+use super::body::Coming;
+use places::Places;
 
 /// Until a connection to the origin stands.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Until it begins to answer.
+/// Until it begins to answer, and between two pieces of an answer: nginx's `proxy_read_timeout`.
 const ANSWER: Duration = Duration::from_secs(60);
 /// Until a connection to it that nobody uses is closed.
 const IDLE: Duration = Duration::from_secs(60);
@@ -37,7 +42,7 @@ const KEPT: usize = 64;
 /// Bytes of an answer that are read ahead of the visitor.
 const AHEAD: usize = 64 << 10;
 
-/// Fields by which a visitor would tell the origin where it is, true or not.
+/// Fields by which a visitor would tell the origin an address, its own or another.
 const FORWARDED: [&str; 9] = [
     "forwarded",
     "x-forwarded-for",
@@ -88,6 +93,7 @@ struct Place {
     client: Client<HttpsConnector<HttpConnector>, Sent>,
     scheme: Scheme,
     authority: Authority,
+    places: Arc<Places>,
 }
 
 /// Where an answer over HTTP/1.1 had fields that are each connection's own: how many stood before.
@@ -156,6 +162,7 @@ impl Origin {
             client,
             scheme: scheme.ok_or(OriginError)?,
             authority: parts.authority.ok_or(OriginError)?,
+            places: Places::new(),
         })))
     }
 
@@ -193,8 +200,13 @@ impl Origin {
         body: Body,
     ) -> Result<Response<Body>, Refused> {
         let request = self.request(request, peer, body)?;
-        let answer = timeout(ANSWER, self.0.client.request(request)).await;
-        let answer = answer
+        let asked = async {
+            let place = self.0.places.enter(peer).await;
+            let answer = self.0.client.request(request).await;
+            answer.map(|answer| (answer, place))
+        };
+        let (answer, place) = timeout(ANSWER, asked)
+            .await
             .map_err(|_| Refused::Silent)?
             .map_err(|_| Refused::Unreachable)?;
         let (mut parts, body) = answer.into_parts();
@@ -203,18 +215,16 @@ impl Origin {
         // It says where the origin's own HTTP/3 is.
         parts.headers.remove(header::ALT_SVC);
         self.bring_home(&mut parts.headers);
-        let body = BodyStream::new(body).filter_map(|frame| async {
-            match frame {
-                Ok(frame) => frame.into_data().ok().map(Ok),
-                Err(e) => Some(Err(io::Error::other(e))),
-            }
-        });
-        let empty =
-            parts.headers.get(header::CONTENT_LENGTH) == Some(&HeaderValue::from_static("0"));
-        let body = if empty {
-            Body::Full(Bytes::new())
+        let body = if body.is_end_stream() {
+            Body::EMPTY
         } else {
-            Body::Coming(Box::pin(body))
+            let pieces = BodyStream::new(body).filter_map(|frame| async {
+                match frame {
+                    Ok(frame) => frame.into_data().ok().map(Ok),
+                    Err(e) => Some(Err(io::Error::other(e))),
+                }
+            });
+            Body::Coming(patient(pieces, place))
         };
         let mut response = Response::new(body);
         *response.status_mut() = parts.status;
@@ -263,7 +273,7 @@ impl Origin {
         let sent = if body.is_empty() {
             Empty::new().map_err(|never| match never {}).boxed_unsync()
         } else {
-            let stream = futures_util::stream::unfold(Some(body), |body| async move {
+            let stream = unfold(Some(body), |body| async move {
                 let mut body = body?;
                 match body.next().await.transpose()? {
                     Ok(bytes) => Some((Ok(Frame::data(bytes)), Some(body))),
@@ -289,6 +299,23 @@ impl Origin {
             headers.insert(header::LOCATION, value);
         }
     }
+}
+
+/// An answer's pieces while they come in time, with what is held for them.
+fn patient<H: Send + 'static>(
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    held: H,
+) -> Coming {
+    let all = (Box::pin(pieces), held);
+    Box::pin(unfold(Some(all), |all| async {
+        let (mut pieces, held) = all?;
+        match timeout(ANSWER, pieces.next()).await {
+            Ok(Some(Ok(piece))) => Some((Ok(piece), Some((pieces, held)))),
+            Ok(Some(Err(e))) => Some((Err(e), None)),
+            Ok(None) => None,
+            Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
+        }
+    }))
 }
 
 fn hops(headers: &HeaderMap) -> Hops {
@@ -360,6 +387,62 @@ mod tests {
         ] {
             assert_eq!(Origin::new(url).unwrap().is_local(), local, "{url}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_stops_coming_is_broken_off_and_gives_back_what_is_held() {
+        let held = Arc::new(());
+        let first = futures_util::stream::iter([Ok(Bytes::from_static(b"a"))]);
+        let pieces = first.chain(futures_util::stream::pending());
+        let mut body = Body::Coming(patient(pieces, Arc::clone(&held)));
+        assert_eq!(body.next().await.unwrap().unwrap(), "a");
+        assert_eq!(Arc::strong_count(&held), 2);
+        let began = tokio::time::Instant::now();
+        let failed = body.next().await.unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed(), ANSWER);
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    /// An origin that takes connections and answers nothing: what the next one asks.
+    async fn asked(listener: &tokio::net::TcpListener) -> (tokio::net::TcpStream, String) {
+        use tokio::io::AsyncBufReadExt as _;
+
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut tcp = tokio::io::BufReader::new(tcp);
+        let mut line = String::new();
+        tcp.read_line(&mut line).await.unwrap();
+        (tcp.into_inner(), line)
+    }
+
+    #[tokio::test]
+    async fn one_address_asks_an_origin_no_more_than_its_part_at_once() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = Origin::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let ask = |path: &'static str, peer: &'static str| {
+            let origin = origin.clone();
+            let (parts, ()) = Request::get(path).body(()).unwrap().into_parts();
+            tokio::spawn(async move {
+                let peer = Some(peer.parse().unwrap());
+                origin.ask(parts, peer, Body::EMPTY).await.is_ok()
+            })
+        };
+        let many: Vec<_> = (0..2 * places::AT_ONCE_AN_ADDRESS)
+            .map(|_| ask("/many", "192.0.2.1:1"))
+            .collect();
+        let mut held = Vec::new();
+        for _ in 0..places::AT_ONCE_AN_ADDRESS {
+            held.push(asked(&listener).await);
+        }
+        // The next that comes is another's, and not the one that waits.
+        let other = ask("/other", "192.0.2.2:1");
+        let (_, line) = asked(&listener).await;
+        assert_eq!(line, "GET /other HTTP/1.1\r\n");
+        assert!(held.iter().all(|(_, line)| line.contains("/many")));
+        // One that goes makes room for one.
+        held.clear();
+        assert!(asked(&listener).await.1.contains("/many"));
+        many.iter().chain([&other]).for_each(|task| task.abort());
     }
 
     #[test]
