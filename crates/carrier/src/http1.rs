@@ -1,8 +1,8 @@
 //! HTTP/1.0 and 1.1 for the cover site, as nginx 1.22 speaks them with its default configuration.
 //!
-//! No tunnel is carried here. What is taken, refused and with which bytes, what is read ahead, when a connection is kept, closed or left
-//! to run dry, and how long is waited are that server's, but for one: a visitor who takes nothing of an answer for 30 s is left, where
-//! that server waits 60 s. A connection holds 33 KiB of a request's head at most, and 64 KiB of an answer.
+//! No tunnel is carried here. As that server does, it takes and refuses requests, reads ahead, keeps and closes connections, and waits.
+//! There is one exception: a visitor who takes nothing of an answer is left after 30 s, and not after 60 s. A connection holds 33 KiB
+//! of a request's head at most, and 64 KiB of an answer.
 
 mod chunked;
 mod field;
@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::cover::{Asked, Body, Closes, Ends, Method, Page};
-use crate::site::{Site, count};
+use crate::site::{Came, Site, count};
 use head::{Head, Meant};
 use input::Input;
 use request::{Left, Taken};
@@ -58,36 +58,11 @@ enum End {
     Cut,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end. One that came without TLS (`plain`) is told so, whatever it asks.
 pub(crate) async fn serve<S>(
     site: Arc<Site>,
     stream: S,
-    local: Option<SocketAddr>,
-    peer: SocketAddr,
-    shutdown: CancellationToken,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    serve_as(site, stream, (local, peer), shutdown, false).await;
-}
-
-/// Serves a connection that came without TLS: whatever is asked on it is told so.
-pub(crate) async fn serve_plain<S>(
-    site: Arc<Site>,
-    stream: S,
-    local: Option<SocketAddr>,
-    peer: SocketAddr,
-    shutdown: CancellationToken,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    serve_as(site, stream, (local, peer), shutdown, true).await;
-}
-
-async fn serve_as<S>(
-    site: Arc<Site>,
-    stream: S,
-    (local, peer): (Option<SocketAddr>, SocketAddr),
+    Came { local, peer }: Came,
     shutdown: CancellationToken,
     plain: bool,
 ) where
@@ -183,7 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             1 => self.began + patience,
             _ => Instant::now() + patience,
         };
-        let mut reading = head::Reading::new(self.local);
+        let mut reading = head::Reading::new(self.local, self.site.hands_on());
         loop {
             if let Some(head) = reading.take(&mut self.input) {
                 return Ok(head);
@@ -498,7 +473,7 @@ pub fn fuzz(data: &[u8]) {
         .split_first()
         .map_or((1, data), |(c, d)| (usize::from(*c).max(1), d));
     let mut input = Input::default();
-    let mut reading = head::Reading::new(None);
+    let mut reading = head::Reading::new(None, true);
     let mut left = Left::Done;
     for mut piece in data.chunks(cut) {
         while !piece.is_empty() {
@@ -511,7 +486,7 @@ pub fn fuzz(data: &[u8]) {
                     Some(Head::Good(taken)) => {
                         assert!(taken.asked.target.path.starts_with(b"/"));
                         left = taken.left;
-                        reading = head::Reading::new(None);
+                        reading = head::Reading::new(None, true);
                     }
                 }
             }

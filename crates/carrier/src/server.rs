@@ -52,7 +52,7 @@ async fn begin(
     let first = timeout(site.limits.tls, first(&tcp)).await;
     let tcp = Jittered::new(tcp, site.jitter.clone());
     if matches!(first, Ok(Some(byte)) if byte != HANDSHAKE && byte & SSL2 == 0) {
-        let plain = http1::serve_plain(site, tcp, local, peer, shutdown);
+        let plain = http1::serve(site, tcp, came, shutdown, true);
         return Some((Box::pin(plain), None));
     }
     let accepted = accept(&site.look, Link::looking(tcp));
@@ -64,7 +64,7 @@ async fn begin(
         let (served, frames) = http2::open(site, tls, came, shutdown).await?;
         return Some((served, Some(frames)));
     }
-    let served = http1::serve(site, tls, local, peer, shutdown);
+    let served = http1::serve(site, tls, came, shutdown, false);
     Some((Box::pin(served), None))
 }
 

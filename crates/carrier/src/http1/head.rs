@@ -27,6 +27,16 @@ const UNIQUE: [HeaderName; 11] = [
     header::AUTHORIZATION,
 ];
 
+/// Further ones that a site of files looks at. It keeps the first of each, and no others.
+const READ: [HeaderName; 4] = [
+    header::ACCEPT_ENCODING,
+    header::RANGE,
+    header::USER_AGENT,
+    header::VIA,
+];
+/// Fields that are kept for an origin. One of two bytes takes about fifty times as many in a map.
+const FIELDS_MAX: usize = 256;
+
 /// What a visitor wants of the connection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Meant {
@@ -60,11 +70,14 @@ pub(super) struct Reading {
     got: Option<RequestLine>,
     meant: Meant,
     asked: Asked,
+    hands_on: bool,
 }
 
 impl Reading {
-    pub(super) fn new(local: Option<SocketAddr>) -> Self {
+    /// `hands_on`: all fields are an origin's.
+    pub(super) fn new(local: Option<SocketAddr>, hands_on: bool) -> Self {
         Self {
+            hands_on,
             line: LineParser::default(),
             fields: FieldParser::default(),
             got: None,
@@ -176,7 +189,15 @@ impl Reading {
                 self.meant = Meant::Keep;
             }
         }
-        // What is no value in a HTTP library is none here: nothing looks at it but an origin.
+        if !self.hands_on {
+            let looked_at = UNIQUE.contains(&name) || READ.contains(&name);
+            if !looked_at || self.asked.fields.contains_key(&name) {
+                return None;
+            }
+        } else if self.asked.fields.len() >= FIELDS_MAX {
+            return Some(self.bad(Page::HeaderTooLarge));
+        }
+        // nginx takes bytes in a value that `http` refuses. Only an origin would see them, and gets a mark in their place.
         let value = HeaderValue::from_bytes(value);
         let value = value.unwrap_or(HeaderValue::from_static("?"));
         let _ = self.asked.fields.try_append(name, value);
@@ -233,5 +254,49 @@ impl Reading {
             left,
             version: self.asked.version,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(mut head: &[u8], hands_on: bool) -> Head {
+        let (mut input, mut reading) = (Input::default(), Reading::new(None, hands_on));
+        loop {
+            let taken = input.feed(head);
+            head = &head[taken..];
+            if let Some(head) = reading.take(&mut input) {
+                return head;
+            }
+            assert!(!head.is_empty());
+        }
+    }
+
+    #[test]
+    fn many_short_fields_are_not_kept() {
+        let begin = b"GET / HTTP/1.1\r\nHost: a\r\n";
+        let with = |n| [&begin[..], &b"a\n".repeat(n), b"User-Agent: x\n\n"].concat();
+        let Head::Good(taken) = read(&with(15_000), false) else {
+            panic!("nginx takes them");
+        };
+        assert_eq!(taken.asked.fields.len(), 2);
+        let Head::Good(taken) = read(&with(FIELDS_MAX - 2), true) else {
+            panic!("they fit");
+        };
+        assert_eq!(taken.asked.fields.len(), FIELDS_MAX);
+        let Head::Bad(bad) = read(&with(FIELDS_MAX - 1), true) else {
+            panic!("one more does not");
+        };
+        assert_eq!(bad.page, Page::HeaderTooLarge);
+    }
+
+    #[test]
+    fn of_two_fields_the_first_counts() {
+        let two = b"GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\nRange: bytes=2-3\r\n\r\n";
+        let Head::Good(taken) = read(two, false) else {
+            panic!("nginx takes it");
+        };
+        assert_eq!(taken.asked.field(&header::RANGE), Some(&b"bytes=0-1"[..]));
     }
 }

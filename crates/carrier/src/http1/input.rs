@@ -1,5 +1,5 @@
-//! What a connection has read ahead: buffers of the sizes, and filled in the way, of the server that is imitated, since how much fits
-//! in them shows in its answers.
+//! What a connection has read ahead. How much fits shows in the answers, so the buffers have the sizes of the imitated server's, and are
+//! filled in the same way.
 
 use std::io;
 
@@ -82,7 +82,7 @@ impl Input {
         self.busy += 1;
         self.room = LARGE;
         self.bytes.clear();
-        // They were read, and only take their place.
+        // They were parsed. Only the room that they take matters.
         self.bytes.resize(kept, 0);
         self.at = kept;
         Ok(())

@@ -94,10 +94,12 @@ fn connect(
     wire: usize,
 ) -> (DuplexStream, tokio::task::JoinHandle<()>, CancellationToken) {
     let (near, far) = duplex(wire);
-    let local = "127.0.0.1:18443".parse().unwrap();
-    let peer = "192.0.2.1:1".parse().unwrap();
+    let came = Came {
+        local: Some("127.0.0.1:18443".parse().unwrap()),
+        peer: "192.0.2.1:1".parse().unwrap(),
+    };
     let shutdown = CancellationToken::new();
-    let served = serve(Arc::clone(site), far, Some(local), peer, shutdown.clone());
+    let served = serve(Arc::clone(site), far, came, shutdown.clone(), false);
     (near, tokio::spawn(served), shutdown)
 }
 
