@@ -1,8 +1,8 @@
 //! HTTP/2's frames between the TLS stream and the `h2` crate, on the server's side.
 //!
-//! What passes is counted: bytes of answers that have left, bodies that nobody has read yet, what makes no progress. And what `h2` would
-//! do otherwise than the server that is imitated is done here: its first frames, which frames end a connection and how, and how
-//! a connection is given up. `h2` sees no frame of more than 16 KiB, though larger ones are allowed: it holds a frame whole.
+//! Three things are counted: bytes of answers that have not left, bytes of bodies that were not read, and bytes of no use. Where `h2`
+//! differs from the imitated server, that server's part is played here: the first frames, which frames end a connection, and with
+//! which code. `h2` buffers a frame until it is whole, so larger ones than 16 KiB are cut for it.
 
 mod head;
 mod hpack;
@@ -74,7 +74,7 @@ struct Frames {
     ledger: Ledger,
 }
 
-/// What is known of a connection's frames.
+/// One connection's frames, for those who answer its requests.
 #[derive(Clone)]
 pub(crate) struct Wire {
     frames: Arc<Mutex<Frames>>,
@@ -140,8 +140,7 @@ impl Wire {
     pub(crate) fn head(&self, stream: u32, head: &Parts) {
         let frames = &mut *self.frames();
         if frames.ledger.knows(stream) {
-            let table = frames.inbound.asks_for_table();
-            let block = hpack::section(head, table);
+            let block = hpack::section(head);
             frames.outbound.section(&frames.ledger, stream, block);
         }
     }

@@ -19,15 +19,13 @@ const STATUS: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
 const STATUS_NAME: u8 = 8;
 const INDEXED: u8 = 0x80;
 const LITERAL_INDEXED: u8 = 0x40;
-const TABLE_SIZE_0: u8 = 0x20;
+/// The size of the table becomes 0: what stands first once the client has said how large one it wants.
+pub(super) const TABLE_SIZE_0: u8 = 0x20;
 const HUFFMAN: u8 = 0x80;
 
-/// The header section of an answer. `table`: that the client has said how large a table it wants is answered first.
-pub(crate) fn section(head: &Parts, table: bool) -> Vec<u8> {
+/// The header section of an answer.
+pub(super) fn section(head: &Parts) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
-    if table {
-        out.push(TABLE_SIZE_0);
-    }
     let status = head.status.as_u16();
     match (STATUS_NAME..).zip(STATUS).find(|(_, s)| *s == status) {
         Some((place, _)) => out.push(INDEXED | place),
@@ -162,9 +160,8 @@ mod tests {
                 response.headers_mut().append(*name, value.parse().unwrap());
             }
             let (head, ()) = response.into_parts();
-            let got = hex(&section(&head, false));
+            let got = hex(&section(&head));
             assert!(got.starts_with(want), "{got}");
-            assert_eq!(section(&head, true)[0], 0x20);
         }
     }
 

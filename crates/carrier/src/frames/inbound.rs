@@ -34,7 +34,7 @@ enum At {
     Drop(usize),
     /// The same of SETTINGS, which are looked at.
     Settings(usize),
-    /// The first byte of padded DATA that is taken apart: how much of the frame is padding.
+    /// The first byte of padded DATA: how much of the frame is padding.
     Padding(Head),
     /// DATA that is taken apart: so many bytes of it, which stream, whether it ends, and its padding.
     Split(usize, u32, bool, Option<u8>),
@@ -94,8 +94,6 @@ pub(super) struct Inbound {
     /// One of the SETTINGS, as far as it has come.
     setting: [u8; 6],
     set: usize,
-    /// Whether the client has said how large a table of header fields it wants, since that was asked.
-    table: bool,
 }
 
 impl Default for Inbound {
@@ -108,7 +106,6 @@ impl Default for Inbound {
             depends: None,
             setting: [0; 6],
             set: 0,
-            table: false,
         }
     }
 }
@@ -150,11 +147,6 @@ impl Inbound {
     /// The beginning of a frame's header that was kept back.
     pub(super) fn begun(&self) -> &[u8] {
         &self.head[..self.have]
-    }
-
-    /// Whether the client has said how large a table it wants since this was asked last.
-    pub(super) fn asks_for_table(&mut self) -> bool {
-        std::mem::take(&mut self.table)
     }
 
     /// Takes what came, which begins with [`Inbound::begun`]. `Some`: so many bytes are handed on as they are; `None`: `out` is.
@@ -206,7 +198,12 @@ impl Inbound {
                     let head = Head::read(bytes);
                     self.at = self.begins(head, ledger)?;
                     ledger.in_section = matches!(head.kind, HEADERS | CONTINUATION);
-                    if matches!(self.at, At::Pass(_) | At::Settings(_)) {
+                    let passes = match self.at {
+                        At::Pass(_) | At::Settings(_) => true,
+                        At::Padding(head) => head.len <= FRAME_MAX,
+                        _ => false,
+                    };
+                    if passes {
                         onward.pass(pos, HEAD);
                     }
                     pos += HEAD;
@@ -227,7 +224,7 @@ impl Inbound {
                         At::Settings(left) => {
                             *left -= n;
                             onward.pass(pos, n);
-                            self.settings(&rest[..n])?;
+                            self.settings(&rest[..n], ledger)?;
                         }
                         At::Drop(left) => *left -= n,
                         _ => {}
@@ -239,8 +236,14 @@ impl Inbound {
                     if usize::from(padding) >= head.len {
                         return Err(Reason::PROTOCOL_ERROR);
                     }
-                    let data = head.len - 1 - usize::from(padding);
-                    self.at = At::Split(data, head.stream, head.has(END_STREAM), Some(padding));
+                    ledger.padded(head.stream, 1 + usize::from(padding));
+                    self.at = if head.len <= FRAME_MAX {
+                        onward.pass(pos, 1);
+                        At::Pass(head.len - 1)
+                    } else {
+                        let data = head.len - 1 - usize::from(padding);
+                        At::Split(data, head.stream, head.has(END_STREAM), Some(padding))
+                    };
                     pos += 1;
                 }
                 At::Split(left, stream, ends, padding) => {
@@ -318,8 +321,8 @@ impl Inbound {
                 is(stream != 0)?;
                 Ok(match ledger.data(stream, len, head.flags) {
                     Known::Not => At::Drop(len),
-                    Known::Open if len <= FRAME_MAX => At::Pass(len),
                     Known::Open if padded => At::Padding(head),
+                    Known::Open if len <= FRAME_MAX => At::Pass(len),
                     Known::Open => At::Split(len, stream, head.has(END_STREAM), None),
                 })
             }
@@ -408,7 +411,7 @@ impl Inbound {
         }
     }
 
-    fn settings(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+    fn settings(&mut self, bytes: &[u8], ledger: &mut Ledger) -> Result<(), Reason> {
         for byte in bytes {
             self.setting[self.set] = *byte;
             self.set += 1;
@@ -419,7 +422,7 @@ impl Inbound {
             let [a, b, value @ ..] = self.setting;
             let value = u32::from_be_bytes(value);
             match u16::from_be_bytes([a, b]) {
-                HEADER_TABLE_SIZE => self.table = true,
+                HEADER_TABLE_SIZE => ledger.table = true,
                 ENABLE_PUSH if value > 1 => return Err(Reason::PROTOCOL_ERROR),
                 INITIAL_WINDOW_SIZE if value > 0x7fff_ffff => {
                     return Err(Reason::FLOW_CONTROL_ERROR);

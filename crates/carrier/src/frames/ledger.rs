@@ -12,9 +12,9 @@ use super::{REQUESTS_MAX, UNREAD_MAX};
 const STREAMS_MAX: usize = 1024;
 /// PRIORITY frames beyond one for each stream and these, as nginx bears with.
 const PRIORITIES: u32 = 128;
-/// Bytes that `h2` takes before it knows of a larger window: less than the smallest.
+/// Bytes that are read before `h2` has said its WINDOW_UPDATE: less than the window that it begins with.
 const UNOPENED: u64 = 32 << 10;
-/// Bytes that may make no progress, and one in eight of all that came and went.
+/// An eighth of a connection's bytes may be so many more than those that were of use.
 const IDLE_BYTES: u64 = 1 << 20;
 
 /// A stream that is open.
@@ -47,8 +47,10 @@ pub(super) struct Ledger {
     pub(super) leaving: bool,
     /// Whether what came last was of a header section.
     pub(super) in_section: bool,
+    /// Whether the client has said how large a table of header fields it wants, and no head was sent since.
+    pub(super) table: bool,
     priorities: u32,
-    /// Bytes that came or went, and those of them that got anybody further.
+    /// Bytes that came or went, and those of them that were of use.
     total: u64,
     useful: u64,
     unread: usize,
@@ -89,6 +91,7 @@ impl Ledger {
             requests: 0,
             leaving: false,
             in_section: false,
+            table: false,
             priorities: PRIORITIES,
             total: 0,
             useful: 0,
@@ -101,8 +104,8 @@ impl Ledger {
         }
     }
 
-    /// Whether more may be read; an error where nothing is any more. `opened`: that `h2` knows of the connection's window, which
-    /// the client has been told of before.
+    /// Whether more may be read; an error once the connection is given up. `opened`: `h2` has said its WINDOW_UPDATE, and takes as
+    /// much as the client was told that it may send.
     pub(super) fn poll_may_read(
         &mut self,
         cx: &Context<'_>,
@@ -140,17 +143,17 @@ impl Ledger {
         self.total += bytes as u64;
     }
 
-    /// Bytes that were read or sent for somebody.
+    /// So many bytes were of use: header sections, answers, and bodies that are wanted.
     pub(super) const fn useful(&mut self, bytes: usize) {
         self.useful += bytes as u64;
     }
 
-    /// A frame that is nobody's answer was sent.
+    /// A frame with a payload of so many bytes was sent.
     pub(super) const fn controlled(&mut self, len: usize) {
         self.total += (HEAD + len) as u64;
     }
 
-    /// nginx's rule: more than one byte in eight, and one MiB, is to get somebody further.
+    /// nginx's rule against floods: beyond 8 MiB, one byte in eight has to be of use.
     pub(super) const fn check(&mut self) -> Result<(), Reason> {
         if self.total / 8 > self.useful + IDLE_BYTES {
             self.flooded = true;
@@ -219,6 +222,17 @@ impl Ledger {
             self.ended(id, 0);
         }
         Known::Open
+    }
+
+    /// So much of the last frame of a body is padding, which nobody reads and which is of no use.
+    pub(super) fn padded(&mut self, id: u32, bytes: usize) {
+        let hands_on = self.hands_on;
+        if let Some(stream) = self.stream(id)
+            && (stream.tunnel || hands_on)
+        {
+            self.useful -= (bytes as u64).min(self.useful);
+        }
+        self.read(id, bytes);
     }
 
     /// One direction of a stream is over: the client's (0), or ours. What the stream was, where it is over with that.

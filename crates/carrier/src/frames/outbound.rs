@@ -8,6 +8,7 @@ use super::head::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEAD, HEADERS, Head, RST_STREAM,
     SETTINGS, WINDOW_UPDATE,
 };
+use super::hpack::TABLE_SIZE_0;
 use super::ledger::Ledger;
 
 /// Bytes of a frame of a header section.
@@ -284,7 +285,10 @@ impl Outbound {
             }
             RST_STREAM if !ledger.knows(head.stream) => {}
             HEADERS => match self.section_of(head.stream) {
-                Some(block) => {
+                Some(mut block) => {
+                    if std::mem::take(&mut ledger.table) {
+                        block.insert(0, TABLE_SIZE_0);
+                    }
                     self.replaced = !head.has(END_HEADERS);
                     ledger.useful(block.len());
                     ledger.controlled(block.len());

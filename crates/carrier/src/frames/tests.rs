@@ -223,7 +223,7 @@ fn what_ends_a_connection_and_what_does_not_is_as_with_nginx() {
     }
 }
 
-/// One byte in eight is useful, but for a MiB: what a flood of frames that get nobody further is ended at.
+/// Beyond 8 MiB one byte in eight has to be of use.
 #[test]
 fn floods_are_ended() {
     let window = frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]);
@@ -280,6 +280,44 @@ fn a_thousand_requests_are_taken_and_the_last_is_named() {
     let frames = &mut *wire.frames();
     assert!(frames.ledger.is_full());
     assert_eq!(frames.ledger.last, 1999);
+}
+
+/// Whoever reads a body is not told of its padding: it waits for nobody.
+#[test]
+fn padding_is_not_unread() {
+    for len in [1, 20_000] {
+        let padded = [&[255][..], &vec![7; len], &[0; 255]].concat();
+        let sent = [PREFACE, &post(1), &frame(DATA, PADDED, 1, &padded)].concat();
+        for size in [1, 100_000] {
+            let (_, why, wire) = handed(&sent, &[size], true);
+            assert_eq!(why, None);
+            assert_eq!(wire.frames().ledger.counts(), (1, len));
+            wire.read(1, len);
+            assert_eq!(wire.frames().ledger.counts(), (1, 0));
+        }
+    }
+}
+
+#[test]
+fn a_tables_size_is_answered_by_the_first_head_that_leaves() {
+    let setting = frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0]);
+    let sent = [PREFACE, &setting, &post(1), &post(3), &post(5)].concat();
+    let (_, _, wire) = handed(&sent, &[100_000], false);
+    let (head, ()) = http::Response::new(()).into_parts();
+    for stream in [1, 3, 5] {
+        wire.head(stream, &head);
+    }
+    let frames = &mut *wire.frames();
+    // The first is given up before its head has left.
+    frames.ledger.close(1);
+    let said = |frames: &mut Frames, stream| {
+        let said = frame(HEADERS, END_HEADERS, stream, &[0x88]);
+        frames.outbound.hold(&said, &mut frames.ledger);
+        let own = frames.outbound.own().unwrap();
+        std::mem::take(own)[HEAD..].to_vec()
+    };
+    assert_eq!(said(frames, 3), [0x20, 0x88]);
+    assert_eq!(said(frames, 5), [0x88]);
 }
 
 proptest! {
