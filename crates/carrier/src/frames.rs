@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use h2::Reason;
 use http::response::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,6 +27,8 @@ use inbound::Inbound;
 use ledger::Ledger;
 use outbound::Outbound;
 pub(crate) use progress::Progress;
+
+use crate::cover::Body;
 
 /// Bytes of answers on one connection that were read or given to `h2` and have not left.
 pub(crate) const SEND_BUDGET: usize = 256 << 10;
@@ -112,6 +114,16 @@ impl Wire {
     pub(crate) async fn room(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
         let bytes = u32::try_from(bytes.min(SEND_BUDGET)).ok()?;
         self.budget.acquire_many(bytes).await.ok()
+    }
+
+    /// The next bytes of an answer, and room for so many as were asked for.
+    pub(crate) async fn next(
+        &self,
+        body: &mut Body,
+        most: usize,
+    ) -> io::Result<Option<(Bytes, SemaphorePermit<'_>)>> {
+        let most = u32::try_from(most.min(SEND_BUDGET)).unwrap_or(u32::MAX);
+        body.next_within(&self.budget, most).await
     }
 
     /// So many bytes of this stream's answer were given to `h2`, in room that was waited for.

@@ -47,8 +47,8 @@ const WINDOW: u32 = 65_535;
 const ENTRIES: usize = 128 * 32;
 /// The largest window there is (RFC 9113 §6.9.1).
 const WINDOW_MAX: u32 = 0x7fff_ffff;
-/// What is left of a connection after its last frame: what still comes is read, so that what was sent arrives. Between two reads, and
-/// in all, as nginx has it (`lingering_timeout`, `lingering_time`).
+/// How long a connection is read after its last frame, so that what was sent arrives: between two reads, and in all, as nginx has it
+/// (`lingering_timeout`, `lingering_time`).
 const LINGER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
 /// The same in all where the node goes down.
@@ -157,7 +157,7 @@ async fn serve(serving: Serving, mut connection: Box<Connection>, shutdown: Canc
             }
         });
         tokio::select! {
-            // The connection after those who have something to say: it then goes out at once.
+            // The connection comes behind the answers: what they say leaves in the same turn.
             biased;
             Some(left) = streams.next(), if !alone => if let Some(rest) = left {
                 // A tunnel lives for hours; the future that answered its request need not.
@@ -310,7 +310,13 @@ async fn answer(
         wire: wire.clone(),
         stream,
     };
-    match site.take(one.as_deref(), parts, body, empty).await {
+    // Who takes a request back is not answered: an origin would be asked for nobody.
+    let taken = tokio::select! {
+        biased;
+        _ = poll_fn(|cx| respond.poll_reset(cx)) => return None,
+        taken = site.take(one.as_deref(), parts, body, empty) => taken,
+    };
+    match taken {
         Taken::Tunnel(tunnel, rest, body, _) => {
             let body = body.into_inner()?;
             wire.tunnel(stream);
@@ -384,24 +390,29 @@ async fn send(
             }
         };
         let asked = Instant::now();
-        let Some(mut budget) = wire.room(room).await else {
-            return Ok(());
-        };
-        if piece.is_empty() {
+        let budget = if piece.is_empty() {
             let next = tokio::select! {
                 biased;
                 _ = poll_fn(|cx| out.poll_reset(cx)) => return Ok(()),
-                next = body.next_up_to(room) => next,
+                next = wire.next(&mut body, room) => next,
             };
-            piece = match next {
-                Ok(Some(bytes)) => bytes,
+            match next {
+                Ok(Some((bytes, budget))) => {
+                    piece = bytes;
+                    Some(budget)
+                }
                 Ok(None) => break,
                 Err(_) => {
                     out.send_reset(Reason::INTERNAL_ERROR);
                     return Ok(());
                 }
-            };
-        }
+            }
+        } else {
+            wire.room(room).await
+        };
+        let Some(mut budget) = budget else {
+            return Ok(());
+        };
         // What the budget or an origin took is not the client's.
         progress.waited(asked.elapsed());
         let mut part = piece.split_to(room.min(piece.len()));

@@ -1,35 +1,37 @@
 //! An answer's body.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use cap_std::fs::{Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use futures_util::{Stream, StreamExt as _};
 use rustix::fs::OFlags;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::zipped::Zipped;
 use crate::files::Folder;
 
 /// Bytes of a file that are read at once.
 pub(crate) const CHUNK: usize = 32 << 10;
-/// Threads that wait for the medium at once, whoever asks.
+/// Reads of the medium at once, for all visitors.
 const READERS: usize = 32;
 
 static MEDIUM: Semaphore = Semaphore::const_new(READERS);
 
-/// Does what may wait for the medium on a thread that may wait.
+/// Runs what may wait for the medium on a thread that may block.
 pub(crate) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let permit = MEDIUM.acquire().await.map_err(io::Error::other)?;
     let done = tokio::task::spawn_blocking(move || {
-        // Held until the medium has answered, whoever has left meanwhile.
+        // Held until the medium has answered, also where the visitor has left.
         let _permit = permit;
         work()
     });
@@ -68,6 +70,31 @@ impl Body {
         }
     }
 
+    /// The next bytes, and room for `most` of them in `budget`. No room is held while an origin has nothing to send: other answers
+    /// need it.
+    pub(crate) async fn next_within<'a>(
+        &mut self,
+        budget: &'a Semaphore,
+        most: u32,
+    ) -> io::Result<Option<(Bytes, SemaphorePermit<'a>)>> {
+        loop {
+            let room = budget.acquire_many(most).await.map_err(io::Error::other)?;
+            let next = match self {
+                Self::Coming(stream) => {
+                    let asked = poll_fn(|cx| Poll::Ready(stream.poll_next_unpin(cx))).await;
+                    let Poll::Ready(next) = asked else {
+                        drop(room);
+                        woken().await;
+                        continue;
+                    };
+                    next.transpose()?
+                }
+                here => here.next_up_to(most as usize).await?,
+            };
+            return Ok(next.map(|bytes| (bytes, room)));
+        }
+    }
+
     /// Whether nothing is left, as far as that is known.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
@@ -77,6 +104,16 @@ impl Body {
             Self::Coming(_) => false,
         }
     }
+}
+
+/// Waits until whatever was polled last in this task has it woken.
+async fn woken() {
+    let mut asked = false;
+    poll_fn(|_| match std::mem::replace(&mut asked, true) {
+        false => Poll::Pending,
+        true => Poll::Ready(()),
+    })
+    .await;
 }
 
 /// What tells one state of a file from all others.
@@ -232,5 +269,38 @@ impl Pieces {
             self.headed = false;
         }
         Ok(Some(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use futures_util::stream::unfold;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_waits_for_its_origin_holds_no_room() {
+        let (origin, coming) = mpsc::channel(1);
+        let coming = unfold(coming, |mut coming| async {
+            Some((coming.recv().await?, coming))
+        });
+        let mut body = Body::Coming(Box::pin(coming));
+        let budget = Semaphore::new(10);
+        {
+            let mut next = std::pin::pin!(body.next_within(&budget, 10));
+            assert!(next.as_mut().now_or_never().is_none());
+            assert_eq!(budget.available_permits(), 10);
+            origin.send(Ok(Bytes::from_static(b"a"))).await.unwrap();
+            let others = budget.try_acquire_many(3).unwrap();
+            assert!(next.as_mut().now_or_never().is_none(), "there is no room");
+            drop(others);
+            let (bytes, held) = next.await.unwrap().unwrap();
+            assert_eq!((&bytes[..], held.num_permits()), (&b"a"[..], 10));
+        }
+        drop(origin);
+        assert!(body.next_within(&budget, 10).await.unwrap().is_none());
+        assert_eq!(budget.available_permits(), 10);
     }
 }

@@ -449,7 +449,7 @@ async fn bodies_that_nobody_reads_are_not_read_on_either() {
         builder
             .initial_window_size(65_536)
             .initial_connection_window_size(0x7fff_ffff);
-        let mut connection = builder.handshake::<_, bytes::Bytes>(framed).await.unwrap();
+        let mut connection = builder.handshake::<_, Bytes>(framed).await.unwrap();
         let mut held = Vec::new();
         poll_fn(|cx| {
             while let Poll::Ready(Some(Ok(request))) = connection.poll_accept(cx) {

@@ -12,7 +12,7 @@ use super::*;
 use crate::client::Trust;
 use crate::frames::SEND_BUDGET;
 use crate::plain::{Mismatch, tls_config};
-use crate::{CertSource, Certificate, Cover, Limits};
+use crate::{CertSource, Certificate, Cover, Limits, Origin};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -30,7 +30,7 @@ struct Served {
     connections: JoinSet<()>,
     listener: TcpListener,
     trust: Trust,
-    _folder: Folder,
+    _folder: Option<Folder>,
 }
 
 /// A folder that goes when it is dropped.
@@ -56,17 +56,21 @@ impl Served {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("large.bin"), large()).unwrap();
         std::fs::write(folder.join("index.html"), "<html>hello</html>\n").unwrap();
+        let cover = Cover::new(Path::new(&folder), || SystemTime::UNIX_EPOCH).unwrap();
+        Self::of(cover, Some(Folder(folder))).await
+    }
+
+    async fn of(cover: Cover, folder: Option<Folder>) -> Self {
         let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
         let source = Arc::new(CertSource::fixed(certificate));
         let trust = Trust::Pin(source.pin());
-        let cover = Cover::new(Path::new(&folder), || SystemTime::UNIX_EPOCH).unwrap();
         let site = Site::new(source, cover, None, Limits::default()).unwrap();
         Self {
             site: Arc::new(site),
             connections: JoinSet::new(),
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             trust,
-            _folder: Folder(folder),
+            _folder: folder,
         }
     }
 
@@ -470,4 +474,81 @@ async fn an_idle_connection_is_told_so_and_closed() {
     assert_eq!(last, Some((GOAWAY, 0, 0, vec![0; 8])));
     assert_eq!(next(&mut client).await, None);
     assert_eq!(began.elapsed().as_secs(), 75);
+}
+
+/// A visitor of a site whose pages an origin has, and where the origin listens.
+async fn before_an_origin() -> (Served, Client, TcpListener) {
+    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", origin.local_addr().unwrap());
+    let cover = Cover::proxy(Origin::new(&url).unwrap(), || SystemTime::UNIX_EPOCH);
+    let mut served = Served::of(cover, None).await;
+    let mut client = served.visit(&[(4, 0x7fff_ffff)]).await;
+    let wide = frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0, 0]);
+    client.write_all(&wide).await.unwrap();
+    (served, client, origin)
+}
+
+/// What an origin is asked next.
+async fn asked(origin: &TcpListener) -> TcpStream {
+    let (mut tcp, _) = origin.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        assert!(tcp.read_buf(&mut head).await.unwrap() > 0);
+    }
+    tcp
+}
+
+#[tokio::test]
+async fn answers_that_an_origin_holds_back_hold_up_no_others() {
+    let (_served, mut client, origin) = before_an_origin().await;
+    // More of them than what a connection may have unsent would do for.
+    let streams = 8;
+    let mut held = Vec::new();
+    for n in 0..streams {
+        let ask = request(2 * n + 1, "GET", "/events", true);
+        client.write_all(&ask).await.unwrap();
+        let mut tcp = asked(&origin).await;
+        let begins = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n";
+        tcp.write_all(begins).await.unwrap();
+        held.push(tcp);
+    }
+    let mut begun = 0;
+    while begun < streams {
+        begun += u32::from(next(&mut client).await.unwrap().3 == b"one");
+    }
+    let ask = request(2 * streams + 1, "GET", "/page", true);
+    client.write_all(&ask).await.unwrap();
+    let mut tcp = asked(&origin).await;
+    tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npage")
+        .await
+        .unwrap();
+    let answer = async { while next(&mut client).await.unwrap().3 != b"page" {} };
+    timeout(Duration::from_secs(20), answer).await.unwrap();
+    // Those go on when their origin does.
+    held[5].write_all(b"3\r\ntwo\r\n").await.unwrap();
+    let more = async {
+        loop {
+            let (.., stream, piece) = next(&mut client).await.unwrap();
+            if piece == b"two" {
+                return stream;
+            }
+        }
+    };
+    assert_eq!(more.await, 11);
+}
+
+#[tokio::test]
+async fn what_is_taken_back_is_not_asked_of_an_origin_any_more() {
+    let (_served, mut client, origin) = before_an_origin().await;
+    client
+        .write_all(&request(1, "GET", "/", true))
+        .await
+        .unwrap();
+    let mut tcp = asked(&origin).await;
+    client
+        .write_all(&frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]))
+        .await
+        .unwrap();
+    let ended = timeout(Duration::from_secs(20), tcp.read(&mut [0])).await;
+    assert_eq!(ended.unwrap().unwrap(), 0);
 }

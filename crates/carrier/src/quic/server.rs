@@ -33,17 +33,17 @@ const WINDOW: u32 = 256 << 10;
 /// A control stream, QPACK's two, and what browsers reserve beside them.
 const UNIDIRECTIONAL: u32 = 8;
 
-/// Bytes of answers that one connection keeps for sending, acknowledged or not yet, and those that wait for that: together what a
-/// connection over TCP has for its own.
+/// Bytes of answers on one connection that QUIC was given and that are not acknowledged, and those that were read before. Together
+/// they are what a connection over TCP may have.
 const ANSWERS_WINDOW: usize = 192 << 10;
 const IN_HAND: usize = SEND_BUDGET - ANSWERS_WINDOW;
 /// Bytes of an answer that are handed over together, at least and at most.
 const PIECES: (u32, u32) = (512, 16 << 10);
-/// How often it is looked at what a connection's datagrams were good for, and what those that were good for nothing may hold.
+/// How often a connection is checked for floods, and what an eighth of its bytes may be more than those of use.
 const LOOK: Duration = Duration::from_secs(10);
 const FLOOD: u64 = 1 << 20;
 
-/// What the last bytes of a connection get to arrive.
+/// How long the last bytes of a connection have to arrive.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// A web site's UDP socket.
@@ -118,8 +118,8 @@ impl Visitor {
     }
 }
 
-type Connection = h3::server::Connection<Counted, Bytes>;
-type Resolver = RequestResolver<Counted, Bytes>;
+type Connection = h3::server::Connection<Counted<h3_quinn::Connection>, Bytes>;
+type Resolver = RequestResolver<Counted<h3_quinn::Connection>, Bytes>;
 type Stream = RequestStream<CountedStream<h3_quinn::BidiStream<Bytes>>, Bytes>;
 /// A request being answered; what it leaves behind is a tunnel.
 type Answering = Pin<Box<dyn Future<Output = Option<BoxFuture>> + Send>>;
@@ -196,7 +196,7 @@ struct Serving {
     go_away: Arc<Notify>,
 }
 
-/// Whether a connection's datagrams get nobody further: as of streams, and with what is sent on them counted in.
+/// Whether less than one byte in eight of a connection's datagrams was of use. Whatever is sent counts as such.
 fn is_flood(serving: &Serving) -> bool {
     let stats = serving.quic.stats();
     let useful = serving.ledger.useful_bytes() + stats.udp_tx.bytes;
@@ -234,7 +234,9 @@ async fn serve_h3(serving: Serving, mut http: Connection, shutdown: Cancellation
         }
         if leaving && !told {
             told = true;
-            if http.shutdown(0).await.is_err() {
+            // A client that takes nothing is told nothing; its answers end in their own time.
+            let told = timeout(LINGER, http.shutdown(0)).await;
+            if !matches!(told, Ok(Ok(()))) {
                 break;
             }
         }
@@ -317,7 +319,7 @@ async fn answer(serving: Serving, resolver: Resolver) -> Option<BoxFuture> {
     }
 }
 
-/// Sends an answer. What waits for the client's window is little: the pieces are small until one has left at once.
+/// Sends an answer. Little of it waits for the client's window: pieces are small until one is taken at once.
 async fn send(
     budget: &Semaphore,
     limit: Duration,
@@ -334,19 +336,24 @@ async fn send(
     // What came of an origin's body in one piece.
     let mut piece = Bytes::new();
     while !piece.is_empty() || !body.is_empty() {
-        let Ok(_held) = budget.acquire_many(size).await else {
-            return Ok(());
-        };
-        if piece.is_empty() {
-            piece = match body.next_up_to(size as usize).await {
-                Ok(Some(bytes)) => bytes,
+        let _held = if piece.is_empty() {
+            match body.next_within(budget, size).await {
+                Ok(Some((bytes, held))) => {
+                    piece = bytes;
+                    held
+                }
                 Ok(None) => break,
                 Err(_) => {
                     outgoing.stop_stream(Code::H3_INTERNAL_ERROR);
                     return Ok(());
                 }
-            };
-        }
+            }
+        } else {
+            match budget.acquire_many(size).await {
+                Ok(held) => held,
+                Err(_) => return Ok(()),
+            }
+        };
         let part = piece.split_to(piece.len().min(size as usize));
         let mut at_once = true;
         let sent = {
@@ -370,7 +377,14 @@ async fn send(
             PIECES.0
         };
     }
-    outgoing.finish().await
+    // The first of a connection ends with a frame more, which waits for the client's window too.
+    match timeout(limit, outgoing.finish()).await {
+        Ok(done) => done,
+        Err(_) => {
+            outgoing.stop_stream(Code::H3_REQUEST_CANCELLED);
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]

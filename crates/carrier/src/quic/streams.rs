@@ -1,7 +1,6 @@
 //! QUIC's streams as HTTP/3 has them on the server's side, with what is read of them counted.
 //!
-//! `h3` keeps a frame whole until it has come to its end, however long it says to be, and reads on what gets nobody further: both are
-//! bounded here.
+//! `h3` buffers a frame until all of it has come, however long that is, and reads frames of no use without end. Both are bounded here.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,12 +13,12 @@ use h3::quic::{
     SendStreamUnframed as _, StreamErrorIncoming, StreamId, WriteBuf,
 };
 
-/// Bytes that get nobody further: header sections and frames that are not whole yet, unknown ones, control streams.
+/// Bytes that were read and are of no use, or not yet: control streams, unknown frames, frames and header sections that are not whole.
 const IDLE_BYTES: u64 = 256 << 10;
 /// So much more, as one in eight of those that did get somebody further.
 const MORE_BYTES: u64 = 768 << 10;
 
-/// Bytes of a frame's header, and as many again.
+/// What a frame costs beside its payload, and as much again.
 const AROUND: usize = 32;
 
 /// What is counted of a connection.
@@ -89,14 +88,14 @@ impl Ledger {
     }
 }
 
-/// A connection.
-pub(super) struct Counted {
-    inner: h3_quinn::Connection,
+/// A connection, or who opens streams of one.
+pub(super) struct Counted<C> {
+    inner: C,
     ledger: Arc<Ledger>,
 }
 
-impl Counted {
-    pub(super) const fn new(inner: h3_quinn::Connection, ledger: Arc<Ledger>) -> Self {
+impl<C> Counted<C> {
+    pub(super) const fn new(inner: C, ledger: Arc<Ledger>) -> Self {
         Self { inner, ledger }
     }
 
@@ -106,12 +105,6 @@ impl Counted {
             ledger: Arc::clone(&self.ledger),
         }
     }
-}
-
-/// Who opens streams of a connection.
-pub(super) struct CountedOpener {
-    inner: h3_quinn::OpenStreams,
-    ledger: Arc<Ledger>,
 }
 
 /// A stream, whose bytes are counted as they are read.
@@ -239,15 +232,18 @@ impl SendStream<Bytes> for Together {
     }
 }
 
-impl OpenStreams<Bytes> for Counted {
+impl<C> OpenStreams<Bytes> for Counted<C>
+where
+    C: OpenStreams<Bytes, BidiStream = h3_quinn::BidiStream<Bytes>>,
+{
     type BidiStream = CountedStream<h3_quinn::BidiStream<Bytes>>;
-    type SendStream = h3_quinn::SendStream<Bytes>;
+    type SendStream = C::SendStream;
 
     fn poll_open_bidi(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Self::BidiStream, StreamErrorIncoming>> {
-        let opened = OpenStreams::<Bytes>::poll_open_bidi(&mut self.inner, cx);
+        let opened = self.inner.poll_open_bidi(cx);
         opened.map_ok(|s| self.counted(s))
     }
 
@@ -259,13 +255,13 @@ impl OpenStreams<Bytes> for Counted {
     }
 
     fn close(&mut self, code: Code, reason: &[u8]) {
-        OpenStreams::<Bytes>::close(&mut self.inner, code, reason);
+        self.inner.close(code, reason);
     }
 }
 
-impl Connection<Bytes> for Counted {
+impl Connection<Bytes> for Counted<h3_quinn::Connection> {
     type RecvStream = CountedStream<h3_quinn::RecvStream>;
-    type OpenStreams = CountedOpener;
+    type OpenStreams = Counted<h3_quinn::OpenStreams>;
 
     fn poll_accept_recv(
         &mut self,
@@ -284,36 +280,7 @@ impl Connection<Bytes> for Counted {
     }
 
     fn opener(&self) -> Self::OpenStreams {
-        CountedOpener {
-            inner: Connection::<Bytes>::opener(&self.inner),
-            ledger: Arc::clone(&self.ledger),
-        }
-    }
-}
-
-impl OpenStreams<Bytes> for CountedOpener {
-    type BidiStream = CountedStream<h3_quinn::BidiStream<Bytes>>;
-    type SendStream = h3_quinn::SendStream<Bytes>;
-
-    fn poll_open_bidi(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Self::BidiStream, StreamErrorIncoming>> {
-        let opened = OpenStreams::<Bytes>::poll_open_bidi(&mut self.inner, cx);
-        opened.map_ok(|inner| CountedStream {
-            inner,
-            ledger: Arc::clone(&self.ledger),
-        })
-    }
-
-    fn poll_open_send(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Self::SendStream, StreamErrorIncoming>> {
-        self.inner.poll_open_send(cx)
-    }
-
-    fn close(&mut self, code: Code, reason: &[u8]) {
-        OpenStreams::<Bytes>::close(&mut self.inner, code, reason);
+        let opener = Connection::<Bytes>::opener(&self.inner);
+        Counted::new(opener, Arc::clone(&self.ledger))
     }
 }

@@ -1,4 +1,4 @@
-//! Visitors over QUIC who say much that gets nobody further, or read nothing.
+//! Visitors over QUIC who say much that is of no use, or read nothing.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -12,15 +12,19 @@ use crate::client::Trust;
 use crate::plain::{Mismatch, tls_config};
 use crate::{CertSource, Certificate, Cover};
 
-/// A visitor of a site with a large file, and what serves it.
-async fn visit(
-    transport: TransportConfig,
-) -> (
+type Visited = (
     quinn::Connection,
     Arc<Site>,
     tokio::task::JoinHandle<()>,
     Endpoint,
-) {
+);
+
+/// A visitor of a site with a large file, and what serves it.
+async fn visit(transport: TransportConfig) -> Visited {
+    visit_until(transport, CancellationToken::new()).await
+}
+
+async fn visit_until(transport: TransportConfig, shutdown: CancellationToken) -> Visited {
     let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
     let source = Arc::new(CertSource::fixed(certificate));
     let trust = Trust::Pin(source.pin());
@@ -35,7 +39,7 @@ async fn visit(
         tokio::spawn(async move {
             let visitor = listener.accept().await.unwrap();
             let greeted = visitor.greet(&site).await.unwrap();
-            greeted.serve(site, CancellationToken::new()).await;
+            greeted.serve(site, shutdown).await;
             listener.close().await;
         })
     };
@@ -51,6 +55,17 @@ async fn visit(
 /// `type || length || payload` of which the length may promise more.
 fn frame(kind: u8, len: u32, payload: &[u8]) -> Vec<u8> {
     [&[kind][..], &(len | 0x8000_0000).to_be_bytes(), payload].concat()
+}
+
+/// GET /Cargo.toml of `:authority` x, by QPACK's static table: where the answer comes.
+async fn get(connection: &quinn::Connection) -> quinn::RecvStream {
+    let path = b"/Cargo.toml";
+    let section = [&[0, 0, 0xd1, 0xd7, 0x50, 1, b'x', 0x51, 11][..], path].concat();
+    let (mut out, back) = connection.open_bi().await.unwrap();
+    let len = u32::try_from(section.len()).unwrap();
+    out.write_all(&frame(1, len, &section)).await.unwrap();
+    out.finish().unwrap();
+    back
 }
 
 /// Why a connection ended.
@@ -111,15 +126,8 @@ async fn answers_that_nobody_reads_end_after_30_s_and_hold_little() {
     let (connection, site, serving, _endpoint) = visit(transport).await;
     let _control = connection.open_uni().await.unwrap();
     let mut streams = Vec::new();
-    // GET /Cargo.toml of `:authority` x, by QPACK's static table.
-    let path = b"/Cargo.toml";
-    let section = [&[0, 0, 0xd1, 0xd7, 0x50, 1, b'x', 0x51, 11][..], path].concat();
     for _ in 0..100 {
-        let (mut out, back) = connection.open_bi().await.unwrap();
-        let len = u32::try_from(section.len()).unwrap();
-        out.write_all(&frame(1, len, &section)).await.unwrap();
-        out.finish().unwrap();
-        streams.push(back);
+        streams.push(get(&connection).await);
     }
     while site
         .stats
@@ -135,5 +143,59 @@ async fn answers_that_nobody_reads_end_after_30_s_and_hold_little() {
         assert_eq!(ended.map(VarInt::into_inner), Some(0x10c));
     }
     connection.close(VarInt::from_u32(0x100), b"");
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_of_which_only_the_end_is_not_taken_ends_too() {
+    // The first answer of a connection ends with a frame more than the others.
+    let (connection, ..) = visit(TransportConfig::default()).await;
+    let mut lengths = [0; 2];
+    for len in &mut lengths {
+        let answer = get(&connection).await.read_to_end(1 << 20).await;
+        *len = u32::try_from(answer.unwrap().len()).unwrap();
+    }
+    assert!(lengths[0] > lengths[1], "{lengths:?}");
+    let mut transport = TransportConfig::default();
+    transport
+        .stream_receive_window(VarInt::from_u32(lengths[1]))
+        .max_idle_timeout(None);
+    let (connection, site, serving, _endpoint) = visit(transport).await;
+    let mut back = get(&connection).await;
+    while site
+        .stats
+        .covered
+        .load(std::sync::atomic::Ordering::Relaxed)
+        == 0
+    {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::pause();
+    let ended = back.received_reset().await.unwrap();
+    assert_eq!(ended.map(VarInt::into_inner), Some(0x10c));
+    connection.close(VarInt::from_u32(0x100), b"");
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_nothing_ends_when_the_node_goes_down() {
+    let mut transport = TransportConfig::default();
+    // What a server says of itself fits, an answer does not, and takes all that is left.
+    transport
+        .receive_window(VarInt::from_u32(1000))
+        .max_idle_timeout(None);
+    let shutdown = CancellationToken::new();
+    let (connection, site, serving, _endpoint) = visit_until(transport, shutdown.clone()).await;
+    let _back = get(&connection).await;
+    while site
+        .stats
+        .covered
+        .load(std::sync::atomic::Ordering::Relaxed)
+        == 0
+    {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::pause();
+    shutdown.cancel();
     serving.await.unwrap();
 }
