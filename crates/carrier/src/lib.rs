@@ -1,8 +1,8 @@
 //! The outside of a session: TLS 1.3 and HTTP/2 or QUIC and HTTP/3, the ticket, and the web site that everybody else sees.
 //!
 //! **Promises.** Before any HTTP byte the client has checked the certificate, by pin or by web PKI. Whoever cannot make
-//! a ticket sees a web site, of static files or a front origin's, and nothing else: every POST is decided at its header section, and what
-//! its body holds is nobody's business. What a visitor can make a connection hold is bounded, read or not.
+//! a ticket sees a web site, of static files or a front origin's, and nothing else: every POST is decided at its header section,
+//! and not by its body. What a visitor can make a connection hold in memory is bounded.
 //!
 //! **Below:** `htx` for tickets and message lengths, the operating system's sockets. **Above:** `runtime`.
 //! **Source:** profile chapter 2, from "Stack" to "Ticket" (`spec-vectors/PROFILE.md`), RFC 8446, RFC 9000, RFC 9113, RFC 9114.
@@ -36,6 +36,8 @@ mod shared;
 mod site;
 #[cfg(test)]
 mod taker;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 mod tunnel;
 
 pub use betanet_htx::ticket::EXPORTER_LABEL;
@@ -327,8 +329,8 @@ pub trait Secure: AsyncRead + AsyncWrite + Send + Unpin {
     fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error>;
 }
 
-/// Bytes of a socket that the kernel has taken and not yet sent, at most: what is said next, a PING among it, waits no longer
-/// than for these. What is on its way is bounded by the path, and not by this.
+/// Bytes that the kernel takes for a socket beyond those that it has sent (`TCP_NOTSENT_LOWAT`). What is written next, such as a
+/// PING, waits behind these at most. Bytes that were sent and are not acknowledged do not count.
 const UNSENT: u32 = 128 << 10;
 
 /// Sets what all TCP sockets of connections have in common.

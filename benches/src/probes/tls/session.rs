@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use betanet_carrier::testkit::Anybody;
 use ring::{aead, hkdf};
 use rustls::{ClientConfig, KeyLog};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -232,7 +233,7 @@ impl Session {
             .with_protocol_versions(&[version])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(client::Anybody))
+            .with_custom_certificate_verifier(Arc::new(Anybody::default()))
             .with_no_client_auth();
         config.alpn_protocols = self.alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         config.enable_sni = !self.no_name;

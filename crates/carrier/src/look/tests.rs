@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hello::server_hello;
 use super::*;
+use crate::testkit::Anybody;
 use crate::{Certificate, Cover, Limits, Site};
 
 /// A listener, and its port.
@@ -38,61 +39,16 @@ fn client(
     change: impl FnOnce(&mut CryptoProvider),
     version: &'static rustls::SupportedProtocolVersion,
 ) -> ClientConfig {
-    let mut config =
-        crate::plain::tls_config(&crate::client::Trust::Anything, &Default::default()).unwrap();
     let mut provider = aws_lc_rs::default_provider();
     change(&mut provider);
-    let mut out = ClientConfig::builder_with_provider(Arc::new(provider))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[version])
         .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody::default()))
         .with_no_client_auth();
-    std::mem::swap(&mut out.alpn_protocols, &mut config.alpn_protocols);
-    out.dangerous().set_certificate_verifier(Arc::new(Anybody));
-    out.alpn_protocols = vec![b"http/1.1".to_vec()];
-    out
-}
-
-#[derive(Debug)]
-struct Anybody;
-
-impl rustls::client::danger::ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &[rustls::pki_types::CertificateDer<'_>],
-        _: &rustls::pki_types::ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &rustls::pki_types::CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        let known = aws_lc_rs::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &rustls::pki_types::CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        let known = aws_lc_rs::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        aws_lc_rs::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
 }
 
 /// Fetches a page with this client; how the handshake went.
