@@ -122,7 +122,7 @@ pub(super) struct Seen {
 }
 
 impl Target {
-    /// Starts node `n`; one that is told of another carries paths on to it.
+    /// Starts node `n`. With `onward` it is a relay, which carries paths on to that node.
     pub(super) fn start(home: &Home, n: u8, onward: Option<&Self>) -> Self {
         let config = home.path(&format!("node{n}.toml"));
         let text = match onward {

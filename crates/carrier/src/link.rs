@@ -26,7 +26,7 @@ pub(crate) struct Link<S> {
     look: Option<Box<Looking>>,
 }
 
-/// What leaves in the words of another library.
+/// A handshake that is rewritten on its way out, so that it looks like another library's.
 #[derive(Default)]
 struct Looking {
     outgoing: Outgoing,

@@ -68,7 +68,7 @@ pub trait Gate: Send + Sync + 'static {
     }
 }
 
-/// Times and numbers that a web site bears with.
+/// Time-outs and bounds of a web site.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// For the TLS handshake.
@@ -79,7 +79,7 @@ pub struct Limits {
     pub message: Duration,
     /// Between two pieces of a body that is handed on.
     pub post: Duration,
-    /// In which what is sent has to move: an answer, or all that a connection has to say.
+    /// Within which 4 KiB of an answer, or of all that a connection sends, have to leave.
     pub send: Duration,
     /// Until a connection without requests is closed.
     pub idle: Duration,
@@ -223,8 +223,7 @@ impl Site {
     /// Takes a request: what the cover site answers, or the tunnel that it opens where the connection can carry one. `empty` says
     /// that no body follows.
     ///
-    /// A POST is decided here, by its header section: what its body holds, and when it comes, matters to nobody but whoever has
-    /// shown a right ticket.
+    /// A POST is decided here, by its header section. Only behind a right ticket its body matters.
     pub(crate) async fn take<S: Incoming>(
         &self,
         one: Option<&OneConnection>,
@@ -367,9 +366,8 @@ impl Site {
         self.gate.as_ref().is_some_and(|g| g.reads11().is_some())
     }
 
-    /// Keeps a ticket of 1.1 for the next POST that begins a body. It is not looked at before that: whatever carried it is answered as
-    /// any request. Where nobody is let in by one it is looked for all the same: half a microsecond that one site takes and another
-    /// does not tells them apart.
+    /// Keeps a ticket of 1.1 for the next POST that begins a body. It is verified there, and the request that carried it is answered
+    /// like any other. It is looked for even where nobody is let in by one: half a microsecond would tell such a site from others.
     fn note11(&self, one: &OneConnection, parts: &Parts) {
         let cookies = parts.headers.get_all(header::COOKIE).iter();
         let cookies = cookies.filter_map(|c| c.to_str().ok());

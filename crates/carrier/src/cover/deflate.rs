@@ -1,7 +1,7 @@
 //! gzip (RFC 1952) at the first level, with the choices that zlib makes: the same text gives the same bytes.
 //!
 //! Whoever compresses a page at that level again and compares sees no difference to the server that is imitated, which uses zlib. The
-//! search for matches, the ends of blocks and the trees follow zlib 1.2.13; nothing here is told by the format alone.
+//! search for matches, the ends of blocks and the trees follow zlib 1.2.13, since the format leaves them open.
 
 mod trees;
 

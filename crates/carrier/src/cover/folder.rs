@@ -61,7 +61,7 @@ impl Files {
         if asked.length.is_some_and(|n| n > BODY_MAX) {
             return pages::page(Page::TooLarge, Some(asked), date, None);
         }
-        // Names are looked up in place, as that server does: it tells by the order of answers. Contents are not waited for here.
+        // Names are looked up on this thread, as nginx does: the order of answers would tell. Contents are read elsewhere.
         let path = asked.target.path.clone();
         let found = find(&self.folder, asked.method, path);
         match found {

@@ -9,9 +9,9 @@ use super::zipped;
 
 /// How the server that is imitated names itself.
 pub(crate) const SERVER: &str = "nginx/1.22.1";
-/// What it says of a page.
+/// The media type of its pages.
 const HTML: HeaderValue = HeaderValue::from_static("text/html");
-/// A page of an error to which no shorter one is shown.
+/// What makes an error's page so long that browsers show it, and not one of their own.
 const FILLING: &str = "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n";
 
 /// A status and its page.

@@ -1,4 +1,4 @@
-//! A transcript that takes in what is sent, where rustls hands it what it would have sent.
+//! A transcript of the messages that are sent, which are not all those that rustls hands to it.
 
 use rustls::crypto::hash::{Context, Hash, HashAlgorithm, Output};
 

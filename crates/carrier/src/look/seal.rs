@@ -53,9 +53,9 @@ impl Tls13AeadAlgorithm for Aead {
 struct Sealer {
     inner: Box<dyn MessageEncrypter>,
     agreed: Agreed,
-    /// Records beyond those that rustls counts: its number of a record is that many less than the record's.
+    /// Records that rustls does not know of: a record's sequence number is its own plus these.
     more: u64,
-    /// Bytes that a message lacks whose beginning was in the fragment before.
+    /// Bytes that are still to come of a message that began in the fragment before.
     unfinished: usize,
     tickets: u64,
 }
@@ -115,11 +115,11 @@ impl MessageEncrypter for Sealer {
         }
         let flight = msg.payload.to_vec();
         let mut parts = self.parts(&flight);
-        // Of two tickets, whoever came with one gets one.
+        // OpenSSL gives one ticket to a client that resumed, where rustls gives two.
         if self.agreed.resumed && parts.len() > 1 && parts.iter().all(|p| p.first() == Some(&4)) {
             parts.truncate(1);
         }
-        // Behind the handshake nobody unwraps: what comes there, as a KeyUpdate, comes alone and as it is.
+        // After the handshake nothing is unwrapped: a KeyUpdate is one message, which stays as it is.
         if parts.len() == 1 && parts[0] == flight {
             return self.inner.encrypt(msg, seq + self.more);
         }

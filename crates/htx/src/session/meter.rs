@@ -1,4 +1,4 @@
-//! Frames that make no progress: how many are borne with before the session ends.
+//! Frames that make no progress: how many are allowed before the session ends.
 
 use betanet_machine::Time;
 use betanet_wire::Code;
@@ -65,7 +65,7 @@ impl Meter {
         bytes > 0 && left.is_some()
     }
 
-    /// Whether so many frames without progress are borne with.
+    /// Whether so many more frames without progress are allowed.
     fn spend(&mut self, now: Time, frames: u64) -> bool {
         let micros = u64::try_from((now - self.at).as_micros()).unwrap_or(u64::MAX);
         self.at = now;
