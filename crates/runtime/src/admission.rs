@@ -307,7 +307,7 @@ impl Drop for Place {
         match (&self.came, self.stands()) {
             (_, Some(came)) => came.keeper.leave(came.ip, came.charge),
             (Some(came), None) if self.leaving.load(Ordering::Acquire) => {
-                came.keeper.left(came.charge)
+                came.keeper.left(came.charge);
             }
             _ => {}
         }

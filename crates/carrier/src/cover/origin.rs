@@ -1,9 +1,10 @@
 mod places;
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,16 +24,17 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_rustls::rustls;
 
 use super::Body;
 use super::body::Coming;
+use crate::frames::Progress;
 use places::Places;
 
 /// Until a connection to the origin stands.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Until it begins to answer, and between two pieces of an answer: nginx's `proxy_read_timeout`.
+/// Until it begins to answer, once it has the request's body, and between two pieces of an answer: nginx's `proxy_read_timeout`.
 const ANSWER: Duration = Duration::from_secs(60);
 /// Until a connection to it that nobody uses is closed.
 const IDLE: Duration = Duration::from_secs(60);
@@ -199,15 +201,16 @@ impl Origin {
         peer: Option<SocketAddr>,
         body: Body,
     ) -> Result<Response<Body>, Refused> {
-        let request = self.request(request, peer, body)?;
+        let progress = Arc::new(Mutex::new(Progress::new(ANSWER)));
+        let request = self.request(request, peer, body, Arc::clone(&progress))?;
         let asked = async {
             let place = self.0.places.enter(peer).await;
             let answer = self.0.client.request(request).await;
             answer.map(|answer| (answer, place))
         };
-        let (answer, place) = timeout(ANSWER, asked)
+        let (answer, place) = in_time(asked, &progress)
             .await
-            .map_err(|_| Refused::Silent)?
+            .ok_or(Refused::Silent)?
             .map_err(|_| Refused::Unreachable)?;
         let (mut parts, body) = answer.into_parts();
         let hops = (parts.version < Version::HTTP_2).then(|| hops(&parts.headers));
@@ -241,6 +244,7 @@ impl Origin {
         mut parts: Parts,
         peer: Option<SocketAddr>,
         body: Body,
+        progress: Arc<Mutex<Progress>>,
     ) -> Result<Request<Sent>, Refused> {
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(self.0.scheme.clone());
@@ -273,10 +277,18 @@ impl Origin {
         let sent = if body.is_empty() {
             Empty::new().map_err(|never| match never {}).boxed_unsync()
         } else {
-            let stream = unfold(Some(body), |body| async move {
-                let mut body = body?;
-                match body.next().await.transpose()? {
-                    Ok(bytes) => Some((Ok(Frame::data(bytes)), Some(body))),
+            let all = Some((body, progress));
+            let stream = unfold(all, |all| async move {
+                let (mut body, progress) = all?;
+                match body.next().await {
+                    Ok(Some(bytes)) => {
+                        lock(&progress).moved(bytes.len());
+                        Some((Ok(Frame::data(bytes)), Some((body, progress))))
+                    }
+                    Ok(None) => {
+                        lock(&progress).restart();
+                        None
+                    }
                     Err(e) => Some((Err(e), None)),
                 }
             });
@@ -297,6 +309,23 @@ impl Origin {
             && let Ok(value) = HeaderValue::from_str(path.as_str())
         {
             headers.insert(header::LOCATION, value);
+        }
+    }
+}
+
+fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
+    progress.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for an answer while the request's body gets on, and for [`ANSWER`] then.
+async fn in_time<T>(answer: impl Future<Output = T>, progress: &Mutex<Progress>) -> Option<T> {
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        let until = lock(progress).until();
+        match timeout_at(until, &mut answer).await {
+            Ok(answer) => return Some(answer),
+            Err(_) if lock(progress).until() > until => {}
+            Err(_) => return None,
         }
     }
 }
@@ -404,6 +433,25 @@ mod tests {
         assert_eq!(Arc::strong_count(&held), 1);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_long_body_has_its_time_and_one_that_trickles_has_not() {
+        for (piece, answers) in [(8 << 10, true), (100, false)] {
+            let progress = Mutex::new(Progress::new(ANSWER));
+            let began = tokio::time::Instant::now();
+            let answer = async {
+                for _ in 0..9 {
+                    tokio::time::sleep(ANSWER / 2).await;
+                    lock(&progress).moved(piece);
+                }
+                lock(&progress).restart();
+                tokio::time::sleep(ANSWER * 9 / 10).await;
+            };
+            let answered = in_time(answer, &progress).await.is_some();
+            assert_eq!(answered, answers);
+            assert_eq!(began.elapsed() > 5 * ANSWER, answers);
+        }
+    }
+
     /// An origin that takes connections and answers nothing: what the next one asks.
     async fn asked(listener: &tokio::net::TcpListener) -> (tokio::net::TcpStream, String) {
         use tokio::io::AsyncBufReadExt as _;
@@ -456,7 +504,9 @@ mod tests {
                 .unwrap();
             let peer = Some("192.0.2.9:1".parse().unwrap());
             let origin = Origin::new(url).unwrap();
-            let Ok(request) = origin.request(request.into_parts().0, peer, Body::EMPTY) else {
+            let progress = Arc::new(Mutex::new(Progress::new(ANSWER)));
+            let (parts, ()) = request.into_parts();
+            let Ok(request) = origin.request(parts, peer, Body::EMPTY, progress) else {
                 panic!("{url}");
             };
             let fields = request.headers().clone();

@@ -30,9 +30,13 @@ impl Progress {
     pub(crate) fn moved(&mut self, bytes: usize) {
         self.moved += bytes;
         if self.moved >= LEAST {
-            self.until = Instant::now() + self.limit;
-            self.moved = 0;
+            self.restart();
         }
+    }
+
+    /// Begins anew: what had to move has moved.
+    pub(crate) fn restart(&mut self) {
+        *self = Self::new(self.limit);
     }
 
     /// So long others were waited for, and not the peer.

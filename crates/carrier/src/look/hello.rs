@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_hello_that_comes_in_single_bytes_is_read_once() {
-        let [short, long] = [60, 600].map(|n| {
+        let [short, long] = [900, 9000].map(|n| {
             let hello = hello([(21, vec![0; n])]);
             let record = |part: &[u8]| [&[22, 3, 1, 0, 1], part].concat();
             let records: Vec<u8> = hello.chunks(1).flat_map(record).collect();

@@ -183,6 +183,7 @@ async fn a_connection_that_takes_nothing_ends_when_the_node_goes_down() {
     // What a server says of itself fits, an answer does not, and takes all that is left.
     transport
         .receive_window(VarInt::from_u32(1000))
+        .keep_alive_interval(Some(Duration::from_secs(10)))
         .max_idle_timeout(None);
     let shutdown = CancellationToken::new();
     let (connection, site, serving, _endpoint) = visit_until(transport, shutdown.clone()).await;
