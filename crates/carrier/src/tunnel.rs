@@ -75,22 +75,19 @@ impl H2Tunnel {
         exporter: Exporter,
         records: Box<dyn Records>,
     ) -> Self {
-        Self {
-            incoming: Incoming::Waiting(response),
+        let side = Side::Client {
+            drive: Some(drive),
+            push,
+            requests,
+            going_away: false,
+        };
+        Self::new(
+            Incoming::Waiting(response),
             outgoing,
-            waiting: Bytes::new(),
-            sent: false,
-            ended: false,
             exporter,
             records,
-            came: 0,
-            side: Side::Client {
-                drive: Some(drive),
-                push,
-                requests,
-                going_away: false,
-            },
-        }
+            side,
+        )
     }
 
     pub(crate) fn server(
@@ -102,12 +99,24 @@ impl H2Tunnel {
         exporter: Exporter,
         records: Box<dyn Records>,
     ) -> Self {
+        let incoming = if first.is_empty() {
+            Incoming::Body(body)
+        } else {
+            Incoming::First(first, body)
+        };
+        let side = Side::Server { go_away, much };
+        Self::new(incoming, outgoing, exporter, records, side)
+    }
+
+    fn new(
+        incoming: Incoming,
+        outgoing: SendStream<Bytes>,
+        exporter: Exporter,
+        records: Box<dyn Records>,
+        side: Side,
+    ) -> Self {
         Self {
-            incoming: if first.is_empty() {
-                Incoming::Body(body)
-            } else {
-                Incoming::First(first, body)
-            },
+            incoming,
             outgoing,
             waiting: Bytes::new(),
             sent: false,
@@ -115,7 +124,7 @@ impl H2Tunnel {
             exporter,
             records,
             came: 0,
-            side: Side::Server { go_away, much },
+            side,
         }
     }
 

@@ -11,6 +11,8 @@
 extern crate alloc;
 
 mod connection;
+#[cfg(test)]
+mod counts;
 mod dialer;
 mod error;
 mod feed;

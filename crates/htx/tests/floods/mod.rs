@@ -209,18 +209,9 @@ fn bytes_behind_gaps_are_bounded_in_a_stream_and_in_the_session() {
 
 /// A session, open on both sides; only the client is looked at.
 fn client_that_waits() -> (Checked<Session>, Now) {
-    let mut raw = Pair::open();
-    raw.client
-        .handle_command(NOW, Command::Open { kind: 1 })
-        .unwrap();
-    let ask = Command::Write {
-        stream: 3,
-        data: Bytes::from_static(b"request"),
-        fin: true,
-    };
-    raw.client.handle_command(NOW, ask).unwrap();
-    while raw.client.poll_transmit().is_some() {}
-    (raw.client, NOW)
+    let mut pair = Pair::that_asks();
+    while pair.client.poll_transmit().is_some() {}
+    (pair.client, NOW)
 }
 
 struct Pair {
@@ -229,6 +220,21 @@ struct Pair {
 }
 
 impl Pair {
+    /// Whose client waits for the answer to a request.
+    fn that_asks() -> Self {
+        let mut pair = Self::open();
+        pair.client
+            .handle_command(NOW, Command::Open { kind: 1 })
+            .unwrap();
+        let ask = Command::Write {
+            stream: 3,
+            data: Bytes::from_static(b"request"),
+            fin: true,
+        };
+        pair.client.handle_command(NOW, ask).unwrap();
+        pair
+    }
+
     fn open() -> Self {
         let config = Config::default;
         let (own, peer) = (client_identity(), server_identity());
@@ -326,16 +332,7 @@ fn a_carrier_that_moves_puts_the_end_off_and_not_for_ever() {
 
 #[test]
 fn a_peer_that_answers_pings_is_waited_for() {
-    let mut pair = Pair::open();
-    pair.client
-        .handle_command(NOW, Command::Open { kind: 1 })
-        .unwrap();
-    let ask = Command::Write {
-        stream: 3,
-        data: Bytes::from_static(b"request"),
-        fin: true,
-    };
-    pair.client.handle_command(NOW, ask).unwrap();
+    let mut pair = Pair::that_asks();
     let mut pings = 0;
     for s in 0..600 {
         let now = Now::new(Time::ZERO + Duration::from_secs(s), 0);

@@ -1,46 +1,18 @@
 use alloc::vec::Vec;
 
-use betanet_bar::{Client, Headers, Method, ReadFailed, status};
+use betanet_bar::{Headers, Method, status};
 use betanet_htx::{Config, Secrets, Transmit};
 use betanet_keys::Identity;
 use betanet_machine::{Rng, Seed, Time};
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::counts::Counts;
 
 const NOW: Now = Now {
     mono: Time::ZERO,
     unix_ms: 1_790_000_000_000,
 };
-
-/// Counts what was begun, and answers unless it is told to be busy.
-#[derive(Default)]
-struct Counts(u32, bool);
-
-impl Handler for Counts {
-    type Exchange = ();
-
-    fn begin(&mut self, _: Client, _: Request) -> Result<(), Response> {
-        self.0 += 1;
-        Ok(())
-    }
-
-    fn body(&mut self, (): &mut (), _: &[u8]) -> Result<(), Response> {
-        Ok(())
-    }
-
-    fn end(&mut self, (): &mut ()) -> Response {
-        Response::new(status::OK)
-    }
-
-    fn poll_end(&mut self, (): &mut ()) -> Option<Response> {
-        (!self.1).then(|| self.end(&mut ()))
-    }
-
-    fn read(&mut self, (): &mut (), _: usize) -> Result<Bytes, ReadFailed> {
-        Ok(Bytes::new())
-    }
-}
 
 /// What one end says now, with its exporter's questions answered.
 fn says(end: &mut Connection<Counts>) -> Vec<Bytes> {

@@ -241,43 +241,18 @@ mod tests {
     use alloc::vec::Vec;
     use core::time::Duration;
 
-    use betanet_bar::{Headers, Method, ReadFailed, Request};
+    use betanet_bar::{Headers, Method, Request};
     use betanet_machine::Time;
     use betanet_machine::testkit::Checked;
     use betanet_mix::{Fragment, Kind, Via};
 
     use super::*;
-
-    /// Works everything out elsewhere, and is not done.
-    struct Busy;
-
-    impl Handler for Busy {
-        type Exchange = ();
-
-        fn begin(&mut self, _: Client, _: Request) -> Result<(), Response> {
-            Ok(())
-        }
-
-        fn body(&mut self, (): &mut (), _: &[u8]) -> Result<(), Response> {
-            Ok(())
-        }
-
-        fn end(&mut self, (): &mut ()) -> Response {
-            Response::new(status::OK)
-        }
-
-        fn poll_end(&mut self, (): &mut ()) -> Option<Response> {
-            None
-        }
-
-        fn read(&mut self, (): &mut (), _: usize) -> Result<Bytes, ReadFailed> {
-            Ok(Bytes::new())
-        }
-    }
+    use crate::counts::Counts;
 
     #[test]
     fn an_exchange_that_is_given_up_is_not_waited_for() {
-        let mut server = Checked::new(MixServer::new(RecipientConfig::default(), Busy));
+        let busy = Counts(0, true);
+        let mut server = Checked::new(MixServer::new(RecipientConfig::default(), busy));
         let request = Request::new(Method::Get, "/", Headers::default());
         let fragment = Fragment {
             kind: Kind::Request,

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use quinn::crypto::rustls::QuicClientConfig;
@@ -68,6 +69,13 @@ async fn get(connection: &quinn::Connection) -> quinn::RecvStream {
     back
 }
 
+/// Until so many requests have been answered.
+async fn answered(site: &Site, n: u64) {
+    while site.stats.covered.load(Ordering::Relaxed) < n {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Why a connection ended.
 fn code(error: ConnectionError) -> u64 {
     match error {
@@ -129,14 +137,7 @@ async fn answers_that_nobody_reads_end_after_30_s_and_hold_little() {
     for _ in 0..100 {
         streams.push(get(&connection).await);
     }
-    while site
-        .stats
-        .covered
-        .load(std::sync::atomic::Ordering::Relaxed)
-        < 100
-    {
-        tokio::task::yield_now().await;
-    }
+    answered(&site, 100).await;
     tokio::time::pause();
     for mut back in streams {
         let ended = back.received_reset().await.unwrap();
@@ -162,14 +163,7 @@ async fn an_answer_of_which_only_the_end_is_not_taken_ends_too() {
         .max_idle_timeout(None);
     let (connection, site, serving, _endpoint) = visit(transport).await;
     let mut back = get(&connection).await;
-    while site
-        .stats
-        .covered
-        .load(std::sync::atomic::Ordering::Relaxed)
-        == 0
-    {
-        tokio::task::yield_now().await;
-    }
+    answered(&site, 1).await;
     tokio::time::pause();
     let ended = back.received_reset().await.unwrap();
     assert_eq!(ended.map(VarInt::into_inner), Some(0x10c));
@@ -188,14 +182,7 @@ async fn a_connection_that_takes_nothing_ends_when_the_node_goes_down() {
     let shutdown = CancellationToken::new();
     let (connection, site, serving, _endpoint) = visit_until(transport, shutdown.clone()).await;
     let _back = get(&connection).await;
-    while site
-        .stats
-        .covered
-        .load(std::sync::atomic::Ordering::Relaxed)
-        == 0
-    {
-        tokio::task::yield_now().await;
-    }
+    answered(&site, 1).await;
     tokio::time::pause();
     shutdown.cancel();
     serving.await.unwrap();
