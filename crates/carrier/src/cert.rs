@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
+use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use zeroize::Zeroizing;
 
@@ -31,10 +33,23 @@ pub fn pin_of(certificate: &CertificateDer<'_>) -> Result<[u8; 32], Error> {
     Ok(Sha256::digest(parsed.subject_public_key_info()).into())
 }
 
+/// Whether a certificate is its own issuer's, by its names and by its signature: an authority may have the name of what it signs.
+fn signs_itself(certificate: &CertificateDer<'_>, parsed: &X509Certificate<'_>) -> bool {
+    let Ok(own) = webpki::EndEntityCert::try_from(certificate) else {
+        return false;
+    };
+    let signed = parsed.tbs_certificate.as_ref();
+    let signature = &parsed.signature_value.data;
+    let algorithms = default_provider().signature_verification_algorithms;
+    let mut algorithms = algorithms.all.iter();
+    parsed.issuer().as_raw() == parsed.subject().as_raw()
+        && algorithms.any(|a| own.verify_signature(*a, signed, signature).is_ok())
+}
+
 /// What a certificate says of itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CertFacts {
-    /// Whether its issuer is its own subject: web PKI does not know it, and clients are told its pin.
+    /// Whether it is signed by its own key: web PKI does not know it, and clients are told its pin.
     pub self_signed: bool,
     /// The hosts that it is for: names, of which one may begin with `*.`, and IP addresses.
     pub hosts: Vec<String>,
@@ -62,7 +77,7 @@ impl CertFacts {
             _ => None,
         };
         Ok(Self {
-            self_signed: parsed.issuer().as_raw() == parsed.subject().as_raw(),
+            self_signed: signs_itself(certificate, &parsed),
             hosts: names.iter().filter_map(host).collect(),
             not_before: parsed.validity().not_before.timestamp(),
             not_after: parsed.validity().not_after.timestamp(),
@@ -314,5 +329,54 @@ impl CertSource {
 impl ResolvesServerCert for CertSource {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.current())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
+        PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256,
+    };
+
+    use super::*;
+
+    fn self_signed(certificate: &rcgen::Certificate) -> bool {
+        CertFacts::of(certificate.der()).unwrap().self_signed
+    }
+
+    #[test]
+    fn a_certificate_is_self_signed_by_every_kind_of_key() {
+        for kind in [
+            &PKCS_ECDSA_P256_SHA256,
+            &PKCS_ECDSA_P384_SHA384,
+            &PKCS_ECDSA_P521_SHA512,
+            &PKCS_ED25519,
+            &PKCS_RSA_SHA256,
+        ] {
+            let key = KeyPair::generate_for(kind).unwrap();
+            let own = CertificateParams::new(["localhost".to_owned()]).unwrap();
+            assert!(self_signed(&own.self_signed(&key).unwrap()), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_authority_of_its_own_name_signed_is_not_self_signed() {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let authority = params.self_signed(&key).unwrap();
+        assert!(self_signed(&authority));
+        let issuer = Issuer::new(params, key);
+        let own = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&own, &issuer).unwrap();
+        let (_, parsed) = x509_parser::parse_x509_certificate(leaf.der()).unwrap();
+        assert_eq!(parsed.issuer(), parsed.subject());
+        assert!(!self_signed(&leaf));
+        // Nor is what names itself and has another signature.
+        let mut forged = authority.der().to_vec();
+        *forged.last_mut().unwrap() ^= 1;
+        assert!(!CertFacts::of(&forged.into()).unwrap().self_signed);
     }
 }

@@ -336,17 +336,17 @@ async fn answer(
             let carrier = H2Tunnel::server(rest, body, outgoing, go_away, much, exporter, records);
             Some(tunnel(Box::new(carrier)))
         }
-        Taken::Answer(response, form) => {
+        Taken::Answer(response) => {
             let Serving {
                 site, one, wire, ..
             } = serving;
             let mut sending: BoxFuture = Box::pin(async move {
                 // An error here is a visitor who left.
                 let _ = send(&wire, site.limits.send, response, respond).await;
-                if let Some((form, one)) = form.zip(one) {
+                if let Some(one) = one.filter(|one| one.has_form()) {
                     // The answer leaves first.
                     tokio::task::yield_now().await;
-                    site.note_form(&one, &form);
+                    site.note_form(&one);
                 }
             });
             // Where the client has to be waited for, the larger future that found the answer is not kept.

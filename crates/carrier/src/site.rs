@@ -235,7 +235,6 @@ impl Site {
             bytes: Bytes::new(),
             ended: empty,
         };
-        let mut form = None;
         if let Some(one) = one {
             self.note11(one, &parts);
             if parts.method == Method::POST {
@@ -258,7 +257,10 @@ impl Site {
                     }
                     Decided::Site if is_form(&parts) && self.reads11() => {
                         read = read_ready(&mut source, empty);
-                        form = read.ended.then(|| read.bytes.clone());
+                        if read.ended {
+                            self.note_form(one);
+                            *lock(&one.form) = Some(read.bytes.clone());
+                        }
                     }
                     Decided::Site => {}
                 }
@@ -269,7 +271,7 @@ impl Site {
         count(&self.stats.covered);
         let body = self.body(read, source);
         let came = parts.extensions.get::<Came>().copied();
-        Taken::Answer(self.cover.answer(parts, came, body).await, form)
+        Taken::Answer(self.cover.answer(parts, came, body).await)
     }
 
     /// What a POST is, by its header section alone. The same is computed for each: one `tok`, and where legs of 1.1 are taken, one
@@ -302,6 +304,9 @@ impl Site {
 
     /// Whether a POST is the leg of 1.1 that a ticket before or in it asked for. A form never is.
     fn decide11(&self, one: &OneConnection, parts: &Parts, empty: bool) -> Option<Tunnel> {
+        if self.reads11() {
+            self.note_form(one);
+        }
         let may_be = !empty && !is_form(parts);
         let ticket = may_be.then(|| lock(&one.ticket11).take()).flatten();
         // A text of no ticket's form takes the same work.
@@ -374,9 +379,13 @@ impl Site {
         self.keep11(one, cookies, parts.uri.query(), None);
     }
 
-    /// The same for a form that came with its header section, once that is answered.
-    pub(crate) fn note_form(&self, one: &OneConnection, form: &[u8]) {
-        self.keep11(one, std::iter::empty(), None, Some(form));
+    /// The same for a form that came with its header section, if there is one: once it is answered, or before the next POST is decided,
+    /// whichever is first.
+    pub(crate) fn note_form(&self, one: &OneConnection) {
+        let form = lock(&one.form).take();
+        if let Some(form) = form {
+            self.keep11(one, std::iter::empty(), None, Some(&form));
+        }
     }
 
     fn keep11<'a>(
@@ -425,6 +434,8 @@ pub(crate) struct OneConnection {
     labels: Mutex<Vec<Box<str>>>,
     /// A ticket of 1.1 that came in and was not looked at.
     ticket11: Mutex<Option<Box<str>>>,
+    /// A form that came in and was not searched for one.
+    form: Mutex<Option<Bytes>>,
 }
 
 /// What message 1 is long, without and with a key of ML-KEM-768.
@@ -443,7 +454,13 @@ impl OneConnection {
             peer,
             labels: Mutex::default(),
             ticket11: Mutex::default(),
+            form: Mutex::default(),
         }
+    }
+
+    /// Whether a form came in that was not searched for a ticket.
+    pub(crate) fn has_form(&self) -> bool {
+        lock(&self.form).is_some()
     }
 
     fn first_use(&self, label: &str) -> bool {
@@ -485,8 +502,8 @@ pub(crate) trait Incoming: Send + 'static {
 pub(crate) enum Taken<S> {
     /// A tunnel, what was read beyond message 1, what it comes from, and whether message 2 follows the answer's head at once.
     Tunnel(Tunnel, Bytes, S, bool),
-    /// The cover site's answer, and the form to be noted once it has left.
-    Answer(Response<Body>, Option<Bytes>),
+    /// The cover site's answer; once it has left, [`Site::note_form`] is called.
+    Answer(Response<Body>),
 }
 
 /// What was read of a body.

@@ -1,5 +1,6 @@
 //! Signed registries: records that count once enough maintainers have signed them (profile chapter 1).
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use betanet_wire::{cbor, message};
@@ -10,8 +11,10 @@ use crate::{Identity, PublicKey, hash};
 const LABEL: &str = "BN-REG";
 /// Fewest signatures, however short the list.
 const LEAST: usize = 5;
-/// Signatures of one envelope that are looked at.
+/// Signatures of one envelope that are read.
 const SIGS_MAX: usize = 1024;
+/// Signatures in maintainers' names that are looked at beyond one of each. Each may take a verification.
+const SPARE_MAX: usize = 64;
 
 /// How many of `maintainers` have to sign: two thirds, and five at least.
 #[must_use]
@@ -55,7 +58,7 @@ impl Maintainers {
     }
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Signed {
     signer: [u8; 32],
     sig: [u8; 64],
@@ -113,9 +116,9 @@ pub enum RegistryError {
     /// The envelope or its record does not decode.
     #[error("the registry record does not decode: {0}")]
     Form(#[from] cbor::Error),
-    /// More than 1 024 signatures.
-    #[error("{0} signatures, where 1024 are looked at")]
-    TooMany(usize),
+    /// More than 1 024 signatures, or than 64 in maintainers' names beyond one of each.
+    #[error("{0} signatures, where {1} are looked at")]
+    TooMany(usize, usize),
     /// It is signed under another list of maintainers.
     #[error("signed under another list of maintainers")]
     List,
@@ -161,7 +164,7 @@ impl Envelope {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RegistryError> {
         let form: Form<'_> = cbor::from_slice(bytes)?;
         if form.sigs.len() > SIGS_MAX {
-            return Err(RegistryError::TooMany(form.sigs.len()));
+            return Err(RegistryError::TooMany(form.sigs.len(), SIGS_MAX));
         }
         let mut this = Self::new(form.rec.to_vec())?;
         this.sigs = form.sigs;
@@ -193,45 +196,53 @@ impl Envelope {
     pub fn sign(&mut self, signer: &Identity) {
         let sig = signer.sign(LABEL, &[&self.rec]);
         let signer = *signer.public().as_bytes();
-        self.put(Signed { signer, sig });
+        self.sigs.retain(|s| s.signer != signer);
+        // It counts, which the others may not.
+        self.sigs.truncate(SIGS_MAX - 1);
+        self.sigs.push(Signed { signer, sig });
     }
 
-    fn put(&mut self, signed: Signed) {
-        self.sigs.retain(|s| s.signer != signed.signer);
-        if self.sigs.len() < SIGS_MAX {
-            self.sigs.push(signed);
-        }
-    }
-
-    /// Takes the signatures of another envelope of the same record over.
+    /// Takes the signatures of another envelope of the same record over. Of two of one signer both are kept: which is good is told by
+    /// [`Envelope::check`].
     ///
     /// # Errors
     ///
-    /// [`RegistryError::OtherRecord`].
+    /// [`RegistryError::OtherRecord`], [`RegistryError::TooMany`].
     pub fn join(&mut self, other: &Self) -> Result<(), RegistryError> {
         if other.rec != self.rec {
             return Err(RegistryError::OtherRecord);
         }
-        for signed in &other.sigs {
-            self.put(*signed);
+        let known: BTreeSet<Signed> = self.sigs.iter().copied().collect();
+        let fresh = other.sigs.iter().filter(|s| !known.contains(s));
+        let all: Vec<Signed> = self.sigs.iter().chain(fresh).copied().collect();
+        if all.len() > SIGS_MAX {
+            return Err(RegistryError::TooMany(all.len(), SIGS_MAX));
         }
+        self.sigs = all;
         Ok(())
     }
 
-    /// Checks that enough of these maintainers signed it, under this list. Signatures that are unlisted or wrong are passed over, and of
-    /// each signer the first is looked at: a maintainer costs one verification, however many signatures came.
+    /// Checks that enough of these maintainers signed it, under this list. Signatures that are unlisted or wrong are passed over, in
+    /// whatever order they stand; one that stands there twice costs one verification.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::List`] or [`RegistryError::TooFew`].
+    /// [`RegistryError::List`], [`RegistryError::TooFew`], or [`RegistryError::TooMany`], before any is verified.
     pub fn check(&self, maintainers: &Maintainers) -> Result<(), RegistryError> {
         let common: Common<'_> = cbor::from_slice(&self.rec)?;
         if *common.list != maintainers.hash() {
             return Err(RegistryError::List);
         }
+        let keys: BTreeSet<&[u8; 32]> = maintainers.keys.iter().map(PublicKey::as_bytes).collect();
+        let theirs = self.sigs.iter().filter(|s| keys.contains(&s.signer));
+        let theirs: BTreeSet<&Signed> = theirs.collect();
+        let most = keys.len() + SPARE_MAX;
+        if theirs.len() > most {
+            return Err(RegistryError::TooMany(theirs.len(), most));
+        }
         let has = |key: &&PublicKey| {
-            let own = self.sigs.iter().find(|s| s.signer == *key.as_bytes());
-            own.is_some_and(|s| key.verify(LABEL, &[&self.rec], &s.sig).is_ok())
+            let mut own = theirs.iter().filter(|s| s.signer == *key.as_bytes());
+            own.any(|s| key.verify(LABEL, &[&self.rec], &s.sig).is_ok())
         };
         let signed = maintainers.keys.iter().filter(has).count();
         let needed = maintainers.threshold();
@@ -245,6 +256,8 @@ impl Envelope {
 #[cfg(test)]
 mod tests {
     use alloc::vec;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -289,20 +302,107 @@ mod tests {
         );
         let stranger = Envelope::new(record([0; 32])).unwrap();
         assert_eq!(envelope.join(&stranger), Err(RegistryError::OtherRecord));
-        // Of each signer the first signature is looked at.
-        let mut copy = envelope.sigs[1];
-        copy.sig[0] ^= 1;
-        let mut twice = envelope.clone();
-        twice.sigs.push(copy);
-        let twice = Envelope::from_bytes(&twice.to_bytes()).unwrap();
-        assert_eq!(twice.check(&list), Ok(()));
-        let mut before = envelope.clone();
-        before.sigs.insert(0, copy);
-        let before = Envelope::from_bytes(&before.to_bytes()).unwrap();
-        assert_eq!(before.check(&list), Err(few));
+        // A copy that was changed takes nothing from its signer, wherever it stands and however it came there.
+        let mut bad = Envelope::new(record(list.hash())).unwrap();
+        bad.sigs.push(envelope.sigs[1]);
+        bad.sigs[0].sig[0] ^= 1;
+        let mut behind = envelope.clone();
+        behind.join(&bad).unwrap();
+        bad.join(&envelope).unwrap();
+        for joined in [behind, bad] {
+            assert_eq!(joined.signatures(), envelope.signatures() + 1);
+            let joined = Envelope::from_bytes(&joined.to_bytes()).unwrap();
+            assert_eq!(joined.check(&list), Ok(()));
+        }
         // A signature that was changed counts for nobody.
         envelope.sigs[0].sig[3] ^= 1;
         assert_eq!(envelope.check(&list), Err(few));
+    }
+
+    /// Changed copies of a maintainer's signature, no two alike.
+    fn changed(of: Signed, copies: usize) -> impl Iterator<Item = Signed> {
+        (1..=copies).map(move |n| {
+            let mut copy = of;
+            copy.sig[0] ^= u8::try_from(n % 256).unwrap();
+            copy.sig[1] ^= u8::try_from(n / 256).unwrap();
+            copy
+        })
+    }
+
+    #[test]
+    fn an_envelope_costs_64_verifications_more_than_it_has_maintainers() {
+        let ids: Vec<Identity> = (1..=7_u8).map(|n| Identity::from_seed(&[n; 32])).collect();
+        let keys: Vec<PublicKey> = ids.iter().map(|i| *i.public()).collect();
+        let list = Maintainers::new(&keys);
+        let mut envelope = Envelope::new(record(list.hash())).unwrap();
+        ids.iter().for_each(|id| envelope.sign(id));
+        let stranger = Identity::from_seed(&[9; 32]);
+        let good = envelope.sigs.clone();
+        envelope.sigs.extend(changed(good[3], SPARE_MAX));
+        envelope.sigs.rotate_left(7);
+        assert_eq!(envelope.check(&list), Ok(()));
+        // What costs none is not counted.
+        envelope.sigs.extend_from_slice(&good);
+        let unlisted = Signed {
+            signer: *stranger.public().as_bytes(),
+            sig: [1; 64],
+        };
+        envelope.sigs.extend(changed(unlisted, 500));
+        assert_eq!(envelope.check(&list), Ok(()));
+        envelope.sigs.extend(changed(good[4], 1));
+        let many = RegistryError::TooMany(7 + SPARE_MAX + 1, 7 + SPARE_MAX);
+        assert_eq!(envelope.check(&list), Err(many));
+        // More are not even read, nor joined; who signs takes a place.
+        let mut full = Envelope::new(record(list.hash())).unwrap();
+        full.sigs.extend(changed(unlisted, SIGS_MAX));
+        assert_eq!(Envelope::from_bytes(&full.to_bytes()).as_ref(), Ok(&full));
+        let many = RegistryError::TooMany(SIGS_MAX + 1, SIGS_MAX);
+        let mut other = Envelope::new(record(list.hash())).unwrap();
+        other.sign(&ids[0]);
+        let before = full.clone();
+        assert_eq!(full.join(&other), Err(many));
+        assert_eq!(full, before);
+        full.sign(&ids[0]);
+        assert_eq!(full.signatures(), SIGS_MAX);
+        assert!(full.sigs.contains(&good[0]));
+        full.sigs.push(unlisted);
+        assert_eq!(Envelope::from_bytes(&full.to_bytes()), Err(many));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn neither_order_nor_wrong_signatures_change_what_counts(
+            maintainers in 5..10_u8,
+            signed in prop::collection::vec(any::<bool>(), 10),
+            wrong in prop::collection::vec((0..12_u8, 0..64_usize, 1..=255_u8), 0..SPARE_MAX),
+            order in any::<u64>(),
+        ) {
+            let ids: Vec<Identity> = (0..12).map(|n| Identity::from_seed(&[n; 32])).collect();
+            let (listed, _) = ids.split_at(maintainers.into());
+            let keys: Vec<PublicKey> = listed.iter().map(|i| *i.public()).collect();
+            let list = Maintainers::new(&keys);
+            let mut envelope = Envelope::new(record(list.hash())).unwrap();
+            let signers: Vec<&Identity> = listed.iter().zip(&signed).filter(|(_, s)| **s).map(|(i, _)| i).collect();
+            signers.iter().for_each(|id| envelope.sign(id));
+            let plain = envelope.check(&list);
+            prop_assert_eq!(plain.is_ok(), signers.len() >= list.threshold());
+            for (signer, at, change) in wrong {
+                let signer = &ids[usize::from(signer)];
+                let mut sig = signer.sign(LABEL, &[&envelope.rec]);
+                sig[at] ^= change;
+                envelope.sigs.push(Signed { signer: *signer.public().as_bytes(), sig });
+            }
+            let dice = betanet_machine::Seed::from_number(order);
+            let mut dice = betanet_machine::Rng::new(&dice);
+            for last in (1..envelope.sigs.len()).rev() {
+                let at = usize::try_from(dice.below(last as u64 + 1)).unwrap();
+                envelope.sigs.swap(last, at);
+            }
+            let read = Envelope::from_bytes(&envelope.to_bytes()).unwrap();
+            prop_assert_eq!(read.check(&list), plain);
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub struct Listening {
     pub note: Option<String>,
     /// Its certificate's pin.
     pub pin: [u8; 32],
-    /// Whether clients are told the pin: the certificate's issuer is its own subject. Others are checked by web PKI, and may have
+    /// Whether clients are told the pin: the certificate is signed by its own key. Others are checked by web PKI, and may have
     /// another key tomorrow.
     pub pinned: bool,
     /// What clients of version 1.1 make their tickets for, where they are taken: the key and its id.

@@ -1,9 +1,12 @@
 //! Visitors over real sockets who read nothing, too slowly, or who say what nobody wants to hear.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use betanet_compat11::Reading;
+use betanet_keys::{Identity, PublicKey};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsConnector, client};
@@ -12,6 +15,7 @@ use super::*;
 use crate::client::Trust;
 use crate::frames::SEND_BUDGET;
 use crate::plain::{Mismatch, tls_config};
+use crate::site::{Gate, Tunnel};
 use crate::{CertSource, Certificate, Cover, Limits, Origin};
 
 const DATA: u8 = 0;
@@ -50,6 +54,11 @@ fn large() -> Vec<u8> {
 
 impl Served {
     async fn new() -> Self {
+        Self::before(None).await
+    }
+
+    /// With a gate behind the site.
+    async fn before(gate: Option<Arc<dyn Gate>>) -> Self {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("carrier-http2-{}-{n}", std::process::id()));
@@ -57,14 +66,18 @@ impl Served {
         std::fs::write(folder.join("large.bin"), large()).unwrap();
         std::fs::write(folder.join("index.html"), "<html>hello</html>\n").unwrap();
         let cover = Cover::new(Path::new(&folder), || SystemTime::UNIX_EPOCH).unwrap();
-        Self::of(cover, Some(Folder(folder))).await
+        Self::of(cover, gate, Some(Folder(folder))).await
     }
 
-    async fn of(cover: Cover, folder: Option<Folder>) -> Self {
+    async fn of(
+        cover: Cover,
+        gate: Option<Arc<dyn Gate>>,
+        folder: Option<Folder>,
+    ) -> Self {
         let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
         let source = Arc::new(CertSource::fixed(certificate));
         let trust = Trust::Pin(source.pin());
-        let site = Site::new(source, cover, None, Limits::default()).unwrap();
+        let site = Site::new(source, cover, gate, Limits::default()).unwrap();
         Self {
             site: Arc::new(site),
             connections: JoinSet::new(),
@@ -120,13 +133,24 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
 }
 
 fn request(stream: u32, method: &str, path: &str, ends: bool) -> Vec<u8> {
+    request_with(stream, method, path, ends, &[])
+}
+
+fn request_with(
+    stream: u32,
+    method: &str,
+    path: &str,
+    ends: bool,
+    more: &[(&str, &str)],
+) -> Vec<u8> {
     let fields = [
         (":method", method),
         (":scheme", "https"),
         (":authority", "localhost"),
         (":path", path),
     ];
-    let block: Vec<u8> = fields.iter().flat_map(|(k, v)| literal(k, v)).collect();
+    let fields = fields.iter().chain(more);
+    let block: Vec<u8> = fields.flat_map(|(k, v)| literal(k, v)).collect();
     frame(HEADERS, 4 | u8::from(ends), stream, &block)
 }
 
@@ -481,7 +505,7 @@ async fn before_an_origin() -> (Served, Client, TcpListener) {
     let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", origin.local_addr().unwrap());
     let cover = Cover::proxy(Origin::new(&url).unwrap(), || SystemTime::UNIX_EPOCH);
-    let mut served = Served::of(cover, None).await;
+    let mut served = Served::of(cover, None, None).await;
     let mut client = served.visit(&[(4, 0x7fff_ffff)]).await;
     let wide = frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0, 0]);
     client.write_all(&wide).await.unwrap();
@@ -551,4 +575,72 @@ async fn what_is_taken_back_is_not_asked_of_an_origin_any_more() {
         .unwrap();
     let ended = timeout(Duration::from_secs(20), tcp.read(&mut [0])).await;
     assert_eq!(ended.unwrap().unwrap(), 0);
+}
+
+/// Waits for the head of a stream's answer.
+async fn answer(client: &mut Client, stream: u32) {
+    while let Some((kind, _, of, _)) = next(client).await {
+        if (kind, of) == (HEADERS, stream) {
+            return;
+        }
+    }
+    panic!("no answer on {stream}");
+}
+
+/// Opens a leg of version 1.1, which ends at once, to whoever has this ticket.
+struct Door(PublicKey);
+
+impl Door {
+    const TICKET: &str = "a-ticket-of-1.1";
+}
+
+impl Gate for Door {
+    fn key(&self) -> &PublicKey {
+        &self.0
+    }
+
+    fn open(&self, _: &[u8; 32], _: &str, _: &[u8], _: SocketAddr) -> Option<Tunnel> {
+        None
+    }
+
+    fn reads11(&self) -> Option<&Reading> {
+        Some(&Reading::PROFILE)
+    }
+
+    fn open11(&self, ticket: &str) -> Option<Tunnel> {
+        let tunnel: Tunnel = Box::new(|_| Box::pin(std::future::ready(())));
+        (ticket == Self::TICKET).then_some(tunnel)
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_comes_with_its_header_section_always_brings_its_ticket() {
+    let key = *Identity::from_seed(&[1; 32]).public();
+    let mut served = Served::before(Some(Arc::new(Door(key)))).await;
+    let site = Arc::clone(&served.site);
+    let tunnels = || site.stats.tunnels.load(Ordering::Relaxed);
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let head = request_with(1, "POST", "/index.html", false, &form);
+    let body = frame(DATA, 1, 1, format!("q=1&bn1={}", Door::TICKET).as_bytes());
+    for n in 1..=50 {
+        let mut client = served.visit(&[]).await;
+        if n % 2 == 0 {
+            client
+                .write_all(&[&head[..], &body].concat())
+                .await
+                .unwrap();
+        } else {
+            // Two records, both of which have come before the listener reads: it runs on this thread.
+            client.write_all(&head).await.unwrap();
+            client.write_all(&body).await.unwrap();
+        }
+        answer(&mut client, 1).await;
+        assert_eq!(tunnels(), n - 1, "a form is no leg");
+        client
+            .write_all(&request(3, "POST", "/", false))
+            .await
+            .unwrap();
+        answer(&mut client, 3).await;
+        assert_eq!(tunnels(), n, "{n}");
+    }
 }

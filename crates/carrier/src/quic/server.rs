@@ -308,12 +308,10 @@ async fn answer(serving: Serving, resolver: Resolver) -> Option<BoxFuture> {
             let carrier = H3Tunnel::server(quic, rest, incoming, outgoing, go_away);
             Some(tunnel(Box::new(carrier)))
         }
-        Taken::Answer(response, form) => {
+        Taken::Answer(response) => {
             // An error here is a visitor who left.
             let _ = send(budget, site.limits.send, response, &mut outgoing).await;
-            if let Some(form) = form {
-                site.note_form(one, &form);
-            }
+            site.note_form(one);
             None
         }
     }

@@ -14,7 +14,7 @@ use betanet_mix::{
 };
 use betanet_runtime::{
     Clock, DirectoryPlan, DirectoryProblem, Error, Gateway, Headers, Identity, Method, MixClient,
-    MixOptions, Network, Node, Origin, Request, SessionHandle, Settings, Substream,
+    MixOptions, Network, Node, Origin, Request, SessionHandle, Settings, Substream, Upload,
     build_directory, publish_directory,
 };
 use betanet_wire::text::hex;
@@ -184,27 +184,38 @@ impl Mix {
         first
     }
 
-    /// Brings a directory to the first seed alone, from an address of one's own.
+    /// Brings a directory to all seeds, from an address of one's own; what all of them said.
     async fn publish_from(&self, from: [u8; 4], directory: &Directory) -> Result<u16, String> {
         let mut envelope = Envelope::new(directory.to_record()).unwrap();
         for n in 70..75 {
             envelope.sign(&identity(n));
         }
+        let signed = Bytes::from(envelope.to_bytes());
         let node = Node::client().unwrap().dialling_from(Some(from.into()));
-        let seed = self.nodes[&1].listening().peer();
-        let session = node.connect(&seed).await.unwrap();
-        let path = format!("/.bn/mix/{}", directory.epoch);
-        let put = Request::new(Method::Put, &path, Headers::default());
-        let upload = session.upload(put).await.unwrap();
-        // What is refused at its head takes no body.
-        let _ = upload.send(envelope.to_bytes().into()).await;
-        let mut answer = upload.finish().await.unwrap();
-        let why = answer.body.all(4096).await.unwrap().unwrap_or_default();
-        session.close().await;
-        match answer.head.status {
-            status @ 200..300 => Ok(status),
-            status => Err(format!("{status}: {}", String::from_utf8_lossy(&why))),
+        let mut said = Vec::new();
+        for seed in 1..=SEEDS {
+            let upload = self.put_to(&node, seed, directory.epoch).await;
+            // What is refused at its head takes no body.
+            let _ = upload.send(signed.clone()).await;
+            said.push(answered(upload).await);
         }
+        node.close().await;
+        let first = said[0].clone();
+        assert!(said.iter().all(|s| *s == first), "{said:?}");
+        first
+    }
+
+    /// The head of a directory's PUT to a seed.
+    async fn put_to(&self, node: &Node, seed: u8, epoch: u32) -> Upload {
+        let seed = self.nodes[&seed].listening().peer();
+        let path = format!("/.bn/mix/{epoch}");
+        let put = Request::new(Method::Put, &path, Headers::default());
+        node.session(&seed)
+            .await
+            .unwrap()
+            .upload(put)
+            .await
+            .unwrap()
     }
 
     async fn ready(base: u8, mixnodes: u8, carry: Carry) -> Self {
@@ -247,6 +258,16 @@ impl Mix {
     async fn stop(self) {
         let stopping = self.nodes.values().map(Gateway::shutdown);
         futures_util::future::join_all(stopping).await;
+    }
+}
+
+/// What an upload is answered with.
+async fn answered(upload: Upload) -> Result<u16, String> {
+    let mut answer = upload.finish().await.unwrap();
+    let why = answer.body.all(4096).await.unwrap().unwrap_or_default();
+    match answer.head.status {
+        status @ 200..300 => Ok(status),
+        status => Err(format!("{status}: {}", String::from_utf8_lossy(&why))),
     }
 }
 
@@ -482,8 +503,8 @@ async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
         change(&mut other);
         other
     };
-    // Each from an address of its own: one that asks for too much that is wrong has to wait.
-    for (n, (change, why)) in (1..).zip([
+    // Four wrong ones are an address's share of a minute, at each seed.
+    for (n, (change, why)) in (0..).zip([
         (
             (|d| d.epoch += 1) as fn(&mut Directory),
             "the beacon of epoch",
@@ -504,10 +525,27 @@ async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
         ),
         (|d| d.relays[2].weight = 0, "no weight"),
     ]) {
-        let from = [127, 99, n, 1];
+        let from = [127, 99, n / 4, 1];
         let said = mix.publish_from(from, &moved(change)).await.unwrap_err();
         assert!(said.contains(why), "{said}: {why}");
     }
+    let rests = mix.publish_from([127, 99, 0, 1], &directory).await;
+    assert!(
+        rests.as_ref().is_err_and(|s| s.starts_with("429: ")),
+        "{rests:?}"
+    );
+    // One of 20 epochs ago is refused at its head, before anything of it comes, and costs nothing of a share.
+    let early = moved(|d| d.epoch -= 20);
+    let node = Node::client().unwrap();
+    for seed in (1..=SEEDS).cycle().take(25) {
+        let upload = mix.put_to(&node, seed, early.epoch).await;
+        upload.answered().await;
+        let said = answered(upload).await.unwrap_err();
+        assert!(said.contains("is the epoch of now"), "{said}");
+    }
+    node.close().await;
+    let said = mix.publish(&early, 5).await.unwrap_err();
+    assert!(said.contains("is the epoch of now"), "{said}");
     // Of an epoch long over, with its own beacon and no relays.
     let mut stale = moved(|d| d.relays.clear());
     stale.epoch -= 20;

@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 pub(crate) type Tls = Arc<Mutex<TlsStream<TcpStream>>>;
 
+#[derive(Clone)]
 pub(crate) struct Io(pub(crate) Tls);
 
 impl AsyncRead for Io {
