@@ -33,6 +33,8 @@ pub struct OriginSeen {
     pub alpn: String,
     /// The SETTINGS that it sends first over HTTP/2, by number.
     pub settings: Option<BTreeMap<u64, u64>>,
+    /// The same in the order in which it sends them.
+    pub in_order: Vec<(u16, u32)>,
     /// The increment of the connection's window that it sends behind them; 0 where it sends none.
     pub window: u32,
     /// The cadence of its PINGs in milliseconds; 0 where none were seen.
@@ -45,11 +47,8 @@ impl OriginSeen {
     /// What a listener that shows this origin's pages says first over HTTP/2, where the origin speaks it.
     #[must_use]
     pub fn look(&self) -> Option<Http2Look> {
-        let pairs = self.settings.as_ref()?.iter();
-        let pairs =
-            pairs.map(|(id, value)| Some((u16::try_from(*id).ok()?, u32::try_from(*value).ok()?)));
-        Some(Http2Look {
-            settings: pairs.collect::<Option<_>>()?,
+        self.settings.is_some().then(|| Http2Look {
+            settings: self.in_order.clone(),
             window: self.window,
         })
     }
@@ -62,6 +61,7 @@ struct Seen {
     /// Where the next frame begins.
     at: usize,
     settings: Option<BTreeMap<u64, u64>>,
+    in_order: Vec<(u16, u32)>,
     window: u32,
     pings: Vec<tokio::time::Instant>,
     /// Nothing behind the SETTINGS is of interest.
@@ -113,14 +113,13 @@ impl Seen {
             match (kind, flags & ACK) {
                 (SETTINGS, 0) if self.settings.is_none() => {
                     let (pairs, _) = body.as_chunks::<6>();
-                    let pair = |p: &[u8; 6]| {
-                        let id = u16::from_be_bytes([p[0], p[1]]);
-                        (
-                            u64::from(id),
-                            u64::from(u32::from_be_bytes([p[2], p[3], p[4], p[5]])),
-                        )
-                    };
-                    self.settings = Some(pairs.iter().map(pair).collect());
+                    let pairs = pairs.iter().map(|[a, b, value @ ..]| {
+                        (u16::from_be_bytes([*a, *b]), u32::from_be_bytes(*value))
+                    });
+                    self.in_order = pairs.collect();
+                    let by_number = self.in_order.iter();
+                    let by_number = by_number.map(|(id, value)| ((*id).into(), (*value).into()));
+                    self.settings = Some(by_number.collect());
                 }
                 (WINDOW_UPDATE, _) if header[5..] == [0; 4] && self.window == 0 => {
                     let bytes = body.first_chunk::<4>();
@@ -234,6 +233,7 @@ pub async fn calibrate(
         let found = OriginSeen {
             alpn: facts.alpn,
             settings,
+            in_order: seen.in_order.clone(),
             window: seen.window,
             ping_ms: seen.cadence(),
             asked: (path, status.as_u16()),
@@ -273,6 +273,7 @@ pub async fn calibrate_quic(
         let found = OriginSeen {
             alpn: facts.alpn,
             settings: None,
+            in_order: Vec::new(),
             window: 0,
             ping_ms: 0,
             asked: (path, answer.status().as_u16()),
@@ -296,7 +297,7 @@ mod tests {
             [&[0, 0, len, kind, flags, 0, 0, 0, 0][..], body].concat()
         };
         let bytes = [
-            frame(SETTINGS, 0, &[0, 3, 0, 0, 0, 100, 0, 4, 0, 1, 0, 0]),
+            frame(SETTINGS, 0, &[0, 4, 0, 1, 0, 0, 0, 3, 0, 0, 0, 100]),
             frame(WINDOW_UPDATE, 0, &[0, 1, 0, 1]),
             frame(SETTINGS, ACK, &[]),
             frame(WINDOW_UPDATE, 0, &[0, 0, 0, 9]),
@@ -310,6 +311,7 @@ mod tests {
             seen.take(part);
         }
         assert_eq!(seen.settings, Some(BTreeMap::from([(3, 100), (4, 65_536)])));
+        assert_eq!(seen.in_order, [(4, 65_536), (3, 100)]);
         assert_eq!((seen.pings.len(), seen.cadence()), (1, 0));
         assert_eq!(seen.window, 65_537);
     }

@@ -319,7 +319,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         response: Response<Body>,
         keep: bool,
     ) -> io::Result<bool> {
-        Out::new(&mut self.stream)
+        Out::new(&mut self.stream, &self.site.stats.unsent)
             .send(version, head_only, response, keep)
             .await
     }
@@ -393,7 +393,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
         let whole = passed == Some(true);
         let keep = keep && whole && !self.shutdown.is_cancelled();
-        let kept = Out::new(&mut writer)
+        let kept = Out::new(&mut writer, &self.site.stats.unsent)
             .send(asked.version, head_only, response, keep)
             .await?;
         if kept && !self.input.ended() {

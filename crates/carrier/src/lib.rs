@@ -39,6 +39,7 @@ mod taker;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 mod tunnel;
+mod unsent;
 
 pub use betanet_htx::ticket::EXPORTER_LABEL;
 pub use calibrate::{OriginSeen, Watch, calibrate, calibrate_quic};

@@ -384,6 +384,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_waits_for_its_time_is_64_kib_or_two_ticks_of_the_rate() {
+        let rate = |rate| Padding::Rate {
+            least: rate,
+            most: rate,
+        };
+        // A session hands over what fits one record.
+        let piece = 16_384;
+        let fast: u64 = 64 << 20;
+        let two_ticks = 2 * usize::try_from(fast / 50).unwrap();
+        for (padding, room) in [
+            (Padding::Buckets, ROOM),
+            (rate(64 << 10), ROOM),
+            (rate(fast), two_ticks),
+        ] {
+            let (mut carrier, _log) = padded(padding);
+            carrier.padded(true);
+            std::future::poll_fn(|cx| {
+                turn(&mut carrier, cx);
+                // Within one turn nothing leaves in buckets, and of a rate what one tick has.
+                let mut most = 0;
+                for _ in 0..10_000 {
+                    if carrier.poll_ready(cx).is_ready() {
+                        carrier.send(vec![1; piece].into()).unwrap();
+                    }
+                    most = most.max(carrier.waiting.len());
+                }
+                assert!((room..room + piece).contains(&most), "{padding:?}: {most}");
+                Poll::Ready(())
+            })
+            .await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_end_comes_behind_what_waits_and_nothing_waits_without_padding() {
         let rate = 64 << 10;
         let (mut carrier, log) = padded(Padding::Rate {

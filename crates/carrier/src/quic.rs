@@ -7,6 +7,8 @@ mod client;
 mod server;
 mod streams;
 mod tunnel;
+#[cfg(test)]
+pub(crate) use server::tests::wire;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -151,6 +151,29 @@ mod tests {
         site.stats.tls_failed.load(Ordering::Relaxed)
     }
 
+    /// What a visitor does not read and the kernel has taken: the visitor's own buffer aside, little.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_kernel_holds_128_kib_of_what_a_visitor_does_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = tokio::net::TcpSocket::new_v4().unwrap();
+        client.set_recv_buffer_size(4 << 10).unwrap();
+        let at = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(client.connect(at), listener.accept());
+        let (_client, (tcp, _)) = (client.unwrap(), accepted.unwrap());
+        crate::tuned(&tcp);
+        let (mut taken, mut refused) = (0, 0);
+        while refused < 200 && taken < 8 << 20 {
+            match tcp.try_write(&[0; 4096]) {
+                Ok(n) => (taken, refused) = (taken + n, 0),
+                Err(_) => refused += 1,
+            }
+            tokio::task::yield_now().await;
+        }
+        let most = crate::UNSENT as usize;
+        assert!((most..most + (64 << 10)).contains(&taken), "{taken}");
+    }
+
     #[tokio::test]
     async fn a_sites_jitter_is_that_of_its_connections() {
         let hour = Duration::from_secs(3600);

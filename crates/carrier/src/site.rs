@@ -114,7 +114,7 @@ pub struct Stats {
     pub handshakes_refused: AtomicU64,
     /// Tunnels opened.
     pub tunnels: AtomicU64,
-    /// Bytes of answers over HTTP/2 that were read and have not left.
+    /// Bytes of answers that were read and have not left; over HTTP/3, that QUIC has not taken.
     pub unsent: Arc<AtomicU64>,
 }
 

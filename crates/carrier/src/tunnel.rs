@@ -337,3 +337,6 @@ impl Carrier for H2Tunnel {
 }
 
 use futures_util::FutureExt as _;
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,12 @@
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use betanet_machine::{Now, Seed, Time};
+use tokio::time::Instant;
 
 use crate::Error;
 
-/// Turns the system's clocks into the machines'.
+/// Turns the system's clocks into the machines'. The executor's clock is the first: a machine's time and the timer that wakes for it
+/// are then of one clock, in tests that stop it as well.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 
@@ -34,8 +36,8 @@ impl Clock {
     }
 
     /// When the executor has to wake for a machine's time.
-    pub(crate) fn instant(self, at: Time) -> tokio::time::Instant {
-        (self.0 + (at - Time::ZERO)).into()
+    pub(crate) fn instant(self, at: Time) -> Instant {
+        self.0 + (at - Time::ZERO)
     }
 }
 

@@ -30,7 +30,7 @@ use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
 use crate::forward::{Exits, Paths, Relay};
 use crate::fronts::FrontRules;
-use crate::health::{Fault, Pulse, Vitals, writable};
+use crate::health::{Accepting, Fault, Part, Pulse, Vitals, writable};
 use crate::listeners::{Bound, Listeners, accept, accept_quic, bind};
 use crate::made::made_site;
 use crate::mesh::multiaddr;
@@ -119,7 +119,7 @@ async fn look_of(origin: &FrontOrigin) -> Http2Look {
     let Some(address) = origin.over_tls() else {
         return nginx;
     };
-    let trust = Trust::web_pki();
+    let trust = origin.trust();
     let asked = calibrate(&address, &trust, Way::default(), &Plain, Duration::ZERO);
     match tokio::time::timeout(LOOK, asked).await {
         Ok(Ok(seen)) => seen.look().unwrap_or(nginx),
@@ -556,21 +556,26 @@ impl Gateway {
         let mut quic = Vec::new();
         let mut listeners = Vec::new();
         for Bound { tcp, udp, local } in bound {
-            accepting.push(tasks.spawn(accept(tcp, common.clone())));
-            listeners.extend(
-                accepting
-                    .last()
-                    .map(|task| (local.to_string(), task.clone())),
-            );
+            let pulse = Pulse::new(clock);
+            listeners.push(Accepting {
+                address: local.to_string(),
+                task: tasks.spawn(accept(tcp, common.clone(), pulse.clone())),
+                pulse,
+            });
             if let Some(udp) = udp {
                 let listener = QuicListener::new(&site, udp).map_err(Error::Certificate)?;
                 let listener = Arc::new(listener);
                 quic.push(Arc::clone(&listener));
-                accepting.push(tasks.spawn(accept_quic(listener, common.clone())));
-                let address = format!("quic:{local}");
-                listeners.extend(accepting.last().map(|task| (address, task.clone())));
+                let pulse = Pulse::new(clock);
+                listeners.push(Accepting {
+                    address: format!("quic:{local}"),
+                    task: tasks.spawn(accept_quic(listener, common.clone(), pulse.clone())),
+                    pulse,
+                });
             }
         }
+        accepting.extend(listeners.iter().map(|l| l.task.clone()));
+        let mut parts = Vec::new();
         let pin = certificate.pin();
         let mut carrying = None;
         if let Some(network) = &network {
@@ -591,36 +596,51 @@ impl Gateway {
             let banned = config.ban.iter().map(Name::node_id).collect();
             let said = Some(draft.clone());
             let mesh = Mesh::start(relay.node(), network, own, said, banned, Some(state))?;
+            parts.push(Part::task("the mesh", mesh.task()));
             if let Some(mixing) = mixing.take() {
                 let ways = (relay.node(), mesh.clone());
                 let (running, plane) = mixing.start(ways, draft, over_mix, network);
-                accepting.extend(running);
+                accepting.extend(running.iter().map(|(_, task)| task.clone()));
+                parts.extend(
+                    running
+                        .into_iter()
+                        .map(|(name, task)| Part::task(name, task)),
+                );
+                if let Some(plane) = plane.clone() {
+                    parts.push(Part::new("the mix's packets", move || plane.has_ended()));
+                }
                 carrying = plane;
             }
             relay.join(mesh);
         }
         let pulse = Pulse::new(clock);
         accepting.push(tasks.spawn(pulse.clone().beat()));
-        let vitals = Arc::new(Vitals {
-            pulse,
-            stop: stop.clone(),
-            listeners,
-            certificate: Arc::clone(&certificate),
-            folders: written(config),
-        });
-        accepting.push(tasks.spawn(async move {
+        let watched = Arc::clone(&certificate);
+        let reloading = tasks.spawn(async move {
             loop {
                 tokio::time::sleep(RELOAD).await;
-                match certificate.reload() {
+                match watched.reload() {
                     Ok(true) => tracing::info!("certificate reloaded"),
                     Ok(false) => {}
                     Err(error) => tracing::warn!(%error, "the changed certificate is not used"),
                 }
             }
-        }));
+        });
+        parts.push(Part::task("the certificate", reloading.clone()));
+        accepting.push(reloading);
         if let Some(translator) = &translator {
-            accepting.push(tasks.spawn(Arc::clone(translator).keep()));
+            let keeping = tasks.spawn(Arc::clone(translator).keep());
+            parts.push(Part::task("version 1.1", keeping.clone()));
+            accepting.push(keeping);
         }
+        let vitals = Arc::new(Vitals {
+            pulse,
+            stop: stop.clone(),
+            listeners,
+            parts,
+            certificate,
+            folders: written(config),
+        });
         Ok(Self {
             listening: Listening {
                 name: key.node_id().into(),
@@ -766,3 +786,6 @@ impl Gateway {
         in_time
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use betanet_carrier::CertSource;
+use betanet_machine::Time;
 use rustix::fs::{Access, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Clock;
@@ -22,7 +24,7 @@ const LATE: Duration = Duration::from_secs(5);
 /// Something that is wrong with a running node.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Fault {
-    /// What it is wrong with: `stopping`, `listener`, `certificate`, `folder`, `executor` or `panic`.
+    /// What it is wrong with: `stopping`, `listener`, `role`, `certificate`, `folder`, `executor` or `panic`.
     pub what: &'static str,
     /// In words.
     pub why: String,
@@ -34,7 +36,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// When the executor last ran a task that was due. Clones are the same pulse.
+/// When a task that is to run again and again last did: the executor's own, or a listener's. Clones are the same pulse.
 #[derive(Clone, Debug)]
 pub(crate) struct Pulse {
     clock: Clock,
@@ -57,9 +59,15 @@ impl Pulse {
     /// Beats for as long as it is polled, on the executor that is watched.
     pub(crate) async fn beat(self) {
         loop {
-            self.beat_at(self.clock.elapsed());
-            tokio::time::sleep(BEAT).await;
+            tokio::time::sleep_until(self.beat_once()).await;
         }
+    }
+
+    /// Beats; when the next beat is due.
+    pub(crate) fn beat_once(&self) -> Instant {
+        let now = self.clock.elapsed();
+        self.beat_at(now);
+        self.clock.instant(Time::ZERO + now + BEAT)
     }
 
     fn beat_at(&self, now: Duration) {
@@ -71,6 +79,50 @@ impl Pulse {
         let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
         now.saturating_sub(last + BEAT)
     }
+
+    /// For how long it has not beaten, in seconds; nothing where its next beat is not late enough to be a fault.
+    fn stuck(&self) -> Option<u64> {
+        let late = self.late(self.clock.elapsed());
+        (late >= LATE).then(|| (late + BEAT).as_secs())
+    }
+}
+
+/// A task that takes connections.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    /// Where.
+    pub(crate) address: String,
+    pub(crate) task: AbortHandle,
+    /// Beats with each turn of its loop.
+    pub(crate) pulse: Pulse,
+}
+
+/// A part of the node that runs for as long as the node does, and is not started again when it ends.
+pub(crate) struct Part {
+    name: &'static str,
+    ended: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Part {
+    /// One of which `ended` tells whether it has ended.
+    pub(crate) fn new(
+        name: &'static str,
+        ended: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let ended = Box::new(ended);
+        Self { name, ended }
+    }
+
+    /// A task.
+    pub(crate) fn task(name: &'static str, task: AbortHandle) -> Self {
+        Self::new(name, move || task.is_finished())
+    }
 }
 
 /// What is looked at.
@@ -78,8 +130,9 @@ impl Pulse {
 pub(crate) struct Vitals {
     pub(crate) pulse: Pulse,
     pub(crate) stop: CancellationToken,
-    /// Tasks that take connections, by their addresses.
-    pub(crate) listeners: Vec<(String, AbortHandle)>,
+    pub(crate) listeners: Vec<Accepting>,
+    /// What the node's roles need.
+    pub(crate) parts: Vec<Part>,
     pub(crate) certificate: Arc<CertSource>,
     /// Folders that the node writes to.
     pub(crate) folders: Vec<PathBuf>,
@@ -93,11 +146,18 @@ impl Vitals {
         if self.stop.is_cancelled() {
             say("stopping", "the node was asked to stop".to_owned());
         }
-        for (address, _) in self.gone() {
+        for Accepting { address, pulse, .. } in self.deaf() {
             say(
                 "listener",
-                format!("nothing takes connections at {address}"),
+                match pulse.stuck() {
+                    Some(s) => format!("nothing has taken connections at {address} for {s} s"),
+                    None => format!("nothing takes connections at {address}"),
+                },
             );
+        }
+        for Part { name, .. } in self.ended() {
+            let why = format!("the task of {name} has ended; only a restart of the node helps");
+            say("role", why);
         }
         if let Some(problem) = self.certificate.problem() {
             let why = format!("the changed files are not used: {problem}");
@@ -112,24 +172,29 @@ impl Vitals {
                 say("folder", format!("{}: {e}", folder.display()));
             }
         }
-        let late = self.pulse.late(self.pulse.clock.elapsed());
-        if late >= LATE {
-            let why = format!("it has run nothing for {} s", (late + BEAT).as_secs());
-            say("executor", why);
+        if let Some(s) = self.pulse.stuck() {
+            say("executor", format!("it has run nothing for {s} s"));
         }
         faults
     }
 
-    /// Listeners whose task has ended though nobody asked it to.
-    fn gone(&self) -> impl Iterator<Item = &(String, AbortHandle)> {
+    /// Listeners whose task has ended though nobody asked it to, or is stuck.
+    fn deaf(&self) -> impl Iterator<Item = &Accepting> {
         let stops = self.stop.is_cancelled();
-        let gone = self.listeners.iter();
-        gone.filter(move |(_, task)| !stops && task.is_finished())
+        let all = self.listeners.iter();
+        all.filter(move |l| !stops && (l.task.is_finished() || l.pulse.stuck().is_some()))
+    }
+
+    /// Parts that have ended though nobody asked them to.
+    fn ended(&self) -> impl Iterator<Item = &Part> {
+        let stops = self.stop.is_cancelled();
+        let all = self.parts.iter();
+        all.filter(move |part| !stops && (part.ended)())
     }
 
     /// Whether every listener runs.
     pub(crate) fn all_listen(&self) -> bool {
-        self.gone().next().is_none()
+        self.deaf().next().is_none()
     }
 }
 
@@ -154,12 +219,13 @@ mod tests {
     use super::*;
     use betanet_carrier::Certificate;
 
-    fn vitals(listeners: Vec<(String, AbortHandle)>, folders: Vec<PathBuf>) -> Vitals {
+    fn vitals(listeners: Vec<Accepting>, folders: Vec<PathBuf>) -> Vitals {
         let certificate = Certificate::self_signed(&["localhost".to_owned()]).unwrap();
         Vitals {
             pulse: Pulse::new(Clock::start()),
             stop: CancellationToken::new(),
             listeners,
+            parts: Vec::new(),
             certificate: Arc::new(CertSource::fixed(certificate)),
             folders,
         }
@@ -184,13 +250,86 @@ mod tests {
     #[tokio::test]
     async fn a_listener_that_is_gone_is_told_unless_the_node_stops() {
         let task = tokio::spawn(std::future::pending::<()>());
-        let vitals = vitals(vec![("192.0.2.1:443".into(), task.abort_handle())], vec![]);
+        let accepting = Accepting {
+            address: "192.0.2.1:443".into(),
+            task: task.abort_handle(),
+            pulse: Pulse::new(Clock::start()),
+        };
+        let vitals = vitals(vec![accepting], vec![]);
         assert_eq!(whats(&vitals), [""; 0]);
         assert!(vitals.all_listen());
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
         assert_eq!(whats(&vitals), ["listener"]);
         assert!(!vitals.all_listen());
+        vitals.stop.cancel();
+        assert_eq!(whats(&vitals), ["stopping"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listener_that_is_stuck_is_told_from_one_to_whom_nobody_comes() {
+        let clock = Clock::start();
+        let accepting = |address: &str| Accepting {
+            address: address.into(),
+            task: tokio::spawn(std::future::pending::<()>()).abort_handle(),
+            pulse: Pulse::new(clock),
+        };
+        let mut vitals = vitals(vec![accepting("a:1"), accepting("b:2")], vec![]);
+        vitals.pulse = Pulse::new(clock);
+        let beating = [&vitals.pulse, &vitals.listeners[0].pulse].map(|p| p.clone().beat());
+        for pulse in beating {
+            tokio::spawn(pulse);
+        }
+        tokio::time::sleep(LATE).await;
+        assert_eq!(whats(&vitals), [""; 0]);
+        assert!(vitals.all_listen());
+        tokio::time::sleep(LATE).await;
+        let faults = vitals.faults(1_800_000_000_000);
+        let [fault] = &faults[..] else {
+            panic!("{faults:?}")
+        };
+        let said = fault.to_string();
+        assert_eq!(
+            said,
+            "listener: nothing has taken connections at b:2 for 10 s"
+        );
+        assert!(!vitals.all_listen());
+        vitals.listeners[1].pulse.beat_once();
+        assert_eq!(whats(&vitals), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_part_that_panics_is_named() {
+        let mut vitals = vitals(vec![], vec![]);
+        // Past the hook that counts panics, which are another test's.
+        let task = tokio::spawn(async { std::panic::resume_unwind(Box::new(())) });
+        let thread = std::thread::spawn(|| std::panic::resume_unwind(Box::new(())));
+        let stays = tokio::spawn(std::future::pending::<()>());
+        vitals.parts = vec![
+            Part::task("the mesh", task.abort_handle()),
+            Part::new("the mix's packets", move || thread.is_finished()),
+            Part::task("the mix's keys", stays.abort_handle()),
+        ];
+        assert!(task.await.unwrap_err().is_panic());
+        let both = async {
+            while vitals.ended().count() < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), both)
+            .await
+            .unwrap();
+        let faults = vitals.faults(1_800_000_000_000);
+        let said: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "role: the task of the mesh has ended; only a restart of the node helps",
+                "role: the task of the mix's packets has ended; only a restart of the node helps",
+            ]
+        );
+        // No reason to start the process anew: what panics once may do so again.
+        assert!(vitals.all_listen());
         vitals.stop.cancel();
         assert_eq!(whats(&vitals), ["stopping"]);
     }

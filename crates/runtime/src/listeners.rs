@@ -13,6 +13,7 @@ use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use crate::doorstep::{Doorstep, Turned};
+use crate::health::Pulse;
 use crate::metrics::Refusal;
 use crate::reach::Socket;
 use crate::shares::Shares;
@@ -128,8 +129,8 @@ async fn next_connections(
     Ok(all)
 }
 
-/// Takes connections over TCP for as long as it runs.
-pub(crate) async fn accept(listener: TcpListener, common: Listeners) {
+/// Takes connections over TCP for as long as it runs; `pulse` beats with each turn, and turns there are where nobody comes, too.
+pub(crate) async fn accept(listener: TcpListener, common: Listeners, pulse: Pulse) {
     let Listeners {
         site,
         stop,
@@ -140,14 +141,13 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners) {
     } = common;
     let mut turned = Turned::default();
     loop {
+        let beat = pulse.beat_once();
         turned.update(clock.now().mono, &doorstep, &listener);
-        let next = next_connections(&listener);
-        let next = match turned.until() {
-            Some(at) => timeout_at(clock.instant(at), next).await,
-            None => Ok(next.await),
-        };
-        let all = match next {
-            // Somebody's time is over.
+        let until = turned
+            .until()
+            .map_or(beat, |at| beat.min(clock.instant(at)));
+        let all = match timeout_at(until, next_connections(&listener)).await {
+            // Somebody's time is over, or the next beat is due.
             Err(_) => continue,
             Ok(Ok(all)) => all,
             Ok(Err(error)) => {
@@ -188,9 +188,14 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners) {
 ///
 /// Who has shown where it is, by coming back with a Retry's token, has a place on the doorstep of its address and needs none of the
 /// others: a flood of those who show nothing keeps nobody out who does.
-pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners) {
+pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners, pulse: Pulse) {
     let unproven = Shares::new(UNPROVEN, UNPROVEN_AN_ADDRESS);
-    while let Some(visitor) = listener.accept().await {
+    loop {
+        let visitor = match timeout_at(pulse.beat_once(), listener.accept()).await {
+            Err(_) => continue,
+            Ok(Some(visitor)) => visitor,
+            Ok(None) => return,
+        };
         let at = visitor.from().ip();
         let (place, step) = if visitor.is_validated() {
             match common.doorstep.enter(common.clock.now().mono, at) {

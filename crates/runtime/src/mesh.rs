@@ -12,6 +12,7 @@ use betanet_mesh::{Addr, Carriage, DialId, Draft, Host, Input, Record, SeedPeer,
 use betanet_path::Cf;
 use betanet_wire::NodeId;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::forward::RawStream;
@@ -70,6 +71,7 @@ enum Message {
 #[derive(Clone, Debug)]
 pub struct Mesh {
     inbox: mpsc::Sender<Message>,
+    task: AbortHandle,
 }
 
 impl std::fmt::Debug for Message {
@@ -157,8 +159,8 @@ impl Mesh {
             banned: network.banned.iter().copied().chain(banned).collect(),
         };
         let task = Task::new(node, setup, state, inbox.downgrade())?;
-        tokio::spawn(task.run(messages));
-        let mesh = Self { inbox };
+        let task = tokio::spawn(task.run(messages)).abort_handle();
+        let mesh = Self { inbox, task };
         dialling.reports_to(mesh.reports());
         Ok(mesh)
     }
@@ -286,6 +288,11 @@ impl Mesh {
         let peers = |way: &Vec<Record>| way.iter().map(peer_of).collect();
         let ways = ways.await.unwrap_or_default();
         ways.iter().filter_map(peers).collect()
+    }
+
+    /// What drives it.
+    pub(crate) fn task(&self) -> AbortHandle {
+        self.task.clone()
     }
 
     /// What takes reports on peers to the mesh, without keeping it running.

@@ -140,14 +140,15 @@ impl Mixing {
         }
     }
 
-    /// Begins: `handler` answers requests that come over the mix, where the node's roles have `gateway`.
+    /// Begins: `handler` answers requests that come over the mix, where the node's roles have `gateway`. Its tasks have their names
+    /// with them.
     pub(crate) fn start<H>(
         self,
         (node, mesh): (Arc<Node>, Mesh),
         draft: Draft,
         handler: WellKnown<H>,
         network: &Network,
-    ) -> (Vec<AbortHandle>, Option<Arc<Plane>>)
+    ) -> (Vec<(&'static str, AbortHandle)>, Option<Arc<Plane>>)
     where
         H: Handler + Clone + Send + Sync + 'static,
         H::Exchange: Send,
@@ -166,11 +167,13 @@ impl Mixing {
                 patience: Duration::from_secs(20),
             };
             let following = Listed::follow(plane.listed(), finder);
-            tasks.push(tokio::spawn(following).abort_handle());
+            let task = tokio::spawn(following).abort_handle();
+            tasks.push(("the mix's directory", task));
         }
         if draft.roles.has(Role::Gateway) {
             let metrics = Arc::clone(&self.metrics);
-            tasks.push(service::serve(&plane, handler, self.clock, metrics));
+            let task = service::serve(&plane, handler, self.clock, metrics);
+            tasks.push(("the mix's requests", task));
         }
         let keeper = Keeper {
             plane: Arc::clone(&plane),
@@ -180,7 +183,8 @@ impl Mixing {
             memories: self.memories,
             rng: self.rng,
         };
-        tasks.push(tokio::spawn(keeper.run(self.clock)).abort_handle());
+        let task = tokio::spawn(keeper.run(self.clock)).abort_handle();
+        tasks.push(("the mix's keys", task));
         (tasks, Some(plane))
     }
 }

@@ -43,10 +43,15 @@ fn note(info: &PanicHookInfo<'_>) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_panic_is_counted_and_ends_its_thread_alone() {
+    use crate::gateway::tests::{asked, healthz, started};
+
+    #[tokio::test]
+    async fn each_panic_is_counted_ends_its_thread_alone_and_fails_healthz() {
+        let (_home, gateway) = started(|_| {}).await;
+        let (_admin, at) = asked(&gateway);
         count_panics();
         let before = panics();
+        assert_eq!(healthz(at).0, 200);
         for _ in 0..3 {
             assert!(std::thread::spawn(|| panic!("on purpose")).join().is_err());
         }
@@ -56,5 +61,11 @@ mod tests {
                 .render()
                 .contains("betanet_panics_total 3")
         );
+        let task = tokio::spawn(async { panic!("on purpose") });
+        assert!(task.await.unwrap_err().is_panic());
+        let why = "panic: 4 tasks ended by a fault of this program\n";
+        assert_eq!(healthz(at), (503, why.to_owned()));
+        // The rest of the node goes on.
+        assert!(gateway.is_alive().await);
     }
 }

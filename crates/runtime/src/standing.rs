@@ -84,6 +84,12 @@ impl Sessions {
         Line { list, id, seen }
     }
 
+    /// How many entries there are, those of handshakes under way among them.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> usize {
+        self.lock().by_id.len()
+    }
+
     /// How many came how, and up to `most` of them, the oldest first.
     pub(crate) fn told(&self, now: Time, most: usize) -> ToldAll {
         let state = self.lock();

@@ -274,6 +274,9 @@ impl Pieces {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Condvar, Mutex};
+
     use futures_util::FutureExt as _;
     use futures_util::stream::unfold;
     use tokio::sync::mpsc;
@@ -302,5 +305,44 @@ mod tests {
         drop(origin);
         assert!(body.next_within(&budget, 10).await.unwrap().is_none());
         assert_eq!(budget.available_permits(), 10);
+    }
+
+    #[tokio::test]
+    async fn a_medium_that_does_not_answer_has_32_threads_whoever_leaves() {
+        let answers = Arc::new((Mutex::new(false), Condvar::new()));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let mut asking = Vec::new();
+        let mut most = 0;
+        for round in 1..=3 {
+            for _ in 0..50 {
+                let (answers, waiting) = (Arc::clone(&answers), Arc::clone(&waiting));
+                asking.push(tokio::spawn(on_disk(move || {
+                    waiting.fetch_add(1, Ordering::SeqCst);
+                    let (answered, told) = &*answers;
+                    let mut answered = answered.lock().unwrap();
+                    while !*answered {
+                        answered = told.wait(answered).unwrap();
+                    }
+                    Ok(())
+                })));
+            }
+            while waiting.load(Ordering::SeqCst) < READERS {
+                tokio::task::yield_now().await;
+            }
+            // All that came has asked for a thread by now.
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            most = most.max(waiting.load(Ordering::SeqCst));
+            assert_eq!((most, MEDIUM.available_permits()), (32, 0), "round {round}");
+            // Visitors who leave take no thread along.
+            asking.drain(..).for_each(|one| one.abort());
+        }
+        *answers.0.lock().unwrap() = true;
+        answers.1.notify_all();
+        assert_eq!(on_disk(|| Ok(7)).await.unwrap(), 7);
+        while MEDIUM.available_permits() < READERS {
+            tokio::task::yield_now().await;
+        }
     }
 }

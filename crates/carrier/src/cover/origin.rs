@@ -29,6 +29,7 @@ use tokio_rustls::rustls;
 
 use super::Body;
 use super::body::Coming;
+use crate::client::Trust;
 use crate::frames::Progress;
 use places::Places;
 
@@ -96,6 +97,7 @@ struct Place {
     scheme: Scheme,
     authority: Authority,
     places: Arc<Places>,
+    roots: Arc<RootCertStore>,
 }
 
 /// Where an answer over HTTP/1.1 had fields that are each connection's own: how many stood before.
@@ -138,11 +140,12 @@ impl Origin {
         let scheme = parts
             .scheme
             .filter(|s| *s == Scheme::HTTP || *s == Scheme::HTTPS);
+        let roots = Arc::new(roots);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|_| OriginError)?
-            .with_root_certificates(roots)
+            .with_root_certificates(Arc::clone(&roots))
             .with_no_client_auth();
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -165,7 +168,14 @@ impl Origin {
             scheme: scheme.ok_or(OriginError)?,
             authority: parts.authority.ok_or(OriginError)?,
             places: Places::new(),
+            roots,
         })))
+    }
+
+    /// How its certificate is checked.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        Trust::WebPki(Arc::clone(&self.0.roots))
     }
 
     /// `HOST:PORT` of an origin over TLS; none of one without.

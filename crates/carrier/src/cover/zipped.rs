@@ -134,3 +134,74 @@ impl Zipped {
 pub(crate) fn page(text: &[u8]) -> Bytes {
     gzip(text).bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::cover::body::open;
+    use crate::files::Folder;
+
+    /// A page of a folder, as it is shown.
+    fn shown(folder: &Path, name: &str, text: &str) -> Arc<Shown> {
+        std::fs::write(folder.join(name), text).unwrap();
+        let folder = Folder::open(folder).unwrap();
+        let (_, meta) = open(&folder, Path::new(name)).unwrap();
+        Arc::new(Shown {
+            folder,
+            path: name.into(),
+            state: State::of(&meta),
+        })
+    }
+
+    #[test]
+    fn compressed_pages_of_8_mib_are_kept_and_the_oldest_goes_first() {
+        let root = tempfile::tempdir().unwrap();
+        let state = shown(root.path(), "page.html", "page").state;
+        let key = |n: usize| (PathBuf::from(format!("{n}.html")), state);
+        let packed = |len| {
+            Arc::new(Packed {
+                bytes: vec![0; len].into(),
+                ends: Vec::new(),
+            })
+        };
+        let kept = Kept::default();
+        let sum = || {
+            let store = kept.0.lock().unwrap();
+            let sum = store.pages.values().map(|p| p.bytes.len()).sum::<usize>();
+            assert_eq!((sum, store.pages.len()), (store.bytes, store.order.len()));
+            sum
+        };
+        let len = 100_000;
+        let fit = KEPT / len;
+        for n in 0..3 * fit {
+            // Whoever asks for one page twice, at once, makes it twice.
+            kept.keep(key(n), &packed(len));
+            kept.keep(key(n), &packed(len));
+            assert!(sum() <= 8 << 20, "{}", sum());
+        }
+        let there: Vec<bool> = (0..3 * fit).map(|n| kept.find(&key(n)).is_some()).collect();
+        assert!(there[..2 * fit].iter().all(|there| !there));
+        assert!(there[2 * fit..].iter().all(|there| *there));
+        // One that is too long pushes none out.
+        kept.keep(key(9_999), &packed(KEPT + 1));
+        assert_eq!(sum(), fit * len);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_pages_are_compressed_at_once() {
+        use tokio::time::{Duration, timeout};
+
+        let root = tempfile::tempdir().unwrap();
+        let page = shown(root.path(), "page.html", &"a page ".repeat(100));
+        let kept = Kept::default();
+        let busy = PACKING.acquire_many(2).await.unwrap();
+        // The clock goes on only where no thread has anything to do.
+        let waits = timeout(Duration::from_secs(60), kept.get(&page)).await;
+        assert!(waits.is_err());
+        drop(busy);
+        let packed = kept.get(&page).await.unwrap();
+        assert!(packed.bytes.starts_with(&[0x1f, 0x8b]));
+    }
+}

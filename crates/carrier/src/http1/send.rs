@@ -1,6 +1,8 @@
 //! An answer on its way.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
@@ -11,6 +13,7 @@ use tokio::time::timeout;
 
 use super::written;
 use crate::cover::{Body, Hops, reason};
+use crate::unsent::Unsent;
 
 /// What is sent at once: a TLS record, filled.
 const RECORD: usize = 16 << 10;
@@ -30,13 +33,15 @@ const FIRST: [HeaderName; 6] = [
 pub(super) struct Out<'a, S> {
     stream: &'a mut S,
     ready: BytesMut,
+    unsent: Unsent,
 }
 
 impl<'a, S: AsyncWrite + Unpin> Out<'a, S> {
-    pub(super) fn new(stream: &'a mut S) -> Self {
+    pub(super) fn new(stream: &'a mut S, unsent: &Arc<AtomicU64>) -> Self {
         Self {
             stream,
             ready: BytesMut::new(),
+            unsent: Unsent::new(unsent),
         }
     }
 
@@ -60,6 +65,7 @@ impl<'a, S: AsyncWrite + Unpin> Out<'a, S> {
         }
         if !bodiless {
             while let Some(bytes) = body.next_up_to(usize::MAX).await? {
+                self.unsent.set(self.ready.len() + bytes.len());
                 if chunked && !bytes.is_empty() {
                     self.ready
                         .put_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
@@ -71,6 +77,7 @@ impl<'a, S: AsyncWrite + Unpin> Out<'a, S> {
                 if chunked && !bytes.is_empty() {
                     self.ready.put_slice(b"\r\n");
                 }
+                self.unsent.set(self.ready.len());
                 // What an origin sends is not held back.
                 if matches!(body, Body::Coming(_)) {
                     self.flush().await?;

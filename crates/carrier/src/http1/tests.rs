@@ -217,17 +217,32 @@ async fn a_visitor_who_takes_nothing_is_left_and_holds_little() {
     let cover = Cover::new(root.path(), || SystemTime::UNIX_EPOCH).unwrap();
     let site = site(cover);
     let began = Instant::now();
-    let (mut near, served, _shutdown) = connect(&site, 4 << 10);
-    for _ in 0..100 {
-        let ask = b"GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n";
-        let _ = timeout(Duration::from_millis(1), near.write_all(ask)).await;
+    let unsent = || site.stats.unsent.load(std::sync::atomic::Ordering::Relaxed);
+    let mut visitors = Vec::new();
+    for n in 1..=8 {
+        let (mut near, served, _shutdown) = connect(&site, 4 << 10);
+        for _ in 0..100 {
+            let ask = b"GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n";
+            let _ = timeout(Duration::from_millis(1), near.write_all(ask)).await;
+            assert!(
+                unsent() <= n * (64 << 10),
+                "{} of {n} connections",
+                unsent()
+            );
+        }
+        visitors.push((near, served));
     }
-    served.await.unwrap();
+    // A whole file is 64 MiB.
+    assert!(unsent() >= 8 * (16 << 10), "{} wait", unsent());
+    for (_near, served) in visitors {
+        served.await.unwrap();
+    }
     let took = began.elapsed();
     assert!(
         took >= send::STALLED && took < send::STALLED + Duration::from_secs(2),
         "{took:?}"
     );
+    assert_eq!(unsent(), 0);
 }
 
 #[tokio::test(start_paused = true)]

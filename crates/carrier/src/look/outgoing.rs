@@ -157,3 +157,33 @@ impl Outgoing {
         self.messages = rest.to_vec();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The longest hello there may be, and of it all but the end; what follows is no hello.
+    #[test]
+    fn a_hello_that_does_not_end_is_kept_up_to_its_bound_and_then_no_more() {
+        let len = u16::try_from(FRAGMENT).unwrap().to_be_bytes();
+        let head = [HANDSHAKE, 3, 1, len[0], len[1]];
+        // A ClientHello of 2^17 bytes, which OpenSSL waits for and rustls refuses.
+        let first = [&[1, 2, 0, 0][..], &[0; FRAGMENT - 4]].concat();
+        let mut bytes = [&head[..], &first].concat();
+        for _ in 0..7 {
+            bytes.extend(head);
+            bytes.extend([0; FRAGMENT]);
+        }
+        for piece in [1_000, 70_000] {
+            let mut outgoing = Outgoing::default();
+            let mut most = 0;
+            for some in bytes.chunks(piece) {
+                outgoing.hear(some);
+                most = most.max(outgoing.came.len());
+            }
+            assert!(most <= HELLO_MAX, "{most}");
+            assert!(outgoing.heard && outgoing.client().is_none());
+            assert_eq!(outgoing.came.capacity(), 0, "nothing of it is kept");
+        }
+    }
+}

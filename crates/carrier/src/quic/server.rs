@@ -26,6 +26,7 @@ use super::{NO_ERROR, SEND_WINDOW, TUNNEL_WINDOW, transport};
 use crate::cover::Body;
 use crate::frames::SEND_BUDGET;
 use crate::site::{BoxFuture, Came, Incoming, OneConnection, Site, Taken, count};
+use crate::unsent::Unsent;
 use crate::{Error, Limits, exported};
 
 /// Receive window of a connection before it carries a tunnel.
@@ -310,7 +311,8 @@ async fn answer(serving: Serving, resolver: Resolver) -> Option<BoxFuture> {
         }
         Taken::Answer(response) => {
             // An error here is a visitor who left.
-            let _ = send(budget, site.limits.send, response, &mut outgoing).await;
+            let unsent = Unsent::new(&site.stats.unsent);
+            let _ = send((budget, unsent), site.limits.send, response, &mut outgoing).await;
             site.note_form(one);
             None
         }
@@ -319,7 +321,7 @@ async fn answer(serving: Serving, resolver: Resolver) -> Option<BoxFuture> {
 
 /// Sends an answer. Little of it waits for the client's window: pieces are small until one is taken at once.
 async fn send(
-    budget: &Semaphore,
+    (budget, mut unsent): (&Semaphore, Unsent),
     limit: Duration,
     response: Response<Body>,
     outgoing: &mut RequestStream<ServerSend, Bytes>,
@@ -352,6 +354,7 @@ async fn send(
                 Err(_) => return Ok(()),
             }
         };
+        unsent.set(piece.len());
         let part = piece.split_to(piece.len().min(size as usize));
         let mut at_once = true;
         let sent = {
@@ -369,6 +372,7 @@ async fn send(
             return Ok(());
         };
         done?;
+        unsent.set(piece.len());
         size = if at_once {
             (2 * size).min(PIECES.1)
         } else {
@@ -386,4 +390,4 @@ async fn send(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

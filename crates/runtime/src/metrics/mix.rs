@@ -30,6 +30,7 @@ pub(crate) struct MixMetrics {
     delays: Histogram,
     residence: Histogram,
     pool: Family<ByHit, Counter>,
+    unread: Gauge,
     waiting: Gauge,
     replays: Gauge,
     exchanges: Gauge,
@@ -52,6 +53,7 @@ impl Default for MixMetrics {
             delays: Histogram::new(delays),
             residence: Histogram::new(residence),
             pool: Family::default(),
+            unread: Gauge::default(),
             waiting: Gauge::default(),
             replays: Gauge::default(),
             exchanges: Gauge::default(),
@@ -107,6 +109,11 @@ impl MixMetrics {
             "mix_buffers",
             "Buffers asked for, by whether the pool had one",
             self.pool.clone(),
+        );
+        r.register(
+            "mix_unread",
+            "Packets that wait to be unwrapped",
+            self.unread.clone(),
         );
         r.register(
             "mix_waiting",
@@ -179,6 +186,10 @@ impl MixMetrics {
             let counter = self.pool.get_or_create(&ByHit { hit });
             counter.inc_by(now.saturating_sub(counter.get()));
         }
+    }
+
+    pub(crate) fn unread(&self, n: usize) {
+        self.unread.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn waiting(&self, n: usize) {

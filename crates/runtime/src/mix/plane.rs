@@ -116,6 +116,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A node's data plane for packets. It ends with the last of its clones.
 pub(crate) struct Plane {
     pub(super) inner: Arc<Inner>,
+    threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Plane {
@@ -154,17 +155,23 @@ impl Plane {
             runtime: tokio::runtime::Handle::current(),
         });
         // Stopped by its drop, where one of its threads cannot be started.
-        let plane = Arc::new(Self {
+        let mut plane = Self {
             inner: Arc::clone(&inner),
-        });
+            threads: Vec::new(),
+        };
         for n in 0..options.workers {
             let inner = Arc::clone(&inner);
             let thread = thread::Builder::new().name(format!("mix-{n}"));
-            thread.spawn(move || inner.work())?;
+            plane.threads.push(thread.spawn(move || inner.work())?);
         }
         let departing = thread::Builder::new().name("mix-out".into());
-        departing.spawn(move || inner.depart())?;
-        Ok(plane)
+        plane.threads.push(departing.spawn(move || inner.depart())?);
+        Ok(Arc::new(plane))
+    }
+
+    /// Whether one of its threads has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.threads.iter().any(thread::JoinHandle::is_finished)
     }
 
     /// Takes up other keys.
@@ -217,6 +224,7 @@ impl Plane {
         let inner = &self.inner;
         let (hits, misses) = lock(&inner.pool).hits_and_misses();
         inner.metrics.pool(hits, misses);
+        inner.metrics.unread(lock(&inner.jobs).len());
         inner.metrics.waiting(lock(&inner.waiting).len());
         let held = inner.keys.read().unwrap_or_else(PoisonError::into_inner);
         let tags = held.memories.values().map(|m| lock(m).len()).sum();

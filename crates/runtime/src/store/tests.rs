@@ -264,6 +264,27 @@ fn others_copy_and_remove_as_they_like() {
 }
 
 #[test]
+fn a_folder_that_takes_long_is_measured_for_a_fiftieth_of_the_time_whoever_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let ms = Arc::new(AtomicU64::new(0));
+    let clock = Arc::clone(&ms);
+    // Two seconds from each look at the clock to the next: as long as a measurement takes.
+    let elapsed = move || Duration::from_millis(clock.fetch_add(2_000, Ordering::Relaxed));
+    let mut store = FolderStore::timed(dir.path(), 8_000, MANY, Box::new(elapsed)).unwrap();
+    let writes = Arc::clone(store.writes.as_ref().unwrap());
+    let mut measured = 0;
+    while ms.load(Ordering::Relaxed) < 3_000_000 {
+        let before = lock(&writes.measured).0;
+        assert_eq!(
+            put(&mut store, "/more", &[1; 8_000]),
+            Err(StoreError::Quota)
+        );
+        measured += u32::from(lock(&writes.measured).0 != before);
+    }
+    assert!((20..=30).contains(&measured), "{measured} times in 3000 s");
+}
+
+#[test]
 fn a_folder_made_anew_is_measured_and_written() {
     let outer = tempfile::tempdir().unwrap();
     let (pub_, old) = (outer.path().join("pub"), outer.path().join("old"));

@@ -230,6 +230,56 @@ async fn a_peer_over_quic_that_vanishes_ends_what_waits_for_it_and_panics_nobody
     assert_eq!(fixture.metric("betanet_panics_total"), 0);
 }
 
+/// A client over QUIC that is killed, of which not even a close arrives: its sessions end, whatever was on its way to it.
+#[tokio::test]
+async fn a_client_over_quic_that_is_killed_leaves_nothing_at_the_gateway() {
+    count_panics();
+    let fixture = Fixture::start(|_| {}).await;
+    write(&fixture.served("big.bin"), &content(8_000_000));
+    let peer = fixture.gateway.listening().peer();
+    let quic = peer.addrs.iter().find_map(|a| a.strip_prefix("quic:"));
+    let to: SocketAddr = quic.unwrap().parse().unwrap();
+    for (node, busy) in over_quic()
+        .into_iter()
+        .flat_map(|n| [(n, true)])
+        .chain(over_quic().into_iter().map(|n| (n, false)))
+    {
+        let cut = Arc::new(AtomicBool::new(false));
+        let at = cable(to, Arc::clone(&cut)).await;
+        let mut moved = peer.clone();
+        moved.addrs = vec![format!("quic:{at}")];
+        let session = node.connect(&moved).await.unwrap();
+        let path = if busy { "/big.bin" } else { "/hello.txt" };
+        let mut answer = session.ask(get(path)).await.unwrap();
+        assert!(answer.body.chunk().await.unwrap().is_some());
+        assert_eq!(fixture.gateway.sessions(), 1);
+        cut.store(true, Ordering::Relaxed);
+        drop((answer, session, node));
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        while fixture.gateway.sessions() > 0 {
+            assert!(began.elapsed() < Duration::from_secs(60), "busy: {busy}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        // Asked after 30 s of silence, and twice without an answer.
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(45), "busy: {busy}: {took:?}");
+        tokio::time::resume();
+    }
+    // Its connections have ended as well: nothing is left that would have to be cut.
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let began = tokio::time::Instant::now();
+    assert!(fixture.gateway.shutdown().await);
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(panics(), 0);
+    assert_eq!(fixture.metric("betanet_panics_total"), 0);
+}
+
 /// The same over TCP, where the kernel goes on acknowledging: a proxy that reads and says nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_over_tcp_that_falls_silent_is_noticed_within_ten_seconds() {

@@ -22,6 +22,7 @@ mod proxy;
 mod quic;
 mod second;
 mod shape;
+mod shares;
 #[cfg(feature = "mimic")]
 mod templates;
 mod transfers;

@@ -13,9 +13,9 @@ use betanet_mix::{
     Way, build, epoch_at,
 };
 use betanet_runtime::{
-    Clock, DirectoryPlan, DirectoryProblem, Error, Gateway, Headers, Identity, Method, MixClient,
-    MixOptions, Network, Node, Origin, Request, SessionHandle, Settings, Substream, Upload,
-    build_directory, publish_directory,
+    Clock, DirectoryPlan, DirectoryProblem, Error, Gateway, GatewayConfig, Headers, Identity,
+    Method, MixClient, MixOptions, Network, Node, Origin, Request, SessionHandle, Settings,
+    Substream, Upload, build_directory, publish_directory,
 };
 use betanet_wire::text::hex;
 use bytes::Bytes;
@@ -35,8 +35,9 @@ struct Mix {
     nodes: BTreeMap<u8, Gateway>,
     network: PathBuf,
     beacon: BeaconSecret,
-    /// What a mixnode does otherwise than by default.
+    /// What a mixnode does otherwise than by default, and what no settings say.
     carry: Carry,
+    beyond: fn(&mut GatewayConfig),
 }
 
 type Carry = fn(&mut Settings);
@@ -66,6 +67,15 @@ fn folder(home: &Path, n: u8) -> PathBuf {
 impl Mix {
     /// Starts all nodes; `mixnodes` of them mix.
     async fn start(base: u8, mixnodes: u8, carry: Carry) -> Self {
+        Self::start_beyond(base, mixnodes, carry, |_| ()).await
+    }
+
+    async fn start_beyond(
+        base: u8,
+        mixnodes: u8,
+        carry: Carry,
+        beyond: fn(&mut GatewayConfig),
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
         let listener = std::net::TcpListener::bind((format!("127.{base}.0.1"), 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -108,6 +118,7 @@ impl Mix {
             network,
             beacon,
             carry,
+            beyond,
         };
         for n in 1..=GATEWAY + mixnodes {
             this.up(n).await;
@@ -142,7 +153,10 @@ impl Mix {
         if n > GATEWAY {
             (self.carry)(&mut settings);
         }
-        let config = settings.check(&Origin::One("test".into())).unwrap();
+        let mut config = settings.check(&Origin::One("test".into())).unwrap();
+        if n > GATEWAY {
+            (self.beyond)(&mut config);
+        }
         let gateway = Gateway::start(identity(n), &config).await.unwrap();
         self.nodes.insert(n, gateway);
     }

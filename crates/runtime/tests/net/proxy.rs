@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use betanet_runtime::{CoverSite, FrontOrigin, Headers, Method, Node, Request};
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::Fixture;
 use crate::cover::{ALL, bad_message, http1, send};
-use crate::peer::Ticket;
+use crate::peer::{Ticket, tls};
 
 /// A web site that keeps what it was asked, and answers each request with the same page.
 async fn site(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
@@ -122,4 +124,102 @@ async fn an_origin_that_is_away_is_a_bad_gateway() {
     let ask = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let got = http1(&fixture.address(), ask).await;
     assert!(got.starts_with("HTTP/1.1 502"), "{got}");
+}
+
+/// What each frame is: type, flags, stream, payload.
+type Frame = (u8, u8, u32, Vec<u8>);
+
+async fn frame(from: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
+    let mut head = [0; 9];
+    from.read_exact(&mut head).await.ok()?;
+    let [a, b, c, kind, flags, stream @ ..] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    from.read_exact(&mut payload).await.ok()?;
+    Some((kind, flags, u32::from_be_bytes(stream), payload))
+}
+
+fn written((kind, flags, stream, payload): Frame) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&len[1..], &[kind, flags], &stream.to_be_bytes(), &payload].concat()
+}
+
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
+
+/// A site over TLS that speaks HTTP/2 alone, says this first and answers 200 without a body; and how it is reached.
+async fn over_tls(first: Vec<u8>) -> (tempfile::TempDir, FrontOrigin) {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("origin.pem");
+    betanet_carrier::Certificate::load_or_create(&file, &["localhost".into()]).unwrap();
+    let pem = std::fs::read(&file).unwrap();
+    let certificate = CertificateDer::from_pem_slice(&pem).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate],
+            PrivateKeyDer::from_pem_slice(&pem).unwrap(),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let (acceptor, first) = (acceptor.clone(), first.clone());
+            tokio::spawn(async move {
+                let mut tls = acceptor.accept(tcp).await.unwrap();
+                tls.write_all(&first).await.unwrap();
+                tls.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
+                while let Some((kind, flags, stream, _)) = frame(&mut tls).await {
+                    let said = match (kind, flags & 1) {
+                        (SETTINGS, 0) => written((SETTINGS, 1, 0, Vec::new())),
+                        // `:status` 200 of HPACK's static table, and the end.
+                        (HEADERS, _) => written((HEADERS, 5, stream, vec![0x88])),
+                        _ => continue,
+                    };
+                    tls.write_all(&said).await.unwrap();
+                }
+            });
+        }
+    });
+    let origin = FrontOrigin::with_roots(&format!("https://localhost:{port}"), roots);
+    (home, origin.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_listener_says_first_over_http_2_what_the_origin_says_in_its_order() {
+    // Not nginx's, and in no order of numbers.
+    let settings = [(4_u16, 131_072_u32), (3, 77), (6, 16_384), (1, 8_192)];
+    let pairs = settings.iter();
+    let pairs = pairs.flat_map(|(id, n)| [&id.to_be_bytes()[..], &n.to_be_bytes()].concat());
+    let said = [
+        (SETTINGS, 0, 0, pairs.collect::<Vec<u8>>()),
+        (WINDOW_UPDATE, 0, 0, 983_041_u32.to_be_bytes().to_vec()),
+    ];
+    let first = said.clone().map(written).concat();
+    let (_home, origin) = over_tls(first).await;
+    let fixture = Fixture::start(|c| c.cover = CoverSite::Origin(origin)).await;
+    let mut visitor = tls(&fixture.address(), b"h2").await;
+    let empty = written((SETTINGS, 0, 0, Vec::new()));
+    visitor
+        .write_all(&[PREFACE, &empty[..]].concat())
+        .await
+        .unwrap();
+    for want in said {
+        assert_eq!(frame(&mut visitor).await.unwrap(), want);
+    }
+    // Sessions stand over it as over any.
+    let peer = fixture.gateway.listening().peer();
+    let session = Node::client().unwrap().connect(&peer).await.unwrap();
+    let get = Request::new(Method::Get, "/hello.txt", Headers::default());
+    let mut answer = session.ask(get).await.unwrap();
+    assert_eq!(answer.body.all(10).await.unwrap().unwrap(), b"hello");
 }

@@ -230,3 +230,53 @@ async fn a_relay_whose_replay_memory_fills_up_publishes_a_further_key_and_forget
     }
     mix.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_to_unwrap_are_few_of_a_session_of_an_address_and_of_all() {
+    // A relay whose threads do not get to them.
+    let mix = Mix::start_beyond(210, 1, |_| (), |c| c.mix_workers = 0).await;
+    let relay = 7;
+    let unread = || mix.metric(relay, "betanet_mix_unread ");
+    // A session's bytes come in pieces, and a piece waits for places for all of its packets.
+    let piece = 33;
+    let within = |most: u64, pieces: u64| most - pieces * piece..=most;
+    let mut sessions = Vec::new();
+    for (address, which) in (0..10).flat_map(|a| (1..=3).map(move |s| (a, s))) {
+        let node = client_from(address);
+        let (session, mut stream) = packets_to(&node, &mix.nodes[&relay]).await;
+        let sending = tokio::spawn(async move {
+            let some = vec![Packet([0; PACKET]); 8];
+            while std::future::poll_fn(|cx| stream.poll_ready(cx))
+                .await
+                .is_ok()
+            {
+                let bytes: Vec<u8> = some.iter().flat_map(|p| p.0).collect();
+                stream.send(bytes.into()).unwrap();
+            }
+        });
+        sessions.push((session, sending));
+        let (mut last, mut same) = (u64::MAX, 0);
+        eventually("no more is taken", || {
+            let now = taken_in(&mix, relay);
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            assert!(unread() <= 4096);
+            same == 10
+        })
+        .await;
+        // Sixteenths for sessions, eighths for addresses.
+        let (held, before) = (unread(), 512 * u64::from(address));
+        let (most, pieces) = match which {
+            1 => (before + 256, 2 * address + 1),
+            _ => (before + 512, 2 * address + 2),
+        };
+        let all = within(most.min(4096), pieces.min(16).into());
+        assert!(all.contains(&held), "{held}: {which} of {address}");
+    }
+    assert!(within(4096, 1).contains(&unread()), "{}", unread());
+    for (session, sending) in sessions {
+        sending.abort();
+        session.close().await;
+    }
+    mix.stop().await;
+}

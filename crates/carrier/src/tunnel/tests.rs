@@ -1,0 +1,131 @@
+//! A peer that does not take what a tunnel has to say.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use betanet_keys::{Identity, PublicKey};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::client::{Trust, Way, connect, connect_quic};
+use crate::{CertSource, Certificate, Cover, Gate, Limits, Plain, QuicListener, Site};
+
+const LABEL: &str = "a-label-of-24-characters";
+/// What a session hands over at once.
+const PIECE: usize = 16 << 10;
+
+/// Opens for everybody a tunnel that says without end as much as is taken, and counts it.
+struct Door {
+    key: PublicKey,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Gate for Door {
+    fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    fn open(&self, _: &[u8; 32], _: &str, _: &[u8], _: SocketAddr) -> Option<crate::site::Tunnel> {
+        let taken = Arc::clone(&self.taken);
+        Some(Box::new(move |mut carrier| {
+            Box::pin(std::future::poll_fn(move |cx| {
+                // As the driver of a session does.
+                while let Poll::Ready(Ok(())) = carrier.poll_ready(cx) {
+                    if carrier.send(vec![0; PIECE].into()).is_err() {
+                        return Poll::Ready(());
+                    }
+                    taken.fetch_add(PIECE, Ordering::Relaxed);
+                    carrier.push(cx);
+                    let _ = carrier.poll_receive(cx);
+                }
+                Poll::Pending
+            }))
+        }))
+    }
+}
+
+fn site() -> (Arc<Site>, Trust, PublicKey, Arc<AtomicUsize>) {
+    let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
+    let source = Arc::new(CertSource::fixed(certificate));
+    let trust = Trust::Pin(source.pin());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cover = Cover::new(folder, || SystemTime::UNIX_EPOCH).unwrap();
+    let key = *Identity::from_seed(&[1; 32]).public();
+    let taken = Arc::default();
+    let door = Door {
+        key,
+        taken: Arc::clone(&taken),
+    };
+    let site = Site::new(source, cover, Some(Arc::new(door)), Limits::default()).unwrap();
+    (Arc::new(site), trust, key, taken)
+}
+
+/// Says message 1, and waits for the answer's first bytes.
+async fn knock(carrier: &mut Box<dyn Carrier>) {
+    let message = [&[0, 48][..], &[1; 48]].concat();
+    std::future::poll_fn(|cx| carrier.poll_ready(cx))
+        .await
+        .unwrap();
+    carrier.send(message.into()).unwrap();
+    std::future::poll_fn(|cx| {
+        carrier.push(cx);
+        carrier.poll_receive(cx)
+    })
+    .await
+    .unwrap();
+}
+
+/// What was taken in the end, `most` at most.
+async fn stands_still(taken: &AtomicUsize, most: usize) -> usize {
+    let (mut still, mut before) = (0, 0);
+    while still < 2_000 {
+        tokio::task::yield_now().await;
+        let now = taken.load(Ordering::Relaxed);
+        assert!(now <= most, "{now} bytes");
+        still = if now == before { still + 1 } else { 0 };
+        before = now;
+    }
+    before
+}
+
+#[tokio::test]
+async fn what_a_tunnel_over_tcp_keeps_for_sending_is_a_mib() {
+    let (site, trust, key, taken) = site();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (tcp, peer) = listener.accept().await.unwrap();
+        crate::serve(site, tcp, peer, CancellationToken::new()).await;
+    });
+    let outer = connect(&at, &trust, Way::default(), &Plain).await.unwrap();
+    let mut carrier = outer.open(&key, LABEL).await.unwrap();
+    knock(&mut carrier).await;
+    // From now on it reads nothing. Its window is 6 MiB; both kernels and TLS hold the rest.
+    let kept = stands_still(&taken, 2 << 20).await;
+    assert!(kept > 1 << 20, "{kept}");
+}
+
+#[tokio::test]
+async fn what_a_tunnel_over_quic_keeps_until_it_is_acknowledged_is_4_mib() {
+    let (site, trust, key, taken) = site();
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let to = socket.local_addr().unwrap();
+    let listener = QuicListener::new(&site, socket).unwrap();
+    tokio::spawn(async move {
+        let greeted = listener.accept().await.unwrap().greet(&site).await.unwrap();
+        greeted.serve(site, CancellationToken::new()).await;
+    });
+    let gone = Arc::new(AtomicBool::new(false));
+    let at = crate::quic::wire(to, Arc::clone(&gone)).await;
+    let outer = connect_quic(&at.to_string(), &trust, Way::default(), &Plain).await;
+    let mut carrier = outer.unwrap().open(&key, LABEL).await.unwrap();
+    knock(&mut carrier).await;
+    // Its window stands open, and nothing that it is sent arrives any more.
+    gone.store(true, Ordering::Relaxed);
+    let before = taken.load(Ordering::Relaxed);
+    let kept = stands_still(&taken, before + (4 << 20) + 2 * PIECE).await;
+    assert!(kept > 3 << 20, "{kept}");
+}

@@ -1,0 +1,297 @@
+//! What a running gateway says of itself when something is wrong with it.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+use betanet_carrier::Carrier;
+use betanet_carrier::client::connect;
+use betanet_htx::Transmit;
+use betanet_htx::ticket::Ticket;
+use betanet_mix::BeaconSecret;
+use betanet_wire::text::hex;
+use std::future::poll_fn;
+use tokio::time::timeout;
+
+use super::*;
+use crate::{Admin, Origin, Role, Settings, Transport, serve_admin};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A gateway over fresh folders, which go when the first of the pair does.
+pub(crate) async fn started(
+    change: impl FnOnce(&mut GatewayConfig),
+) -> (tempfile::TempDir, Arc<Gateway>) {
+    let home = tempfile::tempdir().unwrap();
+    let [cover, served] = ["cover", "served"].map(|folder| home.path().join(folder));
+    for folder in [&cover, &served] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    std::fs::write(cover.join("index.html"), "<h1>A garden diary</h1>\n").unwrap();
+    let settings = Settings {
+        cover: Some(cover),
+        serve: Some(served),
+        key: Some(home.path().join("key.pem")),
+        quic: Some(true),
+        ..Settings::default()
+    };
+    let mut config = settings.check(&Origin::One("test".into())).unwrap();
+    change(&mut config);
+    let identity = Identity::from_seed(&[2; 32]);
+    let gateway = Gateway::start(identity, &config).await.unwrap();
+    (home, Arc::new(gateway))
+}
+
+/// A network whose seeds answer nobody.
+pub(crate) fn network_file(home: &Path) -> PathBuf {
+    let key = |n: u8| format!("\"{}\"", Identity::from_seed(&[n; 32]).public());
+    let keys = |from: u8, n: u8| (from..from + n).map(key).collect::<Vec<_>>().join(", ");
+    let mut file = format!(
+        "name = \"test\"\nsigners = [{}]\nmaintainers = [{}]\n[policy]\nprivate = true\n\
+         [mix]\nbeacon_key = \"{}\"\nlayers = 1\nfirst_epoch = 1\n",
+        keys(60, 3),
+        keys(70, 5),
+        hex(&BeaconSecret::from_seed(&[9; 32])
+            .unwrap()
+            .public()
+            .to_bytes()),
+    );
+    for n in 80..85 {
+        let key = key(n);
+        file += &format!("[[seed]]\nkey = {key}\naddrs = [\"/ip4/127.0.0.1/tcp/1/tls\"]\n");
+    }
+    let path = home.join("NETWORK.toml");
+    std::fs::write(&path, file).unwrap();
+    path
+}
+
+/// Where a gateway can be asked, for as long as the first of the pair is there.
+pub(crate) fn asked(gateway: &Arc<Gateway>) -> (Admin, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    (serve_admin(listener, Arc::clone(gateway)).unwrap(), at)
+}
+
+/// Status and body of `GET /healthz`.
+pub(crate) fn healthz(at: SocketAddr) -> (u16, String) {
+    let mut tcp = TcpStream::connect(at).unwrap();
+    let ask = "GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    tcp.write_all(ask.as_bytes()).unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+/// Asks until it is as it should be.
+async fn until(at: SocketAddr, holds: impl Fn(u16, &str) -> bool) {
+    let mut looks = tokio::time::interval(Duration::from_millis(100));
+    let mut last = (0, String::new());
+    let asking = async {
+        while !holds(last.0, &last.1) {
+            looks.tick().await;
+            last = healthz(at);
+        }
+    };
+    let held = timeout(PATIENCE, asking).await;
+    assert!(held.is_ok(), "{last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn accept_loops_that_are_stuck_fail_healthz_and_the_watchdog() {
+    let (_home, gateway) = started(|_| {}).await;
+    let (_admin, at) = asked(&gateway);
+    assert_eq!(healthz(at), (200, "ok\n".to_owned()));
+    // Each loop needs this for a moment when somebody comes, and does not get it.
+    let connections = Arc::clone(&gateway.connections);
+    let (taken, is_taken) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let holder = std::thread::spawn(move || {
+        let _held = connections.lock().unwrap();
+        taken.send(()).unwrap();
+        released.recv().unwrap();
+    });
+    is_taken.recv().unwrap();
+    let bound = gateway.listening().bound[0];
+    let _tcp = TcpStream::connect(bound).unwrap();
+    let peer = gateway.listening().peer();
+    let dialling = tokio::spawn(async move {
+        let node = Node::client().unwrap().dialling_over(Transport::Quic);
+        node.connect(&peer).await.is_ok()
+    });
+    until(at, |status, why| {
+        let all = [bound.to_string(), format!("quic:{bound}")];
+        let stuck = |address| format!("listener: nothing has taken connections at {address} for ");
+        status == 503 && all.iter().all(|a| why.contains(&stuck(a)))
+    })
+    .await;
+    let alive = timeout(Duration::from_secs(5), gateway.is_alive()).await;
+    assert!(!alive.unwrap_or_default());
+    release.send(()).unwrap();
+    holder.join().unwrap();
+    until(at, |status, _| status == 200).await;
+    assert!(gateway.is_alive().await);
+    dialling.abort();
+}
+
+#[tokio::test]
+async fn a_changed_certificate_that_is_not_used_fails_healthz_until_it_is_put_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("certificate.pem");
+    Certificate::load_or_create(&file, &["localhost".into()]).unwrap();
+    let good = std::fs::read(&file).unwrap();
+    let both = Some((file.clone(), file.clone()));
+    let (_home, gateway) = started(|c| c.certificate = both).await;
+    let (_admin, at) = asked(&gateway);
+    assert_eq!(healthz(at).0, 200);
+    let shown = gateway.vitals.certificate.pin();
+    // Whatever the resolution of the disk's clock.
+    let changed = |bytes: &[u8], later: u64| {
+        std::fs::write(&file, bytes).unwrap();
+        let at = SystemTime::now() + Duration::from_secs(later);
+        let file = File::options().append(true).open(&file).unwrap();
+        file.set_modified(at).unwrap();
+    };
+    changed(b"no certificate", 10);
+    assert_eq!(healthz(at).0, 200);
+    tokio::time::pause();
+    tokio::time::sleep(RELOAD).await;
+    let (status, why) = healthz(at);
+    assert_eq!(status, 503);
+    assert_eq!(
+        why,
+        "certificate: the changed files are not used: no certificate in the file\n"
+    );
+    assert_eq!(gateway.vitals.certificate.pin(), shown);
+    changed(&good, 20);
+    tokio::time::sleep(RELOAD).await;
+    assert_eq!(healthz(at), (200, "ok\n".to_owned()));
+}
+
+/// All that a node's roles need is looked at: each is named once it has ended.
+#[tokio::test]
+async fn the_tasks_of_a_nodes_roles_are_named_when_they_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let network = network_file(dir.path());
+    let (_home, gateway) = started(|c| {
+        c.network = Some(network);
+        c.roles = [Role::Core, Role::Mix, Role::Gateway, Role::Seed]
+            .into_iter()
+            .collect();
+        c.compat11.accept = true;
+    })
+    .await;
+    let (_admin, at) = asked(&gateway);
+    assert_eq!(healthz(at), (200, "ok\n".to_owned()));
+    gateway.relay.mesh().unwrap().task().abort();
+    let line = |name: &str| {
+        format!("role: the task of {name} has ended; only a restart of the node helps\n")
+    };
+    until(at, |status, why| status == 503 && why == line("the mesh")).await;
+    // A role that cannot do its part is no reason for a manager to start the process anew, again and again.
+    assert!(gateway.is_alive().await);
+    for task in &gateway.accepting {
+        task.abort();
+    }
+    gateway.plane.as_ref().unwrap().stop();
+    let all = [
+        "the mesh",
+        "the mix's directory",
+        "the mix's requests",
+        "the mix's keys",
+        "the mix's packets",
+        "the certificate",
+        "version 1.1",
+    ];
+    until(at, |_, why| {
+        let roles: Vec<&str> = why.lines().filter(|l| l.starts_with("role: ")).collect();
+        let named = |name: &&str| why.contains(&line(name));
+        roles.len() == all.len() && all.iter().all(named)
+    })
+    .await;
+    assert!(
+        healthz(at)
+            .1
+            .contains("listener: nothing takes connections")
+    );
+    assert!(!gateway.is_alive().await);
+}
+
+/// A handshake of which nothing comes after message 1; none where that is refused.
+async fn knock(gateway: &Gateway, n: u8) -> Option<Box<dyn Carrier>> {
+    let Listening {
+        bound, key, pin, ..
+    } = gateway.listening();
+    let (at, trust) = (bound[0].to_string(), Trust::Pin(*pin));
+    let outer = connect(&at, &trust, Way::default(), &Plain).await.unwrap();
+    let mut rng = Rng::new(&betanet_machine::Seed::from_number(n.into()));
+    let mut session = Session::connect(
+        gateway.clock.now(),
+        Config::default(),
+        &Identity::from_seed(&[n; 32]),
+        key,
+        outer.ekm0(),
+        Secrets::draw(&mut rng),
+    )
+    .unwrap();
+    let Some(Transmit::Bytes(message1)) = betanet_machine::Machine::poll_transmit(&mut session)
+    else {
+        panic!("no message 1")
+    };
+    let label = Ticket::fresh_label(&rng.array());
+    let mut carrier = outer.open(key, &label).await.unwrap();
+    poll_fn(|cx| carrier.poll_ready(cx)).await.ok()?;
+    carrier.send(message1).unwrap();
+    let answered = poll_fn(|cx| {
+        carrier.push(cx);
+        carrier.poll_receive(cx)
+    });
+    answered.await.ok().map(|_| carrier)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_sessions_has_no_more_entries_than_there_are_places() {
+    let (_home, gateway) = started(|c| {
+        c.quic = false;
+        c.connections_per_address = 100;
+        c.connects_per_second = 1000;
+    })
+    .await;
+    let mut begun = Vec::new();
+    for n in 0..40 {
+        begun.extend(knock(&gateway, 100 + n).await);
+    }
+    assert_eq!(begun.len(), 32);
+    assert_eq!(gateway.sessions.entries(), 32);
+    // Another address, which has eight sessions and no more.
+    let node = Node::client()
+        .unwrap()
+        .dialling_from(Some([127, 8, 0, 1].into()));
+    let peer = gateway.listening().peer();
+    let mut standing = Vec::new();
+    for _ in 0..12 {
+        let session = node.connect(&peer).await.unwrap();
+        // Whether it may stay is known by then.
+        if session.ping().await.is_ok() {
+            standing.push(session);
+        }
+    }
+    assert_eq!(standing.len(), 8);
+    let eventually = async |entries: usize| {
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        let gone = async {
+            while gateway.sessions.entries() != entries {
+                looks.tick().await;
+            }
+        };
+        let held = timeout(PATIENCE, gone).await;
+        assert!(held.is_ok(), "{}", gateway.sessions.entries());
+    };
+    eventually(40).await;
+    let told = gateway.sessions.told(gateway.clock.now().mono, 100);
+    let told = serde_json::to_value(told).unwrap();
+    assert_eq!((&told["standing"], &told["direct"]), (&8.into(), &8.into()));
+    drop((begun, standing));
+    eventually(0).await;
+}
