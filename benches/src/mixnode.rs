@@ -82,8 +82,6 @@ fn write_network(home: &Path, beacon: &BeaconSecret, port: u16) -> Identity {
         );
     }
     std::fs::write(home.join("NETWORK.toml"), file).unwrap();
-    std::fs::create_dir(home.join("site")).unwrap();
-    std::fs::write(home.join("site/index.html"), "<h1>Welcome</h1>").unwrap();
     own
 }
 
@@ -118,8 +116,6 @@ fn start(home: &Path, port: u16) -> Mixnode {
         ])
         .args(["--mix-rate", "5000", "--mix-memory", "2048"])
         .args(["--admin", &admin, "--log", "warn"])
-        .arg("--cover")
-        .arg(home.join("site"))
         .arg("--key")
         .arg(home.join("node.pem"))
         .arg("--network")

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// What the standard library says of a panic.
 const SIGN: &str = "panicked at";
 /// Tests that provoke panics, and look at them.
-const PROVOKED: &[&str] = &["testkit::tests"];
+const PROVOKED: &[&str] = &["testkit::tests", "panics::tests"];
 
 /// Where nextest writes its report with the profile `ci`: below the workspace, wherever the target directory is.
 pub(crate) fn report(workspace: &Path) -> PathBuf {

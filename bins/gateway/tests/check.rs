@@ -132,6 +132,26 @@ fn what_is_checked_well_starts_and_a_key_where_others_fetch_it_is_a_problem() {
     );
 }
 
+#[test]
+fn connections_that_have_no_files_are_told_and_are_this_machines_fault() {
+    let home = home();
+    let dir = home.path();
+    let many = "listen = [\"127.0.0.1:0\"]\nserve = \"pub\"\ncover = \"site\"\nkey = \"k.pem\"\nmax_connections = 1000\n";
+    std::fs::write(dir.join("g.toml"), many).unwrap();
+    let limited = |args: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n 256 && exec \"$0\" \"$@\"", GATEWAY]);
+        command.args(args).current_dir(dir).output().unwrap()
+    };
+    for (args, code) in [(&["check", "g.toml"], 0), (&["--config", "g.toml"], 3)] {
+        let out = limited(args);
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains("max_connections"), "{args:?}: {said}");
+        assert!(said.contains("at most 192"), "{args:?}: {said}");
+    }
+}
+
 struct Running {
     child: Child,
     facts: Value,

@@ -25,7 +25,7 @@ use crate::tunnel::H2Tunnel;
 use crate::{Carrier, Error, Quic, Secure, Secured, SecuredQuic, Shape, ToQuic, exported};
 
 /// TCP, TLS and HTTP/2 together.
-const SETUP: Duration = Duration::from_secs(15);
+const SETUP: Duration = Duration::from_secs(10);
 /// HTTP/2 PING cadence of an idle tunnel, unless a template tells another.
 const PING: Duration = Duration::from_secs(30);
 

@@ -61,9 +61,9 @@ pub trait Gate: Send + Sync + 'static {
         None
     }
 
-    /// Tries a ticket of 1.1 that a request of the same connection carried; `None` where it lets nobody in.
-    fn open11(&self, ticket: &str) -> Option<Tunnel> {
-        let _ = ticket;
+    /// Tries a ticket of 1.1 that a request of the same connection, from this address, carried; `None` where it lets nobody in.
+    fn open11(&self, ticket: &str, from: SocketAddr) -> Option<Tunnel> {
+        let _ = (ticket, from);
         None
     }
 }
@@ -265,7 +265,7 @@ impl Site {
                     Decided::Site => {}
                 }
             } else {
-                self.look11("");
+                self.look11("", one.peer);
             }
         }
         count(&self.stats.covered);
@@ -310,7 +310,7 @@ impl Site {
         let may_be = !empty && !is_form(parts);
         let ticket = may_be.then(|| lock(&one.ticket11).take()).flatten();
         // A text of no ticket's form takes the same work.
-        let tunnel = self.look11(ticket.as_deref().unwrap_or_default());
+        let tunnel = self.look11(ticket.as_deref().unwrap_or_default(), one.peer);
         if tunnel.is_none() && ticket.is_some() {
             count(&self.stats.tickets_refused);
         }
@@ -318,10 +318,11 @@ impl Site {
     }
 
     /// Looks at a ticket of 1.1, where such are read.
-    fn look11(&self, ticket: &str) -> Option<Tunnel> {
+    fn look11(&self, ticket: &str, from: SocketAddr) -> Option<Tunnel> {
         let gate = self.gate.as_ref().or(self.closed.as_ref())?;
         gate.reads11()?;
-        let tunnel = gate.open11(if self.gate.is_some() { ticket } else { "" });
+        let ticket = if self.gate.is_some() { ticket } else { "" };
+        let tunnel = gate.open11(ticket, from);
         tunnel.filter(|_| self.gate.is_some())
     }
 

@@ -1,5 +1,7 @@
 //! A running node's admin address, asked; `betanet status`.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -10,8 +12,23 @@ use crate::fail::interruptible;
 /// Longest answer of a node's admin address.
 const ANSWER_MAX: u64 = 64 << 20;
 
+/// What a node's admin address has to answer: it waits for its own tasks and disks less than that.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// What a running node answers for `path`.
 pub(crate) async fn ask(admin: &str, path: &str) -> Result<Value, Fail> {
+    ask_within(PATIENCE, admin, path).await
+}
+
+async fn ask_within(patience: Duration, admin: &str, path: &str) -> Result<Value, Fail> {
+    let answered = tokio::time::timeout(patience, answer(admin, path)).await;
+    answered.unwrap_or_else(|_| {
+        let why = format!("{admin}: no answer within {patience:?}");
+        Err(Fail::Peer(why))
+    })
+}
+
+async fn answer(admin: &str, path: &str) -> Result<Value, Fail> {
     let fail = |e: &dyn std::fmt::Display| Fail::Peer(format!("{admin}: {e}"));
     let mut tcp = tokio::net::TcpStream::connect(admin)
         .await
@@ -141,6 +158,16 @@ fn duration(seconds: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_is_stopped_is_not_waited_for() {
+        // The kernel takes the connection, and nobody answers.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let admin = listener.local_addr().unwrap().to_string();
+        let asked = ask_within(Duration::from_millis(50), &admin, "/status").await;
+        let why = format!("{:?}", asked.unwrap_err());
+        assert!(why.contains("no answer within 50ms"), "{why}");
+    }
 
     #[test]
     fn times_are_told_in_their_two_largest_units() {

@@ -39,7 +39,7 @@ const PEERS: &str = "PEER is KEYHEX@HOST:PORT#PINHEX, KEYHEX@HOST:PORT (web PKI)
 #[command(
     name = "betanet",
     version,
-    after_help = "Exit codes: 0 fine, 1 peer or network, 2 usage, 3 local files and settings, 130 Ctrl-C.\n\n\
+    after_help = "Exit codes: 0 fine, 1 peer or network, 2 usage, 3 local files and settings, 130 Ctrl-C, 143 SIGTERM.\n\n\
                   Example: betanet demo"
 )]
 pub(crate) struct Betanet {
@@ -501,7 +501,7 @@ pub(crate) struct ServeArgs {
     name = "gateway",
     version,
     after_help = "Flags win over BETANET_* variables, which win over --config. SIGTERM and Ctrl-C drain and stop.\n\
-                  Exit codes: 0 stopped in order, 1 not all sessions ended in time, 2 usage, 3 local.\n\n\
+                  Exit codes: 0 stopped, 1 network, 2 usage, 3 local files and settings.\n\n\
                   Example: gateway --listen 0.0.0.0:443 --serve ./public --cover ./site --key ./node.pem",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use betanet_runtime::Error;
 
 use crate::hint;
+use crate::stop::{Stop, Stops};
 
 /// Why a command failed, by whose fault.
 #[derive(Debug)]
@@ -13,8 +14,8 @@ pub(crate) enum Fail {
     Usage(String),
     /// This machine's files and settings.
     Local(String),
-    /// Ctrl-C.
-    Interrupted,
+    /// A signal.
+    Stopped(Stop),
     /// The reader of standard output went away, and wants no more.
     Unread,
 }
@@ -26,7 +27,7 @@ impl Fail {
             Self::Peer(why) => (1, why.as_str()),
             Self::Usage(why) => (2, why.as_str()),
             Self::Local(why) => (3, why.as_str()),
-            Self::Interrupted => (130, "interrupted"),
+            Self::Stopped(stop) => (stop.code(), stop.word()),
             Self::Unread => return ExitCode::SUCCESS,
         };
         note!("error: {why}");
@@ -37,7 +38,7 @@ impl Fail {
     pub(crate) fn why(&self) -> &str {
         match self {
             Self::Peer(why) | Self::Usage(why) | Self::Local(why) => why,
-            Self::Interrupted => "interrupted",
+            Self::Stopped(stop) => stop.word(),
             Self::Unread => "standard output is read no more",
         }
     }
@@ -77,12 +78,13 @@ impl From<Error> for Fail {
     }
 }
 
-/// Runs work until it ends or Ctrl-C is pressed.
+/// Runs work until it ends, or a signal ends it.
 pub(crate) async fn interruptible<T>(
     work: impl Future<Output = Result<T, Fail>>,
 ) -> Result<T, Fail> {
+    let mut stops = Stops::listen();
     tokio::select! {
         done = work => done,
-        _ = tokio::signal::ctrl_c() => Err(Fail::Interrupted),
+        stop = stops.told() => Err(Fail::Stopped(stop)),
     }
 }

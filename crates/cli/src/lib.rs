@@ -1,8 +1,8 @@
 //! The command line: arguments, output, exit codes.
 //!
 //! **Promises.** What is printed was observed; JSON where a script would read it; exit code 0 for fine, 1 for peer or
-//! network, 2 for usage, 3 for this machine's files and settings, standard output among them, 130 after Ctrl-C. A reader
-//! of standard output that goes away ends a command quietly, with 0.
+//! network, 2 for usage, 3 for this machine's files and settings, standard output among them, 128 and the number of a
+//! signal that ended it: 130 after Ctrl-C. A reader of standard output that goes away ends a command quietly, with 0.
 //!
 //! **Below:** `runtime`'s handle. **Above:** `bins`.
 //! **Source:** profile chapter 8 for what requests mean (`spec-vectors/PROFILE.md`).
@@ -35,6 +35,7 @@ mod progress;
 mod put;
 mod shape;
 mod source;
+mod stop;
 mod target;
 mod template;
 
@@ -126,9 +127,10 @@ fn on_runtime(work: impl Future<Output = Result<(), Fail>>) -> Result<(), Fail> 
     let work = async {
         let done = work.await;
         // However it ended: a peer that is not told keeps the session, and the place of this address, until it finds out.
+        let mut stops = stop::Stops::listen();
         tokio::select! {
             () = betanet_runtime::farewell(GOODBYE) => {}
-            _ = tokio::signal::ctrl_c() => {}
+            _ = stops.told() => {}
         }
         done
     };

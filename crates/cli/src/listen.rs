@@ -13,11 +13,11 @@ use betanet_runtime::{
     Error, Gateway, GatewayConfig, Identity, Network, Origin, Problem, Settings, init_logs,
     load_identity, new_identity, serve_admin,
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Fail;
 use crate::args::{Gateway as GatewayArgs, GatewayCommand, Mixnode, MixnodeCommand, ServeArgs};
 use crate::id::default_key;
+use crate::stop::Stops;
 use port::KeptPort;
 
 /// Where settings come from that no file gives.
@@ -223,9 +223,12 @@ async fn run(
         })?),
         None => None,
     };
-    let mut terminate = signal(SignalKind::terminate())
-        .map_err(|e| Fail::Local(format!("SIGTERM cannot be waited for: {e}")))?;
-    let gateway = Arc::new(start(&mut config, kept).await?);
+    let mut stops = Stops::listen();
+    let gateway = tokio::select! {
+        started = start(&mut config, kept) => Arc::new(started?),
+        // Nobody knows of it yet.
+        _ = stops.told() => return Ok(()),
+    };
     let at = admin.as_ref().and_then(|l| l.local_addr().ok());
     let admin = admin.map(|l| serve_admin(l, Arc::clone(&gateway)));
     let admin = admin.transpose();
@@ -233,8 +236,7 @@ async fn run(
     announce::announce(gateway.listening(), &config, at, as_json);
     let alive = service::ready(&gateway);
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        _ = stops.told() => {}
         () = let_go(), if leashed => {}
     }
     service::stopping();

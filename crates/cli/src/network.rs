@@ -241,7 +241,7 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
             "listen = [\"{ip}:{port}\"]\nserve = \"{dir}/files\"\nkey = \"{dir}/node.pem\"\n\
              network = \"{}\"\nroles = [{roles}]\norg = \"{name}\"\ndial_from = \"{ip}\"\nper_address = 64\nadmin = \"{ip}:{}\"\n",
             network.display(),
-            port.checked_add(1).unwrap_or(1),
+            port.saturating_add(1),
         );
         write_shared(&config, text).map_err(Fail::file(&config))?;
         let _ = writeln!(commands, "{binary} --config {}", config.display());

@@ -1,19 +1,29 @@
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use betanet_runtime::Silence;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Says that a peer is silent, or that it is heard again.
-pub(crate) fn silence(told: Option<Duration>) {
-    // A standard error that takes nothing ends nothing.
-    let _ = match told {
-        Some(since) => writeln!(
-            std::io::stderr(),
-            "no bytes for {:.0} s; asking whether the peer is there",
-            since.as_secs_f64()
+/// Says that a peer is not there yet, or is silent, or is heard again.
+pub(crate) fn silence(told: Silence) {
+    let seconds = |d: Duration| format!("{:.0} s", d.as_secs_f64());
+    match told {
+        Silence::Opening(since) => {
+            note!(
+                "no session with the peer after {}; still trying",
+                seconds(since)
+            );
+        }
+        Silence::Resting(wait) => note!(
+            "the peer failed before; it is dialled again in {}",
+            seconds(wait)
         ),
-        None => writeln!(std::io::stderr(), "the peer is heard again"),
-    };
+        Silence::Asked(since) => note!(
+            "no bytes for {}; asking whether the peer is there",
+            seconds(since)
+        ),
+        Silence::Heard => note!("the peer is heard again"),
+    }
 }
 
 /// A bar on a terminal's standard error, and nothing elsewhere. It is gone when dropped.

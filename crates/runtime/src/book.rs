@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use betanet_keys::{Name, Peer};
 
@@ -22,14 +23,7 @@ impl Book {
     ///
     /// It cannot be read, or does not read as a book.
     pub fn open(path: PathBuf) -> Result<Self, Error> {
-        let peers = match fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).map_err(|e| Error::Book {
-                path: path.clone(),
-                why: e.message().to_owned(),
-            })?,
-            Err(e) if e.kind() == ErrorKind::NotFound => BTreeMap::new(),
-            Err(e) => return Err(file_error(&path)(e)),
-        };
+        let peers = read(&path)?;
         Ok(Self { path, peers })
     }
 
@@ -50,14 +44,74 @@ impl Book {
         if self.peers.get(&name) == Some(&text) {
             return Ok(());
         }
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder).map_err(file_error(folder))?;
+        }
+        let _held = hold(&self.path)?;
+        // With what others have noted since.
+        self.peers = read(&self.path)?;
         self.peers.insert(name, text);
         let text = toml::to_string(&self.peers).map_err(|e| Error::Book {
             path: self.path.clone(),
             why: e.to_string(),
         })?;
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder).map_err(file_error(folder))?;
-        }
         write_private(&self.path, text.as_bytes())
+    }
+}
+
+fn read(path: &Path) -> Result<BTreeMap<String, String>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text).map_err(|e| Error::Book {
+            path: path.to_owned(),
+            why: e.message().to_owned(),
+        }),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(e) => Err(file_error(path)(e)),
+    }
+}
+
+/// Keeps other processes from changing a book, by a lock on a file beside it: the book's own is replaced by each change.
+fn hold(book: &Path) -> Result<File, Error> {
+    let mut path = book.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(&path).map_err(file_error(&path))?;
+    match file.lock() {
+        // A file system without locks.
+        Err(e) if e.kind() != ErrorKind::Unsupported => Err(file_error(&path)(e)),
+        _ => Ok(file),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_keys::Identity;
+
+    use super::*;
+
+    #[test]
+    fn what_two_processes_note_at_once_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/peers.toml");
+        let peer = |n: u8| Peer {
+            key: *Identity::from_seed(&[n; 32]).public(),
+            addrs: vec![format!("192.0.2.{n}:443")],
+            pin: None,
+        };
+        let books: Vec<_> = (1..9)
+            .map(|n| (n, Book::open(path.clone()).unwrap()))
+            .collect();
+        std::thread::scope(|all| {
+            for (n, mut book) in books {
+                let peer = peer(n);
+                all.spawn(move || book.note(&peer).unwrap());
+            }
+        });
+        let book = Book::open(path).unwrap();
+        for n in 1..9 {
+            assert_eq!(book.find(peer(n).name()), Some(peer(n)));
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! One task a session: the poll loop between a carrier and the layers.
 
 mod events;
+mod ops;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future as _;
@@ -9,18 +12,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use betanet_bar::{Handler, Request};
+use betanet_bar::Handler;
 use betanet_carrier::{Carrier, Received};
 use betanet_htx::StreamId;
 use betanet_machine::{Machine as _, Now, Time};
 use betanet_path::{Control, Doubt, Watch};
-use betanet_stack::{Command, Connection, Input, Kind, Transmit};
+use betanet_stack::{Command, Connection, Input, Transmit};
 use betanet_wire::Code;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use zeroize::Zeroizing;
 
 use crate::admission::Entrance;
 use crate::alarm::Alarm;
@@ -29,11 +31,14 @@ use crate::forward::Paths;
 use crate::fronts::FrontRules;
 use crate::metrics::Metrics;
 use crate::mix::Unpadded;
-use crate::session::{Outcome, SessionFacts};
+use crate::session::Outcome;
 use crate::standing::Seen;
 use crate::streams::{Takers, session_id};
 use crate::translate::Translator;
 use crate::{Clock, Error};
+
+pub(crate) use ops::{Ask, OPS, Op, Open, tell};
+use ops::{Blocked, Waiting};
 
 /// Rounds of the loop before other tasks get a turn.
 const BUDGET: u32 = 64;
@@ -48,64 +53,6 @@ const CHUNK: usize = 64 << 10;
 
 /// Bytes of one PADDING frame, at most.
 const PAD: usize = 16_384;
-
-/// Operations that wait for a session's task.
-pub(crate) const OPS: usize = 256;
-
-/// What a session's users ask of its task.
-#[derive(Debug)]
-pub(crate) enum Op {
-    Ask(Box<Ask>),
-    Open(Box<Open>),
-    PathControl(Bytes),
-    Send {
-        stream: StreamId,
-        data: Bytes,
-        fin: bool,
-        done: oneshot::Sender<Result<(), Error>>,
-    },
-    Consume {
-        stream: StreamId,
-        bytes: u64,
-    },
-    Abort {
-        stream: StreamId,
-        code: Code,
-    },
-    Ping(oneshot::Sender<Duration>),
-    Rekey,
-    Facts(oneshot::Sender<SessionFacts>),
-    LotteryKey(oneshot::Sender<Option<Zeroizing<[u8; 32]>>>),
-    /// To end once no stream was open for so long.
-    EndsIdle(Duration),
-    Shutdown,
-    Finish,
-    Close,
-}
-
-/// A request to be sent; in a box, since a queue keeps room for the largest operation many times over.
-#[derive(Debug)]
-pub(crate) struct Ask {
-    pub(crate) request: Request,
-    pub(crate) more: bool,
-    pub(crate) inbox: Inbox,
-    pub(crate) reply: oneshot::Sender<Result<StreamId, Error>>,
-}
-
-/// A stream of another type than BAR, to be opened.
-#[derive(Debug)]
-pub(crate) struct Open {
-    pub(crate) kind: u8,
-    pub(crate) first: Bytes,
-    pub(crate) inbox: Inbox,
-    pub(crate) reply: oneshot::Sender<Result<StreamId, Error>>,
-}
-
-struct Blocked {
-    data: Bytes,
-    fin: bool,
-    done: oneshot::Sender<Result<(), Error>>,
-}
 
 /// Who tells a session what to do.
 pub(crate) enum Wishes {
@@ -144,8 +91,21 @@ impl Wishes {
     }
 }
 
-/// Is told how long a peer has been silent, once it was asked twice whether it is there; and nothing when it is heard again.
-pub type OnSilence = Arc<dyn Fn(Option<Duration>) + Send + Sync>;
+/// What whoever waits for a peer is told meanwhile.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Silence {
+    /// It has been dialled for so long, and there is no session yet.
+    Opening(Duration),
+    /// It failed before, and is dialled again after so long.
+    Resting(Duration),
+    /// It has said nothing for so long, and was asked twice whether it is there.
+    Asked(Duration),
+    /// It is heard again.
+    Heard,
+}
+
+/// Takes what is told of silent peers.
+pub type OnSilence = Arc<dyn Fn(Silence) + Send + Sync>;
 
 /// What the opener of a session waits for.
 pub(crate) type Opened = oneshot::Sender<Result<(), Error>>;
@@ -194,7 +154,7 @@ pub(crate) struct Driver<H: Handler> {
     /// Whether what is sent next is PADDING, and nothing else.
     fills: bool,
     /// Operations that the session had no room for.
-    waiting: VecDeque<Op>,
+    waiting: Waiting,
     blocked: BTreeMap<StreamId, Blocked>,
     inboxes: BTreeMap<StreamId, Feed>,
     /// Exchanges that the session's end cut off, and after how many bytes: told once it is known why.
@@ -247,7 +207,7 @@ impl<H: Handler> Driver<H> {
             left: false,
             outgoing: None,
             fills: false,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             blocked: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             cut: Vec::new(),
@@ -467,7 +427,8 @@ impl<H: Handler> Driver<H> {
             && let Some(told) = &self.silence
         {
             self.silent = since.is_some();
-            told(since.map(|since| self.clock.now().mono - since));
+            let now = self.clock.now().mono;
+            told(since.map_or(Silence::Heard, |since| Silence::Asked(now - since)));
         }
     }
 
@@ -482,6 +443,7 @@ impl<H: Handler> Driver<H> {
             inbox.end(Err(self.outcome.error(0)));
         }
         self.blocked.clear();
+        self.waiting.clear();
     }
 
     /// Tells exchanges that ended with the session, and why it did.
@@ -514,159 +476,6 @@ impl<H: Handler> Driver<H> {
         }
     }
 
-    fn operations(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut moved = false;
-        for _ in 0..ROUND {
-            let op = match self.waiting.pop_front() {
-                Some(op) => op,
-                None => match self.poll_op(cx) {
-                    Poll::Ready(Some(op)) => op,
-                    // All handles are gone, or whoever opened it: a client's session has no more use.
-                    Poll::Ready(None) => {
-                        if !std::mem::replace(&mut self.left, true) {
-                            self.command(Command::Close {
-                                code: Code::OK,
-                                reason: "".into(),
-                            });
-                            moved = true;
-                        }
-                        break;
-                    }
-                    Poll::Pending => break,
-                },
-            };
-            if let Some(refused) = self.operate(op) {
-                self.waiting.push_front(refused);
-                break;
-            }
-            moved = true;
-        }
-        moved
-    }
-
-    fn poll_op(&mut self, cx: &mut Context<'_>) -> Poll<Option<Op>> {
-        if let Some((_, ops)) = &mut self.own
-            && let Poll::Ready(Some(op)) = ops.poll_recv(cx)
-        {
-            return Poll::Ready(Some(op));
-        }
-        self.wishes.poll(cx)
-    }
-
-    fn command(&mut self, command: Command) {
-        // Refused by a session that is over: its events tell.
-        let _ = self.connection.handle_command(self.clock.now(), command);
-    }
-
-    /// Carries an operation out, or gives it back for later.
-    fn operate(&mut self, op: Op) -> Option<Op> {
-        match op {
-            Op::Ask(ask) => {
-                let stream = self.connection.next_stream();
-                let command = Command::Ask {
-                    request: ask.request.clone(),
-                    more: ask.more,
-                };
-                match self.connection.handle_command(self.clock.now(), command) {
-                    Ok(()) => {
-                        self.inboxes.insert(stream, Feed::new(ask.inbox));
-                        let _ = ask.reply.send(Ok(stream));
-                    }
-                    Err(e) if e.kind() == Kind::NotNow => return Some(Op::Ask(ask)),
-                    Err(e) => {
-                        let _ = ask.reply.send(Err(e.into()));
-                    }
-                }
-            }
-            Op::Send {
-                stream,
-                data,
-                fin,
-                done,
-            } => self.send(stream, data, fin, done),
-            Op::Consume { stream, bytes } => self.command(Command::Consume { stream, bytes }),
-            Op::Open(open) => {
-                let stream = self.connection.next_stream();
-                let command = Command::Open {
-                    kind: open.kind,
-                    first: open.first.clone(),
-                };
-                match self.connection.handle_command(self.clock.now(), command) {
-                    Ok(()) => {
-                        self.inboxes.insert(stream, Feed::new(open.inbox));
-                        self.unpadded.opened(open.kind, stream);
-                        let now = self.clock.now().mono;
-                        self.watch
-                            .get_or_insert_with(|| Watch::new(now))
-                            .sent(now, open.first.len() as u64);
-                        let _ = open.reply.send(Ok(stream));
-                    }
-                    Err(e) if e.kind() == Kind::NotNow => return Some(Op::Open(open)),
-                    Err(e) => {
-                        let _ = open.reply.send(Err(e.into()));
-                    }
-                }
-            }
-            Op::PathControl(payload) => self.command(Command::PathControl(payload)),
-            Op::Abort { stream, code } => {
-                self.inboxes.remove(&stream);
-                self.blocked.remove(&stream);
-                self.command(Command::Abort { stream, code });
-            }
-            Op::Ping(reply) => {
-                self.pings.push_back(reply);
-                self.command(Command::Ping);
-            }
-            Op::Rekey => self.command(Command::Rekey),
-            Op::Facts(reply) => {
-                let mut facts = SessionFacts::of(self.connection.session());
-                facts.padded = self.carrier.cost();
-                let _ = reply.send(facts);
-            }
-            Op::LotteryKey(reply) => {
-                let key = self.connection.session().lottery_key();
-                let _ = reply.send(key.map(|k| Zeroizing::new(*k)));
-            }
-            Op::EndsIdle(after) => self.idle = Some((after, self.clock.now().mono)),
-            Op::Shutdown => self.command(Command::Shutdown),
-            Op::Finish => self.command(Command::Finish),
-            Op::Close => self.command(Command::Close {
-                code: Code::OK,
-                reason: "".into(),
-            }),
-        }
-        None
-    }
-
-    fn send(
-        &mut self,
-        stream: StreamId,
-        data: Bytes,
-        fin: bool,
-        done: oneshot::Sender<Result<(), Error>>,
-    ) {
-        let send = Command::Send {
-            stream,
-            data: data.clone(),
-            fin,
-        };
-        match self.connection.handle_command(self.clock.now(), send) {
-            Ok(()) => {
-                self.unpadded.sent(stream, data.len());
-                if let Some(watch) = &mut self.watch {
-                    watch.sent(self.clock.now().mono, data.len() as u64);
-                }
-                let _ = done.send(Ok(()));
-            }
-            Err(e) if e.kind() == Kind::NotNow => {
-                self.blocked.insert(stream, Blocked { data, fin, done });
-            }
-            Err(e) => {
-                let _ = done.send(Err(e.into()));
-            }
-        }
-    }
-
     fn receive(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
         // One time for what comes in one round: over QUIC a frame comes in a dozen pieces.
@@ -689,6 +498,13 @@ impl<H: Handler> Driver<H> {
             moved = true;
         }
         moved
+    }
+
+    /// Something was sent over the peer to whoever comes after it.
+    fn watched(&mut self, bytes: u64) {
+        let now = self.clock.now().mono;
+        let watch = self.watch.get_or_insert_with(|| Watch::new(now));
+        watch.sent(now, bytes);
     }
 
     /// Asks a hop that gives no sign whether it is there, and gives it up when it does not answer.

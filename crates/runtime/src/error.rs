@@ -218,6 +218,7 @@ impl Error {
             Self::File { .. }
                 | Self::KeyFile { .. }
                 | Self::Listen { .. }
+                | Self::Descriptors { .. }
                 | Self::Certificate(_)
                 | Self::Entropy
                 | Self::Shape(_)

@@ -8,7 +8,8 @@ use betanet_wire::Code;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
-use crate::driver::Op;
+use crate::Error;
+use crate::driver::{Op, tell};
 
 /// Pieces up to this are joined, so that a peer that sends single bytes does not fill memory with their handles.
 const JOIN_MAX: usize = 4 << 10;
@@ -218,6 +219,29 @@ pub struct Body {
 const CREDIT_STEP: u64 = 64 << 10;
 
 impl Body {
+    /// Of the exchange that a stream is for; `unsent` where more of its request follows.
+    pub(crate) const fn new(
+        stream: StreamId,
+        inbox: Inbox,
+        ops: mpsc::Sender<Op>,
+        unsent: bool,
+    ) -> Self {
+        Self {
+            inbox,
+            stream,
+            ops,
+            owed: 0,
+            ended: false,
+            unsent,
+        }
+    }
+
+    /// Waits for the answer's head.
+    pub(crate) async fn answered(self) -> Result<Answer, Error> {
+        let head = self.inbox.wait_head().await?;
+        Ok(Answer { head, body: self })
+    }
+
     /// The next bytes; `None` at the end.
     ///
     /// # Errors
@@ -295,7 +319,6 @@ impl Drop for Body {
                 code: Code::OK,
             }
         };
-        // A full queue belongs to a session with other worries: the stream ends with it.
-        let _ = self.ops.try_send(last);
+        tell(&self.ops, last);
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use betanet_carrier::disk::{self, Readers};
 use betanet_keys::Identity;
 use betanet_machine::Rng;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use zeroize::Zeroizing;
 
 use crate::{Error, seed};
@@ -30,6 +31,16 @@ fn data_home(set: Option<OsString>, home: Option<PathBuf>) -> PathBuf {
         .or_else(|| home.filter(absolute).map(|h| h.join(".local/share")))
         // A user without a home: never the folder that a command happens to run in.
         .unwrap_or_else(|| PathBuf::from("/var/lib"))
+}
+
+/// Does what takes the disk a while, and lets the executor's other tasks go on meanwhile.
+pub(crate) fn on_disk<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(work)
+        }
+        _ => work(),
+    }
 }
 
 /// A fresh identity.

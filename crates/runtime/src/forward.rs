@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::PollSender;
 
-use crate::driver::Op;
+use crate::driver::{Op, tell};
 use crate::exchange::Inbox;
 use crate::mesh::Reports;
 use crate::{Body, Error, ExchangeError, session};
@@ -78,14 +78,7 @@ pub(crate) struct RawStream {
 impl RawStream {
     pub(crate) const fn new(stream: StreamId, inbox: Inbox, ops: mpsc::Sender<Op>) -> Self {
         Self {
-            body: Body {
-                inbox,
-                stream,
-                ops,
-                owed: 0,
-                ended: false,
-                unsent: false,
-            },
+            body: Body::new(stream, inbox, ops, false),
         }
     }
 
@@ -147,8 +140,7 @@ impl Drop for RawSender {
     fn drop(&mut self) {
         if !self.ended {
             let (stream, code) = (self.stream, Code::OK);
-            // A full queue belongs to a session with other worries: the stream ends with it.
-            let _ = self.ops.try_send(Op::Abort { stream, code });
+            tell(&self.ops, Op::Abort { stream, code });
         }
     }
 }
@@ -321,8 +313,7 @@ impl Drop for ForwardCarrier {
             && !(self.sent_end && self.heard_end && self.waiting.is_none())
         {
             let (stream, code) = (self.stream, Code::OK);
-            // A full queue belongs to a session with other worries: the stream ends with it.
-            let _ = ops.try_send(Op::Abort { stream, code });
+            tell(ops, Op::Abort { stream, code });
         }
     }
 }

@@ -1,3 +1,5 @@
+mod door;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,31 +9,24 @@ use std::time::{Duration, SystemTime};
 use betanet_bar::{Access, Handler, MemoryStore, Service};
 use betanet_carrier::client::{Trust, Way};
 use betanet_carrier::{
-    BoxFuture, Carrier, CertSource, Certificate, Cover, Gate, Http2Look, Jitter, Limits,
-    Origin as FrontOrigin, Padded, Plain, QuicListener, Shaped, Site, Tunnel, calibrate,
+    CertSource, Certificate, Cover, Gate, Http2Look, Jitter, Limits, Origin as FrontOrigin, Plain,
+    QuicListener, Site, calibrate,
 };
-use betanet_compat11::Reading;
-use betanet_htx::pace::Padding;
-use betanet_htx::shape::Shape as TrafficShape;
-use betanet_htx::{Config, L2, Pq, Secrets, Session, kind, offered_caps};
+use betanet_htx::{Config, L2, Pq, kind, offered_caps};
 use betanet_keys::{Endpoint, Identity, Name, Peer, PublicKey};
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
-use betanet_stack::Connection;
-use betanet_wire::{ChargeTo, NodeId};
-use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admitted, Doorkeeper, Entrance};
-use crate::alarm::{Alarm, OfSession};
+use crate::admission::Doorkeeper;
 use crate::doorstep::Doorstep;
-use crate::driver::{Driver, Wishes};
 use crate::files::file_error;
-use crate::forward::{Exits, Paths, Relay};
+use crate::forward::Relay;
 use crate::fronts::FrontRules;
 use crate::health::{Accepting, Fault, Part, Pulse, Vitals, writable};
-use crate::listeners::{Bound, Listeners, accept, accept_quic, bind};
+use crate::listeners::{Bound, Listeners, accept, accept_quic, bind, leaves_v4};
 use crate::made::made_site;
 use crate::mesh::multiaddr;
 use crate::metrics::Refusal;
@@ -44,6 +39,7 @@ use crate::{
     Clock, CoverSite, Error, FolderStore, GatewayConfig, Mesh, Metrics, Network, Node, Streams,
     View, seed,
 };
+use door::Door;
 
 /// How often certificate files are looked at.
 const RELOAD: Duration = Duration::from_secs(5);
@@ -91,28 +87,6 @@ impl Listening {
     }
 }
 
-/// Opens sessions for whoever brings a right ticket and message 1.
-struct Door<H> {
-    identity: Identity,
-    config: Config,
-    handler: H,
-    clock: Clock,
-    rng: Mutex<Rng>,
-    metrics: Arc<Metrics>,
-    sessions: Sessions,
-    stop: CancellationToken,
-    relay: Arc<Relay>,
-    keeper: Doorkeeper,
-    takers: Takers,
-    /// The shape that is followed with clients that follow it.
-    shape: Option<Arc<TrafficShape>>,
-    /// How what is sent to others is padded.
-    padding: Option<Padding>,
-    fronts: FrontRules,
-    /// Who talks to peers of version 1.1.
-    translator: Option<Arc<Translator>>,
-}
-
 /// What a site says first over HTTP/2 that shows this origin's pages: what the origin says, or where it is not reached what nginx does.
 async fn look_of(origin: &FrontOrigin) -> Http2Look {
     let nginx = Http2Look::nginx();
@@ -131,146 +105,6 @@ async fn look_of(origin: &FrontOrigin) -> Http2Look {
             tracing::warn!(%address, "the origin does not say in time what its HTTP/2 looks like");
             nginx
         }
-    }
-}
-
-impl<H> Gate for Door<H>
-where
-    H: Handler + OfSession + Clone + Send + Sync + 'static,
-    H::Exchange: Send,
-{
-    fn key(&self) -> &PublicKey {
-        self.identity.public()
-    }
-
-    fn begin(&self, from: SocketAddr) -> Option<Box<dyn Send>> {
-        let place = self
-            .keeper
-            .begin(Some(from), ChargeTo::address(from.ip()))?;
-        Some(Box::new(place))
-    }
-
-    fn open(
-        &self,
-        ekm0: &[u8; 32],
-        label: &str,
-        message1: &[u8],
-        from: SocketAddr,
-    ) -> Option<Tunnel> {
-        let charge = ChargeTo::address(from.ip());
-        let tunnel = self.session(self.config.clone(), ekm0, message1, (Some(from), charge))?;
-        let followed = self.shape.as_ref();
-        let followed = followed.and_then(|s| Some((s, s.marked(ekm0, label)?)));
-        let Some((shape, trace)) = followed else {
-            let padding = self.padding;
-            return Some(Box::new(move |carrier| match padding {
-                Some(padding) => tunnel(Box::new(Padded::new(carrier, padding))),
-                None => tunnel(carrier),
-            }));
-        };
-        let shape = Arc::clone(shape);
-        let metrics = Arc::clone(&self.metrics);
-        Some(Box::new(move |carrier| {
-            match Shaped::server(carrier, shape, trace) {
-                Ok(shaped) => {
-                    metrics.shaped.inc();
-                    tunnel(Box::new(shaped))
-                }
-                // The connection is gone.
-                Err(_) => Box::pin(std::future::ready(())),
-            }
-        }))
-    }
-
-    fn reads11(&self) -> Option<&Reading> {
-        self.translator.as_ref()?.reading()
-    }
-
-    fn open11(&self, ticket: &str) -> Option<Tunnel> {
-        if self.stop.is_cancelled() {
-            return None;
-        }
-        let stop = self.stop.clone();
-        let tunnel = self.translator.as_ref()?.open(ticket, &self.relay)?;
-        Some(Box::new(move |carrier| {
-            // 1.1 has no orderly end that would be waited for.
-            let leg = async move { stop.run_until_cancelled(tunnel(carrier)).await };
-            Box::pin(leg.map(|_| ()))
-        }))
-    }
-}
-
-impl<H> Exits for Door<H>
-where
-    H: Handler + OfSession + Clone + Send + Sync + 'static,
-    H::Exchange: Send,
-{
-    fn open_forwarded(
-        &self,
-        nodes: Vec<NodeId>,
-        charge: ChargeTo,
-        message1: &[u8],
-    ) -> Option<Tunnel> {
-        let config = self.config.clone().over(nodes);
-        self.session(config, &[0; 32], message1, (None, charge))
-    }
-}
-
-impl<H> Door<H>
-where
-    H: Handler + OfSession + Clone + Send + Sync + 'static,
-    H::Exchange: Send,
-{
-    fn session(
-        &self,
-        config: Config,
-        ekm0: &[u8; 32],
-        message1: &[u8],
-        (from, charge): (Option<SocketAddr>, ChargeTo),
-    ) -> Option<Tunnel> {
-        // Before the look at the token: what it tells in between is then heard.
-        let wishes = Wishes::stop(self.stop.clone());
-        if self.stop.is_cancelled() {
-            return None;
-        }
-        // Before the arithmetic: who is over a bound costs nothing.
-        let half_open = self.keeper.begin(from, charge)?;
-        let secrets = Secrets::draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner));
-        let now = self.clock.now();
-        let session = Session::accept(now, config, &self.identity, ekm0, message1, secrets).ok()?;
-        let line = self.sessions.enter(now.mono, from.is_none());
-        let entrance = Entrance::new(half_open, from.map(|from| from.ip()));
-        let alarm = Alarm::default();
-        let handler = Admitted {
-            keeper: self.keeper.clone(),
-            entrance: entrance.clone(),
-            refusals: Arc::clone(&self.metrics.refusals),
-            inner: self.handler.of_session(charge, alarm.clone()),
-        };
-        let connection = Connection::new(session, handler);
-        let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
-        let takers = self.takers.clone();
-        // Sessions over forwarders have no template.
-        let fronts = from.is_some().then(|| self.fronts.clone());
-        let versions = self.translator.clone();
-        let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
-        Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
-            let mut driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None)
-                .behind(entrance)
-                .woken_by(alarm)
-                .seen(line.seen())
-                .taking(takers);
-            if let Some(fronts) = fronts {
-                driver = driver.held_to(fronts);
-            }
-            if let Some(versions) = versions {
-                driver = driver.remembered(versions);
-            }
-            Box::pin(async move {
-                let _line = line;
-                driver.run().await;
-            })
-        }))
     }
 }
 
@@ -381,7 +215,8 @@ impl Gateway {
         );
         let mut bound = Vec::new();
         for address in &config.listen {
-            bound.push(bind(address, config.quic).await?);
+            let leaves_v4 = leaves_v4(address, &config.listen);
+            bound.push(bind(address, config.quic, leaves_v4).await?);
         }
         let facts = certificate.facts();
         let sockets: Vec<_> = bound.iter().map(Bound::socket).collect();
@@ -619,10 +454,13 @@ impl Gateway {
         let reloading = tasks.spawn(async move {
             loop {
                 tokio::time::sleep(RELOAD).await;
-                match watched.reload() {
-                    Ok(true) => tracing::info!("certificate reloaded"),
-                    Ok(false) => {}
-                    Err(error) => tracing::warn!(%error, "the changed certificate is not used"),
+                let certificate = Arc::clone(&watched);
+                let reloading = tokio::task::spawn_blocking(move || certificate.reload());
+                match reloading.await {
+                    Ok(Ok(true)) => tracing::info!("certificate reloaded"),
+                    Ok(Err(error)) => tracing::warn!(%error, "the changed certificate is not used"),
+                    // A panic in there is told by itself.
+                    Ok(Ok(false)) | Err(_) => {}
                 }
             }
         });
@@ -640,6 +478,7 @@ impl Gateway {
             parts,
             certificate,
             folders: written(config),
+            turn: Arc::new(Semaphore::new(1)),
         });
         Ok(Self {
             listening: Listening {
@@ -689,9 +528,7 @@ impl Gateway {
 
     /// All that is wrong with the node now; nothing where it does what it is there for.
     pub async fn faults(&self) -> Vec<Fault> {
-        let (vitals, now) = (Arc::clone(&self.vitals), self.clock.now());
-        let looked = tokio::task::spawn_blocking(move || vitals.faults(now.unix_ms));
-        let mut faults = looked.await.unwrap_or_default();
+        let mut faults = self.vitals.look(self.clock.now().unix_ms).await;
         let panics = crate::panics();
         if panics > 0 {
             faults.push(Fault {
@@ -773,10 +610,9 @@ impl Gateway {
         }
         let listeners =
             std::mem::take(&mut *self.quic.lock().unwrap_or_else(PoisonError::into_inner));
-        for listener in listeners {
-            // A client that is gone is not waited for.
-            let _ = tokio::time::timeout(ENDS, listener.close()).await;
-        }
+        let ends = listeners.iter().map(|l| l.close());
+        // A client that is gone is not waited for.
+        let _ = tokio::time::timeout(ENDS, futures_util::future::join_all(ends)).await;
         drop(
             self.tasks
                 .lock()

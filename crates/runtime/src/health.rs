@@ -10,6 +10,7 @@ use betanet_carrier::CertSource;
 use betanet_machine::Time;
 use rustix::fs::{Access, Mode, OFlags};
 use rustix::io::Errno;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,9 @@ use crate::Clock;
 const BEAT: Duration = Duration::from_millis(500);
 /// A beat that is later than this is a fault: requests wait as long.
 const LATE: Duration = Duration::from_secs(5);
+
+/// What a look at the disk may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Something that is wrong with a running node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -136,11 +140,19 @@ pub(crate) struct Vitals {
     pub(crate) certificate: Arc<CertSource>,
     /// Folders that the node writes to.
     pub(crate) folders: Vec<PathBuf>,
+    /// One looks at the disk at a time: one that does not answer holds one thread.
+    pub(crate) turn: Arc<Semaphore>,
 }
 
 impl Vitals {
-    /// All that is wrong now. Asks the disk: not for an executor's thread.
-    pub(crate) fn faults(&self, unix_ms: u64) -> Vec<Fault> {
+    /// All that is wrong now; that the disk does not answer, where it does not.
+    pub(crate) async fn look(self: &Arc<Self>, unix_ms: u64) -> Vec<Fault> {
+        let this = Arc::clone(self);
+        looked(&self.turn, PATIENCE, move || this.faults(unix_ms)).await
+    }
+
+    /// The same. Asks the disk: not for an executor's thread.
+    fn faults(&self, unix_ms: u64) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut say = |what, why| faults.push(Fault { what, why });
         if self.stop.is_cancelled() {
@@ -198,6 +210,31 @@ impl Vitals {
     }
 }
 
+/// What a look finds within this time.
+async fn looked(
+    turn: &Arc<Semaphore>,
+    patience: Duration,
+    look: impl FnOnce() -> Vec<Fault> + Send + 'static,
+) -> Vec<Fault> {
+    let found = async {
+        let turn = Arc::clone(turn).acquire_owned().await.ok()?;
+        let looking = move || {
+            let found = look();
+            drop(turn);
+            found
+        };
+        tokio::task::spawn_blocking(looking).await.ok()
+    };
+    let found = tokio::time::timeout(patience, found).await;
+    found.ok().flatten().unwrap_or_else(|| {
+        let why = format!("the disk has not answered for {patience:?}");
+        vec![Fault {
+            what: "folder",
+            why,
+        }]
+    })
+}
+
 /// Whether a file can be written to a folder now. Leaves nothing there: the file that is written has no name.
 pub(crate) fn writable(folder: &Path) -> std::io::Result<()> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -228,6 +265,7 @@ mod tests {
             parts: Vec::new(),
             certificate: Arc::new(CertSource::fixed(certificate)),
             folders,
+            turn: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -342,6 +380,27 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         drop(dir);
         assert_eq!(whats(&vitals), ["folder"]);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_is_told_and_holds_one_thread() {
+        let turn = Arc::new(Semaphore::new(1));
+        let soon = Duration::from_millis(50);
+        let (answers, waits) = std::sync::mpsc::channel::<()>();
+        let hangs = move || {
+            let _ = waits.recv();
+            Vec::new()
+        };
+        assert_eq!(looked(&turn, soon, hangs).await[0].what, "folder");
+        for _ in 0..3 {
+            let again = looked(&turn, soon, || panic!("a second thread")).await;
+            assert_eq!(
+                again[0].to_string(),
+                "folder: the disk has not answered for 50ms"
+            );
+        }
+        drop(answers);
+        assert!(looked(&turn, PATIENCE, Vec::new).await.is_empty());
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub use config::{
     Compat11, CoverSite, GatewayConfig, JITTER, Looked, Origin, Problem, Server11, Settings,
 };
 pub use deck::Deck;
-pub use driver::OnSilence;
+pub use driver::{OnSilence, Silence};
 pub use error::Error;
 pub use exchange::{Answer, Body, ExchangeError};
 pub use farewell::farewell;

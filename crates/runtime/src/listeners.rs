@@ -60,8 +60,54 @@ impl Bound {
     }
 }
 
-/// Opens a TCP listener, and a UDP socket at the same port where QUIC is wanted.
-pub(crate) async fn bind(address: &str, quic: bool) -> Result<Bound, Error> {
+/// TCP connections that the kernel keeps until they are taken.
+const BACKLOG: i32 = 1024;
+
+/// Whether an address is `[::]` at a port of which another one of the list has IPv4: it leaves that to it then.
+pub(crate) fn leaves_v4(address: &str, all: &[String]) -> bool {
+    let read = |text: &str| text.parse::<SocketAddr>().ok();
+    let Some(own) = read(address).filter(|a| a.is_ipv6() && a.ip().is_unspecified()) else {
+        return false;
+    };
+    let others = all.iter().filter_map(|a| read(a));
+    own.port() != 0
+        && others
+            .into_iter()
+            .any(|a| a.is_ipv4() && a.port() == own.port())
+}
+
+/// A socket of IPv6 alone, of which nothing blocks.
+fn only_v6(at: SocketAddr, kind: socket2::Type) -> std::io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV6, kind, None)?;
+    socket.set_only_v6(true)?;
+    if kind == socket2::Type::STREAM {
+        socket.set_reuse_address(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&at.into())?;
+    Ok(socket)
+}
+
+async fn bind_tcp(address: &str, leaves_v4: bool) -> std::io::Result<TcpListener> {
+    match address.parse() {
+        Ok(at) if leaves_v4 => {
+            let socket = only_v6(at, socket2::Type::STREAM)?;
+            socket.listen(BACKLOG)?;
+            TcpListener::from_std(socket.into())
+        }
+        _ => TcpListener::bind(address).await,
+    }
+}
+
+fn bind_udp(at: SocketAddr, leaves_v4: bool) -> std::io::Result<UdpSocket> {
+    if leaves_v4 {
+        return Ok(only_v6(at, socket2::Type::DGRAM)?.into());
+    }
+    UdpSocket::bind(at)
+}
+
+/// Opens a TCP listener, and a UDP socket at the same port where QUIC is wanted; where `leaves_v4`, for IPv6 alone.
+pub(crate) async fn bind(address: &str, quic: bool, leaves_v4: bool) -> Result<Bound, Error> {
     let error = |source| Error::Listen {
         address: address.to_owned(),
         source,
@@ -69,7 +115,7 @@ pub(crate) async fn bind(address: &str, quic: bool) -> Result<Bound, Error> {
     let chosen = chosen_by_system(address);
     let mut tries = if chosen { PORTS } else { PATIENCE.0 };
     loop {
-        let tcp = match TcpListener::bind(address).await {
+        let tcp = match bind_tcp(address, leaves_v4).await {
             Ok(tcp) => tcp,
             Err(e) if tries > 0 && !chosen && e.kind() == ErrorKind::AddrInUse => {
                 tries -= 1;
@@ -83,7 +129,7 @@ pub(crate) async fn bind(address: &str, quic: bool) -> Result<Bound, Error> {
             let udp = None;
             return Ok(Bound { tcp, udp, local });
         }
-        match UdpSocket::bind(local) {
+        match bind_udp(local, leaves_v4) {
             Ok(udp) => {
                 let udp = Some(udp);
                 return Ok(Bound { tcp, udp, local });
@@ -240,5 +286,48 @@ pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners, 
                 step.flooded();
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn both_families_of_one_port_are_listened_to_in_any_order() {
+        let free = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let mut all = vec![format!("0.0.0.0:{port}"), format!("[::]:{port}")];
+        for _ in 0..2 {
+            let mut bound = Vec::new();
+            for address in &all {
+                let leaves_v4 = leaves_v4(address, &all);
+                bound.push(bind(address, true, leaves_v4).await.unwrap());
+            }
+            for one in bound {
+                let socket = one.socket();
+                assert!(!socket.both);
+                let to: SocketAddr = match socket.local {
+                    SocketAddr::V4(_) => (Ipv4Addr::LOCALHOST, port).into(),
+                    SocketAddr::V6(_) => (Ipv6Addr::LOCALHOST, port).into(),
+                };
+                let (came, went) = tokio::join!(one.tcp.accept(), TcpStream::connect(to));
+                assert_eq!(came.unwrap().1, went.unwrap().local_addr().unwrap());
+            }
+            all.reverse();
+        }
+    }
+
+    #[test]
+    fn alone_an_address_of_ipv6_takes_ipv4_too() {
+        let all = |list: &[&str]| -> Vec<String> { list.iter().map(|a| (*a).into()).collect() };
+        assert!(!leaves_v4("[::]:443", &all(&["[::]:443"])));
+        assert!(!leaves_v4("[::]:443", &all(&["[::]:443", "0.0.0.0:444"])));
+        assert!(!leaves_v4("[::1]:443", &all(&["[::1]:443", "0.0.0.0:443"])));
+        assert!(!leaves_v4("[::]:0", &all(&["[::]:0", "0.0.0.0:0"])));
+        assert!(leaves_v4("[::]:443", &all(&["[::]:443", "192.0.2.1:443"])));
     }
 }

@@ -16,7 +16,7 @@ use betanet_machine::{Rng, Time};
 use betanet_stack::{Dial, Dialer, RENEW_AFTER};
 use bytes::Bytes;
 
-use crate::driver::OnSilence;
+use crate::driver::{OnSilence, Silence};
 use crate::files::fresh_identity;
 use crate::forward::{OwnPaths, Paths, Relay};
 use crate::fronts::FrontRules;
@@ -68,6 +68,9 @@ const DECIDES: u32 = 64;
 
 /// How long a relay's session with a peer that it dialled for others stays without a stream: longer than a path lives.
 const POOL_IDLE: Duration = Duration::from_secs(200);
+
+/// Shorter rests are not told.
+const SAID_FROM: Duration = Duration::from_secs(1);
 
 struct Pooled {
     handle: SessionHandle,
@@ -215,7 +218,7 @@ impl Node {
         self
     }
 
-    /// Tells whenever the peer of a session falls silent, and when it is heard again.
+    /// Tells when no session stands soon, whenever the peer of one falls silent, and when it is heard again.
     #[must_use]
     pub fn telling_silence(mut self, told: OnSilence) -> Self {
         self.silence = Some(told);
@@ -340,6 +343,9 @@ impl Node {
             let wait = at - now;
             if wait > Duration::from_secs(120) {
                 return Err(Error::Resting(wait.as_secs()));
+            }
+            if let Some(told) = self.silence.as_ref().filter(|_| wait >= SAID_FROM) {
+                told(Silence::Resting(wait));
             }
             tokio::time::sleep(wait).await;
         }

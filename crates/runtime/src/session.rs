@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::driver::{Ask, Op, Open};
-use crate::exchange::Inbox;
 use crate::forward::RawStream;
 use crate::{Answer, Body, Error, ExchangeError, OuterFacts, PeerSession};
 
@@ -138,17 +137,15 @@ pub(crate) async fn open_raw(
     kind: u8,
     first: Bytes,
 ) -> Result<RawStream, Error> {
-    let inbox = Inbox::default();
-    let (reply, stream) = oneshot::channel();
+    let (reply, opened) = oneshot::channel();
     let open = Open {
         kind,
         first,
-        inbox: inbox.clone(),
+        ops: ops.clone(),
         reply,
     };
     ops.send(Op::Open(Box::new(open))).await.map_err(gone)?;
-    let stream = stream.await.map_err(gone)??;
-    Ok(RawStream::new(stream, inbox, ops.clone()))
+    opened.await.map_err(gone)?
 }
 
 impl SessionHandle {
@@ -190,33 +187,19 @@ impl SessionHandle {
         self.ops.is_closed()
     }
 
-    async fn begin(&self, request: Request, more: bool) -> Result<(u32, Inbox), Error> {
-        let inbox = Inbox::default();
-        let (reply, stream) = oneshot::channel();
+    /// Sends a request's head; what its answer's body will be gives the exchange up when it is dropped.
+    async fn begin(&self, request: Request, more: bool) -> Result<Body, Error> {
+        let (reply, begun) = oneshot::channel();
         self.ops
             .send(Op::Ask(Box::new(Ask {
                 request,
                 more,
-                inbox: inbox.clone(),
+                ops: self.ops.clone(),
                 reply,
             })))
             .await
             .map_err(|e| self.gone(e))?;
-        let stream = stream.await.map_err(|e| self.gone(e))??;
-        Ok((stream, inbox))
-    }
-
-    async fn answer(&self, stream: u32, inbox: Inbox, unsent: bool) -> Result<Answer, Error> {
-        let body = Body {
-            inbox: inbox.clone(),
-            stream,
-            ops: self.ops.clone(),
-            owed: 0,
-            ended: false,
-            unsent,
-        };
-        let head = inbox.wait_head().await?;
-        Ok(Answer { head, body })
+        begun.await.map_err(|e| self.gone(e))?
     }
 
     /// Sends a request without a streamed body, and waits for the answer's head.
@@ -225,8 +208,7 @@ impl SessionHandle {
     ///
     /// The session or the exchange ended, or the request is not one.
     pub async fn ask(&self, request: Request) -> Result<Answer, Error> {
-        let (stream, inbox) = self.begin(request, false).await?;
-        self.answer(stream, inbox, false).await
+        self.begin(request, false).await?.answered().await
     }
 
     /// Sends a request's head; the body follows through what is returned.
@@ -235,12 +217,8 @@ impl SessionHandle {
     ///
     /// As [`SessionHandle::ask`].
     pub async fn upload(&self, request: Request) -> Result<Upload, Error> {
-        let (stream, inbox) = self.begin(request, true).await?;
-        Ok(Upload {
-            session: self.clone(),
-            stream,
-            inbox,
-        })
+        let body = self.begin(request, true).await?;
+        Ok(Upload { body })
     }
 
     /// Sends a path message.
@@ -316,22 +294,20 @@ impl SessionHandle {
     }
 }
 
-/// A request whose body is being sent.
+/// A request whose body is being sent. Dropped before its end, it is given up: the peer keeps nothing of it.
 #[derive(Debug)]
 pub struct Upload {
-    session: SessionHandle,
-    stream: u32,
-    inbox: Inbox,
+    body: Body,
 }
 
 impl Upload {
     async fn push(&self, data: Bytes, fin: bool) -> Result<(), Error> {
-        send(&self.session.ops, self.stream, data, fin).await
+        send(&self.body.ops, self.body.stream, data, fin).await
     }
 
     /// Waits until an answer's head is here, or the exchange has ended: more of the body is not needed then.
     pub async fn answered(&self) {
-        self.inbox.answered().await;
+        self.body.inbox.answered().await;
     }
 
     /// Sends bytes; waits while the peer gives no credit, but not longer than until it answers.
@@ -352,24 +328,23 @@ impl Upload {
     /// # Errors
     ///
     /// As [`SessionHandle::ask`].
-    pub async fn finish(self) -> Result<Answer, Error> {
-        let unsent = tokio::select! {
+    pub async fn finish(mut self) -> Result<Answer, Error> {
+        self.body.unsent = tokio::select! {
             biased;
             () = self.answered() => true,
             sent = self.push(Bytes::new(), true) => sent.is_err(),
         };
-        self.session
-            .answer(self.stream, self.inbox.clone(), unsent)
-            .await
+        self.body.answered().await
     }
 
     /// Gives the request up: the peer keeps nothing of a body that did not come to its end.
-    pub async fn abandon(self) {
+    pub async fn abandon(mut self) {
+        (self.body.ended, self.body.unsent) = (true, false);
         let abort = Op::Abort {
-            stream: self.stream,
+            stream: self.body.stream,
             code: Code::OK,
         };
         // With the session the request has ended too.
-        let _ = self.session.ops.send(abort).await;
+        let _ = self.body.ops.send(abort).await;
     }
 }

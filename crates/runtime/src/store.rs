@@ -9,16 +9,16 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use betanet_bar::{Commit, Expect, Headers, Listing, Meta, Store, StoreError};
 use betanet_carrier::{Folder, content_type, file_in, served};
 use betanet_wire::{cbor, text};
 use bytes::Bytes;
 use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::Clock;
+use crate::files::on_disk;
 use held::{Held, Place};
 use ledger::{Charge, Ledger};
 use measure::{WRITE, measure};
@@ -39,7 +39,7 @@ const STALE: Duration = Duration::from_secs(60);
 /// Serves a folder, and keeps PUTs and POSTs in it up to a quota.
 ///
 /// Nothing outside the folder is ever opened, symbolic links included, and nothing but regular files is. A write becomes visible
-/// whole, by a rename.
+/// whole, by a rename. A file that somebody writes to while it is read is not read on: what was read is no part of what it is then.
 ///
 /// **Quota.** Each file is charged its length and 4 096 bytes, each folder 4 096 bytes, and headers that are kept with a file as one
 /// more file; writes under way count. Paths that are written have at most 16 segments. What is measured at a start is what was charged before. Others may change the folder as they
@@ -96,16 +96,22 @@ pub struct Reader {
 struct Open {
     file: File,
     position: u64,
+    /// What it was when it was opened.
+    seen: Seen,
     _place: Place,
 }
 
 impl Open {
-    fn read(&mut self, offset: u64, max: usize) -> io::Result<Bytes> {
+    fn read(&mut self, offset: u64, max: usize) -> Result<Bytes, StoreError> {
         if self.position != offset {
-            self.file.seek(SeekFrom::Start(offset))?;
+            self.file.seek(SeekFrom::Start(offset)).map_err(medium)?;
         }
-        let bytes = next(&self.file, max)?;
+        let bytes = next(&self.file, max).map_err(medium)?;
         self.position = offset + bytes.len() as u64;
+        let now = self.file.metadata().map_err(medium)?;
+        if self.seen != Seen(now.len(), now.modified().ok()) {
+            return Err(StoreError::Changed);
+        }
         Ok(bytes)
     }
 }
@@ -115,6 +121,10 @@ fn next(file: &File, max: usize) -> io::Result<Bytes> {
     file.take(max as u64).read_to_end(&mut buf)?;
     Ok(buf.into())
 }
+
+/// A file's length and last write: one that somebody writes to has other ones, and its parts do not belong together.
+#[derive(Debug, Eq, PartialEq)]
+struct Seen(u64, Option<SystemTime>);
 
 /// A write under way: a hidden file, removed when dropped.
 #[derive(Debug)]
@@ -146,18 +156,8 @@ fn medium(error: io::Error) -> StoreError {
     StoreError::Medium
 }
 
-/// Does what takes the disk a while, and lets the executor's other tasks go on meanwhile.
-fn on_disk<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::try_current() {
-        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => {
-            tokio::task::block_in_place(work)
-        }
-        _ => work(),
-    }
-}
-
 fn file_etag(meta: &Metadata) -> String {
-    let epoch = std::time::SystemTime::UNIX_EPOCH;
+    let epoch = SystemTime::UNIX_EPOCH;
     let time = meta
         .modified()
         .ok()
@@ -501,9 +501,12 @@ impl Store for FolderStore {
         let dir = self.folder.dir();
         let found = file_in(&dir, path).map_err(medium)?;
         Ok(found.map(|(file, meta)| {
+            let written = meta.modified().ok();
+            let seen = Seen(meta.len(), written.map(cap_std::time::SystemTime::into_std));
             let held = self.held.enter().map(|place| Open {
                 file: file.into_std(),
                 position: 0,
+                seen,
                 _place: place,
             });
             let meta = self.meta(&dir, path, &meta);
@@ -518,7 +521,7 @@ impl Store for FolderStore {
 
     fn read(&mut self, reader: &mut Reader, offset: u64, max: usize) -> Result<Bytes, StoreError> {
         if let Some(open) = &mut reader.held {
-            return open.read(offset, max).map_err(medium);
+            return open.read(offset, max);
         }
         let found = file_in(&self.folder.dir(), &reader.path).map_err(medium)?;
         match found {
@@ -532,7 +535,7 @@ impl Store for FolderStore {
     }
 
     fn list(&mut self, path: &str, after: &str, max: usize) -> Result<Option<Listing>, StoreError> {
-        self.lists.list(&self.folder, path, after, max)
+        on_disk(|| self.lists.list(&self.folder, path, after, max))
     }
 
     fn create(&mut self) -> Result<Writer, StoreError> {

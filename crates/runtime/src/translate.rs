@@ -15,7 +15,7 @@ use betanet_htx::{Config, L2, Session, kind};
 use betanet_keys::{Identity, Peer};
 use betanet_machine::Rng;
 use betanet_wire::text::{hex, unhex_array};
-use betanet_wire::{Code, NodeId};
+use betanet_wire::{ChargeTo, Code, NodeId};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -23,6 +23,7 @@ use crate::files::{file_error, write_private};
 use crate::forward::Relay;
 use crate::node::connect::PathTo;
 use crate::node::default_shape;
+use crate::shares::{Share, Shares};
 use crate::{
     Clock, Compat11, Error, Metrics, Node, PeerSession, Server11, SessionHandle, Streams,
     Substream, seed,
@@ -35,8 +36,8 @@ use line::Line;
 const CHOICES_MAX: usize = 262_144;
 /// Tickets that are remembered for two hours.
 const TICKETS_MAX: usize = 65_536;
-/// Legs at once.
-const LEGS_MAX: usize = 1024;
+/// Legs at once, and of one who pays.
+const LEGS: (usize, usize) = (1024, 64);
 /// Streams that a peer opened and that its joint has not taken yet.
 const STREAMS: usize = 64;
 /// How long a path lives that a client of 1.1 asks for.
@@ -54,6 +55,7 @@ pub(crate) struct Translator {
     metrics: Arc<Metrics>,
     reading: Reading,
     state: Mutex<State>,
+    legs: Arc<Shares>,
     /// Where [`Choices`] are kept, and beside them the tickets that were used; one writes there at a time.
     kept: Mutex<PathBuf>,
     tickets: Option<(TicketKey, Peer)>,
@@ -70,18 +72,19 @@ struct State {
     /// Whether tickets were used that are not on disk.
     used: bool,
     rng: Rng,
-    legs: usize,
     /// Where streams of sessions go that are joined with a leg to a server of 1.1.
     joined: BTreeMap<u64, mpsc::Sender<Substream>>,
 }
 
 /// One leg, counted while it stands.
-struct Standing(Arc<Translator>);
+struct Standing {
+    of: Arc<Translator>,
+    _share: Share,
+}
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        self.0.lock().legs -= 1;
-        self.0.metrics.legs.dec();
+        self.of.metrics.legs.dec();
     }
 }
 
@@ -139,9 +142,9 @@ impl Translator {
                 replay,
                 used: false,
                 rng,
-                legs: 0,
                 joined: BTreeMap::new(),
             }),
+            legs: Shares::new(LEGS.0, LEGS.1),
             kept: Mutex::new(kept),
             tickets,
             dial: settings.dial.clone(),
@@ -269,17 +272,15 @@ impl Translator {
         }
     }
 
-    /// Counts one more leg, if there may be one.
-    fn standing(self: &Arc<Self>) -> Option<Standing> {
-        let mut state = self.lock();
-        if state.legs >= LEGS_MAX {
-            return None;
-        }
-        state.legs += 1;
+    /// Counts one more leg that `charge` pays for, if there may be one.
+    fn standing(self: &Arc<Self>, charge: ChargeTo) -> Option<Standing> {
+        let share = self.legs.enter(charge)?;
         self.metrics.legs.inc();
         self.metrics.legs_opened.inc();
-        drop(state);
-        Some(Standing(Arc::clone(self)))
+        Some(Standing {
+            of: Arc::clone(self),
+            _share: share,
+        })
     }
 
     fn leg(&self, carrier: &dyn Carrier, client: bool) -> Result<Leg, Error> {
@@ -293,11 +294,18 @@ impl Translator {
         Ok(Leg::new(self.clock.now(), client, &keys, self.reading))
     }
 
-    /// Takes a leg of the client whose ticket this is.
-    pub(crate) fn open(self: &Arc<Self>, ticket: &str, relay: &Arc<Relay>) -> Option<Tunnel> {
+    /// Takes a leg of the client whose ticket this is, and for which `charge` pays.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        ticket: &str,
+        charge: ChargeTo,
+        relay: &Arc<Relay>,
+    ) -> Option<Tunnel> {
         let (key, to) = self.tickets.as_ref()?;
         let unix_ms = self.clock.now().unix_ms;
         let admission = key.open(ticket, unix_ms)?;
+        // Before the ticket is used up: it may come again when there is a place.
+        let standing = self.standing(charge)?;
         let first = {
             let mut state = self.lock();
             let first = state.replay.first_use(unix_ms, &admission);
@@ -312,7 +320,6 @@ impl Translator {
             tracing::warn!(?why, "a client of 1.1 is not spoken with");
             return None;
         }
-        let standing = self.standing()?;
         let (this, to, relay) = (Arc::clone(self), to.clone(), Arc::clone(relay));
         Some(Box::new(move |carrier| -> BoxFuture {
             Box::pin(async move {
@@ -460,7 +467,7 @@ impl Streams for ToServer {
         drop(state);
         let (this, session) = (Arc::clone(&self.0), session.clone());
         tokio::spawn(async move {
-            match this.standing() {
+            match this.standing(session.charge()) {
                 Some(_standing) => this.join(session, taken).await,
                 None => {
                     this.lock().joined.remove(&session.id());
@@ -502,4 +509,31 @@ pub(crate) fn translated(mut config: Config) -> Config {
     config.accepts = vec![kind::LIBP2P];
     config.caps = betanet_htx::offered_caps(config.pq.offered(), extra);
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legs_of_one_address_leave_places_for_those_of_others() {
+        let home = tempfile::tempdir().unwrap();
+        let own = Identity::from_seed(&[1; 32]);
+        let metrics = Arc::new(Metrics::new());
+        let kept = home.path().join("seen12");
+        let settings = Compat11::default();
+        let made = Translator::new(own, &settings, kept, Arc::clone(&metrics), Clock::start());
+        let translator = Arc::new(made.unwrap());
+        let of = |n: u8| ChargeTo::V4([192, 0, 2, n]);
+        let one: Vec<_> = (0..2 * LEGS.0)
+            .filter_map(|_| translator.standing(of(1)))
+            .collect();
+        assert_eq!(one.len(), LEGS.1);
+        let other = translator.standing(of(2));
+        assert!(other.is_some());
+        assert_eq!(metrics.legs.get(), 65);
+        drop((one, other));
+        assert!(translator.standing(of(1)).is_some());
+        assert_eq!(metrics.legs.get(), 0);
+    }
 }

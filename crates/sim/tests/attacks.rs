@@ -243,7 +243,6 @@ fn path_memory_flood(seed: u64) -> u64 {
     let later = path(&mut hop, 900_000, &greedy[0], flood);
     assert!(later.is_ok(), "{later:?}");
     assert_eq!((hop.remembered(), hop.len()), (1, 1));
-    drop(path);
     trace.finish()
 }
 

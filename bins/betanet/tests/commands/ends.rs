@@ -43,7 +43,13 @@ fn signal(name: &str, pid: u32) {
 fn a_download_that_is_interrupted_gives_its_place_back() {
     let s = Serving::start(QUIC);
     std::fs::write(s.path("served/big.bin"), vec![7; 300 << 20]).unwrap();
-    for transport in ["quic", "tcp"] {
+    // As Ctrl-C, `kill` and a terminal that is gone end it.
+    for (transport, how, exit) in [
+        ("quic", "-INT", 130),
+        ("tcp", "-INT", 130),
+        ("quic", "-TERM", 143),
+        ("quic", "-HUP", 129),
+    ] {
         for _ in 0..10 {
             let mut child = Command::new(BETANET)
                 .args(["get", &s.url("/big.bin"), "--peer", s.fact("peer")])
@@ -55,14 +61,36 @@ fn a_download_that_is_interrupted_gives_its_place_back() {
                 .unwrap();
             let mut out = child.stdout.take().unwrap();
             out.read_exact(&mut [0; 1000]).unwrap();
-            signal("-INT", child.id());
+            signal(how, child.id());
             let reading = std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
-            assert_eq!(child.wait().unwrap().code(), Some(130), "{transport}");
+            let ended = child.wait().unwrap().code();
+            assert_eq!(ended, Some(exit), "{transport} {how}");
             reading.join().unwrap().unwrap();
         }
         let out = s.run(&["get", &s.url("/hello.txt"), "--transport", transport]);
         assert_eq!(code(&out), 0, "{transport}: {}", text(&out.stderr));
     }
+}
+
+#[test]
+fn a_signal_that_is_ignored_from_the_start_ends_nothing() {
+    let s = Serving::start(&[]);
+    let bytes = vec![7; 20 << 20];
+    s.keep("big.bin", &bytes);
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh", BETANET, "get"])
+        .args([&s.url("/big.bin"), "--peer", s.fact("peer")])
+        .env("XDG_DATA_HOME", s.path("client"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let mut got = vec![0; 1000];
+    out.read_exact(&mut got).unwrap();
+    signal("-HUP", child.id());
+    out.read_to_end(&mut got).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(got == bytes);
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl Gate for Old {
     fn reads11(&self) -> Option<&Reading> {
         Some(&Reading::PROFILE)
     }
-    fn open11(&self, ticket: &str) -> Option<Tunnel> {
+    fn open11(&self, ticket: &str, _: SocketAddr) -> Option<Tunnel> {
         self.tickets.open(ticket, unix_ms())?;
         Some(Box::new(|mut carrier| {
             Box::pin(async move {

@@ -69,11 +69,7 @@ impl Served {
         Self::of(cover, gate, Some(Folder(folder))).await
     }
 
-    async fn of(
-        cover: Cover,
-        gate: Option<Arc<dyn Gate>>,
-        folder: Option<Folder>,
-    ) -> Self {
+    async fn of(cover: Cover, gate: Option<Arc<dyn Gate>>, folder: Option<Folder>) -> Self {
         let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
         let source = Arc::new(CertSource::fixed(certificate));
         let trust = Trust::Pin(source.pin());
@@ -607,7 +603,7 @@ impl Gate for Door {
         Some(&Reading::PROFILE)
     }
 
-    fn open11(&self, ticket: &str) -> Option<Tunnel> {
+    fn open11(&self, ticket: &str, _: SocketAddr) -> Option<Tunnel> {
         let tunnel: Tunnel = Box::new(|_| Box::pin(std::future::ready(())));
         (ticket == Self::TICKET).then_some(tunnel)
     }

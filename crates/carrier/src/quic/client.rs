@@ -127,7 +127,8 @@ impl Quic for Connected {
                 h3::client::builder().build::<_, _, Bytes>(quic).await?;
             let asked = async {
                 let mut stream = requests.send_request(request).await?;
-                stream.finish().await?;
+                // A server that has answered already may have asked that nothing more be sent.
+                let _ = stream.finish().await;
                 Ok::<_, Error>(stream.recv_response().await?)
             };
             let answer = tokio::select! {

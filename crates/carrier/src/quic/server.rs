@@ -256,17 +256,34 @@ async fn serve_h3(serving: Serving, mut http: Connection, shutdown: Cancellation
     serving.ledger.is_given_up()
 }
 
-/// A request's body over HTTP/3.
-struct Bytes3(RequestStream<ServerRecv, Bytes>, Arc<Ledger>);
+/// A request's body over HTTP/3. Dropped before its end, it asks that no more be sent, without calling that an error (RFC 9114 §4.1).
+struct Bytes3 {
+    stream: Option<RequestStream<ServerRecv, Bytes>>,
+    ledger: Arc<Ledger>,
+    /// A read is in flight: the stream cannot be told anything.
+    reading: bool,
+}
 
 impl Incoming for Bytes3 {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
-        match poll_fn(|cx| self.0.poll_recv_data(cx)).await {
+        let stream = self.stream.as_mut()?;
+        self.reading = true;
+        let data = poll_fn(|cx| stream.poll_recv_data(cx)).await;
+        self.reading = false;
+        match data {
             Ok(data) => data.map(|mut d| {
-                self.1.useful(d.remaining());
+                self.ledger.useful(d.remaining());
                 Ok(d.copy_to_bytes(d.remaining()))
             }),
             Err(e) => Some(Err(io::Error::other(e))),
+        }
+    }
+}
+
+impl Drop for Bytes3 {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.as_mut().filter(|_| !self.reading) {
+            stream.stop_sending(Code::H3_NO_ERROR);
         }
     }
 }
@@ -295,9 +312,14 @@ async fn answer(serving: Serving, resolver: Resolver) -> Option<BoxFuture> {
         local: None,
         peer: serving.quic.remote_address(),
     });
-    let body = Bytes3(incoming, Arc::clone(ledger));
+    let body = Bytes3 {
+        stream: Some(incoming),
+        ledger: Arc::clone(ledger),
+        reading: false,
+    };
     match site.take(Some(one), parts, body, empty).await {
-        Taken::Tunnel(tunnel, rest, Bytes3(incoming, ledger), speaks) => {
+        Taken::Tunnel(tunnel, rest, mut body, speaks) => {
+            let (incoming, ledger) = (body.stream.take()?, Arc::clone(ledger));
             if speaks {
                 ledger.keep(outgoing.send_id());
             }

@@ -77,7 +77,7 @@ impl Gate for Door {
         self.reads11.then_some(&Reading::PROFILE)
     }
 
-    fn open11(&self, ticket: &str) -> Option<Tunnel> {
+    fn open11(&self, ticket: &str, _: SocketAddr) -> Option<Tunnel> {
         self.looks11.fetch_add(1, Ordering::Relaxed);
         (ticket == OLD).then(tunnel)
     }

@@ -27,7 +27,7 @@ pub(crate) struct CarryArgs {
     name = "mixnode",
     version,
     after_help = "Flags win over BETANET_* variables, which win over --config. SIGTERM and Ctrl-C drain and stop.\n\
-                  Exit codes: 0 stopped in order, 1 not all sessions ended in time, 2 usage, 3 local.\n\n\
+                  Exit codes: 0 stopped, 1 network, 2 usage, 3 local files and settings.\n\n\
                   Example: mixnode --listen 203.0.113.7:443 --cover ./site --key ./node.pem --network ./NETWORK.toml --org example",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true

@@ -28,8 +28,8 @@ pub(crate) enum NetworkCommand {
         /// Layers of the mix; 3 without it, or 1 where there are fewer than twelve relays.
         #[arg(long, value_name = "N", requires = "mixnodes", value_parser = clap::value_parser!(u8).range(1..=7))]
         layers: Option<u8>,
-        /// The port of all nodes.
-        #[arg(long, default_value_t = 7443, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+        /// The port of all nodes; their admin addresses have the next one.
+        #[arg(long, default_value_t = 7443, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..65_535))]
         port: u16,
         /// One line of JSON.
         #[arg(long)]

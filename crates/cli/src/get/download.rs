@@ -307,6 +307,10 @@ impl Download {
     }
 
     fn holds(&self) -> Option<Holds> {
+        // A later part of a list is not what the URL names.
+        if self.before > 0 {
+            return None;
+        }
         Some(Holds {
             url: self.url.clone(),
             range: self.wanted.range.clone(),

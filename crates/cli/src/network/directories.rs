@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use betanet_carrier::disk::write_shared;
 use betanet_keys::{Envelope, Maintainers};
 use betanet_runtime::{
     Clock, DirectoryPlan, build_directory, check_directory, load_identity, publish_directory,
@@ -36,9 +37,7 @@ pub(super) async fn publish(place: &Place, epoch: u32) -> Result<Published, Fail
         Ok(signed) => signed,
         Err(_) => {
             let signed = make(place, epoch).await?;
-            let part = folder.join(format!(".{epoch}.part"));
-            fs::write(&part, &signed).map_err(Fail::file(&part))?;
-            fs::rename(&part, &file).map_err(Fail::file(&file))?;
+            write_shared(&file, &signed).map_err(Fail::file(&file))?;
             signed
         }
     };

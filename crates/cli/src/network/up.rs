@@ -11,7 +11,6 @@ use betanet_mix::epoch_at;
 use betanet_runtime::Clock;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -19,6 +18,7 @@ use super::directories;
 use super::place::{NodeDir, Place};
 use crate::Fail;
 use crate::args::UpArgs;
+use crate::stop::Stops;
 
 /// What a node has to say its first line.
 const READY: Duration = Duration::from_secs(120);
@@ -56,18 +56,17 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), Fail> {
             "{dir}: is up already; betanet network down {dir} ends it"
         )));
     }
-    let stop = stopped()?;
-    let mut stop = std::pin::pin!(stop);
+    let mut stops = Stops::listen();
     write(&place.run("up.pid"), &std::process::id().to_string())?;
     let mut running = Vec::new();
     let done = tokio::select! {
         done = stand(&place, args, &mut running) => done,
-        () = &mut stop => Err(Fail::Interrupted),
+        stop = stops.told() => Err(Fail::Stopped(stop)),
     };
     let done = match done {
         Ok(()) => {
             tokio::select! {
-                () = &mut stop => Ok(()),
+                _ = stops.told() => Ok(()),
                 () = watch(&mut running) => Err(Fail::Local("no node runs any more".into())),
                 () = renew(&place) => Ok(()),
             }
@@ -91,21 +90,6 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), Fail> {
         )));
     }
     done
-}
-
-/// Until Ctrl-C, SIGTERM, or the end of the terminal that this process was started from.
-fn stopped() -> Result<impl Future<Output = ()>, Fail> {
-    let wait = |kind| signal(kind).map_err(|e| Fail::Local(format!("signals: {e}")));
-    let mut interrupt = wait(SignalKind::interrupt())?;
-    let mut terminate = wait(SignalKind::terminate())?;
-    let mut hangup = wait(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Fail> {
@@ -292,9 +276,10 @@ async fn detach(args: &UpArgs, place: &Place) -> Result<(), Fail> {
     let child = command.stdin(Stdio::null()).stderr(file).spawn();
     let child = child.map_err(|e| Fail::Local(format!("betanet network up: {e}")))?;
     let mut process = watched(child)?;
+    let mut stops = Stops::listen();
     let line = tokio::select! {
         line = &mut process.line => line.unwrap_or_default(),
-        () = stopped()? => String::new(),
+        _ = stops.told() => String::new(),
     };
     if line.is_empty() {
         super::down::send(process.pid, Signal::TERM);

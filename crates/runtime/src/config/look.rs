@@ -46,6 +46,12 @@ impl GatewayConfig {
         look.folders(self);
         look.network(self);
         look.addresses(self);
+        // The process that is started may have another limit than this one.
+        let connections = self.max_connections;
+        if let Err(e) = crate::descriptors::connections(connections, self.jitter.is_some()) {
+            let value = connections.map_or_else(String::new, |n| n.to_string());
+            look.warning("max_connections", &value, e.to_string());
+        }
         if let Err(why) = readable_log(&self.log) {
             look.problem("log", &self.log, why);
         }

@@ -73,11 +73,7 @@ impl<H: Handler> Driver<H> {
                 self.inbox(stream, |i| i.end(Err(error)));
                 self.inboxes.remove(&stream);
             }
-            Event::Writable { stream } => {
-                if let Some(b) = self.blocked.remove(&stream) {
-                    self.send(stream, b.data, b.fin, b.done);
-                }
-            }
+            Event::Writable { stream } => self.writable(stream),
             Event::Opened { stream, kind } => {
                 self.outcome.works();
                 self.peer_opened(stream, kind);
@@ -137,12 +133,12 @@ impl<H: Handler> Driver<H> {
     }
 
     fn peer_opened(&mut self, stream: StreamId, kind: u8) {
-        let refused = Command::Abort {
+        let refused = Op::Abort {
             stream,
             code: Code::POLICY_REJECTED,
         };
         let Some(peer) = self.connection.session().peer().copied() else {
-            return self.command(refused);
+            return self.take(refused);
         };
         let from = self.came_from(peer);
         let agreed = self.connection.session().agreed();
@@ -152,7 +148,7 @@ impl<H: Handler> Driver<H> {
         let ops = match (&taker, self.ops()) {
             (_, Some(ops)) => ops,
             (Some(_), None) => self.own_ops(),
-            (None, None) => return self.command(refused),
+            (None, None) => return self.take(refused),
         };
         let inbox = Inbox::default();
         let raw = RawStream::new(stream, inbox.clone(), ops.clone());
@@ -173,7 +169,7 @@ impl<H: Handler> Driver<H> {
                 self.inboxes.insert(stream, Feed::new(inbox));
                 paths.opened(&from, kind, raw);
             }
-            (None, None) => self.command(refused),
+            (None, None) => self.take(refused),
         }
     }
 

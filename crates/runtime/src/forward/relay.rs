@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::load::Load;
 use super::{CameFrom, ForwardCarrier, Paths, RawStream, read};
 use crate::driver::Op;
-use crate::shares::Shares;
+use crate::shares::{Share, Shares};
 use crate::{Clock, Error, Mesh, Metrics, Node, SessionHandle};
 
 /// Path headers remembered, of which one peer has 1/64, and one address 1/32.
@@ -32,6 +32,9 @@ const NEXT_HOP: Duration = Duration::from_secs(10);
 const DIALS: (usize, usize) = (128, 16);
 /// Of the mesh's lookups at once as many are for those dials, and of one who pays; the others are this node's own.
 const LOOKUPS: (usize, usize) = (8, 2);
+
+/// Streams at once to one next hop, whose session has room for 256; and of one who pays.
+const STREAMS: (usize, usize) = (224, 64);
 
 /// Who opens sessions that came over a path.
 pub(crate) trait Exits: Send + Sync {
@@ -82,6 +85,8 @@ pub(crate) struct Relay {
     load: Arc<Load>,
     dials: Arc<Shares>,
     lookups: Arc<Shares>,
+    /// The streams to each next hop.
+    streams: Mutex<BTreeMap<NodeId, Arc<Shares>>>,
     paths: Mutex<State>,
 }
 
@@ -128,6 +133,7 @@ impl Relay {
             load: Load::start(),
             dials: Shares::new(DIALS.0, DIALS.1),
             lookups: Shares::new(LOOKUPS.0, LOOKUPS.1),
+            streams: Mutex::default(),
             paths: Mutex::new(State { hop, carried }),
         })
     }
@@ -271,6 +277,17 @@ impl Relay {
         looking.await.ok().flatten()
     }
 
+    /// A place for one more stream to a next hop: who opens many leaves places for others.
+    fn stream_to(&self, next: NodeId, charge: ChargeTo) -> Option<Share> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        // A share holds those that it is one of.
+        streams.retain(|node, shares| *node == next || Arc::strong_count(shares) > 1);
+        let shares = streams.entry(next);
+        shares
+            .or_insert_with(|| Shares::new(STREAMS.0, STREAMS.1))
+            .enter(charge)
+    }
+
     /// Finds the next hop and the session with it, and sends the header on.
     async fn dial(
         self: Arc<Self>,
@@ -376,6 +393,11 @@ impl Relay {
                     .await
                     .map(|n| n.clone());
                 let Ok(Next::Open(session)) = decided else {
+                    return stream.refuse(Code::POLICY_REJECTED).await;
+                };
+                let next = session.peer().node_id();
+                let Some(_share) = self.stream_to(next, charge) else {
+                    self.metrics.path("refused");
                     return stream.refuse(Code::POLICY_REJECTED).await;
                 };
                 let mut head = BytesMut::from(&onward[..]);

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::{Message, target};
-use crate::files::write_private;
+use crate::files::{on_disk, write_private};
 use crate::forward::RawStream;
 use crate::view::View;
 use crate::{Clock, Error, Node, SessionHandle, seed};
@@ -249,7 +249,7 @@ impl Task {
             Event::NotFound(node) => self.found(node, None),
             Event::Save(saved) => {
                 if let Some(path) = self.state.clone()
-                    && let Err(error) = save(&path, &saved)
+                    && let Err(error) = on_disk(|| save(&path, &saved))
                 {
                     tracing::warn!(%error, path = %path.display(), "what is known of the mesh is not kept");
                 }

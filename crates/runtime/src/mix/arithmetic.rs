@@ -31,6 +31,20 @@ struct State {
     wrong: BTreeMap<ChargeTo, (u32, Time)>,
 }
 
+impl State {
+    fn check(&self, now: Time, charge: ChargeTo) -> Result<(), Rests> {
+        let wrong = self.wrong.get(&charge);
+        if wrong.is_some_and(|(n, since)| *n >= WRONG_MAX && *since + REST > now) {
+            return Err(Rests::Wrong);
+        }
+        let of_payer = self.asking.get(&charge).copied().unwrap_or(0);
+        if self.asking.values().sum::<usize>() >= QUESTIONS_MAX || of_payer >= PAYER_MAX {
+            return Err(Rests::Busy);
+        }
+        Ok(())
+    }
+}
+
 /// The questions that are worked on.
 #[derive(Clone)]
 pub(super) struct Arithmetic {
@@ -96,22 +110,15 @@ impl Turn {
 impl Arithmetic {
     /// Whether a question of this payer would be looked at.
     pub(super) fn check(&self, now: Time, charge: ChargeTo) -> Result<(), Rests> {
-        let state = lock(&self.state);
-        let wrong = state.wrong.get(&charge);
-        if wrong.is_some_and(|(n, since)| *n >= WRONG_MAX && *since + REST > now) {
-            return Err(Rests::Wrong);
-        }
-        let of_payer = state.asking.get(&charge).copied().unwrap_or(0);
-        if state.asking.values().sum::<usize>() >= QUESTIONS_MAX || of_payer >= PAYER_MAX {
-            return Err(Rests::Busy);
-        }
-        Ok(())
+        lock(&self.state).check(now, charge)
     }
 
     /// A turn for a question of this payer.
     pub(super) fn begin(&self, now: Time, charge: ChargeTo) -> Result<Turn, Rests> {
-        self.check(now, charge)?;
-        *lock(&self.state).asking.entry(charge).or_default() += 1;
+        let mut state = lock(&self.state);
+        state.check(now, charge)?;
+        *state.asking.entry(charge).or_default() += 1;
+        drop(state);
         Ok(Turn {
             of: self.clone(),
             charge,

@@ -17,9 +17,10 @@ use betanet_stack::Connection;
 use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::{NoService, Node, QUIC, Transport};
-use crate::driver::{Driver, OPS, Wishes};
+use crate::driver::{Driver, OPS, Silence, Wishes};
 use crate::forward::{ForwardCarrier, RawStream};
 use crate::{Error, OuterFacts, SessionHandle, farewell};
 
@@ -29,6 +30,10 @@ const HEAD_START: u64 = 250;
 const QUIC_RESTS: Duration = Duration::from_secs(300);
 /// Peers of which that is remembered.
 const RESTING_MAX: usize = 1024;
+/// After this, whoever waits for a session is told that there is none yet.
+const SLOW: Duration = Duration::from_secs(4);
+/// From a connection that stands to a session, where no relays are between.
+const OPENS: Duration = Duration::from_secs(10);
 
 /// The shape that a connection follows, and from which of its traces on.
 type Followed = Option<(Arc<TrafficShape>, u16)>;
@@ -52,6 +57,22 @@ impl Node {
     ///
     /// What failed at the last address.
     pub async fn connect(&self, peer: &Peer) -> Result<SessionHandle, Error> {
+        self.told_if_slow(self.connect_anywhere(peer)).await
+    }
+
+    /// Tells once that opening a session takes long.
+    async fn told_if_slow<T>(&self, opening: impl Future<Output = T>) -> T {
+        let mut opening = std::pin::pin!(opening);
+        if let Some(told) = &self.silence {
+            match timeout(SLOW, &mut opening).await {
+                Ok(opened) => return opened,
+                Err(_) => told(Silence::Opening(SLOW)),
+            }
+        }
+        opening.await
+    }
+
+    async fn connect_anywhere(&self, peer: &Peer) -> Result<SessionHandle, Error> {
         let over_quic = |a: &&str| a.starts_with(QUIC);
         let addresses = || peer.addrs.iter().map(String::as_str);
         let quic = addresses().filter(over_quic);
@@ -256,7 +277,7 @@ impl Node {
         } else if let Some(padding) = self.padding {
             carrier = Box::new(Padded::new(carrier, padding));
         }
-        let opened = match self.run(session, carrier, peer, facts).await {
+        let opened = match self.run(session, carrier, peer, facts, Some(OPENS)).await {
             Err(Error::Outer { source, .. }) => Err(outer_error(source)),
             other => other,
         };
@@ -364,16 +385,19 @@ impl Node {
         )
         .map_err(betanet_stack::Error::from)?;
         let carrier = Box::new(ForwardCarrier::new(Bytes::new(), stream));
-        self.run(session, carrier, peer, outer).await
+        // Each relay dials the next: how long that may take, the session itself knows.
+        let running = self.run(session, carrier, peer, outer, None);
+        self.told_if_slow(running).await
     }
 
-    /// Starts a session's task, and waits until it is open.
+    /// Starts a session's task, and waits until it is open; with `patience`, no longer than that.
     async fn run(
         &self,
         session: Session,
         carrier: Box<dyn Carrier>,
         peer: &Peer,
         outer: OuterFacts,
+        patience: Option<Duration>,
     ) -> Result<SessionHandle, Error> {
         let (ops, receiver) = mpsc::channel(OPS);
         let (opened, open) = oneshot::channel();
@@ -391,8 +415,16 @@ impl Node {
             .telling(self.silence.clone());
         let (id, over, outcome) = driver.identity();
         farewell::spawn(driver.run());
+        let open = match patience {
+            Some(patience) => timeout(patience, open).await.map_err(|_| {
+                let (address, seconds) = (String::new(), patience.as_secs());
+                let source = betanet_carrier::Error::Timeout(seconds);
+                Error::Outer { address, source }
+            })?,
+            None => open.await,
+        };
         let ended = Err(outcome.error(0).into());
-        open.await.unwrap_or(ended)?;
+        open.unwrap_or(ended)?;
         Ok(SessionHandle {
             ops,
             peer: peer.key,

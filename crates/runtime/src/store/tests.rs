@@ -505,3 +505,33 @@ proptest! {
         prop_assert_eq!(charged(&again), (kept, Charge::default()));
     }
 }
+
+#[test]
+fn a_file_that_is_written_to_while_it_is_read_is_not_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f");
+    let (mut store, _) = standing(dir.path(), u64::MAX);
+    let old = |n: u64| {
+        File::open(&path)
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(n))
+    };
+    fs::write(&path, [1; 2000]).unwrap();
+    old(1).unwrap();
+    // The same length, written in place.
+    let (_, mut reader) = store.open("/f").unwrap().unwrap();
+    assert_eq!(store.read(&mut reader, 0, 1000).unwrap(), vec![1; 1000]);
+    fs::write(&path, [2; 2000]).unwrap();
+    assert_eq!(
+        store.read(&mut reader, 1000, 1000),
+        Err(StoreError::Changed)
+    );
+    // One that takes its place does not change it.
+    old(1).unwrap();
+    let (_, mut reader) = store.open("/f").unwrap().unwrap();
+    fs::write(dir.path().join("other"), [3; 2000]).unwrap();
+    fs::rename(dir.path().join("other"), &path).unwrap();
+    assert_eq!(store.read(&mut reader, 1000, 1000).unwrap(), vec![2; 1000]);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(store.read(&mut reader, 0, 1000).unwrap(), vec![2; 1000]);
+}

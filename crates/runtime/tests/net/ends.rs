@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use betanet_runtime::{
-    Error, ExchangeError, Headers, Method, Node, Peer, Plain, Request, Transport, count_panics,
-    panics,
+    Error, ExchangeError, Headers, Method, Node, Peer, Plain, Request, Silence, Transport,
+    count_panics, panics,
 };
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -196,7 +196,7 @@ async fn a_peer_over_quic_that_vanishes_ends_what_waits_for_it_and_panics_nobody
         let at = cable(to, Arc::clone(&cut)).await;
         let mut moved = peer.clone();
         moved.addrs = vec![format!("quic:{at}")];
-        let said: Arc<Mutex<Vec<Option<Duration>>>> = Arc::default();
+        let said: Arc<Mutex<Vec<Silence>>> = Arc::default();
         let heard = Arc::clone(&said);
         let node = node.telling_silence(Arc::new(move |told| heard.lock().unwrap().push(told)));
         let session = node.connect(&moved).await.unwrap();
@@ -218,7 +218,7 @@ async fn a_peer_over_quic_that_vanishes_ends_what_waits_for_it_and_panics_nobody
         assert!(took < Duration::from_secs(13), "{took:?}");
         let said = said.lock().unwrap().clone();
         assert!(
-            matches!(said[..], [Some(since)] if since >= Duration::from_secs(4)),
+            matches!(said[..], [Silence::Asked(since)] if since >= Duration::from_secs(4)),
             "{said:?}"
         );
         assert!(session.ping().await.is_err());
@@ -297,6 +297,57 @@ async fn a_peer_over_tcp_that_falls_silent_is_noticed_within_ten_seconds() {
     timeout(Duration::from_secs(20), end).await.unwrap();
     let took = began.elapsed();
     assert!(took < Duration::from_secs(13), "{took:?}");
+}
+
+/// Passes on all that a client says, and so many bytes of what it is answered.
+async fn cut_short(to: String, after: u64) -> String {
+    use tokio::io::AsyncReadExt as _;
+    let listener = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+        let ((mut said, mut hears), (answers, mut asked)) = (near.split(), far.split());
+        let up = tokio::io::copy(&mut said, &mut asked);
+        let mut some = answers.take(after);
+        let down = async {
+            tokio::io::copy(&mut some, &mut hears).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        tokio::join!(up, down)
+    });
+    at
+}
+
+/// Whatever it is that does not come: TLS, HTTP's answer, or the end of the session's handshake.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_stalls_before_a_session_stands_is_noticed_within_ten_seconds() {
+    let fixture = Fixture::start(|c| c.quic = false).await;
+    let peer = fixture.gateway.listening().peer();
+    let stalls = [0, 600, 1400, 2000].map(|after| {
+        let (mut peer, to) = (peer.clone(), fixture.address());
+        async move {
+            peer.addrs = vec![cut_short(to, after).await];
+            let said: Arc<Mutex<Vec<Silence>>> = Arc::default();
+            let heard = Arc::clone(&said);
+            let node = Node::client().unwrap();
+            let node = node.telling_silence(Arc::new(move |told| heard.lock().unwrap().push(told)));
+            let began = std::time::Instant::now();
+            let why = node.connect(&peer).await.err().map(|e| e.to_string());
+            let took = began.elapsed();
+            let said = said.lock().unwrap().clone();
+            (after, why, took, said)
+        }
+    });
+    for (after, why, took, said) in futures_util::future::join_all(stalls).await {
+        let why = why.unwrap();
+        assert!(why.contains("no answer within 10 s"), "{after}: {why}");
+        assert!(took < Duration::from_secs(13), "{after}: {took:?}");
+        assert!(
+            matches!(said[..], [Silence::Opening(_)]),
+            "{after}: {said:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -225,3 +225,35 @@ async fn a_hop_that_falls_silent_is_found_by_a_probe_long_before_a_ping_would() 
         .unwrap();
     assert!(session.ping().await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_opens_many_streams_to_a_next_hop_leaves_some_for_others() {
+    let exit = Fixture::start_as(70, |_| {}).await;
+    let peer = exit.gateway.listening().peer();
+    let entry = Fixture::start_as(71, |c| {
+        c.onward = vec![peer.clone()];
+        c.opens = Some((1000, 1000));
+    })
+    .await;
+    let way = [entry.gateway.listening().peer()];
+    let greedy = Node::client().unwrap();
+    let mut standing = Vec::new();
+    while standing.len() < 256
+        && let Ok(session) = greedy.connect_over(&way, &peer).await
+    {
+        standing.push(session);
+    }
+    let elsewhere = Some([127, 8, 0, 1].into());
+    let other = Node::client().unwrap().dialling_from(elsewhere);
+    let asked = async {
+        let session = other.connect_over(&way, &peer).await?;
+        let mut answer = session.ask(request(Method::Get, "/hello.txt")).await?;
+        Ok::<_, Error>(answer.body.all(100).await?)
+    };
+    let got = tokio::time::timeout(std::time::Duration::from_secs(20), asked).await;
+    assert_eq!(got.unwrap().unwrap().unwrap(), b"hello");
+    assert_eq!(standing.len(), 64);
+    // What one gives back, it may have again.
+    standing.pop().unwrap().close().await;
+    greedy.connect_over(&way, &peer).await.unwrap();
+}

@@ -81,18 +81,14 @@ impl<H: Handler> Connection<H> {
     }
 
     pub(super) fn consume(&mut self, now: Now, stream: StreamId, bytes: u64) -> Result<(), Error> {
-        let prepaid = match self.asking.get_mut(&stream) {
-            Some(asking) => {
-                let used = asking.prepaid.min(bytes);
-                asking.prepaid -= used;
-                used
-            }
-            None => 0,
-        };
+        let prepaid = self.asking.get(&stream).map_or(0, |a| a.prepaid.min(bytes));
         // A stream that is complete gives back what is left of it: the session bounds the amount.
         let bytes = bytes - prepaid;
-        Ok(self
-            .session
-            .handle_command(now, htx::Command::Consume { stream, bytes })?)
+        self.session
+            .handle_command(now, htx::Command::Consume { stream, bytes })?;
+        if let Some(asking) = self.asking.get_mut(&stream) {
+            asking.prepaid -= prepaid;
+        }
+        Ok(())
     }
 }

@@ -130,17 +130,6 @@ fn frame(kind: u8, len: u32, payload: &[u8]) -> Vec<u8> {
     [&[kind][..], &(len | 0x8000_0000).to_be_bytes(), payload].concat()
 }
 
-/// GET /Cargo.toml of `:authority` x, by QPACK's static table: where the answer comes.
-async fn get(connection: &quinn::Connection) -> quinn::RecvStream {
-    let path = b"/Cargo.toml";
-    let section = [&[0, 0, 0xd1, 0xd7, 0x50, 1, b'x', 0x51, 11][..], path].concat();
-    let (mut out, back) = connection.open_bi().await.unwrap();
-    let len = u32::try_from(section.len()).unwrap();
-    out.write_all(&frame(1, len, &section)).await.unwrap();
-    out.finish().unwrap();
-    back
-}
-
 /// Until so many requests have been answered.
 async fn answered(site: &Site, n: u64) {
     while site.stats.covered.load(Ordering::Relaxed) < n {
@@ -225,7 +214,10 @@ async fn an_answer_of_which_only_the_end_is_not_taken_ends_too() {
     let (connection, ..) = visit(TransportConfig::default()).await;
     let mut lengths = [0; 2];
     for len in &mut lengths {
-        let answer = get(&connection, "/Cargo.toml").await.read_to_end(1 << 20).await;
+        let answer = get(&connection, "/Cargo.toml")
+            .await
+            .read_to_end(1 << 20)
+            .await;
         *len = u32::try_from(answer.unwrap().len()).unwrap();
     }
     assert!(lengths[0] > lengths[1], "{lengths:?}");
@@ -270,7 +262,8 @@ async fn answers_that_wait_for_windows_hold_64_kib_together() {
     transport
         .stream_receive_window(VarInt::from_u32(4_500))
         .max_idle_timeout(None);
-    let (connection, site, serving, _endpoint) = visit_over(transport, folder.path(), None, CancellationToken::new()).await;
+    let (connection, site, serving, _endpoint) =
+        visit_over(transport, folder.path(), None, CancellationToken::new()).await;
     let _control = connection.open_uni().await.unwrap();
     let mut streams = Vec::new();
     for _ in 0..100 {
@@ -297,7 +290,13 @@ async fn what_a_visitor_does_not_acknowledge_is_192_kib_of_a_connection() {
         let mut transport = TransportConfig::default();
         transport.max_idle_timeout(None);
         let deaf = Arc::new(AtomicBool::new(false));
-        let visit = visit_over(transport, folder.path(), Some(Arc::clone(&deaf)), CancellationToken::new()).await;
+        let visit = visit_over(
+            transport,
+            folder.path(),
+            Some(Arc::clone(&deaf)),
+            CancellationToken::new(),
+        )
+        .await;
         let (connection, site, serving, _endpoint) = visit;
         let _control = connection.open_uni().await.unwrap();
         // What has been agreed on has come, settings among it, and from now on nothing comes.

@@ -10,10 +10,10 @@ use betanet_htx::StreamId;
 use betanet_keys::Name;
 use betanet_machine::{Machine as _, Time};
 use betanet_mix::{
-    ClientInput, ClientStats, ClientTransmit, Delay, Done, Looped, PACKET, Packet, Recipient,
-    Topology, epoch_at, epoch_start,
+    ClientError, ClientInput, ClientStats, ClientTransmit, Delay, Done, Looped, PACKET, Packet,
+    Recipient, Topology, epoch_at, epoch_start,
 };
-use betanet_stack::{Kind, MixAsker, MixCommand, MixEvent};
+use betanet_stack::{Kind, MixAsker, MixCommand, MixError, MixEvent};
 use betanet_wire::{NodeId, text};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
@@ -26,16 +26,16 @@ use super::super::plane::lock;
 use super::find::{Chart, Finder};
 use super::recipient_of;
 use crate::driver::{Ask, Op};
-use crate::exchange::Feed;
+use crate::exchange::{Feed, Inbox};
 use crate::streams::Substream;
-use crate::{Clock, Error, ExchangeError, SessionHandle};
+use crate::{Body, Clock, Error, ExchangeError, SessionHandle};
 
 /// Packets that wait for the guard's stream.
 const OUT: usize = 1024;
 /// Bytes of a request that the machine is given at once.
 const SEND: usize = 32 << 10;
-/// Requests that wait for a place.
-const WAITING: usize = 64;
+/// Requests that wait for a place; those beyond are refused.
+const WAITING: usize = 256;
 /// What it gets to say its last words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How often keys, and after its epoch's begin a directory, are looked for.
@@ -116,7 +116,7 @@ impl Task {
             let due = due.into_iter().chain(stop).min();
             let at = due.unwrap_or(Time::ZERO + self.clock.elapsed() + RENEW);
             tokio::select! {
-                message = messages.recv(), if stop.is_none() && self.waiting.len() < WAITING => match message {
+                message = messages.recv(), if stop.is_none() => match message {
                     // The gateway is still told that its answer is whole: else it would repeat the end of it.
                     None | Some(Message::Stop) => {
                         stop = Some(self.clock.now().mono + LAST_WORDS);
@@ -184,7 +184,8 @@ impl Task {
             self.event(event);
         }
         while let Some((to, ask)) = self.waiting.pop_front() {
-            if !self.ask(to, ask) {
+            if let Err(ask) = self.ask(to, ask) {
+                self.waiting.push_front((to, ask));
                 break;
             }
         }
@@ -229,8 +230,11 @@ impl Task {
         }
     }
 
-    /// Begins an exchange, or keeps it for later; whether it was begun.
-    fn ask(&mut self, to: Recipient, ask: Box<Ask>) -> bool {
+    /// Begins an exchange, or gives the request back for later.
+    fn ask(&mut self, to: Recipient, ask: Box<Ask>) -> Result<(), Box<Ask>> {
+        if ask.reply.is_closed() {
+            return Ok(());
+        }
         let stream = self.asker.next_stream();
         let command = MixCommand::Ask {
             to,
@@ -239,24 +243,26 @@ impl Task {
         };
         match self.asker.handle_command(self.clock.now(), command) {
             Ok(()) => {
-                self.inboxes.insert(stream, Feed::new(ask.inbox));
-                let _ = ask.reply.send(Ok(stream));
+                let inbox = Inbox::default();
+                self.inboxes.insert(stream, Feed::new(inbox.clone()));
+                let Ask {
+                    more, ops, reply, ..
+                } = *ask;
+                let _ = reply.send(Ok(Body::new(stream, inbox, ops, more)));
             }
-            Err(error) if error.kind() == Kind::NotNow => {
-                self.waiting.push_front((to, ask));
-                return false;
-            }
-            Err(error) => {
-                let _ = ask.reply.send(Err(Error::Asked(error)));
-            }
+            Err(error) if error.kind() == Kind::NotNow => return Err(ask),
+            Err(error) => drop(ask.reply.send(Err(Error::Asked(error)))),
         }
-        true
+        Ok(())
     }
 
     fn operate(&mut self, to: Recipient, op: Op) {
         match op {
+            // In their turn: what comes behind may be what makes a place for one.
+            Op::Ask(ask) if self.waiting.len() < WAITING => self.waiting.push_back((to, ask)),
             Op::Ask(ask) => {
-                self.ask(to, ask);
+                let error = MixError::Client(ClientError::Exchanges);
+                drop(ask.reply.send(Err(Error::Asked(error))));
             }
             Op::Send {
                 stream,

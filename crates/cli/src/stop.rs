@@ -1,0 +1,84 @@
+//! The signals that end a command: each way out of it says goodbye.
+
+use std::fs;
+use std::task::Poll;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Why a command is to end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stop {
+    /// Ctrl-C.
+    Interrupt,
+    /// As `kill` and `timeout` ask.
+    Terminate,
+    /// The terminal is gone.
+    Hangup,
+}
+
+impl Stop {
+    const ALL: [Self; 3] = [Self::Interrupt, Self::Terminate, Self::Hangup];
+
+    const fn kind(self) -> SignalKind {
+        match self {
+            Self::Interrupt => SignalKind::interrupt(),
+            Self::Terminate => SignalKind::terminate(),
+            Self::Hangup => SignalKind::hangup(),
+        }
+    }
+
+    /// The exit code: 128 and the signal's number, as shells have it.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+            Self::Hangup => 129,
+        }
+    }
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Interrupt => "interrupted",
+            Self::Terminate => "terminated",
+            Self::Hangup => "the terminal is gone",
+        }
+    }
+}
+
+/// Listens for them.
+pub(crate) struct Stops(Vec<(Stop, Signal)>);
+
+impl Stops {
+    /// From now on they end nothing by themselves. One that this process was started to ignore, as by `nohup`, stays ignored.
+    pub(crate) fn listen() -> Self {
+        let ignored = ignored();
+        let all = Stop::ALL.into_iter();
+        let heard = all.filter(|s| ignored >> (s.kind().as_raw_value() - 1) & 1 == 0);
+        // One that cannot be listened for ends the process, as it would without this.
+        Self(
+            heard
+                .filter_map(|s| Some((s, signal(s.kind()).ok()?)))
+                .collect(),
+        )
+    }
+
+    /// Waits for the next.
+    pub(crate) async fn told(&mut self) -> Stop {
+        std::future::poll_fn(|cx| {
+            let told = self.0.iter_mut().find_map(|(stop, signal)| {
+                let told = signal.poll_recv(cx);
+                matches!(told, Poll::Ready(Some(()))).then_some(*stop)
+            });
+            told.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+/// The signals that this process ignores, a bit each; none where the system does not tell.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,191 @@
+//! Who is let in: sessions that come with a right ticket and message 1, over relays, or as legs of version 1.1.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use betanet_bar::Handler;
+use betanet_carrier::{BoxFuture, Carrier, Gate, Padded, Shaped, Tunnel};
+use betanet_compat11::Reading;
+use betanet_htx::pace::Padding;
+use betanet_htx::shape::Shape as TrafficShape;
+use betanet_htx::{Config, Secrets, Session};
+use betanet_keys::{Identity, PublicKey};
+use betanet_machine::Rng;
+use betanet_stack::Connection;
+use betanet_wire::{ChargeTo, NodeId};
+use futures_util::FutureExt as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::{Admitted, Doorkeeper, Entrance};
+use crate::alarm::{Alarm, OfSession};
+use crate::driver::{Driver, Wishes};
+use crate::forward::{Exits, Paths, Relay};
+use crate::fronts::FrontRules;
+use crate::standing::Sessions;
+use crate::streams::Takers;
+use crate::translate::Translator;
+use crate::{Clock, Metrics};
+
+/// Opens sessions for whoever brings a right ticket and message 1.
+pub(super) struct Door<H> {
+    pub(super) identity: Identity,
+    pub(super) config: Config,
+    pub(super) handler: H,
+    pub(super) clock: Clock,
+    pub(super) rng: Mutex<Rng>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) sessions: Sessions,
+    pub(super) stop: CancellationToken,
+    pub(super) relay: Arc<Relay>,
+    pub(super) keeper: Doorkeeper,
+    pub(super) takers: Takers,
+    /// The shape that is followed with clients that follow it.
+    pub(super) shape: Option<Arc<TrafficShape>>,
+    /// How what is sent to others is padded.
+    pub(super) padding: Option<Padding>,
+    pub(super) fronts: FrontRules,
+    /// Who talks to peers of version 1.1.
+    pub(super) translator: Option<Arc<Translator>>,
+}
+
+impl<H> Gate for Door<H>
+where
+    H: Handler + OfSession + Clone + Send + Sync + 'static,
+    H::Exchange: Send,
+{
+    fn key(&self) -> &PublicKey {
+        self.identity.public()
+    }
+
+    fn begin(&self, from: SocketAddr) -> Option<Box<dyn Send>> {
+        let place = self
+            .keeper
+            .begin(Some(from), ChargeTo::address(from.ip()))?;
+        Some(Box::new(place))
+    }
+
+    fn open(
+        &self,
+        ekm0: &[u8; 32],
+        label: &str,
+        message1: &[u8],
+        from: SocketAddr,
+    ) -> Option<Tunnel> {
+        let charge = ChargeTo::address(from.ip());
+        let tunnel = self.session(self.config.clone(), ekm0, message1, (Some(from), charge))?;
+        let followed = self.shape.as_ref();
+        let followed = followed.and_then(|s| Some((s, s.marked(ekm0, label)?)));
+        let Some((shape, trace)) = followed else {
+            let padding = self.padding;
+            return Some(Box::new(move |carrier| match padding {
+                Some(padding) => tunnel(Box::new(Padded::new(carrier, padding))),
+                None => tunnel(carrier),
+            }));
+        };
+        let shape = Arc::clone(shape);
+        let metrics = Arc::clone(&self.metrics);
+        Some(Box::new(move |carrier| {
+            match Shaped::server(carrier, shape, trace) {
+                Ok(shaped) => {
+                    metrics.shaped.inc();
+                    tunnel(Box::new(shaped))
+                }
+                // The connection is gone.
+                Err(_) => Box::pin(std::future::ready(())),
+            }
+        }))
+    }
+
+    fn reads11(&self) -> Option<&Reading> {
+        self.translator.as_ref()?.reading()
+    }
+
+    fn open11(&self, ticket: &str, from: SocketAddr) -> Option<Tunnel> {
+        if self.stop.is_cancelled() {
+            return None;
+        }
+        let stop = self.stop.clone();
+        let charge = ChargeTo::address(from.ip());
+        let translator = self.translator.as_ref()?;
+        let tunnel = translator.open(ticket, charge, &self.relay)?;
+        Some(Box::new(move |carrier| {
+            // 1.1 has no orderly end that would be waited for.
+            let leg = async move { stop.run_until_cancelled(tunnel(carrier)).await };
+            Box::pin(leg.map(|_| ()))
+        }))
+    }
+}
+
+impl<H> Exits for Door<H>
+where
+    H: Handler + OfSession + Clone + Send + Sync + 'static,
+    H::Exchange: Send,
+{
+    fn open_forwarded(
+        &self,
+        nodes: Vec<NodeId>,
+        charge: ChargeTo,
+        message1: &[u8],
+    ) -> Option<Tunnel> {
+        let config = self.config.clone().over(nodes);
+        self.session(config, &[0; 32], message1, (None, charge))
+    }
+}
+
+impl<H> Door<H>
+where
+    H: Handler + OfSession + Clone + Send + Sync + 'static,
+    H::Exchange: Send,
+{
+    fn session(
+        &self,
+        config: Config,
+        ekm0: &[u8; 32],
+        message1: &[u8],
+        (from, charge): (Option<SocketAddr>, ChargeTo),
+    ) -> Option<Tunnel> {
+        // Before the look at the token: what it tells in between is then heard.
+        let wishes = Wishes::stop(self.stop.clone());
+        if self.stop.is_cancelled() {
+            return None;
+        }
+        // Before the arithmetic: who is over a bound costs nothing.
+        let half_open = self.keeper.begin(from, charge)?;
+        let secrets = Secrets::draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner));
+        let now = self.clock.now();
+        let session = Session::accept(now, config, &self.identity, ekm0, message1, secrets).ok()?;
+        let line = self.sessions.enter(now.mono, from.is_none());
+        let entrance = Entrance::new(half_open, from.map(|from| from.ip()));
+        let alarm = Alarm::default();
+        let handler = Admitted {
+            keeper: self.keeper.clone(),
+            entrance: entrance.clone(),
+            refusals: Arc::clone(&self.metrics.refusals),
+            inner: self.handler.of_session(charge, alarm.clone()),
+        };
+        let connection = Connection::new(session, handler);
+        let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
+        let takers = self.takers.clone();
+        // Sessions over forwarders have no template.
+        let fronts = from.is_some().then(|| self.fronts.clone());
+        let versions = self.translator.clone();
+        let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
+        Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
+            let mut driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None)
+                .behind(entrance)
+                .woken_by(alarm)
+                .seen(line.seen())
+                .taking(takers);
+            if let Some(fronts) = fronts {
+                driver = driver.held_to(fronts);
+            }
+            if let Some(versions) = versions {
+                driver = driver.remembered(versions);
+            }
+            Box::pin(async move {
+                let _line = line;
+                driver.run().await;
+            })
+        }))
+    }
+}
