@@ -253,6 +253,9 @@ pub async fn connect_quic(
     }
 }
 
+/// How long QUIC still has once TCP has failed.
+const AFTER_TCP: Duration = Duration::from_secs(2);
+
 /// Connects over QUIC, and over TCP beside it once `head_start` has passed without a connection (as RFC 8305 does for addresses);
 /// the first one that stands is taken, the other given up. Nothing of the one goes into the other. TCP's [`Facts::instead`] says
 /// why it was not QUIC.
@@ -289,7 +292,13 @@ pub async fn race(
                     outer.facts.instead = Some(told(&why.unwrap_or(Error::Late)));
                     return Ok(outer);
                 }
-                (Err(_), None) => return over_quic.await,
+                // Where TCP is refused, QUIC seldom answers; and what TCP said is the plainer reason.
+                (Err(e), None) => {
+                    return match tokio::time::timeout(AFTER_TCP, &mut over_quic).await {
+                        Ok(Ok(outer)) => Ok(outer),
+                        Ok(Err(_)) | Err(_) => Err(e),
+                    };
+                }
                 (Err(e), Some(_)) => return Err(e),
             },
         }

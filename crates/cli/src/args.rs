@@ -250,8 +250,8 @@ pub(crate) struct DemoArgs {
 /// What every listening node takes from the command line; it wins over the file.
 #[derive(Debug, Args)]
 pub(crate) struct ListenArgs {
-    /// Listen here, HOST:PORT; may be repeated. Port 0 lets the system choose. `betanet serve` keeps the port that it first got in
-    /// a file beside its key.
+    /// Listen here, HOST:PORT; may be repeated. Port 0 lets the system choose. Without it: 127.0.0.1 and a port that is another one at
+    /// each start, which other machines cannot reach. `betanet serve` keeps the port that it first got in a file beside its key.
     #[arg(
         long,
         value_name = "ADDR",
@@ -509,7 +509,7 @@ pub(crate) struct ServeArgs {
 pub(crate) struct Gateway {
     #[command(subcommand)]
     pub(crate) command: Option<GatewayCommand>,
-    /// A TOML file of settings; its keys are those of the flags, with _ for -.
+    /// A TOML file of settings. Most keys are flags with _ for -; dist/gateway.toml shows all of them.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// The folder to serve over BAR.

@@ -274,14 +274,16 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
     if let Some(node) = nodes.iter().find(|n| n.part == Part::Relay) {
         say!("Then:");
         say!(
-            "  betanet get --network {} --path 3 bar://{}/hello.txt",
+            "  betanet get --network {} --path {} bar://{}/hello.txt",
             network.display(),
+            3.min(plan.relays + 1),
             of(node)
         );
         if plan.mixnodes > 0 {
             say!(
-                "  betanet get --network {} --mix 3 bar://{}/hello.txt",
+                "  betanet get --network {} --mix {} bar://{}/hello.txt",
                 network.display(),
+                3.min(plan.mixnodes),
                 of(node)
             );
         }

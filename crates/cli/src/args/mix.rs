@@ -35,7 +35,7 @@ pub(crate) struct CarryArgs {
 pub(crate) struct Mixnode {
     #[command(subcommand)]
     pub(crate) command: Option<MixnodeCommand>,
-    /// A TOML file of settings; its keys are those of the flags, with _ for -.
+    /// A TOML file of settings. Most keys are flags with _ for -; dist/gateway.toml shows all of them.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]

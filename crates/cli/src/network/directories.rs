@@ -34,7 +34,12 @@ pub(super) async fn publish(place: &Place, epoch: u32) -> Result<Published, Fail
     fs::create_dir_all(&folder).map_err(Fail::file(&folder))?;
     let file = folder.join(format!("{epoch}.dir"));
     let signed = match fs::read(&file) {
-        Ok(signed) => signed,
+        Ok(signed) => {
+            note!(
+                "epoch {epoch}: its directory was made before; mixnodes that were started since have other keys, and do not count in it"
+            );
+            signed
+        }
         Err(_) => {
             let signed = make(place, epoch).await?;
             write_shared(&file, &signed).map_err(Fail::file(&file))?;
