@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{bounds, layers, panics, readme, root, run as exec, sizes, target, vectors};
+use crate::{bounds, layers, measured, panics, readme, root, run as exec, sizes, vectors};
 
 const DENY_VERSION: &str = "0.20";
 const NEXTEST_VERSION: &str = "0.9";
@@ -120,7 +120,7 @@ pub fn run() -> Result<(), String> {
     let all = "--workspace --all-targets --all-features --locked";
     let clippy = format!("clippy {all} -- -D warnings");
     let tests = format!("nextest run --profile ci {all}");
-    let steps: [Step<'_>; 12] = [
+    let steps: [Step<'_>; 13] = [
         ("fmt", &|| cargo("fmt --all -- --check")),
         ("sizes", &sizes::run),
         ("bounds", &bounds::run),
@@ -139,6 +139,7 @@ pub fn run() -> Result<(), String> {
             cargo(&tests)?;
             panics::check(&report)
         }),
+        ("measurements", &measured::quick),
         ("doctests", &|| {
             cargo("test --doc --workspace --all-features --locked")
         }),
@@ -208,61 +209,6 @@ fn fuzz_targets() -> Result<(), String> {
     } else {
         Err(format!("fuzz targets {targets:?}, corpora {corpora:?}"))
     }
-}
-
-/// Runs the measurements, optimised.
-///
-/// # Errors
-///
-/// They do not build or run.
-pub fn bench(args: &[&str]) -> Result<(), String> {
-    let only = args.iter().skip_while(|arg| **arg != "--only").nth(1);
-    let help = args.iter().any(|arg| matches!(*arg, "-h" | "--help"));
-    if !help && only.is_none_or(|only| *only == "mixnode") {
-        // The benches look for it beside themselves.
-        exec(
-            "cargo",
-            &[
-                "build",
-                "--release",
-                "--locked",
-                "--package",
-                "betanet-mixnode",
-            ],
-        )?;
-    }
-    let mut all = vec![
-        "run",
-        "--release",
-        "--locked",
-        "--package",
-        "betanet-benches",
-        "--",
-    ];
-    all.extend_from_slice(args);
-    exec("cargo", &all)
-}
-
-/// Attacks a gateway from other processes, all of it optimised.
-///
-/// # Errors
-///
-/// It does not build, or the node does not keep its bounds.
-pub fn attacks(args: &[&str]) -> Result<(), String> {
-    let built = [
-        "betanet",
-        "betanet-gateway",
-        "betanet-mixnode",
-        "betanet-benches",
-    ];
-    let mut build = vec!["build", "--release", "--locked"];
-    build.extend(built.iter().flat_map(|name| ["--package", name]));
-    exec("cargo", &build)?;
-    // Not by `cargo run`: of one package alone it selects other features, and builds all of it again.
-    let program = target().join("release").join(built[3]);
-    let mut all = vec!["attacks"];
-    all.extend_from_slice(args);
-    exec(&program.to_string_lossy(), &all)
 }
 
 /// Runs the demo, optimised.

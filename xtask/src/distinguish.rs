@@ -36,29 +36,6 @@ const JITTER: &str = "20";
 /// What tunnels fetch.
 const FILES: [usize; 3] = [2000, 20_000, 60_000];
 
-/// Where Debian's package puts the web server that listeners look like.
-const NGINX: &str = "/usr/sbin/nginx";
-
-/// Builds the binaries as a release has them, and asks a gateway, the same site without it, and nginx the same.
-///
-/// # Errors
-///
-/// nginx is missing, they do not build, or something differs.
-pub fn probes(n: &str) -> Result<(), String> {
-    if !Path::new(NGINX).exists() {
-        return Err(format!(
-            "{NGINX} is missing; run: apt-get install -y nginx-core"
-        ));
-    }
-    let package = |name| ["build", "--release", "--locked", "-p", name];
-    exec("cargo", &package("betanet-gateway"))?;
-    exec("cargo", &package("betanet-benches"))?;
-    // The servers have the other core: see the bench.
-    let pinned = ["--cpu-list", "0", "cargo", "run", "--release", "--locked"];
-    let bench = ["-p", "betanet-benches", "--", "probes", n];
-    exec("taskset", &[&pinned[..], &bench[..]].concat())
-}
-
 /// What the recordings are made with.
 struct Place {
     dir: PathBuf,

@@ -6,6 +6,7 @@ pub mod bounds;
 pub mod ci;
 pub mod distinguish;
 pub mod layers;
+pub mod measured;
 pub mod netns;
 mod panics;
 pub mod readme;

@@ -16,9 +16,9 @@ const USAGE: &str = "usage: cargo xtask CHORE
   anonymity [SVG] how well the mix hides who sent what, against what theory predicts (build it with --release)
   replays [TAGS] [PACKETS]  10 million tags and 100 000 packets, unless said otherwise, that come twice, and after a restart (build it with --release)
   netns           six nodes in network namespaces: killed, cut off, moved (needs root, iproute2, python3)
-  probes [N]      a gateway beside the same site without betanet and beside nginx: N probes of each kind, 2 000 unless said
+  probes [N] [--quick] [--only NAME]  a gateway beside the same site without betanet and beside nginx: N probes of each kind, 2 000 unless said
                   otherwise, every answer compared and the times tested; from 100 on with those that wait for time-outs (needs nginx-core)
-  attacks [SECONDS] [--only NAME] [--same] [--mixed] [--json FILE]  a gateway attacked from other processes: what it holds
+  attacks [SECONDS] [--only NAME] [--same] [--mixed] [--quick] [--json FILE]  a gateway attacked from other processes: what it holds
                   meanwhile, and whether honest clients are served; --help lists the attacks
   distinguish [N] [plain|fitted]  N page loads of Chromium and as many tunnels, 300 unless said otherwise, told apart by classifiers
                   (needs root, chromium and python3-venv)
@@ -31,8 +31,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["bench", rest @ ..] => xtask::ci::bench(rest),
-        ["attacks", rest @ ..] => xtask::ci::attacks(rest),
+        ["bench", rest @ ..] => xtask::measured::bench(rest),
+        ["attacks", rest @ ..] => xtask::measured::attacks(rest),
         ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -50,8 +50,8 @@ fn main() -> ExitCode {
         ["anonymity", svg] => anonymity(&PathBuf::from(svg)),
         ["replays", rest @ ..] => xtask::replays::command(rest),
         ["netns"] => xtask::netns::run(),
-        ["probes"] => xtask::distinguish::probes("2000"),
-        ["probes", n] => xtask::distinguish::probes(n),
+        ["probes"] => xtask::measured::probes(&["2000"]),
+        ["probes", rest @ ..] => xtask::measured::probes(rest),
         ["distinguish", rest @ ..] => xtask::distinguish::run(rest),
         ["demo"] => xtask::ci::demo(),
         ["ci"] => xtask::ci::run(),
