@@ -301,6 +301,19 @@ mod tests {
     }
 
     #[test]
+    fn a_hello_is_read_whatever_comes_behind_it() {
+        let hello = hello(many(3));
+        let len = u16::try_from(hello.len()).unwrap().to_be_bytes();
+        let record = [&[22, 3, 1][..], &len, &hello].concat();
+        // A change of ciphers, as before early data, and what is no record.
+        for behind in [&[20, 3, 3, 0, 1, 1][..], &[0xff; 9], &[]] {
+            let mut outgoing = super::super::Outgoing::default();
+            outgoing.hear(&[&record[..], behind].concat());
+            assert!(outgoing.client().is_some());
+        }
+    }
+
+    #[test]
     fn a_hello_that_comes_in_single_bytes_is_read_once() {
         let [short, long] = [900, 9000].map(|n| {
             let hello = hello([(21, vec![0; n])]);

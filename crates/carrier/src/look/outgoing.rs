@@ -52,33 +52,38 @@ impl Outgoing {
         self.came.extend_from_slice(bytes);
         // Each byte is looked at once, however few come at a time.
         let mut at = 0;
-        while let Some((head, rest)) = self.came[at..].split_first_chunk::<5>() {
+        while !self.heard
+            && let Some((head, rest)) = self.came[at..].split_first_chunk::<5>()
+        {
             let len = usize::from(u16::from_be_bytes([head[3], head[4]]));
             if head[0] != HANDSHAKE || self.hello.len() + len > HELLO_MAX {
-                return self.listens_no_more();
-            }
-            let Some(payload) = rest.get(..len) else {
+                self.heard = true;
+            } else if let Some(payload) = rest.get(..len) {
+                self.hello.extend_from_slice(payload);
+                at += head.len() + len;
+                self.read_hello();
+            } else {
                 break;
-            };
-            self.hello.extend_from_slice(payload);
-            at += head.len() + len;
+            }
         }
         self.came.drain(..at);
+        if self.heard {
+            self.first = Vec::new();
+            self.came = Vec::new();
+            self.hello = Vec::new();
+        }
+    }
+
+    /// Reads the hello once all of it is there; what comes behind it is no concern of this.
+    fn read_hello(&mut self) {
         let whole = self.hello.first_chunk::<4>().is_some_and(|head| {
             let len = u32::from_be_bytes([0, head[1], head[2], head[3]]) as usize;
             self.hello.len() >= 4 + len
         });
         if whole {
             self.client = Client::of(&self.hello);
-            self.listens_no_more();
+            self.heard = true;
         }
-    }
-
-    fn listens_no_more(&mut self) {
-        self.heard = true;
-        self.first = Vec::new();
-        self.came = Vec::new();
-        self.hello = Vec::new();
     }
 
     /// What is refused of what came, before rustls has looked at it; or the alert of rustls that was kept back.

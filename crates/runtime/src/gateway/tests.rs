@@ -6,8 +6,8 @@ use std::net::{TcpListener, TcpStream};
 
 use betanet_carrier::Carrier;
 use betanet_carrier::client::connect;
-use betanet_htx::{Config, Secrets, Session, Transmit};
 use betanet_htx::ticket::Ticket;
+use betanet_htx::{Config, Secrets, Session, Transmit};
 use betanet_mix::BeaconSecret;
 use betanet_wire::text::hex;
 use std::future::poll_fn;
