@@ -96,6 +96,7 @@ impl Assembler {
         self.bound_by_fin(end, fin)?;
         let in_order = self.end();
         if offset < in_order {
+            self.compare_ready(offset, &data)?;
             let seen = usize::try_from(in_order - offset).unwrap_or(usize::MAX);
             if seen >= data.len() {
                 return Ok(());
@@ -130,6 +131,26 @@ impl Assembler {
                 self.keep(offset, &part)?;
             }
             offset += n as u64;
+        }
+        Ok(())
+    }
+
+    /// Whether bytes are the same as those that are in order and were not taken yet.
+    fn compare_ready(&self, offset: u64, data: &[u8]) -> Result<(), Conflict> {
+        let whole = self.whole.as_deref().unwrap_or_default();
+        let behind = self.next + whole.len() as u64;
+        for (at, part) in [(self.next, whole), (behind, &self.ready[..])] {
+            let from = offset.max(at);
+            let to = (offset + data.len() as u64).min(at + part.len() as u64);
+            if from < to {
+                let within = |base: u64| {
+                    let place = |n: u64| usize::try_from(n - base).unwrap_or(usize::MAX);
+                    place(from)..place(to)
+                };
+                if part[within(at)] != data[within(offset)] {
+                    return Err(Conflict::Bytes);
+                }
+            }
         }
         Ok(())
     }

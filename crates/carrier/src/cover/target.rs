@@ -46,6 +46,7 @@ pub(crate) fn target(raw: &[u8]) -> Option<Target> {
                 // These mean themselves and nothing else.
                 (b, matches!(b, b'%' | b'#' | b'?'))
             }
+            0 => return None,
             b => (b, false),
         };
         if literal {
