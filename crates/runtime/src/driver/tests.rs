@@ -224,24 +224,6 @@ async fn whole(mut body: Body) -> usize {
 const STREAMS: usize = 256;
 
 #[tokio::test]
-async fn a_request_that_waits_for_a_stream_holds_up_nothing_else() {
-    let (session, _) = pair().await;
-    let mut all = Vec::new();
-    for _ in 0..STREAMS {
-        all.push(in_time(session.ask(get())).await.unwrap());
-    }
-    let mut one_more = std::pin::pin!(session.ask(get()));
-    assert!((&mut one_more).now_or_never().is_none());
-    // Facts, credit and the end of an answer come behind it.
-    in_time(session.facts()).await.unwrap();
-    assert_eq!(whole(all.pop().unwrap().body).await, LEN);
-    let answer = in_time(one_more).await.unwrap();
-    drop(all);
-    assert_eq!(whole(answer.body).await, LEN);
-    in_time(session.close()).await;
-}
-
-#[tokio::test]
 async fn who_is_gone_before_its_answer_takes_no_stream() {
     let (session, _) = pair().await;
     for n in 0..3 * STREAMS {

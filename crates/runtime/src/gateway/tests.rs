@@ -164,7 +164,7 @@ async fn a_changed_certificate_that_is_not_used_fails_healthz_until_it_is_put_ri
             other => break other,
         }
     };
-    let why = "certificate: the changed files are not used: no certificate in the file\n";
+    let why = "certificate: the changed files are not used: the certificate or key cannot be used: no certificate in the file\n";
     assert_eq!(wrong, (503, why.to_owned()));
     assert_eq!(gateway.vitals.certificate.pin(), shown);
     changed(&good, 20);
