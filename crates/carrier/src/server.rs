@@ -49,9 +49,13 @@ async fn begin(
     crate::tuned(&tcp);
     let local = tcp.local_addr().ok();
     let came = Came { local, peer };
-    let first = timeout(site.limits.tls, first(&tcp)).await;
+    // Who says nothing has the time of a handshake, and not twice.
+    let Ok(first) = timeout(site.limits.tls, first(&tcp)).await else {
+        count(&site.stats.tls_failed);
+        return None;
+    };
     let tcp = Jittered::new(tcp, site.jitter.clone());
-    if matches!(first, Ok(Some(byte)) if byte != HANDSHAKE && byte & SSL2 == 0) {
+    if matches!(first, Some(byte) if byte != HANDSHAKE && byte & SSL2 == 0) {
         let plain = http1::serve(site, tcp, came, shutdown, true);
         return Some((Box::pin(plain), None));
     }
