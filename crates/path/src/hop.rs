@@ -13,6 +13,7 @@ use crate::build::TTL_RANGE;
 use crate::control::{Control, PathId};
 use crate::replay::{Again, Counts, Replays};
 use crate::sign::Route;
+use crate::stamps::Stamps;
 pub use header::{Header, Stands};
 
 /// How far a timestamp may be from one's own clock, and how long past its expiry a path still builds, in seconds.
@@ -113,6 +114,7 @@ pub struct Hop {
     ends: BTreeSet<(u32, LinkPath)>,
     peers: Counts<NodeId>,
     charges: Counts<ChargeTo>,
+    stamps: Stamps,
 }
 
 /// The node at a link's other end, and what the link calls a path.
@@ -129,6 +131,7 @@ impl Hop {
             ends: BTreeSet::new(),
             peers: Counts::new(),
             charges: Counts::new(),
+            stamps: Stamps::new(),
         }
     }
 
@@ -148,7 +151,13 @@ impl Hop {
         let header = Header::read(now, me.public().node_id(), from.node_id(), control)?;
         // Before the arithmetic: who has its share already costs nothing more.
         self.room(now, from.node_id(), charge)?;
-        self.take(now, charge, header.verify(now, me, from)?)
+        let stamp = self.stamp(now);
+        self.take(now, charge, header.verify(stamp, me, from)?)
+    }
+
+    /// The timestamp of the header that goes on to the next node, for [`Header::verify`].
+    pub const fn stamp(&mut self, now: Now) -> u64 {
+        self.stamps.draw(now.unix_ms)
     }
 
     /// Whether one more path that this peer brings, and `charge` pays for, would be taken.

@@ -38,6 +38,7 @@ mod hop;
 mod replay;
 mod rtt;
 mod sign;
+mod stamps;
 mod watch;
 
 pub use build::{BuildError, Built, TTL, TTL_RANGE, build};
@@ -51,4 +52,5 @@ pub use hop::{
 pub use replay::REMEMBERED;
 pub use rtt::Rtt;
 pub use sign::{Route, path_id, segment_hash, segment_stands};
+pub use stamps::Stamps;
 pub use watch::{Doubt, Watch};

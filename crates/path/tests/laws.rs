@@ -5,6 +5,7 @@
     reason = "a test stops where it is surprised"
 )]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use betanet_keys::{Identity, PublicKey};
@@ -162,6 +163,26 @@ fn a_header_counts_once_and_a_carried_path_ends_with_its_expiry() {
     assert_eq!(hop.expire(later(181)), [(node(0), path)]);
     assert_eq!(hop.back(node(2), onward), None);
     assert!(hop.is_empty());
+}
+
+#[test]
+fn paths_that_begin_in_one_millisecond_are_paths_of_their_own() {
+    let (mut core, mut exit) = (Hop::new(64 * 64), Hop::new(64 * 64));
+    let mut names = BTreeSet::new();
+    for client in 10..30 {
+        let built = build(&id(client), &[node(1), node(2)], UNIX_MS, TTL, None).unwrap();
+        let from = id(client);
+        let accepted = core.receive(now(), &id(1), (from.public(), CHARGE), built.control);
+        let Ok(Accepted::Forward {
+            onward, control, ..
+        }) = accepted
+        else {
+            panic!("{accepted:?}");
+        };
+        assert!(names.insert(onward));
+        let accepted = exit.receive(now(), &id(2), (id(1).public(), CHARGE), control);
+        assert_eq!(accepted, Ok(Accepted::Exit { path: onward }));
+    }
 }
 
 #[test]
@@ -355,11 +376,11 @@ fn the_nearest_of_those_drawn_is_chosen_and_paths_share_no_node() {
             .path(Time::ZERO, exit, 3, &first[..2], &mut rng)
             .unwrap();
         let both = [&first[..2], &second[..2]].concat();
-        let distinct: std::collections::BTreeSet<_> = both.iter().chain([&exit]).collect();
+        let distinct: BTreeSet<_> = both.iter().chain([&exit]).collect();
         assert_eq!(distinct.len(), 5);
     }
     let ways = peers.ways(Time::ZERO, exit, 3, &[], &mut rng);
-    let relays: std::collections::BTreeSet<_> = ways.iter().flat_map(|w| &w[..2]).collect();
+    let relays: BTreeSet<_> = ways.iter().flat_map(|w| &w[..2]).collect();
     assert_eq!((ways.len(), relays.len()), (3, 6), "of six relays");
     assert!(ways.iter().all(|w| w[2] == exit));
     assert_eq!(peers.ways(Time::ZERO, exit, 1, &[], &mut rng), [[exit]]);
@@ -475,7 +496,7 @@ proptest! {
             .iter()
             .map(|&n| Segment { next: node(n), expiry, timestamp: UNIX_MS, sig: Some([1; 64]) })
             .collect();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let repeats = !list.iter().all(|n| seen.insert(n));
         let control = Control::Single { segments, cf: None };
         let got = Hop::new(64).receive(now(), &id(at), (id(from).public(), CHARGE), control);

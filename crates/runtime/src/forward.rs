@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use betanet_carrier::{Carrier, Error as CarrierError, Received};
 use betanet_htx::StreamId;
 use betanet_keys::PublicKey;
-use betanet_path::{Cf, Control, ControlError, Failure, LinkPath, PathId, Route};
+use betanet_path::{Cf, Control, ControlError, Failure, LinkPath, PathId, Route, Stamps};
 use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -332,11 +332,18 @@ pub(crate) struct OwnPaths {
     waiting: Mutex<BTreeMap<LinkPath, Waiting>>,
     /// Whom it tells what peers say of their load; the mesh that was started last.
     reports: Mutex<Option<Reports>>,
+    stamps: Mutex<Stamps>,
 }
 
 impl OwnPaths {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<LinkPath, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The timestamp of a path's header that begins at this time.
+    pub(crate) fn stamp(&self, unix_ms: u64) -> u64 {
+        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        stamps.draw(unix_ms)
     }
 
     pub(crate) fn reports_to(&self, reports: Reports) {

@@ -56,17 +56,17 @@ impl Header {
         }
     }
 
-    /// Checks its sender's signature, and signs what goes on to the next node: arithmetic of some 100 µs.
+    /// Checks its sender's signature, and signs what goes on to the next node with the timestamp `stamp`: arithmetic of some 100 µs.
     ///
     /// # Errors
     ///
     /// [`PathError::Signature`].
-    pub fn verify(self, now: Now, me: &Identity, from: &PublicKey) -> Result<Stands, PathError> {
+    pub fn verify(self, stamp: u64, me: &Identity, from: &PublicKey) -> Result<Stands, PathError> {
         if from.node_id() != self.prev || !segment_stands(&self.control, self.at, from) {
             return Err(PathError::Signature);
         }
         let onward = match &self.control {
-            Control::Single { segments, cf } => forwarded(segments, self.at, *cf, now.unix_ms, me),
+            Control::Single { segments, cf } => forwarded(segments, self.at, *cf, stamp, me),
             _ => None,
         };
         Ok(Stands {
@@ -160,7 +160,7 @@ fn forwarded(
     segments: &[Segment],
     at: usize,
     cf: Option<Cf>,
-    unix_ms: u64,
+    stamp: u64,
     me: &Identity,
 ) -> Option<(Segment, Control)> {
     let mut segments: Vec<Segment> = segments.to_vec();
@@ -169,7 +169,7 @@ fn forwarded(
         s.sig = None;
         s.timestamp = 0;
     }
-    segments[at + 1].timestamp = unix_ms;
+    segments[at + 1].timestamp = stamp;
     let mut control = Control::Single { segments, cf };
     sign_segment(&mut control, at + 1, me);
     let Control::Single { segments, .. } = &control else {

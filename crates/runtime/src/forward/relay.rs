@@ -182,9 +182,13 @@ impl Relay {
         let own = self.identity.public().node_id();
         let header = Header::read(now, own, prev, control).map_err(refused)?;
         // Who has its share costs no arithmetic, and nobody waits for anybody's.
-        let room = self.lock().at(now).hop.room(now, prev, from.charge);
-        room.map_err(refused)?;
-        let stands = header.verify(now, &self.identity, &from.key);
+        let stamp = {
+            let mut state = self.lock();
+            let hop = &mut state.at(now).hop;
+            hop.room(now, prev, from.charge).map_err(refused)?;
+            hop.stamp(now)
+        };
+        let stands = header.verify(stamp, &self.identity, &from.key);
         let stands = stands.map_err(refused)?;
         let mut state = self.lock();
         let State { hop, carried } = state.at(now);

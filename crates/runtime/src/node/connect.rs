@@ -345,9 +345,10 @@ impl Node {
     ) -> Result<SessionHandle, Error> {
         let outer = before.session(path.entry).await?;
         let own = before.identity_for(&path.entry.key)?;
-        let built = build(&own, &path.nodes, path.begun, path.ttl, None)?;
-        let entry = path.entry.key.node_id();
         let paths = &before.own_paths;
+        let begun = paths.stamp(path.begun);
+        let built = build(&own, &path.nodes, begun, path.ttl, None)?;
+        let entry = path.entry.key.node_id();
         let noted = paths.wait(entry, built.path, built.route);
         let opened = async {
             let control = built.control.to_bytes();

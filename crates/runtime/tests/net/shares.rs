@@ -1,14 +1,32 @@
-//! Sessions that a relay dialled for others and that nobody uses any more. The clock stands still while anybody has something to do, and
-//! goes on in steps.
+//! What paths of others may spend of a relay: dials, lookups, and sessions that nobody uses any more. The clock stands still while
+//! anybody has something to do, and goes on in steps.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_runtime::{Headers, Method, Node, Request, SessionHandle, Transport};
-use tokio::time::{advance, pause, resume};
+use betanet_path::Failure;
+use betanet_runtime::{
+    Error, Headers, Identity, Method, Node, Peer, Request, Role, SessionHandle, Transport,
+};
+use futures_util::FutureExt as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, advance, pause, resume};
 
 use crate::Fixture;
+
+/// What a relay gives a next hop until it is reached.
+const NEXT_HOP: Duration = Duration::from_secs(10);
+
+fn stranger(n: u8) -> Peer {
+    Peer {
+        key: *Identity::from_seed(&[n; 32]).public(),
+        addrs: vec!["127.0.0.1:1".into()],
+        pin: Some([0; 32]),
+    }
+}
 
 /// A client at an address of its own.
 fn client(n: u8) -> Arc<Node> {
@@ -38,10 +56,176 @@ async fn pass(seconds: u64) {
     }
 }
 
+/// A path that fails: why, and after how long.
+type Failing = JoinHandle<(Failure, Duration)>;
+
+/// Begins paths of a client over a relay to these hops.
+fn begin(client: &Arc<Node>, relay: &Peer, hops: Vec<Peer>) -> Vec<Failing> {
+    let paths = hops.into_iter().map(|hop| {
+        let (client, relay, began) = (Arc::clone(client), relay.clone(), Instant::now());
+        tokio::spawn(async move {
+            let way = std::slice::from_ref(&relay);
+            match client.connect_over(way, &hop).await {
+                Err(Error::PathEnded { why, by }) if by == relay.name() => (why, began.elapsed()),
+                other => panic!("{other:?}"),
+            }
+        })
+    });
+    paths.collect()
+}
+
+/// Takes out those that have failed by now, each at once; why each did.
+fn refused(paths: &mut Vec<Failing>) -> Vec<Failure> {
+    let mut all = Vec::new();
+    paths.retain_mut(|path| match path.now_or_never() {
+        Some(failed) => {
+            let (why, took) = failed.unwrap();
+            assert_eq!(took, Duration::ZERO, "{why:?}");
+            all.push(why);
+            false
+        }
+        None => true,
+    });
+    all
+}
+
+/// Waits for as long as a next hop is waited for: all have failed for that.
+async fn given_up(paths: Vec<Failing>) {
+    pass(11).await;
+    for path in paths {
+        let (why, took) = path.now_or_never().expect("given up").unwrap();
+        assert_eq!(why, Failure::PeerDown);
+        assert!(
+            (NEXT_HOP..NEXT_HOP + Duration::from_secs(1)).contains(&took),
+            "{took:?}"
+        );
+    }
+}
+
 async fn hello(session: &SessionHandle) -> Vec<u8> {
     let get = Request::new(Method::Get, "/hello.txt", Headers::default());
     let mut answer = session.ask(get).await.unwrap();
     answer.body.all(100).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn dials_for_paths_are_16_of_an_address_and_128_in_all() {
+    // A next hop that takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut hop = stranger(99);
+    hop.addrs = vec![silent.local_addr().unwrap().to_string()];
+    let exit = Fixture::start_as(61, |c| c.quic = false).await;
+    let exit_peer = exit.gateway.listening().peer();
+    let relay = Fixture::start_as(60, |c| {
+        c.onward = vec![hop.clone(), exit_peer.clone()];
+        c.quic = false;
+    })
+    .await;
+    let entry = relay.gateway.listening().peer();
+    let paths =
+        |outcome: &str| relay.metric(&format!("betanet_paths_total{{outcome=\"{outcome}\"}}"));
+    // One that asks for more than its share, one that asks for one path, and nine that ask for a share each of eight that there are.
+    let (greedy, other) = (client(1), client(2));
+    let many: Vec<Arc<Node>> = (10..19).map(client).collect();
+    for node in many.iter().chain([&greedy, &other]) {
+        node.session(&entry).await.unwrap();
+    }
+    pause();
+    let mut waiting = begin(&greedy, &entry, vec![hop.clone(); 20]);
+    until(|| paths("onward") + paths("refused") == 20).await;
+    turns().await;
+    assert_eq!(refused(&mut waiting), [Failure::PolicyDeny; 4]);
+    assert_eq!(waiting.len(), 16);
+    let way = [entry.clone()];
+    let session = tokio::spawn({
+        let (other, exit) = (Arc::clone(&other), exit_peer.clone());
+        async move { other.connect_over(&way, &exit).await.unwrap() }
+    });
+    until(|| session.is_finished()).await;
+    let session = session.await.unwrap();
+    given_up(waiting).await;
+    let before = paths("onward") + paths("refused");
+    let mut waiting: Vec<Failing> = many
+        .iter()
+        .flat_map(|node| begin(node, &entry, vec![hop.clone(); 16]))
+        .collect();
+    until(|| paths("onward") + paths("refused") == before + 144).await;
+    turns().await;
+    assert_eq!(refused(&mut waiting), [Failure::PolicyDeny; 16]);
+    assert_eq!(waiting.len(), 128);
+    given_up(waiting).await;
+    // All are given back.
+    let mut again = begin(&greedy, &entry, vec![hop; 16]);
+    turns().await;
+    assert_eq!(refused(&mut again), []);
+    given_up(again).await;
+    resume();
+    assert_eq!(hello(&session).await, b"hello");
+}
+
+/// A network whose seeds answer nobody: what is looked for in it is looked for as long as may be.
+fn network(home: &Path) -> PathBuf {
+    let key = |n: u8| format!("\"{}\"", Identity::from_seed(&[n; 32]).public());
+    let keys = |from: u8, n: u8| (from..from + n).map(key).collect::<Vec<_>>().join(", ");
+    let (signers, maintainers) = (keys(160, 3), keys(170, 5));
+    let mut file = format!(
+        "name = \"test\"\nsigners = [{signers}]\nmaintainers = [{maintainers}]\n[policy]\nprivate = true\n"
+    );
+    for n in 180..185 {
+        let key = key(n);
+        file += &format!("[[seed]]\nkey = {key}\naddrs = [\"/ip4/127.0.0.1/tcp/1/tls\"]\n");
+    }
+    let path = home.join("NETWORK.toml");
+    std::fs::write(&path, file).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn lookups_for_paths_to_random_hops_are_2_of_an_address_and_8_in_all() {
+    let home = tempfile::tempdir().unwrap();
+    let network = network(home.path());
+    let relay = Fixture::start_as(62, |c| {
+        c.network = Some(network);
+        c.roles = [Role::Core].into_iter().collect();
+        c.quic = false;
+    })
+    .await;
+    let entry = relay.gateway.listening().peer();
+    let onward = || relay.metric("betanet_paths_total{outcome=\"onward\"}");
+    let mut next = 200;
+    let mut hops = || -> Vec<Peer> {
+        next += 3;
+        (next - 3..next).map(stranger).collect()
+    };
+    let nodes: Vec<Arc<Node>> = (20..25).map(client).collect();
+    let fresh = client(30);
+    for node in nodes.iter().chain([&fresh]) {
+        node.session(&entry).await.unwrap();
+    }
+    pause();
+    let mut waiting = Vec::new();
+    for (n, node) in (1..).zip(&nodes) {
+        let mut three = begin(node, &entry, hops());
+        until(|| onward() == 3 * n).await;
+        turns().await;
+        let none = refused(&mut three);
+        let places = if n <= 4 { 2 } else { 0 };
+        assert_eq!(none, vec![Failure::NoRoute; 3 - places], "{n}");
+        waiting.extend(three);
+    }
+    assert_eq!(waiting.len(), 8);
+    given_up(waiting).await;
+    // The paths have ended; the lookups have not, and have their places until then.
+    let mut early = begin(&fresh, &entry, hops());
+    until(|| onward() == 18).await;
+    turns().await;
+    assert_eq!(refused(&mut early), [Failure::NoRoute; 3]);
+    pass(10).await;
+    let mut late = begin(&fresh, &entry, hops());
+    until(|| onward() == 21).await;
+    turns().await;
+    assert_eq!(refused(&mut late), [Failure::NoRoute]);
+    given_up(late).await;
 }
 
 #[tokio::test]
