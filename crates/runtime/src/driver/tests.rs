@@ -224,6 +224,29 @@ async fn whole(mut body: Body) -> usize {
 const STREAMS: usize = 256;
 
 #[tokio::test]
+async fn a_request_that_waits_for_a_stream_holds_up_nothing_else() {
+    let (session, _) = pair().await;
+    // Uploads, since unread answers would take all credit of the connection.
+    let mut all = Vec::new();
+    for _ in 0..STREAMS {
+        let put = Request::new(Method::Put, "/small", Headers::default());
+        all.push(in_time(session.upload(put)).await.unwrap());
+    }
+    let mut one_more = std::pin::pin!(session.ask(get()));
+    assert!((&mut one_more).now_or_never().is_none());
+    // What comes behind it is carried out: facts, bytes, and the end that gives it a stream.
+    in_time(session.facts()).await.unwrap();
+    let last = all.pop().unwrap();
+    in_time(last.send(Bytes::from_static(b"x"))).await.unwrap();
+    assert!((&mut one_more).now_or_never().is_none());
+    assert_eq!(in_time(last.finish()).await.unwrap().head.status, 201);
+    let answer = in_time(one_more).await.unwrap();
+    assert_eq!(whole(answer.body).await, LEN);
+    drop(all);
+    in_time(session.close()).await;
+}
+
+#[tokio::test]
 async fn who_is_gone_before_its_answer_takes_no_stream() {
     let (session, _) = pair().await;
     for n in 0..3 * STREAMS {
