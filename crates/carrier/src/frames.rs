@@ -165,6 +165,17 @@ impl Wire {
             .go_away(&mut frames.ledger, Reason::NO_ERROR);
     }
 
+    /// Says goodbye to who has not sent its preface in time: what has come of it decides the reason, as in nginx.
+    pub(crate) fn preface_is_late(&self) {
+        let frames = &mut *self.frames();
+        let why = if frames.inbound.is_fresh() {
+            Reason::NO_ERROR
+        } else {
+            Reason::PROTOCOL_ERROR
+        };
+        frames.outbound.go_away(&mut frames.ledger, why);
+    }
+
     /// Gives the connection up, for this reason.
     pub(crate) fn give_up(&self, why: Reason) {
         let frames = &mut *self.frames();

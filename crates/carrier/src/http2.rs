@@ -94,8 +94,15 @@ pub(crate) async fn open(
         .max_pending_accept_reset_streams(usize::try_from(REQUESTS_MAX).unwrap_or(usize::MAX))
         .handshake::<_, Bytes>(wire.over(tls.clone()));
     let handshake = tls.pushed(Box::pin(handshake));
-    let Ok(Ok(connection)) = timeout(site.limits.head, handshake).await else {
-        return Some((Box::pin(linger(tls)), wire));
+    let connection = match timeout(site.limits.head, handshake).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(_)) => return Some((Box::pin(linger(tls)), wire)),
+        Err(_) => {
+            wire.preface_is_late();
+            let mut late = wire.over(tls.clone());
+            let _ = timeout(LINGER.0, late.flush()).await;
+            return Some((Box::pin(linger(tls)), wire));
+        }
     };
     let frames = wire.clone();
     // In a box: an argument of an async function has its place twice.
@@ -140,6 +147,8 @@ async fn serve(serving: Serving, mut connection: Box<Connection>, shutdown: Canc
     } = &serving;
     let mut streams: FuturesUnordered<Answering> = FuturesUnordered::new();
     let (mut raise, mut closing, mut leaving) = (false, false, false);
+    // As nginx has it: `client_header_timeout` for the first request, `keepalive_timeout` for the next.
+    let mut patience = site.limits.head;
     let mut stall = Stall::new(site.limits.send);
     loop {
         let alone = streams.is_empty();
@@ -171,11 +180,12 @@ async fn serve(serving: Serving, mut connection: Box<Connection>, shutdown: Canc
             }
             accepted = next => match accepted {
                 Some(Ok((request, respond))) => {
+                    patience = site.limits.idle;
                     streams.push(Box::pin(answer(serving.clone(), request, respond)));
                 }
                 Some(Err(_)) | None => break,
             },
-            () = tokio::time::sleep(site.limits.idle), if alone && !leaving => {
+            () = tokio::time::sleep(patience), if alone && !leaving => {
                 leaving = true;
                 wire.go_away();
             }

@@ -144,6 +144,11 @@ impl Onward<'_> {
 }
 
 impl Inbound {
+    /// Whether nothing has come.
+    pub(super) const fn is_fresh(&self) -> bool {
+        matches!(self.at, At::Preface(0))
+    }
+
     /// The beginning of a frame's header that was kept back.
     pub(super) fn begun(&self) -> &[u8] {
         &self.head[..self.have]

@@ -85,6 +85,14 @@ impl Served {
 
     /// A visitor, with what it says first.
     async fn visit(&mut self, settings: &[(u16, u32)]) -> Client {
+        let pairs = settings.iter();
+        let pairs = pairs.flat_map(|(id, v)| [&id.to_be_bytes()[..], &v.to_be_bytes()].concat());
+        let pairs: Vec<u8> = pairs.collect();
+        let first = [PREFACE, &frame(SETTINGS, 0, 0, &pairs)[..]];
+        self.visit_saying(&first.concat()).await
+    }
+
+    async fn visit_saying(&mut self, first: &[u8]) -> Client {
         let to = self.listener.local_addr().unwrap();
         let mut config = tls_config(&self.trust, &Mismatch::default()).unwrap();
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -100,17 +108,12 @@ impl Served {
             self.connections.spawn(serving.map(drop));
         };
         let (mut client, ()) = tokio::join!(connecting, accepting);
-        let pairs = settings.iter();
-        let pairs = pairs.flat_map(|(id, v)| [&id.to_be_bytes()[..], &v.to_be_bytes()].concat());
-        let pairs: Vec<u8> = pairs.collect();
-        let first = [
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            &frame(SETTINGS, 0, 0, &pairs)[..],
-        ];
-        client.write_all(&first.concat()).await.unwrap();
+        client.write_all(first).await.unwrap();
         client
     }
 }
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -485,15 +488,39 @@ async fn a_connection_has_a_thousand_requests() {
 
 #[tokio::test]
 async fn an_idle_connection_is_told_so_and_closed() {
-    let mut served = Served::new().await;
-    let mut client = served.visit(&[]).await;
-    all(&mut client).await;
-    tokio::time::pause();
-    let began = Instant::now();
-    let last = next(&mut client).await;
-    assert_eq!(last, Some((GOAWAY, 0, 0, vec![0; 8])));
-    assert_eq!(next(&mut client).await, None);
-    assert_eq!(began.elapsed().as_secs(), 75);
+    // Before the first request and after it, without a preface and with half of one: until when, and with which code.
+    for (asks, first, seconds, code) in [
+        (false, None, 60, 0),
+        (true, None, 75, 0),
+        (false, Some(&PREFACE[..0]), 60, 0),
+        (false, Some(&PREFACE[..10]), 60, 1),
+    ] {
+        let mut served = Served::new().await;
+        let mut client = match first {
+            Some(first) => served.visit_saying(first).await,
+            None => served.visit(&[]).await,
+        };
+        let mut last = 0;
+        if asks {
+            let ask = request(1, "GET", "/", true);
+            client.write_all(&ask).await.unwrap();
+            answer(&mut client, 1).await;
+            last = 1;
+        }
+        if first.is_none() {
+            all(&mut client).await;
+        } else {
+            assert_eq!(next(&mut client).await.unwrap().0, SETTINGS);
+            assert_eq!(next(&mut client).await.unwrap().0, WINDOW_UPDATE);
+        }
+        tokio::time::pause();
+        let began = Instant::now();
+        let goodbye = vec![0, 0, 0, last, 0, 0, 0, code];
+        assert_eq!(next(&mut client).await, Some((GOAWAY, 0, 0, goodbye)));
+        assert_eq!(next(&mut client).await, None);
+        assert_eq!(began.elapsed().as_secs(), seconds, "{asks} {first:?}");
+        tokio::time::resume();
+    }
 }
 
 /// A visitor of a site whose pages an origin has, and where the origin listens.
