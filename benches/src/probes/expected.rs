@@ -113,8 +113,10 @@ pub(super) const EXPECTED: &[Expected] = &[
             "h2 RST_STREAM, 20 streams$",
             "h2 129 streams$",
             "h2 range, two$",
+            "h2 CONTINUATION, empty, 20$",
         ],
-        fields: &["frames", "header", "body", "reset"],
-        why: "what has left before more is read, and in which pieces, is by how a turn of either program goes",
+        fields: &["frames", "header", "body", "reset", "goaway"],
+        why: "what has left before more is read, in which pieces, and which of two faults is seen first, is by how a turn of either \
+              program goes",
     },
 ];

@@ -104,10 +104,16 @@ pub(super) fn length(kind: u8, len: usize) -> String {
     }
 }
 
+/// The random of a HelloRetryRequest: the SHA-256 of its name (RFC 8446 §4.1.3).
+const RETRY: [u8; 32] = [
+    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
+    0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+];
+
 fn server_hello(answer: &mut Answer, body: &[u8]) -> Option<()> {
     let version = u16::from_be_bytes(body.get(..2)?.try_into().ok()?);
-    let retry = body.get(2..4)? == [0xcf, 0x21];
     let random = body.get(2..34)?;
+    let retry = *random == RETRY;
     let downgrade = random.get(24..31)? == b"DOWNGRD";
     let session = usize::from(*body.get(34)?);
     let rest = body.get(35 + session..)?;

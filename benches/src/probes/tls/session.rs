@@ -305,6 +305,7 @@ impl Session {
             let clear = records(&bytes).0;
             let ticket = clear
                 .iter()
+                .take_while(|(kind, ..)| *kind != 20)
                 .find(|(kind, _, p)| *kind == 22 && p.first() == Some(&4));
             if let Some((_, _, payload)) = ticket {
                 let lifetime = payload.get(4..8).unwrap_or_default();
