@@ -145,6 +145,7 @@ impl Asked {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["probes", "-h" | "--help", ..] => return println!("{}", probes::USAGE),
         ["probes", ..] => {
             let fine = probes::run(&args[1..]);
             std::process::exit(i32::from(!fine));

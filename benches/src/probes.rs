@@ -1,6 +1,6 @@
 //! Active probes: a gateway beside the same program as a site and nothing else, and beside nginx, asked the same in turns that are
 //! drawn; every answer compared field by field, and times by a Kolmogorov-Smirnov test.
-//! `probes N [GATEWAY] [--only TEXT] [--json FILE]`, N of each kind and each server.
+//! See [`USAGE`].
 //!
 //! All are started anew several times, in turns: two processes of one program differ by microseconds, by where their memory lies.
 
@@ -28,6 +28,11 @@ use later::later;
 use report::{ALPHA, Report};
 use server::{Place, Which};
 use stats::ks;
+
+pub(crate) const USAGE: &str = "usage: cargo xtask probes [N] [--quick] [--only TEXT] [--json FILE]\n\n\
+A gateway, the same site without betanet, and nginx are asked the same: N tries (2 000) of each kind that a ticket may change, a tenth of\n\
+the others, one of those that wait for a minute. --quick asks each once, and no time decides. --only takes the kinds whose names have TEXT.\n\n\
+Example: cargo xtask probes 200 --only 'post h2'";
 
 /// Times that the servers are started anew.
 const ROUNDS: usize = 50;

@@ -478,6 +478,10 @@ impl Gateway {
             parts,
             certificate,
             folders: written(config),
+            front: match &config.cover {
+                CoverSite::Origin(origin) => Some(origin.clone()),
+                CoverSite::Folder(_) | CoverSite::Made => None,
+            },
             turn: Arc::new(Semaphore::new(1)),
         });
         Ok(Self {

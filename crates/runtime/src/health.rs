@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use betanet_carrier::CertSource;
+use betanet_carrier::{CertSource, Origin};
 use betanet_machine::Time;
 use rustix::fs::{Access, Mode, OFlags};
 use rustix::io::Errno;
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Something that is wrong with a running node.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Fault {
-    /// What it is wrong with: `stopping`, `listener`, `role`, `certificate`, `folder`, `executor` or `panic`.
+    /// What it is wrong with: `stopping`, `listener`, `role`, `certificate`, `folder`, `origin`, `executor` or `panic`.
     pub what: &'static str,
     /// In words.
     pub why: String,
@@ -140,6 +140,8 @@ pub(crate) struct Vitals {
     pub(crate) certificate: Arc<CertSource>,
     /// Folders that the node writes to.
     pub(crate) folders: Vec<PathBuf>,
+    /// Whose pages the node shows.
+    pub(crate) front: Option<Origin>,
     /// One looks at the disk at a time: one that does not answer holds one thread.
     pub(crate) turn: Arc<Semaphore>,
 }
@@ -183,6 +185,10 @@ impl Vitals {
             if let Err(e) = writable(folder) {
                 say("folder", format!("{}: {e}", folder.display()));
             }
+        }
+        if let Some(front) = self.front.as_ref().filter(|front| !front.is_reached()) {
+            let why = format!("{front:?} could not be connected to for the last request");
+            say("origin", why);
         }
         if let Some(s) = self.pulse.stuck() {
             say("executor", format!("it has run nothing for {s} s"));
@@ -265,6 +271,7 @@ mod tests {
             parts: Vec::new(),
             certificate: Arc::new(CertSource::fixed(certificate)),
             folders,
+            front: None,
             turn: Arc::new(Semaphore::new(1)),
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -98,6 +99,8 @@ struct Place {
     authority: Authority,
     places: Arc<Places>,
     roots: Arc<RootCertStore>,
+    /// No connection was had for the last request that wanted one.
+    unreachable: AtomicBool,
 }
 
 /// Where an answer over HTTP/1.1 had fields that are each connection's own: how many stood before.
@@ -169,6 +172,7 @@ impl Origin {
             authority: parts.authority.ok_or(OriginError)?,
             places: Places::new(),
             roots,
+            unreachable: AtomicBool::new(false),
         })))
     }
 
@@ -176,6 +180,13 @@ impl Origin {
     #[must_use]
     pub fn trust(&self) -> Trust {
         Trust::WebPki(Arc::clone(&self.0.roots))
+    }
+
+    /// Whether there was a connection for the last request that was handed on; `true` before the first. What a visitor asks for, or
+    /// breaks off, decides nothing here.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        !self.0.unreachable.load(Ordering::Relaxed)
     }
 
     /// `HOST:PORT` of an origin over TLS; none of one without.
@@ -218,8 +229,13 @@ impl Origin {
             let answer = self.0.client.request(request).await;
             answer.map(|answer| (answer, place))
         };
-        let (answer, place) = in_time(asked, &progress)
-            .await
+        let asked = in_time(asked, &progress).await;
+        match &asked {
+            Some(Ok(_)) => self.0.unreachable.store(false, Ordering::Relaxed),
+            Some(Err(e)) if e.is_connect() => self.0.unreachable.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+        let (answer, place) = asked
             .ok_or(Refused::Silent)?
             .map_err(|_| Refused::Unreachable)?;
         let (mut parts, body) = answer.into_parts();

@@ -23,6 +23,8 @@ const TRIES: usize = 3;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Published {
     pub(super) relays: usize,
+    /// It was made before this process began.
+    pub(super) old: bool,
 }
 
 /// Makes the directory of an epoch and brings it to the seeds. One that was made before is brought again as it is: two of one epoch
@@ -33,13 +35,10 @@ pub(super) async fn publish(place: &Place, epoch: u32) -> Result<Published, Fail
     let folder = place.dir.join("directories");
     fs::create_dir_all(&folder).map_err(Fail::file(&folder))?;
     let file = folder.join(format!("{epoch}.dir"));
-    let signed = match fs::read(&file) {
-        Ok(signed) => {
-            note!(
-                "epoch {epoch}: its directory was made before; mixnodes that were started since have other keys, and do not count in it"
-            );
-            signed
-        }
+    let found = fs::read(&file);
+    let old = found.is_ok();
+    let signed = match found {
+        Ok(signed) => signed,
         Err(_) => {
             let signed = make(place, epoch).await?;
             write_shared(&file, &signed).map_err(Fail::file(&file))?;
@@ -59,7 +58,7 @@ pub(super) async fn publish(place: &Place, epoch: u32) -> Result<Published, Fail
         return Err(Fail::Peer(why));
     }
     let relays = directory.relays.len();
-    Ok(Published { relays })
+    Ok(Published { relays, old })
 }
 
 /// Asks all relays, and signs what they prove with every maintainer's key.

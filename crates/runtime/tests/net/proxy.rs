@@ -16,6 +16,10 @@ use crate::peer::{Ticket, tls};
 /// A web site that keeps what it was asked, and answers each request with the same page.
 async fn site(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    site_at(listener, answer)
+}
+
+fn site_at(listener: TcpListener, answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&asked);
@@ -118,12 +122,22 @@ async fn a_post_is_handed_on_whole_and_without_its_ticket() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_origin_that_is_away_is_a_bad_gateway() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", nobody.local_addr().unwrap());
+    let at = nobody.local_addr().unwrap();
     drop(nobody);
-    let fixture = fixture(&url).await;
+    let fixture = fixture(&format!("http://{at}")).await;
+    let faults = async || -> Vec<&str> {
+        let all = fixture.gateway.faults().await;
+        all.iter().map(|f| f.what).collect()
+    };
+    assert_eq!(faults().await, [""; 0], "nobody has asked for it");
     let ask = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let got = http1(&fixture.address(), ask).await;
     assert!(got.starts_with("HTTP/1.1 502"), "{got}");
+    assert_eq!(faults().await, ["origin"]);
+    let (_, _asked) = site_at(TcpListener::bind(at).await.unwrap(), PAGE);
+    let got = http1(&fixture.address(), ask).await;
+    assert!(got.starts_with("HTTP/1.1 200"), "{got}");
+    assert_eq!(faults().await, [""; 0]);
 }
 
 /// What each frame is: type, flags, stream, payload.
