@@ -109,7 +109,7 @@ pub enum Command {
         /// Why.
         code: Code,
     },
-    /// Ask for the round-trip time; [`Event::Pong`] answers.
+    /// Ask for the round-trip time; [`Event::Pong`] answers all who asked before.
     Ping,
     /// Turn the sending key as soon as the rules allow.
     Rekey,

@@ -41,7 +41,7 @@ impl Session {
             }
             Command::Reset { stream, code } => self.reset_stream(now, stream, code),
             Command::Ping => {
-                self.ping(now);
+                self.measure(now);
                 Ok(())
             }
             Command::Rekey => {

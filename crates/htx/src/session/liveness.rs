@@ -25,8 +25,10 @@ pub(super) struct Liveness {
     heard: Time,
     /// When a request was begun last.
     began: Time,
-    /// The PINGs in a row that are not answered, at most two.
+    /// The PINGs in a row that silence brought about and that are not answered, at most two.
     asked: [Option<Asked>; 2],
+    /// The PING that measures the round-trip time, until it is answered.
+    measured: Option<Asked>,
     /// When the carrier last showed that what was said before a PING is on its way.
     moved: Time,
     /// It showed so since the last look.
@@ -41,6 +43,7 @@ impl Liveness {
             heard: now,
             began: now,
             asked: [None; 2],
+            measured: None,
             moved: now,
             moves: false,
             token: 0,
@@ -90,21 +93,40 @@ impl Session {
         (self.is_open() && self.liveness.heard <= at).then_some(self.liveness.heard)
     }
 
+    /// When the peer was heard last.
+    #[must_use]
+    pub const fn heard_at(&self) -> Time {
+        self.liveness.heard
+    }
+
     /// Whether a PING is unanswered.
     #[must_use]
     pub const fn is_asking(&self) -> bool {
         self.liveness.asked[0].is_some()
     }
 
-    pub(super) fn ping(&mut self, now: Time) {
+    /// Measures the round-trip time; a PING that is under way already does.
+    pub(super) fn measure(&mut self, now: Time) {
+        if self.liveness.measured.is_none() {
+            self.liveness.begins(now);
+            self.liveness.measured = Some(self.ping(now));
+        }
+    }
+
+    fn ping(&mut self, now: Time) -> Asked {
         self.liveness.token += 1;
-        let asked = Some((self.liveness.token, now));
+        let token = self.liveness.token;
+        self.send_frame(now, Head::connection(ty::PING), &token.to_be_bytes(), &[]);
+        (token, now)
+    }
+
+    /// Asks whether the peer is there.
+    fn ask(&mut self, now: Time) {
+        let asked = Some(self.ping(now));
         match &mut self.liveness.asked {
             [first @ None, _] => *first = asked,
             [_, second] => *second = asked,
         }
-        let token = self.liveness.token.to_be_bytes();
-        self.send_frame(now, Head::connection(ty::PING), &token, &[]);
     }
 
     pub(super) fn on_ping(&mut self, now: Time, token: [u8; 8], reply: bool) {
@@ -116,22 +138,34 @@ impl Session {
             self.without_progress(now, 1);
             return self.send_frame(now, head, &token, &[]);
         }
-        let asked = self.liveness.asked.iter().flatten();
-        let answered = asked.copied().find(|(t, _)| t.to_be_bytes() == token);
-        let Some((_, at)) = answered else {
+        let is_it = |(t, _): &Asked| t.to_be_bytes() == token;
+        let asked = self.liveness.asked.iter().flatten().find(|a| is_it(a));
+        let at = match (self.liveness.measured.filter(is_it), asked.copied()) {
+            (Some((_, at)), _) => {
+                self.liveness.measured = None;
+                at
+            }
+            (None, Some((_, at))) => {
+                self.liveness.asked = [None; 2];
+                at
+            }
             // An answer to a question that was given up, or never put, says nothing.
-            return self.without_progress(now, 1);
+            (None, None) => return self.without_progress(now, 1),
         };
-        self.liveness.asked = [None; 2];
         let rtt = now - at;
         self.liveness.sample(rtt);
         self.event(now, Event::Pong { rtt });
     }
 
+    /// Whether somebody waits for the peer to say something.
+    fn is_waited_for(&self) -> bool {
+        self.streams.awaited() > 0 || self.liveness.measured.is_some()
+    }
+
     /// Silence after which the peer is asked whether it is there, and from when on it counts.
     fn silence(&self) -> (Time, Duration) {
         let heard = self.liveness.heard;
-        if self.streams.awaited() > 0 {
+        if self.is_waited_for() {
             (heard.max(self.liveness.began), self.config.patience)
         } else {
             (heard, self.config.keepalive)
@@ -149,11 +183,7 @@ impl Session {
                 "htx: two PINGs are unanswered",
             ),
             [Some(first), None] => {
-                let again = if self.streams.awaited() > 0 {
-                    AGAIN
-                } else {
-                    ANSWER
-                };
+                let again = if self.is_waited_for() { AGAIN } else { ANSWER };
                 wake(
                     self.liveness.since(first) + again,
                     "htx: a PING is unanswered",
@@ -183,6 +213,6 @@ impl Session {
         if self.liveness.asked[1].is_some() {
             return self.cut(now, "two PINGs without an answer");
         }
-        self.ping(now);
+        self.ask(now);
     }
 }

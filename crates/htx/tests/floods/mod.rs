@@ -321,6 +321,50 @@ fn a_peer_that_falls_silent_while_an_answer_is_waited_for_is_found_within_ten_se
 }
 
 #[test]
+fn who_measures_each_second_finds_a_silent_peer_as_soon() {
+    let mut client = Pair::open().client;
+    for s in 1..=12 {
+        let now = Now::new(Time::ZERO + Duration::from_secs(s), 0);
+        let _ = client.handle_command(now, Command::Ping);
+        while client.poll_timeout().is_some_and(|w| w.at <= now.mono) {
+            while client.poll_transmit().is_some() {}
+            while let Some(event) = client.poll_event() {
+                if matches!(event, Event::Closed { .. }) {
+                    assert!((9..=11).contains(&s), "{s}");
+                    return;
+                }
+            }
+            client.handle_timeout(now);
+        }
+    }
+    panic!("it is not found");
+}
+
+#[test]
+fn two_who_measure_at_once_are_both_answered() {
+    let Pair {
+        mut client,
+        mut server,
+    } = Pair::open();
+    for s in 1..=3 {
+        let now = Now::new(Time::ZERO + Duration::from_secs(s), 0);
+        client.handle_command(now, Command::Ping).unwrap();
+        client.handle_command(now, Command::Ping).unwrap();
+        let mut pings = 0;
+        while let Some(Transmit::Bytes(bytes)) = client.poll_transmit() {
+            server.handle_input(now, Input::Bytes(bytes)).unwrap();
+        }
+        while let Some(Transmit::Bytes(bytes)) = server.poll_transmit() {
+            client.handle_input(now, Input::Bytes(bytes)).unwrap();
+        }
+        while let Some(event) = client.poll_event() {
+            pings += usize::from(matches!(event, Event::Pong { .. }));
+        }
+        assert_eq!(pings, 1, "one PING, whose answer is both askers'");
+    }
+}
+
+#[test]
 fn a_carrier_that_moves_puts_the_end_off_and_not_for_ever() {
     let (mut client, _) = client_that_waits();
     let (took, _) = until_cut(&mut client, Some(Duration::from_secs(1)));

@@ -81,7 +81,8 @@ impl<H: Handler> Driver<H> {
             Event::PathControl(payload) => self.path_control(&payload),
             Event::Served { status, .. } => self.metrics.served(status),
             Event::Pong { rtt } => {
-                if let Some(asker) = self.pings.pop_front() {
+                for asker in self.pings.drain(..) {
+                    // Whoever does not wait any more.
                     let _ = asker.send(rtt);
                 }
             }

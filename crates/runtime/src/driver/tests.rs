@@ -247,6 +247,14 @@ async fn a_request_that_waits_for_a_stream_holds_up_nothing_else() {
 }
 
 #[tokio::test]
+async fn two_who_measure_at_once_are_both_answered() {
+    let (session, _) = pair().await;
+    let both = async { tokio::join!(session.ping(), session.ping()) };
+    let (one, other) = in_time(both).await;
+    assert_eq!(one.unwrap(), other.unwrap());
+}
+
+#[tokio::test]
 async fn who_is_gone_before_its_answer_takes_no_stream() {
     let (session, _) = pair().await;
     for n in 0..3 * STREAMS {
