@@ -1,4 +1,4 @@
-//! Measurements beside peers, interleaved in one run, printed as ratios. `cargo xtask bench [--quick] [--only GROUP] [--json FILE]`.
+//! Measurements beside peers, interleaved in one run, printed as ratios: `cargo xtask bench --help`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -27,10 +27,10 @@ mod parts;
 mod path;
 mod probes;
 mod quic;
+mod results;
 
+use std::path::PathBuf;
 use std::time::Duration;
-
-use serde_json::{Value, json};
 
 /// A figure, what it is measured against, and the bound that it should keep.
 struct Figure {
@@ -70,7 +70,7 @@ fn spent(work: impl FnOnce()) -> f64 {
 }
 
 /// A binary that was built where this one was.
-fn beside(name: &str) -> std::path::PathBuf {
+fn beside(name: &str) -> PathBuf {
     let binary = std::env::current_exe().unwrap().with_file_name(name);
     assert!(
         binary.exists(),
@@ -103,7 +103,9 @@ const GROUPS: &[(&str, Measure)] = &[
 fn usage() -> String {
     let names: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
     format!(
-        "usage: cargo xtask bench [--quick] [--only GROUP] [--json FILE]\n\ngroups: {}\n\n\
+        "usage: cargo xtask bench [--quick] [--only GROUP] [--json FILE]\n       cargo xtask bench --compare A B\n\ngroups: {}\n\n\
+         --json writes the figures with the machine and the commit that they are of. --compare tells what changed between two such\n\
+         files, and exits with 1 where a bound that A kept is not kept by B.\n\n\
          Example: cargo xtask bench --quick --only quic",
         names.join(" ")
     )
@@ -114,7 +116,8 @@ fn usage() -> String {
 struct Asked {
     quick: bool,
     only: Option<String>,
-    json: Option<String>,
+    json: Option<PathBuf>,
+    compare: Option<[PathBuf; 2]>,
 }
 
 impl Asked {
@@ -126,7 +129,8 @@ impl Asked {
             let mut value = || args.next().cloned().ok_or(format!("{arg} lacks its value"));
             match arg.as_str() {
                 "--quick" => asked.quick = true,
-                "--json" => asked.json = Some(value()?),
+                "--json" => asked.json = Some(value()?.into()),
+                "--compare" => asked.compare = Some([value()?.into(), value()?.into()]),
                 "--only" => {
                     let only = value()?;
                     if GROUPS.iter().all(|(name, _)| *name != only) {
@@ -171,6 +175,15 @@ fn main() {
             std::process::exit(2);
         }
     };
+    if let Some([before, after]) = asked.compare {
+        match results::compare(&before, &after) {
+            Ok(kept) => std::process::exit(i32::from(!kept)),
+            Err(why) => {
+                eprintln!("{why}");
+                std::process::exit(2);
+            }
+        }
+    }
     let effort = Effort {
         rounds: if asked.quick { 5 } else { 30 },
         quick: asked.quick,
@@ -182,32 +195,22 @@ fn main() {
         }
         for figure in measure(effort) {
             let sign = if figure.at_least { ">=" } else { "<=" };
-            let met = if figure.at_least {
-                figure.ratio >= figure.bound
-            } else {
-                figure.ratio <= figure.bound
-            };
             println!(
                 "{:34} {:>8.2} {sign} {:<6} {:6} {}",
                 figure.name,
                 figure.ratio,
                 figure.bound,
-                if met { "met" } else { "MISSED" },
+                if figure.is_met() { "met" } else { "MISSED" },
                 figure.detail
             );
             figures.push(figure);
         }
     }
     if let Some(path) = asked.json {
-        let list: Vec<Value> = figures
-            .iter()
-            .map(|f| {
-                json!({
-                    "name": f.name, "ratio": f.ratio, "bound": f.bound,
-                    "at_least": f.at_least, "detail": f.detail,
-                })
-            })
-            .collect();
-        std::fs::write(&path, format!("{}\n", Value::from(list))).unwrap();
+        let results = results::to_json(&figures, asked.quick);
+        if let Err(e) = std::fs::write(&path, format!("{results}\n")) {
+            eprintln!("{}: {e}", path.display());
+            std::process::exit(1);
+        }
     }
 }

@@ -11,6 +11,7 @@ const USAGE: &str = "usage: cargo xtask CHORE
   vectors [DIR]   known answers of spec-vectors/, or of DIR, through the crates
   readme [--write]  README promises, the crates' READMEs, and the README's commands
   bench [--quick] [--only GROUP] [--json FILE]  measurements against peers
+  bench --compare A B    what changed between two files that --json wrote
   sim [--nodes N] [--minutes N] [--checked] [--out DIR] FILE…  scenarios of thousands of nodes (build it with --release)
   x25519 [N]      N random multiplications, 10 million unless said otherwise, beside another implementation (build it with --release)
   anonymity [SVG] how well the mix hides who sent what, against what theory predicts (build it with --release)

@@ -9,8 +9,9 @@ use super::stats::{holm, ks, median};
 
 /// The family-wise error of all tests together.
 pub(super) const ALPHA: f64 = 0.01;
-/// How far medians of the gateway and the site may lie apart.
+/// How far medians of the gateway and the site may lie apart, and of how many tries they say so much: those of fewer do by chance.
 const APART: f64 = 0.05;
+const TRIES: usize = 1000;
 
 pub(super) struct Report<'a> {
     pub(super) rows: &'a [Row],
@@ -64,7 +65,8 @@ impl Report<'_> {
                 .each_ref()
                 .map(|t| if t.is_empty() { 0.0 } else { median(t) });
             let apart = (medians[0] - medians[1]).abs() / medians[1];
-            let unlike = self.timed && test.is_some() && (apart_in_time || apart > APART);
+            let far = apart > APART && row.times[0].len() >= TRIES;
+            let unlike = self.timed && test.is_some() && (apart_in_time || far);
             let mut why: Vec<usize> = Vec::new();
             let mut unexplained = 0_u32;
             for difference in &row.nginx {
