@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Context;
 
 use betanet_bar::{Client, Handler, ReadFailed, Request, Response};
 use betanet_machine::Time;
@@ -13,6 +14,7 @@ use betanet_mesh::{Admission, Policy};
 use betanet_wire::{ChargeTo, NodeId};
 use bytes::Bytes;
 
+use crate::alarm::Alarm;
 use crate::metrics::{Metrics, Refusal as Limit, Refusals};
 
 /// Handshakes under way on one outer connection, from a right ticket to message 3's answer.
@@ -52,6 +54,8 @@ struct Counts {
     over_relays: usize,
     standing: usize,
     leaving: BTreeMap<ChargeTo, usize>,
+    /// What asks the standing sessions of an address whether their peers are there.
+    doubts: BTreeMap<ChargeTo, Vec<Alarm>>,
 }
 
 #[derive(Debug)]
@@ -96,6 +100,7 @@ impl Doorkeeper {
                 over_relays: 0,
                 standing: 0,
                 leaving: BTreeMap::new(),
+                doubts: BTreeMap::new(),
             }),
             per_address: policy.per_address,
             max,
@@ -141,16 +146,22 @@ impl Doorkeeper {
         })
     }
 
-    /// A handshake is finished: whether its session may stay.
-    fn enter(&self, ip: Option<IpAddr>, charge: ChargeTo) -> Result<(), Refusal> {
+    /// A handshake is finished: whether its session may stay. Where those of its address have no place left for it, they are asked
+    /// whether their peers are still there: one that was killed says no goodbye over QUIC.
+    fn enter(&self, ip: Option<IpAddr>, charge: ChargeTo, doubt: &Alarm) -> Result<(), Refusal> {
         let (per_address, max) = (self.0.per_address, self.0.max);
         let entered = self.with(|c| {
             if c.standing >= max {
                 return Err(Refusal::Full(max));
             }
             match ip {
-                Some(ip) if !c.admission.enter(ip) => return Err(Refusal::Address(per_address)),
-                Some(_) => {}
+                Some(ip) if !c.admission.enter(ip) => {
+                    let all = c.doubts.get(&charge).into_iter().flatten();
+                    all.for_each(Alarm::ring);
+                    return Err(Refusal::Address(per_address));
+                }
+                // As many as the address may have sessions.
+                Some(_) => c.doubts.entry(charge).or_default().push(doubt.clone()),
                 None if c.over_relays >= max.div_ceil(2) => {
                     return Err(Refusal::Full(c.over_relays));
                 }
@@ -182,14 +193,27 @@ impl Doorkeeper {
         self.with(|c| take(&mut c.leaving, &charge));
     }
 
-    fn leave(&self, ip: Option<IpAddr>, charge: ChargeTo) {
+    fn leave(
+        &self,
+        Came {
+            ip, charge, doubt, ..
+        }: &Came,
+    ) {
         self.with(|c| {
             c.standing -= 1;
             match ip {
-                Some(ip) => c.admission.leave(ip),
+                Some(ip) => {
+                    c.admission.leave(*ip);
+                    if let Some(all) = c.doubts.get_mut(charge) {
+                        all.retain(|one| !one.is(doubt));
+                        if all.is_empty() {
+                            c.doubts.remove(charge);
+                        }
+                    }
+                }
                 None => {
                     c.over_relays -= 1;
-                    take(&mut c.forwarded, &charge);
+                    take(&mut c.forwarded, charge);
                 }
             }
         });
@@ -237,6 +261,7 @@ struct Came {
     keeper: Doorkeeper,
     ip: Option<IpAddr>,
     charge: ChargeTo,
+    doubt: Alarm,
 }
 
 impl Entrance {
@@ -247,6 +272,7 @@ impl Entrance {
                 keeper: half_open.keeper.clone(),
                 ip,
                 charge: half_open.charge,
+                doubt: Alarm::default(),
             }),
             half_open: Mutex::new(Some(half_open)),
             entered: OnceLock::new(),
@@ -277,7 +303,7 @@ impl Entrance {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             drop(half_open.take());
-            came.keeper.enter(came.ip, came.charge)
+            came.keeper.enter(came.ip, came.charge, &came.doubt)
         });
         *entered
     }
@@ -288,8 +314,14 @@ impl Entrance {
             && came.keeper.leaves(came.charge)
         {
             self.0.leaving.store(true, Ordering::Release);
-            came.keeper.leave(came.ip, came.charge);
+            came.keeper.leave(came);
         }
+    }
+
+    /// Whether somebody would have the place if the peer were gone; the task is woken when that is so.
+    pub(crate) fn is_doubted(&self, cx: &Context<'_>) -> bool {
+        let came = self.0.came.as_ref();
+        came.is_some_and(|came| came.doubt.poll(cx).is_ready())
     }
 }
 
@@ -305,7 +337,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         match (&self.came, self.stands()) {
-            (_, Some(came)) => came.keeper.leave(came.ip, came.charge),
+            (_, Some(came)) => came.keeper.leave(came),
             (Some(came), None) if self.leaving.load(Ordering::Acquire) => {
                 came.keeper.left(came.charge);
             }
@@ -459,6 +491,28 @@ mod tests {
         let again = enter().unwrap();
         again.leave();
         assert_eq!(keeper.standing(), 0);
+    }
+
+    #[test]
+    fn who_finds_no_place_has_those_of_its_address_asked() {
+        let keeper = keeper(64);
+        let enter = |n| {
+            let (from, charge) = at(n, 1);
+            let half_open = keeper.begin(from, charge).unwrap();
+            let entrance = Entrance::new(half_open, from.map(|f| f.ip()));
+            entrance.enter().map(|()| entrance)
+        };
+        let cx = Context::from_waker(std::task::Waker::noop());
+        let other = enter(2).unwrap();
+        let mut eight: Vec<_> = (0..8).map(|_| enter(1).unwrap()).collect();
+        assert!(eight.iter().all(|e| !e.is_doubted(&cx)));
+        assert!(enter(1).is_err());
+        assert!(eight.iter().all(|e| e.is_doubted(&cx)) && !other.is_doubted(&cx));
+        assert!(eight.iter().all(|e| !e.is_doubted(&cx)), "once");
+        eight.pop();
+        eight.push(enter(1).unwrap());
+        drop((eight, other));
+        keeper.with(|c| assert!(c.doubts.is_empty()));
     }
 
     #[test]

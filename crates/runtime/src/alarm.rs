@@ -24,6 +24,11 @@ impl Alarm {
         self.0.waker.wake();
     }
 
+    /// Whether this is a clone of the other.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Ready once for all that was rung since; else the task is woken then.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         self.0.waker.register(cx.waker());

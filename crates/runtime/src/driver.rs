@@ -46,6 +46,8 @@ const BUDGET: u32 = 64;
 const ROUND: usize = 32;
 /// Refused path messages that end a session.
 const REFUSED_MAX: u32 = 16;
+/// Who was heard within this time is there.
+const QUIET: Duration = Duration::from_secs(2);
 /// What a closed session's last bytes get to leave.
 const FLUSH: Duration = Duration::from_secs(2);
 /// Bytes of one carrier chunk, at most; the session is asked for that much room.
@@ -291,6 +293,11 @@ impl<H: Handler> Driver<H> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.alarm.poll(cx).is_ready() {
             self.command(Command::Answers);
+        }
+        // A peer that speaks is there.
+        let heard = self.connection.session().heard_at();
+        if self.door.is_doubted(cx) && self.clock.now().mono - heard >= QUIET {
+            self.command(Command::Ping);
         }
         for _ in 0..BUDGET {
             let mut moved = self.transmit(cx);
