@@ -55,9 +55,11 @@ impl Trust {
     ///
     /// The file cannot be read, or holds no certificate that can be a root.
     pub fn roots_of(file: &std::path::Path) -> Result<Self, Error> {
-        let pem = std::fs::read(file).map_err(|source| Error::File {
-            path: file.display().to_string(),
-            source,
+        let pem = crate::disk::read_bounded(file, crate::disk::TEXT_MAX).map_err(|source| {
+            Error::File {
+                path: file.display().to_string(),
+                source,
+            }
         })?;
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {

@@ -106,6 +106,38 @@ pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_whole(&file, &meta, most).map(|mut bytes| std::mem::take(&mut *bytes))
 }
 
+/// Bytes that are read of a file of settings, addresses or certificates.
+pub const TEXT_MAX: u64 = 16 << 20;
+/// The same of a capture, a recording, or what is learnt from them.
+pub const CAPTURE_MAX: u64 = 1 << 30;
+
+/// Reads a file or a pipe of at most `most` bytes. A device that gives bytes without end is refused once it has given more.
+///
+/// # Errors
+///
+/// It cannot be read, or is longer.
+pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(most.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
+        let why = format!("longer than the {most} bytes that are read of such a file");
+        return Err(io::Error::new(ErrorKind::InvalidData, why));
+    }
+    Ok(bytes)
+}
+
+/// The same of text.
+///
+/// # Errors
+///
+/// It cannot be read, is longer, or is not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let bytes = read_bounded(path, most)?;
+    String::from_utf8(bytes).map_err(|e| io::Error::new(ErrorKind::InvalidData, e.utf8_error()))
+}
+
 fn open_regular(path: &Path) -> io::Result<(File, fs::Metadata)> {
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
     let file = File::options().read(true).custom_flags(flags).open(path)?;
@@ -215,6 +247,19 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn what_gives_bytes_without_end_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        fs::write(&file, "12345").unwrap();
+        assert_eq!(read_text(&file, 5).unwrap(), "12345");
+        let long = read_bounded(&file, 4).unwrap_err();
+        assert_eq!(long.kind(), ErrorKind::InvalidData);
+        assert!(read_text(Path::new("/dev/zero"), 1 << 20).is_err());
+        fs::write(&file, [0xff]).unwrap();
+        assert!(read_text(&file, 5).is_err(), "no UTF-8");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod loops;
 
 use std::path::Path;
 
+use betanet_carrier::disk;
 use betanet_runtime::{Error, MixNetwork, Network};
 
 use crate::Fail;
@@ -33,7 +34,7 @@ pub(crate) fn network(file: &Path) -> Result<(Network, MixNetwork), Fail> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Fail> {
-    std::fs::read(path).map_err(Fail::file(path))
+    disk::read_bounded(path, disk::TEXT_MAX).map_err(Fail::file(path))
 }
 
 /// Whether a file is wrong, which is this machine's matter.

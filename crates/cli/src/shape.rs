@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use betanet_carrier::disk::write_shared;
+use betanet_carrier::disk::{self, write_shared};
 use betanet_htx::shape::{Lag, Noise, Record, Shape, TRACES_MAX, learn, learn_lag, learn_pauses};
 use betanet_wire::text::hex;
 use serde::Deserialize;
@@ -21,7 +21,7 @@ pub(crate) fn run(command: &ShapeCommand) -> Result<(), Fail> {
 
 /// Reads a shape's file.
 pub(crate) fn read(path: &Path) -> Result<Shape, Fail> {
-    let bytes = std::fs::read(path).map_err(Fail::file(path))?;
+    let bytes = disk::read_bounded(path, disk::CAPTURE_MAX).map_err(Fail::file(path))?;
     Shape::from_bytes(&bytes).map_err(|e| Fail::Local(format!("{}: no shape: {e}", path.display())))
 }
 
@@ -32,7 +32,7 @@ struct Line {
 }
 
 fn connections(path: &Path) -> Result<Vec<Vec<Record>>, Fail> {
-    let bytes = std::fs::read(path).map_err(Fail::file(path))?;
+    let bytes = disk::read_bounded(path, disk::CAPTURE_MAX).map_err(Fail::file(path))?;
     let wrong = |why: String| Fail::Local(format!("{}: {why}", path.display()));
     if pcap::is_pcap(&bytes) {
         return pcap::records(&bytes).map_err(wrong);

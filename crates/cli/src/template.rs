@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_carrier::disk::write_shared;
+use betanet_carrier::disk::{self, write_shared};
 use betanet_htx::template::{Flight, Hello, Initial, Initials, Template, Transport};
 use betanet_runtime::{
     CHROMIUM_156, Capture, Captured, CertSource, Certificate, FIREFOX_153, QuicCapture, visit,
@@ -331,7 +331,7 @@ fn read(path: Option<&Path>) -> Result<Seen, Fail> {
         Some(Some("firefox")) => shipped("firefox 153", FIREFOX_153),
         Some(_) => {
             let path = path.unwrap_or_else(|| Path::new(""));
-            let bytes = std::fs::read(path).map_err(Fail::file(path))?;
+            let bytes = disk::read_bounded(path, disk::CAPTURE_MAX).map_err(Fail::file(path))?;
             let name = path.display().to_string();
             if pcap::is_pcap(&bytes) {
                 let sent = pcap::read(&bytes).map_err(|e| Fail::Local(format!("{name}: {e}")))?;

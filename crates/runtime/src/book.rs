@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use betanet_carrier::disk;
 use betanet_keys::{Name, Peer};
 
 use crate::Error;
@@ -60,7 +61,11 @@ impl Book {
 }
 
 fn read(path: &Path) -> Result<BTreeMap<String, String>, Error> {
-    match fs::read_to_string(path) {
+    let bytes = disk::read_regular(path, disk::TEXT_MAX);
+    let text = bytes.and_then(|b| {
+        String::from_utf8(b).map_err(|e| io::Error::new(ErrorKind::InvalidData, e.utf8_error()))
+    });
+    match text {
         Ok(text) => toml::from_str(&text).map_err(|e| Error::Book {
             path: path.to_owned(),
             why: e.message().to_owned(),

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use betanet_carrier::disk;
 use betanet_htx::template::front::{Fronts, Profile, Standing};
 use betanet_keys::{Envelope, Maintainers};
 use betanet_wire::text::{hex, unhex};
@@ -29,7 +30,7 @@ impl FrontRules {
         let maintainers = Maintainers::new(&network.maintainers);
         let mut fronts = Fronts::default();
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(file_error(path))?;
+            let text = disk::read_text(path, disk::TEXT_MAX).map_err(file_error(path))?;
             let lines = text.lines().map(str::trim).enumerate();
             for (n, line) in lines.filter(|(_, l)| !l.is_empty() && !l.starts_with('#')) {
                 let wrong = |why: String| Error::Front {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use betanet_carrier::disk;
 use betanet_keys::{Name, PublicKey};
 use betanet_mesh::{Addr, Policy, SeedPeer};
 use betanet_mix::{BeaconKey, LAYERS_MAX};
@@ -288,7 +289,7 @@ impl Network {
     ///
     /// It cannot be read, or something in it is wrong; the error names the line.
     pub fn read(path: &Path) -> Result<Self, NetworkError> {
-        let text = std::fs::read_to_string(path).map_err(|e| NetworkError {
+        let text = disk::read_text(path, disk::TEXT_MAX).map_err(|e| NetworkError {
             path: path.to_owned(),
             line: 0,
             why: e.to_string(),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use betanet_carrier::disk;
 use betanet_htx::shape::{Shape, ShapeError};
 use betanet_htx::template::front::Profile;
 use betanet_keys::{Address, AddressError, Endpoint, Host, Name, Peer, PeerError};
@@ -292,7 +293,7 @@ impl Check<'_> {
     }
 
     fn shape(&mut self, path: &Path) -> Option<Shape> {
-        let shape = std::fs::read(path).map(|b| Shape::from_bytes(&b));
+        let shape = disk::read_bounded(path, disk::CAPTURE_MAX).map(|b| Shape::from_bytes(&b));
         let allowed = match shape {
             Ok(Ok(shape)) => return Some(shape),
             Ok(Err(ShapeError::Version)) => {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use betanet_carrier::disk;
 use serde::Deserialize as _;
 
 use super::{Problem, Settings};
@@ -27,7 +28,8 @@ impl Settings {
     ///
     /// It cannot be read, or is not TOML; the text says where.
     pub fn read(path: &Path) -> Result<(Self, Vec<Problem>), String> {
-        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let text = disk::read_text(path, disk::TEXT_MAX)
+            .map_err(|e| format!("{}: {e}", path.display()))?;
         let table: toml::Table =
             toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
         let (mut good, mut problems) = (toml::Table::new(), Vec::new());
