@@ -242,3 +242,24 @@ fn metrics_tell_the_build_and_healthz_what_is_wrong() {
     std::fs::rename(dir.join("moved"), dir.join("pub")).unwrap();
     assert_eq!(node.get("/healthz").0, 200);
 }
+
+#[test]
+fn a_key_where_others_could_fetch_it_keeps_a_gateway_from_starting() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(home.path().join("pub")).unwrap();
+    for (serve, key) in [("pub", "pub/key.pem"), (".", "key.pem")] {
+        let args = ["--serve", serve, "--key", key, "--listen", "127.0.0.1:0"];
+        let mut command = Command::new(GATEWAY);
+        let out = command
+            .args(args)
+            .current_dir(home.path())
+            .output()
+            .unwrap();
+        assert_eq!(out.status.code(), Some(3), "{key}");
+        let said = text(&out.stderr);
+        assert!(said.contains("others could fetch it"), "{said}");
+        let (out, json) = check(home.path(), &args);
+        assert_eq!(out.status.code(), Some(2), "{key}");
+        assert!(keys(&json["problems"]).contains(&"key"), "{json}");
+    }
+}

@@ -193,6 +193,8 @@ async fn let_go() {
 
 /// Starts the node: at the port that it keeps, or at another where that one is taken.
 async fn start(config: &mut GatewayConfig, kept: Option<&mut KeptPort>) -> Result<Gateway, Fail> {
+    // Before a key is made where it would be served.
+    config.keeps_secrets()?;
     let identity = identity(&config.key)?;
     let Some(kept) = kept else {
         return Ok(Gateway::start(identity, config).await?);

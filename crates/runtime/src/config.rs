@@ -1,4 +1,5 @@
 mod check;
+mod exposed;
 mod file;
 mod legacy;
 mod look;

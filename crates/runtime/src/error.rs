@@ -25,6 +25,22 @@ pub enum Error {
         /// Who ended it.
         by: By,
     },
+    /// A secret lies in a folder whose files are given to others.
+    #[error(
+        "{key} = {:?} lies in the folder of {by}, {:?}, where others could fetch it: move it, or serve another folder",
+        file.display().to_string(),
+        folder.display().to_string()
+    )]
+    Exposed {
+        /// The setting that names the secret.
+        key: &'static str,
+        /// The secret's file.
+        file: PathBuf,
+        /// The setting that names the folder.
+        by: &'static str,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The peer cannot be dialled with what is known of it.
     #[error("the peer has no address")]
     NoAddress,
@@ -72,7 +88,7 @@ pub enum Error {
     #[error("the peer failed repeatedly and is not dialled again for {0} s")]
     Resting(u64),
     /// A request that cannot be sent.
-    #[error("the request cannot be sent: {0}")]
+    #[error("the request cannot be sent")]
     Request(#[from] betanet_stack::Error),
     /// A request that cannot be sent through the mix.
     #[error("the request cannot be sent: {0}")]
@@ -216,6 +232,7 @@ impl Error {
         matches!(
             self,
             Self::File { .. }
+                | Self::Exposed { .. }
                 | Self::KeyFile { .. }
                 | Self::Listen { .. }
                 | Self::Descriptors { .. }

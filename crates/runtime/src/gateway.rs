@@ -200,6 +200,7 @@ impl Gateway {
         H: Handler + Clone + Send + Sync + 'static,
         H::Exchange: Send,
     {
+        config.keeps_secrets()?;
         let connections_max =
             crate::descriptors::connections(config.max_connections, config.jitter.is_some())?;
         let certificate = Arc::new(

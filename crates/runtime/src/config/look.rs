@@ -8,6 +8,7 @@ use betanet_carrier::client::Trust;
 use betanet_keys::{Address, Endpoint, Host};
 use betanet_mesh::Role;
 
+use super::exposed::Exposed;
 use super::{CoverSite, GatewayConfig, Origin, Problem};
 use crate::health::writable;
 use crate::reach::interfaces;
@@ -122,18 +123,9 @@ impl Look<'_> {
                 self.problem("key", &shown(path), why);
             }
         }
-        let open = [
-            ("serve", config.serve.clone()),
-            ("cover", cover_folder(config)),
-        ];
-        for (what, folder) in open {
-            let Some(folder) = folder else { continue };
-            let inside = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_owned());
-            let at = path.parent().map(inside).unwrap_or_default();
-            if at.starts_with(inside(&folder)) {
-                let why = format!("it lies in the folder of {what}, where others could fetch it");
-                self.problem("key", &shown(path), why);
-            }
+        if let Some(Exposed { key, file, by, .. }) = config.exposed() {
+            let why = format!("it lies in the folder of {by}, where others could fetch it");
+            self.problem(key, &shown(&file), why);
         }
     }
 
