@@ -1,5 +1,8 @@
 use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -12,18 +15,60 @@ pub enum LogFormat {
     Json,
 }
 
-/// Standard error, or whatever else log lines go to. A line that cannot be written is lost, and nothing else is: the disk that it goes
-/// to may be full, its reader gone.
-struct Best<W>(W);
+/// The longest line: a pipe that is ready for writing has room for as much (`PIPE_BUF`).
+const LINE_MAX: usize = 4096;
 
-impl<W: Write> Write for Best<W> {
+/// Lines that were lost since the last that was written.
+static LOST: Mutex<u64> = Mutex::new(0);
+
+/// Standard error, or whatever else log lines go to. A line that cannot be written now is lost, and nothing else is: the disk that it
+/// goes to may be full, its reader gone, or a pipe that nobody reads.
+struct Best<'a, W> {
+    to: W,
+    lost: &'a Mutex<u64>,
+}
+
+impl<W: Write + AsFd> Best<'_, W> {
+    /// Whether a line can be written without waiting for who reads.
+    fn is_ready(&self) -> bool {
+        let mut fds = [PollFd::new(&self.to, PollFlags::OUT)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // What cannot be asked is written to as it is.
+        poll(&mut fds, Some(&now)).map_or(true, |ready| ready > 0)
+    }
+
+    fn line(&mut self, bytes: &[u8]) -> bool {
+        let ready = self.is_ready();
+        if ready {
+            let _ = self.to.write_all(bytes);
+        }
+        ready
+    }
+}
+
+impl<W: Write + AsFd> Write for Best<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = self.0.write_all(bytes);
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if *lost > 0 {
+            let said = format!("{} log lines were lost: nobody took them\n", *lost);
+            if self.line(said.as_bytes()) {
+                *lost = 0;
+            }
+        }
+        let whole = if bytes.len() <= LINE_MAX {
+            self.line(bytes)
+        } else {
+            self.line(&[&bytes[..LINE_MAX - 1], b"\n"].concat())
+        };
+        *lost += u64::from(!whole);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let _ = self.0.flush();
+        // Nothing is kept back.
         Ok(())
     }
 }
@@ -49,7 +94,10 @@ pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), String> {
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
         .log_internal_errors(false)
-        .with_writer(|| Best(io::stderr()));
+        .with_writer(|| Best {
+            to: io::stderr(),
+            lost: &LOST,
+        });
     // A second start in one process keeps the first.
     let _ = match format {
         LogFormat::Text => builder.try_init(),
@@ -60,27 +108,53 @@ pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
-    struct Full;
-
-    impl Write for Full {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::StorageFull.into())
+    #[test]
+    fn who_does_not_read_loses_lines_and_holds_nothing_up() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let lost = Mutex::new(0);
+        let mut log = Best {
+            to: writer,
+            lost: &lost,
+        };
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        for _ in 0..1000 {
+            log.write_all(&line).unwrap();
         }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Err(io::ErrorKind::BrokenPipe.into())
-        }
+        let gone = *lost.lock().unwrap();
+        assert!((500..1000).contains(&gone), "{gone}");
+        let mut taken = vec![0; usize::try_from(1000 - gone).unwrap() * line.len()];
+        reader.read_exact(&mut taken).unwrap();
+        log.write_all(b"the next\n").unwrap();
+        // A line that is longer than a pipe surely takes is cut.
+        log.write_all(&[b'y'; 2 * LINE_MAX]).unwrap();
+        drop(log);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        let said = format!("{gone} log lines were lost: nobody took them\nthe next\n");
+        assert!(rest.starts_with(&said), "{rest}");
+        assert_eq!(rest.len(), said.len() + LINE_MAX);
+        assert_eq!(*lost.lock().unwrap(), 0);
     }
 
     #[test]
-    fn a_line_that_cannot_be_written_is_lost_and_nothing_else_is() {
-        let mut lost = Best(Full);
-        assert_eq!(lost.write(b"a line\n").unwrap(), 7);
-        lost.flush().unwrap();
-        let mut kept = Best(Vec::new());
-        kept.write_all(b"a line\n").unwrap();
-        assert_eq!(kept.0, b"a line\n");
+    fn a_reader_that_is_gone_and_a_full_disk_are_borne() {
+        let lost = Mutex::new(0);
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let mut log = Best {
+            to: writer,
+            lost: &lost,
+        };
+        log.write_all(b"a line\n").unwrap();
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut log = Best {
+            to: full.unwrap(),
+            lost: &lost,
+        };
+        log.write_all(b"a line\n").unwrap();
     }
 }

@@ -193,7 +193,15 @@ fn hidden(dir: &Dir) -> io::Result<(String, File)> {
     let name = format!("{OWN}/{WRITE}{}", text::hex(&drawn));
     let mut options = OpenOptions::new();
     let options = options.write(true).create_new(true).mode(0o600);
-    let file = dir.open_with(&name, options)?.into_std();
+    let file = match dir.open_with(&name, options) {
+        // Somebody has removed the folder for such files.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            dir.create_dir_all(OWN)?;
+            dir.open_with(&name, options)?
+        }
+        opened => opened?,
+    };
+    let file = file.into_std();
     // Where files cannot be held, nobody sweeps but who starts.
     let _ = file.try_lock();
     Ok((name, file))

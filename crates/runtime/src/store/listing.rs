@@ -77,7 +77,9 @@ impl Lists {
         let Some(dir) = opened(folder, path).map_err(medium)? else {
             return Ok(None);
         };
-        let names = self.names(&dir, now)?;
+        let Some(names) = self.names(&dir, now)? else {
+            return Ok(None);
+        };
         let from = names.partition_point(|(name, _)| &**name <= after);
         let mut entries = Vec::new();
         let mut rest = names[from..].iter();
@@ -100,7 +102,8 @@ impl Lists {
         Ok(Some(Listing { entries, more }))
     }
 
-    fn names(&self, dir: &Dir, now: i64) -> Result<Arc<Names>, StoreError> {
+    /// The folder's names; none of one that cannot be read, which is as if it were not there, as with files.
+    fn names(&self, dir: &Dir, now: i64) -> Result<Option<Arc<Names>>, StoreError> {
         let version = Version::of(&dir.dir_metadata().map_err(medium)?);
         let known = |last: &VecDeque<(Version, Arc<Names>)>| {
             let found = last.iter().find(|(v, _)| *v == version);
@@ -108,15 +111,17 @@ impl Lists {
         };
         let lock = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(names) = known(&lock()) {
-            return Ok(names);
+            return Ok(Some(names));
         }
-        let names = Arc::new(read(dir)?);
+        let Some(names) = read(dir)?.map(Arc::new) else {
+            return Ok(None);
+        };
         if version.changed.0 + SETTLED < now {
             let mut last = lock();
             last.truncate(REMEMBERED - 1);
             last.push_front((version, Arc::clone(&names)));
         }
-        Ok(names)
+        Ok(Some(names))
     }
 }
 
@@ -144,9 +149,13 @@ fn may_be_asked(name: &str) -> bool {
     served_name(name) && !name.contains('?')
 }
 
-fn read(dir: &Dir) -> Result<Names, StoreError> {
+fn read(dir: &Dir) -> Result<Option<Names>, StoreError> {
     let mut names = BTreeSet::new();
-    for (seen, entry) in dir.entries().map_err(medium)?.enumerate() {
+    let entries = match dir.entries() {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+        entries => entries.map_err(medium)?,
+    };
+    for (seen, entry) in entries.enumerate() {
         if seen >= NAMES_MAX {
             return Err(StoreError::TooMany);
         }
@@ -158,7 +167,7 @@ fn read(dir: &Dir) -> Result<Names, StoreError> {
             names.insert((name.into_boxed_str(), is_folder));
         }
     }
-    Ok(names.into_iter().collect())
+    Ok(Some(names.into_iter().collect()))
 }
 
 /// Whether it is a folder; `None` of what is neither file nor folder. Links to folders are in no list: they may lead round.

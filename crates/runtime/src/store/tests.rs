@@ -55,6 +55,17 @@ fn standing(dir: &Path, bytes: u64) -> (FolderStore, Arc<AtomicU64>) {
 }
 
 #[test]
+fn the_folder_for_writes_under_way_is_made_again_where_somebody_removed_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store =
+        FolderStore::timed(dir.path(), 1 << 20, MANY, Box::new(|| Duration::ZERO)).unwrap();
+    put(&mut store, "/a", b"one").unwrap();
+    fs::remove_dir_all(dir.path().join(OWN)).unwrap();
+    put(&mut store, "/b", b"two").unwrap();
+    assert_eq!(fs::read(dir.path().join("b")).unwrap(), b"two");
+}
+
+#[test]
 fn writes_are_whole_charged_and_keep_their_headers() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("old.txt"), [0; 10]).unwrap();
