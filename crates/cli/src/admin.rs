@@ -47,7 +47,11 @@ async fn answer(admin: &str, path: &str) -> Result<Value, Fail> {
         .split_once("\r\n\r\n")
         .ok_or_else(|| fail(&"no HTTP answer"))?;
     if !head.starts_with("HTTP/1.1 200") {
-        return Err(fail(&body.trim()));
+        let status = head.lines().next().unwrap_or_default();
+        let said = format!("{status}: {}", body.trim());
+        // Whatever answers there may be no node.
+        let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
+        return Err(fail(&said));
     }
     serde_json::from_str(body).map_err(|e| fail(&e))
 }

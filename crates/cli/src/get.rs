@@ -4,6 +4,7 @@ mod download;
 mod folder;
 mod part;
 mod place;
+mod rest;
 mod sink;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::source::Source;
 use crate::target::{Dialling, Url};
 use download::{Download, Next, Wanted};
 use place::Place;
+use rest::Rest;
 
 /// A refusal's text, at most.
 const REASON_MAX: usize = 4096;
@@ -27,6 +29,8 @@ const REASON_MAX: usize = 4096;
 enum Trouble {
     /// The session or the exchange was cut: another one may get on.
     Cut(Error),
+    /// The peer failed so often that it is not dialled for a while.
+    Resting(Error),
     Fail(Fail),
 }
 
@@ -34,6 +38,7 @@ impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         match error {
             Error::Outer { .. } | Error::Session { .. } | Error::Exchange(_) => Self::Cut(error),
+            Error::Resting(_) => Self::Resting(error),
             other => Self::Fail(other.into()),
         }
     }
@@ -48,7 +53,7 @@ impl From<Fail> for Trouble {
 impl From<Trouble> for Fail {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Cut(error) => error.into(),
+            Trouble::Cut(error) | Trouble::Resting(error) => error.into(),
             Trouble::Fail(fail) => fail,
         }
     }
@@ -140,12 +145,15 @@ async fn fetch(
     download: &mut Download,
 ) -> Result<(u16, u32), Trouble> {
     let (mut retries, mut resumed) = (retries, 0);
+    let (mut rest, mut last) = (Rest::new(), None);
     loop {
         let before = download.got();
         match attempt(source, download).await {
             Ok(Some(status)) => return Ok((status, resumed)),
             Ok(None) => {}
-            Err(Trouble::Cut(_)) if source.is_reached() && retries > 0 => {
+            Err(trouble) if rest.over(&trouble).await => download.pause(),
+            Err(Trouble::Cut(why)) if source.is_reached() && retries > 0 => {
+                last = Some(why);
                 // A transfer that gets on may be cut any number of times.
                 if download.got() <= before {
                     retries -= 1;
@@ -154,8 +162,19 @@ async fn fetch(
                 source.forget();
                 download.pause();
             }
-            Err(trouble) => return Err(trouble),
+            Err(trouble) => return Err(because(last, trouble)),
         }
+    }
+}
+
+/// Says why a peer that is not dialled any more failed before.
+fn because(last: Option<Error>, trouble: Trouble) -> Trouble {
+    match (last, trouble) {
+        (Some(last), Trouble::Resting(error)) => {
+            let (why, rests): (Fail, Fail) = (last.into(), error.into());
+            Fail::Peer(format!("{}; {}", why.why(), rests.why())).into()
+        }
+        (_, trouble) => trouble,
     }
 }
 

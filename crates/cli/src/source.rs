@@ -49,6 +49,11 @@ impl Source {
         self.reached
     }
 
+    /// Whether the session stands.
+    pub(crate) fn is_open(&self) -> bool {
+        self.session.as_ref().is_some_and(|s| !s.is_closed())
+    }
+
     /// The session was cut: another one is opened when it is needed.
     pub(crate) fn forget(&mut self) {
         self.session = None;

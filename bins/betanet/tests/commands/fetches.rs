@@ -155,6 +155,12 @@ fn a_cut_download_goes_on_where_it_stood_or_begins_anew() {
     let gone = s.run(&["get", &url, "--peer", &nobody, "-o", out.to_str().unwrap()]);
     assert_eq!(code(&gone), 1);
     resumed(8_000_000 - 1_024_000);
+    // So it is where the resource is not there for a while.
+    cut(&args);
+    fs::rename(s.path("served/big.bin"), s.path("aside")).unwrap();
+    assert_eq!(code(&s.run(&resume)), 1);
+    fs::rename(s.path("aside"), s.path("served/big.bin")).unwrap();
+    resumed(8_000_000 - 1_024_000);
     // The resource changed, and is shorter than what was fetched of it.
     cut(&args);
     s.keep("big.bin", &bytes[..1_000_000]);

@@ -95,3 +95,28 @@ fn a_folder_is_taken_once_and_nothing_is_written_elsewhere() {
     assert_eq!(code(&s.run(&args)), 3);
     assert_eq!(fs::read_dir(s.path("other")).unwrap().count(), 0);
 }
+
+#[test]
+fn more_files_than_a_peer_may_ask_for_at_once_are_all_taken() {
+    let s = Serving::start(&["--listing"]);
+    fs::create_dir(s.path("served/many")).unwrap();
+    let count = 260;
+    for n in 0..count {
+        s.keep(&format!("many/{n}"), n.to_string().as_bytes());
+    }
+    let out = s.path("out");
+    let url = format!("bar://{}/many", s.fact("peer"));
+    let got = s.run(&["get", "-r", &url, "-o", out.to_str().unwrap(), "--json"]);
+    assert_eq!(code(&got), 0, "{}", text(&got.stderr));
+    let facts: Value = serde_json::from_slice(&got.stdout).unwrap();
+    assert_eq!(
+        (&facts["files"], &facts["resumed"]),
+        (&count.into(), &0.into())
+    );
+    for n in 0..count {
+        assert_eq!(
+            fs::read_to_string(out.join(n.to_string())).unwrap(),
+            n.to_string()
+        );
+    }
+}

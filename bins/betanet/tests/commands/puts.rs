@@ -264,3 +264,24 @@ fn every_rate_of_padding_that_is_taken_carries_something() {
     assert_eq!(code(&out), 2);
     assert!(text(&out.stderr).contains("4k to 64m"));
 }
+
+#[test]
+fn a_closed_standard_input_is_no_empty_file() {
+    let s = Serving::start(&["--writable"]);
+    let url = s.url("/x");
+    let put = |input: &str| {
+        let line = format!("exec \"$0\" put - \"$1\" --peer \"$2\" {input}");
+        Command::new("sh")
+            .args(["-c", &line, BETANET, &url, s.fact("peer")])
+            .env("XDG_DATA_HOME", s.path("client"))
+            .output()
+            .unwrap()
+    };
+    let closed = put("<&-");
+    assert_eq!(code(&closed), 3);
+    assert!(text(&closed.stderr).contains("standard input is closed"));
+    assert!(!s.path("served/x").exists());
+    // A file that is empty is one.
+    assert_eq!(code(&put("</dev/null")), 0);
+    assert_eq!(std::fs::read(s.path("served/x")).unwrap(), b"");
+}

@@ -78,6 +78,8 @@ pub(super) struct Download {
     /// The whole copy that stands under the final name already: its etag and length.
     copy: Option<(String, u64)>,
     anew: u32,
+    /// What the sink has is worth nothing once there is something better.
+    stale: bool,
     shows: bool,
     bar: Option<Bar>,
 }
@@ -135,6 +137,7 @@ impl Download {
             etag: holds.map(|h| h.etag),
             copy,
             anew: 0,
+            stale: false,
             shows,
             bar: None,
         })
@@ -206,9 +209,7 @@ impl Download {
         if shown || self.anew > ANEW_MAX {
             return Err(Fail::Peer(format!("the resource {why}")));
         }
-        if self.got > 0 {
-            self.sink.anew().await.map_err(self.fails())?;
-        }
+        self.stale |= self.got > 0;
         (self.first, self.got, self.left) = (0, 0, 0);
         (self.end, self.etag, self.copy) = (None, None, None);
         Ok(())
@@ -291,6 +292,9 @@ impl Download {
             (None, None) => None,
         };
         self.etag = etag.map(str::to_owned);
+        if std::mem::take(&mut self.stale) {
+            self.sink.anew().await.map_err(self.fails())?;
+        }
         if let Some(part) = &self.part {
             if self.got + self.before == 0 {
                 // What another run left is no part of this, and is kept until there is something better.

@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::download::{Download, Wanted};
 use super::place::Place;
-use super::{Trouble, fetch, refused};
+use super::rest::Rest;
+use super::{Trouble, because, fetch, refused};
 use crate::Fail;
 use crate::args::GetArgs;
 use crate::fail::interruptible;
@@ -85,8 +86,18 @@ pub(super) async fn run(args: &GetArgs, url: &Url) -> Result<(), Fail> {
     }]);
     let done = interruptible(async {
         while let Some(folder) = waiting.pop_front() {
-            take(args, url, &folder, (&mut waiting, &mut sums), &mut source).await?;
-            sums.folders += 1;
+            let all = (&mut waiting, &mut sums);
+            match take(args, url, &folder, all, &mut source).await {
+                // What is wrong with one folder says nothing of the next.
+                Err(Fail::Peer(why)) if folder.depth > 0 && source.is_open() => {
+                    note!("left out: {}: {why}", folder.place.display());
+                    sums.failed += 1;
+                }
+                done => {
+                    done?;
+                    sums.folders += 1;
+                }
+            }
         }
         Ok(())
     })
@@ -232,14 +243,16 @@ fn is_plain(name: &str) -> bool {
 
 /// One part of a folder's list.
 async fn listed(retries: u32, source: &mut Source, target: &str) -> Result<List, Fail> {
-    let mut retries = retries;
+    let (mut retries, mut rest, mut last) = (retries, Rest::new(), None);
     loop {
         match list_once(source, target).await {
-            Err(Trouble::Cut(_)) if source.is_reached() && retries > 0 => {
+            Err(trouble) if rest.over(&trouble).await => {}
+            Err(Trouble::Cut(why)) if source.is_reached() && retries > 0 => {
+                last = Some(why);
                 retries -= 1;
                 source.forget();
             }
-            Err(trouble) => return Err(trouble.into()),
+            Err(trouble) => return Err(because(last, trouble).into()),
             Ok(list) => return Ok(list),
         }
     }

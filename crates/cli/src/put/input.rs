@@ -2,9 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::fs::OFlags;
 use tokio::sync::mpsc;
 
 use crate::Fail;
@@ -24,6 +26,18 @@ pub(super) struct Input {
     said: Option<u64>,
 }
 
+/// Whether a process was started without this stream. Rust opens `/dev/null` in its place, to read and write; a shell's `</dev/null`
+/// is to read only.
+fn is_closed(stream: &impl AsFd) -> bool {
+    let (Ok(null), Ok(found)) = (rustix::fs::stat("/dev/null"), rustix::fs::fstat(stream)) else {
+        return false;
+    };
+    let flags = rustix::fs::fcntl_getfl(stream);
+    found.st_rdev == null.st_rdev
+        && found.st_mode == null.st_mode
+        && flags.is_ok_and(|f| f & OFlags::RWMODE == OFlags::RDWR)
+}
+
 impl Input {
     /// Opens a file; with `-`, standard input.
     ///
@@ -33,6 +47,10 @@ impl Input {
     pub(super) fn open(path: &Path) -> Result<Self, Fail> {
         let fault = Fail::file(path);
         if path.as_os_str() == "-" {
+            if is_closed(&io::stdin()) {
+                let why = "standard input is closed: nothing is sent, not even an empty file";
+                return Err(Fail::Local(why.into()));
+            }
             return Self::reading(path, None, false, || Ok(io::stdin()));
         }
         let meta = fs::metadata(path).map_err(&fault)?;

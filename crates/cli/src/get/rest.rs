@@ -1,0 +1,87 @@
+//! A peer that takes no more requests for the moment: as many streams as it allows are open, or they come faster than it lets them.
+
+use std::time::Duration;
+
+use betanet_runtime::{Error, ExchangeError};
+use betanet_wire::Code;
+
+use super::Trouble;
+
+/// The first wait, which doubles, the longest, and all of them together without an answer between.
+const FIRST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(2);
+const IN_ALL: Duration = Duration::from_secs(60);
+/// From this wait on the user is told.
+const TOLD: Duration = Duration::from_secs(1);
+
+/// Waits until a peer takes requests again.
+pub(super) struct Rest {
+    next: Duration,
+    left: Duration,
+    told: bool,
+}
+
+impl Rest {
+    pub(super) const fn new() -> Self {
+        Self {
+            next: FIRST,
+            left: IN_ALL,
+            told: false,
+        }
+    }
+
+    /// Whether this was such a refusal, and enough was waited to ask again.
+    pub(super) async fn over(&mut self, trouble: &Trouble) -> bool {
+        let Some(wait) = self.wait(trouble) else {
+            return false;
+        };
+        if wait >= TOLD && !std::mem::replace(&mut self.told, true) {
+            note!(
+                "the peer takes no more requests now (it bounds the streams of a peer): asking again until it does"
+            );
+        }
+        tokio::time::sleep(wait).await;
+        true
+    }
+
+    fn wait(&mut self, trouble: &Trouble) -> Option<Duration> {
+        let refused = matches!(
+            trouble,
+            Trouble::Cut(Error::Exchange(ExchangeError::Ended {
+                code: Code::POLICY_REJECTED,
+                delivered: 0,
+            }))
+        );
+        if !refused || self.left.is_zero() {
+            return None;
+        }
+        let wait = self.next.min(self.left);
+        self.left -= wait;
+        self.next = (self.next * 2).min(LONGEST);
+        Some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_stream_is_waited_for_longer_each_time_and_not_for_ever() {
+        let refused = |delivered| {
+            Trouble::Cut(Error::Exchange(ExchangeError::Ended {
+                code: Code::POLICY_REJECTED,
+                delivered,
+            }))
+        };
+        let mut rest = Rest::new();
+        let waits: Vec<u128> = std::iter::from_fn(|| rest.wait(&refused(0)))
+            .map(|wait| wait.as_millis())
+            .collect();
+        assert_eq!(waits[..7], [50, 100, 200, 400, 800, 1600, 2000]);
+        assert_eq!(waits.iter().sum::<u128>(), 60_000);
+        assert_eq!(Rest::new().wait(&refused(1)), None);
+        let cut = Trouble::Cut(Error::Exchange(ExchangeError::Cut { delivered: 0 }));
+        assert_eq!(Rest::new().wait(&cut), None);
+    }
+}
