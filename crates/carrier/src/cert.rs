@@ -174,7 +174,10 @@ impl Certificate {
     /// The file cannot be read or written, or does not hold what it should.
     pub fn load_or_create(path: &Path, hosts: &[String]) -> Result<Self, Error> {
         match read_secret(path, Readers::Owner) {
-            Ok(pem) => Self::from_pem(&pem, &pem),
+            Ok(pem) => Self::from_pem(&pem, &pem).map_err(|e| {
+                let why = format!("{e}: remove the file, and another certificate is made there");
+                file_error(path)(io::Error::new(io::ErrorKind::InvalidData, why))
+            }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let pem = make_pem(hosts)?;
                 write_new(path, pem.as_bytes()).map_err(file_error(path))?;

@@ -236,6 +236,9 @@ async fn run(
     let admin = admin.transpose();
     let _admin = admin.map_err(|e| Fail::Local(format!("the admin address is not served: {e}")))?;
     announce::announce(gateway.listening(), &config, at, as_json);
+    if crate::output::is_closed() {
+        note!("standard output took nothing: the peer string has reached nobody");
+    }
     let alive = service::ready(&gateway);
     tokio::select! {
         _ = stops.told() => {}

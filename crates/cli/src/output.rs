@@ -32,7 +32,7 @@ pub(crate) fn print(bytes: &[u8]) {
 
 pub(crate) fn aside(text: Arguments<'_>) {
     // There is nowhere left to say that standard error fails.
-    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+    betanet_runtime::write_aside(&format!("{text}\n"));
 }
 
 /// Whether standard output takes nothing more: who prints on and on may stop.

@@ -220,6 +220,10 @@ impl Gateway {
             bound.push(bind(address, config.quic, leaves_v4).await?);
         }
         let facts = certificate.facts();
+        let now = i64::try_from(Clock::start().now().unix_ms / 1000).unwrap_or(i64::MAX);
+        if let Err(why) = facts.counts_at(now) {
+            tracing::warn!("the certificate does not count: {why}");
+        }
         let sockets: Vec<_> = bound.iter().map(Bound::socket).collect();
         let Reach { addresses, note } = if config.advertise.is_empty() {
             reach(&sockets, &facts, &interfaces())

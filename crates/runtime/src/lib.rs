@@ -88,7 +88,7 @@ pub use files::{load_identity, new_identity, read_secret, state_dir, write_priva
 pub use fronts::FrontRules;
 pub use gateway::{Gateway, Listening};
 pub use health::Fault;
-pub use logs::{LogFormat, init_logs, readable_log};
+pub use logs::{LogFormat, init_logs, readable_log, write_aside};
 pub use mesh::Mesh;
 pub use metrics::Metrics;
 pub use mix::{

@@ -15,8 +15,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// The longest line: a pipe that is ready for writing has room for as much (`PIPE_BUF`).
-const LINE_MAX: usize = 4096;
+/// Bytes that are written at once: a pipe that is ready for writing has room for as much (`PIPE_BUF`).
+const PIECE: usize = 4096;
 
 /// Lines that were lost since the last that was written.
 static LOST: Mutex<u64> = Mutex::new(0);
@@ -40,12 +40,15 @@ impl<W: Write + AsFd> Best<'_, W> {
         poll(&mut fds, Some(&now)).map_or(true, |ready| ready > 0)
     }
 
+    /// Whether all of it was taken, or failed; what is not taken at once is left out.
     fn line(&mut self, bytes: &[u8]) -> bool {
-        let ready = self.is_ready();
-        if ready {
-            let _ = self.to.write_all(bytes);
-        }
-        ready
+        bytes.chunks(PIECE).all(|piece| {
+            let ready = self.is_ready();
+            if ready {
+                let _ = self.to.write_all(piece);
+            }
+            ready
+        })
     }
 }
 
@@ -58,11 +61,7 @@ impl<W: Write + AsFd> Write for Best<'_, W> {
                 *lost = 0;
             }
         }
-        let whole = if bytes.len() <= LINE_MAX {
-            self.line(bytes)
-        } else {
-            self.line(&[&bytes[..LINE_MAX - 1], b"\n"].concat())
-        };
+        let whole = self.line(bytes);
         *lost += u64::from(!whole);
         Ok(bytes.len())
     }
@@ -71,6 +70,16 @@ impl<W: Write + AsFd> Write for Best<'_, W> {
         // Nothing is kept back.
         Ok(())
     }
+}
+
+/// Writes a line to standard error, as log lines are: where nobody takes it, it is lost.
+pub fn write_aside(line: &str) {
+    let mut to = Best {
+        to: io::stderr(),
+        lost: &LOST,
+    };
+    // It takes all, or loses it.
+    let _ = to.write_all(line.as_bytes());
 }
 
 /// Whether a filter of log lines reads.
@@ -129,14 +138,14 @@ mod tests {
         let mut taken = vec![0; usize::try_from(1000 - gone).unwrap() * line.len()];
         reader.read_exact(&mut taken).unwrap();
         log.write_all(b"the next\n").unwrap();
-        // A line that is longer than a pipe surely takes is cut.
-        log.write_all(&[b'y'; 2 * LINE_MAX]).unwrap();
+        // A line may be longer than what is written at once.
+        log.write_all(&[b'y'; 2 * PIECE]).unwrap();
         drop(log);
         let mut rest = String::new();
         reader.read_to_string(&mut rest).unwrap();
         let said = format!("{gone} log lines were lost: nobody took them\nthe next\n");
         assert!(rest.starts_with(&said), "{rest}");
-        assert_eq!(rest.len(), said.len() + LINE_MAX);
+        assert_eq!(rest.len(), said.len() + 2 * PIECE);
         assert_eq!(*lost.lock().unwrap(), 0);
     }
 

@@ -247,16 +247,19 @@ impl Part {
                 meta.len()
             )));
         }
-        if let Ok(old) = fs::metadata(&self.target) {
+        if let Ok(old) = fs::metadata(&self.target)
+            && old.is_file()
+        {
             let mode = fs::Permissions::from_mode(old.mode() & 0o7777);
             self.file.set_permissions(mode).map_err(&at)?;
         }
         if let Some(holds) = holds {
             self.mark(holds, &meta);
         }
-        self.forget()?;
+        // Where this fails, the part is still what its note says.
         fs::rename(&self.path, &self.target).map_err(Fail::file(&self.target))?;
         self.done = true;
+        self.forget()?;
         // The name is as lasting as the bytes; some file systems know no such call on a folder.
         match File::open(folder_of(&self.target)).and_then(|f| f.sync_all()) {
             Err(e) if e.kind() == ErrorKind::StorageFull => Err(Fail::file(&self.target)(e)),
