@@ -3,7 +3,6 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 
-use betanet_machine::Time;
 use betanet_wire::{NodeId, text};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -61,15 +60,10 @@ impl Access {
 #[error("the body could not be read on")]
 pub struct ReadFailed;
 
-/// Answers requests. One value serves many exchanges; each call is short and may touch a disk.
+/// Answers requests as they come. One value serves many exchanges; a call may touch a disk, and waits for nothing else.
 pub trait Handler {
     /// The state of one exchange.
     type Exchange;
-
-    /// Whether a client may open a stream now, of whatever type; one that may not gets POLICY_REJECTED.
-    fn may_open(&mut self, _now: Time, _client: Client) -> bool {
-        true
-    }
 
     /// Takes a request's head; an `Err` is the answer at once, before the body.
     ///
@@ -87,12 +81,6 @@ pub trait Handler {
 
     /// The request is complete: the response's head.
     fn end(&mut self, exchange: &mut Self::Exchange) -> Response;
-
-    /// As [`Handler::end`], for a handler whose answers are worked out elsewhere: `None` until this one is there. It is asked again
-    /// when whoever drives the exchange is told to.
-    fn poll_end(&mut self, exchange: &mut Self::Exchange) -> Option<Response> {
-        Some(self.end(exchange))
-    }
 
     /// The next bytes of the response's body after its head, at most `max`; empty at its end.
     ///

@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use betanet_bar::{Access, MemoryStore, Service};
 use betanet_htx::Config;
 use betanet_keys::Identity;
 use betanet_runtime::{
@@ -269,10 +268,8 @@ impl libp2p_core::Transport for Transport {
         let config = self.config(&target).map_err(TransportError::Other)?;
         let identity = self.identity.clone();
         let taker: Arc<dyn Streams> = Arc::new(Accepted(self.hub.clone()));
-        let nothing = Service::new(MemoryStore::new(0), Access::Nobody);
-        let starting: Starting = Box::pin(async move {
-            Gateway::start_taking(identity, &config, nothing, Some(taker)).await
-        });
+        let gateway = Gateway::builder(identity, &config).streams(taker);
+        let starting: Starting = Box::pin(gateway.start());
         let listener = Listener {
             asked: target,
             state: State::Starting(starting),

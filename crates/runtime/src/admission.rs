@@ -8,14 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Context;
 
-use betanet_bar::{Client, Handler, ReadFailed, Request, Response};
 use betanet_machine::Time;
 use betanet_mesh::{Admission, Policy};
 use betanet_wire::{ChargeTo, NodeId};
-use bytes::Bytes;
 
 use crate::alarm::Alarm;
-use crate::metrics::{Metrics, Refusal as Limit, Refusals};
+use crate::metrics::{Metrics, Refusal as Limit};
 
 /// Handshakes under way on one outer connection, from a right ticket to message 3's answer.
 const HALF_OPEN_A_CONNECTION: usize = 4;
@@ -308,6 +306,20 @@ impl Entrance {
         *entered
     }
 
+    /// Whether the peer, which is `node`, may open one more stream now. Nothing that comes with the handshake's end is begun before
+    /// the session may stay.
+    pub(crate) fn may_open(&self, now: Time, node: NodeId) -> bool {
+        let Some(came) = &self.0.came else {
+            return true;
+        };
+        let charge = came.charge;
+        let counted = came.keeper.with(|c| c.admission.open(now, node, charge));
+        if !counted {
+            came.keeper.0.metrics.refusals.count(Limit::Opens);
+        }
+        self.enter().is_ok() && counted
+    }
+
     /// The session is over: gives its place back while its last bytes are sent, unless many of its address do so already.
     pub(crate) fn leave(&self) {
         if let Some(came) = self.0.stands()
@@ -343,54 +355,6 @@ impl Drop for Place {
             }
             _ => {}
         }
-    }
-}
-
-/// A handler behind the doorkeeper.
-#[derive(Clone, Debug)]
-pub(crate) struct Admitted<H> {
-    pub(crate) keeper: Doorkeeper,
-    pub(crate) entrance: Entrance,
-    pub(crate) refusals: Arc<Refusals>,
-    pub(crate) inner: H,
-}
-
-impl<H: Handler> Handler for Admitted<H> {
-    type Exchange = H::Exchange;
-
-    fn may_open(&mut self, now: Time, client: Client) -> bool {
-        // What came with the handshake's end is not answered before the session may stay.
-        let counted = match client {
-            Client::Direct(node) => {
-                let charge = self.entrance.charge(node);
-                self.keeper.with(|c| c.admission.open(now, node, charge))
-            }
-            Client::Anonymous => true,
-        };
-        if !counted {
-            self.refusals.count(Limit::Opens);
-        }
-        self.entrance.enter().is_ok() && counted && self.inner.may_open(now, client)
-    }
-
-    fn begin(&mut self, client: Client, request: Request) -> Result<H::Exchange, Response> {
-        self.inner.begin(client, request)
-    }
-
-    fn body(&mut self, exchange: &mut H::Exchange, bytes: &[u8]) -> Result<(), Response> {
-        self.inner.body(exchange, bytes)
-    }
-
-    fn end(&mut self, exchange: &mut H::Exchange) -> Response {
-        self.inner.end(exchange)
-    }
-
-    fn poll_end(&mut self, exchange: &mut H::Exchange) -> Option<Response> {
-        self.inner.poll_end(exchange)
-    }
-
-    fn read(&mut self, exchange: &mut H::Exchange, max: usize) -> Result<Bytes, ReadFailed> {
-        self.inner.read(exchange, max)
     }
 }
 

@@ -1,10 +1,9 @@
-//! Answers that are worked out elsewhere: who does so rings, and the session's task looks.
+//! What wakes a session's task: who has something for it rings, and the task looks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use betanet_wire::ChargeTo;
 use futures_util::task::AtomicWaker;
 
 /// Clones are the same alarm.
@@ -38,12 +37,6 @@ impl Alarm {
             Poll::Pending
         }
     }
-}
-
-/// A handler that is told whose session it answers in.
-pub(crate) trait OfSession {
-    /// One for a session that `charge` pays for, and whose task `alarm` wakes.
-    fn of_session(&self, charge: ChargeTo, alarm: Alarm) -> Self;
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! One task a session: the poll loop between a carrier and the layers.
 
+mod answers;
 mod events;
 mod ops;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future as _;
@@ -12,7 +13,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use betanet_bar::Handler;
 use betanet_carrier::{Carrier, Received};
 use betanet_htx::StreamId;
 use betanet_machine::{Machine as _, Now, Time};
@@ -25,18 +25,19 @@ use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::admission::Entrance;
-use crate::alarm::Alarm;
 use crate::exchange::{Feed, Inbox};
 use crate::forward::Paths;
 use crate::fronts::FrontRules;
 use crate::metrics::Metrics;
 use crate::mix::Unpadded;
+use crate::service::{Allowance, Router, Running, Service};
 use crate::session::Outcome;
 use crate::standing::Seen;
 use crate::streams::{Takers, session_id};
 use crate::translate::Translator;
 use crate::{Clock, Error};
 
+pub(crate) use answers::Answer;
 pub(crate) use ops::{Ask, OPS, Op, Open, tell};
 use ops::{Blocked, Waiting};
 
@@ -113,8 +114,8 @@ pub type OnSilence = Arc<dyn Fn(Silence) + Send + Sync>;
 pub(crate) type Opened = oneshot::Sender<Result<(), Error>>;
 
 /// Drives one session until it ends.
-pub(crate) struct Driver<H: Handler> {
-    connection: Connection<H>,
+pub(crate) struct Driver {
+    connection: Connection,
     carrier: Box<dyn Carrier>,
     clock: Clock,
     wishes: Wishes,
@@ -128,8 +129,14 @@ pub(crate) struct Driver<H: Handler> {
     /// What streams that the peer opened are written with, once there was one.
     own: Option<(mpsc::Sender<Op>, mpsc::Receiver<Op>)>,
     metrics: Arc<Metrics>,
-    /// Rings when the handler has answers that were worked out elsewhere.
-    alarm: Alarm,
+    /// Who answers what the peer asks.
+    service: Arc<dyn Service>,
+    /// What its answers may hold.
+    allowance: Allowance,
+    /// Requests of the peer that are being answered.
+    serving: BTreeMap<StreamId, Running>,
+    /// Bytes of answers that wait for room.
+    answers: BTreeMap<StreamId, Box<Answer>>,
     /// Where the peer came from, and whether it may stay.
     door: Entrance,
     /// Who takes streams of types that are none of this crate's.
@@ -172,9 +179,9 @@ pub(crate) struct Driver<H: Handler> {
     seen: Option<Arc<Seen>>,
 }
 
-impl<H: Handler> Driver<H> {
+impl Driver {
     pub(crate) fn new(
-        connection: Connection<H>,
+        connection: Connection,
         carrier: Box<dyn Carrier>,
         clock: Clock,
         wishes: Wishes,
@@ -193,7 +200,10 @@ impl<H: Handler> Driver<H> {
             frames_in: 0,
             own: None,
             metrics,
-            alarm: Alarm::default(),
+            service: Arc::new(Router::default()),
+            allowance: Allowance::default(),
+            serving: BTreeMap::new(),
+            answers: BTreeMap::new(),
             door: Entrance::default(),
             takers: Takers::default(),
             fronts: None,
@@ -248,9 +258,9 @@ impl<H: Handler> Driver<H> {
         self
     }
 
-    /// Asks the handler for answers when this rings.
-    pub(crate) fn woken_by(mut self: Box<Self>, alarm: Alarm) -> Box<Self> {
-        self.alarm = alarm;
+    /// Lets `service` answer what the peer asks.
+    pub(crate) fn serving(mut self: Box<Self>, service: Arc<dyn Service>) -> Box<Self> {
+        self.service = service;
         self
     }
 
@@ -291,9 +301,6 @@ impl<H: Handler> Driver<H> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.alarm.poll(cx).is_ready() {
-            self.command(Command::Answers);
-        }
         // A peer that speaks is there.
         let heard = self.connection.session().heard_at();
         if self.door.is_doubted(cx) && self.clock.now().mono - heard >= QUIET {
@@ -451,6 +458,9 @@ impl<H: Handler> Driver<H> {
         }
         self.blocked.clear();
         self.waiting.clear();
+        self.answers.clear();
+        // With their inboxes cut: none of them tells the session that it was given up.
+        self.serving.clear();
     }
 
     /// Tells exchanges that ended with the session, and why it did.
@@ -477,10 +487,8 @@ impl<H: Handler> Driver<H> {
         moved
     }
 
-    fn inbox(&self, stream: StreamId, put: impl FnOnce(&Inbox)) {
-        if let Some(inbox) = self.inboxes.get(&stream) {
-            put(inbox);
-        }
+    fn inbox<T>(&self, stream: StreamId, put: impl FnOnce(&Inbox) -> T) -> Option<T> {
+        self.inboxes.get(&stream).map(|inbox| put(inbox))
     }
 
     fn receive(&mut self, cx: &mut Context<'_>) -> bool {

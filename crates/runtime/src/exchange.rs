@@ -75,6 +75,8 @@ struct State {
     chunks: VecDeque<Bytes>,
     end: Option<Result<(), ExchangeError>>,
     reader: Option<Waker>,
+    /// Nobody reads any more: what comes is not kept.
+    discards: bool,
 }
 
 /// Where the driver puts an answer, and its reader finds it. What it holds is bounded by the stream's credit.
@@ -101,8 +103,11 @@ impl Inbox {
         self.update(|s| s.head = Some(response));
     }
 
-    pub(crate) fn body(&self, data: Bytes) {
+    /// Keeps bytes for the reader; whether there is one.
+    pub(crate) fn body(&self, data: Bytes) -> bool {
+        let mut kept = true;
         self.update(|s| match s.chunks.back_mut() {
+            _ if s.discards => kept = false,
             Some(last) if last.len() + data.len() <= JOIN_MAX => {
                 let mut joined = BytesMut::with_capacity(JOIN_MAX);
                 joined.extend_from_slice(last);
@@ -111,6 +116,20 @@ impl Inbox {
             }
             _ => s.chunks.push_back(data),
         });
+        kept
+    }
+
+    /// Drops what is unread, and from now on what comes; how many bytes were unread.
+    pub(crate) fn discard(&self) -> u64 {
+        let mut state = self.lock();
+        state.discards = true;
+        let unread = std::mem::take(&mut state.chunks);
+        unread.iter().map(|chunk| chunk.len() as u64).sum()
+    }
+
+    /// Whether it was cut before its end.
+    pub(crate) fn is_cut(&self) -> bool {
+        matches!(self.lock().end, Some(Err(_)))
     }
 
     pub(crate) fn end(&self, end: Result<(), ExchangeError>) {

@@ -48,6 +48,7 @@ mod network;
 mod node;
 mod panics;
 mod reach;
+mod service;
 mod session;
 mod shares;
 mod standing;
@@ -59,7 +60,7 @@ mod translate;
 mod view;
 
 pub use admin::{Admin, serve_admin};
-pub use betanet_bar::{Access, Headers, Method, Request, Response};
+pub use betanet_bar::{Access, Client, Headers, Method, Request, Response, status as code};
 pub use betanet_carrier::client::{Facts as OuterFacts, Trust};
 pub use betanet_carrier::{
     CHROMIUM_156, Capture, CaptureError, Captured, CertSource, Certificate, Cost, FIREFOX_153,
@@ -86,7 +87,7 @@ pub use exchange::{Answer, Body, ExchangeError};
 pub use farewell::farewell;
 pub use files::{load_identity, new_identity, read_secret, state_dir, write_private, write_secret};
 pub use fronts::FrontRules;
-pub use gateway::{Gateway, Listening};
+pub use gateway::{Gateway, GatewayBuilder, Listening};
 pub use health::Fault;
 pub use logs::{LogFormat, init_logs, readable_log, write_aside};
 pub use mesh::Mesh;
@@ -99,6 +100,10 @@ pub use mix::{
 pub use network::{LEAST, MixNetwork, Network, NetworkError};
 pub use node::{Node, Transport, calibrate_origin, visit};
 pub use panics::{count_panics, panics};
+pub use service::{
+    BodyError, Call, CallBody, FolderService, HandlerService, Reply, ReplyBody, Router, Service,
+    ServiceFuture, Tower, TowerService,
+};
 pub use session::{SessionFacts, SessionHandle, Upload};
 pub use store::FolderStore;
 pub use streams::{PeerSession, Streams, Substream};

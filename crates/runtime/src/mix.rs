@@ -17,7 +17,6 @@ mod wellknown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_bar::Handler;
 use betanet_keys::Maintainers;
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Role};
@@ -33,7 +32,7 @@ pub use wellknown::PublishedProof;
 pub(crate) use wellknown::WellKnown;
 
 use crate::files::file_error;
-use crate::{Clock, Error, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed};
+use crate::{Clock, Error, GatewayConfig, Mesh, Metrics, Network, Node, Service, Streams, seed};
 use client::find::Finder;
 use keys::Keeper;
 use listed::Listed;
@@ -127,9 +126,9 @@ impl Mixing {
         Some(plane as Arc<dyn Streams>)
     }
 
-    /// `handler`, and before it what the node has to say of the mix.
-    pub(crate) fn faces<H>(this: Option<&Self>, handler: H) -> WellKnown<H> {
-        WellKnown::new(this.map(|m| Arc::clone(&m.faces)), handler)
+    /// What the node has to say of the mix.
+    pub(crate) fn well_known(&self) -> WellKnown {
+        WellKnown::new(Arc::clone(&self.faces))
     }
 
     /// What the node's record says of its keys; nothing where it takes no packets.
@@ -140,19 +139,15 @@ impl Mixing {
         }
     }
 
-    /// Begins: `handler` answers requests that come over the mix, where the node's roles have `gateway`. Its tasks have their names
+    /// Begins: `service` answers requests that come over the mix, where the node's roles have `gateway`. Its tasks have their names
     /// with them.
-    pub(crate) fn start<H>(
+    pub(crate) fn start(
         self,
         (node, mesh): (Arc<Node>, Mesh),
         draft: Draft,
-        handler: WellKnown<H>,
+        service: Arc<dyn Service>,
         network: &Network,
-    ) -> (Vec<(&'static str, AbortHandle)>, Option<Arc<Plane>>)
-    where
-        H: Handler + Clone + Send + Sync + 'static,
-        H::Exchange: Send,
-    {
+    ) -> (Vec<(&'static str, AbortHandle)>, Option<Arc<Plane>>) {
         let Some(plane) = self.plane else {
             return (Vec::new(), None);
         };
@@ -172,7 +167,7 @@ impl Mixing {
         }
         if draft.roles.has(Role::Gateway) {
             let metrics = Arc::clone(&self.metrics);
-            let task = service::serve(&plane, handler, self.clock, metrics);
+            let task = service::serve(&plane, service, self.clock, metrics);
             tasks.push(("the mix's requests", task));
         }
         let keeper = Keeper {

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use betanet_bar::{Client, Handler, ReadFailed, Request, Response, status};
 use betanet_carrier::Shape;
 use betanet_carrier::client::Trust;
 use betanet_htx::pace::Padding;
@@ -14,7 +13,6 @@ use betanet_htx::{Config, kind, offered_caps};
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_machine::{Rng, Time};
 use betanet_stack::{Dial, Dialer, RENEW_AFTER};
-use bytes::Bytes;
 
 use crate::driver::{OnSilence, Silence};
 use crate::files::fresh_identity;
@@ -27,26 +25,6 @@ use crate::translate::translated;
 use crate::{Clock, Deck, Error, Metrics, SessionHandle, Streams, seed};
 
 pub use look::{calibrate_origin, visit};
-
-/// Answers nothing: a client that serves no one.
-#[derive(Clone, Copy, Debug)]
-struct NoService;
-
-impl Handler for NoService {
-    type Exchange = ();
-    fn begin(&mut self, _: Client, _: Request) -> Result<(), Response> {
-        Err(Response::new(status::NOT_FOUND))
-    }
-    fn body(&mut self, (): &mut (), _: &[u8]) -> Result<(), Response> {
-        Ok(())
-    }
-    fn end(&mut self, (): &mut ()) -> Response {
-        Response::new(status::NOT_FOUND)
-    }
-    fn read(&mut self, (): &mut (), _: usize) -> Result<Bytes, ReadFailed> {
-        Ok(Bytes::new())
-    }
-}
 
 /// What an address begins with that is dialled over QUIC: `quic:HOST:PORT`.
 pub(crate) const QUIC: &str = "quic:";

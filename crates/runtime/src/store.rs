@@ -44,7 +44,7 @@ const STALE: Duration = Duration::from_secs(60);
 /// **Quota.** Each file is charged its length and 4 096 bytes, each folder 4 096 bytes, and headers that are kept with a file as one
 /// more file; writes under way count. Paths that are written have at most 16 segments. What is measured at a start is what was charged before. Others may change the folder as they
 /// like: it is measured again once a minute while something is written, and before a write is refused.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FolderStore {
     folder: Folder,
     writes: Option<Arc<Writes>>,
@@ -52,19 +52,7 @@ pub struct FolderStore {
     held: Held,
 }
 
-/// A clone is for another session: its files are counted anew.
-impl Clone for FolderStore {
-    fn clone(&self) -> Self {
-        Self {
-            folder: self.folder.clone(),
-            writes: self.writes.clone(),
-            lists: Arc::clone(&self.lists),
-            held: self.held.of_session(),
-        }
-    }
-}
-
-type Ticks = dyn Fn() -> Duration + Send + Sync;
+pub(crate) type Ticks = dyn Fn() -> Duration + Send + Sync;
 
 struct Writes {
     ledger: Mutex<Ledger>,
@@ -372,7 +360,20 @@ impl FolderStore {
         Self::timed(path, bytes, entries, Box::new(move || clock.elapsed()))
     }
 
-    fn timed(path: &Path, bytes: u64, entries: u64, elapsed: Box<Ticks>) -> io::Result<Self> {
+    /// The same folder for a session: the files that its answers hold open are counted together.
+    pub(crate) fn of_session(&self, session: u64) -> Self {
+        Self {
+            held: self.held.of_session(session),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn timed(
+        path: &Path,
+        bytes: u64,
+        entries: u64,
+        elapsed: Box<Ticks>,
+    ) -> io::Result<Self> {
         let folder = Folder::open(path)?;
         let dir = folder.dir();
         let began = elapsed();

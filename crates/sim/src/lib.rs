@@ -12,12 +12,17 @@
 extern crate alloc;
 
 pub mod anonymity;
+mod answering;
+mod feed;
 pub mod fuzz;
+mod mix_server;
 pub mod net;
 mod pipe;
 mod transfer;
 mod world;
 
+pub use answering::Answering;
+pub use mix_server::{MixServer, Served};
 pub use pipe::Weather;
 pub use transfer::{Progress, Transfer, content};
 pub use world::{Counters, Happening, Id, LinkId, Node, Side, World};

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::Weather;
+use crate::answering::Answering;
 use crate::pipe::{Parcel, Pipe};
 
 /// A node's place in the world.
@@ -87,7 +88,7 @@ pub struct Counters {
 
 struct End<H: Handler> {
     node: Id,
-    machine: Option<Checked<Connection<H>>>,
+    machine: Option<Checked<Answering<H>>>,
     wake: Option<Time>,
     rekeys: u64,
 }
@@ -183,9 +184,10 @@ impl<H: Handler + Clone> World<H> {
 
     /// One end's connection, to look at.
     #[must_use]
-    pub fn connection(&self, link: LinkId, side: Side) -> Option<&Connection<H>> {
+    pub fn connection(&self, link: LinkId, side: Side) -> Option<&Connection> {
         let end = &self.links.get(&link)?.ends[side as usize];
-        end.machine.as_ref().map(Checked::get)
+        let machine = end.machine.as_ref()?;
+        Some(machine.get().connection())
     }
 
     fn clock(&self, node: Id) -> Now {
@@ -211,7 +213,8 @@ impl<H: Handler + Clone> World<H> {
             drawn,
         )
         .ok()?;
-        let machine = Checked::since(Connection::new(session, node.handler.clone()), self.now);
+        let answering = Answering::new(Connection::new(session), node.handler.clone());
+        let machine = Checked::since(answering, self.now);
         let end = |node, machine| End {
             node,
             machine,
@@ -325,7 +328,7 @@ impl<H: Handler + Clone> World<H> {
         self.agenda.push(Reverse((at, self.order, task)));
     }
 
-    fn machine(&mut self, link: LinkId, side: Side) -> Option<&mut Checked<Connection<H>>> {
+    fn machine(&mut self, link: LinkId, side: Side) -> Option<&mut Checked<Answering<H>>> {
         self.links.get_mut(&link)?.ends[side as usize]
             .machine
             .as_mut()
@@ -384,7 +387,7 @@ impl<H: Handler + Clone> World<H> {
             let Some(next) = pipe.next() else { break };
             let size = next.len();
             match &l.ends[side as usize].machine {
-                Some(m) if !m.get().session().has_room(size) => break,
+                Some(m) if !m.get().connection().session().has_room(size) => break,
                 None if side == Side::Client => break,
                 _ => {}
             }
@@ -440,8 +443,8 @@ impl<H: Handler + Clone> World<H> {
         );
         match session {
             Ok(session) => {
-                let machine =
-                    Checked::since(Connection::new(session, node.handler.clone()), self.now);
+                let answering = Answering::new(Connection::new(session), node.handler.clone());
+                let machine = Checked::since(answering, self.now);
                 if let Some(l) = self.links.get_mut(&link) {
                     l.ends[Side::Server as usize].machine = Some(machine);
                 }
@@ -483,7 +486,7 @@ impl<H: Handler + Clone> World<H> {
             while let Some(event) = machine.poll_event() {
                 self.told.push_back(Happening::Event { link, side, event });
             }
-            let turned = machine.get().session().stats().rekeys_out;
+            let turned = machine.get().connection().session().stats().rekeys_out;
             let new = turned - end.rekeys;
             end.rekeys = turned;
             match side {

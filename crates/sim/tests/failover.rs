@@ -19,7 +19,9 @@ use betanet_keys::Identity;
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine as _, Now, Rng, Seed, Time};
 use betanet_path::{Accepted, Control, Doubt, Failure, Hop, PathId, Route, TTL, Watch, build};
-use betanet_sim::{Happening, Id, LinkId, Node, Progress, Side, Transfer, Weather, World, content};
+use betanet_sim::{
+    Answering, Happening, Id, LinkId, Node, Progress, Side, Transfer, Weather, World, content,
+};
 use betanet_stack::{Command, Connection, Event};
 use betanet_wire::{ChargeTo, NodeId};
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -32,7 +34,7 @@ const EXIT: Id = 5;
 const WAYS: [[Id; 2]; 2] = [[1, 2], [3, 4]];
 const TICK: Duration = Duration::from_millis(10);
 
-type Inner = Checked<Connection<Service<MemoryStore>>>;
+type Inner = Checked<Answering<Service<MemoryStore>>>;
 /// One end of a raw stream.
 type End = (LinkId, Side, StreamId);
 
@@ -191,7 +193,10 @@ impl Fabric {
         let exit = *identity(EXIT).public();
         let session =
             Session::connect(now, config, &identity(CLIENT), &exit, &[0; 32], secrets).unwrap();
-        let inner = Checked::since(Connection::new(session, service(CLIENT)), now.mono);
+        let inner = Checked::since(
+            Answering::new(Connection::new(session), service(CLIENT)),
+            now.mono,
+        );
         let tunnel = Tunnel {
             inner: Some(inner),
             first: BytesMut::new(),
@@ -318,7 +323,7 @@ impl Fabric {
             let session =
                 Session::accept(now, config, &identity(EXIT), &[0; 32], &message, secrets).unwrap();
             tunnel.inner = Some(Checked::since(
-                Connection::new(session, service(EXIT)),
+                Answering::new(Connection::new(session), service(EXIT)),
                 now.mono,
             ));
             data = std::mem::take(&mut tunnel.first).freeze();
@@ -492,7 +497,7 @@ impl Fabric {
     fn ask(&mut self, end: End, transfer: &mut Transfer) {
         let now = self.now();
         let inner = self.tunnels.get_mut(&end).unwrap().inner.as_mut().unwrap();
-        let request = transfer.request(inner.get().next_stream());
+        let request = transfer.request(inner.get().connection().next_stream());
         inner
             .handle_command(
                 now,

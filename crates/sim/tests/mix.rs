@@ -21,7 +21,8 @@ use betanet_mix::{
     Relay, RelayKey, Replays, Setup, Taken, Via, Waiting, epoch_start, layer_of, layer_text,
     public_key, unwrap_batch, weight,
 };
-use betanet_stack::{MixAsker, MixCommand, MixEvent, MixServer};
+use betanet_sim::MixServer;
+use betanet_stack::{MixAsker, MixCommand, MixEvent};
 use betanet_wire::{ChargeTo, NodeId};
 use zeroize::Zeroizing;
 

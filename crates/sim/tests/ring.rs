@@ -285,10 +285,7 @@ impl Ring {
                 let at = self.world.now() + wait;
                 self.world.set_timer(at, REDIAL + u64::from(id));
             }
-            Event::Writable { .. }
-            | Event::Served { .. }
-            | Event::Pong { .. }
-            | Event::GoingAway => {}
+            Event::Writable { .. } | Event::Pong { .. } | Event::GoingAway => {}
         }
     }
 }

@@ -2,7 +2,6 @@
 
 mod asking;
 mod raw;
-mod serving;
 #[cfg(test)]
 mod tests;
 
@@ -11,8 +10,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use core::time::Duration;
 
-use betanet_bar::{Client, Handler, Request, Response};
-use betanet_htx::{self as htx, Session, StreamId, kind};
+use betanet_bar::{Request, Response};
+use betanet_htx::{self as htx, Session, StreamId};
 use betanet_machine::{Fingerprint, Machine, Now, Queue, Wake};
 use betanet_wire::Code;
 use bytes::Bytes;
@@ -20,7 +19,6 @@ use bytes::Bytes;
 use crate::Error;
 use asking::Asking;
 use raw::Raw;
-use serving::Serving;
 
 /// Events that wait, at most.
 const EVENTS_MAX: usize = 1024;
@@ -48,7 +46,8 @@ pub enum Command {
     },
     /// Send a path message.
     PathControl(Bytes),
-    /// Bytes of a request's body, or of a stream of another type.
+    /// Bytes of a request's body, of an answer to the peer, or of a stream of another type. An answer gets no more than
+    /// [`Connection::answer_room`] at once; what is refused may be sent after [`Event::Writable`].
     Send {
         /// Which exchange.
         stream: StreamId,
@@ -57,7 +56,7 @@ pub enum Command {
         /// Whether they are the last.
         fin: bool,
     },
-    /// Body bytes of an answer were used up.
+    /// Bytes of an answer's body, or of a stream that the peer opened, were used up.
     Consume {
         /// Which exchange.
         stream: StreamId,
@@ -71,8 +70,6 @@ pub enum Command {
         /// Why.
         code: Code,
     },
-    /// Answers that the handler has worked out elsewhere may be there: look.
-    Answers,
     /// Send a PADDING frame with this many bytes, where both sides know it.
     Pad(u16),
     /// Measure the round-trip time.
@@ -105,19 +102,19 @@ pub enum Event {
         /// The head; its inline body comes as [`Event::Body`].
         response: Response,
     },
-    /// Bytes of an answer's body; answer with [`Command::Consume`].
+    /// Bytes of an answer's body, or of a stream that is no request of this side; answer with [`Command::Consume`].
     Body {
         /// Which exchange.
         stream: StreamId,
         /// The bytes.
         data: Bytes,
     },
-    /// An answer is complete.
+    /// An answer is complete, or the peer says no more on a stream.
     End {
         /// Which exchange.
         stream: StreamId,
     },
-    /// An exchange ended before its answer was complete.
+    /// An exchange or a stream ended before it was complete.
     Failed {
         /// Which exchange.
         stream: StreamId,
@@ -131,7 +128,8 @@ pub enum Event {
         /// Which exchange.
         stream: StreamId,
     },
-    /// The other side opened a stream of another type than BAR, which the configuration accepts.
+    /// The other side opened a stream of a type that the configuration accepts. One of type BAR brings a request: its bytes come as
+    /// [`Event::Body`], the answer goes by [`Command::Send`], and who does not serve it sends [`Command::Abort`].
     Opened {
         /// Which.
         stream: StreamId,
@@ -140,13 +138,6 @@ pub enum Event {
     },
     /// A path message.
     PathControl(Bytes),
-    /// The other side began an exchange with us.
-    Served {
-        /// Which exchange.
-        stream: StreamId,
-        /// The status that was answered.
-        status: u16,
-    },
     /// A PING was answered.
     Pong {
         /// The round-trip time.
@@ -165,16 +156,14 @@ pub enum Event {
     },
 }
 
-/// A session, the requests made over it, and the requests answered over it by `H`.
-pub struct Connection<H: Handler> {
+/// A session, the requests made over it, and the streams that the peer opens on it.
+pub struct Connection {
     session: Session,
-    handler: H,
-    serving: BTreeMap<StreamId, Serving<H>>,
-    /// Requests whose answers the handler works out elsewhere.
-    awaited: BTreeSet<StreamId>,
     asking: BTreeMap<StreamId, Asking>,
-    /// Streams of other types, and whether this side still sends on them.
+    /// Streams that are no request of this side, and whether this side still sends on them.
     raw: BTreeMap<StreamId, Raw>,
+    /// Answers that wait until their connection's budget has room.
+    starved: BTreeSet<StreamId>,
     events: Queue<Event>,
     /// Above has not seen yet that the session is open, and may not want it: nothing of the peer's is begun.
     unseen: bool,
@@ -182,17 +171,15 @@ pub struct Connection<H: Handler> {
     closed: bool,
 }
 
-impl<H: Handler> Connection<H> {
-    /// Answers with `handler` what the peer asks over `session`.
+impl Connection {
+    /// Nothing is asked or served over `session` yet.
     #[must_use]
-    pub const fn new(session: Session, handler: H) -> Self {
+    pub const fn new(session: Session) -> Self {
         Self {
             session,
-            handler,
-            serving: BTreeMap::new(),
-            awaited: BTreeSet::new(),
             asking: BTreeMap::new(),
             raw: BTreeMap::new(),
+            starved: BTreeSet::new(),
             events: Queue::new(EVENTS_MAX),
             unseen: false,
             closed: false,
@@ -211,11 +198,6 @@ impl<H: Handler> Connection<H> {
         self.session.next_stream()
     }
 
-    /// The handler, to look at.
-    pub const fn handler(&mut self) -> &mut H {
-        &mut self.handler
-    }
-
     fn command(&mut self, now: Now, command: htx::Command) {
         // Refusals here mean that the session or the stream has ended, which its own event tells.
         let _ = self.session.handle_command(now, command);
@@ -225,10 +207,10 @@ impl<H: Handler> Connection<H> {
         self.events.push(now.mono, event);
     }
 
-    /// One rise, one fall.
+    /// One rise.
     fn settle(&mut self, now: Now) {
         self.rise(now);
-        self.fall(now);
+        self.feed_starved(now);
     }
 
     fn rise(&mut self, now: Now) {
@@ -243,16 +225,8 @@ impl<H: Handler> Connection<H> {
                 }
                 // What came together with the message that opened a session which is not wanted.
                 htx::Event::Opened { .. } | htx::Event::PathControl(_) if self.closed => {}
-                htx::Event::Opened { stream, .. } if !self.may_open(now) => {
-                    let code = Code::POLICY_REJECTED;
-                    self.command(now, htx::Command::Reset { stream, code });
-                }
-                htx::Event::Opened {
-                    stream,
-                    kind: kind::BAR,
-                } => self.serve(stream),
                 htx::Event::Opened { stream, kind } => {
-                    self.raw.insert(stream, Raw::default());
+                    self.raw.insert(stream, Raw::of(kind));
                     self.event(now, Event::Opened { stream, kind });
                 }
                 htx::Event::Data { stream, data, fin } => {
@@ -261,14 +235,14 @@ impl<H: Handler> Connection<H> {
                     } else if self.raw.contains_key(&stream) {
                         self.raw_data(now, stream, data, fin);
                     } else {
-                        self.request_data(now, stream, data, fin);
+                        // The last bytes of what was given up, or of a request whose answer is complete.
+                        let bytes = data.len() as u64;
+                        self.command(now, htx::Command::Consume { stream, bytes });
                     }
                 }
                 htx::Event::Writable { stream } => {
                     if self.asking.contains_key(&stream) || self.raw.contains_key(&stream) {
                         self.event(now, Event::Writable { stream });
-                    } else {
-                        self.may_write(stream);
                     }
                 }
                 htx::Event::StreamClosed { stream, code, .. } => {
@@ -279,8 +253,7 @@ impl<H: Handler> Connection<H> {
                 htx::Event::PathControl(payload) => self.event(now, Event::PathControl(payload)),
                 htx::Event::GoingAway => self.event(now, Event::GoingAway),
                 htx::Event::Closed { code, reason, by } => {
-                    self.serving.clear();
-                    self.awaited.clear();
+                    self.starved.clear();
                     self.event(now, Event::Closed { code, reason, by });
                 }
             }
@@ -288,8 +261,7 @@ impl<H: Handler> Connection<H> {
     }
 
     fn stream_gone(&mut self, now: Now, stream: StreamId, code: Option<Code>) {
-        self.serving.remove(&stream);
-        self.awaited.remove(&stream);
+        self.starved.remove(&stream);
         let delivered = match (self.asking.remove(&stream), self.raw.remove(&stream)) {
             (Some(asking), _) => Some(asking.delivered()),
             (None, raw) => raw.map(|r| r.delivered()),
@@ -305,21 +277,9 @@ impl<H: Handler> Connection<H> {
             );
         }
     }
-
-    fn may_open(&mut self, now: Now) -> bool {
-        let client = self.client();
-        self.handler.may_open(now.mono, client)
-    }
-
-    /// The client as the handler sees it.
-    fn client(&self) -> Client {
-        self.session
-            .peer()
-            .map_or(Client::Anonymous, |key| Client::Direct(key.node_id()))
-    }
 }
 
-impl<H: Handler> Machine for Connection<H> {
+impl Machine for Connection {
     type Input = htx::Input;
     type Command = Command;
     type Transmit = htx::Transmit;
@@ -340,6 +300,7 @@ impl<H: Handler> Machine for Connection<H> {
                 .session
                 .handle_command(now, htx::Command::PathControl(payload))?,
             Command::Send { stream, data, fin } => {
+                self.may_send(stream, &data)?;
                 let write = htx::Command::Write { stream, data, fin };
                 self.session.handle_command(now, write)?;
                 if fin {
@@ -352,8 +313,8 @@ impl<H: Handler> Machine for Connection<H> {
                     .handle_command(now, htx::Command::Reset { stream, code })?;
                 self.asking.remove(&stream);
                 self.raw.remove(&stream);
+                self.starved.remove(&stream);
             }
-            Command::Answers => self.answers(now),
             Command::Pad(len) => self.session.handle_command(now, htx::Command::Pad(len))?,
             Command::Ping => self.session.handle_command(now, htx::Command::Ping)?,
             Command::Rekey => self.session.handle_command(now, htx::Command::Rekey)?,
@@ -396,7 +357,6 @@ impl<H: Handler> Machine for Connection<H> {
     fn fingerprint(&self) -> u64 {
         Fingerprint::default()
             .word(self.session.fingerprint())
-            .word(self.serving.len() as u64)
             .word(self.asking.len() as u64)
             .word(self.raw.len() as u64)
             .word(self.events.len() as u64)

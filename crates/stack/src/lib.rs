@@ -1,8 +1,8 @@
 //! Who sits on whom: the layers composed, still without IO.
 //!
 //! **Promises.** Each call makes one rise (events up) and one fall (transmits down) and returns. No protocol logic
-//! stands here: [`Connection`] puts `bar` on `htx`, [`MixAsker`] and [`MixServer`] put it on `mix`, [`Node`] puts `path`'s choice on `mesh`, [`Dialer`] says when a peer is
-//! dialled again.
+//! stands here: [`Connection`] puts `bar` on `htx`, [`MixAsker`] puts it on `mix`, [`Node`] puts `path`'s choice on `mesh`, [`Dialer`] says when a peer is
+//! dialled again. What a peer asks is an event, its answer a command: whoever answers may take its time.
 //!
 //! **Below:** `htx`, `bar`, `mesh`, `mix`, `path`. **Above:** `runtime` over sockets, `sim` in its world.
 //! **Source:** profile chapters 2 ("Reconnect", "Renewal"), 3, 4, 5 and 8 (`spec-vectors/PROFILE.md`).
@@ -11,11 +11,8 @@
 extern crate alloc;
 
 mod connection;
-#[cfg(test)]
-mod counts;
 mod dialer;
 mod error;
-mod feed;
 mod mixed;
 mod node;
 
@@ -23,5 +20,5 @@ pub use betanet_htx::{Input, Transmit};
 pub use connection::{Command, Connection, Event};
 pub use dialer::{Dial, Dialer, RENEW_AFTER};
 pub use error::{Error, Kind};
-pub use mixed::{MixAsker, MixCommand, MixError, MixEvent, MixServer, Served};
+pub use mixed::{MixAsker, MixCommand, MixError, MixEvent};
 pub use node::{Node, NodeCommand, NodeEvent, NodeInput};

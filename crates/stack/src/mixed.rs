@@ -1,7 +1,5 @@
-//! `bar` exchanges over the mix: asked by a client, answered by a gateway that does not know who asks.
+//! `bar` exchanges over the mix, as a client asks for them. Who answers drives `mix`'s recipient itself.
 
 mod asking;
-mod serving;
 
 pub use asking::{MixAsker, MixCommand, MixError, MixEvent};
-pub use serving::{MixServer, Served};

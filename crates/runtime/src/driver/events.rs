@@ -1,7 +1,6 @@
 //! What a session's events bring about: whoever waits is told, streams go to those who take them.
 
-use betanet_bar::Handler;
-use betanet_htx::StreamId;
+use betanet_htx::{StreamId, kind as types};
 use betanet_keys::PublicKey;
 use betanet_stack::{Command, Event};
 use betanet_wire::Code;
@@ -14,7 +13,7 @@ use crate::forward::{CameFrom, RawStream};
 use crate::streams::{PeerSession, Substream};
 use crate::{Error, ExchangeError};
 
-impl<H: Handler> Driver<H> {
+impl Driver {
     pub(super) fn event(&mut self, event: Event) {
         match event {
             Event::Established if let Err(refusal) = self.door.enter() => {
@@ -54,7 +53,10 @@ impl<H: Handler> Driver<H> {
                 if let Some(watch) = &mut self.watch {
                     watch.fed();
                 }
-                self.inbox(stream, |i| i.body(data));
+                let bytes = data.len() as u64;
+                if self.inbox(stream, |i| i.body(data)) == Some(false) {
+                    self.take(Op::Consume { stream, bytes });
+                }
             }
             Event::End { stream } => {
                 self.inbox(stream, |i| i.end(Ok(())));
@@ -66,20 +68,26 @@ impl<H: Handler> Driver<H> {
                 delivered,
             } => {
                 self.blocked.remove(&stream);
+                self.answers.remove(&stream);
                 let Some(code) = code else {
                     return self.cut.push((stream, delivered));
                 };
                 let error = ExchangeError::Ended { code, delivered };
                 self.inbox(stream, |i| i.end(Err(error)));
                 self.inboxes.remove(&stream);
+                self.serving.remove(&stream);
             }
             Event::Writable { stream } => self.writable(stream),
+            Event::Opened { stream, .. } if !self.may_open() => self.take(Op::Abort {
+                stream,
+                code: Code::POLICY_REJECTED,
+            }),
+            Event::Opened { stream, kind } if kind == types::BAR => self.serve(stream),
             Event::Opened { stream, kind } => {
                 self.outcome.works();
                 self.peer_opened(stream, kind);
             }
             Event::PathControl(payload) => self.path_control(&payload),
-            Event::Served { status, .. } => self.metrics.served(status),
             Event::Pong { rtt } => {
                 for asker in self.pings.drain(..) {
                     // Whoever does not wait any more.
@@ -182,7 +190,7 @@ impl<H: Handler> Driver<H> {
         }
     }
 
-    fn own_ops(&mut self) -> mpsc::Sender<Op> {
+    pub(super) fn own_ops(&mut self) -> mpsc::Sender<Op> {
         let (ops, _) = self.own.get_or_insert_with(|| mpsc::channel(OPS));
         ops.clone()
     }

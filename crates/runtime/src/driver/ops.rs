@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use betanet_bar::{Handler, Request};
+use betanet_bar::Request;
 use betanet_htx::{Error as Htx, StreamId};
 use betanet_machine::Machine as _;
 use betanet_stack::{Command, Error as Refusal, Kind};
@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use super::{Driver, ROUND};
+use super::{Answer, Driver, ROUND};
 use crate::exchange::{Feed, Inbox};
 use crate::forward::RawStream;
 use crate::session::SessionFacts;
@@ -37,6 +37,8 @@ pub(crate) enum Op {
         fin: bool,
         done: oneshot::Sender<Result<(), Error>>,
     },
+    /// Bytes of an answer to the peer.
+    Answer(Box<Answer>),
     Consume {
         stream: StreamId,
         bytes: u64,
@@ -128,7 +130,7 @@ fn later(refusal: Refusal, op: Op) -> Result<(), Later> {
     }
 }
 
-impl<H: Handler> Driver<H> {
+impl Driver {
     pub(super) fn operations(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = self.again();
         for _ in 0..ROUND {
@@ -228,6 +230,8 @@ impl<H: Handler> Driver<H> {
                 let (stream, code) = (*stream, *code);
                 self.inboxes.remove(&stream);
                 self.blocked.remove(&stream);
+                self.answers.remove(&stream);
+                self.serving.remove(&stream);
                 Command::Abort { stream, code }
             }
             Op::PathControl(payload) => Command::PathControl(payload.clone()),
@@ -261,6 +265,7 @@ impl<H: Handler> Driver<H> {
                 fin,
                 done,
             } => self.send(stream, data, fin, done),
+            Op::Answer(answer) => self.answer(answer),
             Op::Facts(reply) => {
                 let mut facts = SessionFacts::of(self.connection.session());
                 facts.padded = self.carrier.cost();
@@ -364,6 +369,9 @@ impl<H: Handler> Driver<H> {
 
     /// The peer gives credit for what was kept back.
     pub(super) fn writable(&mut self, stream: StreamId) {
+        if let Some(answer) = self.answers.remove(&stream) {
+            return self.take(Op::Answer(answer));
+        }
         if let Some(Blocked { data, fin, done }) = self.blocked.remove(&stream) {
             self.take(Op::Send {
                 stream,

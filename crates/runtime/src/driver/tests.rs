@@ -12,7 +12,7 @@ use betanet_machine::{Rng, Seed};
 use futures_util::FutureExt as _;
 
 use super::*;
-use crate::{Body, SessionHandle};
+use crate::{Body, HandlerService, SessionHandle};
 
 /// Bytes that the tests' file has.
 const LEN: usize = 4 << 20;
@@ -20,14 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One direction.
 #[derive(Default)]
-struct Pipe {
+pub(crate) struct Pipe {
     bytes: VecDeque<Bytes>,
     stopped: bool,
     ended: bool,
     wakers: Vec<Waker>,
 }
 
-type Shared = Arc<Mutex<Pipe>>;
+pub(crate) type Shared = Arc<Mutex<Pipe>>;
 
 fn lock(pipe: &Shared) -> std::sync::MutexGuard<'_, Pipe> {
     pipe.lock().unwrap_or_else(PoisonError::into_inner)
@@ -105,8 +105,21 @@ fn secrets(seed: u64) -> Secrets {
 
 type Served = Service<MemoryStore>;
 
-/// A client's session with a server, and what its bytes go through.
+/// A client's session with a server that serves a file, and what its bytes go through.
 async fn pair() -> (SessionHandle, Shared) {
+    let mut store = MemoryStore::new(64 << 20);
+    let mut file = store.create().unwrap();
+    store.write(&mut file, &vec![9; LEN]).unwrap();
+    let expect = betanet_bar::Expect::Anything;
+    store
+        .commit(file, "/file", &Headers::default(), &expect)
+        .unwrap();
+    let handler = Served::new(store, betanet_bar::Access::Anyone);
+    joined(Arc::new(HandlerService::new(handler))).await
+}
+
+/// A client's session with a server, and what its bytes go through.
+pub(crate) async fn joined(service: Arc<dyn crate::Service>) -> (SessionHandle, Shared) {
     let clock = Clock::start();
     let ekm0 = [7; 32];
     let (client, server) = (Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32]));
@@ -127,10 +140,7 @@ async fn pair() -> (SessionHandle, Shared) {
     let (ops, asked) = mpsc::channel(OPS);
     let (opened, open) = oneshot::channel();
     let driver = Driver::new(
-        Connection::new(
-            connect.unwrap(),
-            Served::new(MemoryStore::new(0), betanet_bar::Access::Nobody),
-        ),
+        Connection::new(connect.unwrap()),
         Box::new(carrier),
         clock,
         Wishes::Handles(asked),
@@ -161,20 +171,12 @@ async fn pair() -> (SessionHandle, Shared) {
             &message[2..],
             secrets(2),
         );
-        let mut store = MemoryStore::new(64 << 20);
-        let mut file = store.create().unwrap();
-        store.write(&mut file, &vec![9; LEN]).unwrap();
-        let expect = betanet_bar::Expect::Anything;
-        store
-            .commit(file, "/file", &Headers::default(), &expect)
-            .unwrap();
         let carrier = Ends {
             from: server_up,
             to: down,
         };
-        let handler = Served::new(store, betanet_bar::Access::Anyone);
         let driver = Driver::new(
-            Connection::new(session.unwrap(), handler),
+            Connection::new(session.unwrap()),
             Box::new(carrier),
             clock,
             Wishes::stop(CancellationToken::new()),
@@ -182,7 +184,7 @@ async fn pair() -> (SessionHandle, Shared) {
             Arc::new(Metrics::new()),
             None,
         );
-        driver.run().await;
+        driver.serving(service).run().await;
     });
     open.await.unwrap().unwrap();
     let handle = SessionHandle {

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use betanet_bar::Handler;
 use betanet_carrier::{BoxFuture, Carrier, Gate, Padded, Shaped, Tunnel};
 use betanet_compat11::Reading;
 use betanet_htx::pace::Padding;
@@ -16,21 +15,22 @@ use betanet_wire::{ChargeTo, NodeId};
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admitted, Doorkeeper, Entrance};
-use crate::alarm::{Alarm, OfSession};
+use crate::admission::{Doorkeeper, Entrance};
 use crate::driver::{Driver, Wishes};
 use crate::forward::{Exits, Paths, Relay};
 use crate::fronts::FrontRules;
+use crate::service::Service;
 use crate::standing::Sessions;
 use crate::streams::Takers;
 use crate::translate::Translator;
 use crate::{Clock, Metrics};
 
 /// Opens sessions for whoever brings a right ticket and message 1.
-pub(super) struct Door<H> {
+pub(super) struct Door {
     pub(super) identity: Identity,
     pub(super) config: Config,
-    pub(super) handler: H,
+    /// Who answers requests.
+    pub(super) service: Arc<dyn Service>,
     pub(super) clock: Clock,
     pub(super) rng: Mutex<Rng>,
     pub(super) metrics: Arc<Metrics>,
@@ -48,11 +48,7 @@ pub(super) struct Door<H> {
     pub(super) translator: Option<Arc<Translator>>,
 }
 
-impl<H> Gate for Door<H>
-where
-    H: Handler + OfSession + Clone + Send + Sync + 'static,
-    H::Exchange: Send,
-{
+impl Gate for Door {
     fn key(&self) -> &PublicKey {
         self.identity.public()
     }
@@ -116,11 +112,7 @@ where
     }
 }
 
-impl<H> Exits for Door<H>
-where
-    H: Handler + OfSession + Clone + Send + Sync + 'static,
-    H::Exchange: Send,
-{
+impl Exits for Door {
     fn open_forwarded(
         &self,
         nodes: Vec<NodeId>,
@@ -132,11 +124,7 @@ where
     }
 }
 
-impl<H> Door<H>
-where
-    H: Handler + OfSession + Clone + Send + Sync + 'static,
-    H::Exchange: Send,
-{
+impl Door {
     fn session(
         &self,
         config: Config,
@@ -156,14 +144,8 @@ where
         let session = Session::accept(now, config, &self.identity, ekm0, message1, secrets).ok()?;
         let line = self.sessions.enter(now.mono, from.is_none());
         let entrance = Entrance::new(half_open, from.map(|from| from.ip()));
-        let alarm = Alarm::default();
-        let handler = Admitted {
-            keeper: self.keeper.clone(),
-            entrance: entrance.clone(),
-            refusals: Arc::clone(&self.metrics.refusals),
-            inner: self.handler.of_session(charge, alarm.clone()),
-        };
-        let connection = Connection::new(session, handler);
+        let connection = Connection::new(session);
+        let service = Arc::clone(&self.service);
         let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
         let takers = self.takers.clone();
         // Sessions over forwarders have no template.
@@ -173,7 +155,7 @@ where
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
             let mut driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None)
                 .behind(entrance)
-                .woken_by(alarm)
+                .serving(service)
                 .seen(line.seen())
                 .taking(takers);
             if let Some(fronts) = fronts {

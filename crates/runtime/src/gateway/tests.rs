@@ -3,18 +3,22 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use betanet_carrier::Carrier;
-use betanet_carrier::client::connect;
+use betanet_carrier::client::{Trust, Way, connect};
+use betanet_carrier::{Carrier, Certificate, Plain};
 use betanet_htx::ticket::Ticket;
 use betanet_htx::{Config, Secrets, Session, Transmit};
+use betanet_machine::Rng;
 use betanet_mix::BeaconSecret;
 use betanet_wire::text::hex;
 use std::future::poll_fn;
 use tokio::time::timeout;
 
+use super::parts::RELOAD;
 use super::*;
-use crate::{Admin, Origin, Role, Settings, Transport, serve_admin};
+use crate::{Admin, Node, Origin, Role, Settings, Transport, serve_admin};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -10,7 +10,6 @@ use betanet_wire::ChargeTo;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::plane::lock;
-use crate::alarm::Alarm;
 
 /// Threads that work at once.
 const AT_ONCE: usize = 2;
@@ -128,10 +127,9 @@ impl Arithmetic {
 }
 
 impl Turn {
-    /// Works `work` out, which says whether the question was wrong; `alarm` rings when its answer is there.
+    /// Works `work` out, which says whether the question was wrong, and whoever waits for the answer or not.
     pub(super) fn run<T: Send + 'static>(
         self,
-        alarm: Alarm,
         work: impl FnOnce() -> (T, bool) + Send + 'static,
     ) -> oneshot::Receiver<T> {
         let (answer, answered) = oneshot::channel();
@@ -148,7 +146,6 @@ impl Turn {
                 let _ = answer.send(said);
             }
             drop(self);
-            alarm.ring();
         });
         answered
     }
@@ -173,7 +170,7 @@ mod tests {
         let arithmetic = Arithmetic::default();
         for _ in 0..WRONG_MAX {
             let turn = arithmetic.begin(at(1), of(1)).unwrap();
-            let said = turn.run(Alarm::default(), || ("no", true)).await;
+            let said = turn.run(|| ("no", true)).await;
             assert_eq!(said, Ok("no"));
             while arithmetic.check(at(1), of(1)) == Err(Rests::Busy) {
                 tokio::task::yield_now().await;
@@ -208,7 +205,7 @@ mod tests {
         for n in 0..8 {
             for _ in 0..PAYER_MAX {
                 let turn = arithmetic.begin(at(1), of(n)).unwrap();
-                answers.push(turn.run(Alarm::default(), move || {
+                answers.push(turn.run(move || {
                     MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     std::thread::yield_now();
                     RUNNING.fetch_sub(1, Ordering::SeqCst);

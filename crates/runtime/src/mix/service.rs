@@ -1,66 +1,286 @@
-//! A gateway at the end of paths through the mix: one task that answers what comes.
+//! A gateway at the end of paths through the mix: one task that hands requests to a service, and sends what it answers.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use betanet_bar::Handler;
-use betanet_machine::{Machine as _, Time};
-use betanet_mix::{Delivered, RecipientConfig};
-use betanet_stack::MixServer;
-use tokio::sync::mpsc;
+use betanet_bar::Client;
+use betanet_htx::StreamId;
+use betanet_machine::{Machine as _, Now, Time};
+use betanet_mix::{
+    DATA_MAX, Delivered, Fragment, Kind, Message, RecipientCommand, RecipientConfig,
+    RecipientEvent, RecipientMachine,
+};
+use betanet_wire::ChargeTo;
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{mpsc, oneshot};
 
 use super::plane::Plane;
-use super::wellknown::WellKnown;
+use crate::driver::{OPS, Op};
+use crate::exchange::{Feed, Inbox};
+use crate::service::{Exchange, Origin, Running, Service};
 use crate::{Clock, Metrics};
 
 /// Payloads that wait for the task.
 const WAITING: usize = 1024;
+/// Bytes of one request that its service has not read, before more of them are taken for lost: the client sends them again.
+const UNREAD_MAX: usize = 256 << 10;
+/// The same of all requests together.
+const UNREAD_ALL: usize = 64 << 20;
 
-/// Answers with `handler` what the plane delivers, until the node stops.
-pub(crate) fn serve<H>(
+/// Answers with `service` what the plane delivers, until the node stops.
+pub(crate) fn serve(
     plane: &Arc<Plane>,
-    handler: WellKnown<H>,
+    service: Arc<dyn Service>,
     clock: Clock,
     metrics: Arc<Metrics>,
-) -> tokio::task::AbortHandle
-where
-    H: Handler + Send + 'static,
-    H::Exchange: Send,
-{
+) -> tokio::task::AbortHandle {
     let (sender, payloads) = mpsc::channel(WAITING);
     plane.deliver_to(sender);
     let plane = Arc::downgrade(plane);
-    let task = run(plane, payloads, handler, clock, metrics);
+    let task = run(plane, payloads, service, clock, metrics);
     tokio::spawn(task).abort_handle()
 }
 
-async fn run<H: Handler>(
+async fn run(
     plane: std::sync::Weak<Plane>,
     mut payloads: mpsc::Receiver<Delivered>,
-    handler: WellKnown<H>,
+    service: Arc<dyn Service>,
     clock: Clock,
     metrics: Arc<Metrics>,
 ) {
-    let alarm = handler.alarm();
-    let mut server = MixServer::new(RecipientConfig::default(), handler);
+    let (mut server, mut asked) = Server::new(service, Arc::clone(&metrics));
     loop {
-        let due = server.poll_timeout().map(|w| w.at);
+        let due = server.recipient.poll_timeout().map(|w| w.at);
         let at = due.unwrap_or(Time::ZERO + clock.elapsed() + std::time::Duration::from_secs(60));
         tokio::select! {
             payload = payloads.recv() => {
                 let Some(payload) = payload else { return };
-                // Refused only while replies wait, which are taken below.
-                let _ = server.handle_input(clock.now(), payload);
+                server.delivered(clock.now(), payload);
             }
-            () = std::future::poll_fn(|cx| alarm.poll(cx)) => server.answers(clock.now()),
-            () = tokio::time::sleep_until(clock.instant(at)) => server.handle_timeout(clock.now()),
+            Some(op) = asked.recv() => server.take(clock.now(), op),
+            () = tokio::time::sleep_until(clock.instant(at)) => server.timeout(clock.now()),
         }
         let Some(plane) = plane.upgrade() else { return };
-        while let Some(reply) = server.poll_transmit() {
+        while let Some(reply) = server.recipient.poll_transmit() {
             plane.send(reply);
         }
-        while let Some(served) = server.poll_event() {
-            metrics.served(served.0);
+        metrics.mix.exchanges(server.recipient.exchanges());
+    }
+}
+
+/// One request, and its answer.
+struct Serving {
+    stream: StreamId,
+    feed: Feed,
+    running: Option<Running>,
+    /// Bytes of the request that its service has not read.
+    unread: usize,
+    /// Bytes of the answer that do not fill a piece yet.
+    piece: BytesMut,
+    /// What follows them.
+    rest: VecDeque<Bytes>,
+    fin: bool,
+    /// Who waits until all of that was taken.
+    done: Option<oneshot::Sender<()>>,
+}
+
+struct Server {
+    recipient: RecipientMachine,
+    service: Arc<dyn Service>,
+    metrics: Arc<Metrics>,
+    from: Origin,
+    ops: mpsc::Sender<Op>,
+    serving: BTreeMap<Message, Serving>,
+    /// Exchanges by what their services call them.
+    streams: BTreeMap<StreamId, Message>,
+    next: StreamId,
+    unread: usize,
+}
+
+impl Server {
+    /// One that answers with `service`, and what its exchanges ask of it.
+    fn new(service: Arc<dyn Service>, metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Op>) {
+        let (ops, asked) = mpsc::channel(OPS);
+        let server = Self {
+            recipient: RecipientMachine::new(RecipientConfig::default()),
+            service,
+            metrics,
+            from: Origin::of(ChargeTo::Unknown),
+            ops,
+            serving: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            next: 0,
+            unread: 0,
+        };
+        (server, asked)
+    }
+
+    /// Whether it is a piece of a request of which enough waits already.
+    fn is_too_much(&self, payload: &Delivered) -> bool {
+        let name = payload.payload[2..].first_chunk::<8>();
+        let Some(serving) = name.and_then(|name| self.serving.get(name)) else {
+            return false;
+        };
+        let full = serving.unread >= UNREAD_MAX || serving.unread > 0 && self.unread >= UNREAD_ALL;
+        full && Fragment::from_payload(&payload.payload)
+            .is_ok_and(|f| f.kind == Kind::Request && !f.data.is_empty())
+    }
+
+    fn delivered(&mut self, now: Now, payload: Delivered) {
+        if self.is_too_much(&payload) {
+            return;
         }
-        metrics.mix.exchanges(server.exchanges());
+        // Refused only while replies wait, which are taken after each turn.
+        let _ = self.recipient.handle_input(now, payload);
+        self.settle(now);
+    }
+
+    fn timeout(&mut self, now: Now) {
+        self.recipient.handle_timeout(now);
+        self.settle(now);
+    }
+
+    fn settle(&mut self, now: Now) {
+        while let Some(event) = self.recipient.poll_event() {
+            match event {
+                RecipientEvent::Data {
+                    exchange,
+                    data,
+                    fin,
+                } => self.request(exchange, data.into(), fin),
+                RecipientEvent::Writable(exchange) => self.write(now, exchange),
+                RecipientEvent::Gone(exchange) => self.forget(exchange),
+            }
+        }
+    }
+
+    fn request(&mut self, exchange: Message, data: Bytes, fin: bool) {
+        if !self.serving.contains_key(&exchange) {
+            self.begin(exchange);
+        }
+        let Some(serving) = self.serving.get_mut(&exchange) else {
+            return;
+        };
+        let len = data.len();
+        if len > 0 && serving.feed.body(data) {
+            serving.unread += len;
+            self.unread += len;
+        }
+        if fin {
+            serving.feed.end(Ok(()));
+        }
+    }
+
+    fn begin(&mut self, exchange: Message) {
+        let inbox = Inbox::default();
+        let stream = self.next;
+        self.next = self.next.wrapping_add(1);
+        let running = Exchange {
+            stream,
+            inbox: inbox.clone(),
+            ops: self.ops.clone(),
+            client: Client::Anonymous,
+            from: self.from.clone(),
+            service: Arc::clone(&self.service),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let serving = Serving {
+            stream,
+            feed: Feed::new(inbox),
+            running: Some(running.spawn()),
+            unread: 0,
+            piece: BytesMut::new(),
+            rest: VecDeque::new(),
+            fin: false,
+            done: None,
+        };
+        self.serving.insert(exchange, serving);
+        self.streams.insert(stream, exchange);
+    }
+
+    fn forget(&mut self, exchange: Message) {
+        if let Some(serving) = self.serving.remove(&exchange) {
+            self.streams.remove(&serving.stream);
+            self.unread -= serving.unread;
+        }
+    }
+
+    /// What an exchange asks.
+    fn take(&mut self, now: Now, op: Op) {
+        match op {
+            Op::Consume { stream, bytes } => self.consumed(stream, bytes),
+            Op::Answer(answer) => {
+                let Some(exchange) = self.streams.get(&answer.stream).copied() else {
+                    return;
+                };
+                if let Some(serving) = self.serving.get_mut(&exchange) {
+                    serving.rest.extend([answer.first, answer.data]);
+                    serving.fin = answer.fin;
+                    serving.done = Some(answer.done);
+                }
+                self.write(now, exchange);
+            }
+            Op::Abort { stream, .. } => {
+                if let Some(exchange) = self.streams.get(&stream).copied() {
+                    // One that is gone is closed.
+                    let close = RecipientCommand::Close(exchange);
+                    let _ = self.recipient.handle_command(now, close);
+                }
+            }
+            // An exchange asks for nothing else.
+            _ => {}
+        }
+        self.settle(now);
+    }
+
+    fn consumed(&mut self, stream: StreamId, bytes: u64) {
+        let exchange = self.streams.get(&stream);
+        if let Some(serving) = exchange.and_then(|x| self.serving.get_mut(x)) {
+            let used = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let used = used.min(serving.unread);
+            serving.unread -= used;
+            self.unread -= used;
+        }
+    }
+
+    /// Gets an answer on by as much as its window has room for.
+    fn write(&mut self, now: Now, exchange: Message) {
+        let Some(serving) = self.serving.get_mut(&exchange) else {
+            return;
+        };
+        loop {
+            while serving.piece.len() < DATA_MAX
+                && let Some(next) = serving.rest.front_mut()
+            {
+                let len = next.len().min(DATA_MAX - serving.piece.len());
+                serving.piece.extend_from_slice(&next.split_to(len));
+                if next.is_empty() {
+                    serving.rest.pop_front();
+                }
+            }
+            let last = serving.fin && serving.rest.is_empty();
+            if serving.piece.len() < DATA_MAX && !last || serving.running.is_none() {
+                if let Some(done) = serving.done.take() {
+                    let _ = done.send(());
+                }
+                return;
+            }
+            let answer = RecipientCommand::Answer {
+                exchange,
+                data: serving.piece.to_vec(),
+                fin: last,
+            };
+            if self.recipient.handle_command(now, answer).is_err() {
+                // Its window is full, which its end tells; or it is over.
+                return;
+            }
+            serving.piece.clear();
+            if last && let Some(running) = serving.running.take() {
+                running.complete();
+            }
+        }
     }
 }

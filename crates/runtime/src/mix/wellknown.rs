@@ -1,16 +1,14 @@
-//! What a node of the mix answers under `/.bn/mix/`, before the handler that it serves with.
+//! What a node of the mix answers under `/.bn/mix/`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use betanet_bar::{Client, Handler, Headers, Method, ReadFailed, Request, Response, status};
+use betanet_bar::{Headers, Method, Request, Response, status};
 use betanet_keys::VRF_PROOF;
-use betanet_machine::Time;
 use betanet_mix::{BEACON_SIG, BeaconKey, DIRECTORY_MAX, KeyRing, epoch_at};
-use betanet_wire::{ChargeTo, NodeId, cbor, message, text};
+use betanet_wire::{NodeId, cbor, message, text};
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::TryRecvError;
 
 use super::PLACE;
 use super::arithmetic::{Arithmetic, Rests};
@@ -18,9 +16,8 @@ use super::directories::{Directories, DirectoryProblem};
 use super::keys::Proofs;
 use super::plane::lock;
 use super::uploads::{Seat, Unfit, Uploads};
-use crate::Clock;
-use crate::alarm::{Alarm, OfSession};
-use crate::streams::session_id;
+use crate::service::Origin;
+use crate::{Call, CallBody, Clock, Reply, Service, ServiceFuture};
 
 message! {
     /// That a relay's own delays of an epoch were what its VRF fixed, as it publishes it.
@@ -82,7 +79,7 @@ fn not_here() -> Answer {
 }
 
 /// What is answered at once, or worked out.
-enum Said {
+pub(super) enum Said {
     Now(Answer),
     Later(oneshot::Receiver<Answer>),
 }
@@ -98,14 +95,6 @@ fn rests(why: Rests) -> Response {
             "as many such requests as are worked on at once: ask again",
         ),
     }
-}
-
-/// Whose session it is.
-#[derive(Clone, Debug)]
-pub(crate) struct Asker {
-    session: u64,
-    charge: ChargeTo,
-    alarm: Alarm,
 }
 
 impl Faces {
@@ -133,7 +122,7 @@ impl Faces {
         epoch_at(self.clock.now().unix_ms)
     }
 
-    fn get(self: &Arc<Self>, what: &str, asker: &Asker) -> Said {
+    fn get(self: &Arc<Self>, what: &str, asker: &Origin) -> Said {
         let parts: Vec<&str> = what.split('/').collect();
         Said::Now(match parts[..] {
             ["proof", epoch] => {
@@ -168,7 +157,7 @@ impl Faces {
     }
 
     /// Proves where this relay stands, once the beacon is known.
-    fn layer(self: &Arc<Self>, epoch: u32, sig: [u8; BEACON_SIG], asker: &Asker) -> Said {
+    fn layer(self: &Arc<Self>, epoch: u32, sig: [u8; BEACON_SIG], asker: &Origin) -> Said {
         let now = self.epoch();
         let near = now.saturating_sub(1)..=now.saturating_add(1);
         let Some(key) = self.beacon_key.filter(|_| near.contains(&epoch)) else {
@@ -187,7 +176,7 @@ impl Faces {
             Err(why) => return Said::Now(refusal(rests(why))),
         };
         let this = Arc::clone(self);
-        Said::Later(turn.run(asker.alarm.clone(), move || {
+        Said::Later(turn.run(move || {
             let Some(beacon) = key.beacon(epoch, &sig) else {
                 return (not_here(), true);
             };
@@ -202,7 +191,7 @@ impl Faces {
     }
 
     /// Whether a directory of this size may be put here, by the request's head alone; then its place.
-    fn may_put(&self, request: &Request, asker: &Asker) -> Result<Seat, Response> {
+    fn may_put(&self, request: &Request, asker: &Origin) -> Result<Seat, Response> {
         let what = request.path().strip_prefix(PLACE).unwrap_or_default();
         let keeps = self.directories.is_some();
         let Some(epoch) = number(what).filter(|_| keeps) else {
@@ -229,7 +218,7 @@ impl Faces {
         Ok(seat)
     }
 
-    fn put(self: &Arc<Self>, body: Vec<u8>, asker: &Asker) -> Said {
+    fn put(self: &Arc<Self>, body: Vec<u8>, asker: &Origin) -> Said {
         let Some(directories) = &self.directories else {
             return Said::Now(not_here());
         };
@@ -242,7 +231,7 @@ impl Faces {
             Err(why) => return Said::Now(refusal(rests(why))),
         };
         let this = Arc::clone(self);
-        Said::Later(turn.run(asker.alarm.clone(), move || {
+        Said::Later(turn.run(move || {
             let Some(directories) = &this.directories else {
                 return (not_here(), false);
             };
@@ -281,160 +270,76 @@ fn number(text: &str) -> Option<u32> {
     text.parse().ok()
 }
 
-/// Answers under `/.bn/mix/` itself, where the node is one of the mix; all else is the handler's.
+/// Answers under `/.bn/mix/`.
 #[derive(Clone)]
-pub(crate) struct WellKnown<H> {
-    faces: Option<Arc<Faces>>,
-    asker: Asker,
-    inner: H,
-}
+pub(crate) struct WellKnown(Arc<Faces>);
 
-impl<H> WellKnown<H> {
-    pub(crate) fn new(faces: Option<Arc<Faces>>, inner: H) -> Self {
-        let asker = Asker {
-            session: session_id(),
-            charge: ChargeTo::Unknown,
-            alarm: Alarm::default(),
-        };
-        Self {
-            faces,
-            asker,
-            inner,
-        }
+impl WellKnown {
+    pub(crate) fn new(faces: Arc<Faces>) -> Self {
+        Self(faces)
     }
 
-    /// Rings when an answer is there that was worked out.
-    pub(crate) fn alarm(&self) -> Alarm {
-        self.asker.alarm.clone()
-    }
-}
-
-impl<H: Clone> OfSession for WellKnown<H> {
-    fn of_session(&self, charge: ChargeTo, alarm: Alarm) -> Self {
-        let asker = Asker {
-            session: session_id(),
-            charge,
-            alarm,
-        };
-        Self {
-            faces: self.faces.clone(),
-            asker,
-            inner: self.inner.clone(),
-        }
-    }
-}
-
-/// An exchange with it.
-pub(crate) enum Exchange<X> {
-    Own(Own),
-    Inner(X),
-}
-
-/// One that this node answers itself.
-pub(crate) enum Own {
-    Get(Request),
-    Put(Seat),
-    Worked(oneshot::Receiver<Answer>),
-    Body(Bytes),
-}
-
-impl<H: Handler> Handler for WellKnown<H> {
-    type Exchange = Exchange<H::Exchange>;
-
-    fn may_open(&mut self, now: Time, client: Client) -> bool {
-        self.inner.may_open(now, client)
-    }
-
-    fn begin(&mut self, client: Client, request: Request) -> Result<Self::Exchange, Response> {
-        let own = request.path().starts_with(PLACE);
-        let Some(faces) = self.faces.as_ref().filter(|_| own) else {
-            return self.inner.begin(client, request).map(Exchange::Inner);
-        };
+    /// What is said to a request; one that brings a directory is read to its end.
+    async fn said(&self, request: &Request, from: &Origin, body: CallBody) -> Result<Said, Answer> {
         match request.method {
-            Method::Get => Ok(Exchange::Own(Own::Get(request))),
-            Method::Put => {
-                let seat = faces.may_put(&request, &self.asker)?;
-                Ok(Exchange::Own(Own::Put(seat)))
-            }
-            Method::Post | Method::Del => Err(plain(status::FORBIDDEN, "GET or PUT")),
-        }
-    }
-
-    fn body(&mut self, x: &mut Self::Exchange, bytes: &[u8]) -> Result<(), Response> {
-        match x {
-            Exchange::Own(Own::Put(seat)) => {
-                let Some(faces) = &self.faces else {
-                    return Ok(());
-                };
-                let now = faces.clock.now().mono;
-                seat.push(now, bytes).map_err(unfit)
-            }
-            // A GET has no use for a body.
-            Exchange::Own(_) => Ok(()),
-            Exchange::Inner(x) => self.inner.body(x, bytes),
-        }
-    }
-
-    fn end(&mut self, x: &mut Self::Exchange) -> Response {
-        // Whoever asks only once is not waited for.
-        let busy = || plain(status::UNAVAILABLE, "not worked out yet: ask again");
-        self.poll_end(x).unwrap_or_else(busy)
-    }
-
-    fn poll_end(&mut self, x: &mut Self::Exchange) -> Option<Response> {
-        let own = match x {
-            Exchange::Inner(x) => return self.inner.poll_end(x),
-            Exchange::Own(own) => own,
-        };
-        let Some(faces) = &self.faces else {
-            return Some(Response::new(status::NOT_FOUND));
-        };
-        let said = match own {
-            Own::Get(request) => {
+            Method::Get => {
                 let what = request.path().strip_prefix(PLACE).unwrap_or_default();
-                faces.get(what, &self.asker)
+                Ok(self.0.get(what, from))
             }
-            Own::Put(seat) => match seat.take(faces.clock.now().mono) {
-                Ok(body) => faces.put(body, &self.asker),
-                Err(why) => Said::Now(refusal(unfit(why))),
-            },
-            Own::Worked(answer) => match answer.try_recv() {
-                Ok(answer) => Said::Now(answer),
-                Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Closed) => Said::Now(refusal(Response::new(status::INTERNAL))),
-            },
-            Own::Body(_) => return Some(Response::new(status::INTERNAL)),
-        };
-        match said {
-            Said::Now((response, body)) => {
-                *own = Own::Body(body);
-                Some(response)
+            Method::Put => {
+                let seat = self.0.may_put(request, from).map_err(refusal)?;
+                let body = self.body(&seat, body).await.map_err(refusal)?;
+                Ok(self.0.put(body, from))
             }
-            Said::Later(answer) => {
-                *own = Own::Worked(answer);
-                None
+            Method::Post | Method::Del => Err(refusal(plain(status::FORBIDDEN, "GET or PUT"))),
+        }
+    }
+
+    async fn body(&self, seat: &Seat, mut body: CallBody) -> Result<Vec<u8>, Response> {
+        let now = || self.0.clock.now().mono;
+        loop {
+            match body.chunk().await {
+                Ok(Some(bytes)) => seat.push(now(), &bytes).map_err(unfit)?,
+                Ok(None) => return seat.take(now()).map_err(unfit),
+                Err(_) => return Err(Response::new(status::BAD_REQUEST)),
             }
         }
     }
 
-    fn read(&mut self, x: &mut Self::Exchange, max: usize) -> Result<Bytes, ReadFailed> {
-        match x {
-            Exchange::Own(Own::Body(body)) => Ok(body.split_to(body.len().min(max))),
-            Exchange::Own(_) => Ok(Bytes::new()),
-            Exchange::Inner(x) => self.inner.read(x, max),
+    async fn answer(&self, request: &Request, from: &Origin, body: CallBody) -> Answer {
+        match self.said(request, from, body).await {
+            Ok(Said::Now(answer)) | Err(answer) => answer,
+            // What broke off in there is told by itself.
+            Ok(Said::Later(answer)) => answer
+                .await
+                .unwrap_or_else(|_| refusal(Response::new(status::INTERNAL))),
         }
+    }
+}
+
+impl Service for WellKnown {
+    fn call(&self, call: Call) -> ServiceFuture {
+        let this = self.clone();
+        Box::pin(async move {
+            let (head, body) = this.answer(&call.request, &call.from, call.body).await;
+            Reply::from(head).with_body(body)
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use betanet_bar::{Access, MemoryStore, Service};
     use betanet_keys::{Envelope, Identity, Maintainers, PublicKey, VrfSecret};
     use betanet_mix::{BeaconSecret, Directory};
+    use betanet_wire::ChargeTo;
 
     use super::*;
 
-    type Node = WellKnown<Service<MemoryStore>>;
+    /// A node, and one of its sessions.
+    struct Node {
+        service: WellKnown,
+        from: Origin,
+    }
 
     /// A node, as a seed where there is a folder, and the epoch of now.
     fn node(secret: &BeaconSecret, folder: Option<&std::path::Path>) -> (Node, u32) {
@@ -443,9 +348,10 @@ mod tests {
         let kept = folder.map(|f| Directories::open(f, maintainers(), key).unwrap());
         let clock = Clock::start();
         let faces = Faces::new(NodeId([1; 20]), ring, Some(key), kept, clock);
-        let inner = Service::new(MemoryStore::new(0), Access::Nobody);
         let epoch = faces.epoch();
-        (WellKnown::new(Some(Arc::new(faces)), inner), epoch)
+        let service = WellKnown::new(Arc::new(faces));
+        let from = Origin::of(ChargeTo::Unknown);
+        (Node { service, from }, epoch)
     }
 
     fn signers() -> Vec<Identity> {
@@ -458,35 +364,30 @@ mod tests {
     }
 
     fn session(node: &Node, n: u8) -> Node {
-        node.of_session(ChargeTo::V4([192, 0, 2, n]), Alarm::default())
+        Node {
+            service: node.service.clone(),
+            from: Origin::of(ChargeTo::V4([192, 0, 2, n])),
+        }
     }
 
-    fn begin(
-        node: &mut Node,
-        method: Method,
-        what: &str,
-    ) -> Result<Exchange<<Service<MemoryStore> as Handler>::Exchange>, Response> {
-        let request = Request::new(method, &format!("{PLACE}{what}"), Headers::default());
-        node.begin(Client::Direct(NodeId([9; 20])), request)
+    fn request(method: Method, what: &str) -> Request {
+        Request::new(method, &format!("{PLACE}{what}"), Headers::default())
+    }
+
+    /// A place for a directory, by the request's head.
+    fn begin(node: &Node, what: &str) -> Result<Seat, Response> {
+        node.service
+            .0
+            .may_put(&request(Method::Put, what), &node.from)
     }
 
     /// The status of a request, and whether it was worked out.
-    async fn ask(node: &mut Node, method: Method, what: &str, body: &[u8]) -> (u16, bool) {
-        let mut x = match begin(node, method, what) {
-            Ok(x) => x,
-            Err(response) => return (response.status, false),
-        };
-        if let Err(response) = node.body(&mut x, body) {
-            return (response.status, false);
-        }
-        let mut worked = false;
-        loop {
-            if let Some(response) = node.poll_end(&mut x) {
-                return (response.status, worked);
-            }
-            worked = true;
-            let alarm = node.alarm();
-            std::future::poll_fn(|cx| alarm.poll(cx)).await;
+    async fn ask(node: &Node, method: Method, what: &str, body: &[u8]) -> (u16, bool) {
+        let body = CallBody::whole(Bytes::copy_from_slice(body));
+        let request = request(method, what);
+        match node.service.said(&request, &node.from, body).await {
+            Ok(Said::Now((response, _))) | Err((response, _)) => (response.status, false),
+            Ok(Said::Later(answer)) => (answer.await.unwrap().0.status, true),
         }
     }
 
@@ -494,13 +395,13 @@ mod tests {
     async fn a_node_without_directories_refuses_one_at_its_head() {
         let secret = BeaconSecret::from_seed(&[9; 32]).unwrap();
         let (node, epoch) = node(&secret, None);
-        let mut client = session(&node, 1);
+        let client = session(&node, 1);
         for _ in 0..50 {
-            let refused = begin(&mut client, Method::Put, &epoch.to_string());
+            let refused = begin(&client, &epoch.to_string());
             assert_eq!(refused.err().unwrap().status, status::NOT_FOUND);
         }
-        let post = begin(&mut client, Method::Post, "1");
-        assert_eq!(post.err().unwrap().status, status::FORBIDDEN);
+        let post = ask(&client, Method::Post, "1", b"").await;
+        assert_eq!(post, (status::FORBIDDEN, false));
     }
 
     #[tokio::test]
@@ -508,28 +409,28 @@ mod tests {
         let secret = BeaconSecret::from_seed(&[9; 32]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (node, epoch) = node(&secret, Some(folder.path()));
-        let mut client = session(&node, 1);
+        let client = session(&node, 1);
         for far in [
             "x".to_owned(),
             (epoch + 3).to_string(),
             (epoch - 9).to_string(),
         ] {
-            assert!(begin(&mut client, Method::Put, &far).is_err(), "{far}");
+            assert!(begin(&client, &far).is_err(), "{far}");
         }
         let place = format!("{PLACE}{epoch}");
         let long = Headers::default().with("content-length", "1048577");
         let request = Request::new(Method::Put, &place, long);
-        let refused = client.begin(Client::Anonymous, request);
+        let refused = client.service.0.may_put(&request, &client.from);
         assert_eq!(refused.err().unwrap().status, status::BAD_REQUEST);
-        let mut sessions: Vec<Node> = (0..6).map(|_| session(&node, 1)).collect();
+        let sessions: Vec<Node> = (0..6).map(|_| session(&node, 1)).collect();
         let mut begun = Vec::new();
-        for one in &mut sessions {
+        for one in &sessions {
             for _ in 0..20 {
-                begun.extend(begin(one, Method::Put, &epoch.to_string()));
+                begun.extend(begin(one, &epoch.to_string()));
             }
         }
         assert_eq!(begun.len(), 2, "of one address");
-        assert!(begin(&mut session(&node, 2), Method::Put, &epoch.to_string()).is_ok());
+        assert!(begin(&session(&node, 2), &epoch.to_string()).is_ok());
     }
 
     #[tokio::test]
@@ -549,32 +450,20 @@ mod tests {
         let mut envelope = Envelope::new(directory.to_record()).unwrap();
         signers().iter().for_each(|id| envelope.sign(id));
         let (signed, what) = (envelope.to_bytes(), epoch.to_string());
-        let mut seat = session(&node, 1);
-        assert_eq!(
-            ask(&mut seat, Method::Put, &what, &signed).await,
-            (201, true)
-        );
+        let seat = session(&node, 1);
+        assert_eq!(ask(&seat, Method::Put, &what, &signed).await, (201, true));
         // The same again, from anybody: no arithmetic.
-        let mut other = session(&node, 2);
+        let other = session(&node, 2);
         for _ in 0..9 {
-            assert_eq!(
-                ask(&mut other, Method::Put, &what, &signed).await,
-                (204, false)
-            );
+            assert_eq!(ask(&other, Method::Put, &what, &signed).await, (204, false));
         }
-        assert_eq!(ask(&mut other, Method::Get, &what, b"").await, (200, false));
+        assert_eq!(ask(&other, Method::Get, &what, b"").await, (200, false));
         for _ in 0..4 {
-            assert_eq!(
-                ask(&mut other, Method::Put, &what, b"none").await,
-                (400, true)
-            );
+            assert_eq!(ask(&other, Method::Put, &what, b"none").await, (400, true));
         }
-        let rests = ask(&mut other, Method::Put, &what, b"none").await;
+        let rests = ask(&other, Method::Put, &what, b"none").await;
         assert_eq!(rests, (status::TOO_MANY, false));
-        assert_eq!(
-            ask(&mut seat, Method::Put, &what, &signed).await,
-            (204, false)
-        );
+        assert_eq!(ask(&seat, Method::Put, &what, &signed).await, (204, false));
     }
 
     #[tokio::test]
@@ -585,28 +474,22 @@ mod tests {
         let other = BeaconSecret::from_seed(&[8; 32]).unwrap();
         let wrong = what(epoch, &other.sign(epoch));
         let right = what(epoch, &secret.sign(epoch));
-        let mut attacker = session(&node, 1);
+        let attacker = session(&node, 1);
         for _ in 0..4 {
-            assert_eq!(
-                ask(&mut attacker, Method::Get, &wrong, b"").await,
-                (404, true)
-            );
+            assert_eq!(ask(&attacker, Method::Get, &wrong, b"").await, (404, true));
         }
-        let rests = ask(&mut attacker, Method::Get, &wrong, b"").await;
+        let rests = ask(&attacker, Method::Get, &wrong, b"").await;
         assert_eq!(rests, (status::TOO_MANY, false));
-        let mut maintainer = session(&node, 2);
+        let maintainer = session(&node, 2);
         assert_eq!(
-            ask(&mut maintainer, Method::Get, &right, b"").await,
+            ask(&maintainer, Method::Get, &right, b"").await,
             (200, true)
         );
         for (asked, status) in [(&right, 200), (&wrong, 404), (&right, 200)] {
-            let said = ask(&mut maintainer, Method::Get, asked, b"").await;
+            let said = ask(&maintainer, Method::Get, asked, b"").await;
             assert_eq!(said, (status, false), "no arithmetic");
         }
         let far = what(epoch + 2, &secret.sign(epoch + 2));
-        assert_eq!(
-            ask(&mut maintainer, Method::Get, &far, b"").await,
-            (404, false)
-        );
+        assert_eq!(ask(&maintainer, Method::Get, &far, b"").await, (404, false));
     }
 }

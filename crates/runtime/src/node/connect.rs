@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{NoService, Node, QUIC, Transport};
+use super::{Node, QUIC, Transport};
 use crate::driver::{Driver, OPS, Silence, Wishes};
 use crate::forward::{ForwardCarrier, RawStream};
 use crate::{Error, OuterFacts, SessionHandle, farewell};
@@ -403,7 +403,7 @@ impl Node {
         let (ops, receiver) = mpsc::channel(OPS);
         let (opened, open) = oneshot::channel();
         let driver = Driver::new(
-            Connection::new(session, NoService),
+            Connection::new(session),
             carrier,
             self.clock,
             Wishes::Handles(receiver),

@@ -1,18 +1,22 @@
 //! How many files answers hold open between two reads. Beyond that, each read opens its file anew.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Files that the answers of one session hold open.
 const HELD_A_SESSION: usize = 8;
 /// The same of all sessions.
 const HELD: usize = 512;
+/// Sessions that are known before those without an exchange are forgotten.
+const KNOWN: usize = 1024;
 
 /// The counts of one session and of all.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Held {
     own: Arc<AtomicUsize>,
     all: Arc<AtomicUsize>,
+    sessions: Arc<Mutex<BTreeMap<u64, Weak<AtomicUsize>>>>,
 }
 
 /// A file's place, given back when it is dropped.
@@ -29,11 +33,22 @@ fn add(to: &AtomicUsize, max: usize) -> bool {
 }
 
 impl Held {
-    /// The counts of another session.
-    pub(super) fn of_session(&self) -> Self {
+    /// The counts of a session.
+    pub(super) fn of_session(&self, session: u64) -> Self {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = sessions.get(&session).and_then(Weak::upgrade);
+        let own = known.unwrap_or_else(|| {
+            if sessions.len() >= KNOWN {
+                sessions.retain(|_, own| own.strong_count() > 0);
+            }
+            let own = Arc::default();
+            sessions.insert(session, Arc::downgrade(&own));
+            own
+        });
         Self {
-            own: Arc::default(),
+            own,
             all: Arc::clone(&self.all),
+            sessions: Arc::clone(&self.sessions),
         }
     }
 
@@ -69,7 +84,8 @@ mod tests {
         let held = Held::default();
         let own: Vec<_> = (0..99).filter_map(|_| held.enter()).collect();
         assert_eq!(own.len(), HELD_A_SESSION);
-        let others: Vec<_> = (0..99).map(|_| held.of_session()).collect();
+        let others: Vec<_> = (0..99).map(|n| held.of_session(n)).collect();
+        assert!(Arc::ptr_eq(&held.of_session(1).own, &others[1].own));
         let places: Vec<_> = others
             .iter()
             .flat_map(|held| (0..99).filter_map(|_| held.enter()).collect::<Vec<_>>())

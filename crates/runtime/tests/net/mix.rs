@@ -13,8 +13,8 @@ use betanet_mix::{
     Way, build, epoch_at,
 };
 use betanet_runtime::{
-    Clock, DirectoryPlan, DirectoryProblem, Error, Gateway, GatewayConfig, Headers, Identity,
-    Method, MixClient, MixOptions, Network, Node, Origin, Request, SessionHandle, Settings,
+    Call, Clock, DirectoryPlan, DirectoryProblem, Error, Gateway, GatewayConfig, Headers, Identity,
+    Method, MixClient, MixOptions, Network, Node, Origin, Reply, Request, SessionHandle, Settings,
     Substream, Upload, build_directory, publish_directory,
 };
 use betanet_wire::text::hex;
@@ -157,8 +157,10 @@ impl Mix {
         if n > GATEWAY {
             (self.beyond)(&mut config);
         }
-        let gateway = Gateway::start(identity(n), &config).await.unwrap();
-        self.nodes.insert(n, gateway);
+        let gateway = Gateway::builder(identity(n), &config)
+            .service("/late/", late)
+            .start();
+        self.nodes.insert(n, gateway.await.unwrap());
     }
 
     fn network(&self) -> Network {
@@ -275,6 +277,13 @@ impl Mix {
     }
 }
 
+/// Waits, and tells how much it was sent, and by whom.
+async fn late(mut call: Call) -> Reply {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let body = call.body.all(1 << 20).await.unwrap().unwrap();
+    Reply::text(200, format!("{} of {:?}", body.len(), call.client))
+}
+
 /// What an upload is answered with.
 async fn answered(upload: Upload) -> Result<u16, String> {
     let mut answer = upload.finish().await.unwrap();
@@ -324,6 +333,14 @@ async fn requests_go_over_three_five_and_seven_relays_and_fewer_relays_are_an_er
         let path = format!("/file{relays}");
         assert_eq!(put(&session, &path, &file).await, 201);
         assert!(get(&session, &path).await == file);
+        // A service that takes its time answers here as over a direct session.
+        let ask = Request::new(Method::Post, "/late/x", Headers::default());
+        let upload = session.upload(ask).await.unwrap();
+        upload.send(Bytes::from(file)).await.unwrap();
+        let mut said = upload.finish().await.unwrap();
+        let said = said.body.all(99).await.unwrap().unwrap();
+        let want = format!("{} of Anonymous", 60_000 + relays);
+        assert_eq!(String::from_utf8(said).unwrap(), want);
         let not_there = Request::new(Method::Get, "/nothing", Headers::default());
         assert_eq!(session.ask(not_there).await.unwrap().head.status, 404);
         // What a session end to end would have, this one has not.

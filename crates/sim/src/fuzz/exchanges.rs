@@ -12,8 +12,9 @@ use betanet_mix::{
     Ack, Delivered, Directory, Fragment, Kind, MixKeys, Net, PAYLOAD, RecipientConfig, SURB, Surb,
     Via,
 };
-use betanet_stack::MixServer;
 use betanet_wire::ChargeTo;
+
+use crate::MixServer;
 
 /// A directory, an envelope, a relay's keys: what reads is what was written.
 pub fn directory(data: &[u8]) {

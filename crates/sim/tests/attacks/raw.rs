@@ -8,6 +8,7 @@ use betanet_keys::schedule::{self, TrafficSecret};
 use betanet_keys::{Identity, hash};
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine as _, Now, Rng};
+use betanet_sim::Answering;
 use betanet_stack::{Connection, Event};
 use betanet_wire::caps::{self, SelMsg};
 use betanet_wire::{Code, cbor, msg};
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 
 /// A node's side of an attacker's session, and what the attacker seals its frames with.
 pub(crate) struct Raw<H: Handler> {
-    pub(crate) server: Checked<Connection<H>>,
+    pub(crate) server: Checked<Answering<H>>,
     sealer: Sealer,
     /// Why the node ended it.
     pub(crate) ended: Option<Code>,
@@ -42,7 +43,8 @@ impl<H: Handler> Raw<H> {
         let drawn = secrets(rng);
         let session =
             Session::accept(now, Config::default(), node, &ekm0, &message1, drawn).unwrap();
-        let mut server = Checked::since(Connection::new(session, handler), now.mono);
+        let mut server =
+            Checked::since(Answering::new(Connection::new(session), handler), now.mono);
         let Some(Transmit::Bytes(message2)) = server.poll_transmit() else {
             panic!("no message 2")
         };

@@ -1,6 +1,6 @@
 //! Requests of this side and their answers.
 
-use betanet_bar::{Handler, Incoming, Part, Request, Response};
+use betanet_bar::{Incoming, Part, Request, Response};
 use betanet_htx::{self as htx, StreamId, kind};
 use betanet_machine::{Machine as _, Now};
 use betanet_wire::Code;
@@ -23,7 +23,7 @@ impl Asking {
     }
 }
 
-impl<H: Handler> Connection<H> {
+impl Connection {
     pub(super) fn ask(&mut self, now: Now, request: &Request, more: bool) -> Result<(), Error> {
         let message = request.to_message()?;
         let stream = self.session.next_stream();

@@ -1,15 +1,23 @@
-//! Streams whose bytes belong to whoever is above: forwarded ones.
+//! Streams whose bytes belong to whoever is above: requests of the peer, and streams of other types.
 
-use betanet_bar::Handler;
-use betanet_htx::{self as htx, StreamId};
+use betanet_htx::{self as htx, Error as Htx, StreamId, kind as types};
 use betanet_machine::{Machine as _, Now};
 use bytes::Bytes;
 
-use super::{Connection, Event};
+use super::{Connection, Event, MARGIN};
 use crate::Error;
+
+/// Bytes that an answer may have waiting.
+pub(super) const CHUNK: usize = 128 << 10;
+/// Bytes that all answers of one connection may have waiting before each gets [`TRICKLE`] only.
+const BUDGET: usize = 2 << 20;
+/// What an answer gets when the budget is spent and nothing of it waits.
+const TRICKLE: usize = 16 << 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Raw {
+    /// It brings a request of the peer, and takes our answer.
+    answer: bool,
     delivered: u64,
     /// The peer sends no more.
     heard_all: bool,
@@ -18,12 +26,59 @@ pub(super) struct Raw {
 }
 
 impl Raw {
+    /// One that the peer opened.
+    pub(super) fn of(kind: u8) -> Self {
+        Self {
+            answer: kind == types::BAR,
+            ..Self::default()
+        }
+    }
+
     pub(super) const fn delivered(&self) -> u64 {
         self.delivered
     }
 }
 
-impl<H: Handler> Connection<H> {
+impl Connection {
+    /// Bytes that may be sent now of the answer on this stream, which the peer opened. The first bytes are taken whatever their
+    /// number.
+    #[must_use]
+    pub fn answer_room(&self, stream: StreamId) -> usize {
+        let waiting = self.session.send_buffered();
+        let own = self.session.stream_buffered(stream);
+        if own >= CHUNK || own > 0 && waiting >= BUDGET {
+            0
+        } else if waiting < BUDGET {
+            CHUNK
+        } else {
+            TRICKLE
+        }
+    }
+
+    /// Refuses bytes of an answer that has no room; whoever sends is told when it has.
+    pub(super) fn may_send(&mut self, stream: StreamId, data: &Bytes) -> Result<(), Error> {
+        let answers = self.raw.get(&stream).is_some_and(|r| r.answer);
+        if answers && !data.is_empty() && self.answer_room(stream) == 0 {
+            self.starved.insert(stream);
+            return Err(Htx::Blocked(stream).into());
+        }
+        Ok(())
+    }
+
+    /// Tells answers that were refused that there is room for them now.
+    pub(super) fn feed_starved(&mut self, now: Now) {
+        let mut from = 0;
+        while self.events.room() > MARGIN
+            && let Some(stream) = self.starved.range(from..).next().copied()
+        {
+            from = stream + 1;
+            if self.answer_room(stream) > 0 {
+                self.starved.remove(&stream);
+                self.event(now, Event::Writable { stream });
+            }
+        }
+    }
+
     pub(super) fn open(&mut self, now: Now, kind: u8, first: Bytes) -> Result<(), Error> {
         let stream = self.session.next_stream();
         self.session

@@ -1,13 +1,13 @@
 use alloc::vec::Vec;
 
-use betanet_bar::{Headers, Method, status};
-use betanet_htx::{Config, Secrets, Transmit};
+use betanet_bar::{Headers, Incoming, Method, Part, status};
+use betanet_htx::{Config, Secrets, Transmit, kind};
 use betanet_keys::Identity;
 use betanet_machine::{Rng, Seed, Time};
 use zeroize::Zeroizing;
 
+use super::raw::CHUNK;
 use super::*;
-use crate::counts::Counts;
 
 const NOW: Now = Now {
     mono: Time::ZERO,
@@ -15,7 +15,7 @@ const NOW: Now = Now {
 };
 
 /// What one end says now, with its exporter's questions answered.
-fn says(end: &mut Connection<Counts>) -> Vec<Bytes> {
+fn says(end: &mut Connection) -> Vec<Bytes> {
     let mut said = Vec::new();
     while let Some(transmit) = end.poll_transmit() {
         match transmit {
@@ -30,14 +30,14 @@ fn says(end: &mut Connection<Counts>) -> Vec<Bytes> {
     said
 }
 
-fn hears(end: &mut Connection<Counts>, said: Vec<Bytes>) {
+fn hears(end: &mut Connection, said: Vec<Bytes>) {
     for bytes in said {
         end.handle_input(NOW, htx::Input::Bytes(bytes)).unwrap();
     }
 }
 
 /// A client that asked as soon as its end was open and a server that has heard all of it, and that nobody above has looked at.
-fn asked_at_once() -> (Connection<Counts>, Connection<Counts>) {
+fn asked_at_once() -> (Connection, Connection) {
     let mut rng = Rng::new(&Seed::from_number(1));
     let (ours, theirs) = (Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32]));
     let (config, ekm0) = (Config::default(), [7; 32]);
@@ -47,10 +47,10 @@ fn asked_at_once() -> (Connection<Counts>, Connection<Counts>) {
     let Some(Transmit::Bytes(first)) = session.poll_transmit() else {
         panic!("a client speaks first");
     };
-    let mut client = Connection::new(session, Counts::default());
+    let mut client = Connection::new(session);
     let secrets = Secrets::draw(&mut rng);
     let session = Session::accept(NOW, config, &theirs, &ekm0, &first[2..], secrets).unwrap();
-    let mut server = Connection::new(session, Counts::default());
+    let mut server = Connection::new(session);
     for _ in 0..4 {
         let said = says(&mut server);
         hears(&mut client, said);
@@ -69,16 +69,57 @@ fn asked_at_once() -> (Connection<Counts>, Connection<Counts>) {
     (client, server)
 }
 
+fn events(end: &mut Connection) -> Vec<Event> {
+    core::iter::from_fn(|| end.poll_event()).collect()
+}
+
+/// The stream of a request that has come whole; its bytes are used up.
+fn asked(server: &mut Connection) -> Option<StreamId> {
+    let mut incoming = Incoming::<Request>::default();
+    let mut whole = None;
+    for event in events(server) {
+        match event {
+            Event::Body { stream, data } => {
+                let bytes = data.len() as u64;
+                incoming.push(data, false).unwrap();
+                let consume = Command::Consume { stream, bytes };
+                server.handle_command(NOW, consume).unwrap();
+            }
+            Event::End { stream } => {
+                incoming.push(Bytes::new(), true).unwrap();
+                whole = Some(stream);
+            }
+            _ => {}
+        }
+    }
+    let head = incoming.pop();
+    assert!(matches!(head, None | Some(Part::Head(_))));
+    whole.filter(|_| head.is_some())
+}
+
+fn answer(server: &mut Connection, stream: StreamId) {
+    let data = Response::new(status::OK).to_message().unwrap().into();
+    let send = Command::Send {
+        stream,
+        data,
+        fin: true,
+    };
+    server.handle_command(NOW, send).unwrap();
+}
+
 #[test]
-fn nothing_is_served_before_the_opening_was_taken() {
+fn nothing_is_told_of_requests_before_the_opening_was_taken() {
     let (mut client, mut server) = asked_at_once();
-    assert_eq!(server.handler().0, 0);
     assert_eq!(server.poll_event(), Some(Event::Established));
+    assert_eq!(server.poll_event(), None);
     server.handle_timeout(NOW);
-    assert_eq!(server.handler().0, 1);
+    let opened = server.poll_event();
+    assert!(matches!(opened, Some(Event::Opened { kind: t, .. }) if t == kind::BAR));
+    let stream = asked(&mut server).unwrap();
+    answer(&mut server, stream);
     let said = says(&mut server);
     hears(&mut client, said);
-    let events: Vec<Event> = core::iter::from_fn(|| client.poll_event()).collect();
+    let events = events(&mut client);
     assert!(
         matches!(&events[..], [Event::Head { response, .. }, Event::End { .. }] if response.status == status::OK),
         "{events:?}"
@@ -86,29 +127,107 @@ fn nothing_is_served_before_the_opening_was_taken() {
 }
 
 #[test]
-fn an_answer_that_is_worked_out_elsewhere_is_sent_when_it_is_there() {
+fn an_answer_may_come_whenever_it_is_there() {
     let (mut client, mut server) = asked_at_once();
-    server.handler().1 = true;
     assert_eq!(server.poll_event(), Some(Event::Established));
     server.handle_timeout(NOW);
-    assert_eq!(server.handler().0, 1);
-    // Nothing is asked again by itself.
-    server.handle_timeout(NOW);
-    server.handle_command(NOW, Command::Answers).unwrap();
-    let said = says(&mut server);
-    hears(&mut client, said);
-    assert_eq!(client.poll_event(), None);
-    server.handler().1 = false;
-    server.handle_command(NOW, Command::Answers).unwrap();
-    let said = says(&mut server);
-    hears(&mut client, said);
-    let events: Vec<Event> = core::iter::from_fn(|| client.poll_event()).collect();
+    let stream = asked(&mut server).unwrap();
+    // Minutes pass, and nothing is asked again by itself.
+    let later = Now::new(NOW.mono + Duration::from_secs(20), NOW.unix_ms + 20_000);
+    server.handle_timeout(later);
+    assert_eq!(events(&mut server), []);
+    let data = Response::new(status::OK).to_message().unwrap().into();
+    let send = Command::Send {
+        stream,
+        data,
+        fin: true,
+    };
+    server.handle_command(later, send).unwrap();
+    while let Some(transmit) = server.poll_transmit() {
+        if let Transmit::Bytes(bytes) = transmit {
+            client
+                .handle_input(later, htx::Input::Bytes(bytes))
+                .unwrap();
+        }
+    }
+    let events = events(&mut client);
     assert!(
         matches!(&events[..], [Event::Head { .. }, Event::End { .. }]),
         "{events:?}"
     );
-    server.handle_command(NOW, Command::Answers).unwrap();
-    assert_eq!(server.handler().0, 1);
+}
+
+#[test]
+fn answers_that_nobody_takes_are_refused_and_told_when_there_is_room() {
+    let (mut client, mut server) = asked_at_once();
+    assert_eq!(server.poll_event(), Some(Event::Established));
+    server.handle_timeout(NOW);
+    let stream = asked(&mut server).unwrap();
+    let send = |server: &mut Connection, data: Bytes| {
+        let fin = false;
+        server.handle_command(NOW, Command::Send { stream, data, fin })
+    };
+    let mut response = Response::new(status::OK);
+    response.headers = Headers::default().with("content-type", "x");
+    let head = response.to_message().unwrap();
+    send(&mut server, head.into()).unwrap();
+    let mut sent = 0;
+    loop {
+        let room = server.answer_room(stream);
+        if room == 0 {
+            break;
+        }
+        send(&mut server, alloc::vec![7; room].into()).unwrap();
+        sent += room;
+    }
+    assert!(sent <= 256 << 10, "{sent}");
+    let refused = send(&mut server, Bytes::from_static(b"x")).unwrap_err();
+    assert_eq!(refused.kind(), crate::Kind::NotNow);
+    assert_eq!(events(&mut server), []);
+    // What leaves makes room, which is told once.
+    let mut told = Vec::new();
+    for _ in 0..8 {
+        let said = says(&mut server);
+        hears(&mut client, said);
+        for event in events(&mut client) {
+            if let Event::Body { stream, data } = event {
+                let bytes = data.len() as u64;
+                let consume = Command::Consume { stream, bytes };
+                client.handle_command(NOW, consume).unwrap();
+            }
+        }
+        let said = says(&mut client);
+        hears(&mut server, said);
+        server.handle_timeout(NOW);
+        told.extend(events(&mut server));
+    }
+    assert_eq!(told, [Event::Writable { stream }]);
+    assert_eq!(server.answer_room(stream), CHUNK);
+}
+
+#[test]
+fn a_request_that_is_given_up_is_told_and_takes_no_answer() {
+    let (mut client, mut server) = asked_at_once();
+    assert_eq!(server.poll_event(), Some(Event::Established));
+    server.handle_timeout(NOW);
+    let stream = asked(&mut server).unwrap();
+    let code = Code::OK;
+    client
+        .handle_command(NOW, Command::Abort { stream, code })
+        .unwrap();
+    let said = says(&mut client);
+    hears(&mut server, said);
+    let events = events(&mut server);
+    assert!(
+        matches!(&events[..], [Event::Failed { stream: s, code: Some(c), .. }] if (*s, *c) == (stream, code)),
+        "{events:?}"
+    );
+    let send = Command::Send {
+        stream,
+        data: Bytes::from_static(b"late"),
+        fin: true,
+    };
+    assert!(server.handle_command(NOW, send).is_err());
 }
 
 #[test]
@@ -121,10 +240,14 @@ fn who_is_not_wanted_is_not_served_what_came_with_the_opening() {
         .handle_command(NOW, Command::Close { code, reason })
         .unwrap();
     server.handle_timeout(NOW);
-    assert_eq!(server.handler().0, 0);
+    let told = events(&mut server);
+    assert!(
+        !told.iter().any(|e| matches!(e, Event::Opened { .. })),
+        "{told:?}"
+    );
     let said = says(&mut server);
     hears(&mut client, said);
-    let events: Vec<Event> = core::iter::from_fn(|| client.poll_event()).collect();
+    let events = events(&mut client);
     assert!(
         matches!(&events[..], [Event::Failed { .. }, Event::Closed { code: c, .. }] if *c == code),
         "{events:?}"

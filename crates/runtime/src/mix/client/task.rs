@@ -286,6 +286,7 @@ impl Task {
             | Op::EndsIdle(_)
             | Op::Shutdown
             | Op::Finish
+            | Op::Answer(_)
             | Op::Close => {}
         }
     }

@@ -1,4 +1,6 @@
-use alloc::collections::{BTreeMap, BTreeSet};
+//! The end of paths through the mix, where a handler answers at once.
+
+use alloc::collections::BTreeMap;
 
 use betanet_bar::{Client, Handler, Response, status};
 use betanet_machine::{Fingerprint, Machine, Now, Queue, Wake};
@@ -30,8 +32,6 @@ pub struct MixServer<H: Handler> {
     recipient: RecipientMachine,
     handler: H,
     serving: BTreeMap<Message, Serving<H>>,
-    /// Requests whose answers the handler works out elsewhere.
-    awaited: BTreeSet<Message>,
     events: Queue<Served>,
 }
 
@@ -43,7 +43,6 @@ impl<H: Handler> MixServer<H> {
             recipient: RecipientMachine::new(config),
             handler,
             serving: BTreeMap::new(),
-            awaited: BTreeSet::new(),
             events: Queue::new(EVENTS_MAX),
         }
     }
@@ -95,8 +94,6 @@ impl<H: Handler> MixServer<H> {
         };
         if let Some(response) = answer {
             self.answered(now, exchange, &response);
-        } else if self.serving.get(&exchange).is_some_and(|s| s.feed.awaits) {
-            self.awaited.insert(exchange);
         }
     }
 
@@ -114,27 +111,8 @@ impl<H: Handler> MixServer<H> {
         }
     }
 
-    /// Sends the answers that the handler has worked out elsewhere, as far as they are there.
-    pub fn answers(&mut self, now: Now) {
-        for exchange in core::mem::take(&mut self.awaited) {
-            let Some(serving) = self.serving.get_mut(&exchange) else {
-                continue;
-            };
-            match serving.feed.answered(&mut self.handler) {
-                Some(response) => {
-                    self.answered(now, exchange, &response);
-                    self.write(now, exchange);
-                }
-                None => {
-                    self.awaited.insert(exchange);
-                }
-            }
-        }
-    }
-
     fn forget(&mut self, exchange: Message) {
         self.serving.remove(&exchange);
-        self.awaited.remove(&exchange);
     }
 
     fn close(&mut self, now: Now, exchange: Message) {
@@ -232,48 +210,5 @@ impl<H: Handler> Machine for MixServer<H> {
             .word(self.serving.len() as u64)
             .word(self.events.len() as u64)
             .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use alloc::boxed::Box;
-    use alloc::vec::Vec;
-    use core::time::Duration;
-
-    use betanet_bar::{Headers, Method, Request};
-    use betanet_machine::Time;
-    use betanet_machine::testkit::Checked;
-    use betanet_mix::{Fragment, Kind, Via};
-
-    use super::*;
-    use crate::counts::Counts;
-
-    #[test]
-    fn an_exchange_that_is_given_up_is_not_waited_for() {
-        let busy = Counts(0, true);
-        let mut server = Checked::new(MixServer::new(RecipientConfig::default(), busy));
-        let request = Request::new(Method::Get, "/", Headers::default());
-        let fragment = Fragment {
-            kind: Kind::Request,
-            message: [7; 8],
-            index: 0,
-            count: 1,
-            surbs: Vec::new(),
-            data: request.to_message().unwrap(),
-        };
-        let delivered = Delivered {
-            via: Via::default(),
-            payload: Box::new(fragment.to_payload().unwrap()),
-        };
-        let at = |s| {
-            let mono = Time::ZERO + Duration::from_secs(s);
-            Now::new(mono, mono.as_micros() / 1000)
-        };
-        server.handle_input(at(0), delivered).unwrap();
-        assert_eq!(server.get().awaited.len(), 1);
-        server.handle_timeout(at(60));
-        assert_eq!(server.get().exchanges(), 0);
-        assert!(server.get().awaited.is_empty());
     }
 }

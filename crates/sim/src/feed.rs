@@ -1,4 +1,4 @@
-//! Requests as they come, given to a handler.
+//! Requests as they come, given to a handler that answers at once.
 
 use betanet_bar::{Client, Error as BarError, Handler, Incoming, Part, Request, Response};
 use bytes::Bytes;
@@ -10,8 +10,6 @@ pub(crate) struct Malformed;
 pub(crate) struct Feed<H: Handler> {
     incoming: Incoming<Request>,
     pub(crate) exchange: Option<H::Exchange>,
-    /// The request is complete, and its answer is not there yet.
-    pub(crate) awaits: bool,
 }
 
 impl<H: Handler> Default for Feed<H> {
@@ -19,20 +17,11 @@ impl<H: Handler> Default for Feed<H> {
         Self {
             incoming: Incoming::default(),
             exchange: None,
-            awaits: false,
         }
     }
 }
 
 impl<H: Handler> Feed<H> {
-    /// The answer that was waited for, if it is there now.
-    pub(crate) fn answered(&mut self, handler: &mut H) -> Option<Response> {
-        let exchange = self.exchange.as_mut().filter(|_| self.awaits)?;
-        let answer = handler.poll_end(exchange);
-        self.awaits = answer.is_none();
-        answer
-    }
-
     /// Gives the handler more of the request; the answer, once there is one.
     pub(crate) fn take(
         &mut self,
@@ -52,11 +41,7 @@ impl<H: Handler> Feed<H> {
                     Err(response) => Some(response),
                 },
                 (Part::Body(bytes), Some(x)) => handler.body(x, &bytes).err(),
-                (Part::End, Some(x)) => {
-                    let answer = handler.poll_end(x);
-                    self.awaits = answer.is_none();
-                    answer
-                }
+                (Part::End, Some(x)) => Some(handler.end(x)),
                 (Part::Body(_) | Part::End, None) => None,
             };
             if answer.is_some() {

@@ -1,0 +1,105 @@
+//! Requests of the peer: each is answered by a task of its own, whose bytes leave as far as the connection has room.
+
+use betanet_bar::Client;
+use betanet_htx::{Error as Htx, StreamId};
+use betanet_machine::Machine as _;
+use betanet_stack::{Command, Error as Refusal, Kind};
+use betanet_wire::Code;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::ops::Later;
+use super::{Driver, Op};
+use crate::exchange::{Feed, Inbox};
+use crate::service::{Exchange, Origin};
+
+/// Bytes of an answer; who sends them waits until the session has taken all.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) stream: StreamId,
+    /// The head, with the first of them.
+    pub(crate) first: Bytes,
+    pub(crate) data: Bytes,
+    /// Whether they are the last.
+    pub(crate) fin: bool,
+    pub(crate) done: oneshot::Sender<()>,
+}
+
+impl Driver {
+    /// Whether the peer may open one more stream.
+    pub(super) fn may_open(&self) -> bool {
+        let peer = self.connection.session().peer();
+        let now = self.clock.now().mono;
+        peer.is_some_and(|key| self.door.may_open(now, key.node_id()))
+    }
+
+    /// The peer asks something.
+    pub(super) fn serve(&mut self, stream: StreamId) {
+        let Some(node) = self.connection.session().peer().map(|key| key.node_id()) else {
+            let code = Code::POLICY_REJECTED;
+            return self.take(Op::Abort { stream, code });
+        };
+        let inbox = Inbox::default();
+        self.inboxes.insert(stream, Feed::new(inbox.clone()));
+        let exchange = Exchange {
+            stream,
+            inbox,
+            ops: self.own_ops(),
+            client: Client::Direct(node),
+            from: Origin {
+                session: self.id,
+                charge: self.door.charge(node),
+                allowance: self.allowance.clone(),
+            },
+            service: std::sync::Arc::clone(&self.service),
+            metrics: std::sync::Arc::clone(&self.metrics),
+        };
+        self.serving.insert(stream, exchange.spawn());
+    }
+
+    /// Sends as much of an answer as there is room for; the rest waits.
+    pub(super) fn answer(&mut self, mut answer: Box<Answer>) -> Result<(), Later> {
+        let stream = answer.stream;
+        if !self.serving.contains_key(&stream) {
+            // It was given up: who sends is told by the drop.
+            return Ok(());
+        }
+        let now = self.clock.now();
+        loop {
+            let (data, rest) = if answer.first.is_empty() {
+                let room = self.connection.answer_room(stream).max(1);
+                let mut rest = answer.data.clone();
+                (rest.split_to(room.min(rest.len())), rest)
+            } else {
+                (answer.first.clone(), answer.data.clone())
+            };
+            let fin = answer.fin && rest.is_empty();
+            let send = Command::Send { stream, data, fin };
+            match self.connection.handle_command(now, send) {
+                Ok(()) => {
+                    answer.first = Bytes::new();
+                    answer.data = rest;
+                }
+                Err(Refusal::Session(Htx::Blocked(_))) => {
+                    self.answers.insert(stream, answer);
+                    return Ok(());
+                }
+                Err(e) if e.kind() == Kind::NotNow => {
+                    return Err(Later::Full(Op::Answer(answer)));
+                }
+                // The session is over, or the stream: its event tells.
+                Err(_) => return Ok(()),
+            }
+            if answer.data.is_empty() {
+                break;
+            }
+        }
+        if answer.fin
+            && let Some(running) = self.serving.remove(&stream)
+        {
+            running.complete();
+        }
+        let _ = answer.done.send(());
+        Ok(())
+    }
+}

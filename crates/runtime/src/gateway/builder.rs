@@ -1,0 +1,362 @@
+//! Puts a gateway together: what the configuration says, and the services and streams that whoever embeds it registers.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use betanet_carrier::client::Trust;
+use betanet_carrier::{Gate, Jitter, Limits, QuicListener, Site};
+use betanet_htx::{Config, L2, Pq, kind, offered_caps};
+use betanet_keys::{Identity, Name};
+use betanet_machine::Rng;
+use betanet_mesh::{Draft, Policy};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::door::Door;
+use super::parts::{certificate, cover, folder, look_of, reload, written};
+use super::{Gateway, Listening};
+use crate::admission::Doorkeeper;
+use crate::doorstep::Doorstep;
+use crate::forward::Relay;
+use crate::fronts::FrontRules;
+use crate::health::{Accepting, Part, Pulse, Vitals};
+use crate::listeners::{Bound, Listeners, accept, accept_quic, bind, leaves_v4};
+use crate::mesh::multiaddr;
+use crate::metrics::Refusal;
+use crate::mix::{Mixing, PLACE};
+use crate::reach::{Reach, interfaces, reach};
+use crate::service::{Router, Service};
+use crate::standing::Sessions;
+use crate::streams::Takers;
+use crate::translate::{ToServer, Translator};
+use crate::{Clock, CoverSite, Error, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed};
+
+/// A gateway that is about to listen. A service is registered by the prefix of the paths at which it answers, over direct sessions
+/// and over the mix; the longest prefix counts. Without one for `/` the configured folder is served there.
+pub struct GatewayBuilder {
+    identity: Identity,
+    config: GatewayConfig,
+    router: Router,
+    streams: Option<Arc<dyn Streams>>,
+}
+
+impl std::fmt::Debug for GatewayBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatewayBuilder")
+            .field("router", &self.router)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GatewayBuilder {
+    pub(super) fn new(identity: Identity, config: GatewayConfig) -> Self {
+        Self {
+            identity,
+            config,
+            router: Router::default(),
+            streams: None,
+        }
+    }
+
+    /// Lets `service` answer below a path, such as `/log/`.
+    #[must_use]
+    pub fn service(mut self, prefix: &str, service: impl Service) -> Self {
+        self.router.set(prefix, Arc::new(service));
+        self
+    }
+
+    /// Gives libp2p substreams that peers open to `taker`.
+    #[must_use]
+    pub fn streams(mut self, taker: Arc<dyn Streams>) -> Self {
+        self.streams = Some(taker);
+        self
+    }
+
+    /// Opens the listeners that the configuration names.
+    ///
+    /// # Errors
+    ///
+    /// A folder, a certificate or an address cannot be used.
+    pub async fn start(self) -> Result<Gateway, Error> {
+        let Self {
+            identity,
+            config,
+            mut router,
+            streams,
+        } = self;
+        let config = &config;
+        if !router.has("/") {
+            router.set("/", folder(config)?);
+        }
+        config.keeps_secrets()?;
+        let connections_max =
+            crate::descriptors::connections(config.max_connections, config.jitter.is_some())?;
+        let certificate = certificate(config)?;
+        let mut bound = Vec::new();
+        for address in &config.listen {
+            let leaves_v4 = leaves_v4(address, &config.listen);
+            bound.push(bind(address, config.quic, leaves_v4).await?);
+        }
+        let facts = certificate.facts();
+        let now = i64::try_from(Clock::start().now().unix_ms / 1000).unwrap_or(i64::MAX);
+        if let Err(why) = facts.counts_at(now) {
+            tracing::warn!("the certificate does not count: {why}");
+        }
+        let sockets: Vec<_> = bound.iter().map(Bound::socket).collect();
+        let Reach { addresses, note } = if config.advertise.is_empty() {
+            reach(&sockets, &facts, &interfaces())
+        } else {
+            let addresses = config.advertise.clone();
+            Reach {
+                addresses,
+                note: None,
+            }
+        };
+        let cover = cover(config, &addresses)?;
+        let network = match &config.network {
+            Some(path) => Some(Network::read(path)?),
+            None => None,
+        };
+        let mut fronts = FrontRules {
+            profile: config.profile,
+            ..FrontRules::default()
+        };
+        if let Some(network) = &network {
+            fronts = FrontRules::read(config.profile, config.front_origins.as_deref(), network)?;
+        }
+        let mut policy = network
+            .as_ref()
+            .map_or_else(Policy::default, |n| n.policy.clone());
+        policy.per_address = config.per_address.unwrap_or(policy.per_address);
+        policy.opens = config.opens.unwrap_or(policy.opens);
+        let metrics = Arc::new(Metrics::new());
+        let keeper = Doorkeeper::new(&policy, config.max_sessions, Arc::clone(&metrics));
+        let standing = keeper.clone();
+        let sessions = Sessions::default();
+        let limits = [
+            (Refusal::AddressConnections, config.connections_per_address),
+            (Refusal::AddressPace, config.connects_per_second),
+            (Refusal::Connections, connections_max),
+            (Refusal::AddressSessions, policy.per_address),
+            (Refusal::Sessions, config.max_sessions),
+            (Refusal::Opens, policy.opens.0 as usize),
+        ]
+        .map(|(refusal, n)| (refusal, n as u64));
+        let stop = CancellationToken::new();
+        let key = *identity.public();
+        let clock = Clock::start();
+        let rng = Mutex::new(Rng::new(&seed()?));
+        let node =
+            Node::new(Some(identity.clone()), Config::default())?.dialling_from(config.dial_from);
+        let node = match &config.ca {
+            Some(file) => node.with_trust(Trust::roots_of(file).map_err(Error::Certificate)?),
+            None => node,
+        };
+        let mut accepts = vec![kind::BAR, kind::FORWARD];
+        if network.is_some() {
+            accepts.extend([kind::DISCOVER, kind::GOSSIP]);
+        }
+        let mut mixing = match &network {
+            Some(network) => Mixing::prepare(key.node_id(), config, network, &metrics, clock)?,
+            None => None,
+        };
+        let settings = Some(&config.compat11).filter(|c| c.is_on());
+        let translator = settings.map(|settings| {
+            let kept = config.key.with_extension("seen12");
+            let own = identity.clone();
+            Translator::new(own, settings, kept, Arc::clone(&metrics), clock).map(Arc::new)
+        });
+        let translator = translator.transpose()?;
+        let accepts11 = translator.as_ref().filter(|_| config.compat11.accept);
+        let takers = Takers {
+            libp2p: streams,
+            mix: mixing.as_ref().and_then(Mixing::taker),
+            translated: accepts11
+                .filter(|t| t.dials())
+                .map(|t| Arc::new(ToServer(Arc::clone(t))) as Arc<dyn Streams>),
+            l2: if accepts11.is_some() {
+                L2::Either
+            } else {
+                L2::Own
+            },
+        };
+        accepts.extend(takers.kinds());
+        if let Some(mixing) = &mixing {
+            router.set(PLACE, Arc::new(mixing.well_known()));
+        }
+        let service: Arc<dyn Service> = Arc::new(router);
+        let over_mix = Arc::clone(&service);
+        let node = match &takers.mix {
+            Some(taker) => node.mixing(Arc::clone(taker)),
+            None => node,
+        };
+        let carries = network.is_some() && config.roles.relays();
+        let own = identity.clone();
+        let door = Arc::new_cyclic(|door: &Weak<Door>| Door {
+            relay: Relay::new(
+                identity.clone(),
+                clock,
+                door.clone(),
+                node,
+                Arc::clone(&metrics),
+                &config.onward,
+                carries,
+            ),
+            identity,
+            config: Config {
+                pq: if config.pq { Pq::Offer } else { Pq::Off },
+                caps: offered_caps(config.pq, takers.extra()),
+                accepts,
+                ..Config::default()
+            },
+            service,
+            clock,
+            rng,
+            metrics: Arc::clone(&metrics),
+            sessions: sessions.clone(),
+            stop: stop.clone(),
+            keeper,
+            takers,
+            shape: config.shape.clone().map(Arc::new),
+            padding: config.padding,
+            fronts,
+            translator: translator.clone(),
+        });
+        let relay = Arc::clone(&door.relay);
+        let gate: Arc<dyn Gate> = door;
+        let open = (!config.cover_only).then(|| Arc::clone(&gate));
+        let site = Site::new(Arc::clone(&certificate), cover, open, Limits::default());
+        let site = site.map_err(Error::Certificate)?.as_slow_as(gate);
+        let site = match &config.cover {
+            CoverSite::Origin(origin) => site.looking(look_of(origin).await),
+            CoverSite::Folder(_) | CoverSite::Made => site,
+        };
+        let site = Arc::new(match config.jitter {
+            Some(up_to) => site.jittered(Jitter::new(up_to, &seed()?)),
+            None => site,
+        });
+        let connections = Arc::new(Mutex::new(JoinSet::new()));
+        let mut tasks = JoinSet::new();
+        let mut accepting = Vec::new();
+        let doorstep = Doorstep::new(config.connections_per_address, config.connects_per_second);
+        let doorstep = Arc::new(doorstep.counting(Arc::clone(&metrics.refusals)));
+        let common = Listeners {
+            site: Arc::clone(&site),
+            stop: stop.clone(),
+            connections: Arc::clone(&connections),
+            max: connections_max,
+            doorstep,
+            clock,
+        };
+        let mut quic = Vec::new();
+        let mut listeners = Vec::new();
+        for Bound { tcp, udp, local } in bound {
+            let pulse = Pulse::new(clock);
+            listeners.push(Accepting {
+                address: local.to_string(),
+                task: tasks.spawn(accept(tcp, common.clone(), pulse.clone())),
+                pulse,
+            });
+            if let Some(udp) = udp {
+                let listener = QuicListener::new(&site, udp).map_err(Error::Certificate)?;
+                let listener = Arc::new(listener);
+                quic.push(Arc::clone(&listener));
+                let pulse = Pulse::new(clock);
+                listeners.push(Accepting {
+                    address: format!("quic:{local}"),
+                    task: tasks.spawn(accept_quic(listener, common.clone(), pulse.clone())),
+                    pulse,
+                });
+            }
+        }
+        accepting.extend(listeners.iter().map(|l| l.task.clone()));
+        let mut parts = Vec::new();
+        let pin = certificate.pin();
+        let mut carrying = None;
+        if let Some(network) = &network {
+            let draft = Draft {
+                addrs: addresses.iter().filter_map(|a| multiaddr(a)).collect(),
+                roles: config.roles,
+                feat: if config.pq {
+                    vec!["pq".into()]
+                } else {
+                    Vec::new()
+                },
+                org: config.org.clone(),
+                pin: facts.self_signed.then_some(pin),
+                mix: mixing.as_ref().map(Mixing::record).unwrap_or_default(),
+                ..Draft::default()
+            };
+            let state = config.key.with_extension("mesh");
+            let banned = config.ban.iter().map(Name::node_id).collect();
+            let said = Some(draft.clone());
+            let mesh = Mesh::start(relay.node(), network, own, said, banned, Some(state))?;
+            parts.push(Part::task("the mesh", mesh.task()));
+            if let Some(mixing) = mixing.take() {
+                let ways = (relay.node(), mesh.clone());
+                let (running, plane) = mixing.start(ways, draft, over_mix, network);
+                accepting.extend(running.iter().map(|(_, task)| task.clone()));
+                parts.extend(
+                    running
+                        .into_iter()
+                        .map(|(name, task)| Part::task(name, task)),
+                );
+                if let Some(plane) = plane.clone() {
+                    parts.push(Part::new("the mix's packets", move || plane.has_ended()));
+                }
+                carrying = plane;
+            }
+            relay.join(mesh);
+        }
+        let pulse = Pulse::new(clock);
+        accepting.push(tasks.spawn(pulse.clone().beat()));
+        let reloading = tasks.spawn(reload(Arc::clone(&certificate)));
+        parts.push(Part::task("the certificate", reloading.clone()));
+        accepting.push(reloading);
+        if let Some(translator) = &translator {
+            let keeping = tasks.spawn(Arc::clone(translator).keep());
+            parts.push(Part::task("version 1.1", keeping.clone()));
+            accepting.push(keeping);
+        }
+        let vitals = Arc::new(Vitals {
+            pulse,
+            stop: stop.clone(),
+            listeners,
+            parts,
+            certificate,
+            folders: written(config),
+            front: match &config.cover {
+                CoverSite::Origin(origin) => Some(origin.clone()),
+                CoverSite::Folder(_) | CoverSite::Made => None,
+            },
+            turn: Arc::new(Semaphore::new(1)),
+        });
+        Ok(Gateway {
+            listening: Listening {
+                name: key.node_id().into(),
+                key,
+                addresses,
+                bound: sockets.iter().map(|s| s.local).collect(),
+                note,
+                pin,
+                pinned: facts.self_signed,
+                tickets11: translator.as_ref().and_then(|t| t.ticket_key()),
+            },
+            translator,
+            site,
+            metrics,
+            standing,
+            sessions,
+            vitals,
+            limits,
+            clock,
+            stop,
+            relay,
+            plane: carrying,
+            accepting,
+            quic: Mutex::new(quic),
+            tasks: Mutex::new(Some(tasks)),
+            connections,
+        })
+    }
+}

@@ -1,0 +1,133 @@
+//! What a gateway is made of, each as the configuration says.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use betanet_bar::{self as bar, Access, MemoryStore};
+use betanet_carrier::client::Way;
+use betanet_carrier::{
+    CertSource, Certificate, Cover, Http2Look, Origin as FrontOrigin, Plain, calibrate,
+};
+use betanet_keys::{Endpoint, Name};
+
+use crate::files::file_error;
+use crate::health::writable;
+use crate::made::made_site;
+use crate::service::{HandlerService, Service};
+use crate::{CoverSite, Error, FolderService, GatewayConfig};
+
+/// How often certificate files are looked at.
+pub(super) const RELOAD: Duration = Duration::from_secs(5);
+
+/// What a front origin gets to show its SETTINGS.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What a site says first over HTTP/2 that shows this origin's pages: what the origin says, or where it is not reached what nginx does.
+pub(super) async fn look_of(origin: &FrontOrigin) -> Http2Look {
+    let nginx = Http2Look::nginx();
+    let Some(address) = origin.over_tls() else {
+        return nginx;
+    };
+    let trust = origin.trust();
+    let asked = calibrate(&address, &trust, Way::default(), &Plain, Duration::ZERO);
+    match tokio::time::timeout(LOOK, asked).await {
+        Ok(Ok(seen)) => seen.look().unwrap_or(nginx),
+        Ok(Err(error)) => {
+            tracing::warn!(%address, %error, "what the origin's HTTP/2 looks like is not known");
+            nginx
+        }
+        Err(_) => {
+            tracing::warn!(%address, "the origin does not say in time what its HTTP/2 looks like");
+            nginx
+        }
+    }
+}
+
+/// The folders that a node writes to while it runs: what it serves, where others may write, and the one of its key, unless that
+/// was not to be written from the start and nothing is kept there.
+pub(super) fn written(config: &GatewayConfig) -> Vec<PathBuf> {
+    let served = config.serve.iter().filter(|_| config.may_write());
+    let state = match config.key.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let keeps = config.network.is_some() || config.compat11.is_on();
+    let state = Some(state.to_owned()).filter(|f| keeps || writable(f).is_ok());
+    served.cloned().chain(state).collect()
+}
+
+/// What answers where nothing else does: the folder that the configuration names, or nobody.
+pub(super) fn folder(config: &GatewayConfig) -> Result<Arc<dyn Service>, Error> {
+    let Some(folder) = &config.serve else {
+        let nothing = bar::Service::new(MemoryStore::new(0), Access::Nobody);
+        return Ok(Arc::new(HandlerService::new(nothing)));
+    };
+    let access = match (&config.allow[..], config.writable) {
+        ([], true) => Access::Anyone,
+        ([], false) => Access::Nobody,
+        (names, _) => Access::Only(names.iter().map(Name::node_id).collect::<BTreeSet<_>>()),
+    };
+    let service = if config.may_write() {
+        FolderService::writable(folder, config.quota, config.entries, access)
+    } else {
+        FolderService::read_only(folder)
+    };
+    let service = service.map_err(file_error(folder))?;
+    Ok(Arc::new(service.listing(config.listing)))
+}
+
+pub(super) fn certificate(config: &GatewayConfig) -> Result<Arc<CertSource>, Error> {
+    let certificate = match &config.certificate {
+        Some((chain, key)) => CertSource::files(chain, key),
+        None => match &config.own_certificate {
+            Some(path) => Certificate::load_or_create(path, &config.hosts),
+            None => Certificate::self_signed(&config.hosts),
+        }
+        .map(CertSource::fixed),
+    };
+    Ok(Arc::new(certificate.map_err(Error::Certificate)?))
+}
+
+/// What visitors are shown.
+pub(super) fn cover(config: &GatewayConfig, addresses: &[String]) -> Result<Cover, Error> {
+    let cover = match &config.cover {
+        CoverSite::Folder(path) => Cover::new(path, SystemTime::now).map_err(file_error(path))?,
+        CoverSite::Origin(origin) => {
+            if origin.is_local() {
+                tracing::warn!(
+                    ?origin,
+                    "the front origin is on this machine and takes every visitor for a local one: it must let nobody in for \
+                     coming from there, and read x-forwarded-for"
+                );
+            }
+            Cover::proxy(origin.clone(), SystemTime::now)
+        }
+        CoverSite::Made => {
+            let folder = made_site(&config.key, SystemTime::now())?;
+            Cover::new(&folder, SystemTime::now).map_err(file_error(&folder))?
+        }
+    };
+    let mut endpoints = addresses.iter().filter_map(|a| a.parse::<Endpoint>().ok());
+    let quic = endpoints.find_map(|e| e.quic.then_some(e.address.port));
+    Ok(match quic {
+        Some(port) if config.alt_svc => cover.with_h3(port),
+        _ => cover,
+    })
+}
+
+/// Takes a changed certificate into use, for as long as the node stands.
+pub(super) async fn reload(certificate: Arc<CertSource>) {
+    loop {
+        tokio::time::sleep(RELOAD).await;
+        let certificate = Arc::clone(&certificate);
+        let reloading = tokio::task::spawn_blocking(move || certificate.reload());
+        match reloading.await {
+            Ok(Ok(true)) => tracing::info!("certificate reloaded"),
+            Ok(Err(error)) => tracing::warn!(%error, "the changed certificate is not used"),
+            // A panic in there is told by itself.
+            Ok(Ok(false)) | Err(_) => {}
+        }
+    }
+}
