@@ -135,6 +135,8 @@ pub(crate) struct Driver {
     allowance: Allowance,
     /// Requests of the peer that are being answered.
     serving: BTreeMap<StreamId, Running>,
+    /// Credit for bytes that nobody reads, which the session could not give back yet.
+    owed: BTreeMap<StreamId, u64>,
     /// Bytes of answers that wait for room.
     answers: BTreeMap<StreamId, Box<Answer>>,
     /// Where the peer came from, and whether it may stay.
@@ -203,6 +205,7 @@ impl Driver {
             service: Arc::new(Router::default()),
             allowance: Allowance::default(),
             serving: BTreeMap::new(),
+            owed: BTreeMap::new(),
             answers: BTreeMap::new(),
             door: Entrance::default(),
             takers: Takers::default(),

@@ -57,6 +57,26 @@ impl Driver {
         self.serving.insert(stream, exchange.spawn());
     }
 
+    /// Bytes came that nobody reads any more: the peer has their credit back, now or when the session can say so.
+    pub(super) fn dropped(&mut self, stream: StreamId, bytes: u64) {
+        *self.owed.entry(stream).or_default() += bytes;
+        self.pay();
+    }
+
+    /// Gives back the credit that is owed for what was dropped.
+    pub(super) fn pay(&mut self) {
+        let now = self.clock.now();
+        while let Some(first) = self.owed.first_entry() {
+            let (stream, bytes) = (*first.key(), *first.get());
+            let consume = Command::Consume { stream, bytes };
+            match self.connection.handle_command(now, consume) {
+                Err(e) if e.kind() == Kind::NotNow => return,
+                // A session that is over gives none.
+                Ok(()) | Err(_) => drop(self.owed.pop_first()),
+            }
+        }
+    }
+
     /// Sends as much of an answer as there is room for; the rest waits.
     pub(super) fn answer(&mut self, mut answer: Box<Answer>) -> Result<(), Later> {
         let stream = answer.stream;

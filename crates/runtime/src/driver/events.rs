@@ -55,7 +55,7 @@ impl Driver {
                 }
                 let bytes = data.len() as u64;
                 if self.inbox(stream, |i| i.body(data)) == Some(false) {
-                    self.take(Op::Consume { stream, bytes });
+                    self.dropped(stream, bytes);
                 }
             }
             Event::End { stream } => {

@@ -132,6 +132,7 @@ fn later(refusal: Refusal, op: Op) -> Result<(), Later> {
 
 impl Driver {
     pub(super) fn operations(&mut self, cx: &mut Context<'_>) -> bool {
+        self.pay();
         let mut moved = self.again();
         for _ in 0..ROUND {
             if self.waiting.full.len() >= OPS {

@@ -7,6 +7,8 @@ use betanet_bar::{Error as BarError, Incoming, Part, Refusal, Request};
 use betanet_htx::StreamId;
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio_util::sync::PollSender;
 
 use crate::driver::{Op, tell};
 use crate::exchange::Inbox;
@@ -38,13 +40,14 @@ pub(super) enum Fault {
 }
 
 /// A request that arrives on a byte stream.
-#[derive(Debug)]
 pub(super) struct Arriving {
     stream: StreamId,
     inbox: Inbox,
     ops: mpsc::Sender<Op>,
     /// Bytes that were taken, and not told yet.
     owed: u64,
+    /// Waits for room to tell them.
+    waits: Option<PollSender<Op>>,
     incoming: Incoming<Request>,
     heard_all: bool,
     complete: bool,
@@ -60,6 +63,7 @@ impl Arriving {
             inbox,
             ops,
             owed: 0,
+            waits: None,
             incoming: Incoming::default(),
             heard_all: false,
             complete: false,
@@ -68,11 +72,37 @@ impl Arriving {
         }
     }
 
-    fn pay(&mut self) {
+    /// Tells the client what was used, once there is room for that in the queue of who hears it.
+    fn poll_pay(&mut self, cx: &mut Context<'_>) {
+        if self.owed == 0 {
+            return;
+        }
+        let (stream, bytes) = (self.stream, self.owed);
+        let pay = Op::Consume { stream, bytes };
+        if let Err(TrySendError::Full(pay)) = self.ops.try_send(pay) {
+            let ops = &self.ops;
+            let waits = self
+                .waits
+                .get_or_insert_with(|| PollSender::new(ops.clone()));
+            match waits.poll_reserve(cx) {
+                // Nobody hears it when the session is gone.
+                Poll::Ready(reserved) => {
+                    let _ = reserved.and_then(|()| waits.send_item(pay));
+                }
+                Poll::Pending => return,
+            }
+        }
+        self.waits = None;
+        self.owed = 0;
+    }
+
+    /// The same from where nobody can wait, for the last time.
+    fn pay_all(&mut self) {
         let (stream, bytes) = (self.stream, std::mem::take(&mut self.owed));
         if bytes > 0 {
             tell(&self.ops, Op::Consume { stream, bytes });
         }
+        self.waits = None;
     }
 
     fn push(&mut self, bytes: Bytes, fin: bool) {
@@ -93,7 +123,7 @@ impl Arriving {
             if let Some(part) = self.incoming.pop() {
                 if part == Part::End {
                     self.complete = true;
-                    self.pay();
+                    self.pay_all();
                 }
                 return Poll::Ready(Ok(part));
             }
@@ -104,7 +134,7 @@ impl Arriving {
                 Poll::Ready(Ok(Some(bytes))) => {
                     self.owed += bytes.len() as u64;
                     if self.owed >= CREDIT_STEP {
-                        self.pay();
+                        self.poll_pay(cx);
                     }
                     self.push(bytes, false);
                 }
@@ -115,7 +145,7 @@ impl Arriving {
                 Poll::Ready(Ok(None) | Err(_)) => self.fault = Some(Fault::Gone),
                 Poll::Pending => {
                     // Before waiting, the client is given all credit that is due.
-                    self.pay();
+                    self.poll_pay(cx);
                     return Poll::Pending;
                 }
             }
@@ -128,12 +158,12 @@ impl Arriving {
             self.fault.get_or_insert(Fault::Gone);
         }
         self.owed += self.inbox.discard();
-        self.pay();
+        self.pay_all();
     }
 }
 
 /// The same, shared by who reads and who answers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Shared(Arc<Mutex<Arriving>>);
 
 impl Shared {
@@ -192,8 +222,13 @@ impl Shared {
 }
 
 /// A request's body. Bytes that are not read give the client no credit; dropped, what is left of it is not waited for.
-#[derive(Debug)]
 pub struct CallBody(Shared);
+
+impl std::fmt::Debug for CallBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CallBody")
+    }
+}
 
 impl CallBody {
     /// One that is here as a whole.
