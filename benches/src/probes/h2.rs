@@ -180,6 +180,12 @@ impl Reading {
                 return;
             }
         };
+        let date = fields.iter().find(|(name, _)| name == b"date");
+        if let Some((_, date)) = date {
+            // A second later its digits may take a byte more or less.
+            let rest = block.len().saturating_sub(coded(date));
+            self.resize(stream, block.len(), &format!("({rest} and the date)"));
+        }
         let text: Vec<String> = fields
             .iter()
             .map(|(name, v)| {
@@ -193,14 +199,19 @@ impl Reading {
         let text = text.join(" | ");
         if text.contains(PORT) {
             // Digits take five bits or six: the block's length tells the port.
-            let frames = format!("frames {stream}");
-            let mut fields = self.answer.fields.iter_mut();
-            if let Some((_, said)) = fields.find(|(name, _)| *name == frames) {
-                *said = said.replace(&format!("({})", block.len()), "(by the port)");
-            }
+            self.resize(stream, block.len(), "(by the port)");
         }
         self.answer.append(&format!("header {stream}"), &text);
         // Which fields are in the dynamic table, and which are Huffman's, shows in the length alone.
+    }
+
+    /// Writes something else in the place of a frame's length.
+    fn resize(&mut self, stream: u32, len: usize, to: &str) {
+        let frames = format!("frames {stream}");
+        let mut fields = self.answer.fields.iter_mut();
+        if let Some((_, said)) = fields.find(|(name, _)| *name == frames) {
+            *said = said.replace(&format!("({len})"), to);
+        }
     }
 
     fn done(&self, script: &Script) -> bool {
@@ -209,6 +220,17 @@ impl Reading {
         }
         script.awaits.iter().all(|s| self.ended.contains(s))
     }
+}
+
+/// The bytes that a date takes in Huffman's code (RFC 7541, appendix B).
+fn coded(date: &[u8]) -> usize {
+    let bits = date.iter().map(|byte| match byte {
+        b'0'..=b'2' | b'a' | b'c' | b'e' | b'i' | b'o' | b's' | b't' => 5,
+        b',' => 8,
+        b':' | b'B'..=b'Z' | b'v' | b'y' => 7,
+        _ => 6,
+    });
+    bits.sum::<usize>().div_ceil(8)
 }
 
 pub(super) async fn ask(script: &Script, to: SocketAddr, look: bool) -> Answer {
