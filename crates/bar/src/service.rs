@@ -132,6 +132,24 @@ impl<S: Store> Service<S> {
         &mut self.store
     }
 
+    /// The next bytes of a resource where no disk has to be waited for, at most `max`; `None` where [`Handler::read`] gives them.
+    pub fn read_ready(
+        &mut self,
+        x: &mut Exchange<S>,
+        max: usize,
+    ) -> Option<Result<Bytes, ReadFailed>> {
+        let (reader, span) = x.download.as_mut()?;
+        let max = usize::try_from(span.len()).unwrap_or(usize::MAX).min(max);
+        let read = self.store.read_ready(reader, span.start, max)?;
+        Some(match read {
+            Ok(bytes) if !bytes.is_empty() => {
+                span.start += bytes.len() as u64;
+                Ok(bytes)
+            }
+            Ok(_) | Err(_) => Err(ReadFailed),
+        })
+    }
+
     /// A path that ends in `/` shows its `index.html`.
     fn open(&mut self, path: &str) -> Result<Option<(Meta, S::Reader)>, StoreError> {
         if path.ends_with('/') {

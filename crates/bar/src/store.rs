@@ -117,6 +117,16 @@ pub trait Store {
         max: usize,
     ) -> Result<Bytes, StoreError>;
 
+    /// The same where nothing has to be waited for; `None` where it would be, and [`Store::read`] does so. It may give less.
+    fn read_ready(
+        &mut self,
+        _reader: &mut Self::Reader,
+        _offset: u64,
+        _max: usize,
+    ) -> Option<Result<Bytes, StoreError>> {
+        None
+    }
+
     /// The names in a folder, whose path ends in `/`, that stand behind `after` in order, at most `max`; `None` when there is no
     /// such folder. Only names are told that [`Store::open`] opens, and folders.
     ///

@@ -4,9 +4,10 @@ mod held;
 mod ledger;
 mod listing;
 mod measure;
+mod open;
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -19,9 +20,10 @@ use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt a
 
 use crate::Clock;
 use crate::files::on_disk;
-use held::{Held, Place};
+use held::Held;
 use ledger::{Charge, Ledger};
 use measure::{WRITE, measure};
+use open::{Open, Seen, next};
 
 /// The store's own folder within the served one: hidden, so that no request reaches it.
 const OWN: &str = ".betanet";
@@ -78,41 +80,6 @@ pub struct Reader {
     etag: String,
     held: Option<Open>,
 }
-
-/// A file that is held open between two reads, and where the next one begins.
-#[derive(Debug)]
-struct Open {
-    file: File,
-    position: u64,
-    /// What it was when it was opened.
-    seen: Seen,
-    _place: Place,
-}
-
-impl Open {
-    fn read(&mut self, offset: u64, max: usize) -> Result<Bytes, StoreError> {
-        if self.position != offset {
-            self.file.seek(SeekFrom::Start(offset)).map_err(medium)?;
-        }
-        let bytes = next(&self.file, max).map_err(medium)?;
-        self.position = offset + bytes.len() as u64;
-        let now = self.file.metadata().map_err(medium)?;
-        if self.seen != Seen(now.len(), now.modified().ok()) {
-            return Err(StoreError::Changed);
-        }
-        Ok(bytes)
-    }
-}
-
-fn next(file: &File, max: usize) -> io::Result<Bytes> {
-    let mut buf = Vec::with_capacity(max);
-    file.take(max as u64).read_to_end(&mut buf)?;
-    Ok(buf.into())
-}
-
-/// A file's length and last write: one that somebody writes to has other ones, and its parts do not belong together.
-#[derive(Debug, Eq, PartialEq)]
-struct Seen(u64, Option<SystemTime>);
 
 /// A write under way: a hidden file, removed when dropped.
 #[derive(Debug)]
@@ -512,12 +479,8 @@ impl Store for FolderStore {
         Ok(found.map(|(file, meta)| {
             let written = meta.modified().ok();
             let seen = Seen(meta.len(), written.map(cap_std::time::SystemTime::into_std));
-            let held = self.held.enter().map(|place| Open {
-                file: file.into_std(),
-                position: 0,
-                seen,
-                _place: place,
-            });
+            let place = self.held.enter();
+            let held = place.map(|place| Open::new(file.into_std(), seen, place));
             let meta = self.meta(&dir, path, &meta);
             let reader = Reader {
                 path: path.to_owned(),
@@ -541,6 +504,15 @@ impl Store for FolderStore {
             }
             _ => Err(StoreError::Changed),
         }
+    }
+
+    fn read_ready(
+        &mut self,
+        reader: &mut Reader,
+        offset: u64,
+        max: usize,
+    ) -> Option<Result<Bytes, StoreError>> {
+        reader.held.as_mut()?.read_ready(offset, max)
     }
 
     fn list(&mut self, path: &str, after: &str, max: usize) -> Result<Option<Listing>, StoreError> {

@@ -128,6 +128,11 @@ impl Work {
         inner.handler.read(&mut inner.exchange, max)
     }
 
+    fn read_ready(&mut self, max: usize) -> Option<Result<Bytes, ReadFailed>> {
+        let Inner { handler, exchange } = &mut **self.0.as_mut()?;
+        handler.read_ready(exchange, max)
+    }
+
     /// Ends it here, on a thread that may wait.
     fn close(mut self) {
         drop(self.0.take());
@@ -243,6 +248,8 @@ pub(super) struct FileBody {
     reading: Option<Reading>,
     /// What was read, and is not asked for yet.
     ahead: Option<Result<(Option<Work>, Chunk), Broken>>,
+    /// The last chunk was not in memory, and so may the next not be.
+    waits: bool,
     /// The place of the bytes that were given last, which the session may still have to take.
     given: Option<Lent>,
 }
@@ -256,8 +263,28 @@ impl FileBody {
             left,
             reading: None,
             ahead: Some(Ok((Some(work), first))),
+            waits: false,
             given: None,
         }
+    }
+
+    /// The next chunk, where the system has it in memory: no other thread is needed then. The last one is always read elsewhere,
+    /// where the file is closed, too.
+    fn ready(&mut self) -> Option<Result<Next, Broken>> {
+        let work = self.work.as_mut()?;
+        if self.left <= CHUNK as u64 {
+            return None;
+        }
+        let lent = self.allowance.chunk()?;
+        Some(match work.read_ready(CHUNK)? {
+            Ok(bytes) => {
+                self.left -= bytes.len() as u64;
+                self.given = Some(lent);
+                self.waits = false;
+                Ok(Next { bytes, last: false })
+            }
+            Err(failed) => Err(failed.into()),
+        })
     }
 
     /// Begins to read the next chunk.
@@ -304,6 +331,9 @@ impl FileBody {
         self.given = None;
         if self.ahead.is_none() {
             if self.reading.is_none() {
+                if let Some(next) = self.ready() {
+                    return Poll::Ready(next);
+                }
                 let lent = self.allowance.chunk();
                 self.read(lent);
             }
@@ -323,11 +353,15 @@ impl FileBody {
         let last = work.is_none();
         self.work = work;
         self.given = lent;
-        // The next one, where the session has room for it beside this one.
-        if !last && let Some(lent) = self.allowance.chunk() {
+        // The next one, where a disk is waited for and the session has room for it beside this one.
+        if !last
+            && self.waits
+            && let Some(lent) = self.allowance.chunk()
+        {
             self.read(Some(lent));
             self.poll_reading(cx);
         }
+        self.waits = true;
         Poll::Ready(Ok(Next { bytes, last }))
     }
 }
