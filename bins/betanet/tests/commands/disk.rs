@@ -123,7 +123,9 @@ fn keys_are_the_owners_alone_whatever_the_umask() {
 fn a_key_that_others_may_read_is_refused_with_what_to_do() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
-    let served = home.path().to_str().unwrap();
+    let served = home.path().join("served");
+    std::fs::create_dir(&served).unwrap();
+    let served = served.to_str().unwrap();
     let key = data.join("betanet/id.pem");
     let tls = data.join("betanet/id.pem.tls.pem");
     let chain = home.path().join("chain.pem");
@@ -221,7 +223,7 @@ fn a_log_whose_disk_is_full_ends_nothing() {
             .unwrap()
     };
     let mut child = Command::new(BETANET)
-        .args(["serve", home.path().to_str().unwrap()])
+        .args(["serve", s.path("served").to_str().unwrap()])
         .env("XDG_DATA_HOME", home.path())
         .stdout(Stdio::piped())
         .stderr(full())
@@ -272,13 +274,14 @@ fn a_node_leaves_no_core_file() {
 #[test]
 fn a_stop_is_orderly_though_peers_are_silent() {
     let home = tempfile::tempdir().unwrap();
-    let big = home.path().join("big.bin");
-    std::fs::File::create(&big)
+    let served = home.path().join("served");
+    std::fs::create_dir(&served).unwrap();
+    std::fs::File::create(served.join("big.bin"))
         .unwrap()
         .set_len(64 << 20)
         .unwrap();
     let mut serving = Command::new(BETANET)
-        .args(["serve", home.path().to_str().unwrap(), "--json"])
+        .args(["serve", served.to_str().unwrap(), "--json"])
         .env("XDG_DATA_HOME", home.path().join("server"))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
