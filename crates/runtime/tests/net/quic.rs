@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use betanet_runtime::{Error, Headers, Method, Node, Peer, Plain, Request, Transport, visit};
 use bytes::{Buf as _, Bytes};
+use h3::error::{Code, StreamError};
 use tokio::net::UdpSocket;
 
 use crate::cover::{ALL, Seen, bad_message};
@@ -183,11 +184,15 @@ async fn send(address: &str, server: &[u8; 32], kind: Ticket, body: &[u8]) -> Se
     let drive = tokio::spawn(async move { http.wait_idle().await });
     let request = post(kind, &ekm0, server, "the-very-same-label");
     let mut stream = requests.send_request(request).await.unwrap();
-    stream
-        .send_data(Bytes::copy_from_slice(body))
-        .await
-        .unwrap();
-    stream.finish().await.unwrap();
+    let sent = match stream.send_data(Bytes::copy_from_slice(body)).await {
+        Ok(()) => stream.finish().await,
+        stopped => stopped,
+    };
+    // A server that has answered may take no more of the body (RFC 9114 §4.1.1).
+    if let Err(error) = sent {
+        let code = Code::H3_NO_ERROR;
+        assert!(matches!(error, StreamError::RemoteTerminate { code: c, .. } if c == code));
+    }
     let head = stream.recv_response().await.unwrap();
     let mut bytes = Vec::new();
     while let Some(mut part) = stream.recv_data().await.unwrap() {
