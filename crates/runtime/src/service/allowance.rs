@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes that all answers of one session may have read ahead.
-const BUDGET: usize = 2 << 20;
+const BUDGET: usize = 1 << 20;
 
 /// What is read of a body at once.
 pub(super) const CHUNK: usize = 128 << 10;
 /// The same once the budget is spent.
-pub(super) const TRICKLE: usize = 16 << 10;
+pub(super) const TRICKLE: usize = 4 << 10;
 
 /// Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -47,10 +47,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answers_of_a_session_hold_two_mebibytes() {
+    fn the_answers_of_a_session_hold_a_mebibyte() {
         let allowance = Allowance::default();
         let mut lent: Vec<Lent> = std::iter::from_fn(|| allowance.chunk()).collect();
-        assert_eq!(lent.len() * CHUNK, 2 << 20);
+        assert_eq!(lent.len() * CHUNK, 1 << 20);
         lent.pop();
         assert!(allowance.chunk().is_some());
         drop(lent);
