@@ -180,12 +180,6 @@ impl Reading {
                 return;
             }
         };
-        let date = fields.iter().find(|(name, _)| name == b"date");
-        if let Some((_, date)) = date {
-            // A second later its digits may take a byte more or less.
-            let rest = block.len().saturating_sub(coded(date));
-            self.resize(stream, block.len(), &format!("({rest} and the date)"));
-        }
         let text: Vec<String> = fields
             .iter()
             .map(|(name, v)| {
@@ -200,6 +194,10 @@ impl Reading {
         if text.contains(PORT) {
             // Digits take five bits or six: the block's length tells the port.
             self.resize(stream, block.len(), "(by the port)");
+        } else if let Some((_, date)) = fields.iter().find(|(name, _)| name == b"date") {
+            // A second later its digits may take a byte more or less.
+            let rest = block.len().saturating_sub(coded(date));
+            self.resize(stream, block.len(), &format!("({rest} and the date)"));
         }
         self.answer.append(&format!("header {stream}"), &text);
         // Which fields are in the dynamic table, and which are Huffman's, shows in the length alone.
