@@ -107,7 +107,7 @@ pub enum Silence {
     Heard,
 }
 
-/// Takes what is told of silent peers.
+/// Is called when a peer falls silent, and when it is heard again.
 pub type OnSilence = Arc<dyn Fn(Silence) + Send + Sync>;
 
 /// What the opener of a session waits for.

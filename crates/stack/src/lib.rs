@@ -2,7 +2,7 @@
 //!
 //! **Promises.** Each call makes one rise (events up) and one fall (transmits down) and returns. No protocol logic
 //! stands here: [`Connection`] puts `bar` on `htx`, [`MixAsker`] puts it on `mix`, [`Node`] puts `path`'s choice on `mesh`, [`Dialer`] says when a peer is
-//! dialled again. What a peer asks is an event, its answer a command: whoever answers may take its time.
+//! dialled again. A peer's request arrives as an event and is answered by commands, so a service may take minutes.
 //!
 //! **Below:** `htx`, `bar`, `mesh`, `mix`, `path`. **Above:** `runtime` over sockets, `sim` in its world.
 //! **Source:** profile chapters 2 ("Reconnect", "Renewal"), 3, 4, 5 and 8 (`spec-vectors/PROFILE.md`).

@@ -282,7 +282,7 @@ fn a_thousand_requests_are_taken_and_the_last_is_named() {
     assert_eq!(frames.ledger.last, 1999);
 }
 
-/// Whoever reads a body is not told of its padding: it waits for nobody.
+/// Padding does not count as unread: no reader of a body is given it.
 #[test]
 fn padding_is_not_unread() {
     for len in [1, 20_000] {
