@@ -14,6 +14,7 @@ pub(crate) mod kinds;
 mod later;
 mod posts;
 mod report;
+mod seen;
 mod server;
 mod stats;
 mod tls;
@@ -22,10 +23,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use answer::{Answer, Difference};
+use answer::Answer;
 use kinds::Kind;
 use later::later;
 use report::{ALPHA, Report};
+use seen::Seen;
 use server::{Place, Which};
 use stats::ks;
 
@@ -42,8 +44,6 @@ const PLANTED: Duration = Duration::from_millis(1);
 const SLOW_FROM: usize = 100;
 /// Of how many tries one is enough for a kind whose times say nothing of tickets.
 const SELDOM: usize = 10;
-/// Differences of a kind that are kept.
-const KEPT: usize = 20;
 
 /// One kind's answers.
 struct Row {
@@ -51,10 +51,7 @@ struct Row {
     slow: bool,
     /// Milliseconds, by server.
     times: [Vec<f64>; 3],
-    /// Fields in which the gateway and the site differ.
-    site: Vec<Difference>,
-    /// The same of the gateway and nginx.
-    nginx: Vec<Difference>,
+    seen: Seen,
 }
 
 impl Row {
@@ -63,26 +60,15 @@ impl Row {
             kind: kind.name.clone(),
             slow: kind.slow,
             times: [Vec::new(), Vec::new(), Vec::new()],
-            site: Vec::new(),
-            nginx: Vec::new(),
+            seen: Seen::default(),
         }
     }
 
     fn take(&mut self, answers: &[Option<Answer>; 3]) {
-        let [Some(gateway), site, nginx] = answers else {
-            return;
-        };
-        for (times, answer) in self.times.iter_mut().zip(answers) {
-            times.extend(answer.iter().map(|a| a.took.as_secs_f64() * 1000.0));
-        }
-        let others = [(&mut self.site, site), (&mut self.nginx, nginx)];
-        for (seen, other) in others {
-            let Some(other) = other else { continue };
-            for difference in gateway.differing(other) {
-                if seen.len() < KEPT && !seen.iter().any(|d| d.field == difference.field) {
-                    seen.push(difference);
-                }
-            }
+        for (server, answer) in answers.iter().enumerate() {
+            let Some(answer) = answer else { continue };
+            self.times[server].push(answer.took.as_secs_f64() * 1000.0);
+            self.seen.take(server, answer);
         }
     }
 }
@@ -102,9 +88,12 @@ impl Dice {
 /// Gateway, site, nginx; the last only where it has this kind.
 type Targets = [Option<SocketAddr>; 3];
 
-/// Asks all servers so often, in turns that are drawn.
+/// Asks all servers so often, in turns that are drawn. Where so few answers differ, more are asked for: a race decides some of them.
 async fn compare(row: &mut Row, kind: &Kind, to: Targets, n: usize, dice: &mut Dice) {
-    for i in 0..n {
+    for i in 0..n.max(seen::FEW) {
+        if i >= n && !row.seen.differs() {
+            break;
+        }
         let mut order = [0, 1, 2];
         order.swap(2, dice.below(3));
         order.swap(1, dice.below(2));

@@ -24,39 +24,6 @@ impl Answer {
             None => self.note(name, value),
         }
     }
-
-    fn get(&self, name: &str) -> &str {
-        let found = self.fields.iter().find(|(n, _)| n == name);
-        found.map_or("(nothing)", |(_, value)| value)
-    }
-
-    /// The fields in which two answers differ: name, this one's, the other's.
-    pub(super) fn differing(&self, other: &Self) -> Vec<Difference> {
-        let mut names: Vec<&String> = self.fields.iter().map(|(n, _)| n).collect();
-        for (name, _) in &other.fields {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        let differ = names
-            .into_iter()
-            .filter(|name| self.get(name) != other.get(name));
-        differ
-            .map(|name| Difference {
-                field: name.clone(),
-                ours: self.get(name).to_owned(),
-                theirs: other.get(name).to_owned(),
-            })
-            .collect()
-    }
-}
-
-/// A field that differs.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Difference {
-    pub(super) field: String,
-    pub(super) ours: String,
-    pub(super) theirs: String,
 }
 
 /// A short number for a body.

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Row;
-use super::answer::Difference;
 use super::expected::EXPECTED;
+use super::seen::{Difference, NGINX, SITE, differing};
 use super::stats::{holm, ks, median};
 
 /// The family-wise error of all tests together.
@@ -48,9 +48,15 @@ impl Report<'_> {
         (at, ps, rejected)
     }
 
+    /// By kind: fields in which the gateway differs from another server.
+    fn differing(&self, other: usize) -> Vec<Vec<Difference>> {
+        differing(self.rows.iter().map(|r| &r.seen), other, ALPHA)
+    }
+
     /// Prints all; whether everything is as it should be.
     pub(super) fn print(&self) -> bool {
         let (at, ps, rejected) = self.tested();
+        let [from_site, from_nginx] = [SITE, NGINX].map(|other| self.differing(other));
         let mut fine = true;
         let mut used = vec![false; EXPECTED.len()];
         println!(
@@ -58,6 +64,7 @@ impl Report<'_> {
             "probe", "gateway", "site", "nginx", "apart", "D", "p"
         );
         for (i, row) in self.rows.iter().enumerate() {
+            let (from_site, from_nginx) = (&from_site[i], &from_nginx[i]);
             let test = at.iter().position(|t| *t == i);
             let apart_in_time = test.is_some_and(|t| rejected[t]);
             let medians = row
@@ -69,7 +76,7 @@ impl Report<'_> {
             let unlike = self.timed && test.is_some() && (apart_in_time || far);
             let mut why: Vec<usize> = Vec::new();
             let mut unexplained = 0_u32;
-            for difference in &row.nginx {
+            for difference in from_nginx {
                 match reason(&row.kind, difference) {
                     Some(n) => {
                         used[n - 1] = true;
@@ -80,7 +87,7 @@ impl Report<'_> {
                     None => unexplained += 1,
                 }
             }
-            let site = match (row.site.is_empty(), unlike) {
+            let site = match (from_site.is_empty(), unlike) {
                 (false, _) => "DIFFER",
                 (true, true) => "same, times DIFFER",
                 (true, false) => "same",
@@ -91,7 +98,7 @@ impl Report<'_> {
                 (_, _, true) => "same".to_owned(),
                 (_, _, false) => format!("differ, reason {why:?}"),
             };
-            fine &= row.site.is_empty() && !unlike && unexplained == 0;
+            fine &= from_site.is_empty() && !unlike && unexplained == 0;
             println!(
                 "{:46} {:>7.3}ms {:>7.3}ms {:>7.3}ms {:>5.1}% {:>7.4} {:>9.2e}  {site}; {nginx}",
                 row.kind,
@@ -102,7 +109,7 @@ impl Report<'_> {
                 ks(&row.times[0], &row.times[1]).0,
                 test.map_or(1.0, |t| ps[t]),
             );
-            for d in &row.site {
+            for d in from_site {
                 println!(
                     "    {}\n      gateway {}\n      site    {}",
                     d.field,
@@ -110,7 +117,7 @@ impl Report<'_> {
                     short(&d.theirs)
                 );
             }
-            for d in row.nginx.iter().filter(|d| reason(&row.kind, d).is_none()) {
+            for d in from_nginx.iter().filter(|d| reason(&row.kind, d).is_none()) {
                 println!(
                     "    {}\n      gateway {}\n      nginx   {}",
                     d.field,
@@ -154,17 +161,18 @@ impl Report<'_> {
 
     pub(super) fn json(&self, found: bool) -> Value {
         let (at, ps, rejected) = self.tested();
+        let [from_site, from_nginx] = [SITE, NGINX].map(|other| self.differing(other));
         let rows = self.rows.iter().enumerate().map(|(i, row)| {
             let test = at.iter().position(|t| *t == i);
-            let differ: Vec<&str> = row.nginx.iter().map(|d| d.field.as_str()).collect();
-            let unexplained = row.nginx.iter().any(|d| reason(&row.kind, d).is_none());
+            let differ: Vec<&str> = from_nginx[i].iter().map(|d| d.field.as_str()).collect();
+            let unexplained = from_nginx[i].iter().any(|d| reason(&row.kind, d).is_none());
             let medians = row
                 .times
                 .each_ref()
                 .map(|t| if t.is_empty() { 0.0 } else { median(t) });
             json!({
                 "probe": row.kind, "median_ms": medians, "p": test.map(|t| ps[t]),
-                "rejected": test.is_some_and(|t| rejected[t]), "as_the_site": row.site.is_empty(),
+                "rejected": test.is_some_and(|t| rejected[t]), "as_the_site": from_site[i].is_empty(),
                 "differs_from_nginx": differ, "without_reason": unexplained,
             })
         });

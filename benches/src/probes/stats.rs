@@ -33,6 +33,25 @@ pub(super) fn ks(a: &[f64], b: &[f64]) -> (f64, f64) {
     (d, (1..100).map(term).sum::<f64>().clamp(0.0, 1.0))
 }
 
+/// Fisher's exact test of two samples of a yes and a no, both sides: how likely shares as unlike are where both have the same.
+pub(super) fn fisher(a: [u32; 2], b: [u32; 2]) -> f64 {
+    let (yes, no) = (a[0] + b[0], a[1] + b[1]);
+    let all = a[0] + a[1];
+    let ln: Vec<f64> = std::iter::once(0.0)
+        .chain((1..=yes + no).scan(0.0, |sum, n| {
+            *sum += f64::from(n).ln();
+            Some(*sum)
+        }))
+        .collect();
+    let choose = |n: u32, k: u32| ln[n as usize] - ln[k as usize] - ln[(n - k) as usize];
+    // The logarithm of how likely it is that the first has so many of all that said yes.
+    let likely = |k: u32| choose(yes, k) + choose(no, all - k) - choose(yes + no, all);
+    let seen = likely(a[0]) + 1e-7;
+    let ways = all.saturating_sub(no)..=all.min(yes);
+    let sum: f64 = ways.map(likely).filter(|l| *l <= seen).map(f64::exp).sum();
+    sum.min(1.0)
+}
+
 /// Which hypotheses are rejected at this family-wise level (Holm, 1979).
 pub(super) fn holm(ps: &[f64], alpha: f64) -> Vec<bool> {
     let mut order: Vec<usize> = (0..ps.len()).collect();
@@ -64,6 +83,16 @@ mod tests {
         let b: Vec<f64> = (0..100).map(|n| f64::from(n) + 9.5).collect();
         let (d, p) = ks(&a, &b);
         assert!((d - 0.1).abs() < 1e-9 && (0.6..0.7).contains(&p), "{d} {p}");
+    }
+
+    #[test]
+    fn fisher_gives_known_values() {
+        // The lady tasting tea: 3 of 4 right.
+        assert!((fisher([3, 1], [1, 3]) - 0.485_714).abs() < 1e-5);
+        assert!((fisher([4, 0], [0, 4]) - 0.028_571).abs() < 1e-5);
+        assert!((fisher([1, 9], [11, 3]) - 0.002_759).abs() < 1e-5);
+        assert!((fisher([5, 5], [5, 5]) - 1.0).abs() < 1e-9);
+        assert!((fisher([0, 7], [0, 9]) - 1.0).abs() < 1e-9);
     }
 
     #[test]
