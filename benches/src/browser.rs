@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use betanet_carrier::Shape as _;
+use betanet_carrier::Fingerprint as _;
 use betanet_carrier::client::Trust;
 use betanet_mimic::Chromium;
 use boring::ssl::{SslConnector, SslMethod, SslVerifyMode};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Gateway, Headers, Identity, Method, Node, Origin, Request, Settings, Transport,
+    Gateway, Headers, Identity, Method, Node, Request, SettingSource, Settings, Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,7 +37,7 @@ pub(crate) async fn gateway_for(home: &Path, len: u64, crowd: Option<usize>) -> 
         opens_per_second: Some(1_000_000),
         ..Settings::default()
     };
-    let config = settings.check(&Origin::One("bench".into())).unwrap();
+    let config = settings.check(&SettingSource::One("bench".into())).unwrap();
     Gateway::start(Identity::from_seed(&[2; 32]), &config)
         .await
         .unwrap()
@@ -115,7 +115,7 @@ fn with_workers(effort: Effort, workers: Option<usize>, name: &'static str) -> F
     let all = runtime.spawn(async move {
         let home = tempfile::tempdir().unwrap();
         let gateway = gateway(home.path(), len).await;
-        let node = Node::client().unwrap().dialling_over(Transport::Tcp);
+        let node = Node::client().unwrap().with_transport(Transport::Tcp);
         let (mut ours, mut limits, mut raws) = (Vec::new(), Vec::new(), Vec::new());
         // Of figures taken one after the other: the machine's speed drifts from round to round.
         let mut ratios = Vec::new();

@@ -77,8 +77,8 @@ pub(crate) fn client(peer: &str, n: usize) {
             let from = [127, 10, (i >> 8) as u8, i as u8].into();
             let node = Node::client()
                 .unwrap()
-                .dialling_over(betanet_runtime::Transport::Tcp)
-                .dialling_from(Some(from));
+                .with_transport(betanet_runtime::Transport::Tcp)
+                .with_source_address(Some(from));
             let began = Instant::now();
             let session = node.connect(&peer).await.unwrap();
             took.push(began.elapsed().as_micros());

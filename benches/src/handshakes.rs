@@ -102,7 +102,7 @@ fn with_workers(effort: Effort, workers: Option<usize>, name: &'static str) -> F
     let home = tempfile::tempdir().unwrap();
     let all = runtime.spawn(async move {
         let gateway = gateway(home.path(), 1).await;
-        let node = Arc::new(Node::client().unwrap().dialling_over(betanet_runtime::Transport::Tcp));
+        let node = Arc::new(Node::client().unwrap().with_transport(betanet_runtime::Transport::Tcp));
         let peer = gateway.listening().peer();
         let (mut whole, mut sums, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         let mut each = [Vec::new(), Vec::new(), Vec::new()];

@@ -62,7 +62,7 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
     let node = Arc::new(
         Node::client()
             .unwrap()
-            .dialling_over(betanet_runtime::Transport::Tcp),
+            .with_transport(betanet_runtime::Transport::Tcp),
     );
     let connect = |count: u64| {
         runtime.block_on(async {

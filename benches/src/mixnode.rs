@@ -273,8 +273,8 @@ async fn run(effort: Effort) -> Vec<Figure> {
     let back = Arc::new(AtomicU64::new(0));
     let node = Node::new(Some(me), betanet_htx::Config::default())
         .unwrap()
-        .dialling_over(betanet_runtime::Transport::Tcp);
-    let node = node.mixing(Arc::new(Sink(Arc::clone(&back))));
+        .with_transport(betanet_runtime::Transport::Tcp);
+    let node = node.with_mix_handler(Arc::new(Sink(Arc::clone(&back))));
     let session = node.connect(&mixnode.peer).await.unwrap();
     let mut stream = session.peer_session().open(0x02).await.unwrap();
     // Buffers and links that are made once.

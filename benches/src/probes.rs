@@ -45,13 +45,17 @@ const SLOW_FROM: usize = 100;
 /// Of how many tries one is enough for a kind whose times say nothing of tickets.
 const SELDOM: usize = 10;
 
+/// Kinds whose connections are looked at to their ends at once: as many as one core answers well within the time for that.
+const AT_ONCE: usize = 6;
+
 /// One kind's answers.
 struct Row {
     kind: String,
     slow: bool,
     /// Milliseconds, by server.
     times: [Vec<f64>; 3],
-    seen: Seen,
+    /// Answers alone, and those whose connections were looked at to their ends.
+    seen: [Seen; 2],
 }
 
 impl Row {
@@ -60,7 +64,7 @@ impl Row {
             kind: kind.name.clone(),
             slow: kind.slow,
             times: [Vec::new(), Vec::new(), Vec::new()],
-            seen: Seen::default(),
+            seen: Default::default(),
         }
     }
 
@@ -68,7 +72,14 @@ impl Row {
         for (server, answer) in answers.iter().enumerate() {
             let Some(answer) = answer else { continue };
             self.times[server].push(answer.took.as_secs_f64() * 1000.0);
-            self.seen.take(server, answer);
+            self.seen[0].take(server, answer);
+        }
+    }
+
+    fn look(&mut self, answers: &[Option<Answer>; 3]) {
+        for (server, answer) in answers.iter().enumerate() {
+            let Some(answer) = answer else { continue };
+            self.seen[1].take(server, answer);
         }
     }
 }
@@ -91,7 +102,7 @@ type Targets = [Option<SocketAddr>; 3];
 /// Asks all servers so often, in turns that are drawn. Where so few answers differ, more are asked for: a race decides some of them.
 async fn compare(row: &mut Row, kind: &Kind, to: Targets, n: usize, dice: &mut Dice) {
     for i in 0..n.max(seen::FEW) {
-        if i >= n && !row.seen.differs() {
+        if i >= n && !row.seen[0].differ_and_are_few() {
             break;
         }
         let mut order = [0, 1, 2];
@@ -100,38 +111,59 @@ async fn compare(row: &mut Row, kind: &Kind, to: Targets, n: usize, dice: &mut D
         let mut answers = [None, None, None];
         for at in order {
             if let Some(to) = to[at] {
-                answers[at] = Some(kinds::ask(kind, to, i == 0).await);
+                answers[at] = Some(kinds::ask(kind, to, false).await);
             }
         }
         row.take(&answers);
     }
 }
 
+/// Asks all servers at once, and looks at their connections to their ends.
+async fn ask_all(kind: &Kind, to: Targets) -> [Option<Answer>; 3] {
+    let asked = to.map(|to| {
+        let kind = kind.clone();
+        to.map(|to| tokio::spawn(async move { kinds::ask(&kind, to, true).await }))
+    });
+    let mut answers = [None, None, None];
+    for (answer, asked) in answers.iter_mut().zip(asked) {
+        if let Some(asked) = asked {
+            *answer = Some(asked.await.unwrap());
+        }
+    }
+    answers
+}
+
+/// Looks at what becomes of a connection of each kind, of a few kinds at once.
+async fn look(rows: &mut [Row], kinds: &[(&Kind, Targets)], again: bool) {
+    let pairs: Vec<_> = rows.iter_mut().zip(kinds).collect();
+    let mut left: Vec<_> = pairs
+        .into_iter()
+        .filter(|(row, _)| !again || row.seen[1].differ_and_are_few())
+        .collect();
+    for some in left.chunks_mut(AT_ONCE) {
+        let asked = some.iter().map(|(_, (kind, to))| ask_all(kind, *to));
+        let answers = futures_util::future::join_all(asked).await;
+        for ((row, _), answers) in some.iter_mut().zip(&answers) {
+            row.look(answers);
+        }
+    }
+}
+
 /// Asks what takes a minute, all of it at once.
 async fn wait(kinds: &[Kind], to: Targets) -> Vec<Row> {
-    let mut waiting = Vec::new();
-    for kind in kinds.iter().filter(|k| k.slow) {
-        let asked = to.map(|to| {
-            let kind = kind.clone();
-            to.map(|to| tokio::spawn(async move { kinds::ask(&kind, to, true).await }))
-        });
-        waiting.push((Row::new(kind), asked));
-    }
-    let mut rows = Vec::new();
-    for (mut row, asked) in waiting {
-        let mut answers = [None, None, None];
-        for (answer, asked) in answers.iter_mut().zip(asked) {
-            if let Some(asked) = asked {
-                let mut seen = asked.await.unwrap();
-                let after = format!("{:.0} s", seen.took.as_secs_f64());
-                seen.note("after", after);
-                *answer = Some(seen);
-            }
+    let kinds: Vec<&Kind> = kinds.iter().filter(|k| k.slow).collect();
+    let asked = kinds.iter().map(|kind| ask_all(kind, to));
+    let answers = futures_util::future::join_all(asked).await;
+    let rows = kinds.into_iter().zip(answers).map(|(kind, mut answers)| {
+        for seen in answers.iter_mut().flatten() {
+            let after = format!("{:.0} s", seen.took.as_secs_f64());
+            seen.note("after", after);
         }
+        let mut row = Row::new(kind);
         row.take(&answers);
-        rows.push(row);
-    }
-    rows
+        row
+    });
+    rows.collect()
 }
 
 /// What the command line says.
@@ -197,18 +229,21 @@ pub(crate) fn run(args: &[String]) -> bool {
             if let Some(only) = &asked.only {
                 all.retain(|kind| kind.name.contains(only));
             }
+            let asked_of = |kind: &Kind| match kind.of_nginx() {
+                true => [gateway, site, Some(nginx.address())],
+                false => [over_quic[0], over_quic[1], None],
+            };
             let quick = all.iter().filter(|kind| !kind.slow);
-            for (i, kind) in quick.enumerate() {
-                let to = if kind.of_nginx() {
-                    [gateway, site, Some(nginx.address())]
-                } else {
-                    [over_quic[0], over_quic[1], None]
-                };
-                if rows.len() == i {
-                    rows.push(Row::new(kind));
-                }
+            let quick: Vec<_> = quick.map(|kind| (kind, asked_of(kind))).collect();
+            if rows.is_empty() {
+                rows.extend(quick.iter().map(|(kind, _)| Row::new(kind)));
+            }
+            for (row, (kind, to)) in rows.iter_mut().zip(&quick) {
                 let tries = share(if kind.often() { n } else { n.div_ceil(SELDOM) });
-                compare(&mut rows[i], kind, to, tries, &mut dice).await;
+                compare(row, kind, *to, tries, &mut dice).await;
+            }
+            if round < seen::FEW {
+                look(&mut rows, &quick, false).await;
             }
             if round + 1 == rounds {
                 let kind = kinds::planted();
@@ -218,6 +253,9 @@ pub(crate) fn run(args: &[String]) -> bool {
                 let to = [Some(slow), Some(straight), None];
                 compare(&mut row, &kind, to, n, &mut dice).await;
                 planted = Some(row);
+                for _ in 1..seen::FEW {
+                    look(&mut rows, &quick, true).await;
+                }
                 if n >= SLOW_FROM {
                     rows.extend(wait(&all, [gateway, site, Some(nginx.address())]).await);
                 }

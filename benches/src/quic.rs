@@ -182,8 +182,8 @@ async fn loopback(effort: Effort) -> Figure {
     let gateway = gateway(home.path(), len).await;
     let node = Node::client()
         .unwrap()
-        .shaped(Arc::new(Plain))
-        .dialling_over(Transport::Quic);
+        .with_fingerprint(Arc::new(Plain))
+        .with_transport(Transport::Quic);
     let (to, client) = server(len);
     let (mut ours, mut limits, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..5 {
@@ -217,8 +217,8 @@ async fn lossy(effort: Effort) -> Figure {
     let gateway = gateway(home.path(), len).await;
     let node = Node::client()
         .unwrap()
-        .shaped(Arc::new(Plain))
-        .dialling_over(Transport::Quic);
+        .with_fingerprint(Arc::new(Plain))
+        .with_transport(Transport::Quic);
     let rtt = Duration::from_millis(50);
     let port = gateway.listening().addresses[0]
         .rsplit_once(':')

@@ -156,7 +156,7 @@ pub(super) fn hold(peer: &str) {
         let mut sessions = Vec::new();
         for i in 0..STANDING {
             let transport = [Transport::Tcp, Transport::Quic][i % 2];
-            let node = Node::client().unwrap().dialling_over(transport);
+            let node = Node::client().unwrap().with_transport(transport);
             let session = node.connect(&peer).await.unwrap();
             sessions.push((node, session));
         }

@@ -206,8 +206,8 @@ pub(super) async fn paths(plan: Arc<Plan>) -> String {
 fn node(plan: &Plan) -> Node {
     Node::client()
         .unwrap()
-        .dialling_over(Transport::Tcp)
-        .dialling_from(Some(plan.from))
+        .with_transport(Transport::Tcp)
+        .with_source_address(Some(plan.from))
 }
 
 pub(super) async fn forwarded(plan: Arc<Plan>) -> String {

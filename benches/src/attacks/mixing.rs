@@ -101,9 +101,9 @@ pub(super) async fn links(plan: Arc<Plan>) -> String {
         let me = Identity::from_seed(&[0xb5; 32]);
         let node = Node::new(Some(me), betanet_htx::Config::default())
             .unwrap()
-            .dialling_over(Transport::Tcp)
-            .dialling_from(Some(plan.from));
-        let node = node.mixing(Arc::new(Dropped));
+            .with_transport(Transport::Tcp)
+            .with_source_address(Some(plan.from));
+        let node = node.with_mix_handler(Arc::new(Dropped));
         let session = node.connect(&plan.peer).await.ok()?;
         let mut stream = session.peer_session().open(0x02).await.ok()?;
         for n in 0_u64.. {

@@ -126,8 +126,8 @@ pub(super) async fn recorded(gateway: SocketAddr) -> Vec<u8> {
         .unwrap();
     let node = Node::client()
         .unwrap()
-        .shaped(Arc::new(Plain))
-        .dialling_over(Transport::Tcp);
+        .with_fingerprint(Arc::new(Plain))
+        .with_transport(Transport::Tcp);
     let node = node.with_trust(betanet_runtime::Trust::Anything);
     let _ = node.connect(&peer).await;
     drop(node);

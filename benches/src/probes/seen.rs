@@ -18,7 +18,7 @@ pub(super) const NGINX: usize = 2;
 const NOTHING: &str = "(nothing)";
 
 /// All answers to one kind.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Seen {
     /// Answers, by server.
     answers: [u32; 3],
@@ -43,9 +43,10 @@ impl Seen {
         }
     }
 
-    /// Whether the gateway and another server that was asked ever gave different answers.
-    pub(super) fn differs(&self) -> bool {
-        [SITE, NGINX].iter().any(|s| !self.compared(*s).is_empty())
+    /// Whether the gateway and another server that was asked ever gave different answers, and too few for a test.
+    pub(super) fn differ_and_are_few(&self) -> bool {
+        let few = (self.answers[0] as usize) < FEW;
+        few && [SITE, NGINX].iter().any(|s| !self.compared(*s).is_empty())
     }
 
     /// By value of a field, with those answers that did not have it.
@@ -110,26 +111,32 @@ impl Seen {
 
 /// In which fields the gateway differs from another server, kind by kind: all tests together err with a chance of `alpha`.
 pub(super) fn differing<'a>(
-    kinds: impl Iterator<Item = &'a Seen>,
+    kinds: impl Iterator<Item = &'a [Seen; 2]>,
     other: usize,
     alpha: f64,
 ) -> Vec<Vec<Difference>> {
-    let compared: Vec<_> = kinds
-        .map(|seen| {
-            let few = (seen.answers[0].min(seen.answers[other]) as usize) < FEW;
-            (few, seen.compared(other))
+    // Those of one kind stand behind each other, by whether a test can be made.
+    let compared: Vec<Vec<_>> = kinds
+        .map(|both| {
+            let each = both.iter().map(|seen| {
+                let few = (seen.answers[0].min(seen.answers[other]) as usize) < FEW;
+                seen.compared(other).into_iter().map(move |c| (few, c))
+            });
+            each.flatten().collect()
         })
         .collect();
-    let tested = compared.iter().filter(|(few, _)| !few);
-    let ps: Vec<f64> = tested
-        .flat_map(|(_, all)| all.iter().map(|(p, _)| *p))
-        .collect();
+    let tested = compared.iter().flatten().filter(|(few, _)| !few);
+    let ps: Vec<f64> = tested.map(|(_, (p, _))| *p).collect();
     let mut rejected = holm(&ps, alpha).into_iter();
-    let differences = compared.into_iter().map(|(few, all)| {
-        let kept = all
-            .into_iter()
-            .filter(|_| few || rejected.next().expect("one of each"));
-        kept.map(|(_, difference)| difference).collect()
+    let differences = compared.into_iter().map(|of_kind| {
+        let mut differences: Vec<Difference> = Vec::new();
+        for (few, (_, difference)) in of_kind {
+            let differs = few || rejected.next().expect("one of each");
+            if differs && !differences.iter().any(|d| d.field == difference.field) {
+                differences.push(difference);
+            }
+        }
+        differences
     });
     differences.collect()
 }
@@ -151,7 +158,8 @@ mod tests {
     }
 
     fn alike(seen: &Seen) -> bool {
-        differing([seen].into_iter(), SITE, 0.01)[0].is_empty()
+        let both = [seen.clone(), Seen::default()];
+        differing([&both].into_iter(), SITE, 0.01)[0].is_empty()
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::client::{Over, Trust, Way, connect, connect_quic, h2_builder};
 use crate::shared::Shared;
-use crate::{Error, Http2Look, Secure, Shape};
+use crate::{Error, Fingerprint, Http2Look, Secure};
 
 /// Bytes of what an origin begins with that are looked at.
 const SEEN_MAX: usize = 64 << 10;
@@ -187,7 +187,7 @@ pub async fn calibrate(
     address: &str,
     trust: &Trust,
     way: Way,
-    shape: &dyn Shape,
+    shape: &dyn Fingerprint,
     idle: Duration,
 ) -> Result<OriginSeen, Error> {
     let mut last = None;
@@ -255,7 +255,7 @@ pub async fn calibrate_quic(
     address: &str,
     trust: &Trust,
     way: Way,
-    shape: &dyn Shape,
+    shape: &dyn Fingerprint,
 ) -> Result<OriginSeen, Error> {
     let mut last = None;
     for path in PATHS {

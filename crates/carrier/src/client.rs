@@ -22,7 +22,7 @@ use crate::calibrate::Watch;
 use crate::plain::web_pki_verifier;
 use crate::shared::Shared;
 use crate::tunnel::H2Tunnel;
-use crate::{Carrier, Error, Quic, Secure, Secured, SecuredQuic, Shape, ToQuic, exported};
+use crate::{Carrier, Error, Fingerprint, Quic, Secure, Secured, SecuredQuic, ToQuic, exported};
 
 /// TCP, TLS and HTTP/2 together.
 const SETUP: Duration = Duration::from_secs(10);
@@ -153,7 +153,7 @@ pub async fn connect(
     address: &str,
     trust: &Trust,
     way: Way,
-    shape: &dyn Shape,
+    shape: &dyn Fingerprint,
 ) -> Result<Outer, Error> {
     match tokio::time::timeout(SETUP, connect_unbounded(address, trust, way, shape)).await {
         Ok(done) => done,
@@ -194,7 +194,7 @@ async fn connect_unbounded(
     address: &str,
     trust: &Trust,
     way: Way,
-    shape: &dyn Shape,
+    shape: &dyn Fingerprint,
 ) -> Result<Outer, Error> {
     let address = Address::dialled(address)?;
     let host = address.host.bare();
@@ -220,7 +220,7 @@ pub async fn connect_quic(
     address: &str,
     trust: &Trust,
     way: Way,
-    shape: &dyn Shape,
+    shape: &dyn Fingerprint,
 ) -> Result<Outer, Error> {
     let connected = async {
         let address = Address::dialled(address)?;
@@ -270,7 +270,7 @@ pub async fn race(
     tcp: &str,
     trust: &Trust,
     way: Way,
-    shape: &dyn Shape,
+    shape: &dyn Fingerprint,
     head_start: Duration,
 ) -> Result<Outer, Error> {
     let start = tokio::time::Instant::now() + head_start;

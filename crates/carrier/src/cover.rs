@@ -35,7 +35,7 @@ use folder::Files;
 pub use made::make_site;
 pub(crate) use origin::Hops;
 use origin::Refused;
-pub use origin::{Origin, OriginError};
+pub use origin::{OriginError, OriginProxy};
 pub(crate) use pages::{Closes, Ends, Page, reason};
 pub(crate) use target::{host, target};
 
@@ -50,7 +50,7 @@ pub struct Cover {
 #[derive(Clone, Debug)]
 enum Source {
     Folder(Files),
-    Origin(Origin),
+    Origin(OriginProxy),
 }
 
 impl Cover {
@@ -66,7 +66,7 @@ impl Cover {
 
     /// Hands every request on to a front origin; `clock` dates what is answered in its place where it does not answer.
     #[must_use]
-    pub fn proxy(origin: Origin, clock: fn() -> SystemTime) -> Self {
+    pub fn proxy(origin: OriginProxy, clock: fn() -> SystemTime) -> Self {
         Self::of(Source::Origin(origin), clock)
     }
 

@@ -7,7 +7,7 @@
 //! **Below:** `htx` for tickets and message lengths, the operating system's sockets. **Above:** `runtime`.
 //! **Source:** profile chapter 2, from "Stack" to "Ticket" (`spec-vectors/PROFILE.md`), RFC 8446, RFC 9000, RFC 9113, RFC 9114.
 //!
-//! Two seams: a [`Carrier`] is all that what drives a session asks of the outside, whatever carries it; a [`Shape`] is how a
+//! Two seams: a [`Carrier`] is all that what drives a session asks of the outside, whatever carries it; a [`Fingerprint`] is how a
 //! client's TLS or QUIC looks to an observer.
 
 mod calibrate;
@@ -45,7 +45,7 @@ pub use betanet_htx::ticket::EXPORTER_LABEL;
 pub use calibrate::{OriginSeen, Watch, calibrate, calibrate_quic};
 pub use capture::{CHROMIUM_156, Capture, CaptureError, Captured, FIREFOX_153, QuicCapture};
 pub use cert::{CertFacts, CertSource, Certificate, pin_of};
-pub use cover::{Cover, Origin, OriginError, make_site};
+pub use cover::{Cover, OriginError, OriginProxy, make_site};
 pub use error::Error;
 pub use files::{Folder, SEGMENT_MAX, content_type, file_in, served, served_name};
 pub use floor::{exactly, spin, until};
@@ -56,7 +56,7 @@ pub use plain::Plain;
 pub use quic::{Greeted, QuicListener, Visitor};
 pub use server::serve;
 pub use shaped::{Cost, Shaped};
-pub use site::{BoxFuture, Gate, Limits, Site, Stats, Tunnel};
+pub use site::{BoxFuture, Limits, SessionGate, Site, Stats, Tunnel};
 pub use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use std::future::Future;
@@ -211,7 +211,7 @@ pub trait Carrier: Send {
 pub type Handshake<'a> = Pin<Box<dyn Future<Output = Result<Secured, Error>> + Send + 'a>>;
 
 /// How a client's TLS looks from outside.
-pub trait Shape: std::fmt::Debug + Send + Sync {
+pub trait Fingerprint: std::fmt::Debug + Send + Sync {
     /// Makes a TLS 1.3 connection over `tcp` that offers HTTP/2, and checks the certificate for `host` as `trust` says.
     ///
     /// # Errors
@@ -227,7 +227,7 @@ pub trait Shape: std::fmt::Debug + Send + Sync {
     fn quic<'a>(&'a self, to: ToQuic<'a>) -> QuicHandshake<'a>;
 
     /// The same, but a connection takes as long as this, where that can be done.
-    fn pausing(&self, pauses: Pauses) -> Option<Arc<dyn Shape>> {
+    fn pausing(&self, pauses: Pauses) -> Option<Arc<dyn Fingerprint>> {
         let _ = pauses;
         None
     }

@@ -18,7 +18,7 @@ use tokio_rustls::{TlsConnector, rustls};
 use crate::client::{Facts, Trust};
 use crate::link::Link;
 use crate::shared::export;
-use crate::{Error, Handshake, QuicHandshake, Secure, Secured, Shape, ToQuic};
+use crate::{Error, Fingerprint, Handshake, QuicHandshake, Secure, Secured, ToQuic};
 
 /// The client shape of rustls. Its ClientHello is nobody's but its own: an observer can tell it from every browser's.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +34,7 @@ impl Mismatch {
     }
 }
 
-impl Shape for Plain {
+impl Fingerprint for Plain {
     fn quic<'a>(&'a self, quic: ToQuic<'a>) -> QuicHandshake<'a> {
         Box::pin(crate::quic::handshake(
             quic.to, quic.from, quic.host, quic.trust,

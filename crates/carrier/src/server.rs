@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
     use crate::client::Trust;
-    use crate::{CertSource, Certificate, Cover, Jitter, Limits, Plain, Shape as _};
+    use crate::{CertSource, Certificate, Cover, Fingerprint as _, Jitter, Limits, Plain};
 
     /// How many TLS handshakes fail of one.
     async fn failed(limit: Duration, jitter: Option<Duration>) -> u64 {
@@ -138,7 +138,7 @@ mod tests {
         let trust = Trust::Pin(source.pin());
         let site = Site::new(source, cover, None, limits).unwrap();
         let site = Arc::new(match jitter {
-            Some(up_to) => site.jittered(Jitter::new(up_to, &Seed::from_number(1))),
+            Some(up_to) => site.with_jitter(Jitter::new(up_to, &Seed::from_number(1))),
             None => site,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

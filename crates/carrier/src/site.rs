@@ -36,7 +36,7 @@ pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub type Tunnel = Box<dyn FnOnce(Box<dyn Carrier>) -> BoxFuture + Send>;
 
 /// Whoever opens sessions behind a web site.
-pub trait Gate: Send + Sync + 'static {
+pub trait SessionGate: Send + Sync + 'static {
     /// The node's key, which tickets are made for.
     fn key(&self) -> &PublicKey;
 
@@ -148,9 +148,9 @@ pub struct Site {
     /// The same certificate over QUIC.
     pub(crate) quic: Arc<ServerConfig>,
     pub(crate) cover: Cover,
-    gate: Option<Arc<dyn Gate>>,
+    gate: Option<Arc<dyn SessionGate>>,
     /// A gate that nobody comes in by: what it would work out is worked out, and dropped.
-    closed: Option<Arc<dyn Gate>>,
+    closed: Option<Arc<dyn SessionGate>>,
     pub(crate) limits: Limits,
     pub(crate) jitter: Option<Arc<Jitter>>,
     pub(crate) stats: Stats,
@@ -168,7 +168,7 @@ impl Site {
     pub fn new(
         certificate: Arc<CertSource>,
         cover: Cover,
-        gate: Option<Arc<dyn Gate>>,
+        gate: Option<Arc<dyn SessionGate>>,
         limits: Limits,
     ) -> Result<Self, Error> {
         let look = Look::new(&certificate)?;
@@ -190,21 +190,21 @@ impl Site {
 
     /// With what it says over TCP leaving after a drawn time; but for a tunnel that follows a shape, in whose times jitter is already.
     #[must_use]
-    pub fn jittered(mut self, jitter: Jitter) -> Self {
+    pub fn with_jitter(mut self, jitter: Jitter) -> Self {
         self.jitter = Some(Arc::new(jitter));
         self
     }
 
     /// A site that is nothing else, and takes as long for its answers as one with this gate.
     #[must_use]
-    pub fn as_slow_as(mut self, gate: Arc<dyn Gate>) -> Self {
+    pub fn with_pace_of(mut self, gate: Arc<dyn SessionGate>) -> Self {
         self.closed = Some(gate);
         self
     }
 
     /// With what it says first over HTTP/2.
     #[must_use]
-    pub fn looking(mut self, http2: Http2Look) -> Self {
+    pub fn with_http2_look(mut self, http2: Http2Look) -> Self {
         self.http2 = http2;
         self
     }

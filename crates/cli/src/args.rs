@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Deck, Error, FrontRules, JITTER, Network, Node, Padding, Profile, Settings, Templates,
+    Error, FrontRules, JITTER, Network, Node, Padding, Profile, Settings, Templates, TraceSelector,
     Transport, Trust, state_dir,
 };
 use clap::{Args, Parser, Subcommand};
@@ -384,7 +384,7 @@ fn some(list: &[String]) -> Option<Vec<String>> {
 impl PeerArgs {
     /// The node that dials as it was asked for.
     pub(crate) fn dialling(&self, node: Node) -> Result<Node, Fail> {
-        let mut node = node.dialling_over(self.transport());
+        let mut node = node.with_transport(self.transport());
         if let Some(file) = &self.ca {
             let trust = Trust::roots_of(file).map_err(Error::Certificate)?;
             node = node.with_trust(trust);
@@ -394,7 +394,7 @@ impl PeerArgs {
                 let why = "--template: this build looks like no browser, and has no template; build it with --features mimic";
                 Fail::Usage(why.into())
             })?;
-            node = node.telling_templates(templates);
+            node = node.with_templates(templates);
         }
         let profile = Profile::of_name(&self.profile.to_uppercase()).unwrap_or_default();
         let rules = match &self.network {
@@ -407,9 +407,9 @@ impl PeerArgs {
                 ..FrontRules::default()
             },
         };
-        let mut node = node.held_to(rules);
+        let mut node = node.with_front_rules(rules);
         if let Some(padding) = self.padding {
-            node = node.padding(padding);
+            node = node.with_padding(padding);
         }
         let Some(path) = &self.shape else {
             return Ok(node);
@@ -420,8 +420,8 @@ impl PeerArgs {
         }
         let mut kept = path.clone().into_os_string();
         kept.push(".followed");
-        let deck = Deck::new(Arc::new(crate::shape::read(path)?));
-        Ok(node.following(deck.kept_in(kept.into())))
+        let selector = TraceSelector::new(Arc::new(crate::shape::read(path)?));
+        Ok(node.with_trace_selector(selector.with_file(kept.into())))
     }
 
     fn transport(&self) -> Transport {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use betanet_bar::{Headers, Method, Request};
 use betanet_machine::{Rng, Seed};
 use betanet_runtime::{
-    Clock, Error, Gateway, Listening, Node, Origin, Peer, Settings, Transport, new_identity, seed,
-    visit,
+    Clock, Error, Gateway, Listening, Node, Peer, SettingSource, Settings, Transport, new_identity,
+    seed, visit,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -98,7 +98,7 @@ async fn demo(keep: bool) -> Result<(), Fail> {
         facts.version, facts.alpn
     ));
 
-    let node = Node::client()?.dialling_over(Transport::Tcp);
+    let node = Node::client()?.with_transport(Transport::Tcp);
     let peer = first.listening().peer();
     let session = node.connect(&peer).await?;
     let agreed = session.facts().await?;
@@ -133,7 +133,7 @@ async fn demo(keep: bool) -> Result<(), Fail> {
         turned.0, turned.1
     ));
 
-    let quic = Node::client()?.dialling_over(Transport::Quic);
+    let quic = Node::client()?.with_transport(Transport::Quic);
     let session = quic.connect(&peer).await?;
     let bytes = fetch(&session, &files[1], false).await?;
     let alpn = session.outer().alpn.clone();
@@ -229,7 +229,7 @@ async fn start(home: &Path, name: &str, onward: &[&Gateway]) -> Result<Gateway, 
         ..Settings::default()
     };
     let config = settings
-        .check(&Origin::One("demo".into()))
+        .check(&SettingSource::One("demo".into()))
         .map_err(|p| Fail::Local(format!("{p:?}")))?;
     Ok(Gateway::start(identity, &config).await?)
 }

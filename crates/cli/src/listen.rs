@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Error, Gateway, GatewayConfig, Identity, Network, Origin, Problem, Settings, init_logs,
+    Error, Gateway, GatewayConfig, Identity, Network, Problem, SettingSource, Settings, init_logs,
     load_identity, new_identity, serve_admin,
 };
 
@@ -93,7 +93,7 @@ fn no_mixnode(settings: &Settings) -> Vec<Problem> {
 
 async fn start_mixnode(
     settings: Settings,
-    origin: &Origin,
+    origin: &SettingSource,
     as_json: bool,
     leashed: bool,
 ) -> Result<(), Fail> {
@@ -141,10 +141,10 @@ fn with_mix(roles: Option<Vec<String>>) -> Vec<String> {
 }
 
 /// The command line's settings over those of a file.
-fn merged(flags: Settings, file: Option<&Path>) -> Result<(Settings, Origin), Fail> {
+fn merged(flags: Settings, file: Option<&Path>) -> Result<(Settings, SettingSource), Fail> {
     Ok(match file {
         Some(path) => flags.over(Settings::from_file(path).map_err(Fail::Usage)?, path),
-        None => (flags, Origin::One(FLAGS.into())),
+        None => (flags, SettingSource::One(FLAGS.into())),
     })
 }
 
@@ -162,7 +162,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
         settings.listen = Some(vec![kept.listen()]);
     }
     let config = settings
-        .check(&Origin::One(FLAGS.into()))
+        .check(&SettingSource::One(FLAGS.into()))
         .map_err(|p| problems(&p))?;
     run(config, args.node.listen.json, kept.as_mut(), false).await
 }

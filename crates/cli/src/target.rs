@@ -275,7 +275,7 @@ impl Dialling {
         };
         let via = args.via.iter().map(relay).collect::<Result<_, _>>()?;
         let node =
-            Node::new(identity, Config::default())?.telling_silence(Arc::new(progress::silence));
+            Node::new(identity, Config::default())?.with_silence_hook(Arc::new(progress::silence));
         let node = Arc::new(args.dialling(node)?);
         let network = match (&to, &args.network) {
             (Where::Network(_), Some(file)) => Some(Joined::join(file, Arc::clone(&node))?),

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use betanet_htx::Config;
 use betanet_keys::Identity;
 use betanet_runtime::{
-    Gateway, GatewayConfig, Node, Origin, PeerSession, Settings, Streams, Substream, Trust,
+    Gateway, GatewayConfig, Node, PeerSession, SettingSource, Settings, Streams, Substream, Trust,
 };
 use futures_util::future::BoxFuture;
 use libp2p_core::Multiaddr;
@@ -214,7 +214,7 @@ impl Transport {
         let hub = Hub::default();
         let node = Node::new(Some(identity.clone()), Config::default())?
             .with_trust(options.trust.clone())
-            .taking_streams(Arc::new(Dialled(hub.clone())));
+            .with_stream_handler(Arc::new(Dialled(hub.clone())));
         Ok(Self {
             identity,
             options,
@@ -242,7 +242,7 @@ impl Transport {
             certificate_key: certificate.map(|c| c.1),
             ..Settings::default()
         };
-        let origin = Origin::One("options".into());
+        let origin = SettingSource::One("options".into());
         let mut config = settings.check(&origin).map_err(|problems| {
             let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
             Error::Options(said.join("; "))

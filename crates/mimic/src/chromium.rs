@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use betanet_carrier::client::{Facts, Trust};
 use betanet_carrier::{
-    CertificateDer, Error, Handshake, QuicHandshake, Reads, Secure, Secured, Shape, ToQuic, pin_of,
+    CertificateDer, Error, Fingerprint, Handshake, QuicHandshake, Reads, Secure, Secured, ToQuic,
+    pin_of,
 };
 use betanet_htx::shape::{Pauses, RECORD};
 use boring::error::ErrorStack;
@@ -190,7 +191,7 @@ fn facts(ssl: &SslRef, held: Duration) -> Result<Facts, Error> {
     })
 }
 
-impl Shape for Chromium {
+impl Fingerprint for Chromium {
     fn handshake<'a>(&'a self, tcp: TcpStream, host: &'a str, trust: &'a Trust) -> Handshake<'a> {
         Box::pin(self.secure(tcp, host, trust))
     }
@@ -199,7 +200,7 @@ impl Shape for Chromium {
         Box::pin(quic::handshake(to))
     }
 
-    fn pausing(&self, pauses: Pauses) -> Option<Arc<dyn Shape>> {
+    fn pausing(&self, pauses: Pauses) -> Option<Arc<dyn Fingerprint>> {
         Some(Arc::new(Self {
             pauses,
             ..self.clone()

@@ -13,11 +13,11 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use betanet_carrier::Shape;
+//! use betanet_carrier::Fingerprint;
 //! use betanet_mimic::Chromium;
 //!
 //! // For `betanet_runtime::Node::shaped`, or `betanet_carrier::client::connect`.
-//! let shape: Arc<dyn Shape> = Arc::new(Chromium::new()?);
+//! let shape: Arc<dyn Fingerprint> = Arc::new(Chromium::new()?);
 //! assert_eq!(format!("{shape:?}"), "Chromium 156");
 //! # Ok::<(), betanet_carrier::Error>(())
 //! ```

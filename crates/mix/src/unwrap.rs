@@ -193,7 +193,7 @@ pub fn unwrap_batch_with(
 }
 
 /// A packet of a batch that still stands.
-struct Standing {
+struct Intact {
     at: usize,
     keys: HopKeys,
 }
@@ -226,7 +226,7 @@ fn unwrap_some(
     }
     multiply_with(backend, &mut pairs[..n]);
     let extract = Extract::new();
-    let mut standing: [Option<Standing>; TOGETHER] = [const { None }; TOGETHER];
+    let mut standing: [Option<Intact>; TOGETHER] = [const { None }; TOGETHER];
     let mut onward = 0;
     for (pair, (at, under)) in pairs[..n].iter().zip(places) {
         // Each of the first n has one.
@@ -242,7 +242,7 @@ fn unwrap_some(
             Unwrapped { command, wait_ms }
         });
         if let Ok((Command::Forward { .. }, keys)) = opened {
-            standing[onward] = Some(Standing { at, keys });
+            standing[onward] = Some(Intact { at, keys });
             onward += 1;
         }
     }

@@ -57,7 +57,7 @@ struct Counts {
 }
 
 #[derive(Debug)]
-struct Keeper {
+struct Shared {
     counts: Mutex<Counts>,
     per_address: usize,
     max: usize,
@@ -66,7 +66,7 @@ struct Keeper {
 
 /// What a gateway counts of those who come to it.
 #[derive(Clone, Debug)]
-pub(crate) struct Doorkeeper(Arc<Keeper>);
+pub(crate) struct AdmissionControl(Arc<Shared>);
 
 /// One more of a kind; `false` where there are as many as may be.
 fn add<K: Ord>(to: &mut BTreeMap<K, usize>, key: K, max: usize) -> bool {
@@ -85,10 +85,10 @@ fn take<K: Ord>(from: &mut BTreeMap<K, usize>, key: &K) {
     }
 }
 
-impl Doorkeeper {
+impl AdmissionControl {
     /// Lets `max` sessions stand in all.
     pub(crate) fn new(policy: &Policy, max: usize, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Keeper {
+        Self(Arc::new(Shared {
             counts: Mutex::new(Counts {
                 admission: Admission::new(policy),
                 half_open: BTreeMap::new(),
@@ -222,7 +222,7 @@ impl Doorkeeper {
 /// A handshake that is under way; its place is given back when it is finished or fails.
 #[derive(Debug)]
 pub(crate) struct HalfOpen {
-    keeper: Doorkeeper,
+    keeper: AdmissionControl,
     from: Option<SocketAddr>,
     charge: ChargeTo,
 }
@@ -242,7 +242,7 @@ impl Drop for HalfOpen {
 
 /// One session's place, given back when the session ends. Clones are the same place.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Entrance(Arc<Place>);
+pub(crate) struct SessionPermit(Arc<Place>);
 
 #[derive(Debug, Default)]
 struct Place {
@@ -256,13 +256,13 @@ struct Place {
 
 #[derive(Debug)]
 struct Came {
-    keeper: Doorkeeper,
+    keeper: AdmissionControl,
     ip: Option<IpAddr>,
     charge: ChargeTo,
     doubt: Alarm,
 }
 
-impl Entrance {
+impl SessionPermit {
     /// For a session from `ip`, where it came directly, whose handshake has the place `half_open` until it is finished.
     pub(crate) fn new(half_open: HalfOpen, ip: Option<IpAddr>) -> Self {
         Self(Arc::new(Place {
@@ -362,8 +362,8 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn keeper(max: usize) -> Doorkeeper {
-        Doorkeeper::new(&Policy::default(), max, Arc::new(Metrics::new()))
+    fn keeper(max: usize) -> AdmissionControl {
+        AdmissionControl::new(&Policy::default(), max, Arc::new(Metrics::new()))
     }
 
     fn at(last: u8, port: u16) -> (Option<SocketAddr>, ChargeTo) {
@@ -406,12 +406,12 @@ mod tests {
         // Those that are finished stand, whoever else begins.
         let half_open = under_way.pop().unwrap();
         let ip = half_open.from.unwrap().ip();
-        let entrance = Entrance::new(half_open, Some(ip));
+        let entrance = SessionPermit::new(half_open, Some(ip));
         assert_eq!((entrance.enter(), entrance.enter()), (Ok(()), Ok(())));
         assert_eq!(keeper.standing(), 1);
         drop(under_way);
         let over = |charge| {
-            let entrance = Entrance::new(keeper.begin(None, charge).unwrap(), None);
+            let entrance = SessionPermit::new(keeper.begin(None, charge).unwrap(), None);
             entrance.enter().map(|()| entrance)
         };
         let charge = at(9, 1).1;
@@ -436,12 +436,12 @@ mod tests {
         let (from, charge) = at(1, 1);
         let enter = || {
             let half_open = keeper.begin(from, charge).unwrap();
-            let entrance = Entrance::new(half_open, Some(from.unwrap().ip()));
+            let entrance = SessionPermit::new(half_open, Some(from.unwrap().ip()));
             entrance.enter().map(|()| entrance)
         };
         let eight: Vec<_> = (0..8).map(|_| enter().unwrap()).collect();
         assert!(enter().is_err());
-        eight.iter().for_each(Entrance::leave);
+        eight.iter().for_each(SessionPermit::leave);
         // Asked twice, it has left once.
         eight[0].leave();
         assert_eq!(keeper.standing(), 0);
@@ -463,7 +463,7 @@ mod tests {
         let enter = |n| {
             let (from, charge) = at(n, 1);
             let half_open = keeper.begin(from, charge).unwrap();
-            let entrance = Entrance::new(half_open, from.map(|f| f.ip()));
+            let entrance = SessionPermit::new(half_open, from.map(|f| f.ip()));
             entrance.enter().map(|()| entrance)
         };
         let cx = Context::from_waker(std::task::Waker::noop());
@@ -485,7 +485,7 @@ mod tests {
         let (from, charge) = at(1, 1);
         let enter = || {
             let half_open = keeper.begin(from, charge).unwrap();
-            let entrance = Entrance::new(half_open, from.map(|f| f.ip()));
+            let entrance = SessionPermit::new(half_open, from.map(|f| f.ip()));
             entrance.enter().map(|()| entrance)
         };
         let all: Vec<_> = (0..8).map(|_| enter().unwrap()).collect();

@@ -21,7 +21,7 @@ use serde::Deserialize;
 pub use legacy::{Compat11, Server11};
 pub use look::Looked;
 
-use crate::{FrontOrigin, LogFormat};
+use crate::{LogFormat, OriginProxy};
 
 /// Milliseconds that jitter may be.
 pub const JITTER: RangeInclusive<u64> = 1..=1000;
@@ -136,14 +136,14 @@ pub struct Settings {
 
 /// Where settings come from.
 #[derive(Clone, Debug)]
-pub enum Origin {
+pub enum SettingSource {
     /// All from one place, named so.
     One(String),
     /// From a file, but for these keys, which the command line gave.
     File(String, Vec<&'static str>),
 }
 
-impl Origin {
+impl SettingSource {
     fn of(&self, key: &str) -> &str {
         match self {
             Self::One(name) => name,
@@ -184,7 +184,7 @@ pub enum CoverSite {
     /// The files of a folder.
     Folder(PathBuf),
     /// A front origin's pages.
-    Origin(FrontOrigin),
+    Origin(OriginProxy),
     /// Pages that are made for this node alone, and kept beside its key.
     Made,
 }
@@ -293,7 +293,7 @@ impl GatewayConfig {
 impl Settings {
     /// These settings, and below them those of the file at `path`.
     #[must_use]
-    pub fn over(mut self, file: Self, path: &Path) -> (Self, Origin) {
+    pub fn over(mut self, file: Self, path: &Path) -> (Self, SettingSource) {
         let mut flags = Vec::new();
         macro_rules! below {
             ($($key:ident)*) => {
@@ -310,7 +310,7 @@ impl Settings {
             max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting mix_lose mix_lose_seed
             pq log_format log
         }
-        (self, Origin::File(path.display().to_string(), flags))
+        (self, SettingSource::File(path.display().to_string(), flags))
     }
 }
 
@@ -329,7 +329,7 @@ mod tests {
         .unwrap();
         let problems = Settings::from_file(&file)
             .unwrap()
-            .check(&Origin::One("g.toml".into()))
+            .check(&SettingSource::One("g.toml".into()))
             .unwrap_err();
         let keys: Vec<_> = problems.iter().map(|p| p.key.as_ref()).collect();
         let all = [

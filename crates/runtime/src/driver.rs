@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::admission::Entrance;
+use crate::admission::SessionPermit;
 use crate::exchange::{Feed, Inbox};
 use crate::forward::Paths;
 use crate::fronts::FrontRules;
@@ -33,7 +33,7 @@ use crate::mix::Unpadded;
 use crate::service::{Allowance, Router, Running, Service};
 use crate::session::Outcome;
 use crate::standing::Seen;
-use crate::streams::{Takers, session_id};
+use crate::streams::{StreamRegistry, session_id};
 use crate::translate::Translator;
 use crate::{Clock, Error};
 
@@ -58,7 +58,7 @@ const CHUNK: usize = 64 << 10;
 const PAD: usize = 16_384;
 
 /// Who tells a session what to do.
-pub(crate) enum Wishes {
+pub(crate) enum Controls {
     /// The handles of one's own session.
     Handles(mpsc::Receiver<Op>),
     /// A gateway that may stop.
@@ -67,7 +67,7 @@ pub(crate) enum Wishes {
     Told,
 }
 
-impl Wishes {
+impl Controls {
     /// A session that ends in order when `stop` tells.
     pub(crate) fn stop(stop: CancellationToken) -> Self {
         Self::Stop(Box::pin(stop.cancelled_owned()))
@@ -118,7 +118,7 @@ pub(crate) struct Driver {
     connection: Connection,
     carrier: Box<dyn Carrier>,
     clock: Clock,
-    wishes: Wishes,
+    controls: Controls,
     paths: Option<Arc<dyn Paths>>,
     /// Path messages of the peer that were refused: each has cost a signature's check.
     refused: u32,
@@ -140,9 +140,9 @@ pub(crate) struct Driver {
     /// Bytes of answers that wait for room.
     answers: BTreeMap<StreamId, Box<Answer>>,
     /// Where the peer came from, and whether it may stay.
-    door: Entrance,
+    permit: SessionPermit,
     /// Who takes streams of types that are none of this crate's.
-    takers: Takers,
+    registry: StreamRegistry,
     /// Which templates of clients are let pass, where that is asked.
     fronts: Option<FrontRules>,
     /// Who remembers which version a peer spoke, where two are spoken.
@@ -186,7 +186,7 @@ impl Driver {
         connection: Connection,
         carrier: Box<dyn Carrier>,
         clock: Clock,
-        wishes: Wishes,
+        controls: Controls,
         paths: Option<Arc<dyn Paths>>,
         metrics: Arc<Metrics>,
         opened: Option<Opened>,
@@ -195,7 +195,7 @@ impl Driver {
             connection,
             carrier,
             clock,
-            wishes,
+            controls,
             paths,
             refused: 0,
             watch: None,
@@ -207,8 +207,8 @@ impl Driver {
             serving: BTreeMap::new(),
             owed: BTreeMap::new(),
             answers: BTreeMap::new(),
-            door: Entrance::default(),
-            takers: Takers::default(),
+            permit: SessionPermit::default(),
+            registry: StreamRegistry::default(),
             fronts: None,
             versions: None,
             id: session_id(),
@@ -243,14 +243,14 @@ impl Driver {
         self
     }
 
-    /// Gives streams of other types to `takers`.
-    pub(crate) fn taking(mut self: Box<Self>, takers: Takers) -> Box<Self> {
-        self.takers = takers;
+    /// Gives streams of other types to `registry`.
+    pub(crate) fn taking(mut self: Box<Self>, registry: StreamRegistry) -> Box<Self> {
+        self.registry = registry;
         self
     }
 
     /// Lets only templates pass that these rules let pass.
-    pub(crate) fn held_to(mut self: Box<Self>, fronts: FrontRules) -> Box<Self> {
+    pub(crate) fn with_front_rules(mut self: Box<Self>, fronts: FrontRules) -> Box<Self> {
         self.fronts = Some(fronts);
         self
     }
@@ -267,9 +267,9 @@ impl Driver {
         self
     }
 
-    /// Counts the session at this entrance.
-    pub(crate) fn behind(mut self: Box<Self>, door: Entrance) -> Box<Self> {
-        self.door = door;
+    /// Counts the session by this permit.
+    pub(crate) fn behind(mut self: Box<Self>, permit: SessionPermit) -> Box<Self> {
+        self.permit = permit;
         self
     }
 
@@ -290,7 +290,7 @@ impl Driver {
         std::future::poll_fn(|cx| self.poll(cx)).await;
         self.count();
         // A client that comes again at once finds its place free, while the last bytes are on their way.
-        self.door.leave();
+        self.permit.leave();
         let carrier = &mut self.carrier;
         let flushed = std::future::poll_fn(|cx| carrier.poll_flushed(cx));
         // A peer that does not take the last bytes is not waited for.
@@ -306,7 +306,7 @@ impl Driver {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // A peer that speaks is there.
         let heard = self.connection.session().heard_at();
-        if self.door.is_doubted(cx) && self.clock.now().mono - heard >= QUIET {
+        if self.permit.is_doubted(cx) && self.clock.now().mono - heard >= QUIET {
             self.command(Command::Ping);
         }
         for _ in 0..BUDGET {
@@ -453,7 +453,7 @@ impl Driver {
     fn finish(&mut self) {
         while self.events() {}
         self.ended = true;
-        self.wishes.close();
+        self.controls.close();
         self.own = None;
         self.tell_cut();
         for (_, inbox) in std::mem::take(&mut self.inboxes) {

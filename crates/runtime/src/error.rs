@@ -149,7 +149,7 @@ pub enum Error {
     Entropy,
     /// What dialling is to look like cannot be set up.
     #[error("TLS with a browser's shape cannot be set up")]
-    Shape(#[source] betanet_carrier::Error),
+    Fingerprint(#[source] betanet_carrier::Error),
     /// The network's file.
     #[error(transparent)]
     Network(#[from] crate::NetworkError),
@@ -238,7 +238,7 @@ impl Error {
                 | Self::Descriptors { .. }
                 | Self::Certificate(_)
                 | Self::Entropy
-                | Self::Shape(_)
+                | Self::Fingerprint(_)
                 | Self::Front { .. }
                 | Self::OriginMismatch { .. }
                 | Self::Book { .. }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_carrier::disk;
-use betanet_htx::template::front::{Fronts, Profile, Standing};
+use betanet_htx::template::front::{Fronts, Profile, TemplateStatus};
 use betanet_keys::{Envelope, Maintainers};
 use betanet_wire::text::{hex, unhex};
 
@@ -69,7 +69,7 @@ impl FrontRules {
                 why: said(standing),
             });
         }
-        let known = matches!(standing, Standing::Listed | Standing::None);
+        let known = matches!(standing, TemplateStatus::Listed | TemplateStatus::None);
         if !known && self.fronts.is_some() {
             tracing::warn!(template = %hex(template), "the template {}", said(standing));
         }
@@ -77,12 +77,12 @@ impl FrontRules {
     }
 }
 
-const fn said(standing: Standing) -> &'static str {
+const fn said(standing: TemplateStatus) -> &'static str {
     match standing {
-        Standing::Listed => "is in the registry",
-        Standing::Expired => "has a record in the registry that has expired",
-        Standing::Unlisted => "is not in the registry",
-        Standing::None => "is missing",
+        TemplateStatus::Listed => "is in the registry",
+        TemplateStatus::Expired => "has a record in the registry that has expired",
+        TemplateStatus::Unlisted => "is not in the registry",
+        TemplateStatus::None => "is missing",
     }
 }
 

@@ -1,5 +1,5 @@
+mod acceptor;
 mod builder;
-mod door;
 mod parts;
 
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use betanet_keys::{Identity, Name, Peer, PublicKey};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Doorkeeper;
+use crate::admission::AdmissionControl;
 use crate::forward::Relay;
 use crate::health::{Fault, Vitals};
 use crate::metrics::Refusal;
@@ -67,7 +67,7 @@ pub struct Gateway {
     listening: Listening,
     site: Arc<Site>,
     metrics: Arc<Metrics>,
-    standing: Doorkeeper,
+    standing: AdmissionControl,
     sessions: Sessions,
     vitals: Arc<Vitals>,
     limits: [(Refusal, u64); 6],

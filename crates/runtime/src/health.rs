@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use betanet_carrier::{CertSource, Origin};
+use betanet_carrier::{CertSource, OriginProxy};
 use betanet_machine::Time;
 use rustix::fs::{Access, Mode, OFlags};
 use rustix::io::Errno;
@@ -141,7 +141,7 @@ pub(crate) struct Vitals {
     /// Folders that the node writes to.
     pub(crate) folders: Vec<PathBuf>,
     /// Whose pages the node shows.
-    pub(crate) front: Option<Origin>,
+    pub(crate) front: Option<OriginProxy>,
     /// One looks at the disk at a time: one that does not answer holds one thread.
     pub(crate) turn: Arc<Semaphore>,
 }

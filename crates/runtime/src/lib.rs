@@ -26,9 +26,8 @@ mod alarm;
 mod book;
 mod clock;
 mod config;
-mod deck;
+mod connection_limiter;
 mod descriptors;
-mod doorstep;
 mod driver;
 mod error;
 mod exchange;
@@ -56,6 +55,7 @@ mod status;
 mod store;
 mod streams;
 mod templates;
+mod trace_selector;
 mod translate;
 mod view;
 
@@ -64,12 +64,12 @@ pub use betanet_bar::{Access, Client, Headers, Method, Request, Response, status
 pub use betanet_carrier::client::{Facts as OuterFacts, Trust};
 pub use betanet_carrier::{
     CHROMIUM_156, Capture, CaptureError, Captured, CertSource, Certificate, Cost, FIREFOX_153,
-    Origin as FrontOrigin, Plain, QuicCapture, Shape,
+    Fingerprint, OriginProxy, Plain, QuicCapture,
 };
 pub use betanet_htx::pace::{Padding, PaddingError};
-pub use betanet_htx::shape::Shape as TrafficShape;
+pub use betanet_htx::shape::Shape;
 pub use betanet_htx::template::front::{
-    FrontOrigin as FrontRecord, Fronts, Profile, Standing as FrontStanding,
+    FrontOrigin as FrontRecord, Fronts, Profile, TemplateStatus,
 };
 pub use betanet_keys::{Identity, Name, Peer, PublicKey};
 pub use betanet_mesh::Role;
@@ -78,9 +78,8 @@ pub use betanet_wire::NodeId;
 pub use book::Book;
 pub use clock::{Clock, seed};
 pub use config::{
-    Compat11, CoverSite, GatewayConfig, JITTER, Looked, Origin, Problem, Server11, Settings,
+    Compat11, CoverSite, GatewayConfig, JITTER, Looked, Problem, Server11, SettingSource, Settings,
 };
-pub use deck::Deck;
 pub use driver::{OnSilence, Silence};
 pub use error::Error;
 pub use exchange::{Answer, Body, ExchangeError};
@@ -93,9 +92,8 @@ pub use logs::{LogFormat, init_logs, readable_log, write_aside};
 pub use mesh::Mesh;
 pub use metrics::Metrics;
 pub use mix::{
-    Directories, DirectoryPlan, DirectoryProblem, LeftOut, MixClient, MixOptions,
-    PLACE as MIX_PLACE, PublishedProof, Standing, build_directory, check_directory,
-    publish_directory,
+    Directories, DirectoryPlan, DirectoryProblem, LeftOut, LotteryWeight, MixClient, MixOptions,
+    PLACE as MIX_PLACE, PublishedProof, build_directory, check_directory, publish_directory,
 };
 pub use network::{LEAST, MixNetwork, Network, NetworkError};
 pub use node::{Node, Transport, calibrate_origin, visit};
@@ -108,6 +106,7 @@ pub use session::{SessionFacts, SessionHandle, Upload};
 pub use store::FolderStore;
 pub use streams::{PeerSession, Streams, Substream};
 pub use templates::{Calibrated, Templates};
+pub use trace_selector::TraceSelector;
 pub use view::{PeerInfo, View};
 
 /// The README's example, compiled.

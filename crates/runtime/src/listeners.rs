@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
-use crate::doorstep::{Doorstep, Turned};
+use crate::connection_limiter::{ConnectionLimiter, Turned};
 use crate::health::Pulse;
 use crate::metrics::Refusal;
 use crate::reach::Socket;
@@ -38,7 +38,7 @@ pub(crate) struct Listeners {
     pub(crate) stop: CancellationToken,
     pub(crate) connections: Arc<Mutex<JoinSet<()>>>,
     pub(crate) max: usize,
-    pub(crate) doorstep: Arc<Doorstep>,
+    pub(crate) connection_limiter: Arc<ConnectionLimiter>,
     pub(crate) clock: Clock,
 }
 
@@ -182,13 +182,13 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners, pulse: Puls
         stop,
         connections,
         max,
-        doorstep,
+        connection_limiter,
         clock,
     } = common;
     let mut turned = Turned::default();
     loop {
         let beat = pulse.beat_once();
-        turned.update(clock.now().mono, &doorstep, &listener);
+        turned.update(clock.now().mono, &connection_limiter, &listener);
         let until = turned
             .until()
             .map_or(beat, |at| beat.min(clock.instant(at)));
@@ -204,7 +204,7 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners, pulse: Puls
         };
         for (tcp, peer) in all {
             // Over a bound the connection is dropped before it costs anything.
-            let Some(step) = doorstep.enter(clock.now().mono, peer.ip()) else {
+            let Some(step) = connection_limiter.enter(clock.now().mono, peer.ip()) else {
                 // By RST, which leaves nothing behind; a socket that is gone already needs none.
                 let _ = socket2::SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
                 continue;
@@ -216,7 +216,7 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners, pulse: Puls
             let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
             while connections.try_join_next().is_some() {}
             if connections.len() >= max {
-                doorstep.refused(Refusal::Connections);
+                connection_limiter.refused(Refusal::Connections);
             } else {
                 let serving = serve(Arc::clone(&site), tcp, peer, stop.clone());
                 connections.spawn(async move {
@@ -232,7 +232,7 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners, pulse: Puls
 
 /// Takes connections over QUIC for as long as it runs.
 ///
-/// Who has shown where it is, by coming back with a Retry's token, has a place on the doorstep of its address and needs none of the
+/// Who has shown where it is, by coming back with a Retry's token, has a place in the limiter of its address and needs none of the
 /// others: a flood of those who show nothing keeps nobody out who does.
 pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners, pulse: Pulse) {
     let unproven = Shares::new(UNPROVEN, UNPROVEN_AN_ADDRESS);
@@ -244,7 +244,7 @@ pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners, 
         };
         let at = visitor.from().ip();
         let (place, step) = if visitor.is_validated() {
-            match common.doorstep.enter(common.clock.now().mono, at) {
+            match common.connection_limiter.enter(common.clock.now().mono, at) {
                 Some(step) => (None, Some(step)),
                 None => {
                     visitor.ignore();
@@ -266,7 +266,7 @@ pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners, 
             .unwrap_or_else(PoisonError::into_inner);
         while connections.try_join_next().is_some() {}
         if connections.len() >= common.max {
-            common.doorstep.refused(Refusal::Connections);
+            common.connection_limiter.refused(Refusal::Connections);
             visitor.ignore();
             continue;
         }
@@ -279,7 +279,8 @@ pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners, 
             }
             drop(place);
             // Only by its handshake it is known that it is where it seems to be: others cannot use its place up.
-            let step = step.or_else(|| common.doorstep.enter(common.clock.now().mono, at));
+            let step =
+                step.or_else(|| common.connection_limiter.enter(common.clock.now().mono, at));
             if let (Some(greeted), Some(step)) = (greeted, step)
                 && greeted.serve(common.site, common.stop).await
             {

@@ -23,7 +23,7 @@ use betanet_mesh::{Draft, Role};
 use betanet_wire::NodeId;
 use tokio::task::AbortHandle;
 
-pub use build::{DirectoryPlan, LeftOut, Standing, build_directory, publish_directory};
+pub use build::{DirectoryPlan, LeftOut, LotteryWeight, build_directory, publish_directory};
 pub use client::{MixClient, MixOptions};
 pub use directories::check as check_directory;
 pub use directories::{Directories, DirectoryProblem};
@@ -34,18 +34,18 @@ pub(crate) use wellknown::WellKnown;
 use crate::files::file_error;
 use crate::{Clock, Error, GatewayConfig, Mesh, Metrics, Network, Node, Service, Streams, seed};
 use client::find::Finder;
-use keys::Keeper;
+use keys::KeyRotation;
 use listed::Listed;
 use memory::Memories;
 use plane::{Plane, PlaneOptions, lock};
-use wellknown::Faces;
+use wellknown::MixResources;
 
 /// Where a node says things of the mix: `/.bn/mix/<epoch>` and below.
 pub const PLACE: &str = "/.bn/mix/";
 
 /// What a node does in the mix of its network.
 pub(crate) struct Mixing {
-    faces: Arc<Faces>,
+    resources: Arc<MixResources>,
     plane: Option<Arc<Plane>>,
     memories: Memories,
     rng: Rng,
@@ -109,9 +109,9 @@ impl Mixing {
         } else {
             None
         };
-        let faces = Faces::new(own, ring, Some(mix.beacon_key), directories, clock);
+        let resources = MixResources::new(own, ring, Some(mix.beacon_key), directories, clock);
         Ok(Some(Self {
-            faces: Arc::new(faces),
+            resources: Arc::new(resources),
             plane,
             memories: Memories::new(rate, allowed << 20),
             rng,
@@ -128,13 +128,13 @@ impl Mixing {
 
     /// What the node has to say of the mix.
     pub(crate) fn well_known(&self) -> WellKnown {
-        WellKnown::new(Arc::clone(&self.faces))
+        WellKnown::new(Arc::clone(&self.resources))
     }
 
     /// What the node's record says of its keys; nothing where it takes no packets.
     pub(crate) fn record(&self) -> Vec<u8> {
         match self.plane {
-            Some(_) => lock(&self.faces.ring).record().to_bytes(),
+            Some(_) => lock(&self.resources.ring).record().to_bytes(),
             None => Vec::new(),
         }
     }
@@ -170,9 +170,9 @@ impl Mixing {
             let task = service::serve(&plane, service, self.clock, metrics);
             tasks.push(("the mix's requests", task));
         }
-        let keeper = Keeper {
+        let keeper = KeyRotation {
             plane: Arc::clone(&plane),
-            faces: self.faces,
+            resources: self.resources,
             mesh,
             draft,
             memories: self.memories,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use betanet_carrier::Shape;
+use betanet_carrier::Fingerprint;
 use betanet_carrier::client::Trust;
 use betanet_htx::pace::Padding;
 use betanet_htx::{Config, kind, offered_caps};
@@ -19,10 +19,10 @@ use crate::files::fresh_identity;
 use crate::forward::{OwnPaths, Paths, Relay};
 use crate::fronts::FrontRules;
 use crate::mesh::Reports;
-use crate::streams::Takers;
+use crate::streams::StreamRegistry;
 use crate::templates::Templates;
 use crate::translate::translated;
-use crate::{Clock, Deck, Error, Metrics, SessionHandle, Streams, seed};
+use crate::{Clock, Error, Metrics, SessionHandle, Streams, TraceSelector, seed};
 
 pub use look::{calibrate_origin, visit};
 
@@ -66,9 +66,9 @@ struct State {
 }
 
 /// What dialling looks like, unless said otherwise: a browser, where this was built with one.
-pub(crate) fn default_shape() -> Result<Arc<dyn Shape>, Error> {
+pub(crate) fn default_fingerprint() -> Result<Arc<dyn Fingerprint>, Error> {
     #[cfg(feature = "mimic")]
-    let shape = betanet_mimic::Chromium::new().map_err(Error::Shape)?;
+    let shape = betanet_mimic::Chromium::new().map_err(Error::Fingerprint)?;
     #[cfg(not(feature = "mimic"))]
     let shape = betanet_carrier::Plain;
     Ok(Arc::new(shape))
@@ -81,19 +81,19 @@ pub struct Node {
     clock: Clock,
     metrics: Arc<Metrics>,
     trust: Trust,
-    shape: Arc<dyn Shape>,
+    shape: Arc<dyn Fingerprint>,
     transport: Transport,
     /// Where templates of origins are kept.
     templates: Option<Templates>,
     /// Which templates are let pass.
     fronts: FrontRules,
     /// The shape that traffic follows.
-    traffic: Option<Arc<Deck>>,
+    traffic: Option<Arc<TraceSelector>>,
     /// How what is sent is padded, without a shape.
     padding: Option<Padding>,
     /// The local address to dial from.
     from: Option<IpAddr>,
-    takers: Takers,
+    registry: StreamRegistry,
     /// Whom its sessions tell that a peer is silent.
     silence: Option<OnSilence>,
     own_paths: Arc<OwnPaths>,
@@ -106,7 +106,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Entropy`], [`Error::Shape`].
+    /// [`Error::Entropy`], [`Error::Fingerprint`].
     pub fn new(identity: Option<Identity>, config: Config) -> Result<Self, Error> {
         let seed = seed()?;
         Ok(Self {
@@ -115,14 +115,14 @@ impl Node {
             clock: Clock::start(),
             metrics: Arc::new(Metrics::new()),
             trust: Trust::web_pki(),
-            shape: default_shape()?,
+            shape: default_fingerprint()?,
             transport: Transport::default(),
             templates: None,
             fronts: FrontRules::default(),
             traffic: None,
             padding: None,
             from: None,
-            takers: Takers::default(),
+            registry: StreamRegistry::default(),
             silence: None,
             own_paths: Arc::default(),
             relay: None,
@@ -140,7 +140,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Entropy`], [`Error::Shape`].
+    /// [`Error::Entropy`], [`Error::Fingerprint`].
     pub fn client() -> Result<Self, Error> {
         Self::new(None, Config::default())
     }
@@ -154,14 +154,14 @@ impl Node {
 
     /// Looks to an observer like `shape` where it dials.
     #[must_use]
-    pub fn shaped(mut self, shape: Arc<dyn Shape>) -> Self {
+    pub fn with_fingerprint(mut self, shape: Arc<dyn Fingerprint>) -> Self {
         self.shape = shape;
         self
     }
 
     /// Dials over this.
     #[must_use]
-    pub const fn dialling_over(mut self, transport: Transport) -> Self {
+    pub const fn with_transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
     }
@@ -169,72 +169,75 @@ impl Node {
     /// Tells peers the template of their web site, which is looked at once a day, with one GET, before the first session there: one
     /// over TCP, one over QUIC.
     #[must_use]
-    pub fn telling_templates(mut self, templates: Templates) -> Self {
+    pub fn with_templates(mut self, templates: Templates) -> Self {
         self.templates = Some(templates);
         self
     }
 
     /// Holds the templates that it tells to these rules.
     #[must_use]
-    pub fn held_to(mut self, fronts: FrontRules) -> Self {
+    pub fn with_front_rules(mut self, fronts: FrontRules) -> Self {
         self.fronts = fronts;
         self
     }
 
     /// Sends in the bursts and records of a shape, over TCP alone: what QUIC's datagrams look like is not shaped.
     #[must_use]
-    pub fn following(mut self, deck: Deck) -> Self {
-        self.traffic = Some(Arc::new(deck));
+    pub fn with_trace_selector(mut self, selector: TraceSelector) -> Self {
+        self.traffic = Some(Arc::new(selector));
         self.transport = Transport::Tcp;
         self
     }
 
     /// Pads what it sends, where no shape is followed.
     #[must_use]
-    pub const fn padding(mut self, padding: Padding) -> Self {
+    pub const fn with_padding(mut self, padding: Padding) -> Self {
         self.padding = Some(padding);
         self
     }
 
     /// Tells when no session stands soon, whenever the peer of one falls silent, and when it is heard again.
     #[must_use]
-    pub fn telling_silence(mut self, told: OnSilence) -> Self {
+    pub fn with_silence_hook(mut self, told: OnSilence) -> Self {
         self.silence = Some(told);
         self
     }
 
     /// Dials from this local address.
     #[must_use]
-    pub const fn dialling_from(mut self, from: Option<IpAddr>) -> Self {
+    pub const fn with_source_address(mut self, from: Option<IpAddr>) -> Self {
         self.from = from;
         self
     }
 
     /// Gives libp2p substreams that peers open on sessions of this node to `taker`.
     #[must_use]
-    pub fn taking_streams(mut self, taker: Arc<dyn Streams>) -> Self {
-        self.takers.libp2p = Some(taker);
+    pub fn with_stream_handler(mut self, taker: Arc<dyn Streams>) -> Self {
+        self.registry.libp2p = Some(taker);
         self.offering()
     }
 
     /// Gives streams of packets of the mix that peers open on sessions of this node to `taker`.
     #[must_use]
-    pub fn mixing(mut self, taker: Arc<dyn Streams>) -> Self {
-        self.takers.mix = Some(taker);
+    pub fn with_mix_handler(mut self, taker: Arc<dyn Streams>) -> Self {
+        self.registry.mix = Some(taker);
         self.offering()
     }
 
     /// Opens sessions for a peer of version 1.1, whose other end opens streams for it that `taker` takes.
     #[must_use]
     pub(crate) fn translating(mut self, taker: Arc<dyn Streams>) -> Self {
-        self.takers.libp2p = Some(taker);
+        self.registry.libp2p = Some(taker);
         self.config = translated(self.config);
         self
     }
 
     fn offering(mut self) -> Self {
-        self.config.accepts = [kind::BAR].into_iter().chain(self.takers.kinds()).collect();
-        self.config.caps = offered_caps(self.config.pq.offered(), self.takers.extra());
+        self.config.accepts = [kind::BAR]
+            .into_iter()
+            .chain(self.registry.kinds())
+            .collect();
+        self.config.caps = offered_caps(self.config.pq.offered(), self.registry.extra());
         self
     }
 

@@ -115,19 +115,19 @@ pub struct Call {
     /// The body, as it comes.
     pub body: CallBody,
     /// Whose session it came on.
-    pub(crate) from: Origin,
+    pub(crate) from: RequestSource,
 }
 
 /// Where a request came from, for who counts what one client makes a node hold.
 #[derive(Clone, Debug)]
-pub(crate) struct Origin {
+pub(crate) struct RequestSource {
     pub(crate) session: u64,
     pub(crate) charge: ChargeTo,
     /// What the answers of the session may hold.
     pub(crate) allowance: Allowance,
 }
 
-impl Origin {
+impl RequestSource {
     /// A new session that this one pays for.
     pub(crate) fn of(charge: ChargeTo) -> Self {
         Self {

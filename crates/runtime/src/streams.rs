@@ -228,7 +228,7 @@ impl Drop for Substream {
 
 /// Who takes streams of which type; those of other types are refused.
 #[derive(Clone, Default)]
-pub(crate) struct Takers {
+pub(crate) struct StreamRegistry {
     pub(crate) libp2p: Option<Arc<dyn Streams>>,
     pub(crate) mix: Option<Arc<dyn Streams>>,
     /// Streams of sessions that are joined with a leg of version 1.1; in their form they are libp2p's.
@@ -237,7 +237,7 @@ pub(crate) struct Takers {
     pub(crate) l2: L2,
 }
 
-impl Takers {
+impl StreamRegistry {
     pub(crate) fn of(&self, kind: u8, translated: bool) -> Option<Arc<dyn Streams>> {
         match kind {
             kind::LIBP2P if translated && self.translated.is_some() => self.translated.clone(),

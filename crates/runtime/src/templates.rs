@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use betanet_carrier::client::{Trust, Way};
-use betanet_carrier::{CHROMIUM_156, OriginSeen, Shape, calibrate, calibrate_quic};
+use betanet_carrier::{CHROMIUM_156, Fingerprint, OriginSeen, calibrate, calibrate_quic};
 use betanet_htx::template::{Flight, Hello, Initial, Initials, Numbers, Template};
 use betanet_wire::text::{hex, unhex};
 use serde::{Deserialize, Serialize};
@@ -166,7 +166,7 @@ impl Templates {
         &self,
         address: &str,
         trust: &Trust,
-        shape: &dyn Shape,
+        shape: &dyn Fingerprint,
         now_ms: u64,
         (again, idle): (bool, Duration),
     ) -> Result<Calibrated, Error> {

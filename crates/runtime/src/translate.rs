@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use betanet_carrier::client::{self, Trust, Way};
-use betanet_carrier::{BoxFuture, Carrier, Shape, Tunnel};
+use betanet_carrier::{BoxFuture, Carrier, Fingerprint, Tunnel};
 use betanet_compat11::{Choices, Leg, Minor, Reading, Refusal, Replay, TicketKey, make_ticket};
 use betanet_htx::{Config, L2, Session, kind};
 use betanet_keys::{Identity, Peer};
@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::files::{file_error, write_private};
 use crate::forward::Relay;
 use crate::node::connect::PathTo;
-use crate::node::default_shape;
+use crate::node::default_fingerprint;
 use crate::shares::{Share, Shares};
 use crate::{
     Clock, Compat11, Error, Metrics, Node, PeerSession, Server11, SessionHandle, Streams,
@@ -60,7 +60,7 @@ pub(crate) struct Translator {
     kept: Mutex<PathBuf>,
     tickets: Option<(TicketKey, Peer)>,
     dial: Option<Server11>,
-    shape: Arc<dyn Shape>,
+    shape: Arc<dyn Fingerprint>,
     trust: Trust,
 }
 
@@ -77,12 +77,12 @@ struct State {
 }
 
 /// One leg, counted while it stands.
-struct Standing {
+struct OpenLeg {
     of: Arc<Translator>,
     _share: Share,
 }
 
-impl Drop for Standing {
+impl Drop for OpenLeg {
     fn drop(&mut self) {
         self.of.metrics.legs.dec();
     }
@@ -148,7 +148,7 @@ impl Translator {
             kept: Mutex::new(kept),
             tickets,
             dial: settings.dial.clone(),
-            shape: default_shape()?,
+            shape: default_fingerprint()?,
             trust: Trust::web_pki(),
         })
     }
@@ -273,11 +273,11 @@ impl Translator {
     }
 
     /// Counts one more leg that `charge` pays for, if there may be one.
-    fn standing(self: &Arc<Self>, charge: ChargeTo) -> Option<Standing> {
+    fn standing(self: &Arc<Self>, charge: ChargeTo) -> Option<OpenLeg> {
         let share = self.legs.enter(charge)?;
         self.metrics.legs.inc();
         self.metrics.legs_opened.inc();
-        Some(Standing {
+        Some(OpenLeg {
             of: Arc::clone(self),
             _share: share,
         })

@@ -22,7 +22,7 @@ use betanet_mix::{
     public_key, unwrap_batch, weight,
 };
 use betanet_sim::MixServer;
-use betanet_stack::{MixAsker, MixCommand, MixEvent};
+use betanet_stack::{MixCommand, MixEvent, MixRequester};
 use betanet_wire::{ChargeTo, NodeId};
 use zeroize::Zeroizing;
 
@@ -106,7 +106,7 @@ struct World {
     now: Time,
     rng: Rng,
     places: Vec<Place>,
-    asker: Checked<MixAsker>,
+    asker: Checked<MixRequester>,
     server: Checked<MixServer<Service<MemoryStore>>>,
     gateway: Recipient,
     wire: BTreeMap<(Time, u64), (usize, Box<Packet>)>,
@@ -177,7 +177,7 @@ impl World {
         Self {
             now: Time::ZERO,
             places,
-            asker: Checked::new(MixAsker::new(client)),
+            asker: Checked::new(MixRequester::new(client)),
             server: Checked::new(MixServer::new(RecipientConfig::default(), service)),
             gateway: Recipient {
                 node: node(GATEWAY),

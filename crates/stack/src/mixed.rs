@@ -2,4 +2,4 @@
 
 mod asking;
 
-pub use asking::{MixAsker, MixCommand, MixError, MixEvent};
+pub use asking::{MixCommand, MixError, MixEvent, MixRequester};

@@ -7,8 +7,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use betanet_runtime::{
-    Call, Client, Gateway, Headers, Method, Node, Origin, Reply, Request, SessionHandle, Settings,
-    new_identity,
+    Call, Client, Gateway, Headers, Method, Node, Reply, Request, SessionHandle, SettingSource,
+    Settings, new_identity,
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         key: Some(home.path().join("key.pem")),
         ..Settings::default()
     };
-    let config = settings.check(&Origin::One("the example".into()));
+    let config = settings.check(&SettingSource::One("the example".into()));
     let config = config.map_err(|problems| format!("{problems:?}"))?;
     let identity = new_identity(&config.key)?;
 

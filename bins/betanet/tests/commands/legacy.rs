@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use betanet_carrier::client::{Trust, Way, connect};
 use betanet_carrier::{
-    Carrier, CertSource, Certificate, Cover, Gate, Limits, Plain, Received, Site, Tunnel, serve,
+    Carrier, CertSource, Certificate, Cover, Limits, Plain, Received, SessionGate, Site, Tunnel,
+    serve,
 };
 use betanet_compat11::frame::{self, Head};
 use betanet_compat11::{
@@ -91,7 +92,7 @@ struct Old {
     identity: Identity,
 }
 
-impl Gate for Old {
+impl SessionGate for Old {
     fn key(&self) -> &PublicKey {
         self.identity.public()
     }

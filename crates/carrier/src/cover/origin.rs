@@ -91,7 +91,7 @@ type Sent = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A front origin, whose pages a node shows as its own.
 #[derive(Clone)]
-pub struct Origin(Arc<Place>);
+pub struct OriginProxy(Arc<Place>);
 
 struct Place {
     client: Client<HttpsConnector<HttpConnector>, Sent>,
@@ -110,13 +110,13 @@ pub(crate) struct Hops {
     pub(crate) coding: Option<usize>,
 }
 
-impl fmt::Debug for Origin {
+impl fmt::Debug for OriginProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.0.scheme, self.0.authority)
     }
 }
 
-impl Origin {
+impl OriginProxy {
     /// The origin at `url`, whose certificate is checked with Mozilla's roots.
     ///
     /// # Errors
@@ -413,7 +413,7 @@ mod tests {
             "https://example.org",
             "https://example.org/",
         ] {
-            assert!(Origin::new(good).is_ok(), "{good}");
+            assert!(OriginProxy::new(good).is_ok(), "{good}");
         }
         for bad in [
             "example.org",
@@ -423,7 +423,7 @@ mod tests {
             "https://",
             "",
         ] {
-            assert_eq!(Origin::new(bad).unwrap_err(), OriginError, "{bad}");
+            assert_eq!(OriginProxy::new(bad).unwrap_err(), OriginError, "{bad}");
         }
     }
 
@@ -440,7 +440,7 @@ mod tests {
             ("http://192.0.2.1", false),
             ("https://localhost.example", false),
         ] {
-            assert_eq!(Origin::new(url).unwrap().is_local(), local, "{url}");
+            assert_eq!(OriginProxy::new(url).unwrap().is_local(), local, "{url}");
         }
     }
 
@@ -492,7 +492,8 @@ mod tests {
     #[tokio::test]
     async fn one_address_asks_an_origin_no_more_than_its_part_at_once() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = Origin::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let origin =
+            OriginProxy::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let ask = |path: &'static str, peer: &'static str| {
             let origin = origin.clone();
             let (parts, ()) = Request::get(path).body(()).unwrap().into_parts();
@@ -529,7 +530,7 @@ mod tests {
                 .body(())
                 .unwrap();
             let peer = Some("192.0.2.9:1".parse().unwrap());
-            let origin = Origin::new(url).unwrap();
+            let origin = OriginProxy::new(url).unwrap();
             let progress = Arc::new(Mutex::new(Progress::new(ANSWER)));
             let (parts, ()) = request.into_parts();
             let Ok(request) = origin.request(parts, peer, Body::EMPTY, progress) else {
@@ -564,7 +565,7 @@ mod tests {
 
     #[test]
     fn a_place_on_the_origin_becomes_a_path_and_others_stay() {
-        let origin = Origin::new("https://front.example:8443").unwrap();
+        let origin = OriginProxy::new("https://front.example:8443").unwrap();
         for (from, to) in [
             ("https://front.example:8443/a?b=c", "/a?b=c"),
             ("https://elsewhere.example/a", "https://elsewhere.example/a"),

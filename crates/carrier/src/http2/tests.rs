@@ -15,8 +15,8 @@ use super::*;
 use crate::client::Trust;
 use crate::frames::SEND_BUDGET;
 use crate::plain::{Mismatch, tls_config};
-use crate::site::{Gate, Tunnel};
-use crate::{CertSource, Certificate, Cover, Limits, Origin};
+use crate::site::{SessionGate, Tunnel};
+use crate::{CertSource, Certificate, Cover, Limits, OriginProxy};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -58,7 +58,7 @@ impl Served {
     }
 
     /// With a gate behind the site.
-    async fn before(gate: Option<Arc<dyn Gate>>) -> Self {
+    async fn before(gate: Option<Arc<dyn SessionGate>>) -> Self {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("carrier-http2-{}-{n}", std::process::id()));
@@ -69,7 +69,7 @@ impl Served {
         Self::of(cover, gate, Some(Folder(folder))).await
     }
 
-    async fn of(cover: Cover, gate: Option<Arc<dyn Gate>>, folder: Option<Folder>) -> Self {
+    async fn of(cover: Cover, gate: Option<Arc<dyn SessionGate>>, folder: Option<Folder>) -> Self {
         let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
         let source = Arc::new(CertSource::fixed(certificate));
         let trust = Trust::Pin(source.pin());
@@ -527,7 +527,7 @@ async fn an_idle_connection_is_told_so_and_closed() {
 async fn before_an_origin() -> (Served, Client, TcpListener) {
     let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", origin.local_addr().unwrap());
-    let cover = Cover::proxy(Origin::new(&url).unwrap(), || SystemTime::UNIX_EPOCH);
+    let cover = Cover::proxy(OriginProxy::new(&url).unwrap(), || SystemTime::UNIX_EPOCH);
     let mut served = Served::of(cover, None, None).await;
     let mut client = served.visit(&[(4, 0x7fff_ffff)]).await;
     let wide = frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0, 0]);
@@ -611,13 +611,13 @@ async fn answer(client: &mut Client, stream: u32) {
 }
 
 /// Opens a leg of version 1.1, which ends at once, to whoever has this ticket.
-struct Door(PublicKey);
+struct TestAcceptor(PublicKey);
 
-impl Door {
+impl TestAcceptor {
     const TICKET: &str = "a-ticket-of-1.1";
 }
 
-impl Gate for Door {
+impl SessionGate for TestAcceptor {
     fn key(&self) -> &PublicKey {
         &self.0
     }
@@ -639,12 +639,17 @@ impl Gate for Door {
 #[tokio::test]
 async fn a_form_that_comes_with_its_header_section_always_brings_its_ticket() {
     let key = *Identity::from_seed(&[1; 32]).public();
-    let mut served = Served::before(Some(Arc::new(Door(key)))).await;
+    let mut served = Served::before(Some(Arc::new(TestAcceptor(key)))).await;
     let site = Arc::clone(&served.site);
     let tunnels = || site.stats.tunnels.load(Ordering::Relaxed);
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let head = request_with(1, "POST", "/index.html", false, &form);
-    let body = frame(DATA, 1, 1, format!("q=1&bn1={}", Door::TICKET).as_bytes());
+    let body = frame(
+        DATA,
+        1,
+        1,
+        format!("q=1&bn1={}", TestAcceptor::TICKET).as_bytes(),
+    );
     for n in 1..=50 {
         let mut client = served.visit(&[]).await;
         if n % 2 == 0 {

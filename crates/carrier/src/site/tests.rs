@@ -53,7 +53,7 @@ impl Incoming for Source {
 }
 
 /// Opens for every message 1 that begins with 1, and for one ticket of 1.1.
-struct Door {
+struct TestAcceptor {
     key: PublicKey,
     reads11: bool,
     looks11: Arc<AtomicUsize>,
@@ -63,7 +63,7 @@ fn tunnel() -> Tunnel {
     Box::new(|_| Box::pin(std::future::ready(())))
 }
 
-impl Gate for Door {
+impl SessionGate for TestAcceptor {
     fn key(&self) -> &PublicKey {
         &self.key
     }
@@ -87,7 +87,7 @@ fn key(n: u8) -> PublicKey {
     *Identity::from_seed(&[n; 32]).public()
 }
 
-fn site(gate: Option<Arc<dyn Gate>>) -> Site {
+fn site(gate: Option<Arc<dyn SessionGate>>) -> Site {
     let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
     let certificate = Arc::new(CertSource::fixed(certificate));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -98,12 +98,12 @@ fn site(gate: Option<Arc<dyn Gate>>) -> Site {
 /// A node's site, and how often it looked at a ticket of 1.1.
 fn node(reads11: bool) -> (Site, Arc<AtomicUsize>) {
     let looks11 = Arc::new(AtomicUsize::new(0));
-    let door = Door {
+    let acceptor = TestAcceptor {
         key: key(1),
         reads11,
         looks11: Arc::clone(&looks11),
     };
-    (site(Some(Arc::new(door))), looks11)
+    (site(Some(Arc::new(acceptor))), looks11)
 }
 
 fn connection() -> OneConnection {

@@ -11,19 +11,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::client::{Trust, Way, connect, connect_quic};
-use crate::{CertSource, Certificate, Cover, Gate, Limits, Plain, QuicListener, Site};
+use crate::{CertSource, Certificate, Cover, Limits, Plain, QuicListener, SessionGate, Site};
 
 const LABEL: &str = "a-label-of-24-characters";
 /// What a session hands over at once.
 const PIECE: usize = 16 << 10;
 
 /// Opens for everybody a tunnel that says without end as much as is taken, and counts it.
-struct Door {
+struct TestAcceptor {
     key: PublicKey,
     taken: Arc<AtomicUsize>,
 }
 
-impl Gate for Door {
+impl SessionGate for TestAcceptor {
     fn key(&self) -> &PublicKey {
         &self.key
     }
@@ -55,11 +55,11 @@ fn site() -> (Arc<Site>, Trust, PublicKey, Arc<AtomicUsize>) {
     let cover = Cover::new(folder, || SystemTime::UNIX_EPOCH).unwrap();
     let key = *Identity::from_seed(&[1; 32]).public();
     let taken = Arc::default();
-    let door = Door {
+    let acceptor = TestAcceptor {
         key,
         taken: Arc::clone(&taken),
     };
-    let site = Site::new(source, cover, Some(Arc::new(door)), Limits::default()).unwrap();
+    let site = Site::new(source, cover, Some(Arc::new(acceptor)), Limits::default()).unwrap();
     (Arc::new(site), trust, key, taken)
 }
 

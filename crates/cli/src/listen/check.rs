@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use betanet_runtime::{GatewayConfig, Looked, Origin, Problem, Settings};
+use betanet_runtime::{GatewayConfig, Looked, Problem, SettingSource, Settings};
 use serde_json::{Value, json};
 
 use super::FLAGS;
@@ -21,7 +21,7 @@ pub(super) fn check(
             let (settings, origin) = flags.over(read, path);
             (settings, origin, problems)
         }
-        None => (flags, Origin::One(FLAGS.into()), Vec::new()),
+        None => (flags, SettingSource::One(FLAGS.into()), Vec::new()),
     };
     problems.extend(more(&settings));
     let unread: Vec<_> = problems.iter().map(|p| p.key.clone()).collect();

@@ -8,8 +8,8 @@ use betanet_carrier::disk::write_shared;
 use betanet_keys::{Envelope, Maintainers};
 use betanet_mix::{Directory, epoch_at};
 use betanet_runtime::{
-    Clock, DirectoryPlan, Name, NodeId, Standing, build_directory, check_directory, load_identity,
-    publish_directory,
+    Clock, DirectoryPlan, LotteryWeight, Name, NodeId, build_directory, check_directory,
+    load_identity, publish_directory,
 };
 use betanet_wire::text::{hex, unhex_array};
 use serde::Deserialize;
@@ -54,7 +54,7 @@ struct StandingFile {
     clippy::cast_sign_loss,
     reason = "both are checked to lie between 0 and 1"
 )]
-fn standing(path: &Path) -> Result<BTreeMap<NodeId, Standing>, Fail> {
+fn standing(path: &Path) -> Result<BTreeMap<NodeId, LotteryWeight>, Fail> {
     let text = String::from_utf8(read(path)?).map_err(|e| wrong(path, e))?;
     let tables: BTreeMap<String, StandingFile> =
         toml::from_str(&text).map_err(|e| wrong(path, e))?;
@@ -67,7 +67,7 @@ fn standing(path: &Path) -> Result<BTreeMap<NodeId, Standing>, Fail> {
             v if (0.0..=1.0).contains(&v) => Ok((v * 1e6).round() as u32),
             v => Err(wrong(path, format!("{name}: {key} = {v}: from 0 to 1"))),
         };
-        let standing = Standing {
+        let standing = LotteryWeight {
             reputation: part("reputation", table.reputation)?,
             performance: part("performance", table.performance)?,
             stake: table.stake.unwrap_or(0),

@@ -132,7 +132,7 @@ impl FrontOrigin {
 
 /// What is known of a template.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Standing {
+pub enum TemplateStatus {
     /// A record that has not expired is about it.
     Listed,
     /// The only record about it has expired.
@@ -186,15 +186,15 @@ impl Fronts {
 
     /// What is known of a template; with a host, only records that cover it count.
     #[must_use]
-    pub fn standing(&self, template: &[u8; 32], host: Option<&str>, now_ms: u64) -> Standing {
+    pub fn standing(&self, template: &[u8; 32], host: Option<&str>, now_ms: u64) -> TemplateStatus {
         if same(template, &[0; 32]) {
-            return Standing::None;
+            return TemplateStatus::None;
         }
         let about = |r: &&FrontOrigin| r.template == *template && host.is_none_or(|h| r.covers(h));
         match self.records.iter().find(about) {
-            Some(record) if now_ms <= record.expiry => Standing::Listed,
-            Some(_) => Standing::Expired,
-            None => Standing::Unlisted,
+            Some(record) if now_ms <= record.expiry => TemplateStatus::Listed,
+            Some(_) => TemplateStatus::Expired,
+            None => TemplateStatus::Unlisted,
         }
     }
 
@@ -207,7 +207,7 @@ impl Fronts {
         host: Option<&str>,
         now_ms: u64,
     ) -> Option<Code> {
-        let listed = self.standing(template, host, now_ms) == Standing::Listed;
+        let listed = self.standing(template, host, now_ms) == TemplateStatus::Listed;
         (profile == Profile::Extended && !listed).then_some(Code::L2_ORIGIN_MISMATCH)
     }
 }
@@ -254,20 +254,29 @@ mod tests {
         let (enough, _) = signed(&front(2, 1000), 5);
         fronts.add(&enough, &list).unwrap();
         let at = |now| fronts.standing(&[7; 32], Some("www.front.example"), now);
-        assert_eq!((at(1000), at(1001)), (Standing::Listed, Standing::Expired));
+        assert_eq!(
+            (at(1000), at(1001)),
+            (TemplateStatus::Listed, TemplateStatus::Expired)
+        );
         assert_eq!(
             fronts.standing(&[7; 32], Some("front.example"), 0),
-            Standing::Unlisted
+            TemplateStatus::Unlisted
         );
-        assert_eq!(fronts.standing(&[8; 32], None, 0), Standing::Unlisted);
-        assert_eq!(fronts.standing(&[0; 32], None, 0), Standing::None);
+        assert_eq!(fronts.standing(&[8; 32], None, 0), TemplateStatus::Unlisted);
+        assert_eq!(fronts.standing(&[0; 32], None, 0), TemplateStatus::None);
         // An older one changes nothing, a newer one does.
         let (older, _) = signed(&front(1, 9000), 5);
         fronts.add(&older, &list).unwrap();
-        assert_eq!(fronts.standing(&[7; 32], None, 1001), Standing::Expired);
+        assert_eq!(
+            fronts.standing(&[7; 32], None, 1001),
+            TemplateStatus::Expired
+        );
         let (newer, _) = signed(&front(3, 9000), 6);
         fronts.add(&newer, &list).unwrap();
-        assert_eq!(fronts.standing(&[7; 32], None, 1001), Standing::Listed);
+        assert_eq!(
+            fronts.standing(&[7; 32], None, 1001),
+            TemplateStatus::Listed
+        );
         assert_eq!(fronts.len(), 1);
     }
 

@@ -11,8 +11,10 @@ use betanet_htx::template::front::Profile;
 use betanet_keys::{Address, AddressError, Endpoint, Host, Name, Peer, PeerError};
 use betanet_mesh::{Role, Roles};
 
-use super::{Compat11, CoverSite, GatewayConfig, JITTER, Origin, Problem, Server11, Settings};
-use crate::{FrontOrigin, LogFormat};
+use super::{
+    Compat11, CoverSite, GatewayConfig, JITTER, Problem, Server11, SettingSource, Settings,
+};
+use crate::{LogFormat, OriginProxy};
 
 impl Settings {
     /// Checks all settings together.
@@ -20,7 +22,7 @@ impl Settings {
     /// # Errors
     ///
     /// Everything that is wrong, not only the first.
-    pub fn check(self, origin: &Origin) -> Result<GatewayConfig, Vec<Problem>> {
+    pub fn check(self, origin: &SettingSource) -> Result<GatewayConfig, Vec<Problem>> {
         let mut found = Check {
             origin,
             problems: Vec::new(),
@@ -250,7 +252,7 @@ fn beside(key: &Path) -> PathBuf {
 }
 
 struct Check<'a> {
-    origin: &'a Origin,
+    origin: &'a SettingSource,
     problems: Vec<Problem>,
 }
 
@@ -340,7 +342,7 @@ impl Check<'_> {
     }
 
     fn origin(&mut self, url: &str) -> CoverSite {
-        match FrontOrigin::new(url) {
+        match OriginProxy::new(url) {
             Ok(origin) => CoverSite::Origin(origin),
             Err(_) => {
                 let allowed = "https://HOST[:PORT] or http://HOST[:PORT], without a path";

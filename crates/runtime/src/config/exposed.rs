@@ -102,7 +102,7 @@ impl GatewayConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Origin, Settings};
+    use crate::{SettingSource, Settings};
 
     #[test]
     fn a_secret_in_a_public_folder_is_found_however_it_is_written() {
@@ -119,7 +119,7 @@ mod tests {
                 key: Some(home.path().join(key)),
                 ..Settings::default()
             };
-            let config = settings.check(&Origin::One("test".into())).unwrap();
+            let config = settings.check(&SettingSource::One("test".into())).unwrap();
             config.exposed().map(|e| (e.key, e.by))
         };
         assert_eq!(of("keys/k.pem", "pub"), None);

@@ -9,7 +9,7 @@ use betanet_keys::{Address, Endpoint, Host};
 use betanet_mesh::Role;
 
 use super::exposed::Exposed;
-use super::{CoverSite, GatewayConfig, Origin, Problem};
+use super::{CoverSite, GatewayConfig, Problem, SettingSource};
 use crate::health::writable;
 use crate::reach::interfaces;
 use crate::{Clock, FrontRules, Network, load_identity, readable_log};
@@ -29,7 +29,7 @@ pub struct Looked {
 }
 
 struct Look<'a> {
-    origin: &'a Origin,
+    origin: &'a SettingSource,
     found: Looked,
 }
 
@@ -37,7 +37,7 @@ impl GatewayConfig {
     /// Looks at all that the settings name: whether keys, certificates and files read and fit, folders can be used, and addresses are
     /// this machine's. Makes no file, binds no port, asks no network.
     #[must_use]
-    pub fn look(&self, origin: &Origin) -> Looked {
+    pub fn look(&self, origin: &SettingSource) -> Looked {
         let mut look = Look {
             origin,
             found: Looked::default(),

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::ops::Later;
 use super::{Driver, Op};
 use crate::exchange::{Feed, Inbox};
-use crate::service::{Exchange, Origin};
+use crate::service::{Exchange, RequestSource};
 
 /// Bytes of an answer; who sends them waits until the session has taken all.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Driver {
     pub(super) fn may_open(&self) -> bool {
         let peer = self.connection.session().peer();
         let now = self.clock.now().mono;
-        peer.is_some_and(|key| self.door.may_open(now, key.node_id()))
+        peer.is_some_and(|key| self.permit.may_open(now, key.node_id()))
     }
 
     /// The peer asks something.
@@ -46,9 +46,9 @@ impl Driver {
             inbox,
             ops: self.own_ops(),
             client: Client::Direct(node),
-            from: Origin {
+            from: RequestSource {
                 session: self.id,
-                charge: self.door.charge(node),
+                charge: self.permit.charge(node),
                 allowance: self.allowance.clone(),
             },
             service: std::sync::Arc::clone(&self.service),

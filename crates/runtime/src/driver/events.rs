@@ -7,7 +7,7 @@ use betanet_wire::Code;
 use betanet_wire::caps::Agreed;
 use tokio::sync::mpsc;
 
-use super::{Driver, OPS, Op, REFUSED_MAX, Wishes, hex};
+use super::{Controls, Driver, OPS, Op, REFUSED_MAX, hex};
 use crate::exchange::{Feed, Inbox};
 use crate::forward::{CameFrom, RawStream};
 use crate::streams::{PeerSession, Substream};
@@ -16,7 +16,7 @@ use crate::{Error, ExchangeError};
 impl Driver {
     pub(super) fn event(&mut self, event: Event) {
         match event {
-            Event::Established if let Err(refusal) = self.door.enter() => {
+            Event::Established if let Err(refusal) = self.permit.enter() => {
                 self.metrics.not_admitted.inc();
                 tracing::info!(%refusal, "a session is refused");
                 let (code, reason) = (Code::POLICY_REJECTED, refusal.to_string().into());
@@ -135,7 +135,7 @@ impl Driver {
 
     /// Reaches this task from without, where nothing else does.
     fn ops(&mut self) -> Option<mpsc::Sender<Op>> {
-        if matches!(self.wishes, Wishes::Handles(_)) {
+        if matches!(self.controls, Controls::Handles(_)) {
             return None;
         }
         Some(self.own_ops())
@@ -152,7 +152,7 @@ impl Driver {
         let from = self.came_from(peer);
         let agreed = self.connection.session().agreed();
         let translated = agreed.is_some_and(Agreed::is_translated);
-        let taker = self.takers.of(kind, translated);
+        let taker = self.registry.of(kind, translated);
         // On a session of one's own nobody asks for anything else.
         let ops = match (&taker, self.ops()) {
             (_, Some(ops)) => ops,
@@ -168,7 +168,7 @@ impl Driver {
                     id: self.id,
                     ops,
                     peer,
-                    ip: self.door.ip(),
+                    ip: self.permit.ip(),
                     charge: from.charge,
                     over: self.over.clone(),
                 };
@@ -185,8 +185,8 @@ impl Driver {
     fn came_from(&self, key: PublicKey) -> CameFrom {
         CameFrom {
             key,
-            ip: self.door.ip(),
-            charge: self.door.charge(key.node_id()),
+            ip: self.permit.ip(),
+            charge: self.permit.charge(key.node_id()),
         }
     }
 

@@ -159,7 +159,7 @@ impl Driver {
         {
             return Poll::Ready(Some(op));
         }
-        self.wishes.poll(cx)
+        self.controls.poll(cx)
     }
 
     /// Carries out what could not be before, until something cannot be once more.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, Weak};
 
 use betanet_carrier::client::Trust;
-use betanet_carrier::{Gate, Jitter, Limits, QuicListener, Site};
+use betanet_carrier::{Jitter, Limits, QuicListener, SessionGate, Site};
 use betanet_htx::{Config, L2, Pq, kind, offered_caps};
 use betanet_keys::{Identity, Name};
 use betanet_machine::Rng;
@@ -12,11 +12,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::door::Door;
+use super::acceptor::SessionAcceptor;
 use super::parts::{certificate, cover, folder, look_of, reload, written};
 use super::{Gateway, Listening};
-use crate::admission::Doorkeeper;
-use crate::doorstep::Doorstep;
+use crate::admission::AdmissionControl;
+use crate::connection_limiter::ConnectionLimiter;
 use crate::forward::Relay;
 use crate::fronts::FrontRules;
 use crate::health::{Accepting, Part, Pulse, Vitals};
@@ -27,7 +27,7 @@ use crate::mix::{Mixing, PLACE};
 use crate::reach::{Reach, interfaces, reach};
 use crate::service::{Router, Service};
 use crate::standing::Sessions;
-use crate::streams::Takers;
+use crate::streams::StreamRegistry;
 use crate::translate::{ToServer, Translator};
 use crate::{Clock, CoverSite, Error, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed};
 
@@ -130,7 +130,7 @@ impl GatewayBuilder {
         policy.per_address = config.per_address.unwrap_or(policy.per_address);
         policy.opens = config.opens.unwrap_or(policy.opens);
         let metrics = Arc::new(Metrics::new());
-        let keeper = Doorkeeper::new(&policy, config.max_sessions, Arc::clone(&metrics));
+        let keeper = AdmissionControl::new(&policy, config.max_sessions, Arc::clone(&metrics));
         let standing = keeper.clone();
         let sessions = Sessions::default();
         let limits = [
@@ -146,8 +146,8 @@ impl GatewayBuilder {
         let key = *identity.public();
         let clock = Clock::start();
         let rng = Mutex::new(Rng::new(&seed()?));
-        let node =
-            Node::new(Some(identity.clone()), Config::default())?.dialling_from(config.dial_from);
+        let node = Node::new(Some(identity.clone()), Config::default())?
+            .with_source_address(config.dial_from);
         let node = match &config.ca {
             Some(file) => node.with_trust(Trust::roots_of(file).map_err(Error::Certificate)?),
             None => node,
@@ -168,7 +168,7 @@ impl GatewayBuilder {
         });
         let translator = translator.transpose()?;
         let accepts11 = translator.as_ref().filter(|_| config.compat11.accept);
-        let takers = Takers {
+        let registry = StreamRegistry {
             libp2p: streams,
             mix: mixing.as_ref().and_then(Mixing::taker),
             translated: accepts11
@@ -180,23 +180,23 @@ impl GatewayBuilder {
                 L2::Own
             },
         };
-        accepts.extend(takers.kinds());
+        accepts.extend(registry.kinds());
         if let Some(mixing) = &mixing {
             router.set(PLACE, Arc::new(mixing.well_known()));
         }
         let service: Arc<dyn Service> = Arc::new(router);
         let over_mix = Arc::clone(&service);
-        let node = match &takers.mix {
-            Some(taker) => node.mixing(Arc::clone(taker)),
+        let node = match &registry.mix {
+            Some(taker) => node.with_mix_handler(Arc::clone(taker)),
             None => node,
         };
         let carries = network.is_some() && config.roles.relays();
         let own = identity.clone();
-        let door = Arc::new_cyclic(|door: &Weak<Door>| Door {
+        let acceptor = Arc::new_cyclic(|acceptor: &Weak<SessionAcceptor>| SessionAcceptor {
             relay: Relay::new(
                 identity.clone(),
                 clock,
-                door.clone(),
+                acceptor.clone(),
                 node,
                 Arc::clone(&metrics),
                 &config.onward,
@@ -205,7 +205,7 @@ impl GatewayBuilder {
             identity,
             config: Config {
                 pq: if config.pq { Pq::Offer } else { Pq::Off },
-                caps: offered_caps(config.pq, takers.extra()),
+                caps: offered_caps(config.pq, registry.extra()),
                 accepts,
                 ..Config::default()
             },
@@ -216,36 +216,38 @@ impl GatewayBuilder {
             sessions: sessions.clone(),
             stop: stop.clone(),
             keeper,
-            takers,
+            registry,
             shape: config.shape.clone().map(Arc::new),
             padding: config.padding,
             fronts,
             translator: translator.clone(),
         });
-        let relay = Arc::clone(&door.relay);
-        let gate: Arc<dyn Gate> = door;
+        let relay = Arc::clone(&acceptor.relay);
+        let gate: Arc<dyn SessionGate> = acceptor;
         let open = (!config.cover_only).then(|| Arc::clone(&gate));
         let site = Site::new(Arc::clone(&certificate), cover, open, Limits::default());
-        let site = site.map_err(Error::Certificate)?.as_slow_as(gate);
+        let site = site.map_err(Error::Certificate)?.with_pace_of(gate);
         let site = match &config.cover {
-            CoverSite::Origin(origin) => site.looking(look_of(origin).await),
+            CoverSite::Origin(origin) => site.with_http2_look(look_of(origin).await),
             CoverSite::Folder(_) | CoverSite::Made => site,
         };
         let site = Arc::new(match config.jitter {
-            Some(up_to) => site.jittered(Jitter::new(up_to, &seed()?)),
+            Some(up_to) => site.with_jitter(Jitter::new(up_to, &seed()?)),
             None => site,
         });
         let connections = Arc::new(Mutex::new(JoinSet::new()));
         let mut tasks = JoinSet::new();
         let mut accepting = Vec::new();
-        let doorstep = Doorstep::new(config.connections_per_address, config.connects_per_second);
-        let doorstep = Arc::new(doorstep.counting(Arc::clone(&metrics.refusals)));
+        let connection_limiter =
+            ConnectionLimiter::new(config.connections_per_address, config.connects_per_second);
+        let connection_limiter =
+            Arc::new(connection_limiter.counting(Arc::clone(&metrics.refusals)));
         let common = Listeners {
             site: Arc::clone(&site),
             stop: stop.clone(),
             connections: Arc::clone(&connections),
             max: connections_max,
-            doorstep,
+            connection_limiter,
             clock,
         };
         let mut quic = Vec::new();

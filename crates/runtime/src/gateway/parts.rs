@@ -7,9 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use betanet_bar::{self as bar, Access, MemoryStore};
 use betanet_carrier::client::Way;
-use betanet_carrier::{
-    CertSource, Certificate, Cover, Http2Look, Origin as FrontOrigin, Plain, calibrate,
-};
+use betanet_carrier::{CertSource, Certificate, Cover, Http2Look, OriginProxy, Plain, calibrate};
 use betanet_keys::{Endpoint, Name};
 
 use crate::files::file_error;
@@ -25,7 +23,7 @@ pub(super) const RELOAD: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(5);
 
 /// What a site says first over HTTP/2 that shows this origin's pages: what the origin says, or where it is not reached what nginx does.
-pub(super) async fn look_of(origin: &FrontOrigin) -> Http2Look {
+pub(super) async fn look_of(origin: &OriginProxy) -> Http2Look {
     let nginx = Http2Look::nginx();
     let Some(address) = origin.over_tls() else {
         return nginx;

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::parts::RELOAD;
 use super::*;
-use crate::{Admin, Node, Origin, Role, Settings, Transport, serve_admin};
+use crate::{Admin, Node, Role, SettingSource, Settings, Transport, serve_admin};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -39,7 +39,7 @@ pub(crate) async fn started(
         quic: Some(true),
         ..Settings::default()
     };
-    let mut config = settings.check(&Origin::One("test".into())).unwrap();
+    let mut config = settings.check(&SettingSource::One("test".into())).unwrap();
     change(&mut config);
     let identity = Identity::from_seed(&[2; 32]);
     let gateway = Gateway::start(identity, &config).await.unwrap();
@@ -121,7 +121,7 @@ async fn accept_loops_that_are_stuck_fail_healthz_and_the_watchdog() {
     let _tcp = TcpStream::connect(bound).unwrap();
     let peer = gateway.listening().peer();
     let dialling = tokio::spawn(async move {
-        let node = Node::client().unwrap().dialling_over(Transport::Quic);
+        let node = Node::client().unwrap().with_transport(Transport::Quic);
         node.connect(&peer).await.is_ok()
     });
     until(at, |status, why| {
@@ -276,7 +276,7 @@ async fn the_list_of_sessions_has_no_more_entries_than_there_are_places() {
     // Another address, which has eight sessions and no more.
     let node = Node::client()
         .unwrap()
-        .dialling_from(Some([127, 8, 0, 1].into()));
+        .with_source_address(Some([127, 8, 0, 1].into()));
     let peer = gateway.listening().peer();
     let mut standing = Vec::new();
     for _ in 0..12 {

@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// What maintainers hold of a relay, in millionths up to a whole, and its stake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Standing {
+pub struct LotteryWeight {
     /// How well it behaved.
     pub reputation: u32,
     /// How well it carried packets.
@@ -35,7 +35,7 @@ pub struct Standing {
     pub stake: u64,
 }
 
-impl Default for Standing {
+impl Default for LotteryWeight {
     fn default() -> Self {
         Self {
             reputation: 1_000_000,
@@ -59,7 +59,7 @@ pub struct DirectoryPlan {
     /// As soon as so many are known, no longer.
     pub enough: Option<usize>,
     /// Relays that are not held to be without fault.
-    pub standing: BTreeMap<NodeId, Standing>,
+    pub standing: BTreeMap<NodeId, LotteryWeight>,
 }
 
 /// A relay that is not in the directory, and why.

@@ -12,7 +12,7 @@ use betanet_keys::{Name, PublicKey};
 use betanet_mix::{
     Client, ClientStats, Cover, MixKeys, PACKET, Packet, Recipient, RelayKey, Setup, epoch_at,
 };
-use betanet_stack::MixAsker;
+use betanet_stack::MixRequester;
 use betanet_wire::NodeId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -130,7 +130,7 @@ impl MixClient {
     /// [`Error::Guard`].
     pub async fn join(node: Node, network: &Network, options: &MixOptions) -> Result<Self, Error> {
         let (inlet, packets) = mpsc::channel(PACKETS);
-        let node = Arc::new(node.mixing(Arc::new(Inlet(inlet))));
+        let node = Arc::new(node.with_mix_handler(Arc::new(Inlet(inlet))));
         let clock = Clock::start();
         let mesh = Mesh::client(Arc::clone(&node), network)?;
         let finder = find::Finder {
@@ -159,7 +159,7 @@ impl MixClient {
         let recipients = Arc::default();
         let stats = Arc::default();
         let task = Task::new(
-            MixAsker::new(client),
+            MixRequester::new(client),
             clock,
             options.loops_file.clone(),
             Arc::clone(&stats),

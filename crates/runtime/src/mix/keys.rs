@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::memory::Memories;
 use super::plane::{Plane, lock};
-use super::wellknown::Faces;
+use super::wellknown::MixResources;
 use crate::files::{read_secret, write_secret};
 use crate::{Clock, Error, Mesh, seed};
 
@@ -40,22 +40,22 @@ pub(crate) fn vrf(path: &Path) -> Result<VrfSecret, Error> {
 }
 
 /// Keeps the keys of a node.
-pub(crate) struct Keeper {
+pub(crate) struct KeyRotation {
     pub(crate) plane: Arc<Plane>,
-    pub(crate) faces: Arc<Faces>,
+    pub(crate) resources: Arc<MixResources>,
     pub(crate) mesh: Mesh,
     pub(crate) draft: Draft,
     pub(crate) memories: Memories,
     pub(crate) rng: Rng,
 }
 
-impl Keeper {
+impl KeyRotation {
     /// Turns the keys for as long as the node runs.
     pub(crate) async fn run(mut self, clock: Clock) {
         loop {
             let now = clock.now();
             let (proofs, due, keys, record) = {
-                let mut ring = lock(&self.faces.ring);
+                let mut ring = lock(&self.resources.ring);
                 let proofs = ring.turn(now.unix_ms, &mut self.rng);
                 let epoch = epoch_at(now.unix_ms);
                 let keys = self.memories.follow(&mut ring, epoch, &mut self.rng);
@@ -75,7 +75,7 @@ impl Keeper {
     }
 
     fn publish(&self, proofs: &[DelayProof]) {
-        let mut held = lock(&self.faces.proofs);
+        let mut held = lock(&self.resources.proofs);
         for proof in proofs {
             held.insert(proof.epoch, proof.proof);
         }

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::plane::Plane;
 use crate::driver::{OPS, Op};
 use crate::exchange::{Feed, Inbox};
-use crate::service::{Exchange, Origin, Running, Service};
+use crate::service::{Exchange, RequestSource, Running, Service};
 use crate::{Clock, Metrics};
 
 /// Payloads that wait for the task.
@@ -91,7 +91,7 @@ struct Server {
     recipient: RecipientMachine,
     service: Arc<dyn Service>,
     metrics: Arc<Metrics>,
-    from: Origin,
+    from: RequestSource,
     ops: mpsc::Sender<Op>,
     serving: BTreeMap<Message, Serving>,
     /// Exchanges by what their services call them.
@@ -108,7 +108,7 @@ impl Server {
             recipient: RecipientMachine::new(RecipientConfig::default()),
             service,
             metrics,
-            from: Origin::of(ChargeTo::Unknown),
+            from: RequestSource::of(ChargeTo::Unknown),
             ops,
             serving: BTreeMap::new(),
             streams: BTreeMap::new(),

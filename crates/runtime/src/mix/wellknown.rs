@@ -16,7 +16,7 @@ use super::directories::{Directories, DirectoryProblem};
 use super::keys::Proofs;
 use super::plane::lock;
 use super::uploads::{Seat, Unfit, Uploads};
-use crate::service::Origin;
+use crate::service::RequestSource;
 use crate::{Call, CallBody, Clock, Reply, Service, ServiceFuture};
 
 message! {
@@ -38,7 +38,7 @@ const LAYERS_MAX: usize = 4;
 type Layer = ([u8; BEACON_SIG], [u8; VRF_PROOF]);
 
 /// What a node has to say of the mix.
-pub(crate) struct Faces {
+pub(crate) struct MixResources {
     pub(crate) node: NodeId,
     pub(crate) ring: Mutex<KeyRing>,
     pub(crate) proofs: Mutex<Proofs>,
@@ -97,7 +97,7 @@ fn rests(why: Rests) -> Response {
     }
 }
 
-impl Faces {
+impl MixResources {
     pub(crate) fn new(
         node: NodeId,
         ring: KeyRing,
@@ -122,7 +122,7 @@ impl Faces {
         epoch_at(self.clock.now().unix_ms)
     }
 
-    fn get(self: &Arc<Self>, what: &str, asker: &Origin) -> Said {
+    fn get(self: &Arc<Self>, what: &str, asker: &RequestSource) -> Said {
         let parts: Vec<&str> = what.split('/').collect();
         Said::Now(match parts[..] {
             ["proof", epoch] => {
@@ -157,7 +157,7 @@ impl Faces {
     }
 
     /// Proves where this relay stands, once the beacon is known.
-    fn layer(self: &Arc<Self>, epoch: u32, sig: [u8; BEACON_SIG], asker: &Origin) -> Said {
+    fn layer(self: &Arc<Self>, epoch: u32, sig: [u8; BEACON_SIG], asker: &RequestSource) -> Said {
         let now = self.epoch();
         let near = now.saturating_sub(1)..=now.saturating_add(1);
         let Some(key) = self.beacon_key.filter(|_| near.contains(&epoch)) else {
@@ -191,7 +191,7 @@ impl Faces {
     }
 
     /// Whether a directory of this size may be put here, by the request's head alone; then its place.
-    fn may_put(&self, request: &Request, asker: &Origin) -> Result<Seat, Response> {
+    fn may_put(&self, request: &Request, asker: &RequestSource) -> Result<Seat, Response> {
         let what = request.path().strip_prefix(PLACE).unwrap_or_default();
         let keeps = self.directories.is_some();
         let Some(epoch) = number(what).filter(|_| keeps) else {
@@ -218,7 +218,7 @@ impl Faces {
         Ok(seat)
     }
 
-    fn put(self: &Arc<Self>, body: Vec<u8>, asker: &Origin) -> Said {
+    fn put(self: &Arc<Self>, body: Vec<u8>, asker: &RequestSource) -> Said {
         let Some(directories) = &self.directories else {
             return Said::Now(not_here());
         };
@@ -272,15 +272,20 @@ fn number(text: &str) -> Option<u32> {
 
 /// Answers under `/.bn/mix/`.
 #[derive(Clone)]
-pub(crate) struct WellKnown(Arc<Faces>);
+pub(crate) struct WellKnown(Arc<MixResources>);
 
 impl WellKnown {
-    pub(crate) fn new(faces: Arc<Faces>) -> Self {
-        Self(faces)
+    pub(crate) fn new(resources: Arc<MixResources>) -> Self {
+        Self(resources)
     }
 
     /// What is said to a request; one that brings a directory is read to its end.
-    async fn said(&self, request: &Request, from: &Origin, body: CallBody) -> Result<Said, Answer> {
+    async fn said(
+        &self,
+        request: &Request,
+        from: &RequestSource,
+        body: CallBody,
+    ) -> Result<Said, Answer> {
         match request.method {
             Method::Get => {
                 let what = request.path().strip_prefix(PLACE).unwrap_or_default();
@@ -306,7 +311,7 @@ impl WellKnown {
         }
     }
 
-    async fn answer(&self, request: &Request, from: &Origin, body: CallBody) -> Answer {
+    async fn answer(&self, request: &Request, from: &RequestSource, body: CallBody) -> Answer {
         match self.said(request, from, body).await {
             Ok(Said::Now(answer)) | Err(answer) => answer,
             // What broke off in there is told by itself.
@@ -338,7 +343,7 @@ mod tests {
     /// A node, and one of its sessions.
     struct Node {
         service: WellKnown,
-        from: Origin,
+        from: RequestSource,
     }
 
     /// A node, as a seed where there is a folder, and the epoch of now.
@@ -347,10 +352,10 @@ mod tests {
         let key = secret.public();
         let kept = folder.map(|f| Directories::open(f, maintainers(), key).unwrap());
         let clock = Clock::start();
-        let faces = Faces::new(NodeId([1; 20]), ring, Some(key), kept, clock);
-        let epoch = faces.epoch();
-        let service = WellKnown::new(Arc::new(faces));
-        let from = Origin::of(ChargeTo::Unknown);
+        let resources = MixResources::new(NodeId([1; 20]), ring, Some(key), kept, clock);
+        let epoch = resources.epoch();
+        let service = WellKnown::new(Arc::new(resources));
+        let from = RequestSource::of(ChargeTo::Unknown);
         (Node { service, from }, epoch)
     }
 
@@ -366,7 +371,7 @@ mod tests {
     fn session(node: &Node, n: u8) -> Node {
         Node {
             service: node.service.clone(),
-            from: Origin::of(ChargeTo::V4([192, 0, 2, n])),
+            from: RequestSource::of(ChargeTo::V4([192, 0, 2, n])),
         }
     }
 

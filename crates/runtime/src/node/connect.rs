@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_carrier::client::{self, Trust, Way};
-use betanet_carrier::{Carrier, Padded, Shape, Shaped};
-use betanet_htx::shape::Shape as TrafficShape;
+use betanet_carrier::{Carrier, Fingerprint, Padded, Shaped};
+use betanet_htx::shape::Shape;
 use betanet_htx::template::Template;
 use betanet_htx::ticket::Ticket;
 use betanet_htx::{By, Config, Secrets, Session, kind};
@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::{Node, QUIC, Transport};
-use crate::driver::{Driver, OPS, Silence, Wishes};
+use crate::driver::{Controls, Driver, OPS, Silence};
 use crate::forward::{ForwardCarrier, RawStream};
 use crate::{Error, OuterFacts, SessionHandle, farewell};
 
@@ -36,7 +36,7 @@ const SLOW: Duration = Duration::from_secs(4);
 const OPENS: Duration = Duration::from_secs(10);
 
 /// The shape that a connection follows, and from which of its traces on.
-type Followed = Option<(Arc<TrafficShape>, u16)>;
+type Followed = Option<(Arc<Shape>, u16)>;
 
 /// A path that is to be built.
 pub(crate) struct PathTo<'a> {
@@ -186,19 +186,19 @@ impl Node {
     }
 
     /// What a connection is to look like, and which page load of the shape it follows, if it follows one.
-    async fn look(&self) -> (Arc<dyn Shape>, Followed) {
+    async fn look(&self) -> (Arc<dyn Fingerprint>, Followed) {
         let usual = Arc::clone(&self.shape);
-        let Some(deck) = self.traffic.clone() else {
+        let Some(selector) = self.traffic.clone() else {
             return (usual, None);
         };
         let seed = Seed::new(self.lock().rng.array());
-        let shape = Arc::clone(deck.shape());
+        let shape = Arc::clone(selector.shape());
         // It may be kept in a file.
-        let drawing = Arc::clone(&deck);
+        let drawing = Arc::clone(&selector);
         let drawn = tokio::task::spawn_blocking(move || drawing.draw(&seed));
         // Only an executor that is shutting down draws nothing.
         let trace = drawn.await.unwrap_or_default();
-        let pausing = usual.pausing(deck.pauses(trace)).unwrap_or(usual);
+        let pausing = usual.pausing(selector.pauses(trace)).unwrap_or(usual);
         (pausing, Some((shape, trace)))
     }
 
@@ -406,13 +406,13 @@ impl Node {
             Connection::new(session),
             carrier,
             self.clock,
-            Wishes::Handles(receiver),
+            Controls::Handles(receiver),
             self.paths(),
             Arc::clone(&self.metrics),
             Some(opened),
         );
         let driver = driver
-            .taking(self.takers.clone())
+            .taking(self.registry.clone())
             .telling(self.silence.clone());
         let (id, over, outcome) = driver.identity();
         farewell::spawn(driver.run());
@@ -442,7 +442,7 @@ pub(super) async fn dial(
     address: &str,
     trust: &Trust,
     way: Way,
-    shape: &dyn Shape,
+    shape: &dyn Fingerprint,
 ) -> Result<client::Outer, Error> {
     match address.strip_prefix(QUIC) {
         Some(address) => client::connect_quic(address, trust, way, shape).await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use betanet_carrier::client::{Trust, Way};
 
 use super::connect::dial;
-use super::default_shape;
+use super::default_fingerprint;
 use crate::templates::{Calibrated, Templates};
 use crate::{Clock, Error, OuterFacts};
 
@@ -22,7 +22,7 @@ pub async fn calibrate_origin(
     idle: Duration,
 ) -> Result<Calibrated, Error> {
     let now_ms = Clock::start().now().unix_ms;
-    let shape = default_shape()?;
+    let shape = default_fingerprint()?;
     templates
         .calibrate(address, trust, &*shape, now_ms, (again, idle))
         .await
@@ -38,7 +38,7 @@ pub async fn visit(address: &str) -> Result<(OuterFacts, u16, Option<String>), E
         address,
         &Trust::Anything,
         Way::default(),
-        &*default_shape()?,
+        &*default_fingerprint()?,
     )
     .await?;
     let facts = outer.facts().clone();

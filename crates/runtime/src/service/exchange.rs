@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::body::{Fault, Shared};
 use super::reply::Next;
-use super::{Call, Origin, Reply, Service};
+use super::{Call, Reply, RequestSource, Service};
 use crate::Metrics;
 use crate::driver::{Answer, Op, tell};
 use crate::exchange::Inbox;
@@ -28,7 +28,7 @@ pub(crate) struct Exchange {
     /// Who sends the answer's.
     pub(crate) ops: mpsc::Sender<Op>,
     pub(crate) client: Client,
-    pub(crate) from: Origin,
+    pub(crate) from: RequestSource,
     pub(crate) service: Arc<dyn Service>,
     pub(crate) metrics: Arc<Metrics>,
 }

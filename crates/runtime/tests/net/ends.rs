@@ -23,8 +23,8 @@ fn get(path: &str) -> Request {
 
 /// Both looks that a client may have, over QUIC alone.
 fn over_quic() -> [Node; 2] {
-    let node = || Node::client().unwrap().dialling_over(Transport::Quic);
-    [node(), node().shaped(Arc::new(Plain))]
+    let node = || Node::client().unwrap().with_transport(Transport::Quic);
+    [node(), node().with_fingerprint(Arc::new(Plain))]
 }
 
 async fn hello(node: &Node, peer: &Peer) -> Result<Vec<u8>, Error> {
@@ -114,7 +114,7 @@ async fn half_open_handshakes_are_bounded_and_take_no_place_of_sessions() {
     assert_eq!(fixture.gateway.sessions(), 0);
     // Another address is as free as before.
     let elsewhere: IpAddr = [127, 8, 0, 1].into();
-    let node = Node::client().unwrap().dialling_from(Some(elsewhere));
+    let node = Node::client().unwrap().with_source_address(Some(elsewhere));
     let peer = fixture.gateway.listening().peer();
     for _ in 0..20 {
         assert_eq!(hello(&node, &peer).await.unwrap(), b"hello");
@@ -198,7 +198,7 @@ async fn a_peer_over_quic_that_vanishes_ends_what_waits_for_it_and_panics_nobody
         moved.addrs = vec![format!("quic:{at}")];
         let said: Arc<Mutex<Vec<Silence>>> = Arc::default();
         let heard = Arc::clone(&said);
-        let node = node.telling_silence(Arc::new(move |told| heard.lock().unwrap().push(told)));
+        let node = node.with_silence_hook(Arc::new(move |told| heard.lock().unwrap().push(told)));
         let session = node.connect(&moved).await.unwrap();
         let mut answer = session.ask(get("/big.bin")).await.unwrap();
         assert!(answer.body.chunk().await.unwrap().is_some());
@@ -331,7 +331,8 @@ async fn a_path_that_stalls_before_a_session_stands_is_noticed_within_ten_second
             let said: Arc<Mutex<Vec<Silence>>> = Arc::default();
             let heard = Arc::clone(&said);
             let node = Node::client().unwrap();
-            let node = node.telling_silence(Arc::new(move |told| heard.lock().unwrap().push(told)));
+            let node =
+                node.with_silence_hook(Arc::new(move |told| heard.lock().unwrap().push(told)));
             let began = std::time::Instant::now();
             let why = node.connect(&peer).await.err().map(|e| e.to_string());
             let took = began.elapsed();
@@ -355,7 +356,7 @@ async fn a_refusal_says_which_limit_it_is_and_is_not_asked_again_at_once() {
     let fixture = Fixture::start(|_| {}).await;
     let peer = fixture.gateway.listening().peer();
     for transport in [Transport::Quic, Transport::Tcp] {
-        let node = Node::client().unwrap().dialling_over(transport);
+        let node = Node::client().unwrap().with_transport(transport);
         let mut standing = Vec::new();
         for _ in 0..8 {
             let session = node.connect(&peer).await.unwrap();

@@ -244,7 +244,7 @@ async fn who_opens_many_streams_to_a_next_hop_leaves_some_for_others() {
         standing.push(session);
     }
     let elsewhere = Some([127, 8, 0, 1].into());
-    let other = Node::client().unwrap().dialling_from(elsewhere);
+    let other = Node::client().unwrap().with_source_address(elsewhere);
     let asked = async {
         let session = other.connect_over(&way, &peer).await?;
         let mut answer = session.ask(request(Method::Get, "/hello.txt")).await?;

@@ -20,7 +20,7 @@ async fn under_extended_templates_that_are_not_listed_end_the_session() {
     // At the gateway, which learns the template in message 3.
     let fixture = Fixture::start(|c| c.profile = Profile::Extended).await;
     let peer = fixture.gateway.listening().peer();
-    let node = Node::client().unwrap().dialling_over(Transport::Tcp);
+    let node = Node::client().unwrap().with_transport(Transport::Tcp);
     let asked = match node.connect(&peer).await {
         Err(e) => mismatch(&e),
         // The client's end may stand for a moment before it hears; what it asks then is not answered.
@@ -35,8 +35,8 @@ async fn under_extended_templates_that_are_not_listed_end_the_session() {
         profile: Profile::Extended,
         fronts: Some(Arc::default()),
     };
-    let node = Node::client().unwrap().held_to(rules);
-    let node = node.dialling_over(Transport::Tcp);
+    let node = Node::client().unwrap().with_front_rules(rules);
+    let node = node.with_transport(Transport::Tcp);
     let refused = node.connect(&peer).await.unwrap_err();
     let said = refused.to_string();
     assert!(

@@ -29,7 +29,7 @@ mod transfers;
 
 use std::path::Path;
 
-use betanet_runtime::{Gateway, GatewayConfig, Identity, Origin, Settings};
+use betanet_runtime::{Gateway, GatewayConfig, Identity, SettingSource, Settings};
 
 /// A gateway over a fresh folder, and what has to live as long as it does.
 struct Fixture {
@@ -58,7 +58,7 @@ impl Fixture {
             quic: Some(true),
             ..Settings::default()
         };
-        let mut config = settings.check(&Origin::One("test".into())).unwrap();
+        let mut config = settings.check(&SettingSource::One("test".into())).unwrap();
         change(&mut config);
         let gateway = Gateway::start(Identity::from_seed(&[seed; 32]), &config)
             .await

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use betanet_htx::Config;
 use betanet_runtime::{
-    Error, Gateway, Headers, Identity, Mesh, Method, Network, Node, Origin, Peer, Request, Settings,
+    Error, Gateway, Headers, Identity, Mesh, Method, Network, Node, Peer, Request, SettingSource,
+    Settings,
 };
 use betanet_wire::Code;
 
@@ -122,7 +123,7 @@ impl Net {
             ..Settings::default()
         };
         change(&mut settings);
-        let config = settings.check(&Origin::One("test".into())).unwrap();
+        let config = settings.check(&SettingSource::One("test".into())).unwrap();
         Gateway::start(identity(n), &config).await.unwrap()
     }
 

@@ -14,8 +14,8 @@ use betanet_mix::{
 };
 use betanet_runtime::{
     Call, Clock, DirectoryPlan, DirectoryProblem, Error, Gateway, GatewayConfig, Headers, Identity,
-    Method, MixClient, MixOptions, Network, Node, Origin, Reply, Request, SessionHandle, Settings,
-    Substream, Upload, build_directory, publish_directory,
+    Method, MixClient, MixOptions, Network, Node, Reply, Request, SessionHandle, SettingSource,
+    Settings, Substream, Upload, build_directory, publish_directory,
 };
 use betanet_wire::text::hex;
 use bytes::Bytes;
@@ -153,7 +153,7 @@ impl Mix {
         if n > GATEWAY {
             (self.carry)(&mut settings);
         }
-        let mut config = settings.check(&Origin::One("test".into())).unwrap();
+        let mut config = settings.check(&SettingSource::One("test".into())).unwrap();
         if n > GATEWAY {
             (self.beyond)(&mut config);
         }
@@ -207,7 +207,9 @@ impl Mix {
             envelope.sign(&identity(n));
         }
         let signed = Bytes::from(envelope.to_bytes());
-        let node = Node::client().unwrap().dialling_from(Some(from.into()));
+        let node = Node::client()
+            .unwrap()
+            .with_source_address(Some(from.into()));
         let mut said = Vec::new();
         for seed in 1..=SEEDS {
             let upload = self.put_to(&node, seed, directory.epoch).await;
@@ -614,7 +616,7 @@ async fn a_node_whose_replay_memory_does_not_fit_does_not_start() {
         mix_rate: Some(25_000),
         ..Settings::default()
     };
-    let config = settings.check(&Origin::One("test".into())).unwrap();
+    let config = settings.check(&SettingSource::One("test".into())).unwrap();
     let started = Gateway::start(identity(30), &config).await;
     match started.err() {
         Some(Error::ReplayMemory {

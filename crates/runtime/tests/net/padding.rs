@@ -52,8 +52,8 @@ async fn a_rate_goes_on_both_ways_when_nothing_is_said() {
     let at = counted(fixture.address(), counts.clone()).await;
     let mut peer = fixture.gateway.listening().peer();
     peer.addrs = vec![at];
-    let node = Node::client().unwrap().shaped(Arc::new(Plain));
-    let node = node.dialling_over(Transport::Tcp).padding(rate);
+    let node = Node::client().unwrap().with_fingerprint(Arc::new(Plain));
+    let node = node.with_transport(Transport::Tcp).with_padding(rate);
     let session = node.connect(&peer).await.unwrap();
     // A client that is silent, one that fetches, and one that is silent again.
     for part in 0..3 {
@@ -95,8 +95,8 @@ async fn an_adaptive_rate_rises_for_a_file_and_buckets_pass_it_too() {
         write(&fixture.served("file.bin"), &content(1_000_000));
         let node = Node::client()
             .unwrap()
-            .dialling_over(transport)
-            .padding(padding);
+            .with_transport(transport)
+            .with_padding(padding);
         let session = node
             .connect(&fixture.gateway.listening().peer())
             .await
@@ -136,7 +136,7 @@ async fn padding_that_cannot_be_had_is_no_session() {
         Node::new(None, config).unwrap()
     };
     assert!(node().connect(&peer).await.is_ok());
-    let refused = node().padding(Padding::Buckets).connect(&peer).await;
+    let refused = node().with_padding(Padding::Buckets).connect(&peer).await;
     let said = refused.unwrap_err().to_string();
     assert!(said.contains("no PADDING"), "{said}");
 }

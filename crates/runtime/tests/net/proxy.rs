@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use betanet_runtime::{CoverSite, FrontOrigin, Headers, Method, Node, Request};
+use betanet_runtime::{CoverSite, Headers, Method, Node, OriginProxy, Request};
 use bytes::Bytes;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -60,7 +60,7 @@ const PAGE: &str = "HTTP/1.1 200 OK\r\nserver: a-site\r\nconnection: keep-alive\
                     content-length: 7\r\n\r\nthe page";
 
 async fn fixture(url: &str) -> Fixture {
-    let origin = FrontOrigin::new(url).unwrap();
+    let origin = OriginProxy::new(url).unwrap();
     Fixture::start(|c| c.cover = CoverSite::Origin(origin)).await
 }
 
@@ -163,7 +163,7 @@ const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 
 /// A site over TLS that speaks HTTP/2 alone, says this first and answers 200 without a body; and how it is reached.
-async fn over_tls(first: Vec<u8>) -> (tempfile::TempDir, FrontOrigin) {
+async fn over_tls(first: Vec<u8>) -> (tempfile::TempDir, OriginProxy) {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("origin.pem");
     betanet_carrier::Certificate::load_or_create(&file, &["localhost".into()]).unwrap();
@@ -204,7 +204,7 @@ async fn over_tls(first: Vec<u8>) -> (tempfile::TempDir, FrontOrigin) {
             });
         }
     });
-    let origin = FrontOrigin::with_roots(&format!("https://localhost:{port}"), roots);
+    let origin = OriginProxy::with_roots(&format!("https://localhost:{port}"), roots);
     (home, origin.unwrap())
 }
 

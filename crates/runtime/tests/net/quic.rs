@@ -33,12 +33,12 @@ fn moved(peer: &Peer, to: SocketAddr) -> Peer {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_go_both_ways_over_quic() {
     move_bodies(Node::client().unwrap()).await;
-    move_bodies(Node::client().unwrap().shaped(Arc::new(Plain))).await;
+    move_bodies(Node::client().unwrap().with_fingerprint(Arc::new(Plain))).await;
 }
 
 async fn move_bodies(node: Node) {
     let fixture = Fixture::start(|c| c.writable = true).await;
-    let node = node.dialling_over(Transport::Quic);
+    let node = node.with_transport(Transport::Quic);
     let peer = fixture.gateway.listening().peer();
     let session = node.session(&peer).await.unwrap();
     assert_eq!(session.outer().alpn, "h3");
@@ -68,13 +68,13 @@ async fn a_peer_that_has_both_is_reached_over_quic_and_a_wrong_pin_is_refused() 
     assert_eq!(session.outer().instead, None);
     session.close().await;
     peer.pin = Some([7; 32]);
-    let refused = node.dialling_over(Transport::Quic).connect(&peer).await;
+    let refused = node.with_transport(Transport::Quic).connect(&peer).await;
     let Err(Error::Outer { source, .. }) = refused else {
         panic!("{refused:?}")
     };
     assert!(matches!(source, betanet_carrier::Error::Pin), "{source:?}");
     peer.addrs.retain(|a| !a.starts_with("quic:"));
-    let only = Node::client().unwrap().dialling_over(Transport::Quic);
+    let only = Node::client().unwrap().with_transport(Transport::Quic);
     assert!(matches!(only.connect(&peer).await, Err(Error::NoQuic)));
 }
 
@@ -142,7 +142,7 @@ async fn nat(to: SocketAddr, turn: Arc<AtomicBool>, carried: Arc<AtomicU64>) -> 
 async fn a_client_whose_address_changes_keeps_its_session() {
     for node in [
         Node::client().unwrap(),
-        Node::client().unwrap().shaped(Arc::new(Plain)),
+        Node::client().unwrap().with_fingerprint(Arc::new(Plain)),
     ] {
         let fixture = Fixture::start(|_| {}).await;
         let bytes = content(4_000_000);
@@ -156,7 +156,7 @@ async fn a_client_whose_address_changes_keeps_its_session() {
             Arc::clone(&carried),
         )
         .await;
-        let node = node.dialling_over(Transport::Quic);
+        let node = node.with_transport(Transport::Quic);
         let session = node.connect(&moved(&peer, at)).await.unwrap();
         let mut answer = session.ask(get("/big.bin")).await.unwrap();
         let mut got = Vec::new();

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use betanet_htx::shape::{Gap, Step};
-use betanet_runtime::{Deck, Headers, Method, Node, Plain, Request, TrafficShape, Transport};
+use betanet_runtime::{Headers, Method, Node, Plain, Request, Shape, TraceSelector, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -14,7 +14,7 @@ fn get(path: &str) -> Request {
     Request::new(Method::Get, path, Headers::default())
 }
 
-fn shape() -> TrafficShape {
+fn shape() -> Shape {
     let step = |ms: u64, up, size| Step {
         gap: Gap::new(Duration::from_millis(ms)),
         up,
@@ -32,7 +32,7 @@ fn shape() -> TrafficShape {
             step(4, false, 7001),
         ]
     };
-    TrafficShape::new(vec![trace(0), trace(1)]).unwrap()
+    Shape::new(vec![trace(0), trace(1)]).unwrap()
 }
 
 type Records = Arc<Mutex<Vec<(bool, usize)>>>;
@@ -76,7 +76,7 @@ async fn observed(to: String) -> (u16, Records) {
 async fn a_session_sends_in_the_records_of_its_shape_and_delivers_all_the_same() {
     for node in [
         Node::client().unwrap(),
-        Node::client().unwrap().shaped(Arc::new(Plain)),
+        Node::client().unwrap().with_fingerprint(Arc::new(Plain)),
     ] {
         // Jitter is for what comes before the shape is followed.
         let fixture = Fixture::start(|c| {
@@ -89,7 +89,7 @@ async fn a_session_sends_in_the_records_of_its_shape_and_delivers_all_the_same()
         let (port, records) = observed(fixture.address()).await;
         let mut peer = fixture.gateway.listening().peer();
         peer.addrs = vec![format!("127.0.0.1:{port}")];
-        let node = node.following(Deck::new(Arc::new(shape())));
+        let node = node.with_trace_selector(TraceSelector::new(Arc::new(shape())));
         let session = node.connect(&peer).await.unwrap();
         let mut answer = session.ask(get("/file.bin")).await.unwrap();
         assert_eq!(answer.body.all(100_000).await.unwrap().unwrap(), bytes);
@@ -115,7 +115,7 @@ async fn a_session_sends_in_the_records_of_its_shape_and_delivers_all_the_same()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_the_shape_is_served_as_ever() {
     let fixture = Fixture::start(|c| c.shape = Some(shape())).await;
-    let node = Node::client().unwrap().dialling_over(Transport::Tcp);
+    let node = Node::client().unwrap().with_transport(Transport::Tcp);
     let peer = fixture.gateway.listening().peer();
     let session = node.connect(&peer).await.unwrap();
     let mut answer = session.ask(get("/hello.txt")).await.unwrap();

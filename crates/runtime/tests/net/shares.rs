@@ -31,8 +31,8 @@ fn stranger(n: u8) -> Peer {
 /// A client at an address of its own.
 fn client(n: u8) -> Arc<Node> {
     let at = IpAddr::from([127, 60, 0, n]);
-    let node = Node::client().unwrap().dialling_over(Transport::Tcp);
-    Arc::new(node.dialling_from(Some(at)))
+    let node = Node::client().unwrap().with_transport(Transport::Tcp);
+    Arc::new(node.with_source_address(Some(at)))
 }
 
 /// Lets everybody do what is to be done now, sockets and all, while the clock stands.

@@ -59,8 +59,8 @@ async fn a_calibrated_template_is_told_kept_for_a_day_and_counts_where_it_is_lis
     assert!(look(true).await.unwrap().changed);
     // A session sees it too: what was kept is forgotten, and the next one tells what is there now.
     std::fs::write(&file, text.to_string()).unwrap();
-    let telling = Node::client().unwrap().telling_templates(templates.clone());
-    let telling = telling.dialling_over(Transport::Tcp);
+    let telling = Node::client().unwrap().with_templates(templates.clone());
+    let telling = telling.with_transport(Transport::Tcp);
     for told in [&other, &found.template] {
         let session = telling.connect(&peer).await.unwrap();
         assert_eq!(session.facts().await.unwrap().template, told.id());
@@ -87,8 +87,8 @@ async fn a_calibrated_template_is_told_kept_for_a_day_and_counts_where_it_is_lis
         }
     };
     let dial = |rules| {
-        let node = Node::client().unwrap().telling_templates(templates.clone());
-        let node = node.held_to(rules).dialling_over(Transport::Tcp);
+        let node = Node::client().unwrap().with_templates(templates.clone());
+        let node = node.with_front_rules(rules).with_transport(Transport::Tcp);
         let peer = peer.clone();
         async move { node.connect(&peer).await }
     };
@@ -117,7 +117,7 @@ async fn quic_has_a_template_of_its_own() {
     );
     assert!(found.template.quic.is_some());
     assert!(!look().await.unwrap().fresh);
-    let node = Node::client().unwrap().telling_templates(templates.clone());
+    let node = Node::client().unwrap().with_templates(templates.clone());
     let session = node.connect(&peer).await.unwrap();
     assert_eq!(session.outer().alpn, "h3");
     assert_eq!(session.facts().await.unwrap().template, found.template.id());

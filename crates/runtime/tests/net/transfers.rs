@@ -16,11 +16,11 @@ fn request(method: Method, path: &str) -> Request {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_go_both_ways_and_come_back_whole() {
     // What a build looks like, and what one without a browser's shape does: the same where both are.
-    let plain = || Node::client().unwrap().shaped(Arc::new(Plain));
+    let plain = || Node::client().unwrap().with_fingerprint(Arc::new(Plain));
     move_bodies(Node::client().unwrap(), None).await;
     move_bodies(plain(), None).await;
     let jitter = Duration::from_millis(1);
-    move_bodies(plain().dialling_over(Transport::Tcp), Some(jitter)).await;
+    move_bodies(plain().with_transport(Transport::Tcp), Some(jitter)).await;
 }
 
 async fn move_bodies(node: Node, jitter: Option<Duration>) {
@@ -125,7 +125,7 @@ async fn an_answer_before_the_bodys_end_wakes_who_sends_it() {
     .await;
     let peer = fixture.gateway.listening().peer();
     for transport in [Transport::Tcp, Transport::Quic] {
-        let node = Node::client().unwrap().dialling_over(transport);
+        let node = Node::client().unwrap().with_transport(transport);
         let session = node.session(&peer).await.unwrap();
         // More of them than a session has streams: none is left behind.
         for n in 0..300 {

@@ -23,7 +23,7 @@ const SEND: usize = 32 << 10;
 /// From above.
 #[derive(Debug)]
 pub enum MixCommand {
-    /// Send a request; its stream is what [`MixAsker::next_stream`] says before. With `more`, the body follows.
+    /// Send a request; its stream is what [`MixRequester::next_stream`] says before. With `more`, the body follows.
     Ask {
         /// Whom it is for.
         to: Recipient,
@@ -129,14 +129,14 @@ impl MixError {
 }
 
 /// Asks over the mix.
-pub struct MixAsker {
+pub struct MixRequester {
     client: Client,
     asking: BTreeMap<StreamId, Incoming<Response>>,
     next: StreamId,
     events: Queue<MixEvent>,
 }
 
-impl MixAsker {
+impl MixRequester {
     /// Asks with `client`.
     #[must_use]
     pub const fn new(client: Client) -> Self {
@@ -250,7 +250,7 @@ impl MixAsker {
     }
 }
 
-impl Machine for MixAsker {
+impl Machine for MixRequester {
     type Input = ClientInput;
     type Command = MixCommand;
     type Transmit = ClientTransmit;

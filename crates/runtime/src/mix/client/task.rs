@@ -13,7 +13,7 @@ use betanet_mix::{
     ClientError, ClientInput, ClientStats, ClientTransmit, Delay, Done, Looped, PACKET, Packet,
     Recipient, Topology, epoch_at, epoch_start,
 };
-use betanet_stack::{Kind, MixAsker, MixCommand, MixError, MixEvent};
+use betanet_stack::{Kind, MixCommand, MixError, MixEvent, MixRequester};
 use betanet_wire::{NodeId, text};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
@@ -61,7 +61,7 @@ struct Blocked {
 }
 
 pub(super) struct Task {
-    asker: MixAsker,
+    asker: MixRequester,
     clock: Clock,
     loops_file: Option<PathBuf>,
     stats: Arc<Mutex<ClientStats>>,
@@ -76,7 +76,7 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn new(
-        asker: MixAsker,
+        asker: MixRequester,
         clock: Clock,
         loops_file: Option<PathBuf>,
         stats: Arc<Mutex<ClientStats>>,

@@ -30,7 +30,7 @@ fn packet(n: u32, key: RelayKey, onward: Option<(u16, betanet_wire::NodeId)>) ->
 fn client_from(n: u32) -> Node {
     let last = u8::try_from(n + 1).unwrap();
     let at = std::net::IpAddr::from([127, 0, 1, last]);
-    Node::client().unwrap().dialling_from(Some(at))
+    Node::client().unwrap().with_source_address(Some(at))
 }
 
 #[tokio::test(flavor = "multi_thread")]

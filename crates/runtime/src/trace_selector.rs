@@ -14,7 +14,7 @@ const ID: usize = 32;
 
 /// The page loads of a shape, with each of which a connection begins once before one does again with any: who sees two connections with the same gaps to the
 /// microsecond knows that neither was a browser's.
-pub struct Deck {
+pub struct TraceSelector {
     shape: Arc<Shape>,
     /// Where it is kept which were followed, for who follows the shape after this one or beside it.
     file: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub struct Deck {
     followed: Mutex<Vec<bool>>,
 }
 
-impl Deck {
+impl TraceSelector {
     /// Knows what was followed for as long as it lives.
     #[must_use]
     pub fn new(shape: Arc<Shape>) -> Self {
@@ -36,7 +36,7 @@ impl Deck {
 
     /// Keeps in this file what was followed.
     #[must_use]
-    pub fn kept_in(mut self, file: PathBuf) -> Self {
+    pub fn with_file(mut self, file: PathBuf) -> Self {
         self.file = Some(file);
         self
     }
@@ -127,9 +127,9 @@ mod tests {
         Arc::new(Shape::new((0..loads).map(load).collect()).unwrap())
     }
 
-    fn drawn(deck: &Deck, from: u8, n: u8) -> Vec<u16> {
+    fn drawn(selector: &TraceSelector, from: u8, n: u8) -> Vec<u16> {
         let mut all: Vec<_> = (from..from + n)
-            .map(|n| deck.draw(&Seed::new([n; 32])))
+            .map(|n| selector.draw(&Seed::new([n; 32])))
             .collect();
         all.sort_unstable();
         all
@@ -137,9 +137,12 @@ mod tests {
 
     #[test]
     fn none_is_followed_twice_before_all_were() {
-        let deck = Deck::new(shape(20));
+        let selector = TraceSelector::new(shape(20));
         for round in 0..3 {
-            assert_eq!(drawn(&deck, 20 * round, 20), (0..20).collect::<Vec<_>>());
+            assert_eq!(
+                drawn(&selector, 20 * round, 20),
+                (0..20).collect::<Vec<_>>()
+            );
         }
     }
 
@@ -147,17 +150,17 @@ mod tests {
     fn nor_by_who_follows_the_same_shape_with_the_same_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("site.shape.followed");
-        let deck = |loads| Deck::new(shape(loads)).kept_in(file.clone());
-        let (one, other) = (deck(20), deck(20));
+        let selector = |loads| TraceSelector::new(shape(loads)).with_file(file.clone());
+        let (one, other) = (selector(20), selector(20));
         let mut all = [drawn(&one, 0, 9), drawn(&other, 9, 9)].concat();
-        all.extend(drawn(&deck(20), 18, 2));
+        all.extend(drawn(&selector(20), 18, 2));
         all.sort_unstable();
         assert_eq!(all, (0..20).collect::<Vec<_>>());
         // Another shape's is another one, and what is cut short, or is anything else, is nothing.
-        assert_eq!(drawn(&deck(3), 0, 3), [0, 1, 2]);
+        assert_eq!(drawn(&selector(3), 0, 3), [0, 1, 2]);
         for bad in [&b"short"[..], &[7; 5000]] {
             std::fs::write(&file, bad).unwrap();
-            assert_eq!(drawn(&deck(3), 0, 3), [0, 1, 2]);
+            assert_eq!(drawn(&selector(3), 0, 3), [0, 1, 2]);
             assert_eq!(std::fs::read(&file).unwrap().len(), 33);
         }
     }
@@ -165,7 +168,7 @@ mod tests {
     #[test]
     fn where_nothing_can_be_kept_it_is_known_all_the_same() {
         let file = PathBuf::from("/nowhere/at/all");
-        let deck = Deck::new(shape(5)).kept_in(file);
-        assert_eq!(drawn(&deck, 0, 5), [0, 1, 2, 3, 4]);
+        let selector = TraceSelector::new(shape(5)).with_file(file);
+        assert_eq!(drawn(&selector, 0, 5), [0, 1, 2, 3, 4]);
     }
 }

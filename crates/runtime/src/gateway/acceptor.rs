@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use betanet_carrier::{BoxFuture, Carrier, Gate, Padded, Shaped, Tunnel};
+use betanet_carrier::{BoxFuture, Carrier, Padded, SessionGate, Shaped, Tunnel};
 use betanet_compat11::Reading;
 use betanet_htx::pace::Padding;
-use betanet_htx::shape::Shape as TrafficShape;
+use betanet_htx::shape::Shape;
 use betanet_htx::{Config, Secrets, Session};
 use betanet_keys::{Identity, PublicKey};
 use betanet_machine::Rng;
@@ -15,18 +15,18 @@ use betanet_wire::{ChargeTo, NodeId};
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Doorkeeper, Entrance};
-use crate::driver::{Driver, Wishes};
+use crate::admission::{AdmissionControl, SessionPermit};
+use crate::driver::{Controls, Driver};
 use crate::forward::{Exits, Paths, Relay};
 use crate::fronts::FrontRules;
 use crate::service::Service;
 use crate::standing::Sessions;
-use crate::streams::Takers;
+use crate::streams::StreamRegistry;
 use crate::translate::Translator;
 use crate::{Clock, Metrics};
 
 /// Opens sessions for whoever brings a right ticket and message 1.
-pub(super) struct Door {
+pub(super) struct SessionAcceptor {
     pub(super) identity: Identity,
     pub(super) config: Config,
     /// Who answers requests.
@@ -37,10 +37,10 @@ pub(super) struct Door {
     pub(super) sessions: Sessions,
     pub(super) stop: CancellationToken,
     pub(super) relay: Arc<Relay>,
-    pub(super) keeper: Doorkeeper,
-    pub(super) takers: Takers,
+    pub(super) keeper: AdmissionControl,
+    pub(super) registry: StreamRegistry,
     /// The shape that is followed with clients that follow it.
-    pub(super) shape: Option<Arc<TrafficShape>>,
+    pub(super) shape: Option<Arc<Shape>>,
     /// How what is sent to others is padded.
     pub(super) padding: Option<Padding>,
     pub(super) fronts: FrontRules,
@@ -48,7 +48,7 @@ pub(super) struct Door {
     pub(super) translator: Option<Arc<Translator>>,
 }
 
-impl Gate for Door {
+impl SessionGate for SessionAcceptor {
     fn key(&self) -> &PublicKey {
         self.identity.public()
     }
@@ -112,7 +112,7 @@ impl Gate for Door {
     }
 }
 
-impl Exits for Door {
+impl Exits for SessionAcceptor {
     fn open_forwarded(
         &self,
         nodes: Vec<NodeId>,
@@ -124,7 +124,7 @@ impl Exits for Door {
     }
 }
 
-impl Door {
+impl SessionAcceptor {
     fn session(
         &self,
         config: Config,
@@ -133,7 +133,7 @@ impl Door {
         (from, charge): (Option<SocketAddr>, ChargeTo),
     ) -> Option<Tunnel> {
         // Before the look at the token: what it tells in between is then heard.
-        let wishes = Wishes::stop(self.stop.clone());
+        let controls = Controls::stop(self.stop.clone());
         if self.stop.is_cancelled() {
             return None;
         }
@@ -143,23 +143,24 @@ impl Door {
         let now = self.clock.now();
         let session = Session::accept(now, config, &self.identity, ekm0, message1, secrets).ok()?;
         let line = self.sessions.enter(now.mono, from.is_none());
-        let entrance = Entrance::new(half_open, from.map(|from| from.ip()));
+        let permit = SessionPermit::new(half_open, from.map(|from| from.ip()));
         let connection = Connection::new(session);
         let service = Arc::clone(&self.service);
         let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
-        let takers = self.takers.clone();
+        let registry = self.registry.clone();
         // Sessions over forwarders have no template.
         let fronts = from.is_some().then(|| self.fronts.clone());
         let versions = self.translator.clone();
         let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
-            let mut driver = Driver::new(connection, carrier, clock, wishes, paths, metrics, None)
-                .behind(entrance)
-                .serving(service)
-                .seen(line.seen())
-                .taking(takers);
+            let mut driver =
+                Driver::new(connection, carrier, clock, controls, paths, metrics, None)
+                    .behind(permit)
+                    .serving(service)
+                    .seen(line.seen())
+                    .taking(registry);
             if let Some(fronts) = fronts {
-                driver = driver.held_to(fronts);
+                driver = driver.with_front_rules(fronts);
             }
             if let Some(versions) = versions {
                 driver = driver.remembered(versions);

@@ -14,7 +14,7 @@ use crate::metrics::{Refusal, Refusals};
 
 /// TCP connections by address, before anything is known of them.
 #[derive(Debug)]
-pub(crate) struct Doorstep {
+pub(crate) struct ConnectionLimiter {
     /// At once.
     max: usize,
     /// New ones a second; as many as `max` may come together.
@@ -43,10 +43,10 @@ struct Source {
     at: Time,
 }
 
-/// One connection's place on the doorstep.
+/// One connection's place on the connection_limiter.
 #[derive(Debug)]
 pub(crate) struct Step {
-    doorstep: Arc<Doorstep>,
+    connection_limiter: Arc<ConnectionLimiter>,
     source: Prefix,
 }
 
@@ -60,7 +60,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Addresses above which those that rest are forgotten.
 const SOURCES: usize = 4096;
 
-impl Doorstep {
+impl ConnectionLimiter {
     pub(crate) const fn new(max: usize, per_second: usize) -> Self {
         Self {
             max,
@@ -151,7 +151,7 @@ impl Doorstep {
         source.tokens -= ONE;
         source.standing += 1;
         Some(Step {
-            doorstep: Arc::clone(self),
+            connection_limiter: Arc::clone(self),
             source: prefix,
         })
     }
@@ -160,7 +160,7 @@ impl Doorstep {
 impl Step {
     /// The connection was a flood, and took as long to read as many others.
     pub(crate) fn flooded(self) {
-        if let Some(source) = self.doorstep.lock().sources.get_mut(&self.source) {
+        if let Some(source) = self.connection_limiter.lock().sources.get_mut(&self.source) {
             source.tokens = source.tokens.saturating_sub(FLOOD);
         }
     }
@@ -168,7 +168,7 @@ impl Step {
 
 impl Drop for Step {
     fn drop(&mut self) {
-        if let Some(source) = self.doorstep.lock().sources.get_mut(&self.source) {
+        if let Some(source) = self.connection_limiter.lock().sources.get_mut(&self.source) {
             source.standing -= 1;
         }
     }
@@ -193,12 +193,17 @@ impl Turned {
     }
 
     /// Turns those away who insist, and listens again to those whose time is over.
-    pub(crate) fn update(&mut self, now: Time, doorstep: &Doorstep, listener: &TcpListener) {
+    pub(crate) fn update(
+        &mut self,
+        now: Time,
+        connection_limiter: &ConnectionLimiter,
+        listener: &TcpListener,
+    ) {
         let before = self.away.len();
         self.away.retain(|(_, until)| *until > now);
         let mut changed = self.away.len() < before;
         while self.away.len() < AWAY_MAX
-            && let Some(ip) = doorstep.insists()
+            && let Some(ip) = connection_limiter.insists()
         {
             tracing::debug!("an address that floods is turned away for a while");
             self.away.push((ip, now + AWAY));
@@ -271,22 +276,25 @@ mod tests {
     fn an_address_has_so_many_connections_at_once_and_so_many_new_ones_a_second() {
         let at = |ms: u64| Time::from_micros(ms * 1000);
         let (one, other) = (IpAddr::from([9, 0, 0, 1]), IpAddr::from([9, 0, 0, 2]));
-        let door = Arc::new(Doorstep::new(3, 10));
-        let mut standing: Vec<Step> = (0..5).filter_map(|_| door.enter(at(0), one)).collect();
+        let limiter = Arc::new(ConnectionLimiter::new(3, 10));
+        let mut standing: Vec<Step> = (0..5).filter_map(|_| limiter.enter(at(0), one)).collect();
         assert_eq!(standing.len(), 3, "at once");
-        assert!(door.enter(at(0), other).is_some(), "each for itself");
+        assert!(limiter.enter(at(0), other).is_some(), "each for itself");
         standing.clear();
-        assert!(door.enter(at(99), one).is_none(), "three came together");
-        let came = |from: u64, to: u64| (from..to).filter(|t| door.enter(at(*t), one).is_some());
+        assert!(limiter.enter(at(99), one).is_none(), "three came together");
+        let came = |from: u64, to: u64| (from..to).filter(|t| limiter.enter(at(*t), one).is_some());
         assert_eq!(came(100, 1100).count(), 10, "in a second");
-        assert_eq!((0..9).filter_map(|_| door.enter(at(9_000), one)).count(), 3);
+        assert_eq!(
+            (0..9).filter_map(|_| limiter.enter(at(9_000), one)).count(),
+            3
+        );
     }
 
     #[test]
     fn a_flood_costs_its_address_as_many_connections() {
         let ip = IpAddr::from([9, 0, 0, 1]);
-        let door = Arc::new(Doorstep::new(100, 10));
-        let enter = |ms: u64| door.enter(Time::from_micros(ms * 1000), ip);
+        let limiter = Arc::new(ConnectionLimiter::new(100, 10));
+        let enter = |ms: u64| limiter.enter(Time::from_micros(ms * 1000), ip);
         for _ in 0..3 {
             enter(0).unwrap().flooded();
         }
@@ -301,27 +309,31 @@ mod tests {
     fn who_is_refused_so_often_in_a_second_insists_whatever_is_taken_in_between() {
         let ip = IpAddr::from([9, 0, 0, 1]);
         for (every_us, insists) in [(100, true), (1_000, true), (10_000, false)] {
-            let door = Arc::new(Doorstep::new(10, 100));
+            let limiter = Arc::new(ConnectionLimiter::new(10, 100));
             for n in 0..2_000 {
                 // What is taken is gone at once.
-                drop(door.enter(Time::from_micros(n * every_us), ip));
+                drop(limiter.enter(Time::from_micros(n * every_us), ip));
             }
-            assert_eq!(door.insists(), insists.then_some(ip), "every {every_us} us");
-            assert_eq!(door.insists(), None);
+            assert_eq!(
+                limiter.insists(),
+                insists.then_some(ip),
+                "every {every_us} us"
+            );
+            assert_eq!(limiter.insists(), None);
         }
     }
 
     #[test]
     fn addresses_that_rest_are_forgotten() {
-        let door = Arc::new(Doorstep::new(1, 1));
+        let limiter = Arc::new(ConnectionLimiter::new(1, 1));
         let ip = |n: usize| IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
         let at = |n: usize| Time::from_micros(u64::try_from(n).unwrap() * 1_000_000);
-        let stays = door.enter(at(0), ip(0));
+        let stays = limiter.enter(at(0), ip(0));
         for n in 1..3 * SOURCES {
-            assert!(door.enter(at(n), ip(n)).is_some());
-            assert!(door.lock().sources.len() <= SOURCES);
+            assert!(limiter.enter(at(n), ip(n)).is_some());
+            assert!(limiter.lock().sources.len() <= SOURCES);
         }
-        assert!(door.enter(at(3 * SOURCES), ip(0)).is_none());
+        assert!(limiter.enter(at(3 * SOURCES), ip(0)).is_none());
         drop(stays);
     }
 
@@ -352,15 +364,15 @@ mod tests {
             };
             let good: IpAddr = good.parse().unwrap();
             let bad: IpAddr = bad.map_or(good, |b| b.parse().unwrap());
-            let door = Arc::new(Doorstep::new(1, 1));
+            let limiter = Arc::new(ConnectionLimiter::new(1, 1));
             let mut turned = Turned::default();
-            turned.update(at(0), &door, &listener);
+            turned.update(at(0), &limiter, &listener);
             assert!(connects(bad, to(bad), PATIENCE).await && turned.until().is_none());
-            let _standing = door.enter(at(0), bad);
+            let _standing = limiter.enter(at(0), bad);
             for _ in 0..INSISTS {
-                assert!(door.enter(at(0), bad).is_none());
+                assert!(limiter.enter(at(0), bad).is_none());
             }
-            turned.update(at(0), &door, &listener);
+            turned.update(at(0), &limiter, &listener);
             assert_eq!(turned.until(), Some(at(5)), "{bound}");
             assert!(
                 !connects(bad, to(bad), Duration::from_millis(300)).await,
@@ -370,7 +382,7 @@ mod tests {
                 bad == good || connects(good, to(good), PATIENCE).await,
                 "{bound}: {good}"
             );
-            turned.update(at(5), &door, &listener);
+            turned.update(at(5), &limiter, &listener);
             assert!(turned.until().is_none());
             assert!(
                 connects(bad, to(bad), PATIENCE).await,
