@@ -1,42 +1,42 @@
 use crate::{Headers, Meta, Method};
 
-/// Bytes `start..end` of a resource.
+/// The byte range `start..end` of a resource.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Span {
-    /// The first.
+    /// Offset of the first byte.
     pub start: u64,
-    /// One past the last.
+    /// Offset after the last byte.
     pub end: u64,
 }
 
 impl Span {
-    /// How many.
+    /// Number of bytes.
     #[must_use]
     pub const fn len(self) -> u64 {
         self.end - self.start
     }
 
-    /// Whether there are none.
+    /// Whether the range is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.end == self.start
     }
 }
 
-/// What preconditions and range say of a request, given what stands there now.
+/// Result of applying preconditions and range to the current resource.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Decision {
-    /// Go on.
+    /// All conditions hold; continue.
     Proceed,
-    /// Show this part only.
+    /// Answer with this part only.
     Partial(Span),
-    /// 204 with the etag: the client has it.
+    /// Answer 204 with the etag, because the client has the resource.
     Unchanged,
-    /// 404.
+    /// Answer 404.
     Absent,
-    /// 409.
+    /// Answer 409.
     Failed,
-    /// 400 with `content-range: bytes */N`.
+    /// Answer 400 with `content-range: bytes */N`.
     Unsatisfiable,
 }
 
@@ -77,7 +77,7 @@ pub fn parse_range(text: &str, len: u64) -> Option<Span> {
     (span.start < span.end).then_some(span)
 }
 
-/// Decides a request by its conditions and what stands at its target now.
+/// Applies a request's conditions and range to the current resource.
 #[must_use]
 pub fn decide(method: Method, headers: &Headers, current: Option<&Meta>) -> Decision {
     let etag = current.map(|m| m.etag.as_str());

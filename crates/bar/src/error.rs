@@ -1,10 +1,10 @@
 use betanet_wire::cbor;
 
-/// Why a request is answered 400.
+/// Reason for answering a request with 400.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Not GET, PUT, POST or DEL.
+    /// The method is not GET, PUT, POST or DEL.
     #[error("unknown method")]
     Method,
     /// GET or DEL with a body.
@@ -33,34 +33,34 @@ pub enum Refusal {
     Status,
 }
 
-/// Why a stream's bytes are not a BAR exchange.
+/// Reason why a stream's bytes are not a BAR exchange.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The head passes 65 536 bytes.
+    /// The head is longer than 65 536 bytes.
     #[error("the head is over 65536 bytes")]
     HeadTooLong,
-    /// The head is not the map it should be.
+    /// The head is not the expected map.
     #[error("the head does not decode: {0}")]
     Head(#[from] cbor::Error),
-    /// The head decodes and means nothing that is allowed; a request is answered 400.
+    /// The head decodes, but breaks a rule; a request is answered 400.
     #[error("bad request: {0}")]
     Refused(Refusal),
     /// The stream ended inside the head.
     #[error("the stream ended inside the head")]
     Ended,
-    /// FIN before `content-length`.
+    /// FIN came before `content-length` bytes.
     #[error("the body ended after {got} of {announced} bytes")]
     BodyShort {
-        /// What `content-length` said.
+        /// Length from `content-length`.
         announced: u64,
-        /// What came.
+        /// Received length.
         got: u64,
     },
-    /// A byte past `content-length`.
+    /// More bytes came than `content-length` says.
     #[error("the body passes the {announced} bytes that were announced")]
     BodyLong {
-        /// What `content-length` said.
+        /// Length from `content-length`.
         announced: u64,
     },
 }

@@ -7,9 +7,9 @@ use betanet_wire::{cbor, message, msg};
 
 use crate::{Error, Headers, Refusal, status};
 
-/// A head's CBOR, at most.
+/// Longest CBOR of a head.
 pub const HEAD_MAX: usize = 65_536;
-/// A target, at most.
+/// Longest target.
 pub const TARGET_MAX: usize = 8 << 10;
 
 message! {
@@ -29,21 +29,21 @@ message! {
     }
 }
 
-/// What a request asks.
+/// Method of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Method {
-    /// Show it.
+    /// Read a resource.
     Get,
-    /// Put this there.
+    /// Write a resource.
     Put,
-    /// Take this under there.
+    /// Add a resource below a path.
     Post,
-    /// Remove it.
+    /// Remove a resource.
     Del,
 }
 
 impl Method {
-    /// As on the wire.
+    /// The method's name on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -64,7 +64,7 @@ impl Method {
         })
     }
 
-    /// Whether a body may come along.
+    /// Whether a request with this method may have a body.
     #[must_use]
     pub const fn has_body(self) -> bool {
         matches!(self, Self::Put | Self::Post)
@@ -80,9 +80,9 @@ impl fmt::Display for Method {
 /// A request's head.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Request {
-    /// What to do.
+    /// Method.
     pub method: Method,
-    /// With what: a path and perhaps a query.
+    /// Target: a path, and optionally a query.
     pub target: String,
     /// Headers.
     pub headers: Headers,
@@ -93,7 +93,7 @@ pub struct Request {
 /// A response's head.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Response {
-    /// How it went.
+    /// Status code.
     pub status: u16,
     /// Headers.
     pub headers: Headers,
@@ -101,7 +101,7 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// What stands at the front of a BAR stream.
+/// The head of a BAR message: a [`Request`] or a [`Response`].
 pub trait Head: Sized {
     /// Decodes and checks the CBOR of a head.
     ///
@@ -110,13 +110,13 @@ pub trait Head: Sized {
     /// [`Error::Head`] or [`Error::Refused`].
     fn from_cbor(bytes: &[u8]) -> Result<Self, Error>;
 
-    /// Its headers.
+    /// The headers.
     fn headers(&self) -> &Headers;
 
-    /// Takes the inline beginning of the body out.
+    /// Removes and returns the inline beginning of the body.
     fn take_body(&mut self) -> Vec<u8>;
 
-    /// Whether a body may come along at all.
+    /// Whether the message may have a body.
     fn may_have_body(&self) -> bool;
 }
 
@@ -145,7 +145,7 @@ fn bounded(head: Vec<u8>) -> Result<Vec<u8>, Error> {
 }
 
 impl Request {
-    /// A request without an inline body.
+    /// Creates a request without an inline body.
     #[must_use]
     pub fn new(method: Method, target: &str, headers: Headers) -> Self {
         Self {
@@ -166,7 +166,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// What a server would answer 400 to.
+    /// The request breaks a rule; a server would answer 400.
     pub fn check(&self) -> Result<(), Refusal> {
         check_target(&self.target)?;
         self.headers.check()?;
@@ -177,11 +177,11 @@ impl Request {
         Ok(())
     }
 
-    /// The message: length and CBOR.
+    /// Encodes the message: length and CBOR.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] for what no server would take, [`Error::HeadTooLong`].
+    /// [`Error::Refused`] for a request that no server would accept, [`Error::HeadTooLong`].
     pub fn to_message(&self) -> Result<Vec<u8>, Error> {
         self.check().map_err(Error::Refused)?;
         bounded(msg::to_vec(&RequestHead {
@@ -220,7 +220,7 @@ impl Head for Request {
 }
 
 impl Response {
-    /// A response without a body.
+    /// Creates a response without a body.
     #[must_use]
     pub fn new(status: u16) -> Self {
         Self {
@@ -230,27 +230,27 @@ impl Response {
         }
     }
 
-    /// With one more header.
+    /// Adds a header.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<crate::HeaderValue>) -> Self {
         self.headers.set(key, value);
         self
     }
 
-    /// With a short text that says why.
+    /// Adds a short text that gives the reason.
     #[must_use]
     pub fn because(mut self, why: &str) -> Self {
         self.body = why.as_bytes().to_vec();
         self.with("content-type", "text/plain; charset=utf-8")
     }
 
-    /// 400, and why.
+    /// Creates a 400 response with the reason.
     #[must_use]
     pub fn refused(why: Refusal) -> Self {
         Self::new(status::BAD_REQUEST).because(&alloc::format!("{why}"))
     }
 
-    /// The message: length and CBOR.
+    /// Encodes the message: length and CBOR.
     ///
     /// # Errors
     ///

@@ -7,12 +7,12 @@ use betanet_wire::cbor::{self, Decode, Encode, Kind, Reader, Writer};
 
 use crate::Refusal;
 
-/// Text, or bytes as in `bn-voucher`.
+/// A header's value: text, or bytes as in `bn-voucher`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HeaderValue {
-    /// Most of them.
+    /// Text, as in most headers.
     Text(String),
-    /// `bn-voucher`, `authorization`.
+    /// Bytes, as in `bn-voucher` and `authorization`.
     Bytes(Vec<u8>),
 }
 
@@ -52,35 +52,35 @@ impl<'a> Decode<'a> for HeaderValue {
     }
 }
 
-/// A head's headers, by key. Unknown ones are kept.
+/// A head's headers, by key. Unknown headers are kept.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Headers(BTreeMap<String, HeaderValue>);
 
 impl Headers {
-    /// With one more, replacing what stood under the key.
+    /// Adds a header, or replaces the value of its key.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<HeaderValue>) -> Self {
         self.set(key, value);
         self
     }
 
-    /// Sets one.
+    /// Sets a header.
     pub fn set(&mut self, key: &str, value: impl Into<HeaderValue>) {
         self.0.insert(key.to_owned(), value.into());
     }
 
-    /// Takes one out.
+    /// Removes a header.
     pub fn remove(&mut self, key: &str) -> Option<HeaderValue> {
         self.0.remove(key)
     }
 
-    /// One of them.
+    /// The value of a header.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&HeaderValue> {
         self.0.get(key)
     }
 
-    /// One of them, where it is text.
+    /// The value of a header, if it is text.
     #[must_use]
     pub fn text(&self, key: &str) -> Option<&str> {
         match self.0.get(key) {
@@ -89,12 +89,12 @@ impl Headers {
         }
     }
 
-    /// All of them.
+    /// All headers.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &HeaderValue)> {
         self.0.iter().map(|(k, v)| (k.as_str(), v))
     }
 
-    /// The announced length of the whole body.
+    /// The length of the whole body from `content-length`.
     ///
     /// # Errors
     ///

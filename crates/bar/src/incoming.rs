@@ -10,7 +10,7 @@ use crate::{Error, HEAD_MAX, Head, Refusal};
 /// A part of an exchange's incoming direction, in order: one head, bodies, one end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Part<H> {
-    /// The head, its inline body taken out.
+    /// The head, without its inline body.
     Head(H),
     /// Bytes of the body.
     Body(Bytes),
@@ -20,7 +20,7 @@ pub enum Part<H> {
 
 /// Reads one direction of a BAR stream.
 ///
-/// Memory is bounded by the head's 65 540 bytes; body bytes are passed on as they come.
+/// A head takes at most 65 540 bytes of memory; body bytes are passed on as they arrive.
 #[derive(Debug)]
 pub struct Incoming<H> {
     buffer: Vec<u8>,
@@ -47,11 +47,11 @@ impl<H> Default for Incoming<H> {
 }
 
 impl<H: Head> Incoming<H> {
-    /// Takes bytes of the stream, and its end with `fin`.
+    /// Adds bytes of the stream; `fin` marks its end.
     ///
     /// # Errors
     ///
-    /// The stream is not a BAR exchange; what came before stays readable.
+    /// The stream is not a BAR exchange; the parts before the error stay readable.
     pub fn push(&mut self, mut data: Bytes, fin: bool) -> Result<(), Error> {
         if !self.in_body {
             self.buffer.extend_from_slice(&data);
@@ -102,12 +102,12 @@ impl<H: Head> Incoming<H> {
         Ok(())
     }
 
-    /// The next part.
+    /// Pops the next part.
     pub fn pop(&mut self) -> Option<Part<H>> {
         self.parts.pop_front()
     }
 
-    /// Body bytes seen so far.
+    /// Body bytes received so far.
     #[must_use]
     pub const fn received(&self) -> u64 {
         self.got

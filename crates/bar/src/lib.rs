@@ -1,7 +1,7 @@
 //! L7: BAR requests and responses, as values and pure decisions.
 //!
-//! **Promises.** A head that decodes is a valid request or response; a body is exactly as long as it said; what a
-//! precondition or a range decides is decided here once, for every store; nobody may write unless that was said.
+//! **Promises.** Every decoded head is a valid request or response. A body has exactly its announced length. One function decides
+//! preconditions and ranges for every store. Nobody may write without explicit permission.
 //!
 //! **Below:** a stream of type 0x01 (`htx`). **Above:** services and clients (`runtime`, `sim`).
 //! **Source:** profile chapter 8 (`spec-vectors/PROFILE.md`); conditions and ranges as RFC 9110 §13 and §14.
@@ -41,26 +41,26 @@ pub use store::{Commit, Entry, Expect, Listing, Meta, Store, StoreError};
 
 /// The status codes of the profile.
 pub mod status {
-    /// Here it is.
+    /// The answer holds the resource.
     pub const OK: u16 = 200;
-    /// New.
+    /// A new resource was made.
     pub const CREATED: u16 = 201;
-    /// Done, nothing to show.
+    /// Success without content.
     pub const NO_CONTENT: u16 = 204;
-    /// The request is wrong.
+    /// The request is invalid.
     pub const BAD_REQUEST: u16 = 400;
-    /// Say who you are.
+    /// The client must identify itself.
     pub const UNAUTHORIZED: u16 = 401;
-    /// Not for you.
+    /// This client may not do this.
     pub const FORBIDDEN: u16 = 403;
-    /// Not here.
+    /// The resource does not exist.
     pub const NOT_FOUND: u16 = 404;
     /// A precondition does not hold.
     pub const CONFLICT: u16 = 409;
-    /// Too many; see `retry-after`.
+    /// Too many requests; see `retry-after`.
     pub const TOO_MANY: u16 = 429;
     /// The server failed.
     pub const INTERNAL: u16 = 500;
-    /// Not now; see `retry-after`.
+    /// Temporarily unavailable; see `retry-after`.
     pub const UNAVAILABLE: u16 = 503;
 }

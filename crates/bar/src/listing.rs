@@ -1,11 +1,11 @@
-//! The answer to the GET of a folder: its names, as text or as JSON, so many at a time.
+//! Folder listings: the names in a folder as text or JSON, in pages.
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
 
 use crate::{Entry, Headers, Listing, Request};
 
-/// The header that names where a list goes on.
+/// Header with the target of the next page.
 pub const NEXT: &str = "bn-next";
 /// Names in one answer.
 pub(crate) const PAGE: usize = 1000;
@@ -29,7 +29,7 @@ pub(crate) fn after(request: &Request) -> &str {
         .unwrap_or_default()
 }
 
-/// Where the list goes on, when it does.
+/// Target of the next page, if there is one.
 pub(crate) fn next(path: &str, listing: &Listing) -> Option<String> {
     let last = listing.entries.last().filter(|_| listing.more)?;
     Some(format!("{path}?after={}", last.name))

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{Commit, Entry, Expect, Headers, Listing, Meta, Store, StoreError};
 
-/// Keeps resources in memory, up to a quota of bytes; writes under way count.
+/// A store in memory with a quota of bytes; unfinished writes count.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     resources: BTreeMap<String, (Meta, Bytes)>,
@@ -18,7 +18,7 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store for at most `quota` bytes.
+    /// Creates an empty store for at most `quota` bytes.
     #[must_use]
     pub const fn new(quota: usize) -> Self {
         Self {
@@ -29,7 +29,7 @@ impl MemoryStore {
         }
     }
 
-    /// Bytes that are kept.
+    /// Bytes in use.
     #[must_use]
     pub const fn used(&self) -> usize {
         self.used

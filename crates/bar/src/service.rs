@@ -12,39 +12,39 @@ use crate::{
     StoreError, decide, listing, status,
 };
 
-/// Names tried for a POST before giving up.
+/// Names that a POST tries before it fails.
 const POST_NAMES: u32 = 1000;
 
-/// What a client is told that may not write.
+/// Text for a client that may not write.
 pub const NOT_ALLOWED: &str = "not allowed to write here";
 
-/// Who asks.
+/// Identity of a requesting client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Client {
     /// The other end of a direct session, proven by its handshake.
     Direct(NodeId),
-    /// Nobody that can be known: the request came over the mix.
+    /// An unknown client: the request came over the mix.
     Anonymous,
 }
 
-/// Who may PUT, POST and DEL.
+/// Access rule for PUT, POST and DEL.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Access {
     /// Nobody.
     #[default]
     Nobody,
-    /// Whoever asks.
+    /// Every client.
     Anyone,
-    /// These nodes.
+    /// Only these nodes.
     Only(BTreeSet<NodeId>),
 }
 
 impl Access {
-    /// Lets a client write, or says with which status not.
+    /// Permits a client to write, or returns the status of the refusal.
     ///
     /// # Errors
     ///
-    /// 403, or 401 where a name would help.
+    /// 403, or 401 if the client could identify itself.
     pub fn check(&self, client: Client) -> Result<(), u16> {
         match (self, client) {
             (Self::Anyone, _) => Ok(()),
@@ -55,34 +55,34 @@ impl Access {
     }
 }
 
-/// A response's body broke off; the stream is closed with INTERNAL_ERROR.
+/// Reading a response's body failed; the stream is closed with INTERNAL_ERROR.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the body could not be read on")]
 pub struct ReadFailed;
 
-/// Answers requests as they come. One value serves many exchanges; a call may touch a disk, and waits for nothing else.
+/// Answers requests. One value serves many exchanges. A call may access a disk, but waits for nothing else.
 pub trait Handler {
     /// The state of one exchange.
     type Exchange;
 
-    /// Takes a request's head; an `Err` is the answer at once, before the body.
+    /// Handles a request's head. An `Err` is the answer, sent before the body.
     ///
     /// # Errors
     ///
     /// The response to send.
     fn begin(&mut self, client: Client, request: Request) -> Result<Self::Exchange, Response>;
 
-    /// Takes bytes of the request's body; an `Err` is the answer at once.
+    /// Handles bytes of the request's body. An `Err` is the answer, sent at once.
     ///
     /// # Errors
     ///
     /// The response to send.
     fn body(&mut self, exchange: &mut Self::Exchange, bytes: &[u8]) -> Result<(), Response>;
 
-    /// The request is complete: the response's head.
+    /// Ends a complete request and returns the response's head.
     fn end(&mut self, exchange: &mut Self::Exchange) -> Response;
 
-    /// The next bytes of the response's body after its head, at most `max`; empty at its end.
+    /// The next bytes of the response's body, at most `max`; empty at its end.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ pub trait Handler {
     fn read(&mut self, exchange: &mut Self::Exchange, max: usize) -> Result<Bytes, ReadFailed>;
 }
 
-/// Serves a store: GET to all, writes to those who may.
+/// Serves a store: every client may GET, permitted clients may write.
 #[derive(Clone, Debug)]
 pub struct Service<S> {
     store: S,
@@ -104,12 +104,12 @@ pub struct Exchange<S: Store> {
     upload: Option<S::Writer>,
     hash: Sha256,
     download: Option<(S::Reader, Span)>,
-    /// What is left of a folder's list.
+    /// Remaining text of a folder listing.
     list: Bytes,
 }
 
 impl<S: Store> Service<S> {
-    /// Serves `store`.
+    /// Creates a service for `store`.
     #[must_use]
     pub const fn new(store: S, access: Access) -> Self {
         Self {
@@ -119,20 +119,20 @@ impl<S: Store> Service<S> {
         }
     }
 
-    /// Answers the GET of a folder without an `index.html`, or one that asks for [`LIST_TYPE`](crate::LIST_TYPE), with a list of what
-    /// is in it: a name a line, or JSON.
+    /// With `true`, lists folders: for a GET of a folder without an `index.html`, or one that asks for
+    /// [`LIST_TYPE`](crate::LIST_TYPE). The list has a name on each line, or is JSON.
     #[must_use]
     pub const fn listing(mut self, lists: bool) -> Self {
         self.listing = lists;
         self
     }
 
-    /// The store, to look at.
+    /// The store.
     pub const fn store(&mut self) -> &mut S {
         &mut self.store
     }
 
-    /// The next bytes of a resource where no disk has to be waited for, at most `max`; `None` where [`Handler::read`] gives them.
+    /// The next bytes of a resource, at most `max`, if reading needs no disk. `None` means: call [`Handler::read`].
     pub fn read_ready(
         &mut self,
         x: &mut Exchange<S>,
@@ -293,7 +293,7 @@ impl<S: Store> Service<S> {
     }
 }
 
-/// What a store keeps of a PUT: all but what speaks of the request itself.
+/// Headers that a store keeps of a PUT: all except those about the request itself.
 fn kept_headers(headers: &Headers) -> Headers {
     let mut kept = headers.clone();
     for own in [

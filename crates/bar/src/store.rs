@@ -5,31 +5,31 @@ use bytes::Bytes;
 
 use crate::Headers;
 
-/// What is known of a stored resource.
+/// Metadata of a stored resource.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Meta {
-    /// Its length.
+    /// Length in bytes.
     pub len: u64,
-    /// Changes whenever the bytes do; with its quotes.
+    /// Etag with its quotes; changes whenever the bytes do.
     pub etag: String,
-    /// Headers that are shown with it: `content-type`, and whatever unknown ones it was put with.
+    /// Headers to answer with: `content-type`, and unknown headers of the PUT.
     pub headers: Headers,
 }
 
-/// What must hold when a write is committed.
+/// Condition that must hold when a write is committed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Expect {
-    /// Nothing.
+    /// No condition.
     #[default]
     Anything,
-    /// Nothing stands there.
+    /// The resource does not exist.
     Absent,
-    /// This etag stands there.
+    /// The resource has this etag.
     Etag(String),
 }
 
 impl Expect {
-    /// Whether it holds, given what stands there.
+    /// Whether the condition holds for the current etag; `None` means no resource.
     #[must_use]
     pub fn holds(&self, etag: Option<&str>) -> bool {
         match self {
@@ -40,32 +40,32 @@ impl Expect {
     }
 }
 
-/// How a commit went.
+/// Result of a commit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Commit {
-    /// Nothing stood there before.
+    /// Whether the resource is new.
     pub created: bool,
     /// The new etag.
     pub etag: String,
 }
 
-/// Why a store could not.
+/// Reason why a store operation failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The path cannot be stored under: hidden, empty, a folder.
+    /// The path cannot hold a resource: hidden, empty, or a folder.
     #[error("that path cannot be written")]
     Path,
-    /// The quota is used up.
+    /// The quota is exhausted.
     #[error("the quota is used up")]
     Quota,
-    /// What was expected does not hold any more.
+    /// The condition does not hold.
     #[error("the resource has changed")]
     Changed,
-    /// A folder has more names than are looked through for a list.
+    /// The folder has too many names to list.
     #[error("the folder has too many names to be listed")]
     TooMany,
-    /// The store keeps no writes.
+    /// The store accepts no writes.
     #[error("the store is read-only")]
     ReadOnly,
     /// The medium failed.
@@ -76,36 +76,36 @@ pub enum StoreError {
 /// A name in a folder.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
-    /// Without the folder's.
+    /// Name, without the folder's path.
     pub name: String,
-    /// The length of a resource; `None` of a folder.
+    /// Length of a resource; `None` for a folder.
     pub len: Option<u64>,
 }
 
-/// A folder's names in order, or some of them.
+/// Some or all names of a folder, in order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Listing {
-    /// Those.
+    /// The names.
     pub entries: Vec<Entry>,
-    /// Whether there are more behind the last.
+    /// Whether more names follow.
     pub more: bool,
 }
 
-/// Where resources are kept. Paths are those of checked requests, without query.
+/// A store of resources. Paths are those of checked requests, without query.
 pub trait Store {
-    /// An open resource: its bytes stay those of its meta.
+    /// An open resource. Its bytes stay those that its metadata describes.
     type Reader;
-    /// A write that is not visible until it is committed; dropped, it leaves nothing.
+    /// A write, invisible until it is committed; dropping it leaves nothing.
     type Writer;
 
-    /// Opens a resource; `None` when there is none.
+    /// Opens a resource; `None` if it does not exist.
     ///
     /// # Errors
     ///
     /// [`StoreError::Medium`].
     fn open(&mut self, path: &str) -> Result<Option<(Meta, Self::Reader)>, StoreError>;
 
-    /// Up to `max` bytes from `offset`; at least one unless at the end.
+    /// Reads up to `max` bytes from `offset`; at least one, except at the end.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ pub trait Store {
         max: usize,
     ) -> Result<Bytes, StoreError>;
 
-    /// The same where nothing has to be waited for; `None` where it would be, and [`Store::read`] does so. It may give less.
+    /// Like [`Store::read`], but `None` if reading would have to wait. It may return fewer bytes.
     fn read_ready(
         &mut self,
         _reader: &mut Self::Reader,
@@ -127,8 +127,8 @@ pub trait Store {
         None
     }
 
-    /// The names in a folder, whose path ends in `/`, that stand behind `after` in order, at most `max`; `None` when there is no
-    /// such folder. Only names are told that [`Store::open`] opens, and folders.
+    /// The names in a folder after `after`, in order, at most `max`. The path ends in `/`. `None` if the folder does not exist.
+    /// The list holds folders, and names that [`Store::open`] opens.
     ///
     /// # Errors
     ///
@@ -149,11 +149,11 @@ pub trait Store {
     /// [`StoreError::Quota`], [`StoreError::Medium`].
     fn write(&mut self, writer: &mut Self::Writer, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Makes a write visible, all of it or nothing.
+    /// Makes a write visible as a whole.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Changed`] when the expectation does not hold, and all others.
+    /// [`StoreError::Changed`] if the condition does not hold, and all others.
     fn commit(
         &mut self,
         writer: Self::Writer,
@@ -162,7 +162,7 @@ pub trait Store {
         expect: &Expect,
     ) -> Result<Commit, StoreError>;
 
-    /// Removes a resource; whether there was one.
+    /// Removes a resource. Returns whether it existed.
     ///
     /// # Errors
     ///

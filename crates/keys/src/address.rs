@@ -7,7 +7,7 @@ use core::str::FromStr;
 const NAME_MAX: usize = 253;
 /// Longest label of one.
 const LABEL_MAX: usize = 63;
-/// What an address begins with that is dialled over QUIC.
+/// Prefix of an address that is dialled over QUIC.
 const QUIC: &str = "quic:";
 
 /// A host: an IP address, or a name that is looked up.
@@ -24,47 +24,47 @@ pub enum Host {
 pub struct Address {
     /// The host.
     pub host: Host,
-    /// The port; 0 where the system is to choose one.
+    /// The port; 0 lets the system choose one.
     pub port: u16,
 }
 
-/// An address, and what it is dialled over: `HOST:PORT` over TCP, `quic:HOST:PORT` over QUIC.
+/// An address with its transport: `HOST:PORT` for TCP, `quic:HOST:PORT` for QUIC.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Endpoint {
-    /// Whether it is QUIC's.
+    /// Whether the transport is QUIC.
     pub quic: bool,
-    /// Where.
+    /// Host and port.
     pub address: Address,
 }
 
-/// Why text is no address.
+/// Reason why text is not an address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
     /// No port.
     #[error("an address is HOST:PORT, as node.example:443 or [2001:db8::1]:443")]
     Port,
-    /// The port is not one.
+    /// The port is not a number from 0 to 65 535.
     #[error("the port of an address is a number from 0 to 65535")]
     PortNumber,
     /// Port 0, which nobody can dial.
     #[error("port 0 cannot be dialled: it lets a listener's system choose")]
     PortZero,
-    /// An IPv6 address without brackets.
+    /// An IPv6 address lacks brackets.
     #[error("an IPv6 address stands in brackets before its port, as [2001:db8::1]:443")]
     Brackets,
-    /// What stands in brackets is no IPv6 address.
+    /// The text in brackets is not an IPv6 address.
     #[error("in brackets stands an IPv6 address, as [2001:db8::1]:443")]
     Ipv6,
-    /// A zone.
+    /// The address has a zone.
     #[error("an address has no zone (%eth0), which means something on one machine only")]
     Zone,
-    /// No host name.
+    /// The host is not a valid name.
     #[error(
         "a host is an IP address, or a name of letters, digits, - and _ in labels of 1 to 63, 253 in all; other letters are written as xn--…"
     )]
     Name,
-    /// `0.0.0.0` or `[::]` where somebody is to dial it.
+    /// `0.0.0.0` or `[::]`, which cannot be dialled.
     #[error(
         "0.0.0.0 and [::] mean every address of the listener's own machine, and cannot be dialled"
     )]
@@ -72,7 +72,7 @@ pub enum AddressError {
 }
 
 impl Host {
-    /// The text that TLS and certificates know the host by: an IPv6 address without brackets.
+    /// The host for TLS and certificates: an IPv6 address without brackets.
     #[must_use]
     pub fn bare(&self) -> String {
         match self {
@@ -95,7 +95,7 @@ impl fmt::Display for Host {
 impl FromStr for Host {
     type Err = AddressError;
 
-    /// Reads a host as it stands before a port: an IPv6 address in brackets.
+    /// Reads a host in the form before a port: an IPv6 address in brackets.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if let Some(inner) = text.strip_prefix('[') {
             let inner = inner.strip_suffix(']').ok_or(AddressError::Ipv6)?;
@@ -129,11 +129,11 @@ fn is_name(text: &str) -> bool {
 }
 
 impl Address {
-    /// Reads an address that somebody is to dial: with a port, and not `0.0.0.0` or `[::]`.
+    /// Reads an address to dial. It must have a port, and must not be `0.0.0.0` or `[::]`.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// The text is not an address that can be dialled.
     pub fn dialled(text: &str) -> Result<Self, AddressError> {
         let address: Self = text.parse()?;
         match &address.host {
@@ -177,11 +177,11 @@ impl FromStr for Address {
 }
 
 impl Endpoint {
-    /// Reads what somebody is to dial, as [`Address::dialled`] does.
+    /// Reads an endpoint to dial, as [`Address::dialled`] does.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// The text is not an endpoint that can be dialled.
     pub fn dialled(text: &str) -> Result<Self, AddressError> {
         let (quic, rest) = split(text);
         let address = Address::dialled(rest)?;

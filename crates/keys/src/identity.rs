@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::hash;
 
-/// Why bytes are not a key, or a signature does not stand.
+/// Reason why a key or a signature is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -32,7 +32,7 @@ pub enum KeyError {
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// Checks the encoding and the subgroup, once, so that no user of the key has to.
+    /// Checks the encoding and the subgroup once, so that users of the key need not.
     ///
     /// # Errors
     ///
@@ -55,8 +55,8 @@ impl PublicKey {
         self.0.as_bytes()
     }
 
-    /// Verifies a signature over `H(label || parts…)` by the profile's one rule: S below the group order,
-    /// A and R canonical, neither of small order, cofactorless.
+    /// Verifies a signature over `H(label || parts…)` by the profile's rule: S below the group order, A and R canonical,
+    /// neither of small order, cofactorless.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl PublicKey {
         self.verify_digest(&digest(label, parts), sig)
     }
 
-    /// Verifies a signature over 32 bytes that are a digest already.
+    /// Verifies a signature over a 32-byte digest.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl PublicKey {
             .map_err(|_| KeyError::BadSignature)
     }
 
-    /// First 20 bytes of the key's SHA-256.
+    /// The first 20 bytes of the key's SHA-256.
     #[must_use]
     pub fn node_id(&self) -> NodeId {
         self.peer_id().node_id()
@@ -136,7 +136,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// From a 32-byte seed (RFC 8032's private key).
+    /// Derives the key pair from a 32-byte seed (RFC 8032's private key).
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self::new(SigningKey::from_bytes(seed))
@@ -151,7 +151,7 @@ impl Identity {
         }
     }
 
-    /// The 32-byte seed that it was made from, for another library that has to sign with it.
+    /// The 32-byte seed, for another library that signs with this identity.
     #[must_use]
     pub fn seed(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.signing.to_bytes())
@@ -193,7 +193,7 @@ impl Identity {
             .map_err(|_| KeyError::BadPem)
     }
 
-    /// Writes PKCS#8 PEM, version 1, which every tool reads.
+    /// Writes PKCS#8 PEM, version 1.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! Identities, names, signatures, registries, verifiable random numbers, and the key schedule.
+//! Identities, names, signatures, registries, verifiable random functions, and the key schedule.
 //!
-//! **Promises.** A [`PublicKey`] that exists is canonical and in the prime-order subgroup; one verification
-//! rule everywhere; secrets are wiped on drop and print as `…`; tags and tickets compare in constant time.
+//! **Promises.** Every [`PublicKey`] is canonical and in the prime-order subgroup. One verification rule holds everywhere.
+//! Secrets are wiped on drop and print as `…`. Tags and tickets compare in constant time.
 //!
 //! **Below:** `machine`, `wire`. **Above:** every layer. **Source:** profile chapters 1 and 2
 //! (`spec-vectors/PROFILE.md`), RFC 8032, RFC 7748, RFC 5869, RFC 9381.
@@ -36,14 +36,14 @@ pub use registry::{Common, Envelope, Maintainers, RegistryError, threshold};
 pub use sensitive::Sensitive;
 pub use vrf::{VRF_PROOF, VrfError, VrfPublic, VrfSecret};
 
-/// Whether two byte strings are equal, in time that depends on their lengths only.
+/// Compares two byte strings in time that depends on their lengths only.
 #[must_use]
 pub fn same(a: &[u8], b: &[u8]) -> bool {
     use subtle::ConstantTimeEq as _;
     a.ct_eq(b).into()
 }
 
-/// SHA-256 of the parts, one after the other.
+/// SHA-256 of the concatenated parts.
 #[must_use]
 pub fn hash(parts: &[&[u8]]) -> [u8; 32] {
     use sha2::Digest as _;

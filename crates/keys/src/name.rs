@@ -11,14 +11,14 @@ const PREFIX: &str = "bn1:";
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Name(NodeId);
 
-/// Why text is not a name.
+/// Reason why text is not a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// Not `bn1:` and 39 base32 characters, or spare bits that are not zero.
+    /// Not `bn1:` and 39 base32 characters, or spare bits are not zero.
     #[error("a name is bn1: and 39 characters of lowercase base32")]
     Form,
-    /// The checksum does not fit: a typing error.
+    /// The checksum does not match, as after a typing error.
     #[error("the name's checksum does not fit; is it mistyped?")]
     Checksum,
 }
@@ -54,7 +54,7 @@ impl fmt::Display for Name {
 impl FromStr for Name {
     type Err = NameError;
 
-    /// Reads a name; case does not matter, and the `bn1:` may be left out, as in URLs.
+    /// Reads a name. Case does not matter, and `bn1:` may be missing, as in URLs.
     fn from_str(s: &str) -> Result<Self, NameError> {
         let body = match s.get(..PREFIX.len()) {
             Some(p) if p.eq_ignore_ascii_case(PREFIX) => &s[PREFIX.len()..],

@@ -11,14 +11,14 @@ use crate::{AddressError, Endpoint, KeyError, Name, PublicKey};
 
 const PREFIX: &str = "bnp1";
 
-/// Where a node is reached and how it is known: what has to be told of it before its first use.
+/// A peer's key, addresses and certificate pin: the data for a first connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Peer {
-    /// Its identity.
+    /// Public key of the peer.
     pub key: PublicKey,
-    /// `HOST:PORT`, or `quic:HOST:PORT`: at least one, in order of preference.
+    /// Addresses, at least one, in order of preference: `HOST:PORT` or `quic:HOST:PORT`.
     pub addrs: Vec<String>,
-    /// SHA-256 of the SPKI of its TLS certificate; without one, web PKI decides.
+    /// SHA-256 of the SPKI of its TLS certificate; `None` means web PKI.
     pub pin: Option<[u8; 32]>,
 }
 
@@ -30,16 +30,16 @@ message! {
     }
 }
 
-/// Why text is not a peer.
+/// Reason why text is not a peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerError {
-    /// Neither of the two forms.
+    /// The text has none of the known forms.
     #[error(
         "a peer is KEYHEX@HOST:PORT, KEYHEX@HOST:PORT#PINHEX or a string that starts with bnp1"
     )]
     Form,
-    /// The key is not 64 hex digits, or no usable key.
+    /// The key is invalid.
     #[error("the peer's key: {0}")]
     Key(#[from] KeyError),
     /// The key is not 64 hex digits.
@@ -63,13 +63,13 @@ pub enum PeerError {
 }
 
 impl Peer {
-    /// The name that its key gives it.
+    /// The name of its key.
     #[must_use]
     pub fn name(&self) -> Name {
         self.key.node_id().into()
     }
 
-    /// The one-word form.
+    /// The `bnp1…` string.
     #[must_use]
     pub fn packed(&self) -> String {
         let packed = Packed {
@@ -128,7 +128,7 @@ impl FromStr for Peer {
 }
 
 impl fmt::Display for Peer {
-    /// The one-word form.
+    /// Prints the `bnp1…` string.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.packed())
     }

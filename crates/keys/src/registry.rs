@@ -13,10 +13,10 @@ const LABEL: &str = "BN-REG";
 const LEAST: usize = 5;
 /// Signatures of one envelope that are read.
 const SIGS_MAX: usize = 1024;
-/// Signatures in maintainers' names that are looked at beyond one of each. Each may take a verification.
+/// Maintainers' signatures that are read beyond one from each. Each may cost a verification.
 const SPARE_MAX: usize = 64;
 
-/// How many of `maintainers` have to sign: two thirds, and five at least.
+/// Required signatures for a list of `maintainers`: two thirds, and at least five.
 #[must_use]
 pub const fn threshold(maintainers: usize) -> usize {
     let two_thirds = (2 * maintainers).div_ceil(3);
@@ -30,12 +30,12 @@ pub const fn threshold(maintainers: usize) -> usize {
 /// A list of maintainers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Maintainers {
-    /// Ascending.
+    /// In ascending order.
     keys: Vec<PublicKey>,
 }
 
 impl Maintainers {
-    /// Of these keys, each counted once.
+    /// Builds the list of these keys, each counted once.
     #[must_use]
     pub fn new(keys: &[PublicKey]) -> Self {
         let mut keys = keys.to_vec();
@@ -44,14 +44,14 @@ impl Maintainers {
         Self { keys }
     }
 
-    /// What a record names the list by.
+    /// Hash that records name the list by.
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
         let keys: Vec<[u8; 32]> = self.keys.iter().map(|k| *k.as_bytes()).collect();
         hash(&[&cbor::to_vec(&keys)])
     }
 
-    /// How many have to sign.
+    /// Number of required signatures.
     #[must_use]
     pub const fn threshold(&self) -> usize {
         threshold(self.keys.len())
@@ -96,41 +96,41 @@ message! {
 }
 
 message! {
-    /// What every record of a registry holds beside its type's own keys.
+    /// Fields common to all records, beside those of their type.
     pub struct Common<'a> {
-        /// What it is about.
+        /// Subject of the record.
         req "key" key: &'a [u8],
-        /// The highest stands.
+        /// Sequence number; the highest is valid.
         req "seq" seq: u64,
-        /// [`Maintainers::hash`] of the list that it is signed under.
+        /// [`Maintainers::hash`] of the list that signs the record.
         req "list" list: &'a [u8; 32],
-        /// Its type.
+        /// Type of the record.
         req "type" ty: &'a str,
     }
 }
 
-/// Why an envelope does not count.
+/// Reason why an envelope does not count.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
     /// The envelope or its record does not decode.
     #[error("the registry record does not decode: {0}")]
     Form(#[from] cbor::Error),
-    /// More than 1 024 signatures, or than 64 in maintainers' names beyond one of each.
+    /// More than 1 024 signatures, or more than 64 maintainers' signatures beyond one from each.
     #[error("{0} signatures, where {1} are looked at")]
     TooMany(usize, usize),
-    /// It is signed under another list of maintainers.
+    /// The record names another list of maintainers.
     #[error("signed under another list of maintainers")]
     List,
     /// Too few listed maintainers signed it.
     #[error("signed by {signed} of the maintainers, where {needed} are needed")]
     TooFew {
-        /// Distinct ones whose signature stands.
+        /// Maintainers with a valid signature.
         signed: usize,
-        /// How many are needed.
+        /// Number of required signatures.
         needed: usize,
     },
-    /// Two envelopes that are to be joined hold other records.
+    /// Two envelopes to be joined hold different records.
     #[error("the two envelopes hold different records")]
     OtherRecord,
 }
@@ -143,7 +143,7 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Around a record, a DET-CBOR map with the [`Common`] keys, without signatures.
+    /// Wraps an unsigned record, a DET-CBOR map with the [`Common`] keys.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl Envelope {
         })
     }
 
-    /// Reads one.
+    /// Reads an envelope.
     ///
     /// # Errors
     ///
@@ -171,7 +171,7 @@ impl Envelope {
         Ok(this)
     }
 
-    /// For the wire.
+    /// Encodes the envelope.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         cbor::to_vec(&Form {
@@ -186,13 +186,13 @@ impl Envelope {
         &self.rec
     }
 
-    /// How many signatures it has, good or not.
+    /// Number of signatures, valid or not.
     #[must_use]
     pub const fn signatures(&self) -> usize {
         self.sigs.len()
     }
 
-    /// Adds a signature, or replaces this signer's.
+    /// Adds a signature, or replaces this signer's signature.
     pub fn sign(&mut self, signer: &Identity) {
         let sig = signer.sign(LABEL, &[&self.rec]);
         let signer = *signer.public().as_bytes();
@@ -202,8 +202,8 @@ impl Envelope {
         self.sigs.push(Signed { signer, sig });
     }
 
-    /// Takes the signatures of another envelope of the same record over. Of two of one signer both are kept: which is good is told by
-    /// [`Envelope::check`].
+    /// Adds the signatures of another envelope of the same record. If both have a signature of one signer, both stay;
+    /// [`Envelope::check`] finds the valid one.
     ///
     /// # Errors
     ///
@@ -222,8 +222,8 @@ impl Envelope {
         Ok(())
     }
 
-    /// Checks that enough of these maintainers signed it, under this list. Signatures that are unlisted or wrong are passed over, in
-    /// whatever order they stand; one that stands there twice costs one verification.
+    /// Checks that enough of these maintainers signed the record under this list. Unlisted or wrong signatures are skipped, in
+    /// whatever order they stand. A repeated signature costs one verification.
     ///
     /// # Errors
     ///

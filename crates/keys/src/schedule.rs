@@ -4,7 +4,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// `HKDF-Extract` with SHA-256 over the parts, one after the other.
+/// `HKDF-Extract` with SHA-256 over the concatenated parts.
 #[must_use]
 pub fn extract(salt: &[u8], ikm: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     let mut h = hkdf::HkdfExtract::<Sha256>::new(Some(salt));

@@ -1,8 +1,8 @@
 use core::fmt;
 
-/// Something that must not reach a log: prints as `…`.
+/// A value that must not reach a log: it prints as `…`.
 ///
-/// Keys, tickets, addresses and names of others travel in it. It does not wipe: what is secret wipes itself.
+/// Keys, tickets, addresses and other peers' names travel in it. It does not wipe its value; secrets wipe themselves.
 #[derive(Clone, Copy, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Sensitive<T>(T);
 
@@ -12,12 +12,12 @@ impl<T> Sensitive<T> {
         Self(value)
     }
 
-    /// The value, said aloud.
+    /// The value, exposed on purpose.
     pub const fn expose(&self) -> &T {
         &self.0
     }
 
-    /// The value itself.
+    /// Unwraps the value.
     pub fn into_inner(self) -> T {
         self.0
     }

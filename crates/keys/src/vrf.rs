@@ -1,6 +1,6 @@
 //! Verifiable random numbers: ECVRF-EDWARDS25519-SHA512-ELL2 (RFC 9381).
 //!
-//! The one library that has this suite needs `std` and takes proofs whose `s` is not reduced, which the RFC has refused.
+//! The one library with this suite needs `std`, and accepts proofs whose `s` is not reduced, which the RFC forbids.
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use curve25519_dalek::traits::IsIdentity as _;
@@ -12,7 +12,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 const SUITE: u8 = 4;
 const DST: &[u8] = b"ECVRF_edwards25519_XMD:SHA-512_ELL2_NU_\x04";
 
-/// A proof's length.
+/// Length of a proof.
 pub const VRF_PROOF: usize = 80;
 
 /// A secret key, wiped on drop.
@@ -29,24 +29,24 @@ impl core::fmt::Debug for VrfSecret {
     }
 }
 
-/// A public key that holds: canonical, and not of small order (RFC 9381, section 5.4.5).
+/// A checked public key: canonical, and not of small order (RFC 9381, section 5.4.5).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct VrfPublic {
     bytes: [u8; 32],
     point: EdwardsPoint,
 }
 
-/// Why a key or a proof does not stand.
+/// Reason why a key or a proof is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VrfError {
-    /// The public key is no point, or one of small order.
+    /// The public key is not a point, or has small order.
     #[error("the VRF key is no point, or one of small order")]
     Key,
     /// The proof does not decode.
     #[error("the VRF proof does not decode")]
     Proof,
-    /// It is not the proof of this key for this text.
+    /// The proof is not of this key and text.
     #[error("the VRF proof does not hold")]
     Invalid,
 }
@@ -86,7 +86,7 @@ fn output(gamma: &EdwardsPoint) -> [u8; 64] {
 }
 
 impl VrfSecret {
-    /// From 32 random bytes.
+    /// Derives the key from 32 random bytes.
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         let mut hashed: [u8; 64] = Sha512::digest(seed).into();
@@ -106,7 +106,7 @@ impl VrfSecret {
         &self.public
     }
 
-    /// The number that belongs to a text, and the proof of it.
+    /// The output for a text, and its proof.
     #[must_use]
     pub fn prove(&self, text: &[u8]) -> ([u8; 64], [u8; VRF_PROOF]) {
         let h = to_curve(&self.public, text);
@@ -148,13 +148,13 @@ impl VrfPublic {
         Ok(Self { bytes, point })
     }
 
-    /// Its bytes.
+    /// The key's bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.bytes
     }
 
-    /// The number that a proof shows to belong to a text.
+    /// Verifies a proof and returns the output for a text.
     ///
     /// # Errors
     ///

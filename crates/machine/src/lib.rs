@@ -1,7 +1,7 @@
-//! The contract that every layer keeps, and the few types it is written in.
+//! The contract of every layer, and its basic types: time, seeds and bounded queues.
 //!
-//! **Promises.** A layer is a value: it owns no socket, task, clock or system randomness. It is told
-//! what happened and when, and asked afterwards what it wants done. Everything here is `no_std`.
+//! **Promises.** A layer is a value. It owns no socket, task, clock or system randomness. The driver tells it each event and its
+//! time, then polls it for output. Everything here is `no_std`.
 //!
 //! **Below:** nothing. **Above:** every other crate. **Source:** the architecture in the README.
 //!
@@ -16,12 +16,12 @@
 //!
 //! # Contract
 //!
-//! 1. `poll_*` never works: it pops a queue or reads a field.
+//! 1. `poll_*` does no work: it pops a queue or reads a field.
 //! 2. While a queue holds something, `poll_timeout` is due at once.
 //! 3. Once drained and timed out at `now`, `poll_timeout` is `None` or strictly later.
 //! 4. A `handle_*` that returns `Err` has changed nothing but its `Stats`.
-//! 5. Same seed, same calls, same outputs.
-//! 6. Every queue has a bound and counts what it refused.
+//! 5. The same seed and the same calls give the same outputs.
+//! 6. Every queue has a bound and counts its refusals.
 //!
 //! With the feature `testkit`, `testkit::Checked` wraps any machine and panics when it breaks one of these.
 #![no_std]
@@ -40,44 +40,44 @@ pub use time::{Now, Time, Wake};
 
 /// One protocol layer, or a whole node made of layers.
 pub trait Machine {
-    /// What arrives from below.
+    /// Input from the layer below, such as received bytes.
     type Input;
-    /// What is asked from above.
+    /// Command from the layer above.
     type Command;
-    /// What is handed to the layer below.
+    /// Output for the layer below, such as bytes to send.
     type Transmit;
-    /// What is told to the layer above.
+    /// Event for the layer above.
     type Event;
-    /// Why an input or a command was refused.
+    /// Reason for refusing an input or a command.
     type Error: core::error::Error;
 
-    /// Takes something from the layer below.
+    /// Handles an input from the layer below.
     ///
     /// # Errors
     ///
-    /// The caller's misuse or a full queue; the state is as it was. A peer's fault is `Ok` and an event.
+    /// The caller misused the machine, or a queue is full; the state is unchanged. A peer's fault is `Ok` and an event.
     fn handle_input(&mut self, now: Now, input: Self::Input) -> Result<(), Self::Error>;
 
-    /// Takes an order from the layer above.
+    /// Handles a command from the layer above.
     ///
     /// # Errors
     ///
-    /// The order was refused and the state is as it was.
+    /// The machine refused the command; the state is unchanged.
     fn handle_command(&mut self, now: Now, command: Self::Command) -> Result<(), Self::Error>;
 
-    /// Lets time pass.
+    /// Handles timers that are due at `now`.
     fn handle_timeout(&mut self, now: Now);
 
-    /// Pops the next thing for the layer below.
+    /// Pops the next output for the layer below.
     fn poll_transmit(&mut self) -> Option<Self::Transmit>;
 
-    /// Pops the next thing for the layer above.
+    /// Pops the next event for the layer above.
     fn poll_event(&mut self) -> Option<Self::Event>;
 
-    /// When, and why, [`Machine::handle_timeout`] wants to be called next.
+    /// Time and reason of the next [`Machine::handle_timeout`] call that the machine needs.
     fn poll_timeout(&self) -> Option<Wake>;
 
-    /// A cheap digest of the state, without its statistics: equal before and after a refusal.
+    /// A cheap digest of the state without its statistics; a refusal leaves it unchanged.
     fn fingerprint(&self) -> u64;
 }
 

@@ -2,7 +2,7 @@ use alloc::collections::VecDeque;
 
 use crate::{Time, Wake};
 
-/// A first-in first-out queue with a bound, which says when it began to wait.
+/// A bounded first-in first-out queue that records the time since which it has held items.
 #[derive(Clone, Debug)]
 pub struct Queue<T> {
     items: VecDeque<T>,
@@ -12,7 +12,7 @@ pub struct Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Holds at most `bound` items.
+    /// Creates a queue of at most `bound` items.
     #[must_use]
     pub const fn new(bound: usize) -> Self {
         Self {
@@ -23,7 +23,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Adds one; `false`, and counted, when there is no room.
+    /// Adds an item. Returns `false` and counts a refusal when the queue is full.
     pub fn push(&mut self, now: Time, item: T) -> bool {
         if self.items.len() >= self.bound {
             self.refused += 1;
@@ -36,7 +36,7 @@ impl<T> Queue<T> {
         true
     }
 
-    /// Adds one past the bound: for the few last words of a machine, whose number is bounded otherwise.
+    /// Adds an item beyond the bound: for final messages of a machine, whose number has another bound.
     pub fn push_last(&mut self, now: Time, item: T) {
         if self.items.is_empty() {
             self.since = now;
@@ -44,46 +44,46 @@ impl<T> Queue<T> {
         self.items.push_back(item);
     }
 
-    /// Takes the oldest.
+    /// Removes and returns the oldest item.
     pub fn pop(&mut self) -> Option<T> {
         self.items.pop_front()
     }
 
-    /// The newest, to be extended in place.
+    /// The newest item, to extend it in place.
     pub fn back_mut(&mut self) -> Option<&mut T> {
         self.items.back_mut()
     }
 
-    /// How many wait.
+    /// Number of items.
     #[must_use]
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether none waits.
+    /// Whether the queue is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// How many more there is room for.
+    /// Number of items that still fit.
     #[must_use]
     pub fn room(&self) -> usize {
         self.bound.saturating_sub(self.items.len())
     }
 
-    /// How many were refused.
+    /// Number of refused items.
     #[must_use]
     pub const fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// Drops what waits.
+    /// Removes all items.
     pub fn clear(&mut self) {
         self.items.clear();
     }
 
-    /// Due at once while something waits here (clause 2 of the contract).
+    /// A wake-up that is due at once while the queue holds an item (clause 2 of the contract).
     #[must_use]
     pub fn wake(&self, why: &'static str) -> Option<Wake> {
         (!self.items.is_empty()).then_some(Wake {

@@ -3,26 +3,26 @@ use rand_core::{Rng as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Where a machine's randomness starts; the driver draws it from the system.
+/// Seed of a machine's randomness; the driver draws it from the system.
 ///
-/// Secrets are made from it, so it is wiped on drop and never printed.
+/// Secrets derive from it, so it is wiped on drop and never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Seed([u8; 32]);
 
 impl Seed {
-    /// A seed from 32 random bytes.
+    /// Wraps 32 random bytes.
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// A seed for a test or a simulation, from a number.
+    /// Derives a seed from a number, for a test or a simulation.
     #[must_use]
     pub fn from_number(n: u64) -> Self {
         Self(Sha256::digest([b"seed".as_slice(), &n.to_be_bytes()].concat()).into())
     }
 
-    /// A seed for one named part, so that adding a part moves no other part's dice.
+    /// Derives a seed for one named part, so that adding a part changes no other part's random numbers.
     #[must_use]
     pub fn split(&self, label: &str) -> Self {
         let mut h = Sha256::new();
@@ -39,11 +39,11 @@ impl core::fmt::Debug for Seed {
     }
 }
 
-/// ChaCha20 as a generator: fit for keys, reproducible from its seed.
+/// A ChaCha20 generator: suitable for keys, and reproducible from its seed.
 pub struct Rng(ChaCha20Rng);
 
 impl Rng {
-    /// Starts from a seed.
+    /// Creates a generator from a seed.
     #[must_use]
     pub fn new(seed: &Seed) -> Self {
         Self(ChaCha20Rng::from_seed(seed.0))

@@ -1,14 +1,14 @@
-//! Wraps a machine and panics where it breaks the contract.
+//! A wrapper that panics when a machine breaks the contract.
 //!
-//! One wrapper, every layer: a new layer gets these checks by being driven through [`Checked`] in its own
-//! tests and in the simulator.
+//! The same wrapper serves every layer. A new layer gets these checks when its tests and the simulator drive it through
+//! [`Checked`].
 
 use crate::{Machine, Now, Time, Wake};
 
-/// Calls at one and the same time after which a machine is said never to settle.
+/// Calls at one instant after which a machine counts as livelocked.
 const LIVELOCK: u32 = 64;
 
-/// A machine under watch.
+/// A machine whose calls are checked against the contract.
 #[derive(Debug)]
 pub struct Checked<M> {
     inner: M,
@@ -21,12 +21,12 @@ pub struct Checked<M> {
     reason = "a broken contract is a programming error that a test must show"
 )]
 impl<M: Machine> Checked<M> {
-    /// Starts watching a machine made at time zero.
+    /// Wraps a machine that was made at time zero.
     pub const fn new(inner: M) -> Self {
         Self::since(inner, Time::ZERO)
     }
 
-    /// Starts watching a machine made at `start`.
+    /// Wraps a machine that was made at `start`.
     pub const fn since(inner: M, start: Time) -> Self {
         Self {
             inner,
@@ -35,12 +35,12 @@ impl<M: Machine> Checked<M> {
         }
     }
 
-    /// The machine itself.
+    /// The wrapped machine.
     pub const fn get(&self) -> &M {
         &self.inner
     }
 
-    /// The machine itself, to be spoken to beside the six verbs.
+    /// The wrapped machine, for calls other than the six verbs.
     pub const fn get_mut(&mut self) -> &mut M {
         &mut self.inner
     }

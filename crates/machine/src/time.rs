@@ -2,15 +2,15 @@ use core::fmt;
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
-/// Microseconds since a start that only the driver knows; never runs back.
+/// Microseconds since a start that only the driver knows. It never runs backwards.
 ///
-/// Unlike `std::time::Instant` it can be written down, so a test starts at zero, a trace is compared byte
-/// for byte, and no code below the driver can make one out of thin air.
+/// Unlike `std::time::Instant` it has a plain value. A test can start at zero, traces compare byte for byte, and code below the
+/// driver cannot read a clock.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Time(u64);
 
 impl Time {
-    /// The start.
+    /// The driver's start.
     pub const ZERO: Self = Self(0);
 
     /// A time this many microseconds after the start.
@@ -58,7 +58,7 @@ impl fmt::Display for Time {
 pub struct Now {
     /// The driver's monotonic clock.
     pub mono: Time,
-    /// Milliseconds since the UNIX epoch, as this node believes.
+    /// Milliseconds since the UNIX epoch by this node's clock.
     pub unix_ms: u64,
 }
 
@@ -70,17 +70,17 @@ impl Now {
     }
 }
 
-/// A time to be woken at, with the reason, for traces.
+/// A wake-up time, with a reason for traces.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Wake {
-    /// When.
+    /// Time of the wake-up.
     pub at: Time,
-    /// Which timer.
+    /// Name of the timer.
     pub why: &'static str,
 }
 
 impl Wake {
-    /// The earliest of several.
+    /// The earliest of several wake-ups.
     #[must_use]
     pub fn earliest<const N: usize>(wakes: [Option<Self>; N]) -> Option<Self> {
         wakes.into_iter().flatten().min()

@@ -1,4 +1,4 @@
-//! Where peers are reached, and which addresses belong together.
+//! Addresses of peers, and prefixes that group them.
 
 use alloc::borrow::ToOwned as _;
 use alloc::string::String;
@@ -15,27 +15,27 @@ pub enum Host {
     Dns(String),
 }
 
-/// How the peer is spoken to.
+/// Transport to a peer.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Carriage {
-    /// TLS over TCP, by this server name where one is given.
+    /// TLS over TCP, with this server name if one is given.
     Tls(Option<String>),
     /// QUIC version 1.
     Quic,
 }
 
-/// A multiaddr of the forms that the profile knows.
+/// A multiaddr in one of the profile's forms.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Addr {
-    /// Address or name.
+    /// IP address or host name.
     pub host: Host,
     /// TCP or UDP port.
     pub port: u16,
-    /// What runs on it.
+    /// Transport.
     pub carriage: Carriage,
 }
 
-/// Not an address of a form that is known here.
+/// The text is not an address in a known form.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "an address is /ip4/A/tcp/P/tls, /ip4/A/tcp/P/tls/sni/NAME or /ip4/A/udp/P/quic-v1, with ip6 or dns4 for ip4"
@@ -102,7 +102,7 @@ impl fmt::Display for Addr {
     }
 }
 
-/// Addresses that one hand may be taken to hold: their first bits.
+/// A prefix of addresses that one party may control.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Prefix {
     v6: bool,
@@ -126,26 +126,26 @@ impl Prefix {
         }
     }
 
-    /// Within which tested records are limited: /24, or /40 of IPv6.
+    /// Prefix that limits tested records: /24, or /40 of IPv6.
     #[must_use]
     pub fn near(ip: IpAddr) -> Self {
         Self::of(ip, 24, 40)
     }
 
-    /// By which the peers that tell of others are told apart: /16, or /32 of IPv6.
+    /// Prefix that distinguishes reporting peers: /16, or /32 of IPv6.
     #[must_use]
     pub fn wide(ip: IpAddr) -> Self {
         Self::of(ip, 16, 32)
     }
 
-    /// Within which connections are limited: the address, or its /56 of IPv6.
+    /// Prefix that limits connections: the address, or its /56 of IPv6.
     #[must_use]
     pub fn source(ip: IpAddr) -> Self {
         Self::of(ip, 32, 56)
     }
 }
 
-/// Whether an address is one that any host of the Internet may dial: not this host, not a private network, no group.
+/// Whether any host of the Internet may dial an address: not this host, not a private network, not multicast.
 #[must_use]
 pub fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {

@@ -1,4 +1,4 @@
-//! Who may stand here, and how fast a peer may open streams.
+//! Limits of connections by address, and of stream opens by peer.
 
 use alloc::collections::BTreeMap;
 use core::net::IpAddr;
@@ -8,19 +8,19 @@ use betanet_wire::{ChargeTo, NodeId};
 
 use crate::{Policy, Prefix};
 
-/// Peers, and payers, whose spent opens are remembered, at most.
+/// Most peers, and charged parties, whose spent opens are remembered.
 const SPENT_MAX: usize = 65_536;
-/// One open, in the unit that a bucket counts in.
+/// One open, in the bucket's unit.
 const ONE: u64 = 1_000_000;
 
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    /// Millionths of an open.
+    /// Remaining opens, in millionths.
     level: u64,
     at: Time,
 }
 
-/// Counts finished handshakes by address and stream opens by peer; refusing leaves nothing behind.
+/// Counts finished handshakes by address and stream opens by peer. A refusal keeps no state.
 #[derive(Clone, Debug)]
 pub struct Admission {
     per_address: usize,
@@ -30,7 +30,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Nobody stands yet.
+    /// Creates counters without connections.
     #[must_use]
     pub fn new(policy: &Policy) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Admission {
         }
     }
 
-    /// A handshake from `ip` is finished; `false` when as many stand from there as may.
+    /// Counts a finished handshake from `ip`; `false` when the address has its maximum of connections.
     pub fn enter(&mut self, ip: IpAddr) -> bool {
         let source = Prefix::source(ip);
         let standing = self.standing.get(&source).copied().unwrap_or(0);
@@ -52,7 +52,7 @@ impl Admission {
         true
     }
 
-    /// One that entered has left.
+    /// Removes a connection that was counted.
     pub fn leave(&mut self, ip: IpAddr) {
         let source = Prefix::source(ip);
         match self.standing.get_mut(&source) {
@@ -63,13 +63,13 @@ impl Admission {
         }
     }
 
-    /// Connections that stand from an address.
+    /// Current connections of an address.
     #[must_use]
     pub fn standing(&self, ip: IpAddr) -> usize {
         self.standing.get(&Prefix::source(ip)).copied().unwrap_or(0)
     }
 
-    /// A peer opens a stream, which `charge` pays for; `false` when it, or all that come from there, have opened too many.
+    /// Counts a stream open of a peer, charged to `charge`; `false` when the peer or the charged party is over its limit.
     pub fn open(&mut self, now: Time, peer: NodeId, charge: ChargeTo) -> bool {
         let of_peer = self.opens.take(now, peer);
         // Identities are free: those of one address open no faster than as many as may stand from there.
@@ -83,7 +83,7 @@ impl Admission {
     }
 }
 
-/// What each has left.
+/// Token buckets by key.
 #[derive(Clone, Debug)]
 struct Buckets<K> {
     full: u64,
@@ -107,7 +107,7 @@ impl<K: Ord> Buckets<K> {
         self.full.min(bucket.level.saturating_add(more))
     }
 
-    /// What would be left after one more; `None` when there is none.
+    /// The level after one more open; `None` if there is none left.
     fn take(&mut self, now: Time, who: K) -> Option<u64> {
         if self.spent.len() >= SPENT_MAX && !self.spent.contains_key(&who) {
             let full = self.full;

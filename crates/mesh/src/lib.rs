@@ -1,12 +1,12 @@
-//! L3: how nodes find each other, and whom they believe.
+//! L3: peer discovery, and verification of peer records.
 //!
-//! **Promises.** Nothing enters the table but a record whose signature, time and `seq` stand; nobody is used, passed on or
-//! counted before this node itself reached it; one /24 holds two places, one teller 64; a peer that says two things is
-//! excluded, with the evidence kept; memory and traffic stay flat as the network grows.
+//! **Promises.** The table accepts only records with a valid signature, time and `seq`. This node uses, passes on and counts a
+//! peer only after it has reached that peer itself. One /24 holds two tested records, and one reporter 64 untested ones. A peer
+//! that signs contradicting records is excluded, and the evidence is kept. Memory and traffic stay flat as the network grows.
 //!
-//! **Below:** DISCOVER and GOSSIP streams of sessions (`htx`), dialled by whoever composes a node. **Above:** `stack`.
-//! **Source:** profile chapter 4 (`spec-vectors/PROFILE.md`); Heilman et al., "Eclipse Attacks on Bitcoin's Peer-to-Peer
-//! Network" (USENIX Security 2015), for buckets, tests and anchors.
+//! **Below:** DISCOVER and GOSSIP streams of sessions (`htx`), dialled by the code that composes a node. **Above:** `stack`.
+//! **Source:** profile chapter 4 (`spec-vectors/PROFILE.md`); Heilman et al., "Eclipse Attacks on Bitcoin's Peer-to-Peer Network"
+//! (USENIX Security 2015), for buckets, tests and anchors.
 //!
 //! ```
 //! use betanet_keys::Identity;

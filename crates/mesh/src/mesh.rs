@@ -1,4 +1,4 @@
-//! The mesh machine: routing only. Each concern stands in a file of its own.
+//! The mesh machine: it only routes; each concern has its own file.
 
 mod asking;
 mod dialling;
@@ -22,11 +22,11 @@ use crate::{Addr, Done, Draft, Offer, Policy, Prefix, Record, Table, Teller, Wor
 use dialling::{Dial, Link, Seeds};
 use lookup::Lookup;
 
-/// A dial, and the link that comes of it.
+/// ID of a dial, and of the link that it leads to.
 pub type DialId = u64;
-/// A stream with an exchange on it. Those that peers open are from [`PEERS_EXCHANGES`] up.
+/// ID of a stream with an exchange. Exchanges that peers open have IDs from [`PEERS_EXCHANGES`].
 pub type ExchangeId = u64;
-/// The first of the numbers that are given to exchanges that peers open.
+/// The first ID of exchanges that peers open.
 pub const PEERS_EXCHANGES: ExchangeId = 1 << 63;
 
 /// The stream types of this layer (profile chapter 4).
@@ -37,268 +37,268 @@ pub mod kind {
     pub const GOSSIP: u8 = 0x11;
 }
 
-/// Transmits and events that wait, at most.
+/// Most waiting transmits and events.
 const QUEUE_MAX: usize = 4096;
-/// Room in them below which nothing new is begun.
+/// Room in the queues below which the machine begins nothing new.
 const MARGIN: usize = 256;
-/// An exchange's longest life.
+/// Longest exchange.
 const EXCHANGE_MAX: Duration = Duration::from_secs(30);
-/// Exchanges of peers at once, and of one peer.
+/// Most exchanges that peers open: in all, and of one peer.
 const SERVED_MAX: usize = 512;
 const SERVED_OF_ONE: usize = 4;
-/// Work that is away at once.
+/// Most signature checks in progress.
 const WORKS_MAX: usize = 256;
-/// How often the table is looked through.
+/// Interval between two sweeps of the table.
 const SWEEP: Duration = Duration::from_secs(60);
-/// How much of its life a record has left when it is renewed.
+/// Remaining lifetime at which this node's record is renewed.
 const RENEW_LEFT_MS: u64 = LIFE_MAX_MS / 2;
 
-/// A seed as the network file names it.
+/// A seed from the network file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SeedPeer {
-    /// Its key.
+    /// Public key.
     pub key: PublicKey,
-    /// Where it is reached.
+    /// Addresses.
     pub addrs: Vec<Addr>,
-    /// SHA-256 of its certificate's SPKI.
+    /// SHA-256 of the certificate's SPKI.
     pub pin: Option<[u8; 32]>,
 }
 
-/// What is kept over a restart.
+/// State that survives a restart.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Saved {
-    /// The last `seq` that was issued.
+    /// Last issued `seq`.
     pub seq: u64,
-    /// Envelopes of the peers that were linked to longest.
+    /// Envelopes of the longest-linked peers.
     pub anchors: Vec<Bytes>,
 }
 
-/// What a node begins with.
+/// Initial state of a mesh machine.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Its keys.
+    /// The node's keys.
     pub identity: Identity,
-    /// What it says of itself; nothing where it does not listen.
+    /// The node's record; `None` if it does not listen.
     pub draft: Option<Draft>,
-    /// Where it asks first.
+    /// Seeds of the network.
     pub seeds: Vec<SeedPeer>,
-    /// What it allows.
+    /// Limits and intervals.
     pub policy: Policy,
-    /// What it kept.
+    /// State of an earlier run.
     pub saved: Saved,
-    /// Its ban list.
+    /// Peers that this node refuses.
     pub banned: Vec<NodeId>,
 }
 
-/// From below.
+/// Input from the layer below.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A dial led to a session with the wanted key: it is a link now.
+    /// A dial led to a session with the expected key; it is now a link.
     Reached {
-        /// Which.
+        /// ID of the dial.
         dial: DialId,
-        /// Where.
+        /// IP address of the peer.
         ip: IpAddr,
     },
     /// A dial failed.
     Failed {
-        /// Which.
+        /// ID of the dial.
         dial: DialId,
     },
-    /// A name leads to these addresses.
+    /// A name was resolved.
     Resolved {
-        /// Whose.
+        /// ID of the dial.
         dial: DialId,
-        /// None when the name leads nowhere.
+        /// Addresses of the name; empty if it has none.
         ips: Vec<IpAddr>,
     },
     /// A link's session is over.
     Lost {
-        /// Which.
+        /// ID of the link.
         link: DialId,
     },
     /// A peer opened a stream of this layer.
     Opened {
-        /// What it is called from now on, from [`PEERS_EXCHANGES`] up.
+        /// ID of the exchange, from [`PEERS_EXCHANGES`].
         exchange: ExchangeId,
-        /// Its type.
+        /// Stream type.
         kind: u8,
-        /// Who.
+        /// The peer.
         peer: NodeId,
-        /// From where; unknown behind relays.
+        /// IP address of the peer; `None` behind relays.
         from: Option<IpAddr>,
     },
     /// Bytes of an exchange.
     Data {
-        /// Which.
+        /// ID of the exchange.
         exchange: ExchangeId,
         /// The bytes.
         data: Bytes,
-        /// Whether they are the last.
+        /// Whether the bytes end the stream.
         fin: bool,
     },
     /// An exchange broke off.
     Ended {
-        /// Which.
+        /// ID of the exchange.
         exchange: ExchangeId,
     },
     /// Signatures were checked.
     Checked(Done),
 }
 
-/// For below.
+/// Output for the layer below.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Transmit {
-    /// Find the addresses of a name.
+    /// Resolve a name.
     Resolve {
-        /// For which dial.
+        /// ID of the dial that needs the name.
         dial: DialId,
         /// The name.
         name: String,
     },
     /// Open a session.
     Dial {
-        /// What it is called.
+        /// ID of the dial.
         dial: DialId,
-        /// With whom.
+        /// Public key of the peer.
         key: [u8; 32],
-        /// The pin of its certificate.
+        /// Pin of its certificate.
         pin: Option<[u8; 32]>,
-        /// Where: a name in it was resolved before.
+        /// Address to dial. Its name, if it has one, was resolved before.
         addr: Addr,
-        /// What a name in it leads to.
+        /// IP address of the name in `addr`.
         ip: Option<IpAddr>,
     },
     /// Open a stream on a link, with its first bytes.
     Open {
-        /// What it is called.
+        /// ID of the exchange.
         exchange: ExchangeId,
-        /// On which link.
+        /// ID of the link.
         link: DialId,
-        /// Its type.
+        /// Stream type.
         kind: u8,
         /// The bytes.
         data: Bytes,
-        /// Whether they are the last.
+        /// Whether the bytes end the stream.
         fin: bool,
     },
     /// Send bytes.
     Send {
-        /// In which exchange.
+        /// ID of the exchange.
         exchange: ExchangeId,
         /// The bytes.
         data: Bytes,
-        /// Whether they are the last.
+        /// Whether the bytes end the stream.
         fin: bool,
     },
-    /// Break an exchange off.
+    /// Break off an exchange.
     Abort {
-        /// Which.
+        /// ID of the exchange.
         exchange: ExchangeId,
-        /// Why.
+        /// Reason.
         code: Code,
     },
-    /// This layer needs a link no more.
+    /// The mesh no longer needs a link.
     Hang {
-        /// Which.
+        /// ID of the link.
         link: DialId,
     },
     /// Check signatures.
     Check(Work),
 }
 
-/// From above.
+/// Command from the layer above.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Say something else of oneself; `None` to say nothing more.
+    /// Change this node's record; `None` stops publishing one.
     Announce(Option<Draft>),
     /// Find a peer: [`Event::Found`] or [`Event::NotFound`] answers.
     Lookup(NodeId),
-    /// Have nothing to do with a peer.
+    /// Ban a peer.
     Ban(NodeId),
-    /// Let a peer be as any other.
+    /// Lift the ban of a peer.
     Unban(NodeId),
 }
 
-/// For above.
+/// Event for the layer above.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// A peer was reached: it may be used.
+    /// A peer was reached and may be used.
     Tested {
-        /// Its record.
+        /// Record of the peer.
         record: Record,
-        /// Where.
+        /// IP address of the peer.
         ip: IpAddr,
     },
     /// A tested peer has a new record.
     Changed(Record),
-    /// A peer may not be used any more.
+    /// A peer may no longer be used.
     Gone(NodeId),
-    /// A peer contradicted itself; [`Table::evidence`] has both records.
+    /// A peer signed contradicting records; [`Table::evidence`] has both.
     Excluded(NodeId),
-    /// A peer that was looked for, reached.
+    /// A lookup reached its peer.
     Found(Record),
-    /// Nobody who was asked knows a peer, or it was not reached.
+    /// A lookup failed: no asked peer knows the node, or it was not reached.
     NotFound(NodeId),
-    /// What is to be kept over a restart has changed.
+    /// The state that survives a restart has changed.
     Save(Saved),
 }
 
-/// Why a command is refused.
+/// Reason for refusing a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Too many lookups at once.
     #[error("16 lookups run already")]
     Lookups,
-    /// The queue of what is to be sent is full.
+    /// The transmit queue is full.
     #[error("too much waits to be sent")]
     Full,
 }
 
-/// What was counted. Bytes are those of exchanges, in both roles.
+/// Counters. Bytes are those of exchanges, in both roles.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
     /// Bytes sent.
     pub bytes_out: u64,
     /// Bytes received.
     pub bytes_in: u64,
-    /// Of those sent, records.
+    /// Records sent.
     pub records_out: u64,
     /// Records received whose signature was checked.
     pub records_in: u64,
-    /// Of those, records that changed nothing.
+    /// Received records that changed nothing.
     pub records_idle: u64,
-    /// Exchanges begun.
+    /// Exchanges that this node began.
     pub asked: u64,
-    /// Exchanges of peers answered.
+    /// Answered exchanges of peers.
     pub served: u64,
-    /// Exchanges of peers refused.
+    /// Refused exchanges of peers.
     pub refused: u64,
-    /// Dials begun.
+    /// Dials that this node began.
     pub dials: u64,
     /// Dials that led to a session.
     pub reached: u64,
-    /// Peers excluded for contradicting themselves.
+    /// Peers excluded for contradicting records.
     pub equivocal: u64,
-    /// Messages that did not read, or lists that were not their seed's.
+    /// Messages that did not decode, and lists with a wrong signature.
     pub malformed: u64,
 }
 
-/// What an exchange waits for.
+/// Expected next step of an exchange.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Stage {
     /// A seed's list.
     List(PublicKey),
-    /// An answer to what this node has; for which lookup, if it was asked for one.
+    /// An answer to this node's records; with the lookup that asked, if any.
     Answer(Option<NodeId>),
-    /// Nothing but the end.
+    /// The end of the stream.
     End,
-    /// A peer's DISCOVER.
+    /// A peer's DISCOVER request.
     ServeList,
-    /// What a peer has.
+    /// A peer's list of records.
     ServeAsk,
-    /// What a peer was asked for.
+    /// The records that this node asked for.
     ServeLast,
 }
 
@@ -312,7 +312,7 @@ struct Exchange {
     until: Time,
 }
 
-/// A running check, and whose word it is.
+/// A running check, and the reporting peer.
 #[derive(Clone, Copy, Debug)]
 struct Away {
     teller: Teller,
@@ -320,7 +320,7 @@ struct Away {
     seed: bool,
 }
 
-/// The mesh, as one node has it.
+/// One node's view of the mesh.
 pub struct Mesh {
     identity: Identity,
     own: NodeId,
@@ -334,11 +334,11 @@ pub struct Mesh {
     exchanges: BTreeMap<ExchangeId, Exchange>,
     away: BTreeMap<u64, Away>,
     lookups: BTreeMap<NodeId, Lookup>,
-    /// Since when, and how often, peers began exchanges.
+    /// Start and number of each peer's recent exchanges.
     askers: BTreeMap<NodeId, (Time, u32)>,
-    /// Exchanges that may still be served, in millionths, and when that was.
+    /// Remaining exchanges to serve, in millionths, and the time of that count.
     serves: (u64, Time),
-    /// When each /24 was dialled last, for a minute.
+    /// Time of the last dial to each /24, kept for a minute.
     hot: BTreeMap<Prefix, Time>,
     anchors: Vec<Bytes>,
     saved: Saved,
@@ -356,7 +356,7 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// A node that knows its seeds, and begins at `now`.
+    /// Creates a machine that knows its seeds and starts at `now`.
     #[must_use]
     pub fn new(now: Now, setup: Setup, seed: &Seed) -> Self {
         let own = setup.identity.public().node_id();
@@ -407,24 +407,24 @@ impl Mesh {
         this
     }
 
-    /// What is known of others.
+    /// The known records.
     #[must_use]
     pub const fn table(&self) -> &Table {
         &self.table
     }
 
-    /// What was counted.
+    /// Counters.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// The peers that gossip runs with.
+    /// The peers of gossip links.
     pub fn links(&self) -> impl Iterator<Item = NodeId> {
         self.links.values().map(|l| l.node)
     }
 
-    /// What it allows.
+    /// Limits and intervals.
     #[must_use]
     pub const fn policy(&self) -> &Policy {
         &self.policy
@@ -451,7 +451,7 @@ impl Mesh {
         self.out.room() > MARGIN && self.events.room() > MARGIN
     }
 
-    /// Signs what this node says of itself anew, with a `seq` above all before it.
+    /// Signs this node's record again, with a higher `seq`.
     fn renew(&mut self, now: Now) {
         let Some(draft) = &self.draft else { return };
         let seq = now.unix_ms.max(self.saved.seq + 1);
@@ -463,7 +463,7 @@ impl Mesh {
         self.tell(now, Event::Save(saved));
     }
 
-    /// Everything that is due.
+    /// Handles everything that is due.
     fn turn(&mut self, now: Now) {
         if self.has_room() {
             if now.unix_ms >= self.renew_at {
@@ -516,7 +516,7 @@ impl Mesh {
         self.end_exchange(now, exchange);
     }
 
-    /// When something is due next.
+    /// Computes the next wake-up.
     fn plan(&mut self, now: Now) {
         let at = |at, why| Some(Wake { at, why });
         let links = self.links.values().filter_map(Link::due).min();
@@ -609,7 +609,7 @@ impl Mesh {
         }
     }
 
-    /// Sends envelopes that may matter to have their signatures checked.
+    /// Queues envelopes that may change the table for a signature check.
     fn check(&mut self, now: Now, envelopes: Vec<Bytes>, away: Away) {
         let mut envelopes = envelopes;
         envelopes.retain(|raw| self.may_matter(now, raw));
@@ -642,7 +642,7 @@ impl Mesh {
         );
     }
 
-    /// Whether a record could change anything, before its signature is looked at.
+    /// Whether a record could change the table, judged before its signature.
     fn may_matter(&self, now: Now, raw: &[u8]) -> bool {
         let Ok(peek) = crate::peek(raw) else {
             return false;

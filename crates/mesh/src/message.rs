@@ -1,4 +1,4 @@
-//! DISCOVER and GOSSIP, as they stand on their streams.
+//! Messages of DISCOVER and GOSSIP streams.
 
 use alloc::vec::Vec;
 
@@ -8,26 +8,26 @@ use bytes::Bytes;
 
 use crate::record::{ENVELOPE_MAX, Record, Role, Roles, SKEW_MS};
 
-/// Records that a DISCOVER may ask for.
+/// Most records of one DISCOVER.
 pub const DISCOVER_MAX: u32 = 256;
-/// Entries of each list of a GOSSIP message.
+/// Most entries in each list of a GOSSIP message.
 pub const GOSSIP_MAX: usize = 64;
-/// A seed's list is refused when it is older.
+/// Greatest age of a seed's list.
 const LIST_AGE_MS: u64 = 600 * 1000;
-/// Longest request, bytes.
+/// Longest request, in bytes.
 pub(crate) const REQUEST_MAX: usize = 8 << 10;
 /// Longest answer to DISCOVER.
 pub(crate) const LIST_MAX: usize = msg::MAX;
-/// Longest answer to GOSSIP, and longest last word of the asker.
+/// Longest answer to GOSSIP, and longest last message of the asker.
 pub(crate) const RECORDS_MAX: usize = GOSSIP_MAX * (ENVELOPE_MAX + 32);
 const LIST_LABEL: &str = "BN-LIST1";
 
 message! {
-    /// What a node asks a seed.
+    /// Request to a seed.
     pub struct Discover<'a> {
-        /// How many records.
+        /// Number of records.
         req "n" n: u32,
-        /// Roles that each of them has.
+        /// Roles that each peer must have.
         req "roles" roles: Vec<&'a str>,
     }
 }
@@ -65,11 +65,11 @@ message! {
     }
 }
 
-/// Why a message is not one.
+/// Reason why a message is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
-    /// It does not decode.
+    /// The message does not decode.
     #[error("the message does not decode: {0}")]
     Form(#[from] cbor::Error),
     /// More entries than the profile allows.
@@ -78,21 +78,21 @@ pub enum MessageError {
     /// A role that the profile does not know.
     #[error("a role that is not known")]
     Role,
-    /// A list older than 10 minutes, or over 2 minutes ahead.
+    /// The list is older than 10 minutes, or more than 2 minutes ahead.
     #[error("the seed's list is of another time")]
     Time,
-    /// The seed's signature.
+    /// The seed's signature is invalid.
     #[error("the seed's list: its signature does not verify")]
     Signature,
 }
 
-/// One entry of what an asker has: a record of `node` with this `seq`. With a `seq` of zero it is a bound: between two
-/// of them the asker names all that it has.
+/// An entry of an asker's list: a record of `node` with this `seq`. An entry with `seq` 0 is a bound. Between two bounds, the
+/// asker names all of its records.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Have {
-    /// Whose.
+    /// Node of the record.
     pub node: NodeId,
-    /// Which.
+    /// Sequence number of the record.
     pub seq: u64,
 }
 
@@ -134,7 +134,7 @@ fn owned(raws: &[cbor::Raw<'_>]) -> Vec<Bytes> {
     raws.iter().map(|r| Bytes::copy_from_slice(r.0)).collect()
 }
 
-/// A request to a seed.
+/// Encodes a request to a seed.
 #[must_use]
 pub fn discover(n: u32, roles: Roles) -> Bytes {
     let roles = roles.iter().map(Role::name).collect();
@@ -142,11 +142,11 @@ pub fn discover(n: u32, roles: Roles) -> Bytes {
     msg::to_vec(&Discover { n, roles }).into()
 }
 
-/// Reads a request to a seed: how many records, of peers with which roles.
+/// Decodes a request to a seed: the number of records, and the roles.
 ///
 /// # Errors
 ///
-/// It is not one.
+/// The bytes are not such a request.
 pub fn read_discover(cbor: &[u8]) -> Result<(u32, Roles), MessageError> {
     let request: Discover<'_> = cbor::from_slice(cbor)?;
     if request.n > DISCOVER_MAX {
@@ -161,7 +161,7 @@ pub fn read_discover(cbor: &[u8]) -> Result<(u32, Roles), MessageError> {
     }
 }
 
-/// A seed's signed answer.
+/// Encodes and signs a seed's answer.
 #[must_use]
 pub fn list(seed: &Identity, unix_ms: u64, records: &[Record]) -> Bytes {
     let list = cbor::to_vec(&List {
@@ -176,11 +176,11 @@ pub fn list(seed: &Identity, unix_ms: u64, records: &[Record]) -> Bytes {
     .into()
 }
 
-/// Reads a seed's answer: its records, each of which has still to be checked.
+/// Decodes a seed's answer. Each record still needs a check.
 ///
 /// # Errors
 ///
-/// It is not one, not of this time, or not signed by this seed.
+/// The bytes are not such an answer, it is too old or ahead, or its signature is not this seed's.
 pub fn read_list(cbor: &[u8], seed: &PublicKey, unix_ms: u64) -> Result<Vec<Bytes>, MessageError> {
     let listed: Listed<'_> = cbor::from_slice(cbor)?;
     let list: List<'_> = cbor::from_slice(listed.list)?;
@@ -194,52 +194,52 @@ pub fn read_list(cbor: &[u8], seed: &PublicKey, unix_ms: u64) -> Result<Vec<Byte
     Ok(owned(&peers))
 }
 
-/// What an asker has.
+/// Encodes an asker's list.
 #[must_use]
 pub fn ask(have: Vec<Have>) -> Bytes {
     msg::to_vec(&Ask { have }).into()
 }
 
-/// Reads what an asker has.
+/// Decodes an asker's list.
 ///
 /// # Errors
 ///
-/// It is no such message.
+/// The bytes are not such a message.
 pub fn read_ask(cbor: &[u8]) -> Result<Vec<Have>, MessageError> {
     let ask: Ask = cbor::from_slice(cbor)?;
     bounded(ask.have, GOSSIP_MAX)
 }
 
-/// What is given to an asker, and what is wanted of it.
+/// Encodes an answer: records for the asker, and the nodes whose records are wanted.
 #[must_use]
 pub fn answer(records: &[Record], want: Vec<NodeId>) -> Bytes {
     let recs = raws(records);
     msg::to_vec(&Answer { recs, want }).into()
 }
 
-/// Reads an answer: envelopes, still to be checked, and the nodes whose records are wanted.
+/// Decodes an answer: envelopes that still need a check, and the nodes whose records are wanted.
 ///
 /// # Errors
 ///
-/// It is no such message.
+/// The bytes are not such a message.
 pub fn read_answer(cbor: &[u8]) -> Result<(Vec<Bytes>, Vec<NodeId>), MessageError> {
     let answer: Answer<'_> = cbor::from_slice(cbor)?;
     let recs = bounded(answer.recs, GOSSIP_MAX)?;
     Ok((owned(&recs), bounded(answer.want, GOSSIP_MAX)?))
 }
 
-/// The asker's last word: what was wanted.
+/// Encodes the asker's last message: the wanted records.
 #[must_use]
 pub fn last(records: &[Record]) -> Bytes {
     let recs = raws(records);
     msg::to_vec(&Last { recs }).into()
 }
 
-/// Reads an asker's last word.
+/// Decodes the asker's last message.
 ///
 /// # Errors
 ///
-/// It is no such message.
+/// The bytes are not such a message.
 pub fn read_last(cbor: &[u8]) -> Result<Vec<Bytes>, MessageError> {
     let last: Last<'_> = cbor::from_slice(cbor)?;
     Ok(owned(&bounded(last.recs, GOSSIP_MAX)?))

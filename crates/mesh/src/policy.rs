@@ -1,41 +1,41 @@
 use core::time::Duration;
 
-/// What a node allows and how often it acts. The defaults are the profile's; a network file may say otherwise.
+/// Limits and intervals of a node. The defaults are the profile's; a network file may change them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Policy {
-    /// Standing links that gossip runs over.
+    /// Links for gossip.
     pub links: usize,
-    /// The shortest and the longest time between two exchanges on a link.
+    /// Shortest and longest interval between two exchanges on a link.
     pub gossip_every: (Duration, Duration),
-    /// How long a link stands before another takes its place.
+    /// Age at which a link is replaced.
     pub link_life: Duration,
-    /// Seeds that are spoken to at once.
+    /// Seeds asked at once.
     pub seeds_at_once: usize,
-    /// First wait after a seed failed, doubled up to the second.
+    /// First and longest wait after a seed failed; it doubles.
     pub seed_backoff: (Duration, Duration),
-    /// Untested records, in all.
+    /// Untested records in all.
     pub untested_max: usize,
-    /// Untested records that one peer may tell of.
+    /// Untested records from one reporting peer.
     pub untested_per_teller: usize,
-    /// Between two dials to untested addresses.
+    /// Interval between two dials to untested addresses.
     pub dial_every: Duration,
-    /// Between two dials to one /24.
+    /// Interval between two dials to one /24.
     pub dial_prefix_every: Duration,
     /// Tested records in one /24 (IPv6: /40).
     pub per_prefix: usize,
-    /// How long a handshake tests a record.
+    /// Time for which a test is valid.
     pub tested_for: Duration,
-    /// Links that are dialled first after a restart.
+    /// Anchors: links that are dialled first after a restart.
     pub anchors: usize,
-    /// Records above which a node keeps those near its own NodeID only.
+    /// Number of records above which a node keeps only those near its own NodeID.
     pub view_max: usize,
-    /// Records of relays that are kept from afar.
+    /// Records of relays kept outside that range.
     pub relays_max: usize,
     /// Connections from one address (IPv6: /56).
     pub per_address: usize,
-    /// Streams that one peer may open at once, and how many more each second.
+    /// Streams that one peer may open at once, and additional ones per second.
     pub opens: (u32, u32),
-    /// Take addresses of private networks and of this host: for networks that are not the Internet.
+    /// Whether addresses of private networks and of this host are accepted, for networks outside the Internet.
     pub private: bool,
 }
 

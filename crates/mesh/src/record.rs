@@ -1,4 +1,4 @@
-//! Peer records: what a node says of itself, under its key.
+//! Peer records: a node's signed description of itself.
 
 use alloc::borrow::ToOwned as _;
 use alloc::collections::BTreeMap;
@@ -14,31 +14,31 @@ use crate::Addr;
 
 /// Label of a record's signature.
 const LABEL: &str = "BN-PEER1";
-/// Longest envelope that is looked at, bytes.
+/// Longest accepted envelope, in bytes.
 pub const ENVELOPE_MAX: usize = 4096;
-/// Longest life of a record.
+/// Longest lifetime of a record.
 pub const LIFE_MAX_MS: u64 = 24 * 3600 * 1000;
-/// A record is dropped this long after it expired.
+/// Time between a record's expiry and its removal.
 pub const GRACE_MS: u64 = 600 * 1000;
-/// How far another's clock may be ahead.
+/// Accepted error of another node's clock.
 pub const SKEW_MS: u64 = 120 * 1000;
-/// Addresses of one record that are looked at.
+/// Addresses read from one record.
 const ADDRS_MAX: usize = 8;
 
 message! {
     /// A record as its issuer signs it.
     pub struct Claims<'a> {
-        /// When it ends, UNIX milliseconds.
+        /// Expiry, UNIX milliseconds.
         req "exp" exp: u64,
         /// The issuer's key.
         req "key" key: &'a [u8; 32],
-        /// Its Sphinx key record, empty where it mixes nothing.
+        /// Its Sphinx key record; empty if it is not a mix relay.
         req "mix" mix: &'a [u8],
-        /// Who runs it.
+        /// Operator of the node.
         req "org" org: &'a str,
-        /// SHA-256 of its certificate's SPKI; empty where web PKI serves.
+        /// SHA-256 of its certificate's SPKI; empty for web PKI.
         req "pin" pin: &'a [u8],
-        /// The issuer's UNIX milliseconds; the highest stands.
+        /// The issuer's UNIX milliseconds; the highest is valid.
         req "seq" seq: u64,
         /// Features.
         req "feat" feat: Vec<&'a str>,
@@ -58,26 +58,26 @@ message! {
     }
 }
 
-/// Why bytes are not a record that can be used.
+/// Reason why bytes are not a usable record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
     /// Longer than [`ENVELOPE_MAX`].
     #[error("a peer record of {0} bytes, where 4096 are allowed")]
     TooLong(usize),
-    /// The envelope or the record in it does not decode.
+    /// The envelope or its record does not decode.
     #[error("the peer record does not decode: {0}")]
     Form(#[from] cbor::Error),
-    /// A pin that is neither empty nor 32 bytes.
+    /// The pin is neither empty nor 32 bytes.
     #[error("a pin is empty or 32 bytes")]
     Pin,
-    /// The key or the signature.
+    /// The key or the signature is invalid.
     #[error("the peer record: {0}")]
     Key(#[from] KeyError),
-    /// A life over 24 h, or a `seq` from the future.
+    /// The lifetime exceeds 24 h, or the `seq` is in the future.
     #[error("the peer record lives longer than 24 h")]
     Life,
-    /// Over.
+    /// The record has expired.
     #[error("the peer record has expired")]
     Expired,
 }
@@ -85,11 +85,11 @@ pub enum RecordError {
 /// A role that a peer advertises.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Role {
-    /// First on a path.
+    /// First relay of a path.
     Entry,
-    /// Between.
+    /// Middle relay of a path.
     Core,
-    /// Last on a path.
+    /// Last node of a path.
     Exit,
     /// A relay of the mix.
     Mix,
@@ -104,7 +104,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// All, in the order of the profile.
+    /// All roles, in the profile's order.
     pub const ALL: [Self; 8] = [
         Self::Entry,
         Self::Core,
@@ -116,7 +116,7 @@ impl Role {
         Self::Seed,
     ];
 
-    /// Its name on the wire.
+    /// The role's name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -131,7 +131,7 @@ impl Role {
         }
     }
 
-    /// The role of a name.
+    /// The role with a name.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|r| r.name() == name)
@@ -143,30 +143,30 @@ impl Role {
 pub struct Roles(u16);
 
 impl Roles {
-    /// Whether a role is in it.
+    /// Whether the set contains a role.
     #[must_use]
     pub const fn has(self, role: Role) -> bool {
         self.0 & (1 << role as u16) != 0
     }
 
-    /// Whether it has all of another set.
+    /// Whether the set contains all roles of another.
     #[must_use]
     pub const fn covers(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether paths may lead over it.
+    /// Whether paths may use a node with these roles.
     #[must_use]
     pub const fn relays(self) -> bool {
         self.has(Role::Entry) || self.has(Role::Core)
     }
 
-    /// The roles in it.
+    /// The roles of the set.
     pub fn iter(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |r| self.has(*r))
     }
 
-    /// The roles of these names, and whether all were known.
+    /// The roles with these names, and whether all names are known.
     pub fn of_names<'a>(names: impl IntoIterator<Item = &'a str>) -> (Self, bool) {
         let mut all = true;
         let mut set = Self::default();
@@ -186,16 +186,16 @@ impl FromIterator<Role> for Roles {
     }
 }
 
-/// What a node says of itself, before it is signed.
+/// The content of a record before it is signed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Draft {
-    /// Where it is reached.
+    /// Addresses.
     pub addrs: Vec<Addr>,
-    /// What it does.
+    /// Roles.
     pub roles: Roles,
     /// Features.
     pub feat: Vec<String>,
-    /// Who runs it.
+    /// Operator of the node.
     pub org: String,
     /// SHA-256 of its certificate's SPKI.
     pub pin: Option<[u8; 32]>,
@@ -206,7 +206,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Signs it, to live for `life_ms`, at most 24 h.
+    /// Signs the record for a lifetime of `life_ms`, at most 24 h.
     #[must_use]
     pub fn sign(&self, issuer: &Identity, seq: u64, life_ms: u64) -> Record {
         let addrs: Vec<String> = self.addrs.iter().map(ToString::to_string).collect();
@@ -237,7 +237,7 @@ impl Draft {
     }
 }
 
-/// A peer record whose signature stands.
+/// A peer record with a valid signature.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Record {
     raw: Bytes,
@@ -247,16 +247,16 @@ pub struct Record {
     roles: Roles,
 }
 
-/// What can be told of an envelope without any arithmetic.
+/// Fields of an envelope that are read without a signature check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Peek {
-    /// Whose record it says it is.
+    /// Node that the record claims.
     pub node: NodeId,
-    /// Which one.
+    /// Sequence number.
     pub seq: u64,
-    /// When it ends, UNIX milliseconds.
+    /// Expiry, UNIX milliseconds.
     pub exp: u64,
-    /// What the peer says that it does.
+    /// Claimed roles.
     pub roles: Roles,
 }
 
@@ -275,11 +275,11 @@ fn open(raw: &[u8]) -> Result<(Envelope<'_>, Claims<'_>), RecordError> {
     Ok((envelope, claims))
 }
 
-/// Looks at an envelope, whose signature is not checked.
+/// Reads an envelope without checking its signature.
 ///
 /// # Errors
 ///
-/// It is no envelope of a record.
+/// The bytes are not the envelope of a record.
 pub fn peek(raw: &[u8]) -> Result<Peek, RecordError> {
     let (_, claims) = open(raw)?;
     Ok(Peek {
@@ -291,11 +291,11 @@ pub fn peek(raw: &[u8]) -> Result<Peek, RecordError> {
 }
 
 impl Record {
-    /// Reads an envelope and checks its key and its signature.
+    /// Reads an envelope, and checks its key and signature.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// [`RecordError`].
     pub fn from_envelope(raw: &[u8]) -> Result<Self, RecordError> {
         let (envelope, claims) = open(raw)?;
         let key = PublicKey::from_bytes(claims.key)?;
@@ -309,11 +309,11 @@ impl Record {
         })
     }
 
-    /// Whether it may be taken now.
+    /// Checks that the record is valid at this time.
     ///
     /// # Errors
     ///
-    /// [`RecordError::Expired`], or [`RecordError::Life`] for one from the future.
+    /// [`RecordError::Expired`], or [`RecordError::Life`] for a record from the future.
     pub const fn check_time(&self, unix_ms: u64) -> Result<(), RecordError> {
         if self.exp <= unix_ms {
             return Err(RecordError::Expired);
@@ -330,41 +330,41 @@ impl Record {
         &self.raw
     }
 
-    /// Whose it is.
+    /// Node of the record.
     #[must_use]
     pub const fn node(&self) -> NodeId {
         self.node
     }
 
-    /// Which one.
+    /// Sequence number.
     #[must_use]
     pub const fn seq(&self) -> u64 {
         self.seq
     }
 
-    /// When it ends, UNIX milliseconds.
+    /// Expiry, UNIX milliseconds.
     #[must_use]
     pub const fn exp(&self) -> u64 {
         self.exp
     }
 
-    /// What the peer says that it does.
+    /// Claimed roles.
     #[must_use]
     pub const fn roles(&self) -> Roles {
         self.roles
     }
 
-    /// What was signed: equal text is one statement, whoever signed it twice.
+    /// The signed bytes. Equal bytes are one statement, even with two signatures.
     #[must_use]
     pub fn signed(&self) -> &[u8] {
         open(&self.raw).map_or(&[], |(e, _)| e.rec)
     }
 
-    /// Its claims.
+    /// The fields of the record.
     ///
     /// # Errors
     ///
-    /// None: it was read before.
+    /// None in practice, because the record was decoded before.
     pub fn claims(&self) -> Result<Claims<'_>, RecordError> {
         open(&self.raw).map(|(_, claims)| claims)
     }
@@ -381,7 +381,7 @@ impl Record {
         self.claims().ok()?.pin.try_into().ok()
     }
 
-    /// The addresses of forms that are known.
+    /// The addresses in known forms.
     #[must_use]
     pub fn addrs(&self) -> Vec<Addr> {
         let read = |c: Claims<'_>| {
@@ -391,7 +391,7 @@ impl Record {
         self.claims().map(read).unwrap_or_default()
     }
 
-    /// Who says to run it.
+    /// Claimed operator.
     #[must_use]
     pub fn org(&self) -> String {
         self.claims().map(|c| c.org.to_owned()).unwrap_or_default()

@@ -14,32 +14,32 @@ use crate::untested::Untested;
 use crate::view::Share;
 use crate::{Addr, Policy, Prefix, Record, Roles, Teller};
 
-/// How long a record that failed its test is not listened to.
+/// Time for which a record that failed its test is ignored.
 const AVOID_FOR: Duration = Duration::from_secs(600);
-/// Such records that are remembered, at most.
+/// Most such records in memory.
 const AVOID_MAX: usize = 4096;
-/// Pairs of contradicting records that are kept.
+/// Most pairs of contradicting records in memory.
 const EVIDENCE_MAX: usize = 256;
-/// Records issued last that are told before all others.
+/// Newest records that are reported first.
 const FRESH_MAX: usize = 64;
 
-/// That this node reached a peer.
+/// Result of a successful test of a peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Tested {
-    /// When.
+    /// Time of the test.
     pub at: Time,
-    /// Where.
+    /// IP address of the peer.
     pub ip: IpAddr,
 }
 
-/// One record, and what is known of it.
+/// One record and its state.
 #[derive(Clone, Debug)]
 pub struct Entry {
     record: Record,
     tested: Option<Tested>,
-    /// While it waits for its test.
+    /// The reporting peer, while the record waits for its test.
     teller: Option<Teller>,
-    /// Which of its addresses is tried next.
+    /// Index of the address to try next.
     tried: u8,
 }
 
@@ -50,61 +50,61 @@ impl Entry {
         &self.record
     }
 
-    /// When and where its peer was reached.
+    /// Time and address of the last successful test.
     #[must_use]
     pub const fn tested(&self) -> Option<Tested> {
         self.tested
     }
 }
 
-/// Two records of one peer with one `seq`, both signed: it says different things to different nodes.
+/// Two signed records of one peer with the same `seq`: the peer tells different nodes different things.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Evidence {
-    /// The one that was known.
+    /// The record that was known.
     pub first: Record,
-    /// The one that contradicts it.
+    /// The record that contradicts it.
     pub second: Record,
 }
 
-/// What became of a record that was offered.
+/// Result of offering a record to the table.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Offer {
-    /// Its peer was not known.
+    /// The peer is new.
     New,
-    /// It replaces an older one; whether its peer has to be tested again.
+    /// The record replaces an older one; `true` if the peer needs a new test.
     Newer(bool),
-    /// It is known.
+    /// The record is known.
     Known,
-    /// It contradicts the one that was known: the peer is excluded.
+    /// The record contradicts the known one; the peer is excluded.
     Equivocal,
-    /// It is not taken.
+    /// The table refuses the record.
     Refused(Refusal),
 }
 
-/// Why a record is not taken.
+/// Reason for refusing a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
-    /// This node's own.
+    /// The record is this node's own.
     Own,
-    /// Its peer is on the ban list.
+    /// The peer is on the ban list.
     Banned,
-    /// Its peer contradicted itself, and has not issued a later one.
+    /// The peer contradicted itself and has not issued a later record.
     Excluded,
-    /// A later one is known.
+    /// A later record is known.
     Old,
-    /// Expired, or of the future.
+    /// The record has expired, or is from the future.
     Time,
-    /// Its peer could not be reached lately.
+    /// The peer could not be reached recently.
     Avoided,
-    /// It has no address that this node dials.
+    /// The record has no address that this node dials.
     NoAddress,
-    /// Too far away for this node's view.
+    /// The node is too far away for this node's view.
     Far,
-    /// The teller has told enough, or there is no room.
+    /// The reporter has reached its limit, or the table is full.
     NoRoom,
 }
 
-/// All that a node knows of others.
+/// All known records.
 #[derive(Clone, Debug)]
 pub struct Table {
     own: NodeId,
@@ -121,13 +121,13 @@ pub struct Table {
     tested: usize,
     relays_afar: usize,
     share: Share,
-    /// The records that were issued last, by `seq`, and the change that brought each.
+    /// The newest records by `seq`, with the change that brought each.
     fresh: BTreeMap<(u64, NodeId), u64>,
     last_change: u64,
     evidence: BTreeMap<NodeId, Evidence>,
     banned: BTreeSet<NodeId>,
     avoided: BTreeMap<NodeId, Time>,
-    /// What is taken from afar, as somebody there is looked for.
+    /// Ranges outside the share that are accepted during a lookup.
     open: BTreeMap<NodeId, (NodeId, NodeId)>,
 }
 
@@ -157,7 +157,7 @@ impl Table {
         }
     }
 
-    /// Takes records of this range from now on, or no more.
+    /// Accepts records of this range for a lookup, or no longer.
     pub(crate) fn open_range(&mut self, node: NodeId, range: Option<(NodeId, NodeId)>) {
         match range {
             Some(range) => self.open.insert(node, range),
@@ -171,59 +171,59 @@ impl Table {
             .any(|(lo, hi)| (lo..=hi).contains(&&node))
     }
 
-    /// What is known of a peer.
+    /// The entry of a peer.
     #[must_use]
     pub fn get(&self, node: NodeId) -> Option<&Entry> {
         self.entries.get(&node)
     }
 
-    /// All that is known, by NodeID.
+    /// All entries, by NodeID.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
     }
 
-    /// How many records are known.
+    /// Number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nobody is known.
+    /// Whether the table is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// How many of them are tested.
+    /// Number of tested records.
     #[must_use]
     pub const fn tested(&self) -> usize {
         self.tested
     }
 
-    /// How many wait for their test.
+    /// Number of records that wait for a test.
     #[must_use]
     pub const fn untested(&self) -> usize {
         self.untested.len()
     }
 
-    /// Whether so many wait for their test that more of this teller's are of little use.
+    /// Whether so many records wait for a test that more from this reporter are of little use.
     pub(crate) fn is_crowded(&self, teller: &Teller) -> bool {
         self.untested.is_crowded(teller.from)
     }
 
-    /// Which part of all NodeIDs this node keeps records of.
+    /// The part of all NodeIDs whose records this node keeps.
     #[must_use]
     pub const fn share(&self) -> &Share {
         &self.share
     }
 
-    /// What peers contradicted themselves with.
+    /// The contradicting records of a peer.
     #[must_use]
     pub fn evidence(&self, node: NodeId) -> Option<&Evidence> {
         self.evidence.get(&node)
     }
 
-    /// Who contradicted itself.
+    /// The excluded peers.
     pub fn excluded(&self) -> impl Iterator<Item = NodeId> {
         self.evidence.keys().copied()
     }
@@ -243,7 +243,7 @@ impl Table {
         self.last_change
     }
 
-    /// The records that were issued last and came after the change `since`, the latest issued first.
+    /// The newest records that came after the change `since`, latest first.
     pub(crate) fn fresh(&self, since: u64) -> impl Iterator<Item = NodeId> {
         let news = self
             .fresh
@@ -266,7 +266,7 @@ impl Table {
         self.own_record = Some(record);
     }
 
-    /// The record that may be passed on: one's own, or one that is tested.
+    /// The record that may be passed on: this node's own, or a tested one.
     pub(crate) fn passable(&self, node: NodeId) -> Option<&Record> {
         if node == self.own {
             return self.own_record.as_ref();
@@ -277,8 +277,7 @@ impl Table {
             .map(|e| &e.record)
     }
 
-    /// The `seq` that is known of a peer; one more than that of two records that contradict each other, so that others ask for
-    /// them.
+    /// The known `seq` of a peer. For a peer with contradicting records it is one higher, so that others ask for both.
     pub(crate) fn seq(&self, node: NodeId) -> Option<u64> {
         if node == self.own {
             return self.own_record.as_ref().map(Record::seq);
@@ -287,7 +286,7 @@ impl Table {
         known.or_else(|| self.evidence.get(&node).map(|e| e.first.seq() + 1))
     }
 
-    /// What is given to who asks for a peer's record: the one that may be passed on, or two that contradict each other.
+    /// The records for an asker: the one that may be passed on, or two that contradict each other.
     pub(crate) fn give(&self, node: NodeId) -> impl Iterator<Item = &Record> {
         let evidence = self.evidence.get(&node).into_iter();
         self.passable(node)
@@ -295,7 +294,7 @@ impl Table {
             .chain(evidence.flat_map(|e| [&e.first, &e.second]))
     }
 
-    /// Whether a record of this peer would be taken, as far as its NodeID tells.
+    /// Whether the table would accept a record of this peer, judged by its NodeID.
     pub(crate) fn would_take(&self, now: Time, node: NodeId) -> bool {
         node != self.own
             && self.share.holds(node)
@@ -304,7 +303,7 @@ impl Table {
             && self.avoided.get(&node).is_none_or(|until| *until <= now)
     }
 
-    /// Peers from `lo` to `hi`, both included, with their `seq`; this node among them.
+    /// Peers from `lo` to `hi`, inclusive, with their `seq`; this node is included.
     pub(crate) fn range(&self, lo: NodeId, hi: NodeId) -> impl Iterator<Item = (NodeId, u64)> {
         let own = self
             .own_record
@@ -333,12 +332,12 @@ impl Table {
         record.addrs().into_iter().filter(may).collect()
     }
 
-    /// Whether this node may dial an address that a name led to.
+    /// Whether this node may dial an IP address that a name resolved to.
     pub(crate) fn may_dial(&self, ip: IpAddr) -> bool {
         self.private || is_public(ip)
     }
 
-    /// Whether an entry is still one to be kept, after a lookup that brought it is over.
+    /// Whether an entry stays after the lookup that brought it.
     fn belongs(&self, node: NodeId, entry: &Entry) -> bool {
         self.share.holds(node)
             || self.seeds.contains(&node)
@@ -353,7 +352,7 @@ impl Table {
             || (roles.relays() && self.relays_afar < self.relays_max)
     }
 
-    /// Takes a record up, if it is one to be taken.
+    /// Offers a record to the table.
     pub(crate) fn offer(&mut self, now: Now, record: Record, teller: Teller) -> Offer {
         let node = record.node();
         if node == self.own {
@@ -416,7 +415,7 @@ impl Table {
         self.entries.insert(node, entry);
     }
 
-    /// Puts a peer into the queue of those to be tested; `false` when there is no room.
+    /// Queues a peer for a test; `false` when there is no room.
     fn wait(&mut self, node: NodeId, teller: &Teller) -> bool {
         if !self.untested.may_tell(teller) {
             return false;
@@ -500,7 +499,7 @@ impl Table {
         }
     }
 
-    /// Forgets a peer.
+    /// Removes a peer.
     pub(crate) fn remove(&mut self, node: NodeId) -> Option<Entry> {
         self.untest(node);
         let entry = self.entries.remove(&node)?;
@@ -513,7 +512,7 @@ impl Table {
         Some(entry)
     }
 
-    /// Forgets a peer, and does not listen to who tells of it for a while.
+    /// Removes a peer, and ignores reports about it for a while.
     pub(crate) fn avoid(&mut self, now: Time, node: NodeId) {
         self.remove(node);
         if self.avoided.len() >= AVOID_MAX {
@@ -541,7 +540,7 @@ impl Table {
         self.banned.contains(&node)
     }
 
-    /// The next peer to be tested, and where: one whose prefix `cool` lets through. Names are resolved first.
+    /// The next peer to test and its address, with a prefix that `cool` accepts. Names still need to be resolved.
     pub(crate) fn next_test(
         &mut self,
         mut cool: impl FnMut(Prefix) -> bool,
@@ -567,7 +566,7 @@ impl Table {
         Some((node, address(node)?))
     }
 
-    /// A peer was reached: whether it may stay, as its prefix is not full.
+    /// Records that a peer was reached; `false` if its prefix is full.
     pub(crate) fn reached(&mut self, now: Time, node: NodeId, ip: IpAddr) -> bool {
         let near = Prefix::near(ip);
         let limited = !self.seeds.contains(&node);
@@ -603,7 +602,7 @@ impl Table {
         true
     }
 
-    /// A peer was not reached at the address that was tried: the next one has its turn, or the peer is avoided.
+    /// Records that a peer was not reached. The next address is tried, or the peer is avoided.
     pub(crate) fn not_reached(&mut self, now: Time, node: NodeId) -> bool {
         let Some(entry) = self.entries.get(&node) else {
             return false;
@@ -623,7 +622,7 @@ impl Table {
         false
     }
 
-    /// Drops what is over, and puts tests that are too old back into the queue. Returns who was forgotten.
+    /// Removes expired records, and queues old tests again. Returns the removed peers.
     pub(crate) fn sweep(&mut self, now: Now) -> Vec<NodeId> {
         let over = |e: &Entry| e.record.exp().saturating_add(GRACE_MS) <= now.unix_ms;
         let old = |e: &Entry| e.tested.is_some_and(|t| t.at + self.tested_for <= now.mono);
@@ -660,15 +659,15 @@ impl Table {
         gone
     }
 
-    /// Tested peers of the share: who claims to be there, and was not reached, narrows no share.
+    /// Tested peers in the share. Untested peers do not narrow the share.
     fn tested_near(&self) -> usize {
         let (lo, hi) = self.share.bounds();
         let near = self.entries.range(lo..=hi);
         near.filter(|(_, e)| e.tested.is_some()).count()
     }
 
-    /// Narrows the share while more is known than is kept, or widens it; `stays` is kept whatever its distance. Returns who
-    /// was forgotten.
+    /// Narrows or widens the share to the number of records that the node keeps. Peers for which `stays` is true remain. Returns
+    /// the removed peers.
     pub(crate) fn fit(&mut self, stays: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
         let mut gone = Vec::new();
         while self.tested_near() > self.view_max && self.share.narrow() {

@@ -1,4 +1,4 @@
-//! Records that wait for a handshake, shared out fairly among those who told of them.
+//! Records that wait for a test, divided fairly among the peers that reported them.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -7,18 +7,18 @@ use betanet_wire::NodeId;
 
 use crate::Prefix;
 
-/// Who told of a record, and from where.
+/// The peer that reported a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Teller {
-    /// Its NodeID.
+    /// NodeID of the peer.
     pub node: NodeId,
-    /// The /16 that it was reached at.
+    /// The /16 of the peer.
     pub from: Prefix,
-    /// A seed of the network file, whose lists are longer than what others may tell.
+    /// Whether it is a seed of the network file, whose lists may be longer.
     pub seed: bool,
 }
 
-/// The queue. Each /16 of tellers has a bucket; when there is no room, the fullest bucket gives one up.
+/// The queue. Each /16 of reporters has a bucket. A full queue drops a record of the fullest bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct Untested {
     max: usize,
@@ -26,9 +26,9 @@ pub(crate) struct Untested {
     buckets: BTreeMap<Prefix, VecDeque<NodeId>>,
     told: BTreeMap<NodeId, usize>,
     len: usize,
-    /// The bucket that had its turn last.
+    /// The bucket that was served last.
     turn: Option<Prefix>,
-    /// Whether the nearest had its turn last, or the oldest.
+    /// Whether the nearest record was served last, or the oldest.
     nearest: bool,
 }
 
@@ -49,14 +49,14 @@ impl Untested {
         self.len
     }
 
-    /// Whether five in eight places are taken, and those who tell from there have half of their share or more: others
-    /// who fill the queue keep nobody from being listened to.
+    /// Whether five in eight places are taken, and this prefix has at least half of its share. Other prefixes that fill the queue
+    /// do not silence it.
     pub(crate) fn is_crowded(&self, from: Prefix) -> bool {
         let has = self.buckets.get(&from).map_or(0, VecDeque::len);
         self.len >= self.max / 8 * 5 && has * self.buckets.len() * 2 >= self.len
     }
 
-    /// Whether a teller may tell of one more.
+    /// Whether a reporter may add another record.
     pub(crate) fn may_tell(&self, teller: &Teller) -> bool {
         let most = if teller.seed {
             self.max / 4
@@ -66,8 +66,8 @@ impl Untested {
         self.told.get(&teller.node).copied().unwrap_or(0) < most
     }
 
-    /// Makes room for one more of this teller: `Ok` with whom that drives out, which is the farthest of the fullest bucket;
-    /// `Err` when that is the teller's own.
+    /// Makes room for another record of this reporter. `Ok` has the record to drop, if any: the farthest of the fullest bucket.
+    /// `Err` means that the fullest bucket is the reporter's own.
     pub(crate) fn make_room(&mut self, own: NodeId, teller: &Teller) -> Result<Option<NodeId>, ()> {
         if self.len < self.max {
             return Ok(None);
@@ -88,7 +88,7 @@ impl Untested {
         self.len += 1;
     }
 
-    /// Takes one out, wherever it stands.
+    /// Removes a record.
     pub(crate) fn remove(&mut self, node: NodeId, teller: &Teller) {
         if let Some(bucket) = self.buckets.get_mut(&teller.from) {
             bucket.retain(|n| *n != node);
@@ -105,8 +105,8 @@ impl Untested {
         self.len -= 1;
     }
 
-    /// The next that `ready` lets through, the buckets in turn; it goes to its bucket's end. Of a bucket's first, by turns the
-    /// one nearest to `own`, since what is far may not be kept for long, and the one that waits longest.
+    /// The next record that `ready` accepts; buckets take turns. Among a bucket's first records it is alternately the one nearest
+    /// to `own`, because far ones may soon be dropped, and the oldest. The record moves to its bucket's end.
     pub(crate) fn next(
         &mut self,
         own: NodeId,
@@ -142,7 +142,7 @@ impl Untested {
     }
 }
 
-/// How many of one bucket are looked at.
+/// Records of one bucket that are examined.
 const LOOK: usize = 64;
 
 fn take_nearest(
@@ -161,7 +161,7 @@ fn take_nearest(
     Some(node)
 }
 
-/// Those that are not ready go behind the others, so that they hold up nobody.
+/// Records that are not ready move to the end, so that they delay no others.
 fn take_oldest(
     bucket: &mut VecDeque<NodeId>,
     ready: &mut impl FnMut(NodeId) -> bool,
@@ -176,7 +176,7 @@ fn take_oldest(
     None
 }
 
-/// How far two nodes are apart, as far as their first bits tell.
+/// Distance of two nodes by their first bits.
 fn closeness(a: NodeId, b: NodeId) -> u64 {
     let head = |n: NodeId| n.0.first_chunk().map_or(0, |c| u64::from_be_bytes(*c));
     head(a) ^ head(b)

@@ -1,11 +1,11 @@
-//! Which part of all nodes a node keeps records of.
+//! The part of all nodes whose records a node keeps.
 
 use betanet_wire::NodeId;
 
-/// Longest prefix that is compared.
+/// Longest compared prefix.
 const BITS_MAX: u32 = 64;
 
-/// The nodes whose NodeIDs begin with the same bits as one's own: those nearest by XOR.
+/// The nodes that share a prefix with this node's NodeID: the nearest ones by XOR.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Share {
     own: NodeId,
@@ -23,40 +23,40 @@ impl Share {
         Self { own, bits: 0 }
     }
 
-    /// Bits that have to be the same.
+    /// Number of equal bits.
     #[must_use]
     pub const fn bits(&self) -> u32 {
         self.bits
     }
 
-    /// Whether a node is in it.
+    /// Whether the share contains a node.
     #[must_use]
     pub fn holds(&self, node: NodeId) -> bool {
         self.bits == 0 || (head(self.own) ^ head(node)) >> (64 - self.bits) == 0
     }
 
-    /// Halves it.
+    /// Halves the share.
     pub(crate) const fn narrow(&mut self) -> bool {
         let can = self.bits < BITS_MAX;
         self.bits += can as u32;
         can
     }
 
-    /// Doubles it.
+    /// Doubles the share.
     pub(crate) const fn widen(&mut self) -> bool {
         let can = self.bits > 0;
         self.bits -= can as u32;
         can
     }
 
-    /// Its first and its last NodeID.
+    /// First and last NodeID of the share.
     #[must_use]
     pub fn bounds(&self) -> (NodeId, NodeId) {
         around(self.own, self.bits)
     }
 }
 
-/// The first and the last NodeID that begin with the first `bits` of one.
+/// First and last NodeID that share the first `bits` bits with `node`.
 #[must_use]
 pub fn around(node: NodeId, bits: u32) -> (NodeId, NodeId) {
     let (mut lo, mut hi) = (node, node);
@@ -70,7 +70,7 @@ pub fn around(node: NodeId, bits: u32) -> (NodeId, NodeId) {
     (lo, hi)
 }
 
-/// The NodeID after one, if there is one.
+/// The next NodeID, if there is one.
 #[must_use]
 pub(crate) fn after(node: NodeId) -> Option<NodeId> {
     let mut next = node;
@@ -83,13 +83,13 @@ pub(crate) fn after(node: NodeId) -> Option<NodeId> {
     None
 }
 
-/// How many first bits two NodeIDs have in common, up to 64.
+/// Number of equal leading bits of two NodeIDs, up to 64.
 #[must_use]
 pub(crate) fn common_bits(a: NodeId, b: NodeId) -> u32 {
     (head(a) ^ head(b)).leading_zeros()
 }
 
-/// How far two nodes are apart, compared as numbers.
+/// XOR distance of two NodeIDs, as a big-endian number.
 #[must_use]
 pub(crate) fn distance(a: NodeId, b: NodeId) -> [u8; 20] {
     let mut out = a.0;

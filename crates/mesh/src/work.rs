@@ -5,36 +5,36 @@ use bytes::Bytes;
 
 use crate::{Record, message};
 
-/// Signatures to be checked away from the machine, by whoever has threads; answer with [`crate::Input::Checked`].
+/// Signatures to check outside the machine, for example on another thread. Answer with [`crate::Input::Checked`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Work {
-    /// Which.
+    /// ID of the work.
     pub id: u64,
-    /// A seed's list, whose signature comes first: its CBOR, the seed's key, this node's UNIX milliseconds.
+    /// A seed's list, whose signature is checked first: its CBOR, the seed's key, this node's UNIX milliseconds.
     pub list: Option<(Bytes, PublicKey, u64)>,
     /// Envelopes of peer records.
     pub envelopes: Vec<Bytes>,
 }
 
-/// What came of a [`Work`].
+/// Result of a [`Work`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Done {
-    /// Which.
+    /// ID of the work.
     pub id: u64,
-    /// Whether the list, if there was one, is the seed's.
+    /// Whether the list has the seed's signature; `true` without a list.
     pub list_stands: bool,
-    /// The records whose signatures stand.
+    /// The records with a valid signature.
     pub records: Vec<Record>,
 }
 
 impl Work {
-    /// Does it here and now.
+    /// Checks the signatures on this thread.
     #[must_use]
     pub fn run(&self) -> Done {
         self.run_with(|envelope| Record::from_envelope(envelope).ok())
     }
 
-    /// Does it with another way to check an envelope, such as one that remembers.
+    /// Checks the signatures with another function for envelopes, such as one with a cache.
     #[must_use]
     pub fn run_with(&self, mut check: impl FnMut(&Bytes) -> Option<Record>) -> Done {
         let listed = match &self.list {

@@ -1,4 +1,4 @@
-//! The number of an epoch that nobody could know before: what decides where relays stand.
+//! The beacon: a number for each epoch that nobody can predict. It determines the layers of relays.
 
 mod shares;
 
@@ -8,9 +8,9 @@ use blst::min_sig::{PublicKey, SecretKey, Signature};
 
 pub use shares::{BeaconShare, PartialBeacon, join_beacon};
 
-/// A signature's length: a point of G1, compressed.
+/// Length of a signature: a compressed point of G1.
 pub const BEACON_SIG: usize = 48;
-/// A key's length: a point of G2, compressed.
+/// Length of a key: a compressed point of G2.
 pub const BEACON_KEY: usize = 96;
 
 /// The suite of profile chapter 7; the label in the text keeps beacons apart from vouchers.
@@ -22,7 +22,7 @@ fn text(epoch: u32) -> [u8; 17] {
     text
 }
 
-/// What a relay's VRF proves to stand in a layer.
+/// Text that a relay's VRF proves for its layer.
 #[must_use]
 pub fn layer_text(epoch: u32, beacon: &[u8; 32]) -> [u8; 48] {
     let mut text = [0; 48];
@@ -32,30 +32,30 @@ pub fn layer_text(epoch: u32, beacon: &[u8; 32]) -> [u8; 48] {
     text
 }
 
-/// The layer of a VRF output.
+/// The layer for a VRF output.
 #[must_use]
 pub const fn layer_of(output: &[u8; 64], layers: u8) -> u8 {
     if layers == 0 { 0 } else { output[0] % layers }
 }
 
-/// The key that a network's beacons are verified with. Its owners sign with shares; their joined signature is unique.
+/// The public key of a network's beacons. Its owners sign with shares; their joined signature is unique.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BeaconKey(PublicKey);
 
 impl BeaconKey {
-    /// A key in the right subgroup, and not the identity.
+    /// Reads a key; `None` if it is the identity or outside the right subgroup.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; BEACON_KEY]) -> Option<Self> {
         PublicKey::key_validate(bytes).ok().map(Self)
     }
 
-    /// For the network's file.
+    /// The key's bytes, for the network's file.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; BEACON_KEY] {
         self.0.compress()
     }
 
-    /// The beacon of an epoch, where this is its signature.
+    /// Verifies the signature of an epoch and returns the beacon.
     #[must_use]
     pub fn beacon(&self, epoch: u32, sig: &[u8; BEACON_SIG]) -> Option<[u8; 32]> {
         let signature = Signature::sig_validate(sig, true).ok()?;
@@ -64,7 +64,7 @@ impl BeaconKey {
     }
 }
 
-/// The secret of a beacon key that one party holds alone, as a test network may; wiped on drop.
+/// The secret of a beacon key that one party holds alone, as in a test network; wiped on drop.
 pub struct BeaconSecret(SecretKey);
 
 impl core::fmt::Debug for BeaconSecret {
@@ -74,19 +74,19 @@ impl core::fmt::Debug for BeaconSecret {
 }
 
 impl BeaconSecret {
-    /// From 32 random bytes.
+    /// Derives a secret from 32 random bytes.
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Option<Self> {
         SecretKey::key_gen(seed, &[]).ok().map(Self)
     }
 
-    /// The key that others verify with.
+    /// The public key.
     #[must_use]
     pub fn public(&self) -> BeaconKey {
         BeaconKey(self.0.sk_to_pk())
     }
 
-    /// The signature of an epoch.
+    /// Signs an epoch.
     #[must_use]
     pub fn sign(&self, epoch: u32) -> [u8; BEACON_SIG] {
         self.0.sign(&text(epoch), DST, &[]).compress()

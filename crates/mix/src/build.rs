@@ -1,4 +1,4 @@
-//! A sender's half: packets, and reply blocks to come back over.
+//! Building packets and reply blocks, on the sender's side.
 
 use alloc::vec::Vec;
 
@@ -14,13 +14,13 @@ use crate::packet::{
     BETA, BODY, COMMAND, Command, HEADER, PACKET, PAYLOAD, Packet, SLOT, SLOTS, VERSION, ZEROS,
 };
 
-/// A node's public key, known to be of the group's prime order: only with such a key may scalars be multiplied modulo that order,
-/// which makes building linear in the hops. The check is for once a directory.
+/// A node's public key with the group's prime order. Only with such keys may scalars be multiplied modulo the order, which makes
+/// building linear in the hops. Check a key once for each directory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RelayKey([u8; 32]);
 
 impl RelayKey {
-    /// A key that was checked; `None` for a point of small or mixed order, on the twist, or written in another way than the one.
+    /// Checks a key; `None` for a point of small or mixed order, a point on the twist, or a non-canonical encoding.
     #[must_use]
     pub fn check(bytes: [u8; 32]) -> Option<Self> {
         let point = MontgomeryPoint(bytes).to_edwards(0)?;
@@ -29,32 +29,32 @@ impl RelayKey {
         (canonical && prime).then_some(Self(bytes))
     }
 
-    /// Its bytes.
+    /// The key's bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
-/// One node that a packet meets.
+/// One node on a packet's way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Hop {
-    /// Its key of the packet's epoch.
+    /// The node's key for the packet's epoch.
     pub key: RelayKey,
-    /// What it is to do: all but the last forward.
+    /// Command for the node; all but the last forward.
     pub command: Command,
 }
 
-/// The way of a packet, and the dice that its header is made with.
+/// The hops of a packet, and the random values of its header.
 #[derive(Clone)]
 pub struct Way<'a> {
-    /// The low byte of the epoch of all its hops' keys.
+    /// Low byte of the epoch of all hops' keys.
     pub epoch: u8,
-    /// First to last, 1 to 8.
+    /// The hops in order, 1 to 8.
     pub hops: &'a [Hop],
     /// A fresh random secret.
     pub x: [u8; 32],
-    /// Random bytes, of which the last hop finds as many as the path is shorter than eight.
+    /// Random bytes; the last hop finds them in the slots that a path of fewer than eight hops leaves.
     pub pad: [u8; BETA],
 }
 
@@ -70,14 +70,14 @@ impl Drop for Way<'_> {
     }
 }
 
-/// Why a packet cannot be built.
+/// Reason why a packet cannot be built.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// No hop, or more than eight.
+    /// The way has no hop, or more than eight.
     #[error("a packet has 1 to 8 hops")]
     Hops,
-    /// A hop before the last does not forward, or the last one does, or not what the packet is for.
+    /// A hop before the last does not forward, the last one does, or the last command does not fit the packet.
     #[error("every hop but the last forwards, and the last one does what the packet is for")]
     Commands,
 }
@@ -200,11 +200,11 @@ fn seal(header: &Header, payload: &[u8; PAYLOAD]) -> Packet {
     packet
 }
 
-/// Builds packets together, each with its payload: several cost less than each by itself.
+/// Builds several packets with their payloads; a batch costs less than single packets.
 ///
 /// # Errors
 ///
-/// Each packet's own.
+/// The error of each packet.
 pub fn build_batch(ways: &[(Way<'_>, &[u8; PAYLOAD])]) -> Vec<Result<Packet, BuildError>> {
     let only: Vec<Way<'_>> = ways.iter().map(|(way, _)| way.clone()).collect();
     let built = headers(&only).into_iter().zip(ways);
@@ -213,8 +213,8 @@ pub fn build_batch(ways: &[(Way<'_>, &[u8; PAYLOAD])]) -> Vec<Result<Packet, Bui
         .collect()
 }
 
-/// The same for one packet, with the tag that each of its hops knows it by: from these and the hops' delay proofs its builder
-/// can tell how long each was to keep it.
+/// Builds one packet, and returns the tag by which each hop knows it. With the tags and the hops' delay proofs, the builder can
+/// check each hop's delay.
 ///
 /// # Errors
 ///
@@ -239,10 +239,10 @@ pub fn build(way: Way<'_>, payload: &[u8; PAYLOAD]) -> Result<Packet, BuildError
     built.pop().unwrap_or(Err(BuildError::Hops))
 }
 
-/// The length of a SURB on the wire.
+/// Length of a SURB on the wire.
 pub const SURB: usize = 20 + HEADER + 32 + 16;
 
-/// A single-use reply block, as the replier has it. Using it consumes it.
+/// A single-use reply block, on the replier's side. Using it consumes it.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Surb {
     bytes: [u8; SURB],
@@ -255,19 +255,19 @@ impl core::fmt::Debug for Surb {
 }
 
 impl Surb {
-    /// As it came.
+    /// Reads a received reply block.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; SURB]) -> Self {
         Self { bytes }
     }
 
-    /// For the wire.
+    /// The bytes for the wire.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; SURB] {
         &self.bytes
     }
 
-    /// The reply's packet, and the node that it is sent to.
+    /// Builds the reply's packet, and returns the node to send it to.
     #[must_use]
     pub fn reply(self, payload: &[u8; PAYLOAD]) -> (NodeId, Packet) {
         let first = NodeId(crate::packet::part(&self.bytes, 0));
@@ -281,11 +281,11 @@ impl Surb {
     }
 }
 
-/// What the owner of a SURB keeps of it, to read the reply with.
+/// Keys with which the owner of a SURB reads the reply.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Opener {
     id: [u8; 16],
-    /// First hop to last.
+    /// From the first hop to the last.
     payload_keys: Vec<[u8; 32]>,
     key: [u8; 32],
 }
@@ -297,13 +297,13 @@ impl core::fmt::Debug for Opener {
 }
 
 impl Opener {
-    /// Which reply it opens.
+    /// ID of the reply.
     #[must_use]
     pub const fn id(&self) -> &[u8; 16] {
         &self.id
     }
 
-    /// The payload of the reply that has arrived in a packet; `None` when it was changed on the way. Its only use.
+    /// Decrypts a reply packet that arrived; `None` if it was changed on the way. Consumes the keys.
     #[must_use]
     pub fn open(self, packet: &mut Packet) -> Option<&[u8]> {
         // The last hop, which is the owner, has taken its own layer off already: here it is put on again with the others.
@@ -316,22 +316,22 @@ impl Opener {
     }
 }
 
-/// A way that a reply comes over, its last hop the owner with [`Command::Reply`].
+/// Way of a reply; its last hop is the owner, with [`Command::Reply`].
 #[derive(Clone, Debug)]
 pub struct ReplyWay<'a> {
     /// The way.
     pub way: Way<'a>,
-    /// Its first node.
+    /// The first node.
     pub first: NodeId,
     /// A fresh random secret.
     pub key: Zeroizing<[u8; 32]>,
 }
 
-/// Makes reply blocks together, and what their owner reads the replies with.
+/// Builds several reply blocks, and the keys to read the replies.
 ///
 /// # Errors
 ///
-/// Each block's own.
+/// The error of each block.
 pub fn surb_batch(ways: &[ReplyWay<'_>]) -> Vec<Result<(Surb, Opener), BuildError>> {
     let only: Vec<Way<'_>> = ways.iter().map(|w| w.way.clone()).collect();
     let made = headers(&only).into_iter().zip(ways);
@@ -355,7 +355,7 @@ fn block(header: &Header, way: &ReplyWay<'_>) -> Result<(Surb, Opener), BuildErr
     Ok((Surb { bytes }, opener))
 }
 
-/// Makes one reply block; `key` is a fresh random secret.
+/// Builds one reply block; `key` is a fresh random secret.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! A client of the mix: exchanges with gateways over paths that are drawn anew for every packet, and cover.
+//! A client of the mix: exchanges with gateways over a fresh path for each packet, and cover traffic.
 
 mod exchange;
 mod orders;
@@ -26,77 +26,77 @@ use exchange::{Exchange, Wish};
 use work::{Built, Order, Purpose};
 pub use work::{Done, Work};
 
-/// Exchanges at once.
+/// Most exchanges at once.
 const EXCHANGES_MAX: usize = 64;
-/// Events and transmits that wait.
+/// Most waiting events and transmits.
 const QUEUE: usize = 4096;
-/// What one input may become.
+/// Most transmits and events that one input may cause.
 const MARGIN: usize = 160;
-/// Packets that wait to be built, or for their turn.
+/// Most packets that wait to be built or sent.
 const ORDERS_MAX: usize = 256;
-/// Packets that are built together.
+/// Packets built together.
 const TOGETHER: usize = 8;
-/// Batches that are being built, and those that cover may add.
+/// Batches in progress, including those for cover.
 const BUILDING_MAX: usize = 4;
 const BUILDING_BUSY: usize = 32;
-/// An exchange whose other side gives no sign for so long has failed.
+/// Silence of the other side after which an exchange fails.
 const SILENT: Duration = Duration::from_secs(60);
-/// A loop that is not back by then is lost: more than seven relays' delays.
+/// Time after which a loop counts as lost: more than seven relays' delays.
 const LOOP_LIFE: Duration = Duration::from_secs(10);
-/// Reply blocks that are waited for.
+/// Most outstanding reply blocks.
 const OPENERS_MAX: usize = 16_384;
-/// The lottery's bucket.
+/// Length of the lottery's bucket.
 const BUCKET_MS: u64 = 300_000;
 
-/// Whom a request is for.
+/// Destination of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Recipient {
-    /// Which node.
+    /// NodeID of the destination.
     pub node: NodeId,
-    /// Its Sphinx key of the epoch.
+    /// Its Sphinx key for the epoch.
     pub key: RelayKey,
 }
 
-/// How much is sent that says nothing: mean times between packets of Poisson streams.
+/// Cover traffic: mean intervals of Poisson streams.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Cover {
-    /// Between loops to oneself; none without it.
+    /// Interval between loops to this client; `None` sends no loops.
     pub loops: Option<Duration>,
-    /// Between packets that are real where there are any, and dropped at their end where there are none. Without it real packets
-    /// go at once, which tells whoever watches when there are any.
+    /// Interval between packets, real or dropped at their end. `None` sends real packets at once, so that an observer sees when
+    /// there are any.
     pub packets: Option<Duration>,
 }
 
-/// What a client begins with.
+/// Initial state of a client.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Its name for the guard.
+    /// The client's NodeID towards the guard.
     pub own: NodeId,
-    /// The lottery's key, of its session with the guard.
+    /// Key of the lottery, from the session with the guard.
     pub session_key: Zeroizing<[u8; 32]>,
     /// The guard.
     pub guard: NodeId,
-    /// How many relays a packet meets, 1 to 7.
+    /// Relays on a packet's path, 1 to 7.
     pub relays: usize,
-    /// The relays.
+    /// The available relays.
     pub topology: Topology,
-    /// What is sent beside real packets.
+    /// Cover traffic.
     pub cover: Cover,
 }
 
-/// Why a client cannot do what is asked.
+/// Reason why the client refuses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// None, or more than seven relays a path.
+    /// The path has no relay, or more than seven.
     #[error("a path over {0} relays, where 1 to 7 are allowed")]
     Hops(usize),
     /// The directory has fewer relays than a path needs.
     #[error("{relays} relays are asked for, and {have} count in this epoch")]
     TooFew {
-        /// How many a path is to have.
+        /// Relays that a path needs.
         relays: usize,
-        /// How many there are.
+        /// Relays in the directory.
         have: usize,
     },
     /// The guard is not in the directory.
@@ -105,25 +105,25 @@ pub enum ClientError {
     /// The lottery found no path.
     #[error("{0}")]
     NoRoute(#[from] NoRoute),
-    /// There is no such exchange, or its request is complete.
+    /// The exchange does not exist, or its request is complete.
     #[error("no such exchange, or its request is complete")]
     NoExchange,
-    /// Too many exchanges, or one of this number is there.
+    /// Too many exchanges, or the number is in use.
     #[error("too many exchanges at once, or one of this number stands")]
     Exchanges,
-    /// Later: [`Event::Writable`] tells.
+    /// No room now; [`Event::Writable`] follows.
     #[error("too much waits to be sent")]
     Blocked,
-    /// What is above has not taken what waits for it.
+    /// The queue of events or transmits is full.
     #[error("too many events wait")]
     Full,
 }
 
-/// Why an exchange ended early.
+/// Reason why an exchange failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Lost {
-    /// The other side gave no sign.
+    /// The other side stayed silent.
     #[error("the gateway gave no sign for a minute")]
     Silent,
     /// No path could be drawn.
@@ -134,85 +134,85 @@ pub enum Lost {
     Answer,
 }
 
-/// From below.
+/// Input from below.
 #[derive(Debug)]
 pub enum Input {
     /// A packet that the guard sent.
     Packet(Box<Packet>),
-    /// What [`Transmit::Build`] asked for.
+    /// Result of a [`Transmit::Build`].
     Built(Done),
 }
 
-/// From above.
+/// Command from above.
 #[derive(Debug)]
 pub enum Command {
-    /// Begin an exchange under this number.
+    /// Begin an exchange.
     Begin {
-        /// Its number.
+        /// Number of the exchange, chosen by the caller.
         exchange: u64,
-        /// With whom.
+        /// Destination of the request.
         to: Recipient,
     },
     /// Bytes of a request's stream, at most 128 KiB.
     Send {
-        /// Of which exchange.
+        /// Number of the exchange.
         exchange: u64,
         /// The bytes.
         data: Vec<u8>,
-        /// Whether they are the last.
+        /// Whether the bytes end the request.
         fin: bool,
     },
-    /// Bytes of an answer were used up.
+    /// The caller has processed bytes of an answer.
     Consume {
-        /// Of which exchange.
+        /// Number of the exchange.
         exchange: u64,
-        /// How many.
+        /// Number of bytes.
         bytes: usize,
     },
-    /// Give an exchange up.
+    /// Give up an exchange.
     Abort {
-        /// Which.
+        /// Number of the exchange.
         exchange: u64,
     },
-    /// Another epoch's relays.
+    /// Use the relays of another epoch.
     Topology(Topology),
-    /// A gateway has another key now.
+    /// Use another key for a gateway.
     Recipient(Recipient),
-    /// Another session with the guard stands.
+    /// Use another session with the guard; holds its lottery key.
     Session(Zeroizing<[u8; 32]>),
 }
 
-/// For below.
+/// Output for below.
 #[derive(Debug)]
 pub enum Transmit {
-    /// Build these packets, and give them back.
+    /// Build these packets, and return them with [`Input::Built`].
     Build(Work),
     /// Send this packet to the guard.
     Packet(Box<Packet>),
 }
 
-/// For above.
+/// Event for above.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// Bytes of an answer's stream; use them up by [`Command::Consume`].
+    /// Bytes of an answer. Return their credit with [`Command::Consume`].
     Data {
-        /// Of which exchange.
+        /// Number of the exchange.
         exchange: u64,
         /// The bytes.
         data: Vec<u8>,
-        /// Whether they are the last.
+        /// Whether the bytes end the answer.
         fin: bool,
     },
     /// A refused [`Command::Send`] may be tried again.
     Writable {
-        /// Which exchange.
+        /// Number of the exchange.
         exchange: u64,
     },
     /// An exchange ended before its answer was complete.
     Failed {
-        /// Which.
+        /// Number of the exchange.
         exchange: u64,
-        /// Why.
+        /// Reason.
         why: Lost,
     },
     /// A loop came back.
@@ -221,49 +221,49 @@ pub enum Event {
     LoopLost,
 }
 
-/// A loop, as its sender measured it.
+/// Measurement of a loop by its sender.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Looped {
-    /// The epoch of its keys.
+    /// Epoch of its keys.
     pub epoch: u32,
-    /// From its sending to its return.
+    /// Time between sending and return.
     pub took: Duration,
-    /// The relays that it met, in order.
+    /// The relays on its way, in order.
     pub hops: Vec<LoopHop>,
 }
 
 /// One relay of a loop.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct LoopHop {
-    /// Which.
+    /// NodeID of the relay.
     pub node: NodeId,
-    /// What it knew the packet by.
+    /// Tag by which the relay knows the packet.
     pub tag: [u8; 16],
-    /// How long it was to keep it.
+    /// Delay that the relay was to apply.
     pub delay: Delay,
 }
 
 impl core::fmt::Debug for LoopHop {
-    /// Without the tag: with it and the relay's proof the packet's delay would be public.
+    /// Omits the tag: with the tag and the relay's proof, the packet's delay would be public.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "LoopHop({}, {:?}, …)", self.node, self.delay)
     }
 }
 
-/// What a client counts.
+/// Counters of a client.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
     /// Packets sent.
     pub sent: u64,
     /// Packets that arrived.
     pub received: u64,
-    /// Of those, ones that were not for any reply block or loop of ours.
+    /// Received packets that belong to no reply block or loop of this client.
     pub strays: u64,
     /// Loops sent.
     pub loops: u64,
-    /// Loops that came back.
+    /// Returned loops.
     pub loops_back: u64,
-    /// Packets sent to be dropped.
+    /// Cover packets that their last relay drops.
     pub drops: u64,
 }
 
@@ -279,7 +279,7 @@ struct SentLoop {
     hops: Vec<LoopHop>,
 }
 
-/// Who is asked to wait for its turn.
+/// The next sender in turn.
 enum Turn {
     Wish(u64, Wish),
     Loop,
@@ -292,12 +292,12 @@ pub struct Client {
     guard: usize,
     rng: Rng,
     keys: EpochKeys,
-    /// The public halves of this client's own keys, by epoch.
+    /// Public keys of this client by epoch.
     own_keys: BTreeMap<u32, RelayKey>,
     exchanges: BTreeMap<u64, Exchange>,
     messages: BTreeMap<[u8; 8], u64>,
     openers: BTreeMap<[u8; 16], Waiting>,
-    /// In the order they were made.
+    /// In order of creation.
     made: VecDeque<[u8; 16]>,
     loops: BTreeMap<[u8; 32], SentLoop>,
     turns: VecDeque<Turn>,
@@ -310,11 +310,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that begins at `now`.
+    /// Creates a client at `now`.
     ///
     /// # Errors
     ///
-    /// The relays do not suffice: [`ClientError::Hops`], [`ClientError::TooFew`], [`ClientError::NoGuard`] or
+    /// There are too few relays: [`ClientError::Hops`], [`ClientError::TooFew`], [`ClientError::NoGuard`] or
     /// [`ClientError::NoRoute`].
     pub fn new(now: Now, setup: Setup, seed: &Seed) -> Result<Self, ClientError> {
         let guard = checked(&setup, &setup.topology)?;
@@ -349,19 +349,19 @@ impl Client {
         Ok(this)
     }
 
-    /// What was counted.
+    /// Counters.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// Whether everything that it wants to say is said.
+    /// Whether nothing waits to be sent.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.building == 0 && self.turns.is_empty() && self.transmits.is_empty()
     }
 
-    /// Draws this client's own key of an epoch; older ones than the last are destroyed.
+    /// Draws this client's key for an epoch, and keeps only the newest key beside it.
     fn key_for(&mut self, epoch: u32) {
         while self.own_keys.len() >= 2
             && let Some((old, _)) = self.own_keys.pop_first()
@@ -376,7 +376,7 @@ impl Client {
         }
     }
 
-    /// Takes the exchanges' wishes, in turns.
+    /// Collects packets that exchanges want to send, in turns.
     fn collect(&mut self, now: Now) {
         let mut any = true;
         while any && self.turns.len() < ORDERS_MAX {
@@ -390,7 +390,7 @@ impl Client {
         }
     }
 
-    /// Lets time pass, and begins to build what may go.
+    /// Advances time, and begins to build packets that may be sent.
     fn pump(&mut self, now: Now) {
         self.expire(now);
         let mut orders: Vec<Order> = Vec::new();
@@ -637,7 +637,7 @@ impl Client {
     }
 }
 
-/// Where the guard of this setup stands in a topology.
+/// Index of the guard of this setup in a topology.
 fn checked(setup: &Setup, topology: &Topology) -> Result<usize, ClientError> {
     let relays = setup.relays;
     if !(1..SLOTS).contains(&relays) {

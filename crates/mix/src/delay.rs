@@ -1,4 +1,4 @@
-//! How long packets wait.
+//! Delays of packets at relays.
 
 use core::time::Duration;
 
@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 use crate::packet::{DELAY_MAX_MS, DELAY_RANGE_MS};
 
-/// What a relay's VRF proves for an epoch: its output seeds the relay's own delays.
+/// Text that a relay's VRF proves for an epoch. The output seeds the relay's own delays.
 #[must_use]
 pub fn delay_text(epoch: u32) -> [u8; 16] {
     let mut text = *b"BN-MIX-DELAY\0\0\0\0";
@@ -16,8 +16,8 @@ pub fn delay_text(epoch: u32) -> [u8; 16] {
     text
 }
 
-/// The relay's own delay of a packet in milliseconds, from 30 to `most`: fixed by its epoch's seed and the packet's tag, so that
-/// who built the packet can check it once the seed is proved.
+/// The relay's own delay of a packet in milliseconds, from 30 to `most`. It depends only on the epoch's seed and the packet's
+/// tag, so that the packet's builder can check it once the seed is proved.
 #[must_use]
 pub fn own_delay(seed: &[u8; 64], tag: &[u8; 16], most: u16) -> u16 {
     let least = *DELAY_RANGE_MS.start();
@@ -31,10 +31,10 @@ pub fn own_delay(seed: &[u8; 64], tag: &[u8; 16], most: u16) -> u16 {
     least + u16::try_from(drawn % span).unwrap_or(0)
 }
 
-/// e^(-1/50) in units of 2^-64: that an exponential delay of 50 ms lasts one millisecond more.
+/// e^(-1/50) in units of 2^-64: the probability that an exponential delay with mean 50 ms lasts one millisecond more.
 const ONE_MORE: u64 = 18_081_474_067_879_353_234;
 
-/// A client's delay in milliseconds: exponential with a mean of 50 ms in whole milliseconds, cut at 150.
+/// A client's delay in milliseconds: exponential with a mean of 50 ms, in whole milliseconds, at most 150.
 #[must_use]
 pub fn exponential_delay(rng: &mut Rng) -> u16 {
     let mut ms = 0;
@@ -44,7 +44,7 @@ pub fn exponential_delay(rng: &mut Rng) -> u16 {
     ms
 }
 
-/// The time to the next event of a Poisson stream: exponential with this mean, by the inverse of its distribution.
+/// Time to the next event of a Poisson stream: exponential with this mean, by the inverse of its distribution.
 #[must_use]
 #[allow(
     clippy::cast_precision_loss,

@@ -1,4 +1,4 @@
-//! Who mixes in an epoch, and in which layer: the directory that maintainers sign, and what a client makes of it.
+//! The directory: relays and their layers in one epoch, signed by maintainers, and the part of it that a client uses.
 
 use alloc::borrow::ToOwned as _;
 use alloc::collections::BTreeMap;
@@ -13,13 +13,13 @@ use crate::build::RelayKey;
 use crate::epoch::MixKeys;
 use crate::lottery::{Net, NetError, NoRoute, Ticket, draw};
 
-/// The type of its registry record.
+/// Type of the registry record.
 pub const DIRECTORY_TYPE: &str = "MixDirectory";
-/// Longest directory that is looked at, in bytes.
+/// Longest accepted directory, in bytes.
 pub const DIRECTORY_MAX: usize = 1 << 20;
-/// Relays of one directory, at most.
+/// Most relays of one directory.
 const RELAYS_MAX: usize = 4096;
-/// Layers, at most.
+/// Most layers.
 pub const LAYERS_MAX: u8 = 7;
 /// Longest name of an organisation, in bytes.
 pub const ORG_MAX: usize = 64;
@@ -27,26 +27,26 @@ pub const ORG_MAX: usize = 64;
 /// A relay, as a directory lists it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Relay {
-    /// Which.
+    /// NodeID of the relay.
     pub node: NodeId,
     /// Its Sphinx key of the epoch.
     pub key: [u8; 32],
-    /// Where it stands.
+    /// Layer of the relay.
     pub layer: u8,
-    /// How often it is drawn.
+    /// Weight in draws.
     pub weight: u16,
-    /// Who runs it.
+    /// Operator of the relay.
     pub org: String,
-    /// Where it was reached.
+    /// Network prefix where the relay was reached.
     pub net: Net,
     /// Its VRF key.
     pub vrf: [u8; 32],
-    /// That its layer is what the beacon gave it.
+    /// Proof that the beacon gives the relay its layer.
     pub proof: [u8; VRF_PROOF],
 }
 
 impl Relay {
-    /// What the lottery looks at.
+    /// The fields that the lottery uses.
     #[must_use]
     pub fn ticket(&self) -> Ticket<'_> {
         Ticket {
@@ -117,72 +117,72 @@ message! {
     }
 }
 
-/// Why a directory does not count.
+/// Reason why a directory is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectoryError {
     /// It does not decode.
     #[error("the directory does not decode: {0}")]
     Form(#[from] cbor::Error),
-    /// The record is of another type.
+    /// The record has another type.
     #[error("a registry record of another type than MixDirectory")]
     Type,
-    /// Its registry key is not its epoch.
+    /// The registry key is not the epoch.
     #[error("the record's key is not its epoch {0}")]
     Key(u32),
-    /// No layers, or more than seven.
+    /// The directory has no layers, or more than seven.
     #[error("{0} layers, where 1 to 7 are allowed")]
     Layers(u16),
-    /// More than 4 096 relays.
+    /// The directory has more than 4 096 relays.
     #[error("{0} relays, where at most 4096 are allowed")]
     Relays(usize),
-    /// The beacon's signature is not the epoch's.
+    /// The beacon's signature does not belong to the epoch.
     #[error("the beacon of epoch {0} is not signed by the network's key")]
     Beacon(u32),
-    /// Relays do not stand by ascending NodeID.
+    /// Relays are not in ascending order of NodeID.
     #[error("relay {0} does not stand behind the one before it")]
     Order(usize),
-    /// A key stands twice.
+    /// Two relays have the same key.
     #[error("relay {0} has a key that another relay has")]
     Repeated(usize),
-    /// A Sphinx key that is none.
+    /// A Sphinx key is invalid.
     #[error("relay {0} has a Sphinx key that is not of prime order")]
     SphinxKey(usize),
-    /// An organisation's name that is too long.
+    /// An organisation's name is too long.
     #[error("relay {0} names an organisation in more than 64 bytes")]
     Org(usize),
-    /// A weight of zero.
+    /// A weight is zero.
     #[error("relay {0} has no weight")]
     Weight(usize),
-    /// Its layer is not what its VRF and the beacon say.
+    /// A layer does not follow from the relay's VRF and the beacon.
     #[error("relay {0} does not prove that it stands in its layer")]
     Layer(usize),
-    /// For another epoch than the one asked for.
+    /// The directory is for another epoch than the requested one.
     #[error("a directory of epoch {got}, where epoch {want} was asked for")]
     Stale {
-        /// Its epoch.
+        /// Epoch of the directory.
         got: u32,
-        /// The one wanted.
+        /// Requested epoch.
         want: u32,
     },
 }
 
-/// A directory.
+/// A directory of relays.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Directory {
-    /// Of which epoch.
+    /// Epoch of the directory.
     pub epoch: u32,
-    /// Its registry number; the highest stands.
+    /// Registry sequence number; the highest is valid.
     pub seq: u64,
-    /// The list of maintainers that it is signed under.
+    /// Hash of the list of maintainers that sign the directory.
     pub list: [u8; 32],
-    /// How many layers there are.
+    /// Number of layers.
     pub layers: u8,
     /// Whether clients draw the delays.
     pub poisson: bool,
-    /// The epoch's beacon is its hash.
+    /// Signature whose hash is the epoch's beacon.
     pub beacon_sig: [u8; BEACON_SIG],
-    /// By ascending NodeID.
+    /// Relays in ascending order of NodeID.
     pub relays: Vec<Relay>,
 }
 
@@ -191,7 +191,7 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// It does not decode, is of another type, or over a bound.
+    /// The record does not decode, has another type, or exceeds a bound.
     pub fn from_record(bytes: &[u8]) -> Result<Self, DirectoryError> {
         let form: Form<'_> = cbor::from_slice(bytes)?;
         if form.ty != DIRECTORY_TYPE {
@@ -216,7 +216,7 @@ impl Directory {
         })
     }
 
-    /// The record, to be signed.
+    /// Encodes the record, for signing.
     #[must_use]
     pub fn to_record(&self) -> Vec<u8> {
         cbor::to_vec(&Form {
@@ -232,12 +232,11 @@ impl Directory {
         })
     }
 
-    /// Checks all that can be checked without its signatures: the order and the keys of its relays, the beacon, and that each
-    /// relay stands where the beacon put it.
+    /// Checks everything except the signatures: the order and keys of the relays, the beacon, and each relay's layer.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong; a relay is named by its position from 0.
+    /// The first fault; a relay is given by its index from 0.
     pub fn check(&self, beacon_key: &BeaconKey) -> Result<(), DirectoryError> {
         let beacon = beacon_key
             .beacon(self.epoch, &self.beacon_sig)
@@ -268,16 +267,15 @@ impl Directory {
         Ok(())
     }
 
-    /// Whether a VRF key is listed for this node.
+    /// Whether the directory lists a VRF key for this node.
     #[must_use]
     pub fn lists(&self, node: NodeId, vrf: &[u8; 32]) -> bool {
         let found = self.relays.binary_search_by_key(&node, |r| r.node);
         found.is_ok_and(|i| self.relays[i].vrf == *vrf)
     }
 
-    /// The relays that count: whose VRF key `earlier`, a directory of two epochs before at least, listed already, and whose keys
-    /// are those of their own peer record, which `record` gives. The directory itself is the `earlier` of a network's first two
-    /// epochs.
+    /// Selects the usable relays. A relay counts if `earlier`, a directory at least two epochs older, lists its VRF key, and if
+    /// its own peer record, from `record`, lists its keys. For a network's first two epochs, `earlier` is the directory itself.
     #[must_use]
     pub fn topology(&self, earlier: &Self, record: impl Fn(NodeId) -> Option<MixKeys>) -> Topology {
         let counts = |relay: &&Relay| {
@@ -317,7 +315,7 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Of which epoch.
+    /// Epoch of the relays.
     #[must_use]
     pub const fn epoch(&self) -> u32 {
         self.epoch
@@ -329,35 +327,35 @@ impl Topology {
         self.poisson
     }
 
-    /// How many layers there are.
+    /// Number of layers.
     #[must_use]
     pub const fn layers(&self) -> u8 {
         self.layers
     }
 
-    /// By ascending NodeID.
+    /// Relays in ascending order of NodeID.
     #[must_use]
     pub fn relays(&self) -> &[Relay] {
         &self.relays
     }
 
-    /// The key of the relay at this place.
+    /// The key of the relay with this index.
     #[must_use]
     pub fn key(&self, at: usize) -> RelayKey {
         self.keys[at]
     }
 
-    /// Where a relay stands among [`Self::relays`].
+    /// Index of a relay in [`Self::relays`].
     #[must_use]
     pub fn find(&self, node: NodeId) -> Option<usize> {
         self.relays.binary_search_by_key(&node, |r| r.node).ok()
     }
 
-    /// Draws the places of a path's relays.
+    /// Draws the indices of a path's relays.
     ///
     /// # Errors
     ///
-    /// [`NoRoute`]; a shorter path is never made in its place.
+    /// [`NoRoute`]; the path is never shorter than requested.
     pub fn draw(
         &self,
         seed: &[u8; 32],
@@ -369,8 +367,8 @@ impl Topology {
     }
 }
 
-/// A relay's weight from its reputation and its performance, in millionths up to a whole, and its stake: 65 535 × (0.5
-/// reputation + 0.3 performance + 0.2 min(1, ln(1 + stake) / 20)), at least 1.
+/// A relay's weight from its reputation and performance, in millionths up to one, and its stake: 65 535 × (0.5 reputation + 0.3
+/// performance + 0.2 min(1, ln(1 + stake) / 20)), at least 1.
 #[must_use]
 #[allow(
     clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! The keys of a relay, from epoch to epoch.
+//! A relay's keys, epoch by epoch.
 
 use alloc::vec::Vec;
 
@@ -11,11 +11,11 @@ use crate::beacon::layer_text;
 use crate::delay::delay_text;
 use crate::unwrap::{EpochKeys, public_key};
 
-/// An epoch's length.
+/// Length of an epoch.
 pub const EPOCH_MS: u64 = 10_800 * 1000;
-/// How long an epoch's key opens packets after its end.
+/// Time after an epoch for which its key still opens packets.
 pub const AFTER_MS: u64 = 600 * 1000;
-/// Keys of one record that are looked at.
+/// Keys read from one record.
 const KEYS_MAX: usize = 8;
 
 /// The mix epoch of a UNIX time in milliseconds.
@@ -24,7 +24,7 @@ pub fn epoch_at(unix_ms: u64) -> u32 {
     u32::try_from(unix_ms / EPOCH_MS).unwrap_or(u32::MAX)
 }
 
-/// When an epoch begins, UNIX milliseconds.
+/// Start of an epoch, UNIX milliseconds.
 #[must_use]
 pub const fn epoch_start(epoch: u32) -> u64 {
     epoch as u64 * EPOCH_MS
@@ -67,7 +67,7 @@ message! {
     }
 }
 
-/// What a relay says of its keys in its peer record.
+/// A relay's keys, as its peer record lists them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MixKeys {
     keys: Vec<Listed>,
@@ -91,7 +91,7 @@ impl MixKeys {
         })
     }
 
-    /// For a peer record.
+    /// Encodes the keys for a peer record.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         cbor::to_vec(&Record {
@@ -100,37 +100,37 @@ impl MixKeys {
         })
     }
 
-    /// The key that new packets of an epoch are made with: the last that is listed for it.
+    /// The key for new packets of an epoch: the last one listed.
     #[must_use]
     pub fn of(&self, epoch: u32) -> Option<[u8; 32]> {
         let mut listed = self.keys.iter().rev();
         listed.find(|k| k.epoch == epoch).map(|k| k.key)
     }
 
-    /// All keys that are listed for an epoch.
+    /// All keys of an epoch.
     pub fn keys_of(&self, epoch: u32) -> impl Iterator<Item = [u8; 32]> {
         let listed = self.keys.iter().filter(move |k| k.epoch == epoch);
         listed.map(|k| k.key)
     }
 
-    /// The key that the relay's place and its delays are proved with.
+    /// The key that proves the relay's layer and delays.
     #[must_use]
     pub const fn vrf(&self) -> &[u8; 32] {
         &self.vrf
     }
 }
 
-/// That a relay's own delays of an epoch that is over were what its VRF fixed.
+/// Proof that a relay's own delays of a past epoch came from its VRF.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DelayProof {
-    /// Which epoch.
+    /// Epoch of the delays.
     pub epoch: u32,
-    /// The proof for [`delay_text`] of it.
+    /// VRF proof for the epoch's [`delay_text`].
     pub proof: [u8; VRF_PROOF],
 }
 
-/// A relay's keys, drawn fresh for each epoch and destroyed ten minutes after it. A relay that restarts draws new ones: nothing
-/// that its lost replay memory knew opens any more.
+/// A relay's keys. They are drawn for each epoch and destroyed ten minutes after it. A relay that restarts draws new keys, so
+/// packets for the lost replay memory no longer open.
 #[derive(Debug)]
 pub struct KeyRing {
     vrf: VrfSecret,
@@ -139,7 +139,7 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// Without keys, until its first [`Self::turn`].
+    /// Creates a ring without keys; [`Self::turn`] draws them.
     #[must_use]
     pub const fn new(vrf: VrfSecret) -> Self {
         Self {
@@ -149,13 +149,13 @@ impl KeyRing {
         }
     }
 
-    /// What packets are unwrapped with.
+    /// The keys that unwrap packets.
     #[must_use]
     pub const fn keys(&self) -> &EpochKeys {
         &self.keys
     }
 
-    /// What a peer record is to say now.
+    /// The keys for the current peer record.
     #[must_use]
     pub fn record(&self) -> MixKeys {
         MixKeys {
@@ -164,8 +164,8 @@ impl KeyRing {
         }
     }
 
-    /// Draws the keys of this and the next epoch, where they are missing, and destroys those that are over, whose delay proofs
-    /// come out. With a backward clock nothing is destroyed early.
+    /// Draws missing keys of this and the next epoch. Destroys keys of past epochs and returns their delay proofs. If the clock
+    /// runs backwards, no key is destroyed early.
     pub fn turn(&mut self, unix_ms: u64, rng: &mut Rng) -> Vec<DelayProof> {
         let over = |k: &Listed| epoch_start(k.epoch) + EPOCH_MS + AFTER_MS <= unix_ms;
         let mut proofs: Vec<DelayProof> = Vec::new();
@@ -188,18 +188,18 @@ impl KeyRing {
         proofs
     }
 
-    /// Proves where this relay stands in an epoch with this beacon.
+    /// Proves this relay's layer in an epoch with this beacon.
     #[must_use]
     pub fn prove_layer(&self, epoch: u32, beacon: &[u8; 32]) -> [u8; VRF_PROOF] {
         self.vrf.prove(&layer_text(epoch, beacon)).1
     }
 
-    /// Draws a further key for an epoch, whose newest key's replay memory fills up; `false` when the epoch has three.
+    /// Draws a further key for an epoch whose newest key's replay memory fills up; `false` if the epoch has three.
     pub fn further(&mut self, epoch: u32, rng: &mut Rng) -> bool {
         self.draw(epoch, rng)
     }
 
-    /// When [`Self::turn`] has something to do next, UNIX milliseconds.
+    /// Time of the next [`Self::turn`], UNIX milliseconds.
     #[must_use]
     pub fn due(&self, unix_ms: u64) -> u64 {
         let ends = self

@@ -1,27 +1,27 @@
-//! What a packet's payload says: a piece of a stream, an acknowledgement, or a loop's token.
+//! Packet payloads: pieces of a stream, acknowledgements, and tokens of loops.
 
 use alloc::vec::Vec;
 
 use crate::build::{SURB, Surb};
 use crate::packet::{PAYLOAD, part};
 
-/// Bytes before SURBs and data.
+/// Bytes before the SURBs and the data.
 const HEAD: usize = 24;
-/// Data that a payload without SURBs has room for.
+/// Most data in a payload without SURBs.
 pub const DATA_MAX: usize = PAYLOAD - HEAD;
-/// SURBs that a payload has room for.
+/// Most SURBs in a payload.
 pub const SURBS_MAX: usize = DATA_MAX / SURB;
 
-/// What a payload is.
+/// Kind of a payload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// A piece of a request's stream.
     Request,
     /// A piece of an answer's stream, over a SURB.
     Reply,
-    /// What has arrived.
+    /// An acknowledgement.
     Acknowledgement,
-    /// The client's own token, back again.
+    /// A loop: the client's own token.
     Loop,
 }
 
@@ -46,16 +46,16 @@ impl Kind {
     }
 }
 
-/// One payload.
+/// A decoded payload.
 #[derive(Debug)]
 pub struct Fragment {
-    /// What it is.
+    /// Kind.
     pub kind: Kind,
-    /// Which exchange it belongs to: random, chosen by the client.
+    /// ID of the exchange: random, chosen by the client.
     pub message: [u8; 8],
-    /// Which piece it is, from 0.
+    /// Index of the piece, from 0.
     pub index: u16,
-    /// How many there are; 0 while the end is not known.
+    /// Number of pieces; 0 while the end is not known.
     pub count: u16,
     /// Reply blocks for the other side, at most [`SURBS_MAX`].
     pub surbs: Vec<Surb>,
@@ -63,31 +63,31 @@ pub struct Fragment {
     pub data: Vec<u8>,
 }
 
-/// Why a payload is no fragment.
+/// Reason why a payload is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FragmentError {
-    /// Its kind is none of the four.
+    /// The kind is unknown.
     #[error("kind {0} is none of the four")]
     Kind(u8),
-    /// A field or the rest that has to be zero is not.
+    /// A field or padding that must be zero is not.
     #[error("a reserved field, or what is behind the data, is not zero")]
     NotZero,
-    /// SURBs and data are longer than a payload.
+    /// SURBs and data exceed a payload.
     #[error("SURBs and data are longer than a payload")]
     Length,
     /// The index is not below the count.
     #[error("piece {index} of {count}")]
     Index {
-        /// Which piece.
+        /// Index of the piece.
         index: u16,
-        /// Of how many.
+        /// Number of pieces.
         count: u16,
     },
 }
 
 impl Fragment {
-    /// For a packet.
+    /// Encodes the payload of a packet.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Fragment {
         Ok(out)
     }
 
-    /// From a packet; one way of writing it only.
+    /// Decodes a payload; only one encoding is valid.
     ///
     /// # Errors
     ///
@@ -154,20 +154,20 @@ const fn check_index(index: u16, count: u16) -> Result<(), FragmentError> {
     Ok(())
 }
 
-/// What has arrived of a stream: everything below `base`, and what the bits say of the 64 pieces after that.
+/// Acknowledgement: all pieces below `base` arrived, and the bitmap describes the 64 pieces after it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Ack {
-    /// The first piece that is missing.
+    /// The first missing piece.
     pub base: u16,
-    /// Bit i: piece `base + 1 + i` is there.
+    /// Bit i is set if piece `base + 1 + i` arrived.
     pub bitmap: u64,
 }
 
 impl Ack {
-    /// Its length.
+    /// Length of the encoding.
     pub const LEN: usize = 10;
 
-    /// A payload's data.
+    /// Encodes the data of a payload.
     #[must_use]
     pub fn to_bytes(self) -> [u8; Self::LEN] {
         let mut out = [0; Self::LEN];
@@ -176,7 +176,7 @@ impl Ack {
         out
     }
 
-    /// From a payload's data; `None` when it has another length.
+    /// Decodes the data of a payload; `None` for another length.
     #[must_use]
     pub fn from_bytes(data: &[u8]) -> Option<Self> {
         let data: &[u8; Self::LEN] = data.try_into().ok()?;
@@ -186,7 +186,7 @@ impl Ack {
         })
     }
 
-    /// Whether it names a piece.
+    /// Whether a piece arrived.
     #[must_use]
     pub const fn has(&self, index: u16) -> bool {
         if index < self.base {

@@ -1,24 +1,24 @@
-//! The relay that a client enters by: few meet everybody's clients if nobody changes it often (E-35).
+//! The guard: the relay by which a client enters. Clients that change it rarely expose themselves to few relays (E-35).
 
 use betanet_machine::Rng;
 use betanet_wire::NodeId;
 
 use crate::directory::Topology;
 
-/// How long a guard is kept.
+/// Time for which a guard is kept.
 pub const GUARD_MS: u64 = 90 * 24 * 3600 * 1000;
 
 /// A client's guard.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Guard {
-    /// Which relay.
+    /// NodeID of the relay.
     pub node: NodeId,
-    /// When it was drawn, UNIX milliseconds.
+    /// Time when it was drawn, UNIX milliseconds.
     pub since_ms: u64,
 }
 
 impl Guard {
-    /// Draws one by weight from all relays, whatever their layer; `None` where there is none.
+    /// Draws a guard by weight from the relays of all layers; `None` if there are none.
     #[must_use]
     pub fn draw(unix_ms: u64, topology: &Topology, rng: &mut Rng) -> Option<Self> {
         let weight = |at: usize| u64::from(topology.relays()[at].weight);
@@ -39,7 +39,7 @@ impl Guard {
         })
     }
 
-    /// Whether it is still to be used: it is listed, and its 90 days are not over.
+    /// Whether the guard is listed and younger than 90 days.
     #[must_use]
     pub fn stands(&self, unix_ms: u64, topology: &Topology) -> bool {
         topology.find(self.node).is_some() && unix_ms < self.since_ms.saturating_add(GUARD_MS)

@@ -6,19 +6,19 @@ use polyval::Polyval;
 use polyval::universal_hash::UniversalHash as _;
 
 const BLOCK: usize = 16;
-/// Blocks of key stream that are made together.
+/// Key-stream blocks computed together.
 const STRIDE: usize = 32;
 
 /// A wide-block cipher: every bit of the output depends on every bit of the input.
 pub struct Hctr2 {
     aes: Aes256,
-    /// The hash, before its first block.
+    /// State of the hash before its first block.
     hash: Polyval,
     l: u128,
 }
 
 impl Hctr2 {
-    /// With a key.
+    /// Creates a cipher with a key.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
         let aes = Aes256::new(key.into());
@@ -32,7 +32,7 @@ impl Hctr2 {
         Self { aes, hash, l }
     }
 
-    /// The hash of an empty tweak and of a message's rest.
+    /// Hash of an empty tweak and a message's rest.
     fn hash(&self, rest: &[u8]) -> u128 {
         let mut hash = self.hash.clone();
         let (blocks, last) = rest.as_chunks::<BLOCK>();
@@ -48,7 +48,7 @@ impl Hctr2 {
         u128::from_le_bytes(hash.finalize().into())
     }
 
-    /// XCTR: the block cipher of a counter from 1 that is combined with `s`.
+    /// XCTR: the key stream from a counter that starts at 1, combined with `s`.
     fn stream(&self, s: u128, rest: &mut [u8]) {
         let mut counter = 0_u128;
         for part in rest.chunks_mut(STRIDE * BLOCK) {
@@ -70,7 +70,7 @@ impl Hctr2 {
         }
     }
 
-    /// Enciphers a message of 16 bytes or more in its place; a shorter one is left as it is.
+    /// Encrypts a message of 16 bytes or more in place; a shorter one stays unchanged.
     pub fn encrypt(&self, message: &mut [u8]) {
         let Some((first, rest)) = message.split_first_chunk_mut::<BLOCK>() else {
             return;

@@ -1,4 +1,4 @@
-//! The keys that a packet's builder and one of its hops have in common.
+//! The keys that a packet's builder shares with one hop.
 
 use chacha20::cipher::{KeyIvInit as _, StreamCipher as _};
 use chacha20::{ChaCha20, Key};
@@ -10,7 +10,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::packet::{BETA, SLOT};
 
-/// One beta's stream: for the slot that a hop takes, and what it moves up.
+/// Length of the key stream for beta: the slot, and the bytes that move up.
 pub(crate) const STREAM: usize = BETA + SLOT;
 
 const OKM: usize = 144;
@@ -22,7 +22,7 @@ pub(crate) struct HopKeys {
 }
 
 impl HopKeys {
-    /// From the shared point and alpha.
+    /// Derives the keys from the shared point and alpha.
     pub(crate) fn new(extract: &Extract, shared: &[u8; 32], alpha: &[u8; 32]) -> Self {
         let hkdf = extract.with(shared);
         let mut okm = [0; OKM];
@@ -44,7 +44,7 @@ impl HopKeys {
         self.key(3)
     }
 
-    /// What the replay memory knows the packet by.
+    /// Tag by which the replay memory knows the packet.
     pub(crate) fn tag(&self) -> [u8; 16] {
         crate::packet::part(&self.okm, 128)
     }
@@ -81,7 +81,7 @@ impl Extract {
     }
 }
 
-/// `a ^= b`, as far as both go.
+/// `a ^= b`, to the shorter length.
 pub(crate) fn xor(a: &mut [u8], b: &[u8]) {
     for (a, b) in a.iter_mut().zip(b) {
         *a ^= b;

@@ -1,13 +1,16 @@
-//! The privacy hop (L4): Sphinx packets, and the exchanges that go over them.
+//! L4, the mix: Sphinx packets and exchanges over them.
 //!
-//! **Promises.** A batch of packets is unwrapped in its place without an allocation, in time that depends on how many there are
-//! and on which of them stand; a packet is as long at one hop as at any other; one bit that was changed anywhere is found by the
-//! next honest hop, or leaves noise at the last. A packet whose tag was met before is refused for as long as its key lives.
-//! A path is never shorter than asked. [`Client`] and [`RecipientMachine`] are the two ends of exchanges; a relay is made of
-//! [`KeyRing`], [`unwrap_batch`], [`Replays`] and [`Waiting`]; [`Directory`] says who mixes.
+//! **Promises.** A batch of packets is unwrapped in place without allocation. Its time depends only on the number of packets, and
+//! on which of them are valid. A packet has the same length at every hop. The next honest hop detects a changed bit in the
+//! header; a changed payload becomes noise at the last hop. A repeated packet is refused for as long as its key lives. A path is
+//! never shorter than requested.
 //!
-//! **Below:** `x25519-batch`, `keys`, `wire`. **Above:** `stack` (BAR over it), `runtime` (threads, sockets), `sim`. **Source:** profile chapter 5 (`spec-vectors/PROFILE.md`); Danezis and Goldberg, "Sphinx: A Compact and
-//! Provably Secure Mix Format", 2009; Crowley, Huckleberry and Biggers, "Length-preserving encryption with HCTR2", 2021.
+//! [`Client`] and [`RecipientMachine`] are the two ends of exchanges. A relay consists of [`KeyRing`], [`unwrap_batch`],
+//! [`Replays`] and [`Waiting`]. [`Directory`] lists the relays.
+//!
+//! **Below:** `x25519-batch`, `keys`, `wire`. **Above:** `stack` (BAR over it), `runtime` (threads, sockets), `sim`. **Source:**
+//! profile chapter 5 (`spec-vectors/PROFILE.md`); Danezis and Goldberg, "Sphinx: A Compact and Provably Secure Mix Format", 2009;
+//! Crowley, Huckleberry and Biggers, "Length-preserving encryption with HCTR2", 2021.
 //!
 //! ```
 //! use betanet_mix::{Command, EpochKeys, Hop, Refusal, RelayKey, Way, build, public_key, unwrap_batch};
@@ -55,7 +58,7 @@ pub use beacon::{
     BEACON_KEY, BEACON_SIG, BeaconKey, BeaconSecret, BeaconShare, PartialBeacon, join_beacon,
     layer_of, layer_text,
 };
-/// How points are multiplied.
+/// Implementation of point multiplication.
 pub use betanet_x25519_batch::Backend;
 pub use build::{
     BuildError, Hop, Opener, RelayKey, ReplyWay, SURB, Surb, Way, build, build_batch, build_tagged,

@@ -1,4 +1,4 @@
-//! Which relays a packet leads over.
+//! The lottery: drawing the relays of a packet's path.
 
 use alloc::vec::Vec;
 
@@ -8,10 +8,10 @@ use chacha20::{ChaCha20, Key};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
-/// Draws for one position that fall on a relay that may not stand there.
+/// Draws for one position that may miss.
 const MISSES: usize = 64;
 
-/// Where a relay was reached: its /16, or its /32 of IPv6.
+/// Prefix of a relay's address: its /16, or its /32 of IPv6.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Net {
     /// The first two bytes of an IPv4 address.
@@ -20,7 +20,7 @@ pub enum Net {
     V6([u8; 4]),
 }
 
-/// Text that is no [`Net`].
+/// The text is not a [`Net`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a net is written as 192.0.0.0/16 or 2001:db8::/32")]
 pub struct NetError;
@@ -41,7 +41,7 @@ impl core::fmt::Display for Net {
 impl core::str::FromStr for Net {
     type Err = NetError;
 
-    /// One way of writing it only.
+    /// Accepts only one form of each prefix.
     fn from_str(text: &str) -> Result<Self, NetError> {
         let (ip, _) = text.split_once('/').ok_or(NetError)?;
         let net = Self::from(ip.parse::<core::net::IpAddr>().map_err(|_| NetError)?);
@@ -68,18 +68,18 @@ impl From<core::net::IpAddr> for Net {
     }
 }
 
-/// A relay of a directory, as far as the lottery looks at it.
+/// The fields of a relay that the lottery uses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ticket<'a> {
-    /// Which.
+    /// NodeID of the relay.
     pub node: NodeId,
-    /// Where it stands.
+    /// Layer of the relay.
     pub layer: u8,
-    /// How often it is drawn.
+    /// Weight in draws.
     pub weight: u16,
-    /// Who runs it.
+    /// Operator of the relay.
     pub org: &'a str,
-    /// Where it was reached.
+    /// Network prefix of the relay.
     pub net: Net,
 }
 
@@ -89,16 +89,16 @@ impl Ticket<'_> {
     }
 }
 
-/// No relay that may stand at a position was drawn in 64 draws, or none is in its layer.
+/// No relay was found for a position: 64 draws missed, or its layer is empty.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no relay was drawn for position {position}")]
 pub struct NoRoute {
-    /// Which, from 0.
+    /// Position on the path, from 0.
     pub position: usize,
 }
 
-/// The lottery's seed: `session_key` is that of the session to the guard, `bucket` the UNIX time in periods of five minutes,
-/// `client_random` fresh for every draw.
+/// The lottery's seed. `session_key` belongs to the session with the guard, `bucket` is the UNIX time in periods of five minutes,
+/// and `client_random` is fresh for every draw.
 #[must_use]
 pub fn lottery_seed(session_key: &[u8; 32], bucket: u64, client_random: &[u8; 16]) -> [u8; 32] {
     let mut hash = Sha256::new();
@@ -108,12 +108,12 @@ pub fn lottery_seed(session_key: &[u8; 32], bucket: u64, client_random: &[u8; 16
     hash.finalize().into()
 }
 
-/// Draws a path: its relays' places among `relays`, which stand by ascending node. `guard` takes position 0. The same inputs give
-/// the same path on any machine.
+/// Draws a path and returns indices into `relays`, which are in ascending order of NodeID. `guard` has position 0. Equal inputs
+/// give equal paths on every machine.
 ///
 /// # Errors
 ///
-/// [`NoRoute`]; a shorter path is never made in its place.
+/// [`NoRoute`]; the path is never shorter than requested.
 pub fn draw(
     seed: &[u8; 32],
     relays: &[Ticket<'_>],

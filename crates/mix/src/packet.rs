@@ -1,35 +1,35 @@
-//! What a packet looks like on the wire.
+//! The packet format.
 
 use betanet_wire::NodeId;
 use zeroize::Zeroize;
 
-/// A packet's length: the same at every hop.
+/// Length of a packet at every hop.
 pub const PACKET: usize = HEADER + BODY;
-/// Version, epoch, alpha, gamma, beta.
+/// Length of version, epoch, alpha, gamma and beta.
 pub(crate) const HEADER: usize = 4 + 32 + 16 + BETA;
-/// The routing information: eight slots.
+/// Length of the routing information: eight slots.
 pub(crate) const BETA: usize = SLOTS * SLOT;
-/// Nodes that a packet may meet: seven relays and the recipient.
+/// Most nodes on a packet's way: seven relays and the recipient.
 pub const SLOTS: usize = 8;
-/// One hop's part of it.
+/// Length of a slot, one hop's part of beta.
 pub(crate) const SLOT: usize = 40;
-/// A slot without the next gamma.
+/// Length of a slot without the next gamma.
 pub(crate) const COMMAND: usize = 24;
-/// The enciphered body: 16 bytes that show whether it was changed, and the payload.
+/// Length of the encrypted body: 16 bytes that reveal a change, and the payload.
 pub(crate) const BODY: usize = ZEROS + PAYLOAD;
 pub(crate) const ZEROS: usize = 16;
-/// What a packet carries.
+/// Length of a payload.
 pub const PAYLOAD: usize = 2048;
 /// The packet format's version.
 pub(crate) const VERSION: u8 = 1;
 
-/// The least and the most that a relay may be asked to wait by itself, in milliseconds.
+/// Range of a delay that a relay draws itself, in milliseconds.
 pub const DELAY_RANGE_MS: core::ops::RangeInclusive<u16> = 30..=150;
-/// The most that a client may ask for, in milliseconds.
+/// Longest delay that a client may ask for, in milliseconds.
 pub const DELAY_MAX_MS: u16 = 150;
 const BY_RELAY: u16 = 1 << 15;
 
-/// A packet. Batches of them are unwrapped in their place.
+/// A packet. Batches are unwrapped in place.
 #[derive(Clone, Debug, Eq, PartialEq, Zeroize)]
 #[repr(transparent)]
 pub struct Packet(pub [u8; PACKET]);
@@ -57,13 +57,13 @@ impl Packet {
         &mut self.0[HEADER..]
     }
 
-    /// What it carries, once it was delivered.
+    /// The payload, after delivery.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.0[HEADER + ZEROS..]
     }
 
-    /// The enciphered body of a reply, for the [`crate::Opener`] of its SURB.
+    /// The encrypted body of a reply, for the [`crate::Opener`] of its SURB.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.0[HEADER..]
@@ -76,19 +76,19 @@ impl Packet {
     }
 }
 
-/// `N` bytes from `at`, which lie inside.
+/// `N` bytes from offset `at`, which must lie inside.
 pub(crate) fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[at..at + N]);
     out
 }
 
-/// How long a relay keeps a packet.
+/// Delay of a packet at a relay.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delay {
-    /// As many milliseconds as the client chose, 0 to 150.
+    /// Milliseconds that the client chose, 0 to 150.
     Chosen(u16),
-    /// The relay's own: from 30 to this many milliseconds, 150 at most.
+    /// A delay that the relay draws, from 30 to this many milliseconds; at most 150.
     Sampled(u16),
 }
 
@@ -109,29 +109,29 @@ impl Delay {
     }
 }
 
-/// What a hop is to do with a packet.
+/// Command for a hop.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Command {
-    /// Send it on after a while.
+    /// Delay the packet, then send it on.
     Forward {
-        /// How long it waits.
+        /// Delay before sending.
         delay: Delay,
-        /// Where it goes.
+        /// The next node.
         next: NodeId,
     },
     /// The payload is for this node.
     Deliver {
-        /// The sender's name for the packet.
+        /// The sender's ID of the packet.
         id: [u8; 16],
     },
     /// The body is a reply to this node.
     Reply {
-        /// Which SURB it came over.
+        /// ID of the SURB.
         id: [u8; 16],
     },
-    /// Cover: nothing more.
+    /// The packet is cover traffic; drop it.
     Drop {
-        /// The sender's name for the packet.
+        /// The sender's ID of the packet.
         id: [u8; 16],
     },
 }
@@ -161,7 +161,7 @@ impl Command {
         }
     }
 
-    /// A slot but for the next gamma, which a packet that ends here has none of.
+    /// Encodes a slot without the next gamma; a packet that ends here has none.
     pub(crate) fn to_slot(self) -> [u8; COMMAND] {
         let mut out = [0; COMMAND];
         match self {

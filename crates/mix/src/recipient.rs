@@ -1,4 +1,4 @@
-//! The other end of a client's exchanges: requests put together, answers sent over reply blocks.
+//! The recipient's end of exchanges: it assembles requests, and sends answers over reply blocks.
 
 mod exchanges;
 
@@ -15,22 +15,22 @@ use crate::packet::{PAYLOAD, Packet};
 use crate::share::Via;
 use exchanges::Exchanges;
 
-/// Reply blocks that one exchange keeps: a window's worth twice.
+/// Most reply blocks kept of one exchange: two windows.
 const BLOCKS_MAX: usize = 128;
-/// Exchanges that are over and whose late pieces are told by their names.
+/// Finished exchanges that are remembered, to recognise late pieces.
 const OVER_MAX: usize = 16_384;
-/// Packets and events that wait.
+/// Most waiting packets and events.
 const QUEUE: usize = 4096;
-/// What one input may become.
+/// Most packets and events that one input may cause.
 const MARGIN: usize = 160;
 
-/// An exchange, by the name that its client gave it.
+/// ID of an exchange, chosen by its client.
 pub type Message = [u8; 8];
 
-/// What a recipient allows.
+/// Limits of a recipient.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RecipientConfig {
-    /// Exchanges in all.
+    /// Most exchanges in all.
     pub exchanges: usize,
 }
 
@@ -40,94 +40,94 @@ impl Default for RecipientConfig {
     }
 }
 
-/// From below: the payload of a packet that was delivered here.
+/// Input from below: the payload of a packet that was delivered here.
 #[derive(Clone, Debug)]
 pub struct Delivered {
-    /// What brought it.
+    /// The session that delivered the packet, and the charged party.
     pub via: Via,
-    /// What it carries.
+    /// The payload.
     pub payload: Box<[u8; PAYLOAD]>,
 }
 
-/// From above.
+/// Command from above.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// The next bytes of an answer, at most [`DATA_MAX`].
     Answer {
-        /// Of which exchange.
+        /// ID of the exchange.
         exchange: Message,
         /// The bytes.
         data: Vec<u8>,
-        /// Whether they are the last.
+        /// Whether the bytes end the answer.
         fin: bool,
     },
-    /// Give an exchange up.
+    /// Give up an exchange.
     Close(Message),
 }
 
-/// For below: a packet, and the node that it is sent to.
+/// Output for below: a packet and its first node.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// Where it goes.
+    /// The node to send the packet to.
     pub first: NodeId,
     /// The packet.
     pub packet: Box<Packet>,
-    /// What the exchange came over, which pays for where the packet goes.
+    /// The session of the exchange, and the party charged for the outgoing packet.
     pub via: Via,
 }
 
-/// For above.
+/// Event for above.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// Bytes of a request's stream; the first ones begin the exchange.
+    /// Bytes of a request; the first ones begin the exchange.
     Data {
-        /// Which.
+        /// ID of the exchange.
         exchange: Message,
         /// The bytes.
         data: Vec<u8>,
-        /// Whether they are the last.
+        /// Whether the bytes end the request.
         fin: bool,
     },
-    /// There is room for more of an answer that was refused.
+    /// There is room for an answer that was refused before.
     Writable(Message),
-    /// An exchange is over, complete or not.
+    /// An exchange ended, complete or not.
     Gone(Message),
 }
 
-/// Why a command was refused.
+/// Reason for refusing a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipientError {
-    /// There is no such exchange, or its answer is complete.
+    /// The exchange does not exist, or its answer is complete.
     #[error("no such exchange, or its answer is complete")]
     NoExchange,
-    /// A window of pieces is on its way, or packets wait to be taken: [`Event::Writable`] tells when there is room.
+    /// A window of pieces is in flight, or packets wait to be sent; [`Event::Writable`] follows.
     #[error("a window of pieces is on its way")]
     Blocked,
-    /// Longer than a piece.
+    /// The data is longer than a piece.
     #[error("{0} bytes, where a piece has room for 2024")]
     Length(usize),
-    /// What is above or below has not taken what waits for it.
+    /// The queue of events or packets is full.
     #[error("too much waits")]
     Full,
 }
 
-/// What a recipient counts.
+/// Counters of a recipient.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
-    /// Payloads that are none, or pieces that contradict others.
+    /// Invalid payloads, and pieces that contradict others.
     pub malformed: u64,
-    /// Exchanges begun.
+    /// Exchanges that began.
     pub begun: u64,
-    /// Exchanges given up for others, or after silence.
+    /// Exchanges dropped for others, or after silence.
     pub evicted: u64,
-    /// Pieces for exchanges that are over.
+    /// Pieces for finished exchanges.
     pub late: u64,
     /// Packets sent over reply blocks.
     pub replies: u64,
 }
 
-/// The exchanges that clients have with this node.
+/// The exchanges of clients with this node.
 pub struct RecipientMachine {
     config: RecipientConfig,
     exchanges: Exchanges,
@@ -139,7 +139,7 @@ pub struct RecipientMachine {
 }
 
 impl RecipientMachine {
-    /// Without any exchange.
+    /// Creates a recipient without exchanges.
     #[must_use]
     pub fn new(config: RecipientConfig) -> Self {
         Self {
@@ -153,13 +153,13 @@ impl RecipientMachine {
         }
     }
 
-    /// What was counted.
+    /// Counters.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// Exchanges that stand.
+    /// Current exchanges.
     #[must_use]
     pub fn exchanges(&self) -> usize {
         self.exchanges.len()
@@ -179,7 +179,7 @@ impl RecipientMachine {
         self.events.push_last(now, Event::Gone(exchange));
     }
 
-    /// Makes room for one more exchange that comes this way.
+    /// Makes room for a new exchange of this session.
     fn make_room(&mut self, now: Time, via: Via) {
         if let Some(least) = self.exchanges.crowded(now, via, self.config.exchanges) {
             self.stats.evicted += 1;
@@ -251,7 +251,7 @@ impl RecipientMachine {
         }
     }
 
-    /// Sends what is due of an exchange, while it has reply blocks.
+    /// Sends due packets of an exchange, while it has reply blocks.
     fn speak(&mut self, now: Time, message: Message) {
         let Some(x) = self.exchanges.get_mut(&message) else {
             return;
@@ -431,7 +431,7 @@ mod tests {
             Self(Checked::new(machine), own)
         }
 
-        /// What comes of a piece at a time: the events.
+        /// Events that a piece causes at a time.
         fn take(&mut self, s: u64, session: u64, fragment: &Fragment) -> Vec<Event> {
             let payload = Box::new(fragment.to_payload().unwrap());
             self.0.handle_timeout(now(s));
@@ -507,7 +507,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Whatever comes and goes, the earliest deadline, the least complete exchange and the shares are those that a walk finds.
+        /// The earliest deadline, the least complete exchange and the shares always equal those that a walk finds.
         #[test]
         fn the_earliest_deadline_is_that_of_a_walk(
             steps in proptest::collection::vec((0_u8..12, 0_u64..6, 0_u16..5, 0_u8..6, 0_u64..3000), 1..200),

@@ -1,38 +1,38 @@
-//! Which packets were here before.
+//! The replay memory of a mix relay.
 
 use alloc::vec::Vec;
 
 use aes::Aes128;
 use aes::cipher::{BlockCipherEncrypt as _, KeyInit as _};
 
-/// One session's part of the memory, at most: one in so many.
+/// One session's largest part of the memory, as a divisor.
 const SESSION_ONE_IN: usize = 32;
-/// The part of an address, whatever the sessions that come from it.
+/// One address's largest part, for all of its sessions, as a divisor.
 const ADDRESS_ONE_IN: usize = 16;
 
-/// What those who brought a tag have had noted so far.
+/// Tags noted so far for a session and its charged party.
 #[derive(Debug)]
 pub struct Noted<'a> {
-    /// The session.
+    /// Tags of the session.
     pub of_session: &'a mut usize,
-    /// All sessions that the same one pays for.
+    /// Tags of all sessions of the same charged party.
     pub of_charge: &'a mut usize,
 }
 
-/// What became of a tag.
+/// Result of noting a tag.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Taken {
-    /// It is new, and noted.
+    /// The tag is new and was noted.
     New,
-    /// It was here, or, once in 2^35 packets at most, another with the same fingerprint.
+    /// The tag was noted before. Once in 2^35 packets at most, it is another tag with the same fingerprint.
     Again,
-    /// There is no room, or this session or its address has had its part: what is not noted does not pass.
+    /// The memory, or the part of this session or address, is full. The packet must not pass.
     Full,
 }
 
-/// The tags of one epoch key, each by a fingerprint of 64 bits under a secret key. Nothing is ever forgotten before the key is.
+/// The tags of one epoch key, as 64-bit fingerprints under a secret key. No tag is forgotten before the key is destroyed.
 ///
-/// Its memory is taken once: eight bytes for each place, of which seven in eight are used.
+/// The memory is allocated once: eight bytes for each place, of which seven in eight are used.
 pub struct Replays {
     cipher: Aes128,
     places: Vec<u64>,
@@ -46,7 +46,7 @@ impl core::fmt::Debug for Replays {
 }
 
 impl Replays {
-    /// Room for so many packets, which is a relay's rate times the life of a key, under a fresh random key.
+    /// Creates a memory for this many packets, which is a relay's rate times a key's lifetime, under a fresh random key.
     #[must_use]
     pub fn with_capacity(packets: usize, key: &[u8; 16]) -> Self {
         Self {
@@ -60,37 +60,37 @@ impl Replays {
         packets.div_ceil(7).saturating_mul(8)
     }
 
-    /// The memory that so many packets need, in bytes.
+    /// Memory for this many packets, in bytes.
     #[must_use]
     pub const fn bytes(packets: usize) -> usize {
         Self::places(packets).saturating_mul(8)
     }
 
-    /// How many packets there is room for.
+    /// Number of packets that fit.
     #[must_use]
     pub const fn capacity(&self) -> usize {
         self.places.len() / 8 * 7
     }
 
-    /// How many are noted.
+    /// Number of noted packets.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether none is.
+    /// Whether no packet is noted.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether three quarters are used: then a relay publishes a further key.
+    /// Whether three quarters are used, so that the relay should publish a further key.
     #[must_use]
     pub const fn wants_another_key(&self) -> bool {
         self.len * 4 >= self.capacity() * 3
     }
 
-    /// Notes a tag, and counts it.
+    /// Notes a tag and counts it.
     pub fn take(&mut self, tag: &[u8; 16], noted: &mut Noted<'_>) -> Taken {
         if self.places.is_empty() {
             return Taken::Full;
@@ -120,7 +120,7 @@ impl Replays {
         Taken::New
     }
 
-    /// Where a fingerprint belongs first.
+    /// First place of a fingerprint.
     fn home(&self, word: u64) -> usize {
         let wide = u128::from(word) * self.places.len() as u128;
         usize::try_from(wide >> 64).unwrap_or(0)
@@ -138,7 +138,7 @@ mod tests {
     }
 
     impl Replays {
-        /// What a session from an address of its own brings.
+        /// Notes a tag of a session from an address of its own.
         fn one(&mut self, tag: &[u8; 16], session: &mut usize) -> Taken {
             let mut of_charge = *session;
             let mut noted = Noted {

@@ -1,28 +1,28 @@
-//! Who has how much of what peers share. A session has a part; an address, whatever the sessions that come from it, has two.
+//! Shares of a common resource: one part for each session, two for each address.
 
 use alloc::collections::BTreeMap;
 
 use betanet_wire::ChargeTo;
 
-/// What a packet came over, and who pays for what becomes of it.
+/// The session that brought a packet, and the charged party.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Via {
-    /// The session.
+    /// ID of the session.
     pub session: u64,
-    /// Who pays: sessions are as free as the identities that they are opened with.
+    /// Charged party. A session is not one, because identities and their sessions are free.
     pub charge: ChargeTo,
 }
 
-/// Which part of a share has been had.
+/// The share that is exhausted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Spent {
-    /// The session's.
+    /// The session's share.
     Session,
-    /// That of all sessions that one pays for.
+    /// The share of the charged party, for all of its sessions.
     Charge,
 }
 
-/// Counts what each session, and each of those who pay for sessions, has of one thing. It holds no more entries than there are things.
+/// Counts the items of each session and charged party. It has no more entries than items.
 #[derive(Clone, Debug, Default)]
 pub struct Shares {
     sessions: BTreeMap<u64, usize>,
@@ -39,7 +39,7 @@ fn less<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
 }
 
 impl Shares {
-    /// Nobody has anything.
+    /// Creates counters without items.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -48,11 +48,11 @@ impl Shares {
         }
     }
 
-    /// Whether one more may be had, where a session may have `part`.
+    /// Checks whether one more item fits, if a session may have `part`.
     ///
     /// # Errors
     ///
-    /// Whose part is spent.
+    /// The exhausted share.
     pub fn check(&self, via: Via, part: usize) -> Result<(), Spent> {
         let of = |n: Option<&usize>| n.copied().unwrap_or(0);
         if of(self.sessions.get(&via.session)) >= part {
@@ -64,19 +64,19 @@ impl Shares {
         Ok(())
     }
 
-    /// One more.
+    /// Adds an item.
     pub fn add(&mut self, via: Via) {
         *self.sessions.entry(via.session).or_default() += 1;
         *self.charges.entry(via.charge).or_default() += 1;
     }
 
-    /// One less.
+    /// Removes an item.
     pub fn remove(&mut self, via: Via) {
         less(&mut self.sessions, &via.session);
         less(&mut self.charges, &via.charge);
     }
 
-    /// Whether nobody has anything.
+    /// Whether there are no items.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty() && self.charges.is_empty()

@@ -1,4 +1,4 @@
-//! Streams in pieces: a window of them is on its way, and what gives no sign is sent again.
+//! Streams in pieces: a window of pieces is in flight, and unacknowledged ones are retransmitted.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -8,34 +8,34 @@ use betanet_machine::Time;
 
 use crate::fragment::{Ack, DATA_MAX};
 
-/// Pieces beyond the first one that is missing, at most.
+/// Largest window: pieces beyond the first missing one.
 pub const WINDOW: u16 = 64;
-/// A piece is not sent again before this.
+/// Shortest wait before a retransmission.
 const LEAST: Duration = Duration::from_secs(1);
-/// Round trips that the median is taken of.
+/// Round trips in the median.
 const TRIPS: usize = 64;
 
-/// What a piece is refused for.
+/// Reason for refusing a piece.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// Too far ahead of the first one that is missing.
+    /// The piece is too far ahead of the first missing one.
     #[error("piece {index} is beyond the window of {base}")]
     Window {
-        /// The piece.
+        /// Index of the piece.
         index: u16,
-        /// The first one that is missing.
+        /// Index of the first missing piece.
         base: u16,
     },
-    /// Another piece said that there are more or fewer, or this one is behind the last.
+    /// The number of pieces contradicts an earlier piece, or the piece is beyond the last.
     #[error("{count} pieces, where another one said {known}")]
     Count {
-        /// What this one says.
+        /// Number of pieces in this piece.
         count: u16,
-        /// What was said before.
+        /// Number of pieces known before.
         known: u16,
     },
-    /// Longer than a payload.
+    /// The piece is longer than a payload.
     #[error("a piece of {0} bytes is longer than a payload")]
     Length(usize),
 }
@@ -44,23 +44,23 @@ pub enum StreamError {
 #[derive(Clone, Debug, Default)]
 pub struct Receiver {
     base: u16,
-    /// 0 while it is not known.
+    /// Number of pieces; 0 while unknown.
     count: u16,
     ahead: BTreeMap<u16, Vec<u8>>,
 }
 
 impl Receiver {
-    /// Of a stream of which nothing has arrived.
+    /// Creates a receiver that has no pieces.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes a piece. Those that are in order now come out; one that was here before brings nothing.
+    /// Accepts a piece, and returns the data that is now in order. A repeated piece returns nothing.
     ///
     /// # Errors
     ///
-    /// [`StreamError`]; nothing has changed.
+    /// [`StreamError`]; the state is unchanged.
     pub fn take(
         &mut self,
         index: u16,
@@ -92,7 +92,7 @@ impl Receiver {
         Ok(out)
     }
 
-    /// What has arrived.
+    /// Acknowledgement of the received pieces.
     #[must_use]
     pub fn ack(&self) -> Ack {
         let bit = |i: &u16| 1_u64 << (i - self.base - 1);
@@ -103,19 +103,19 @@ impl Receiver {
         }
     }
 
-    /// How many pieces are missing, where the end is known.
+    /// Number of missing pieces, if the end is known.
     #[must_use]
     pub fn left(&self) -> Option<usize> {
         (self.count != 0).then(|| usize::from(self.count).saturating_sub(self.pieces()))
     }
 
-    /// Whether all of it was taken out.
+    /// Whether all data was returned.
     #[must_use]
     pub const fn is_done(&self) -> bool {
         self.count != 0 && self.base == self.count
     }
 
-    /// How much has arrived, for who has to choose which of several streams to give up.
+    /// Number of received pieces, for a caller that chooses which stream to drop.
     #[must_use]
     pub fn pieces(&self) -> usize {
         usize::from(self.base) + self.ahead.len()
@@ -125,43 +125,42 @@ impl Receiver {
 /// A piece to be sent, in a fresh packet on a fresh path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Piece<'a> {
-    /// Which.
+    /// Index of the piece.
     pub index: u16,
-    /// Of how many; 0 while the end is not known.
+    /// Number of pieces; 0 while the end is not known.
     pub count: u16,
-    /// Its bytes.
+    /// Data of the piece.
     pub data: &'a [u8],
 }
 
 #[derive(Clone, Debug)]
 struct Sent {
     data: Vec<u8>,
-    /// When it was sent last; not yet.
+    /// Time of the last transmission; `None` before the first.
     at: Option<Time>,
-    /// It was sent more than once: its acknowledgement tells no round trip.
+    /// Whether it was retransmitted; its acknowledgement then measures no round trip.
     again: bool,
     arrived: bool,
 }
 
-/// The sending end of a stream, which repeats what gives no sign. Only clients have one for requests, and gateways one for
-/// answers.
+/// The sending end of a stream, with retransmission. Clients use one for requests, gateways for answers.
 #[derive(Clone, Debug, Default)]
 pub struct Sender {
     base: u16,
-    /// From `base` on.
+    /// Pieces from `base` on.
     window: VecDeque<Sent>,
     ended: bool,
     trips: VecDeque<Duration>,
 }
 
 impl Sender {
-    /// Of a stream that has not begun.
+    /// Creates a sender without data.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many pieces may be pushed now.
+    /// Number of pieces that may be pushed now.
     #[must_use]
     pub fn room(&self) -> usize {
         if self.ended {
@@ -173,7 +172,7 @@ impl Sender {
             .min(left)
     }
 
-    /// Takes the next piece, of [`DATA_MAX`] bytes at most; `false` without room, or when it is too long.
+    /// Adds the next piece, of at most [`DATA_MAX`] bytes; `false` if there is no room, or the piece is too long.
     pub fn push(&mut self, data: Vec<u8>, last: bool) -> bool {
         if self.room() == 0 || data.len() > DATA_MAX {
             return false;
@@ -188,13 +187,13 @@ impl Sender {
         true
     }
 
-    /// How many pieces were sent, once or more.
+    /// Number of pieces sent at least once.
     #[must_use]
     pub fn sent(&self) -> usize {
         usize::from(self.base) + self.window.iter().filter(|s| s.at.is_some()).count()
     }
 
-    /// Pieces in all; 0 while that is not known.
+    /// Number of pieces; 0 while unknown.
     fn count(&self) -> u16 {
         let ahead = u16::try_from(self.window.len()).unwrap_or(u16::MAX);
         if self.ended {
@@ -204,7 +203,7 @@ impl Sender {
         }
     }
 
-    /// How long a piece waits for a sign: twice the median round trip so far, a second at least.
+    /// Time before a retransmission: twice the median round trip, and at least a second.
     #[must_use]
     pub fn patience(&self) -> Duration {
         let mut trips: Vec<Duration> = self.trips.iter().copied().collect();
@@ -213,7 +212,7 @@ impl Sender {
         (median * 2).max(LEAST)
     }
 
-    /// The next piece that is to be sent now, for the first time or again.
+    /// The next piece to send or retransmit now.
     pub fn poll(&mut self, now: Time) -> Option<Piece<'_>> {
         let (patience, count, base) = (self.patience(), self.count(), self.base);
         let due = |s: &&mut Sent| !s.arrived && s.at.is_none_or(|at| at + patience <= now);
@@ -228,7 +227,7 @@ impl Sender {
         })
     }
 
-    /// When a piece is to be sent next, if none is now.
+    /// Time of the next transmission, if none is due.
     #[must_use]
     pub fn wake(&self) -> Option<Time> {
         let patience = self.patience();
@@ -236,7 +235,7 @@ impl Sender {
         waiting.filter_map(|s| s.at).min().map(|at| at + patience)
     }
 
-    /// The other end says what has arrived; what it cannot have is not believed.
+    /// Handles an acknowledgement. Pieces that were never sent are ignored.
     pub fn acknowledged(&mut self, now: Time, ack: Ack) {
         let mut trips = Vec::new();
         for (sent, index) in self.window.iter_mut().zip(self.base..) {
@@ -261,7 +260,7 @@ impl Sender {
         }
     }
 
-    /// Whether everything has arrived.
+    /// Whether the other end has all pieces.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.ended && self.window.is_empty()

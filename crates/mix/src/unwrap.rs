@@ -1,4 +1,4 @@
-//! A relay's half: batches of packets, each layer taken off in its place.
+//! Unwrapping batches of packets in place, on the relay's side.
 
 use core::borrow::{Borrow, BorrowMut};
 
@@ -11,37 +11,37 @@ use crate::hctr2::Hctr2;
 use crate::hop::{Extract, HopKeys, xor};
 use crate::packet::{Command, Delay, Packet, SLOT, VERSION, ZEROS, part};
 
-/// Packets that are worked on together: as much as fits a core's nearest cache.
+/// Packets processed together: as many as fit in a core's nearest cache.
 const TOGETHER: usize = 32;
 
-/// Why a packet is dropped. Nothing is ever sent back for it.
+/// Reason for dropping a packet. The relay never answers it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Another version, or a field that has to be zero is not.
+    /// The version is unknown, or a field that must be zero is not.
     #[error("another version, or a reserved field that is not zero")]
     Version,
-    /// No key for its epoch is held.
+    /// The relay has no key for the epoch.
     #[error("no key for this epoch")]
     Epoch,
     /// Its alpha is a point of small order.
     #[error("a point of small order")]
     Point,
-    /// Its header was changed, or is for another node.
+    /// The header was changed, or is for another node.
     #[error("the header's MAC does not hold")]
     Mac,
-    /// It was here before, or the memory of those that were is full.
+    /// The packet was seen before, or the replay memory is full.
     #[error("seen before")]
     Replay,
-    /// Its slot says what no slot may.
+    /// The slot is invalid.
     #[error("a slot that says nothing valid")]
     Slot,
-    /// Its body was changed on the way.
+    /// The body was changed on the way.
     #[error("the body was changed on the way")]
     Body,
 }
 
-/// The public half of a relay's key of one epoch, for its peer record. Any 32 random bytes are a private key.
+/// The public key of a relay's private key, for its peer record. Any 32 random bytes are a private key.
 #[must_use]
 pub fn public_key(private: &[u8; 32]) -> [u8; 32] {
     let mut pair = [Pair::new(*private, BASE)];
@@ -49,21 +49,21 @@ pub fn public_key(private: &[u8; 32]) -> [u8; 32] {
     pair[0].point
 }
 
-/// Keys that are held at most.
+/// Most keys in memory.
 const HELD_MAX: usize = 8;
-/// Keys of one epoch at most. With those of the epoch before, and one of the next, they leave a place for each epoch's first.
+/// Most keys of one epoch. With the keys of the epoch before and one of the next, this leaves a place for each epoch's first key.
 const GENERATIONS_MAX: usize = 3;
 
-/// Which of a relay's keys: each has a replay memory of its own.
+/// ID of a relay's key. Each key has its own replay memory.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct KeyId {
-    /// The low byte of its epoch.
+    /// Low byte of the epoch.
     pub epoch: u8,
-    /// How many keys the epoch had before it.
+    /// Number of earlier keys of the epoch.
     pub generation: u8,
 }
 
-/// The private keys of a relay that packets may be for, by the low byte of their epoch; wiped on drop.
+/// A relay's private keys, by the low byte of their epoch; wiped on drop.
 #[derive(Clone, Default, Zeroize, ZeroizeOnDrop)]
 pub struct EpochKeys {
     held: [Option<Held>; HELD_MAX],
@@ -83,7 +83,7 @@ impl core::fmt::Debug for EpochKeys {
 }
 
 impl EpochKeys {
-    /// Holds none.
+    /// Creates a set without keys.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -91,8 +91,8 @@ impl EpochKeys {
         }
     }
 
-    /// Takes a key up for an epoch, and the VRF's output that the relay's own delays of that epoch come from; `false` when the epoch
-    /// has three, or eight are held. What fails under an epoch's newest key is tried with the one before it.
+    /// Adds a key for an epoch, with the VRF output that seeds the relay's own delays. `false` if the epoch has three keys, or
+    /// the set eight. A packet that fails under an epoch's newest key is tried with the one before it.
     #[must_use]
     pub fn add(&mut self, epoch: u8, key: [u8; 32], delays: [u8; 64]) -> bool {
         if self.of(epoch).count() >= GENERATIONS_MAX {
@@ -117,7 +117,7 @@ impl EpochKeys {
         self.held.sort_by_key(Option::is_none);
     }
 
-    /// Which keys are held.
+    /// IDs of the keys.
     pub fn ids(&self) -> impl Iterator<Item = KeyId> {
         let held = self.held.iter().flatten().enumerate();
         held.map(|(i, h)| {
@@ -134,7 +134,7 @@ impl EpochKeys {
         self.held.iter().flatten().filter(move |h| h.epoch == epoch)
     }
 
-    /// An epoch's key that is the `back`th before its newest.
+    /// The epoch's key `back` places before its newest.
     fn get(&self, epoch: u8, back: usize) -> Option<(KeyId, &Held)> {
         let generation = self.of(epoch).count().checked_sub(back + 1)?;
         let id = KeyId {
@@ -144,28 +144,28 @@ impl EpochKeys {
         Some((id, self.of(epoch).nth(generation)?))
     }
 
-    /// Most keys that one epoch has.
+    /// Largest number of keys of one epoch.
     fn generations(&self) -> usize {
         let most = self.ids().map(|id| usize::from(id.generation) + 1).max();
         most.unwrap_or(1)
     }
 }
 
-/// A packet whose layer was taken off.
+/// An unwrapped packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Unwrapped {
-    /// What to do with it.
+    /// Command for the packet.
     pub command: Command,
-    /// How long it waits before that, in milliseconds; 0 unless it goes on.
+    /// Delay in milliseconds; 0 unless the packet is forwarded.
     pub wait_ms: u16,
 }
 
-/// What came of a packet: what to do with it as it is now, or why it is dropped.
+/// Result for a packet: its command, or the reason for dropping it.
 pub type Outcome = Result<Unwrapped, Refusal>;
 
-/// Takes this hop's layer off each packet, in its place, and says what became of each: the outcomes are in the packets' order,
-/// as many as both slices have. `seen` is asked once for every packet whose MAC holds: its place, the key that it is for, and the tag
-/// that this key's replay memory knows it by; it notes the tag, and answers whether it was there. Nothing is allocated.
+/// Removes this hop's layer from each packet in place. Writes the outcomes in the packets' order, as many as both slices hold.
+/// For each packet with a valid MAC, it calls `seen` once with the packet's index, the key's ID and the packet's tag. `seen`
+/// notes the tag, and returns whether the replay memory had it. Nothing is allocated.
 pub fn unwrap_batch(
     keys: &EpochKeys,
     packets: &mut [impl BorrowMut<Packet>],
@@ -175,7 +175,7 @@ pub fn unwrap_batch(
     unwrap_batch_with(Backend::best(), keys, packets, seen, outcomes);
 }
 
-/// The same with a backend of choice.
+/// Like [`unwrap_batch`], with a chosen backend.
 pub fn unwrap_batch_with(
     backend: Backend,
     keys: &EpochKeys,
@@ -192,7 +192,7 @@ pub fn unwrap_batch_with(
     }
 }
 
-/// A packet of a batch that still stands.
+/// A valid packet of a batch.
 struct Intact {
     at: usize,
     keys: HopKeys,
@@ -278,7 +278,7 @@ fn private_key<'k>(
     keys.get(epoch, back).ok_or(Refusal::Epoch)
 }
 
-/// Everything but the next alpha.
+/// Decrypts a packet except for the next alpha.
 fn open(
     extract: &Extract,
     shared: &[u8; 32],

@@ -1,4 +1,4 @@
-//! Packets between their arrival and their departure, and the buffers that they are in.
+//! The queue of delayed packets, and a pool of packet buffers.
 
 use alloc::boxed::Box;
 use alloc::collections::BinaryHeap;
@@ -13,34 +13,34 @@ use zeroize::Zeroize as _;
 use crate::packet::{PACKET, Packet};
 use crate::share::{Shares, Spent, Via};
 
-/// One session's part of the queue, at most: one in so many. An address has two of them.
+/// One session's largest part of the queue, as a divisor. An address has two parts.
 const SESSION_ONE_IN: usize = 16;
 
-/// Why a newcomer is dropped. Who waits already is neither sent early nor displaced: that would flush the mix on demand.
+/// Reason for dropping a new packet. Waiting packets are neither sent early nor displaced, or an attacker could flush the mix.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, thiserror::Error)]
 #[non_exhaustive]
 pub enum Crowded {
     /// The queue is full.
     #[error("the queue is full")]
     Queue,
-    /// The session that it came on has its part of it.
+    /// The session has used its part of the queue.
     #[error("the session has its part of the queue")]
     Session,
-    /// The address that the session came from has its part of it.
+    /// The session's address has used its part of the queue.
     #[error("the address has its part of the queue")]
     Address,
 }
 
-/// A packet on its way out.
+/// A packet that is ready to leave.
 #[derive(Debug)]
 pub struct Departure {
-    /// Where to.
+    /// The next node.
     pub next: NodeId,
     /// The packet.
     pub packet: Box<Packet>,
-    /// When it was to leave.
+    /// Time when it was due.
     pub due: Time,
-    /// What it came over.
+    /// The session that brought it, and the charged party.
     pub via: Via,
 }
 
@@ -51,7 +51,7 @@ struct Entry {
 }
 
 impl Ord for Entry {
-    /// The earliest is the greatest, and of two that are due together the first to come.
+    /// The earliest packet is the greatest; of two that are due together, the first to arrive.
     fn cmp(&self, other: &Self) -> Ordering {
         let key = |e: &Self| (e.departure.due, e.order);
         key(other).cmp(&key(self))
@@ -72,7 +72,7 @@ impl PartialEq for Entry {
 
 impl Eq for Entry {}
 
-/// Packets that wait, of which the earliest comes out first.
+/// Waiting packets, ordered by due time.
 #[derive(Debug)]
 pub struct Waiting {
     max: usize,
@@ -82,7 +82,7 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Room for so many, which is taken now.
+    /// Creates a queue with memory for `max` packets.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self {
@@ -93,23 +93,23 @@ impl Waiting {
         }
     }
 
-    /// How many wait.
+    /// Number of waiting packets.
     #[must_use]
     pub fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// Whether none does.
+    /// Whether no packet waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.heap.is_empty()
     }
 
-    /// Whether one more that came this way would be taken.
+    /// Checks whether one more packet of this session fits.
     ///
     /// # Errors
     ///
-    /// Why not.
+    /// Reason for the refusal.
     pub fn check(&self, via: Via) -> Result<(), Crowded> {
         if self.heap.len() >= self.max {
             return Err(Crowded::Queue);
@@ -121,11 +121,11 @@ impl Waiting {
         })
     }
 
-    /// Lets a packet wait.
+    /// Adds a packet.
     ///
     /// # Errors
     ///
-    /// Why it is dropped, with its buffer.
+    /// Reason for the refusal, with the packet's buffer.
     pub fn push(
         &mut self,
         now: Time,
@@ -152,7 +152,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// The next that is due.
+    /// Pops the next due packet.
     pub fn pop(&mut self, now: Time) -> Option<Departure> {
         if self.wake()? > now {
             return None;
@@ -162,14 +162,14 @@ impl Waiting {
         Some(entry.departure)
     }
 
-    /// When the next is due.
+    /// Time when the next packet is due.
     #[must_use]
     pub fn wake(&self) -> Option<Time> {
         self.heap.peek().map(|e| e.departure.due)
     }
 }
 
-/// Buffers that are used again, so that none is allocated while as many are on their way as before.
+/// Reused packet buffers, which avoid allocation in steady state.
 #[derive(Debug)]
 pub struct Pool {
     max: usize,
@@ -180,7 +180,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Keeps so many at most, and has none yet.
+    /// Creates an empty pool of at most `max` buffers.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self {
@@ -191,7 +191,7 @@ impl Pool {
         }
     }
 
-    /// A buffer, with zeros in it.
+    /// Takes a buffer filled with zeros.
     pub fn take(&mut self) -> Box<Packet> {
         if let Some(packet) = self.free.pop() {
             self.hits += 1;
@@ -201,7 +201,7 @@ impl Pool {
         Box::new(Packet([0; PACKET]))
     }
 
-    /// Gives one back; what was in it is wiped.
+    /// Returns a buffer to the pool; its contents are wiped.
     pub fn give(&mut self, mut packet: Box<Packet>) {
         if self.free.len() < self.max {
             packet.zeroize();
@@ -209,7 +209,7 @@ impl Pool {
         }
     }
 
-    /// How often a buffer was at hand, and how often not.
+    /// How many times the pool had a buffer, and how many times it did not.
     #[must_use]
     pub const fn hits_and_misses(&self) -> (u64, u64) {
         (self.hits, self.misses)

@@ -1,4 +1,4 @@
-//! A path, from the side that builds it.
+//! Building a path.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -9,35 +9,35 @@ use betanet_wire::NodeId;
 use crate::control::{Cf, Control, PathId, SEGMENTS_MAX, Segment};
 use crate::sign::{Route, path_id, sign_segment};
 
-/// How long a path lives, where nothing else is said.
+/// Default lifetime of a path.
 pub const TTL: Duration = Duration::from_secs(180);
-/// The shortest life a builder may give one, and the longest.
+/// Shortest and longest lifetime of a path.
 pub const TTL_RANGE: core::ops::RangeInclusive<Duration> =
     Duration::from_secs(120)..=Duration::from_secs(600);
 
-/// Why a path cannot be built.
+/// Reason why a path cannot be built.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// No node, or more than 8.
+    /// The path has no node, or more than 8.
     #[error("a path of {0} nodes, where 1 to 8 are allowed")]
     Length(usize),
-    /// A node stands on it twice, or the builder itself does.
+    /// The path has a node twice, or the builder itself.
     #[error("a path may meet {0} once only")]
     Loop(NodeId),
-    /// Not within 120 s and 600 s.
+    /// The lifetime is not between 120 s and 600 s.
     #[error("a path's life is from 120 s to 600 s")]
     Ttl,
 }
 
-/// A path that was built, and what its builder knows it by.
+/// A built path, and the data that its builder keeps.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Built {
-    /// What to send to the first node.
+    /// Header for the first node.
     pub control: Control,
-    /// What the path is called on that link.
+    /// ID of the path on the link to the first node.
     pub path: PathId,
-    /// Its nodes, and when it ends: what errors about it are signed over.
+    /// Nodes and end of the path; errors about it are signed over these.
     pub route: Route,
 }
 
@@ -45,7 +45,7 @@ pub struct Built {
 ///
 /// # Errors
 ///
-/// The nodes make no path.
+/// The nodes do not form a path, or the lifetime is out of range.
 pub fn build(
     me: &Identity,
     nodes: &[NodeId],

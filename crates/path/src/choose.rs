@@ -1,4 +1,4 @@
-//! Which peers a path leads over.
+//! Choice of the peers of a path.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -10,49 +10,49 @@ use betanet_wire::NodeId;
 use crate::control::{Cf, Ecn, SEGMENTS_MAX};
 use crate::rtt::Rtt;
 
-/// A peer is a candidate this long after it was last seen healthy.
+/// Time for which a healthy peer remains a candidate.
 const HEALTHY: Duration = Duration::from_secs(60);
-/// Failures count for this long.
+/// Time for which failures count.
 const WINDOW: Duration = Duration::from_secs(300);
-/// Of 100 outcomes, failures that a candidate may have.
+/// Highest share of failures of a candidate, in percent.
 const FAILURES_PERCENT: usize = 10;
-/// Outcomes that are kept of one peer.
+/// Outcomes kept of one peer.
 const OUTCOMES_MAX: usize = 256;
-/// How long a SEVERE report halves a peer's weight.
+/// Time for which a SEVERE report halves a peer's weight.
 const SEVERE_FOR: Duration = Duration::from_secs(60);
-/// Peers drawn for a position, of which the nearest is used.
+/// Peers drawn for a position; the nearest is used.
 const DRAWN: usize = 3;
-/// Sends in a row without an answer that put a peer out.
+/// Consecutive timeouts that exclude a peer.
 const TIMEOUTS: u8 = 3;
-/// How long a peer is out for the first time.
+/// First exclusion time of a peer.
 const OUT: Duration = Duration::from_secs(300);
-/// Doublings of that, at most.
+/// Most doublings of the exclusion time.
 const OUT_DOUBLINGS: u32 = 8;
-/// Peers that are known, at most.
+/// Most known peers.
 const PEERS_MAX: usize = 65_536;
 
-/// Paths to one exit, at most.
+/// Most paths to one exit.
 pub const WAYS_MAX: usize = 3;
 
-/// Where on a path a peer may stand.
+/// Position of a peer on a path.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Role {
-    /// First.
+    /// The first relay.
     Entry,
-    /// Between.
+    /// A relay after the first.
     Core,
-    /// Last.
+    /// The last node.
     Exit,
 }
 
 /// The roles that a peer advertises.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Roles {
-    /// It takes paths from anybody.
+    /// Accepts paths from any client.
     pub entry: bool,
-    /// It carries paths on.
+    /// Passes paths on.
     pub core: bool,
-    /// Paths end at it.
+    /// Ends paths.
     pub exit: bool,
 }
 
@@ -111,20 +111,20 @@ impl Peer {
     }
 }
 
-/// What is known of the peers that paths may lead over.
+/// The peers that paths may use, with their measurements.
 #[derive(Clone, Debug, Default)]
 pub struct Peers {
     known: BTreeMap<NodeId, Peer>,
 }
 
 impl Peers {
-    /// Knows nobody.
+    /// Creates an empty set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes a peer up, or its changed roles; `false` when there is no room.
+    /// Adds a peer, or changes its roles; `false` when the set is full.
     pub fn set(&mut self, node: NodeId, roles: Roles) -> bool {
         if self.known.len() >= PEERS_MAX && !self.known.contains_key(&node) {
             return false;
@@ -133,12 +133,12 @@ impl Peers {
         true
     }
 
-    /// Forgets a peer.
+    /// Removes a peer.
     pub fn remove(&mut self, node: NodeId) {
         self.known.remove(&node);
     }
 
-    /// A peer answered, after `rtt`.
+    /// Records an answer of a peer after `rtt`.
     pub fn answered(&mut self, now: Time, node: NodeId, rtt: Duration) {
         if let Some(peer) = self.known.get_mut(&node) {
             peer.rtt.sample(rtt);
@@ -149,7 +149,7 @@ impl Peers {
         }
     }
 
-    /// A peer did not answer. After three times in a row it is out for a while, longer each time.
+    /// Records a timeout. Three consecutive timeouts exclude the peer, longer each time.
     pub fn timed_out(&mut self, now: Time, node: NodeId, rng: &mut Rng) {
         let Some(peer) = self.known.get_mut(&node) else {
             return;
@@ -166,14 +166,14 @@ impl Peers {
         }
     }
 
-    /// A peer is down: it counts as three sends without an answer.
+    /// Records that a peer is down, which counts as three timeouts.
     pub fn down(&mut self, now: Time, node: NodeId, rng: &mut Rng) {
         for _ in 0..TIMEOUTS {
             self.timed_out(now, node, rng);
         }
     }
 
-    /// A peer says how congested it is.
+    /// Records a peer's congestion report.
     pub fn congestion(&mut self, now: Time, node: NodeId, cf: Cf) {
         if let Some(peer) = self.known.get_mut(&node)
             && cf.ecn == Ecn::Severe
@@ -188,7 +188,7 @@ impl Peers {
         self.known.get(&node).map(|p| p.rtt)
     }
 
-    /// Whether a path may lead over a peer now.
+    /// Whether a path may use a peer in this role now.
     #[must_use]
     pub fn is_candidate(&self, now: Time, node: NodeId, role: Role) -> bool {
         self.known
@@ -196,7 +196,7 @@ impl Peers {
             .is_some_and(|p| p.roles.has(role) && p.is_candidate(now))
     }
 
-    /// Up to three candidates for a position, in the order drawn: without replacement, a SEVERE one half as likely.
+    /// Draws up to three candidates for a position, without replacement. A peer with a SEVERE report has half the weight.
     #[must_use]
     pub fn draw(&self, now: Time, role: Role, not: &[NodeId], rng: &mut Rng) -> Vec<NodeId> {
         let mut urn: Vec<(NodeId, u64)> = self
@@ -218,7 +218,7 @@ impl Peers {
         drawn
     }
 
-    /// The candidate for a position: of those drawn the nearest, one of several at random.
+    /// Draws candidates for a position and returns the nearest; equal ones at random.
     #[must_use]
     pub fn choose(&self, now: Time, role: Role, not: &[NodeId], rng: &mut Rng) -> Option<NodeId> {
         let drawn = self.draw(now, role, not, rng);
@@ -229,8 +229,8 @@ impl Peers {
         nearest.get(usize::try_from(i).ok()?).copied()
     }
 
-    /// The nodes of a path to `exit`: an entry, cores, the exit itself. None is in `not`: the builder, and the nodes of
-    /// other paths to that exit. `None` where too few peers are healthy, and for less than one node or more than eight.
+    /// Chooses the nodes of a path to `exit`: an entry, cores, and the exit. None is in `not`, which holds the builder and the
+    /// nodes of other paths to that exit. `None` if too few peers are healthy, or for less than one node or more than eight.
     #[must_use]
     pub fn path(
         &self,
@@ -256,8 +256,8 @@ impl Peers {
         Some(path)
     }
 
-    /// Up to [`WAYS_MAX`] paths to `exit`, none of which shares a relay with another. Fewer where too few peers are healthy;
-    /// one when it is the exit alone.
+    /// Chooses up to [`WAYS_MAX`] paths to `exit` that share no relay. Fewer if too few peers are healthy; one if it is the exit
+    /// alone.
     #[must_use]
     pub fn ways(
         &self,

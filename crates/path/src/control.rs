@@ -7,7 +7,7 @@ use betanet_wire::prim::{Fields, Short, put_u16, put_u32, put_u64, put_varstr};
 
 /// The version of the header.
 pub const VERSION: u8 = 2;
-/// Segments of one path, at most.
+/// Most segments of one path.
 pub const SEGMENTS_MAX: usize = 8;
 /// Bytes of the header.
 const HEADER: u16 = 8;
@@ -28,35 +28,35 @@ mod ty {
     pub(super) const ERROR: u8 = 0x13;
 }
 
-/// Why bytes are no PATH_CONTROL payload.
+/// Reason why bytes are not a PATH_CONTROL payload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// It ends early.
+    /// The payload ends early.
     #[error("the path header ends early")]
     Short,
-    /// Bytes are left over, or a length in the header is another than what is there.
+    /// Bytes follow the payload, or a length in its header is wrong.
     #[error("a length in the path header is not what is there")]
     Length,
-    /// Another version than 2.
+    /// The version is not 2.
     #[error("path header version {0}, where 2 is spoken")]
     Version(u8),
-    /// A type that the table does not have.
+    /// The type is unknown.
     #[error("path header type {0:#04x} is unknown")]
     Type(u8),
-    /// Bit 0: UNSUPPORTED_FEATURE.
+    /// Flag bit 0 is set: UNSUPPORTED_FEATURE.
     #[error("encrypted path metadata is not defined")]
     Encrypted,
-    /// A flag without a meaning, or congestion feedback where the type has none, or none where it has.
+    /// An unknown flag, or a feedback flag that does not fit the type.
     #[error("path header flags {0:#04x} do not belong to the type")]
     Flags(u8),
-    /// Too few or too many segments for the type.
+    /// The type does not permit this number of segments.
     #[error("{0} segments, where the type has others or at most 8 are allowed")]
     Segments(u8),
-    /// A signature of neither 0 nor 64 bytes.
+    /// A signature has neither 0 nor 64 bytes.
     #[error("a signature of {0} bytes, where 0 or 64 are allowed")]
     Signature(usize),
-    /// A congestion level or error code that the table does not have, or a loss above 100 %.
+    /// An unknown congestion level or error code, or a loss above 100 %.
     #[error("value {0} is out of its range")]
     Value(u8),
 }
@@ -70,51 +70,51 @@ impl From<Short> for ControlError {
 /// One hop of a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Segment {
-    /// Who it leads to.
+    /// The node that the segment leads to.
     pub next: NodeId,
-    /// Until when it may be used, in seconds since the epoch.
+    /// Expiry, in seconds since the epoch.
     pub expiry: u32,
-    /// When it was signed, in milliseconds since the epoch; 0 once blanked.
+    /// Time of the signature, in milliseconds since the epoch; 0 once blanked.
     pub timestamp: u64,
-    /// By the node that sends to `next`; none where that node has not held it yet, or once blanked.
+    /// Signature of the node that sends to `next`; `None` before that node signs, and once blanked.
     pub sig: Option<[u8; SIG]>,
 }
 
-/// How congested a hop is.
+/// Congestion level of a hop.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Ecn {
-    /// Not.
+    /// No congestion.
     #[default]
     None,
-    /// Somewhat.
+    /// Moderate congestion.
     Moderate,
-    /// So much that it is chosen half as often for a minute.
+    /// Severe congestion: the hop's weight is halved for a minute.
     Severe,
 }
 
 /// Congestion feedback (E-14).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Cf {
-    /// The level.
+    /// Congestion level.
     pub ecn: Ecn,
     /// Lost packets in percent, 0 to 100.
     pub loss: u8,
     /// Round-trip time in milliseconds.
     pub rtt_ms: u16,
-    /// Packets that wait.
+    /// Waiting packets.
     pub queue: u16,
 }
 
-/// Why a path ended.
+/// Reason for the end of a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Failure {
-    /// The hop does not know how to reach the next one.
+    /// The hop has no route to the next one.
     NoRoute,
     /// The next hop does not answer.
     PeerDown,
     /// The path has expired.
     TtlExpired,
-    /// The hop does not want to.
+    /// The hop's policy refuses the path.
     PolicyDeny,
 }
 
@@ -130,7 +130,7 @@ impl core::fmt::Display for Failure {
 }
 
 impl Failure {
-    /// Its number on the wire.
+    /// The code on the wire.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -152,52 +152,52 @@ impl Failure {
     }
 }
 
-/// A path's name on one link.
+/// ID of a path on one link.
 pub type PathId = [u8; 8];
 
-/// What one PATH_CONTROL frame says.
+/// Content of a PATH_CONTROL frame.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Control {
-    /// An ordered path.
+    /// An ordered path (SINGLE).
     Single {
-        /// Its hops.
+        /// The hops, in order.
         segments: Vec<Segment>,
-        /// What the sender saw of congestion.
+        /// The sender's congestion feedback.
         cf: Option<Cf>,
     },
-    /// A live hop, and the sender's fallbacks.
+    /// A live hop and its fallbacks (MULTI).
     Multi {
-        /// The live one first.
+        /// The live hop first.
         segments: Vec<Segment>,
-        /// What the sender saw of congestion.
+        /// The sender's congestion feedback.
         cf: Option<Cf>,
     },
-    /// A question whether the peer is there.
+    /// Asks whether the peer is alive; holds a token.
     Probe([u8; 8]),
-    /// Its answer.
+    /// Answer to a PROBE.
     ProbeAck {
-        /// The question's token.
+        /// Token of the PROBE.
         token: [u8; 8],
-        /// What the answerer sees of congestion.
+        /// Congestion feedback of the answering hop.
         cf: Cf,
     },
-    /// Congestion feedback by itself.
+    /// Congestion feedback alone.
     Congestion(Cf),
-    /// A path ended; signed by the hop that says so.
+    /// A path ended; signed by the reporting hop.
     Error {
-        /// Why.
+        /// Reason.
         failure: Failure,
-        /// Which, by the name that it has on this link.
+        /// ID of the path on this link.
         path: PathId,
-        /// The failing hop's key.
+        /// Key of the reporting hop.
         key: [u8; 32],
-        /// Its signature.
+        /// Signature of the reporting hop.
         sig: [u8; SIG],
     },
 }
 
 impl Control {
-    /// The type's number.
+    /// Number of the type.
     #[must_use]
     pub const fn ty(&self) -> u8 {
         match self {
@@ -210,7 +210,7 @@ impl Control {
         }
     }
 
-    /// The flags, which a segment's signature covers.
+    /// The flags; a segment's signature covers them.
     #[must_use]
     pub const fn flags(&self) -> u8 {
         match self {
@@ -222,7 +222,7 @@ impl Control {
         }
     }
 
-    /// Writes the payload.
+    /// Encodes the payload.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = alloc::vec![VERSION, self.ty()];
@@ -273,11 +273,11 @@ impl Control {
         out
     }
 
-    /// Reads a payload: nothing is left over, and every value has a meaning.
+    /// Decodes a payload. Every byte and every value must have a meaning.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// [`ControlError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ControlError> {
         let mut f = Fields::new(bytes);
         let version = f.u8()?;

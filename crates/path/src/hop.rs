@@ -1,4 +1,4 @@
-//! What a node does with a path header that a peer sends it.
+//! Handling of path headers that peers send to a node.
 
 mod header;
 
@@ -16,40 +16,40 @@ use crate::sign::Route;
 use crate::stamps::Stamps;
 pub use header::{Header, Stands};
 
-/// How far a timestamp may be from one's own clock, and how long past its expiry a path still builds, in seconds.
+/// Most difference between a timestamp and the local clock, and longest time after expiry at which a path is accepted; seconds.
 pub const SKEW_S: u64 = 120;
-/// How far ahead an expiry may be, in seconds.
+/// Latest accepted expiry, in seconds ahead of the local clock.
 pub const AHEAD_S: u64 = 3_600;
-/// How long a path is carried at most, in seconds: as long as a builder may ask for, by a clock that is off. A header that asks for
-/// more is taken, up to [`AHEAD_S`], and its path ends sooner.
+/// Longest time for which a path is carried, in seconds: the longest lifetime that a builder may ask for, plus clock error. A
+/// header with a later expiry, up to [`AHEAD_S`], is accepted, but its path ends sooner.
 pub const CARRIED_S: u64 = TTL_RANGE.end().as_secs() + SKEW_S;
 
-/// Why a path header is refused.
+/// Reason for refusing a path header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathError {
-    /// No segment leads here.
+    /// No segment leads to this node.
     #[error("no segment of the path leads to this node")]
     NotMine,
-    /// A node stands on it twice, or it leads back to its sender.
+    /// The path has a node twice, or leads back to its sender.
     #[error("the path meets a node twice")]
     Loop,
-    /// It came from another node than the one before this.
+    /// The header did not come from the previous node of the path.
     #[error("the path came from another node than the one it leads through")]
     WrongSender,
-    /// Its timestamp is more than 120 s from this clock.
+    /// The timestamp is more than 120 s from the local clock.
     #[error("the segment's timestamp is more than 120 s off")]
     Timestamp,
-    /// It expired more than 120 s ago, or does so more than an hour ahead.
+    /// The path expired more than 120 s ago, or expires more than an hour ahead.
     #[error("the segment's expiry is more than 120 s past or 3 600 s ahead")]
     Expiry,
-    /// The sender's signature is not there, or does not verify.
+    /// The sender's signature is missing or invalid.
     #[error("the segment's signature does not verify")]
     Signature,
-    /// It was here before.
+    /// The header was received before.
     #[error("the path header was seen before")]
     Replay,
-    /// The replay memory is full, or the share of this peer or of its address.
+    /// The replay memory, or the share of this peer or its address, is full.
     #[error(
         "no new path is taken now: the replay memory, or the share of this peer or its address, is full"
     )]
@@ -57,7 +57,7 @@ pub enum PathError {
 }
 
 impl PathError {
-    /// What the peer is told.
+    /// Wire code that the peer receives.
     #[must_use]
     pub const fn code(self) -> Code {
         match self {
@@ -68,23 +68,23 @@ impl PathError {
     }
 }
 
-/// What becomes of an accepted path.
+/// An accepted path.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Accepted {
-    /// This node is its last: streams bound to it end here.
+    /// The path ends at this node, and so do its streams.
     Exit {
-        /// The path's name on the link it came over.
+        /// ID of the path on the incoming link.
         path: PathId,
     },
-    /// The header goes on to the next node, and streams bound to the path follow it.
+    /// The header goes to the next node, and streams of the path follow it.
     Forward {
-        /// The path's name on the link it came over.
+        /// ID of the path on the incoming link.
         path: PathId,
-        /// Who is next.
+        /// The next node.
         next: NodeId,
-        /// Its name on that link.
+        /// ID of the path on the outgoing link.
         onward: PathId,
-        /// What to send there.
+        /// Header for the next node.
         control: Control,
     },
 }
@@ -92,13 +92,13 @@ pub enum Accepted {
 /// A path that this node carries.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Carried {
-    /// Who is next, and what that link calls the path; `None` where it ends here.
+    /// Next node, and ID of the path on that link; `None` at the end of the path.
     pub onward: Option<LinkPath>,
-    /// What an error about it is signed over.
+    /// Nodes and expiry that an error about the path is signed over.
     pub route: Route,
-    /// Until when streams may be opened on it, in seconds since the epoch.
+    /// Time until which streams may open, in seconds since the epoch.
     pub expiry: u32,
-    /// Who pays for it.
+    /// Party charged for the path.
     pub charge: ChargeTo,
 }
 
@@ -106,22 +106,22 @@ pub struct Carried {
 #[derive(Clone, Debug)]
 pub struct Hop {
     replays: Replays,
-    /// By who brought it and what that link calls it.
+    /// By sender and ID on the incoming link.
     carried: BTreeMap<LinkPath, Carried>,
-    /// The same by who is next and what that link calls it.
+    /// The same by next node and ID on the outgoing link.
     onward: BTreeMap<LinkPath, LinkPath>,
-    /// The same by when it ends.
+    /// The same by expiry.
     ends: BTreeSet<(u32, LinkPath)>,
     peers: Counts<NodeId>,
     charges: Counts<ChargeTo>,
     stamps: Stamps,
 }
 
-/// The node at a link's other end, and what the link calls a path.
+/// Node at the other end of a link, and ID of a path on that link.
 pub type LinkPath = (NodeId, PathId);
 
 impl Hop {
-    /// Remembers up to `bound` headers, of which one peer has at most 1/64, and all that one pays for 1/32.
+    /// Creates a memory for `bound` headers. One peer has at most 1/64 of it, one charged party 1/32.
     #[must_use]
     pub const fn new(bound: usize) -> Self {
         Self {
@@ -135,12 +135,12 @@ impl Hop {
         }
     }
 
-    /// Judges a SINGLE or MULTI header that `from` sent and `charge` pays for, and makes what goes on to the next node. Who holds a
-    /// lock around this value takes the three steps apart: [`Header::read`], [`Header::verify`], [`Self::take`].
+    /// Checks a SINGLE or MULTI header from `from`, charges it to `charge`, and makes the header for the next node. A caller that
+    /// locks this value uses the three steps instead: [`Header::read`], [`Header::verify`], [`Self::take`].
     ///
     /// # Errors
     ///
-    /// Why it is refused; nothing is remembered of it.
+    /// The reason for the refusal; no part of the header is remembered.
     pub fn receive(
         &mut self,
         now: Now,
@@ -155,12 +155,12 @@ impl Hop {
         self.take(now, charge, header.verify(stamp, me, from)?)
     }
 
-    /// The timestamp of the header that goes on to the next node, for [`Header::verify`].
+    /// Timestamp of the header for the next node, for [`Header::verify`].
     pub const fn stamp(&mut self, now: Now) -> u64 {
         self.stamps.draw(now.unix_ms)
     }
 
-    /// Whether one more path that this peer brings, and `charge` pays for, would be taken.
+    /// Checks whether there is room for another path of this peer and charged party.
     ///
     /// # Errors
     ///
@@ -176,11 +176,11 @@ impl Hop {
         Ok(())
     }
 
-    /// Takes a header that stands, once.
+    /// Accepts a verified header, once.
     ///
     /// # Errors
     ///
-    /// [`PathError::Replay`] or [`PathError::Full`]; nothing is remembered of it.
+    /// [`PathError::Replay`] or [`PathError::Full`]; no part of the header is remembered.
     pub fn take(
         &mut self,
         now: Now,
@@ -201,7 +201,7 @@ impl Hop {
         Ok(accepted)
     }
 
-    /// The path that `from` calls `path`, while streams may be opened on it.
+    /// The path with this ID from `from`, while streams may open on it.
     #[must_use]
     pub fn carried(&self, now: Now, from: NodeId, path: PathId) -> Option<&Carried> {
         self.carried
@@ -209,19 +209,19 @@ impl Hop {
             .filter(|c| u64::from(c.expiry) >= now.unix_ms / 1000)
     }
 
-    /// The route of a path that was accepted, expired or not, until it is forgotten.
+    /// The route of an accepted path, even after its expiry, until it is forgotten.
     #[must_use]
     pub fn route(&self, from: NodeId, path: PathId) -> Option<&Route> {
         self.carried.get(&(from, path)).map(|c| &c.route)
     }
 
-    /// Where an ERROR from `from` about the path that its link calls `path` goes back to, and under which name.
+    /// The link and path ID to which an ERROR from `from` about `path` goes back.
     #[must_use]
     pub fn back(&self, from: NodeId, path: PathId) -> Option<LinkPath> {
         self.onward.get(&(from, path)).copied()
     }
 
-    /// Forgets a path that ended.
+    /// Removes a path.
     pub fn end(&mut self, from: NodeId, path: PathId) {
         if let Some(carried) = self.carried.remove(&(from, path)) {
             self.ends.remove(&(carried.expiry, (from, path)));
@@ -233,7 +233,7 @@ impl Hop {
         }
     }
 
-    /// Forgets the paths that have expired, and says which.
+    /// Removes expired paths and returns them.
     pub fn expire(&mut self, now: Now) -> Vec<LinkPath> {
         let mut ended = Vec::new();
         while let Some(&(expiry, (from, path))) = self.ends.first()
@@ -256,19 +256,19 @@ impl Hop {
         self.carried.insert(link, carried);
     }
 
-    /// Headers remembered.
+    /// Remembered headers.
     #[must_use]
     pub fn remembered(&self) -> usize {
         self.replays.len()
     }
 
-    /// Paths carried.
+    /// Carried paths.
     #[must_use]
     pub fn len(&self) -> usize {
         self.carried.len()
     }
 
-    /// Whether none is.
+    /// Whether no path is carried.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.carried.is_empty()

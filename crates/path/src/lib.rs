@@ -1,11 +1,11 @@
-//! L1: path headers, the hops that carry them on, and which peers a path leads over.
+//! L1: path headers, the hops that pass them on, and the choice of peers for a path.
 //!
-//! **Promises.** A header that reads writes back to its own bytes; a hop takes each header once, only from the node it
-//! names, signed by it, and no path meets a node twice; what is remembered is bounded, and one peer, or one
-//! address, fills no more than its share; nothing is forgotten early.
+//! **Promises.** A decoded header encodes to the same bytes. A hop accepts each header once, and only with the signature of the
+//! node that it names as sender. No path visits a node twice. The replay memory is bounded; one peer or one address fills only
+//! its share, and no header is forgotten early.
 //!
-//! **Below:** PATH_CONTROL frames and FORWARD streams (`htx`). **Above:** whoever composes a node.
-//! **Source:** profile chapter 3 (`spec-vectors/PROFILE.md`), RFC 9002 §5 for the round-trip time.
+//! **Below:** PATH_CONTROL frames and FORWARD streams (`htx`). **Above:** code that composes a node. **Source:** profile chapter
+//! 3 (`spec-vectors/PROFILE.md`), RFC 9002 §5 for the round-trip time.
 //!
 //! ```
 //! use betanet_keys::Identity;

@@ -1,4 +1,4 @@
-//! What was seen: no path header counts twice.
+//! The replay memory: no path header counts twice.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::time::Duration;
@@ -6,12 +6,12 @@ use core::time::Duration;
 use betanet_machine::Time;
 use betanet_wire::{ChargeTo, NodeId};
 
-/// How long a header is remembered.
+/// Time for which a header is remembered.
 pub const REMEMBERED: Duration = Duration::from_secs(600);
-/// One peer's share of the memory. An address, whatever the peers that come from it, has two.
+/// One peer's share of the memory. One address has two, for all of its peers together.
 const SHARE: usize = 64;
 
-/// What makes a header one and no other: who sent it, and the two numbers of its segment.
+/// Key of a header: its sender, and the two numbers of its segment.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Seen {
     prev: NodeId,
@@ -19,16 +19,16 @@ struct Seen {
     timestamp: u64,
 }
 
-/// Why a header is not taken.
+/// Reason for not accepting a header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Again {
-    /// It was here in the last 10 minutes.
+    /// The header was received in the last 10 minutes.
     Seen,
-    /// There is no room, altogether, for this peer or for its address. Nothing is forgotten early.
+    /// The memory, or the share of this peer or its address, is full. No header is forgotten early.
     Full,
 }
 
-/// How many each has.
+/// Number of remembered headers of each peer or address.
 #[derive(Clone, Debug)]
 pub(crate) struct Counts<K>(BTreeMap<K, usize>);
 
@@ -55,7 +55,7 @@ impl<K: Ord> Counts<K> {
     }
 }
 
-/// Headers seen in the last 10 minutes, up to a bound, of which one peer has at most 1/64, and one address 1/32.
+/// Headers of the last 10 minutes, up to a bound. One peer has at most 1/64 of it, and one address 1/32.
 #[derive(Clone, Debug)]
 pub(crate) struct Replays {
     bound: usize,
@@ -76,27 +76,27 @@ impl Replays {
         }
     }
 
-    /// How many headers may be remembered.
+    /// Most headers in the memory.
     pub(crate) const fn bound(&self) -> usize {
         self.bound
     }
 
-    /// How many of them one peer may bring.
+    /// Most headers of one peer.
     pub(crate) fn share(&self) -> usize {
         (self.bound / SHARE).max(1)
     }
 
-    /// How many of them one address may bring.
+    /// Most headers of one address.
     pub(crate) fn charge_share(&self) -> usize {
         self.share().saturating_mul(2)
     }
 
-    /// How many are remembered.
+    /// Remembered headers.
     pub(crate) fn len(&self) -> usize {
         self.seen.len()
     }
 
-    /// Remembers a header, once.
+    /// Remembers a header; fails the second time.
     pub(crate) fn take(
         &mut self,
         now: Time,

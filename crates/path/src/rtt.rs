@@ -1,8 +1,8 @@
-//! The round-trip time, smoothed as RFC 9002 §5 says.
+//! The smoothed round-trip time of RFC 9002 §5.
 
 use core::time::Duration;
 
-/// What is taken for a peer that was never measured.
+/// Round-trip time of an unmeasured peer.
 const UNMEASURED: Duration = Duration::from_millis(333);
 
 /// A smoothed round-trip time.
@@ -13,7 +13,7 @@ pub struct Rtt {
 }
 
 impl Rtt {
-    /// Takes a measurement in.
+    /// Adds a measurement.
     pub fn sample(&mut self, rtt: Duration) {
         match self.smoothed {
             None => {
@@ -27,19 +27,19 @@ impl Rtt {
         }
     }
 
-    /// The smoothed time; RFC 9002's 333 ms before anything was measured.
+    /// The smoothed time; RFC 9002's 333 ms before the first measurement.
     #[must_use]
     pub fn smoothed(&self) -> Duration {
         self.smoothed.unwrap_or(UNMEASURED)
     }
 
-    /// Whether anything was measured.
+    /// Whether there was a measurement.
     #[must_use]
     pub const fn is_measured(&self) -> bool {
         self.smoothed.is_some()
     }
 
-    /// How much it varies.
+    /// The smoothed variation.
     #[must_use]
     pub const fn variance(&self) -> Duration {
         self.variance

@@ -1,4 +1,4 @@
-//! What a segment's and an error's signatures cover, and what a path is called on a link.
+//! Signatures of segments and errors, and IDs of paths on links.
 
 use alloc::vec::Vec;
 
@@ -11,7 +11,7 @@ const SEGMENT: &str = "BN-L1-seg";
 const ERROR: &str = "BN-L1-err";
 const PATH: &str = "BN-L1-path";
 
-/// What the sender of a segment signs, before the label: all that its receiver acts on, the later hops included (E-32).
+/// Text that the sender of a segment signs, without the label: every field that the receiver acts on, and the later hops (E-32).
 fn segment_text(control: &Control, at: usize, prev: NodeId) -> Option<Vec<u8>> {
     let (Control::Single { segments, .. } | Control::Multi { segments, .. }) = control else {
         return None;
@@ -35,7 +35,7 @@ fn segment_text(control: &Control, at: usize, prev: NodeId) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// The hash that the signature of segment `at` is over, as `prev` sends it; `None` where there is no such segment.
+/// The hash that `prev` signs for segment `at`; `None` if there is no such segment.
 #[must_use]
 pub fn segment_hash(control: &Control, at: usize, prev: NodeId) -> Option<[u8; 32]> {
     segment_text(control, at, prev).map(|text| hash(&[SEGMENT.as_bytes(), &text]))
@@ -53,7 +53,7 @@ pub(crate) fn sign_segment(control: &mut Control, at: usize, me: &Identity) {
     }
 }
 
-/// Whether segment `at` carries the signature of `prev`, who sent it.
+/// Whether segment `at` has a valid signature of its sender `prev`.
 #[must_use]
 pub fn segment_stands(control: &Control, at: usize, prev: &PublicKey) -> bool {
     let (Control::Single { segments, .. } | Control::Multi { segments, .. }) = control else {
@@ -66,7 +66,7 @@ pub fn segment_stands(control: &Control, at: usize, prev: &PublicKey) -> bool {
     }
 }
 
-/// What a path is called on the link from `prev` to the segment's node.
+/// The ID of a path on the link from `prev` to the segment's node.
 #[must_use]
 pub fn path_id(prev: NodeId, segment: &Segment) -> PathId {
     let digest = hash(&[
@@ -81,17 +81,17 @@ pub fn path_id(prev: NodeId, segment: &Segment) -> PathId {
     id
 }
 
-/// The nodes of a path and when it ends: what an error about it is signed over, the same at each of its hops.
+/// Nodes and expiry of a path. An error about the path is signed over these; they are equal at all hops.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Route {
     /// The `NextNode`s, in order.
     pub nodes: Vec<NodeId>,
-    /// The expiry of its first segment.
+    /// Expiry of the first segment.
     pub expiry: u32,
 }
 
 impl Route {
-    /// The route of these segments.
+    /// Builds the route of these segments.
     pub(crate) fn of(segments: &[Segment]) -> Self {
         Self {
             nodes: segments.iter().map(|s| s.next).collect(),
@@ -108,7 +108,7 @@ impl Route {
         text
     }
 
-    /// The ERROR that a hop sends back, which calls the path `path` on that link.
+    /// Builds the ERROR that a hop sends back on the link where the path has the ID `path`.
     #[must_use]
     pub fn error(&self, failure: Failure, path: PathId, me: &Identity) -> Control {
         Control::Error {
@@ -119,7 +119,7 @@ impl Route {
         }
     }
 
-    /// The hop that an ERROR comes from; `None` where its key is not on this path, or did not sign it.
+    /// The hop that signed an ERROR; `None` if its key is not on this path, or the signature is invalid.
     #[must_use]
     pub fn failed_hop(&self, failure: Failure, key: &[u8; 32], sig: &[u8; 64]) -> Option<NodeId> {
         let key = PublicKey::from_bytes(key).ok()?;

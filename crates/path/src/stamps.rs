@@ -1,27 +1,27 @@
-//! Timestamps that tell a sender's path headers apart.
+//! Timestamps that distinguish a sender's path headers.
 
-/// How far a timestamp may be ahead of its sender's clock; a receiver bears 120 s, its own clock's error included.
+/// Most difference of a timestamp ahead of its sender's clock. A receiver accepts 120 s, including its own clock error.
 const AHEAD_MS: u64 = 50_000;
 
-/// Draws the timestamps of one sender's path headers, no two of them equal.
+/// Draws timestamps for one sender's path headers; no two are equal.
 ///
-/// A receiver tells headers apart by sender, expiry and timestamp, and a link names its paths by these. Two paths that begin within one
-/// millisecond would be one path: the second is refused as a replay, and a few such end the session (profile chapter 3).
+/// A receiver identifies headers by sender, expiry and timestamp, and links identify paths by these. With equal timestamps, the
+/// second of two paths would be refused as a replay, and a few such refusals end the session (profile chapter 3).
 #[derive(Clone, Debug, Default)]
 pub struct Stamps {
     last: u64,
 }
 
 impl Stamps {
-    /// Before the first.
+    /// Creates a source that has drawn no timestamp.
     #[must_use]
     pub const fn new() -> Self {
         Self { last: 0 }
     }
 
-    /// The timestamp of a header that is sent now: the clock's, or the first after the last that was drawn.
+    /// Draws the timestamp of a header that is sent now: the clock's time, or the first after the last drawn one.
     ///
-    /// More than 50 s ahead of the clock, which may have been set back, it is the clock's again.
+    /// If the last one is more than 50 s ahead of the clock, which may have been set back, the clock's time is used again.
     pub const fn draw(&mut self, unix_ms: u64) -> u64 {
         let next = self.last.saturating_add(1);
         let ahead = next > unix_ms && next - unix_ms <= AHEAD_MS;

@@ -1,41 +1,42 @@
-//! Whether the next hop is still there, asked only while bytes wait for a sign of it.
+//! Liveness of the next hop, checked while bytes wait for an answer.
 
 use core::time::Duration;
 
 use betanet_machine::Time;
 
-/// The shortest and the longest time that bytes wait for a sign.
+/// Shortest and longest time that bytes wait for an answer.
 const LEAST: Duration = Duration::from_millis(200);
 const MOST: Duration = Duration::from_secs(3);
 
-/// The least that a PROBE's answer gets: a busy host answers no sooner.
+/// Shortest time for a PROBE's answer, because a busy host answers late.
 const ANSWER: Duration = Duration::from_millis(250);
 
-/// A hop that was silent for this long is asked though nothing waits for it.
+/// Silence after which a hop is probed, even if no bytes wait.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// Bytes a second of the slowest uplink that is borne with: what waits in it is no silence of the hop.
+/// Slowest tolerated uplink, in bytes per second. Time to send at this rate does not count as the hop's silence.
 const SLOWEST: u64 = 16 << 10;
 
-/// What to do about a hop that gave no sign.
+/// Action for a hop that did not answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Doubt {
-    /// Send it a PROBE with this token.
+    /// Send a PROBE with this token.
     Probe([u8; 8]),
-    /// It is down (PEER_DOWN).
+    /// Report the hop as down (PEER_DOWN).
     Down,
 }
 
-/// Watches one hop: bytes that nothing answers for 3 × the smoothed round-trip time, within 200 ms and 3 s, or 20 s of
-/// silence bring a PROBE, so does a stream that stops, and a PROBE that nothing answers for as long again, at least 250 ms, the end.
+/// Watches one hop. It asks for a PROBE when bytes stay unanswered for 3 × the smoothed round-trip time (200 ms to 3 s), when a
+/// stream stops for as long, or after 20 s of silence. A PROBE unanswered for as long again, at least 250 ms, means that the hop
+/// is down.
 #[derive(Clone, Debug)]
 pub struct Watch {
     heard: Time,
-    /// When an uplink at [`SLOWEST`] has sent everything.
+    /// Time when an uplink at [`SLOWEST`] has sent everything.
     drained: Time,
     waiting: Option<Time>,
     probed: Option<Time>,
-    /// The sign to come brings bytes of a stream, which more are expected of.
+    /// The next answer brings bytes of a stream, which should continue.
     fed: bool,
     token: u64,
 }
@@ -45,7 +46,7 @@ fn patience(rtt: Duration) -> Duration {
 }
 
 impl Watch {
-    /// Begins with a hop that was heard now.
+    /// Creates a watch of a hop that was heard at `now`.
     #[must_use]
     pub const fn new(now: Time) -> Self {
         Self {
@@ -58,7 +59,7 @@ impl Watch {
         }
     }
 
-    /// Bytes were sent to the hop.
+    /// Records bytes sent to the hop.
     pub fn sent(&mut self, now: Time, bytes: u64) {
         if self.waiting.is_none() {
             self.drained = self.drained.max(now);
@@ -67,12 +68,12 @@ impl Watch {
         self.waiting.get_or_insert(now);
     }
 
-    /// The sign that is heard next brings bytes of a stream: when they stop coming, that is to be noticed.
+    /// Announces that the next answer brings bytes of a stream, so that the watch notices when they stop.
     pub const fn fed(&mut self) {
         self.fed = true;
     }
 
-    /// The hop gave a sign.
+    /// Records an answer of the hop.
     pub const fn heard(&mut self, now: Time) {
         self.heard = now;
         self.waiting = if self.fed { Some(now) } else { None };
@@ -80,7 +81,7 @@ impl Watch {
         self.probed = None;
     }
 
-    /// What is due.
+    /// Returns the action that is due.
     pub fn check(&mut self, now: Time, rtt: Duration) -> Option<Doubt> {
         if self.wake(rtt) > now {
             return None;
@@ -93,7 +94,7 @@ impl Watch {
         Some(Doubt::Probe(self.token.to_be_bytes()))
     }
 
-    /// When to check next.
+    /// Time of the next check.
     #[must_use]
     pub fn wake(&self, rtt: Duration) -> Time {
         match (self.probed, self.waiting) {

@@ -10,7 +10,7 @@ use crate::cbor::{self, Raw};
 use crate::message;
 
 message! {
-    /// What a side offers, as it is sent in epoch 0.
+    /// A side's offer, as sent in epoch 0.
     pub struct CapMsg<'a> {
         /// Cover transport versions.
         req "l2" l2: Vec<&'a str>,
@@ -32,7 +32,7 @@ message! {
 }
 
 message! {
-    /// What the decider chose: one ID a layer, `""` where none is common.
+    /// The decider's selection: one ID for each layer, `""` where none is common.
     pub struct SelMsg<'a> {
         /// Cover transport.
         req "l2" l2: &'a str,
@@ -52,7 +52,7 @@ message! {
 }
 
 message! {
-    /// What the epoch-1 exporter is bound to.
+    /// Context of the epoch-1 exporter.
     struct Context<'a> {
         req "l2" l2: &'a str,
         req "l3" l3: &'a str,
@@ -79,14 +79,14 @@ pub const BAR: &str = "betanet/bar/1.2.0";
 /// L4 as built here.
 pub const MIX: &str = "betanet/mix/1.2.0";
 
-/// Three numbers, compared as numbers.
+/// A version: three numbers, compared as numbers.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Version {
-    /// Breaking.
+    /// Increases with breaking changes.
     pub major: u32,
-    /// Adding.
+    /// Increases with additions.
     pub minor: u32,
-    /// Mending.
+    /// Increases with fixes.
     pub patch: u32,
 }
 
@@ -116,14 +116,14 @@ fn number(text: &str) -> Option<u32> {
         .flatten()
 }
 
-/// No common L2 or L3, or a selection that the offers do not give.
+/// Negotiation failed: no common L2 or L3, or a wrong selection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The two offers share no version of a layer that must have one.
     #[error("no common version of {0}")]
     NoCommon(&'static str),
-    /// The decider chose what the offers do not give.
+    /// The decider's selection does not follow from the offers.
     #[error("the selection is not what the offers give")]
     WrongSelection,
 }
@@ -147,7 +147,7 @@ fn best<'a>(ours: &[&'a str], theirs: &[&str], layer: &str) -> &'a str {
         .map_or("", |(_, id)| id)
 }
 
-/// The selection that two offers give; symmetric in its arguments.
+/// Computes the selection from two offers. The order of the arguments does not matter.
 ///
 /// # Errors
 ///
@@ -173,7 +173,7 @@ pub fn select<'a>(a: &CapMsg<'a>, b: &CapMsg<'_>) -> Result<SelMsg<'a>, Error> {
     Ok(sel)
 }
 
-/// Checks that a received selection is the one that the offers give.
+/// Checks that a received selection follows from the offers.
 ///
 /// # Errors
 ///
@@ -186,13 +186,14 @@ pub fn verify(a: &CapMsg<'_>, b: &CapMsg<'_>, sel: &SelMsg<'_>) -> Result<(), Er
     }
 }
 
-/// Whether a chosen L2 says that a leg of 1.1 is joined with the session.
+/// Whether the selected L2 is that of a session joined with a connection of version 1.1.
 #[must_use]
 pub fn is_translated(l2: &str) -> bool {
     Version::parse(l2, "htx").is_some_and(|v| (v.major, v.minor) == (1, 1))
 }
 
-/// The DET-CBOR context of the epoch-1 exporter. The caps are the maps exactly as sent; where L2 is a 1.1, it says so once more.
+/// The DET-CBOR context of the epoch-1 exporter. The capabilities are the maps exactly as sent. If L2 is a version 1.1, the
+/// context has `"compat"` too.
 #[must_use]
 pub fn context(
     sel: &SelMsg<'_>,
@@ -215,7 +216,7 @@ pub fn context(
     })
 }
 
-/// What two sides agreed on, owned.
+/// Owned result of a negotiation.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Agreed {
     ids: BTreeMap<String, String>,
@@ -223,7 +224,7 @@ pub struct Agreed {
 }
 
 impl Agreed {
-    /// From both offers and the selection between them.
+    /// Builds the result from both offers and their selection.
     #[must_use]
     pub fn new(a: &CapMsg<'_>, b: &CapMsg<'_>, sel: &SelMsg<'_>) -> Self {
         let ids = [
@@ -268,13 +269,13 @@ impl Agreed {
         self.ids.iter().map(|(k, v)| (k.as_str(), v.as_str()))
     }
 
-    /// Whether both sides offered a feature.
+    /// Whether both sides offered a feature as `true`.
     #[must_use]
     pub fn has(&self, feature: &str) -> bool {
         self.features.iter().any(|f| f == feature)
     }
 
-    /// Whether a leg of 1.1 is joined with the session.
+    /// Whether the session is joined with a connection of version 1.1.
     #[must_use]
     pub fn is_translated(&self) -> bool {
         self.id("l2").is_some_and(is_translated)

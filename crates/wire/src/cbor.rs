@@ -19,14 +19,14 @@ pub use writer::Writer;
 
 use alloc::vec::Vec;
 
-/// Arrays and maps within each other, at most (E-1).
+/// Deepest nesting of arrays and maps (E-1).
 pub const MAX_DEPTH: u8 = 16;
 
 /// Decodes exactly one item.
 ///
 /// # Errors
 ///
-/// Whatever is not DET-CBOR or not a `T`, and trailing bytes.
+/// The bytes are not DET-CBOR, not a `T`, or have trailing bytes.
 pub fn from_slice<'a, T: Decode<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     let mut r = Reader::new(bytes);
     let value = T::decode(&mut r)?;
@@ -45,7 +45,7 @@ pub fn to_vec<T: Encode + ?Sized>(value: &T) -> Vec<u8> {
 ///
 /// # Errors
 ///
-/// What is wrong with them.
+/// The bytes are not one DET-CBOR item.
 pub fn check(bytes: &[u8]) -> Result<(), Error> {
     let mut r = Reader::new(bytes);
     r.skip()?;

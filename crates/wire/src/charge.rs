@@ -3,24 +3,24 @@ use core::net::IpAddr;
 
 use crate::NodeId;
 
-/// Who pays for what a peer makes a node hold: never an identity, which anybody has as many of as it likes.
+/// The party charged for resources that a peer occupies. Never an identity, because identities are free.
 ///
-/// What is shared among peers is shared among these. It prints no address.
+/// Limits that peers share are divided among these parties. The `Debug` form contains no address.
 #[derive(Clone, Copy, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum ChargeTo {
-    /// Peers whose address is not known, all of them together.
+    /// All peers of unknown address together.
     #[default]
     Unknown,
     /// An IPv4 address.
     V4([u8; 4]),
     /// The first 56 bits of an IPv6 address.
     V6([u8; 7]),
-    /// A node that this one chose, or that others vouch for: one that it dials, or that a directory lists.
+    /// A node that this node dials, or that a directory lists.
     Node(NodeId),
 }
 
 impl ChargeTo {
-    /// Whom an address belongs to, as far as it is not free: all of it, or its /56 of IPv6.
+    /// The charged part of an address: all of an IPv4 address, the /56 of an IPv6 address.
     #[must_use]
     pub const fn address(ip: IpAddr) -> Self {
         match ip.to_canonical() {

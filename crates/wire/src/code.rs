@@ -9,7 +9,7 @@ macro_rules! codes {
         impl Code {
             $($(#[$doc])* pub const $name: Self = Self($n);)*
 
-            /// The name the profile gives this code, where it has one.
+            /// The profile's name of this code, if it has one.
             #[must_use]
             pub const fn name(self) -> Option<&'static str> {
                 match self.0 {
@@ -22,7 +22,7 @@ macro_rules! codes {
 }
 
 codes! {
-    /// Nothing is wrong.
+    /// No error.
     OK = 0x0000;
     /// No common version, or the negotiation was tampered with.
     VERSION_NEGOTIATION_FAILED = 0x0001;
@@ -30,7 +30,7 @@ codes! {
     AUTH_FAILED = 0x0002;
     /// A path header was refused.
     PATH_INVALID = 0x0003;
-    /// Seen before.
+    /// A message that was received before.
     REPLAY = 0x0004;
     /// Bytes past the credit, or an impossible credit.
     FLOW_CONTROL_VIOLATION = 0x0005;
@@ -38,13 +38,13 @@ codes! {
     OLD_KEY_FRAME = 0x0006;
     /// A frame or message that breaks the format.
     MALFORMED_FRAME = 0x0007;
-    /// The sender of the code is at fault.
+    /// The sender of the code failed.
     INTERNAL_ERROR = 0x0008;
-    /// Allowed by the format, not by this node.
+    /// The format allows it, but this node does not.
     POLICY_REJECTED = 0x0009;
-    /// Not built or not switched on here.
+    /// This node lacks the feature, or has switched it off.
     UNSUPPORTED_FEATURE = 0x000A;
-    /// Local: a tunnel request without a right ticket. Never sent.
+    /// A tunnel request without a right ticket. For local use; never sent.
     L2_TICKET_INVALID = 0x8001;
     /// A template that EXTENDED profile does not know.
     L2_ORIGIN_MISMATCH = 0x8002;

@@ -1,8 +1,7 @@
-//! Everything that has bytes and no keys: deterministic CBOR, primitives, codes, capabilities.
+//! Encodings without keys: deterministic CBOR, binary primitives, error codes, capabilities.
 //!
-//! **Promises.** Encoder and decoder are equally strict: one value has one encoding, and whatever is accepted
-//! re-encodes to the very bytes it came from. Declared lengths are checked against the bytes at hand before
-//! anything is allocated.
+//! **Promises.** Encoder and decoder are equally strict. One value has one encoding, and every accepted input re-encodes to the
+//! same bytes. Declared lengths are checked against the available bytes before anything is allocated.
 //!
 //! **Below:** nothing. **Above:** every layer. **Source:** profile chapter 1 (`spec-vectors/PROFILE.md`), RFC 8949 §4.2.
 //!
@@ -12,9 +11,9 @@
 //! message! {
 //!     /// A page.
 //!     pub struct Page<'a> {
-//!         /// How many words.
+//!         /// Number of words.
 //!         req "n" words: u32,
-//!         /// What it is called.
+//!         /// Title of the page.
 //!         opt "title" title: &'a str,
 //!     }
 //! }

@@ -4,19 +4,19 @@ use alloc::vec::Vec;
 
 use crate::cbor::{self, Decode, Encode};
 
-/// Longest message but for BAR heads, bytes after the length.
+/// Longest message except BAR heads; bytes after the length.
 pub const MAX: usize = 1 << 20;
 
-/// Longest `CapMsg` or `SelMsg`, bytes after the length.
+/// Longest `CapMsg` or `SelMsg`; bytes after the length.
 pub const CAPS_MAX: usize = 8192;
 
 /// A message longer than its bound.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a message of {len} bytes is over the bound of {max}")]
 pub struct TooLong {
-    /// What the length field says.
+    /// Length from the length field.
     pub len: u32,
-    /// What is allowed.
+    /// Longest allowed length.
     pub max: usize,
 }
 
@@ -31,14 +31,14 @@ pub fn to_vec<T: Encode + ?Sized>(value: &T) -> Vec<u8> {
     out
 }
 
-/// A message's CBOR, and what follows it.
+/// A message's CBOR, and the bytes after it.
 pub type Split<'a> = (&'a [u8], &'a [u8]);
 
-/// Cuts one message off the front of a buffer: its CBOR bytes and what follows; `None` while it is incomplete.
+/// Splits one message off the front of a buffer: its CBOR bytes and the rest. `None` while it is incomplete.
 ///
 /// # Errors
 ///
-/// [`TooLong`] as soon as the length is known to pass `max`, before anything else has to arrive.
+/// [`TooLong`] as soon as the length field exceeds `max`, before the message arrives.
 pub fn split(buf: &[u8], max: usize) -> Result<Option<Split<'_>>, TooLong> {
     let Some((head, rest)) = buf.split_first_chunk::<4>() else {
         return Ok(None);
@@ -55,7 +55,7 @@ pub fn split(buf: &[u8], max: usize) -> Result<Option<Split<'_>>, TooLong> {
 ///
 /// # Errors
 ///
-/// What [`cbor::from_slice`] refuses.
+/// As [`cbor::from_slice`].
 pub fn from_cbor<'a, T: Decode<'a>>(cbor: &'a [u8]) -> Result<T, cbor::Error> {
     cbor::from_slice(cbor)
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 #[error("the input ends inside a field")]
 pub struct Short;
 
-/// Reads fields off the front of a slice.
+/// Reads fields from the front of a slice.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a>(&'a [u8]);
 
@@ -42,7 +42,7 @@ number! {
 }
 
 impl<'a> Fields<'a> {
-    /// Starts at the front of `bytes`.
+    /// Creates a reader at the front of `bytes`.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
@@ -74,26 +74,26 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     ///
-    /// [`Short`] when the length says more than is left.
+    /// [`Short`] when the length exceeds the remaining bytes.
     pub fn varstr(&mut self) -> Result<&'a [u8], Short> {
         let n = self.u16()?;
         self.take(usize::from(n))
     }
 
-    /// What is left.
+    /// The remaining bytes.
     #[must_use]
     pub const fn rest(self) -> &'a [u8] {
         self.0
     }
 
-    /// Whether nothing is left.
+    /// Whether no bytes remain.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// A u16 length and the bytes, cut to 65 535.
+/// Appends a u16 length and the bytes, cut to 65 535.
 pub fn put_varstr(out: &mut Vec<u8>, bytes: &[u8]) {
     let n = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     put_u16(out, n);

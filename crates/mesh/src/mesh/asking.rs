@@ -12,15 +12,15 @@ use crate::message::{self, DISCOVER_MAX, GOSSIP_MAX, Have, MessageError};
 use crate::view::after;
 use crate::{Record, Roles};
 
-/// Of the newest changes, those that one exchange tells.
+/// Newest changes that one exchange reports.
 const NEWS: usize = 8;
-/// Records that a seed is asked for, at least.
+/// Fewest records that a seed is asked for.
 const DISCOVER_LEAST: u32 = 64;
-/// Records named in the slice that goes round.
+/// Records in the slice of the table that each exchange names.
 const SLICE: usize = 30;
-/// While very many records wait for their test, one of so many exchanges asks for more; one half of those for what is near.
+/// While very many records wait for a test, one of so many exchanges asks for more; half of those ask for records near this node.
 const CROWDED_ONE_IN: u64 = 4;
-/// Records that are nearest to this node, of which it is asked most.
+/// Nearest records, which this node asks for most.
 const NEAR: usize = 256;
 
 impl Mesh {
@@ -122,7 +122,7 @@ impl Mesh {
         least + core::time::Duration::from_micros(self.rng.below(span + 1))
     }
 
-    /// What is told on a link: what it was not told yet, then a slice of all.
+    /// Records to report on a link: new ones first, then a slice of the table.
     fn have(&mut self, link: DialId) -> Vec<Have> {
         let change = self.table.change();
         let Some(l) = self.links.get_mut(&link) else {
@@ -162,7 +162,7 @@ impl Mesh {
         have
     }
 
-    /// The next part of this node's share, and what is in it. With a peer whose share is another, a small part of that one.
+    /// The next part of this node's share, and its records. For a peer with another share, a small part of that one.
     fn slice(&mut self, peer: NodeId) -> (NodeId, NodeId, Vec<Have>) {
         let entry = |(node, seq)| Have { node, seq };
         if !self.table.share().holds(peer) {
@@ -194,7 +194,7 @@ impl Mesh {
         (lo, hi, slice)
     }
 
-    /// A random part of what is nearest to this node.
+    /// A random part of the records nearest to this node.
     fn near_slice(&mut self) -> (NodeId, NodeId, Vec<Have>) {
         let mut bits = self.table.share().bits();
         let near = |bits| crate::around(self.own, bits);
@@ -212,7 +212,7 @@ impl Mesh {
         (lo, hi.map_or(last, |h| h.node), slice)
     }
 
-    /// How many bits more than the share's leave about 2^`few` of the records in it.
+    /// Additional prefix bits after which about 2^`few` records remain in the share.
     pub(super) fn crowd_bits(&self, few: u32) -> u32 {
         let crowd = u64::try_from(self.table.len()).unwrap_or(u64::MAX).max(1);
         crowd.ilog2().saturating_sub(few)
@@ -255,7 +255,7 @@ impl Mesh {
         Ok(())
     }
 
-    /// An exchange is over, however it came to that.
+    /// Ends an exchange, for whatever reason.
     pub(super) fn end_exchange(&mut self, now: Now, id: ExchangeId) {
         let Some(x) = self.exchanges.remove(&id) else {
             return;

@@ -1,4 +1,4 @@
-//! Whom this node dials, and which of its links stay.
+//! Dials of this node, and the links that it keeps.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -12,16 +12,16 @@ use super::{DialId, Event, Mesh, SeedPeer, Transmit};
 use crate::addr::Host;
 use crate::{Addr, Prefix, Record, Teller};
 
-/// Dials that run at once, at most.
+/// Most dials at once.
 const DIAL_MAX: usize = 128;
-/// Between two dials to tested peers.
+/// Interval between two dials to tested peers.
 const LINK_EVERY: Duration = Duration::from_millis(500);
-/// A new link's first exchange comes within this.
+/// Longest wait before the first exchange of a new link.
 const FIRST_WITHIN_MS: u64 = 3000;
-/// How long a link that only a lookup wanted stays without an exchange.
+/// Idle time after which a link of a lookup is closed.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// What a dial is for.
+/// Purpose of a dial.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Purpose {
     /// To test a record.
@@ -30,7 +30,7 @@ pub(super) enum Purpose {
     Link,
     /// To ask a seed, by its place in the list.
     Seed(usize),
-    /// To ask a peer near one that is looked for.
+    /// To ask a peer near the target of a lookup.
     Lookup,
 }
 
@@ -38,31 +38,31 @@ pub(super) enum Purpose {
 pub(super) struct Dial {
     pub(super) node: NodeId,
     pub(super) purpose: Purpose,
-    /// Where; a name in it is still to be resolved.
+    /// Address, possibly with a name that is not yet resolved.
     addr: Addr,
 }
 
-/// A session that gossip may run over.
+/// A session that gossip may use.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) node: NodeId,
     pub(super) ip: IpAddr,
     pub(super) since: Time,
-    /// When the next exchange begins.
+    /// Time of the next exchange.
     pub(super) next: Time,
-    /// The last change that was told on it.
+    /// The last change reported on the link.
     pub(super) told: u64,
-    /// Exchanges begun on it.
+    /// Exchanges that this node began on the link.
     pub(super) asked: u64,
     pub(super) exchange: Option<u64>,
-    /// To a seed.
+    /// Index of the seed, for a link to a seed.
     pub(super) seed: Option<usize>,
-    /// It stays for gossip; otherwise until it was idle.
+    /// Whether gossip keeps the link; otherwise it ends when idle.
     pub(super) stays: bool,
 }
 
 impl Link {
-    /// When its next exchange is due; not while one runs.
+    /// Time of the next exchange; `None` while one runs.
     pub(super) fn due(&self) -> Option<Time> {
         self.exchange.is_none().then_some(self.next)
     }
@@ -81,14 +81,14 @@ struct SeedState {
     peer: SeedPeer,
     node: NodeId,
     next: Time,
-    /// Waits doubled.
+    /// Number of doublings of the wait.
     rounds: u32,
-    /// Which of its addresses is tried next.
+    /// Index of the address to try next.
     tried: usize,
     busy: bool,
 }
 
-/// The seeds, and when each is asked again.
+/// The seeds, with the time of the next request to each.
 #[derive(Clone, Debug)]
 pub(super) struct Seeds {
     all: Vec<SeedState>,
@@ -111,7 +111,7 @@ impl Seeds {
 }
 
 impl Mesh {
-    /// Whether too few are known to do without seeds.
+    /// Whether the table is too small to work without seeds.
     fn wants_seeds(&self) -> bool {
         let seeds = self.seeds.all.len();
         self.table.len() < self.policy.links + seeds && !self.seeds.all.is_empty()
@@ -133,7 +133,7 @@ impl Mesh {
             .min()
     }
 
-    /// Begins with seeds that are due, few at once, in random order.
+    /// Asks seeds that are due, few at once, in random order.
     pub(super) fn ask_seeds(&mut self, now: Now) {
         while self.seeds_due().is_some_and(|at| at <= now.mono) {
             let due: Vec<usize> = (0..self.seeds.all.len())
@@ -176,7 +176,7 @@ impl Mesh {
         }
     }
 
-    /// A seed has its next turn after a wait that doubles, under full jitter.
+    /// Schedules a seed's next turn after a doubled wait, with full jitter.
     fn seed_waits(&mut self, now: Now, i: usize) {
         let (first, cap) = self.policy.seed_backoff;
         let Some(state) = self.seeds.all.get_mut(i) else {
@@ -190,7 +190,7 @@ impl Mesh {
         state.next = now.mono + Duration::from_micros(self.rng.below(micros + 1));
     }
 
-    /// A seed's list stood, or did not.
+    /// Handles the check of a seed's list.
     pub(super) fn list_checked(&mut self, now: Now, seed: NodeId, stands: bool) {
         let Some(i) = self.seeds.all.iter().position(|s| s.node == seed && s.busy) else {
             return;
@@ -241,7 +241,7 @@ impl Mesh {
         }
     }
 
-    /// A peer's key and pin: of its record, or as the network file names a seed.
+    /// A peer's key and pin, from its record or the network file.
     fn key_of(&self, node: NodeId) -> Option<([u8; 32], Option<[u8; 32]>)> {
         if let Some(entry) = self.table.get(node) {
             return Some((entry.record().key(), entry.record().pin()));
@@ -286,7 +286,7 @@ impl Mesh {
         self.hot.get(&near).is_some_and(|at| *at + every > now.mono)
     }
 
-    /// Tests the next record: one dial a second in all, one a minute to a /24.
+    /// Tests the next record: one dial per second in all, one per minute to a /24.
     pub(super) fn test_next(&mut self, now: Now) {
         if now.mono < self.next_test || self.table.untested() == 0 || self.dials.len() >= DIAL_MAX {
             return;
@@ -314,7 +314,7 @@ impl Mesh {
         }
     }
 
-    /// Whether gossip wants more links than there are.
+    /// Whether gossip needs more links.
     pub(super) fn wants_links(&self) -> bool {
         let dialled = self
             .dials
@@ -326,7 +326,7 @@ impl Mesh {
             && self.dials.len() < DIAL_MAX
     }
 
-    /// Dials tested peers while there are too few links: three of four near, where a part of all is kept.
+    /// Dials tested peers while there are too few links. If the node keeps a partial view, three of four are near.
     pub(super) fn fill_links(&mut self, now: Now) {
         if now.mono < self.next_link || !self.wants_links() {
             return;
@@ -368,7 +368,7 @@ impl Mesh {
         }
     }
 
-    /// Dials a peer where it was reached.
+    /// Dials a tested peer at its known address.
     pub(super) fn dial_tested(&mut self, now: Now, node: NodeId, purpose: Purpose) -> bool {
         let Some(entry) = self.table.get(node) else {
             return false;
@@ -387,7 +387,7 @@ impl Mesh {
         true
     }
 
-    /// A peer was reached where its record says: it is tested.
+    /// Records that a peer was reached at the address of its record.
     fn test_passed(&mut self, now: Now, node: NodeId, ip: IpAddr) -> bool {
         let before = self.table.get(node).and_then(|e| e.tested());
         let known = self.table.get(node).map(|e| e.record().clone());
@@ -439,8 +439,8 @@ impl Mesh {
         }
     }
 
-    /// Whether a peer that was just reached becomes a link: while there are few, and then as often as keeps the links an even
-    /// sample of all that were tested, whatever the order in which they were.
+    /// Whether a newly reached peer becomes a link. It does while there are few links. Later it does so as often as keeps the
+    /// links an even sample of all tested peers, independent of their order.
     fn makes_place(&mut self, now: Now, purpose: Purpose) -> bool {
         let staying: Vec<DialId> = self
             .links
@@ -493,7 +493,7 @@ impl Mesh {
         }
     }
 
-    /// Ends the links with a peer.
+    /// Closes the links with a peer.
     pub(super) fn unlink(&mut self, now: Now, node: NodeId) {
         let all: Vec<DialId> = self
             .links
@@ -507,7 +507,7 @@ impl Mesh {
         }
     }
 
-    /// An exchange on a link is over: whether the link is still needed.
+    /// Handles the end of an exchange: closes the link if nothing needs it.
     pub(super) fn link_rests(&mut self, now: Now, id: DialId) {
         let staying = self.links.values().filter(|l| l.stays).count();
         let Some(link) = self.links.get_mut(&id) else {
@@ -527,7 +527,7 @@ impl Mesh {
         self.transmit(now, Transmit::Hang { link: id });
     }
 
-    /// A link that has stood its time gives its place to another.
+    /// Replaces links that have reached their age limit.
     pub(super) fn replace_links(&mut self, now: Now) {
         let life = self.policy.link_life;
         let oldest = self
@@ -552,7 +552,7 @@ impl Mesh {
         }
     }
 
-    /// The peers that were linked to longest are dialled first after a restart.
+    /// Saves the longest-linked peers, which are dialled first after a restart.
     pub(super) fn keep_anchors(&mut self, now: Now) {
         let mut longest: Vec<(Time, NodeId)> = self
             .links
@@ -572,7 +572,7 @@ impl Mesh {
         }
     }
 
-    /// Takes the anchors of an earlier run up, to be tested before all others.
+    /// Queues the anchors of an earlier run for tests before all others.
     pub(super) fn take_anchors(&mut self, now: Now) {
         let kept = core::mem::take(&mut self.anchors);
         for envelope in kept.iter().take(self.policy.anchors) {

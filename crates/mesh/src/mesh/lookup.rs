@@ -1,4 +1,4 @@
-//! Finding a peer that is not in the table: the peers nearest to it are asked for what they keep around it.
+//! Lookups: finding a peer outside the table by asking the peers nearest to it.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -14,15 +14,15 @@ use crate::view::{common_bits, distance};
 
 /// Lookups at once.
 const LOOKUPS_MAX: usize = 16;
-/// How long one may take.
+/// Time limit of a lookup.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often one looks again.
+/// Interval between two steps of a lookup.
 const AGAIN: Duration = Duration::from_millis(250);
-/// Peers that are asked for one.
+/// Most peers asked in one lookup.
 const ASKED_MAX: usize = 12;
-/// Of them at once.
+/// Most peers asked at once.
 const AT_ONCE: usize = 3;
-/// Answers hold about 2^this records around the one that is looked for.
+/// Answers hold about 2^this records around the target.
 const CROWD: u32 = 4;
 
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub(super) struct Lookup {
     until: Time,
     next: Time,
     asked: BTreeSet<NodeId>,
-    /// Questions that run.
+    /// Running requests.
     running: usize,
 }
 
@@ -59,14 +59,14 @@ impl Mesh {
         Ok(())
     }
 
-    /// What a peer is asked for that has so many bits in common with who is looked for: those that have more, and no more of
-    /// them than a few where peers keep so much as this node does.
+    /// Range to ask a peer about that shares `common` bits with the target: nodes that share more. If peers keep as many records
+    /// as this node does, it holds only a few.
     fn around(&self, node: NodeId, common: u32) -> (NodeId, NodeId) {
         let few = self.table.share().bits() + self.crowd_bits(CROWD);
         crate::around(node, few.min(common + 1))
     }
 
-    /// An answer that was asked for in a lookup is in the table, or will not come.
+    /// Handles the end of the signature checks for a lookup.
     pub(super) fn checked_for(&mut self, now: Now, lookup: Option<NodeId>) {
         if let Some(l) = lookup.and_then(|n| self.lookups.get_mut(&n)) {
             l.running = l.running.saturating_sub(1);
@@ -139,14 +139,14 @@ impl Mesh {
         }
     }
 
-    /// A peer that was to be asked is away: others are, in its place.
+    /// Replaces a peer that cannot be asked.
     pub(super) fn not_asked(&mut self, peer: NodeId) {
         for lookup in self.lookups.values_mut() {
             lookup.asked.insert(peer);
         }
     }
 
-    /// Asks a peer for what it keeps around another, once there is a link with it.
+    /// Asks a peer about the nodes around another, once there is a link.
     fn ask_about(&mut self, now: Now, peer: NodeId, node: NodeId) {
         let link = self.links.iter().find(|(_, l)| l.node == peer);
         match link.map(|(id, l)| (*id, l.exchange.is_some())) {

@@ -62,7 +62,7 @@ impl Mesh {
         );
     }
 
-    /// Whether a peer keeps to a few exchanges a minute. When very many ask, only those that this node has reached are answered.
+    /// Whether a peer stays within its exchanges per minute. Under very many requests, only tested peers are answered.
     fn may_ask(&mut self, now: Now, peer: NodeId) -> bool {
         let seed = self.draft.as_ref().is_some_and(|d| d.roles.has(Role::Seed));
         let refill = if seed {
@@ -138,7 +138,7 @@ impl Mesh {
         Ok(())
     }
 
-    /// `n` of them, at random.
+    /// Chooses `n` of the records at random.
     fn sample(&mut self, mut all: Vec<Record>, n: usize) -> Vec<Record> {
         let n = n.min(all.len());
         for i in 0..n {
@@ -172,7 +172,7 @@ impl Mesh {
         Ok(())
     }
 
-    /// Nothing more is wanted of the peer: what it still says is read over.
+    /// Ends an exchange: further bytes of the peer are ignored.
     fn finish_serving(&mut self, id: ExchangeId) {
         self.exchanges.remove(&id);
     }
@@ -195,7 +195,7 @@ impl Mesh {
         Ok(())
     }
 
-    /// What an asker that has this gets, and what is wanted of it.
+    /// Compares an asker's list with the table: the records for the asker, and the nodes whose records this node wants.
     fn compare(&mut self, now: Now, have: &[Have], crowded: bool) -> (Vec<Record>, Vec<NodeId>) {
         let mut give: Vec<Record> = Vec::new();
         let mut want = Vec::new();
@@ -274,23 +274,23 @@ impl Mesh {
     }
 }
 
-/// Exchanges with peers that were not reached: at once, and more of them each second, of any node and of a seed.
+/// Exchanges with untested peers: at once, and per second, for any node and for a seed.
 const SERVED_AT_ONCE: u64 = 256;
 const SERVED_A_SECOND: u64 = 1;
 const SERVED_BY_SEED: u64 = 20;
-/// One exchange, in the unit in which they are counted.
+/// One exchange, in the counter's unit.
 const ONE: u64 = 1_000_000;
-/// Exchanges that one peer may begin in a minute beside those of gossip on its link: its lookups.
+/// Exchanges that one peer may begin per minute beyond gossip on its link: its lookups.
 const ASKED_OF_ONE: u128 = 7;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Peers whose exchanges are counted, at most.
+/// Most peers whose exchanges are counted.
 const ASKERS_MAX: usize = 8192;
 
-/// Unknown peers whose records are wanted of one asker, while very many wait for their test.
+/// Unknown peers whose records are wanted of one asker, while very many records wait for a test.
 const WANTED_CROWDED: usize = 2;
-/// Records that are given to who names no bounds.
+/// Records for an asker that names no bounds.
 const GIVEN_UNASKED: usize = 32;
-/// Of so many exchanges that name records which both sides have, one has one of them compared.
+/// Of so many exchanges that name records on both sides, one compares such a record.
 const AUDIT_ONE_IN: u64 = 2;
 
 /// The two bounds of a list, if it has them.

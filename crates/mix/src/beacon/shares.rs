@@ -1,4 +1,4 @@
-//! A beacon's secret in shares: any so many of their holders sign together, fewer learn nothing of a beacon before.
+//! Shares of a beacon's secret. A threshold of holders signs together; fewer holders cannot learn a beacon in advance.
 
 use alloc::vec::Vec;
 
@@ -123,17 +123,17 @@ impl core::fmt::Debug for BeaconShare {
     }
 }
 
-/// What one holder signed.
+/// Signature of one holder.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PartialBeacon {
-    /// Whose share, from 1.
+    /// Index of the share, from 1.
     pub index: u8,
-    /// The signature with it.
+    /// The signature.
     pub sig: [u8; BEACON_SIG],
 }
 
 impl BeaconShare {
-    /// A share as it was kept; `None` where it is none.
+    /// Restores a stored share; `None` if it is invalid.
     #[must_use]
     pub fn from_parts(index: u8, secret: &[u8; 32]) -> Option<Self> {
         let good = index > 0 && SecretKey::from_bytes(secret).is_ok();
@@ -143,19 +143,19 @@ impl BeaconShare {
         })
     }
 
-    /// Whose it is, from 1.
+    /// Index of the share, from 1.
     #[must_use]
     pub const fn index(&self) -> u8 {
         self.index
     }
 
-    /// To be kept.
+    /// The secret part, for storage.
     #[must_use]
     pub const fn secret(&self) -> &[u8; 32] {
         &self.secret
     }
 
-    /// Signs an epoch; `None` for a share that is none.
+    /// Signs an epoch; `None` if the share is invalid.
     #[must_use]
     pub fn sign(&self, epoch: u32) -> Option<PartialBeacon> {
         let key = SecretKey::from_bytes(&self.secret).ok()?;
@@ -167,7 +167,7 @@ impl BeaconShare {
 }
 
 impl BeaconSecret {
-    /// Deals the secret out: any `threshold` of `shares` holders can sign. Who deals knows the secret, and is to forget it.
+    /// Splits the secret into shares, of which any `threshold` can sign. The dealer knows the secret and should destroy it.
     /// `None` unless 1 ≤ threshold ≤ shares.
     #[must_use]
     pub fn split(&self, threshold: u8, shares: u8, rng: &mut Rng) -> Option<Vec<BeaconShare>> {
@@ -193,8 +193,8 @@ impl BeaconSecret {
     }
 }
 
-/// Joins what holders signed into the one signature that any of them as many would give; `None` where one is no signature or
-/// comes twice. With too few, or a wrong one, what comes out does not verify.
+/// Joins partial signatures into the beacon's one signature; any `threshold` holders give the same. `None` if a part is not a
+/// signature, or occurs twice. With too few parts, or a wrong one, the result does not verify.
 #[must_use]
 pub fn join_beacon(parts: &[PartialBeacon]) -> Option<[u8; BEACON_SIG]> {
     let (mut points, mut scalars) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! One exchange of a client: a request going out, an answer coming in, and the reply blocks that it comes over.
+//! One exchange of a client: an outgoing request, an incoming answer, and the reply blocks for it.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -10,17 +10,17 @@ use crate::build::SURB;
 use crate::fragment::{DATA_MAX, SURBS_MAX};
 use crate::stream::{Receiver, Sender};
 
-/// Reply blocks that the other side is to have at first, and at most: a window's worth, and some for acknowledgements.
+/// Reply blocks that the other side should have at first, and at most: one window, and some for acknowledgements.
 const BLOCKS: (usize, usize) = (12, 80);
-/// A reply block that has not come back by then is not counted any more. It is still read if it comes.
+/// Time after which a reply block no longer counts; a late reply is still read.
 pub(super) const BLOCK_LIFE: Duration = Duration::from_secs(6);
-/// Without a sign for so long, what has arrived is said again, with fresh reply blocks.
+/// Silence after which the client repeats its acknowledgement, with fresh reply blocks.
 const STARVED: Duration = Duration::from_millis(1500);
-/// Answer bytes that were given upward and not used; more are not asked for.
+/// Unread answer bytes above which the client asks for no more.
 const UNREAD_MAX: usize = 1 << 20;
-/// A piece of a long request leaves room for one reply block.
+/// Size of a piece of a long request, which leaves room for one reply block.
 const PIECE: usize = DATA_MAX - SURB;
-/// Bytes of a request that wait to be cut into pieces.
+/// Request bytes that wait to be cut into pieces.
 pub(super) const PENDING_MAX: usize = 128 << 10;
 
 pub(super) struct Exchange {
@@ -30,34 +30,34 @@ pub(super) struct Exchange {
     pub(super) answer: Receiver,
     pending: Vec<u8>,
     ended: bool,
-    /// Given upward, not used yet.
+    /// Answer bytes passed up and not yet consumed.
     pub(super) unread: usize,
-    /// Reply blocks that are with the other side, as far as is known: when each was made.
+    /// Creation times of the reply blocks that the other side probably has.
     blocks: Vec<Time>,
-    /// How many it is to have.
+    /// Number of reply blocks that it should have.
     target: usize,
-    /// When the other side was heard, or the exchange began.
+    /// Time when the other side was heard, or the exchange began.
     pub(super) heard: Time,
-    /// When what has arrived was said last.
+    /// Time of the last acknowledgement.
     said: Time,
-    /// How often that was without a sign since.
+    /// Repeated acknowledgements since then.
     starved: u32,
-    /// The last acknowledgement is out.
+    /// Whether the last acknowledgement was sent.
     pub(super) closed: bool,
-    /// The user above was refused.
+    /// Whether the caller was refused for lack of room.
     pub(super) wants_room: bool,
 }
 
-/// What an exchange wants to send.
+/// A packet that an exchange wants to send.
 pub(super) enum Wish {
-    /// A piece of the request, with so many reply blocks.
+    /// A piece of the request, with this number of reply blocks.
     Piece {
         index: u16,
         count: u16,
         data: Vec<u8>,
         blocks: usize,
     },
-    /// What has arrived, with so many reply blocks.
+    /// An acknowledgement, with this number of reply blocks.
     Ack { blocks: usize },
 }
 
@@ -81,7 +81,7 @@ impl Exchange {
         }
     }
 
-    /// Whether so many more bytes of the request may come.
+    /// Whether this many more bytes of the request fit.
     pub(super) fn takes(&self, len: usize) -> bool {
         !self.ended && (self.pending.is_empty() || self.pending.len() + len <= PENDING_MAX)
     }
@@ -91,12 +91,12 @@ impl Exchange {
         self.ended = fin;
     }
 
-    /// Whether all of the request is here.
+    /// Whether the whole request was given.
     pub(super) const fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// The other side was heard over a reply block.
+    /// Records that the other side was heard over a reply block.
     pub(super) fn heard(&mut self, now: Time, made: Time) {
         self.heard = now;
         self.starved = 0;
@@ -106,12 +106,12 @@ impl Exchange {
         self.target = (self.target + 1).min(BLOCKS.1);
     }
 
-    /// Reply blocks are about to be made for it.
+    /// Records that reply blocks are made for the other side.
     fn give(&mut self, now: Time, blocks: usize) {
         self.blocks.extend(core::iter::repeat_n(now, blocks));
     }
 
-    /// The next thing that it wants to send now.
+    /// The next packet to send now.
     pub(super) fn next(&mut self, now: Time) -> Option<Wish> {
         // A request's last piece is not empty: that would be a reply block's carrier only. So something is kept for it.
         while self.request.room() > 0 && (self.pending.len() > PIECE || self.ended) {
@@ -164,7 +164,7 @@ impl Exchange {
         self.heard.max(self.said) + STARVED * (1 << self.starved)
     }
 
-    /// Reply blocks that the other side should have more.
+    /// Further reply blocks that the other side should have.
     fn wanted(&self) -> usize {
         let mut target = self.target;
         if let Some(left) = self.answer.left() {
@@ -174,7 +174,7 @@ impl Exchange {
         target.saturating_sub(self.blocks.len())
     }
 
-    /// When [`Self::next`] has something to say without hearing anything.
+    /// Time when [`Self::next`] has a packet without further input.
     pub(super) fn wake(&self) -> Option<Time> {
         if self.answer.is_done() && self.closed {
             return self.request.wake();

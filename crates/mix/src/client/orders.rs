@@ -1,4 +1,4 @@
-//! What a client's packets are: their paths, their reply blocks, their payloads.
+//! Contents of a client's packets: paths, reply blocks and payloads.
 
 use alloc::vec::Vec;
 
@@ -15,7 +15,7 @@ use crate::lottery::{NoRoute, lottery_seed};
 use crate::packet::{Command as PacketCommand, DELAY_MAX_MS, Delay, SLOTS};
 
 impl Client {
-    /// A path's relays, the guard first.
+    /// Draws a path's relays, the guard first.
     pub(super) fn draw(&mut self, now: Now) -> Result<Vec<usize>, NoRoute> {
         let bucket = now.unix_ms / BUCKET_MS;
         let seed = lottery_seed(&self.setup.session_key, bucket, &self.rng.array());
@@ -64,7 +64,7 @@ impl Client {
         })
     }
 
-    /// A reply block's way: the relays that were drawn, then the guard, then this client.
+    /// The way of a reply block: drawn relays, the guard, this client.
     fn block(&mut self, now: Now) -> Result<Option<Block>, NoRoute> {
         let mut relays = self.draw(now)?;
         relays.rotate_left(1);
@@ -134,7 +134,7 @@ impl Client {
         }))
     }
 
-    /// Guard, relays, guard, and back here.
+    /// A loop: guard, relays, guard, this client.
     fn loop_order(&mut self, now: Now) -> Option<Order> {
         let mut relays = self.draw(now).ok()?;
         relays.truncate(SLOTS - 2);
@@ -179,7 +179,7 @@ impl Client {
         })
     }
 
-    /// To any relay, which drops it.
+    /// A cover packet to any relay, which drops it.
     fn drop_order(&mut self, now: Now) -> Option<Order> {
         let relays = self.draw(now).ok()?;
         let n = u64::try_from(self.setup.topology.relays().len()).ok()?;

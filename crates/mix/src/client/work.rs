@@ -1,4 +1,4 @@
-//! Packets and reply blocks that are to be built: many multiplications, for whoever has a thread to spare.
+//! Packets and reply blocks to build. This needs many multiplications, so it may run on another thread.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ use crate::build::{Hop, Opener, ReplyWay, Way, build_tagged, surb_batch};
 use crate::fragment::Fragment;
 use crate::packet::{BETA, Packet};
 
-/// A way, and its dice.
+/// A way with its random values.
 #[derive(Clone)]
 pub(super) struct Path {
     pub(super) epoch: u8,
@@ -31,21 +31,21 @@ impl Path {
     }
 }
 
-/// A reply block that is to be made.
+/// A reply block to build.
 pub(super) struct Block {
     pub(super) path: Path,
     pub(super) first: NodeId,
     pub(super) key: Zeroizing<[u8; 32]>,
 }
 
-/// What a packet is for, once it is built.
+/// Purpose of a packet after it is built.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Purpose {
-    /// Part of this exchange; when its reply blocks were given out.
+    /// A part of this exchange; with the time when its reply blocks were issued.
     Exchange(u64, Time),
     /// A loop with this token.
     Loop([u8; 32]),
-    /// Nothing.
+    /// Cover traffic.
     Cover,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Order {
     pub(super) blocks: Vec<Block>,
 }
 
-/// Packets to be built; [`Work::run`] does it.
+/// Packets to build with [`Work::run`].
 pub struct Work(pub(super) Vec<Order>);
 
 impl core::fmt::Debug for Work {
@@ -70,11 +70,11 @@ pub(super) struct Built {
     pub(super) purpose: Purpose,
     pub(super) packet: Box<Packet>,
     pub(super) openers: Vec<Opener>,
-    /// What each hop knows a loop by.
+    /// Tags by which the hops know a loop.
     pub(super) tags: Vec<[u8; 16]>,
 }
 
-/// Built packets, to be given back to their client.
+/// Built packets, to return to their client.
 pub struct Done(pub(super) Vec<Built>);
 
 impl core::fmt::Debug for Done {
@@ -84,19 +84,19 @@ impl core::fmt::Debug for Done {
 }
 
 impl Work {
-    /// How many packets.
+    /// Number of packets.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no packets.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Builds them: the blocks of all packets together, then each packet around its own.
+    /// Builds the packets: first the reply blocks of all packets, then the packets.
     #[must_use]
     pub fn run(self) -> Done {
         let reply_way = |b: &'_ Block| -> (Path, NodeId, Zeroizing<[u8; 32]>) {

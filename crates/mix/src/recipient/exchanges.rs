@@ -1,4 +1,4 @@
-//! The exchanges of a recipient, found by name, by when something is to be done for them, and by how little would be lost with them.
+//! The exchanges of a recipient, indexed by ID, by next deadline, and by how little their loss would cost.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::time::Duration;
@@ -11,15 +11,15 @@ use crate::build::Surb;
 use crate::share::Via;
 use crate::stream::{Receiver, Sender};
 
-/// Exchanges that one arriving session may have begun.
+/// Most exchanges of one session.
 pub(super) const SESSION_MAX: usize = 64;
-/// Exchanges of all sessions that one pays for.
+/// Most exchanges of one charged party.
 pub(super) const CHARGE_MAX: usize = 2 * SESSION_MAX;
-/// An exchange that is not heard of for so long is given up.
+/// Silence after which an exchange is dropped.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
-/// Pieces that are acknowledged together.
+/// Pieces acknowledged together.
 const ACK_EVERY: u32 = 8;
-/// A piece is acknowledged after this at the latest.
+/// Longest wait of an acknowledgement.
 const ACK_AFTER: Duration = Duration::from_millis(150);
 
 pub(super) struct Exchange {
@@ -30,10 +30,10 @@ pub(super) struct Exchange {
     pub(super) blocks: VecDeque<Surb>,
     pub(super) heard: Time,
     pub(super) unacknowledged: u32,
-    /// When the first piece that is not acknowledged came.
+    /// Arrival of the first unacknowledged piece.
     pub(super) since: Option<Time>,
     pub(super) wants_room: bool,
-    /// Where it stands in the two orders.
+    /// Position in the two orders.
     placed: Option<Placed>,
 }
 
@@ -55,7 +55,7 @@ impl Exchange {
         self.heard + IDLE <= now
     }
 
-    /// When something is to be done for it.
+    /// Time of the next action.
     fn due(&self, now: Time) -> Time {
         let again = self.answer.wake().filter(|_| !self.blocks.is_empty());
         let room = self.wants_room && !self.answer_ended && self.answer.room() > 0;
@@ -65,12 +65,12 @@ impl Exchange {
     }
 }
 
-/// All of them.
+/// All exchanges.
 #[derive(Default)]
 pub(super) struct Exchanges {
     all: BTreeMap<Message, Exchange>,
     due: BTreeSet<(Time, Message)>,
-    /// The least complete first, and of those the longest silent.
+    /// The least complete exchange first, and of those the longest silent.
     least: BTreeSet<(usize, Time, Message)>,
     of_session: BTreeMap<u64, BTreeSet<Message>>,
     of_charge: BTreeMap<ChargeTo, BTreeSet<Message>>,
@@ -94,7 +94,7 @@ impl Exchanges {
         self.all.contains_key(message)
     }
 
-    /// One of them; whoever changes it calls [`Self::settle`] then.
+    /// One exchange. A caller that changes it must call [`Self::settle`] afterwards.
     pub(super) fn get_mut(&mut self, message: &Message) -> Option<&mut Exchange> {
         self.all.get_mut(message)
     }
@@ -139,7 +139,7 @@ impl Exchanges {
         }
     }
 
-    /// Puts one where it belongs in both orders, after it changed.
+    /// Updates an exchange's position in both orders after a change.
     pub(super) fn settle(&mut self, now: Time, message: Message) {
         let Some(exchange) = self.all.get_mut(&message) else {
             return;
@@ -157,12 +157,12 @@ impl Exchanges {
         }
     }
 
-    /// When something is to be done next.
+    /// Time of the next action.
     pub(super) fn wake(&self) -> Option<Time> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Those that something is to be done for, by their names.
+    /// Exchanges with an action due, by ID.
     pub(super) fn due(&self, now: Time) -> impl Iterator<Item = (Message, bool)> + use<> {
         let last = (now, [u8::MAX; 8]);
         let due = self.due.range(..=last).map(|(_, m)| *m);
@@ -172,7 +172,7 @@ impl Exchanges {
         due.into_iter()
     }
 
-    /// The one that goes for a new one that comes this way; `None` while there is room. Who was silent goes first, then who has least.
+    /// The exchange to drop for a new one; `None` while there is room. Silent ones go first, then the least complete.
     pub(super) fn crowded(&self, now: Time, via: Via, max: usize) -> Option<Message> {
         let session = self.of_session.get(&via.session);
         let charge = self.of_charge.get(&via.charge);
@@ -195,7 +195,7 @@ impl Exchanges {
         idle.or_else(|| self.least.first().map(|(_, _, m)| *m))
     }
 
-    /// What the two orders and the shares are to be, found by a walk over all.
+    /// Checks the orders and shares against a walk over all exchanges.
     #[cfg(test)]
     pub(super) fn check(&self, now: Time) {
         let later = |x: &Exchange| x.due(now);

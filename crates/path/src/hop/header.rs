@@ -1,4 +1,4 @@
-//! One path header, looked at without a hop's memory: whether it leads here, in time, and whether its sender signed it.
+//! Checks of one path header that need no memory: destination, time and signature.
 
 use alloc::vec::Vec;
 
@@ -10,17 +10,17 @@ use super::{AHEAD_S, Accepted, CARRIED_S, Carried, PathError, SKEW_S};
 use crate::control::{Cf, Control, PathId, Segment};
 use crate::sign::{Route, path_id, segment_stands, sign_segment};
 
-/// A header that leads to this node, now, from the node that it says. Its signature was not looked at.
+/// A header that leads from its sender to this node at this time. Its signature is not yet checked.
 #[derive(Clone, Debug)]
 pub struct Header {
     control: Control,
-    /// Where the segment stands that leads here.
+    /// Index of the segment that leads to this node.
     at: usize,
     own: NodeId,
     prev: NodeId,
 }
 
-/// A header whose signature stands, and what goes on to the next node, signed.
+/// A header with a valid signature, and the signed header for the next node.
 #[derive(Clone, Debug)]
 pub struct Stands {
     header: Header,
@@ -28,11 +28,11 @@ pub struct Stands {
 }
 
 impl Header {
-    /// Looks at all but the signature of a header that `prev` sent to the node `own`.
+    /// Checks a header that `prev` sent to the node `own`, except its signature.
     ///
     /// # Errors
     ///
-    /// Why it is refused.
+    /// The reason for the refusal.
     pub fn read(now: Now, own: NodeId, prev: NodeId, control: Control) -> Result<Self, PathError> {
         let at = position(&control, own, prev)?;
         let header = Self {
@@ -56,7 +56,7 @@ impl Header {
         }
     }
 
-    /// Checks its sender's signature, and signs what goes on to the next node with the timestamp `stamp`: arithmetic of some 100 µs.
+    /// Checks the sender's signature, and signs the header for the next node with the timestamp `stamp`. Takes about 100 µs.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl Header {
         }
     }
 
-    /// What this node answers for: the segments from its own on, or the live one.
+    /// The segments that this node uses: those from its own on, or the live one.
     fn live(&self) -> &[Segment] {
         let segments = self.segments();
         match self.control {
@@ -97,12 +97,12 @@ impl Header {
 }
 
 impl Stands {
-    /// Who sent it, and the segment that leads here.
+    /// Sender, and segment that leads to this node.
     pub(super) fn from(&self) -> (NodeId, Segment) {
         (self.header.prev, self.header.segment())
     }
 
-    /// What its link calls the path, what is carried of it, and what becomes of it.
+    /// ID of the path on the incoming link, its record, and the result.
     pub(super) fn accepted(self, now: Now, charge: ChargeTo) -> (PathId, Carried, Accepted) {
         let Self { header, onward } = self;
         let path = path_id(header.prev, &header.segment());
@@ -155,7 +155,7 @@ fn position(control: &Control, own: NodeId, prev: NodeId) -> Result<usize, PathE
     }
 }
 
-/// The header for the next node: what this node and those before it signed is blanked, the next segment is its own.
+/// The header for the next node: earlier signatures are blanked, and the next segment has this node's signature.
 fn forwarded(
     segments: &[Segment],
     at: usize,

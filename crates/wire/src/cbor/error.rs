@@ -1,8 +1,8 @@
-/// Why bytes are not the DET-CBOR that was asked for.
+/// Reason why bytes are not the expected DET-CBOR.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The input ends inside an item, or a declared length passes what is there.
+    /// The input ends inside an item, or a declared length exceeds the remaining bytes.
     #[error("the input ends inside an item")]
     Truncated,
     /// A head could be shorter.
@@ -29,12 +29,12 @@ pub enum Error {
     /// Nested too deeply.
     #[error("nested deeper than 16")]
     TooDeep,
-    /// Another type than was asked for.
+    /// The item has an unexpected type.
     #[error("expected {expected}, found {found}")]
     Type {
-        /// What was asked for.
+        /// The expected type.
         expected: &'static str,
-        /// What stands there.
+        /// The type of the item.
         found: &'static str,
     },
     /// A number or a length that the type cannot hold.
@@ -48,13 +48,13 @@ pub enum Error {
     Field {
         /// The key.
         key: &'static str,
-        /// What it should hold.
+        /// The expected value.
         expected: &'static str,
     },
 }
 
 impl Error {
-    /// Names the key whose value failed to decode; errors of the format itself stay as they are.
+    /// Adds the key whose value failed to decode. Errors of the format itself stay unchanged.
     #[must_use]
     pub const fn in_field(self, key: &'static str) -> Self {
         match self {

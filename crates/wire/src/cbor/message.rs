@@ -57,7 +57,7 @@ impl<'a> MapReader<'a> {
     ///
     /// # Errors
     ///
-    /// What [`Reader::map`] refuses.
+    /// As [`Reader::map`].
     #[inline]
     pub fn enter(r: &mut Reader<'a>) -> Result<Self, Error> {
         Ok(Self {

@@ -1,6 +1,6 @@
 use super::{Error, MAX_DEPTH};
 
-/// The nine kinds of item.
+/// The kinds of items.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// 0 and up.
@@ -22,7 +22,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// For error messages.
+    /// The kind's name in error messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Kind {
     }
 }
 
-/// Pulls items off a slice, borrowing from it; every call is strict.
+/// Reads items from a slice, borrowing from it. Every call is strict.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     buf: &'a [u8],
@@ -47,7 +47,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Starts at the front.
+    /// Creates a reader at the front of `buf`.
     #[must_use]
     pub const fn new(buf: &'a [u8]) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where the next item begins.
+    /// Offset of the next item.
     #[must_use]
     pub const fn position(&self) -> usize {
         self.pos
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
         hit
     }
 
-    /// Refuses bytes after the item.
+    /// Checks that no bytes follow.
     ///
     /// # Errors
     ///
@@ -170,21 +170,21 @@ impl<'a> Reader<'a> {
         Ok(n)
     }
 
-    /// An unsigned number.
+    /// Reads an unsigned number.
     ///
     /// # Errors
     ///
-    /// Anything else.
+    /// The item is not an unsigned number.
     #[inline]
     pub fn unsigned(&mut self) -> Result<u64, Error> {
         self.head(0, Kind::Unsigned.name())
     }
 
-    /// The `n` of a negative number `-1 - n`.
+    /// Reads a negative number `-1 - n` and returns `n`.
     ///
     /// # Errors
     ///
-    /// Anything else.
+    /// The item is not a negative number.
     pub fn negative(&mut self) -> Result<u64, Error> {
         self.head(1, Kind::Negative.name())
     }
@@ -198,33 +198,33 @@ impl<'a> Reader<'a> {
         Ok(out)
     }
 
-    /// A byte string, borrowed.
+    /// Reads a byte string, borrowed.
     ///
     /// # Errors
     ///
-    /// Anything else.
+    /// The item is not a byte string.
     #[inline]
     pub fn bytes(&mut self) -> Result<&'a [u8], Error> {
         let n = self.head(2, Kind::Bytes.name())?;
         self.slice(n)
     }
 
-    /// Text, borrowed.
+    /// Reads text, borrowed.
     ///
     /// # Errors
     ///
-    /// Anything else, and text that is not UTF-8.
+    /// The item is not text, or not UTF-8.
     #[inline]
     pub fn text(&mut self) -> Result<&'a str, Error> {
         let n = self.head(3, Kind::Text.name())?;
         core::str::from_utf8(self.slice(n)?).map_err(|_| Error::NotUtf8)
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     ///
     /// # Errors
     ///
-    /// Anything else.
+    /// The item is not a boolean.
     pub fn boolean(&mut self) -> Result<bool, Error> {
         let value = match self.buf.get(self.pos) {
             Some(0xf4) => false,
@@ -235,11 +235,11 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// `null`.
+    /// Reads `null`.
     ///
     /// # Errors
     ///
-    /// Anything else.
+    /// The item is not `null`.
     pub fn null(&mut self) -> Result<(), Error> {
         if self.buf.get(self.pos) != Some(&0xf6) {
             return Err(self.mismatch(Kind::Null.name()));
@@ -262,23 +262,23 @@ impl<'a> Reader<'a> {
         Ok(n)
     }
 
-    /// Enters an array; the number of its items. Call [`Reader::leave`] after the last.
+    /// Enters an array and returns the number of its items. Call [`Reader::leave`] after the last.
     ///
     /// # Errors
     ///
-    /// Anything else, more items than bytes left, or too deep.
+    /// The item is not an array, declares more items than bytes remain, or nests too deeply.
     #[inline]
     pub fn array(&mut self) -> Result<usize, Error> {
         let n = self.head(4, Kind::Array.name())?;
         self.enter(n, 1)
     }
 
-    /// Enters a map; the number of its entries. Key order is the caller's to check, as
-    /// [`super::MapReader`] does. Call [`Reader::leave`] after the last.
+    /// Enters a map and returns the number of its entries. The caller checks the key order, as [`super::MapReader`] does. Call
+    /// [`Reader::leave`] after the last entry.
     ///
     /// # Errors
     ///
-    /// Anything else, more entries than bytes left allow, or too deep.
+    /// The item is not a map, declares more entries than the remaining bytes allow, or nests too deeply.
     #[inline]
     pub fn map(&mut self) -> Result<usize, Error> {
         let n = self.head(5, Kind::Map.name())?;
@@ -294,7 +294,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     ///
-    /// Whatever is not DET-CBOR.
+    /// The bytes are not DET-CBOR.
     pub fn skip(&mut self) -> Result<&'a [u8], Error> {
         let start = self.pos;
         match self.kind()? {

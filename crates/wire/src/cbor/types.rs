@@ -7,18 +7,18 @@ use super::reader::in_order;
 use super::{Error, Reader, Writer};
 use crate::{NodeId, PeerId};
 
-/// Has one DET-CBOR encoding.
+/// A type with one DET-CBOR encoding.
 pub trait Encode {
-    /// Appends it.
+    /// Appends the encoding.
     fn encode(&self, w: &mut Writer);
 
-    /// About how many bytes it takes; a hint for one allocation.
+    /// Approximate length of the encoding, for one allocation.
     fn size_hint(&self) -> usize {
         9
     }
 }
 
-/// Is read from DET-CBOR, borrowing where it can.
+/// A type that decodes from DET-CBOR, borrowing where it can.
 pub trait Decode<'a>: Sized {
     /// Reads one item.
     ///
@@ -28,7 +28,7 @@ pub trait Decode<'a>: Sized {
     fn decode(r: &mut Reader<'a>) -> Result<Self, Error>;
 }
 
-/// The exact bytes of an item that is kept as it came.
+/// The exact bytes of an item, kept unchanged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Raw<'a>(pub &'a [u8]);
 

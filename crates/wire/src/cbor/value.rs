@@ -61,7 +61,7 @@ impl Value<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::DuplicateKey`] and [`Error::TooDeep`]: what no decoder would accept is not written.
+    /// [`Error::DuplicateKey`] and [`Error::TooDeep`], because no decoder would accept such a value.
     pub fn to_vec(&self) -> Result<Vec<u8>, Error> {
         let mut w = Writer::default();
         self.write(&mut w, 0)?;
@@ -112,7 +112,7 @@ impl Value<'_> {
 }
 
 impl Encode for Value<'_> {
-    /// Encodes it; a value that DET-CBOR cannot express becomes `null` ([`Value::to_vec`] refuses it by name).
+    /// Encodes the value. A value that DET-CBOR cannot express becomes `null`; [`Value::to_vec`] returns an error for it.
     fn encode(&self, w: &mut Writer) {
         match self.to_vec() {
             Ok(bytes) => w.raw(&bytes),

@@ -1,13 +1,13 @@
 use alloc::vec::Vec;
 
-/// Appends DET-CBOR; every head is the shortest.
+/// Appends DET-CBOR with shortest heads.
 #[derive(Clone, Debug, Default)]
 pub struct Writer {
     out: Vec<u8>,
 }
 
 impl Writer {
-    /// Starts with room for `n` bytes.
+    /// Creates a writer with room for `n` bytes.
     #[must_use]
     pub fn with_capacity(n: usize) -> Self {
         Self {
@@ -15,7 +15,7 @@ impl Writer {
         }
     }
 
-    /// The bytes written.
+    /// The written bytes.
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         self.out
@@ -47,54 +47,54 @@ impl Writer {
         }
     }
 
-    /// An unsigned number.
+    /// Appends an unsigned number.
     #[inline]
     pub fn unsigned(&mut self, n: u64) {
         self.head(0, n);
     }
 
-    /// The negative number `-1 - n`.
+    /// Appends the negative number `-1 - n`.
     pub fn negative(&mut self, n: u64) {
         self.head(1, n);
     }
 
-    /// A byte string.
+    /// Appends a byte string.
     #[inline]
     pub fn bytes(&mut self, b: &[u8]) {
         self.head(2, b.len() as u64);
         self.out.extend_from_slice(b);
     }
 
-    /// Text.
+    /// Appends text.
     #[inline]
     pub fn text(&mut self, t: &str) {
         self.head(3, t.len() as u64);
         self.out.extend_from_slice(t.as_bytes());
     }
 
-    /// The head of an array; `n` items must follow.
+    /// Appends the head of an array; `n` items must follow.
     #[inline]
     pub fn array(&mut self, n: usize) {
         self.head(4, n as u64);
     }
 
-    /// The head of a map; `n` entries must follow, keys ascending.
+    /// Appends the head of a map; `n` entries must follow, with ascending keys.
     #[inline]
     pub fn map(&mut self, n: usize) {
         self.head(5, n as u64);
     }
 
-    /// `true` or `false`.
+    /// Appends `true` or `false`.
     pub fn boolean(&mut self, b: bool) {
         self.out.push(0xf4 + u8::from(b));
     }
 
-    /// `null`.
+    /// Appends `null`.
     pub fn null(&mut self) {
         self.out.push(0xf6);
     }
 
-    /// Bytes that are encoded already.
+    /// Appends bytes that are already encoded.
     #[inline]
     pub fn raw(&mut self, encoded: &[u8]) {
         self.out.extend_from_slice(encoded);
