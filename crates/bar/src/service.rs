@@ -333,7 +333,7 @@ fn failure(error: StoreError) -> Response {
         StoreError::Path => status::BAD_REQUEST,
         StoreError::Quota | StoreError::ReadOnly | StoreError::TooMany => status::FORBIDDEN,
         StoreError::Changed => status::CONFLICT,
-        StoreError::Medium => status::INTERNAL,
+        StoreError::Full | StoreError::Medium => status::INTERNAL,
     };
     Response::new(status).because(&error.to_string())
 }

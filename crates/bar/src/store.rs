@@ -68,6 +68,9 @@ pub enum StoreError {
     /// The store accepts no writes.
     #[error("the store is read-only")]
     ReadOnly,
+    /// The medium has no room for it.
+    #[error("the server's disk is full")]
+    Full,
     /// The medium failed.
     #[error("the medium failed")]
     Medium,

@@ -1,10 +1,13 @@
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -51,6 +54,7 @@ pub fn serve_admin(listener: std::net::TcpListener, gateway: Arc<Gateway>) -> io
 }
 
 async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
+    let local = listener.local_addr().is_ok_and(|a| a.ip().is_loopback());
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
@@ -65,7 +69,7 @@ async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let gateway = Arc::clone(&gateway);
-                async move { Ok::<_, Infallible>(answer(&gateway, &request).await) }
+                async move { Ok::<_, Infallible>(answer(&gateway, &request, local).await) }
             });
             // An error here is a visitor who left.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -81,8 +85,28 @@ async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 
-async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+/// Whether a request names this machine, or no host. A web page whose name was made to lead here names its own.
+fn is_for_here(host: Option<&HeaderValue>) -> bool {
+    let Some(host) = host else { return true };
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else {
+        return false;
+    };
+    let name = authority.host();
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+async fn answer(
+    gateway: &Gateway,
+    request: &Request<Incoming>,
+    local: bool,
+) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
+        _ if local && !is_for_here(request.headers().get(HOST)) => (
+            StatusCode::FORBIDDEN,
+            TEXT,
+            "this address is asked by its number or as localhost, not by another name\n".to_owned(),
+        ),
         (&Method::GET, "/metrics") => (
             StatusCode::OK,
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -126,4 +150,32 @@ async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full
         response.headers_mut().insert("content-type", kind);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_under_another_name_is_refused() {
+        let named = |host: &str| is_for_here(Some(&HeaderValue::from_str(host).unwrap()));
+        assert!(is_for_here(None));
+        for host in [
+            "localhost",
+            "LOCALHOST:9464",
+            "127.0.0.1:9464",
+            "[::1]:9464",
+        ] {
+            assert!(named(host), "{host}");
+        }
+        for host in [
+            "rebound.example",
+            "rebound.example:9464",
+            "127.0.0.1.example",
+            "",
+            "localhost.evil",
+        ] {
+            assert!(!named(host), "{host}");
+        }
+    }
 }

@@ -108,7 +108,10 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn medium(error: io::Error) -> StoreError {
     tracing::warn!(%error, "the store's medium failed");
-    StoreError::Medium
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+        _ => StoreError::Medium,
+    }
 }
 
 fn file_etag(meta: &Metadata) -> String {

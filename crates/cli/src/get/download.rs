@@ -150,8 +150,11 @@ impl Download {
 
     fn fails(&self) -> impl Fn(io::Error) -> Fail + use<> {
         let (file, stdout) = (Fail::file(&self.name), self.name.as_os_str() == "-");
-        let read = self.part.is_none();
+        let (read, checks) = (self.part.is_none(), self.wanted.sha256.is_some());
         move |e| match e.kind() {
+            io::ErrorKind::BrokenPipe if read && checks => Fail::Local(
+                "the output is read no more, so that --sha256 cannot be checked".to_owned(),
+            ),
             io::ErrorKind::BrokenPipe if read => Fail::Unread,
             _ if stdout => Fail::output(e),
             _ => file(e),
