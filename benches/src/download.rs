@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Gateway, Headers, Identity, Method, Node, Request, SettingSource, Settings, Transport,
+    Gateway, GatewayConfig, Headers, Identity, Method, Node, Request, SettingSource, Settings,
+    Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +20,13 @@ pub(crate) async fn gateway(home: &Path, len: u64) -> Gateway {
 
 /// A gateway that takes this many TCP connections of one address.
 pub(crate) async fn gateway_for(home: &Path, len: u64, crowd: Option<usize>) -> Gateway {
+    Gateway::start(Identity::from_seed(&[2; 32]), &config(home, len, crowd))
+        .await
+        .unwrap()
+}
+
+/// Its configuration.
+pub(crate) fn config(home: &Path, len: u64, crowd: Option<usize>) -> GatewayConfig {
     for folder in ["served", "cover"] {
         std::fs::create_dir_all(home.join(folder)).unwrap();
     }
@@ -37,10 +45,7 @@ pub(crate) async fn gateway_for(home: &Path, len: u64, crowd: Option<usize>) -> 
         opens_per_second: Some(1_000_000),
         ..Settings::default()
     };
-    let config = settings.check(&SettingSource::One("bench".into())).unwrap();
-    Gateway::start(Identity::from_seed(&[2; 32]), &config)
-        .await
-        .unwrap()
+    settings.check(&SettingSource::One("bench".into())).unwrap()
 }
 
 /// Megabytes per CPU second of both ends.

@@ -28,6 +28,7 @@ mod path;
 mod probes;
 mod quic;
 mod results;
+mod services;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -98,6 +99,7 @@ const GROUPS: &[(&str, Measure)] = &[
     ("handshakes", handshakes::measure),
     ("idle", idle::measure),
     ("flood", flood::measure),
+    ("services", services::measure),
 ];
 
 fn usage() -> String {
