@@ -3,6 +3,7 @@
 mod answers;
 mod events;
 mod ops;
+mod serving;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -30,7 +31,7 @@ use crate::forward::Paths;
 use crate::fronts::FrontRules;
 use crate::metrics::Metrics;
 use crate::mix::Unpadded;
-use crate::service::{Allowance, Router, Running, Service};
+use crate::service::{Allowance, Router, Service};
 use crate::session::Outcome;
 use crate::standing::Seen;
 use crate::streams::{StreamRegistry, session_id};
@@ -40,6 +41,7 @@ use crate::{Clock, Error};
 pub(crate) use answers::Answer;
 pub(crate) use ops::{Ask, OPS, Op, Open, tell};
 use ops::{Blocked, Waiting};
+use serving::Serving;
 
 /// Rounds of the loop before other tasks get a turn.
 const BUDGET: u32 = 64;
@@ -134,7 +136,7 @@ pub(crate) struct Driver {
     /// What its answers may hold.
     allowance: Allowance,
     /// Requests of the peer that are being answered.
-    serving: BTreeMap<StreamId, Running>,
+    serving: Serving,
     /// Credit for bytes that nobody reads, which the session could not give back yet.
     owed: BTreeMap<StreamId, u64>,
     /// Bytes of answers that wait for room.
@@ -204,7 +206,7 @@ impl Driver {
             metrics,
             service: Arc::new(Router::default()),
             allowance: Allowance::default(),
-            serving: BTreeMap::new(),
+            serving: Serving::default(),
             owed: BTreeMap::new(),
             answers: BTreeMap::new(),
             permit: SessionPermit::default(),
@@ -315,6 +317,7 @@ impl Driver {
             if self.ended {
                 return Poll::Ready(());
             }
+            moved |= self.serving.poll(cx);
             moved |= self.operations(cx);
             moved |= self.receive(cx);
             moved |= self.timeout(cx);

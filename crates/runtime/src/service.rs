@@ -10,6 +10,7 @@ mod disk;
 mod exchange;
 mod folder;
 mod handler;
+mod own_task;
 mod reply;
 mod router;
 #[cfg(test)]
@@ -33,14 +34,15 @@ pub use tower_service::Service as TowerService;
 
 pub(crate) use allowance::{Allowance, Lent};
 pub(crate) use exchange::{Exchange, Running};
+pub(crate) use own_task::OwnTask;
 
 /// What a service returns.
 pub type ServiceFuture = Pin<Box<dyn Future<Output = Reply> + Send>>;
 
 /// Answers requests.
 ///
-/// Each call runs in a task of its own: one that waits, or panics, holds up no other. Work that keeps a processor or waits for a disk
-/// belongs on another thread ([`tokio::task::spawn_blocking`]). An async function or closure is a service:
+/// Each call to a registered service runs in a task of its own: one that waits, or panics, holds up no other. Work that keeps a
+/// processor or waits for a disk belongs on another thread ([`tokio::task::spawn_blocking`]). An async function or closure is a service:
 ///
 /// ```
 /// use betanet_runtime::{Call, Reply, Service};

@@ -54,7 +54,7 @@ impl Driver {
             service: std::sync::Arc::clone(&self.service),
             metrics: std::sync::Arc::clone(&self.metrics),
         };
-        self.serving.insert(stream, exchange.spawn());
+        self.serving.begin(stream, exchange);
     }
 
     /// Bytes came that nobody reads any more: the peer has their credit back, now or when the session can say so.
@@ -80,7 +80,7 @@ impl Driver {
     /// Sends as much of an answer as there is room for; the rest waits.
     pub(super) fn answer(&mut self, mut answer: Box<Answer>) -> Result<(), Later> {
         let stream = answer.stream;
-        if !self.serving.contains_key(&stream) {
+        if !self.serving.contains(stream) {
             // It was given up: who sends is told by the drop.
             return Ok(());
         }
@@ -114,10 +114,8 @@ impl Driver {
                 break;
             }
         }
-        if answer.fin
-            && let Some(running) = self.serving.remove(&stream)
-        {
-            running.complete();
+        if answer.fin {
+            self.serving.complete(stream);
         }
         let _ = answer.done.send(());
         Ok(())

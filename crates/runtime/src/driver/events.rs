@@ -75,7 +75,7 @@ impl Driver {
                 let error = ExchangeError::Ended { code, delivered };
                 self.inbox(stream, |i| i.end(Err(error)));
                 self.inboxes.remove(&stream);
-                self.serving.remove(&stream);
+                self.serving.give_up(stream);
             }
             Event::Writable { stream } => self.writable(stream),
             Event::Opened { stream, .. } if !self.may_open() => self.take(Op::Abort {

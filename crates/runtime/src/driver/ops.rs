@@ -232,7 +232,7 @@ impl Driver {
                 self.inboxes.remove(&stream);
                 self.blocked.remove(&stream);
                 self.answers.remove(&stream);
-                self.serving.remove(&stream);
+                self.serving.give_up(stream);
                 Command::Abort { stream, code }
             }
             Op::PathControl(payload) => Command::PathControl(payload.clone()),

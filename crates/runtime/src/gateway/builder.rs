@@ -25,7 +25,7 @@ use crate::mesh::multiaddr;
 use crate::metrics::Refusal;
 use crate::mix::{Mixing, PLACE};
 use crate::reach::{Reach, interfaces, reach};
-use crate::service::{Router, Service};
+use crate::service::{OwnTask, Router, Service};
 use crate::standing::Sessions;
 use crate::streams::StreamRegistry;
 use crate::translate::{ToServer, Translator};
@@ -61,7 +61,7 @@ impl GatewayBuilder {
     /// Lets `service` answer below a path, such as `/log/`.
     #[must_use]
     pub fn service(mut self, prefix: &str, service: impl Service) -> Self {
-        self.router.set(prefix, Arc::new(service));
+        self.router.set(prefix, Arc::new(OwnTask::new(service)));
         self
     }
 

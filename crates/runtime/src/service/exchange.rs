@@ -78,7 +78,8 @@ impl Exchange {
         Running(Some(task.abort_handle()))
     }
 
-    async fn run(self) {
+    /// The same, where the caller polls it.
+    pub(crate) async fn run(self) {
         let mut unfinished = Unfinished {
             stream: self.stream,
             inbox: self.inbox.clone(),
