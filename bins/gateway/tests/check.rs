@@ -177,7 +177,7 @@ impl Running {
         let mut tcp = TcpStream::connect(self.facts["admin"].as_str().unwrap()).unwrap();
         write!(
             tcp,
-            "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
         )
         .unwrap();
         let mut answer = String::new();

@@ -225,6 +225,26 @@ impl<S: Store> Service<S> {
         Ok(response)
     }
 
+    /// What is wrong with a PUT or POST already at its head.
+    fn refuses(&mut self, request: &Request) -> Result<(), Response> {
+        let path = request.path();
+        if request.method == Method::Post {
+            // Its name is not known yet: another of the same length.
+            let below = format!("{}/{:016x}", path.trim_end_matches('/'), 0);
+            return self.store.may_write(&below).map_err(failure);
+        }
+        self.store.may_write(path).map_err(failure)?;
+        let conditions = ["if-match", "if-none-match"];
+        if conditions.iter().all(|c| request.headers.get(c).is_none()) {
+            return Ok(());
+        }
+        let current = self.store.open(path).map_err(failure)?.map(|(m, _)| m);
+        match decide(Method::Put, &request.headers, current.as_ref()) {
+            Decision::Proceed => Ok(()),
+            other => Err(refusal(other, current.as_ref())),
+        }
+    }
+
     fn put(&mut self, x: &mut Exchange<S>) -> Result<Response, StoreError> {
         let path = x.request.path().to_owned();
         let current = self.store.open(&path)?.map(|(m, _)| m);
@@ -348,6 +368,7 @@ impl<S: Store> Handler for Service<S> {
                 .check(client)
                 .map_err(|status| Response::new(status).because(NOT_ALLOWED))?;
             if request.method.has_body() {
+                self.refuses(&request)?;
                 upload = Some(self.store.create().map_err(failure)?);
             }
         }
@@ -471,6 +492,9 @@ mod tests {
                 .status,
             409
         );
+        // Told before a body is sent in vain.
+        let refused = s.begin(ME, put(with("if-none-match", "*"))).err();
+        assert_eq!(refused.map(|r| r.status), Some(409));
         assert_eq!(
             run(&mut s, ME, put(with("if-match", &etag)), b"x").0.status,
             204

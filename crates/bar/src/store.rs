@@ -138,6 +138,15 @@ pub trait Store {
     /// [`StoreError::TooMany`], [`StoreError::Medium`].
     fn list(&mut self, path: &str, after: &str, max: usize) -> Result<Option<Listing>, StoreError>;
 
+    /// Whether something could be stored at this path as things are now: told before a body is sent in vain. A commit looks again.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Path`], [`StoreError::ReadOnly`], [`StoreError::Medium`].
+    fn may_write(&mut self, _path: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Begins a write.
     ///
     /// # Errors

@@ -37,6 +37,12 @@ pub(crate) async fn del(args: DelArgs) -> Result<(), Fail> {
 
 async fn send(args: PutArgs, method: Method) -> Result<(), Fail> {
     let url = Url::parse(&args.url)?;
+    if method == Method::Put && url.target.contains('?') {
+        return Err(Fail::Usage(format!(
+            "{}: a name that is stored has no '?'",
+            args.url
+        )));
+    }
     let mut headers = Headers::default();
     let kind = match &args.content_type {
         Some(kind) => kind.clone(),

@@ -49,14 +49,26 @@ pub struct MixNetwork {
 
 /// What is wrong with a network file, and in which line.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{}:{line}: {why}", path.display())]
+#[error("{}{}: {why}", path.display(), At(*line))]
 pub struct NetworkError {
     /// The file.
     pub path: PathBuf,
-    /// The line, from 1.
+    /// The line, from 1; 0 for the file as a whole.
     pub line: usize,
     /// What is wrong, and what is allowed.
     pub why: String,
+}
+
+/// A line, or nothing for the file as a whole.
+struct At(usize);
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            line => write!(f, ":{line}"),
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -314,7 +314,9 @@ impl Node {
                 if outcome.worked() || !p.handle.is_closed() {
                     state.dialer.succeeded(&peer.key);
                 }
-                if p.handle.is_closed() && !outcome.is_well() {
+                if p.handle.is_closed() && outcome.is_refused() {
+                    state.dialer.refused(now, &peer.key);
+                } else if p.handle.is_closed() && !outcome.is_well() {
                     state.dialer.failed(now, &peer.key);
                 }
             }

@@ -77,6 +77,11 @@ impl Outcome {
         self.worked.load(Ordering::Relaxed)
     }
 
+    /// Whether the peer had no room for it, or did not want it.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.end.get(), Some((Code::POLICY_REJECTED, _, By::Peer)))
+    }
+
     /// Whether it ended as it should.
     pub(crate) fn is_well(&self) -> bool {
         matches!(self.end.get(), Some((Code::OK, ..)))

@@ -22,7 +22,7 @@ use crate::Clock;
 use crate::files::on_disk;
 use held::Held;
 use ledger::{Charge, Ledger};
-use measure::{WRITE, measure};
+use measure::{Measured, WRITE, measure};
 use open::{Open, Seen, next};
 
 /// The store's own folder within the served one: hidden, so that no request reaches it.
@@ -100,6 +100,19 @@ impl Drop for Writer {
             lock(&self.writes.ledger).release(self.charge);
         }
     }
+}
+
+/// Removes kept headers to which nothing belongs; what they were charged.
+fn tidy(dir: &Dir, orphans: Vec<String>) -> Charge {
+    let mut gone = Charge::default();
+    for name in orphans {
+        let path = format!("{OWN}/{name}");
+        let charge = charge_at(dir, &path);
+        if dir.remove_file(&path).is_ok() {
+            gone = gone.plus(charge);
+        }
+    }
+    gone
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -208,14 +221,7 @@ impl Writes {
             let path = folder.path().join(path);
             tracing::warn!(path = %path.display(), %error, "a folder cannot be read: the quota leaves it out");
         }
-        let mut kept = found.charge;
-        for name in found.orphans {
-            let path = format!("{OWN}/{name}");
-            let charge = charge_at(dir, &path);
-            if dir.remove_file(&path).is_ok() {
-                kept = kept.less(charge);
-            }
-        }
+        let kept = found.charge.less(tidy(dir, found.orphans));
         let mut ledger = lock(&self.ledger);
         let changes = ledger.changes();
         ledger.measured(kept, changes);
@@ -262,18 +268,29 @@ impl Writes {
                 let _turn = lock(&self.turn);
                 (Arc::clone(&lock(&self.of)), lock(&self.ledger).changes())
             };
-            let found = measure(&dir).charge;
-            if !lock(&self.ledger).measured(found, changes) {
-                // Somebody writes without a pause: they wait this once.
-                let _turn = lock(&self.turn);
-                let found = measure(&Arc::clone(&lock(&self.of))).charge;
-                let mut ledger = lock(&self.ledger);
-                let changes = ledger.changes();
-                ledger.measured(found, changes);
+            let found = measure(&dir);
+            // Nobody writes while what is left behind is removed.
+            let _turn = lock(&self.turn);
+            if self.settle(&dir, found, changes) {
+                return;
             }
+            // Somebody writes without a pause: they wait this once.
+            let dir = Arc::clone(&lock(&self.of));
+            let changes = lock(&self.ledger).changes();
+            self.settle(&dir, measure(&dir), changes);
         });
         let ended = (self.elapsed)();
         *last = (ended, ended.saturating_sub(now));
+        true
+    }
+
+    /// Counts from what was measured on, unless something was written since. Only for who has the turn to write.
+    fn settle(&self, dir: &Dir, found: Measured, changes: u64) -> bool {
+        if !lock(&self.ledger).measured(found.charge, changes) {
+            return false;
+        }
+        let gone = tidy(dir, found.orphans);
+        lock(&self.ledger).forget(gone);
         true
     }
 
@@ -522,6 +539,13 @@ impl Store for FolderStore {
         on_disk(|| self.lists.list(&self.folder, path, after, max))
     }
 
+    fn may_write(&mut self, path: &str) -> Result<(), StoreError> {
+        let writes = self.writes.clone().ok_or(StoreError::ReadOnly)?;
+        let target = writable(path)?;
+        let dir = writes.dir(&self.folder)?;
+        on_disk(|| may_be_at(&dir, target))
+    }
+
     fn create(&mut self) -> Result<Writer, StoreError> {
         let writes = self.writes.clone().ok_or(StoreError::ReadOnly)?;
         let dir = writes.dir(&self.folder)?;
@@ -558,10 +582,7 @@ impl Store for FolderStore {
         headers: &Headers,
         expect: &Expect,
     ) -> Result<Commit, StoreError> {
-        let target = served(path).ok_or(StoreError::Path)?;
-        if target.split('/').count() > DEPTH_MAX {
-            return Err(StoreError::Path);
-        }
+        let target = writable(path)?;
         let writes = Arc::clone(&writer.writes);
         on_disk(|| writer.file.sync_all()).map_err(medium)?;
         let dir = writes.dir(&self.folder)?;
@@ -582,6 +603,28 @@ impl Store for FolderStore {
     }
 }
 
+/// Where a path that may be written leads.
+fn writable(path: &str) -> Result<&str, StoreError> {
+    let target = served(path).ok_or(StoreError::Path)?;
+    if target.split('/').count() > DEPTH_MAX {
+        return Err(StoreError::Path);
+    }
+    Ok(target)
+}
+
+/// Whether a file may stand there. Folders, and whatever an operator has put there that is no file, are not replaced; what is
+/// above is a folder, or not there.
+fn may_be_at(dir: &Dir, target: &str) -> Result<(), StoreError> {
+    let there = dir.symlink_metadata(target);
+    let is_other = there.is_ok_and(|m| !(m.is_file() || m.is_symlink()))
+        || dir.metadata(target).is_ok_and(|m| !m.is_file());
+    let is_below_file = parents(target).any(|p| dir.metadata(p).is_ok_and(|m| !m.is_dir()));
+    if is_other || is_below_file {
+        return Err(StoreError::Path);
+    }
+    Ok(())
+}
+
 fn commit(
     dir: &Dir,
     writer: &mut Writer,
@@ -595,13 +638,7 @@ fn commit(
     if !expect.holds(old.as_deref()) {
         return Err(StoreError::Changed);
     }
-    // Folders, and whatever an operator has put there that is no file, are not replaced.
-    let there = dir.symlink_metadata(target);
-    if there.is_ok_and(|m| !(m.is_file() || m.is_symlink()))
-        || dir.metadata(target).is_ok_and(|m| !m.is_file())
-    {
-        return Err(StoreError::Path);
-    }
+    may_be_at(dir, target)?;
     let kept = headers
         .iter()
         .next()

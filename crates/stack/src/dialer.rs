@@ -61,6 +61,17 @@ impl Dialer {
         self.peers.remove(peer);
     }
 
+    /// The peer is there and has no room now: the waits grow as after failures, and it never rests for that. When the next attempt
+    /// may be made.
+    pub fn refused(&mut self, now: Time, peer: &PublicKey) -> Time {
+        if let Some(record) = self.peers.get_mut(peer)
+            && (record.failures + 1).is_multiple_of(FAILURES)
+        {
+            record.failures -= 1;
+        }
+        self.failed(now, peer)
+    }
+
     /// An attempt failed; when the next may be made.
     pub fn failed(&mut self, now: Time, peer: &PublicKey) -> Time {
         if !self.peers.contains_key(peer) && self.peers.len() >= PEERS_MAX {
@@ -114,6 +125,22 @@ mod tests {
             );
         }
         assert_eq!(longest[4], REST);
+    }
+
+    #[test]
+    fn a_peer_that_refuses_is_asked_later_and_never_rests() {
+        let peer = *Identity::from_seed(&[1; 32]).public();
+        let mut d = Dialer::new(&Seed::from_number(3));
+        let mut now = Time::ZERO;
+        let mut longest = Duration::ZERO;
+        for _ in 0..100 {
+            let at = d.refused(now, &peer);
+            longest = longest.max(at - now);
+            now = at;
+        }
+        assert!(longest <= Duration::from_secs(8) && longest > Duration::from_secs(4));
+        // A failure behind them counts as one.
+        assert_eq!(d.failed(now, &peer) - now, REST);
     }
 
     #[test]

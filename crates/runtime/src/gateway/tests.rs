@@ -79,7 +79,7 @@ pub(crate) fn asked(gateway: &Arc<Gateway>) -> (Admin, SocketAddr) {
 /// Status and body of `GET /healthz`.
 pub(crate) fn healthz(at: SocketAddr) -> (u16, String) {
     let mut tcp = TcpStream::connect(at).unwrap();
-    let ask = "GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let ask = "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     tcp.write_all(ask.as_bytes()).unwrap();
     let mut answer = String::new();
     tcp.read_to_string(&mut answer).unwrap();

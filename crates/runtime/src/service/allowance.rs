@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const BUDGET: usize = 1 << 20;
 
 /// What is read of a body at once.
-pub(super) const CHUNK: usize = 128 << 10;
+pub(super) const CHUNK: usize = 64 << 10;
 /// The same once the budget is spent.
 pub(super) const TRICKLE: usize = 4 << 10;
 

@@ -388,6 +388,51 @@ fn what_a_process_left_behind_is_swept_and_what_another_holds_is_not() {
 }
 
 #[test]
+fn headers_of_what_an_operator_removed_are_gone_when_it_is_measured_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, ms) = standing(dir.path(), 40 * ENTRY);
+    // A file and its kept headers, again and again: removed by hand, they leave room for the next.
+    for n in 0..100_u64 {
+        ms.fetch_add(1000, Ordering::Relaxed);
+        put(&mut store, &format!("/a{n}"), b"x").unwrap();
+        fs::remove_file(dir.path().join(format!("a{n}"))).unwrap();
+    }
+    ms.fetch_add(1000, Ordering::Relaxed);
+    assert!(store.writes.as_ref().unwrap().again());
+    assert_eq!(charged(&store), (Charge::default(), Charge::default()));
+    assert_eq!(found(dir.path()), Charge::default());
+    // Those of what still stands are kept.
+    put(&mut store, "/stays", b"x").unwrap();
+    ms.fetch_add(1000, Ordering::Relaxed);
+    assert!(store.writes.as_ref().unwrap().again());
+    let (meta, _) = store.open("/stays").unwrap().unwrap();
+    assert_eq!(meta.headers.get("x-kept"), kept().get("x-kept"));
+}
+
+#[test]
+fn a_path_that_cannot_be_written_is_known_before_the_bytes_come() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    fs::write(dir.path().join("file"), b"x").unwrap();
+    let (mut store, _) = standing(dir.path(), 1 << 20);
+    for path in [
+        "/folder",
+        "/folder/",
+        "/file/below",
+        "/.hidden",
+        "/",
+        "/a\\b",
+    ] {
+        assert_eq!(store.may_write(path), Err(StoreError::Path), "{path}");
+    }
+    for path in ["/file", "/folder/new", "/new/below"] {
+        assert_eq!(store.may_write(path), Ok(()), "{path}");
+    }
+    let mut reads = FolderStore::read_only(dir.path()).unwrap();
+    assert_eq!(reads.may_write("/file"), Err(StoreError::ReadOnly));
+}
+
+#[test]
 fn expectations_hold_at_the_commit() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = standing(dir.path(), u64::MAX);
