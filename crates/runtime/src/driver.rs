@@ -24,21 +24,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::admission::SessionPermit;
+use crate::admit::{Admit, Dialled};
 use crate::exchange::{Feed, Inbox};
-use crate::forward::Paths;
-use crate::fronts::FrontRules;
+use crate::facts::Outcome;
 use crate::metrics::Metrics;
-use crate::mix::Unpadded;
+use crate::ops::{Answer, Op};
+use crate::padding::Unpadded;
+use crate::paths::Paths;
 use crate::service::{Allowance, Router, Running, Service};
-use crate::session::Outcome;
 use crate::standing::Seen;
 use crate::streams::{StreamRegistry, session_id};
-use crate::translate::Translator;
 use crate::{Clock, Error};
 
-pub(crate) use answers::Answer;
-pub(crate) use ops::{Ask, OPS, Op, Open, tell};
 use ops::{Blocked, Waiting};
 
 /// Rounds of the loop before other tasks get a turn.
@@ -140,13 +137,9 @@ pub(crate) struct Driver {
     /// Bytes of answers that wait for room.
     answers: BTreeMap<StreamId, Box<Answer>>,
     /// Where the peer came from, and whether it may stay.
-    permit: SessionPermit,
+    admit: Box<dyn Admit>,
     /// Who takes streams of types that are none of this crate's.
     registry: StreamRegistry,
-    /// Which templates of clients are let pass, where that is asked.
-    fronts: Option<FrontRules>,
-    /// Who remembers which version a peer spoke, where two are spoken.
-    versions: Option<Arc<Translator>>,
     id: u64,
     over: CancellationToken,
     outcome: Arc<Outcome>,
@@ -207,10 +200,8 @@ impl Driver {
             serving: BTreeMap::new(),
             owed: BTreeMap::new(),
             answers: BTreeMap::new(),
-            permit: SessionPermit::default(),
+            admit: Box::new(Dialled),
             registry: StreamRegistry::default(),
-            fronts: None,
-            versions: None,
             id: session_id(),
             over: CancellationToken::new(),
             outcome: Arc::default(),
@@ -249,27 +240,15 @@ impl Driver {
         self
     }
 
-    /// Lets only templates pass that these rules let pass.
-    pub(crate) fn with_front_rules(mut self: Box<Self>, fronts: FrontRules) -> Box<Self> {
-        self.fronts = Some(fronts);
-        self
-    }
-
-    /// Lets only peers pass that stand by their version.
-    pub(crate) fn remembered(mut self: Box<Self>, versions: Arc<Translator>) -> Box<Self> {
-        self.versions = Some(versions);
-        self
-    }
-
     /// Lets `service` answer what the peer asks.
     pub(crate) fn serving(mut self: Box<Self>, service: Arc<dyn Service>) -> Box<Self> {
         self.service = service;
         self
     }
 
-    /// Counts the session by this permit.
-    pub(crate) fn behind(mut self: Box<Self>, permit: SessionPermit) -> Box<Self> {
-        self.permit = permit;
+    /// Lets `admit` decide whether the session may stay.
+    pub(crate) fn behind(mut self: Box<Self>, admit: Box<dyn Admit>) -> Box<Self> {
+        self.admit = admit;
         self
     }
 
@@ -290,7 +269,7 @@ impl Driver {
         std::future::poll_fn(|cx| self.poll(cx)).await;
         self.count();
         // A client that comes again at once finds its place free, while the last bytes are on their way.
-        self.permit.leave();
+        self.admit.leave();
         let carrier = &mut self.carrier;
         let flushed = std::future::poll_fn(|cx| carrier.poll_flushed(cx));
         // A peer that does not take the last bytes is not waited for.
@@ -306,7 +285,7 @@ impl Driver {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // A peer that speaks is there.
         let heard = self.connection.session().heard_at();
-        if self.permit.is_doubted(cx) && self.clock.now().mono - heard >= QUIET {
+        if self.admit.is_doubted(cx) && self.clock.now().mono - heard >= QUIET {
             self.command(Command::Ping);
         }
         for _ in 0..BUDGET {

@@ -20,17 +20,21 @@
 //! # Ok(()) }
 //! ```
 
+mod address;
 mod admin;
 mod admission;
+mod admit;
 mod alarm;
 mod book;
 mod clock;
 mod config;
 mod connection_limiter;
 mod descriptors;
+mod directory_problem;
 mod driver;
 mod error;
 mod exchange;
+mod facts;
 mod farewell;
 mod files;
 mod forward;
@@ -45,14 +49,21 @@ mod metrics;
 mod mix;
 mod network;
 mod node;
+mod ops;
+mod own_paths;
+mod padding;
 mod panics;
+mod paths;
+mod process;
 mod reach;
+mod replay_memory;
 mod service;
 mod session;
 mod shares;
 mod standing;
 mod status;
 mod store;
+mod stream_carrier;
 mod streams;
 mod templates;
 mod trace_selector;
@@ -80,9 +91,11 @@ pub use clock::{Clock, seed};
 pub use config::{
     Compat11, CoverSite, GatewayConfig, JITTER, Looked, Problem, Server11, SettingSource, Settings,
 };
+pub use directory_problem::DirectoryProblem;
 pub use driver::{OnSilence, Silence};
 pub use error::Error;
-pub use exchange::{Answer, Body, ExchangeError};
+pub use exchange::ExchangeError;
+pub use facts::SessionFacts;
 pub use farewell::farewell;
 pub use files::{load_identity, new_identity, read_secret, state_dir, write_private, write_secret};
 pub use fronts::FrontRules;
@@ -92,17 +105,18 @@ pub use logs::{LogFormat, init_logs, readable_log, write_aside};
 pub use mesh::Mesh;
 pub use metrics::Metrics;
 pub use mix::{
-    Directories, DirectoryPlan, DirectoryProblem, LeftOut, LotteryWeight, MixClient, MixOptions,
-    PLACE as MIX_PLACE, PublishedProof, build_directory, check_directory, publish_directory,
+    Directories, DirectoryPlan, LeftOut, LotteryWeight, MixClient, MixOptions, PLACE as MIX_PLACE,
+    PublishedProof, build_directory, check_directory, publish_directory,
 };
 pub use network::{LEAST, MixNetwork, Network, NetworkError};
 pub use node::{Node, Transport, calibrate_origin, visit};
+pub use ops::{AnswerBody as Answer, Body};
 pub use panics::{count_panics, panics};
 pub use service::{
     BodyError, Call, CallBody, FolderService, HandlerService, Reply, ReplyBody, Router, Service,
     ServiceFuture, Tower, TowerService,
 };
-pub use session::{SessionFacts, SessionHandle, Upload};
+pub use session::{SessionHandle, Upload};
 pub use store::FolderStore;
 pub use streams::{PeerSession, Streams, Substream};
 pub use templates::{Calibrated, Templates};

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::forward::RawStream;
-use crate::node::QUIC;
+use crate::address::QUIC;
+use crate::ops::RawStream;
 use crate::view::{PeerInfo, View};
 use crate::{Clock, Error, Network, Node, SessionHandle};
 
@@ -161,7 +161,8 @@ impl Mesh {
         let task = Task::new(node, setup, state, inbox.downgrade())?;
         let task = tokio::spawn(task.run(messages)).abort_handle();
         let mesh = Self { inbox, task };
-        dialling.reports_to(mesh.reports());
+        let reports = mesh.reports();
+        dialling.reports_to(Box::new(move |node, cf| reports.congestion(node, cf)));
         Ok(mesh)
     }
 

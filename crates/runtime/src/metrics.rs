@@ -17,7 +17,7 @@ pub(crate) use mix::MixMetrics;
 use refused::ByRefusal;
 pub(crate) use refused::{Refusal, Refusals};
 
-use crate::status::{BUILD, descriptors};
+use crate::process::{BUILD, descriptors};
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
 struct ByStatus {

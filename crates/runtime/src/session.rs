@@ -1,10 +1,7 @@
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_bar::Request;
-use betanet_carrier::Cost;
-use betanet_htx::{By, Session, StreamId};
 use betanet_keys::PublicKey;
 use betanet_wire::{ChargeTo, Code};
 use bytes::Bytes;
@@ -12,91 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::driver::{Ask, Op, Open};
-use crate::forward::RawStream;
-use crate::{Answer, Body, Error, ExchangeError, OuterFacts, PeerSession};
-
-/// What a session agreed on.
-#[derive(Clone, Debug)]
-pub struct SessionFacts {
-    /// Layer keys and the IDs chosen, `""` where none is common.
-    pub ids: Vec<(String, String)>,
-    /// Features that both offer.
-    pub features: Vec<String>,
-    /// Whether ML-KEM-768 went into the keys.
-    pub pq: bool,
-    /// The client's TemplateID.
-    pub template: [u8; 32],
-    /// The smoothed round-trip time.
-    pub rtt: Option<Duration>,
-    /// The Noise handshake hash.
-    pub transcript: [u8; 32],
-    /// Times the sending and the receiving key turned.
-    pub rekeys: (u64, u64),
-    /// What padding has cost this side, or following a shape.
-    pub padded: Option<Cost>,
-}
-
-impl SessionFacts {
-    pub(crate) fn of(session: &Session) -> Self {
-        let agreed = session.agreed();
-        let own = |(k, v): (&str, &str)| (k.to_owned(), v.to_owned());
-        Self {
-            ids: agreed.map_or_else(Vec::new, |a| a.ids().map(own).collect()),
-            features: agreed.map_or_else(Vec::new, |a| a.features().to_vec()),
-            pq: session.pq(),
-            template: session.template().copied().unwrap_or_default(),
-            rtt: session.rtt(),
-            transcript: session.transcript().copied().unwrap_or_default(),
-            rekeys: (session.stats().rekeys_out, session.stats().rekeys_in),
-            padded: None,
-        }
-    }
-}
-
-/// What is known of a session once it is over, and whether it was of use before.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    end: OnceLock<(Code, String, By)>,
-    worked: AtomicBool,
-}
-
-impl Outcome {
-    pub(crate) fn ended(&self, code: Code, reason: &str, by: By) {
-        let _ = self.end.set((code, reason.to_owned(), by));
-    }
-
-    /// Something was answered, or the peer began something.
-    pub(crate) fn works(&self) {
-        if !self.worked.load(Ordering::Relaxed) {
-            self.worked.store(true, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn worked(&self) -> bool {
-        self.worked.load(Ordering::Relaxed)
-    }
-
-    /// Whether it ended as it should.
-    pub(crate) fn is_well(&self) -> bool {
-        matches!(self.end.get(), Some((Code::OK, ..)))
-    }
-
-    /// Why an exchange does not come to its end.
-    pub(crate) fn error(&self, delivered: u64) -> ExchangeError {
-        match self.end.get() {
-            Some((code, reason, by)) if *by != By::Cut && *code != Code::OK => {
-                ExchangeError::Closed {
-                    code: *code,
-                    reason: reason.clone(),
-                    by: *by,
-                    delivered,
-                }
-            }
-            _ => ExchangeError::Cut { delivered },
-        }
-    }
-}
+use crate::facts::Outcome;
+use crate::ops::{Ask, Op, RawStream, gone, open_raw, send};
+use crate::{Answer, Body, Error, OuterFacts, PeerSession, SessionFacts};
 
 /// A session's user end. Clones share the session; with the last one it closes.
 #[derive(Clone, Debug)]
@@ -107,45 +22,6 @@ pub struct SessionHandle {
     pub(crate) over: CancellationToken,
     pub(crate) id: u64,
     pub(crate) outcome: Arc<Outcome>,
-}
-
-fn gone<T>(_: T) -> Error {
-    ExchangeError::Cut { delivered: 0 }.into()
-}
-
-/// Sends bytes on a stream; waits while the peer gives no credit.
-pub(crate) async fn send(
-    ops: &mpsc::Sender<Op>,
-    stream: StreamId,
-    data: Bytes,
-    fin: bool,
-) -> Result<(), Error> {
-    let (done, sent) = oneshot::channel();
-    let op = Op::Send {
-        stream,
-        data,
-        fin,
-        done,
-    };
-    ops.send(op).await.map_err(gone)?;
-    sent.await.map_err(gone)?
-}
-
-/// Opens a stream of another type than BAR.
-pub(crate) async fn open_raw(
-    ops: &mpsc::Sender<Op>,
-    kind: u8,
-    first: Bytes,
-) -> Result<RawStream, Error> {
-    let (reply, opened) = oneshot::channel();
-    let open = Open {
-        kind,
-        first,
-        ops: ops.clone(),
-        reply,
-    };
-    ops.send(Op::Open(Box::new(open))).await.map_err(gone)?;
-    opened.await.map_err(gone)?
 }
 
 impl SessionHandle {

@@ -15,10 +15,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::Op;
+use crate::Error;
 use crate::exchange::Inbox;
-use crate::forward::{ForwardCarrier, RawStream};
-use crate::{Error, session};
+use crate::ops::{Op, RawStream, open_raw};
+use crate::stream_carrier::ForwardCarrier;
 
 /// How long a stream whose reader is gone waits for the peer's end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -77,7 +77,7 @@ impl PeerSession {
     ///
     /// The session ended, or takes no more streams.
     pub async fn open(&self, kind: u8) -> Result<Substream, Error> {
-        session::open_raw(&self.ops, kind, Bytes::new())
+        open_raw(&self.ops, kind, Bytes::new())
             .await
             .map(Substream::new)
     }

@@ -11,8 +11,8 @@ use betanet_wire::text::{hex, unhex};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::address::QUIC;
 use crate::files::{file_error, write_private};
-use crate::node::QUIC;
 
 /// How long an observation counts.
 const DAY_MS: u64 = 24 * 3600 * 1000;

@@ -6,31 +6,20 @@ use betanet_machine::Machine as _;
 use betanet_stack::{Command, Error as Refusal, Kind};
 use betanet_wire::Code;
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
+use super::Driver;
 use super::ops::Later;
-use super::{Driver, Op};
 use crate::exchange::{Feed, Inbox};
+use crate::ops::{Answer, Op};
 use crate::service::{Exchange, RequestSource};
-
-/// Bytes of an answer; who sends them waits until the session has taken all.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) stream: StreamId,
-    /// The head, with the first of them.
-    pub(crate) first: Bytes,
-    pub(crate) data: Bytes,
-    /// Whether they are the last.
-    pub(crate) fin: bool,
-    pub(crate) done: oneshot::Sender<()>,
-}
 
 impl Driver {
     /// Whether the peer may open one more stream.
-    pub(super) fn may_open(&self) -> bool {
-        let peer = self.connection.session().peer();
-        let now = self.clock.now().mono;
-        peer.is_some_and(|key| self.permit.may_open(now, key.node_id()))
+    pub(super) fn may_open(&mut self) -> bool {
+        let Some(peer) = self.connection.session().peer().map(|key| key.node_id()) else {
+            return false;
+        };
+        self.admit.may_open(self.clock.now().mono, peer)
     }
 
     /// The peer asks something.
@@ -48,7 +37,7 @@ impl Driver {
             client: Client::Direct(node),
             from: RequestSource {
                 session: self.id,
-                charge: self.permit.charge(node),
+                charge: self.admit.charge(node),
                 allowance: self.allowance.clone(),
             },
             service: std::sync::Arc::clone(&self.service),

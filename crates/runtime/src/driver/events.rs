@@ -7,33 +7,24 @@ use betanet_wire::Code;
 use betanet_wire::caps::Agreed;
 use tokio::sync::mpsc;
 
-use super::{Controls, Driver, OPS, Op, REFUSED_MAX, hex};
+use super::{Controls, Driver, REFUSED_MAX, hex};
+use crate::admit::Denied;
 use crate::exchange::{Feed, Inbox};
-use crate::forward::{CameFrom, RawStream};
+use crate::ops::{OPS, Op, RawStream};
+use crate::paths::CameFrom;
 use crate::streams::{PeerSession, Substream};
 use crate::{Error, ExchangeError};
 
 impl Driver {
     pub(super) fn event(&mut self, event: Event) {
         match event {
-            Event::Established if let Err(refusal) = self.permit.enter() => {
-                self.metrics.not_admitted.inc();
-                tracing::info!(%refusal, "a session is refused");
-                let (code, reason) = (Code::POLICY_REJECTED, refusal.to_string().into());
-                self.command(Command::Close { code, reason });
-            }
-            Event::Established if !self.template_passes() => {
-                let (code, reason) = (
-                    Code::L2_ORIGIN_MISMATCH,
-                    "the template is not in the registry".into(),
-                );
-                self.command(Command::Close { code, reason });
-            }
-            Event::Established if let Err((code, reason)) = self.version_stands() => {
-                let reason = reason.into();
-                self.command(Command::Close { code, reason });
-            }
             Event::Established => {
+                let entered = self
+                    .admit
+                    .enter(self.clock.now(), self.connection.session());
+                if let Err(Denied { code, reason }) = entered {
+                    return self.command(Command::Close { code, reason });
+                }
                 self.metrics.sessions_opened.inc();
                 tracing::debug!(
                     transcript = %hex(self.connection.session().transcript()),
@@ -114,25 +105,6 @@ impl Driver {
         }
     }
 
-    /// Whether the client's template is one that this side lets pass.
-    fn template_passes(&self) -> bool {
-        let (Some(rules), Some(template)) = (&self.fronts, self.connection.session().template())
-        else {
-            return true;
-        };
-        rules
-            .check(template, None, self.clock.now().unix_ms)
-            .is_ok()
-    }
-
-    /// Whether the peer stands by the version that it chose.
-    fn version_stands(&self) -> Result<(), (Code, &'static str)> {
-        match &self.versions {
-            Some(versions) => versions.stands(self.connection.session()),
-            None => Ok(()),
-        }
-    }
-
     /// Reaches this task from without, where nothing else does.
     fn ops(&mut self) -> Option<mpsc::Sender<Op>> {
         if matches!(self.controls, Controls::Handles(_)) {
@@ -168,7 +140,7 @@ impl Driver {
                     id: self.id,
                     ops,
                     peer,
-                    ip: self.permit.ip(),
+                    ip: self.admit.ip(),
                     charge: from.charge,
                     over: self.over.clone(),
                 };
@@ -185,8 +157,8 @@ impl Driver {
     fn came_from(&self, key: PublicKey) -> CameFrom {
         CameFrom {
             key,
-            ip: self.permit.ip(),
-            charge: self.permit.charge(key.node_id()),
+            ip: self.admit.ip(),
+            charge: self.admit.charge(key.node_id()),
         }
     }
 

@@ -1,94 +1,24 @@
-//! What a session's users ask of its task, and how that is carried out.
+//! How a session's task carries out what its users ask.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use betanet_bar::Request;
 use betanet_htx::{Error as Htx, StreamId};
 use betanet_machine::Machine as _;
 use betanet_stack::{Command, Error as Refusal, Kind};
 use betanet_wire::Code;
 use bytes::Bytes;
-use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::{Answer, Driver, ROUND};
+use super::{Driver, ROUND};
+use crate::Error;
 use crate::exchange::{Feed, Inbox};
-use crate::forward::RawStream;
-use crate::session::SessionFacts;
-use crate::{Body, Error};
+use crate::facts::SessionFacts;
+use crate::ops::{Ask, Body, OPS, Op, Open, RawStream};
 
-/// Operations that wait for a session's task.
-pub(crate) const OPS: usize = 256;
 /// Requests that wait until a stream may be opened for them; those beyond are refused.
 const CROWD_MAX: usize = 1024;
-
-/// What a session's users ask of its task.
-#[derive(Debug)]
-pub(crate) enum Op {
-    Ask(Box<Ask>),
-    Open(Box<Open>),
-    PathControl(Bytes),
-    Send {
-        stream: StreamId,
-        data: Bytes,
-        fin: bool,
-        done: oneshot::Sender<Result<(), Error>>,
-    },
-    /// Bytes of an answer to the peer.
-    Answer(Box<Answer>),
-    Consume {
-        stream: StreamId,
-        bytes: u64,
-    },
-    Abort {
-        stream: StreamId,
-        code: Code,
-    },
-    Ping(oneshot::Sender<Duration>),
-    Rekey,
-    Facts(oneshot::Sender<SessionFacts>),
-    LotteryKey(oneshot::Sender<Option<Zeroizing<[u8; 32]>>>),
-    /// To end once no stream was open for so long.
-    EndsIdle(Duration),
-    Shutdown,
-    Finish,
-    Close,
-}
-
-/// A request to be sent; in a box, since a queue keeps room for the largest operation many times over.
-///
-/// What is replied gives the exchange up when it is dropped: whoever asked may be gone by then.
-#[derive(Debug)]
-pub(crate) struct Ask {
-    pub(crate) request: Request,
-    pub(crate) more: bool,
-    pub(crate) ops: mpsc::Sender<Op>,
-    pub(crate) reply: oneshot::Sender<Result<Body, Error>>,
-}
-
-/// A stream of another type than BAR, to be opened.
-#[derive(Debug)]
-pub(crate) struct Open {
-    pub(crate) kind: u8,
-    pub(crate) first: Bytes,
-    pub(crate) ops: mpsc::Sender<Op>,
-    pub(crate) reply: oneshot::Sender<Result<RawStream, Error>>,
-}
-
-/// Gives a session's task an operation from where nobody can wait: while the queue is full, a task waits in its place.
-pub(crate) fn tell(ops: &mpsc::Sender<Op>, op: Op) {
-    // A session that is gone has no streams.
-    let Err(mpsc::error::TrySendError::Full(op)) = ops.try_send(op) else {
-        return;
-    };
-    if let Ok(runtime) = Handle::try_current() {
-        let ops = ops.clone();
-        runtime.spawn(async move { ops.send(op).await });
-    }
-}
 
 /// Bytes that wait for the peer's credit.
 pub(super) struct Blocked {

@@ -6,13 +6,16 @@ use std::task::Waker;
 
 use betanet_bar::{Headers, MemoryStore, Method, Request, Service, Store as _};
 use betanet_carrier::Error as CarrierError;
-use betanet_htx::{Config, Secrets, Session};
+use betanet_htx::{By, Config, Secrets, Session};
 use betanet_keys::Identity;
 use betanet_machine::{Rng, Seed};
+use betanet_wire::NodeId;
 use futures_util::FutureExt as _;
 
 use super::*;
-use crate::{Body, HandlerService, SessionHandle};
+use crate::admit::Denied;
+use crate::ops::OPS;
+use crate::{Body, Call, ExchangeError, HandlerService, Reply, SessionHandle};
 
 /// Bytes that the tests' file has.
 const LEN: usize = 4 << 20;
@@ -120,6 +123,14 @@ async fn pair() -> (SessionHandle, Shared) {
 
 /// A client's session with a server, and what its bytes go through.
 pub(crate) async fn joined(service: Arc<dyn crate::Service>) -> (SessionHandle, Shared) {
+    joined_behind(service, Box::new(Dialled)).await
+}
+
+/// The same, where `admit` decides at the server.
+pub(crate) async fn joined_behind(
+    service: Arc<dyn crate::Service>,
+    admit: Box<dyn Admit>,
+) -> (SessionHandle, Shared) {
     let clock = Clock::start();
     let ekm0 = [7; 32];
     let (client, server) = (Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32]));
@@ -184,7 +195,7 @@ pub(crate) async fn joined(service: Arc<dyn crate::Service>) -> (SessionHandle, 
             Arc::new(Metrics::new()),
             None,
         );
-        driver.serving(service).run().await;
+        driver.behind(admit).serving(service).run().await;
     });
     open.await.unwrap().unwrap();
     let handle = SessionHandle {
@@ -248,6 +259,56 @@ async fn a_request_that_waits_for_a_stream_holds_up_nothing_else() {
     in_time(session.close()).await;
 }
 
+/// Lets nobody in, or nothing be opened.
+struct Closed {
+    session: bool,
+}
+
+impl Admit for Closed {
+    fn enter(&mut self, _: Now, _: &Session) -> Result<(), Denied> {
+        if self.session {
+            return Ok(());
+        }
+        Err(Denied {
+            code: Code::L2_ORIGIN_MISMATCH,
+            reason: "not this one".into(),
+        })
+    }
+
+    fn may_open(&mut self, _: Time, _: NodeId) -> bool {
+        false
+    }
+}
+
+async fn asked_behind(session: bool) -> Option<ExchangeError> {
+    let service = Arc::new(|_: Call| async { Reply::new(200) });
+    let (handle, _) = joined_behind(service, Box::new(Closed { session })).await;
+    match in_time(handle.ask(get())).await {
+        Err(Error::Exchange(error)) => Some(error),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn who_admits_closes_the_session_with_its_own_code_and_reason() {
+    let closed = ExchangeError::Closed {
+        code: Code::L2_ORIGIN_MISMATCH,
+        reason: "not this one".into(),
+        by: By::Peer,
+        delivered: 0,
+    };
+    assert_eq!(asked_behind(false).await, Some(closed));
+}
+
+#[tokio::test]
+async fn who_admits_decides_on_each_stream() {
+    let ended = ExchangeError::Ended {
+        code: Code::POLICY_REJECTED,
+        delivered: 0,
+    };
+    assert_eq!(asked_behind(true).await, Some(ended));
+}
+
 #[tokio::test]
 async fn two_who_measure_at_once_are_both_answered() {
     let (session, _) = pair().await;
@@ -305,7 +366,7 @@ async fn small_writes_to_a_carrier_that_takes_nothing_arrive_once_it_does() {
 async fn what_is_dropped_while_the_queue_is_full_is_told_all_the_same() {
     let (ops, mut queue) = mpsc::channel(1);
     ops.try_send(Op::Rekey).unwrap();
-    let stream = crate::forward::RawStream::new(7, Inbox::default(), ops);
+    let stream = crate::ops::RawStream::new(7, Inbox::default(), ops);
     let (body, sender) = stream.split();
     drop((body, sender));
     let mut aborted = 0;

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::load::Load;
 use super::{CameFrom, ForwardCarrier, Paths, RawStream, read};
-use crate::driver::Op;
+use crate::ops::Op;
 use crate::shares::{Share, Shares};
 use crate::{Clock, Error, Mesh, Metrics, Node, SessionHandle};
 

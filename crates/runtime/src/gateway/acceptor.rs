@@ -15,10 +15,12 @@ use betanet_wire::{ChargeTo, NodeId};
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
+use super::admit::Admitted;
 use crate::admission::{AdmissionControl, SessionPermit};
 use crate::driver::{Controls, Driver};
-use crate::forward::{Exits, Paths, Relay};
+use crate::forward::{Exits, Relay};
 use crate::fronts::FrontRules;
+use crate::paths::Paths;
 use crate::service::Service;
 use crate::standing::Sessions;
 use crate::streams::StreamRegistry;
@@ -150,21 +152,19 @@ impl SessionAcceptor {
         let registry = self.registry.clone();
         // Sessions over forwarders have no template.
         let fronts = from.is_some().then(|| self.fronts.clone());
-        let versions = self.translator.clone();
+        let admitted = Admitted {
+            permit,
+            fronts,
+            versions: self.translator.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
         let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
-            let mut driver =
-                Driver::new(connection, carrier, clock, controls, paths, metrics, None)
-                    .behind(permit)
-                    .serving(service)
-                    .seen(line.seen())
-                    .taking(registry);
-            if let Some(fronts) = fronts {
-                driver = driver.with_front_rules(fronts);
-            }
-            if let Some(versions) = versions {
-                driver = driver.remembered(versions);
-            }
+            let driver = Driver::new(connection, carrier, clock, controls, paths, metrics, None)
+                .behind(Box::new(admitted))
+                .serving(service)
+                .seen(line.seen())
+                .taking(registry);
             Box::pin(async move {
                 let _line = line;
                 driver.run().await;

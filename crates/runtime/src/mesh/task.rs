@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::{Message, target};
 use crate::files::{on_disk, write_private};
-use crate::forward::RawStream;
+use crate::ops::RawStream;
 use crate::view::View;
 use crate::{Clock, Error, Node, SessionHandle, seed};
 

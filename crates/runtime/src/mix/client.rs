@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::plane::lock;
-use crate::driver::{OPS, Op};
 use crate::mesh::peer_of;
+use crate::ops::{OPS, Op};
 use crate::streams::{Substream, session_id};
 use crate::{
     Clock, Error, Mesh, Network, Node, OuterFacts, PeerSession, SessionHandle, Streams, seed,

@@ -14,8 +14,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
-use super::padding::TOGETHER;
 use super::plane::{Inner, lock};
+use crate::padding::TOGETHER;
 use crate::streams::Substream;
 pub(super) use table::Links;
 use table::{Made, Place};

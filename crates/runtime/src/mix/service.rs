@@ -18,8 +18,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 
 use super::plane::Plane;
-use crate::driver::{OPS, Op};
 use crate::exchange::{Feed, Inbox};
+use crate::ops::{OPS, Op};
 use crate::service::{Exchange, RequestSource, Running, Service};
 use crate::{Clock, Metrics};
 

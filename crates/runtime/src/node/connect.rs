@@ -19,9 +19,11 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{Node, QUIC, Transport};
-use crate::driver::{Controls, Driver, OPS, Silence};
-use crate::forward::{ForwardCarrier, RawStream};
+use super::{Node, Transport};
+use crate::address::QUIC;
+use crate::driver::{Controls, Driver, Silence};
+use crate::ops::{OPS, RawStream};
+use crate::stream_carrier::ForwardCarrier;
 use crate::{Error, OuterFacts, SessionHandle, farewell};
 
 /// What QUIC gets before TCP is tried beside it: this many milliseconds, and up to as many again.

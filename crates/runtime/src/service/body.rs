@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::PollSender;
 
-use crate::driver::{Op, tell};
 use crate::exchange::Inbox;
+use crate::ops::{Op, tell};
 
 /// Used-up bytes that are told to the client together.
 const CREDIT_STEP: u64 = 64 << 10;

@@ -17,8 +17,8 @@ use super::body::{Fault, Shared};
 use super::reply::Next;
 use super::{Call, Reply, RequestSource, Service};
 use crate::Metrics;
-use crate::driver::{Answer, Op, tell};
 use crate::exchange::Inbox;
+use crate::ops::{Answer, Op, tell};
 
 /// What one needs.
 pub(crate) struct Exchange {

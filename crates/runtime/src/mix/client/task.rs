@@ -21,12 +21,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::super::padding::TOGETHER;
 use super::super::plane::lock;
 use super::find::{Chart, Finder};
 use super::recipient_of;
-use crate::driver::{Ask, Op};
 use crate::exchange::{Feed, Inbox};
+use crate::ops::{Ask, Op};
+use crate::padding::TOGETHER;
 use crate::streams::Substream;
 use crate::{Body, Clock, Error, ExchangeError, SessionHandle};
 
