@@ -214,7 +214,7 @@ mod tests {
         let certificate = crate::Certificate::self_signed(&["localhost".to_owned()]).unwrap();
         let capture = Capture::new(Arc::new(CertSource::fixed(certificate))).unwrap();
         let mut config =
-            crate::plain::tls_config(&crate::Trust::Anything, &Default::default()).unwrap();
+            crate::verify::tls_config(&crate::Trust::Anything, &Default::default()).unwrap();
         config.resumption = rustls::client::Resumption::in_memory_sessions(8);
         config.alpn_protocols = vec![b"h2".to_vec()];
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));

@@ -19,12 +19,6 @@ pub(crate) fn run(command: &ShapeCommand) -> Result<(), Fail> {
     }
 }
 
-/// Reads a shape's file.
-pub(crate) fn read(path: &Path) -> Result<Shape, Fail> {
-    let bytes = disk::read_bounded(path, disk::CAPTURE_MAX).map_err(Fail::file(path))?;
-    Shape::from_bytes(&bytes).map_err(|e| Fail::Local(format!("{}: no shape: {e}", path.display())))
-}
-
 /// One connection of a JSON recording.
 #[derive(Deserialize)]
 struct Line {

@@ -1,3 +1,5 @@
+//! Peers that are waited for, as long as they move.
+
 use std::time::Duration;
 
 use tokio::time::Instant;
