@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_htx::template::{FLIGHT_MAX, Flight, Hello, HelloError, InitialError, Initials};
+use betanet_traffic::template::{FLIGHT_MAX, Flight, Hello, HelloError, InitialError, Initials};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, join};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;

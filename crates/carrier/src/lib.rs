@@ -72,7 +72,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use betanet_htx::shape::Pauses;
+use betanet_traffic::shape::Pauses;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;

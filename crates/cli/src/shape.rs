@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use betanet_carrier::disk::{self, write_shared};
-use betanet_htx::shape::{Lag, Noise, Record, Shape, TRACES_MAX, learn, learn_lag, learn_pauses};
+use betanet_traffic::shape::{
+    Lag, Noise, Record, Shape, TRACES_MAX, learn, learn_lag, learn_pauses,
+};
 use betanet_wire::text::hex;
 use serde::Deserialize;
 use serde_json::json;

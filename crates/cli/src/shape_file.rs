@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use betanet_carrier::disk;
-use betanet_htx::shape::Shape;
+use betanet_traffic::shape::Shape;
 
 use crate::Fail;
 

@@ -13,7 +13,7 @@ use betanet_carrier::{
     CertificateDer, Error, Fingerprint, Handshake, QuicHandshake, Reads, Secure, Secured, ToQuic,
     pin_of,
 };
-use betanet_htx::shape::{Pauses, RECORD};
+use betanet_traffic::shape::{Pauses, RECORD};
 use boring::error::ErrorStack;
 use boring::ssl::{
     BoxCustomVerifyFinish, CertificateCompressionAlgorithm, CertificateCompressor, Ssl, SslAlert,

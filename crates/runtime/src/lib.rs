@@ -78,13 +78,13 @@ pub use betanet_carrier::{
     Fingerprint, OriginProxy, Plain, QuicCapture,
 };
 pub use betanet_htx::pace::{Padding, PaddingError};
-pub use betanet_htx::shape::Shape;
-pub use betanet_htx::template::front::{
-    FrontOrigin as FrontRecord, Fronts, Profile, TemplateStatus,
-};
 pub use betanet_keys::{Identity, Name, Peer, PublicKey};
 pub use betanet_mesh::Role;
 pub use betanet_mix::{ClientStats as MixStats, Cover};
+pub use betanet_traffic::shape::Shape;
+pub use betanet_traffic::template::front::{
+    FrontOrigin as FrontRecord, Fronts, Profile, TemplateStatus,
+};
 pub use betanet_wire::NodeId;
 pub use book::Book;
 pub use clock::{Clock, seed};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use betanet_carrier::client::{Trust, Way};
 use betanet_carrier::{CHROMIUM_156, Fingerprint, OriginSeen, calibrate, calibrate_quic};
-use betanet_htx::template::{Flight, Hello, Initial, Initials, Numbers, Template};
+use betanet_traffic::template::{Flight, Hello, Initial, Initials, Numbers, Template};
 use betanet_wire::text::{hex, unhex};
 use serde::{Deserialize, Serialize};
 

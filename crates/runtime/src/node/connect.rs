@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use betanet_carrier::client::{self, Trust, Way};
 use betanet_carrier::{Carrier, Fingerprint, Padded, Shaped};
-use betanet_htx::shape::Shape;
-use betanet_htx::template::Template;
 use betanet_htx::ticket::Ticket;
 use betanet_htx::{By, Config, Secrets, Session, kind};
 use betanet_keys::{Peer, PublicKey};
 use betanet_machine::Seed;
 use betanet_path::{TTL, build};
 use betanet_stack::Connection;
+use betanet_traffic::shape::Shape;
+use betanet_traffic::template::Template;
 use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
