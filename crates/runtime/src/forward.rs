@@ -3,9 +3,9 @@
 mod load;
 mod relay;
 
-use crate::own_paths::read;
-use crate::paths::{CameFrom, Paths};
-use crate::stream_carrier::ForwardCarrier;
+use betanet_session::ops::RawStream;
+use betanet_session::{CameFrom, ForwardCarrier, Paths};
 
-use crate::ops::RawStream;
+use crate::own_paths::read;
+
 pub(crate) use relay::{Exits, Relay};

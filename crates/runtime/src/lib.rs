@@ -3,7 +3,7 @@
 //! **Promises.** One task a session drives the layers over its carrier; what a peer sends is bounded by credit all the
 //! way; keys reach the disk with mode 0600 and the logs never; a shutdown drains.
 //!
-//! **Below:** `stack`, `carrier`. **Above:** `cli`, and whoever embeds a node.
+//! **Below:** `session`, `stack`, `carrier`. **Above:** `cli`, and whoever embeds a node.
 //! **Source:** profile chapters 2 and 8 (`spec-vectors/PROFILE.md`).
 //!
 //! ```no_run
@@ -23,20 +23,16 @@
 mod address;
 mod admin;
 mod admission;
-mod admit;
 mod alarm;
 mod book;
-mod clock;
 mod config;
 mod connection_limiter;
 mod descriptors;
 mod directory_problem;
-mod driver;
 mod error;
-mod exchange;
-mod facts;
 mod farewell;
 mod files;
+mod folder;
 mod forward;
 mod fronts;
 mod gateway;
@@ -49,22 +45,16 @@ mod metrics;
 mod mix;
 mod network;
 mod node;
-mod ops;
 mod own_paths;
-mod padding;
 mod panics;
-mod paths;
 mod process;
 mod reach;
 mod replay_memory;
-mod service;
-mod session;
+mod session_error;
 mod shares;
 mod standing;
 mod status;
 mod store;
-mod stream_carrier;
-mod streams;
 mod templates;
 mod trace_selector;
 mod translate;
@@ -81,23 +71,25 @@ pub use betanet_htx::pace::{Padding, PaddingError};
 pub use betanet_keys::{Identity, Name, Peer, PublicKey};
 pub use betanet_mesh::Role;
 pub use betanet_mix::{ClientStats as MixStats, Cover};
+pub use betanet_session::{
+    Answer, Body, BodyError, Call, CallBody, Clock, Error as SessionError, ExchangeError,
+    HandlerService, OnSilence, PeerSession, Reply, ReplyBody, Router, Service, ServiceFuture,
+    SessionFacts, SessionHandle, Silence, Streams, Substream, Tower, TowerService, Upload, seed,
+};
 pub use betanet_traffic::shape::Shape;
 pub use betanet_traffic::template::front::{
     FrontOrigin as FrontRecord, Fronts, Profile, TemplateStatus,
 };
 pub use betanet_wire::NodeId;
 pub use book::Book;
-pub use clock::{Clock, seed};
 pub use config::{
     Compat11, CoverSite, GatewayConfig, JITTER, Looked, Problem, Server11, SettingSource, Settings,
 };
 pub use directory_problem::DirectoryProblem;
-pub use driver::{OnSilence, Silence};
 pub use error::Error;
-pub use exchange::ExchangeError;
-pub use facts::SessionFacts;
 pub use farewell::farewell;
 pub use files::{load_identity, new_identity, read_secret, state_dir, write_private, write_secret};
+pub use folder::FolderService;
 pub use fronts::FrontRules;
 pub use gateway::{Gateway, GatewayBuilder, Listening};
 pub use health::Fault;
@@ -110,15 +102,8 @@ pub use mix::{
 };
 pub use network::{LEAST, MixNetwork, Network, NetworkError};
 pub use node::{Node, Transport, calibrate_origin, visit};
-pub use ops::{AnswerBody as Answer, Body};
 pub use panics::{count_panics, panics};
-pub use service::{
-    BodyError, Call, CallBody, FolderService, HandlerService, Reply, ReplyBody, Router, Service,
-    ServiceFuture, Tower, TowerService,
-};
-pub use session::{SessionHandle, Upload};
 pub use store::FolderStore;
-pub use streams::{PeerSession, Streams, Substream};
 pub use templates::{Calibrated, Templates};
 pub use trace_selector::TraceSelector;
 pub use view::{PeerInfo, View};

@@ -10,13 +10,13 @@ use std::time::Duration;
 use betanet_keys::{Endpoint, Host as HostName, Identity, Name, Peer, PublicKey};
 use betanet_mesh::{Addr, Carriage, DialId, Draft, Host, Input, Record, SeedPeer, Setup};
 use betanet_path::Cf;
+use betanet_session::ops::RawStream;
 use betanet_wire::NodeId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::address::QUIC;
-use crate::ops::RawStream;
 use crate::view::{PeerInfo, View};
 use crate::{Clock, Error, Network, Node, SessionHandle};
 

@@ -12,14 +12,12 @@ use betanet_htx::pace::Padding;
 use betanet_htx::{Config, Extra, L2, kind, offered_caps};
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_machine::{Rng, Time};
+use betanet_session::{OnSilence, Paths, Silence, StreamRegistry};
 use betanet_stack::{Dial, Dialer, RENEW_AFTER};
 
-use crate::driver::{OnSilence, Silence};
 use crate::files::fresh_identity;
 use crate::fronts::FrontRules;
 use crate::own_paths::{OwnPaths, Reports};
-use crate::paths::Paths;
-use crate::streams::StreamRegistry;
 use crate::templates::Templates;
 use crate::{Clock, Error, Metrics, SessionHandle, Streams, TraceSelector, seed};
 

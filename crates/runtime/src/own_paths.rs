@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use betanet_path::{Cf, Control, ControlError, Failure, LinkPath, PathId, Route, Stamps};
+use betanet_session::ops::{Op, RawStream};
+use betanet_session::{CameFrom, Inbox, Paths};
 use betanet_wire::{Code, NodeId};
 use tokio::sync::mpsc;
 
 use crate::ExchangeError;
-use crate::exchange::Inbox;
-use crate::ops::{Op, RawStream};
-use crate::paths::{CameFrom, Paths};
 
 /// Paths that one node waits on at once, at most.
 const WAITING_MAX: usize = 4096;

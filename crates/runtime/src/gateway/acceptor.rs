@@ -9,6 +9,7 @@ use betanet_htx::pace::Padding;
 use betanet_htx::{Config, Secrets, Session};
 use betanet_keys::{Identity, PublicKey};
 use betanet_machine::Rng;
+use betanet_session::{Controls, Count, Driver, Paths, Service, StreamRegistry};
 use betanet_stack::Connection;
 use betanet_traffic::shape::Shape;
 use betanet_wire::{ChargeTo, NodeId};
@@ -17,13 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::admit::Admitted;
 use crate::admission::{AdmissionControl, SessionPermit};
-use crate::driver::{Controls, Driver};
 use crate::forward::{Exits, Relay};
 use crate::fronts::FrontRules;
-use crate::paths::Paths;
-use crate::service::Service;
-use crate::standing::Sessions;
-use crate::streams::StreamRegistry;
+use crate::standing::{Counted, Sessions};
 use crate::translate::Translator;
 use crate::{Clock, Metrics};
 
@@ -148,7 +145,11 @@ impl SessionAcceptor {
         let permit = SessionPermit::new(half_open, from.map(|from| from.ip()));
         let connection = Connection::new(session);
         let service = Arc::clone(&self.service);
-        let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
+        let clock = self.clock;
+        let metrics: Arc<dyn Count> = Arc::new(Counted {
+            seen: line.seen(),
+            metrics: Arc::clone(&self.metrics),
+        });
         let registry = self.registry.clone();
         // Sessions over forwarders have no template.
         let fronts = from.is_some().then(|| self.fronts.clone());
@@ -163,7 +164,6 @@ impl SessionAcceptor {
             let driver = Driver::new(connection, carrier, clock, controls, paths, metrics, None)
                 .behind(Box::new(admitted))
                 .serving(service)
-                .seen(line.seen())
                 .taking(registry);
             Box::pin(async move {
                 let _line = line;

@@ -6,11 +6,11 @@ use std::task::Context;
 
 use betanet_htx::Session;
 use betanet_machine::{Now, Time};
+use betanet_session::{Admit, Denied};
 use betanet_wire::{ChargeTo, Code, NodeId};
 
 use crate::Metrics;
 use crate::admission::SessionPermit;
-use crate::admit::{Admit, Denied};
 use crate::fronts::FrontRules;
 use crate::translate::Translator;
 
