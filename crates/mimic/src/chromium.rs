@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +10,12 @@ use std::time::Duration;
 
 use betanet_carrier::client::{Facts, Trust};
 use betanet_carrier::{
-    CertificateDer, Error, Fingerprint, Handshake, QuicHandshake, Reads, Secure, Secured, ToQuic,
-    pin_of,
+    Error, Fingerprint, Handshake, QuicHandshake, Reads, Secure, Secured, ToQuic, pin_of,
 };
 use betanet_traffic::shape::{Pauses, RECORD};
 use boring::error::ErrorStack;
 use boring::ssl::{
-    BoxCustomVerifyFinish, CertificateCompressionAlgorithm, CertificateCompressor, Ssl, SslAlert,
-    SslContext, SslMethod, SslRef, SslVerifyMode, SslVersion,
+    BoxCustomVerifyFinish, Ssl, SslAlert, SslContext, SslMethod, SslRef, SslVerifyMode, SslVersion,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
