@@ -1,6 +1,7 @@
 //! One task a session: the poll loop between a carrier and the layers.
 
 mod answers;
+mod controls;
 mod events;
 mod ops;
 #[cfg(test)]
@@ -22,7 +23,7 @@ use betanet_wire::Code;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Admit, Dialled};
 use crate::exchange::{Feed, Inbox};
@@ -34,6 +35,7 @@ use crate::service::{Allowance, Router, Running, Service};
 use crate::streams::{StreamRegistry, session_id};
 use crate::{Clock, Count, Error};
 
+pub use controls::{Controls, OnSilence, Silence};
 use ops::{Blocked, Waiting};
 
 /// Rounds of the loop before other tasks get a turn.
@@ -51,60 +53,6 @@ const CHUNK: usize = 64 << 10;
 
 /// Bytes of one PADDING frame, at most.
 const PAD: usize = 16_384;
-
-/// Who tells a session what to do.
-pub enum Controls {
-    /// The handles of one's own session.
-    Handles(mpsc::Receiver<Op>),
-    /// A gateway that may stop.
-    Stop(Pin<Box<WaitForCancellationFutureOwned>>),
-    /// The same, after it told.
-    Told,
-}
-
-impl Controls {
-    /// A session that ends in order when `stop` tells.
-    #[must_use]
-    pub fn stop(stop: CancellationToken) -> Self {
-        Self::Stop(Box::pin(stop.cancelled_owned()))
-    }
-
-    /// The next operation; `None` when there will be no more, and nobody misses the session.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Op>> {
-        match self {
-            Self::Handles(ops) => ops.poll_recv(cx),
-            Self::Stop(told) => {
-                std::task::ready!(told.as_mut().poll(cx));
-                // Told once: a finished future is not asked again.
-                *self = Self::Told;
-                Poll::Ready(Some(Op::Shutdown))
-            }
-            Self::Told => Poll::Pending,
-        }
-    }
-
-    fn close(&mut self) {
-        if let Self::Handles(ops) = self {
-            ops.close();
-        }
-    }
-}
-
-/// What whoever waits for a peer is told meanwhile.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Silence {
-    /// It has been dialled for so long, and there is no session yet.
-    Opening(Duration),
-    /// It failed before, and is dialled again after so long.
-    Resting(Duration),
-    /// It has said nothing for so long, and was asked twice whether it is there.
-    Asked(Duration),
-    /// It is heard again.
-    Heard,
-}
-
-/// Is called when a peer falls silent, and when it is heard again.
-pub type OnSilence = Arc<dyn Fn(Silence) + Send + Sync>;
 
 /// What the opener of a session waits for.
 pub type Opened = oneshot::Sender<Result<(), Error>>;
