@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::Fail;
 use crate::args::{LearnArgs, ShapeCommand};
+use crate::shape_file::read;
 use crate::template::pcap;
 
 pub(crate) fn run(command: &ShapeCommand) -> Result<(), Fail> {
