@@ -1,6 +1,9 @@
 //! `cargo xtask layers`: who may use whom, and what pure crates may reach.
 
+pub mod circles;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -22,6 +25,7 @@ pub fn run() -> Result<(), String> {
     let mut problems = Vec::new();
     let crates = crates(&meta, &mut problems);
     check_edges(&crates, rule, &mut problems);
+    check_circles(&meta, &mut problems)?;
     check_purity(cargo, &crates, rule, &mut problems)?;
     if problems.is_empty() {
         println!("layers: {} crates in order", crates.len());
@@ -81,6 +85,22 @@ fn says_no_std(package: &Value) -> bool {
         .find(|t| strings(&t["kind"]).contains(&"lib"))
         .and_then(|t| std::fs::read_to_string(t["src_path"].as_str()?).ok());
     source.is_some_and(|s| s.lines().any(|l| l.trim() == "#![no_std]"))
+}
+
+/// Within a crate, modules use each other in one direction only.
+fn check_circles(meta: &Value, problems: &mut Vec<String>) -> Result<(), String> {
+    for p in meta["packages"].as_array().into_iter().flatten() {
+        let manifest = p["manifest_path"].as_str().map(Path::new);
+        let Some(src) = manifest.and_then(|m| Some(m.parent()?.join("src"))) else {
+            continue;
+        };
+        if src.is_dir() {
+            let name = p["name"].as_str().unwrap_or_default();
+            let found = circles::find(&circles::sources(&src)?);
+            problems.extend(found.iter().map(|c| format!("{name} has a circle: {c}")));
+        }
+    }
+    Ok(())
 }
 
 /// Lower tiers only; within an ordered tier, those to the left.

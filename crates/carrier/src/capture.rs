@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_htx::template::{FLIGHT_MAX, Flight, Hello, HelloError, InitialError, Initials};
+use betanet_traffic::template::{FLIGHT_MAX, Flight, Hello, HelloError, InitialError, Initials};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, join};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -214,7 +214,7 @@ mod tests {
         let certificate = crate::Certificate::self_signed(&["localhost".to_owned()]).unwrap();
         let capture = Capture::new(Arc::new(CertSource::fixed(certificate))).unwrap();
         let mut config =
-            crate::plain::tls_config(&crate::Trust::Anything, &Default::default()).unwrap();
+            crate::verify::tls_config(&crate::Trust::Anything, &Default::default()).unwrap();
         config.resumption = rustls::client::Resumption::in_memory_sessions(8);
         config.alpn_protocols = vec![b"h2".to_vec()];
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));

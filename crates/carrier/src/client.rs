@@ -18,10 +18,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::rustls;
 use zeroize::Zeroizing;
 
-use crate::calibrate::Watch;
-use crate::plain::web_pki_verifier;
 use crate::shared::Shared;
 use crate::tunnel::H2Tunnel;
+use crate::watch::Watch;
+use crate::web_pki::web_pki_verifier;
 use crate::{Carrier, Error, Fingerprint, Quic, Secure, Secured, SecuredQuic, ToQuic, exported};
 
 /// TCP, TLS and HTTP/2 together.

@@ -25,8 +25,8 @@ use std::time::SystemTime;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, header};
 
+use crate::came::Came;
 use crate::files::Folder;
-use crate::site::Came;
 pub(crate) use asked::{Asked, Method, find_any_case, length};
 pub(crate) use body::Body;
 #[cfg(test)]

@@ -9,7 +9,6 @@ mod hpack;
 mod inbound;
 mod ledger;
 mod outbound;
-mod progress;
 
 use std::io;
 use std::pin::Pin;
@@ -23,10 +22,10 @@ use http::response::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub(crate) use crate::progress::Progress;
 use inbound::Inbound;
 use ledger::Ledger;
 use outbound::Outbound;
-pub(crate) use progress::Progress;
 
 use crate::cover::Body;
 

@@ -24,8 +24,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::came::Came;
 use crate::cover::{Asked, Body, Closes, Ends, Method, Page};
-use crate::site::{Came, Site, count};
+use crate::site::{Site, count};
 use head::{Head, Meant};
 use input::Input;
 use request::{Left, Taken};

@@ -22,13 +22,14 @@ use tokio_rustls::rustls::ProtocolVersion;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::came::Came;
 use crate::cover::Body;
 use crate::exported;
 use crate::frames::{FIELD_MAX, Framed, HEADERS_MAX, Progress, REQUESTS_MAX, UNREAD_MAX, Wire};
 use crate::jitter::Jittered;
 use crate::link::Link;
 use crate::shared::{Shared, export};
-use crate::site::{BoxFuture, Came, Incoming, OneConnection, Site, Taken};
+use crate::site::{BoxFuture, Incoming, OneConnection, Site, Taken};
 use crate::tunnel::H2Tunnel;
 
 /// Receive window of a stream once a tunnel on the connection takes much.

@@ -11,6 +11,7 @@
 //! client's TLS or QUIC looks to an observer.
 
 mod calibrate;
+mod came;
 mod capture;
 mod cert;
 pub mod client;
@@ -28,6 +29,7 @@ mod link;
 mod look;
 mod padded;
 mod plain;
+mod progress;
 mod queue;
 mod quic;
 mod server;
@@ -40,9 +42,12 @@ mod taker;
 pub mod testkit;
 mod tunnel;
 mod unsent;
+mod verify;
+mod watch;
+mod web_pki;
 
 pub use betanet_htx::ticket::EXPORTER_LABEL;
-pub use calibrate::{OriginSeen, Watch, calibrate, calibrate_quic};
+pub use calibrate::{OriginSeen, calibrate, calibrate_quic};
 pub use capture::{CHROMIUM_156, Capture, CaptureError, Captured, FIREFOX_153, QuicCapture};
 pub use cert::{CertFacts, CertSource, Certificate, pin_of};
 pub use cover::{Cover, OriginError, OriginProxy, make_site};
@@ -58,6 +63,7 @@ pub use server::serve;
 pub use shaped::{Cost, Shaped};
 pub use site::{BoxFuture, Limits, SessionGate, Site, Stats, Tunnel};
 pub use tokio_rustls::rustls::pki_types::CertificateDer;
+pub use watch::Watch;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -66,7 +72,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use betanet_htx::shape::Pauses;
+use betanet_traffic::shape::Pauses;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;

@@ -12,11 +12,12 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::came::Came;
 use crate::frames::Wire;
 use crate::jitter::Jittered;
 use crate::link::Link;
 use crate::look::{Look, Refusal};
-use crate::site::{BoxFuture, Came, Site, count};
+use crate::site::{BoxFuture, Site, count};
 use crate::{http1, http2};
 
 /// A TLS record of a handshake, and the bit that a hello of SSL 2 has: what begins with neither is HTTP without TLS, as nginx takes it.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use betanet_htx::shape::{FRAME, FRAME_HEADER, Follower, RECORD, Shape, Step, payload};
 use betanet_machine::Time;
+use betanet_traffic::shape::{FRAME, FRAME_HEADER, Follower, RECORD, Shape, Step, payload};
 use bytes::Bytes;
 use tokio::time::Instant;
 use zeroize::Zeroizing;

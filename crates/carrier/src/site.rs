@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls;
 use zeroize::Zeroizing;
 
+use crate::came::Came;
 use crate::cover::Body;
 use crate::look::Look;
 use crate::{Carrier, CertSource, Cover, Error, Http2Look, Jitter};
@@ -419,13 +420,6 @@ enum Decided {
 fn is_form(parts: &Parts) -> bool {
     let kind = parts.headers.get(header::CONTENT_TYPE);
     kind.is_some_and(|k| k.as_bytes().starts_with(FORM))
-}
-
-/// Where a visitor came in, and from where.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Came {
-    pub(crate) local: Option<SocketAddr>,
-    pub(crate) peer: SocketAddr,
 }
 
 /// What belongs to one TLS or QUIC connection.

@@ -420,7 +420,7 @@ impl PeerArgs {
         }
         let mut kept = path.clone().into_os_string();
         kept.push(".followed");
-        let selector = TraceSelector::new(Arc::new(crate::shape::read(path)?));
+        let selector = TraceSelector::new(Arc::new(crate::shape_file::read(path)?));
         Ok(node.with_trace_selector(selector.with_file(kept.into())))
     }
 

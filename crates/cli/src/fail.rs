@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use betanet_runtime::Error;
+use betanet_runtime::{Error, SessionError};
 
 use crate::hint;
 use crate::stop::{Stop, Stops};
@@ -75,6 +75,12 @@ impl From<Error> for Fail {
         } else {
             Self::Peer(text)
         }
+    }
+}
+
+impl From<SessionError> for Fail {
+    fn from(error: SessionError) -> Self {
+        Error::from(error).into()
     }
 }
 

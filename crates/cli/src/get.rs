@@ -10,7 +10,7 @@ mod sink;
 use std::time::Duration;
 
 use betanet_bar::{parse_range, status};
-use betanet_runtime::{Answer, Clock, Error};
+use betanet_runtime::{Answer, Clock, Error, SessionError};
 use serde_json::json;
 
 use crate::Fail;
@@ -41,6 +41,12 @@ impl From<Error> for Trouble {
             Error::Resting(_) => Self::Resting(error),
             other => Self::Fail(other.into()),
         }
+    }
+}
+
+impl From<SessionError> for Trouble {
+    fn from(error: SessionError) -> Self {
+        Error::from(error).into()
     }
 }
 

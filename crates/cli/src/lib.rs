@@ -34,6 +34,7 @@ mod probe;
 mod progress;
 mod put;
 mod shape;
+mod shape_file;
 mod source;
 mod stop;
 mod target;

@@ -426,5 +426,5 @@ async fn measure(node: &Node, way: &[Peer]) -> Result<Duration, Error> {
     let session = node.session_over(relays, peer).await?;
     // The first answer still pays for what the session does as it opens.
     session.ping().await?;
-    session.ping().await
+    Ok(session.ping().await?)
 }

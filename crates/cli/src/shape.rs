@@ -4,25 +4,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use betanet_carrier::disk::{self, write_shared};
-use betanet_htx::shape::{Lag, Noise, Record, Shape, TRACES_MAX, learn, learn_lag, learn_pauses};
+use betanet_traffic::shape::{
+    Lag, Noise, Record, Shape, TRACES_MAX, learn, learn_lag, learn_pauses,
+};
 use betanet_wire::text::hex;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::Fail;
 use crate::args::{LearnArgs, ShapeCommand};
+use crate::shape_file::read;
 use crate::template::pcap;
 
 pub(crate) fn run(command: &ShapeCommand) -> Result<(), Fail> {
     match command {
         ShapeCommand::Learn(args) => learn_from(args),
     }
-}
-
-/// Reads a shape's file.
-pub(crate) fn read(path: &Path) -> Result<Shape, Fail> {
-    let bytes = disk::read_bounded(path, disk::CAPTURE_MAX).map_err(Fail::file(path))?;
-    Shape::from_bytes(&bytes).map_err(|e| Fail::Local(format!("{}: no shape: {e}", path.display())))
 }
 
 /// One connection of a JSON recording.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_carrier::disk::{self, write_shared};
-use betanet_htx::template::{Flight, Hello, Initial, Initials, Template, Transport};
 use betanet_runtime::{
     CHROMIUM_156, Capture, Captured, CertSource, Certificate, FIREFOX_153, QuicCapture, visit,
 };
+use betanet_traffic::template::{Flight, Hello, Initial, Initials, Template, Transport};
 use betanet_wire::text::{hex, unhex};
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -23,10 +23,8 @@ pub mod pace;
 mod resolver;
 mod seal;
 mod session;
-pub mod shape;
 mod stream;
 mod streams;
-pub mod template;
 pub mod ticket;
 
 pub use config::{Config, Extra, L2, Outer, Pq, offered_caps};

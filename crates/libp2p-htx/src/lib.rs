@@ -33,9 +33,11 @@
 //! are answered 404. `examples/libp2p` of the repository runs identify, ping, kad, gossipsub and request-response.
 
 mod address;
+mod error;
 mod muxer;
 mod transport;
 
 pub use address::{AddressError, keypair, peer_id};
+pub use error::Error;
 pub use muxer::{Muxer, Stream};
-pub use transport::{Error, Options, Transport};
+pub use transport::{Options, Transport};

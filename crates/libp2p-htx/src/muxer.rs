@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use betanet_htx::kind;
-use betanet_runtime::{PeerSession, SessionHandle, Substream};
+use betanet_runtime::{PeerSession, SessionError, SessionHandle, Substream};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::io::{AsyncRead, AsyncWrite};
@@ -26,7 +26,7 @@ pub struct Muxer {
     /// A dialled session lives as long as this.
     _handle: Option<SessionHandle>,
     inbound: mpsc::Receiver<Substream>,
-    opening: Option<BoxFuture<'static, Result<Substream, betanet_runtime::Error>>>,
+    opening: Option<BoxFuture<'static, Result<Substream, SessionError>>>,
     closing: Option<BoxFuture<'static, ()>>,
     over: BoxFuture<'static, ()>,
 }
@@ -76,7 +76,7 @@ impl StreamMuxer for Muxer {
             .get_or_insert_with(|| Box::pin(async move { session.open(kind::LIBP2P).await }));
         let opened = ready!(opening.as_mut().poll(cx));
         self.opening = None;
-        Poll::Ready(opened.map(Stream::new).map_err(Error::from))
+        Poll::Ready(opened.map(Stream::new).map_err(|e| Error::Node(e.into())))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

@@ -22,28 +22,10 @@ use tokio::sync::mpsc;
 
 use crate::address::{Target, announced, peer_id};
 use crate::muxer::INBOUND_MAX;
-use crate::{AddressError, Muxer};
+use crate::{Error, Muxer};
 
 /// Connections that wait to be taken up; more are refused.
 const INCOMING_MAX: usize = 1024;
-
-/// Why the transport failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The address.
-    #[error(transparent)]
-    Address(#[from] AddressError),
-    /// The node below.
-    #[error(transparent)]
-    Node(#[from] betanet_runtime::Error),
-    /// The options.
-    #[error("{0}")]
-    Options(String),
-    /// The session is over.
-    #[error("the session is over")]
-    Over,
-}
 
 /// How a node behaves.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +10,12 @@ use std::time::Duration;
 
 use betanet_carrier::client::{Facts, Trust};
 use betanet_carrier::{
-    CertificateDer, Error, Fingerprint, Handshake, QuicHandshake, Reads, Secure, Secured, ToQuic,
-    pin_of,
+    Error, Fingerprint, Handshake, QuicHandshake, Reads, Secure, Secured, ToQuic, pin_of,
 };
-use betanet_htx::shape::{Pauses, RECORD};
+use betanet_traffic::shape::{Pauses, RECORD};
 use boring::error::ErrorStack;
 use boring::ssl::{
-    BoxCustomVerifyFinish, CertificateCompressionAlgorithm, CertificateCompressor, Ssl, SslAlert,
-    SslContext, SslMethod, SslRef, SslVerifyMode, SslVersion,
+    BoxCustomVerifyFinish, Ssl, SslAlert, SslContext, SslMethod, SslRef, SslVerifyMode, SslVersion,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -26,21 +24,16 @@ use tokio_boring::{SslStream, SslStreamBuilder};
 
 use crate::first::First;
 use crate::gather::Gather;
+use crate::hello::{Brotli, GROUPS, SHARES, TRUST_ANCHORS, shown};
 use crate::{quic, raw};
 
 /// Chromium's list; TLS 1.3's suites stand before it by themselves.
 const CIPHERS: &str = "ALL:!aPSK:!ECDSA+SHA1:!3DES";
-pub(crate) const GROUPS: &str = "X25519MLKEM768:X25519:P-256:P-384";
-/// Groups that it sends shares for.
-pub(crate) const SHARES: [u16; 2] = [0x11ec, 0x001d];
 /// ML-DSA, then what servers sign with.
 const SIGNATURES: [u16; 11] = [
     0x0904, 0x0905, 0x0906, 0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601,
 ];
 const ALPN: &[u8] = b"\x02h2\x08http/1.1";
-/// The roots that it asks for, from its capture.
-pub(crate) const TRUST_ANCHORS: &[u8] = include_bytes!("../shapes/chromium-156.trust-anchors");
-
 /// What Debian's Chromium 156 looks like.
 #[derive(Clone)]
 pub struct Chromium {
@@ -57,20 +50,6 @@ const PREFACE: usize = 5 + (24 + 33 + 13) + 17;
 impl fmt::Debug for Chromium {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Chromium 156")
-    }
-}
-
-/// Certificates that come compressed (RFC 8879).
-pub(crate) struct Brotli;
-
-impl CertificateCompressor for Brotli {
-    const ALGORITHM: CertificateCompressionAlgorithm = CertificateCompressionAlgorithm::BROTLI;
-    const CAN_COMPRESS: bool = false;
-    const CAN_DECOMPRESS: bool = true;
-
-    fn decompress<W: Write>(&self, mut input: &[u8], output: &mut W) -> io::Result<()> {
-        // `output` has the size that was announced, which BoringSSL bounds, and takes no more.
-        brotli_decompressor::BrotliDecompress(&mut input, output)
     }
 }
 
@@ -166,13 +145,6 @@ impl Chromium {
             facts,
         })
     }
-}
-
-/// The certificates that the server showed, its own first.
-pub(crate) fn shown(ssl: &SslRef) -> Vec<CertificateDer<'static>> {
-    let chain = ssl.peer_cert_chain().into_iter().flatten();
-    let ders = chain.filter_map(|c| c.to_der().ok());
-    ders.map(CertificateDer::from).collect()
 }
 
 fn facts(ssl: &SslRef, held: Duration) -> Result<Facts, Error> {

@@ -158,7 +158,7 @@ fn rewrite(bytes: &mut Vec<u8>, least: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use betanet_htx::template::Flight;
+    use betanet_traffic::template::Flight;
 
     use super::*;
 

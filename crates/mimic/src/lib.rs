@@ -25,6 +25,7 @@
 mod chromium;
 mod first;
 mod gather;
+mod hello;
 mod quic;
 mod raw;
 

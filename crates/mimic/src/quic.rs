@@ -21,7 +21,7 @@ use boring::ssl::{
 };
 use quiche::ConnectionId;
 
-use crate::chromium::{Brotli, GROUPS, SHARES, TRUST_ANCHORS, shown};
+use crate::hello::{Brotli, GROUPS, SHARES, TRUST_ANCHORS, shown};
 use crate::raw;
 use dress::Dress;
 use pump::Pump;

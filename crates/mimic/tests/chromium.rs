@@ -12,8 +12,8 @@ use betanet_carrier::client::{Trust, Way, connect, connect_quic};
 use betanet_carrier::{
     CHROMIUM_156, Capture, Captured, CertSource, Certificate, Error, QuicCapture,
 };
-use betanet_htx::template::{Flight, Hello, Initial, Initials, Template, Transport};
 use betanet_mimic::Chromium;
+use betanet_traffic::template::{Flight, Hello, Initial, Initials, Template, Transport};
 use betanet_wire::text::unhex;
 use tokio::net::{TcpListener, UdpSocket};
 

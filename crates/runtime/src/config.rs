@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use betanet_htx::pace::Padding;
-use betanet_htx::shape::Shape;
-use betanet_htx::template::front::Profile;
 use betanet_keys::{Name, Peer};
 use betanet_mesh::Roles;
+use betanet_traffic::shape::Shape;
+use betanet_traffic::template::front::Profile;
 use serde::Deserialize;
 
 pub use legacy::{Compat11, Server11};

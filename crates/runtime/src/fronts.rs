@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_carrier::disk;
-use betanet_htx::template::front::{Fronts, Profile, TemplateStatus};
 use betanet_keys::{Envelope, Maintainers};
+use betanet_traffic::template::front::{Fronts, Profile, TemplateStatus};
 use betanet_wire::text::{hex, unhex};
 
 use crate::files::file_error;

@@ -1,4 +1,5 @@
 mod acceptor;
+mod admit;
 mod builder;
 mod parts;
 

@@ -3,7 +3,7 @@
 //! **Promises.** One task a session drives the layers over its carrier; what a peer sends is bounded by credit all the
 //! way; keys reach the disk with mode 0600 and the logs never; a shutdown drains.
 //!
-//! **Below:** `stack`, `carrier`. **Above:** `cli`, and whoever embeds a node.
+//! **Below:** `session`, `stack`, `carrier`. **Above:** `cli`, and whoever embeds a node.
 //! **Source:** profile chapters 2 and 8 (`spec-vectors/PROFILE.md`).
 //!
 //! ```no_run
@@ -20,19 +20,19 @@
 //! # Ok(()) }
 //! ```
 
+mod address;
 mod admin;
 mod admission;
 mod alarm;
 mod book;
-mod clock;
 mod config;
 mod connection_limiter;
 mod descriptors;
-mod driver;
+mod directory_problem;
 mod error;
-mod exchange;
 mod farewell;
 mod files;
+mod folder;
 mod forward;
 mod fronts;
 mod gateway;
@@ -45,15 +45,16 @@ mod metrics;
 mod mix;
 mod network;
 mod node;
+mod own_paths;
 mod panics;
+mod process;
 mod reach;
-mod service;
-mod session;
+mod replay_memory;
+mod session_error;
 mod shares;
 mod standing;
 mod status;
 mod store;
-mod streams;
 mod templates;
 mod trace_selector;
 mod translate;
@@ -67,24 +68,28 @@ pub use betanet_carrier::{
     Fingerprint, OriginProxy, Plain, QuicCapture,
 };
 pub use betanet_htx::pace::{Padding, PaddingError};
-pub use betanet_htx::shape::Shape;
-pub use betanet_htx::template::front::{
-    FrontOrigin as FrontRecord, Fronts, Profile, TemplateStatus,
-};
 pub use betanet_keys::{Identity, Name, Peer, PublicKey};
 pub use betanet_mesh::Role;
 pub use betanet_mix::{ClientStats as MixStats, Cover};
+pub use betanet_session::{
+    Answer, Body, BodyError, Call, CallBody, Clock, Error as SessionError, ExchangeError,
+    HandlerService, OnSilence, PeerSession, Reply, ReplyBody, Router, Service, ServiceFuture,
+    SessionFacts, SessionHandle, Silence, Streams, Substream, Tower, TowerService, Upload, seed,
+};
+pub use betanet_traffic::shape::Shape;
+pub use betanet_traffic::template::front::{
+    FrontOrigin as FrontRecord, Fronts, Profile, TemplateStatus,
+};
 pub use betanet_wire::NodeId;
 pub use book::Book;
-pub use clock::{Clock, seed};
 pub use config::{
     Compat11, CoverSite, GatewayConfig, JITTER, Looked, Problem, Server11, SettingSource, Settings,
 };
-pub use driver::{OnSilence, Silence};
+pub use directory_problem::DirectoryProblem;
 pub use error::Error;
-pub use exchange::{Answer, Body, ExchangeError};
 pub use farewell::farewell;
 pub use files::{load_identity, new_identity, read_secret, state_dir, write_private, write_secret};
+pub use folder::FolderService;
 pub use fronts::FrontRules;
 pub use gateway::{Gateway, GatewayBuilder, Listening};
 pub use health::Fault;
@@ -92,19 +97,13 @@ pub use logs::{LogFormat, init_logs, readable_log, write_aside};
 pub use mesh::Mesh;
 pub use metrics::Metrics;
 pub use mix::{
-    Directories, DirectoryPlan, DirectoryProblem, LeftOut, LotteryWeight, MixClient, MixOptions,
-    PLACE as MIX_PLACE, PublishedProof, build_directory, check_directory, publish_directory,
+    Directories, DirectoryPlan, LeftOut, LotteryWeight, MixClient, MixOptions, PLACE as MIX_PLACE,
+    PublishedProof, build_directory, check_directory, publish_directory,
 };
 pub use network::{LEAST, MixNetwork, Network, NetworkError};
 pub use node::{Node, Transport, calibrate_origin, visit};
 pub use panics::{count_panics, panics};
-pub use service::{
-    BodyError, Call, CallBody, FolderService, HandlerService, Reply, ReplyBody, Router, Service,
-    ServiceFuture, Tower, TowerService,
-};
-pub use session::{SessionFacts, SessionHandle, Upload};
 pub use store::FolderStore;
-pub use streams::{PeerSession, Streams, Substream};
 pub use templates::{Calibrated, Templates};
 pub use trace_selector::TraceSelector;
 pub use view::{PeerInfo, View};

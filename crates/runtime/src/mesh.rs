@@ -10,13 +10,13 @@ use std::time::Duration;
 use betanet_keys::{Endpoint, Host as HostName, Identity, Name, Peer, PublicKey};
 use betanet_mesh::{Addr, Carriage, DialId, Draft, Host, Input, Record, SeedPeer, Setup};
 use betanet_path::Cf;
+use betanet_session::ops::RawStream;
 use betanet_wire::NodeId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::forward::RawStream;
-use crate::node::QUIC;
+use crate::address::QUIC;
 use crate::view::{PeerInfo, View};
 use crate::{Clock, Error, Network, Node, SessionHandle};
 
@@ -161,7 +161,8 @@ impl Mesh {
         let task = Task::new(node, setup, state, inbox.downgrade())?;
         let task = tokio::spawn(task.run(messages)).abort_handle();
         let mesh = Self { inbox, task };
-        dialling.reports_to(mesh.reports());
+        let reports = mesh.reports();
+        dialling.reports_to(Box::new(move |node, cf| reports.congestion(node, cf)));
         Ok(mesh)
     }
 

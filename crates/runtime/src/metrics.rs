@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_htx::Stats;
+use betanet_session::Count;
 use betanet_wire::Code;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -17,7 +18,7 @@ pub(crate) use mix::MixMetrics;
 use refused::ByRefusal;
 pub(crate) use refused::{Refusal, Refusals};
 
-use crate::status::{BUILD, descriptors};
+use crate::process::{BUILD, descriptors};
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
 struct ByStatus {
@@ -232,30 +233,6 @@ impl Metrics {
         self.paths.get_or_create(&ByOutcome { outcome }).inc();
     }
 
-    pub(crate) fn served(&self, status: u16) {
-        self.requests.get_or_create(&ByStatus { status }).inc();
-    }
-
-    pub(crate) fn closed(&self, code: Code) {
-        // Unknown codes are the peer's to choose: one label for all keeps the family bounded.
-        let code = code.name().unwrap_or("other").to_owned();
-        self.sessions_closed.get_or_create(&ByCode { code }).inc();
-    }
-
-    pub(crate) fn traffic(&self, before: &Stats, now: &Stats) {
-        let add = |family: &Family<ByWay, Counter>, direction, n: u64| {
-            if n > 0 {
-                family.get_or_create(&ByWay { direction }).inc_by(n);
-            }
-        };
-        add(&self.bytes, "in", now.bytes_in - before.bytes_in);
-        add(&self.bytes, "out", now.bytes_out - before.bytes_out);
-        add(&self.frames, "in", now.frames_in - before.frames_in);
-        add(&self.frames, "out", now.frames_out - before.frames_out);
-        add(&self.rekeys, "in", now.rekeys_in - before.rekeys_in);
-        add(&self.rekeys, "out", now.rekeys_out - before.rekeys_out);
-    }
-
     /// Takes over what the web site counted.
     pub(crate) fn site(&self, stats: &betanet_carrier::Stats) {
         use std::sync::atomic::Ordering::Relaxed;
@@ -279,5 +256,35 @@ impl Metrics {
         // Writing to a string does not fail.
         let _ = encode(&mut out, &self.registry);
         out
+    }
+}
+
+impl Count for Metrics {
+    fn opened(&self) {
+        self.sessions_opened.inc();
+    }
+
+    fn served(&self, status: u16) {
+        self.requests.get_or_create(&ByStatus { status }).inc();
+    }
+
+    fn closed(&self, code: Code) {
+        // Unknown codes are the peer's to choose: one label for all keeps the family bounded.
+        let code = code.name().unwrap_or("other").to_owned();
+        self.sessions_closed.get_or_create(&ByCode { code }).inc();
+    }
+
+    fn traffic(&self, before: &Stats, now: &Stats) {
+        let add = |family: &Family<ByWay, Counter>, direction, n: u64| {
+            if n > 0 {
+                family.get_or_create(&ByWay { direction }).inc_by(n);
+            }
+        };
+        add(&self.bytes, "in", now.bytes_in - before.bytes_in);
+        add(&self.bytes, "out", now.bytes_out - before.bytes_out);
+        add(&self.frames, "in", now.frames_in - before.frames_in);
+        add(&self.frames, "out", now.frames_out - before.frames_out);
+        add(&self.rekeys, "in", now.rekeys_in - before.rekeys_in);
+        add(&self.rekeys, "out", now.rekeys_out - before.rekeys_out);
     }
 }

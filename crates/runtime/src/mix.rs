@@ -8,7 +8,6 @@ mod keys;
 mod links;
 mod listed;
 mod memory;
-mod padding;
 mod plane;
 mod service;
 mod uploads;
@@ -25,9 +24,8 @@ use tokio::task::AbortHandle;
 
 pub use build::{DirectoryPlan, LeftOut, LotteryWeight, build_directory, publish_directory};
 pub use client::{MixClient, MixOptions};
+pub use directories::Directories;
 pub use directories::check as check_directory;
-pub use directories::{Directories, DirectoryProblem};
-pub(crate) use padding::Unpadded;
 pub use wellknown::PublishedProof;
 pub(crate) use wellknown::WellKnown;
 
@@ -53,11 +51,6 @@ pub(crate) struct Mixing {
     metrics: Arc<Metrics>,
 }
 
-/// Mebibytes of replay memory that so many packets a second need.
-pub(crate) fn memory_needed(rate: u32) -> usize {
-    memory::memory(rate).div_ceil(1 << 20)
-}
-
 impl Mixing {
     /// Gets ready to do what the node's roles ask: `mix` sends packets on, `gateway` answers requests, `seed` keeps directories.
     /// `None` in a network without a mix.
@@ -76,7 +69,7 @@ impl Mixing {
             return Ok(None);
         };
         let rate = config.mix_rate;
-        let (needed, allowed) = (memory_needed(rate), config.mix_memory);
+        let (needed, allowed) = (crate::replay_memory::needed(rate), config.mix_memory);
         if needed > allowed {
             return Err(Error::ReplayMemory {
                 rate,

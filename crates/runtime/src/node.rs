@@ -9,25 +9,19 @@ use std::time::Duration;
 use betanet_carrier::Fingerprint;
 use betanet_carrier::client::Trust;
 use betanet_htx::pace::Padding;
-use betanet_htx::{Config, kind, offered_caps};
+use betanet_htx::{Config, Extra, L2, kind, offered_caps};
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_machine::{Rng, Time};
+use betanet_session::{OnSilence, Paths, Silence, StreamRegistry};
 use betanet_stack::{Dial, Dialer, RENEW_AFTER};
 
-use crate::driver::{OnSilence, Silence};
 use crate::files::fresh_identity;
-use crate::forward::{OwnPaths, Paths, Relay};
 use crate::fronts::FrontRules;
-use crate::mesh::Reports;
-use crate::streams::StreamRegistry;
+use crate::own_paths::{OwnPaths, Reports};
 use crate::templates::Templates;
-use crate::translate::translated;
 use crate::{Clock, Error, Metrics, SessionHandle, Streams, TraceSelector, seed};
 
 pub use look::{calibrate_origin, visit};
-
-/// What an address begins with that is dialled over QUIC: `quic:HOST:PORT`.
-pub(crate) const QUIC: &str = "quic:";
 
 /// What a node dials over.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -97,7 +91,7 @@ pub struct Node {
     /// Whom its sessions tell that a peer is silent.
     silence: Option<OnSilence>,
     own_paths: Arc<OwnPaths>,
-    relay: Option<Weak<Relay>>,
+    relay: Option<Weak<dyn Paths>>,
     state: Mutex<State>,
 }
 
@@ -242,7 +236,7 @@ impl Node {
     }
 
     /// The dialling side of a relay, which takes path messages.
-    pub(crate) fn with_paths(mut self, relay: Weak<Relay>) -> Self {
+    pub(crate) fn with_paths(mut self, relay: Weak<dyn Paths>) -> Self {
         self.relay = Some(relay);
         self
     }
@@ -254,7 +248,7 @@ impl Node {
 
     fn paths(&self) -> Option<Arc<dyn Paths>> {
         match &self.relay {
-            Some(relay) => relay.upgrade().map(|r| r as Arc<dyn Paths>),
+            Some(relay) => relay.upgrade(),
             None => Some(Arc::clone(&self.own_paths) as Arc<dyn Paths>),
         }
     }
@@ -363,4 +357,16 @@ impl Node {
             pooled.handle.close().await;
         }
     }
+}
+
+/// What sessions for peers of 1.1 are like: streams of theirs are libp2p's, and the version says so.
+fn translated(mut config: Config) -> Config {
+    let extra = Extra {
+        libp2p: true,
+        mix: false,
+        l2: L2::Translated,
+    };
+    config.accepts = vec![kind::LIBP2P];
+    config.caps = offered_caps(config.pq.offered(), extra);
+    config
 }

@@ -6,6 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use betanet_htx::Stats;
 use betanet_machine::Time;
+use betanet_session::Count;
+use betanet_wire::Code;
+
+use crate::Metrics;
 
 /// One session.
 #[derive(Debug)]
@@ -22,6 +26,31 @@ impl Seen {
     pub(crate) fn count(&self, stats: &Stats) {
         self.bytes_in.store(stats.bytes_in, Ordering::Relaxed);
         self.bytes_out.store(stats.bytes_out, Ordering::Relaxed);
+    }
+}
+
+/// Counts a session for its operator's list, and for all.
+pub(crate) struct Counted {
+    pub(crate) seen: Arc<Seen>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Count for Counted {
+    fn opened(&self) {
+        self.metrics.opened();
+    }
+
+    fn closed(&self, code: Code) {
+        self.metrics.closed(code);
+    }
+
+    fn traffic(&self, before: &Stats, now: &Stats) {
+        self.metrics.traffic(before, now);
+        self.seen.count(now);
+    }
+
+    fn served(&self, status: u16) {
+        self.metrics.served(status);
     }
 }
 

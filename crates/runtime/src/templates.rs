@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use betanet_carrier::client::{Trust, Way};
 use betanet_carrier::{CHROMIUM_156, Fingerprint, OriginSeen, calibrate, calibrate_quic};
-use betanet_htx::template::{Flight, Hello, Initial, Initials, Numbers, Template};
+use betanet_traffic::template::{Flight, Hello, Initial, Initials, Numbers, Template};
 use betanet_wire::text::{hex, unhex};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::address::QUIC;
 use crate::files::{file_error, write_private};
-use crate::node::QUIC;
 
 /// How long an observation counts.
 const DAY_MS: u64 = 24 * 3600 * 1000;

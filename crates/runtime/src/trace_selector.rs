@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use betanet_htx::shape::{Pauses, Shape, TRACES_MAX};
 use betanet_machine::{Rng, Seed};
+use betanet_traffic::shape::{Pauses, Shape, TRACES_MAX};
 
 /// Of a shape's ID.
 const ID: usize = 32;
@@ -112,14 +112,14 @@ fn draw(followed: &mut [bool], rng: &mut Rng) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use betanet_htx::shape::Step;
+    use betanet_traffic::shape::Step;
 
     use super::*;
 
     fn shape(loads: u16) -> Arc<Shape> {
         let load = |n| {
             vec![Step {
-                gap: betanet_htx::shape::Gap::default(),
+                gap: betanet_traffic::shape::Gap::default(),
                 up: true,
                 size: 100 + n,
             }]

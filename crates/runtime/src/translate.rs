@@ -11,7 +11,7 @@ use std::time::Duration;
 use betanet_carrier::client::{self, Trust, Way};
 use betanet_carrier::{BoxFuture, Carrier, Fingerprint, Tunnel};
 use betanet_compat11::{Choices, Leg, Minor, Reading, Refusal, Replay, TicketKey, make_ticket};
-use betanet_htx::{Config, L2, Session, kind};
+use betanet_htx::Session;
 use betanet_keys::{Identity, Peer};
 use betanet_machine::Rng;
 use betanet_wire::text::{hex, unhex_array};
@@ -497,18 +497,6 @@ fn ticket_secret(path: &Path, rng: &mut Rng) -> Result<Zeroizing<[u8; 32]>, Erro
         why: "not 64 hex digits",
     })?;
     Ok(Zeroizing::new(secret))
-}
-
-/// What sessions for peers of 1.1 are like: streams of theirs are libp2p's, and the version says so.
-pub(crate) fn translated(mut config: Config) -> Config {
-    let extra = betanet_htx::Extra {
-        libp2p: true,
-        mix: false,
-        l2: L2::Translated,
-    };
-    config.accepts = vec![kind::LIBP2P];
-    config.caps = betanet_htx::offered_caps(config.pq.offered(), extra);
-    config
 }
 
 #[cfg(test)]

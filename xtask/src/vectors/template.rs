@@ -1,6 +1,6 @@
 //! Templates and their IDs.
 
-use betanet_htx::template::Template;
+use betanet_traffic::template::Template;
 use serde_json::Value;
 
 use super::{Tally, hex, list, same};

@@ -31,7 +31,7 @@ use tokio_rustls::rustls;
 use super::Body;
 use super::body::Coming;
 use crate::client::Trust;
-use crate::frames::Progress;
+use crate::progress::Progress;
 use places::Places;
 
 /// Until a connection to the origin stands.

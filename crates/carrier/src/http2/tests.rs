@@ -14,8 +14,8 @@ use tokio_rustls::{TlsConnector, client};
 use super::*;
 use crate::client::Trust;
 use crate::frames::SEND_BUDGET;
-use crate::plain::{Mismatch, tls_config};
 use crate::site::{SessionGate, Tunnel};
+use crate::verify::{Mismatch, tls_config};
 use crate::{CertSource, Certificate, Cover, Limits, OriginProxy};
 
 const DATA: u8 = 0;

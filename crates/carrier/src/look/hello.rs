@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use betanet_htx::template::Hello;
+use betanet_traffic::template::Hello;
 
 pub(super) const SERVER_NAME: u16 = 0;
 const SUPPORTED_GROUPS: u16 = 10;

@@ -1,6 +1,6 @@
 //! What leaves below TLS while the handshake lasts: records of rustls in, records of OpenSSL out.
 
-use betanet_htx::template;
+use betanet_traffic::template;
 
 use super::hello::{Client, server_hello};
 use super::refuse::Refusal;

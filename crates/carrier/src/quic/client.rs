@@ -13,7 +13,7 @@ use tokio_rustls::rustls;
 use super::tunnel::{Answer, H3Tunnel, Side, export};
 use super::{NO_ERROR, client_transport};
 use crate::client::{Facts, Trust};
-use crate::plain::{Mismatch, tls_config};
+use crate::verify::{Mismatch, tls_config};
 use crate::{BoxedCarrier, Error, Quic, SecuredQuic, Visited};
 
 /// The alert that a certificate which is not trusted is answered with is one of these (RFC 8446 §6.2).

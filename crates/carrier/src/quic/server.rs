@@ -23,9 +23,10 @@ use tokio_util::sync::CancellationToken;
 use super::streams::{Counted, CountedStream, Ledger};
 use super::tunnel::{H3Tunnel, ServerRecv, ServerSend, Useful, export};
 use super::{NO_ERROR, SEND_WINDOW, TUNNEL_WINDOW, transport};
+use crate::came::Came;
 use crate::cover::Body;
 use crate::frames::SEND_BUDGET;
-use crate::site::{BoxFuture, Came, Incoming, OneConnection, Site, Taken, count};
+use crate::site::{BoxFuture, Incoming, OneConnection, Site, Taken, count};
 use crate::unsent::Unsent;
 use crate::{Error, Limits, exported};
 

@@ -403,7 +403,7 @@ mod tests {
 
     use super::*;
     use crate::client::Trust;
-    use crate::plain::Mismatch;
+    use crate::verify::Mismatch;
     use crate::{CertSource, Certificate};
 
     /// A body of so many pieces, behind which there is nothing for now.
@@ -438,7 +438,7 @@ mod tests {
         let crypto = QuicServerConfig::try_from(tls).unwrap();
         let config = ServerConfig::with_crypto(Arc::new(crypto));
         let server = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let mut tls = crate::plain::tls_config(&trust, &Mismatch::default()).unwrap();
+        let mut tls = crate::verify::tls_config(&trust, &Mismatch::default()).unwrap();
         tls.alpn_protocols = vec![b"h3".to_vec()];
         let crypto = QuicClientConfig::try_from(tls).unwrap();
         let config = ClientConfig::new(Arc::new(crypto));

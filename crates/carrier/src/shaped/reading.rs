@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::task::Context;
 use std::time::Duration;
 
-use betanet_htx::shape::Follower;
 use betanet_machine::Time;
+use betanet_traffic::shape::Follower;
 use tokio::time::Instant;
 
 use super::{Wait, poll_until};

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use betanet_htx::pace::PADDING_MIN;
-use betanet_htx::shape::Gap;
+use betanet_traffic::shape::Gap;
 
 use super::reading::EARLY;
 use super::*;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::net::IpAddr;
 
-use betanet_htx::shape::Record;
-use betanet_htx::template::{HELLO_MAX, Hello, Initials};
+use betanet_traffic::shape::Record;
+use betanet_traffic::template::{HELLO_MAX, Hello, Initials};
 use betanet_wire::text::hex;
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use pcap_parser::data::{PacketData, get_packetdata};

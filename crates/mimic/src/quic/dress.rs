@@ -1,7 +1,7 @@
 //! A client's first datagrams, cut and padded as Chromium does it ("chaos protection"): the hello in pieces out of order, with PINGs
 //! and PADDING between them, in datagrams of 1 250 bytes.
 
-use betanet_htx::template::{InitialKeys, Opened};
+use betanet_traffic::template::{InitialKeys, Opened};
 
 use super::{INITIAL, draw, varint};
 
@@ -236,7 +236,7 @@ fn dressed(keys: &InitialKeys, opened: &Opened) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use betanet_htx::template::Initials;
+    use betanet_traffic::template::Initials;
     use proptest::prelude::*;
 
     use super::*;
@@ -281,7 +281,7 @@ mod tests {
             assert!(
                 whole
                     .hello
-                    .ja4(betanet_htx::template::Transport::Quic)
+                    .ja4(betanet_traffic::template::Transport::Quic)
                     .starts_with('q')
             );
             let opened = InitialKeys::new(&dcid).unwrap().open(&first).unwrap();

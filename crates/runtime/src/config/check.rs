@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use betanet_carrier::disk;
-use betanet_htx::shape::{Shape, ShapeError};
-use betanet_htx::template::front::Profile;
 use betanet_keys::{Address, AddressError, Endpoint, Host, Name, Peer, PeerError};
 use betanet_mesh::{Role, Roles};
+use betanet_traffic::shape::{Shape, ShapeError};
+use betanet_traffic::template::front::Profile;
 
 use super::{
     Compat11, CoverSite, GatewayConfig, JITTER, Problem, Server11, SettingSource, Settings,

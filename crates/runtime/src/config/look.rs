@@ -200,7 +200,7 @@ impl Look<'_> {
             self.problem("roles", "mix", "the network has no [mix] part");
         }
         if network.mix.is_some() {
-            let needed = crate::mix::memory_needed(config.mix_rate);
+            let needed = crate::replay_memory::needed(config.mix_rate);
             if needed > config.mix_memory {
                 let why = format!("mix_rate = {} needs {needed}", config.mix_rate);
                 self.problem("mix_memory", &config.mix_memory.to_string(), why);

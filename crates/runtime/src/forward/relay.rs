@@ -10,6 +10,7 @@ use betanet_htx::kind;
 use betanet_keys::{Identity, Peer};
 use betanet_machine::Now;
 use betanet_path::{Accepted, Control, Failure, Header, Hop, LinkPath, PathError, PathId, Route};
+use betanet_session::ops::Op;
 use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
@@ -17,7 +18,6 @@ use tokio::time::timeout;
 
 use super::load::Load;
 use super::{CameFrom, ForwardCarrier, Paths, RawStream, read};
-use crate::driver::Op;
 use crate::shares::{Share, Shares};
 use crate::{Clock, Error, Mesh, Metrics, Node, SessionHandle};
 

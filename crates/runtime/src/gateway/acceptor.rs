@@ -6,22 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use betanet_carrier::{BoxFuture, Carrier, Padded, SessionGate, Shaped, Tunnel};
 use betanet_compat11::Reading;
 use betanet_htx::pace::Padding;
-use betanet_htx::shape::Shape;
 use betanet_htx::{Config, Secrets, Session};
 use betanet_keys::{Identity, PublicKey};
 use betanet_machine::Rng;
+use betanet_session::{Controls, Count, Driver, Paths, Service, StreamRegistry};
 use betanet_stack::Connection;
+use betanet_traffic::shape::Shape;
 use betanet_wire::{ChargeTo, NodeId};
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
+use super::admit::Admitted;
 use crate::admission::{AdmissionControl, SessionPermit};
-use crate::driver::{Controls, Driver};
-use crate::forward::{Exits, Paths, Relay};
+use crate::forward::{Exits, Relay};
 use crate::fronts::FrontRules;
-use crate::service::Service;
-use crate::standing::Sessions;
-use crate::streams::StreamRegistry;
+use crate::standing::{Counted, Sessions};
 use crate::translate::Translator;
 use crate::{Clock, Metrics};
 
@@ -146,25 +145,26 @@ impl SessionAcceptor {
         let permit = SessionPermit::new(half_open, from.map(|from| from.ip()));
         let connection = Connection::new(session);
         let service = Arc::clone(&self.service);
-        let (clock, metrics) = (self.clock, Arc::clone(&self.metrics));
+        let clock = self.clock;
+        let metrics: Arc<dyn Count> = Arc::new(Counted {
+            seen: line.seen(),
+            metrics: Arc::clone(&self.metrics),
+        });
         let registry = self.registry.clone();
         // Sessions over forwarders have no template.
         let fronts = from.is_some().then(|| self.fronts.clone());
-        let versions = self.translator.clone();
+        let admitted = Admitted {
+            permit,
+            fronts,
+            versions: self.translator.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
         let paths = Some(Arc::clone(&self.relay) as Arc<dyn Paths>);
         Some(Box::new(move |carrier: Box<dyn Carrier>| -> BoxFuture {
-            let mut driver =
-                Driver::new(connection, carrier, clock, controls, paths, metrics, None)
-                    .behind(permit)
-                    .serving(service)
-                    .seen(line.seen())
-                    .taking(registry);
-            if let Some(fronts) = fronts {
-                driver = driver.with_front_rules(fronts);
-            }
-            if let Some(versions) = versions {
-                driver = driver.remembered(versions);
-            }
+            let driver = Driver::new(connection, carrier, clock, controls, paths, metrics, None)
+                .behind(Box::new(admitted))
+                .serving(service)
+                .taking(registry);
             Box::pin(async move {
                 let _line = line;
                 driver.run().await;

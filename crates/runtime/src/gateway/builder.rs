@@ -8,6 +8,7 @@ use betanet_htx::{Config, L2, Pq, kind, offered_caps};
 use betanet_keys::{Identity, Name};
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
+use betanet_session::{OwnTask, Router, Service, StreamRegistry};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -25,9 +26,7 @@ use crate::mesh::multiaddr;
 use crate::metrics::Refusal;
 use crate::mix::{Mixing, PLACE};
 use crate::reach::{Reach, interfaces, reach};
-use crate::service::{OwnTask, Router, Service};
 use crate::standing::Sessions;
-use crate::streams::StreamRegistry;
 use crate::translate::{ToServer, Translator};
 use crate::{Clock, CoverSite, Error, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed};
 

@@ -9,11 +9,11 @@ use betanet_bar::{self as bar, Access, MemoryStore};
 use betanet_carrier::client::Way;
 use betanet_carrier::{CertSource, Certificate, Cover, Http2Look, OriginProxy, Plain, calibrate};
 use betanet_keys::{Endpoint, Name};
+use betanet_session::{HandlerService, Service};
 
 use crate::files::file_error;
 use crate::health::writable;
 use crate::made::made_site;
-use crate::service::{HandlerService, Service};
 use crate::{CoverSite, Error, FolderService, GatewayConfig};
 
 /// How often certificate files are looked at.

@@ -13,6 +13,7 @@ use betanet_mesh::{
     Addr, Command, DialId, Event, ExchangeId, Host, Input, PEERS_EXCHANGES, Record, Saved, Setup,
     Transmit,
 };
+use betanet_session::ops::RawStream;
 use betanet_stack::{Node as Control, NodeCommand, NodeEvent, NodeInput};
 use betanet_wire::{Code, NodeId, text};
 use bytes::Bytes;
@@ -22,7 +23,6 @@ use tokio::time::timeout;
 
 use super::{Message, target};
 use crate::files::{on_disk, write_private};
-use crate::forward::RawStream;
 use crate::view::View;
 use crate::{Clock, Error, Node, SessionHandle, seed};
 

@@ -12,15 +12,15 @@ use betanet_keys::{Name, PublicKey};
 use betanet_mix::{
     Client, ClientStats, Cover, MixKeys, PACKET, Packet, Recipient, RelayKey, Setup, epoch_at,
 };
+use betanet_session::ops::{OPS, Op};
+use betanet_session::{Substream, session_id};
 use betanet_stack::MixRequester;
 use betanet_wire::NodeId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::plane::lock;
-use crate::driver::{OPS, Op};
 use crate::mesh::peer_of;
-use crate::streams::{Substream, session_id};
 use crate::{
     Clock, Error, Mesh, Network, Node, OuterFacts, PeerSession, SessionHandle, Streams, seed,
 };
@@ -253,14 +253,8 @@ impl MixClient {
                 }
             }
         });
-        Ok(SessionHandle {
-            ops,
-            peer: key,
-            outer: self.outer.clone(),
-            over,
-            id: session_id(),
-            outcome: Arc::default(),
-        })
+        let identity = (session_id(), over, Arc::default());
+        Ok(SessionHandle::new(ops, key, self.outer.clone(), identity))
     }
 
     /// Leaves the network.

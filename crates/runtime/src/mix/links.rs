@@ -9,14 +9,13 @@ use std::time::Duration;
 use betanet_htx::kind;
 use betanet_machine::Time;
 use betanet_mix::{PACKET, Packet, Via};
+use betanet_session::{Substream, TOGETHER};
 use betanet_wire::NodeId;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
-use super::padding::TOGETHER;
 use super::plane::{Inner, lock};
-use crate::streams::Substream;
 pub(super) use table::Links;
 use table::{Made, Place};
 
@@ -117,7 +116,8 @@ async fn open(inner: Arc<Inner>, next: NodeId, via: Via) -> Result<Substream, Fa
     let peer = peer.ok_or(Fails::Unknown)?;
     let reaching = async {
         let session = node.session(&peer).await?;
-        session.peer_session().open(kind::MIX).await
+        let stream = session.peer_session().open(kind::MIX).await?;
+        Ok::<_, crate::Error>(stream)
     };
     reaching.await.map_err(|error| {
         tracing::debug!(%error, "a next node is not reached");

@@ -4,27 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use betanet_machine::Rng;
-use betanet_mix::{AFTER_MS, EPOCH_MS, EpochKeys, KeyId, KeyRing, Noted, Replays, Taken};
+use betanet_mix::{EpochKeys, KeyId, KeyRing, Noted, Replays, Taken};
 use betanet_wire::{ChargeTo, NodeId};
 
 use super::plane::lock;
+use crate::replay_memory::{KEYS, tags};
 
 /// Sessions, and payers, whose part of a key's replay memory is counted apart; those after them share one part.
 const SHARES_MAX: usize = 65_536;
-
-/// Tags of one key's life at so many packets a second. The key is published an epoch before its own.
-const fn tags(rate: u32) -> usize {
-    (rate as usize).saturating_mul(((EPOCH_MS + AFTER_MS) / 1000) as usize)
-}
-
-/// Keys whose replay memories a node has to have room for: in an epoch's first ten minutes the last one's, its own, and the next
-/// one's, which is published already.
-const KEYS: usize = 3;
-
-/// The replay memory that a node needs for so many packets a second, in bytes.
-pub(super) const fn memory(rate: u32) -> usize {
-    Replays::bytes(tags(rate)).saturating_mul(KEYS)
-}
 
 /// What was seen under one key.
 pub(super) struct Memory {
@@ -139,9 +126,10 @@ impl Memories {
 mod tests {
     use betanet_keys::VrfSecret;
     use betanet_machine::Seed;
-    use betanet_mix::{Taken, epoch_start};
+    use betanet_mix::{AFTER_MS, Taken, epoch_start};
 
     use super::*;
+    use crate::replay_memory::memory;
 
     const RATE: u32 = 1;
     const EPOCH: u32 = 9;

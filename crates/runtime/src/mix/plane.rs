@@ -13,6 +13,7 @@ use betanet_mix::{
     Command, Crowded, Delivered, Departure, Outcome, PACKET, Packet, Pool, Refusal, Reply, Taken,
     Unwrapped, Via, Waiting, epoch_at, unwrap_batch,
 };
+use betanet_session::Substream;
 use betanet_wire::{ChargeTo, NodeId};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
@@ -21,7 +22,6 @@ use super::links::{self, Links, Outgoing};
 use super::listed::{Listed, Lookups};
 use super::memory::Keys;
 use crate::metrics::MixMetrics;
-use crate::streams::Substream;
 use crate::{Clock, Mesh, Node, PeerSession, Streams};
 
 /// Packets that a worker takes together: as many as are multiplied at once. More would only wait for each other.

@@ -13,14 +13,13 @@ use betanet_mix::{
     DATA_MAX, Delivered, Fragment, Kind, Message, RecipientCommand, RecipientConfig,
     RecipientEvent, RecipientMachine,
 };
+use betanet_session::ops::{OPS, Op};
+use betanet_session::{Count, Exchange, Feed, Inbox, RequestSource, Running, Service};
 use betanet_wire::ChargeTo;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 
 use super::plane::Plane;
-use crate::driver::{OPS, Op};
-use crate::exchange::{Feed, Inbox};
-use crate::service::{Exchange, RequestSource, Running, Service};
 use crate::{Clock, Metrics};
 
 /// Payloads that wait for the task.
@@ -185,7 +184,7 @@ impl Server {
             client: Client::Anonymous,
             from: self.from.clone(),
             service: Arc::clone(&self.service),
-            metrics: Arc::clone(&self.metrics),
+            metrics: Arc::clone(&self.metrics) as Arc<dyn Count>,
         };
         let serving = Serving {
             stream,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use betanet_bar::{Headers, Method, Request, Response, status};
 use betanet_keys::VRF_PROOF;
 use betanet_mix::{BEACON_SIG, BeaconKey, DIRECTORY_MAX, KeyRing, epoch_at};
+use betanet_session::RequestSource;
 use betanet_wire::{NodeId, cbor, message, text};
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -16,7 +17,6 @@ use super::directories::{Directories, DirectoryProblem};
 use super::keys::Proofs;
 use super::plane::lock;
 use super::uploads::{Seat, Unfit, Uploads};
-use crate::service::RequestSource;
 use crate::{Call, CallBody, Clock, Reply, Service, ServiceFuture};
 
 message! {

@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use betanet_carrier::client::{self, Trust, Way};
 use betanet_carrier::{Carrier, Fingerprint, Padded, Shaped};
-use betanet_htx::shape::Shape;
-use betanet_htx::template::Template;
 use betanet_htx::ticket::Ticket;
 use betanet_htx::{By, Config, Secrets, Session, kind};
 use betanet_keys::{Peer, PublicKey};
 use betanet_machine::Seed;
 use betanet_path::{TTL, build};
+use betanet_session::ops::{OPS, RawStream};
+use betanet_session::{Controls, Count, Driver, ForwardCarrier, Silence};
 use betanet_stack::Connection;
+use betanet_traffic::shape::Shape;
+use betanet_traffic::template::Template;
 use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{Node, QUIC, Transport};
-use crate::driver::{Controls, Driver, OPS, Silence};
-use crate::forward::{ForwardCarrier, RawStream};
+use super::{Node, Transport};
+use crate::address::QUIC;
 use crate::{Error, OuterFacts, SessionHandle, farewell};
 
 /// What QUIC gets before TCP is tried beside it: this many milliseconds, and up to as many again.
@@ -356,7 +357,7 @@ impl Node {
             let first = Bytes::copy_from_slice(&built.path);
             let stream = outer.open_raw(kind::FORWARD, first).await?;
             paths.bind(entry, built.path, stream.inbox());
-            self.run_over(path.nodes, stream, peer, outer.outer.clone())
+            self.run_over(path.nodes, stream, peer, outer.outer().clone())
                 .await
         };
         let opened = opened.await;
@@ -408,13 +409,14 @@ impl Node {
             self.clock,
             Controls::Handles(receiver),
             self.paths(),
-            Arc::clone(&self.metrics),
+            Arc::clone(&self.metrics) as Arc<dyn Count>,
             Some(opened),
         );
         let driver = driver
             .taking(self.registry.clone())
             .telling(self.silence.clone());
-        let (id, over, outcome) = driver.identity();
+        let identity = driver.identity();
+        let outcome = Arc::clone(&identity.2);
         farewell::spawn(driver.run());
         let open = match patience {
             Some(patience) => timeout(patience, open).await.map_err(|_| {
@@ -426,14 +428,7 @@ impl Node {
         };
         let ended = Err(outcome.error(0).into());
         open.unwrap_or(ended)?;
-        Ok(SessionHandle {
-            ops,
-            peer: peer.key,
-            outer,
-            over,
-            id,
-            outcome,
-        })
+        Ok(SessionHandle::new(ops, peer.key, outer, identity))
     }
 }
 

@@ -13,12 +13,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::line::{BUDGET, Line};
-use crate::{Error, PeerSession, Substream};
+use crate::{PeerSession, SessionError, Substream};
 
 /// What the session's last bytes get to leave after the leg's end.
 const DRAIN: Duration = Duration::from_secs(10);
 
-type Opening = Pin<Box<dyn Future<Output = (u64, Result<Substream, Error>)> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = (u64, Result<Substream, SessionError>)> + Send>>;
 
 /// One stream of both.
 #[derive(Default)]

@@ -365,7 +365,7 @@ async fn a_refusal_says_which_limit_it_is_and_is_not_asked_again_at_once() {
         }
         let ninth = async {
             let session = node.connect(&peer).await?;
-            session.ask(get("/hello.txt")).await
+            Ok::<_, Error>(session.ask(get("/hello.txt")).await?)
         };
         let why = ninth.await.unwrap_err().to_string();
         assert!(

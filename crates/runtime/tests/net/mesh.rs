@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use betanet_htx::Config;
 use betanet_runtime::{
-    Error, Gateway, Headers, Identity, Mesh, Method, Network, Node, Peer, Request, SettingSource,
-    Settings,
+    Error, Gateway, Headers, Identity, Mesh, Method, Network, Node, Peer, Request, SessionError,
+    SettingSource, Settings,
 };
 use betanet_wire::Code;
 
@@ -236,7 +236,7 @@ async fn eight_sessions_of_one_address_stand_and_a_peer_that_opens_too_fast_is_s
     }
     let ninth = async {
         let session = node.connect(&peer).await?;
-        session.ask(request(Method::Get, "/hello.txt")).await
+        Ok::<_, Error>(session.ask(request(Method::Get, "/hello.txt")).await?)
     };
     let ninth = ninth.await;
     assert!(
@@ -260,7 +260,7 @@ async fn eight_sessions_of_one_address_stand_and_a_peer_that_opens_too_fast_is_s
     let mut refused = 0;
     for _ in 0..200 {
         match standing[0].ask(request(Method::Get, "/hello.txt")).await {
-            Err(Error::Exchange(betanet_runtime::ExchangeError::Ended {
+            Err(SessionError::Exchange(betanet_runtime::ExchangeError::Ended {
                 code: Code::POLICY_REJECTED,
                 ..
             })) => refused += 1,

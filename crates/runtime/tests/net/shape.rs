@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use betanet_htx::shape::{Gap, Step};
 use betanet_runtime::{Headers, Method, Node, Plain, Request, Shape, TraceSelector, Transport};
+use betanet_traffic::shape::{Gap, Step};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_htx::Config;
-use betanet_runtime::{Error, Headers, Identity, Method, Node, Plain, Request, Transport};
+use betanet_runtime::{
+    Error, Headers, Identity, Method, Node, Plain, Request, SessionError, Transport,
+};
 use bytes::Bytes;
 
 use crate::{Fixture, content, write};
@@ -139,7 +141,10 @@ async fn an_answer_before_the_bodys_end_wakes_who_sends_it() {
                 }
             };
             let error = tokio::time::timeout(Duration::from_secs(20), sent).await;
-            assert!(matches!(error, Ok(Error::Answered)), "{n}: {error:?}");
+            assert!(
+                matches!(error, Ok(SessionError::Answered)),
+                "{n}: {error:?}"
+            );
             let mut answer = upload.finish().await.unwrap();
             let why = answer.body.all(1000).await.unwrap().unwrap();
             assert_eq!(answer.head.status, 403, "{n}");

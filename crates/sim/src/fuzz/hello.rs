@@ -1,4 +1,4 @@
-use betanet_htx::template::{FLIGHT_MAX, Flight, HELLO_MAX, Hello, Template, Transport};
+use betanet_traffic::template::{FLIGHT_MAX, Flight, HELLO_MAX, Hello, Template, Transport};
 
 /// What a client begins with, and templates: nothing breaks the readers, and what they read is bounded by what there was.
 pub fn hello(data: &[u8]) {

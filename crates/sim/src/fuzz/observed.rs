@@ -1,10 +1,10 @@
 use alloc::vec::Vec;
 
-use betanet_htx::shape::{Follower, Shape};
-use betanet_htx::template::Initials;
-use betanet_htx::template::front::Fronts;
 use betanet_keys::{Envelope, Maintainers};
 use betanet_machine::Time;
+use betanet_traffic::shape::{Follower, Shape};
+use betanet_traffic::template::Initials;
+use betanet_traffic::template::front::Fronts;
 
 /// Datagrams of a QUIC client, each behind its length of two bytes: what is read of them can be shown.
 pub fn initial(mut data: &[u8]) {
@@ -16,7 +16,8 @@ pub fn initial(mut data: &[u8]) {
             Ok(Some(initial)) => {
                 let (numbers, others) = initial.numbers();
                 let reserved = initial.parameters.iter();
-                let reserved = reserved.filter(|(id, _)| betanet_htx::template::is_reserved(*id));
+                let reserved =
+                    reserved.filter(|(id, _)| betanet_traffic::template::is_reserved(*id));
                 assert!(
                     numbers.0.len() + others.len() + reserved.count() <= initial.parameters.len()
                 );

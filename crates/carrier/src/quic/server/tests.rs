@@ -10,7 +10,7 @@ use quinn::{ClientConfig, ConnectionError, TransportConfig};
 
 use super::*;
 use crate::client::Trust;
-use crate::plain::{Mismatch, tls_config};
+use crate::verify::{Mismatch, tls_config};
 use crate::{CertSource, Certificate, Cover};
 
 /// A visitor, the site, what serves it, and the visitor's socket.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use betanet_htx::shape::{Record, STEPS_MAX};
+use betanet_traffic::shape::{Record, STEPS_MAX};
 use etherparse::{SlicedPacket, TransportSlice};
 
 use super::{FLOWS, Flow, ends};

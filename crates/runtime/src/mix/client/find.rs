@@ -11,6 +11,7 @@ use betanet_keys::{Maintainers, Name, Peer};
 use betanet_machine::Rng;
 use betanet_mesh::Record;
 use betanet_mix::{DIRECTORY_MAX, Directory, DirectoryError, Guard, MixKeys, Topology, epoch_at};
+use betanet_session::Substream;
 use betanet_wire::NodeId;
 use tokio::time::timeout;
 
@@ -18,7 +19,6 @@ use super::super::PLACE;
 use super::super::directories::{DirectoryProblem, check};
 use crate::files::{file_error, write_private};
 use crate::mesh::peer_of_seed;
-use crate::streams::Substream;
 use crate::{Clock, Error, Mesh, Network, Node, SessionHandle, seed};
 
 /// One seed's answer takes no longer.
@@ -250,7 +250,8 @@ impl Finder {
         let peer = self.mesh.find(guard).await;
         let peer = peer.ok_or_else(|| fail(Error::Unknown(guard.into())))?;
         let session = self.node.connect(&peer).await.map_err(fail)?;
-        let stream = session.peer_session().open(kind::MIX).await.map_err(fail)?;
+        let stream = session.peer_session().open(kind::MIX).await;
+        let stream = stream.map_err(|e| fail(e.into()))?;
         Ok((session, stream, peer))
     }
 }

@@ -13,6 +13,8 @@ use betanet_mix::{
     ClientError, ClientInput, ClientStats, ClientTransmit, Delay, Done, Looped, PACKET, Packet,
     Recipient, Topology, epoch_at, epoch_start,
 };
+use betanet_session::ops::{Ask, Op};
+use betanet_session::{Error, Feed, Inbox, Substream, TOGETHER};
 use betanet_stack::{Kind, MixCommand, MixError, MixEvent, MixRequester};
 use betanet_wire::{NodeId, text};
 use bytes::{Bytes, BytesMut};
@@ -21,14 +23,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::super::padding::TOGETHER;
 use super::super::plane::lock;
 use super::find::{Chart, Finder};
 use super::recipient_of;
-use crate::driver::{Ask, Op};
-use crate::exchange::{Feed, Inbox};
-use crate::streams::Substream;
-use crate::{Body, Clock, Error, ExchangeError, SessionHandle};
+use crate::{Body, Clock, ExchangeError, SessionHandle};
 
 /// Packets that wait for the guard's stream.
 const OUT: usize = 1024;

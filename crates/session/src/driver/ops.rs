@@ -1,0 +1,315 @@
+//! How a session's task carries out what its users ask.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+
+use betanet_htx::{Error as Htx, StreamId};
+use betanet_machine::Machine as _;
+use betanet_stack::{Command, Error as Refusal, Kind};
+use betanet_wire::Code;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
+
+use super::{Driver, ROUND};
+use crate::Error;
+use crate::exchange::{Feed, Inbox};
+use crate::facts::SessionFacts;
+use crate::ops::{Ask, Body, OPS, Op, Open, RawStream};
+
+/// Requests that wait until a stream may be opened for them; those beyond are refused.
+const CROWD_MAX: usize = 1024;
+
+/// Bytes that wait for the peer's credit.
+pub(super) struct Blocked {
+    data: Bytes,
+    fin: bool,
+    done: oneshot::Sender<Result<(), Error>>,
+}
+
+/// An operation that is not carried out yet.
+pub(super) enum Later {
+    /// The session can say nothing now.
+    Full(Op),
+    /// As many streams are open as may be.
+    Crowded(Op),
+}
+
+/// What waits until it can be carried out.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// Until the session can say something; in this order, since a path's header comes before its streams.
+    full: VecDeque<Op>,
+    /// For a stream: nothing else waits for these, as it may be what gives them one.
+    crowd: VecDeque<Op>,
+}
+
+impl Waiting {
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Gives an operation back where it was refused for now only.
+fn later(refusal: Refusal, op: Op) -> Result<(), Later> {
+    match refusal {
+        Refusal::Session(Htx::TooManyStreams) => Err(Later::Crowded(op)),
+        refusal if refusal.kind() == Kind::NotNow => Err(Later::Full(op)),
+        // Refused by a session that is over: its events tell.
+        _ => Ok(()),
+    }
+}
+
+impl Driver {
+    pub(super) fn operations(&mut self, cx: &mut Context<'_>) -> bool {
+        self.pay();
+        let mut moved = self.again();
+        for _ in 0..ROUND {
+            if self.waiting.full.len() >= OPS {
+                break;
+            }
+            let op = match self.poll_op(cx) {
+                Poll::Ready(Some(op)) => op,
+                // All handles are gone, or whoever opened it: a client's session has no more use.
+                Poll::Ready(None) if !self.left => {
+                    self.left = true;
+                    Op::Close
+                }
+                Poll::Ready(None) | Poll::Pending => break,
+            };
+            self.take(op);
+            moved = true;
+        }
+        moved
+    }
+
+    fn poll_op(&mut self, cx: &mut Context<'_>) -> Poll<Option<Op>> {
+        if let Some((_, ops)) = &mut self.own
+            && let Poll::Ready(Some(op)) = ops.poll_recv(cx)
+        {
+            return Poll::Ready(Some(op));
+        }
+        self.controls.poll(cx)
+    }
+
+    /// Carries out what could not be before, until something cannot be once more.
+    fn again(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(op) = self.waiting.full.pop_front() {
+            match self.operate(op) {
+                Err(Later::Full(op)) => {
+                    self.waiting.full.push_front(op);
+                    return moved;
+                }
+                Err(Later::Crowded(op)) => self.crowd(op),
+                Ok(()) => {}
+            }
+            moved = true;
+        }
+        while let Some(op) = self.waiting.crowd.pop_front() {
+            match self.operate(op) {
+                Err(Later::Full(op) | Later::Crowded(op)) => {
+                    self.waiting.crowd.push_front(op);
+                    break;
+                }
+                Ok(()) => moved = true,
+            }
+        }
+        moved
+    }
+
+    /// Carries an operation out, now or later.
+    pub(super) fn take(&mut self, op: Op) {
+        // A session that can say nothing is closed all the same.
+        if !self.waiting.full.is_empty() && !matches!(op, Op::Close) {
+            return self.waiting.full.push_back(op);
+        }
+        match self.operate(op) {
+            Err(Later::Full(op)) => self.waiting.full.push_back(op),
+            Err(Later::Crowded(op)) => self.crowd(op),
+            Ok(()) => {}
+        }
+    }
+
+    /// Lets a request wait for a stream.
+    fn crowd(&mut self, op: Op) {
+        if self.waiting.crowd.len() < CROWD_MAX {
+            return self.waiting.crowd.push_back(op);
+        }
+        let too_many = || Error::from(Refusal::Session(Htx::TooManyStreams));
+        match op {
+            Op::Ask(ask) => drop(ask.reply.send(Err(too_many()))),
+            Op::Open(open) => drop(open.reply.send(Err(too_many()))),
+            // Nothing else opens streams.
+            _ => {}
+        }
+    }
+
+    pub(super) fn command(&mut self, command: Command) {
+        // Refused by a session that is over: its events tell.
+        let _ = self.connection.handle_command(self.clock.now(), command);
+    }
+
+    /// Carries an operation out, or gives it back for later.
+    fn operate(&mut self, op: Op) -> Result<(), Later> {
+        let command = match &op {
+            Op::Consume { stream, bytes } => {
+                let (stream, bytes) = (*stream, *bytes);
+                Command::Consume { stream, bytes }
+            }
+            Op::Abort { stream, code } => {
+                let (stream, code) = (*stream, *code);
+                self.inboxes.remove(&stream);
+                self.blocked.remove(&stream);
+                self.answers.remove(&stream);
+                self.serving.give_up(stream);
+                Command::Abort { stream, code }
+            }
+            Op::PathControl(payload) => Command::PathControl(payload.clone()),
+            Op::Ping(_) => Command::Ping,
+            Op::Rekey => Command::Rekey,
+            Op::Shutdown => Command::Shutdown,
+            Op::Finish => Command::Finish,
+            Op::Close => Command::Close {
+                code: Code::OK,
+                reason: "".into(),
+            },
+            _ => return self.answered(op),
+        };
+        if let Err(refusal) = self.connection.handle_command(self.clock.now(), command) {
+            return later(refusal, op);
+        }
+        if let Op::Ping(asker) = op {
+            self.pings.push_back(asker);
+        }
+        Ok(())
+    }
+
+    /// An operation that somebody waits for.
+    fn answered(&mut self, op: Op) -> Result<(), Later> {
+        match op {
+            Op::Ask(ask) => self.ask(ask),
+            Op::Open(open) => self.open(open),
+            Op::Send {
+                stream,
+                data,
+                fin,
+                done,
+            } => self.send(stream, data, fin, done),
+            Op::Answer(answer) => self.answer(answer),
+            Op::Facts(reply) => {
+                let mut facts = SessionFacts::of(self.connection.session());
+                facts.padded = self.carrier.cost();
+                let _ = reply.send(facts);
+                Ok(())
+            }
+            Op::LotteryKey(reply) => {
+                let key = self.connection.session().lottery_key();
+                let _ = reply.send(key.map(|k| Zeroizing::new(*k)));
+                Ok(())
+            }
+            Op::EndsIdle(after) => {
+                self.idle = Some((after, self.clock.now().mono));
+                Ok(())
+            }
+            // The others are commands.
+            _ => Ok(()),
+        }
+    }
+
+    fn ask(&mut self, ask: Box<Ask>) -> Result<(), Later> {
+        if ask.reply.is_closed() {
+            return Ok(());
+        }
+        let stream = self.connection.next_stream();
+        let (request, more) = (ask.request.clone(), ask.more);
+        let command = Command::Ask { request, more };
+        match self.connection.handle_command(self.clock.now(), command) {
+            Ok(()) => {
+                let inbox = Inbox::default();
+                self.inboxes.insert(stream, Feed::new(inbox.clone()));
+                let Ask { ops, reply, .. } = *ask;
+                let _ = reply.send(Ok(Body::new(stream, inbox, ops, more)));
+            }
+            Err(e) if e.kind() == Kind::NotNow => return later(e, Op::Ask(ask)),
+            Err(e) => drop(ask.reply.send(Err(e.into()))),
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, open: Box<Open>) -> Result<(), Later> {
+        if open.reply.is_closed() {
+            return Ok(());
+        }
+        let stream = self.connection.next_stream();
+        let (kind, first) = (open.kind, open.first.clone());
+        let bytes = first.len() as u64;
+        let command = Command::Open { kind, first };
+        match self.connection.handle_command(self.clock.now(), command) {
+            Ok(()) => {
+                let inbox = Inbox::default();
+                self.inboxes.insert(stream, Feed::new(inbox.clone()));
+                self.unpadded.opened(kind, stream);
+                self.watched(bytes);
+                let Open { ops, reply, .. } = *open;
+                let _ = reply.send(Ok(RawStream::new(stream, inbox, ops)));
+            }
+            Err(e) if e.kind() == Kind::NotNow => return later(e, Op::Open(open)),
+            Err(e) => drop(open.reply.send(Err(e.into()))),
+        }
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        stream: StreamId,
+        data: Bytes,
+        fin: bool,
+        done: oneshot::Sender<Result<(), Error>>,
+    ) -> Result<(), Later> {
+        let send = Command::Send {
+            stream,
+            data: data.clone(),
+            fin,
+        };
+        match self.connection.handle_command(self.clock.now(), send) {
+            Ok(()) => {
+                self.unpadded.sent(stream, data.len());
+                if let Some(watch) = &mut self.watch {
+                    watch.sent(self.clock.now().mono, data.len() as u64);
+                }
+                let _ = done.send(Ok(()));
+            }
+            // The session tells when there is credit.
+            Err(Refusal::Session(Htx::Blocked(_))) => {
+                self.blocked.insert(stream, Blocked { data, fin, done });
+            }
+            Err(e) if e.kind() == Kind::NotNow => {
+                let op = Op::Send {
+                    stream,
+                    data,
+                    fin,
+                    done,
+                };
+                return later(e, op);
+            }
+            Err(e) => drop(done.send(Err(e.into()))),
+        }
+        Ok(())
+    }
+
+    /// The peer gives credit for what was kept back.
+    pub(super) fn writable(&mut self, stream: StreamId) {
+        if let Some(answer) = self.answers.remove(&stream) {
+            return self.take(Op::Answer(answer));
+        }
+        if let Some(Blocked { data, fin, done }) = self.blocked.remove(&stream) {
+            self.take(Op::Send {
+                stream,
+                data,
+                fin,
+                done,
+            });
+        }
+    }
+}

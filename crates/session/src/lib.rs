@@ -1,0 +1,47 @@
+//! One session over its carrier: the task that drives it, the handles of its users, and the services that answer its peer.
+//!
+//! **Promises.** One task a session drives the layers over its carrier; what a peer sends is bounded by credit all the way; whoever
+//! waits is told when the session ends, and why. A service may take its time, and holds up no other.
+//!
+//! **Below:** `stack`, `carrier`. **Above:** `runtime`, which dials, listens and admits.
+//! **Source:** profile chapters 2 and 8 (`spec-vectors/PROFILE.md`).
+//!
+//! A [`Driver`] knows three seams: an [`Admit`] decides whether its session may stay, [`Paths`] and a [`StreamRegistry`] take streams
+//! of other types than BAR, a [`Count`] counts.
+
+mod admit;
+mod clock;
+mod count;
+mod driver;
+mod error;
+mod exchange;
+mod facts;
+pub mod ops;
+mod padding;
+mod paths;
+mod service;
+mod session;
+mod stream_carrier;
+mod streams;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
+
+pub use admit::{Admit, Denied, Dialled};
+pub use betanet_carrier::client::Facts as OuterFacts;
+pub use clock::{Clock, seed};
+pub use count::Count;
+pub use driver::{Controls, Driver, OnSilence, Opened, Silence};
+pub use error::Error;
+pub use exchange::{ExchangeError, Feed, Inbox};
+pub use facts::{Outcome, SessionFacts};
+pub use ops::{AnswerBody as Answer, Body, RawSender, RawStream};
+pub use padding::TOGETHER;
+pub use paths::{CameFrom, Paths};
+pub use service::{
+    Allowance, BodyError, BodySource, Broken, CHUNK, Call, CallBody, Exchange, HandlerService,
+    Lent, Next, OwnTask, Reply, ReplyBody, RequestSource, Router, Running, Service, ServiceFuture,
+    TRICKLE, Tower, TowerService,
+};
+pub use session::{SessionHandle, Upload};
+pub use stream_carrier::ForwardCarrier;
+pub use streams::{PeerSession, StreamRegistry, Streams, Substream, session_id};

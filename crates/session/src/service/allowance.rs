@@ -1,0 +1,59 @@
+//! How many bytes the answers of one session hold that the session has not taken yet.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes that all answers of one session may have read ahead.
+const BUDGET: usize = 1 << 20;
+
+/// What is read of a body at once.
+pub const CHUNK: usize = 64 << 10;
+/// The same once the budget is spent.
+pub const TRICKLE: usize = 4 << 10;
+
+/// Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Allowance(Arc<AtomicUsize>);
+
+/// Bytes that are held; given back when this is dropped.
+#[derive(Debug)]
+pub struct Lent {
+    of: Allowance,
+    bytes: usize,
+}
+
+impl Allowance {
+    /// A whole chunk, where there is room for one.
+    pub fn chunk(&self) -> Option<Lent> {
+        let more = |held: usize| (held + CHUNK <= BUDGET).then_some(held + CHUNK);
+        let taken = self
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        taken.ok().map(|_| Lent {
+            of: self.clone(),
+            bytes: CHUNK,
+        })
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answers_of_a_session_hold_a_mebibyte() {
+        let allowance = Allowance::default();
+        let mut lent: Vec<Lent> = std::iter::from_fn(|| allowance.chunk()).collect();
+        assert_eq!(lent.len() * CHUNK, 1 << 20);
+        lent.pop();
+        assert!(allowance.chunk().is_some());
+        drop(lent);
+        assert_eq!(allowance.0.load(Ordering::Acquire), 0);
+    }
+}

@@ -1,0 +1,84 @@
+//! Calls that run in tasks of their own.
+
+use std::sync::Arc;
+
+use betanet_bar::status;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Call, Reply, Service, ServiceFuture};
+
+/// Gives each call a task of its own: a service that works long between two awaits holds up no other exchange of the session.
+pub struct OwnTask(Arc<dyn Service>);
+
+impl OwnTask {
+    /// Around this one.
+    pub fn new(service: impl Service) -> Self {
+        Self(Arc::new(service))
+    }
+}
+
+impl Service for OwnTask {
+    fn call(&self, call: Call) -> ServiceFuture {
+        let service = Arc::clone(&self.0);
+        Box::pin(async move {
+            let task = tokio::spawn(async move { service.call(call).await });
+            // Dropped, it ends the task.
+            let answered = AbortOnDropHandle::new(task).await;
+            // A panic in there is told by itself.
+            answered.unwrap_or_else(|_| Reply::new(status::INTERNAL))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_bar::{Client, Headers, Method, Request};
+    use betanet_wire::ChargeTo;
+
+    use super::*;
+    use crate::service::{CallBody, RequestSource};
+
+    fn call() -> Call {
+        Call {
+            request: Request::new(Method::Get, "/", Headers::default()),
+            client: Client::Anonymous,
+            body: CallBody::whole("".into()),
+            from: RequestSource::of(ChargeTo::Unknown),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_call_is_another_task_and_ends_with_who_waits_for_it() {
+        let service = OwnTask::new(|_: Call| async {
+            Reply::text(200, format!("{:?}", tokio::task::try_id()))
+        });
+        let [one, other] = [service.call(call()).await, service.call(call()).await];
+        assert_eq!((one.head.status, other.head.status), (200, 200));
+        assert_ne!(
+            one.head.headers.content_length(),
+            Ok(Some("None".len() as u64))
+        );
+
+        let (kept, gone) = tokio::sync::oneshot::channel::<()>();
+        let kept = Arc::new(std::sync::Mutex::new(Some(kept)));
+        let service = OwnTask::new(move |_: Call| {
+            let kept = kept.lock().unwrap().take();
+            async move {
+                let _kept = kept;
+                std::future::pending::<Reply>().await
+            }
+        });
+        let mut answering = service.call(call());
+        let polled = futures_util::poll!(&mut answering);
+        assert!(polled.is_pending());
+        drop(answering);
+        assert!(gone.await.is_err(), "its future was dropped");
+        // As a panic does, but for the count of them, which other tests look at.
+        let service = OwnTask::new(|_: Call| async move {
+            std::panic::resume_unwind(Box::new("on purpose"));
+            #[allow(unreachable_code, reason = "the type of what is never said")]
+            Reply::new(200)
+        });
+        assert_eq!(service.call(call()).await.head.status, status::INTERNAL);
+    }
+}
