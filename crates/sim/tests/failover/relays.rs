@@ -76,7 +76,7 @@ impl Fabric {
             } => {
                 let to = (1..=EXIT).find(|id| identity(*id).public().node_id() == next);
                 let ahead = self.links[&(me, to.unwrap())];
-                self.message((ahead, Side::Client { client: me }), &control);
+                self.message((ahead, Side::Client), &control);
                 self.told(me, relay::Input::Reached { dial, ahead });
             }
             Open {
