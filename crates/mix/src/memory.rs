@@ -1,4 +1,4 @@
-//! What a node remembers of the packets that it had under one key, and who brought how many of them.
+//! The packets that a node remembers under one key, counted by session and by payer.
 
 use alloc::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::replay::{Noted, Replays, Taken};
 /// Sessions, and payers, whose part of a key's replay memory is counted apart; those after them share one part.
 const SHARES_MAX: usize = 65_536;
 
-/// What was seen under one key.
+/// The tags that were seen under one key.
 #[derive(Debug)]
 pub struct Memory {
     replays: Replays,
@@ -56,7 +56,7 @@ impl Memory {
     }
 }
 
-/// What one has had noted; those beyond [`SHARES_MAX`] count as `others`.
+/// The count of one of these; those beyond [`SHARES_MAX`] count as `others`.
 fn part<K: Ord + Copy>(all: &mut BTreeMap<K, usize>, who: K, others: K) -> &mut usize {
     let crowd = all.len() >= SHARES_MAX && !all.contains_key(&who);
     all.entry(if crowd { others } else { who }).or_default()

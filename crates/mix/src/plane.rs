@@ -27,7 +27,7 @@ pub fn batch(unread: usize, workers: usize) -> usize {
     unread.min(share)
 }
 
-/// What becomes of a packet at a node.
+/// A packet's next step at a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fate {
     /// It goes on to the next node.

@@ -49,8 +49,8 @@ const LOOK: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {
-    /// What the driver has not fetched fills the queues.
-    #[error("what was not fetched fills the queues")]
+    /// The queues are full of outputs that the driver has not fetched.
+    #[error("the queues are full of outputs that were not fetched")]
     Full,
 }
 
@@ -94,7 +94,7 @@ struct Dialling<T> {
     waiting: Vec<(T, ChargeTo)>,
 }
 
-/// What a relay has counted.
+/// The counters of a relay.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RelayStats {
     /// Paths that end here.
@@ -208,7 +208,7 @@ impl<S: Clone, A: Clone, T> Relay<S, A, T> {
         self.streams.get(&next).map_or(0, Places::taken)
     }
 
-    /// What was counted.
+    /// The counters.
     #[must_use]
     pub const fn stats(&self) -> &RelayStats {
         &self.stats
@@ -295,7 +295,7 @@ impl<S: Clone, A: Clone, T> Relay<S, A, T> {
         self.send(now, Transmit::Refuse { to, code });
     }
 
-    /// What became of a header's signature.
+    /// Takes the outcome of a header's signature.
     fn judged(&mut self, now: Now, judged: Judged<S>) {
         let Judged {
             stands,
@@ -540,7 +540,7 @@ impl<S: Clone, A: Clone, T> Machine for Relay<S, A, T> {
 
     fn handle_input(&mut self, now: Now, input: Self::Input) -> Result<(), RelayError> {
         let room = self.transmits.room() >= ROOM && self.events.room() >= ROOM;
-        // Whoever gives a place back is never refused, and there are no more of those than streams.
+        // A place that is given back is never refused. There are no more of those than streams.
         if !room && !matches!(input, Input::Over { .. }) {
             self.stats.full += 1;
             return Err(RelayError::Full);

@@ -35,7 +35,7 @@ struct Node {
     ahead_ms: u64,
 }
 
-/// What became of a header at a relay.
+/// The outcome of a header at a relay.
 enum Accepted {
     /// The path ends there.
     Exit,
@@ -308,7 +308,7 @@ impl World {
         bytes
     }
 
-    /// Whom a relay tells of a path that failed, and under which name of it.
+    /// The node that a relay tells of a failed path, the error, and the path's name in it.
     fn told(&mut self, by: usize) -> (usize, Control, PathId) {
         let Some(Transmit::Fail {
             told: Some((to, message)),

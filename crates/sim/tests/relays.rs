@@ -19,7 +19,7 @@ use betanet_wire::{ChargeTo, NodeId};
 
 const UNIX_MS: u64 = 1_755_000_000_000;
 /// The same in debug and in release.
-const GOLDEN: u64 = 0;
+const GOLDEN: u64 = 9_057_319_824_568_199_670;
 const FLOOD: ChargeTo = ChargeTo::V4([192, 0, 2, 66]);
 /// Streams of the flood have numbers from here on.
 const OF_FLOOD: u64 = 1 << 32;
@@ -135,7 +135,7 @@ impl World {
         taken.then_some(built.path)
     }
 
-    /// What of a stream became of it at once: whether it went on.
+    /// Opens a stream; answers whether it went on at once.
     fn stream(&mut self, by: &Identity, charge: ChargeTo, path: PathId, stream: u64) -> bool {
         let before = self.places.get(&charge).map_or(0, Vec::len);
         self.tell(Input::Stream {
@@ -182,7 +182,7 @@ fn flood(seed: u64) -> u64 {
     let (free, honest) = (identities(40), identities(8));
     let mut flooded: Vec<(usize, PathId)> = Vec::new();
     for round in 0..400_u64 {
-        // Whoever brings them: paths to where it hangs, and to where it does not, and streams on those.
+        // Its paths lead to where it hangs, and to where it does not; its streams are on the latter.
         for n in 0..3 {
             let by = usize::try_from((round * 3 + n) % 40).unwrap();
             world.path(&free[by], FLOOD, world.hangs);

@@ -11,7 +11,7 @@ use super::talk::Op;
 use super::{DEAD, IDLE};
 use crate::waiting::Departure;
 
-/// What a link waits for.
+/// The thing that a link waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum State {
     /// It has no stream, and wants none yet.
@@ -31,7 +31,7 @@ pub(super) struct Link {
     pub(super) id: u64,
     /// Counts what it asked for.
     pub(super) turn: u64,
-    /// Who pays for it.
+    /// The payer.
     pub(super) payer: ChargeTo,
     /// When it was given its last packet.
     pub(super) used: Time,
@@ -68,7 +68,7 @@ impl Link {
         }
     }
 
-    /// What it asks for next.
+    /// The name of its next request.
     pub(super) const fn turn(&mut self, next: NodeId) -> Op {
         self.turn += 1;
         Op {

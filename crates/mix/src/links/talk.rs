@@ -1,4 +1,4 @@
-//! What the links of a node are told and what they want done.
+//! The inputs, transmits and events of a node's links.
 
 use alloc::vec::Vec;
 
@@ -37,9 +37,9 @@ pub enum Cause {
     LinkFull,
     /// The session has its part of the packets that wait for links.
     Session,
-    /// Who pays for the session has its part of them.
+    /// The session's payer has its part of them.
     Address,
-    /// Who pays has its part of the links.
+    /// The payer has its part of the links.
     LinkShare,
     /// Nobody of the next node's name takes packets.
     Unknown,
@@ -47,7 +47,7 @@ pub enum Cause {
     Dead,
 }
 
-/// What became of what a link asked for.
+/// The outcome of a link's request.
 #[derive(Debug)]
 pub enum LinkInput {
     /// A stream is open.
@@ -78,21 +78,21 @@ pub enum LinkInput {
     },
 }
 
-/// What is to be done for a link, one thing at a time.
+/// A link's request. Each link has one at a time.
 #[derive(Debug)]
 pub enum LinkTransmit {
     /// A stream to the next node is to be opened.
     Open {
-        /// What its outcome is told under.
+        /// The name under which its outcome is told.
         op: Op,
-        /// What the packet came over that wants it.
+        /// The way of the packet that wants it.
         via: Via,
         /// From then on nobody waits for it.
         until: Time,
     },
     /// Packets are to be written to the link's stream.
     Write {
-        /// What the outcome is told under.
+        /// The name under which the outcome is told.
         op: Op,
         /// The packets.
         packets: Vec<Departure>,
@@ -106,7 +106,7 @@ pub enum LinkTransmit {
     },
 }
 
-/// What became of packets, whose buffers are free.
+/// The end of packets. Their buffers are free.
 #[derive(Debug)]
 pub enum LinkEvent {
     /// They were sent.

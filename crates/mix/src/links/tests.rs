@@ -52,7 +52,7 @@ fn wanted(links: &mut Tested) -> Op {
     }
 }
 
-/// What is to be written.
+/// The packets to write.
 fn write(links: &mut Tested) -> (Op, Vec<Departure>) {
     match transmits(links).pop() {
         Some(LinkTransmit::Write { op, packets, .. }) => (op, packets),
@@ -128,7 +128,7 @@ fn a_next_node_that_is_down_rests_longer_each_time_and_its_packets_die() {
     assert!(transmits(&mut links).is_empty());
     pass(&mut links, 250);
     let again = wanted(&mut links);
-    // What is told of what was given up counts no more.
+    // The outcome of a request that was given up counts no more.
     tell(&mut links, 251, LinkInput::Opened { op });
     assert!(transmits(&mut links).is_empty());
     tell(&mut links, 252, LinkInput::Failed { op: again, why });
@@ -251,7 +251,7 @@ fn one_payer_has_a_share_of_the_links_and_its_idlest_gives_way() {
     assert_eq!(taken, LINKS_SHARE);
     assert_eq!(send(&mut links, 0, name(n), 1), Err(Cause::LinkShare));
     assert_eq!(send(&mut links, 0, name(n), 2), Ok(()));
-    // Whoever pays for it: the packet goes over the link that stands.
+    // A packet of any payer goes over the link that stands.
     assert_eq!(send(&mut links, 0, name(n), 1), Ok(()));
     let before = links.get().len();
     assert_eq!(

@@ -15,7 +15,7 @@ pub const FIRST_BYTES: Duration = Duration::from_secs(10);
 #[error("message 1 has a length that no message 1 has")]
 pub struct WrongLength;
 
-/// Bytes of a stream that were read before it is known where they go. Whoever reads stops as soon as there are enough.
+/// Bytes of a stream that were read before it is known where they go. The reader stops as soon as there are enough.
 #[derive(Debug)]
 pub struct First {
     held: Vec<u8>,
@@ -76,7 +76,7 @@ impl First {
         Ok(Some(core::mem::replace(&mut self.held, rest)))
     }
 
-    /// What is over.
+    /// The bytes after those that were taken off.
     #[must_use]
     pub fn into_rest(self) -> Vec<u8> {
         self.held

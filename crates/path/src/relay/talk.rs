@@ -1,4 +1,4 @@
-//! What a relay is told and what it wants done.
+//! The inputs, transmits and events of a relay.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -27,14 +27,14 @@ impl DialId {
     }
 }
 
-/// What happened.
+/// Something that happened.
 #[derive(Debug)]
 pub enum Input<S, A, T> {
     /// A path message came on a session.
     Control {
         /// Whose session it is.
         from: PublicKey,
-        /// Who pays for it.
+        /// The payer.
         charge: ChargeTo,
         /// The session.
         session: S,
@@ -49,9 +49,9 @@ pub enum Input<S, A, T> {
     Stream {
         /// Whose session it came on.
         from: NodeId,
-        /// Who pays for it.
+        /// The payer.
         charge: ChargeTo,
-        /// What that session calls the path.
+        /// The path's name on that session.
         path: PathId,
         /// The stream.
         stream: T,
@@ -79,7 +79,7 @@ pub enum Input<S, A, T> {
     },
 }
 
-/// What is to be done with sessions and streams.
+/// Something to do with sessions and streams.
 #[derive(Debug)]
 pub enum Transmit<S, A, T> {
     /// A header's signature is to be looked at, in whatever thread.
@@ -107,11 +107,11 @@ pub enum Transmit<S, A, T> {
     },
     /// A path's next hop is to be found and dialled, and sent the header.
     Dial {
-        /// What its outcome is told under.
+        /// The name under which its outcome is told.
         dial: DialId,
         /// The next hop.
         next: NodeId,
-        /// Who pays.
+        /// The payer.
         charge: ChargeTo,
         /// From then on nobody waits for it.
         until: Time,
@@ -124,14 +124,14 @@ pub enum Transmit<S, A, T> {
         stream: T,
         /// The session with the next hop.
         ahead: A,
-        /// What that session calls the path.
+        /// The path's name on that session.
         onward: PathId,
         /// Its place, to be given back when it is over.
         place: Place,
     },
     /// A path failed: first the session that brought it is told, then the streams that waited are refused.
     Fail {
-        /// Who is told, and what; nobody where the path has ended meanwhile.
+        /// The session to tell, and the message. It is `None` where the path has ended meanwhile.
         told: Option<(S, Message)>,
         /// Streams to refuse.
         streams: Vec<T>,
@@ -145,7 +145,7 @@ pub enum Transmit<S, A, T> {
     },
 }
 
-/// What those above are told.
+/// News for those above.
 #[derive(Debug)]
 pub enum Event<T> {
     /// A path ends here.
@@ -160,7 +160,7 @@ pub enum Event<T> {
         stream: T,
         /// The nodes that its path leads over.
         nodes: Vec<NodeId>,
-        /// Who pays for it.
+        /// The payer.
         charge: ChargeTo,
     },
     /// A peer says how busy it is.
@@ -172,7 +172,7 @@ pub enum Event<T> {
     },
 }
 
-/// What was refused, and why.
+/// A refusal and its reason.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Refused {
@@ -202,9 +202,9 @@ pub enum Message {
     Error {
         /// The path's nodes.
         route: Route,
-        /// What failed.
+        /// The failure.
         why: Failure,
-        /// What the session calls the path.
+        /// The path's name on the session.
         path: PathId,
     },
 }
@@ -258,7 +258,7 @@ impl<S> Work<S> {
     }
 }
 
-/// What became of a header's signature.
+/// The outcome of a look at a header's signature.
 #[derive(Clone, Debug)]
 pub struct Judged<S> {
     pub(super) stands: Result<Stands, PathError>,

@@ -86,7 +86,7 @@ fn dial(out: &[Out]) -> DialId {
     *dial
 }
 
-/// What these answer.
+/// The failure that these answer with.
 fn answered(out: Vec<Out>) -> Option<Failure> {
     let answer = out.into_iter().next()?;
     let Transmit::Answer { to: 1, message } = answer else {

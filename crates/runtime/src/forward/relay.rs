@@ -39,7 +39,7 @@ pub(crate) trait Exits: Send + Sync {
     ) -> Option<Tunnel>;
 }
 
-/// What reaches the session that brought a path; nothing where this node opened it.
+/// The way to the session that brought a path. It is `None` where this node opened the session.
 type Back = Option<mpsc::Sender<Op>>;
 
 /// A stream that said which path it is bound to, and what was read of it.

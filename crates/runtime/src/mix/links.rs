@@ -67,7 +67,7 @@ const fn named(cause: Cause) -> &'static str {
     }
 }
 
-/// Gives a packet to the link with its next node, which is made when there is none. What is not taken is counted.
+/// Gives a packet to the link with its next node, which is made when there is none. A packet that is not taken is counted.
 pub(super) fn send(inner: &Arc<Inner>, departure: Departure) {
     let (next, charge) = (departure.next, departure.via.charge);
     let payer = || inner.payer_of_link(next, charge);

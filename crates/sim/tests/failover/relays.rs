@@ -14,7 +14,7 @@ use super::{EXIT, End, Fabric, Tunnel, identity};
 
 /// A stream that said which path it is bound to.
 pub(super) type Begun = (End, First);
-/// What a relay's sessions and streams are called here.
+/// A relay, with the world's names of its sessions and streams.
 pub(super) type Carrier = Relay<(LinkId, Side), LinkId, Begun>;
 pub(super) type Told = relay::Input<(LinkId, Side), LinkId, Begun>;
 pub(super) type Wanted = relay::Transmit<(LinkId, Side), LinkId, Begun>;

@@ -19,7 +19,7 @@ fn own_address(session: u64) -> Via {
     Via { session, charge }
 }
 
-/// What packets are unwrapped with somewhere.
+/// The keys, memory, queue and links of one relay, or of the gateway.
 pub(super) struct Place {
     pub(super) keys: EpochKeys,
     memory: Memory,
