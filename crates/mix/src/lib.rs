@@ -45,8 +45,11 @@ mod fragment;
 mod guard;
 mod hctr2;
 mod hop;
+pub mod links;
 mod lottery;
+mod memory;
 mod packet;
+pub mod plane;
 mod recipient;
 mod replay;
 mod share;
@@ -78,8 +81,11 @@ pub use epoch::{AFTER_MS, DelayProof, EPOCH_MS, KeyRing, MixKeys, epoch_at, epoc
 pub use fragment::{Ack, DATA_MAX, Fragment, FragmentError, Kind, SURBS_MAX};
 pub use guard::{GUARD_MS, Guard};
 pub use hctr2::Hctr2;
+pub use links::Links;
 pub use lottery::{Net, NetError, NoRoute, Ticket, draw, lottery_seed};
+pub use memory::Memory;
 pub use packet::{Command, DELAY_MAX_MS, DELAY_RANGE_MS, Delay, PACKET, PAYLOAD, Packet, SLOTS};
+pub use plane::{Cut, Fate};
 pub use recipient::{
     Command as RecipientCommand, Delivered, Event as RecipientEvent, Message, RecipientConfig,
     RecipientError, RecipientMachine, Reply, Stats as RecipientStats,

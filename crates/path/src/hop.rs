@@ -245,6 +245,11 @@ impl Hop {
         ended
     }
 
+    /// When the next path ends, in seconds since the epoch.
+    pub(crate) fn first_end(&self) -> Option<u32> {
+        self.ends.first().map(|(expiry, _)| *expiry)
+    }
+
     fn insert(&mut self, link: LinkPath, carried: Carried) {
         self.end(link.0, link.1);
         self.ends.insert((carried.expiry, link));

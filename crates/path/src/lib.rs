@@ -35,6 +35,7 @@ mod build;
 mod choose;
 mod control;
 mod hop;
+pub mod relay;
 mod replay;
 mod rtt;
 mod sign;
@@ -49,6 +50,7 @@ pub use control::{
 pub use hop::{
     AHEAD_S, Accepted, CARRIED_S, Carried, Header, Hop, LinkPath, PathError, SKEW_S, Stands,
 };
+pub use relay::Relay;
 pub use replay::REMEMBERED;
 pub use rtt::Rtt;
 pub use sign::{Route, path_id, segment_hash, segment_stands};

@@ -35,7 +35,6 @@ pub use error::Error;
 pub use exchange::{ExchangeError, Feed, Inbox};
 pub use facts::{Outcome, SessionFacts};
 pub use ops::{AnswerBody as Answer, Body, RawSender, RawStream};
-pub use padding::TOGETHER;
 pub use paths::{CameFrom, Paths};
 pub use service::{
     Allowance, BodyError, BodySource, Broken, CHUNK, Call, CallBody, Exchange, HandlerService,

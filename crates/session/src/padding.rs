@@ -2,9 +2,8 @@
 
 use betanet_htx::{StreamId, kind};
 use betanet_mix::PACKET;
+use betanet_mix::links::TOGETHER;
 
-/// Packets that are sent together: as many as fit four frames.
-pub const TOGETHER: usize = 26;
 /// As how many packets those look that leave together; more look like a multiple of the last.
 const LOOKS: [usize; 7] = [0, 1, 2, 4, 8, 16, TOGETHER];
 

@@ -15,9 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use betanet_bar::{Access, Expect, Headers, MemoryStore, Service, Store as _};
 use betanet_htx::{By, Config, Extra, offered_caps};
 use betanet_keys::Identity;
-use betanet_machine::{Fingerprint, Now, Rng, Seed, Time};
+use betanet_machine::testkit::Checked;
+use betanet_machine::{Fingerprint, Machine as _, Now, Rng, Seed, Time};
 use betanet_mesh::{Admission, Policy};
-use betanet_path::{Accepted, Hop, PathError, TTL, build};
+use betanet_path::relay::{
+    Event as RelayEvent, HEADERS_MAX, Input as RelayInput, Refused, Rules,
+    Transmit as RelayTransmit,
+};
+use betanet_path::{PathError, Relay, TTL, build};
 use betanet_sim::{Happening, Id, LinkId, Node, Progress, Side, Transfer, Weather, World, content};
 use betanet_stack::{Command, Event};
 use betanet_wire::caps::CapMsg;
@@ -191,8 +196,6 @@ fn half_open_handshakes_end_after_ten_seconds_however_many_are_begun() {
     }
 }
 
-/// As a node's relay has them.
-const HEADERS_MAX: usize = 65_536;
 const PATHS_GOLDEN: u64 = 4_183_294_960_832_500_452;
 
 /// Identities cost nothing, an address does: its paths are a share, however many identities bring them.
@@ -208,13 +211,38 @@ fn path_memory_flood(seed: u64) -> u64 {
     let next = Identity::from_seed(&dice.array()).public().node_id();
     let (greedy, peers) = (identities(&mut dice, 300), identities(&mut dice, 20));
     let flood = ChargeTo::V4([192, 0, 2, 66]);
-    let mut hop = Hop::new(HEADERS_MAX);
+    let rules = Rules {
+        onward: [next].into(),
+        carries: false,
+    };
+    let mut hop = Checked::new(Relay::new(relay.public().node_id(), rules, HEADERS_MAX));
     let (mut taken, mut full, mut most) = (0, 0, 0);
-    let mut path = |hop: &mut Hop, ms: u64, by: &Identity, charge| {
+    let mut path = |hop: &mut Checked<Relay<u64, (), ()>>, ms: u64, by: &Identity, charge| {
         let now = Now::new(at(ms), UNIX_MS + ms);
         let nodes = [relay.public().node_id(), next];
         let built = build(by, &nodes, now.unix_ms, TTL, None).unwrap();
-        let got = hop.receive(now, &relay, (by.public(), charge), built.control);
+        let begins = RelayInput::Control {
+            from: *by.public(),
+            charge,
+            session: ms,
+            ours: false,
+            control: built.control,
+        };
+        hop.handle_input(now, begins).unwrap();
+        while let Some(transmit) = hop.poll_transmit() {
+            let then = match transmit {
+                RelayTransmit::Check(work) => RelayInput::Judged(work.run(&relay)),
+                RelayTransmit::Dial { dial, .. } => RelayInput::Reached { dial, ahead: () },
+                RelayTransmit::Refuse { .. } => continue,
+                other => panic!("{other:?}"),
+            };
+            hop.handle_input(now, then).unwrap();
+        }
+        let got = match hop.poll_event() {
+            Some(RelayEvent::GoesOn) => Ok(()),
+            Some(RelayEvent::Refused(Refused::Header(why))) => Err(why),
+            other => panic!("{other:?}"),
+        };
         trace = trace.word(u64::from(got.is_ok()));
         got
     };
@@ -224,25 +252,25 @@ fn path_memory_flood(seed: u64) -> u64 {
         for n in 0..30 {
             let by = usize::try_from(dice.below(greedy.len() as u64)).unwrap();
             match path(&mut hop, ms + n, &greedy[by], flood) {
-                Ok(Accepted::Forward { .. }) => taken += 1,
+                Ok(()) => taken += 1,
                 Err(PathError::Full) => full += 1,
-                other => panic!("{other:?}"),
+                Err(other) => panic!("{other:?}"),
             }
         }
         most = most.max(taken);
         let who = usize::try_from(dice.below(peers.len() as u64)).unwrap();
         let charge = ChargeTo::V4([198, 51, 100, u8::try_from(who).unwrap()]);
         let got = path(&mut hop, ms + 40, &peers[who], charge);
-        assert!(matches!(got, Ok(Accepted::Forward { .. })), "{got:?}");
+        assert_eq!(got, Ok(()));
     }
     // A 32nd of the memory, though a new path lives for three minutes only and all of them began within four.
     assert_eq!(taken, HEADERS_MAX / 32);
     assert_eq!(taken + full, 3_000);
-    assert_eq!(hop.remembered(), taken + 100);
+    assert_eq!(hop.get().remembered(), taken + 100);
     // What is remembered of them is forgotten in time, and the address has its share again.
     let later = path(&mut hop, 900_000, &greedy[0], flood);
     assert!(later.is_ok(), "{later:?}");
-    assert_eq!((hop.remembered(), hop.len()), (1, 1));
+    assert_eq!((hop.get().remembered(), hop.get().len()), (1, 1));
     trace.finish()
 }
 

@@ -1,7 +1,7 @@
 //! A hop dies under a transfer: a new session over other nodes takes it up within a second.
 //!
 //! Two paths of three nodes lead from a client to one exit, over links with 50 ms of round trip, all of them real sessions.
-//! Relays run `path::Hop` and splice FORWARD streams; the session with the exit runs inside them. The client watches its entry
+//! Relays are `path::Relay`, which `runtime` runs too, and their FORWARD streams are spliced here; the session with the exit runs inside them. The client watches its entry
 //! with `path::Watch`, each relay its next hop.
 #![allow(
     clippy::unwrap_used,
@@ -10,21 +10,27 @@
     reason = "a test stops where it is surprised"
 )]
 
+#[path = "failover/relays.rs"]
+mod relays;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use betanet_bar::{Access, Expect, Headers, MemoryStore, Service, Store as _};
+use betanet_htx::handshake::MESSAGE_1;
 use betanet_htx::{Config, Input, Secrets, Session, StreamId, Transmit, kind};
 use betanet_keys::Identity;
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine as _, Now, Rng, Seed, Time};
-use betanet_path::{Accepted, Control, Doubt, Failure, Hop, PathId, Route, TTL, Watch, build};
+use betanet_path::relay::{self, First, Place};
+use betanet_path::{Control, Doubt, Failure, PathId, Route, TTL, Watch, build};
 use betanet_sim::{
     Answering, Happening, Id, LinkId, Node, Progress, Side, Transfer, Weather, World, content,
 };
 use betanet_stack::{Command, Connection, Event};
 use betanet_wire::{ChargeTo, NodeId};
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+use relays::{Carrier, carrier};
 
 const UNIX_MS: u64 = 1_767_225_600_000;
 const FILE: usize = 6_000_000;
@@ -58,7 +64,7 @@ fn service(id: Id) -> Service<MemoryStore> {
 struct Tunnel {
     inner: Option<Inner>,
     /// Until message 1 is whole.
-    first: BytesMut,
+    first: Option<First>,
     nodes: Vec<NodeId>,
     /// What the stream has no room for.
     waiting: VecDeque<Bytes>,
@@ -67,15 +73,17 @@ struct Tunnel {
 struct Fabric {
     world: World<Service<MemoryStore>>,
     links: BTreeMap<(Id, Id), LinkId>,
-    hops: BTreeMap<Id, Hop>,
+    relays: BTreeMap<Id, Checked<Carrier>>,
     watches: BTreeMap<LinkId, (Watch, u64)>,
     /// At relays: what comes out of one end goes into the other.
     splices: BTreeMap<End, End>,
-    /// Streams whose path id has not come yet, or whose next hop opens.
-    fresh: BTreeMap<End, BytesMut>,
+    /// The places of the streams that relays opened.
+    places: BTreeMap<End, Place>,
+    /// Streams whose path id has not come yet.
+    fresh: BTreeMap<End, First>,
+    /// What spliced streams have no room for.
+    held: BTreeMap<End, BytesMut>,
     tunnels: BTreeMap<End, Tunnel>,
-    routes: BTreeMap<(Id, PathId), (Route, Vec<NodeId>)>,
-    onward: BTreeMap<(Id, NodeId, PathId), (PathId, NodeId)>,
     own: BTreeMap<PathId, Route>,
     /// What the client heard: path, why, who said so.
     failed: Vec<(Failure, NodeId)>,
@@ -117,13 +125,13 @@ impl Fabric {
         Self {
             world,
             links,
-            hops: (1..=EXIT).map(|id| (id, Hop::new(1024))).collect(),
+            relays: (1..=EXIT).map(|id| (id, carrier(id))).collect(),
             watches: BTreeMap::new(),
             splices: BTreeMap::new(),
+            places: BTreeMap::new(),
             fresh: BTreeMap::new(),
+            held: BTreeMap::new(),
             tunnels: BTreeMap::new(),
-            routes: BTreeMap::new(),
-            onward: BTreeMap::new(),
             own: BTreeMap::new(),
             failed: Vec::new(),
             lost_entry: false,
@@ -199,7 +207,7 @@ impl Fabric {
         );
         let tunnel = Tunnel {
             inner: Some(inner),
-            first: BytesMut::new(),
+            first: None,
             nodes,
             waiting: VecDeque::new(),
         };
@@ -225,7 +233,7 @@ impl Fabric {
         if refused && let Some(tunnel) = self.tunnels.get_mut(&end) {
             tunnel.waiting.push_back(data);
         } else if refused {
-            self.fresh.entry(end).or_default().extend_from_slice(&data);
+            self.held.entry(end).or_default().extend_from_slice(&data);
         }
     }
 
@@ -270,36 +278,23 @@ impl Fabric {
         if self.tunnels.contains_key(&end) {
             return self.inward(end, data);
         }
-        let mut held = self.fresh.remove(&end).unwrap_or_default();
-        held.extend_from_slice(data);
-        if held.len() < 8 {
-            self.fresh.insert(end, held);
+        let Some(mut first) = self.fresh.remove(&end) else {
             return;
-        }
-        let path: PathId = held.split_to(8)[..].try_into().unwrap();
+        };
+        first.push(data);
+        let Some(path) = first.path() else {
+            self.fresh.insert(end, first);
+            return;
+        };
         let (link, side, _) = end;
-        let me = self.node_at(link, side);
-        let prev = identity(self.ends(link).0).public().node_id();
-        if me == EXIT {
-            let (_, nodes) = self.routes[&(me, path)].clone();
-            let tunnel = Tunnel {
-                inner: None,
-                first: BytesMut::new(),
-                nodes,
-                waiting: VecDeque::new(),
-            };
-            self.tunnels.insert(end, tunnel);
-            return self.inward(end, &held.freeze());
-        }
-        let (onward, next) = self.onward[&(me, prev, path)];
-        let next = (1..=EXIT)
-            .find(|id| identity(*id).public().node_id() == next)
-            .unwrap();
-        let mut first = BytesMut::from(&onward[..]);
-        first.extend_from_slice(&held);
-        let ahead = self.open(me, next, first.freeze());
-        self.splices.insert(end, ahead);
-        self.splices.insert(ahead, end);
+        let from = identity(self.ends(link).0).public().node_id();
+        let begun = relay::Input::Stream {
+            from,
+            charge: ChargeTo::Node(from),
+            path,
+            stream: (end, first),
+        };
+        self.told(self.node_at(link, side), begun);
     }
 
     /// Bytes for the session inside a stream.
@@ -308,17 +303,11 @@ impl Fabric {
         let secrets = Secrets::draw(&mut self.rng);
         let tunnel = self.tunnels.get_mut(&end).unwrap();
         let mut data = data.clone();
-        if tunnel.inner.is_none() {
-            tunnel.first.extend_from_slice(&data);
-            let len = tunnel
-                .first
-                .first_chunk()
-                .map(|l| usize::from(u16::from_be_bytes(*l)));
-            if len.is_none_or(|len| tunnel.first.len() < 2 + len) {
+        if let Some(first) = &mut tunnel.first {
+            first.push(&data);
+            let Some(message) = first.message(&MESSAGE_1).unwrap() else {
                 return;
-            }
-            tunnel.first.advance(2);
-            let message = tunnel.first.split_to(len.unwrap());
+            };
             let config = Config::default().over(tunnel.nodes.clone());
             let session =
                 Session::accept(now, config, &identity(EXIT), &[0; 32], &message, secrets).unwrap();
@@ -326,7 +315,7 @@ impl Fabric {
                 Answering::new(Connection::new(session), service(EXIT)),
                 now.mono,
             ));
-            data = std::mem::take(&mut tunnel.first).freeze();
+            data = tunnel.first.take().unwrap().into_rest().into();
         }
         if let Some(inner) = &mut tunnel.inner {
             let _ = inner.handle_input(now, Input::Bytes(data));
@@ -336,58 +325,29 @@ impl Fabric {
 
     fn control(&mut self, link: LinkId, side: Side, payload: &[u8]) {
         let (me, from) = (self.node_at(link, side), self.ends(link));
-        let other = if side == Side::Client { from.1 } else { from.0 };
-        let other_key = *identity(other).public();
-        let now = self.now();
-        match Control::from_bytes(payload).unwrap() {
-            path @ Control::Single { .. } => {
-                let hop = self.hops.get_mut(&me).unwrap();
-                let from = (&other_key, ChargeTo::Node(other_key.node_id()));
-                match hop.receive(now, &identity(me), from, path).unwrap() {
-                    Accepted::Exit { path } => {
-                        let route = hop.route(other_key.node_id(), path).unwrap().clone();
-                        let nodes = route.nodes.clone();
-                        self.routes.insert((me, path), (route, nodes));
-                    }
-                    Accepted::Forward {
-                        next,
-                        path,
-                        onward,
-                        control,
-                    } => {
-                        self.onward
-                            .insert((me, other_key.node_id(), path), (onward, next));
-                        let to = (1..=EXIT)
-                            .find(|id| identity(*id).public().node_id() == next)
-                            .unwrap();
-                        let link = self.links[&(me, to)];
-                        let control = Command::PathControl(control.to_bytes().into());
-                        self.world
-                            .command(link, Side::Client, control)
-                            .unwrap()
-                            .unwrap();
-                    }
-                }
-            }
-            Control::Probe(token) => {
-                let ack = Control::ProbeAck {
-                    token,
-                    cf: betanet_path::Cf::default(),
-                };
-                let _ = self
-                    .world
-                    .command(link, side, Command::PathControl(ack.to_bytes().into()));
-            }
-            Control::Error {
-                failure,
-                path,
-                key,
-                sig,
-            } if me == CLIENT => {
-                let by = self.own[&path].failed_hop(failure, &key, &sig).unwrap();
-                self.failed.push((failure, by));
-            }
-            _ => {}
+        let ours = me == from.0;
+        let other = if ours { from.1 } else { from.0 };
+        let control = Control::from_bytes(payload).unwrap();
+        if me != CLIENT {
+            let from = *identity(other).public();
+            let message = relay::Input::Control {
+                from,
+                charge: ChargeTo::Node(from.node_id()),
+                session: (link, side),
+                ours,
+                control,
+            };
+            return self.told(me, message);
+        }
+        if let Control::Error {
+            failure,
+            path,
+            key,
+            sig,
+        } = control
+        {
+            let by = self.own[&path].failed_hop(failure, &key, &sig).unwrap();
+            self.failed.push((failure, by));
         }
     }
 
@@ -428,18 +388,11 @@ impl Fabric {
             self.lost_entry = true;
             return;
         }
-        let behind: Vec<(NodeId, PathId)> = self
-            .onward
-            .keys()
-            .filter(|k| k.0 == me)
-            .map(|k| (k.1, k.2))
-            .collect();
-        for (prev, path) in behind {
-            let route = self.hops[&me].route(prev, path).unwrap().clone();
-            let error = route.error(Failure::PeerDown, path, &identity(me));
-            let (_, back) = self.links.iter().find(|((_, to), _)| *to == me).unwrap();
-            let control = Command::PathControl(error.to_bytes().into());
-            let _ = self.world.command(*back, Side::Server, control);
+        let onward: Vec<End> = self.places.keys().copied().collect();
+        for end in onward.into_iter().filter(|end| end.0 == link) {
+            if let Some(place) = self.places.remove(&end) {
+                self.told(me, relay::Input::Over { place, down: true });
+            }
         }
     }
 
@@ -457,7 +410,8 @@ impl Fabric {
                 }
                 match event {
                     Event::Opened { stream, .. } => {
-                        self.fresh.insert((link, side, stream), BytesMut::new());
+                        let first = First::new(self.now());
+                        self.fresh.insert((link, side, stream), first);
                     }
                     Event::Body { stream, data } => self.body((link, side, stream), &data),
                     Event::PathControl(payload) => self.control(link, side, &payload),
@@ -467,6 +421,13 @@ impl Fabric {
             }
             self.look();
             let now = self.now();
+            for me in 1..=EXIT {
+                let relay = self.relays.get_mut(&me).unwrap();
+                if relay.poll_timeout().is_some_and(|w| w.at <= now.mono) {
+                    relay.handle_timeout(now);
+                    self.carries(me);
+                }
+            }
             let ends: Vec<End> = self.tunnels.keys().copied().collect();
             for end in ends {
                 if let Some(inner) = self.tunnels.get_mut(&end).and_then(|t| t.inner.as_mut()) {
@@ -489,7 +450,7 @@ impl Fabric {
                 self.send(end, data);
             }
             self.drain(end);
-        } else if let Some(held) = self.fresh.remove(&end) {
+        } else if let Some(held) = self.held.remove(&end) {
             self.send(end, held.freeze());
         }
     }

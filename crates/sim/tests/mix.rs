@@ -1,11 +1,15 @@
 //! Requests over the mix: a client, a gateway and relays, each with its own keys, while relays lose packets. All parts are at
-//! work: directory, lottery, building, unwrapping, replay memory, queues, reply blocks, windows, loops.
+//! work: directory, lottery, building, unwrapping, replay memory, queues, links, reply blocks, windows, loops. What a relay decides
+//! is what `runtime` runs: the fate of a packet, its wait, its link.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::cast_possible_truncation,
     reason = "a test stops where it is surprised"
 )]
+
+#[path = "mix/relays.rs"]
+mod relays;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,14 +20,14 @@ use betanet_keys::VrfSecret;
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Fingerprint, Machine, Now, Rng, Seed, Time};
 use betanet_mix::{
-    BeaconSecret, Client, ClientError, ClientInput, ClientTransmit, Command, Cover, Delivered,
-    Directory, EpochKeys, KeyRing, Lost, MixKeys, Net, Noted, Packet, Recipient, RecipientConfig,
-    Relay, RelayKey, Replays, Setup, Taken, Via, Waiting, epoch_start, layer_of, layer_text,
-    public_key, unwrap_batch, weight,
+    BeaconSecret, Client, ClientError, ClientInput, ClientTransmit, Cover, Departure, Directory,
+    EpochKeys, KeyRing, Lost, MixKeys, Net, Packet, Recipient, RecipientConfig, Relay, RelayKey,
+    Setup, epoch_start, layer_of, layer_text, public_key, weight,
 };
 use betanet_sim::MixServer;
 use betanet_stack::{MixCommand, MixEvent, MixRequester};
-use betanet_wire::{ChargeTo, NodeId};
+use betanet_wire::NodeId;
+use relays::Place;
 use zeroize::Zeroizing;
 
 const EPOCH: u32 = 159_000;
@@ -35,31 +39,6 @@ const GUARD: usize = 7;
 
 fn node(n: usize) -> NodeId {
     NodeId([n as u8; 20])
-}
-
-/// A session that somebody pays for who pays for no other.
-fn own_address(session: u64) -> Via {
-    let mut payer = [0; 20];
-    payer[..8].copy_from_slice(&session.to_be_bytes());
-    let charge = ChargeTo::Node(NodeId(payer));
-    Via { session, charge }
-}
-
-/// What packets are unwrapped with somewhere.
-struct Place {
-    keys: EpochKeys,
-    replays: Replays,
-    waiting: Waiting,
-}
-
-impl Place {
-    fn new(keys: EpochKeys, n: usize) -> Self {
-        Self {
-            keys,
-            replays: Replays::with_capacity(100_000, &[n as u8; 16]),
-            waiting: Waiting::new(4096),
-        }
-    }
 }
 
 /// Relays' keys, and a directory of them.
@@ -242,7 +221,13 @@ impl World {
             }
             while let Some(reply) = self.server.poll_transmit() {
                 moved = true;
-                self.send(GATEWAY, usize::from(reply.first.0[0]), reply.packet);
+                let departure = Departure {
+                    next: reply.first,
+                    packet: reply.packet,
+                    due: self.now,
+                    via: reply.via,
+                };
+                self.onward(GATEWAY, departure);
             }
             while self.server.poll_event().is_some() {
                 moved = true;
@@ -274,7 +259,7 @@ impl World {
         }
         for n in 0..RELAYS {
             while let Some(out) = self.places[n].waiting.pop(self.now) {
-                self.send(n, usize::from(out.next.0[0]), out.packet);
+                self.onward(n, out);
             }
         }
         while let Some(entry) = self.wire.first_entry()
@@ -286,60 +271,6 @@ impl World {
         self.settle();
         self.most_held = self.most_held.max(self.server.get().exchanges());
         true
-    }
-
-    fn arrive(&mut self, to: usize, mut packet: Box<Packet>) {
-        let now = now_at(self.now);
-        self.carried += 1;
-        assert_eq!((packet.0[0], &packet.0[2..4]), (1, &[0, 0][..]));
-        let seen = self.seen.entry(to).or_insert_with(|| (vec![0; 256], 0));
-        seen.1 += 1;
-        for byte in &packet.0[4..] {
-            seen.0[usize::from(*byte)] += 1;
-        }
-        self.trace = self.trace.bytes(&packet.0[36..52]).word(to as u64);
-        if to == CLIENT {
-            if self.twice {
-                let again = ClientInput::Packet(packet.clone());
-                self.asker.handle_input(now, again).unwrap();
-            }
-            self.asker
-                .handle_input(now, ClientInput::Packet(packet))
-                .unwrap();
-            return;
-        }
-        let place = &mut self.places[to];
-        let replays = &mut place.replays;
-        let mut outcome = [Err(betanet_mix::Refusal::Epoch)];
-        let one = std::slice::from_mut(&mut *packet);
-        let seen = |_, _, tag: &[u8; 16]| {
-            let (mut of_session, mut of_charge) = (0, 0);
-            let mut noted = Noted {
-                of_session: &mut of_session,
-                of_charge: &mut of_charge,
-            };
-            replays.take(tag, &mut noted) != Taken::New
-        };
-        unwrap_batch(&place.keys, one, seen, &mut outcome);
-        let unwrapped = outcome[0].unwrap();
-        match unwrapped.command {
-            Command::Forward { next, .. } => {
-                // Each packet as if of a session and an address of its own.
-                let via = own_address(self.order);
-                let wait = unwrapped.wait_ms;
-                let pushed = place.waiting.push(self.now, via, wait, next, packet);
-                assert!(pushed.is_ok());
-            }
-            Command::Deliver { .. } => {
-                assert_eq!(to, GATEWAY);
-                let payload = Box::new(packet.payload().try_into().unwrap());
-                let via = own_address(1);
-                let delivered = Delivered { via, payload };
-                self.server.handle_input(now, delivered).unwrap();
-            }
-            Command::Drop { .. } => assert!(to < RELAYS),
-            Command::Reply { .. } => panic!("a reply at {to}"),
-        }
     }
 
     fn run(&mut self, seconds: u64) {

@@ -1,4 +1,5 @@
-//! Paths over a hundred nodes with wrong clocks, links that copy and change, and hops that fail.
+//! Paths over a hundred nodes with wrong clocks, links that copy and change, and hops that fail. Each node is the relay that
+//! `runtime` runs.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -10,8 +11,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use betanet_keys::Identity;
-use betanet_machine::{Fingerprint, Now, Rng, Seed, Time};
-use betanet_path::{Accepted, Control, Failure, Hop, PathError, TTL, build};
+use betanet_machine::testkit::Checked;
+use betanet_machine::{Fingerprint, Machine as _, Now, Rng, Seed, Time};
+use betanet_path::relay::{DialId, Event, Input, Refused, Relay, Rules, Transmit};
+use betanet_path::{Built, Control, Failure, PathError, PathId, TTL, build};
 use betanet_wire::{ChargeTo, NodeId};
 
 const NODES: u64 = 100;
@@ -26,9 +29,18 @@ const GOLDEN: u64 = 11_646_665_053_602_143_743;
 
 struct Node {
     identity: Identity,
-    hop: Hop,
+    /// Its sessions are the nodes that they are with, and its streams have numbers.
+    relay: Checked<Relay<usize, usize, u64>>,
     /// Added to the true time less the largest error.
     ahead_ms: u64,
+}
+
+/// The outcome of a header at a relay.
+enum Accepted {
+    /// The path ends there.
+    Exit,
+    /// It is dialled on, with this header.
+    Onward(DialId, NodeId, Control),
 }
 
 /// What a link does to a header.
@@ -55,12 +67,21 @@ impl World {
         let nodes: Vec<Node> = (0..NODES)
             .map(|_| Node {
                 identity: Identity::from_seed(&rng.array()),
-                hop: Hop::new(64 * 256),
+                relay: Checked::new(Relay::new(NodeId([0; 20]), Rules::default(), 0)),
                 ahead_ms: rng.below(2 * SKEW_MS),
             })
             .collect();
         let ids = nodes.iter().map(|n| n.identity.public().node_id());
-        let by_id = ids.zip(0..).collect();
+        let by_id: BTreeMap<NodeId, usize> = ids.zip(0..).collect();
+        let mut nodes = nodes;
+        for node in &mut nodes {
+            let rules = Rules {
+                onward: by_id.keys().copied().collect(),
+                carries: false,
+            };
+            let own = node.identity.public().node_id();
+            node.relay = Checked::new(Relay::new(own, rules, 64 * 256));
+        }
         Self {
             nodes,
             by_id,
@@ -84,6 +105,27 @@ impl World {
         usize::try_from(self.rng.below(NODES)).unwrap()
     }
 
+    fn id(&self, node: usize) -> NodeId {
+        self.nodes[node].identity.public().node_id()
+    }
+
+    fn tell(&mut self, node: usize, input: Input<usize, usize, u64>) {
+        let now = self.now(node);
+        self.nodes[node].relay.handle_input(now, input).unwrap();
+    }
+
+    fn message(&mut self, from: usize, to: usize, control: Control) {
+        let from_key = *self.nodes[from].identity.public();
+        let input = Input::Control {
+            from: from_key,
+            charge: ChargeTo::Node(from_key.node_id()),
+            session: from,
+            ours: false,
+            control,
+        };
+        self.tell(to, input);
+    }
+
     fn receive(
         &mut self,
         from: usize,
@@ -91,13 +133,73 @@ impl World {
         bytes: &[u8],
     ) -> Option<Result<Accepted, PathError>> {
         let control = Control::from_bytes(bytes).ok()?;
-        let (now, key) = (self.now(to), *self.nodes[from].identity.public());
-        let charge = ChargeTo::Node(key.node_id());
-        let node = &mut self.nodes[to];
-        Some(
-            node.hop
-                .receive(now, &node.identity, (&key, charge), control),
-        )
+        if !matches!(control, Control::Single { .. } | Control::Multi { .. }) {
+            // A link made another message of it.
+            return Some(Err(PathError::NotMine));
+        }
+        self.message(from, to, control);
+        let mut accepted = Accepted::Exit;
+        while let Some(transmit) = self.nodes[to].relay.poll_transmit() {
+            match transmit {
+                Transmit::Check(work) => {
+                    let judged = work.run(&self.nodes[to].identity);
+                    self.tell(to, Input::Judged(judged));
+                }
+                Transmit::Dial {
+                    dial,
+                    next,
+                    control,
+                    ..
+                } => accepted = Accepted::Onward(dial, next, control),
+                Transmit::Refuse { to, .. } => assert_eq!(to, from),
+                other => panic!("{other:?}"),
+            }
+        }
+        let mut got = None;
+        while let Some(event) = self.nodes[to].relay.poll_event() {
+            match event {
+                Event::Refused(Refused::Header(why)) => got = Some(Err(why)),
+                Event::GoesOn => assert!(matches!(accepted, Accepted::Onward(..))),
+                Event::Ends => assert!(matches!(accepted, Accepted::Exit)),
+                other => panic!("{other:?}"),
+            }
+        }
+        Some(got.unwrap_or(Ok(accepted)))
+    }
+
+    /// A stream follows a path that stands, to its end.
+    fn stream(&mut self, client: usize, nodes: &[usize], built: &Built) -> Vec<NodeId> {
+        let (mut from, mut path) = (client, built.path);
+        for (i, &at) in nodes.iter().enumerate() {
+            let from_id = self.id(from);
+            let input = Input::Stream {
+                from: from_id,
+                charge: ChargeTo::Node(from_id),
+                path,
+                stream: 7,
+            };
+            self.tell(at, input);
+            match self.nodes[at].relay.poll_transmit() {
+                Some(Transmit::Open {
+                    stream: 7,
+                    ahead,
+                    onward,
+                    place,
+                }) => {
+                    assert_eq!(Some(&ahead), nodes.get(i + 1), "the next of the path");
+                    self.tell(at, Input::Over { place, down: false });
+                    (from, path) = (at, onward);
+                }
+                None => match self.nodes[at].relay.poll_event() {
+                    Some(Event::Session {
+                        stream: 7, nodes, ..
+                    }) => return nodes,
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            }
+        }
+        panic!("a path without an end")
     }
 
     fn link(&mut self) -> Link {
@@ -120,20 +222,22 @@ impl World {
                 nodes.push(next);
             }
         }
-        let id = |w: &Self, n: usize| w.nodes[n].identity.public().node_id();
-        let ids: Vec<NodeId> = nodes.iter().map(|&n| id(self, n)).collect();
+        let ids: Vec<NodeId> = nodes.iter().map(|&n| self.id(n)).collect();
         let unix_ms = self.now(client).unix_ms;
         let Ok(built) = build(&self.nodes[client].identity, &ids, unix_ms, TTL, None) else {
             assert!(nodes.is_empty());
             return;
         };
         let dead = self.rng.below(10) == 0;
-        let (mut from, mut control, mut path) = (client, built.control.clone(), built.path);
+        let (mut from, mut control, mut dialled) = (client, built.control.clone(), None);
         let mut garbled = false;
         for (i, &to) in nodes.iter().enumerate() {
             let last = i + 1 == nodes.len();
-            if dead && last && i > 0 {
-                return self.fails(client, &nodes[..i], path, &built, garbled);
+            if let Some(dial) = dialled {
+                if dead && last {
+                    return self.fails(client, &nodes[..i], dial, &built, garbled);
+                }
+                self.tell(from, Input::Reached { dial, ahead: to });
             }
             let link = self.link();
             let skewed = self.nodes[from].ahead_ms.abs_diff(self.nodes[to].ahead_ms);
@@ -165,22 +269,19 @@ impl World {
             garbled |= link == Link::Flips;
             if link == Link::Copies {
                 let again = self.receive(from, to, &bytes);
-                assert_eq!(again, Some(Err(PathError::Replay)));
+                assert!(matches!(again, Some(Err(PathError::Replay))));
                 self.count("copies refused");
             }
             match got.unwrap().unwrap() {
-                Accepted::Exit { .. } => {
+                Accepted::Exit => {
                     assert!(last);
+                    let led = self.stream(client, &nodes, &built);
+                    assert!(garbled || led == ids);
                     return self.count("arrived");
                 }
-                Accepted::Forward {
-                    next,
-                    control: onward,
-                    onward: name,
-                    ..
-                } => {
+                Accepted::Onward(dial, next, onward) => {
                     assert_eq!(self.by_id[&next], nodes[i + 1]);
-                    (from, control, path) = (to, onward, name);
+                    (from, control, dialled) = (to, onward, Some(dial));
                 }
             }
         }
@@ -207,38 +308,42 @@ impl World {
         bytes
     }
 
+    /// The node that a relay tells of a failed path, the error, and the path's name in it.
+    fn told(&mut self, by: usize) -> (usize, Control, PathId) {
+        let Some(Transmit::Fail {
+            told: Some((to, message)),
+            ..
+        }) = self.nodes[by].relay.poll_transmit()
+        else {
+            panic!("{by} tells nobody");
+        };
+        let error = message.sign(&self.nodes[by].identity);
+        let Control::Error { path, .. } = error else {
+            panic!("{error:?}");
+        };
+        (to, error, path)
+    }
+
     /// The last node is dead: the one before says so, and each hop passes it back under its own name of the path.
-    fn fails(
-        &mut self,
-        client: usize,
-        hops: &[usize],
-        path: [u8; 8],
-        built: &betanet_path::Built,
-        garbled: bool,
-    ) {
+    fn fails(&mut self, client: usize, hops: &[usize], dial: DialId, built: &Built, garbled: bool) {
         let (&teller, _) = hops.split_last().unwrap();
-        let next = built.route.nodes[hops.len()];
-        let (mut prev, mut name) = self.nodes[teller].hop.back(next, path).unwrap();
-        let carried = self.nodes[teller]
-            .hop
-            .carried(self.now(teller), prev, name)
-            .unwrap();
-        let error = carried
-            .route
-            .error(Failure::PeerDown, name, &self.nodes[teller].identity);
+        let why = Failure::PeerDown;
+        self.tell(teller, Input::Unreached { dial, why });
+        let (mut by, mut told) = (teller, self.told(teller));
+        while told.0 != client {
+            let (to, error, _) = told;
+            self.message(by, to, error);
+            (by, told) = (to, self.told(to));
+            self.at = self.at + LINK;
+        }
+        let (_, error, name) = told;
+        assert_eq!(by, hops[0]);
         let Control::Error {
             failure, key, sig, ..
         } = error
         else {
             panic!("{error:?}");
         };
-        let mut by = teller;
-        while self.by_id[&prev] != client {
-            let own = self.nodes[by].identity.public().node_id();
-            by = self.by_id[&prev];
-            (prev, name) = self.nodes[by].hop.back(own, name).unwrap();
-            self.at = self.at + LINK;
-        }
         assert_eq!(name, built.path);
         let named = built.route.failed_hop(failure, &key, &sig);
         if garbled && named.is_none() {
@@ -276,8 +381,10 @@ fn a_hundred_nodes_carry_what_is_right_and_name_what_fails() {
     world.at = world.at + Duration::from_secs(3_600);
     for n in 0..world.nodes.len() {
         let now = world.now(n);
-        world.nodes[n].hop.expire(now);
-        assert!(world.nodes[n].hop.is_empty());
+        let relay = &mut world.nodes[n].relay;
+        relay.handle_timeout(now);
+        assert!(relay.get().is_empty());
+        assert_eq!((relay.get().dials(), relay.poll_timeout()), (0, None));
     }
     assert_eq!(world.trace.finish(), GOLDEN);
 }

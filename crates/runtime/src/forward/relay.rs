@@ -1,4 +1,6 @@
-//! The paths that others build over this node or to it.
+//! The paths that others build over this node or to it: sessions, streams and threads around [`betanet_path::Relay`], which decides.
+
+mod splice;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -8,33 +10,23 @@ use betanet_carrier::Tunnel;
 use betanet_htx::handshake::MESSAGE_1;
 use betanet_htx::kind;
 use betanet_keys::{Identity, Peer};
-use betanet_machine::Now;
-use betanet_path::{Accepted, Control, Failure, Header, Hop, LinkPath, PathError, PathId, Route};
-use betanet_session::ops::Op;
+use betanet_machine::{Machine as _, Time};
+use betanet_path::relay::{
+    DialId, Event, First, HEADERS_MAX, Input, Message, NEXT_HOP, Refused, Rules, Transmit,
+};
+use betanet_path::{Control, Failure};
 use betanet_wire::{ChargeTo, Code, NodeId};
-use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::load::Load;
 use super::{CameFrom, ForwardCarrier, Paths, RawStream, read};
-use crate::shares::{Share, Shares};
 use crate::{Clock, Error, Mesh, Metrics, Node, SessionHandle};
+use betanet_session::ops::Op;
+use splice::{Held, go_on};
 
-/// Path headers remembered, of which one peer has 1/64, and one address 1/32.
-const HEADERS_MAX: usize = 65_536;
-/// From a FORWARD stream's opening to its path id, and to message 1 at the exit.
-const FIRST_BYTES: Duration = Duration::from_secs(10);
-/// From a path's header to the session with the next hop.
-const NEXT_HOP: Duration = Duration::from_secs(10);
-
-/// Dials to next hops that paths of others bring about, at once; and of one who pays.
-const DIALS: (usize, usize) = (128, 16);
-/// Of the mesh's lookups at once as many are for those dials, and of one who pays; the others are this node's own.
-const LOOKUPS: (usize, usize) = (8, 2);
-
-/// Streams at once to one next hop, whose session has room for 256; and of one who pays.
-const STREAMS: (usize, usize) = (224, 64);
+/// The longest time between two looks at the relay's own clock.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Who opens sessions that came over a path.
 pub(crate) trait Exits: Send + Sync {
@@ -47,27 +39,17 @@ pub(crate) trait Exits: Send + Sync {
     ) -> Option<Tunnel>;
 }
 
-/// What became of the dial to the next hop.
-#[derive(Clone)]
-enum Next {
-    Dialling,
-    Open(Box<SessionHandle>),
-    Failed,
+/// The way to the session that brought a path. It is `None` where this node opened the session.
+type Back = Option<mpsc::Sender<Op>>;
+
+/// A stream that said which path it is bound to, and what was read of it.
+struct Begun {
+    stream: RawStream,
+    first: First,
 }
 
-/// Where streams bound to a path go.
-#[derive(Clone)]
-enum Link {
-    Exit(Vec<NodeId>),
-    Onward(PathId, watch::Receiver<Next>),
-}
-
-/// A path that leads over this node, and the session that brought it.
-struct Carried {
-    link: Link,
-    route: Route,
-    back: mpsc::Sender<Op>,
-}
+type Core = betanet_path::Relay<Back, Box<SessionHandle>, Begun>;
+type Todo = Transmit<Back, Box<SessionHandle>, Begun>;
 
 /// Carries paths of others: to itself always, onward where that is wanted.
 pub(crate) struct Relay {
@@ -79,30 +61,11 @@ pub(crate) struct Relay {
     node: Arc<Node>,
     /// Where the peers of others' paths are found, once the node is part of a network.
     mesh: OnceLock<Mesh>,
-    /// Whether paths of others go on to whomever the network knows.
-    carries: bool,
     metrics: Arc<Metrics>,
     load: Arc<Load>,
-    dials: Arc<Shares>,
-    lookups: Arc<Shares>,
-    /// The streams to each next hop.
-    streams: Mutex<BTreeMap<NodeId, Arc<Shares>>>,
-    paths: Mutex<State>,
-}
-
-struct State {
-    hop: Hop,
-    carried: BTreeMap<LinkPath, Carried>,
-}
-
-impl State {
-    /// As it is now: without the paths that have ended.
-    fn at(&mut self, now: Now) -> &mut Self {
-        for ended in self.hop.expire(now) {
-            self.carried.remove(&ended);
-        }
-        self
-    }
+    core: Mutex<Core>,
+    /// A dial began, which may have to be given up before anything else.
+    dials: Arc<Notify>,
 }
 
 impl Relay {
@@ -116,26 +79,30 @@ impl Relay {
         onward: &[Peer],
         carries: bool,
     ) -> Arc<Self> {
-        let hop = Hop::new(HEADERS_MAX);
-        let carried = BTreeMap::new();
-        Arc::new_cyclic(|own: &Weak<Self>| Self {
+        let onward: BTreeMap<NodeId, Peer> = onward
+            .iter()
+            .map(|p| (p.key.node_id(), p.clone()))
+            .collect();
+        let rules = Rules {
+            onward: onward.keys().copied().collect(),
+            carries,
+        };
+        let core = Core::new(identity.public().node_id(), rules, HEADERS_MAX);
+        let dials = Arc::new(Notify::new());
+        let relay = Arc::new_cyclic(|own: &Weak<Self>| Self {
             identity,
             clock,
             exits,
-            onward: onward
-                .iter()
-                .map(|p| (p.key.node_id(), p.clone()))
-                .collect(),
+            onward,
             node: Arc::new(node.with_paths(own.clone())),
             mesh: OnceLock::new(),
-            carries,
             metrics,
             load: Load::start(),
-            dials: Shares::new(DIALS.0, DIALS.1),
-            lookups: Shares::new(LOOKUPS.0, LOOKUPS.1),
-            streams: Mutex::default(),
-            paths: Mutex::new(State { hop, carried }),
-        })
+            core: Mutex::new(core),
+            dials: Arc::clone(&dials),
+        });
+        tokio::spawn(wake(Arc::downgrade(&relay), clock, dials));
+        relay
     }
 
     /// What it dials with.
@@ -147,6 +114,7 @@ impl Relay {
     pub(crate) fn join(&self, mesh: Mesh) {
         // Once: a gateway starts its mesh before it takes sessions.
         let _ = self.mesh.set(mesh);
+        self.lock().join();
     }
 
     /// The network's peers, as this node knows them.
@@ -162,97 +130,124 @@ impl Relay {
         self.node.close().await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn accept(
-        self: &Arc<Self>,
-        from: &CameFrom,
-        control: Control,
-        back: mpsc::Sender<Op>,
-    ) -> Result<Option<Control>, Code> {
-        let now = self.clock.now();
-        let prev = from.key.node_id();
-        let refused = |error: PathError| {
-            tracing::debug!(%error, code = %error.code(), "path refused");
-            self.metrics.path("refused");
-            error.code()
+    /// Tells the relay what happened; answers what it wants done.
+    fn told(self: &Arc<Self>, what: impl FnOnce(&mut Core)) -> Vec<Todo> {
+        let (todo, events): (Vec<_>, Vec<_>) = {
+            let mut core = self.lock();
+            what(&mut core);
+            let todo = std::iter::from_fn(|| core.poll_transmit()).collect();
+            (todo, std::iter::from_fn(|| core.poll_event()).collect())
         };
-        let own = self.identity.public().node_id();
-        let header = Header::read(now, own, prev, control).map_err(refused)?;
-        // Who has its share costs no arithmetic, and nobody waits for anybody's.
-        let stamp = {
-            let mut state = self.lock();
-            let hop = &mut state.at(now).hop;
-            hop.room(now, prev, from.charge).map_err(refused)?;
-            hop.stamp(now)
-        };
-        let stands = header.verify(stamp, &self.identity, &from.key);
-        let stands = stands.map_err(refused)?;
-        let mut state = self.lock();
-        let State { hop, carried } = state.at(now);
-        let accepted = hop.take(now, from.charge, stands).map_err(refused)?;
-        let path = match &accepted {
-            Accepted::Exit { path } | Accepted::Forward { path, .. } => *path,
-        };
-        let Some(route) = hop.route(prev, path).cloned() else {
-            return Ok(None);
-        };
-        if hop.carried(now, prev, path).is_none() {
-            // Within what clocks may differ by, and yet no stream may be opened on it any more.
-            hop.end(prev, path);
-            drop(state);
-            self.metrics.path("refused");
-            let error = route.error(Failure::TtlExpired, path, &self.identity);
-            return Ok(Some(error));
-        }
-        let link = match accepted {
-            Accepted::Exit { .. } => {
-                self.metrics.path("exit");
-                Link::Exit(route.nodes.clone())
+        events.into_iter().for_each(|event| self.event(event));
+        todo
+    }
+
+    fn heard(self: &Arc<Self>, input: Input<Back, Box<SessionHandle>, Begun>) -> Vec<Todo> {
+        self.told(|core| {
+            if let Err(error) = core.handle_input(self.clock.now(), input) {
+                // Its queues are emptied each time.
+                tracing::error!(%error, "a relay does not take what happened");
             }
-            Accepted::Forward {
-                next: next_node,
-                onward,
-                control,
-                ..
-            } => {
-                let peer = self.onward.get(&next_node).cloned();
-                let asks = self.carries && self.mesh().is_some();
-                if peer.is_none() && !asks {
-                    hop.end(prev, path);
-                    drop(state);
-                    let why = if self.onward.is_empty() {
-                        Failure::PolicyDeny
-                    } else {
-                        Failure::NoRoute
-                    };
-                    self.metrics.path("refused");
-                    return Ok(Some(route.error(why, path, &self.identity)));
+        })
+    }
+
+    /// Tells the relay what happened, and does what it wants done.
+    fn input(self: &Arc<Self>, input: Input<Back, Box<SessionHandle>, Begun>) {
+        let todo = self.heard(input);
+        todo.into_iter().for_each(|todo| self.perform(todo));
+    }
+
+    fn event(self: &Arc<Self>, event: Event<Begun>) {
+        match event {
+            Event::Ends => self.metrics.path("exit"),
+            Event::GoesOn => self.metrics.path("onward"),
+            Event::Refused(why) => {
+                if let Refused::Header(error) = why {
+                    tracing::debug!(%error, code = %error.code(), "path refused");
                 }
-                let charge = from.charge;
-                let Some(share) = self.dials.enter(charge) else {
-                    hop.end(prev, path);
-                    drop(state);
-                    self.metrics.path("refused");
-                    let error = route.error(Failure::PolicyDeny, path, &self.identity);
-                    return Ok(Some(error));
-                };
-                self.metrics.path("onward");
-                let (found, next) = watch::channel(Next::Dialling);
-                let relay = Arc::clone(self);
-                tokio::spawn(async move {
-                    let next = (next_node, peer, charge);
-                    relay.dial(next, control, (prev, path), found).await;
-                    drop(share);
-                });
-                Link::Onward(onward, next)
+                self.metrics.path("refused");
             }
-        };
-        let entry = Carried { link, route, back };
-        carried.insert((prev, path), entry);
-        Ok(None)
+            Event::Session {
+                stream,
+                nodes,
+                charge,
+            } => {
+                tokio::spawn(Arc::clone(self).end_here((nodes, charge), stream));
+            }
+            Event::Load { from, cf } => {
+                if let Some(mesh) = self.mesh() {
+                    mesh.reports().congestion(from, cf);
+                }
+            }
+        }
+    }
+
+    /// Does what may wait.
+    fn perform(self: &Arc<Self>, todo: Todo) {
+        let relay = Arc::clone(self);
+        match todo {
+            Transmit::Check(work) => self.input(Input::Judged(work.run(&self.identity))),
+            Transmit::Answer { to, message } => {
+                tokio::spawn(async move { relay.send(to, message).await });
+            }
+            Transmit::Acknowledge { to, token } => {
+                let message = Message::Ready(self.acknowledged(token));
+                tokio::spawn(async move { relay.send(to, message).await });
+            }
+            // Only what `control` hears is refused, which answers it itself.
+            Transmit::Refuse { .. } => {}
+            Transmit::Dial {
+                dial,
+                next,
+                charge,
+                until,
+                control,
+            } => {
+                self.dials.notify_one();
+                tokio::spawn(relay.dial(dial, (next, charge), until, control));
+            }
+            Transmit::Open {
+                stream,
+                ahead,
+                onward,
+                place,
+            } => {
+                let held = Held::new(relay, place);
+                tokio::spawn(go_on(held, stream, ahead, onward));
+            }
+            Transmit::Fail { told, streams } => {
+                tokio::spawn(async move {
+                    if let Some((back, message)) = told {
+                        // Before the streams that wait are refused: the builder then knows why.
+                        relay.send(back, message).await;
+                    }
+                    for begun in streams {
+                        begun.stream.refuse(Code::POLICY_REJECTED).await;
+                    }
+                });
+            }
+            Transmit::Reject { stream, code } => {
+                tokio::spawn(stream.stream.refuse(code));
+            }
+        }
+    }
+
+    async fn send(&self, to: Back, message: Message) {
+        let Some(ops) = to else { return };
+        let message = message.sign(&self.identity).to_bytes().into();
+        // A session that is gone needs no errors.
+        let _ = ops.send(Op::PathControl(message)).await;
+    }
+
+    fn acknowledged(&self, token: [u8; 8]) -> Control {
+        Control::ProbeAck {
+            token,
+            cf: self.load.feedback(),
+        }
     }
 
     /// A peer that paths may begin with, as this node dials it: one that they go on to, or that the network knows.
@@ -265,45 +260,40 @@ impl Relay {
     }
 
     /// Finds a peer for a path of somebody's: at once where it is known, and else by a lookup of the few that are for others.
-    async fn find_for(&self, charge: ChargeTo, node: NodeId) -> Option<Peer> {
+    async fn find_for(self: &Arc<Self>, charge: ChargeTo, node: NodeId) -> Option<Peer> {
         let mesh = self.mesh()?;
         if let Some(peer) = mesh.known_tested(node).await {
             return Some(peer);
         }
-        let share = self.lookups.enter(charge)?;
+        if !self.lock().look_up(charge) {
+            return None;
+        }
+        let looking = Looking {
+            relay: Arc::clone(self),
+            charge,
+        };
         let mesh = mesh.clone();
         // Whoever waits for it gives up sooner than the mesh does: the place is free once the lookup is over, not before.
         let looking = tokio::spawn(async move {
             let found = mesh.find(node).await;
-            drop(share);
+            drop(looking);
             found
         });
         looking.await.ok().flatten()
     }
 
-    /// A place for one more stream to a next hop: who opens many leaves places for others.
-    fn stream_to(&self, next: NodeId, charge: ChargeTo) -> Option<Share> {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        // A share holds those that it is one of.
-        streams.retain(|node, shares| *node == next || Arc::strong_count(shares) > 1);
-        let shares = streams.entry(next);
-        shares
-            .or_insert_with(|| Shares::new(STREAMS.0, STREAMS.1))
-            .enter(charge)
-    }
-
     /// Finds the next hop and the session with it, and sends the header on.
     async fn dial(
         self: Arc<Self>,
-        (node, peer, charge): (NodeId, Option<Peer>, ChargeTo),
+        dial: DialId,
+        (node, charge): (NodeId, ChargeTo),
+        until: Time,
         control: Control,
-        path: LinkPath,
-        found: watch::Sender<Next>,
     ) {
         let mut why = Failure::PeerDown;
         let sent = async {
-            let peer = match peer {
-                Some(peer) => peer,
+            let peer = match self.onward.get(&node) {
+                Some(peer) => peer.clone(),
                 None => self.find_for(charge, node).await.ok_or_else(|| {
                     why = Failure::NoRoute;
                     Error::NoAddress
@@ -313,172 +303,106 @@ impl Relay {
             session.path_control(control.to_bytes().into()).await?;
             Ok::<_, Error>(session)
         };
-        let next = match timeout(NEXT_HOP, sent).await {
-            Ok(Ok(session)) => Next::Open(Box::new(session)),
+        let outcome = match timeout_at(self.clock.instant(until), sent).await {
+            Ok(Ok(session)) => {
+                let ahead = Box::new(session);
+                Input::Reached { dial, ahead }
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the next hop of a path is not reached");
-                Next::Failed
+                Input::Unreached { dial, why }
             }
-            Err(_) => Next::Failed,
+            // The relay gave it up.
+            Err(_) => return,
         };
-        if matches!(next, Next::Failed) {
-            // Before the streams that wait are refused: the builder then knows why.
-            self.fail(path, why).await;
-        }
-        found.send_replace(next);
+        self.input(outcome);
     }
 
-    /// Tells the previous hop that a path ended here, and forgets it.
-    async fn fail(&self, path: LinkPath, why: Failure) {
-        let carried = {
-            let mut state = self.lock();
-            state.hop.end(path.0, path.1);
-            state.carried.remove(&path)
-        };
-        if let Some(Carried { route, back, .. }) = carried {
-            let error = route.error(why, path.1, &self.identity);
-            // A session that is gone needs no errors.
-            let _ = back.send(Op::PathControl(error.to_bytes().into())).await;
-        }
-    }
-
-    /// Passes an ERROR back under the name that the previous link gave the path.
-    fn pass_back(
-        &self,
-        from: NodeId,
-        failure: Failure,
-        path: PathId,
-        key: [u8; 32],
-        sig: [u8; 64],
-    ) {
-        let mut state = self.lock();
-        let Some((prev, path)) = state.hop.back(from, path) else {
-            return;
-        };
-        state.hop.end(prev, path);
-        if let Some(carried) = state.carried.remove(&(prev, path)) {
-            let error = Control::Error {
-                failure,
-                path,
-                key,
-                sig,
-            };
-            // A session whose queue is full notices the end of its streams.
-            let _ = carried
-                .back
-                .try_send(Op::PathControl(error.to_bytes().into()));
-        }
-    }
-
+    /// Reads which path a stream is bound to.
     async fn carry(self: Arc<Self>, from: CameFrom, mut stream: RawStream) {
-        let charge = from.charge;
-        let from = from.key.node_id();
-        let mut first = BytesMut::new();
-        let Ok(true) = timeout(FIRST_BYTES, read_to(&mut stream, &mut first, 8)).await else {
-            return stream.refuse(Code::POLICY_REJECTED).await;
-        };
-        let mut path = PathId::default();
-        first.copy_to_slice(&mut path);
-        let link = {
-            let state = self.lock();
-            // A path that expired takes no new streams.
-            state
-                .hop
-                .carried(self.clock.now(), from, path)
-                .and_then(|_| state.carried.get(&(from, path)))
-                .map(|c| c.link.clone())
-        };
-        match link {
-            None => stream.refuse(Code::POLICY_REJECTED).await,
-            Some(Link::Exit(nodes)) => self.end_here((nodes, charge), stream, first).await,
-            Some(Link::Onward(onward, mut next)) => {
-                let decided = next
-                    .wait_for(|n| !matches!(n, Next::Dialling))
-                    .await
-                    .map(|n| n.clone());
-                let Ok(Next::Open(session)) = decided else {
-                    return stream.refuse(Code::POLICY_REJECTED).await;
-                };
-                let next = session.peer().node_id();
-                let Some(_share) = self.stream_to(next, charge) else {
-                    self.metrics.path("refused");
-                    return stream.refuse(Code::POLICY_REJECTED).await;
-                };
-                let mut head = BytesMut::from(&onward[..]);
-                head.extend_from_slice(&first);
-                match session.open_raw(kind::FORWARD, head.freeze()).await {
-                    Ok(ahead) => {
-                        self.metrics.streams_forwarded.inc();
-                        splice(stream, ahead, &self.load).await;
-                    }
-                    Err(_) => stream.refuse(Code::POLICY_REJECTED).await,
-                }
-                if session.is_closed() {
-                    self.fail((from, path), Failure::PeerDown).await;
-                }
+        let mut first = First::new(self.clock.now());
+        let path = loop {
+            if let Some(path) = first.path() {
+                break path;
             }
+            if !self.more(&mut stream, &mut first).await {
+                return stream.refuse(Code::POLICY_REJECTED).await;
+            }
+        };
+        self.input(Input::Stream {
+            from: from.key.node_id(),
+            charge: from.charge,
+            path,
+            stream: Begun { stream, first },
+        });
+    }
+
+    /// Reads on; `false` when the stream ends before it has said enough, or says it too late.
+    async fn more(&self, stream: &mut RawStream, first: &mut First) -> bool {
+        match timeout_at(self.clock.instant(first.until()), stream.next()).await {
+            Ok(Ok(Some(more))) => {
+                first.push(&more);
+                true
+            }
+            Ok(Ok(None) | Err(_)) | Err(_) => false,
         }
     }
 
     /// A session begins in the stream.
-    async fn end_here(
-        &self,
-        (nodes, charge): (Vec<NodeId>, ChargeTo),
-        mut stream: RawStream,
-        mut first: BytesMut,
-    ) {
-        let message = async {
-            if !read_to(&mut stream, &mut first, 2).await {
-                return None;
+    async fn end_here(self: Arc<Self>, (nodes, charge): (Vec<NodeId>, ChargeTo), begun: Begun) {
+        let Begun {
+            mut stream,
+            mut first,
+        } = begun;
+        first.ends_here(self.clock.now());
+        let message = loop {
+            match first.message(&MESSAGE_1) {
+                Ok(None) => {}
+                Ok(message) => break message,
+                Err(_) => break None,
             }
-            let len = usize::from(first.get_u16());
-            if !MESSAGE_1.contains(&len) || !read_to(&mut stream, &mut first, len).await {
-                return None;
+            if !self.more(&mut stream, &mut first).await {
+                break None;
             }
-            Some(first.split_to(len))
         };
-        let message = timeout(FIRST_BYTES, message).await.ok().flatten();
         let tunnel = message.and_then(|m| self.exits.upgrade()?.open_forwarded(nodes, charge, &m));
+        drop(self);
         match tunnel {
-            Some(tunnel) => tunnel(Box::new(ForwardCarrier::new(first.freeze(), stream))).await,
+            Some(tunnel) => {
+                let rest = first.into_rest().into();
+                tunnel(Box::new(ForwardCarrier::new(rest, stream))).await;
+            }
             None => stream.refuse(Code::AUTH_FAILED).await,
         }
     }
 }
 
-/// Reads until there are `len` bytes; `false` when the stream ends before.
-async fn read_to(stream: &mut RawStream, bytes: &mut BytesMut, len: usize) -> bool {
-    while bytes.len() < len {
-        match stream.next().await {
-            Ok(Some(more)) => bytes.extend_from_slice(&more),
-            Ok(None) | Err(_) => return false,
-        }
-    }
-    true
+/// A lookup for somebody's path, until it is dropped.
+struct Looking {
+    relay: Arc<Relay>,
+    charge: ChargeTo,
 }
 
-/// Passes bytes both ways until both have ended; when one breaks off, so does the other.
-async fn splice(behind: RawStream, ahead: RawStream, load: &Load) {
-    let (mut from_behind, mut to_behind) = behind.split();
-    let (mut from_ahead, mut to_ahead) = ahead.split();
-    let onward = async {
-        while let Some(bytes) = from_behind.chunk().await? {
-            let _waits = load.waits();
-            to_ahead.send(bytes, false).await?;
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.relay.lock().looked_up(self.charge);
+    }
+}
+
+/// Lets the relay's time pass, for as long as there is one.
+async fn wake(relay: Weak<Relay>, clock: Clock, dials: Arc<Notify>) {
+    let mut next = clock.now().mono;
+    loop {
+        let look = clock.now().mono + LOOK;
+        tokio::select! {
+            () = sleep_until(clock.instant(next.min(look))) => {}
+            () = dials.notified() => {}
         }
-        to_ahead.send(Bytes::new(), true).await?;
-        Ok::<(), Error>(())
-    };
-    let back = async {
-        while let Some(bytes) = from_ahead.chunk().await? {
-            let _waits = load.waits();
-            to_behind.send(bytes, false).await?;
-        }
-        to_behind.send(Bytes::new(), true).await?;
-        Ok::<(), Error>(())
-    };
-    // What broke is reset by the drops.
-    let _ = tokio::try_join!(onward, back);
+        let Some(relay) = relay.upgrade() else { return };
+        let todo = relay.told(|core| core.handle_timeout(clock.now()));
+        next = relay.lock().poll_timeout().map_or(look, |wake| wake.at);
+        todo.into_iter().for_each(|todo| relay.perform(todo));
+    }
 }
 
 impl Paths for Relay {
@@ -488,34 +412,40 @@ impl Paths for Relay {
         payload: &[u8],
         ops: Option<mpsc::Sender<Op>>,
     ) -> Result<Option<Control>, Code> {
-        Ok(match read(payload)? {
-            path @ (Control::Single { .. } | Control::Multi { .. }) => {
-                let Some(ops) = ops else {
-                    // Over a session of one's own nobody else's paths come.
-                    return Err(Code::POLICY_REJECTED);
-                };
-                self.accept(from, path, ops)?
-            }
-            Control::Probe(token) => Some(Control::ProbeAck {
-                token,
-                cf: self.load.feedback(),
-            }),
-            Control::Error {
-                failure,
-                path,
-                key,
-                sig,
-            } => {
-                self.pass_back(from.key.node_id(), failure, path, key, sig);
-                None
-            }
-            Control::ProbeAck { cf, .. } | Control::Congestion(cf) => {
-                if let Some(mesh) = self.mesh() {
-                    mesh.reports().congestion(from.key.node_id(), cf);
+        let mut answer = Ok(None);
+        let ours = ops.is_none();
+        let mut todo = self.heard(Input::Control {
+            from: from.key,
+            charge: from.charge,
+            session: ops,
+            ours,
+            control: read(payload)?,
+        });
+        while let Some(next) = todo.pop() {
+            match next {
+                // Nobody waits for anybody's arithmetic: the relay is not locked meanwhile.
+                Transmit::Check(work) => {
+                    todo.extend(self.heard(Input::Judged(work.run(&self.identity))));
                 }
-                None
+                Transmit::Answer { message, .. } => {
+                    answer = Ok(Some(message.sign(&self.identity)));
+                }
+                Transmit::Acknowledge { token, .. } => {
+                    answer = Ok(Some(self.acknowledged(token)));
+                }
+                Transmit::Refuse { code, .. } => answer = Err(code),
+                Transmit::Fail {
+                    told: Some((Some(back), message)),
+                    ..
+                } => {
+                    let error = message.sign(&self.identity).to_bytes();
+                    // A session whose queue is full notices the end of its streams.
+                    let _ = back.try_send(Op::PathControl(error.into()));
+                }
+                other => self.perform(other),
             }
-        })
+        }
+        answer
     }
 
     fn opened(self: Arc<Self>, from: &CameFrom, kind: u8, stream: RawStream) {
@@ -534,90 +464,4 @@ impl Paths for Relay {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gateway::tests::network_file;
-    use crate::{Network, Node};
-    use futures_util::FutureExt as _;
-    use tokio::task::JoinHandle;
-
-    type Found = JoinHandle<Option<Peer>>;
-
-    fn hop(n: u8) -> NodeId {
-        NodeId([n; 20])
-    }
-
-    /// Lookups for next hops that nobody knows, three for each of so many payers; those that were refused at once are left out.
-    async fn looked_for(relay: &Arc<Relay>, hops: &mut u8, payers: u8) -> Vec<Found> {
-        let mut all: Vec<Found> = Vec::new();
-        for (payer, _) in (0..payers).flat_map(|p| [(p, 0), (p, 1), (p, 2)]) {
-            *hops += 1;
-            let (relay, node) = (Arc::clone(relay), hop(*hops));
-            let charge = ChargeTo::V4([192, 0, 2, payer]);
-            let finding = async move { relay.find_for(charge, node).await };
-            all.push(tokio::spawn(async {
-                timeout(NEXT_HOP, finding).await.ok().flatten()
-            }));
-        }
-        still_runs(&mut all).await;
-        all
-    }
-
-    /// Leaves those out that have found nothing.
-    async fn still_runs(all: &mut Vec<Found>) {
-        for _ in 0..1_000 {
-            tokio::task::yield_now().await;
-        }
-        all.retain_mut(|one| match one.now_or_never() {
-            Some(found) => {
-                assert_eq!(found.unwrap().map(|p| p.key), None);
-                false
-            }
-            None => true,
-        });
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn lookups_for_others_leave_half_of_them_to_the_node_for_as_long_as_they_last() {
-        let home = tempfile::tempdir().unwrap();
-        let network = Network::read(&network_file(home.path())).unwrap();
-        let identity = Identity::from_seed(&[2; 32]);
-        let node = Node::new(Some(identity.clone()), betanet_htx::Config::default()).unwrap();
-        let nobody: Weak<dyn Exits> = Weak::<Nobody>::new();
-        let metrics = Arc::new(Metrics::new());
-        let clock = Clock::start();
-        let relay = Relay::new(identity.clone(), clock, nobody, node, metrics, &[], true);
-        let mesh = Mesh::start(relay.node(), &network, identity, None, Vec::new(), None).unwrap();
-        relay.join(mesh.clone());
-        let mut hops = 0;
-        let mut others = looked_for(&relay, &mut hops, 8).await;
-        assert_eq!(others.len(), LOOKUPS.0);
-        // Who waited for them gives up; the mesh goes on with them, and there is no more room than before.
-        tokio::time::sleep(NEXT_HOP).await;
-        still_runs(&mut others).await;
-        assert!(others.is_empty());
-        assert!(looked_for(&relay, &mut hops, 8).await.is_empty());
-        let mut own: Vec<Found> = (0..16_u8)
-            .map(|n| {
-                let mesh = mesh.clone();
-                tokio::spawn(async move { mesh.find(hop(200 + n)).await })
-            })
-            .collect();
-        still_runs(&mut own).await;
-        assert_eq!(own.len(), 8, "of the mesh's 16");
-        // All are over: there is room again.
-        tokio::time::sleep(Duration::from_secs(25)).await;
-        still_runs(&mut own).await;
-        assert!(own.is_empty());
-        assert_eq!(looked_for(&relay, &mut hops, 8).await.len(), LOOKUPS.0);
-        mesh.stop().await;
-    }
-
-    struct Nobody;
-
-    impl Exits for Nobody {
-        fn open_forwarded(&self, _: Vec<NodeId>, _: ChargeTo, _: &[u8]) -> Option<Tunnel> {
-            None
-        }
-    }
-}
+mod tests;

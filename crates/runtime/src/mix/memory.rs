@@ -4,56 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use betanet_machine::Rng;
-use betanet_mix::{EpochKeys, KeyId, KeyRing, Noted, Replays, Taken};
-use betanet_wire::{ChargeTo, NodeId};
+use betanet_mix::{EpochKeys, KeyId, KeyRing, Memory, Replays};
 
 use super::plane::lock;
 use crate::replay_memory::{KEYS, tags};
-
-/// Sessions, and payers, whose part of a key's replay memory is counted apart; those after them share one part.
-const SHARES_MAX: usize = 65_536;
-
-/// What was seen under one key.
-pub(super) struct Memory {
-    replays: Replays,
-    sessions: BTreeMap<NodeId, usize>,
-    payers: BTreeMap<ChargeTo, usize>,
-}
-
-impl Memory {
-    pub(super) fn new(packets: usize, key: &[u8; 16]) -> Self {
-        Self {
-            replays: Replays::with_capacity(packets, key),
-            sessions: BTreeMap::new(),
-            payers: BTreeMap::new(),
-        }
-    }
-
-    /// How many tags there are.
-    pub(super) const fn len(&self) -> usize {
-        self.replays.len()
-    }
-
-    /// Whether three quarters are used: then a relay publishes a further key.
-    pub(super) const fn wants_another_key(&self) -> bool {
-        self.replays.wants_another_key()
-    }
-
-    /// Notes a tag that a peer's session brought, and `charge` pays for.
-    pub(super) fn take(&mut self, (peer, charge): (NodeId, ChargeTo), tag: &[u8; 16]) -> Taken {
-        let mut noted = Noted {
-            of_session: part(&mut self.sessions, peer, NodeId([0; 20])),
-            of_charge: part(&mut self.payers, charge, ChargeTo::Unknown),
-        };
-        self.replays.take(tag, &mut noted)
-    }
-}
-
-/// What one has had noted; those beyond [`SHARES_MAX`] count as `others`.
-fn part<K: Ord + Copy>(all: &mut BTreeMap<K, usize>, who: K, others: K) -> &mut usize {
-    let crowd = all.len() >= SHARES_MAX && !all.contains_key(&who);
-    all.entry(if crowd { others } else { who }).or_default()
-}
 
 /// The keys of now, and what was seen under them.
 #[derive(Clone, Default)]
@@ -127,6 +81,7 @@ mod tests {
     use betanet_keys::VrfSecret;
     use betanet_machine::Seed;
     use betanet_mix::{AFTER_MS, Taken, epoch_start};
+    use betanet_wire::{ChargeTo, NodeId};
 
     use super::*;
     use crate::replay_memory::memory;

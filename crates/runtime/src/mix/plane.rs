@@ -6,31 +6,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::thread;
-use std::time::Duration;
 
 use betanet_machine::{Rng, Seed, Time};
+use betanet_mix::plane::{BATCH, FEW, UNREAD, UNREAD_OF, batch};
 use betanet_mix::{
-    Command, Crowded, Delivered, Departure, Outcome, PACKET, Packet, Pool, Refusal, Reply, Taken,
-    Unwrapped, Via, Waiting, epoch_at, unwrap_batch,
+    Crowded, Cut, Delivered, Departure, Fate, Outcome, Packet, Pool, Refusal, Reply, Taken, Via,
+    Waiting, epoch_at, unwrap_batch,
 };
 use betanet_session::Substream;
 use betanet_wire::{ChargeTo, NodeId};
-use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::links::{self, Links, Outgoing};
+use super::links::{self, Links};
 use super::listed::{Listed, Lookups};
 use super::memory::Keys;
 use crate::metrics::MixMetrics;
 use crate::{Clock, Mesh, Node, PeerSession, Streams};
-
-/// Packets that a worker takes together: as many as are multiplied at once. More would only wait for each other.
-const BATCH: usize = 8;
-/// As few are multiplied at once without loss on most processors: what has come is shared among idle workers down to this.
-const FEW: usize = 4;
-/// Packets that wait to be unwrapped; one session may have a sixteenth of them before it is not read on, and all sessions that one
-/// pays for an eighth.
-const UNREAD: usize = 4096;
 
 /// How a node carries packets.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +137,7 @@ impl Plane {
             ways: Mutex::default(),
             sessions: Mutex::default(),
             payers: Mutex::default(),
-            links: Links::default(),
+            links: Links::new(options.waiting),
             listed: Arc::default(),
             lookups: Lookups::default(),
             metrics,
@@ -164,6 +155,9 @@ impl Plane {
             let thread = thread::Builder::new().name(format!("mix-{n}"));
             plane.threads.push(thread.spawn(move || inner.work())?);
         }
+        inner
+            .runtime
+            .spawn(links::pass_time(Arc::downgrade(&inner)));
         let departing = thread::Builder::new().name("mix-out".into());
         plane.threads.push(departing.spawn(move || inner.depart())?);
         Ok(Arc::new(plane))
@@ -211,7 +205,12 @@ impl Plane {
     pub(crate) fn send(&self, reply: Reply) {
         let Reply { first, packet, via } = reply;
         let due = self.inner.clock.now().mono;
-        self.inner.onward(first, Outgoing::new(packet, due, via));
+        self.inner.onward(Departure {
+            next: first,
+            packet,
+            due,
+            via,
+        });
     }
 
     /// The relays that packets go on to.
@@ -267,10 +266,10 @@ impl Inner {
             charge: self.listed.payer(peer, charge),
         };
         let mut places = self.places(via.charge);
-        let mut partial: Vec<u8> = Vec::with_capacity(PACKET);
+        let mut cut = Cut::default();
         while let Ok(Some(bytes)) = stream.next().await {
             let arrived = self.clock.now().mono;
-            let packets = self.cut(&mut partial, &bytes);
+            let packets = cut.cut(&bytes, &mut lock(&self.pool));
             let Ok(count) = u32::try_from(packets.len()) else {
                 break;
             };
@@ -319,11 +318,11 @@ impl Inner {
         let standing = payers.get(&charge).and_then(Weak::upgrade);
         let payer = standing.unwrap_or_else(|| {
             payers.retain(|_, places| places.strong_count() > 0);
-            let fresh = Arc::new(Semaphore::new(UNREAD / 8));
+            let fresh = Arc::new(Semaphore::new(UNREAD_OF.1));
             payers.insert(charge, Arc::downgrade(&fresh));
             fresh
         });
-        let session = Semaphore::new(UNREAD / 16);
+        let session = Semaphore::new(UNREAD_OF.0);
         Arc::new(Places { session, payer })
     }
 
@@ -338,33 +337,9 @@ impl Inner {
         epoch_at(self.clock.now().unix_ms)
     }
 
-    /// Packets that may wait for their time at once.
-    pub(super) const fn waiting_max(&self) -> usize {
-        self.options.waiting
-    }
-
-    /// The whole packets among these bytes, in buffers of the pool; what is over waits in `partial`.
-    #[expect(clippy::vec_box, reason = "packets are moved by their pointers")]
-    fn cut(&self, partial: &mut Vec<u8>, bytes: &Bytes) -> Vec<Box<Packet>> {
-        let mut rest = &bytes[..];
-        let mut packets = Vec::with_capacity((partial.len() + rest.len()) / PACKET);
-        let mut pool = lock(&self.pool);
-        while partial.len() + rest.len() >= PACKET {
-            let (now, after) = rest.split_at(PACKET - partial.len());
-            let mut packet = pool.take();
-            packet.0[..partial.len()].copy_from_slice(partial);
-            packet.0[partial.len()..].copy_from_slice(now);
-            partial.clear();
-            packets.push(packet);
-            rest = after;
-        }
-        partial.extend_from_slice(rest);
-        packets
-    }
-
     /// A worker's life.
     fn work(self: &Arc<Self>) {
-        let mut batch: Vec<Job> = Vec::with_capacity(BATCH);
+        let mut taken: Vec<Job> = Vec::with_capacity(BATCH);
         loop {
             let mut jobs = lock(&self.jobs);
             while jobs.is_empty() {
@@ -376,14 +351,13 @@ impl Inner {
                     .wait(jobs)
                     .unwrap_or_else(PoisonError::into_inner);
             }
-            let n = jobs.len().div_ceil(self.options.workers).clamp(FEW, BATCH);
-            let n = jobs.len().min(n);
-            batch.extend(jobs.drain(..n));
+            let n = batch(jobs.len(), self.options.workers);
+            taken.extend(jobs.drain(..n));
             if !jobs.is_empty() {
                 self.ready.notify_one();
             }
             drop(jobs);
-            self.unwrap(&mut batch);
+            self.unwrap(&mut taken);
         }
     }
 
@@ -412,40 +386,31 @@ impl Inner {
                 places.session.add_permits(1);
                 places.payer.add_permits(1);
             }
-            match outcome {
-                Ok(Unwrapped {
-                    command: Command::Forward { next, .. },
-                    wait_ms,
-                }) if self.options.forwards => {
-                    if self.loses() {
-                        self.metrics.dropped("rehearsal");
-                        done.push(job.packet);
-                    } else {
-                        onward.push((job, next, wait_ms));
-                    }
-                }
-                Ok(unwrapped) => {
-                    self.ends_here(&job, unwrapped.command);
+            match Fate::of(outcome, job.arrived, self.options.forwards) {
+                Fate::Onward { .. } if self.loses() => {
+                    self.metrics.dropped("rehearsal");
                     done.push(job.packet);
                 }
-                Err(refusal) => {
-                    self.metrics.refused(refusal);
+                Fate::Onward { next, due, wait_ms } => onward.push((job, next, due, wait_ms)),
+                fate => {
+                    self.ends_here(&job, fate);
                     done.push(job.packet);
                 }
             }
         }
         if !onward.is_empty() {
             let now = self.clock.now().mono;
-            // The wait counts from the packet's arrival: a busy node does not add to what its delays prove.
-            let due = |job: &Job, wait_ms: u16| job.arrived + Duration::from_millis(wait_ms.into());
-            let is_due = |(job, _, wait_ms): &(Job, NodeId, u16)| due(job, *wait_ms) <= now;
-            for (job, next, wait_ms) in onward.extract_if(.., |o| is_due(o)) {
+            for (job, next, due, wait_ms) in onward.extract_if(.., |(_, _, due, _)| *due <= now) {
                 self.metrics.delayed(wait_ms);
-                let due = due(&job, wait_ms);
-                self.onward(next, Outgoing::new(job.packet, due, job.via));
+                self.onward(Departure {
+                    next,
+                    packet: job.packet,
+                    due,
+                    via: job.via,
+                });
             }
             let mut waiting = lock(&self.waiting);
-            for (job, next, wait_ms) in onward {
+            for (job, next, _, wait_ms) in onward {
                 let pushed = waiting.push(job.arrived, job.via, wait_ms, next, job.packet);
                 match pushed {
                     Ok(()) => self.metrics.delayed(wait_ms),
@@ -481,9 +446,9 @@ impl Inner {
         }
     }
 
-    fn ends_here(&self, job: &Job, command: Command) {
-        match command {
-            Command::Deliver { .. } => {
+    fn ends_here(&self, job: &Job, fate: Fate) {
+        match fate {
+            Fate::Deliver => {
                 let Some(local) = self.local.get() else {
                     return self.metrics.dropped("no_recipient");
                 };
@@ -499,10 +464,10 @@ impl Inner {
                     Err(_) => self.metrics.dropped("recipient_full"),
                 }
             }
-            Command::Drop { .. } => self.metrics.dropped("cover"),
-            // This node gives no reply blocks out.
-            Command::Reply { .. } => self.metrics.dropped("no_reply_block"),
-            Command::Forward { .. } => self.metrics.dropped("no_relay"),
+            Fate::Cover => self.metrics.dropped("cover"),
+            Fate::NoReplyBlock => self.metrics.dropped("no_reply_block"),
+            Fate::NoRelay | Fate::Onward { .. } => self.metrics.dropped("no_relay"),
+            Fate::Refused(refusal) => self.metrics.refused(refusal),
         }
     }
 
@@ -537,28 +502,22 @@ impl Inner {
             }
             drop(waiting);
             for departure in leaving.drain(..) {
-                let Departure {
-                    next,
-                    packet,
-                    due,
-                    via,
-                } = departure;
-                self.onward(next, Outgoing::new(packet, due, via));
+                self.onward(departure);
             }
         }
     }
 
     /// Gives a packet to the link with the next node.
-    fn onward(self: &Arc<Self>, next: NodeId, outgoing: Outgoing) {
-        if next == self.own {
-            return self.again(outgoing);
+    fn onward(self: &Arc<Self>, departure: Departure) {
+        if departure.next == self.own {
+            return self.again(departure);
         }
-        links::send(self, next, outgoing);
+        links::send(self, departure);
     }
 
     /// The next node is this one.
-    fn again(&self, outgoing: Outgoing) {
-        let Outgoing { packet, via, .. } = outgoing;
+    fn again(&self, departure: Departure) {
+        let Departure { packet, via, .. } = departure;
         let Ok(room) = self.room.try_acquire() else {
             self.metrics.dropped("queue_full");
             return self.give(vec![packet]);

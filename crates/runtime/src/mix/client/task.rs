@@ -13,8 +13,9 @@ use betanet_mix::{
     ClientError, ClientInput, ClientStats, ClientTransmit, Delay, Done, Looped, PACKET, Packet,
     Recipient, Topology, epoch_at, epoch_start,
 };
+use betanet_mix::links::TOGETHER;
 use betanet_session::ops::{Ask, Op};
-use betanet_session::{Error, Feed, Inbox, Substream, TOGETHER};
+use betanet_session::{Error, Feed, Inbox, Substream};
 use betanet_stack::{Kind, MixCommand, MixError, MixEvent, MixRequester};
 use betanet_wire::{NodeId, text};
 use bytes::{Bytes, BytesMut};
