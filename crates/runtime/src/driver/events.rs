@@ -19,19 +19,16 @@ impl Driver {
             Event::Established if let Err(refusal) = self.permit.enter() => {
                 self.metrics.not_admitted.inc();
                 tracing::info!(%refusal, "a session is refused");
-                let (code, reason) = (Code::POLICY_REJECTED, refusal.to_string().into());
-                self.command(Command::Close { code, reason });
+                self.close(Code::POLICY_REJECTED, &refusal.to_string());
             }
             Event::Established if !self.template_passes() => {
-                let (code, reason) = (
+                self.close(
                     Code::L2_ORIGIN_MISMATCH,
-                    "the template is not in the registry".into(),
+                    "the template is not in the registry",
                 );
-                self.command(Command::Close { code, reason });
             }
             Event::Established if let Err((code, reason)) = self.version_stands() => {
-                let reason = reason.into();
-                self.command(Command::Close { code, reason });
+                self.close(code, reason);
             }
             Event::Established => {
                 self.metrics.sessions_opened.inc();
@@ -207,8 +204,7 @@ impl Driver {
                 Err(code) => {
                     self.refused += 1;
                     if self.refused >= REFUSED_MAX {
-                        let reason = "too many path messages were refused".into();
-                        self.command(Command::Close { code, reason });
+                        self.close(code, "too many path messages were refused");
                     }
                 }
             }

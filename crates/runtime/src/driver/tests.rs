@@ -9,6 +9,7 @@ use betanet_carrier::Error as CarrierError;
 use betanet_htx::{Config, Secrets, Session};
 use betanet_keys::Identity;
 use betanet_machine::{Rng, Seed};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 
 use super::*;
@@ -313,4 +314,16 @@ async fn what_is_dropped_while_the_queue_is_full_is_told_all_the_same() {
         aborted += usize::from(matches!(op, Op::Abort { stream: 7, .. }));
     }
     assert_eq!(aborted, 2);
+}
+
+#[test]
+fn giving_up_is_heard_also_from_where_no_runtime_is() {
+    let (ops, mut heard) = mpsc::channel(1);
+    ops.try_send(Op::Rekey).unwrap();
+    let code = Code::OK;
+    tell(&ops, Op::Abort { stream: 3, code });
+    drop(ops);
+    assert!(matches!(heard.blocking_recv(), Some(Op::Rekey)));
+    let then = heard.blocking_recv();
+    assert!(matches!(then, Some(Op::Abort { stream: 3, .. })));
 }
