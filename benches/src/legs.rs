@@ -68,8 +68,7 @@ fn leg(n: u32) -> f64 {
                     if let Event::Data { stream, data } = event {
                         got += data.len();
                         let bytes = data.len() as u64;
-                        let consume = Command::Consume { stream, bytes };
-                        to.handle_command(NOW, consume).unwrap();
+                        to.consume(NOW, stream, bytes);
                     }
                 }
             }

@@ -30,7 +30,7 @@ message! {
 }
 
 /// Method of a request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Method {
     /// Read a resource.
     Get,
@@ -78,7 +78,7 @@ impl fmt::Display for Method {
 }
 
 /// A request's head.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Request {
     /// Method.
     pub method: Method,
@@ -91,7 +91,7 @@ pub struct Request {
 }
 
 /// A response's head.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Response {
     /// Status code.
     pub status: u16,

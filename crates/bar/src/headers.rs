@@ -8,7 +8,7 @@ use betanet_wire::cbor::{self, Decode, Encode, Kind, Reader, Writer};
 use crate::Refusal;
 
 /// A header's value: text, or bytes as in `bn-voucher`.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum HeaderValue {
     /// Text, as in most headers.
     Text(String),
@@ -53,7 +53,7 @@ impl<'a> Decode<'a> for HeaderValue {
 }
 
 /// A head's headers, by key. Unknown headers are kept.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Headers(BTreeMap<String, HeaderValue>);
 
 impl Headers {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::{Error, HEAD_MAX, Head, Refusal};
 
 /// A part of an exchange's incoming direction, in order: one head, bodies, one end.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Part<H> {
     /// The head, without its inline body.
     Head(H),
@@ -21,7 +21,7 @@ pub enum Part<H> {
 /// Reads one direction of a BAR stream.
 ///
 /// A head takes at most 65 540 bytes of memory; body bytes are passed on as they arrive.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct Incoming<H> {
     buffer: Vec<u8>,
     in_body: bool,

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use betanet_machine::{Fingerprint, Machine, Now, Queue, Time, Wake};
+use betanet_machine::{Machine, Now, Queue, Time, Wake, fingerprint};
 use betanet_wire::NodeId;
 use bytes::{Buf as _, Bytes, BytesMut};
 use zeroize::Zeroizing;
@@ -52,7 +52,7 @@ pub enum Input {
 /// From above.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Open a stream; its ID is what [`Leg::next_stream`] says before.
+    /// Open a stream; its ID is the answer.
     Open,
     /// Send bytes on a stream.
     Write {
@@ -61,19 +61,10 @@ pub enum Command {
         /// What.
         data: Bytes,
     },
-    /// Delivered bytes were used up; their credit goes back to the peer.
-    Consume {
-        /// Which.
-        stream: u64,
-        /// How many.
-        bytes: u64,
-    },
-    /// Send what waits, then CLOSE.
-    Close,
 }
 
 /// For the carrier. `End` and `Reset` are the last.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Transmit {
     /// Body bytes, in order.
     Bytes(Bytes),
@@ -84,7 +75,7 @@ pub enum Transmit {
 }
 
 /// Who ended a leg.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum By {
     /// This side.
     Local,
@@ -97,7 +88,7 @@ pub enum By {
 }
 
 /// For above.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
     /// The client says over which nodes, first to last, its leg is to go on. Once at most.
     Path {
@@ -109,7 +100,7 @@ pub enum Event {
         /// Which.
         stream: u64,
     },
-    /// Bytes of a stream, in order. Answer with [`Command::Consume`].
+    /// Bytes of a stream, in order. Answer with [`Leg::consume`].
     Data {
         /// Which.
         stream: u64,
@@ -149,7 +140,7 @@ pub enum Error {
     TooManyStreams,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Phase {
     Open,
     /// CLOSE follows what waits.
@@ -214,10 +205,25 @@ impl Leg {
         }
     }
 
-    /// The ID that the next [`Command::Open`] gets.
-    #[must_use]
-    pub const fn next_stream(&self) -> u64 {
-        self.streams.next()
+    /// Delivered bytes were used up: their credit goes back to the peer. Never refused.
+    pub fn consume(&mut self, now: Now, stream: u64, bytes: u64) {
+        if !self.is_open() {
+            return;
+        }
+        if let Some(credit) = self.streams.consumed(stream, bytes) {
+            self.send(now.mono, Head::WindowUpdate(stream), &credit.to_be_bytes());
+        }
+        self.pump(now.mono);
+    }
+
+    /// Sends what waits, then CLOSE; whether that is new. Never refused.
+    pub fn close(&mut self, now: Now) -> bool {
+        let open = self.is_open();
+        if open {
+            self.phase = Phase::Draining;
+            self.pump(now.mono);
+        }
+        open
     }
 
     /// Whether an input of this many bytes would be taken now.
@@ -243,7 +249,8 @@ impl Leg {
 
     fn queue(&mut self, now: Time, frame: Vec<u8>) {
         self.out_bytes += frame.len();
-        self.out.push(now, Transmit::Bytes(frame.into()));
+        // Room was looked at before: for a frame of the peer, and for each stream that gives credit back.
+        self.out.push_reserved(now, Transmit::Bytes(frame.into()));
     }
 
     fn turn_if_due(&mut self, now: Time) {
@@ -273,27 +280,29 @@ impl Leg {
             let frame = self.sealer.seal_pieces(Head::Stream(id), &pieces);
             self.queue(now, frame);
             if refill && self.is_open() {
-                self.events.push(now, Event::Writable { stream: id });
+                self.events
+                    .push_reserved(now, Event::Writable { stream: id });
             }
         }
         if self.phase == Phase::Draining && self.streams.buffered() == 0 {
             self.send(now, Head::Close, &[]);
             self.phase = Phase::Closing(now);
-            self.events.push_last(now, Event::Closed { by: By::Local });
+            self.events
+                .push_reserved(now, Event::Closed { by: By::Local });
         }
     }
 
     fn finish(&mut self, now: Time, last: Transmit, by: By) {
         let told = matches!(self.phase, Phase::Closing(_) | Phase::Closed);
         if !self.is_closed() {
-            self.out.push_last(now, last);
+            self.out.push_reserved(now, last);
         }
         self.phase = Phase::Closed;
         self.rx.clear();
         self.backlog = None;
         self.streams.clear();
         if !told {
-            self.events.push_last(now, Event::Closed { by });
+            self.events.push_reserved(now, Event::Closed { by });
         }
     }
 
@@ -340,10 +349,11 @@ impl Leg {
                 Err(Fault::Credit) => self.fault(now, "more than the window"),
                 Ok(new) => {
                     if new {
-                        self.events.push(now, Event::Opened { stream });
+                        self.events.push_reserved(now, Event::Opened { stream });
                     }
                     if !body.is_empty() {
-                        self.events.push(now, Event::Data { stream, data: body });
+                        self.events
+                            .push_reserved(now, Event::Data { stream, data: body });
                     }
                 }
             },
@@ -374,7 +384,7 @@ impl Leg {
         match self.asked.more(more) {
             Ok(None) => {}
             Ok(Some(nodes)) => {
-                self.events.push(now, Event::Path { nodes });
+                self.events.push_reserved(now, Event::Path { nodes });
             }
             Err(error) => {
                 tracing::debug!(%error, "a path header of 1.1 is not read");
@@ -398,6 +408,8 @@ impl Leg {
 impl Machine for Leg {
     type Input = Input;
     type Command = Command;
+    /// The stream that was opened.
+    type Answer = Option<u64>;
     type Transmit = Transmit;
     type Event = Event;
     type Error = Error;
@@ -428,7 +440,7 @@ impl Machine for Leg {
         Ok(())
     }
 
-    fn handle_command(&mut self, now: Now, command: Command) -> Result<(), Error> {
+    fn handle_command(&mut self, now: Now, command: Command) -> Result<Option<u64>, Error> {
         let at = now.mono;
         if !self.is_open() {
             return Err(Error::Closed);
@@ -436,26 +448,16 @@ impl Machine for Leg {
         if self.out.room() <= MARGIN || self.events.room() <= MARGIN {
             return Err(Error::Full);
         }
-        match command {
-            Command::Open => {
-                if !self.streams.open() {
-                    return Err(Error::TooManyStreams);
-                }
-            }
+        let opened = match command {
+            Command::Open => Some(self.streams.open().ok_or(Error::TooManyStreams)?),
             Command::Write { stream, data } => match self.streams.write(stream, data) {
                 None => return Err(Error::NoStream(stream)),
                 Some(false) => return Err(Error::Blocked(stream)),
-                Some(true) => {}
+                Some(true) => None,
             },
-            Command::Consume { stream, bytes } => {
-                if let Some(credit) = self.streams.consumed(stream, bytes) {
-                    self.send(at, Head::WindowUpdate(stream), &credit.to_be_bytes());
-                }
-            }
-            Command::Close => self.phase = Phase::Draining,
-        }
+        };
         self.pump(at);
-        Ok(())
+        Ok(opened)
     }
 
     fn handle_timeout(&mut self, now: Now) {
@@ -510,28 +512,10 @@ impl Machine for Leg {
     }
 
     fn fingerprint(&self) -> u64 {
-        let phase = match self.phase {
-            Phase::Open => 0,
-            Phase::Draining => 1,
-            Phase::Closing(_) => 2,
-            Phase::Closed => 3,
-        };
-        [
-            phase,
-            self.asked.fingerprint(),
-            self.rx.len() as u64,
-            self.out.len() as u64,
-            self.out_bytes as u64,
-            self.events.len() as u64,
-            self.sealer.frames(),
-            self.sealer.bytes(),
-            self.streams.len() as u64,
-            self.streams.buffered() as u64,
-            self.streams.next(),
-            self.answered.len() as u64,
-        ]
-        .into_iter()
-        .fold(Fingerprint::default(), Fingerprint::word)
-        .finish()
+        fingerprint!(self, Leg {
+            phase, sealer, opener, turned_at, rx, backlog, out, out_bytes, events, streams, answered, asked,
+        } without {
+            paths: "set once",
+        })
     }
 }

@@ -123,7 +123,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<PathHeader>, PathError> {
 }
 
 /// What has come of a leg's path header, which is all that its stream carries.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) enum Asked {
     Part(Vec<u8>),
     Whole,
@@ -156,13 +156,6 @@ impl Asked {
             }
             Self::Whole if !more.is_empty() => Err(PathError::More),
             Self::Whole | Self::Never => Ok(None),
-        }
-    }
-
-    pub(crate) const fn fingerprint(&self) -> u64 {
-        match self {
-            Self::Part(bytes) => bytes.len() as u64,
-            Self::Whole | Self::Never => u64::MAX,
         }
     }
 }

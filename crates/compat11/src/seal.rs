@@ -46,10 +46,22 @@ impl Keys {
 }
 
 /// Seals one direction's frames.
+#[derive(Hash)]
 pub struct Sealer {
     keys: Keys,
     frames: u64,
     bytes: u64,
+}
+
+impl core::hash::Hash for Keys {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        betanet_machine::hash_fields!(self, state, Keys { counter } without {
+            key: "a secret",
+            aead: "a secret",
+            salt: "a secret",
+            reading: "set once",
+        });
+    }
 }
 
 impl Sealer {
@@ -117,6 +129,7 @@ impl Sealer {
 }
 
 /// Opens the other direction's.
+#[derive(Hash)]
 pub struct Opener {
     keys: Keys,
 }

@@ -1,6 +1,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use betanet_machine::Interest;
 use bytes::Bytes;
 
 /// A stream's first credit, both ways.
@@ -12,7 +13,7 @@ const SEND_BUFFER: usize = 64 << 10;
 /// Credit stays under this.
 const CREDIT_MAX: u64 = 1 << 62;
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Stream {
     /// What the peer may still send.
     open: u64,
@@ -24,7 +25,7 @@ struct Stream {
     buffered: usize,
     credit: u64,
     /// A write was refused.
-    refused: bool,
+    refused: Interest,
     queued: bool,
 }
 
@@ -37,7 +38,7 @@ impl Default for Stream {
             sending: VecDeque::new(),
             buffered: 0,
             credit: WINDOW,
-            refused: false,
+            refused: Interest::default(),
             queued: false,
         }
     }
@@ -51,7 +52,7 @@ pub(crate) enum Fault {
 }
 
 /// A leg's streams.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Streams {
     all: BTreeMap<u64, Stream>,
     ready: VecDeque<u64>,
@@ -71,22 +72,19 @@ impl Streams {
         self.all.len()
     }
 
-    pub(crate) const fn next(&self) -> u64 {
-        self.next
-    }
-
     pub(crate) fn buffered(&self) -> usize {
         self.all.values().map(|s| s.buffered).sum()
     }
 
-    /// Opens this side's next stream.
-    pub(crate) fn open(&mut self) -> bool {
-        let room = self.all.len() < STREAMS_MAX;
-        if room {
-            self.all.insert(self.next, Stream::default());
-            self.next += 2;
+    /// Opens this side's next stream; `None` where there is no room for one.
+    pub(crate) fn open(&mut self) -> Option<u64> {
+        if self.all.len() >= STREAMS_MAX {
+            return None;
         }
-        room
+        let id = self.next;
+        self.all.insert(id, Stream::default());
+        self.next += 2;
+        Some(id)
     }
 
     /// The peer sent so many bytes; whether the stream is a new one.
@@ -142,7 +140,7 @@ impl Streams {
     pub(crate) fn write(&mut self, id: u64, data: Bytes) -> Option<bool> {
         let stream = self.all.get_mut(&id)?;
         if stream.buffered >= SEND_BUFFER {
-            stream.refused = true;
+            stream.refused.register();
             return Some(false);
         }
         if !data.is_empty() {
@@ -177,8 +175,7 @@ impl Streams {
             stream.credit -= piece.len() as u64;
             pieces.push(piece);
         }
-        let refill = stream.refused && stream.buffered <= SEND_BUFFER / 2;
-        stream.refused &= !refill;
+        let refill = stream.buffered <= SEND_BUFFER / 2 && stream.refused.take();
         self.queue(id);
         Some((id, pieces, refill))
     }

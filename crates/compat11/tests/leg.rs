@@ -71,9 +71,7 @@ impl End {
                     Event::Data { stream, data } => {
                         self.got.entry(stream).or_default().extend_from_slice(&data);
                         let bytes = data.len() as u64;
-                        let _ = self
-                            .leg
-                            .handle_command(now, Command::Consume { stream, bytes });
+                        self.leg.call(now, |leg| leg.consume(now, stream, bytes));
                     }
                     Event::Writable { .. } => {}
                     Event::Closed { by } => self.closed = Some(by),
@@ -123,7 +121,7 @@ fn write(now: Now, a: &mut End, b: &mut End, stream: u64, bytes: &[u8], part: us
                 data: data.clone(),
             };
             match a.leg.handle_command(now, command) {
-                Ok(()) => break,
+                Ok(_) => break,
                 Err(e) => {
                     assert!(matches!(e, Error::Blocked(_) | Error::Full), "{e}");
                     exchange(now, a, b, part);
@@ -144,18 +142,16 @@ proptest! {
     ) {
         let now = at(Time::ZERO);
         let (mut a, mut b) = (End::new(true), End::new(false));
-        let id = a.leg.get().next_stream();
-        a.leg.handle_command(now, Command::Open).unwrap();
+        let id = a.leg.handle_command(now, Command::Open).unwrap().unwrap();
         write(now, &mut a, &mut b, id, &up, part);
         prop_assert_eq!(b.got.remove(&id).unwrap_or_default(), up.clone());
-        let back = b.leg.get().next_stream();
-        b.leg.handle_command(now, Command::Open).unwrap();
+        let back = b.leg.handle_command(now, Command::Open).unwrap().unwrap();
         write(now, &mut b, &mut a, back, &down, part);
         prop_assert_eq!(a.got.remove(&back).unwrap_or_default(), down);
         if !up.is_empty() {
             prop_assert_eq!(&b.opened, &[id]);
         }
-        a.leg.handle_command(now, Command::Close).unwrap();
+        a.leg.call(now, |leg| leg.close(now));
         exchange(now, &mut a, &mut b, part);
         prop_assert_eq!((a.closed, b.closed), (Some(By::Local), Some(By::Peer)));
         prop_assert_eq!((a.last, b.last), (Some(Transmit::End), Some(Transmit::End)));
@@ -315,8 +311,7 @@ fn a_peer_that_breaks_the_rules_ends_its_leg() {
 fn keys_turn_after_so_many_frames_or_so_long_and_are_followed() {
     let now = at(Time::ZERO);
     let (mut a, mut b) = (End::new(true), End::new(false));
-    let id = a.leg.get().next_stream();
-    a.leg.handle_command(now, Command::Open).unwrap();
+    let id = a.leg.handle_command(now, Command::Open).unwrap().unwrap();
     for _ in 0..70_000_u32 {
         let command = Command::Write {
             stream: id,
@@ -339,7 +334,7 @@ fn keys_turn_after_so_many_frames_or_so_long_and_are_followed() {
 fn a_close_without_an_answer_ends_after_two_seconds() {
     let now = at(Time::ZERO);
     let mut leg = End::new(true);
-    leg.leg.handle_command(now, Command::Close).unwrap();
+    leg.leg.call(now, |leg| leg.close(now));
     leg.drain(now);
     assert_eq!(leg.last, None);
     let wake = leg.leg.poll_timeout().unwrap();

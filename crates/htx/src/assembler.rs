@@ -23,7 +23,7 @@ pub(crate) enum Conflict {
 }
 
 /// Puts one stream's bytes in order.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct Assembler {
     next: u64,
     fin: Option<u64>,

@@ -120,6 +120,16 @@ pub struct Sealer {
     buffer: BytesMut,
 }
 
+impl core::hash::Hash for Sealer {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        betanet_machine::hash_fields!(self, state, Sealer { masked, frames, bytes, generation } without {
+            secret: "a secret, which changes with the generation",
+            keys: "secrets, which change with the generation and the frames",
+            buffer: "empty between frames",
+        });
+    }
+}
+
 impl Sealer {
     /// Starts an epoch; `masked` over FORWARD.
     #[must_use]
@@ -241,6 +251,17 @@ pub struct Opener {
     generation: u64,
     /// Frames opened since the old key ended.
     since_old: u32,
+}
+
+impl core::hash::Hash for Opener {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.old.as_ref().map(|old| old.frames).hash(state);
+        betanet_machine::hash_fields!(self, state, Opener { masked, frames, generation, since_old } without {
+            secret: "a secret, which changes with the generation",
+            keys: "secrets, which change with the generation and the frames",
+            old: "hashed above, without its keys",
+        });
+    }
 }
 
 impl Opener {

@@ -6,15 +6,17 @@ mod liveness;
 mod meter;
 mod negotiation;
 mod receive;
+#[cfg(test)]
+mod tests;
 
-use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
 use betanet_keys::{Identity, PublicKey, schedule};
-use betanet_machine::{Fingerprint, Machine, Now, Queue, Time, Wake};
+use betanet_machine::{Machine, Now, Queue, Time, Wake, fingerprint};
 use betanet_wire::{Code, caps::Agreed};
 use bytes::{Bytes, BytesMut};
 use zeroize::Zeroizing;
@@ -64,7 +66,7 @@ pub enum Input {
 }
 
 /// For the carrier. `End` and `Reset` are the last.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Transmit {
     /// Body bytes, in order.
     Bytes(Bytes),
@@ -81,7 +83,7 @@ pub enum Transmit {
 /// From above.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Open a stream of this type; its ID is what [`Session::next_stream`] says before.
+    /// Open a stream of this type; its ID is the answer.
     Open {
         /// The type byte.
         kind: u8,
@@ -95,20 +97,6 @@ pub enum Command {
         /// Whether they are the last.
         fin: bool,
     },
-    /// Delivered bytes were used up; their credit goes back to the peer.
-    Consume {
-        /// Which.
-        stream: StreamId,
-        /// How many.
-        bytes: u64,
-    },
-    /// End a stream, both directions.
-    Reset {
-        /// Which.
-        stream: StreamId,
-        /// Why.
-        code: Code,
-    },
     /// Ask for the round-trip time; [`Event::Pong`] answers all who asked before.
     Ping,
     /// Turn the sending key as soon as the rules allow.
@@ -121,17 +109,10 @@ pub enum Command {
     Shutdown,
     /// The same, but what the peer's streams still say is not waited for: close once all that this side wrote was sealed.
     Finish,
-    /// Close now.
-    Close {
-        /// Why.
-        code: Code,
-        /// In words.
-        reason: Cow<'static, str>,
-    },
 }
 
 /// Who ended a session.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum By {
     /// This side.
     Local,
@@ -142,7 +123,7 @@ pub enum By {
 }
 
 /// For above.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
     /// The session is open; [`Session::peer`] and [`Session::agreed`] tell with whom and on what.
     Established,
@@ -153,7 +134,7 @@ pub enum Event {
         /// Its type.
         kind: u8,
     },
-    /// Bytes of a stream, in order, without its type byte. Answer with [`Command::Consume`].
+    /// Bytes of a stream, in order, without its type byte. Answer with [`Session::consume`].
     Data {
         /// Which.
         stream: StreamId,
@@ -225,6 +206,8 @@ pub struct Stats {
     pub skipped: u64,
     /// Frames for streams that ended before.
     pub late: u64,
+    /// Events that found no room, though room was made sure of: a fault of this layer.
+    pub lost_events: u64,
 }
 
 enum Phase {
@@ -431,12 +414,6 @@ impl Session {
         matches!(self.phase, Phase::Closed)
     }
 
-    /// The ID that the next [`Command::Open`] gets.
-    #[must_use]
-    pub const fn next_stream(&self) -> StreamId {
-        self.streams.next_mine()
-    }
-
     /// Streams that are open.
     #[must_use]
     pub fn open_streams(&self) -> usize {
@@ -471,13 +448,15 @@ impl Session {
         if let Transmit::Bytes(bytes) = &transmit {
             self.out_bytes += bytes.len();
         }
-        self.out.push(now, transmit);
+        // Room was looked at before: for a frame of the peer, for a command, for each stream that ends or gives credit back. A
+        // sealed frame that was lost would end the session.
+        self.out.push_reserved(now, transmit);
     }
 
     fn event(&mut self, now: Time, event: Event) {
         // What is left of a frame that ended the session tells nothing.
-        if !self.is_over() {
-            self.events.push(now, event);
+        if !self.is_over() && !self.events.push(now, event) {
+            self.stats.lost_events += 1;
         }
     }
 
@@ -589,8 +568,7 @@ impl Session {
             };
             let (offset, data, fin) = stream.send.take(max);
             let refill =
-                stream.send.refused && stream.send.buffered() <= self.config.send_buffer / 2;
-            stream.send.refused &= !refill;
+                stream.send.buffered() <= self.config.send_buffer / 2 && stream.send.refused.take();
             let (done, reset) = (stream.done(), stream.reset);
             let more = stream.send.buffered() > 0;
             self.streams.sent += data.len() as u64;
@@ -644,6 +622,8 @@ fn epoch0_material(outer: &Outer, exported: &[u8; 32]) -> Zeroizing<[u8; 32]> {
 impl Machine for Session {
     type Input = Input;
     type Command = Command;
+    /// The stream that was opened.
+    type Answer = Option<StreamId>;
     type Transmit = Transmit;
     type Event = Event;
     type Error = Error;
@@ -678,10 +658,10 @@ impl Machine for Session {
         Ok(())
     }
 
-    fn handle_command(&mut self, now: Now, command: Command) -> Result<(), Error> {
-        self.command(now.mono, command)?;
+    fn handle_command(&mut self, now: Now, command: Command) -> Result<Option<StreamId>, Error> {
+        let opened = self.command(now.mono, command)?;
         self.pump(now.mono);
-        Ok(())
+        Ok(opened)
     }
 
     fn handle_timeout(&mut self, now: Now) {
@@ -741,36 +721,24 @@ impl Machine for Session {
     }
 
     fn fingerprint(&self) -> u64 {
-        let sealed = self
-            .sealer
-            .as_ref()
-            .map_or(0, |s| s.generation() << 32 | s.frames());
-        let opened = self
-            .opener
-            .as_ref()
-            .map_or(0, |o| o.generation() << 32 | o.frames());
-        [
-            self.phase.number(),
-            self.rx.len() as u64,
-            self.out.len() as u64,
-            self.out_bytes as u64,
-            self.events.len() as u64,
-            sealed,
-            opened,
-            self.streams.buffered() as u64,
-            self.streams.len() as u64,
-            u64::from(self.streams.next_mine()),
-            self.streams.sent,
-            self.streams.received,
-            self.streams.send_limit,
-            self.streams.receive.limit,
-            self.streams.receive.consumed(),
-            u64::from(self.turn_wanted),
-            self.meter.fingerprint(),
-        ]
-        .into_iter()
-        .fold(Fingerprint::default(), Fingerprint::word)
-        .finish()
+        fingerprint!(self, Session {
+            client, phase, began, sealer, opener, turn_wanted, turned_at, rx, backlog, out, out_bytes, events, streams,
+            negotiation, liveness, meter, closing,
+        } without {
+            config: "set once",
+            own: "set once",
+            ekm0: "a secret, set once",
+            outcome: "holds secrets; set with the phase",
+            agreed: "set with the phase",
+            lottery: "a secret, set with the phase",
+            stats: "statistics",
+        })
+    }
+}
+
+impl Hash for Phase {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number().hash(state);
     }
 }
 

@@ -2,7 +2,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use betanet_machine::Time;
+use betanet_machine::{Interest, Time};
 use betanet_wire::Code;
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use crate::assembler::Assembler;
 pub(crate) const OFFSET_MAX: u64 = 1 << 62;
 
 /// A receive window that grows toward twice the bandwidth-delay product.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Window {
     /// Highest offset that the peer may reach.
     pub(crate) limit: u64,
@@ -83,7 +83,7 @@ impl Window {
 }
 
 /// The direction that arrives.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Receive {
     pub(crate) assembler: Assembler,
     pub(crate) window: Window,
@@ -96,7 +96,7 @@ pub(crate) struct Receive {
 }
 
 /// The direction that leaves.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct Send {
     chunks: VecDeque<Bytes>,
     buffered: usize,
@@ -105,7 +105,7 @@ pub(crate) struct Send {
     fin: bool,
     pub(crate) fin_sent: bool,
     /// A write was refused; the writer waits for `Writable`.
-    pub(crate) refused: bool,
+    pub(crate) refused: Interest,
 }
 
 impl Send {
@@ -176,7 +176,7 @@ impl Send {
 }
 
 /// One stream, both directions.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Stream {
     /// Opened by this side.
     pub(crate) mine: bool,

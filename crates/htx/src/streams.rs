@@ -30,7 +30,7 @@ pub(crate) enum Place {
 }
 
 /// All streams of a session and the connection's credit.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Streams {
     table: BTreeMap<StreamId, Stream>,
     /// Streams that have something to send, in turn.
@@ -112,10 +112,6 @@ impl Streams {
         {
             self.awaited -= 1;
         }
-    }
-
-    pub(crate) const fn next_mine(&self) -> StreamId {
-        self.mine
     }
 
     pub(crate) const fn may_open(&self) -> bool {

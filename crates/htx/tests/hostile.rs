@@ -11,6 +11,7 @@
 
 mod floods;
 mod raw;
+mod reserved;
 
 use core::time::Duration;
 

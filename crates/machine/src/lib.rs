@@ -19,21 +19,30 @@
 //! 1. `poll_*` does no work: it pops a queue or reads a field.
 //! 2. While a queue holds something, `poll_timeout` is due at once.
 //! 3. Once drained and timed out at `now`, `poll_timeout` is `None` or strictly later.
-//! 4. A `handle_*` that returns `Err` has changed nothing but its `Stats`.
+//! 4. A `handle_*` that returns `Err` has changed nothing but its `Stats` and registered [`Interest`].
 //! 5. The same seed and the same calls give the same outputs.
 //! 6. Every queue has a bound and counts its refusals.
+//! 7. A command returns what the caller needs, such as the ID of a new stream.
+//! 8. A verb that must not fail is a plain method; the queues reserve room for it. Examples: returning credit, aborting, closing.
+//! 9. A fingerprint covers all fields, by [`fingerprint!`].
+//!
+//! [`drive`] is the loop around a machine. Its caller implements [`Io`].
 //!
 //! With the feature `testkit`, `testkit::Checked` wraps any machine and panics when it breaks one of these.
 #![no_std]
 
 extern crate alloc;
 
+mod drive;
+mod fingerprint;
 mod queue;
 mod rng;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod time;
 
+pub use drive::{Io, Next, drive};
+pub use fingerprint::{Fingerprint, Interest};
 pub use queue::Queue;
 pub use rng::{Rng, Seed};
 pub use time::{Now, Time, Wake};
@@ -44,6 +53,8 @@ pub trait Machine {
     type Input;
     /// Command from the layer above.
     type Command;
+    /// Result of a command, such as an ID.
+    type Answer;
     /// Output for the layer below, such as bytes to send.
     type Transmit;
     /// Event for the layer above.
@@ -62,8 +73,12 @@ pub trait Machine {
     ///
     /// # Errors
     ///
-    /// The machine refused the command; the state is unchanged.
-    fn handle_command(&mut self, now: Now, command: Self::Command) -> Result<(), Self::Error>;
+    /// The machine refused the command. The state is unchanged, except that the machine may have registered [`Interest`].
+    fn handle_command(
+        &mut self,
+        now: Now,
+        command: Self::Command,
+    ) -> Result<Self::Answer, Self::Error>;
 
     /// Handles timers that are due at `now`.
     fn handle_timeout(&mut self, now: Now);
@@ -77,39 +92,6 @@ pub trait Machine {
     /// Time and reason of the next [`Machine::handle_timeout`] call that the machine needs.
     fn poll_timeout(&self) -> Option<Wake>;
 
-    /// A cheap digest of the state without its statistics; a refusal leaves it unchanged.
+    /// A cheap digest of the state without its statistics; a refusal leaves it unchanged. [`fingerprint!`] computes it.
     fn fingerprint(&self) -> u64;
-}
-
-/// Folds words into a [`Machine::fingerprint`]: FNV-1a over their bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Fingerprint(u64);
-
-impl Default for Fingerprint {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Fingerprint {
-    /// Adds one word.
-    #[must_use]
-    pub fn word(self, word: u64) -> Self {
-        self.bytes(&word.to_le_bytes())
-    }
-
-    /// Adds bytes.
-    #[must_use]
-    pub fn bytes(mut self, bytes: &[u8]) -> Self {
-        for b in bytes {
-            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        self
-    }
-
-    /// The digest so far.
-    #[must_use]
-    pub const fn finish(self) -> u64 {
-        self.0
-    }
 }

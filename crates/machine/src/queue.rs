@@ -1,5 +1,7 @@
 use alloc::collections::VecDeque;
 
+use core::hash::{Hash, Hasher};
+
 use crate::{Time, Wake};
 
 /// A bounded first-in first-out queue that records the time since which it has held items.
@@ -24,6 +26,7 @@ impl<T> Queue<T> {
     }
 
     /// Adds an item. Returns `false` and counts a refusal when the queue is full.
+    #[must_use = "a refused item is lost unless the caller reports it"]
     pub fn push(&mut self, now: Time, item: T) -> bool {
         if self.items.len() >= self.bound {
             self.refused += 1;
@@ -36,8 +39,9 @@ impl<T> Queue<T> {
         true
     }
 
-    /// Adds an item beyond the bound: for final messages of a machine, whose number has another bound.
-    pub fn push_last(&mut self, now: Time, item: T) {
+    /// Adds an item that must not be refused, even beyond the bound. The machine bounds the number of such items by other means:
+    /// it checks [`Queue::room`] before it accepts the work, or adds one item for each object that it holds.
+    pub fn push_reserved(&mut self, now: Time, item: T) {
         if self.items.is_empty() {
             self.since = now;
         }
@@ -90,6 +94,13 @@ impl<T> Queue<T> {
             at: self.since,
             why,
         })
+    }
+}
+
+impl<T: Hash> Hash for Queue<T> {
+    /// Without the count of what was refused.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        crate::hash_fields!(self, state, Queue { items, bound, since } without { refused: "statistics" });
     }
 }
 

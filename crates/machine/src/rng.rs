@@ -87,6 +87,13 @@ impl Rng {
     }
 }
 
+impl core::hash::Hash for Rng {
+    /// How much was drawn: the seed stays as it is.
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.0.get_word_pos().hash(state);
+    }
+}
+
 impl core::fmt::Debug for Rng {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Rng(…)")

@@ -45,6 +45,12 @@ impl<M: Machine> Checked<M> {
         &mut self.inner
     }
 
+    /// Calls a verb that must not fail, which is a plain method.
+    pub fn call<T>(&mut self, now: Now, verb: impl FnOnce(&mut M) -> T) -> T {
+        self.tick(now.mono, false);
+        verb(&mut self.inner)
+    }
+
     fn tick(&mut self, now: Time, timeout: bool) {
         assert!(
             now >= self.last,
@@ -64,10 +70,10 @@ impl<M: Machine> Checked<M> {
         self.last = now;
     }
 
-    fn refused(
+    fn refused<T>(
         &mut self,
-        call: impl FnOnce(&mut M) -> Result<(), M::Error>,
-    ) -> Result<(), M::Error> {
+        call: impl FnOnce(&mut M) -> Result<T, M::Error>,
+    ) -> Result<T, M::Error> {
         let before = self.inner.fingerprint();
         let answer = call(&mut self.inner);
         if answer.is_err() {
@@ -97,6 +103,7 @@ impl<M: Machine> Checked<M> {
 impl<M: Machine> Machine for Checked<M> {
     type Input = M::Input;
     type Command = M::Command;
+    type Answer = M::Answer;
     type Transmit = M::Transmit;
     type Event = M::Event;
     type Error = M::Error;
@@ -106,7 +113,7 @@ impl<M: Machine> Machine for Checked<M> {
         self.refused(|m| m.handle_input(now, input))
     }
 
-    fn handle_command(&mut self, now: Now, command: M::Command) -> Result<(), M::Error> {
+    fn handle_command(&mut self, now: Now, command: M::Command) -> Result<M::Answer, M::Error> {
         self.tick(now.mono, false);
         self.refused(|m| m.handle_command(now, command))
     }
@@ -143,7 +150,8 @@ impl<M: Machine> Machine for Checked<M> {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::{Fingerprint, Queue};
+    use crate::{Interest, Queue, fingerprint};
+    use alloc::collections::BTreeMap;
     use core::fmt;
     use std::panic::catch_unwind;
 
@@ -152,12 +160,14 @@ mod tests {
         None,
         ForgetsWake,
         ChangesBeforeErr,
+        ChangesDeepBeforeErr,
         NeverSettles,
     }
 
     struct Sinner {
         sin: Sin,
         seen: u64,
+        deep: BTreeMap<u64, (u64, Interest)>,
         out: Queue<u64>,
     }
 
@@ -173,17 +183,25 @@ mod tests {
     impl Machine for Sinner {
         type Input = u64;
         type Command = u64;
+        type Answer = ();
         type Transmit = u64;
         type Event = u64;
         type Error = Refused;
         fn handle_input(&mut self, now: Now, n: u64) -> Result<(), Refused> {
             if n == 0 {
                 self.seen += u64::from(self.sin == Sin::ChangesBeforeErr);
+                let (deep, interest) = self.deep.entry(7).or_default();
+                *deep += u64::from(self.sin == Sin::ChangesDeepBeforeErr);
+                interest.register();
                 return Err(Refused);
             }
             self.seen += n;
-            self.out.push(now.mono, n);
-            Ok(())
+            self.deep.insert(7, (n, Interest::default()));
+            if self.out.push(now.mono, n) {
+                Ok(())
+            } else {
+                Err(Refused)
+            }
         }
         fn handle_command(&mut self, now: Now, n: u64) -> Result<(), Refused> {
             self.handle_input(now, n)
@@ -202,14 +220,13 @@ mod tests {
                     at: Time::ZERO,
                     why: "always",
                 }),
-                Sin::None | Sin::ChangesBeforeErr => self.out.wake("out"),
+                Sin::None | Sin::ChangesBeforeErr | Sin::ChangesDeepBeforeErr => {
+                    self.out.wake("out")
+                }
             }
         }
         fn fingerprint(&self) -> u64 {
-            Fingerprint::default()
-                .word(self.seen)
-                .word(self.out.len() as u64)
-                .finish()
+            fingerprint!(self, Sinner { seen, deep, out } without { sin: "never changes" })
         }
     }
 
@@ -218,6 +235,7 @@ mod tests {
             let mut m = Checked::new(Sinner {
                 sin,
                 seen: 0,
+                deep: BTreeMap::new(),
                 out: Queue::new(4),
             });
             let now = Now::default();
@@ -237,7 +255,12 @@ mod tests {
     #[test]
     fn the_honest_pass_and_each_sin_is_found() {
         assert!(drive(Sin::None));
-        for sin in [Sin::ForgetsWake, Sin::ChangesBeforeErr, Sin::NeverSettles] {
+        for sin in [
+            Sin::ForgetsWake,
+            Sin::ChangesBeforeErr,
+            Sin::ChangesDeepBeforeErr,
+            Sin::NeverSettles,
+        ] {
             assert!(!drive(sin));
         }
     }
@@ -248,6 +271,7 @@ mod tests {
             let mut m = Checked::new(Sinner {
                 sin: Sin::None,
                 seen: 0,
+                deep: BTreeMap::new(),
                 out: Queue::new(1),
             });
             m.handle_timeout(Now::new(Time::from_micros(2), 0));

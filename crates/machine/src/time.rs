@@ -54,7 +54,7 @@ impl fmt::Display for Time {
 /// The instant of a call, on both clocks.
 ///
 /// Timers use `mono`, which never runs back; expiry and epochs use `unix_ms`, which may jump.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Now {
     /// The driver's monotonic clock.
     pub mono: Time,
@@ -71,7 +71,7 @@ impl Now {
 }
 
 /// A wake-up time, with a reason for traces.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Wake {
     /// Time of the wake-up.
     pub at: Time,

@@ -12,7 +12,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use betanet_keys::{Identity, PublicKey};
-use betanet_machine::{Fingerprint, Machine, Now, Queue, Rng, Seed, Time, Wake};
+use betanet_machine::{Machine, Now, Queue, Rng, Seed, Time, Wake, fingerprint};
 use betanet_wire::{Code, NodeId, msg};
 use bytes::Bytes;
 
@@ -54,7 +54,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 const RENEW_LEFT_MS: u64 = LIFE_MAX_MS / 2;
 
 /// A seed from the network file.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct SeedPeer {
     /// Public key.
     pub key: PublicKey,
@@ -65,7 +65,7 @@ pub struct SeedPeer {
 }
 
 /// State that survives a restart.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Saved {
     /// Last issued `seq`.
     pub seq: u64,
@@ -147,7 +147,7 @@ pub enum Input {
 }
 
 /// Output for the layer below.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Transmit {
     /// Resolve a name.
     Resolve {
@@ -221,7 +221,7 @@ pub enum Command {
 }
 
 /// Event for the layer above.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
     /// A peer was reached and may be used.
     Tested {
@@ -283,10 +283,14 @@ pub struct Stats {
     pub equivocal: u64,
     /// Messages that did not decode, and lists with a wrong signature.
     pub malformed: u64,
+    /// Events that found no room: who is above does not take them.
+    pub untold: u64,
+    /// Transmits that found no room: peers ask for more than the layer below takes.
+    pub unsent: u64,
 }
 
 /// Expected next step of an exchange.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Stage {
     /// A seed's list.
     List(PublicKey),
@@ -302,7 +306,7 @@ enum Stage {
     ServeLast,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Exchange {
     link: Option<DialId>,
     peer: NodeId,
@@ -313,7 +317,7 @@ struct Exchange {
 }
 
 /// A running check, and the reporting peer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Away {
     teller: Teller,
     lookup: Option<NodeId>,
@@ -437,14 +441,14 @@ impl Mesh {
     }
 
     fn tell(&mut self, now: Now, event: Event) {
-        self.events.push(now.mono, event);
+        self.stats.untold += u64::from(!self.events.push(now.mono, event));
     }
 
     fn transmit(&mut self, now: Now, transmit: Transmit) {
         if let Transmit::Open { data, .. } | Transmit::Send { data, .. } = &transmit {
             self.stats.bytes_out += data.len() as u64;
         }
-        self.out.push(now.mono, transmit);
+        self.stats.unsent += u64::from(!self.out.push(now.mono, transmit));
     }
 
     fn has_room(&self) -> bool {
@@ -706,6 +710,7 @@ impl Mesh {
 impl Machine for Mesh {
     type Input = Input;
     type Command = Command;
+    type Answer = ();
     type Transmit = Transmit;
     type Event = Event;
     type Error = Error;
@@ -776,15 +781,14 @@ impl Machine for Mesh {
     }
 
     fn fingerprint(&self) -> u64 {
-        Fingerprint::default()
-            .word(self.next_id)
-            .word(self.table.len() as u64)
-            .word(self.table.change())
-            .word(self.links.len() as u64)
-            .word(self.exchanges.len() as u64)
-            .word(self.lookups.len() as u64)
-            .word(self.out.len() as u64)
-            .word(self.events.len() as u64)
-            .finish()
+        fingerprint!(self, Mesh {
+            draft, rng, table, seeds, dials, links, exchanges, away, lookups, askers, serves, hot, anchors, saved,
+            next_id, next_test, next_link, next_sweep, renew_at, cursor, wake, out, events,
+        } without {
+            identity: "a secret, set once",
+            own: "set once",
+            policy: "set once",
+            stats: "statistics",
+        })
     }
 }

@@ -139,7 +139,7 @@ impl Role {
 }
 
 /// A set of roles.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Roles(u16);
 
 impl Roles {
@@ -187,7 +187,7 @@ impl FromIterator<Role> for Roles {
 }
 
 /// The content of a record before it is signed.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Draft {
     /// Addresses.
     pub addrs: Vec<Addr>,
@@ -238,7 +238,7 @@ impl Draft {
 }
 
 /// A peer record with a valid signature.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone, Eq, Hash, PartialEq)]
 pub struct Record {
     raw: Bytes,
     node: NodeId,

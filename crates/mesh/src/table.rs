@@ -24,7 +24,7 @@ const EVIDENCE_MAX: usize = 256;
 const FRESH_MAX: usize = 64;
 
 /// Result of a successful test of a peer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Tested {
     /// Time of the test.
     pub at: Time,
@@ -33,7 +33,7 @@ pub struct Tested {
 }
 
 /// One record and its state.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Entry {
     record: Record,
     tested: Option<Tested>,
@@ -58,7 +58,7 @@ impl Entry {
 }
 
 /// Two signed records of one peer with the same `seq`: the peer tells different nodes different things.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Evidence {
     /// The record that was known.
     pub first: Record,
@@ -105,7 +105,7 @@ pub enum Refusal {
 }
 
 /// All known records.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Table {
     own: NodeId,
     own_record: Option<Record>,

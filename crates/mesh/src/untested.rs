@@ -8,7 +8,7 @@ use betanet_wire::NodeId;
 use crate::Prefix;
 
 /// The peer that reported a record.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Teller {
     /// NodeID of the peer.
     pub node: NodeId,
@@ -19,7 +19,7 @@ pub struct Teller {
 }
 
 /// The queue. Each /16 of reporters has a bucket. A full queue drops a record of the fullest bucket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Untested {
     max: usize,
     per_teller: usize,

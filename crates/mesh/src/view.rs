@@ -6,7 +6,7 @@ use betanet_wire::NodeId;
 const BITS_MAX: u32 = 64;
 
 /// The nodes that share a prefix with this node's NodeID: the nearest ones by XOR.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Share {
     own: NodeId,
     bits: u32,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crate::{Record, message};
 
 /// Signatures to check outside the machine, for example on another thread. Answer with [`crate::Input::Checked`].
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Work {
     /// ID of the work.
     pub id: u64,

@@ -16,7 +16,7 @@ use crate::packet::{
 
 /// A node's public key with the group's prime order. Only with such keys may scalars be multiplied modulo the order, which makes
 /// building linear in the hops. Check a key once for each directory.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct RelayKey([u8; 32]);
 
 impl RelayKey {
@@ -248,6 +248,13 @@ pub struct Surb {
     bytes: [u8; SURB],
 }
 
+impl core::hash::Hash for Surb {
+    /// Where it goes first, and the start of its header: it is used or dropped as a whole.
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.bytes[..52].hash(state);
+    }
+}
+
 impl core::fmt::Debug for Surb {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Surb(…)")
@@ -288,6 +295,15 @@ pub struct Opener {
     /// From the first hop to the last.
     payload_keys: Vec<[u8; 32]>,
     key: [u8; 32],
+}
+
+impl core::hash::Hash for Opener {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        betanet_machine::hash_fields!(self, state, Opener { id } without {
+            payload_keys: "secrets, as fixed as the ID",
+            key: "a secret, as fixed as the ID",
+        });
+    }
 }
 
 impl core::fmt::Debug for Opener {

@@ -9,7 +9,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use betanet_machine::{Fingerprint, Machine, Now, Queue, Rng, Seed, Time, Wake};
+use betanet_machine::{Machine, Now, Queue, Rng, Seed, Time, Wake, fingerprint};
 use betanet_wire::NodeId;
 use zeroize::Zeroizing;
 
@@ -49,7 +49,7 @@ const OPENERS_MAX: usize = 16_384;
 const BUCKET_MS: u64 = 300_000;
 
 /// Destination of a request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Recipient {
     /// NodeID of the destination.
     pub node: NodeId,
@@ -58,7 +58,7 @@ pub struct Recipient {
 }
 
 /// Cover traffic: mean intervals of Poisson streams.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Cover {
     /// Interval between loops to this client; `None` sends no loops.
     pub loops: Option<Duration>,
@@ -120,7 +120,7 @@ pub enum ClientError {
 }
 
 /// Reason why an exchange failed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Lost {
     /// The other side stayed silent.
@@ -162,18 +162,6 @@ pub enum Command {
         /// Whether the bytes end the request.
         fin: bool,
     },
-    /// The caller has processed bytes of an answer.
-    Consume {
-        /// Number of the exchange.
-        exchange: u64,
-        /// Number of bytes.
-        bytes: usize,
-    },
-    /// Give up an exchange.
-    Abort {
-        /// Number of the exchange.
-        exchange: u64,
-    },
     /// Use the relays of another epoch.
     Topology(Topology),
     /// Use another key for a gateway.
@@ -183,7 +171,7 @@ pub enum Command {
 }
 
 /// Output for below.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub enum Transmit {
     /// Build these packets, and return them with [`Input::Built`].
     Build(Work),
@@ -192,9 +180,9 @@ pub enum Transmit {
 }
 
 /// Event for above.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
-    /// Bytes of an answer. Return their credit with [`Command::Consume`].
+    /// Bytes of an answer. Return their credit with [`Client::consume`].
     Data {
         /// Number of the exchange.
         exchange: u64,
@@ -222,7 +210,7 @@ pub enum Event {
 }
 
 /// Measurement of a loop by its sender.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Looped {
     /// Epoch of its keys.
     pub epoch: u32,
@@ -233,7 +221,7 @@ pub struct Looped {
 }
 
 /// One relay of a loop.
-#[derive(Clone, Copy, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct LoopHop {
     /// NodeID of the relay.
     pub node: NodeId,
@@ -265,14 +253,18 @@ pub struct Stats {
     pub loops_back: u64,
     /// Cover packets that their last relay drops.
     pub drops: u64,
+    /// Loops, back or lost, that found no room among the events.
+    pub untold: u64,
 }
 
+#[derive(Hash)]
 struct Waiting {
     opener: Opener,
     exchange: u64,
     made: Time,
 }
 
+#[derive(Hash)]
 struct SentLoop {
     at: Time,
     epoch: u32,
@@ -280,6 +272,7 @@ struct SentLoop {
 }
 
 /// The next sender in turn.
+#[derive(Hash)]
 enum Turn {
     Wish(u64, Wish),
     Loop,
@@ -307,6 +300,17 @@ pub struct Client {
     transmits: Queue<Transmit>,
     events: Queue<Event>,
     stats: Stats,
+}
+
+impl core::hash::Hash for Setup {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.topology.epoch().hash(state);
+        self.topology.relays().len().hash(state);
+        betanet_machine::hash_fields!(self, state, Setup { own, guard, relays, cover } without {
+            session_key: "a secret, which no refusal replaces",
+            topology: "hashed above, by its epoch: it is replaced as a whole",
+        });
+    }
 }
 
 impl Client {
@@ -347,6 +351,20 @@ impl Client {
         // A path that cannot be drawn now is better known now.
         this.draw(now)?;
         Ok(this)
+    }
+
+    /// Returns the credit of processed bytes of an answer. Never refused; an exchange that has ended needs no credit.
+    pub fn consume(&mut self, now: Now, exchange: u64, bytes: usize) {
+        if let Some(x) = self.exchanges.get_mut(&exchange) {
+            x.unread = x.unread.saturating_sub(bytes);
+            self.pump(now);
+        }
+    }
+
+    /// Gives up an exchange. Never refused.
+    pub fn abort(&mut self, now: Now, exchange: u64) {
+        self.forget(exchange);
+        self.pump(now);
     }
 
     /// Counters.
@@ -428,7 +446,8 @@ impl Client {
         while orders.peek().is_some() {
             let work = Work(orders.by_ref().take(TOGETHER).collect());
             self.building += 1;
-            self.transmits.push_last(now.mono, Transmit::Build(work));
+            self.transmits
+                .push_reserved(now.mono, Transmit::Build(work));
         }
         self.writable(now.mono);
     }
@@ -442,10 +461,9 @@ impl Client {
 
     fn writable(&mut self, now: Time) {
         for (exchange, x) in &mut self.exchanges {
-            if x.wants_room && x.takes(1) {
-                x.wants_room = false;
+            if x.takes(1) && x.wants_room.take() {
                 let exchange = *exchange;
-                self.events.push_last(now, Event::Writable { exchange });
+                self.events.push_reserved(now, Event::Writable { exchange });
             }
         }
     }
@@ -461,7 +479,8 @@ impl Client {
     fn fail(&mut self, now: Time, exchange: u64, why: Lost) {
         if self.exchanges.contains_key(&exchange) {
             self.forget(exchange);
-            self.events.push_last(now, Event::Failed { exchange, why });
+            self.events
+                .push_reserved(now, Event::Failed { exchange, why });
         }
     }
 
@@ -521,8 +540,13 @@ impl Client {
             .collect();
         for token in lost {
             self.loops.remove(&token);
-            self.events.push(now.mono, Event::LoopLost);
+            self.tell_loop(now.mono, Event::LoopLost);
         }
+    }
+
+    /// Nobody waits for a loop: who does not take events hears of fewer of them.
+    fn tell_loop(&mut self, now: Time, event: Event) {
+        self.stats.untold += u64::from(!self.events.push(now, event));
     }
 
     fn built(&mut self, now: Now, done: Done) {
@@ -558,7 +582,8 @@ impl Client {
                 Purpose::Cover => self.stats.drops += 1,
             }
             self.stats.sent += 1;
-            self.transmits.push_last(now.mono, Transmit::Packet(packet));
+            self.transmits
+                .push_reserved(now.mono, Transmit::Packet(packet));
         }
     }
 
@@ -591,7 +616,7 @@ impl Client {
             took: now.mono - sent.at,
             hops: sent.hops,
         };
-        self.events.push(now.mono, Event::Looped(looped));
+        self.tell_loop(now.mono, Event::Looped(looped));
         Some(())
     }
 
@@ -628,7 +653,7 @@ impl Client {
                         data,
                         fin,
                     };
-                    self.events.push_last(now.mono, event);
+                    self.events.push_reserved(now.mono, event);
                 }
             }
             Kind::Request | Kind::Loop => return None,
@@ -653,6 +678,8 @@ fn checked(setup: &Setup, topology: &Topology) -> Result<usize, ClientError> {
 impl Machine for Client {
     type Input = Input;
     type Command = Command;
+    /// Exchanges have the numbers that whoever asks gives them.
+    type Answer = ();
     type Transmit = Transmit;
     type Event = Event;
     type Error = ClientError;
@@ -691,7 +718,7 @@ impl Machine for Client {
                     .filter(|x| !x.has_ended())
                     .ok_or(ClientError::NoExchange)?;
                 if data.len() > exchange::PENDING_MAX || !x.takes(data.len()) {
-                    x.wants_room = true;
+                    x.wants_room.register();
                     return Err(ClientError::Blocked);
                 }
                 if x.request.sent() == 0 {
@@ -699,12 +726,6 @@ impl Machine for Client {
                 }
                 x.send(&data, fin);
             }
-            Command::Consume { exchange, bytes } => {
-                let x = self.exchanges.get_mut(&exchange);
-                let x = x.ok_or(ClientError::NoExchange)?;
-                x.unread = x.unread.saturating_sub(bytes);
-            }
-            Command::Abort { exchange } => self.forget(exchange),
             Command::Topology(topology) => {
                 self.guard = checked(&self.setup, &topology)?;
                 if !self.own_keys.contains_key(&topology.epoch()) {
@@ -758,14 +779,12 @@ impl Machine for Client {
     }
 
     fn fingerprint(&self) -> u64 {
-        Fingerprint::default()
-            .word(self.exchanges.len() as u64)
-            .word(self.openers.len() as u64)
-            .word(self.loops.len() as u64)
-            .word(self.turns.len() as u64)
-            .word(self.building as u64)
-            .word(self.transmits.len() as u64)
-            .word(self.events.len() as u64)
-            .finish()
+        fingerprint!(self, Client {
+            setup, guard, rng, own_keys, exchanges, messages, openers, made, loops, turns, building, next_packet,
+            next_loop, transmits, events,
+        } without {
+            keys: "secrets, which change with their public halves",
+            stats: "statistics",
+        })
     }
 }

@@ -198,7 +198,8 @@ impl Links {
         self.dropped(now, cause, link.queue.into());
         let id = link.id;
         // A link has one transmit beside its last one, and an event for its packets.
-        self.transmits.push_last(now, LinkTransmit::Close { id });
+        self.transmits
+            .push_reserved(now, LinkTransmit::Close { id });
     }
 
     fn dropped(&mut self, now: Time, cause: Cause, packets: Vec<Departure>) {
@@ -207,7 +208,7 @@ impl Links {
         }
         self.leave(&packets);
         let event = LinkEvent::Dropped { cause, packets };
-        self.events.push_last(now, event);
+        self.events.push_reserved(now, event);
     }
 
     /// These packets wait no more.
@@ -253,7 +254,7 @@ impl Links {
             link.state = State::Opening { until, rested };
             let op = link.turn(next);
             let open = LinkTransmit::Open { op, via, until };
-            self.transmits.push_last(now.mono, open);
+            self.transmits.push_reserved(now.mono, open);
             self.time(next);
         }
     }
@@ -269,7 +270,7 @@ impl Links {
                 let op = link.turn(next);
                 let until = oldest + DEAD;
                 let write = LinkTransmit::Write { op, packets, until };
-                self.transmits.push_last(now.mono, write);
+                self.transmits.push_reserved(now.mono, write);
             } else {
                 link.state = State::Ready;
                 link.since = now.mono;
@@ -317,7 +318,8 @@ impl Links {
 
     fn written(&mut self, now: Now, op: Op, packets: Vec<Departure>) {
         self.leave(&packets);
-        self.events.push_last(now.mono, LinkEvent::Sent { packets });
+        self.events
+            .push_reserved(now.mono, LinkEvent::Sent { packets });
         if let Some(link) = self.of(op) {
             link.state = State::Ready;
             self.flow(now, op.next);
@@ -368,6 +370,7 @@ impl Machine for Links {
     type Input = LinkInput;
     /// A packet is given by [`Links::send`], which gives it back where it is not taken.
     type Command = core::convert::Infallible;
+    type Answer = ();
     type Transmit = LinkTransmit;
     type Event = LinkEvent;
     type Error = core::convert::Infallible;

@@ -90,7 +90,7 @@ impl Ticket<'_> {
 }
 
 /// No relay was found for a position: 64 draws missed, or its layer is empty.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[error("no relay was drawn for position {position}")]
 pub struct NoRoute {
     /// Position on the path, from 0.

@@ -30,7 +30,7 @@ pub const DELAY_MAX_MS: u16 = 150;
 const BY_RELAY: u16 = 1 << 15;
 
 /// A packet. Batches are unwrapped in place.
-#[derive(Clone, Debug, Eq, PartialEq, Zeroize)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Zeroize)]
 #[repr(transparent)]
 pub struct Packet(pub [u8; PACKET]);
 
@@ -84,7 +84,7 @@ pub(crate) fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 /// Delay of a packet at a relay.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Delay {
     /// Milliseconds that the client chose, 0 to 150.
     Chosen(u16),

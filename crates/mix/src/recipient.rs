@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-use betanet_machine::{Fingerprint, Machine, Now, Queue, Time, Wake};
+use betanet_machine::{Machine, Now, Queue, Time, Wake, fingerprint};
 use betanet_wire::NodeId;
 
 use crate::build::Surb;
@@ -61,12 +61,10 @@ pub enum Command {
         /// Whether the bytes end the answer.
         fin: bool,
     },
-    /// Give up an exchange.
-    Close(Message),
 }
 
 /// Output for below: a packet and its first node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Reply {
     /// The node to send the packet to.
     pub first: NodeId,
@@ -77,7 +75,7 @@ pub struct Reply {
 }
 
 /// Event for above.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
     /// Bytes of a request; the first ones begin the exchange.
     Data {
@@ -159,6 +157,11 @@ impl RecipientMachine {
         &self.stats
     }
 
+    /// Gives up an exchange. Never refused; an exchange that has ended stays ended.
+    pub fn close(&mut self, now: Now, exchange: Message) {
+        self.forget(now.mono, exchange);
+    }
+
     /// Current exchanges.
     #[must_use]
     pub fn exchanges(&self) -> usize {
@@ -176,7 +179,7 @@ impl RecipientMachine {
         }
         self.over.push_back(exchange);
         self.is_over.insert(exchange);
-        self.events.push_last(now, Event::Gone(exchange));
+        self.events.push_reserved(now, Event::Gone(exchange));
     }
 
     /// Makes room for a new exchange of this session.
@@ -240,7 +243,7 @@ impl RecipientMachine {
                         data,
                         fin,
                     };
-                    self.events.push_last(now, event);
+                    self.events.push_reserved(now, event);
                 }
             }
             Kind::Acknowledgement => match Ack::from_bytes(&fragment.data) {
@@ -270,7 +273,8 @@ impl RecipientMachine {
             if let (Some(payload), Some(block)) = (payload, blocks.pop_front()) {
                 let (first, packet) = block.reply(&payload);
                 let packet = Box::new(packet);
-                self.replies.push_last(now, Reply { first, packet, via });
+                self.replies
+                    .push_reserved(now, Reply { first, packet, via });
                 self.stats.replies += 1;
             }
         };
@@ -287,9 +291,8 @@ impl RecipientMachine {
             let reply = fragment(Kind::Reply, piece.index, piece.count, data);
             say(&reply, &mut x.blocks);
         }
-        if x.wants_room && !x.answer_ended && x.answer.room() > 0 {
-            x.wants_room = false;
-            self.events.push_last(now, Event::Writable(message));
+        if !x.answer_ended && x.answer.room() > 0 && x.wants_room.take() {
+            self.events.push_reserved(now, Event::Writable(message));
         }
         if x.answer_ended && x.answer.is_done() {
             self.forget(now, message);
@@ -318,6 +321,7 @@ impl RecipientMachine {
 impl Machine for RecipientMachine {
     type Input = Delivered;
     type Command = Command;
+    type Answer = ();
     type Transmit = Reply;
     type Event = Event;
     type Error = RecipientError;
@@ -349,7 +353,7 @@ impl Machine for RecipientMachine {
                 let x = x.filter(|x| !x.answer_ended);
                 let x = x.ok_or(RecipientError::NoExchange)?;
                 if x.answer.room() == 0 || crowded {
-                    x.wants_room = true;
+                    x.wants_room.register();
                     self.exchanges.settle(now.mono, exchange);
                     return Err(RecipientError::Blocked);
                 }
@@ -357,7 +361,6 @@ impl Machine for RecipientMachine {
                 x.answer_ended = fin;
                 self.speak(now.mono, exchange);
             }
-            Command::Close(exchange) => self.forget(now.mono, exchange),
         }
         Ok(())
     }
@@ -385,12 +388,10 @@ impl Machine for RecipientMachine {
     }
 
     fn fingerprint(&self) -> u64 {
-        Fingerprint::default()
-            .word(self.exchanges.len() as u64)
-            .word(self.over.len() as u64)
-            .word(self.replies.len() as u64)
-            .word(self.events.len() as u64)
-            .finish()
+        fingerprint!(self, RecipientMachine { exchanges, over, is_over, replies, events } without {
+            config: "set once",
+            stats: "statistics",
+        })
     }
 }
 
@@ -542,7 +543,7 @@ mod tests {
                         // There may be no such exchange.
                         let _ = machine.handle_command(at, Command::Answer { exchange, data, fin });
                     }
-                    _ => machine.handle_command(at, Command::Close(exchange)).unwrap(),
+                    _ => machine.call(at, |m| m.close(at, exchange)),
                 }
                 while machine.poll_transmit().is_some() {}
                 while machine.poll_event().is_some() {}

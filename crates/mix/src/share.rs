@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use betanet_wire::ChargeTo;
 
 /// The session that brought a packet, and the charged party.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Via {
     /// ID of the session.
     pub session: u64,

@@ -41,7 +41,7 @@ pub enum StreamError {
 }
 
 /// The receiving end of a stream. It holds at most [`WINDOW`] pieces.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Receiver {
     base: u16,
     /// Number of pieces; 0 while unknown.
@@ -133,7 +133,7 @@ pub struct Piece<'a> {
     pub data: &'a [u8],
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Sent {
     data: Vec<u8>,
     /// Time of the last transmission; `None` before the first.
@@ -144,7 +144,7 @@ struct Sent {
 }
 
 /// The sending end of a stream, with retransmission. Clients use one for requests, gateways for answers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Sender {
     base: u16,
     /// Pieces from `base` on.

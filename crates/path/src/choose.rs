@@ -46,7 +46,7 @@ pub enum Role {
 }
 
 /// The roles that a peer advertises.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Roles {
     /// Accepts paths from any client.
     pub entry: bool,
@@ -66,7 +66,7 @@ impl Roles {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Peer {
     roles: Roles,
     healthy: Option<Time>,
@@ -112,7 +112,7 @@ impl Peer {
 }
 
 /// The peers that paths may use, with their measurements.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Peers {
     known: BTreeMap<NodeId, Peer>,
 }

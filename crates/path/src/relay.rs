@@ -216,11 +216,11 @@ impl<S: Clone, A: Clone, T> Relay<S, A, T> {
 
     fn send(&mut self, now: Now, transmit: Transmit<S, A, T>) {
         // There is room: it was looked at before anything was changed.
-        self.transmits.push_last(now.mono, transmit);
+        self.transmits.push_reserved(now.mono, transmit);
     }
 
     fn tell(&mut self, now: Now, event: Event<T>) {
-        self.events.push_last(now.mono, event);
+        self.events.push_reserved(now.mono, event);
     }
 
     fn refuse(&mut self, now: Now, why: Refused) {
@@ -534,6 +534,7 @@ impl<S: Clone, A: Clone, T> Machine for Relay<S, A, T> {
     type Input = Input<S, A, T>;
     /// There is nothing to order.
     type Command = core::convert::Infallible;
+    type Answer = ();
     type Transmit = Transmit<S, A, T>;
     type Event = Event<T>;
     type Error = RelayError;

@@ -6,7 +6,7 @@ use core::time::Duration;
 const UNMEASURED: Duration = Duration::from_millis(333);
 
 /// A smoothed round-trip time.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Rtt {
     smoothed: Option<Duration>,
     variance: Duration,

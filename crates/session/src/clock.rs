@@ -1,9 +1,14 @@
 use std::time::{Duration, SystemTime};
 
-use betanet_machine::{Now, Seed, Time};
+use betanet_machine::{Next, Now, Seed, Time};
 use tokio::time::Instant;
 
 use crate::Error;
+
+/// How often the timers of a machine are looked at whose transmits nobody takes.
+const STUCK: Duration = Duration::from_secs(1);
+/// How often a machine is looked at that waits for nothing.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Turns the system's clocks into the machines'. The executor's clock is the first: a machine's time and the timer that wakes for it
 /// are then of one clock, in tests that stop it as well.
@@ -33,6 +38,17 @@ impl Clock {
     #[must_use]
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
+    }
+
+    /// When a machine that was driven is driven again, unless something comes before.
+    #[must_use]
+    pub fn again(self, next: Next) -> Instant {
+        match next {
+            Next::Again => Instant::now(),
+            Next::Wait(Some(at)) => self.instant(at),
+            Next::Stuck => Instant::now() + STUCK,
+            Next::Wait(None) | Next::Over => Instant::now() + IDLE,
+        }
     }
 
     /// When the executor has to wake for a machine's time.

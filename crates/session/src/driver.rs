@@ -17,11 +17,10 @@ use std::time::Duration;
 
 use betanet_carrier::{Carrier, Received};
 use betanet_htx::StreamId;
-use betanet_machine::{Machine as _, Now, Time};
+use betanet_machine::{Io, Machine as _, Next, Now, Time, drive};
 use betanet_path::{Control, Doubt, Watch};
-use betanet_stack::{Command, Connection, Input, Transmit};
+use betanet_stack::{Command, Connection, Event, Input, Transmit};
 use betanet_wire::Code;
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +41,7 @@ use serving::Serving;
 
 /// Rounds of the loop before other tasks get a turn.
 const BUDGET: u32 = 64;
-/// Events, operations or inputs taken in one round.
+/// Operations or inputs taken in one round.
 const ROUND: usize = 32;
 /// Refused path messages that end a session.
 const REFUSED_MAX: u32 = 16;
@@ -81,8 +80,6 @@ pub struct Driver {
     allowance: Allowance,
     /// Requests of the peer that are being answered.
     serving: Serving,
-    /// Credit for bytes that nobody reads, which the session could not give back yet.
-    owed: BTreeMap<StreamId, u64>,
     /// Bytes of answers that wait for room.
     answers: BTreeMap<StreamId, Box<Answer>>,
     /// Where the peer came from, and whether it may stay.
@@ -102,10 +99,10 @@ pub struct Driver {
     opened: Option<Opened>,
     /// Nobody has a use for it any more.
     left: bool,
-    /// A transmit that the carrier had no room for.
-    outgoing: Option<Bytes>,
-    /// Whether what is sent next is PADDING, and nothing else.
+    /// Whether what is sent now is PADDING, and nothing else.
     fills: bool,
+    /// When the hop or the session's use is to be looked at.
+    look_at: Option<Time>,
     /// Operations that the session had no room for.
     waiting: Waiting,
     blocked: BTreeMap<StreamId, Blocked>,
@@ -119,6 +116,8 @@ pub struct Driver {
     ended: bool,
     outer_error: Option<betanet_carrier::Error>,
     counted: betanet_htx::Stats,
+    /// Events that found no room, when that was last looked at.
+    lost_events: u64,
 }
 
 impl Driver {
@@ -147,7 +146,6 @@ impl Driver {
             service: Arc::new(Router::default()),
             allowance: Allowance::default(),
             serving: Serving::default(),
-            owed: BTreeMap::new(),
             answers: BTreeMap::new(),
             admit: Box::new(Dialled),
             registry: StreamRegistry::default(),
@@ -160,8 +158,8 @@ impl Driver {
             idle: None,
             opened,
             left: false,
-            outgoing: None,
             fills: false,
+            look_at: None,
             waiting: Waiting::default(),
             blocked: BTreeMap::new(),
             inboxes: BTreeMap::new(),
@@ -173,6 +171,7 @@ impl Driver {
             ended: false,
             outer_error: None,
             counted: betanet_htx::Stats::default(),
+            lost_events: 0,
         })
     }
 
@@ -236,27 +235,25 @@ impl Driver {
             self.command(Command::Ping);
         }
         for _ in 0..BUDGET {
-            let mut moved = self.transmit(cx);
-            moved |= self.events();
-            if self.ended {
-                return Poll::Ready(());
+            let next = drive(&mut Turn { driver: self, cx });
+            match next {
+                Next::Over => return Poll::Ready(()),
+                Next::Again => break,
+                Next::Wait(_) | Next::Stuck => {}
             }
-            moved |= self.serving.poll(cx);
-            moved |= self.operations(cx);
-            moved |= self.receive(cx);
-            moved |= self.timeout(cx);
-            if !moved && !self.pad() {
-                self.count();
-                self.listen();
-                return Poll::Pending;
+            if self.pad(cx, next) {
+                continue;
             }
+            self.count();
+            self.listen();
+            std::task::ready!(self.sleep(cx, next));
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     /// Pads the packets of the mix that leave now, and what a shape lacks; whether there is something to send for it.
-    fn pad(&mut self) -> bool {
+    fn pad(&mut self, cx: &mut Context<'_>, next: Next) -> bool {
         let session = self.connection.session();
         let agreed = session.agreed().is_some_and(|a| a.has("padding"));
         self.carrier.padded(agreed && session.is_open());
@@ -276,8 +273,15 @@ impl Driver {
             pads = true;
             bytes -= usize::from(len);
         }
-        // All that was said before has left.
-        self.fills = pads && self.outgoing.is_none();
+        // All that was said before has left: what is sent now is PADDING, and nothing else.
+        self.fills = pads && next != Next::Stuck;
+        while self.fills && self.is_ready(cx) {
+            match self.connection.poll_transmit() {
+                Some(transmit) => self.transmit(transmit),
+                None => break,
+            }
+        }
+        self.fills = false;
         pads
     }
 
@@ -291,41 +295,28 @@ impl Driver {
         self.input(self.clock.now(), Input::Lost);
         // What a broken carrier would still be sent has no way to go.
         while self.connection.poll_transmit().is_some() {}
-        self.outgoing = None;
         self.finish();
     }
 
-    /// Hands over what the session has to say, while the carrier takes it.
-    fn transmit(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut moved = false;
-        while !self.ended {
-            if self.outgoing.is_none() {
-                match self.connection.poll_transmit() {
-                    None => {
-                        // What the carrier took earlier may still wait for the peer's credit.
-                        if let Poll::Ready(Err(e)) = self.carrier.poll_ready(cx) {
-                            self.lost(e);
-                            return true;
-                        }
-                        break;
-                    }
-                    Some(Transmit::Bytes(bytes)) => self.outgoing = Some(bytes),
-                    Some(other) => {
-                        self.signal(other);
-                        moved = true;
-                        continue;
-                    }
-                }
+    /// Whether the carrier takes something now. What it took earlier may still wait for the peer's credit: asking gets that on.
+    fn is_ready(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.ended {
+            return false;
+        }
+        match self.carrier.poll_ready(cx) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(e)) => {
+                self.lost(e);
+                false
             }
-            match self.carrier.poll_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(e)) => {
-                    self.lost(e);
-                    return true;
-                }
-                Poll::Pending => break,
-            }
-            if let Some(bytes) = self.outgoing.take() {
+            Poll::Pending => false,
+        }
+    }
+
+    /// Hands over what the session has to say.
+    fn transmit(&mut self, transmit: Transmit) {
+        match transmit {
+            Transmit::Bytes(bytes) => {
                 let taken = if self.fills {
                     self.carrier.fill(bytes)
                 } else {
@@ -335,18 +326,6 @@ impl Driver {
                     self.lost(e);
                 }
             }
-            moved = true;
-        }
-        self.fills = false;
-        if moved && !self.ended {
-            // The session's queue has room again.
-            self.connection.handle_timeout(self.clock.now());
-        }
-        moved
-    }
-
-    fn signal(&mut self, transmit: Transmit) {
-        match transmit {
             Transmit::NeedExport(context) => match self.carrier.export(&context) {
                 Ok(ekm1) => self.input(self.clock.now(), Input::Exported(ekm1)),
                 Err(e) => self.lost(e),
@@ -360,7 +339,6 @@ impl Driver {
                 self.carrier.reset();
                 self.finish();
             }
-            Transmit::Bytes(_) => {}
         }
     }
 
@@ -378,7 +356,9 @@ impl Driver {
 
     /// Nothing more will come: whoever waits is told, behind all that came before.
     fn finish(&mut self) {
-        while self.events() {}
+        while let Some(event) = self.last_event() {
+            self.event(event);
+        }
         self.ended = true;
         self.controls.close();
         self.own = None;
@@ -402,19 +382,13 @@ impl Driver {
         }
     }
 
-    fn events(&mut self) -> bool {
-        let mut moved = false;
-        for _ in 0..ROUND {
-            let Some(event) = self.connection.poll_event() else {
-                break;
-            };
-            moved = true;
-            self.event(event);
-        }
-        if moved && !self.ended {
+    /// The next of the events that wait, also of those that the connection had no room for.
+    fn last_event(&mut self) -> Option<Event> {
+        let event = self.connection.poll_event();
+        event.or_else(|| {
             self.connection.handle_timeout(self.clock.now());
-        }
-        moved
+            self.connection.poll_event()
+        })
     }
 
     fn inbox<T>(&self, stream: StreamId, put: impl FnOnce(&Inbox) -> T) -> Option<T> {
@@ -487,60 +461,42 @@ impl Driver {
         let at = *since + *after;
         if at <= now {
             self.idle = None;
-            self.command(Command::Close {
-                code: Code::OK,
-                reason: "".into(),
-            });
+            self.close(Code::OK, "");
             return None;
         }
         Some(at)
     }
 
-    fn timeout(&mut self, cx: &mut Context<'_>) -> bool {
-        let look = self
-            .look_at_hop()
-            .into_iter()
-            .chain(self.look_at_use())
-            .min();
-        if self.ended {
-            return true;
-        }
-        let now = self.clock.now();
-        if self.connection.session().is_asking() {
+    /// Looks at whatever ends a session beside the session itself, and at signs that its carrier gives.
+    fn look(&mut self) {
+        let hop = self.look_at_hop();
+        self.look_at = hop.into_iter().chain(self.look_at_use()).min();
+        if !self.ended && self.connection.session().is_asking() {
             let signs = self.carrier.signs();
             if std::mem::replace(&mut self.signs, signs) != signs {
-                self.input(now, Input::Alive);
+                self.input(self.clock.now(), Input::Alive);
             }
         }
-        let due = self.connection.poll_timeout().map(|w| w.at);
-        let Some(at) = due.into_iter().chain(look).min() else {
-            return false;
+    }
+
+    /// Waits until the session is to be driven again; what comes meanwhile wakes by itself.
+    fn sleep(&mut self, cx: &mut Context<'_>, next: Next) -> Poll<()> {
+        let due = match next {
+            Next::Wait(at) => at,
+            // While the carrier takes nothing, transmits that wait are no reason to spin. A hop is looked at when that is due; its
+            // PROBE waits behind the rest.
+            _ => Some(self.clock.now().mono + STUCK_LOOK),
         };
-        // While the carrier takes nothing, transmits that wait are no reason to spin.
-        let stuck = self.outgoing.is_some();
-        if due.is_some_and(|at| at <= now.mono) && !stuck {
-            self.connection.handle_timeout(now);
-            return true;
-        }
-        // A hop is looked at when that is due; its PROBE waits behind the rest.
-        let at = match (stuck, look) {
-            (true, look) => look
-                .unwrap_or(now.mono + STUCK_LOOK)
-                .min(now.mono + STUCK_LOOK),
-            (false, _) => at,
+        let Some(at) = due.into_iter().chain(self.look_at).min() else {
+            return Poll::Pending;
         };
         if self.armed.is_none_or(|armed| at < armed) {
             self.timer.as_mut().reset(self.clock.instant(at));
             self.armed = Some(at);
         }
-        if self.timer.as_mut().poll(cx).is_ready() {
-            self.armed = None;
-            if stuck {
-                self.connection.handle_timeout(self.clock.now());
-            }
-            return true;
-        }
-        false
+        std::task::ready!(self.timer.as_mut().poll(cx));
+        self.armed = None;
+        Poll::Ready(())
     }
 
     /// Adds what the session counted since the last look.
@@ -548,6 +504,52 @@ impl Driver {
         let stats = *self.connection.session().stats();
         self.metrics.traffic(&self.counted, &stats);
         self.counted = stats;
+        let lost = self.connection.lost_events();
+        if std::mem::replace(&mut self.lost_events, lost) != lost {
+            tracing::error!(lost, "events of a session found no room");
+        }
+    }
+}
+
+/// A driver for one turn of its task.
+struct Turn<'a, 'b> {
+    driver: &'a mut Driver,
+    cx: &'a mut Context<'b>,
+}
+
+impl Io for Turn<'_, '_> {
+    type Machine = Connection;
+
+    fn machine(&mut self) -> &mut Connection {
+        &mut self.driver.connection
+    }
+
+    fn now(&self) -> Now {
+        self.driver.clock.now()
+    }
+
+    fn is_ready(&mut self) -> bool {
+        self.driver.is_ready(self.cx)
+    }
+
+    fn transmit(&mut self, transmit: Transmit) {
+        self.driver.transmit(transmit);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.driver.event(event);
+    }
+
+    fn take(&mut self) -> bool {
+        let mut moved = self.driver.serving.poll(self.cx);
+        moved |= self.driver.operations(self.cx);
+        moved |= self.driver.receive(self.cx);
+        self.driver.look();
+        moved
+    }
+
+    fn is_over(&self) -> bool {
+        self.driver.ended
     }
 }
 

@@ -103,15 +103,18 @@ pub struct Open {
     pub reply: oneshot::Sender<Result<RawStream, Error>>,
 }
 
-/// Gives a session's task an operation from where nobody can wait: while the queue is full, a task waits in its place.
+/// Gives a session's task an operation from where nobody can wait: while the queue is full, a task waits in its place, or a
+/// thread where no runtime is near.
 pub fn tell(ops: &mpsc::Sender<Op>, op: Op) {
     // A session that is gone has no streams.
     let Err(mpsc::error::TrySendError::Full(op)) = ops.try_send(op) else {
         return;
     };
-    if let Ok(runtime) = Handle::try_current() {
-        let ops = ops.clone();
-        runtime.spawn(async move { ops.send(op).await });
+    let ops = ops.clone();
+    match Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(async move { ops.send(op).await })),
+        // A system that gives no thread loses the operation; the peer's stream then ends with the session.
+        Err(_) => drop(std::thread::Builder::new().spawn(move || ops.blocking_send(op))),
     }
 }
 

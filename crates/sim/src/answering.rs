@@ -1,10 +1,11 @@
 //! A connection whose requests a handler answers.
 
 use alloc::collections::BTreeMap;
+use core::hash::{Hash, Hasher};
 
 use betanet_bar::{Client, Handler, Response, status};
 use betanet_htx::{self as htx, StreamId, kind};
-use betanet_machine::{Fingerprint, Machine, Now, Queue, Wake};
+use betanet_machine::{Machine, Now, Queue, Wake, fingerprint, hash_fields};
 use betanet_stack::{Command, Connection, Error, Event, Kind};
 use betanet_wire::Code;
 use bytes::Bytes;
@@ -25,6 +26,14 @@ struct Serving<H: Handler> {
     /// The session refused a write.
     waits: bool,
     refused: Option<Bytes>,
+}
+
+impl<H: Handler> Hash for Serving<H> {
+    fn hash<S: Hasher>(&self, state: &mut S) {
+        hash_fields!(self, state, Serving { answered, ended, waits, refused } without {
+            feed: "the handler's own",
+        });
+    }
 }
 
 /// A connection, and who answers at once what the peer asks over it. It is driven as the connection would be, which keeps the
@@ -57,9 +66,22 @@ impl<H: Handler> Answering<H> {
         &self.connection
     }
 
-    fn command(&mut self, now: Now, command: Command) {
-        // Refusals here mean that the session or the stream has ended, which its own event tells.
-        let _ = self.connection.handle_command(now, command);
+    /// As the connection's.
+    pub fn consume(&mut self, now: Now, stream: StreamId, bytes: u64) {
+        self.connection.consume(now, stream, bytes);
+        self.settle(now);
+    }
+
+    /// As the connection's.
+    pub fn abort(&mut self, now: Now, stream: StreamId, code: Code) {
+        self.connection.abort(now, stream, code);
+        self.settle(now);
+    }
+
+    /// As the connection's.
+    pub fn close(&mut self, now: Now, code: Code, reason: &str) {
+        self.connection.close(now, code, reason);
+        self.settle(now);
     }
 
     fn settle(&mut self, now: Now) {
@@ -91,7 +113,7 @@ impl<H: Handler> Answering<H> {
                     if matches!(other, Event::Closed { .. }) {
                         self.serving.clear();
                     }
-                    self.events.push(now.mono, other);
+                    self.events.push_reserved(now.mono, other);
                 }
             }
         }
@@ -120,12 +142,12 @@ impl<H: Handler> Answering<H> {
             let Ok(taken) = serving.feed.take(&mut self.handler, client, data, fin) else {
                 let code = Code::MALFORMED_FRAME;
                 self.serving.remove(&stream);
-                return self.command(now, Command::Abort { stream, code });
+                return self.connection.abort(now, stream, code);
             };
             answer = taken;
         }
         if bytes > 0 {
-            self.command(now, Command::Consume { stream, bytes });
+            self.connection.consume(now, stream, bytes);
         }
         if let Some(response) = answer {
             self.answer(now, stream, &response);
@@ -202,7 +224,7 @@ impl<H: Handler> Answering<H> {
             Err(_) => {
                 let code = Code::INTERNAL_ERROR;
                 self.serving.remove(&stream);
-                self.command(now, Command::Abort { stream, code });
+                self.connection.abort(now, stream, code);
             }
         }
     }
@@ -211,6 +233,7 @@ impl<H: Handler> Answering<H> {
 impl<H: Handler> Machine for Answering<H> {
     type Input = htx::Input;
     type Command = Command;
+    type Answer = Option<StreamId>;
     type Transmit = htx::Transmit;
     type Event = Event;
     type Error = Error;
@@ -221,10 +244,10 @@ impl<H: Handler> Machine for Answering<H> {
         Ok(())
     }
 
-    fn handle_command(&mut self, now: Now, command: Command) -> Result<(), Error> {
-        self.connection.handle_command(now, command)?;
+    fn handle_command(&mut self, now: Now, command: Command) -> Result<Option<StreamId>, Error> {
+        let opened = self.connection.handle_command(now, command)?;
         self.settle(now);
-        Ok(())
+        Ok(opened)
     }
 
     fn handle_timeout(&mut self, now: Now) {
@@ -252,10 +275,8 @@ impl<H: Handler> Machine for Answering<H> {
     }
 
     fn fingerprint(&self) -> u64 {
-        Fingerprint::default()
-            .word(self.connection.fingerprint())
-            .word(self.serving.len() as u64)
-            .word(self.events.len() as u64)
-            .finish()
+        fingerprint!(self, Answering { serving, events, unseen } machines { connection } without {
+            handler: "the test's own",
+        })
     }
 }

@@ -385,8 +385,8 @@ impl Pair {
                     assert_eq!(model.delivered, model.written.len());
                 }
                 let bytes = data.len() as u64;
-                let consume = Command::Consume { stream, bytes };
-                let _ = self.sides[side].handle_command(self.now, consume);
+                let now = self.now;
+                self.sides[side].call(now, |s| s.consume(now, stream, bytes));
             }
             Event::Cut { stream, delivered }
             | Event::StreamClosed {
@@ -435,8 +435,8 @@ pub fn sessions(data: &[u8]) {
             3 => _ = pair.command(side, Command::Rekey),
             4 => _ = pair.command(side, Command::Ping),
             5 => {
-                let code = betanet_wire::Code::OK;
-                _ = pair.command(side, Command::Reset { stream, code });
+                let (now, code) = (pair.now, betanet_wire::Code::OK);
+                pair.sides[side].call(now, |s| s.reset(now, stream, code));
             }
             6 => {
                 let after = pair.now.mono + Duration::from_millis(u64::from(arg) * 50);

@@ -1,9 +1,10 @@
 //! The end of paths through the mix, where a handler answers at once.
 
 use alloc::collections::BTreeMap;
+use core::hash::{Hash, Hasher};
 
 use betanet_bar::{Client, Handler, Response, status};
-use betanet_machine::{Fingerprint, Machine, Now, Queue, Wake};
+use betanet_machine::{Machine, Now, Queue, Wake, fingerprint, hash_fields};
 use betanet_mix::{
     DATA_MAX, Delivered, Message, RecipientCommand, RecipientConfig, RecipientError,
     RecipientEvent, RecipientMachine, RecipientStats, Reply,
@@ -16,7 +17,7 @@ use crate::feed::Feed;
 const EVENTS_MAX: usize = 1024;
 
 /// A request that came over the mix was answered with this status.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Served(pub u16);
 
 struct Serving<H: Handler> {
@@ -25,6 +26,14 @@ struct Serving<H: Handler> {
     /// Read, and not yet a whole piece.
     waiting: BytesMut,
     read_all: bool,
+}
+
+impl<H: Handler> Hash for Serving<H> {
+    fn hash<S: Hasher>(&self, state: &mut S) {
+        hash_fields!(self, state, Serving { answered, waiting, read_all } without {
+            feed: "the handler's own",
+        });
+    }
 }
 
 /// Answers requests that come over the mix with a handler, which is told that nobody is known to ask.
@@ -105,7 +114,8 @@ impl<H: Handler> MixServer<H> {
             .to_message()
             .or_else(|_| Response::new(status::INTERNAL).to_message());
         serving.answered = true;
-        self.events.push(now.mono, Served(response.status));
+        // Whoever runs a simulation takes them in each step.
+        self.events.push_reserved(now.mono, Served(response.status));
         if let Ok(message) = message {
             serving.waiting.extend_from_slice(&message);
         }
@@ -117,10 +127,7 @@ impl<H: Handler> MixServer<H> {
 
     fn close(&mut self, now: Now, exchange: Message) {
         self.forget(exchange);
-        // One that is gone is closed.
-        let _ = self
-            .recipient
-            .handle_command(now, RecipientCommand::Close(exchange));
+        self.recipient.close(now, exchange);
     }
 
     /// Gets an answer on by as much as its window has room for.
@@ -166,6 +173,7 @@ impl<H: Handler> Machine for MixServer<H> {
     type Input = Delivered;
     /// There is nothing to order.
     type Command = core::convert::Infallible;
+    type Answer = ();
     type Transmit = Reply;
     type Event = Served;
     type Error = RecipientError;
@@ -205,10 +213,8 @@ impl<H: Handler> Machine for MixServer<H> {
     }
 
     fn fingerprint(&self) -> u64 {
-        Fingerprint::default()
-            .word(self.recipient.fingerprint())
-            .word(self.serving.len() as u64)
-            .word(self.events.len() as u64)
-            .finish()
+        fingerprint!(self, MixServer { serving, events } machines { recipient } without {
+            handler: "the test's own",
+        })
     }
 }

@@ -58,17 +58,22 @@ impl Transfer {
         }
     }
 
-    /// The request that starts or resumes it on `stream`.
-    pub fn request(&mut self, stream: StreamId) -> Request {
+    /// The request that starts or resumes it; [`Transfer::began`] is told its stream.
+    pub fn request(&mut self) -> Request {
         let mut headers = Headers::default();
         if let (true, Some(etag)) = (self.offset > 0, &self.etag) {
             let range = alloc::format!("bytes={}-{}", self.offset, self.expected.len() - 1);
             headers.set("range", range);
             headers.set("if-match", etag.as_str());
         }
-        self.stream = Some(stream);
+        self.stream = None;
         self.in_exchange = 0;
         Request::new(Method::Get, &self.path, headers)
+    }
+
+    /// The request was sent on this stream.
+    pub const fn began(&mut self, stream: StreamId) {
+        self.stream = Some(stream);
     }
 
     /// The stream of the exchange that runs.

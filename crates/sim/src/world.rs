@@ -3,11 +3,12 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use betanet_bar::Handler;
-use betanet_htx::{Config, Input, Secrets, Session, Transmit};
+use betanet_htx::{Config, Input, Secrets, Session, StreamId, Transmit};
 use betanet_keys::{Identity, PublicKey};
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine as _, Now, Rng, Seed, Time};
 use betanet_stack::{Command, Connection, Error, Event};
+use betanet_wire::Code;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -244,13 +245,36 @@ impl<H: Handler + Clone> World<H> {
         link: LinkId,
         side: Side,
         command: Command,
-    ) -> Option<Result<(), Error>> {
+    ) -> Option<Result<Option<StreamId>, Error>> {
+        self.with(link, side, |m, now| m.handle_command(now, command))
+    }
+
+    /// Bytes that one end was told of were used up.
+    pub fn consume(&mut self, link: LinkId, side: Side, stream: StreamId, bytes: u64) {
+        self.with(link, side, |m, now| {
+            m.call(now, |m| m.consume(now, stream, bytes));
+        });
+    }
+
+    /// Closes one end's session.
+    pub fn close(&mut self, link: LinkId, side: Side, code: Code, reason: &str) {
+        self.with(link, side, |m, now| {
+            m.call(now, |m| m.close(now, code, reason));
+        });
+    }
+
+    /// Does something with one end, and takes what it says; `None` when it is gone.
+    fn with<T>(
+        &mut self,
+        link: LinkId,
+        side: Side,
+        verb: impl FnOnce(&mut Checked<Answering<H>>, Now) -> T,
+    ) -> Option<T> {
         let node = self.links.get(&link)?.ends[side as usize].node;
         let now = self.clock(node);
-        let machine = self.machine(link, side)?;
-        let answer = machine.handle_command(now, command);
+        let done = verb(self.machine(link, side)?, now);
         self.collect(link, side);
-        Some(answer)
+        Some(done)
     }
 
     /// Sets a timer.

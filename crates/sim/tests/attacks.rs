@@ -85,32 +85,28 @@ impl Honest {
         };
         match event {
             Event::Established => {
-                let Some(connection) = world.connection(link, side) else {
+                if world.connection(link, side).is_none() {
                     return;
-                };
-                let stream = connection.next_stream();
-                let request = transfer.request(stream);
+                }
+                let request = transfer.request();
                 let ask = Command::Ask {
                     request,
                     more: false,
                 };
-                world.command(link, side, ask).unwrap().unwrap();
+                let asked = world.command(link, side, ask).unwrap().unwrap();
+                transfer.began(asked.unwrap());
             }
             Event::Head { response, .. } => transfer.head(&response).unwrap(),
             Event::Body { stream, data } => {
                 transfer.body(&data).unwrap();
                 let bytes = data.len() as u64;
-                world.command(link, side, Command::Consume { stream, bytes });
+                world.consume(link, side, stream, bytes);
             }
             Event::End { .. } => {
                 assert_eq!(transfer.end().unwrap(), Progress::Done);
                 self.running.remove(&link);
                 self.done += 1;
-                let close = Command::Close {
-                    code: Code::OK,
-                    reason: "".into(),
-                };
-                world.command(link, side, close);
+                world.close(link, side, Code::OK, "");
             }
             _ => {}
         }

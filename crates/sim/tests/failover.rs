@@ -157,11 +157,6 @@ impl Fabric {
     /// Opens a stream on the link between two nodes, and watches whether the other end stays.
     fn open(&mut self, from: Id, to: Id, first: Bytes) -> End {
         let link = self.links[&(from, to)];
-        let stream = self
-            .world
-            .connection(link, Side::Client)
-            .unwrap()
-            .next_stream();
         let now = self.world.now();
         self.watches
             .entry(link)
@@ -172,10 +167,8 @@ impl Fabric {
             kind: kind::FORWARD,
             first,
         };
-        self.world
-            .command(link, Side::Client, open)
-            .unwrap()
-            .unwrap();
+        let opened = self.world.command(link, Side::Client, open);
+        let stream = opened.unwrap().unwrap().unwrap();
         (link, Side::Client, stream)
     }
 
@@ -255,11 +248,7 @@ impl Fabric {
 
     fn consume(&mut self, end: End, bytes: usize) {
         let (link, side, stream) = end;
-        let consume = Command::Consume {
-            stream,
-            bytes: bytes as u64,
-        };
-        let _ = self.world.command(link, side, consume);
+        self.world.consume(link, side, stream, bytes as u64);
     }
 
     /// Bytes came out of a stream's end.
@@ -458,16 +447,12 @@ impl Fabric {
     fn ask(&mut self, end: End, transfer: &mut Transfer) {
         let now = self.now();
         let inner = self.tunnels.get_mut(&end).unwrap().inner.as_mut().unwrap();
-        let request = transfer.request(inner.get().connection().next_stream());
-        inner
-            .handle_command(
-                now,
-                Command::Ask {
-                    request,
-                    more: false,
-                },
-            )
-            .unwrap();
+        let ask = Command::Ask {
+            request: transfer.request(),
+            more: false,
+        };
+        let asked = inner.handle_command(now, ask).unwrap();
+        transfer.began(asked.unwrap());
         self.drain(end);
     }
 
@@ -475,11 +460,7 @@ impl Fabric {
         transfer.body(data).unwrap();
         let now = self.now();
         let inner = self.tunnels.get_mut(&end).unwrap().inner.as_mut().unwrap();
-        let consume = Command::Consume {
-            stream,
-            bytes: data.len() as u64,
-        };
-        let _ = inner.handle_command(now, consume);
+        inner.call(now, |m| m.consume(now, stream, data.len() as u64));
         self.drain(end);
     }
 

@@ -209,12 +209,8 @@ impl World {
                 moved = true;
                 if let MixEvent::Body { stream, data } = &event {
                     self.body.extend_from_slice(data);
-                    let consume = MixCommand::Consume {
-                        stream: *stream,
-                        bytes: data.len() as u64,
-                    };
-                    // A body's last bytes may belong to an exchange that is over.
-                    let _ = self.asker.handle_command(now, consume);
+                    let (stream, bytes) = (*stream, data.len() as u64);
+                    self.asker.call(now, |m| m.consume(now, stream, bytes));
                 } else {
                     self.heard.push(event);
                 }
@@ -290,13 +286,11 @@ impl World {
 
     fn ask(&mut self, method: Method, body: &[u8]) -> u32 {
         let now = now_at(self.now);
-        let stream = self.asker.get().next_stream();
         let request = Request::new(method, "/file", Headers::default());
         let more = method.has_body();
         let to = self.gateway;
-        self.asker
-            .handle_command(now, MixCommand::Ask { to, request, more })
-            .unwrap();
+        let ask = MixCommand::Ask { to, request, more };
+        let stream = self.asker.handle_command(now, ask).unwrap().unwrap();
         let (mut rest, mut more) = (body, more);
         while !rest.is_empty() || more {
             let (chunk, after) = rest.split_at(rest.len().min(16 << 10));
@@ -306,7 +300,7 @@ impl World {
                 fin: after.is_empty(),
             };
             match self.asker.handle_command(now_at(self.now), send) {
-                Ok(()) => (rest, more) = (after, !after.is_empty()),
+                Ok(_) => (rest, more) = (after, !after.is_empty()),
                 Err(_) => assert!(self.step(self.now + Duration::from_secs(60))),
             }
         }

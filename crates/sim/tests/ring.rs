@@ -213,20 +213,14 @@ impl Ring {
 
     fn start(&mut self, id: Id) {
         let runner = self.runners.get_mut(&id).unwrap();
-        let stream = self
-            .world
-            .connection(runner.link, Side::Client)
-            .unwrap()
-            .next_stream();
-        let request = runner.transfer.request(stream);
+        let request = runner.transfer.request();
         let ask = Command::Ask {
             request,
             more: false,
         };
-        self.world
-            .command(runner.link, Side::Client, ask)
-            .unwrap()
-            .unwrap();
+        let asked = self.world.command(runner.link, Side::Client, ask);
+        let stream = asked.unwrap().unwrap().unwrap();
+        runner.transfer.began(stream);
     }
 
     /// One download is complete; the next is ready.
@@ -257,8 +251,7 @@ impl Ring {
                 assert!(own(stream));
                 runner.transfer.body(&data).unwrap();
                 let bytes = data.len() as u64;
-                let consume = Command::Consume { stream, bytes };
-                let _ = self.world.command(link, Side::Client, consume);
+                self.world.consume(link, Side::Client, stream, bytes);
             }
             Event::End { stream } => {
                 assert!(own(stream));

@@ -5,14 +5,13 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
-use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use core::time::Duration;
 
 use betanet_bar::{Request, Response};
 use betanet_htx::{self as htx, Session, StreamId};
-use betanet_machine::{Fingerprint, Machine, Now, Queue, Wake};
+use betanet_machine::{Machine, Now, Queue, Wake, fingerprint};
 use betanet_wire::Code;
 use bytes::Bytes;
 
@@ -28,16 +27,15 @@ const MARGIN: usize = 8;
 /// From above.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Send a request; its stream is what [`Connection::next_stream`] says before. With `more`, the body
-    /// follows by [`Command::Send`].
+    /// Send a request; its stream is the answer. With `more`, the body follows by [`Command::Send`].
     Ask {
         /// The head.
         request: Request,
         /// Whether a body follows.
         more: bool,
     },
-    /// Open a stream of another type than BAR; its ID is what [`Connection::next_stream`] says before. Its bytes go by
-    /// [`Command::Send`] and come as [`Event::Body`].
+    /// Open a stream of another type than BAR; its ID is the answer. Its bytes go by [`Command::Send`] and come as
+    /// [`Event::Body`].
     Open {
         /// The type.
         kind: u8,
@@ -56,20 +54,6 @@ pub enum Command {
         /// Whether they are the last.
         fin: bool,
     },
-    /// Bytes of an answer's body, or of a stream that the peer opened, were used up.
-    Consume {
-        /// Which exchange.
-        stream: StreamId,
-        /// How many.
-        bytes: u64,
-    },
-    /// Give an exchange or a stream up.
-    Abort {
-        /// Which.
-        stream: StreamId,
-        /// Why.
-        code: Code,
-    },
     /// Send a PADDING frame with this many bytes, where both sides know it.
     Pad(u16),
     /// Measure the round-trip time.
@@ -80,19 +64,12 @@ pub enum Command {
     Shutdown,
     /// The same, without waiting for what the peer's streams still say.
     Finish,
-    /// Close now.
-    Close {
-        /// Why.
-        code: Code,
-        /// In words.
-        reason: Cow<'static, str>,
-    },
 }
 
 /// For above.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
-    /// The session is open. Nothing that the peer began is served before this was taken, nor after [`Command::Close`]: whoever does
+    /// The session is open. Nothing that the peer began is served before this was taken, nor after [`Connection::close`]: whoever does
     /// not want the session closes it when this comes.
     Established,
     /// An answer's head.
@@ -102,7 +79,7 @@ pub enum Event {
         /// The head; its inline body comes as [`Event::Body`].
         response: Response,
     },
-    /// Bytes of an answer's body, or of a stream that is no request of this side; answer with [`Command::Consume`].
+    /// Bytes of an answer's body, or of a stream that is no request of this side; answer with [`Connection::consume`].
     Body {
         /// Which exchange.
         stream: StreamId,
@@ -129,7 +106,7 @@ pub enum Event {
         stream: StreamId,
     },
     /// The other side opened a stream of a type that the configuration accepts. One of type BAR brings a request: its bytes come as
-    /// [`Event::Body`], the answer goes by [`Command::Send`], and who does not serve it sends [`Command::Abort`].
+    /// [`Event::Body`], the answer goes by [`Command::Send`], and who does not serve it calls [`Connection::abort`].
     Opened {
         /// Which.
         stream: StreamId,
@@ -162,9 +139,10 @@ pub struct Connection {
     asking: BTreeMap<StreamId, Asking>,
     /// Streams that are no request of this side, and whether this side still sends on them.
     raw: BTreeMap<StreamId, Raw>,
-    /// Answers that wait until their connection's budget has room.
+    /// Answers that wait until their connection's budget has room: registered interest.
     starved: BTreeSet<StreamId>,
     events: Queue<Event>,
+    lost_events: u64,
     /// Above has not seen yet that the session is open, and may not want it: nothing of the peer's is begun.
     unseen: bool,
     /// This side closed the session: nothing more of the peer's is begun.
@@ -181,6 +159,7 @@ impl Connection {
             raw: BTreeMap::new(),
             starved: BTreeSet::new(),
             events: Queue::new(EVENTS_MAX),
+            lost_events: 0,
             unseen: false,
             closed: false,
         }
@@ -192,19 +171,40 @@ impl Connection {
         &self.session
     }
 
-    /// The stream that the next [`Command::Ask`] gets.
+    /// Events that found no room, here and in the session, though room was made sure of: a fault of these layers.
     #[must_use]
-    pub const fn next_stream(&self) -> StreamId {
-        self.session.next_stream()
+    pub const fn lost_events(&self) -> u64 {
+        self.lost_events + self.session.stats().lost_events
     }
 
-    fn command(&mut self, now: Now, command: htx::Command) {
-        // Refusals here mean that the session or the stream has ended, which its own event tells.
-        let _ = self.session.handle_command(now, command);
+    /// Bytes of an answer's body, or of a stream that the peer opened, were used up: their credit goes back. Never refused.
+    pub fn consume(&mut self, now: Now, stream: StreamId, bytes: u64) {
+        let prepaid = self.asking.get_mut(&stream).map_or(0, |a| a.prepay(bytes));
+        // A stream that is complete gives back what is left of it: the session bounds the amount.
+        self.session.consume(now, stream, bytes - prepaid);
+        self.settle(now);
+    }
+
+    /// Gives an exchange or a stream up. Never refused; nothing more is told of it.
+    pub fn abort(&mut self, now: Now, stream: StreamId, code: Code) {
+        self.session.reset(now, stream, code);
+        self.asking.remove(&stream);
+        self.raw.remove(&stream);
+        self.starved.remove(&stream);
+        self.settle(now);
+    }
+
+    /// Closes the session at once. Never refused; the first code and reason stand.
+    pub fn close(&mut self, now: Now, code: Code, reason: &str) {
+        self.closed = true;
+        self.session.close(now, code, reason);
+        self.settle(now);
     }
 
     fn event(&mut self, now: Now, event: Event) {
-        self.events.push(now.mono, event);
+        if !self.events.push(now.mono, event) {
+            self.lost_events += 1;
+        }
     }
 
     /// One rise.
@@ -237,7 +237,7 @@ impl Connection {
                     } else {
                         // The last bytes of what was given up, or of a request whose answer is complete.
                         let bytes = data.len() as u64;
-                        self.command(now, htx::Command::Consume { stream, bytes });
+                        self.session.consume(now, stream, bytes);
                     }
                 }
                 htx::Event::Writable { stream } => {
@@ -282,6 +282,8 @@ impl Connection {
 impl Machine for Connection {
     type Input = htx::Input;
     type Command = Command;
+    /// The stream that was opened.
+    type Answer = Option<StreamId>;
     type Transmit = htx::Transmit;
     type Event = Event;
     type Error = Error;
@@ -292,10 +294,10 @@ impl Machine for Connection {
         Ok(())
     }
 
-    fn handle_command(&mut self, now: Now, command: Command) -> Result<(), Error> {
-        match command {
-            Command::Ask { request, more } => self.ask(now, &request, more)?,
-            Command::Open { kind, first } => self.open(now, kind, first)?,
+    fn handle_command(&mut self, now: Now, command: Command) -> Result<Option<StreamId>, Error> {
+        let opened = match command {
+            Command::Ask { request, more } => Some(self.ask(now, &request, more)?),
+            Command::Open { kind, first } => Some(self.open(now, kind, first)?),
             Command::PathControl(payload) => self
                 .session
                 .handle_command(now, htx::Command::PathControl(payload))?,
@@ -306,28 +308,16 @@ impl Machine for Connection {
                 if fin {
                     self.raw_sent_all(stream);
                 }
-            }
-            Command::Consume { stream, bytes } => self.consume(now, stream, bytes)?,
-            Command::Abort { stream, code } => {
-                self.session
-                    .handle_command(now, htx::Command::Reset { stream, code })?;
-                self.asking.remove(&stream);
-                self.raw.remove(&stream);
-                self.starved.remove(&stream);
+                None
             }
             Command::Pad(len) => self.session.handle_command(now, htx::Command::Pad(len))?,
             Command::Ping => self.session.handle_command(now, htx::Command::Ping)?,
             Command::Rekey => self.session.handle_command(now, htx::Command::Rekey)?,
             Command::Shutdown => self.session.handle_command(now, htx::Command::Shutdown)?,
             Command::Finish => self.session.handle_command(now, htx::Command::Finish)?,
-            Command::Close { code, reason } => {
-                self.closed = true;
-                self.session
-                    .handle_command(now, htx::Command::Close { code, reason })?;
-            }
-        }
+        };
         self.settle(now);
-        Ok(())
+        Ok(opened)
     }
 
     fn handle_timeout(&mut self, now: Now) {
@@ -355,11 +345,9 @@ impl Machine for Connection {
     }
 
     fn fingerprint(&self) -> u64 {
-        Fingerprint::default()
-            .word(self.session.fingerprint())
-            .word(self.asking.len() as u64)
-            .word(self.raw.len() as u64)
-            .word(self.events.len() as u64)
-            .finish()
+        fingerprint!(self, Connection { asking, raw, events, unseen, closed } machines { session } without {
+            starved: "registered interest",
+            lost_events: "statistics",
+        })
     }
 }

@@ -8,6 +8,9 @@ pub enum Error {
     /// The request cannot be sent as it is.
     #[error("the request cannot be sent")]
     Request(#[from] betanet_bar::Error),
+    /// The session opened a stream and did not say which.
+    #[error("the session opened a stream without an ID")]
+    NoId,
 }
 
 /// Whose fault a refusal is, and what to do.
@@ -36,6 +39,7 @@ impl Error {
                 _ => Kind::Bug,
             },
             Self::Request(_) => Kind::Local,
+            Self::NoId => Kind::Bug,
         }
     }
 }

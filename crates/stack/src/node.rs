@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use betanet_machine::{Fingerprint, Machine, Now, Queue, Rng, Seed, Wake};
+use betanet_machine::{Machine, Now, Queue, Rng, Seed, Wake, fingerprint};
 use betanet_mesh::{self as mesh, Mesh, Role, Roles};
 use betanet_path::{self as path, Cf, Peers};
 use betanet_wire::NodeId;
@@ -48,7 +48,7 @@ pub enum NodeCommand {
 }
 
 /// For above.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum NodeEvent {
     /// Of the mesh.
     Mesh(mesh::Event),
@@ -116,7 +116,7 @@ impl Node {
                 mesh::Event::Gone(node) => self.peers.remove(*node),
                 _ => {}
             }
-            self.events.push(now.mono, NodeEvent::Mesh(event));
+            self.events.push_reserved(now.mono, NodeEvent::Mesh(event));
         }
     }
 }
@@ -124,6 +124,7 @@ impl Node {
 impl Machine for Node {
     type Input = NodeInput;
     type Command = NodeCommand;
+    type Answer = ();
     type Transmit = mesh::Transmit;
     type Event = NodeEvent;
     type Error = mesh::Error;
@@ -150,7 +151,8 @@ impl Machine for Node {
                 let own = self.own;
                 let not: Vec<NodeId> = not.into_iter().chain([own]).collect();
                 let ways = self.peers.ways(now.mono, exit, nodes, &not, &mut self.rng);
-                self.events.push(now.mono, NodeEvent::Ways { exit, ways });
+                self.events
+                    .push_reserved(now.mono, NodeEvent::Ways { exit, ways });
             }
         }
         self.rise(now);
@@ -178,9 +180,6 @@ impl Machine for Node {
     }
 
     fn fingerprint(&self) -> u64 {
-        Fingerprint::default()
-            .word(self.mesh.fingerprint())
-            .word(self.events.len() as u64)
-            .finish()
+        fingerprint!(self, Node { own, peers, rng, events } machines { mesh })
     }
 }

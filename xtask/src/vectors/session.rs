@@ -197,16 +197,16 @@ fn epoch1(c: &Value, client: &mut Session, server: &mut Session) -> Result<(), S
         match what {
             "first" => {}
             "BAR GET on stream 3" => {
-                same("stream", client.next_stream(), 3)?;
-                said(client.handle_command(NOW, Command::Open { kind: kind::BAR }))?;
+                let opened = client.handle_command(NOW, Command::Open { kind: kind::BAR });
+                same("stream", said(opened)?, Some(3))?;
                 let write = Command::Write {
                     stream: 3,
                     data: get.clone().into(),
                     fin: true,
                 };
-                said(client.handle_command(NOW, write))?;
+                said(client.handle_command(NOW, write)).map(drop)?;
             }
-            "KEY_UPDATE" => said(client.handle_command(NOW, Command::Rekey))?,
+            "KEY_UPDATE" => said(client.handle_command(NOW, Command::Rekey)).map(drop)?,
             // Its token is the other implementation's own: ours reads and answers it.
             "PING under the next key" => {
                 while server.poll_transmit().is_some() {}

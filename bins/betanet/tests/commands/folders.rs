@@ -97,6 +97,23 @@ fn a_folder_is_taken_once_and_nothing_is_written_elsewhere() {
 }
 
 #[test]
+fn names_that_get_in_each_others_way_are_the_peers_fault() {
+    let s = Serving::start(&["--listing"]);
+    fs::create_dir_all(s.path("served/odd/c.part")).unwrap();
+    s.keep("odd/c", b"file");
+    s.keep("odd/c.part/d", b"in the way of its part");
+    let out = s.path("out");
+    let url = format!("bar://{}/odd", s.fact("peer"));
+    for _ in 0..2 {
+        let got = s.run(&["get", "-r", &url, "-o", out.to_str().unwrap()]);
+        let said = text(&got.stderr);
+        assert_eq!(code(&got), 1, "{said}");
+        assert!(said.contains("left out: \"c.part/\""), "{said}");
+        assert_eq!(fs::read(out.join("c")).unwrap(), b"file");
+    }
+}
+
+#[test]
 fn more_files_than_a_peer_may_ask_for_at_once_are_all_taken() {
     let s = Serving::start(&["--listing"]);
     fs::create_dir(s.path("served/many")).unwrap();

@@ -1,6 +1,6 @@
 //! `get -r`: a folder with all that is below it, into a folder of this machine.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -130,6 +130,29 @@ pub(super) async fn run(args: &GetArgs, url: &Url) -> Result<(), Fail> {
     }
 }
 
+/// The names of one folder that were taken. A peer that names a file and a folder alike would stop at what came from itself.
+#[derive(Default)]
+struct Names {
+    folders: BTreeSet<String>,
+    files: BTreeSet<String>,
+}
+
+impl Names {
+    /// Whether a name stands for one thing, with what a file's part is called meanwhile.
+    fn take(&mut self, name: &str, is_folder: bool) -> bool {
+        if is_folder {
+            let parts = [".part.json", ".part"];
+            let whole = parts.iter().find_map(|part| name.strip_suffix(part));
+            let free = [Some(name), whole].into_iter().flatten();
+            return free.clone().all(|name| !self.files.contains(name))
+                && self.folders.insert(name.to_owned());
+        }
+        let parts = ["", ".part", ".part.json"];
+        let free = |part: &&str| !self.folders.contains(&format!("{name}{part}"));
+        parts.iter().all(free) && self.files.insert(name.to_owned())
+    }
+}
+
 /// Takes the files of one folder, and notes the folders in it.
 async fn take(
     args: &GetArgs,
@@ -139,6 +162,7 @@ async fn take(
     source: &mut Source,
 ) -> Result<(), Fail> {
     let mut page = folder.target.clone();
+    let mut names = Names::default();
     loop {
         let list = listed(args.retries, source, &page).await?;
         for entry in list.entries {
@@ -153,6 +177,11 @@ async fn take(
             let target = format!("{}{}", folder.target, entry.name);
             if !is_plain(name) || target.len() > TARGET_MAX {
                 note!("left out: {:?}: no name of a file", entry.name);
+                sums.failed += 1;
+                continue;
+            }
+            if !names.take(name, is_folder) {
+                note!("left out: {:?}: another has its name", entry.name);
                 sums.failed += 1;
                 continue;
             }
@@ -284,6 +313,25 @@ async fn list_once(source: &mut Source, target: &str) -> Result<List, Trouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_a_file_and_a_folder_is_taken_once() {
+        let mut names = Names::default();
+        for (name, is_folder, taken) in [
+            ("a", true, true),
+            ("a", false, false),
+            ("b", false, true),
+            ("b", true, false),
+            ("b", false, false),
+            ("b.part", true, false),
+            ("b.part.json", true, false),
+            ("c.part", true, true),
+            ("c", false, false),
+            ("b.part", false, true),
+        ] {
+            assert_eq!(names.take(name, is_folder), taken, "{name} {is_folder}");
+        }
+    }
 
     #[test]
     fn names_that_lead_elsewhere_are_none() {

@@ -17,7 +17,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Bytes of a peer's reason that are kept.
 const REASON_MAX: usize = 256;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(super) struct Closing {
     drain_until: Option<Time>,
     linger_until: Option<Time>,
@@ -59,22 +59,23 @@ impl Session {
             .map(|(id, s)| (id, s.delivered()))
             .collect();
         for (stream, delivered) in cut {
-            self.events.push_last(now, Event::Cut { stream, delivered });
+            self.events
+                .push_reserved(now, Event::Cut { stream, delivered });
         }
         self.streams.clear();
         let reason = String::from(reason);
         self.events
-            .push_last(now, Event::Closed { code, reason, by });
+            .push_reserved(now, Event::Closed { code, reason, by });
     }
 
     /// CLOSE from this side; theirs, or two seconds, end the body.
-    pub(super) fn close(&mut self, now: Time, code: Code, reason: &str) {
+    pub(super) fn end(&mut self, now: Time, code: Code, reason: &str) {
         if self.is_over() {
             return;
         }
         if self.sealer.is_none() || matches!(self.phase, Phase::Exporting) {
             // No key that the peer could open a CLOSE with.
-            return self.reset(now, code, reason);
+            return self.break_locally(now, code, reason);
         }
         let payload = frame::close(code, reason);
         self.send_frame(now, Head::connection(ty::CLOSE), &payload, &[]);
@@ -86,11 +87,11 @@ impl Session {
     /// The peer broke a rule, and can still be told so.
     pub(super) fn fail(&mut self, now: Time, code: Code, reason: &'static str) {
         tracing::debug!(%code, reason, "session ends by the peer's fault");
-        self.close(now, code, reason);
+        self.end(now, code, reason);
     }
 
     /// The peer broke a rule in a way that leaves nothing to say to it.
-    pub(super) fn reset(&mut self, now: Time, code: Code, reason: &str) {
+    pub(super) fn break_locally(&mut self, now: Time, code: Code, reason: &str) {
         self.break_off(now, code, reason, By::Local);
     }
 
@@ -167,7 +168,7 @@ impl Session {
             return;
         }
         if self.streams.len() == 0 || self.closing.own_only && self.streams.all_sent() {
-            self.close(now, Code::OK, "");
+            self.end(now, Code::OK, "");
         }
     }
 
@@ -192,7 +193,7 @@ impl Session {
         if matches!(self.phase, Phase::Closing) {
             self.finish(now, Transmit::End);
         } else {
-            self.close(now, Code::OK, "");
+            self.end(now, Code::OK, "");
         }
     }
 }

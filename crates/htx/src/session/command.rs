@@ -1,6 +1,6 @@
 //! What the layer above asks.
 
-use betanet_machine::Time;
+use betanet_machine::{Now, Time};
 use betanet_wire::Code;
 use bytes::Bytes;
 
@@ -12,14 +12,11 @@ const PAD_MAX: u16 = 16_384;
 static ZEROS: [u8; PAD_MAX as usize] = [0; PAD_MAX as usize];
 
 impl Session {
-    pub(super) fn command(&mut self, now: Time, command: Command) -> Result<(), Error> {
-        if let Command::Close { code, reason } = command {
-            if self.is_over() {
-                return Err(Error::Closed);
-            }
-            self.close(now, code, &reason);
-            return Ok(());
-        }
+    pub(super) fn command(
+        &mut self,
+        now: Time,
+        command: Command,
+    ) -> Result<Option<StreamId>, Error> {
         if !self.is_open() {
             return Err(if self.is_over() {
                 Error::Closed
@@ -33,59 +30,64 @@ impl Session {
             return Err(Error::Full);
         }
         match command {
-            Command::Open { kind } => self.open(now, kind),
-            Command::Write { stream, data, fin } => self.write(stream, data, fin),
-            Command::Consume { stream, bytes } => {
-                self.consume(now, stream, bytes);
-                Ok(())
-            }
-            Command::Reset { stream, code } => self.reset_stream(now, stream, code),
-            Command::Ping => {
-                self.measure(now);
-                Ok(())
-            }
+            Command::Open { kind } => return self.open(now, kind).map(Some),
+            Command::Write { stream, data, fin } => self.write(stream, data, fin)?,
+            Command::Ping => self.measure(now),
             Command::Rekey => {
                 self.turn_wanted = true;
                 self.turn_if_due(now);
-                Ok(())
             }
             Command::Pad(len) => {
                 if self.agreed.as_ref().is_some_and(|a| a.has("padding")) {
                     let zeros = &ZEROS[..usize::from(len.min(PAD_MAX))];
                     self.send_frame(now, Head::connection(ty::PADDING), &[], zeros);
                 }
-                Ok(())
             }
             Command::PathControl(payload) => {
                 if payload.len() > usize::from(PAD_MAX) {
                     return Err(Error::Full);
                 }
                 self.send_frame(now, Head::connection(ty::PATH_CONTROL), &[], &payload);
-                Ok(())
             }
-            Command::Shutdown => {
-                self.shutdown(now);
-                Ok(())
-            }
-            Command::Finish => {
-                self.finish_up(now);
-                Ok(())
-            }
-            Command::Close { .. } => Ok(()),
+            Command::Shutdown => self.shutdown(now),
+            Command::Finish => self.finish_up(now),
+        }
+        Ok(None)
+    }
+
+    /// Delivered bytes of a stream were used up: their credit goes back to the peer. Never refused; a stream that is over has
+    /// given its credit back.
+    pub fn consume(&mut self, now: Now, stream: StreamId, bytes: u64) {
+        if self.is_open() {
+            self.used_up(now.mono, stream, bytes);
+            self.pump(now.mono);
         }
     }
 
-    fn open(&mut self, now: Time, kind: u8) -> Result<(), Error> {
+    /// Ends a stream, both directions. Never refused; one that is over stays so.
+    pub fn reset(&mut self, now: Now, stream: StreamId, code: Code) {
+        if self.is_open() {
+            self.reset_stream(now.mono, stream, code);
+            self.pump(now.mono);
+        }
+    }
+
+    /// Closes the session at once. Never refused; the first code and reason stand.
+    pub fn close(&mut self, now: Now, code: Code, reason: &str) {
+        self.end(now.mono, code, reason);
+    }
+
+    fn open(&mut self, now: Time, kind: u8) -> Result<StreamId, Error> {
         if self.closing.peer_goes_away() || self.closing.draining() {
             return Err(Error::GoingAway);
         }
         if !self.streams.may_open() {
             return Err(Error::TooManyStreams);
         }
-        self.streams.open(kind);
+        let id = self.streams.open(kind);
         self.liveness.begins(now);
         self.make_room_beside(now);
-        Ok(())
+        Ok(id)
     }
 
     fn write(&mut self, id: StreamId, data: Bytes, fin: bool) -> Result<(), Error> {
@@ -96,7 +98,7 @@ impl Session {
             .filter(|s| !s.send.ended() && s.reset.is_none())
             .ok_or(Error::NoStream(id))?;
         if stream.send.buffered() >= bound {
-            stream.send.refused = true;
+            stream.send.refused.register();
             return Err(Error::Blocked(id));
         }
         match stream.kind {
@@ -110,7 +112,7 @@ impl Session {
         Ok(())
     }
 
-    fn consume(&mut self, now: Time, id: StreamId, bytes: u64) {
+    fn used_up(&mut self, now: Time, id: StreamId, bytes: u64) {
         let rtt = self.liveness.rtt_or_default();
         let Some(stream) = self.streams.get_mut(id) else {
             return;
@@ -135,8 +137,10 @@ impl Session {
         }
     }
 
-    fn reset_stream(&mut self, now: Time, id: StreamId, code: Code) -> Result<(), Error> {
-        let stream = self.streams.get_mut(id).ok_or(Error::NoStream(id))?;
+    fn reset_stream(&mut self, now: Time, id: StreamId, code: Code) {
+        let Some(stream) = self.streams.get_mut(id) else {
+            return;
+        };
         if stream.mine && stream.send.offset() == 0 {
             // Of this one the peer has seen nothing: it can be closed once its type is out.
             stream
@@ -145,7 +149,7 @@ impl Session {
             stream.reset = Some(code);
             self.streams.begin(id);
             self.streams.queue(id);
-            return Ok(());
+            return;
         }
         if !stream.receive.finished {
             let credit = stream.receive.window.limit - stream.receive.highest;
@@ -153,6 +157,5 @@ impl Session {
         }
         self.send_stream_close(now, id, code);
         self.remove_stream(now, id);
-        Ok(())
     }
 }

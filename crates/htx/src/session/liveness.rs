@@ -19,7 +19,7 @@ const DEFAULT_RTT: Duration = Duration::from_millis(100);
 /// A PING that was sent: its number and when.
 type Asked = (u64, Time);
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) struct Liveness {
     /// When bytes of the peer came last.
     heard: Time,

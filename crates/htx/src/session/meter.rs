@@ -23,7 +23,7 @@ pub(super) const TURN: u64 = 4;
 const LATE_LEAST: u64 = 256;
 
 /// A token bucket. What makes progress fills it, as time does.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) struct Meter {
     level: u64,
     at: Time,
@@ -38,10 +38,6 @@ impl Meter {
             at: now,
             late: 0,
         }
-    }
-
-    pub(super) const fn fingerprint(&self) -> u64 {
-        self.level ^ self.late.rotate_left(32)
     }
 
     fn earn(&mut self, frames: u64) {

@@ -16,7 +16,7 @@ use crate::handshake::Outcome;
 const STREAM: u32 = 1;
 
 /// What has arrived and left on stream 1.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(super) struct Negotiation {
     buffer: Vec<u8>,
     received: u64,
@@ -183,7 +183,7 @@ impl Session {
 
     pub(super) fn check_deadline(&mut self, now: Time) {
         if self.deadline().is_some_and(|at| at <= now) {
-            self.reset(now, Code::AUTH_FAILED, "the handshake took too long");
+            self.break_locally(now, Code::AUTH_FAILED, "the handshake took too long");
         }
     }
 }

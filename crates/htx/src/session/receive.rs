@@ -91,7 +91,7 @@ impl Session {
 
     fn handshake_failed(&mut self, now: Time, error: HandshakeError) {
         tracing::debug!(%error, "handshake failed");
-        self.reset(now, Code::AUTH_FAILED, handshake_reason(error));
+        self.break_locally(now, Code::AUTH_FAILED, handshake_reason(error));
     }
 
     fn take_frame(&mut self, now: Time) -> Step {
@@ -141,13 +141,15 @@ impl Session {
                 self.fail(now, Code::MALFORMED_FRAME, "KEY_UPDATE too soon");
             }
             OpenError::Sealed if matches!(self.phase, Phase::Open { confirmed: false }) => {
-                self.reset(
+                self.break_locally(
                     now,
                     Code::VERSION_NEGOTIATION_FAILED,
                     "the first frame of epoch 1 does not open",
                 );
             }
-            OpenError::Sealed => self.reset(now, Code::AUTH_FAILED, "a frame does not open"),
+            OpenError::Sealed => {
+                self.break_locally(now, Code::AUTH_FAILED, "a frame does not open");
+            }
         }
     }
 

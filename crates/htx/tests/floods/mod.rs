@@ -135,15 +135,8 @@ fn what_carries_bytes_pays_for_what_does_not() {
     let mut raw = Raw::open();
     for n in 0..40_000 {
         raw.send_stream(3 + 2 * n, 0, &[1; 70], true);
-        raw.server
-            .handle_command(
-                raw.now,
-                Command::Consume {
-                    stream: 3 + 2 * n,
-                    bytes: 69,
-                },
-            )
-            .unwrap();
+        let now = raw.now;
+        raw.server.call(now, |s| s.consume(now, 3 + 2 * n, 69));
         raw.server
             .handle_command(
                 raw.now,
@@ -166,11 +159,8 @@ fn what_was_on_its_way_to_a_stream_that_is_reset_ends_nothing() {
     // 262 000 bytes each, of which none is waited for.
     for id in (3..203).step_by(2) {
         raw.send_stream(id, 0, b"\x01", false);
-        let reset = Command::Reset {
-            stream: id,
-            code: Code::OK,
-        };
-        raw.server.handle_command(raw.now, reset).unwrap();
+        let now = raw.now;
+        raw.server.call(now, |s| s.reset(now, id, Code::OK));
         for at in 0..1000u64 {
             raw.send_stream(id, 1 + 256 * at, &[0; 256], false);
             n += 1;

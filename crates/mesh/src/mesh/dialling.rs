@@ -22,7 +22,7 @@ const FIRST_WITHIN_MS: u64 = 3000;
 const IDLE: Duration = Duration::from_secs(20);
 
 /// Purpose of a dial.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Purpose {
     /// To test a record.
     Test,
@@ -34,7 +34,7 @@ pub(super) enum Purpose {
     Lookup,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Dial {
     pub(super) node: NodeId,
     pub(super) purpose: Purpose,
@@ -43,7 +43,7 @@ pub(super) struct Dial {
 }
 
 /// A session that gossip may use.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Link {
     pub(super) node: NodeId,
     pub(super) ip: IpAddr,
@@ -76,7 +76,7 @@ impl Link {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct SeedState {
     peer: SeedPeer,
     node: NodeId,
@@ -89,7 +89,7 @@ struct SeedState {
 }
 
 /// The seeds, with the time of the next request to each.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Seeds {
     all: Vec<SeedState>,
 }

@@ -25,7 +25,7 @@ const AT_ONCE: usize = 3;
 /// Answers hold about 2^this records around the target.
 const CROWD: u32 = 4;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Lookup {
     until: Time,
     next: Time,

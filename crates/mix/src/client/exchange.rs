@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use betanet_machine::Time;
+use betanet_machine::{Interest, Time};
 
 use super::Recipient;
 use crate::build::SURB;
@@ -23,6 +23,7 @@ const PIECE: usize = DATA_MAX - SURB;
 /// Request bytes that wait to be cut into pieces.
 pub(super) const PENDING_MAX: usize = 128 << 10;
 
+#[derive(Hash)]
 pub(super) struct Exchange {
     pub(super) message: [u8; 8],
     pub(super) to: Recipient,
@@ -45,10 +46,11 @@ pub(super) struct Exchange {
     /// Whether the last acknowledgement was sent.
     pub(super) closed: bool,
     /// Whether the caller was refused for lack of room.
-    pub(super) wants_room: bool,
+    pub(super) wants_room: Interest,
 }
 
 /// A packet that an exchange wants to send.
+#[derive(Hash)]
 pub(super) enum Wish {
     /// A piece of the request, with this number of reply blocks.
     Piece {
@@ -77,7 +79,7 @@ impl Exchange {
             said: now,
             starved: 0,
             closed: false,
-            wants_room: false,
+            wants_room: Interest::default(),
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) struct Block {
 }
 
 /// Purpose of a packet after it is built.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Purpose {
     /// A part of this exchange; with the time when its reply blocks were issued.
     Exchange(u64, Time),
@@ -59,6 +59,16 @@ pub(super) struct Order {
 
 /// Packets to build with [`Work::run`].
 pub struct Work(pub(super) Vec<Order>);
+
+impl core::hash::Hash for Work {
+    /// What its packets are for: their keys and paths were drawn from dice that are counted.
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        for order in &self.0 {
+            order.purpose.hash(state);
+        }
+        self.0.len().hash(state);
+    }
+}
 
 impl core::fmt::Debug for Work {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -1,9 +1,10 @@
 //! The exchanges of a recipient, indexed by ID, by next deadline, and by how little their loss would cost.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
-use betanet_machine::Time;
+use betanet_machine::{Interest, Time};
 use betanet_wire::ChargeTo;
 
 use super::Message;
@@ -32,7 +33,7 @@ pub(super) struct Exchange {
     pub(super) unacknowledged: u32,
     /// Arrival of the first unacknowledged piece.
     pub(super) since: Option<Time>,
-    pub(super) wants_room: bool,
+    pub(super) wants_room: Interest,
     /// Position in the two orders.
     placed: Option<Placed>,
 }
@@ -58,14 +59,36 @@ impl Exchange {
     /// Time of the next action.
     fn due(&self, now: Time) -> Time {
         let again = self.answer.wake().filter(|_| !self.blocks.is_empty());
-        let room = self.wants_room && !self.answer_ended && self.answer.room() > 0;
+        let room = self.wants_room.is_registered() && !self.answer_ended && self.answer.room() > 0;
         let sooner = [self.ack_due(), again, room.then_some(now)];
         let idle = self.heard + IDLE;
         sooner.into_iter().flatten().fold(idle, Time::min)
     }
 }
 
+impl Hash for Exchange {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        betanet_machine::hash_fields!(self, state, Exchange {
+            via, request, answer, answer_ended, blocks, heard, unacknowledged, since, wants_room,
+        } without {
+            placed: "follows from the others, and from registered interest",
+        });
+    }
+}
+
+impl Hash for Exchanges {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        betanet_machine::hash_fields!(self, state, Exchanges { all } without {
+            due: "an order over all of them, which follows from them",
+            least: "an order over all of them, which follows from them",
+            of_session: "follows from all of them",
+            of_charge: "follows from all of them",
+        });
+    }
+}
+
 /// All exchanges.
+
 #[derive(Default)]
 pub(super) struct Exchanges {
     all: BTreeMap<Message, Exchange>,
@@ -109,7 +132,7 @@ impl Exchanges {
             heard: now,
             unacknowledged: 0,
             since: None,
-            wants_room: false,
+            wants_room: Interest::default(),
             placed: None,
         };
         self.all.insert(message, exchange);

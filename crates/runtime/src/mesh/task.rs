@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_keys::{Name, Peer, PublicKey};
-use betanet_machine::{Machine as _, Time};
+use betanet_machine::{Io, Machine as _, Now, Time, drive};
 use betanet_mesh::{
     Addr, Command, DialId, Event, ExchangeId, Host, Input, PEERS_EXCHANGES, Record, Saved, Setup,
     Transmit,
@@ -52,7 +52,32 @@ pub(super) struct Task {
     finding: BTreeMap<NodeId, Vec<oneshot::Sender<Option<Record>>>>,
     choosing: Vec<(NodeId, oneshot::Sender<Vec<Vec<Record>>>)>,
     next: ExchangeId,
+    /// What the mesh's queues had refused when that was last looked at.
+    refused: u64,
     state: Option<PathBuf>,
+}
+
+impl Io for Task {
+    type Machine = Control;
+
+    fn machine(&mut self) -> &mut Control {
+        &mut self.control
+    }
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn transmit(&mut self, transmit: Transmit) {
+        self.perform(transmit);
+    }
+
+    fn event(&mut self, event: NodeEvent) {
+        match event {
+            NodeEvent::Mesh(event) => self.told(event),
+            NodeEvent::Ways { exit, ways } => self.chosen(exit, &ways),
+        }
+    }
 }
 
 impl Task {
@@ -80,6 +105,7 @@ impl Task {
             finding: BTreeMap::new(),
             choosing: Vec::new(),
             next: PEERS_EXCHANGES,
+            refused: 0,
             state,
         })
     }
@@ -87,23 +113,28 @@ impl Task {
     /// Until it is told to stop, or nobody asks it any more.
     pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         loop {
-            self.settle();
-            let due = self.control.poll_timeout().map(|w| w.at);
-            let at = due.unwrap_or(Time::ZERO + self.clock.elapsed() + Duration::from_secs(60));
+            let at = self.clock.again(drive(&mut self));
+            self.look_at_queues();
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(Message::Stop) | None => break,
                     Some(message) => self.message(message),
                 },
-                () = tokio::time::sleep_until(self.clock.instant(at)) => {
-                    let now = self.clock.now();
-                    self.control.handle_timeout(now);
-                }
+                () = tokio::time::sleep_until(at) => {}
             }
         }
         let links = std::mem::take(&mut self.links).into_values();
         let closing = links.map(|handle| async move { handle.close().await });
         futures_util::future::join_all(closing).await;
+    }
+
+    /// Says when the mesh's queues refused something.
+    fn look_at_queues(&mut self) {
+        let stats = self.control.mesh().stats();
+        let refused = stats.untold + stats.unsent;
+        if std::mem::replace(&mut self.refused, refused) != refused {
+            tracing::warn!(refused, "the mesh has more to say than its queues take");
+        }
     }
 
     fn input(&mut self, input: Input) {
@@ -223,27 +254,17 @@ impl Task {
         }
     }
 
-    fn settle(&mut self) {
-        while let Some(transmit) = self.control.poll_transmit() {
-            self.perform(transmit);
-        }
-        while let Some(event) = self.control.poll_event() {
-            match event {
-                NodeEvent::Mesh(event) => self.event(event),
-                NodeEvent::Ways { exit, ways } => {
-                    let table = self.control.mesh().table();
-                    let record = |n: &NodeId| table.get(*n).map(|e| e.record().clone());
-                    let known = |way: &Vec<NodeId>| way.iter().map(record).collect();
-                    let records = ways.iter().filter_map(known).collect();
-                    if let Some(i) = self.choosing.iter().position(|(e, _)| *e == exit) {
-                        let _ = self.choosing.remove(i).1.send(records);
-                    }
-                }
-            }
+    fn chosen(&mut self, exit: NodeId, ways: &[Vec<NodeId>]) {
+        let table = self.control.mesh().table();
+        let record = |n: &NodeId| table.get(*n).map(|e| e.record().clone());
+        let known = |way: &Vec<NodeId>| way.iter().map(record).collect();
+        let records = ways.iter().filter_map(known).collect();
+        if let Some(i) = self.choosing.iter().position(|(e, _)| *e == exit) {
+            let _ = self.choosing.remove(i).1.send(records);
         }
     }
 
-    fn event(&mut self, event: Event) {
+    fn told(&mut self, event: Event) {
         match event {
             Event::Found(record) => self.found(record.node(), Some(&record)),
             Event::NotFound(node) => self.found(node, None),

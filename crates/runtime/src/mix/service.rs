@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use betanet_bar::Client;
 use betanet_htx::StreamId;
-use betanet_machine::{Machine as _, Now, Time};
+use betanet_machine::{Io, Machine as _, Next, Now, drive};
 use betanet_mix::{
     DATA_MAX, Delivered, Fragment, Kind, Message, RecipientCommand, RecipientConfig,
     RecipientEvent, RecipientMachine,
@@ -51,22 +51,50 @@ async fn run(
     metrics: Arc<Metrics>,
 ) {
     let (mut server, mut asked) = Server::new(service, Arc::clone(&metrics));
+    let mut next = Next::Wait(None);
     loop {
-        let due = server.recipient.poll_timeout().map(|w| w.at);
-        let at = due.unwrap_or(Time::ZERO + clock.elapsed() + std::time::Duration::from_secs(60));
         tokio::select! {
             payload = payloads.recv() => {
                 let Some(payload) = payload else { return };
                 server.delivered(clock.now(), payload);
             }
             Some(op) = asked.recv() => server.take(clock.now(), op),
-            () = tokio::time::sleep_until(clock.instant(at)) => server.timeout(clock.now()),
+            () = tokio::time::sleep_until(clock.again(next)) => {}
         }
         let Some(plane) = plane.upgrade() else { return };
-        while let Some(reply) = server.recipient.poll_transmit() {
-            plane.send(reply);
-        }
+        next = drive(&mut AtPlane {
+            server: &mut server,
+            plane: &plane,
+            clock,
+        });
         metrics.mix.exchanges(server.recipient.exchanges());
+    }
+}
+
+/// A server with the plane that its replies go to.
+struct AtPlane<'a> {
+    server: &'a mut Server,
+    plane: &'a Plane,
+    clock: Clock,
+}
+
+impl Io for AtPlane<'_> {
+    type Machine = RecipientMachine;
+
+    fn machine(&mut self) -> &mut RecipientMachine {
+        &mut self.server.recipient
+    }
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn transmit(&mut self, reply: betanet_mix::Reply) {
+        self.plane.send(reply);
+    }
+
+    fn event(&mut self, event: RecipientEvent) {
+        self.server.told(self.clock.now(), event);
     }
 }
 
@@ -134,25 +162,17 @@ impl Server {
         }
         // Refused only while replies wait, which are taken after each turn.
         let _ = self.recipient.handle_input(now, payload);
-        self.settle(now);
     }
 
-    fn timeout(&mut self, now: Now) {
-        self.recipient.handle_timeout(now);
-        self.settle(now);
-    }
-
-    fn settle(&mut self, now: Now) {
-        while let Some(event) = self.recipient.poll_event() {
-            match event {
-                RecipientEvent::Data {
-                    exchange,
-                    data,
-                    fin,
-                } => self.request(exchange, data.into(), fin),
-                RecipientEvent::Writable(exchange) => self.write(now, exchange),
-                RecipientEvent::Gone(exchange) => self.forget(exchange),
-            }
+    fn told(&mut self, now: Now, event: RecipientEvent) {
+        match event {
+            RecipientEvent::Data {
+                exchange,
+                data,
+                fin,
+            } => self.request(exchange, data.into(), fin),
+            RecipientEvent::Writable(exchange) => self.write(now, exchange),
+            RecipientEvent::Gone(exchange) => self.forget(exchange),
         }
     }
 
@@ -224,15 +244,12 @@ impl Server {
             }
             Op::Abort { stream, .. } => {
                 if let Some(exchange) = self.streams.get(&stream).copied() {
-                    // One that is gone is closed.
-                    let close = RecipientCommand::Close(exchange);
-                    let _ = self.recipient.handle_command(now, close);
+                    self.recipient.close(now, exchange);
                 }
             }
             // An exchange asks for nothing else.
             _ => {}
         }
-        self.settle(now);
     }
 
     fn consumed(&mut self, stream: StreamId, bytes: u64) {

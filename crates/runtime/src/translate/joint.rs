@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use betanet_compat11::{Command, Event};
+use betanet_compat11::{Command, Event, Leg, Transmit};
 use betanet_htx::kind;
-use betanet_machine::Machine as _;
+use betanet_machine::{Io, Machine as _, Now, drive};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
 
-use super::line::{BUDGET, Line};
+use super::line::Line;
 use crate::{PeerSession, SessionError, Substream};
 
 /// What the session's last bytes get to leave after the leg's end.
@@ -29,7 +29,7 @@ struct Pair {
     up: VecDeque<Bytes>,
     /// Of those, taken by the stream and not yet by the session: their credit goes back when they are.
     sending: usize,
-    /// Bytes whose credit goes back to the leg's peer, once the leg has room to say so.
+    /// Bytes whose credit goes back to the leg's peer.
     owed: usize,
     /// From the session, for the leg, which had no room.
     down: Option<Bytes>,
@@ -37,6 +37,48 @@ struct Pair {
     deaf: bool,
     /// Whatever comes from the leg is dropped.
     mute: bool,
+}
+
+/// A leg and a session for one turn of their task.
+struct Turn<'a, 'b> {
+    joint: &'a mut Joint,
+    cx: &'a mut Context<'b>,
+}
+
+impl Io for Turn<'_, '_> {
+    type Machine = Leg;
+
+    fn machine(&mut self) -> &mut Leg {
+        &mut self.joint.line.leg
+    }
+
+    fn now(&self) -> Now {
+        self.joint.line.clock.now()
+    }
+
+    fn is_ready(&mut self) -> bool {
+        self.joint.line.is_ready(self.cx)
+    }
+
+    fn transmit(&mut self, transmit: Transmit) {
+        self.joint.line.send(transmit);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.joint.told(event);
+    }
+
+    fn take(&mut self) -> bool {
+        let mut moved = self.joint.opened(self.cx);
+        moved |= self.joint.pairs(self.cx);
+        moved |= self.joint.ends();
+        moved |= self.joint.line.receive(self.cx);
+        moved
+    }
+
+    fn is_over(&self) -> bool {
+        self.joint.line.ended
+    }
 }
 
 /// Moves bytes between a leg and a session, with the credit of each.
@@ -65,6 +107,9 @@ impl Joint {
 
     /// Until either ends, and what it said has arrived; then the other ends too.
     pub(super) async fn run(mut self) {
+        if let Some(first) = self.line.first() {
+            self.told(first);
+        }
         let mut over = Some(Box::pin(self.session.over()));
         std::future::poll_fn(|cx| {
             if over
@@ -92,68 +137,51 @@ impl Joint {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..BUDGET {
-            let mut moved = self.line.transmit(cx);
-            moved |= self.events();
+        loop {
+            let next = drive(&mut Turn { joint: self, cx });
             if self.line.ended {
+                // What the leg said before its end.
+                while let Some(event) = self.line.leg.poll_event() {
+                    self.told(event);
+                }
                 return Poll::Ready(());
             }
-            moved |= self.opened(cx);
-            moved |= self.pairs(cx);
-            let silent = |pair: &Pair| pair.deaf && pair.down.is_none();
-            if self.over && self.opening.is_empty() && self.pairs.values().all(silent) {
-                // Refused by a leg that closes already.
-                let close = self
-                    .line
-                    .leg
-                    .handle_command(self.line.clock.now(), Command::Close);
-                moved |= close.is_ok();
-            }
-            moved |= self.line.receive(cx);
-            moved |= self.line.timeout(cx);
-            if !moved {
-                return Poll::Pending;
-            }
+            ready!(self.line.sleep(cx, next));
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
-    fn events(&mut self) -> bool {
-        let mut moved = false;
-        while let Some(event) = self.line.event() {
-            moved = true;
-            match event {
-                Event::Opened { stream } => {
-                    self.pairs.insert(stream, Pair::default());
-                    let session = self.session.clone();
-                    self.opening.push(Box::pin(async move {
-                        (stream, session.open(kind::LIBP2P).await)
-                    }));
-                }
-                Event::Data { stream, data } => match self.pairs.get_mut(&stream) {
-                    Some(pair) if pair.mute => pair.owed += data.len(),
-                    Some(pair) => pair.up.push_back(data),
-                    // There is one for every stream.
-                    None => {}
-                },
-                Event::Path { .. } => {
-                    tracing::debug!("a path header of 1.1 after its leg has gone on");
-                    // Refused by a leg that closes already.
-                    let _ = self
-                        .line
-                        .leg
-                        .handle_command(self.line.clock.now(), Command::Close);
-                }
-                // Each round tries again.
-                Event::Writable { .. } => {}
-                Event::Closed { by } => tracing::debug!(?by, "a leg of 1.1 closed"),
+    /// Ends the leg once the session has ended and all that it said was brought there; whether that is new.
+    fn ends(&mut self) -> bool {
+        let silent = |pair: &Pair| pair.deaf && pair.down.is_none();
+        self.over
+            && self.opening.is_empty()
+            && self.pairs.values().all(silent)
+            && self.line.leg.close(self.line.clock.now())
+    }
+
+    fn told(&mut self, event: Event) {
+        match event {
+            Event::Opened { stream } => {
+                self.pairs.insert(stream, Pair::default());
+                let session = self.session.clone();
+                self.opening.push(Box::pin(async move {
+                    (stream, session.open(kind::LIBP2P).await)
+                }));
             }
+            Event::Data { stream, data } => match self.pairs.get_mut(&stream) {
+                Some(pair) if pair.mute => pair.owed += data.len(),
+                Some(pair) => pair.up.push_back(data),
+                // There is one for every stream.
+                None => {}
+            },
+            Event::Path { .. } => {
+                tracing::debug!("a path header of 1.1 after its leg has gone on");
+                self.line.leg.close(self.line.clock.now());
+            }
+            // Each round tries again.
+            Event::Writable { .. } => {}
+            Event::Closed { by } => tracing::debug!(?by, "a leg of 1.1 closed"),
         }
-        if moved && !self.line.ended {
-            self.line.leg.handle_timeout(self.line.clock.now());
-        }
-        moved
     }
 
     /// Streams that were opened, on either side.
@@ -169,14 +197,9 @@ impl Joint {
         }
         while let Poll::Ready(Some(stream)) = self.taken.poll_recv(cx) {
             moved = true;
-            let id = self.line.leg.next_stream();
+            let now = self.line.clock.now();
             // Where the leg takes no more, the stream is dropped, and so reset.
-            if self
-                .line
-                .leg
-                .handle_command(self.line.clock.now(), Command::Open)
-                .is_ok()
-            {
+            if let Ok(Some(id)) = self.line.leg.handle_command(now, Command::Open) {
                 let pair = Pair {
                     stream: Some(stream),
                     ..Pair::default()
@@ -194,11 +217,9 @@ impl Joint {
             pair.owed += pair.write(cx);
             if pair.owed > 0 {
                 let (stream, bytes) = (*id, pair.owed as u64);
-                let consume = Command::Consume { stream, bytes };
-                if self.line.leg.handle_command(now, consume).is_ok() {
-                    pair.owed = 0;
-                    moved = true;
-                }
+                self.line.leg.consume(now, stream, bytes);
+                pair.owed = 0;
+                moved = true;
             }
             while let Some(data) = pair.down.take().or_else(|| pair.read(cx)) {
                 let write = Command::Write {
@@ -206,7 +227,7 @@ impl Joint {
                     data: data.clone(),
                 };
                 match self.line.leg.handle_command(now, write) {
-                    Ok(()) => moved = true,
+                    Ok(_) => moved = true,
                     Err(betanet_compat11::Error::Closed) => pair.deaf = true,
                     Err(_) => {
                         pair.down = Some(data);

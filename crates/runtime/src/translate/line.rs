@@ -1,22 +1,21 @@
 //! A leg of 1.1 on its carrier.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use betanet_carrier::{Carrier, Received};
 use betanet_compat11::{Event, Input, Leg, Transmit};
-use betanet_machine::{Machine as _, Time};
+use betanet_machine::{Io, Machine as _, Next, Now, Time, drive};
 use betanet_wire::NodeId;
-use bytes::Bytes;
 use tokio::time::{Sleep, timeout};
 
 use crate::Clock;
 
-/// Rounds before other tasks get a turn.
-pub(super) const BUDGET: u32 = 64;
 /// Bytes of one carrier chunk, at most; the leg is asked for that much room.
 const CHUNK: usize = 64 << 10;
+/// How often timers are looked at while the carrier takes nothing.
+const STUCK: Duration = Duration::from_secs(1);
 /// What the leg's last bytes get to leave.
 const FLUSH: Duration = Duration::from_secs(2);
 /// How long a client may be silent before its leg goes on without a path header of its own.
@@ -29,8 +28,6 @@ pub(super) struct Line {
     pub(super) clock: Clock,
     /// What the leg said first, where that was no path header.
     first: Option<Event>,
-    /// A transmit that the carrier had no room for.
-    outgoing: Option<Bytes>,
     /// The leg has ended.
     pub(super) ended: bool,
     timer: Pin<Box<Sleep>>,
@@ -44,7 +41,6 @@ impl Line {
             carrier,
             clock,
             first: None,
-            outgoing: None,
             ended: false,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
@@ -67,24 +63,18 @@ impl Line {
     }
 
     fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        for _ in 0..BUDGET {
-            let mut moved = self.transmit(cx);
-            if let Some(event) = self.leg.poll_event() {
-                return Poll::Ready(event);
+        loop {
+            let next = drive(&mut First { line: self, cx });
+            if let Some(first) = self.first.take() {
+                return Poll::Ready(first);
             }
-            moved |= self.receive(cx);
-            moved |= self.timeout(cx);
-            if !moved {
-                return Poll::Pending;
-            }
+            ready!(self.sleep(cx, next));
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
-    /// What the leg says next.
-    pub(super) fn event(&mut self) -> Option<Event> {
-        self.first.take().or_else(|| self.leg.poll_event())
+    /// What the leg said before it was joined.
+    pub(super) const fn first(&mut self) -> Option<Event> {
+        self.first.take()
     }
 
     /// Lets what was handed over go out.
@@ -108,53 +98,41 @@ impl Line {
         // Refused by a leg that has ended.
         let _ = self.leg.handle_input(self.clock.now(), Input::Lost);
         while self.leg.poll_transmit().is_some() {}
-        self.outgoing = None;
         self.ended = true;
     }
 
-    /// Hands over what the leg has to say, while the carrier takes it.
-    pub(super) fn transmit(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut moved = false;
-        while !self.ended {
-            let bytes = match self.outgoing.take() {
-                Some(bytes) => bytes,
-                None => match self.leg.poll_transmit() {
-                    None => {
-                        // What the carrier took earlier may still wait for the peer's credit.
-                        if let Poll::Ready(Err(_)) = self.carrier.poll_ready(cx) {
-                            self.lost();
-                        }
-                        break;
-                    }
-                    Some(Transmit::Bytes(bytes)) => bytes,
-                    Some(last) => {
-                        match last {
-                            Transmit::Reset => self.carrier.reset(),
-                            _ => self.carrier.end(),
-                        }
-                        self.ended = true;
-                        return true;
-                    }
-                },
-            };
-            match self.carrier.poll_ready(cx) {
-                Poll::Ready(ready) => {
-                    if ready.and_then(|()| self.carrier.send(bytes)).is_err() {
-                        self.lost();
-                        return true;
-                    }
-                    moved = true;
-                }
-                Poll::Pending => {
-                    self.outgoing = Some(bytes);
-                    break;
+    /// Whether the carrier takes bytes now. What it took earlier may still wait for the peer's credit: asking gets that on.
+    pub(super) fn is_ready(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.ended {
+            return false;
+        }
+        match self.carrier.poll_ready(cx) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(_)) => {
+                self.lost();
+                false
+            }
+            Poll::Pending => false,
+        }
+    }
+
+    /// Hands over what the leg has to say.
+    pub(super) fn send(&mut self, transmit: Transmit) {
+        match transmit {
+            Transmit::Bytes(bytes) => {
+                if self.carrier.send(bytes).is_err() {
+                    self.lost();
                 }
             }
+            Transmit::Reset => {
+                self.carrier.reset();
+                self.ended = true;
+            }
+            Transmit::End => {
+                self.carrier.end();
+                self.ended = true;
+            }
         }
-        if moved && !self.ended {
-            self.leg.handle_timeout(self.clock.now());
-        }
-        moved
     }
 
     pub(super) fn receive(&mut self, cx: &mut Context<'_>) -> bool {
@@ -175,26 +153,61 @@ impl Line {
         moved
     }
 
-    pub(super) fn timeout(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(wake) = self.leg.poll_timeout() else {
-            self.armed = None;
-            return false;
+    /// Waits until the leg is to be driven again; what comes meanwhile wakes by itself.
+    pub(super) fn sleep(&mut self, cx: &mut Context<'_>, next: Next) -> Poll<()> {
+        let at = match next {
+            Next::Over | Next::Wait(None) => return Poll::Pending,
+            Next::Again => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Next::Wait(Some(at)) => at,
+            Next::Stuck => self.armed.unwrap_or(self.clock.now().mono + STUCK),
         };
-        let now = self.clock.now();
-        if wake.at <= now.mono {
-            self.leg.handle_timeout(now);
-            // What waits for a carrier without room is no reason to turn again.
-            return self.outgoing.is_none();
+        if self.armed != Some(at) {
+            self.armed = Some(at);
+            self.timer.as_mut().reset(self.clock.instant(at));
         }
-        if self.armed != Some(wake.at) {
-            self.armed = Some(wake.at);
-            self.timer.as_mut().reset(self.clock.instant(wake.at));
-        }
-        if self.timer.as_mut().poll(cx).is_ready() {
-            self.armed = None;
-            self.leg.handle_timeout(self.clock.now());
-            return true;
-        }
-        false
+        ready!(self.timer.as_mut().poll(cx));
+        self.armed = None;
+        Poll::Ready(())
+    }
+}
+
+/// A leg until it has said something.
+struct First<'a, 'b> {
+    line: &'a mut Line,
+    cx: &'a mut Context<'b>,
+}
+
+impl Io for First<'_, '_> {
+    type Machine = Leg;
+
+    fn machine(&mut self) -> &mut Leg {
+        &mut self.line.leg
+    }
+
+    fn now(&self) -> Now {
+        self.line.clock.now()
+    }
+
+    fn is_ready(&mut self) -> bool {
+        self.line.is_ready(self.cx)
+    }
+
+    fn transmit(&mut self, transmit: Transmit) {
+        self.line.send(transmit);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.line.first = Some(event);
+    }
+
+    fn take(&mut self) -> bool {
+        self.line.receive(self.cx)
+    }
+
+    fn is_over(&self) -> bool {
+        self.line.first.is_some()
     }
 }

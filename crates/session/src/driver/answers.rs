@@ -46,24 +46,9 @@ impl Driver {
         self.serving.begin(stream, exchange);
     }
 
-    /// Bytes came that nobody reads any more: the peer has their credit back, now or when the session can say so.
+    /// Bytes came that nobody reads any more: the peer has their credit back.
     pub(super) fn dropped(&mut self, stream: StreamId, bytes: u64) {
-        *self.owed.entry(stream).or_default() += bytes;
-        self.pay();
-    }
-
-    /// Gives back the credit that is owed for what was dropped.
-    pub(super) fn pay(&mut self) {
-        let now = self.clock.now();
-        while let Some(first) = self.owed.first_entry() {
-            let (stream, bytes) = (*first.key(), *first.get());
-            let consume = Command::Consume { stream, bytes };
-            match self.connection.handle_command(now, consume) {
-                Err(e) if e.kind() == Kind::NotNow => return,
-                // A session that is over gives none.
-                Ok(()) | Err(_) => drop(self.owed.pop_first()),
-            }
-        }
+        self.connection.consume(self.clock.now(), stream, bytes);
     }
 
     /// Sends as much of an answer as there is room for; the rest waits.
@@ -85,7 +70,7 @@ impl Driver {
             let fin = answer.fin && rest.is_empty();
             let send = Command::Send { stream, data, fin };
             match self.connection.handle_command(now, send) {
-                Ok(()) => {
+                Ok(_) => {
                     answer.first = Bytes::new();
                     answer.data = rest;
                 }

@@ -23,7 +23,7 @@ impl Driver {
                     .admit
                     .enter(self.clock.now(), self.connection.session());
                 if let Err(Denied { code, reason }) = entered {
-                    return self.command(Command::Close { code, reason });
+                    return self.close(code, &reason);
                 }
                 self.metrics.opened();
                 tracing::debug!(
@@ -176,8 +176,7 @@ impl Driver {
                 Err(code) => {
                     self.refused += 1;
                     if self.refused >= REFUSED_MAX {
-                        let reason = "too many path messages were refused".into();
-                        self.command(Command::Close { code, reason });
+                        self.close(code, "too many path messages were refused");
                     }
                 }
             }

@@ -62,7 +62,6 @@ fn later(refusal: Refusal, op: Op) -> Result<(), Later> {
 
 impl Driver {
     pub(super) fn operations(&mut self, cx: &mut Context<'_>) -> bool {
-        self.pay();
         let mut moved = self.again();
         for _ in 0..ROUND {
             if self.waiting.full.len() >= OPS {
@@ -150,33 +149,40 @@ impl Driver {
         let _ = self.connection.handle_command(self.clock.now(), command);
     }
 
+    /// Closes the session at once.
+    pub(super) fn close(&mut self, code: Code, reason: &str) {
+        self.connection.close(self.clock.now(), code, reason);
+    }
+
     /// Carries an operation out, or gives it back for later.
     fn operate(&mut self, op: Op) -> Result<(), Later> {
+        let now = self.clock.now();
         let command = match &op {
+            // These are never refused.
             Op::Consume { stream, bytes } => {
-                let (stream, bytes) = (*stream, *bytes);
-                Command::Consume { stream, bytes }
+                self.connection.consume(now, *stream, *bytes);
+                return Ok(());
             }
             Op::Abort { stream, code } => {
-                let (stream, code) = (*stream, *code);
-                self.inboxes.remove(&stream);
-                self.blocked.remove(&stream);
-                self.answers.remove(&stream);
-                self.serving.give_up(stream);
-                Command::Abort { stream, code }
+                self.inboxes.remove(stream);
+                self.blocked.remove(stream);
+                self.answers.remove(stream);
+                self.serving.give_up(*stream);
+                self.connection.abort(now, *stream, *code);
+                return Ok(());
+            }
+            Op::Close => {
+                self.connection.close(now, Code::OK, "");
+                return Ok(());
             }
             Op::PathControl(payload) => Command::PathControl(payload.clone()),
             Op::Ping(_) => Command::Ping,
             Op::Rekey => Command::Rekey,
             Op::Shutdown => Command::Shutdown,
             Op::Finish => Command::Finish,
-            Op::Close => Command::Close {
-                code: Code::OK,
-                reason: "".into(),
-            },
             _ => return self.answered(op),
         };
-        if let Err(refusal) = self.connection.handle_command(self.clock.now(), command) {
+        if let Err(refusal) = self.connection.handle_command(now, command) {
             return later(refusal, op);
         }
         if let Op::Ping(asker) = op {
@@ -217,15 +223,20 @@ impl Driver {
         }
     }
 
+    /// Gives a command that opens a stream; which one it is.
+    fn opens(&mut self, command: Command) -> Result<StreamId, Refusal> {
+        let opened = self.connection.handle_command(self.clock.now(), command)?;
+        opened.ok_or(Refusal::NoId)
+    }
+
     fn ask(&mut self, ask: Box<Ask>) -> Result<(), Later> {
         if ask.reply.is_closed() {
             return Ok(());
         }
-        let stream = self.connection.next_stream();
         let (request, more) = (ask.request.clone(), ask.more);
         let command = Command::Ask { request, more };
-        match self.connection.handle_command(self.clock.now(), command) {
-            Ok(()) => {
+        match self.opens(command) {
+            Ok(stream) => {
                 let inbox = Inbox::default();
                 self.inboxes.insert(stream, Feed::new(inbox.clone()));
                 let Ask { ops, reply, .. } = *ask;
@@ -241,12 +252,11 @@ impl Driver {
         if open.reply.is_closed() {
             return Ok(());
         }
-        let stream = self.connection.next_stream();
         let (kind, first) = (open.kind, open.first.clone());
         let bytes = first.len() as u64;
         let command = Command::Open { kind, first };
-        match self.connection.handle_command(self.clock.now(), command) {
-            Ok(()) => {
+        match self.opens(command) {
+            Ok(stream) => {
                 let inbox = Inbox::default();
                 self.inboxes.insert(stream, Feed::new(inbox.clone()));
                 self.unpadded.opened(kind, stream);
@@ -273,7 +283,7 @@ impl Driver {
             fin,
         };
         match self.connection.handle_command(self.clock.now(), send) {
-            Ok(()) => {
+            Ok(_) => {
                 self.unpadded.sent(stream, data.len());
                 if let Some(watch) = &mut self.watch {
                     watch.sent(self.clock.now().mono, data.len() as u64);

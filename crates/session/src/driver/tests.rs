@@ -3,10 +3,12 @@
 use betanet_bar::{Headers, MemoryStore, Method, Request, Service, Store as _};
 use betanet_htx::{By, Session};
 use betanet_wire::NodeId;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 
 use super::*;
 use crate::admit::Denied;
+use crate::ops::tell;
 use crate::testkit::{Shared, joined, joined_behind, stop};
 use crate::{Body, Call, ExchangeError, HandlerService, Reply, SessionHandle};
 
@@ -186,4 +188,16 @@ async fn what_is_dropped_while_the_queue_is_full_is_told_all_the_same() {
         aborted += usize::from(matches!(op, Op::Abort { stream: 7, .. }));
     }
     assert_eq!(aborted, 2);
+}
+
+#[test]
+fn giving_up_is_heard_also_from_where_no_runtime_is() {
+    let (ops, mut heard) = mpsc::channel(1);
+    ops.try_send(Op::Rekey).unwrap();
+    let code = Code::OK;
+    tell(&ops, Op::Abort { stream: 3, code });
+    drop(ops);
+    assert!(matches!(heard.blocking_recv(), Some(Op::Rekey)));
+    let then = heard.blocking_recv();
+    assert!(matches!(then, Some(Op::Abort { stream: 3, .. })));
 }

@@ -106,12 +106,11 @@ fn conversation(data: &[u8]) {
                 None
             }
             9 => {
-                let bytes = len as u64;
-                let _ = leg.handle_command(at(mono), Command::Consume { stream: id, bytes });
+                leg.call(at(mono), |leg| leg.consume(at(mono), id, len as u64));
                 None
             }
             10 => {
-                let _ = leg.handle_command(at(mono), Command::Close);
+                leg.call(at(mono), |leg| leg.close(at(mono)));
                 None
             }
             _ => {

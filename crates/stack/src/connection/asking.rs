@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Connection, Event};
 use crate::Error;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(super) struct Asking {
     incoming: Incoming<Response>,
     in_body: bool,
@@ -21,21 +21,48 @@ impl Asking {
     pub(super) const fn delivered(&self) -> u64 {
         self.incoming.received()
     }
+
+    /// How many of the bytes that were used up have given their credit back before.
+    pub(super) fn prepay(&mut self, bytes: u64) -> u64 {
+        let prepaid = self.prepaid.min(bytes);
+        self.prepaid -= prepaid;
+        prepaid
+    }
 }
 
 impl Connection {
-    pub(super) fn ask(&mut self, now: Now, request: &Request, more: bool) -> Result<(), Error> {
+    pub(super) fn ask(
+        &mut self,
+        now: Now,
+        request: &Request,
+        more: bool,
+    ) -> Result<StreamId, Error> {
         let message = request.to_message()?;
-        let stream = self.session.next_stream();
-        self.session
-            .handle_command(now, htx::Command::Open { kind: kind::BAR })?;
+        let stream = self.begin(now, kind::BAR, message.into(), !more)?;
+        self.asking.insert(stream, Asking::default());
+        Ok(stream)
+    }
+
+    /// Opens a stream with its first bytes, or changes nothing.
+    pub(super) fn begin(
+        &mut self,
+        now: Now,
+        kind: u8,
+        first: Bytes,
+        fin: bool,
+    ) -> Result<StreamId, Error> {
+        let open = htx::Command::Open { kind };
+        let opened = self.session.handle_command(now, open)?;
+        let stream = opened.ok_or(Error::NoId)?;
         let write = htx::Command::Write {
             stream,
-            data: message.into(),
-            fin: !more,
+            data: first,
+            fin,
         };
-        self.asking.insert(stream, Asking::default());
-        Ok(self.session.handle_command(now, write)?)
+        // A stream that was just opened takes its first bytes whatever their number. Should the session have ended with the
+        // opening, its events tell.
+        let _ = self.session.handle_command(now, write);
+        Ok(stream)
     }
 
     pub(super) fn answer_data(&mut self, now: Now, stream: StreamId, data: Bytes, fin: bool) {
@@ -47,7 +74,7 @@ impl Connection {
         let pushed = asking.incoming.push(data, fin);
         if !asking.in_body {
             asking.prepaid += asking.incoming.received() - before;
-            self.command(now, htx::Command::Consume { stream, bytes: len });
+            self.session.consume(now, stream, len);
         }
         while let Some(part) = self.asking.get_mut(&stream).and_then(|a| a.incoming.pop()) {
             match part {
@@ -68,7 +95,7 @@ impl Connection {
             && let Some(asking) = self.asking.remove(&stream)
         {
             let code = Code::MALFORMED_FRAME;
-            self.command(now, htx::Command::Reset { stream, code });
+            self.session.reset(now, stream, code);
             self.event(
                 now,
                 Event::Failed {
@@ -78,17 +105,5 @@ impl Connection {
                 },
             );
         }
-    }
-
-    pub(super) fn consume(&mut self, now: Now, stream: StreamId, bytes: u64) -> Result<(), Error> {
-        let prepaid = self.asking.get(&stream).map_or(0, |a| a.prepaid.min(bytes));
-        // A stream that is complete gives back what is left of it: the session bounds the amount.
-        let bytes = bytes - prepaid;
-        self.session
-            .handle_command(now, htx::Command::Consume { stream, bytes })?;
-        if let Some(asking) = self.asking.get_mut(&stream) {
-            asking.prepaid -= prepaid;
-        }
-        Ok(())
     }
 }

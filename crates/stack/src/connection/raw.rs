@@ -1,7 +1,7 @@
 //! Streams whose bytes belong to whoever is above: requests of the peer, and streams of other types.
 
-use betanet_htx::{self as htx, Error as Htx, StreamId, kind as types};
-use betanet_machine::{Machine as _, Now};
+use betanet_htx::{Error as Htx, StreamId, kind as types};
+use betanet_machine::Now;
 use bytes::Bytes;
 
 use super::{Connection, Event, MARGIN};
@@ -14,7 +14,7 @@ const BUDGET: usize = 2 << 20;
 /// What an answer gets when the budget is spent and nothing of it waits.
 const TRICKLE: usize = 16 << 10;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(super) struct Raw {
     /// It brings a request of the peer, and takes our answer.
     answer: bool,
@@ -79,17 +79,10 @@ impl Connection {
         }
     }
 
-    pub(super) fn open(&mut self, now: Now, kind: u8, first: Bytes) -> Result<(), Error> {
-        let stream = self.session.next_stream();
-        self.session
-            .handle_command(now, htx::Command::Open { kind })?;
+    pub(super) fn open(&mut self, now: Now, kind: u8, first: Bytes) -> Result<StreamId, Error> {
+        let stream = self.begin(now, kind, first, false)?;
         self.raw.insert(stream, Raw::default());
-        let write = htx::Command::Write {
-            stream,
-            data: first,
-            fin: false,
-        };
-        Ok(self.session.handle_command(now, write)?)
+        Ok(stream)
     }
 
     pub(super) fn raw_data(&mut self, now: Now, stream: StreamId, data: Bytes, fin: bool) {

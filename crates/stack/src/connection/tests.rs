@@ -82,8 +82,7 @@ fn asked(server: &mut Connection) -> Option<StreamId> {
             Event::Body { stream, data } => {
                 let bytes = data.len() as u64;
                 incoming.push(data, false).unwrap();
-                let consume = Command::Consume { stream, bytes };
-                server.handle_command(NOW, consume).unwrap();
+                server.consume(NOW, stream, bytes);
             }
             Event::End { stream } => {
                 incoming.push(Bytes::new(), true).unwrap();
@@ -192,8 +191,7 @@ fn answers_that_nobody_takes_are_refused_and_told_when_there_is_room() {
         for event in events(&mut client) {
             if let Event::Body { stream, data } = event {
                 let bytes = data.len() as u64;
-                let consume = Command::Consume { stream, bytes };
-                client.handle_command(NOW, consume).unwrap();
+                client.consume(NOW, stream, bytes);
             }
         }
         let said = says(&mut client);
@@ -212,9 +210,7 @@ fn a_request_that_is_given_up_is_told_and_takes_no_answer() {
     server.handle_timeout(NOW);
     let stream = asked(&mut server).unwrap();
     let code = Code::OK;
-    client
-        .handle_command(NOW, Command::Abort { stream, code })
-        .unwrap();
+    client.abort(NOW, stream, code);
     let said = says(&mut client);
     hears(&mut server, said);
     let events = events(&mut server);
@@ -235,10 +231,7 @@ fn who_is_not_wanted_is_not_served_what_came_with_the_opening() {
     let (mut client, mut server) = asked_at_once();
     assert_eq!(server.poll_event(), Some(Event::Established));
     let code = Code::L2_ORIGIN_MISMATCH;
-    let reason = "the template is not in the registry".into();
-    server
-        .handle_command(NOW, Command::Close { code, reason })
-        .unwrap();
+    server.close(NOW, code, "the template is not in the registry");
     server.handle_timeout(NOW);
     let told = events(&mut server);
     assert!(
@@ -252,4 +245,78 @@ fn who_is_not_wanted_is_not_served_what_came_with_the_opening() {
         matches!(&events[..], [Event::Failed { .. }, Event::Closed { code: c, .. }] if *c == code),
         "{events:?}"
     );
+}
+
+/// Says so much that nothing more is taken, but for the answer to one frame.
+fn fill(end: &mut Connection) {
+    let say = || Command::PathControl(Bytes::from_static(b"x"));
+    while end.handle_command(NOW, say()).is_ok() {}
+    assert!(end.poll_transmit().is_some());
+}
+
+#[test]
+fn credit_for_what_comes_to_a_full_session_is_given_back() {
+    let (mut client, mut server) = asked_at_once();
+    assert_eq!(server.poll_event(), Some(Event::Established));
+    server.handle_timeout(NOW);
+    let stream = asked(&mut server).unwrap();
+    answer(&mut server, stream);
+    let said = says(&mut server);
+    fill(&mut client);
+    hears(&mut client, said);
+    let events = events(&mut client);
+    assert!(
+        matches!(&events[..], [Event::Head { .. }, Event::End { .. }]),
+        "{events:?}"
+    );
+    // An exchange whose credit was lost would stay open for ever.
+    assert_eq!(client.session().open_streams(), 0);
+}
+
+#[test]
+fn a_request_that_is_refused_and_tried_again_opens_one_stream() {
+    let (mut client, mut server) = asked_at_once();
+    let ask = || Command::Ask {
+        request: Request::new(Method::Get, "/again", Headers::default()),
+        more: false,
+    };
+    let open = || Command::Open {
+        kind: kind::FORWARD,
+        first: Bytes::from_static(b"first"),
+    };
+    let before = client.session().open_streams();
+    let say = || Command::PathControl(Bytes::from_static(b"x"));
+    while client.handle_command(NOW, say()).is_ok() {}
+    for _ in 0..3 {
+        for command in [ask(), open()] {
+            let refused = client.handle_command(NOW, command).unwrap_err();
+            assert_eq!(refused.kind(), crate::Kind::NotNow);
+        }
+    }
+    assert_eq!(client.session().open_streams(), before);
+    says(&mut client);
+    let asked = client.handle_command(NOW, ask()).unwrap();
+    let opened = client.handle_command(NOW, open()).unwrap();
+    assert_eq!((asked, opened), (Some(5), Some(7)));
+    assert_eq!(client.session().open_streams(), before + 2);
+    let _ = server.poll_event();
+}
+
+#[test]
+fn a_full_session_gives_a_stream_up_and_the_peer_hears_of_it() {
+    let (mut client, mut server) = asked_at_once();
+    assert_eq!(server.poll_event(), Some(Event::Established));
+    server.handle_timeout(NOW);
+    let stream = asked(&mut server).unwrap();
+    fill(&mut client);
+    client.abort(NOW, stream, Code::OK);
+    assert_eq!(client.session().open_streams(), 0);
+    for bytes in says(&mut client) {
+        server.handle_input(NOW, htx::Input::Bytes(bytes)).unwrap();
+        let failed = |e: Event| matches!(e, Event::Failed { stream: s, .. } if s == stream);
+        if events(&mut server).into_iter().any(failed) {
+            return;
+        }
+    }
+    panic!("the peer still waits");
 }

@@ -3,7 +3,7 @@ use alloc::vec::Vec;
 
 use betanet_bar::{Incoming, Part, Request, Response};
 use betanet_htx::StreamId;
-use betanet_machine::{Fingerprint, Machine, Now, Queue, Wake};
+use betanet_machine::{Machine, Now, Queue, Wake, fingerprint};
 use betanet_mix::{
     Client, ClientCommand, ClientError, ClientEvent, ClientInput, ClientStats, ClientTransmit,
     Looped, Lost, Recipient, Topology,
@@ -23,7 +23,7 @@ const SEND: usize = 32 << 10;
 /// From above.
 #[derive(Debug)]
 pub enum MixCommand {
-    /// Send a request; its stream is what [`MixRequester::next_stream`] says before. With `more`, the body follows.
+    /// Send a request; its stream is the answer. With `more`, the body follows.
     Ask {
         /// Whom it is for.
         to: Recipient,
@@ -41,18 +41,6 @@ pub enum MixCommand {
         /// Whether they are the last.
         fin: bool,
     },
-    /// Body bytes of an answer were used up.
-    Consume {
-        /// Which exchange.
-        stream: StreamId,
-        /// How many.
-        bytes: u64,
-    },
-    /// Give an exchange up.
-    Abort {
-        /// Which.
-        stream: StreamId,
-    },
     /// Another epoch's relays.
     Topology(Topology),
     /// A gateway has another key now.
@@ -62,7 +50,7 @@ pub enum MixCommand {
 }
 
 /// For above.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum MixEvent {
     /// An answer's head.
     Head {
@@ -71,7 +59,7 @@ pub enum MixEvent {
         /// The head; its inline body comes as [`MixEvent::Body`].
         response: Response,
     },
-    /// Bytes of an answer's body; answer with [`MixCommand::Consume`].
+    /// Bytes of an answer's body; answer with [`MixRequester::consume`].
     Body {
         /// Which exchange.
         stream: StreamId,
@@ -148,10 +136,18 @@ impl MixRequester {
         }
     }
 
-    /// The stream that the next [`MixCommand::Ask`] gets.
-    #[must_use]
-    pub const fn next_stream(&self) -> StreamId {
-        self.next
+    /// Body bytes of an answer were used up. Never refused.
+    pub fn consume(&mut self, now: Now, stream: StreamId, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.client.consume(now, stream.into(), bytes);
+        self.rise(now);
+    }
+
+    /// Gives an exchange up. Never refused; nothing more is told of it.
+    pub fn abort(&mut self, now: Now, stream: StreamId) {
+        self.asking.remove(&stream);
+        self.client.abort(now, stream.into());
+        self.rise(now);
     }
 
     /// What the client counted.
@@ -164,6 +160,39 @@ impl MixRequester {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.client.is_idle()
+    }
+
+    /// Begins an exchange with its head, or changes nothing.
+    fn ask(
+        &mut self,
+        now: Now,
+        to: Recipient,
+        request: &Request,
+        more: bool,
+    ) -> Result<StreamId, MixError> {
+        let message = request.to_message()?;
+        let stream = self.next;
+        let exchange = u64::from(stream);
+        self.client
+            .handle_command(now, ClientCommand::Begin { exchange, to })?;
+        self.asking.insert(stream, Incoming::default());
+        self.next += 1;
+        // A head is longer than what is taken at once, and the first bytes of an exchange are taken whole.
+        let mut rest = &message[..];
+        while !rest.is_empty() {
+            let (data, after) = rest.split_at(rest.len().min(SEND));
+            rest = after;
+            let send = ClientCommand::Send {
+                exchange,
+                data: data.to_vec(),
+                fin: rest.is_empty() && !more,
+            };
+            // Refused where the first of them found no path: its event tells.
+            if self.client.handle_command(now, send).is_err() {
+                break;
+            }
+        }
+        Ok(stream)
     }
 
     fn rise(&mut self, now: Now) {
@@ -179,15 +208,17 @@ impl MixRequester {
                 } => self.data(now, exchange, data, fin),
                 ClientEvent::Writable { exchange } => {
                     if let Ok(stream) = StreamId::try_from(exchange) {
-                        self.events.push(now.mono, MixEvent::Writable { stream });
+                        self.events
+                            .push_reserved(now.mono, MixEvent::Writable { stream });
                     }
                 }
                 ClientEvent::Failed { exchange, why } => self.failed(now, exchange, why),
                 ClientEvent::Looped(looped) => {
-                    self.events.push(now.mono, MixEvent::Looped(looped));
+                    self.events
+                        .push_reserved(now.mono, MixEvent::Looped(looped));
                 }
                 ClientEvent::LoopLost => {
-                    self.events.push(now.mono, MixEvent::LoopLost);
+                    self.events.push_reserved(now.mono, MixEvent::LoopLost);
                 }
             }
         }
@@ -204,7 +235,7 @@ impl MixRequester {
                 why,
                 delivered,
             };
-            self.events.push(now.mono, failed);
+            self.events.push_reserved(now.mono, failed);
         }
     }
 
@@ -234,18 +265,14 @@ impl MixRequester {
                     MixEvent::End { stream }
                 }
             };
-            self.events.push_last(now.mono, event);
+            self.events.push_reserved(now.mono, event);
         }
         if bytes > 0 {
-            // One that is gone meanwhile has nothing to use up.
-            let consume = ClientCommand::Consume { exchange, bytes };
-            let _ = self.client.handle_command(now, consume);
+            self.client.consume(now, exchange, bytes);
         }
         if pushed.is_err() {
             self.failed(now, exchange, Lost::Answer);
-            let _ = self
-                .client
-                .handle_command(now, ClientCommand::Abort { exchange });
+            self.client.abort(now, exchange);
         }
     }
 }
@@ -253,6 +280,8 @@ impl MixRequester {
 impl Machine for MixRequester {
     type Input = ClientInput;
     type Command = MixCommand;
+    /// The stream of the exchange that was begun.
+    type Answer = Option<StreamId>;
     type Transmit = ClientTransmit;
     type Event = MixEvent;
     type Error = MixError;
@@ -263,27 +292,15 @@ impl Machine for MixRequester {
         Ok(())
     }
 
-    fn handle_command(&mut self, now: Now, command: MixCommand) -> Result<(), MixError> {
+    fn handle_command(
+        &mut self,
+        now: Now,
+        command: MixCommand,
+    ) -> Result<Option<StreamId>, MixError> {
+        let mut begun = None;
         match command {
             MixCommand::Ask { to, request, more } => {
-                let message = request.to_message()?;
-                let exchange = u64::from(self.next);
-                let begin = ClientCommand::Begin { exchange, to };
-                self.client.handle_command(now, begin)?;
-                self.asking.insert(self.next, Incoming::default());
-                self.next += 1;
-                // A head is longer than what is taken at once, and the first bytes of an exchange are taken whole.
-                let mut rest = &message[..];
-                while !rest.is_empty() {
-                    let (data, after) = rest.split_at(rest.len().min(SEND));
-                    rest = after;
-                    let send = ClientCommand::Send {
-                        exchange,
-                        data: data.to_vec(),
-                        fin: rest.is_empty() && !more,
-                    };
-                    self.client.handle_command(now, send)?;
-                }
+                begun = Some(self.ask(now, to, &request, more)?);
             }
             MixCommand::Send { stream, data, fin } => {
                 let send = ClientCommand::Send {
@@ -292,19 +309,6 @@ impl Machine for MixRequester {
                     fin,
                 };
                 self.client.handle_command(now, send)?;
-            }
-            MixCommand::Consume { stream, bytes } => {
-                let consume = ClientCommand::Consume {
-                    exchange: stream.into(),
-                    bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-                };
-                self.client.handle_command(now, consume)?;
-            }
-            MixCommand::Abort { stream } => {
-                self.asking.remove(&stream);
-                let exchange = stream.into();
-                self.client
-                    .handle_command(now, ClientCommand::Abort { exchange })?;
             }
             MixCommand::Topology(topology) => self
                 .client
@@ -317,7 +321,7 @@ impl Machine for MixRequester {
                 .handle_command(now, ClientCommand::Session(key))?,
         }
         self.rise(now);
-        Ok(())
+        Ok(begun)
     }
 
     fn handle_timeout(&mut self, now: Now) {
@@ -341,10 +345,6 @@ impl Machine for MixRequester {
     }
 
     fn fingerprint(&self) -> u64 {
-        Fingerprint::default()
-            .word(self.client.fingerprint())
-            .word(self.asking.len() as u64)
-            .word(self.events.len() as u64)
-            .finish()
+        fingerprint!(self, MixRequester { asking, next, events } machines { client })
     }
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use betanet_htx::StreamId;
 use betanet_keys::Name;
-use betanet_machine::{Machine as _, Time};
+use betanet_machine::{Io, Machine as _, Now, Time, drive};
+use betanet_mix::links::TOGETHER;
 use betanet_mix::{
     ClientError, ClientInput, ClientStats, ClientTransmit, Delay, Done, Looped, PACKET, Packet,
     Recipient, Topology, epoch_at, epoch_start,
 };
-use betanet_mix::links::TOGETHER;
 use betanet_session::ops::{Ask, Op};
 use betanet_session::{Error, Feed, Inbox, Substream};
 use betanet_stack::{Kind, MixCommand, MixError, MixEvent, MixRequester};
@@ -73,6 +73,51 @@ pub(super) struct Task {
     guard: (Arc<Finder>, NodeId, mpsc::WeakSender<Message>),
 }
 
+impl Io for Task {
+    type Machine = MixRequester;
+
+    fn machine(&mut self) -> &mut MixRequester {
+        &mut self.asker
+    }
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn transmit(&mut self, transmit: ClientTransmit) {
+        match transmit {
+            ClientTransmit::Build(work) => {
+                let built = self.built.0.clone();
+                tokio::task::spawn_blocking(move || {
+                    // A task that is gone needs no packets.
+                    let _ = built.blocking_send(work.run());
+                });
+            }
+            ClientTransmit::Packet(packet) => {
+                // One that finds no room is lost, and sent again like any other.
+                let _ = self.out.try_send(packet);
+            }
+        }
+    }
+
+    fn event(&mut self, event: MixEvent) {
+        self.told(event);
+    }
+
+    /// Requests that waited until there is room for one more exchange.
+    fn take(&mut self) -> bool {
+        let mut began = false;
+        while let Some((to, ask)) = self.waiting.pop_front() {
+            if let Err(ask) = self.ask(to, ask) {
+                self.waiting.push_front((to, ask));
+                break;
+            }
+            began = true;
+        }
+        began
+    }
+}
+
 impl Task {
     pub(super) fn new(
         asker: MixRequester,
@@ -107,13 +152,17 @@ impl Task {
         let mut alone = false;
         let mut stop: Option<Time> = None;
         loop {
-            self.settle();
+            let next = drive(&mut self);
+            let stats = *self.asker.stats();
+            let before = std::mem::replace(&mut *lock(&self.stats), stats);
+            if before.untold != stats.untold {
+                tracing::debug!(untold = stats.untold, "loops found no room to be told of");
+            }
             if stop.is_some_and(|at| self.asker.is_idle() || at <= self.clock.now().mono) {
                 break;
             }
-            let due = self.asker.poll_timeout().map(|w| w.at);
-            let due = due.into_iter().chain(stop).min();
-            let at = due.unwrap_or(Time::ZERO + self.clock.elapsed() + RENEW);
+            let at = self.clock.again(next);
+            let at = stop.map_or(at, |stop| at.min(self.clock.instant(stop)));
             tokio::select! {
                 message = messages.recv(), if stop.is_none() => match message {
                     // The gateway is still told that its answer is whole: else it would repeat the end of it.
@@ -146,9 +195,7 @@ impl Task {
                 Some(done) = self.built.1.recv() => {
                     let _ = self.asker.handle_input(self.clock.now(), ClientInput::Built(done));
                 }
-                () = tokio::time::sleep_until(self.clock.instant(at)) => {
-                    self.asker.handle_timeout(self.clock.now());
-                }
+                () = tokio::time::sleep_until(at) => {}
             }
         }
         drop(self);
@@ -163,35 +210,7 @@ impl Task {
         }
     }
 
-    fn settle(&mut self) {
-        while let Some(transmit) = self.asker.poll_transmit() {
-            match transmit {
-                ClientTransmit::Build(work) => {
-                    let built = self.built.0.clone();
-                    tokio::task::spawn_blocking(move || {
-                        // A task that is gone needs no packets.
-                        let _ = built.blocking_send(work.run());
-                    });
-                }
-                ClientTransmit::Packet(packet) => {
-                    // One that finds no room is lost, and sent again like any other.
-                    let _ = self.out.try_send(packet);
-                }
-            }
-        }
-        while let Some(event) = self.asker.poll_event() {
-            self.event(event);
-        }
-        while let Some((to, ask)) = self.waiting.pop_front() {
-            if let Err(ask) = self.ask(to, ask) {
-                self.waiting.push_front((to, ask));
-                break;
-            }
-        }
-        *lock(&self.stats) = *self.asker.stats();
-    }
-
-    fn event(&mut self, event: MixEvent) {
+    fn told(&mut self, event: MixEvent) {
         match event {
             MixEvent::Head { stream, response } => {
                 if let Some(inbox) = self.inboxes.get(&stream) {
@@ -234,14 +253,16 @@ impl Task {
         if ask.reply.is_closed() {
             return Ok(());
         }
-        let stream = self.asker.next_stream();
         let command = MixCommand::Ask {
             to,
             request: ask.request.clone(),
             more: ask.more,
         };
         match self.asker.handle_command(self.clock.now(), command) {
-            Ok(()) => {
+            Ok(opened) => {
+                let Some(stream) = opened else {
+                    return Ok(());
+                };
                 let inbox = Inbox::default();
                 self.inboxes.insert(stream, Feed::new(inbox.clone()));
                 let Ask {
@@ -269,11 +290,13 @@ impl Task {
                 fin,
                 done,
             } => self.send(stream, data, fin, done),
-            Op::Consume { stream, bytes } => self.command(MixCommand::Consume { stream, bytes }),
+            Op::Consume { stream, bytes } => {
+                self.asker.consume(self.clock.now(), stream, bytes);
+            }
             Op::Abort { stream, .. } => {
                 self.inboxes.remove(&stream);
                 self.blocked.remove(&stream);
-                self.command(MixCommand::Abort { stream });
+                self.asker.abort(self.clock.now(), stream);
             }
             // There is no session end to end that they could be for: whoever waits for an answer is told by the drop.
             Op::Open(_)
@@ -306,11 +329,11 @@ impl Task {
                 fin: fin && last,
             };
             match self.asker.handle_command(self.clock.now(), command) {
-                Ok(()) if last => {
+                Ok(_) if last => {
                     let _ = done.send(Ok(()));
                     return;
                 }
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(error) if error.kind() == Kind::NotNow => {
                     let mut rest = BytesMut::from(&part[..]);
                     rest.extend_from_slice(&data);

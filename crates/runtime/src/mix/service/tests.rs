@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use betanet_bar::{Headers, Method, Request};
+use betanet_machine::Time;
 use betanet_mix::Via;
 
 use super::*;
@@ -39,6 +40,32 @@ fn server(service: impl Service) -> (Server, mpsc::Receiver<Op>) {
     Server::new(Arc::new(service), Arc::new(Metrics::new()))
 }
 
+/// A server whose replies go nowhere.
+struct Alone<'a>(&'a mut Server, Now);
+
+impl Io for Alone<'_> {
+    type Machine = RecipientMachine;
+
+    fn machine(&mut self) -> &mut RecipientMachine {
+        &mut self.0.recipient
+    }
+
+    fn now(&self) -> Now {
+        self.1
+    }
+
+    fn transmit(&mut self, _: betanet_mix::Reply) {}
+
+    fn event(&mut self, event: RecipientEvent) {
+        self.0.told(self.1, event);
+    }
+}
+
+fn deliver(server: &mut Server, now: Now, payload: Delivered) {
+    server.delivered(now, payload);
+    drive(&mut Alone(server, now));
+}
+
 /// Says when it is dropped.
 struct Told(Option<oneshot::Sender<()>>);
 
@@ -63,13 +90,13 @@ async fn an_exchange_that_is_given_up_drops_its_services_future() {
         }
     };
     let (mut server, _asked) = server(waits);
-    server.delivered(at(0), piece(0, 1, head(Method::Get)));
+    deliver(&mut server, at(0), piece(0, 1, head(Method::Get)));
     assert_eq!(server.serving.len(), 1);
     for _ in 0..9 {
         tokio::task::yield_now().await;
     }
     // Nothing is heard of its client for a minute.
-    server.timeout(at(60));
+    drive(&mut Alone(&mut server, at(60)));
     assert!(server.serving.is_empty() && server.streams.is_empty());
     let dropped = tokio::time::timeout(Duration::from_secs(20), dropped).await;
     dropped.unwrap().unwrap();
@@ -83,16 +110,16 @@ async fn what_a_service_does_not_read_is_taken_for_lost_beyond_a_bound() {
         Reply::new(200)
     };
     let (mut server, _asked) = server(never);
-    server.delivered(at(0), piece(0, 0, head(Method::Put)));
+    deliver(&mut server, at(0), piece(0, 0, head(Method::Put)));
     for index in 1..1000 {
-        server.delivered(at(1), piece(index, 0, vec![7; DATA_MAX]));
+        deliver(&mut server, at(1), piece(index, 0, vec![7; DATA_MAX]));
     }
     let held = server.unread;
     assert!(
         (UNREAD_MAX..UNREAD_MAX + 2 * DATA_MAX).contains(&held),
         "{held}"
     );
-    server.timeout(at(60));
+    drive(&mut Alone(&mut server, at(60)));
     assert_eq!(server.unread, 0);
 }
 
@@ -100,11 +127,12 @@ async fn what_a_service_does_not_read_is_taken_for_lost_beyond_a_bound() {
 async fn an_answer_fills_its_pieces_and_ends() {
     let says = |_: Call| async { Reply::new(200).with_body(vec![9; 3 * DATA_MAX]) };
     let (mut server, mut asked) = server(says);
-    server.delivered(at(0), piece(0, 1, head(Method::Get)));
+    deliver(&mut server, at(0), piece(0, 1, head(Method::Get)));
     let exchange = *server.streams.values().next().unwrap();
     while server.serving[&exchange].running.is_some() {
         let op = tokio::time::timeout(Duration::from_secs(20), asked.recv()).await;
         server.take(at(0), op.unwrap().unwrap());
+        drive(&mut Alone(&mut server, at(0)));
     }
     let serving = &server.serving[&exchange];
     assert!(serving.fin && serving.rest.is_empty() && serving.piece.is_empty());
