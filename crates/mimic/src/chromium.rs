@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use betanet_carrier::client::{Facts, Trust};
 use betanet_carrier::{
-    CertificateDer, Error, Fingerprint, Handshake, QuicHandshake, Reads, Secure, Secured, ToQuic,
-    pin_of,
+    Error, Fingerprint, Handshake, QuicHandshake, Reads, Secure, Secured, ToQuic, pin_of,
 };
 use betanet_htx::shape::{Pauses, RECORD};
 use boring::error::ErrorStack;
@@ -169,10 +168,9 @@ impl Chromium {
 }
 
 /// The certificates that the server showed, its own first.
-pub(crate) fn shown(ssl: &SslRef) -> Vec<CertificateDer<'static>> {
+pub(crate) fn shown(ssl: &SslRef) -> Vec<Vec<u8>> {
     let chain = ssl.peer_cert_chain().into_iter().flatten();
-    let ders = chain.filter_map(|c| c.to_der().ok());
-    ders.map(CertificateDer::from).collect()
+    chain.filter_map(|c| c.to_der().ok()).collect()
 }
 
 fn facts(ssl: &SslRef, held: Duration) -> Result<Facts, Error> {

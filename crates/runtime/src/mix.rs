@@ -24,7 +24,7 @@ use betanet_wire::NodeId;
 use tokio::task::AbortHandle;
 
 pub use build::{DirectoryPlan, LeftOut, LotteryWeight, build_directory, publish_directory};
-pub use client::{MixClient, MixOptions};
+pub use client::{MixClient, MixOptions, MixSession};
 pub use directories::check as check_directory;
 pub use directories::{Directories, DirectoryProblem};
 pub(crate) use padding::Unpadded;

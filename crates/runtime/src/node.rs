@@ -1,3 +1,4 @@
+mod carried;
 pub(crate) mod connect;
 mod look;
 
@@ -24,6 +25,7 @@ use crate::templates::Templates;
 use crate::translate::translated;
 use crate::{Clock, Error, Metrics, SessionHandle, Streams, TraceSelector, seed};
 
+pub use carried::serve_carrier;
 pub use look::{calibrate_origin, visit};
 
 /// What an address begins with that is dialled over QUIC: `quic:HOST:PORT`.
@@ -31,6 +33,7 @@ pub(crate) const QUIC: &str = "quic:";
 
 /// What a node dials over.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Transport {
     /// QUIC where the peer has it, and TCP where that is not answered soon.
     #[default]

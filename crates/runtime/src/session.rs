@@ -18,6 +18,7 @@ use crate::{Answer, Body, Error, ExchangeError, OuterFacts, PeerSession};
 
 /// What a session agreed on.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SessionFacts {
     /// Layer keys and the IDs chosen, `""` where none is common.
     pub ids: Vec<(String, String)>,
