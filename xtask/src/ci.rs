@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{bounds, layers, measured, panics, readme, root, run as exec, sizes, vectors};
+use crate::{
+    bounds, layers, measured, no_std, panics, readme, root, run as exec, semver, sizes, vectors,
+};
 
 const DENY_VERSION: &str = "0.20";
 const NEXTEST_VERSION: &str = "0.9";
@@ -120,7 +122,7 @@ pub fn run() -> Result<(), String> {
     let all = "--workspace --all-targets --all-features --locked";
     let clippy = format!("clippy {all} -- -D warnings");
     let tests = format!("nextest run --profile ci {all}");
-    let steps: [Step<'_>; 13] = [
+    let steps: [Step<'_>; 15] = [
         ("fmt", &|| cargo("fmt --all -- --check")),
         ("sizes", &sizes::run),
         ("bounds", &bounds::run),
@@ -131,6 +133,8 @@ pub fn run() -> Result<(), String> {
             cargo("deny --offline check --hide-inclusion-graph bans licenses sources")
         }),
         ("clippy", &|| cargo(&clippy)),
+        ("no-std", &|| no_std::run(&no_std::Arguments::default())),
+        ("semver", &semver::run),
         ("vectors", &known_answers),
         ("tests", &|| {
             let report = panics::report(&root());

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::{root, run as exec, target};
@@ -35,6 +36,26 @@ const SORTS: [(&str, &str); 4] = [
 const JITTER: &str = "20";
 /// What tunnels fetch.
 const FILES: [usize; 3] = [2000, 20_000, 60_000];
+
+/// Arguments of `distinguish`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Page loads, and as many tunnels.
+    #[arg(default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    pub sessions: u32,
+    /// The site that the gateway covers itself with.
+    #[arg(value_enum, default_value = "fitted")]
+    pub site: Site,
+}
+
+/// A site by the sizes of its first answers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Site {
+    /// They have the handshake's sizes.
+    Fitted,
+    /// They have other sizes.
+    Plain,
+}
 
 /// What the recordings are made with.
 struct Place {
@@ -163,17 +184,12 @@ fn python(dir: &Path) -> Result<PathBuf, String> {
 /// # Errors
 ///
 /// Something needed is missing, or a recording fails.
-pub fn run(args: &[&str]) -> Result<(), String> {
-    let (sessions, site, cookie) = match args {
-        [] => ("300", "fitted", "1255"),
-        [n] => (*n, "fitted", "1255"),
-        [n, "fitted"] => (*n, "fitted", "1255"),
-        [n, "plain"] => (*n, "plain", "0"),
-        _ => return Err("distinguish [SESSIONS] [plain|fitted]".into()),
+pub fn run(args: &Arguments) -> Result<(), String> {
+    let n = args.sessions;
+    let (site, cookie) = match args.site {
+        Site::Fitted => ("fitted", "1255"),
+        Site::Plain => ("plain", "0"),
     };
-    let n: u32 = sessions
-        .parse()
-        .map_err(|_| format!("{sessions:?} is no number of sessions"))?;
     if !Path::new("/usr/bin/chromium").exists() {
         return Err("Chromium is missing; run: apt-get install -y chromium python3-venv".into());
     }

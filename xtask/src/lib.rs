@@ -2,15 +2,18 @@
 #![allow(missing_docs, reason = "nobody depends on it")]
 
 pub mod anonymity;
+pub mod args;
 pub mod bounds;
 pub mod ci;
 pub mod distinguish;
 pub mod layers;
 pub mod measured;
 pub mod netns;
+pub mod no_std;
 mod panics;
 pub mod readme;
 pub mod replays;
+pub mod semver;
 pub mod sim;
 pub mod sizes;
 pub mod vectors;

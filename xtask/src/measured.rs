@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
+
 use crate::{run as exec, target};
 
 /// What measures, and what is measured.
@@ -13,6 +15,79 @@ const PACKAGES: [&str; 4] = [
 ];
 const BENCHES: &str = "betanet-benches";
 
+/// Arguments of `bench`.
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// Measure each in its shortest form.
+    #[arg(long)]
+    pub quick: bool,
+    /// Measure this group alone; a name that is unknown lists them.
+    #[arg(long, value_name = "GROUP")]
+    pub only: Option<String>,
+    /// Write the figures to this file, with the machine and the commit.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
+    /// Tell what changed between two files that --json wrote. It fails where a bound is no longer kept.
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["quick", "only", "json"])]
+    pub compare: Option<Vec<PathBuf>>,
+}
+
+/// Arguments of `attacks`.
+#[derive(Args, Debug)]
+pub struct Attacks {
+    /// How long each lasts, in seconds: 20 by default, and 600 with --mixed.
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub seconds: Option<u32>,
+    /// Run this attack alone; a name that is unknown lists them.
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
+    /// Attack from the address of the honest clients.
+    #[arg(long)]
+    pub same: bool,
+    /// Run all attacks together.
+    #[arg(long)]
+    pub mixed: bool,
+    /// Run each for 2 seconds, and let no time decide.
+    #[arg(long)]
+    pub quick: bool,
+    /// Write the rows to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
+}
+
+/// Arguments of `probes`.
+#[derive(Args, Debug)]
+pub struct Probes {
+    /// Tries of each kind: 2000 by default, and 1 with --quick.
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub tries: Option<u32>,
+    /// Another gateway than the one that is built here.
+    #[arg(requires = "tries")]
+    pub gateway: Option<String>,
+    /// Ask each once, and let no time decide.
+    #[arg(long)]
+    pub quick: bool,
+    /// Ask only the kinds whose names have this text.
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+    /// Write the rows to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
+}
+
+impl Probes {
+    /// The arguments as the program takes them: the numbers come first.
+    fn words(&self) -> Vec<String> {
+        let tries = self.tries.or((!self.quick).then_some(2000));
+        let mut words = Vec::from_iter(tries.map(|n| n.to_string()));
+        words.extend(self.gateway.clone());
+        flag(&mut words, "--quick", self.quick);
+        option(&mut words, "--only", self.only.as_ref());
+        option(&mut words, "--json", self.json.as_ref());
+        words
+    }
+}
+
 /// Builds all of it together, optimised; the folder where it is. For one package alone cargo selects other features, and builds everything
 /// again.
 fn built() -> Result<PathBuf, String> {
@@ -22,8 +97,21 @@ fn built() -> Result<PathBuf, String> {
     Ok(target().join("release"))
 }
 
-fn benches(dir: &Path, args: &[&str]) -> Result<(), String> {
-    exec(&dir.join(BENCHES).to_string_lossy(), args)
+fn benches(dir: &Path, args: &[impl AsRef<str>]) -> Result<(), String> {
+    let words: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
+    exec(&dir.join(BENCHES).to_string_lossy(), &words)
+}
+
+fn flag(words: &mut Vec<String>, name: &str, given: bool) {
+    if given {
+        words.push(name.to_owned());
+    }
+}
+
+fn option(words: &mut Vec<String>, name: &str, value: Option<&String>) {
+    if let Some(value) = value {
+        words.extend([name.to_owned(), value.clone()]);
+    }
 }
 
 /// Runs the measurements, optimised.
@@ -31,8 +119,16 @@ fn benches(dir: &Path, args: &[&str]) -> Result<(), String> {
 /// # Errors
 ///
 /// They do not build or run.
-pub fn bench(args: &[&str]) -> Result<(), String> {
-    benches(&built()?, args)
+pub fn bench(args: &Bench) -> Result<(), String> {
+    let mut words = Vec::new();
+    flag(&mut words, "--quick", args.quick);
+    option(&mut words, "--only", args.only.as_ref());
+    option(&mut words, "--json", args.json.as_ref());
+    if let Some(two) = &args.compare {
+        words.push("--compare".to_owned());
+        words.extend(two.iter().map(|path| path.display().to_string()));
+    }
+    benches(&built()?, &words)
 }
 
 /// Attacks a gateway from other processes, all of it optimised.
@@ -40,22 +136,31 @@ pub fn bench(args: &[&str]) -> Result<(), String> {
 /// # Errors
 ///
 /// It does not build, or the node does not keep its bounds.
-pub fn attacks(args: &[&str]) -> Result<(), String> {
-    benches(&built()?, &[&["attacks"], args].concat())
+pub fn attacks(args: &Attacks) -> Result<(), String> {
+    let mut words = vec!["attacks".to_owned()];
+    words.extend(args.seconds.map(|n| n.to_string()));
+    option(&mut words, "--only", args.only.as_ref());
+    flag(&mut words, "--same", args.same);
+    flag(&mut words, "--mixed", args.mixed);
+    flag(&mut words, "--quick", args.quick);
+    option(&mut words, "--json", args.json.as_ref());
+    benches(&built()?, &words)
 }
 
 const NGINX: &str = "/usr/sbin/nginx";
 
 /// On the first core, with its arguments: the servers that are asked have the other one.
-fn pinned(dir: &Path, args: &[&str]) -> Result<(), String> {
+fn pinned(dir: &Path, args: &[impl AsRef<str>]) -> Result<(), String> {
     if !Path::new(NGINX).exists() {
         return Err(format!(
             "{NGINX} is missing; run: apt-get install -y nginx-core"
         ));
     }
     let program = dir.join(BENCHES);
-    let first = ["--cpu-list", "0", &program.to_string_lossy(), "probes"];
-    exec("taskset", &[&first[..], args].concat())
+    let program = program.to_string_lossy();
+    let mut words = vec!["--cpu-list", "0", &program, "probes"];
+    words.extend(args.iter().map(AsRef::as_ref));
+    exec("taskset", &words)
 }
 
 /// Asks a gateway, the same site without betanet, and nginx the same; all of it optimised.
@@ -63,8 +168,8 @@ fn pinned(dir: &Path, args: &[&str]) -> Result<(), String> {
 /// # Errors
 ///
 /// It does not build, or an answer or a time differs.
-pub fn probes(args: &[&str]) -> Result<(), String> {
-    pinned(&built()?, args)
+pub fn probes(args: &Probes) -> Result<(), String> {
+    pinned(&built()?, &args.words())
 }
 
 /// Each of them in its shortest form, with the programs that the tests were built with. No time decides anything.

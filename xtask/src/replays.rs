@@ -1,5 +1,6 @@
 //! `cargo xtask replays [TAGS] [PACKETS]`: packets that come twice, and what a restart leaves of them.
 
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use betanet_keys::VrfSecret;
@@ -8,33 +9,34 @@ use betanet_mix::{
     Command, Hop, KeyRing, Noted, Outcome, PAYLOAD, Packet, Refusal, RelayKey, Replays, Taken, Way,
     build_batch, epoch_start, unwrap_batch,
 };
+use clap::Args;
 
-/// Tags unless said otherwise.
-const MANY: usize = 10_000_000;
-/// Whole packets, built and unwrapped, unless said otherwise.
-const WHOLE: usize = 100_000;
 /// Packets between two words on how far it is.
 const TELL: usize = 1_000_000;
 /// Packets that are built together.
 const TOGETHER: usize = 64;
 const EPOCH: u32 = 159_000;
 
+/// Arguments of `replays`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Tags that are shown twice.
+    #[arg(default_value = "10000000")]
+    pub tags: NonZeroUsize,
+    /// Whole packets that are built and unwrapped.
+    #[arg(default_value = "100000")]
+    pub packets: NonZeroUsize,
+}
+
 /// Shows so many tags to a replay memory of just that size, each of them again later; then whole packets to a relay, again, and
 /// once more after a restart.
 ///
 /// # Errors
 ///
-/// A number that is none, or a packet that passes twice.
-pub fn command(args: &[&str]) -> Result<(), String> {
-    let number = |n: &&str| match n.parse() {
-        Ok(n) if n > 0 => Ok(n),
-        _ => Err(format!("{n}: a number from 1 on")),
-    };
-    if args.len() > 2 {
-        return Err("a number of tags, and one of whole packets".into());
-    }
-    tags(args.first().map_or(Ok(MANY), number)?)?;
-    packets(args.get(1).map_or(Ok(WHOLE), number)?)
+/// A tag or a packet that passes twice.
+pub fn command(args: &Arguments) -> Result<(), String> {
+    tags(args.tags.get())?;
+    packets(args.packets.get())
 }
 
 /// Shows a tag that a session from an address of its own brings.

@@ -9,6 +9,7 @@ use betanet_machine::testkit::Checked;
 use betanet_mesh::Policy;
 use betanet_sim::net::{Attack, AttackKind, Links, Outcome, Partition, Scenario, run};
 use betanet_stack::Node;
+use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -142,18 +143,33 @@ struct Expect {
     trace_100: Option<String>,
 }
 
+/// Arguments of `sim`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub options: Options,
+    /// The scenarios, as scenarios/join.toml.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
 /// What else the command line may say.
-#[derive(Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Options {
     /// Another number of nodes than the file's.
+    #[arg(long, value_name = "N")]
     pub nodes: Option<usize>,
     /// Other minutes than the file's.
+    #[arg(long, value_name = "N")]
     pub minutes: Option<u64>,
     /// Check each signature anew, under the contract checker.
+    #[arg(long)]
     pub checked: bool,
-    /// Where the JSON and the SVG go.
+    /// The folder for the JSON and the SVG.
+    #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Say nothing of how far it is.
+    /// Print no progress.
+    #[arg(long)]
     pub quiet: bool,
 }
 
@@ -608,34 +624,13 @@ pub fn svg(name: &str, o: &Outcome) -> String {
 /// # Errors
 ///
 /// A file does not read, or an expectation does not hold.
-pub fn command(args: &[&str]) -> Result<(), String> {
-    let mut options = Options::default();
-    let mut files = Vec::new();
-    let mut words = args.iter();
-    while let Some(word) = words.next() {
-        let mut value = |name: &str| words.next().ok_or_else(|| format!("{name} needs a value"));
-        let number = |text: &&str| text.parse().map_err(|_| format!("{text}: not a number"));
-        match *word {
-            "--nodes" => options.nodes = Some(number(value("--nodes")?)?),
-            "--minutes" => options.minutes = Some(number(value("--minutes")?)? as u64),
-            "--checked" => options.checked = true,
-            "--out" => options.out = Some(PathBuf::from(value("--out")?)),
-            flag if flag.starts_with("--") => {
-                return Err(format!(
-                    "{flag}: --nodes N, --minutes N, --checked or --out DIR"
-                ));
-            }
-            file => files.push(PathBuf::from(file)),
-        }
-    }
-    if files.is_empty() {
-        return Err("sim needs a scenario, as scenarios/join.toml".into());
-    }
+pub fn command(args: &Arguments) -> Result<(), String> {
+    let options = &args.options;
     let mut missed = 0;
-    for path in files {
-        let file = read(&path)?;
+    for path in &args.files {
+        let file = read(path)?;
         println!("{}", path.display());
-        let ran = simulate(&file, &options);
+        let ran = simulate(&file, options);
         print!("{}", text(&ran));
         missed += ran.missed.len();
         if let Some(dir) = &options.out {

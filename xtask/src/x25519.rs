@@ -4,23 +4,26 @@ use std::time::Instant;
 
 use betanet_machine::{Rng, Seed};
 use betanet_x25519_batch::{Backend, Pair, multiply_with};
+use clap::Args;
 
-/// How many are compared unless said otherwise.
-const MANY: u64 = 10_000_000;
 /// Pairs that are multiplied together.
 const TOGETHER: usize = 1000;
 
-/// Compares `N` pairs, from a seed that is new each time and printed.
+/// Arguments of `x25519`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// How many pairs are compared.
+    #[arg(default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub pairs: u64,
+}
+
+/// Compares so many pairs, from a seed that is new each time and printed.
 ///
 /// # Errors
 ///
-/// A number that is none, or the first pair that differs.
-pub fn command(args: &[&str]) -> Result<(), String> {
-    let n = match args {
-        [] => MANY,
-        [n] => n.parse().map_err(|_| format!("{n}: a number of pairs"))?,
-        _ => return Err("one number of pairs".into()),
-    };
+/// The first pair that differs.
+pub fn command(args: &Arguments) -> Result<(), String> {
+    let n = args.pairs;
     let began = Instant::now();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seed = now.map_or(0, |d| u64::from(d.subsec_nanos()) ^ d.as_secs());

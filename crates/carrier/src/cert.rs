@@ -22,13 +22,14 @@ use crate::disk::{Readers, read_regular, read_secret, write_new};
 /// Bytes of a file of certificates.
 const CHAIN_MAX: u64 = 1 << 20;
 
-/// The SHA-256 of a certificate's SubjectPublicKeyInfo.
+/// The SHA-256 of the SubjectPublicKeyInfo of a certificate in DER.
 ///
 /// # Errors
 ///
 /// [`Error::Pem`] when it does not parse.
-pub fn pin_of(certificate: &CertificateDer<'_>) -> Result<[u8; 32], Error> {
-    let parsed = webpki::EndEntityCert::try_from(certificate)
+pub fn pin_of(certificate: &[u8]) -> Result<[u8; 32], Error> {
+    let certificate = CertificateDer::from(certificate);
+    let parsed = webpki::EndEntityCert::try_from(&certificate)
         .map_err(|_| Error::Pem("the certificate does not parse"))?;
     Ok(Sha256::digest(parsed.subject_public_key_info()).into())
 }

@@ -1,7 +1,6 @@
 //! The client's side: TLS or QUIC, the certificate's check, HTTP, and the request that becomes a tunnel.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,9 +8,7 @@ use betanet_compat11::Reading;
 use betanet_htx::ticket::{EXPORTER_CONTEXT, FIELD, Ticket};
 use betanet_keys::{Address, Host, PublicKey};
 use bytes::Bytes;
-use rustls::RootCertStore;
 use rustls::client::danger::ServerCertVerifier as _;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
@@ -22,7 +19,9 @@ use crate::shared::Shared;
 use crate::tunnel::H2Tunnel;
 use crate::watch::Watch;
 use crate::web_pki::web_pki_verifier;
-use crate::{Carrier, Error, Fingerprint, Quic, Secure, Secured, SecuredQuic, ToQuic, exported};
+use crate::{
+    Carrier, Error, Fingerprint, Quic, Roots, Secure, Secured, SecuredQuic, ToQuic, exported,
+};
 
 /// TCP, TLS and HTTP/2 together.
 const SETUP: Duration = Duration::from_secs(10);
@@ -35,7 +34,7 @@ pub enum Trust {
     /// The SHA-256 of the certificate's SPKI.
     Pin([u8; 32]),
     /// Web PKI for the host name, with these roots.
-    WebPki(Arc<RootCertStore>),
+    WebPki(Roots),
     /// Anything: for looking at a listener from outside, never for a session.
     Anything,
 }
@@ -44,9 +43,7 @@ impl Trust {
     /// Web PKI with Mozilla's roots.
     #[must_use]
     pub fn web_pki() -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        Self::WebPki(Arc::new(roots))
+        Self::WebPki(Roots::mozilla())
     }
 
     /// Web PKI with the certificates of a PEM file as roots, in place of Mozilla's.
@@ -55,32 +52,20 @@ impl Trust {
     ///
     /// The file cannot be read, or holds no certificate that can be a root.
     pub fn roots_of(file: &std::path::Path) -> Result<Self, Error> {
-        let pem = crate::disk::read_bounded(file, crate::disk::TEXT_MAX).map_err(|source| {
-            Error::File {
-                path: file.display().to_string(),
-                source,
-            }
-        })?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate =
-                certificate.map_err(|_| Error::Pem("the file of root certificates is not PEM"))?;
-            let added = roots.add(certificate);
-            added.map_err(|_| Error::Pem("a certificate of the file can be no root"))?;
-        }
-        if roots.is_empty() {
-            return Err(Error::Pem("no certificate in the file of roots"));
-        }
-        Ok(Self::WebPki(Arc::new(roots)))
+        Roots::read(file).map(Self::WebPki)
     }
 
-    /// Whether the certificates that a listener showed are trusted for `host`: its own first, then those that lead to a root.
+    /// Whether the certificates that a listener showed, in DER, are trusted for `host`: its own first, then those that lead to a root.
     /// That it holds the first one's key is for TLS to check.
     ///
     /// # Errors
     ///
     /// [`Error::Pin`], [`Error::Certificate`], [`Error::Host`], or [`Error::Pem`] where none was shown.
-    pub fn check(&self, shown: &[CertificateDer<'_>], host: &str) -> Result<(), Error> {
+    pub fn check<C: AsRef<[u8]>>(&self, shown: &[C], host: &str) -> Result<(), Error> {
+        let shown: Vec<CertificateDer<'_>> = shown
+            .iter()
+            .map(|c| CertificateDer::from(c.as_ref()))
+            .collect();
         let (own, between) = shown
             .split_first()
             .ok_or(Error::Pem("no certificate was shown"))?;
@@ -91,7 +76,7 @@ impl Trust {
             Self::WebPki(roots) => {
                 let name = ServerName::try_from(host).map_err(|_| Error::Host)?;
                 let bad = |e: rustls::Error| Error::Certificate(std::io::Error::other(e));
-                let verifier = web_pki_verifier(roots)?;
+                let verifier = web_pki_verifier(roots.store())?;
                 verifier
                     .verify_server_cert(own, between, &name, &[], UnixTime::now())
                     .map(|_| ())
@@ -101,8 +86,8 @@ impl Trust {
     }
 }
 
-/// What the outer connection turned out to be.
-#[derive(Clone, Debug)]
+/// What the outer connection turned out to be. By default nothing is known of it.
+#[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// `TLSv1_3`, or `QUICv1`.
     pub version: String,

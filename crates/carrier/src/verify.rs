@@ -92,7 +92,7 @@ pub(crate) fn tls_config(trust: &Trust, mismatch: &Mismatch) -> Result<ClientCon
     };
     let mut config = match trust {
         Trust::WebPki(roots) => builder
-            .with_root_certificates(Arc::clone(roots))
+            .with_root_certificates(Arc::clone(roots.store()))
             .with_no_client_auth(),
         Trust::Pin(pin) => builder
             .dangerous()

@@ -29,6 +29,7 @@ mod inspect;
 mod listen;
 mod mix;
 mod network;
+mod opened;
 mod output;
 mod probe;
 mod progress;

@@ -106,7 +106,10 @@ async fn start_mixnode(
     if let Some(file) = &config.network {
         let network = Network::read(file).map_err(Error::from)?;
         if network.mix.is_none() {
-            return Err(Error::NoMix(network.name).into());
+            return Err(Error::NoMix {
+                network: network.name,
+            }
+            .into());
         }
     }
     run(config, as_json, None, leashed).await

@@ -29,7 +29,9 @@ pub(crate) fn run(args: MixArgs) -> Result<(), Fail> {
 pub(crate) fn network(file: &Path) -> Result<(Network, MixNetwork), Fail> {
     let network = Network::read(file).map_err(Error::from)?;
     let mix = network.mix;
-    let mix = mix.ok_or_else(|| Error::NoMix(network.name.clone()))?;
+    let mix = mix.ok_or_else(|| Error::NoMix {
+        network: network.name.clone(),
+    })?;
     Ok((network, mix))
 }
 

@@ -321,7 +321,8 @@ async fn listen(file: &Path, seconds: u64) -> Result<Value, Fail> {
             file.display()
         )));
     }
-    Ok(view.to_json())
+    let view = serde_json::from_str(&view.to_json());
+    view.map_err(|e| Fail::Peer(e.to_string()))
 }
 
 fn print_peers(view: &Value) {

@@ -18,7 +18,7 @@ fn millis(d: Duration) -> f64 {
 pub(crate) async fn ping(args: PingArgs) -> Result<(), Fail> {
     let mut dialling = Dialling::to_text(&args.target, &args.peer)?;
     interruptible(async {
-        let session = dialling.session().await?;
+        let session = dialling.direct_session().await?;
         dialling.reached();
         let name = Name::from(session.peer().node_id());
         let mut times = Vec::new();
@@ -87,7 +87,7 @@ async fn outside(address: &str) -> Result<Value, Fail> {
 async fn inside(args: &ProbeArgs) -> Result<Value, Fail> {
     let mut dialling = Dialling::to_text(&args.target, &args.peer)?;
     let began = Clock::start();
-    let session = dialling.session().await?;
+    let session = dialling.direct_session().await?;
     let setup = began.elapsed();
     dialling.reached();
     let rtt = session.ping().await?;

@@ -23,6 +23,8 @@ pub(crate) fn silence(told: Silence) {
             seconds(since)
         ),
         Silence::Heard => note!("the peer is heard again"),
+        // A later version may tell more.
+        _ => {}
     }
 }
 

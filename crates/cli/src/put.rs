@@ -3,7 +3,7 @@
 mod input;
 
 use betanet_bar::{Headers, Method, NOT_ALLOWED, Request, status};
-use betanet_runtime::{Answer, SessionHandle};
+use betanet_runtime::Answer;
 use serde_json::json;
 
 use crate::Fail;
@@ -11,6 +11,7 @@ use crate::args::{DelArgs, PeerArgs, PutArgs};
 use crate::fail::interruptible;
 use crate::get::refused;
 use crate::id::default_key;
+use crate::opened::Opened;
 use crate::progress::Bar;
 use crate::source::Source;
 use crate::target::{Dialling, Url};
@@ -31,7 +32,7 @@ pub(crate) async fn del(args: DelArgs) -> Result<(), Fail> {
         headers.set("if-match", etag.as_str());
     }
     let request = Request::new(Method::Del, &url.target, headers);
-    let ask = async |session: &SessionHandle| Ok(session.ask(request).await?);
+    let ask = async |session: &Opened| Ok(session.ask(request).await?);
     over(&url, &args.peer, (args.json, &args.url), ask).await
 }
 
@@ -61,7 +62,7 @@ async fn send(args: PutArgs, method: Method) -> Result<(), Fail> {
         headers.set("content-length", len.to_string());
     }
     let request = Request::new(method, &url.target, headers);
-    let ask = async |session: &SessionHandle| stream(session, request, input, &args).await;
+    let ask = async |session: &Opened| stream(session, request, input, &args).await;
     over(&url, &args.peer, (args.json, &args.url), ask).await
 }
 
@@ -70,7 +71,7 @@ async fn over(
     url: &Url,
     args: &PeerArgs,
     (as_json, said): (bool, &str),
-    ask: impl AsyncFnOnce(&SessionHandle) -> Result<Answer, Fail>,
+    ask: impl AsyncFnOnce(&Opened) -> Result<Answer, Fail>,
 ) -> Result<(), Fail> {
     let mut source = Source::new(Dialling::as_oneself(url, args)?);
     if source.dialling().me().is_none() && !source.dialling().is_mixed() {
@@ -131,7 +132,7 @@ async fn refusal(answer: Answer, dialling: &Dialling) -> Fail {
 }
 
 async fn stream(
-    session: &SessionHandle,
+    session: &Opened,
     request: Request,
     mut input: Input,
     args: &PutArgs,

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use betanet_runtime::{Clock, Cost, Error, MixStats, SessionHandle};
+use betanet_runtime::{Clock, Cost, Error, MixStats};
 
+use crate::opened::Opened;
 use crate::target::Dialling;
 
 /// How long a session gets to say goodbye.
@@ -12,7 +13,7 @@ const GOODBYE: Duration = Duration::from_secs(3);
 /// The session that requests go over; another one is opened where it ended.
 pub(crate) struct Source {
     dialling: Dialling,
-    session: Option<SessionHandle>,
+    session: Option<Opened>,
     reached: bool,
     opened: Clock,
 }
@@ -32,7 +33,7 @@ impl Source {
     /// # Errors
     ///
     /// It cannot be opened.
-    pub(crate) async fn session(&mut self) -> Result<SessionHandle, Error> {
+    pub(crate) async fn session(&mut self) -> Result<Opened, Error> {
         if let Some(session) = self.session.as_ref().filter(|s| !s.is_closed()) {
             return Ok(session.clone());
         }
@@ -75,8 +76,7 @@ impl Source {
         // A peer that takes no goodbye is not waited for.
         let _ = tokio::time::timeout(GOODBYE, async {
             if let Some(session) = &self.session {
-                // Of a session that has ended nothing is known.
-                padded = session.facts().await.ok().and_then(|f| f.padded);
+                padded = session.padded().await;
                 session.close().await;
             }
             self.dialling.leave().await;

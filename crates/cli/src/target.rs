@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use betanet_htx::Config;
 use betanet_runtime::{
-    Book, Cover, Error, Mesh, MixClient, MixOptions, MixStats, Name, Network, Node, NodeId, Peer,
-    SessionHandle, load_identity, state_dir,
+    Book, Cover, Error, Mesh, MixClient, MixOptions, MixSession, MixStats, Name, Network, Node,
+    NodeId, Peer, SessionHandle, load_identity, state_dir,
 };
 
 use crate::Fail;
 use crate::args::PeerArgs;
 use crate::id::default_key;
+use crate::opened::Opened;
 use crate::progress;
 
 /// How long a peer and relays are looked for in a network.
@@ -231,7 +232,7 @@ impl Dialling {
         name: Name,
         options: &MixOptions,
         file: &Path,
-    ) -> Result<SessionHandle, Error> {
+    ) -> Result<MixSession, Error> {
         let client = match self.mixing.take() {
             Some(client) => client,
             None => {
@@ -298,19 +299,23 @@ impl Dialling {
         })
     }
 
-    /// The session with the peer: direct, over the relays that were named, or over a path that the network gives.
-    pub(crate) async fn session(&mut self) -> Result<SessionHandle, Error> {
-        let session = self.any_session().await?;
-        if let Some(why) = &session.outer().instead {
-            note!("over TCP: {why}");
+    /// The session that requests go over: through the mix where that was asked, and else as [`Dialling::direct_session`].
+    pub(crate) async fn session(&mut self) -> Result<Opened, Error> {
+        if let (Where::Network(name), Some((options, file))) = (&self.to, self.mix.clone()) {
+            let session = self.mixed_session(*name, &options, &file).await?;
+            return Ok(noted(Opened::Mix(session)));
         }
+        Ok(noted(Opened::Direct(self.end_to_end().await?)))
+    }
+
+    /// The session with the peer: direct, over the relays that were named, or over a path that the network gives.
+    pub(crate) async fn direct_session(&mut self) -> Result<SessionHandle, Error> {
+        let session = self.end_to_end().await?;
+        noted(Opened::Direct(session.clone()));
         Ok(session)
     }
 
-    async fn any_session(&mut self) -> Result<SessionHandle, Error> {
-        if let (Where::Network(name), Some((options, file))) = (&self.to, self.mix.clone()) {
-            return self.mixed_session(*name, &options, &file).await;
-        }
+    async fn end_to_end(&mut self) -> Result<SessionHandle, Error> {
         let (name, network) = match (&self.to, &self.network) {
             (Where::Network(name), Some(network)) => (*name, network),
             (Where::Known(peer), _) => return self.node.session_over(&self.via, peer).await,
@@ -372,6 +377,14 @@ impl Dialling {
             network.mesh.stop().await;
         }
     }
+}
+
+/// Says where QUIC was tried first, and failed.
+fn noted(session: Opened) -> Opened {
+    if let Some(why) = &session.outer().instead {
+        note!("over TCP: {why}");
+    }
+    session
 }
 
 fn open_book(args: &PeerArgs) -> Result<Book, Fail> {

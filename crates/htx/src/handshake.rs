@@ -109,7 +109,8 @@ pub struct Outcome {
     pub noise_secret: Zeroizing<[u8; 32]>,
 }
 
-/// The primitives that a handshake runs on, with one ephemeral key: for known answers.
+/// The primitives that a handshake runs on, with one ephemeral key: for known answers, and no part of the interface.
+#[doc(hidden)]
 #[must_use]
 pub fn resolver(ephemeral: [u8; 32]) -> Box<dyn snow::resolvers::CryptoResolver + Send> {
     Box::new(Resolver::new(ephemeral, None))

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use betanet_carrier::CertificateDer;
 use boring::ssl::{CertificateCompressionAlgorithm, CertificateCompressor, SslRef};
 
 /// Groups that Chromium knows.
@@ -27,8 +26,7 @@ impl CertificateCompressor for Brotli {
 }
 
 /// The certificates that the server showed, its own first.
-pub(crate) fn shown(ssl: &SslRef) -> Vec<CertificateDer<'static>> {
+pub(crate) fn shown(ssl: &SslRef) -> Vec<Vec<u8>> {
     let chain = ssl.peer_cert_chain().into_iter().flatten();
-    let ders = chain.filter_map(|c| c.to_der().ok());
-    ders.map(CertificateDer::from).collect()
+    chain.filter_map(|c| c.to_der().ok()).collect()
 }

@@ -11,9 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use betanet_carrier::client::{Facts, Trust};
-use betanet_carrier::{
-    BoxedCarrier, CertificateDer, Error, Quic, SecuredQuic, ToQuic, Visited, pin_of,
-};
+use betanet_carrier::{BoxedCarrier, Error, Quic, SecuredQuic, ToQuic, Visited, pin_of};
 use boring::error::ErrorStack;
 use boring::rand::rand_bytes;
 use boring::ssl::{
@@ -231,7 +229,7 @@ fn facts(connection: &mut quiche::Connection) -> Result<Facts, Error> {
         suite: suite.unwrap_or_default().replace("TLS_", "TLS13_"),
         group: ssl.curve_name().unwrap_or_default().to_owned(),
         alpn,
-        pin: pin_of(&CertificateDer::from(own))?,
+        pin: pin_of(&own)?,
         instead: None,
         held: Duration::ZERO,
     })

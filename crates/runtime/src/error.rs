@@ -1,9 +1,15 @@
+mod causes;
+mod kind;
+
 use std::path::PathBuf;
 
 use betanet_htx::By;
 use betanet_wire::Code;
 
-/// Why something that a node was asked for failed.
+pub use causes::{FrontProblem, SeedFailure};
+pub use kind::ErrorKind;
+
+/// Why something that a node was asked for failed. [`Error::kind`] tells who can do something about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -55,7 +61,7 @@ pub enum Error {
         /// The line, from 1.
         line: usize,
         /// Why it does not.
-        why: String,
+        why: FrontProblem,
     },
     /// The profile EXTENDED does not let this template pass.
     #[error("L2_ORIGIN_MISMATCH: the template {template} {why}, and the profile is EXTENDED")]
@@ -99,12 +105,6 @@ pub enum Error {
     /// An exchange ended before its answer was complete.
     #[error(transparent)]
     Exchange(#[from] crate::ExchangeError),
-    /// The peer's answer is a refusal.
-    #[error("{why}")]
-    Answer {
-        /// Its status, and what it says.
-        why: String,
-    },
     /// A file.
     #[error("{}: {source}", path.display())]
     File {
@@ -169,15 +169,18 @@ pub enum Error {
     #[error("{0} is not known in the network, or not reached")]
     Unknown(betanet_keys::Name),
     /// The network has no mix.
-    #[error("the network {0} has no mix: its file has no [mix] part")]
-    NoMix(String),
+    #[error("the network {network} has no mix: its file has no [mix] part")]
+    NoMix {
+        /// The network.
+        network: String,
+    },
     /// No directory of relays is there.
     #[error("no seed that was reached has a directory of relays for epoch {epoch}: {why}")]
     NoDirectory {
         /// Of which epoch.
         epoch: u32,
-        /// What the last seed that was asked said.
-        why: String,
+        /// Why the last seed that was asked gave none.
+        why: SeedFailure,
     },
     /// A directory is not used.
     #[error("the directory of relays is not used: {0}")]
@@ -224,27 +227,5 @@ impl Error {
         use betanet_carrier::Error as E;
         matches!(self, Self::Outer { source, .. }
             if !matches!(source, E::NotATunnel { .. } | E::Pin | E::Certificate(_)))
-    }
-
-    /// Whether this side's files or settings are at fault, rather than peer or network.
-    #[must_use]
-    pub const fn is_local(&self) -> bool {
-        matches!(
-            self,
-            Self::File { .. }
-                | Self::Exposed { .. }
-                | Self::KeyFile { .. }
-                | Self::Listen { .. }
-                | Self::Descriptors { .. }
-                | Self::Certificate(_)
-                | Self::Entropy
-                | Self::Fingerprint(_)
-                | Self::Front { .. }
-                | Self::OriginMismatch { .. }
-                | Self::Book { .. }
-                | Self::Network(_)
-                | Self::NoMix(_)
-                | Self::ReplayMemory { .. }
-        )
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use betanet_carrier::disk;
 use betanet_keys::{Envelope, Maintainers};
-use betanet_traffic::template::front::{Fronts, Profile, TemplateStatus};
+use betanet_traffic::template::front::{FrontError, Fronts, Profile, TemplateStatus};
 use betanet_wire::text::{hex, unhex};
 
 use crate::files::file_error;
-use crate::{Error, Network};
+use crate::{Error, FrontProblem, Network};
 
 /// The registry of front origins, and how strictly it is taken.
 #[derive(Clone, Debug, Default)]
@@ -33,18 +33,16 @@ impl FrontRules {
             let text = disk::read_text(path, disk::TEXT_MAX).map_err(file_error(path))?;
             let lines = text.lines().map(str::trim).enumerate();
             for (n, line) in lines.filter(|(_, l)| !l.is_empty() && !l.starts_with('#')) {
-                let wrong = |why: String| Error::Front {
+                let wrong = |why: FrontProblem| Error::Front {
                     path: path.to_owned(),
                     line: n + 1,
                     why,
                 };
-                let bytes = unhex(line).ok_or_else(|| wrong("not hex digits".into()))?;
+                let bytes = unhex(line).ok_or_else(|| wrong(FrontProblem::NotHex))?;
                 Envelope::from_bytes(&bytes)
-                    .map_err(|e| wrong(e.to_string()))
-                    .and_then(|e| {
-                        let added = fronts.add(&e, &maintainers);
-                        added.map_err(|e| wrong(e.to_string()))
-                    })?;
+                    .map_err(FrontError::from)
+                    .and_then(|e| fronts.add(&e, &maintainers))
+                    .map_err(|e| wrong(FrontProblem::Record(e)))?;
             }
         }
         Ok(Self {

@@ -30,6 +30,7 @@ const ENDS: Duration = Duration::from_secs(1);
 
 /// What a gateway prints when it stands.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Listening {
     /// The node's name.
     pub name: Name,

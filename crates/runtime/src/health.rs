@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Something that is wrong with a running node.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Fault {
     /// What it is wrong with: `stopping`, `listener`, `role`, `certificate`, `folder`, `origin`, `executor` or `panic`.
     pub what: &'static str,

@@ -61,32 +61,43 @@ mod translate;
 mod view;
 
 pub use admin::{Admin, serve_admin};
-pub use betanet_bar::{Access, Client, Headers, Method, Request, Response, status as code};
+pub use betanet_bar::{
+    Access, Client, Handler, Headers, Method, Request, Response, status as code,
+};
 pub use betanet_carrier::client::{Facts as OuterFacts, Trust};
 pub use betanet_carrier::{
-    CHROMIUM_156, Capture, CaptureError, Captured, CertSource, Certificate, Cost, FIREFOX_153,
-    Fingerprint, OriginProxy, Plain, QuicCapture,
+    CHROMIUM_156, Capture, CaptureError, Captured, Carrier, CertSource, Certificate, Cost,
+    Error as CarrierError, FIREFOX_153, Fingerprint, OriginProxy, Plain, QuicCapture, Received,
+    Roots,
 };
 pub use betanet_htx::pace::{Padding, PaddingError};
-pub use betanet_keys::{Identity, Name, Peer, PublicKey};
-pub use betanet_mesh::Role;
-pub use betanet_mix::{ClientStats as MixStats, Cover};
+pub use betanet_htx::{By, Config as SessionConfig, Pq};
+pub use betanet_keys::{Envelope, Identity, Maintainers, Name, Peer, PublicKey};
+pub use betanet_machine::{Now, Seed, Time};
+pub use betanet_mesh::{Addr, Draft, Policy, Role, Roles, SeedPeer, Stats as MeshStats};
+pub use betanet_mix::{
+    BeaconKey, ClientError as MixClientError, ClientStats as MixStats, Cover, Directory, Lost,
+};
+pub use betanet_path::{BuildError as PathError, Failure as PathFailure};
 pub use betanet_session::{
     Answer, Body, BodyError, Call, CallBody, Clock, Error as SessionError, ExchangeError,
     HandlerService, OnSilence, PeerSession, Reply, ReplyBody, Router, Service, ServiceFuture,
     SessionFacts, SessionHandle, Silence, Streams, Substream, Tower, TowerService, Upload, seed,
 };
+pub use betanet_stack::{Error as StackError, MixError};
 pub use betanet_traffic::shape::Shape;
+pub use betanet_traffic::template::Template;
 pub use betanet_traffic::template::front::{
-    FrontOrigin as FrontRecord, Fronts, Profile, TemplateStatus,
+    FrontError, FrontOrigin as FrontRecord, Fronts, Profile, TemplateStatus,
 };
-pub use betanet_wire::NodeId;
+pub use betanet_wire::{ChargeTo, Code, NodeId};
 pub use book::Book;
+pub use bytes::Bytes;
 pub use config::{
     Compat11, CoverSite, GatewayConfig, JITTER, Looked, Problem, Server11, SettingSource, Settings,
 };
 pub use directory_problem::DirectoryProblem;
-pub use error::Error;
+pub use error::{Error, ErrorKind, FrontProblem, SeedFailure};
 pub use farewell::farewell;
 pub use files::{load_identity, new_identity, read_secret, state_dir, write_private, write_secret};
 pub use folder::FolderService;
@@ -97,11 +108,11 @@ pub use logs::{LogFormat, init_logs, readable_log, write_aside};
 pub use mesh::Mesh;
 pub use metrics::Metrics;
 pub use mix::{
-    Directories, DirectoryPlan, LeftOut, LotteryWeight, MixClient, MixOptions, PLACE as MIX_PLACE,
-    PublishedProof, build_directory, check_directory, publish_directory,
+    Directories, DirectoryPlan, LeftOut, LotteryWeight, MixClient, MixOptions, MixSession,
+    PLACE as MIX_PLACE, PublishedProof, build_directory, check_directory, publish_directory,
 };
 pub use network::{LEAST, MixNetwork, Network, NetworkError};
-pub use node::{Node, Transport, calibrate_origin, visit};
+pub use node::{Node, Transport, calibrate_origin, serve_carrier, visit};
 pub use panics::{count_panics, panics};
 pub use store::FolderStore;
 pub use templates::{Calibrated, Templates};

@@ -23,7 +23,7 @@ use betanet_wire::NodeId;
 use tokio::task::AbortHandle;
 
 pub use build::{DirectoryPlan, LeftOut, LotteryWeight, build_directory, publish_directory};
-pub use client::{MixClient, MixOptions};
+pub use client::{MixClient, MixOptions, MixSession};
 pub use directories::Directories;
 pub use directories::check as check_directory;
 pub use wellknown::PublishedProof;

@@ -1,3 +1,4 @@
+mod carried;
 pub(crate) mod connect;
 mod look;
 
@@ -21,10 +22,12 @@ use crate::own_paths::{OwnPaths, Reports};
 use crate::templates::Templates;
 use crate::{Clock, Error, Metrics, SessionHandle, Streams, TraceSelector, seed};
 
+pub use carried::serve_carrier;
 pub use look::{calibrate_origin, visit};
 
 /// What a node dials over.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Transport {
     /// QUIC where the peer has it, and TCP where that is not answered soon.
     #[default]

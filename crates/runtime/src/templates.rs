@@ -28,6 +28,7 @@ struct Kept {
 
 /// What calibration found.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Calibrated {
     /// The template.
     pub template: Template,

@@ -10,6 +10,7 @@ use betanet_wire::{NodeId, text};
 
 /// A peer, as a node knows it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PeerInfo {
     /// Its name.
     pub name: Name,
@@ -35,6 +36,7 @@ pub struct PeerInfo {
 
 /// What a node knows of its network.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct View {
     /// All known peers, by NodeID.
     pub peers: Vec<PeerInfo>,
@@ -78,9 +80,9 @@ impl View {
         }
     }
 
-    /// For scripts.
+    /// A line of JSON for scripts.
     #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
+    pub fn to_json(&self) -> String {
         let names = |list: &[Name]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let peer = |p: &PeerInfo| {
             serde_json::json!({
@@ -104,5 +106,6 @@ impl View {
             "dials": self.stats.dials,
             "reached": self.stats.reached,
         })
+        .to_string()
     }
 }

@@ -12,6 +12,7 @@ use crate::ExchangeError;
 
 /// What a session agreed on.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SessionFacts {
     /// Layer keys and the IDs chosen, `""` where none is common.
     pub ids: Vec<(String, String)>,

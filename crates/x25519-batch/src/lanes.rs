@@ -1,5 +1,9 @@
 /// Field arithmetic in eight lanes, over instructions of the names that `core::arch::x86_64` gives them: they and `__m512i` are
 /// in scope where this stands. Without a feature it runs over a model of them, on any machine.
+#[cfg_attr(
+    not(any(test, target_arch = "x86_64")),
+    allow(unused_macros, reason = "other machines have no such instructions")
+)]
 macro_rules! eight_lanes {
     ($(#[$feature:meta])*) => {
         type Fe = [__m512i; 5];

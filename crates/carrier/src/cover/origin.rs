@@ -23,13 +23,13 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use tokio::time::{timeout, timeout_at};
 use tokio_rustls::rustls;
 
 use super::Body;
 use super::body::Coming;
+use crate::Roots;
 use crate::client::Trust;
 use crate::progress::Progress;
 use places::Places;
@@ -98,7 +98,7 @@ struct Place {
     scheme: Scheme,
     authority: Authority,
     places: Arc<Places>,
-    roots: Arc<RootCertStore>,
+    roots: Roots,
     /// No connection was had for the last request that wanted one.
     unreachable: AtomicBool,
 }
@@ -123,9 +123,7 @@ impl OriginProxy {
     ///
     /// [`OriginError`].
     pub fn new(url: &str) -> Result<Self, OriginError> {
-        let mut roots = RootCertStore::empty();
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        Self::with_roots(url, roots)
+        Self::with_roots(url, Roots::mozilla())
     }
 
     /// The same with other roots.
@@ -133,7 +131,7 @@ impl OriginProxy {
     /// # Errors
     ///
     /// [`OriginError`].
-    pub fn with_roots(url: &str, roots: RootCertStore) -> Result<Self, OriginError> {
+    pub fn with_roots(url: &str, roots: Roots) -> Result<Self, OriginError> {
         let uri: Uri = url.parse().map_err(|_| OriginError)?;
         let parts = uri.into_parts();
         let path = parts.path_and_query;
@@ -143,12 +141,11 @@ impl OriginProxy {
         let scheme = parts
             .scheme
             .filter(|s| *s == Scheme::HTTP || *s == Scheme::HTTPS);
-        let roots = Arc::new(roots);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|_| OriginError)?
-            .with_root_certificates(Arc::clone(&roots))
+            .with_root_certificates(Arc::clone(roots.store()))
             .with_no_client_auth();
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -179,7 +176,7 @@ impl OriginProxy {
     /// How its certificate is checked.
     #[must_use]
     pub fn trust(&self) -> Trust {
-        Trust::WebPki(Arc::clone(&self.0.roots))
+        Trust::WebPki(self.0.roots.clone())
     }
 
     /// Whether there was a connection for the last request that was handed on; `true` before the first. What a visitor asks for, or

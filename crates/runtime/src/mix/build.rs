@@ -75,7 +75,9 @@ pub async fn build_directory(
     plan: &DirectoryPlan,
 ) -> Result<(Directory, Vec<LeftOut>), Error> {
     let mix = network.mix.as_ref();
-    let mix = mix.ok_or_else(|| Error::NoMix(network.name.clone()))?;
+    let mix = mix.ok_or_else(|| Error::NoMix {
+        network: network.name.clone(),
+    })?;
     let beacon = mix.beacon_key.beacon(plan.epoch, &plan.beacon_sig);
     let wrong = betanet_mix::DirectoryError::Beacon(plan.epoch);
     let beacon = beacon.ok_or_else(|| Error::Directory(wrong.into()))?;

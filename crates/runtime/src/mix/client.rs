@@ -1,6 +1,7 @@
 //! A client of the mix: it finds the directory and its guard, and opens sessions that lead through relays.
 
 pub(super) mod find;
+mod session;
 mod task;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::{
     Clock, Error, Mesh, Network, Node, OuterFacts, PeerSession, SessionHandle, Streams, seed,
 };
 
+pub use session::MixSession;
 use task::{Message, Task, watch};
 
 /// Packets that wait to be opened.
@@ -200,13 +202,12 @@ impl MixClient {
         *lock(&self.stats)
     }
 
-    /// A session through the mix: requests on it reach the gateway without a name. It knows `ask` and `upload`, and has no PING,
-    /// no keys to turn and no facts.
+    /// A session through the mix: requests on it reach the gateway without a name.
     ///
     /// # Errors
     ///
     /// [`Error::Unknown`] or [`Error::NotMixing`].
-    pub async fn session(&self, gateway: Name) -> Result<SessionHandle, Error> {
+    pub async fn session(&self, gateway: Name) -> Result<MixSession, Error> {
         let began = Clock::start();
         let (mut known, mut wait) = (false, LOOK);
         let (key, to) = loop {
@@ -254,7 +255,8 @@ impl MixClient {
             }
         });
         let identity = (session_id(), over, Arc::default());
-        Ok(SessionHandle::new(ops, key, self.outer.clone(), identity))
+        let handle = SessionHandle::new(ops, key, self.outer.clone(), identity);
+        Ok(MixSession::new(handle))
     }
 
     /// Leaves the network.

@@ -34,7 +34,7 @@ const RESTING_MAX: usize = 1024;
 /// After this, whoever waits for a session is told that there is none yet.
 const SLOW: Duration = Duration::from_secs(4);
 /// From a connection that stands to a session, where no relays are between.
-const OPENS: Duration = Duration::from_secs(10);
+pub(super) const OPENS: Duration = Duration::from_secs(10);
 
 /// The shape that a connection follows, and from which of its traces on.
 type Followed = Option<(Arc<Shape>, u16)>;
@@ -393,7 +393,7 @@ impl Node {
     }
 
     /// Starts a session's task, and waits until it is open; with `patience`, no longer than that.
-    async fn run(
+    pub(super) async fn run(
         &self,
         session: Session,
         carrier: Box<dyn Carrier>,

@@ -13,6 +13,7 @@ mod cover;
 mod ends;
 mod forward;
 mod fronts;
+mod interface;
 mod legacy;
 mod mesh;
 mod mix;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use betanet_runtime::{CoverSite, Headers, Method, Node, OriginProxy, Request};
+use betanet_runtime::{CoverSite, Headers, Method, Node, OriginProxy, Request, Roots};
 use bytes::Bytes;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -169,8 +169,7 @@ async fn over_tls(first: Vec<u8>) -> (tempfile::TempDir, OriginProxy) {
     betanet_carrier::Certificate::load_or_create(&file, &["localhost".into()]).unwrap();
     let pem = std::fs::read(&file).unwrap();
     let certificate = CertificateDer::from_pem_slice(&pem).unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificate.clone()).unwrap();
+    let roots = Roots::from_pem(&pem).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -51,6 +51,7 @@ impl Controls {
 
 /// What whoever waits for a peer is told meanwhile.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Silence {
     /// It has been dialled for so long, and there is no session yet.
     Opening(Duration),

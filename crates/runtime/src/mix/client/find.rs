@@ -19,7 +19,7 @@ use super::super::PLACE;
 use super::super::directories::{DirectoryProblem, check};
 use crate::files::{file_error, write_private};
 use crate::mesh::peer_of_seed;
-use crate::{Clock, Error, Mesh, Network, Node, SessionHandle, seed};
+use crate::{Clock, Error, Mesh, Network, Node, SeedFailure, SessionHandle, seed};
 
 /// One seed's answer takes no longer.
 const ASK: Duration = Duration::from_secs(6);
@@ -42,7 +42,7 @@ pub(in super::super) struct Finder {
 enum Answer {
     Directory(Vec<u8>),
     Equivocation,
-    None(String),
+    None(SeedFailure),
 }
 
 /// The directories that an epoch's relays come from, and the relays.
@@ -88,21 +88,26 @@ impl Finder {
         let body = answer.body.all(DIRECTORY_MAX).await?;
         Ok(match (answer.head.status, body) {
             (status::OK, Some(bytes)) => Answer::Directory(bytes),
-            (status::OK, None) => Answer::None("longer than a directory".into()),
+            (status::OK, None) => Answer::None(SeedFailure::Long),
             (status::CONFLICT, _) => Answer::Equivocation,
-            (other, _) => Answer::None(format!("{} answered {other}", seed.name())),
+            (status, _) => {
+                let seed = seed.name();
+                Answer::None(SeedFailure::Status { seed, status })
+            }
         })
     }
 
     /// The directory of an epoch, the same from two seeds where two are reached.
     pub(in super::super) async fn directory(&self, epoch: u32) -> Result<Directory, Error> {
         let mix = self.network.mix.as_ref();
-        let mix = mix.ok_or_else(|| Error::NoMix(self.network.name.clone()))?;
+        let mix = mix.ok_or_else(|| Error::NoMix {
+            network: self.network.name.clone(),
+        })?;
         let maintainers = Maintainers::new(&self.network.maintainers);
         let mut seeds: Vec<Peer> = self.network.seeds.iter().map(peer_of_seed).collect();
         let mut rng = Rng::new(&seed()?);
         let (mut found, mut agreed): (Option<(Vec<u8>, Directory)>, usize) = (None, 0);
-        let mut why = "none was reached".to_owned();
+        let mut why = SeedFailure::Unreached;
         let mut problem: Option<DirectoryProblem> = None;
         while !seeds.is_empty() && agreed < COMPARED {
             let at = usize::try_from(rng.below(seeds.len() as u64)).unwrap_or(0);
@@ -117,11 +122,11 @@ impl Finder {
                     continue;
                 }
                 Ok(Err(error)) => {
-                    why = error.to_string();
+                    why = SeedFailure::Failed(Box::new(error));
                     continue;
                 }
                 Err(_) => {
-                    why = format!("{} did not answer in time", seed.name());
+                    why = SeedFailure::Silent(seed.name());
                     continue;
                 }
             };
@@ -166,7 +171,9 @@ impl Finder {
     /// What is to be known of the epoch of now.
     pub(super) async fn chart(&self, relays: usize) -> Result<Chart, Error> {
         let mix = self.network.mix.as_ref();
-        let mix = mix.ok_or_else(|| Error::NoMix(self.network.name.clone()))?;
+        let mix = mix.ok_or_else(|| Error::NoMix {
+            network: self.network.name.clone(),
+        })?;
         let epoch = self.epoch();
         let directory = self.directory(epoch).await?;
         // Relays of the network's first directory count at once, others from the second epoch after theirs.

@@ -1,0 +1,109 @@
+//! An upload that tells how far it is.
+//!
+//! `cargo run -p betanet-runtime --example upload` starts a node on this machine, puts 8 MiB there and stops it.
+#![allow(clippy::print_stdout, reason = "that is what an example is for")]
+
+use std::error::Error;
+
+use betanet_runtime::{
+    Answer, BodyError, Call, Gateway, Headers, Method, Node, Reply, Request, SessionHandle,
+    SettingSource, Settings, new_identity,
+};
+use bytes::Bytes;
+
+const LEN: usize = 8 << 20;
+const CHUNK: usize = 64 << 10;
+
+/// Reads a body to its end. The sender gets on no faster than this reads.
+async fn read(mut call: Call) -> Reply {
+    let mut len = 0;
+    loop {
+        match call.body.chunk().await {
+            Ok(Some(bytes)) => len += bytes.len(),
+            Ok(None) => return Reply::text(201, format!("{len} bytes")),
+            // The sender gave it up: nothing of it is kept.
+            Err(BodyError::Gone) => return Reply::new(400),
+            Err(other) => return Reply::text(400, other.to_string()),
+        }
+    }
+}
+
+/// Puts `body` under `path`, and tells `progress` after each piece how many bytes the session has taken.
+async fn upload(
+    session: &SessionHandle,
+    path: &str,
+    mut body: Bytes,
+    mut progress: impl FnMut(usize),
+) -> Result<Answer, betanet_runtime::Error> {
+    let len = body.len();
+    let headers = Headers::default().with("content-length", len.to_string());
+    let upload = session
+        .upload(Request::new(Method::Put, path, headers))
+        .await?;
+    while !body.is_empty() {
+        let piece = body.split_to(body.len().min(CHUNK));
+        // It waits for the peer's credit. A peer that has heard enough answers early, which `finish` returns.
+        if upload.send(piece).await.is_err() {
+            break;
+        }
+        progress(len - body.len());
+    }
+    Ok(upload.finish().await?)
+}
+
+async fn run() -> Result<(u16, String), Box<dyn Error>> {
+    let home = tempfile::tempdir()?;
+    let public = home.path().join("public");
+    std::fs::create_dir(&public)?;
+    let settings = Settings {
+        serve: Some(public),
+        listen: Some(vec!["127.0.0.1:0".into()]),
+        key: Some(home.path().join("key.pem")),
+        ..Settings::default()
+    };
+    let config = settings.check(&SettingSource::One("the example".into()));
+    let config = config.map_err(|problems| format!("{problems:?}"))?;
+    let identity = new_identity(&config.key)?;
+    let gateway = Gateway::builder(identity, &config)
+        .service("/inbox/", read)
+        .start()
+        .await?;
+
+    let node = Node::client()?;
+    let session = node.connect(&gateway.listening().peer()).await?;
+    let body = Bytes::from(vec![7; LEN]);
+    let mut told = 0;
+    let mut answer = upload(&session, "/inbox/file", body, |sent| {
+        let percent = sent * 100 / LEN;
+        if percent >= told + 10 {
+            told = percent;
+            println!("{percent} %");
+        }
+    })
+    .await?;
+    let said = answer.body.all(1000).await?.unwrap_or_default();
+    session.close().await;
+    gateway.shutdown().await;
+    Ok((
+        answer.head.status,
+        String::from_utf8_lossy(&said).into_owned(),
+    ))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let (status, said) = run().await?;
+    println!("{status}: {said}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_byte_arrives() -> Result<(), Box<dyn Error>> {
+        assert_eq!(run().await?, (201, format!("{LEN} bytes")));
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! What an embedder writes who depends on `betanet-runtime` alone: each type that its interface takes or gives has a name there.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use betanet_runtime as rt;
+
+/// Functions of an embedder, which only have to compile.
+mod signatures {
+    use super::*;
+
+    pub(super) fn node(
+        identity: Option<rt::Identity>,
+        mut config: rt::SessionConfig,
+    ) -> Result<rt::Node, rt::Error> {
+        config.pq = rt::Pq::Offer;
+        rt::Node::new(identity, config)
+    }
+
+    pub(super) fn trust(pem: &[u8]) -> Result<rt::Trust, rt::CarrierError> {
+        rt::Roots::from_pem(pem).map(rt::Trust::WebPki)
+    }
+
+    pub(super) async fn over(
+        node: &rt::Node,
+        key: &rt::PublicKey,
+        carrier: Box<dyn rt::Carrier>,
+    ) -> Result<rt::SessionHandle, rt::Error> {
+        node.connect_carrier(key, carrier).await
+    }
+
+    pub(super) async fn put(
+        session: &rt::SessionHandle,
+        request: rt::Request,
+        bytes: rt::Bytes,
+    ) -> Result<rt::Answer, rt::Error> {
+        let upload: rt::Upload = session.upload(request).await?;
+        upload.send(bytes).await?;
+        Ok(upload.finish().await?)
+    }
+
+    pub(super) fn payer(session: &rt::PeerSession) -> rt::ChargeTo {
+        session.charge()
+    }
+
+    pub(super) fn network(network: &rt::Network) -> (&[rt::SeedPeer], &rt::Policy) {
+        (&network.seeds, &network.policy)
+    }
+
+    pub(super) fn mesh(
+        node: Arc<rt::Node>,
+        network: &rt::Network,
+        identity: rt::Identity,
+        draft: Option<rt::Draft>,
+    ) -> Result<rt::Mesh, rt::Error> {
+        rt::Mesh::start(node, network, identity, draft, Vec::new(), None)
+    }
+
+    pub(super) fn directory(
+        bytes: &[u8],
+        maintainers: &rt::Maintainers,
+        key: &rt::BeaconKey,
+    ) -> Result<(rt::Envelope, rt::Directory), rt::DirectoryProblem> {
+        rt::check_directory(bytes, maintainers, key)
+    }
+
+    pub(super) fn template(templates: &rt::Templates, now: rt::Now) -> Option<rt::Template> {
+        templates.known("node.example:443", now.unix_ms)
+    }
+
+    pub(super) fn handler<H: rt::Handler + Send + 'static>(handler: H) -> rt::HandlerService<H>
+    where
+        H::Exchange: Send,
+    {
+        rt::HandlerService::new(handler)
+    }
+
+    pub(super) fn traffic(view: &rt::View) -> rt::MeshStats {
+        view.stats
+    }
+
+    /// Every error that an [`rt::Error`] carries has a name.
+    pub(super) fn cause(error: &rt::Error) -> Option<String> {
+        Some(match error {
+            rt::Error::Outer { source, .. } => text::<rt::CarrierError>(source),
+            rt::Error::Session { code, by, .. } => session(*code, *by),
+            rt::Error::Path(e) => text::<rt::PathError>(e),
+            rt::Error::PathEnded { why, .. } => format!("{:?}", ended(*why)),
+            rt::Error::Request(e) => text::<rt::StackError>(e),
+            rt::Error::Asked(e) => text::<rt::MixError>(e),
+            rt::Error::Exchange(rt::ExchangeError::Mix { why, .. }) => text::<rt::Lost>(why),
+            rt::Error::Mix(e) => text::<rt::MixClientError>(e),
+            rt::Error::Front { why, .. } => text::<rt::FrontProblem>(why),
+            rt::Error::NoDirectory { why, .. } => text::<rt::SeedFailure>(why),
+            rt::Error::Network(e) => text::<rt::NetworkError>(e),
+            _ => return None,
+        })
+    }
+
+    const fn ended(why: rt::PathFailure) -> rt::PathFailure {
+        why
+    }
+
+    fn text<T: std::fmt::Display>(cause: &T) -> String {
+        cause.to_string()
+    }
+
+    fn session(code: rt::Code, by: rt::By) -> String {
+        format!("{code} {by:?}")
+    }
+}
+
+#[test]
+fn what_an_embedder_needs_has_a_name_in_this_crate() {
+    let node = signatures::node(None, rt::SessionConfig::default()).unwrap();
+    let other = rt::Identity::from_seed(&[1; 32]);
+    drop(signatures::over(&node, other.public(), Box::new(Gone)));
+    let error = rt::Error::Session {
+        code: rt::Code::OK,
+        reason: String::new(),
+        by: rt::By::Peer,
+    };
+    assert_eq!(error.kind(), rt::ErrorKind::Peer);
+    assert!(signatures::cause(&error).is_some());
+    assert!(signatures::trust(b"").is_err());
+    // Named, so that they are not dead.
+    let _ = (
+        signatures::payer,
+        signatures::network,
+        signatures::mesh,
+        signatures::directory,
+        signatures::template,
+        signatures::traffic,
+        signatures::handler::<betanet_bar::Service<betanet_bar::MemoryStore>>,
+    );
+    let _ = |s: rt::SessionHandle, r: rt::Request| drop(signatures::put(&s, r, rt::Bytes::new()));
+    let options = rt::MixOptions {
+        patience: Duration::from_secs(1),
+        ..rt::MixOptions::default()
+    };
+    assert_eq!(options.cover, rt::Cover::default());
+    let weights: BTreeMap<rt::NodeId, rt::LotteryWeight> = BTreeMap::new();
+    assert!(weights.is_empty() && !rt::state_dir().starts_with(Path::new("/nowhere")));
+}
+
+/// A carrier whose peer is gone.
+struct Gone;
+
+impl rt::Carrier for Gone {
+    fn poll_receive(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<rt::Received, rt::CarrierError>> {
+        std::task::Poll::Ready(Err(rt::CarrierError::Gone))
+    }
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), rt::CarrierError>> {
+        std::task::Poll::Ready(Err(rt::CarrierError::Gone))
+    }
+
+    fn send(&mut self, _: rt::Bytes) -> Result<(), rt::CarrierError> {
+        Err(rt::CarrierError::Gone)
+    }
+
+    fn push(&mut self, _: &mut std::task::Context<'_>) {}
+    fn end(&mut self) {}
+    fn reset(&mut self) {}
+    fn go_away(&mut self) {}
+
+    fn export_as(&self, _: &str, _: &[u8], _: &mut [u8]) -> Result<(), rt::CarrierError> {
+        Err(rt::CarrierError::Export)
+    }
+
+    fn poll_flushed(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        std::task::Poll::Ready(())
+    }
+}
+
+#[tokio::test]
+async fn a_carrier_that_is_gone_gives_no_session() {
+    let node = rt::Node::client().unwrap();
+    let key = *rt::Identity::from_seed(&[1; 32]).public();
+    let refused = signatures::over(&node, &key, Box::new(Gone)).await;
+    let refused = refused.err().unwrap();
+    assert!(matches!(
+        refused,
+        rt::Error::Outer {
+            source: rt::CarrierError::Export,
+            ..
+        }
+    ));
+}
