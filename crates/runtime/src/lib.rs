@@ -72,13 +72,16 @@ pub use betanet_htx::template::front::{
     FrontOrigin as FrontRecord, Fronts, Profile, TemplateStatus,
 };
 pub use betanet_keys::{Identity, Name, Peer, PublicKey};
-pub use betanet_mesh::Role;
+pub use betanet_mesh::{Role, Roles};
 pub use betanet_mix::{ClientStats as MixStats, Cover};
 pub use betanet_wire::NodeId;
 pub use book::Book;
 pub use clock::{Clock, seed};
 pub use config::{
-    Compat11, CoverSite, GatewayConfig, JITTER, Looked, Problem, Server11, SettingSource, Settings,
+    Compat11, CoverSite, FolderSettings, GatewayConfig, Given, JITTER, Kind, Knob, LegacySettings,
+    LimitSettings, ListenerSettings, Looked, MeshSettings, MixSettings, NodeSettings,
+    OperatorSettings, Origins, Problem, Problems, ReadSettings, RelaySettings, Server11,
+    SettingsError, SiteSettings, TlsSettings, TrafficSettings,
 };
 pub use driver::{OnSilence, Silence};
 pub use error::Error;
