@@ -386,6 +386,79 @@ mod tests {
         }
     }
 
+    /// The lines of a file of `dist` with those that only show a default or a sample.
+    fn shown_settings(file: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist");
+        let text = std::fs::read_to_string(path.join(file)).unwrap();
+        let knobs = GatewayConfig::knobs();
+        let is_one = |line: &str| {
+            let key = line.split_once(" = ").map(|(key, _)| key);
+            key.is_some_and(|key| knobs.iter().any(|k| k.field == key))
+        };
+        let lines = text.lines().map(|line| match line.strip_prefix("# ") {
+            Some(rest) if is_one(rest) => rest,
+            _ => line,
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_files_of_dist_show_every_setting_in_its_table() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["gateway.toml", "mixnode.toml"] {
+            let path = dir.path().join(file);
+            std::fs::write(&path, shown_settings(file)).unwrap();
+            let given = Given::from_file(&path).unwrap();
+            if file == "gateway.toml" {
+                for knob in GatewayConfig::knobs() {
+                    assert!(given.has(knob.name), "{}", knob.name);
+                }
+            }
+            // Samples such as bn1:… and files that are not there do not read; each key does.
+            for problem in given.read().problems {
+                let samples = ["allow", "ban", "onward", "to", "dial", "shape"];
+                let field = problem.key.rsplit('.').next().unwrap();
+                assert!(samples.contains(&field), "{file}: {problem}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn settings_read_alike_from_a_table_a_name_and_a_flag(
+            which in 0..GatewayConfig::knobs().len(),
+            text in "[a-z0-9:./,-]{0,12}",
+            number in 0_i64..70_000,
+            on: bool,
+        ) {
+            let knob = &GatewayConfig::knobs()[which];
+            let (toml, flag) = match knob.form {
+                knob::Form::Switch => (on.to_string(), on.to_string()),
+                knob::Form::Number => (number.to_string(), number.to_string()),
+                knob::Form::Text => (format!("{text:?}"), text),
+            };
+            let many = knob.kind == Kind::Many;
+            let parts = flag.split(',').map(|part| format!("{part:?}")).collect::<Vec<_>>();
+            let toml = if many { format!("[{}]", parts.join(", ")) } else { toml };
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("g.toml");
+            let of_file = |text: String| {
+                std::fs::write(&file, text).unwrap();
+                Given::from_file(&file).unwrap().read()
+            };
+            let table = of_file(format!("[{}]\n{} = {toml}\n", knob.table, knob.field));
+            let name = of_file(format!("{} = {toml}\n", knob.name));
+            let mut given = Given::new("flags");
+            given.put(knob.name, "flags", [flag.into()]);
+            let flags = given.read();
+            let config = format!("{:?}", table.config);
+            for other in [&name, &flags] {
+                proptest::prop_assert_eq!(&config, &format!("{:?}", other.config));
+                proptest::prop_assert_eq!(table.problems.len(), other.problems.len());
+            }
+        }
+    }
+
     #[test]
     fn defaults_lack_a_key_and_a_folder() {
         let problems = GatewayConfig::default().check().unwrap_err().0;
