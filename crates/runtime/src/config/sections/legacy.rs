@@ -55,12 +55,15 @@ impl Section for LegacySettings {
             }
             _ => {}
         }
-        if let Some(server) = &self.dial
-            && !self.accept
-            && found.is_read("compat11")
-        {
-            let why = "with compat11 = true (--compat11): the sessions that it takes are joined";
-            found.problem("compat11_dial", &server.address, why);
+        if !self.accept && found.is_read("compat11") {
+            let joins = "compat11_dial joins the sessions that compat11 = true (--compat11) takes";
+            match &self.dial {
+                Some(server) => found.problem("compat11_dial", &server.address, joins),
+                None if !found.is_read("compat11_dial") => {
+                    found.problem("compat11", "false", joins);
+                }
+                None => {}
+            }
         }
     }
 
