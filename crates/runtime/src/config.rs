@@ -17,7 +17,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 pub use given::{Given, Origins, ReadSettings, SettingsError};
-pub use knob::{Kind, Knob};
+pub use knob::{Form, Kind, Knob};
 pub use legacy::{Compat11, Server11};
 pub use sections::folder::FolderSettings;
 pub use sections::legacy::LegacySettings;
@@ -88,7 +88,7 @@ pub struct Looked {
     pub warnings: Vec<Problem>,
 }
 
-/// What everybody sees who opens no tunnel.
+/// The web site that visitors without a tunnel see.
 #[derive(Clone, Debug)]
 pub enum CoverSite {
     /// The files of a folder.
@@ -275,194 +275,5 @@ fn told(error: &dyn std::error::Error) -> String {
             format!("{error}: {source}")
         }
         _ => error.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(text: &str) -> (tempfile::TempDir, Vec<Problem>, Vec<Problem>) {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("gateway.toml");
-        std::fs::write(&file, text).unwrap();
-        let read = Given::from_file(&file).unwrap().read();
-        let Looked { problems, warnings } = read.config.faults(&read.origins);
-        let mut all = read.problems;
-        all.extend(problems);
-        (dir, all, warnings)
-    }
-
-    fn keys(problems: &[Problem]) -> Vec<&str> {
-        let mut keys: Vec<&str> = problems.iter().map(|p| p.key.as_ref()).collect();
-        keys.sort_unstable();
-        keys
-    }
-
-    #[test]
-    fn everything_wrong_is_said_at_once() {
-        let (dir, problems, _) = of(
-            "listen = [\"here\"]\nserve = \"/no/such/folder\"\nadmin = \"0.0.0.0:9\"\nlog_format = \"xml\"\nallow = [\"bob\"]\njitter = 1001\ncertificate = \"a.pem\"\n[limits]\nmax_sessions = 0\n",
-        );
-        let all = [
-            "admin",
-            "allow",
-            "certificate",
-            "jitter",
-            "key",
-            "limits.max_sessions",
-            "listen",
-            "log_format",
-            "serve",
-        ];
-        assert_eq!(keys(&problems), all);
-        let said = problems.iter().find(|p| p.key == "listen").unwrap();
-        let said = said.to_string().replace(dir.path().to_str().unwrap(), "");
-        assert_eq!(
-            said,
-            "/gateway.toml: line 1: listen = \"here\": an address is HOST:PORT, as node.example:443 or [2001:db8::1]:443"
-        );
-    }
-
-    #[test]
-    fn a_half_names_itself_and_not_its_neighbour() {
-        let base = "key = \"k.pem\"\nserve = \".\"\n";
-        for (half, key) in [
-            ("certificate = \"c.pem\"\n", "certificate"),
-            ("certificate_key = \"c.pem\"\n", "certificate_key"),
-            ("compat11_tickets = \"t.key\"\n", "compat11_tickets"),
-            ("opens_per_second = 0\n", "opens_per_second"),
-        ] {
-            let (_dir, problems, _) = of(&format!("{base}{half}"));
-            assert_eq!(keys(&problems), [key]);
-        }
-        // The other half that could not be read is not missing.
-        let halves = "certificate = 3\ncertificate_key = \"c.pem\"\n";
-        let (_dir, problems, _) = of(&format!("{base}{halves}"));
-        assert_eq!(keys(&problems), ["certificate"]);
-    }
-
-    #[test]
-    fn settings_that_do_nothing_are_told() {
-        let base = "key = \"k.pem\"\nserve = \".\"\n";
-        let (_dir, problems, warnings) = of(&format!("{base}quota = 5\nentries = 6\n"));
-        assert!(problems.is_empty(), "{problems:?}");
-        assert_eq!(keys(&warnings), ["entries", "quota"]);
-        let (_dir, _, warnings) = of(&format!("{base}quota = 5\nwritable = true\n"));
-        assert!(warnings.is_empty(), "{warnings:?}");
-        let quic = format!("{base}advertise = [\"quic:a.example:443\"]\n");
-        assert_eq!(keys(&of(&quic).1), ["advertise"]);
-        assert!(of(&format!("{quic}quic = true\n")).1.is_empty());
-    }
-
-    #[test]
-    fn each_setting_is_declared_once_and_reads_its_own_default() {
-        let knobs = GatewayConfig::knobs();
-        let distinct = |of: fn(&Knob) -> String| knobs.iter().map(of).collect::<BTreeSet<_>>();
-        let all = knobs.len();
-        assert_eq!(distinct(|k| k.name.into()).len(), all);
-        assert_eq!(distinct(|k| k.flag.clone()).len(), all);
-        assert_eq!(distinct(|k| format!("{}.{}", k.table, k.field)).len(), all);
-        // No table has the name of a setting, which stands at the top level too.
-        assert!(
-            knobs
-                .iter()
-                .all(|k| knobs.iter().all(|o| o.name != k.table))
-        );
-        for knob in &knobs {
-            assert!(!knob.help.is_empty(), "{}", knob.name);
-            assert_eq!(
-                knob.value.is_empty(),
-                knob.kind == Kind::Switch,
-                "{}",
-                knob.name
-            );
-            let Some(default) = &knob.default else {
-                continue;
-            };
-            let mut given = Given::new("test");
-            given.put(knob.name, "test", [default.into()]);
-            assert!(given.read().problems.is_empty(), "{}", knob.name);
-        }
-    }
-
-    /// The lines of a file of `dist` with those that only show a default or a sample.
-    fn shown_settings(file: &str) -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist");
-        let text = std::fs::read_to_string(path.join(file)).unwrap();
-        let knobs = GatewayConfig::knobs();
-        let is_one = |line: &str| {
-            let key = line.split_once(" = ").map(|(key, _)| key);
-            key.is_some_and(|key| knobs.iter().any(|k| k.field == key))
-        };
-        let lines = text.lines().map(|line| match line.strip_prefix("# ") {
-            Some(rest) if is_one(rest) => rest,
-            _ => line,
-        });
-        lines.collect::<Vec<_>>().join("\n")
-    }
-
-    #[test]
-    fn the_files_of_dist_show_every_setting_in_its_table() {
-        let dir = tempfile::tempdir().unwrap();
-        for file in ["gateway.toml", "mixnode.toml"] {
-            let path = dir.path().join(file);
-            std::fs::write(&path, shown_settings(file)).unwrap();
-            let given = Given::from_file(&path).unwrap();
-            if file == "gateway.toml" {
-                for knob in GatewayConfig::knobs() {
-                    assert!(given.has(knob.name), "{}", knob.name);
-                }
-            }
-            // Samples such as bn1:… and files that are not there do not read; each key does.
-            for problem in given.read().problems {
-                let samples = ["allow", "ban", "onward", "to", "dial", "shape"];
-                let field = problem.key.rsplit('.').next().unwrap();
-                assert!(samples.contains(&field), "{file}: {problem}");
-            }
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn settings_read_alike_from_a_table_a_name_and_a_flag(
-            which in 0..GatewayConfig::knobs().len(),
-            text in "[a-z0-9:./,-]{0,12}",
-            number in 0_i64..70_000,
-            on: bool,
-        ) {
-            let knob = &GatewayConfig::knobs()[which];
-            let (toml, flag) = match knob.form {
-                knob::Form::Switch => (on.to_string(), on.to_string()),
-                knob::Form::Number => (number.to_string(), number.to_string()),
-                knob::Form::Text => (format!("{text:?}"), text),
-            };
-            let many = knob.kind == Kind::Many;
-            let parts = flag.split(',').map(|part| format!("{part:?}")).collect::<Vec<_>>();
-            let toml = if many { format!("[{}]", parts.join(", ")) } else { toml };
-            let dir = tempfile::tempdir().unwrap();
-            let file = dir.path().join("g.toml");
-            let of_file = |text: String| {
-                std::fs::write(&file, text).unwrap();
-                Given::from_file(&file).unwrap().read()
-            };
-            let table = of_file(format!("[{}]\n{} = {toml}\n", knob.table, knob.field));
-            let name = of_file(format!("{} = {toml}\n", knob.name));
-            let mut given = Given::new("flags");
-            given.put(knob.name, "flags", [flag.into()]);
-            let flags = given.read();
-            let config = format!("{:?}", table.config);
-            for other in [&name, &flags] {
-                proptest::prop_assert_eq!(&config, &format!("{:?}", other.config));
-                proptest::prop_assert_eq!(table.problems.len(), other.problems.len());
-            }
-        }
-    }
-
-    #[test]
-    fn defaults_lack_a_key_and_a_folder() {
-        let problems = GatewayConfig::default().check().unwrap_err().0;
-        assert_eq!(keys(&problems), ["key", "serve"]);
-        assert!(!problems[0].to_string().starts_with(':'));
     }
 }

@@ -78,10 +78,10 @@ pub use betanet_wire::NodeId;
 pub use book::Book;
 pub use clock::{Clock, seed};
 pub use config::{
-    Compat11, CoverSite, FolderSettings, GatewayConfig, Given, JITTER, Kind, Knob, LegacySettings,
-    LimitSettings, ListenerSettings, Looked, MeshSettings, MixSettings, NodeSettings,
-    OperatorSettings, Origins, Problem, Problems, ReadSettings, RelaySettings, Server11,
-    SettingsError, SiteSettings, TlsSettings, TrafficSettings,
+    Compat11, CoverSite, FolderSettings, Form, GatewayConfig, Given, JITTER, Kind, Knob,
+    LegacySettings, LimitSettings, ListenerSettings, Looked, MeshSettings, MixSettings,
+    NodeSettings, OperatorSettings, Origins, Problem, Problems, ReadSettings, RelaySettings,
+    Server11, SettingsError, SiteSettings, TlsSettings, TrafficSettings,
 };
 pub use driver::{OnSilence, Silence};
 pub use error::Error;

@@ -38,9 +38,12 @@ pub enum Kind {
 
 /// The TOML type of a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Form {
+pub enum Form {
+    /// `true` or `false`.
     Switch,
+    /// A whole number.
     Number,
+    /// A text in quotes.
     Text,
 }
 
@@ -71,7 +74,8 @@ pub struct Knob {
     pub default: Option<String>,
     /// Whether its value is a secret, which is not shown.
     pub secret: bool,
-    pub(crate) form: Form,
+    /// The TOML type of its value, or of each in its list.
+    pub form: Form,
 }
 
 /// Why a text is no value of a setting: the text says what is allowed.
