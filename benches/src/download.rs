@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Gateway, GatewayConfig, Headers, Identity, Method, Node, Request, SettingSource, Settings,
-    Transport,
+    Gateway, GatewayConfig, Headers, Identity, Method, Node, Request, Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,19 +32,19 @@ pub(crate) fn config(home: &Path, len: u64, crowd: Option<usize>) -> GatewayConf
     std::fs::write(home.join("cover/index.html"), "<h1>hello</h1>").unwrap();
     let file = std::fs::File::create(home.join("served/file.bin")).unwrap();
     file.set_len(len).unwrap();
-    let settings = Settings {
-        serve: Some(home.join("served")),
-        cover: Some(home.join("cover")),
-        key: Some(home.join("key.pem")),
-        quic: Some(true),
-        per_address: Some(1_000_000),
-        connections_per_address: crowd,
-        connects_per_second: crowd,
-        opens: Some(1_000_000),
-        opens_per_second: Some(1_000_000),
-        ..Settings::default()
-    };
-    settings.check(&SettingSource::One("bench".into())).unwrap()
+    let mut config = GatewayConfig::default();
+    config.folder.serve = Some(home.join("served"));
+    config.site.cover = Some(home.join("cover"));
+    config.node.key = home.join("key.pem");
+    config.listener.quic = true;
+    let limits = &mut config.limits;
+    limits.per_address = Some(1_000_000);
+    limits.connections_per_address = crowd.unwrap_or(limits.connections_per_address);
+    limits.connects_per_second = crowd.unwrap_or(limits.connects_per_second);
+    limits.opens = Some(1_000_000);
+    limits.opens_per_second = Some(1_000_000);
+    config.check().unwrap();
+    config
 }
 
 /// Megabytes per CPU second of both ends.

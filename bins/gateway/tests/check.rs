@@ -91,11 +91,64 @@ fn every_problem_is_told_at_once_and_nothing_is_touched() {
     );
     assert!(said.contains("g.toml: line 1: lisen"), "{said}");
     assert_eq!(listed(dir), before);
-    // Values that do not read keep the rest from being looked at, and are told together.
-    let worse = "listen = [\"::1:443\"]\nserve = \"none\"\nkey = \"k.pem\"\ncover = \"site\"\nadmin = \"0.0.0.0:1\"\npq = 1\n";
+    // Values that do not read keep no other from being looked at, and are told together.
+    let worse = "listen = [\"::1:443\"]\nserve = \"none\"\nkey = \"bad.pem\"\ncover = \"site\"\nadmin = \"0.0.0.0:1\"\npq = 1\n";
     std::fs::write(dir.join("w.toml"), worse).unwrap();
     let (_, json) = check(dir, &["w.toml"]);
-    assert_eq!(keys(&json["problems"]), ["admin", "listen", "pq", "serve"]);
+    let all = ["admin", "key", "listen", "pq", "serve"];
+    assert_eq!(keys(&json["problems"]), all, "{json}");
+}
+
+#[test]
+fn a_value_is_told_with_its_place_and_a_setting_that_does_nothing_by_name() {
+    let home = home();
+    let dir = home.path();
+    let tables = "[node]\nkey = \"k.pem\"\n[folder]\nserve = \"pub\"\nquota = 4096\n[mesh]\nroles = [\"worker\"]\n";
+    std::fs::write(dir.join("t.toml"), tables).unwrap();
+    let out = Command::new(GATEWAY)
+        .args(["check", "t.toml", "--no-alt-svc", "--json"])
+        .env("BETANET_ADMIN", "0.0.0.0:1")
+        .env("BETANET_LISTEN", "")
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(2));
+    let json: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let place = |key: &str, list: &str| {
+        let all = json[list].as_array().unwrap();
+        let one = all.iter().find(|p| p["key"] == key);
+        one.unwrap_or_else(|| panic!("{key}: {json}"))["where"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(place("admin", "problems"), "BETANET_ADMIN");
+    assert_eq!(place("mesh.roles", "problems"), "t.toml: line 7");
+    assert_eq!(place("folder.quota", "warnings"), "t.toml: line 5");
+    assert!(text(&out.stdout).contains("no node acts on the role worker yet"));
+    assert_eq!(keys(&json["problems"]), ["admin", "mesh.roles"]);
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_refused_and_named() {
+    let home = home();
+    let basic = ["--serve", "pub", "--cover", "site", "--key", "k.pem"];
+    for (more, key) in [
+        (["--advertise", "quic:a.example:443"], "advertise"),
+        (["--certificate-key", "c.pem"], "certificate_key"),
+        (["--compat11-to", "bob"], "compat11_to"),
+        (["--role", "coordinator"], "roles"),
+    ] {
+        let args = [&basic[..], &more].concat();
+        let (out, json) = check(home.path(), &args);
+        assert_eq!(out.status.code(), Some(2), "{more:?}");
+        assert_eq!(keys(&json["problems"]), [key], "{json}");
+        let mut start = Command::new(GATEWAY);
+        let out = start.args(&args).current_dir(home.path()).output().unwrap();
+        assert_eq!(out.status.code(), Some(2), "{more:?}");
+        assert!(text(&out.stderr).contains(key), "{}", text(&out.stderr));
+    }
+    assert!(!home.path().join("k.pem").exists());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use betanet_keys::Address;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -21,6 +22,9 @@ pub(crate) async fn ask(admin: &str, path: &str) -> Result<Value, Fail> {
 }
 
 async fn ask_within(patience: Duration, admin: &str, path: &str) -> Result<Value, Fail> {
+    if let Err(why) = Address::dialled(admin) {
+        return Err(Fail::Usage(format!("--admin {admin}: {why}")));
+    }
     let answered = tokio::time::timeout(patience, answer(admin, path)).await;
     answered.unwrap_or_else(|_| {
         let why = format!("{admin}: no answer within {patience:?}");
@@ -171,6 +175,14 @@ mod tests {
         let asked = ask_within(Duration::from_millis(50), &admin, "/status").await;
         let why = format!("{:?}", asked.unwrap_err());
         assert!(why.contains("no answer within 50ms"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_read_is_a_usage_error() {
+        for bad in ["", "node", "node:port", "127.0.0.1:0", "http://127.0.0.1:1"] {
+            let asked = ask(bad, "/status").await;
+            assert!(matches!(asked, Err(Fail::Usage(_))), "{bad}: {asked:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@ mod files;
 mod mix;
 mod network;
 mod parse;
+mod settings;
 mod shape;
 mod template;
 
@@ -9,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Error, FrontRules, JITTER, Network, Node, Padding, Profile, Settings, Templates, TraceSelector,
-    Transport, Trust, state_dir,
+    Error, FrontRules, Network, Node, Padding, Profile, Templates, TraceSelector, Transport, Trust,
+    state_dir,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -18,13 +19,14 @@ use crate::Fail;
 
 pub(crate) use files::{DelArgs, GetArgs, PutArgs};
 pub(crate) use mix::{
-    AuditArgs, BeaconCommand, BuildArgs, CarryArgs, DirectoryCommand, LoopArgs, MixArgs,
-    MixCommand, Mixnode, MixnodeCommand,
+    AuditArgs, BeaconCommand, BuildArgs, DirectoryCommand, LoopArgs, MixArgs, MixCommand, Mixnode,
+    MixnodeCommand,
 };
 pub(crate) use network::{
     NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, StatusArgs, UpArgs, WayArgs,
 };
 pub(crate) use parse::parse;
+pub(crate) use settings::{All, FLAGS, Mixing, Serving, SettingArgs};
 pub(crate) use shape::{LearnArgs, ShapeArgs, ShapeCommand};
 pub(crate) use template::{
     CalibrateArgs, CaptureArgs, CheckArgs, RecordArgs, SignArgs, TemplateArgs, TemplateCommand,
@@ -247,140 +249,6 @@ pub(crate) struct DemoArgs {
     pub(crate) keep: bool,
 }
 
-/// What every listening node takes from the command line; it wins over the file.
-#[derive(Debug, Args)]
-pub(crate) struct ListenArgs {
-    /// Listen here, HOST:PORT; may be repeated. Port 0 lets the system choose. Without it: 127.0.0.1 and a port that is another one at
-    /// each start, which other machines cannot reach. `betanet serve` keeps the port that it first got in a file beside its key.
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "BETANET_LISTEN",
-        value_delimiter = ','
-    )]
-    pub(crate) listen: Vec<String>,
-    /// Print this address, HOST:PORT or quic:HOST:PORT, for others to dial; may be repeated. Without it: the hosts of --certificate,
-    /// or where the node listens, 0.0.0.0 and [::] being this machine's own addresses.
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) advertise: Vec<String>,
-    /// The folder of the web site that everybody sees. Without it, and without --origin, pages that no other node has are made and
-    /// kept beside the key; pages of one's own hide more.
-    #[arg(long, value_name = "DIR", env = "BETANET_COVER")]
-    pub(crate) cover: Option<PathBuf>,
-    /// In place of --cover: show this front origin's pages, https://HOST[:PORT] or http://HOST[:PORT]. Fields by which visitors
-    /// say where they are (x-forwarded-for and the like) are not passed on. An origin on this machine takes every visitor for a
-    /// local one: it must let nobody in for that. It alone gets the visitor's address, as x-forwarded-for.
-    #[arg(long, value_name = "URL", conflicts_with = "cover")]
-    pub(crate) origin: Option<String>,
-    /// Listen for QUIC too, at the UDP port of each TCP port, and be there over HTTP/3. nginx of Debian, which a listener looks like
-    /// otherwise, has neither.
-    #[arg(long)]
-    pub(crate) quic: bool,
-    /// With --quic: do not tell visitors over TCP that the site is there over HTTP/3.
-    #[arg(long)]
-    pub(crate) no_alt_svc: bool,
-    /// Be the web site and nothing else, so that the two can be compared: no tunnel is taken.
-    #[arg(long)]
-    pub(crate) cover_only: bool,
-    /// Take sessions that are joined with a leg of protocol version 1.1 at their other end; by itself 1.1 is spoken with nobody.
-    #[arg(long)]
-    pub(crate) compat11: bool,
-    /// Take legs of clients of 1.1: the file of the key for their tickets, made when it is not there.
-    #[arg(long, value_name = "FILE", requires = "compat11_to")]
-    pub(crate) compat11_tickets: Option<PathBuf>,
-    /// The peer that those legs are joined with, as its gateway prints it. A client may ask for a path to it, which begins with an
-    /// --onward or a peer that the --network knows.
-    #[arg(long, value_name = "PEER", requires = "compat11_tickets")]
-    pub(crate) compat11_to: Option<String>,
-    /// Join the sessions that --compat11 takes with legs to this server of 1.1: HOST:PORT,key=HEX,id=HEX[,pin=HEX].
-    #[arg(long, value_name = "SERVER", requires = "compat11")]
-    pub(crate) compat11_dial: Option<String>,
-    /// Follow this shape with clients that follow it, as `betanet shape learn` writes it.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) shape: Option<PathBuf>,
-    /// Pad what is sent to clients that follow no shape: buckets, a rate as 64k bytes a second, or two as 16k..1m.
-    #[arg(long, value_name = "HOW")]
-    pub(crate) padding: Option<Padding>,
-    /// What leaves over TCP waits for a drawn time, up to so many milliseconds; but for tunnels that follow a --shape, which is to be
-    /// learnt from a site with as much. Times within a site's answers then tell less of what answers. 256 KiB wait at most: with 10, a
-    /// connection carries some 50 MB a second.
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(JITTER))]
-    pub(crate) jitter: Option<u64>,
-    /// Signed records of front origins, one a line in hex, of the --network's maintainers.
-    #[arg(long, value_name = "FILE", requires = "network")]
-    pub(crate) front_origins: Option<PathBuf>,
-    /// With extended, sessions whose template is not in --front-origins are ended.
-    #[arg(long, value_name = "PROFILE", value_parser = ["standard", "extended"])]
-    pub(crate) profile: Option<String>,
-    /// The identity's key file; made when it is not there.
-    #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
-    pub(crate) key: Option<PathBuf>,
-    /// A PEM certificate chain; read again when it changes.
-    #[arg(long, value_name = "FILE", requires = "certificate_key")]
-    pub(crate) certificate: Option<PathBuf>,
-    /// The PEM key of --certificate.
-    #[arg(long, value_name = "FILE", requires = "certificate")]
-    pub(crate) certificate_key: Option<PathBuf>,
-    /// Trust the certificates of this PEM file, in place of Mozilla's roots, where a peer that is dialled is not known by a pin.
-    #[arg(long, value_name = "FILE", env = "BETANET_CA")]
-    pub(crate) ca: Option<PathBuf>,
-    /// Carry paths of others on to this peer, as its gateway prints it; may be repeated. Without any, no path is carried on.
-    #[arg(long, value_name = "PEER")]
-    pub(crate) onward: Vec<String>,
-    /// Be part of the network that this file names.
-    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
-    pub(crate) network: Option<PathBuf>,
-    /// What the node does there; may be repeated. entry and core carry paths of others, seed answers who joins.
-    #[arg(long = "role", value_name = "ROLE", value_parser = ["entry", "core", "exit", "mix", "gateway", "coordinator", "worker", "seed"])]
-    pub(crate) roles: Vec<String>,
-    /// Who runs the node, as its record says.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) org: Option<String>,
-    /// Have nothing to do with this name; may be repeated.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) ban: Vec<String>,
-    /// Dial from this local address.
-    #[arg(long, value_name = "IP")]
-    pub(crate) dial_from: Option<String>,
-    /// Sessions that one address may have (IPv6: one /56); 8 without it, or what the network says.
-    #[arg(long, value_name = "N")]
-    pub(crate) per_address: Option<usize>,
-    /// Serve /metrics, /healthz, /status and /peers on this loopback address; port 0 lets the system choose.
-    #[arg(long, value_name = "ADDR", env = "BETANET_ADMIN")]
-    pub(crate) admin: Option<String>,
-    /// Print the node's facts as one line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// What a node takes that serves a folder.
-#[derive(Debug, Args)]
-pub(crate) struct NodeArgs {
-    #[command(flatten)]
-    pub(crate) listen: ListenArgs,
-    #[command(flatten)]
-    pub(crate) carry: CarryArgs,
-    /// Let whoever asks PUT, POST and DEL.
-    #[arg(long)]
-    pub(crate) writable: bool,
-    /// Let this name PUT, POST and DEL, and nobody who is not named; may be repeated.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) allow: Vec<String>,
-    /// Bytes that the served folder may grow to: each file's length, and 4096 for each file and folder. [default: 1 GiB]
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) quota: Option<u64>,
-    /// Answer the GET of a folder that has no index.html with a list of what is in it. Hidden names are in no list.
-    #[arg(long)]
-    pub(crate) listing: bool,
-    /// Files and folders that the served folder may grow to; kept headers count as a file. [default: 100000]
-    #[arg(long, value_name = "COUNT")]
-    pub(crate) entries: Option<u64>,
-}
-
-fn some(list: &[String]) -> Option<Vec<String>> {
-    (!list.is_empty()).then(|| list.to_vec())
-}
-
 impl PeerArgs {
     /// The node that dials as it was asked for.
     pub(crate) fn dialling(&self, node: Node) -> Result<Node, Fail> {
@@ -433,66 +301,15 @@ impl PeerArgs {
     }
 }
 
-impl NodeArgs {
-    pub(crate) fn settings(&self, serve: Option<PathBuf>) -> Settings {
-        Settings {
-            serve,
-            writable: self.writable.then_some(true),
-            allow: some(&self.allow),
-            quota: self.quota,
-            listing: self.listing.then_some(true),
-            entries: self.entries,
-            ..self.listen.settings(&self.carry)
-        }
-    }
-}
-
-impl ListenArgs {
-    pub(crate) fn settings(&self, carry: &CarryArgs) -> Settings {
-        Settings {
-            listen: some(&self.listen),
-            advertise: some(&self.advertise),
-            cover: self.cover.clone(),
-            origin: self.origin.clone(),
-            quic: self.quic.then_some(true),
-            alt_svc: self.no_alt_svc.then_some(false),
-            cover_only: self.cover_only.then_some(true),
-            compat11: self.compat11.then_some(true),
-            compat11_tickets: self.compat11_tickets.clone(),
-            compat11_to: self.compat11_to.clone(),
-            compat11_dial: self.compat11_dial.clone(),
-            shape: self.shape.clone(),
-            padding: self.padding.map(|p| p.to_string()),
-            jitter: self.jitter,
-            front_origins: self.front_origins.clone(),
-            profile: self.profile.clone(),
-            key: self.key.clone(),
-            certificate: self.certificate.clone(),
-            certificate_key: self.certificate_key.clone(),
-            ca: self.ca.clone(),
-            onward: some(&self.onward),
-            network: self.network.clone(),
-            roles: some(&self.roles),
-            org: self.org.clone(),
-            ban: some(&self.ban),
-            dial_from: self.dial_from.clone(),
-            per_address: self.per_address,
-            admin: self.admin.clone(),
-            mix_rate: carry.mix_rate,
-            mix_memory: carry.mix_memory,
-            mix_workers: carry.mix_workers,
-            mix_waiting: carry.mix_waiting,
-            ..Settings::default()
-        }
-    }
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// The folder to serve.
     pub(crate) dir: PathBuf,
     #[command(flatten)]
-    pub(crate) node: NodeArgs,
+    pub(crate) settings: SettingArgs<Serving>,
+    /// Print the node's facts as one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A betanet node that serves a folder over BAR and is a web site to everybody else.
@@ -509,20 +326,14 @@ pub(crate) struct ServeArgs {
 pub(crate) struct Gateway {
     #[command(subcommand)]
     pub(crate) command: Option<GatewayCommand>,
-    /// A TOML file of settings. Most keys are flags with _ for -; dist/gateway.toml shows all of them.
+    /// A TOML file of settings. Each flag below is a setting of it, with _ for -; dist/gateway.toml shows all of them.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// The folder to serve over BAR.
-    #[arg(long, value_name = "DIR", env = "BETANET_SERVE")]
-    pub(crate) serve: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) node: NodeArgs,
-    /// text or json.
-    #[arg(long, value_name = "FORMAT", env = "BETANET_LOG_FORMAT")]
-    pub(crate) log_format: Option<String>,
-    /// Log lines on standard error: a level, or tracing directives as betanet_htx=debug.
-    #[arg(long, value_name = "FILTER", env = "BETANET_LOG")]
-    pub(crate) log: Option<String>,
+    pub(crate) settings: SettingArgs<All>,
+    /// Print the node's facts as one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -542,12 +353,9 @@ pub(crate) struct GatewayCheck {
     /// The same.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG", hide = true)]
     pub(crate) config: Option<PathBuf>,
-    /// The folder to serve over BAR.
-    #[arg(long, value_name = "DIR", env = "BETANET_SERVE")]
-    pub(crate) serve: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) node: NodeArgs,
-    /// Log lines on standard error.
-    #[arg(long, value_name = "FILTER", env = "BETANET_LOG")]
-    pub(crate) log: Option<String>,
+    pub(crate) settings: SettingArgs<All>,
+    /// Print the faults as one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use betanet_bar::{Headers, Method, Request};
 use betanet_machine::{Rng, Seed};
 use betanet_runtime::{
-    Clock, Error, Gateway, Listening, Node, Peer, SettingSource, Settings, Transport, new_identity,
-    seed, visit,
+    Clock, Error, Gateway, GatewayConfig, Listening, Node, Peer, Transport, new_identity, seed,
+    visit,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -216,21 +216,12 @@ fn make_files(home: &Path) -> Result<Vec<Served>, Fail> {
 async fn start(home: &Path, name: &str, onward: &[&Gateway]) -> Result<Gateway, Fail> {
     let key: PathBuf = home.join(format!("{name}.pem"));
     let identity = new_identity(&key)?;
-    let settings = Settings {
-        serve: Some(home.join("served")),
-        key: Some(key),
-        quic: Some(true),
-        onward: Some(
-            onward
-                .iter()
-                .map(|g| g.listening().peer().to_string())
-                .collect(),
-        ),
-        ..Settings::default()
-    };
-    let config = settings
-        .check(&SettingSource::One("demo".into()))
-        .map_err(|p| Fail::Local(format!("{p:?}")))?;
+    let mut config = GatewayConfig::default();
+    config.folder.serve = Some(home.join("served"));
+    config.node.key = key;
+    config.listener.quic = true;
+    config.relay.onward = onward.iter().map(|g| g.listening().peer()).collect();
+    config.check().map_err(|p| Fail::Local(p.to_string()))?;
     Ok(Gateway::start(identity, &config).await?)
 }
 

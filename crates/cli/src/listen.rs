@@ -10,100 +10,106 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Error, Gateway, GatewayConfig, Identity, Network, Problem, SettingSource, Settings, init_logs,
-    load_identity, new_identity, serve_admin,
+    Error, Gateway, GatewayConfig, Given, Identity, Network, Problem, ReadSettings, Role,
+    SettingsError, init_logs, load_identity, new_identity, serve_admin,
 };
 
 use crate::Fail;
-use crate::args::{Gateway as GatewayArgs, GatewayCommand, Mixnode, MixnodeCommand, ServeArgs};
+use crate::args::{
+    FLAGS, Gateway as GatewayArgs, GatewayCommand, Mixing, Mixnode, MixnodeCommand, ServeArgs,
+    SettingArgs,
+};
 use crate::id::default_key;
 use crate::stop::Stops;
 use port::KeptPort;
-
-/// Where settings come from that no file gives.
-const FLAGS: &str = "command line";
 
 fn problems(list: &[Problem]) -> Fail {
     let lines: Vec<String> = list.iter().map(ToString::to_string).collect();
     Fail::Usage(lines.join("\n       "))
 }
 
+/// The settings of a file, if there is one, below those of the command line.
+fn given<C>(args: &SettingArgs<C>, file: Option<&Path>) -> Result<Given, Fail> {
+    let mut given = match file {
+        Some(path) => Given::from_file(path).map_err(unusable)?,
+        None => Given::new(FLAGS),
+    };
+    args.over(&mut given);
+    Ok(given)
+}
+
+/// A settings file that holds no settings.
+#[allow(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
+fn unusable(error: SettingsError) -> Fail {
+    Fail::Usage(error.to_string())
+}
+
+/// The configuration, where nothing is wrong with it. `more` tells what else a kind of node asks for.
+fn checked(
+    read: ReadSettings,
+    more: impl Fn(&ReadSettings) -> Vec<Problem>,
+) -> Result<GatewayConfig, Fail> {
+    let faults = read.config.faults(&read.origins);
+    let mut all = more(&read);
+    all.extend(read.problems);
+    all.extend(faults.problems);
+    if !all.is_empty() {
+        return Err(problems(&all));
+    }
+    for warning in &faults.warnings {
+        note!("warning: {warning}");
+    }
+    Ok(read.config)
+}
+
 pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
     if let Some(GatewayCommand::Check(args)) = args.command {
-        let flags = Settings {
-            log: args.log.clone(),
-            ..args.node.settings(args.serve.clone())
-        };
         let file = args.file.or(args.config);
-        return check::check(flags, file.as_deref(), args.node.listen.json, |_| {
-            Vec::new()
-        });
+        let read = given(&args.settings, file.as_deref())?.read();
+        return check::check(read, file.as_deref(), args.json, |_| Vec::new());
     }
-    let flags = Settings {
-        log_format: args.log_format.clone(),
-        log: args.log.clone(),
-        ..args.node.settings(args.serve.clone())
-    };
-    let (settings, origin) = merged(flags, args.config.as_deref())?;
-    let config = settings.check(&origin).map_err(|p| problems(&p))?;
-    run(config, args.node.listen.json, None, false).await
+    let read = given(&args.settings, args.config.as_deref())?.read();
+    let config = checked(read, |_| Vec::new())?;
+    run(config, args.json, None, false).await
 }
 
 pub(crate) async fn mixnode(args: Mixnode) -> Result<(), Fail> {
     if let Some(MixnodeCommand::Check(args)) = args.command {
-        let flags = Settings {
-            log: args.log.clone(),
-            ..args.listen.settings(&args.carry)
-        };
         let file = args.file.or(args.config);
-        let flags = mixing(flags, file.is_none());
-        return check::check(flags, file.as_deref(), args.listen.json, no_mixnode);
+        let read = mixing(&args.settings, file.as_deref())?;
+        return check::check(read, file.as_deref(), args.json, no_mixnode);
     }
-    let flags = Settings {
-        log_format: args.log_format.clone(),
-        log: args.log.clone(),
-        ..args.listen.settings(&args.carry)
-    };
-    let flags = mixing(flags, args.config.is_none());
-    let (settings, origin) = merged(flags, args.config.as_deref())?;
-    start_mixnode(settings, &origin, args.listen.json, false).await
+    let read = mixing(&args.settings, args.config.as_deref())?;
+    start_mixnode(read, args.json, false).await
 }
 
 /// What keeps settings from being a mixnode's.
-fn no_mixnode(settings: &Settings) -> Vec<Problem> {
+fn no_mixnode(read: &ReadSettings) -> Vec<Problem> {
     let problem = |key: &'static str, value: String, why: &str| Problem {
         origin: "mixnode".into(),
         key: key.into(),
         value,
         allowed: why.into(),
     };
+    let mesh = &read.config.mesh;
     let mut found = Vec::new();
-    let roles = settings.roles.clone().unwrap_or_default();
-    let has = |role: &str| roles.iter().any(|r| r == role);
-    if !has("mix") || has("gateway") {
+    let unread = |key: &str| read.origins.is_unread(key);
+    if !unread("roles") && (!mesh.roles.has(Role::Mix) || mesh.roles.has(Role::Gateway)) {
+        let roles: Vec<&str> = mesh.roles.iter().map(Role::name).collect();
         let why = "a mixnode has mix, and not gateway, which is another binary's";
         found.push(problem("roles", roles.join(", "), why));
     }
-    if settings.network.is_none() {
+    if !unread("network") && mesh.network.is_none() {
         let why = "a mixnode is part of a network: --network FILE";
         found.push(problem("network", String::new(), why));
     }
     found
 }
 
-async fn start_mixnode(
-    settings: Settings,
-    origin: &SettingSource,
-    as_json: bool,
-    leashed: bool,
-) -> Result<(), Fail> {
-    let found = no_mixnode(&settings);
-    if !found.is_empty() {
-        return Err(problems(&found));
-    }
-    let mut config = settings.check(origin).map_err(|p| problems(&p))?;
-    config.serve = None;
-    if let Some(file) = &config.network {
+async fn start_mixnode(read: ReadSettings, as_json: bool, leashed: bool) -> Result<(), Fail> {
+    let mut config = checked(read, no_mixnode)?;
+    config.folder.serve = None;
+    if let Some(file) = &config.mesh.network {
         let network = Network::read(file).map_err(Error::from)?;
         if network.mix.is_none() {
             return Err(Error::NoMix {
@@ -117,57 +123,43 @@ async fn start_mixnode(
 
 /// Runs the node of a settings file, a mixnode where that is its role, for as long as standard input is open.
 pub(crate) async fn leashed(file: &Path) -> Result<(), Fail> {
-    let (settings, origin) = merged(Settings::default(), Some(file))?;
-    let roles = settings.roles.as_deref().unwrap_or_default();
-    if roles.iter().any(|r| r == "mix") && !roles.iter().any(|r| r == "gateway") {
-        return start_mixnode(settings, &origin, true, true).await;
+    let read = Given::from_file(file).map_err(unusable)?.read();
+    let roles = read.config.mesh.roles;
+    if roles.has(Role::Mix) && !roles.has(Role::Gateway) {
+        return start_mixnode(read, true, true).await;
     }
-    let config = settings.check(&origin).map_err(|p| problems(&p))?;
+    let config = checked(read, |_| Vec::new())?;
     run(config, true, None, true).await
 }
 
-/// A mixnode's role needs no word where no file says another.
-fn mixing(mut flags: Settings, alone: bool) -> Settings {
-    if alone {
-        flags.roles = Some(with_mix(flags.roles.take()));
+/// The settings of a mixnode. Its role needs no word where no file says another.
+fn mixing(args: &SettingArgs<Mixing>, file: Option<&Path>) -> Result<ReadSettings, Fail> {
+    let given = given(args, file)?;
+    let named = given.has("roles");
+    let mut read = given.read();
+    if file.is_none() {
+        let roles = &mut read.config.mesh.roles;
+        let said = roles.iter().filter(|_| named);
+        *roles = said.chain([Role::Mix]).collect();
     }
-    flags
-}
-
-/// A mixnode's role needs no word.
-fn with_mix(roles: Option<Vec<String>>) -> Vec<String> {
-    let mut roles = roles.unwrap_or_default();
-    if !roles.iter().any(|r| r == "mix") {
-        roles.push("mix".into());
-    }
-    roles
-}
-
-/// The command line's settings over those of a file.
-fn merged(flags: Settings, file: Option<&Path>) -> Result<(Settings, SettingSource), Fail> {
-    Ok(match file {
-        Some(path) => flags.over(Settings::from_file(path).map_err(Fail::Usage)?, path),
-        None => (flags, SettingSource::One(FLAGS.into())),
-    })
+    Ok(read)
 }
 
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
-    let mut settings = args.node.settings(Some(args.dir.clone()));
-    if settings.key.is_none() {
-        settings.key = Some(default_key());
+    let mut given = given(&args.settings, None)?;
+    given.put("serve", FLAGS, [args.dir.clone().into_os_string()]);
+    if !given.has("key") {
+        given.put("key", FLAGS, [default_key().into_os_string()]);
     }
-    settings.log = Some("warn".into());
-    let mut kept = match (&settings.listen, &settings.key) {
-        (None, Some(key)) => Some(KeptPort::beside(key)),
-        _ => None,
-    };
+    let keeps = !given.has("listen");
+    let mut read = given.read();
+    read.config.operator.log = "warn".into();
+    let mut kept = keeps.then(|| KeptPort::beside(&read.config.node.key));
     if let Some(kept) = &kept {
-        settings.listen = Some(vec![kept.listen()]);
+        read.config.listener.listen = vec![kept.listen()];
     }
-    let config = settings
-        .check(&SettingSource::One(FLAGS.into()))
-        .map_err(|p| problems(&p))?;
-    run(config, args.node.listen.json, kept.as_mut(), false).await
+    let config = checked(read, |_| Vec::new())?;
+    run(config, args.json, kept.as_mut(), false).await
 }
 
 /// The identity in the key file, which is made when it is not there.
@@ -198,13 +190,13 @@ async fn let_go() {
 async fn start(config: &mut GatewayConfig, kept: Option<&mut KeptPort>) -> Result<Gateway, Fail> {
     // Before a key is made where it would be served.
     config.keeps_secrets()?;
-    let identity = identity(&config.key)?;
+    let identity = identity(&config.node.key)?;
     let Some(kept) = kept else {
         return Ok(Gateway::start(identity, config).await?);
     };
     let gateway = match Gateway::start(identity.clone(), config).await {
         Err(Error::Listen { source, .. }) if source.kind() == ErrorKind::AddrInUse => {
-            config.listen = vec![kept.taken()];
+            config.listener.listen = vec![kept.taken()];
             Gateway::start(identity, config).await?
         }
         started => started?,
@@ -219,9 +211,10 @@ async fn run(
     kept: Option<&mut KeptPort>,
     leashed: bool,
 ) -> Result<(), Fail> {
-    init_logs(config.log_format, &config.log)
-        .map_err(|e| Fail::Usage(format!("log = {:?}: {e}", config.log)))?;
-    let admin = match config.admin {
+    let operator = &config.operator;
+    init_logs(operator.log_format, &operator.log)
+        .map_err(|e| Fail::Usage(format!("log = {:?}: {e}", operator.log)))?;
+    let admin = match operator.admin {
         Some(address) => Some(std::net::TcpListener::bind(address).map_err(|e| {
             let hint = crate::hint::listen(&address.to_string(), &e);
             Fail::Local(format!("admin {address}: {e}{hint}"))

@@ -58,11 +58,7 @@ pub(crate) fn network(args: &NetworkArgs) -> Result<(), Fail> {
 
 fn check(file: &Path, as_json: bool) -> Result<(), Fail> {
     let network = Network::read(file).map_err(Error::from)?;
-    let (seeds, signers, maintainers) = (
-        network.seeds.len(),
-        network.signers.len(),
-        network.maintainers.len(),
-    );
+    let (seeds, maintainers) = (network.seeds.len(), network.maintainers.len());
     if as_json {
         say!(
             "{}",
@@ -73,14 +69,14 @@ fn check(file: &Path, as_json: bool) -> Result<(), Fail> {
                     "addrs": s.addrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
                     "pinned": s.pin.is_some(),
                 })).collect::<Vec<_>>(),
-                "signers": signers,
+                "signers": network.signers.len(),
                 "maintainers": maintainers,
                 "banned": network.banned.len(),
             })
         );
     } else {
         say!(
-            "{}: {seeds} seeds, {signers} signers, {maintainers} maintainers, {} banned: it can be used",
+            "{}: {seeds} seeds, {maintainers} maintainers, {} banned: it can be used",
             network.name,
             network.banned.len()
         );
@@ -174,7 +170,7 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
     fs::create_dir_all(dir).map_err(Fail::file(dir))?;
     let unfinished = Unfinished(dir);
     let dir = fs::canonicalize(dir).map_err(Fail::file(dir))?;
-    let (seeds, signers, maintainers) = betanet_runtime::LEAST;
+    let (seeds, maintainers) = betanet_runtime::LEAST;
     let keys = |what: &str, n: usize| -> Result<Vec<String>, Fail> {
         let folder = dir.join("keys");
         fs::create_dir_all(&folder).map_err(Fail::file(&folder))?;
@@ -185,8 +181,7 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
         (1..=n).map(one).collect()
     };
     let mut file = format!(
-        "# A network of this machine only, made by `betanet network new`.\nname = \"testnet\"\n\nsigners = [\n{}]\nmaintainers = [\n{}]\n",
-        keys("signer", signers)?.concat(),
+        "# A network of this machine only, made by `betanet network new`.\nname = \"testnet\"\n\nmaintainers = [\n{}]\n",
         keys("maintainer", maintainers)?.concat(),
     );
     file.push_str(
@@ -232,7 +227,7 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
     for node in &nodes {
         let (binary, roles) = match node.part {
             Part::Seed => ("gateway", "\"seed\", \"entry\""),
-            Part::Relay => ("gateway", "\"entry\", \"core\", \"exit\", \"gateway\""),
+            Part::Relay => ("gateway", "\"entry\", \"core\", \"gateway\""),
             Part::Mixnode => ("mixnode", "\"mix\""),
         };
         let (ip, name, dir) = (&node.ip, &node.name, node.dir.display());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use betanet_keys::Endpoint;
 use betanet_runtime::{Clock, Name, OuterFacts, Peer, visit};
 use betanet_wire::text::hex;
 use serde_json::{Value, json};
@@ -56,7 +57,12 @@ fn outer_json(facts: &OuterFacts) -> Value {
 pub(crate) async fn probe(args: ProbeArgs) -> Result<(), Fail> {
     let bare = args.target.parse::<Peer>().is_err()
         && args.target.parse::<Name>().is_err()
-        && args.target.contains(':');
+        && args.target.contains(':')
+        && !args.target.contains('@')
+        && !args.target.starts_with("bn1:");
+    if bare && let Err(why) = Endpoint::dialled(&args.target) {
+        return Err(Fail::Usage(format!("{}: {why}", args.target)));
+    }
     interruptible(async {
         let facts = if bare {
             outside(&args.target).await?

@@ -10,9 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use betanet_htx::Config;
 use betanet_keys::Identity;
-use betanet_runtime::{
-    Gateway, GatewayConfig, Node, PeerSession, SettingSource, Settings, Streams, Substream, Trust,
-};
+use betanet_runtime::{Gateway, GatewayConfig, Node, PeerSession, Streams, Substream, Trust};
 use futures_util::future::BoxFuture;
 use libp2p_core::Multiaddr;
 use libp2p_core::multiaddr::Protocol;
@@ -210,27 +208,22 @@ impl Transport {
     fn config(&self, target: &Target) -> Result<GatewayConfig, Error> {
         let host = target.sni.clone().unwrap_or_else(|| "localhost".into());
         let certificate = self.options.certificate.clone();
-        let settings = Settings {
-            listen: Some(vec![target.address.clone()]),
-            // Nothing is served: BAR is answered from an empty store.
-            serve: Some(self.options.cover.clone()),
-            cover: Some(self.options.cover.clone()),
-            key: Some(PathBuf::from("libp2p")),
-            hosts: Some(vec![host]),
-            per_address: self.options.per_address,
-            opens: self.options.opens.map(|o| o.0),
-            opens_per_second: self.options.opens.map(|o| o.1),
-            certificate: certificate.as_ref().map(|c| c.0.clone()),
-            certificate_key: certificate.map(|c| c.1),
-            ..Settings::default()
-        };
-        let origin = SettingSource::One("options".into());
-        let mut config = settings.check(&origin).map_err(|problems| {
-            let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            Error::Options(said.join("; "))
-        })?;
+        let mut config = GatewayConfig::default();
+        config.listener.listen = vec![target.address.clone()];
+        // Nothing is served: BAR is answered from an empty store.
+        config.folder.serve = Some(self.options.cover.clone());
+        config.site.cover = Some(self.options.cover.clone());
+        config.node.key = PathBuf::from("libp2p");
+        config.tls.hosts = vec![host];
+        config.limits.per_address = self.options.per_address;
+        config.limits.opens = self.options.opens.map(|o| o.0);
+        config.limits.opens_per_second = self.options.opens.map(|o| o.1);
+        config.tls.certificate = certificate.as_ref().map(|c| c.0.clone());
+        config.tls.certificate_key = certificate.map(|c| c.1);
         // The identity is in memory: a certificate of its own is made anew each time.
-        config.own_certificate = None;
+        config.tls.keep = false;
+        let problems = |p: betanet_runtime::Problems| p.to_string().replace('\n', "; ");
+        config.check().map_err(|p| Error::Options(problems(p)))?;
         Ok(config)
     }
 }

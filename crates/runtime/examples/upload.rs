@@ -6,8 +6,8 @@
 use std::error::Error;
 
 use betanet_runtime::{
-    Answer, BodyError, Call, Gateway, Headers, Method, Node, Reply, Request, SessionHandle,
-    SettingSource, Settings, new_identity,
+    Answer, BodyError, Call, Gateway, GatewayConfig, Headers, Method, Node, Reply, Request,
+    SessionHandle, new_identity,
 };
 use bytes::Bytes;
 
@@ -55,15 +55,11 @@ async fn run() -> Result<(u16, String), Box<dyn Error>> {
     let home = tempfile::tempdir()?;
     let public = home.path().join("public");
     std::fs::create_dir(&public)?;
-    let settings = Settings {
-        serve: Some(public),
-        listen: Some(vec!["127.0.0.1:0".into()]),
-        key: Some(home.path().join("key.pem")),
-        ..Settings::default()
-    };
-    let config = settings.check(&SettingSource::One("the example".into()));
-    let config = config.map_err(|problems| format!("{problems:?}"))?;
-    let identity = new_identity(&config.key)?;
+    let mut config = GatewayConfig::default();
+    config.folder.serve = Some(public);
+    config.node.key = home.path().join("key.pem");
+    config.check()?;
+    let identity = new_identity(&config.node.key)?;
     let gateway = Gateway::builder(identity, &config)
         .service("/inbox/", read)
         .start()

@@ -94,7 +94,10 @@ pub use betanet_wire::{ChargeTo, Code, NodeId};
 pub use book::Book;
 pub use bytes::Bytes;
 pub use config::{
-    Compat11, CoverSite, GatewayConfig, JITTER, Looked, Problem, Server11, SettingSource, Settings,
+    Compat11, CoverSite, FolderSettings, Form, GatewayConfig, Given, JITTER, Kind, Knob,
+    LegacySettings, LimitSettings, ListenerSettings, Looked, MeshSettings, MixSettings,
+    NodeSettings, OperatorSettings, Origins, Problem, Problems, ReadSettings, RelaySettings,
+    Server11, SettingsError, SiteSettings, TlsSettings, TrafficSettings,
 };
 pub use directory_problem::DirectoryProblem;
 pub use error::{Error, ErrorKind, FrontProblem, SeedFailure};

@@ -68,8 +68,8 @@ impl Mixing {
         let Some(mix) = &network.mix else {
             return Ok(None);
         };
-        let rate = config.mix_rate;
-        let (needed, allowed) = (crate::replay_memory::needed(rate), config.mix_memory);
+        let rate = config.mix.rate;
+        let (needed, allowed) = (crate::replay_memory::needed(rate), config.mix.memory);
         if needed > allowed {
             return Err(Error::ReplayMemory {
                 rate,
@@ -78,22 +78,25 @@ impl Mixing {
             });
         }
         let mut rng = Rng::new(&seed()?);
-        let mut ring = keys::ring(&config.key.with_extension("vrf"))?;
+        let mut ring = keys::ring(&config.node.key.with_extension("vrf"))?;
         ring.turn(clock.now().unix_ms, &mut rng);
-        let directories = if config.roles.has(Role::Seed) {
-            let folder = config.key.with_extension("directories");
+        let directories = if config.mesh.roles.has(Role::Seed) {
+            let folder = config.node.key.with_extension("directories");
             let maintainers = Maintainers::new(&network.maintainers);
             let opened = Directories::open(&folder, maintainers, mix.beacon_key);
             Some(opened.map_err(file_error(&folder))?)
         } else {
             None
         };
-        let (forwards, ends) = (config.roles.has(Role::Mix), config.roles.has(Role::Gateway));
+        let (forwards, ends) = (
+            config.mesh.roles.has(Role::Mix),
+            config.mesh.roles.has(Role::Gateway),
+        );
         let options = PlaneOptions {
             forwards,
-            workers: config.mix_workers,
-            waiting: config.mix_waiting,
-            lose: config.mix_lose,
+            workers: config.mix.threads(),
+            waiting: config.mix.waiting,
+            lose: (config.mix.lose, config.mix.lose_seed),
         };
         let plane = if forwards || ends {
             let mix = Arc::clone(&metrics.mix);

@@ -12,8 +12,10 @@ use betanet_wire::{NodeId, text};
 use serde::Deserialize;
 use toml::Spanned;
 
-/// Fewest seeds, signers and maintainers of a network.
-pub const LEAST: (usize, usize, usize) = (5, 3, 5);
+/// Fewest seeds and maintainers of a network.
+pub const LEAST: (usize, usize) = (5, 5);
+/// Fewest signers of a network that names any.
+const SIGNERS_LEAST: usize = 3;
 
 /// A network, as its file names it.
 #[derive(Clone, Debug)]
@@ -22,7 +24,7 @@ pub struct Network {
     pub name: String,
     /// Where its nodes ask first.
     pub seeds: Vec<SeedPeer>,
-    /// Who signs its ledger's heads.
+    /// The signers of its ledger's heads, where the file names them. No node uses them before there is a ledger.
     pub signers: Vec<PublicKey>,
     /// Who maintains its registries.
     pub maintainers: Vec<PublicKey>,
@@ -77,7 +79,7 @@ struct File {
     name: Spanned<String>,
     #[serde(default, rename = "seed")]
     seeds: Vec<Spanned<SeedFile>>,
-    signers: Spanned<Vec<Spanned<String>>>,
+    signers: Option<Spanned<Vec<Spanned<String>>>>,
     maintainers: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     banned: Vec<Spanned<String>>,
@@ -322,7 +324,7 @@ impl Network {
         };
         let file: File = toml::from_str(text)
             .map_err(|e| reader.wrong(e.span().map_or(0, |s| s.start), e.message().to_owned()))?;
-        let (seeds, signers, maintainers) = LEAST;
+        let (seeds, maintainers) = LEAST;
         let name = file.name.get_ref();
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if name.is_empty() || name.len() > 32 || !name.bytes().all(fits) {
@@ -340,7 +342,10 @@ impl Network {
                 format!("{} seeds, where at least {seeds} are needed", found.len()),
             ));
         }
-        let signers = reader.list("signers", &file.signers, signers)?;
+        let signers = match &file.signers {
+            Some(list) => reader.list("signers", list, SIGNERS_LEAST)?,
+            None => Vec::new(),
+        };
         let maintainers = reader.list("maintainers", &file.maintainers, maintainers)?;
         let mut banned = Vec::new();
         for text in &file.banned {
@@ -417,6 +422,26 @@ mod tests {
         );
         assert_eq!((network.policy.links, network.policy.private), (8, true));
         assert_eq!(network.policy.per_prefix, 2);
+    }
+
+    #[test]
+    fn signers_are_not_asked_for_and_read_where_they_are_named() {
+        let with = text(5, 3, 5);
+        let without: String = with.lines().filter(|l| !l.starts_with("signers")).fold(
+            String::new(),
+            |mut all, line| {
+                all.push_str(line);
+                all.push('\n');
+                all
+            },
+        );
+        let signers = |text: &str| {
+            Network::parse(Path::new("N.toml"), text)
+                .unwrap()
+                .signers
+                .len()
+        };
+        assert_eq!((signers(&with), signers(&without)), (3, 0));
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Testnet {
         let roles: &[&str] = if seed {
             &["seed"]
         } else {
-            &["entry", "core", "exit", "gateway"]
+            &["entry", "core", "gateway"]
         };
         let roles = roles.iter().flat_map(|r| ["--role", r]);
         let ip = text("address").rsplit_once(':').unwrap().0;

@@ -2,24 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::ListenArgs;
-
-/// How a node carries packets of the mix.
-#[derive(Debug, Args)]
-pub(crate) struct CarryArgs {
-    /// Packets a second that the replay memory is for: it keeps the tags of a key's whole life. 500 without it.
-    #[arg(long, value_name = "N")]
-    pub(crate) mix_rate: Option<u32>,
-    /// Mebibytes that the replay memory may take; a node that needs more for its rate does not start. 1024 without it.
-    #[arg(long, value_name = "MIB")]
-    pub(crate) mix_memory: Option<usize>,
-    /// Threads that unwrap packets; one a core without it.
-    #[arg(long, value_name = "N")]
-    pub(crate) mix_workers: Option<usize>,
-    /// Packets that wait for their time at once, of which one session has a sixteenth. 16384 without it.
-    #[arg(long, value_name = "N")]
-    pub(crate) mix_waiting: Option<usize>,
-}
+use super::{Mixing, SettingArgs};
 
 /// A relay of the mix that is a web site to everybody else.
 #[derive(Debug, Parser)]
@@ -35,19 +18,14 @@ pub(crate) struct CarryArgs {
 pub(crate) struct Mixnode {
     #[command(subcommand)]
     pub(crate) command: Option<MixnodeCommand>,
-    /// A TOML file of settings. Most keys are flags with _ for -; dist/gateway.toml shows all of them.
+    /// A TOML file of settings. Each flag below is a setting of it, with _ for -; dist/gateway.toml shows all of them.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) listen: ListenArgs,
-    #[command(flatten)]
-    pub(crate) carry: CarryArgs,
-    /// text or json.
-    #[arg(long, value_name = "FORMAT", env = "BETANET_LOG_FORMAT")]
-    pub(crate) log_format: Option<String>,
-    /// Log lines on standard error: a level, or tracing directives as betanet_runtime=debug.
-    #[arg(long, value_name = "FILTER", env = "BETANET_LOG")]
-    pub(crate) log: Option<String>,
+    pub(crate) settings: SettingArgs<Mixing>,
+    /// Print the node's facts as one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,12 +46,10 @@ pub(crate) struct MixnodeCheck {
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG", hide = true)]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) listen: ListenArgs,
-    #[command(flatten)]
-    pub(crate) carry: CarryArgs,
-    /// Log lines on standard error.
-    #[arg(long, value_name = "FILTER", env = "BETANET_LOG")]
-    pub(crate) log: Option<String>,
+    pub(crate) settings: SettingArgs<Mixing>,
+    /// Print the faults as one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -21,7 +21,11 @@ pub(super) fn announce(
         note!("note: {note}");
     }
     let pin = hex(&l.pin);
-    let get = config.serve.as_deref().map(|folder| command(l, folder));
+    let get = config
+        .folder
+        .serve
+        .as_deref()
+        .map(|folder| command(l, folder));
     if as_json {
         let mut facts = json!({
             "name": l.name.to_string(),

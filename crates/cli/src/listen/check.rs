@@ -2,39 +2,23 @@
 
 use std::path::Path;
 
-use betanet_runtime::{GatewayConfig, Looked, Problem, SettingSource, Settings};
+use betanet_runtime::{Problem, ReadSettings};
 use serde_json::{Value, json};
 
-use super::FLAGS;
 use crate::Fail;
 
-/// Checks the settings of a file below those of the command line. `more` says what else a kind of node asks for.
+/// Checks settings that were read. `more` says what else a kind of node asks for.
 pub(super) fn check(
-    flags: Settings,
+    read: ReadSettings,
     file: Option<&Path>,
     as_json: bool,
-    more: impl Fn(&Settings) -> Vec<Problem>,
+    more: impl Fn(&ReadSettings) -> Vec<Problem>,
 ) -> Result<(), Fail> {
-    let (settings, origin, mut problems) = match file {
-        Some(path) => {
-            let (read, problems) = Settings::read(path).map_err(Fail::Usage)?;
-            let (settings, origin) = flags.over(read, path);
-            (settings, origin, problems)
-        }
-        None => (flags, SettingSource::One(FLAGS.into()), Vec::new()),
-    };
-    problems.extend(more(&settings));
-    let unread: Vec<_> = problems.iter().map(|p| p.key.clone()).collect();
-    let looked = match settings.check(&origin) {
-        Ok(config) => GatewayConfig::look(&config, &origin),
-        Err(problems) => Looked {
-            problems,
-            warnings: Vec::new(),
-        },
-    };
-    // What could not be read is not missing besides.
-    let rest = looked.problems.into_iter();
-    problems.extend(rest.filter(|p| !unread.contains(&p.key)));
+    let mut problems = more(&read);
+    // A setting that could not be read keeps no other from being looked at.
+    let looked = read.config.look(&read.origins);
+    problems.extend(read.problems);
+    problems.extend(looked.problems);
     let warnings = looked.warnings;
     if as_json {
         say!(

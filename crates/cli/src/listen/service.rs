@@ -1,5 +1,10 @@
 //! What a service manager is told, where one started this process (sd_notify(3)): ready, alive, stopping.
 
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +14,42 @@ use tokio::task::JoinHandle;
 
 fn tell(states: &[NotifyState<'_>]) {
     // Without a service manager there is nobody to tell; one that is gone is not waited for.
-    if let Err(error) = sd_notify::notify(states) {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    if let Err(error) = send(&socket, states) {
         note!("note: the service manager was not told: {error}");
     }
+}
+
+/// Sends the states to a socket: a path, or an abstract name behind `@`.
+fn send(socket: &OsStr, states: &[NotifyState<'_>]) -> io::Result<()> {
+    let mut text = String::new();
+    for state in states {
+        // A string takes all that is written to it.
+        let _ = writeln!(text, "{state}");
+    }
+    let address = match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => abstract_name(name)?,
+        None => SocketAddr::from_pathname(socket)?,
+    };
+    let from = UnixDatagram::unbound()?;
+    let sent = from.send_to_addr(text.as_bytes(), &address)?;
+    if sent < text.len() {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn abstract_name(name: &[u8]) -> io::Result<SocketAddr> {
+    use std::os::linux::net::SocketAddrExt as _;
+    SocketAddr::from_abstract_name(name)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn abstract_name(_name: &[u8]) -> io::Result<SocketAddr> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// The node stands. What it returns tells that it is alive, as often as it was asked to: each time only after the executor has run a
@@ -49,6 +87,30 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+
+    #[test]
+    fn a_manager_is_told_at_a_path_and_at_an_abstract_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let name = format!("betanet-test-{}", std::process::id());
+        for (address, socket) in [
+            (
+                SocketAddr::from_pathname(&path).unwrap(),
+                path.clone().into_os_string(),
+            ),
+            (
+                abstract_name(name.as_bytes()).unwrap(),
+                format!("@{name}").into(),
+            ),
+        ] {
+            let manager = UnixDatagram::bind_addr(&address).unwrap();
+            send(&socket, &[NotifyState::Ready, NotifyState::Status("up")]).unwrap();
+            let mut got = [0; 64];
+            let len = manager.recv(&mut got).unwrap();
+            assert_eq!(&got[..len], b"READY=1\nSTATUS=up\n");
+        }
+        assert!(send(OsStr::new("@nobody-is-there"), &[NotifyState::Ready]).is_err());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_is_not_alive_is_not_said_to_be() {

@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use betanet_runtime::Settings;
+use betanet_runtime::{Given, Problems};
 
 use crate::Fail;
 
@@ -62,12 +62,17 @@ impl Place {
                 return Err(Fail::Local(format!("{}: {command}", list.display())));
             };
             let config = PathBuf::from(config);
-            let settings = Settings::from_file(&config).map_err(Fail::Local)?;
+            let given = Given::from_file(&config).map_err(|e| Fail::Local(e.to_string()))?;
+            let read = given.read();
+            if !read.problems.is_empty() {
+                return Err(Fail::Local(Problems(read.problems).to_string()));
+            }
+            let admin = read.config.operator.admin;
             let name = config.parent().and_then(Path::file_name);
             nodes.push(NodeDir {
                 name: name.unwrap_or_default().to_string_lossy().into_owned(),
                 config,
-                admin: settings.admin,
+                admin: admin.map(|a| a.to_string()),
                 mixes: binary == "mixnode",
             });
         }

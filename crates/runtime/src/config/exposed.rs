@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CoverSite, GatewayConfig};
+use super::GatewayConfig;
 use crate::Error;
 
 /// A secret's file, and the folder that it would be fetched from.
@@ -65,20 +65,19 @@ impl GatewayConfig {
 
     /// The first secret that lies in a folder whose files are given to others.
     pub(crate) fn exposed(&self) -> Option<Exposed> {
-        let certificate_key = self.certificate.as_ref().map(|(_, key)| key);
+        let certificate_key = self.tls.certificate_key.as_ref();
         let secrets = [
-            ("key", Some(&self.key)),
-            ("certificate_key", certificate_key),
             (
-                "compat11_tickets",
-                self.compat11.take.as_ref().map(|(file, _)| file),
+                "key",
+                Some(&self.node.key).filter(|key| !key.as_os_str().is_empty()),
             ),
+            ("certificate_key", certificate_key),
+            ("compat11_tickets", self.legacy.tickets.as_ref()),
         ];
-        let cover = match &self.cover {
-            CoverSite::Folder(folder) => Some(folder),
-            CoverSite::Origin(_) | CoverSite::Made => None,
-        };
-        let folders = [("serve", self.serve.as_ref()), ("cover", cover)];
+        let folders = [
+            ("serve", self.folder.serve.as_ref()),
+            ("cover", self.site.cover.as_ref()),
+        ];
         for (key, file) in secrets {
             let Some(file) = file else { continue };
             // The file itself, where a link leads to it, lies elsewhere; the link is followed by who serves it as well.
@@ -102,7 +101,6 @@ impl GatewayConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{SettingSource, Settings};
 
     #[test]
     fn a_secret_in_a_public_folder_is_found_however_it_is_written() {
@@ -113,13 +111,11 @@ mod tests {
         std::fs::write(home.path().join("cover/index.html"), "x").unwrap();
         std::os::unix::fs::symlink("pub", home.path().join("link")).unwrap();
         let of = |key: &str, serve: &str| {
-            let settings = Settings {
-                serve: Some(home.path().join(serve)),
-                cover: Some(home.path().join("cover")),
-                key: Some(home.path().join(key)),
-                ..Settings::default()
-            };
-            let config = settings.check(&SettingSource::One("test".into())).unwrap();
+            let mut config = GatewayConfig::default();
+            config.folder.serve = Some(home.path().join(serve));
+            config.site.cover = Some(home.path().join("cover"));
+            config.node.key = home.path().join(key);
+            config.check().unwrap();
             config.exposed().map(|e| (e.key, e.by))
         };
         assert_eq!(of("keys/k.pem", "pub"), None);

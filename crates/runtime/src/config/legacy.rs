@@ -26,7 +26,7 @@ impl Compat11 {
 }
 
 /// A server of version 1.1: `HOST:PORT,key=<64 hex>,id=<16 hex>`, and `,pin=<64 hex>` where web PKI does not know it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Server11 {
     /// Where it is.
     pub address: String,
@@ -36,6 +36,12 @@ pub struct Server11 {
     pub id: [u8; 8],
     /// Its certificate's pin.
     pub pin: Option<[u8; 32]>,
+}
+
+impl std::fmt::Debug for Server11 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server11({})", self.address)
+    }
 }
 
 /// What [`Server11`] is read from.

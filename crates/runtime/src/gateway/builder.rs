@@ -88,13 +88,15 @@ impl GatewayBuilder {
             router.set("/", folder(config)?);
         }
         config.keeps_secrets()?;
-        let connections_max =
-            crate::descriptors::connections(config.max_connections, config.jitter.is_some())?;
+        let connections_max = crate::descriptors::connections(
+            config.limits.max_connections,
+            config.traffic.jitter.is_some(),
+        )?;
         let certificate = certificate(config)?;
         let mut bound = Vec::new();
-        for address in &config.listen {
-            let leaves_v4 = leaves_v4(address, &config.listen);
-            bound.push(bind(address, config.quic, leaves_v4).await?);
+        for address in &config.listener.listen {
+            let leaves_v4 = leaves_v4(address, &config.listener.listen);
+            bound.push(bind(address, config.listener.quic, leaves_v4).await?);
         }
         let facts = certificate.facts();
         let now = i64::try_from(Clock::start().now().unix_ms / 1000).unwrap_or(i64::MAX);
@@ -102,42 +104,50 @@ impl GatewayBuilder {
             tracing::warn!("the certificate does not count: {why}");
         }
         let sockets: Vec<_> = bound.iter().map(Bound::socket).collect();
-        let Reach { addresses, note } = if config.advertise.is_empty() {
+        let Reach { addresses, note } = if config.listener.advertise.is_empty() {
             reach(&sockets, &facts, &interfaces())
         } else {
-            let addresses = config.advertise.clone();
+            let addresses = config.listener.advertise.clone();
             Reach {
                 addresses,
                 note: None,
             }
         };
         let cover = cover(config, &addresses)?;
-        let network = match &config.network {
+        let network = match &config.mesh.network {
             Some(path) => Some(Network::read(path)?),
             None => None,
         };
         let mut fronts = FrontRules {
-            profile: config.profile,
+            profile: config.traffic.profile,
             ..FrontRules::default()
         };
         if let Some(network) = &network {
-            fronts = FrontRules::read(config.profile, config.front_origins.as_deref(), network)?;
+            fronts = FrontRules::read(
+                config.traffic.profile,
+                config.traffic.front_origins.as_deref(),
+                network,
+            )?;
         }
         let mut policy = network
             .as_ref()
             .map_or_else(Policy::default, |n| n.policy.clone());
-        policy.per_address = config.per_address.unwrap_or(policy.per_address);
-        policy.opens = config.opens.unwrap_or(policy.opens);
+        policy.per_address = config.limits.per_address.unwrap_or(policy.per_address);
+        policy.opens = config.limits.streams().unwrap_or(policy.opens);
         let metrics = Arc::new(Metrics::new());
-        let keeper = AdmissionControl::new(&policy, config.max_sessions, Arc::clone(&metrics));
+        let keeper =
+            AdmissionControl::new(&policy, config.limits.max_sessions, Arc::clone(&metrics));
         let standing = keeper.clone();
         let sessions = Sessions::default();
         let limits = [
-            (Refusal::AddressConnections, config.connections_per_address),
-            (Refusal::AddressPace, config.connects_per_second),
+            (
+                Refusal::AddressConnections,
+                config.limits.connections_per_address,
+            ),
+            (Refusal::AddressPace, config.limits.connects_per_second),
             (Refusal::Connections, connections_max),
             (Refusal::AddressSessions, policy.per_address),
-            (Refusal::Sessions, config.max_sessions),
+            (Refusal::Sessions, config.limits.max_sessions),
             (Refusal::Opens, policy.opens.0 as usize),
         ]
         .map(|(refusal, n)| (refusal, n as u64));
@@ -146,8 +156,8 @@ impl GatewayBuilder {
         let clock = Clock::start();
         let rng = Mutex::new(Rng::new(&seed()?));
         let node = Node::new(Some(identity.clone()), Config::default())?
-            .with_source_address(config.dial_from);
-        let node = match &config.ca {
+            .with_source_address(config.node.dial_from);
+        let node = match &config.tls.ca {
             Some(file) => node.with_trust(Trust::roots_of(file).map_err(Error::Certificate)?),
             None => node,
         };
@@ -159,14 +169,15 @@ impl GatewayBuilder {
             Some(network) => Mixing::prepare(key.node_id(), config, network, &metrics, clock)?,
             None => None,
         };
-        let settings = Some(&config.compat11).filter(|c| c.is_on());
+        let compat11 = config.legacy.compat11();
+        let settings = Some(&compat11).filter(|c| c.is_on());
         let translator = settings.map(|settings| {
-            let kept = config.key.with_extension("seen12");
+            let kept = config.node.key.with_extension("seen12");
             let own = identity.clone();
             Translator::new(own, settings, kept, Arc::clone(&metrics), clock).map(Arc::new)
         });
         let translator = translator.transpose()?;
-        let accepts11 = translator.as_ref().filter(|_| config.compat11.accept);
+        let accepts11 = translator.as_ref().filter(|_| compat11.accept);
         let registry = StreamRegistry {
             libp2p: streams,
             mix: mixing.as_ref().and_then(Mixing::taker),
@@ -189,7 +200,7 @@ impl GatewayBuilder {
             Some(taker) => node.with_mix_handler(Arc::clone(taker)),
             None => node,
         };
-        let carries = network.is_some() && config.roles.relays();
+        let carries = network.is_some() && config.mesh.roles.relays();
         let own = identity.clone();
         let acceptor = Arc::new_cyclic(|acceptor: &Weak<SessionAcceptor>| SessionAcceptor {
             relay: Relay::new(
@@ -198,13 +209,13 @@ impl GatewayBuilder {
                 acceptor.clone(),
                 node,
                 Arc::clone(&metrics),
-                &config.onward,
+                &config.relay.onward,
                 carries,
             ),
             identity,
             config: Config {
-                pq: if config.pq { Pq::Offer } else { Pq::Off },
-                caps: offered_caps(config.pq, registry.extra()),
+                pq: if config.node.pq { Pq::Offer } else { Pq::Off },
+                caps: offered_caps(config.node.pq, registry.extra()),
                 accepts,
                 ..Config::default()
             },
@@ -216,29 +227,32 @@ impl GatewayBuilder {
             stop: stop.clone(),
             keeper,
             registry,
-            shape: config.shape.clone().map(Arc::new),
-            padding: config.padding,
+            shape: config.traffic.shape.clone().map(Arc::new),
+            padding: config.traffic.padding,
             fronts,
             translator: translator.clone(),
         });
         let relay = Arc::clone(&acceptor.relay);
         let gate: Arc<dyn SessionGate> = acceptor;
-        let open = (!config.cover_only).then(|| Arc::clone(&gate));
+        let open = (!config.site.cover_only).then(|| Arc::clone(&gate));
         let site = Site::new(Arc::clone(&certificate), cover, open, Limits::default());
         let site = site.map_err(Error::Certificate)?.with_pace_of(gate);
-        let site = match &config.cover {
+        let shown = config.site.cover_site();
+        let site = match &shown {
             CoverSite::Origin(origin) => site.with_http2_look(look_of(origin).await),
             CoverSite::Folder(_) | CoverSite::Made => site,
         };
-        let site = Arc::new(match config.jitter {
+        let site = Arc::new(match config.traffic.jitter {
             Some(up_to) => site.with_jitter(Jitter::new(up_to, &seed()?)),
             None => site,
         });
         let connections = Arc::new(Mutex::new(JoinSet::new()));
         let mut tasks = JoinSet::new();
         let mut accepting = Vec::new();
-        let connection_limiter =
-            ConnectionLimiter::new(config.connections_per_address, config.connects_per_second);
+        let connection_limiter = ConnectionLimiter::new(
+            config.limits.connections_per_address,
+            config.limits.connects_per_second,
+        );
         let connection_limiter =
             Arc::new(connection_limiter.counting(Arc::clone(&metrics.refusals)));
         let common = Listeners {
@@ -277,19 +291,19 @@ impl GatewayBuilder {
         if let Some(network) = &network {
             let draft = Draft {
                 addrs: addresses.iter().filter_map(|a| multiaddr(a)).collect(),
-                roles: config.roles,
-                feat: if config.pq {
+                roles: config.mesh.roles,
+                feat: if config.node.pq {
                     vec!["pq".into()]
                 } else {
                     Vec::new()
                 },
-                org: config.org.clone(),
+                org: config.mesh.org.clone(),
                 pin: facts.self_signed.then_some(pin),
                 mix: mixing.as_ref().map(Mixing::record).unwrap_or_default(),
                 ..Draft::default()
             };
-            let state = config.key.with_extension("mesh");
-            let banned = config.ban.iter().map(Name::node_id).collect();
+            let state = config.node.key.with_extension("mesh");
+            let banned = config.mesh.ban.iter().map(Name::node_id).collect();
             let said = Some(draft.clone());
             let mesh = Mesh::start(relay.node(), network, own, said, banned, Some(state))?;
             parts.push(Part::task("the mesh", mesh.task()));
@@ -326,7 +340,7 @@ impl GatewayBuilder {
             parts,
             certificate,
             folders: written(config),
-            front: match &config.cover {
+            front: match &shown {
                 CoverSite::Origin(origin) => Some(origin.clone()),
                 CoverSite::Folder(_) | CoverSite::Made => None,
             },

@@ -46,42 +46,46 @@ pub(super) async fn look_of(origin: &OriginProxy) -> Http2Look {
 /// The folders that a node writes to while it runs: what it serves, where others may write, and the one of its key, unless that
 /// was not to be written from the start and nothing is kept there.
 pub(super) fn written(config: &GatewayConfig) -> Vec<PathBuf> {
-    let served = config.serve.iter().filter(|_| config.may_write());
-    let state = match config.key.parent() {
+    let served = config
+        .folder
+        .serve
+        .iter()
+        .filter(|_| config.folder.may_write());
+    let state = match config.node.key.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let keeps = config.network.is_some() || config.compat11.is_on();
+    let keeps = config.mesh.network.is_some() || config.legacy.compat11().is_on();
     let state = Some(state.to_owned()).filter(|f| keeps || writable(f).is_ok());
     served.cloned().chain(state).collect()
 }
 
 /// What answers where nothing else does: the folder that the configuration names, or nobody.
 pub(super) fn folder(config: &GatewayConfig) -> Result<Arc<dyn Service>, Error> {
-    let Some(folder) = &config.serve else {
+    let Some(folder) = &config.folder.serve else {
         let nothing = bar::Service::new(MemoryStore::new(0), Access::Nobody);
         return Ok(Arc::new(HandlerService::new(nothing)));
     };
-    let access = match (&config.allow[..], config.writable) {
+    let access = match (&config.folder.allow[..], config.folder.writable) {
         ([], true) => Access::Anyone,
         ([], false) => Access::Nobody,
         (names, _) => Access::Only(names.iter().map(Name::node_id).collect::<BTreeSet<_>>()),
     };
-    let service = if config.may_write() {
-        FolderService::writable(folder, config.quota, config.entries, access)
+    let service = if config.folder.may_write() {
+        FolderService::writable(folder, config.folder.quota, config.folder.entries, access)
     } else {
         FolderService::read_only(folder)
     };
     let service = service.map_err(file_error(folder))?;
-    Ok(Arc::new(service.listing(config.listing)))
+    Ok(Arc::new(service.listing(config.folder.listing)))
 }
 
 pub(super) fn certificate(config: &GatewayConfig) -> Result<Arc<CertSource>, Error> {
-    let certificate = match &config.certificate {
-        Some((chain, key)) => CertSource::files(chain, key),
-        None => match &config.own_certificate {
-            Some(path) => Certificate::load_or_create(path, &config.hosts),
-            None => Certificate::self_signed(&config.hosts),
+    let certificate = match config.tls.pair() {
+        Some((chain, key)) => CertSource::files(&chain, &key),
+        None => match config.own_certificate() {
+            Some(path) => Certificate::load_or_create(&path, &config.tls.hosts),
+            None => Certificate::self_signed(&config.tls.hosts),
         }
         .map(CertSource::fixed),
     };
@@ -90,7 +94,7 @@ pub(super) fn certificate(config: &GatewayConfig) -> Result<Arc<CertSource>, Err
 
 /// What visitors are shown.
 pub(super) fn cover(config: &GatewayConfig, addresses: &[String]) -> Result<Cover, Error> {
-    let cover = match &config.cover {
+    let cover = match &config.site.cover_site() {
         CoverSite::Folder(path) => Cover::new(path, SystemTime::now).map_err(file_error(path))?,
         CoverSite::Origin(origin) => {
             if origin.is_local() {
@@ -103,14 +107,14 @@ pub(super) fn cover(config: &GatewayConfig, addresses: &[String]) -> Result<Cove
             Cover::proxy(origin.clone(), SystemTime::now)
         }
         CoverSite::Made => {
-            let folder = made_site(&config.key, SystemTime::now())?;
+            let folder = made_site(&config.node.key, SystemTime::now())?;
             Cover::new(&folder, SystemTime::now).map_err(file_error(&folder))?
         }
     };
     let mut endpoints = addresses.iter().filter_map(|a| a.parse::<Endpoint>().ok());
     let quic = endpoints.find_map(|e| e.quic.then_some(e.address.port));
     Ok(match quic {
-        Some(port) if config.alt_svc => cover.with_h3(port),
+        Some(port) if config.listener.alt_svc => cover.with_h3(port),
         _ => cover,
     })
 }

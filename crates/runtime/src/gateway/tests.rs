@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::parts::RELOAD;
 use super::*;
-use crate::{Admin, Node, Role, SettingSource, Settings, Transport, serve_admin};
+use crate::{Admin, Node, Role, Transport, serve_admin};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -32,14 +32,12 @@ pub(crate) async fn started(
         std::fs::create_dir(folder).unwrap();
     }
     std::fs::write(cover.join("index.html"), "<h1>A garden diary</h1>\n").unwrap();
-    let settings = Settings {
-        cover: Some(cover),
-        serve: Some(served),
-        key: Some(home.path().join("key.pem")),
-        quic: Some(true),
-        ..Settings::default()
-    };
-    let mut config = settings.check(&SettingSource::One("test".into())).unwrap();
+    let mut config = GatewayConfig::default();
+    config.site.cover = Some(cover);
+    config.folder.serve = Some(served);
+    config.node.key = home.path().join("key.pem");
+    config.listener.quic = true;
+    config.check().unwrap();
     change(&mut config);
     let identity = Identity::from_seed(&[2; 32]);
     let gateway = Gateway::start(identity, &config).await.unwrap();
@@ -145,8 +143,12 @@ async fn a_changed_certificate_that_is_not_used_fails_healthz_until_it_is_put_ri
     let file = dir.path().join("certificate.pem");
     Certificate::load_or_create(&file, &["localhost".into()]).unwrap();
     let good = std::fs::read(&file).unwrap();
-    let both = Some((file.clone(), file.clone()));
-    let (_home, gateway) = started(|c| c.certificate = both).await;
+    let both = file.clone();
+    let (_home, gateway) = started(|c| {
+        c.tls.certificate = Some(both.clone());
+        c.tls.certificate_key = Some(both);
+    })
+    .await;
     let (_admin, at) = asked(&gateway);
     assert_eq!(healthz(at).0, 200);
     let shown = gateway.vitals.certificate.pin();
@@ -184,11 +186,11 @@ async fn the_tasks_of_a_nodes_roles_are_named_when_they_end() {
     let dir = tempfile::tempdir().unwrap();
     let network = network_file(dir.path());
     let (_home, gateway) = started(|c| {
-        c.network = Some(network);
-        c.roles = [Role::Core, Role::Mix, Role::Gateway, Role::Seed]
+        c.mesh.network = Some(network);
+        c.mesh.roles = [Role::Core, Role::Mix, Role::Gateway, Role::Seed]
             .into_iter()
             .collect();
-        c.compat11.accept = true;
+        c.legacy.accept = true;
     })
     .await;
     let (_admin, at) = asked(&gateway);
@@ -262,9 +264,9 @@ async fn knock(gateway: &Gateway, n: u8) -> Option<Box<dyn Carrier>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_of_sessions_has_no_more_entries_than_there_are_places() {
     let (_home, gateway) = started(|c| {
-        c.quic = false;
-        c.connections_per_address = 100;
-        c.connects_per_second = 1000;
+        c.listener.quic = false;
+        c.limits.connections_per_address = 100;
+        c.limits.connects_per_second = 1000;
     })
     .await;
     let mut begun = Vec::new();

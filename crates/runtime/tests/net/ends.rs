@@ -84,11 +84,11 @@ async fn a_flood_of_unproven_visitors_keeps_nobody_out_who_proves_where_it_is() 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_open_handshakes_are_bounded_and_take_no_place_of_sessions() {
     let fixture = Fixture::start(|c| {
-        c.max_sessions = 16;
-        c.per_address = Some(16);
-        c.connections_per_address = 100;
-        c.connects_per_second = 1000;
-        c.quic = false;
+        c.limits.max_sessions = 16;
+        c.limits.per_address = Some(16);
+        c.limits.connections_per_address = 100;
+        c.limits.connects_per_second = 1000;
+        c.listener.quic = false;
     })
     .await;
     let server = *fixture.gateway.listening().key.as_bytes();
@@ -133,7 +133,7 @@ async fn half_open_handshakes_are_bounded_and_take_no_place_of_sessions() {
 /// A right ticket behind which nothing comes is a handshake that is under way, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn tickets_that_no_message_follows_are_half_open_handshakes() {
-    let fixture = Fixture::start(|c| c.quic = false).await;
+    let fixture = Fixture::start(|c| c.listener.quic = false).await;
     let server = *fixture.gateway.listening().key.as_bytes();
     let mut one = HalfOpen::connect(&fixture.address(), [99; 32]).await;
     let mut waits = Vec::new();
@@ -283,7 +283,7 @@ async fn a_client_over_quic_that_is_killed_leaves_nothing_at_the_gateway() {
 /// The same over TCP, where the kernel goes on acknowledging: a proxy that reads and says nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_over_tcp_that_falls_silent_is_noticed_within_ten_seconds() {
-    let fixture = Fixture::start(|c| c.quic = false).await;
+    let fixture = Fixture::start(|c| c.listener.quic = false).await;
     write(&fixture.served("big.bin"), &content(60_000_000));
     let (address, silent) = crate::forward::proxy(fixture.address()).await;
     let mut peer = fixture.gateway.listening().peer();
@@ -322,7 +322,7 @@ async fn cut_short(to: String, after: u64) -> String {
 /// Whatever it is that does not come: TLS, HTTP's answer, or the end of the session's handshake.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_that_stalls_before_a_session_stands_is_noticed_within_ten_seconds() {
-    let fixture = Fixture::start(|c| c.quic = false).await;
+    let fixture = Fixture::start(|c| c.listener.quic = false).await;
     let peer = fixture.gateway.listening().peer();
     let stalls = [0, 600, 1400, 2000].map(|after| {
         let (mut peer, to) = (peer.clone(), fixture.address());

@@ -16,8 +16,8 @@ async fn chain(len: u8) -> (Vec<Fixture>, Vec<Peer>) {
     for i in (0..len).rev() {
         let next = fixtures.last().map(|f| f.gateway.listening().peer());
         let fixture = Fixture::start_as(10 + i, |c| {
-            c.onward = next.into_iter().collect();
-            c.writable = true;
+            c.relay.onward = next.into_iter().collect();
+            c.folder.writable = true;
         });
         fixtures.push(fixture.await);
     }
@@ -75,9 +75,9 @@ async fn the_exit_does_not_learn_the_identity_that_the_entry_sees() {
     // Only the client's identity for the exit may write there; the entry's other one opens nothing.
     let me = Identity::from_seed(&[77; 32]);
     let allowed: Name = me.public().node_id().into();
-    let exit = Fixture::start_as(20, |c| c.allow = vec![allowed]).await;
+    let exit = Fixture::start_as(20, |c| c.folder.allow = vec![allowed]).await;
     let exit_peer = exit.gateway.listening().peer();
-    let entry = Fixture::start_as(21, |c| c.onward = vec![exit_peer.clone()]).await;
+    let entry = Fixture::start_as(21, |c| c.relay.onward = vec![exit_peer.clone()]).await;
     let entry_peer = entry.gateway.listening().peer();
     let put = |node: Node| {
         let (entry, exit) = (entry_peer.clone(), exit_peer.clone());
@@ -144,7 +144,7 @@ async fn a_relay_that_ends_cuts_its_sessions_and_another_way_resumes_by_range() 
     let exit_peer = exit.gateway.listening().peer();
     let relay = |seed| {
         let onward = vec![exit_peer.clone()];
-        Fixture::start_as(seed, |c| c.onward = onward)
+        Fixture::start_as(seed, |c| c.relay.onward = onward)
     };
     let (first, second) = (relay(31).await, relay(32).await);
     let node = Node::client().unwrap();
@@ -208,7 +208,7 @@ async fn a_hop_that_falls_silent_is_found_by_a_probe_long_before_a_ping_would() 
     let (address, silent) = proxy(exit.address()).await;
     let mut exit_peer = exit.gateway.listening().peer();
     exit_peer.addrs = vec![address];
-    let entry = Fixture::start_as(51, |c| c.onward = vec![exit_peer.clone()]).await;
+    let entry = Fixture::start_as(51, |c| c.relay.onward = vec![exit_peer.clone()]).await;
     let node = Node::client().unwrap();
     let way = [entry.gateway.listening().peer()];
     let session = node.connect_over(&way, &exit_peer).await.unwrap();
@@ -231,8 +231,11 @@ async fn who_opens_many_streams_to_a_next_hop_leaves_some_for_others() {
     let exit = Fixture::start_as(70, |_| {}).await;
     let peer = exit.gateway.listening().peer();
     let entry = Fixture::start_as(71, |c| {
-        c.onward = vec![peer.clone()];
-        c.opens = Some((1000, 1000));
+        c.relay.onward = vec![peer.clone()];
+        {
+            c.limits.opens = Some(1000);
+            c.limits.opens_per_second = Some(1000);
+        }
     })
     .await;
     let way = [entry.gateway.listening().peer()];

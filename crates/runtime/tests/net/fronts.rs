@@ -18,7 +18,7 @@ fn mismatch(error: &Error) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn under_extended_templates_that_are_not_listed_end_the_session() {
     // At the gateway, which learns the template in message 3.
-    let fixture = Fixture::start(|c| c.profile = Profile::Extended).await;
+    let fixture = Fixture::start(|c| c.traffic.profile = Profile::Extended).await;
     let peer = fixture.gateway.listening().peer();
     let node = Node::client().unwrap().with_transport(Transport::Tcp);
     let asked = match node.connect(&peer).await {

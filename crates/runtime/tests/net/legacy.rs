@@ -13,9 +13,7 @@ use betanet_carrier::Received;
 use betanet_carrier::client::{Way, connect_quic};
 use betanet_compat11::{Command, Event, Input, Leg, Reading, Transmit};
 use betanet_machine::Machine as _;
-use betanet_runtime::{
-    Certificate, Compat11, Gateway, Identity, Node, Peer, Plain, Server11, Trust,
-};
+use betanet_runtime::{Certificate, Gateway, Identity, Node, Peer, Plain, Server11, Trust};
 use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
 use http::{Method, Request};
@@ -410,11 +408,8 @@ where
 async fn before(server: &Server) -> Fixture {
     let dial = Some(server.at.clone());
     Fixture::start_as(3, |c| {
-        c.compat11 = Compat11 {
-            accept: true,
-            dial,
-            ..Compat11::default()
-        };
+        c.legacy.accept = true;
+        c.legacy.dial = dial;
     })
     .await
 }
@@ -423,8 +418,9 @@ async fn before(server: &Server) -> Fixture {
 async fn behind(to: &Peer) -> Fixture {
     let to = to.clone();
     Fixture::start_as(4, |c| {
-        let tickets = c.key.with_file_name("tickets11.key");
-        c.compat11.take = Some((tickets, to));
+        let tickets = c.node.key.with_file_name("tickets11.key");
+        c.legacy.tickets = Some(tickets);
+        c.legacy.to = Some(to);
     })
     .await
 }
@@ -499,14 +495,15 @@ async fn a_path_header_of_1_1_leads_over_nodes_of_1_2() {
     let far = before(&server).await;
     let exit = far.gateway.listening().peer();
     let onward = |to: &Peer| vec![to.clone()];
-    let second = Fixture::start_as(30, |c| c.onward = onward(&exit)).await;
+    let second = Fixture::start_as(30, |c| c.relay.onward = onward(&exit)).await;
     let to = second.gateway.listening().peer();
-    let first = Fixture::start_as(31, |c| c.onward = onward(&to)).await;
+    let first = Fixture::start_as(31, |c| c.relay.onward = onward(&to)).await;
     let entry = first.gateway.listening().peer();
     let near = Fixture::start_as(4, |c| {
-        let tickets = c.key.with_file_name("tickets11.key");
-        c.compat11.take = Some((tickets, exit.clone()));
-        c.onward = onward(&entry);
+        let tickets = c.node.key.with_file_name("tickets11.key");
+        c.legacy.tickets = Some(tickets);
+        c.legacy.to = Some(exit.clone());
+        c.relay.onward = onward(&entry);
     })
     .await;
     let nodes = [&entry, &to, &exit].map(|p| p.key.node_id());
@@ -658,7 +655,7 @@ async fn who_has_spoken_1_2_is_not_spoken_1_1_with() {
     // It is remembered over a restart.
     assert!(near.gateway.shutdown().await);
     let mut config = near.config.clone();
-    config.listen = vec!["127.0.0.1:0".into()];
+    config.listener.listen = vec!["127.0.0.1:0".into()];
     let started = Gateway::start(Identity::from_seed(&[4; 32]), &config)
         .await
         .unwrap();

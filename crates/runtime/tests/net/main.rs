@@ -30,7 +30,7 @@ mod transfers;
 
 use std::path::Path;
 
-use betanet_runtime::{Gateway, GatewayConfig, Identity, SettingSource, Settings};
+use betanet_runtime::{Gateway, GatewayConfig, Identity};
 
 /// A gateway over a fresh folder, and what has to live as long as it does.
 struct Fixture {
@@ -52,14 +52,12 @@ impl Fixture {
         let page = "<h1>A garden diary</h1>\n";
         std::fs::write(home.path().join("cover/index.html"), page).unwrap();
         std::fs::write(home.path().join("served/hello.txt"), "hello").unwrap();
-        let settings = Settings {
-            serve: Some(home.path().join("served")),
-            cover: Some(home.path().join("cover")),
-            key: Some(home.path().join("key.pem")),
-            quic: Some(true),
-            ..Settings::default()
-        };
-        let mut config = settings.check(&SettingSource::One("test".into())).unwrap();
+        let mut config = GatewayConfig::default();
+        config.folder.serve = Some(home.path().join("served"));
+        config.site.cover = Some(home.path().join("cover"));
+        config.node.key = home.path().join("key.pem");
+        config.listener.quic = true;
+        config.check().unwrap();
         change(&mut config);
         let gateway = Gateway::start(Identity::from_seed(&[seed; 32]), &config)
             .await

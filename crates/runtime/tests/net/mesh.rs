@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use betanet_htx::Config;
 use betanet_runtime::{
-    Error, Gateway, Headers, Identity, Mesh, Method, Network, Node, Peer, Request, SessionError,
-    SettingSource, Settings,
+    Error, Gateway, GatewayConfig, Headers, Identity, Mesh, Method, Network, Node, Peer, Request,
+    Role, SessionError,
 };
 use betanet_wire::Code;
 
@@ -102,28 +102,26 @@ impl Net {
         test: u8,
         n: u8,
         port: u16,
-        change: impl FnOnce(&mut Settings),
+        change: impl FnOnce(&mut GatewayConfig),
     ) -> Gateway {
         let dir = folder(self.home.path(), n);
-        let roles: &[&str] = if n <= 5 {
-            &["seed"]
+        let roles: &[Role] = if n <= 5 {
+            &[Role::Seed]
         } else {
-            &["entry", "core", "exit", "gateway"]
+            &[Role::Entry, Role::Core, Role::Gateway]
         };
         let at = ip(test, n);
-        let mut settings = Settings {
-            listen: Some(vec![format!("{at}:{port}")]),
-            serve: Some(dir.join("served")),
-            cover: Some(dir.join("cover")),
-            key: Some(dir.join("key.pem")),
-            network: Some(self.network.clone()),
-            roles: Some(roles.iter().map(ToString::to_string).collect()),
-            dial_from: Some(at),
-            per_address: Some(64),
-            ..Settings::default()
-        };
-        change(&mut settings);
-        let config = settings.check(&SettingSource::One("test".into())).unwrap();
+        let mut config = GatewayConfig::default();
+        config.listener.listen = vec![format!("{at}:{port}")];
+        config.folder.serve = Some(dir.join("served"));
+        config.site.cover = Some(dir.join("cover"));
+        config.node.key = dir.join("key.pem");
+        config.mesh.network = Some(self.network.clone());
+        config.mesh.roles = roles.iter().copied().collect();
+        config.node.dial_from = Some(at.parse().unwrap());
+        config.limits.per_address = Some(64);
+        change(&mut config);
+        config.check().unwrap();
         Gateway::start(identity(n), &config).await.unwrap()
     }
 
@@ -277,14 +275,14 @@ async fn a_path_header_of_1_1_leads_over_a_relay_that_the_network_finds() {
     let mut net = Net::start(32, 6).await;
     let port = free_port(32);
     let far = net.gateway_as(32, 7, port, |s| {
-        s.compat11 = Some(true);
-        s.compat11_dial = Some(server.at.to_string());
+        s.legacy.accept = true;
+        s.legacy.dial = Some(server.at.clone());
     });
     let far = far.await;
     let tickets = net.home.path().join("tickets11.key");
     let near = net.gateway_as(32, 8, port, |s| {
-        s.compat11_tickets = Some(tickets);
-        s.compat11_to = Some(far.listening().peer().to_string());
+        s.legacy.tickets = Some(tickets);
+        s.legacy.to = Some(far.listening().peer());
     });
     let near = near.await;
     let header = header(&[6, 7].map(|n| identity(n).public().node_id()));

@@ -14,8 +14,8 @@ use betanet_mix::{
 };
 use betanet_runtime::{
     Call, Clock, DirectoryPlan, DirectoryProblem, Error, Gateway, GatewayConfig, Headers, Identity,
-    Method, MixClient, MixOptions, MixSession, Network, Node, Reply, Request, SessionHandle,
-    SettingSource, Settings, Substream, Upload, build_directory, publish_directory,
+    Method, MixClient, MixOptions, MixSession, Network, Node, Reply, Request, Role, SessionHandle,
+    Substream, Upload, build_directory, publish_directory,
 };
 use betanet_wire::text::hex;
 use bytes::Bytes;
@@ -40,7 +40,7 @@ struct Mix {
     beyond: fn(&mut GatewayConfig),
 }
 
-type Carry = fn(&mut Settings);
+type Carry = fn(&mut GatewayConfig);
 
 fn identity(n: u8) -> Identity {
     Identity::from_seed(&[100 + n; 32])
@@ -129,31 +129,29 @@ impl Mix {
     async fn up(&mut self, n: u8) {
         let dir = folder(self.home.path(), n);
         let role = match n {
-            1..=SEEDS => "seed",
-            GATEWAY => "gateway",
-            _ => "mix",
+            1..=SEEDS => Role::Seed,
+            GATEWAY => Role::Gateway,
+            _ => Role::Mix,
         };
         let at = format!("127.{}.0.1", self.base + n);
-        let mut settings = Settings {
-            listen: Some(vec![format!("{at}:{}", self.port)]),
-            serve: Some(dir.join("served")),
-            cover: Some(dir.join("cover")),
-            key: Some(dir.join("key.pem")),
-            network: Some(self.network.clone()),
-            roles: Some(vec![role.into()]),
-            org: Some(format!("org {n}")),
-            dial_from: Some(at),
-            per_address: Some(64),
-            writable: Some(true),
-            mix_rate: Some(50),
-            mix_workers: Some(1),
-            mix_lose_seed: Some(n.into()),
-            ..Settings::default()
-        };
+        let mut config = GatewayConfig::default();
+        config.listener.listen = vec![format!("{at}:{}", self.port)];
+        config.folder.serve = Some(dir.join("served"));
+        config.site.cover = Some(dir.join("cover"));
+        config.node.key = dir.join("key.pem");
+        config.mesh.network = Some(self.network.clone());
+        config.mesh.roles = [role].into_iter().collect();
+        config.mesh.org = format!("org {n}");
+        config.node.dial_from = Some(at.parse().unwrap());
+        config.limits.per_address = Some(64);
+        config.folder.writable = true;
+        config.mix.rate = 50;
+        config.mix.workers = Some(1);
+        config.mix.lose_seed = n.into();
         if n > GATEWAY {
-            (self.carry)(&mut settings);
+            (self.carry)(&mut config);
         }
-        let mut config = settings.check(&SettingSource::One("test".into())).unwrap();
+        config.check().unwrap();
         if n > GATEWAY {
             (self.beyond)(&mut config);
         }
@@ -366,7 +364,7 @@ async fn requests_go_over_three_five_and_seven_relays_and_fewer_relays_are_an_er
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_whole_while_relays_lose_packets_and_one_dies() {
-    let mut mix = Mix::ready(150, 5, |s| s.mix_lose = Some(10)).await;
+    let mut mix = Mix::ready(150, 5, |s| s.mix.lose = 10).await;
     let file = content(300_000);
     std::fs::write(mix.home.path().join("node6/served/m"), &file).unwrap();
     let client = mix.client(3).await.unwrap();
@@ -605,16 +603,13 @@ async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
 async fn a_node_whose_replay_memory_does_not_fit_does_not_start() {
     let mix = Mix::start(210, 0, |_| ()).await;
     let dir = folder(mix.home.path(), 30);
-    let settings = Settings {
-        listen: Some(vec!["127.0.0.1:0".into()]),
-        serve: Some(dir.join("served")),
-        cover: Some(dir.join("cover")),
-        key: Some(dir.join("key.pem")),
-        network: Some(mix.network.clone()),
-        mix_rate: Some(25_000),
-        ..Settings::default()
-    };
-    let config = settings.check(&SettingSource::One("test".into())).unwrap();
+    let mut config = GatewayConfig::default();
+    config.folder.serve = Some(dir.join("served"));
+    config.site.cover = Some(dir.join("cover"));
+    config.node.key = dir.join("key.pem");
+    config.mesh.network = Some(mix.network.clone());
+    config.mix.rate = 25_000;
+    config.check().unwrap();
     let started = Gateway::start(identity(30), &config).await;
     match started.err() {
         Some(Error::ReplayMemory {

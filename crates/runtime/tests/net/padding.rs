@@ -46,7 +46,7 @@ async fn a_rate_goes_on_both_ways_when_nothing_is_said() {
         least: 200_000,
         most: 200_000,
     };
-    let fixture = Fixture::start(|c| c.padding = Some(rate)).await;
+    let fixture = Fixture::start(|c| c.traffic.padding = Some(rate)).await;
     write(&fixture.served("file.bin"), &content(100_000));
     let counts = [Arc::<AtomicU64>::default(), Arc::default()];
     let at = counted(fixture.address(), counts.clone()).await;
@@ -88,8 +88,8 @@ async fn an_adaptive_rate_rises_for_a_file_and_buckets_pass_it_too() {
     ] {
         let padding: Padding = how.parse().unwrap();
         let fixture = Fixture::start(|c| {
-            c.padding = Some(padding);
-            c.writable = true;
+            c.traffic.padding = Some(padding);
+            c.folder.writable = true;
         })
         .await;
         write(&fixture.served("file.bin"), &content(1_000_000));

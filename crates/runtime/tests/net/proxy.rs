@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use betanet_runtime::{CoverSite, Headers, Method, Node, OriginProxy, Request, Roots};
+use betanet_runtime::{Headers, Method, Node, OriginProxy, Request, Roots};
 use bytes::Bytes;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -61,7 +61,7 @@ const PAGE: &str = "HTTP/1.1 200 OK\r\nserver: a-site\r\nconnection: keep-alive\
 
 async fn fixture(url: &str) -> Fixture {
     let origin = OriginProxy::new(url).unwrap();
-    Fixture::start(|c| c.cover = CoverSite::Origin(origin)).await
+    Fixture::start(|c| c.site.origin = Some(origin)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +219,7 @@ async fn the_listener_says_first_over_http_2_what_the_origin_says_in_its_order()
     ];
     let first = said.clone().map(written).concat();
     let (_home, origin) = over_tls(first).await;
-    let fixture = Fixture::start(|c| c.cover = CoverSite::Origin(origin)).await;
+    let fixture = Fixture::start(|c| c.site.origin = Some(origin)).await;
     let mut visitor = tls(&fixture.address(), b"h2").await;
     let empty = written((SETTINGS, 0, 0, Vec::new()));
     visitor

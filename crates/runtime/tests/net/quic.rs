@@ -37,7 +37,7 @@ async fn bodies_go_both_ways_over_quic() {
 }
 
 async fn move_bodies(node: Node) {
-    let fixture = Fixture::start(|c| c.writable = true).await;
+    let fixture = Fixture::start(|c| c.folder.writable = true).await;
     let node = node.with_transport(Transport::Quic);
     let peer = fixture.gateway.listening().peer();
     let session = node.session(&peer).await.unwrap();
@@ -104,7 +104,7 @@ async fn where_no_udp_gets_through_it_goes_over_tcp_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_without_quic_is_reached_and_says_so_in_its_address() {
-    let fixture = Fixture::start(|c| c.quic = false).await;
+    let fixture = Fixture::start(|c| c.listener.quic = false).await;
     let peer = fixture.gateway.listening().peer();
     assert!(peer.addrs.iter().all(|a| !a.starts_with("quic:")));
     let session = Node::client().unwrap().connect(&peer).await.unwrap();

@@ -169,7 +169,7 @@ async fn another_implementations_paths_are_carried_and_its_mistakes_are_counted(
     let exit = Fixture::start_as(40, |_| {}).await;
     let exit_peer = exit.gateway.listening().peer();
     let exit_node = node(exit_peer.key.as_bytes());
-    let entry = Fixture::start_as(41, |c| c.onward = vec![exit_peer]).await;
+    let entry = Fixture::start_as(41, |c| c.relay.onward = vec![exit_peer]).await;
     let server = *entry.gateway.listening().key.as_bytes();
     let [seed, _] = seeds(&server);
     let mut peer = Peer::connect(&entry.address(), &server, seed).await;

@@ -80,8 +80,8 @@ async fn a_session_sends_in_the_records_of_its_shape_and_delivers_all_the_same()
     ] {
         // Jitter is for what comes before the shape is followed.
         let fixture = Fixture::start(|c| {
-            c.shape = Some(shape());
-            c.jitter = Some(Duration::from_millis(2));
+            c.traffic.shape = Some(shape());
+            c.traffic.jitter = Some(Duration::from_millis(2));
         });
         let fixture = fixture.await;
         let bytes = content(60_000);
@@ -114,7 +114,7 @@ async fn a_session_sends_in_the_records_of_its_shape_and_delivers_all_the_same()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_the_shape_is_served_as_ever() {
-    let fixture = Fixture::start(|c| c.shape = Some(shape())).await;
+    let fixture = Fixture::start(|c| c.traffic.shape = Some(shape())).await;
     let node = Node::client().unwrap().with_transport(Transport::Tcp);
     let peer = fixture.gateway.listening().peer();
     let session = node.connect(&peer).await.unwrap();

@@ -114,11 +114,11 @@ async fn dials_for_paths_are_16_of_an_address_and_128_in_all() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut hop = stranger(99);
     hop.addrs = vec![silent.local_addr().unwrap().to_string()];
-    let exit = Fixture::start_as(61, |c| c.quic = false).await;
+    let exit = Fixture::start_as(61, |c| c.listener.quic = false).await;
     let exit_peer = exit.gateway.listening().peer();
     let relay = Fixture::start_as(60, |c| {
-        c.onward = vec![hop.clone(), exit_peer.clone()];
-        c.quic = false;
+        c.relay.onward = vec![hop.clone(), exit_peer.clone()];
+        c.listener.quic = false;
     })
     .await;
     let entry = relay.gateway.listening().peer();
@@ -185,9 +185,9 @@ async fn lookups_for_paths_to_random_hops_are_2_of_an_address_and_8_in_all() {
     let home = tempfile::tempdir().unwrap();
     let network = network(home.path());
     let relay = Fixture::start_as(62, |c| {
-        c.network = Some(network);
-        c.roles = [Role::Core].into_iter().collect();
-        c.quic = false;
+        c.mesh.network = Some(network);
+        c.mesh.roles = [Role::Core].into_iter().collect();
+        c.listener.quic = false;
     })
     .await;
     let entry = relay.gateway.listening().peer();
@@ -230,11 +230,11 @@ async fn lookups_for_paths_to_random_hops_are_2_of_an_address_and_8_in_all() {
 
 #[tokio::test]
 async fn a_session_that_a_relay_dialled_for_others_ends_once_nobody_used_it_for_200_s() {
-    let exit = Fixture::start_as(64, |c| c.quic = false).await;
+    let exit = Fixture::start_as(64, |c| c.listener.quic = false).await;
     let exit_peer = exit.gateway.listening().peer();
     let relay = Fixture::start_as(63, |c| {
-        c.onward = vec![exit_peer.clone()];
-        c.quic = false;
+        c.relay.onward = vec![exit_peer.clone()];
+        c.listener.quic = false;
     })
     .await;
     let way = [relay.gateway.listening().peer()];

@@ -27,8 +27,8 @@ async fn bodies_go_both_ways_and_come_back_whole() {
 
 async fn move_bodies(node: Node, jitter: Option<Duration>) {
     let fixture = Fixture::start(|c| {
-        c.writable = true;
-        c.jitter = jitter;
+        c.folder.writable = true;
+        c.traffic.jitter = jitter;
     });
     let fixture = fixture.await;
     let session = node
@@ -78,7 +78,11 @@ async fn move_bodies(node: Node, jitter: Option<Duration>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_answer_frees_its_stream_and_a_slow_reader_stops_the_sender() {
-    let fixture = Fixture::start(|c| c.opens = Some((1000, 1000))).await;
+    let fixture = Fixture::start(|c| {
+        c.limits.opens = Some(1000);
+        c.limits.opens_per_second = Some(1000);
+    })
+    .await;
     write(&fixture.served("big.bin"), &content(8_000_000));
     let node = Node::client().unwrap();
     let session = node
@@ -105,7 +109,7 @@ async fn a_dropped_answer_frees_its_stream_and_a_slow_reader_stops_the_sender() 
 async fn only_named_identities_write() {
     let writer = Identity::from_seed(&[31; 32]);
     let name = writer.public().node_id().into();
-    let fixture = Fixture::start(|c| c.allow = vec![name]).await;
+    let fixture = Fixture::start(|c| c.folder.allow = vec![name]).await;
     let peer = fixture.gateway.listening().peer();
     for (identity, want) in [(Some(writer), 201), (None, 403)] {
         let node = Node::new(identity, Config::default()).unwrap();
@@ -120,9 +124,12 @@ async fn only_named_identities_write() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_before_the_bodys_end_wakes_who_sends_it() {
     let fixture = Fixture::start(|c| {
-        c.writable = true;
-        c.quota = 100_000;
-        c.opens = Some((1000, 1000));
+        c.folder.writable = true;
+        c.folder.quota = 100_000;
+        {
+            c.limits.opens = Some(1000);
+            c.limits.opens_per_second = Some(1000);
+        }
     })
     .await;
     let peer = fixture.gateway.listening().peer();

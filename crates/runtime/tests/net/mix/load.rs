@@ -35,7 +35,7 @@ fn client_from(n: u32) -> Node {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_to_random_nodes_take_no_links_and_identities_of_one_address_have_two_parts() {
-    let mix = Mix::ready(50, 3, |s| s.mix_waiting = Some(640)).await;
+    let mix = Mix::ready(50, 3, |s| s.mix.waiting = 640).await;
     let relay = 7;
     let key = key_of(&mix.directory(3).await, relay);
     let attacker = client_from(0);
@@ -91,7 +91,7 @@ fn key_of(directory: &Directory, n: u8) -> RelayKey {
 #[tokio::test(flavor = "multi_thread")]
 async fn newcomers_are_dropped_where_a_queue_a_session_or_a_link_is_full_and_each_is_counted() {
     // A session may have four of the 64 places.
-    let mix = Mix::start(80, 1, |s| s.mix_waiting = Some(64)).await;
+    let mix = Mix::start(80, 1, |s| s.mix.waiting = 64).await;
     let relay = 7;
     let key = key_of(&mix.directory(1).await, relay);
     let nobody = name(GATEWAY).node_id();
@@ -178,7 +178,7 @@ fn taken_in(mix: &Mix, n: u8) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_whose_replay_memory_fills_up_publishes_a_further_key_and_forgets_nothing() {
     // For one packet a second: 11 400 in a key's life, of which a session may have 356.
-    let mix = Mix::start(60, 1, |s| s.mix_rate = Some(1)).await;
+    let mix = Mix::start(60, 1, |s| s.mix.rate = 1).await;
     let relay = 7;
     let first = key_of(&mix.directory(1).await, relay);
     let sessions = 26;
@@ -234,7 +234,7 @@ async fn a_relay_whose_replay_memory_fills_up_publishes_a_further_key_and_forget
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_to_unwrap_are_few_of_a_session_of_an_address_and_of_all() {
     // A relay whose threads do not get to them.
-    let mix = Mix::start_beyond(210, 1, |_| (), |c| c.mix_workers = 0).await;
+    let mix = Mix::start_beyond(210, 1, |_| (), |c| c.mix.workers = Some(0)).await;
     let relay = 7;
     let unread = || mix.metric(relay, "betanet_mix_unread ");
     // A session's bytes come in pieces, and a piece waits for places for all of its packets.

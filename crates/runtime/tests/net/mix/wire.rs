@@ -55,8 +55,8 @@ impl Drop for Wire {
 async fn a_client_enters_its_guard_again_after_their_session_broke() {
     // Whoever dials a mixnode finds a wire that leads to it.
     let mix = Mix::start(100, 3, |s| {
-        let listen = s.listen.clone().unwrap();
-        s.advertise = Some(vec![listen[0].replace(".0.1:", ".0.2:")]);
+        let listen = s.listener.listen.clone();
+        s.listener.advertise = vec![listen[0].replace(".0.1:", ".0.2:")];
     })
     .await;
     let mut wires = BTreeMap::new();

@@ -1,0 +1,14 @@
+//! The sections of the settings, one a component: its values with their defaults, and its checks.
+
+pub(super) mod folder;
+pub(super) mod legacy;
+pub(super) mod limits;
+pub(super) mod listener;
+pub(super) mod mesh;
+pub(super) mod mix;
+pub(super) mod node;
+pub(super) mod operator;
+pub(super) mod relay;
+pub(super) mod site;
+pub(super) mod tls;
+pub(super) mod traffic;

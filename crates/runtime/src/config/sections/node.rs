@@ -1,0 +1,81 @@
+//! The node itself: its identity, and how it dials.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use crate::config::exposed::Exposed;
+use crate::config::knob::{Allowed, Knob, Section, section};
+use crate::config::{Found, GatewayConfig, shown, told};
+use crate::health::writable;
+use crate::load_identity;
+use crate::reach::interfaces;
+
+section! {
+    /// The node itself.
+    NodeSettings "node" "The node" {
+        /// The identity's PKCS#8 PEM file; made when it is not there.
+        key "key" "FILE": PathBuf = PathBuf::new();
+        /// Dial from this local address.
+        dial_from "dial_from" "IP": Option<IpAddr> = None;
+        /// Offer ML-KEM-768 beside X25519.
+        pq "pq" "": bool = true;
+    }
+}
+
+impl Section for NodeSettings {
+    fn knobs() -> Vec<Knob> {
+        Self::declared()
+    }
+
+    fn set(&mut self, name: &str, texts: &[OsString]) -> Option<Result<(), Allowed>> {
+        self.put(name, texts)
+    }
+
+    fn check(&self, _all: &GatewayConfig, found: &mut Found<'_>) {
+        if self.key.as_os_str().is_empty() {
+            found.problem("key", "", "the path of a key file is needed");
+        }
+    }
+
+    fn look(&self, all: &GatewayConfig, found: &mut Found<'_>) {
+        let path = &self.key;
+        if path.as_os_str().is_empty() {
+            return;
+        }
+        if path.exists() {
+            if let Err(e) = load_identity(path) {
+                // The error names the path too.
+                let text = told(&e);
+                let why = text.strip_prefix(&format!("{}: ", path.display()));
+                found.problem("key", &shown(path), why.unwrap_or(&text));
+            }
+        } else {
+            let mut folder = path.parent().unwrap_or(Path::new(""));
+            while !folder.exists() && folder.parent().is_some() {
+                folder = folder.parent().unwrap_or(folder);
+            }
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
+            if let Err(e) = writable(folder) {
+                let why = format!("it is to be made, but in {}: {e}", folder.display());
+                found.problem("key", &shown(path), why);
+            }
+        }
+        if let Some(Exposed { key, file, by, .. }) = all.exposed() {
+            let why = format!("it lies in the folder of {by}, where others could fetch it");
+            found.problem(key, &shown(&file), why);
+        }
+        let own = interfaces();
+        let mine = |ip: &IpAddr| {
+            ip.is_unspecified() || ip.is_loopback() || own.is_empty() || own.contains(ip)
+        };
+        if let Some(ip) = self.dial_from.filter(|ip| !mine(ip)) {
+            let why = "it is no address of this machine";
+            found.problem("dial_from", &ip.to_string(), why);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The traffic's looks: its shape, padding and times, and the templates that sessions may have.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use betanet_htx::pace::Padding;
+use betanet_traffic::shape::Shape;
+use betanet_traffic::template::front::Profile;
+
+use crate::config::knob::{Allowed, Knob, Section, section};
+use crate::config::{Found, GatewayConfig, JITTER, shown, told};
+use crate::{FrontRules, Network};
+
+section! {
+    /// The traffic's looks.
+    TrafficSettings "traffic" "Traffic" {
+        /// Follow this shape with clients that follow it, a file as `betanet shape learn` writes it.
+        shape "shape" "FILE": Option<Shape> = None;
+        /// Pad what is sent to clients that follow no shape: buckets, a rate as 64k bytes a second, or two as 16k..1m.
+        padding "padding" "HOW": Option<Padding> = None;
+        /// What leaves over TCP waits for a drawn time, up to so many milliseconds, 1 to 1000; but for tunnels that follow a --shape,
+        /// which is to be learnt from a site with as much. Times within a site's answers then tell less of what answers. 256 KiB wait
+        /// at most: with 10, a connection carries some 50 MB a second.
+        jitter "jitter" "MS": Option<Duration> = None;
+        /// Signed records of front origins, one a line in hex, of the --network's maintainers.
+        front_origins "front_origins" "FILE": Option<PathBuf> = None;
+        /// standard, or extended: sessions whose template is not in --front-origins are ended.
+        profile "profile" "PROFILE": Profile = Profile::Standard;
+    }
+}
+
+impl Section for TrafficSettings {
+    fn knobs() -> Vec<Knob> {
+        Self::declared()
+    }
+
+    fn set(&mut self, name: &str, texts: &[OsString]) -> Option<Result<(), Allowed>> {
+        self.put(name, texts)
+    }
+
+    fn check(&self, all: &GatewayConfig, found: &mut Found<'_>) {
+        if let Some(jitter) = self.jitter {
+            let fits = u64::try_from(jitter.as_millis()).is_ok_and(|ms| JITTER.contains(&ms));
+            if !fits {
+                let ms = jitter.as_millis().to_string();
+                found.problem("jitter", &ms, "milliseconds, 1 to 1000");
+            }
+        }
+        if let Some(path) = &self.front_origins
+            && all.mesh.network.is_none()
+            && found.is_read("network")
+        {
+            let why = "with network, whose maintainers sign the records";
+            found.problem("front_origins", &shown(path), why);
+        }
+    }
+
+    fn look(&self, all: &GatewayConfig, found: &mut Found<'_>) {
+        // A network that does not read is told by its own section.
+        if let (Some(records), Some(file)) = (&self.front_origins, &all.mesh.network)
+            && let Ok(network) = Network::read(file)
+            && let Err(e) = FrontRules::read(self.profile, Some(records), &network)
+        {
+            found.problem("front_origins", &shown(records), told(&e));
+        }
+    }
+}
