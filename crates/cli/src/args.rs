@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use betanet_runtime::{
     Error, FrontRules, JITTER, Network, Node, Padding, Profile, Settings, Templates, TraceSelector,
-    Transport, Trust, state_dir,
+    Transport, Trust,
 };
 use clap::{Args, Parser, Subcommand};
 
 use crate::Fail;
+use crate::state;
 
 pub(crate) use files::{DelArgs, GetArgs, PutArgs};
 pub(crate) use mix::{
@@ -175,7 +176,7 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "WHAT", default_value = "auto", value_parser = ["auto", "tcp", "quic"])]
     pub(crate) transport: String,
     /// Send in the bursts and records of this shape, as `betanet shape learn` writes it, over TCP. The gateway follows it too where
-    /// it has the same one. With which of its page loads connections began is kept in FILE.followed: none is begun with twice before all
+    /// it has the same one. The state folder keeps with which of its page loads connections began: none is begun with twice before all
     /// were.
     #[arg(long, value_name = "FILE", conflicts_with = "mix")]
     pub(crate) shape: Option<PathBuf>,
@@ -201,7 +202,10 @@ pub(crate) struct PeerArgs {
     /// Trust the certificates of this PEM file, in place of Mozilla's roots, where a peer is not known by a pin.
     #[arg(long, value_name = "FILE", env = "BETANET_CA")]
     pub(crate) ca: Option<PathBuf>,
-    /// The address book.
+    /// The folder of this user's state: the address book, guards, templates. Without it, the one in the user's data folder.
+    #[arg(long, value_name = "DIR", env = "BETANET_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// The address book, a TOML file, in place of the one in the state folder.
     #[arg(long, value_name = "FILE", env = "BETANET_BOOK")]
     pub(crate) book: Option<PathBuf>,
 }
@@ -251,7 +255,7 @@ pub(crate) struct DemoArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ListenArgs {
     /// Listen here, HOST:PORT; may be repeated. Port 0 lets the system choose. Without it: 127.0.0.1 and a port that is another one at
-    /// each start, which other machines cannot reach. `betanet serve` keeps the port that it first got in a file beside its key.
+    /// each start, which other machines cannot reach. `betanet serve` keeps the port that it first got in its state folder.
     #[arg(
         long,
         value_name = "ADDR",
@@ -315,6 +319,10 @@ pub(crate) struct ListenArgs {
     /// The identity's key file; made when it is not there.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: Option<PathBuf>,
+    /// The folder of the node's state, which one process at a time uses; without it, one beside the key that ends in .state. Without
+    /// --key, the key is in it as id.pem.
+    #[arg(long, value_name = "DIR", env = "BETANET_STATE")]
+    pub(crate) state: Option<PathBuf>,
     /// A PEM certificate chain; read again when it changes.
     #[arg(long, value_name = "FILE", requires = "certificate_key")]
     pub(crate) certificate: Option<PathBuf>,
@@ -390,7 +398,7 @@ impl PeerArgs {
             node = node.with_trust(trust);
         }
         if self.template {
-            let templates = Templates::new(&state_dir().join("templates")).ok_or_else(|| {
+            let templates = Templates::new(state::folder(self.state.as_deref()).folder()).ok_or_else(|| {
                 let why = "--template: this build looks like no browser, and has no template; build it with --features mimic";
                 Fail::Usage(why.into())
             })?;
@@ -421,7 +429,8 @@ impl PeerArgs {
         let mut kept = path.clone().into_os_string();
         kept.push(".followed");
         let selector = TraceSelector::new(Arc::new(crate::shape::read(path)?));
-        Ok(node.with_trace_selector(selector.with_file(kept.into())))
+        let folder = state::folder(self.state.as_deref());
+        Ok(node.with_trace_selector(selector.with_state(folder, kept.into())))
     }
 
     fn transport(&self) -> Transport {
@@ -467,6 +476,7 @@ impl ListenArgs {
             front_origins: self.front_origins.clone(),
             profile: self.profile.clone(),
             key: self.key.clone(),
+            state: self.state.clone(),
             certificate: self.certificate.clone(),
             certificate_key: self.certificate_key.clone(),
             ca: self.ca.clone(),

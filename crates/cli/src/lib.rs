@@ -35,6 +35,7 @@ mod progress;
 mod put;
 mod shape;
 mod source;
+mod state;
 mod stop;
 mod target;
 mod template;

@@ -13,6 +13,7 @@ use betanet_runtime::{
     Error, Gateway, GatewayConfig, Identity, Network, Problem, SettingSource, Settings, init_logs,
     load_identity, new_identity, serve_admin,
 };
+use betanet_store::{Error as StateError, State, Storage};
 
 use crate::Fail;
 use crate::args::{Gateway as GatewayArgs, GatewayCommand, Mixnode, MixnodeCommand, ServeArgs};
@@ -46,7 +47,7 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
     };
     let (settings, origin) = merged(flags, args.config.as_deref())?;
     let config = settings.check(&origin).map_err(|p| problems(&p))?;
-    run(config, args.node.listen.json, None, false).await
+    run(config, args.node.listen.json, false, false).await
 }
 
 pub(crate) async fn mixnode(args: Mixnode) -> Result<(), Fail> {
@@ -109,7 +110,7 @@ async fn start_mixnode(
             return Err(Error::NoMix(network.name).into());
         }
     }
-    run(config, as_json, None, leashed).await
+    run(config, as_json, false, leashed).await
 }
 
 /// Runs the node of a settings file, a mixnode where that is its role, for as long as standard input is open.
@@ -120,7 +121,7 @@ pub(crate) async fn leashed(file: &Path) -> Result<(), Fail> {
         return start_mixnode(settings, &origin, true, true).await;
     }
     let config = settings.check(&origin).map_err(|p| problems(&p))?;
-    run(config, true, None, true).await
+    run(config, true, false, true).await
 }
 
 /// A mixnode's role needs no word where no file says another.
@@ -150,21 +151,15 @@ fn merged(flags: Settings, file: Option<&Path>) -> Result<(Settings, SettingSour
 
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
     let mut settings = args.node.settings(Some(args.dir.clone()));
-    if settings.key.is_none() {
+    if settings.key.is_none() && settings.state.is_none() {
         settings.key = Some(default_key());
     }
     settings.log = Some("warn".into());
-    let mut kept = match (&settings.listen, &settings.key) {
-        (None, Some(key)) => Some(KeptPort::beside(key)),
-        _ => None,
-    };
-    if let Some(kept) = &kept {
-        settings.listen = Some(vec![kept.listen()]);
-    }
+    let keeps_port = settings.listen.is_none();
     let config = settings
         .check(&SettingSource::One(FLAGS.into()))
         .map_err(|p| problems(&p))?;
-    run(config, args.node.listen.json, kept.as_mut(), false).await
+    run(config, args.node.listen.json, keeps_port, false).await
 }
 
 /// The identity in the key file, which is made when it is not there.
@@ -191,18 +186,44 @@ async fn let_go() {
     }
 }
 
+/// The state folder, where it is needed before the node begins: it holds the port, or the key.
+fn held(config: &GatewayConfig, keeps_port: bool) -> Result<Option<Arc<State>>, Fail> {
+    let holds_key = config.key.parent() == Some(&config.state);
+    if !keeps_port && !holds_key {
+        return Ok(None);
+    }
+    match State::open(&config.state) {
+        Ok(state) => Ok(Some(Arc::new(state))),
+        Err(e @ StateError::File { .. }) if !holds_key => {
+            note!("note: {e}: the next start takes another port");
+            Ok(None)
+        }
+        Err(e) => Err(Error::from(e).into()),
+    }
+}
+
 /// Starts the node: at the port that it keeps, or at another where that one is taken.
-async fn start(config: &mut GatewayConfig, kept: Option<&mut KeptPort>) -> Result<Gateway, Fail> {
+async fn start(config: &mut GatewayConfig, keeps_port: bool) -> Result<Gateway, Fail> {
     // Before a key is made where it would be served.
     config.keeps_secrets()?;
+    let state = held(config, keeps_port)?;
     let identity = identity(&config.key)?;
-    let Some(kept) = kept else {
-        return Ok(Gateway::start(identity, config).await?);
+    let builder = |config: &GatewayConfig| {
+        let builder = Gateway::builder(identity.clone(), config);
+        match &state {
+            Some(state) => builder.with_storage(Arc::clone(state) as Arc<dyn Storage>),
+            None => builder,
+        }
     };
-    let gateway = match Gateway::start(identity.clone(), config).await {
+    let Some(state) = state.as_ref().filter(|_| keeps_port) else {
+        return Ok(builder(config).start().await?);
+    };
+    let mut kept = KeptPort::of(Arc::clone(state), &config.key);
+    config.listen = vec![kept.listen()];
+    let gateway = match builder(config).start().await {
         Err(Error::Listen { source, .. }) if source.kind() == ErrorKind::AddrInUse => {
             config.listen = vec![kept.taken()];
-            Gateway::start(identity, config).await?
+            builder(config).start().await?
         }
         started => started?,
     };
@@ -213,7 +234,7 @@ async fn start(config: &mut GatewayConfig, kept: Option<&mut KeptPort>) -> Resul
 async fn run(
     mut config: GatewayConfig,
     as_json: bool,
-    kept: Option<&mut KeptPort>,
+    keeps_port: bool,
     leashed: bool,
 ) -> Result<(), Fail> {
     init_logs(config.log_format, &config.log)
@@ -227,7 +248,7 @@ async fn run(
     };
     let mut stops = Stops::listen();
     let gateway = tokio::select! {
-        started = start(&mut config, kept) => Arc::new(started?),
+        started = start(&mut config, keeps_port) => Arc::new(started?),
         // Nobody knows of it yet.
         _ = stops.told() => return Ok(()),
     };

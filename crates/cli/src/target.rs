@@ -7,13 +7,13 @@ use std::sync::Arc;
 use betanet_htx::Config;
 use betanet_runtime::{
     Book, Cover, Error, Mesh, MixClient, MixOptions, MixStats, Name, Network, Node, NodeId, Peer,
-    SessionHandle, load_identity, state_dir,
+    SessionHandle, load_identity,
 };
 
 use crate::Fail;
 use crate::args::PeerArgs;
 use crate::id::default_key;
-use crate::progress;
+use crate::{progress, state};
 
 /// How long a peer and relays are looked for in a network.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -197,14 +197,13 @@ impl Dialling {
         book: Book,
     ) -> Result<Self, Fail> {
         let network = Network::read(file).map_err(Error::from)?;
-        let guard = state_dir().join(format!("guard-{}", network.name));
         let options = MixOptions {
             relays: relays.into(),
             cover: Cover {
                 loops: None,
                 packets: args.mix_cover.map(std::time::Duration::from_millis),
             },
-            guard_file: Some(guard),
+            state: Some(state::folder(args.state.as_deref())),
             loops_file: None,
             patience: PATIENCE,
         };
@@ -375,11 +374,10 @@ impl Dialling {
 }
 
 fn open_book(args: &PeerArgs) -> Result<Book, Fail> {
-    let path = args
-        .book
-        .clone()
-        .unwrap_or_else(|| state_dir().join("peers.toml"));
-    Ok(Book::open(path)?)
+    Ok(match &args.book {
+        Some(file) => Book::open(file.clone())?,
+        None => Book::in_state(state::folder(args.state.as_deref()))?,
+    })
 }
 
 fn read_peer(flag: &str, text: &str) -> Result<Peer, Fail> {

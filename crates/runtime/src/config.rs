@@ -68,6 +68,8 @@ pub struct Settings {
     pub profile: Option<String>,
     /// The identity's PKCS#8 PEM file.
     pub key: Option<PathBuf>,
+    /// The folder of the node's state; without it, one beside `key` with the ending `.state`. A key that is not named is in it.
+    pub state: Option<PathBuf>,
     /// A PEM certificate chain, with `certificate_key`; else a self-signed one is kept beside `key`.
     pub certificate: Option<PathBuf>,
     /// The chain's PEM key.
@@ -220,6 +222,8 @@ pub struct GatewayConfig {
     pub profile: Profile,
     /// The identity's file; a fresh one is made there when it is not.
     pub key: PathBuf,
+    /// The folder of the node's state.
+    pub state: PathBuf,
     /// PEM chain and key.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Roots in place of Mozilla's.
@@ -305,7 +309,7 @@ impl Settings {
             };
         }
         below! {
-            listen advertise serve cover origin quic alt_svc cover_only compat11 compat11_tickets compat11_to compat11_dial shape padding jitter front_origins profile key certificate certificate_key ca hosts writable allow quota entries listing onward network roles org ban
+            listen advertise serve cover origin quic alt_svc cover_only compat11 compat11_tickets compat11_to compat11_dial shape padding jitter front_origins profile key state certificate certificate_key ca hosts writable allow quota entries listing onward network roles org ban
             dial_from per_address opens opens_per_second admin max_sessions
             max_connections connections_per_address connects_per_second mix_rate mix_memory mix_workers mix_waiting mix_lose mix_lose_seed
             pq log_format log

@@ -15,6 +15,7 @@ mod journal;
 mod lock;
 mod memory;
 mod moved;
+mod shared;
 mod state;
 mod storage;
 
@@ -23,5 +24,6 @@ pub use error::{Damage, Error};
 pub use header::fuzz;
 pub use memory::MemoryStorage;
 pub use moved::load_or_move;
+pub use shared::{SharedFolder, entry_name};
 pub use state::{ENTRY_MAX, State, tighten};
 pub use storage::{Kind, Loaded, Storage};

@@ -38,6 +38,10 @@ impl MemoryStorage {
 }
 
 impl Storage for MemoryStorage {
+    fn place(&self, name: &str) -> PathBuf {
+        PathBuf::from(name)
+    }
+
     fn load(&self, kind: Kind, name: &str) -> Result<Option<Loaded>, Error> {
         checked(name)?;
         self.with(|all| match all.get(name) {

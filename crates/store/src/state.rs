@@ -162,6 +162,18 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
     }
 }
 
+/// The content of an entry's file.
+pub(crate) fn load_file(kind: Kind, path: &Path) -> Result<Option<Loaded>, Error> {
+    let Some(bytes) = read(path)? else {
+        return Ok(None);
+    };
+    let (version, content) = decode(Form::Whole, kind, path, &bytes)?;
+    Ok(Some(Loaded {
+        version,
+        bytes: Zeroizing::new(content.to_vec()),
+    }))
+}
+
 /// A journal's records, and how many of the file's bytes are whole.
 fn read_journal(kind: Kind, path: &Path) -> Result<Option<(journal::Read, u64)>, Error> {
     let Some(bytes) = read(path)? else {
@@ -178,17 +190,12 @@ fn read_journal(kind: Kind, path: &Path) -> Result<Option<(journal::Read, u64)>,
 }
 
 impl Storage for State {
+    fn place(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     fn load(&self, kind: Kind, name: &str) -> Result<Option<Loaded>, Error> {
-        self.with(name, |_, path| {
-            let Some(bytes) = read(path)? else {
-                return Ok(None);
-            };
-            let (version, content) = decode(Form::Whole, kind, path, &bytes)?;
-            Ok(Some(Loaded {
-                version,
-                bytes: Zeroizing::new(content.to_vec()),
-            }))
-        })
+        self.with(name, |_, path| load_file(kind, path))
     }
 
     fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {

@@ -1,6 +1,8 @@
+use std::path::PathBuf;
+
 use zeroize::Zeroizing;
 
-use crate::Error;
+use crate::{Damage, Error};
 
 /// A kind of state, and the newest version of it that this program reads and writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,4 +81,15 @@ pub trait Storage: Send + Sync {
     ///
     /// The entry cannot be removed.
     fn remove(&self, name: &str) -> Result<bool, Error>;
+
+    /// Where an entry is, for whoever reads an error.
+    fn place(&self, name: &str) -> PathBuf;
+
+    /// The error for an entry that is whole, and whose content does not read.
+    fn unreadable(&self, name: &str) -> Error {
+        Error::Damaged {
+            path: self.place(name),
+            why: Damage::Content,
+        }
+    }
 }

@@ -225,3 +225,41 @@ fn old_places_are_read_once_and_moved() {
             .starts_with(b"betanet-state 1 test 2 8 ")
     );
 }
+
+#[test]
+fn processes_take_turns_in_a_shared_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let shared = SharedFolder::new(home.path().join("shared"));
+    assert!(shared.load(KIND, "n").unwrap().is_none());
+    assert!(!shared.folder().exists(), "a look makes nothing");
+    let add = || {
+        shared.hold(|state| {
+            let n = state.load(KIND, "n")?.map_or(0, |n| n.bytes[0]);
+            state.replace(KIND, "n", &[n + 1])
+        })
+    };
+    std::thread::scope(|all| {
+        for _ in 0..8 {
+            all.spawn(|| (0..5).for_each(|_| add().unwrap()));
+        }
+    });
+    assert_eq!(shared.load(KIND, "n").unwrap().unwrap().bytes[0], 40);
+    let old = home.path().join("old");
+    std::fs::write(&old, "x").unwrap();
+    let read = |bytes: &[u8]| Some(bytes.to_vec());
+    let moved = shared.load_or_move((KIND, "moved"), &old, read).unwrap();
+    assert_eq!(&moved.unwrap().bytes[..], b"x");
+    assert!(!old.exists() && shared.load(KIND, "moved").unwrap().is_some());
+}
+
+#[test]
+fn no_two_texts_have_one_name() {
+    let names = ["a:1", "a_1", "quic:a:1", &"x".repeat(300), &"x".repeat(301)]
+        .map(|text| entry_name("template", text));
+    let state = MemoryStorage::default();
+    for name in &names {
+        state.replace(KIND, name, b"").unwrap();
+    }
+    let all: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(all.len(), 5);
+}

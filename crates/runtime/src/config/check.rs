@@ -68,7 +68,9 @@ impl Settings {
             let allowed = "with network, whose maintainers sign the records";
             found.problem("front_origins", &path.display().to_string(), allowed);
         }
-        let key = found.given("key", self.key, "the path of a key file is needed");
+        let in_state = self.state.as_ref().map(|folder| folder.join("id.pem"));
+        let key = self.key.or(in_state);
+        let key = found.given("key", key, "the path of a key file is needed");
         let certificate = match (self.certificate, self.certificate_key) {
             (Some(chain), Some(key)) => Some((chain, key)),
             (None, None) => None,
@@ -204,6 +206,7 @@ impl Settings {
             front_origins: self.front_origins,
             profile,
             own_certificate: Some(beside(&key)),
+            state: self.state.unwrap_or_else(|| key.with_extension("state")),
             key,
             certificate,
             ca: self.ca,

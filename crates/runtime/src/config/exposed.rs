@@ -68,6 +68,7 @@ impl GatewayConfig {
         let certificate_key = self.certificate.as_ref().map(|(_, key)| key);
         let secrets = [
             ("key", Some(&self.key)),
+            ("state", Some(&self.state)),
             ("certificate_key", certificate_key),
             (
                 "compat11_tickets",

@@ -8,12 +8,13 @@ use betanet_htx::{Config, L2, Pq, kind, offered_caps};
 use betanet_keys::{Identity, Name};
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
+use betanet_store::{State, Storage};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acceptor::SessionAcceptor;
-use super::parts::{certificate, cover, folder, look_of, reload, written};
+use super::parts::{certificate, cover, folder, keeps_state, look_of, reload, written};
 use super::{Gateway, Listening};
 use crate::admission::AdmissionControl;
 use crate::connection_limiter::ConnectionLimiter;
@@ -21,7 +22,7 @@ use crate::forward::Relay;
 use crate::fronts::FrontRules;
 use crate::health::{Accepting, Part, Pulse, Vitals};
 use crate::listeners::{Bound, Listeners, accept, accept_quic, bind, leaves_v4};
-use crate::mesh::multiaddr;
+use crate::mesh::{multiaddr, saved};
 use crate::metrics::Refusal;
 use crate::mix::{Mixing, PLACE};
 use crate::reach::{Reach, interfaces, reach};
@@ -38,6 +39,7 @@ pub struct GatewayBuilder {
     config: GatewayConfig,
     router: Router,
     streams: Option<Arc<dyn Streams>>,
+    storage: Option<Arc<dyn Storage>>,
 }
 
 impl std::fmt::Debug for GatewayBuilder {
@@ -55,6 +57,7 @@ impl GatewayBuilder {
             config,
             router: Router::default(),
             streams: None,
+            storage: None,
         }
     }
 
@@ -72,6 +75,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Keeps the node's state in `storage`, in place of the folder that the configuration names.
+    #[must_use]
+    pub fn with_storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
     /// Opens the listeners that the configuration names.
     ///
     /// # Errors
@@ -83,12 +93,19 @@ impl GatewayBuilder {
             config,
             mut router,
             streams,
+            storage,
         } = self;
         let config = &config;
         if !router.has("/") {
             router.set("/", folder(config)?);
         }
         config.keeps_secrets()?;
+        // Held before anything of it is read, by this node alone.
+        let held = match &storage {
+            None if keeps_state(config) => Some(Arc::new(State::open(&config.state)?)),
+            _ => None,
+        };
+        let storage = storage.or_else(|| held.clone().map(|s| s as Arc<dyn Storage>));
         let connections_max =
             crate::descriptors::connections(config.max_connections, config.jitter.is_some())?;
         let certificate = certificate(config)?;
@@ -112,7 +129,7 @@ impl GatewayBuilder {
                 note: None,
             }
         };
-        let cover = cover(config, &addresses)?;
+        let cover = cover(config, storage.as_deref(), &addresses)?;
         let network = match &config.network {
             Some(path) => Some(Network::read(path)?),
             None => None,
@@ -156,13 +173,16 @@ impl GatewayBuilder {
         if network.is_some() {
             accepts.extend([kind::DISCOVER, kind::GOSSIP]);
         }
-        let mut mixing = match &network {
-            Some(network) => Mixing::prepare(key.node_id(), config, network, &metrics, clock)?,
-            None => None,
+        let mut mixing = match (&network, &storage) {
+            (Some(network), Some(storage)) => {
+                let counted = (&metrics, clock);
+                Mixing::prepare(key.node_id(), config, network, &**storage, counted)?
+            }
+            _ => None,
         };
         let settings = Some(&config.compat11).filter(|c| c.is_on());
-        let translator = settings.map(|settings| {
-            let kept = config.key.with_extension("seen12");
+        let translator = settings.zip(storage.clone()).map(|(settings, storage)| {
+            let kept = (storage, config.key.as_path());
             let own = identity.clone();
             Translator::new(own, settings, kept, Arc::clone(&metrics), clock).map(Arc::new)
         });
@@ -289,10 +309,12 @@ impl GatewayBuilder {
                 mix: mixing.as_ref().map(Mixing::record).unwrap_or_default(),
                 ..Draft::default()
             };
-            let state = config.key.with_extension("mesh");
+            if let Some(storage) = &storage {
+                saved::adopt(&**storage, &config.key.with_extension("mesh"))?;
+            }
             let banned = config.ban.iter().map(Name::node_id).collect();
             let said = Some(draft.clone());
-            let mesh = Mesh::start(relay.node(), network, own, said, banned, Some(state))?;
+            let mesh = Mesh::start(relay.node(), network, own, said, banned, storage.clone())?;
             parts.push(Part::task("the mesh", mesh.task()));
             if let Some(mixing) = mixing.take() {
                 let ways = (relay.node(), mesh.clone());
@@ -345,6 +367,7 @@ impl GatewayBuilder {
                 tickets11: translator.as_ref().and_then(|t| t.ticket_key()),
             },
             translator,
+            held,
             site,
             metrics,
             standing,

@@ -9,10 +9,11 @@ use betanet_bar::{self as bar, Access, MemoryStore};
 use betanet_carrier::client::Way;
 use betanet_carrier::{CertSource, Certificate, Cover, Http2Look, OriginProxy, Plain, calibrate};
 use betanet_keys::{Endpoint, Name};
+use betanet_store::Storage;
 
 use crate::files::file_error;
 use crate::health::writable;
-use crate::made::made_site;
+use crate::made::{is_missing, made_site};
 use crate::service::{HandlerService, Service};
 use crate::{CoverSite, Error, FolderService, GatewayConfig};
 
@@ -47,11 +48,12 @@ pub(super) async fn look_of(origin: &OriginProxy) -> Http2Look {
 /// was not to be written from the start and nothing is kept there.
 pub(super) fn written(config: &GatewayConfig) -> Vec<PathBuf> {
     let served = config.serve.iter().filter(|_| config.may_write());
+    let keeps = config.network.is_some() || config.compat11.is_on();
     let state = match config.key.parent() {
+        _ if keeps => config.state.as_path(),
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let keeps = config.network.is_some() || config.compat11.is_on();
     let state = Some(state.to_owned()).filter(|f| keeps || writable(f).is_ok());
     served.cloned().chain(state).collect()
 }
@@ -88,8 +90,18 @@ pub(super) fn certificate(config: &GatewayConfig) -> Result<Arc<CertSource>, Err
     Ok(Arc::new(certificate.map_err(Error::Certificate)?))
 }
 
+/// Whether a node keeps anything, and holds its state folder for that.
+pub(super) fn keeps_state(config: &GatewayConfig) -> bool {
+    let makes = matches!(config.cover, CoverSite::Made) && is_missing(&config.key);
+    config.network.is_some() || config.compat11.is_on() || makes
+}
+
 /// What visitors are shown.
-pub(super) fn cover(config: &GatewayConfig, addresses: &[String]) -> Result<Cover, Error> {
+pub(super) fn cover(
+    config: &GatewayConfig,
+    state: Option<&dyn Storage>,
+    addresses: &[String],
+) -> Result<Cover, Error> {
     let cover = match &config.cover {
         CoverSite::Folder(path) => Cover::new(path, SystemTime::now).map_err(file_error(path))?,
         CoverSite::Origin(origin) => {
@@ -103,7 +115,7 @@ pub(super) fn cover(config: &GatewayConfig, addresses: &[String]) -> Result<Cove
             Cover::proxy(origin.clone(), SystemTime::now)
         }
         CoverSite::Made => {
-            let folder = made_site(&config.key, SystemTime::now())?;
+            let folder = made_site(state, &config.key, SystemTime::now())?;
             Cover::new(&folder, SystemTime::now).map_err(file_error(&folder))?
         }
     };
