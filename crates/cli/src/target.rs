@@ -196,7 +196,8 @@ impl Dialling {
         args: &PeerArgs,
         book: Book,
     ) -> Result<Self, Fail> {
-        let network = Network::read(file).map_err(Error::from)?;
+        // A file that does not read is told before anybody is dialled.
+        Network::read(file).map_err(Error::from)?;
         let options = MixOptions {
             relays: relays.into(),
             cover: Cover {

@@ -264,6 +264,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn corpus() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/state");
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            fuzz(&std::fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs >= 10, "{inputs} inputs");
+    }
+
     proptest! {
         #[test]
         fn whatever_reads_is_what_is_written(

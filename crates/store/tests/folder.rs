@@ -1,11 +1,20 @@
 //! A state folder as its holder and others meet it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where it is surprised"
+)]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use betanet_store::{Damage, Error, Kind, MemoryStorage, State, Storage, load_or_move, tighten};
+use betanet_store::{
+    Damage, Error, Kind, MemoryStorage, SharedFolder, State, Storage, entry_name, load_or_move,
+    tighten,
+};
 
 const KIND: Kind = Kind::new("test", 2);
 const JOURNAL: Kind = Kind::new("notes", 1);
@@ -245,7 +254,7 @@ fn processes_take_turns_in_a_shared_folder() {
     });
     assert_eq!(shared.load(KIND, "n").unwrap().unwrap().bytes[0], 40);
     let old = home.path().join("old");
-    std::fs::write(&old, "x").unwrap();
+    fs::write(&old, "x").unwrap();
     let read = |bytes: &[u8]| Some(bytes.to_vec());
     let moved = shared.load_or_move((KIND, "moved"), &old, read).unwrap();
     assert_eq!(&moved.unwrap().bytes[..], b"x");

@@ -1,4 +1,10 @@
 //! Processes that are killed while they write state. `BETANET_KILLS=1000` kills so many; without it a few.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where it is surprised"
+)]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
