@@ -12,6 +12,7 @@ use betanet_wire::text::{hex, unhex};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::files::on_disk;
 use crate::node::QUIC;
 
 /// One origin's template.
@@ -153,7 +154,7 @@ impl Templates {
         let changed = told.origin_h2.as_ref() != Some(&Numbers(seen));
         if changed {
             let name = entry_name("template", address);
-            if let Err(error) = self.folder.hold(|state| state.remove(&name)) {
+            if let Err(error) = on_disk(|| self.folder.hold(|state| state.remove(&name))) {
                 tracing::warn!(%error, "a template that is no longer true is still kept");
             }
         }
@@ -204,7 +205,7 @@ impl Templates {
                 asked: None,
             });
         }
-        let before = self.kept(address)?.map(|(t, _)| t);
+        let before = on_disk(|| self.kept(address))?.map(|(t, _)| t);
         let way = Way::default();
         let seen = match address.strip_prefix(QUIC) {
             Some(to) => calibrate_quic(to, trust, way, shape).await,
@@ -222,7 +223,7 @@ impl Templates {
         };
         let text = serde_json::to_string(&kept).unwrap_or_default();
         let name = entry_name("template", address);
-        self.folder.replace(TEMPLATE, &name, text.as_bytes())?;
+        on_disk(|| self.folder.replace(TEMPLATE, &name, text.as_bytes()))?;
         Ok(Calibrated {
             template,
             fetched_ms: now_ms,

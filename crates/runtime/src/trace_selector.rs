@@ -8,6 +8,8 @@ use betanet_machine::{Rng, Seed};
 use betanet_store::{Error, Kind, SharedFolder, Storage as _, load_or_move};
 use betanet_wire::text::hex;
 
+use crate::files::on_disk;
+
 /// A bit for each page load, set where it was followed.
 const FOLLOWED: Kind = Kind::new("followed", 1);
 
@@ -56,7 +58,7 @@ impl TraceSelector {
         let mut rng = Rng::new(seed);
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((folder, old)) = &self.kept {
-            match self.draw_kept(folder, old, &mut rng) {
+            match on_disk(|| self.draw_kept(folder, old, &mut rng)) {
                 Ok(trace) => return trace,
                 Err(error) => tracing::warn!(%error, "which page loads were followed is not kept"),
             }
