@@ -273,6 +273,11 @@ fn a_directory_is_made_signed_joined_and_published_and_a_file_comes_through_the_
     let facts: Value = serde_json::from_str(&world.good(&to_file)).unwrap();
     assert!(facts["mix_packets"]["received"].as_u64().unwrap() > 0);
     assert_eq!(std::fs::read_to_string(&guard).unwrap(), kept);
+    // One that was damaged is told, and no other one is drawn.
+    std::fs::write(&guard, &kept[..kept.len() - 5]).unwrap();
+    let told = world.bad(3, &through);
+    assert!(told.contains("guard-testnet: damaged"), "{told}");
+    std::fs::write(&guard, &kept).unwrap();
     let many = world.bad(1, &["get", "--network", network, "--mix", "4", &url]);
     assert!(
         many.contains("4 relays are asked for, and 3 count in this epoch"),

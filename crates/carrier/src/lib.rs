@@ -16,7 +16,6 @@ mod capture;
 mod cert;
 pub mod client;
 mod cover;
-pub mod disk;
 mod error;
 mod files;
 mod floor;
@@ -48,6 +47,7 @@ mod watch;
 mod web_pki;
 
 pub use betanet_htx::ticket::EXPORTER_LABEL;
+pub use betanet_store::disk;
 pub use calibrate::{OriginSeen, calibrate, calibrate_quic};
 pub use capture::{CHROMIUM_156, Capture, CaptureError, Captured, FIREFOX_153, QuicCapture};
 pub use cert::{CertFacts, CertSource, Certificate, pin_of};

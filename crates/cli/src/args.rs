@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use betanet_runtime::{
     Error, FrontRules, Network, Node, Padding, Profile, Templates, TraceSelector, Transport, Trust,
-    state_dir,
 };
 use clap::{Args, Parser, Subcommand};
 
 use crate::Fail;
+use crate::state;
 
 pub(crate) use files::{DelArgs, GetArgs, PutArgs};
 pub(crate) use mix::{
@@ -177,7 +177,7 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "WHAT", default_value = "auto", value_parser = ["auto", "tcp", "quic"])]
     pub(crate) transport: String,
     /// Send in the bursts and records of this shape, as `betanet shape learn` writes it, over TCP. The gateway follows it too where
-    /// it has the same one. With which of its page loads connections began is kept in FILE.followed: none is begun with twice before all
+    /// it has the same one. The state folder keeps with which of its page loads connections began: none is begun with twice before all
     /// were.
     #[arg(long, value_name = "FILE", conflicts_with = "mix")]
     pub(crate) shape: Option<PathBuf>,
@@ -203,7 +203,10 @@ pub(crate) struct PeerArgs {
     /// Trust the certificates of this PEM file, in place of Mozilla's roots, where a peer is not known by a pin.
     #[arg(long, value_name = "FILE", env = "BETANET_CA")]
     pub(crate) ca: Option<PathBuf>,
-    /// The address book.
+    /// The folder of this user's state: the address book, guards, templates. Without it, the one in the user's data folder.
+    #[arg(long, value_name = "DIR", env = "BETANET_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// The address book, a TOML file, in place of the one in the state folder.
     #[arg(long, value_name = "FILE", env = "BETANET_BOOK")]
     pub(crate) book: Option<PathBuf>,
 }
@@ -258,7 +261,7 @@ impl PeerArgs {
             node = node.with_trust(trust);
         }
         if self.template {
-            let templates = Templates::new(&state_dir().join("templates")).ok_or_else(|| {
+            let templates = Templates::new(state::folder(self.state.as_deref()).folder()).ok_or_else(|| {
                 let why = "--template: this build looks like no browser, and has no template; build it with --features mimic";
                 Fail::Usage(why.into())
             })?;
@@ -289,7 +292,8 @@ impl PeerArgs {
         let mut kept = path.clone().into_os_string();
         kept.push(".followed");
         let selector = TraceSelector::new(Arc::new(crate::shape_file::read(path)?));
-        Ok(node.with_trace_selector(selector.with_file(kept.into())))
+        let folder = state::folder(self.state.as_deref());
+        Ok(node.with_trace_selector(selector.with_state(folder, kept.into())))
     }
 
     fn transport(&self) -> Transport {

@@ -37,6 +37,7 @@ mod put;
 mod shape;
 mod shape_file;
 mod source;
+mod state;
 mod stop;
 mod target;
 mod template;

@@ -13,6 +13,7 @@ use betanet_runtime::{
     Error, Gateway, GatewayConfig, Given, Identity, Network, Problem, ReadSettings, Role,
     SettingsError, init_logs, load_identity, new_identity, serve_admin,
 };
+use betanet_store::{Error as StateError, State, Storage};
 
 use crate::Fail;
 use crate::args::{
@@ -70,7 +71,7 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
     }
     let read = given(&args.settings, args.config.as_deref())?.read();
     let config = checked(read, |_| Vec::new())?;
-    run(config, args.json, None, false).await
+    run(config, args.json, false, false).await
 }
 
 pub(crate) async fn mixnode(args: Mixnode) -> Result<(), Fail> {
@@ -118,7 +119,7 @@ async fn start_mixnode(read: ReadSettings, as_json: bool, leashed: bool) -> Resu
             .into());
         }
     }
-    run(config, as_json, None, leashed).await
+    run(config, as_json, false, leashed).await
 }
 
 /// Runs the node of a settings file, a mixnode where that is its role, for as long as standard input is open.
@@ -129,7 +130,7 @@ pub(crate) async fn leashed(file: &Path) -> Result<(), Fail> {
         return start_mixnode(read, true, true).await;
     }
     let config = checked(read, |_| Vec::new())?;
-    run(config, true, None, true).await
+    run(config, true, false, true).await
 }
 
 /// The settings of a mixnode. Its role needs no word where no file says another.
@@ -148,18 +149,14 @@ fn mixing(args: &SettingArgs<Mixing>, file: Option<&Path>) -> Result<ReadSetting
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
     let mut given = given(&args.settings, None)?;
     given.put("serve", FLAGS, [args.dir.clone().into_os_string()]);
-    if !given.has("key") {
+    if !given.has("key") && !given.has("state") {
         given.put("key", FLAGS, [default_key().into_os_string()]);
     }
-    let keeps = !given.has("listen");
+    let keeps_port = !given.has("listen");
     let mut read = given.read();
     read.config.operator.log = "warn".into();
-    let mut kept = keeps.then(|| KeptPort::beside(&read.config.node.key));
-    if let Some(kept) = &kept {
-        read.config.listener.listen = vec![kept.listen()];
-    }
     let config = checked(read, |_| Vec::new())?;
-    run(config, args.json, kept.as_mut(), false).await
+    run(config, args.json, keeps_port, false).await
 }
 
 /// The identity in the key file, which is made when it is not there.
@@ -186,18 +183,44 @@ async fn let_go() {
     }
 }
 
+/// The state folder, where it is needed before the node begins: it holds the port, or the key.
+fn held(config: &GatewayConfig, keeps_port: bool) -> Result<Option<Arc<State>>, Fail> {
+    let holds_key = config.node.key.parent() == Some(&config.state());
+    if !keeps_port && !holds_key {
+        return Ok(None);
+    }
+    match State::open(&config.state()) {
+        Ok(state) => Ok(Some(Arc::new(state))),
+        Err(e @ StateError::File { .. }) if !holds_key => {
+            note!("note: {e}: the next start takes another port");
+            Ok(None)
+        }
+        Err(e) => Err(Error::from(e).into()),
+    }
+}
+
 /// Starts the node: at the port that it keeps, or at another where that one is taken.
-async fn start(config: &mut GatewayConfig, kept: Option<&mut KeptPort>) -> Result<Gateway, Fail> {
+async fn start(config: &mut GatewayConfig, keeps_port: bool) -> Result<Gateway, Fail> {
     // Before a key is made where it would be served.
     config.keeps_secrets()?;
+    let state = held(config, keeps_port)?;
     let identity = identity(&config.node.key)?;
-    let Some(kept) = kept else {
-        return Ok(Gateway::start(identity, config).await?);
+    let builder = |config: &GatewayConfig| {
+        let builder = Gateway::builder(identity.clone(), config);
+        match &state {
+            Some(state) => builder.with_storage(Arc::clone(state) as Arc<dyn Storage>),
+            None => builder,
+        }
     };
-    let gateway = match Gateway::start(identity.clone(), config).await {
+    let Some(state) = state.as_ref().filter(|_| keeps_port) else {
+        return Ok(builder(config).start().await?);
+    };
+    let mut kept = KeptPort::of(Arc::clone(state), &config.node.key);
+    config.listener.listen = vec![kept.listen()];
+    let gateway = match builder(config).start().await {
         Err(Error::Listen { source, .. }) if source.kind() == ErrorKind::AddrInUse => {
             config.listener.listen = vec![kept.taken()];
-            Gateway::start(identity, config).await?
+            builder(config).start().await?
         }
         started => started?,
     };
@@ -208,7 +231,7 @@ async fn start(config: &mut GatewayConfig, kept: Option<&mut KeptPort>) -> Resul
 async fn run(
     mut config: GatewayConfig,
     as_json: bool,
-    kept: Option<&mut KeptPort>,
+    keeps_port: bool,
     leashed: bool,
 ) -> Result<(), Fail> {
     let operator = &config.operator;
@@ -223,7 +246,7 @@ async fn run(
     };
     let mut stops = Stops::listen();
     let gateway = tokio::select! {
-        started = start(&mut config, kept) => Arc::new(started?),
+        started = start(&mut config, keeps_port) => Arc::new(started?),
         // Nobody knows of it yet.
         _ = stops.told() => return Ok(()),
     };

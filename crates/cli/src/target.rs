@@ -7,14 +7,14 @@ use std::sync::Arc;
 use betanet_htx::Config;
 use betanet_runtime::{
     Book, Cover, Error, Mesh, MixClient, MixOptions, MixSession, MixStats, Name, Network, Node,
-    NodeId, Peer, SessionHandle, load_identity, state_dir,
+    NodeId, Peer, SessionHandle, load_identity,
 };
 
 use crate::Fail;
 use crate::args::PeerArgs;
 use crate::id::default_key;
 use crate::opened::Opened;
-use crate::progress;
+use crate::{progress, state};
 
 /// How long a peer and relays are looked for in a network.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -197,15 +197,15 @@ impl Dialling {
         args: &PeerArgs,
         book: Book,
     ) -> Result<Self, Fail> {
-        let network = Network::read(file).map_err(Error::from)?;
-        let guard = state_dir().join(format!("guard-{}", network.name));
+        // A file that does not read is told before anybody is dialled.
+        Network::read(file).map_err(Error::from)?;
         let options = MixOptions {
             relays: relays.into(),
             cover: Cover {
                 loops: None,
                 packets: args.mix_cover.map(std::time::Duration::from_millis),
             },
-            guard_file: Some(guard),
+            state: Some(state::folder(args.state.as_deref())),
             loops_file: None,
             patience: PATIENCE,
         };
@@ -388,11 +388,10 @@ fn noted(session: Opened) -> Opened {
 }
 
 fn open_book(args: &PeerArgs) -> Result<Book, Fail> {
-    let path = args
-        .book
-        .clone()
-        .unwrap_or_else(|| state_dir().join("peers.toml"));
-    Ok(Book::open(path)?)
+    Ok(match &args.book {
+        Some(file) => Book::open(file.clone())?,
+        None => Book::in_state(state::folder(args.state.as_deref()))?,
+    })
 }
 
 fn read_peer(flag: &str, text: &str) -> Result<Peer, Fail> {

@@ -6,26 +6,56 @@ use std::path::{Path, PathBuf};
 
 use betanet_carrier::disk;
 use betanet_keys::{Name, Peer};
+use betanet_store::{Kind, SharedFolder, Storage as _};
 
 use crate::Error;
 use crate::files::{file_error, write_private};
 
-/// Peers that were used once, by name, in a TOML file.
+/// The book's entry in a state folder.
+const PEERS: (Kind, &str) = (Kind::new("peers", 1), "peers");
+
+/// Peers that were used once, by name: in a state folder, or in a TOML file that its user names.
 #[derive(Debug)]
 pub struct Book {
-    path: PathBuf,
+    place: Place,
     peers: BTreeMap<String, String>,
 }
 
+#[derive(Debug)]
+enum Place {
+    File(PathBuf),
+    State(SharedFolder),
+}
+
 impl Book {
-    /// Reads the book; one that is not there is empty.
+    /// Reads the book in a TOML file; one that is not there is empty.
     ///
     /// # Errors
     ///
     /// It cannot be read, or does not read as a book.
     pub fn open(path: PathBuf) -> Result<Self, Error> {
         let peers = read(&path)?;
-        Ok(Self { path, peers })
+        let place = Place::File(path);
+        Ok(Self { place, peers })
+    }
+
+    /// Reads the book in a state folder, to which that in its `peers.toml` is moved; one that is not there is empty.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or does not read as a book.
+    pub fn in_state(folder: SharedFolder) -> Result<Self, Error> {
+        let old = folder.folder().join("peers.toml");
+        // A file that does not read as a book is said to be one, and is not moved.
+        let reads = |bytes: &[u8]| parse(&old, bytes).ok().map(|_| bytes.to_vec());
+        let loaded = folder.load_or_move(PEERS, &old, reads)?;
+        let file = folder.folder().join(PEERS.1);
+        let peers = match loaded {
+            Some(loaded) => parse(&file, &loaded.bytes)?,
+            None => BTreeMap::new(),
+        };
+        let place = Place::State(folder);
+        Ok(Self { place, peers })
     }
 
     /// What is known of a name.
@@ -45,31 +75,52 @@ impl Book {
         if self.peers.get(&name) == Some(&text) {
             return Ok(());
         }
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder).map_err(file_error(folder))?;
-        }
-        let _held = hold(&self.path)?;
         // With what others have noted since.
-        self.peers = read(&self.path)?;
-        self.peers.insert(name, text);
-        let text = toml::to_string(&self.peers).map_err(|e| Error::Book {
-            path: self.path.clone(),
-            why: e.to_string(),
-        })?;
-        write_private(&self.path, text.as_bytes())
+        self.peers = match &self.place {
+            Place::File(path) => {
+                if let Some(folder) = path.parent() {
+                    fs::create_dir_all(folder).map_err(file_error(folder))?;
+                }
+                let _held = hold(path)?;
+                let mut peers = read(path)?;
+                peers.insert(name, text);
+                write_private(path, written(path, &peers)?.as_bytes())?;
+                peers
+            }
+            Place::State(folder) => folder.hold(|state| {
+                let path = state.place(PEERS.1);
+                let mut peers = match state.load(PEERS.0, PEERS.1)? {
+                    Some(loaded) => parse(&path, &loaded.bytes)?,
+                    None => BTreeMap::new(),
+                };
+                peers.insert(name, text);
+                state.replace(PEERS.0, PEERS.1, written(&path, &peers)?.as_bytes())?;
+                Ok::<_, Error>(peers)
+            })?,
+        };
+        Ok(())
     }
 }
 
+fn written(path: &Path, peers: &BTreeMap<String, String>) -> Result<String, Error> {
+    toml::to_string(peers).map_err(|e| Error::Book {
+        path: path.to_owned(),
+        why: e.to_string(),
+    })
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>, Error> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| file_error(path)(io::Error::new(ErrorKind::InvalidData, e)))?;
+    toml::from_str(text).map_err(|e| Error::Book {
+        path: path.to_owned(),
+        why: e.message().to_owned(),
+    })
+}
+
 fn read(path: &Path) -> Result<BTreeMap<String, String>, Error> {
-    let bytes = disk::read_regular(path, disk::TEXT_MAX);
-    let text = bytes.and_then(|b| {
-        String::from_utf8(b).map_err(|e| io::Error::new(ErrorKind::InvalidData, e.utf8_error()))
-    });
-    match text {
-        Ok(text) => toml::from_str(&text).map_err(|e| Error::Book {
-            path: path.to_owned(),
-            why: e.message().to_owned(),
-        }),
+    match disk::read_regular(path, disk::TEXT_MAX) {
+        Ok(bytes) => parse(path, &bytes),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(e) => Err(file_error(path)(e)),
     }
@@ -100,23 +151,55 @@ mod tests {
     fn what_two_processes_note_at_once_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/peers.toml");
-        let peer = |n: u8| Peer {
+        let state = SharedFolder::new(dir.path().join("state"));
+        let places: [&dyn Fn() -> Book; 2] = [&|| Book::open(path.clone()).unwrap(), &|| {
+            Book::in_state(state.clone()).unwrap()
+        }];
+        for open in places {
+            let books: Vec<_> = (1..9).map(|n| (n, open())).collect();
+            std::thread::scope(|all| {
+                for (n, mut book) in books {
+                    let peer = peer(n);
+                    all.spawn(move || book.note(&peer).unwrap());
+                }
+            });
+            let book = open();
+            for n in 1..9 {
+                assert_eq!(book.find(peer(n).name()), Some(peer(n)));
+            }
+        }
+    }
+
+    fn peer(n: u8) -> Peer {
+        Peer {
             key: *Identity::from_seed(&[n; 32]).public(),
             addrs: vec![format!("192.0.2.{n}:443")],
             pin: None,
-        };
-        let books: Vec<_> = (1..9)
-            .map(|n| (n, Book::open(path.clone()).unwrap()))
-            .collect();
-        std::thread::scope(|all| {
-            for (n, mut book) in books {
-                let peer = peer(n);
-                all.spawn(move || book.note(&peer).unwrap());
-            }
-        });
-        let book = Book::open(path).unwrap();
-        for n in 1..9 {
-            assert_eq!(book.find(peer(n).name()), Some(peer(n)));
         }
+    }
+
+    #[test]
+    fn the_book_of_an_earlier_version_is_moved_and_a_damaged_one_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = dir.path().join("peers.toml");
+        let open = || Book::in_state(SharedFolder::new(dir.path()));
+        Book::open(old.clone()).unwrap().note(&peer(1)).unwrap();
+        assert_eq!(open().unwrap().find(peer(1).name()), Some(peer(1)));
+        assert!(!old.exists());
+        open().unwrap().note(&peer(2)).unwrap();
+        assert_eq!(open().unwrap().find(peer(1).name()), Some(peer(1)));
+        let entry = dir.path().join("peers");
+        let mut bytes = fs::read(&entry).unwrap();
+        bytes.pop();
+        fs::write(&entry, &bytes).unwrap();
+        let told = open().unwrap_err();
+        assert!(
+            told.is_local() && told.to_string().contains("damaged"),
+            "{told}"
+        );
+        fs::remove_file(entry).unwrap();
+        fs::write(&old, "no book").unwrap();
+        let told = open().unwrap_err().to_string();
+        assert!(told.contains("peers.toml"), "{told}");
     }
 }

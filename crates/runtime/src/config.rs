@@ -164,6 +164,16 @@ config! {
 }
 
 impl GatewayConfig {
+    /// The folder of the node's state: the one that is set, or one beside the key.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        let beside = || match self.node.key.as_os_str().is_empty() {
+            true => PathBuf::new(),
+            false => self.node.key.with_extension("state"),
+        };
+        self.node.state.clone().unwrap_or_else(beside)
+    }
+
     /// Checks all settings together, without a look at keys, certificates and addresses that they name.
     ///
     /// # Errors

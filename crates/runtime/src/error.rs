@@ -121,6 +121,9 @@ pub enum Error {
         /// What is wrong.
         why: &'static str,
     },
+    /// The node's state.
+    #[error(transparent)]
+    State(#[from] betanet_store::Error),
     /// A listener cannot be opened.
     #[error("cannot listen on {address}: {source}")]
     Listen {

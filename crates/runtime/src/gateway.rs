@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use betanet_carrier::{QuicListener, Site};
 use betanet_keys::{Identity, Name, Peer, PublicKey};
+use betanet_store::State;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -78,6 +79,8 @@ pub struct Gateway {
     relay: Arc<Relay>,
     plane: Option<Arc<MixPlane>>,
     translator: Option<Arc<Translator>>,
+    /// The state folder, where the node opened it itself.
+    held: Option<Arc<State>>,
     accepting: Vec<AbortHandle>,
     /// Listeners over QUIC, whose sockets are there until the last connection's end was told.
     quic: Mutex<Vec<Arc<QuicListener>>>,
@@ -211,6 +214,9 @@ impl Gateway {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
+        if let Some(held) = &self.held {
+            held.close();
+        }
         in_time
     }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use betanet_carrier::make_site;
 use betanet_machine::Seed;
+use betanet_store::{Kind, Storage, load_or_move};
 use betanet_wire::text::{hex, unhex};
 
-use crate::files::{file_error, write_secret};
+use crate::files::file_error;
 use crate::{Error, seed};
 
 /// A path beside the key.
@@ -18,31 +19,50 @@ fn beside(key: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
+/// The seed of a node's site, and when it was drawn.
+const SITE: (Kind, &str) = (Kind::new("site", 1), "site");
+
+/// The folder of the site, which lies beside the key for its operator to change.
+fn folder(key: &Path) -> PathBuf {
+    beside(key, ".site")
+}
+
+/// Whether the site is still to be made: it then takes a seed that is kept.
+pub(crate) fn is_missing(key: &Path) -> bool {
+    // The last file that is written.
+    !folder(key).join("index.html").exists()
+}
+
 /// A folder beside the key with a web site that no other node has, made when it is not there.
 ///
-/// It is drawn from a seed that is kept beside the key too: whoever has that can tell the site.
+/// It is drawn from a seed that the node's state holds: whoever has that can tell the site. That of an earlier version is moved there
+/// from beside the key.
 ///
 /// # Errors
 ///
 /// A file cannot be read or written.
-pub(crate) fn made_site(key: &Path, now: SystemTime) -> Result<PathBuf, Error> {
-    let folder = beside(key, ".site");
-    // The last file that is written.
-    if folder.join("index.html").exists() {
+pub(crate) fn made_site(
+    state: Option<&dyn Storage>,
+    key: &Path,
+    now: SystemTime,
+) -> Result<PathBuf, Error> {
+    let folder = folder(key);
+    let Some(state) = state.filter(|_| is_missing(key)) else {
         return Ok(folder);
-    }
-    let path = beside(key, ".site-seed");
-    if !path.exists() {
-        let since = now.duration_since(SystemTime::UNIX_EPOCH);
-        let drawn = betanet_machine::Rng::new(&seed()?).array::<32>();
-        let text = format!("{} {}\n", hex(&drawn), since.map_or(0, |s| s.as_secs()));
-        write_secret(&path, text.as_bytes())?;
-    }
-    let text = fs::read_to_string(&path).map_err(file_error(&path))?;
-    let (seed, made) = read(&text).ok_or_else(|| Error::KeyFile {
-        path: path.clone(),
-        why: "not a site's seed; remove it, and another site is made",
-    })?;
+    };
+    let old = beside(key, ".site-seed");
+    let reads = |bytes: &[u8]| read(bytes).map(|_| bytes.to_vec());
+    let kept = match load_or_move(state, SITE, &old, reads)? {
+        Some(kept) => kept.bytes,
+        None => {
+            let since = now.duration_since(SystemTime::UNIX_EPOCH);
+            let drawn = betanet_machine::Rng::new(&seed()?).array::<32>();
+            let text = format!("{} {}\n", hex(&drawn), since.map_or(0, |s| s.as_secs()));
+            state.replace(SITE.0, SITE.1, text.as_bytes())?;
+            text.into_bytes().into()
+        }
+    };
+    let (seed, made) = read(&kept).ok_or_else(|| state.unreadable(SITE.1))?;
     let made = SystemTime::UNIX_EPOCH + Duration::from_secs(made);
     fs::create_dir_all(&folder).map_err(file_error(&folder))?;
     make_site(&folder, &seed, made).map_err(file_error(&folder))?;
@@ -50,7 +70,8 @@ pub(crate) fn made_site(key: &Path, now: SystemTime) -> Result<PathBuf, Error> {
 }
 
 /// The seed, and when it was drawn, in seconds since 1970.
-fn read(text: &str) -> Option<(Seed, u64)> {
+fn read(text: &[u8]) -> Option<(Seed, u64)> {
+    let text = std::str::from_utf8(text).ok()?;
     let (seed, made) = text.trim_end().split_once(' ')?;
     let seed: [u8; 32] = unhex(seed)?.try_into().ok()?;
     // Until the year 9999.
@@ -60,6 +81,8 @@ fn read(text: &str) -> Option<(Seed, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use betanet_store::MemoryStorage;
+
     use super::*;
 
     #[test]
@@ -68,18 +91,37 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let page = |folder: &Path| fs::read_to_string(folder.join("index.html")).unwrap();
         let (one, two) = (home.path().join("one.pem"), home.path().join("two.pem"));
-        let folder = made_site(&one, now).unwrap();
+        let (of_one, of_two) = (MemoryStorage::default(), MemoryStorage::default());
+        let folder = made_site(Some(&of_one), &one, now).unwrap();
         let first = page(&folder);
-        assert_ne!(first, page(&made_site(&two, now).unwrap()));
+        assert_ne!(first, page(&made_site(Some(&of_two), &two, now).unwrap()));
         fs::remove_dir_all(&folder).unwrap();
         let later = now + Duration::from_secs(1_000_000);
-        assert_eq!(first, page(&made_site(&one, later).unwrap()));
+        let again = || made_site(Some(&of_one), &one, later);
+        assert_eq!(first, page(&again().unwrap()));
         // What an operator changes stays.
         fs::write(folder.join("index.html"), "mine").unwrap();
-        assert_eq!(page(&made_site(&one, later).unwrap()), "mine");
+        assert_eq!(page(&again().unwrap()), "mine");
+        assert_eq!(page(&made_site(None, &one, later).unwrap()), "mine");
         fs::remove_file(folder.join("index.html")).unwrap();
-        fs::write(beside(&one, ".site-seed"), "x 1").unwrap();
-        let why = made_site(&one, later).unwrap_err().to_string();
-        assert!(why.contains("one.pem.site-seed"), "{why}");
+        of_one.replace(SITE.0, SITE.1, b"x 1").unwrap();
+        assert!(matches!(again(), Err(Error::State(_))));
+    }
+
+    #[test]
+    fn the_seed_of_an_earlier_version_is_moved() {
+        let home = tempfile::tempdir().unwrap();
+        let key = home.path().join("one.pem");
+        let old = beside(&key, ".site-seed");
+        fs::write(&old, "x 1").unwrap();
+        let state = MemoryStorage::default();
+        let why = made_site(Some(&state), &key, SystemTime::UNIX_EPOCH).unwrap_err();
+        assert!(why.to_string().contains("one.pem.site-seed"), "{why}");
+        let text = format!("{} 1800000000\n", "07".repeat(32));
+        fs::write(&old, &text).unwrap();
+        made_site(Some(&state), &key, SystemTime::UNIX_EPOCH).unwrap();
+        let kept = state.load(SITE.0, SITE.1).unwrap().unwrap();
+        assert_eq!(&kept.bytes[..], text.as_bytes());
+        assert!(!old.exists() && !is_missing(&key));
     }
 }

@@ -1,16 +1,17 @@
 //! The control plane of a running node: one task that drives `stack::Node` over real sessions.
 
+pub(crate) mod saved;
 mod task;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_keys::{Endpoint, Host as HostName, Identity, Name, Peer, PublicKey};
-use betanet_mesh::{Addr, Carriage, DialId, Draft, Host, Input, Record, SeedPeer, Setup};
+use betanet_mesh::{Addr, Carriage, DialId, Draft, Host, Input, Record, Saved, SeedPeer, Setup};
 use betanet_path::Cf;
 use betanet_session::ops::RawStream;
+use betanet_store::Storage;
 use betanet_wire::NodeId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -139,14 +140,14 @@ impl Mesh {
     ///
     /// # Errors
     ///
-    /// [`Error::Entropy`].
+    /// [`Error::Entropy`]; [`Error::State`] where what was kept does not read.
     pub fn start(
         node: Arc<Node>,
         network: &Network,
         identity: Identity,
         draft: Option<Draft>,
         banned: Vec<NodeId>,
-        state: Option<PathBuf>,
+        state: Option<Arc<dyn Storage>>,
     ) -> Result<Self, Error> {
         let (inbox, messages) = mpsc::channel(INBOX);
         let dialling = Arc::clone(&node);
@@ -155,7 +156,9 @@ impl Mesh {
             draft,
             seeds: network.seeds.clone(),
             policy: network.policy.clone(),
-            saved: state.as_deref().map(task::load).unwrap_or_default(),
+            saved: state
+                .as_deref()
+                .map_or_else(|| Ok(Saved::default()), saved::load)?,
             banned: network.banned.iter().copied().chain(banned).collect(),
         };
         let task = Task::new(node, setup, state, inbox.downgrade())?;

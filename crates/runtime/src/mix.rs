@@ -19,6 +19,7 @@ use std::time::Duration;
 use betanet_keys::Maintainers;
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Role};
+use betanet_store::Storage;
 use betanet_wire::NodeId;
 use tokio::task::AbortHandle;
 
@@ -62,8 +63,8 @@ impl Mixing {
         own: NodeId,
         config: &GatewayConfig,
         network: &Network,
-        metrics: &Arc<Metrics>,
-        clock: Clock,
+        state: &dyn Storage,
+        (metrics, clock): (&Arc<Metrics>, Clock),
     ) -> Result<Option<Self>, Error> {
         let Some(mix) = &network.mix else {
             return Ok(None);
@@ -78,10 +79,10 @@ impl Mixing {
             });
         }
         let mut rng = Rng::new(&seed()?);
-        let mut ring = keys::ring(&config.node.key.with_extension("vrf"))?;
+        let mut ring = keys::ring(state, &config.node.key.with_extension("vrf"))?;
         ring.turn(clock.now().unix_ms, &mut rng);
         let directories = if config.mesh.roles.has(Role::Seed) {
-            let folder = config.node.key.with_extension("directories");
+            let folder = directories::adopt(config)?;
             let maintainers = Maintainers::new(&network.maintainers);
             let opened = Directories::open(&folder, maintainers, mix.beacon_key);
             Some(opened.map_err(file_error(&folder))?)

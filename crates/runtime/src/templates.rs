@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use betanet_carrier::client::{Trust, Way};
 use betanet_carrier::{CHROMIUM_156, Fingerprint, OriginSeen, calibrate, calibrate_quic};
+use betanet_store::{Damage, Kind, SharedFolder, Storage as _, entry_name};
 use betanet_traffic::template::{Flight, Hello, Initial, Initials, Numbers, Template};
 use betanet_wire::text::{hex, unhex};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::address::QUIC;
-use crate::files::{file_error, write_private};
+use crate::files::on_disk;
+
+/// One origin's template.
+const TEMPLATE: Kind = Kind::new("template", 1);
 
 /// How long an observation counts.
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -42,10 +46,10 @@ pub struct Calibrated {
     pub asked: Option<(&'static str, u16)>,
 }
 
-/// Templates that are kept in a folder, of one client.
+/// Templates that are kept in a state folder, of one client.
 #[derive(Clone, Debug)]
 pub struct Templates {
-    dir: PathBuf,
+    folder: SharedFolder,
     client: Template,
     over_quic: Template,
 }
@@ -75,8 +79,15 @@ fn chromium() -> Option<(Template, Template)> {
     Some((tcp, Template::of_quic_client(&initials)?))
 }
 
+/// A template as it is kept, and when it was looked at.
+fn parse(bytes: &[u8]) -> Option<(Template, u64)> {
+    let kept: Kept = serde_json::from_slice(bytes).ok()?;
+    let template = Template::from_bytes(&unhex(&kept.map)?).ok()?;
+    Some((template, kept.fetched_ms))
+}
+
 impl Templates {
-    /// Kept in `dir`. `None` in a build that looks like no browser: it has no client shape to make a template of.
+    /// Kept in the state folder `dir`. `None` in a build that looks like no browser: it has no client shape to make a template of.
     #[must_use]
     pub fn new(dir: &Path) -> Option<Self> {
         if !cfg!(feature = "mimic") {
@@ -84,7 +95,7 @@ impl Templates {
         }
         let (client, over_quic) = chromium()?;
         Some(Self {
-            dir: dir.to_owned(),
+            folder: SharedFolder::new(dir),
             client,
             over_quic,
         })
@@ -99,7 +110,8 @@ impl Templates {
         }
     }
 
-    fn path(&self, address: &str) -> PathBuf {
+    /// Where an earlier version kept it.
+    fn old(&self, address: &str) -> PathBuf {
         let plain = |c: char| {
             if c.is_ascii_alphanumeric() || c == '.' {
                 c
@@ -108,20 +120,31 @@ impl Templates {
             }
         };
         let name: String = address.chars().map(plain).collect();
-        self.dir.join(format!("{name}.json"))
+        let folder = self.folder.folder().join("templates");
+        folder.join(format!("{name}.json"))
     }
 
-    fn kept(&self, address: &str) -> Option<(Template, u64)> {
-        let text = std::fs::read_to_string(self.path(address)).ok()?;
-        let kept: Kept = serde_json::from_str(&text).ok()?;
-        let template = Template::from_bytes(&unhex(&kept.map)?).ok()?;
-        Some((template, kept.fetched_ms))
+    fn kept(&self, address: &str) -> Result<Option<(Template, u64)>, betanet_store::Error> {
+        let name = entry_name("template", address);
+        let reads = |bytes: &[u8]| parse(bytes).map(|_| bytes.to_vec());
+        let loaded = self
+            .folder
+            .load_or_move((TEMPLATE, &name), &self.old(address), reads)?;
+        let Some(loaded) = loaded else {
+            return Ok(None);
+        };
+        let unread = || betanet_store::Error::Damaged {
+            path: self.folder.folder().join(&name),
+            why: Damage::Content,
+        };
+        parse(&loaded.bytes).ok_or_else(unread).map(Some)
     }
 
     /// The template of the origin at `address`, where it was looked at within the last day by this client.
     #[must_use]
     pub fn known(&self, address: &str, now_ms: u64) -> Option<Template> {
-        let (template, fetched_ms) = self.kept(address)?;
+        // One that does not read is told by whoever is about to replace it.
+        let (template, fetched_ms) = self.kept(address).ok()??;
         // A clock that was set back makes nothing last longer.
         let fresh = fetched_ms <= now_ms && now_ms - fetched_ms < DAY_MS;
         (fresh && template == self.joined(address, &template)).then_some(template)
@@ -131,8 +154,10 @@ impl Templates {
     pub(crate) fn compare(&self, address: &str, told: &Template, seen: BTreeMap<u64, u64>) -> bool {
         let changed = told.origin_h2.as_ref() != Some(&Numbers(seen));
         if changed {
-            // One that is not there is looked at all the same.
-            let _ = std::fs::remove_file(self.path(address));
+            let name = entry_name("template", address);
+            if let Err(error) = on_disk(|| self.folder.hold(|state| state.remove(&name))) {
+                tracing::warn!(%error, "a template that is no longer true is still kept");
+            }
         }
         changed
     }
@@ -172,7 +197,7 @@ impl Templates {
         (again, idle): (bool, Duration),
     ) -> Result<Calibrated, Error> {
         if !again && let Some(template) = self.known(address, now_ms) {
-            let fetched_ms = self.kept(address).map_or(now_ms, |(_, at)| at);
+            let fetched_ms = self.kept(address)?.map_or(now_ms, |(_, at)| at);
             return Ok(Calibrated {
                 template,
                 fetched_ms,
@@ -181,6 +206,7 @@ impl Templates {
                 asked: None,
             });
         }
+        let before = on_disk(|| self.kept(address))?.map(|(t, _)| t);
         let way = Way::default();
         let seen = match address.strip_prefix(QUIC) {
             Some(to) => calibrate_quic(to, trust, way, shape).await,
@@ -191,16 +217,14 @@ impl Templates {
             source,
         })?;
         let template = self.of(address, &seen);
-        let before = self.kept(address).map(|(t, _)| t);
         let changed = before.is_some_and(|t| self.joined(address, &t) != template);
-        let path = self.path(address);
-        std::fs::create_dir_all(&self.dir).map_err(file_error(&self.dir))?;
         let kept = Kept {
             fetched_ms: now_ms,
             map: hex(&template.to_bytes()),
         };
         let text = serde_json::to_string(&kept).unwrap_or_default();
-        write_private(&path, text.as_bytes())?;
+        let name = entry_name("template", address);
+        on_disk(|| self.folder.replace(TEMPLATE, &name, text.as_bytes()))?;
         Ok(Calibrated {
             template,
             fetched_ms: now_ms,

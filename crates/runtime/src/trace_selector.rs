@@ -1,23 +1,25 @@
 //! With which page load of a shape the next connection begins.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use betanet_machine::{Rng, Seed};
-use betanet_traffic::shape::{Pauses, Shape, TRACES_MAX};
+use betanet_store::{Error, Kind, SharedFolder, Storage as _, load_or_move};
+use betanet_traffic::shape::{Pauses, Shape};
+use betanet_wire::text::hex;
 
-/// Of a shape's ID.
-const ID: usize = 32;
+use crate::files::on_disk;
+
+/// A bit for each page load, set where it was followed.
+const FOLLOWED: Kind = Kind::new("followed", 1);
 
 /// The page loads of a shape, with each of which a connection begins once before one does again with any: who sees two connections with the same gaps to the
 /// microsecond knows that neither was a browser's.
 pub struct TraceSelector {
     shape: Arc<Shape>,
-    /// Where it is kept which were followed, for who follows the shape after this one or beside it.
-    file: Option<PathBuf>,
+    /// Where it is kept which were followed, for who follows the shape after this one or beside it; and the file in which an earlier
+    /// version kept it.
+    kept: Option<(SharedFolder, PathBuf)>,
     /// The same, where it is not.
     followed: Mutex<Vec<bool>>,
 }
@@ -29,15 +31,15 @@ impl TraceSelector {
         let followed = Mutex::new(vec![false; shape.traces().len()]);
         Self {
             shape,
-            file: None,
+            kept: None,
             followed,
         }
     }
 
-    /// Keeps in this file what was followed.
+    /// Keeps in this folder what was followed; what stands in the file `old` of an earlier version is moved there.
     #[must_use]
-    pub fn with_file(mut self, file: PathBuf) -> Self {
-        self.file = Some(file);
+    pub fn with_state(mut self, folder: SharedFolder, old: PathBuf) -> Self {
+        self.kept = Some((folder, old));
         self
     }
 
@@ -55,46 +57,38 @@ impl TraceSelector {
     pub(crate) fn draw(&self, seed: &Seed) -> u16 {
         let mut rng = Rng::new(seed);
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = &self.file {
-            match self.draw_kept(file, &mut rng) {
+        if let Some((folder, old)) = &self.kept {
+            match on_disk(|| self.draw_kept(folder, old, &mut rng)) {
                 Ok(trace) => return trace,
-                Err(e) => tracing::warn!(
-                    "{}: which page loads were followed is not kept: {e}",
-                    file.display()
-                ),
+                Err(error) => tracing::warn!(%error, "which page loads were followed is not kept"),
             }
         }
         draw(&mut followed, &mut rng)
     }
 
-    fn draw_kept(&self, path: &Path, rng: &mut Rng) -> io::Result<u16> {
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
-        options.mode(0o600);
-        let mut file = options.open(path)?;
-        // Others that follow the same shape wait for the length of this.
-        file.lock()?;
-        let mut kept = Vec::new();
-        let most = ID + TRACES_MAX.div_ceil(8);
-        (&mut file).take(most as u64).read_to_end(&mut kept)?;
+    /// Others that follow the same shape wait for the length of this.
+    fn draw_kept(&self, folder: &SharedFolder, old: &Path, rng: &mut Rng) -> Result<u16, Error> {
         let (id, count) = (self.shape.id(), self.shape.traces().len());
-        // Of another shape, or of none: nothing of this one was followed.
-        let bits = kept.strip_prefix(&id[..]).unwrap_or_default();
-        let bit = |n: usize| {
-            bits.get(n / 8)
-                .is_some_and(|byte| byte & (1 << (n % 8)) != 0)
-        };
-        let mut followed: Vec<bool> = (0..count).map(bit).collect();
-        let trace = draw(&mut followed, rng);
-        let bytes = followed.chunks(8).map(|bits| {
-            let bits = bits.iter().enumerate();
-            bits.fold(0, |byte, (n, bit)| byte | u8::from(*bit) << n)
-        });
-        let kept: Vec<u8> = id.into_iter().chain(bytes).collect();
-        file.rewind()?;
-        file.write_all(&kept)?;
-        file.set_len(kept.len() as u64)?;
-        Ok(trace)
+        let name = format!("followed-{}", hex(&id[..16]));
+        folder.hold(|state| {
+            // A file of another shape, or of none: nothing of this one was followed.
+            let of_this =
+                |bytes: &[u8]| Some(bytes.strip_prefix(&id[..]).unwrap_or_default().to_vec());
+            let kept = load_or_move(state, (FOLLOWED, &name), old, of_this)?;
+            let bits = kept.map(|k| k.bytes).unwrap_or_default();
+            let bit = |n: usize| {
+                bits.get(n / 8)
+                    .is_some_and(|byte| byte & (1 << (n % 8)) != 0)
+            };
+            let mut followed: Vec<bool> = (0..count).map(bit).collect();
+            let trace = draw(&mut followed, rng);
+            let bytes = followed.chunks(8).map(|bits| {
+                let bits = bits.iter().enumerate();
+                bits.fold(0, |byte, (n, bit)| byte | u8::from(*bit) << n)
+            });
+            state.replace(FOLLOWED, &name, &bytes.collect::<Vec<u8>>())?;
+            Ok(trace)
+        })
     }
 }
 
@@ -147,28 +141,46 @@ mod tests {
     }
 
     #[test]
-    fn nor_by_who_follows_the_same_shape_with_the_same_file() {
+    fn nor_by_who_follows_the_same_shape_with_the_same_folder() {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("site.shape.followed");
-        let selector = |loads| TraceSelector::new(shape(loads)).with_file(file.clone());
+        let old = dir.path().join("site.shape.followed");
+        let folder = SharedFolder::new(dir.path().join("state"));
+        let selector =
+            |loads| TraceSelector::new(shape(loads)).with_state(folder.clone(), old.clone());
         let (one, other) = (selector(20), selector(20));
         let mut all = [drawn(&one, 0, 9), drawn(&other, 9, 9)].concat();
         all.extend(drawn(&selector(20), 18, 2));
         all.sort_unstable();
         assert_eq!(all, (0..20).collect::<Vec<_>>());
-        // Another shape's is another one, and what is cut short, or is anything else, is nothing.
+        // Another shape's is another one.
         assert_eq!(drawn(&selector(3), 0, 3), [0, 1, 2]);
-        for bad in [&b"short"[..], &[7; 5000]] {
-            std::fs::write(&file, bad).unwrap();
-            assert_eq!(drawn(&selector(3), 0, 3), [0, 1, 2]);
-            assert_eq!(std::fs::read(&file).unwrap().len(), 33);
+    }
+
+    #[test]
+    fn the_file_of_an_earlier_version_is_moved_and_one_of_another_shape_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = dir.path().join("site.shape.followed");
+        let mut file = shape(3).id().to_vec();
+        file.push(0b011);
+        for (n, (text, first)) in [(&file[..], Some(2)), (b"short", None), (&[7; 5000], None)]
+            .into_iter()
+            .enumerate()
+        {
+            std::fs::write(&old, text).unwrap();
+            let folder = SharedFolder::new(dir.path().join(n.to_string()));
+            let selector = TraceSelector::new(shape(3)).with_state(folder, old.clone());
+            let left: Vec<u16> = first.map_or(vec![0, 1, 2], |f| vec![f]);
+            let many = u8::try_from(left.len()).unwrap();
+            assert_eq!(drawn(&selector, 0, many), left);
+            assert!(!old.exists());
         }
     }
 
     #[test]
     fn where_nothing_can_be_kept_it_is_known_all_the_same() {
-        let file = PathBuf::from("/nowhere/at/all");
-        let selector = TraceSelector::new(shape(5)).with_file(file);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let folder = SharedFolder::new(file.path().join("below"));
+        let selector = TraceSelector::new(shape(5)).with_state(folder, PathBuf::from("/nowhere"));
         assert_eq!(drawn(&selector, 0, 5), [0, 1, 2, 3, 4]);
     }
 }

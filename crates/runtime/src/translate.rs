@@ -1,10 +1,11 @@
 //! Peers of version 1.1 (profile chapter 9): whom this node takes legs from, whom it opens them to, and whom it speaks 1.1 with at all.
 
 mod joint;
+mod kept;
 mod line;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,12 +15,12 @@ use betanet_compat11::{Choices, Leg, Minor, Reading, Refusal, Replay, TicketKey,
 use betanet_htx::Session;
 use betanet_keys::{Identity, Peer};
 use betanet_machine::Rng;
+use betanet_store::Storage;
 use betanet_wire::text::{hex, unhex_array};
 use betanet_wire::{ChargeTo, Code, NodeId};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use crate::files::{file_error, write_private};
 use crate::forward::Relay;
 use crate::node::connect::PathTo;
 use crate::node::default_fingerprint;
@@ -32,10 +33,6 @@ use crate::{
 use joint::Joint;
 use line::Line;
 
-/// Peers whose choice of a version is remembered.
-const CHOICES_MAX: usize = 262_144;
-/// Tickets that are remembered for two hours.
-const TICKETS_MAX: usize = 65_536;
 /// Legs at once, and of one who pays.
 const LEGS: (usize, usize) = (1024, 64);
 /// Streams that a peer opened and that its joint has not taken yet.
@@ -56,8 +53,8 @@ pub(crate) struct Translator {
     reading: Reading,
     state: Mutex<State>,
     legs: Arc<Shares>,
-    /// Where [`Choices`] are kept, and beside them the tickets that were used; one writes there at a time.
-    kept: Mutex<PathBuf>,
+    /// Where [`Choices`] and the tickets that were used are kept; one writes there at a time.
+    kept: Mutex<Arc<dyn Storage>>,
     tickets: Option<(TicketKey, Peer)>,
     dial: Option<Server11>,
     shape: Arc<dyn Fingerprint>,
@@ -89,7 +86,7 @@ impl Drop for OpenLeg {
 }
 
 impl Translator {
-    /// As the settings say.
+    /// As the settings say. What an earlier version kept beside `key` is moved to the node's state.
     ///
     /// # Errors
     ///
@@ -97,7 +94,7 @@ impl Translator {
     pub(crate) fn new(
         identity: Identity,
         settings: &Compat11,
-        kept: PathBuf,
+        (kept, key): (Arc<dyn Storage>, &Path),
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, Error> {
@@ -110,27 +107,9 @@ impl Translator {
             }
             None => None,
         };
-        let choices = match std::fs::read(&kept) {
-            Ok(bytes) => {
-                Choices::from_bytes(&bytes, CHOICES_MAX).ok_or_else(|| Error::KeyFile {
-                    path: kept.clone(),
-                    why: "not a list of who has spoken 1.2; without it nobody may be spoken 1.1 with",
-                })?
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Choices::new(CHOICES_MAX),
-            Err(e) => return Err(file_error(&kept)(e)),
-        };
-        let tickets_used = tickets_file(&kept);
-        let replay = match std::fs::read(&tickets_used) {
-            Ok(bytes) => Replay::from_bytes(&bytes, TICKETS_MAX, clock.now().unix_ms).ok_or_else(|| {
-                Error::KeyFile {
-                    path: tickets_used.clone(),
-                    why: "not a list of tickets of 1.1 that were used; without it they may be used again: remove it after 2 h",
-                }
-            })?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Replay::new(TICKETS_MAX),
-            Err(e) => return Err(file_error(&tickets_used)(e)),
-        };
+        let choices = kept::choices(&*kept, &key.with_extension("seen12"))?;
+        let unix_ms = clock.now().unix_ms;
+        let replay = kept::replay(&*kept, &key.with_extension("used11"), unix_ms)?;
         Ok(Self {
             identity,
             clock,
@@ -250,7 +229,7 @@ impl Translator {
             }
             state.choices.to_bytes()
         };
-        if let Err(error) = write_private(&kept, &bytes) {
+        if let Err(error) = kept::store_choices(&**kept, &bytes) {
             self.lock().changed = true;
             tracing::warn!(%error, "who has spoken 1.2 is not kept");
         }
@@ -266,7 +245,7 @@ impl Translator {
             }
             state.replay.to_bytes()
         };
-        if let Err(error) = write_private(&tickets_file(&kept), &bytes) {
+        if let Err(error) = kept::store_replay(&**kept, &bytes) {
             self.lock().used = true;
             tracing::warn!(%error, "which tickets of 1.1 were used is not kept");
         }
@@ -478,11 +457,6 @@ impl Streams for ToServer {
     }
 }
 
-/// Where the tickets of 1.1 that were used are kept.
-fn tickets_file(kept: &Path) -> PathBuf {
-    kept.with_extension("used11")
-}
-
 /// The secret of a ticket key: 64 hex digits in a file of its own, which is made when it is not there.
 fn ticket_secret(path: &Path, rng: &mut Rng) -> Result<Zeroizing<[u8; 32]>, Error> {
     if !path.exists() {
@@ -508,7 +482,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let own = Identity::from_seed(&[1; 32]);
         let metrics = Arc::new(Metrics::new());
-        let kept = home.path().join("seen12");
+        let kept: Arc<dyn Storage> = Arc::new(betanet_store::MemoryStorage::default());
+        let kept = (kept, home.path());
         let settings = Compat11::default();
         let made = Translator::new(own, &settings, kept, Arc::clone(&metrics), Clock::start());
         let translator = Arc::new(made.unwrap());

@@ -110,6 +110,32 @@ fn end(mut child: Child) -> String {
 }
 
 #[test]
+fn one_process_at_a_time_uses_a_state_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("mine");
+    let named = ["--state", state.to_str().unwrap()];
+    for (args, key) in [(&[][..], "betanet/id.pem"), (&named[..], "mine/id.pem")] {
+        let (child, first, _) = serve(home.path(), args);
+        let second = Command::new(BETANET)
+            .arg("serve")
+            .arg(home.path().join("served"))
+            .args(args)
+            .env("XDG_DATA_HOME", home.path())
+            .output()
+            .unwrap();
+        assert_eq!(second.status.code(), Some(3));
+        let said = String::from_utf8_lossy(&second.stderr);
+        let held = format!("in use by another process (pid {})", child.id());
+        assert!(said.contains(&held) && said.contains("--state"), "{said}");
+        end(child);
+        assert!(home.path().join(key).is_file());
+        let (child, again, _) = serve(home.path(), args);
+        assert_eq!(first["peer"], again["peer"]);
+        end(child);
+    }
+}
+
+#[test]
 fn serve_keeps_its_port_and_says_when_it_is_taken() {
     let home = tempfile::tempdir().unwrap();
     let (child, first, _) = serve(home.path(), &[]);

@@ -243,6 +243,9 @@ pub(crate) struct LoopArgs {
     /// Milliseconds between loops, in the mean.
     #[arg(long, default_value_t = 500, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub(crate) every: u64,
+    /// The folder in which the guard is kept; without it, the user's own.
+    #[arg(long, value_name = "DIR", env = "BETANET_STATE")]
+    pub(crate) state: Option<PathBuf>,
     /// Append each loop to this file, for an audit. It holds the tags of this client's own packets: nobody else is to have it.
     #[arg(long, value_name = "FILE")]
     pub(crate) loops: Option<PathBuf>,

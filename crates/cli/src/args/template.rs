@@ -45,6 +45,9 @@ pub(crate) struct CalibrateArgs {
     /// The SHA-256 of its certificate's SPKI, in hex; without one, web PKI decides.
     #[arg(long, value_name = "PINHEX")]
     pub(crate) pin: Option<String>,
+    /// The folder in which the template is kept; without it, the user's own.
+    #[arg(long, value_name = "DIR", env = "BETANET_STATE")]
+    pub(crate) state: Option<PathBuf>,
     /// Look at it though it was looked at within a day.
     #[arg(long)]
     pub(crate) refresh: bool,

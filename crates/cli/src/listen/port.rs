@@ -1,26 +1,50 @@
 //! The port that `betanet serve` keeps between its starts: clients know it by then.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use betanet_runtime::Listening;
+use betanet_store::{Error, Kind, State, Storage, load_or_move};
 
-/// Where `serve` listens without `--listen`, and the file beside the key that holds the port.
+const PORT: (Kind, &str) = (Kind::new("port", 1), "port");
+
+/// Where `serve` listens without `--listen`; the node's state holds the port.
 #[derive(Debug)]
 pub(super) struct KeptPort {
-    file: PathBuf,
+    state: Arc<State>,
     port: Option<u16>,
 }
 
+fn read(bytes: &[u8]) -> Option<u16> {
+    let port = std::str::from_utf8(bytes).ok()?.trim().parse().ok();
+    port.filter(|p| *p != 0)
+}
+
+/// The file in which an earlier version kept the port.
+fn beside(key: &Path) -> PathBuf {
+    let mut file = key.as_os_str().to_owned();
+    file.push(".port");
+    file.into()
+}
+
+fn load(state: &State, key: &Path) -> Result<Option<u16>, Error> {
+    let reads = |bytes: &[u8]| read(bytes).map(|_| bytes.to_vec());
+    let Some(kept) = load_or_move(state, PORT, &beside(key), reads)? else {
+        return Ok(None);
+    };
+    read(&kept.bytes)
+        .ok_or_else(|| state.unreadable(PORT.1))
+        .map(Some)
+}
+
 impl KeptPort {
-    /// The port that an earlier start left beside this key.
-    pub(super) fn beside(key: &Path) -> Self {
-        let mut file = key.as_os_str().to_owned();
-        file.push(".port");
-        let file = PathBuf::from(file);
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let port = text.trim().parse().ok().filter(|p| *p != 0);
-        Self { file, port }
+    /// The port that an earlier start of the node with this key got.
+    pub(super) fn of(state: Arc<State>, key: &Path) -> Self {
+        let port = load(&state, key).unwrap_or_else(|e| {
+            note!("note: {e}: this start takes another port");
+            None
+        });
+        Self { state, port }
     }
 
     /// Where to listen: at the kept port, or at one that the system chooses.
@@ -47,19 +71,13 @@ impl KeptPort {
             return;
         }
         if let Err(e) = self.write(got) {
-            let file = self.file.display();
-            note!("note: {file}: {e}: the next start takes another port");
+            note!("note: {e}: the next start takes another port");
         }
     }
 
-    /// Whole or not at all: half a number is another port.
-    fn write(&self, port: u16) -> std::io::Result<()> {
-        let folder = self.file.parent().filter(|f| !f.as_os_str().is_empty());
-        let mut fresh = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-        writeln!(fresh, "{port}")?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(&self.file)?;
-        Ok(())
+    fn write(&self, port: u16) -> Result<(), Error> {
+        self.state
+            .replace(PORT.0, PORT.1, format!("{port}\n").as_bytes())
     }
 }
 
@@ -71,12 +89,20 @@ mod tests {
     fn what_is_no_port_is_chosen_anew() {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("id.pem");
-        assert_eq!(KeptPort::beside(&key).listen(), "127.0.0.1:0");
-        KeptPort::beside(&key).write(4433).unwrap();
-        assert_eq!(KeptPort::beside(&key).listen(), "127.0.0.1:4433");
+        let state = Arc::new(State::open(&dir.path().join("id.state")).unwrap());
+        let kept = || KeptPort::of(Arc::clone(&state), &key);
+        assert_eq!(kept().listen(), "127.0.0.1:0");
         for bad in ["", "0", "70000", "x"] {
             std::fs::write(dir.path().join("id.pem.port"), bad).unwrap();
-            assert_eq!(KeptPort::beside(&key).listen(), "127.0.0.1:0", "{bad}");
+            assert_eq!(kept().listen(), "127.0.0.1:0", "{bad}");
         }
+        // The port of an earlier version is moved.
+        std::fs::write(dir.path().join("id.pem.port"), "4432\n").unwrap();
+        assert_eq!(kept().listen(), "127.0.0.1:4432");
+        assert!(!dir.path().join("id.pem.port").exists());
+        kept().write(4433).unwrap();
+        assert_eq!(kept().listen(), "127.0.0.1:4433");
+        std::fs::write(dir.path().join("id.state/port"), "cut").unwrap();
+        assert_eq!(kept().listen(), "127.0.0.1:0");
     }
 }

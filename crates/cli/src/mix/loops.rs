@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use betanet_runtime::{Cover, MixClient, MixOptions, Node, state_dir};
+use betanet_runtime::{Cover, MixClient, MixOptions, Node};
 use serde_json::json;
 
 use super::network;
 use crate::Fail;
 use crate::args::LoopArgs;
 use crate::fail::interruptible;
+use crate::state;
 
 /// After this a loop that is not back is lost.
 const LAST: Duration = Duration::from_secs(11);
@@ -21,7 +22,7 @@ pub(super) async fn run(args: LoopArgs) -> Result<(), Fail> {
             loops: Some(Duration::from_millis(args.every)),
             packets: None,
         },
-        guard_file: Some(state_dir().join(format!("guard-{}", net.name))),
+        state: Some(state::folder(args.state.as_deref())),
         loops_file: args.loops.clone(),
         ..MixOptions::default()
     };

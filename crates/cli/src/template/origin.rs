@@ -6,13 +6,13 @@ use betanet_carrier::disk::write_shared;
 use betanet_keys::{Envelope, Maintainers};
 use betanet_runtime::{
     Clock, Error, FrontRecord, Network, Profile, Templates, Trust, calibrate_origin, load_identity,
-    state_dir,
 };
 use betanet_wire::text::{hex, unhex, unhex_array};
 use serde_json::json;
 
 use crate::Fail;
 use crate::args::{CalibrateArgs, RecordArgs, SignArgs};
+use crate::state;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
@@ -23,7 +23,7 @@ pub(super) async fn calibrate(args: CalibrateArgs) -> Result<(), Fail> {
         ),
         None => Trust::web_pki(),
     };
-    let templates = Templates::new(&state_dir().join("templates")).ok_or_else(|| {
+    let templates = Templates::new(state::folder(args.state.as_deref()).folder()).ok_or_else(|| {
         let why = "this build looks like no browser, and has no client shape to make a template of; build it with --features mimic";
         Fail::Usage(why.into())
     })?;

@@ -66,11 +66,13 @@ impl GatewayConfig {
     /// The first secret that lies in a folder whose files are given to others.
     pub(crate) fn exposed(&self) -> Option<Exposed> {
         let certificate_key = self.tls.certificate_key.as_ref();
+        let state = Some(self.state()).filter(|state| !state.as_os_str().is_empty());
         let secrets = [
             (
                 "key",
                 Some(&self.node.key).filter(|key| !key.as_os_str().is_empty()),
             ),
+            ("state", state.as_ref()),
             ("certificate_key", certificate_key),
             ("compat11_tickets", self.legacy.tickets.as_ref()),
         ];

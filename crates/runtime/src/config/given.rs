@@ -234,6 +234,11 @@ impl Given {
             }
         }
         config.listener.normalize();
+        if let Some(state) = &config.node.state
+            && config.node.key.as_os_str().is_empty()
+        {
+            config.node.key = state.join("id.pem");
+        }
         ReadSettings {
             config,
             origins,

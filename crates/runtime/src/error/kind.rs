@@ -80,6 +80,7 @@ impl Error {
             | Self::Network(_)
             | Self::NoMix { .. }
             | Self::ReplayMemory { .. }
+            | Self::State(_)
             | Self::Book { .. } => ErrorKind::Local,
         }
     }

@@ -9,12 +9,13 @@ use betanet_keys::{Identity, Name};
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
 use betanet_session::{OwnTask, Router, Service, StreamRegistry};
+use betanet_store::{State, Storage};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acceptor::SessionAcceptor;
-use super::parts::{certificate, cover, folder, look_of, reload, written};
+use super::parts::{certificate, cover, folder, keeps_state, look_of, reload, written};
 use super::{Gateway, Listening};
 use crate::admission::AdmissionControl;
 use crate::connection_limiter::ConnectionLimiter;
@@ -22,7 +23,7 @@ use crate::forward::Relay;
 use crate::fronts::FrontRules;
 use crate::health::{Accepting, Part, Pulse, Vitals};
 use crate::listeners::{Bound, Listeners, accept, accept_quic, bind, leaves_v4};
-use crate::mesh::multiaddr;
+use crate::mesh::{multiaddr, saved};
 use crate::metrics::Refusal;
 use crate::mix::{Mixing, PLACE};
 use crate::reach::{Reach, interfaces, reach};
@@ -37,6 +38,7 @@ pub struct GatewayBuilder {
     config: GatewayConfig,
     router: Router,
     streams: Option<Arc<dyn Streams>>,
+    storage: Option<Arc<dyn Storage>>,
 }
 
 impl std::fmt::Debug for GatewayBuilder {
@@ -54,6 +56,7 @@ impl GatewayBuilder {
             config,
             router: Router::default(),
             streams: None,
+            storage: None,
         }
     }
 
@@ -71,6 +74,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Keeps the node's state in `storage`, in place of the folder that the configuration names.
+    #[must_use]
+    pub fn with_storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
     /// Opens the listeners that the configuration names.
     ///
     /// # Errors
@@ -82,12 +92,19 @@ impl GatewayBuilder {
             config,
             mut router,
             streams,
+            storage,
         } = self;
         let config = &config;
         if !router.has("/") {
             router.set("/", folder(config)?);
         }
         config.keeps_secrets()?;
+        // Held before anything of it is read, by this node alone.
+        let held = match &storage {
+            None if keeps_state(config) => Some(Arc::new(State::open(&config.state())?)),
+            _ => None,
+        };
+        let storage = storage.or_else(|| held.clone().map(|s| s as Arc<dyn Storage>));
         let connections_max = crate::descriptors::connections(
             config.limits.max_connections,
             config.traffic.jitter.is_some(),
@@ -113,7 +130,7 @@ impl GatewayBuilder {
                 note: None,
             }
         };
-        let cover = cover(config, &addresses)?;
+        let cover = cover(config, storage.as_deref(), &addresses)?;
         let network = match &config.mesh.network {
             Some(path) => Some(Network::read(path)?),
             None => None,
@@ -165,14 +182,17 @@ impl GatewayBuilder {
         if network.is_some() {
             accepts.extend([kind::DISCOVER, kind::GOSSIP]);
         }
-        let mut mixing = match &network {
-            Some(network) => Mixing::prepare(key.node_id(), config, network, &metrics, clock)?,
-            None => None,
+        let mut mixing = match (&network, &storage) {
+            (Some(network), Some(storage)) => {
+                let counted = (&metrics, clock);
+                Mixing::prepare(key.node_id(), config, network, &**storage, counted)?
+            }
+            _ => None,
         };
         let compat11 = config.legacy.compat11();
         let settings = Some(&compat11).filter(|c| c.is_on());
-        let translator = settings.map(|settings| {
-            let kept = config.node.key.with_extension("seen12");
+        let translator = settings.zip(storage.clone()).map(|(settings, storage)| {
+            let kept = (storage, config.node.key.as_path());
             let own = identity.clone();
             Translator::new(own, settings, kept, Arc::clone(&metrics), clock).map(Arc::new)
         });
@@ -302,10 +322,12 @@ impl GatewayBuilder {
                 mix: mixing.as_ref().map(Mixing::record).unwrap_or_default(),
                 ..Draft::default()
             };
-            let state = config.node.key.with_extension("mesh");
+            if let Some(storage) = &storage {
+                saved::adopt(&**storage, &config.node.key.with_extension("mesh"))?;
+            }
             let banned = config.mesh.ban.iter().map(Name::node_id).collect();
             let said = Some(draft.clone());
-            let mesh = Mesh::start(relay.node(), network, own, said, banned, Some(state))?;
+            let mesh = Mesh::start(relay.node(), network, own, said, banned, storage.clone())?;
             parts.push(Part::task("the mesh", mesh.task()));
             if let Some(mixing) = mixing.take() {
                 let ways = (relay.node(), mesh.clone());
@@ -358,6 +380,7 @@ impl GatewayBuilder {
                 tickets11: translator.as_ref().and_then(|t| t.ticket_key()),
             },
             translator,
+            held,
             site,
             metrics,
             standing,

@@ -10,10 +10,11 @@ use betanet_carrier::client::Way;
 use betanet_carrier::{CertSource, Certificate, Cover, Http2Look, OriginProxy, Plain, calibrate};
 use betanet_keys::{Endpoint, Name};
 use betanet_session::{HandlerService, Service};
+use betanet_store::Storage;
 
 use crate::files::file_error;
 use crate::health::writable;
-use crate::made::made_site;
+use crate::made::{is_missing, made_site};
 use crate::{CoverSite, Error, FolderService, GatewayConfig};
 
 /// How often certificate files are looked at.
@@ -51,11 +52,13 @@ pub(super) fn written(config: &GatewayConfig) -> Vec<PathBuf> {
         .serve
         .iter()
         .filter(|_| config.folder.may_write());
+    let keeps = config.mesh.network.is_some() || config.legacy.compat11().is_on();
+    let kept = config.state();
     let state = match config.node.key.parent() {
+        _ if keeps => kept.as_path(),
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let keeps = config.mesh.network.is_some() || config.legacy.compat11().is_on();
     let state = Some(state.to_owned()).filter(|f| keeps || writable(f).is_ok());
     served.cloned().chain(state).collect()
 }
@@ -92,8 +95,18 @@ pub(super) fn certificate(config: &GatewayConfig) -> Result<Arc<CertSource>, Err
     Ok(Arc::new(certificate.map_err(Error::Certificate)?))
 }
 
+/// Whether a node keeps anything, and holds its state folder for that.
+pub(super) fn keeps_state(config: &GatewayConfig) -> bool {
+    let makes = matches!(config.site.cover_site(), CoverSite::Made) && is_missing(&config.node.key);
+    config.mesh.network.is_some() || config.legacy.compat11().is_on() || makes
+}
+
 /// What visitors are shown.
-pub(super) fn cover(config: &GatewayConfig, addresses: &[String]) -> Result<Cover, Error> {
+pub(super) fn cover(
+    config: &GatewayConfig,
+    state: Option<&dyn Storage>,
+    addresses: &[String],
+) -> Result<Cover, Error> {
     let cover = match &config.site.cover_site() {
         CoverSite::Folder(path) => Cover::new(path, SystemTime::now).map_err(file_error(path))?,
         CoverSite::Origin(origin) => {
@@ -107,7 +120,7 @@ pub(super) fn cover(config: &GatewayConfig, addresses: &[String]) -> Result<Cove
             Cover::proxy(origin.clone(), SystemTime::now)
         }
         CoverSite::Made => {
-            let folder = made_site(&config.node.key, SystemTime::now())?;
+            let folder = made_site(state, &config.node.key, SystemTime::now())?;
             Cover::new(&folder, SystemTime::now).map_err(file_error(&folder))?
         }
     };

@@ -3,26 +3,25 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_keys::{Name, Peer, PublicKey};
 use betanet_machine::{Io, Machine as _, Now, Time, drive};
 use betanet_mesh::{
-    Addr, Command, DialId, Event, ExchangeId, Host, Input, PEERS_EXCHANGES, Record, Saved, Setup,
-    Transmit,
+    Addr, Command, DialId, Event, ExchangeId, Host, Input, PEERS_EXCHANGES, Record, Setup, Transmit,
 };
 use betanet_session::ops::RawStream;
 use betanet_stack::{Node as Control, NodeCommand, NodeEvent, NodeInput};
-use betanet_wire::{Code, NodeId, text};
+use betanet_store::Storage;
+use betanet_wire::{Code, NodeId};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{Message, target};
-use crate::files::{on_disk, write_private};
+use super::{Message, saved, target};
+use crate::files::on_disk;
 use crate::view::View;
 use crate::{Clock, Error, Node, SessionHandle, seed};
 
@@ -54,7 +53,7 @@ pub(super) struct Task {
     next: ExchangeId,
     /// What the mesh's queues had refused when that was last looked at.
     refused: u64,
-    state: Option<PathBuf>,
+    state: Option<Arc<dyn Storage>>,
 }
 
 impl Io for Task {
@@ -89,7 +88,7 @@ impl Task {
     pub(super) fn new(
         node: Arc<Node>,
         setup: Setup,
-        state: Option<PathBuf>,
+        state: Option<Arc<dyn Storage>>,
         inbox: mpsc::WeakSender<Message>,
     ) -> Result<Self, Error> {
         let clock = Clock::start();
@@ -268,11 +267,11 @@ impl Task {
         match event {
             Event::Found(record) => self.found(record.node(), Some(&record)),
             Event::NotFound(node) => self.found(node, None),
-            Event::Save(saved) => {
-                if let Some(path) = self.state.clone()
-                    && let Err(error) = on_disk(|| save(&path, &saved))
+            Event::Save(news) => {
+                if let Some(state) = &self.state
+                    && let Err(error) = on_disk(|| saved::save(&**state, &news))
                 {
-                    tracing::warn!(%error, path = %path.display(), "what is known of the mesh is not kept");
+                    tracing::warn!(%error, "what is known of the mesh is not kept");
                 }
             }
             Event::Excluded(node) => {
@@ -502,25 +501,4 @@ async fn run_exchange(
         }
     }
     ended(&inbox, exchange).await;
-}
-
-/// What was kept: the last `seq`, then an anchor's envelope in hex a line.
-pub(super) fn load(path: &Path) -> Saved {
-    let Ok(text) = std::fs::read_to_string(path) else {
-        return Saved::default();
-    };
-    let mut lines = text.lines();
-    Saved {
-        seq: lines.next().and_then(|l| l.parse().ok()).unwrap_or(0),
-        anchors: lines.filter_map(text::unhex).map(Bytes::from).collect(),
-    }
-}
-
-fn save(path: &Path, saved: &Saved) -> Result<(), Error> {
-    let mut out = format!("{}\n", saved.seq);
-    for anchor in &saved.anchors {
-        out.push_str(&text::hex(anchor));
-        out.push('\n');
-    }
-    write_private(path, out.as_bytes())
 }

@@ -16,6 +16,7 @@ use betanet_mix::{
 use betanet_session::ops::{OPS, Op};
 use betanet_session::{Substream, session_id};
 use betanet_stack::MixRequester;
+use betanet_store::SharedFolder;
 use betanet_wire::NodeId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +45,7 @@ pub struct MixOptions {
     /// What is sent beside real packets.
     pub cover: Cover,
     /// Where the guard is kept; without it each client draws one.
-    pub guard_file: Option<PathBuf>,
+    pub state: Option<SharedFolder>,
     /// Where loops are noted, one line of JSON each, for `betanet mix audit`.
     pub loops_file: Option<PathBuf>,
     /// How long directory, relays and peers are looked for.
@@ -56,7 +57,7 @@ impl Default for MixOptions {
         Self {
             relays: 3,
             cover: Cover::default(),
-            guard_file: None,
+            state: None,
             loops_file: None,
             patience: Duration::from_secs(20),
         }
@@ -144,7 +145,7 @@ impl MixClient {
         };
         let chart = finder.chart(options.relays).await?;
         let topology = &chart.topology;
-        let guard = finder.guard(topology, options.guard_file.as_deref())?;
+        let guard = finder.guard(topology, options.state.as_ref())?;
         let (session, stream, peer) = finder.enter(guard).await?;
         let setup = Setup {
             own: node.identity_for(&peer.key)?.public().node_id(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -13,9 +14,28 @@ use bytes::Bytes;
 
 use super::plane::lock;
 pub(super) use crate::directory_problem::DirectoryProblem;
+use crate::files::file_error;
+use crate::{Error, GatewayConfig};
 
 /// Epochs around now whose directories are kept.
 const KEPT: (u32, u32) = (8, 2);
+
+/// The folder of a node's directories, in that of its state: each file holds what maintainers signed, and is checked when it is read.
+/// The folder of an earlier version, beside the key, is moved there.
+pub(super) fn adopt(config: &GatewayConfig) -> Result<PathBuf, Error> {
+    let (state, old) = (
+        config.state(),
+        config.node.key.with_extension("directories"),
+    );
+    let folder = state.join("directories");
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(&state);
+    made.map_err(file_error(&state))?;
+    if old.is_dir() && !folder.exists() {
+        fs::rename(&old, &folder).map_err(file_error(&old))?;
+    }
+    Ok(folder)
+}
 
 /// Checks an envelope, and reads the directory in it.
 ///

@@ -9,13 +9,14 @@ use betanet_keys::{VRF_PROOF, VrfSecret};
 use betanet_machine::Rng;
 use betanet_mesh::Draft;
 use betanet_mix::{DelayProof, KeyRing, epoch_at};
+use betanet_store::{Kind, Storage, load_or_move};
 use betanet_wire::text;
 use zeroize::Zeroizing;
 
 use super::memory::Memories;
 use super::plane::{Plane, lock};
 use super::wellknown::MixResources;
-use crate::files::{read_secret, write_secret};
+use crate::files::read_secret;
 use crate::{Clock, Error, Mesh, seed};
 
 /// How often the replay memory is looked at.
@@ -23,20 +24,32 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Proofs that are kept to be asked for: a week's.
 const PROOFS_MAX: usize = 56;
 
-/// The secret that a node's places and delays are proved with, kept beside its key.
-pub(crate) fn vrf(path: &Path) -> Result<VrfSecret, Error> {
-    let bad = |why| Error::KeyFile {
-        path: path.to_owned(),
-        why,
-    };
-    if !path.exists() {
-        let fresh = Zeroizing::new(Rng::new(&seed()?).array::<32>());
-        write_secret(path, text::hex(&fresh[..]).as_bytes())?;
+/// The seed of a VRF secret, 32 bytes.
+const VRF: (Kind, &str) = (Kind::new("vrf", 1), "vrf");
+
+/// The secret that a node's places and delays are proved with. That of an earlier version is moved from the file `old`.
+fn vrf(state: &dyn Storage, old: &Path) -> Result<VrfSecret, Error> {
+    // One that others may read is refused here.
+    if old.exists() {
+        read_secret(old)?;
     }
-    let text = read_secret(path)?;
-    let seed: [u8; 32] =
-        text::unhex_array(text.trim()).ok_or(bad("not a VRF seed of 64 hex digits"))?;
-    Ok(VrfSecret::from_seed(&Zeroizing::new(seed)))
+    let reads = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let seed = Zeroizing::new(text::unhex_array::<32>(text.trim())?);
+        Some(seed.to_vec())
+    };
+    let seed = match load_or_move(state, VRF, old, reads)? {
+        Some(kept) => {
+            let seed = <[u8; 32]>::try_from(&kept.bytes[..]);
+            Zeroizing::new(seed.map_err(|_| state.unreadable(VRF.1))?)
+        }
+        None => {
+            let fresh = Zeroizing::new(Rng::new(&seed()?).array::<32>());
+            state.replace(VRF.0, VRF.1, &fresh[..])?;
+            fresh
+        }
+    };
+    Ok(VrfSecret::from_seed(&seed))
 }
 
 /// Keeps the keys of a node.
@@ -88,7 +101,36 @@ impl KeyRotation {
 /// Proofs by their epoch.
 pub(crate) type Proofs = BTreeMap<u32, [u8; VRF_PROOF]>;
 
-/// A key ring with the secret of a file.
-pub(crate) fn ring(path: &Path) -> Result<KeyRing, Error> {
-    Ok(KeyRing::new(vrf(path)?))
+/// A key ring with the secret that the node's state holds.
+pub(crate) fn ring(state: &dyn Storage, old: &Path) -> Result<KeyRing, Error> {
+    Ok(KeyRing::new(vrf(state, old)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_store::MemoryStorage;
+
+    use super::*;
+    use crate::files::write_secret;
+
+    #[test]
+    fn a_secret_is_kept_and_that_of_an_earlier_version_is_moved() {
+        let home = tempfile::tempdir().unwrap();
+        let old = home.path().join("node.vrf");
+        let state = MemoryStorage::default();
+        let first = *vrf(&state, &old).unwrap().public();
+        assert_eq!(*vrf(&state, &old).unwrap().public(), first);
+        let state = MemoryStorage::default();
+        write_secret(&old, text::hex(&[7; 32]).as_bytes()).unwrap();
+        let kept = *VrfSecret::from_seed(&[7; 32]).public();
+        assert_eq!(*vrf(&state, &old).unwrap().public(), kept);
+        assert!(!old.exists());
+        assert_eq!(*vrf(&state, &old).unwrap().public(), kept);
+        state.replace(VRF.0, VRF.1, b"short").unwrap();
+        assert!(matches!(vrf(&state, &old), Err(Error::State(_))));
+        write_secret(&old, b"no seed").unwrap();
+        let told = vrf(&MemoryStorage::default(), &old).unwrap_err();
+        assert!(told.to_string().contains("node.vrf"), "{told}");
+        assert!(old.exists());
+    }
 }

@@ -45,20 +45,28 @@ async fn a_calibrated_template_is_told_kept_for_a_day_and_counts_where_it_is_lis
     assert_eq!(watched.await.unwrap().asked, Some(("/favicon.ico", 404)));
     assert!(began.elapsed() >= idle);
     // An origin whose SETTINGS are others than what was kept.
-    let file = std::fs::read_dir(dir.path())
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let kept = || {
+        let names = std::fs::read_dir(dir.path()).unwrap().flatten();
+        let mut names =
+            names.filter(|e| e.file_name().as_encoded_bytes().starts_with(b"template-"));
+        names.next().unwrap().path()
+    };
+    // In the form and the place of an earlier version, which are read once.
+    let put = |text: &str| {
+        std::fs::remove_file(kept()).unwrap();
+        let old = dir.path().join("templates");
+        std::fs::create_dir_all(&old).unwrap();
+        let name = address.replace(':', "_");
+        std::fs::write(old.join(format!("{name}.json")), text).unwrap();
+    };
     let mut other = found.template.clone();
     other.origin_h2.as_mut().unwrap().0.insert(3, 7);
     let text =
         serde_json::json!({"fetched_ms": now, "map": betanet_wire::text::hex(&other.to_bytes())});
-    std::fs::write(&file, text.to_string()).unwrap();
+    put(&text.to_string());
     assert!(look(true).await.unwrap().changed);
     // A session sees it too: what was kept is forgotten, and the next one tells what is there now.
-    std::fs::write(&file, text.to_string()).unwrap();
+    put(&text.to_string());
     let telling = Node::client().unwrap().with_templates(templates.clone());
     let telling = telling.with_transport(Transport::Tcp);
     for told in [&other, &found.template] {

@@ -16,6 +16,9 @@ section! {
     NodeSettings "node" "The node" {
         /// The identity's PKCS#8 PEM file; made when it is not there.
         key "key" "FILE": PathBuf = PathBuf::new();
+        /// The folder of the node's state, which one process at a time uses; without it, one beside the key that ends in .state.
+        /// Without a key, the key is in it as id.pem.
+        state "state" "DIR": Option<PathBuf> = None;
         /// Dial from this local address.
         dial_from "dial_from" "IP": Option<IpAddr> = None;
         /// Offer ML-KEM-768 beside X25519.

@@ -1,7 +1,6 @@
 //! What a client has to know before it sends: directory, relays' keys, guard.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +11,13 @@ use betanet_machine::Rng;
 use betanet_mesh::Record;
 use betanet_mix::{DIRECTORY_MAX, Directory, DirectoryError, Guard, MixKeys, Topology, epoch_at};
 use betanet_session::Substream;
+use betanet_store::{Kind, SharedFolder, Storage as _, load_or_move};
 use betanet_wire::NodeId;
 use tokio::time::timeout;
 
 use super::super::PLACE;
 use super::super::directories::{DirectoryProblem, check};
-use crate::files::{file_error, write_private};
+use crate::files::on_disk;
 use crate::mesh::peer_of_seed;
 use crate::{Clock, Error, Mesh, Network, Node, SeedFailure, SessionHandle, seed};
 
@@ -218,31 +218,18 @@ impl Finder {
         }
     }
 
-    /// The guard that is kept, or a fresh one, which is noted.
-    pub(super) fn guard(&self, topology: &Topology, file: Option<&Path>) -> Result<NodeId, Error> {
+    /// The guard that is kept, or a fresh one, which is noted. One that is noted and does not read is an error: whoever could damage
+    /// it would have another one drawn.
+    pub(super) fn guard(
+        &self,
+        topology: &Topology,
+        state: Option<&SharedFolder>,
+    ) -> Result<NodeId, Error> {
         let now = self.clock.now().unix_ms;
-        let kept = file.and_then(|path| {
-            let text = std::fs::read_to_string(path).ok()?;
-            let (name, since) = text.trim().split_once(' ')?;
-            Some(Guard {
-                node: name.parse::<Name>().ok()?.node_id(),
-                since_ms: since.parse().ok()?,
-            })
-        });
-        if let Some(guard) = kept.filter(|g| g.stands(now, topology)) {
-            return Ok(guard.node);
+        match state {
+            None => Ok(fresh_guard(now, topology)?.node),
+            Some(folder) => on_disk(|| kept_guard(folder, &self.network.name, now, topology)),
         }
-        let drawn = Guard::draw(now, topology, &mut Rng::new(&seed()?));
-        let too_few = betanet_mix::ClientError::TooFew { relays: 1, have: 0 };
-        let guard = drawn.ok_or(too_few)?;
-        if let Some(path) = file {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder).map_err(file_error(folder))?;
-            }
-            let line = format!("{} {}\n", Name::from(guard.node), guard.since_ms);
-            write_private(path, line.as_bytes())?;
-        }
-        Ok(guard.node)
     }
 
     /// A session with the guard, and a stream for packets on it.
@@ -261,4 +248,46 @@ impl Finder {
         let stream = stream.map_err(|e| fail(e.into()))?;
         Ok((session, stream, peer))
     }
+}
+
+/// A network's guard, by its name.
+const GUARD: Kind = Kind::new("guard", 1);
+
+fn fresh_guard(now: u64, topology: &Topology) -> Result<Guard, Error> {
+    let drawn = Guard::draw(now, topology, &mut Rng::new(&seed()?));
+    let too_few = betanet_mix::ClientError::TooFew { relays: 1, have: 0 };
+    Ok(drawn.ok_or(too_few)?)
+}
+
+fn parse(bytes: &[u8]) -> Option<Guard> {
+    let (name, since) = std::str::from_utf8(bytes).ok()?.trim().split_once(' ')?;
+    Some(Guard {
+        node: name.parse::<Name>().ok()?.node_id(),
+        since_ms: since.parse().ok()?,
+    })
+}
+
+/// The guard of a state folder, which is held meanwhile: clients that begin at once have the same one.
+fn kept_guard(
+    folder: &SharedFolder,
+    network: &str,
+    now: u64,
+    topology: &Topology,
+) -> Result<NodeId, Error> {
+    let name = format!("guard-{network}");
+    folder.hold(|state| {
+        // An earlier version's file had the same name.
+        let old = state.place(&name);
+        let reads = |bytes: &[u8]| parse(bytes).map(|_| bytes.to_vec());
+        if let Some(kept) = load_or_move(state, (GUARD, &name), &old, reads)? {
+            let guard = parse(&kept.bytes).ok_or_else(|| state.unreadable(&name))?;
+            if guard.stands(now, topology) {
+                return Ok(guard.node);
+            }
+        }
+        let guard = fresh_guard(now, topology)?;
+        let line = format!("{} {}\n", Name::from(guard.node), guard.since_ms);
+        state.replace(GUARD, &name, line.as_bytes())?;
+        Ok(guard.node)
+    })
 }

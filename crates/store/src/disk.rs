@@ -12,6 +12,11 @@ use zeroize::Zeroizing;
 const SECRET_MAX: u64 = 64 << 10;
 /// Links that lead to a file, one to the next.
 const LINKS_MAX: usize = 8;
+/// The name of a file that is being written begins with this, and ends with so many drawn letters.
+const UNFINISHED: &str = ".betanet-";
+/// The same of an entry of a state folder, which nobody but the folder's holder writes.
+const UNFINISHED_STATE: &str = ".state-";
+const DRAWN: usize = 16;
 
 /// Who besides its owner may read a file of a secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,7 +37,7 @@ pub enum Readers {
 pub fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     let bytes = bytes.as_ref();
     let folder = folder_of(path);
-    let fresh = fresh(folder, 0o600, true, bytes)?;
+    let fresh = fresh((folder, UNFINISHED), 0o600, true, bytes)?;
     fresh.persist_noclobber(path).map_err(|e| e.error)?;
     sync(folder)
 }
@@ -138,6 +143,37 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|e| io::Error::new(ErrorKind::InvalidData, e.utf8_error()))
 }
 
+/// Reads a regular file of at most `most` bytes into a buffer that is wiped.
+pub(crate) fn read_private(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let (file, meta) = open_regular(path)?;
+    read_whole(&file, &meta, most)
+}
+
+/// Writes an entry of a state folder, in place of what is there. The caller holds the folder.
+pub(crate) fn write_state(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = followed(path)?;
+    if fs::metadata(&path).is_ok_and(|m| !m.is_file()) {
+        return Err(irregular());
+    }
+    let folder = folder_of(&path);
+    let fresh = fresh((folder, UNFINISHED_STATE), 0o600, true, bytes)?;
+    fresh.persist(&path).map_err(|e| e.error)?;
+    sync(folder)
+}
+
+/// Removes what a process that was killed left of entries that it was writing. The caller holds the state folder.
+pub(crate) fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let drawn = name.to_str().and_then(|n| n.strip_prefix(UNFINISHED_STATE));
+        if drawn.is_some_and(|d| d.len() == DRAWN) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn open_regular(path: &Path) -> io::Result<(File, fs::Metadata)> {
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
     let file = File::options().read(true).custom_flags(flags).open(path)?;
@@ -190,21 +226,21 @@ fn followed(path: &Path) -> io::Result<PathBuf> {
 
 fn replace(path: &Path, mode: u32, exact: bool, bytes: &[u8]) -> io::Result<()> {
     let folder = folder_of(path);
-    let fresh = fresh(folder, mode, exact, bytes)?;
+    let fresh = fresh((folder, UNFINISHED), mode, exact, bytes)?;
     fresh.persist(path).map_err(|e| e.error)?;
     sync(folder)
 }
 
 /// A complete file under a drawn name, which is removed when dropped. The umask takes nothing from its mode where it is to be `exact`.
 fn fresh(
-    folder: &Path,
+    (folder, unfinished): (&Path, &str),
     mode: u32,
     exact: bool,
     bytes: &[u8],
 ) -> io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::Builder::new()
-        .prefix(".betanet-")
-        .rand_bytes(16)
+        .prefix(unfinished)
+        .rand_bytes(DRAWN)
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(folder)?;
     if exact {
@@ -217,7 +253,7 @@ fn fresh(
 }
 
 /// Brings a folder's names to the disk. Some file systems know no such thing, and a folder may be there to write and not to read.
-fn sync(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     match File::open(folder).and_then(|f| f.sync_all()) {
         Err(e)
             if !matches!(

@@ -1,0 +1,65 @@
+//! The lock of a state folder.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use crate::Error;
+
+/// The lock's file, which stays when it is released: its content says who held it last.
+pub(crate) const FILE: &str = "lock";
+
+/// Held until it is dropped, or the process ends.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Lock {
+    /// Takes the folder's lock at once, or says who holds it.
+    pub(crate) fn take(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(FILE);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.mode(0o600).open(&path);
+        let mut file = file.map_err(Error::file(&path))?;
+        match file.try_lock() {
+            Ok(()) => {
+                // For whoever asks meanwhile; without it the lock holds all the same.
+                let told = file
+                    .set_len(0)
+                    .and_then(|()| file.rewind())
+                    .and_then(|()| writeln!(file, "{}", std::process::id()));
+                told.map_err(Error::file(&path))?;
+                Ok(Self(file))
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // Who holds it may be writing there.
+                let read = (&mut file).take(16).read_to_string(&mut text);
+                let pid = read.ok().and_then(|_| text.trim().parse().ok());
+                Err(Error::Held {
+                    folder: folder.to_owned(),
+                    pid,
+                })
+            }
+            Err(TryLockError::Error(source)) => {
+                let source = match source.kind() {
+                    ErrorKind::Unsupported => std::io::Error::new(
+                        source.kind(),
+                        "the file system has no locks: name a folder of another one with --state",
+                    ),
+                    _ => source,
+                };
+                Err(Error::File { path, source })
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Nobody is named who does not hold it any more. What fails here is undone by closing the file.
+        let _ = self.0.set_len(0);
+        let _ = self.0.unlock();
+    }
+}
