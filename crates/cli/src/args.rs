@@ -45,7 +45,7 @@ const PEERS: &str = "PEER is KEYHEX@HOST:PORT#PINHEX, KEYHEX@HOST:PORT (web PKI)
                   Example: betanet demo"
 )]
 pub(crate) struct Betanet {
-    /// Log lines on standard error: a level, or tracing directives as betanet_htx=debug.
+    /// Log level for standard error, or tracing directives such as betanet_htx=debug.
     #[arg(
         long,
         global = true,
@@ -66,51 +66,51 @@ pub(crate) enum Command {
     /// Fetch a resource.
     #[command(after_help = format!("{PEERS}\n\nExample: betanet get bar://bn1:…/file.iso -o file.iso --continue"))]
     Get(GetArgs),
-    /// Put a resource in its place.
+    /// Store a file at a path.
     #[command(after_help = format!("{PEERS}\n\nExample: betanet put notes.txt bar://bn1:…/notes.txt"))]
     Put(PutArgs),
-    /// Post a resource under a place; prints where it went.
+    /// Store a file under a folder, and print its new path.
     #[command(after_help = format!("{PEERS}\n\nExample: echo hello | betanet post - bar://bn1:…/inbox/"))]
     Post(PutArgs),
-    /// Remove a resource.
+    /// Delete a resource.
     #[command(after_help = format!("{PEERS}\n\nExample: betanet del bar://bn1:…/notes.txt"))]
     Del(DelArgs),
     /// Serve a folder.
     #[command(after_help = "Example: betanet serve ./public --listen 0.0.0.0:443 --cover ./site")]
     Serve(Box<ServeArgs>),
-    /// Learn what page loads of a site look like, for tunnels to follow.
+    /// Learn a traffic shape from recorded page loads.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Shape(ShapeArgs),
-    /// Measure the round-trip time to a peer, through a session.
+    /// Measure the round-trip time to a peer through a session.
     #[command(after_help = format!("{PEERS}\n\nExample: betanet ping bn1:… --count 3"))]
     Ping(PingArgs),
-    /// Tell what a peer speaks; of a bare HOST:PORT, what anybody can see of it.
+    /// Show a peer's protocol versions and features; for a bare HOST:PORT, everything that any visitor can see.
     #[command(after_help = format!("{PEERS}\n\nExample: betanet probe 127.0.0.1:8443"))]
     Probe(ProbeArgs),
     /// Make a test network, start and stop it, or check a network's file.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Network(NetworkArgs),
-    /// Ask a running node how it is: its health, its sessions, who was refused and why.
+    /// Show a running node's health, sessions and refusals.
     #[command(
         after_help = "Exit code 1 where the node is not healthy, or does not answer.\n\nExample: betanet status --admin 127.0.0.1:9090"
     )]
     Status(StatusArgs),
-    /// Tell whom a node knows: of a running one, or as a client that joins the network for it.
+    /// List the peers that a running node knows, or that a client finds when it joins a network.
     #[command(after_help = "Example: betanet peers --admin 127.0.0.1:9090 --json")]
     Peers(PeersArgs),
     /// Choose a path to a peer, or measure one.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Path(PathArgs),
-    /// The mix: directories of relays, loops, audits.
+    /// Manage the mix: relay directories, beacons, loops and audits.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Mix(MixArgs),
-    /// What a browser looks like from outside, and how far this program looks like it.
+    /// Record a browser's handshake, and compare this program with it.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Template(TemplateArgs),
-    /// Decode and name any wire item: a name, a peer, a ticket, CBOR, a message, a frame.
+    /// Decode any wire item: a name, a peer, a ticket, CBOR, a message or a frame.
     #[command(after_help = "Example: betanet inspect a2627071f56770616464696e67f5")]
     Inspect(InspectArgs),
-    /// Start real nodes on loopback and show what they do.
+    /// Start real nodes on loopback and show their features.
     #[command(
         after_help = "Needs no network, no root and no configuration.\n\nExample: betanet demo --keep"
     )]
@@ -118,7 +118,7 @@ pub(crate) enum Command {
     /// Print a shell's completions.
     #[command(after_help = "Example: betanet completions bash > /etc/bash_completion.d/betanet")]
     Completions {
-        /// Which shell.
+        /// The shell.
         shell: clap_complete::Shell,
     },
 }
@@ -131,7 +131,7 @@ pub(crate) struct IdArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum IdCommand {
-    /// Make an identity: PKCS#8 PEM, readable by its owner only.
+    /// Make an identity, as a PKCS#8 PEM file that only its owner can read.
     #[command(after_help = "Example: betanet id new --key ./node.pem")]
     New(KeyFile),
     /// Show an identity's name, PeerID and public key.
@@ -141,10 +141,10 @@ pub(crate) enum IdCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct KeyFile {
-    /// The key file; without it, the one in the user's data folder.
+    /// Key file; by default the one in the user's data folder.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: Option<PathBuf>,
-    /// One line of JSON.
+    /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -152,28 +152,27 @@ pub(crate) struct KeyFile {
 /// Who is asked, and as whom.
 #[derive(Debug, Args)]
 pub(crate) struct PeerArgs {
-    /// Where the name is reached; needed once.
+    /// Address of the peer; needed once.
     #[arg(long, value_name = "PEER")]
     pub(crate) peer: Option<String>,
-    /// Go over this relay, a PEER or a name in the address book; may be repeated, the first is dialled. Each must carry paths
-    /// on to the next (gateway --onward). None of them reads what passes, each of them sees the whole path.
+    /// Relay to use, as a PEER or a name in the address book; may be repeated, in order. Each relay needs --onward with the next
+    /// one. Relays cannot read the content, but each sees the whole path.
     #[arg(long, value_name = "PEER")]
     pub(crate) via: Vec<String>,
-    /// Go over a path of this many nodes, the last of which is the peer: relays are found in --network, and others are taken when
-    /// one of them fails.
+    /// Use a path of this many nodes, including the peer. The client finds relays in --network, and replaces one that fails.
     #[arg(long, value_name = "NODES", requires = "network", conflicts_with = "via",
           value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) path: Option<u8>,
-    /// Go through the mix, over this many relays: the peer does not learn who asks, and no relay knows both ends. The first of
-    /// them is this user's guard, which is kept for 90 days. No --key is shown to the peer.
+    /// Send the request through this many mix relays. The peer does not learn who asks; with two relays or more, no relay knows
+    /// both ends. The first relay is your guard, kept for 90 days. --key is not shown to the peer.
     #[arg(long, value_name = "RELAYS", requires = "network", conflicts_with_all = ["via", "path", "peer"],
           value_parser = clap::value_parser!(u8).range(1..=7))]
     pub(crate) mix: Option<u8>,
-    /// With --mix, send a packet every MS milliseconds in the mean, real or not, instead of real ones at once: who watches the
-    /// line does not see when there are any.
+    /// With --mix, send a packet every MS milliseconds on average, real or cover. An observer of the line then cannot see when
+    /// you send. By default, real packets are sent at once.
     #[arg(long, value_name = "MS", requires = "mix", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(crate) mix_cover: Option<u64>,
-    /// Dial over this: quic and tcp are those alone, auto is QUIC with TCP beside it where that is not answered soon.
+    /// Transport: quic, tcp, or auto, which tries QUIC and soon afterwards TCP.
     #[arg(long, value_name = "WHAT", default_value = "auto", value_parser = ["auto", "tcp", "quic"])]
     pub(crate) transport: String,
     /// Send in the bursts and records of this shape, as `betanet shape learn` writes it, over TCP. The gateway follows it too where
@@ -181,26 +180,27 @@ pub(crate) struct PeerArgs {
     /// were.
     #[arg(long, value_name = "FILE", conflicts_with = "mix")]
     pub(crate) shape: Option<PathBuf>,
-    /// Pad what is sent: buckets fills what leaves together up to a few sizes; a rate as 64k sends so many bytes a second whatever
-    /// there is to say; two as 16k..1m go from one to the other with what there is. A gateway pads what it sends by --padding of its own.
+    /// Pad sent data. "buckets" fills data that leaves together to one of a few sizes. A rate such as 64k sends that many bytes
+    /// per second, data or padding. A range such as 16k..1m adapts the rate. A gateway's own --padding pads its answers.
     #[arg(long, value_name = "HOW", conflicts_with_all = ["mix", "shape"])]
     pub(crate) padding: Option<Padding>,
-    /// Tell the peer the template of its web site: it is looked at with one GET where it was not within a day.
+    /// Send the peer the template of its web site. The client fetches the site once per day to make it.
     #[arg(long, conflicts_with = "mix")]
     pub(crate) template: bool,
-    /// With extended, a session whose template is not in --front-origins is not begun.
+    /// Under extended, do not begin a session whose template is not in --front-origins.
     #[arg(long, default_value = "standard", value_parser = ["standard", "extended"])]
     pub(crate) profile: String,
-    /// Signed records of front origins, one a line in hex, of the --network's maintainers.
+    /// Signed records of front origins, one per line in hex, signed by the maintainers of --network.
     #[arg(long, value_name = "FILE", requires = "network")]
     pub(crate) front_origins: Option<PathBuf>,
-    /// Find the peer, and relays, in the network that this file names.
+    /// Network file in which to find the peer and relays.
     #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
     pub(crate) network: Option<PathBuf>,
-    /// Dial with this identity. Without it put, post and del use one's own, as betanet id show prints it, and all else a fresh one.
+    /// Identity to dial with. By default, put, post and del use your own identity (see betanet id show), and other commands a
+    /// fresh one.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: Option<PathBuf>,
-    /// Trust the certificates of this PEM file, in place of Mozilla's roots, where a peer is not known by a pin.
+    /// Trust the certificates of this PEM file instead of Mozilla's roots, for peers without a pin.
     #[arg(long, value_name = "FILE", env = "BETANET_CA")]
     pub(crate) ca: Option<PathBuf>,
     /// The folder of this user's state: the address book, guards, templates. Without it, the one in the user's data folder.
@@ -217,10 +217,10 @@ pub(crate) struct PingArgs {
     pub(crate) target: String,
     #[command(flatten)]
     pub(crate) peer: PeerArgs,
-    /// How many PINGs.
+    /// Number of PINGs.
     #[arg(short, long, default_value_t = 4, value_name = "N")]
     pub(crate) count: u32,
-    /// One line of JSON.
+    /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -231,23 +231,23 @@ pub(crate) struct ProbeArgs {
     pub(crate) target: String,
     #[command(flatten)]
     pub(crate) peer: PeerArgs,
-    /// One line of JSON.
+    /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// A file, hex digits, or the text of a name, peer or ticket; - is standard input.
+    /// A file, hex digits, or the text of a name, peer or ticket; - reads standard input.
     pub(crate) item: String,
-    /// One line of JSON.
+    /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Leave the nodes running afterwards and print what to try.
+    /// Leave the nodes running afterwards, and print commands to try.
     #[arg(long)]
     pub(crate) keep: bool,
 }
@@ -311,12 +311,12 @@ pub(crate) struct ServeArgs {
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) settings: SettingArgs<Serving>,
-    /// Print the node's facts as one line of JSON.
+    /// Print the node's status as one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// A betanet node that serves a folder over BAR and is a web site to everybody else.
+/// A betanet node that serves a folder over BAR and shows a web site to every other visitor.
 #[derive(Debug, Parser)]
 #[command(
     name = "gateway",
@@ -335,14 +335,14 @@ pub(crate) struct Gateway {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: SettingArgs<All>,
-    /// Print the node's facts as one line of JSON.
+    /// Print the node's status as one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GatewayCommand {
-    /// Tell all that keeps a gateway from starting with these settings, without starting it.
+    /// Report every error that prevents a gateway from starting with these settings, without starting it.
     #[command(
         after_help = "It makes no file, binds no port, asks no network. Exit codes: 0 a node can start, 2 it cannot.\n\n\
                       Example: gateway check /etc/betanet/gateway.toml"
@@ -352,9 +352,9 @@ pub(crate) enum GatewayCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct GatewayCheck {
-    /// The TOML file of settings.
+    /// TOML file of settings.
     pub(crate) file: Option<PathBuf>,
-    /// The same.
+    /// Same as FILE.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG", hide = true)]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]

@@ -12,65 +12,65 @@ pub(crate) struct NetworkArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NetworkCommand {
-    /// Write a whole test network into a new folder: keys, NETWORK.toml, and one command a node.
+    /// Write a test network into a new folder: keys, NETWORK.toml and one command per node.
     #[command(
         after_help = "Node N listens on 127.N.0.1. Example: betanet network new ./testnet --relays 4"
     )]
     New {
-        /// The folder; made, and not there before.
+        /// New folder.
         dir: PathBuf,
-        /// Nodes beside the five seeds, which carry paths and serve a folder each.
+        /// Nodes besides the five seeds; each carries paths and serves a folder.
         #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=200))]
         relays: u8,
-        /// Relays of the mix; with any, a beacon key is made and NETWORK.toml has a [mix] part.
+        /// Relays of the mix. With one or more, a beacon key is made, and NETWORK.toml gets a [mix] part.
         #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=200))]
         mixnodes: u8,
-        /// Layers of the mix; 3 without it, or 1 where there are fewer than twelve relays.
+        /// Layers of the mix; by default 3, or 1 with fewer than twelve relays.
         #[arg(long, value_name = "N", requires = "mixnodes", value_parser = clap::value_parser!(u8).range(1..=7))]
         layers: Option<u8>,
-        /// The port of all nodes; their admin addresses have the next one.
+        /// Port of all nodes; their admin addresses use the next port.
         #[arg(long, default_value_t = 7443, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..65_535))]
         port: u16,
-        /// One line of JSON.
+        /// Print one line of JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Start all nodes of a test network, each a process of its own, and stay until Ctrl-C, which ends them all.
+    /// Start all nodes of a test network as processes, and run until Ctrl-C, which stops them.
     #[command(
         after_help = "Its folder then holds run/NAME.pid and run/NAME.log for each node. Where it has mixnodes, a directory of relays is\n\
                       made, signed and published for each epoch, one epoch ahead. Nodes end with this process, however it ends.\n\n\
                       Example: betanet network up ./testnet --detach"
     )]
     Up(UpArgs),
-    /// End a test network that is up, and wait until all of its processes have.
+    /// Stop a running test network, and wait until all of its processes have ended.
     #[command(after_help = "Example: betanet network down ./testnet")]
     Down {
         /// The network's folder.
         dir: PathBuf,
     },
-    /// Tell whether a test network is up, and how each of its nodes is.
+    /// Show whether a test network runs, and the health of each node.
     #[command(
         after_help = "Exit code 1 where it is not up, or a node is not well.\n\nExample: betanet network status ./testnet"
     )]
     Status {
         /// The network's folder.
         dir: PathBuf,
-        /// One line of JSON.
+        /// Print one line of JSON.
         #[arg(long)]
         json: bool,
     },
     /// Run one node of a test network for as long as standard input is open.
     #[command(hide = true)]
     Node {
-        /// Its settings.
+        /// Settings file.
         config: PathBuf,
     },
-    /// Read a network's file and say what is wrong with it, and in which line.
+    /// Check a network file, and report each error with its line.
     #[command(after_help = "Example: betanet network check ./NETWORK.toml")]
     Check {
-        /// The file.
+        /// Network file.
         file: PathBuf,
-        /// One line of JSON.
+        /// Print one line of JSON.
         #[arg(long)]
         json: bool,
     },
@@ -78,29 +78,29 @@ pub(crate) enum NetworkCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
-    /// The network's folder, as `betanet network new` made it.
+    /// Folder of the network, as `betanet network new` made it.
     pub(crate) dir: PathBuf,
-    /// Return once all nodes stand, and leave them running until `betanet network down`.
+    /// Return once all nodes run, and leave them running until `betanet network down`.
     #[arg(short, long)]
     pub(crate) detach: bool,
-    /// One line of JSON, once all nodes stand.
+    /// Print one line of JSON once all nodes run.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// The node's admin address, as its --admin says.
+    /// Admin address of the node, as given to its --admin.
     #[arg(long, value_name = "ADDR", env = "BETANET_ADMIN")]
     pub(crate) admin: String,
-    /// One line of JSON.
+    /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PeersArgs {
-    /// Ask the running node whose gateway has this --admin address.
+    /// Ask the running node with this --admin address.
     #[arg(
         long,
         value_name = "ADDR",
@@ -109,13 +109,13 @@ pub(crate) struct PeersArgs {
         required_unless_present = "network"
     )]
     pub(crate) admin: Option<String>,
-    /// Join this network as a client, and tell what it is told.
+    /// Join this network as a client, and list the peers that it reports.
     #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
     pub(crate) network: Option<PathBuf>,
-    /// How many seconds a client listens.
+    /// Seconds for which the client listens.
     #[arg(long, default_value_t = 5, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) wait: u64,
-    /// One line of JSON.
+    /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -128,25 +128,25 @@ pub(crate) struct PathArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PathCommand {
-    /// Choose a path as `get --path` does, and print its nodes.
+    /// Choose a path like `get --path`, and print its nodes.
     #[command(after_help = "Example: betanet path show bn1:… --network ./NETWORK.toml")]
     Show(WayArgs),
-    /// Choose a path, build it node by node, and measure the round-trip time to each.
+    /// Choose a path, build it node by node, and measure the round-trip time to each node.
     #[command(after_help = "Example: betanet path trace bn1:… --network ./NETWORK.toml")]
     Trace(WayArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct WayArgs {
-    /// Where the path ends.
+    /// Name of the last node.
     pub(crate) name: String,
-    /// The network's file.
+    /// Network file.
     #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
     pub(crate) network: PathBuf,
-    /// Nodes of the path, the last of which is NAME.
+    /// Number of nodes, including NAME.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) nodes: u8,
-    /// One line of JSON.
+    /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

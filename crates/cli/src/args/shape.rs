@@ -10,7 +10,7 @@ pub(crate) struct ShapeArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ShapeCommand {
-    /// Read page loads from recordings, and write what tunnels are to look like.
+    /// Learn a traffic shape for tunnels from recorded page loads.
     #[command(
         after_help = "Record the site's own visitors: tcpdump -i any -w loads.pcap tcp port 443. Both ends need the file: the gateway\n\
                       as --shape FILE, clients as --shape FILE.\n\n\
@@ -21,23 +21,24 @@ pub(crate) enum ShapeCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct LearnArgs {
-    /// pcap or pcapng files; or JSON, one connection a line: {"records": [[SECONDS, 1 or -1, TYPE, LENGTH], …]}, 1 being upwards.
+    /// Recordings: pcap or pcapng files; or JSON with one connection per line, {"records": [[SECONDS, 1 or -1, TYPE, LENGTH],
+    /// …]}, where 1 is upwards.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) recordings: Vec<PathBuf>,
-    /// Records of the server behind its handshake and before its first answer: session tickets, and SETTINGS.
+    /// Server records after its handshake and before its first answer: session tickets, and SETTINGS.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=16))]
     pub(crate) skip: u8,
-    /// A recording, made in the same way, of tunnels that followed a shape: how much later they were than it asks for is taken off: of
-    /// each request by itself where there are 48 or more. May be repeated.
+    /// Recording, made in the same way, of tunnels that followed a shape. Their lateness is subtracted, for each request
+    /// separately if there are 48 or more. May be repeated.
     #[arg(long, value_name = "FILE", requires = "followed")]
     pub(crate) lag: Vec<PathBuf>,
-    /// That shape; what is learnt may go into the same file. May be repeated, for recordings of which each followed another one.
+    /// The shape of --lag; the result may go into the same file. May be repeated, one for each recording.
     #[arg(long, value_name = "FILE", requires = "lag")]
     pub(crate) followed: Vec<PathBuf>,
-    /// Where the shape goes.
+    /// Output file for the shape.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// One line of JSON.
+    /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -13,9 +13,9 @@ use crate::health::writable;
 section! {
     /// The folder that is served over BAR, and the clients that may change it.
     FolderSettings "folder" "The served folder" {
-        /// The folder to serve over BAR.
+        /// Folder to serve over BAR.
         serve "serve" "DIR": Option<PathBuf> = None;
-        /// Let whoever asks PUT, POST and DEL.
+        /// Let every client PUT, POST and DEL.
         writable "writable" "": bool = false;
         /// Let this name PUT, POST and DEL, and nobody who is not named.
         allow "allow" "NAME": Vec<Name> = Vec::new();
@@ -23,7 +23,7 @@ section! {
         quota "quota" "BYTES": u64 = 1 << 30;
         /// Files and folders that the served folder may grow to; kept headers count as a file.
         entries "entries" "COUNT": u64 = 100_000;
-        /// Answer the GET of a folder that has no index.html with a list of what is in it. Hidden names are in no list.
+        /// List a folder without index.html on GET. Hidden names are not listed.
         listing "listing" "": bool = false;
     }
 }

@@ -11,14 +11,14 @@ use crate::config::{Compat11, Found, GatewayConfig, Server11, shown};
 section! {
     /// Peers of version 1.1; by itself 1.1 is spoken with nobody.
     LegacySettings "legacy" "Version 1.1" {
-        /// Take sessions that are joined with a leg of protocol version 1.1 at their other end; by itself 1.1 is spoken with nobody.
+        /// Accept sessions that a translating peer joins with a connection of protocol version 1.1. By default 1.1 is off.
         accept "compat11" "": bool = false;
-        /// Take legs of clients of 1.1: the file of the key for their tickets, made when it is not there.
+        /// Accept connections of clients of 1.1. FILE holds the key for their tickets, and is made if missing.
         tickets "compat11_tickets" "FILE": Option<PathBuf> = None;
-        /// The peer that those legs are joined with, as its gateway prints it. A client may ask for a path to it, which begins with an
-        /// --onward or a peer that the --network knows.
+        /// Peer to which those connections are joined, as its gateway prints it. A client may ask for a path to it that begins
+        /// with an --onward peer, or a peer known from --network.
         to "compat11_to" "PEER": Option<Peer> = None;
-        /// Join the sessions that --compat11 takes with legs to this server of 1.1: HOST:PORT,key=HEX,id=HEX[,pin=HEX].
+        /// Join the sessions of --compat11 with connections to this server of 1.1: HOST:PORT,key=HEX,id=HEX[,pin=HEX].
         dial "compat11_dial" "SERVER": Option<Server11> = None;
     }
 }

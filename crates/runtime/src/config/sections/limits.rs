@@ -11,7 +11,7 @@ const NUMBERS: std::ops::RangeInclusive<usize> = 1..=1_000_000;
 section! {
     /// The bounds of what others can make the node hold.
     LimitSettings "limits" "Limits" {
-        /// Sessions that one address may have (IPv6: one /56); 8 without it, or what the network says.
+        /// Sessions per address (IPv6: per /56); by default 8, or the network's value.
         per_address "per_address" "N": Option<usize> = None;
         /// Streams that one peer may open at once; 100 without it, or what the network says.
         opens "opens" "N": Option<u32> = None;

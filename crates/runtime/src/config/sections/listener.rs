@@ -24,8 +24,8 @@ section! {
         /// Print this address, HOST:PORT or quic:HOST:PORT, for others to dial. Without it: the hosts of --certificate,
         /// or where the node listens, 0.0.0.0 and [::] being this machine's own addresses.
         advertise "advertise" "ADDR": Vec<String> = Vec::new();
-        /// Listen for QUIC too, at the UDP port of each TCP port, and be there over HTTP/3. nginx of Debian, which a listener looks
-        /// like otherwise, has neither.
+        /// Listen for QUIC too, on the UDP port of each TCP port, and serve HTTP/3. Debian's nginx, which a listener otherwise
+        /// imitates, has neither.
         quic "quic" "": bool = false;
         /// With --quic: tell visitors over TCP that the site is there over HTTP/3.
         alt_svc "alt_svc" "": bool = true;

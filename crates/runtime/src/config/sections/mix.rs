@@ -16,7 +16,7 @@ section! {
         rate "mix_rate" "N": u32 = 500;
         /// Mebibytes that the replay memory may take; a node that needs more for its rate does not start. 500/s need 150.
         memory "mix_memory" "MIB": usize = 1024;
-        /// Threads that unwrap packets; one a core without it.
+        /// Threads that unwrap packets; by default one per core.
         workers "mix_workers" "N": Option<usize> = None;
         /// Packets that wait for their time at once, of which one session has a sixteenth.
         waiting "mix_waiting" "N": usize = 16_384;

@@ -19,7 +19,7 @@ section! {
         /// The folder of the node's state, which one process at a time uses; without it, one beside the key that ends in .state.
         /// Without a key, the key is in it as id.pem.
         state "state" "DIR": Option<PathBuf> = None;
-        /// Dial from this local address.
+        /// Local address to dial from.
         dial_from "dial_from" "IP": Option<IpAddr> = None;
         /// Offer ML-KEM-768 beside X25519.
         pq "pq" "": bool = true;

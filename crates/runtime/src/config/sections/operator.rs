@@ -14,7 +14,7 @@ section! {
         admin "admin" "ADDR": Option<SocketAddr> = None;
         /// The form of log lines: text or json.
         log_format "log_format" "FORMAT": LogFormat = LogFormat::Text;
-        /// Log lines on standard error: a level, or tracing directives as betanet_htx=debug.
+        /// Log level for standard error, or tracing directives such as betanet_htx=debug.
         log "log" "FILTER": String = "info".into();
     }
 }

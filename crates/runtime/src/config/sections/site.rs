@@ -10,14 +10,14 @@ use crate::config::{CoverSite, Found, GatewayConfig, shown};
 section! {
     /// The web site that everybody sees who opens no tunnel.
     SiteSettings "site" "The web site" {
-        /// The folder of the web site that everybody sees. Without it, and without --origin, pages that no other node has are made
-        /// and kept beside the key; pages of one's own hide more.
+        /// Folder of the web site that every visitor sees. Without it and --origin, the node generates pages that no other node
+        /// has, and keeps them beside the key. Your own pages hide more.
         cover "cover" "DIR": Option<PathBuf> = None;
-        /// In place of --cover: show this front origin's pages, https://HOST[:PORT] or http://HOST[:PORT]. Fields by which visitors
-        /// say where they are (x-forwarded-for and the like) are not passed on. An origin on this machine takes every visitor for a
-        /// local one: it must let nobody in for that. It alone gets the visitor's address, as x-forwarded-for.
+        /// Show this front origin's pages instead of --cover: https://HOST[:PORT] or http://HOST[:PORT]. Visitors' own
+        /// x-forwarded-for and similar fields are dropped. An origin on this machine takes every visitor for a local one, so it
+        /// must not trust local visitors. Only it gets the visitor's address, as x-forwarded-for.
         origin "origin" "URL": Option<OriginProxy> = None;
-        /// Be the web site and nothing else, so that the two can be compared: no tunnel is taken.
+        /// Show the web site only, and accept no tunnel, for comparison.
         cover_only "cover_only" "": bool = false;
     }
 }

@@ -18,7 +18,7 @@ section! {
         certificate "certificate" "FILE": Option<PathBuf> = None;
         /// The PEM key of --certificate.
         certificate_key "certificate_key" "FILE": Option<PathBuf> = None;
-        /// Trust the certificates of this PEM file, in place of Mozilla's roots, where a peer that is dialled is not known by a pin.
+        /// Trust the certificates of this PEM file instead of Mozilla's roots, when this node dials a peer without a pin.
         ca "ca" "FILE": Option<PathBuf> = None;
         /// A host name of the self-signed certificate.
         hosts "hosts" "HOST" as "host": Vec<String> = vec!["localhost".into()];

@@ -17,13 +17,13 @@ section! {
     TrafficSettings "traffic" "Traffic" {
         /// Follow this shape with clients that follow it, a file as `betanet shape learn` writes it.
         shape "shape" "FILE": Option<Shape> = None;
-        /// Pad what is sent to clients that follow no shape: buckets, a rate as 64k bytes a second, or two as 16k..1m.
+        /// Pad answers to clients without a shape: buckets, a rate such as 64k bytes per second, or a range such as 16k..1m.
         padding "padding" "HOW": Option<Padding> = None;
         /// What leaves over TCP waits for a drawn time, up to so many milliseconds, 1 to 1000; but for tunnels that follow a --shape,
         /// which is to be learnt from a site with as much. Times within a site's answers then tell less of what answers. 256 KiB wait
         /// at most: with 10, a connection carries some 50 MB a second.
         jitter "jitter" "MS": Option<Duration> = None;
-        /// Signed records of front origins, one a line in hex, of the --network's maintainers.
+        /// Signed records of front origins, one per line in hex, signed by the maintainers of --network.
         front_origins "front_origins" "FILE": Option<PathBuf> = None;
         /// standard, or extended: sessions whose template is not in --front-origins are ended.
         profile "profile" "PROFILE": Profile = Profile::Standard;
