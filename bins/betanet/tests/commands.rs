@@ -223,7 +223,7 @@ fn faults_have_their_exit_codes() {
             3,
             "/no/such/folder",
         ),
-        (vec!["probe", "localhost:port"], 2, "HOST:PORT"),
+        (vec!["probe", "localhost:port"], 2, "port of an address"),
         (vec!["probe", "bn1:abc"], 2, "KEYHEX@HOST:PORT"),
         (vec!["status", "--admin", "here"], 2, "HOST:PORT"),
         (

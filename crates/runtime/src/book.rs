@@ -181,6 +181,7 @@ mod tests {
     #[test]
     fn the_book_of_an_earlier_version_is_moved_and_a_damaged_one_is_told() {
         let dir = tempfile::tempdir().unwrap();
+        betanet_store::tighten(dir.path()).unwrap();
         let old = dir.path().join("peers.toml");
         let open = || Book::in_state(SharedFolder::new(dir.path()));
         Book::open(old.clone()).unwrap().note(&peer(1)).unwrap();

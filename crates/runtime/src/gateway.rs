@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use betanet_carrier::{QuicListener, Site};
 use betanet_keys::{Identity, Name, Peer, PublicKey};
-use betanet_store::State;
+use betanet_store::{State, Storage};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +81,9 @@ pub struct Gateway {
     translator: Option<Arc<Translator>>,
     /// The state folder, where the node opened it itself.
     held: Option<Arc<State>>,
+    /// The node's state, which stays its own for as long as it runs.
+    #[allow(dead_code, reason = "holding it is what it is for")]
+    storage: Option<Arc<dyn Storage>>,
     accepting: Vec<AbortHandle>,
     /// Listeners over QUIC, whose sockets are there until the last connection's end was told.
     quic: Mutex<Vec<Arc<QuicListener>>>,

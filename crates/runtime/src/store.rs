@@ -586,7 +586,12 @@ impl Store for FolderStore {
         let writes = Arc::clone(&writer.writes);
         on_disk(|| writer.file.sync_all()).map_err(medium)?;
         let dir = writes.dir(&self.folder)?;
-        let done = on_disk(|| commit(&dir, &mut writer, (path, target), headers, expect));
+        let mut place = || on_disk(|| commit(&dir, &mut writer, (path, target), headers, expect));
+        let mut done = place();
+        // Headers and folders are charged here: after a second look at the disk, as bytes are.
+        if done == Err(StoreError::Quota) && writes.again() {
+            done = place();
+        }
         writes.look_again();
         done
     }

@@ -17,6 +17,7 @@ pub use betanet_mix as mix;
 pub use betanet_path as path;
 pub use betanet_sim as sim;
 pub use betanet_stack as stack;
+pub use betanet_traffic as traffic;
 pub use betanet_wire as wire;
 pub use betanet_x25519_batch as x25519_batch;
 

@@ -381,6 +381,7 @@ impl GatewayBuilder {
             },
             translator,
             held,
+            storage,
             site,
             metrics,
             standing,

@@ -68,12 +68,13 @@ mod tests {
         let state = State::open(&home.path().join("state")).unwrap();
         let at = |name: &str| home.path().join(name);
         let mut seen = choices(&state, &at("k.seen12")).unwrap();
-        assert_eq!(seen.chose(0, &[1; 32], Minor::Two), Ok(true));
+        let now = 1 << 40;
+        assert_eq!(seen.chose(now - 3_600_000, &[1; 32], Minor::Two), Ok(true));
         std::fs::write(at("k.seen12"), seen.to_bytes()).unwrap();
         std::fs::write(at("k.used11"), Replay::new(4).to_bytes()).unwrap();
         let mut moved = choices(&state, &at("k.seen12")).unwrap();
         assert_eq!(moved.to_bytes(), seen.to_bytes());
-        assert!(moved.chose(1 << 40, &[1; 32], Minor::One).is_err());
+        assert!(moved.chose(now, &[1; 32], Minor::One).is_err());
         replay(&state, &at("k.used11"), 0).unwrap();
         assert!(!at("k.seen12").exists() && !at("k.used11").exists());
         for name in ["seen12", "used11"] {
