@@ -31,6 +31,19 @@ impl Default for Arguments {
     }
 }
 
+/// Installs the target and its compiler, where they are not there yet.
+///
+/// # Errors
+///
+/// They cannot be had; says what to install.
+pub fn prepare(args: &Arguments) -> Result<(), String> {
+    target(&args.target)?;
+    if args.target == TARGET {
+        compiler()?;
+    }
+    Ok(())
+}
+
 /// Checks that the example names every pure crate, and type-checks it for the target; the C in it is compiled.
 ///
 /// # Errors
@@ -47,10 +60,7 @@ pub fn run(args: &Arguments) -> Result<(), String> {
         let names = left_out.join(", ");
         return Err(format!("no-std: examples/no-std does not use {names}"));
     }
-    target(&args.target)?;
-    if args.target == TARGET {
-        compiler()?;
-    }
+    prepare(args)?;
     let line = ["check", "--locked", "-p", EXAMPLE, "--target", &args.target];
     let flags = format!("CFLAGS_{}", args.target.replace('-', "_"));
     let status = Command::new("cargo")
