@@ -71,6 +71,8 @@ mod tests {
         let mut answering = service.call(call());
         let polled = futures_util::poll!(&mut answering);
         assert!(polled.is_pending());
+        // The task begins.
+        tokio::task::yield_now().await;
         drop(answering);
         assert!(gone.await.is_err(), "its future was dropped");
         // As a panic does, but for the count of them, which other tests look at.
