@@ -39,8 +39,10 @@ pub type ServiceFuture = Pin<Box<dyn Future<Output = Reply> + Send>>;
 
 /// Answers requests.
 ///
-/// Each call to a registered service runs in a task of its own: one that waits, or panics, holds up no other. Work that keeps a
-/// processor or waits for a disk belongs on another thread ([`tokio::task::spawn_blocking`]). An async function or closure is a service:
+/// Each call to a registered service runs in its own task: one that waits, or panics, does not delay any other. Work that
+/// occupies a processor or waits for a disk belongs on another thread ([`tokio::task::spawn_blocking`]).
+///
+/// An async function or closure is a service:
 ///
 /// ```
 /// use betanet_session::{Call, Reply, Service};
