@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Labels of this build: its version, compiler and target.
+/// Labels of this build: version, profile, features and target.
 pub(crate) const BUILD: [(&str, &str); 4] = [
     ("version", env!("CARGO_PKG_VERSION")),
     (

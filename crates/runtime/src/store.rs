@@ -38,14 +38,16 @@ const REST_TIMES: u32 = 50;
 /// Interval at which writes cause a new measurement, since others may change the folder too.
 const STALE: Duration = Duration::from_secs(60);
 
-/// Serves a folder, and keeps PUTs and POSTs in it up to a quota.
+/// Serves a folder, and stores PUTs and POSTs in it up to a quota.
 ///
-/// Nothing outside the folder is ever opened, symbolic links included, and nothing but regular files is. A write becomes visible
-/// whole, by a rename. A file that somebody writes to while it is read is not read on: what was read is no part of what it is then.
+/// Nothing outside the folder is ever opened, not even through symbolic links, and only regular files are read. A write becomes
+/// visible whole, by a rename. If a file is written to while it is read, the read ends with an error: the parts read before and
+/// after would not belong together.
 ///
-/// **Quota.** Each file is charged its length and 4 096 bytes, each folder 4 096 bytes, and headers that are kept with a file as one
-/// more file; writes under way count. Paths that are written have at most 16 segments. What is measured at a start is what was charged before. Others may change the folder as they
-/// like: it is measured again once a minute while something is written, and before a write is refused.
+/// **Quota.** Each file is charged its length and 4 096 bytes, and each folder 4 096 bytes. Headers that are kept with a file are
+/// charged as one more file, and writes in progress count. Written paths have at most 16 segments. A start measures the same charge
+/// that was counted before. Others may change the folder as they like: it is measured again once a minute while there are writes,
+/// and before a write is refused.
 #[derive(Clone, Debug)]
 pub struct FolderStore {
     folder: Folder,

@@ -28,7 +28,8 @@ pub async fn calibrate_origin(
         .await
 }
 
-/// Visits a listener like any visitor. Returns the result of TLS, and the status and a header of the answer to `GET /`.
+/// Visits a listener like any visitor. Returns the result of TLS, and the status and `server` header of the answer to
+/// `GET /`.
 ///
 /// # Errors
 ///

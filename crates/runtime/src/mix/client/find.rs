@@ -53,7 +53,9 @@ pub(super) struct Chart {
 }
 
 impl Chart {
-    /// Takes keys that relays have published since. Returns whether there were any. If a relay's record is missing, nothing changes.
+    /// Takes keys that relays have published since. Returns whether there were any.
+    ///
+    /// If a relay's record is missing, nothing changes.
     pub(super) fn renew(&mut self, records: &[Record]) -> bool {
         let fresh = topology(&self.directory, &self.earlier, records);
         let newer = fresh != self.topology && fresh.relays() == self.topology.relays();
