@@ -1,11 +1,15 @@
 //! The command line: arguments, output, exit codes.
 //!
-//! **Promises.** What is printed was observed; JSON where a script would read it; exit code 0 for fine, 1 for peer or
-//! network, 2 for usage, 3 for this machine's files and settings, standard output among them, 128 and the number of a
-//! signal that ended it: 130 after Ctrl-C. A reader of standard output that goes away ends a command quietly, with 0.
+//! **Promises.** All printed facts were observed, and scripts can read them as JSON. The exit codes are:
+//!
+//! * 0: success, also if the reader of standard output closes it early;
+//! * 1: the peer or the network is at fault;
+//! * 2: wrong usage;
+//! * 3: this machine's files or settings are at fault, including standard output;
+//! * 128 plus the number of the signal that ended the command: 130 after Ctrl-C.
 //!
 //! **Below:** `runtime`'s handle. **Above:** `bins`.
-//! **Source:** profile chapter 8 for what requests mean (`spec-vectors/PROFILE.md`).
+//! **Source:** profile chapter 8 for the meaning of requests (`spec-vectors/PROFILE.md`).
 
 /// Prints a line on standard output. Write errors are checked once, at the command's end.
 macro_rules! say {

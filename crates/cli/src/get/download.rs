@@ -70,7 +70,7 @@ pub(super) struct Download {
     got: u64,
     /// Number of bytes of the earlier parts of a list.
     before: u64,
-    /// Number of those that an earlier run stored.
+    /// Number of the stored bytes that come from an earlier run.
     left: u64,
     /// End of the wanted range in the resource. `None` if unknown.
     end: Option<u64>,

@@ -17,7 +17,7 @@ const RECORDS: usize = 2 * STEPS_MAX;
 struct Direction {
     next: Option<u32>,
     ahead: BTreeMap<u32, Vec<u8>>,
-    /// Received bytes of a record's header, followed by the remaining length of its body.
+    /// Received bytes of a record's header. `left` is the remaining length of its body.
     header: Vec<u8>,
     left: usize,
 }
