@@ -28,7 +28,7 @@ const FORWARDED_AN_ADDRESS: usize = 256;
 /// ones keep their places until then.
 const LEAVING_AN_ADDRESS: usize = 8;
 
-/// The reason why a session may not stay, as the peer is told.
+/// The reason why a session may not stay. The peer receives it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Refusal {
     /// The address has its maximum number of sessions.
@@ -159,7 +159,7 @@ impl AdmissionControl {
                     all.for_each(Alarm::ring);
                     return Err(Refusal::Address(per_address));
                 }
-                // The address has its maximum number of sessions.
+                // This list has at most as many entries as the address may have sessions.
                 Some(_) => c.doubts.entry(charge).or_default().push(doubt.clone()),
                 None if c.over_relays >= max.div_ceil(2) => {
                     return Err(Refusal::Full(c.over_relays));

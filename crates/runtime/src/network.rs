@@ -43,7 +43,7 @@ pub struct MixNetwork {
     pub beacon_key: BeaconKey,
     /// Number of layers of its directories.
     pub layers: u8,
-    /// Whether clients choose the delays.
+    /// Whether clients draw the delays.
     pub poisson: bool,
     /// The first epoch with a directory. Relays of that directory count at once.
     pub first_epoch: u32,

@@ -154,7 +154,7 @@ impl Translator {
         self.dial.is_some()
     }
 
-    /// Checks that a newly opened session keeps to the version that its peer chose.
+    /// Checks that a newly opened session's version agrees with the earlier choices of its peer.
     ///
     /// # Errors
     ///

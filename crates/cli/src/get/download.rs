@@ -205,7 +205,7 @@ impl Download {
         Ok(Request::new(Method::Get, &self.target, headers))
     }
 
-    /// Discards the stored data and starts again.
+    /// Discards the stored data and starts again. Fails if the data has already been output.
     async fn start_anew(&mut self, why: &str) -> Result<(), Fail> {
         self.anew += 1;
         let shown = self.before > 0 || self.part.is_none() && self.got > 0;

@@ -45,8 +45,9 @@ pub(super) async fn look_of(origin: &OriginProxy) -> Http2Look {
     }
 }
 
-/// Returns the folders that a node writes to while it runs: a served folder that others may write, and the folder of its key. The
-/// latter is left out if it was read-only from the start and nothing is kept there.
+/// Returns the folders that a node writes to while it runs: a served folder that others may write, and the folder of its state.
+///
+/// A node that keeps no state has the folder of its key instead, if that is writable.
 pub(super) fn written(config: &GatewayConfig) -> Vec<PathBuf> {
     let served = config
         .folder

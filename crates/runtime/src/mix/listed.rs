@@ -90,7 +90,7 @@ pub(super) struct Lookups(Arc<Mutex<BTreeMap<ChargeTo, ()>>>);
 pub(super) struct Lookup(Lookups, ChargeTo);
 
 impl Lookups {
-    /// Begins a lookup for `charge`, unless one of its lookups is in progress.
+    /// Begins a lookup for `charge`, unless it has one in progress or the limit is reached.
     pub(super) fn begin(&self, charge: ChargeTo) -> Option<Lookup> {
         let mut running = lock(&self.0);
         if running.len() >= LOOKUPS || running.contains_key(&charge) {

@@ -59,7 +59,7 @@ impl Node {
 
 /// Serves the session on a carrier that the caller accepted, until it ends. Dropping the future cuts the session.
 ///
-/// No admission control stands before it: the caller decides whose carriers are served, and how many.
+/// There is no admission control: the caller decides which carriers are served, and how many.
 ///
 /// # Errors
 ///

@@ -31,7 +31,7 @@ const HEAD_START: u64 = 250;
 const QUIC_RESTS: Duration = Duration::from_secs(300);
 /// Maximum number of peers for which that is remembered.
 const RESTING_MAX: usize = 1024;
-/// Time after which a waiting caller is told that there is no session yet.
+/// Time after which a waiting caller is notified that there is no session yet.
 const SLOW: Duration = Duration::from_secs(4);
 /// Time limit for opening a session on an open connection, without relays.
 pub(super) const OPENS: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ pub(crate) struct PathTo<'a> {
     pub(crate) entry: &'a Peer,
     /// All nodes of the path. The last is the peer.
     pub(crate) nodes: Vec<NodeId>,
-    /// Start of the path, in milliseconds since the epoch.
+    /// Start of the path, in milliseconds since the epoch. `ttl` is its lifetime.
     pub(crate) begun: u64,
     pub(crate) ttl: Duration,
 }

@@ -25,7 +25,7 @@ async fn fetch(peer: &mut Peer, stream: u32, path: &str) -> (u64, Vec<u8>) {
                 let offset = u64::from_be_bytes(frame.payload[1..9].try_into().unwrap());
                 assert_eq!(offset, bytes.len() as u64);
                 bytes.extend_from_slice(&frame.payload[11..]);
-                // Give 16 KiB more credit for each 16 KiB received, at both levels.
+                // Give 16 KiB more credit for each 16 KiB received, on both scopes.
                 let len = frame.payload.len() as u64 - 11;
                 granted += len;
                 connection += len;

@@ -46,7 +46,7 @@ impl Serving {
         }
     }
 
-    /// Marks an exchange as answered. What remains of it ends by itself.
+    /// Marks an exchange as answered. Its remaining work ends by itself.
     pub(super) fn complete(&mut self, stream: StreamId) {
         self.streams.remove(&stream);
     }

@@ -29,7 +29,7 @@ pub struct Body {
     pub(crate) ops: mpsc::Sender<Op>,
     pub(crate) owed: u64,
     pub(crate) ended: bool,
-    /// Whether the request's body is not completely sent. On drop, the peer is then told that no more of it follows.
+    /// Whether the request's body is not completely sent. A drop then tells the peer that no more of it follows.
     pub(crate) unsent: bool,
 }
 

@@ -43,7 +43,7 @@ pub struct Exchange {
 pub struct Running(Option<AbortHandle>);
 
 impl Running {
-    /// Marks the answer as complete. What remains of the task ends by itself.
+    /// Marks the answer as complete. The remaining task ends by itself.
     pub fn complete(mut self) {
         self.0 = None;
     }
