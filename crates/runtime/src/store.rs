@@ -45,9 +45,10 @@ const STALE: Duration = Duration::from_secs(60);
 /// after would not belong together.
 ///
 /// **Quota.** Each file is charged its length and 4 096 bytes, and each folder 4 096 bytes. Headers that are kept with a file are
-/// charged as one more file, and writes in progress count. Written paths have at most 16 segments. A start measures the same charge
-/// that was counted before. Others may change the folder as they like: it is measured again once a minute while there are writes,
-/// and before a write is refused.
+/// charged as one more file, and writes in progress count. Written paths have at most 16 segments.
+///
+/// A start measures the same charge that was counted before. Others may change the folder as they like: it is measured again once
+/// a minute while there are writes, and before a write is refused.
 #[derive(Clone, Debug)]
 pub struct FolderStore {
     folder: Folder,
