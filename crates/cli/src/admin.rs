@@ -1,4 +1,4 @@
-//! A running node's admin address, asked; `betanet status`.
+//! Queries a running node's admin address; `betanet status`.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::Fail;
 use crate::args::StatusArgs;
 use crate::fail::interruptible;
 
-/// Longest answer of a node's admin address.
+/// Maximum length of an admin address's answer.
 const ANSWER_MAX: u64 = 64 << 20;
 
-/// What a node's admin address has to answer: it waits for its own tasks and disks less than that.
+/// Time limit of an admin address's answer, longer than its own wait for tasks and disks.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What a running node answers for `path`.
+/// Returns a running node's answer for `path`.
 pub(crate) async fn ask(admin: &str, path: &str) -> Result<Value, Fail> {
     ask_within(PATIENCE, admin, path).await
 }
@@ -53,7 +53,7 @@ async fn answer(admin: &str, path: &str) -> Result<Value, Fail> {
     if !head.starts_with("HTTP/1.1 200") {
         let status = head.lines().next().unwrap_or_default();
         let said = format!("{status}: {}", body.trim());
-        // Whatever answers there may be no node.
+        // The program that answers there may not be a node.
         let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
         return Err(fail(&said));
     }
@@ -152,7 +152,7 @@ fn print(status: &Value) {
     }
 }
 
-/// Seconds as somebody reads them.
+/// Formats seconds for people.
 fn duration(seconds: &Value) -> String {
     let s = seconds.as_u64().unwrap_or(0);
     match (s / 86_400, s / 3600 % 24, s / 60 % 60, s % 60) {
@@ -169,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_that_is_stopped_is_not_waited_for() {
-        // The kernel takes the connection, and nobody answers.
+        // The kernel accepts the connection, and nobody answers.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let admin = listener.local_addr().unwrap().to_string();
         let asked = ask_within(Duration::from_millis(50), &admin, "/status").await;

@@ -20,18 +20,18 @@ use crate::Fail;
 use crate::args::DemoArgs;
 use crate::fail::interruptible;
 
-/// Name and length of the files that are fetched.
+/// Name and length of the fetched files.
 const FILES: [(&str, usize); 3] = [
     ("1k.bin", 1 << 10),
     ("1m.bin", 1 << 20),
     ("256m.bin", 256 << 20),
 ];
-/// Bytes of the largest file at which both keys are turned.
+/// Offset in the largest file at which both keys are rekeyed.
 const REKEY_AT: u64 = 64 << 20;
-/// Byte of the TCP stream that the tampering proxy flips.
+/// Offset of the byte of the TCP stream that the tampering proxy flips.
 const TAMPER_AT: u64 = 300_000;
 
-/// Prints each step with its time.
+/// Prints each step with its duration.
 struct Steps {
     clock: Clock,
     last: Duration,
@@ -174,7 +174,7 @@ async fn demo(keep: bool) -> Result<(), Fail> {
         say!("  betanet probe {}", l.peer());
         say!("  betanet probe {address}");
         say!("  curl -k https://{address}/");
-        // Ends with the process, by Ctrl-C.
+        // Ctrl-C ends the process.
         std::future::pending::<()>().await;
     }
     session.close().await;
@@ -225,7 +225,7 @@ async fn start(home: &Path, name: &str, onward: &[&Gateway]) -> Result<Gateway, 
     Ok(Gateway::start(identity, &config).await?)
 }
 
-/// Fetches one file, turning this side's key on the way; the server turns its own every 64 MiB.
+/// Fetches one file, and rekeys this side on the way. The server rekeys every 64 MiB.
 async fn fetch(
     session: &betanet_runtime::SessionHandle,
     served: &Served,
@@ -254,8 +254,9 @@ async fn fetch(
     Ok(bytes)
 }
 
-/// The first node's key at the second node's address: its certificate is right, its key is not.
-/// The second relay does not know the second node: the path ends there.
+/// Dials the second node's address with the first node's key: the certificate is right, the key is wrong.
+///
+/// The second relay does not know the second node, so the path ends there.
 async fn refuse_stranger(
     node: &Node,
     relays: &[Peer],
@@ -298,7 +299,7 @@ async fn refuse_wrong_pin(node: &Node, peer: &Peer) -> Result<(), Fail> {
     }
 }
 
-/// Fetches through a proxy that flips one byte of what the server sends: how many right bytes came before.
+/// Fetches through a proxy that flips one byte of the server's data. Returns how many correct bytes arrived before it.
 async fn refuse_tampering(
     node: &Node,
     peer: &Peer,

@@ -5,23 +5,23 @@ use betanet_runtime::{Error, SessionError};
 use crate::hint;
 use crate::stop::{Stop, Stops};
 
-/// Why a command failed, by whose fault.
+/// The failure of a command, by the party at fault.
 #[derive(Debug)]
 pub(crate) enum Fail {
-    /// Peer or network.
+    /// The peer or the network is at fault.
     Peer(String),
-    /// The command line.
+    /// The command line is wrong.
     Usage(String),
-    /// This machine's files and settings.
+    /// This machine's files or settings are at fault.
     Local(String),
-    /// A signal.
+    /// A signal ended the command.
     Stopped(Stop),
-    /// The reader of standard output went away, and wants no more.
+    /// The reader of standard output closed it.
     Unread,
 }
 
 impl Fail {
-    /// Says why on standard error; the exit code.
+    /// Prints the reason on standard error. Returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         let (code, why) = match self {
             Self::Peer(why) => (1, why.as_str()),
@@ -34,7 +34,7 @@ impl Fail {
         ExitCode::from(code)
     }
 
-    /// What went wrong.
+    /// Returns the reason.
     pub(crate) fn why(&self) -> &str {
         match self {
             Self::Peer(why) | Self::Usage(why) | Self::Local(why) => why,
@@ -58,7 +58,7 @@ impl Fail {
 
 impl From<Error> for Fail {
     fn from(error: Error) -> Self {
-        // The chain of causes, outermost first, each once.
+        // Print the chain of causes, outermost first, without repetitions.
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(&error);
         while let Some(c) = cause {
@@ -84,7 +84,7 @@ impl From<SessionError> for Fail {
     }
 }
 
-/// Runs work until it ends, or a signal ends it.
+/// Runs work until it ends or a signal arrives.
 pub(crate) async fn interruptible<T>(
     work: impl Future<Output = Result<T, Fail>>,
 ) -> Result<T, Fail> {

@@ -1,4 +1,4 @@
-//! `betanet get`: to a file or standard output, taken up again after cuts.
+//! `betanet get`: fetches to a file or standard output, and resumes after cuts.
 
 mod download;
 mod folder;
@@ -22,12 +22,12 @@ use download::{Download, Next, Wanted};
 use place::Place;
 use rest::Rest;
 
-/// A refusal's text, at most.
+/// Maximum length of the printed text of a refusal.
 const REASON_MAX: usize = 4096;
 
-/// Why a fetch ended.
+/// The reason why a fetch stopped.
 enum Trouble {
-    /// The session or the exchange was cut: another one may get on.
+    /// The session or the exchange was cut. Another one may succeed.
     Cut(Error),
     /// The peer failed so often that it is not dialled for a while.
     Resting(Error),
@@ -144,7 +144,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Fetches until all is there, taking a cut transfer up again; the last status, and how often.
+/// Fetches a whole resource, and resumes a cut transfer. Returns the last status, and the number of resumptions.
 async fn fetch(
     retries: u32,
     source: &mut Source,
@@ -160,7 +160,7 @@ async fn fetch(
             Err(trouble) if rest.over(&trouble).await => download.pause(),
             Err(Trouble::Cut(why)) if source.is_reached() && retries > 0 => {
                 last = Some(why);
-                // A transfer that gets on may be cut any number of times.
+                // A transfer that makes progress may be cut any number of times.
                 if download.got() <= before {
                     retries -= 1;
                 }
@@ -173,7 +173,7 @@ async fn fetch(
     }
 }
 
-/// Says why a peer that is not dialled any more failed before.
+/// Adds the last error to the report on a peer that is not dialled for a while.
 fn because(last: Option<Error>, trouble: Trouble) -> Trouble {
     match (last, trouble) {
         (Some(last), Trouble::Resting(error)) => {
@@ -184,7 +184,7 @@ fn because(last: Option<Error>, trouble: Trouble) -> Trouble {
     }
 }
 
-/// One exchange's worth; `None` where another one follows at once.
+/// Runs one exchange. Returns `None` if another one follows at once.
 async fn attempt(source: &mut Source, download: &mut Download) -> Result<Option<u16>, Trouble> {
     let session = source.session().await?;
     let request = download.request().await?;

@@ -1,8 +1,8 @@
-//! What keeps the keys in this process's memory in there.
+//! Protects the keys in this process's memory.
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// Leaves no core file, and lets no other process of the same user look into this one (`ptrace`, `/proc/PID/mem`).
+/// Disables core files, and prevents other processes of the same user from reading this one's memory (`ptrace`, `/proc/PID/mem`).
 ///
 /// Processes that this one starts have no core files either.
 pub(crate) fn harden() {

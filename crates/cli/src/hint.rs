@@ -1,13 +1,13 @@
-//! What to do about an error of the system, where the error itself does not say.
+//! Remedies for system errors whose own text gives none.
 
 use std::io::{self, ErrorKind};
 
 use betanet_runtime::Error;
 
-/// Ports below this one need a capability.
+/// Ports below this one require a capability.
 const PRIVILEGED: u16 = 1024;
 
-/// Behind an error's text; empty where there is nothing to add.
+/// Returns the remedy to append to an error's text; empty if there is none.
 pub(crate) fn of(error: &Error) -> String {
     match error {
         Error::Listen { address, source } => listen(address, source),
@@ -19,7 +19,7 @@ pub(crate) fn of(error: &Error) -> String {
     }
 }
 
-/// The error of the system that an error comes from.
+/// Returns the system error that caused an error.
 fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -31,7 +31,7 @@ fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Err
     None
 }
 
-/// Of a key file.
+/// Returns the remedy for a key file.
 fn key(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
         ErrorKind::NotFound => Some("; betanet id new --key FILE makes a key"),
@@ -42,7 +42,7 @@ fn key(error: &io::Error) -> Option<&'static str> {
     }
 }
 
-/// Of any file or stream.
+/// Returns the remedy for any file or stream.
 pub(crate) fn of_io(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::StorageFull => "; free some space there, or name another place",
@@ -56,7 +56,7 @@ pub(crate) fn of_io(error: &io::Error) -> &'static str {
     }
 }
 
-/// Of a listener.
+/// Returns the remedy for a listener.
 pub(crate) fn listen(address: &str, error: &io::Error) -> String {
     let port = address.rsplit_once(':').and_then(|(_, p)| p.parse().ok());
     match error.kind() {

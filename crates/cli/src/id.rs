@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::Fail;
 use crate::args::{IdArgs, IdCommand, KeyFile};
 
-/// The key file that is used when none is named.
+/// Returns the default key file.
 pub(crate) fn default_key() -> PathBuf {
     state_dir().join("id.pem")
 }
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &IdArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// What to do where a key is not there, or one is already.
+/// Adds the remedy for a key that is missing, or already exists.
 fn fault(error: Error, path: &Path, named: bool) -> Fail {
     let Error::File { source, .. } = &error else {
         return error.into();

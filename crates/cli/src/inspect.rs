@@ -1,4 +1,4 @@
-//! `betanet inspect`: names and decodes whatever is on the wire.
+//! `betanet inspect`: names and decodes any wire format.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::Fail;
 use crate::args::InspectArgs;
 
-/// Bytes looked at, at most.
+/// Maximum number of bytes inspected.
 const INPUT_MAX: u64 = 2 << 20;
 
 pub(crate) fn run(args: &InspectArgs) -> Result<(), Fail> {
@@ -50,7 +50,7 @@ fn print_lines(found: &Value) {
     }
 }
 
-/// `Some(None)` for text that is clearly meant as one of these and is not.
+/// Returns `Some(None)` for text that clearly intends one of these formats and is invalid.
 fn text_item(text: &str) -> Option<Option<Value>> {
     let text = text.trim();
     if text.len() > 4096 {
@@ -97,7 +97,7 @@ fn bytes_of(item: &str) -> Result<Vec<u8>, Fail> {
         file.take(INPUT_MAX).read_to_end(&mut bytes)
     };
     read.map_err(|e| Fail::Local(format!("{item}: {e}")))?;
-    // A file may hold hex, or one of the texts.
+    // A file may hold hex, or one of the text formats.
     match std::str::from_utf8(&bytes) {
         Ok(text) => {
             let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
@@ -200,7 +200,7 @@ fn cbor_item(bytes: &[u8]) -> Option<Value> {
     Some(json!({"what": what, "value": value.to_string(), "bytes": bytes.len()}))
 }
 
-/// Frames back to back; their payloads are sealed.
+/// Decodes consecutive frames, whose payloads are encrypted.
 fn frames(bytes: &[u8]) -> Option<Value> {
     let mut rest = bytes;
     let mut out = Vec::new();

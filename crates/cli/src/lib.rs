@@ -1,13 +1,17 @@
 //! The command line: arguments, output, exit codes.
 //!
-//! **Promises.** What is printed was observed; JSON where a script would read it; exit code 0 for fine, 1 for peer or
-//! network, 2 for usage, 3 for this machine's files and settings, standard output among them, 128 and the number of a
-//! signal that ended it: 130 after Ctrl-C. A reader of standard output that goes away ends a command quietly, with 0.
+//! **Promises.** All printed facts were observed, and scripts can read them as JSON. The exit codes are:
+//!
+//! * 0: success, also if the reader of standard output closes it early;
+//! * 1: the peer or the network is at fault;
+//! * 2: wrong usage;
+//! * 3: this machine's files or settings are at fault, including standard output;
+//! * 128 plus the number of the signal that ended the command: 130 after Ctrl-C.
 //!
 //! **Below:** `runtime`'s handle. **Above:** `bins`.
-//! **Source:** profile chapter 8 for what requests mean (`spec-vectors/PROFILE.md`).
+//! **Source:** profile chapter 8 for the meaning of requests (`spec-vectors/PROFILE.md`).
 
-/// Prints a line on standard output. Whether all of them could be written is asked once, at the command's end.
+/// Prints a line on standard output. Write errors are checked once, at the command's end.
 macro_rules! say {
     ($($text:tt)*) => { $crate::output::line(format_args!($($text)*)) };
 }
@@ -51,9 +55,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use args::{Betanet, Command};
 use fail::Fail;
 
-/// How long work on other threads has at a command's end.
+/// Time at a command's end for work on other threads.
 const LAST_WRITES: Duration = Duration::from_millis(500);
-/// The signal of a file that passes the limit of `ulimit -f`.
+/// The signal for a file that exceeds the limit of `ulimit -f`.
 const SIGXFSZ: i32 = 25;
 
 /// Runs `betanet`.
@@ -122,14 +126,15 @@ fn finish(done: Result<(), Fail>) -> ExitCode {
     }
 }
 
-/// What the ends of sessions get to be told before the process ends.
+/// Time for sending the close messages of sessions before the process ends.
 const GOODBYE: Duration = Duration::from_secs(3);
 
 fn on_runtime(work: impl Future<Output = Result<(), Fail>>) -> Result<(), Fail> {
     betanet_runtime::count_panics();
     let work = async {
         let done = work.await;
-        // However it ended: a peer that is not told keeps the session, and the place of this address, until it finds out.
+        // Close the sessions in every case. Otherwise the peer keeps the session, and this address's place, until it detects the
+        // loss.
         let mut stops = stop::Stops::listen();
         tokio::select! {
             () = betanet_runtime::farewell(GOODBYE) => {}
@@ -142,11 +147,11 @@ fn on_runtime(work: impl Future<Output = Result<(), Fail>>) -> Result<(), Fail> 
         .build()
         .map_err(|e| Fail::Local(format!("the executor cannot start: {e}")))?;
     let done = runtime.block_on(async {
-        // A file that may not grow further is an error of its write then, and not the end of the process.
+        // A file at its size limit then causes a write error, and does not end the process.
         let _file_size = signal(SignalKind::from_raw(SIGXFSZ));
         work.await
     });
-    // What is being written may come to its end; a name that is looked up is not waited for.
+    // Writes in progress may complete. A name lookup is not waited for.
     runtime.shutdown_timeout(LAST_WRITES);
     done
 }

@@ -1,4 +1,4 @@
-//! `gateway`, and `betanet serve`, which is the same with less to say.
+//! `gateway`, and `betanet serve`, which is the same with fewer options.
 
 mod announce;
 mod check;
@@ -29,7 +29,7 @@ fn problems(list: &[Problem]) -> Fail {
     Fail::Usage(lines.join("\n       "))
 }
 
-/// The settings of a file, if there is one, below those of the command line.
+/// Reads the settings of a file, if there is one, and then those of the command line, which take precedence.
 fn given<C>(args: &SettingArgs<C>, file: Option<&Path>) -> Result<Given, Fail> {
     let mut given = match file {
         Some(path) => Given::from_file(path).map_err(unusable)?,
@@ -39,13 +39,13 @@ fn given<C>(args: &SettingArgs<C>, file: Option<&Path>) -> Result<Given, Fail> {
     Ok(given)
 }
 
-/// A settings file that holds no settings.
+/// Converts the error of a settings file.
 #[allow(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
 fn unusable(error: SettingsError) -> Fail {
     Fail::Usage(error.to_string())
 }
 
-/// The configuration, where nothing is wrong with it. `more` tells what else a kind of node asks for.
+/// Returns the configuration if it is valid. `more` returns the additional faults for a kind of node.
 fn checked(
     read: ReadSettings,
     more: impl Fn(&ReadSettings) -> Vec<Problem>,
@@ -84,7 +84,7 @@ pub(crate) async fn mixnode(args: Mixnode) -> Result<(), Fail> {
     start_mixnode(read, args.json, false).await
 }
 
-/// What keeps settings from being a mixnode's.
+/// Returns the settings that a mixnode cannot have.
 fn no_mixnode(read: &ReadSettings) -> Vec<Problem> {
     let problem = |key: &'static str, value: String, why: &str| Problem {
         origin: "mixnode".into(),
@@ -122,7 +122,7 @@ async fn start_mixnode(read: ReadSettings, as_json: bool, leashed: bool) -> Resu
     run(config, as_json, false, leashed).await
 }
 
-/// Runs the node of a settings file, a mixnode where that is its role, for as long as standard input is open.
+/// Runs the node of a settings file until standard input is closed. It is a mixnode if that is its role.
 pub(crate) async fn leashed(file: &Path) -> Result<(), Fail> {
     let read = Given::from_file(file).map_err(unusable)?.read();
     let roles = read.config.mesh.roles;
@@ -133,7 +133,7 @@ pub(crate) async fn leashed(file: &Path) -> Result<(), Fail> {
     run(config, true, false, true).await
 }
 
-/// The settings of a mixnode. Its role needs no word where no file says another.
+/// Reads the settings of a mixnode. Its role is the default if no file sets another.
 fn mixing(args: &SettingArgs<Mixing>, file: Option<&Path>) -> Result<ReadSettings, Fail> {
     let given = given(args, file)?;
     let named = given.has("roles");
@@ -159,7 +159,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
     run(config, args.json, keeps_port, false).await
 }
 
-/// The identity in the key file, which is made when it is not there.
+/// Loads the identity from the key file, or creates it if it does not exist.
 fn identity(path: &Path) -> Result<Identity, Fail> {
     if path.exists() {
         return Ok(load_identity(path)?);
@@ -170,10 +170,10 @@ fn identity(path: &Path) -> Result<Identity, Fail> {
     Ok(new_identity(path)?)
 }
 
-/// Who started this process is gone, or wants it to end: standard input is at its end.
+/// Waits for the end of standard input: the parent process is gone, or wants this one to end.
 async fn let_go() {
     let (gone, over) = tokio::sync::oneshot::channel();
-    // A thread of its own: the executor's would be waited for at the end, though nothing is ever written there.
+    // This needs a separate thread. The executor would wait for its own at the end, though no input may ever come.
     let reading = std::thread::Builder::new().spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         let _ = gone.send(());
@@ -183,7 +183,7 @@ async fn let_go() {
     }
 }
 
-/// The state folder, where it is needed before the node begins: it holds the port, or the key.
+/// Opens the state folder if it is needed before the node starts, because it holds the port or the key.
 fn held(config: &GatewayConfig, keeps_port: bool) -> Result<Option<Arc<State>>, Fail> {
     let holds_key = config.node.key.parent() == Some(&config.state());
     if !keeps_port && !holds_key {
@@ -199,9 +199,9 @@ fn held(config: &GatewayConfig, keeps_port: bool) -> Result<Option<Arc<State>>, 
     }
 }
 
-/// Starts the node: at the port that it keeps, or at another where that one is taken.
+/// Starts the node at its stored port, or at another one if that is taken.
 async fn start(config: &mut GatewayConfig, keeps_port: bool) -> Result<Gateway, Fail> {
-    // Before a key is made where it would be served.
+    // Check this before a key is created in a place where it would be served.
     config.keeps_secrets()?;
     let state = held(config, keeps_port)?;
     let identity = identity(&config.node.key)?;
@@ -247,7 +247,7 @@ async fn run(
     let mut stops = Stops::listen();
     let gateway = tokio::select! {
         started = start(&mut config, keeps_port) => Arc::new(started?),
-        // Nobody knows of it yet.
+        // Nobody knows of the node yet.
         _ = stops.told() => return Ok(()),
     };
     let at = admin.as_ref().and_then(|l| l.local_addr().ok());
@@ -267,7 +267,7 @@ async fn run(
     if !as_json {
         note!("stopping: {} sessions", gateway.sessions());
     }
-    // That peers do not answer is not this node's failure: what was cut is in the log.
+    // Peers that do not answer are not this node's failure. The log has the sessions that were cut.
     gateway.shutdown().await;
     if let Some(alive) = alive {
         alive.abort();

@@ -25,7 +25,7 @@ pub(crate) fn run(args: MixArgs) -> Result<(), Fail> {
     }
 }
 
-/// A network's file, and how it mixes.
+/// Reads a network's file, and requires its mix parameters.
 pub(crate) fn network(file: &Path) -> Result<(Network, MixNetwork), Fail> {
     let network = Network::read(file).map_err(Error::from)?;
     let mix = network.mix;
@@ -39,7 +39,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Fail> {
     disk::read_bounded(path, disk::TEXT_MAX).map_err(Fail::file(path))
 }
 
-/// Whether a file is wrong, which is this machine's matter.
+/// Returns the failure for an invalid local file.
 pub(crate) fn wrong(path: &Path, why: impl std::fmt::Display) -> Fail {
     Fail::Local(format!("{}: {why}", path.display()))
 }

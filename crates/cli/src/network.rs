@@ -92,7 +92,7 @@ fn check(file: &Path, as_json: bool) -> Result<(), Fail> {
     Ok(())
 }
 
-/// What a new network is to have.
+/// The parameters of a new network.
 struct Plan {
     relays: u8,
     mixnodes: u8,
@@ -100,7 +100,7 @@ struct Plan {
     port: u16,
 }
 
-/// What a node of a new network is.
+/// The role of a node of a new network.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Part {
     Seed,
@@ -127,7 +127,7 @@ impl Fresh {
     }
 }
 
-/// Makes a node's folder: its key, its certificate and a file to serve.
+/// Creates a node's folder: its key, its certificate and a file to serve.
 fn fresh(dir: &Path, n: u8, part: Part, name: String) -> Result<Fresh, Fail> {
     let dir = dir.join(&name);
     let files = dir.join("files");
@@ -148,12 +148,12 @@ fn fresh(dir: &Path, n: u8, part: Part, name: String) -> Result<Fresh, Fail> {
     })
 }
 
-/// A folder that is being filled, and removed again where that does not come to its end.
+/// A folder that is being filled. It is removed on drop unless it is complete.
 struct Unfinished<'a>(&'a Path);
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        // What is left is told by the next try, which finds it there.
+        // The next attempt finds and reports any remains.
         let _ = fs::remove_dir_all(self.0);
     }
 }
@@ -382,7 +382,7 @@ async fn way(args: &WayArgs, trace: bool) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Prints the nodes of a way, with the round-trip time to each where it is to be measured.
+/// Prints the nodes of a path, with the round-trip time to each if it is to be measured.
 async fn show_way(way: &[Peer], tracing: Option<&Node>, json: bool) -> Result<Vec<Value>, Fail> {
     let mut out = Vec::new();
     for i in 0..way.len() {
@@ -416,11 +416,11 @@ async fn show_way(way: &[Peer], tracing: Option<&Node>, json: bool) -> Result<Ve
     Ok(out)
 }
 
-/// The round-trip time to the last of these nodes, over those before it.
+/// Measures the round-trip time to the last of these nodes, over the others.
 async fn measure(node: &Node, way: &[Peer]) -> Result<Duration, Error> {
     let (peer, relays) = way.split_last().ok_or(Error::NoAddress)?;
     let session = node.session_over(relays, peer).await?;
-    // The first answer still pays for what the session does as it opens.
+    // The first answer includes work of the session's start.
     session.ping().await?;
     Ok(session.ping().await?)
 }

@@ -1,4 +1,4 @@
-//! A session that requests go over: with the peer, or through the mix.
+//! The session of a command's requests: with the peer, or through the mix.
 
 use betanet_bar::Request;
 use betanet_runtime::{Answer, Cost, Error, MixSession, OuterFacts, SessionHandle, Upload};
@@ -24,7 +24,7 @@ impl Opened {
         }
     }
 
-    /// The outer connection: to the peer or its path's entry, or to the guard.
+    /// Returns the outer connection: to the peer, to its path's entry, or to the guard.
     pub(crate) const fn outer(&self) -> &OuterFacts {
         match self {
             Self::Direct(session) => session.outer(),
@@ -39,7 +39,7 @@ impl Opened {
         }
     }
 
-    /// What padding has cost, where the session pads and still stands.
+    /// Returns the cost of padding, if the session pads and is still open.
     pub(crate) async fn padded(&self) -> Option<Cost> {
         match self {
             Self::Direct(session) => session.facts().await.ok().and_then(|f| f.padded),

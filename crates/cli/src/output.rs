@@ -1,5 +1,5 @@
-//! Where everything that a command says leaves: lines on standard output, whose failure is the command's, and notes on
-//! standard error, whose failure is nobody's.
+//! Output of commands: lines on standard output, where an error fails the command, and notes on standard error, where an error is
+//! ignored.
 
 use std::fmt::Arguments;
 use std::io::{self, Write as _};
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::Fail;
 
-/// What became of standard output: nothing is written after its first failure.
+/// The first error of standard output. Nothing is written after it.
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
 
 fn failed() -> MutexGuard<'static, Option<io::Error>> {
@@ -31,20 +31,20 @@ pub(crate) fn print(bytes: &[u8]) {
 }
 
 pub(crate) fn aside(text: Arguments<'_>) {
-    // There is nowhere left to say that standard error fails.
+    // An error of standard error can be reported nowhere.
     betanet_runtime::write_aside(&format!("{text}\n"));
 }
 
-/// Whether standard output takes nothing more: who prints on and on may stop.
+/// Returns whether standard output accepts no more data, so that a command with long output may stop.
 pub(crate) fn is_closed() -> bool {
     failed().is_some()
 }
 
-/// Whether all that was said arrived.
+/// Checks that all output was written.
 ///
 /// # Errors
 ///
-/// Why not.
+/// The first error of standard output.
 pub(crate) fn check() -> Result<(), Fail> {
     match failed().take() {
         None => Ok(()),

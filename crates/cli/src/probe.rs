@@ -128,7 +128,7 @@ async fn inside(args: &ProbeArgs) -> Result<Value, Fail> {
     Ok(out)
 }
 
-/// `outer.tls  TLSv1_3`, a line a fact.
+/// Prints facts as `outer.tls  TLSv1_3`, one per line.
 fn print_facts(prefix: &str, value: &Value) {
     match value {
         Value::Object(map) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use betanet_runtime::Silence;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Says that a peer is not there yet, or is silent, or is heard again.
+/// Reports a peer that cannot be reached yet, is silent, or is heard again.
 pub(crate) fn silence(told: Silence) {
     let seconds = |d: Duration| format!("{:.0} s", d.as_secs_f64());
     match told {
@@ -23,16 +23,17 @@ pub(crate) fn silence(told: Silence) {
             seconds(since)
         ),
         Silence::Heard => note!("the peer is heard again"),
-        // A later version may tell more.
+        // A later version may add more.
         _ => {}
     }
 }
 
-/// A bar on a terminal's standard error, and nothing elsewhere. It is gone when dropped.
+/// A progress bar on standard error if that is a terminal. It is removed on drop.
 pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
-    /// Draws only where `alone`: what is transferred itself comes from no terminal, and goes to none. `total` may be unknown.
+    /// Creates a bar. It is drawn only if `alone`, when the data neither comes from nor goes to the terminal. `total` may be
+    /// unknown.
     pub(crate) fn new(alone: bool, total: Option<u64>, done: u64) -> Self {
         if !alone || !std::io::stderr().is_terminal() {
             return Self(ProgressBar::hidden());

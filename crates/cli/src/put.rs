@@ -66,7 +66,7 @@ async fn send(args: PutArgs, method: Method) -> Result<(), Fail> {
     over(&url, &args.peer, (args.json, &args.url), ask).await
 }
 
-/// One request over a session of its own, as oneself.
+/// Sends one request over a new session, with the user's identity.
 async fn over(
     url: &Url,
     args: &PeerArgs,
@@ -109,7 +109,7 @@ fn report(answer: &Answer, as_json: bool, url: &str) {
     }
 }
 
-/// Why not, and as whom one asked where that is why.
+/// Describes a refusal, and names the identity used if that is the cause.
 async fn refusal(answer: Answer, dialling: &Dialling) -> Fail {
     let status = answer.head.status;
     let why = refused(answer).await;
@@ -140,7 +140,7 @@ async fn stream(
     let upload = session.upload(request).await?;
     let bar = Bar::new(input.is_file(), input.len(), 0);
     loop {
-        // A server that has heard enough answers before the end, and what is still to come is not waited for.
+        // A server may answer before the end. The rest of the input is then not waited for.
         let read = tokio::select! {
             biased;
             () = upload.answered() => break,
@@ -155,7 +155,7 @@ async fn stream(
             }
         };
         let len = bytes.len() as u64;
-        // The answer, or why there is none, comes with the end.
+        // The end returns the answer, or the error.
         if upload.send(bytes).await.is_err() {
             break;
         }

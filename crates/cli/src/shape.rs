@@ -1,4 +1,4 @@
-//! `betanet shape`: what page loads look like, learnt from recordings.
+//! `betanet shape`: learns the traffic of page loads from recordings.
 
 use std::path::Path;
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// How much later the tunnels of these recordings are than the shapes that they followed; and how many were recorded.
+/// Returns how much the tunnels of these recordings lag behind the shapes that they followed, and the number of recordings.
 fn lag(args: &LearnArgs) -> Result<(Lag, usize), Fail> {
     let mut tunnels = Vec::new();
     for path in &args.lag {
@@ -81,7 +81,7 @@ fn lag(args: &LearnArgs) -> Result<(Lag, usize), Fail> {
     if followed.is_empty() {
         return Ok((Lag::default(), 0));
     }
-    // One is of all of them.
+    // A single shape applies to all of them.
     let shapes = followed.iter().cycle().zip(&tunnels);
     let pairs: Vec<_> = shapes
         .flat_map(|(shape, all)| all.iter().map(move |records| (shape, &records[..])))

@@ -1,4 +1,4 @@
-//! Files that hold a shape.
+//! Files of shapes.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A session for one command, which is closed on every way out.
+//! The session of one command, which is closed however the command ends.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use betanet_runtime::{Clock, Cost, Error, MixStats};
 use crate::opened::Opened;
 use crate::target::Dialling;
 
-/// How long a session gets to say goodbye.
+/// Time for closing a session.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// The session that requests go over; another one is opened where it ended.
+/// The session for requests. If it ends, another one is opened.
 pub(crate) struct Source {
     dialling: Dialling,
     session: Option<Opened>,
@@ -28,11 +28,11 @@ impl Source {
         }
     }
 
-    /// The open session, or a fresh one.
+    /// Returns the open session, or opens a new one.
     ///
     /// # Errors
     ///
-    /// It cannot be opened.
+    /// The session cannot be opened.
     pub(crate) async fn session(&mut self) -> Result<Opened, Error> {
         if let Some(session) = self.session.as_ref().filter(|s| !s.is_closed()) {
             return Ok(session.clone());
@@ -45,22 +45,22 @@ impl Source {
         Ok(self.session.insert(session).clone())
     }
 
-    /// Whether the peer was reached.
+    /// Returns whether the peer was reached.
     pub(crate) const fn is_reached(&self) -> bool {
         self.reached
     }
 
-    /// Whether the session stands.
+    /// Returns whether the session is open.
     pub(crate) fn is_open(&self) -> bool {
         self.session.as_ref().is_some_and(|s| !s.is_closed())
     }
 
-    /// The session was cut: another one is opened when it is needed.
+    /// Drops a session that was cut. Another one is opened when it is needed.
     pub(crate) fn forget(&mut self) {
         self.session = None;
     }
 
-    /// How long the last session has been open.
+    /// Returns how long the last session has been open.
     pub(crate) fn open_for(&self) -> Duration {
         self.opened.elapsed()
     }
@@ -69,11 +69,11 @@ impl Source {
         &self.dialling
     }
 
-    /// Closes what is open; what padding cost, and what went over the mix.
+    /// Closes the session. Returns the cost of padding and the counters of the mix.
     pub(crate) async fn close(self) -> (Option<Cost>, Option<MixStats>) {
         let mixed = self.dialling.mix_stats();
         let mut padded = None;
-        // A peer that takes no goodbye is not waited for.
+        // Do not wait longer for a peer that does not respond.
         let _ = tokio::time::timeout(GOODBYE, async {
             if let Some(session) = &self.session {
                 padded = session.padded().await;

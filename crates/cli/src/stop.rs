@@ -1,18 +1,18 @@
-//! The signals that end a command: each way out of it says goodbye.
+//! The signals that end a command. However it ends, sessions are closed in order.
 
 use std::fs;
 use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Why a command is to end.
+/// The signal that ends a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stop {
-    /// Ctrl-C.
+    /// SIGINT, from Ctrl-C.
     Interrupt,
-    /// As `kill` and `timeout` ask.
+    /// SIGTERM, from `kill` and `timeout`.
     Terminate,
-    /// The terminal is gone.
+    /// SIGHUP, when the terminal is closed.
     Hangup,
 }
 
@@ -27,7 +27,7 @@ impl Stop {
         }
     }
 
-    /// The exit code: 128 and the signal's number, as shells have it.
+    /// Returns the exit code: 128 plus the signal's number, as in shells.
     pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
@@ -45,16 +45,17 @@ impl Stop {
     }
 }
 
-/// Listens for them.
+/// Listens for these signals.
 pub(crate) struct Stops(Vec<(Stop, Signal)>);
 
 impl Stops {
-    /// From now on they end nothing by themselves. One that this process was started to ignore, as by `nohup`, stays ignored.
+    /// Starts to listen. The signals then no longer end the process by themselves. A signal that is already ignored, as by
+    /// `nohup`, remains ignored.
     pub(crate) fn listen() -> Self {
         let ignored = ignored();
         let all = Stop::ALL.into_iter();
         let heard = all.filter(|s| ignored >> (s.kind().as_raw_value() - 1) & 1 == 0);
-        // One that cannot be listened for ends the process, as it would without this.
+        // A signal that cannot be listened for ends the process, as by default.
         Self(
             heard
                 .filter_map(|s| Some((s, signal(s.kind()).ok()?)))
@@ -62,7 +63,7 @@ impl Stops {
         )
     }
 
-    /// Waits for the next.
+    /// Waits for the next signal.
     pub(crate) async fn told(&mut self) -> Stop {
         std::future::poll_fn(|cx| {
             let told = self.0.iter_mut().find_map(|(stop, signal)| {
@@ -75,7 +76,7 @@ impl Stops {
     }
 }
 
-/// The signals that this process ignores, a bit each; none where the system does not tell.
+/// Returns the set of signals that this process ignores, one bit each; empty if the system does not report it.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));

@@ -1,4 +1,4 @@
-//! Names, URLs and peers as the command line gives them.
+//! Names, URLs and peers on the command line.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -16,14 +16,14 @@ use crate::id::default_key;
 use crate::opened::Opened;
 use crate::{progress, state};
 
-/// How long a peer and relays are looked for in a network.
+/// Time limit for finding a peer and relays in a network.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
-/// `bar://NAME/path` or `bar://PEER/path`, read.
+/// A parsed `bar://NAME/path` or `bar://PEER/path`.
 #[derive(Debug)]
 pub(crate) struct Url {
     pub(crate) name: Name,
-    /// Where the name is reached, where the URL says so.
+    /// The peer's addresses, if the URL has them.
     pub(crate) peer: Option<Peer>,
     pub(crate) target: String,
 }
@@ -50,7 +50,7 @@ impl Url {
         })
     }
 
-    /// The same place at another path.
+    /// Returns the URL of another path at the same node.
     pub(crate) fn at(&self, target: String) -> Self {
         Self {
             name: self.name,
@@ -73,7 +73,7 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
-    /// Joins the network that a file names.
+    /// Joins the network of a file.
     pub(crate) fn join(file: &Path, node: Arc<Node>) -> Result<Self, Fail> {
         let network = Network::read(file).map_err(Error::from)?;
         let mesh = Mesh::client(Arc::clone(&node), &network)?;
@@ -81,45 +81,45 @@ impl Joined {
     }
 }
 
-/// Where a peer is, as far as is known before it is dialled.
+/// The peer's location, as known before dialling.
 enum Where {
-    /// It was named, or stands in the address book.
+    /// The peer was given, or is in the address book.
     Known(Box<Peer>),
-    /// It is looked up in the network.
+    /// The name is looked up in the network.
     Network(Name),
 }
 
 /// A node to dial with, and the peer to dial.
 pub(crate) struct Dialling {
     node: Arc<Node>,
-    /// Whom the peer sees; none is a fresh identity, or nobody over the mix.
+    /// The identity that the peer sees. `None` for a new identity, or over the mix.
     me: Option<Name>,
     to: Where,
     via: Vec<Peer>,
     network: Option<Joined>,
-    /// Nodes of a path, the peer among them.
+    /// Number of nodes of a path, including the peer.
     path: Option<usize>,
-    /// How the mix is used, and the client that does it once it is needed.
+    /// Options of the mix and the network's file.
     mix: Option<(MixOptions, PathBuf)>,
     mixing: Option<MixClient>,
-    /// Ways that the network gave and that were not tried yet.
+    /// Paths that the network found and that were not tried yet.
     ready: VecDeque<Vec<Peer>>,
-    /// Relays of paths that failed.
+    /// Relays of failed paths.
     failed: Vec<NodeId>,
-    /// Those of the path that is in use.
+    /// Relays of the path in use.
     used: Vec<NodeId>,
-    /// Whom the last session is with.
+    /// The peer of the last session.
     reached_peer: Option<Peer>,
     book: Book,
 }
 
 impl Dialling {
-    /// Finds the peer of a URL: as given, in the address book, or later in the network.
+    /// Finds the peer of a URL: in the URL, in the address book, or later in the network.
     pub(crate) fn to_url(url: &Url, args: &PeerArgs) -> Result<Self, Fail> {
         Self::find(url.name, url.peer.clone(), args, args.key.as_deref())
     }
 
-    /// The same, as who one is: with the identity that was named, or with one's own, where there is one.
+    /// Like [`Dialling::to_url`], with the given identity or else the user's own, if there is one.
     pub(crate) fn as_oneself(url: &Url, args: &PeerArgs) -> Result<Self, Fail> {
         let own = default_key();
         let key = match &args.key {
@@ -171,7 +171,7 @@ impl Dialling {
         Self::new(to, args, book, key)
     }
 
-    /// Finds the peer of a name, or takes the text as a peer.
+    /// Finds the peer of a name, or parses the text as a peer.
     pub(crate) fn to_text(text: &str, args: &PeerArgs) -> Result<Self, Fail> {
         if args.mix.is_some() {
             let why = "--mix: over the mix there is no session with the peer to look at; get, put, post and del go over it";
@@ -190,14 +190,14 @@ impl Dialling {
         }
     }
 
-    /// Over the mix.
+    /// Uses the mix.
     fn mixed(
         name: Name,
         (relays, file): (u8, &Path),
         args: &PeerArgs,
         book: Book,
     ) -> Result<Self, Fail> {
-        // A file that does not read is told before anybody is dialled.
+        // Report an invalid file before dialling.
         Network::read(file).map_err(Error::from)?;
         let options = MixOptions {
             relays: relays.into(),
@@ -226,7 +226,7 @@ impl Dialling {
         })
     }
 
-    /// A session through the mix, whose client is made with the first.
+    /// Opens a session through the mix. The first call creates the client.
     async fn mixed_session(
         &mut self,
         name: Name,
@@ -245,17 +245,17 @@ impl Dialling {
         session
     }
 
-    /// Whom the peer sees, where that is an identity that is kept.
+    /// Returns the identity that the peer sees, if it is a stored one.
     pub(crate) const fn me(&self) -> Option<Name> {
         self.me
     }
 
-    /// Whether requests go over the mix.
+    /// Returns whether requests are sent over the mix.
     pub(crate) const fn is_mixed(&self) -> bool {
         self.mix.is_some()
     }
 
-    /// What the mix's client counted.
+    /// Returns the counters of the mix client.
     pub(crate) fn mix_stats(&self) -> Option<MixStats> {
         self.mixing.as_ref().map(MixClient::stats)
     }
@@ -299,7 +299,7 @@ impl Dialling {
         })
     }
 
-    /// The session that requests go over: through the mix where that was asked, and else as [`Dialling::direct_session`].
+    /// Opens the session for requests: through the mix if requested, and otherwise like [`Dialling::direct_session`].
     pub(crate) async fn session(&mut self) -> Result<Opened, Error> {
         if let (Where::Network(name), Some((options, file))) = (&self.to, self.mix.clone()) {
             let session = self.mixed_session(*name, &options, &file).await?;
@@ -308,7 +308,7 @@ impl Dialling {
         Ok(noted(Opened::Direct(self.end_to_end().await?)))
     }
 
-    /// The session with the peer: direct, over the relays that were named, or over a path that the network gives.
+    /// Opens the session with the peer: direct, over the given relays, or over a path that the network finds.
     pub(crate) async fn direct_session(&mut self) -> Result<SessionHandle, Error> {
         let session = self.end_to_end().await?;
         noted(Opened::Direct(session.clone()));
@@ -321,7 +321,7 @@ impl Dialling {
             (Where::Known(peer), _) => return self.node.session_over(&self.via, peer).await,
             (Where::Network(name), None) => return Err(Error::Unknown(*name)),
         };
-        // What failed before is not tried again while there is another way.
+        // Do not retry failed relays while there is another path.
         self.failed.append(&mut self.used);
         let nodes = self.path.unwrap_or(1);
         if self.ready.is_empty() {
@@ -354,7 +354,7 @@ impl Dialling {
         opened
     }
 
-    /// Notes in the address book that the peer was reached.
+    /// Records in the address book that the peer was reached.
     pub(crate) fn reached(&mut self) {
         let known = match &self.to {
             Where::Known(peer) => Some(&**peer),
@@ -379,7 +379,7 @@ impl Dialling {
     }
 }
 
-/// Says where QUIC was tried first, and failed.
+/// Reports that QUIC was tried first, and failed.
 fn noted(session: Opened) -> Opened {
     if let Some(why) = &session.outer().instead {
         note!("over TCP: {why}");

@@ -1,4 +1,4 @@
-//! `betanet template`: what a client looks like from outside, and how far this one looks like another.
+//! `betanet template`: the fingerprint of a client, and how closely this program resembles another.
 
 mod origin;
 pub(crate) mod pcap;
@@ -23,30 +23,30 @@ use crate::Fail;
 use crate::args::{CaptureArgs, CheckArgs, TemplateCommand};
 use crate::fail::interruptible;
 
-/// Clients that are captured at once.
+/// Maximum number of clients that are captured at once.
 const AT_ONCE: usize = 64;
 
-/// What clients of one kind sent, as it stands in a file.
+/// The data that clients of one kind sent, in the form of a file.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Sent {
-    /// Records up to the end of the ClientHello, in hex, one entry a connection.
+    /// TLS records up to the end of the ClientHello, in hex, one entry per connection.
     hellos: Vec<String>,
-    /// HTTP/2 up to the end of the first request.
+    /// HTTP/2 bytes up to the end of the first request.
     flights: Vec<String>,
-    /// Over QUIC, for each connection its datagrams up to the end of the ClientHello.
+    /// For each QUIC connection, its datagrams up to the end of the ClientHello.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     quic: Vec<Vec<String>>,
 }
 
-/// The same, read.
+/// The parsed form of [`Sent`].
 struct Seen {
     hellos: Vec<Hello>,
     flights: Vec<Flight>,
     initials: Vec<Initial>,
 }
 
-/// Whether a client sends its extensions in another order each time.
+/// Whether a client sends its extensions in a different order each time.
 #[derive(Clone, Copy, Eq, PartialEq, Serialize)]
 struct Permutes {
     tcp: bool,
@@ -59,7 +59,7 @@ impl std::fmt::Display for Permutes {
     }
 }
 
-/// One client's beginning.
+/// The beginning of one client's connection.
 enum Came {
     Tcp(Captured),
     Quic(Vec<Vec<u8>>),
@@ -123,7 +123,7 @@ impl Seen {
         Template::of_quic_client(&self.initials)
     }
 
-    /// Whether extensions come in another order each time: over TCP, over QUIC.
+    /// Returns whether extensions come in a different order each time, over TCP and over QUIC.
     fn permutes(&self) -> Permutes {
         let of = |t: Option<Template>| t.is_some_and(|t| t.permute);
         Permutes {
@@ -132,7 +132,7 @@ impl Seen {
         }
     }
 
-    /// The same of both, where each of them can be known: it takes two hellos to see a permutation.
+    /// Returns whether both permute extensions alike, as far as is known. It takes two hellos to see a permutation.
     fn orders_alike(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.permutes(), other.permutes());
         let tcp = ours.tcp == theirs.tcp || other.hellos.len() < 2;
@@ -154,7 +154,7 @@ impl Seen {
         self.hellos.iter().chain(quic).map(Hello::ja3).collect()
     }
 
-    /// Each field with all the values that it had.
+    /// Returns each field, with all values that it had.
     fn fields(&self, permuted: Permutes) -> BTreeMap<String, Vec<String>> {
         let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let hellos = self.hellos.iter().flat_map(|h| h.fields(permuted.tcp));
@@ -213,7 +213,7 @@ pub(crate) async fn run(command: TemplateCommand) -> Result<(), Fail> {
     }
 }
 
-/// A listener for both at one port, as far as both are free.
+/// Opens a listener for TCP and UDP at one port, as far as both are free.
 async fn listener(at: &str) -> Result<(TcpListener, UdpSocket, std::net::SocketAddr), Fail> {
     let wrong = |e: std::io::Error| Fail::Local(format!("{at}: {e}"));
     let tcp = TcpListener::bind(at).await.map_err(wrong)?;
@@ -222,7 +222,7 @@ async fn listener(at: &str) -> Result<(TcpListener, UdpSocket, std::net::SocketA
     Ok((tcp, udp, local))
 }
 
-/// Takes what clients send to a listener, each in a task of its own.
+/// Captures the data of clients of a listener, each in its own task.
 fn listen(listener: TcpListener, udp: UdpSocket) -> Result<mpsc::Receiver<Came>, Fail> {
     let certificate = Certificate::self_signed(&["localhost".into()]);
     let certificate = certificate.map_err(|e| Fail::Local(e.to_string()))?;
@@ -249,7 +249,7 @@ fn listen(listener: TcpListener, udp: UdpSocket) -> Result<mpsc::Receiver<Came>,
             tokio::spawn(async move {
                 let _place = place;
                 match capture.take(tcp).await {
-                    // Nobody may want more.
+                    // The receiver may be gone.
                     Ok(captured) => drop(taken.send(Came::Tcp(captured)).await),
                     Err(error) => note!("{from}: {error}"),
                 }
@@ -323,7 +323,7 @@ async fn capture(args: CaptureArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Reads a capture, or the one that comes with the program.
+/// Reads a capture, or the built-in one.
 fn read(path: Option<&Path>) -> Result<Seen, Fail> {
     let shipped = |name: &str, text: &str| (name.to_owned(), text.to_owned());
     let (name, text) = match path.map(|p| p.to_str()) {
@@ -351,7 +351,7 @@ fn read(path: Option<&Path>) -> Result<Seen, Fail> {
     sent.read().map_err(wrong)
 }
 
-/// What this program itself sends, to a listener of its own; over QUIC where there is something to compare it with.
+/// Captures the data that this program sends to its own listener. Includes QUIC if there is something to compare it with.
 async fn own(connections: usize, over: &Seen) -> Result<Seen, Fail> {
     let (tcp, udp, at) = listener("127.0.0.1:0").await?;
     let mut clients = listen(tcp, udp)?;
@@ -363,7 +363,7 @@ async fn own(connections: usize, over: &Seen) -> Result<Seen, Fail> {
         }
         if !over.initials.is_empty() {
             let address = format!("quic:localhost:{}", at.port());
-            // Nobody answers: it is given up once its hello has come.
+            // Nobody answers. The dial is abandoned once its hello has arrived.
             tokio::select! {
                 came = clients.recv() => captured.extend(came),
                 visited = visit(&address) => return Err(visited.map_or_else(Fail::from, |_| {
@@ -387,7 +387,7 @@ async fn check(args: CheckArgs) -> Result<(), Fail> {
     let mut differences = Vec::new();
     for name in a.keys().chain(b.keys().filter(|n| !a.contains_key(*n))) {
         let (x, y) = (a.get(name), b.get(name));
-        // A capture without HTTP/2 says nothing of it.
+        // A capture without HTTP/2 gives no information about it.
         let unknown = name.starts_with("h2 ") && theirs.flights.is_empty();
         if x != y && !unknown {
             differences.push((name, x, y));

@@ -1,6 +1,6 @@
-//! A carrier of one's own: a session over any stream that tokio reads and writes, here a pipe within this process.
+//! A custom carrier: a session over any tokio stream, here a pipe within this process.
 //!
-//! `cargo run -p betanet-runtime --example carrier` asks a service over it.
+//! `cargo run -p betanet-runtime --example carrier` sends a request to a service over it.
 #![allow(clippy::print_stdout, reason = "that is what an example is for")]
 
 use std::error::Error;
@@ -16,13 +16,13 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that wait to be written, above which no more are taken.
+/// Number of waiting bytes above which no more are accepted.
 const WAITING: usize = 64 << 10;
 
 /// Carries a session over a stream.
 struct StreamCarrier<S> {
     stream: S,
-    /// What only the two ends of this stream know: over TLS, what its exporter gives.
+    /// A secret shared by the two ends of this stream. Over TLS, the exporter gives one.
     secret: [u8; 32],
     waiting: BytesMut,
     ends: bool,
@@ -38,7 +38,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> StreamCarrier<S> {
         }
     }
 
-    /// Writes what waits; ready when nothing does.
+    /// Writes the waiting bytes. Ready when there are none left.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         while !self.waiting.is_empty() {
             let stream = Pin::new(&mut self.stream);
@@ -81,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Carrier for StreamCarrier<S> {
     }
 
     fn push(&mut self, cx: &mut Context<'_>) {
-        // A stream that is broken says so when it is read.
+        // The next read reports a broken stream.
         let _ = self.poll_write(cx);
     }
 

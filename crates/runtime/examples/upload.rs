@@ -1,6 +1,6 @@
-//! An upload that tells how far it is.
+//! An upload that reports its progress.
 //!
-//! `cargo run -p betanet-runtime --example upload` starts a node on this machine, puts 8 MiB there and stops it.
+//! `cargo run -p betanet-runtime --example upload` starts a node on this machine, uploads 8 MiB and stops it.
 #![allow(clippy::print_stdout, reason = "that is what an example is for")]
 
 use std::error::Error;
@@ -14,21 +14,21 @@ use bytes::Bytes;
 const LEN: usize = 8 << 20;
 const CHUNK: usize = 64 << 10;
 
-/// Reads a body to its end. The sender gets on no faster than this reads.
+/// Reads a body to its end. The sender cannot send faster than this reads.
 async fn read(mut call: Call) -> Reply {
     let mut len = 0;
     loop {
         match call.body.chunk().await {
             Ok(Some(bytes)) => len += bytes.len(),
             Ok(None) => return Reply::text(201, format!("{len} bytes")),
-            // The sender gave it up: nothing of it is kept.
+            // The sender gave up. Nothing of the body is kept.
             Err(BodyError::Gone) => return Reply::new(400),
             Err(other) => return Reply::text(400, other.to_string()),
         }
     }
 }
 
-/// Puts `body` under `path`, and tells `progress` after each piece how many bytes the session has taken.
+/// Uploads `body` to `path`. After each piece, reports to `progress` how many bytes the session has taken.
 async fn upload(
     session: &SessionHandle,
     path: &str,
@@ -42,7 +42,7 @@ async fn upload(
         .await?;
     while !body.is_empty() {
         let piece = body.split_to(body.len().min(CHUNK));
-        // It waits for the peer's credit. A peer that has heard enough answers early, which `finish` returns.
+        // This waits for the peer's credit. A peer may answer before the end; `finish` returns that answer.
         if upload.send(piece).await.is_err() {
             break;
         }

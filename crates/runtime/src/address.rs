@@ -1,4 +1,4 @@
-//! Addresses as they are dialled.
+//! Addresses to dial.
 
-/// What an address begins with that is dialled over QUIC: `quic:HOST:PORT`.
+/// Prefix of an address that is dialled over QUIC: `quic:HOST:PORT`.
 pub(crate) const QUIC: &str = "quic:";

@@ -17,21 +17,21 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::Gateway;
 
-/// Admin connections at once.
+/// Maximum number of concurrent admin connections.
 const CONNECTIONS: usize = 16;
-/// What an answer waits for the node's own tasks.
+/// Time that an answer waits for the node's tasks.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// An admin address that is served until this is dropped.
+/// An admin address. It is served until this is dropped.
 #[derive(Debug)]
 pub struct Admin(#[allow(dead_code, reason = "dropping it is what it is for")] DropGuard);
 
-/// Answers `/metrics`, `/healthz`, `/status` and `/peers` on a local port until what it returns is dropped. It runs on a thread of its
-/// own: a node whose executor is stuck can still be asked what is wrong with it.
+/// Serves `/metrics`, `/healthz`, `/status` and `/peers` on a local port until the returned value is dropped. It runs on its own
+/// thread, so a node whose executor is stuck can still report the cause.
 ///
 /// # Errors
 ///
-/// The system gives no thread, or the socket cannot be used.
+/// The system cannot start a thread, or the socket cannot be used.
 pub fn serve_admin(listener: std::net::TcpListener, gateway: Arc<Gateway>) -> io::Result<Admin> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -47,7 +47,7 @@ pub fn serve_admin(listener: std::net::TcpListener, gateway: Arc<Gateway>) -> io
         .name("admin".to_owned())
         .spawn(move || {
             runtime.block_on(stop.run_until_cancelled_owned(serve(listener, gateway)));
-            // A look at a disk that does not answer is not waited for.
+            // Do not wait for a disk check that does not return.
             runtime.shutdown_background();
         })?;
     Ok(Admin(guard))
@@ -61,7 +61,7 @@ async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
             return;
         };
         let Ok((tcp, _)) = listener.accept().await else {
-            // Out of file descriptors, most likely: not a reason to spin.
+            // The process is probably out of file descriptors, which is no reason to spin.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -71,7 +71,7 @@ async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
                 let gateway = Arc::clone(&gateway);
                 async move { Ok::<_, Infallible>(answer(&gateway, &request, local).await) }
             });
-            // An error here is a visitor who left.
+            // An error here means that the visitor has left.
             let _ = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(Duration::from_secs(5))
@@ -85,7 +85,7 @@ async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 
-/// Whether a request names this machine, or no host. A web page whose name was made to lead here names its own.
+/// Returns whether a request names this machine, or no host. A web page that rebinds its name to this address names its own host.
 fn is_for_here(host: Option<&HeaderValue>) -> bool {
     let Some(host) = host else { return true };
     let Ok(authority) = Authority::try_from(host.as_bytes()) else {

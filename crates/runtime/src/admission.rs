@@ -1,6 +1,6 @@
-//! Who may stand here: half-open handshakes, finished sessions, and how fast one peer may open streams.
+//! Admission control: limits half-open handshakes, finished sessions, and the rate at which one peer opens streams.
 //!
-//! What is not finished is counted apart from what is, so that it takes no place from it.
+//! Half-open handshakes are counted apart from sessions, so they take no places from them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -15,28 +15,29 @@ use betanet_wire::{ChargeTo, NodeId};
 use crate::alarm::Alarm;
 use crate::metrics::{Metrics, Refusal as Limit};
 
-/// Handshakes under way on one outer connection, from a right ticket to message 3's answer.
+/// Maximum number of handshakes in progress on one outer connection, from a valid ticket to the answer to message 3.
 const HALF_OPEN_A_CONNECTION: usize = 4;
-/// The same of one address, or of one relay.
+/// Maximum number of handshakes in progress from one address, or over one relay.
 const HALF_OPEN_AN_ADDRESS: usize = 32;
-/// The same in all.
+/// Maximum number of handshakes in progress overall.
 const HALF_OPEN: usize = 4096;
-/// Sessions over relays that one address brings, which may be a relay's: many clients come over it.
+/// Maximum number of relayed sessions from one address. Many clients may come over one relay.
 const FORWARDED_AN_ADDRESS: usize = 256;
 
-/// Sessions of one address that are over and send their last bytes; any more keep their places meanwhile.
+/// Maximum number of closed sessions from one address that may release their places while they send their last bytes. Further
+/// ones keep their places until then.
 const LEAVING_AN_ADDRESS: usize = 8;
 
-/// Why a session may not stay; said to the peer.
+/// The reason why a session may not stay. The peer receives it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// As many of the address stand as may.
+    /// The address has its maximum number of sessions.
     #[error("{0} sessions of this address already stand (per_address)")]
     Address(usize),
-    /// As many over relays.
+    /// The address has brought its maximum number of relayed sessions.
     #[error("{0} sessions over relays already stand that this address brought")]
     Forwarded(usize),
-    /// As many in all.
+    /// The node has its maximum number of sessions.
     #[error("{0} sessions already stand here (max_sessions)")]
     Full(usize),
 }
@@ -44,7 +45,7 @@ pub(crate) enum Refusal {
 #[derive(Debug)]
 struct Counts {
     admission: Admission,
-    /// By who pays, and by connection.
+    /// Handshakes in progress, by the party charged and by connection.
     half_open: BTreeMap<ChargeTo, usize>,
     connections: BTreeMap<SocketAddr, usize>,
     beginning: usize,
@@ -52,7 +53,7 @@ struct Counts {
     over_relays: usize,
     standing: usize,
     leaving: BTreeMap<ChargeTo, usize>,
-    /// What asks the standing sessions of an address whether their peers are there.
+    /// Alarms that make the sessions of an address check whether their peers are alive.
     doubts: BTreeMap<ChargeTo, Vec<Alarm>>,
 }
 
@@ -64,11 +65,11 @@ struct Shared {
     metrics: Arc<Metrics>,
 }
 
-/// What a gateway counts of those who come to it.
+/// A gateway's counts of handshakes and sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct AdmissionControl(Arc<Shared>);
 
-/// One more of a kind; `false` where there are as many as may be.
+/// Adds one to a count. Returns `false` if the maximum is reached.
 fn add<K: Ord>(to: &mut BTreeMap<K, usize>, key: K, max: usize) -> bool {
     let n = to.entry(key).or_default();
     let fits = *n < max;
@@ -86,7 +87,7 @@ fn take<K: Ord>(from: &mut BTreeMap<K, usize>, key: &K) {
 }
 
 impl AdmissionControl {
-    /// Lets `max` sessions stand in all.
+    /// Creates the control with a limit of `max` sessions overall.
     pub(crate) fn new(policy: &Policy, max: usize, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Shared {
             counts: Mutex::new(Counts {
@@ -110,13 +111,13 @@ impl AdmissionControl {
         work(&mut self.0.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Finished sessions that stand.
+    /// Returns the number of open sessions.
     pub(crate) fn standing(&self) -> usize {
         self.with(|c| c.standing)
     }
 
-    /// A place for a handshake that begins, on a connection from `from` where it came directly; `None` where as many are under way as
-    /// may be.
+    /// Takes a place for a handshake on a connection from `from`, which is `None` for a relayed one. Returns `None` if the limit
+    /// of handshakes in progress is reached.
     pub(crate) fn begin(&self, from: Option<SocketAddr>, charge: ChargeTo) -> Option<HalfOpen> {
         let fits = self.with(|c| {
             if c.beginning >= HALF_OPEN || !add(&mut c.half_open, charge, HALF_OPEN_AN_ADDRESS) {
@@ -144,8 +145,8 @@ impl AdmissionControl {
         })
     }
 
-    /// A handshake is finished: whether its session may stay. Where those of its address have no place left for it, they are asked
-    /// whether their peers are still there: one that was killed says no goodbye over QUIC.
+    /// Takes a place for the session of a finished handshake. If its address has no place left, its other sessions check whether
+    /// their peers are alive: a killed peer sends no goodbye over QUIC.
     fn enter(&self, ip: Option<IpAddr>, charge: ChargeTo, doubt: &Alarm) -> Result<(), Refusal> {
         let (per_address, max) = (self.0.per_address, self.0.max);
         let entered = self.with(|c| {
@@ -158,7 +159,7 @@ impl AdmissionControl {
                     all.for_each(Alarm::ring);
                     return Err(Refusal::Address(per_address));
                 }
-                // As many as the address may have sessions.
+                // This list has at most as many entries as the address may have sessions.
                 Some(_) => c.doubts.entry(charge).or_default().push(doubt.clone()),
                 None if c.over_relays >= max.div_ceil(2) => {
                     return Err(Refusal::Full(c.over_relays));
@@ -182,7 +183,7 @@ impl AdmissionControl {
         Ok(())
     }
 
-    /// Whether a session that is over may send its last bytes without its place.
+    /// Returns whether a closed session may release its place while it sends its last bytes.
     fn leaves(&self, charge: ChargeTo) -> bool {
         self.with(|c| add(&mut c.leaving, charge, LEAVING_AN_ADDRESS))
     }
@@ -219,7 +220,7 @@ impl AdmissionControl {
     }
 }
 
-/// A handshake that is under way; its place is given back when it is finished or fails.
+/// A handshake in progress. Its place is released when it is finished or fails.
 #[derive(Debug)]
 pub(crate) struct HalfOpen {
     keeper: AdmissionControl,
@@ -240,17 +241,17 @@ impl Drop for HalfOpen {
     }
 }
 
-/// One session's place, given back when the session ends. Clones are the same place.
+/// The place of one session, released when the session ends. Clones share the place.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SessionPermit(Arc<Place>);
 
 #[derive(Debug, Default)]
 struct Place {
-    /// None for a session that this node dialled.
+    /// Origin of the session. `None` for a session that this node dialled.
     came: Option<Came>,
     half_open: Mutex<Option<HalfOpen>>,
     entered: OnceLock<Result<(), Refusal>>,
-    /// The session is over, and its place was given back.
+    /// Whether the session is over and its place was released.
     leaving: AtomicBool,
 }
 
@@ -263,7 +264,8 @@ struct Came {
 }
 
 impl SessionPermit {
-    /// For a session from `ip`, where it came directly, whose handshake has the place `half_open` until it is finished.
+    /// Creates the permit of a session from `ip`, which is `None` for a relayed one. Its handshake keeps `half_open` until it is
+    /// finished.
     pub(crate) fn new(half_open: HalfOpen, ip: Option<IpAddr>) -> Self {
         Self(Arc::new(Place {
             came: Some(Came {
@@ -278,18 +280,18 @@ impl SessionPermit {
         }))
     }
 
-    /// Where the session comes from, if not over relays.
+    /// Returns the peer's IP address, or `None` for a relayed session.
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.0.came.as_ref()?.ip
     }
 
-    /// Who pays for what the session makes this node hold: whom this node dialled pays as that node.
+    /// Returns the party charged for the session's resources. A peer that this node dialled is charged as that node.
     pub(crate) fn charge(&self, peer: NodeId) -> ChargeTo {
         let came = self.0.came.as_ref();
         came.map_or(ChargeTo::Node(peer), |came| came.charge)
     }
 
-    /// The handshake is finished: whether the session may stay. Asked again, the answer is the same.
+    /// Decides whether the session of a finished handshake may stay. Later calls return the same result.
     pub(crate) fn enter(&self) -> Result<(), Refusal> {
         let Some(came) = &self.0.came else {
             return Ok(());
@@ -306,8 +308,7 @@ impl SessionPermit {
         *entered
     }
 
-    /// Whether the peer, which is `node`, may open one more stream now. Nothing that comes with the handshake's end is begun before
-    /// the session may stay.
+    /// Returns whether the peer `node` may open one more stream now. No stream starts before the session is admitted.
     pub(crate) fn may_open(&self, now: Time, node: NodeId) -> bool {
         let Some(came) = &self.0.came else {
             return true;
@@ -320,7 +321,7 @@ impl SessionPermit {
         self.enter().is_ok() && counted
     }
 
-    /// The session is over: gives its place back while its last bytes are sent, unless many of its address do so already.
+    /// Releases the place of a closed session while its last bytes are sent, unless many sessions of its address do so already.
     pub(crate) fn leave(&self) {
         if let Some(came) = self.0.stands()
             && came.keeper.leaves(came.charge)
@@ -330,7 +331,7 @@ impl SessionPermit {
         }
     }
 
-    /// Whether somebody would have the place if the peer were gone; the task is woken when that is so.
+    /// Returns whether another session waits for this place. The task is woken when one does.
     pub(crate) fn is_doubted(&self, cx: &Context<'_>) -> bool {
         let came = self.0.came.as_ref();
         came.is_some_and(|came| came.doubt.poll(cx).is_ready())
@@ -338,7 +339,7 @@ impl SessionPermit {
 }
 
 impl Place {
-    /// Who came, where the place is taken.
+    /// Returns the session's origin if its place is taken.
     fn stands(&self) -> Option<&Came> {
         let entered = matches!(self.entered.get(), Some(Ok(())));
         let stands = entered && !self.leaving.load(Ordering::Acquire);
@@ -403,7 +404,7 @@ mod tests {
         assert_eq!(under_way.len(), HALF_OPEN);
         assert!(keeper.begin(at(0, 1).0, at(0, 1).1).is_none());
         assert_eq!(keeper.standing(), 0);
-        // Those that are finished stand, whoever else begins.
+        // Finished sessions keep their places, whatever else begins.
         let half_open = under_way.pop().unwrap();
         let ip = half_open.from.unwrap().ip();
         let entrance = SessionPermit::new(half_open, Some(ip));
@@ -422,7 +423,7 @@ mod tests {
             over(charge).unwrap_err(),
             Refusal::Forwarded(FORWARDED_AN_ADDRESS)
         );
-        // Half of all, whoever brings them.
+        // Half of all places, whichever address takes them.
         standing.extend((0..44).map(|_| over(at(8, 1).1).unwrap()));
         assert_eq!(over(at(7, 1).1).unwrap_err(), Refusal::Full(300));
         assert_eq!(keeper.standing(), 301);
@@ -442,11 +443,11 @@ mod tests {
         let eight: Vec<_> = (0..8).map(|_| enter().unwrap()).collect();
         assert!(enter().is_err());
         eight.iter().for_each(SessionPermit::leave);
-        // Asked twice, it has left once.
+        // A second call has no further effect.
         eight[0].leave();
         assert_eq!(keeper.standing(), 0);
         let next = enter().unwrap();
-        // As many as may be leave: this one keeps its place until it is gone.
+        // The limit of leaving sessions is reached, so this one keeps its place until it is gone.
         next.leave();
         assert_eq!(keeper.standing(), 1);
         drop((next, eight));

@@ -1,4 +1,4 @@
-//! What wakes a session's task: who has something for it rings, and the task looks.
+//! An alarm that wakes a session's task when there is work for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-/// Clones are the same alarm.
+/// An alarm. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Alarm(Arc<Bell>);
 
@@ -23,12 +23,12 @@ impl Alarm {
         self.0.waker.wake();
     }
 
-    /// Whether this is a clone of the other.
+    /// Returns whether both are clones of the same alarm.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Ready once for all that was rung since; else the task is woken then.
+    /// Ready once after any number of rings since the last call. Otherwise the task is woken at the next ring.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         self.0.waker.register(cx.waker());
         if self.0.rung.swap(false, Ordering::AcqRel) {

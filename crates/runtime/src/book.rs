@@ -11,10 +11,10 @@ use betanet_store::{Kind, SharedFolder, Storage as _};
 use crate::Error;
 use crate::files::{file_error, write_private};
 
-/// The book's entry in a state folder.
+/// The address book's entry in a state folder.
 const PEERS: (Kind, &str) = (Kind::new("peers", 1), "peers");
 
-/// Peers that were used once, by name: in a state folder, or in a TOML file that its user names.
+/// An address book: peers by name, kept in a state folder or in a TOML file that the user names.
 #[derive(Debug)]
 pub struct Book {
     place: Place,
@@ -28,25 +28,25 @@ enum Place {
 }
 
 impl Book {
-    /// Reads the book in a TOML file; one that is not there is empty.
+    /// Reads the book from a TOML file. A missing file is an empty book.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or does not read as a book.
+    /// The file cannot be read, or is not a valid book.
     pub fn open(path: PathBuf) -> Result<Self, Error> {
         let peers = read(&path)?;
         let place = Place::File(path);
         Ok(Self { place, peers })
     }
 
-    /// Reads the book in a state folder, to which that in its `peers.toml` is moved; one that is not there is empty.
+    /// Reads the book from a state folder. A book in the folder's `peers.toml` is moved to it first. A missing book is empty.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or does not read as a book.
+    /// The book cannot be read, or is not valid.
     pub fn in_state(folder: SharedFolder) -> Result<Self, Error> {
         let old = folder.folder().join("peers.toml");
-        // A file that does not read as a book is said to be one, and is not moved.
+        // A file that is not a valid book is reported as one, and is not moved.
         let reads = |bytes: &[u8]| parse(&old, bytes).ok().map(|_| bytes.to_vec());
         let loaded = folder.load_or_move(PEERS, &old, reads)?;
         let file = folder.folder().join(PEERS.1);
@@ -58,14 +58,14 @@ impl Book {
         Ok(Self { place, peers })
     }
 
-    /// What is known of a name.
+    /// Returns the peer of a name, if the book has it.
     #[must_use]
     pub fn find(&self, name: Name) -> Option<Peer> {
         let peer: Peer = self.peers.get(&name.to_string())?.parse().ok()?;
         (peer.name() == name).then_some(peer)
     }
 
-    /// Notes a peer, replacing what was known of its name; the file changes at once or not at all.
+    /// Adds a peer, in place of an earlier one of its name. The file changes whole or not at all.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Book {
         if self.peers.get(&name) == Some(&text) {
             return Ok(());
         }
-        // With what others have noted since.
+        // Reread the book, since other processes may have changed it.
         self.peers = match &self.place {
             Place::File(path) => {
                 if let Some(folder) = path.parent() {
@@ -126,7 +126,7 @@ fn read(path: &Path) -> Result<BTreeMap<String, String>, Error> {
     }
 }
 
-/// Keeps other processes from changing a book, by a lock on a file beside it: the book's own is replaced by each change.
+/// Locks a book against changes of other processes. The lock is on a separate file, because each change replaces the book's own.
 fn hold(book: &Path) -> Result<File, Error> {
     let mut path = book.as_os_str().to_owned();
     path.push(".lock");
@@ -135,7 +135,7 @@ fn hold(book: &Path) -> Result<File, Error> {
     options.write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(&path).map_err(file_error(&path))?;
     match file.lock() {
-        // A file system without locks.
+        // The file system has no locks.
         Err(e) if e.kind() != ErrorKind::Unsupported => Err(file_error(&path)(e)),
         _ => Ok(file),
     }

@@ -1,7 +1,7 @@
-//! A node's settings, by owner: each component declares a section with its defaults and checks.
+//! A node's settings, by component. Each component declares a section with its defaults and checks.
 //!
-//! One line declares a setting; its TOML key, its flag, its variable and its help come from there (`knob`). Values that were given
-//! are read by [`Given`]; [`GatewayConfig::faults`] tells all that is wrong with them at once.
+//! One line declares a setting: its TOML key, flag, variable and help derive from it (`knob`). [`Given`] reads the values that
+//! were given. [`GatewayConfig::faults`] reports all faults at once.
 
 mod exposed;
 mod given;
@@ -35,19 +35,19 @@ pub use sections::traffic::TrafficSettings;
 use crate::OriginProxy;
 use knob::{Allowed, Section};
 
-/// Milliseconds that jitter may be.
+/// Range of the jitter, in milliseconds.
 pub const JITTER: RangeInclusive<u64> = 1..=1000;
 
-/// A setting that cannot be used.
+/// A fault of a setting.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
-    /// Where it came from: a file's path and line, the command line, or a variable.
+    /// Source of the value: a file's path and line, the command line, or a variable.
     pub origin: String,
-    /// The key, as it was given.
+    /// The key, as it was written.
     pub key: Cow<'static, str>,
     /// Its value.
     pub value: String,
-    /// What is wrong with it, or what is allowed.
+    /// The fault, or the allowed values.
     pub allowed: String,
 }
 
@@ -66,7 +66,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All settings that cannot be used, one a line.
+/// All invalid settings, one per line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -79,12 +79,12 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The faults of settings.
+/// The results of a check of settings.
 #[derive(Clone, Debug, Default)]
 pub struct Looked {
-    /// Faults that keep the node from starting, or from being reached.
+    /// Faults that keep the node from starting or from being reached.
     pub problems: Vec<Problem>,
-    /// Settings that may be meant so.
+    /// Settings that may be intended but look wrong.
     pub warnings: Vec<Problem>,
 }
 
@@ -95,14 +95,14 @@ pub enum CoverSite {
     Folder(PathBuf),
     /// A front origin's pages.
     Origin(OriginProxy),
-    /// Pages that are made for this node alone, and kept beside its key.
+    /// Pages generated for this node alone, stored beside its key.
     Made,
 }
 
-/// Composes sections into a configuration.
+/// Combines sections into a configuration.
 macro_rules! config {
     ($($(#[doc = $doc:literal])* $part:ident: $section:ty,)*) => {
-        /// A gateway's settings. Those of [`Default`] lack only a key and a folder to serve.
+        /// The settings of a gateway. [`Default`] lacks only a key and a folder to serve.
         #[derive(Clone, Debug, Default)]
         #[non_exhaustive]
         pub struct GatewayConfig {
@@ -110,7 +110,7 @@ macro_rules! config {
         }
 
         impl GatewayConfig {
-            /// All settings there are, in the order of their sections.
+            /// Returns all settings, in the order of their sections.
             #[must_use]
             pub fn knobs() -> Vec<Knob> {
                 let mut all = Vec::new();
@@ -137,34 +137,34 @@ macro_rules! config {
 }
 
 config! {
-    /// The node itself: its identity, and how it dials.
+    /// The node's identity, and how it dials.
     node: NodeSettings,
-    /// Where it listens, and which addresses others are told.
+    /// Listening addresses, and the addresses that are advertised.
     listener: ListenerSettings,
-    /// The certificate that its listeners show, and the roots that it trusts.
+    /// The certificate of the listeners, and the trusted roots.
     tls: TlsSettings,
-    /// The web site that everybody sees.
+    /// The web site shown to visitors.
     site: SiteSettings,
-    /// The traffic's looks.
+    /// Shape of the traffic.
     traffic: TrafficSettings,
-    /// The folder that is served.
+    /// The served folder.
     folder: FolderSettings,
-    /// Paths of others that it carries on.
+    /// Relaying of other nodes' paths.
     relay: RelaySettings,
-    /// The network that it is part of.
+    /// The network that the node is part of.
     mesh: MeshSettings,
-    /// Packets of the mix that it relays.
+    /// Relaying of mix packets.
     mix: MixSettings,
     /// Peers of version 1.1.
     legacy: LegacySettings,
-    /// The bounds of what others can make it hold.
+    /// Limits on the resources that others can occupy.
     limits: LimitSettings,
     /// The admin address and log lines.
     operator: OperatorSettings,
 }
 
 impl GatewayConfig {
-    /// The folder of the node's state: the one that is set, or one beside the key.
+    /// Returns the folder of the node's state: the configured one, or one beside the key.
     #[must_use]
     pub fn state(&self) -> PathBuf {
         let beside = || match self.node.key.as_os_str().is_empty() {
@@ -174,11 +174,11 @@ impl GatewayConfig {
         self.node.state.clone().unwrap_or_else(beside)
     }
 
-    /// Checks all settings together, without a look at keys, certificates and addresses that they name.
+    /// Checks all settings together. Does not read the keys, certificates and addresses that they name.
     ///
     /// # Errors
     ///
-    /// All that is wrong, not only the first.
+    /// All faults, not only the first.
     pub fn check(&self) -> Result<(), Problems> {
         let found = self.faults(&Origins::default());
         if found.problems.is_empty() {
@@ -188,7 +188,8 @@ impl GatewayConfig {
         }
     }
 
-    /// The faults of all settings together, without a look at what they name. A setting that could not be read is not told again.
+    /// Returns the faults of all settings together, without reading the files that they name. A setting that could not be parsed
+    /// is not reported again.
     #[must_use]
     pub fn faults(&self, origins: &Origins) -> Looked {
         let mut found = Found::new(origins);
@@ -196,8 +197,8 @@ impl GatewayConfig {
         found.looked
     }
 
-    /// The same, with a look at all that the settings name: whether keys, certificates and files read and fit, folders can be used,
-    /// and addresses are this machine's. Makes no file, binds no port, asks no network.
+    /// Like [`GatewayConfig::faults`], and also checks everything that the settings name. Keys, certificates and files must be
+    /// readable and match, folders usable, and addresses local. Creates no file, binds no port, and sends nothing.
     #[must_use]
     pub fn look(&self, origins: &Origins) -> Looked {
         let mut found = Found::new(origins);
@@ -207,7 +208,7 @@ impl GatewayConfig {
         found.looked
     }
 
-    /// The file of the self-signed certificate, where one is kept.
+    /// Returns the file of the self-signed certificate, if the node has one.
     #[must_use]
     pub fn own_certificate(&self) -> Option<PathBuf> {
         let key = &self.node.key;
@@ -217,11 +218,11 @@ impl GatewayConfig {
     }
 }
 
-/// The faults that were found so far.
+/// The faults found so far.
 pub(crate) struct Found<'a> {
     origins: &'a Origins,
     looked: Looked,
-    /// Names of settings with a problem, and of those among them that need no look.
+    /// Names of settings with a fault, whose resources need no check.
     wrong: BTreeSet<&'static str>,
     told: BTreeSet<&'static str>,
 }
@@ -236,12 +237,12 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// From now on, settings with a problem are not told again.
+    /// Starts the second stage: settings that already have a fault are not reported again.
     fn begin_look(&mut self) {
         self.told.clone_from(&self.wrong);
     }
 
-    /// Whether the setting holds what was given, and not a default in place of a value that could not be read.
+    /// Returns whether the setting holds a given value, and not a default in place of an invalid one.
     pub(crate) fn is_read(&self, name: &str) -> bool {
         !self.origins.is_unread(name)
     }
@@ -278,7 +279,7 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// An error and what caused it.
+/// Formats an error with its causes.
 fn told(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) if !error.to_string().contains(&source.to_string()) => {

@@ -1,4 +1,5 @@
-//! TCP connections before anything is known of them: how many of one address, how many a second, and whom the kernel turns away.
+//! Limits on TCP connections before any data is read: concurrent ones and new ones per second of each address, and addresses that
+//! the kernel drops.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,12 +13,12 @@ use tokio::net::TcpListener;
 
 use crate::metrics::{Refusal, Refusals};
 
-/// TCP connections by address, before anything is known of them.
+/// Counts TCP connections by address, before any data is read.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimiter {
-    /// At once.
+    /// Maximum number of concurrent connections of one address.
     max: usize,
-    /// New ones a second; as many as `max` may come together.
+    /// Maximum number of new connections per second. A burst of `max` is allowed.
     per_second: usize,
     refusals: Option<Arc<Refusals>>,
     state: Mutex<State>,
@@ -26,9 +27,9 @@ pub(crate) struct ConnectionLimiter {
 #[derive(Debug, Default)]
 struct State {
     sources: BTreeMap<Prefix, Source>,
-    /// As many sources as are to be looked through for those that rest.
+    /// Number of sources at which idle ones are removed.
     sweep_at: usize,
-    /// Addresses that go on coming though they are refused.
+    /// Addresses that continue to connect although they are refused.
     insisting: Vec<IpAddr>,
 }
 
@@ -36,28 +37,28 @@ struct State {
 struct Source {
     ip: IpAddr,
     standing: usize,
-    /// Connections that were refused in the second that began then.
+    /// Number of refused connections in the second that began at the given time.
     refused: (u32, Time),
-    /// New connections that may come, in millionths, and when that was.
+    /// Remaining new connections in millionths, as of the time `at`.
     tokens: u64,
     at: Time,
 }
 
-/// One connection's place on the connection_limiter.
+/// The place of one connection.
 #[derive(Debug)]
 pub(crate) struct Step {
     connection_limiter: Arc<ConnectionLimiter>,
     source: Prefix,
 }
 
-/// One connection, in the unit in which they are counted.
+/// One connection, in the unit of the counts.
 const ONE: u64 = 1_000_000;
-/// What a connection that was a flood costs its address beside its place: as many new ones.
+/// Extra cost of a flooding connection to its address: as much as this many new connections.
 const FLOOD: u64 = 25 * ONE;
-/// Refusals within a second after which an address is not listened to for a while.
+/// Number of refusals within a second after which an address is ignored for a while.
 const INSISTS: u32 = 128;
 const SECOND: Duration = Duration::from_secs(1);
-/// Addresses above which those that rest are forgotten.
+/// Number of addresses above which idle ones are forgotten.
 const SOURCES: usize = 4096;
 
 impl ConnectionLimiter {
@@ -74,13 +75,13 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Counts whom it refuses.
+    /// Counts refusals in `refusals`.
     pub(crate) fn counting(mut self, refusals: Arc<Refusals>) -> Self {
         self.refusals = Some(refusals);
         self
     }
 
-    /// Somebody was refused.
+    /// Records a refusal.
     pub(crate) fn refused(&self, refusal: Refusal) {
         if let Some(refusals) = &self.refusals {
             refusals.count(refusal);
@@ -101,12 +102,12 @@ impl ConnectionLimiter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An address that goes on coming though it is refused.
+    /// Takes an address that continues to connect although it is refused.
     fn insists(&self) -> Option<IpAddr> {
         self.lock().insisting.pop()
     }
 
-    /// A place for one more of this address, if there is one.
+    /// Takes a place for one more connection of this address, if there is one.
     pub(crate) fn enter(self: &Arc<Self>, now: Time, ip: IpAddr) -> Option<Step> {
         let prefix = Prefix::source(ip);
         let mut state = self.lock();
@@ -116,7 +117,8 @@ impl ConnectionLimiter {
             insisting,
         } = &mut *state;
         if sources.len() >= *sweep_at && !sources.contains_key(&prefix) {
-            // Who has all its tokens again is as one that never came. The next look comes when there are twice as many as stay.
+            // A source with all its tokens equals one that never connected. The next sweep comes at twice the number that
+            // remains.
             sources.retain(|_, s| s.standing > 0 || self.tokens(s, now) < self.full());
             *sweep_at = SOURCES.max(2 * sources.len());
         }
@@ -158,7 +160,7 @@ impl ConnectionLimiter {
 }
 
 impl Step {
-    /// The connection was a flood, and took as long to read as many others.
+    /// Records that the connection was a flood, and took as long to read as many others.
     pub(crate) fn flooded(self) {
         if let Some(source) = self.connection_limiter.lock().sources.get_mut(&self.source) {
             source.tokens = source.tokens.saturating_sub(FLOOD);
@@ -174,12 +176,12 @@ impl Drop for Step {
     }
 }
 
-/// How long the kernel turns an address away.
+/// Time for which the kernel drops an address's packets.
 const AWAY: Duration = Duration::from_secs(5);
-/// Addresses that it turns away at once.
+/// Maximum number of addresses that the kernel drops at once.
 const AWAY_MAX: usize = 32;
 
-/// Addresses whose packets the kernel drops before a listener sees them: taking and resetting each connection of a flood would
+/// Addresses whose packets the kernel drops before a listener sees them. Accepting and resetting each connection of a flood would
 /// cost nearly half a core.
 #[derive(Debug, Default)]
 pub(crate) struct Turned {
@@ -187,12 +189,12 @@ pub(crate) struct Turned {
 }
 
 impl Turned {
-    /// When the first of them is listened to again.
+    /// Returns when the first of them is accepted again.
     pub(crate) fn until(&self) -> Option<Time> {
         self.away.iter().map(|(_, until)| *until).min()
     }
 
-    /// Turns those away who insist, and listens again to those whose time is over.
+    /// Drops addresses that insist, and accepts addresses whose time is over.
     pub(crate) fn update(
         &mut self,
         now: Time,
@@ -225,18 +227,18 @@ impl Turned {
     }
 }
 
-/// A classic BPF program that drops packets from these addresses (IPv6: from their /56) and passes all others.
+/// Builds a classic BPF program that drops packets from these addresses (IPv6: from their /56) and passes all others.
 fn program(ips: &[IpAddr]) -> Vec<SockFilter> {
     const LOAD_WORD: u16 = 0x20;
     const LOAD_BYTE: u16 = 0x30;
     const AND: u16 = 0x54;
     const JUMP_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
-    /// Loads from here on look at the network header.
+    /// Later loads are relative to the network header.
     const NETWORK: u32 = (-0x10_0000_i32).cast_unsigned();
     const PASS: u32 = u32::MAX;
     let op = |code, k| SockFilter::new(code, 0, 0, k);
-    // Falls through where it is equal, over `skip` instructions where not.
+    // Continues at the next instruction if equal, and skips `skip` instructions otherwise.
     let equal = |k, skip| SockFilter::new(JUMP_EQUAL, 0, skip, k);
     let mut all = Vec::new();
     for ip in ips {
@@ -300,7 +302,7 @@ mod tests {
         }
         let left: Vec<_> = (0..100).filter_map(|_| enter(0)).collect();
         assert_eq!(left.len(), 100 - 3 - 75);
-        // No debt is left behind, and what was lost comes again.
+        // No debt remains, and lost places are refilled.
         left.into_iter().for_each(Step::flooded);
         assert!(enter(0).is_none() && enter(100).is_some());
     }
@@ -311,7 +313,7 @@ mod tests {
         for (every_us, insists) in [(100, true), (1_000, true), (10_000, false)] {
             let limiter = Arc::new(ConnectionLimiter::new(10, 100));
             for n in 0..2_000 {
-                // What is taken is gone at once.
+                // Each place is released at once.
                 drop(limiter.enter(Time::from_micros(n * every_us), ip));
             }
             assert_eq!(
@@ -337,7 +339,7 @@ mod tests {
         drop(stays);
     }
 
-    /// Connections over loopback, of which the kernel drops those of one address only.
+    /// Connects over loopback while the kernel drops the packets of one address only.
     #[tokio::test]
     async fn the_kernel_turns_away_who_insists_and_nobody_else() {
         async fn connects(from: IpAddr, to: std::net::SocketAddr, patience: Duration) -> bool {

@@ -1,15 +1,16 @@
-//! How many files and sockets the process may have open, and what follows for its connections.
+//! The limit of open files and sockets of the process, and the resulting limit of connections.
 
 use crate::Error;
 
-/// Descriptors for all but visitors: listeners, the store, the site's files, connections that the node makes. A quarter of few.
+/// Descriptors reserved for everything but visitors: listeners, the store, the site's files, and outgoing connections. With a low
+/// limit, a quarter of it.
 const OTHERS: usize = 1024;
-/// Connections at once where the configuration says nothing, and the system allows as many.
+/// Default limit of concurrent connections, if the system allows that many.
 const CONNECTIONS: usize = 20_000;
-/// Connections that are worth a warning.
+/// A limit of connections below this is worth a warning.
 const FEW: usize = 4_096;
 
-/// Raises the process's limit as far as it may, and says what it is then; `None` where there is none, or it is not known.
+/// Raises the process's limit as far as allowed, and returns it. `None` if there is no limit, or it is unknown.
 #[cfg(unix)]
 fn raised() -> Option<usize> {
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -17,7 +18,7 @@ fn raised() -> Option<usize> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
-        // A system that does not let it be so high leaves it as it is.
+        // If the system refuses, the limit remains as it is.
         let _ = setrlimit(Resource::Nofile, limit);
     }
     let now = getrlimit(Resource::Nofile).current?;
@@ -29,17 +30,17 @@ fn raised() -> Option<usize> {
     None
 }
 
-/// TCP connections at once: as many as are configured, or as fit.
+/// Returns the maximum number of concurrent TCP connections: the configured number, or as many as fit.
 ///
 /// # Errors
 ///
-/// [`Error::Descriptors`]: more are configured than the process may have.
+/// [`Error::Descriptors`]: more connections are configured than the process may have.
 pub(crate) fn connections(configured: Option<usize>, jitter: bool) -> Result<usize, Error> {
     fitting(configured, jitter, raised())
 }
 
 fn fitting(configured: Option<usize>, jitter: bool, limit: Option<usize>) -> Result<usize, Error> {
-    // A connection whose bytes wait for a drawn time has a timer too.
+    // A connection with jitter also needs a timer.
     let each = if jitter { 2 } else { 1 };
     let Some(limit) = limit else {
         return Ok(configured.unwrap_or(CONNECTIONS));
@@ -86,7 +87,7 @@ mod tests {
         }
     }
 
-    /// Every test of this process may have as many files open as the system allows.
+    /// Each test of this process may open as many files as the system allows.
     #[cfg(unix)]
     #[test]
     fn the_limit_is_raised_to_what_the_system_allows() {

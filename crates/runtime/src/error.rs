@@ -9,29 +9,29 @@ use betanet_wire::Code;
 pub use causes::{FrontProblem, SeedFailure};
 pub use kind::ErrorKind;
 
-/// Why something that a node was asked for failed. [`Error::kind`] tells who can do something about it.
+/// Error of an operation of a node. [`Error::kind`] tells who can resolve it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The outer connection failed, at the last address tried.
+    /// The outer connection failed at the last address that was tried.
     #[error("{address}: {source}")]
     Outer {
-        /// Where.
+        /// The address.
         address: String,
-        /// Why.
+        /// The carrier's error.
         source: betanet_carrier::Error,
     },
-    /// The session ended before it was open, or before the answer.
+    /// The session ended before it was open, or before the answer was complete.
     #[error("the session ended: {code} ({reason})")]
     Session {
-        /// Why.
+        /// Code of the CLOSE.
         code: Code,
-        /// In words.
+        /// Reason text of the CLOSE.
         reason: String,
-        /// Who ended it.
+        /// The side that ended the session.
         by: By,
     },
-    /// A secret lies in a folder whose files are given to others.
+    /// A secret is in a folder that is served to others.
     #[error(
         "{key} = {:?} lies in the folder of {by}, {:?}, where others could fetch it: move it, or serve another folder",
         file.display().to_string(),
@@ -47,185 +47,186 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
-    /// The peer cannot be dialled with what is known of it.
+    /// The peer has no address that can be dialled.
     #[error("the peer has no address")]
     NoAddress,
-    /// Only QUIC is to be dialled, and the peer has no address for it.
+    /// Only QUIC may be dialled, and the peer has no QUIC address.
     #[error("the peer has no QUIC address: none of its addresses begins with quic:")]
     NoQuic,
-    /// A record of a front origin that does not count.
+    /// A front origin's record is invalid.
     #[error("{}:{line}: {why}", path.display())]
     Front {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// Why it does not.
+        /// The reason.
         why: FrontProblem,
     },
-    /// The profile EXTENDED does not let this template pass.
+    /// The profile EXTENDED does not allow this template.
     #[error("L2_ORIGIN_MISMATCH: the template {template} {why}, and the profile is EXTENDED")]
     OriginMismatch {
-        /// The TemplateID; zeros for none.
+        /// TemplateID in hex; zeros for none.
         template: String,
-        /// What is known of it.
+        /// Status of the template.
         why: &'static str,
     },
-    /// The nodes make no path.
+    /// The nodes do not form a valid path.
     #[error("no path can be built: {0}")]
     Path(#[from] betanet_path::BuildError),
-    /// A client of 1.1 asked for a path that is not taken.
+    /// A client of 1.1 asked for a path that is refused.
     #[error("a client of 1.1 asks for a path that is not taken: {node} {why}")]
     Path11 {
-        /// The node that it fails at.
+        /// The node that causes the refusal.
         node: betanet_keys::Name,
-        /// Why.
+        /// The reason.
         why: &'static str,
     },
-    /// A hop of the path said, and signed, that it ended.
+    /// A hop of the path ended it, with a signed error.
     #[error("{by} says that the path ended: {why}")]
     PathEnded {
-        /// Which hop.
+        /// The hop.
         by: betanet_keys::Name,
-        /// Why.
+        /// The reason that the hop gave.
         why: betanet_path::Failure,
     },
-    /// The peer is resting after repeated failures.
+    /// The peer is not dialled yet, after repeated failures.
     #[error("the peer failed repeatedly and is not dialled again for {0} s")]
     Resting(u64),
-    /// A request that cannot be sent.
+    /// The request is invalid and cannot be sent.
     #[error("the request cannot be sent")]
     Request(#[from] betanet_stack::Error),
-    /// A request that cannot be sent through the mix.
+    /// The request cannot be sent through the mix.
     #[error("the request cannot be sent: {0}")]
     Asked(betanet_stack::MixError),
-    /// The peer answered before the request's body was sent to its end.
+    /// The peer answered before the request's body was completely sent.
     #[error("the peer answered before the body's end")]
     Answered,
     /// An exchange ended before its answer was complete.
     #[error(transparent)]
     Exchange(#[from] crate::ExchangeError),
-    /// A file.
+    /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A key file that does not hold a key, or that others may read.
+    /// A key file holds no key, or other users may read it.
     #[error("{}: {why}", path.display())]
     KeyFile {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         why: &'static str,
     },
-    /// The node's state.
+    /// The node's state cannot be read or written.
     #[error(transparent)]
     State(#[from] betanet_store::Error),
     /// A listener cannot be opened.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         address: String,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// More connections are configured than the process may have files open.
+    /// More connections are configured than the limit of open files allows.
     #[error(
         "max_connections = {wanted} is more than the limit of {limit} open files allows: set it to at most {fits}, or raise the limit (LimitNOFILE=, ulimit -n)"
     )]
     Descriptors {
-        /// What is configured.
+        /// Configured number of connections.
         wanted: usize,
-        /// Files that the process may have open.
+        /// Maximum number of open files of the process.
         limit: usize,
-        /// Connections that fit.
+        /// Number of connections that the limit allows.
         fits: usize,
     },
-    /// The certificate.
+    /// The certificate cannot be used.
     #[error("the certificate: {0}")]
     Certificate(#[source] betanet_carrier::Error),
     /// The system has no randomness.
     #[error("the system gives no randomness")]
     Entropy,
-    /// What dialling is to look like cannot be set up.
+    /// The fingerprint for dialling cannot be set up.
     #[error("TLS with a browser's shape cannot be set up")]
     Fingerprint(#[source] betanet_carrier::Error),
-    /// The network's file.
+    /// The network's file is invalid.
     #[error(transparent)]
     Network(#[from] crate::NetworkError),
-    /// The network gives no path: too few relays are known and reached.
+    /// The network offers no path: too few relays are known and reached.
     #[error(
         "no path to {to} over {relays} relays: only {known} relays are known and reached so far"
     )]
     NoRelays {
-        /// Where to.
+        /// Destination of the path.
         to: betanet_keys::Name,
-        /// How many relays were wanted.
+        /// Number of requested relays.
         relays: usize,
-        /// How many there are.
+        /// Number of relays that are known and reached.
         known: usize,
     },
-    /// Nobody in the network knows the peer.
+    /// No reachable node of the network knows the peer.
     #[error("{0} is not known in the network, or not reached")]
     Unknown(betanet_keys::Name),
     /// The network has no mix.
     #[error("the network {network} has no mix: its file has no [mix] part")]
     NoMix {
-        /// The network.
+        /// Name of the network.
         network: String,
     },
-    /// No directory of relays is there.
+    /// No directory of relays is available.
     #[error("no seed that was reached has a directory of relays for epoch {epoch}: {why}")]
     NoDirectory {
-        /// Of which epoch.
+        /// Epoch of the directory.
         epoch: u32,
-        /// Why the last seed that was asked gave none.
+        /// The failure of the last seed that was asked.
         why: SeedFailure,
     },
-    /// A directory is not used.
+    /// The directory is not used.
     #[error("the directory of relays is not used: {0}")]
     Directory(#[from] crate::DirectoryProblem),
-    /// The relays do not suffice.
+    /// The relays are not sufficient.
     #[error("no path through the mix: {0}")]
     Mix(#[from] betanet_mix::ClientError),
-    /// The guard is not reached. Another one is not drawn for that: who could take guards away would choose them.
+    /// The guard cannot be reached. No other guard is drawn for that reason: an attacker who blocks guards could otherwise choose
+    /// one.
     #[error("the guard {guard} is not reached: {why}")]
     Guard {
-        /// Which relay.
+        /// The guard relay.
         guard: betanet_keys::Name,
-        /// Why.
+        /// The error of connecting to it.
         why: Box<Error>,
     },
-    /// A node takes no requests over the mix in this epoch.
+    /// The node takes no requests over the mix in this epoch.
     #[error("{0} takes no requests over the mix: its record has no Sphinx key for this epoch")]
     NotMixing(betanet_keys::Name),
-    /// The mix's replay memory would not fit.
+    /// The mix's replay memory would exceed its limit.
     #[error(
         "{rate} packets a second need {needed} MiB of replay memory, where {allowed} are allowed"
     )]
     ReplayMemory {
-        /// Packets a second.
+        /// Packets per second.
         rate: u32,
-        /// Mebibytes that they need.
+        /// Required memory in mebibytes.
         needed: usize,
-        /// Mebibytes that are allowed.
+        /// Allowed memory in mebibytes.
         allowed: usize,
     },
-    /// The address book does not read.
+    /// The address book is invalid.
     #[error("{}: line does not read: {why}", path.display())]
     Book {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         why: String,
     },
 }
 
 impl Error {
-    /// Whether what carries a session failed, so that another carrier may do better.
+    /// Returns whether the carrier failed, so that another carrier may succeed.
     pub(crate) const fn is_of_the_way(&self) -> bool {
         use betanet_carrier::Error as E;
         matches!(self, Self::Outer { source, .. }

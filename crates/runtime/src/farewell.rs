@@ -1,16 +1,16 @@
-//! The sessions that this process dialled, and how their ends are waited for: a session that is not told of its end stands at the peer
-//! until that finds out.
+//! Orderly end of the sessions that this process dialled. Without a CLOSE, a session stays open at the peer until the peer
+//! detects the loss.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// Sessions whose tasks run.
+/// Number of running session tasks.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
-/// Told when one of them ends.
+/// Notified when a session task ends.
 static ENDED: Notify = Notify::const_new();
-/// Turns that other tasks get to send what a connection says last.
+/// Number of turns that other tasks get to send a connection's last data.
 const LAST_TURNS: u32 = 32;
 
 struct Running;
@@ -22,7 +22,7 @@ impl Drop for Running {
     }
 }
 
-/// Runs a session's task.
+/// Spawns a session's task.
 pub(crate) fn spawn(session: impl Future<Output = ()> + Send + 'static) {
     RUNNING.fetch_add(1, Ordering::AcqRel);
     let running = Running;
@@ -32,8 +32,8 @@ pub(crate) fn spawn(session: impl Future<Output = ()> + Send + 'static) {
     });
 }
 
-/// Waits until every session that this process dialled has ended and said so, but no longer than `patience`. A session ends with its
-/// last handle: drop those first.
+/// Waits until every session that this process dialled has ended and sent its CLOSE, for at most `patience`. A session ends with
+/// its last handle, so drop the handles first.
 pub async fn farewell(patience: Duration) {
     let ended = async {
         loop {
@@ -44,7 +44,7 @@ pub async fn farewell(patience: Duration) {
             told.await;
         }
     };
-    // A peer that is gone is not waited for.
+    // Do not wait for a peer that is gone.
     let _ = tokio::time::timeout(patience, ended).await;
     for _ in 0..LAST_TURNS {
         tokio::task::yield_now().await;

@@ -17,8 +17,8 @@ pub(crate) fn file_error(path: &Path) -> impl Fn(std::io::Error) -> Error {
     }
 }
 
-/// Where a user's betanet files live: `$XDG_DATA_HOME/betanet`, else `~/.local/share/betanet`. As the XDG specification says, a
-/// variable that is empty, or no absolute path, is as one that is not set.
+/// Returns the folder of a user's betanet files: `$XDG_DATA_HOME/betanet`, else `~/.local/share/betanet`. As the XDG
+/// specification requires, a variable that is empty or not an absolute path counts as unset.
 #[must_use]
 pub fn state_dir() -> PathBuf {
     data_home(std::env::var_os("XDG_DATA_HOME"), std::env::home_dir()).join("betanet")
@@ -29,11 +29,11 @@ fn data_home(set: Option<OsString>, home: Option<PathBuf>) -> PathBuf {
     set.map(PathBuf::from)
         .filter(absolute)
         .or_else(|| home.filter(absolute).map(|h| h.join(".local/share")))
-        // A user without a home: never the folder that a command happens to run in.
+        // For a user without a home. Never use the folder in which a command happens to run.
         .unwrap_or_else(|| PathBuf::from("/var/lib"))
 }
 
-/// Does what takes the disk a while, and lets the executor's other tasks go on meanwhile.
+/// Runs blocking disk work, while the executor's other tasks go on.
 pub(crate) fn on_disk<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
         Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => {
@@ -43,7 +43,7 @@ pub(crate) fn on_disk<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// A fresh identity.
+/// Generates a new identity.
 ///
 /// # Errors
 ///
@@ -53,7 +53,7 @@ pub(crate) fn fresh_identity() -> Result<Identity, Error> {
     Ok(Identity::from_seed(&bytes))
 }
 
-/// Makes a fresh identity and writes it to a file that must not exist yet: PKCS#8 PEM, mode 0600.
+/// Generates a new identity and writes it to a file that must not exist yet: PKCS#8 PEM, mode 0600.
 ///
 /// # Errors
 ///
@@ -68,7 +68,7 @@ pub fn new_identity(path: &Path) -> Result<Identity, Error> {
     Ok(identity)
 }
 
-/// Writes a file that must not exist yet and that only its owner may read: it appears whole, or not at all.
+/// Writes a file that must not exist yet and that only its owner may read. It appears whole, or not at all.
 ///
 /// # Errors
 ///
@@ -77,7 +77,7 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     disk::write_new(path, bytes).map_err(file_error(path))
 }
 
-/// Writes a file that only its owner may read, in place of what is there: all of it, or nothing.
+/// Writes a file that only its owner may read. Replaces an existing file, whole or not at all.
 ///
 /// # Errors
 ///
@@ -86,11 +86,11 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     disk::write_private(path, bytes).map_err(file_error(path))
 }
 
-/// Reads an identity from a PKCS#8 PEM file that nobody else may read.
+/// Reads an identity from a PKCS#8 PEM file that no other user may read.
 ///
 /// # Errors
 ///
-/// It is not there, readable by others, or holds no Ed25519 key.
+/// The file is missing, readable by others, or holds no Ed25519 key.
 pub fn load_identity(path: &Path) -> Result<Identity, Error> {
     let pem = read_secret(path)?;
     if pem.is_empty() {
@@ -105,11 +105,11 @@ pub fn load_identity(path: &Path) -> Result<Identity, Error> {
     })
 }
 
-/// Reads a file of a key that nobody else may read.
+/// Reads a key file that no other user may read.
 ///
 /// # Errors
 ///
-/// It is not there, readable by others, no regular file, too large, or not text.
+/// The file is missing, readable by others, not regular, too large, or not text.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
     let mut bytes = disk::read_secret(path, Readers::Owner).map_err(file_error(path))?;
     String::from_utf8(std::mem::take(&mut *bytes))

@@ -1,4 +1,4 @@
-//! A folder as a service. All that touches its disk runs on other threads, and an answer is read ahead by one chunk at most.
+//! Serves a folder. All disk access runs on other threads, and an answer reads ahead at most one chunk.
 
 mod disk;
 #[cfg(test)]
@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use crate::FolderStore;
 use disk::{Disk, Undone, Worker};
 
-/// Serves a folder: GET to all, writes to those who may.
+/// A service for a folder: GET for all clients, writes for authorized ones.
 #[derive(Clone, Debug)]
 pub struct FolderService {
     inner: bar::Service<FolderStore>,
@@ -31,20 +31,21 @@ pub struct FolderService {
 }
 
 impl FolderService {
-    /// Lets everybody read a folder.
+    /// Serves a folder that all clients may read.
     ///
     /// # Errors
     ///
-    /// The folder is not there.
+    /// The folder does not exist.
     pub fn read_only(path: &Path) -> io::Result<Self> {
         Ok(Self::new(FolderStore::read_only(path)?, Access::Nobody))
     }
 
-    /// Lets those who have `access` write in a folder, too, which may grow to `bytes` bytes in `entries` files and folders.
+    /// Serves a folder in which clients with `access` may also write. It may grow to `bytes` bytes in `entries` files and
+    /// folders.
     ///
     /// # Errors
     ///
-    /// The folder is not there, or cannot be written.
+    /// The folder does not exist, or is not writable.
     pub fn writable(path: &Path, bytes: u64, entries: u64, access: Access) -> io::Result<Self> {
         Ok(Self::new(
             FolderStore::writable(path, bytes, entries)?,
@@ -61,7 +62,7 @@ impl FolderService {
         }
     }
 
-    /// Lists what is in folders without an `index.html`.
+    /// Sets whether folders without an `index.html` are listed.
     #[must_use]
     pub fn listing(mut self, lists: bool) -> Self {
         self.inner = self.inner.listing(lists);
@@ -89,7 +90,7 @@ impl Service for FolderService {
 
 type Answered = Result<Result<Reply, Response>, Undone>;
 
-/// An exchange with the store. Dropped on the executor, what it holds of the disk is closed, or removed, elsewhere.
+/// An exchange with the store. If it is dropped on the executor, its files are closed or removed on another thread.
 struct Work(Option<Box<Inner>>);
 
 struct Inner {
@@ -134,7 +135,7 @@ impl Work {
         handler.read_ready(exchange, max)
     }
 
-    /// Ends it here, on a thread that may wait.
+    /// Ends the exchange on this thread, which may block.
     fn close(mut self) {
         drop(self.0.take());
     }
@@ -150,7 +151,7 @@ impl Drop for Work {
     }
 }
 
-/// A request without a body: the head and the first chunk by one piece of work.
+/// Handles a request without a body. One piece of work yields the head and the first chunk.
 async fn read(handler: bar::Service<FolderStore>, worker: Worker, call: Call) -> Answered {
     let (request, client) = (call.request, call.client);
     let allowance = call.from.allowance;
@@ -180,7 +181,7 @@ async fn read(handler: bar::Service<FolderStore>, worker: Worker, call: Call) ->
     }))
 }
 
-/// A request with a body, which is written as it comes.
+/// Handles a request with a body, which is written as it arrives.
 async fn write(handler: bar::Service<FolderStore>, worker: Worker, call: Call) -> Answered {
     let Call {
         request,
@@ -200,7 +201,7 @@ async fn write(handler: bar::Service<FolderStore>, worker: Worker, call: Call) -
             Ok(None) => break,
             Err(_) => return Ok(Err(Response::new(status::BAD_REQUEST))),
         }
-        // What is at hand is written together.
+        // Buffered chunks are written together.
         let mut len = chunks[0].len();
         while len < CHUNK {
             let more = std::future::poll_fn(|cx| Poll::Ready(body.poll_chunk(cx)));
@@ -230,7 +231,7 @@ async fn write(handler: bar::Service<FolderStore>, worker: Worker, call: Call) -
     Ok(Ok(ended.await?.into()))
 }
 
-/// Bytes of a file, and their place in the session's allowance.
+/// Bytes of a file, and their reservation in the session's allowance.
 struct Chunk {
     bytes: Bytes,
     lent: Option<Lent>,
@@ -238,20 +239,20 @@ struct Chunk {
 
 type Reading = Pin<Box<dyn Future<Output = Result<(Option<Work>, Chunk), Broken>> + Send>>;
 
-/// What follows the first chunk of a file.
+/// The part of a file after its first chunk.
 pub(super) struct FileBody {
     worker: Worker,
     allowance: Allowance,
-    /// Until all was read.
+    /// `None` once everything was read.
     work: Option<Work>,
     /// Bytes that were not read yet.
     left: u64,
     reading: Option<Reading>,
-    /// What was read, and is not asked for yet.
+    /// A chunk that was read ahead.
     ahead: Option<Result<(Option<Work>, Chunk), Broken>>,
-    /// The last chunk was not in memory, and so may the next not be.
+    /// Whether the last chunk had to come from disk. The next one may have to as well.
     waits: bool,
-    /// The place of the bytes that were given last, which the session may still have to take.
+    /// Reservation of the bytes returned last, which the session may still hold.
     given: Option<Lent>,
 }
 
@@ -269,8 +270,8 @@ impl FileBody {
         }
     }
 
-    /// The next chunk, where the system has it in memory: no other thread is needed then. The last one is always read elsewhere,
-    /// where the file is closed, too.
+    /// Reads the next chunk on this thread if the system has it in memory. The last chunk is always read on another thread, where
+    /// the file is also closed.
     fn ready(&mut self) -> Option<Result<Next, Broken>> {
         let work = self.work.as_mut()?;
         if self.left <= CHUNK as u64 {
@@ -299,7 +300,7 @@ impl FileBody {
         let last = self.left == 0;
         let reading = self.worker.clone().run(move || {
             let mut bytes = work.read(len)?;
-            // A read may be short of what was asked for, which the file still has.
+            // A read may return less than requested, although the file has more.
             while bytes.len() < len {
                 let more = work.read(len - bytes.len())?;
                 if more.is_empty() {
@@ -317,7 +318,7 @@ impl FileBody {
         self.reading = Some(Box::pin(async move { Ok(reading.await??) }));
     }
 
-    /// Lets what is being read come on.
+    /// Polls the read in progress.
     fn poll_reading(&mut self, cx: &mut Context<'_>) {
         if let Some(reading) = &mut self.reading
             && let Poll::Ready(read) = reading.as_mut().poll(cx)
@@ -330,7 +331,7 @@ impl FileBody {
 
 impl BodySource for FileBody {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Broken>> {
-        // Asked again, the session has taken what was given before.
+        // A new poll means that the session has taken the previous bytes.
         self.given = None;
         if self.ahead.is_none() {
             if self.reading.is_none() {
@@ -356,7 +357,7 @@ impl BodySource for FileBody {
         let last = work.is_none();
         self.work = work;
         self.given = lent;
-        // The next one, where a disk is waited for and the session has room for it beside this one.
+        // Begin the next read early if reads wait for a disk and the session has room for another chunk.
         if !last
             && self.waits
             && let Some(lent) = self.allowance.chunk()

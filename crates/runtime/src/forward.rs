@@ -1,4 +1,4 @@
-//! Streams through other nodes: what a relay does for them.
+//! The relay's side of streams through other nodes.
 
 mod load;
 mod relay;

@@ -1,4 +1,4 @@
-//! Which templates a node lets pass.
+//! Rules for the templates that a node allows.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use betanet_wire::text::{hex, unhex};
 use crate::files::file_error;
 use crate::{Error, FrontProblem, Network};
 
-/// The registry of front origins, and how strictly it is taken.
+/// The registry of front origins, and how strictly it applies.
 #[derive(Clone, Debug, Default)]
 pub struct FrontRules {
-    /// STANDARD lets templates pass that are not in the registry, EXTENDED does not.
+    /// STANDARD allows templates that are not in the registry, EXTENDED does not.
     pub profile: Profile,
-    /// The records that are known. `None` where there is no registry, which STANDARD says nothing of.
+    /// The known records. `None` if there is no registry; STANDARD then accepts all templates silently.
     pub fronts: Option<Arc<Fronts>>,
 }
 
 impl FrontRules {
-    /// Reads records from a file, an envelope a line in hex, which the network's maintainers have signed.
+    /// Reads records from a file: one envelope per line, in hex, signed by the network's maintainers.
     ///
     /// # Errors
     ///
@@ -51,11 +51,11 @@ impl FrontRules {
         })
     }
 
-    /// Whether a session may have this template.
+    /// Checks whether a session may have this template.
     ///
     /// # Errors
     ///
-    /// [`Error::OriginMismatch`]: it ends with L2_ORIGIN_MISMATCH.
+    /// [`Error::OriginMismatch`]: the session ends with L2_ORIGIN_MISMATCH.
     pub fn check(&self, template: &[u8; 32], host: Option<&str>, now_ms: u64) -> Result<(), Error> {
         let none = Fronts::default();
         let fronts = self.fronts.as_deref().unwrap_or(&none);
@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes what is logged.
+    /// Collects log lines.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -123,7 +123,7 @@ mod tests {
             String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
         };
         assert_eq!(said(None), "");
-        // One without records is one too.
+        // A registry without records is still a registry.
         let warned = said(Some(Arc::default()));
         assert!(warned.contains("is not in the registry"), "{warned}");
     }

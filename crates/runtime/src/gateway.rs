@@ -23,13 +23,13 @@ use crate::translate::Translator;
 use crate::{Clock, Error, GatewayConfig, Metrics, View};
 pub use builder::GatewayBuilder;
 
-/// From the wish to stop to the last session's end: its drain, its CLOSE, its last bytes.
+/// Time limit of a shutdown, to the end of the last session: its drain, its CLOSE, its last bytes.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// What the ends of connections over QUIC get to be told.
+/// Time for the close messages of connections over QUIC.
 const ENDS: Duration = Duration::from_secs(1);
 
-/// What a gateway prints when it stands.
+/// The addresses and keys that a gateway announces after its start.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Listening {
@@ -37,24 +37,24 @@ pub struct Listening {
     pub name: Name,
     /// Its key.
     pub key: PublicKey,
-    /// Where others dial it: what the configuration advertises, the hosts of its certificate, or where it listens. Never an
+    /// Addresses for others to dial: the advertised ones, the certificate's hosts, or the listening addresses. Never an
     /// unspecified address.
     pub addresses: Vec<String>,
-    /// Where its sockets are, with the ports that the system chose.
+    /// Addresses of its sockets, with the ports that the system chose.
     pub bound: Vec<SocketAddr>,
-    /// What may keep others from dialling these addresses.
+    /// A warning if others may be unable to dial these addresses.
     pub note: Option<String>,
     /// Its certificate's pin.
     pub pin: [u8; 32],
-    /// Whether clients are told the pin: the certificate is signed by its own key. Others are checked by web PKI, and may have
-    /// another key tomorrow.
+    /// Whether clients are given the pin, because the certificate is self-signed. Other certificates are verified by web PKI, and
+    /// may change their key.
     pub pinned: bool,
-    /// What clients of version 1.1 make their tickets for, where they are taken: the key and its id.
+    /// Key and its ID for the tickets of clients of version 1.1. `None` if these are not accepted.
     pub tickets11: Option<([u8; 32], [u8; 8])>,
 }
 
 impl Listening {
-    /// What a client needs to know.
+    /// Returns the data that a client needs to connect.
     #[must_use]
     pub fn peer(&self) -> Peer {
         Peer {
@@ -65,7 +65,7 @@ impl Listening {
     }
 }
 
-/// A node that listens: a web site to everybody, BAR over sessions to those who know its key.
+/// A node that listens. It serves a web site to everybody, and BAR over sessions to clients that know its key.
 pub struct Gateway {
     listening: Listening,
     site: Arc<Site>,
@@ -79,20 +79,20 @@ pub struct Gateway {
     relay: Arc<Relay>,
     plane: Option<Arc<MixPlane>>,
     translator: Option<Arc<Translator>>,
-    /// The state folder, where the node opened it itself.
+    /// The state folder, if the node opened it itself.
     held: Option<Arc<State>>,
-    /// The node's state, which stays its own for as long as it runs.
+    /// The node's state, which the node holds for as long as it runs.
     #[allow(dead_code, reason = "holding it is what it is for")]
     storage: Option<Arc<dyn Storage>>,
     accepting: Vec<AbortHandle>,
-    /// Listeners over QUIC, whose sockets are there until the last connection's end was told.
+    /// QUIC listeners. Their sockets remain until the last connection's close was sent.
     quic: Mutex<Vec<Arc<QuicListener>>>,
     tasks: Mutex<Option<JoinSet<()>>>,
     connections: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Gateway {
-    /// A node that is about to listen as `config` says: services and streams are registered with what is returned.
+    /// Creates a builder from `config`, with which services and streams are registered.
     #[must_use]
     pub fn builder(identity: Identity, config: &GatewayConfig) -> GatewayBuilder {
         GatewayBuilder::new(identity, config.clone())
@@ -107,24 +107,24 @@ impl Gateway {
         Self::builder(identity, config).start().await
     }
 
-    /// What to tell those who want to reach it.
+    /// Returns the addresses and keys for those who want to connect.
     #[must_use]
     pub const fn listening(&self) -> &Listening {
         &self.listening
     }
 
-    /// Sessions that stand. Handshakes that are under way are not among them.
+    /// Returns the number of open sessions. Handshakes in progress are not included.
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.standing.standing()
     }
 
-    /// What the node knows of its network, where it is part of one.
+    /// Returns the node's view of its network, if it is part of one.
     pub async fn view(&self) -> Option<View> {
         self.relay.mesh()?.view().await
     }
 
-    /// All that is wrong with the node now; nothing where it does what it is there for.
+    /// Returns all current faults of the node; empty if it works.
     pub async fn faults(&self) -> Vec<Fault> {
         let mut faults = self.vitals.look(self.clock.now().unix_ms).await;
         let panics = crate::panics();
@@ -137,7 +137,8 @@ impl Gateway {
         faults
     }
 
-    /// Whether the executor runs tasks and every listener takes connections. Answers late, or never, where the executor does not.
+    /// Returns whether the executor runs tasks and every listener accepts connections. If the executor is stuck, this returns
+    /// late or never.
     pub async fn is_alive(&self) -> bool {
         let ran = tokio::spawn(std::future::ready(())).await.is_ok();
         ran && self.vitals.all_listen()
@@ -151,13 +152,13 @@ impl Gateway {
         &self.sessions
     }
 
-    /// As much as the limit of a refusal allows.
+    /// Returns the value of the limit that causes a refusal.
     pub(crate) fn allowed(&self, refusal: Refusal) -> Option<u64> {
         let limit = self.limits.iter().find(|(r, _)| *r == refusal);
         limit.map(|(_, n)| *n)
     }
 
-    /// The counters, with what others have counted.
+    /// Returns the counters, updated from their other sources.
     pub(crate) fn counted(&self) -> &Metrics {
         self.metrics.site(self.site.stats());
         if let Some(plane) = &self.plane {
@@ -173,7 +174,8 @@ impl Gateway {
         self.counted().render()
     }
 
-    /// Stops: no new connections, GOAWAY, open streams get their time, then CLOSE. Whether all ended in time.
+    /// Shuts down: accepts no new connections, sends GOAWAY, waits for open streams, then sends CLOSE. Returns whether everything
+    /// ended in time.
     pub async fn shutdown(&self) -> bool {
         for task in &self.accepting {
             task.abort();
@@ -209,7 +211,7 @@ impl Gateway {
         let listeners =
             std::mem::take(&mut *self.quic.lock().unwrap_or_else(PoisonError::into_inner));
         let ends = listeners.iter().map(|l| l.close());
-        // A client that is gone is not waited for.
+        // Do not wait for a client that is gone.
         let _ = tokio::time::timeout(ENDS, futures_util::future::join_all(ends)).await;
         drop(
             self.tasks

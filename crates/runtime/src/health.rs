@@ -1,4 +1,4 @@
-//! Whether a node does what it is there for, and if not, why.
+//! Health of a node: whether it works, and the faults if it does not.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,21 +17,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Clock;
 
-/// Between two beats of the executor.
+/// Interval between two heartbeats of the executor.
 const BEAT: Duration = Duration::from_millis(500);
-/// A beat that is later than this is a fault: requests wait as long.
+/// Delay of a heartbeat that counts as a fault, since requests are as late.
 const LATE: Duration = Duration::from_secs(5);
 
-/// What a look at the disk may take.
+/// Time limit of a disk check.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Something that is wrong with a running node.
+/// A fault of a running node.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Fault {
-    /// What it is wrong with: `stopping`, `listener`, `role`, `certificate`, `folder`, `origin`, `executor` or `panic`.
+    /// The faulty component: `stopping`, `listener`, `role`, `certificate`, `folder`, `origin`, `executor` or `panic`.
     pub what: &'static str,
-    /// In words.
+    /// Description of the fault.
     pub why: String,
 }
 
@@ -41,11 +41,11 @@ impl fmt::Display for Fault {
     }
 }
 
-/// When a task that is to run again and again last did: the executor's own, or a listener's. Clones are the same pulse.
+/// The heartbeat of a recurring task, such as the executor's own or a listener's. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Pulse {
     clock: Clock,
-    /// Milliseconds of the clock.
+    /// Time of the last beat, in milliseconds of the clock.
     last: Arc<AtomicU64>,
 }
 
@@ -61,14 +61,14 @@ impl Pulse {
         }
     }
 
-    /// Beats for as long as it is polled, on the executor that is watched.
+    /// Beats for as long as it is polled, on the executor that is monitored.
     pub(crate) async fn beat(self) {
         loop {
             tokio::time::sleep_until(self.beat_once()).await;
         }
     }
 
-    /// Beats; when the next beat is due.
+    /// Records a beat. Returns when the next one is due.
     pub(crate) fn beat_once(&self) -> Instant {
         let now = self.clock.elapsed();
         self.beat_at(now);
@@ -79,30 +79,30 @@ impl Pulse {
         self.last.store(millis(now), Ordering::Relaxed);
     }
 
-    /// How late the next beat is.
+    /// Returns the delay of the next beat.
     fn late(&self, now: Duration) -> Duration {
         let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
         now.saturating_sub(last + BEAT)
     }
 
-    /// For how long it has not beaten, in seconds; nothing where its next beat is not late enough to be a fault.
+    /// Returns the seconds since the last beat, or `None` if the delay is not a fault.
     fn stuck(&self) -> Option<u64> {
         let late = self.late(self.clock.elapsed());
         (late >= LATE).then(|| (late + BEAT).as_secs())
     }
 }
 
-/// A task that takes connections.
+/// A task that accepts connections.
 #[derive(Debug)]
 pub(crate) struct Accepting {
-    /// Where.
+    /// Listening address.
     pub(crate) address: String,
     pub(crate) task: AbortHandle,
     /// Beats with each turn of its loop.
     pub(crate) pulse: Pulse,
 }
 
-/// A part of the node that runs for as long as the node does, and is not started again when it ends.
+/// A task that runs as long as the node, and is not restarted when it ends.
 pub(crate) struct Part {
     name: &'static str,
     ended: Box<dyn Fn() -> bool + Send + Sync>,
@@ -115,7 +115,7 @@ impl fmt::Debug for Part {
 }
 
 impl Part {
-    /// One of which `ended` tells whether it has ended.
+    /// Creates a part. `ended` returns whether it has ended.
     pub(crate) fn new(
         name: &'static str,
         ended: impl Fn() -> bool + Send + Sync + 'static,
@@ -124,37 +124,37 @@ impl Part {
         Self { name, ended }
     }
 
-    /// A task.
+    /// Creates the part of a task.
     pub(crate) fn task(name: &'static str, task: AbortHandle) -> Self {
         Self::new(name, move || task.is_finished())
     }
 }
 
-/// What is looked at.
+/// The components whose health is checked.
 #[derive(Debug)]
 pub(crate) struct Vitals {
     pub(crate) pulse: Pulse,
     pub(crate) stop: CancellationToken,
     pub(crate) listeners: Vec<Accepting>,
-    /// What the node's roles need.
+    /// The tasks that the node's roles need.
     pub(crate) parts: Vec<Part>,
     pub(crate) certificate: Arc<CertSource>,
-    /// Folders that the node writes to.
+    /// The folders that the node writes to.
     pub(crate) folders: Vec<PathBuf>,
-    /// Whose pages the node shows.
+    /// The front origin whose pages the node shows.
     pub(crate) front: Option<OriginProxy>,
-    /// One looks at the disk at a time: one that does not answer holds one thread.
+    /// Allows one disk check at a time, so that a hanging disk holds one thread.
     pub(crate) turn: Arc<Semaphore>,
 }
 
 impl Vitals {
-    /// All that is wrong now; that the disk does not answer, where it does not.
+    /// Returns all current faults, including a disk that does not answer.
     pub(crate) async fn look(self: &Arc<Self>, unix_ms: u64) -> Vec<Fault> {
         let this = Arc::clone(self);
         looked(&self.turn, PATIENCE, move || this.faults(unix_ms)).await
     }
 
-    /// The same. Asks the disk: not for an executor's thread.
+    /// Like [`Vitals::look`], but blocks on the disk. Must not run on an executor's thread.
     fn faults(&self, unix_ms: u64) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut say = |what, why| faults.push(Fault { what, why });
@@ -197,27 +197,27 @@ impl Vitals {
         faults
     }
 
-    /// Listeners whose task has ended though nobody asked it to, or is stuck.
+    /// Returns listeners whose task has ended unexpectedly, or is stuck.
     fn deaf(&self) -> impl Iterator<Item = &Accepting> {
         let stops = self.stop.is_cancelled();
         let all = self.listeners.iter();
         all.filter(move |l| !stops && (l.task.is_finished() || l.pulse.stuck().is_some()))
     }
 
-    /// Parts that have ended though nobody asked them to.
+    /// Returns parts that have ended unexpectedly.
     fn ended(&self) -> impl Iterator<Item = &Part> {
         let stops = self.stop.is_cancelled();
         let all = self.parts.iter();
         all.filter(move |part| !stops && (part.ended)())
     }
 
-    /// Whether every listener runs.
+    /// Returns whether every listener runs.
     pub(crate) fn all_listen(&self) -> bool {
         self.deaf().next().is_none()
     }
 }
 
-/// What a look finds within this time.
+/// Runs a check with a time limit.
 async fn looked(
     turn: &Arc<Semaphore>,
     patience: Duration,
@@ -242,7 +242,7 @@ async fn looked(
     })
 }
 
-/// Whether a file can be written to a folder now. Leaves nothing there: the file that is written has no name.
+/// Checks whether a file can be written in a folder now. Leaves nothing there, since the file has no name.
 pub(crate) fn writable(folder: &Path) -> std::io::Result<()> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
@@ -250,7 +250,7 @@ pub(crate) fn writable(folder: &Path) -> std::io::Result<()> {
             let mut file = std::fs::File::from(file);
             std::io::Write::write_all(&mut file, &[0; 4096])
         }
-        // File systems without nameless files.
+        // The file system does not support nameless files.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
             Ok(rustix::fs::access(folder, Access::WRITE_OK)?)
         }
@@ -347,7 +347,7 @@ mod tests {
     #[tokio::test]
     async fn a_part_that_panics_is_named() {
         let mut vitals = vitals(vec![], vec![]);
-        // Past the hook that counts panics, which are another test's.
+        // This bypasses the hook that counts panics, which another test checks.
         let task = tokio::spawn(async { std::panic::resume_unwind(Box::new(())) });
         let thread = std::thread::spawn(|| std::panic::resume_unwind(Box::new(())));
         let stays = tokio::spawn(std::future::pending::<()>());
@@ -374,7 +374,7 @@ mod tests {
                 "role: the task of the mix's packets has ended; only a restart of the node helps",
             ]
         );
-        // No reason to start the process anew: what panics once may do so again.
+        // This is no reason to restart the process, since the panic may happen again.
         assert!(vitals.all_listen());
         vitals.stop.cancel();
         assert_eq!(whats(&vitals), ["stopping"]);

@@ -1,9 +1,9 @@
-//! Where the world gets in: the only clock, the only executor, the only system randomness.
+//! Runs nodes: the only layer with a clock, an executor and system randomness.
 //!
-//! **Promises.** One task a session drives the layers over its carrier; what a peer sends is bounded by credit all the
-//! way; keys reach the disk with mode 0600 and the logs never; a shutdown drains.
+//! **Promises.** One task per session drives the layers over its carrier. Credit bounds the data that a peer can send, end to
+//! end. Keys reach the disk with mode 0600, and never the logs. A shutdown drains open streams.
 //!
-//! **Below:** `session`, `stack`, `carrier`. **Above:** `cli`, and whoever embeds a node.
+//! **Below:** `session`, `stack`, `carrier`. **Above:** `cli`, and programs that embed a node.
 //! **Source:** profile chapters 2 and 8 (`spec-vectors/PROFILE.md`).
 //!
 //! ```no_run
@@ -122,7 +122,7 @@ pub use templates::{Calibrated, Templates};
 pub use trace_selector::TraceSelector;
 pub use view::{PeerInfo, View};
 
-/// The README's example, compiled.
+/// Compiles the README's example.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! Where connections come in: over TCP, and over QUIC at the UDP port of the same number.
+//! Listeners over TCP, and over QUIC at the UDP port of the same number.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
@@ -19,19 +19,19 @@ use crate::reach::Socket;
 use crate::shares::Shares;
 use crate::{Clock, Error};
 
-/// Handshakes over QUIC at once of clients that have not shown that they are where they seem to be; more are asked to show it, and
-/// cost a Retry and nothing that is kept.
+/// Maximum number of QUIC handshakes in progress with clients that have not proved their address. Further clients get a Retry,
+/// which costs no memory.
 const UNPROVEN: usize = 256;
-/// The same that seem to be of one address.
+/// Maximum number of those that claim one address.
 const UNPROVEN_AN_ADDRESS: usize = 16;
-/// What is left of a connection that failed is kept for three probe timeouts (RFC 9000 §10.2): 3 s where no round trip was measured.
+/// Time for which a failed connection's state is kept: three probe timeouts (RFC 9000 §10.2), 3 s without a measured round trip.
 const DRAINED: Duration = Duration::from_secs(4);
-/// Tries for a port that a node which is going down still holds, and between them.
+/// Number of attempts to bind a port that a stopping node still holds, and the interval between them.
 const PATIENCE: (usize, Duration) = (40, Duration::from_millis(50));
-/// Tries to find a port that is free for both, where the system chooses it.
+/// Number of attempts to find a port that is free for both TCP and UDP, if the system chooses it.
 const PORTS: usize = 16;
 
-/// What all listeners of a gateway share.
+/// State shared by all listeners of a gateway.
 #[derive(Clone)]
 pub(crate) struct Listeners {
     pub(crate) site: Arc<Site>,
@@ -42,7 +42,7 @@ pub(crate) struct Listeners {
     pub(crate) clock: Clock,
 }
 
-/// Sockets of one address.
+/// The sockets of one address.
 pub(crate) struct Bound {
     pub(crate) tcp: TcpListener,
     pub(crate) udp: Option<UdpSocket>,
@@ -60,10 +60,10 @@ impl Bound {
     }
 }
 
-/// TCP connections that the kernel keeps until they are taken.
+/// Length of the kernel's queue of TCP connections.
 const BACKLOG: i32 = 1024;
 
-/// Whether an address is `[::]` at a port of which another one of the list has IPv4: it leaves that to it then.
+/// Returns whether an address is `[::]` with a port for which the list also has an IPv4 address. It then leaves IPv4 to that.
 pub(crate) fn leaves_v4(address: &str, all: &[String]) -> bool {
     let read = |text: &str| text.parse::<SocketAddr>().ok();
     let Some(own) = read(address).filter(|a| a.is_ipv6() && a.ip().is_unspecified()) else {
@@ -76,7 +76,7 @@ pub(crate) fn leaves_v4(address: &str, all: &[String]) -> bool {
             .any(|a| a.is_ipv4() && a.port() == own.port())
 }
 
-/// A socket of IPv6 alone, of which nothing blocks.
+/// Creates a non-blocking socket for IPv6 only.
 fn only_v6(at: SocketAddr, kind: socket2::Type) -> std::io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(socket2::Domain::IPV6, kind, None)?;
     socket.set_only_v6(true)?;
@@ -106,7 +106,7 @@ fn bind_udp(at: SocketAddr, leaves_v4: bool) -> std::io::Result<UdpSocket> {
     UdpSocket::bind(at)
 }
 
-/// Opens a TCP listener, and a UDP socket at the same port where QUIC is wanted; where `leaves_v4`, for IPv6 alone.
+/// Opens a TCP listener, and with `quic` a UDP socket at the same port. With `leaves_v4`, both are for IPv6 only.
 pub(crate) async fn bind(address: &str, quic: bool, leaves_v4: bool) -> Result<Bound, Error> {
     let error = |source| Error::Listen {
         address: address.to_owned(),
@@ -157,10 +157,10 @@ fn chosen_by_system(address: &str) -> bool {
         .is_ok_and(|mut all| all.all(|a| a.port() == 0))
 }
 
-/// Connections that are taken together: a flood is not to hold up the others.
+/// Maximum number of connections accepted in one turn, so that a flood does not delay the others.
 const ACCEPTED_A_TURN: usize = 32;
 
-/// Waits for connections. Those that came together are taken without the reactor, which most of a flood then never meets.
+/// Waits for connections. Accepts all that are queued without the reactor, which most connections of a flood thus never use.
 async fn next_connections(
     listener: &TcpListener,
 ) -> std::io::Result<Vec<(std::net::TcpStream, SocketAddr)>> {
@@ -175,7 +175,7 @@ async fn next_connections(
     Ok(all)
 }
 
-/// Takes connections over TCP for as long as it runs; `pulse` beats with each turn, and turns there are where nobody comes, too.
+/// Accepts connections over TCP for as long as it runs. `pulse` beats with each turn, and turns also happen without connections.
 pub(crate) async fn accept(listener: TcpListener, common: Listeners, pulse: Pulse) {
     let Listeners {
         site,
@@ -193,7 +193,7 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners, pulse: Puls
             .until()
             .map_or(beat, |at| beat.min(clock.instant(at)));
         let all = match timeout_at(until, next_connections(&listener)).await {
-            // Somebody's time is over, or the next beat is due.
+            // An address's time is over, or the next beat is due.
             Err(_) => continue,
             Ok(Ok(all)) => all,
             Ok(Err(error)) => {
@@ -203,9 +203,9 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners, pulse: Puls
             }
         };
         for (tcp, peer) in all {
-            // Over a bound the connection is dropped before it costs anything.
+            // A connection over a limit is dropped before it costs anything.
             let Some(step) = connection_limiter.enter(clock.now().mono, peer.ip()) else {
-                // By RST, which leaves nothing behind; a socket that is gone already needs none.
+                // Close by RST, which leaves no state behind. A socket that is already gone needs none.
                 let _ = socket2::SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
                 continue;
             };
@@ -230,10 +230,10 @@ pub(crate) async fn accept(listener: TcpListener, common: Listeners, pulse: Puls
     }
 }
 
-/// Takes connections over QUIC for as long as it runs.
+/// Accepts connections over QUIC for as long as it runs.
 ///
-/// Who has shown where it is, by coming back with a Retry's token, has a place in the limiter of its address and needs none of the
-/// others: a flood of those who show nothing keeps nobody out who does.
+/// A client that has proved its address with a Retry's token takes a place in the limiter of its address, and no unproven place.
+/// A flood of clients without proof thus keeps out no client with one.
 pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners, pulse: Pulse) {
     let unproven = Shares::new(UNPROVEN, UNPROVEN_AN_ADDRESS);
     loop {
@@ -274,11 +274,11 @@ pub(crate) async fn accept_quic(listener: Arc<QuicListener>, common: Listeners, 
         connections.spawn(async move {
             let greeted = visitor.greet(&common.site).await;
             if greeted.is_none() && place.is_some() {
-                // What is kept of a handshake that failed goes no sooner.
+                // The state of a failed handshake is kept for this long.
                 let _ = tokio::time::timeout(DRAINED, common.stop.cancelled()).await;
             }
             drop(place);
-            // Only by its handshake it is known that it is where it seems to be: others cannot use its place up.
+            // Only the handshake proves the client's address. Others cannot use up the address's places.
             let step =
                 step.or_else(|| common.connection_limiter.enter(common.clock.now().mono, at));
             if let (Some(greeted), Some(step)) = (greeted, step)

@@ -5,42 +5,43 @@ use std::sync::{Mutex, PoisonError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing_subscriber::EnvFilter;
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Bytes that are written at once: a pipe that is ready for writing has room for as much (`PIPE_BUF`).
+/// Number of bytes written at once: a pipe that is ready for writing has room for this much (`PIPE_BUF`).
 const PIECE: usize = 4096;
 
-/// Lines that were lost since the last that was written.
+/// Number of lines lost since the last written line.
 static LOST: Mutex<u64> = Mutex::new(0);
 
-/// Standard error, or whatever else log lines go to. A line that cannot be written now is lost, and nothing else is: the disk that it
-/// goes to may be full, its reader gone, or a pipe that nobody reads.
+/// The destination of log lines, usually standard error. A line that cannot be written now is dropped, without any other effect.
+/// Its disk may be full, its reader gone, or its pipe not read.
 struct Best<'a, W> {
     to: W,
     lost: &'a Mutex<u64>,
 }
 
 impl<W: Write + AsFd> Best<'_, W> {
-    /// Whether a line can be written without waiting for who reads.
+    /// Returns whether a line can be written without waiting for the reader.
     fn is_ready(&self) -> bool {
         let mut fds = [PollFd::new(&self.to, PollFlags::OUT)];
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // What cannot be asked is written to as it is.
+        // A destination that cannot be polled is written to directly.
         poll(&mut fds, Some(&now)).map_or(true, |ready| ready > 0)
     }
 
-    /// Whether all of it was taken, or failed; what is not taken at once is left out.
+    /// Writes a line without blocking, and drops the rest if the destination is full. Returns whether all of it was written, or
+    /// an error occurred.
     fn line(&mut self, bytes: &[u8]) -> bool {
         bytes.chunks(PIECE).all(|piece| {
             let ready = self.is_ready();
@@ -67,26 +68,26 @@ impl<W: Write + AsFd> Write for Best<'_, W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // Nothing is kept back.
+        // Nothing is buffered.
         Ok(())
     }
 }
 
-/// Writes a line to standard error, as log lines are: where nobody takes it, it is lost.
+/// Writes a line to standard error like a log line: it is dropped if standard error does not accept it.
 pub fn write_aside(line: &str) {
     let mut to = Best {
         to: io::stderr(),
         lost: &LOST,
     };
-    // It takes all, or loses it.
+    // This writes everything, or drops it.
     let _ = to.write_all(line.as_bytes());
 }
 
-/// Whether a filter of log lines reads.
+/// Checks whether a filter of log lines is valid.
 ///
 /// # Errors
 ///
-/// Why it does not.
+/// The parser's message.
 pub fn readable_log(filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter);
     filter.map(|_| ()).map_err(|e| e.to_string())
@@ -96,7 +97,7 @@ pub fn readable_log(filter: &str) -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// The filter does not read.
+/// The filter is invalid.
 pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|e| e.to_string())?;
     let builder = tracing_subscriber::fmt()
@@ -107,7 +108,7 @@ pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), String> {
             to: io::stderr(),
             lost: &LOST,
         });
-    // A second start in one process keeps the first.
+    // A second call in one process keeps the first logger.
     let _ = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
@@ -138,7 +139,7 @@ mod tests {
         let mut taken = vec![0; usize::try_from(1000 - gone).unwrap() * line.len()];
         reader.read_exact(&mut taken).unwrap();
         log.write_all(b"the next\n").unwrap();
-        // A line may be longer than what is written at once.
+        // A line may be longer than the maximum that is written at once.
         log.write_all(&[b'y'; 2 * PIECE]).unwrap();
         drop(log);
         let mut rest = String::new();

@@ -1,4 +1,4 @@
-//! The web site of a node whose operator gave none.
+//! The generated web site of a node whose operator configured none.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use betanet_wire::text::{hex, unhex};
 use crate::files::file_error;
 use crate::{Error, seed};
 
-/// A path beside the key.
+/// Returns a path beside the key.
 fn beside(key: &Path, ending: &str) -> PathBuf {
     let mut name = key.as_os_str().to_owned();
     name.push(ending);
@@ -22,21 +22,21 @@ fn beside(key: &Path, ending: &str) -> PathBuf {
 /// The seed of a node's site, and when it was drawn.
 const SITE: (Kind, &str) = (Kind::new("site", 1), "site");
 
-/// The folder of the site, which lies beside the key for its operator to change.
+/// Returns the folder of the site. It is beside the key, so that the operator can change it.
 fn folder(key: &Path) -> PathBuf {
     beside(key, ".site")
 }
 
-/// Whether the site is still to be made: it then takes a seed that is kept.
+/// Returns whether the site is not generated yet, which needs the seed from the node's state.
 pub(crate) fn is_missing(key: &Path) -> bool {
-    // The last file that is written.
+    // This file is written last.
     !folder(key).join("index.html").exists()
 }
 
-/// A folder beside the key with a web site that no other node has, made when it is not there.
+/// Returns a folder beside the key with a web site that no other node has. Generates it if it does not exist.
 ///
-/// It is drawn from a seed that the node's state holds: whoever has that can tell the site. That of an earlier version is moved there
-/// from beside the key.
+/// The site derives from a seed in the node's state: with the seed, anyone can recognize the site. A seed of an earlier version
+/// is moved there from beside the key.
 ///
 /// # Errors
 ///
@@ -69,12 +69,12 @@ pub(crate) fn made_site(
     Ok(folder)
 }
 
-/// The seed, and when it was drawn, in seconds since 1970.
+/// Parses the seed and its time, in seconds since 1970.
 fn read(text: &[u8]) -> Option<(Seed, u64)> {
     let text = std::str::from_utf8(text).ok()?;
     let (seed, made) = text.trim_end().split_once(' ')?;
     let seed: [u8; 32] = unhex(seed)?.try_into().ok()?;
-    // Until the year 9999.
+    // This is valid until the year 9999.
     let made: u64 = made.parse().ok()?;
     (made < 253_402_300_800).then_some((Seed::new(seed), made))
 }
@@ -99,7 +99,7 @@ mod tests {
         let later = now + Duration::from_secs(1_000_000);
         let again = || made_site(Some(&of_one), &one, later);
         assert_eq!(first, page(&again().unwrap()));
-        // What an operator changes stays.
+        // An operator's changes are kept.
         fs::write(folder.join("index.html"), "mine").unwrap();
         assert_eq!(page(&again().unwrap()), "mine");
         assert_eq!(page(&made_site(None, &one, later).unwrap()), "mine");

@@ -23,15 +23,15 @@ use crate::{Clock, Error, Network, Node, SessionHandle};
 
 use task::Task;
 
-/// Messages that wait for the task.
+/// Capacity of the task's message queue.
 const INBOX: usize = 1024;
-/// Links of a client.
+/// Number of links of a client.
 const CLIENT_LINKS: usize = 4;
-/// After this it makes do with what it has found.
+/// Time after which a client uses the relays found so far.
 const SETTLE: Duration = Duration::from_secs(4);
-/// Between the first two lookups of one peer, doubled each time.
+/// Interval between the first two lookups of one peer. It doubles each time.
 const FIND_AGAIN: Duration = Duration::from_millis(500);
-/// Between two looks.
+/// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(100);
 
 enum Message {
@@ -68,7 +68,7 @@ enum Message {
     Stop,
 }
 
-/// A running mesh. Clones share it; with the last one it ends.
+/// A running mesh. Clones share it, and it ends with the last one.
 #[derive(Clone, Debug)]
 pub struct Mesh {
     inbox: mpsc::Sender<Message>,
@@ -81,7 +81,7 @@ impl std::fmt::Debug for Message {
     }
 }
 
-/// The address that is dialled for a multiaddr.
+/// Returns the address to dial for a multiaddr.
 fn target(addr: &Addr) -> String {
     let at = match &addr.host {
         Host::Ip(IpAddr::V4(ip)) => format!("{ip}:{}", addr.port),
@@ -94,7 +94,7 @@ fn target(addr: &Addr) -> String {
     }
 }
 
-/// The multiaddr of a `host:port`, or of a `quic:host:port`.
+/// Returns the multiaddr of a `host:port` or `quic:host:port`.
 pub(crate) fn multiaddr(address: &str) -> Option<Addr> {
     let Endpoint { quic, address } = Endpoint::dialled(address).ok()?;
     let port = address.port;
@@ -116,7 +116,7 @@ pub(crate) fn multiaddr(address: &str) -> Option<Addr> {
     text.parse().ok()
 }
 
-/// How a seed is dialled.
+/// Returns how to dial a seed.
 pub(crate) fn peer_of_seed(seed: &SeedPeer) -> Peer {
     Peer {
         key: seed.key,
@@ -125,7 +125,7 @@ pub(crate) fn peer_of_seed(seed: &SeedPeer) -> Peer {
     }
 }
 
-/// What a peer's record says of how it is dialled.
+/// Returns how to dial a peer, according to its record.
 pub(crate) fn peer_of(record: &Record) -> Option<Peer> {
     let addrs: Vec<String> = record.addrs().iter().map(target).collect();
     Some(Peer {
@@ -136,11 +136,11 @@ pub(crate) fn peer_of(record: &Record) -> Option<Peer> {
 }
 
 impl Mesh {
-    /// Begins: dials with `node`, and announces `draft` where the node listens. What is to be kept stands in `state`.
+    /// Starts a mesh. It dials with `node`, and announces `draft` if the node listens. Persistent data is in `state`.
     ///
     /// # Errors
     ///
-    /// [`Error::Entropy`]; [`Error::State`] where what was kept does not read.
+    /// [`Error::Entropy`]; [`Error::State`] if the persistent data is invalid.
     pub fn start(
         node: Arc<Node>,
         network: &Network,
@@ -169,7 +169,7 @@ impl Mesh {
         Ok(mesh)
     }
 
-    /// Begins for a client, which nobody dials and which keeps nothing: few links, and a name that it shows to nobody.
+    /// Starts a mesh for a client, which nobody dials. It has few links, shows its name to nobody, and keeps no data.
     ///
     /// # Errors
     ///
@@ -181,12 +181,14 @@ impl Mesh {
         Self::start(node, &network, identity, None, Vec::new(), None)
     }
 
-    /// Finds a peer and up to three ways to it over `nodes - 1` relays each that are not in `not`, while the network is still
-    /// being joined. No two ways share a relay; the last node of each is the peer. One way at least.
+    /// Finds a peer, and up to three ways to it over `nodes - 1` relays each, none of them in `not`. May run while the node is
+    /// still joining the network.
+    ///
+    /// No two ways share a relay, and the last node of each is the peer. Returns at least one way.
     ///
     /// # Errors
     ///
-    /// [`Error::Unknown`] or [`Error::NoRelays`], once `patience` is over.
+    /// [`Error::Unknown`] or [`Error::NoRelays`], once `patience` has passed.
     pub async fn ways_to(
         &self,
         name: Name,
@@ -203,13 +205,13 @@ impl Mesh {
             if !found && clock.elapsed() >= next_find {
                 let left = patience.saturating_sub(clock.elapsed());
                 found = matches!(timeout(left, self.find(exit)).await, Ok(Some(_)));
-                // Peers answer a few questions a minute of one asker.
+                // Peers answer a few queries a minute from each asker.
                 next_find = clock.elapsed() + wait;
                 wait *= 2;
             }
             let known = self.relays().await;
             let waited = clock.elapsed();
-            // With few to choose from, the first one reached would be on every path.
+            // With few relays to choose from, the first one reached would be on every path.
             let enough = known >= 2 * nodes || waited >= SETTLE || nodes == 1;
             if found && enough {
                 let ways = self.ways(exit, nodes, not).await;
@@ -233,7 +235,7 @@ impl Mesh {
         }
     }
 
-    /// Relays that were reached.
+    /// Returns the number of reached relays.
     async fn relays(&self) -> usize {
         let view = self.view().await;
         let relay = |p: &&PeerInfo| {
@@ -248,38 +250,38 @@ impl Mesh {
         answer.await.ok()
     }
 
-    /// Finds a peer: in the table, or by asking those near it. `None` when nobody reachable knows it.
+    /// Finds a peer in the table, or by asking nodes near it. Returns `None` if no reachable node knows it.
     pub async fn find(&self, node: NodeId) -> Option<Peer> {
         peer_of(&self.record(node).await?)
     }
 
-    /// Finds a peer's record, as [`Mesh::find`] does.
+    /// Finds a peer's record, like [`Mesh::find`].
     pub(crate) async fn record(&self, node: NodeId) -> Option<Record> {
         self.ask(|reply| Message::Find { node, reply }).await?
     }
 
-    /// A peer that was reached before, without asking others.
+    /// Returns a peer that was reached before, without asking other nodes.
     pub(crate) async fn known_tested(&self, node: NodeId) -> Option<Peer> {
         peer_of(&self.ask(|reply| Message::Tested(node, reply)).await??)
     }
 
-    /// The record of a peer that is known, without asking others.
+    /// Returns the record of a known peer, without asking other nodes.
     pub(crate) async fn known_record(&self, node: NodeId) -> Option<Record> {
         self.ask(|reply| Message::Known(node, reply)).await?
     }
 
-    /// The records of all peers that are known.
+    /// Returns the records of all known peers.
     pub(crate) async fn records(&self) -> Vec<Record> {
         self.ask(Message::Records).await.unwrap_or_default()
     }
 
-    /// Says something else of this node from now on.
+    /// Replaces the announced description of this node.
     pub(crate) async fn announce(&self, draft: Draft) {
-        // A mesh that is over announces nothing.
+        // A mesh that has ended announces nothing.
         let _ = self.inbox.send(Message::Announce(Box::new(draft))).await;
     }
 
-    /// Chooses the nodes of up to three paths to `exit`, without those in `not`. None while too few relays are known and
+    /// Chooses the nodes of up to three paths to `exit`, without those in `not`. Returns none while too few relays are known and
     /// healthy.
     pub async fn ways(&self, exit: NodeId, nodes: usize, not: &[NodeId]) -> Vec<Vec<Peer>> {
         let not = not.to_vec();
@@ -294,35 +296,35 @@ impl Mesh {
         ways.iter().filter_map(peers).collect()
     }
 
-    /// What drives it.
+    /// Returns the handle of the mesh's task.
     pub(crate) fn task(&self) -> AbortHandle {
         self.task.clone()
     }
 
-    /// What takes reports on peers to the mesh, without keeping it running.
+    /// Returns a handle for reports on peers, which does not keep the mesh running.
     pub(crate) fn reports(&self) -> Reports {
         Reports(self.inbox.downgrade())
     }
 
-    /// What is known.
+    /// Returns the current view of the network.
     pub async fn view(&self) -> Option<View> {
         self.ask(Message::View).await
     }
 
-    /// A peer is down, as a path over it showed.
+    /// Reports that a peer is down, as a path over it showed.
     pub async fn down(&self, node: NodeId) {
-        // A mesh that is over learns nothing more.
+        // A mesh that has ended needs no reports.
         let _ = self.inbox.send(Message::Down(node)).await;
     }
 
-    /// Closes its links, and ends.
+    /// Closes the links and ends the mesh.
     pub async fn stop(&self) {
-        // One that is over has closed them.
+        // A mesh that has ended has closed its links.
         let _ = self.inbox.send(Message::Stop).await;
         self.inbox.closed().await;
     }
 
-    /// A peer opened a stream of the mesh.
+    /// Passes on a stream of the mesh that a peer opened.
     pub(crate) fn opened(&self, kind: u8, peer: NodeId, from: Option<IpAddr>, stream: RawStream) {
         let message = Message::Opened {
             kind,
@@ -330,20 +332,20 @@ impl Mesh {
             from,
             stream,
         };
-        // One that does not fit is reset as it drops.
+        // A stream that does not fit in the queue is reset on drop.
         let _ = self.inbox.try_send(message);
     }
 }
 
-/// Takes what sessions tell of peers to the mesh, while that runs.
+/// Passes sessions' reports on peers to the mesh, while that runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Reports(mpsc::WeakSender<Message>);
 
 impl Reports {
-    /// A peer says how congested it is.
+    /// Reports a peer's congestion.
     pub(crate) fn congestion(&self, node: NodeId, cf: Cf) {
         if let Some(inbox) = self.0.upgrade() {
-            // A mesh with a full inbox has more important news.
+            // A mesh with a full inbox has more important messages.
             let _ = inbox.try_send(Message::Congestion(node, cf));
         }
     }

@@ -35,13 +35,13 @@ struct ByWay {
     direction: &'static str,
 }
 
-/// What becomes of a path header.
+/// Labels for the outcome of a path header.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
 pub(crate) struct ByOutcome {
     pub(crate) outcome: &'static str,
 }
 
-/// What a node counts, for Prometheus.
+/// The counters of a node, for Prometheus.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -79,7 +79,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Creates the counters, all zero.
     #[must_use]
     pub fn new() -> Self {
         let mut this = Self {
@@ -205,7 +205,7 @@ impl Metrics {
         this
     }
 
-    /// Takes over what others have counted, as far as somebody is about to read it.
+    /// Updates the metrics from counters kept elsewhere, just before a read.
     pub(crate) fn collect(&self, uptime: Duration) {
         let refused = ByOutcome { outcome: "refused" };
         for (refusal, counter) in [
@@ -228,12 +228,12 @@ impl Metrics {
         }
     }
 
-    /// A path header ended here, went on, or was refused.
+    /// Counts a path header that ended here, was sent on, or was refused.
     pub(crate) fn path(&self, outcome: &'static str) {
         self.paths.get_or_create(&ByOutcome { outcome }).inc();
     }
 
-    /// Takes over what the web site counted.
+    /// Updates the metrics from the web site's counters.
     pub(crate) fn site(&self, stats: &betanet_carrier::Stats) {
         use std::sync::atomic::Ordering::Relaxed;
         for (counter, source) in [
@@ -247,7 +247,7 @@ impl Metrics {
         }
     }
 
-    /// The Prometheus text format.
+    /// Renders the metrics in the Prometheus text format.
     #[must_use]
     pub fn render(&self) -> String {
         let behind = crate::panics::panics().saturating_sub(self.panics.get());
@@ -269,7 +269,7 @@ impl Count for Metrics {
     }
 
     fn closed(&self, code: Code) {
-        // Unknown codes are the peer's to choose: one label for all keeps the family bounded.
+        // The peer chooses unknown codes. One label for all of them bounds the family.
         let code = code.name().unwrap_or("other").to_owned();
         self.sessions_closed.get_or_create(&ByCode { code }).inc();
     }

@@ -1,4 +1,4 @@
-//! Packets of the mix: a node's data plane for them, what a gateway answers that came over them, and a client's side.
+//! The mix in a node: the data plane for packets, a gateway's answers to requests over the mix, and the client.
 
 mod arithmetic;
 mod build;
@@ -39,10 +39,10 @@ use memory::Memories;
 use plane::{Plane, PlaneOptions, lock};
 use wellknown::MixResources;
 
-/// Where a node says things of the mix: `/.bn/mix/<epoch>` and below.
+/// Path prefix of a node's mix resources: `/.bn/mix/<epoch>` and below.
 pub const PLACE: &str = "/.bn/mix/";
 
-/// What a node does in the mix of its network.
+/// The parts that a node has in the mix of its network.
 pub(crate) struct Mixing {
     resources: Arc<MixResources>,
     plane: Option<Arc<Plane>>,
@@ -53,12 +53,13 @@ pub(crate) struct Mixing {
 }
 
 impl Mixing {
-    /// Gets ready to do what the node's roles ask: `mix` sends packets on, `gateway` answers requests, `seed` keeps directories.
-    /// `None` in a network without a mix.
+    /// Prepares the parts for the node's roles: `mix` relays packets, `gateway` answers requests, and `seed` keeps directories.
+    ///
+    /// Returns `None` in a network without a mix.
     ///
     /// # Errors
     ///
-    /// The replay memory is larger than what is allowed, or a file cannot be used.
+    /// The replay memory exceeds its limit, or a file cannot be used.
     pub(crate) fn prepare(
         own: NodeId,
         config: &GatewayConfig,
@@ -117,18 +118,18 @@ impl Mixing {
         }))
     }
 
-    /// Who takes the streams that packets come on.
+    /// Returns the handler of packet streams.
     pub(crate) fn taker(&self) -> Option<Arc<dyn Streams>> {
         let plane = self.plane.clone()?;
         Some(plane as Arc<dyn Streams>)
     }
 
-    /// What the node has to say of the mix.
+    /// Returns the service of the node's mix resources.
     pub(crate) fn well_known(&self) -> WellKnown {
         WellKnown::new(Arc::clone(&self.resources))
     }
 
-    /// What the node's record says of its keys; nothing where it takes no packets.
+    /// Returns the key part of the node's record; empty if it accepts no packets.
     pub(crate) fn record(&self) -> Vec<u8> {
         match self.plane {
             Some(_) => lock(&self.resources.ring).record().to_bytes(),
@@ -136,8 +137,8 @@ impl Mixing {
         }
     }
 
-    /// Begins: `service` answers requests that come over the mix, where the node's roles have `gateway`. Its tasks have their names
-    /// with them.
+    /// Starts the tasks, and returns them with their names. With the role `gateway`, `service` answers requests that arrive over
+    /// the mix.
     pub(crate) fn start(
         self,
         (node, mesh): (Arc<Node>, Mesh),

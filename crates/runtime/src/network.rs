@@ -1,4 +1,4 @@
-//! `NETWORK.toml`: what makes several nodes one network.
+//! `NETWORK.toml`: the parameters shared by the nodes of a network.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,56 +12,56 @@ use betanet_wire::{NodeId, text};
 use serde::Deserialize;
 use toml::Spanned;
 
-/// Fewest seeds and maintainers of a network.
+/// Minimum number of seeds and of maintainers of a network.
 pub const LEAST: (usize, usize) = (5, 5);
-/// Fewest signers of a network that names any.
+/// Minimum number of signers, if a network names any.
 const SIGNERS_LEAST: usize = 3;
 
-/// A network, as its file names it.
+/// A network, as described by its file.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// What it is called.
+    /// Name of the network.
     pub name: String,
-    /// Where its nodes ask first.
+    /// Nodes that new nodes ask first.
     pub seeds: Vec<SeedPeer>,
-    /// The signers of its ledger's heads, where the file names them. No node uses them before there is a ledger.
+    /// Signers of its ledger's heads, if the file names them. They are not used before there is a ledger.
     pub signers: Vec<PublicKey>,
-    /// Who maintains its registries.
+    /// Maintainers of its registries.
     pub maintainers: Vec<PublicKey>,
-    /// Nodes that nobody in it is to talk to.
+    /// Nodes with which no other node may communicate.
     pub banned: Vec<NodeId>,
-    /// What its nodes allow.
+    /// Limits that its nodes enforce.
     pub policy: Policy,
-    /// How it mixes, if it does.
+    /// Parameters of its mix; `None` without a mix.
     pub mix: Option<MixNetwork>,
 }
 
-/// How a network mixes.
+/// The mix parameters of a network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct MixNetwork {
-    /// What its beacons are verified with.
+    /// Key that verifies its beacons.
     pub beacon_key: BeaconKey,
-    /// Layers of its directories.
+    /// Number of layers of its directories.
     pub layers: u8,
     /// Whether clients draw the delays.
     pub poisson: bool,
-    /// The first epoch that it had a directory for: relays of that one count at once.
+    /// The first epoch with a directory. Relays of that directory count at once.
     pub first_epoch: u32,
 }
 
-/// What is wrong with a network file, and in which line.
+/// A fault of a network file, with its line.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}{}: {why}", path.display(), At(*line))]
 pub struct NetworkError {
     /// The file.
     pub path: PathBuf,
-    /// The line, from 1; 0 for the file as a whole.
+    /// Line number from 1; 0 for the file as a whole.
     pub line: usize,
-    /// What is wrong, and what is allowed.
+    /// The fault, and the allowed values.
     pub why: String,
 }
 
-/// A line, or nothing for the file as a whole.
+/// A line number; displayed as nothing for the file as a whole.
 struct At(usize);
 
 impl std::fmt::Display for At {
@@ -143,7 +143,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A public key that stands nowhere else in the file.
+    /// Parses a public key that occurs nowhere else in the file.
     fn key(&mut self, text: &Spanned<String>) -> Result<PublicKey, NetworkError> {
         let at = text.span().start;
         let said = text.get_ref();
@@ -301,7 +301,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// It cannot be read, or something in it is wrong; the error names the line.
+    /// The file cannot be read or is invalid; the error names the line.
     pub fn read(path: &Path) -> Result<Self, NetworkError> {
         let text = disk::read_text(path, disk::TEXT_MAX).map_err(|e| NetworkError {
             path: path.to_owned(),
@@ -311,11 +311,11 @@ impl Network {
         Self::parse(path, &text)
     }
 
-    /// Checks a network's text, which stands in `path`.
+    /// Parses and checks a network's text. `path` is its file, for errors.
     ///
     /// # Errors
     ///
-    /// As [`Network::read`].
+    /// See [`Network::read`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, NetworkError> {
         let mut reader = Reader {
             path,

@@ -25,11 +25,11 @@ use crate::{Clock, Error, Metrics, SessionHandle, Streams, TraceSelector, seed};
 pub use carried::serve_carrier;
 pub use look::{calibrate_origin, visit};
 
-/// What a node dials over.
+/// The transport protocols that a node dials over.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Transport {
-    /// QUIC where the peer has it, and TCP where that is not answered soon.
+    /// QUIC if the peer has it, with TCP as a fallback when QUIC does not answer soon.
     #[default]
     Either,
     /// TCP alone.
@@ -38,13 +38,13 @@ pub enum Transport {
     Quic,
 }
 
-/// Identities that are drawn until the peer is the one that decides on versions.
+/// Maximum number of identities drawn until the peer is the side that decides on versions.
 const DECIDES: u32 = 64;
 
-/// How long a relay's session with a peer that it dialled for others stays without a stream: longer than a path lives.
+/// Time that a relay's idle session with a peer that it dialled for others stays open: longer than a path's lifetime.
 const POOL_IDLE: Duration = Duration::from_secs(200);
 
-/// Shorter rests are not told.
+/// Minimum waiting time that is reported.
 const SAID_FROM: Duration = Duration::from_secs(1);
 
 struct Pooled {
@@ -55,14 +55,14 @@ struct Pooled {
 struct State {
     rng: Rng,
     dialer: Dialer,
-    /// By the peer, behind those that it is reached over.
+    /// Pooled sessions by their nodes: the relays, then the peer.
     pool: BTreeMap<Vec<PublicKey>, Pooled>,
     fresh: BTreeMap<PublicKey, Identity>,
-    /// Peers whose QUIC was not answered, and until when it is not tried.
+    /// Peers that did not answer over QUIC, and until when QUIC is not tried.
     no_quic: BTreeMap<PublicKey, Time>,
 }
 
-/// What dialling looks like, unless said otherwise: a browser, where this was built with one.
+/// Returns the default fingerprint for dialling: a browser's, if this build has one.
 pub(crate) fn default_fingerprint() -> Result<Arc<dyn Fingerprint>, Error> {
     #[cfg(feature = "mimic")]
     let shape = betanet_mimic::Chromium::new().map_err(Error::Fingerprint)?;
@@ -71,7 +71,7 @@ pub(crate) fn default_fingerprint() -> Result<Arc<dyn Fingerprint>, Error> {
     Ok(Arc::new(shape))
 }
 
-/// A node's dialling side.
+/// The dialling side of a node.
 pub struct Node {
     identity: Option<Identity>,
     config: Config,
@@ -80,18 +80,18 @@ pub struct Node {
     trust: Trust,
     shape: Arc<dyn Fingerprint>,
     transport: Transport,
-    /// Where templates of origins are kept.
+    /// Storage of origins' templates.
     templates: Option<Templates>,
-    /// Which templates are let pass.
+    /// Rules for the allowed templates.
     fronts: FrontRules,
-    /// The shape that traffic follows.
+    /// The shape that the traffic follows.
     traffic: Option<Arc<TraceSelector>>,
-    /// How what is sent is padded, without a shape.
+    /// Padding of sent data when no shape is followed.
     padding: Option<Padding>,
-    /// The local address to dial from.
+    /// Local address from which to dial.
     from: Option<IpAddr>,
     registry: StreamRegistry,
-    /// Whom its sessions tell that a peer is silent.
+    /// Callback of its sessions for a peer's silence.
     silence: Option<OnSilence>,
     own_paths: Arc<OwnPaths>,
     relay: Option<Weak<dyn Paths>>,
@@ -99,7 +99,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that dials with this identity.
+    /// Creates a node that dials with this identity.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl Node {
         })
     }
 
-    /// A client without a listening role: each peer sees an identity of its own.
+    /// Creates a client without a listening role. It shows each peer a separate identity.
     ///
     /// # Errors
     ///
@@ -142,43 +142,43 @@ impl Node {
         Self::new(None, Config::default())
     }
 
-    /// With other roots than Mozilla's for peers without a pin.
+    /// Sets the trusted roots for peers without a pin. The default is Mozilla's.
     #[must_use]
     pub fn with_trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
         self
     }
 
-    /// Looks to an observer like `shape` where it dials.
+    /// Sets the fingerprint that an observer sees when the node dials.
     #[must_use]
     pub fn with_fingerprint(mut self, shape: Arc<dyn Fingerprint>) -> Self {
         self.shape = shape;
         self
     }
 
-    /// Dials over this.
+    /// Sets the transport protocols for dialling.
     #[must_use]
     pub const fn with_transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
     }
 
-    /// Tells peers the template of their web site, which is looked at once a day, with one GET, before the first session there: one
-    /// over TCP, one over QUIC.
+    /// Tells peers the template of their web site. It is observed with one GET before the first session there and then once a
+    /// day, separately over TCP and over QUIC.
     #[must_use]
     pub fn with_templates(mut self, templates: Templates) -> Self {
         self.templates = Some(templates);
         self
     }
 
-    /// Holds the templates that it tells to these rules.
+    /// Applies these rules to the templates that it sends.
     #[must_use]
     pub fn with_front_rules(mut self, fronts: FrontRules) -> Self {
         self.fronts = fronts;
         self
     }
 
-    /// Sends in the bursts and records of a shape, over TCP alone: what QUIC's datagrams look like is not shaped.
+    /// Sends in the bursts and records of a shape. The node then dials over TCP only, because QUIC's datagrams are not shaped.
     #[must_use]
     pub fn with_trace_selector(mut self, selector: TraceSelector) -> Self {
         self.traffic = Some(Arc::new(selector));
@@ -186,42 +186,42 @@ impl Node {
         self
     }
 
-    /// Pads what it sends, where no shape is followed.
+    /// Pads sent data when no shape is followed.
     #[must_use]
     pub const fn with_padding(mut self, padding: Padding) -> Self {
         self.padding = Some(padding);
         self
     }
 
-    /// Tells when no session stands soon, whenever the peer of one falls silent, and when it is heard again.
+    /// Reports when opening a session takes long, when a session's peer falls silent, and when it is heard again.
     #[must_use]
     pub fn with_silence_hook(mut self, told: OnSilence) -> Self {
         self.silence = Some(told);
         self
     }
 
-    /// Dials from this local address.
+    /// Sets the local address from which to dial.
     #[must_use]
     pub const fn with_source_address(mut self, from: Option<IpAddr>) -> Self {
         self.from = from;
         self
     }
 
-    /// Gives libp2p substreams that peers open on sessions of this node to `taker`.
+    /// Passes libp2p substreams that peers open on this node's sessions to `taker`.
     #[must_use]
     pub fn with_stream_handler(mut self, taker: Arc<dyn Streams>) -> Self {
         self.registry.libp2p = Some(taker);
         self.offering()
     }
 
-    /// Gives streams of packets of the mix that peers open on sessions of this node to `taker`.
+    /// Passes mix packet streams that peers open on this node's sessions to `taker`.
     #[must_use]
     pub fn with_mix_handler(mut self, taker: Arc<dyn Streams>) -> Self {
         self.registry.mix = Some(taker);
         self.offering()
     }
 
-    /// Opens sessions for a peer of version 1.1, whose other end opens streams for it that `taker` takes.
+    /// Opens sessions for a peer of version 1.1. Streams that the other end opens for that peer go to `taker`.
     #[must_use]
     pub(crate) fn translating(mut self, taker: Arc<dyn Streams>) -> Self {
         self.registry.libp2p = Some(taker);
@@ -238,13 +238,13 @@ impl Node {
         self
     }
 
-    /// The dialling side of a relay, which takes path messages.
+    /// Makes this the dialling side of a relay, which handles path messages.
     pub(crate) fn with_paths(mut self, relay: Weak<dyn Paths>) -> Self {
         self.relay = Some(relay);
         self
     }
 
-    /// Tells a mesh what peers say of their load.
+    /// Reports the load that peers state to a mesh.
     pub(crate) fn reports_to(&self, reports: Reports) {
         self.own_paths.reports_to(reports);
     }
@@ -260,7 +260,7 @@ impl Node {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The identity that this peer sees.
+    /// Returns the identity that this peer sees.
     pub(crate) fn identity_for(&self, peer: &PublicKey) -> Result<Identity, Error> {
         if let Some(own) = &self.identity {
             return Ok(own.clone());
@@ -270,7 +270,8 @@ impl Node {
             return Ok(known.clone());
         }
         let mut made = fresh_identity()?;
-        // Of a shape's first answers the server's is longer where it decides, and only then can be filled up: the lower PeerID does.
+        // With a shape, the first answer of the server is longer if the server decides on the version, and only then can it be
+        // padded. The side with the lower PeerID decides.
         let mut tries = if self.traffic.is_some() { DECIDES } else { 0 };
         while tries > 0 && made.public().peer_id() < peer.peer_id() {
             made = fresh_identity()?;
@@ -280,20 +281,20 @@ impl Node {
         Ok(made)
     }
 
-    /// The session with a peer: the one that stands, or a fresh one after the wait that earlier failures ask for.
+    /// Returns the open session with a peer. Otherwise opens one, after the waiting time that earlier failures require.
     ///
     /// # Errors
     ///
-    /// It cannot be opened, or the peer rests after repeated failures.
+    /// The session cannot be opened, or the peer is not dialled yet after repeated failures.
     pub async fn session(&self, peer: &Peer) -> Result<SessionHandle, Error> {
         self.session_over(&[], peer).await
     }
 
-    /// The same over relays, the first of which is dialled: see [`Node::connect_over`].
+    /// Like [`Node::session`], over relays, the first of which is dialled: see [`Node::connect_over`].
     ///
     /// # Errors
     ///
-    /// As [`Node::session`].
+    /// See [`Node::session`].
     pub async fn session_over(&self, relays: &[Peer], peer: &Peer) -> Result<SessionHandle, Error> {
         let way: Vec<PublicKey> = relays.iter().chain([peer]).map(|p| p.key).collect();
         let now = self.clock.now().mono;
@@ -306,7 +307,7 @@ impl Node {
                 return Ok(p.handle.clone());
             }
             if let Some(p) = state.pool.remove(&way) {
-                // That it opened is not enough: one that is refused, or cut before it was of use, has failed.
+                // An open session is not success yet. One that was refused, or cut before it was useful, counts as a failure.
                 let outcome = p.handle.outcome();
                 if outcome.worked() || !p.handle.is_closed() {
                     state.dialer.succeeded(&peer.key);
@@ -329,7 +330,7 @@ impl Node {
             }
             tokio::time::sleep(wait).await;
         }
-        // In a box: the way to the first relay is a session too.
+        // This is boxed, because the connection to the first relay is a session too.
         match Box::pin(self.connect_over(relays, peer)).await {
             Ok(handle) => {
                 let since = self.clock.now().mono;
@@ -353,7 +354,7 @@ impl Node {
         }
     }
 
-    /// Closes the sessions that stand for [`Node::session`].
+    /// Closes the sessions that [`Node::session`] keeps open.
     pub async fn close(&self) {
         let pool = std::mem::take(&mut self.lock().pool);
         for pooled in pool.into_values() {
@@ -362,7 +363,7 @@ impl Node {
     }
 }
 
-/// What sessions for peers of 1.1 are like: streams of theirs are libp2p's, and the version says so.
+/// Returns the configuration of sessions for peers of 1.1: their streams are libp2p streams, and the version says so.
 fn translated(mut config: Config) -> Config {
     let extra = Extra {
         libp2p: true,

@@ -1,4 +1,4 @@
-//! The paths that this node built, for as long as sessions stand on them.
+//! The paths that this node built, for as long as sessions run on them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 
 use crate::ExchangeError;
 
-/// Paths that one node waits on at once, at most.
+/// Maximum number of paths that one node watches at once.
 const WAITING_MAX: usize = 4096;
 
-/// Takes what a peer says of its load.
+/// Receives the load that a peer states.
 pub(crate) type Reports = Box<dyn Fn(NodeId, Cf) + Send + Sync>;
 
-/// A path message, where it is one.
+/// Decodes a path message.
 pub(crate) fn read(payload: &[u8]) -> Result<Control, Code> {
     Control::from_bytes(payload).map_err(|error| {
         tracing::debug!(%error, "path message refused");
@@ -28,19 +28,19 @@ pub(crate) fn read(payload: &[u8]) -> Result<Control, Code> {
     })
 }
 
-/// A path that this node built, while a session stands on it.
+/// A path that this node built and on which a session runs.
 struct Waiting {
     route: Route,
-    /// Where the path's stream arrives, once there is one.
+    /// Inbox of the path's stream, once it exists.
     inbox: Option<Inbox>,
     failed: Option<(Failure, NodeId)>,
 }
 
-/// The paths that a node built: an ERROR ends the one that it names, if a hop of it signed it.
+/// The paths that a node built. An ERROR ends the path that it names, if a hop of the path signed it.
 #[derive(Default)]
 pub(crate) struct OwnPaths {
     waiting: Mutex<BTreeMap<LinkPath, Waiting>>,
-    /// Whom it tells what peers say of their load; the mesh that was started last.
+    /// Receiver of the load that peers state: the mesh that was started last.
     reports: Mutex<Option<Reports>>,
     stamps: Mutex<Stamps>,
 }
@@ -50,7 +50,7 @@ impl OwnPaths {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The timestamp of a path's header that begins at this time.
+    /// Returns the timestamp for the header of a path that begins at this time.
     pub(crate) fn stamp(&self, unix_ms: u64) -> u64 {
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
         stamps.draw(unix_ms)
@@ -67,7 +67,7 @@ impl OwnPaths {
         }
     }
 
-    /// Waits for errors about a path over `entry` until it is forgotten; `false` when too many are waited for.
+    /// Watches for errors of a path over `entry` until it is forgotten. Returns `false` if too many paths are watched.
     pub(crate) fn wait(&self, entry: NodeId, path: PathId, route: Route) -> bool {
         let mut all = self.lock();
         if all.len() >= WAITING_MAX {
@@ -82,7 +82,7 @@ impl OwnPaths {
         true
     }
 
-    /// Ends the path's stream with the path.
+    /// Sets the stream that ends with the path.
     pub(crate) fn bind(&self, entry: NodeId, path: PathId, inbox: Inbox) {
         if let Some(waiting) = self.lock().get_mut(&(entry, path)) {
             if waiting.failed.is_some() {
@@ -92,7 +92,7 @@ impl OwnPaths {
         }
     }
 
-    /// Why a path ended, and which of its hops said so.
+    /// Stops watching a path. If it has ended, returns the reason and the hop that reported it.
     pub(crate) fn forget(&self, entry: NodeId, path: PathId) -> Option<(Failure, NodeId)> {
         self.lock().remove(&(entry, path))?.failed
     }
@@ -108,7 +108,7 @@ impl Paths for OwnPaths {
         Ok(match read(payload)? {
             Control::Probe(token) => Some(Control::ProbeAck {
                 token,
-                // It carries nothing for others.
+                // This node carries nothing for others.
                 cf: Cf::default(),
             }),
             Control::Error {
@@ -131,7 +131,7 @@ impl Paths for OwnPaths {
                 self.report(from.key.node_id(), cf);
                 None
             }
-            // Nobody else's paths lead over a node that does not listen.
+            // A node that does not listen is on no path of others.
             Control::Single { .. } | Control::Multi { .. } => None,
         })
     }

@@ -1,4 +1,5 @@
-//! Panics of this process: counted, and one line of the log each. A task that panics ends alone; whoever waits for it is told by its drops.
+//! Panics of this process: counts them, and logs one line for each. A panicking task ends alone, and its drops notify those that
+//! wait for it.
 
 use std::panic::PanicHookInfo;
 use std::sync::Once;
@@ -7,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static PANICS: AtomicU64 = AtomicU64::new(0);
 static INSTALLED: Once = Once::new();
 
-/// Panics of this process so far, once [`count_panics`] was called.
+/// Returns the number of panics of this process since [`count_panics`] was called.
 #[must_use]
 pub fn panics() -> u64 {
     PANICS.load(Ordering::Relaxed)
 }
 
-/// Counts panics from now on, in place of the standard library's message of several lines.
+/// Counts panics from now on, and replaces the standard library's message of several lines.
 pub fn count_panics() {
     INSTALLED.call_once(|| std::panic::set_hook(Box::new(note)));
 }
@@ -31,7 +32,7 @@ fn note(info: &PanicHookInfo<'_>) {
     tracing::error!("thread '{name}' panicked at {place}: {what}");
     if !tracing::enabled!(tracing::Level::ERROR) {
         use std::io::Write as _;
-        // A standard error that takes nothing is no reason for a second panic.
+        // A failing standard error must not cause a second panic.
         let _ = writeln!(
             std::io::stderr(),
             "thread '{name}' panicked at {place}: {what}"
@@ -65,7 +66,7 @@ mod tests {
         assert!(task.await.unwrap_err().is_panic());
         let why = "panic: 4 tasks ended by a fault of this program\n";
         assert_eq!(healthz(at), (503, why.to_owned()));
-        // The rest of the node goes on.
+        // The rest of the node continues.
         assert!(gateway.is_alive().await);
     }
 }

@@ -1,8 +1,8 @@
-//! What this process is: its build, and the files that it has open.
+//! Facts about this process: its build, and its open files.
 
 use std::fs;
 
-/// What this build is: its version, and what it was built with and for.
+/// Labels of this build: version, profile, features and target.
 pub(crate) const BUILD: [(&str, &str); 4] = [
     ("version", env!("CARGO_PKG_VERSION")),
     (
@@ -27,10 +27,10 @@ pub(crate) const BUILD: [(&str, &str); 4] = [
     ),
 ];
 
-/// File descriptors that are open, and as many as there may be; nothing where the system does not tell.
+/// Returns the number of open file descriptors, and their limit. `None` if the system does not report it.
 pub(crate) fn descriptors() -> (Option<u64>, Option<u64>) {
     let open = fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
-    // The one that the look itself holds is not counted.
+    // Do not count the descriptor that this check holds.
     let open = open.and_then(|n| u64::try_from(n.saturating_sub(1)).ok());
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     (open, limit.current)

@@ -1,4 +1,4 @@
-//! Where others reach a listener: what is printed for them to dial.
+//! Addresses at which others can reach a listener, for printing.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,38 +6,40 @@ use betanet_carrier::CertFacts;
 use betanet_keys::{Address, Endpoint, Host};
 use betanet_mesh::is_public;
 
-/// Host names of a certificate that are printed.
+/// Maximum number of printed host names of a certificate.
 const HOSTS: usize = 4;
-/// Addresses of this machine's interfaces that are printed.
+/// Maximum number of printed addresses of this machine's interfaces.
 const INTERFACES: usize = 8;
 
-/// A socket that stands.
+/// A bound socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Socket {
     pub(crate) local: SocketAddr,
-    /// Whether QUIC is at its UDP port too.
+    /// Whether QUIC listens at its UDP port.
     pub(crate) quic: bool,
-    /// Whether `[::]` takes IPv4 too.
+    /// Whether `[::]` accepts IPv4 too.
     pub(crate) both: bool,
 }
 
-/// What is printed.
+/// The printed result.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Reach {
-    /// `HOST:PORT`, and then `quic:HOST:PORT`.
+    /// All `HOST:PORT`, then all `quic:HOST:PORT`.
     pub(crate) addresses: Vec<String>,
-    /// What keeps others from using them.
+    /// The reason why others may be unable to use the addresses.
     pub(crate) note: Option<String>,
 }
 
-/// The addresses of this machine's interfaces; none where the system does not tell them.
+/// Returns the addresses of this machine's interfaces; none if the system does not report them.
 pub(crate) fn interfaces() -> Vec<IpAddr> {
     let all = if_addrs::get_if_addrs().unwrap_or_default();
     all.iter().map(if_addrs::Interface::ip).collect()
 }
 
-/// What to print for sockets that nobody gave other addresses for. Web PKI knows a certificate by its hosts, so that an address
-/// which does not stand in it is of no use; a pinned one serves at every address.
+/// Returns the addresses to print for sockets without advertised addresses.
+///
+/// Web PKI verifies a certificate by its hosts, so an address that it does not list is of no use. A pinned certificate serves at
+/// every address.
 pub(crate) fn reach(sockets: &[Socket], facts: &CertFacts, interfaces: &[IpAddr]) -> Reach {
     let mut endpoints = Vec::new();
     let mut add = |host: &Host, socket: &Socket| {
@@ -86,7 +88,7 @@ pub(crate) fn reach(sockets: &[Socket], facts: &CertFacts, interfaces: &[IpAddr]
     }
 }
 
-/// The hosts of a certificate that can be dialled.
+/// Returns the hosts of a certificate that can be dialled.
 fn named(facts: &CertFacts) -> Vec<Host> {
     let host = |text: &String| match text.parse::<IpAddr>() {
         Ok(ip) => Some(Host::Ip(ip)),
@@ -95,8 +97,8 @@ fn named(facts: &CertFacts) -> Vec<Host> {
     facts.hosts.iter().filter_map(host).take(HOSTS).collect()
 }
 
-/// The addresses at which a socket is dialled: its own, or those of the interfaces where it listens at all of them. Public ones if
-/// there are any, else those of private networks, else this host's own.
+/// Returns the addresses at which a socket can be dialled: its own, or those of the interfaces if it is unspecified. Public
+/// addresses take precedence, then private ones, then loopback.
 fn dialled(socket: &Socket, interfaces: &[IpAddr]) -> Vec<IpAddr> {
     let local = socket.local.ip();
     if !local.is_unspecified() {

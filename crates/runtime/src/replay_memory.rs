@@ -1,22 +1,23 @@
-//! How much memory the packets take that a mix remembers.
+//! Size of a mix node's replay memory.
 
 use betanet_mix::{AFTER_MS, EPOCH_MS, Replays};
 
-/// Tags of one key's life at so many packets a second. The key is published an epoch before its own.
+/// Returns the number of tags in the lifetime of one key, at this rate in packets per second. A key is published one epoch before
+/// its own.
 pub(crate) const fn tags(rate: u32) -> usize {
     (rate as usize).saturating_mul(((EPOCH_MS + AFTER_MS) / 1000) as usize)
 }
 
-/// Keys whose replay memories a node has to have room for: in an epoch's first ten minutes the last one's, its own, and the next
-/// one's, which is published already.
+/// Number of keys for whose replay memories a node needs room. In an epoch's first ten minutes, these are the previous key, the
+/// current one, and the next one, which is already published.
 pub(crate) const KEYS: usize = 3;
 
-/// The replay memory that a node needs for so many packets a second, in bytes.
+/// Returns the replay memory that a node needs at this rate in packets per second, in bytes.
 pub(crate) const fn memory(rate: u32) -> usize {
     Replays::bytes(tags(rate)).saturating_mul(KEYS)
 }
 
-/// The same in mebibytes.
+/// Like [`memory`], in mebibytes.
 pub(crate) fn needed(rate: u32) -> usize {
     memory(rate).div_ceil(1 << 20)
 }

@@ -1,4 +1,4 @@
-//! Failures of sessions among those of a node.
+//! Converts errors of sessions to those of a node.
 
 use crate::{Error, SessionError};
 
@@ -15,7 +15,7 @@ impl From<SessionError> for Error {
             SessionError::Answered => Self::Answered,
             SessionError::Exchange(error) => Self::Exchange(error),
             SessionError::Entropy => Self::Entropy,
-            // `NotOpen`, and ways to fail that are added later.
+            // `NotOpen`, and variants added later.
             _ => Self::NoAddress,
         }
     }

@@ -1,4 +1,4 @@
-//! Places that are shared among those who pay for them: so many in all, so many for each.
+//! Places that are limited overall and for each party charged.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ pub(crate) struct Shares {
     taken: Mutex<(usize, BTreeMap<ChargeTo, usize>)>,
 }
 
-/// One place, given back when it is dropped.
+/// One place, released on drop.
 #[derive(Debug)]
 pub(crate) struct Share {
     shares: Arc<Shares>,
@@ -21,7 +21,7 @@ pub(crate) struct Share {
 }
 
 impl Shares {
-    /// `max` places in all, of which one who pays has `each` at most.
+    /// Creates `max` places overall, of which each party charged may have `each`.
     pub(crate) fn new(max: usize, each: usize) -> Arc<Self> {
         Arc::new(Self {
             max,
@@ -34,7 +34,7 @@ impl Shares {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one more, if there is one; refusing leaves nothing behind.
+    /// Takes a place, if there is one. A refusal leaves no entry behind.
     pub(crate) fn enter(self: &Arc<Self>, charge: ChargeTo) -> Option<Share> {
         let mut taken = self.lock();
         let (all, by_charge) = &mut *taken;

@@ -1,4 +1,4 @@
-//! The sessions that stand, as an operator sees them: how each came, how old it is, what it carried. Not whose it is, nor from where.
+//! The open sessions, from an operator's view: origin, age and traffic. Peers and addresses are not shown.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,21 +15,21 @@ use crate::Metrics;
 #[derive(Debug)]
 pub(crate) struct Seen {
     since: Time,
-    /// Whether it came over relays.
+    /// Whether the session came over relays.
     relayed: bool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
 
 impl Seen {
-    /// Takes over what the session counted.
+    /// Takes the session's counters.
     pub(crate) fn count(&self, stats: &Stats) {
         self.bytes_in.store(stats.bytes_in, Ordering::Relaxed);
         self.bytes_out.store(stats.bytes_out, Ordering::Relaxed);
     }
 }
 
-/// Counts a session for its operator's list, and for all.
+/// Counts a session, both in its own entry and in the totals.
 pub(crate) struct Counted {
     pub(crate) seen: Arc<Seen>,
     pub(crate) metrics: Arc<Metrics>,
@@ -54,7 +54,7 @@ impl Count for Counted {
     }
 }
 
-/// All of them. Clones are the same list.
+/// All open sessions. Clones share the list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sessions(Arc<Mutex<State>>);
 
@@ -64,7 +64,7 @@ struct State {
     by_id: BTreeMap<u64, Arc<Seen>>,
 }
 
-/// One session's line, which goes with it.
+/// The entry of one session, removed on drop.
 #[derive(Debug)]
 pub(crate) struct Line {
     list: Sessions,
@@ -72,7 +72,7 @@ pub(crate) struct Line {
     seen: Arc<Seen>,
 }
 
-/// What is told of one session.
+/// Status report of one session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 pub(crate) struct Told {
     way: &'static str,
@@ -81,13 +81,13 @@ pub(crate) struct Told {
     bytes_out: u64,
 }
 
-/// What is told of all.
+/// Status report of all sessions.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
 pub(crate) struct ToldAll {
     standing: usize,
     direct: usize,
     over_relays: usize,
-    /// The oldest of them.
+    /// The oldest sessions.
     oldest: Vec<Told>,
 }
 
@@ -96,7 +96,7 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more.
+    /// Adds a session.
     pub(crate) fn enter(&self, since: Time, relayed: bool) -> Line {
         let seen = Arc::new(Seen {
             since,
@@ -113,16 +113,16 @@ impl Sessions {
         Line { list, id, seen }
     }
 
-    /// How many entries there are, those of handshakes under way among them.
+    /// Returns the number of entries, including handshakes in progress.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
         self.lock().by_id.len()
     }
 
-    /// How many came how, and up to `most` of them, the oldest first.
+    /// Returns the counts by origin, and up to `most` sessions, oldest first.
     pub(crate) fn told(&self, now: Time, most: usize) -> ToldAll {
         let state = self.lock();
-        // Those that have carried nothing have not finished their handshake.
+        // A session that has carried no bytes has not finished its handshake.
         let carried = |s: &&Arc<Seen>| s.bytes_in.load(Ordering::Relaxed) > 0;
         let all = || state.by_id.values().filter(carried);
         let over_relays = all().filter(|s| s.relayed).count();
@@ -142,7 +142,7 @@ impl Sessions {
 }
 
 impl Line {
-    /// What the session counts into.
+    /// Returns the entry into which the session counts.
     pub(crate) fn seen(&self) -> Arc<Seen> {
         Arc::clone(&self.seen)
     }

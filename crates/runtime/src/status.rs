@@ -1,4 +1,4 @@
-//! What a running node tells its operator.
+//! Status report of a running node for its operator.
 
 use serde_json::{Value, json};
 
@@ -6,11 +6,11 @@ use crate::Gateway;
 use crate::metrics::Refusal;
 use crate::process::{BUILD, descriptors};
 
-/// Sessions that are listed one by one.
+/// Maximum number of sessions listed individually.
 const LISTED: usize = 100;
 
 impl Gateway {
-    /// What the node is, how it is, who is there, and who was refused and why: an object of JSON.
+    /// Returns the node's identity, health, sessions and refusals as a JSON object.
     pub async fn status(&self) -> Value {
         let faults = self.faults().await;
         let now = self.clock().now();

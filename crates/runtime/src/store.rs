@@ -1,4 +1,4 @@
-//! A folder that is served, and that writes are kept in up to a quota.
+//! A store for a served folder, with a quota for written files.
 
 mod held;
 mod ledger;
@@ -25,27 +25,30 @@ use ledger::{Charge, Ledger};
 use measure::{Measured, WRITE, measure};
 use open::{Open, Seen, next};
 
-/// The store's own folder within the served one: hidden, so that no request reaches it.
+/// The store's own folder within the served one. It is hidden, so no request reaches it.
 const OWN: &str = ".betanet";
-/// What the names of kept headers begin with.
+/// Prefix of the file names of kept headers.
 const HEADERS: &str = "headers-";
-/// Segments of a path that may be written.
+/// Maximum number of segments of a written path.
 const DEPTH_MAX: usize = 16;
-/// The folder is measured again no sooner than this after it was.
+/// Minimum interval between two measurements of the folder.
 const REST: Duration = Duration::from_secs(1);
-/// Nor than so many times as long as that took.
+/// Minimum interval between two measurements, as a multiple of the last one's duration.
 const REST_TIMES: u32 = 50;
-/// Who writes has the folder measured again this often, since others may change it too.
+/// Interval at which writes cause a new measurement, since others may change the folder too.
 const STALE: Duration = Duration::from_secs(60);
 
-/// Serves a folder, and keeps PUTs and POSTs in it up to a quota.
+/// Serves a folder, and stores PUTs and POSTs in it up to a quota.
 ///
-/// Nothing outside the folder is ever opened, symbolic links included, and nothing but regular files is. A write becomes visible
-/// whole, by a rename. A file that somebody writes to while it is read is not read on: what was read is no part of what it is then.
+/// Nothing outside the folder is ever opened, not even through symbolic links, and only regular files are read. A write becomes
+/// visible whole, by a rename. If a file is written to while it is read, the read ends with an error: the parts read before and
+/// after would not belong together.
 ///
-/// **Quota.** Each file is charged its length and 4 096 bytes, each folder 4 096 bytes, and headers that are kept with a file as one
-/// more file; writes under way count. Paths that are written have at most 16 segments. What is measured at a start is what was charged before. Others may change the folder as they
-/// like: it is measured again once a minute while something is written, and before a write is refused.
+/// **Quota.** Each file is charged its length and 4 096 bytes, and each folder 4 096 bytes. Headers that are kept with a file are
+/// charged as one more file, and writes in progress count. Written paths have at most 16 segments.
+///
+/// A start measures the same charge that was counted before. Others may change the folder as they like: it is measured again once
+/// a minute while there are writes, and before a write is refused.
 #[derive(Clone, Debug)]
 pub struct FolderStore {
     folder: Folder,
@@ -58,11 +61,11 @@ pub(crate) type Ticks = dyn Fn() -> Duration + Send + Sync;
 
 struct Writes {
     ledger: Mutex<Ledger>,
-    /// Held by who commits or removes: between the look and the rename nobody else renames.
+    /// Held while committing or removing, so that no other rename happens between check and rename.
     turn: Mutex<()>,
-    /// The folder that was measured.
+    /// The measured folder.
     of: Mutex<Arc<Dir>>,
-    /// When it was measured, and how long that took; held while it is.
+    /// Time of the last measurement, and its duration. Locked while measuring.
     measured: Mutex<(Duration, Duration)>,
     elapsed: Box<Ticks>,
 }
@@ -73,7 +76,7 @@ impl std::fmt::Debug for Writes {
     }
 }
 
-/// A resource that is read.
+/// A resource that is being read.
 #[derive(Debug)]
 pub struct Reader {
     path: String,
@@ -81,7 +84,7 @@ pub struct Reader {
     held: Option<Open>,
 }
 
-/// A write under way: a hidden file, removed when dropped.
+/// A write in progress: a hidden file, removed on drop.
 #[derive(Debug)]
 pub struct Writer {
     dir: Arc<Dir>,
@@ -95,14 +98,14 @@ pub struct Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if !self.committed {
-            // What cannot be removed now is removed at the next start.
+            // If it cannot be removed now, the next start removes it.
             let _ = self.dir.remove_file(&self.name);
             lock(&self.writes.ledger).release(self.charge);
         }
     }
 }
 
-/// Removes kept headers to which nothing belongs; what they were charged.
+/// Removes kept headers without a resource. Returns the charge that this frees.
 fn tidy(dir: &Dir, orphans: Vec<String>) -> Charge {
     let mut gone = Charge::default();
     for name in orphans {
@@ -137,18 +140,18 @@ fn file_etag(meta: &Metadata) -> String {
     format!("\"{:x}-{time:x}-{:x}\"", meta.ino(), meta.len())
 }
 
-/// The name of a resource's own headers.
+/// Returns the file name of a resource's own headers.
 fn headers_name(path: &str) -> String {
     let digest = betanet_keys::hash(&[path.as_bytes()]);
     format!("{HEADERS}{}", text::hex(&digest[..16]))
 }
 
-/// Where they are kept.
+/// Returns the path at which a resource's headers are kept.
 fn sidecar(path: &str) -> String {
     format!("{OWN}/{}", headers_name(path))
 }
 
-/// What stands at a path is charged: a link for itself, not for what it leads to.
+/// Returns the charge of the entry at a path. A symbolic link is charged itself, not its target.
 fn charge_at(dir: &Dir, path: &str) -> Charge {
     match dir.symlink_metadata(path) {
         Ok(meta) if meta.is_file() => Charge::file(meta.len()),
@@ -157,7 +160,7 @@ fn charge_at(dir: &Dir, path: &str) -> Charge {
     }
 }
 
-/// Makes a hidden file under a drawn name, which only its owner may read, and holds it: who sweeps leaves it alone.
+/// Creates a hidden file with a random name, which only its owner may read. Locks it, so that a sweep skips it.
 fn hidden(dir: &Dir) -> io::Result<(String, File)> {
     let mut drawn = [0; 16];
     getrandom::fill(&mut drawn).map_err(|_| io::Error::other("the system gives no randomness"))?;
@@ -165,7 +168,7 @@ fn hidden(dir: &Dir) -> io::Result<(String, File)> {
     let mut options = OpenOptions::new();
     let options = options.write(true).create_new(true).mode(0o600);
     let file = match dir.open_with(&name, options) {
-        // Somebody has removed the folder for such files.
+        // The folder for such files has been removed.
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             dir.create_dir_all(OWN)?;
             dir.open_with(&name, options)?
@@ -173,12 +176,12 @@ fn hidden(dir: &Dir) -> io::Result<(String, File)> {
         opened => opened?,
     };
     let file = file.into_std();
-    // Where files cannot be held, nobody sweeps but who starts.
+    // On file systems without locks, only a start sweeps.
     let _ = file.try_lock();
     Ok((name, file))
 }
 
-/// Removes writes that a process left behind that is gone.
+/// Removes unfinished writes of processes that have ended.
 fn sweep(dir: &Dir) -> io::Result<()> {
     for entry in dir.read_dir(OWN)? {
         let name = entry?.file_name();
@@ -194,18 +197,18 @@ fn sweep(dir: &Dir) -> io::Result<()> {
     Ok(())
 }
 
-/// Brings a folder's names to the disk, where that can be done.
+/// Syncs a folder's names to the disk, where possible.
 fn sync(dir: &Dir, folder: Option<&Path>) {
     let opened = match folder.filter(|f| !f.as_os_str().is_empty()) {
         Some(folder) => dir.open_dir(folder),
         None => dir.try_clone(),
     };
-    // The write itself is complete: what fails here is told at the next one.
+    // The write itself is complete. The next one reports this error.
     let _ = opened.map(|d| d.into_std_file().sync_all());
 }
 
 impl Writes {
-    /// Measures, and counts from there on. What nothing belongs to is removed, where it is known that nothing does.
+    /// Measures the folder and starts counting. Removes headers without a resource, if the whole folder could be read.
     fn begin(&self, folder: &Folder, dir: &Dir) -> io::Result<()> {
         dir.create_dir_all(OWN)
             .and_then(|()| sweep(dir))
@@ -236,7 +239,7 @@ impl Writes {
         Ok(())
     }
 
-    /// The folder that stands there now, measured.
+    /// Returns the folder that is currently at the path, measured.
     fn dir(&self, folder: &Folder) -> Result<Arc<Dir>, StoreError> {
         let dir = folder.dir();
         if Arc::ptr_eq(&lock(&self.of), &dir) {
@@ -253,7 +256,7 @@ impl Writes {
         Ok(dir)
     }
 
-    /// Measures again, unless that was done a moment ago; whether it was done now.
+    /// Measures again, unless that was done a moment ago. Returns whether it was done now.
     fn again(&self) -> bool {
         let Ok(mut last) = self.measured.try_lock() else {
             return false;
@@ -269,12 +272,12 @@ impl Writes {
                 (Arc::clone(&lock(&self.of)), lock(&self.ledger).changes())
             };
             let found = measure(&dir);
-            // Nobody writes while what is left behind is removed.
+            // No write may run during the removal.
             let _turn = lock(&self.turn);
             if self.settle(&dir, found, changes) {
                 return;
             }
-            // Somebody writes without a pause: they wait this once.
+            // If writes never pause, they wait this once.
             let dir = Arc::clone(&lock(&self.of));
             let changes = lock(&self.ledger).changes();
             self.settle(&dir, measure(&dir), changes);
@@ -284,7 +287,7 @@ impl Writes {
         true
     }
 
-    /// Counts from what was measured on, unless something was written since. Only for who has the turn to write.
+    /// Takes a measurement as the new count, unless something was written since. The caller holds `turn`.
     fn settle(&self, dir: &Dir, found: Measured, changes: u64) -> bool {
         if !lock(&self.ledger).measured(found.charge, changes) {
             return false;
@@ -294,7 +297,7 @@ impl Writes {
         true
     }
 
-    /// Measures again in the background, when what is counted may not be what is there.
+    /// Measures again in the background, if the count may be wrong.
     fn look_again(self: &Arc<Self>) {
         let doubt = lock(&self.ledger).in_doubt();
         let since = match self.measured.try_lock() {
@@ -304,12 +307,12 @@ impl Writes {
         if doubt || since >= STALE {
             let this = Arc::clone(self);
             let named = std::thread::Builder::new().name("measure".into());
-            // Where no thread can be had, the next write asks again.
+            // If no thread can be started, the next write tries again.
             let _ = named.spawn(move || this.again());
         }
     }
 
-    /// Charges, after a second look at the disk where there seems to be no room.
+    /// Charges a write. Measures the disk again first if there seems to be no room.
     fn charge(
         &self,
         take: impl Fn(&mut Ledger) -> Result<(), StoreError>,
@@ -323,11 +326,11 @@ impl Writes {
 }
 
 impl FolderStore {
-    /// Serves a folder to readers only.
+    /// Serves a folder for reading only.
     ///
     /// # Errors
     ///
-    /// The folder is not there.
+    /// The folder does not exist.
     pub fn read_only(path: &Path) -> io::Result<Self> {
         Ok(Self {
             folder: Folder::open(path)?,
@@ -337,17 +340,17 @@ impl FolderStore {
         })
     }
 
-    /// Serves a folder that may grow to `bytes` bytes in `entries` files and folders, what is there included.
+    /// Serves a folder that may grow to `bytes` bytes in `entries` files and folders, including the existing ones.
     ///
     /// # Errors
     ///
-    /// The folder is not there, or cannot be written.
+    /// The folder does not exist, or is not writable.
     pub fn writable(path: &Path, bytes: u64, entries: u64) -> io::Result<Self> {
         let clock = Clock::start();
         Self::timed(path, bytes, entries, Box::new(move || clock.elapsed()))
     }
 
-    /// The same folder for a session: the files that its answers hold open are counted together.
+    /// Returns the same store for a session, whose open files are counted together.
     pub(crate) fn of_session(&self, session: u64) -> Self {
         Self {
             held: self.held.of_session(session),
@@ -405,29 +408,29 @@ fn etag(dir: &Dir, path: &str) -> Result<Option<String>, StoreError> {
     Ok(found.map(|(_, m)| file_etag(&m)))
 }
 
-/// Folders above a path, the outermost first.
+/// Returns the folders above a path, outermost first.
 fn parents(target: &str) -> impl DoubleEndedIterator<Item = &str> {
     target.match_indices('/').map(move |(at, _)| &target[..at])
 }
 
-/// A commit: its file goes from hidden to its place.
+/// A commit, which moves a hidden file to its place.
 struct Placing<'a> {
     dir: &'a Dir,
     path: &'a str,
     target: &'a str,
     writer: &'a Writer,
-    /// Its headers; none when there is nothing to keep.
+    /// Headers of the file; `None` if there are none to keep.
     headers: Option<Vec<u8>>,
 }
 
 impl Placing<'_> {
-    /// Places all of it, or nothing; a folder that was made for it goes again.
+    /// Places everything, or nothing. Folders that were created for it are removed again.
     fn place(&self) -> io::Result<()> {
         let mut made = Vec::new();
         let placed = self.folders(&mut made).and_then(|()| self.files());
         if placed.is_err() {
             for folder in made.iter().rev() {
-                // One that somebody else has put something in stays, and is measured.
+                // A folder that is no longer empty remains, and is measured.
                 let _ = self.dir.remove_dir(folder);
             }
         }
@@ -454,7 +457,7 @@ impl Placing<'_> {
             .visible()
             .and_then(|()| dir.rename(name, self.dir, self.target));
         if placed.is_err() {
-            // As they were; where that fails, a resource that stands has headers of one that does not.
+            // Restore the old headers. If that fails, the resource has headers that do not belong to it.
             let _ = self.keep_headers(&side, before.as_deref());
         }
         placed?;
@@ -468,7 +471,7 @@ impl Placing<'_> {
         self.writer.file.set_permissions(mode)
     }
 
-    /// Headers are replaced whole, or stay.
+    /// Replaces the headers whole, or keeps the old ones.
     fn keep_headers(&self, side: &str, bytes: Option<&[u8]>) -> io::Result<()> {
         let Some(bytes) = bytes else {
             return match self.dir.remove_file(side) {
@@ -482,7 +485,7 @@ impl Placing<'_> {
             .and_then(|()| file.sync_all())
             .and_then(|()| self.dir.rename(&name, self.dir, side));
         if written.is_err() {
-            // What cannot be removed now is removed at the next start.
+            // If it cannot be removed now, the next start removes it.
             let _ = self.dir.remove_file(&name);
         }
         written
@@ -588,7 +591,7 @@ impl Store for FolderStore {
         let dir = writes.dir(&self.folder)?;
         let mut place = || on_disk(|| commit(&dir, &mut writer, (path, target), headers, expect));
         let mut done = place();
-        // Headers and folders are charged here: after a second look at the disk, as bytes are.
+        // Headers and folders are charged here. Like bytes, they cause a second measurement if there is no room.
         if done == Err(StoreError::Quota) && writes.again() {
             done = place();
         }
@@ -608,7 +611,7 @@ impl Store for FolderStore {
     }
 }
 
-/// Where a path that may be written leads.
+/// Checks that a path may be written, and returns the path in the folder.
 fn writable(path: &str) -> Result<&str, StoreError> {
     let target = served(path).ok_or(StoreError::Path)?;
     if target.split('/').count() > DEPTH_MAX {
@@ -617,8 +620,8 @@ fn writable(path: &str) -> Result<&str, StoreError> {
     Ok(target)
 }
 
-/// Whether a file may stand there. Folders, and whatever an operator has put there that is no file, are not replaced; what is
-/// above is a folder, or not there.
+/// Checks that a file may be written at a path. Folders and other entries that are not files are not replaced. Each parent must
+/// be a folder, or must not exist.
 fn may_be_at(dir: &Dir, target: &str) -> Result<(), StoreError> {
     let there = dir.symlink_metadata(target);
     let is_other = there.is_ok_and(|m| !(m.is_file() || m.is_symlink()))
@@ -672,14 +675,14 @@ fn commit(
     if let Err(e) = placed {
         ledger.release(more);
         drop(ledger);
-        // A parent that is a file, or a name too long for the disk, is the path's fault.
+        // A parent that is a file, or a name that is too long for the disk, is the request's fault.
         return Err(match e.kind() {
             io::ErrorKind::NotADirectory
             | io::ErrorKind::AlreadyExists
             | io::ErrorKind::NotFound
             | io::ErrorKind::InvalidFilename
             | io::ErrorKind::PermissionDenied => StoreError::Path,
-            // Another folder, on another disk, stands there since the write began.
+            // Since the write began, a folder on another disk was put in place.
             io::ErrorKind::CrossesDevices => StoreError::Changed,
             _ => medium(e),
         });
@@ -718,7 +721,7 @@ fn remove(
     if dir.remove_file(&side).is_ok() {
         gone = gone.plus(headers);
     }
-    // A folder that is left empty would be charged for ever: nobody could remove it.
+    // An empty folder would be charged for ever, because no request could remove it.
     let emptied = parents(target)
         .rev()
         .take_while(|f| dir.remove_dir(f).is_ok());

@@ -1,4 +1,4 @@
-//! Templates of front origins: observed with one GET, kept for a day, told to peers in message 3.
+//! Templates of front origins: observed with one GET, kept for a day, and sent to peers in message 3.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use crate::Error;
 use crate::address::QUIC;
 use crate::files::on_disk;
 
-/// One origin's template.
+/// The stored template of one origin.
 const TEMPLATE: Kind = Kind::new("template", 1);
 
-/// How long an observation counts.
+/// Time for which an observation is valid.
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
-/// One origin's template, as it is kept.
+/// The stored form of an origin's template.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
@@ -30,23 +30,23 @@ struct Kept {
     map: String,
 }
 
-/// What calibration found.
+/// The result of a calibration.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Calibrated {
     /// The template.
     pub template: Template,
-    /// When the origin was looked at, in milliseconds since the UNIX epoch.
+    /// Time of the observation, in milliseconds since the UNIX epoch.
     pub fetched_ms: u64,
-    /// Whether it was looked at now.
+    /// Whether the origin was observed now.
     pub fresh: bool,
-    /// Whether the origin's half is another one than was kept.
+    /// Whether the origin's half differs from the stored one.
     pub changed: bool,
-    /// What was asked for and answered, where it was looked at now.
+    /// Requested path and status of the answer, if the origin was observed now.
     pub asked: Option<(&'static str, u16)>,
 }
 
-/// Templates that are kept in a state folder, of one client.
+/// The templates of one client, stored in a state folder.
 #[derive(Clone, Debug)]
 pub struct Templates {
     folder: SharedFolder,
@@ -54,7 +54,7 @@ pub struct Templates {
     over_quic: Template,
 }
 
-/// The client's half of what Chromium 156 looks like over TCP, and over QUIC, from its capture.
+/// The client's halves for Chromium 156 over TCP and over QUIC, from its capture.
 fn chromium() -> Option<(Template, Template)> {
     #[derive(Deserialize)]
     struct Sent {
@@ -79,7 +79,7 @@ fn chromium() -> Option<(Template, Template)> {
     Some((tcp, Template::of_quic_client(&initials)?))
 }
 
-/// A template as it is kept, and when it was looked at.
+/// Parses a stored template and the time of its observation.
 fn parse(bytes: &[u8]) -> Option<(Template, u64)> {
     let kept: Kept = serde_json::from_slice(bytes).ok()?;
     let template = Template::from_bytes(&unhex(&kept.map)?).ok()?;
@@ -87,7 +87,8 @@ fn parse(bytes: &[u8]) -> Option<(Template, u64)> {
 }
 
 impl Templates {
-    /// Kept in the state folder `dir`. `None` in a build that looks like no browser: it has no client shape to make a template of.
+    /// Creates templates stored in the state folder `dir`. Returns `None` in a build without a browser's fingerprint, which has
+    /// no client's half for templates.
     #[must_use]
     pub fn new(dir: &Path) -> Option<Self> {
         if !cfg!(feature = "mimic") {
@@ -101,7 +102,7 @@ impl Templates {
         })
     }
 
-    /// The client's half, for an address over TCP or QUIC.
+    /// Returns the client's half for an address over TCP or QUIC.
     fn client(&self, address: &str) -> Template {
         if address.starts_with(QUIC) {
             self.over_quic.clone()
@@ -110,7 +111,7 @@ impl Templates {
         }
     }
 
-    /// Where an earlier version kept it.
+    /// Returns the file in which an earlier version stored it.
     fn old(&self, address: &str) -> PathBuf {
         let plain = |c: char| {
             if c.is_ascii_alphanumeric() || c == '.' {
@@ -140,17 +141,17 @@ impl Templates {
         parse(&loaded.bytes).ok_or_else(unread).map(Some)
     }
 
-    /// The template of the origin at `address`, where it was looked at within the last day by this client.
+    /// Returns the template of the origin at `address`, if this client observed it within the last day.
     #[must_use]
     pub fn known(&self, address: &str, now_ms: u64) -> Option<Template> {
-        // One that does not read is told by whoever is about to replace it.
+        // The operation that is about to replace an invalid entry reports it.
         let (template, fetched_ms) = self.kept(address).ok()??;
-        // A clock that was set back makes nothing last longer.
+        // A clock that was set back does not prolong the validity.
         let fresh = fetched_ms <= now_ms && now_ms - fetched_ms < DAY_MS;
         (fresh && template == self.joined(address, &template)).then_some(template)
     }
 
-    /// Forgets what was kept of an origin that sends other SETTINGS than its template has, so that it is looked at again; whether it did.
+    /// Discards the stored template of an origin that sends other SETTINGS, so that it is observed again. Returns whether it did.
     pub(crate) fn compare(&self, address: &str, told: &Template, seen: BTreeMap<u64, u64>) -> bool {
         let changed = told.origin_h2.as_ref() != Some(&Numbers(seen));
         if changed {
@@ -162,7 +163,7 @@ impl Templates {
         changed
     }
 
-    /// This client's half with a template's origin's.
+    /// Combines this client's half with the origin's half of a template.
     fn joined(&self, address: &str, origin: &Template) -> Template {
         Template {
             origin_alpn: origin.origin_alpn.clone(),
@@ -181,13 +182,15 @@ impl Templates {
         }
     }
 
-    /// The template of the origin at `address`, which is looked at where it was not within the last day, or where `again` says so.
-    /// With `idle` the look lasts so much longer, to see its PINGs. An address that begins with `quic:` is looked at over QUIC, which
-    /// has a template of its own and shows no PINGs.
+    /// Returns the template of the origin at `address`. Observes it if there is no observation of the last day, or if `again` is
+    /// set.
+    ///
+    /// `idle` extends the observation, to see PINGs. An address with the prefix `quic:` is observed over QUIC, which has a
+    /// separate template and shows no PINGs.
     ///
     /// # Errors
     ///
-    /// It is not reached or not trusted, speaks no HTTP/2, or the template cannot be kept.
+    /// The origin cannot be reached, is not trusted or does not support HTTP/2, or the template cannot be stored.
     pub async fn calibrate(
         &self,
         address: &str,

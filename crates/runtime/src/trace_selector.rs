@@ -1,4 +1,4 @@
-//! With which page load of a shape the next connection begins.
+//! Selects the page load of a shape with which the next connection begins.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,22 +10,22 @@ use betanet_wire::text::hex;
 
 use crate::files::on_disk;
 
-/// A bit for each page load, set where it was followed.
+/// One bit for each page load, set if it was followed.
 const FOLLOWED: Kind = Kind::new("followed", 1);
 
-/// The page loads of a shape, with each of which a connection begins once before one does again with any: who sees two connections with the same gaps to the
-/// microsecond knows that neither was a browser's.
+/// Selects page loads of a shape so that each is used once before any is used again. An observer of two connections with gaps
+/// that match to the microsecond would know that neither is a browser's.
 pub struct TraceSelector {
     shape: Arc<Shape>,
-    /// Where it is kept which were followed, for who follows the shape after this one or beside it; and the file in which an earlier
-    /// version kept it.
+    /// Storage of the followed page loads, shared with later and concurrent users of the shape; and the file of an earlier
+    /// version.
     kept: Option<(SharedFolder, PathBuf)>,
-    /// The same, where it is not.
+    /// The followed page loads, if they are not stored.
     followed: Mutex<Vec<bool>>,
 }
 
 impl TraceSelector {
-    /// Knows what was followed for as long as it lives.
+    /// Creates a selector that remembers the followed page loads in memory.
     #[must_use]
     pub fn new(shape: Arc<Shape>) -> Self {
         let followed = Mutex::new(vec![false; shape.traces().len()]);
@@ -36,7 +36,7 @@ impl TraceSelector {
         }
     }
 
-    /// Keeps in this folder what was followed; what stands in the file `old` of an earlier version is moved there.
+    /// Stores the followed page loads in this folder. Data in the file `old` of an earlier version is moved there.
     #[must_use]
     pub fn with_state(mut self, folder: SharedFolder, old: PathBuf) -> Self {
         self.kept = Some((folder, old));
@@ -47,13 +47,13 @@ impl TraceSelector {
         &self.shape
     }
 
-    /// How long the client of that load took for what no burst shows.
+    /// Returns the pauses of that load's client that no burst shows.
     pub(crate) fn pauses(&self, trace: u16) -> Pauses {
         let pauses = self.shape.pauses().nth(trace.into());
         pauses.unwrap_or_default()
     }
 
-    /// Draws one that was not followed yet, and takes note of it.
+    /// Draws a page load that was not followed yet, and marks it as followed.
     pub(crate) fn draw(&self, seed: &Seed) -> u16 {
         let mut rng = Rng::new(seed);
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,12 +66,12 @@ impl TraceSelector {
         draw(&mut followed, &mut rng)
     }
 
-    /// Others that follow the same shape wait for the length of this.
+    /// Other users of the same shape wait for this to finish.
     fn draw_kept(&self, folder: &SharedFolder, old: &Path, rng: &mut Rng) -> Result<u16, Error> {
         let (id, count) = (self.shape.id(), self.shape.traces().len());
         let name = format!("followed-{}", hex(&id[..16]));
         folder.hold(|state| {
-            // A file of another shape, or of none: nothing of this one was followed.
+            // If the entry is missing or of another shape, no page load of this shape was followed.
             let of_this =
                 |bytes: &[u8]| Some(bytes.strip_prefix(&id[..]).unwrap_or_default().to_vec());
             let kept = load_or_move(state, (FOLLOWED, &name), old, of_this)?;
@@ -92,7 +92,7 @@ impl TraceSelector {
     }
 }
 
-/// Draws among those that were not followed; among all, when all were.
+/// Draws from the page loads that were not followed, or from all if all were.
 fn draw(followed: &mut [bool], rng: &mut Rng) -> u16 {
     if followed.iter().all(|f| *f) {
         followed.fill(false);
@@ -152,7 +152,7 @@ mod tests {
         all.extend(drawn(&selector(20), 18, 2));
         all.sort_unstable();
         assert_eq!(all, (0..20).collect::<Vec<_>>());
-        // Another shape's is another one.
+        // Another shape has a separate entry.
         assert_eq!(drawn(&selector(3), 0, 3), [0, 1, 2]);
     }
 

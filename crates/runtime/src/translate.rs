@@ -1,4 +1,4 @@
-//! Peers of version 1.1 (profile chapter 9): whom this node takes legs from, whom it opens them to, and whom it speaks 1.1 with at all.
+//! Peers of version 1.1 (profile chapter 9): accepting legs from clients, opening legs to servers, and choosing the version.
 
 mod joint;
 mod kept;
@@ -33,19 +33,18 @@ use crate::{
 use joint::Joint;
 use line::Line;
 
-/// Legs at once, and of one who pays.
+/// Maximum number of concurrent legs, overall and of one party charged.
 const LEGS: (usize, usize) = (1024, 64);
-/// Streams that a peer opened and that its joint has not taken yet.
+/// Maximum number of streams that a peer opened and that its joint has not accepted yet.
 const STREAMS: usize = 64;
-/// How long a path lives that a client of 1.1 asks for.
+/// Lifetime of a path that a client of 1.1 requests.
 const PATH_TTL: Duration = Duration::from_secs(120);
-/// How often it is looked whether something was learnt that is to be written to disk: a ticket that was used is there a second
-/// later.
+/// Interval at which changes are written to disk. A used ticket is on disk a second later.
 const KEEP: Duration = Duration::from_secs(1);
-/// So many looks are between two at who has spoken 1.2.
+/// Number of those intervals between two checks of the peers that have spoken 1.2.
 const CHOICES_EVERY: u32 = 30;
 
-/// Whoever talks to peers of 1.1.
+/// Translates for peers of 1.1.
 pub(crate) struct Translator {
     identity: Identity,
     clock: Clock,
@@ -53,7 +52,7 @@ pub(crate) struct Translator {
     reading: Reading,
     state: Mutex<State>,
     legs: Arc<Shares>,
-    /// Where [`Choices`] and the tickets that were used are kept; one writes there at a time.
+    /// Storage of [`Choices`] and of used tickets. The lock allows one writer at a time.
     kept: Mutex<Arc<dyn Storage>>,
     tickets: Option<(TicketKey, Peer)>,
     dial: Option<Server11>,
@@ -63,17 +62,17 @@ pub(crate) struct Translator {
 
 struct State {
     choices: Choices,
-    /// Whether they are other ones than those on disk.
+    /// Whether the choices differ from those on disk.
     changed: bool,
     replay: Replay,
-    /// Whether tickets were used that are not on disk.
+    /// Whether there are used tickets that are not on disk.
     used: bool,
     rng: Rng,
-    /// Where streams of sessions go that are joined with a leg to a server of 1.1.
+    /// Receivers of streams on sessions that are joined with a leg to a server of 1.1.
     joined: BTreeMap<u64, mpsc::Sender<Substream>>,
 }
 
-/// One leg, counted while it stands.
+/// An open leg, counted until this is dropped.
 struct OpenLeg {
     of: Arc<Translator>,
     _share: Share,
@@ -86,11 +85,11 @@ impl Drop for OpenLeg {
 }
 
 impl Translator {
-    /// As the settings say. What an earlier version kept beside `key` is moved to the node's state.
+    /// Creates a translator from the settings. Data that an earlier version kept beside `key` is moved to the node's state.
     ///
     /// # Errors
     ///
-    /// A file cannot be read or made, or holds what it should not.
+    /// A file cannot be read or created, or its content is invalid.
     pub(crate) fn new(
         identity: Identity,
         settings: &Compat11,
@@ -136,7 +135,7 @@ impl Translator {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What clients of 1.1 make their tickets for, where such are taken: the key and its id.
+    /// Returns the key, and its ID, for the tickets of clients of 1.1. `None` if these are not accepted.
     pub(crate) fn ticket_key(&self) -> Option<([u8; 32], [u8; 8])> {
         let (key, _) = self.tickets.as_ref()?;
         Some((*key.public(), *key.id()))
@@ -150,16 +149,16 @@ impl Translator {
         }
     }
 
-    /// Whether sessions are joined with legs to a server of 1.1.
+    /// Returns whether sessions are joined with legs to a server of 1.1.
     pub(crate) const fn dials(&self) -> bool {
         self.dial.is_some()
     }
 
-    /// Whether a session that has just opened stands by the version that it chose.
+    /// Checks that a newly opened session's version agrees with the earlier choices of its peer.
     ///
     /// # Errors
     ///
-    /// The code and the words that it ends with.
+    /// The code and reason with which the session ends.
     pub(crate) fn stands(&self, session: &Session) -> Result<(), (Code, &'static str)> {
         let (Some(peer), Some(agreed)) = (session.peer(), session.agreed()) else {
             return Ok(());
@@ -203,12 +202,12 @@ impl Translator {
         news.map(|_| ())
     }
 
-    /// Keeps on disk who has spoken 1.2 and which tickets were used, for as long as it runs.
+    /// Writes the peers that have spoken 1.2, and the used tickets, to disk for as long as it runs.
     pub(crate) async fn keep(self: Arc<Self>) {
         for look in (0..CHOICES_EVERY).cycle() {
             tokio::time::sleep(KEEP).await;
             let this = Arc::clone(&self);
-            // A panic in there is told by itself.
+            // The panic hook has already reported a panic.
             let _ = tokio::task::spawn_blocking(move || {
                 this.store_used();
                 if look == 0 {
@@ -219,7 +218,7 @@ impl Translator {
         }
     }
 
-    /// Writes who has spoken 1.2, where that is news.
+    /// Writes the peers that have spoken 1.2, if they have changed.
     pub(crate) fn store(&self) {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = {
@@ -235,7 +234,7 @@ impl Translator {
         }
     }
 
-    /// Writes which tickets were used, where that is news.
+    /// Writes the used tickets, if they have changed.
     pub(crate) fn store_used(&self) {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = {
@@ -251,7 +250,7 @@ impl Translator {
         }
     }
 
-    /// Counts one more leg that `charge` pays for, if there may be one.
+    /// Takes a place for a leg charged to `charge`, if there is one.
     fn standing(self: &Arc<Self>, charge: ChargeTo) -> Option<OpenLeg> {
         let share = self.legs.enter(charge)?;
         self.metrics.legs.inc();
@@ -273,7 +272,7 @@ impl Translator {
         Ok(Leg::new(self.clock.now(), client, &keys, self.reading))
     }
 
-    /// Takes a leg of the client whose ticket this is, and for which `charge` pays.
+    /// Accepts a leg of the client with this ticket, charged to `charge`.
     pub(crate) fn open(
         self: &Arc<Self>,
         ticket: &str,
@@ -283,7 +282,7 @@ impl Translator {
         let (key, to) = self.tickets.as_ref()?;
         let unix_ms = self.clock.now().unix_ms;
         let admission = key.open(ticket, unix_ms)?;
-        // Before the ticket is used up: it may come again when there is a place.
+        // Check this before the ticket is used up: it may come again when there is a place.
         let standing = self.standing(charge)?;
         let first = {
             let mut state = self.lock();
@@ -310,7 +309,7 @@ impl Translator {
         }))
     }
 
-    /// Joins a client's leg with a session of its own.
+    /// Joins a client's leg with a separate session.
     async fn serve(
         &self,
         carrier: Box<dyn Carrier>,
@@ -322,7 +321,7 @@ impl Translator {
         let asked = line.asked().await;
         let (streams, taken) = mpsc::channel(STREAMS);
         let node = Node::client()?.translating(Arc::new(Given(streams)));
-        // Each client of 1.1 has an identity of its own towards 1.2, as a client without a listening role has.
+        // Each client of 1.1 has a separate identity towards 1.2, like a client without a listening role.
         let session = match asked {
             None => node.connect(to).await,
             Some(nodes) => over(&node, nodes, to, relay, self.clock.now().unix_ms).await,
@@ -386,8 +385,8 @@ impl Translator {
     }
 }
 
-/// A session over the nodes that a path header of 1.1 names. It has no time of its own: when it came, an end [`PATH_TTL`] later and a
-/// signature of this side's are put in.
+/// Opens a session over the nodes that a path header of 1.1 names. That header has no times. This side fills in the time of
+/// arrival, an end [`PATH_TTL`] later, and its signature.
 async fn over(
     node: &Node,
     nodes: Vec<NodeId>,
@@ -411,7 +410,7 @@ async fn over(
                     begun: arrived,
                     ttl: PATH_TTL,
                 };
-                // The relays speak 1.2: only the session that passes over them is for a peer of 1.1.
+                // The relays speak 1.2. Only the session that passes over them is for a peer of 1.1.
                 node.connect_by(&Node::client()?, path, to).await
             }
             None => refused(entry, "is not known"),
@@ -420,17 +419,17 @@ async fn over(
     }
 }
 
-/// Streams that the session's peer opens are the joint's.
+/// Passes streams that the session's peer opens to the joint.
 struct Given(mpsc::Sender<Substream>);
 
 impl Streams for Given {
     fn opened(&self, _: &PeerSession, _: u8, stream: Substream) {
-        // One that is not taken in time is reset.
+        // A stream that is not accepted in time is reset.
         let _ = self.0.try_send(stream);
     }
 }
 
-/// Streams of sessions that a peer of 1.2 opened for a peer of 1.1.
+/// Handles streams of sessions that a peer of 1.2 opened for a peer of 1.1.
 pub(crate) struct ToServer(pub(crate) Arc<Translator>);
 
 impl Streams for ToServer {
@@ -457,7 +456,7 @@ impl Streams for ToServer {
     }
 }
 
-/// The secret of a ticket key: 64 hex digits in a file of its own, which is made when it is not there.
+/// Reads the secret of a ticket key: 64 hex digits in a separate file, which is created if it does not exist.
 fn ticket_secret(path: &Path, rng: &mut Rng) -> Result<Zeroizing<[u8; 32]>, Error> {
     if !path.exists() {
         let secret = Zeroizing::new(rng.array::<32>());

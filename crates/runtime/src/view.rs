@@ -1,4 +1,4 @@
-//! What a node knows of its network, to be shown.
+//! A node's view of its network, for display.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,36 +20,36 @@ pub struct PeerInfo {
     pub addrs: Vec<String>,
     /// Its role names.
     pub roles: Vec<&'static str>,
-    /// Who says to run it.
+    /// Name of the operator, as the peer states it.
     pub org: String,
-    /// Its record's `seq`.
+    /// `seq` of its record.
     pub seq: u64,
-    /// When its record ends, UNIX milliseconds.
+    /// Expiry of its record, in UNIX milliseconds.
     pub expires: u64,
-    /// Where this node reached it, if it did.
+    /// Address at which this node reached it, if it did.
     pub reached: Option<IpAddr>,
-    /// Whether gossip runs with it.
+    /// Whether this node has a gossip link with it.
     pub linked: bool,
-    /// The smoothed round-trip time, where it was measured.
+    /// Smoothed round-trip time, if measured.
     pub rtt: Option<Duration>,
 }
 
-/// What a node knows of its network.
+/// A node's view of its network.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct View {
     /// All known peers, by NodeID.
     pub peers: Vec<PeerInfo>,
-    /// Who contradicted itself.
+    /// Nodes excluded because they contradicted themselves.
     pub excluded: Vec<Name>,
     /// The ban list.
     pub banned: Vec<Name>,
-    /// What was counted.
+    /// Counters of the mesh.
     pub stats: Stats,
 }
 
 impl View {
-    /// What a node's control plane knows now.
+    /// Returns the current view of a node's control plane.
     pub(crate) fn of(control: &Control) -> Self {
         let mesh = control.mesh();
         let linked: Vec<NodeId> = mesh.links().collect();
@@ -80,7 +80,7 @@ impl View {
         }
     }
 
-    /// A line of JSON for scripts.
+    /// Formats the view as a line of JSON for scripts.
     #[must_use]
     pub fn to_json(&self) -> String {
         let names = |list: &[Name]| list.iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! Settings, as files, variables and flags give them, and the faults that are told of them.
+//! Settings from files, variables and flags, and the reports of their faults.
 #![allow(clippy::unwrap_used, reason = "a test stops where it is surprised")]
 
 use std::collections::BTreeSet;
@@ -60,7 +60,7 @@ fn a_half_names_itself_and_not_its_neighbour() {
         let (_dir, problems, _) = of(&format!("{base}{half}"));
         assert_eq!(keys(&problems), [key]);
     }
-    // The other half that could not be read is not missing.
+    // The other half could not be parsed, which does not make it missing.
     let halves = "certificate = 3\ncertificate_key = \"c.pem\"\n";
     let (_dir, problems, _) = of(&format!("{base}{halves}"));
     assert_eq!(keys(&problems), ["certificate"]);
@@ -87,7 +87,7 @@ fn each_setting_is_declared_once_and_reads_its_own_default() {
     assert_eq!(distinct(|k| k.name.into()).len(), all);
     assert_eq!(distinct(|k| k.flag.clone()).len(), all);
     assert_eq!(distinct(|k| format!("{}.{}", k.table, k.field)).len(), all);
-    // No table has the name of a setting, which stands at the top level too.
+    // No table has the name of a setting, which may be at the top level too.
     assert!(
         knobs
             .iter()
@@ -110,7 +110,7 @@ fn each_setting_is_declared_once_and_reads_its_own_default() {
     }
 }
 
-/// The lines of a file of `dist` with those that only show a default or a sample.
+/// Returns the lines of a file of `dist`, including those that only show a default or a sample.
 fn shown_settings(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist");
     let text = std::fs::read_to_string(path.join(file)).unwrap();
@@ -138,7 +138,7 @@ fn the_files_of_dist_show_every_setting_in_its_table() {
                 assert!(given.has(knob.name), "{}", knob.name);
             }
         }
-        // Samples such as bn1:… and files that are not there do not read; each key does.
+        // Samples such as bn1:… and missing files are invalid values, but each key is valid.
         for problem in given.read().problems {
             let samples = ["allow", "ban", "onward", "to", "dial", "shape"];
             let field = problem.key.rsplit('.').next().unwrap();
@@ -252,7 +252,7 @@ fn flags_and_variables_win_over_the_file_and_are_named() {
     assert_eq!(read.config.listener.listen, ["a:1", "b:2"]);
     let places: Vec<_> = read.problems.iter().map(|p| p.origin.as_str()).collect();
     assert!(places[0].ends_with("g.toml: line 2") && places[1] == "BETANET_MIX_RATE");
-    // A warning names the place of the value that counts.
+    // A warning names the source of the value that applies.
     let warnings = read.config.faults(&read.origins).warnings;
     let said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     assert!(

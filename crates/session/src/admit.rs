@@ -1,4 +1,4 @@
-//! The seam between a session's task and whoever lets peers in.
+//! The interface between a session's task and the policy that admits peers.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -8,51 +8,51 @@ use betanet_htx::Session;
 use betanet_machine::{Now, Time};
 use betanet_wire::{ChargeTo, Code, NodeId};
 
-/// Why a session is closed as soon as it stands. The peer is told both.
+/// The reason for closing a session as soon as it is open. The CLOSE carries both fields to the peer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Denied {
-    /// The code of the CLOSE.
+    /// Code of the CLOSE.
     pub code: Code,
-    /// The reason in the CLOSE.
+    /// Reason text of the CLOSE.
     pub reason: Cow<'static, str>,
 }
 
-/// Decides for one session whether it may stay, and how much its peer may open.
+/// Decides for one session whether it may stay open, and how many streams its peer may open.
 pub trait Admit: Send {
-    /// The address that the session comes from, where it comes directly.
+    /// The peer's IP address, or `None` where the session does not come directly.
     fn ip(&self) -> Option<IpAddr> {
         None
     }
 
-    /// Who pays for what the session with this peer makes the node hold.
+    /// The party charged for the resources that a session with this peer occupies.
     fn charge(&self, peer: NodeId) -> ChargeTo {
         ChargeTo::Node(peer)
     }
 
-    /// The handshake is finished: whether the session may stay.
+    /// Called when the handshake is finished. Decides whether the session may stay open.
     ///
     /// # Errors
     ///
-    /// The code and the reason that the session is closed with.
+    /// The code and the reason with which the session is closed.
     fn enter(&mut self, _now: Now, _session: &Session) -> Result<(), Denied> {
         Ok(())
     }
 
-    /// Whether the peer may open one more stream now.
+    /// Returns whether the peer may open one more stream now.
     fn may_open(&mut self, _now: Time, _peer: NodeId) -> bool {
         true
     }
 
-    /// Whether another session waits for this one's place. The task is woken when one does.
+    /// Returns whether another session waits for this session's place. The task is woken when one does.
     fn is_doubted(&mut self, _cx: &Context<'_>) -> bool {
         false
     }
 
-    /// The session is over, and sends its last bytes.
+    /// Called when the session is over and sends its last bytes.
     fn leave(&mut self) {}
 }
 
-/// Admits everything: the peer was dialled by this node.
+/// Admits everything, for sessions to peers that this node dialled.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialled;
 

@@ -5,24 +5,24 @@ use tokio::time::Instant;
 
 use crate::Error;
 
-/// How often the timers of a machine are looked at whose transmits nobody takes.
+/// Interval at which timers of a machine are checked while nothing takes its transmits.
 const STUCK: Duration = Duration::from_secs(1);
-/// How often a machine is looked at that waits for nothing.
+/// Interval at which a machine is polled that waits for nothing.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Turns the system's clocks into the machines'. The executor's clock is the first: a machine's time and the timer that wakes for it
-/// are then of one clock, in tests that stop it as well.
+/// Converts the system's clocks to those of the state machines. The monotonic time comes from the executor's clock. A machine's
+/// time and the timer that wakes it then share one clock, also in tests that pause it.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 
 impl Clock {
-    /// Starts at zero, now.
+    /// Starts a clock whose zero is now.
     #[must_use]
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// Both clocks.
+    /// Reads both clocks.
     #[must_use]
     pub fn now(self) -> Now {
         let unix = SystemTime::now()
@@ -40,7 +40,7 @@ impl Clock {
         self.0.elapsed()
     }
 
-    /// When a machine that was driven is driven again, unless something comes before.
+    /// Returns when to drive a machine again after `next`, unless something happens earlier.
     #[must_use]
     pub fn again(self, next: Next) -> Instant {
         match next {
@@ -51,17 +51,17 @@ impl Clock {
         }
     }
 
-    /// When the executor has to wake for a machine's time.
+    /// Converts a machine's time to the executor's.
     pub fn instant(self, at: Time) -> Instant {
         self.0 + (at - Time::ZERO)
     }
 }
 
-/// A seed from the system's randomness.
+/// Draws a seed from the system's randomness.
 ///
 /// # Errors
 ///
-/// [`Error::Entropy`]: the system has none, and nothing secret may be made.
+/// [`Error::Entropy`]: the system has no randomness, so no secret may be generated.
 pub fn seed() -> Result<Seed, Error> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|_| Error::Entropy)?;

@@ -1,9 +1,9 @@
-//! The seam between a session's task and whoever counts what sessions do.
+//! The interface between a session's task and the metrics of sessions.
 
 use betanet_htx::Stats;
 use betanet_wire::Code;
 
-/// Counts what sessions do. `()` counts nothing.
+/// Counts events of sessions. `()` counts nothing.
 pub trait Count: Send + Sync {
     /// A session is open.
     fn opened(&self) {}
@@ -11,7 +11,7 @@ pub trait Count: Send + Sync {
     /// A session was closed with this code.
     fn closed(&self, _code: Code) {}
 
-    /// A session's own counters went from the first to the second since they were last told.
+    /// The session's counters have changed from `before` to `now` since the last call.
     fn traffic(&self, _before: &Stats, _now: &Stats) {}
 
     /// A request was answered with this status.

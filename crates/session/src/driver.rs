@@ -1,4 +1,4 @@
-//! One task a session: the poll loop between a carrier and the layers.
+//! The task of one session: a poll loop between a carrier and the protocol layers.
 
 mod answers;
 mod controls;
@@ -39,23 +39,23 @@ pub use controls::{Controls, OnSilence, Silence};
 use ops::{Blocked, Waiting};
 use serving::Serving;
 
-/// Rounds of the loop before other tasks get a turn.
+/// Rounds of the loop before the task yields to others.
 const BUDGET: u32 = 64;
-/// Operations or inputs taken in one round.
+/// Maximum number of operations or inputs handled in one round.
 const ROUND: usize = 32;
-/// Refused path messages that end a session.
+/// Number of refused path messages that ends a session.
 const REFUSED_MAX: u32 = 16;
-/// Who was heard within this time is there.
+/// Time without input after which a peer counts as silent.
 const QUIET: Duration = Duration::from_secs(2);
-/// What a closed session's last bytes get to leave.
+/// Time limit for sending the last bytes of a closed session.
 const FLUSH: Duration = Duration::from_secs(2);
-/// Bytes of one carrier chunk, at most; the session is asked for that much room.
+/// Maximum bytes of one carrier chunk, and the room that the session is asked for.
 const CHUNK: usize = 64 << 10;
 
-/// Bytes of one PADDING frame, at most.
+/// Maximum bytes of one PADDING frame.
 const PAD: usize = 16_384;
 
-/// What the opener of a session waits for.
+/// Receives the result of opening a session.
 pub type Opened = oneshot::Sender<Result<(), Error>>;
 
 /// Drives one session until it ends.
@@ -65,49 +65,49 @@ pub struct Driver {
     clock: Clock,
     controls: Controls,
     paths: Option<Arc<dyn Paths>>,
-    /// Path messages of the peer that were refused: each has cost a signature's check.
+    /// Refused path messages of the peer. Each has cost a signature verification.
     refused: u32,
-    /// Whether the peer still carries the streams that this side opened over it; with none there is nothing to watch.
+    /// Watches whether the peer still carries the streams that this side opened over it. `None` while there are no such streams.
     watch: Option<Watch>,
-    /// Frames received when the watch was last told.
+    /// Received frames at the last update of the watch.
     frames_in: u64,
-    /// What streams that the peer opened are written with, once there was one.
+    /// Operation queue for writing to streams that the peer opened. `None` until the peer opens the first.
     own: Option<(mpsc::Sender<Op>, mpsc::Receiver<Op>)>,
     metrics: Arc<dyn Count>,
-    /// Who answers what the peer asks.
+    /// Answers the peer's requests.
     service: Arc<dyn Service>,
-    /// What its answers may hold.
+    /// Memory allowance of the answers.
     allowance: Allowance,
-    /// Requests of the peer that are being answered.
+    /// Requests of the peer that are in progress.
     serving: Serving,
-    /// Bytes of answers that wait for room.
+    /// Parts of answers that wait for room in the session.
     answers: BTreeMap<StreamId, Box<Answer>>,
-    /// Where the peer came from, and whether it may stay.
+    /// The peer's address, and the decision whether it may stay.
     admit: Box<dyn Admit>,
-    /// Who takes streams of types that are none of this crate's.
+    /// Handlers of streams of types that this crate does not handle itself.
     registry: StreamRegistry,
     id: u64,
     over: CancellationToken,
     outcome: Arc<Outcome>,
-    /// Whom it tells that the peer is silent.
+    /// Callback for the peer's silence.
     silence: Option<OnSilence>,
     silent: bool,
-    /// Signs of life of the peer's carrier when that was last looked at.
+    /// The carrier's count of signs of life from the peer, at the last check.
     signs: u64,
-    /// How long it stays without streams, and since when it has none.
+    /// Time that the session stays open without streams, and since when it has had none.
     idle: Option<(Duration, Time)>,
     opened: Option<Opened>,
-    /// Nobody has a use for it any more.
+    /// Whether the session has no users left.
     left: bool,
-    /// Whether what is sent now is PADDING, and nothing else.
+    /// Whether everything that is being sent now is PADDING.
     fills: bool,
-    /// When the hop or the session's use is to be looked at.
+    /// When to check the next hop or the session's use.
     look_at: Option<Time>,
     /// Operations that the session had no room for.
     waiting: Waiting,
     blocked: BTreeMap<StreamId, Blocked>,
     inboxes: BTreeMap<StreamId, Feed>,
-    /// Exchanges that the session's end cut off, and after how many bytes: told once it is known why.
+    /// Exchanges cut off by the session's end, with the bytes delivered. They are notified once the reason is known.
     cut: Vec<(StreamId, u64)>,
     pings: VecDeque<oneshot::Sender<Duration>>,
     unpadded: Unpadded,
@@ -116,12 +116,12 @@ pub struct Driver {
     ended: bool,
     outer_error: Option<betanet_carrier::Error>,
     counted: betanet_htx::Stats,
-    /// Events that found no room, when that was last looked at.
+    /// Number of events dropped for lack of room, at the last check.
     lost_events: u64,
 }
 
 impl Driver {
-    /// A driver of `connection` over `carrier`. `opened` hears once whether the session opens.
+    /// Creates a driver of `connection` over `carrier`. `opened` receives the result of opening the session, once.
     #[must_use]
     pub fn new(
         connection: Connection,
@@ -175,14 +175,14 @@ impl Driver {
         })
     }
 
-    /// Gives streams of other types to `registry`.
+    /// Passes streams of other types to `registry`.
     #[must_use]
     pub fn taking(mut self: Box<Self>, registry: StreamRegistry) -> Box<Self> {
         self.registry = registry;
         self
     }
 
-    /// Lets `service` answer what the peer asks.
+    /// Lets `service` answer the peer's requests.
     #[must_use]
     pub fn serving(mut self: Box<Self>, service: Arc<dyn Service>) -> Box<Self> {
         self.service = service;
@@ -196,14 +196,14 @@ impl Driver {
         self
     }
 
-    /// Tells when the peer falls silent, and when it is heard again.
+    /// Calls `silence` when the peer falls silent, and when it is heard again.
     #[must_use]
     pub fn telling(mut self: Box<Self>, silence: Option<OnSilence>) -> Box<Self> {
         self.silence = silence;
         self
     }
 
-    /// What tells the session from others, when it is over, and what came of it.
+    /// Returns the session's number, the token that is cancelled when it is over, and its outcome.
     #[must_use]
     pub fn identity(&self) -> (u64, CancellationToken, Arc<Outcome>) {
         (self.id, self.over.clone(), Arc::clone(&self.outcome))
@@ -214,11 +214,11 @@ impl Driver {
         let _over = self.over.clone().drop_guard();
         std::future::poll_fn(|cx| self.poll(cx)).await;
         self.count();
-        // A client that comes again at once finds its place free, while the last bytes are on their way.
+        // A client that reconnects at once finds its place free, while the last bytes are still being sent.
         self.admit.leave();
         let carrier = &mut self.carrier;
         let flushed = std::future::poll_fn(|cx| carrier.poll_flushed(cx));
-        // A peer that does not take the last bytes is not waited for.
+        // Do not wait longer for a peer that does not take the last bytes.
         let _ = tokio::time::timeout(FLUSH, flushed).await;
     }
 
@@ -229,7 +229,7 @@ impl Driver {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // A peer that speaks is there.
+        // A peer that sends is alive.
         let heard = self.connection.session().heard_at();
         if self.admit.is_doubted(cx) && self.clock.now().mono - heard >= QUIET {
             self.command(Command::Ping);
@@ -252,7 +252,7 @@ impl Driver {
         Poll::Pending
     }
 
-    /// Pads the packets of the mix that leave now, and what a shape lacks; whether there is something to send for it.
+    /// Pads the mix packets that leave now, and fills what a shape lacks. Returns whether that left something to send.
     fn pad(&mut self, cx: &mut Context<'_>, next: Next) -> bool {
         let session = self.connection.session();
         let agreed = session.agreed().is_some_and(|a| a.has("padding"));
@@ -262,7 +262,7 @@ impl Driver {
         while bytes > 0 {
             let len = u16::try_from(bytes.min(PAD)).unwrap_or(u16::MAX);
             let pad = Command::Pad(len);
-            // Refused by a session without room: the carrier asks again when some was made.
+            // The session refused it for lack of room. The carrier asks again when there is room.
             if self
                 .connection
                 .handle_command(self.clock.now(), pad)
@@ -273,7 +273,7 @@ impl Driver {
             pads = true;
             bytes -= usize::from(len);
         }
-        // All that was said before has left: what is sent now is PADDING, and nothing else.
+        // Everything queued before has left, so all that is sent now is PADDING.
         self.fills = pads && next != Next::Stuck;
         while self.fills && self.is_ready(cx) {
             match self.connection.poll_transmit() {
@@ -286,19 +286,20 @@ impl Driver {
     }
 
     fn input(&mut self, now: Now, input: Input) {
-        // Refused by a session that is over, and has said so, or that was not asked: nothing to do for either.
+        // A refusal means that the session is over and has reported it, or did not ask for this input. Neither needs action.
         let _ = self.connection.handle_input(now, input);
     }
 
     fn lost(&mut self, error: betanet_carrier::Error) {
         self.outer_error.get_or_insert(error);
         self.input(self.clock.now(), Input::Lost);
-        // What a broken carrier would still be sent has no way to go.
+        // Transmits for a broken carrier can no longer be sent.
         while self.connection.poll_transmit().is_some() {}
         self.finish();
     }
 
-    /// Whether the carrier takes something now. What it took earlier may still wait for the peer's credit: asking gets that on.
+    /// Returns whether the carrier accepts data now. Earlier data may still wait for the peer's credit, and this call advances
+    /// it.
     fn is_ready(&mut self, cx: &mut Context<'_>) -> bool {
         if self.ended {
             return false;
@@ -313,7 +314,7 @@ impl Driver {
         }
     }
 
-    /// Hands over what the session has to say.
+    /// Passes a transmit of the session to the carrier.
     fn transmit(&mut self, transmit: Transmit) {
         match transmit {
             Transmit::Bytes(bytes) => {
@@ -342,7 +343,7 @@ impl Driver {
         }
     }
 
-    /// Says whether the peer is silent, where that has changed.
+    /// Reports a change of the peer's silence.
     fn listen(&mut self) {
         let since = self.connection.session().silent_since();
         if since.is_some() != self.silent
@@ -354,7 +355,7 @@ impl Driver {
         }
     }
 
-    /// Nothing more will come: whoever waits is told, behind all that came before.
+    /// Nothing more arrives: notifies all waiting users, after everything that came before.
     fn finish(&mut self) {
         while let Some(event) = self.last_event() {
             self.event(event);
@@ -369,11 +370,11 @@ impl Driver {
         self.blocked.clear();
         self.waiting.clear();
         self.answers.clear();
-        // With their inboxes cut: none of them tells the session that it was given up.
+        // Their inboxes are cut, so none of them reports to the session that it was given up.
         self.serving.clear();
     }
 
-    /// Tells exchanges that ended with the session, and why it did.
+    /// Notifies the exchanges that ended with the session, with the reason of its end.
     pub(super) fn tell_cut(&mut self) {
         for (stream, delivered) in std::mem::take(&mut self.cut) {
             let error = self.outcome.error(delivered);
@@ -382,7 +383,7 @@ impl Driver {
         }
     }
 
-    /// The next of the events that wait, also of those that the connection had no room for.
+    /// Returns the next waiting event, including those that the connection had no room for.
     fn last_event(&mut self) -> Option<Event> {
         let event = self.connection.poll_event();
         event.or_else(|| {
@@ -397,7 +398,7 @@ impl Driver {
 
     fn receive(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
-        // One time for what comes in one round: over QUIC a frame comes in a dozen pieces.
+        // Use one time for all input of a round: over QUIC a frame arrives in a dozen pieces.
         let now = self.clock.now();
         for _ in 0..ROUND {
             if !self.connection.session().has_room(CHUNK) {
@@ -419,14 +420,14 @@ impl Driver {
         moved
     }
 
-    /// Something was sent over the peer to whoever comes after it.
+    /// Records that bytes were sent over the peer to the node behind it.
     fn watched(&mut self, bytes: u64) {
         let now = self.clock.now().mono;
         let watch = self.watch.get_or_insert_with(|| Watch::new(now));
         watch.sent(now, bytes);
     }
 
-    /// Asks a hop that gives no sign whether it is there, and gives it up when it does not answer.
+    /// Probes a hop that gives no sign of life, and gives it up if it does not answer.
     fn look_at_hop(&mut self) -> Option<Time> {
         let watch = self.watch.as_mut()?;
         let session = self.connection.session();
@@ -451,7 +452,7 @@ impl Driver {
         Some(self.watch.as_ref()?.wake(rtt))
     }
 
-    /// Ends a session that nobody has used for a while; when to look again.
+    /// Ends a session that has been unused for too long. Returns when to check again.
     fn look_at_use(&mut self) -> Option<Time> {
         let (after, since) = self.idle.as_mut()?;
         let now = self.clock.now().mono;
@@ -467,7 +468,7 @@ impl Driver {
         Some(at)
     }
 
-    /// Looks at whatever ends a session beside the session itself, and at signs that its carrier gives.
+    /// Checks everything outside the session that can end it, and the carrier's signs of life.
     fn look(&mut self) {
         let hop = self.look_at_hop();
         self.look_at = hop.into_iter().chain(self.look_at_use()).min();
@@ -479,12 +480,12 @@ impl Driver {
         }
     }
 
-    /// Waits until the session is to be driven again; what comes meanwhile wakes by itself.
+    /// Waits until the session is to be driven again. Input and operations wake the task by themselves.
     fn sleep(&mut self, cx: &mut Context<'_>, next: Next) -> Poll<()> {
         let due = match next {
             Next::Wait(at) => at,
-            // While the carrier takes nothing, transmits that wait are no reason to spin. A hop is looked at when that is due; its
-            // PROBE waits behind the rest.
+            // While the carrier accepts nothing, waiting transmits are no reason to spin. A hop is checked when that is due. Its
+            // PROBE queues behind the rest.
             _ => Some(self.clock.now().mono + STUCK_LOOK),
         };
         let Some(at) = due.into_iter().chain(self.look_at).min() else {
@@ -499,7 +500,7 @@ impl Driver {
         Poll::Ready(())
     }
 
-    /// Adds what the session counted since the last look.
+    /// Reports the session's counters since the last check.
     fn count(&mut self) {
         let stats = *self.connection.session().stats();
         self.metrics.traffic(&self.counted, &stats);
@@ -511,7 +512,7 @@ impl Driver {
     }
 }
 
-/// A driver for one turn of its task.
+/// A driver during one turn of its task.
 struct Turn<'a, 'b> {
     driver: &'a mut Driver,
     cx: &'a mut Context<'b>,
@@ -553,7 +554,7 @@ impl Io for Turn<'_, '_> {
     }
 }
 
-/// How often timers are looked at while the carrier takes nothing: a silent peer is still found by PING.
+/// Interval of timer checks while the carrier accepts nothing. PING thus still detects a silent peer.
 const STUCK_LOOK: Duration = Duration::from_secs(1);
 
 fn hex(bytes: Option<&[u8; 32]>) -> String {

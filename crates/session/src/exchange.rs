@@ -7,45 +7,45 @@ use betanet_htx::By;
 use betanet_wire::Code;
 use bytes::{Bytes, BytesMut};
 
-/// Pieces up to this are joined, so that a peer that sends single bytes does not fill memory with their handles.
+/// Maximum length of adjacent pieces that are joined. A peer that sends single bytes then does not fill memory with handles.
 const JOIN_MAX: usize = 4 << 10;
 
-/// Why an exchange ended before its answer was complete.
+/// The reason why an exchange ended before its answer was complete.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExchangeError {
-    /// The session was cut, after this many bytes of the body.
+    /// The session was cut.
     #[error("the connection was cut after {delivered} bytes")]
     Cut {
-        /// Bytes of the body.
+        /// Bytes of the body that were delivered.
         delivered: u64,
     },
-    /// The session was ended with a code: by the peer, or by this side for what the peer did.
+    /// The session was closed with a code: by the peer, or by this side because of the peer's behaviour.
     #[error("{}", ended(*code, reason, *by, *delivered))]
     Closed {
-        /// Why.
+        /// Code of the CLOSE.
         code: Code,
-        /// In words.
+        /// Reason text of the CLOSE.
         reason: String,
-        /// Who ended it.
+        /// The side that ended the session.
         by: By,
-        /// Bytes of the body.
+        /// Bytes of the body that were delivered.
         delivered: u64,
     },
-    /// The exchange went over the mix, and did not come to its end.
+    /// The exchange went over the mix, and did not finish.
     #[error("{why}, after {delivered} bytes")]
     Mix {
-        /// Why.
+        /// The reason that the mix gives.
         why: betanet_mix::Lost,
-        /// Bytes of the body.
+        /// Bytes of the body that were delivered.
         delivered: u64,
     },
     /// The other side ended the exchange.
     #[error("the peer ended the exchange with {code} after {delivered} bytes")]
     Ended {
-        /// Why.
+        /// Code of the reset.
         code: Code,
-        /// Bytes of the body.
+        /// Bytes of the body that were delivered.
         delivered: u64,
     },
 }
@@ -71,11 +71,11 @@ struct State {
     chunks: VecDeque<Bytes>,
     end: Option<Result<(), ExchangeError>>,
     reader: Option<Waker>,
-    /// Nobody reads any more: what comes is not kept.
+    /// Whether the reader is gone, so that arriving bytes are dropped.
     discards: bool,
 }
 
-/// Where the driver puts an answer, and its reader finds it. What it holds is bounded by the stream's credit.
+/// Buffer between the driver, which writes an answer, and its reader. The stream's credit bounds its size.
 #[derive(Clone, Debug, Default)]
 pub struct Inbox(Arc<Mutex<State>>);
 
@@ -95,12 +95,12 @@ impl Inbox {
         }
     }
 
-    /// Keeps the head for the reader.
+    /// Stores the head for the reader.
     pub fn head(&self, response: Response) {
         self.update(|s| s.head = Some(response));
     }
 
-    /// Keeps bytes for the reader; whether there is one.
+    /// Stores bytes for the reader. Returns whether there is a reader.
     pub fn body(&self, data: Bytes) -> bool {
         let mut kept = true;
         self.update(|s| match s.chunks.back_mut() {
@@ -116,7 +116,7 @@ impl Inbox {
         kept
     }
 
-    /// Drops what is unread, and from now on what comes; how many bytes were unread.
+    /// Drops unread bytes and all that arrive later. Returns how many bytes were unread.
     pub fn discard(&self) -> u64 {
         let mut state = self.lock();
         state.discards = true;
@@ -124,12 +124,12 @@ impl Inbox {
         unread.iter().map(|chunk| chunk.len() as u64).sum()
     }
 
-    /// Whether it was cut before its end.
+    /// Returns whether the answer was cut before its end.
     pub fn is_cut(&self) -> bool {
         matches!(self.lock().end, Some(Err(_)))
     }
 
-    /// Ends it: nothing follows. Only the first end counts.
+    /// Ends the answer. Only the first call has an effect.
     pub fn end(&self, end: Result<(), ExchangeError>) {
         self.update(|s| {
             s.end.get_or_insert(end);
@@ -151,11 +151,11 @@ impl Inbox {
         }
     }
 
-    /// The next bytes; `None` after the last.
+    /// Returns the next bytes, or `None` after the last.
     ///
     /// # Errors
     ///
-    /// The exchange ended early; what came before was given.
+    /// The exchange ended early. All bytes that arrived before were returned.
     pub fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ExchangeError>> {
         let mut state = self.lock();
         if let Some(chunk) = state.chunks.pop_front() {
@@ -179,7 +179,7 @@ impl Inbox {
         std::future::poll_fn(|cx| self.poll_head(cx)).await
     }
 
-    /// Waits until the answer's head is here, or the exchange has ended; takes nothing.
+    /// Waits until the answer's head has arrived or the exchange has ended. Takes nothing from the inbox.
     pub async fn answered(&self) {
         std::future::poll_fn(|cx| {
             let mut state = self.lock();
@@ -193,12 +193,12 @@ impl Inbox {
     }
 }
 
-/// The end of an inbox that its session's task writes to. Dropped, however that comes, it tells the reader that nothing follows.
+/// The writing end of an inbox, for the session's task. Dropping it tells the reader that nothing follows.
 #[derive(Debug)]
 pub struct Feed(Inbox);
 
 impl Feed {
-    /// Feeds this inbox.
+    /// Creates the writing end of this inbox.
     pub const fn new(inbox: Inbox) -> Self {
         Self(inbox)
     }
@@ -213,7 +213,7 @@ impl std::ops::Deref for Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        // One that has ended is not ended again.
+        // This has no effect if the answer has ended before.
         self.0.end(Err(ExchangeError::Cut { delivered: 0 }));
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of a session: what it agreed on while it stands, and what came of it.
+//! Reports on a session: the negotiated parameters while it is open, and its outcome.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,15 +10,15 @@ use betanet_wire::Code;
 
 use crate::ExchangeError;
 
-/// What a session agreed on.
+/// The parameters that a session agreed on.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SessionFacts {
-    /// Layer keys and the IDs chosen, `""` where none is common.
+    /// Layer keys and the negotiated IDs; `""` where the sides have none in common.
     pub ids: Vec<(String, String)>,
-    /// Features that both offer.
+    /// Features that both sides offer.
     pub features: Vec<String>,
-    /// Whether ML-KEM-768 went into the keys.
+    /// Whether ML-KEM-768 contributed to the keys.
     pub pq: bool,
     /// The client's TemplateID.
     pub template: [u8; 32],
@@ -26,14 +26,14 @@ pub struct SessionFacts {
     pub rtt: Option<Duration>,
     /// The Noise handshake hash.
     pub transcript: [u8; 32],
-    /// Times the sending and the receiving key turned.
+    /// Number of rekeys of the sending key and of the receiving key.
     pub rekeys: (u64, u64),
-    /// What padding has cost this side, or following a shape.
+    /// Cost to this side of padding or of following a shape. `None` if it does neither.
     pub padded: Option<Cost>,
 }
 
 impl SessionFacts {
-    /// The facts of a session.
+    /// Reads the parameters of a session.
     #[must_use]
     pub fn of(session: &Session) -> Self {
         let agreed = session.agreed();
@@ -51,7 +51,7 @@ impl SessionFacts {
     }
 }
 
-/// What is known of a session once it is over, and whether it was of use before.
+/// The result of a session once it is over, and whether it was useful.
 #[derive(Debug, Default)]
 pub struct Outcome {
     end: OnceLock<(Code, String, By)>,
@@ -59,37 +59,37 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The session ended so.
+    /// Records how the session ended.
     pub fn ended(&self, code: Code, reason: &str, by: By) {
         let _ = self.end.set((code, reason.to_owned(), by));
     }
 
-    /// Something was answered, or the peer began something.
+    /// Records that a request was answered, or that the peer opened something.
     pub fn works(&self) {
         if !self.worked.load(Ordering::Relaxed) {
             self.worked.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Whether it was of use.
+    /// Returns whether the session was useful.
     #[must_use]
     pub fn worked(&self) -> bool {
         self.worked.load(Ordering::Relaxed)
     }
 
-    /// Whether the peer had no room for it, or did not want it.
+    /// Returns whether the peer refused the session or had no room for it.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         matches!(self.end.get(), Some((Code::POLICY_REJECTED, _, By::Peer)))
     }
 
-    /// Whether it ended as it should.
+    /// Returns whether the session ended in order.
     #[must_use]
     pub fn is_well(&self) -> bool {
         matches!(self.end.get(), Some((Code::OK, ..)))
     }
 
-    /// Why an exchange does not come to its end.
+    /// Returns the error of an exchange that the session's end cut off after `delivered` bytes.
     #[must_use]
     pub fn error(&self, delivered: u64) -> ExchangeError {
         match self.end.get() {

@@ -1,13 +1,13 @@
 //! One session over its carrier: the task that drives it, the handles of its users, and the services that answer its peer.
 //!
-//! **Promises.** One task a session drives the layers over its carrier; what a peer sends is bounded by credit all the way; whoever
-//! waits is told when the session ends, and why. A service may take its time, and holds up no other.
+//! **Promises.** One task per session drives the layers over its carrier. Credit bounds the data that a peer can send, end to
+//! end. All waiting users are notified when the session ends, with the reason. A slow service does not delay any other.
 //!
 //! **Below:** `stack`, `carrier`. **Above:** `runtime`, which dials, listens and admits.
 //! **Source:** profile chapters 2 and 8 (`spec-vectors/PROFILE.md`).
 //!
-//! A [`Driver`] knows three seams: an [`Admit`] decides whether its session may stay, [`Paths`] and a [`StreamRegistry`] take streams
-//! of other types than BAR, a [`Count`] counts.
+//! A [`Driver`] uses three interfaces: [`Admit`] decides whether its session may stay, [`Paths`] and [`StreamRegistry`] handle
+//! streams of other types than BAR, and [`Count`] counts events.
 
 mod admit;
 mod clock;

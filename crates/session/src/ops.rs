@@ -1,4 +1,4 @@
-//! What a session's users and its task say to each other: operations one way, inboxes and bodies the other.
+//! Messages between a session's users and its task: operations in one direction, inboxes and bodies in the other.
 
 mod body;
 mod raw;
@@ -19,9 +19,9 @@ use crate::{Error, ExchangeError};
 pub use body::{Answer as AnswerBody, Body};
 pub use raw::{RawSender, RawStream};
 
-/// Operations that wait for a session's task.
+/// Capacity of the queue of operations to a session's task.
 pub const OPS: usize = 256;
-/// What a session's users ask of its task.
+/// An operation that a session's user requests of its task.
 #[derive(Debug)]
 pub enum Op {
     /// Send a request.
@@ -36,18 +36,18 @@ pub enum Op {
         stream: StreamId,
         /// The bytes.
         data: Bytes,
-        /// Whether nothing follows them.
+        /// Whether these are the last bytes of the stream.
         fin: bool,
-        /// Hears when the session has taken them.
+        /// Receives the result once the session has taken the bytes.
         done: oneshot::Sender<Result<(), Error>>,
     },
     /// Bytes of an answer to the peer.
     Answer(Box<Answer>),
-    /// Give the peer credit for bytes that were used.
+    /// Give the peer credit for consumed bytes.
     Consume {
         /// The stream.
         stream: StreamId,
-        /// How many.
+        /// Number of consumed bytes.
         bytes: u64,
     },
     /// Reset a stream.
@@ -61,84 +61,84 @@ pub enum Op {
     Ping(oneshot::Sender<Duration>),
     /// Rekey.
     Rekey,
-    /// Say what the session agreed on.
+    /// Report the parameters that the session agreed on.
     Facts(oneshot::Sender<SessionFacts>),
-    /// Say the key that paths through the mix are drawn with.
+    /// Return the key with which paths through the mix are drawn.
     LotteryKey(oneshot::Sender<Option<Zeroizing<[u8; 32]>>>),
-    /// To end once no stream was open for so long.
+    /// End the session once no stream has been open for this long.
     EndsIdle(Duration),
     /// Take no new streams, and close once the open ones have ended.
     Shutdown,
-    /// Close once all that was written has left.
+    /// Close once all written data has been sent.
     Finish,
     /// Close now.
     Close,
 }
 
-/// A request to be sent; in a box, since a queue keeps room for the largest operation many times over.
+/// A request to send. It is boxed, since a queue reserves room for its largest operation many times.
 ///
-/// What is replied gives the exchange up when it is dropped: whoever asked may be gone by then.
+/// Dropping the replied body gives up the exchange, since the asker may be gone by then.
 #[derive(Debug)]
 pub struct Ask {
-    /// Its head.
+    /// Head of the request.
     pub request: Request,
     /// Whether its body follows.
     pub more: bool,
-    /// Reaches the task, for the reply to use.
+    /// Queue to the task, for the reply to use.
     pub ops: mpsc::Sender<Op>,
-    /// Hears what came of it.
+    /// Receives the answer's body, or the error.
     pub reply: oneshot::Sender<Result<Body, Error>>,
 }
 
-/// A stream of another type than BAR, to be opened.
+/// A stream to open, of another type than BAR.
 #[derive(Debug)]
 pub struct Open {
-    /// Its type.
+    /// Type of the stream.
     pub kind: u8,
-    /// What is sent with it.
+    /// Bytes sent with the opening.
     pub first: Bytes,
-    /// Reaches the task, for the reply to use.
+    /// Queue to the task, for the reply to use.
     pub ops: mpsc::Sender<Op>,
-    /// Hears what came of it.
+    /// Receives the stream, or the error.
     pub reply: oneshot::Sender<Result<RawStream, Error>>,
 }
 
-/// Gives a session's task an operation from where nobody can wait: while the queue is full, a task waits in its place, or a
-/// thread where no runtime is near.
+/// Sends an operation to a session's task from code that cannot wait. While the queue is full, a spawned task waits instead, or a
+/// thread if there is no runtime.
 pub fn tell(ops: &mpsc::Sender<Op>, op: Op) {
-    // A session that is gone has no streams.
+    // A closed session has no streams.
     let Err(mpsc::error::TrySendError::Full(op)) = ops.try_send(op) else {
         return;
     };
     let ops = ops.clone();
     match Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn(async move { ops.send(op).await })),
-        // A system that gives no thread loses the operation; the peer's stream then ends with the session.
+        // If the system gives no thread, the operation is lost, and the peer's stream ends with the session.
         Err(_) => drop(std::thread::Builder::new().spawn(move || ops.blocking_send(op))),
     }
 }
 
-/// Bytes of an answer; who sends them waits until the session has taken all.
+/// Bytes of an answer. The sender waits until the session has taken all of them.
 #[derive(Debug)]
 pub struct Answer {
     /// The stream.
     pub stream: StreamId,
-    /// The head, with the first of them.
+    /// The head, followed by the first bytes of the body.
     pub first: Bytes,
     /// The bytes that follow.
     pub data: Bytes,
-    /// Whether they are the last.
+    /// Whether these bytes are the last.
     pub fin: bool,
-    /// Hears when the session has taken all.
+    /// Notified when the session has taken all bytes.
     pub done: oneshot::Sender<()>,
 }
 
-/// The error of a session that is gone.
+/// Error for a session that has ended.
 pub fn gone<T>(_: T) -> Error {
     ExchangeError::Cut { delivered: 0 }.into()
 }
 
-/// Sends bytes on a stream; waits while the peer gives no credit.
+/// Sends bytes on a stream. Waits while the peer gives no credit.
 ///
 /// # Errors
 ///

@@ -1,43 +1,43 @@
-//! What a session's turn sends of packets looks like few sizes on the wire.
+//! Padding of mix packets: a turn of a session sends one of few sizes.
 
 use betanet_htx::{StreamId, kind};
 use betanet_mix::PACKET;
 use betanet_mix::links::TOGETHER;
 
-/// As how many packets those look that leave together; more look like a multiple of the last.
+/// Packet counts that the wire shows: packets that leave together are padded up to the next count, or to a multiple of the last.
 const LOOKS: [usize; 7] = [0, 1, 2, 4, 8, 16, TOGETHER];
 
-/// What is sent after so many packets, in bytes, so that the wire shows their number only roughly.
+/// Bytes of padding to send after so many packets, so that the wire shows their number only roughly.
 fn padding(packets: usize) -> usize {
     let looks = LOOKS.into_iter().find(|n| *n >= packets);
     let looks = looks.unwrap_or_else(|| packets.next_multiple_of(TOGETHER));
     (looks - packets) * PACKET
 }
 
-/// Counts the packets that a session sends on the stream that it opened for them, until they leave.
+/// Counts the packets that a session has sent on its own packet stream and that have not left yet.
 #[derive(Debug, Default)]
 pub(crate) struct Unpadded {
-    /// One stream a session; the last where one was opened again.
+    /// ID of the packet stream. A session has one; if it is opened again, the last one counts.
     stream: Option<StreamId>,
     bytes: usize,
 }
 
 impl Unpadded {
-    /// A stream was opened.
+    /// Records an opened stream.
     pub(crate) fn opened(&mut self, of: u8, stream: StreamId) {
         if of == kind::MIX {
             self.stream = Some(stream);
         }
     }
 
-    /// Bytes were sent on a stream.
+    /// Records bytes sent on a stream.
     pub(crate) fn sent(&mut self, stream: StreamId, bytes: usize) {
         if self.stream == Some(stream) {
             self.bytes += bytes;
         }
     }
 
-    /// How much is to be sent beside what leaves now.
+    /// Returns the bytes of padding to add to what leaves now.
     pub(crate) fn leaves(&mut self) -> usize {
         padding(std::mem::take(&mut self.bytes) / PACKET)
     }

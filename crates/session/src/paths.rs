@@ -1,4 +1,4 @@
-//! The seam between a session's task and whoever takes paths: relays, and nodes that built some.
+//! The interface between a session's task and the users of paths: relays, and nodes that built paths.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use tokio::sync::mpsc;
 
 use crate::ops::{Op, RawStream};
 
-/// Whose session something came on.
+/// The session on which a message or stream arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct CameFrom {
     /// The peer's key.
     pub key: PublicKey,
-    /// Its address, where it came directly.
+    /// The peer's IP address. `None` if it does not come directly.
     pub ip: Option<IpAddr>,
-    /// Who pays for it.
+    /// The party charged for it.
     pub charge: ChargeTo,
 }
 
-/// Who takes path messages, and streams of other types than BAR.
+/// Handles path messages, and streams of other types than BAR.
 pub trait Paths: Send + Sync {
-    /// A path message; what it is answered at once. `ops` reaches the session that it came on.
+    /// Handles a path message and returns the immediate answer. `ops` is the queue of the session on which the message arrived.
     ///
     /// # Errors
     ///
-    /// Why it is refused. A few may be honest mistakes, as by a clock that is wrong.
+    /// The reason of the refusal. A few refusals may be honest mistakes, for example because of a wrong clock.
     fn control(
         self: Arc<Self>,
         from: &CameFrom,
@@ -35,6 +35,6 @@ pub trait Paths: Send + Sync {
         ops: Option<mpsc::Sender<Op>>,
     ) -> Result<Option<Control>, Code>;
 
-    /// A stream of this type that the peer opened.
+    /// Handles a stream of type `kind` that the peer opened.
     fn opened(self: Arc<Self>, from: &CameFrom, kind: u8, stream: RawStream);
 }

@@ -1,8 +1,9 @@
-//! What a node serves: services that may take their time, by the prefix of a request's path.
+//! Services of a node: asynchronous request handlers, chosen by path prefix.
 //!
-//! A service gets a [`Call`] and returns a [`Reply`], later: it may wait for minutes, read the request's body as it comes, and stream
-//! its answer. Bytes that it has not read give the client no credit; its answer is asked for more only while there is room.
-//! When the client gives up or its session ends, the service's future is dropped where it waits.
+//! A service receives a [`Call`] and returns a [`Reply`] later. It may wait for minutes, read the request's body as it arrives,
+//! and stream its answer. Unread bytes give the client no credit, and the answer's source is polled only while there is room.
+//!
+//! When the client gives up or its session ends, the service's future is dropped.
 
 mod allowance;
 mod body;
@@ -33,13 +34,15 @@ pub use allowance::{Allowance, CHUNK, Lent, TRICKLE};
 pub use exchange::{Exchange, Running};
 pub use own_task::OwnTask;
 
-/// What a service returns.
+/// The future that a service returns.
 pub type ServiceFuture = Pin<Box<dyn Future<Output = Reply> + Send>>;
 
 /// Answers requests.
 ///
-/// Each call to a registered service runs in a task of its own: one that waits, or panics, holds up no other. Work that keeps a
-/// processor or waits for a disk belongs on another thread ([`tokio::task::spawn_blocking`]). An async function or closure is a service:
+/// Each call to a registered service runs in its own task: one that waits, or panics, does not delay any other. Work that
+/// occupies a processor or waits for a disk belongs on another thread ([`tokio::task::spawn_blocking`]).
+///
+/// An async function or closure is a service:
 ///
 /// ```
 /// use betanet_session::{Call, Reply, Service};
@@ -52,7 +55,7 @@ pub type ServiceFuture = Pin<Box<dyn Future<Output = Reply> + Send>>;
 /// is_service(greet);
 /// ```
 pub trait Service: Send + Sync + 'static {
-    /// Begins to answer a request.
+    /// Starts to answer a request.
     fn call(&self, call: Call) -> ServiceFuture;
 }
 
@@ -74,7 +77,8 @@ impl Service for Arc<dyn Service> {
     }
 }
 
-/// A tower service as a [`Service`]: layers for limits, timeouts and tracing go around it. An error is answered with 500.
+/// Adapts a tower service to a [`Service`], so that layers for limits, timeouts and tracing can wrap it. An error is answered
+/// with 500.
 #[derive(Clone, Debug)]
 pub struct Tower<S>(pub S);
 
@@ -104,32 +108,32 @@ where
     }
 }
 
-/// A request, and who asks.
+/// A request and its client.
 #[derive(Debug)]
 pub struct Call {
     /// Method, path and headers.
     pub request: Request,
-    /// The client: the other end of a direct session, or nobody that is known.
+    /// The client: the peer of a direct session, or an unknown client.
     pub client: Client,
-    /// The body, as it comes.
+    /// The body, readable as it arrives.
     pub body: CallBody,
-    /// Whose session it came on.
+    /// The session on which the request arrived.
     pub from: RequestSource,
 }
 
-/// Where a request came from, for who counts what one client makes a node hold.
+/// Origin of a request, for limiting the resources that one client occupies.
 #[derive(Clone, Debug)]
 pub struct RequestSource {
-    /// The number of the session.
+    /// Number of the session.
     pub session: u64,
-    /// The one who pays.
+    /// The party charged for the request.
     pub charge: ChargeTo,
-    /// What the answers of the session may hold.
+    /// Memory allowance of the session's answers.
     pub allowance: Allowance,
 }
 
 impl RequestSource {
-    /// A new session that this one pays for.
+    /// Creates the source for a new session charged to this party.
     pub fn of(charge: ChargeTo) -> Self {
         Self {
             session: session_id(),

@@ -13,7 +13,7 @@ use crate::facts::Outcome;
 use crate::ops::{Ask, Op, RawStream, gone, open_raw, send};
 use crate::{Answer, Body, Error, OuterFacts, PeerSession, SessionFacts};
 
-/// A session's user end. Clones share the session; with the last one it closes.
+/// A user's handle of a session. Clones share the session, which closes when the last one is dropped.
 #[derive(Clone, Debug)]
 pub struct SessionHandle {
     pub(crate) ops: mpsc::Sender<Op>,
@@ -25,7 +25,7 @@ pub struct SessionHandle {
 }
 
 impl SessionHandle {
-    /// A handle for a task that takes `ops`. The rest is what [`Driver::identity`](crate::Driver::identity) says of it.
+    /// Creates a handle for a task that takes `ops`. The other arguments come from [`Driver::identity`](crate::Driver::identity).
     #[must_use]
     pub fn new(
         ops: mpsc::Sender<Op>,
@@ -43,19 +43,19 @@ impl SessionHandle {
         }
     }
 
-    /// The other end.
+    /// Returns the peer's key.
     #[must_use]
     pub const fn peer(&self) -> &PublicKey {
         &self.peer
     }
 
-    /// What the outer connection is.
+    /// Returns the parameters of the outer connection.
     #[must_use]
     pub const fn outer(&self) -> &OuterFacts {
         &self.outer
     }
 
-    /// Waits until the session is over, without keeping it open.
+    /// Waits until the session is over. Does not keep it open.
     pub fn over(&self) -> impl Future<Output = ()> + Send + use<> {
         self.over.clone().cancelled_owned()
     }
@@ -64,25 +64,25 @@ impl SessionHandle {
         self.outcome.error(0).into()
     }
 
-    /// What came of the session.
+    /// Returns the session's outcome.
     #[must_use]
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
     }
 
-    /// Ends once nothing was opened on it for so long.
+    /// Ends the session once no stream has been open for this long.
     pub async fn ends_idle(&self, after: Duration) {
-        // One that has ended ends no more.
+        // A session that has ended needs nothing more.
         let _ = self.ops.send(Op::EndsIdle(after)).await;
     }
 
-    /// Whether the session has ended.
+    /// Returns whether the session has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.ops.is_closed()
     }
 
-    /// Sends a request's head; what its answer's body will be gives the exchange up when it is dropped.
+    /// Sends a request's head. Dropping the returned body of the answer gives up the exchange.
     async fn begin(&self, request: Request, more: bool) -> Result<Body, Error> {
         let (reply, begun) = oneshot::channel();
         self.ops
@@ -101,16 +101,16 @@ impl SessionHandle {
     ///
     /// # Errors
     ///
-    /// The session or the exchange ended, or the request is not one.
+    /// The session or the exchange ended, or the request is invalid.
     pub async fn ask(&self, request: Request) -> Result<Answer, Error> {
         self.begin(request, false).await?.answered().await
     }
 
-    /// Sends a request's head; the body follows through what is returned.
+    /// Sends a request's head. The returned [`Upload`] sends the body.
     ///
     /// # Errors
     ///
-    /// As [`SessionHandle::ask`].
+    /// See [`SessionHandle::ask`].
     pub async fn upload(&self, request: Request) -> Result<Upload, Error> {
         let body = self.begin(request, true).await?;
         Ok(Upload { body })
@@ -134,8 +134,8 @@ impl SessionHandle {
         open_raw(&self.ops, kind, first).await
     }
 
-    /// The same session, for whoever opens streams of other types on it. It does not end with the last handle then, but when it
-    /// is closed.
+    /// Returns this session for code that opens streams of other types on it. The session then no longer ends with its last
+    /// handle, but only when it is closed.
     #[must_use]
     pub fn peer_session(&self) -> PeerSession {
         PeerSession {
@@ -160,7 +160,7 @@ impl SessionHandle {
         pong.await.map_err(|e| self.gone(e))
     }
 
-    /// Turns this side's sending key.
+    /// Rekeys this side's sending key.
     ///
     /// # Errors
     ///
@@ -170,7 +170,7 @@ impl SessionHandle {
         sent.map_err(|e| self.gone(e))
     }
 
-    /// What the session agreed on and counted.
+    /// Returns the session's parameters and counters.
     ///
     /// # Errors
     ///
@@ -182,7 +182,7 @@ impl SessionHandle {
         facts.await.map_err(|e| self.gone(e))
     }
 
-    /// The key that paths through the mix are drawn with, whose guard is the other end.
+    /// Returns the key with which paths through the mix are drawn. The peer of the session is their guard.
     ///
     /// # Errors
     ///
@@ -195,13 +195,13 @@ impl SessionHandle {
 
     /// Closes the session with OK.
     pub async fn close(&self) {
-        // One that has ended is closed.
+        // A session that has ended is already closed.
         let _ = self.ops.send(Op::Close).await;
         self.ops.closed().await;
     }
 }
 
-/// A request whose body is being sent. Dropped before its end, it is given up: the peer keeps nothing of it.
+/// A request whose body is being sent. Dropping it before its end gives it up, and the peer keeps nothing of it.
 #[derive(Debug)]
 pub struct Upload {
     body: Body,
@@ -212,16 +212,17 @@ impl Upload {
         send(&self.body.ops, self.body.stream, data, fin).await
     }
 
-    /// Waits until an answer's head is here, or the exchange has ended: more of the body is not needed then.
+    /// Waits until an answer's head has arrived or the exchange has ended. The rest of the body is then not needed.
     pub async fn answered(&self) {
         self.body.inbox.answered().await;
     }
 
-    /// Sends bytes; waits while the peer gives no credit, but not longer than until it answers.
+    /// Sends bytes. Waits while the peer gives no credit, but at most until it answers.
     ///
     /// # Errors
     ///
-    /// [`Error::Answered`] when the answer is here before the body's end: [`Upload::finish`] gives it. The exchange ended.
+    /// [`Error::Answered`] if the answer arrives before the body's end; [`Upload::finish`] returns it. Otherwise, the exchange
+    /// ended.
     pub async fn send(&self, data: Bytes) -> Result<(), Error> {
         tokio::select! {
             biased;
@@ -230,11 +231,11 @@ impl Upload {
         }
     }
 
-    /// Ends the body and waits for the answer's head. Where the answer came first, the rest of the body is given up.
+    /// Ends the body and waits for the answer's head. If the answer has arrived before, the rest of the body is given up.
     ///
     /// # Errors
     ///
-    /// As [`SessionHandle::ask`].
+    /// See [`SessionHandle::ask`].
     pub async fn finish(mut self) -> Result<Answer, Error> {
         self.body.unsent = tokio::select! {
             biased;
@@ -244,14 +245,14 @@ impl Upload {
         self.body.answered().await
     }
 
-    /// Gives the request up: the peer keeps nothing of a body that did not come to its end.
+    /// Gives up the request. The peer keeps nothing of an incomplete body.
     pub async fn abandon(mut self) {
         (self.body.ended, self.body.unsent) = (true, false);
         let abort = Op::Abort {
             stream: self.body.stream,
             code: Code::OK,
         };
-        // With the session the request has ended too.
+        // If the session has ended, so has the request.
         let _ = self.body.ops.send(abort).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A session's carrier that is a stream of another session.
+//! A carrier that runs a session over a stream of another session.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use crate::ops::{Op, RawStream, tell};
 
 /// Carries a session over a [`RawStream`].
 pub struct ForwardCarrier {
-    /// Read before the session took over.
+    /// Bytes read before the session took over the stream.
     first: Bytes,
     inbox: Inbox,
     stream: StreamId,
@@ -31,14 +31,14 @@ pub struct ForwardCarrier {
     broken: bool,
 }
 
-/// Used-up bytes that are told to the peer together.
+/// Number of consumed bytes after which the peer is given credit.
 const CREDIT_STEP: u64 = 64 << 10;
 
 impl ForwardCarrier {
-    /// Carries over `stream`. The bytes `first` were read from it before.
+    /// Creates a carrier over `stream`. The bytes `first` were read from it before.
     pub fn new(first: Bytes, stream: RawStream) -> Self {
         let mut body = stream.body;
-        // This carrier ends the stream and gives its credit back now.
+        // From here on, this carrier ends the stream and gives its credit back.
         body.ended = true;
         let owed = std::mem::take(&mut body.owed);
         Self {
@@ -56,7 +56,7 @@ impl ForwardCarrier {
     }
 
     fn pay(&mut self, cx: &mut Context<'_>) {
-        // Without room now, the next read pays.
+        // If the queue has no room now, the next read gives the credit.
         if self.owed > 0 && matches!(self.ops.poll_reserve(cx), Poll::Ready(Ok(()))) {
             let (stream, bytes) = (self.stream, std::mem::take(&mut self.owed));
             let _ = self.ops.send_item(Op::Consume { stream, bytes });
@@ -68,7 +68,7 @@ impl ForwardCarrier {
             if let Some(sending) = &mut self.sending {
                 let sent = ready!(Pin::new(sending).poll(cx));
                 self.sending = None;
-                // Nothing can follow bytes that were lost.
+                // Nothing can follow lost bytes.
                 self.broken |= !matches!(sent, Ok(Ok(())));
             }
             if self.broken {
@@ -135,7 +135,7 @@ impl Carrier for ForwardCarrier {
     }
 
     fn push(&mut self, _: &mut Context<'_>) {
-        // The session below sends what it takes.
+        // The session below sends whatever it takes.
     }
 
     fn end(&mut self) {
@@ -151,11 +151,11 @@ impl Carrier for ForwardCarrier {
     }
 
     fn go_away(&mut self) {
-        // A path has no carrier that could be told; its session refuses new streams.
+        // A path has no carrier to notify. Its session refuses new streams.
     }
 
     fn export_as(&self, _: &str, _: &[u8], _: &mut [u8]) -> Result<(), CarrierError> {
-        // A session over FORWARD derives its material itself (E-31).
+        // A session over FORWARD derives its keying material itself (E-31).
         Err(CarrierError::Export)
     }
 
@@ -164,7 +164,7 @@ impl Carrier for ForwardCarrier {
             Poll::Ready(Ok(())) if !self.sent_end || self.heard_end => Poll::Ready(()),
             Poll::Ready(Err(_)) => Poll::Ready(()),
             _ => loop {
-                // The peer's end is what tells that ours has arrived.
+                // The peer's end confirms that ours has arrived.
                 match self.inbox.poll_chunk(cx) {
                     Poll::Ready(Ok(Some(bytes))) => self.owed += bytes.len() as u64,
                     Poll::Ready(_) => {

@@ -1,4 +1,4 @@
-//! Streams that somebody else than a session's own users takes: libp2p substreams, packets of the mix.
+//! Streams that other protocols use: libp2p substreams, and packets of the mix.
 
 use std::io;
 use std::net::IpAddr;
@@ -20,16 +20,16 @@ use crate::exchange::Inbox;
 use crate::ops::{Op, RawStream, open_raw};
 use crate::stream_carrier::ForwardCarrier;
 
-/// How long a stream whose reader is gone waits for the peer's end.
+/// Time that a stream without a reader waits for the peer's end.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Takes the streams that peers open.
+/// Handles streams that peers open.
 pub trait Streams: Send + Sync + 'static {
-    /// A peer opened a stream of a type that was asked for.
+    /// Called when a peer has opened a stream of a requested type.
     fn opened(&self, session: &PeerSession, kind: u8, stream: Substream);
 }
 
-/// A session that a peer opens streams on, and that streams can be opened on.
+/// A session on which both the peer and this node can open streams.
 #[derive(Clone, Debug)]
 pub struct PeerSession {
     pub(crate) id: u64,
@@ -40,38 +40,39 @@ pub struct PeerSession {
     pub(crate) over: CancellationToken,
 }
 
-/// A number that no other session of this process has.
+/// Returns a session number that is unique in this process.
 pub fn session_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl PeerSession {
-    /// Tells sessions of one process apart.
+    /// Returns the session's number, which is unique in this process.
     #[must_use]
     pub const fn id(&self) -> u64 {
         self.id
     }
 
-    /// The other end.
+    /// Returns the peer's key.
     #[must_use]
     pub const fn peer(&self) -> &PublicKey {
         &self.peer
     }
 
-    /// Where it came from, if not over relays.
+    /// Returns the peer's IP address, or `None` if the session came over relays.
     #[must_use]
     pub const fn ip(&self) -> Option<IpAddr> {
         self.ip
     }
 
-    /// Who pays for what it makes this node hold. A session over relays is charged to whom the session that carries it is.
+    /// Returns the party charged for the session's resources. A session over relays is charged to the same party as the session
+    /// that carries it.
     #[must_use]
     pub const fn charge(&self) -> ChargeTo {
         self.charge
     }
 
-    /// Opens a stream of this type.
+    /// Opens a stream of type `kind`.
     ///
     /// # Errors
     ///
@@ -87,22 +88,22 @@ impl PeerSession {
         self.over.clone().cancelled_owned()
     }
 
-    /// Closes the session once all that was written has left.
+    /// Closes the session once all written data has been sent.
     pub async fn finish(&self) {
-        // One that has ended is closed.
+        // A session that has ended is already closed.
         let _ = self.ops.send(Op::Finish).await;
         self.over().await;
     }
 
     /// Closes the session.
     pub async fn close(&self) {
-        // One that has ended is closed.
+        // A session that has ended is already closed.
         let _ = self.ops.send(Op::Close).await;
         self.ops.closed().await;
     }
 }
 
-/// A stream's bytes, both ways, by polling. Dropped before this side has ended it, it is reset.
+/// A stream's bytes in both directions, with a polling interface. Dropping it before this side has ended resets it.
 pub struct Substream {
     stream: Option<ForwardCarrier>,
     inbox: Inbox,
@@ -121,7 +122,7 @@ fn gone() -> io::Error {
 }
 
 impl Substream {
-    /// The bytes of a stream.
+    /// Creates the polling interface of a stream.
     pub fn new(stream: RawStream) -> Self {
         let inbox = stream.inbox();
         Self {
@@ -132,7 +133,7 @@ impl Substream {
         }
     }
 
-    /// The next bytes; `None` once after the last.
+    /// Returns the next bytes, or `None` once after the last.
     ///
     /// # Errors
     ///
@@ -155,7 +156,7 @@ impl Substream {
         }
     }
 
-    /// Whether [`Substream::send`] may be called; after the last bytes, whether the session has taken them.
+    /// Returns whether [`Substream::send`] may be called. After the last bytes, returns whether the session has taken them.
     ///
     /// # Errors
     ///
@@ -167,11 +168,11 @@ impl Substream {
         }
     }
 
-    /// Sends bytes, once [`Substream::poll_ready`] says so.
+    /// Sends bytes. Requires that [`Substream::poll_ready`] has returned ready.
     ///
     /// # Errors
     ///
-    /// This side ended the stream.
+    /// This side has ended the stream.
     pub fn send(&mut self, bytes: Bytes) -> io::Result<()> {
         match &mut self.stream {
             Some(stream) if !self.ended => stream.send(bytes).map_err(|_| gone()),
@@ -179,11 +180,11 @@ impl Substream {
         }
     }
 
-    /// The next bytes; `None` after the last.
+    /// Returns the next bytes, or `None` after the last.
     ///
     /// # Errors
     ///
-    /// As [`Substream::poll_next`].
+    /// See [`Substream::poll_next`].
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -192,14 +193,14 @@ impl Substream {
     ///
     /// # Errors
     ///
-    /// As [`Substream::poll_ready`].
+    /// See [`Substream::poll_ready`].
     pub async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
         std::future::poll_fn(|cx| self.poll_ready(cx)).await?;
         self.send(bytes)?;
         std::future::poll_fn(|cx| self.poll_ready(cx)).await
     }
 
-    /// Ends this side; [`Substream::poll_ready`] tells when the session has taken the end.
+    /// Ends the sending direction. [`Substream::poll_ready`] then reports when the session has taken the end.
     pub fn end(&mut self) {
         if let Some(stream) = &mut self.stream
             && !std::mem::replace(&mut self.ended, true)
@@ -211,7 +212,7 @@ impl Substream {
 
 impl Drop for Substream {
     fn drop(&mut self) {
-        // What this side sent to its end has to arrive: the peer's own end is waited for, unread.
+        // Data sent before the end has to arrive, so wait for the peer's end without reading.
         if self.ended
             && !self.heard_end
             && let (Some(mut stream), Ok(runtime)) =
@@ -227,21 +228,21 @@ impl Drop for Substream {
     }
 }
 
-/// Who takes streams of which type; those of other types are refused.
+/// Handlers of streams, by type. Streams of other types are refused.
 #[derive(Clone, Default)]
 pub struct StreamRegistry {
-    /// The handler of libp2p substreams.
+    /// Handler of libp2p substreams.
     pub libp2p: Option<Arc<dyn Streams>>,
-    /// The handler of streams of packets.
+    /// Handler of packet streams.
     pub mix: Option<Arc<dyn Streams>>,
-    /// Streams of sessions that are joined with a leg of version 1.1; in their form they are libp2p's.
+    /// Handler of streams on sessions that are joined with a leg of version 1.1. Their format is that of libp2p streams.
     pub translated: Option<Arc<dyn Streams>>,
-    /// The versions that are offered.
+    /// The offered versions of layer 2.
     pub l2: L2,
 }
 
 impl StreamRegistry {
-    /// The handler of a stream type, on a translated session or another.
+    /// Returns the handler of a stream type, on a translated session or another.
     pub fn of(&self, kind: u8, translated: bool) -> Option<Arc<dyn Streams>> {
         match kind {
             kind::LIBP2P if translated && self.translated.is_some() => self.translated.clone(),
@@ -251,7 +252,7 @@ impl StreamRegistry {
         }
     }
 
-    /// What a node with these offers.
+    /// Returns the extra features that a node with these handlers offers.
     pub const fn extra(&self) -> Extra {
         Extra {
             libp2p: self.libp2p.is_some(),
@@ -260,7 +261,7 @@ impl StreamRegistry {
         }
     }
 
-    /// The stream types that they take.
+    /// Returns the stream types that have handlers.
     pub fn kinds(&self) -> impl Iterator<Item = u8> {
         let both = [kind::LIBP2P, kind::MIX].into_iter();
         both.filter(|kind| self.of(*kind, true).is_some())

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ops::OPS;
 use crate::{Admit, Clock, Controls, Dialled, Driver, OuterFacts, Service, SessionHandle};
 
-/// One direction.
+/// One direction of the carrier.
 #[derive(Default)]
 pub struct Pipe {
     bytes: VecDeque<Bytes>,
@@ -38,7 +38,7 @@ fn lock(pipe: &Shared) -> std::sync::MutexGuard<'_, Pipe> {
     pipe.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets a direction's bytes go on, or not.
+/// Stops or resumes a direction.
 pub fn stop(pipe: &Shared, stopped: bool) {
     let mut pipe = lock(pipe);
     pipe.stopped = stopped;
@@ -108,12 +108,12 @@ fn secrets(seed: u64) -> Secrets {
     Secrets::draw(&mut Rng::new(&Seed::from_number(seed)))
 }
 
-/// A client's session with a server, and what its bytes go through.
+/// Creates a client's session with a server, and returns the pipe between them.
 pub async fn joined(service: Arc<dyn Service>) -> (SessionHandle, Shared) {
     joined_behind(service, Box::new(Dialled)).await
 }
 
-/// The same, where `admit` decides at the server.
+/// Like [`joined`], with `admit` deciding at the server.
 pub async fn joined_behind(
     service: Arc<dyn Service>,
     admit: Box<dyn Admit>,

@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all, and files of secrets that nobody else may read.
+//! Files that are written whole or not at all, and files of secrets that no other user may read.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -8,22 +8,23 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-/// A key file is a few kilobytes.
+/// Maximum size of a file of a secret. A key file has a few kilobytes.
 const SECRET_MAX: u64 = 64 << 10;
-/// Links that lead to a file, one to the next.
+/// Maximum number of symbolic links that lead to a file, one to the next.
 const LINKS_MAX: usize = 8;
-/// The name of a file that is being written begins with this, and ends with so many drawn letters.
+/// Prefix of the name of an unfinished file. Random letters follow it.
 const UNFINISHED: &str = ".betanet-";
-/// The same of an entry of a state folder, which nobody but the folder's holder writes.
+/// Prefix of the name of an unfinished entry of a state folder, which only the folder's holder writes.
 const UNFINISHED_STATE: &str = ".state-";
 const DRAWN: usize = 16;
 
-/// Who besides its owner may read a file of a secret.
+/// Users besides the owner that may read a file of a secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Readers {
-    /// Nobody.
+    /// No other user.
     Owner,
-    /// Its group too, as an ACME client's certificate keys are often kept. Others may not, and the group may not write.
+    /// The file's group too, as is common for an ACME client's certificate keys. The group may not write, and other users may not
+    /// read.
     Group,
 }
 
@@ -33,7 +34,7 @@ pub enum Readers {
 ///
 /// # Errors
 ///
-/// Something is there under that name, or the file cannot be written.
+/// A file of that name exists, or the file cannot be written.
 pub fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     let bytes = bytes.as_ref();
     let folder = folder_of(path);
@@ -42,13 +43,13 @@ pub fn write_new(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     sync(folder)
 }
 
-/// Writes a file that only its owner may read (mode 0600, whatever the umask), in place of what is there.
+/// Writes a file that only its owner may read (mode 0600, whatever the umask), and replaces an existing one.
 ///
-/// Whoever reads the name sees all of the old file or all of the new one.
+/// A reader of the name sees the whole old file or the whole new one.
 ///
 /// # Errors
 ///
-/// The file cannot be written, or what is there is not a regular file.
+/// The file cannot be written, or the existing one is not a regular file.
 pub fn write_private(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     let bytes = bytes.as_ref();
     let path = followed(path)?;
@@ -58,10 +59,10 @@ pub fn write_private(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     replace(&path, 0o600, true, bytes)
 }
 
-/// Writes a file that others may read as the umask says, in place of what is there, whose mode it takes over.
+/// Writes a file that others may read as the umask allows. Replaces an existing file, and keeps its mode.
 ///
-/// Whoever reads the name sees all of the old file or all of the new one. What is not a regular file, as `/dev/stdout`, is
-/// written to as it is.
+/// A reader of the name sees the whole old file or the whole new one. A target that is not a regular file, such as `/dev/stdout`,
+/// is written in place.
 ///
 /// # Errors
 ///
@@ -79,11 +80,11 @@ pub fn write_shared(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     }
 }
 
-/// Reads a file of a secret: a regular file of at most 64 KiB that nobody but its `readers` may read.
+/// Reads a file of a secret: a regular file of at most 64 KiB that only its owner and its `readers` may read.
 ///
 /// # Errors
 ///
-/// It cannot be read, or is not such a file; the error says what is allowed.
+/// The file cannot be read, or is not of this form; the error says what is allowed.
 pub fn read_secret(path: &Path, readers: Readers) -> io::Result<Zeroizing<Vec<u8>>> {
     let (file, meta) = open_regular(path)?;
     let mode = meta.permissions().mode() & 0o7777;
@@ -101,26 +102,26 @@ pub fn read_secret(path: &Path, readers: Readers) -> io::Result<Zeroizing<Vec<u8
     read_whole(&file, &meta, SECRET_MAX)
 }
 
-/// Reads a regular file of at most `most` bytes. A FIFO or a device is refused, and not waited for.
+/// Reads a regular file of at most `most` bytes. Refuses a FIFO or a device without waiting for it.
 ///
 /// # Errors
 ///
-/// It cannot be read, or is not such a file.
+/// The file cannot be read, or is not of this form.
 pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let (file, meta) = open_regular(path)?;
     read_whole(&file, &meta, most).map(|mut bytes| std::mem::take(&mut *bytes))
 }
 
-/// Bytes that are read of a file of settings, addresses or certificates.
+/// Maximum bytes read from a file of settings, addresses or certificates.
 pub const TEXT_MAX: u64 = 16 << 20;
-/// The same of a capture, a recording, or what is learnt from them.
+/// Maximum bytes read from a capture, a recording, or data learnt from them.
 pub const CAPTURE_MAX: u64 = 1 << 30;
 
-/// Reads a file or a pipe of at most `most` bytes. A device that gives bytes without end is refused once it has given more.
+/// Reads a file or a pipe of at most `most` bytes. A device that never ends is refused once it has given more.
 ///
 /// # Errors
 ///
-/// It cannot be read, or is longer.
+/// The file cannot be read, or is longer than `most`.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?
@@ -133,23 +134,23 @@ pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same of text.
+/// Like [`read_bounded`], for text.
 ///
 /// # Errors
 ///
-/// It cannot be read, is longer, or is not UTF-8.
+/// The file cannot be read, is longer than `most`, or is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     let bytes = read_bounded(path, most)?;
     String::from_utf8(bytes).map_err(|e| io::Error::new(ErrorKind::InvalidData, e.utf8_error()))
 }
 
-/// Reads a regular file of at most `most` bytes into a buffer that is wiped.
+/// Reads a regular file of at most `most` bytes into a buffer that is wiped on drop.
 pub(crate) fn read_private(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let (file, meta) = open_regular(path)?;
     read_whole(&file, &meta, most)
 }
 
-/// Writes an entry of a state folder, in place of what is there. The caller holds the folder.
+/// Writes an entry of a state folder, and replaces an existing one. The caller holds the folder.
 pub(crate) fn write_state(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = followed(path)?;
     if fs::metadata(&path).is_ok_and(|m| !m.is_file()) {
@@ -161,7 +162,7 @@ pub(crate) fn write_state(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync(folder)
 }
 
-/// Removes what a process that was killed left of entries that it was writing. The caller holds the state folder.
+/// Removes the unfinished entries of a killed process. The caller holds the state folder.
 pub(crate) fn remove_unfinished(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -187,7 +188,7 @@ fn open_regular(path: &Path) -> io::Result<(File, fs::Metadata)> {
 
 fn read_whole(file: &File, meta: &fs::Metadata, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let room = usize::try_from(meta.len().min(most)).unwrap_or(0) + 1;
-    // With room for all of it: a buffer that grows leaves copies behind.
+    // Reserve room for all of it, since a growing buffer leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     file.take(room as u64).read_to_end(&mut bytes)?;
     if bytes.len() >= room {
@@ -209,7 +210,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Where links lead from a path, so that they stay when the file is replaced.
+/// Follows the symbolic links of a path, so that they remain when the file is replaced.
 fn followed(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
@@ -231,7 +232,7 @@ fn replace(path: &Path, mode: u32, exact: bool, bytes: &[u8]) -> io::Result<()> 
     sync(folder)
 }
 
-/// A complete file under a drawn name, which is removed when dropped. The umask takes nothing from its mode where it is to be `exact`.
+/// A complete file with a random name, removed on drop. If its mode is to be `exact`, the umask does not reduce it.
 fn fresh(
     (folder, unfinished): (&Path, &str),
     mode: u32,
@@ -252,7 +253,7 @@ fn fresh(
     Ok(file)
 }
 
-/// Brings a folder's names to the disk. Some file systems know no such thing, and a folder may be there to write and not to read.
+/// Syncs a folder's names to the disk. Some file systems cannot do this, and some folders may be written but not read.
 pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     match File::open(folder).and_then(|f| f.sync_all()) {
         Err(e)

@@ -1,16 +1,16 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why state is not read or written.
+/// Error of reading or writing state.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file system refused.
+    /// The file system reported an error.
     #[error("{}: {source}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// Another process holds the folder.
@@ -22,26 +22,26 @@ pub enum Error {
     Held {
         /// The folder.
         folder: PathBuf,
-        /// The process that holds it, where it has said so.
+        /// The process that holds it, if it has recorded its ID.
         pid: Option<u32>,
     },
-    /// Other users may use a folder that already holds something.
+    /// Other users have access to a folder that already holds something.
     #[error("{0}: others may use the folder: state is kept there only after chmod 700 {0}", folder.display())]
     Open {
         /// The folder.
         folder: PathBuf,
     },
-    /// The file is of a version that this program does not know.
+    /// The file has a version that this program does not know.
     #[error("{}: version {found}, and this program knows versions up to {known}: run a newer one", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
         /// The version in the file.
         found: u16,
-        /// The newest version that is known.
+        /// The newest version that this program knows.
         known: u16,
     },
-    /// The file is not as it was written.
+    /// The file is damaged.
     #[error(
         "{}: {why}: it is left as it is; restore it from a copy, or remove it to begin anew",
         path.display()
@@ -49,7 +49,7 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How it is damaged.
+        /// Kind of the damage.
         why: Damage,
     },
     /// The file holds another kind of state.
@@ -57,21 +57,21 @@ pub enum Error {
     WrongKind {
         /// The file.
         path: PathBuf,
-        /// The kind that was asked for.
+        /// The requested kind.
         wanted: &'static str,
     },
-    /// The entry is larger than an entry may be.
+    /// The entry exceeds the maximum size.
     #[error("{}: longer than an entry may be", path.display())]
     Long {
         /// The file.
         path: PathBuf,
     },
-    /// The name cannot be an entry's.
+    /// The name is not valid for an entry.
     #[error(
         "an entry's name is 1 to 96 of A-Z, a-z, 0-9, '.', '_' and '-', and does not begin with a '.'"
     )]
     Name,
-    /// The folder was closed: its lock is released.
+    /// The folder was closed and its lock released.
     #[error("{}: the state folder is closed", folder.display())]
     Closed {
         /// The folder.
@@ -86,23 +86,23 @@ impl Error {
     }
 }
 
-/// How a file is damaged.
+/// Kind of damage to a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Damage {
-    /// It does not begin with the line that each file of state begins with.
+    /// The file does not begin with the header line of state files.
     #[error("damaged: its first line is not that of a state file")]
     Header,
-    /// It is shorter or longer than its first line says.
+    /// The file is shorter or longer than its header line says.
     #[error("damaged: its length is not what its first line says")]
     Length,
     /// Its content does not match its checksum.
     #[error("damaged: its content does not match its checksum")]
     Checksum,
-    /// A journal's record does not match its checksum, and others follow it.
+    /// A journal's record does not match its checksum, and more records follow it.
     #[error("damaged: a record in its middle does not match its checksum")]
     Record,
-    /// Its content is whole, and does not read.
+    /// The content is complete but cannot be parsed.
     #[error("damaged: its content does not read")]
     Content,
 }

@@ -1,4 +1,4 @@
-//! The first line of each file, and the checksum in it.
+//! The header line of each file, and its checksum.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,14 +8,14 @@ use zeroize::Zeroizing;
 
 use crate::{Damage, Error, Kind};
 
-/// The version of the line itself.
+/// Version of the header line itself.
 const FORMAT: u16 = 1;
-/// No line is longer.
+/// Maximum length of the line.
 const LINE_MAX: usize = 160;
-/// Hex digits of a checksum.
+/// Number of hex digits of a checksum.
 const CHECK: usize = 32;
 
-/// Whether a file is replaced whole or appended to.
+/// Form of a file: replaced whole, or appended to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Form {
     Whole,
@@ -31,27 +31,27 @@ impl Form {
     }
 }
 
-/// What a line says.
+/// The fields of a header line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Header<'a> {
     form: Form,
     kind: &'a str,
     version: u16,
-    /// Of the content that follows; 0 in a journal.
+    /// Length of the content that follows; 0 in a journal.
     len: usize,
     check: &'a str,
 }
 
-/// Why a line does not read.
+/// The reason why a line cannot be parsed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Problem {
-    /// There is none.
+    /// There is no header line.
     None,
-    /// It is of a later format.
+    /// The line has a later format.
     Format(u16),
 }
 
-/// A number as it is written: no sign, no zero before it.
+/// Parses a number in canonical form: no sign, no leading zero.
 fn number(text: &str) -> Option<u64> {
     let n: u64 = text.parse().ok()?;
     (n.to_string() == text).then_some(n)
@@ -63,7 +63,7 @@ fn is_kind(text: &str) -> bool {
 }
 
 impl<'a> Header<'a> {
-    /// Reads the line that `bytes` begin with. Also returned: the line up to its checksum, and the content after it.
+    /// Parses the line at the start of `bytes`. Also returns the line up to its checksum, and the content after it.
     fn parse(bytes: &'a [u8]) -> Result<(Self, &'a [u8], &'a [u8]), Problem> {
         let first = &bytes[..bytes.len().min(LINE_MAX)];
         let end = first
@@ -108,18 +108,18 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The first 16 bytes of SHA-256, in hex.
+/// Returns the first 16 bytes of SHA-256, in hex.
 fn check(line: &[u8], content: &[u8]) -> String {
     let digest = Sha256::new().chain_update(line).chain_update(content);
     let mut out = String::with_capacity(CHECK);
     for byte in &digest.finalize()[..CHECK / 2] {
-        // Writing to text does not fail.
+        // Writing to a string does not fail.
         let _ = write!(out, "{byte:02x}");
     }
     out
 }
 
-/// A file's first line, and in one that is replaced whole the content after it.
+/// Encodes a file's header line, followed by the content unless the file is a journal.
 pub(crate) fn encode(form: Form, kind: Kind, content: &[u8]) -> Zeroizing<Vec<u8>> {
     let Kind { name, version } = kind;
     let word = form.word();
@@ -129,14 +129,14 @@ pub(crate) fn encode(form: Form, kind: Kind, content: &[u8]) -> Zeroizing<Vec<u8
     };
     line += &check(line.as_bytes(), content);
     line.push('\n');
-    // With room for all of it: a buffer that grows leaves copies behind.
+    // Reserve room for all of it, since a growing buffer leaves copies behind.
     let mut out = Zeroizing::new(Vec::with_capacity(line.len() + content.len()));
     out.extend_from_slice(line.as_bytes());
     out.extend_from_slice(content);
     out
 }
 
-/// Checks a file against what is asked for: its version, and what follows its line.
+/// Checks that a file has the requested form and kind. Returns its version and content.
 pub(crate) fn decode<'a>(
     form: Form,
     kind: Kind,
@@ -156,7 +156,7 @@ pub(crate) fn decode<'a>(
         Problem::None => damaged(Damage::Header),
         Problem::Format(found) => newer(found, FORMAT),
     })?;
-    // The checksum comes first: a digit that rotted is damage, not a version.
+    // Verify the checksum first: a corrupted digit is damage, not another version.
     let covered = match header.form {
         Form::Whole if header.len != content.len() => return Err(damaged(Damage::Length)),
         Form::Whole => content,
@@ -177,7 +177,7 @@ pub(crate) fn decode<'a>(
     Ok((header.version, content))
 }
 
-/// Reads arbitrary bytes as files of both forms: one that reads is the one that is written for its content.
+/// Decodes arbitrary bytes as files of both forms. A file that decodes must equal the encoding of its content.
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
     const KIND: Kind = Kind::new("fuzz", 3);

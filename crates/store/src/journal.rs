@@ -1,13 +1,13 @@
-//! The records of a journal: each with its length and two checksums, so that one that was cut short is told from a damaged one.
+//! The records of a journal. Each has its length and two checksums, so that a truncated record differs from a damaged one.
 
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::Damage;
 
-/// A length of four bytes, a checksum of it, and one of the record.
+/// Length of a record's head: a length of four bytes, its checksum, and the record's checksum.
 const HEAD: usize = 16;
-/// No record is longer.
+/// Maximum length of a record.
 pub(crate) const RECORD_MAX: usize = 1 << 20;
 
 fn check<const N: usize>(label: u8, bytes: &[u8]) -> [u8; N] {
@@ -17,7 +17,7 @@ fn check<const N: usize>(label: u8, bytes: &[u8]) -> [u8; N] {
     out
 }
 
-/// A record as it stands in a journal. It is at most [`RECORD_MAX`] bytes.
+/// Encodes a record for a journal. It has at most [`RECORD_MAX`] bytes.
 pub(crate) fn encode(record: &[u8]) -> Zeroizing<Vec<u8>> {
     let len = u32::try_from(record.len())
         .unwrap_or(u32::MAX)
@@ -30,14 +30,15 @@ pub(crate) fn encode(record: &[u8]) -> Zeroizing<Vec<u8>> {
     out
 }
 
-/// What stands in a journal.
+/// The content of a journal.
 pub(crate) struct Read {
     pub(crate) records: Vec<Zeroizing<Vec<u8>>>,
-    /// Bytes of whole records; those after them were cut short by a crash.
+    /// Length of all complete records. A crash has cut short the bytes after them.
     pub(crate) whole: usize,
 }
 
-/// Reads records. The last one may be cut short, or its last blocks may never have reached the disk and read as zeros.
+/// Reads the records of a journal. The last one may be truncated, or its last blocks may never have reached the disk and read as
+/// zeros.
 pub(crate) fn read(bytes: &[u8]) -> Result<Read, Damage> {
     let mut out = Read {
         records: Vec::new(),
@@ -89,7 +90,7 @@ mod tests {
             let read = read(&all[..len]).unwrap();
             let whole = ends.iter().rposition(|e| *e <= len).unwrap();
             assert_eq!((read.records.len(), read.whole), (whole, ends[whole]));
-            // What never reached the disk reads as zeros.
+            // Blocks that never reached the disk read as zeros.
             let mut holes = all[..len].to_vec();
             holes.extend([0; 40]);
             if ends.contains(&len) {

@@ -1,9 +1,9 @@
 //! The state of a node on disk: one folder, one lock, one format.
 //!
-//! **Promises.** [`Storage`] is the port: `load`, `replace`, `append`, `records`, `remove`. [`State`] implements it over a folder
-//! of mode 0700 that one process holds at a time. `replace` writes a file whole or not at all, and syncs file and folder before
-//! it returns. Each file names its kind and version and has a checksum. A file that is damaged, newer or of another kind is an
-//! error that names the file; it never reads as an empty one.
+//! **Promises.** [`Storage`] is the interface: `load`, `replace`, `append`, `records`, `remove`. [`State`] implements it over a
+//! folder of mode 0700 that one process holds at a time. `replace` writes a file whole or not at all, and syncs file and folder
+//! before it returns. Each file names its kind and version and has a checksum. A file that is damaged, newer or of another kind
+//! gives an error that names the file, and never reads as empty.
 //!
 //! **Below:** the file system. **Above:** `carrier` (files of secrets), `runtime` and `cli` (state).
 //!

@@ -7,15 +7,15 @@ use std::path::Path;
 
 use crate::Error;
 
-/// The lock's file, which stays when it is released: its content says who held it last.
+/// Name of the lock file. It remains after the release, and its content names its last holder.
 pub(crate) const FILE: &str = "lock";
 
-/// Held until it is dropped, or the process ends.
+/// A lock that is held until it is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock(File);
 
 impl Lock {
-    /// Takes the folder's lock at once, or says who holds it.
+    /// Takes the folder's lock without waiting, or returns its holder.
     pub(crate) fn take(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FILE);
         let mut options = OpenOptions::new();
@@ -24,7 +24,7 @@ impl Lock {
         let mut file = file.map_err(Error::file(&path))?;
         match file.try_lock() {
             Ok(()) => {
-                // For whoever asks meanwhile; without it the lock holds all the same.
+                // Record the process ID, for other processes that try to take the lock.
                 let told = file
                     .set_len(0)
                     .and_then(|()| file.rewind())
@@ -34,7 +34,7 @@ impl Lock {
             }
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                // Who holds it may be writing there.
+                // The holder may be writing the file right now.
                 let read = (&mut file).take(16).read_to_string(&mut text);
                 let pid = read.ok().and_then(|_| text.trim().parse().ok());
                 Err(Error::Held {
@@ -58,7 +58,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Nobody is named who does not hold it any more. What fails here is undone by closing the file.
+        // Clear the name of the former holder. If that fails, closing the file still releases the lock.
         let _ = self.0.set_len(0);
         let _ = self.0.unlock();
     }

@@ -12,7 +12,7 @@ enum Entry {
     Journal(Kind, Vec<Zeroizing<Vec<u8>>>),
 }
 
-/// State that is gone with the process: for tests, and for nodes that are to leave nothing behind.
+/// State that lasts as long as the process, for tests and for nodes that must leave nothing behind.
 #[derive(Default)]
 pub struct MemoryStorage {
     entries: Mutex<BTreeMap<String, Entry>>,

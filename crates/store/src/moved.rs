@@ -4,19 +4,20 @@ use std::path::Path;
 
 use crate::{Damage, ENTRY_MAX, Error, Kind, Loaded, Storage, disk};
 
-/// Loads an entry. Where there is none, its content is moved here from the file `old`, where an earlier version kept it: `read` makes
-/// the entry's content of the file's, or `None` where the file does not read.
+/// Loads an entry. If it does not exist, moves its content here from the file `old` of an earlier version.
+///
+/// `read` converts the file's content to the entry's, or returns `None` if the file is invalid.
 ///
 /// # Errors
 ///
-/// As [`Storage::load`]; or the old file cannot be read, which is left as it is.
+/// See [`Storage::load`]. If the old file cannot be read, it is left unchanged.
 pub fn load_or_move(
     storage: &dyn Storage,
     (kind, name): (Kind, &str),
     old: &Path,
     read: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
 ) -> Result<Option<Loaded>, Error> {
-    // The old file may stand under the entry's own name.
+    // The old file may have the same name as the entry.
     let same = match storage.load(kind, name) {
         Err(Error::Damaged {
             path,
@@ -36,7 +37,7 @@ pub fn load_or_move(
     let bytes = zeroize::Zeroizing::new(content);
     storage.replace(kind, name, &bytes)?;
     if !same {
-        // The entry is on the disk by now, and counts before the old file does.
+        // The entry is on disk by now, and takes precedence over the old file.
         fs::remove_file(old).map_err(Error::file(old))?;
     }
     Ok(Some(Loaded {

@@ -6,19 +6,19 @@ use sha2::{Digest as _, Sha256};
 use crate::state::{checked, load_file};
 use crate::{Damage, Error, Kind, Loaded, State, Storage, load_or_move};
 
-/// How long one process waits for another's piece of work.
+/// Time that one process waits for another's piece of work.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A state folder that processes use in turn: each holds it for one piece of work, such as reading an entry and replacing it.
+/// A state folder that processes use in turn. Each holds it for one piece of work, such as reading an entry and replacing it.
 ///
-/// Commands use one that a user runs several of at a time. A node holds its folder for as long as it runs: see [`State`].
+/// It serves commands of which a user runs several at a time. A node holds its folder for as long as it runs: see [`State`].
 #[derive(Clone, Debug)]
 pub struct SharedFolder {
     folder: PathBuf,
 }
 
 impl SharedFolder {
-    /// The folder need not be there; it is made when something is written.
+    /// Creates a handle. The folder need not exist: it is created on the first write.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
@@ -26,17 +26,17 @@ impl SharedFolder {
         }
     }
 
-    /// The folder.
+    /// Returns the folder's path.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Holds the folder while `work` is done.
+    /// Holds the folder while `work` runs.
     ///
     /// # Errors
     ///
-    /// [`Error::Held`] where another process does not release it within 5 s; else as [`State::open`], or as `work` says.
+    /// [`Error::Held`] if another process does not release it within 5 s. Otherwise see [`State::open`], or the error of `work`.
     pub fn hold<T, E: From<Error>>(
         &self,
         work: impl FnOnce(&State) -> Result<T, E>,
@@ -44,20 +44,20 @@ impl SharedFolder {
         work(&State::open_within(&self.folder, PATIENCE)?)
     }
 
-    /// The content of an entry. The folder is not held for it: an entry is replaced whole.
+    /// Loads the content of an entry, without holding the folder: entries are replaced whole.
     ///
     /// # Errors
     ///
-    /// As [`Storage::load`].
+    /// See [`Storage::load`].
     pub fn load(&self, kind: Kind, name: &str) -> Result<Option<Loaded>, Error> {
         load_file(kind, &self.folder.join(checked(name)?))
     }
 
-    /// The same; an entry that is not there is moved here from the file `old`, as [`load_or_move`] does.
+    /// Loads an entry. If it does not exist, moves it here from the file `old`, like [`load_or_move`].
     ///
     /// # Errors
     ///
-    /// As [`load_or_move`].
+    /// See [`load_or_move`].
     pub fn load_or_move(
         &self,
         entry: (Kind, &str),
@@ -79,13 +79,13 @@ impl SharedFolder {
     ///
     /// # Errors
     ///
-    /// As [`SharedFolder::hold`] and [`Storage::replace`].
+    /// See [`SharedFolder::hold`] and [`Storage::replace`].
     pub fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
         self.hold(|state| state.replace(kind, name, bytes))
     }
 }
 
-/// An entry's name for a text that may hold what no name does, or be longer: no two texts have the same one.
+/// Derives a valid entry name from any text, which may be long or have invalid characters. Different texts have different names.
 #[must_use]
 pub fn entry_name(prefix: &str, text: &str) -> String {
     let plain = |c: char| {

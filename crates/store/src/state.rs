@@ -13,9 +13,9 @@ use crate::journal::{self, RECORD_MAX};
 use crate::lock::{self, Lock};
 use crate::{Damage, Error, Kind, Loaded, Storage, disk};
 
-/// Bytes that an entry's file has at most.
+/// Maximum size of an entry's file.
 pub const ENTRY_MAX: u64 = 64 << 20;
-/// Between two attempts to take a folder that another process holds.
+/// Interval between two attempts to take a folder that another process holds.
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// A state folder that this process holds, until it is dropped or closed.
@@ -24,18 +24,18 @@ const AGAIN: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct State {
     folder: PathBuf,
-    /// One reads or writes at a time. `None` once the folder is closed.
+    /// Lock for one read or write at a time. `None` once the folder is closed.
     held: Mutex<Option<Held>>,
 }
 
 #[derive(Debug)]
 struct Held {
     _lock: Lock,
-    /// The kind and the bytes of each journal that was appended to, by its name: all of them are whole records.
+    /// Kind and length of each journal that was appended to, by name. All of its records are complete.
     journals: BTreeMap<String, (Kind, u64)>,
 }
 
-/// Refuses a name that cannot be an entry's.
+/// Refuses a name that is not valid for an entry.
 pub(crate) fn checked(name: &str) -> Result<&str, Error> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     let good = (1..=96).contains(&name.len()) && name.bytes().all(fits);
@@ -46,11 +46,11 @@ pub(crate) fn checked(name: &str) -> Result<&str, Error> {
     }
 }
 
-/// Takes from others what they may do in a folder that is there; one that is not is no error.
+/// Removes the access of other users to a folder. A folder that does not exist is not an error.
 ///
 /// # Errors
 ///
-/// Its mode cannot be changed.
+/// The folder's mode cannot be changed.
 pub fn tighten(folder: &Path) -> Result<(), Error> {
     match fs::metadata(folder) {
         Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
@@ -63,22 +63,22 @@ pub fn tighten(folder: &Path) -> Result<(), Error> {
 }
 
 impl State {
-    /// Opens a folder, which is made with mode 0700 where it is not there, and holds it.
+    /// Opens and holds a folder. Creates it with mode 0700 if it does not exist.
     ///
     /// # Errors
     ///
-    /// [`Error::Held`] where another process holds it, [`Error::Open`] where others may use it, [`Error::File`].
+    /// [`Error::Held`] if another process holds it, [`Error::Open`] if other users have access to it, and [`Error::File`].
     pub fn open(folder: &Path) -> Result<Self, Error> {
         prepare(folder)?;
         let lock = Lock::take(folder)?;
         Self::begin(folder, lock)
     }
 
-    /// The same, and waits up to `patience` for another process to release the folder.
+    /// Like [`State::open`], but waits up to `patience` for another process to release the folder.
     ///
     /// # Errors
     ///
-    /// As [`State::open`].
+    /// See [`State::open`].
     pub fn open_within(folder: &Path, patience: Duration) -> Result<Self, Error> {
         prepare(folder)?;
         let mut waited = Duration::ZERO;
@@ -105,13 +105,13 @@ impl State {
         })
     }
 
-    /// The folder.
+    /// Returns the folder's path.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Releases the folder once what is being written is written. Whoever still has this may not use it any more.
+    /// Releases the folder after any write in progress. Later operations on this value fail.
     pub fn close(&self) {
         *self.lock() = None;
     }
@@ -120,7 +120,7 @@ impl State {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with an entry's file, while nobody else does.
+    /// Runs `work` on an entry's file, with exclusive access.
     fn with<T>(
         &self,
         name: &str,
@@ -136,7 +136,7 @@ impl State {
     }
 }
 
-/// Makes the folder, or looks whether others may use it.
+/// Creates the folder, or checks whether other users have access to it.
 fn prepare(folder: &Path) -> Result<(), Error> {
     let mut builder = DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(folder);
@@ -145,7 +145,7 @@ fn prepare(folder: &Path) -> Result<(), Error> {
     if meta.permissions().mode() & 0o077 == 0 {
         return Ok(());
     }
-    // One that is in use already, or that was made for this a moment ago, is tightened; a home or a /tmp is not.
+    // Tighten a folder that is already in use as a state folder or was just created for it, but not a home or a /tmp.
     let mut names = fs::read_dir(folder).map_err(Error::file(folder))?;
     if folder.join(lock::FILE).exists() || names.next().is_none() {
         return tighten(folder);
@@ -162,7 +162,7 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
     }
 }
 
-/// The content of an entry's file.
+/// Loads the content of an entry's file.
 pub(crate) fn load_file(kind: Kind, path: &Path) -> Result<Option<Loaded>, Error> {
     let Some(bytes) = read(path)? else {
         return Ok(None);
@@ -174,7 +174,7 @@ pub(crate) fn load_file(kind: Kind, path: &Path) -> Result<Option<Loaded>, Error
     }))
 }
 
-/// A journal's records, and how many of the file's bytes are whole.
+/// Reads a journal's records, and returns the length of the complete ones.
 fn read_journal(kind: Kind, path: &Path) -> Result<Option<(journal::Read, u64)>, Error> {
     let Some(bytes) = read(path)? else {
         return Ok(None);
@@ -237,7 +237,7 @@ impl Storage for State {
             let mut options = File::options();
             let file = options.append(true).mode(0o600).open(path);
             let mut file = file.map_err(Error::file(path))?;
-            // What a crash, or an attempt that failed, left there.
+            // Remove the remains of a crash or of a failed attempt.
             file.set_len(whole)
                 .and_then(|()| file.write_all(&bytes))
                 .and_then(|()| file.sync_data())

@@ -1,4 +1,4 @@
-//! A state folder as its holder and others meet it.
+//! Tests of a state folder from the view of its holder and of other processes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,7 +23,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-/// What holds for each implementation of the port.
+/// Checks that hold for each implementation of [`Storage`].
 fn conforms(storage: &dyn Storage) {
     assert!(storage.load(KIND, "a").unwrap().is_none());
     storage.replace(KIND, "a", b"one").unwrap();
@@ -39,7 +39,7 @@ fn conforms(storage: &dyn Storage) {
     let records = storage.records(JOURNAL, "j").unwrap();
     assert_eq!(records.len(), 5);
     assert!((0..5_u8).all(|n| records[usize::from(n)][..] == vec![n; usize::from(n)]));
-    // One kind is not read as the other, nor a value as a journal.
+    // A kind is not read as another kind, nor a value as a journal.
     for wrong in [
         storage.load(JOURNAL, "a").err(),
         storage.load(JOURNAL, "j").err(),
@@ -214,10 +214,10 @@ fn old_places_are_read_once_and_moved() {
     fs::write(&old, "form").unwrap();
     assert_eq!(&load(&old, "mesh").unwrap().unwrap().bytes[..], b"new form");
     assert!(!old.exists());
-    // What an older program writes there afterwards does not count.
+    // A file that an older program writes there afterwards is ignored.
     fs::write(&old, "other").unwrap();
     assert_eq!(&load(&old, "mesh").unwrap().unwrap().bytes[..], b"new form");
-    // A file that had the entry's own name.
+    // The old file has the entry's own name.
     let same = state.folder().join("guard");
     fs::write(&same, "form").unwrap();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Processes that are killed while they write state. `BETANET_KILLS=1000` kills so many; without it a few.
+//! Tests that kill processes while they write state. `BETANET_KILLS=1000` kills 1000 of them; the default is a few.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,13 +15,13 @@ use betanet_store::{Kind, State, Storage};
 
 const VALUE: Kind = Kind::new("value", 1);
 const NOTES: Kind = Kind::new("notes", 1);
-/// Where the child finds the folder; without it there is no child.
+/// Variable with the child's folder. Only a child has it.
 const FOLDER: &str = "BETANET_KILLED_FOLDER";
 const KILLS: u32 = 100;
-/// Records after which a journal begins anew.
+/// Number of records after which a journal starts over.
 const RECORDS: u64 = 64;
 
-/// The value of a step: its number, and as many bytes as make its write last for a different time.
+/// The value of a step: its number, and a varying number of bytes so that the duration of writes differs.
 fn content(step: u64) -> Vec<u8> {
     let len = usize::try_from(step * 7919 % 70_000).unwrap();
     let mut bytes = step.to_be_bytes().to_vec();
@@ -36,7 +36,7 @@ fn step_of(bytes: &[u8]) -> u64 {
     step
 }
 
-/// Writes step after step, and says each once it is on disk. It is another process's part of the test below.
+/// Writes step after step, and prints each once it is on disk. This is the child process of the test below.
 #[test]
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else {
@@ -60,7 +60,7 @@ fn child() {
     }
 }
 
-/// Starts a child, kills it after a while that differs each time, and returns the last step that it said to be on disk.
+/// Starts a child and kills it after a varying time. Returns the last step that the child reported to be on disk.
 fn killed(folder: &Path, round: u32) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
@@ -71,7 +71,7 @@ fn killed(folder: &Path, round: u32) -> u64 {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let step = |line: &str| line.rsplit_once("step ")?.1.parse::<u64>().ok();
-    // It has begun; what follows hits it at any point of its work.
+    // The child has begun. The kill hits it at any point of its work.
     let mut last = lines.by_ref().find_map(|l| step(&l.unwrap())).unwrap();
     let wait = u64::from(round) * 7_368_787 % 3_000;
     std::thread::sleep(Duration::from_micros(wait));
@@ -91,7 +91,7 @@ fn after_a_kill_each_file_has_its_old_or_its_new_content() {
     let mut between = 0;
     for round in 0..kills {
         let said = killed(&folder, round);
-        // The lock went with its holder.
+        // The lock was released with its holder's end.
         let state = State::open(&folder).unwrap();
         let value = state.load(VALUE, "value").unwrap().unwrap();
         let value = step_of(&value.bytes);
@@ -101,7 +101,8 @@ fn after_a_kill_each_file_has_its_old_or_its_new_content() {
             .iter()
             .map(|n| u64::from_be_bytes(n[..].try_into().unwrap()))
             .collect();
-        // It is written before the value is; the step that begins it anew may be under way, or be repeated after a kill.
+        // The note is written before the value. The step that starts the journal over may be in progress, or repeated after a
+        // kill.
         match notes.last() {
             Some(last) => assert!((value..=value + 1).contains(last), "{last} {value}"),
             None => assert!((value + 1).is_multiple_of(RECORDS), "{value}"),
@@ -112,6 +113,6 @@ fn after_a_kill_each_file_has_its_old_or_its_new_content() {
         let names: Vec<_> = left.map(|e| e.unwrap().file_name()).collect();
         assert!(names.len() <= 3, "{names:?}");
     }
-    // Otherwise it was never hit while it wrote.
+    // Otherwise no kill hit a write.
     assert!(between > 0, "no kill between two writes");
 }

@@ -1,4 +1,4 @@
-//! One resource, or a range of it, on its way to where it goes.
+//! The download of one resource, or of a range of it, to its destination.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -14,43 +14,43 @@ use crate::Fail;
 use crate::progress::Bar;
 use crate::target::Url;
 
-/// The last byte of a range whose end is not known; servers clip it.
+/// Last byte of a range whose end is unknown. Servers clip it.
 const TO_THE_END: u64 = (1 << 53) - 1;
-/// How often a resource that changes is begun anew.
+/// Maximum number of restarts of the download of a changing resource.
 const ANEW_MAX: u32 = 16;
 
-/// What is fetched, and how.
+/// Options of a download.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
-    /// As `--range` says.
+    /// The range, as given to `--range`.
     pub(super) range: Option<String>,
-    /// Go on where an earlier run was cut, and fetch nothing that is there whole.
+    /// Whether to resume an earlier run, and to skip a file that is already complete.
     pub(super) resume: bool,
-    /// Hash what is fetched.
+    /// Whether to hash the data.
     pub(super) digest: bool,
-    /// What the hash must be, in hex.
+    /// The required hash, in hex.
     pub(super) sha256: Option<String>,
 }
 
-/// What became of it.
+/// The result of a download.
 #[derive(Debug)]
 pub(super) struct Fetched {
-    /// Bytes that are there now.
+    /// Number of bytes that are stored now.
     pub(super) bytes: u64,
-    /// Bytes of those that came in this run.
+    /// Number of those that arrived in this run.
     pub(super) came: u64,
     pub(super) sha256: Option<String>,
     pub(super) etag: Option<String>,
 }
 
-/// What follows an answer's head.
+/// The step after an answer's head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Next {
-    /// The body is to be written.
+    /// Write the body.
     Body,
-    /// The request is made again: what was there is worth nothing.
+    /// Repeat the request, since the stored data is of no use.
     Again,
-    /// All is there.
+    /// Everything is stored already.
     Whole,
     /// The answer is a refusal.
     Refused,
@@ -61,35 +61,35 @@ pub(super) struct Download {
     url: String,
     target: String,
     sink: Sink,
-    /// Of the sink, for errors.
+    /// Name of the sink, for errors.
     name: PathBuf,
     part: Option<Part>,
-    /// Where the first byte stands in the resource.
+    /// Offset of the first byte in the resource.
     first: u64,
-    /// Bytes that are there, or on their way to the sink.
+    /// Number of bytes that are stored, or on their way to the sink.
     got: u64,
-    /// Bytes of earlier parts of a list, before those.
+    /// Number of bytes of the earlier parts of a list.
     before: u64,
-    /// Of those, what an earlier run left.
+    /// Number of the stored bytes that come from an earlier run.
     left: u64,
-    /// Where what is wanted ends in the resource.
+    /// End of the wanted range in the resource. `None` if unknown.
     end: Option<u64>,
     etag: Option<String>,
-    /// The whole copy that stands under the final name already: its etag and length.
+    /// Etag and length of the complete copy that already has the final name.
     copy: Option<(String, u64)>,
     anew: u32,
-    /// What the sink has is worth nothing once there is something better.
+    /// Whether the sink's data is to be replaced as soon as new data arrives.
     stale: bool,
     shows: bool,
     bar: Option<Bar>,
 }
 
 impl Download {
-    /// Opens where it goes, and looks at what is there.
+    /// Opens the destination, and checks the data that is already there.
     ///
     /// # Errors
     ///
-    /// Nothing can be written there.
+    /// The destination cannot be written.
     pub(super) fn begin(url: &Url, place: Place, wanted: Wanted) -> Result<Self, Fail> {
         let canonical = url.to_string();
         let range = wanted.range.as_deref();
@@ -143,7 +143,7 @@ impl Download {
         })
     }
 
-    /// Bytes that are there.
+    /// Returns the number of stored bytes.
     pub(super) const fn got(&self) -> u64 {
         self.got
     }
@@ -161,7 +161,7 @@ impl Download {
         }
     }
 
-    /// Where the next byte stands in the resource.
+    /// Returns the offset of the next byte in the resource.
     const fn next(&self) -> u64 {
         self.first + self.got
     }
@@ -170,7 +170,7 @@ impl Download {
         self.got > 0 && self.end == Some(self.next())
     }
 
-    /// The etag of what is there whole.
+    /// Returns the etag of the complete copy.
     fn held(&self) -> Option<&str> {
         match &self.copy {
             Some((etag, _)) => Some(etag),
@@ -178,14 +178,14 @@ impl Download {
         }
     }
 
-    /// What is asked next.
+    /// Returns the next request.
     ///
     /// # Errors
     ///
-    /// What came cannot be gone on with, nor taken back.
+    /// The stored bytes can neither be continued nor discarded.
     pub(super) async fn request(&mut self) -> Result<Request, Fail> {
         if self.got > 0 && self.etag.is_none() {
-            // Nothing tells whether the rest would be of the same bytes.
+            // Nothing shows whether the rest would belong to the same data.
             self.start_anew("was cut, and the peer gives it no etag to go on by")
                 .await?;
         }
@@ -205,7 +205,7 @@ impl Download {
         Ok(Request::new(Method::Get, &self.target, headers))
     }
 
-    /// What came is worth nothing.
+    /// Discards the stored data and starts again. Fails if the data has already been output.
     async fn start_anew(&mut self, why: &str) -> Result<(), Fail> {
         self.anew += 1;
         let shown = self.before > 0 || self.part.is_none() && self.got > 0;
@@ -218,11 +218,11 @@ impl Download {
         Ok(())
     }
 
-    /// Takes an answer's head.
+    /// Handles an answer's head.
     ///
     /// # Errors
     ///
-    /// It is none to what was asked, or cannot be noted.
+    /// The answer does not fit the request, or its note cannot be written.
     pub(super) async fn head(&mut self, head: &Response) -> Result<Next, Fail> {
         let held = self.held().is_some();
         match head.status {
@@ -233,7 +233,7 @@ impl Download {
                 return Ok(Next::Again);
             }
             status::BAD_REQUEST if self.got > 0 => {
-                // Where nothing is missing, the earlier run was cut after the last byte.
+                // If nothing is missing, the earlier run was cut after the last byte.
                 let all = format!("bytes */{}", self.next());
                 if head.headers.text("content-range") == Some(&all) {
                     return Ok(Next::Whole);
@@ -245,7 +245,7 @@ impl Download {
             _ => return Ok(Next::Refused),
         }
         if held {
-            // Another one stands there now.
+            // The resource has been replaced.
             self.start_anew("changed while it was fetched").await?;
         }
         let etag = head.headers.text("etag").filter(|t| !t.starts_with("W/"));
@@ -264,7 +264,7 @@ impl Download {
             Some((start, _)) if self.got > 0 && start != self.next() => {
                 return Err(other_range(start, self.next()));
             }
-            // The whole in place of its rest.
+            // The server sends the whole resource instead of the rest.
             None if self.got > 0 => {
                 if self.wanted.range.is_some() {
                     return Err(Fail::Peer("the peer answered with no range".into()));
@@ -300,7 +300,7 @@ impl Download {
         }
         if let Some(part) = &self.part {
             if self.got + self.before == 0 {
-                // What another run left is no part of this, and is kept until there is something better.
+                // The data of another run is not part of this download. It is kept until new data arrives.
                 part.clear()?;
             }
             match self.holds() {
@@ -314,7 +314,7 @@ impl Download {
     }
 
     fn holds(&self) -> Option<Holds> {
-        // A later part of a list is not what the URL names.
+        // A later part of a list is not the resource that the URL names.
         if self.before > 0 {
             return None;
         }
@@ -331,7 +331,7 @@ impl Download {
     ///
     /// # Errors
     ///
-    /// They cannot be written, or are more than was said.
+    /// The bytes cannot be written, or are more than announced.
     pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Fail> {
         let len = bytes.len() as u64;
         if self.end.is_some_and(|end| self.next() + len > end) {
@@ -345,28 +345,28 @@ impl Download {
         Ok(())
     }
 
-    /// Whether all came that was said to come.
+    /// Returns whether all announced bytes have arrived.
     pub(super) fn has_all(&self) -> bool {
         self.end == Some(self.next())
     }
 
-    /// Asks for what follows, where the answer names it: the next part of a long list.
+    /// Continues with the target that the answer names: the next part of a long list.
     pub(super) fn follow(&mut self, target: &str) {
         target.clone_into(&mut self.target);
         self.before += self.got;
         (self.first, self.got, self.end, self.etag) = (0, 0, None, None);
     }
 
-    /// No bar is drawn until the next answer.
+    /// Hides the progress bar until the next answer.
     pub(super) fn pause(&mut self) {
         self.bar = None;
     }
 
-    /// All is here: it is written, checked, and gets its name.
+    /// Completes the download: flushes and checks the data, and gives the file its name.
     ///
     /// # Errors
     ///
-    /// It is not all, not what was wanted, or not written.
+    /// The data is incomplete or not as required, or cannot be written.
     pub(super) async fn finish(mut self) -> Result<Fetched, Fail> {
         self.bar = None;
         let fails = self.fails();
@@ -414,7 +414,7 @@ impl Download {
     }
 }
 
-/// Whether the digest is the one that was wanted.
+/// Checks that the digest is the required one.
 fn checked(wanted: &Wanted, digest: Option<[u8; 32]>) -> Result<(), Fail> {
     let got = digest.map(|d| betanet_wire::text::hex(&d));
     match (&wanted.sha256, got) {
@@ -431,7 +431,7 @@ fn other_range(got: u64, want: u64) -> Fail {
     ))
 }
 
-/// How a device or a pipe is opened: a pipe by the thread that writes, since that waits for its reader.
+/// Opens a device or a pipe. The writing thread opens a pipe, since that waits for a reader.
 fn device(
     path: &std::path::Path,
 ) -> Result<Box<dyn FnOnce() -> io::Result<fs::File> + Send>, Fail> {
@@ -447,7 +447,7 @@ fn device(
     Ok(Box::new(|| Ok(file)))
 }
 
-/// `bytes a-b/n`: where it begins, and one past its end.
+/// Parses `bytes a-b/n`. Returns the offsets of the first byte and after the last.
 fn content_range(text: &str) -> Option<(u64, u64)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;

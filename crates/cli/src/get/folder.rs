@@ -1,4 +1,4 @@
-//! `get -r`: a folder with all that is below it, into a folder of this machine.
+//! `get -r`: fetches a folder with everything below it, into a local folder.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
@@ -19,15 +19,15 @@ use crate::fail::interruptible;
 use crate::source::Source;
 use crate::target::{Dialling, Url};
 
-/// Folders within each other.
+/// Maximum depth of nested folders.
 const DEPTH_MAX: usize = 64;
-/// Names in all.
+/// Maximum number of names overall.
 const NAMES_MAX: u64 = 1 << 20;
-/// Folders that are still to be listed.
+/// Maximum number of folders that wait to be listed.
 const WAITING_MAX: usize = 1 << 16;
-/// Bytes of one part of a list.
+/// Maximum length of one part of a list.
 const LIST_MAX: usize = 4 << 20;
-/// A name's bytes, as file systems allow.
+/// Maximum length of a name in bytes, as in file systems.
 const NAME_MAX: usize = 255;
 
 #[derive(Debug, Deserialize)]
@@ -41,7 +41,7 @@ struct Entry {
     name: String,
 }
 
-/// What was done.
+/// Totals of the fetch.
 #[derive(Default)]
 struct Sums {
     names: u64,
@@ -53,7 +53,7 @@ struct Sums {
     resumed: u32,
 }
 
-/// A folder of the peer, and where it goes.
+/// A folder of the peer, and its local destination.
 struct Folder {
     target: String,
     place: PathBuf,
@@ -72,7 +72,7 @@ pub(super) async fn run(args: &GetArgs, url: &Url) -> Result<(), Fail> {
     if !target.ends_with('/') {
         target.push('/');
     }
-    // The folder that was named may be a link, none below it.
+    // The named folder may be a symbolic link, but no folder below it.
     let fresh = !place.exists();
     fs::create_dir_all(&place).map_err(Fail::file(&place))?;
     let made = place.clone();
@@ -88,7 +88,7 @@ pub(super) async fn run(args: &GetArgs, url: &Url) -> Result<(), Fail> {
         while let Some(folder) = waiting.pop_front() {
             let all = (&mut waiting, &mut sums);
             match take(args, url, &folder, all, &mut source).await {
-                // What is wrong with one folder says nothing of the next.
+                // A failure of one folder does not affect the next.
                 Err(Fail::Peer(why)) if folder.depth > 0 && source.is_open() => {
                     note!("left out: {}: {why}", folder.place.display());
                     sums.failed += 1;
@@ -104,7 +104,7 @@ pub(super) async fn run(args: &GetArgs, url: &Url) -> Result<(), Fail> {
     .await;
     source.close().await;
     if done.is_err() && fresh {
-        // Where nothing came, nothing stays; a folder with something in it is not removed by this.
+        // If nothing arrived, nothing remains. This does not remove a folder that is not empty.
         let _ = fs::remove_dir(&made);
     }
     done?;
@@ -130,7 +130,7 @@ pub(super) async fn run(args: &GetArgs, url: &Url) -> Result<(), Fail> {
     }
 }
 
-/// The names of one folder that were taken. A peer that names a file and a folder alike would stop at what came from itself.
+/// The names taken in one folder. They detect a peer that uses one name for both a file and a folder, whose files would collide.
 #[derive(Default)]
 struct Names {
     folders: BTreeSet<String>,
@@ -138,7 +138,7 @@ struct Names {
 }
 
 impl Names {
-    /// Whether a name stands for one thing, with what a file's part is called meanwhile.
+    /// Takes a name, together with the name of its part file. Returns `false` if either is taken.
     fn take(&mut self, name: &str, is_folder: bool) -> bool {
         if is_folder {
             let parts = [".part.json", ".part"];
@@ -153,7 +153,7 @@ impl Names {
     }
 }
 
-/// Takes the files of one folder, and notes the folders in it.
+/// Fetches the files of one folder, and queues its subfolders.
 async fn take(
     args: &GetArgs,
     url: &Url,
@@ -201,7 +201,7 @@ async fn take(
                 continue;
             }
             match file(args, &url.at(target), &place, sums, source).await {
-                // What is wrong with one file says nothing of the next.
+                // A failure of one file does not affect the next.
                 Err(Trouble::Fail(Fail::Peer(why))) => {
                     note!("left out: {}: {why}", place.display());
                     sums.failed += 1;
@@ -210,7 +210,7 @@ async fn take(
             }
         }
         match list.next {
-            // A list that goes on elsewhere, or does not get on, is none.
+            // A continuation that leads elsewhere or makes no progress is invalid.
             Some(next) if next > page && next.starts_with(&format!("{}?", folder.target)) => {
                 page = next;
             }
@@ -227,7 +227,7 @@ async fn file(
     sums: &mut Sums,
     source: &mut Source,
 ) -> Result<(), Trouble> {
-    // A peer that knows what is on this machine could name a link that leads elsewhere.
+    // A peer that knows this machine's files could name a symbolic link that leads elsewhere.
     if fs::symlink_metadata(path).is_ok_and(|m| !m.is_file()) {
         return Err(Fail::Local(format!(
             "{}: is no file here, and is left as it is",
@@ -249,7 +249,7 @@ async fn file(
     Ok(())
 }
 
-/// A folder of this machine, made where it is not there.
+/// Creates a local folder if it does not exist.
 fn make(path: &Path) -> Result<(), Fail> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => Ok(()),
@@ -261,7 +261,7 @@ fn make(path: &Path) -> Result<(), Fail> {
     }
 }
 
-/// Whether a name is one of a file or folder, and leads nowhere else.
+/// Returns whether a name is a plain file or folder name, without a path.
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_MAX
@@ -270,7 +270,7 @@ fn is_plain(name: &str) -> bool {
         && !name.chars().any(char::is_control)
 }
 
-/// One part of a folder's list.
+/// Fetches one part of a folder's list.
 async fn listed(retries: u32, source: &mut Source, target: &str) -> Result<List, Fail> {
     let (mut retries, mut rest, mut last) = (retries, Rest::new(), None);
     loop {

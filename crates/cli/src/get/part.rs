@@ -1,6 +1,6 @@
-//! `FILE.part`, which becomes FILE once it is whole, and `FILE.part.json`, which says what it is a part of.
+//! `FILE.part`, which is renamed to FILE once it is complete, and `FILE.part.json`, which describes its source.
 //!
-//! Both are one process's at a time. What cannot be said to be the beginning of what is asked for is begun anew.
+//! One process holds both at a time. Data that is not verifiably the beginning of the requested resource is discarded.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
@@ -13,40 +13,40 @@ use sha2::{Digest as _, Sha256};
 use super::place::folder_of;
 use crate::Fail;
 
-/// A name with an ending of ours is no longer than this; file systems allow 255 bytes.
+/// Maximum length of a name with our suffix. File systems allow 255 bytes.
 const NAME_MAX: usize = 240;
-/// What stays of a longer one.
+/// Number of bytes kept of a longer name.
 const NAME_KEPT: usize = 180;
-/// A note is a few hundred bytes; a URL has 8 KiB at most.
+/// Maximum length of a note. It has a few hundred bytes, and a URL at most 8 KiB.
 const NOTE_MAX: u64 = 64 << 10;
-/// How often a file is opened again that another process just gave its name.
+/// Maximum number of attempts to open a file that another process has just renamed.
 const OPENS: usize = 16;
-/// The attribute of a whole file that tells what it is a copy of.
+/// Extended attribute of a complete file that records its source.
 const MARK: &str = "user.betanet.copy";
 const MARK_MAX: usize = 512;
 
-/// What a part is a part of.
+/// The source of a part.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(super) struct Holds {
     /// `bar://NAME/path`
     pub(super) url: String,
-    /// As `--range` said.
+    /// The range, as given to `--range`.
     pub(super) range: Option<String>,
-    /// Where its first byte stands in the resource.
+    /// Offset of its first byte in the resource.
     pub(super) first: u64,
-    /// Where what is asked for ends, one past its last byte.
+    /// End of the requested range, after its last byte. `None` if unknown.
     pub(super) end: Option<u64>,
-    /// Of the resource that its bytes are from.
+    /// Etag of the resource from which its bytes come.
     pub(super) etag: String,
 }
 
-/// What a whole file is a copy of; the resource's URL is not told by it.
+/// The source of a complete file. It does not reveal the resource's URL.
 #[derive(Debug, Eq, PartialEq, Serialize, Deserialize)]
 struct Mark {
     /// SHA-256 of URL and range, in hex.
     of: String,
     etag: String,
-    /// Length and time of the last write: another one was not ours.
+    /// Length and modification time. Other values mean that the file was changed.
     bytes: u64,
     written: (i64, i64),
 }
@@ -68,7 +68,7 @@ pub(super) struct Part {
     done: bool,
 }
 
-/// The path beside `path` with an ending of ours. A name that is too long is told by its hash.
+/// Returns the path beside `path` with our suffix. A name that is too long is shortened and hashed.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default();
     let bytes = name.as_encoded_bytes();
@@ -87,11 +87,11 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 impl Part {
-    /// Opens the part of `target`, made where it is not there, and keeps others from it.
+    /// Opens the part of `target`, and creates it if it does not exist. Locks it against other processes.
     ///
     /// # Errors
     ///
-    /// It cannot be written, or another process writes it.
+    /// The part cannot be written, or another process is writing it.
     pub(super) fn open(target: &Path) -> Result<Self, Fail> {
         let path = beside(target, ".part");
         let at = Fail::file(&path);
@@ -114,11 +114,11 @@ impl Part {
                         path.display()
                     )));
                 }
-                // A file system without locks.
+                // The file system has no locks.
                 Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(e)) => return Err(at(e)),
             }
-            // Who had it before may have given it its name, or removed it.
+            // The previous holder may have renamed or removed it.
             let same =
                 |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
             let ours = file.metadata().map_err(&at)?;
@@ -138,12 +138,12 @@ impl Part {
         )))
     }
 
-    /// The file, for who writes it.
+    /// Returns the file, for the writer.
     pub(super) fn writer(&self) -> Result<File, Fail> {
         self.file.try_clone().map_err(Fail::file(&self.path))
     }
 
-    /// What an earlier run left of this resource and range, and how many bytes.
+    /// Returns the source that an earlier run recorded for this resource and range, and the number of stored bytes.
     pub(super) fn pick_up(
         &self,
         url: &str,
@@ -178,18 +178,18 @@ impl Part {
         serde_json::from_slice(&fs::read(&self.note).ok()?).ok()
     }
 
-    /// Forgets what is there.
+    /// Discards the stored data.
     pub(super) fn clear(&self) -> Result<(), Fail> {
         self.file.set_len(0).map_err(Fail::file(&self.path))
     }
 
-    /// Notes what the part is a part of.
+    /// Records the source of the part.
     pub(super) fn note(&self, holds: &Holds) -> Result<(), Fail> {
         let at = Fail::file(&self.note);
         let text = serde_json::to_vec(holds).map_err(|e| at(e.into()))?;
         let fresh = self.note.with_extension("new");
         let write = || {
-            // What a run that was killed left there; only one at a time is here.
+            // A killed run may have left this file. Only one process is here at a time.
             match fs::remove_file(&fresh) {
                 Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
                 _ => {}
@@ -208,7 +208,7 @@ impl Part {
         })
     }
 
-    /// Forgets the note, of what cannot be taken up again.
+    /// Removes the note of a part that cannot be resumed.
     pub(super) fn forget(&self) -> Result<(), Fail> {
         match fs::remove_file(&self.note) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(Fail::file(&self.note)(e)),
@@ -216,7 +216,7 @@ impl Part {
         }
     }
 
-    /// The etag of the whole copy of this resource and range that stands under the final name, and its length.
+    /// Returns etag and length of the complete copy of this resource and range under the final name.
     pub(super) fn copy(&self, url: &str, range: Option<&str>) -> Option<(String, u64)> {
         let file = File::open(&self.target).ok()?;
         let mut buf = [0; MARK_MAX];
@@ -231,12 +231,12 @@ impl Part {
         same.then_some((mark.etag, mark.bytes))
     }
 
-    /// The file under the final name, to be read.
+    /// Returns the file under the final name, for reading.
     pub(super) fn target(&self) -> &Path {
         &self.target
     }
 
-    /// Gives the part, which is whole and written, its name.
+    /// Renames the complete part to its final name.
     pub(super) fn keep(mut self, len: u64, holds: Option<&Holds>) -> Result<(), Fail> {
         let at = Fail::file(&self.path);
         let meta = self.file.metadata().map_err(&at)?;
@@ -256,18 +256,18 @@ impl Part {
         if let Some(holds) = holds {
             self.mark(holds, &meta);
         }
-        // Where this fails, the part is still what its note says.
+        // If this fails, the part still matches its note.
         fs::rename(&self.path, &self.target).map_err(Fail::file(&self.target))?;
         self.done = true;
         self.forget()?;
-        // The name is as lasting as the bytes; some file systems know no such call on a folder.
+        // Make the name as durable as the data. Some file systems do not support this call on a folder.
         match File::open(folder_of(&self.target)).and_then(|f| f.sync_all()) {
             Err(e) if e.kind() == ErrorKind::StorageFull => Err(Fail::file(&self.target)(e)),
             _ => Ok(()),
         }
     }
 
-    /// A file system without such attributes only costs another fetch.
+    /// Records the source of the complete file. On a file system without extended attributes, this only costs another fetch.
     fn mark(&self, holds: &Holds, meta: &fs::Metadata) {
         let mark = Mark {
             of: resource(&holds.url, holds.range.as_deref()),
@@ -290,7 +290,7 @@ impl Part {
 
     fn remove(&mut self) {
         self.done = true;
-        // What cannot be removed is begun anew by the next run.
+        // If it cannot be removed, the next run starts again.
         let _ = fs::remove_file(&self.note);
         let _ = fs::remove_file(&self.path);
     }
@@ -298,14 +298,14 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Nothing came: nothing stays.
+        // Remove an empty part, since nothing arrived.
         if !self.done && self.file.metadata().is_ok_and(|m| m.len() == 0) {
             self.remove();
         }
     }
 }
 
-/// SHA-256 of a file.
+/// Returns the SHA-256 of a file.
 pub(super) fn digest(path: &Path) -> io::Result<[u8; 32]> {
     let mut hash = Sha256::new();
     let mut file = File::open(path)?;
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_eq!(fs::metadata(&target).unwrap().mode() & 0o777, 0o600);
         let part = Part::open(&target).unwrap();
-        // A file system without attributes knows of none.
+        // A file system without extended attributes has no record.
         if let Some(known) = part.copy("u", None) {
             assert_eq!(known, ("\"e\"".into(), 5));
             assert_eq!(part.copy("v", None), None);

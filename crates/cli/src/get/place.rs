@@ -1,4 +1,4 @@
-//! Where fetched bytes go: looked at before anything is asked of a peer.
+//! The destination of fetched data, checked before anything is requested from a peer.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 
 use crate::Fail;
 
-/// Links that are followed, one behind the other.
+/// Maximum number of symbolic links followed in sequence.
 const LINKS_MAX: usize = 40;
 
-/// Where bytes go.
+/// A destination.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Place {
     Stdout,
-    /// What is there and no file: a device, a pipe. It keeps its name, and nothing of it is taken up again.
+    /// An existing entry that is not a regular file: a device or a pipe. It keeps its name, and cannot be resumed.
     Device(PathBuf),
-    /// A file, or what will be one: no link, and its folder is there.
+    /// A file that exists or will be created. It is not a symbolic link, and its folder exists.
     File(PathBuf),
 }
 
 impl Place {
-    /// Where `-o` says. Into a folder, the file has the URL's last name.
+    /// Resolves the destination of `-o`. In a folder, the file has the last name of the URL.
     ///
     /// # Errors
     ///
-    /// Nothing can be written there.
+    /// The destination cannot be written.
     pub(super) fn look(output: Option<&Path>, target: &str) -> Result<Self, Fail> {
         let Some(path) = output.filter(|p| p.as_os_str() != "-") else {
             return Ok(Self::Stdout);
@@ -41,19 +41,19 @@ impl Place {
             Err(e) if wants_folder && e.kind() == io::ErrorKind::NotFound => Err(Fail::Local(
                 format!("{}: there is no such folder", path.display()),
             )),
-            // With a / behind it, a file is "not a directory" to the system too.
+            // With a trailing /, the system also reports a file as "not a directory".
             Err(e) if wants_folder => Err(Fail::file(path)(e)),
             Ok(meta) if !meta.is_file() => Ok(Self::Device(path.to_owned())),
             _ => Self::file(path),
         }
     }
 
-    /// A file, by its own name or by a link's.
+    /// Resolves a file, by its own name or through symbolic links.
     fn file(path: &Path) -> Result<Self, Fail> {
         let at = Fail::file(path);
         let real = match follow(path).map_err(&at)? {
             Some(real) => real,
-            // An open file of this process, by its number.
+            // The path names an open file of this process, by its number.
             None => return Ok(Self::Device(path.to_owned())),
         };
         match fs::metadata(&real) {
@@ -77,7 +77,7 @@ impl Place {
     }
 }
 
-/// The folder that a file is in.
+/// Returns the folder of a file.
 pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -85,7 +85,7 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// The last name of a URL's path.
+/// Returns the last name of a URL's path.
 fn last_name<'a>(folder: &Path, target: &'a str) -> Result<&'a str, Fail> {
     let path = target.split('?').next().unwrap_or_default();
     match path.rsplit('/').next() {
@@ -97,7 +97,8 @@ fn last_name<'a>(folder: &Path, target: &'a str) -> Result<&'a str, Fail> {
     }
 }
 
-/// What a path leads to by links, whose last may lead to nothing yet; `None` into /proc, whose links are none.
+/// Follows the symbolic links of a path, the last of which may be dangling. Returns `None` for links in /proc, which are not real
+/// ones.
 fn follow(path: &Path) -> io::Result<Option<PathBuf>> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {

@@ -1,4 +1,4 @@
-//! A peer that takes no more requests for the moment: as many streams as it allows are open, or they come faster than it lets them.
+//! Waiting for a peer that accepts no more requests for the moment, because it limits the number or the rate of streams.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use betanet_wire::Code;
 
 use super::Trouble;
 
-/// The first wait, which doubles, the longest, and all of them together without an answer between.
+/// The first wait, which doubles; the longest; and the total without an answer in between.
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
 const IN_ALL: Duration = Duration::from_secs(60);
-/// From this wait on the user is told.
+/// Duration of a wait from which the user is notified.
 const TOLD: Duration = Duration::from_secs(1);
 
-/// Waits until a peer takes requests again.
+/// Waits until a peer accepts requests again.
 pub(super) struct Rest {
     next: Duration,
     left: Duration,
@@ -30,7 +30,7 @@ impl Rest {
         }
     }
 
-    /// Whether this was such a refusal, and enough was waited to ask again.
+    /// Waits if this was such a refusal. Returns whether to ask again.
     pub(super) async fn over(&mut self, trouble: &Trouble) -> bool {
         let Some(wait) = self.wait(trouble) else {
             return false;

@@ -1,4 +1,4 @@
-//! A thread that writes what is fetched: each write's outcome is looked at, and none of them holds up anything else.
+//! A thread that writes the fetched data. It checks the result of each write, and delays nothing else.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -9,42 +9,42 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
-/// Pieces that wait for the thread.
+/// Capacity of the thread's queue.
 const WAITING: usize = 16;
-/// Bytes that are read at once of what an earlier run left.
+/// Number of bytes read at once from the data of an earlier run.
 const READ: usize = 1 << 20;
 
 enum Job {
     Write(Bytes),
-    /// Forget all that was written, and say so.
+    /// Discard everything that was written, and confirm.
     Anew(oneshot::Sender<()>),
     Finish,
 }
 
-/// What was written when all of it is on its medium.
+/// The written data, once all of it is on its medium.
 pub(super) struct Written {
-    /// SHA-256 of all of it, what an earlier run left included, where that was wanted.
+    /// SHA-256 of all data, including that of an earlier run, if requested.
     pub(super) digest: Option<[u8; 32]>,
 }
 
-/// The thread's other end.
+/// The thread's handle.
 pub(super) struct Sink {
     jobs: mpsc::Sender<Job>,
     end: oneshot::Receiver<io::Result<Written>>,
 }
 
-/// The process's standard output, written without a buffer.
+/// Returns the process's standard output, without a buffer.
 pub(super) fn stdout() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
 impl Sink {
-    /// Writes to what `open` opens, which may take its time, behind the `kept` bytes that are there; with `digest`, what is written
-    /// is hashed.
+    /// Starts a thread that writes after the `kept` existing bytes of the file that `open` opens, which may block. With `digest`,
+    /// the data is hashed.
     ///
     /// # Errors
     ///
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub(super) fn start(
         open: impl FnOnce() -> io::Result<File> + Send + 'static,
         kept: u64,
@@ -60,12 +60,12 @@ impl Sink {
             };
             worker.run(todo)
         };
-        // Nobody waits for this thread: one that is stuck in a write ends with the process.
+        // The thread is not joined. If it is stuck in a write, it ends with the process.
         std::thread::Builder::new()
             .name("write".into())
             .spawn(move || {
                 if let Some(done) = work().transpose() {
-                    // Who does not ask any more needs no answer.
+                    // The asker may have stopped waiting.
                     let _ = tell.send(done);
                 }
             })?;
@@ -76,11 +76,11 @@ impl Sink {
         if self.jobs.send(job).await.is_ok() {
             return Ok(());
         }
-        // The thread has ended, and said why.
+        // The thread has ended, and reported the reason.
         Err(self.fault().await)
     }
 
-    /// Why the thread takes no more.
+    /// Returns the reason why the thread accepts no more data.
     async fn fault(&mut self) -> io::Error {
         match (&mut self.end).await {
             Ok(Err(error)) => error,
@@ -88,7 +88,7 @@ impl Sink {
         }
     }
 
-    /// Writes bytes, soon.
+    /// Queues bytes to write.
     ///
     /// # Errors
     ///
@@ -97,11 +97,11 @@ impl Sink {
         self.job(Job::Write(bytes)).await
     }
 
-    /// Takes back all that was written; afterwards nothing of it is there.
+    /// Discards everything that was written.
     ///
     /// # Errors
     ///
-    /// As [`Sink::write`].
+    /// See [`Sink::write`].
     pub(super) async fn anew(&mut self) -> io::Result<()> {
         let (tell, done) = oneshot::channel();
         self.job(Job::Anew(tell)).await?;
@@ -111,11 +111,11 @@ impl Sink {
         }
     }
 
-    /// Waits until all is written, and is on its medium.
+    /// Waits until everything is written, and is on its medium.
     ///
     /// # Errors
     ///
-    /// It is not.
+    /// A write or the final sync failed.
     pub(super) async fn finish(mut self) -> io::Result<Written> {
         self.job(Job::Finish).await?;
         let gone = |_| io::Error::other("the writing thread ended");
@@ -130,7 +130,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// `None` when nobody wants the rest.
+    /// Runs the thread. Returns `None` if the rest is not wanted.
     fn run(mut self, mut todo: mpsc::Receiver<Job>) -> io::Result<Option<Written>> {
         self.pick_up()?;
         while let Some(job) = todo.blocking_recv() {
@@ -145,7 +145,7 @@ impl Worker {
                     self.file.set_len(0)?;
                     self.file.rewind()?;
                     self.hash = self.hash.map(|_| Sha256::new());
-                    // Who does not wait any more needs no answer.
+                    // The asker may have stopped waiting.
                     let _ = tell.send(());
                 }
                 Job::Finish => return self.finish().map(Some),
@@ -154,7 +154,7 @@ impl Worker {
         Ok(None)
     }
 
-    /// Hashes what an earlier run left, and stands behind it.
+    /// Hashes the data of an earlier run, and seeks to its end.
     fn pick_up(&mut self) -> io::Result<()> {
         if self.kept == 0 {
             return Ok(());

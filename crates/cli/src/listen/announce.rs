@@ -1,4 +1,4 @@
-//! What a node says when it stands.
+//! The output of a node after its start.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,10 +7,10 @@ use betanet_runtime::{GatewayConfig, Listening};
 use betanet_wire::text::hex;
 use serde_json::json;
 
-/// What stands in a command for a file where none is at hand.
+/// Placeholder for a file in a command, if the folder has none.
 const ANY_FILE: &str = "FILE";
 
-/// Prints the node's facts, and a command that fetches from it.
+/// Prints the node's addresses and keys, and a command that fetches from it.
 pub(super) fn announce(
     l: &Listening,
     config: &GatewayConfig,
@@ -65,13 +65,13 @@ pub(super) fn announce(
     }
 }
 
-/// The command that fetches a file of this folder. All its words are plain: no shell changes them.
+/// Returns the command that fetches a file of this folder. All its words are plain, so no shell changes them.
 fn command(l: &Listening, folder: &Path) -> String {
     let file = plain_file(folder).unwrap_or_else(|| ANY_FILE.to_owned());
     format!("betanet get bar://{}/{file} --peer {}", l.name, l.peer())
 }
 
-/// The first file of a folder whose name no shell and no URL reads otherwise.
+/// Returns the first file of a folder whose name needs no quoting in shells and URLs.
 fn plain_file(folder: &Path) -> Option<String> {
     let plain = |name: &String| {
         let mut bytes = name.bytes();

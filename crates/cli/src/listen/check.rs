@@ -1,4 +1,4 @@
-//! `gateway check` and `mixnode check`: whether a node could start with these settings, without starting it.
+//! `gateway check` and `mixnode check`: check whether a node could start with these settings, without starting it.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::Fail;
 
-/// Checks settings that were read. `more` says what else a kind of node asks for.
+/// Checks parsed settings. `more` returns the additional faults for a kind of node.
 pub(super) fn check(
     read: ReadSettings,
     file: Option<&Path>,
@@ -15,7 +15,7 @@ pub(super) fn check(
     more: impl Fn(&ReadSettings) -> Vec<Problem>,
 ) -> Result<(), Fail> {
     let mut problems = more(&read);
-    // A setting that could not be read keeps no other from being looked at.
+    // A setting that could not be parsed does not prevent the check of the others.
     let looked = read.config.look(&read.origins);
     problems.extend(read.problems);
     problems.extend(looked.problems);

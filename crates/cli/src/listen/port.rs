@@ -1,4 +1,4 @@
-//! The port that `betanet serve` keeps between its starts: clients know it by then.
+//! The port that `betanet serve` keeps between its starts, because clients know it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use betanet_store::{Error, Kind, State, Storage, load_or_move};
 
 const PORT: (Kind, &str) = (Kind::new("port", 1), "port");
 
-/// Where `serve` listens without `--listen`; the node's state holds the port.
+/// The port of `serve` without `--listen`, stored in the node's state.
 #[derive(Debug)]
 pub(super) struct KeptPort {
     state: Arc<State>,
@@ -20,7 +20,7 @@ fn read(bytes: &[u8]) -> Option<u16> {
     port.filter(|p| *p != 0)
 }
 
-/// The file in which an earlier version kept the port.
+/// Returns the file in which an earlier version stored the port.
 fn beside(key: &Path) -> PathBuf {
     let mut file = key.as_os_str().to_owned();
     file.push(".port");
@@ -38,7 +38,7 @@ fn load(state: &State, key: &Path) -> Result<Option<u16>, Error> {
 }
 
 impl KeptPort {
-    /// The port that an earlier start of the node with this key got.
+    /// Loads the port of an earlier start of the node with this key.
     pub(super) fn of(state: Arc<State>, key: &Path) -> Self {
         let port = load(&state, key).unwrap_or_else(|e| {
             note!("note: {e}: this start takes another port");
@@ -47,12 +47,12 @@ impl KeptPort {
         Self { state, port }
     }
 
-    /// Where to listen: at the kept port, or at one that the system chooses.
+    /// Returns the address to listen at, with the stored port or one that the system chooses.
     pub(super) fn listen(&self) -> String {
         format!("127.0.0.1:{}", self.port.unwrap_or(0))
     }
 
-    /// Says that another program has the port; the address to listen at in its place.
+    /// Reports that another program has the port. Returns the address to use instead.
     pub(super) fn taken(&mut self) -> String {
         if let Some(port) = self.port.take() {
             note!(
@@ -62,7 +62,7 @@ impl KeptPort {
         self.listen()
     }
 
-    /// Keeps the port that the node got.
+    /// Stores the node's port.
     pub(super) fn keep(&self, listening: &Listening) {
         let Some(got) = listening.bound.first().map(std::net::SocketAddr::port) else {
             return;
@@ -96,7 +96,7 @@ mod tests {
             std::fs::write(dir.path().join("id.pem.port"), bad).unwrap();
             assert_eq!(kept().listen(), "127.0.0.1:0", "{bad}");
         }
-        // The port of an earlier version is moved.
+        // A port that an earlier version stored is moved.
         std::fs::write(dir.path().join("id.pem.port"), "4432\n").unwrap();
         assert_eq!(kept().listen(), "127.0.0.1:4432");
         assert!(!dir.path().join("id.pem.port").exists());

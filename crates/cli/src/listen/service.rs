@@ -1,4 +1,4 @@
-//! What a service manager is told, where one started this process (sd_notify(3)): ready, alive, stopping.
+//! Notifications to a service manager that started this process (sd_notify(3)): ready, alive, stopping.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use sd_notify::NotifyState;
 use tokio::task::JoinHandle;
 
 fn tell(states: &[NotifyState<'_>]) {
-    // Without a service manager there is nobody to tell; one that is gone is not waited for.
+    // Without a service manager there is nobody to notify. One that is gone is not waited for.
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };
@@ -22,11 +22,11 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Sends the states to a socket: a path, or an abstract name behind `@`.
+/// Sends the states to a socket: a path, or an abstract name after `@`.
 fn send(socket: &OsStr, states: &[NotifyState<'_>]) -> io::Result<()> {
     let mut text = String::new();
     for state in states {
-        // A string takes all that is written to it.
+        // Writing to a string does not fail.
         let _ = writeln!(text, "{state}");
     }
     let address = match socket.as_bytes().strip_prefix(b"@") {
@@ -52,8 +52,8 @@ fn abstract_name(_name: &[u8]) -> io::Result<SocketAddr> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The node stands. What it returns tells that it is alive, as often as it was asked to: each time only after the executor has run a
-/// task and every listener was found to run.
+/// Notifies that the node is ready. The returned task reports at the requested interval that it is alive, each time only after
+/// the executor has run a task and every listener was found running.
 pub(super) fn ready(gateway: &Arc<Gateway>) -> Option<JoinHandle<()>> {
     let name = format!("serving as {}", gateway.listening().name);
     tell(&[NotifyState::Ready, NotifyState::Status(&name)]);
@@ -65,19 +65,19 @@ pub(super) fn ready(gateway: &Arc<Gateway>) -> Option<JoinHandle<()>> {
     }))
 }
 
-/// Tells each time that the node is alive, and only then: silence makes the manager start the process anew.
+/// Reports at each interval that the node is alive, and only if it is. Silence makes the manager restart the process.
 async fn watch(every: Duration, alive: impl AsyncFn() -> bool, tell: impl Fn()) {
     let mut tick = tokio::time::interval(every.max(Duration::from_millis(1)));
     loop {
         tick.tick().await;
-        // A listener that is gone, or stuck, is not alive.
+        // A node with a missing or stuck listener is not alive.
         if alive().await {
             tell();
         }
     }
 }
 
-/// The node ends.
+/// Notifies that the node is stopping.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
@@ -115,7 +115,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_that_is_not_alive_is_not_said_to_be() {
         let ms = Duration::from_millis;
-        // Alive, then without a listener, alive again, then stuck for good.
+        // Alive, then without a listener, alive again, then stuck permanently.
         let looks = Arc::new(AtomicU32::new(0));
         let looked = Arc::clone(&looks);
         let alive = async move || match looked.fetch_add(1, Ordering::Relaxed) {

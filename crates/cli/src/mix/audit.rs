@@ -1,4 +1,4 @@
-//! What relays published against what loops met, offline.
+//! Offline audit: compares relays' published proofs with the delays that loops observed.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ struct HopLine {
     ms: u16,
 }
 
-/// What loops say of one relay.
+/// The results of loops for one relay.
 #[derive(Default)]
 struct Seen {
     loops: u64,
@@ -36,7 +36,7 @@ struct Seen {
     beyond: Vec<f64>,
 }
 
-/// What an audit found.
+/// The results of an audit.
 #[derive(Default)]
 struct Found {
     proofs: usize,
@@ -109,13 +109,13 @@ pub(super) fn run(args: &AuditArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// The seed of a relay's own delays, where the proof of it holds.
+/// Returns the seed of a relay's own delays if its proof is valid.
 fn verified(vrf: &[u8; 32], epoch: u32, proof: &[u8; VRF_PROOF]) -> Option<[u8; 64]> {
     let vrf = VrfPublic::from_bytes(*vrf).ok()?;
     vrf.verify(&delay_text(epoch), proof).ok()
 }
 
-/// Compares how long a loop took with the delays that its relays owed it, where all of them are known.
+/// Compares the duration of a loop with the sum of its relays' delays, if all of them are known.
 fn weigh(
     line: &LoopLine,
     seeds: &BTreeMap<(u32, NodeId), [u8; 64]>,
@@ -133,7 +133,7 @@ fn weigh(
             "client" => hop.ms,
             "relay" => match seeds.get(&(line.epoch, node)) {
                 Some(seed) => own_delay(seed, &tag, hop.ms),
-                // Without its proof this loop says nothing.
+                // Without this proof, the loop proves nothing.
                 None => return Ok(()),
             },
             other => return Err(format!("delay_by {other:?}: client or relay")),
@@ -235,7 +235,7 @@ mod tests {
         (relay, vrf)
     }
 
-    /// A loop over relays 1 and 2 that came back so many milliseconds after its delays were over.
+    /// Returns a loop over relays 1 and 2 that returned so many milliseconds after the sum of its delays.
     fn line(tag: u8, seeds: &BTreeMap<(u32, NodeId), [u8; 64]>, beyond: f64) -> LoopLine {
         let hop = |n: u8| HopLine {
             node: Name::from(NodeId([n; 20])).to_string(),
@@ -279,11 +279,11 @@ mod tests {
             weigh(&line(tag, &seeds, 5.0), &seeds, 2.0, &mut found).unwrap();
         }
         assert_eq!((found.loops, found.checked, found.early), (20, 20, 0));
-        // One that skipped its delays.
+        // This loop skipped its delays.
         weigh(&line(50, &seeds, -40.0), &seeds, 2.0, &mut found).unwrap();
         assert_eq!((found.checked, found.early), (21, 1));
         assert!(found.relays.values().all(|s| s.early == 1 && s.loops == 21));
-        // Without a proof a loop says nothing.
+        // Without a proof, a loop proves nothing.
         let mut lone = seeds.clone();
         lone.remove(&(EPOCH, NodeId([2; 20])));
         weigh(&line(60, &seeds, -40.0), &lone, 2.0, &mut found).unwrap();

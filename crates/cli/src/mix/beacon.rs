@@ -1,4 +1,4 @@
-//! A beacon's secret: whole, as in a test network, or in shares.
+//! The secret of a beacon: whole, as in a test network, or in shares.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub(super) fn run(command: BeaconCommand) -> Result<(), Fail> {
     }
 }
 
-/// Makes a beacon's secret, in a file of its own.
+/// Generates a beacon's secret, and writes it to a new file.
 pub(crate) fn new_key(path: &Path) -> Result<BeaconKey, Fail> {
     let secret = Zeroizing::new(Rng::new(&seed()?).array::<32>());
     let made = BeaconSecret::from_seed(&secret).ok_or_else(|| wrong(path, "no key came of it"))?;
@@ -41,7 +41,7 @@ fn secret_text(path: &Path) -> Result<Zeroizing<String>, Fail> {
     Ok(read_secret(path)?)
 }
 
-/// The secret that a file holds.
+/// Reads the secret from a file.
 pub(crate) fn secret(path: &Path) -> Result<BeaconSecret, Fail> {
     let text = secret_text(path)?;
     let secret: Option<[u8; 32]> = unhex_array(text.trim());
@@ -64,7 +64,7 @@ fn split(path: &Path, (threshold, shares): (u8, u8), output: &Path) -> Result<()
         let file = output.join(share.index().to_string());
         let text = Zeroizing::new(format!("{}:{}\n", share.index(), hex(share.secret())));
         if let Err(error) = write_secret(&file, text.as_bytes()) {
-            // Some shares of a split are of no use, and would be in the way of the next one's.
+            // An incomplete set of shares is useless, and would prevent the next split.
             for file in &written {
                 let _ = std::fs::remove_file(file);
             }
@@ -78,13 +78,13 @@ fn split(path: &Path, (threshold, shares): (u8, u8), output: &Path) -> Result<()
     Ok(())
 }
 
-/// `INDEX:HEX`.
+/// Parses `INDEX:HEX`.
 fn indexed<const N: usize>(text: &str) -> Option<(u8, [u8; N])> {
     let (index, rest) = text.trim().split_once(':')?;
     Some((index.parse().ok()?, unhex_array(rest)?))
 }
 
-/// The epoch that is named, or the one after now's.
+/// Returns the given epoch, or the one after the current.
 fn epoch_of(epoch: Option<u32>) -> u32 {
     epoch.unwrap_or_else(|| epoch_at(Clock::start().now().unix_ms).saturating_add(1))
 }

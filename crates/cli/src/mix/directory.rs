@@ -1,4 +1,4 @@
-//! The ceremony of a directory: build, sign, join, publish.
+//! Steps to create a directory: build, sign, join, publish.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -121,7 +121,7 @@ async fn build(args: BuildArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// An envelope, or the record that one is to be made of.
+/// Reads an envelope, or the record for a new one.
 fn envelope(path: &Path) -> Result<Envelope, Fail> {
     let bytes = read(path)?;
     if let Ok(envelope) = Envelope::from_bytes(&bytes) {

@@ -1,4 +1,4 @@
-//! Loops: packets over the mix to oneself.
+//! Loops: packets that the sender sends through the mix to itself.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::args::LoopArgs;
 use crate::fail::interruptible;
 use crate::state;
 
-/// After this a loop that is not back is lost.
+/// Time after which a loop that has not returned counts as lost.
 const LAST: Duration = Duration::from_secs(11);
 
 pub(super) async fn run(args: LoopArgs) -> Result<(), Fail> {
@@ -30,7 +30,7 @@ pub(super) async fn run(args: LoopArgs) -> Result<(), Fail> {
         let client = MixClient::join(Node::client()?, &net, &options).await?;
         tokio::time::sleep(Duration::from_secs(args.seconds)).await;
         let sent = client.stats().loops;
-        // Those that were sent last get their time; others are sent meanwhile, and not counted.
+        // Wait for the loops that were sent last. Others are sent meanwhile, and are not counted.
         let mut back = client.stats().loops_back;
         let began = tokio::time::Instant::now();
         while back < sent && began.elapsed() < LAST {

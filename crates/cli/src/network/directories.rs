@@ -1,4 +1,4 @@
-//! What maintainers do each epoch, done for a test network, whose folder holds all their keys: beacon, build, sign, join, publish.
+//! The maintainers' work of each epoch, for a test network whose folder holds all their keys: beacon, build, sign, join, publish.
 
 use std::fs;
 
@@ -14,21 +14,21 @@ use super::place::Place;
 use crate::Fail;
 use crate::mix::{beacon_secret, network, wrong};
 
-/// How long relays are waited for.
+/// Time limit for the relays' answers.
 const WAIT: Duration = Duration::from_secs(60);
-/// Tries to find all of them.
+/// Number of attempts to reach all relays.
 const TRIES: usize = 3;
 
-/// A directory that seeds have.
+/// A directory that was published to the seeds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Published {
     pub(super) relays: usize,
-    /// It was made before this process began.
+    /// Whether it was created before this process began.
     pub(super) old: bool,
 }
 
-/// Makes the directory of an epoch and brings it to the seeds. One that was made before is brought again as it is: two of one epoch
-/// that are not the same contradict each other, and nobody uses either.
+/// Creates the directory of an epoch and publishes it to the seeds. An existing one is published again unchanged: two different
+/// directories of one epoch contradict each other, and nodes use neither.
 pub(super) async fn publish(place: &Place, epoch: u32) -> Result<Published, Fail> {
     let (net, mix) = network(&place.network())?;
     let maintainers = Maintainers::new(&net.maintainers);
@@ -61,7 +61,7 @@ pub(super) async fn publish(place: &Place, epoch: u32) -> Result<Published, Fail
     Ok(Published { relays, old })
 }
 
-/// Asks all relays, and signs what they prove with every maintainer's key.
+/// Asks all relays, and signs the directory with every maintainer's key.
 async fn make(place: &Place, epoch: u32) -> Result<Vec<u8>, Fail> {
     let (net, _) = network(&place.network())?;
     let all = place.nodes.iter().filter(|n| n.mixes).count();

@@ -1,4 +1,4 @@
-//! `betanet network down` and `status`.
+//! `betanet network down` and `betanet network status`.
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +12,10 @@ use super::place::Place;
 use crate::Fail;
 use crate::admin::ask;
 
-/// What all processes of a network have to end.
+/// Time limit for the end of all processes of a network.
 const ENDS: Duration = Duration::from_secs(60);
 
-/// Sends a signal to a process, if it is still there.
+/// Sends a signal to a process, if it still exists.
 pub(super) fn send(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     if let Some(pid) = pid {
@@ -32,11 +32,11 @@ pub(crate) fn down(dir: &Path) -> Result<(), Fail> {
         say!("{} is not up", dir.display());
         return Ok(());
     }
-    // The word tells the process from another one that has got its number since.
+    // The word distinguishes the process from a later one with the same ID.
     if let Some(up) = place.process("up.pid", "up") {
         send(up, Signal::TERM);
     }
-    // Nodes end with the process that started them, also where that was killed. Each process holds its lock until its end.
+    // Nodes end with the process that started them, even if that was killed. Each process holds its lock until its end.
     let (done, wait) = mpsc::channel();
     let files = place.locks(&locks)?;
     let waiting = std::thread::Builder::new().spawn(move || {
@@ -110,7 +110,7 @@ pub(crate) async fn status(dir: &Path, as_json: bool) -> Result<(), Fail> {
     }
 }
 
-/// The epochs whose directories were made.
+/// Returns the epochs that have directories.
 fn epochs(place: &Place) -> Vec<u32> {
     let Ok(entries) = fs::read_dir(place.dir.join("directories")) else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! A test network's folder: its nodes, and what stands in `run` while it is up.
+//! A test network's folder: its nodes, and the files in `run` while it is running.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -13,7 +13,7 @@ use crate::Fail;
 pub(super) struct NodeDir {
     pub(super) name: String,
     pub(super) config: PathBuf,
-    /// Where its admin address is.
+    /// Its admin address, if it has one.
     pub(super) admin: Option<String>,
     pub(super) mixes: bool,
 }
@@ -25,11 +25,11 @@ pub(super) struct Place {
     pub(super) nodes: Vec<NodeDir>,
 }
 
-/// Held while the network is up.
+/// The lock of a running network.
 #[derive(Debug)]
 pub(super) struct Held(#[allow(dead_code, reason = "its lock is what it is for")] File);
 
-/// Takes the lock of a node, which tells that its process has not ended; given back at the process's end.
+/// Takes the lock of a node, which shows that its process is running. It is released when the process ends.
 pub(crate) fn node_lock(config: &Path) -> Result<File, Fail> {
     let dir = config.parent().unwrap_or(Path::new("."));
     let mut name = dir.file_name().unwrap_or_default().to_owned();
@@ -46,7 +46,7 @@ pub(crate) fn node_lock(config: &Path) -> Result<File, Fail> {
 }
 
 impl Place {
-    /// Reads what `betanet network new` wrote.
+    /// Reads the files that `betanet network new` wrote.
     pub(super) fn open(dir: &Path) -> Result<Self, Fail> {
         let dir = fs::canonicalize(dir).map_err(Fail::file(dir))?;
         let list = dir.join("COMMANDS");
@@ -87,7 +87,7 @@ impl Place {
         self.dir.join("run").join(name)
     }
 
-    /// Takes the network, unless it is up already.
+    /// Takes the network's lock, unless the network is already running.
     pub(super) fn hold(&self) -> Result<Option<Held>, Fail> {
         let folder = self.dir.join("run");
         fs::create_dir_all(&folder).map_err(Fail::file(&folder))?;
@@ -100,7 +100,7 @@ impl Place {
         }
     }
 
-    /// The files of these locks that are there.
+    /// Opens those of these lock files that exist.
     pub(super) fn locks(&self, names: &[String]) -> Result<Vec<File>, Fail> {
         let mut files = Vec::new();
         for name in names {
@@ -114,7 +114,7 @@ impl Place {
         Ok(files)
     }
 
-    /// The first of these locks that a process holds.
+    /// Returns the first of these locks that a process holds.
     pub(super) fn held(&self, names: &[String]) -> Result<Option<String>, Fail> {
         for name in names {
             for file in self.locks(std::slice::from_ref(name))? {
@@ -126,7 +126,7 @@ impl Place {
         Ok(None)
     }
 
-    /// The process that a pid file names, if it still is the one that wrote it.
+    /// Returns the process that a pid file names, if it is still the one that wrote it.
     pub(super) fn process(&self, name: &str, says: &str) -> Option<u32> {
         let pid = fs::read_to_string(self.run(name)).ok()?;
         let pid: u32 = pid.trim().parse().ok()?;

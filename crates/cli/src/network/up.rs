@@ -1,4 +1,4 @@
-//! `betanet network up`: a whole test network as processes of its own, watched by this one.
+//! `betanet network up`: runs a test network as separate processes, which this one supervises.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -20,23 +20,23 @@ use crate::Fail;
 use crate::args::UpArgs;
 use crate::stop::Stops;
 
-/// What a node has to say its first line.
+/// Time limit for a node's first line.
 const READY: Duration = Duration::from_secs(120);
-/// What it has to end: its sessions' drain, and more.
+/// Time limit for a node's end, which includes the drain of its sessions.
 const ENDS: Duration = Duration::from_secs(30);
-/// Between two tries to publish directories.
+/// Interval between two attempts to publish directories.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// A process that was started, and a thread that waits for it.
+/// A started process, and a thread that waits for it.
 struct Process {
     pid: u32,
-    /// Its first line; empty where it ended without one.
+    /// Its first line; empty if it ended without one.
     line: oneshot::Receiver<String>,
-    /// How it ended.
+    /// Description of its end.
     ended: oneshot::Receiver<String>,
 }
 
-/// A node that runs. Closing its standard input ends it: so it does not outlive this process, however this one ends.
+/// A running node. It ends when its standard input is closed, so it never outlives this process.
 struct Running {
     node: NodeDir,
     process: Process,
@@ -96,7 +96,7 @@ fn write(path: &Path, text: &str) -> Result<(), Fail> {
     fs::write(path, text).map_err(Fail::file(path))
 }
 
-/// Starts all nodes, waits until each says that it stands, publishes directories where there is a mix, and says so.
+/// Starts all nodes, waits until each is ready, publishes directories if there is a mix, and reports that the network is ready.
 async fn stand(place: &Place, args: &UpArgs, running: &mut Vec<Running>) -> Result<(), Fail> {
     for node in place.nodes.clone() {
         let log = place.run(&format!("{}.log", node.name));
@@ -170,12 +170,12 @@ async fn stand(place: &Place, args: &UpArgs, running: &mut Vec<Running>) -> Resu
     Ok(())
 }
 
-/// This program, once more.
+/// Returns a command that runs this program again.
 fn this() -> Result<Command, Fail> {
     let this = std::env::current_exe();
     let this = this.map_err(|e| Fail::Local(format!("this program's own file: {e}")))?;
     let mut command = Command::new(this);
-    // Ctrl-C at the terminal is for the process that was started there, which ends the others in order.
+    // Ctrl-C at the terminal must reach only the process started there, which ends the others in order.
     command.stdout(Stdio::piped()).process_group(0);
     Ok(command)
 }
@@ -205,7 +205,7 @@ fn watched(mut child: Child) -> Result<Process, Fail> {
             let mut out = BufReader::new(out);
             let _ = out.read_line(&mut text);
             let _ = say.send(text);
-            // Whatever else it says is nobody's, but must find a reader.
+            // Later output is not used, but must be read.
             let _ = std::io::copy(&mut out, &mut std::io::sink());
         }
         let how = child.wait();
@@ -215,7 +215,7 @@ fn watched(mut child: Child) -> Result<Process, Fail> {
     Ok(Process { pid, line, ended })
 }
 
-/// Waits for a node's first line, which it prints when it stands.
+/// Waits for a node's first line, which it prints when it is ready.
 async fn ready(one: &mut Running) -> Result<(), String> {
     let line = (&mut one.process.line).await.unwrap_or_default();
     if line.is_empty() {
@@ -226,7 +226,7 @@ async fn ready(one: &mut Running) -> Result<(), String> {
     Ok(())
 }
 
-/// Says when a node ends by itself; returns when none runs.
+/// Reports nodes that end by themselves. Returns when none is running.
 async fn watch(running: &mut Vec<Running>) {
     while !running.is_empty() {
         let ends = running.iter_mut().map(|r| &mut r.process.ended);
@@ -237,7 +237,7 @@ async fn watch(running: &mut Vec<Running>) {
     }
 }
 
-/// Publishes the directory of each epoch to come, one epoch ahead.
+/// Publishes the directory of each future epoch, one epoch ahead.
 async fn renew(place: &Place) {
     if !place.nodes.iter().any(|n| n.mixes) {
         std::future::pending::<()>().await;
@@ -258,7 +258,7 @@ async fn renew(place: &Place) {
     }
 }
 
-/// Ends all nodes in order; of each, whether it did so by itself.
+/// Ends all nodes in order. Returns for each whether it ended without being killed.
 async fn end(mut running: Vec<Running>) -> Vec<(String, bool)> {
     for one in &mut running {
         drop(one.leash.take());
@@ -266,7 +266,7 @@ async fn end(mut running: Vec<Running>) -> Vec<(String, bool)> {
     let by = tokio::time::Instant::now() + ENDS;
     let mut all = Vec::new();
     for one in running {
-        // A node that failed to start has been waited for already: its channel is used up.
+        // A node that failed to start has already been waited for, and its channel is used up.
         let process = one.process;
         let in_time = process.ended.is_terminated()
             || tokio::time::timeout_at(by, process.ended).await.is_ok();
@@ -278,7 +278,7 @@ async fn end(mut running: Vec<Running>) -> Vec<(String, bool)> {
     all
 }
 
-/// Starts this command again, as a process that goes on when this one ends, and waits until its network stands.
+/// Starts this command as a background process, and waits until its network is ready.
 async fn detach(args: &UpArgs, place: &Place) -> Result<(), Fail> {
     let log = place.run("up.log");
     fs::create_dir_all(place.dir.join("run")).map_err(Fail::file(&place.dir))?;

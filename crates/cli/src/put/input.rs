@@ -1,4 +1,4 @@
-//! What is sent, read by a thread that nobody waits for: a terminal or a pipe may be silent for ever.
+//! The input of an upload, read by a thread that is never joined: a terminal or a pipe may be silent for ever.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 
 use crate::Fail;
 
-/// Bytes read and sent at once.
+/// Number of bytes read and sent at once.
 const CHUNK: usize = 64 << 10;
-/// Pieces that are read ahead.
+/// Number of pieces that are read ahead.
 const AHEAD: usize = 4;
 
 /// The bytes of a file, a pipe or standard input, in pieces.
@@ -22,12 +22,12 @@ pub(super) struct Input {
     path: PathBuf,
     len: Option<u64>,
     is_file: bool,
-    /// What the system said that the file has, of one that was not read to its end at once.
+    /// Length that the system reports for a file that was not read to its end at once.
     said: Option<u64>,
 }
 
-/// Whether a process was started without this stream. Rust opens `/dev/null` in its place, to read and write; a shell's `</dev/null`
-/// is to read only.
+/// Returns whether a process was started without this stream. Rust then opens `/dev/null` for reading and writing, while a
+/// shell's `</dev/null` is read-only.
 fn is_closed(stream: &impl AsFd) -> bool {
     let (Ok(null), Ok(found)) = (rustix::fs::stat("/dev/null"), rustix::fs::fstat(stream)) else {
         return false;
@@ -39,11 +39,11 @@ fn is_closed(stream: &impl AsFd) -> bool {
 }
 
 impl Input {
-    /// Opens a file; with `-`, standard input.
+    /// Opens a file, or standard input for `-`.
     ///
     /// # Errors
     ///
-    /// It cannot be read.
+    /// The file cannot be read.
     pub(super) fn open(path: &Path) -> Result<Self, Fail> {
         let fault = Fail::file(path);
         if path.as_os_str() == "-" {
@@ -59,13 +59,13 @@ impl Input {
         }
         let own = path.to_owned();
         if !meta.is_file() {
-            // The opening of a pipe waits for who writes into it.
+            // Opening a pipe waits for a writer.
             return Self::reading(path, None, false, move || File::open(own));
         }
         let mut file = File::open(path).map_err(&fault)?;
         let first = piece(&mut file, true).map_err(&fault)?;
         let read = first.len() as u64;
-        // What /proc and its like say of a length is not so; of a short file all is here already.
+        // Files in /proc and similar report a wrong length. A short file has already been read completely.
         let said = Some(meta.len()).filter(|len| first.len() == CHUNK && *len > read);
         let len = if first.len() < CHUNK {
             Some(read)
@@ -93,7 +93,7 @@ impl Input {
         let read = move || {
             let mut from = match open() {
                 Ok(from) => from,
-                // Nobody hears it: the answer came first.
+                // The receiver is gone, because the answer came first.
                 Err(e) => return drop(tell.blocking_send(Err(e))),
             };
             loop {
@@ -121,21 +121,21 @@ impl Input {
         })
     }
 
-    /// How many bytes there are, where that is known before.
+    /// Returns the number of bytes, if it is known in advance.
     pub(super) const fn len(&self) -> Option<u64> {
         self.len
     }
 
-    /// Whether it is a file, and no terminal or pipe.
+    /// Returns whether the input is a regular file, and not a terminal or pipe.
     pub(super) const fn is_file(&self) -> bool {
         self.is_file
     }
 
-    /// The next bytes; `None` at the end.
+    /// Returns the next bytes, or `None` at the end.
     ///
     /// # Errors
     ///
-    /// It cannot be read on, or has become shorter.
+    /// The input cannot be read, or the file has become shorter.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Fail> {
         self.pieces
             .recv()
@@ -144,7 +144,7 @@ impl Input {
             .map_err(Fail::file(&self.path))
     }
 
-    /// Whether a file has become longer than what was sent of it.
+    /// Returns whether a file has become longer than the part that was sent.
     pub(super) fn grew(&self) -> bool {
         let now = fs::metadata(&self.path).map(|m| m.len());
         self.said
@@ -152,7 +152,7 @@ impl Input {
     }
 }
 
-/// As many bytes as fit, fewer at the end; without `fill`, those that are there.
+/// Reads as many bytes as fit, or fewer at the end. Without `fill`, reads those that are available.
 fn piece(from: &mut impl Read, fill: bool) -> io::Result<Vec<u8>> {
     let mut buf = vec![0; CHUNK];
     let mut got = 0;
@@ -173,7 +173,7 @@ fn piece(from: &mut impl Read, fill: bool) -> io::Result<Vec<u8>> {
     Ok(buf)
 }
 
-/// A file's rest: so many bytes as were promised, whatever becomes of the file meanwhile.
+/// The rest of a file, with exactly the announced number of bytes, even if the file changes.
 struct Exactly {
     file: File,
     left: Option<u64>,

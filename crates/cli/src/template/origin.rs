@@ -1,4 +1,4 @@
-//! Front origins: what they look like, and the records that maintainers sign of them.
+//! Front origins: their templates, and the records that maintainers sign.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub(super) async fn calibrate(args: CalibrateArgs) -> Result<(), Fail> {
     } else {
         say!("TemplateID  {id}");
         say!("selects     {}", template.origin_alpn);
-        // Over QUIC neither is seen.
+        // Over QUIC, neither is visible.
         if template.origin_h2.is_some() {
             let list: Vec<String> = settings.0.iter().map(|(k, v)| format!("{k}={v}")).collect();
             say!("SETTINGS    {}", list.join(" "));

@@ -1,4 +1,4 @@
-//! Hellos from what `tcpdump` or Wireshark recorded: the beginnings of TLS over TCP, and of QUIC.
+//! Hellos from recordings of `tcpdump` or Wireshark: the beginnings of TLS over TCP, and of QUIC.
 
 mod streams;
 
@@ -16,13 +16,13 @@ use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
 use super::Sent;
 use streams::Streams;
 
-/// Flows that are looked at, at most.
+/// Maximum number of flows that are examined.
 const FLOWS: usize = 4096;
 const MICROS: u64 = 1_000_000;
-/// Room for one block of a file.
+/// Buffer size for one block of a file.
 const BLOCK: usize = 1 << 20;
 
-/// Whether a file begins as pcap (either byte order, either resolution) or pcapng does.
+/// Returns whether a file begins like pcap (either byte order, either resolution) or pcapng.
 pub(crate) fn is_pcap(bytes: &[u8]) -> bool {
     let magic = bytes.first_chunk::<4>().map(|m| u32::from_be_bytes(*m));
     matches!(
@@ -31,20 +31,20 @@ pub(crate) fn is_pcap(bytes: &[u8]) -> bool {
     )
 }
 
-/// Who sends to whom.
+/// Source and destination of a packet.
 type Flow = (IpAddr, u16, IpAddr, u16);
 
-/// One direction of a TCP connection, as far as its hello.
+/// One direction of a TCP connection, up to its hello.
 #[derive(Default)]
 struct Stream {
-    /// The sequence number of its first byte.
+    /// Sequence number of its first byte.
     start: Option<u32>,
     segments: BTreeMap<u32, Vec<u8>>,
     done: bool,
 }
 
 impl Stream {
-    /// The bytes from the beginning that have come.
+    /// Returns the contiguous bytes from the beginning.
     fn beginning(&self) -> Vec<u8> {
         let mut bytes: Vec<u8> = Vec::new();
         for (offset, data) in &self.segments {
@@ -60,7 +60,7 @@ impl Stream {
 #[derive(Default)]
 struct Found {
     tcp: BTreeMap<Flow, Stream>,
-    /// What of a QUIC client has come; `None` once it was whole, or for whoever is none.
+    /// Received data of QUIC clients. `None` once the hello is complete, or if it is not a client.
     quic: BTreeMap<Flow, Option<(Initials, Vec<String>)>>,
     sent: Sent,
 }
@@ -90,7 +90,7 @@ impl Found {
         }
         let stream = self.tcp.entry(flow).or_default();
         if syn {
-            // A port may be used again.
+            // A port may be reused.
             *stream = Stream {
                 start: Some(number.wrapping_add(1)),
                 ..Stream::default()
@@ -112,7 +112,7 @@ impl Found {
                 stream.done = true;
                 self.sent.hellos.push(hex(&bytes));
             }
-            // Another protocol, or the server's direction.
+            // The data is of another protocol, or of the server's direction.
             Err(_) => stream.done = true,
         }
     }
@@ -121,7 +121,7 @@ impl Found {
         if self.quic.len() >= FLOWS && !self.quic.contains_key(&flow) {
             return;
         }
-        // A server's first packets have keys of their own, and do not open with a client's.
+        // A server's first packets have different keys, and do not decrypt with a client's.
         let entry = self
             .quic
             .entry(flow)
@@ -142,7 +142,7 @@ impl Found {
     }
 }
 
-/// A packet's headers; one that is cut short in the middle of them is left out.
+/// Parses a packet's headers. Skips a packet that is cut short within them.
 fn sliced(packet: Option<PacketData<'_>>) -> Option<SlicedPacket<'_>> {
     match packet? {
         PacketData::L2(data) => SlicedPacket::from_ethernet(data).ok(),
@@ -151,7 +151,7 @@ fn sliced(packet: Option<PacketData<'_>>) -> Option<SlicedPacket<'_>> {
     }
 }
 
-/// Who sends to whom in a packet.
+/// Returns source and destination of a packet.
 fn ends(packet: &SlicedPacket<'_>) -> Option<(IpAddr, IpAddr)> {
     match packet.net.as_ref()? {
         NetSlice::Ipv4(ip) => {
@@ -172,7 +172,7 @@ fn ends(packet: &SlicedPacket<'_>) -> Option<(IpAddr, IpAddr)> {
     }
 }
 
-/// The hellos of all clients in a file.
+/// Returns the hellos of all clients in a file.
 pub(super) fn read(bytes: &[u8]) -> Result<Sent, String> {
     let mut found = Found::default();
     packets(bytes, &mut |_, packet| {
@@ -183,7 +183,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Sent, String> {
     Ok(found.sent)
 }
 
-/// The TLS records of all connections in a file whose beginning is in it, by when they were whole.
+/// Returns the TLS records of all connections whose beginning is in the file, in the order of completion.
 pub(crate) fn records(bytes: &[u8]) -> Result<Vec<Vec<Record>>, String> {
     let mut streams = Streams::default();
     packets(bytes, &mut |at, packet| {
@@ -194,10 +194,10 @@ pub(crate) fn records(bytes: &[u8]) -> Result<Vec<Vec<Record>>, String> {
     Ok(streams.done())
 }
 
-/// Gives each packet in a file, and when it was seen, in microseconds.
+/// Passes each packet in a file to `give`, with its time in microseconds.
 fn packets(bytes: &[u8], give: &mut dyn FnMut(u64, Option<PacketData<'_>>)) -> Result<(), String> {
     let mut reader = create_reader(BLOCK, Cursor::new(bytes)).map_err(|e| e.to_string())?;
-    // Each interface's kind of link, and units of its clock in a second.
+    // The link type of each interface, and its clock's units per second.
     let mut links: Vec<(Linktype, u64)> = Vec::new();
     let mut waits = false;
     loop {
@@ -232,7 +232,7 @@ fn packets(bytes: &[u8], give: &mut dyn FnMut(u64, Option<PacketData<'_>>)) -> R
                 reader.consume(used);
             }
             Err(PcapError::Eof) => return Ok(()),
-            // Twice in a row: a block that is larger than the room for one.
+            // Twice in a row means that a block exceeds the buffer.
             Err(PcapError::Incomplete(_)) if !waits => {
                 waits = true;
                 reader

@@ -1,11 +1,11 @@
-//! Secrets of a node that lie where others could fetch them.
+//! Detects secrets of a node that are in served folders.
 
 use std::path::{Path, PathBuf};
 
 use super::GatewayConfig;
 use crate::Error;
 
-/// A secret's file, and the folder that it would be fetched from.
+/// A secret's file, and the folder that would serve it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Exposed {
     /// The setting that names the file.
@@ -16,7 +16,7 @@ pub(crate) struct Exposed {
     pub(crate) folder: PathBuf,
 }
 
-/// Where the file lies, whether it is there yet or not, links followed as far as there are any.
+/// Returns the absolute path of a file, which need not exist. Follows symbolic links as far as they exist.
 fn place(file: &Path) -> PathBuf {
     let parent = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -25,7 +25,7 @@ fn place(file: &Path) -> PathBuf {
     real(parent).join(file.file_name().unwrap_or_default())
 }
 
-/// Whether a file could be fetched from a folder: names that begin with a dot are not given to anybody.
+/// Returns whether a folder would serve a file. Names that begin with a dot are not served.
 fn is_served(file: &Path, folder: &Path) -> bool {
     let hidden = |name: std::path::Component<'_>| {
         let name = name.as_os_str().as_encoded_bytes();
@@ -41,7 +41,7 @@ fn real(path: &Path) -> PathBuf {
 }
 
 impl GatewayConfig {
-    /// Whether none of the node's secrets lies in a folder whose files are given to others. A node does not start otherwise.
+    /// Checks that no secret of the node is in a folder that is served to others. Otherwise the node does not start.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl GatewayConfig {
         }
     }
 
-    /// The first secret that lies in a folder whose files are given to others.
+    /// Returns the first secret in a folder that is served to others.
     pub(crate) fn exposed(&self) -> Option<Exposed> {
         let certificate_key = self.tls.certificate_key.as_ref();
         let state = Some(self.state()).filter(|state| !state.as_os_str().is_empty());
@@ -82,7 +82,7 @@ impl GatewayConfig {
         ];
         for (key, file) in secrets {
             let Some(file) = file else { continue };
-            // The file itself, where a link leads to it, lies elsewhere; the link is followed by who serves it as well.
+            // A symbolic link's target may be elsewhere. The server follows the link too.
             let places = [place(file), file.canonicalize().unwrap_or_default()];
             for (by, folder) in folders {
                 let Some(folder) = folder else { continue };
@@ -132,12 +132,12 @@ mod tests {
             assert_eq!(of(key, serve), Some(("key", "serve")), "{key} {serve}");
         }
         assert_eq!(of("cover/k.pem", "pub"), Some(("key", "cover")));
-        // Without a folder in its name it lies where the process runs.
+        // A relative path starts at the process's working folder.
         assert_eq!(
             place(Path::new("k.pem")),
             real(Path::new(".")).join("k.pem")
         );
-        // What is hidden is not served.
+        // Hidden files are not served.
         assert_eq!(of("pub/.state/k.pem", "pub"), None);
         assert_eq!(of("pub/.k.pem", "pub"), None);
     }

@@ -1,4 +1,4 @@
-//! Settings as files, variables and flags give them, before they are read.
+//! Settings as files, variables and flags give them, before parsing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -9,19 +9,19 @@ use betanet_carrier::disk;
 use super::knob::{Form, Kind, Knob};
 use super::{GatewayConfig, Problem};
 
-/// Where settings came from, and under which keys.
+/// The source and the written key of each setting.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
-    /// The place of those that nobody gave.
+    /// Source reported for settings that were not given.
     base: String,
-    /// Place and key of those that were given, by name.
+    /// Source and written key of each given setting, by name.
     given: BTreeMap<&'static str, (String, String)>,
-    /// Names of those that could not be read, which are told already.
+    /// Names of settings that could not be parsed. These faults are already reported.
     unread: BTreeSet<&'static str>,
 }
 
 impl Origins {
-    /// All settings come from one place.
+    /// Creates the origins of settings that all have one source.
     #[must_use]
     pub fn one(place: impl Into<String>) -> Self {
         Self {
@@ -30,13 +30,13 @@ impl Origins {
         }
     }
 
-    /// Whether the setting was given and could not be read.
+    /// Returns whether the setting was given and could not be parsed.
     #[must_use]
     pub fn is_unread(&self, name: &str) -> bool {
         self.unread.contains(name)
     }
 
-    /// A problem of a setting, which is named as it was given.
+    /// Creates a problem of a setting, with the key as it was written.
     pub(super) fn problem(&self, name: &'static str, value: &str, why: String) -> Problem {
         let (origin, key) = match self.given.get(name) {
             Some((place, key)) => (place.clone(), key.clone()),
@@ -51,29 +51,29 @@ impl Origins {
     }
 }
 
-/// A settings file that holds no settings.
+/// Error of a settings file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// It is no TOML.
+    /// The file is not valid TOML.
     #[error("{}: {source}", path.display())]
     Toml {
         /// The file.
         path: PathBuf,
-        /// Why not, and in which line.
+        /// The parser's error, with the line.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// A setting as it was given.
+/// One given setting.
 #[derive(Clone, Debug)]
 struct One {
     place: String,
@@ -81,7 +81,7 @@ struct One {
     texts: Vec<OsString>,
 }
 
-/// Settings as they were given, each with its place. A setting that is given again takes the place of the one before.
+/// Given settings, each with its source. A setting that is given again replaces the earlier value.
 #[derive(Clone, Debug)]
 pub struct Given {
     base: String,
@@ -91,19 +91,19 @@ pub struct Given {
     knobs: Vec<Knob>,
 }
 
-/// Settings that were read.
+/// Parsed settings.
 #[derive(Clone, Debug)]
 pub struct ReadSettings {
-    /// Their values; a default in place of each that could not be read.
+    /// The values, with defaults in place of those that could not be parsed.
     pub config: GatewayConfig,
-    /// Where they came from.
+    /// Their sources.
     pub origins: Origins,
-    /// Those that could not be read.
+    /// The settings that could not be parsed.
     pub problems: Vec<Problem>,
 }
 
 impl Given {
-    /// No settings; one that is needed is missing in `place`.
+    /// Creates an empty set. A missing required setting is reported at `place`.
     #[must_use]
     pub fn new(place: impl Into<String>) -> Self {
         Self {
@@ -115,11 +115,11 @@ impl Given {
         }
     }
 
-    /// The settings of a TOML file: in the table of their section, or at the top level by their names.
+    /// Reads the settings of a TOML file: in the table of their section, or at the top level by their names.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or is not TOML. A key that is wrong is told by [`Given::read`].
+    /// The file cannot be read, or is not TOML. [`Given::read`] reports unknown keys.
     pub fn from_file(path: &Path) -> Result<Self, SettingsError> {
         let text = disk::read_text(path, disk::TEXT_MAX).map_err(|source| SettingsError::File {
             path: path.to_owned(),
@@ -150,7 +150,7 @@ impl Given {
         Ok(given)
     }
 
-    /// A value of a file.
+    /// Adds a value of a file.
     fn value(&mut self, line: usize, key: String, knob: Option<Knob>, value: &toml::Value) {
         let place = format!("{}: line {line}", self.base);
         let problem = |allowed: String, shown: String| Problem {
@@ -183,7 +183,7 @@ impl Given {
         }
     }
 
-    /// Gives a setting by its name, as a flag or a variable does. A list may stand in one text, with commas.
+    /// Adds a setting by its name, as a flag or a variable does. A list may be one text with commas.
     pub fn put(
         &mut self,
         name: &str,
@@ -206,13 +206,13 @@ impl Given {
         self.all.insert(knob.name, one);
     }
 
-    /// Whether a setting was given.
+    /// Returns whether a setting was given.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.all.contains_key(name)
     }
 
-    /// Reads all that was given.
+    /// Parses all given settings.
     #[must_use]
     pub fn read(mut self) -> ReadSettings {
         let mut config = GatewayConfig::default();
@@ -247,7 +247,7 @@ impl Given {
     }
 }
 
-/// A TOML value as the texts that a flag would give.
+/// Converts a TOML value to the texts that a flag would give.
 fn texts(value: &toml::Value, knob: &Knob) -> Result<Vec<OsString>, &'static str> {
     let one = |value: &toml::Value| match (value, knob.form) {
         (toml::Value::Boolean(on), Form::Switch) => Ok(on.to_string().into()),
@@ -265,7 +265,7 @@ fn texts(value: &toml::Value, knob: &Knob) -> Result<Vec<OsString>, &'static str
     }
 }
 
-/// The line in which a key stands, from 1: of a table, behind that one's head.
+/// Returns the line of a key, from 1. With a table, searches after its heading.
 fn line(text: &str, key: &str, table: Option<&str>) -> usize {
     let stands = |line: &str, key: &str| {
         let line = line.trim_start().trim_start_matches(['[', '"', '\'']);

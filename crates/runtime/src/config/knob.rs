@@ -1,4 +1,4 @@
-//! A setting, declared in one line: its TOML key, flag, variable, type, default and text.
+//! A setting, declared in one line: its TOML key, flag, variable, type, default and help text.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,7 @@ use betanet_traffic::template::front::Profile;
 use super::{Found, GatewayConfig, Server11};
 use crate::{LogFormat, OriginProxy};
 
-/// The roles that a node acts on.
+/// The roles that this program implements.
 pub(crate) const BUILT: [Role; 5] = [
     Role::Entry,
     Role::Core,
@@ -25,10 +25,10 @@ pub(crate) const BUILT: [Role; 5] = [
     Role::Seed,
 ];
 
-/// How many values a setting takes.
+/// Number of values of a setting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// It is on or off.
+    /// A switch: on or off.
     Switch,
     /// One value.
     One,
@@ -47,41 +47,41 @@ pub enum Form {
     Text,
 }
 
-/// A setting: how it is written in a file, on the command line and as a variable.
+/// A setting: its names in a file, on the command line and in the environment.
 #[derive(Clone, Debug)]
 pub struct Knob {
-    /// The TOML table of its section.
+    /// TOML table of its section.
     pub table: &'static str,
-    /// The heading of its section.
+    /// Heading of its section.
     pub title: &'static str,
-    /// Its key in that table.
+    /// Key within the table.
     pub field: &'static str,
-    /// Its name at the file's top level, which is unique over all sections.
+    /// Name at the file's top level, unique across all sections.
     pub name: &'static str,
-    /// Its flag, without the dashes, where that is not the name with `-` for `_`.
+    /// Flag without the dashes. By default it is the name with `-` for `_`.
     pub flag: String,
-    /// Its variable.
+    /// Name of its environment variable.
     pub variable: String,
-    /// The name of its value in `--help`; empty for a switch.
+    /// Placeholder of its value in `--help`; empty for a switch.
     pub value: &'static str,
-    /// Its text.
+    /// Help text.
     pub help: String,
-    /// How many values it takes.
+    /// Number of values.
     pub kind: Kind,
-    /// The value that its flag stands for, where it is a switch: the opposite of its default.
+    /// For a switch, the value that its flag sets: the opposite of its default.
     pub flips_to: bool,
-    /// Its default, if there is one to show.
+    /// The default, if it is shown.
     pub default: Option<String>,
-    /// Whether its value is a secret, which is not shown.
+    /// Whether the value is a secret, which is not shown.
     pub secret: bool,
-    /// The TOML type of its value, or of each in its list.
+    /// TOML type of the value, or of each value of a list.
     pub form: Form,
 }
 
-/// Why a text is no value of a setting: the text says what is allowed.
+/// The reason why a text is invalid. It says which values are allowed.
 pub(crate) type Allowed = Cow<'static, str>;
 
-/// A type that one text holds.
+/// A type of a single value.
 pub(crate) trait Scalar: Sized {
     const FORM: Form = Form::Text;
     const SECRET: bool = false;
@@ -92,13 +92,13 @@ pub(crate) trait Scalar: Sized {
         Self::from_text(text.to_str().ok_or("UTF-8 text")?)
     }
 
-    /// The value, where it is worth showing as a default.
+    /// Returns the value if it is worth showing as a default.
     fn shown(&self) -> Option<String> {
         None
     }
 }
 
-/// A type of a setting.
+/// The type of a setting.
 pub(crate) trait Setting: Sized {
     const KIND: Kind;
     const FORM: Form;
@@ -355,20 +355,20 @@ impl Scalar for Shape {
 
 /// The settings of one component.
 pub(crate) trait Section: Default {
-    /// Its settings, declared.
+    /// Returns the declarations of its settings.
     fn knobs() -> Vec<Knob>;
 
-    /// Reads a setting of that name; `None` where the section has no such one.
+    /// Parses the setting of that name. Returns `None` if the section has no such setting.
     fn set(&mut self, name: &str, texts: &[OsString]) -> Option<Result<(), Allowed>>;
 
-    /// Tells what is wrong with the values, without a look at what they name.
+    /// Reports faults of the values, without reading the files that they name.
     fn check(&self, all: &GatewayConfig, found: &mut Found<'_>);
 
-    /// Tells what is wrong with what the values name: files, folders, addresses. Makes no file, binds no port, asks no network.
+    /// Reports faults of the named files, folders and addresses. Creates no file, binds no port, and sends nothing.
     fn look(&self, all: &GatewayConfig, found: &mut Found<'_>);
 }
 
-/// The help of a setting: its documentation, in one line.
+/// Returns the help of a setting: its doc comment, on one line.
 pub(crate) fn help(lines: &[&str], kind: Kind) -> String {
     let lines: Vec<&str> = lines.iter().map(|l| l.trim()).collect();
     let mut text = lines.join(" ").replace('`', "");
@@ -378,10 +378,10 @@ pub(crate) fn help(lines: &[&str], kind: Kind) -> String {
     text
 }
 
-/// Declares a section: a struct of settings with defaults, and for each setting its name, flag, variable and help.
+/// Declares a section: a struct of settings with defaults, and the name, flag, variable and help of each.
 ///
-/// A setting is `field "name" "VALUE": Type = default;`, its documentation its help. `as "flag"` behind the value's name gives
-/// it a flag of another name. A `+` begins a field that is no setting: only code gives it a value.
+/// A setting is `field "name" "VALUE": Type = default;`, and its doc comment is its help. `as "flag"` after the placeholder sets
+/// another name for the flag. A `+` begins a field that is not a setting and is only set by code.
 macro_rules! section {
     (
         $(#[doc = $about:literal])*
@@ -455,7 +455,7 @@ macro_rules! section {
 }
 pub(crate) use section;
 
-/// The opposite of a switch's default; true of all else.
+/// Returns the opposite of a switch's default, and `true` for other types.
 pub(crate) fn flips_to(default: &dyn std::any::Any) -> bool {
     default.downcast_ref::<bool>().is_none_or(|on| !on)
 }

@@ -1,4 +1,4 @@
-//! Settings of who talks to peers of version 1.1.
+//! Settings for peers of version 1.1.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -6,35 +6,35 @@ use std::str::FromStr;
 use betanet_keys::{Address, Peer};
 use betanet_wire::text::{hex, unhex_array};
 
-/// What a node does about peers of version 1.1; by itself nothing.
+/// Support for peers of version 1.1. The default is none.
 #[derive(Clone, Debug, Default)]
 pub struct Compat11 {
-    /// Takes sessions that are joined with a leg of 1.1 at their other end.
+    /// Accepts sessions that are joined with a leg of 1.1 at the other end.
     pub accept: bool,
-    /// Takes legs of peers of 1.1: the file of the key for their tickets, and the peer of 1.2 that they are joined with.
+    /// Accepts legs of peers of 1.1. Holds the file of the key for their tickets, and the peer of 1.2 with which they are joined.
     pub take: Option<(PathBuf, Peer)>,
-    /// Joins the sessions that it takes with legs to this server of 1.1.
+    /// Joins accepted sessions with legs to this server of 1.1.
     pub dial: Option<Server11>,
 }
 
 impl Compat11 {
-    /// Whether 1.1 is spoken in any way.
+    /// Returns whether any use of 1.1 is enabled.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.accept || self.take.is_some() || self.dial.is_some()
     }
 }
 
-/// A server of version 1.1: `HOST:PORT,key=<64 hex>,id=<16 hex>`, and `,pin=<64 hex>` where web PKI does not know it.
+/// A server of version 1.1: `HOST:PORT,key=<64 hex>,id=<16 hex>`, with `,pin=<64 hex>` if web PKI does not cover it.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Server11 {
-    /// Where it is.
+    /// Address as `HOST:PORT`.
     pub address: String,
-    /// Its key for tickets.
+    /// Public key for tickets.
     pub key: [u8; 32],
-    /// That key's id.
+    /// ID of that key.
     pub id: [u8; 8],
-    /// Its certificate's pin.
+    /// Pin of its certificate. `None` for web PKI.
     pub pin: Option<[u8; 32]>,
 }
 
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Server11 {
     }
 }
 
-/// What [`Server11`] is read from.
+/// The format from which [`Server11`] is parsed.
 const SERVER_FORM: &str =
     "HOST:PORT,key=<64 hex digits>,id=<16 hex digits>, and ,pin=<64 hex digits> if it has a pin";
 

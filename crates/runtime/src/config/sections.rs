@@ -1,4 +1,4 @@
-//! The sections of the settings, one a component: its values with their defaults, and its checks.
+//! The sections of the settings, one per component: values with defaults, and checks.
 
 pub(super) mod folder;
 pub(super) mod legacy;

@@ -1,30 +1,30 @@
-//! Causes that several failures share.
+//! Causes shared by several errors.
 
 use betanet_keys::Name;
 use betanet_traffic::template::front::FrontError;
 
 use super::Error;
 
-/// Why a line of a file of front origins does not count.
+/// The reason why a line of a file of front origins is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrontProblem {
-    /// It is not hex.
+    /// The line is not hex.
     #[error("not hex digits")]
     NotHex,
-    /// The record, or its signatures.
+    /// The record or its signatures are invalid.
     #[error(transparent)]
     Record(FrontError),
 }
 
-/// Why the last seed that was asked gave no directory.
+/// The reason why the last seed that was asked gave no directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SeedFailure {
-    /// None was reached.
+    /// No seed was reached.
     #[error("none was reached")]
     Unreached,
-    /// It answered with another status.
+    /// The seed answered with an error status.
     #[error("{seed} answered {status}")]
     Status {
         /// The seed.
@@ -32,13 +32,13 @@ pub enum SeedFailure {
         /// The status.
         status: u16,
     },
-    /// It sent more than a directory may have.
+    /// The seed sent more than the maximum size of a directory.
     #[error("longer than a directory")]
     Long,
-    /// It did not answer in time.
+    /// The seed did not answer in time.
     #[error("{0} did not answer in time")]
     Silent(Name),
-    /// The session with it, or the exchange, failed.
+    /// The session with the seed, or the exchange, failed.
     #[error(transparent)]
     Failed(Box<Error>),
 }

@@ -1,4 +1,4 @@
-//! Who can do something about an error.
+//! Errors by the party that can resolve them.
 
 use betanet_htx::By;
 use betanet_mix::ClientError;
@@ -7,19 +7,19 @@ use betanet_stack::Kind;
 use super::Error;
 use crate::ExchangeError;
 
-/// Who can do something about an [`Error`], and what.
+/// The party that can resolve an [`Error`], and how.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The caller asked for something impossible: ask for something else.
+    /// The caller's request is impossible. Make another request.
     Request,
-    /// The network failed, or too little of it is reached: try again later, or another way.
+    /// The network failed, or too little of it is reachable. Try later, or another way.
     Network,
-    /// The peer, or a node that answers for it, is not what was expected, or refuses: ask its operator.
+    /// The peer, or a node that answers for it, is not the expected one or refuses. Contact its operator.
     Peer,
-    /// This machine's files, settings or limits: its operator mends them.
+    /// This machine's files, settings or limits are at fault. Its operator can correct them.
     Local,
-    /// A broken invariant: report it.
+    /// An invariant is broken. Report it.
     Bug,
 }
 
@@ -37,13 +37,13 @@ impl From<Kind> for ErrorKind {
 const fn ended(by: By) -> ErrorKind {
     match by {
         By::Cut => ErrorKind::Network,
-        // What this side ends, it ends for what the peer did.
+        // This side ends a session because of the peer's behaviour.
         By::Peer | By::Local => ErrorKind::Peer,
     }
 }
 
 impl Error {
-    /// Who can do something about it.
+    /// Returns the party that can resolve the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -85,7 +85,7 @@ impl Error {
         }
     }
 
-    /// Whether this side's files or settings are at fault, rather than peer or network.
+    /// Returns whether this side's files or settings are at fault, rather than the peer or the network.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.kind() == ErrorKind::Local

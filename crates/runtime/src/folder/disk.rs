@@ -1,4 +1,4 @@
-//! Work that waits for a disk: on threads of its own, so much at once, and of one payer no more than a part.
+//! Blocking disk work on separate threads. Limits the number overall and per party charged.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use betanet_wire::ChargeTo;
 use tokio::sync::Semaphore;
 
-/// Threads that work for one folder at once.
+/// Maximum number of concurrent threads of one folder.
 const AT_ONCE: usize = 64;
-/// Of them, those that work for one who pays.
+/// Maximum number of those that work for one party charged.
 const AT_ONCE_A_PAYER: usize = 16;
-/// Payers that are known before those without work are forgotten.
+/// Number of known parties at which those without work are forgotten.
 const PAYERS: usize = 256;
 
-/// The work of one folder.
+/// The disk work of one folder.
 #[derive(Debug)]
 pub(super) struct Disk {
     all: Arc<Semaphore>,
@@ -29,14 +29,14 @@ impl Default for Disk {
     }
 }
 
-/// The work of one who pays.
+/// The disk work of one party charged.
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
     all: Arc<Semaphore>,
     own: Arc<Semaphore>,
 }
 
-/// The work was not done: it panicked, or the process ends.
+/// The work was not completed: it panicked, or the process is ending.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the disk's work was not done")]
 pub(super) struct Undone;
@@ -61,7 +61,7 @@ impl Disk {
 }
 
 impl Worker {
-    /// Does `work` on another thread, which it keeps even when nobody waits for it any more.
+    /// Runs `work` on another thread, which it occupies even after nobody waits for the result.
     pub(super) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -111,7 +111,7 @@ mod tests {
             of_payer.iter().all(|n| *n <= AT_ONCE_A_PAYER),
             "{of_payer:?}"
         );
-        // Who leaves does not make more threads of it.
+        // An asker that leaves does not cause more threads.
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
         tokio::task::yield_now().await;
         assert_eq!(disk.all.available_permits(), 0);

@@ -1,4 +1,4 @@
-//! A folder behind a session, on a disk that may not answer.
+//! A folder behind a session, on a disk that may block.
 
 use std::fs;
 use std::sync::Mutex;
@@ -34,7 +34,7 @@ async fn put(session: &SessionHandle, target: &str, body: &[u8]) -> u16 {
         .await
         .unwrap();
     for chunk in body.chunks(50_000) {
-        // Refused before its end: the answer says why.
+        // The upload is refused before its end, and the answer says why.
         if in_time(upload.send(Bytes::copy_from_slice(chunk)))
             .await
             .is_err()
@@ -66,7 +66,7 @@ async fn files_of_all_lengths_come_as_they_are() {
         assert_eq!(put(&session, &path, &content(len)).await, 201);
         assert!(get(&session, &path).await == (200, content(len)), "{len}");
     }
-    // Many at once: beyond the session's allowance each goes on by a little.
+    // Many at once: beyond the session's allowance, each continues in small steps.
     let path = format!("/{}", 10 * CHUNK + 7);
     let all = (0..60).map(|_| get(&session, &path));
     for (status, body) in futures_util::future::join_all(all).await {
@@ -100,7 +100,7 @@ async fn what_is_given_up_leaves_no_file_behind() {
     }
 }
 
-/// Whoever writes beyond the quota has the folder measured again: here that does not end until it is let go.
+/// A write beyond the quota causes a new measurement of the folder. In this test, the measurement blocks until it is released.
 #[tokio::test]
 async fn a_disk_that_does_not_answer_one_request_stops_no_other() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! How busy a node is that carries streams of others.
+//! Load of a node that relays streams.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -7,22 +7,22 @@ use std::time::Duration;
 use betanet_path::{Cf, Ecn};
 use tokio::time::{Instant, sleep_until};
 
-/// Between two measurements.
+/// Interval between two measurements.
 const EVERY: Duration = Duration::from_millis(250);
-/// By how much a task has to run late, smoothed, for the two levels.
+/// Smoothed delay of tasks above which the load has the first or the second level.
 const MODERATE: Duration = Duration::from_millis(20);
 const SEVERE: Duration = Duration::from_millis(100);
 
-/// Measures how late tasks run, which is what all streams over this node wait for. Ends with its last holder.
+/// Measures the delay of tasks, which affects all streams over this node. Ends with its last holder.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
-    /// Smoothed over eight measurements, in microseconds.
+    /// Delay in microseconds, smoothed over eight measurements.
     late: AtomicU64,
-    /// Pieces of streams that wait to go on.
+    /// Number of stream pieces that wait to be sent on.
     waiting: AtomicU32,
 }
 
-/// A piece that waits, until this is dropped.
+/// A waiting piece, counted until this is dropped.
 pub(crate) struct Waits<'a>(&'a Load);
 
 impl Drop for Waits<'_> {
@@ -32,7 +32,7 @@ impl Drop for Waits<'_> {
 }
 
 impl Load {
-    /// Begins to measure.
+    /// Starts the measurement.
     pub(crate) fn start() -> Arc<Self> {
         let load = Arc::new(Self::default());
         let weak = Arc::downgrade(&load);
@@ -59,8 +59,8 @@ impl Load {
         Waits(self)
     }
 
-    /// The level, and how many pieces of streams wait. A carrier that repeats what is lost knows of no loss, and this
-    /// node does not know the asker's round-trip time: both are zero.
+    /// Returns the load level and the number of waiting pieces. The carrier hides losses, and this node does not know the asker's
+    /// round-trip time, so both of these are zero.
     pub(crate) fn feedback(&self) -> Cf {
         let late = Duration::from_micros(self.late.load(Ordering::Relaxed));
         let ecn = match late {

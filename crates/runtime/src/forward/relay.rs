@@ -1,4 +1,5 @@
-//! The paths that others build over this node or to it: sessions, streams and threads around [`betanet_path::Relay`], which decides.
+//! Paths that others build over this node or to it: the sessions, streams and threads around [`betanet_path::Relay`], which
+//! decides.
 
 mod splice;
 
@@ -25,12 +26,13 @@ use crate::{Clock, Error, Mesh, Metrics, Node, SessionHandle};
 use betanet_session::ops::Op;
 use splice::{Held, go_on};
 
-/// The longest time between two looks at the relay's own clock.
+/// Maximum interval between two checks of the relay's clock.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Who opens sessions that came over a path.
+/// Opens sessions that arrive over a path.
 pub(crate) trait Exits: Send + Sync {
-    /// Tries message 1 of a session over these nodes, for which `charge` pays; `None` when it does not open, or no session is wanted.
+    /// Tries message 1 of a session over these nodes, for which `charge` pays. Returns `None` if it does not open, or no session
+    /// is wanted.
     fn open_forwarded(
         &self,
         nodes: Vec<NodeId>,
@@ -39,10 +41,10 @@ pub(crate) trait Exits: Send + Sync {
     ) -> Option<Tunnel>;
 }
 
-/// The way to the session that brought a path. It is `None` where this node opened the session.
+/// Queue to the session that brought a path. `None` if this node opened the session.
 type Back = Option<mpsc::Sender<Op>>;
 
-/// A stream that said which path it is bound to, and what was read of it.
+/// A stream that has named its path, and the bytes read from it.
 struct Begun {
     stream: RawStream,
     first: First,
@@ -51,25 +53,25 @@ struct Begun {
 type Core = betanet_path::Relay<Back, Box<SessionHandle>, Begun>;
 type Todo = Transmit<Back, Box<SessionHandle>, Begun>;
 
-/// Carries paths of others: to itself always, onward where that is wanted.
+/// Relays paths of others: always to this node, and onward if enabled.
 pub(crate) struct Relay {
     identity: Identity,
     clock: Clock,
     exits: Weak<dyn Exits>,
-    /// The peers that paths may go on to; none where this node is no relay.
+    /// Peers to which paths may be extended; empty if this node is not a relay.
     onward: BTreeMap<NodeId, Peer>,
     node: Arc<Node>,
-    /// Where the peers of others' paths are found, once the node is part of a network.
+    /// Finds peers for others' paths, once the node is part of a network.
     mesh: OnceLock<Mesh>,
     metrics: Arc<Metrics>,
     load: Arc<Load>,
     core: Mutex<Core>,
-    /// A dial began, which may have to be given up before anything else.
+    /// Notified when a dial has begun, whose deadline may come before all others.
     dials: Arc<Notify>,
 }
 
 impl Relay {
-    /// A relay to `onward`, by sessions of `node`, which dials with the same identity.
+    /// Creates a relay to `onward`, over sessions of `node`, which dials with the same identity.
     pub(crate) fn new(
         identity: Identity,
         clock: Clock,
@@ -105,19 +107,19 @@ impl Relay {
         relay
     }
 
-    /// What it dials with.
+    /// Returns the node that dials.
     pub(crate) fn node(&self) -> Arc<Node> {
         Arc::clone(&self.node)
     }
 
-    /// Becomes part of a network.
+    /// Sets the network that the relay is part of.
     pub(crate) fn join(&self, mesh: Mesh) {
-        // Once: a gateway starts its mesh before it takes sessions.
+        // This is set once: a gateway starts its mesh before it accepts sessions.
         let _ = self.mesh.set(mesh);
         self.lock().join();
     }
 
-    /// The network's peers, as this node knows them.
+    /// Returns the mesh, if the node is part of a network.
     pub(crate) fn mesh(&self) -> Option<&Mesh> {
         self.mesh.get()
     }
@@ -134,7 +136,7 @@ impl Relay {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the relay what happened; answers what it wants done.
+    /// Passes an event to the relay's state machine. Returns the actions that it requests.
     fn told(self: &Arc<Self>, what: impl FnOnce(&mut Core)) -> Vec<Todo> {
         let (todo, events): (Vec<_>, Vec<_>) = {
             let mut core = self.lock();
@@ -149,13 +151,13 @@ impl Relay {
     fn heard(self: &Arc<Self>, input: Input<Back, Box<SessionHandle>, Begun>) -> Vec<Todo> {
         self.told(|core| {
             if let Err(error) = core.handle_input(self.clock.now(), input) {
-                // Its queues are emptied each time.
+                // The queues are emptied after each event.
                 tracing::error!(%error, "a relay does not take what happened");
             }
         })
     }
 
-    /// Tells the relay what happened, and does what it wants done.
+    /// Passes an event to the relay's state machine, and performs the requested actions.
     fn input(self: &Arc<Self>, input: Input<Back, Box<SessionHandle>, Begun>) {
         let todo = self.heard(input);
         todo.into_iter().for_each(|todo| self.perform(todo));
@@ -186,7 +188,7 @@ impl Relay {
         }
     }
 
-    /// Does what may wait.
+    /// Performs an action that may wait.
     fn perform(self: &Arc<Self>, todo: Todo) {
         let relay = Arc::clone(self);
         match todo {
@@ -198,7 +200,7 @@ impl Relay {
                 let message = Message::Ready(self.acknowledged(token));
                 tokio::spawn(async move { relay.send(to, message).await });
             }
-            // Only what `control` hears is refused, which answers it itself.
+            // A refusal only follows an input from `control`, which answers it.
             Transmit::Refuse { .. } => {}
             Transmit::Dial {
                 dial,
@@ -222,7 +224,7 @@ impl Relay {
             Transmit::Fail { told, streams } => {
                 tokio::spawn(async move {
                     if let Some((back, message)) = told {
-                        // Before the streams that wait are refused: the builder then knows why.
+                        // Send this before refusing the streams that wait, so that the builder learns the reason.
                         relay.send(back, message).await;
                     }
                     for begun in streams {
@@ -239,7 +241,7 @@ impl Relay {
     async fn send(&self, to: Back, message: Message) {
         let Some(ops) = to else { return };
         let message = message.sign(&self.identity).to_bytes().into();
-        // A session that is gone needs no errors.
+        // A closed session needs no errors.
         let _ = ops.send(Op::PathControl(message)).await;
     }
 
@@ -250,7 +252,7 @@ impl Relay {
         }
     }
 
-    /// A peer that paths may begin with, as this node dials it: one that they go on to, or that the network knows.
+    /// Returns a peer with which a path may begin: one of the configured next hops, or one that the network knows.
     pub(crate) async fn peer(&self, node: NodeId) -> Option<Peer> {
         match (self.onward.get(&node), self.mesh()) {
             (Some(peer), _) => Some(peer.clone()),
@@ -259,7 +261,7 @@ impl Relay {
         }
     }
 
-    /// Finds a peer for a path of somebody's: at once where it is known, and else by a lookup of the few that are for others.
+    /// Finds a peer for another node's path: at once if it is known, otherwise with one of the few lookups for others.
     async fn find_for(self: &Arc<Self>, charge: ChargeTo, node: NodeId) -> Option<Peer> {
         let mesh = self.mesh()?;
         if let Some(peer) = mesh.known_tested(node).await {
@@ -273,7 +275,7 @@ impl Relay {
             charge,
         };
         let mesh = mesh.clone();
-        // Whoever waits for it gives up sooner than the mesh does: the place is free once the lookup is over, not before.
+        // The asker gives up sooner than the mesh does. The place is released only once the lookup is over.
         let looking = tokio::spawn(async move {
             let found = mesh.find(node).await;
             drop(looking);
@@ -282,7 +284,7 @@ impl Relay {
         looking.await.ok().flatten()
     }
 
-    /// Finds the next hop and the session with it, and sends the header on.
+    /// Finds the next hop, opens the session with it, and sends the header on.
     async fn dial(
         self: Arc<Self>,
         dial: DialId,
@@ -312,13 +314,13 @@ impl Relay {
                 tracing::debug!(%error, "the next hop of a path is not reached");
                 Input::Unreached { dial, why }
             }
-            // The relay gave it up.
+            // The relay has given it up.
             Err(_) => return,
         };
         self.input(outcome);
     }
 
-    /// Reads which path a stream is bound to.
+    /// Reads the path that a stream is bound to.
     async fn carry(self: Arc<Self>, from: CameFrom, mut stream: RawStream) {
         let mut first = First::new(self.clock.now());
         let path = loop {
@@ -337,7 +339,7 @@ impl Relay {
         });
     }
 
-    /// Reads on; `false` when the stream ends before it has said enough, or says it too late.
+    /// Reads more bytes. Returns `false` if the stream ends before they are sufficient, or exceeds the time limit.
     async fn more(&self, stream: &mut RawStream, first: &mut First) -> bool {
         match timeout_at(self.clock.instant(first.until()), stream.next()).await {
             Ok(Ok(Some(more))) => {
@@ -348,7 +350,7 @@ impl Relay {
         }
     }
 
-    /// A session begins in the stream.
+    /// Opens the session that begins in the stream.
     async fn end_here(self: Arc<Self>, (nodes, charge): (Vec<NodeId>, ChargeTo), begun: Begun) {
         let Begun {
             mut stream,
@@ -377,7 +379,7 @@ impl Relay {
     }
 }
 
-/// A lookup for somebody's path, until it is dropped.
+/// A lookup for another node's path, until it is dropped.
 struct Looking {
     relay: Arc<Relay>,
     charge: ChargeTo,
@@ -389,7 +391,7 @@ impl Drop for Looking {
     }
 }
 
-/// Lets the relay's time pass, for as long as there is one.
+/// Advances the relay's clock, for as long as the relay exists.
 async fn wake(relay: Weak<Relay>, clock: Clock, dials: Arc<Notify>) {
     let mut next = clock.now().mono;
     loop {
@@ -423,7 +425,7 @@ impl Paths for Relay {
         });
         while let Some(next) = todo.pop() {
             match next {
-                // Nobody waits for anybody's arithmetic: the relay is not locked meanwhile.
+                // The relay is not locked during expensive arithmetic.
                 Transmit::Check(work) => {
                     todo.extend(self.heard(Input::Judged(work.run(&self.identity))));
                 }

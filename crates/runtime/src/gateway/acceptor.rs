@@ -1,4 +1,4 @@
-//! Who is let in: sessions that come with a right ticket and message 1, over relays, or as legs of version 1.1.
+//! Accepts sessions: with a valid ticket and message 1, over relays, or as legs of version 1.1.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,11 +24,11 @@ use crate::standing::{Counted, Sessions};
 use crate::translate::Translator;
 use crate::{Clock, Metrics};
 
-/// Opens sessions for whoever brings a right ticket and message 1.
+/// Opens sessions for clients with a valid ticket and message 1.
 pub(super) struct SessionAcceptor {
     pub(super) identity: Identity,
     pub(super) config: Config,
-    /// Who answers requests.
+    /// Answers requests.
     pub(super) service: Arc<dyn Service>,
     pub(super) clock: Clock,
     pub(super) rng: Mutex<Rng>,
@@ -38,12 +38,12 @@ pub(super) struct SessionAcceptor {
     pub(super) relay: Arc<Relay>,
     pub(super) keeper: AdmissionControl,
     pub(super) registry: StreamRegistry,
-    /// The shape that is followed with clients that follow it.
+    /// The traffic shape, used with clients that follow it too.
     pub(super) shape: Option<Arc<Shape>>,
-    /// How what is sent to others is padded.
+    /// Padding of sent data.
     pub(super) padding: Option<Padding>,
     pub(super) fronts: FrontRules,
-    /// Who talks to peers of version 1.1.
+    /// Translates for peers of version 1.1.
     pub(super) translator: Option<Arc<Translator>>,
 }
 
@@ -104,7 +104,7 @@ impl SessionGate for SessionAcceptor {
         let translator = self.translator.as_ref()?;
         let tunnel = translator.open(ticket, charge, &self.relay)?;
         Some(Box::new(move |carrier| {
-            // 1.1 has no orderly end that would be waited for.
+            // 1.1 has no orderly end to wait for.
             let leg = async move { stop.run_until_cancelled(tunnel(carrier)).await };
             Box::pin(leg.map(|_| ()))
         }))
@@ -131,12 +131,12 @@ impl SessionAcceptor {
         message1: &[u8],
         (from, charge): (Option<SocketAddr>, ChargeTo),
     ) -> Option<Tunnel> {
-        // Before the look at the token: what it tells in between is then heard.
+        // Create this before checking the token, so that a stop in between is not missed.
         let controls = Controls::stop(self.stop.clone());
         if self.stop.is_cancelled() {
             return None;
         }
-        // Before the arithmetic: who is over a bound costs nothing.
+        // Check this before any arithmetic, so that a client over a limit costs nothing.
         let half_open = self.keeper.begin(from, charge)?;
         let secrets = Secrets::draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner));
         let now = self.clock.now();

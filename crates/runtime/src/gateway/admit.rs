@@ -1,4 +1,4 @@
-//! Whether a session that came to a gateway may stay: its place, its template, its version.
+//! Admission of a session at a gateway: its place, its template, its version.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use crate::admission::SessionPermit;
 use crate::fronts::FrontRules;
 use crate::translate::Translator;
 
-/// What one session has to satisfy.
+/// The conditions that one session has to satisfy.
 pub(super) struct Admitted {
-    /// Its place among those that stand.
+    /// Its place among the open sessions.
     pub(super) permit: SessionPermit,
-    /// The templates that are let pass, where that is asked.
+    /// The rules for templates, if they apply.
     pub(super) fronts: Option<FrontRules>,
-    /// Who remembers which version a peer spoke, where two are spoken.
+    /// Remembers the version that a peer spoke, if two versions are supported.
     pub(super) versions: Option<Arc<Translator>>,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Admitted {
-    /// Whether the client's template is one that this side lets pass.
+    /// Returns whether this side allows the client's template.
     fn template_passes(&self, now: Now, session: &Session) -> bool {
         let (Some(rules), Some(template)) = (&self.fronts, session.template()) else {
             return true;

@@ -1,4 +1,4 @@
-//! Puts a gateway together: what the configuration says, and the services and streams that whoever embeds it registers.
+//! Builds a gateway from its configuration, and from the services and streams that an embedding program registers.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -31,8 +31,10 @@ use crate::standing::Sessions;
 use crate::translate::{ToServer, Translator};
 use crate::{Clock, CoverSite, Error, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed};
 
-/// A gateway that is about to listen. A service is registered by the prefix of the paths at which it answers, over direct sessions
-/// and over the mix; the longest prefix counts. Without one for `/` the configured folder is served there.
+/// A gateway that is not started yet.
+///
+/// A service is registered by the path prefix that it answers, over direct sessions and over the mix; the longest matching prefix
+/// applies. Without a service for `/`, the configured folder is served there.
 pub struct GatewayBuilder {
     identity: Identity,
     config: GatewayConfig,
@@ -60,21 +62,21 @@ impl GatewayBuilder {
         }
     }
 
-    /// Lets `service` answer below a path, such as `/log/`.
+    /// Registers `service` for a path prefix, such as `/log/`.
     #[must_use]
     pub fn service(mut self, prefix: &str, service: impl Service) -> Self {
         self.router.set(prefix, Arc::new(OwnTask::new(service)));
         self
     }
 
-    /// Gives libp2p substreams that peers open to `taker`.
+    /// Passes libp2p substreams that peers open to `taker`.
     #[must_use]
     pub fn streams(mut self, taker: Arc<dyn Streams>) -> Self {
         self.streams = Some(taker);
         self
     }
 
-    /// Keeps the node's state in `storage`, in place of the folder that the configuration names.
+    /// Keeps the node's state in `storage`, instead of the configured folder.
     #[must_use]
     pub fn with_storage(mut self, storage: Arc<dyn Storage>) -> Self {
         self.storage = Some(storage);
@@ -99,7 +101,7 @@ impl GatewayBuilder {
             router.set("/", folder(config)?);
         }
         config.keeps_secrets()?;
-        // Held before anything of it is read, by this node alone.
+        // Hold the folder before reading any of it, so that only this node uses it.
         let held = match &storage {
             None if keeps_state(config) => Some(Arc::new(State::open(&config.state())?)),
             _ => None,

@@ -1,4 +1,4 @@
-//! What a gateway is made of, each as the configuration says.
+//! The components of a gateway, built from the configuration.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,14 @@ use crate::health::writable;
 use crate::made::{is_missing, made_site};
 use crate::{CoverSite, Error, FolderService, GatewayConfig};
 
-/// How often certificate files are looked at.
+/// Interval at which certificate files are checked.
 pub(super) const RELOAD: Duration = Duration::from_secs(5);
 
-/// What a front origin gets to show its SETTINGS.
+/// Time limit for a front origin to send its SETTINGS.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// What a site says first over HTTP/2 that shows this origin's pages: what the origin says, or where it is not reached what nginx does.
+/// Returns the first HTTP/2 frames of a site that shows this origin's pages: those of the origin, or those of nginx if the origin
+/// is not reached.
 pub(super) async fn look_of(origin: &OriginProxy) -> Http2Look {
     let nginx = Http2Look::nginx();
     let Some(address) = origin.over_tls() else {
@@ -44,8 +45,9 @@ pub(super) async fn look_of(origin: &OriginProxy) -> Http2Look {
     }
 }
 
-/// The folders that a node writes to while it runs: what it serves, where others may write, and the one of its key, unless that
-/// was not to be written from the start and nothing is kept there.
+/// Returns the folders that a node writes to while it runs: a served folder that others may write, and the folder of its state.
+///
+/// A node that keeps no state has the folder of its key instead, if that is writable.
 pub(super) fn written(config: &GatewayConfig) -> Vec<PathBuf> {
     let served = config
         .folder
@@ -63,7 +65,7 @@ pub(super) fn written(config: &GatewayConfig) -> Vec<PathBuf> {
     served.cloned().chain(state).collect()
 }
 
-/// What answers where nothing else does: the folder that the configuration names, or nobody.
+/// Returns the fallback service: the configured folder, or none.
 pub(super) fn folder(config: &GatewayConfig) -> Result<Arc<dyn Service>, Error> {
     let Some(folder) = &config.folder.serve else {
         let nothing = bar::Service::new(MemoryStore::new(0), Access::Nobody);
@@ -95,13 +97,13 @@ pub(super) fn certificate(config: &GatewayConfig) -> Result<Arc<CertSource>, Err
     Ok(Arc::new(certificate.map_err(Error::Certificate)?))
 }
 
-/// Whether a node keeps anything, and holds its state folder for that.
+/// Returns whether a node keeps any state, for which it holds its state folder.
 pub(super) fn keeps_state(config: &GatewayConfig) -> bool {
     let makes = matches!(config.site.cover_site(), CoverSite::Made) && is_missing(&config.node.key);
     config.mesh.network.is_some() || config.legacy.compat11().is_on() || makes
 }
 
-/// What visitors are shown.
+/// Returns the web site for visitors.
 pub(super) fn cover(
     config: &GatewayConfig,
     state: Option<&dyn Storage>,
@@ -132,7 +134,7 @@ pub(super) fn cover(
     })
 }
 
-/// Takes a changed certificate into use, for as long as the node stands.
+/// Reloads a changed certificate, for as long as the node runs.
 pub(super) async fn reload(certificate: Arc<CertSource>) {
     loop {
         tokio::time::sleep(RELOAD).await;
@@ -141,7 +143,7 @@ pub(super) async fn reload(certificate: Arc<CertSource>) {
         match reloading.await {
             Ok(Ok(true)) => tracing::info!("certificate reloaded"),
             Ok(Err(error)) => tracing::warn!(%error, "the changed certificate is not used"),
-            // A panic in there is told by itself.
+            // The panic hook has already reported a panic.
             Ok(Ok(false)) | Err(_) => {}
         }
     }

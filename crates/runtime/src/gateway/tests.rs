@@ -1,4 +1,4 @@
-//! What a running gateway says of itself when something is wrong with it.
+//! Health reports of a running gateway.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -22,7 +22,7 @@ use crate::{Admin, Node, Role, Transport, serve_admin};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A gateway over fresh folders, which go when the first of the pair does.
+/// Starts a gateway with new folders, which exist as long as the first of the pair.
 pub(crate) async fn started(
     change: impl FnOnce(&mut GatewayConfig),
 ) -> (tempfile::TempDir, Arc<Gateway>) {
@@ -44,7 +44,7 @@ pub(crate) async fn started(
     (home, Arc::new(gateway))
 }
 
-/// A network whose seeds answer nobody.
+/// Writes the file of a network whose seeds do not answer.
 pub(crate) fn network_file(home: &Path) -> PathBuf {
     let key = |n: u8| format!("\"{}\"", Identity::from_seed(&[n; 32]).public());
     let keys = |from: u8, n: u8| (from..from + n).map(key).collect::<Vec<_>>().join(", ");
@@ -67,14 +67,14 @@ pub(crate) fn network_file(home: &Path) -> PathBuf {
     path
 }
 
-/// Where a gateway can be asked, for as long as the first of the pair is there.
+/// Serves the admin address, for as long as the first of the pair exists.
 pub(crate) fn asked(gateway: &Arc<Gateway>) -> (Admin, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     (serve_admin(listener, Arc::clone(gateway)).unwrap(), at)
 }
 
-/// Status and body of `GET /healthz`.
+/// Returns status and body of `GET /healthz`.
 pub(crate) fn healthz(at: SocketAddr) -> (u16, String) {
     let mut tcp = TcpStream::connect(at).unwrap();
     let ask = "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -86,7 +86,7 @@ pub(crate) fn healthz(at: SocketAddr) -> (u16, String) {
     (status, body.to_owned())
 }
 
-/// Asks until it is as it should be.
+/// Polls until the status is as expected.
 async fn until(at: SocketAddr, holds: impl Fn(u16, &str) -> bool) {
     let mut looks = tokio::time::interval(Duration::from_millis(100));
     let mut last = (0, String::new());
@@ -105,7 +105,7 @@ async fn accept_loops_that_are_stuck_fail_healthz_and_the_watchdog() {
     let (_home, gateway) = started(|_| {}).await;
     let (_admin, at) = asked(&gateway);
     assert_eq!(healthz(at), (200, "ok\n".to_owned()));
-    // Each loop needs this for a moment when somebody comes, and does not get it.
+    // Each accept loop needs this lock briefly for a connection, and does not get it.
     let connections = Arc::clone(&gateway.connections);
     let (taken, is_taken) = std::sync::mpsc::channel();
     let (release, released) = std::sync::mpsc::channel::<()>();
@@ -152,7 +152,7 @@ async fn a_changed_certificate_that_is_not_used_fails_healthz_until_it_is_put_ri
     let (_admin, at) = asked(&gateway);
     assert_eq!(healthz(at).0, 200);
     let shown = gateway.vitals.certificate.pin();
-    // Whatever the resolution of the disk's clock.
+    // Set the time explicitly, whatever the resolution of the disk's clock.
     let changed = |bytes: &[u8], later: u64| {
         std::fs::write(&file, bytes).unwrap();
         let at = SystemTime::now() + Duration::from_secs(later);
@@ -180,7 +180,7 @@ async fn a_changed_certificate_that_is_not_used_fails_healthz_until_it_is_put_ri
     }
 }
 
-/// All that a node's roles need is looked at: each is named once it has ended.
+/// Checks all tasks that a node's roles need: each is named once it has ended.
 #[tokio::test]
 async fn the_tasks_of_a_nodes_roles_are_named_when_they_end() {
     let dir = tempfile::tempdir().unwrap();
@@ -200,7 +200,7 @@ async fn the_tasks_of_a_nodes_roles_are_named_when_they_end() {
         format!("role: the task of {name} has ended; only a restart of the node helps\n")
     };
     until(at, |status, why| status == 503 && why == line("the mesh")).await;
-    // A role that cannot do its part is no reason for a manager to start the process anew, again and again.
+    // A role that cannot work is no reason for a manager to restart the process over and over.
     assert!(gateway.is_alive().await);
     for task in &gateway.accepting {
         task.abort();
@@ -229,7 +229,7 @@ async fn the_tasks_of_a_nodes_roles_are_named_when_they_end() {
     assert!(!gateway.is_alive().await);
 }
 
-/// A handshake of which nothing comes after message 1; none where that is refused.
+/// Sends message 1 of a handshake and nothing after it. Returns `None` if it is refused.
 async fn knock(gateway: &Gateway, n: u8) -> Option<Box<dyn Carrier>> {
     let Listening {
         bound, key, pin, ..
@@ -275,7 +275,7 @@ async fn the_list_of_sessions_has_no_more_entries_than_there_are_places() {
     }
     assert_eq!(begun.len(), 32);
     assert_eq!(gateway.sessions.entries(), 32);
-    // Another address, which has eight sessions and no more.
+    // Another address, with the maximum of eight sessions.
     let node = Node::client()
         .unwrap()
         .with_source_address(Some([127, 8, 0, 1].into()));
@@ -283,7 +283,7 @@ async fn the_list_of_sessions_has_no_more_entries_than_there_are_places() {
     let mut standing = Vec::new();
     for _ in 0..12 {
         let session = node.connect(&peer).await.unwrap();
-        // The first may be answered with the handshake; whether the session may stay is known by then.
+        // The handshake may answer the first ping. By the second, it is known whether the session may stay.
         if session.ping().await.is_ok() && session.ping().await.is_ok() {
             standing.push(session);
         }

@@ -1,4 +1,4 @@
-//! What a node keeps of the mesh between its starts.
+//! Data of the mesh that a node keeps between its starts.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 const MESH: (Kind, &str) = (Kind::new("mesh", 1), "mesh");
 
-/// The last `seq`, then an anchor's envelope in hex a line.
+/// Parses the last `seq`, followed by anchors' envelopes in hex, one per line.
 fn parse(bytes: &[u8]) -> Option<Saved> {
     let mut lines = std::str::from_utf8(bytes).ok()?.lines();
     Some(Saved {
@@ -20,7 +20,7 @@ fn parse(bytes: &[u8]) -> Option<Saved> {
     })
 }
 
-/// Moves what an earlier version kept in the file `old`.
+/// Moves data that an earlier version kept in the file `old`.
 pub(crate) fn adopt(state: &dyn Storage, old: &Path) -> Result<(), Error> {
     let reads = |bytes: &[u8]| parse(bytes).map(|_| bytes.to_vec());
     load_or_move(state, MESH, old, reads).map(|_| ())

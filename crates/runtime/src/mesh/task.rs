@@ -1,4 +1,4 @@
-//! The task of a mesh: it owns the machine, its sessions and exchanges.
+//! The task of a mesh. It owns the state machine, its sessions and its exchanges.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,13 +25,13 @@ use crate::files::on_disk;
 use crate::view::View;
 use crate::{Clock, Error, Node, SessionHandle, seed};
 
-/// A dial of the mesh takes no longer.
+/// Time limit of a dial.
 const DIAL: Duration = Duration::from_secs(15);
-/// The PING that measures a new session takes no longer.
+/// Time limit of the PING that measures a new session.
 const PING: Duration = Duration::from_secs(5);
-/// How long a measurement is kept for a peer whose record is still to come.
+/// Time for which a measurement is kept for a peer whose record has not arrived yet.
 const MEASURED_FOR: Duration = Duration::from_secs(60);
-/// What an exchange's task is told to send.
+/// A command to an exchange's task.
 enum Out {
     Data(Bytes, bool),
     Abort(Code),
@@ -43,15 +43,15 @@ pub(super) struct Task {
     node: Arc<Node>,
     inbox: mpsc::WeakSender<Message>,
     links: BTreeMap<DialId, SessionHandle>,
-    /// Whom running dials lead to.
+    /// Destinations of the dials in progress.
     nodes: BTreeMap<DialId, NodeId>,
     exchanges: BTreeMap<ExchangeId, mpsc::Sender<Out>>,
-    /// When sessions were measured that led to peers not known yet.
+    /// Round-trip times of sessions with peers that are not known yet, and when they were measured.
     measured: BTreeMap<NodeId, (Time, Duration)>,
     finding: BTreeMap<NodeId, Vec<oneshot::Sender<Option<Record>>>>,
     choosing: Vec<(NodeId, oneshot::Sender<Vec<Vec<Record>>>)>,
     next: ExchangeId,
-    /// What the mesh's queues had refused when that was last looked at.
+    /// Number of inputs refused by the mesh's queues, at the last check.
     refused: u64,
     state: Option<Arc<dyn Storage>>,
 }
@@ -80,7 +80,7 @@ impl Io for Task {
 }
 
 impl Task {
-    /// Begins, with what is set up; what is to be kept stands in `state`.
+    /// Creates the task. Persistent data is in `state`.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Task {
         })
     }
 
-    /// Until it is told to stop, or nobody asks it any more.
+    /// Runs until it is stopped, or has no users left.
     pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         loop {
             let at = self.clock.again(drive(&mut self));
@@ -127,7 +127,7 @@ impl Task {
         futures_util::future::join_all(closing).await;
     }
 
-    /// Says when the mesh's queues refused something.
+    /// Logs when the mesh's queues have refused something.
     fn look_at_queues(&mut self) {
         let stats = self.control.mesh().stats();
         let refused = stats.untold + stats.unsent;
@@ -295,7 +295,7 @@ impl Task {
         }
     }
 
-    /// Something that ends in a message to this task: in `or` where it panics.
+    /// Spawns work that ends with a message to this task. If the work panics, the message is `or`.
     fn spawn(&self, or: Input, work: impl Future<Output = Message> + Send + 'static) {
         let inbox = self.inbox.clone();
         tokio::spawn(async move {
@@ -401,7 +401,7 @@ impl Task {
         });
     }
 
-    /// Tells when a link's session is over.
+    /// Reports when a link's session is over.
     fn watch(&self, link: DialId, handle: &SessionHandle) {
         let over = handle.over();
         self.spawn(Input::Lost { link }, async move {
@@ -443,7 +443,7 @@ impl Task {
     }
 
     fn tell(&mut self, exchange: ExchangeId, out: Out) {
-        // One whose task is gone has told so.
+        // A task that has ended has reported it.
         if let Some(sender) = self.exchanges.get(&exchange) {
             let _ = sender.try_send(out);
         }
@@ -456,7 +456,7 @@ async fn ended(inbox: &mpsc::WeakSender<Message>, exchange: ExchangeId) {
     }
 }
 
-/// Passes an exchange's bytes between its stream and the machine.
+/// Passes an exchange's bytes between its stream and the state machine.
 async fn run_exchange(
     exchange: ExchangeId,
     stream: RawStream,

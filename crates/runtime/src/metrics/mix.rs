@@ -20,7 +20,7 @@ struct ByHit {
     hit: &'static str,
 }
 
-/// What a node counts of the packets that it carries.
+/// Metrics of the mix packets that a node carries.
 #[derive(Debug)]
 pub(crate) struct MixMetrics {
     packets: Family<ByWay, Counter>,
@@ -63,7 +63,7 @@ impl Default for MixMetrics {
     }
 }
 
-/// A refusal's name in the metrics.
+/// Returns a refusal's name in the metrics.
 const fn cause(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::Version => "version",
@@ -147,7 +147,7 @@ impl MixMetrics {
         self.packets.get_or_create(&ByWay { direction }).inc_by(n);
     }
 
-    /// Packets left; by how much each was late.
+    /// Counts packets that were sent, with the delay of each.
     pub(crate) fn sent(&self, late: impl Iterator<Item = Duration>) {
         let mut n = 0;
         for late in late {
@@ -171,7 +171,7 @@ impl MixMetrics {
     }
 
     pub(crate) fn batch(&self, packets: usize, full: u64) {
-        // At most a few dozen.
+        // There are at most a few dozen.
         self.batches
             .observe(f64::from(u32::try_from(packets).unwrap_or(u32::MAX)));
         self.memory_full.inc_by(full);

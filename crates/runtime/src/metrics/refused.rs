@@ -1,33 +1,33 @@
-//! Who was refused, and by which limit.
+//! Counts of refusals, by limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-/// Why somebody was refused.
+/// The reason of a refusal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Refusal {
-    /// An address had as many connections as it may have at once.
+    /// An address has reached its limit of concurrent connections.
     AddressConnections,
-    /// An address connected more often than it may.
+    /// An address exceeds its rate of new connections.
     AddressPace,
-    /// All addresses together had as many connections as the node takes.
+    /// The node has reached its limit of concurrent connections.
     Connections,
-    /// An address had as many sessions as it may have.
+    /// An address has reached its limit of sessions.
     AddressSessions,
-    /// All addresses together had as many sessions as the node takes.
+    /// The node has reached its limit of sessions.
     Sessions,
-    /// An address had brought as many sessions over relays as it may.
+    /// An address has reached its limit of relayed sessions.
     Forwarded,
-    /// As many handshakes were under way as may be.
+    /// A limit of handshakes in progress is reached.
     HalfOpen,
-    /// A peer opened streams faster than it may.
+    /// A peer exceeds its rate of new streams.
     Opens,
-    /// A ticket was not right.
+    /// A ticket is invalid.
     Ticket,
-    /// The ticket was right, and message 1 did not open.
+    /// The ticket is valid, and message 1 does not open.
     Handshake,
-    /// The path header was not taken on.
+    /// The path header was refused.
     Path,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct ByRefusal {
 }
 
 impl Refusal {
-    /// All there are.
+    /// All reasons.
     pub(crate) const ALL: [Self; 11] = [
         Self::AddressConnections,
         Self::AddressPace,
@@ -54,7 +54,7 @@ impl Refusal {
         Self::Path,
     ];
 
-    /// What was refused.
+    /// Returns the label of what was refused.
     pub(crate) const fn reason(self) -> &'static str {
         match self {
             Self::AddressConnections => "connections of one address",
@@ -71,7 +71,7 @@ impl Refusal {
         }
     }
 
-    /// The setting whose value was reached; empty where none sets it.
+    /// Returns the setting whose limit was reached; empty if there is none.
     pub(crate) const fn limit(self) -> &'static str {
         match self {
             Self::AddressConnections => "connections_per_address",
@@ -93,22 +93,22 @@ impl Refusal {
     }
 }
 
-/// How often each happened.
+/// The count of each refusal.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals([AtomicU64; Refusal::ALL.len()]);
 
 impl Refusals {
-    /// Once more.
+    /// Counts one refusal.
     pub(crate) fn count(&self, refusal: Refusal) {
         self.0[refusal as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often so far.
+    /// Returns the count of a refusal.
     pub(crate) fn of(&self, refusal: Refusal) -> u64 {
         self.0[refusal as usize].load(Ordering::Relaxed)
     }
 
-    /// As often as something else has counted.
+    /// Raises a count to the value of another counter.
     pub(crate) fn at_least(&self, refusal: Refusal, n: u64) {
         self.0[refusal as usize].fetch_max(n, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! What is dear to answer: pairings, proofs, many signatures. It runs off the executor, few at once, and who asks for what is wrong
-//! has to rest.
+//! Requests that are expensive to answer: pairings, proofs, many signatures. They run off the executor, few at a time. An asker
+//! of wrong requests has to pause.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,22 +11,22 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::plane::lock;
 
-/// Threads that work at once.
+/// Maximum number of concurrent threads.
 const AT_ONCE: usize = 2;
-/// Questions that work or wait for it.
+/// Maximum number of running and waiting requests.
 const QUESTIONS_MAX: usize = 16;
-/// Of them, those that one pays for.
+/// Maximum number of those charged to one party.
 const PAYER_MAX: usize = 2;
-/// Wrong questions of one payer within [`REST`] before none is looked at.
+/// Number of wrong requests of one party within [`REST`] after which its requests are refused.
 const WRONG_MAX: u32 = 4;
 const REST: Duration = Duration::from_secs(60);
-/// Payers whose wrong questions are remembered.
+/// Maximum number of parties whose wrong requests are remembered.
 const PAYERS_MAX: usize = 4096;
 
 #[derive(Default)]
 struct State {
     asking: BTreeMap<ChargeTo, usize>,
-    /// How many were wrong, since when.
+    /// Number of wrong requests of each party, and the time of the first.
     wrong: BTreeMap<ChargeTo, (u32, Time)>,
 }
 
@@ -44,7 +44,7 @@ impl State {
     }
 }
 
-/// The questions that are worked on.
+/// The expensive requests in progress.
 #[derive(Clone)]
 pub(super) struct Arithmetic {
     state: Arc<Mutex<State>>,
@@ -60,16 +60,16 @@ impl Default for Arithmetic {
     }
 }
 
-/// Why a question is not looked at now.
+/// The reason why a request is not handled now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Rests {
-    /// Its payer asked for what is wrong too often.
+    /// The party charged has made too many wrong requests.
     Wrong,
-    /// As many are worked on as may be.
+    /// The maximum number of requests is in progress.
     Busy,
 }
 
-/// One question's turn, until it is answered.
+/// The turn of one request, until it is answered.
 pub(super) struct Turn {
     of: Arithmetic,
     charge: ChargeTo,
@@ -89,7 +89,7 @@ impl Drop for Turn {
 }
 
 impl Turn {
-    /// The question was wrong.
+    /// Records that the request was wrong.
     fn wrong(&self) {
         let mut state = lock(&self.of.state);
         let now = self.began;
@@ -107,12 +107,12 @@ impl Turn {
 }
 
 impl Arithmetic {
-    /// Whether a question of this payer would be looked at.
+    /// Returns whether a request of this party would be handled.
     pub(super) fn check(&self, now: Time, charge: ChargeTo) -> Result<(), Rests> {
         lock(&self.state).check(now, charge)
     }
 
-    /// A turn for a question of this payer.
+    /// Takes a turn for a request of this party.
     pub(super) fn begin(&self, now: Time, charge: ChargeTo) -> Result<Turn, Rests> {
         let mut state = lock(&self.state);
         state.check(now, charge)?;
@@ -127,7 +127,7 @@ impl Arithmetic {
 }
 
 impl Turn {
-    /// Works `work` out, which says whether the question was wrong, and whoever waits for the answer or not.
+    /// Runs `work`, even if nobody waits for the answer. It also returns whether the request was wrong.
     pub(super) fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> (T, bool) + Send + 'static,
@@ -137,12 +137,12 @@ impl Turn {
             let Ok(_thread) = Arc::clone(&self.of.threads).acquire_owned().await else {
                 return;
             };
-            // A panic in there is told by itself, and nobody is answered.
+            // The panic hook reports a panic, and nobody is answered.
             if let Ok((said, wrong)) = tokio::task::spawn_blocking(work).await {
                 if wrong {
                     self.wrong();
                 }
-                // Who asked may be gone.
+                // The asker may be gone.
                 let _ = answer.send(said);
             }
             drop(self);

@@ -1,4 +1,4 @@
-//! What maintainers do for a directory: ask relays where they stand, and bring it to the seeds.
+//! Creation of a directory by maintainers: asks the relays for their layers, and publishes the result to the seeds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,19 +19,19 @@ use super::client::find::Finder;
 use crate::mesh::{peer_of, peer_of_seed};
 use crate::{Clock, Error, Mesh, Network, Node};
 
-/// One relay's answer takes no longer.
+/// Time limit of one relay's answer.
 const ASK: Duration = Duration::from_secs(8);
-/// Between two looks.
+/// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What maintainers hold of a relay, in millionths up to a whole, and its stake.
+/// The maintainers' rating of a relay: two values in millionths of one, and its stake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LotteryWeight {
-    /// How well it behaved.
+    /// Rating of its behaviour, in millionths.
     pub reputation: u32,
-    /// How well it carried packets.
+    /// Rating of its packet delivery, in millionths.
     pub performance: u32,
-    /// What it would lose.
+    /// Stake that it would lose.
     pub stake: u64,
 }
 
@@ -45,31 +45,31 @@ impl Default for LotteryWeight {
     }
 }
 
-/// What a directory is made from.
+/// The parameters of a directory.
 #[derive(Clone, Debug)]
 pub struct DirectoryPlan {
-    /// Of which epoch.
+    /// Epoch of the directory.
     pub epoch: u32,
-    /// Its registry number.
+    /// Registry number of the directory.
     pub seq: u64,
-    /// The epoch's beacon.
+    /// Beacon signature of the epoch.
     pub beacon_sig: [u8; BEACON_SIG],
-    /// How long relays are waited for.
+    /// Time limit for the relays' answers.
     pub wait: Duration,
-    /// As soon as so many are known, no longer.
+    /// Number of known relays at which to stop waiting early. `None` waits for the full time.
     pub enough: Option<usize>,
-    /// Relays that are not held to be without fault.
+    /// Ratings of the relays that do not have full marks.
     pub standing: BTreeMap<NodeId, LotteryWeight>,
 }
 
-/// A relay that is not in the directory, and why.
+/// A relay that is not in the directory, and the reason.
 pub type LeftOut = (Name, String);
 
-/// Joins the network, asks all of its relays where they stand, and makes a directory of those that prove it.
+/// Joins the network, asks all of its relays for their layers, and creates a directory of those that prove them.
 ///
 /// # Errors
 ///
-/// The network has no mix, or the beacon is not its.
+/// The network has no mix, or the beacon is not valid for it.
 pub async fn build_directory(
     network: &Network,
     plan: &DirectoryPlan,
@@ -132,21 +132,21 @@ pub async fn build_directory(
     Ok((directory, left_out))
 }
 
-/// Relays of which another one has a key: anybody can copy what a record lists, and bring its owner's proof.
+/// Returns relays whose key another relay also has: anybody can copy the data of a record, and obtain its owner's proof.
 fn repeated(listed: &[Relay]) -> impl Iterator<Item = &Relay> {
     let meets = |a: &Relay, b: &Relay| a.node != b.node && (a.key == b.key || a.vrf == b.vrf);
     let twice = move |r: &&Relay| listed.iter().any(|other| meets(r, other));
     listed.iter().filter(twice)
 }
 
-/// Who has another one's key, and did not have it in the directory before.
+/// Returns nodes with the key of another node, unless the earlier directory lists them with it.
 fn copies(listed: &[Relay], before: Option<&Directory>) -> Vec<NodeId> {
     let had = |r: &&Relay| before.is_some_and(|d| d.lists(r.node, &r.vrf));
     let fresh = repeated(listed).filter(|r| !had(r));
     fresh.map(|r| r.node).collect()
 }
 
-/// The records of those that say they are relays of the mix.
+/// Returns the records of nodes that claim to be mix relays.
 async fn relays(mesh: &Mesh) -> Vec<Record> {
     let mut all = mesh.records().await;
     all.retain(|r| r.roles().has(Role::Mix));
@@ -180,7 +180,7 @@ async fn relay(
     let mut reached = None;
     let asking = async {
         for address in &peer.addrs {
-            // The net is where it was reached, whatever its name says.
+            // Take the IP network from the address at which the relay is reached, whatever its name resolves to elsewhere.
             let found = tokio::net::lookup_host(address).await.ok();
             let Some(at) = found.and_then(|mut all| all.next()) else {
                 continue;
@@ -229,11 +229,11 @@ async fn relay(
     })
 }
 
-/// Brings a signed directory to all seeds; what each of them said.
+/// Publishes a signed directory to all seeds. Returns the result of each.
 ///
 /// # Errors
 ///
-/// The system gives no randomness.
+/// The system has no randomness.
 pub async fn publish_directory(
     network: &Network,
     epoch: u32,
@@ -262,7 +262,7 @@ async fn put(node: &Node, seed: &Peer, epoch: u32, signed: &[u8]) -> Result<(u16
     let upload = session
         .upload(Request::new(Method::Put, &target, headers))
         .await?;
-    // A seed that refuses early has answered: what it says is read below.
+    // A seed that refuses early has answered, and the answer is read below.
     let _ = upload.send(Bytes::copy_from_slice(signed)).await;
     let mut answer = upload.finish().await?;
     let why = answer.body.all(4096).await?.unwrap_or_default();
@@ -308,7 +308,7 @@ mod tests {
             let mut listed = honest.clone();
             listed.push(copy);
             assert_eq!(copies(&listed, Some(&before)), [NodeId([9; 20])]);
-            // Without a directory to tell them apart neither is taken.
+            // Without an earlier directory to distinguish them, both are refused.
             assert_eq!(copies(&listed, None), [NodeId([2; 20]), NodeId([9; 20])]);
         }
     }

@@ -1,4 +1,4 @@
-//! A client of the mix: it finds the directory and its guard, and opens sessions that lead through relays.
+//! A client of the mix. It finds the directory and its guard, and opens sessions over relays.
 
 pub(super) mod find;
 mod session;
@@ -30,25 +30,25 @@ use crate::{
 pub use session::MixSession;
 use task::{Message, Task, watch};
 
-/// Packets that wait to be opened.
+/// Capacity of the queue of packets to open.
 const PACKETS: usize = 1024;
-/// Messages that wait for the task.
+/// Capacity of the task's message queue.
 const MESSAGES: usize = 256;
-/// Between the first two lookups of a gateway, doubled each time: peers answer a few questions a minute of one asker.
+/// Interval between the first two lookups of a gateway, doubled each time. Peers answer a few queries a minute from each asker.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How a client uses the mix.
+/// Options of a client of the mix.
 #[derive(Clone, Debug)]
 pub struct MixOptions {
-    /// Relays of each path, 1 to 7.
+    /// Number of relays of each path, 1 to 7.
     pub relays: usize,
-    /// What is sent beside real packets.
+    /// Cover traffic beside real packets.
     pub cover: Cover,
-    /// Where the guard is kept; without it each client draws one.
+    /// Folder in which the guard is stored. Without it, each client draws a new one.
     pub state: Option<SharedFolder>,
-    /// Where loops are noted, one line of JSON each, for `betanet mix audit`.
+    /// File in which loops are recorded, one line of JSON each, for `betanet mix audit`.
     pub loops_file: Option<PathBuf>,
-    /// How long directory, relays and peers are looked for.
+    /// Time limit for finding the directory, the relays and the peers.
     pub patience: Duration,
 }
 
@@ -64,7 +64,7 @@ impl Default for MixOptions {
     }
 }
 
-/// Takes packets that come on a client's sessions.
+/// Receives packets on a client's sessions.
 struct Inlet(mpsc::Sender<Box<Packet>>);
 
 impl Streams for Inlet {
@@ -129,7 +129,7 @@ impl MixClient {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMix`], [`Error::NoDirectory`], [`Error::Directory`], [`Error::Mix`] where the relays do not suffice,
+    /// [`Error::NoMix`], [`Error::NoDirectory`], [`Error::Directory`], [`Error::Mix`] if the relays are not sufficient, and
     /// [`Error::Guard`].
     pub async fn join(node: Node, network: &Network, options: &MixOptions) -> Result<Self, Error> {
         let (inlet, packets) = mpsc::channel(PACKETS);
@@ -191,19 +191,19 @@ impl MixClient {
         Ok(this)
     }
 
-    /// The relay that everything of this client enters by.
+    /// Returns the guard, which is the first relay of all this client's traffic.
     #[must_use]
     pub fn guard(&self) -> Name {
         self.guard.into()
     }
 
-    /// What was counted so far.
+    /// Returns the counters.
     #[must_use]
     pub fn stats(&self) -> ClientStats {
         *lock(&self.stats)
     }
 
-    /// A session through the mix: requests on it reach the gateway without a name.
+    /// Opens a session through the mix. Its requests reach the gateway without the client's name.
     ///
     /// # Errors
     ///
@@ -242,7 +242,7 @@ impl MixClient {
                 if matches!(op, Op::Close | Op::Shutdown | Op::Finish) {
                     break;
                 }
-                // Its key may have changed since.
+                // The gateway's key may have changed since.
                 let Some(to) = lock(&recipients).get(&node).copied() else {
                     break;
                 };
@@ -262,7 +262,7 @@ impl MixClient {
 
     /// Leaves the network.
     pub async fn close(&self) {
-        // A task that is gone has closed its session.
+        // A task that has ended has closed its session.
         let _ = self.messages.send(Message::Stop).await;
         self.messages.closed().await;
         self.node.close().await;
@@ -270,7 +270,7 @@ impl MixClient {
     }
 }
 
-/// The key of a peer's record in an epoch, for who ends paths there.
+/// Returns the key in a peer's record for an epoch, if it ends paths.
 fn recipient_of(record: &betanet_mesh::Record, epoch: u32) -> Option<(PublicKey, Recipient)> {
     let claims = record.claims().ok()?;
     let keys = MixKeys::from_bytes(claims.mix).ok()?;

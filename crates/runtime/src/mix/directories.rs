@@ -1,4 +1,4 @@
-//! Directories of relays: checked, kept, and asked of seeds.
+//! Directories of relays: verification, storage, and requests to seeds.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,11 +17,13 @@ pub(super) use crate::directory_problem::DirectoryProblem;
 use crate::files::file_error;
 use crate::{Error, GatewayConfig};
 
-/// Epochs around now whose directories are kept.
+/// Number of epochs before and after the current one whose directories are kept.
 const KEPT: (u32, u32) = (8, 2);
 
-/// The folder of a node's directories, in that of its state: each file holds what maintainers signed, and is checked when it is read.
-/// The folder of an earlier version, beside the key, is moved there.
+/// Returns the folder of a node's directories, within that of its state. Each file is signed by maintainers and verified when
+/// read.
+///
+/// A folder of an earlier version, beside the key, is moved there.
 pub(super) fn adopt(config: &GatewayConfig) -> Result<PathBuf, Error> {
     let (state, old) = (
         config.state(),
@@ -37,11 +39,11 @@ pub(super) fn adopt(config: &GatewayConfig) -> Result<PathBuf, Error> {
     Ok(folder)
 }
 
-/// Checks an envelope, and reads the directory in it.
+/// Verifies an envelope, and decodes the directory in it.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The fault of the envelope or the directory.
 pub fn check(
     bytes: &[u8],
     maintainers: &Maintainers,
@@ -57,7 +59,7 @@ pub fn check(
     Ok((envelope, directory))
 }
 
-/// One, and its bytes for who asks for it.
+/// A directory, with its signed bytes.
 #[derive(Debug)]
 struct Held {
     envelope: Envelope,
@@ -71,22 +73,22 @@ impl Held {
     }
 }
 
-/// The directories that a seed keeps and gives out.
+/// The directories that a seed stores and serves.
 #[derive(Debug)]
 pub struct Directories {
     maintainers: Maintainers,
     beacon_key: BeaconKey,
     folder: PathBuf,
-    /// By epoch: one, or two that contradict each other.
+    /// Directories by epoch: one, or two that contradict each other.
     held: Mutex<BTreeMap<u32, Vec<Held>>>,
 }
 
 impl Directories {
-    /// Those that a folder holds, which is made when it is not there.
+    /// Loads the directories of a folder, which is created if it does not exist.
     ///
     /// # Errors
     ///
-    /// The folder cannot be made or read.
+    /// The folder cannot be created or read.
     pub fn open(
         folder: &Path,
         maintainers: Maintainers,
@@ -124,7 +126,7 @@ impl Directories {
         self.folder.join(format!("{epoch}-{n}"))
     }
 
-    /// The directory of an epoch, as it was signed.
+    /// Returns the signed directory of an epoch.
     ///
     /// # Errors
     ///
@@ -137,7 +139,7 @@ impl Directories {
         }
     }
 
-    /// The epochs whose directories are kept, if this one is of them.
+    /// Returns the range of epochs whose directories are kept, if it includes this one.
     ///
     /// # Errors
     ///
@@ -151,7 +153,7 @@ impl Directories {
         }
     }
 
-    /// What is said to one whose record is held already: it was checked when it came.
+    /// Returns the result for a directory that is already stored, and was verified when it arrived.
     pub(crate) fn known(&self, bytes: &[u8]) -> Option<Result<bool, DirectoryProblem>> {
         let envelope = Envelope::from_bytes(bytes).ok()?;
         let held = lock(&self.held);
@@ -166,11 +168,11 @@ impl Directories {
         })
     }
 
-    /// Takes a directory; whether it is new. One that contradicts another is kept beside it.
+    /// Adds a directory. Returns whether it is new. One that contradicts another is stored beside it.
     ///
     /// # Errors
     ///
-    /// Why it is not used.
+    /// The reason why it is not used.
     pub fn put(&self, bytes: &[u8], now: u32) -> Result<bool, DirectoryProblem> {
         let (envelope, directory) = check(bytes, &self.maintainers, &self.beacon_key)?;
         let epoch = directory.epoch;
@@ -184,7 +186,7 @@ impl Directories {
                 break;
             };
             for n in 0..envelopes.len() {
-                // One that is not there any more needs no removal.
+                // A file that does not exist needs no removal.
                 let _ = fs::remove_file(self.file(old, n));
             }
         }
@@ -253,7 +255,7 @@ mod tests {
         let again = open();
         assert_eq!(again.get(10), Err(both));
         assert_eq!(again.get(11), Ok(Some(signed(11, 1).into())));
-        // What is held is told without a look at its signatures, and what is not is looked at.
+        // A stored directory is accepted without verifying its signatures; any other is verified.
         assert_eq!(again.known(&signed(11, 1)), Some(Ok(false)));
         assert_eq!(again.known(&signed(10, 1)), Some(Err(both)));
         assert_eq!(again.known(&signed(11, 2)), None);

@@ -1,4 +1,4 @@
-//! A node's Sphinx keys from epoch to epoch: drawn, published in its peer record, destroyed, and their delays proved.
+//! A node's Sphinx keys from epoch to epoch: generates, publishes and destroys them, and proves their delays.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,17 +19,17 @@ use super::wellknown::MixResources;
 use crate::files::read_secret;
 use crate::{Clock, Error, Mesh, seed};
 
-/// How often the replay memory is looked at.
+/// Interval at which the replay memory is checked.
 const LOOK: Duration = Duration::from_secs(5);
-/// Proofs that are kept to be asked for: a week's.
+/// Maximum number of stored proofs: those of a week.
 const PROOFS_MAX: usize = 56;
 
 /// The seed of a VRF secret, 32 bytes.
 const VRF: (Kind, &str) = (Kind::new("vrf", 1), "vrf");
 
-/// The secret that a node's places and delays are proved with. That of an earlier version is moved from the file `old`.
+/// Loads the VRF secret that proves a node's layers and delays. A secret of an earlier version is moved from the file `old`.
 fn vrf(state: &dyn Storage, old: &Path) -> Result<VrfSecret, Error> {
-    // One that others may read is refused here.
+    // This refuses a file that other users may read.
     if old.exists() {
         read_secret(old)?;
     }
@@ -52,7 +52,7 @@ fn vrf(state: &dyn Storage, old: &Path) -> Result<VrfSecret, Error> {
     Ok(VrfSecret::from_seed(&seed))
 }
 
-/// Keeps the keys of a node.
+/// Rotates the keys of a node.
 pub(crate) struct KeyRotation {
     pub(crate) plane: Arc<Plane>,
     pub(crate) resources: Arc<MixResources>,
@@ -63,7 +63,7 @@ pub(crate) struct KeyRotation {
 }
 
 impl KeyRotation {
-    /// Turns the keys for as long as the node runs.
+    /// Rotates the keys for as long as the node runs.
     pub(crate) async fn run(mut self, clock: Clock) {
         loop {
             let now = clock.now();
@@ -98,10 +98,10 @@ impl KeyRotation {
     }
 }
 
-/// Proofs by their epoch.
+/// VRF proofs by epoch.
 pub(crate) type Proofs = BTreeMap<u32, [u8; VRF_PROOF]>;
 
-/// A key ring with the secret that the node's state holds.
+/// Creates a key ring with the secret from the node's state.
 pub(crate) fn ring(state: &dyn Storage, old: &Path) -> Result<KeyRing, Error> {
     Ok(KeyRing::new(vrf(state, old)?))
 }

@@ -1,4 +1,5 @@
-//! Where packets go on: one task for each link, which opens its stream and writes to it. [`betanet_mix::Links`] decides what and when.
+//! Links to the next nodes. Each has a task that opens its stream and writes to it; [`betanet_mix::Links`] decides what is sent,
+//! and when.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -16,29 +17,29 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 use super::plane::{Inner, lock};
 use betanet_session::Substream;
 
-/// A next node that nothing is known of is looked for no longer: its packets are dead by then.
+/// Time limit for finding an unknown next node. Its packets have expired by then.
 const FIND: Duration = DEAD;
-/// The longest time between two looks at the links' clock.
+/// Maximum interval between two checks of the links' clock.
 const LOOK: Duration = Duration::from_secs(60);
-/// A link asks for one thing at a time; what it gave up may be there still.
+/// Capacity of a link's command queue: it has one request at a time, and one that was given up may still be queued.
 const ORDERS: usize = 2;
 
 struct Driven {
     core: betanet_mix::Links,
     tasks: BTreeMap<u64, mpsc::Sender<LinkTransmit>>,
-    /// When the links' clock is looked at next.
+    /// Time of the next check of the links' clock.
     looks: Time,
 }
 
-/// The links that stand.
+/// The open links.
 pub(super) struct Links {
     driven: Mutex<Driven>,
-    /// The clock is to be looked at sooner.
+    /// Notified when the clock must be checked earlier.
     sooner: Arc<Notify>,
 }
 
 impl Links {
-    /// The links of a node at which so many packets wait for their time.
+    /// Creates the links of a node in which so many packets may be delayed.
     pub(super) fn new(waiting: usize) -> Self {
         Self {
             driven: Mutex::new(Driven {
@@ -50,7 +51,7 @@ impl Links {
         }
     }
 
-    /// Links that stand.
+    /// Returns the number of open links.
     pub(super) fn len(&self) -> usize {
         lock(&self.driven).core.len()
     }
@@ -67,7 +68,7 @@ const fn named(cause: Cause) -> &'static str {
     }
 }
 
-/// Gives a packet to the link with its next node, which is made when there is none. A packet that is not taken is counted.
+/// Passes a packet to the link to its next node, which is created if it does not exist. A dropped packet is counted.
 pub(super) fn send(inner: &Arc<Inner>, departure: Departure) {
     let (next, charge) = (departure.next, departure.via.charge);
     let payer = || inner.payer_of_link(next, charge);
@@ -78,7 +79,7 @@ pub(super) fn send(inner: &Arc<Inner>, departure: Departure) {
     }
 }
 
-/// Tells the links something, and does what they want done.
+/// Passes an event to the links' state machine, and performs the requested actions.
 fn told<T>(inner: &Arc<Inner>, what: impl FnOnce(&mut betanet_mix::Links, Now) -> T) -> T {
     let mut driven = lock(&inner.links.driven);
     let now = inner.clock.now();
@@ -128,7 +129,7 @@ impl Driven {
         let Err(not) = task.try_send(transmit) else {
             return;
         };
-        // Its task has ended: the node stops.
+        // The task has ended because the node is stopping.
         self.tasks.remove(&id);
         let outcome = match not.into_inner() {
             LinkTransmit::Open { op, .. } => {
@@ -142,7 +143,7 @@ impl Driven {
     }
 }
 
-/// Lets the links' time pass, for as long as the node runs.
+/// Advances the links' clock, for as long as the node runs.
 pub(super) async fn pass_time(inner: Weak<Inner>) {
     while let Some(this) = inner.upgrade() {
         told(&this, |core, now| core.handle_timeout(now));
@@ -162,7 +163,7 @@ pub(super) async fn pass_time(inner: Weak<Inner>) {
     }
 }
 
-/// One link's life.
+/// Runs one link.
 async fn run(inner: Weak<Inner>, mut orders: mpsc::Receiver<LinkTransmit>) {
     let mut stream: Option<Substream> = None;
     while let Some(order) = orders.recv().await {
@@ -201,7 +202,7 @@ async fn run(inner: Weak<Inner>, mut orders: mpsc::Receiver<LinkTransmit>) {
     }
 }
 
-/// A stream to the next node: on the session that it opened, or on one that is dialled.
+/// Opens a stream to the next node, on a session that it opened or on one that is dialled.
 async fn open(inner: Arc<Inner>, next: NodeId, via: Via) -> Result<Substream, Fails> {
     let standing = lock(&inner.sessions).get(&next).cloned();
     if let Some(session) = standing
@@ -214,7 +215,7 @@ async fn open(inner: Arc<Inner>, next: NodeId, via: Via) -> Result<Substream, Fa
     let peer = match mesh.known_record(next).await {
         Some(record) => inner.listed.takes_packets(&record, inner.epoch()),
         None => {
-            // Who sends packets for nobody does not make this node ask others about all of them.
+            // A sender of packets to unknown nodes must not cause lookups of all of them.
             let _asking = inner.lookups.begin(via.charge).ok_or(Fails::Busy)?;
             let record = timeout(FIND, mesh.record(next)).await.ok().flatten();
             record.and_then(|r| inner.listed.takes_packets(&r, inner.epoch()))
@@ -233,7 +234,7 @@ async fn open(inner: Arc<Inner>, next: NodeId, via: Via) -> Result<Substream, Fa
     standing_stream(stream)
 }
 
-/// The stream, unless it is over already: nothing comes back on it but its end.
+/// Returns the stream unless it has ended. Only its end can arrive on it.
 fn standing_stream(mut stream: Substream) -> Result<Substream, Fails> {
     match futures_util::FutureExt::now_or_never(stream.next()) {
         Some(Err(_)) => Err(Fails::Down),

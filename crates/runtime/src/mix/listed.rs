@@ -1,4 +1,5 @@
-//! The relays of the directory that counts now, as a relay knows them: whom packets go on to, and who is vouched for.
+//! The relays of the current directory, from the view of a relay: nodes to which packets are sent, and relays that maintainers
+//! vouch for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, Weak};
@@ -13,22 +14,23 @@ use super::client::find::Finder;
 use super::plane::lock;
 use crate::mesh::peer_of;
 
-/// Between two looks at the epoch, and the longest wait after a directory was not found.
+/// Interval between two checks of the epoch, and the maximum wait after a directory was not found.
 const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(80));
-/// Next nodes that nothing is known of and that are looked for at once, one for each payer.
+/// Maximum number of concurrent lookups of unknown next nodes. Each party charged has at most one.
 const LOOKUPS: usize = 4;
 
-/// The nodes of a directory.
+/// The nodes of a directory, with its epoch.
 #[derive(Default)]
 pub(super) struct Listed(Mutex<Option<(u32, BTreeSet<NodeId>)>>);
 
 impl Listed {
-    /// Whether the directory that was found last lists a node.
+    /// Returns whether the last found directory lists a node. `None` if there is no directory yet.
     fn lists(&self, node: NodeId) -> Option<bool> {
         lock(&self.0).as_ref().map(|(_, all)| all.contains(&node))
     }
 
-    /// Who pays for a session: a relay of the directory as itself, since its maintainers vouch for it; else whoever pays anyway.
+    /// Returns the party charged for a session. A relay of the directory is charged as itself, since the maintainers vouch for
+    /// it. Others are charged as `charge`.
     pub(super) fn payer(&self, node: NodeId, charge: ChargeTo) -> ChargeTo {
         match self.lists(node) {
             Some(true) => ChargeTo::Node(node),
@@ -36,10 +38,11 @@ impl Listed {
         }
     }
 
-    /// The peer of a record that packets of this epoch may go on to: a relay of the directory, or a gateway, where paths end.
+    /// Returns the peer of a record if packets of this epoch may be sent to it: a relay of the directory, or a gateway, where
+    /// paths end.
     pub(super) fn takes_packets(&self, record: &Record, epoch: u32) -> Option<Peer> {
         let keys = MixKeys::from_bytes(record.claims().ok()?.mix).ok()?;
-        // Until there is a directory, a relay is whoever says so.
+        // Until there is a directory, trust each node's claim to be a relay.
         let listed = self.lists(record.node());
         let may = listed.unwrap_or(record.roles().has(Role::Mix));
         let takes = may || record.roles().has(Role::Gateway);
@@ -79,15 +82,15 @@ impl Listed {
     }
 }
 
-/// Lookups for next nodes that nothing is known of.
+/// Lookups of unknown next nodes.
 #[derive(Clone, Default)]
 pub(super) struct Lookups(Arc<Mutex<BTreeMap<ChargeTo, ()>>>);
 
-/// One that runs, until it is dropped.
+/// A lookup in progress, until it is dropped.
 pub(super) struct Lookup(Lookups, ChargeTo);
 
 impl Lookups {
-    /// Begins one that `charge` pays for, where it has none that runs.
+    /// Begins a lookup for `charge`, unless it has one in progress or the limit is reached.
     pub(super) fn begin(&self, charge: ChargeTo) -> Option<Lookup> {
         let mut running = lock(&self.0);
         if running.len() >= LOOKUPS || running.contains_key(&charge) {

@@ -1,4 +1,4 @@
-//! What a node remembers of the packets that it had: one bounded memory for each of its keys.
+//! Replay memory: remembers a node's packets, in one bounded memory for each key.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,21 +9,21 @@ use betanet_mix::{EpochKeys, KeyId, KeyRing, Memory, Replays};
 use super::plane::lock;
 use crate::replay_memory::{KEYS, tags};
 
-/// The keys of now, and what was seen under them.
+/// The current keys, with their replay memories.
 #[derive(Clone, Default)]
 pub(crate) struct Keys {
     pub(super) keys: EpochKeys,
     pub(super) memories: BTreeMap<KeyId, Arc<Mutex<Memory>>>,
 }
 
-/// The replay memories of a node's keys, one each.
+/// The replay memories of a node's keys.
 pub(super) struct Memories {
-    /// Packets a second that each is for.
+    /// Packets per second for which each memory is sized.
     rate: u32,
-    /// What all of them may take, in bytes.
+    /// Maximum size of all memories together, in bytes.
     most: usize,
     held: BTreeMap<KeyId, Arc<Mutex<Memory>>>,
-    /// The epoch that could have no further key.
+    /// The epoch that could not get a further key.
     crowded: Option<u32>,
 }
 
@@ -37,8 +37,8 @@ impl Memories {
         }
     }
 
-    /// Gives the epoch a further key where its newest one's memory is three quarters full, each key a memory, and takes those of
-    /// destroyed keys away.
+    /// Creates a memory for each key, and removes those of destroyed keys. If the memory of an epoch's newest key is three
+    /// quarters full, the epoch gets a further key.
     pub(super) fn follow(&mut self, ring: &mut KeyRing, epoch: u32, rng: &mut Rng) -> Keys {
         let of_now = |id: &KeyId| id.epoch == epoch.to_be_bytes()[3];
         let newest = self.held.iter().rfind(|(id, _)| of_now(id));
@@ -96,20 +96,20 @@ mod tests {
         }
     }
 
-    /// Shows a key's memory these hundredths of what it has room for.
+    /// Fills a range of a key's memory, in hundredths of its capacity.
     fn fill(memories: &Memories, generation: u8, part: std::ops::Range<usize>) {
         let mut memory = lock(&memories.held[&id(generation)]);
         for n in tags(RATE) * part.start / 100..tags(RATE) * part.end / 100 {
             let mut tag = [generation; 16];
             tag[..8].copy_from_slice(&n.to_be_bytes());
-            // Each session has a thirty-second part of it.
+            // Each session has a thirty-second of it.
             let n = n.to_le_bytes()[0] % 40;
             let session = (NodeId([n; 20]), ChargeTo::V4([192, 0, 2, n]));
             assert_eq!(memory.take(session, &tag), Taken::New, "{n}");
         }
     }
 
-    /// Generations of this epoch.
+    /// Returns the number of keys of this epoch.
     fn generations(keys: &Keys) -> usize {
         keys.memories.keys().filter(|id| id.epoch == 9).count()
     }
@@ -134,11 +134,11 @@ mod tests {
         assert_eq!(generations(&keys), 2);
         assert_ne!(ring.record().of(EPOCH), first.of(EPOCH));
         assert_eq!(lock(&keys.memories[&id(1)]).len(), 0);
-        // The first key's memory is the one that it was: nothing that it saw passes.
+        // The first key's memory is unchanged: no packet that it has seen passes.
         let again =
             lock(&keys.memories[&id(0)]).take((NodeId([0; 20]), ChargeTo::Unknown), &[0; 16]);
         assert_eq!(again, Taken::Again);
-        // Three are all that an epoch has, and everything goes with it.
+        // An epoch has at most three keys, and all end with it.
         for filled in [1, 2] {
             fill(&memories, filled, 0..76);
             let keys = memories.follow(&mut ring, EPOCH, &mut rng);

@@ -1,5 +1,5 @@
-//! The way of a packet through a node: read from a session, unwrapped in a batch on a worker thread, kept as long as it is to
-//! wait, sent to the next node. It never meets the node's control task.
+//! The data plane for mix packets. A packet is read from a session, unwrapped in a batch on a worker thread, delayed, and sent to
+//! the next node. It never passes through the node's control task.
 
 use std::borrow::{Borrow, BorrowMut};
 use std::collections::{BTreeMap, VecDeque};
@@ -23,37 +23,37 @@ use super::memory::Keys;
 use crate::metrics::MixMetrics;
 use crate::{Clock, Mesh, Node, PeerSession, Streams};
 
-/// How a node carries packets.
+/// Options of the data plane.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlaneOptions {
-    /// Whether it sends them on; else it takes only those that end here.
+    /// Whether packets are relayed. Otherwise only those that end here are accepted.
     pub(crate) forwards: bool,
-    /// Threads that unwrap.
+    /// Number of worker threads that unwrap packets.
     pub(crate) workers: usize,
-    /// Packets that wait for their time at once.
+    /// Maximum number of delayed packets.
     pub(crate) waiting: usize,
-    /// Packets in a thousand that are lost on purpose, and the dice's seed.
+    /// Packets per thousand that are dropped on purpose, and the seed of the random choice.
     pub(crate) lose: (u16, u64),
 }
 
-/// A packet that is to be unwrapped.
+/// A packet to unwrap.
 struct Job {
     via: Via,
     peer: NodeId,
     arrived: Time,
     packet: Box<Packet>,
-    /// Gives its places back.
+    /// The places to release.
     places: Option<Arc<Places>>,
 }
 
-/// The places of a session, and of who pays for it, among the packets that wait to be unwrapped.
+/// The places of a session, and of the party charged for it, among the packets that wait to be unwrapped.
 struct Places {
     session: Semaphore,
     payer: Arc<Semaphore>,
 }
 
 impl Places {
-    /// Waits for so many of each.
+    /// Waits for `count` places of each kind.
     async fn take(&self, count: u32) -> Option<()> {
         self.session.acquire_many(count).await.ok()?.forget();
         self.payer.acquire_many(count).await.ok()?.forget();
@@ -85,16 +85,16 @@ pub(super) struct Inner {
     due: Condvar,
     pool: Mutex<Pool>,
     local: OnceLock<mpsc::Sender<Delivered>>,
-    /// What packets are sent on with, once the node runs.
+    /// The node and mesh that send packets on, once the node runs.
     pub(super) ways: Mutex<Option<(Arc<Node>, Mesh)>>,
     pub(super) sessions: Mutex<BTreeMap<NodeId, PeerSession>>,
-    /// What those who pay for sessions have of the places, while they have sessions.
+    /// Places of the parties charged for sessions, while they have sessions.
     payers: Mutex<BTreeMap<ChargeTo, Weak<Semaphore>>>,
     pub(super) links: Links,
     pub(super) listed: Arc<Listed>,
     pub(super) lookups: Lookups,
     pub(super) metrics: Arc<MixMetrics>,
-    /// For rehearsals.
+    /// Random choice of dropped packets, for rehearsals.
     dice: Mutex<Rng>,
     stopping: AtomicBool,
     pub(super) runtime: tokio::runtime::Handle,
@@ -104,7 +104,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A node's data plane for packets. It ends with the last of its clones.
+/// A node's data plane for mix packets. It ends with its last clone.
 pub(crate) struct Plane {
     pub(super) inner: Arc<Inner>,
     threads: Vec<thread::JoinHandle<()>>,
@@ -145,7 +145,7 @@ impl Plane {
             stopping: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
         });
-        // Stopped by its drop, where one of its threads cannot be started.
+        // If a thread cannot be started, dropping this stops the others.
         let mut plane = Self {
             inner: Arc::clone(&inner),
             threads: Vec::new(),
@@ -163,12 +163,12 @@ impl Plane {
         Ok(Arc::new(plane))
     }
 
-    /// Whether one of its threads has ended.
+    /// Returns whether one of its threads has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.threads.iter().any(thread::JoinHandle::is_finished)
     }
 
-    /// Takes up other keys.
+    /// Replaces the keys.
     pub(crate) fn set_keys(&self, keys: Keys) {
         let mut held = self
             .inner
@@ -178,30 +178,30 @@ impl Plane {
         *held = Arc::new(keys);
     }
 
-    /// Where payloads go that are for this node.
+    /// Sets the receiver of payloads for this node.
     pub(crate) fn deliver_to(&self, local: mpsc::Sender<Delivered>) {
-        // Once, before any packet comes.
+        // This is set once, before any packet arrives.
         let _ = self.inner.local.set(local);
     }
 
-    /// What packets are sent on with.
+    /// Sets the node and mesh that send packets on.
     pub(crate) fn join(&self, node: Arc<Node>, mesh: Mesh) {
         *lock(&self.inner.ways) = Some((node, mesh));
     }
 
-    /// Ends the threads. The node that packets are sent on with takes packets in for this plane: neither would go by itself.
+    /// Stops the threads. The node and this plane hold each other, so neither would end by itself.
     pub(crate) fn stop(&self) {
         self.inner.stopping.store(true, Ordering::Release);
         *lock(&self.inner.ways) = None;
         lock(&self.inner.sessions).clear();
-        // Under the locks, so that no thread misses it between its look and its sleep.
+        // Take the locks, so that no thread misses the signal between its check and its sleep.
         drop(lock(&self.inner.jobs));
         self.inner.ready.notify_all();
         drop(lock(&self.inner.waiting));
         self.inner.due.notify_all();
     }
 
-    /// Sends a packet that begins here, for which the exchange's session pays.
+    /// Sends a packet that begins here. It is charged to the exchange's session.
     pub(crate) fn send(&self, reply: Reply) {
         let Reply { first, packet, via } = reply;
         let due = self.inner.clock.now().mono;
@@ -213,12 +213,12 @@ impl Plane {
         });
     }
 
-    /// The relays that packets go on to.
+    /// Returns the relays to which packets are sent.
     pub(super) fn listed(&self) -> Weak<Listed> {
         Arc::downgrade(&self.inner.listed)
     }
 
-    /// Takes over what queues and the pool count.
+    /// Updates the metrics from the queues and the pool.
     pub(crate) fn count(&self) {
         let inner = &self.inner;
         let (hits, misses) = lock(&inner.pool).hits_and_misses();
@@ -247,19 +247,19 @@ impl Streams for Plane {
 }
 
 impl Inner {
-    /// Reads a session's packets, as fast as they are unwrapped.
+    /// Reads a session's packets, at the pace of unwrapping.
     async fn read(self: Arc<Self>, session: PeerSession, mut stream: Substream) {
         let peer = session.peer().node_id();
         let (id, charge) = (session.id(), session.charge());
         {
             let mut sessions = lock(&self.sessions);
-            // One stream a session at once: a second one would have a second share of the queue.
+            // A session may have one stream at a time. A second one would have a second share of the queue.
             if sessions.get(&peer).is_some_and(|s| s.id() == id) {
                 return;
             }
             sessions.insert(peer, session);
         }
-        // Nothing is answered on this stream.
+        // This side sends nothing on the stream.
         stream.end();
         let mut via = Via {
             session: id,
@@ -283,7 +283,7 @@ impl Inner {
                 via.charge = payer;
                 places = self.places(payer);
             }
-            // First its own places, then everybody's: who is slow to be unwrapped holds up nobody else.
+            // Take the session's own places first, then the shared ones: a slow session then delays no other.
             let (Some(()), Ok(all)) = (
                 places.take(count).await,
                 self.room.acquire_many(count).await,
@@ -312,7 +312,7 @@ impl Inner {
         }
     }
 
-    /// The places of a session, and of who pays for it.
+    /// Returns the places of a session, and of the party charged for it.
     fn places(&self, charge: ChargeTo) -> Arc<Places> {
         let mut payers = lock(&self.payers);
         let standing = payers.get(&charge).and_then(Weak::upgrade);
@@ -326,18 +326,19 @@ impl Inner {
         Arc::new(Places { session, payer })
     }
 
-    /// Who pays for a link: a client that has a session here, or a relay of the directory, for its own; else whoever sends there.
+    /// Returns the party charged for a link. A client with a session here, or a relay of the directory, is charged for its own
+    /// link. Otherwise the sender is charged.
     pub(super) fn payer_of_link(&self, next: NodeId, sender: ChargeTo) -> ChargeTo {
         let session = lock(&self.sessions).get(&next).map(PeerSession::charge);
         self.listed.payer(next, session.unwrap_or(sender))
     }
 
-    /// The epoch of now.
+    /// Returns the current epoch.
     pub(super) fn epoch(&self) -> u32 {
         epoch_at(self.clock.now().unix_ms)
     }
 
-    /// A worker's life.
+    /// Runs one worker thread.
     fn work(self: &Arc<Self>) {
         let mut taken: Vec<Job> = Vec::with_capacity(BATCH);
         loop {
@@ -431,13 +432,13 @@ impl Inner {
         self.give(done);
     }
 
-    /// Whether a rehearsal wants a packet to be lost.
+    /// Decides whether to drop a packet for a rehearsal.
     fn loses(&self) -> bool {
         let (permille, _) = self.options.lose;
         permille > 0 && lock(&self.dice).below(1000) < u64::from(permille)
     }
 
-    /// Puts buffers back.
+    /// Returns buffers to the pool.
     #[expect(clippy::vec_box, reason = "the pool keeps packets by their pointers")]
     pub(super) fn give(&self, packets: Vec<Box<Packet>>) {
         let mut pool = lock(&self.pool);
@@ -471,7 +472,7 @@ impl Inner {
         }
     }
 
-    /// Sends what is due, until the node stops.
+    /// Sends packets when they are due, until the node stops.
     fn depart(self: Arc<Self>) {
         let mut leaving: Vec<Departure> = Vec::with_capacity(BATCH);
         loop {
@@ -507,7 +508,7 @@ impl Inner {
         }
     }
 
-    /// Gives a packet to the link with the next node.
+    /// Passes a packet to the link to its next node.
     fn onward(self: &Arc<Self>, departure: Departure) {
         if departure.next == self.own {
             return self.again(departure);
@@ -515,7 +516,7 @@ impl Inner {
         links::send(self, departure);
     }
 
-    /// The next node is this one.
+    /// Handles a packet whose next node is this one.
     fn again(&self, departure: Departure) {
         let Departure { packet, via, .. } = departure;
         let Ok(room) = self.room.try_acquire() else {

@@ -1,4 +1,4 @@
-//! A gateway at the end of paths through the mix: one task that hands requests to a service, and sends what it answers.
+//! A gateway at the end of paths through the mix: one task passes requests to a service, and sends its answers.
 
 #[cfg(test)]
 mod tests;
@@ -22,14 +22,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::plane::Plane;
 use crate::{Clock, Metrics};
 
-/// Payloads that wait for the task.
+/// Capacity of the task's queue of payloads.
 const WAITING: usize = 1024;
-/// Bytes of one request that its service has not read, before more of them are taken for lost: the client sends them again.
+/// Maximum unread bytes of one request. Further ones count as lost, and the client retransmits them.
 const UNREAD_MAX: usize = 256 << 10;
-/// The same of all requests together.
+/// Maximum unread bytes of all requests together.
 const UNREAD_ALL: usize = 64 << 20;
 
-/// Answers with `service` what the plane delivers, until the node stops.
+/// Answers payloads of the plane with `service`, until the node stops.
 pub(crate) fn serve(
     plane: &Arc<Plane>,
     service: Arc<dyn Service>,
@@ -71,7 +71,7 @@ async fn run(
     }
 }
 
-/// A server with the plane that its replies go to.
+/// A server together with the plane that sends its replies.
 struct AtPlane<'a> {
     server: &'a mut Server,
     plane: &'a Plane,
@@ -98,7 +98,7 @@ impl Io for AtPlane<'_> {
     }
 }
 
-/// One request, and its answer.
+/// A request and its answer.
 struct Serving {
     stream: StreamId,
     feed: Feed,
@@ -107,10 +107,10 @@ struct Serving {
     unread: usize,
     /// Bytes of the answer that do not fill a piece yet.
     piece: BytesMut,
-    /// What follows them.
+    /// The bytes that follow `piece`.
     rest: VecDeque<Bytes>,
     fin: bool,
-    /// Who waits until all of that was taken.
+    /// Notified when all of these bytes were taken.
     done: Option<oneshot::Sender<()>>,
 }
 
@@ -121,14 +121,14 @@ struct Server {
     from: RequestSource,
     ops: mpsc::Sender<Op>,
     serving: BTreeMap<Message, Serving>,
-    /// Exchanges by what their services call them.
+    /// Exchanges by the stream IDs that their services use.
     streams: BTreeMap<StreamId, Message>,
     next: StreamId,
     unread: usize,
 }
 
 impl Server {
-    /// One that answers with `service`, and what its exchanges ask of it.
+    /// Creates a server that answers with `service`, and the queue of its exchanges' operations.
     fn new(service: Arc<dyn Service>, metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Op>) {
         let (ops, asked) = mpsc::channel(OPS);
         let server = Self {
@@ -145,7 +145,7 @@ impl Server {
         (server, asked)
     }
 
-    /// Whether it is a piece of a request of which enough waits already.
+    /// Returns whether a payload belongs to a request with too many unread bytes.
     fn is_too_much(&self, payload: &Delivered) -> bool {
         let name = payload.payload[2..].first_chunk::<8>();
         let Some(serving) = name.and_then(|name| self.serving.get(name)) else {
@@ -160,7 +160,7 @@ impl Server {
         if self.is_too_much(&payload) {
             return;
         }
-        // Refused only while replies wait, which are taken after each turn.
+        // This is refused only while replies wait, which are taken after each turn.
         let _ = self.recipient.handle_input(now, payload);
     }
 
@@ -227,7 +227,7 @@ impl Server {
         }
     }
 
-    /// What an exchange asks.
+    /// Carries out an operation of an exchange.
     fn take(&mut self, now: Now, op: Op) {
         match op {
             Op::Consume { stream, bytes } => self.consumed(stream, bytes),
@@ -247,7 +247,7 @@ impl Server {
                     self.recipient.close(now, exchange);
                 }
             }
-            // An exchange asks for nothing else.
+            // An exchange requests no other operations.
             _ => {}
         }
     }
@@ -262,7 +262,7 @@ impl Server {
         }
     }
 
-    /// Gets an answer on by as much as its window has room for.
+    /// Sends as much of an answer as its window has room for.
     fn write(&mut self, now: Now, exchange: Message) {
         let Some(serving) = self.serving.get_mut(&exchange) else {
             return;
@@ -290,7 +290,7 @@ impl Server {
                 fin: last,
             };
             if self.recipient.handle_command(now, answer).is_err() {
-                // Its window is full, which its end tells; or it is over.
+                // The window is full, and an event reports room; or the exchange is over.
                 return;
             }
             serving.piece.clear();

@@ -1,4 +1,4 @@
-//! Bodies that are being put to a node: few at once, and not for long.
+//! Uploads to a node: few at a time, with a deadline.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,11 +11,11 @@ use betanet_wire::ChargeTo;
 use super::plane::lock;
 use crate::Clock;
 
-/// Bodies at once, of a mebibyte at most each.
+/// Maximum number of concurrent uploads, of at most a mebibyte each.
 const UPLOADS_MAX: usize = 8;
-/// Of them, those that one pays for. A session has one.
+/// Maximum number of those charged to one party. A session has one.
 const PAYER_MAX: usize = 2;
-/// From a request's head to its body's end.
+/// Time limit from a request's head to its body's end.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 struct Upload {
@@ -32,20 +32,20 @@ struct State {
     sweeps: bool,
 }
 
-/// The bodies that have begun.
+/// The uploads in progress.
 #[derive(Clone, Default)]
 pub(super) struct Uploads(Arc<Mutex<State>>);
 
-/// Why bytes of a body are not taken.
+/// The reason why bytes of an upload are refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Unfit {
-    /// So many bytes are more than a directory has.
+    /// The body exceeds the maximum size of a directory. Holds its size in bytes.
     Long(usize),
-    /// The deadline is over.
+    /// The deadline has passed.
     Late,
 }
 
-/// A body's place, which it leaves with this.
+/// The place of an upload, released on drop.
 pub(crate) struct Seat {
     uploads: Uploads,
     id: u64,
@@ -64,7 +64,7 @@ impl State {
 }
 
 impl Uploads {
-    /// Begins a body; `None` when as many are under way as may be.
+    /// Begins an upload. Returns `None` if the limit is reached.
     pub(super) fn begin(&self, now: Time, session: u64, charge: ChargeTo) -> Option<Seat> {
         let mut state = lock(&self.0);
         state.sweep(now);
@@ -88,7 +88,7 @@ impl Uploads {
         })
     }
 
-    /// Frees what late ones hold though nobody looks, for as long as there are any. Runs in a task of its own, one at once.
+    /// Frees the memory of late uploads, for as long as there are any uploads. Runs as one task of its own.
     pub(super) fn watch(&self, clock: Clock) {
         if std::mem::replace(&mut lock(&self.0).sweeps, true) {
             return;
@@ -101,7 +101,7 @@ impl Uploads {
         });
     }
 
-    /// Frees what late ones hold, and says when to look again; `None` when there is nothing left to look at.
+    /// Frees the memory of late uploads. Returns when to check again, or `None` without uploads.
     fn look(&self, now: Time) -> Option<Time> {
         let mut state = lock(&self.0);
         state.sweep(now);
@@ -110,7 +110,7 @@ impl Uploads {
         until
     }
 
-    /// Bytes that are held.
+    /// Returns the number of bytes held.
     #[cfg(test)]
     fn bytes(&self) -> usize {
         lock(&self.0).held.values().map(|u| u.body.len()).sum()
@@ -118,7 +118,7 @@ impl Uploads {
 }
 
 impl Seat {
-    /// Takes bytes.
+    /// Adds bytes to the upload.
     pub(super) fn push(&self, now: Time, bytes: &[u8]) -> Result<(), Unfit> {
         let mut state = lock(&self.uploads.0);
         state.sweep(now);
@@ -131,7 +131,7 @@ impl Seat {
         Ok(())
     }
 
-    /// The whole body, which is complete in time.
+    /// Returns the whole body, if it is complete in time.
     pub(super) fn take(&self, now: Time) -> Result<Vec<u8>, Unfit> {
         let mut state = lock(&self.uploads.0);
         state.sweep(now);

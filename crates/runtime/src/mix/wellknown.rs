@@ -1,4 +1,4 @@
-//! What a node of the mix answers under `/.bn/mix/`.
+//! Resources of a mix node under `/.bn/mix/`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -20,31 +20,31 @@ use super::uploads::{Seat, Unfit, Uploads};
 use crate::{Call, CallBody, Clock, Reply, Service, ServiceFuture};
 
 message! {
-    /// That a relay's own delays of an epoch were what its VRF fixed, as it publishes it.
+    /// A relay's published proof that its VRF determined its own delays of an epoch.
     pub struct PublishedProof<'a> {
-        /// Whose.
+        /// NodeID of the relay.
         req "node" node: NodeId,
-        /// Of which epoch.
+        /// Epoch of the delays.
         req "epoch" epoch: u32,
-        /// The VRF's proof.
+        /// The VRF proof.
         req "proof" proof: &'a [u8; 80],
     }
 }
 
-/// Epochs whose layers' proofs are kept.
+/// Maximum number of epochs whose layer proofs are kept.
 const LAYERS_MAX: usize = 4;
 
-/// The one signature that an epoch's beacon has, and the proof of the layer that it gives.
+/// The unique beacon signature of an epoch, and the proof of the layer that it determines.
 type Layer = ([u8; BEACON_SIG], [u8; VRF_PROOF]);
 
-/// What a node has to say of the mix.
+/// The mix resources that a node serves.
 pub(crate) struct MixResources {
     pub(crate) node: NodeId,
     pub(crate) ring: Mutex<KeyRing>,
     pub(crate) proofs: Mutex<Proofs>,
-    /// The network's, where it has one.
+    /// The network's beacon key, if it has one.
     pub(crate) beacon_key: Option<BeaconKey>,
-    /// What a seed keeps.
+    /// The directories of a seed.
     pub(crate) directories: Option<Directories>,
     pub(crate) clock: Clock,
     layers: Mutex<BTreeMap<u32, Layer>>,
@@ -59,7 +59,7 @@ fn plain(status: u16, why: &str) -> Response {
     response
 }
 
-/// An answer's head, and the body that follows it: a head has no room for a directory.
+/// Head and body of an answer. The body is separate because a head has no room for a directory.
 type Answer = (Response, Bytes);
 
 fn refusal(response: Response) -> Answer {
@@ -78,7 +78,7 @@ fn not_here() -> Answer {
     refusal(plain(status::NOT_FOUND, "not here"))
 }
 
-/// What is answered at once, or worked out.
+/// An answer that is immediate, or has to be computed.
 pub(super) enum Said {
     Now(Answer),
     Later(oneshot::Receiver<Answer>),
@@ -156,14 +156,14 @@ impl MixResources {
         }))
     }
 
-    /// Proves where this relay stands, once the beacon is known.
+    /// Proves the layer of this relay, once the beacon is known.
     fn layer(self: &Arc<Self>, epoch: u32, sig: [u8; BEACON_SIG], asker: &RequestSource) -> Said {
         let now = self.epoch();
         let near = now.saturating_sub(1)..=now.saturating_add(1);
         let Some(key) = self.beacon_key.filter(|_| near.contains(&epoch)) else {
             return Said::Now(not_here());
         };
-        // An epoch's beacon has one signature: any other one is wrong.
+        // An epoch's beacon has exactly one valid signature.
         if let Some((right, proof)) = lock(&self.layers).get(&epoch) {
             return Said::Now(if *right == sig {
                 found(proof.to_vec().into())
@@ -190,7 +190,7 @@ impl MixResources {
         }))
     }
 
-    /// Whether a directory of this size may be put here, by the request's head alone; then its place.
+    /// Decides from the request's head whether a directory of this size may be uploaded. Returns its place.
     fn may_put(&self, request: &Request, asker: &RequestSource) -> Result<Seat, Response> {
         let what = request.path().strip_prefix(PLACE).unwrap_or_default();
         let keeps = self.directories.is_some();
@@ -222,7 +222,7 @@ impl MixResources {
         let Some(directories) = &self.directories else {
             return Said::Now(not_here());
         };
-        // One that is there already costs no arithmetic.
+        // A stored directory costs no arithmetic.
         if let Some(known) = directories.known(&body) {
             return Said::Now(refusal(outcome(known)));
         }
@@ -270,7 +270,7 @@ fn number(text: &str) -> Option<u32> {
     text.parse().ok()
 }
 
-/// Answers under `/.bn/mix/`.
+/// Answers requests under `/.bn/mix/`.
 #[derive(Clone)]
 pub(crate) struct WellKnown(Arc<MixResources>);
 
@@ -279,7 +279,7 @@ impl WellKnown {
         Self(resources)
     }
 
-    /// What is said to a request; one that brings a directory is read to its end.
+    /// Answers a request. Reads an uploaded directory to its end.
     async fn said(
         &self,
         request: &Request,
@@ -314,7 +314,7 @@ impl WellKnown {
     async fn answer(&self, request: &Request, from: &RequestSource, body: CallBody) -> Answer {
         match self.said(request, from, body).await {
             Ok(Said::Now(answer)) | Err(answer) => answer,
-            // What broke off in there is told by itself.
+            // The panic hook has already reported a panic.
             Ok(Said::Later(answer)) => answer
                 .await
                 .unwrap_or_else(|_| refusal(Response::new(status::INTERNAL))),
@@ -340,13 +340,13 @@ mod tests {
 
     use super::*;
 
-    /// A node, and one of its sessions.
+    /// A node and one of its sessions.
     struct Node {
         service: WellKnown,
         from: RequestSource,
     }
 
-    /// A node, as a seed where there is a folder, and the epoch of now.
+    /// Creates a node, which is a seed if `folder` is given. Also returns the current epoch.
     fn node(secret: &BeaconSecret, folder: Option<&std::path::Path>) -> (Node, u32) {
         let ring = KeyRing::new(VrfSecret::from_seed(&[1; 32]));
         let key = secret.public();
@@ -379,14 +379,14 @@ mod tests {
         Request::new(method, &format!("{PLACE}{what}"), Headers::default())
     }
 
-    /// A place for a directory, by the request's head.
+    /// Begins the upload of a directory, with the request's head.
     fn begin(node: &Node, what: &str) -> Result<Seat, Response> {
         node.service
             .0
             .may_put(&request(Method::Put, what), &node.from)
     }
 
-    /// The status of a request, and whether it was worked out.
+    /// Returns the status of a request, and whether it needed arithmetic.
     async fn ask(node: &Node, method: Method, what: &str, body: &[u8]) -> (u16, bool) {
         let body = CallBody::whole(Bytes::copy_from_slice(body));
         let request = request(method, what);
@@ -457,7 +457,7 @@ mod tests {
         let (signed, what) = (envelope.to_bytes(), epoch.to_string());
         let seat = session(&node, 1);
         assert_eq!(ask(&seat, Method::Put, &what, &signed).await, (201, true));
-        // The same again, from anybody: no arithmetic.
+        // Anyone may repeat it without causing arithmetic.
         let other = session(&node, 2);
         for _ in 0..9 {
             assert_eq!(ask(&other, Method::Put, &what, &signed).await, (204, false));

@@ -1,4 +1,4 @@
-//! Sessions over carriers that the caller made.
+//! Sessions over carriers that the caller created.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::Node;
 use super::connect::OPENS;
 use crate::{Clock, Error, Metrics, OuterFacts, Service, SessionHandle, seed};
 
-/// The longest message 1, with ML-KEM.
+/// Maximum length of message 1, with ML-KEM.
 const MESSAGE_1_MAX: usize = betanet_htx::handshake::MESSAGE_1[1];
 
 fn outer(source: betanet_carrier::Error) -> Error {
@@ -26,11 +26,11 @@ fn outer(source: betanet_carrier::Error) -> Error {
 }
 
 impl Node {
-    /// Opens a session with `peer` over a carrier that stands. Both ends of the carrier must export the same keying material.
+    /// Opens a session with `peer` over an open carrier. Both ends of the carrier must export the same keying material.
     ///
     /// # Errors
     ///
-    /// The carrier is gone or exports nothing, or the peer at its other end is not this one.
+    /// The carrier is closed or exports no keying material, or a different peer is at its other end.
     pub async fn connect_carrier(
         &self,
         peer: &PublicKey,
@@ -57,13 +57,13 @@ impl Node {
     }
 }
 
-/// Serves the session that comes over a carrier that the caller accepted, until it ends. Dropped before, it cuts the session.
+/// Serves the session on a carrier that the caller accepted, until it ends. Dropping the future cuts the session.
 ///
-/// No admission control stands before it: the caller decides whose carriers are served, and how many.
+/// There is no admission control: the caller decides which carriers are served, and how many.
 ///
 /// # Errors
 ///
-/// No session begins: the carrier is gone, or message 1 is wrong or late.
+/// No session begins: the carrier is closed, or message 1 is wrong or late.
 pub async fn serve_carrier(
     identity: &Identity,
     service: Arc<dyn Service>,
@@ -97,7 +97,7 @@ pub async fn serve_carrier(
     Ok(())
 }
 
-/// Message 1, without its length. A client sends nothing more before it is answered.
+/// Reads message 1, without its length. A client sends nothing more before it is answered.
 async fn message_1(carrier: &mut dyn Carrier) -> Result<Vec<u8>, betanet_carrier::Error> {
     let mut received = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! How a node reaches a peer: which of its addresses, over what, and a session over that.
+//! Connects to a peer: chooses an address and a transport, and opens a session.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,43 +25,43 @@ use super::{Node, Transport};
 use crate::address::QUIC;
 use crate::{Error, OuterFacts, SessionHandle, farewell};
 
-/// What QUIC gets before TCP is tried beside it: this many milliseconds, and up to as many again.
+/// Head start of QUIC before TCP is tried too, in milliseconds. A random time of up to the same length is added.
 const HEAD_START: u64 = 250;
-/// How long a peer whose QUIC was not answered is dialled over TCP.
+/// Time for which a peer that did not answer over QUIC is dialled over TCP.
 const QUIC_RESTS: Duration = Duration::from_secs(300);
-/// Peers of which that is remembered.
+/// Maximum number of peers for which that is remembered.
 const RESTING_MAX: usize = 1024;
-/// After this, whoever waits for a session is told that there is none yet.
+/// Time after which a waiting caller is notified that there is no session yet.
 const SLOW: Duration = Duration::from_secs(4);
-/// From a connection that stands to a session, where no relays are between.
+/// Time limit for opening a session on an open connection, without relays.
 pub(super) const OPENS: Duration = Duration::from_secs(10);
 
-/// The shape that a connection follows, and from which of its traces on.
+/// The shape that a connection follows, and the trace with which it begins.
 type Followed = Option<(Arc<Shape>, u16)>;
 
-/// A path that is to be built.
+/// A path to build.
 pub(crate) struct PathTo<'a> {
-    /// Its first node, which is dialled.
+    /// The first node, which is dialled.
     pub(crate) entry: &'a Peer,
-    /// All its nodes, the peer as the last.
+    /// All nodes of the path. The last is the peer.
     pub(crate) nodes: Vec<NodeId>,
-    /// When it begins, in milliseconds since the epoch, and how long it lives.
+    /// Start of the path, in milliseconds since the epoch. `ttl` is its lifetime.
     pub(crate) begun: u64,
     pub(crate) ttl: Duration,
 }
 
 impl Node {
-    /// Opens a fresh session, at the first of the peer's addresses where that succeeds. Where the peer has addresses for both, QUIC
-    /// is tried first, and TCP beside it soon after.
+    /// Opens a new session at the first of the peer's addresses that succeeds. If the peer has addresses for both, QUIC is tried
+    /// first, and TCP in parallel soon after.
     ///
     /// # Errors
     ///
-    /// What failed at the last address.
+    /// The failure at the last address.
     pub async fn connect(&self, peer: &Peer) -> Result<SessionHandle, Error> {
         self.told_if_slow(self.connect_anywhere(peer)).await
     }
 
-    /// Tells once that opening a session takes long.
+    /// Reports once if opening a session takes long.
     async fn told_if_slow<T>(&self, opening: impl Future<Output = T>) -> T {
         let mut opening = std::pin::pin!(opening);
         if let Some(told) = &self.silence {
@@ -91,7 +91,7 @@ impl Node {
                     match self.connect_both(peer, quic, tcp).await {
                         Ok(handle) => return Ok(handle),
                         Err((tried, e)) => {
-                            // Who was reached and is not the peer is not asked again over the other.
+                            // A node that was reached but is not the peer is not tried over the other transport.
                             if e.is_of_the_way() {
                                 left.retain(|a| !tried.contains(a));
                             } else {
@@ -123,7 +123,7 @@ impl Node {
         state.no_quic.contains_key(key)
     }
 
-    /// Races QUIC against TCP; with a failure comes at which addresses it was one.
+    /// Races QUIC against TCP. An error comes with the addresses that failed.
     async fn connect_both<'a>(
         &self,
         peer: &Peer,
@@ -155,7 +155,7 @@ impl Node {
         session.map_err(|e| (vec![address], e))
     }
 
-    /// Opens a fresh session at the peer's first address, whose host was resolved to `ip`.
+    /// Opens a new session at the peer's first address, whose host was resolved to `ip`.
     pub(crate) async fn connect_ip(&self, peer: &Peer, ip: IpAddr) -> Result<SessionHandle, Error> {
         let address = peer.addrs.first().ok_or(Error::NoAddress)?;
         self.connect_at(peer, address, Some(ip)).await
@@ -186,7 +186,7 @@ impl Node {
         self.establish(peer, address, outer, trace).await
     }
 
-    /// What a connection is to look like, and which page load of the shape it follows, if it follows one.
+    /// Returns the fingerprint of a connection, and the page load of the shape that it follows, if any.
     async fn look(&self) -> (Arc<dyn Fingerprint>, Followed) {
         let usual = Arc::clone(&self.shape);
         let Some(selector) = self.traffic.clone() else {
@@ -194,16 +194,16 @@ impl Node {
         };
         let seed = Seed::new(self.lock().rng.array());
         let shape = Arc::clone(selector.shape());
-        // It may be kept in a file.
+        // The selector may be stored in a file.
         let drawing = Arc::clone(&selector);
         let drawn = tokio::task::spawn_blocking(move || drawing.draw(&seed));
-        // Only an executor that is shutting down draws nothing.
+        // Drawing fails only when the executor is shutting down.
         let trace = drawn.await.unwrap_or_default();
         let pausing = usual.pausing(selector.pauses(trace)).unwrap_or(usual);
         (pausing, Some((shape, trace)))
     }
 
-    /// The template whose ID the peer is told, zeros where there is none.
+    /// Returns the template whose ID is sent to the peer. `None` stands for zeros.
     async fn template(&self, peer: &Peer, address: &str) -> Result<Option<Template>, Error> {
         let now_ms = self.clock.now().unix_ms;
         let template = match &self.templates {
@@ -220,7 +220,7 @@ impl Node {
         Ok(template)
     }
 
-    /// A session over an outer connection that stands.
+    /// Opens a session over an open outer connection.
     async fn establish(
         &self,
         peer: &Peer,
@@ -264,7 +264,7 @@ impl Node {
         }
         let told = template.filter(|t| t.origin_h2.is_some());
         let told = told.map(|t| (t, outer.watched()));
-        // The request that opens the tunnel takes the place of the shape's first.
+        // The request that opens the tunnel replaces the shape's first.
         let first = followed
             .as_ref()
             .and_then(|(shape, trace)| shape.traces().get(usize::from(*trace))?.first());
@@ -301,7 +301,7 @@ impl Node {
                 .iter()
                 .any(|f| f == "padding")
         {
-            // Whoever asked for it is not to believe that it is there.
+            // The caller must not assume that the session exists.
             session.close().await;
             return Err(Error::Session {
                 code: Code::UNSUPPORTED_FEATURE,
@@ -312,12 +312,14 @@ impl Node {
         Ok(session)
     }
 
-    /// Opens a fresh session over `relays`, in this order. None of them reads what the session says; each of them knows all
-    /// nodes of the path, lengths and times: this is no anonymity. Without relays it is [`Node::connect`].
+    /// Opens a new session over `relays`, in this order. No relay can read the session. Each knows all nodes of the path, lengths
+    /// and times, so this gives no anonymity.
+    ///
+    /// Without relays, this is [`Node::connect`].
     ///
     /// # Errors
     ///
-    /// The first relay is not reached, a hop ended the path ([`Error::PathEnded`]), or the peer is not the one wanted.
+    /// The first relay cannot be reached, a hop ended the path ([`Error::PathEnded`]), or the peer is not the expected one.
     pub async fn connect_over(&self, relays: &[Peer], peer: &Peer) -> Result<SessionHandle, Error> {
         let Some(entry) = relays.first() else {
             return self.connect(peer).await;
@@ -337,7 +339,7 @@ impl Node {
         self.connect_by(self, path, peer).await
     }
 
-    /// Opens a fresh session over a path that `before` builds, by a session of its own with the path's entry.
+    /// Opens a new session over a path that `before` builds. Uses a separate session with the path's entry.
     pub(crate) async fn connect_by(
         &self,
         before: &Self,
@@ -368,7 +370,7 @@ impl Node {
         }
     }
 
-    /// A session with `peer` in a stream that leads to it over `nodes`.
+    /// Opens a session with `peer` in a stream that leads to it over `nodes`.
     async fn run_over(
         &self,
         nodes: Vec<NodeId>,
@@ -387,12 +389,12 @@ impl Node {
         )
         .map_err(betanet_stack::Error::from)?;
         let carrier = Box::new(ForwardCarrier::new(Bytes::new(), stream));
-        // Each relay dials the next: how long that may take, the session itself knows.
+        // Each relay dials the next. The session itself limits the time for that.
         let running = self.run(session, carrier, peer, outer, None);
         self.told_if_slow(running).await
     }
 
-    /// Starts a session's task, and waits until it is open; with `patience`, no longer than that.
+    /// Starts a session's task, and waits until the session is open, for at most `patience` if given.
     pub(super) async fn run(
         &self,
         session: Session,
@@ -432,7 +434,7 @@ impl Node {
     }
 }
 
-/// An outer connection to `HOST:PORT` over TCP, or to `quic:HOST:PORT`.
+/// Opens an outer connection to `HOST:PORT` over TCP, or to `quic:HOST:PORT`.
 pub(super) async fn dial(
     address: &str,
     trust: &Trust,

@@ -1,4 +1,4 @@
-//! Listeners looked at from outside.
+//! Observation of listeners from outside.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use super::default_fingerprint;
 use crate::templates::{Calibrated, Templates};
 use crate::{Clock, Error, OuterFacts};
 
-/// Looks at a front origin as [`Templates::calibrate`] does, with what dialling looks like in this build.
+/// Observes a front origin like [`Templates::calibrate`], with this build's fingerprint.
 ///
 /// # Errors
 ///
-/// As that.
+/// See [`Templates::calibrate`].
 pub async fn calibrate_origin(
     templates: &Templates,
     address: &str,
@@ -28,11 +28,12 @@ pub async fn calibrate_origin(
         .await
 }
 
-/// Looks at a listener from outside, as any visitor: what TLS agreed on, and what `GET /` is answered.
+/// Visits a listener like any visitor. Returns the result of TLS, and the status and `server` header of the answer to
+/// `GET /`.
 ///
 /// # Errors
 ///
-/// What failed.
+/// The failure of the connection or the request.
 pub async fn visit(address: &str) -> Result<(OuterFacts, u16, Option<String>), Error> {
     let outer = dial(
         address,

@@ -1,17 +1,17 @@
-//! How many files answers hold open between two reads. Beyond that, each read opens its file anew.
+//! Limits the files that answers hold open between two reads. Beyond the limit, each read opens its file again.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Files that the answers of one session hold open.
+/// Maximum number of open files of one session's answers.
 const HELD_A_SESSION: usize = 8;
-/// The same of all sessions.
+/// Maximum number of open files of all sessions.
 const HELD: usize = 512;
-/// Sessions that are known before those without an exchange are forgotten.
+/// Number of known sessions at which those without an exchange are forgotten.
 const KNOWN: usize = 1024;
 
-/// The counts of one session and of all.
+/// The counts of one session and of all sessions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
     own: Arc<AtomicUsize>,
@@ -19,7 +19,7 @@ pub(super) struct Held {
     sessions: Arc<Mutex<BTreeMap<u64, Weak<AtomicUsize>>>>,
 }
 
-/// A file's place, given back when it is dropped.
+/// The place of one open file, released on drop.
 #[derive(Debug)]
 pub(super) struct Place {
     own: Arc<AtomicUsize>,
@@ -33,7 +33,7 @@ fn add(to: &AtomicUsize, max: usize) -> bool {
 }
 
 impl Held {
-    /// The counts of a session.
+    /// Returns the counts of a session.
     pub(super) fn of_session(&self, session: u64) -> Self {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let known = sessions.get(&session).and_then(Weak::upgrade);
@@ -52,7 +52,7 @@ impl Held {
         }
     }
 
-    /// A place for one more file, if there is one.
+    /// Takes a place for one more file, if there is one.
     pub(super) fn enter(&self) -> Option<Place> {
         if !add(&self.own, HELD_A_SESSION) {
             return None;

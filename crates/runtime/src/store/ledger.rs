@@ -1,11 +1,11 @@
-//! What a folder's files are charged against its quota.
+//! Accounts the charges of a folder's files against its quota.
 
 use betanet_bar::StoreError;
 
-/// Bytes that a file or folder is charged besides what it holds.
+/// Bytes charged for each file or folder besides its content.
 pub(super) const ENTRY: u64 = 4096;
 
-/// What some files and folders are charged.
+/// The charge of a set of files and folders.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Charge {
     pub(super) bytes: u64,
@@ -13,7 +13,7 @@ pub(super) struct Charge {
 }
 
 impl Charge {
-    /// For a file of this length.
+    /// Returns the charge of a file of this length.
     pub(super) const fn file(len: u64) -> Self {
         Self {
             bytes: len.saturating_add(ENTRY),
@@ -21,7 +21,7 @@ impl Charge {
         }
     }
 
-    /// For so many folders, or other things that hold no bytes of their own.
+    /// Returns the charge of so many folders, or other entries without content.
     pub(super) const fn folders(count: u64) -> Self {
         Self {
             bytes: count.saturating_mul(ENTRY),
@@ -29,7 +29,7 @@ impl Charge {
         }
     }
 
-    /// For what is added to a file that was charged.
+    /// Returns the charge of bytes added to a charged file.
     pub(super) const fn more(bytes: u64) -> Self {
         Self { bytes, entries: 0 }
     }
@@ -53,17 +53,17 @@ impl Charge {
     }
 }
 
-/// What is charged now, and what may be.
+/// The current charges and their limit.
 #[derive(Debug)]
 pub(super) struct Ledger {
     limit: Charge,
-    /// For what is visible, and its kept headers.
+    /// Charge of the visible files and their kept headers.
     kept: Charge,
-    /// For writes under way, exactly.
+    /// Charge of the writes in progress. It is exact.
     pending: Charge,
-    /// More was taken away than had been charged: somebody else changes the folder too.
+    /// Whether more was removed than had been charged, which means that others change the folder too.
     doubt: bool,
-    /// Counts what changes `kept`.
+    /// Counts the changes of `kept`.
     changes: u64,
 }
 
@@ -83,7 +83,7 @@ impl Ledger {
         (self.kept, self.pending)
     }
 
-    /// Whether there is no room for an empty file.
+    /// Returns whether there is no room for an empty file.
     pub(super) const fn is_full(&self) -> bool {
         let all = self.pending.plus(self.kept);
         !all.plus(Charge::file(0)).fits(self.limit)
@@ -97,12 +97,12 @@ impl Ledger {
         self.changes
     }
 
-    /// Says that what is kept is about to change.
+    /// Announces a change of the kept files.
     pub(super) const fn begin_change(&mut self) {
         self.changes += 1;
     }
 
-    /// Takes what was measured in place of what was counted, unless that has changed meanwhile.
+    /// Replaces the counted charge by a measured one, unless the files have changed meanwhile. Returns whether it was replaced.
     pub(super) fn measured(&mut self, kept: Charge, changes: u64) -> bool {
         if self.changes != changes {
             return false;
@@ -112,7 +112,7 @@ impl Ledger {
         true
     }
 
-    /// Charges a write under way with more.
+    /// Adds a charge to the writes in progress.
     ///
     /// # Errors
     ///
@@ -126,7 +126,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Charges what a commit adds besides its file, when it has room once `old` is gone.
+    /// Adds the charge of a commit besides its file, if there is room after removing `old`.
     ///
     /// # Errors
     ///
@@ -144,18 +144,18 @@ impl Ledger {
         Ok(())
     }
 
-    /// Gives back what a write under way was charged.
+    /// Releases a charge of a write in progress.
     pub(super) const fn release(&mut self, charge: Charge) {
         self.pending = self.pending.less(charge);
     }
 
-    /// What was under way is kept.
+    /// Moves a charge from the writes in progress to the kept files.
     pub(super) const fn keep(&mut self, charge: Charge) {
         self.pending = self.pending.less(charge);
         self.kept = self.kept.plus(charge);
     }
 
-    /// What was kept is gone.
+    /// Removes a charge from the kept files.
     pub(super) const fn forget(&mut self, charge: Charge) {
         if !charge.fits(self.kept) {
             self.doubt = true;

@@ -1,4 +1,4 @@
-//! What is in a folder: names that a request can ask for, in order, so many at a time.
+//! Folder listings: sorted names that a request can ask for, in pages.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -11,11 +11,11 @@ use cap_std::fs::{Dir, DirEntry, Metadata, MetadataExt as _};
 use super::medium;
 use crate::Clock;
 
-/// Names that are looked through in one folder, hidden ones among them.
+/// Maximum number of names read in one folder, including hidden ones.
 const NAMES_MAX: usize = 16_384;
-/// Folders whose names are remembered, so that who asks again and again costs no more than a page.
+/// Number of folders whose names are cached. A client that asks repeatedly then costs no more than a page.
 const REMEMBERED: usize = 8;
-/// A folder that changed less than so many seconds ago may change again without its time telling.
+/// Number of seconds after a change in which a folder may change again with the same modification time.
 const SETTLED: i64 = 2;
 
 /// The names of the folders that were listed last.
@@ -25,10 +25,10 @@ pub(super) struct Lists {
     last: Mutex<VecDeque<(Version, Arc<Names>)>>,
 }
 
-/// A name, and whether it is a folder's.
+/// Names, and whether each is a folder.
 type Names = Vec<(Box<str>, bool)>;
 
-/// A folder at one time.
+/// The state of a folder at one time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Version {
     device: u64,
@@ -91,7 +91,7 @@ impl Lists {
             } else {
                 match dir.metadata(&**name) {
                     Ok(meta) if meta.is_file() => Some(meta.len()),
-                    // Gone meanwhile, or a link that leads out of the served folder or to no file.
+                    // The entry is gone, or is a link that leads out of the served folder or to something other than a file.
                     _ => continue,
                 }
             };
@@ -102,7 +102,7 @@ impl Lists {
         Ok(Some(Listing { entries, more }))
     }
 
-    /// The folder's names; none of one that cannot be read, which is as if it were not there, as with files.
+    /// Returns the folder's names. `None` for a folder that cannot be read, which is treated as missing, as files are.
     fn names(&self, dir: &Dir, now: i64) -> Result<Option<Arc<Names>>, StoreError> {
         let version = Version::of(&dir.dir_metadata().map_err(medium)?);
         let known = |last: &VecDeque<(Version, Arc<Names>)>| {
@@ -125,7 +125,7 @@ impl Lists {
     }
 }
 
-/// A folder below the served one; `None` where there is none that may be shown.
+/// Opens a folder below the served one. Returns `None` if there is none that may be shown.
 fn opened(folder: &Folder, path: &str) -> io::Result<Option<Dir>> {
     if path == "/" {
         return folder.dir().try_clone().map(Some);
@@ -138,13 +138,13 @@ fn opened(folder: &Folder, path: &str) -> io::Result<Option<Dir>> {
     }
     match folder.dir().open_dir(relative) {
         Ok(dir) => Ok(Some(dir)),
-        // Out of files or memory, or a broken medium; all else means that there is no such folder.
+        // The process is out of files or memory, or the medium fails. All other errors mean that there is no such folder.
         Err(e) if matches!(e.raw_os_error(), Some(5 | 12 | 23 | 24)) => Err(e),
         Err(_) => Ok(None),
     }
 }
 
-/// Whether a request's path can have this name in it: behind a `?` it would be the query.
+/// Returns whether a request's path can contain this name: after a `?`, it would be part of the query.
 fn may_be_asked(name: &str) -> bool {
     served_name(name) && !name.contains('?')
 }
@@ -170,7 +170,8 @@ fn read(dir: &Dir) -> Result<Option<Names>, StoreError> {
     Ok(Some(names.into_iter().collect()))
 }
 
-/// Whether it is a folder; `None` of what is neither file nor folder. Links to folders are in no list: they may lead round.
+/// Returns whether the entry is a folder, or `None` if it is neither file nor folder. Links to folders are not listed, since they
+/// may form loops.
 fn kind(entry: &DirEntry) -> Option<bool> {
     let kind = entry.file_type().ok()?;
     (kind.is_file() || kind.is_dir() || kind.is_symlink()).then_some(kind.is_dir())
@@ -246,7 +247,7 @@ mod tests {
             }
         }
         assert_eq!(known(), REMEMBERED);
-        // Two changes within one tick of the file system's clock look alike: here each has a tick of its own.
+        // Two changes within one tick of the file system's clock look the same. Here, each has a separate tick.
         let folder = dir.path().join("10");
         let change = |work: &dyn Fn() -> io::Result<()>| {
             let changed = || Version::of(&folder_meta(&folder)).changed;

@@ -1,4 +1,4 @@
-//! What a folder's files are charged, as the disk has them.
+//! Measures the charge of a folder's files on disk.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -10,27 +10,27 @@ use cap_std::fs::Dir;
 use super::ledger::Charge;
 use super::{HEADERS, OWN, headers_name};
 
-/// What the names of writes under way begin with.
+/// Prefix of the file names of writes in progress.
 pub(super) const WRITE: &str = "write-";
-/// Folders, one within the other, that are looked into.
+/// Maximum depth of nested folders that are read.
 const DEPTH_MAX: usize = 4096;
 
-/// A folder as it was found.
+/// The result of measuring a folder.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
-    /// All but writes under way.
+    /// Charge of everything except writes in progress.
     pub(super) charge: Charge,
-    /// Folders that could not be read, each with why.
+    /// Folders that could not be read, with the errors.
     pub(super) skipped: Vec<(PathBuf, io::Error)>,
-    /// Names of kept headers of paths at which nothing is, where all of the folder was seen.
+    /// Names of kept headers without a resource. Empty unless the whole folder was read.
     pub(super) orphans: Vec<String>,
 }
 
-/// Walks a folder. Two folders are open at any time, however deep it is; what cannot be read is skipped.
+/// Measures a folder. At most two folders are open at any time, whatever the depth. Folders that cannot be read are skipped.
 pub(super) fn measure(root: &Dir) -> Measured {
     let mut found = Measured::default();
     let mut headers = BTreeSet::new();
-    // Kept headers first: which of them are of use, the files then tell.
+    // Read the kept headers first. The files then show which of them are needed.
     let mut waiting = vec![PathBuf::new(), PathBuf::from(OWN)];
     while let Some(path) = waiting.pop() {
         let looked = look(root, &path, &mut found, &mut headers, &mut waiting);
@@ -94,7 +94,7 @@ fn begins(name: &OsStr, with: &str) -> bool {
     name.as_encoded_bytes().starts_with(with.as_bytes())
 }
 
-/// Opens a folder by its path, one step at a time: neither the path's length nor its depth meets a limit of the system.
+/// Opens a folder by its path, one step at a time, so that neither the path's length nor its depth reaches a system limit.
 fn descend(root: &Dir, path: &Path) -> io::Result<Dir> {
     let mut dir = root.try_clone()?;
     for step in path.components() {

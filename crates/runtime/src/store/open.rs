@@ -1,4 +1,4 @@
-//! Files that answers hold open, read where a disk may be waited for and where it may not.
+//! Files that answers hold open. They are read on threads that may wait for a disk, and from memory on those that may not.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -10,12 +10,12 @@ use bytes::Bytes;
 use super::held::Place;
 use super::medium;
 
-/// A file that is held open between two reads, and where the next one begins.
+/// A file held open between two reads, with the position of the next read.
 #[derive(Debug)]
 pub(super) struct Open {
     file: File,
     position: u64,
-    /// What it was when it was opened.
+    /// Length and modification time when it was opened.
     seen: Seen,
     _place: Place,
 }
@@ -39,7 +39,7 @@ impl Open {
         self.unchanged(bytes)
     }
 
-    /// Bytes that the system has in its memory, and only those; `None` where it would have to ask a disk, or does not tell.
+    /// Reads bytes that the system has in memory. Returns `None` if it would have to read the disk, or does not tell.
     pub(super) fn read_ready(
         &mut self,
         offset: u64,
@@ -49,7 +49,7 @@ impl Open {
         Some(self.unchanged(bytes))
     }
 
-    /// What was read, where nobody has written to the file.
+    /// Returns the read bytes, if the file was not written to.
     fn unchanged(&self, bytes: Bytes) -> Result<Bytes, StoreError> {
         let now = self.file.metadata().map_err(medium)?;
         if self.seen != Seen(now.len(), now.modified().ok()) {
@@ -65,11 +65,11 @@ pub(super) fn next(file: &File, max: usize) -> io::Result<Bytes> {
     Ok(buf.into())
 }
 
-/// A file's length and last write: one that somebody writes to has other ones, and its parts do not belong together.
+/// A file's length and modification time. A write changes them, and parts read before and after it do not belong together.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Seen(pub(super) u64, pub(super) Option<SystemTime>);
 
-/// What of a file is in memory at this place. Network file systems and those of other processes never say.
+/// Returns bytes of a file that are in memory. Network and FUSE file systems never report this.
 #[cfg(target_os = "linux")]
 fn cached(file: &File, offset: u64, max: usize) -> Option<Bytes> {
     use rustix::io::{ReadWriteFlags, preadv2};

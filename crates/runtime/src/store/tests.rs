@@ -35,17 +35,17 @@ fn remove(store: &mut FolderStore, path: &str) -> Result<bool, StoreError> {
     store.remove(path, &Expect::Anything)
 }
 
-/// What is charged for what is kept, and for writes under way.
+/// Returns the charges of kept files and of writes in progress.
 fn charged(store: &FolderStore) -> (Charge, Charge) {
     lock(&store.writes.as_ref().unwrap().ledger).total()
 }
 
-/// What a start finds.
+/// Returns the charge that a start measures.
 fn found(dir: &Path) -> Charge {
     measure(&Folder::open(dir).unwrap().dir()).charge
 }
 
-/// A store whose clock stands, and its clock in milliseconds.
+/// Returns a store with a stopped clock, and the clock in milliseconds.
 fn standing(dir: &Path, bytes: u64) -> (FolderStore, Arc<AtomicU64>) {
     let ms = Arc::new(AtomicU64::new(0));
     let clock = Arc::clone(&ms);
@@ -85,7 +85,7 @@ fn writes_are_whole_charged_and_keep_their_headers() {
     let left: Vec<_> = fs::read_dir(dir.path().join(OWN)).unwrap().collect();
     assert_eq!(left.len(), 0, "{left:?}");
     assert_eq!(charged(&store), (Charge::file(10), Charge::default()));
-    // Without headers of its own a file leaves none, and takes those of the one that it replaces away.
+    // A file without headers of its own leaves none, and removes those of the file that it replaces.
     assert!(put(&mut store, "/c", &[1; 20]).is_ok());
     assert!(
         write(&mut store, "/c", &[2; 4096], &Headers::default()).is_err(),
@@ -110,7 +110,7 @@ fn writes_are_whole_charged_and_keep_their_headers() {
 #[test]
 fn little_bytes_do_not_make_many_files() {
     let dir = tempfile::tempdir().unwrap();
-    // Ninety files with long headers, and paths of many folders, with 1 000 bytes to spend.
+    // Ninety files with long headers and paths of many folders, with a quota of 1 000 bytes.
     let (mut store, _) = standing(dir.path(), 1000);
     let long = Headers::default().with("x-long", "y".repeat(60_000).as_str());
     for n in 0..90 {
@@ -118,7 +118,7 @@ fn little_bytes_do_not_make_many_files() {
     }
     assert_eq!(put(&mut store, "/a/b/c/d", b""), Err(StoreError::Quota));
     assert_eq!(found(dir.path()), Charge::default());
-    // With room for the file alone, neither headers nor folders pass.
+    // With room for the file alone, neither headers nor folders fit.
     let (mut store, _) = standing(dir.path(), ENTRY + 100);
     assert_eq!(write(&mut store, "/f", b"", &long), Err(StoreError::Quota));
     assert_eq!(
@@ -127,7 +127,7 @@ fn little_bytes_do_not_make_many_files() {
     );
     assert!(write(&mut store, "/f", b"", &Headers::default()).is_ok());
     drop(store);
-    // Nor do many files when there are bytes enough.
+    // Many files do not fit either, although there are enough bytes.
     fs::remove_file(dir.path().join("f")).unwrap();
     let mut store = FolderStore::writable(dir.path(), u64::MAX, 5).unwrap();
     let refused = (0..10).filter(|n| put(&mut store, &format!("/{n}"), b"").is_err());
@@ -164,7 +164,7 @@ fn names_that_cannot_be_read_are_not_written() {
 #[test]
 fn a_folder_however_deep_prevents_no_start() {
     let dir = tempfile::tempdir().unwrap();
-    // As `mkdir -p` makes it, one step at a time: the whole path is longer than the kernel takes.
+    // Create it one step at a time, as `mkdir -p` does: the whole path is longer than the kernel accepts.
     let mut at = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).unwrap();
     let name = "d".repeat(30);
     for _ in 0..2000 {
@@ -180,7 +180,7 @@ fn a_folder_however_deep_prevents_no_start() {
     rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
     let store = FolderStore::writable(dir.path(), u64::MAX, u64::MAX);
     rustix::process::setrlimit(rustix::process::Resource::Nofile, limits).unwrap();
-    // What tidies up after tests opens a folder within the other.
+    // The tests' cleanup opens a folder within the other.
     let gone = std::process::Command::new("rm")
         .arg("-rf")
         .arg(dir.path())
@@ -226,7 +226,7 @@ fn nothing_outside_is_read_or_written() {
     );
     assert_eq!(fs::read(outer.path().join("secret")).unwrap(), b"secret");
     assert_eq!(charged(&store).0, found(&root));
-    // A link is charged for itself.
+    // A link is charged itself.
     put(&mut store, "/within", b"longer than the link").unwrap();
     assert_eq!(charged(&store).0, found(&root));
     assert_eq!(fs::read(root.join("real")).unwrap(), b"real");
@@ -241,7 +241,7 @@ fn what_an_operator_put_there_is_not_replaced() {
     fs::create_dir(dir.path().join("folder")).unwrap();
     let (mut store, _) = standing(dir.path(), u64::MAX);
     for path in ["/fifo", "/link", "/folder"] {
-        // Twice: the first one who opened a FIFO waited, the next one waited for the lock.
+        // Twice: the first reader of a FIFO would wait for a writer, and the second one for the lock.
         for _ in 0..2 {
             assert!(store.open(path).unwrap().is_none(), "{path}");
             assert_eq!(put(&mut store, path, b"x"), Err(StoreError::Path), "{path}");
@@ -255,18 +255,18 @@ fn what_an_operator_put_there_is_not_replaced() {
 fn others_copy_and_remove_as_they_like() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, ms) = standing(dir.path(), 100_000);
-    // Removed over BAR what was never charged: the counter does not wrap.
+    // Remove a file over BAR that was never charged: the counter must not wrap.
     fs::write(dir.path().join("big"), [0; 50_000]).unwrap();
     assert_eq!(remove(&mut store, "/big"), Ok(true));
     put(&mut store, "/small", b"x").unwrap();
-    // Copied in: noticed once a minute while something is written.
+    // A copied file is noticed once a minute while there are writes.
     fs::write(dir.path().join("big"), [0; 85_000]).unwrap();
     ms.fetch_add(60_000, Ordering::Relaxed);
     let writes = Arc::clone(store.writes.as_ref().unwrap());
     assert!(writes.again());
     assert_eq!(charged(&store).0, found(dir.path()));
     assert_eq!(put(&mut store, "/more", &[1; 8000]), Err(StoreError::Quota));
-    // Removed by hand: the next write that seems to have no room has it, a second later.
+    // A file is removed by hand. The next write that seems to have no room has it, a second later.
     fs::remove_file(dir.path().join("big")).unwrap();
     assert_eq!(put(&mut store, "/more", &[1; 8000]), Err(StoreError::Quota));
     ms.fetch_add(1000, Ordering::Relaxed);
@@ -279,7 +279,7 @@ fn a_folder_that_takes_long_is_measured_for_a_fiftieth_of_the_time_whoever_write
     let dir = tempfile::tempdir().unwrap();
     let ms = Arc::new(AtomicU64::new(0));
     let clock = Arc::clone(&ms);
-    // Two seconds from each look at the clock to the next: as long as a measurement takes.
+    // The clock advances two seconds per reading, so a measurement takes two seconds.
     let elapsed = move || Duration::from_millis(clock.fetch_add(2_000, Ordering::Relaxed));
     let mut store = FolderStore::timed(dir.path(), 8_000, MANY, Box::new(elapsed)).unwrap();
     let writes = Arc::clone(store.writes.as_ref().unwrap());
@@ -331,7 +331,7 @@ fn a_folder_that_cannot_be_read_is_left_out() {
     if root {
         chown(dir.path(), Some(65_534), Some(65_534)).unwrap();
     }
-    // Root reads everything: then the thread that serves is somebody else.
+    // Root may read everything, so the serving thread must be another user.
     let serving = std::thread::spawn(move || {
         if root {
             let nobody = rustix::process::Uid::from_raw(65_534);
@@ -364,7 +364,7 @@ fn what_a_process_left_behind_is_swept_and_what_another_holds_is_not() {
     put(&mut store, "/b", b"x").unwrap();
     let own = dir.path().join(OWN);
     fs::write(own.join("write-1-1"), b"left by a process that was killed").unwrap();
-    // Its headers outlive a file that is removed by hand until the next start.
+    // Headers of a file that is removed by hand remain until the next start.
     fs::remove_file(dir.path().join("b")).unwrap();
     let writer = store.create().unwrap();
     let (other, _) = standing(dir.path(), u64::MAX);
@@ -391,7 +391,7 @@ fn what_a_process_left_behind_is_swept_and_what_another_holds_is_not() {
 fn headers_of_what_an_operator_removed_are_gone_when_it_is_measured_again() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, ms) = standing(dir.path(), 40 * ENTRY);
-    // A file and its kept headers, again and again: removed by hand, they leave room for the next.
+    // A file and its kept headers are removed by hand again and again. They leave room for the next.
     for n in 0..100_u64 {
         ms.fetch_add(1000, Ordering::Relaxed);
         put(&mut store, &format!("/a{n}"), b"x").unwrap();
@@ -401,7 +401,7 @@ fn headers_of_what_an_operator_removed_are_gone_when_it_is_measured_again() {
     assert!(store.writes.as_ref().unwrap().again());
     assert_eq!(charged(&store), (Charge::default(), Charge::default()));
     assert_eq!(found(dir.path()), Charge::default());
-    // Those of what still stands are kept.
+    // Headers of existing files are kept.
     put(&mut store, "/stays", b"x").unwrap();
     ms.fetch_add(1000, Ordering::Relaxed);
     assert!(store.writes.as_ref().unwrap().again());
@@ -461,7 +461,7 @@ fn readers_beyond_those_that_hold_their_file_open_it_anew_each_time() {
         let (first, rest) = (store.read(reader, 0, 30), store.read(reader, 30, 90));
         assert_eq!((first.unwrap().len(), rest.unwrap().len()), (30, 70));
     }
-    // Another file in its place: who holds the old one reads on, and nobody reads a part of each.
+    // Another file replaces it: a holder of the old one reads on, and nobody reads a mix of both.
     fs::write(dir.path().join("new"), [2; 100]).unwrap();
     fs::rename(dir.path().join("new"), &path).unwrap();
     let read = all.iter_mut().map(|r| store.read(r, 50, 10));
@@ -506,8 +506,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever was written, removed, given up or refused: what is charged is what a start finds, and what is there is what
-    /// was written.
+    /// After any sequence of writes, removals, abandoned and refused writes, the charge equals the one measured at a start. The
+    /// files hold what was written.
     #[test]
     fn what_is_charged_is_what_is_measured(steps in proptest::collection::vec(step(), 1..60)) {
         let dir = tempfile::tempdir().unwrap();
@@ -574,7 +574,7 @@ fn a_file_that_is_written_to_while_it_is_read_is_not_read_on() {
     };
     fs::write(&path, [1; 2000]).unwrap();
     old(1).unwrap();
-    // The same length, written in place.
+    // Write the same length in place.
     let (_, mut reader) = store.open("/f").unwrap().unwrap();
     assert_eq!(store.read(&mut reader, 0, 1000).unwrap(), vec![1; 1000]);
     fs::write(&path, [2; 2000]).unwrap();
@@ -582,7 +582,7 @@ fn a_file_that_is_written_to_while_it_is_read_is_not_read_on() {
         store.read(&mut reader, 1000, 1000),
         Err(StoreError::Changed)
     );
-    // One that takes its place does not change it.
+    // Replacing the file does not change it.
     old(1).unwrap();
     let (_, mut reader) = store.open("/f").unwrap().unwrap();
     fs::write(dir.path().join("other"), [3; 2000]).unwrap();

@@ -1,4 +1,4 @@
-//! One leg of 1.1 and one session of 1.2, joined stream by stream.
+//! Joins a leg of 1.1 and a session of 1.2, stream by stream.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -15,31 +15,31 @@ use tokio::sync::mpsc;
 use super::line::Line;
 use crate::{PeerSession, SessionError, Substream};
 
-/// What the session's last bytes get to leave after the leg's end.
+/// Time for sending the session's last bytes after the leg's end.
 const DRAIN: Duration = Duration::from_secs(10);
 
 type Opening = Pin<Box<dyn Future<Output = (u64, Result<Substream, SessionError>)> + Send>>;
 
-/// One stream of both.
+/// A stream of the leg, and its counterpart of the session.
 #[derive(Default)]
 struct Pair {
-    /// The session's; none while it is being opened, and after it ended.
+    /// The session's stream. `None` while it is being opened, and after it has ended.
     stream: Option<Substream>,
-    /// From the leg, for the session.
+    /// Bytes from the leg, for the session.
     up: VecDeque<Bytes>,
-    /// Of those, taken by the stream and not yet by the session: their credit goes back when they are.
+    /// Bytes that the stream has taken, but not yet the session. Their credit is returned when the session takes them.
     sending: usize,
-    /// Bytes whose credit goes back to the leg's peer.
+    /// Bytes whose credit is to be returned to the leg's peer.
     owed: usize,
-    /// From the session, for the leg, which had no room.
+    /// Bytes from the session that the leg had no room for.
     down: Option<Bytes>,
-    /// The session's side has ended; 1.1 has no word for that.
+    /// Whether the session's side has ended. 1.1 has no message for that.
     deaf: bool,
-    /// Whatever comes from the leg is dropped.
+    /// Whether bytes from the leg are dropped.
     mute: bool,
 }
 
-/// A leg and a session for one turn of their task.
+/// A leg and a session, during one turn of their task.
 struct Turn<'a, 'b> {
     joint: &'a mut Joint,
     cx: &'a mut Context<'b>,
@@ -89,7 +89,7 @@ pub(super) struct Joint {
     taken: mpsc::Receiver<Substream>,
     opening: FuturesUnordered<Opening>,
     pairs: BTreeMap<u64, Pair>,
-    /// The session has ended: what it said is still brought to the leg.
+    /// Whether the session has ended. Its remaining bytes are still passed to the leg.
     over: bool,
 }
 
@@ -105,7 +105,7 @@ impl Joint {
         }
     }
 
-    /// Until either ends, and what it said has arrived; then the other ends too.
+    /// Runs until either side has ended and its bytes have been delivered. Then ends the other side.
     pub(super) async fn run(mut self) {
         if let Some(first) = self.line.first() {
             self.told(first);
@@ -140,7 +140,7 @@ impl Joint {
         loop {
             let next = drive(&mut Turn { joint: self, cx });
             if self.line.ended {
-                // What the leg said before its end.
+                // Handle the leg's events from before its end.
                 while let Some(event) = self.line.leg.poll_event() {
                     self.told(event);
                 }
@@ -150,7 +150,7 @@ impl Joint {
         }
     }
 
-    /// Ends the leg once the session has ended and all that it said was brought there; whether that is new.
+    /// Ends the leg once the session has ended and all of its bytes are delivered. Returns whether it ended now.
     fn ends(&mut self) -> bool {
         let silent = |pair: &Pair| pair.deaf && pair.down.is_none();
         self.over
@@ -171,7 +171,7 @@ impl Joint {
             Event::Data { stream, data } => match self.pairs.get_mut(&stream) {
                 Some(pair) if pair.mute => pair.owed += data.len(),
                 Some(pair) => pair.up.push_back(data),
-                // There is one for every stream.
+                // Every stream has an entry.
                 None => {}
             },
             Event::Path { .. } => {
@@ -184,7 +184,7 @@ impl Joint {
         }
     }
 
-    /// Streams that were opened, on either side.
+    /// Handles streams that either side has opened.
     fn opened(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
         while let Poll::Ready(Some((id, opened))) = self.opening.poll_next_unpin(cx) {
@@ -198,7 +198,7 @@ impl Joint {
         while let Poll::Ready(Some(stream)) = self.taken.poll_recv(cx) {
             moved = true;
             let now = self.line.clock.now();
-            // Where the leg takes no more, the stream is dropped, and so reset.
+            // If the leg accepts no more streams, the stream is dropped, which resets it.
             if let Ok(Some(id)) = self.line.leg.handle_command(now, Command::Open) {
                 let pair = Pair {
                     stream: Some(stream),
@@ -241,7 +241,7 @@ impl Joint {
 }
 
 impl Pair {
-    /// Gives the session what the leg said; how many bytes it has taken since the last time.
+    /// Passes bytes from the leg to the session. Returns how many bytes the session has taken since the last call.
     fn write(&mut self, cx: &mut Context<'_>) -> usize {
         let mut taken = 0;
         loop {
@@ -267,7 +267,7 @@ impl Pair {
         }
     }
 
-    /// What the session says.
+    /// Reads bytes from the session.
     fn read(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
         let stream = self.stream.as_mut().filter(|_| !self.deaf)?;
         match stream.poll_next(cx) {
@@ -286,7 +286,7 @@ impl Pair {
     }
 }
 
-/// Brings what a leg said before its CLOSE to the session, and a FIN behind it.
+/// Passes the bytes that a leg sent before its CLOSE to the session, followed by a FIN.
 fn drain(
     pairs: &mut BTreeMap<u64, Pair>,
     opening: &mut FuturesUnordered<Opening>,

@@ -1,4 +1,4 @@
-//! What a node keeps of its peers of 1.1: who has spoken 1.2, and which tickets were used.
+//! Stored data on peers of 1.1: the peers that have spoken 1.2, and the used tickets.
 
 use std::path::Path;
 
@@ -7,15 +7,15 @@ use betanet_store::{Error as StoreError, Kind, Storage, load_or_move};
 
 use crate::Error;
 
-/// Peers whose choice of a version is remembered.
+/// Maximum number of peers whose version is remembered.
 const CHOICES_MAX: usize = 262_144;
-/// Tickets that are remembered for two hours.
+/// Maximum number of tickets that are remembered for two hours.
 const TICKETS_MAX: usize = 65_536;
 
 const SEEN: (Kind, &str) = (Kind::new("seen12", 1), "seen12");
 const USED: (Kind, &str) = (Kind::new("used11", 1), "used11");
 
-/// Says what a damaged file means, and what to do about it.
+/// Adds the consequence of a damaged file, and the remedy, to an error.
 fn advised(why: &'static str) -> impl Fn(StoreError) -> Error {
     move |error| match error {
         StoreError::Damaged { path, .. } => Error::KeyFile { path, why },

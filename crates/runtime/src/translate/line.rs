@@ -12,13 +12,13 @@ use tokio::time::{Sleep, timeout};
 
 use crate::Clock;
 
-/// Bytes of one carrier chunk, at most; the leg is asked for that much room.
+/// Maximum bytes of one carrier chunk, and the room that the leg is asked for.
 const CHUNK: usize = 64 << 10;
-/// How often timers are looked at while the carrier takes nothing.
+/// Interval of timer checks while the carrier accepts nothing.
 const STUCK: Duration = Duration::from_secs(1);
-/// What the leg's last bytes get to leave.
+/// Time for sending the leg's last bytes.
 const FLUSH: Duration = Duration::from_secs(2);
-/// How long a client may be silent before its leg goes on without a path header of its own.
+/// Time that a client may be silent before its leg continues without a path header.
 const SILENCE: Duration = Duration::from_millis(500);
 
 /// Moves a leg's bytes from and to its carrier.
@@ -26,9 +26,9 @@ pub(super) struct Line {
     pub(super) leg: Leg,
     carrier: Box<dyn Carrier>,
     pub(super) clock: Clock,
-    /// What the leg said first, where that was no path header.
+    /// The first event of the leg, if it was not a path header.
     first: Option<Event>,
-    /// The leg has ended.
+    /// Whether the leg has ended.
     pub(super) ended: bool,
     timer: Pin<Box<Sleep>>,
     armed: Option<Time>,
@@ -47,7 +47,8 @@ impl Line {
         }
     }
 
-    /// Until the client says over which nodes its leg is to go on, or shows that it does not say so: by a stream, its end, or silence.
+    /// Waits for the client's path header, which names the nodes for its leg. A stream, the leg's end, or silence means that
+    /// there is none.
     pub(super) async fn asked(&mut self) -> Option<Vec<NodeId>> {
         let first = std::future::poll_fn(|cx| {
             let first = self.poll_first(cx);
@@ -72,22 +73,22 @@ impl Line {
         }
     }
 
-    /// What the leg said before it was joined.
+    /// Takes the event that occurred before the leg was joined.
     pub(super) const fn first(&mut self) -> Option<Event> {
         self.first.take()
     }
 
-    /// Lets what was handed over go out.
+    /// Flushes the data that the carrier has accepted.
     pub(super) fn push(&mut self, cx: &mut Context<'_>) {
         self.carrier.push(cx);
     }
 
-    /// Breaks the leg off.
+    /// Resets the leg.
     pub(super) fn reset(mut self) {
         self.carrier.reset();
     }
 
-    /// Waits until the last bytes have left; a peer that does not take them is not waited for.
+    /// Waits until the last bytes have been sent, with a time limit for a peer that does not take them.
     pub(super) async fn flush(&mut self) {
         let carrier = &mut self.carrier;
         let flushed = std::future::poll_fn(|cx| carrier.poll_flushed(cx));
@@ -95,13 +96,14 @@ impl Line {
     }
 
     fn lost(&mut self) {
-        // Refused by a leg that has ended.
+        // The leg refuses this if it has ended.
         let _ = self.leg.handle_input(self.clock.now(), Input::Lost);
         while self.leg.poll_transmit().is_some() {}
         self.ended = true;
     }
 
-    /// Whether the carrier takes bytes now. What it took earlier may still wait for the peer's credit: asking gets that on.
+    /// Returns whether the carrier accepts data now. Earlier data may still wait for the peer's credit, and this call advances
+    /// it.
     pub(super) fn is_ready(&mut self, cx: &mut Context<'_>) -> bool {
         if self.ended {
             return false;
@@ -116,7 +118,7 @@ impl Line {
         }
     }
 
-    /// Hands over what the leg has to say.
+    /// Passes a transmit of the leg to the carrier.
     pub(super) fn send(&mut self, transmit: Transmit) {
         match transmit {
             Transmit::Bytes(bytes) => {
@@ -142,18 +144,18 @@ impl Line {
                 Poll::Pending => break,
                 Poll::Ready(Ok(Received::Bytes(bytes))) => Input::Bytes(bytes),
                 Poll::Ready(Ok(Received::End)) => Input::End,
-                // 1.1 has no word for it: the leg goes on until its CLOSE.
+                // 1.1 has no message for it: the leg continues until its CLOSE.
                 Poll::Ready(Ok(Received::GoAway)) => continue,
                 Poll::Ready(Err(_)) => Input::Lost,
             };
             moved = true;
-            // Refused by a leg that ends.
+            // A leg that is ending refuses this.
             let _ = self.leg.handle_input(self.clock.now(), input);
         }
         moved
     }
 
-    /// Waits until the leg is to be driven again; what comes meanwhile wakes by itself.
+    /// Waits until the leg is to be driven again. Input wakes the task by itself.
     pub(super) fn sleep(&mut self, cx: &mut Context<'_>, next: Next) -> Poll<()> {
         let at = match next {
             Next::Over | Next::Wait(None) => return Poll::Pending,
@@ -174,7 +176,7 @@ impl Line {
     }
 }
 
-/// A leg until it has said something.
+/// A leg until its first event.
 struct First<'a, 'b> {
     line: &'a mut Line,
     cx: &'a mut Context<'b>,

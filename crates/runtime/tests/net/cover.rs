@@ -1,4 +1,4 @@
-//! What everybody else sees: a web site, byte for byte, whatever they try.
+//! The view of everybody without a tunnel: a web site, byte for byte, whatever they try.
 
 use std::time::{Duration, Instant};
 
@@ -100,7 +100,7 @@ async fn every_refused_post_is_answered_as_the_site_answers_a_post() {
     assert_eq!(fixture.gateway.sessions(), 0);
 }
 
-/// Whatever a POST's body does, and whatever ticket it has that is not right: the answer comes while the body is open.
+/// Whatever a POST's body contains, and whatever invalid ticket it has, the answer arrives while the body is open.
 #[tokio::test]
 async fn a_refused_post_is_answered_while_its_body_is_open() {
     let fixture = Fixture::start(|_| {}).await;
@@ -121,7 +121,7 @@ async fn a_refused_post_is_answered_while_its_body_is_open() {
             if !begun.is_empty() {
                 out.send_data(Bytes::copy_from_slice(begun), false).unwrap();
             }
-            // Neither ended nor reset by the client: only the header section can have decided it.
+            // The client has neither ended nor reset the stream, so only the header section can have decided it.
             let answer = response.await.unwrap();
             assert_eq!(answer.status(), 405, "{kind:?}");
             let mut body = answer.into_body();
@@ -199,11 +199,11 @@ async fn scanners_and_garbage_get_tls_and_nothing_else() {
         tcp.shutdown().await.unwrap();
         let mut answer = Vec::new();
         let _ = tcp.read_to_end(&mut answer).await;
-        // At most a TLS alert; to what is no TLS, nginx's page.
+        // At most a TLS alert. Data that is not TLS gets nginx's page.
         let page = probe[0] != 0x16 && answer.starts_with(b"HTTP/1.1 400 ");
         assert!(page || answer.is_empty() || answer[0] == 0x15, "{answer:?}");
     }
-    // The others are served all the same.
+    // The other clients are served all the same.
     let ask = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     assert!(http1(&fixture.address(), ask).await.contains("garden"));
 }
@@ -227,7 +227,7 @@ async fn changed_certificates_are_taken_up() {
     assert_eq!(source.pin(), first);
     assert!(!source.reload().unwrap());
     let second = make();
-    // The clock of the file system may be coarse: the change must show in the stamp.
+    // The file system's clock may be coarse, and the change must show in the timestamp.
     let later = std::time::SystemTime::now() + Duration::from_secs(5);
     let stamp = |path| {
         std::fs::File::options()

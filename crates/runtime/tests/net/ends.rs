@@ -1,4 +1,4 @@
-//! How sessions end: a peer that vanishes, one that is refused, one that never finishes its handshake, and floods before any of that.
+//! Ends of sessions: peers that vanish, are refused, or never finish their handshake, and floods of connections.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,7 @@ fn get(path: &str) -> Request {
     Request::new(Method::Get, path, Headers::default())
 }
 
-/// Both looks that a client may have, over QUIC alone.
+/// Clients with both fingerprints, over QUIC only.
 fn over_quic() -> [Node; 2] {
     let node = || Node::client().unwrap().with_transport(Transport::Quic);
     [node(), node().with_fingerprint(Arc::new(Plain))]
@@ -35,7 +35,7 @@ async fn hello(node: &Node, peer: &Peer) -> Result<Vec<u8>, Error> {
     Ok(got)
 }
 
-/// First datagrams of clients that never say more, each of another connection.
+/// Returns first datagrams of clients that never send more, each of a different connection.
 async fn initials(n: usize) -> Vec<Vec<u8>> {
     let sink = UdpSocket::bind(LOOPBACK).await.unwrap();
     let to = sink.local_addr().unwrap();
@@ -47,7 +47,7 @@ async fn initials(n: usize) -> Vec<Vec<u8>> {
         let mut buf = vec![0; 2000];
         let len = sink.recv(&mut buf).await.unwrap();
         buf.truncate(len);
-        // A long header of an Initial packet, by the ID of its connection.
+        // A long header of an Initial packet, keyed by its connection ID.
         let id = buf[6..6 + usize::from(buf[5])].to_vec();
         if buf[0] & 0xf0 == 0xc0 && all.iter().all(|(known, _)| *known != id) {
             all.push((id, buf));
@@ -63,7 +63,7 @@ async fn a_flood_of_unproven_visitors_keeps_nobody_out_who_proves_where_it_is() 
     let at = peer.addrs.iter().find_map(|a| a.strip_prefix("quic:"));
     let at: SocketAddr = at.unwrap().parse().unwrap();
     let flood = initials(300).await;
-    // From twenty addresses, and then from the one that honest clients have too.
+    // First from twenty addresses, then from the one that honest clients use too.
     for n in 0..20u8 {
         let from = (Ipv4Addr::new(127, 9, 0, n + 1), 0);
         let socket = UdpSocket::bind(from).await.unwrap();
@@ -112,14 +112,14 @@ async fn half_open_handshakes_are_bounded_and_take_no_place_of_sessions() {
     assert_eq!(fixture.metric("betanet_handshakes_half_open"), 32);
     assert_eq!(fixture.metric("betanet_handshakes_over_bound_total"), 88);
     assert_eq!(fixture.gateway.sessions(), 0);
-    // Another address is as free as before.
+    // Another address still has all its places.
     let elsewhere: IpAddr = [127, 8, 0, 1].into();
     let node = Node::client().unwrap().with_source_address(Some(elsewhere));
     let peer = fixture.gateway.listening().peer();
     for _ in 0..20 {
         assert_eq!(hello(&node, &peer).await.unwrap(), b"hello");
     }
-    // So is this one, once they are gone.
+    // So does this one, once they are gone.
     drop(standing);
     let node = Node::client().unwrap();
     let again = async {
@@ -130,7 +130,7 @@ async fn half_open_handshakes_are_bounded_and_take_no_place_of_sessions() {
     timeout(Duration::from_secs(20), again).await.unwrap();
 }
 
-/// A right ticket behind which nothing comes is a handshake that is under way, too.
+/// A valid ticket that nothing follows is a handshake in progress too.
 #[tokio::test(flavor = "multi_thread")]
 async fn tickets_that_no_message_follows_are_half_open_handshakes() {
     let fixture = Fixture::start(|c| c.listener.quic = false).await;
@@ -155,7 +155,7 @@ async fn tickets_that_no_message_follows_are_half_open_handshakes() {
     assert_eq!(fixture.gateway.sessions(), 0);
 }
 
-/// Carries datagrams, until it is told that both sides have vanished.
+/// Carries datagrams until it is cut, as if both sides had vanished.
 async fn cable(to: SocketAddr, cut: Arc<AtomicBool>) -> SocketAddr {
     let inside = UdpSocket::bind(LOOPBACK).await.unwrap();
     let at = inside.local_addr().unwrap();
@@ -182,7 +182,8 @@ async fn cable(to: SocketAddr, cut: Arc<AtomicBool>) -> SocketAddr {
     at
 }
 
-/// A peer over QUIC that answers nothing any more is noticed within ten seconds, said so meanwhile, and whoever waits is told.
+/// A peer over QUIC that stops answering is detected within ten seconds. Its silence is reported meanwhile, and all that wait for
+/// it are notified.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_over_quic_that_vanishes_ends_what_waits_for_it_and_panics_nobody() {
     count_panics();
@@ -230,7 +231,7 @@ async fn a_peer_over_quic_that_vanishes_ends_what_waits_for_it_and_panics_nobody
     assert_eq!(fixture.metric("betanet_panics_total"), 0);
 }
 
-/// A client over QUIC that is killed, of which not even a close arrives: its sessions end, whatever was on its way to it.
+/// When a client over QUIC is killed and not even a close arrives, its sessions end, whatever was being sent to it.
 #[tokio::test]
 async fn a_client_over_quic_that_is_killed_leaves_nothing_at_the_gateway() {
     count_panics();
@@ -261,12 +262,12 @@ async fn a_client_over_quic_that_is_killed_leaves_nothing_at_the_gateway() {
             assert!(began.elapsed() < Duration::from_secs(60), "busy: {busy}");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        // Asked after 30 s of silence, and twice without an answer.
+        // The gateway probed after 30 s of silence, and twice without an answer.
         let took = began.elapsed();
         assert!(took < Duration::from_secs(45), "busy: {busy}: {took:?}");
         tokio::time::resume();
     }
-    // Its connections have ended as well: nothing is left that would have to be cut.
+    // The client's connections have ended as well, so nothing is left to be cut.
     tokio::time::pause();
     tokio::time::sleep(Duration::from_secs(60)).await;
     let began = tokio::time::Instant::now();
@@ -280,7 +281,7 @@ async fn a_client_over_quic_that_is_killed_leaves_nothing_at_the_gateway() {
     assert_eq!(fixture.metric("betanet_panics_total"), 0);
 }
 
-/// The same over TCP, where the kernel goes on acknowledging: a proxy that reads and says nothing.
+/// The same over TCP, where the kernel continues to acknowledge. The proxy reads and sends nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_over_tcp_that_falls_silent_is_noticed_within_ten_seconds() {
     let fixture = Fixture::start(|c| c.listener.quic = false).await;
@@ -299,7 +300,7 @@ async fn a_peer_over_tcp_that_falls_silent_is_noticed_within_ten_seconds() {
     assert!(took < Duration::from_secs(13), "{took:?}");
 }
 
-/// Passes on all that a client says, and so many bytes of what it is answered.
+/// Passes on everything from the client, and so many bytes of the answer.
 async fn cut_short(to: String, after: u64) -> String {
     use tokio::io::AsyncReadExt as _;
     let listener = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
@@ -319,7 +320,7 @@ async fn cut_short(to: String, after: u64) -> String {
     at
 }
 
-/// Whatever it is that does not come: TLS, HTTP's answer, or the end of the session's handshake.
+/// This holds for each missing part: TLS, HTTP's answer, or the end of the session's handshake.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_that_stalls_before_a_session_stands_is_noticed_within_ten_seconds() {
     let fixture = Fixture::start(|c| c.listener.quic = false).await;
@@ -372,14 +373,14 @@ async fn a_refusal_says_which_limit_it_is_and_is_not_asked_again_at_once() {
             why.contains("8 sessions of this address already stand (per_address)"),
             "{transport:?}: {why}"
         );
-        // Asked again and again it waits longer and longer, as for a peer that is not reached.
+        // Each repetition waits longer, as for a peer that cannot be reached.
         let before = fixture.metric("betanet_sessions_not_admitted_total");
         let insisting = async {
             loop {
                 if let Ok(session) = node.session(&peer).await {
                     let _ = session.ask(get("/hello.txt")).await;
                 }
-                // Of a peer that rests it is told at once.
+                // While the peer is not dialled, `session` fails at once.
                 tokio::task::yield_now().await;
             }
         };
@@ -399,7 +400,7 @@ async fn a_refusal_says_which_limit_it_is_and_is_not_asked_again_at_once() {
     }
 }
 
-/// Frames without progress from a client of another implementation, beside honest ones.
+/// A client of another implementation floods frames without progress, beside honest clients.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_floods_is_ended_with_a_code() {
     let fixture = Fixture::start(|_| {}).await;
@@ -410,7 +411,7 @@ async fn a_session_that_floods_is_ended_with_a_code() {
     let flood = async move {
         let mut sent = 0u64;
         loop {
-            // PINGs that are not waited for, and answers that are read now and then.
+            // It sends PINGs without waiting for them, and reads answers now and then.
             peer.room().await;
             for _ in 0..200 {
                 peer.frame(2, 0, 0, &[7; 8]);

@@ -1,4 +1,4 @@
-//! Sessions over relays: every relay with its own keys and sockets.
+//! Sessions over relays, each with its own keys and sockets.
 
 use betanet_path::Failure;
 use betanet_runtime::{Error, Headers, Identity, Method, Name, Node, Peer, Request};
@@ -10,7 +10,7 @@ fn request(method: Method, path: &str) -> Request {
     Request::new(method, path, Headers::default())
 }
 
-/// Gateways 10, 11, … of which each carries paths on to the next; the peers in this order.
+/// Starts gateways 10, 11, …, each of which relays paths to the next. Returns the peers in this order.
 async fn chain(len: u8) -> (Vec<Fixture>, Vec<Peer>) {
     let mut fixtures: Vec<Fixture> = Vec::new();
     for i in (0..len).rev() {
@@ -57,7 +57,7 @@ async fn bodies_go_both_ways_over_one_to_seven_relays() {
         assert_eq!(answer.body.all(4_000_000).await.unwrap().unwrap(), bytes);
         session.rekey().await.unwrap();
         session.ping().await.unwrap();
-        // The same way again is the same session.
+        // The same path again gives the same session.
         let again = node.session_over(before, exit).await.unwrap();
         let transcript = session.facts().await.unwrap().transcript;
         assert_eq!(again.facts().await.unwrap().transcript, transcript);
@@ -72,7 +72,7 @@ async fn bodies_go_both_ways_over_one_to_seven_relays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_exit_does_not_learn_the_identity_that_the_entry_sees() {
     let (_relay, peers) = chain(2).await;
-    // Only the client's identity for the exit may write there; the entry's other one opens nothing.
+    // Only the client's identity for the exit may write there. Its identity for the entry has no access.
     let me = Identity::from_seed(&[77; 32]);
     let allowed: Name = me.public().node_id().into();
     let exit = Fixture::start_as(20, |c| c.folder.allow = vec![allowed]).await;
@@ -104,22 +104,22 @@ async fn failed(node: &Node, relays: &[Peer], exit: &Peer) -> (Name, Failure) {
 async fn the_hop_that_cannot_go_on_is_named() {
     let (fixtures, peers) = chain(4).await;
     let node = Node::client().unwrap();
-    // 11 knows 12 only.
+    // 11 knows only 12.
     let got = failed(&node, &[peers[0].clone(), peers[1].clone()], &peers[3]).await;
     assert_eq!(got, (name(11), Failure::NoRoute));
-    // The last carries nothing on.
+    // The last one relays nothing.
     let got = failed(&node, &peers, &stranger()).await;
     assert_eq!(got, (name(13), Failure::PolicyDeny));
-    // 13 is gone.
+    // 13 has stopped.
     fixtures[3].gateway.shutdown().await;
     let got = failed(&node, &peers[..3], &peers[3]).await;
     assert_eq!(got, (name(12), Failure::PeerDown));
-    // A node twice makes no path.
+    // A path cannot contain a node twice.
     let twice = node
         .connect_over(&[peers[0].clone(), peers[1].clone()], &peers[0])
         .await;
     assert!(matches!(twice, Err(Error::Path(_))), "{twice:?}");
-    // Shorter paths over the same relays still stand.
+    // Shorter paths over the same relays still work.
     let session = node.connect_over(&peers[..2], &peers[2]).await.unwrap();
     let mut answer = session
         .ask(request(Method::Get, "/hello.txt"))
@@ -153,7 +153,7 @@ async fn a_relay_that_ends_cuts_its_sessions_and_another_way_resumes_by_range() 
     let mut answer = session.ask(request(Method::Get, "/big.bin")).await.unwrap();
     let etag = answer.head.headers.get("etag").unwrap().clone();
     let mut got = answer.body.chunk().await.unwrap().unwrap().to_vec();
-    // Dropped, a gateway closes its sockets at once, as a machine that fails.
+    // A dropped gateway closes its sockets at once, like a failed machine.
     let Fixture { gateway, home, .. } = first;
     drop(gateway);
     while let Ok(Some(more)) = answer.body.chunk().await {
@@ -174,7 +174,7 @@ async fn a_relay_that_ends_cuts_its_sessions_and_another_way_resumes_by_range() 
     drop(home);
 }
 
-/// A TCP proxy that falls silent when told, and closes nothing.
+/// A TCP proxy that falls silent on a signal, and closes nothing.
 pub(crate) async fn proxy(to: String) -> (String, tokio::sync::watch::Sender<bool>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
@@ -215,7 +215,7 @@ async fn a_hop_that_falls_silent_is_found_by_a_probe_long_before_a_ping_would() 
     let mut answer = session.ask(request(Method::Get, "/big.bin")).await.unwrap();
     assert!(answer.body.chunk().await.unwrap().is_some());
     silent.send_replace(true);
-    // Bytes that want an answer; PING alone would take 30 s of silence and twice 5 s.
+    // Send bytes that need an answer. PING alone would take 30 s of silence and twice 5 s.
     let cut = async {
         assert!(session.ping().await.is_err());
         while let Ok(Some(_)) = answer.body.chunk().await {}
@@ -256,9 +256,9 @@ async fn who_opens_many_streams_to_a_next_hop_leaves_some_for_others() {
     let got = tokio::time::timeout(std::time::Duration::from_secs(20), asked).await;
     assert_eq!(got.unwrap().unwrap().unwrap(), b"hello");
     assert_eq!(standing.len(), 64);
-    // What one gives back, it may have again.
+    // A closed path makes room for another one.
     standing.pop().unwrap().close().await;
-    // Once the relay has noticed.
+    // This works once the relay has noticed the close.
     let again = async { while greedy.connect_over(&way, &peer).await.is_err() {} };
     let again = tokio::time::timeout(std::time::Duration::from_secs(20), again).await;
     assert!(again.is_ok());

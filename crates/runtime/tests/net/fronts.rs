@@ -1,4 +1,4 @@
-//! What both ends do about templates that nobody vouches for.
+//! Handling of unregistered templates at both ends.
 
 use std::sync::Arc;
 
@@ -23,12 +23,12 @@ async fn under_extended_templates_that_are_not_listed_end_the_session() {
     let node = Node::client().unwrap().with_transport(Transport::Tcp);
     let asked = match node.connect(&peer).await {
         Err(e) => mismatch(&e),
-        // The client's end may stand for a moment before it hears; what it asks then is not answered.
+        // The client's session may be open for a moment before the end arrives, but its request is not answered.
         Ok(session) => session.ask(get("/hello.txt")).await.is_err(),
     };
     assert!(asked);
     assert!(fixture.metric("betanet_sessions_opened_total") == 0);
-    // At the client, which does not begin.
+    // At the client, which does not start a session.
     let fixture = Fixture::start(|_| {}).await;
     let peer = fixture.gateway.listening().peer();
     let rules = FrontRules {

@@ -1,4 +1,4 @@
-//! What an embedder writes who depends on `betanet-runtime` alone: each type that its interface takes or gives has a name there.
+//! Compiles an embedder's code that depends on `betanet-runtime` alone: each type of its interface must be exported there.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -81,7 +81,7 @@ mod signatures {
         view.stats
     }
 
-    /// Every error that an [`rt::Error`] carries has a name.
+    /// Every error in an [`rt::Error`] is exported.
     pub(super) fn cause(error: &rt::Error) -> Option<String> {
         Some(match error {
             rt::Error::Outer { source, .. } => text::<rt::CarrierError>(source),
@@ -125,7 +125,7 @@ fn what_an_embedder_needs_has_a_name_in_this_crate() {
     assert_eq!(error.kind(), rt::ErrorKind::Peer);
     assert!(signatures::cause(&error).is_some());
     assert!(signatures::trust(b"").is_err());
-    // Named, so that they are not dead.
+    // Use the functions, so that they are not dead code.
     let _ = (
         signatures::payer,
         signatures::network,

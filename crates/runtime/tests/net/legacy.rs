@@ -1,5 +1,5 @@
-//! Peers of version 1.1, written from the profile's chapter 9: a client and a server that share no code with the crates, and what
-//! nodes of 1.2 do between them.
+//! Peers of version 1.1, and nodes of 1.2 between them. The client and the server are written from the profile's chapter 9, and
+//! share no code with the crates.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -39,7 +39,7 @@ fn hour() -> u64 {
         / 3600
 }
 
-/// A ticket of the client with this secret for a server's key.
+/// Returns the ticket of the client with this secret, for a server's key.
 fn ticket(client: [u8; 32], key: &[u8; 32], id: &[u8; 8]) -> String {
     let salt = sha(&[b"betanet-ticket-v1", id, &hour().to_be_bytes()]);
     let proof: [u8; 32] = hkdf(&x25519(client, *key), &salt);
@@ -48,7 +48,7 @@ fn ticket(client: [u8; 32], key: &[u8; 32], id: &[u8; 8]) -> String {
     base64url(&parts.concat())
 }
 
-/// One direction's key.
+/// The key of one direction.
 struct Key {
     key: [u8; 32],
     counter: u64,
@@ -104,7 +104,7 @@ impl End {
         let sealed = peer::seal(&self.mine.key, nonce, b"", plain);
         let len = u32::try_from(plain.len()).unwrap().to_be_bytes();
         let bytes = [&len[1..], &[ty], id, &sealed].concat();
-        // A node that ends the leg may do so between two frames; `next` tells of it.
+        // A node that ends the leg may do so between two frames. `next` reports it.
         let _ = self.out.send_data(bytes.into(), false);
     }
 
@@ -112,7 +112,7 @@ impl End {
         self.frame(0, &[id], bytes);
     }
 
-    /// Reads one frame, and gives its credit back at once.
+    /// Reads one frame, and returns its credit at once.
     pub(crate) async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if self.rx.len() >= 5 {
@@ -154,7 +154,7 @@ impl End {
         }
     }
 
-    /// Reads until a stream has brought so many bytes.
+    /// Reads until a stream has delivered so many bytes.
     async fn until(&mut self, id: u8, bytes: usize) -> Vec<u8> {
         while self.got.get(&id).is_none_or(|g| g.len() < bytes) {
             self.next().await.expect("more frames");
@@ -163,7 +163,7 @@ impl End {
     }
 }
 
-/// Where a client's ticket is.
+/// The place of a client's ticket in the request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
     Cookie,
@@ -183,7 +183,7 @@ async fn send(
     response.await.unwrap().status().as_u16()
 }
 
-/// A client's connection, of which what is written can be kept until all of it leaves in one record.
+/// A client's connection whose writes can be held back until all of them leave in one record.
 #[derive(Clone)]
 struct Held {
     inner: Io,
@@ -195,14 +195,14 @@ impl Held {
         self.kept.lock().unwrap().get_or_insert_default();
     }
 
-    /// Lets what was kept go, once this is in it.
+    /// Releases the held bytes once they contain `wanted`.
     async fn release(mut self, wanted: &[u8]) {
         let is_there = |kept: &Vec<u8>| kept.windows(wanted.len()).any(|w| w == wanted);
         while !self.kept.lock().unwrap().as_ref().is_some_and(is_there) {
             tokio::task::yield_now().await;
         }
         poll_fn(|cx| {
-            // Nothing that is written meanwhile leaves before it.
+            // Nothing written meanwhile is sent first.
             let mut kept = self.kept.lock().unwrap();
             let bytes = kept.take().unwrap();
             let wrote = Pin::new(&mut self.inner).poll_write(cx, &bytes);
@@ -255,7 +255,7 @@ impl AsyncWrite for Held {
     }
 }
 
-/// A client's leg; the status of what was no leg otherwise.
+/// Opens a client's leg. Returns the status if the answer is no leg.
 pub(crate) async fn client(address: &str, ticket: &str, place: Place) -> Result<End, u16> {
     let tls = tls(address, b"h2").await;
     let mut keys = [0; 64];
@@ -281,7 +281,7 @@ pub(crate) async fn client(address: &str, ticket: &str, place: Place) -> Result<
             assert_eq!(send(&mut requests, get, None).await, 200, "as anybody");
         }
         Place::Form => {
-            // A form counts where it comes together with its header section: in one record.
+            // A form counts only if it arrives in one record with its header section.
             held.hold();
             let form = request(Method::POST).uri("https://localhost/search");
             let form = form.header("content-type", "application/x-www-form-urlencoded");
@@ -302,12 +302,12 @@ pub(crate) async fn client(address: &str, ticket: &str, place: Place) -> Result<
         return Err(status);
     }
     let mut end = End::new(&keys, true, early.out, response.into_body());
-    // Of the PING that went out first.
+    // The counter includes the PING that was sent first.
     end.mine.counter = 1;
     Ok(end)
 }
 
-/// What a client says before it is answered: a PING.
+/// Data that a client sends before the answer: a PING.
 struct Early {
     out: h2::SendStream<Bytes>,
     keys: [u8; 64],
@@ -319,12 +319,12 @@ impl Early {
         let nonce = Key { key, counter: 0 }.nonce();
         let sealed = peer::seal(&key, nonce, b"", b"hello");
         let bytes = [&[0, 0, 5, 1][..], &sealed].concat();
-        // A leg that is refused is answered before it.
+        // A refused leg is answered before it.
         let _ = self.out.send_data(bytes.into(), false);
     }
 }
 
-/// A server of 1.1 that answers every stream's bytes with the same in capitals, and tells how its legs end.
+/// A server of 1.1 that echoes each stream's bytes in capitals, and reports how its legs end.
 pub(crate) struct Server {
     pub(crate) at: Server11,
     ended: mpsc::UnboundedReceiver<bool>,
@@ -404,7 +404,7 @@ where
     false
 }
 
-/// A gateway that joins sessions with legs to this server.
+/// Starts a gateway that joins sessions with legs to this server.
 async fn before(server: &Server) -> Fixture {
     let dial = Some(server.at.clone());
     Fixture::start_as(3, |c| {
@@ -414,7 +414,7 @@ async fn before(server: &Server) -> Fixture {
     .await
 }
 
-/// A gateway that takes legs, and joins them with that peer.
+/// Starts a gateway that accepts legs and joins them with that peer.
 async fn behind(to: &Peer) -> Fixture {
     let to = to.clone();
     Fixture::start_as(4, |c| {
@@ -455,7 +455,7 @@ async fn a_client_of_1_1_reaches_a_server_of_1_1_over_two_nodes_of_1_2() {
         end.stream(5, b"and another stream");
         assert!(end.until(3, text.len()).await == text.to_ascii_uppercase());
         assert_eq!(end.until(5, 18).await, b"AND ANOTHER STREAM");
-        // Many windows, a credit after the other.
+        // Many windows, one credit after the other.
         for _ in 0..100 {
             end.stream(7, &[b'x'; 16_000]);
             assert_eq!(end.until(7, 16_000).await, [b'X'; 16_000]);
@@ -474,7 +474,7 @@ async fn a_client_of_1_1_reaches_a_server_of_1_1_over_two_nodes_of_1_2() {
     assert_eq!(far.metric("betanet_legs_opened"), 3);
 }
 
-/// A path header of 1.1 over these nodes, its first segment with a signature that nobody can check.
+/// Returns a path header of 1.1 over these nodes. Its first segment has a signature that nobody can verify.
 pub(crate) fn header(nodes: &[NodeId]) -> Vec<u8> {
     let mut bytes = vec![2, 1, 0, 8, 0, 0, 0, u8::try_from(nodes.len()).unwrap()];
     for (n, node) in nodes.iter().enumerate() {
@@ -530,7 +530,7 @@ async fn a_path_header_of_1_1_leads_over_nodes_of_1_2() {
         [&first, &second, &far].map(passed),
         [(1, 0), (1, 0), (0, 1)]
     );
-    // A path of the peer alone needs no relay.
+    // A path that consists of the peer alone needs no relay.
     let mut end = leg(71, &header(&nodes[2..])).await;
     end.stream(3, b"straight");
     assert_eq!(end.until(3, 8).await, b"STRAIGHT");
@@ -547,7 +547,7 @@ async fn a_path_header_of_1_1_leads_over_nodes_of_1_2() {
         let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
         assert!(ended.is_ok(), "{n}: the leg is broken off");
     }
-    // One that comes when the leg has gone on already.
+    // This one arrives when the leg has already continued.
     let mut end = leg(90, b"").await;
     end.stream(3, b"first");
     assert_eq!(end.until(3, 5).await, b"FIRST");
@@ -600,7 +600,7 @@ async fn a_node_that_does_not_speak_with_1_1_takes_no_session_for_it() {
 
 const TRANSLATED: &str = "betanet/htx/1.1.0";
 
-/// Another implementation's translating node: its session says 1.1, and binds it into the keys as the profile says.
+/// A translating node of another implementation. Its session states 1.1, and binds that into the keys as the profile requires.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_for_a_peer_of_1_1_is_joined_with_the_server() {
     let mut server = server().await;
@@ -644,7 +644,7 @@ async fn who_has_spoken_1_2_is_not_spoken_1_1_with() {
             .await
             .is_ok()
     );
-    // Of a session that says 1.1, the same.
+    // The same for a session that states 1.1.
     let far_key = *far.gateway.listening().key.as_bytes();
     let second = peer::Peer::connect(&far.address(), &far_key, [52; 32]).await;
     drop(second);
@@ -652,7 +652,7 @@ async fn who_has_spoken_1_2_is_not_spoken_1_1_with() {
     let frame = again.next().await;
     assert_eq!((frame.ty, frame.stream), (4, 0), "CLOSE");
     assert_eq!(frame.payload[..2], Code::AUTH_FAILED.0.to_be_bytes());
-    // It is remembered over a restart.
+    // This is remembered over a restart.
     assert!(near.gateway.shutdown().await);
     let mut config = near.config.clone();
     config.listener.listen = vec!["127.0.0.1:0".into()];

@@ -1,4 +1,4 @@
-//! Real sockets on loopback: the gateway beside another implementation's client, browsers, scanners and cheats.
+//! Tests over real sockets on loopback: the gateway with a client of another implementation, browsers, scanners and attackers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,7 +32,7 @@ use std::path::Path;
 
 use betanet_runtime::{Gateway, GatewayConfig, Identity};
 
-/// A gateway over a fresh folder, and what has to live as long as it does.
+/// A gateway over a new folder, with everything that has to live as long.
 struct Fixture {
     gateway: Gateway,
     config: GatewayConfig,
@@ -87,7 +87,7 @@ impl Fixture {
     }
 }
 
-/// Bytes that repeat nowhere near.
+/// Returns bytes without short repetitions.
 fn content(len: usize) -> Vec<u8> {
     (0..len)
         .map(|i| ((i * 2_654_435_761) >> 13) as u8)

@@ -19,7 +19,7 @@ fn request(method: Method, target: &str) -> Request {
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Nodes on addresses of their own, the first five of which are seeds.
+/// Nodes with separate addresses, the first five of which are seeds.
 struct Net {
     home: tempfile::TempDir,
     gateways: Vec<Option<Gateway>>,
@@ -40,7 +40,7 @@ fn folder(home: &Path, n: u8) -> PathBuf {
     dir
 }
 
-/// The addresses of a network: one /24 a node, by test, so that tests beside each other do not meet.
+/// Returns an address of a network: one /24 per node, chosen by test, so that concurrent tests do not collide.
 fn ip(test: u8, n: u8) -> String {
     format!("127.{test}.{n}.1")
 }
@@ -149,7 +149,7 @@ async fn hello(session: &betanet_runtime::SessionHandle) -> String {
     String::from_utf8(answer.body.all(100).await.unwrap().unwrap()).unwrap()
 }
 
-/// Until something that others bring about has come.
+/// Waits until a condition that others cause holds.
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let tries = async {
         while !holds().await {
@@ -182,7 +182,7 @@ async fn nodes_find_each_other_and_a_client_goes_over_paths_that_it_finds() {
     assert_eq!(way[2].name(), name(10));
     let session = node.session_over(&way[..2], &way[2]).await.unwrap();
     assert_eq!(hello(&session).await, "hello from 10");
-    // The first relay dies: the path says so, and another one leads on over other nodes.
+    // The first relay dies. The path reports it, and another path leads over other nodes.
     let dead = (6..=9).find(|n| way[0].name() == name(*n)).unwrap();
     let gateway = net.gateways[usize::from(dead) - 1].take().unwrap();
     gateway.shutdown().await;
@@ -243,7 +243,7 @@ async fn eight_sessions_of_one_address_stand_and_a_peer_that_opens_too_fast_is_s
         fixture.gateway.render_metrics()
     );
     assert_eq!(fixture.metric("betanet_sessions_not_admitted_total"), 1);
-    // One that leaves makes room for one that comes.
+    // A closed session makes room for a new one.
     standing.pop().unwrap().close().await;
     eventually("the place is free", async || {
         let Ok(session) = node.connect(&peer).await else {
@@ -287,7 +287,7 @@ async fn a_path_header_of_1_1_leads_over_a_relay_that_the_network_finds() {
     let near = near.await;
     let header = header(&[6, 7].map(|n| identity(n).public().node_id()));
     let mut seed = 0;
-    // Records of the nodes are on their way.
+    // The nodes' records have not all arrived yet.
     eventually("the relay is found", async || {
         seed += 1;
         let ticket = ticket_for(&near, seed);

@@ -23,10 +23,10 @@ use bytes::Bytes;
 use super::content;
 
 const SEEDS: u8 = 5;
-/// The node that serves.
+/// Number of the node that serves.
 const GATEWAY: u8 = 6;
 
-/// Seeds 1 to 5, a gateway 6, mixnodes from 7 on; each on a /16 of its own.
+/// Seeds 1 to 5, gateway 6, and mixnodes from 7 on, each in its own /16.
 struct Mix {
     home: tempfile::TempDir,
     /// First byte of the addresses.
@@ -35,7 +35,7 @@ struct Mix {
     nodes: BTreeMap<u8, Gateway>,
     network: PathBuf,
     beacon: BeaconSecret,
-    /// What a mixnode does otherwise than by default, and what no settings say.
+    /// Differences of a mixnode from the defaults, including some that no setting controls.
     carry: Carry,
     beyond: fn(&mut GatewayConfig),
 }
@@ -65,7 +65,7 @@ fn folder(home: &Path, n: u8) -> PathBuf {
 }
 
 impl Mix {
-    /// Starts all nodes; `mixnodes` of them mix.
+    /// Starts all nodes, with `mixnodes` mixnodes.
     async fn start(base: u8, mixnodes: u8, carry: Carry) -> Self {
         Self::start_beyond(base, mixnodes, carry, |_| ()).await
     }
@@ -179,7 +179,7 @@ impl Mix {
         directory
     }
 
-    /// Signs a directory as so many maintainers, and brings it to the seeds; what the first said.
+    /// Signs a directory with so many maintainers, and publishes it to the seeds. Returns the first answer.
     async fn publish(&self, directory: &Directory, signers: u8) -> Result<u16, String> {
         let mut envelope = Envelope::new(directory.to_record()).unwrap();
         for n in 70..70 + signers {
@@ -198,7 +198,7 @@ impl Mix {
         first
     }
 
-    /// Brings a directory to all seeds, from an address of one's own; what all of them said.
+    /// Publishes a directory to all seeds from a separate address. Returns their common answer.
     async fn publish_from(&self, from: [u8; 4], directory: &Directory) -> Result<u16, String> {
         let mut envelope = Envelope::new(directory.to_record()).unwrap();
         for n in 70..75 {
@@ -211,7 +211,7 @@ impl Mix {
         let mut said = Vec::new();
         for seed in 1..=SEEDS {
             let upload = self.put_to(&node, seed, directory.epoch).await;
-            // What is refused at its head takes no body.
+            // A seed that refuses the head reads no body.
             let _ = upload.send(signed.clone()).await;
             said.push(answered(upload).await);
         }
@@ -221,7 +221,7 @@ impl Mix {
         first
     }
 
-    /// The head of a directory's PUT to a seed.
+    /// Sends the head of a directory's PUT to a seed.
     async fn put_to(&self, node: &Node, seed: u8, epoch: u32) -> Upload {
         let seed = self.nodes[&seed].listening().peer();
         let path = format!("/.bn/mix/{epoch}");
@@ -240,7 +240,7 @@ impl Mix {
         this
     }
 
-    /// Brings a directory of so many relays to the seeds.
+    /// Publishes a directory of so many relays to the seeds.
     async fn publish_one(&self, relays: usize) {
         let directory = self.directory(relays).await;
         assert_eq!(self.publish(&directory, 5).await, Ok(201));
@@ -277,14 +277,14 @@ impl Mix {
     }
 }
 
-/// Waits, and tells how much it was sent, and by whom.
+/// Waits, then reports the number of received bytes and their client.
 async fn late(mut call: Call) -> Reply {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let body = call.body.all(1 << 20).await.unwrap().unwrap();
     Reply::text(200, format!("{} of {:?}", body.len(), call.client))
 }
 
-/// What an upload is answered with.
+/// Returns the answer to an upload.
 async fn answered(upload: Upload) -> Result<u16, String> {
     let mut answer = upload.finish().await.unwrap();
     let why = answer.body.all(4096).await.unwrap().unwrap_or_default();
@@ -310,7 +310,7 @@ async fn put(session: &MixSession, path: &str, body: &[u8]) -> u16 {
     upload.finish().await.unwrap().head.status
 }
 
-/// Until something that others bring about has come.
+/// Waits until a condition that others cause holds.
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let tries = async {
         while !holds() {
@@ -333,7 +333,7 @@ async fn requests_go_over_three_five_and_seven_relays_and_fewer_relays_are_an_er
         let path = format!("/file{relays}");
         assert_eq!(put(&session, &path, &file).await, 201);
         assert!(get(&session, &path).await == file);
-        // A service that takes its time answers here as over a direct session.
+        // A slow service answers here as over a direct session.
         let ask = Request::new(Method::Post, "/late/x", Headers::default());
         let upload = session.upload(ask).await.unwrap();
         upload.send(Bytes::from(file)).await.unwrap();
@@ -350,7 +350,7 @@ async fn requests_go_over_three_five_and_seven_relays_and_fewer_relays_are_an_er
     }
     for n in 7..=13 {
         assert!(mix.packets_out(n) > 20, "{n}: {}", mix.packets_out(n));
-        // What a gateway still sends to a client that has left finds nobody: that is no fault.
+        // Packets that a gateway still sends to a client that has left are not an error.
         for cause in ["mac", "replay", "slot", "body", "epoch", "version"] {
             assert_eq!(mix.dropped(n, cause), 0, "{n}: {cause}");
         }
@@ -372,14 +372,14 @@ async fn a_file_is_whole_while_relays_lose_packets_and_one_dies() {
     assert!(get(&session, "/m").await == file);
     let lost: u64 = (7..=11).map(|n| mix.dropped(n, "rehearsal")).sum();
     assert!(lost > 2, "{lost}");
-    // One that is not the guard goes away: what was to go over it is dropped, and goes over others later.
+    // A relay other than the guard stops. Packets for it are dropped, and later ones take other paths.
     let dead = (7..=11).find(|n| name(*n) != client.guard()).unwrap();
     mix.nodes.remove(&dead).unwrap().shutdown().await;
     let dropped = || {
         let others = (6..=11).filter(|n| *n != dead);
         others.map(|n| mix.dropped(n, "dead_hop")).sum::<u64>()
     };
-    // Ways are drawn: one request may have none over it.
+    // Paths are random, so a single request may not use the stopped relay.
     let asks = async {
         while dropped() == 0 {
             assert_eq!(get(&session, "/hello.txt").await, b"hello from 6");
@@ -392,7 +392,7 @@ async fn a_file_is_whole_while_relays_lose_packets_and_one_dies() {
     mix.stop().await;
 }
 
-/// A stream for packets to a node, and the session that it is on.
+/// Opens a packet stream to a node, and returns it with its session.
 async fn packets_to(node: &Node, gateway: &Gateway) -> (SessionHandle, Substream) {
     let session = node.connect(&gateway.listening().peer()).await.unwrap();
     let stream = session.peer_session().open(0x02).await.unwrap();
@@ -457,7 +457,7 @@ async fn bad_packets_are_counted_by_cause_and_none_passes_twice_or_after_a_resta
         mix.dropped(second, "cover") == 1
     })
     .await;
-    // The same again, with each part changed, from another epoch, of another version.
+    // Repeat the packet, then change each part of it, its epoch and its version.
     send(&mut stream, &good).await;
     let change = |at: usize, to: u8| {
         let mut bad = packet(2, key, 0);
@@ -479,7 +479,8 @@ async fn bad_packets_are_counted_by_cause_and_none_passes_twice_or_after_a_resta
     let mut small = packet(2, key, 0);
     small.0[4..36].fill(0);
     send(&mut stream, &small).await;
-    // A delay above the cap cannot be built; a changed body is found where the packet ends, unless that drops it unread.
+    // A delay above the maximum cannot be encoded. A changed body is detected where the packet ends, unless that node drops it
+    // unread.
     let (beta, body) = (flip(371), flip(PACKET - 1));
     assert_ne!(beta, body);
     send(&mut stream, &body).await;
@@ -498,14 +499,14 @@ async fn bad_packets_are_counted_by_cause_and_none_passes_twice_or_after_a_resta
         mix.dropped(second, "cover") == 2
     })
     .await;
-    // A truncated one is none, and a session that sends half a packet and ends harms nobody.
+    // A truncated packet is ignored, and a session that sends half a packet and ends harms nobody.
     std::future::poll_fn(|cx| stream.poll_ready(cx))
         .await
         .unwrap();
     stream.send(Bytes::from(vec![1; PACKET / 2])).unwrap();
     stream.end();
     session.close().await;
-    // After a restart the node has other keys, and what it forgot opens no more.
+    // After a restart, the node has new keys, and packets under the old ones do not open.
     mix.nodes.remove(&first).unwrap().shutdown().await;
     mix.up(first).await;
     let (session, mut stream) = packets_to(&node, &mix.nodes[&first]).await;
@@ -532,7 +533,7 @@ async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
         change(&mut other);
         other
     };
-    // Four wrong ones are an address's share of a minute, at each seed.
+    // Four wrong directories are an address's share of a minute, at each seed.
     for (n, (change, why)) in (0..).zip([
         (
             (|d| d.epoch += 1) as fn(&mut Directory),
@@ -563,7 +564,7 @@ async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
         rests.as_ref().is_err_and(|s| s.starts_with("429: ")),
         "{rests:?}"
     );
-    // One of 20 epochs ago is refused at its head, before anything of it comes, and costs nothing of a share.
+    // A directory of 20 epochs ago is refused at its head, before its body arrives, and uses nothing of a share.
     let early = moved(|d| d.epoch -= 20);
     let node = Node::client().unwrap();
     for seed in (1..=SEEDS).cycle().take(25) {
@@ -575,7 +576,7 @@ async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
     node.close().await;
     let said = mix.publish(&early, 5).await.unwrap_err();
     assert!(said.contains("is the epoch of now"), "{said}");
-    // Of an epoch long over, with its own beacon and no relays.
+    // A directory of an epoch that is long over, with its own beacon and no relays.
     let mut stale = moved(|d| d.relays.clear());
     stale.epoch -= 20;
     stale.beacon_sig = mix.beacon.sign(stale.epoch);
@@ -588,7 +589,7 @@ async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
         other => panic!("{other:?}"),
     }
     mix.client(3).await.unwrap().close().await;
-    // Another one of the same epoch: neither counts any more.
+    // Another directory of the same epoch: neither counts any more.
     let rival = moved(|d| d.seq += 1);
     let said = mix.publish(&rival, 5).await.unwrap_err();
     assert!(said.contains("neither is used"), "{said}");
@@ -622,7 +623,7 @@ async fn a_node_whose_replay_memory_does_not_fit_does_not_start() {
     mix.stop().await;
 }
 
-/// Threads of this process that belong to a data plane.
+/// Returns the number of this process's threads that belong to a data plane.
 fn mix_threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let name = |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
@@ -633,7 +634,7 @@ fn mix_threads() -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nodes_threads_end_with_it() {
     let mix = Mix::start(220, 2, |_| ()).await;
-    // A worker and the one that sends, of each mixnode and of the gateway.
+    // Each mixnode and the gateway has a worker and a sender.
     eventually("they run", || mix_threads() >= 6).await;
     mix.stop().await;
     eventually("they are gone", || mix_threads() == 0).await;

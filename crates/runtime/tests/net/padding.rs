@@ -1,4 +1,4 @@
-//! Padding that looks at no content, seen on the wire.
+//! Padding that is independent of content, observed on the wire.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{Fixture, content, write};
 
-/// Carries bytes between a client and `to`, and counts those that go up and down.
+/// Carries bytes between a client and `to`, and counts both directions.
 async fn counted(to: String, bytes: [Arc<AtomicU64>; 2]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap().to_string();
@@ -55,7 +55,7 @@ async fn a_rate_goes_on_both_ways_when_nothing_is_said() {
     let node = Node::client().unwrap().with_fingerprint(Arc::new(Plain));
     let node = node.with_transport(Transport::Tcp).with_padding(rate);
     let session = node.connect(&peer).await.unwrap();
-    // A client that is silent, one that fetches, and one that is silent again.
+    // A client that is silent, then fetches, then is silent again.
     for part in 0..3 {
         if part == 1 {
             let mut answer = session.ask(get("/file.bin")).await.unwrap();

@@ -1,5 +1,5 @@
-//! A second client, written from the profile's chapters: it shares cryptography and its settings of TLS with the crates, and no code
-//! of the protocol.
+//! A second client, written from the profile's chapters. It shares cryptography and TLS settings with the crates, but no protocol
+//! code.
 
 use std::sync::{Arc, Mutex};
 
@@ -70,13 +70,13 @@ fn config_of(
     config
 }
 
-/// TLS of a client over QUIC that trusts anybody.
+/// TLS settings of a QUIC client that trusts any certificate.
 pub(crate) fn crypto() -> Arc<quinn::crypto::rustls::QuicClientConfig> {
     let config = tls_config(b"h3");
     Arc::new(quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap())
 }
 
-/// A QUIC connection, and what its exporter gives for epoch 0.
+/// Opens a QUIC connection, and returns its exporter's output for epoch 0.
 pub(crate) async fn quic(address: &str) -> (quinn::Connection, [u8; 32]) {
     let config = quinn::ClientConfig::new(crypto());
     let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -206,7 +206,7 @@ impl Noise {
     }
 }
 
-/// A handshake after its first message: its state, the ephemeral secret, and that message with its length.
+/// Begins a handshake. Returns its state, the ephemeral secret, and the first message with its length.
 pub(crate) fn begin(
     ekm0: &[u8; 32],
     server: &[u8; 32],
@@ -227,7 +227,7 @@ pub(crate) fn begin(
     (noise, ephemeral, m1)
 }
 
-/// One direction's key.
+/// The key of one direction.
 struct Direction {
     ts: [u8; 32],
     counter: u64,
@@ -291,13 +291,13 @@ impl HalfOpen {
         }
     }
 
-    /// A right ticket and message 1; the status of the answer, whose body is left unread.
+    /// Sends a valid ticket and message 1. Returns the status of the answer, and leaves its body unread.
     pub(crate) async fn knock(&mut self, server: &[u8; 32], label: &str) -> u16 {
         let request = post(Ticket::Right, &self.ekm0, server, label);
         let mut requests = self.requests.clone().ready().await.unwrap();
         let (response, mut out) = requests.send_request(request, false).unwrap();
         let (_, _, m1) = begin(&self.ekm0, server, &self.seed);
-        // Who is over the bound is answered at its headers, maybe before this.
+        // A client over the limit is answered at its headers, maybe before this.
         let _ = out.send_data(m1.into(), false);
         let response = response.await.unwrap();
         let status = response.status().as_u16();
@@ -305,7 +305,7 @@ impl HalfOpen {
         status
     }
 
-    /// A right ticket and nothing more; the status of the answer once it comes.
+    /// Sends a valid ticket and nothing more. Returns the status of the answer once it arrives.
     pub(crate) async fn ticket(
         &mut self,
         server: &[u8; 32],
@@ -333,7 +333,8 @@ fn text(out: &mut Vec<u8>, t: &str) {
     out.extend_from_slice(t.as_bytes());
 }
 
-/// `{"l2": [htx], "l3": [mesh], "l4": [], "l5": [], "l7": [bar], "features": {}}`, and an unknown entry of so many bytes if any.
+/// Returns `{"l2": [htx], "l3": [mesh], "l4": [], "l5": [], "l7": [bar], "features": {}}`, with an unknown entry of `unknown`
+/// bytes if that is not 0.
 fn capabilities(htx: &str, unknown: usize) -> Vec<u8> {
     let mut out = vec![0xa6 + u8::from(unknown > 0)];
     for (key, id) in [
@@ -390,7 +391,7 @@ pub(crate) fn base64url(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// How a ticket may be spoilt.
+/// Ways to make a ticket invalid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Ticket {
     Right,
@@ -436,12 +437,12 @@ pub(crate) fn post(
 }
 
 impl Peer {
-    /// Handshake and negotiation, to the first frames of epoch 1.
+    /// Performs the handshake and the negotiation, up to the first frames of epoch 1.
     pub(crate) async fn connect(address: &str, server: &[u8; 32], seed: [u8; 32]) -> Self {
         Self::connect_as(address, server, seed, "betanet/htx/1.2.0").await
     }
 
-    /// The same, with this version of L2 alone.
+    /// The same, offering only this version of L2.
     pub(crate) async fn connect_as(
         address: &str,
         server: &[u8; 32],
@@ -452,7 +453,7 @@ impl Peer {
         Self::connect_over(tcp, server, seed, (htx, 0)).await
     }
 
-    /// The same over this connection; the second of `offer` is as in [`capabilities`].
+    /// The same over this connection. The second element of `offer` is as in [`capabilities`].
     pub(crate) async fn connect_over(
         tcp: TcpStream,
         server: &[u8; 32],
@@ -575,7 +576,7 @@ impl Peer {
         message[4..].to_vec()
     }
 
-    /// Waits until there is room for some frames more.
+    /// Waits until there is room for some more frames.
     pub(crate) async fn room(&mut self) -> Option<()> {
         self.out.reserve_capacity(1 << 15);
         while self.out.capacity() < 1 << 14 {
@@ -607,7 +608,7 @@ impl Peer {
         self.frame(0, stream, 0, &fields);
     }
 
-    /// KEY_UPDATE, and the next key.
+    /// Sends a KEY_UPDATE, and switches to the next key.
     pub(crate) fn turn(&mut self) {
         self.frame(3, 0, 0, &[]);
         self.send.next();
@@ -625,7 +626,7 @@ impl Peer {
         self.rx.drain(..n).collect()
     }
 
-    /// The next frame; KEY_UPDATEs are followed.
+    /// Returns the next frame, and follows KEY_UPDATEs.
     pub(crate) async fn next(&mut self) -> Frame {
         let header = self.take(10).await;
         let len =

@@ -1,4 +1,4 @@
-//! A gateway whose cover is another web site: what is seen is that site, whatever is tried.
+//! A gateway whose cover is another web site: visitors see that site, whatever they try.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use crate::Fixture;
 use crate::cover::{ALL, bad_message, http1, send};
 use crate::peer::{Ticket, tls};
 
-/// A web site that keeps what it was asked, and answers each request with the same page.
+/// A web site that records its requests, and answers each with the same page.
 async fn site(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     site_at(listener, answer)
@@ -105,7 +105,7 @@ async fn a_post_is_handed_on_whole_and_without_its_ticket() {
             assert_eq!(asked.matches('z').count(), z, "{kind:?}");
         }
     }
-    // And tunnels are opened beside all that.
+    // Tunnels can be opened at the same time.
     let before = asked.lock().unwrap().len();
     let session = Node::client()
         .unwrap()
@@ -140,7 +140,7 @@ async fn an_origin_that_is_away_is_a_bad_gateway() {
     assert_eq!(faults().await, [""; 0]);
 }
 
-/// What each frame is: type, flags, stream, payload.
+/// A frame: type, flags, stream, payload.
 type Frame = (u8, u8, u32, Vec<u8>);
 
 async fn frame(from: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
@@ -162,7 +162,7 @@ const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 
-/// A site over TLS that speaks HTTP/2 alone, says this first and answers 200 without a body; and how it is reached.
+/// Starts a TLS site that supports only HTTP/2, sends `first` first, and answers 200 without a body. Returns how to reach it.
 async fn over_tls(first: Vec<u8>) -> (tempfile::TempDir, OriginProxy) {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("origin.pem");
@@ -209,7 +209,7 @@ async fn over_tls(first: Vec<u8>) -> (tempfile::TempDir, OriginProxy) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_listener_says_first_over_http_2_what_the_origin_says_in_its_order() {
-    // Not nginx's, and in no order of numbers.
+    // These differ from nginx's, and are not in numerical order.
     let settings = [(4_u16, 131_072_u32), (3, 77), (6, 16_384), (1, 8_192)];
     let pairs = settings.iter();
     let pairs = pairs.flat_map(|(id, n)| [&id.to_be_bytes()[..], &n.to_be_bytes()].concat());
@@ -229,7 +229,7 @@ async fn the_listener_says_first_over_http_2_what_the_origin_says_in_its_order()
     for want in said {
         assert_eq!(frame(&mut visitor).await.unwrap(), want);
     }
-    // Sessions stand over it as over any.
+    // Sessions work over it as over any other.
     let peer = fixture.gateway.listening().peer();
     let session = Node::client().unwrap().connect(&peer).await.unwrap();
     let get = Request::new(Method::Get, "/hello.txt", Headers::default());

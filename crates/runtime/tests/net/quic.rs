@@ -1,4 +1,4 @@
-//! Sessions over QUIC: bodies, a client that moves, networks that let no UDP through, and what everybody else sees.
+//! Sessions over QUIC: bodies, a client that moves, networks that block UDP, and the view of everybody else.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn get(path: &str) -> Request {
     Request::new(Method::Get, path, Headers::default())
 }
 
-/// The same peer, reached over QUIC at another address.
+/// Returns the same peer with another QUIC address.
 fn moved(peer: &Peer, to: SocketAddr) -> Peer {
     let mut peer = peer.clone();
     for address in &mut peer.addrs {
@@ -81,7 +81,7 @@ async fn a_peer_that_has_both_is_reached_over_quic_and_a_wrong_pin_is_refused() 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_udp_gets_through_it_goes_over_tcp_and_says_so() {
     let fixture = Fixture::start(|_| {}).await;
-    // Somebody who never answers.
+    // A socket that never answers.
     let silent = UdpSocket::bind(LOOPBACK).await.unwrap();
     let peer = moved(
         &fixture.gateway.listening().peer(),
@@ -94,7 +94,7 @@ async fn where_no_udp_gets_through_it_goes_over_tcp_and_says_so() {
     assert_eq!(why.as_deref(), Some("QUIC is not answered"));
     let mut answer = session.ask(get("/hello.txt")).await.unwrap();
     assert_eq!(answer.body.all(10).await.unwrap().unwrap(), b"hello");
-    // For a while it is not tried again.
+    // It is not tried again for a while.
     let again = node.connect(&peer).await.unwrap();
     assert_eq!(
         (again.outer().alpn.as_str(), &again.outer().instead),
@@ -111,7 +111,7 @@ async fn a_gateway_without_quic_is_reached_and_says_so_in_its_address() {
     assert_eq!(session.outer().alpn, "h2");
 }
 
-/// Carries datagrams between a client and `to`; once told, from another port than before, as a NAT that forgot does.
+/// Carries datagrams between a client and `to`. After a signal, it uses another port, like a NAT that has lost its state.
 async fn nat(to: SocketAddr, turn: Arc<AtomicBool>, carried: Arc<AtomicU64>) -> SocketAddr {
     let inside = UdpSocket::bind(LOOPBACK).await.unwrap();
     let at = inside.local_addr().unwrap();
@@ -188,7 +188,7 @@ async fn send(address: &str, server: &[u8; 32], kind: Ticket, body: &[u8]) -> Se
         Ok(()) => stream.finish().await,
         stopped => stopped,
     };
-    // A server that has answered may take no more of the body (RFC 9114 §4.1.1).
+    // A server that has answered may stop reading the body (RFC 9114 §4.1.1).
     if let Err(error) = sent {
         let code = Code::H3_NO_ERROR;
         assert!(matches!(error, StreamError::RemoteTerminate { code: c, .. } if c == code));

@@ -1,11 +1,11 @@
-//! The second client fetches, turns its key, pings and closes.
+//! The second client fetches, rekeys, pings and closes.
 
 use ciborium::Value;
 
 use crate::peer::{Peer, public_hash, sha};
 use crate::{Fixture, content, write};
 
-/// GET as the chapter writes it: type, length, `{"b": h'', "h": {}, "m": "GET", "u": …}`.
+/// Encodes a GET as the chapter specifies: type, length, `{"b": h'', "h": {}, "m": "GET", "u": …}`.
 fn get(path: &str) -> Vec<u8> {
     let mut map = vec![0xa4, 0x61, b'b', 0x40, 0x61, b'h', 0xa0, 0x61, b'm', 0x63];
     map.extend_from_slice(b"GET");
@@ -25,7 +25,7 @@ async fn fetch(peer: &mut Peer, stream: u32, path: &str) -> (u64, Vec<u8>) {
                 let offset = u64::from_be_bytes(frame.payload[1..9].try_into().unwrap());
                 assert_eq!(offset, bytes.len() as u64);
                 bytes.extend_from_slice(&frame.payload[11..]);
-                // 16 KiB more for each 16 KiB that came, on both scopes.
+                // Give 16 KiB more credit for each 16 KiB received, on both scopes.
                 let len = frame.payload.len() as u64 - 11;
                 granted += len;
                 connection += len;
@@ -59,7 +59,7 @@ async fn fetch(peer: &mut Peer, stream: u32, path: &str) -> (u64, Vec<u8>) {
     (u64::try_from(status).unwrap(), bytes.split_off(4 + len))
 }
 
-/// Seeds for a client that decides, and for one that does not.
+/// Returns the seeds of a client that decides on the version, and of one that does not.
 fn seeds(server: &[u8; 32]) -> [[u8; 32]; 2] {
     let hash = public_hash(server);
     let seed = |below: bool| {
@@ -113,7 +113,7 @@ async fn another_implementation_is_understood() {
     assert!(fixture.gateway.shutdown().await);
 }
 
-/// A path header as the chapter writes it: SINGLE over these nodes, the first segment signed by `seed`'s key.
+/// Encodes a path header as the chapter specifies: SINGLE over these nodes, with the first segment signed by `seed`'s key.
 fn path_header(seed: [u8; 32], nodes: &[[u8; 20]], unix_ms: u64, ttl: u64) -> Vec<u8> {
     use ed25519_dalek::Signer as _;
     let key = ed25519_dalek::SigningKey::from_bytes(&seed);
@@ -178,7 +178,7 @@ async fn another_implementations_paths_are_carried_and_its_mistakes_are_counted(
         .unwrap();
     let unix_ms = u64::try_from(unix_ms.as_millis()).unwrap();
 
-    // A probe is answered with its token and feedback.
+    // The answer to a probe has its token and feedback.
     peer.frame(
         0x20,
         0,
@@ -189,7 +189,7 @@ async fn another_implementations_paths_are_carried_and_its_mistakes_are_counted(
     assert_eq!(ack[..8], [2, 0x11, 0, 8, 0, 22, 2, 0]);
     assert_eq!(&ack[8..16], b"12345678");
 
-    // The path is carried: what is opened on it is read by the exit, which refuses this first message.
+    // The path is relayed: the exit reads a stream opened on it, and refuses this first message.
     let nodes = [node(&server), exit_node];
     peer.frame(0x20, 0, 0, &path_header(seed, &nodes, unix_ms, 180));
     let own = node(
@@ -217,7 +217,7 @@ async fn another_implementations_paths_are_carried_and_its_mistakes_are_counted(
     assert_eq!(entry.metric("betanet_streams_forwarded_total"), 1);
     assert_eq!(exit.metric("betanet_paths_total{outcome=\"exit\"}"), 1);
 
-    // A node that the entry does not know: NO_ROUTE, signed by the entry over the path's nodes.
+    // The entry does not know the node: NO_ROUTE, signed by the entry over the path's nodes.
     let nodes = [node(&server), [9; 20]];
     peer.frame(0x20, 0, 0, &path_header(seed, &nodes, unix_ms + 1, 180));
     let error = next_control(&mut peer).await;
@@ -235,14 +235,14 @@ async fn another_implementations_paths_are_carried_and_its_mistakes_are_counted(
     let sig: [u8; 64] = error[51..115].try_into().unwrap();
     key.verify_strict(&text, &sig.into()).unwrap();
 
-    // A path that has expired, though within what clocks may differ by: TTL_EXPIRED, and not carried.
+    // A path that has expired, within the tolerance for clocks: TTL_EXPIRED, and not relayed.
     let nodes = [node(&server), exit_node];
     peer.frame(0x20, 0, 0, &path_header(seed, &nodes, unix_ms - 60_000, 0));
     let error = next_control(&mut peer).await;
     assert_eq!(error[8], 3);
     assert_eq!(exit.metric("betanet_paths_total{outcome=\"exit\"}"), 1);
 
-    // Sixteen headers that nobody would sign end the session.
+    // Sixteen headers with invalid signatures end the session.
     for i in 0..16 {
         let mut header = path_header(seed, &nodes, unix_ms + 2 + i, 180);
         header[60] ^= 1;

@@ -37,7 +37,7 @@ fn shape() -> Shape {
 
 type Records = Arc<Mutex<Vec<(bool, usize)>>>;
 
-/// Carries bytes to `to`, and keeps the lengths of TLS records.
+/// Carries bytes to `to`, and records the lengths of TLS records.
 async fn observed(to: String) -> (u16, Records) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -78,7 +78,7 @@ async fn a_session_sends_in_the_records_of_its_shape_and_delivers_all_the_same()
         Node::client().unwrap(),
         Node::client().unwrap().with_fingerprint(Arc::new(Plain)),
     ] {
-        // Jitter is for what comes before the shape is followed.
+        // Jitter applies only before the shape is followed.
         let fixture = Fixture::start(|c| {
             c.traffic.shape = Some(shape());
             c.traffic.jitter = Some(Duration::from_millis(2));
@@ -97,7 +97,7 @@ async fn a_session_sends_in_the_records_of_its_shape_and_delivers_all_the_same()
         assert!(cost.bursts > 3 && cost.padding > 0, "{cost:?}");
         assert_eq!(fixture.metric("betanet_sessions_shaped_total"), 1);
         let records = records.lock().unwrap().clone();
-        // Large records come only in the shape's sizes: two frames' headers are what a burst may be short of.
+        // Large records have only the shape's sizes. A burst may be short of the headers of two frames.
         let down: Vec<usize> = records.iter().filter(|r| !r.0).map(|r| r.1).collect();
         let large: Vec<usize> = down.iter().copied().filter(|n| *n > 6000).collect();
         let known = |n: &usize| {

@@ -1,5 +1,5 @@
-//! What paths of others may spend of a relay: dials, lookups, and sessions that nobody uses any more. The clock stands still while
-//! anybody has something to do, and goes on in steps.
+//! Limits on the relay resources that others' paths use: dials, lookups, and idle sessions. The clock is stopped while any task
+//! has work, and advances in steps.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use tokio::time::{Instant, advance, pause, resume};
 
 use crate::Fixture;
 
-/// What a relay gives a next hop until it is reached.
+/// Time limit of a relay for reaching a next hop.
 const NEXT_HOP: Duration = Duration::from_secs(10);
 
 fn stranger(n: u8) -> Peer {
@@ -28,14 +28,14 @@ fn stranger(n: u8) -> Peer {
     }
 }
 
-/// A client at an address of its own.
+/// Returns a client with a separate address.
 fn client(n: u8) -> Arc<Node> {
     let at = IpAddr::from([127, 60, 0, n]);
     let node = Node::client().unwrap().with_transport(Transport::Tcp);
     Arc::new(node.with_source_address(Some(at)))
 }
 
-/// Lets everybody do what is to be done now, sockets and all, while the clock stands.
+/// Lets all tasks finish their current work, including sockets, while the clock is stopped.
 async fn turns() {
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
@@ -48,7 +48,7 @@ async fn until(holds: impl Fn() -> bool) {
     }
 }
 
-/// Lets time pass, of a clock that stands.
+/// Advances the stopped clock.
 async fn pass(seconds: u64) {
     for _ in 0..2 * seconds {
         advance(Duration::from_millis(500)).await;
@@ -56,7 +56,7 @@ async fn pass(seconds: u64) {
     }
 }
 
-/// A path that fails: why, and after how long.
+/// A path that fails, with the reason and the time taken.
 type Failing = JoinHandle<(Failure, Duration)>;
 
 /// Begins paths of a client over a relay to these hops.
@@ -74,7 +74,7 @@ fn begin(client: &Arc<Node>, relay: &Peer, hops: Vec<Peer>) -> Vec<Failing> {
     paths.collect()
 }
 
-/// Takes out those that have failed by now, each at once; why each did.
+/// Removes the paths that have failed by now, each at once. Returns their reasons.
 fn refused(paths: &mut Vec<Failing>) -> Vec<Failure> {
     let mut all = Vec::new();
     paths.retain_mut(|path| match path.now_or_never() {
@@ -89,7 +89,7 @@ fn refused(paths: &mut Vec<Failing>) -> Vec<Failure> {
     all
 }
 
-/// Waits for as long as a next hop is waited for: all have failed for that.
+/// Waits until all paths have failed at the time limit for a next hop.
 async fn given_up(paths: Vec<Failing>) {
     pass(11).await;
     for path in paths {
@@ -110,7 +110,7 @@ async fn hello(session: &SessionHandle) -> Vec<u8> {
 
 #[tokio::test]
 async fn dials_for_paths_are_16_of_an_address_and_128_in_all() {
-    // A next hop that takes connections and says nothing.
+    // The next hop accepts connections and sends nothing.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut hop = stranger(99);
     hop.addrs = vec![silent.local_addr().unwrap().to_string()];
@@ -124,7 +124,8 @@ async fn dials_for_paths_are_16_of_an_address_and_128_in_all() {
     let entry = relay.gateway.listening().peer();
     let paths =
         |outcome: &str| relay.metric(&format!("betanet_paths_total{{outcome=\"{outcome}\"}}"));
-    // One that asks for more than its share, one that asks for one path, and nine that ask for a share each of eight that there are.
+    // One client asks for more than its share, one asks for a single path, and nine ask for a share each, of which there are
+    // eight.
     let (greedy, other) = (client(1), client(2));
     let many: Vec<Arc<Node>> = (10..19).map(client).collect();
     for node in many.iter().chain([&greedy, &other]) {
@@ -154,7 +155,7 @@ async fn dials_for_paths_are_16_of_an_address_and_128_in_all() {
     assert_eq!(refused(&mut waiting), [Failure::PolicyDeny; 16]);
     assert_eq!(waiting.len(), 128);
     given_up(waiting).await;
-    // All are given back.
+    // All places are released.
     let mut again = begin(&greedy, &entry, vec![hop; 16]);
     turns().await;
     assert_eq!(refused(&mut again), []);
@@ -163,7 +164,7 @@ async fn dials_for_paths_are_16_of_an_address_and_128_in_all() {
     assert_eq!(hello(&session).await, b"hello");
 }
 
-/// A network whose seeds answer nobody: what is looked for in it is looked for as long as may be.
+/// Writes the file of a network whose seeds do not answer, so that lookups in it take the maximum time.
 fn network(home: &Path) -> PathBuf {
     let key = |n: u8| format!("\"{}\"", Identity::from_seed(&[n; 32]).public());
     let keys = |from: u8, n: u8| (from..from + n).map(key).collect::<Vec<_>>().join(", ");
@@ -215,7 +216,7 @@ async fn lookups_for_paths_to_random_hops_are_2_of_an_address_and_8_in_all() {
     }
     assert_eq!(waiting.len(), 8);
     given_up(waiting).await;
-    // The paths have ended; the lookups have not, and have their places until then.
+    // The paths have ended. The lookups have not, and keep their places until then.
     let mut early = begin(&fresh, &entry, hops());
     until(|| onward() == 18).await;
     turns().await;
@@ -241,7 +242,7 @@ async fn a_session_that_a_relay_dialled_for_others_ends_once_nobody_used_it_for_
     let node = client(1);
     let session = node.connect_over(&way, &exit_peer).await.unwrap();
     assert_eq!(hello(&session).await, b"hello");
-    // The relay's own, and the one that it carries.
+    // The relay's own session, and the one that it relays.
     assert_eq!(exit.gateway.sessions(), 2);
     pause();
     pass(400).await;
@@ -256,7 +257,7 @@ async fn a_session_that_a_relay_dialled_for_others_ends_once_nobody_used_it_for_
     pass(3).await;
     assert_eq!(exit.gateway.sessions(), 0);
     resume();
-    // The next path dials anew.
+    // The next path dials again.
     let session = node.connect_over(&way, &exit_peer).await.unwrap();
     assert_eq!(hello(&session).await, b"hello");
 }

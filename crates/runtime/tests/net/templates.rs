@@ -1,4 +1,4 @@
-//! Templates that were calibrated: told, kept, listed.
+//! Calibrated templates: sending, storing, listing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ async fn a_calibrated_template_is_told_kept_for_a_day_and_counts_where_it_is_lis
     assert_eq!(found.template.origin_alpn, "h2");
     let settings = found.template.origin_h2.clone().unwrap();
     assert!(settings.0.contains_key(&3), "{settings:?}");
-    // A second look within the day asks nobody; one that is wanted sees the same.
+    // A second calibration within the day sends no request. A forced one gives the same result.
     assert!(!look(false).await.unwrap().fresh);
     let again = look(true).await.unwrap();
     assert!(again.fresh && !again.changed);
@@ -39,19 +39,19 @@ async fn a_calibrated_template_is_told_kept_for_a_day_and_counts_where_it_is_lis
         templates.known(&address, now - 1).is_none(),
         "a clock that was set back"
     );
-    // It is looked on for PINGs, whatever it answers.
+    // The observation continues for PINGs, whatever the answer is.
     let (began, idle) = (std::time::Instant::now(), Duration::from_millis(100));
     let watched = betanet_runtime::calibrate_origin(&templates, &address, &trust, true, idle);
     assert_eq!(watched.await.unwrap().asked, Some(("/favicon.ico", 404)));
     assert!(began.elapsed() >= idle);
-    // An origin whose SETTINGS are others than what was kept.
+    // An origin whose SETTINGS differ from the stored ones.
     let kept = || {
         let names = std::fs::read_dir(dir.path()).unwrap().flatten();
         let mut names =
             names.filter(|e| e.file_name().as_encoded_bytes().starts_with(b"template-"));
         names.next().unwrap().path()
     };
-    // In the form and the place of an earlier version, which are read once.
+    // The form and place of an earlier version are read once.
     let put = |text: &str| {
         std::fs::remove_file(kept()).unwrap();
         let old = dir.path().join("templates");
@@ -65,7 +65,7 @@ async fn a_calibrated_template_is_told_kept_for_a_day_and_counts_where_it_is_lis
         serde_json::json!({"fetched_ms": now, "map": betanet_wire::text::hex(&other.to_bytes())});
     put(&text.to_string());
     assert!(look(true).await.unwrap().changed);
-    // A session sees it too: what was kept is forgotten, and the next one tells what is there now.
+    // A session notices it too: the stored template is discarded, and the next session sends the current one.
     put(&text.to_string());
     let telling = Node::client().unwrap().with_templates(templates.clone());
     let telling = telling.with_transport(Transport::Tcp);
@@ -73,7 +73,7 @@ async fn a_calibrated_template_is_told_kept_for_a_day_and_counts_where_it_is_lis
         let session = telling.connect(&peer).await.unwrap();
         assert_eq!(session.facts().await.unwrap().template, told.id());
     }
-    // It is told to the peer, and passes EXTENDED where maintainers vouch for it.
+    // It is sent to the peer, and satisfies EXTENDED if maintainers have signed it.
     let maintainers: Vec<Identity> = (80..86).map(|n| Identity::from_seed(&[n; 32])).collect();
     let keys: Vec<_> = maintainers.iter().map(|m| *m.public()).collect();
     let list = Maintainers::new(&keys);

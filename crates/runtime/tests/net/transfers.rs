@@ -1,4 +1,4 @@
-//! Our own client against the gateway: bodies both ways, ranges, cuts, who may write, shutdown.
+//! Transfers between this project's client and the gateway: bodies both ways, ranges, cuts, write access, shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn request(method: Method, path: &str) -> Request {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_go_both_ways_and_come_back_whole() {
-    // What a build looks like, and what one without a browser's shape does: the same where both are.
+    // The build's fingerprint, and that of a build without a browser's. They are equal if there is only one.
     let plain = || Node::client().unwrap().with_fingerprint(Arc::new(Plain));
     move_bodies(Node::client().unwrap(), None).await;
     move_bodies(plain(), None).await;
@@ -94,7 +94,7 @@ async fn a_dropped_answer_frees_its_stream_and_a_slow_reader_stops_the_sender() 
         let dropped = session.ask(request(Method::Get, "/big.bin")).await.unwrap();
         drop(dropped);
     }
-    // More streams than may be open at once were begun, and the unread one holds no more than its credit.
+    // More streams than the limit were opened one after the other, and the unread one holds only its credit.
     let sent = fixture.metric("betanet_session_bytes_total{direction=\"out\"}");
     assert!(sent < 600 * 1_000_000, "{sent}");
     let mut hello = session
@@ -115,7 +115,7 @@ async fn only_named_identities_write() {
         let node = Node::new(identity, Config::default()).unwrap();
         let session = node.session(&peer).await.unwrap();
         let upload = session.upload(request(Method::Put, "/x")).await.unwrap();
-        // A refusal may come before the body is taken.
+        // A refusal may arrive before the body is taken.
         let _ = upload.send(Bytes::from_static(b"x")).await;
         assert_eq!(upload.finish().await.unwrap().head.status, want);
     }
@@ -136,7 +136,7 @@ async fn an_answer_before_the_bodys_end_wakes_who_sends_it() {
     for transport in [Transport::Tcp, Transport::Quic] {
         let node = Node::client().unwrap().with_transport(transport);
         let session = node.session(&peer).await.unwrap();
-        // More of them than a session has streams: none is left behind.
+        // More requests than a session has streams: none is left over.
         for n in 0..300 {
             let upload = session.upload(request(Method::Put, "/x")).await.unwrap();
             let sent = async {
@@ -157,7 +157,7 @@ async fn an_answer_before_the_bodys_end_wakes_who_sends_it() {
             assert_eq!(answer.head.status, 403, "{n}");
             assert_eq!(why, b"the quota is used up");
         }
-        // Who has nothing to send yet is told too, and a request that is given up leaves nothing.
+        // A sender that has nothing to send yet is notified too, and an abandoned request leaves nothing.
         let refused = session.upload(request(Method::Put, "/x")).await.unwrap();
         refused.send(vec![1; 100_001].into()).await.unwrap();
         let told = tokio::time::timeout(Duration::from_secs(20), refused.answered()).await;

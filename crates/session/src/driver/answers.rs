@@ -1,4 +1,4 @@
-//! Requests of the peer: each is answered by a task of its own, whose bytes leave as far as the connection has room.
+//! Requests of the peer. Each is answered separately, and its bytes are sent as the connection has room.
 
 use betanet_bar::Client;
 use betanet_htx::{Error as Htx, StreamId};
@@ -14,7 +14,7 @@ use crate::ops::{Answer, Op};
 use crate::service::{Exchange, RequestSource};
 
 impl Driver {
-    /// Whether the peer may open one more stream.
+    /// Returns whether the peer may open one more stream.
     pub(super) fn may_open(&mut self) -> bool {
         let Some(peer) = self.connection.session().peer().map(|key| key.node_id()) else {
             return false;
@@ -22,7 +22,7 @@ impl Driver {
         self.admit.may_open(self.clock.now().mono, peer)
     }
 
-    /// The peer asks something.
+    /// Starts an exchange for a request of the peer.
     pub(super) fn serve(&mut self, stream: StreamId) {
         let Some(node) = self.connection.session().peer().map(|key| key.node_id()) else {
             let code = Code::POLICY_REJECTED;
@@ -46,16 +46,16 @@ impl Driver {
         self.serving.begin(stream, exchange);
     }
 
-    /// Bytes came that nobody reads any more: the peer has their credit back.
+    /// Returns credit to the peer for bytes that nobody will read.
     pub(super) fn dropped(&mut self, stream: StreamId, bytes: u64) {
         self.connection.consume(self.clock.now(), stream, bytes);
     }
 
-    /// Sends as much of an answer as there is room for; the rest waits.
+    /// Sends as much of an answer as there is room for, and keeps the rest.
     pub(super) fn answer(&mut self, mut answer: Box<Answer>) -> Result<(), Later> {
         let stream = answer.stream;
         if !self.serving.contains(stream) {
-            // It was given up: who sends is told by the drop.
+            // The exchange was given up. Dropping `done` notifies the sender.
             return Ok(());
         }
         let now = self.clock.now();
@@ -81,7 +81,7 @@ impl Driver {
                 Err(e) if e.kind() == Kind::NotNow => {
                     return Err(Later::Full(Op::Answer(answer)));
                 }
-                // The session is over, or the stream: its event tells.
+                // The session or the stream is over, and its event reports it.
                 Err(_) => return Ok(()),
             }
             if answer.data.is_empty() {

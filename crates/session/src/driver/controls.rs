@@ -1,4 +1,4 @@
-//! What tells a session's task to go on or to end, and what it tells those who wait.
+//! Inputs that control a session's task, and the reports on a silent peer.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -11,30 +11,30 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::ops::Op;
 
-/// Who tells a session what to do.
+/// The source of operations on a session.
 pub enum Controls {
-    /// The handles of one's own session.
+    /// Handles of a session that this node opened.
     Handles(mpsc::Receiver<Op>),
-    /// A gateway that may stop.
+    /// A gateway that may be stopped.
     Stop(Pin<Box<WaitForCancellationFutureOwned>>),
-    /// The same, after it told.
+    /// A gateway after its stop signal.
     Told,
 }
 
 impl Controls {
-    /// A session that ends in order when `stop` tells.
+    /// Controls of a session that shuts down in order when `stop` is cancelled.
     #[must_use]
     pub fn stop(stop: CancellationToken) -> Self {
         Self::Stop(Box::pin(stop.cancelled_owned()))
     }
 
-    /// The next operation; `None` when there will be no more, and nobody misses the session.
+    /// Returns the next operation. `None` means that no more follow, and that the session has no users left.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Op>> {
         match self {
             Self::Handles(ops) => ops.poll_recv(cx),
             Self::Stop(told) => {
                 std::task::ready!(told.as_mut().poll(cx));
-                // Told once: a finished future is not asked again.
+                // A finished future must not be polled again.
                 *self = Self::Told;
                 Poll::Ready(Some(Op::Shutdown))
             }
@@ -49,19 +49,19 @@ impl Controls {
     }
 }
 
-/// What whoever waits for a peer is told meanwhile.
+/// Status of a peer that is waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Silence {
-    /// It has been dialled for so long, and there is no session yet.
+    /// Time spent dialling the peer. There is no session yet.
     Opening(Duration),
-    /// It failed before, and is dialled again after so long.
+    /// The last attempt failed. The peer is dialled again after this time.
     Resting(Duration),
-    /// It has said nothing for so long, and was asked twice whether it is there.
+    /// Time since the peer was last heard. It has been probed twice.
     Asked(Duration),
-    /// It is heard again.
+    /// The peer is heard again.
     Heard,
 }
 
-/// Is called when a peer falls silent, and when it is heard again.
+/// Called when a peer falls silent, and when it is heard again.
 pub type OnSilence = Arc<dyn Fn(Silence) + Send + Sync>;

@@ -1,4 +1,4 @@
-//! What a session's events bring about: whoever waits is told, streams go to those who take them.
+//! Handling of a session's events: notifies waiting users, and passes streams to their handlers.
 
 use betanet_htx::{StreamId, kind as types};
 use betanet_keys::PublicKey;
@@ -81,7 +81,7 @@ impl Driver {
             Event::PathControl(payload) => self.path_control(&payload),
             Event::Pong { rtt } => {
                 for asker in self.pings.drain(..) {
-                    // Whoever does not wait any more.
+                    // The asker may have stopped waiting.
                     let _ = asker.send(rtt);
                 }
             }
@@ -102,7 +102,7 @@ impl Driver {
         }
     }
 
-    /// Reaches this task from without, where nothing else does.
+    /// Returns a queue to this task for streams, where no handle provides one.
     fn ops(&mut self) -> Option<mpsc::Sender<Op>> {
         if matches!(self.controls, Controls::Handles(_)) {
             return None;
@@ -122,7 +122,7 @@ impl Driver {
         let agreed = self.connection.session().agreed();
         let translated = agreed.is_some_and(Agreed::is_translated);
         let taker = self.registry.of(kind, translated);
-        // On a session of one's own nobody asks for anything else.
+        // On an outgoing session, nobody asks for streams of other types.
         let ops = match (&taker, self.ops()) {
             (_, Some(ops)) => ops,
             (Some(_), None) => self.own_ops(),

@@ -1,4 +1,4 @@
-//! How a session's task carries out what its users ask.
+//! Execution of the operations that a session's users request.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -17,7 +17,7 @@ use crate::exchange::{Feed, Inbox};
 use crate::facts::SessionFacts;
 use crate::ops::{Ask, Body, OPS, Op, Open, RawStream};
 
-/// Requests that wait until a stream may be opened for them; those beyond are refused.
+/// Maximum number of requests that wait for a stream. More are refused.
 const CROWD_MAX: usize = 1024;
 
 /// Bytes that wait for the peer's credit.
@@ -27,20 +27,20 @@ pub(super) struct Blocked {
     done: oneshot::Sender<Result<(), Error>>,
 }
 
-/// An operation that is not carried out yet.
+/// An operation that has to wait.
 pub(super) enum Later {
-    /// The session can say nothing now.
+    /// The session has no room to send now.
     Full(Op),
-    /// As many streams are open as may be.
+    /// The maximum number of streams is open.
     Crowded(Op),
 }
 
-/// What waits until it can be carried out.
+/// Operations that wait until they can be carried out.
 #[derive(Default)]
 pub(super) struct Waiting {
-    /// Until the session can say something; in this order, since a path's header comes before its streams.
+    /// Waiting for the session to have room. The order is kept, because a path's header precedes its streams.
     full: VecDeque<Op>,
-    /// For a stream: nothing else waits for these, as it may be what gives them one.
+    /// Waiting for a stream. Other operations do not wait for these, since one of them may free a stream.
     crowd: VecDeque<Op>,
 }
 
@@ -50,12 +50,12 @@ impl Waiting {
     }
 }
 
-/// Gives an operation back where it was refused for now only.
+/// Returns the operation if the refusal is only temporary.
 fn later(refusal: Refusal, op: Op) -> Result<(), Later> {
     match refusal {
         Refusal::Session(Htx::TooManyStreams) => Err(Later::Crowded(op)),
         refusal if refusal.kind() == Kind::NotNow => Err(Later::Full(op)),
-        // Refused by a session that is over: its events tell.
+        // The session is over, and its events report it.
         _ => Ok(()),
     }
 }
@@ -69,7 +69,7 @@ impl Driver {
             }
             let op = match self.poll_op(cx) {
                 Poll::Ready(Some(op)) => op,
-                // All handles are gone, or whoever opened it: a client's session has no more use.
+                // All handles are dropped, or the opener is gone: a client's session has no further use.
                 Poll::Ready(None) if !self.left => {
                     self.left = true;
                     Op::Close
@@ -91,7 +91,7 @@ impl Driver {
         self.controls.poll(cx)
     }
 
-    /// Carries out what could not be before, until something cannot be once more.
+    /// Retries waiting operations until one has to wait again.
     fn again(&mut self) -> bool {
         let mut moved = false;
         while let Some(op) = self.waiting.full.pop_front() {
@@ -117,9 +117,9 @@ impl Driver {
         moved
     }
 
-    /// Carries an operation out, now or later.
+    /// Carries out an operation, now or later.
     pub(super) fn take(&mut self, op: Op) {
-        // A session that can say nothing is closed all the same.
+        // A session that has no room can still be closed.
         if !self.waiting.full.is_empty() && !matches!(op, Op::Close) {
             return self.waiting.full.push_back(op);
         }
@@ -130,7 +130,7 @@ impl Driver {
         }
     }
 
-    /// Lets a request wait for a stream.
+    /// Queues a request until a stream is free.
     fn crowd(&mut self, op: Op) {
         if self.waiting.crowd.len() < CROWD_MAX {
             return self.waiting.crowd.push_back(op);
@@ -139,13 +139,13 @@ impl Driver {
         match op {
             Op::Ask(ask) => drop(ask.reply.send(Err(too_many()))),
             Op::Open(open) => drop(open.reply.send(Err(too_many()))),
-            // Nothing else opens streams.
+            // No other operation opens streams.
             _ => {}
         }
     }
 
     pub(super) fn command(&mut self, command: Command) {
-        // Refused by a session that is over: its events tell.
+        // The session refused because it is over, and its events report it.
         let _ = self.connection.handle_command(self.clock.now(), command);
     }
 
@@ -154,11 +154,11 @@ impl Driver {
         self.connection.close(self.clock.now(), code, reason);
     }
 
-    /// Carries an operation out, or gives it back for later.
+    /// Carries out an operation, or returns it to be retried.
     fn operate(&mut self, op: Op) -> Result<(), Later> {
         let now = self.clock.now();
         let command = match &op {
-            // These are never refused.
+            // These operations are never refused.
             Op::Consume { stream, bytes } => {
                 self.connection.consume(now, *stream, *bytes);
                 return Ok(());
@@ -191,7 +191,7 @@ impl Driver {
         Ok(())
     }
 
-    /// An operation that somebody waits for.
+    /// Carries out an operation whose result a user awaits.
     fn answered(&mut self, op: Op) -> Result<(), Later> {
         match op {
             Op::Ask(ask) => self.ask(ask),
@@ -218,12 +218,12 @@ impl Driver {
                 self.idle = Some((after, self.clock.now().mono));
                 Ok(())
             }
-            // The others are commands.
+            // All other operations are commands.
             _ => Ok(()),
         }
     }
 
-    /// Gives a command that opens a stream; which one it is.
+    /// Issues a command that opens a stream, and returns the stream's ID.
     fn opens(&mut self, command: Command) -> Result<StreamId, Refusal> {
         let opened = self.connection.handle_command(self.clock.now(), command)?;
         opened.ok_or(Refusal::NoId)
@@ -290,7 +290,7 @@ impl Driver {
                 }
                 let _ = done.send(Ok(()));
             }
-            // The session tells when there is credit.
+            // The session reports when there is credit.
             Err(Refusal::Session(Htx::Blocked(_))) => {
                 self.blocked.insert(stream, Blocked { data, fin, done });
             }
@@ -308,7 +308,7 @@ impl Driver {
         Ok(())
     }
 
-    /// The peer gives credit for what was kept back.
+    /// Sends bytes that waited for credit on this stream.
     pub(super) fn writable(&mut self, stream: StreamId) {
         if let Some(answer) = self.answers.remove(&stream) {
             return self.take(Op::Answer(answer));

@@ -1,5 +1,5 @@
-//! The exchanges of the peer that are under way. They run on the session's own task, so that no piece of an answer crosses from one
-//! thread to another; a service that works long between two awaits runs on a task of its own.
+//! The peer's exchanges that are in progress. They run on the session's own task, so no part of an answer crosses threads. A
+//! service that works long between two awaits runs on a task of its own.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -15,18 +15,18 @@ use crate::service::Exchange;
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Exchanges by stream.
+/// Exchanges in progress, by stream.
 #[derive(Default)]
 pub(super) struct Serving {
-    /// Made for the first: most sessions of a node that only listens have none.
+    /// Created with the first exchange: most sessions of a node that only listens have none.
     running: Option<FuturesUnordered<Running>>,
     streams: BTreeMap<StreamId, AbortHandle>,
 }
 
 impl Serving {
-    /// Begins one.
+    /// Begins an exchange.
     pub(super) fn begin(&mut self, stream: StreamId, exchange: Exchange) {
-        // A panic in there ends the exchange, and is told by itself.
+        // A panic in the service ends the exchange, and the panic hook reports it.
         let run = AssertUnwindSafe(exchange.run()).catch_unwind();
         let (run, handle) = abortable(run);
         let running = self.running.get_or_insert_default();
@@ -34,29 +34,29 @@ impl Serving {
         self.streams.insert(stream, handle);
     }
 
-    /// Whether one is answered on this stream.
+    /// Returns whether an exchange runs on this stream.
     pub(super) fn contains(&self, stream: StreamId) -> bool {
         self.streams.contains_key(&stream)
     }
 
-    /// Gives one up: its service is dropped at the next poll.
+    /// Gives up an exchange. Its service is dropped at the next poll.
     pub(super) fn give_up(&mut self, stream: StreamId) {
         if let Some(handle) = self.streams.remove(&stream) {
             handle.abort();
         }
     }
 
-    /// One has its answer; what is left of it ends by itself.
+    /// Marks an exchange as answered. Its remaining work ends by itself.
     pub(super) fn complete(&mut self, stream: StreamId) {
         self.streams.remove(&stream);
     }
 
-    /// Gives all of them up.
+    /// Gives up all exchanges.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Lets them go on; whether one has ended.
+    /// Polls all exchanges. Returns whether one has ended.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(running) = &mut self.running else {
             return false;

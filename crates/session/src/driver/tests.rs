@@ -12,13 +12,13 @@ use crate::ops::tell;
 use crate::testkit::{Shared, joined, joined_behind, stop};
 use crate::{Body, Call, ExchangeError, HandlerService, Reply, SessionHandle};
 
-/// Bytes that the tests' file has.
+/// Length of the tests' file.
 const LEN: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 type Served = Service<MemoryStore>;
 
-/// A client's session with a server that serves a file, and what its bytes go through.
+/// A client's session with a server that serves a file, and the pipe between them.
 async fn pair() -> (SessionHandle, Shared) {
     let mut store = MemoryStore::new(64 << 20);
     let mut file = store.create().unwrap();
@@ -47,13 +47,13 @@ async fn whole(mut body: Body) -> usize {
     len
 }
 
-/// As many streams as a session may have open.
+/// Maximum number of open streams of a session.
 const STREAMS: usize = 256;
 
 #[tokio::test]
 async fn a_request_that_waits_for_a_stream_holds_up_nothing_else() {
     let (session, _) = pair().await;
-    // Uploads, since unread answers would take all credit of the connection.
+    // Use uploads, since unread answers would use up the connection's credit.
     let mut all = Vec::new();
     for _ in 0..STREAMS {
         let put = Request::new(Method::Put, "/small", Headers::default());
@@ -61,7 +61,7 @@ async fn a_request_that_waits_for_a_stream_holds_up_nothing_else() {
     }
     let mut one_more = std::pin::pin!(session.ask(get()));
     assert!((&mut one_more).now_or_never().is_none());
-    // What comes behind it is carried out: facts, bytes, and the end that gives it a stream.
+    // Later operations are carried out: facts, bytes, and the end that frees a stream.
     in_time(session.facts()).await.unwrap();
     let last = all.pop().unwrap();
     in_time(last.send(Bytes::from_static(b"x"))).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_request_that_waits_for_a_stream_holds_up_nothing_else() {
     in_time(session.close()).await;
 }
 
-/// Lets nobody in, or nothing be opened.
+/// Denies every session, or every stream.
 struct Closed {
     session: bool,
 }
@@ -138,7 +138,7 @@ async fn who_is_gone_before_its_answer_takes_no_stream() {
         let mut asked = std::pin::pin!(session.ask(get()));
         assert!((&mut asked).now_or_never().is_none());
         if n % 2 == 0 {
-            // Its stream is there, and nobody has taken it.
+            // The stream exists, and no handler has taken it.
             in_time(session.facts()).await.unwrap();
         }
     }
@@ -164,7 +164,7 @@ async fn small_writes_to_a_carrier_that_takes_nothing_arrive_once_it_does() {
         }
         upload.finish().await.unwrap().head.status
     });
-    // Whatever is said meanwhile waits, and nothing is lost.
+    // Whatever is sent meanwhile waits, and nothing is lost.
     for _ in 0..2000 {
         in_time(session.facts()).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! Answers as their readers have them.
+//! Answers, as their readers receive them.
 
 use std::task::Poll;
 
@@ -12,16 +12,16 @@ use super::{Op, tell};
 use crate::exchange::Inbox;
 use crate::{Error, ExchangeError};
 
-/// An answer whose head is here.
+/// An answer whose head has arrived.
 #[derive(Debug)]
 pub struct Answer {
     /// Status and headers.
     pub head: Response,
-    /// The body, as it comes.
+    /// The body, readable as it arrives.
     pub body: Body,
 }
 
-/// An answer's body. Dropped before its end, it gives the exchange up.
+/// The body of an answer. Dropping it before its end gives up the exchange.
 #[derive(Debug)]
 pub struct Body {
     pub(crate) inbox: Inbox,
@@ -29,15 +29,15 @@ pub struct Body {
     pub(crate) ops: mpsc::Sender<Op>,
     pub(crate) owed: u64,
     pub(crate) ended: bool,
-    /// The request's body was not sent to its end: the peer is told that no more of it comes.
+    /// Whether the request's body is not completely sent. A drop then tells the peer that no more of it follows.
     pub(crate) unsent: bool,
 }
 
-/// Used-up bytes that are told to the peer together.
+/// Number of consumed bytes after which the peer is given credit.
 const CREDIT_STEP: u64 = 64 << 10;
 
 impl Body {
-    /// Of the exchange that a stream is for; `unsent` where more of its request follows.
+    /// Creates the body of the exchange on `stream`. `unsent` says whether more of the request's body follows.
     pub const fn new(stream: StreamId, inbox: Inbox, ops: mpsc::Sender<Op>, unsent: bool) -> Self {
         Self {
             inbox,
@@ -59,11 +59,11 @@ impl Body {
         Ok(Answer { head, body: self })
     }
 
-    /// The next bytes; `None` at the end.
+    /// Returns the next bytes, or `None` at the end.
     ///
     /// # Errors
     ///
-    /// The exchange ended early; what came before was given.
+    /// The exchange ended early. All bytes that arrived before were returned.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ExchangeError> {
         if self.ended {
             return Ok(None);
@@ -78,7 +78,7 @@ impl Body {
         let got = match ready {
             Some(got) => got,
             None => {
-                // Nothing at hand: before waiting, the peer is given all credit that is due.
+                // Nothing is buffered: before waiting, give the peer all credit that is due.
                 self.pay().await;
                 let inbox = &self.inbox;
                 std::future::poll_fn(|cx| inbox.poll_chunk(cx)).await
@@ -100,16 +100,16 @@ impl Body {
         let bytes = std::mem::take(&mut self.owed);
         if bytes > 0 {
             let stream = self.stream;
-            // A session that is gone needs no credit.
+            // A closed session needs no credit.
             let _ = self.ops.send(Op::Consume { stream, bytes }).await;
         }
     }
 
-    /// All of it, up to `max` bytes; `None` when it is longer.
+    /// Reads the whole body, up to `max` bytes. Returns `None` if it is longer.
     ///
     /// # Errors
     ///
-    /// As [`Body::chunk`].
+    /// See [`Body::chunk`].
     pub async fn all(&mut self, max: usize) -> Result<Option<Vec<u8>>, ExchangeError> {
         let mut out = Vec::new();
         while let Some(bytes) = self.chunk().await? {

@@ -9,26 +9,26 @@ use super::{Body, Op, send, tell};
 use crate::exchange::Inbox;
 use crate::{Error, ExchangeError};
 
-/// A stream of another type than BAR. Dropped before both its directions ended, it is reset.
+/// A stream of another type than BAR. Dropping it before both directions have ended resets it.
 #[derive(Debug)]
 pub struct RawStream {
     pub(crate) body: Body,
 }
 
 impl RawStream {
-    /// A stream whose bytes arrive in `inbox`, and whose task takes `ops`.
+    /// Creates a stream whose bytes arrive in `inbox` and whose task takes `ops`.
     pub const fn new(stream: StreamId, inbox: Inbox, ops: mpsc::Sender<Op>) -> Self {
         Self {
             body: Body::new(stream, inbox, ops, false),
         }
     }
 
-    /// Where its bytes arrive.
+    /// Returns the inbox of the stream's received bytes.
     pub fn inbox(&self) -> Inbox {
         self.body.inbox.clone()
     }
 
-    /// The next bytes; `None` after the last.
+    /// Returns the next bytes, or `None` after the last.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl RawStream {
         self.body.chunk().await
     }
 
-    /// Both directions apart.
+    /// Splits the stream into its receiving and its sending direction.
     pub fn split(self) -> (Body, RawSender) {
         let sender = RawSender {
             stream: self.body.stream,
@@ -47,16 +47,16 @@ impl RawStream {
         (self.body, sender)
     }
 
-    /// Resets it.
+    /// Resets the stream with `code`.
     pub async fn refuse(mut self, code: Code) {
         self.body.ended = true;
         let stream = self.body.stream;
-        // A session that is gone has no streams.
+        // A closed session has no streams.
         let _ = self.body.ops.send(Op::Abort { stream, code }).await;
     }
 }
 
-/// The sending direction of a [`RawStream`]. Dropped before its end, it resets the stream.
+/// The sending direction of a [`RawStream`]. Dropping it before its end resets the stream.
 #[derive(Debug)]
 pub struct RawSender {
     stream: StreamId,
@@ -65,7 +65,7 @@ pub struct RawSender {
 }
 
 impl RawSender {
-    /// Sends bytes; waits while the peer gives no credit.
+    /// Sends bytes. Waits while the peer gives no credit.
     ///
     /// # Errors
     ///
@@ -76,11 +76,11 @@ impl RawSender {
         Ok(())
     }
 
-    /// Breaks the stream off.
+    /// Resets the stream with `code`.
     pub async fn abort(mut self, code: Code) {
         self.ended = true;
         let stream = self.stream;
-        // A session that is gone has no streams.
+        // A closed session has no streams.
         let _ = self.ops.send(Op::Abort { stream, code }).await;
     }
 }

@@ -1,21 +1,21 @@
-//! How many bytes the answers of one session hold that the session has not taken yet.
+//! Limits the bytes that a session's answers buffer before the session takes them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that all answers of one session may have read ahead.
+/// Maximum number of bytes that all answers of one session may read ahead.
 const BUDGET: usize = 1 << 20;
 
-/// What is read of a body at once.
+/// Maximum bytes read from a body at once.
 pub const CHUNK: usize = 64 << 10;
-/// The same once the budget is spent.
+/// Maximum bytes read at once after the budget is spent.
 pub const TRICKLE: usize = 4 << 10;
 
-/// Clones count together.
+/// The read-ahead budget of a session. Clones share one count.
 #[derive(Clone, Debug, Default)]
 pub struct Allowance(Arc<AtomicUsize>);
 
-/// Bytes that are held; given back when this is dropped.
+/// Bytes reserved from the budget. Dropping this returns them.
 #[derive(Debug)]
 pub struct Lent {
     of: Allowance,
@@ -23,7 +23,7 @@ pub struct Lent {
 }
 
 impl Allowance {
-    /// A whole chunk, where there is room for one.
+    /// Reserves a whole chunk, or returns `None` if the budget has no room for one.
     pub fn chunk(&self) -> Option<Lent> {
         let more = |held: usize| (held + CHUNK <= BUDGET).then_some(held + CHUNK);
         let taken = self

@@ -1,4 +1,4 @@
-//! A request as it arrives: its head first, then its body as far as the service reads it.
+//! A request as it arrives: its head first, then its body at the pace of the service.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -13,27 +13,28 @@ use tokio_util::sync::PollSender;
 use crate::exchange::Inbox;
 use crate::ops::{Op, tell};
 
-/// Used-up bytes that are told to the client together.
+/// Number of consumed bytes after which the client is given credit.
 const CREDIT_STEP: u64 = 64 << 10;
 
-/// Why a request's body does not come to its end.
+/// The reason why a request's body is incomplete.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
     /// The client gave up, or its session ended.
     #[error("the client is gone")]
     Gone,
-    /// It is not as long as the head said, or must not be there. The client is told so, whatever the service answers.
+    /// The body does not have the length that the head states, or must not exist. The client receives an error, whatever the
+    /// service answers.
     #[error("the body is not what the request's head said")]
     Malformed,
 }
 
-/// Why there is no more of a request.
+/// The reason why a request does not continue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fault {
-    /// It is answered with 400.
+    /// The request is refused, and answered with 400.
     Refused(Refusal),
-    /// It is no request.
+    /// The bytes are not a request.
     Malformed,
     /// The client is gone.
     Gone,
@@ -44,15 +45,15 @@ pub(super) struct Arriving {
     stream: StreamId,
     inbox: Inbox,
     ops: mpsc::Sender<Op>,
-    /// Bytes that were taken, and not told yet.
+    /// Bytes consumed for which no credit was given yet.
     owed: u64,
-    /// Waits for room to tell them.
+    /// Waits for room in the queue to give credit.
     waits: Option<PollSender<Op>>,
     incoming: Incoming<Request>,
     heard_all: bool,
     complete: bool,
     fault: Option<Fault>,
-    /// Who answers, and has to know of a fault.
+    /// Wakes the answering task when the request turns out to be faulty.
     answerer: Option<Waker>,
 }
 
@@ -72,7 +73,7 @@ impl Arriving {
         }
     }
 
-    /// Tells the client what was used, once there is room for that in the queue of who hears it.
+    /// Gives the client credit for consumed bytes, once the operation queue has room.
     fn poll_pay(&mut self, cx: &mut Context<'_>) {
         if self.owed == 0 {
             return;
@@ -85,7 +86,7 @@ impl Arriving {
                 .waits
                 .get_or_insert_with(|| PollSender::new(ops.clone()));
             match waits.poll_reserve(cx) {
-                // Nobody hears it when the session is gone.
+                // A closed session needs no credit.
                 Poll::Ready(reserved) => {
                     let _ = reserved.and_then(|()| waits.send_item(pay));
                 }
@@ -96,7 +97,7 @@ impl Arriving {
         self.owed = 0;
     }
 
-    /// The same from where nobody can wait, for the last time.
+    /// Gives all remaining credit, from code that cannot wait.
     fn pay_all(&mut self) {
         let (stream, bytes) = (self.stream, std::mem::take(&mut self.owed));
         if bytes > 0 {
@@ -117,7 +118,7 @@ impl Arriving {
         }
     }
 
-    /// The next part. What was taken before counts as used.
+    /// Returns the next part. The part taken before then counts as consumed.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part<Request>, Fault>> {
         loop {
             if let Some(part) = self.incoming.pop() {
@@ -144,7 +145,7 @@ impl Arriving {
                 }
                 Poll::Ready(Ok(None) | Err(_)) => self.fault = Some(Fault::Gone),
                 Poll::Pending => {
-                    // Before waiting, the client is given all credit that is due.
+                    // Before waiting, give the client all credit that is due.
                     self.poll_pay(cx);
                     return Poll::Pending;
                 }
@@ -152,7 +153,7 @@ impl Arriving {
         }
     }
 
-    /// Nobody reads on: what is there and what comes is dropped, and the client has its credit back.
+    /// Drops all buffered and arriving bytes, and gives the client credit for them.
     fn discard(&mut self) {
         if !self.complete {
             self.fault.get_or_insert(Fault::Gone);
@@ -162,7 +163,7 @@ impl Arriving {
     }
 }
 
-/// The same, shared by who reads and who answers.
+/// A request shared by its reader and its answerer.
 #[derive(Clone)]
 pub(super) struct Shared(Arc<Mutex<Arriving>>);
 
@@ -175,16 +176,16 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The head.
+    /// Waits for the head.
     pub(super) async fn head(&self) -> Result<Request, Fault> {
         match std::future::poll_fn(|cx| self.lock().poll_part(cx)).await? {
             Part::Head(request) => Ok(request),
-            // Nothing else comes first.
+            // No other part comes first.
             Part::Body(_) | Part::End => Err(Fault::Malformed),
         }
     }
 
-    /// The end of a request that has no body.
+    /// Waits for the end of a request that has no body.
     pub(super) async fn end(&self) -> Result<(), Fault> {
         let end = std::future::poll_fn(|cx| self.lock().poll_part(cx)).await?;
         if end == Part::End {
@@ -194,7 +195,7 @@ impl Shared {
         }
     }
 
-    /// Ready when the request turns out to be none.
+    /// Resolves when the request turns out to be faulty.
     pub(super) fn poll_fault(&self, cx: &Context<'_>) -> Poll<Fault> {
         let mut arriving = self.lock();
         match arriving.fault {
@@ -206,7 +207,7 @@ impl Shared {
         }
     }
 
-    /// Whether it has turned out to be none.
+    /// Returns the request's fault, if it has one.
     pub(super) fn fault(&self) -> Option<Fault> {
         self.lock().fault.filter(|fault| *fault != Fault::Gone)
     }
@@ -215,13 +216,13 @@ impl Shared {
         self.lock().discard();
     }
 
-    /// For the service.
+    /// Returns the body, for the service.
     pub(super) fn body(&self) -> CallBody {
         CallBody(self.clone())
     }
 }
 
-/// A request's body. Bytes that are not read give the client no credit; dropped, what is left of it is not waited for.
+/// The body of a request. Unread bytes give the client no credit. After a drop, the rest of the body is not waited for.
 pub struct CallBody(Shared);
 
 impl std::fmt::Debug for CallBody {
@@ -231,7 +232,7 @@ impl std::fmt::Debug for CallBody {
 }
 
 impl CallBody {
-    /// One that is here as a whole.
+    /// Creates a body that is already complete.
     #[cfg(any(test, feature = "testkit"))]
     #[must_use]
     pub fn whole(bytes: Bytes) -> Self {
@@ -244,20 +245,20 @@ impl CallBody {
         Self(Shared::new(0, inbox, mpsc::channel(1).0))
     }
 
-    /// The next bytes; `None` at the end.
+    /// Returns the next bytes, or `None` at the end.
     ///
     /// # Errors
     ///
-    /// The body does not come to its end.
+    /// The body is incomplete or malformed.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
         std::future::poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
-    /// The same by polling.
+    /// Polls for the next bytes, or `None` at the end.
     ///
     /// # Errors
     ///
-    /// As [`CallBody::chunk`].
+    /// See [`CallBody::chunk`].
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         let mut arriving = self.0.lock();
         loop {
@@ -275,11 +276,11 @@ impl CallBody {
         }
     }
 
-    /// All of it, up to `max` bytes; `None` when it is longer.
+    /// Reads the whole body, up to `max` bytes. Returns `None` if it is longer.
     ///
     /// # Errors
     ///
-    /// As [`CallBody::chunk`].
+    /// See [`CallBody::chunk`].
     pub async fn all(&mut self, max: usize) -> Result<Option<Vec<u8>>, BodyError> {
         let mut out = Vec::new();
         while let Some(bytes) = self.chunk().await? {

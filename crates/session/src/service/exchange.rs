@@ -1,5 +1,5 @@
-//! One exchange over a byte stream: a request's bytes come in, an answer's go out. It knows of no session: streams of direct
-//! sessions and exchanges over the mix are served by it alike.
+//! One exchange over a byte stream: reads a request and writes its answer. It is independent of sessions, and serves both streams
+//! of direct sessions and exchanges over the mix.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,30 +20,30 @@ use crate::Count;
 use crate::exchange::Inbox;
 use crate::ops::{Answer, Op, tell};
 
-/// What one needs.
+/// The parts of an exchange.
 pub struct Exchange {
-    /// Names the exchange for `ops`.
+    /// ID of the exchange in `ops`.
     pub stream: StreamId,
-    /// Where the request's bytes arrive.
+    /// Inbox in which the request's bytes arrive.
     pub inbox: Inbox,
-    /// Who sends the answer's.
+    /// Queue of the task that sends the answer's bytes.
     pub ops: mpsc::Sender<Op>,
     /// The client, as far as it is known.
     pub client: Client,
-    /// The session that it came on.
+    /// The session on which the request arrived.
     pub from: RequestSource,
-    /// Answers.
+    /// The service that answers.
     pub service: Arc<dyn Service>,
     /// Counts the answer.
     pub metrics: Arc<dyn Count>,
 }
 
-/// An exchange that runs in a task of its own. Dropped, it is given up: the service's future is dropped with it.
+/// An exchange that runs in its own task. Dropping this gives up the exchange and drops the service's future.
 #[derive(Debug)]
 pub struct Running(Option<AbortHandle>);
 
 impl Running {
-    /// The answer is complete: what is left ends by itself.
+    /// Marks the answer as complete. The remaining task ends by itself.
     pub fn complete(mut self) {
         self.0 = None;
     }
@@ -57,7 +57,7 @@ impl Drop for Running {
     }
 }
 
-/// Resets a stream whose answer did not come to its end, unless its client did so.
+/// Resets a stream whose answer is incomplete, unless the client has reset it.
 struct Unfinished {
     stream: StreamId,
     inbox: Inbox,
@@ -77,13 +77,13 @@ impl Drop for Unfinished {
 }
 
 impl Exchange {
-    /// Runs until the answer is complete.
+    /// Spawns a task that runs until the answer is complete.
     pub fn spawn(self) -> Running {
         let task = tokio::spawn(self.run());
         Running(Some(task.abort_handle()))
     }
 
-    /// The same, where the caller polls it.
+    /// Runs until the answer is complete, polled by the caller.
     pub(crate) async fn run(self) {
         let mut unfinished = Unfinished {
             stream: self.stream,
@@ -109,7 +109,7 @@ impl Exchange {
         self.send(reply).await
     }
 
-    /// What the service says, unless the request turns out to be none before it does.
+    /// Returns the service's reply, unless the request turns out to be faulty first.
     async fn reply(&self, arriving: &Shared) -> Result<Reply, Fault> {
         let request = arriving.head().await?;
         if !request.may_have_body() {
@@ -127,7 +127,7 @@ impl Exchange {
             fault = std::future::poll_fn(|cx| arriving.poll_fault(cx)) => Err(fault),
             reply = work.catch_unwind() => match arriving.fault() {
                 Some(fault) => Err(fault),
-                // A panic in there is told by itself.
+                // The panic hook has already reported a panic of the service.
                 None => Ok(reply.unwrap_or_else(|_| Reply::new(status::INTERNAL))),
             },
         }
@@ -143,7 +143,7 @@ impl Exchange {
         let mut first = Bytes::from(message.map_err(|_| Code::INTERNAL_ERROR)?);
         self.metrics.served(status);
         loop {
-            // A head does not wait for what follows it.
+            // A head does not wait for the bytes that follow it.
             let next = std::future::poll_fn(|cx| match body.poll_next(cx) {
                 Poll::Ready(next) => Poll::Ready(Some(next)),
                 Poll::Pending if !first.is_empty() => Poll::Ready(None),
@@ -168,7 +168,7 @@ impl Exchange {
                 fin: last,
                 done,
             };
-            // Nobody hears the answer of a session that is gone, or of an exchange that was given up.
+            // The session is closed or the exchange was given up, so nobody receives the answer.
             if self.ops.send(Op::Answer(Box::new(answer))).await.is_err() || sent.await.is_err() {
                 return Ok(());
             }

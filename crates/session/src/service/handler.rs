@@ -1,4 +1,4 @@
-//! A handler that answers at once, as a service.
+//! Adapts a handler that answers at once to a service.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,13 +7,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Call, Reply, Service, ServiceFuture};
 
-/// What is read of a body at once.
+/// Maximum bytes read from a body at once.
 const CHUNK: usize = 64 << 10;
-/// Answers up to this are not streamed.
+/// Maximum length of an answer that is sent whole and not streamed.
 const WHOLE: usize = 128 << 10;
 
-/// Serves with a [`Handler`] that touches no disk, such as that of a
-/// [`MemoryStore`](betanet_bar::MemoryStore): all clients share it.
+/// Serves with a [`Handler`] that does no disk access, such as that of a [`MemoryStore`](betanet_bar::MemoryStore). All clients
+/// share it.
 pub struct HandlerService<H>(Arc<Mutex<H>>);
 
 impl<H> std::fmt::Debug for HandlerService<H> {
@@ -29,7 +29,7 @@ impl<H> Clone for HandlerService<H> {
 }
 
 impl<H> HandlerService<H> {
-    /// Serves with this.
+    /// Creates a service from this handler.
     #[must_use]
     pub fn new(handler: H) -> Self {
         Self(Arc::new(Mutex::new(handler)))
@@ -67,7 +67,7 @@ where
         }
         let head = self.with(|h| h.end(&mut exchange));
         let mut body = BytesMut::new();
-        // A short answer leaves as a whole.
+        // A short answer is sent whole.
         while body.len() < WHOLE {
             match self.with(|h| h.read(&mut exchange, CHUNK)) {
                 Ok(bytes) if bytes.is_empty() => {

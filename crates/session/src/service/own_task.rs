@@ -1,4 +1,4 @@
-//! Calls that run in tasks of their own.
+//! A service wrapper that runs each call in its own task.
 
 use std::sync::Arc;
 
@@ -7,11 +7,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Call, Reply, Service, ServiceFuture};
 
-/// Gives each call a task of its own: a service that works long between two awaits holds up no other exchange of the session.
+/// Runs each call in its own task. A service that works long between two awaits then does not delay other exchanges of the
+/// session.
 pub struct OwnTask(Arc<dyn Service>);
 
 impl OwnTask {
-    /// Around this one.
+    /// Wraps this service.
     pub fn new(service: impl Service) -> Self {
         Self(Arc::new(service))
     }
@@ -22,9 +23,9 @@ impl Service for OwnTask {
         let service = Arc::clone(&self.0);
         Box::pin(async move {
             let task = tokio::spawn(async move { service.call(call).await });
-            // Dropped, it ends the task.
+            // Dropping the handle ends the task.
             let answered = AbortOnDropHandle::new(task).await;
-            // A panic in there is told by itself.
+            // The panic hook has already reported a panic of the service.
             answered.unwrap_or_else(|_| Reply::new(status::INTERNAL))
         })
     }
@@ -75,7 +76,7 @@ mod tests {
         tokio::task::yield_now().await;
         drop(answering);
         assert!(gone.await.is_err(), "its future was dropped");
-        // As a panic does, but for the count of them, which other tests look at.
+        // This acts like a panic but skips the panic count, which other tests check.
         let service = OwnTask::new(|_: Call| async move {
             std::panic::resume_unwind(Box::new("on purpose"));
             #[allow(unreachable_code, reason = "the type of what is never said")]

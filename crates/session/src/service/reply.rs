@@ -7,15 +7,15 @@ use betanet_bar::{Headers, Response};
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
 
-/// Why a body breaks off.
+/// The error that breaks off a body.
 pub type Broken = Box<dyn std::error::Error + Send + Sync>;
 
-/// An answer.
+/// An answer of a service.
 #[derive(Debug)]
 pub struct Reply {
     /// Status and headers.
     pub head: Response,
-    /// What follows them.
+    /// The body.
     pub body: ReplyBody,
 }
 
@@ -48,13 +48,13 @@ impl From<Response> for Reply {
 }
 
 impl Reply {
-    /// A status, and nothing else.
+    /// Creates an answer with a status and no body.
     #[must_use]
     pub fn new(status: u16) -> Self {
         Response::new(status).into()
     }
 
-    /// A line of text.
+    /// Creates an answer with a line of text.
     #[must_use]
     pub fn text(status: u16, text: impl Into<String>) -> Self {
         let text: String = text.into();
@@ -65,14 +65,14 @@ impl Reply {
         reply.with_body(text)
     }
 
-    /// With these bytes.
+    /// Sets the body to these bytes.
     #[must_use]
     pub fn with_body(mut self, bytes: impl Into<Bytes>) -> Self {
         self.body = ReplyBody(Kind::Whole(bytes.into()));
         self
     }
 
-    /// With what `stream` yields. It is polled only while there is room for more; an error breaks the exchange off with
+    /// Sets the body to the items of `stream`. It is polled only while there is room. An error ends the exchange with
     /// INTERNAL_ERROR.
     #[must_use]
     pub fn streaming<S, E>(mut self, stream: S) -> Self
@@ -85,7 +85,7 @@ impl Reply {
         self
     }
 
-    /// With a header.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
         let value: String = value.into();
@@ -93,7 +93,7 @@ impl Reply {
         self
     }
 
-    /// With what `source` gives.
+    /// Creates an answer whose body comes from `source`.
     #[must_use]
     pub fn with_source(head: Response, source: impl BodySource + 'static) -> Self {
         Self {
@@ -106,15 +106,15 @@ impl Reply {
 /// The next bytes of a body.
 #[derive(Debug)]
 pub struct Next {
-    /// May be empty.
+    /// The bytes, which may be empty.
     pub bytes: Bytes,
-    /// Nothing follows them.
+    /// Whether these bytes are the last.
     pub last: bool,
 }
 
-/// Gives a body piece by piece.
+/// Yields a body piece by piece.
 pub trait BodySource: Send {
-    /// The next bytes, which were asked for as there is room for them. Not asked again after the last.
+    /// Returns the next bytes. Called when there is room for them, and never after the last.
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ pub trait BodySource: Send {
 }
 
 impl ReplyBody {
-    /// The next bytes. Not to be asked again after the last.
+    /// Returns the next bytes. Must not be called after the last.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Broken>> {
         match &mut self.0 {
             Kind::Whole(bytes) => Poll::Ready(Ok(Next {
@@ -132,7 +132,7 @@ impl ReplyBody {
             })),
             Kind::Streamed(stream) => loop {
                 return match std::task::ready!(stream.as_mut().poll_next(cx)) {
-                    // An empty chunk is no end.
+                    // An empty chunk does not end the body.
                     Some(Ok(bytes)) if bytes.is_empty() => continue,
                     Some(Ok(bytes)) => Poll::Ready(Ok(Next { bytes, last: false })),
                     Some(Err(error)) => Poll::Ready(Err(error)),

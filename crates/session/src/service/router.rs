@@ -1,4 +1,4 @@
-//! Which service answers, by the prefix of the request's path.
+//! Chooses the service of a request by its path prefix.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use betanet_bar::{Response, status};
 
 use super::{Call, Service, ServiceFuture};
 
-/// Services by path prefix; the longest that fits answers, and 404 where none does.
+/// Services by path prefix. The longest matching prefix answers; without a match, the answer is 404.
 #[derive(Clone, Default)]
 pub struct Router {
-    /// The longest first.
+    /// Routes, longest prefix first.
     routes: Vec<(String, Arc<dyn Service>)>,
 }
 
@@ -20,21 +20,21 @@ impl std::fmt::Debug for Router {
     }
 }
 
-/// Whether a path is below a prefix: `/log` has `/log` and `/log/a`, but not `/logs`.
+/// Returns whether a path is below a prefix: `/log` covers `/log` and `/log/a`, but not `/logs`.
 fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
 }
 
 impl Router {
-    /// Lets `service` answer what is asked below `prefix`, instead of whatever did so before.
+    /// Lets `service` answer requests below `prefix`, in place of an earlier service with that prefix.
     #[must_use]
     pub fn with(mut self, prefix: &str, service: impl Service) -> Self {
         self.set(prefix, Arc::new(service));
         self
     }
 
-    /// As [`Router::with`], in place.
+    /// Like [`Router::with`], in place.
     pub fn set(&mut self, prefix: &str, service: Arc<dyn Service>) {
         self.routes.retain(|(known, _)| known != prefix);
         let at = self
@@ -43,12 +43,12 @@ impl Router {
         self.routes.insert(at, (prefix.to_owned(), service));
     }
 
-    /// Whether exactly this prefix has a service.
+    /// Returns whether exactly this prefix has a service.
     pub fn has(&self, prefix: &str) -> bool {
         self.routes.iter().any(|(known, _)| known == prefix)
     }
 
-    /// Who answers at this path.
+    /// Returns the service for this path.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<&Arc<dyn Service>> {
         let found = self

@@ -1,4 +1,4 @@
-//! Services behind a session: slow ones, streaming ones, ones that break.
+//! Services behind a session: slow, streaming and failing ones.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn greet(call: Call) -> Reply {
     Reply::text(200, format!("{} {who}", call.request.path()))
 }
 
-/// Says when it is dropped.
+/// Signals when it is dropped.
 struct Told(Option<oneshot::Sender<()>>);
 
 impl Drop for Told {
@@ -93,7 +93,7 @@ async fn a_stream_is_polled_only_while_there_is_room() {
     let mut answer = in_time(session.ask(request(Method::Get, "/log")))
         .await
         .unwrap();
-    // Nobody reads: it stops, and others go on.
+    // While nobody reads, the stream stops and other exchanges continue.
     let mut made = usize::MAX;
     while made != MADE.load(Ordering::SeqCst) {
         made = MADE.load(Ordering::SeqCst);
@@ -167,7 +167,7 @@ async fn an_answer_before_the_end_of_the_request_lets_the_rest_go_by() {
             }
             Ok::<_, crate::Error>(())
         };
-        // The answer comes sooner or later; neither is a fault.
+        // The answer may arrive early or late; both are correct.
         let _ = in_time(sent).await;
         assert_eq!(in_time(upload.finish()).await.unwrap().head.status, 403);
     }
@@ -201,7 +201,7 @@ async fn who_gives_up_drops_the_services_future() {
     }
     let is_dropped = dropped.recv().await.unwrap();
     in_time(is_dropped).await.unwrap();
-    // The same when the session ends.
+    // The same happens when the session ends.
     let asking = session.clone();
     let asked = tokio::spawn(async move { asking.ask(request(Method::Get, "/wait")).await });
     in_time(began.notified()).await;
@@ -213,7 +213,7 @@ async fn who_gives_up_drops_the_services_future() {
 
 #[tokio::test]
 async fn a_service_that_panics_harms_nobody_else() {
-    // As a panic does, but for the count of them, which other tests look at.
+    // This acts like a panic but skips the panic count, which other tests check.
     let breaks = || std::panic::resume_unwind(Box::new("on purpose"));
     let panics = move |call: Call| async move {
         if call.request.path() == "/boom/now" {
@@ -260,7 +260,7 @@ async fn a_request_that_is_none_is_told_so_whatever_the_service_says() {
         .unwrap();
     assert!(in_time(upload.finish()).await.is_err());
     assert!(READ.swap(false, Ordering::SeqCst));
-    // A GET has no body: the service is not asked at all.
+    // A GET has no body, so the service is not called.
     let upload = in_time(session.upload(request(Method::Get, "/x")))
         .await
         .unwrap();
@@ -287,7 +287,7 @@ async fn a_body_may_be_streamed_back_as_it_comes() {
     let upload = in_time(session.upload(request(Method::Post, "/echo")))
         .await
         .unwrap();
-    // The answer may be here before that is known to be sent.
+    // The answer may arrive before the send is known to be complete.
     let _ = in_time(upload.send(Bytes::from_static(b"one "))).await;
     in_time(upload.answered()).await;
     let sent = in_time(upload.send(Bytes::from_static(b"two"))).await;

@@ -1,4 +1,4 @@
-//! TLS records of TCP connections, both ways, with their times.
+//! TLS records of TCP connections in both directions, with their times.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use etherparse::{SlicedPacket, TransportSlice};
 
 use super::{FLOWS, Flow, ends};
 
-/// Bytes of one direction that wait for what comes before them.
+/// Maximum number of bytes of one direction that wait for earlier ones.
 const AHEAD: usize = 1 << 20;
-/// Records of one connection that are kept: more than a trace has.
+/// Maximum number of records kept of one connection: more than a trace has.
 const RECORDS: usize = 2 * STEPS_MAX;
 
 /// One direction of a connection.
@@ -17,23 +17,23 @@ const RECORDS: usize = 2 * STEPS_MAX;
 struct Direction {
     next: Option<u32>,
     ahead: BTreeMap<u32, Vec<u8>>,
-    /// Bytes of a record's header that have come, then how much of its body is left.
+    /// Received bytes of a record's header. `left` is the remaining length of its body.
     header: Vec<u8>,
     left: usize,
 }
 
 impl Direction {
-    /// Takes a segment; the records that are whole with it.
+    /// Adds a segment. Returns the records that it completes.
     fn take(&mut self, number: u32, syn: bool, payload: &[u8]) -> Vec<(u8, u16)> {
         if syn {
             self.next = Some(number.wrapping_add(1));
             return Vec::new();
         }
-        // One whose beginning is not in the file is not read.
+        // A connection whose beginning is not in the file is skipped.
         let Some(next) = self.next else {
             return Vec::new();
         };
-        // Sent again, in part or whole.
+        // The segment is a whole or partial retransmission.
         let known = next.wrapping_sub(number) as usize;
         let fresh = if known < 1 << 30 {
             payload.get(known..).unwrap_or_default()
@@ -86,7 +86,7 @@ struct Connection {
     records: Vec<Record>,
 }
 
-/// All connections of a file, by who began them.
+/// All connections of a file, by their client.
 #[derive(Default)]
 pub(super) struct Streams {
     open: BTreeMap<Flow, Connection>,
@@ -104,7 +104,7 @@ impl Streams {
         let flow = (from, tcp.source_port(), to, tcp.destination_port());
         let back = (to, tcp.destination_port(), from, tcp.source_port());
         if tcp.syn() && !tcp.ack() {
-            // A port may be used again.
+            // A port may be reused.
             if let Some(before) = self.open.remove(&flow) {
                 self.done.push(before.records);
             }
@@ -140,7 +140,7 @@ impl Streams {
         }
     }
 
-    /// The records of all connections.
+    /// Returns the records of all connections.
     pub(super) fn done(mut self) -> Vec<Vec<Record>> {
         self.done.extend(self.open.into_values().map(|c| c.records));
         self.done

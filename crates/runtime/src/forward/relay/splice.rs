@@ -1,4 +1,4 @@
-//! A stream that goes on: its bytes pass both ways, and its place is given back when it is over.
+//! A relayed stream: passes its bytes both ways, and releases its place at the end.
 
 use std::sync::Arc;
 
@@ -35,13 +35,13 @@ impl Held {
 }
 
 impl Drop for Held {
-    /// Broken off: nothing is known of the next hop, and nothing is to be done.
+    /// The stream broke off. This says nothing about the next hop, and needs no action.
     fn drop(&mut self) {
         self.over(false);
     }
 }
 
-/// Opens the stream ahead, and passes bytes both ways.
+/// Opens the stream to the next hop, and passes bytes both ways.
 pub(super) async fn go_on(mut held: Held, begun: Begun, ahead: Box<SessionHandle>, onward: PathId) {
     let Begun { stream, first } = begun;
     let mut head = BytesMut::from(&onward[..]);
@@ -56,7 +56,7 @@ pub(super) async fn go_on(mut held: Held, begun: Begun, ahead: Box<SessionHandle
     held.over(ahead.is_closed());
 }
 
-/// Passes bytes both ways until both have ended; when one breaks off, so does the other.
+/// Passes bytes both ways until both directions have ended. If one breaks off, so does the other.
 async fn splice(behind: RawStream, ahead: RawStream, load: &Load) {
     let (mut from_behind, mut to_behind) = behind.split();
     let (mut from_ahead, mut to_ahead) = ahead.split();
@@ -76,6 +76,6 @@ async fn splice(behind: RawStream, ahead: RawStream, load: &Load) {
         to_behind.send(Bytes::new(), true).await?;
         Ok::<(), Error>(())
     };
-    // What broke is reset by the drops.
+    // Dropping both resets the broken stream.
     let _ = tokio::try_join!(onward, back);
 }

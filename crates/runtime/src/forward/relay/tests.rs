@@ -11,7 +11,7 @@ fn hop(n: u8) -> NodeId {
     NodeId([n; 20])
 }
 
-/// Lookups for next hops that nobody knows, three for each of so many payers; those that were refused at once are left out.
+/// Starts lookups for unknown next hops, three for each of so many parties. Leaves out those that were refused at once.
 async fn looked_for(relay: &Arc<Relay>, hops: &mut u8, payers: u8) -> Vec<Found> {
     let mut all: Vec<Found> = Vec::new();
     for (payer, _) in (0..payers).flat_map(|p| [(p, 0), (p, 1), (p, 2)]) {
@@ -27,7 +27,7 @@ async fn looked_for(relay: &Arc<Relay>, hops: &mut u8, payers: u8) -> Vec<Found>
     all
 }
 
-/// Leaves those out that have found nothing.
+/// Removes the lookups that have ended without a result.
 async fn still_runs(all: &mut Vec<Found>) {
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
@@ -56,7 +56,7 @@ async fn lookups_for_others_leave_half_of_them_to_the_node_for_as_long_as_they_l
     let mut hops = 0;
     let mut others = looked_for(&relay, &mut hops, 8).await;
     assert_eq!(others.len(), LOOKUPS.0);
-    // Who waited for them gives up; the mesh goes on with them, and there is no more room than before.
+    // The askers give up. The mesh continues the lookups, so no places are released.
     tokio::time::sleep(NEXT_HOP).await;
     still_runs(&mut others).await;
     assert!(others.is_empty());
@@ -69,7 +69,7 @@ async fn lookups_for_others_leave_half_of_them_to_the_node_for_as_long_as_they_l
         .collect();
     still_runs(&mut own).await;
     assert_eq!(own.len(), 8, "of the mesh's 16");
-    // All are over: there is room again.
+    // All lookups are over, so there are free places again.
     tokio::time::sleep(Duration::from_secs(25)).await;
     still_runs(&mut own).await;
     assert!(own.is_empty());

@@ -1,4 +1,4 @@
-//! What a client has to know before it sends: directory, relays' keys, guard.
+//! Finds the data that a client needs before it sends: the directory, the relays' keys, and the guard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use crate::files::on_disk;
 use crate::mesh::peer_of_seed;
 use crate::{Clock, Error, Mesh, Network, Node, SeedFailure, SessionHandle, seed};
 
-/// One seed's answer takes no longer.
+/// Time limit of one seed's answer.
 const ASK: Duration = Duration::from_secs(6);
-/// Seeds whose directories are compared.
+/// Number of seeds whose directories are compared.
 const COMPARED: usize = 2;
-/// Between two looks for relays' records.
+/// Interval between two searches for relays' records.
 const LOOK: Duration = Duration::from_millis(200);
-/// After this the relays that are known make do.
+/// Time after which the relays known so far are used.
 const SETTLE: Duration = Duration::from_secs(4);
 
 pub(in super::super) struct Finder {
@@ -38,14 +38,14 @@ pub(in super::super) struct Finder {
     pub(in super::super) patience: Duration,
 }
 
-/// What a seed answered.
+/// The answer of a seed.
 enum Answer {
     Directory(Vec<u8>),
     Equivocation,
     None(SeedFailure),
 }
 
-/// The directories that an epoch's relays come from, and the relays.
+/// The relays of an epoch, and the directories from which they come.
 pub(super) struct Chart {
     directory: Directory,
     earlier: Directory,
@@ -53,7 +53,9 @@ pub(super) struct Chart {
 }
 
 impl Chart {
-    /// Takes up keys that relays published since; whether there were any. What is no longer known of a relay changes nothing.
+    /// Takes keys that relays have published since. Returns whether there were any.
+    ///
+    /// If a relay's record is missing, nothing changes.
     pub(super) fn renew(&mut self, records: &[Record]) -> bool {
         let fresh = topology(&self.directory, &self.earlier, records);
         let newer = fresh != self.topology && fresh.relays() == self.topology.relays();
@@ -64,7 +66,7 @@ impl Chart {
     }
 }
 
-/// The relays of a directory that count, with the keys of their own records.
+/// Returns the valid relays of a directory, with the keys of their own records.
 fn topology(directory: &Directory, earlier: &Directory, records: &[Record]) -> Topology {
     let keys = |r: &Record| {
         let claims = r.claims().ok()?;
@@ -75,7 +77,7 @@ fn topology(directory: &Directory, earlier: &Directory, records: &[Record]) -> T
 }
 
 impl Finder {
-    /// The epoch of now.
+    /// Returns the current epoch.
     pub(in super::super) fn epoch(&self) -> u32 {
         epoch_at(self.clock.now().unix_ms)
     }
@@ -97,7 +99,7 @@ impl Finder {
         })
     }
 
-    /// The directory of an epoch, the same from two seeds where two are reached.
+    /// Returns the directory of an epoch. If two seeds are reached, both must have the same.
     pub(in super::super) async fn directory(&self, epoch: u32) -> Result<Directory, Error> {
         let mix = self.network.mix.as_ref();
         let mix = mix.ok_or_else(|| Error::NoMix {
@@ -130,7 +132,7 @@ impl Finder {
                     continue;
                 }
             };
-            // A directory of many relays is a second's arithmetic.
+            // Verifying a directory of many relays takes a second.
             let (list, key) = (maintainers.clone(), mix.beacon_key);
             let checking = move || check(&bytes, &list, &key);
             let Ok(checked) = tokio::task::spawn_blocking(checking).await else {
@@ -168,7 +170,7 @@ impl Finder {
         }
     }
 
-    /// What is to be known of the epoch of now.
+    /// Collects the data for the current epoch.
     pub(super) async fn chart(&self, relays: usize) -> Result<Chart, Error> {
         let mix = self.network.mix.as_ref();
         let mix = mix.ok_or_else(|| Error::NoMix {
@@ -176,7 +178,7 @@ impl Finder {
         })?;
         let epoch = self.epoch();
         let directory = self.directory(epoch).await?;
-        // Relays of the network's first directory count at once, others from the second epoch after theirs.
+        // Relays of the network's first directory count at once, others from the second epoch after their first.
         let before = mix.first_epoch.max(epoch.saturating_sub(2));
         let earlier = if before < epoch {
             self.directory(before).await?
@@ -207,7 +209,7 @@ impl Finder {
                 });
             }
             if !asked && waited >= SETTLE / 2 {
-                // Those that gossip has not brought.
+                // Ask for the records that gossip has not brought.
                 asked = true;
                 for node in missing {
                     let mesh = self.mesh.clone();
@@ -218,8 +220,8 @@ impl Finder {
         }
     }
 
-    /// The guard that is kept, or a fresh one, which is noted. One that is noted and does not read is an error: whoever could damage
-    /// it would have another one drawn.
+    /// Returns the stored guard, or draws a new one and stores it. An invalid stored guard is an error: otherwise an attacker who
+    /// damages it could force a new draw.
     pub(super) fn guard(
         &self,
         topology: &Topology,
@@ -232,7 +234,7 @@ impl Finder {
         }
     }
 
-    /// A session with the guard, and a stream for packets on it.
+    /// Opens a session with the guard, and a stream for packets on it.
     pub(super) async fn enter(
         &self,
         guard: NodeId,
@@ -250,7 +252,7 @@ impl Finder {
     }
 }
 
-/// A network's guard, by its name.
+/// The guard of a network, stored by the network's name.
 const GUARD: Kind = Kind::new("guard", 1);
 
 fn fresh_guard(now: u64, topology: &Topology) -> Result<Guard, Error> {
@@ -267,7 +269,7 @@ fn parse(bytes: &[u8]) -> Option<Guard> {
     })
 }
 
-/// The guard of a state folder, which is held meanwhile: clients that begin at once have the same one.
+/// Returns the guard of a state folder, which is held meanwhile: clients that start together share one guard.
 fn kept_guard(
     folder: &SharedFolder,
     network: &str,
@@ -276,7 +278,7 @@ fn kept_guard(
 ) -> Result<NodeId, Error> {
     let name = format!("guard-{network}");
     folder.hold(|state| {
-        // An earlier version's file had the same name.
+        // The file of an earlier version has the same name.
         let old = state.place(&name);
         let reads = |bytes: &[u8]| parse(bytes).map(|_| bytes.to_vec());
         if let Some(kept) = load_or_move(state, (GUARD, &name), &old, reads)? {

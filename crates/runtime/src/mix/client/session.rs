@@ -22,24 +22,24 @@ impl MixSession {
         Self(handle)
     }
 
-    /// The gateway.
+    /// Returns the gateway's key.
     #[must_use]
     pub const fn peer(&self) -> &PublicKey {
         self.0.peer()
     }
 
-    /// The outer connection to the guard, by which everything enters the mix.
+    /// Returns the outer connection to the guard, over which all traffic enters the mix.
     #[must_use]
     pub const fn guard_connection(&self) -> &OuterFacts {
         self.0.outer()
     }
 
-    /// Waits until the session is over, without keeping it open.
+    /// Waits until the session is over. Does not keep it open.
     pub fn over(&self) -> impl Future<Output = ()> + Send + use<> {
         self.0.over()
     }
 
-    /// Whether the session has ended.
+    /// Returns whether the session has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
@@ -49,21 +49,21 @@ impl MixSession {
     ///
     /// # Errors
     ///
-    /// The session or the exchange ended, or the request is not one.
+    /// The session or the exchange ended, or the request is invalid.
     pub async fn ask(&self, request: Request) -> Result<Answer, Error> {
         Ok(self.0.ask(request).await?)
     }
 
-    /// Sends a request's head; the body follows through what is returned.
+    /// Sends a request's head. The returned [`Upload`] sends the body.
     ///
     /// # Errors
     ///
-    /// As [`MixSession::ask`].
+    /// See [`MixSession::ask`].
     pub async fn upload(&self, request: Request) -> Result<Upload, Error> {
         Ok(self.0.upload(request).await?)
     }
 
-    /// Closes the session. The client, and its other sessions, stay.
+    /// Closes the session. The client and its other sessions remain.
     pub async fn close(&self) {
         self.0.close().await;
     }

@@ -1,4 +1,4 @@
-//! One task a client of the mix: its machine between the guard's stream and the users' sessions.
+//! The task of a mix client: runs its state machine between the guard's stream and the users' sessions.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;
@@ -29,26 +29,26 @@ use super::find::{Chart, Finder};
 use super::recipient_of;
 use crate::{Body, Clock, ExchangeError, SessionHandle};
 
-/// Packets that wait for the guard's stream.
+/// Capacity of the queue of packets to the guard.
 const OUT: usize = 1024;
-/// Bytes of a request that the machine is given at once.
+/// Maximum bytes of a request passed to the state machine at once.
 const SEND: usize = 32 << 10;
-/// Requests that wait for a place; those beyond are refused.
+/// Maximum number of requests that wait for a place. More are refused.
 const WAITING: usize = 256;
-/// What it gets to say its last words.
+/// Time for the last packets at the end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// How often keys, and after its epoch's begin a directory, are looked for.
+/// Interval at which keys, and a new epoch's directory, are looked up.
 const RENEW: Duration = Duration::from_secs(30);
 
-/// For the task.
+/// A message to the task.
 pub(super) enum Message {
-    /// What a session's user asks.
+    /// An operation of a session's user.
     Op(Box<(Recipient, Op)>),
-    /// Another epoch's relays.
+    /// The relays of a new epoch.
     Topology(Topology),
-    /// A gateway's key of another epoch.
+    /// A gateway's key of a new epoch.
     Recipient(Recipient),
-    /// Another session with the guard.
+    /// A new session with the guard.
     Guard(Box<(SessionHandle, Substream, Zeroizing<[u8; 32]>)>),
     Stop,
 }
@@ -69,7 +69,7 @@ pub(super) struct Task {
     waiting: VecDeque<(Recipient, Box<Ask>)>,
     built: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
     out: mpsc::Sender<Box<Packet>>,
-    /// Finds the guard again.
+    /// For reconnecting to the guard.
     guard: (Arc<Finder>, NodeId, mpsc::WeakSender<Message>),
 }
 
@@ -89,12 +89,12 @@ impl Io for Task {
             ClientTransmit::Build(work) => {
                 let built = self.built.0.clone();
                 tokio::task::spawn_blocking(move || {
-                    // A task that is gone needs no packets.
+                    // A task that has ended needs no packets.
                     let _ = built.blocking_send(work.run());
                 });
             }
             ClientTransmit::Packet(packet) => {
-                // One that finds no room is lost, and sent again like any other.
+                // A packet without room is lost, and retransmitted like any other.
                 let _ = self.out.try_send(packet);
             }
         }
@@ -104,7 +104,7 @@ impl Io for Task {
         self.told(event);
     }
 
-    /// Requests that waited until there is room for one more exchange.
+    /// Begins waiting requests while there is room for exchanges.
     fn take(&mut self) -> bool {
         let mut began = false;
         while let Some((to, ask)) = self.waiting.pop_front() {
@@ -165,7 +165,7 @@ impl Task {
             let at = stop.map_or(at, |stop| at.min(self.clock.instant(stop)));
             tokio::select! {
                 message = messages.recv(), if stop.is_none() => match message {
-                    // The gateway is still told that its answer is whole: else it would repeat the end of it.
+                    // Still acknowledge the answer's end to the gateway, which would otherwise repeat it.
                     None | Some(Message::Stop) => {
                         stop = Some(self.clock.now().mono + LAST_WORDS);
                     }
@@ -189,7 +189,7 @@ impl Task {
                     tokio::spawn(enter_again(finder, guard, messages));
                 }
                 Some(packet) = packets.recv() => {
-                    // Refused only while much waits, which is taken below: like a packet lost on the way.
+                    // This is refused only while queues are full, which are emptied below. The effect is that of a lost packet.
                     let _ = self.asker.handle_input(self.clock.now(), ClientInput::Packet(packet));
                 }
                 Some(done) = self.built.1.recv() => {
@@ -199,7 +199,7 @@ impl Task {
             }
         }
         drop(self);
-        // A guard that takes nothing is not waited for.
+        // Do not wait for a guard that takes nothing.
         let _ = timeout(LAST_WORDS, writer).await;
         session.close().await;
     }
@@ -248,7 +248,7 @@ impl Task {
         }
     }
 
-    /// Begins an exchange, or gives the request back for later.
+    /// Begins an exchange, or returns the request to be retried.
     fn ask(&mut self, to: Recipient, ask: Box<Ask>) -> Result<(), Box<Ask>> {
         if ask.reply.is_closed() {
             return Ok(());
@@ -278,7 +278,7 @@ impl Task {
 
     fn operate(&mut self, to: Recipient, op: Op) {
         match op {
-            // In their turn: what comes behind may be what makes a place for one.
+            // Keep the order: a later operation may free a place.
             Op::Ask(ask) if self.waiting.len() < WAITING => self.waiting.push_back((to, ask)),
             Op::Ask(ask) => {
                 let error = MixError::Client(ClientError::Exchanges);
@@ -298,7 +298,7 @@ impl Task {
                 self.blocked.remove(&stream);
                 self.asker.abort(self.clock.now(), stream);
             }
-            // There is no session end to end that they could be for: whoever waits for an answer is told by the drop.
+            // These require a session end to end, which does not exist here. Dropping them notifies anyone who waits.
             Op::Open(_)
             | Op::PathControl(_)
             | Op::Ping(_)
@@ -349,7 +349,7 @@ impl Task {
         }
     }
 
-    /// Notes a loop, for an audit after its epoch.
+    /// Records a loop, for an audit after its epoch.
     fn looped(&self, looped: &Looped) {
         let Some(path) = &self.loops_file else { return };
         let hops: Vec<serde_json::Value> = looped
@@ -388,7 +388,7 @@ fn append(path: &std::path::Path, line: &str) -> std::io::Result<()> {
     file.write_all(line.as_bytes())
 }
 
-/// Writes packets to the guard's stream, several at once where they come so.
+/// Writes packets to the guard's stream, in batches when several are queued.
 fn write_to(mut stream: Substream) -> (mpsc::Sender<Box<Packet>>, JoinHandle<()>) {
     let (out, mut packets) = mpsc::channel::<Box<Packet>>(OUT);
     let writer = tokio::spawn(async move {
@@ -406,7 +406,7 @@ fn write_to(mut stream: Substream) -> (mpsc::Sender<Box<Packet>>, JoinHandle<()>
     (out, writer)
 }
 
-/// Opens another session with the guard, where one ended.
+/// Opens a new session with the guard after one has ended.
 async fn enter_again(finder: Arc<Finder>, guard: NodeId, messages: mpsc::WeakSender<Message>) {
     let mut rest = Duration::from_millis(500);
     loop {
@@ -417,7 +417,7 @@ async fn enter_again(finder: Arc<Finder>, guard: NodeId, messages: mpsc::WeakSen
         match entered {
             Ok((session, stream, _)) => {
                 if let Ok(key) = session.lottery_key().await {
-                    // A task that is gone needs no session.
+                    // A task that has ended needs no session.
                     let _ = messages
                         .send(Message::Guard(Box::new((session, stream, key))))
                         .await;
@@ -431,7 +431,7 @@ async fn enter_again(finder: Arc<Finder>, guard: NodeId, messages: mpsc::WeakSen
     }
 }
 
-/// Takes up the relays of each new epoch, and the keys that relays and gateways publish.
+/// Loads the relays of each new epoch, and new keys of relays and gateways.
 pub(super) async fn watch(
     finder: Arc<Finder>,
     (guard, relays): (NodeId, usize),
@@ -442,7 +442,7 @@ pub(super) async fn watch(
     loop {
         let now = finder.clock.now().unix_ms;
         let next = epoch_start(chart.topology.epoch().saturating_add(1));
-        // A few seconds into the epoch, so that its directory is there.
+        // Wait a few seconds into the epoch, so that its directory is available.
         let wait = Duration::from_millis(next.saturating_sub(now)) + Duration::from_secs(5);
         tokio::time::sleep(wait.min(RENEW)).await;
         let Some(messages) = messages.upgrade() else {
@@ -457,7 +457,7 @@ pub(super) async fn watch(
                     }
                     let known: Vec<NodeId> = lock(&recipients).keys().copied().collect();
                     for node in known {
-                        // It is among those that are known from here on.
+                        // Its record is known from here on.
                         finder.mesh.record(node).await;
                     }
                     true

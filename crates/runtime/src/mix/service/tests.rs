@@ -1,4 +1,4 @@
-//! Exchanges over the mix, without the mix.
+//! Exchanges over the mix, tested without a mix.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn server(service: impl Service) -> (Server, mpsc::Receiver<Op>) {
     Server::new(Arc::new(service), Arc::new(Metrics::new()))
 }
 
-/// A server whose replies go nowhere.
+/// A server whose replies are dropped.
 struct Alone<'a>(&'a mut Server, Now);
 
 impl Io for Alone<'_> {
@@ -66,7 +66,7 @@ fn deliver(server: &mut Server, now: Now, payload: Delivered) {
     drive(&mut Alone(server, now));
 }
 
-/// Says when it is dropped.
+/// Signals when it is dropped.
 struct Told(Option<oneshot::Sender<()>>);
 
 impl Drop for Told {
@@ -95,7 +95,7 @@ async fn an_exchange_that_is_given_up_drops_its_services_future() {
     for _ in 0..9 {
         tokio::task::yield_now().await;
     }
-    // Nothing is heard of its client for a minute.
+    // Nothing arrives from its client for a minute.
     drive(&mut Alone(&mut server, at(60)));
     assert!(server.serving.is_empty() && server.streams.is_empty());
     let dropped = tokio::time::timeout(Duration::from_secs(20), dropped).await;

@@ -1,8 +1,8 @@
-//! More packets than a relay has places for.
+//! Load tests with more packets than a relay has places for.
 
 use super::*;
 
-/// A packet that a relay is to send on after a delay, or, without a next node, to drop; no two are alike.
+/// Returns a unique packet, which a relay sends on after a delay, or drops if it has no next node.
 fn packet(n: u32, key: RelayKey, onward: Option<(u16, betanet_wire::NodeId)>) -> Packet {
     let mut x = [3; 32];
     x[..4].copy_from_slice(&n.to_be_bytes());
@@ -14,7 +14,7 @@ fn packet(n: u32, key: RelayKey, onward: Option<(u16, betanet_wire::NodeId)>) ->
     let last = Hop { key, command: drop };
     let hops = match onward {
         None => vec![last],
-        // The second layer is for whoever has this key: here nobody opens it.
+        // The second layer is for the holder of this key, which nobody opens here.
         Some(_) => vec![Hop { key, command }, last],
     };
     let way = Way {
@@ -26,7 +26,7 @@ fn packet(n: u32, key: RelayKey, onward: Option<(u16, betanet_wire::NodeId)>) ->
     build(way, &[0; PAYLOAD]).unwrap()
 }
 
-/// A client at an address of its own.
+/// Returns a client with a separate address.
 fn client_from(n: u32) -> Node {
     let last = u8::try_from(n + 1).unwrap();
     let at = std::net::IpAddr::from([127, 0, 1, last]);
@@ -60,7 +60,7 @@ async fn packets_to_random_nodes_take_no_links_and_identities_of_one_address_hav
     let honest = client.session(name(GATEWAY)).await.unwrap();
     assert_eq!(get(&honest, "/hello.txt").await, b"hello from 6");
     client.close().await;
-    // Of 640 places a session has 40, and the three of one address 80.
+    // Of 640 places, a session has 40, and the three sessions of one address have 80.
     let (mut others, mut sent) = (Vec::new(), 0);
     for _ in 0..2 {
         let node = client_from(0);
@@ -109,7 +109,7 @@ async fn newcomers_are_dropped_where_a_queue_a_session_or_a_link_is_full_and_eac
         let (session, stream) = packets_to(&node, &mix.nodes[&relay]).await;
         streams.push((node, session, stream));
     }
-    // Once the relay has sent to it, the next node falls silent: it takes connections, and says nothing.
+    // Once the relay has sent to it, the next node falls silent: it accepts connections, and sends nothing.
     while mix.packets_out(relay) == 0 {
         send_all(&mut streams[0].2, &packets(1, 0)).await;
         sent += 1;
@@ -140,14 +140,14 @@ async fn newcomers_are_dropped_where_a_queue_a_session_or_a_link_is_full_and_eac
     while mix.dropped(relay, "link_full") == 0 {
         assert!(rounds < 90, "the link was never full");
         rounds += 1;
-        // Two sessions: one alone may not have so many that wait for links.
+        // Use two sessions, since one alone may not have that many packets that wait for links.
         for (_, _, stream) in &mut streams[..2] {
             send_all(stream, &packets(1_300, 0)).await;
         }
         sent += 2_600;
         eventually("all are in", || taken_in(&mix, relay) == sent).await;
     }
-    // Whatever it had a place for was kept for two seconds, as nobody takes it, and is counted too.
+    // Each packet that had a place was kept for two seconds, since nobody takes it, and is counted too.
     let causes = [
         "session_share",
         "queue_full",
@@ -177,7 +177,7 @@ fn taken_in(mix: &Mix, n: u8) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_whose_replay_memory_fills_up_publishes_a_further_key_and_forgets_nothing() {
-    // For one packet a second: 11 400 in a key's life, of which a session may have 356.
+    // A rate of one packet a second means 11 400 in a key's lifetime, of which a session may have 356.
     let mix = Mix::start(60, 1, |s| s.mix.rate = 1).await;
     let relay = 7;
     let first = key_of(&mix.directory(1).await, relay);
@@ -208,14 +208,14 @@ async fn a_relay_whose_replay_memory_fills_up_publishes_a_further_key_and_forget
     let second = tokio::time::timeout(Duration::from_secs(60), other).await;
     let second = second.expect("a further key");
     let (_, _, stream) = begun.last_mut().unwrap();
-    // Packets under both keys pass, and those that were there do not.
+    // New packets under both keys pass, and repeated ones do not.
     let more = [packet(99_990, first, None), packet(99_991, second, None)];
     send_all(stream, &more).await;
     eventually("both are opened", || mix.dropped(relay, "cover") == all + 2).await;
     send_all(stream, &[known.unwrap()]).await;
     send_all(stream, &more).await;
     eventually("none passes twice", || mix.dropped(relay, "replay") == 3).await;
-    // This session has had its part under the first key; under the second it has its part anew.
+    // This session has used up its part under the first key. Under the second key, it has a new part.
     let beyond: Vec<Packet> = (0..20).map(|n| packet(100_000 + n, first, None)).collect();
     send_all(stream, &beyond).await;
     let anew: Vec<Packet> = (0..20).map(|n| packet(200_000 + n, second, None)).collect();
@@ -233,11 +233,11 @@ async fn a_relay_whose_replay_memory_fills_up_publishes_a_further_key_and_forget
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_to_unwrap_are_few_of_a_session_of_an_address_and_of_all() {
-    // A relay whose threads do not get to them.
+    // A relay whose threads never process the packets.
     let mix = Mix::start_beyond(210, 1, |_| (), |c| c.mix.workers = Some(0)).await;
     let relay = 7;
     let unread = || mix.metric(relay, "betanet_mix_unread ");
-    // A session's bytes come in pieces, and a piece waits for places for all of its packets.
+    // A session's bytes arrive in pieces. Each piece waits for places for all of its packets.
     let piece = 33;
     let within = |most: u64, pieces: u64| most - pieces * piece..=most;
     let mut sessions = Vec::new();
@@ -264,7 +264,7 @@ async fn packets_to_unwrap_are_few_of_a_session_of_an_address_and_of_all() {
             same == 10
         })
         .await;
-        // Sixteenths for sessions, eighths for addresses.
+        // A session may have a sixteenth, and an address an eighth.
         let (held, before) = (unread(), 512 * u64::from(address));
         let (most, pieces) = match which {
             1 => (before + 256, 2 * address + 1),

@@ -1,4 +1,4 @@
-//! A client whose wire to its guard is cut.
+//! A client whose connection to its guard is cut.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
-/// Carries connections to another address until it is cut, and those after that until it is cut again.
+/// Carries connections to another address. A cut ends the current ones, and later ones work until the next cut.
 struct Wire {
     standing: Arc<Mutex<CancellationToken>>,
     all: CancellationToken,
@@ -53,7 +53,7 @@ impl Drop for Wire {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_enters_its_guard_again_after_their_session_broke() {
-    // Whoever dials a mixnode finds a wire that leads to it.
+    // Every dial to a mixnode goes over a wire that leads to it.
     let mix = Mix::start(100, 3, |s| {
         let listen = s.listener.listen.clone();
         s.listener.advertise = vec![listen[0].replace(".0.1:", ".0.2:")];
@@ -71,7 +71,7 @@ async fn a_client_enters_its_guard_again_after_their_session_broke() {
     let session = client.session(name(GATEWAY)).await.unwrap();
     assert_eq!(get(&session, "/hello.txt").await, b"hello from 6");
     let guard = client.guard();
-    // Twice, and the second time while an answer is on its way: what was lost is asked for again.
+    // Cut twice, the second time during an answer: lost data is requested again.
     wires[&guard].cut();
     assert_eq!(get(&session, "/hello.txt").await, b"hello from 6");
     let before = client.stats().received;
