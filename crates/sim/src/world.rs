@@ -17,17 +17,17 @@ use crate::Weather;
 use crate::answering::Answering;
 use crate::pipe::{Parcel, Pipe};
 
-/// A node's place in the world.
+/// Index of a node in the world.
 pub type Id = u32;
-/// A link's place in the world.
+/// Index of a link in the world.
 pub type LinkId = u32;
 
 /// An end of a link.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Side {
-    /// Who dialled.
+    /// The dialling end.
     Client,
-    /// Who was dialled.
+    /// The dialled end.
     Server,
 }
 
@@ -40,50 +40,50 @@ impl Side {
     }
 }
 
-/// What a node is made of.
+/// Parts of a node.
 pub struct Node<H> {
-    /// Its keys.
+    /// The node's keys.
     pub identity: Identity,
-    /// How its sessions behave.
+    /// Configuration of the node's sessions.
     pub config: Config,
-    /// What answers for it; a clone serves each link.
+    /// Handler of the node's requests; a clone serves each link.
     pub handler: H,
-    /// How far its calendar is off, milliseconds.
+    /// Error of the node's calendar, milliseconds.
     pub skew_ms: i64,
 }
 
-/// What the world tells its observer, in order.
+/// Event that the world reports to its observer, in order.
 #[derive(Debug)]
 pub enum Happening {
-    /// A connection told something.
+    /// A connection's event.
     Event {
-        /// Where.
+        /// The link of the connection.
         link: LinkId,
-        /// At which end.
+        /// The end of the link.
         side: Side,
-        /// What.
+        /// The event.
         event: Event,
     },
-    /// A timer that was set with [`World::set_timer`].
+    /// A timer set with [`World::set_timer`].
     Timer(u64),
 }
 
-/// What the world counts.
+/// Counters of the world.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
-    /// Links dialled.
+    /// Number of links dialled.
     pub dials: u64,
-    /// Links cut while both ends were there.
+    /// Number of links cut while both ends existed.
     pub cuts: u64,
-    /// Segments sent.
+    /// Number of segments sent.
     pub segments: u64,
-    /// Segments lost, and sent again.
+    /// Number of segments lost and retransmitted.
     pub lost: u64,
-    /// Segments that arrived twice.
+    /// Number of segments that arrived twice.
     pub doubled: u64,
-    /// Keys turned by dialling ends.
+    /// Number of key updates by dialling ends.
     pub rekeys_client: u64,
-    /// Keys turned by dialled ends.
+    /// Number of key updates by dialled ends.
     pub rekeys_server: u64,
 }
 
@@ -97,7 +97,7 @@ struct End<H: Handler> {
 struct Link<H: Handler> {
     secret: [u8; 32],
     ends: [End<H>; 2],
-    /// From the client, from the server.
+    /// The pipe from the client, and the one from the server.
     pipes: [Pipe; 2],
     message1: Vec<u8>,
     silent: bool,
@@ -109,9 +109,9 @@ enum Task {
     Timer(u64),
 }
 
-/// The world.
+/// The simulated world.
 pub struct World<H: Handler + Clone> {
-    /// Change it at any time.
+    /// Behaviour of the network; may be changed at any time.
     pub weather: Weather,
     now: Time,
     nodes: BTreeMap<Id, Node<H>>,
@@ -153,24 +153,24 @@ impl<H: Handler + Clone> World<H> {
         }
     }
 
-    /// Puts a node in, or a restarted one in its place.
+    /// Adds a node, or replaces it after a restart.
     pub fn add(&mut self, id: Id, node: Node<H>) {
         self.nodes.insert(id, node);
     }
 
-    /// The time.
+    /// The current time.
     #[must_use]
     pub const fn now(&self) -> Time {
         self.now
     }
 
-    /// What was counted.
+    /// The world's counters.
     #[must_use]
     pub const fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// A digest of every segment sent: when, on which link, which way, and its bytes.
+    /// A digest of every segment sent: time, link, direction and bytes.
     #[must_use]
     pub fn trace(&self) -> u64 {
         let digest: [u8; 32] = self.trace.clone().finalize().into();
