@@ -8,8 +8,9 @@
 //! checked as `carrier` does it, before any byte of HTTP. The request's other fields, and everything after it, do not look like
 //! a browser's.
 //!
-//! **Below:** `carrier`'s seam, BoringSSL, quiche. **Above:** `runtime`, with its feature `mimic`. **Source:** profile chapter 2, "Front
-//! origin and template"; RFC 8446; RFC 9000; RFC 9001; `betanet_carrier::CHROMIUM_156`, the browser's capture.
+//! **Below:** the interfaces of `carrier`, BoringSSL, quiche. **Above:** `runtime`, with its feature `mimic`. **Source:**
+//! profile chapter 2, "Front origin and template"; RFC 8446; RFC 9000; RFC 9001; `betanet_carrier::CHROMIUM_156`, the browser's
+//! capture.
 //!
 //! ```
 //! use std::sync::Arc;
