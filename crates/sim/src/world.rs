@@ -183,7 +183,7 @@ impl<H: Handler + Clone> World<H> {
         self.nodes.get(&id).map(|n| n.identity.public())
     }
 
-    /// One end's connection, to look at.
+    /// One end's connection, for inspection.
     #[must_use]
     pub fn connection(&self, link: LinkId, side: Side) -> Option<&Connection> {
         let end = &self.links.get(&link)?.ends[side as usize];
@@ -197,7 +197,7 @@ impl<H: Handler + Clone> World<H> {
         Now::new(self.now, unix_ms)
     }
 
-    /// Dials from one node to another; `None` when either is not there.
+    /// Dials from one node to another; `None` if either does not exist.
     pub fn dial(&mut self, from: Id, to: Id) -> Option<LinkId> {
         let responder = *self.key(to)?;
         let secret: [u8; 32] = self.secrets.array();
@@ -239,7 +239,7 @@ impl<H: Handler + Clone> World<H> {
         Some(id)
     }
 
-    /// Asks something of one end; `None` when it is gone.
+    /// Gives one end a command; `None` if the end is gone.
     pub fn command(
         &mut self,
         link: LinkId,
@@ -249,7 +249,7 @@ impl<H: Handler + Clone> World<H> {
         self.with(link, side, |m, now| m.handle_command(now, command))
     }
 
-    /// Bytes that one end was told of were used up.
+    /// Returns the credit of bytes that one end received and consumed.
     pub fn consume(&mut self, link: LinkId, side: Side, stream: StreamId, bytes: u64) {
         self.with(link, side, |m, now| {
             m.call(now, |m| m.consume(now, stream, bytes));
@@ -263,7 +263,7 @@ impl<H: Handler + Clone> World<H> {
         });
     }
 
-    /// Does something with one end, and takes what it says; `None` when it is gone.
+    /// Runs a function on one end and takes its output; `None` if the end is gone.
     fn with<T>(
         &mut self,
         link: LinkId,
@@ -282,7 +282,7 @@ impl<H: Handler + Clone> World<H> {
         self.push(at, Task::Timer(token));
     }
 
-    /// Cuts a link: both ends are told that the carrier is gone, what is on its way is lost.
+    /// Cuts a link: both ends see that the carrier is gone, and data in flight is lost.
     pub fn cut(&mut self, link: LinkId) {
         if let Some(l) = self.links.get(&link)
             && l.ends.iter().all(|e| e.machine.is_some())
@@ -295,14 +295,14 @@ impl<H: Handler + Clone> World<H> {
         self.drop_link(link);
     }
 
-    /// From now on everything on this link vanishes, and nobody is told.
+    /// From now on everything on this link is lost, without notice to its ends.
     pub fn silence(&mut self, link: LinkId) {
         if let Some(l) = self.links.get_mut(&link) {
             l.silent = true;
         }
     }
 
-    /// A node loses all it had in memory; its peers' carriers break.
+    /// Crashes a node: its memory is lost, and its peers' carriers break.
     pub fn crash(&mut self, node: Id) {
         let touched: Vec<(LinkId, Side)> = self
             .links
@@ -320,7 +320,7 @@ impl<H: Handler + Clone> World<H> {
         }
     }
 
-    /// The next happening before `end`; `None` when there is none, and the time is `end`.
+    /// The next event before `end`; `None` if there is none, and the time is then `end`.
     pub fn next(&mut self, end: Time) -> Option<Happening> {
         loop {
             if let Some(happening) = self.told.pop_front() {
@@ -394,13 +394,13 @@ impl<H: Handler + Clone> World<H> {
                     self.counters.doubled += 1;
                 }
                 self.read(link, side);
-                // What was read makes room for the sender.
+                // Reading makes room for the sender.
                 self.collect(link, side.other());
             }
         }
     }
 
-    /// Hands over what has arrived in order, as far as it is taken.
+    /// Passes on data that has arrived in order, as far as it is accepted.
     fn read(&mut self, link: LinkId, side: Side) {
         loop {
             let Some(l) = self.links.get_mut(&link) else {
@@ -428,7 +428,7 @@ impl<H: Handler + Clone> World<H> {
                 Parcel::Reset => Input::Lost,
             };
             if let Some(machine) = self.machine(link, side) {
-                // Refused only by an end that is over, and has told so.
+                // Refused only by an end that is over, and has reported its end.
                 let _ = machine.handle_input(now, input);
             }
             self.collect(link, side);
@@ -499,7 +499,7 @@ impl<H: Handler + Clone> World<H> {
         }
     }
 
-    /// Takes what an end has to say, and notes when it wants to be woken.
+    /// Takes an end's output, and notes its next timeout.
     fn collect(&mut self, link: LinkId, side: Side) {
         let mut finished = false;
         while let Some(l) = self.links.get_mut(&link) {
@@ -545,7 +545,7 @@ impl<H: Handler + Clone> World<H> {
         let Some(wake) = end.machine.as_ref().and_then(|m| m.poll_timeout()) else {
             return;
         };
-        // An end whose carrier takes nothing is woken when there is room, not sooner.
+        // An end whose carrier is full is woken when there is room, not sooner.
         if full && wake.at <= now {
             return;
         }
@@ -592,7 +592,7 @@ impl<H: Handler + Clone> World<H> {
         }
     }
 
-    /// Both ends of one link export the same for the same context, and no other link does.
+    /// Exports keying material: equal at both ends of a link for equal contexts, and different on other links.
     fn export(&mut self, link: LinkId, side: Side, context: &[u8]) {
         let Some(l) = self.links.get(&link) else {
             return;
@@ -604,7 +604,7 @@ impl<H: Handler + Clone> World<H> {
         }
     }
 
-    /// An end has said its last word.
+    /// Handles an end's last output.
     fn finish(&mut self, link: LinkId, side: Side) {
         let Some(l) = self.links.get_mut(&link) else {
             return;
