@@ -1,8 +1,8 @@
 //! L2: one session between two nodes, from the ticket to the last CLOSE, as a value without IO.
 //!
-//! **Promises.** The inner handshake authenticates both ends and binds the outer channel, the versions and
-//! the features into the keys; streams are ordered, flow-controlled and typed; a peer's fault ends the session
-//! with an event and a code, never with a panic; memory is bounded whatever the peer sends.
+//! **Promises.** The inner handshake authenticates both ends and binds the outer channel, the versions and the features into
+//! the keys. Streams are ordered, flow-controlled and typed. A peer's fault ends the session with an event and a code, never
+//! with a panic. Memory is bounded whatever the peer sends.
 //!
 //! **Below:** a carrier that moves ordered bytes both ways and can export keying material (`carrier`, or the
 //! simulator's). **Above:** the layers that open typed streams (`bar`, `mesh`, `mix`).
