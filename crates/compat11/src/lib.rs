@@ -5,8 +5,8 @@
 //! memory that a peer can occupy. [`Choices`] remembers which peers have used 1.2 and refuses them 1.1, so that blocking 1.2
 //! downgrades no peer.
 //!
-//! A leg of 1.1 has no inner handshake: its keys come from the outer TLS alone, and whoever terminates that TLS can read it. A
-//! node that joins a leg with a session of 1.2 holds the plaintext of both, and both must trust it.
+//! A leg of 1.1 has no inner handshake: its keys come from the outer TLS alone, and the party that terminates that TLS can read
+//! it. A node that joins a leg with a session of 1.2 holds the plaintext of both, and both must trust it.
 //!
 //! **Below:** a carrier that moves ordered bytes both ways and exports keying material. **Above:** `runtime`, which joins a leg's
 //! streams with those of a session. **Source:** profile chapter 9 (`spec-vectors/PROFILE.md`). Where the text of version 1.1 is
