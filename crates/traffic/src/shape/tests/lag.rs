@@ -205,7 +205,7 @@ fn what_comes_of_the_same_is_drawn_from_all_of_it() {
 }
 
 proptest! {
-    /// `took`: a machine's time for immediate sends and its spread; `loads`: how much wider loads are.
+    /// `usual` and `wide`: a machine's delay of immediate sends, and its spread. `wider`: how much wider loads are.
     #[test]
     fn what_is_at_once_comes_when_it_is_to_and_as_wide(
         seed in any::<u64>(), usual in 1000_u64..6000, wide in 200_u64..4000, wider in 0_u64..4000,
@@ -333,7 +333,7 @@ fn what_long_answers_take_longer_is_taken_off_them_alone() {
     let less: Vec<_> = loads[0].0.iter().map(|s| Duration::from(s.gap)).collect();
     // The following records are no earlier.
     assert_eq!(less, gaps(&load(1800, 3000, 1100)));
-    // Late reads stay late, if only slightly; tunnels that followed another shape are not counted.
+    // Late reads stay late, if only slightly; each tunnel is compared with the shape that it followed.
     let soon = load(2000, 4000, 300);
     let both = [shape(&page), shape(&soon)];
     let late = load(2200, 5000, 700);
