@@ -21,9 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Empty SETTINGS, and the acknowledgement of the client's.
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0];
 
-/// First bytes of three visits of Debian's Chromium 156 to `https://localhost`, as `betanet template capture` wrote them. A
-/// JSON object: `hellos`, TLS records up to the end of the ClientHello; `flights`, HTTP/2 up to the end of the first request,
-/// each in hex; and `quic`, for each visit over QUIC its datagrams up to the end of the ClientHello.
+/// First bytes of three visits of Debian's Chromium 156 to `https://localhost`, as `betanet template capture` wrote them: a
+/// JSON object of hex strings. `hellos` holds TLS records up to the end of the ClientHello, and `flights` HTTP/2 up to the end
+/// of the first request. `quic` holds, for each visit over QUIC, its datagrams up to the end of the ClientHello.
 pub const CHROMIUM_156: &str = include_str!("../shapes/chromium-156.json");
 
 /// The same data of Debian's Firefox 153 ESR.
