@@ -215,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             return self.hand_on(asked, line, left, keep, expects).await;
         }
         let mut response = self.site.cover.show(&asked).await;
-        // Error pages do not read the body; files do, to drop it.
+        // Error pages send no `100 Continue`; files do, and the body is then dropped.
         let shown = matches!(response.status().as_u16(), 200 | 206 | 304 | 412 | 416);
         if shown && expects {
             self.stream.write_all(CONTINUE).await?;
