@@ -1,4 +1,4 @@
-//! Looks at a front origin once, as its visitors do: what it selects, and which SETTINGS it sends (profile chapter 2).
+//! Probes a front origin once as its visitors would: the protocol it selects and the SETTINGS it sends (profile chapter 2).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,30 +12,30 @@ use crate::client::{Over, Trust, Way, connect, connect_quic, h2_builder};
 use crate::watch::{Seen, Watched};
 use crate::{Error, Fingerprint, Http2Look};
 
-/// For each of the two requests.
+/// Timeout of each of the two requests.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// What visitors who are programs ask for first.
+/// Paths that programs visit first.
 const PATHS: [&str; 2] = ["/robots.txt", "/favicon.ico"];
 
 /// The origin's half of a template.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OriginSeen {
-    /// The protocol that it selects.
+    /// ALPN protocol that the origin selects.
     pub alpn: String,
-    /// The SETTINGS that it sends first over HTTP/2, by number.
+    /// The origin's first HTTP/2 SETTINGS, by number.
     pub settings: Option<BTreeMap<u64, u64>>,
-    /// The same in the order in which it sends them.
+    /// The same SETTINGS in the order sent.
     pub in_order: Vec<(u16, u32)>,
-    /// The increment of the connection's window that it sends behind them; 0 where it sends none.
+    /// Increment of the connection's window sent after the SETTINGS; 0 if there is none.
     pub window: u32,
-    /// The cadence of its PINGs in milliseconds; 0 where none were seen.
+    /// Interval of the origin's PINGs in milliseconds; 0 if none was seen.
     pub ping_ms: u64,
-    /// What was asked for in the end, and how it was answered.
+    /// Path of the last request, and its status.
     pub asked: (&'static str, u16),
 }
 
 impl OriginSeen {
-    /// What a listener that shows this origin's pages says first over HTTP/2, where the origin speaks it.
+    /// First HTTP/2 frames of a listener that shows this origin's pages; `None` if the origin does not speak HTTP/2.
     #[must_use]
     pub fn look(&self) -> Option<Http2Look> {
         self.settings.is_some().then(|| Http2Look {
@@ -45,12 +45,12 @@ impl OriginSeen {
     }
 }
 
-/// Asks an origin for `/robots.txt`, and where it has none for `/favicon.ico`: one request on a fresh connection each. For `idle` the
-/// connection is then left alone, whatever the last was answered, to see whether the origin sends PINGs.
+/// Requests `/robots.txt` from an origin, then `/favicon.ico` if it has none, each on a fresh connection. The last connection
+/// then stays idle for `idle`, whatever the answer, to detect PINGs of the origin.
 ///
 /// # Errors
 ///
-/// It is not reached, not trusted, selects no HTTP/2 ([`Error::Alpn`]), or does not answer.
+/// The origin is not reachable or not trusted, selects no HTTP/2 ([`Error::Alpn`]), or does not answer.
 pub async fn calibrate(
     address: &str,
     trust: &Trust,
@@ -114,11 +114,11 @@ pub async fn calibrate(
     last.ok_or(Error::Gone)
 }
 
-/// The same over QUIC, where what an observer sees of the origin is what it selects.
+/// Probes an origin over QUIC, where an observer sees of the origin only the selected protocol.
 ///
 /// # Errors
 ///
-/// It is not reached, not trusted, or does not answer.
+/// The origin is not reachable or not trusted, or does not answer.
 pub async fn calibrate_quic(
     address: &str,
     trust: &Trust,

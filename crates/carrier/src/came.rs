@@ -1,8 +1,8 @@
-//! Visitors.
+//! Origin of a visitor's connection.
 
 use std::net::SocketAddr;
 
-/// Where a visitor came in, and from where.
+/// The local and the remote address of a visitor's connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Came {
     pub(crate) local: Option<SocketAddr>,

@@ -1,5 +1,5 @@
-//! Takes what a client begins with: its ClientHello, and its first HTTP/2 frames, which are answered `200` and nothing else; or its
-//! first datagrams of QUIC, which are not answered.
+//! Captures the first bytes of clients: the ClientHello and the first HTTP/2 frames, which are answered with `200` and nothing
+//! else; or the first QUIC datagrams, which are not answered.
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
@@ -16,25 +16,25 @@ use tokio_rustls::TlsAcceptor;
 use crate::site::tls_config;
 use crate::{CertSource, Error};
 
-/// A client that says nothing for so long has said what it wanted.
+/// Silence after which a client is considered done.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// SETTINGS, empty, and the answer to the client's.
+/// Empty SETTINGS, and the acknowledgement of the client's.
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0];
 
-/// What three visits of Debian's Chromium 156 to `https://localhost` began with, as `betanet template capture` wrote it: a JSON
-/// object of `hellos`, TLS records up to the end of the ClientHello, and `flights`, HTTP/2 up to the end of the first request, each
-/// in hex; and `quic`, for each visit over QUIC its datagrams up to the end of the ClientHello.
+/// First bytes of three visits of Debian's Chromium 156 to `https://localhost`, as `betanet template capture` wrote them: a
+/// JSON object of hex strings. `hellos` holds TLS records up to the end of the ClientHello, and `flights` HTTP/2 up to the end
+/// of the first request. `quic` holds, for each visit over QUIC, its datagrams up to the end of the ClientHello.
 pub const CHROMIUM_156: &str = include_str!("../shapes/chromium-156.json");
 
-/// The same of Debian's Firefox 153 ESR.
+/// The same data of Debian's Firefox 153 ESR.
 pub const FIREFOX_153: &str = include_str!("../shapes/firefox-153.json");
 
-/// What a client sent.
+/// Captured bytes of one client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Captured {
-    /// Its TLS records up to the end of the ClientHello.
+    /// TLS records up to the end of the ClientHello.
     pub hello: Vec<u8>,
-    /// Its HTTP/2 bytes up to the end of the first request; `None` where it ended before, or spoke something else.
+    /// HTTP/2 bytes up to the end of the first request; `None` if the client ended earlier or spoke another protocol.
     pub flight: Option<Vec<u8>>,
 }
 
@@ -42,10 +42,10 @@ pub struct Captured {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CaptureError {
-    /// What came is no ClientHello.
+    /// The received bytes are not a ClientHello.
     #[error("a client that sends no ClientHello: {0}")]
     Hello(#[from] HelloError),
-    /// It ended, or said nothing for ten seconds.
+    /// The client closed the connection, or sent nothing for ten seconds.
     #[error("a client that ends before its ClientHello does")]
     Ended,
     /// The connection failed.
@@ -53,11 +53,11 @@ pub enum CaptureError {
     Io(#[from] io::Error),
 }
 
-/// Captures clients.
+/// Captures TCP clients.
 pub struct Capture(TlsAcceptor);
 
 impl Capture {
-    /// With a certificate, which a browser has to be told to take where it is self-signed.
+    /// Uses this certificate; a browser must be configured to accept a self-signed one.
     ///
     /// # Errors
     ///
@@ -65,16 +65,16 @@ impl Capture {
     pub fn new(certificate: Arc<CertSource>) -> Result<Self, Error> {
         let mut config = tls_config(certificate)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
-        // With a ticket the next hello is that of a session resumed, and no first one.
+        // A ticket would make the next hello a resumption instead of a first visit.
         config.send_tls13_tickets = 0;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
-    /// Takes a client's hello, and as much of its HTTP/2 as it shows.
+    /// Captures a client's hello and the start of its HTTP/2.
     ///
     /// # Errors
     ///
-    /// What came is no ClientHello.
+    /// The received bytes are not a ClientHello, or the connection ended or failed.
     pub async fn take(&self, mut tcp: TcpStream) -> Result<Captured, CaptureError> {
         let mut hello = Vec::new();
         while Hello::from_stream(&hello)?.is_none() {
@@ -115,20 +115,20 @@ impl Capture {
         answer.push(0x88);
         tls.write_all(&answer).await.ok()?;
         tls.flush().await.ok()?;
-        // Until the client has it, and goes.
+        // Wait until the client has received it and closes.
         let mut rest = Vec::new();
         while rest.len() < FLIGHT_MAX && matches!(tls.read_buf(&mut rest).await, Ok(1..)) {}
         Some(bytes)
     }
 }
 
-/// Clients over QUIC whose hello is not whole yet.
+/// Maximum number of QUIC clients with an incomplete hello.
 const QUIC_MAX: usize = 64;
 
-/// Where a client is, and the connection ID that it chose for the server.
+/// A client's address, and the connection ID that it chose for the server.
 type Client = (SocketAddr, Vec<u8>);
 
-/// The connection ID for the server in a long header (RFC 8999 §5.1); nothing of another datagram.
+/// The server's connection ID in a long header (RFC 8999 §5.1); empty for any other datagram.
 fn chosen(datagram: &[u8]) -> &[u8] {
     let long = datagram.first().is_some_and(|b| b & 0x80 != 0);
     let id = datagram
@@ -138,16 +138,16 @@ fn chosen(datagram: &[u8]) -> &[u8] {
     id.and_then(|end| datagram.get(6..end)).unwrap_or_default()
 }
 
-/// Captures clients over QUIC.
+/// Captures QUIC clients.
 pub struct QuicCapture {
     socket: UdpSocket,
     clients: BTreeMap<Client, (Initials, Vec<Vec<u8>>)>,
-    /// Clients whose hello was whole: what they repeat is theirs still.
+    /// Clients with a complete hello, to recognize their repeated datagrams.
     done: Vec<Client>,
 }
 
 impl QuicCapture {
-    /// At a socket.
+    /// Captures clients at this socket.
     #[must_use]
     pub const fn new(socket: UdpSocket) -> Self {
         Self {
@@ -157,7 +157,7 @@ impl QuicCapture {
         }
     }
 
-    /// The next client's datagrams, up to the end of its hello; or who sent something else.
+    /// The next client's datagrams up to the end of its hello, or the address that sent something else.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl QuicCapture {
         let mut buf = vec![0; 65_536];
         loop {
             let (n, from) = self.socket.recv_from(&mut buf).await?;
-            // A port may be another client's soon; the connection ID that a client draws is its own.
+            // A port may soon belong to another client; a drawn connection ID does not.
             let client = (from, chosen(&buf[..n]).to_vec());
             if self.done.contains(&client) {
                 continue;
@@ -227,7 +227,7 @@ mod tests {
                 let name = "localhost".try_into().unwrap();
                 let mut tls = connector.connect(name, tcp.unwrap()).await.unwrap();
                 tls.write_all(&flight).await.unwrap();
-                // Whatever is said behind the handshake comes before this.
+                // Messages after the handshake come before this.
                 let mut answer = [0; 28];
                 tls.read_exact(&mut answer).await.unwrap();
                 tls.shutdown().await.unwrap();
@@ -255,7 +255,7 @@ mod tests {
                 .iter()
                 .map(|d| betanet_wire::text::unhex(d.as_str().unwrap()).unwrap())
                 .collect();
-            // What is repeated belongs to the client that is done.
+            // Repeated datagrams belong to the finished client.
             for datagram in visit.iter().chain(&visit) {
                 from.send(datagram).await.unwrap();
             }

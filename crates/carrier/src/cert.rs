@@ -19,14 +19,14 @@ use zeroize::Zeroizing;
 use crate::Error;
 use crate::disk::{Readers, read_regular, read_secret, write_new};
 
-/// Bytes of a file of certificates.
+/// Maximum size of a certificate file, bytes.
 const CHAIN_MAX: u64 = 1 << 20;
 
 /// The SHA-256 of the SubjectPublicKeyInfo of a certificate in DER.
 ///
 /// # Errors
 ///
-/// [`Error::Pem`] when it does not parse.
+/// [`Error::Pem`] if the certificate does not parse.
 pub fn pin_of(certificate: &[u8]) -> Result<[u8; 32], Error> {
     let certificate = CertificateDer::from(certificate);
     let parsed = webpki::EndEntityCert::try_from(&certificate)
@@ -34,7 +34,7 @@ pub fn pin_of(certificate: &[u8]) -> Result<[u8; 32], Error> {
     Ok(Sha256::digest(parsed.subject_public_key_info()).into())
 }
 
-/// Whether a certificate is its own issuer's, by its names and by its signature: an authority may have the name of what it signs.
+/// Whether a certificate is self-signed, by names and signature: an authority may share its name with a certificate it signs.
 fn signs_itself(certificate: &CertificateDer<'_>, parsed: &X509Certificate<'_>) -> bool {
     let Ok(own) = webpki::EndEntityCert::try_from(certificate) else {
         return false;
@@ -47,16 +47,16 @@ fn signs_itself(certificate: &CertificateDer<'_>, parsed: &X509Certificate<'_>) 
         && algorithms.any(|a| own.verify_signature(*a, signed, signature).is_ok())
 }
 
-/// What a certificate says of itself.
+/// Facts from a certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CertFacts {
-    /// Whether it is signed by its own key: web PKI does not know it, and clients are told its pin.
+    /// Whether the certificate is self-signed: web PKI does not know it, and clients need its pin.
     pub self_signed: bool,
-    /// The hosts that it is for: names, of which one may begin with `*.`, and IP addresses.
+    /// Hosts of the certificate: names, of which one may begin with `*.`, and IP addresses.
     pub hosts: Vec<String>,
-    /// From when on it counts, UNIX seconds.
+    /// Start of validity, UNIX seconds.
     pub not_before: i64,
-    /// Until when.
+    /// End of validity, UNIX seconds.
     pub not_after: i64,
 }
 
@@ -85,11 +85,11 @@ impl CertFacts {
         })
     }
 
-    /// Whether it counts at a time, UNIX seconds.
+    /// Whether the certificate is valid at a time in UNIX seconds.
     ///
     /// # Errors
     ///
-    /// Why it does not.
+    /// The certificate is not valid at that time; the text says why.
     pub const fn counts_at(&self, unix: i64) -> Result<(), &'static str> {
         if unix < self.not_before {
             Err("it does not count yet")
@@ -101,7 +101,7 @@ impl CertFacts {
     }
 }
 
-/// A certificate chain and its key, ready for use.
+/// A certificate chain and its key.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     key: Arc<CertifiedKey>,
@@ -117,12 +117,12 @@ fn file_error(path: &Path) -> impl Fn(io::Error) -> Error {
 }
 
 impl Certificate {
-    /// Reads a PEM chain and a PEM key; both may stand in one file. The key's file is one that others may not read, but for its
+    /// Reads a PEM chain and a PEM key; one file may hold both. The key's file must not be readable by others, except by its
     /// group.
     ///
     /// # Errors
     ///
-    /// A file cannot be read, or does not hold what it should.
+    /// A file cannot be read, or its content is not a chain or a key.
     pub fn from_pem_files(chain: &Path, key: &Path) -> Result<Self, Error> {
         let chain_pem = read_regular(chain, CHAIN_MAX).map_err(file_error(chain))?;
         let key_pem = read_secret(key, Readers::Group).map_err(file_error(key))?;
@@ -157,22 +157,22 @@ impl Certificate {
         })
     }
 
-    /// A fresh self-signed certificate for these host names.
+    /// Makes a self-signed certificate for these host names.
     ///
     /// # Errors
     ///
-    /// [`Error::Pem`] for a host name that cannot stand in a certificate.
+    /// [`Error::Pem`] for a host name that a certificate cannot contain.
     pub fn self_signed(hosts: &[String]) -> Result<Self, Error> {
         let pem = make_pem(hosts)?;
         Self::from_pem(pem.as_bytes(), pem.as_bytes())
     }
 
-    /// Reads the certificate that an earlier start left at `path`, or makes a self-signed one and leaves it there
-    /// with mode 0600, so that the pin stays.
+    /// Loads the certificate from `path`, or makes a self-signed one and stores it there with mode 0600, so that the pin
+    /// persists.
     ///
     /// # Errors
     ///
-    /// The file cannot be read or written, or does not hold what it should.
+    /// The file cannot be read or written, or its content is invalid.
     pub fn load_or_create(path: &Path, hosts: &[String]) -> Result<Self, Error> {
         match read_secret(path, Readers::Owner) {
             Ok(pem) => Self::from_pem(&pem, &pem).map_err(|e| {
@@ -188,13 +188,13 @@ impl Certificate {
         }
     }
 
-    /// The SHA-256 of its SPKI.
+    /// The SHA-256 of the certificate's SPKI.
     #[must_use]
     pub const fn pin(&self) -> &[u8; 32] {
         &self.pin
     }
 
-    /// What it says of itself.
+    /// Facts from the certificate.
     #[must_use]
     pub const fn facts(&self) -> &CertFacts {
         &self.facts
@@ -221,13 +221,13 @@ impl Watched {
     }
 }
 
-/// Where a listener's certificate comes from; PEM files are read again when they change.
+/// Source of a listener's certificate; changed PEM files are reloaded.
 #[derive(Debug)]
 pub struct CertSource {
     current: RwLock<Certificate>,
     watched: Option<Watched>,
     stamp: RwLock<Option<(SystemTime, SystemTime)>>,
-    /// Why the files cannot be used as they are now.
+    /// Reason why the present files are not usable.
     problem: RwLock<Option<String>>,
 }
 
@@ -240,7 +240,7 @@ fn write<T>(lock: &RwLock<T>, value: T) {
 }
 
 impl CertSource {
-    /// One certificate for good.
+    /// A fixed certificate.
     #[must_use]
     pub const fn fixed(certificate: Certificate) -> Self {
         Self {
@@ -251,11 +251,11 @@ impl CertSource {
         }
     }
 
-    /// PEM files, to be looked at by [`CertSource::reload`].
+    /// Certificate from PEM files, reloaded by [`CertSource::reload`].
     ///
     /// # Errors
     ///
-    /// They cannot be used now.
+    /// The files are not usable now.
     pub fn files(chain: &Path, key: &Path) -> Result<Self, Error> {
         let watched = Watched {
             chain: chain.to_owned(),
@@ -270,11 +270,11 @@ impl CertSource {
         })
     }
 
-    /// Reads the files again when they changed; whether they did.
+    /// Reloads the files if they changed; returns whether they did.
     ///
     /// # Errors
     ///
-    /// The changed files cannot be used: the certificate stays what it was.
+    /// The changed files are not usable; the certificate in use is kept.
     pub fn reload(&self) -> Result<bool, Error> {
         let Some(watched) = &self.watched else {
             return Ok(false);
@@ -283,7 +283,7 @@ impl CertSource {
         if read(&self.stamp) == stamp {
             return Ok(false);
         }
-        // Noted first: a file that cannot be used is complained of once, not at every look.
+        // Stored first, so that an unusable file is reported once, and not at every check.
         write(&self.stamp, stamp);
         let fresh = Certificate::from_pem_files(&watched.chain, &watched.key);
         write(&self.problem, fresh.as_ref().err().map(told));
@@ -291,20 +291,20 @@ impl CertSource {
         Ok(true)
     }
 
-    /// Why the files cannot be used as they were at the last look, if they cannot.
+    /// Reason why the files were not usable at the last check; `None` if they were.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         read(&self.problem)
     }
 
-    /// What the certificate that is shown now says of itself.
+    /// Facts from the certificate in use.
     #[must_use]
     pub fn facts(&self) -> CertFacts {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.facts.clone()
     }
 
-    /// The pin of the certificate that is shown now.
+    /// Pin of the certificate in use.
     #[must_use]
     pub fn pin(&self) -> [u8; 32] {
         self.current
@@ -314,7 +314,7 @@ impl CertSource {
     }
 }
 
-/// An error and what caused it.
+/// An error with its causes, as text.
 fn told(error: &Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
@@ -323,7 +323,7 @@ fn told(error: &Error) -> String {
 }
 
 impl CertSource {
-    /// The certificate that is shown now.
+    /// The certificate in use.
     pub(crate) fn current(&self) -> Arc<CertifiedKey> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current.key)
@@ -378,7 +378,7 @@ mod tests {
         let (_, parsed) = x509_parser::parse_x509_certificate(leaf.der()).unwrap();
         assert_eq!(parsed.issuer(), parsed.subject());
         assert!(!self_signed(&leaf));
-        // Nor is what names itself and has another signature.
+        // A certificate that names itself but has another signature is not self-signed either.
         let mut forged = authority.der().to_vec();
         *forged.last_mut().unwrap() ^= 1;
         assert!(!CertFacts::of(&forged.into()).unwrap().self_signed);

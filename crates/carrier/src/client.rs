@@ -1,4 +1,4 @@
-//! The client's side: TLS or QUIC, the certificate's check, HTTP, and the request that becomes a tunnel.
+//! The client side: TLS or QUIC, the certificate check, HTTP, and the request that becomes a tunnel.
 
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
@@ -23,19 +23,19 @@ use crate::{
     Carrier, Error, Fingerprint, Quic, Roots, Secure, Secured, SecuredQuic, ToQuic, exported,
 };
 
-/// TCP, TLS and HTTP/2 together.
+/// Timeout of TCP, TLS and HTTP/2 setup together.
 const SETUP: Duration = Duration::from_secs(10);
-/// HTTP/2 PING cadence of an idle tunnel, unless a template tells another.
+/// Interval of HTTP/2 PINGs on an idle tunnel, unless a template sets another.
 const PING: Duration = Duration::from_secs(30);
 
-/// How a client checks the certificate it is shown.
+/// A client's certificate check.
 #[derive(Clone, Debug)]
 pub enum Trust {
     /// The SHA-256 of the certificate's SPKI.
     Pin([u8; 32]),
-    /// Web PKI for the host name, with these roots.
+    /// Web PKI for the host name with these roots.
     WebPki(Roots),
-    /// Anything: for looking at a listener from outside, never for a session.
+    /// Accepts any certificate: for inspecting a listener, never for a session.
     Anything,
 }
 
@@ -46,21 +46,21 @@ impl Trust {
         Self::WebPki(Roots::mozilla())
     }
 
-    /// Web PKI with the certificates of a PEM file as roots, in place of Mozilla's.
+    /// Web PKI with the certificates of a PEM file as roots, instead of Mozilla's.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or holds no certificate that can be a root.
+    /// The file cannot be read, or holds no usable root certificate.
     pub fn roots_of(file: &std::path::Path) -> Result<Self, Error> {
         Roots::read(file).map(Self::WebPki)
     }
 
-    /// Whether the certificates that a listener showed, in DER, are trusted for `host`: its own first, then those that lead to a root.
-    /// That it holds the first one's key is for TLS to check.
+    /// Checks whether a listener's certificates, in DER, are trusted for `host`: its own first, then the chain to a root. TLS
+    /// itself verifies possession of the first one's key.
     ///
     /// # Errors
     ///
-    /// [`Error::Pin`], [`Error::Certificate`], [`Error::Host`], or [`Error::Pem`] where none was shown.
+    /// [`Error::Pin`], [`Error::Certificate`], [`Error::Host`], or [`Error::Pem`] if there is no certificate.
     pub fn check<C: AsRef<[u8]>>(&self, shown: &[C], host: &str) -> Result<(), Error> {
         let shown: Vec<CertificateDer<'_>> = shown
             .iter()
@@ -86,26 +86,26 @@ impl Trust {
     }
 }
 
-/// What the outer connection turned out to be. By default nothing is known of it.
+/// Properties of an outer connection. The default means that nothing is known.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// `TLSv1_3`, or `QUICv1`.
     pub version: String,
-    /// The cipher suite; empty where it is not told.
+    /// The cipher suite; empty if unknown.
     pub suite: String,
-    /// The key exchange group; empty where it is not told.
+    /// The key exchange group; empty if unknown.
     pub group: String,
-    /// What ALPN selected.
+    /// The protocol that ALPN selected.
     pub alpn: String,
     /// The SHA-256 of the certificate's SPKI.
     pub pin: [u8; 32],
-    /// Why it goes over TCP where QUIC was tried first.
+    /// Reason for using TCP although QUIC was tried first.
     pub instead: Option<String>,
-    /// How long the first request is kept back behind the handshake.
+    /// Delay of the first request after the handshake.
     pub held: Duration,
 }
 
-/// An outer connection whose certificate was checked, before its first request.
+/// An outer connection with a checked certificate, before its first request.
 pub struct Outer {
     over: Over,
     host: Host,
@@ -120,20 +120,20 @@ pub(crate) enum Over {
     Quic(Box<dyn Quic>),
 }
 
-/// How an outer connection is made.
+/// Addresses of an outer connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Way {
-    /// The address that the host name was resolved to; without one the system resolves it.
+    /// Resolved address of the host name; `None` lets the system resolve it.
     pub at: Option<IpAddr>,
-    /// The local address to connect from; without one the system chooses.
+    /// Local address to connect from; `None` lets the system choose.
     pub from: Option<IpAddr>,
 }
 
-/// Connects to `host:port`, looks like `shape`, and checks the certificate for `host`.
+/// Connects to `host:port` with the fingerprint `shape`, and checks the certificate for `host`.
 ///
 /// # Errors
 ///
-/// What failed; no HTTP byte was sent.
+/// The connection or the check failed; no HTTP byte was sent.
 pub async fn connect(
     address: &str,
     trust: &Trust,
@@ -196,11 +196,11 @@ async fn connect_unbounded(
     })
 }
 
-/// Connects to `host:port` over QUIC, looks like `shape`, and checks the certificate for `host`.
+/// Connects to `host:port` over QUIC with the fingerprint `shape`, and checks the certificate for `host`.
 ///
 /// # Errors
 ///
-/// What failed; no HTTP byte was sent.
+/// The connection or the check failed; no HTTP byte was sent.
 pub async fn connect_quic(
     address: &str,
     trust: &Trust,
@@ -240,16 +240,16 @@ pub async fn connect_quic(
     }
 }
 
-/// How long QUIC still has once TCP has failed.
+/// Time that QUIC still has after TCP has failed.
 const AFTER_TCP: Duration = Duration::from_secs(2);
 
-/// Connects over QUIC, and over TCP beside it once `head_start` has passed without a connection (as RFC 8305 does for addresses);
-/// the first one that stands is taken, the other given up. Nothing of the one goes into the other. TCP's [`Facts::instead`] says
-/// why it was not QUIC.
+/// Connects over QUIC, and also over TCP once `head_start` has passed without a connection (as RFC 8305 does for addresses).
+/// The first connection wins, and the other is dropped; they share no data. TCP's [`Facts::instead`] gives the reason why QUIC
+/// was not used.
 ///
 /// # Errors
 ///
-/// Why TCP failed, where both did.
+/// Both failed; this is TCP's error.
 pub async fn race(
     quic: &str,
     tcp: &str,
@@ -265,7 +265,7 @@ pub async fn race(
         Ok(Err(e)) => Some(e),
         Err(_) => None,
     };
-    // Also after a failure: a connection that follows at once would tell that both belong together.
+    // Also after a failure: an immediate connection would reveal that both belong together.
     tokio::time::sleep_until(start).await;
     let mut over_tcp = std::pin::pin!(connect(tcp, trust, way, shape));
     loop {
@@ -279,7 +279,7 @@ pub async fn race(
                     outer.facts.instead = Some(told(&why.unwrap_or(Error::Late)));
                     return Ok(outer);
                 }
-                // Where TCP is refused, QUIC seldom answers; and what TCP said is the plainer reason.
+                // If TCP is refused, QUIC seldom answers, and TCP's reason is the clearer one.
                 (Err(e), None) => {
                     return match tokio::time::timeout(AFTER_TCP, &mut over_quic).await {
                         Ok(Ok(outer)) => Ok(outer),
@@ -292,7 +292,7 @@ pub async fn race(
     }
 }
 
-/// An error and what caused it.
+/// An error with its causes, as text.
 fn told(error: &Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
@@ -301,7 +301,7 @@ fn told(error: &Error) -> String {
 }
 
 pub(crate) fn h2_builder() -> h2::client::Builder {
-    // The SETTINGS and the window that Chromium sends.
+    // SETTINGS and window as Chromium sends them.
     let mut builder = h2::client::Builder::new();
     builder
         .header_table_size(65_536)
@@ -314,13 +314,13 @@ pub(crate) fn h2_builder() -> h2::client::Builder {
 }
 
 impl Outer {
-    /// What the connection is.
+    /// Properties of the connection.
     #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// The exporter's value for epoch 0.
+    /// The exporter value for epoch 0.
     #[must_use]
     pub fn ekm0(&self) -> &[u8; 32] {
         &self.ekm0
@@ -330,17 +330,18 @@ impl Outer {
         (self.over, self.host, self.facts)
     }
 
-    /// Sends HTTP/2's PINGs so often, once it carries a tunnel.
+    /// Sets the interval of HTTP/2 PINGs for the tunnel.
     pub const fn pinging(&mut self, every: Duration) {
         self.ping = every;
     }
 
-    /// Looks at what the server sends first over HTTP/2, once it carries a tunnel.
+    /// Records the server's first HTTP/2 frames once the connection carries a tunnel.
     pub fn watched(&mut self) -> Watch {
         self.watch.get_or_insert_with(Watch::new).clone()
     }
 
-    /// Makes the first request's record so long, where the shape of the client can, and lets records be cut from the first on.
+    /// Pads the first request's record to this length if the client's fingerprint supports it, and enables cutting of later
+    /// records.
     pub fn shaped(&self, first_record: u16) {
         if let Over::Tcp(tls) = &self.over {
             tls.with(|t| t.first_record(first_record));
@@ -348,8 +349,8 @@ impl Outer {
         }
     }
 
-    /// Sends the POST with its ticket for `responder`; the body is the session's from its first byte. `label` is
-    /// fresh for each call.
+    /// Sends the POST with its ticket for `responder`; the body carries the session from its first byte. `label` must be fresh
+    /// for each call.
     ///
     /// # Errors
     ///
@@ -359,7 +360,7 @@ impl Outer {
         self.open_with(FIELD, &ticket.value()).await
     }
 
-    /// Sends a POST with a ticket of 1.1 in its cookie; the body is the leg's from its first byte.
+    /// Sends a POST with a ticket of version 1.1 in its cookie; the body carries the leg from its first byte.
     ///
     /// # Errors
     ///
@@ -389,7 +390,7 @@ impl Outer {
         }
     }
 
-    /// Sends `GET /` as any visitor would: the status, and the `server` field if there is one.
+    /// Sends `GET /` as any visitor would; returns the status, and the `server` field if present.
     ///
     /// # Errors
     ///
@@ -434,7 +435,7 @@ where
             tokio::select! {
                 done = &mut connection => return done,
                 _ = beat.tick() => if let Some(p) = &mut pings {
-                    // An unanswered PING is the session's to notice.
+                    // The session notices an unanswered PING.
                     let _ = p.send_ping(h2::Ping::opaque());
                 },
                 _ = futures_util::future::poll_fn(|cx| match &mut pings {
@@ -444,7 +445,7 @@ where
             }
         }
     });
-    // A connection's first request needs no turn of the connection: its head goes out with the SETTINGS, as a browser's does.
+    // The first request needs no pass over the connection: its head leaves with the SETTINGS, as a browser's does.
     let mut requests = requests.ready().await?;
     let (response, outgoing) = requests.send_request(request, false)?;
     let exporting = tls.clone();

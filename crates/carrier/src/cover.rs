@@ -1,8 +1,8 @@
-//! What everybody sees who opens no tunnel: static files, or the front origin's own pages.
+//! The web site for visitors who open no tunnel: static files, or the front origin's pages.
 //!
-//! Files are shown as nginx 1.22 of Debian 12 shows them with its default configuration: pages, fields and their order, conditions,
-//! ranges and compression. What differs is written here: a file or a folder that leads out of the site, and a hidden name but
-//! `.well-known`, are not there; of more than 128 ranges none is picked; a page of more than 4 MiB is not compressed.
+//! Files are served as nginx 1.22 of Debian 12 serves them in its default configuration: pages, fields and their order,
+//! conditions, ranges and compression. The differences: files and folders that lead out of the site are not found, nor are
+//! hidden names except `.well-known`. More than 128 ranges are ignored, and pages above 4 MiB are not compressed.
 
 mod asked;
 mod body;
@@ -39,7 +39,7 @@ pub use origin::{OriginError, OriginProxy};
 pub(crate) use pages::{Closes, Ends, Page, reason};
 pub(crate) use target::{host, target};
 
-/// The web site that everybody sees who opens no tunnel.
+/// The web site for visitors who open no tunnel.
 #[derive(Clone, Debug)]
 pub struct Cover {
     source: Source,
@@ -58,13 +58,13 @@ impl Cover {
     ///
     /// # Errors
     ///
-    /// The folder is not there.
+    /// The folder does not exist.
     pub fn new(folder: &Path, clock: fn() -> SystemTime) -> io::Result<Self> {
         let files = Files::new(Folder::open(folder)?);
         Ok(Self::of(Source::Folder(files), clock))
     }
 
-    /// Hands every request on to a front origin; `clock` dates what is answered in its place where it does not answer.
+    /// Forwards every request to a front origin; `clock` dates the answers sent in its place when it does not answer.
     #[must_use]
     pub fn proxy(origin: OriginProxy, clock: fn() -> SystemTime) -> Self {
         Self::of(Source::Origin(origin), clock)
@@ -78,20 +78,19 @@ impl Cover {
         }
     }
 
-    /// Tells visitors over TCP that the site is there over HTTP/3 too, at this UDP port (RFC 7838).
+    /// Announces HTTP/3 at this UDP port to visitors over TCP (RFC 7838).
     #[must_use]
     pub fn with_h3(mut self, port: u16) -> Self {
         self.alt_svc = format!("h3=\":{port}\"; ma=86400").try_into().ok();
         self
     }
 
-    /// Whether requests are handed on, bodies included.
+    /// Whether requests are forwarded, including bodies.
     pub(crate) const fn hands_on(&self) -> bool {
         matches!(self.source, Source::Origin(_))
     }
 
-    /// Answers a request over HTTP/2 or 3, whose body is read only where an origin wants it. `came` is where the visitor
-    /// came in and from.
+    /// Answers a request over HTTP/2 or 3; the body is read only if an origin needs it. `came` holds the visitor's addresses.
     pub(crate) async fn answer(
         &self,
         request: Parts,
@@ -111,7 +110,7 @@ impl Cover {
         }
     }
 
-    /// Answers a request that has no body for the site.
+    /// Answers a request whose body the site ignores.
     pub(crate) async fn show(&self, asked: &Asked) -> Response<Body> {
         let response = match &self.source {
             Source::Folder(files) => files.answer(asked, self.now()).await,
@@ -120,7 +119,7 @@ impl Cover {
         self.announced(response)
     }
 
-    /// Hands a request on to the origin, where there is one.
+    /// Forwards a request to the origin, if there is one.
     pub(crate) async fn hand_on(
         &self,
         request: Parts,
@@ -143,7 +142,7 @@ impl Cover {
         self.announced(response)
     }
 
-    /// A page in place of an answer.
+    /// A status page instead of content.
     pub(crate) fn page(&self, page: Page, asked: Option<&Asked>) -> Response<Body> {
         self.announced(pages::page(page, asked, self.now(), None))
     }
@@ -162,7 +161,7 @@ impl Cover {
         date.unwrap_or(HeaderValue::from_static(""))
     }
 
-    /// Dates an answer, as every one of the site's is.
+    /// Adds the date that every answer of the site has.
     pub(crate) fn date(&self, headers: &mut HeaderMap) {
         headers.insert(header::DATE, self.now());
     }

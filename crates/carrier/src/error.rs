@@ -2,19 +2,19 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The address does not resolve, or nobody listens there.
+    /// The address does not resolve, or no listener is there.
     #[error("cannot connect")]
     Connect(#[source] std::io::Error),
-    /// The certificate's key is not the pinned one.
+    /// The certificate's key does not match the pin.
     #[error("the certificate does not have the pinned key")]
     Pin,
-    /// Web PKI refuses the certificate.
+    /// Web PKI rejects the certificate.
     #[error("the certificate does not verify")]
     Certificate(#[source] std::io::Error),
-    /// TLS failed otherwise.
+    /// TLS failed for another reason.
     #[error("TLS failed")]
     Tls(#[source] std::io::Error),
-    /// The server does not speak HTTP/2, or HTTP/3 over QUIC.
+    /// The server does not support HTTP/2, or HTTP/3 over QUIC.
     #[error("the server selects neither h2 nor h3")]
     Alpn,
     /// QUIC failed.
@@ -23,39 +23,39 @@ pub enum Error {
     /// HTTP/3 failed.
     #[error("HTTP/3 failed")]
     Http3(#[source] std::io::Error),
-    /// QUIC was not answered while TCP was.
+    /// TCP answered before QUIC did.
     #[error("QUIC is not answered")]
     Late,
     /// HTTP/2 failed.
     #[error("HTTP/2 failed")]
     Http2(#[from] h2::Error),
-    /// The server answered as a web site: it is no node, not this one, or refused.
+    /// The server answered as a web site: it is no node, is another node, or refused.
     #[error("the server answered {status} as a web site does: it is not the node with this key")]
     NotATunnel {
-        /// Its status.
+        /// Status of the answer.
         status: u16,
     },
-    /// It took too long.
+    /// The connection setup timed out.
     #[error("no answer within {0} s")]
     Timeout(u64),
-    /// The exporter failed.
+    /// Exporting keying material failed.
     #[error("the TLS exporter failed")]
     Export,
-    /// The address is none that can be dialled.
+    /// The address cannot be dialled.
     #[error(transparent)]
     Address(#[from] betanet_keys::AddressError),
-    /// The host name is not one.
+    /// The host name is invalid.
     #[error("not a host name")]
     Host,
-    /// A certificate or key file cannot be used.
+    /// A certificate or key file is not usable.
     #[error("the certificate or key cannot be used: {0}")]
     Pem(&'static str),
     /// A file cannot be read or written.
     #[error("{path}")]
     File {
-        /// Which.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },

@@ -6,16 +6,16 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::{OFlags, Stat, fstat, stat};
 
-/// Bytes of one segment of a path: what file systems take.
+/// Maximum length of a path segment in bytes, as file systems allow.
 pub const SEGMENT_MAX: usize = 255;
-/// Segments of a path.
+/// Maximum number of path segments.
 const SEGMENTS_MAX: usize = 64;
-/// Bytes of a path below a folder: what the kernel takes.
+/// Maximum length of a path below a folder in bytes, as the kernel allows.
 const PATH_MAX: usize = 4095;
 
-/// A folder that nothing opened in it can leave, by `..` or by a symbolic link.
+/// A folder that confines all access: neither `..` nor a symbolic link leads out of it.
 ///
-/// When another folder comes to stand at its path, by a link or a rename, that one is served from then on.
+/// If another folder takes its path, by a link or a rename, that one is served from then on.
 #[derive(Clone, Debug)]
 pub struct Folder(Arc<Inner>);
 
@@ -28,7 +28,7 @@ struct Inner {
 #[derive(Clone, Debug)]
 struct Opened {
     dir: Arc<Dir>,
-    /// Device and inode.
+    /// Device and inode number.
     id: (u64, u64),
 }
 
@@ -50,24 +50,24 @@ impl Opened {
 }
 
 impl Folder {
-    /// Opens it.
+    /// Opens a folder.
     ///
     /// # Errors
     ///
-    /// It is not there, or no folder.
+    /// The path does not exist, or is not a folder.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let current = RwLock::new(Opened::new(&path)?);
         Ok(Self(Arc::new(Inner { path, current })))
     }
 
-    /// Where it is.
+    /// Path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// The folder itself, for other operations that stay within it: the one that stands at its path now, or the last one that did.
+    /// Handle for other operations confined to the folder: the one at its path now, or the last one that was there.
     #[must_use]
     pub fn dir(&self) -> Arc<Dir> {
         let inner = &*self.0;
@@ -88,20 +88,20 @@ impl Folder {
             .current
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        // Who came first keeps its place: both opened the same folder, or the next look tells.
+        // The first opener wins: both opened the same folder, or the next check notices the difference.
         if held.id == current.id {
             *held = fresh;
         }
         Arc::clone(&held.dir)
     }
 
-    /// A file within it, by a path that starts with `/`; `None` when there is none that may be shown.
+    /// Opens a file by a path that starts with `/`; `None` if no served file has it.
     ///
-    /// Shown are regular files alone, under names that [`served`] lets pass. A FIFO, a socket or a device is not even opened.
+    /// Only regular files are served, under names that [`served`] accepts. A FIFO, a socket or a device is not even opened.
     ///
     /// # Errors
     ///
-    /// The medium failed.
+    /// Reading the medium failed.
     pub fn file(&self, path: &str) -> io::Result<Option<(File, Metadata)>> {
         file_in(&self.dir(), path)
     }
@@ -115,23 +115,23 @@ impl Folder {
     }
 }
 
-/// The same as [`Folder::file`] of a folder that is open.
+/// As [`Folder::file`], for an open folder.
 ///
 /// # Errors
 ///
-/// The medium failed.
+/// Reading the medium failed.
 pub fn file_in(dir: &Dir, path: &str) -> io::Result<Option<(File, Metadata)>> {
     let Some(relative) = served(path) else {
         return Ok(None);
     };
-    // Looked at before it is opened: opening a FIFO lets whoever writes to it go on, and opening some devices does something.
+    // Checked before opening: opening a FIFO unblocks its writer, and opening some devices has side effects.
     let found = match dir.metadata(relative) {
         Ok(meta) if meta.is_file() => open(dir, relative),
         Ok(_) => return Ok(None),
         Err(e) => Err(e),
     };
     match found {
-        // Another one by now, perhaps.
+        // It may have been replaced meanwhile.
         Ok((file, meta)) if meta.is_file() => Ok(Some((file, meta))),
         Ok(_) => Ok(None),
         Err(e) if of_medium(&e) => Err(e),
@@ -147,22 +147,22 @@ fn open(dir: &Dir, relative: &str) -> io::Result<(File, Metadata)> {
     Ok((file, meta))
 }
 
-/// Out of files or memory, or a broken medium; all else means that there is no such file.
+/// Whether descriptors or memory ran out, or the medium failed; any other error means that the file does not exist.
 fn of_medium(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(5 | 12 | 23 | 24)) || error.kind() == ErrorKind::OutOfMemory
 }
 
-/// Whether a folder's entry of this name is shown, written or removed.
+/// Whether a folder entry of this name is served, written or removed.
 ///
-/// It is 1 to 255 bytes long, does not start with `.`, and has no `/`, no backslash and no control character.
+/// The name is 1 to 255 bytes long, does not start with `.`, and has no `/`, no backslash and no control character.
 #[must_use]
 pub fn served_name(name: &str) -> bool {
     let bad = |c: char| c.is_control() || matches!(c, '/' | '\\');
     (1..=SEGMENT_MAX).contains(&name.len()) && !name.starts_with('.') && !name.contains(bad)
 }
 
-/// A request's path below the folder, when it is one that is read, written and removed: `/`, then 1 to 64 names as
-/// [`served_name`] lets them pass, with a `/` between each two; at most 4 095 bytes.
+/// A request's path below the folder if it may be read, written and removed: `/`, then 1 to 64 names that [`served_name`]
+/// accepts, separated by `/`; at most 4 095 bytes.
 #[must_use]
 pub fn served(path: &str) -> Option<&str> {
     let path = path.strip_prefix('/')?;
@@ -171,7 +171,7 @@ pub fn served(path: &str) -> Option<&str> {
     (few && path.split('/').all(served_name)).then_some(path)
 }
 
-/// The media type that a file name's ending suggests.
+/// The media type for a file name's extension.
 #[must_use]
 pub fn content_type(path: &str) -> String {
     let guess = mime_guess::from_path(path).first_or_octet_stream();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     proptest! {
-        /// What passes can be written, is found under its name, and is found by nothing else than it.
+        /// An accepted path can be written, is found under its name, and under no other.
         #[test]
         fn what_is_served_can_be_made_and_found(path in "(/[a-c.\\\\\u{0}-\u{20}é/]{0,5}){1,4}") {
             let dir = tempfile::tempdir().unwrap();
@@ -260,11 +260,11 @@ mod tests {
         for name in ["/fifo", "/fifo", "/socket", "/folder", "/link", "/none"] {
             assert!(folder.file(name).unwrap().is_none(), "{name}");
         }
-        // Nor does the look let a writer go on: a FIFO that nobody reads is still not open for writing.
+        // Nor does the check unblock a writer: a FIFO without a reader still cannot be opened for writing.
         let flags = OFlags::WRONLY | OFlags::NONBLOCK;
         let open = rustix::fs::open(&fifo, flags, Mode::empty());
         assert_eq!(open.unwrap_err(), rustix::io::Errno::NXIO);
-        // One that is there by the time of opening does not block either.
+        // A FIFO that appears before opening does not block either.
         let (file, meta) = super::open(&folder.dir(), "fifo").unwrap();
         assert!(!meta.is_file());
         drop(file);
@@ -291,10 +291,10 @@ mod tests {
         symlink("two", at("next")).unwrap();
         fs::rename(at("next"), at("current")).unwrap();
         assert_eq!(read(), "two");
-        // Nothing there for a while: what was served is.
+        // While the path is missing, the last folder is served.
         fs::remove_file(at("current")).unwrap();
         assert_eq!(read(), "two");
-        // Made anew.
+        // The folder is created again.
         fs::create_dir(at("current")).unwrap();
         assert_eq!(read(), "");
         fs::write(at("current").join("f"), "three").unwrap();

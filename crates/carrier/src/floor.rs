@@ -1,18 +1,18 @@
-//! Waiting until a moment that what happens in between does not move.
+//! Waits until a moment that earlier work does not shift.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The longest wait that is worth a thread.
+/// Longest wait for which a thread may spin.
 const SPIN: Duration = Duration::from_micros(100);
-/// More often than the clock can be read meanwhile.
+/// Maximum number of clock reads while spinning.
 const TURNS: u32 = 100_000;
 
-/// Waits until then, to the microsecond where the system can.
+/// Waits until `at`, to the microsecond where the system can.
 ///
-/// An executor's timer counts milliseconds from when its thread went to sleep: whatever was done before that, to the microsecond,
-/// would show in the answer. Linux has timers that do not.
+/// An executor's timer counts milliseconds from when its thread went to sleep, so the duration of earlier work would show in
+/// the answer to the microsecond. Linux has timers without this effect.
 pub async fn until(at: Instant) {
     let left = at.saturating_duration_since(Instant::now());
     if !left.is_zero() && timer(left).await.is_none() {
@@ -20,7 +20,7 @@ pub async fn until(at: Instant) {
     }
 }
 
-/// Waits until then, and keeps the thread for the last of it: no timer is as exact. For a client, which has nobody else to serve.
+/// Waits until `at` and spins at the end, since no timer is as exact. For clients, which serve nobody else meanwhile.
 pub async fn exactly(at: Instant) {
     if let Some(before) = at.checked_sub(SPIN) {
         until(before).await;
@@ -28,13 +28,13 @@ pub async fn exactly(at: Instant) {
     spin(at);
 }
 
-/// Waits for less than any timer can, and keeps the thread. Whether it did: what is longer is left to [`until`].
+/// Spins for a wait shorter than any timer's. Returns whether it did: longer waits are left to [`until`].
 pub fn spin(at: Instant) -> bool {
     let left = at.saturating_duration_since(Instant::now());
     if left > SPIN {
         return false;
     }
-    // A clock that is driven by hand stands still meanwhile.
+    // A simulated clock stands still meanwhile.
     for _ in 0..TURNS {
         if Instant::now() >= at {
             break;
@@ -44,7 +44,7 @@ pub fn spin(at: Instant) -> bool {
     true
 }
 
-/// `None` where there is no such timer.
+/// Waits with the system's timer; `None` if there is none.
 #[cfg(target_os = "linux")]
 async fn timer(left: Duration) -> Option<()> {
     use rustix::time::{

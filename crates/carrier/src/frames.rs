@@ -1,8 +1,8 @@
-//! HTTP/2's frames between the TLS stream and the `h2` crate, on the server's side.
+//! HTTP/2 frames between the TLS stream and the `h2` crate, server side.
 //!
-//! Three things are counted: bytes of answers that have not left, bytes of bodies that were not read, and bytes of no use. Where `h2`
-//! differs from the imitated server, that server's part is played here: the first frames, which frames end a connection, and with
-//! which code. `h2` buffers a frame until it is whole, so larger ones than 16 KiB are cut for it.
+//! Three quantities are counted: unsent answer bytes, unread body bytes, and useless bytes. Where `h2` differs from the
+//! imitated server, this module imitates that server: the first frames, the frames that end a connection, and the error codes.
+//! `h2` buffers a frame until it is whole, so frames above 16 KiB are cut for it.
 
 mod head;
 mod hpack;
@@ -29,29 +29,29 @@ use outbound::Outbound;
 
 use crate::cover::Body;
 
-/// Bytes of answers on one connection that were read or given to `h2` and have not left.
+/// Maximum number of answer bytes on one connection that were read or given to `h2` and not yet sent.
 pub(crate) const SEND_BUDGET: usize = 256 << 10;
-/// Bytes of bodies on one connection that came and were not read; no more is read from the connection until they are.
+/// Maximum number of unread body bytes on one connection; above it, the connection is not read.
 pub(crate) const UNREAD_MAX: usize = 256 << 10;
-/// Requests on one connection, as nginx has it (`keepalive_requests`).
+/// Maximum number of requests on one connection, as in nginx (`keepalive_requests`).
 pub(crate) const REQUESTS_MAX: u64 = 1000;
-/// Bytes of one header section: nginx's 4 × 8k (`large_client_header_buffers`).
+/// Maximum size of one header section in bytes: nginx's 4 × 8k (`large_client_header_buffers`).
 pub(crate) const HEADERS_MAX: usize = 32 << 10;
 
-/// Bytes of one field's name or value, as nginx reads them.
+/// Maximum length of one field's name or value in bytes, as in nginx.
 pub(crate) const FIELD_MAX: usize = 8 << 10;
 
-/// What a listener says first of itself over HTTP/2.
+/// First HTTP/2 frames that a listener sends.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Http2Look {
-    /// SETTINGS, in the order they are sent in.
+    /// SETTINGS in the order sent.
     pub settings: Vec<(u16, u32)>,
-    /// The increment of the connection's window that is sent right behind; 0: none.
+    /// Increment of the connection's window, sent right after SETTINGS; 0 for none.
     pub window: u32,
 }
 
 impl Http2Look {
-    /// nginx 1.22, of Debian 12.
+    /// Frames of nginx 1.22 of Debian 12.
     #[must_use]
     pub fn nginx() -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Http2Look {
         }
     }
 
-    /// The value of a setting, where it is among them.
+    /// The value of a setting, if present.
     #[must_use]
     pub fn setting(&self, id: u16) -> Option<u32> {
         let mut all = self.settings.iter().rev();
@@ -68,18 +68,18 @@ impl Http2Look {
     }
 }
 
-/// Both directions' frames, and what is counted of them.
+/// Frames of both directions, and their counters.
 struct Frames {
     inbound: Inbound,
     outbound: Outbound,
     ledger: Ledger,
 }
 
-/// One connection's frames, for those who answer its requests.
+/// One connection's frames, for the tasks that answer its requests.
 #[derive(Clone)]
 pub(crate) struct Wire {
     frames: Arc<Mutex<Frames>>,
-    /// What is left of [`SEND_BUDGET`].
+    /// Remaining part of [`SEND_BUDGET`].
     budget: Arc<Semaphore>,
 }
 
@@ -109,13 +109,13 @@ impl Wire {
         }
     }
 
-    /// Waits for room for so many bytes of an answer, [`SEND_BUDGET`] at most.
+    /// Waits for room for this many answer bytes, [`SEND_BUDGET`] at most.
     pub(crate) async fn room(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
         let bytes = u32::try_from(bytes.min(SEND_BUDGET)).ok()?;
         self.budget.acquire_many(bytes).await.ok()
     }
 
-    /// The next bytes of an answer, and room for so many as were asked for.
+    /// The next bytes of an answer, with room for the requested number.
     pub(crate) async fn next(
         &self,
         body: &mut Body,
@@ -125,29 +125,29 @@ impl Wire {
         body.next_within(&self.budget, most).await
     }
 
-    /// So many bytes of this stream's answer were given to `h2`, in room that was waited for.
+    /// Records that answer bytes of this stream were given to `h2`, with the room that was acquired for them.
     pub(crate) fn gave(&self, stream: u32, bytes: usize, room: SemaphorePermit<'_>) {
         if self.frames().ledger.gave(stream, bytes) {
             room.forget();
         }
     }
 
-    /// This stream carries a tunnel, which bounds itself.
+    /// Records that this stream carries a tunnel, which bounds itself.
     pub(crate) fn tunnel(&self, stream: u32) {
         self.frames().ledger.tunnel(stream);
     }
 
-    /// So many bytes of a body were read.
+    /// Records that body bytes were read.
     pub(crate) fn read(&self, stream: u32, bytes: usize) {
         self.frames().ledger.read(stream, bytes);
     }
 
-    /// Nobody reads a body any more: what comes of it is dropped.
+    /// Records that nobody reads a body any more: further data of it is dropped.
     pub(crate) fn unwanted(&self, stream: u32) {
         self.frames().ledger.unwanted(stream);
     }
 
-    /// A stream's answer has this head: it is sent as nginx sends it. To be called before `h2` is given it.
+    /// Sets the head of a stream's answer, to be sent in nginx's form. Call this before `h2` gets the head.
     pub(crate) fn head(&self, stream: u32, head: &Parts) {
         let frames = &mut *self.frames();
         if frames.ledger.knows(stream) {
@@ -156,7 +156,7 @@ impl Wire {
         }
     }
 
-    /// Takes no more requests, and says so with the next thing that is written.
+    /// Accepts no more requests, and sends GOAWAY with the next write.
     pub(crate) fn go_away(&self) {
         let frames = &mut *self.frames();
         frames
@@ -164,7 +164,7 @@ impl Wire {
             .go_away(&mut frames.ledger, Reason::NO_ERROR);
     }
 
-    /// Says goodbye to who has not sent its preface in time: what has come of it decides the reason, as in nginx.
+    /// Closes a connection whose preface is late; the bytes received so far decide the error code, as in nginx.
     pub(crate) fn preface_is_late(&self) {
         let frames = &mut *self.frames();
         let why = if frames.inbound.is_fresh() {
@@ -175,34 +175,34 @@ impl Wire {
         frames.outbound.go_away(&mut frames.ledger, why);
     }
 
-    /// Gives the connection up, for this reason.
+    /// Aborts the connection with this error code.
     pub(crate) fn give_up(&self, why: Reason) {
         let frames = &mut *self.frames();
         frames.outbound.go_away(&mut frames.ledger, why);
         frames.ledger.give_up();
     }
 
-    /// Whether the connection was ended since what came got nobody further.
+    /// Whether the connection was closed as a flood of useless bytes.
     pub(crate) fn is_flooded(&self) -> bool {
         self.frames().ledger.flooded
     }
 
-    /// Whether no more requests are taken.
+    /// Whether no more requests are accepted.
     pub(crate) fn is_leaving(&self) -> bool {
         self.frames().ledger.leaving
     }
 }
 
-/// A stream for `h2`, whose frames are looked at.
+/// A stream for `h2`, whose frames are inspected.
 pub(crate) struct Framed<T> {
     inner: T,
     wire: Wire,
-    /// What a read became where it could not be handed on as it was.
+    /// Replacement of input that could not be passed on unchanged.
     scratch: BytesMut,
 }
 
 impl<T: AsyncWrite + Unpin> Framed<T> {
-    /// Writes what is to be said beside what `h2` says.
+    /// Writes this module's own frames.
     fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let frames = &mut *self.wire.frames();
         while let Some(own) = frames.outbound.own() {
@@ -218,7 +218,7 @@ impl<T: AsyncWrite + Unpin> Framed<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Says what is to be said last; what the socket does not take now is not waited for.
+    /// Writes the last frames; does not wait for the socket.
     fn given_up(&mut self, cx: &mut Context<'_>) -> io::Error {
         let _ = self.poll_own(cx);
         io::ErrorKind::InvalidData.into()
@@ -226,7 +226,7 @@ impl<T: AsyncWrite + Unpin> Framed<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Framed<T> {
-    /// Reads once, into what is given or, where it is not handed on as it came, into `scratch`. Whether there is more to come.
+    /// Reads once, into the caller's buffer or, if the input must change, into `scratch`. Returns whether there is more to come.
     fn poll_into(
         &mut self,
         cx: &mut Context<'_>,
@@ -240,7 +240,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Framed<T> {
             return Poll::Ready(Err(self.given_up(cx)));
         }
         let start = into.filled().len();
-        // A frame's header is handed on whole.
+        // A frame's header is passed on whole.
         into.put_slice(frames.inbound.begun());
         let before = into.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, into);
@@ -271,7 +271,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Framed<T> {
     }
 }
 
-/// What is kept of a header has to find room beside something of what comes.
+/// Room for a retained header and some of the input.
 const LITTLE: usize = 64;
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Framed<T> {
@@ -329,7 +329,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Framed<T> {
         let all: usize = bufs.iter().map(|b| b.len()).sum();
         let plain = frames.outbound.plain(bufs);
         if plain == 0 {
-            // A frame that is not sent as it is: taken whole first.
+            // A frame that is replaced: collect it whole first.
             let first = bufs.iter().find(|b| !b.is_empty());
             let n = first.map_or(0, |b| frames.outbound.hold(b, &mut frames.ledger));
             return Poll::Ready(Ok(n));

@@ -1,8 +1,8 @@
 //! HTTP/1.0 and 1.1 for the cover site, as nginx 1.22 speaks them with its default configuration.
 //!
-//! No tunnel is carried here. As that server does, it takes and refuses requests, reads ahead, keeps and closes connections, and waits.
-//! There is one exception: a visitor who takes nothing of an answer is left after 30 s, and not after 60 s. A connection holds 33 KiB
-//! of a request's head at most, and 64 KiB of an answer.
+//! This module carries no tunnel. As that server does, it accepts and refuses requests, reads ahead, keeps and closes
+//! connections, and waits. There is one exception: a visitor who takes nothing of an answer is dropped after 30 s, and not
+//! after 60 s. A connection holds at most 33 KiB of a request's head, and 64 KiB of an answer.
 
 mod chunked;
 mod field;
@@ -32,34 +32,34 @@ use input::Input;
 use request::{Left, Taken};
 use send::Out;
 
-/// Until a kept connection without requests is closed.
+/// Lifetime of a kept connection without requests.
 const KEPT: Duration = Duration::from_secs(75);
-/// Until a connection is kept no longer, whatever comes over it.
+/// Maximum lifetime of a kept connection.
 const KEPT_TIME: Duration = Duration::from_secs(3600);
-/// Requests of one connection.
+/// Maximum number of requests on one connection.
 const REQUESTS: u32 = 1000;
-/// How long what nobody wants is read for.
+/// Maximum duration of reading unwanted input before the close.
 const LINGERS: Duration = Duration::from_secs(30);
-/// And without any of it.
+/// Maximum silence during that reading.
 const LINGERS_SILENT: Duration = Duration::from_secs(5);
-/// Until more of a body comes that an origin waits for.
+/// Timeout for more of a body that is forwarded to an origin.
 const BODY: Duration = Duration::from_secs(60);
-/// Bytes that are read at once of what nobody wants.
+/// Number of unwanted bytes read at once.
 const DROPPED: usize = 4096;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// How a connection ends.
 enum End {
-    /// Told, and closed.
+    /// Announced, and closed.
     Closed,
-    /// What still comes is read and dropped for a while.
+    /// Further input is read and dropped for a while.
     Lingering,
-    /// Without a word.
+    /// Closed without a message.
     Cut,
 }
 
-/// Serves a connection to its end. One that came without TLS (`plain`) is told so, whatever it asks.
+/// Serves a connection to its end. One without TLS (`plain`) gets an error for any request.
 pub(crate) async fn serve<S>(
     site: Arc<Site>,
     stream: S,
@@ -93,7 +93,7 @@ struct Connection<S> {
     shutdown: CancellationToken,
     input: Input,
     requests: u32,
-    /// Without TLS.
+    /// Whether the connection lacks TLS.
     plain: bool,
 }
 
@@ -173,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    /// Answers what is no request.
+    /// Answers a malformed request.
     async fn refuse(&mut self, bad: head::Bad) -> io::Result<Option<End>> {
         count(&self.site.stats.covered);
         let head::Bad {
@@ -182,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             mut left,
             version,
         } = bad;
-        // What is wrong with the body does not matter any more.
+        // An error in the body does not matter any more.
         let dry = self.drop_now(&mut left).await;
         let response = self.site.cover.page(page, Some(&asked));
         let head_only = asked.method == Method::Head;
@@ -215,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             return self.hand_on(asked, line, left, keep, expects).await;
         }
         let mut response = self.site.cover.show(&asked).await;
-        // Pages of errors do not ask for a body; files do, to drop it.
+        // Error pages send no `100 Continue`; files do, and the body is then dropped.
         let shown = matches!(response.status().as_u16(), 200 | 206 | 304 | 412 | 416);
         if shown && expects {
             self.stream.write_all(CONTINUE).await?;
@@ -240,7 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             .await
     }
 
-    /// What comes after an answer: the rest of the body, then the next request or the end.
+    /// Handles the time after an answer: the rest of the body, then the next request or the end.
     async fn after(
         &mut self,
         mut left: Left,
@@ -278,7 +278,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }))
     }
 
-    /// Drops what is here of a body; whether that was all of it.
+    /// Drops the present bytes of a body; returns whether the body is complete.
     async fn drop_now(&mut self, left: &mut Left) -> io::Result<bool> {
         left.take(&mut self.input)?;
         while !left.is_done() {
@@ -293,7 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         Ok(true)
     }
 
-    /// Waits for more of a body, and drops it; whether that was the last.
+    /// Waits for more of a body and drops it; returns whether the body is complete.
     async fn drop_some(&mut self, left: &mut Left) -> io::Result<bool> {
         let mut bytes = [0; DROPPED];
         let n = self.stream.read(&mut bytes[..left.most(DROPPED)]).await?;
@@ -325,7 +325,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             .await
     }
 
-    /// Hands a request on to the origin, its body as it comes.
+    /// Forwards a request to the origin, and streams its body.
     async fn hand_on(
         &mut self,
         asked: Asked,
@@ -388,7 +388,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 passed = &mut passing => (answering.await, Some(passed)),
             }
         };
-        // An answer that comes before the body's end is told at once, and the body is not wanted.
+        // An answer before the body's end is sent at once, and the body is dropped.
         if left.is_done() {
             passed.get_or_insert(true);
         }
@@ -427,7 +427,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 }
 
-/// Passes a body on as it comes; whether all of it was.
+/// Streams a body; returns whether it was complete.
 async fn pass_on<R: AsyncRead + Unpin>(
     input: &mut Input,
     reader: &mut R,
@@ -467,7 +467,7 @@ async fn pass_on<R: AsyncRead + Unpin>(
     }
 }
 
-/// Reads any bytes as a connection's, for the fuzzer: nothing may panic, and no more is kept than came.
+/// Reads arbitrary bytes as a connection's input, for the fuzzer: no panic, and no more is kept than came.
 #[doc(hidden)]
 pub fn fuzz(data: &[u8]) {
     let (cut, data) = data
@@ -501,7 +501,7 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
-/// A field's name as it is written in HTTP/1.1.
+/// A field name as written in HTTP/1.1.
 fn written(name: &HeaderName) -> String {
     const ODD: [&str; 8] = [
         "ETag",

@@ -1,4 +1,4 @@
-//! The server's side of HTTP/2 over TLS.
+//! The server side of HTTP/2 over TLS.
 
 use std::future::poll_fn;
 use std::io;
@@ -32,35 +32,35 @@ use crate::shared::{Shared, export};
 use crate::site::{BoxFuture, Incoming, OneConnection, Site, Taken};
 use crate::tunnel::H2Tunnel;
 
-/// Receive window of a stream once a tunnel on the connection takes much.
+/// Receive window of a stream once a tunnel on the connection receives much.
 const TUNNEL_WINDOW: u32 = 2 << 20;
-/// Bytes of one stream that `h2` keeps for sending: a tunnel's, in the end, as answers have their budget.
+/// Maximum number of bytes of one stream that `h2` buffers for sending; matters for tunnels, as answers have their budget.
 const TUNNEL_SEND: usize = 1 << 20;
-/// Bytes of an answer that are read at once.
+/// Number of answer bytes read at once.
 const PIECE: usize = 64 << 10;
-/// Bytes of an answer's DATA frame at most, as nginx has it (`http2_chunk_size`).
+/// Maximum number of bytes in an answer's DATA frame, as in nginx (`http2_chunk_size`).
 const FRAME: usize = 8 << 10;
-/// INITIAL_WINDOW_SIZE and MAX_CONCURRENT_STREAMS (RFC 9113 §6.5.2), and the first's value where it is not said.
+/// INITIAL_WINDOW_SIZE and MAX_CONCURRENT_STREAMS (RFC 9113 §6.5.2), and the default of the first.
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 const WINDOW: u32 = 65_535;
-/// What `h2` counts beside a header section's bytes, 32 for each of so many fields (RFC 9113 §6.5.2).
+/// Size that `h2` counts beside a header section's bytes: 32 for each of this many fields (RFC 9113 §6.5.2).
 const ENTRIES: usize = 128 * 32;
-/// The largest window there is (RFC 9113 §6.9.1).
+/// The largest possible window (RFC 9113 §6.9.1).
 const WINDOW_MAX: u32 = 0x7fff_ffff;
-/// How long a connection is read after its last frame, so that what was sent arrives: between two reads, and in all, as nginx has it
-/// (`lingering_timeout`, `lingering_time`).
+/// Time for which a connection is read after its last frame, so that sent data arrives: between two reads, and in total, as in
+/// nginx (`lingering_timeout`, `lingering_time`).
 const LINGER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
-/// The same in all where the node goes down.
+/// The total when the node shuts down.
 const GOING: Duration = Duration::from_secs(1);
-/// Bytes that are read meanwhile: whoever floods is not listened to for 30 s.
+/// Maximum number of bytes read meanwhile: a flood does not get the full 30 s.
 const LINGER_MAX: usize = 4 << 20;
 
 type Tls = Shared<TlsStream<Link<Jittered>>>;
 type Connection = h2::server::Connection<Framed<Tls>, Bytes>;
 
-/// Begins HTTP/2; what is given back serves the connection to its end, and knows of its frames.
+/// Starts HTTP/2; returns the future that serves the connection to its end, and the connection's frames.
 pub(crate) async fn open(
     site: Arc<Site>,
     tls: TlsStream<Link<Jittered>>,
@@ -69,7 +69,7 @@ pub(crate) async fn open(
 ) -> Option<(BoxFuture, Wire)> {
     let connection = tls.get_ref().1;
     let ekm0 = exported(|label, out| export(connection, label, EXPORTER_CONTEXT, out)).ok()?;
-    // A tunnel is of TLS 1.3 only: what its ticket and keys are bound to is that version's.
+    // A tunnel requires TLS 1.3: its ticket and keys are bound to that version's exporter.
     let tls13 = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
     let one = tls13.then(|| Arc::new(OneConnection::new(ekm0, came.peer)));
     let tls = Shared::new(tls);
@@ -86,7 +86,7 @@ pub(crate) async fn open(
             look.setting(MAX_CONCURRENT_STREAMS)
                 .unwrap_or(site.limits.streams),
         )
-        // What is said of this is the look's to say.
+        // The look sends the SETTINGS that concern this.
         .max_frame_size(u32::try_from(HEADERS_MAX).unwrap_or(u32::MAX))
         .max_header_list_size(u32::try_from(HEADERS_MAX + ENTRIES).unwrap_or(u32::MAX))
         .max_send_buffer_size(TUNNEL_SEND)
@@ -106,7 +106,7 @@ pub(crate) async fn open(
         }
     };
     let frames = wire.clone();
-    // In a box: an argument of an async function has its place twice.
+    // Boxed: an argument of an async function takes its space twice.
     let serving = Serving {
         site,
         one,
@@ -120,7 +120,7 @@ pub(crate) async fn open(
     Some((Box::pin(tls.pushed(served)), frames))
 }
 
-/// What all requests of a connection share.
+/// State that all requests of a connection share.
 #[derive(Clone)]
 struct Serving {
     site: Arc<Site>,
@@ -128,13 +128,13 @@ struct Serving {
     came: Came,
     wire: Wire,
     tls: Tls,
-    /// A tunnel wants no more requests to come.
+    /// A tunnel wants no further requests.
     go_away: Arc<Notify>,
-    /// A tunnel takes much.
+    /// A tunnel receives much.
     much: Arc<Notify>,
 }
 
-/// A request being answered; it leaves a tunnel behind, or what is still sent of the answer.
+/// A request being answered; it may leave a tunnel, or the rest of the answer to send.
 type Answering = Pin<Box<dyn Future<Output = Option<BoxFuture>> + Send>>;
 
 async fn serve(serving: Serving, mut connection: Box<Connection>, shutdown: CancellationToken) {
@@ -148,14 +148,14 @@ async fn serve(serving: Serving, mut connection: Box<Connection>, shutdown: Canc
     } = &serving;
     let mut streams: FuturesUnordered<Answering> = FuturesUnordered::new();
     let (mut raise, mut closing, mut leaving) = (false, false, false);
-    // As nginx has it: `client_header_timeout` for the first request, `keepalive_timeout` for the next.
+    // As in nginx: `client_header_timeout` for the first request, `keepalive_timeout` for the next.
     let mut patience = site.limits.head;
     let mut stall = Stall::new(site.limits.send);
     loop {
         let alone = streams.is_empty();
         let next = poll_fn(|cx| {
             loop {
-                // Not before the client has acknowledged the SETTINGS before.
+                // Not before the client has acknowledged the previous SETTINGS.
                 raise = raise && connection.set_initial_window_size(TUNNEL_WINDOW).is_err();
                 let accepted = connection.poll_accept(cx);
                 let over = alone && wire.is_leaving() && !connection.has_streams();
@@ -167,10 +167,10 @@ async fn serve(serving: Serving, mut connection: Box<Connection>, shutdown: Canc
             }
         });
         tokio::select! {
-            // The connection comes behind the answers: what they say leaves in the same turn.
+            // The connection is polled after the answers, so that their output leaves in the same turn.
             biased;
             Some(left) = streams.next(), if !alone => if let Some(rest) = left {
-                // A tunnel lives for hours; the future that answered its request need not.
+                // A tunnel lives for hours; the future that answered its request is dropped.
                 streams.push(Box::pin(rest.map(|()| None)));
             },
             () = go_away.notified() => wire.go_away(),
@@ -194,7 +194,7 @@ async fn serve(serving: Serving, mut connection: Box<Connection>, shutdown: Canc
         }
     }
     drop((streams, connection));
-    // In a box: it has room for what it reads. A node that goes down waits for nobody.
+    // Boxed, for its read buffer. A node that shuts down waits for no client.
     let longest = if shutdown.is_cancelled() {
         GOING
     } else {
@@ -203,7 +203,7 @@ async fn serve(serving: Serving, mut connection: Box<Connection>, shutdown: Canc
     let _ = timeout(longest, Box::pin(linger(tls.clone()))).await;
 }
 
-/// Ends TLS, and reads what still comes.
+/// Ends TLS, and reads further input for a while.
 async fn linger(mut tls: Tls) {
     let until = Instant::now() + LINGER.1;
     let _ = timeout(LINGER.0, tls.shutdown()).await;
@@ -216,10 +216,10 @@ async fn linger(mut tls: Tls) {
     }
 }
 
-/// A connection whose socket takes nothing of what it is given.
+/// Detects a connection whose socket accepts no output.
 struct Stall {
     limit: Duration,
-    /// How much it had taken when this was looked at last, and until when it has to take more.
+    /// Number of bytes accepted at the last check, and the deadline for more.
     since: Option<(u64, Progress)>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -233,7 +233,7 @@ impl Stall {
         }
     }
 
-    /// Pushes what waits; ready once that has not moved for too long.
+    /// Flushes waiting output; ready once it has not moved for too long.
     fn poll(&mut self, cx: &mut Context<'_>, tls: &Tls) -> Poll<()> {
         tls.push(cx);
         let Some(wrote) = tls.blocked() else {
@@ -265,7 +265,7 @@ struct H2Body {
 }
 
 impl H2Body {
-    /// For a tunnel, which bounds what it holds by itself.
+    /// Releases the stream for a tunnel, which bounds its memory itself.
     fn into_inner(mut self) -> Option<RecvStream> {
         self.body.take()
     }
@@ -278,7 +278,7 @@ impl Incoming for H2Body {
             Ok(bytes) => bytes,
             Err(e) => return Some(Err(io::Error::other(e))),
         };
-        // Refused only for more than came.
+        // Refused only for more bytes than were received.
         let _ = body.flow_control().release_capacity(bytes.len());
         self.wire.read(self.stream, bytes.len());
         Some(Ok(bytes))
@@ -293,7 +293,7 @@ impl Drop for H2Body {
     }
 }
 
-/// Whether a field is longer than nginx reads one.
+/// Whether a field is longer than nginx accepts.
 fn is_over_long(parts: &Parts) -> bool {
     let path = parts.uri.path_and_query().map_or(0, |p| p.as_str().len());
     let mut fields = parts.headers.iter();
@@ -321,7 +321,7 @@ async fn answer(
         wire: wire.clone(),
         stream,
     };
-    // Who takes a request back is not answered: an origin would be asked for nobody.
+    // A request that is cancelled gets no answer, and reaches no origin.
     let taken = tokio::select! {
         biased;
         _ = poll_fn(|cx| respond.poll_reset(cx)) => return None,
@@ -352,7 +352,7 @@ async fn answer(
                 site, one, wire, ..
             } = serving;
             let mut sending: BoxFuture = Box::pin(async move {
-                // An error here is a visitor who left.
+                // An error here means that the visitor left.
                 let _ = send(&wire, site.limits.send, response, respond).await;
                 if let Some(one) = one.filter(|one| one.has_form()) {
                     // The answer leaves first.
@@ -360,13 +360,13 @@ async fn answer(
                     site.note_form(&one);
                 }
             });
-            // Where the client has to be waited for, the larger future that found the answer is not kept.
+            // If the client must be awaited, the larger future that found the answer is dropped.
             sending.as_mut().now_or_never().is_none().then_some(sending)
         }
     }
 }
 
-/// What the client's window allows; `None` where the stream is gone.
+/// Number of bytes that the client's window allows; `None` if the stream is gone.
 async fn window(out: &mut SendStream<Bytes>, wanted: usize) -> Option<usize> {
     out.reserve_capacity(wanted);
     match out.capacity() {
@@ -375,7 +375,7 @@ async fn window(out: &mut SendStream<Bytes>, wanted: usize) -> Option<usize> {
     }
 }
 
-/// Sends an answer. Nothing of it is read before the client's window and the connection's budget have room for it.
+/// Sends an answer. It is read only once the client's window and the connection's budget have room.
 async fn send(
     wire: &Wire,
     limit: Duration,
@@ -387,7 +387,7 @@ async fn send(
     wire.head(stream, &head);
     let mut out = respond.send_response(Response::from_parts(head, ()), body.is_empty())?;
     let mut progress = Progress::new(limit);
-    // What came of an origin's body in one piece.
+    // The piece of an origin's body at hand.
     let mut piece = Bytes::new();
     while !piece.is_empty() || !body.is_empty() {
         let wanted = if piece.is_empty() { PIECE } else { piece.len() };
@@ -395,7 +395,7 @@ async fn send(
             Ok(Some(room)) => room.min(PIECE),
             Ok(None) => return Ok(()),
             Err(_) => {
-                // As nginx ends a stream that it could not send on.
+                // As nginx ends a stream whose body fails.
                 out.send_reset(Reason::PROTOCOL_ERROR);
                 return Ok(());
             }
@@ -424,14 +424,14 @@ async fn send(
         let Some(mut budget) = budget else {
             return Ok(());
         };
-        // What the budget or an origin took is not the client's.
+        // Waits for the budget or an origin are not the client's fault.
         progress.waited(asked.elapsed());
         let mut part = piece.split_to(room.min(piece.len()));
         if let Some(spent) = budget.split(part.len()) {
             wire.gave(stream, part.len(), spent);
         }
         progress.moved(part.len());
-        // Copies: frames that wait would each keep the whole of what was read.
+        // Copied: each waiting frame would otherwise keep the whole piece that was read.
         let copied = part.len() > FRAME;
         while part.len() > FRAME {
             out.send_data(Bytes::copy_from_slice(&part[..FRAME]), false)?;

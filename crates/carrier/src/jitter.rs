@@ -1,4 +1,4 @@
-//! Jitter: what a web site says leaves a drawn time after the first of it was ready.
+//! Jitter: delays a web site's output by a drawn time, counted from its first byte.
 
 use std::future::Future;
 use std::io;
@@ -15,20 +15,20 @@ use tokio::time::Instant;
 
 use crate::floor;
 
-/// Bytes that wait on one connection, at most; more are not taken before those have left.
+/// Maximum number of bytes that wait on one connection; more are accepted only after those have left.
 const KEPT: usize = 256 << 10;
 
-/// Draws how long a connection's answers wait.
+/// Draws the delays of a connection's answers.
 ///
-/// A tunnel's answers take other times than a web site's, by tenths of a millisecond. Where each waits for up to some milliseconds, and
-/// what was ready meanwhile leaves with it, that is hard to see.
+/// A tunnel's answers take other times than a web site's, by tenths of a millisecond. A delay of up to some milliseconds, which
+/// gathers all output that is ready meanwhile, hides the difference.
 pub struct Jitter {
     up_to: Duration,
     rng: Mutex<Rng>,
 }
 
 impl Jitter {
-    /// Times between none and that long, all as likely.
+    /// Delays uniformly distributed between zero and `up_to`.
     #[must_use]
     pub fn new(up_to: Duration, seed: &Seed) -> Self {
         let rng = Mutex::new(Rng::new(seed));
@@ -42,23 +42,23 @@ impl Jitter {
     }
 }
 
-/// What waits, and until when.
+/// Bytes that wait, and their due time.
 struct Kept {
     bytes: BytesMut,
     timer: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Whether its time has come.
+    /// Whether the due time has passed.
     due: bool,
 }
 
-/// A connection with jitter, or with none.
+/// A connection with or without jitter.
 ///
-/// What waits leaves when it is driven, by a read, a write or a flush: whoever holds the connection has to be reading.
+/// Waiting bytes leave only when a read, a write or a flush drives the connection: its owner has to be reading.
 pub(crate) struct Jittered {
     tcp: TcpStream,
     jitter: Option<Arc<Jitter>>,
-    /// When what is written next leaves, where that is known.
+    /// Due time of the next write, if it is fixed.
     then: Option<Instant>,
-    /// In a box: most connections have none.
+    /// Boxed because most connections have no waiting bytes.
     kept: Option<Box<Kept>>,
 }
 
@@ -72,17 +72,17 @@ impl Jittered {
         }
     }
 
-    /// What is written from now on leaves at once, behind what waits.
+    /// Sends later writes at once, after the bytes that wait.
     pub(crate) fn free(&mut self) {
         self.jitter = None;
     }
 
-    /// What is written next leaves then, as what waits for a drawn time does.
+    /// Sends the next write at `then`, as bytes with a drawn delay are sent.
     pub(crate) const fn leaves(&mut self, then: Instant) {
         self.then = Some(then);
     }
 
-    /// Sends what waits, when its time has come.
+    /// Sends the waiting bytes when they are due.
     fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(kept) = &mut self.kept {
             if !kept.due {
@@ -98,7 +98,7 @@ impl Jittered {
         Poll::Ready(Ok(()))
     }
 
-    /// Room for what is to be written, if it is to wait.
+    /// Buffer for bytes to be written, if they are to wait.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<&mut BytesMut>>> {
         if self.poll_kept(cx)?.is_ready() {
             let drawn = |jitter: &Arc<Jitter>| Instant::now() + jitter.draw();
@@ -111,13 +111,13 @@ impl Jittered {
                 timer: Box::pin(floor::until(then)),
                 due: false,
             }));
-            // Asked at once, so that it wakes.
+            // Polled at once, to register the waker.
             let _ = self.poll_kept(cx)?;
         }
         match &mut self.kept {
             Some(kept) if kept.bytes.len() >= KEPT => Poll::Pending,
             Some(kept) => Poll::Ready(Ok(Some(&mut kept.bytes))),
-            // No time was drawn.
+            // No delay was drawn.
             None => Poll::Ready(Ok(None)),
         }
     }
@@ -125,7 +125,7 @@ impl Jittered {
 
 impl Drop for Jittered {
     fn drop(&mut self) {
-        // A connection that fails still says why: an alert, GOAWAY, 400.
+        // A failing connection still sends its reason: an alert, GOAWAY, 400.
         if let Some(kept) = &mut self.kept {
             while let Ok(n @ 1..) = self.tcp.try_write(&kept.bytes) {
                 kept.bytes.advance(n);
@@ -184,7 +184,7 @@ impl AsyncWrite for Jittered {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What waits does so on purpose, and holds nobody up who has more to say.
+        // The bytes wait on purpose, and must not block a writer with more.
         let _ = self.poll_kept(cx)?;
         Pin::new(&mut self.tcp).poll_flush(cx)
     }

@@ -1,14 +1,14 @@
-//! The outside of a session: TLS 1.3 and HTTP/2 or QUIC and HTTP/3, the ticket, and the web site that everybody else sees.
+//! The outer layer of a session: TLS 1.3 and HTTP/2 or QUIC and HTTP/3, the ticket, and the web site for all other visitors.
 //!
-//! **Promises.** Before any HTTP byte the client has checked the certificate, by pin or by web PKI. Whoever cannot make
-//! a ticket sees a web site, of static files or a front origin's, and nothing else: every POST is decided at its header section,
-//! and not by its body. What a visitor can make a connection hold in memory is bounded.
+//! **Promises.** Before any HTTP byte the client has checked the certificate, by pin or by web PKI. A visitor without a valid
+//! ticket sees only a web site, of static files or of a front origin. Every POST is decided at its header section, and not by
+//! its body. The memory that a visitor can make a connection hold is bounded.
 //!
 //! **Below:** `htx` for tickets and message lengths, the operating system's sockets. **Above:** `runtime`.
 //! **Source:** profile chapter 2, from "Stack" to "Ticket" (`spec-vectors/PROFILE.md`), RFC 8446, RFC 9000, RFC 9113, RFC 9114.
 //!
-//! Two seams: a [`Carrier`] is all that what drives a session asks of the outside, whatever carries it; a [`Fingerprint`] is how a
-//! client's TLS or QUIC looks to an observer.
+//! Two interfaces: a [`Carrier`] is everything that a session's driver needs from the outer layer, whatever the transport. A
+//! [`Fingerprint`] is the appearance of a client's TLS or QUIC to an observer.
 
 mod calibrate;
 mod came;
@@ -82,72 +82,72 @@ use zeroize::Zeroizing;
 
 use client::{Facts, Trust};
 
-/// What a carrier gives a session.
+/// Input from a carrier to a session.
 #[derive(Debug)]
 pub enum Received {
     /// Body bytes, in order.
     Bytes(Bytes),
-    /// The peer takes no new requests on this carrier.
+    /// The peer accepts no new requests on this carrier.
     GoAway,
     /// The peer's body has ended.
     End,
 }
 
-/// How much of a connection is read. What is not stays in its window, and the peer has that much less room.
+/// Limit on reading a connection. Unread data stays in its window and reduces the peer's room.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Reads {
-    /// Whatever comes.
+    /// No limit.
     #[default]
     All,
-    /// So many bytes, or as many of the pieces that a carrier reads in, where that is about as much; and no more.
+    /// This many bytes and no more, or the nearest number of the carrier's read pieces.
     AtMost(usize),
-    /// Until about so many more bytes have come than there are now, as what is read makes room for them.
+    /// Until about this many more bytes have arrived than are there now, as reading makes room for them.
     About(usize),
 }
 
 /// Moves one session's bytes both ways, and exports its keying material.
 pub trait Carrier: Send {
-    /// The next thing from the peer. Also drives what has to be driven for anything to move.
+    /// Receives the next input from the peer. This also drives the connection.
     ///
     /// # Errors
     ///
     /// The carrier is gone.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, Error>>;
 
-    /// Whether bytes are taken now.
+    /// Whether bytes are accepted now.
     ///
     /// # Errors
     ///
     /// The carrier is gone.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
 
-    /// Takes body bytes, after [`Carrier::poll_ready`] said so.
+    /// Sends body bytes, after [`Carrier::poll_ready`] succeeded.
     ///
     /// # Errors
     ///
     /// The carrier is gone.
     fn send(&mut self, bytes: Bytes) -> Result<(), Error>;
 
-    /// Sends what was taken: called when a turn of the session is over, so that what belongs together goes together.
+    /// Flushes sent bytes: called at the end of a session's turn, so that bytes that belong together leave together.
     fn push(&mut self, cx: &mut Context<'_>);
 
     /// Ends the body.
     fn end(&mut self);
 
-    /// Breaks the body off.
+    /// Aborts the body.
     fn reset(&mut self);
 
-    /// Tells the peer that no new requests are taken.
+    /// Tells the peer that no new requests are accepted.
     fn go_away(&mut self);
 
-    /// Exports as many bytes as `out` has room for, with a label and a context (RFC 8446 §7.5, RFC 9001).
+    /// Exports keying material that fills `out`, with a label and a context (RFC 8446 §7.5, RFC 9001).
     ///
     /// # Errors
     ///
     /// The carrier is gone, or has nothing to export.
     fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error>;
 
-    /// Exports 32 bytes for this context, with the session's label.
+    /// Exports 32 bytes for this context with the session's label.
     ///
     /// # Errors
     ///
@@ -156,118 +156,118 @@ pub trait Carrier: Send {
         exported(|label, out| self.export_as(label, context, out))
     }
 
-    /// Cuts what is sent from now on into records with so much plaintext each, as far as the carrier has records, and behind those
-    /// that were asked for before; what is beyond them is sent as it comes. With none, those before are forgotten.
+    /// Cuts bytes sent from now on into records with these plaintext lengths, after the records requested earlier, if the
+    /// carrier has records. Bytes beyond them are sent uncut. An empty list cancels earlier requests.
     fn cut(&mut self, plaintexts: &[usize]) {
         let _ = plaintexts;
     }
 
-    /// Reads the connection so from now on, as far as the carrier can.
+    /// Sets the limit on reading, if the carrier supports it.
     fn reads(&mut self, reads: Reads) {
         let _ = reads;
     }
 
-    /// When the first was read of what was to be read in part only, since that was told last; and before that, when the answer came that
-    /// opens a tunnel. As far as the carrier can tell.
+    /// Time of the first read of data under a partial limit, since the last such report; before that, the arrival time of the
+    /// answer that opens the tunnel. `None` if the carrier cannot tell.
     fn heard(&self) -> Option<Instant> {
         None
     }
 
-    /// What is pushed next leaves then, and so long after what left before it: for times that are too short for any timer. It is made
-    /// into records meanwhile, and none of a client's leaves before there is no more to say of when, which `None` tells; a server says
-    /// it of what leaves next only. Whether the carrier can: where it cannot, what is pushed leaves at once.
+    /// Schedules the next push at a time, and this long after the previous output: for waits shorter than any timer's. Bytes
+    /// become records meanwhile. A client's records leave only after `None` marks the end of the schedule; a server schedules
+    /// only its next output. Returns whether this is supported: if not, pushed bytes leave at once.
     fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
         let _ = when;
         false
     }
 
-    /// Bytes of PADDING that are wanted now, to be sent at once.
+    /// Number of PADDING bytes wanted now, to be sent at once.
     fn lacks(&mut self) -> usize {
         0
     }
 
-    /// Takes PADDING that was wanted, as [`Carrier::send`] takes what is said.
+    /// Sends requested PADDING, as [`Carrier::send`] sends data.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`Carrier::send`].
     fn fill(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.send(bytes)
     }
 
-    /// Whether PADDING can be had.
+    /// Sets whether PADDING is available.
     fn padded(&mut self, can: bool) {
         let _ = can;
     }
 
-    /// Signs of life of the peer's carrier so far, where it gives any by itself, as QUIC's does by its acknowledgements.
+    /// Number of signs of life of the peer's carrier so far, if it gives any by itself, as QUIC's does by acknowledgements.
     fn signs(&self) -> u64 {
         0
     }
 
-    /// What following a shape has cost so far, where one is followed.
+    /// Cost of following a shape so far; `None` if none is followed.
     fn cost(&self) -> Option<Cost> {
         None
     }
 
-    /// Whether all that was taken has left.
+    /// Whether all sent bytes have left.
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// A handshake that is under way.
+/// A handshake under way.
 pub type Handshake<'a> = Pin<Box<dyn Future<Output = Result<Secured, Error>> + Send + 'a>>;
 
-/// How a client's TLS looks from outside.
+/// Appearance of a client's TLS to an observer.
 pub trait Fingerprint: std::fmt::Debug + Send + Sync {
-    /// Makes a TLS 1.3 connection over `tcp` that offers HTTP/2, and checks the certificate for `host` as `trust` says.
+    /// Makes a TLS 1.3 connection over `tcp` that offers HTTP/2, and checks the certificate for `host` according to `trust`.
     ///
     /// # Errors
     ///
-    /// What failed: [`Error::Pin`] or [`Error::Certificate`] where the certificate is not trusted.
+    /// The handshake failed: [`Error::Pin`] or [`Error::Certificate`] if the certificate is not trusted.
     fn handshake<'a>(&'a self, tcp: TcpStream, host: &'a str, trust: &'a Trust) -> Handshake<'a>;
 
     /// Makes a QUIC connection that offers HTTP/3, and checks the certificate.
     ///
     /// # Errors
     ///
-    /// What failed: [`Error::Pin`] or [`Error::Certificate`] where the certificate is not trusted.
+    /// The handshake failed: [`Error::Pin`] or [`Error::Certificate`] if the certificate is not trusted.
     fn quic<'a>(&'a self, to: ToQuic<'a>) -> QuicHandshake<'a>;
 
-    /// The same, but a connection takes as long as this, where that can be done.
+    /// A fingerprint with these delays; `None` if that is not supported.
     fn pausing(&self, pauses: Pauses) -> Option<Arc<dyn Fingerprint>> {
         let _ = pauses;
         None
     }
 }
 
-/// Where a QUIC connection goes.
+/// Destination of a QUIC connection.
 #[derive(Clone, Copy, Debug)]
 pub struct ToQuic<'a> {
-    /// The address.
+    /// The remote address.
     pub to: SocketAddr,
-    /// The local address; without one the system chooses.
+    /// The local address; `None` lets the system choose.
     pub from: Option<IpAddr>,
-    /// The host, for SNI and the certificate's check.
+    /// The host for SNI and the certificate check.
     pub host: &'a str,
-    /// How the certificate is checked.
+    /// Check of the certificate.
     pub trust: &'a Trust,
 }
 
-/// A QUIC handshake that is under way.
+/// A QUIC handshake under way.
 pub type QuicHandshake<'a> = Pin<Box<dyn Future<Output = Result<SecuredQuic, Error>> + Send + 'a>>;
 
-/// A QUIC connection whose certificate was checked.
+/// A QUIC connection with a checked certificate.
 pub struct SecuredQuic {
     /// The connection.
     pub quic: Box<dyn Quic>,
-    /// What it turned out to be.
+    /// Properties of the connection.
     pub facts: Facts,
 }
 
-/// A carrier that is being opened.
+/// A carrier being opened.
 pub type BoxedCarrier = Pin<Box<dyn Future<Output = Result<Box<dyn Carrier>, Error>> + Send>>;
 
-/// The head of an answer that is being waited for.
+/// The awaited head of an answer.
 pub type Visited = Pin<Box<dyn Future<Output = Result<http::Response<()>, Error>> + Send>>;
 
 /// A client's QUIC connection, before its first request.
@@ -279,14 +279,14 @@ pub trait Quic: Send {
     /// [`Error::Export`].
     fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error>;
 
-    /// Sends a request's head; its body, and the answer's, is the session's.
+    /// Sends a request's head; the bodies of the request and the answer carry the session.
     ///
     /// # Errors
     ///
     /// The connection failed.
     fn open(self: Box<Self>, request: http::Request<()>) -> BoxedCarrier;
 
-    /// Sends a request without a body, and waits for the head of its answer.
+    /// Sends a request without a body and waits for the head of its answer.
     ///
     /// # Errors
     ///
@@ -294,21 +294,21 @@ pub trait Quic: Send {
     fn visit(self: Box<Self>, request: http::Request<()>) -> Visited;
 }
 
-/// A TLS connection whose certificate was checked.
+/// A TLS connection with a checked certificate.
 pub struct Secured {
     /// The connection.
     pub tls: Box<dyn Secure>,
-    /// What it turned out to be.
+    /// Properties of the connection.
     pub facts: Facts,
 }
 
 /// A client's TLS stream.
 pub trait Secure: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Whether records are gathered for now, so that what belongs together leaves together. While they are, a write either goes
-    /// into the gathering buffer or is refused without waking anybody; after it, a flush sends what was gathered.
+    /// Sets whether records are gathered, so that those that belong together leave together. While they are, a write either
+    /// goes into the gathering buffer or is refused without waking a task; after it, a flush sends the gathered records.
     fn hold(&mut self, held: bool);
 
-    /// Reads the socket so from now on, where it can be told. Nobody is woken for what is left.
+    /// Sets the limit on reading the socket, if supported. No task is woken for the rest.
     fn reads(&mut self, reads: Reads) {
         let _ = reads;
     }
@@ -318,18 +318,18 @@ pub trait Secure: AsyncRead + AsyncWrite + Send + Unpin {
         None
     }
 
-    /// See [`Carrier::leaves`]; of what is gathered from now on.
+    /// See [`Carrier::leaves`]; applies to records gathered from now on.
     fn leaves(&mut self, when: Option<(Instant, Duration)>) -> bool {
         let _ = when;
         false
     }
 
-    /// How long the record of the first request is to be, where it can be made longer.
+    /// Sets the length of the first request's record, if it can be padded.
     fn first_record(&mut self, size: u16) {
         let _ = size;
     }
 
-    /// Exports as many bytes as `out` has room for, with a label and a context that is always passed, if empty (RFC 8446 §7.5).
+    /// Exports keying material that fills `out`, with a label and a context that is always passed, even if empty (RFC 8446 §7.5).
     ///
     /// # Errors
     ///
@@ -337,18 +337,18 @@ pub trait Secure: AsyncRead + AsyncWrite + Send + Unpin {
     fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error>;
 }
 
-/// Bytes that the kernel takes for a socket beyond those that it has sent (`TCP_NOTSENT_LOWAT`). What is written next, such as a
-/// PING, waits behind these at most. Bytes that were sent and are not acknowledged do not count.
+/// Bytes that the kernel accepts for a socket beyond those sent (`TCP_NOTSENT_LOWAT`). A later write, such as a PING, waits
+/// behind these at most. Sent but unacknowledged bytes do not count.
 const UNSENT: u32 = 128 << 10;
 
-/// Sets what all TCP sockets of connections have in common.
+/// Sets the common options of all TCP sockets.
 fn tuned(tcp: &TcpStream) {
-    // Both fail on a connection that is gone, which the handshake tells.
+    // Both fail only on a broken connection, which the handshake reports.
     let _ = tcp.set_nodelay(true);
     let _ = socket2::SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT);
 }
 
-/// 32 bytes with the session's label.
+/// Exports 32 bytes with the session's label.
 fn exported(
     export: impl FnOnce(&str, &mut [u8]) -> Result<(), Error>,
 ) -> Result<Zeroizing<[u8; 32]>, Error> {

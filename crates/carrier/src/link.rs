@@ -8,29 +8,29 @@ use tokio_util::io::poll_read_buf;
 
 use crate::look::{Client, Outgoing, Refusal};
 
-/// Bytes read ahead at once while a peer sends much.
+/// Number of bytes read ahead at once while a peer sends much.
 const AHEAD: usize = 64 << 10;
 
-/// The socket beneath TLS, with fewer system calls than TLS alone would make: it reads ahead while much comes in, and
-/// can hold writes back so that TLS gathers records.
+/// The socket beneath TLS, with fewer system calls than TLS alone would make: it reads ahead under heavy input, and can hold
+/// writes back so that TLS gathers records.
 pub(crate) struct Link<S> {
     socket: S,
-    /// Writes are refused, and nobody is woken: whoever holds them writes again after the release.
+    /// Writes are refused without waking a task: the holder writes again after the release.
     held: bool,
-    /// Whether the last read filled what it was given.
+    /// Whether the last read filled its buffer.
     much: bool,
     ahead: BytesMut,
-    /// Bytes that the socket took.
+    /// Number of bytes that the socket has accepted.
     wrote: u64,
-    /// While a listener's handshake lasts.
+    /// Present during a listener's handshake.
     look: Option<Box<Looking>>,
 }
 
-/// A handshake that is rewritten on its way out, so that it looks like another library's.
+/// A handshake whose output is rewritten to imitate another library.
 #[derive(Default)]
 struct Looking {
     outgoing: Outgoing,
-    /// What the socket did not take yet.
+    /// Bytes that the socket has not accepted yet.
     out: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ impl<S> Link<S> {
         }
     }
 
-    /// A listener's, whose handshake looks as [`crate::look`] says until [`Link::looked`].
+    /// A listener's link, whose handshake looks as [`crate::look`] defines until [`Link::looked`].
     pub(crate) fn looking(socket: S) -> Self {
         Self {
             look: Some(Box::default()),
@@ -54,24 +54,24 @@ impl<S> Link<S> {
         }
     }
 
-    /// What a client's hello asked for.
+    /// Contents of the client's hello.
     pub(crate) fn client(&self) -> Option<&Client> {
         self.look.as_ref()?.outgoing.client()
     }
 
-    /// What is refused, and how.
+    /// The refusal to send, if the client is refused.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         self.look.as_ref()?.outgoing.refusal()
     }
 
-    /// The client is answered now.
+    /// Starts answering the client.
     pub(crate) fn answer(&mut self) {
         if let Some(look) = &mut self.look {
             look.outgoing.answer();
         }
     }
 
-    /// The handshake is over, and what belongs to it has left.
+    /// Ends rewriting after the handshake and its last output.
     pub(crate) fn looked(&mut self) {
         self.look = None;
     }
@@ -80,7 +80,7 @@ impl<S> Link<S> {
         self.held = held;
     }
 
-    /// Bytes that the socket has taken.
+    /// Number of bytes that the socket has accepted.
     pub(crate) const fn wrote(&self) -> u64 {
         self.wrote
     }
@@ -100,7 +100,7 @@ impl<S> Link<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Link<S> {
-    /// Sends what waits in [`Looking`].
+    /// Sends the bytes that wait in [`Looking`].
     fn poll_say(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(look) = &mut self.look else {
             return Poll::Ready(Ok(()));
@@ -126,7 +126,7 @@ impl<S: AsyncRead + Unpin> Link<S> {
             match poll_read_buf(socket, cx, &mut this.ahead) {
                 Poll::Ready(n) => this.much = n? > room,
                 Poll::Pending => {
-                    // A quiet session keeps no buffer.
+                    // An idle session keeps no buffer.
                     this.ahead = BytesMut::new();
                     this.much = false;
                     return Poll::Pending;
@@ -172,13 +172,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
             return Poll::Pending;
         }
         if self.look.is_some() {
-            // One message after another: what waits is no longer than a flight.
+            // One message at a time: the waiting bytes never exceed a flight.
             ready!(self.poll_say(cx))?;
             if let Some(look) = &mut self.look {
                 let Looking { outgoing, out } = &mut **look;
                 outgoing.say(buf, out);
             }
-            // What is left leaves at the flush that ends each flight.
+            // The rest leaves at the flush that ends each flight.
             if let Poll::Ready(Err(e)) = self.poll_say(cx) {
                 return Poll::Ready(Err(e));
             }
@@ -228,7 +228,7 @@ mod tests {
     use std::task::Waker;
     use tokio::io::DuplexStream;
 
-    /// Reads once into `room` bytes; `None` when nothing is there.
+    /// Reads once into `room` bytes; `None` if nothing is there.
     fn read(link: &mut Link<DuplexStream>, room: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; room];
         let mut buf = ReadBuf::new(&mut bytes);

@@ -1,9 +1,10 @@
-//! A listener's TLS as nginx's of Debian 12 is, with OpenSSL 3.0, in Debian's configuration: versions, ciphers and groups and whose
-//! order counts, extensions and their order, records, tickets. What rustls lacks of it stands in SECURITY.md.
+//! Gives a listener the TLS fingerprint of Debian 12's nginx with OpenSSL 3.0 in Debian's configuration: versions, ciphers and
+//! groups with the side whose order counts, extensions and their order, records, tickets. SECURITY.md lists the features that
+//! rustls lacks.
 //!
-//! Three messages of rustls are rewritten: ServerHello below TLS ([`Outgoing`]), EncryptedExtensions and NewSessionTicket where they
-//! are sealed ([`seal`]). The transcript takes in the same bytes ([`hash`]): each end hashes what was sent, and a difference would
-//! fail the handshake at Finished.
+//! Three messages of rustls are rewritten: ServerHello below TLS ([`Outgoing`]), EncryptedExtensions and NewSessionTicket where
+//! they are sealed ([`seal`]). The transcript takes in the same bytes ([`hash`]): each end hashes the sent bytes, and a
+//! difference would fail the handshake at Finished.
 
 mod expand;
 mod hash;
@@ -26,23 +27,23 @@ pub(crate) use refuse::Refusal;
 
 use crate::{CertSource, Error};
 
-/// What the ServerHello said that the messages behind it depend on.
+/// Facts of the ServerHello on which later messages depend.
 #[derive(Clone, Copy, Debug, Default)]
 struct Agreed {
-    /// The group of the key share.
+    /// Group of the key share.
     group: u16,
-    /// A ticket was taken.
+    /// Whether a ticket was accepted.
     resumed: bool,
-    /// The client named the server.
+    /// Whether the client named the server.
     named: bool,
 }
 
 thread_local! {
-    /// Handed from the transcript to the sealing: rustls derives the keys in the call in which it has hashed the ServerHello.
+    /// Passed from the transcript to the sealing: rustls derives the keys in the call that has hashed the ServerHello.
     static AGREED: Cell<Agreed> = const { Cell::new(Agreed { group: 0, resumed: false, named: false }) };
 }
 
-/// In the order of `ssl_ciphers HIGH:!aNULL:!MD5`, as far as rustls has them.
+/// Suites in the order of `ssl_ciphers HIGH:!aNULL:!MD5`, as far as rustls has them.
 const SUITES: [SupportedCipherSuite; 9] = [
     cipher_suite::TLS13_AES_256_GCM_SHA384,
     cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
@@ -59,8 +60,8 @@ const SUITES: [SupportedCipherSuite; 9] = [
 const GROUPS: [&dyn SupportedKxGroup; 3] =
     [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
 
-/// The suites, with a transcript, sealing and key schedule that say what OpenSSL says. Made once for the life of the process, since
-/// rustls wants suites that live so long.
+/// The suites with OpenSSL's transcript, sealing and key schedule. Made once for the life of the process, because rustls
+/// requires static suites.
 static LOOKING: LazyLock<Vec<SupportedCipherSuite>> =
     LazyLock::new(|| SUITES.iter().map(looking).collect());
 
@@ -94,7 +95,7 @@ fn common(of: &CipherSuiteCommon) -> CipherSuiteCommon {
     }
 }
 
-/// A listener's TLS: one configuration a group, since OpenSSL and rustls do not choose alike among several.
+/// A listener's TLS: one configuration per group, since OpenSSL and rustls choose differently among several.
 pub(crate) struct Look {
     configs: [Arc<ServerConfig>; GROUPS.len()],
     certificate: Arc<CertSource>,
@@ -131,8 +132,8 @@ impl Look {
         })
     }
 
-    /// What answers this client: of TLS 1.3 the first share counts that can be used, and where there is none, and in TLS 1.2, the
-    /// server's order.
+    /// Configuration for this client. In TLS 1.3 the first usable share counts; without one, and in TLS 1.2, the server's order
+    /// counts.
     pub(crate) fn config(&self, client: Option<&Client>) -> Arc<ServerConfig> {
         let of = |group: &u16| GROUPS.iter().position(|g| u16::from(g.name()) == *group);
         let chosen = client.and_then(|client| {
@@ -144,7 +145,7 @@ impl Look {
         Arc::clone(&self.configs[chosen.unwrap_or(0)])
     }
 
-    /// Whether this client is refused before it is answered.
+    /// Refusal of this client before it is answered, if any.
     pub(crate) fn refuses(&self, client: Option<&Client>) -> Option<Refusal> {
         Refusal::of_hello(client?, &self.certificate.current())
     }

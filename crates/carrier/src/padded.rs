@@ -1,4 +1,4 @@
-//! A carrier whose traffic is padded without a look at what it is: to sizes, or at a rate.
+//! A carrier with content-independent padding: to sizes, or at a rate.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -13,43 +13,43 @@ use tokio::time::{Instant, Sleep};
 use crate::queue::Waiting;
 use crate::{Carrier, Cost, Error, Reads, Received};
 
-/// Bytes that wait before no more are taken.
+/// Number of waiting bytes above which no more are accepted.
 const ROOM: usize = 64 << 10;
-/// Bytes that are handed on in one piece.
+/// Maximum number of bytes passed on in one piece.
 const PIECE: usize = 16_384;
 
-/// What is sent over a carrier, padded.
+/// A carrier whose output is padded.
 pub struct Padded {
     inner: Box<dyn Carrier>,
     how: How,
     began: Instant,
     waiting: Waiting,
-    /// Bytes of PADDING among those that wait, about.
+    /// Approximate number of PADDING bytes among those that wait.
     filled: usize,
-    /// PADDING cannot be had yet, or not at all: what comes goes.
+    /// PADDING is not available, or not yet: data leaves unpadded.
     bare: bool,
     ending: bool,
-    /// The body's end has not been handed on yet.
+    /// Whether the body's end must still be passed on.
     end_owed: bool,
     cost: Cost,
 }
 
 enum How {
-    /// The session's turn is over: what waits may leave.
+    /// Whether the session's turn is over and waiting bytes may leave.
     Buckets(bool),
     Rate {
         least: u64,
         most: u64,
-        /// From when PADDING can be had on.
+        /// The pacer, once PADDING is available.
         pacer: Option<Pacer>,
         timer: Pin<Box<Sleep>>,
-        /// Bytes that are due and not there.
+        /// Number of due bytes that are missing.
         lacks: usize,
     },
 }
 
 impl Padded {
-    /// Pads what is sent over `inner`.
+    /// Pads the output over `inner`.
     #[must_use]
     pub fn new(inner: Box<dyn Carrier>, padding: Padding) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl Padded {
         }
     }
 
-    /// Bytes that wait before no more are taken: what a tick carries has to fit, and what is said for the next one.
+    /// Number of waiting bytes above which no more are accepted: enough for a tick's bytes and the next tick's.
     fn room(&self) -> usize {
         match &self.how {
             How::Rate {
@@ -84,12 +84,12 @@ impl Padded {
         }
     }
 
-    /// Sends what may leave now.
+    /// Sends the bytes that may leave now.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         let (inner, waiting) = (&mut self.inner, &mut self.waiting);
         if self.bare || self.ending {
             let all = waiting.len();
-            // Behind the last of what waited: an end before it would cut it off.
+            // After the last waiting byte: an earlier end would cut it off.
             if hand_on(inner, waiting, cx, all)? && std::mem::take(&mut self.end_owed) {
                 inner.end();
             }
@@ -98,7 +98,7 @@ impl Padded {
         let now = Time::ZERO + self.began.elapsed();
         match &mut self.how {
             How::Buckets(over) => {
-                // A turn that fills all the room is cut where a bucket ends.
+                // A turn that fills the whole buffer is cut at a bucket's end.
                 let full = if waiting.len() < ROOM { 0 } else { ROOM };
                 let leaves = if *over { waiting.len() } else { full };
                 if leaves > 0 && hand_on(inner, waiting, cx, leaves)? {
@@ -123,19 +123,19 @@ impl Padded {
                         let wake = Duration::from_micros(pacer.wake().as_micros());
                         timer.as_mut().reset(self.began + wake);
                         self.cost.bursts += 1;
-                        // What the carrier does not take now leaves with the next.
+                        // Bytes that the carrier refuses now leave with the next tick.
                         hand_on(inner, waiting, cx, due)?;
                         self.filled = self.filled.min(waiting.len());
                     }
                     None => {}
                 }
-                // What lacks PADDING is woken by that.
+                // Arriving PADDING wakes a task that lacks it.
                 if *lacks == 0 && timer.as_mut().poll(cx).is_ready() {
                     cx.waker().wake_by_ref();
                 }
             }
         }
-        // What was handed over last may still wait for the peer's credit.
+        // The bytes passed on last may still wait for the peer's credit.
         if let Poll::Ready(done) = inner.poll_ready(cx) {
             done?;
         }
@@ -143,7 +143,7 @@ impl Padded {
     }
 }
 
-/// Hands on so many bytes of what waits; whether the carrier took them all.
+/// Passes on this many waiting bytes; returns whether the carrier accepted them all.
 fn hand_on(
     inner: &mut Box<dyn Carrier>,
     waiting: &mut Waiting,
@@ -189,10 +189,10 @@ impl Carrier for Padded {
         if let How::Buckets(over) = &mut self.how {
             *over = !self.waiting.is_empty();
         }
-        // A broken carrier is what the next turn finds.
+        // The next turn finds a broken carrier.
         let _ = self.drive(cx);
         if let How::Rate { lacks: 1.., .. } = self.how {
-            // The turn in which it would have been asked for is over.
+            // The turn that would have requested it is over.
             cx.waker().wake_by_ref();
         }
         self.inner.push(cx);
@@ -284,7 +284,7 @@ mod tests {
         (Padded::new(Box::new(taker), padding), log)
     }
 
-    /// One turn of a session that has PADDING, as its driver makes it.
+    /// One turn of a session with PADDING, as its driver runs it.
     fn turn(carrier: &mut Padded, cx: &mut Context<'_>) {
         loop {
             assert!(carrier.poll_receive(cx).is_pending());
@@ -318,7 +318,7 @@ mod tests {
             tokio::time::sleep(TICK).await;
         }
         let log = log.lock().unwrap();
-        // Two seconds of it, a cell a tick, none of another size.
+        // Two seconds of it, one cell per tick, all of one size.
         assert_eq!(log.len(), 100);
         assert!(log.iter().all(|(_, n)| n.abs_diff(1310) <= 1), "{log:?}");
         let sum: usize = log.iter().map(|(_, n)| n).sum();
@@ -335,7 +335,7 @@ mod tests {
             carrier.padded(true);
             let mut said = 0;
             for _ in 0..50_u64 {
-                // All that is taken is said, in turns that end.
+                // All accepted bytes are sent, in turns that end.
                 std::future::poll_fn(|cx| {
                     while carrier.poll_ready(cx).is_ready() {
                         carrier.send(vec![1; 60_000].into()).unwrap();
@@ -389,7 +389,7 @@ mod tests {
             least: rate,
             most: rate,
         };
-        // A session hands over what fits one record.
+        // A session sends as much as fits one record.
         let piece = 16_384;
         let fast: u64 = 64 << 20;
         let two_ticks = 2 * usize::try_from(fast / 50).unwrap();
@@ -402,7 +402,7 @@ mod tests {
             carrier.padded(true);
             std::future::poll_fn(|cx| {
                 turn(&mut carrier, cx);
-                // Within one turn nothing leaves in buckets, and of a rate what one tick has.
+                // Within one turn nothing leaves in buckets, and at a rate only one tick's bytes.
                 let mut most = 0;
                 for _ in 0..10_000 {
                     if carrier.poll_ready(cx).is_ready() {

@@ -1,4 +1,4 @@
-//! A TLS client that looks like no browser: rustls, for whoever builds with cargo alone.
+//! A TLS client that imitates no browser: rustls, for builds with cargo alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::shared::export;
 use crate::verify::{Mismatch, tls_config};
 use crate::{Error, Fingerprint, Handshake, QuicHandshake, Secure, Secured, ToQuic};
 
-/// The client shape of rustls. Its ClientHello is nobody's but its own: an observer can tell it from every browser's.
+/// The fingerprint of rustls. An observer can distinguish its ClientHello from every browser's.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 

@@ -1,14 +1,14 @@
-//! Peers that are waited for, as long as they move.
+//! Waits for peers as long as they make progress.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What must move within the time that is given: less is no progress, so that a reader that takes a byte now and then does not stay for
-/// ever. It is about 140 bytes a second in 30 s.
+/// Minimum progress within the given time. It prevents a reader of single bytes from staying for ever, and is about 140 bytes
+/// per second in 30 s.
 const LEAST: usize = 4 << 10;
 
-/// Until when something has to move.
+/// Deadline for progress.
 pub(crate) struct Progress {
     limit: Duration,
     until: Instant,
@@ -28,7 +28,7 @@ impl Progress {
         self.until
     }
 
-    /// So many bytes have moved.
+    /// Records that bytes have moved.
     pub(crate) fn moved(&mut self, bytes: usize) {
         self.moved += bytes;
         if self.moved >= LEAST {
@@ -36,12 +36,12 @@ impl Progress {
         }
     }
 
-    /// Begins anew: what had to move has moved.
+    /// Restarts the deadline after sufficient progress.
     pub(crate) fn restart(&mut self) {
         *self = Self::new(self.limit);
     }
 
-    /// So long others were waited for, and not the peer.
+    /// Extends the deadline by a wait for which the peer was not responsible.
     pub(crate) fn waited(&mut self, time: Duration) {
         self.until += time;
     }

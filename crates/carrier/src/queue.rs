@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes that wait to be handed on, in pieces of other sizes than they came in.
+/// Waiting bytes, to be passed on in pieces of other sizes than they came in.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     pieces: VecDeque<Bytes>,
@@ -23,7 +23,7 @@ impl Waiting {
         self.pieces.push_back(bytes);
     }
 
-    /// The first `n` bytes, or all that there are.
+    /// Takes the first `n` bytes, or all if there are fewer.
     pub(crate) fn take(&mut self, mut n: usize) -> Bytes {
         if let Some(first) = self.pieces.pop_front_if(|first| first.len() == n) {
             self.len -= n;

@@ -1,7 +1,7 @@
-//! QUIC: how connections are set up on both sides (RFC 9000, profile chapter 2).
+//! QUIC: connection configuration of both sides (RFC 9000, profile chapter 2).
 //!
-//! Datagrams are of 1 200 bytes until larger ones were seen to arrive (RFC 8899). A client that moves to another address keeps its
-//! connection; the server checks the new path before it sends much there. No early data.
+//! Datagrams have 1 200 bytes until larger ones were seen to arrive (RFC 8899). A client that changes its address keeps its
+//! connection; the server validates the new path before it sends much there. There is no early data.
 
 mod client;
 mod server;
@@ -18,15 +18,15 @@ use quinn::{IdleTimeout, TransportConfig, VarInt};
 pub(crate) use client::handshake;
 pub use server::{Greeted, QuicListener, Visitor};
 
-/// Silence after which a connection is lost; the profile asks for 45 s at least.
+/// Idle timeout; the profile requires 45 s at least.
 const IDLE: u32 = 60_000;
-/// Cadence of a client's PINGs.
+/// Interval of a client's PINGs.
 const PING: Duration = Duration::from_secs(20);
-/// What one connection keeps for sending, acknowledged or not yet.
+/// Maximum number of unacknowledged or unsent bytes of one connection.
 const SEND_WINDOW: u64 = 4 << 20;
 /// Receive window of a connection that carries a tunnel.
 const TUNNEL_WINDOW: u32 = 15 << 20;
-/// Receive window of a stream: below Chromium's 6 MiB, as the session above bounds what is on its way.
+/// Receive window of a stream: below Chromium's 6 MiB, as the session above bounds the bytes in flight.
 const STREAM_WINDOW: u32 = 6 << 20;
 /// `H3_NO_ERROR` and `H3_REQUEST_CANCELLED` (RFC 9114 §8.1).
 const NO_ERROR: VarInt = VarInt::from_u32(0x100);
@@ -46,7 +46,7 @@ fn client_transport() -> Arc<TransportConfig> {
     config
         .receive_window(VarInt::from_u32(TUNNEL_WINDOW))
         .keep_alive_interval(Some(PING))
-        // A server opens its control stream and QPACK's two, as it is expected of clients to allow.
+        // A server opens its control stream and QPACK's two, which clients are expected to allow.
         .max_concurrent_bidi_streams(VarInt::from_u32(0));
     Arc::new(config)
 }

@@ -1,4 +1,4 @@
-//! The certificates that web PKI leads to.
+//! Root certificates of web PKI.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ impl std::fmt::Debug for Roots {
 }
 
 impl Roots {
-    /// Mozilla's.
+    /// Mozilla's root certificates.
     #[must_use]
     pub fn mozilla() -> Self {
         let mut roots = RootCertStore::empty();
@@ -29,11 +29,11 @@ impl Roots {
         Self(Arc::new(roots))
     }
 
-    /// The certificates of a PEM file.
+    /// Reads the certificates of a PEM file.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or as [`Roots::from_pem`].
+    /// The file cannot be read; otherwise as [`Roots::from_pem`].
     pub fn read(file: &Path) -> Result<Self, Error> {
         let pem = disk::read_bounded(file, disk::TEXT_MAX).map_err(|source| Error::File {
             path: file.display().to_string(),
@@ -42,11 +42,11 @@ impl Roots {
         Self::from_pem(&pem)
     }
 
-    /// The certificates of a PEM text.
+    /// Parses the certificates of a PEM text.
     ///
     /// # Errors
     ///
-    /// It holds no certificate, or one that can be no root.
+    /// The text holds no certificate, or one that cannot be a root.
     pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -61,7 +61,7 @@ impl Roots {
         Ok(Self(Arc::new(roots)))
     }
 
-    /// For rustls.
+    /// The store in rustls's form.
     pub(crate) const fn store(&self) -> &Arc<RootCertStore> {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! The server's side over TCP: TLS, and which of HTTP's versions is spoken.
+//! The server side over TCP: TLS and the choice of the HTTP version.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,19 +20,19 @@ use crate::look::{Look, Refusal};
 use crate::site::{BoxFuture, Site, count};
 use crate::{http1, http2};
 
-/// A TLS record of a handshake, and the bit that a hello of SSL 2 has: what begins with neither is HTTP without TLS, as nginx takes it.
+/// Type of a TLS handshake record, and the bit that marks a hello of SSL 2; other first bytes mean HTTP without TLS, as in nginx.
 const HANDSHAKE: u8 = 22;
 const SSL2: u8 = 0x80;
 
-/// Serves one TCP connection to its end. `shutdown` asks for an orderly one. Whether it ended since it was a flood: what came got nobody
-/// further.
+/// Serves one TCP connection to its end; `shutdown` requests an orderly end. Returns whether it was closed as a flood of
+/// useless bytes.
 pub async fn serve(
     site: Arc<Site>,
     tcp: TcpStream,
     peer: SocketAddr,
     shutdown: CancellationToken,
 ) -> bool {
-    // In a box that goes again: the task of an idle tunnel is no larger than what it still needs.
+    // In a temporary box: the task of an idle tunnel keeps only what it still needs.
     let Some((served, frames)) = Box::pin(begin(site, tcp, peer, shutdown)).await else {
         return false;
     };
@@ -40,7 +40,7 @@ pub async fn serve(
     frames.is_some_and(|frames| frames.is_flooded())
 }
 
-/// What serves a connection to its end, once it is known what it speaks; and what is known of its frames, over HTTP/2.
+/// The future that serves a connection to its end, chosen by its protocol, with its frames over HTTP/2.
 async fn begin(
     site: Arc<Site>,
     tcp: TcpStream,
@@ -50,7 +50,7 @@ async fn begin(
     crate::tuned(&tcp);
     let local = tcp.local_addr().ok();
     let came = Came { local, peer };
-    // Who says nothing has the time of a handshake, and not twice.
+    // A silent client has one handshake timeout, not two.
     let Ok(first) = timeout(site.limits.tls, first(&tcp)).await else {
         count(&site.stats.tls_failed);
         return None;
@@ -73,14 +73,14 @@ async fn begin(
     Some((Box::pin(served), None))
 }
 
-/// What a connection begins with, left where it is; `None` where there is nothing.
+/// Peeks at the first byte of a connection; `None` if there is none.
 async fn first(tcp: &TcpStream) -> Option<u8> {
     let mut byte = [0];
     let n = tcp.peek(&mut byte).await.ok()?;
     (n == 1).then_some(byte[0])
 }
 
-/// A TLS handshake, which looks as the imitated server's.
+/// A TLS handshake with the imitated server's fingerprint.
 async fn accept(look: &Look, link: Link<Jittered>) -> io::Result<TlsStream<Link<Jittered>>> {
     let mut acceptor = std::pin::pin!(LazyConfigAcceptor::new(Acceptor::default(), link));
     let mut start = match acceptor.as_mut().await {
@@ -103,7 +103,7 @@ async fn accept(look: &Look, link: Link<Jittered>) -> io::Result<TlsStream<Link<
     Ok(tls)
 }
 
-/// Ends a handshake with the alert that the imitated server has for it.
+/// Ends a handshake with the alert that the imitated server sends.
 async fn refuse<T>(mut link: Link<Jittered>, refusal: Option<Refusal>) -> io::Result<T> {
     link.looked();
     if let Some(refusal) = refusal {
@@ -126,7 +126,7 @@ mod tests {
     use crate::client::Trust;
     use crate::{CertSource, Certificate, Cover, Fingerprint as _, Jitter, Limits, Plain};
 
-    /// How many TLS handshakes fail of one.
+    /// Number of failed TLS handshakes after one attempt.
     async fn failed(limit: Duration, jitter: Option<Duration>) -> u64 {
         let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
         let source = Arc::new(CertSource::fixed(certificate));
@@ -156,7 +156,7 @@ mod tests {
         site.stats.tls_failed.load(Ordering::Relaxed)
     }
 
-    /// What a visitor does not read and the kernel has taken: the visitor's own buffer aside, little.
+    /// The kernel holds little of what a visitor does not read, apart from the visitor's own buffer.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn the_kernel_holds_128_kib_of_what_a_visitor_does_not_read() {

@@ -1,4 +1,4 @@
-//! A carrier whose traffic follows a shape: bursts of records when the shape has them, of the sizes that it has.
+//! A carrier that follows a shape: bursts of records at the shape's times and with its sizes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,44 +18,44 @@ mod reading;
 
 use reading::Reading;
 
-/// Bytes that wait for their turn before no more are taken.
+/// Number of waiting bytes above which no more are accepted.
 const ROOM: usize = 256 << 10;
-/// Bytes of one burst that are gathered, and filled up, at once: a site's answers, as they leave in one write.
+/// Bytes of one burst that are gathered and padded at once: a site's answers, as they leave in one write.
 const PORTION: usize = 240 << 10;
-/// The exporter's context for the key that traces are drawn with: DET-CBOR of the text `shape`.
+/// The exporter's context for the key that draws traces: DET-CBOR of the text `shape`.
 const CONTEXT: &[u8] = b"\x65shape";
-/// What a client's HTTP/2 begins with: the preface, SETTINGS, WINDOW_UPDATE.
+/// Length of a client's first HTTP/2 bytes: the preface, SETTINGS, WINDOW_UPDATE.
 const PREFACE: usize = 24 + 33 + 13;
-/// What a browser's shape writes into the first request: its priority.
+/// Bytes that a browser's fingerprint adds to the first request: its priority.
 const ADDED: usize = 5;
-/// About how long that request is.
+/// Approximate length of that request.
 const HEAD: usize = 250;
-/// From a trace's end to the next one, where there is more to say.
+/// Pause between a trace's end and the next trace, if more data waits.
 const PAUSE: Duration = Duration::from_secs(1);
-/// From a trace's end until a server that has more to say asks its client for another one, and asks again: a client that has heard
-/// something in the last one goes on by itself.
+/// Delay after a trace's end until a server with more data asks its client for another trace, and repeats that. A client that
+/// received something in the last trace continues by itself.
 const NUDGE: Duration = Duration::from_millis(1500);
-/// How long after a trace's end what comes still belongs to it.
+/// Time after a trace's end during which arriving data still belongs to it.
 const SETTLED: Duration = Duration::from_millis(250);
-/// How long before a burst is due PADDING is asked for that it will lack, and it is made into records where the carrier waits for the
-/// moment: making those takes its time.
+/// Time before a burst at which its missing PADDING is requested, and its records are made if the carrier can schedule them:
+/// making records takes time.
 const AHEAD: Duration = Duration::from_millis(1);
-/// The same for a server's: a site's answers lie ready for a while, and whoever sends what was made just now is the faster for it. What
-/// there is to say by half of the time goes with it.
+/// The same for a server's bursts: a site's answers lie ready for a while, and data that was just made is sent faster. Data
+/// present at half of the time goes along.
 const READY: Duration = Duration::from_millis(5);
-/// Bytes of a burst that may be all PADDING although it is not due yet.
+/// Number of bytes of a burst that may be all PADDING before it is due.
 const SHORT: usize = 2 << 10;
 
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What shaping has cost.
+/// Cost of following a shape.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Cost {
-    /// Bytes that the session had to say, PADDING among them.
+    /// Bytes that the session sent, including PADDING.
     pub sent: u64,
-    /// How many of those were PADDING, at least.
+    /// Minimum number of those bytes that were PADDING.
     pub padding: u64,
-    /// Bursts that went out.
+    /// Number of bursts sent.
     pub bursts: u64,
 }
 
@@ -63,26 +63,26 @@ pub struct Cost {
 pub struct Shaped {
     inner: Box<dyn Carrier>,
     shape: Arc<Shape>,
-    /// Whether it is the client's end.
+    /// Whether this is the client's end.
     up: bool,
     key: Zeroizing<[u8; 32]>,
-    /// Traces that were begun.
+    /// Number of traces begun.
     drawn: u32,
     follower: Follower,
-    /// When the request that opens the tunnel leaves, or came.
+    /// Time at which the request that opens the tunnel leaves, or came.
     began: Instant,
-    /// Whether the carrier can be told when what it is handed leaves.
+    /// Whether the carrier can schedule its output.
     paced: bool,
-    /// When the first of that does of which a client may have more to hand, and when what a server handed last does.
+    /// Scheduled time of the first output to which a client may add, or of a server's last output.
     first: Option<Time>,
     later: Option<Time>,
-    /// Until then, exactly: lateness at each burst would add up.
+    /// Exact timer: lateness at each burst would accumulate.
     timer: Option<(Time, Wait)>,
     reading: Reading,
     waiting: Waiting,
-    /// How much of that, from its front on, there is up to the last byte that is not PADDING.
+    /// Length of the waiting bytes up to the last one that is not PADDING.
     said: usize,
-    /// Bytes of PADDING that are asked for, and whether there is none to be had.
+    /// Number of requested PADDING bytes, and whether none is available.
     lacks: usize,
     bare: bool,
     /// Whether the session's turn is over.
@@ -91,13 +91,13 @@ pub struct Shaped {
     moved: bool,
     over_since: Option<Time>,
     ending: bool,
-    /// The body's end has not been handed on yet.
+    /// The body's end must still be passed on.
     end_owed: bool,
     cost: Cost,
 }
 
 impl Shaped {
-    /// Follows `shape`, from this trace's request on, which opens the tunnel and leaves so much later.
+    /// Follows `shape` from the first request of trace `trace` on. That request opens the tunnel and leaves after `held`.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl Shaped {
         Self::new(inner, shape, (trace, true), Instant::now() + held)
     }
 
-    /// Follows `shape`, from this trace's first answer on.
+    /// Follows `shape` from this trace's first answer on.
     ///
     /// # Errors
     ///
@@ -130,14 +130,14 @@ impl Shaped {
         inner.cut(&[]);
         let trace = shape.traces().get(usize::from(trace));
         let trace = trace.map(Vec::as_slice).unwrap_or_default();
-        // Of a page load's first request the server has seen the end already.
+        // The server has already seen the end of a page load's first request.
         let trace = if up {
             trace
         } else {
             trace.get(1..).unwrap_or_default()
         };
         let mut follower = Follower::new(Time::ZERO, trace, up);
-        // The handshake's first messages are not kept waiting: a request, and its answer.
+        // The handshake's first messages do not wait: a request, and its answer.
         follower.at_once(Time::ZERO);
         Ok(Self {
             paced: inner.leaves(None),
@@ -169,7 +169,7 @@ impl Shaped {
         Time::ZERO + self.began.elapsed()
     }
 
-    /// Until when what is due is sent now: with what leaves first goes what follows it shortly.
+    /// Latest due time of bursts sent now: short successors leave with the first one.
     fn horizon(&self, now: Time) -> Time {
         match self.first {
             Some(first) => first.max(now) + AHEAD,
@@ -179,8 +179,8 @@ impl Shaped {
         }
     }
 
-    /// When a server makes into records what is to leave next: not before what it handed on last has left, nor while a handshake goes on,
-    /// whose next message would be too late for it.
+    /// Time at which a server makes its next records: not before its last output has left, nor during a handshake, whose next
+    /// message would be late.
     fn ready(&self) -> Option<Time> {
         let at = self.follower.next()?;
         let halfway = self.follower.halfway()?;
@@ -189,7 +189,7 @@ impl Shaped {
         (self.paced && !self.up && !self.bare).then_some(ready)
     }
 
-    /// Sends what is due. Whether something was sent.
+    /// Sends due bursts. Returns whether something was sent.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let now = self.now();
         if self.ending {
@@ -200,11 +200,11 @@ impl Shaped {
             return self.nudge(now, cx);
         }
         if self.bare && !self.over {
-            // What belongs together is not told apart before the session's turn is over.
+            // Bytes that belong together are kept together until the session's turn is over.
             return Ok(false);
         }
         if self.bare && !self.waiting.is_empty() && self.follower.heard() {
-            // What a handshake says cannot be filled up: it was whole, or there would be no answer.
+            // Handshake messages cannot be padded: the message was whole, or there would be no answer.
             self.follower.answered(now);
         }
         let due = self.follower.due(now).is_some();
@@ -215,12 +215,12 @@ impl Shaped {
             }
             return Ok(false);
         }
-        // Nothing to say, and nothing to fill with: what comes goes then.
+        // Without data and without PADDING, later data leaves when it comes.
         if self.bare && self.waiting.is_empty() {
             return Ok(false);
         }
         if self.bare {
-            // A handshake, which is answered when it is whole; the first behind the request that opens the tunnel.
+            // A handshake message is answered only when it is whole: the first after the request that opens the tunnel.
             let frames = self.waiting.len().div_ceil(FRAME);
             let head = if self.up && self.cost.bursts == 0 {
                 HEAD
@@ -239,7 +239,7 @@ impl Shaped {
         }
         if !self.bare {
             self.prepare(now, bytes);
-            // What is to be made into records together has its PADDING first, where there is time for that.
+            // A burst whose records are made together gets its PADDING first, if there is time.
             let soon = self.lacks > 0 && self.first.is_none() && !due;
             if self.waiting.len() < bytes || (self.paced && soon) {
                 return Ok(false);
@@ -252,13 +252,13 @@ impl Shaped {
         let burst = self.take(bytes.max(1));
         let records = sizes.len();
         match self.cost.bursts {
-            // With it goes a head of HTTP, whose length is not known here; so does what is written into it on its way to TLS.
+            // An HTTP head of unknown length goes along, as does the data added on its way to TLS.
             0 => match sizes.first_mut() {
                 Some(first) if self.up => {
                     *first = first.saturating_sub(ADDED);
                     sizes.insert(0, PREFACE);
                 }
-                // A server's head is of another length each second.
+                // The length of a server's head changes each second.
                 _ => sizes.clear(),
             },
             n => {
@@ -272,8 +272,8 @@ impl Shaped {
             }
         }
         self.inner.cut(&sizes);
-        // A browser's requests follow each other by some microseconds more than it takes to write them. The first request leaves as
-        // soon as the handshake's end has.
+        // A browser's requests follow each other by some microseconds more than writing takes. The first request leaves as soon
+        // as the handshake's end has.
         let next = self.follower.next().zip(self.follower.steady());
         let next = next.filter(|_| self.paced && self.cost.bursts > 0);
         if let Some((at, steady)) = next {
@@ -287,7 +287,7 @@ impl Shaped {
         }
         self.cost.bursts += 1;
         self.inner.send(burst)?;
-        // Bursts that are due together, as the first was late, are told apart all the same.
+        // Bursts that are due together because the first was late are still kept apart.
         self.inner.push(cx);
         let now = next.map_or(now, |(at, _)| at.max(now));
         self.follower.sent(now, records);
@@ -297,23 +297,24 @@ impl Shaped {
             let leaves = self.first.unwrap_or(now);
             self.reading.asked(leaves, begins);
         }
-        // PADDING is asked for anew with each burst.
+        // Each burst requests its PADDING anew.
         self.lacks = 0;
         Ok(true)
     }
 
-    /// Asks for what this burst lacks, and those that are due shortly.
+    /// Requests the PADDING that this burst and those due shortly lack.
     fn prepare(&mut self, now: Time, burst: usize) {
         let soon = self.follower.until(self.horizon(now) + AHEAD);
         let soon = soon.map(|records| portion(records).1).sum::<usize>();
-        // What is short is made before the other side's part has come: what is said in it would have to wait for little.
+        // Short bursts are prepared before the other side's part has come: data in them would wait only a little.
         let next = self.follower.own().map_or(0, |records| portion(records).1);
         let next = Some(next).filter(|n| *n <= SHORT).unwrap_or_default();
         let bytes = burst.max(soon.min(PORTION)).max(next);
         self.lacks = bytes.saturating_sub(self.waiting.len());
     }
 
-    /// A server whose client has followed its trace to the end asks for another one, with a little of what it has to say; until it comes.
+    /// A server whose client has followed its trace to the end asks for another one by sending a little of its data, until it
+    /// comes.
     fn nudge(&mut self, now: Time, cx: &mut Context<'_>) -> Result<bool, Error> {
         let due = self.over_since.is_some_and(|since| now >= since + NUDGE);
         if self.said == 0 || !due {
@@ -337,18 +338,18 @@ impl Shaped {
         bytes
     }
 
-    /// Whether there was, or is, more to say than PADDING.
+    /// Whether more than PADDING was sent or waits.
     const fn goes_on(&self) -> bool {
         self.moved || self.said > 0
     }
 
-    /// Begins the next trace when the last is over and there is more to say.
+    /// Begins the next trace when the last one is over and more data waits.
     fn next_trace(&mut self, now: Time) {
         if !self.follower.is_over() {
             return;
         }
         let since = *self.over_since.get_or_insert(now);
-        // The client begins: page loads do.
+        // The client begins, as page loads do.
         let due = self.up && self.goes_on() && now >= since + PAUSE;
         if due {
             let trace = self.draw().to_vec();
@@ -363,7 +364,7 @@ impl Shaped {
         self.shape.drawn(&self.key, self.drawn - 1)
     }
 
-    /// Sends all that waits, as the session ends.
+    /// Sends all waiting bytes when the session ends.
     fn empty(&mut self, cx: &mut Context<'_>) -> Result<bool, Error> {
         let mut moved = false;
         while !self.waiting.is_empty() {
@@ -375,21 +376,21 @@ impl Shaped {
             self.inner.send(bytes)?;
             moved = true;
         }
-        // Behind the last of what waited: an end before it would cut it off.
+        // After the last waiting byte: an earlier end would cut it off.
         if std::mem::take(&mut self.end_owed) {
             self.inner.end();
         }
         Ok(moved)
     }
 
-    /// Turns until nothing is due, and sets the timer.
+    /// Runs turns until nothing is due, and sets the timer.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         while self.turn(cx)? {}
         if self.first.take().is_some() {
             self.inner.leaves(None);
             self.inner.push(cx);
         }
-        // What was handed over last may still wait for the peer's credit.
+        // The bytes passed on last may still wait for the peer's credit.
         if let Poll::Ready(done) = self.inner.poll_ready(cx) {
             done?;
         }
@@ -406,7 +407,7 @@ impl Shaped {
             (None, Some(since)) if !self.up && self.said > 0 => Some(since + NUDGE),
             _ => None,
         };
-        // What waits for PADDING, or for room, is woken by that.
+        // Arriving PADDING or room wakes the task that waits for it.
         if let Some(at) = wake.filter(|at| *at > now)
             && poll_until(&mut self.timer, self.began, at, cx).is_ready()
         {
@@ -415,7 +416,7 @@ impl Shaped {
         Ok(())
     }
 
-    /// When what is read now came: of the answer that opens a tunnel, which may have been kept from being read for a while.
+    /// Arrival time of the data read now: the answer that opens a tunnel may have waited to be read.
     fn came(&self, now: Time) -> Time {
         let opens = self.up && self.cost.bursts == 1;
         let heard = self.inner.heard().filter(|_| opens);
@@ -425,7 +426,7 @@ impl Shaped {
     }
 }
 
-/// Waits until then, with a timer that is kept for it.
+/// Waits until then with a reusable timer.
 fn poll_until(
     timer: &mut Option<(Time, Wait)>,
     began: Instant,
@@ -443,7 +444,7 @@ fn poll_until(
     Poll::Ready(())
 }
 
-/// As many of a burst's records as are sent at once, by their plaintext, and how much of a session's bytes goes into them.
+/// The part of a burst's records that is sent at once: plaintext lengths, and the number of session bytes in them.
 fn portion(records: &[u16]) -> (Vec<usize>, usize) {
     let (mut sizes, mut plaintext): (Vec<usize>, usize) = (Vec::new(), 0);
     for size in records.iter().map(|r| usize::from(*r) - RECORD) {
@@ -456,7 +457,7 @@ fn portion(records: &[u16]) -> (Vec<usize>, usize) {
     (sizes, payload(plaintext))
 }
 
-/// Leaves as many of the sizes as `plaintext` fills.
+/// Keeps as many of the sizes as `plaintext` fills.
 fn trim(sizes: &mut Vec<usize>, plaintext: usize) {
     let mut left = plaintext;
     sizes.retain_mut(|size| {
@@ -479,19 +480,19 @@ impl Carrier for Shaped {
                 let trace = self.draw().to_vec();
                 self.follower = Follower::new(now, &trace, false);
             }
-            // What comes when all is over is said by a server that has more to say.
+            // Data that comes after the end means that the server has more.
             let late = self.over_since.is_some_and(|since| now >= since + SETTLED);
             self.moved |= self.up && late;
             self.reading.came(&self.follower, now);
             self.follower.received(self.came(now), bytes.len());
-            // What a server says in several goes may have more to be read in part.
+            // A server's answer in several parts may have more to be read partially.
             if self.up
                 && let Some(begins) = self.follower.follows()
             {
                 self.reading
                     .begins(self.inner.as_mut(), &self.follower, begins);
             }
-            // Before what came is looked at: an answer's time is not that of what it answers.
+            // Checked before the received data: an answer's time is not that of its request.
             if !self.bare {
                 driven = driven.and_then(|()| self.drive(cx));
             }
@@ -527,11 +528,11 @@ impl Carrier for Shaped {
 
     fn push(&mut self, cx: &mut Context<'_>) {
         self.over = true;
-        // A broken carrier is what the next turn finds.
+        // The next turn finds a broken carrier.
         let _ = self.drive(cx);
         self.over = false;
         if self.lacks > 0 {
-            // The turn in which it would have been asked for is over.
+            // The turn that would have requested it is over.
             cx.waker().wake_by_ref();
         }
         self.inner.push(cx);
@@ -556,7 +557,7 @@ impl Carrier for Shaped {
     fn end(&mut self) {
         self.ending = true;
         self.end_owed = true;
-        // The peer's end is what is waited for now.
+        // From now on only the peer's end is awaited.
         self.reading = Reading::default();
         self.inner.reads(Reads::All);
     }

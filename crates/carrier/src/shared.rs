@@ -16,9 +16,9 @@ use crate::jitter::Jittered;
 use crate::link::Link;
 use crate::{Error, Reads, Secure};
 
-/// A TLS stream whose writes can be held.
+/// A TLS stream with holdable writes.
 pub(crate) trait Tls: AsyncRead + AsyncWrite + Unpin {
-    /// Whether what TLS makes is kept in a buffer for now.
+    /// Sets whether the output of TLS is kept in a buffer.
     fn hold(&mut self, held: bool);
 
     /// See [`crate::Carrier::reads`].
@@ -37,15 +37,15 @@ pub(crate) trait Tls: AsyncRead + AsyncWrite + Unpin {
         false
     }
 
-    /// What is written from now on leaves without jitter.
+    /// Sends later writes without jitter.
     fn free(&mut self) {}
 
-    /// Bytes that the socket has taken, where that is counted.
+    /// Number of bytes that the socket has accepted, if counted.
     fn wrote(&self) -> u64 {
         0
     }
 
-    /// Makes room for more at once, where it can; how many bytes of plaintext are kept in a buffer at most.
+    /// Enlarges the buffer if possible; returns the maximum number of buffered plaintext bytes.
     fn deepen(&mut self) -> usize {
         HELD
     }
@@ -90,7 +90,7 @@ impl Tls for server::TlsStream<Link<Jittered>> {
     }
 
     fn deepen(&mut self) -> usize {
-        // What TLS adds is less than a quarter, but for a flight of the smallest records only.
+        // The overhead of TLS is less than a quarter, except for a flight of the smallest records.
         self.get_mut().1.set_buffer_limit(Some(DEEP + DEEP / 4));
         DEEP
     }
@@ -100,12 +100,12 @@ struct Inner<T> {
     tls: T,
     /// Whether TLS holds records back.
     waiting: bool,
-    /// Whether the socket did not take all that it was given last.
+    /// Whether the socket accepted less than it was given last.
     blocked: bool,
-    /// Bytes of plaintext in those, and how many those may be.
+    /// Number of plaintext bytes in the held records, and its maximum.
     held: usize,
     room: usize,
-    /// Where records are cut, and what waits for that.
+    /// Record lengths to cut, with the bytes that wait for cutting.
     cuts: Option<Cuts>,
 }
 
@@ -115,11 +115,11 @@ struct Cuts {
     waiting: BytesMut,
 }
 
-/// Bytes that TLS holds back before they are sent, where records are cut: its buffer has 64 KiB, for ciphertext.
+/// Number of bytes that TLS holds back when records are cut: its buffer has 64 KiB, for ciphertext.
 const HELD: usize = 48 << 10;
-/// The same where its buffer can be made larger: a flight leaves in one write.
+/// The same if the buffer can be enlarged: a flight leaves in one write.
 const DEEP: usize = 256 << 10;
-/// Bytes that wait to be cut, at most; more leave as they are.
+/// Maximum number of bytes that wait to be cut; more leave uncut.
 const UNCUT: usize = 256 << 10;
 
 impl<T: Tls> Inner<T> {
@@ -134,7 +134,7 @@ impl<T: Tls> Inner<T> {
         }
     }
 
-    /// Keeps bytes, after whole records of those before have made room for them; not where records are not cut.
+    /// Keeps bytes after writing whole records to make room; returns `false` if records are not cut.
     fn poll_kept(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<bool>> {
         if !self.keep(bytes) {
             ready!(self.poll_cut(cx, true))?;
@@ -143,7 +143,7 @@ impl<T: Tls> Inner<T> {
         Poll::Ready(Ok(true))
     }
 
-    /// Gives TLS what was kept, a record a piece; `whole` keeps back what is less than one.
+    /// Gives the kept bytes to TLS, one record per piece; `whole` keeps back an incomplete record.
     fn poll_cut(&mut self, cx: &mut Context<'_>, whole: bool) -> Poll<io::Result<()>> {
         while let Some(cuts) = &self.cuts
             && !cuts.waiting.is_empty()
@@ -157,7 +157,7 @@ impl<T: Tls> Inner<T> {
                 break;
             }
             let piece = cuts.waiting[..piece.min(cuts.waiting.len())].to_vec();
-            // TLS takes a part of what is too much for its buffer, and that would be a record of its own.
+            // TLS would take part of an excess piece as a record of its own.
             if self.held + piece.len() > self.room {
                 ready!(self.poll_release(cx))?;
             }
@@ -173,7 +173,7 @@ impl<T: Tls> Inner<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what was held back.
+    /// Sends the held records.
     fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_cut(cx, false))?;
         self.poll_release(cx)
@@ -191,7 +191,7 @@ impl<T: Tls> Inner<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes as much as TLS has room for; the socket is asked only when there is none.
+    /// Writes as much as TLS has room for; the socket is used only if there is none.
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -213,8 +213,8 @@ impl<T: Tls> Inner<T> {
     }
 }
 
-/// A TLS stream that HTTP/2 owns one handle of, and the exporter another. What HTTP/2 writes waits for
-/// [`Shared::push`], so that a task's turn is one write to the socket and not one a frame.
+/// A TLS stream with one handle for HTTP/2 and another for the exporter. Output of HTTP/2 waits for [`Shared::push`], so that a
+/// task's turn is one write to the socket and not one per frame.
 pub(crate) struct Shared<T>(Arc<Mutex<Inner<T>>>);
 
 impl<T> Clone for Shared<T> {
@@ -246,19 +246,19 @@ impl<T> Shared<T> {
 }
 
 impl<T: Tls> Shared<T> {
-    /// Sends what was written; what the socket does not take now, it is asked for again when `cx` wakes.
+    /// Sends the written bytes; those that the socket refuses now are retried when `cx` wakes.
     pub(crate) fn push(&self, cx: &mut Context<'_>) {
-        // A broken socket is what the next read or write finds.
+        // The next read or write finds a broken socket.
         let _ = self.inner(|inner| inner.poll_push(cx));
     }
 
-    /// Where the socket does not take what it was given: how many bytes it has taken.
+    /// Number of bytes that the socket has accepted, if it refused some.
     pub(crate) fn blocked(&self) -> Option<u64> {
         self.inner(|inner| inner.blocked.then(|| inner.tls.wrote()))
     }
 
-    /// Cuts what is written from now on into records with so much plaintext each, behind those that wait already; with
-    /// none, what was said before of bytes that did not come is forgotten.
+    /// Cuts later writes into records with these plaintext lengths, after those that wait already. An empty list cancels the
+    /// lengths for bytes that have not come.
     pub(crate) fn cut(&self, plaintexts: &[usize]) {
         self.inner(|inner| {
             if inner.cuts.is_none() {
@@ -268,7 +268,7 @@ impl<T: Tls> Shared<T> {
             if plaintexts.is_empty() {
                 cuts.plaintexts.clear();
             } else {
-                // Whoever says what records are to be like follows a shape, in its times.
+                // A caller that sets record lengths follows a shape, with its times.
                 inner.tls.free();
             }
             cuts.plaintexts.extend(plaintexts);
@@ -289,7 +289,7 @@ impl<T: Tls> Shared<T> {
     }
 }
 
-/// What a shape has to say of a tunnel's connection.
+/// Operations of a shape on a tunnel's connection.
 pub(crate) trait Records: Send {
     /// See [`Shared::cut`].
     fn cut(&self, plaintexts: &[usize]);
@@ -322,7 +322,7 @@ impl<T: Tls + Send> Records for Shared<T> {
     }
 }
 
-/// Exports; the context is always passed, since none and empty would be one.
+/// Exports keying material; the context is always passed, since none and an empty one would be equal.
 pub(crate) fn export<D>(
     tls: &ConnectionCommon<D>,
     label: &str,

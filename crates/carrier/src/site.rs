@@ -1,4 +1,4 @@
-//! A web site in which one kind of POST becomes a tunnel: what its carriers have in common.
+//! A web site in which one kind of POST becomes a tunnel: the parts that all carriers share.
 
 use std::future::Future;
 use std::io;
@@ -27,28 +27,28 @@ use crate::cover::Body;
 use crate::look::Look;
 use crate::{Carrier, CertSource, Cover, Error, Http2Look, Jitter};
 
-/// Bytes of a form that are looked at for a ticket of version 1.1.
+/// Maximum number of bytes of a form that are searched for a ticket of version 1.1.
 const FORM_MAX: usize = 4096;
 
-/// A future in a box.
+/// A boxed future.
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A session that took message 1: run with the carrier, it goes on until the session ends.
+/// A session that accepted message 1: run with the carrier, it lasts until the session ends.
 pub type Tunnel = Box<dyn FnOnce(Box<dyn Carrier>) -> BoxFuture + Send>;
 
-/// Whoever opens sessions behind a web site.
+/// Opens sessions behind a web site.
 pub trait SessionGate: Send + Sync + 'static {
-    /// The node's key, which tickets are made for.
+    /// The node's key, for which clients make tickets.
     fn key(&self) -> &PublicKey;
 
-    /// A place for a handshake on a connection from `from` while its message 1 is waited for, after which it is dropped; `None` where
-    /// as many are under way as may be.
+    /// Reserves a place for a handshake on a connection from `from` while its message 1 is awaited; dropping it frees the
+    /// place. `None` if the maximum number is under way.
     fn begin(&self, from: SocketAddr) -> Option<Box<dyn Send>> {
         let _ = from;
         Some(Box::new(()))
     }
 
-    /// Tries message 1 of the request whose ticket has this label; `None` when it does not open, or no session is wanted.
+    /// Tries message 1 of the request whose ticket has this label; `None` if it does not open, or no session is wanted.
     fn open(
         &self,
         ekm0: &[u8; 32],
@@ -57,34 +57,35 @@ pub trait SessionGate: Send + Sync + 'static {
         from: SocketAddr,
     ) -> Option<Tunnel>;
 
-    /// How requests carry tickets of version 1.1, where those are looked for (profile chapter 9).
+    /// How requests carry tickets of version 1.1; `None` if these are not accepted (profile chapter 9).
     fn reads11(&self) -> Option<&Reading> {
         None
     }
 
-    /// Tries a ticket of 1.1 that a request of the same connection, from this address, carried; `None` where it lets nobody in.
+    /// Tries a ticket of version 1.1 that a request of the same connection, from this address, carried; `None` if it is not
+    /// valid.
     fn open11(&self, ticket: &str, from: SocketAddr) -> Option<Tunnel> {
         let _ = (ticket, from);
         None
     }
 }
 
-/// Time-outs and bounds of a web site.
+/// Timeouts and limits of a web site.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// For the TLS handshake.
+    /// Timeout of the TLS handshake.
     pub tls: Duration,
-    /// For a request's head.
+    /// Timeout of a request's head.
     pub head: Duration,
-    /// For message 1, once a right ticket has come.
+    /// Timeout of message 1 after a valid ticket.
     pub message: Duration,
-    /// Between two pieces of a body that is handed on.
+    /// Timeout between two pieces of a forwarded body.
     pub post: Duration,
-    /// Within which 4 KiB of an answer, or of all that a connection sends, have to leave.
+    /// Time within which 4 KiB of an answer, or of a connection's output, must leave.
     pub send: Duration,
-    /// Until a connection without requests is closed.
+    /// Lifetime of a connection without requests.
     pub idle: Duration,
-    /// Requests at once on one connection.
+    /// Maximum number of concurrent requests on one connection.
     pub streams: u32,
 }
 
@@ -102,20 +103,20 @@ impl Default for Limits {
     }
 }
 
-/// What a web site counts.
+/// Counters of a web site.
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// TLS handshakes that failed.
+    /// Number of failed TLS handshakes.
     pub tls_failed: AtomicU64,
-    /// Requests that the cover site answered.
+    /// Number of requests that the cover site answered.
     pub covered: AtomicU64,
-    /// POSTs with a `bn-ticket` that was not right (L2_TICKET_INVALID).
+    /// Number of POSTs with an invalid `bn-ticket` (L2_TICKET_INVALID).
     pub tickets_refused: AtomicU64,
-    /// POSTs with a right ticket whose message 1 did not open.
+    /// Number of POSTs with a valid ticket whose message 1 did not open.
     pub handshakes_refused: AtomicU64,
-    /// Tunnels opened.
+    /// Number of tunnels opened.
     pub tunnels: AtomicU64,
-    /// Bytes of answers that were read and have not left; over HTTP/3, that QUIC has not taken.
+    /// Answer bytes that were read and not yet sent; over HTTP/3, not yet accepted by QUIC.
     pub unsent: Arc<AtomicU64>,
 }
 
@@ -123,7 +124,7 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// TLS 1.3 alone, without early data: QUIC's, and what browsers are captured with.
+/// TLS 1.3 only, without early data: for QUIC, and for capturing browsers.
 pub(crate) fn tls_config(certificate: Arc<CertSource>) -> Result<ServerConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -135,7 +136,7 @@ pub(crate) fn tls_config(certificate: Arc<CertSource>) -> Result<ServerConfig, E
     Ok(config)
 }
 
-/// A ticket that is right for no connection, and the key that it is for.
+/// A ticket that is valid for no connection, with the key for which it is made.
 fn stand_in() -> Result<(Ticket, PublicKey), Error> {
     let key = *Identity::from_seed(&[0; 32]).public();
     let ticket =
@@ -146,26 +147,26 @@ fn stand_in() -> Result<(Ticket, PublicKey), Error> {
 /// A web site, with or without a gate behind it.
 pub struct Site {
     pub(crate) look: Look,
-    /// The same certificate over QUIC.
+    /// The same certificate for QUIC.
     pub(crate) quic: Arc<ServerConfig>,
     pub(crate) cover: Cover,
     gate: Option<Arc<dyn SessionGate>>,
-    /// A gate that nobody comes in by: what it would work out is worked out, and dropped.
+    /// A gate without entry: its work is done for equal timing, and the result is dropped.
     closed: Option<Arc<dyn SessionGate>>,
     pub(crate) limits: Limits,
     pub(crate) jitter: Option<Arc<Jitter>>,
     pub(crate) stats: Stats,
     pub(crate) http2: Http2Look,
-    /// What is checked where no ticket came, or no gate is there to check one for.
+    /// The ticket and key to check when a request has none, or no gate exists.
     stand_in: (Ticket, PublicKey),
 }
 
 impl Site {
-    /// A web site that shows `cover`. Without a gate it is nothing else.
+    /// A web site that shows `cover`. Without a gate it opens no sessions.
     ///
     /// # Errors
     ///
-    /// TLS cannot be configured.
+    /// TLS cannot be set up.
     pub fn new(
         certificate: Arc<CertSource>,
         cover: Cover,
@@ -189,42 +190,42 @@ impl Site {
         })
     }
 
-    /// With what it says over TCP leaving after a drawn time; but for a tunnel that follows a shape, in whose times jitter is already.
+    /// Delays its output over TCP by drawn times, except for tunnels that follow a shape, whose times already include jitter.
     #[must_use]
     pub fn with_jitter(mut self, jitter: Jitter) -> Self {
         self.jitter = Some(Arc::new(jitter));
         self
     }
 
-    /// A site that is nothing else, and takes as long for its answers as one with this gate.
+    /// Makes a site without sessions take as long for its answers as one with this gate.
     #[must_use]
     pub fn with_pace_of(mut self, gate: Arc<dyn SessionGate>) -> Self {
         self.closed = Some(gate);
         self
     }
 
-    /// With what it says first over HTTP/2.
+    /// Sets its first HTTP/2 frames.
     #[must_use]
     pub fn with_http2_look(mut self, http2: Http2Look) -> Self {
         self.http2 = http2;
         self
     }
 
-    /// Whether it hands bodies on.
+    /// Whether the site forwards bodies.
     pub(crate) const fn hands_on(&self) -> bool {
         self.cover.hands_on()
     }
 
-    /// What was counted.
+    /// The site's counters.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// Takes a request: what the cover site answers, or the tunnel that it opens where the connection can carry one. `empty` says
-    /// that no body follows.
+    /// Takes a request and returns the cover site's answer, or the tunnel that it opens if the connection can carry one.
+    /// `empty` means that no body follows.
     ///
-    /// A POST is decided here, by its header section. Only behind a right ticket its body matters.
+    /// A POST is decided here by its header section. Its body matters only after a valid ticket.
     pub(crate) async fn take<S: Incoming>(
         &self,
         one: Option<&OneConnection>,
@@ -275,8 +276,9 @@ impl Site {
         Taken::Answer(self.cover.answer(parts, came, body).await)
     }
 
-    /// What a POST is, by its header section alone. The same is computed for each: one `tok`, and where legs of 1.1 are taken, one
-    /// look at a ticket of theirs. That look has every request, of any method: it takes longer than the rest of an answer.
+    /// Classifies a POST by its header section alone. The work is the same for each: one `tok`, and, where legs of version 1.1
+    /// are accepted, one check of a ticket of theirs. Every request of any method gets that check, because it takes longer than
+    /// the rest of an answer.
     fn decide(&self, one: &OneConnection, parts: &Parts, empty: bool) -> Decided {
         let mut fields = parts.headers.get_all(FIELD).iter();
         let (field, more) = (fields.next(), fields.next());
@@ -289,7 +291,7 @@ impl Site {
             .verify(&one.ekm0, key);
         let leg = self.decide11(one, parts, empty);
         match ticket {
-            // Only labels of right tickets are remembered: who cannot make one finds no trace of it.
+            // Only labels of valid tickets are remembered: a visitor without one can observe no trace of it.
             Some(ticket) if right && self.gate.is_some() && one.first_use(ticket.label()) => {
                 Decided::Ticket(ticket.label().into())
             }
@@ -303,14 +305,14 @@ impl Site {
         }
     }
 
-    /// Whether a POST is the leg of 1.1 that a ticket before or in it asked for. A form never is.
+    /// Whether a POST is the leg of version 1.1 for which an earlier or this request's ticket asked. A form never is.
     fn decide11(&self, one: &OneConnection, parts: &Parts, empty: bool) -> Option<Tunnel> {
         if self.reads11() {
             self.note_form(one);
         }
         let may_be = !empty && !is_form(parts);
         let ticket = may_be.then(|| lock(&one.ticket11).take()).flatten();
-        // A text of no ticket's form takes the same work.
+        // A text that is not formed like a ticket takes the same work.
         let tunnel = self.look11(ticket.as_deref().unwrap_or_default(), one.peer);
         if tunnel.is_none() && ticket.is_some() {
             count(&self.stats.tickets_refused);
@@ -318,7 +320,7 @@ impl Site {
         tunnel
     }
 
-    /// Looks at a ticket of 1.1, where such are read.
+    /// Checks a ticket of version 1.1, if these are accepted.
     fn look11(&self, ticket: &str, from: SocketAddr) -> Option<Tunnel> {
         let gate = self.gate.as_ref().or(self.closed.as_ref())?;
         gate.reads11()?;
@@ -327,7 +329,7 @@ impl Site {
         tunnel.filter(|_| self.gate.is_some())
     }
 
-    /// Tries message 1, which a body begins with; what follows it in what was read comes beside the tunnel.
+    /// Tries message 1 at the start of a body; bytes read beyond it are returned with the tunnel.
     fn open(&self, one: &OneConnection, label: &str, body: &Bytes) -> Option<(Tunnel, Bytes)> {
         let gate = self.gate.as_ref()?;
         let message = split_message(body);
@@ -347,7 +349,7 @@ impl Site {
         head
     }
 
-    /// A request's body: what was read of it, then the rest as it comes.
+    /// A request's body: the part already read, then the rest as it arrives.
     fn body<S: Incoming>(&self, read: Read, source: S) -> Body {
         if read.ended {
             return Body::Full(read.bytes);
@@ -373,15 +375,16 @@ impl Site {
         self.gate.as_ref().is_some_and(|g| g.reads11().is_some())
     }
 
-    /// Keeps a ticket of 1.1 for the next POST that begins a body. It is verified there, and the request that carried it is answered
-    /// like any other. It is looked for even where nobody is let in by one: half a microsecond would tell such a site from others.
+    /// Keeps a ticket of version 1.1 for the next POST that begins a body, which verifies it; the request that carried it is
+    /// answered like any other. Requests are searched even if none is accepted: half a microsecond would distinguish such a
+    /// site.
     fn note11(&self, one: &OneConnection, parts: &Parts) {
         let cookies = parts.headers.get_all(header::COOKIE).iter();
         let cookies = cookies.filter_map(|c| c.to_str().ok());
         self.keep11(one, cookies, parts.uri.query(), None);
     }
 
-    /// The same for a form that came with its header section, if there is one: once it is answered, or before the next POST is decided,
+    /// The same for a form that arrived with its header section: once it is answered, or before the next POST is decided,
     /// whichever is first.
     pub(crate) fn note_form(&self, one: &OneConnection) {
         let form = lock(&one.form).take();
@@ -407,13 +410,13 @@ impl Site {
     }
 }
 
-/// What a POST's header section makes of it.
+/// Classification of a POST by its header section.
 enum Decided {
-    /// A ticket with this label is right: message 1 is waited for.
+    /// A valid ticket with this label: message 1 is awaited.
     Ticket(Box<str>),
     /// A leg of version 1.1.
     Leg(Tunnel),
-    /// The cover site's.
+    /// A request for the cover site.
     Site,
 }
 
@@ -422,24 +425,24 @@ fn is_form(parts: &Parts) -> bool {
     kind.is_some_and(|k| k.as_bytes().starts_with(FORM))
 }
 
-/// What belongs to one TLS or QUIC connection.
+/// State of one TLS or QUIC connection.
 pub(crate) struct OneConnection {
     ekm0: Zeroizing<[u8; 32]>,
     peer: SocketAddr,
     labels: Mutex<Vec<Box<str>>>,
-    /// A ticket of 1.1 that came in and was not looked at.
+    /// A received ticket of version 1.1 that is not yet checked.
     ticket11: Mutex<Option<Box<str>>>,
-    /// A form that came in and was not searched for one.
+    /// A received form that is not yet searched for a ticket.
     form: Mutex<Option<Bytes>>,
 }
 
-/// What message 1 is long, without and with a key of ML-KEM-768.
+/// Lengths of message 1, without and with an ML-KEM-768 key.
 const MESSAGE1: [usize; 2] = [48, 48 + 1184];
 
-/// What a form's media type begins with.
+/// Prefix of a form's media type.
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
-/// Labels remembered for one connection; a client uses one.
+/// Maximum number of labels remembered for one connection; a client uses one.
 const LABELS_MAX: usize = 128;
 
 impl OneConnection {
@@ -453,7 +456,7 @@ impl OneConnection {
         }
     }
 
-    /// Whether a form came in that was not searched for a ticket.
+    /// Whether a received form is not yet searched for a ticket.
     pub(crate) fn has_form(&self) -> bool {
         lock(&self.form).is_some()
     }
@@ -472,7 +475,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether this may be the beginning of message 1, which has one of two lengths.
+/// Whether the bytes may begin message 1, which has one of two lengths.
 fn message_may_come(body: &[u8]) -> bool {
     let len = body.split_first_chunk::<2>();
     len.is_none_or(|(len, rest)| {
@@ -481,34 +484,34 @@ fn message_may_come(body: &[u8]) -> bool {
     })
 }
 
-/// `u16 length || message || rest`.
+/// Splits `u16 length || message || rest`.
 fn split_message(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = body.split_first_chunk::<2>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
 }
 
-/// A request's body as it comes in.
+/// An incoming request body.
 pub(crate) trait Incoming: Send + 'static {
     /// The next bytes; `None` at the end.
     fn next(&mut self) -> impl Future<Output = Option<io::Result<Bytes>>> + Send;
 }
 
-/// What becomes of a request.
+/// Outcome of a request.
 pub(crate) enum Taken<S> {
-    /// A tunnel, what was read beyond message 1, what it comes from, and whether message 2 follows the answer's head at once.
+    /// A tunnel, the bytes read beyond message 1, its source, and whether message 2 follows the answer's head at once.
     Tunnel(Tunnel, Bytes, S, bool),
-    /// The cover site's answer; once it has left, [`Site::note_form`] is called.
+    /// The cover site's answer; call [`Site::note_form`] once it was sent.
     Answer(Response<Body>),
 }
 
-/// What was read of a body.
+/// The part of a body that was read.
 struct Read {
     bytes: Bytes,
-    /// Whether it is all of it.
+    /// Whether the body is complete.
     ended: bool,
 }
 
-/// Reads a body up to the end of message 1; less where no message 1 can come of it.
+/// Reads a body up to the end of message 1, or less if no message 1 can come of it.
 async fn read_message<S: Incoming>(limit: Duration, source: &mut S, ended: bool) -> Read {
     let deadline = Instant::now() + limit;
     let mut body = BytesMut::new();
@@ -517,7 +520,7 @@ async fn read_message<S: Incoming>(limit: Duration, source: &mut S, ended: bool)
         match timeout_at(deadline, source.next()).await {
             Ok(Some(Ok(bytes))) => body.extend_from_slice(&bytes),
             Ok(None) => ended = true,
-            // One that breaks off says so again to whoever reads on.
+            // The later reader gets the same error from a broken body.
             Ok(Some(Err(_))) | Err(_) => break,
         }
     }
@@ -527,7 +530,7 @@ async fn read_message<S: Incoming>(limit: Duration, source: &mut S, ended: bool)
     }
 }
 
-/// Reads of a form what has come, and waits for nothing.
+/// Reads the bytes of a form that have arrived, without waiting.
 fn read_ready<S: Incoming>(source: &mut S, ended: bool) -> Read {
     let mut body = BytesMut::new();
     let mut ended = ended;

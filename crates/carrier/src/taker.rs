@@ -1,4 +1,4 @@
-//! A carrier for tests that has no other end.
+//! A carrier for tests without another end.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -10,21 +10,21 @@ use tokio::time::Instant;
 
 use crate::{Carrier, Error, Reads, Received};
 
-/// When how much was sent; an end is nothing.
+/// Times and lengths of sent data; an end has length zero.
 pub(crate) type Log = Arc<Mutex<Vec<(Duration, usize)>>>;
 
-/// When what was handed over was to leave, and how long after what was before it; `None` where there was no more for now.
+/// Scheduled times of the output and gaps since the output before; `None` where the schedule ended.
 pub(crate) type Left = Arc<Mutex<Vec<Option<(Duration, Duration)>>>>;
 
-/// Takes everything, and remembers when.
+/// Accepts everything and records the times.
 pub(crate) struct Taker {
     began: Instant,
     log: Log,
-    /// What comes next.
+    /// Data to be received.
     pub(crate) coming: Arc<Mutex<VecDeque<Bytes>>>,
-    /// When it was told to read how.
+    /// Times and limits of reading that were set.
     pub(crate) told: Arc<Mutex<Vec<(Duration, Reads)>>>,
-    /// When it read the first of what it was to read in part.
+    /// Time of the first partial read.
     pub(crate) heard: Arc<Mutex<Option<Instant>>>,
     pub(crate) left: Left,
 }

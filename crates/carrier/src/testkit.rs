@@ -1,4 +1,4 @@
-//! For tests and measurements: what a client of TLS needs that is not ours.
+//! Tools for tests and measurements: parts of a TLS client that the crate itself does not need.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use tokio_rustls::rustls;
 
-/// Takes any certificate, of whoever has its key: handshakes are whole, and nobody is known by them.
+/// Accepts any certificate whose key the peer holds: handshakes are complete, and authenticate nobody.
 #[derive(Debug)]
 pub struct Anybody(WebPkiSupportedAlgorithms);
 
@@ -48,7 +48,7 @@ impl ServerCertVerifier for Anybody {
         verify_tls13_signature(message, certificate, signed, &self.0)
     }
 
-    /// Of the three kinds that certificates of sites have, one each.
+    /// One scheme of each of the three kinds of key that site certificates have.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         use SignatureScheme as S;
         vec![S::ECDSA_NISTP256_SHA256, S::ED25519, S::RSA_PSS_SHA256]

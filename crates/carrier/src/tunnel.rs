@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use crate::shared::Records;
 use crate::{Carrier, Error, Reads, Received};
 
-/// Bytes that come in before the connection's window is made larger: one that takes little looks like any other.
+/// Received bytes after which the connection's window is enlarged: a connection with little traffic looks like any other.
 const MUCH: usize = 64 << 10;
-/// Bytes of a client's DATA frame at most, as browsers have it, whatever a server allows.
+/// Maximum number of bytes in a client's DATA frame, as in browsers, whatever a server allows.
 const FRAME: usize = 16 << 10;
-/// Bytes that are asked room for when there is none.
+/// Number of bytes of credit to request when there is none.
 const ROOM: usize = 64 << 10;
 
 type Exporter = Box<dyn Fn(&str, &[u8], &mut [u8]) -> Result<(), Error> + Send>;
@@ -27,15 +27,15 @@ enum Incoming {
     /// The client waits for the answer to its POST.
     Waiting(client::ResponseFuture),
     Body(RecvStream),
-    /// What the server read beyond message 1, before the rest.
+    /// Bytes that the server read beyond message 1, before the rest.
     First(Bytes, RecvStream),
     Ended,
 }
 
-/// What belongs to one side only.
+/// State of one side only.
 enum Side {
     Client {
-        /// The HTTP/2 connection, driven by the session's own task until it is over.
+        /// The HTTP/2 connection, driven by the session's task until it is over.
         drive: Option<Drive>,
         push: Push,
         requests: client::SendRequest<Bytes>,
@@ -44,7 +44,7 @@ enum Side {
     Server {
         /// Tells the connection to send GOAWAY.
         go_away: Arc<Notify>,
-        /// Tells it that much comes in.
+        /// Tells the connection that much data comes in.
         much: Arc<Notify>,
     },
 }
@@ -53,14 +53,14 @@ enum Side {
 pub(crate) struct H2Tunnel {
     incoming: Incoming,
     outgoing: SendStream<Bytes>,
-    /// Taken, and not yet handed to HTTP/2 for lack of its credit.
+    /// Bytes accepted but not yet given to HTTP/2 for lack of credit.
     waiting: Bytes,
-    /// Something was sent since the connection had its last turn.
+    /// Whether something was sent since the connection's last turn.
     sent: bool,
     ended: bool,
     exporter: Exporter,
     records: Box<dyn Records>,
-    /// Bytes that came in, until they tell that this tunnel takes much.
+    /// Number of received bytes, until it shows that this tunnel takes much.
     came: usize,
     side: Side,
 }
@@ -128,7 +128,7 @@ impl H2Tunnel {
         }
     }
 
-    /// Moves the connection on; an error when it is over.
+    /// Drives the connection; fails when it is over.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         self.sent = false;
         while let Side::Client { drive, .. } = &mut self.side {
@@ -140,7 +140,7 @@ impl H2Tunnel {
                 done?;
                 return Err(Error::Gone);
             }
-            // The connection's turn may have brought credit for what waits.
+            // The connection's turn may have brought credit for the waiting bytes.
             if self.waiting.is_empty() || self.outgoing.capacity() == 0 {
                 break;
             }
@@ -149,7 +149,7 @@ impl H2Tunnel {
         Ok(())
     }
 
-    /// Hands bytes to HTTP/2 that it has credit for.
+    /// Gives HTTP/2 bytes for which it has credit.
     fn give(&mut self, mut bytes: Bytes) -> Result<(), h2::Error> {
         while matches!(self.side, Side::Client { .. }) && bytes.len() > FRAME {
             self.outgoing.send_data(bytes.split_to(FRAME), false)?;
@@ -157,7 +157,7 @@ impl H2Tunnel {
         self.outgoing.send_data(bytes, false)
     }
 
-    /// Hands what waits to HTTP/2, as its credit allows.
+    /// Gives HTTP/2 the waiting bytes as far as credit allows.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while !self.waiting.is_empty() {
             let room = self.outgoing.capacity();
@@ -211,7 +211,7 @@ impl Carrier for H2Tunnel {
                 }
                 Incoming::Body(body) => match body.poll_data(cx) {
                     Poll::Ready(Some(Ok(bytes))) => {
-                        // The session bounds what it holds by its own credit.
+                        // The session bounds its memory by its own credit.
                         body.flow_control().release_capacity(bytes.len())?;
                         let before = self.came;
                         self.came = self.came.saturating_add(bytes.len());
@@ -255,7 +255,7 @@ impl Carrier for H2Tunnel {
     fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.sent = true;
         if self.outgoing.capacity() < bytes.len() {
-            // Given at once where the peer's credit allows it.
+            // Given at once if the peer's credit allows.
             self.outgoing.reserve_capacity(bytes.len().max(ROOM));
         }
         if self.outgoing.capacity() >= bytes.len() {
@@ -268,10 +268,10 @@ impl Carrier for H2Tunnel {
 
     fn push(&mut self, cx: &mut Context<'_>) {
         if self.sent {
-            // What was sent last is to go along; a connection that is over says so when it is asked next.
+            // The last bytes should go along; a connection that is over reports that when asked next.
             let _ = self.drive(cx);
         }
-        // A server's connection pushes after its own turn, which what was sent brings about.
+        // A server's connection pushes after its own turn, which sent bytes trigger.
         if let Side::Client { push, .. } = &mut self.side {
             push(cx);
         }
@@ -303,7 +303,7 @@ impl Carrier for H2Tunnel {
     }
 
     fn go_away(&mut self) {
-        // HTTP/2 clients have nothing to announce: they open no more requests.
+        // HTTP/2 clients need no announcement: they open no more requests.
         if let Side::Server { go_away, .. } = &self.side {
             go_away.notify_one();
         }
@@ -321,7 +321,7 @@ impl Carrier for H2Tunnel {
             return Poll::Ready(());
         }
         match (&mut self.incoming, sent) {
-            // The peer's end is what tells that ours has arrived.
+            // The peer's end confirms that ours has arrived.
             (Incoming::Body(body), Poll::Ready(Ok(()))) => loop {
                 match ready!(body.poll_data(cx)) {
                     Some(Ok(bytes)) => {

@@ -1,9 +1,9 @@
-//! Bytes of answers that were read and have not left, as a site counts them.
+//! Counts a site's answer bytes that were read and not yet sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What one answer adds to that number, until it is dropped.
+/// Contribution of one answer to the count, until it is dropped.
 pub(crate) struct Unsent {
     all: Arc<AtomicU64>,
     own: u64,
@@ -16,10 +16,10 @@ impl Unsent {
         Self { all, own: 0 }
     }
 
-    /// So many bytes of it wait now.
+    /// Sets the number of waiting bytes of the answer.
     pub(crate) fn set(&mut self, bytes: usize) {
         let now = bytes as u64;
-        // What is added and what is taken away: the sum of all is never less than nothing.
+        // Added before the subtraction, so that the total never underflows.
         self.all.fetch_add(now, Ordering::Relaxed);
         self.all.fetch_sub(self.own, Ordering::Relaxed);
         self.own = now;

@@ -1,4 +1,4 @@
-//! How a client checks certificates: by web PKI, by a pin, or not at all.
+//! A client's certificate check: by web PKI, by a pin, or none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use tokio_rustls::rustls;
 use crate::Error;
 use crate::client::Trust;
 
-/// Whether a certificate was refused for its key.
+/// Whether a certificate was rejected because of its key.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mismatch(Arc<AtomicBool>);
 
@@ -77,7 +77,7 @@ impl ServerCertVerifier for PinVerifier {
     }
 }
 
-/// A client's TLS, with its check of certificates; ALPN is for the caller to say.
+/// A client's TLS configuration with its certificate check; the caller sets ALPN.
 pub(crate) fn tls_config(trust: &Trust, mismatch: &Mismatch) -> Result<ClientConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -103,7 +103,7 @@ pub(crate) fn tls_config(trust: &Trust, mismatch: &Mismatch) -> Result<ClientCon
             .with_custom_certificate_verifier(pinned(None))
             .with_no_client_auth(),
     };
-    // Every session is a fresh one: a resumed hello looks different.
+    // Every session is a fresh one: a hello that resumes looks different.
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
 }

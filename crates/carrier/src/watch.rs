@@ -1,4 +1,4 @@
-//! What an origin sends first, seen as it passes.
+//! Records the first frames of an origin as they pass.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -10,28 +10,28 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::Secure;
 use crate::shared::Shared;
 
-/// Bytes of what an origin begins with that are looked at.
+/// Maximum number of an origin's first bytes that are inspected.
 const SEEN_MAX: usize = 64 << 10;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
 
-/// What has come, and when PINGs did.
+/// Received bytes, and the times of PINGs.
 #[derive(Default)]
 pub(crate) struct Seen {
     bytes: Vec<u8>,
-    /// Where the next frame begins.
+    /// Offset of the next frame.
     at: usize,
     pub(crate) settings: Option<BTreeMap<u64, u64>>,
     pub(crate) in_order: Vec<(u16, u32)>,
     pub(crate) window: u32,
     pub(crate) pings: Vec<tokio::time::Instant>,
-    /// Nothing behind the SETTINGS is of interest.
+    /// Whether only the SETTINGS are of interest.
     settings_only: bool,
 }
 
-/// What an origin sends first on a connection that goes on to carry a tunnel.
+/// Records an origin's first frames on a connection that later carries a tunnel.
 #[derive(Clone, Default)]
 pub struct Watch(Arc<Mutex<Seen>>);
 
@@ -44,7 +44,7 @@ impl Watch {
         Self(Arc::new(Mutex::new(seen)))
     }
 
-    /// The SETTINGS that have come over HTTP/2, by number.
+    /// The received HTTP/2 SETTINGS, by number.
     #[must_use]
     pub fn settings(&self) -> Option<BTreeMap<u64, u64>> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,7 +102,7 @@ impl Seen {
     }
 }
 
-/// A stream whose reader is looked over the shoulder.
+/// A stream that copies the read bytes to the recorder.
 pub(crate) struct Watched {
     pub(crate) inner: Shared<Box<dyn Secure>>,
     pub(crate) seen: Arc<Mutex<Seen>>,

@@ -1,4 +1,4 @@
-//! Certificates of the web.
+//! Web PKI certificate verification.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio_rustls::rustls;
 
 use crate::Error;
 
-/// Checks names and chains as browsers do.
+/// Verifies names and chains as browsers do.
 pub(crate) fn web_pki_verifier(
     roots: &Arc<RootCertStore>,
 ) -> Result<Arc<WebPkiServerVerifier>, Error> {

@@ -1,17 +1,17 @@
-//! Who has spoken which version, so that nobody is brought down to the weaker one.
+//! Versions that each peer has used, so that no peer is downgraded.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use betanet_wire::{cbor, message};
 
-/// How long a peer that has spoken 1.2 is not spoken 1.1 with.
+/// How long a peer that has used 1.2 is refused 1.1.
 const NEWER_MS: u64 = 30 * 24 * 3_600_000;
-/// How long a peer is held to its choice.
+/// How long a peer must keep its choice.
 const HELD_MS: u64 = 600_000;
 const HOUR_MS: u64 = 3_600_000;
 
-/// A version of L2, as far as it matters here.
+/// Minor version of L2.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Minor {
     /// 1.1.
@@ -20,27 +20,27 @@ pub enum Minor {
     Two,
 }
 
-/// Why a peer is not spoken with in the version it chose.
+/// Why a peer's chosen version is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
-    /// It chose the other one within the last 10 minutes: AUTH_FAILED.
+    /// The peer chose the other version within the last 10 minutes: AUTH_FAILED.
     Changed,
-    /// It has spoken 1.2 within the last 30 days: VERSION_NEGOTIATION_FAILED.
+    /// The peer has used 1.2 within the last 30 days: VERSION_NEGOTIATION_FAILED.
     Newer,
-    /// So many peers are remembered that it cannot be told whether this one was: VERSION_NEGOTIATION_FAILED.
+    /// The memory is full, so it cannot be excluded that the peer has used 1.2: VERSION_NEGOTIATION_FAILED.
     Full,
 }
 
-/// What is remembered of one peer, by its X25519 key, which both versions have.
+/// Choice of one peer, identified by its X25519 key, which both versions have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Chosen {
     minor: Minor,
     at: u64,
-    /// The hour in which it last spoke 1.2; 0: never.
+    /// The hour in which the peer last used 1.2; 0 for never.
     newer: u64,
 }
 
-/// The memory.
+/// Choices of all remembered peers.
 #[derive(Debug)]
 pub struct Choices {
     peers: BTreeMap<[u8; 16], Chosen>,
@@ -56,9 +56,9 @@ message! {
     }
 }
 
-/// Bytes of one entry on disk.
+/// Length of one entry on disk.
 const ENTRY: usize = 16 + 4;
-/// Entries of one string there.
+/// Number of entries in one string on disk.
 const CHUNK: usize = 4096;
 
 fn short(key: &[u8; 32]) -> [u8; 16] {
@@ -67,13 +67,13 @@ fn short(key: &[u8; 32]) -> [u8; 16] {
     out
 }
 
-/// Whether an hour, if there is one, lies within the last 30 days.
+/// Whether `hour`, if set, lies within the last 30 days.
 const fn lately(hour: u64, unix_ms: u64) -> bool {
     hour > 0 && hour.saturating_mul(HOUR_MS).saturating_add(NEWER_MS) > unix_ms
 }
 
 impl Choices {
-    /// Remembers so many peers at most.
+    /// Creates an empty memory of at most `max` peers.
     #[must_use]
     pub const fn new(max: usize) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl Choices {
         }
     }
 
-    /// Reads what [`Choices::to_bytes`] wrote; `None` for anything else.
+    /// Decodes the output of [`Choices::to_bytes`]; `None` for anything else.
     #[must_use]
     pub fn from_bytes(bytes: &[u8], max: usize) -> Option<Self> {
         let file: File<'_> = cbor::from_slice(bytes).ok()?;
@@ -113,7 +113,8 @@ impl Choices {
         Some(this)
     }
 
-    /// Who has spoken 1.2, to be kept: DET-CBOR of `{"v": 1, "newer": [bstr], "full": u64}`, 16 bytes of a key's hash and the hour.
+    /// Encodes the peers that have used 1.2: DET-CBOR of `{"v": 1, "newer": [bstr], "full": u64}`, each entry 16 bytes of a key's
+    /// hash and the hour.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let newer: Vec<_> = self.peers.iter().filter(|(_, c)| c.newer > 0).collect();
@@ -132,23 +133,23 @@ impl Choices {
         })
     }
 
-    /// Peers that are remembered.
+    /// Number of remembered peers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.peers.len()
     }
 
-    /// Whether none is.
+    /// Whether no peer is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }
 
-    /// A peer shows itself with this version. What is given back is whether it is remembered as something new, to be kept.
+    /// Records the version that a peer uses. Returns whether the memory changed and should be saved.
     ///
     /// # Errors
     ///
-    /// [`Refusal`]: the peer is not spoken with.
+    /// [`Refusal`]: the peer must not use this version.
     pub fn chose(&mut self, unix_ms: u64, peer: &[u8; 32], minor: Minor) -> Result<bool, Refusal> {
         let key = short(peer);
         let hour = unix_ms / HOUR_MS;
@@ -177,7 +178,7 @@ impl Choices {
         }
         let full = self.peers.len() >= self.max;
         let newer = match minor {
-            // One that spoke 1.2 may be among those who were not remembered.
+            // A user of 1.2 may be among the peers that were not remembered.
             Minor::One if full || lately(self.overflown, unix_ms) => return Err(Refusal::Full),
             Minor::One => 0,
             Minor::Two if full => return Ok(core::mem::replace(&mut self.overflown, hour) != hour),
@@ -192,7 +193,7 @@ impl Choices {
         Ok(newer > 0)
     }
 
-    /// Forgets those of whom nothing follows any more.
+    /// Forgets peers whose entry has no effect any more.
     fn forget(&mut self, unix_ms: u64) {
         self.peers
             .retain(|_, c| lately(c.newer, unix_ms) || unix_ms.saturating_sub(c.at) < HELD_MS);

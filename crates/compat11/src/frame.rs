@@ -3,48 +3,48 @@
 
 use alloc::vec::Vec;
 
-/// The AEAD's tag.
+/// Length of the AEAD tag.
 pub const TAG: usize = 16;
-/// A ciphertext without its tag, at most: no STREAM can hold more than a whole window.
+/// Maximum length of a ciphertext without its tag: a STREAM frame cannot exceed a whole window.
 pub const CIPHERTEXT_MAX: usize = 65_535;
-/// What comes before a ciphertext, at most.
+/// Maximum length of the header before a ciphertext.
 pub const HEAD_MAX: usize = 4 + 8;
 
-/// What a frame is.
+/// Type and stream of a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Head {
-    /// Bytes of a stream.
+    /// Data of a stream.
     Stream(u64),
-    /// Are you there; whatever it holds comes back.
+    /// A ping; the answer repeats its content.
     Ping,
     /// The end of the connection.
     Close,
-    /// The next key follows.
+    /// The sender's next frame uses the next key.
     KeyUpdate,
-    /// A u32 of more credit for a stream.
+    /// Additional credit for a stream, as a u32.
     WindowUpdate(u64),
 }
 
-/// Why bytes begin no frame.
+/// Why bytes do not begin a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// More than [`CIPHERTEXT_MAX`].
+    /// The length exceeds [`CIPHERTEXT_MAX`].
     #[error("a ciphertext of {0} bytes; at most {CIPHERTEXT_MAX} are allowed")]
     Length(usize),
-    /// A type that is not known.
+    /// The type is unknown.
     #[error("unknown frame type {0:#04x}")]
     Type(u8),
 }
 
-/// A frame's head, and where its ciphertext and the frame end.
+/// A frame's header, and the offsets of its ciphertext and its end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Framed {
-    /// What it is.
+    /// Type and stream of the frame.
     pub head: Head,
-    /// Bytes before the ciphertext.
+    /// Offset of the ciphertext.
     pub at: usize,
-    /// Bytes of the whole frame.
+    /// Length of the whole frame.
     pub end: usize,
 }
 
@@ -59,7 +59,7 @@ impl Head {
         }
     }
 
-    /// Writes the head of a frame with so many bytes of ciphertext, the tag not counted.
+    /// Writes the header of a frame with `ciphertext` bytes of ciphertext, without the tag.
     pub fn write(self, ciphertext: usize, out: &mut Vec<u8>) {
         let len = u32::try_from(ciphertext).unwrap_or(u32::MAX);
         let [_, a, b, c] = len.to_be_bytes();
@@ -70,11 +70,11 @@ impl Head {
     }
 }
 
-/// Reads the head of the frame that begins here; `None` while it is not whole.
+/// Parses the header of the frame that begins here; `None` while it is incomplete.
 ///
 /// # Errors
 ///
-/// [`FrameError`], before anything of the frame is waited for.
+/// [`FrameError`], before any further byte of the frame is awaited.
 pub fn read(buf: &[u8]) -> Result<Option<Framed>, FrameError> {
     let Some(&[a, b, c]) = buf.first_chunk() else {
         return Ok(None);
@@ -107,7 +107,7 @@ pub fn read(buf: &[u8]) -> Result<Option<Framed>, FrameError> {
     Ok(Some(Framed { head, at, end }))
 }
 
-/// RFC 9000 §16.
+/// Parses a variable-length integer (RFC 9000 §16).
 fn varint(buf: &[u8]) -> Option<(u64, usize)> {
     let first = *buf.first()?;
     let len = 1_usize << (first >> 6);

@@ -1,4 +1,4 @@
-//! One connection of 1.1, either side.
+//! One connection of version 1.1, either side.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -14,31 +14,31 @@ use crate::path::Asked;
 use crate::seal::{Opener, Sealer};
 use crate::streams::{Fault, Streams};
 
-/// Transmits that wait, at most.
+/// Maximum number of queued transmits.
 const OUT_MAX: usize = 512;
-/// Sealed bytes that wait, above which no stream data is added.
+/// Queued sealed bytes above which no stream data is added.
 const OUT_BYTES: usize = 256 << 10;
-/// Events that wait, at most.
+/// Maximum number of queued events.
 const EVENTS_MAX: usize = 512;
-/// Room in the queues below which no more input is read.
+/// Free queue slots below which no more input is read.
 const MARGIN: usize = 8;
-/// Received bytes that wait, at most.
+/// Maximum number of buffered received bytes.
 const RX_MAX: usize = 256 << 10;
-/// Bytes of a stream in one frame.
+/// Maximum number of stream bytes in one frame.
 const DATA_MAX: usize = 16_384 - 9 - frame::HEAD_MAX - TAG;
-/// When a key turns: 1.1's 2^16 frames, and 1.2's 64 MiB and 15 min, which come before 1.1's 8 GiB and 1 h.
+/// Limits of a key: 1.1's 2^16 frames, and 1.2's 64 MiB and 15 min, which come before 1.1's 8 GiB and 1 h.
 const TURN_FRAMES: u64 = 1 << 16;
 const TURN_BYTES: u64 = 64 << 20;
 const TURN_AFTER: Duration = Duration::from_secs(15 * 60);
-/// Longest PING that is answered.
+/// Maximum length of a PING that is answered.
 const PING_MAX: usize = 64;
-/// PINGs answered that are remembered, and for how long: one that comes back is an answer to the answer.
+/// Number of remembered PING answers, and how long they are kept: a PING that returns is an answer to the answer.
 const PINGS: usize = 8;
 const PING_KEPT: Duration = Duration::from_secs(5);
 /// How long a leg that has sent its CLOSE waits for the peer's end.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// From the carrier.
+/// Inputs from the carrier.
 #[derive(Debug)]
 pub enum Input {
     /// Body bytes, in order.
@@ -49,37 +49,37 @@ pub enum Input {
     Lost,
 }
 
-/// From above.
+/// Commands from the layer above.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Open a stream; its ID is the answer.
+    /// Open a stream; the command returns its ID.
     Open,
     /// Send bytes on a stream.
     Write {
-        /// Which.
+        /// Stream to write to.
         stream: u64,
-        /// What.
+        /// Bytes to send.
         data: Bytes,
     },
 }
 
-/// For the carrier. `End` and `Reset` are the last.
+/// Outputs for the carrier. `End` and `Reset` are final.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Transmit {
     /// Body bytes, in order.
     Bytes(Bytes),
     /// End the body.
     End,
-    /// Break the body off.
+    /// Abort the body.
     Reset,
 }
 
-/// Who ended a leg.
+/// The party that ended a leg.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum By {
     /// This side.
     Local,
-    /// The peer's CLOSE.
+    /// The peer, with CLOSE.
     Peer,
     /// The peer broke a rule.
     Fault(&'static str),
@@ -87,39 +87,39 @@ pub enum By {
     Cut,
 }
 
-/// For above.
+/// Events for the layer above.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
-    /// The client says over which nodes, first to last, its leg is to go on. Once at most.
+    /// The client asks for a path over which its leg continues. Sent at most once.
     Path {
-        /// The nodes.
+        /// The nodes of the path, first to last.
         nodes: Vec<NodeId>,
     },
     /// The peer opened a stream.
     Opened {
-        /// Which.
+        /// The opened stream.
         stream: u64,
     },
-    /// Bytes of a stream, in order. Answer with [`Leg::consume`].
+    /// Bytes of a stream, in order. Acknowledge them with [`Leg::consume`].
     Data {
-        /// Which.
+        /// Stream of the bytes.
         stream: u64,
         /// The bytes.
         data: Bytes,
     },
-    /// A write that was refused may be tried again.
+    /// A refused write may be retried.
     Writable {
-        /// Which.
+        /// The stream that has room again.
         stream: u64,
     },
     /// The leg ended; no event follows.
     Closed {
-        /// Who ended it.
+        /// The party that ended the leg.
         by: By,
     },
 }
 
-/// Misuse, or no room now.
+/// The caller misused the leg, or there is no room now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -129,13 +129,13 @@ pub enum Error {
     /// A queue is full.
     #[error("a queue is full")]
     Full,
-    /// The stream's buffer is full; [`Event::Writable`] tells when it is not.
+    /// The stream's buffer is full; [`Event::Writable`] reports when it has room.
     #[error("stream {0} has no room")]
     Blocked(u64),
-    /// There is no such stream.
+    /// The stream does not exist.
     #[error("there is no stream {0}")]
     NoStream(u64),
-    /// As many streams are open as may be.
+    /// The maximum number of streams is open.
     #[error("too many streams")]
     TooManyStreams,
 }
@@ -143,28 +143,28 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Phase {
     Open,
-    /// CLOSE follows what waits.
+    /// Queued data is sent before CLOSE.
     Draining,
-    /// CLOSE was sent then.
+    /// CLOSE was sent at this time.
     Closing(Time),
     Closed,
 }
 
-/// One leg.
+/// One connection of version 1.1.
 pub struct Leg {
     phase: Phase,
     sealer: Sealer,
     opener: Opener,
     turned_at: Time,
     rx: BytesMut,
-    /// A whole frame waits in `rx` since then, because a queue was short of room.
+    /// Since when a whole frame waits in `rx` because a queue was short of room.
     backlog: Option<Time>,
     out: Queue<Transmit>,
     out_bytes: usize,
     events: Queue<Event>,
     streams: Streams,
     answered: Vec<(Vec<u8>, Time)>,
-    /// The stream that path headers come on.
+    /// The stream that carries path headers.
     paths: u64,
     asked: Asked,
 }
@@ -179,7 +179,7 @@ impl core::fmt::Debug for Leg {
 }
 
 impl Leg {
-    /// Begins on a connection whose exporter gave `keys` for [`Reading::exporter`].
+    /// Starts on a connection whose exporter gave `keys` for [`Reading::exporter`].
     #[must_use]
     pub fn new(now: Now, client: bool, keys: &[u8; 64], reading: Reading) -> Self {
         let half = |at: usize| {
@@ -205,7 +205,7 @@ impl Leg {
         }
     }
 
-    /// Delivered bytes were used up: their credit goes back to the peer. Never refused.
+    /// Returns the credit of consumed bytes to the peer. Never refused.
     pub fn consume(&mut self, now: Now, stream: u64, bytes: u64) {
         if !self.is_open() {
             return;
@@ -216,7 +216,7 @@ impl Leg {
         self.pump(now.mono);
     }
 
-    /// Sends what waits, then CLOSE; whether that is new. Never refused.
+    /// Sends queued data, then CLOSE; returns whether the leg was open before. Never refused.
     pub fn close(&mut self, now: Now) -> bool {
         let open = self.is_open();
         if open {
@@ -226,7 +226,7 @@ impl Leg {
         open
     }
 
-    /// Whether an input of this many bytes would be taken now.
+    /// Whether an input of this many bytes would be accepted now.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
         self.rx.is_empty() || self.rx.len() + bytes <= RX_MAX
@@ -249,7 +249,7 @@ impl Leg {
 
     fn queue(&mut self, now: Time, frame: Vec<u8>) {
         self.out_bytes += frame.len();
-        // Room was looked at before: for a frame of the peer, and for each stream that gives credit back.
+        // Room was checked before: for a frame of the peer, and for each stream that returns credit.
         self.out.push_reserved(now, Transmit::Bytes(frame.into()));
     }
 
@@ -312,7 +312,7 @@ impl Leg {
         self.finish(now, Transmit::End, By::Fault(why));
     }
 
-    /// Opens what has come in, as long as there is room for what it may bring.
+    /// Opens received frames as long as there is room for their output.
     fn process(&mut self, now: Time) {
         self.backlog = None;
         while !self.is_closed() {
@@ -341,7 +341,7 @@ impl Leg {
 
     fn frame(&mut self, now: Time, head: Head, body: Bytes) {
         match head {
-            // What this side has closed is not read any more.
+            // Streams that this side has closed are not read any more.
             Head::Stream(_) if !self.is_open() => {}
             Head::Stream(stream) if stream == self.paths => self.path(now, &body),
             Head::Stream(stream) => match self.streams.received(stream, body.len() as u64) {
@@ -393,7 +393,7 @@ impl Leg {
         }
     }
 
-    /// A PING has no mark that tells an answer: one that comes back is not answered again, or two ends would go on for ever.
+    /// Answers a PING. An answer has no mark in version 1.1, so a returned PING is not answered; else two ends would loop.
     fn answer(&mut self, now: Time, token: &[u8]) {
         self.answered.retain(|(_, at)| now - *at < PING_KEPT);
         let again = self.answered.iter().any(|(seen, _)| seen == token);
@@ -423,7 +423,7 @@ impl Machine for Leg {
                     return Err(Error::Full);
                 }
                 match bytes.try_into_mut() {
-                    // Nobody else holds them: they need not be copied.
+                    // The buffer has no other owner: no copy is needed.
                     Ok(bytes) if self.rx.is_empty() => self.rx = bytes,
                     Ok(bytes) => self.rx.extend_from_slice(&bytes),
                     Err(bytes) => self.rx.extend_from_slice(&bytes),

@@ -1,16 +1,16 @@
-//! The leg that a translating node has to a peer of version 1.1, as values without IO.
+//! A leg, the connection between a translating node and a peer of version 1.1, as values without IO.
 //!
-//! **Promises.** A [`TicketKey`] tells who may have a leg, in time that does not depend on the ticket; a [`Leg`] speaks 1.1's frames
-//! with 1.1's keys and flow control, either side, tells over which nodes a client wants to go on, and bounds what a peer can make
-//! it hold; [`Choices`] remembers who has spoken 1.2, and refuses to speak 1.1 with them, so that blocking 1.2 brings nobody the weaker
-//! one.
+//! **Promises.** A [`TicketKey`] decides who may open a leg, in time that does not depend on the ticket. A [`Leg`] speaks
+//! 1.1's frames with 1.1's keys and flow control, on either side. It reports the path that a client asks for, and bounds the
+//! memory that a peer can occupy. [`Choices`] remembers which peers have used 1.2 and refuses them 1.1, so that blocking 1.2
+//! downgrades no peer.
 //!
-//! A leg of 1.1 has no inner handshake: its keys come from the outer TLS alone, and whoever ends that reads it. What joins a leg with
-//! a session of 1.2 holds the plaintext of both, and is to be trusted by both.
+//! A leg of 1.1 has no inner handshake: its keys come from the outer TLS alone, and the party that terminates that TLS can read
+//! it. A node that joins a leg with a session of 1.2 holds the plaintext of both, and both must trust it.
 //!
 //! **Below:** a carrier that moves ordered bytes both ways and exports keying material. **Above:** `runtime`, which joins a leg's
-//! streams with those of a session. **Source:** profile chapter 9 (`spec-vectors/PROFILE.md`). Where 1.1's own text leaves something
-//! open, [`Reading`] says how it is read.
+//! streams with those of a session. **Source:** profile chapter 9 (`spec-vectors/PROFILE.md`). Where the text of version 1.1 is
+//! ambiguous, [`Reading`] records the interpretation.
 #![no_std]
 
 extern crate alloc;

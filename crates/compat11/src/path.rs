@@ -1,53 +1,54 @@
-//! 1.1's path headers: over which nodes a client wants its leg to go on. Chapter 3's header with no Timestamp in its segments:
+//! Path headers of version 1.1, in which a client names the nodes of its leg's path. The format is chapter 3's header with no
+//! Timestamp in its segments:
 //! `Version u8 = 2 | Type u8 | Header Len u16 = 8 | Payload Len u16 | Flags u8 = 0 | SegCnt u8 | segments`, a segment being
 //! `NextNode 20 | Expiry u32 | Sig varstr`.
 //!
-//! Only the nodes are of use. What an Expiry counts is not settled (E-16), and a Sig without a time could be replayed; the translating
-//! node puts its own time, Expiry and signature in.
+//! Only the nodes are used. The meaning of Expiry is not settled (E-16), and a Sig without a time could be replayed. The
+//! translating node writes its own time, Expiry and signature.
 
 use alloc::vec::Vec;
 
 use betanet_wire::NodeId;
 use betanet_wire::prim::{Fields, Short};
 
-/// Segments of one header, at most.
+/// Maximum number of segments in one header.
 pub const SEGMENTS_MAX: usize = 8;
 
 const VERSION: u8 = 2;
 const HEADER: usize = 8;
 const SINGLE: u8 = 0x01;
 const MULTI: u8 = 0x03;
-/// Bytes of a signature, where there is one.
+/// Length of a signature, if present.
 const SIG: usize = 64;
-/// A header's bytes, at most.
+/// Maximum length of a header.
 const LEN_MAX: usize = HEADER + SEGMENTS_MAX * (20 + 4 + 2 + SIG);
 
-/// Why bytes begin no path header.
+/// Why bytes do not begin a path header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathError {
-    /// Another version than 2.
+    /// The version is not 2.
     #[error("path header version {0}, where 2 is spoken")]
     Version(u8),
-    /// Neither SINGLE nor MULTI.
+    /// The type is neither SINGLE nor MULTI.
     #[error("path header type {0:#04x}, where 0x01 and 0x03 are known")]
     Type(u8),
-    /// A length that is not what is there, or longer than any header.
+    /// A length does not match the content, or exceeds any header.
     #[error("a length in the path header is not what is there")]
     Length,
-    /// A flag; none has a meaning.
+    /// A flag is set; none is defined.
     #[error("path header flags {0:#04x}, where none are known")]
     Flags(u8),
-    /// Too few or too many segments for the type.
+    /// The type does not allow this number of segments.
     #[error("{0} segments, where 1 (of MULTI 2) to 8 are allowed")]
     Segments(u8),
-    /// A signature of neither 0 nor 64 bytes.
+    /// A signature is neither 0 nor 64 bytes long.
     #[error("a signature of {0} bytes, where 0 or 64 are allowed")]
     Signature(usize),
-    /// More than one header.
+    /// There is more than one header.
     #[error("more than a path header")]
     More,
-    /// A node that the path meets twice.
+    /// The path contains this node twice.
     #[error("a path may meet {0} once only")]
     Loop(NodeId),
 }
@@ -58,20 +59,20 @@ impl From<Short> for PathError {
     }
 }
 
-/// A path header as it was read.
+/// A parsed path header.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PathHeader {
-    /// The nodes that the path leads over, first to last. Of MULTI it is the live one alone: the others are its sender's fallbacks.
+    /// The nodes of the path, first to last. For MULTI only the live path: the others are its sender's fallbacks.
     pub nodes: Vec<NodeId>,
-    /// Bytes of the header.
+    /// Length of the header, bytes.
     pub len: usize,
 }
 
-/// Reads the path header that begins here; `None` while it is not whole.
+/// Parses the path header that begins here; `None` while it is incomplete.
 ///
 /// # Errors
 ///
-/// What is wrong with it, before anything of a header that is too long is waited for.
+/// The header is invalid; reported before the rest of an overlong header is awaited.
 pub fn read(bytes: &[u8]) -> Result<Option<PathHeader>, PathError> {
     let Some(head) = bytes.first_chunk::<HEADER>() else {
         return Ok(None);
@@ -122,12 +123,12 @@ pub fn read(bytes: &[u8]) -> Result<Option<PathHeader>, PathError> {
     Ok(Some(PathHeader { nodes, len }))
 }
 
-/// What has come of a leg's path header, which is all that its stream carries.
+/// State of a leg's path header, the only content of its stream.
 #[derive(Debug, Hash)]
 pub(crate) enum Asked {
     Part(Vec<u8>),
     Whole,
-    /// The peer is a server, which asks for no path.
+    /// The peer is a server and asks for no path.
     Never,
 }
 
@@ -140,7 +141,7 @@ impl Asked {
         }
     }
 
-    /// Takes bytes of the stream; the nodes, once the header is whole.
+    /// Adds bytes of the stream; returns the nodes once the header is complete.
     pub(crate) fn more(&mut self, more: &[u8]) -> Result<Option<Vec<NodeId>>, PathError> {
         match self {
             Self::Part(bytes) => {

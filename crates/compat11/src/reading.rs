@@ -1,25 +1,26 @@
-/// How 1.1 is read where its text leaves a label, an order or a place open. Another reading is another value, not other code.
+/// Interpretation of version 1.1 where its text leaves a label, an order or a place open. Another interpretation is
+/// another value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Reading {
-    /// The exporter's label; its context is empty, its length 64: the client's key, then the server's.
+    /// The exporter's label. Its context is empty and its length 64: the client's key, then the server's.
     pub exporter: &'static str,
-    /// `HKDF(key, salt, 12)` of a key is its nonce's salt.
+    /// `HKDF(key, salt, 12)` gives the salt of a key's nonces.
     pub nonce_salt: &'static [u8],
-    /// `HKDF(key, salt, 32)` of a key is the one that KEY_UPDATE turns to. The profile names none: this follows the nonce's.
+    /// `HKDF(key, salt, 32)` gives the next key at KEY_UPDATE. The profile names no salt: this follows the nonce's.
     pub next_salt: &'static [u8],
-    /// What the hashed salt of a ticket begins with.
+    /// Prefix of the hashed salt of a ticket.
     pub ticket: &'static [u8],
-    /// The cookie that a ticket may come in.
+    /// Name of the cookie that may carry a ticket.
     pub cookie: &'static str,
-    /// The field of a query or a form that it may come in.
+    /// Name of the query or form field that may carry a ticket.
     pub field: &'static str,
-    /// The stream that a client's path header comes on. The profile names none: this is the one that 1.2 keeps for what comes before all
-    /// streams. What a server says on it is not read.
+    /// Stream of a client's path header. The profile names none: this is the stream that 1.2 reserves before all others. Data of
+    /// a server on it is not read.
     pub paths: u64,
 }
 
 impl Reading {
-    /// The profile's.
+    /// The profile's interpretation.
     pub const PROFILE: Self = Self {
         exporter: "htx inner v1",
         nonce_salt: b"ns",

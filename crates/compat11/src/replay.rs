@@ -3,15 +3,15 @@ use alloc::vec::Vec;
 
 use crate::Admission;
 
-/// What a kept memory begins with.
+/// Magic bytes of a stored memory.
 const HEAD: &[u8; 8] = b"BN-TKT11";
-/// Bytes of one entry on disk: a client's key, the hour, and when it came in UNIX milliseconds.
+/// Length of one entry on disk: a client's key, the hour, and the arrival time in UNIX milliseconds.
 const ENTRY: usize = 32 + 8 + 8;
 
 /// How long a client's key is remembered for an hour.
 const KEPT_MS: u64 = 2 * 3_600_000;
 
-/// Tickets that were used. When it is full, none is taken; none is forgotten early.
+/// Used tickets. A full memory accepts no further ticket, and no entry is forgotten early.
 #[derive(Debug)]
 pub struct Replay {
     seen: BTreeMap<([u8; 32], u64), u64>,
@@ -19,15 +19,15 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Remembers so many at most.
+    /// Creates an empty memory of at most `max` tickets.
     #[must_use]
     pub const fn new(max: usize) -> Self {
         let seen = BTreeMap::new();
         Self { seen, max }
     }
 
-    /// Reads what [`Replay::to_bytes`] wrote; `None` for anything else. What is over by now is left out, and no more than `max` are
-    /// taken: those that came last, of which a full memory forgets none early.
+    /// Decodes the output of [`Replay::to_bytes`]; `None` for anything else. Expired entries are omitted. Of more than `max`, the
+    /// latest are kept, which a full memory must not forget early.
     #[must_use]
     pub fn from_bytes(bytes: &[u8], max: usize, unix_ms: u64) -> Option<Self> {
         let (entries, rest) = bytes.strip_prefix(HEAD)?.as_chunks::<ENTRY>();
@@ -50,7 +50,7 @@ impl Replay {
         Some(Self { seen, max })
     }
 
-    /// What has to outlive a restart, at most 48 bytes for each ticket.
+    /// Encodes the entries that must survive a restart, at most 48 bytes per ticket.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEAD.len() + self.seen.len() * ENTRY);
@@ -63,7 +63,7 @@ impl Replay {
         out
     }
 
-    /// Whether this client's key was not seen for this hour before, and is remembered now.
+    /// Records this client's key for this hour; `false` if it was seen before or cannot be remembered.
     pub fn first_use(&mut self, unix_ms: u64, admission: &Admission) -> bool {
         if self.seen.len() >= self.max {
             self.seen.retain(|_, at| *at + KEPT_MS > unix_ms);
@@ -102,7 +102,7 @@ mod tests {
             assert!(!again.first_use(now + 10, &of(n, 500_000)));
         }
         assert!(!again.first_use(now + 10, &of(9, 500_000)), "full");
-        // Those that are over are left out, and of too many the last stay.
+        // Expired entries are omitted; of too many, the last are kept.
         let mut later = Replay::from_bytes(&kept, 4, now + KEPT_MS + 1).unwrap();
         assert_eq!(later.seen.len(), 2);
         assert!(!later.first_use(now + KEPT_MS + 1, &of(3, 500_000)));

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::Reading;
 use crate::frame::{Framed, HEAD_MAX, Head, TAG};
 
-/// One direction's key of one generation.
+/// Key of one direction for one key generation.
 struct Keys {
     key: Zeroizing<[u8; 32]>,
     aead: ChaCha20Poly1305,
@@ -20,7 +20,7 @@ struct Keys {
 
 fn derived<const N: usize>(key: &[u8; 32], salt: &[u8]) -> Zeroizing<[u8; N]> {
     let mut out = Zeroizing::new([0; N]);
-    // Refused for more than 8 160 bytes only.
+    // Fails only for more than 8 160 bytes.
     let _ = Hkdf::<Sha256>::new(Some(salt), key).expand(&[], &mut out[..]);
     out
 }
@@ -45,7 +45,7 @@ impl Keys {
     }
 }
 
-/// Seals one direction's frames.
+/// Seals the frames of one direction.
 #[derive(Hash)]
 pub struct Sealer {
     keys: Keys,
@@ -65,7 +65,7 @@ impl core::hash::Hash for Keys {
 }
 
 impl Sealer {
-    /// With one half of the exported keys.
+    /// Starts with one half of the exported keys.
     #[must_use]
     pub fn new(key: Zeroizing<[u8; 32]>, reading: Reading) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Sealer {
         self.seal_pieces(head, &[plaintext])
     }
 
-    /// Seals a frame whose plaintext lies in pieces.
+    /// Seals a frame whose plaintext is in pieces.
     pub fn seal_pieces(&mut self, head: Head, pieces: &[impl AsRef<[u8]>]) -> Vec<u8> {
         let len = pieces.iter().map(|p| p.as_ref().len()).sum();
         let mut out = Vec::with_capacity(HEAD_MAX + len + TAG);
@@ -97,7 +97,7 @@ impl Sealer {
             .encrypt_inout_detached((&nonce).into(), &[], body.into());
         match sealed {
             Ok(tag) => out.extend_from_slice(&tag),
-            // Refused for more than 2^38 bytes only: nothing may leave unsealed.
+            // Fails only for more than 2^38 bytes: nothing may leave unsealed.
             Err(_) => out.clear(),
         }
         self.keys.counter += 1;
@@ -106,7 +106,7 @@ impl Sealer {
         out
     }
 
-    /// A KEY_UPDATE, and the next key after it.
+    /// Seals a KEY_UPDATE and switches to the next key.
     pub fn turn(&mut self) -> Vec<u8> {
         let frame = self.seal(Head::KeyUpdate, &[]);
         self.keys.turn();
@@ -115,27 +115,27 @@ impl Sealer {
         frame
     }
 
-    /// Frames under this key.
+    /// Number of frames sealed under the current key.
     #[must_use]
     pub const fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// Bytes under this key.
+    /// Number of bytes sealed under the current key.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 }
 
-/// Opens the other direction's.
+/// Opens the frames of the other direction.
 #[derive(Hash)]
 pub struct Opener {
     keys: Keys,
 }
 
 impl Opener {
-    /// With the other half.
+    /// Starts with the other half of the exported keys.
     #[must_use]
     pub fn new(key: Zeroizing<[u8; 32]>, reading: Reading) -> Self {
         Self {
@@ -143,8 +143,8 @@ impl Opener {
         }
     }
 
-    /// Opens a whole frame in place, and follows a KEY_UPDATE; the plaintext lies between head and tag. `None` where it does not open,
-    /// and its bytes are then worthless.
+    /// Decrypts a whole frame in place and follows a KEY_UPDATE; the plaintext lies between header and tag. `None` if it does not
+    /// decrypt; its bytes are then unusable.
     pub fn open(&mut self, framed: &Framed, frame: &mut [u8]) -> Option<()> {
         let (body, tag) = frame
             .get_mut(framed.at..framed.end)?

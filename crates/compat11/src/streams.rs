@@ -4,27 +4,27 @@ use alloc::vec::Vec;
 use betanet_machine::Interest;
 use bytes::Bytes;
 
-/// A stream's first credit, both ways.
+/// Initial credit of a stream, in both directions.
 pub(crate) const WINDOW: u64 = 65_535;
-/// Streams of one leg; in 1.1 a stream lives as long as its connection.
+/// Maximum number of streams of one leg; in 1.1 a stream lives as long as its connection.
 pub(crate) const STREAMS_MAX: usize = 128;
-/// Bytes that one stream buffers for sending.
+/// Size of the send buffer of one stream, bytes.
 const SEND_BUFFER: usize = 64 << 10;
-/// Credit stays under this.
+/// Upper bound of credit.
 const CREDIT_MAX: u64 = 1 << 62;
 
 #[derive(Debug, Hash)]
 struct Stream {
-    /// What the peer may still send.
+    /// Bytes that the peer may still send.
     open: u64,
-    /// Bytes handed up and not used up yet.
+    /// Bytes passed up and not yet consumed.
     held: u64,
-    /// Bytes used up and not granted again yet.
+    /// Bytes consumed whose credit was not yet returned.
     used: u64,
     sending: VecDeque<Bytes>,
     buffered: usize,
     credit: u64,
-    /// A write was refused.
+    /// Whether a write was refused.
     refused: Interest,
     queued: bool,
 }
@@ -44,14 +44,14 @@ impl Default for Stream {
     }
 }
 
-/// Why the peer's frame is its fault.
+/// The peer's violation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fault {
     Streams,
     Credit,
 }
 
-/// A leg's streams.
+/// The streams of a leg.
 #[derive(Debug, Hash)]
 pub(crate) struct Streams {
     all: BTreeMap<u64, Stream>,
@@ -76,7 +76,7 @@ impl Streams {
         self.all.values().map(|s| s.buffered).sum()
     }
 
-    /// Opens this side's next stream; `None` where there is no room for one.
+    /// Opens this side's next stream; `None` if there is no room for one.
     pub(crate) fn open(&mut self) -> Option<u64> {
         if self.all.len() >= STREAMS_MAX {
             return None;
@@ -87,7 +87,7 @@ impl Streams {
         Some(id)
     }
 
-    /// The peer sent so many bytes; whether the stream is a new one.
+    /// Records received bytes; returns whether the stream is new.
     pub(crate) fn received(&mut self, id: u64, bytes: u64) -> Result<bool, Fault> {
         let new = !self.all.contains_key(&id);
         if new && self.all.len() >= STREAMS_MAX {
@@ -99,7 +99,7 @@ impl Streams {
         Ok(new)
     }
 
-    /// Bytes were used up; the credit to be granted, once it is half a window.
+    /// Records consumed bytes; returns the credit to grant, once it is half a window.
     pub(crate) fn consumed(&mut self, id: u64, bytes: u64) -> Option<u32> {
         let stream = self.all.get_mut(&id)?;
         let bytes = bytes.min(stream.held);
@@ -113,7 +113,7 @@ impl Streams {
         u32::try_from(grant).ok()
     }
 
-    /// The peer grants credit; for a stream that is not there it says nothing.
+    /// Adds credit granted by the peer; ignored for an unknown stream.
     pub(crate) fn granted(&mut self, id: u64, credit: u32) -> Result<(), Fault> {
         if let Some(stream) = self.all.get_mut(&id) {
             stream.credit += u64::from(credit);
@@ -136,7 +136,7 @@ impl Streams {
         }
     }
 
-    /// Takes bytes to be sent; `None` for a stream that is not there, `Some(false)` where there is no room.
+    /// Queues bytes to send; `None` for an unknown stream, `Some(false)` if there is no room.
     pub(crate) fn write(&mut self, id: u64, data: Bytes) -> Option<bool> {
         let stream = self.all.get_mut(&id)?;
         if stream.buffered >= SEND_BUFFER {
@@ -155,7 +155,7 @@ impl Streams {
         !self.ready.is_empty()
     }
 
-    /// What the next frame carries, at most `max` bytes; and whether a write that was refused may be tried again.
+    /// Takes the content of the next frame, at most `max` bytes, and whether a refused write may be retried.
     pub(crate) fn take(&mut self, max: usize) -> Option<(u64, Vec<Bytes>, bool)> {
         let id = self.ready.pop_front()?;
         let stream = self.all.get_mut(&id)?;

@@ -1,4 +1,4 @@
-//! 1.1's ticket: `0x01 | client X25519 32 | key id 8 | nonce 32 | ticket 32 | pad 24..64`, base64url.
+//! Tickets of version 1.1: `0x01 | client X25519 32 | key id 8 | nonce 32 | ticket 32 | pad 24..64`, base64url.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,22 +17,22 @@ use crate::Reading;
 const VERSION: u8 = 1;
 const FIXED: usize = 1 + 32 + 8 + 32 + 32;
 const PAD: RangeInclusive<usize> = 24..=64;
-/// Characters of a ticket, at most.
+/// Maximum number of characters of a ticket.
 pub(crate) const TEXT_MAX: usize = (FIXED + 64).div_ceil(3) * 4;
 
-/// Why a ticket is not made.
+/// Why a ticket cannot be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TicketError {
     /// The padding is shorter than 24 or longer than 64 bytes.
     #[error("{0} bytes of padding; 24 to 64 are allowed")]
     Pad(usize),
-    /// The server's ticket key gives a shared secret of zeros.
+    /// The shared secret with the server's ticket key is zero.
     #[error("the ticket key is of small order")]
     SmallOrder,
 }
 
-/// A server's key for tickets.
+/// A server's ticket key.
 pub struct TicketKey {
     secret: StaticSecret,
     public: [u8; 32],
@@ -46,19 +46,19 @@ impl core::fmt::Debug for TicketKey {
     }
 }
 
-/// Whom a ticket lets in.
+/// Content of an accepted ticket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Admission {
     /// The client's X25519 key.
     pub client: [u8; 32],
-    /// The hour of UNIX time that the ticket is for.
+    /// The hour of UNIX time for which the ticket is valid.
     pub hour: u64,
 }
 
 fn ticket(reading: &Reading, shared: &[u8; 32], id: &[u8; 8], hour: u64) -> Zeroizing<[u8; 32]> {
     let salt = hash(&[reading.ticket, id, &hour.to_be_bytes()]);
     let mut out = Zeroizing::new([0; 32]);
-    // 32 bytes are never too many for HKDF-SHA256; were they, the ticket would be zeros on one side only.
+    // HKDF-SHA256 always yields 32 bytes; if it failed, the ticket would be zeros on one side only.
     if Hkdf::<Sha256>::new(Some(&salt), shared)
         .expand(&[], &mut out[..])
         .is_err()
@@ -69,7 +69,7 @@ fn ticket(reading: &Reading, shared: &[u8; 32], id: &[u8; 8], hour: u64) -> Zero
 }
 
 impl TicketKey {
-    /// From a secret; its id is the first 8 bytes of the public key's SHA-256.
+    /// Derives the key from a secret; its ID is the first 8 bytes of the public key's SHA-256.
     #[must_use]
     pub fn new(secret: &[u8; 32], reading: Reading) -> Self {
         let secret = StaticSecret::from(*secret);
@@ -83,19 +83,19 @@ impl TicketKey {
         }
     }
 
-    /// What clients make tickets for.
+    /// The public key that clients use to make tickets.
     #[must_use]
     pub const fn public(&self) -> &[u8; 32] {
         &self.public
     }
 
-    /// What tells it from the server's other keys.
+    /// ID that distinguishes this key from the server's other keys.
     #[must_use]
     pub const fn id(&self) -> &[u8; 8] {
         &self.id
     }
 
-    /// Whom a ticket lets in, for the hour before, this one or the next. For a text of another form the same work is done.
+    /// Checks a ticket for the previous, the current or the next hour. A malformed text takes the same work.
     #[must_use]
     pub fn open(&self, text: &str, unix_ms: u64) -> Option<Admission> {
         let bytes = (text.len() <= TEXT_MAX)
@@ -162,7 +162,7 @@ pub fn make_ticket(
     Ok(base64url(&out))
 }
 
-/// The ticket that a request carries in exactly one of its cookies, its query and its form; none where it is in two of them.
+/// The ticket that a request carries in exactly one of its cookies, its query and its form; `None` if two of them have one.
 pub fn carried<'a>(
     reading: &Reading,
     cookies: impl Iterator<Item = &'a str>,
@@ -227,7 +227,7 @@ mod tests {
         let now = 500_000 * HOUR;
         let text = made(&key, now, 30).unwrap();
         let bytes = unbase64url(&text).unwrap();
-        // The nonce and the padding are nobody's.
+        // The nonce and the padding are left out: they carry nothing to check.
         for at in (0..41).chain(73..105) {
             let mut changed = bytes.clone();
             changed[at] ^= 1;

@@ -1,4 +1,4 @@
-//! Two legs against each other, and one against a peer that breaks the rules.
+//! Two legs against each other, and one leg against a peer that breaks the rules.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl End {
         }
     }
 
-    /// What it says now; what it was given is used up.
+    /// Takes the output; received data is consumed.
     fn drain(&mut self, now: Now) -> Vec<u8> {
         let mut out = Vec::new();
         loop {
@@ -111,7 +111,7 @@ fn exchange(now: Now, a: &mut End, b: &mut End, part: usize) {
     }
 }
 
-/// Writes all of it, as far as the credit lets it, and exchanges what that takes.
+/// Writes all bytes as far as credit allows, and exchanges the frames that this takes.
 fn write(now: Now, a: &mut End, b: &mut End, stream: u64, bytes: &[u8], part: usize) {
     for data in bytes.chunks(9000) {
         let data = Bytes::copy_from_slice(data);
@@ -167,14 +167,14 @@ proptest! {
     }
 }
 
-/// Frames as the other side would seal them.
+/// Seals frames as the other side would.
 fn peer() -> (Sealer, End) {
     let mut key = Zeroizing::new([0; 32]);
     key.copy_from_slice(&KEYS[..32]);
     (Sealer::new(key, Reading::PROFILE), End::new(false))
 }
 
-/// A path header of this type over these nodes, signed by nobody.
+/// An unsigned path header of this type over these nodes.
 fn header(kind: u8, nodes: &[[u8; 20]]) -> Vec<u8> {
     let len = u8::try_from(8 + 26 * nodes.len()).unwrap_or(u8::MAX);
     let mut bytes = vec![2, kind, 0, 8, 0, len, 0, (len - 8) / 26];
@@ -299,7 +299,7 @@ fn a_peer_that_breaks_the_rules_ends_its_leg() {
         let now = at(Time::ZERO);
         let (mut sealer, mut leg) = peer();
         let bytes = bytes(&mut sealer);
-        // Nothing is used up in between.
+        // Nothing is consumed in between.
         let _ = leg.leg.handle_input(now, Input::Bytes(bytes.into()));
         leg.drain(now);
         assert_eq!(leg.closed, Some(By::Fault(why)));

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// How long a read waits before the session's timers are looked at again.
+/// Read timeout, after which the session's timers are checked again.
 const TICK: Duration = Duration::from_millis(5);
 
 /// Stands for TLS's exporter: 32 bytes that only the two ends of this very stream know. A hash of a constant, as here, binds the
@@ -53,7 +53,7 @@ impl Clock {
     }
 }
 
-/// Moves a session's bytes until it is over. `act` is told each event, and answers it with commands.
+/// Moves a session's bytes until it is over. `act` receives each event and answers it with commands.
 fn drive<S: Read + Write>(
     mut stream: S,
     clock: &Clock,
@@ -74,7 +74,7 @@ fn drive<S: Read + Write>(
                     let exported = Zeroizing::new(export(&context));
                     session.handle_input(now, Input::Exported(exported))?;
                 }
-                // A plain stream has no message for it.
+                // A plain stream has no such message.
                 Transmit::GoAway => {}
                 Transmit::End | Transmit::Reset => ended = true,
             }
@@ -85,7 +85,7 @@ fn drive<S: Read + Write>(
         if ended {
             return Ok(stream.flush()?);
         }
-        // Whatever is due comes before the next read, and so does what a full session still has to tell.
+        // Due timers run before the next read, as do the remaining outputs of a session whose queues were full.
         let due = session.poll_timeout().is_some_and(|w| w.at <= now.mono);
         if due || !session.has_room(buffer.len()) {
             continue;
@@ -100,7 +100,7 @@ fn drive<S: Read + Write>(
     }
 }
 
-/// Answers every stream with its bytes in capitals.
+/// Answers every stream with its bytes in upper case.
 fn serve(mut stream: TcpStream, identity: &Identity) -> Result<(), Failure> {
     let clock = Clock(Instant::now());
     // Message 1 has its length in front: 16 bits, big-endian.

@@ -2,19 +2,19 @@ use alloc::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes of one stream that may wait behind a gap.
+/// Maximum number of bytes of one stream buffered behind a gap.
 pub(crate) const GAP_BYTES: usize = 64 << 10;
-/// Parts of one stream that may wait behind gaps, after those that touch were joined.
+/// Maximum number of parts of one stream behind gaps, counted after adjacent parts are joined.
 pub(crate) const GAP_PARTS: usize = 64;
-/// What a part costs beside its bytes: its place in the map, and what its buffer is rounded up to.
+/// Memory overhead of a part in bytes: its map entry and the rounding of its buffer.
 pub(crate) const PART_COST: usize = 128;
 
-/// The stream's bytes contradict each other, or wait behind too wide a gap; MALFORMED_FRAME.
+/// The stream's bytes contradict each other, or lie behind too large a gap; MALFORMED_FRAME.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Conflict {
-    /// Other bytes at an offset that is buffered.
+    /// Different bytes for an offset that is already buffered.
     Bytes,
-    /// Data past FIN, or a second FIN elsewhere.
+    /// Data past FIN, or a second FIN at another offset.
     Fin,
     /// More than 64 KiB behind a gap.
     Gap,
@@ -22,22 +22,22 @@ pub(crate) enum Conflict {
     Parts,
 }
 
-/// Puts one stream's bytes in order.
+/// Reassembles the bytes of one stream.
 #[derive(Debug, Default, Hash)]
 pub(crate) struct Assembler {
     next: u64,
     fin: Option<u64>,
-    /// In order, and not yet taken.
+    /// Bytes that are in order and not yet taken.
     ready: BytesMut,
-    /// The same where it is one piece, which is then not copied.
+    /// In-order bytes that form one piece, which is then not copied.
     whole: Option<Bytes>,
-    /// Behind a gap: disjoint, all above `next`, in buffers of their own.
+    /// Bytes behind gaps: disjoint parts, all above `next`, in buffers of their own.
     parts: BTreeMap<u64, BytesMut>,
     waiting: usize,
 }
 
 impl Assembler {
-    /// Where the next byte to be delivered stands.
+    /// Offset of the next byte to be delivered.
     pub(crate) const fn offset(&self) -> u64 {
         self.next
     }
@@ -47,7 +47,7 @@ impl Assembler {
         self.fin == Some(self.next)
     }
 
-    /// Whether it is known where the stream ends.
+    /// Whether the stream's final offset is known.
     pub(crate) const fn ends(&self) -> bool {
         self.fin.is_some()
     }
@@ -58,7 +58,7 @@ impl Assembler {
         self.waiting
     }
 
-    /// What waits behind gaps costs, in bytes of memory.
+    /// Memory cost of all parts behind gaps, in bytes.
     pub(crate) fn cost(&self) -> usize {
         self.waiting + self.parts.len() * PART_COST
     }
@@ -79,13 +79,13 @@ impl Assembler {
         }
     }
 
-    /// Where the bytes end that are in order.
+    /// End offset of the in-order bytes.
     fn end(&self) -> u64 {
         let whole = self.whole.as_ref().map_or(0, Bytes::len);
         self.next + (whole + self.ready.len()) as u64
     }
 
-    /// Takes bytes at an offset. The caller has checked that `offset + data.len()` does not overflow.
+    /// Inserts bytes at an offset. The caller has checked that `offset + data.len()` does not overflow.
     pub(crate) fn insert(
         &mut self,
         mut offset: u64,
@@ -105,7 +105,7 @@ impl Assembler {
             offset = in_order;
         }
         self.compare(offset, &data)?;
-        // The holes are filled; what is known already is passed over.
+        // Fill the holes; bytes that are already buffered are skipped.
         while !data.is_empty() {
             let before = self.parts.range(..=offset).next_back();
             let known = before.map_or(0, |(at, part)| at + part.len() as u64);
@@ -125,7 +125,7 @@ impl Assembler {
             let part = data.split_to(n);
             if offset == self.end() {
                 self.append(part);
-                // What waited behind these follows them now.
+                // Buffered parts may now follow directly.
                 self.close_gap();
             } else {
                 self.keep(offset, &part)?;
@@ -135,7 +135,7 @@ impl Assembler {
         Ok(())
     }
 
-    /// Whether bytes are the same as those that are in order and were not taken yet.
+    /// Compares bytes with those that are in order and not yet taken.
     fn compare_ready(&self, offset: u64, data: &[u8]) -> Result<(), Conflict> {
         let whole = self.whole.as_deref().unwrap_or_default();
         let behind = self.next + whole.len() as u64;
@@ -155,7 +155,7 @@ impl Assembler {
         Ok(())
     }
 
-    /// Whether bytes are the same as those that wait at their offsets.
+    /// Compares bytes with those buffered at their offsets.
     fn compare(&self, offset: u64, data: &[u8]) -> Result<(), Conflict> {
         let end = offset + data.len() as u64;
         for (at, part) in self.parts.range(..end).rev() {
@@ -196,12 +196,12 @@ impl Assembler {
         }
     }
 
-    /// Keeps bytes that nothing is known of behind a gap.
+    /// Buffers new bytes behind a gap.
     fn keep(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Conflict> {
         if self.waiting + bytes.len() > GAP_BYTES {
             return Err(Conflict::Gap);
         }
-        // Most follow what came last: that grows in place.
+        // Most bytes follow the last part: it grows in place.
         if let Some((at, part)) = self.parts.range_mut(..offset).next_back()
             && *at + part.len() as u64 == offset
         {
@@ -210,7 +210,7 @@ impl Assembler {
             return Ok(());
         }
         if self.parts.len() >= GAP_PARTS {
-            // Seldom, since it makes room for many: joining at each piece would copy all of them for each.
+            // Rarely reached, since joining frees many slots: joining for each piece would copy all parts each time.
             self.join();
             let end = offset + bytes.len() as u64;
             match self.parts.remove(&end) {
@@ -234,7 +234,7 @@ impl Assembler {
         Ok(())
     }
 
-    /// Joins the parts that touch.
+    /// Joins adjacent parts.
     fn join(&mut self) {
         let mut joined: BTreeMap<u64, BytesMut> = BTreeMap::new();
         for (at, part) in core::mem::take(&mut self.parts) {
@@ -250,7 +250,7 @@ impl Assembler {
         self.parts = joined;
     }
 
-    /// All bytes that are in order now, as one piece: a filled gap is one event, however it was cut.
+    /// Takes all in-order bytes as one piece: a filled gap is one event, however the bytes were split.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let more = core::mem::take(&mut self.ready);
         let all = match self.whole.take() {
@@ -306,7 +306,7 @@ mod tests {
         }
     }
 
-    /// What is known of each byte, and nothing clever.
+    /// Naive model that stores the state of each byte.
     #[derive(Default)]
     struct Naive {
         bytes: BTreeMap<u64, u8>,
@@ -315,7 +315,7 @@ mod tests {
     }
 
     impl Naive {
-        /// Bytes and parts behind the gap.
+        /// Number of bytes and of parts behind the gap.
         fn behind(&self) -> (usize, usize) {
             let mut end = self.next;
             while self.bytes.contains_key(&end) {
@@ -371,7 +371,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a model that keeps single bytes: the same answers and bytes, whatever comes, wrong bytes and ends too.
+        /// Compares with a model that stores single bytes: equal answers and bytes for any input, including wrong bytes and ends.
         #[test]
         fn it_does_what_a_naive_one_does(
             pieces in prop::collection::vec((0u64..400, 0usize..24, 0u8..20, 0u8..30, any::<bool>()), 0..200),
@@ -385,7 +385,7 @@ mod tests {
                 }
                 let want = naive.insert(at, &bytes, fin == 0);
                 let got = real.insert(at, bytes.into(), fin == 0);
-                // Of two reasons either may be found first.
+                // Of two possible errors either may be found first.
                 prop_assert_eq!(got.is_err(), want.is_err());
                 if want.is_err() {
                     // The session ends.
@@ -404,7 +404,7 @@ mod tests {
         }
     }
 
-    /// One byte of every two, from below or from above, and then those between: what is held stays within the bound.
+    /// Every second byte, from below or from above, and then those between: the memory stays within the bound.
     #[test]
     fn single_bytes_with_gaps_between_them_are_64_at_most() {
         for backwards in [false, true] {
@@ -417,7 +417,7 @@ mod tests {
             assert_eq!(a.cost(), GAP_PARTS * (1 + PART_COST));
             assert_eq!(a.insert(at(70), one(), false), Err(Conflict::Parts));
         }
-        // Neighbours are one part, whichever came first.
+        // Adjacent parts are joined, whichever arrived first.
         for backwards in [false, true] {
             let mut a = Assembler::default();
             for n in 0..GAP_BYTES as u64 {

@@ -5,64 +5,64 @@ use core::time::Duration;
 
 use betanet_wire::{NodeId, caps, cbor};
 
-/// What a session does about ML-KEM-768.
+/// Use of ML-KEM-768 by a session.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Pq {
-    /// Neither offers nor accepts it.
+    /// Neither offers nor accepts ML-KEM-768.
     Off,
-    /// Uses it where the peer does too.
+    /// Uses ML-KEM-768 if the peer supports it.
     Offer,
-    /// As a client, ends with AUTH_FAILED where the server does not use it.
+    /// As a client, ends with AUTH_FAILED if the server does not use ML-KEM-768.
     #[default]
     Require,
 }
 
 impl Pq {
-    /// Whether it is offered at all.
+    /// Whether ML-KEM-768 is offered at all.
     #[must_use]
     pub const fn offered(self) -> bool {
         !matches!(self, Self::Off)
     }
 }
 
-/// What carries the session.
+/// The transport that carries the session.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Outer {
     /// TLS or QUIC: the carrier exports keying material.
     #[default]
     Tls,
-    /// A FORWARD stream over these nodes: the exporter is a hash, and frame headers are masked (E-31).
+    /// A FORWARD stream through these nodes: the exporter is a hash, and frame headers are masked (E-31).
     Forward(Vec<NodeId>),
 }
 
-/// How a session behaves; the defaults are the profile's.
+/// Configuration of a session; the defaults are the profile's.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// ML-KEM-768.
+    /// Use of ML-KEM-768.
     pub pq: Pq,
-    /// The encoded `CapMsg` that is offered. Its `pq` must agree with the field above.
+    /// The encoded `CapMsg` to offer. Its `pq` must agree with the field above.
     pub caps: Vec<u8>,
-    /// The client's TemplateID; zero without a template.
+    /// The client's TemplateID; zeros without a template.
     pub template: [u8; 32],
-    /// What carries the session.
+    /// The transport that carries the session.
     pub outer: Outer,
-    /// Types of stream that the peer may open.
+    /// Stream types that the peer may open.
     pub accepts: Vec<u8>,
-    /// Sealed bytes after which a direction turns its key.
+    /// Number of sealed bytes after which a direction replaces its key.
     pub rekey_bytes: u64,
-    /// Age at which a direction turns its key.
+    /// Age at which a direction replaces its key.
     pub rekey_after: Duration,
-    /// Silence after which a PING asks whether the peer is there.
+    /// Silence after which a PING probes the peer.
     pub keepalive: Duration,
-    /// The same while the answer to a request is waited for.
+    /// Silence after which a PING probes the peer while a request waits for its answer.
     pub patience: Duration,
-    /// The receive window of one stream at most, bytes.
+    /// Maximum receive window of one stream, bytes.
     pub stream_window_max: u64,
-    /// The receive window of the connection at most, bytes.
+    /// Maximum receive window of the connection, bytes.
     pub connection_window_max: u64,
-    /// Bytes that one stream buffers for sending.
+    /// Size of the send buffer of one stream, bytes.
     pub send_buffer: usize,
-    /// Data bytes in one STREAM frame at most.
+    /// Maximum number of data bytes in one STREAM frame.
     pub frame_data: usize,
 }
 
@@ -87,45 +87,45 @@ impl Default for Config {
     }
 }
 
-/// What sealing adds to the data of a STREAM frame.
+/// Bytes that sealing adds to the data of a STREAM frame.
 const SEALING: usize = 10 + 11 + 16;
 
 impl Config {
-    /// The same for a session over a FORWARD stream through `nodes`, the last of which is the responder.
+    /// Adapts the configuration to a session over a FORWARD stream through `nodes`, the last of which is the responder.
     #[must_use]
     pub fn over(mut self, nodes: Vec<NodeId>) -> Self {
         self.outer = Outer::Forward(nodes);
         self.template = [0; 32];
-        // A frame of this session fills one of the session that carries it.
+        // A frame of this session fills one frame of the session that carries it.
         self.frame_data -= SEALING;
         self
     }
 }
 
-/// What a node does beside sessions and requests.
+/// Optional features of a node beside sessions and requests.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Extra {
-    /// It takes libp2p substreams.
+    /// The node accepts libp2p substreams.
     pub libp2p: bool,
-    /// It takes packets of the mix.
+    /// The node accepts mix packets.
     pub mix: bool,
-    /// Which versions of L2.
+    /// Versions of L2 to offer.
     pub l2: L2,
 }
 
-/// Versions of L2 that are offered.
+/// Versions of L2 to offer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum L2 {
-    /// 1.2 alone.
+    /// Only 1.2.
     #[default]
     Own,
     /// 1.2, and sessions that are joined with a leg of 1.1 (profile chapter 9).
     Either,
-    /// Those alone: what a translating node asks for on behalf of a peer of 1.1.
+    /// Only joined sessions: a translating node offers this on behalf of a peer of version 1.1.
     Translated,
 }
 
-/// The capabilities of what is built here, encoded.
+/// Encodes the capabilities that this implementation offers.
 #[must_use]
 pub fn offered_caps(pq: bool, extra: Extra) -> Vec<u8> {
     let mut features = BTreeMap::from([("padding", true), ("pq", pq)]);

@@ -5,39 +5,39 @@ use alloc::vec::Vec;
 use betanet_wire::Code;
 use betanet_wire::prim::{self, Fields};
 
-/// Bytes before the ciphertext, all of them authenticated.
+/// Length of the frame header, all of it authenticated.
 pub const HEADER: usize = 10;
-/// The AEAD's tag.
+/// Length of the AEAD tag.
 pub const TAG: usize = 16;
-/// The least that `Len` counts: type, stream, mark, tag.
+/// Minimum value of `Len`: type, stream, mark, tag.
 pub const MIN_LEN: usize = 23;
-/// A whole frame, at most.
+/// Maximum length of a whole frame.
 pub const MAX_FRAME: usize = 65_535;
-/// The fields of a STREAM payload before its data.
+/// Length of the fields before the data in a STREAM payload.
 pub const STREAM_FIELDS: usize = 11;
 
-/// `Mark` bit 0: a PING's answer (E-10).
+/// `Mark` bit 0: the frame answers a PING (E-10).
 pub const REPLY: u16 = 1;
 
 /// Frame types.
 pub mod ty {
-    /// Bytes of a stream.
+    /// Data of a stream.
     pub const STREAM: u8 = 0x00;
-    /// More credit.
+    /// Grants flow-control credit.
     pub const WINDOW_UPDATE: u8 = 0x01;
-    /// Are you there, or the answer to it.
+    /// A PING, or the answer to one.
     pub const PING: u8 = 0x02;
-    /// The next key follows.
+    /// Announces that the sender's next frame uses the next key.
     pub const KEY_UPDATE: u8 = 0x03;
-    /// The end of a stream or of the connection.
+    /// Closes a stream or the connection.
     pub const CLOSE: u8 = 0x04;
-    /// L1's messages.
+    /// Messages of L1.
     pub const PATH_CONTROL: u8 = 0x20;
-    /// Bytes to be dropped.
+    /// Padding, which the receiver drops.
     pub const PADDING: u8 = 0x21;
 }
 
-/// The name of a frame type.
+/// Name of a frame type.
 #[must_use]
 pub const fn type_name(ty: u8) -> Option<&'static str> {
     Some(match ty {
@@ -52,25 +52,25 @@ pub const fn type_name(ty: u8) -> Option<&'static str> {
     })
 }
 
-/// What a frame is, beside its payload.
+/// Header fields of a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Head {
-    /// The type.
+    /// The frame type.
     pub ty: u8,
-    /// The stream; 0 is the connection.
+    /// The stream ID; 0 is the connection.
     pub stream: u32,
     /// Flags.
     pub mark: u16,
 }
 
 impl Head {
-    /// A frame of the connection.
+    /// Header of a frame for the connection.
     #[must_use]
     pub const fn connection(ty: u8) -> Self {
         Self::of(ty, 0)
     }
 
-    /// A frame of a stream.
+    /// Header of a frame for a stream.
     #[must_use]
     pub const fn of(ty: u8, stream: u32) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Head {
         }
     }
 
-    /// The ten header bytes of a frame with a ciphertext of `sealed` bytes, tag included.
+    /// The ten header bytes of a frame with `sealed` bytes of ciphertext, including the tag.
     #[must_use]
     pub fn to_bytes(self, sealed: usize) -> [u8; HEADER] {
         let len = u32::try_from(sealed + HEADER - 3).unwrap_or(u32::MAX);
@@ -90,7 +90,7 @@ impl Head {
         [l1, l2, l3, self.ty, s0, s1, s2, s3, m0, m1]
     }
 
-    /// Reads the ten header bytes, without their length.
+    /// Parses the ten header bytes, without their length.
     #[must_use]
     pub const fn from_bytes(h: &[u8; HEADER]) -> Self {
         Self {
@@ -101,32 +101,32 @@ impl Head {
     }
 }
 
-/// Why a payload does not fit its type; MALFORMED_FRAME, all of them.
+/// Why a payload does not fit its type; each case maps to MALFORMED_FRAME.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// `Len` under 23 or over 65 532.
+    /// `Len` is below 23 or above 65 532.
     #[error("frame length {0} is out of bounds")]
     Length(usize),
     /// The payload is shorter or longer than its fields.
     #[error("the payload does not fit the frame type")]
     Payload,
-    /// A flag, scope or mark bit that is not defined.
+    /// An undefined flag, scope or mark bit is set.
     #[error("a reserved bit is set")]
     Reserved,
-    /// A stream where there must be none, or the reverse.
+    /// The stream ID is set where it must be 0, or the reverse.
     #[error("the frame type does not go with that stream")]
     Stream,
-    /// A type that is neither known nor skippable.
+    /// The type is neither known nor skippable.
     #[error("unknown frame type {0:#04x}")]
     Type(u8),
 }
 
-/// The length of the whole frame that begins here; `None` while its length is not there.
+/// Length of the whole frame that begins here; `None` while its length field is incomplete.
 ///
 /// # Errors
 ///
-/// [`FrameError::Length`], before anything is decrypted or waited for.
+/// [`FrameError::Length`], before anything is decrypted or awaited.
 pub fn total_length(buf: &[u8]) -> Result<Option<usize>, FrameError> {
     let Some(&[a, b, c]) = buf.first_chunk::<3>() else {
         return Ok(None);
@@ -138,55 +138,55 @@ pub fn total_length(buf: &[u8]) -> Result<Option<usize>, FrameError> {
     Ok(Some(len + 3))
 }
 
-/// An opened frame, read.
+/// A decrypted and parsed frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Frame<'a> {
-    /// Bytes of a stream.
+    /// Data of a stream.
     Stream {
-        /// Where they stand.
+        /// Offset of the data in the stream.
         offset: u64,
-        /// Whether they are the last.
+        /// Whether the data ends the stream.
         fin: bool,
-        /// The bytes.
+        /// The data.
         data: &'a [u8],
     },
-    /// More credit for the connection (`scope` 0) or the stream (1).
+    /// Credit for the connection (`scope` 0) or the stream (`scope` 1).
     WindowUpdate {
-        /// 0 or 1.
+        /// 0 for the connection, 1 for the stream.
         scope: u8,
-        /// How much more.
+        /// Additional credit, bytes.
         credit: u32,
     },
-    /// Eight bytes to be returned, or the ones that were.
+    /// A PING, or the answer to one.
     Ping {
-        /// The bytes.
+        /// Eight bytes that the answer returns unchanged.
         token: [u8; 8],
-        /// Whether this is the answer.
+        /// Whether the frame is the answer.
         reply: bool,
     },
-    /// The next key follows.
+    /// The sender's next frame uses the next key.
     KeyUpdate,
-    /// The end.
+    /// End of the stream or the connection.
     Close {
-        /// Why.
+        /// The close code.
         code: Code,
-        /// In words.
+        /// The close reason as text.
         reason: &'a [u8],
     },
-    /// L1's.
+    /// A message of L1.
     PathControl(&'a [u8]),
-    /// To be dropped.
+    /// Padding to be dropped.
     Padding,
-    /// A type from 0x40 to 0x7F that is not known.
+    /// A frame of an unknown type from 0x40 to 0x7F.
     Skipped(u8),
 }
 
 impl<'a> Frame<'a> {
-    /// Reads a payload.
+    /// Parses a payload.
     ///
     /// # Errors
     ///
-    /// What does not fit.
+    /// The payload does not fit the type.
     pub fn read(head: Head, payload: &'a [u8]) -> Result<Self, FrameError> {
         if (0x40..=0x7f).contains(&head.ty) {
             return Ok(Self::Skipped(head.ty));
@@ -258,7 +258,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// The fields of a STREAM payload that stand before its data.
+/// Encodes the fields before the data in a STREAM payload.
 #[must_use]
 pub fn stream_fields(offset: u64, fin: bool, len: u16) -> [u8; STREAM_FIELDS] {
     let mut out = [0; STREAM_FIELDS];
@@ -268,14 +268,14 @@ pub fn stream_fields(offset: u64, fin: bool, len: u16) -> [u8; STREAM_FIELDS] {
     out
 }
 
-/// A WINDOW_UPDATE payload.
+/// Encodes a WINDOW_UPDATE payload.
 #[must_use]
 pub fn window_update(scope: u8, credit: u32) -> [u8; 5] {
     let [a, b, c, d] = credit.to_be_bytes();
     [scope, a, b, c, d]
 }
 
-/// A CLOSE payload.
+/// Encodes a CLOSE payload.
 #[must_use]
 pub fn close(code: Code, reason: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + reason.len());

@@ -24,39 +24,39 @@ pub const MESSAGE_2: [usize; 2] = [48, 48 + KEM_CIPHERTEXT];
 /// Length of message 3.
 pub const MESSAGE_3: usize = 128;
 
-/// Why a handshake failed; all of them are AUTH_FAILED to the peer.
+/// Why a handshake failed; the peer sees AUTH_FAILED in each case.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// A message of another length than the table's.
+    /// The message has a length that the table does not allow.
     #[error(
         "handshake message {message} of {len} bytes has another length than the profile allows"
     )]
     Length {
-        /// 1, 2 or 3.
+        /// Number of the message: 1, 2 or 3.
         message: u8,
-        /// What came.
+        /// Received length, bytes.
         len: usize,
     },
-    /// A message that does not open: altered, replayed, out of order, or for another node.
+    /// The message does not decrypt: it was altered, replayed, out of order, or meant for another node.
     #[error("handshake message {message} does not open")]
     Sealed {
-        /// 1, 2 or 3.
+        /// Number of the message: 1, 2 or 3.
         message: u8,
     },
-    /// A Diffie-Hellman result of zero: a point of small order.
+    /// A Diffie-Hellman result is zero: the public key is a point of small order.
     #[error("a key of small order in handshake message {message}")]
     SmallOrder {
-        /// 1, 2 or 3.
+        /// Number of the message: 1, 2 or 3.
         message: u8,
     },
-    /// An encapsulation key that fails FIPS 203's check.
+    /// The encapsulation key fails the check of FIPS 203.
     #[error("the ML-KEM encapsulation key is not valid")]
     Kem,
-    /// The identity in message 3 is no usable key, or not the Noise static key.
+    /// The identity in message 3 is not a usable key, or does not match the Noise static key.
     #[error("the identity does not match the Noise key")]
     Identity,
-    /// The server does not use ML-KEM and this client insists.
+    /// The server does not use ML-KEM, which this client requires.
     #[error("the peer does not use ML-KEM-768, which is required here")]
     PqRequired,
     /// The handshake could not be set up.
@@ -73,7 +73,7 @@ impl HandshakeError {
     }
 }
 
-/// The randomness of one handshake; wiped on drop.
+/// The randomness of one handshake, wiped on drop.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secrets {
     ephemeral: [u8; 32],
@@ -81,13 +81,13 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Draws it.
+    /// Draws fresh randomness.
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Self {
         Self::new(rng.array(), rng.array())
     }
 
-    /// Takes it as given: the X25519 ephemeral, and for ML-KEM the client's `d || z` or the server's `m` in
+    /// Uses the given values: the X25519 ephemeral, and for ML-KEM the client's `d || z`, or the server's `m` in
     /// the first 32 bytes.
     #[must_use]
     pub const fn new(ephemeral: [u8; 32], kem: [u8; 64]) -> Self {
@@ -95,28 +95,28 @@ impl Secrets {
     }
 }
 
-/// What a finished handshake gives.
+/// Result of a finished handshake.
 pub struct Outcome {
     /// The other end's identity.
     pub peer: PublicKey,
     /// The client's TemplateID.
     pub template: [u8; 32],
-    /// Whether ML-KEM-768 went into the secret.
+    /// Whether ML-KEM-768 contributed to the secret.
     pub pq: bool,
     /// The Noise handshake hash.
     pub hash: [u8; 32],
-    /// The secret that the key schedule starts from.
+    /// The secret from which the key schedule derives all keys.
     pub noise_secret: Zeroizing<[u8; 32]>,
 }
 
-/// The primitives that a handshake runs on, with one ephemeral key: for known answers, and no part of the interface.
+/// The handshake's primitives with a fixed ephemeral key: for known-answer tests, not part of the interface.
 #[doc(hidden)]
 #[must_use]
 pub fn resolver(ephemeral: [u8; 32]) -> Box<dyn snow::resolvers::CryptoResolver + Send> {
     Box::new(Resolver::new(ephemeral, None))
 }
 
-/// X25519 as the handshake does it; `None` where the result is zero.
+/// The handshake's X25519; `None` if the result is zero.
 #[must_use]
 pub fn x25519(private: &[u8; 32], public: &[u8; 32]) -> Option<[u8; 32]> {
     crate::resolver::x25519(private, public)
@@ -218,7 +218,7 @@ impl Initiator {
     ///
     /// # Errors
     ///
-    /// [`HandshakeError::SmallOrder`] for a useless responder key, [`HandshakeError::Setup`].
+    /// [`HandshakeError::SmallOrder`] for an unusable responder key, [`HandshakeError::Setup`].
     #[allow(clippy::needless_pass_by_value, reason = "the secrets end here")]
     pub fn start(
         identity: &Identity,
@@ -257,7 +257,7 @@ impl Initiator {
     ///
     /// # Errors
     ///
-    /// What is wrong with message 2.
+    /// Message 2 is invalid.
     pub fn finish(mut self, message2: &[u8]) -> Result<(Outcome, Vec<u8>), HandshakeError> {
         if !MESSAGE_2.contains(&message2.len()) {
             return Err(HandshakeError::Length {
@@ -296,7 +296,7 @@ impl Responder {
     ///
     /// # Errors
     ///
-    /// What is wrong with message 1; the caller then answers as its cover site does (E-6).
+    /// Message 1 is invalid; the caller then answers as its cover site does (E-6).
     #[allow(clippy::needless_pass_by_value, reason = "the secrets end here")]
     pub fn accept(
         identity: &Identity,
@@ -342,7 +342,7 @@ impl Responder {
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Message 3 is invalid.
     pub fn finish(mut self, message3: &[u8]) -> Result<Outcome, HandshakeError> {
         if message3.len() != MESSAGE_3 {
             return Err(HandshakeError::Length {

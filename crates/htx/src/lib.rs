@@ -1,11 +1,11 @@
 //! L2: one session between two nodes, from the ticket to the last CLOSE, as a value without IO.
 //!
-//! **Promises.** The inner handshake authenticates both ends and binds the outer channel, the versions and
-//! the features into the keys; streams are ordered, flow-controlled and typed; a peer's fault ends the session
-//! with an event and a code, never with a panic; memory is bounded whatever the peer sends.
+//! **Promises.** The inner handshake authenticates both ends and binds the outer channel, the versions and the features into
+//! the keys. Streams are ordered, flow-controlled and typed. A peer's fault ends the session with an event and a code, never
+//! with a panic. Memory is bounded whatever the peer sends.
 //!
 //! **Below:** a carrier that moves ordered bytes both ways and can export keying material (`carrier`, or the
-//! simulator's). **Above:** whoever opens typed streams (`bar`, later `mesh`, `mix`).
+//! simulator's). **Above:** the layers that open typed streams (`bar`, `mesh`, `mix`).
 //! **Source:** profile chapters 2 and 4 (`spec-vectors/PROFILE.md`), Noise revision 34, FIPS 203.
 //!
 //! A [`Session`] keeps the contract of [`betanet_machine::Machine`]: feed it [`Input`]s and [`Command`]s, hand its
@@ -33,7 +33,7 @@ pub use handshake::{HandshakeError, Secrets};
 pub use seal::{OpenError, Opener, Sealer};
 pub use session::{By, Command, Event, Input, Session, Stats, Transmit};
 
-/// Names a stream within its session: odd from the client, even from the server.
+/// ID of a stream within its session: odd from the client, even from the server.
 pub type StreamId = u32;
 
 /// The stream types of profile chapter 4.
@@ -42,7 +42,7 @@ pub mod kind {
     pub const BAR: u8 = 0x01;
     /// Sphinx packets, back to back, from the opener only.
     pub const MIX: u8 = 0x02;
-    /// Bytes bound to a path, which a hop passes on.
+    /// Bytes bound to a path, which a hop forwards.
     pub const FORWARD: u8 = 0x03;
     /// A list of peer records from a seed.
     pub const DISCOVER: u8 = 0x10;

@@ -1,6 +1,6 @@
-//! Padding that looks at no content: sizes rounded up to a few, or bytes at a rate that is the same whether there is something to say.
+//! Content-independent padding: lengths rounded up to buckets, or a byte rate that does not depend on pending data.
 //!
-//! Both work one way: each end pads what it sends as it likes, where both know PADDING.
+//! Padding is per direction: each end pads its own traffic as configured, if both ends support PADDING.
 
 use core::fmt;
 use core::str::FromStr;
@@ -10,35 +10,35 @@ use betanet_machine::Time;
 
 use crate::frame::{HEADER, TAG};
 
-/// Between two cells.
+/// Interval between two cells.
 pub const TICK: Duration = Duration::from_millis(20);
-/// Ticks a second.
+/// Ticks per second.
 const TICKS: u64 = 50;
-/// The least that a PADDING frame takes.
+/// Minimum size of a PADDING frame.
 pub const PADDING_MIN: usize = HEADER + TAG;
-/// Sizes that bytes which leave together are filled up to; more than the last are filled up to a multiple of it.
+/// Sizes to which bytes sent together are padded; above the last size, they are padded to a multiple of it.
 pub const BUCKETS: [usize; 6] = [512, 1024, 2048, 4096, 8192, 16_384];
-/// Ticks between two looks at whether a rate is still the right one: all that an observer learns is which it is.
+/// Ticks between two rate decisions: an observer learns only the chosen rate.
 const LOOK: u32 = 16;
-/// Rates, bytes a second.
+/// Allowed rates, bytes per second.
 const RATES: core::ops::RangeInclusive<u64> = 4096..=64 << 20;
 
-/// How what is sent is padded.
+/// Padding of the bytes that a session sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Padding {
-    /// What leaves together is filled up to the next of [`BUCKETS`].
+    /// Bytes sent together are padded to the next size of [`BUCKETS`].
     Buckets,
-    /// So many bytes a second, whatever there is to say; doubled while there is more, up to a highest rate, and halved while there is
-    /// less than half. With one rate for both, it never changes.
+    /// A rate in bytes per second, independent of pending data. It doubles while more is pending, up to `most`, and halves while
+    /// less than half is used, down to `least`. If both are equal, the rate never changes.
     Rate {
-        /// The lowest, bytes a second.
+        /// Lowest rate, bytes per second.
         least: u64,
-        /// The highest.
+        /// Highest rate, bytes per second.
         most: u64,
     },
 }
 
-/// What [`Padding`] is not.
+/// The text is not a valid [`Padding`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("buckets, a rate as 64k or 1m bytes a second, or two as 16k..1m; a rate is 4k to 64m")]
 pub struct PaddingError;
@@ -83,7 +83,7 @@ impl fmt::Display for Padding {
     }
 }
 
-/// The bytes of PADDING, its frame's own ones not counted, that fill `sent` up to a bucket; `None` where it is one.
+/// Number of PADDING bytes, without their frame's overhead, that pad `sent` to a bucket; `None` if `sent` is a bucket size.
 #[must_use]
 pub fn to_bucket(sent: usize) -> Option<usize> {
     let fits = |size: usize| size == sent || size > sent + PADDING_MIN;
@@ -98,24 +98,24 @@ pub fn to_bucket(sent: usize) -> Option<usize> {
     (size > sent).then(|| size - sent - PADDING_MIN)
 }
 
-/// Says how many bytes leave when, at a rate.
+/// Schedules sending at a rate: when to send, and how many bytes.
 #[derive(Debug)]
 pub struct Pacer {
     least: u64,
     most: u64,
     rate: u64,
-    /// When the next bytes are due.
+    /// Time of the next cell.
     next: Time,
-    /// Bytes of a second that no tick was long enough for, in fiftieths.
+    /// Bytes of a second that did not divide evenly into ticks, in fiftieths.
     rest: u64,
-    /// Ticks since the last look, and of those how many had more to say, or less than half.
+    /// Ticks since the last rate decision, and how many of them had more to send, or used less than half.
     ticks: u32,
     more: u32,
     less: u32,
 }
 
 impl Pacer {
-    /// Begins at `now`, at the lowest rate.
+    /// Starts at `now` with the lowest rate.
     #[must_use]
     pub const fn new(now: Time, least: u64, most: u64) -> Self {
         Self {
@@ -130,32 +130,33 @@ impl Pacer {
         }
     }
 
-    /// The rate that it is at, bytes a second.
+    /// The current rate, bytes per second.
     #[must_use]
     pub const fn rate(&self) -> u64 {
         self.rate
     }
 
-    /// The bytes of one tick at that rate, at most.
+    /// Maximum number of bytes per tick at the current rate.
     #[must_use]
     pub fn cell(&self) -> usize {
         usize::try_from(self.rate / TICKS + 1).unwrap_or(usize::MAX)
     }
 
-    /// When bytes are due.
+    /// Time of the next cell.
     #[must_use]
     pub const fn wake(&self) -> Time {
         self.next
     }
 
-    /// The bytes that are due now; [`Pacer::sent`] follows. Ticks that were missed are not made up for: that would tell of them twice.
+    /// Number of bytes due now; call [`Pacer::sent`] afterwards. Missed ticks are not made up for, because a burst would reveal
+    /// them a second time.
     #[must_use]
     pub fn due(&self, now: Time) -> Option<usize> {
         let bytes = (self.rate + self.rest) / TICKS;
         (now >= self.next).then(|| usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
-    /// What was due has left; of it so many bytes were something to say, and so many more wait.
+    /// Records that the due bytes were sent: `said` of them carried data, and `waiting` bytes are still pending.
     pub fn sent(&mut self, now: Time, said: usize, waiting: usize) {
         let bytes = self.rate + self.rest;
         let due = bytes / TICKS;
@@ -209,7 +210,7 @@ mod tests {
                 pacer.sent(pacer.wake(), said.min(due), said);
                 prop_assert_eq!(pacer.rate(), rate);
             }
-            // Two seconds of it, to the byte.
+            // Exactly two seconds' worth of bytes.
             prop_assert_eq!(pacer.wake(), Time::ZERO + 100 * TICK);
             prop_assert_eq!(bytes, 2 * rate);
         }

@@ -10,10 +10,10 @@ use snow::resolvers::CryptoResolver;
 use snow::types::{Cipher, Dh, Hash, Random};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Hands out the primitives; its randomness is one ephemeral key that was drawn before.
+/// Provides the primitives; its randomness is one ephemeral key that was drawn beforehand.
 pub(crate) struct Resolver {
     ephemeral: [u8; 32],
-    /// The public half of the static key, where it is known: deriving it is a multiplication.
+    /// The public half of the static key, if known: deriving it costs a multiplication.
     own: Option<[u8; 32]>,
 }
 
@@ -54,7 +54,7 @@ impl CryptoResolver for Resolver {
     }
 }
 
-/// Gives its 32 bytes once; a second request is refused rather than answered with the same key.
+/// Yields its 32 bytes once; a second request is refused, because it would repeat the key.
 struct Once(Option<[u8; 32]>);
 
 impl Drop for Once {
@@ -84,7 +84,7 @@ struct X25519 {
 
 impl X25519 {
     fn derive(&mut self) {
-        // By the base point's table, a third of the ladder's time.
+        // The base-point table takes a third of the ladder's time.
         let secret = x25519_dalek::StaticSecret::from(self.private);
         self.public = x25519_dalek::PublicKey::from(&secret).to_bytes();
     }
@@ -106,7 +106,7 @@ impl Dh for X25519 {
     fn set(&mut self, privkey: &[u8]) {
         if let Ok(key) = privkey.try_into() {
             self.private = key;
-            // The static key is the one that is set; the ephemeral one is generated.
+            // The static key is set; the ephemeral key is generated.
             match self.own {
                 Some(public) => self.public = public,
                 None => self.derive(),
@@ -142,7 +142,7 @@ impl Dh for X25519 {
     }
 }
 
-/// The shared secret; `None` where it is zero: a point of small order, with which its sender fixes the secret.
+/// The shared secret; `None` if it is zero, because a point of small order lets its sender fix the secret.
 pub(crate) fn x25519(private: &[u8; 32], public: &[u8; 32]) -> Option<[u8; 32]> {
     let shared = x25519_dalek::x25519(*private, *public);
     (!same(&shared, &[0; 32])).then_some(shared)
@@ -176,7 +176,7 @@ impl Hash for Sha {
     }
 }
 
-/// Holds no key until it is set; ring's keys are wiped by [`crate::seal::Wiped`].
+/// Holds no key until one is set; ring's keys are wiped by [`crate::seal::Wiped`].
 struct ChaChaPoly(Option<crate::seal::Wiped>);
 
 fn noise_nonce(n: u64) -> Nonce {

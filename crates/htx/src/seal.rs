@@ -11,11 +11,11 @@ use zeroize::Zeroizing;
 
 use crate::frame::{HEADER, Head, TAG, ty};
 
-/// Frames that may still come under the old key, and frames under the new one that end its life.
+/// Number of frames that may still arrive under the old key, and of frames under the new key that retire the old one.
 const OLD_FRAMES: u32 = 3;
-/// Frames between two KEY_UPDATEs of one sender.
+/// Minimum number of frames between two KEY_UPDATEs of one sender.
 const TURN_AFTER: u32 = 4;
-/// Frames after the old key's end in which an unreadable frame is said to be under it.
+/// Number of frames after the old key's end in which an undecryptable frame is attributed to it.
 const OLD_GRACE: u32 = 4;
 
 /// A ring key that is overwritten when dropped, which ring itself does not do.
@@ -36,12 +36,12 @@ impl Drop for Wiped {
         if let Ok(zero) = UnboundKey::new(&CHACHA20_POLY1305, &[0; 32]) {
             *self.0 = LessSafeKey::new(zero);
         }
-        // Without a reader the store above is dead, and may be left out.
+        // Without a reader the store above is dead and may be removed.
         core::hint::black_box(&*self.0);
     }
 }
 
-/// One generation's key of one direction.
+/// Key of one direction for one key generation.
 struct Keys {
     aead: Option<Wiped>,
     salt: Zeroizing<[u8; 12]>,
@@ -77,7 +77,7 @@ impl Keys {
         Nonce::assume_unique_for_key(schedule::nonce(&self.salt, self.counter))
     }
 
-    /// Masks or unmasks the header of a frame that is sealed (E-31; RFC 9001 §5.4.4 with seven bytes).
+    /// Masks or unmasks the header of a sealed frame (E-31; RFC 9001 §5.4.4 with seven bytes).
     fn turn_mask(&self, frame: &mut [u8]) {
         let Some(key) = &self.mask else { return };
         let Some(sample) = frame.last_chunk::<TAG>().copied() else {
@@ -91,7 +91,7 @@ impl Keys {
         }
     }
 
-    /// Opens in place; the plaintext stands between header and tag.
+    /// Decrypts in place; the plaintext lies between header and tag.
     fn open(&mut self, frame: &mut [u8]) -> Option<Head> {
         self.turn_mask(frame);
         let (head, sealed) = frame.split_first_chunk_mut::<HEADER>()?;
@@ -108,7 +108,7 @@ impl Keys {
     }
 }
 
-/// Seals one direction's frames and turns its key.
+/// Seals the frames of one direction and replaces its key.
 pub struct Sealer {
     secret: TrafficSecret,
     keys: Keys,
@@ -116,7 +116,7 @@ pub struct Sealer {
     frames: u64,
     bytes: u64,
     generation: u64,
-    /// Where frames are built; its memory is used again once those sealed before have left.
+    /// Buffer in which frames are built; its memory is reused once earlier frames have been sent.
     buffer: BytesMut,
 }
 
@@ -131,7 +131,7 @@ impl core::hash::Hash for Sealer {
 }
 
 impl Sealer {
-    /// Starts an epoch; `masked` over FORWARD.
+    /// Starts an epoch; `masked` for a session over FORWARD.
     #[must_use]
     pub fn new(secret: TrafficSecret, masked: bool) -> Self {
         Self {
@@ -145,7 +145,7 @@ impl Sealer {
         }
     }
 
-    /// Starts at a counter other than 0: for known answers.
+    /// Starts at a counter other than 0, for known-answer tests.
     #[must_use]
     pub fn from_parts(key: &[u8; 32], salt: [u8; 12], counter: u64) -> Self {
         let mut this = Self::new(TrafficSecret::client(&[0; 32]), false);
@@ -172,7 +172,7 @@ impl Sealer {
                 .ok()
         });
         let Some(tag) = sealed else {
-            // Unreachable for our lengths; nothing readable may leave if it is not.
+            // Unreachable for our lengths; if reached, no plaintext may leave.
             return Bytes::new();
         };
         out.extend_from_slice(tag.as_ref());
@@ -180,7 +180,7 @@ impl Sealer {
         self.keys.counter += 1;
         self.frames += 1;
         self.bytes += out.len() as u64;
-        // What is left of the memory stays behind for the next frame.
+        // The remaining memory serves the next frame.
         self.buffer = out.split_off(out.len());
         out.freeze()
     }
@@ -191,7 +191,7 @@ impl Sealer {
         self.generation == 0 || self.frames >= TURN_AFTER as u64
     }
 
-    /// Seals KEY_UPDATE and goes on under the next key.
+    /// Seals a KEY_UPDATE and switches to the next key.
     pub fn turn(&mut self) -> Bytes {
         let out = self.seal(Head::connection(ty::KEY_UPDATE), &[], &[]);
         self.secret = self.secret.next();
@@ -214,24 +214,24 @@ impl Sealer {
         self.frames
     }
 
-    /// How often the key has turned.
+    /// Number of key updates so far.
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.generation
     }
 }
 
-/// Why a frame did not open.
+/// Why a frame did not decrypt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Under no valid key.
+    /// No valid key decrypts the frame.
     #[error("a frame does not open")]
     Sealed,
-    /// Shortly after the old key's end: it is taken to be under that.
+    /// The frame came shortly after the old key's end and is attributed to the old key.
     #[error("a frame does not open shortly after the old key ended")]
     OldKey,
-    /// KEY_UPDATE sooner than four frames after the last.
+    /// A KEY_UPDATE came sooner than four frames after the last.
     #[error("the key turns again too soon")]
     TurnedTooSoon,
 }
@@ -241,7 +241,7 @@ struct Old {
     frames: u32,
 }
 
-/// Opens one direction's frames and follows its key.
+/// Opens the frames of one direction and follows its key updates.
 pub struct Opener {
     secret: TrafficSecret,
     keys: Keys,
@@ -249,7 +249,7 @@ pub struct Opener {
     frames: u64,
     old: Option<Old>,
     generation: u64,
-    /// Frames opened since the old key ended.
+    /// Number of frames opened since the old key ended.
     since_old: u32,
 }
 
@@ -265,7 +265,7 @@ impl core::hash::Hash for Opener {
 }
 
 impl Opener {
-    /// Starts at a counter other than 0: for known answers.
+    /// Starts at a counter other than 0, for known-answer tests.
     #[must_use]
     pub fn from_parts(key: &[u8; 32], salt: [u8; 12], counter: u64) -> Self {
         let mut this = Self::new(TrafficSecret::client(&[0; 32]), false);
@@ -273,7 +273,7 @@ impl Opener {
         this
     }
 
-    /// Starts an epoch; `masked` over FORWARD.
+    /// Starts an epoch; `masked` for a session over FORWARD.
     #[must_use]
     pub fn new(secret: TrafficSecret, masked: bool) -> Self {
         Self {
@@ -287,16 +287,16 @@ impl Opener {
         }
     }
 
-    /// Opens a whole frame in place and follows a KEY_UPDATE. The payload stands between header and tag.
+    /// Decrypts a whole frame in place and follows a KEY_UPDATE. The payload lies between header and tag.
     ///
     /// # Errors
     ///
-    /// The frame opens under no valid key, or turns the key too soon. The frame's bytes are then worthless.
+    /// No valid key decrypts the frame, or it updates the key too soon. The frame's bytes are then unusable.
     pub fn open(&mut self, frame: &mut [u8]) -> Result<Head, OpenError> {
         let head = match &mut self.old {
             None => self.keys.open(frame),
             Some(old) => {
-                // A failed trial destroys what it tried.
+                // A failed attempt overwrites its input.
                 let mut copy = Zeroizing::new(frame.to_vec());
                 match self.keys.open(&mut copy) {
                     Some(head) => {
@@ -358,13 +358,13 @@ impl Opener {
         self.generation += 1;
     }
 
-    /// Frames opened under the current key.
+    /// Number of frames opened under the current key.
     #[must_use]
     pub const fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// How often the key has turned.
+    /// Number of key updates so far.
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.generation

@@ -1,4 +1,4 @@
-//! The session machine: routing only. Each concern with fields of its own stands in a file of its own.
+//! The session machine: dispatch only. Each concern with fields of its own has its own file.
 
 mod closing;
 mod command;
@@ -31,24 +31,24 @@ use liveness::Liveness;
 use meter::Meter;
 use negotiation::Negotiation;
 
-/// Transmits that wait, at most.
+/// Maximum number of queued transmits.
 const OUT_MAX: usize = 1024;
-/// Room in the queues below which no more input is read: what one frame may answer.
+/// Free queue slots below which no more input is read: the output that one frame may cause.
 const MARGIN: usize = 16;
-/// Sealed bytes that wait, above which no stream data is added.
+/// Queued sealed bytes above which no stream data is added.
 const OUT_BYTES: usize = 256 << 10;
-/// Events that wait, at most.
+/// Maximum number of queued events.
 const EVENTS_MAX: usize = 2048;
-/// Received bytes that wait, at most.
+/// Maximum number of buffered received bytes.
 const RX_MAX: usize = 256 << 10;
-/// Frames after which the key turns where a leg of 1.1 is joined with the session: that version's clock runs too.
+/// Number of frames after which a session joined with a leg of 1.1 replaces its key: version 1.1 has this limit too.
 const TRANSLATED_FRAMES: u64 = 1 << 16;
-/// From message 1 to an open session, on the server.
+/// Time from message 1 to an open session, on the server.
 const SERVER_DEADLINE: Duration = Duration::from_secs(10);
-/// The same on the client, whose message 1 may be waited for as long again.
+/// Time from message 1 to an open session, on the client, whose message 1 may itself wait as long.
 const CLIENT_DEADLINE: Duration = Duration::from_secs(20);
 
-/// From the carrier.
+/// Inputs from the carrier.
 #[derive(Debug)]
 pub enum Input {
     /// Body bytes, in order.
@@ -59,109 +59,109 @@ pub enum Input {
     End,
     /// The carrier is gone.
     Lost,
-    /// The carrier has heard from the peer's carrier: what was sent may be long on its way, but it is.
+    /// The peer's carrier showed a sign of life: sent data may be slow, but is on its way.
     Alive,
-    /// The peer's carrier is going away.
+    /// The peer's carrier is shutting down.
     GoAway,
 }
 
-/// For the carrier. `End` and `Reset` are the last.
+/// Outputs for the carrier. `End` and `Reset` are final.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Transmit {
     /// Body bytes, in order.
     Bytes(Bytes),
     /// Export 32 bytes with [`crate::ticket::EXPORTER_LABEL`] and this context.
     NeedExport(Vec<u8>),
-    /// Tell the peer's carrier that no new requests are taken.
+    /// Tell the peer's carrier that no new requests are accepted.
     GoAway,
     /// End the body.
     End,
-    /// Break the body off.
+    /// Abort the body.
     Reset,
 }
 
-/// From above.
+/// Commands from the layer above.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Open a stream of this type; its ID is the answer.
+    /// Open a stream of this type; the command returns its ID.
     Open {
-        /// The type byte.
+        /// The stream type.
         kind: u8,
     },
-    /// Send bytes on a stream, and end its sending direction with `fin`.
+    /// Send bytes on a stream; `fin` ends its sending direction.
     Write {
-        /// Which.
+        /// Stream to write to.
         stream: StreamId,
-        /// What.
+        /// Bytes to send.
         data: Bytes,
-        /// Whether they are the last.
+        /// Whether the bytes are the stream's last.
         fin: bool,
     },
-    /// Ask for the round-trip time; [`Event::Pong`] answers all who asked before.
+    /// Measure the round-trip time; one [`Event::Pong`] answers all earlier requests.
     Ping,
-    /// Turn the sending key as soon as the rules allow.
+    /// Replace the sending key as soon as the rules allow.
     Rekey,
-    /// Send a PADDING frame with this many zero bytes, where the feature is on; at most 16 384.
+    /// Send a PADDING frame with this many zero bytes, if both sides support PADDING; at most 16 384.
     Pad(u16),
     /// Send an L1 message.
     PathControl(Bytes),
-    /// Take no new streams, give the open ones 10 s, then close with OK.
+    /// Accept no new streams, give open ones 10 s, then close with OK.
     Shutdown,
-    /// The same, but what the peer's streams still say is not waited for: close once all that this side wrote was sealed.
+    /// Shut down without waiting for the peer's data: close once everything that this side wrote is sealed.
     Finish,
 }
 
-/// Who ended a session.
+/// The party that ended a session.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum By {
     /// This side.
     Local,
-    /// The other side's CLOSE.
+    /// The peer, with CLOSE.
     Peer,
     /// The carrier broke, or the peer fell silent.
     Cut,
 }
 
-/// For above.
+/// Events for the layer above.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
-    /// The session is open; [`Session::peer`] and [`Session::agreed`] tell with whom and on what.
+    /// The session is open; [`Session::peer`] and [`Session::agreed`] give the peer and the agreed parameters.
     Established,
     /// The peer opened a stream.
     Opened {
-        /// Which.
+        /// The opened stream.
         stream: StreamId,
-        /// Its type.
+        /// The stream type.
         kind: u8,
     },
-    /// Bytes of a stream, in order, without its type byte. Answer with [`Session::consume`].
+    /// Bytes of a stream, in order, without its type byte. Acknowledge them with [`Session::consume`].
     Data {
-        /// Which.
+        /// Stream of the bytes.
         stream: StreamId,
         /// The bytes.
         data: Bytes,
-        /// Whether they are the last.
+        /// Whether the bytes are the stream's last.
         fin: bool,
     },
-    /// A write that was refused may be tried again.
+    /// A refused write may be retried.
     Writable {
-        /// Which.
+        /// The stream that has room again.
         stream: StreamId,
     },
     /// The peer ended a stream before its FIN.
     StreamClosed {
-        /// Which.
+        /// The closed stream.
         stream: StreamId,
-        /// Why.
+        /// The peer's close code.
         code: Code,
-        /// Bytes delivered before.
+        /// Bytes delivered before the close.
         delivered: u64,
     },
     /// The session ended while this stream was open.
     Cut {
-        /// Which.
+        /// The stream that was cut.
         stream: StreamId,
-        /// Bytes delivered before.
+        /// Bytes delivered before the cut.
         delivered: u64,
     },
     /// A PING was answered.
@@ -171,42 +171,42 @@ pub enum Event {
     },
     /// An L1 message.
     PathControl(Bytes),
-    /// The peer takes no new streams.
+    /// The peer accepts no new streams.
     GoingAway,
     /// The session ended; no event follows.
     Closed {
-        /// Why.
+        /// The close code.
         code: Code,
-        /// In words.
+        /// The close reason as text.
         reason: String,
-        /// Who ended it.
+        /// The party that ended the session.
         by: By,
     },
 }
 
-/// What a session counts.
+/// Counters of a session.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Frames sealed.
+    /// Number of frames sealed.
     pub frames_out: u64,
-    /// Frames opened.
+    /// Number of frames opened.
     pub frames_in: u64,
-    /// Bytes sealed, headers and tags included.
+    /// Bytes sealed, including headers and tags.
     pub bytes_out: u64,
-    /// Bytes opened, headers and tags included.
+    /// Bytes opened, including headers and tags.
     pub bytes_in: u64,
-    /// Times the sending key turned.
+    /// Number of updates of the sending key.
     pub rekeys_out: u64,
-    /// Times the receiving key turned.
+    /// Number of updates of the receiving key.
     pub rekeys_in: u64,
-    /// Streams that the peer opened and that were refused.
+    /// Number of streams that the peer opened and this side refused.
     pub streams_refused: u64,
-    /// Frames of unknown skippable types.
+    /// Number of frames of unknown, skippable types.
     pub skipped: u64,
-    /// Frames for streams that ended before.
+    /// Number of frames for streams that had already ended.
     pub late: u64,
-    /// Events that found no room, though room was made sure of: a fault of this layer.
+    /// Events lost to a full queue. Non-zero means a bug: room is reserved beforehand.
     pub lost_events: u64,
 }
 
@@ -251,7 +251,7 @@ pub struct Session {
     turn_wanted: bool,
     turned_at: Time,
     rx: BytesMut,
-    /// A whole unit waits in `rx` since then, because a queue was short of room.
+    /// Since when a whole unit waits in `rx` because a queue was short of room.
     backlog: Option<Time>,
     out: Queue<Transmit>,
     out_bytes: usize,
@@ -265,13 +265,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins as the client; message 1 is the first transmit.
+    /// Starts a client session; message 1 is the first transmit.
     ///
     /// `ekm0` is the carrier's exporter with [`crate::ticket::EXPORTER_CONTEXT`].
     ///
     /// # Errors
     ///
-    /// [`Error::Handshake`] when the responder's key is useless.
+    /// [`Error::Handshake`] if the responder's key is unusable.
     pub fn connect(
         now: Now,
         config: Config,
@@ -296,11 +296,11 @@ impl Session {
         Ok(this)
     }
 
-    /// Begins as the server with message 1; message 2 is the first transmit.
+    /// Starts a server session from message 1; message 2 is the first transmit.
     ///
     /// # Errors
     ///
-    /// What is wrong with message 1: the carrier then answers as its cover site does.
+    /// Message 1 is invalid: the carrier then answers as its cover site does.
     pub fn accept(
         now: Now,
         config: Config,
@@ -354,13 +354,13 @@ impl Session {
         }
     }
 
-    /// The other end's identity; on the server once message 3 was read.
+    /// The peer's identity; on the server available once message 3 was read.
     #[must_use]
     pub fn peer(&self) -> Option<&PublicKey> {
         self.outcome.as_ref().map(|o| &o.peer)
     }
 
-    /// What both ends agreed on, once the session is open.
+    /// The parameters that both ends agreed on, once the session is open.
     #[must_use]
     pub const fn agreed(&self) -> Option<&Agreed> {
         self.agreed.as_ref()
@@ -372,31 +372,32 @@ impl Session {
         self.outcome.as_ref().map(|o| &o.template)
     }
 
-    /// Whether ML-KEM-768 went into the keys.
+    /// Whether ML-KEM-768 contributed to the keys.
     #[must_use]
     pub fn pq(&self) -> bool {
         self.outcome.as_ref().is_some_and(|o| o.pq)
     }
 
-    /// The Noise handshake hash, which both ends share and which is no secret.
+    /// The Noise handshake hash. Both ends share it, and it is not secret.
     #[must_use]
     pub fn transcript(&self) -> Option<&[u8; 32]> {
         self.outcome.as_ref().map(|o| &o.hash)
     }
 
-    /// The key that this session's client draws its paths through the mix with; none before the session is open. A peer has it too.
+    /// The key with which this session's client draws its paths through the mix; the peer has it too. `None` before the session
+    /// is open.
     #[must_use]
     pub fn lottery_key(&self) -> Option<&[u8; 32]> {
         self.lottery.as_deref()
     }
 
-    /// The smoothed round-trip time, once one was measured.
+    /// The smoothed round-trip time; `None` before the first measurement.
     #[must_use]
     pub const fn rtt(&self) -> Option<Duration> {
         self.liveness.rtt()
     }
 
-    /// When the session began.
+    /// Start time of the session.
     #[must_use]
     pub const fn began(&self) -> Time {
         self.began
@@ -414,31 +415,31 @@ impl Session {
         matches!(self.phase, Phase::Closed)
     }
 
-    /// Streams that are open.
+    /// Number of open streams.
     #[must_use]
     pub fn open_streams(&self) -> usize {
         self.streams.len()
     }
 
-    /// Bytes of all streams that wait to be sealed.
+    /// Bytes of all streams that are not yet sealed.
     #[must_use]
     pub fn send_buffered(&self) -> usize {
         self.streams.buffered()
     }
 
-    /// Bytes of one stream that wait to be sealed.
+    /// Bytes of one stream that are not yet sealed.
     #[must_use]
     pub fn stream_buffered(&self, stream: StreamId) -> usize {
         self.streams.get(stream).map_or(0, |s| s.send.buffered())
     }
 
-    /// Whether an input of this many bytes would be taken now.
+    /// Whether an input of this many bytes would be accepted now.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
         self.rx.is_empty() || self.rx.len() + bytes <= RX_MAX
     }
 
-    /// What was counted.
+    /// The session's counters.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         &self.stats
@@ -448,19 +449,19 @@ impl Session {
         if let Transmit::Bytes(bytes) = &transmit {
             self.out_bytes += bytes.len();
         }
-        // Room was looked at before: for a frame of the peer, for a command, for each stream that ends or gives credit back. A
-        // sealed frame that was lost would end the session.
+        // Room was checked before: for a frame of the peer, for a command, and for each stream that ends or returns credit.
+        // A lost sealed frame would end the session.
         self.out.push_reserved(now, transmit);
     }
 
     fn event(&mut self, now: Time, event: Event) {
-        // What is left of a frame that ended the session tells nothing.
+        // The rest of a frame that ended the session causes no events.
         if !self.is_over() && !self.events.push(now, event) {
             self.stats.lost_events += 1;
         }
     }
 
-    /// A handshake message: u16 length and the bytes.
+    /// Sends a handshake message: a u16 length and the bytes.
     fn send_message(&mut self, now: Time, message: &[u8]) {
         let mut out = Vec::with_capacity(2 + message.len());
         betanet_wire::prim::put_varstr(&mut out, message);
@@ -469,7 +470,7 @@ impl Session {
 
     fn send_frame(&mut self, now: Time, head: Head, prefix: &[u8], data: &[u8]) {
         let over = self.is_over();
-        // Behind this side's CLOSE nothing is sent.
+        // Nothing is sent after this side's CLOSE.
         let Some(sealer) = self.sealer.as_mut().filter(|_| !over) else {
             return;
         };
@@ -526,7 +527,7 @@ impl Session {
         self.process(now);
     }
 
-    /// Turns the sending key when it is wanted or due, and the rules allow it.
+    /// Replaces the sending key if an update is requested or due, and the rules allow it.
     fn turn_if_due(&mut self, now: Time) {
         let age = now - self.turned_at;
         let translated = self.agreed.as_ref().is_some_and(Agreed::is_translated);
@@ -555,7 +556,7 @@ impl Session {
             && self.events.room() > MARGIN
     }
 
-    /// Seals what the streams have and the credit allows, one frame a stream in turn.
+    /// Seals pending stream data as far as credit allows, one frame per stream in turn.
     fn pump(&mut self, now: Time) {
         while self.may_pump() {
             let Some(id) = self.streams.take_turn() else {
@@ -593,7 +594,7 @@ impl Session {
         self.close_when_drained(now);
     }
 
-    /// Forgets a stream and grants the credit it held.
+    /// Forgets a stream and returns the credit it held.
     fn remove_stream(&mut self, now: Time, id: StreamId) {
         self.streams.remove(id);
         self.grant_connection(now);
@@ -608,7 +609,7 @@ impl Session {
     }
 }
 
-/// Over FORWARD there is no exporter: the path's hash stands for it.
+/// Over FORWARD there is no exporter: a hash of the path takes its place.
 fn epoch0_material(outer: &Outer, exported: &[u8; 32]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(match outer {
         Outer::Tls => *exported,
@@ -682,7 +683,7 @@ impl Machine for Session {
         let transmit = self.out.pop()?;
         if let Transmit::Bytes(bytes) = &transmit {
             if self.out_bytes >= OUT_BYTES / 2 {
-                // The carrier takes what it had no room for before.
+                // The carrier accepts data that it had no room for before.
                 self.liveness.moves();
             }
             self.out_bytes -= bytes.len();

@@ -8,13 +8,13 @@ use bytes::Bytes;
 
 use crate::assembler::Assembler;
 
-/// Credits and offsets stay under this.
+/// Upper bound of credits and offsets.
 pub(crate) const OFFSET_MAX: u64 = 1 << 62;
 
-/// A receive window that grows toward twice the bandwidth-delay product.
+/// A receive window that grows towards twice the bandwidth-delay product.
 #[derive(Debug, Hash)]
 pub(crate) struct Window {
-    /// Highest offset that the peer may reach.
+    /// Highest offset that the peer may send.
     pub(crate) limit: u64,
     size: u64,
     max: u64,
@@ -37,14 +37,14 @@ impl Window {
         self.consumed
     }
 
-    /// Raises the window once, by a fixed step.
+    /// Raises the window once by a fixed step.
     pub(crate) fn raise(&mut self, now: Time, step: u32) {
         self.limit += u64::from(step);
         self.size = self.limit - self.consumed;
         self.granted_at = now;
     }
 
-    /// Makes the window larger for good, as far as it may grow; by how much.
+    /// Enlarges the window permanently, within its maximum; returns the increase.
     pub(crate) fn widen(&mut self, now: Time, step: u32) -> Option<u32> {
         let room = self.max.saturating_sub(self.size);
         let step = u32::try_from(room).unwrap_or(u32::MAX).min(step);
@@ -58,14 +58,14 @@ impl Window {
         self.consumed += n;
     }
 
-    /// The credit to be granted now: when half the window has been consumed, what restores it.
+    /// Credit to grant now: once half the window is consumed, the amount that restores it.
     pub(crate) fn grant(&mut self, now: Time, rtt: Duration) -> Option<u32> {
         let left = self.limit - self.consumed.min(self.limit);
         if left > self.size / 2 {
             return None;
         }
         let used = self.size - left;
-        // used / elapsed is the rate; twice that times the RTT is what the window should hold.
+        // used / elapsed is the rate; the window should hold twice the rate times the RTT.
         let elapsed = (now - self.granted_at).as_micros().max(1);
         let wanted = u128::from(used) * rtt.as_micros() * 2 / elapsed;
         if wanted > u128::from(self.size) {
@@ -82,20 +82,20 @@ impl Window {
     }
 }
 
-/// The direction that arrives.
+/// The receiving direction.
 #[derive(Debug, Hash)]
 pub(crate) struct Receive {
     pub(crate) assembler: Assembler,
     pub(crate) window: Window,
-    /// Highest offset seen; what counts toward the connection.
+    /// Highest offset seen; counts toward the connection's credit.
     pub(crate) highest: u64,
-    /// The first frame was seen, and the window raised.
+    /// Whether the first frame arrived and the window was raised.
     pub(crate) seen: bool,
-    /// FIN was handed up.
+    /// Whether FIN was passed up.
     pub(crate) finished: bool,
 }
 
-/// The direction that leaves.
+/// The sending direction.
 #[derive(Debug, Default, Hash)]
 pub(crate) struct Send {
     chunks: VecDeque<Bytes>,
@@ -104,7 +104,7 @@ pub(crate) struct Send {
     pub(crate) limit: u64,
     fin: bool,
     pub(crate) fin_sent: bool,
-    /// A write was refused; the writer waits for `Writable`.
+    /// Whether a write was refused and the writer waits for `Writable`.
     pub(crate) refused: Interest,
 }
 
@@ -117,7 +117,7 @@ impl Send {
         self.fin |= fin;
     }
 
-    /// Begins with the type byte and the first bytes in one chunk: one frame, not two.
+    /// Puts the type byte and the first bytes into one chunk: one frame instead of two.
     pub(crate) fn begin(&mut self, kind: u8, data: &[u8], fin: bool) {
         let mut joined = Vec::with_capacity(1 + data.len());
         joined.push(kind);
@@ -148,7 +148,7 @@ impl Send {
         self.offset
     }
 
-    /// Whether a frame could be made with this much connection credit.
+    /// Whether a frame could be sent with this much connection credit.
     pub(crate) fn sendable(&self, connection: u64) -> bool {
         if self.buffered > 0 {
             connection > 0 && self.limit > self.offset
@@ -157,7 +157,7 @@ impl Send {
         }
     }
 
-    /// Takes what the next frame carries: its offset, at most `max` bytes of one chunk, and whether FIN goes along.
+    /// Takes the content of the next frame: its offset, at most `max` bytes of one chunk, and whether it carries FIN.
     pub(crate) fn take(&mut self, max: u64) -> (u64, Bytes, bool) {
         let offset = self.offset;
         let room = max.min(self.limit - self.offset);
@@ -178,17 +178,17 @@ impl Send {
 /// One stream, both directions.
 #[derive(Debug, Hash)]
 pub(crate) struct Stream {
-    /// Opened by this side.
+    /// Whether this side opened the stream.
     pub(crate) mine: bool,
-    /// Known once the first byte is there.
+    /// The stream type, once the first byte has arrived.
     pub(crate) kind: Option<u8>,
     pub(crate) receive: Receive,
     pub(crate) send: Send,
-    /// Stands in the queue of streams with something to send.
+    /// Whether the stream is in the send queue.
     pub(crate) queued: bool,
-    /// A request of this side, until its answer has come to its end.
+    /// Whether this is a request of this side whose answer is incomplete.
     pub(crate) awaited: bool,
-    /// To be closed with this code once the peer has seen its first byte.
+    /// Code with which to close the stream once the peer has seen its first byte.
     pub(crate) reset: Option<Code>,
 }
 
@@ -214,13 +214,13 @@ impl Stream {
         }
     }
 
-    /// Bytes handed up, without the type byte.
+    /// Bytes passed up, without the type byte.
     pub(crate) fn delivered(&self) -> u64 {
         let type_byte = u64::from(!self.mine);
         self.receive.assembler.offset().saturating_sub(type_byte)
     }
 
-    /// Both directions ended and everything delivered was consumed.
+    /// Whether both directions ended and all delivered bytes were consumed.
     pub(crate) fn done(&self) -> bool {
         self.receive.finished
             && self.send.fin_sent
@@ -240,7 +240,7 @@ mod tests {
         w.consume(499);
         assert_eq!(w.grant(Time::ZERO + MS, MS), None);
         w.consume(1);
-        // Half the window in 100 RTTs: it does not bind.
+        // Half the window in 100 RTTs: the window is no limit.
         assert_eq!(w.grant(Time::ZERO + 100 * MS, MS), Some(500));
         w.consume(500);
         // Half the window in half an RTT: twice the BDP is twice the window.

@@ -5,27 +5,27 @@ use betanet_wire::Code;
 use crate::stream::{Stream, Window};
 use crate::{Config, StreamId};
 
-/// Open streams of one opener.
+/// Maximum number of open streams of one opener.
 pub(crate) const OPEN_MAX: usize = 256;
-/// Credit of the connection before it is raised.
+/// Initial credit of the connection.
 pub(crate) const CONNECTION_START: u64 = 65_535;
-/// Credit of a stream before it is raised.
+/// Initial credit of a stream.
 pub(crate) const STREAM_START: u64 = 32_768;
-/// What the first epoch-1 frame raises the connection by.
+/// Amount by which the first epoch-1 frame raises the connection's credit.
 pub(crate) const CONNECTION_RAISE: u32 = 196_609;
-/// What a stream is raised by when its receiver first sees it.
+/// Amount by which a stream's credit is raised when its receiver first sees it.
 pub(crate) const STREAM_RAISE: u32 = 229_376;
 
-/// Where a stream ID from the peer stands.
+/// State of a stream ID that the peer used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Place {
-    /// Open.
+    /// The stream is open.
     Open,
-    /// The peer's next one.
+    /// The peer's next new stream.
     Next,
-    /// Ended before.
+    /// The stream has ended.
     Past,
-    /// Wrong parity or a skip.
+    /// The ID has the wrong parity or skips IDs.
     Wrong,
 }
 
@@ -33,17 +33,17 @@ pub(crate) enum Place {
 #[derive(Debug, Hash)]
 pub(crate) struct Streams {
     table: BTreeMap<StreamId, Stream>,
-    /// Streams that have something to send, in turn.
+    /// Streams with data to send, in round-robin order.
     ready: VecDeque<StreamId>,
-    /// Streams of this side that the peer has seen nothing of, in order. It must see them in order.
+    /// Streams of this side that the peer has not seen yet, in order. The peer must see them in order.
     unsent: VecDeque<StreamId>,
     mine: StreamId,
     theirs: StreamId,
     open_mine: usize,
     open_theirs: usize,
-    /// Requests of this side whose answers have not come to their end.
+    /// Number of this side's requests with incomplete answers.
     awaited: usize,
-    /// What parts behind gaps cost, of all streams.
+    /// Memory cost of the parts behind gaps, of all streams.
     pub(crate) behind_gaps: usize,
     pub(crate) receive: Window,
     /// Sum of the highest offsets received.
@@ -91,7 +91,7 @@ impl Streams {
         self.table.values().map(|s| s.send.buffered()).sum()
     }
 
-    /// Whether everything that was written was sealed.
+    /// Whether all written bytes are sealed.
     pub(crate) fn all_sent(&self) -> bool {
         self.table.values().all(|s| s.send.all_sent())
     }
@@ -100,12 +100,12 @@ impl Streams {
         self.table.len()
     }
 
-    /// Requests whose answers are waited for.
+    /// Number of requests that wait for their answers.
     pub(crate) const fn awaited(&self) -> usize {
         self.awaited
     }
 
-    /// The peer's direction of a stream has come to its end.
+    /// Records that the peer's direction of a stream has ended.
     pub(crate) fn answered(&mut self, id: StreamId) {
         if let Some(stream) = self.table.get_mut(&id)
             && core::mem::take(&mut stream.awaited)
@@ -118,7 +118,7 @@ impl Streams {
         self.open_mine < OPEN_MAX && self.mine < StreamId::MAX - 2
     }
 
-    /// Opens the next stream of this side.
+    /// Opens this side's next stream.
     pub(crate) fn open(&mut self, kind: u8) -> StreamId {
         let id = self.mine;
         self.mine += 2;
@@ -130,7 +130,7 @@ impl Streams {
         id
     }
 
-    /// Lets a stream begin, after those opened before it.
+    /// Lets a stream begin, after all streams opened before it.
     pub(crate) fn begin(&mut self, id: StreamId) {
         while let Some(first) = self.unsent.pop_front_if(|first| *first <= id) {
             if let Some(stream) = self.table.get_mut(&first)
@@ -146,7 +146,7 @@ impl Streams {
     pub(crate) fn place(&self, id: StreamId) -> Place {
         let theirs = id % 2 == self.theirs % 2;
         let next = if theirs { self.theirs } else { self.mine };
-        // 0 and 1 are the connection and the negotiation: no stream frame belongs there now.
+        // 0 and 1 are the connection and the negotiation: stream frames for them are invalid now.
         if id < 2 {
             Place::Wrong
         } else if self.table.contains_key(&id) {
@@ -160,7 +160,7 @@ impl Streams {
         }
     }
 
-    /// Takes the peer's next stream, or says with which code it is refused; its ID is spent either way.
+    /// Accepts the peer's next stream, or returns the refusal code; the ID is used up either way.
     pub(crate) fn accept(&mut self, id: StreamId, going_away: bool) -> Result<(), Code> {
         self.theirs = id.saturating_add(2);
         if going_away || self.open_theirs >= OPEN_MAX {
@@ -172,7 +172,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Forgets a stream; what it received and nobody consumed goes back to the connection's credit.
+    /// Forgets a stream; unconsumed received bytes are returned to the connection's credit.
     pub(crate) fn remove(&mut self, id: StreamId) -> Option<Stream> {
         let stream = self.table.remove(&id)?;
         self.awaited -= usize::from(stream.awaited);
@@ -203,7 +203,7 @@ impl Streams {
         self.open_theirs = 0;
     }
 
-    /// Puts a stream in the turn, once.
+    /// Adds a stream to the send queue, once.
     pub(crate) fn queue(&mut self, id: StreamId) {
         if let Some(stream) = self.table.get_mut(&id)
             && !stream.queued
@@ -217,8 +217,8 @@ impl Streams {
         self.send_limit - self.sent
     }
 
-    /// The place in the turn of the first stream that could make a frame now. The others keep their order, so
-    /// that streams begin in the order of their IDs.
+    /// Queue position of the first stream that could send a frame now. The others keep their order, so that streams begin
+    /// in the order of their IDs.
     fn next_sendable(&self) -> Option<usize> {
         let credit = self.credit();
         self.ready
@@ -226,7 +226,7 @@ impl Streams {
             .position(|id| self.table.get(id).is_some_and(|s| s.send.sendable(credit)))
     }
 
-    /// Whether any stream could make a frame now.
+    /// Whether any stream could send a frame now.
     pub(crate) fn sendable(&self) -> bool {
         self.next_sendable().is_some()
     }

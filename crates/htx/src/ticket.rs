@@ -7,13 +7,13 @@ use betanet_keys::schedule::{expand, extract};
 use betanet_keys::{PublicKey, same};
 use betanet_wire::text;
 
-/// The HTTP field that carries it.
+/// Name of the HTTP field that carries the ticket.
 pub const FIELD: &str = "bn-ticket";
-/// Name and value together, at most.
+/// Maximum length of name and value together.
 pub const MAX: usize = 256;
-/// The exporter's label, of both epochs.
+/// The exporter's label in both epochs.
 pub const EXPORTER_LABEL: &str = "betanet/1.2/inner";
-/// The exporter's context of epoch 0: the empty DET-CBOR map.
+/// The exporter's context in epoch 0: the empty DET-CBOR map.
 pub const EXPORTER_CONTEXT: &[u8] = &[0xa0];
 
 const TOK: usize = 120;
@@ -22,24 +22,24 @@ const TOK: usize = 120;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TicketError {
-    /// Longer than [`MAX`] with the field's name.
+    /// The value is longer than [`MAX`], including the field's name.
     #[error("field and value are over 256 bytes")]
     TooLong,
-    /// A key missing, repeated or unknown, or not `key=value`.
+    /// A key is missing, repeated or unknown, or the text is not `key=value`.
     #[error("the keys must be exactly v, tok and ctx")]
     Keys,
-    /// Not `v1`.
+    /// The version is not `v1`.
     #[error("the version is not v1")]
     Version,
-    /// Not 160 base64url characters between colons.
+    /// The token is not 160 base64url characters between colons.
     #[error("tok is not 160 base64url characters between colons")]
     Token,
-    /// Not 16 to 32 characters of `[A-Za-z0-9_-]` between quotes.
+    /// The label is not 16 to 32 characters of `[A-Za-z0-9_-]` between quotes.
     #[error("ctx is not a label of 16 to 32 characters between quotes")]
     Label,
 }
 
-/// A ticket that reads well; whether it is right, [`Ticket::verify`] tells.
+/// A well-formed ticket; [`Ticket::verify`] checks its token.
 #[derive(Clone)]
 pub struct Ticket {
     tok: [u8; TOK],
@@ -47,7 +47,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The ticket that opens `responder`'s tunnel on the connection with this exporter.
+    /// The ticket that opens `responder`'s tunnel on the connection with this exporter value.
     ///
     /// # Errors
     ///
@@ -62,17 +62,17 @@ impl Ticket {
         })
     }
 
-    /// A fresh label from 18 random bytes: 24 characters.
+    /// A fresh label of 24 characters from 18 random bytes.
     #[must_use]
     pub fn fresh_label(random: &[u8; 18]) -> String {
         text::base64url(random)
     }
 
-    /// Reads a field value.
+    /// Parses a field value.
     ///
     /// # Errors
     ///
-    /// What is malformed.
+    /// The value is malformed.
     pub fn parse(value: &str) -> Result<Self, TicketError> {
         if FIELD.len() + value.len() > MAX {
             return Err(TicketError::TooLong);
@@ -112,7 +112,7 @@ impl Ticket {
         })
     }
 
-    /// The field value.
+    /// Formats the field value.
     #[must_use]
     pub fn value(&self) -> String {
         format!(
@@ -128,13 +128,13 @@ impl Ticket {
         &self.label
     }
 
-    /// The 120 bytes.
+    /// The 120 bytes of the token.
     #[must_use]
     pub const fn token(&self) -> &[u8; TOK] {
         &self.tok
     }
 
-    /// Whether it is right for this connection and node, in constant time.
+    /// Whether the ticket is valid for this connection and node; takes constant time.
     #[must_use]
     pub fn verify(&self, ekm0: &[u8; 32], responder: &PublicKey) -> bool {
         same(&self.tok, &token(ekm0, responder, &self.label))

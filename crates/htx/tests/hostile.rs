@@ -34,7 +34,7 @@ fn closed(events: &[Event]) -> Option<(Code, By)> {
     })
 }
 
-/// Sends one frame and says how the session ended.
+/// Sends one frame and returns how the session ended.
 fn one_frame(head: Head, payload: &[u8]) -> Option<(Code, By)> {
     let mut raw = Raw::open();
     raw.send(head, payload);
@@ -129,7 +129,7 @@ fn an_encapsulation_key_out_of_range_is_refused() {
     assert_eq!(got.err(), Some(HandshakeError::Kem));
 }
 
-/// Drives a server to message 3, which is `make`'s.
+/// Drives a server to message 3, which `make` produces.
 fn server_after_message3(make: impl Fn(&mut snow::HandshakeState) -> Vec<u8>) -> Vec<Event> {
     let mut noise = raw::noise_initiator(&client_identity(), [3; 32]);
     let mut m1 = vec![0; 48];
@@ -221,7 +221,7 @@ fn a_pq_feature_that_contradicts_message_2_is_refused() {
 
 #[test]
 fn stripped_or_added_capabilities_end_the_session() {
-    // What the other side believes to have been offered differs in one feature.
+    // The peer's view of the offered capabilities differs in one feature.
     for believed in [
         raw::caps(&[("padding", false), ("pq", true)]),
         raw::caps(&[("pq", true)]),
@@ -266,7 +266,7 @@ fn epoch_0_carries_its_messages_and_nothing_else() {
             Head::of(ty::STREAM, 1),
             stream(1, 0, &[0, 0, 0, 1, 0xff], false).1,
         ),
-        // A length of 8 193: nothing of it is waited for.
+        // A length of 8 193 is rejected before any of it is awaited.
         (
             Head::of(ty::STREAM, 1),
             stream(1, 0, &[0, 0, 0x20, 1], false).1,
@@ -291,7 +291,7 @@ fn epoch_0_carries_its_messages_and_nothing_else() {
 fn capabilities_of_8192_bytes_are_read_and_of_one_more_refused() {
     let caps_of = |len: usize| {
         let base = raw::caps(&[("padding", true), ("pq", true)]).len();
-        // A feature's name is at most as long as what lacks, its head of three bytes and its value.
+        // The feature's name is at most as long as the remaining room, minus its head of three bytes and its value.
         let name = "x".repeat(len - base - 4);
         let caps = raw::caps(&[("padding", true), ("pq", true), (&name, true)]);
         assert_eq!(caps.len(), len);
@@ -330,7 +330,7 @@ fn lengths_out_of_bounds_end_it_before_anything_is_decrypted() {
         raw.feed(&len);
         assert_eq!(closed(&raw.events()), MALFORMED, "{len:?}");
     }
-    // The longest length that is allowed is waited for.
+    // The longest allowed length is awaited.
     let mut raw = Raw::open();
     raw.feed(&[0, 0xff, 0xfc]);
     assert_eq!(closed(&raw.events()), None);
@@ -425,7 +425,7 @@ fn a_byte_past_the_credit_ends_it() {
     raw.send_stream(3, window, b"x", false);
     assert_eq!(closed(&raw.events()), FLOW);
 
-    // The connection: two streams that each stay within their own. The second one brought 229 376 more.
+    // The connection: two streams that each stay within their own credit. The second one brought 229 376 more.
     let mut raw = Raw::open();
     for id in [3, 5] {
         raw.send_stream(id, 0, b"\x01", false);
@@ -451,7 +451,7 @@ fn an_offset_past_2_to_the_62_ends_it() {
         let (head, payload) = stream(3, offset, b"x", false);
         assert_eq!(one_frame(head, &payload), FLOW);
     }
-    // The largest credit that one frame can give is far from it.
+    // The largest credit of one frame is far below it.
     let update = frame::window_update(0, u32::MAX);
     assert_eq!(
         one_frame(Head::connection(ty::WINDOW_UPDATE), &update),
@@ -524,7 +524,7 @@ fn a_peer_that_never_reads_fills_a_bounded_queue() {
         refused |= raw.server.handle_input(NOW, Input::Bytes(part)) == Err(Error::Full);
     }
     assert!(!refused, "4 000 PINGs are 136 000 bytes");
-    // Nothing was taken away: the answers stop at the queue's bound, the input waits.
+    // Nothing was drained: the answers stop at the queue's bound, and the input waits.
     let mut waiting = 0;
     while raw.server.poll_transmit().is_some() {
         waiting += 1;

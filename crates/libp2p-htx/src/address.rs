@@ -1,4 +1,4 @@
-//! Multiaddrs and PeerIds, and what they say here.
+//! Multiaddrs and PeerIds of this transport.
 
 use std::net::IpAddr;
 
@@ -10,34 +10,34 @@ use libp2p_identity::{Keypair, PeerId, ed25519};
 
 /// Multihash code of SHA-256.
 const SHA2_256: u64 = 0x12;
-/// Multihash code of a key that stands in its PeerId as it is.
+/// Multihash code of a PeerId that contains the key itself.
 const IDENTITY: u64 = 0;
 
-/// Why an address or a key does not do.
+/// Why an address or a key is not usable.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// Not of the form of this transport.
+    /// The address does not have this transport's form.
     #[error(
         "an address is /ip4/…/tcp/…/tls[/sni/NAME][/certhash/HASH][/p2p/ID], with ip6 or dns4 for ip4"
     )]
     Form,
-    /// No `/p2p/ID` to prove.
+    /// The address has no `/p2p/ID` to authenticate.
     #[error("the address names no /p2p/ID")]
     NoPeer,
-    /// The PeerId is not that of an Ed25519 key, or the key is none that betanet takes.
+    /// The PeerId is not that of an Ed25519 key, or betanet does not accept the key.
     #[error("the PeerId holds no usable Ed25519 key")]
     Key,
-    /// A certhash that is not a SHA-256.
+    /// The certhash is not a SHA-256.
     #[error("a certhash is the SHA-256 of the certificate's SubjectPublicKeyInfo")]
     Certhash,
 }
 
-/// The libp2p key pair of a betanet identity.
+/// Converts a betanet identity into a libp2p key pair.
 ///
 /// # Errors
 ///
-/// [`AddressError::Key`] when its seed cannot be read back.
+/// [`AddressError::Key`] when the seed cannot be decoded.
 pub fn keypair(identity: &Identity) -> Result<Keypair, AddressError> {
     let secret = ed25519::SecretKey::try_from_bytes(&mut *identity.seed());
     let secret = secret.map_err(|_| AddressError::Key)?;
@@ -48,7 +48,7 @@ pub fn keypair(identity: &Identity) -> Result<Keypair, AddressError> {
 ///
 /// # Errors
 ///
-/// [`AddressError::Key`]: none, for a key that exists.
+/// [`AddressError::Key`]; cannot occur for a valid key.
 pub fn peer_id(key: &PublicKey) -> Result<PeerId, AddressError> {
     let key = ed25519::PublicKey::try_from_bytes(key.as_bytes()).map_err(|_| AddressError::Key)?;
     Ok(libp2p_identity::PublicKey::from(key).to_peer_id())
@@ -66,7 +66,7 @@ fn key_of(peer: &PeerId) -> Result<PublicKey, AddressError> {
     PublicKey::from_bytes(&key.to_bytes()).map_err(|_| AddressError::Key)
 }
 
-/// An address, taken apart.
+/// A parsed address.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Target {
     /// `host:port`.
@@ -117,7 +117,7 @@ impl Target {
         Ok(this)
     }
 
-    /// Whom to dial.
+    /// PeerId and connection data of the peer to dial.
     pub(crate) fn peer(&self) -> Result<(PeerId, Peer), AddressError> {
         let id = self.peer.ok_or(AddressError::NoPeer)?;
         let peer = Peer {
@@ -129,7 +129,7 @@ impl Target {
     }
 }
 
-/// The address of a listener that got `port`, with its certificate's hash.
+/// The address to announce for a listener on `port`, with the hash of its certificate.
 pub(crate) fn announced(asked: &Target, ip: IpAddr, port: u16, pin: Option<[u8; 32]>) -> Multiaddr {
     let mut addr = Multiaddr::from(ip)
         .with(Protocol::Tcp(port))

@@ -1,4 +1,4 @@
-//! Failures of the transport.
+//! Errors of the transport.
 
 use crate::AddressError;
 
@@ -6,16 +6,16 @@ use crate::AddressError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The address.
+    /// The address is not usable.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The node below.
+    /// The node below failed.
     #[error(transparent)]
     Node(#[from] betanet_runtime::Error),
-    /// The options.
+    /// The options are invalid.
     #[error("{0}")]
     Options(String),
-    /// The session is over.
+    /// The session has ended.
     #[error("the session is over")]
     Over,
 }

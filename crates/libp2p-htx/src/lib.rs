@@ -1,10 +1,10 @@
-//! Betanet sessions as a rust-libp2p transport: behaviours run unchanged over what looks like a browser reading a web site.
+//! Betanet sessions as a rust-libp2p transport: behaviours run unchanged over traffic that looks like a browser on a web site.
 //!
-//! **Promises.** The connection is authenticated by the identity key that the libp2p PeerId holds, encrypted end to end inside
-//! the outer TLS, and multiplexed by the session's own streams (type 0x20): no upgrade follows. A listener is a web site to
-//! everybody else.
+//! **Promises.** The identity key in the libp2p PeerId authenticates the connection. It is encrypted end to end inside the
+//! outer TLS, and multiplexed by the session's own streams (type 0x20): no upgrade follows. To everybody else a listener is a
+//! web site.
 //!
-//! **Below:** `runtime`'s handles. **Above:** whoever builds a `Swarm`.
+//! **Below:** `runtime`'s handles. **Above:** the application that builds a `Swarm`.
 //! **Source:** profile chapter 4, "libp2p" (`spec-vectors/PROFILE.md`); the libp2p connection and peer-id specifications.
 //!
 //! # For embedders

@@ -17,13 +17,13 @@ use crate::Error;
 
 /// Bytes that one write takes, at most.
 const WRITE_MAX: usize = 64 << 10;
-/// Streams that a peer opened and nobody has taken up; more are reset.
+/// Maximum number of opened streams that a peer may leave unaccepted; further ones are reset.
 pub(crate) const INBOUND_MAX: usize = 256;
 
 /// One connection.
 pub struct Muxer {
     session: PeerSession,
-    /// A dialled session lives as long as this.
+    /// Keeps a dialled session alive.
     _handle: Option<SessionHandle>,
     inbound: mpsc::Receiver<Substream>,
     opening: Option<BoxFuture<'static, Result<Substream, SessionError>>>,
@@ -92,7 +92,7 @@ impl StreamMuxer for Muxer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<StreamMuxerEvent, Error>> {
-        // The swarm learns of a cut here even while nothing is sent.
+        // Lets the swarm notice a cut even while nothing is sent.
         ready!(self.over.as_mut().poll(cx));
         Poll::Ready(Err(Error::Over))
     }
@@ -142,7 +142,7 @@ impl AsyncWrite for Stream {
         let n = buf.len().min(WRITE_MAX);
         if n > 0 {
             self.inner.send(Bytes::copy_from_slice(&buf[..n]))?;
-            // On its way at once: nobody has to ask for it.
+            // Flushed at once: the swarm need not poll for it.
             let _ = self.inner.poll_ready(cx)?;
         }
         Poll::Ready(Ok(n))

@@ -22,26 +22,26 @@ use crate::address::{Target, announced, peer_id};
 use crate::muxer::INBOUND_MAX;
 use crate::{Error, Muxer};
 
-/// Connections that wait to be taken up; more are refused.
+/// Maximum number of unaccepted connections; further ones are refused.
 const INCOMING_MAX: usize = 1024;
 
-/// How a node behaves.
+/// Configuration of a node.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The folder of the web site that everybody else sees.
+    /// Folder of the web site that other visitors see.
     pub cover: PathBuf,
-    /// A PEM chain and key; without them a self-signed certificate, whose hash is announced.
+    /// A PEM chain and key; `None` for a self-signed certificate, whose hash is announced.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// How certificates are checked where an address has no certhash.
+    /// Certificate check for addresses without a certhash.
     pub trust: Trust,
-    /// Sessions that one address may have; the profile's 8 without it.
+    /// Maximum number of sessions of one address; `None` for the profile's 8.
     pub per_address: Option<usize>,
-    /// Streams that one peer may open at once, and each second; the profile's 100 and 20 without it.
+    /// Streams that one peer may open at once, and each second; `None` for the profile's 100 and 20.
     pub opens: Option<(u32, u32)>,
 }
 
 impl Options {
-    /// A node that shows the web site in this folder.
+    /// Options with the web site in folder `cover`.
     #[must_use]
     pub fn new(cover: PathBuf) -> Self {
         Self {
@@ -54,12 +54,12 @@ impl Options {
     }
 }
 
-/// What sessions tell the transport.
+/// State that sessions share with the transport.
 #[derive(Default)]
 struct Shared {
-    /// Where each session's streams go.
+    /// Receiver of each session's streams.
     sessions: BTreeMap<u64, mpsc::Sender<Substream>>,
-    /// Streams of dialled sessions that came before their muxer was made.
+    /// Streams of dialled sessions that arrived before their muxer existed.
     early: BTreeMap<u64, Vec<Substream>>,
     incoming: VecDeque<(IpAddr, PeerId, Muxer)>,
     waker: Option<Waker>,
@@ -73,12 +73,12 @@ impl Hub {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new session's streams go to the receiver from now on.
+    /// Routes a new session's streams to the returned receiver.
     fn register(&self, session: &PeerSession) -> mpsc::Receiver<Substream> {
         let (sender, receiver) = mpsc::channel(INBOUND_MAX);
         let mut shared = self.lock();
         for stream in shared.early.remove(&session.id()).unwrap_or_default() {
-            // There is room for as many as may be open.
+            // The channel has room for all streams that may be open.
             let _ = sender.try_send(stream);
         }
         shared.sessions.insert(session.id(), sender);
@@ -87,7 +87,7 @@ impl Hub {
         receiver
     }
 
-    /// Forgets a session once it is over, whether a muxer was made of it or not.
+    /// Forgets a session once it has ended, with or without a muxer.
     fn forget_after(&self, session: &PeerSession) {
         let (hub, id, over) = (self.clone(), session.id(), session.over());
         tokio::spawn(async move {
@@ -101,7 +101,7 @@ impl Hub {
     fn known(&self, session: &PeerSession, stream: Substream) -> Option<Substream> {
         match self.lock().sessions.get(&session.id()) {
             Some(sender) => {
-                // One too many is reset as it drops.
+                // A stream beyond the limit is reset on drop.
                 let _ = sender.try_send(stream);
                 None
             }
@@ -128,7 +128,7 @@ impl Streams for Dialled {
     }
 }
 
-/// Streams on sessions that came to a listener: the first makes a connection of it.
+/// Streams on sessions that came to a listener; the first stream makes a connection.
 struct Accepted(Hub);
 
 impl Streams for Accepted {
@@ -165,7 +165,7 @@ struct Listener {
     state: State,
 }
 
-/// A node of betanet as a libp2p transport. Give it to `SwarmBuilder::with_other_transport`.
+/// A betanet node as a libp2p transport. Give it to `SwarmBuilder::with_other_transport`.
 pub struct Transport {
     identity: Identity,
     options: Options,
@@ -181,15 +181,15 @@ impl std::fmt::Debug for Transport {
     }
 }
 
-/// What an outgoing or incoming connection becomes.
+/// Result of an outgoing or incoming connection.
 type Output = (PeerId, Muxer);
 
 impl Transport {
-    /// A node with this identity, which is also its swarm's: see [`crate::keypair`].
+    /// A node with this identity, which must also be its swarm's: see [`crate::keypair`].
     ///
     /// # Errors
     ///
-    /// The system gives no randomness.
+    /// The system provides no randomness.
     pub fn new(identity: Identity, options: Options) -> Result<Self, Error> {
         let hub = Hub::default();
         let node = Node::new(Some(identity.clone()), Config::default())?
@@ -210,7 +210,7 @@ impl Transport {
         let certificate = self.options.certificate.clone();
         let mut config = GatewayConfig::default();
         config.listener.listen = vec![target.address.clone()];
-        // Nothing is served: BAR is answered from an empty store.
+        // Nothing is served over BAR: an empty store answers requests.
         config.folder.serve = Some(self.options.cover.clone());
         config.site.cover = Some(self.options.cover.clone());
         config.node.key = PathBuf::from("libp2p");
@@ -220,7 +220,7 @@ impl Transport {
         config.limits.opens_per_second = self.options.opens.map(|o| o.1);
         config.tls.certificate = certificate.as_ref().map(|c| c.0.clone());
         config.tls.certificate_key = certificate.map(|c| c.1);
-        // The identity is in memory: a certificate of its own is made anew each time.
+        // The identity exists only in memory, so a new certificate is made at each start.
         config.tls.keep = false;
         let problems = |p: betanet_runtime::Problems| p.to_string().replace('\n', "; ");
         config.check().map_err(|p| Error::Options(problems(p)))?;

@@ -27,24 +27,24 @@ use crate::gather::Gather;
 use crate::hello::{Brotli, GROUPS, SHARES, TRUST_ANCHORS, shown};
 use crate::{quic, raw};
 
-/// Chromium's list; TLS 1.3's suites stand before it by themselves.
+/// Chromium's cipher list; BoringSSL puts TLS 1.3's suites before it by itself.
 const CIPHERS: &str = "ALL:!aPSK:!ECDSA+SHA1:!3DES";
-/// ML-DSA, then what servers sign with.
+/// ML-DSA, then the other signature algorithms for servers.
 const SIGNATURES: [u16; 11] = [
     0x0904, 0x0905, 0x0906, 0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601,
 ];
 const ALPN: &[u8] = b"\x02h2\x08http/1.1";
-/// What Debian's Chromium 156 looks like.
+/// The fingerprint of Debian's Chromium 156.
 #[derive(Clone)]
 pub struct Chromium {
     context: SslContext,
-    /// How long it takes; of nothing, as long as it takes.
+    /// Delays to imitate; zero means no added delay.
     pauses: Pauses,
 }
 
-/// What is left to do for the answer then.
+/// Time reserved for preparing the answer.
 const ANSWER: Duration = Duration::from_micros(150);
-/// The record that HTTP/2 begins with: its head, the preface, SETTINGS and a WINDOW_UPDATE, and what TLS adds to them.
+/// Length of the first HTTP/2 record: its header, the preface, SETTINGS, a WINDOW_UPDATE, and the overhead of TLS.
 const PREFACE: usize = 5 + (24 + 33 + 13) + 17;
 
 impl fmt::Debug for Chromium {
@@ -69,11 +69,11 @@ fn context() -> Result<SslContext, ErrorStack> {
 }
 
 impl Chromium {
-    /// Gets it ready.
+    /// Prepares the fingerprint.
     ///
     /// # Errors
     ///
-    /// BoringSSL cannot be set up: its memory is at an end.
+    /// BoringSSL cannot be set up, for lack of memory.
     pub fn new() -> Result<Self, Error> {
         let context = context().map_err(|e| Error::Tls(io::Error::other(e)))?;
         let pauses = Pauses::default();
@@ -180,26 +180,26 @@ impl Fingerprint for Chromium {
     }
 }
 
-/// Bytes of an answer, at least: more than what a server says by itself.
+/// Minimum length of an answer: more than a server sends by itself.
 const ANSWERS: usize = 256;
 
 struct Stream {
     tls: SslStream<Gather<TcpStream>>,
     first: First,
-    /// What left [`First`], and TLS has not taken yet.
+    /// Output of [`First`] that TLS has not accepted yet.
     ready: VecDeque<Vec<u8>>,
-    /// The server's first answer, until it was taken note of.
+    /// State of the server's first answer.
     heard: Heard,
-    /// When that came whole, with SETTINGS, until it is told how to read on.
+    /// Arrival time of the complete first answer, with SETTINGS, until the limit on reading is set.
     came: Option<Instant>,
 }
 
-/// The server's first answer is not read at once: what acknowledges it follows at once.
+/// Delay of reading the server's first answer: its acknowledgement follows at once.
 enum Heard {
-    /// To be read so long after it came.
+    /// The answer is read this long after it arrived.
     After(Duration),
     Waiting(Vec<u8>, Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// The rest of it.
+    /// The rest of the answer.
     Rest(Vec<u8>),
     Read,
 }
@@ -313,7 +313,7 @@ impl AsyncWrite for Stream {
         }
         let pieces = self.first.take(buf);
         self.ready.extend(pieces);
-        // What TLS does not take now, the next write or flush finds.
+        // The next write or flush retries what TLS refuses now.
         match self.poll_ready(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(buf.len())),

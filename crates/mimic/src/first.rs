@@ -1,6 +1,6 @@
 //! The first request's frame as Chromium writes it: with a priority block, and `:authority` before `:scheme`.
 //!
-//! h2 writes neither. What stands in HPACK's dynamic table does not change by this: `:scheme` has an entry of the static table.
+//! h2 writes neither. HPACK's dynamic table stays the same: `:scheme` has an entry in the static table.
 
 const PREFACE: usize = 24;
 const HEADERS: u8 = 1;
@@ -14,31 +14,31 @@ const SCHEME: u8 = 0x87;
 const AUTHORITY: u8 = 0x41;
 /// The frame that acknowledges SETTINGS.
 const ACKNOWLEDGED: [u8; 9] = [0, 0, 0, 4, 1, 0, 0, 0, 0];
-/// Longest beginning that is kept: whoever sends more before its first request is left as it is.
+/// Maximum length of a kept beginning: a longer one passes unchanged.
 const MOST: usize = 16 << 10;
 
-/// What a client sends until its first request is whole.
+/// Output of a client until its first request is whole.
 #[derive(Debug, Default)]
 pub(crate) struct First {
     kept: Vec<u8>,
     over: bool,
-    /// Bytes that the request's frame is padded to, where it is shorter.
+    /// Minimum length of the request's frame, reached by padding.
     frame: usize,
 }
 
 impl First {
-    /// Whether everything passes unchanged from now on.
+    /// Whether all further output passes unchanged.
     pub(crate) const fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Pads the request's frame to so many bytes.
+    /// Pads the request's frame to this many bytes.
     pub(crate) const fn pad_to(&mut self, frame: usize) {
         self.frame = frame;
     }
 
-    /// Takes what is sent next; what leaves now, in pieces that are records of their own: what stands before the request, the
-    /// request, what stands behind it.
+    /// Takes the next output and returns the bytes to send now, in pieces that are records of their own: before the request,
+    /// the request, and after it.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         self.kept.extend_from_slice(bytes);
         let at = match request(&self.kept) {
@@ -51,13 +51,13 @@ impl First {
         let mut pieces = Vec::new();
         if let Some(at) = at {
             let mut request = before.split_off(at);
-            // A browser has asked before it has read the server's SETTINGS.
+            // A browser sends its request before it has read the server's SETTINGS.
             let acknowledged = take_acknowledgement(&mut before);
             let behind = request.len() - length_at(&request) + acknowledged.len();
             let len = rewrite(&mut request, self.frame.saturating_sub(behind));
             let behind = request.split_off(len);
             if self.frame > 0 {
-                // With a length to come to, all is of one record; what is behind it may be a frame's beginning.
+                // With a length to reach, all is one record; the rest may be a frame's beginning.
                 pieces.extend([before, [request, acknowledged, behind].concat()]);
             } else {
                 pieces.extend([before, request, acknowledged, behind]);
@@ -71,9 +71,9 @@ impl First {
 }
 
 enum Found {
-    /// It has not come yet.
+    /// The request has not come yet.
     More,
-    /// Its frame begins there, and is whole.
+    /// The offset at which the complete request frame begins.
     At(usize),
 }
 
@@ -81,7 +81,7 @@ fn length(header: &[u8; 9]) -> usize {
     u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize
 }
 
-/// Takes an acknowledgement of SETTINGS out of what stands before the first request.
+/// Removes an acknowledgement of SETTINGS from the bytes before the first request.
 fn take_acknowledgement(before: &mut Vec<u8>) -> Vec<u8> {
     let mut at = PREFACE;
     while let Some(header) = before.get(at..).and_then(<[u8]>::first_chunk::<9>) {
@@ -93,7 +93,7 @@ fn take_acknowledgement(before: &mut Vec<u8>) -> Vec<u8> {
     Vec::new()
 }
 
-/// The length of the frame that `bytes` begin with, or theirs if it is longer.
+/// Length of the frame at the start of `bytes`, or their length if that is greater.
 fn length_at(bytes: &[u8]) -> usize {
     let header = bytes.first_chunk::<9>();
     header.map_or(0, |h| 9 + length(h)).min(bytes.len())
@@ -114,8 +114,8 @@ fn request(bytes: &[u8]) -> Found {
     Found::More
 }
 
-/// Changes the frame that `bytes` begin with, which is whole, and pads it to `least` bytes, as far as one byte tells how much.
-/// How long it is.
+/// Rewrites the complete frame at the start of `bytes`, and pads it to `least` bytes as far as a one-byte pad length allows.
+/// Returns its length.
 fn rewrite(bytes: &mut Vec<u8>, least: usize) -> usize {
     let Some((header, body)) = bytes.split_first_chunk::<9>() else {
         return bytes.len();
@@ -128,7 +128,7 @@ fn rewrite(bytes: &mut Vec<u8>, least: usize) -> usize {
     let Some(mut fields) = body.get(..len).map(<[u8]>::to_vec) else {
         return bytes.len();
     };
-    // `:method` is one byte, an entry of the static table; then `:scheme` and `:authority` change places.
+    // `:method` is one byte, an entry of the static table; then `:scheme` and `:authority` are swapped.
     if let Some(&[SCHEME, AUTHORITY, value, ..]) = fields.get(1..)
         && fields[0] & 0x80 != 0
         && value & 0x7f < 0x7f
@@ -167,7 +167,7 @@ mod tests {
         [&[0, 0, len, kind, flags, 0, 0, 0, stream][..], body].concat()
     }
 
-    /// As h2 begins: `:method`, `:scheme`, `:authority`, `:path`.
+    /// First frame as h2 writes it: `:method`, `:scheme`, `:authority`, `:path`.
     fn sent(host: &[u8], path: &[u8]) -> Vec<u8> {
         let len = u8::try_from(host.len()).unwrap_or(0);
         let fields = [&[0x83, SCHEME, AUTHORITY, len][..], host, path].concat();
@@ -225,7 +225,7 @@ mod tests {
         let mut first = First::default();
         first.pad_to(200);
         let pieces = first.take(&bytes);
-        // What stands behind it is of the same record.
+        // The following bytes belong to the same record.
         assert_eq!(pieces.len(), 2);
         assert_eq!(pieces[0], bytes[..pieces[0].len()]);
         assert_eq!(pieces[1].len(), 200);
@@ -235,7 +235,7 @@ mod tests {
             matches!(&flight, Ok(Some(f)) if f.pseudo == "masp"),
             "{flight:?}"
         );
-        // What is longer by itself stays so.
+        // A longer frame keeps its length.
         let mut first = First::default();
         first.pad_to(20);
         assert_eq!(first.take(&bytes).concat().len(), bytes.len() + BLOCK.len());
@@ -253,7 +253,7 @@ mod tests {
         let much = vec![0; MOST];
         let endless = [&long[..24], &[0xff, 0xff, 0xff, 9, 0, 0, 0, 0, 0], &much].concat();
         assert_eq!(First::default().take(&endless).concat(), endless);
-        // One that has a block already.
+        // A frame that already has a priority block.
         let mut own = sent(b"localhost", &[0x84]);
         let at = own.windows(4).position(|w| w == [HEADERS, 4, 0, 0]);
         own[at.unwrap_or(0) + 1] |= PRIORITY;

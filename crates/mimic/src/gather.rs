@@ -17,12 +17,12 @@ mod ahead;
 
 use ahead::Ahead;
 
-/// Bytes that are gathered before they leave all the same.
+/// Number of gathered bytes above which they leave in any case.
 const MOST: usize = 64 << 10;
-/// The longest that what is written is on its way out: a thread whose write took longer was kept from going on behind it.
+/// Longest plausible duration of a write: a thread whose write took longer was preempted.
 const WAY: Duration = Duration::from_micros(50);
 
-/// A socket that tells how many bytes it has for who reads, where the system says so.
+/// A socket that reports its number of unread bytes, if the system supports it.
 pub(crate) trait Unread {
     fn unread(&self) -> Option<usize>;
 }
@@ -42,29 +42,29 @@ impl Unread for TcpStream {
 pub(crate) struct Gather<S> {
     socket: S,
     held: bool,
-    /// Nothing was held yet: the handshake goes on.
+    /// Whether the handshake is still under way: nothing was held yet.
     shaking: bool,
-    /// Set by the handshake when its last flight follows: that leaves with what is asked first.
+    /// Set by the handshake before its last flight, which leaves with the first request.
     last: Arc<AtomicBool>,
     waiting: Vec<u8>,
-    /// How much of that has left.
+    /// Number of those bytes that have left.
     sent: usize,
-    /// What lies behind these does not leave with what lies before.
+    /// Places at which the gathered bytes are split: later bytes do not leave with earlier ones.
     marks: VecDeque<Mark>,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// More is gathered before any of it leaves: what is made into a record meanwhile would keep what follows from leaving in time.
+    /// Whether more is gathered before any byte leaves: making records meanwhile would delay the following ones.
     more: bool,
-    /// When the socket gave something last, for the handshake.
+    /// Time of the last read from the socket, for the handshake.
     heard: Arc<Mutex<Instant>>,
     ahead: Ahead,
-    /// When what was written last left.
+    /// Time at which the last write left.
     wrote: Option<Instant>,
 }
 
-/// A place in what is gathered.
+/// A place in the gathered bytes.
 struct Mark {
     at: usize,
-    /// What lies behind it leaves so long after what lies before, and not sooner than that.
+    /// Minimum delay of the bytes after the place, counted from the bytes before it.
     after: Duration,
     then: Option<Instant>,
 }
@@ -95,7 +95,7 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
         self.ahead.first()
     }
 
-    /// See [`betanet_carrier::Carrier::leaves`]; of what is gathered from now on.
+    /// See [`betanet_carrier::Carrier::leaves`]; applies to bytes gathered from now on.
     pub(crate) fn leaves(&mut self, when: Option<(Instant, Duration)>) {
         self.more = when.is_some();
         if let Some((then, after)) = when {
@@ -107,7 +107,7 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
         }
     }
 
-    /// What waits now, and so much more, leaves as soon as anything does; what is written after it follows so much later.
+    /// Sends the waiting bytes and `more` further ones as soon as possible; bytes written after them follow `later`.
     pub(crate) fn mark(&mut self, more: usize, later: Duration) {
         if !later.is_zero() {
             self.marks.push_back(Mark {
@@ -128,7 +128,7 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
         self.held || self.last.load(Ordering::Relaxed)
     }
 
-    /// When what lies behind the place that was come to leaves, where there is one.
+    /// Send time of the bytes after the present place, if there is one.
     fn due(&mut self) -> Option<Instant> {
         let mark = self.marks.pop_front_if(|mark| mark.at <= self.sent)?;
         let after = self.wrote.map(|wrote| wrote + mark.after);
@@ -164,14 +164,14 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes up to there, and takes note of when it left: what follows shortly counts from that, and not from when it was written. After
-    /// a silence a write is ten times as long on its way, so it can't be what is usual.
+    /// Writes up to `end` and records when the bytes left: short gaps count from that, and not from the start of the write.
+    /// After a silence a write takes ten times as long, so a typical duration cannot be assumed.
     fn poll_write_part(&mut self, cx: &mut Context<'_>, end: usize) -> Poll<io::Result<usize>> {
         let part = &self.waiting[self.sent..end];
         let began = Instant::now();
         let written = Pin::new(&mut self.socket).poll_write(cx, part);
-        // That is near the end of the system call, whatever its length is: what is left then is to come back. Asked for a stamp of when
-        // it left, Linux would keep it for as long again.
+        // Bytes leave near the end of the system call, whatever its duration; the rest is the return. A send timestamp of Linux
+        // would take as long again.
         let way = (began.elapsed() * 7 / 8).min(WAY);
         self.wrote = Some(began + way);
         written
@@ -179,7 +179,7 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
 }
 
 impl<S: AsyncRead + Unread + Unpin> Gather<S> {
-    /// Bytes that the socket has for who reads, where it can tell.
+    /// Number of bytes that the socket has for its reader, if it can tell.
     pub(crate) fn unread(&self) -> Option<usize> {
         self.socket.unread()
     }
@@ -225,7 +225,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
             return Poll::Ready(Ok(()));
         }
         if self.more {
-            // Flushed again when there is no more: nobody has to be woken.
+            // Flushed again at the end of gathering: no task has to be woken.
             return Poll::Pending;
         }
         ready!(self.poll_send(cx))?;
@@ -251,7 +251,7 @@ mod tests {
         }
     }
 
-    /// What is read at once, if anything.
+    /// Bytes that can be read at once, if any.
     fn read<S: AsyncRead + Unread + Unpin>(gather: &mut Gather<S>) -> Option<Vec<u8>> {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut buf = [0; 6];
@@ -281,21 +281,21 @@ mod tests {
         assert_eq!(read(&mut gather), None);
         gather.reads(Reads::All);
         assert_eq!(read(&mut gather).unwrap(), b"cd");
-        // An end is told, however much is to be read.
+        // An end is reported regardless of the limit.
         gather.reads(Reads::AtMost(3));
         drop(far);
         let mut rest = Vec::new();
         assert_eq!(gather.read_to_end(&mut rest).await.unwrap(), 0);
     }
 
-    /// A socket whose window opens for more once so much was read, and that remembers what was written with one call.
+    /// A socket whose window opens after a number of read bytes, and which records the bytes of each write.
     #[derive(Default)]
     struct Window {
         there: usize,
         opens: usize,
         more: usize,
         wrote: Vec<(Instant, usize)>,
-        /// How long a write keeps who writes.
+        /// Duration for which a write blocks the writer.
         keeps: Duration,
     }
 
@@ -366,13 +366,13 @@ mod tests {
         gather.reads(Reads::About(35_000));
         // The third piece opened it.
         assert_eq!(all(&mut gather), 3 * PIECE);
-        // It opens twice for as much as that.
+        // Then it opens twice for as many bytes.
         (gather.socket.opens, gather.socket.more) = (20_000, 10_000);
         gather.reads(Reads::About(60_000));
         assert_eq!(all(&mut gather), 120_000 - 3 * PIECE);
         (gather.socket.there, gather.socket.more) = (60_000, 90_000);
         assert_eq!(all(&mut gather), PIECE);
-        // About whole pieces are whole pieces; what is not is read as it is.
+        // An approximate number of pieces becomes a whole number; other lengths are read exactly.
         gather.reads(Reads::AtMost(2 * PIECE - 400));
         assert_eq!(all(&mut gather), 2 * PIECE);
         gather.reads(Reads::AtMost(12_345));
@@ -454,7 +454,7 @@ mod tests {
                 panic!("two were written")
             };
             assert!(second >= first + (keeps * 7 / 8).min(WAY) + apart);
-            // Who was kept from going on is not taken to have sent so late.
+            // A preempted writer is not taken to have sent that late.
             assert!(gather.wrote.unwrap() <= second + WAY);
         }
     }

@@ -1,4 +1,4 @@
-//! Chromium over QUIC: its hello, its transport parameters, and how its first packets are cut.
+//! Chromium over QUIC: its hello, its transport parameters, and the splitting of its first packets.
 
 mod dress;
 mod pump;
@@ -25,16 +25,16 @@ use dress::Dress;
 use pump::Pump;
 use tunnel::{Exchange, QuicheTunnel};
 
-/// What servers may sign with: other than over TCP, without ML-DSA and with SHA-1.
+/// Signature algorithms for servers: unlike over TCP, without ML-DSA and with SHA-1.
 const SIGNATURES: [u16; 9] = [
     0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601, 0x0201,
 ];
-/// Bytes of the connection ID that a client draws for the server.
+/// Length of the connection ID that a client draws for the server.
 const DCID: usize = 8;
-/// Bytes of a datagram that holds Initial packets.
+/// Length of a datagram with Initial packets.
 pub(crate) const INITIAL: usize = 1250;
 
-/// The transport parameters of Chromium 156 whose value is an integer.
+/// Chromium 156's transport parameters with integer values.
 const INTEGERS: [(u64, u64); 9] = [
     (0x01, 30_000),
     (0x03, 1472),
@@ -64,7 +64,7 @@ fn config() -> Result<quiche::Config, Error> {
     let mut config = quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, context)
         .map_err(other)?;
     config.set_application_protos(&[b"h3"]).map_err(other)?;
-    // What the parameters below promise.
+    // The values that the parameters below announce.
     config.set_max_idle_timeout(30_000);
     config.set_max_recv_udp_payload_size(1472);
     config.set_max_send_udp_payload_size(INITIAL);
@@ -103,7 +103,7 @@ fn varint(out: &mut Vec<u8>, n: u64) {
     }
 }
 
-/// Transport parameters as Chromium sends them: in an order that is drawn each time, with one that is reserved.
+/// Transport parameters as Chromium sends them: in a random order, with a reserved one.
 fn parameters() -> Result<Vec<u8>, Error> {
     let dice: [u8; 64] = draw()?;
     let mut all: Vec<(u64, Vec<u8>)> = INTEGERS
@@ -118,7 +118,7 @@ fn parameters() -> Result<Vec<u8>, Error> {
     all.push((0x0f, Vec::new()));
     // Google's connection options.
     all.push((0x3128, b"ORIG".to_vec()));
-    // Version 1 was chosen, of version 1 and a reserved one (RFC 9368).
+    // Version 1 was chosen from version 1 and a reserved one (RFC 9368).
     let one = quiche::PROTOCOL_VERSION.to_be_bytes();
     let reserved = [dice[0], dice[1], dice[2], dice[3]].map(|b| b & 0xf0 | 0x0a);
     let offered = if dice[4] & 1 == 0 {
@@ -161,14 +161,14 @@ fn bind(to: SocketAddr, from: Option<IpAddr>) -> io::Result<std::net::UdpSocket>
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let from = from.filter(|f| f.is_ipv4() == to.is_ipv4()).unwrap_or(any);
-    // Connected, as a browser's is: the system then tells of ports that nobody listens on.
+    // Connected, as a browser's socket is: the system then reports ports without a listener.
     let socket = std::net::UdpSocket::bind((from, 0))?;
     socket.connect(to)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// Makes a connection that looks like Chromium's.
+/// Makes a connection with Chromium's fingerprint.
 pub(crate) async fn handshake(to: ToQuic<'_>) -> Result<SecuredQuic, Error> {
     let ToQuic {
         to,

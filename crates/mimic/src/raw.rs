@@ -1,4 +1,4 @@
-//! What BoringSSL can be told that its safe bindings do not pass on.
+//! BoringSSL settings that its safe bindings lack.
 #![allow(
     unsafe_code,
     reason = "the bindings lack these calls; each gets pointers to live slices and their lengths, which it copies"
@@ -17,19 +17,19 @@ fn done(code: std::ffi::c_int) -> Result<(), ErrorStack> {
     }
 }
 
-/// Signature algorithms that certificates may have, by their IANA numbers.
+/// Sets the signature algorithms for certificates, by their IANA numbers.
 pub(crate) fn verify_algorithms(ssl: &mut SslRef, prefs: &[u16]) -> Result<(), ErrorStack> {
     // SAFETY: `ssl` is live for the call, and `prefs` is read up to its length and copied.
     done(unsafe { ffi::SSL_set_verify_algorithm_prefs(ssl.as_ptr(), prefs.as_ptr(), prefs.len()) })
 }
 
-/// Trust anchors that are asked for (draft-ietf-tls-trust-anchor-ids): each ID behind its length.
+/// Sets the requested trust anchors (draft-ietf-tls-trust-anchor-ids): each ID with a length prefix.
 pub(crate) fn trust_anchors(ssl: &mut SslRef, ids: &[u8]) -> Result<(), ErrorStack> {
     // SAFETY: as above.
     done(unsafe { ffi::SSL_set1_requested_trust_anchors(ssl.as_ptr(), ids.as_ptr(), ids.len()) })
 }
 
-/// ALPS for a protocol (draft-vvv-tls-alps), with its new number.
+/// Enables ALPS for a protocol (draft-vvv-tls-alps), with its new code point.
 pub(crate) fn application_settings(
     ssl: &mut SslRef,
     protocol: &[u8],
@@ -49,13 +49,13 @@ pub(crate) fn application_settings(
     })
 }
 
-/// Groups that key shares are sent for.
+/// Sets the groups for which key shares are sent.
 pub(crate) fn key_shares(ssl: &mut SslRef, groups: &[u16]) -> Result<(), ErrorStack> {
     // SAFETY: as above.
     done(unsafe { ffi::SSL_set1_client_key_shares(ssl.as_ptr(), groups.as_ptr(), groups.len()) })
 }
 
-/// The transport parameters of a QUIC client, encoded (RFC 9000 §18).
+/// Sets the encoded transport parameters of a QUIC client (RFC 9000 §18).
 pub(crate) fn transport_parameters(ssl: &mut SslRef, bytes: &[u8]) -> Result<(), ErrorStack> {
     // SAFETY: as above.
     done(unsafe { ffi::SSL_set_quic_transport_params(ssl.as_ptr(), bytes.as_ptr(), bytes.len()) })

@@ -1,4 +1,4 @@
-//! The hello beside the browser's own, from its capture.
+//! Compares the hello with the browser's own, from its capture.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -17,7 +17,7 @@ use betanet_traffic::template::{Flight, Hello, Initial, Initials, Template, Tran
 use betanet_wire::text::unhex;
 use tokio::net::{TcpListener, UdpSocket};
 
-/// What the browser sent: its hellos and its first flights.
+/// Hellos and first flights that the browser sent.
 fn browser() -> (Vec<Hello>, Vec<Flight>) {
     let file: serde_json::Value = serde_json::from_str(CHROMIUM_156).unwrap();
     let list = |name: &str| -> Vec<Vec<u8>> {
@@ -36,7 +36,7 @@ fn browser() -> (Vec<Hello>, Vec<Flight>) {
     )
 }
 
-/// What visits with this shape send, by connections of their own to a site that they do not trust and take all the same.
+/// First bytes of visits with this fingerprint, each on its own connection to a site that is accepted without trust.
 async fn sent(shape: &Chromium, visits: usize) -> Vec<Captured> {
     let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
     let pin = *certificate.pin();
@@ -75,7 +75,7 @@ async fn every_field_of_fifty_connections_is_chromiums() {
         let ja4 = hello.ja4(Transport::Tcp);
         assert_eq!(ja4, "t13d1517h2_8daaf6152771_cb7bf5808d99");
     }
-    // The order is another one each time, and the encrypted hello that is none has one of four lengths.
+    // The order differs each time, and the GREASE encrypted hello has one of four lengths.
     let orders: BTreeSet<Vec<u16>> = hellos.iter().map(Hello::extension_numbers).collect();
     assert!(orders.len() > 45, "{}", orders.len());
     let lengths: BTreeSet<usize> = captured.iter().map(|c| c.hello.len()).collect();
@@ -110,7 +110,7 @@ async fn a_certificate_that_is_not_the_one_meant_ends_it() {
             capture.take(tcp).await.unwrap()
         };
         let (captured, outer) = tokio::join!(taking, connect(&at, &trust, Way::default(), &shape));
-        // Not one byte of HTTP.
+        // No byte of HTTP was sent.
         assert_eq!(captured.flight, None);
         match (trust, outer.err()) {
             (Trust::Pin(_), Some(Error::Pin)) | (Trust::WebPki(_), Some(Error::Certificate(_))) => {
@@ -126,14 +126,14 @@ fn initial(datagrams: &[Vec<u8>]) -> Initial {
     taken.last().unwrap().unwrap()
 }
 
-/// What visits over QUIC begin with.
+/// First packets of visits over QUIC.
 async fn sent_quic(shape: &Chromium, visits: usize) -> Vec<Initial> {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let at = format!("localhost:{}", socket.local_addr().unwrap().port());
     let mut capture = QuicCapture::new(socket);
     let mut all = Vec::new();
     for _ in 0..visits {
-        // Nobody answers; the visit ends with the capture.
+        // There is no answer; the visit ends with the capture.
         tokio::select! {
             datagrams = capture.take() => all.push(initial(&datagrams.unwrap().unwrap())),
             _ = connect_quic(&at, &Trust::Anything, Way::default(), shape) => panic!("answered"),
@@ -169,7 +169,7 @@ async fn every_field_of_fifty_connections_over_quic_is_chromiums() {
     let of = |i: &Initial| i.parameters.iter().map(|(id, _)| *id).collect::<Vec<_>>();
     let orders: BTreeSet<Vec<u64>> = ours.iter().map(of).collect();
     assert!(orders.len() > 45, "{}", orders.len());
-    // Both see the same template.
+    // Both yield the same template.
     let template = Template::of_quic_client(&ours).unwrap();
     assert_eq!(
         template.id(),

@@ -1,6 +1,6 @@
 //! A client and a recipient exchange a request and its answer over three relays of a simulated mix, on one thread.
 //!
-//! `cargo run -p betanet-sim --example exchange` prints the same each time: its clock and its randomness are its own.
+//! `cargo run -p betanet-sim --example exchange` prints the same each time: its clock and its randomness are simulated.
 #![allow(
     clippy::print_stdout,
     clippy::cast_possible_truncation,
@@ -27,12 +27,12 @@ use betanet_wire::{ChargeTo, NodeId};
 use zeroize::Zeroizing;
 
 const EPOCH: u32 = 159_000;
-/// What a packet takes from one node to the next.
+/// Delay of a packet from one node to the next.
 const LINK: Duration = Duration::from_millis(20);
 const RELAYS: usize = 30;
 const GATEWAY: usize = RELAYS;
 const CLIENT: usize = RELAYS + 1;
-/// The relay that the client has a session with.
+/// The relay with which the client has a session.
 const GUARD: usize = 7;
 
 const fn node(n: usize) -> NodeId {
@@ -44,7 +44,7 @@ fn at(mono: Time) -> Now {
     Now::new(mono, epoch_start(EPOCH) + mono.as_micros() / 1000)
 }
 
-/// A node that takes packets: its keys, and those that wait for their departure. A real one also remembers which came before.
+/// A node that accepts packets: its keys, and the packets that wait for departure. A real one also has a replay memory.
 struct Place {
     keys: EpochKeys,
     waiting: Waiting,
@@ -57,7 +57,7 @@ impl Place {
     }
 }
 
-/// Relays, what each of them publishes, and the directory that lists them.
+/// Relays, their published keys, and the directory that lists them.
 fn relays(rng: &mut Rng) -> Option<(Vec<Place>, Vec<MixKeys>, Directory)> {
     let secret = BeaconSecret::from_seed(&rng.array())?;
     let beacon_sig = secret.sign(EPOCH);
@@ -72,7 +72,7 @@ fn relays(rng: &mut Rng) -> Option<(Vec<Place>, Vec<MixKeys>, Directory)> {
         relays.push(Relay {
             node: node(n),
             key: record.of(EPOCH)?,
-            // Where a relay stands is drawn for it, and it can prove the draw.
+            // A relay's layer is drawn, and the relay can prove the draw.
             layer: layer_of(&output, 3),
             weight: weight(1_000_000, 1_000_000, 0),
             org: format!("org {n}"),
@@ -100,7 +100,7 @@ struct World {
     places: Vec<Place>,
     client: MixRequester,
     server: MixServer<Service<MemoryStore>>,
-    /// Packets under way, by when they arrive.
+    /// Packets in flight, by arrival time.
     wire: BTreeMap<(Time, u64), (usize, Box<Packet>)>,
     sent: u64,
 }
@@ -111,12 +111,12 @@ impl World {
         self.wire.insert((self.now + LINK, self.sent), (to, packet));
     }
 
-    /// Takes what both ends want sent, and returns what the client tells.
+    /// Takes the output of both ends, and returns the client's events.
     fn collect(&mut self) -> Result<Vec<MixEvent>, Box<dyn Error>> {
         let now = at(self.now);
         while let Some(transmit) = self.client.poll_transmit() {
             match transmit {
-                // Heavy arithmetic comes out of the machine, and its result goes back in.
+                // Expensive arithmetic leaves the machine, and its result returns as an input.
                 ClientTransmit::Build(work) => {
                     let built = ClientInput::Built(work.run());
                     self.client.handle_input(now, built)?;
@@ -159,13 +159,13 @@ impl World {
                 let delivered = Delivered { via, payload };
                 self.server.handle_input(now, delivered)?;
             }
-            // Cover ends at a relay.
+            // Cover packets end at a relay.
             _ => {}
         }
         Ok(())
     }
 
-    /// Goes on to the next thing that happens; `false` when nothing is to come.
+    /// Advances to the next event; `false` if there is none.
     fn step(&mut self) -> Result<bool, Box<dyn Error>> {
         let timers = [self.client.poll_timeout(), self.server.poll_timeout()];
         let timers = timers.into_iter().flatten().map(|wake| wake.at);
@@ -176,7 +176,7 @@ impl World {
         };
         self.now = self.now.max(next);
         let now = at(self.now);
-        // Who is not due has nothing to do.
+        // Without a due timer this has no effect.
         self.client.handle_timeout(now);
         self.server.handle_timeout(now);
         for n in 0..self.places.len() {
@@ -194,7 +194,7 @@ impl World {
     }
 }
 
-/// Asks the recipient for a list of what it has; the answer's status, and how many packets it all took.
+/// Requests the recipient's list of resources; returns the answer's status, and the number of packets of the exchange.
 fn exchange() -> Result<(u16, u64), Box<dyn Error>> {
     let mut rng = Rng::new(&Seed::from_number(1));
     let (mut places, records, directory) = relays(&mut rng).ok_or("no directory")?;

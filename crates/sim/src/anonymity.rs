@@ -1,10 +1,10 @@
-//! How well a mix hides who sent what, measured: packets of many clients over relays in layers, and an observer who sees every
-//! link, every time, and what corrupt relays do.
+//! Measures how well a mix hides the senders of messages. Packets of many clients pass relays in layers. The observer sees
+//! every link at all times, and everything that corrupt relays do.
 //!
-//! The observer weighs, at each honest relay, which departure each arrival may be by the distribution of the delays, so that
-//! arrivals and departures match one to one (Danezis, "The Traffic Analysis of Continuous-Time Mixes", 2004), and follows a
-//! message's probability over the relays (Piotrowska et al., "The Loopix Anonymity System", 2017). Its anonymity set's entropy is
-//! that of where the message may have come out.
+//! At each honest relay, the observer weighs by the delay distribution which departure each arrival may be, with arrivals and
+//! departures matched one to one (Danezis, "The Traffic Analysis of Continuous-Time Mixes", 2004). It follows a message's
+//! probability over the relays (Piotrowska et al., "The Loopix Anonymity System", 2017). The entropy of the anonymity set is
+//! that of the places where the message may have come out.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -20,46 +20,46 @@ use betanet_mix::{
 use betanet_wire::{ChargeTo, NodeId};
 use core::time::Duration;
 
-/// Steps of the matching of arrivals and departures.
+/// Number of balancing steps when arrivals and departures are matched.
 const BALANCING: usize = 12;
-/// The longest that a packet stays at one relay, with what its sending adds.
+/// Maximum stay of a packet at one relay, including its sending time.
 const STAY: Duration = Duration::from_millis(151);
-/// Below this a probability is not followed.
+/// Probability below which a path is no longer followed.
 const LEAST: f64 = 1e-7;
 
-/// What is simulated.
+/// Parameters of a simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// The dice.
+    /// Seed of all randomness.
     pub seed: u64,
-    /// Relays, evenly over the layers.
+    /// Number of relays, evenly spread over the layers.
     pub relays: usize,
-    /// Layers.
+    /// Number of layers.
     pub layers: u8,
-    /// Clients.
+    /// Number of clients.
     pub clients: usize,
-    /// Packets a second of each.
+    /// Packets per second of each client.
     pub rate: f64,
-    /// How many relays of a hundred tell the observer everything.
+    /// Percentage of relays that reveal everything to the observer.
     pub corrupt_percent: usize,
-    /// Messages that are followed.
+    /// Number of followed messages.
     pub followed: usize,
 }
 
-/// What came of it, in bits.
+/// Results of a simulation, entropies in bits.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
     /// Entropy at one honest relay.
     pub one: f64,
-    /// What the rate and the delays predict there.
+    /// Entropy that the rate and the delays predict at one honest relay.
     pub one_predicted: f64,
-    /// Over the whole path.
+    /// Entropy over the whole path.
     pub path: f64,
-    /// What they predict for a network whose links are busy enough to tell nothing.
+    /// Predicted entropy over the whole path for a network with links too busy to reveal anything.
     pub path_predicted: f64,
-    /// The share of messages that the observer follows for certain.
+    /// Share of messages that the observer follows with certainty.
     pub certain: f64,
-    /// Packets a second at one relay.
+    /// Packets per second at one relay.
     pub relay_rate: f64,
 }
 
@@ -69,11 +69,11 @@ struct Stay {
     relay: usize,
     arrived: Time,
     left: Time,
-    /// Its stay at the next relay.
+    /// Index of the packet's stay at the next relay.
     next: Option<usize>,
 }
 
-/// A packet that is on its way.
+/// A packet in flight.
 struct Journey {
     path: Vec<usize>,
     at: usize,
@@ -87,7 +87,7 @@ fn node(n: usize) -> NodeId {
     NodeId(id)
 }
 
-/// Lets clients send for as long as it takes, and notes every stay at every relay.
+/// Simulates sending clients for `length` and records every stay at every relay.
 fn run(setting: &Setting, length: Duration, rng: &mut Rng) -> Vec<Stay> {
     let orgs = names(setting);
     let tickets = tickets(setting, &orgs);
@@ -163,7 +163,7 @@ fn run(setting: &Setting, length: Duration, rng: &mut Rng) -> Vec<Stay> {
     }
 }
 
-/// Notes a stay that is over, and gives the packet on.
+/// Records a finished stay and passes the packet on.
 fn departed(
     packet: alloc::boxed::Box<Packet>,
     relay: usize,
@@ -175,7 +175,7 @@ fn departed(
     let Some(journey) = journeys.get_mut(&id) else {
         return packet;
     };
-    // Sending takes up to a millisecond, which blurs the whole milliseconds of the delays.
+    // Sending takes up to a millisecond, which blurs the delays of whole milliseconds.
     let left = now + Duration::from_micros(rng.below(1000));
     let this = stays.len();
     stays.push(Stay {
@@ -222,7 +222,7 @@ fn arrive(
         wakes.remove(&(wake, relay));
     }
     let at = now.max(journey.arrived);
-    // Each packet as if of a session of its own: no share is at issue here.
+    // Each packet counts as a session of its own: shares do not matter here.
     let mut payer = [0; 20];
     payer[..8].copy_from_slice(&id.to_be_bytes());
     let charge = ChargeTo::Node(NodeId(payer));
@@ -239,7 +239,7 @@ fn arrive(
     }
 }
 
-/// The probability of a delay of so many whole milliseconds.
+/// Probability of a delay of `ms` whole milliseconds.
 fn delay_is(ms: usize) -> f64 {
     let more = libm::exp(-1.0 / 50.0);
     match ms {
@@ -253,18 +253,18 @@ fn bits(p: impl Iterator<Item = f64>) -> f64 {
     p.filter(|p| *p > 0.0).map(|p| -p * libm::log2(p)).sum()
 }
 
-/// The entropy that a rate predicts where delays are the sum of so many of ours, in bits: that of the delays' density, and the
-/// logarithm of the rate.
+/// Entropy in bits that a rate predicts when delays are the sum of `hops` relay delays: the entropy of the delays' density plus
+/// the logarithm of the rate.
 #[must_use]
 pub fn predicted(rate: f64, hops: usize) -> f64 {
     let one: Vec<f64> = (0..=150).map(delay_is).collect();
-    // Sending adds up to a millisecond: the density of one hop is a step a millisecond.
+    // Sending adds up to a millisecond: the density of one hop is a step function with steps of a millisecond.
     let mut sum = one.clone();
     for _ in 1..hops {
         let mut next = vec![0.0; sum.len() + one.len()];
         for (i, a) in sum.iter().enumerate() {
             for (j, b) in one.iter().enumerate() {
-                // Two steps of a millisecond added are a triangle over two.
+                // The sum of two millisecond steps is a triangle over two milliseconds.
                 next[i + j] += a * b / 2.0;
                 next[i + j + 1] += a * b / 2.0;
             }
@@ -274,10 +274,10 @@ pub fn predicted(rate: f64, hops: usize) -> f64 {
     bits(sum.into_iter()) + libm::log2(rate / 1000.0)
 }
 
-/// One relay's arrivals against its departures: for each arrival, which departures it may be, and how likely.
+/// Possible departures of each arrival at one relay, with their probabilities.
 type Weights = BTreeMap<usize, Vec<(usize, f64)>>;
 
-/// Weighs the stays of one relay, so that each arrival leaves once and each departure came once.
+/// Weighs the stays of one relay, so that each arrival and each departure has a total weight of one.
 fn weigh(stays: &[Stay], of_relay: &[usize]) -> Weights {
     let mut by_departure: Vec<(Time, usize)> =
         of_relay.iter().map(|s| (stays[*s].left, *s)).collect();
@@ -407,22 +407,22 @@ pub fn measure(setting: &Setting) -> Measured {
     }
 }
 
-/// What clients' loops show of a relay that keeps all packets back but one.
+/// Evidence that clients' loops give of a relay that drops all packets but one.
 #[derive(Clone, Copy, Debug)]
 pub struct Attack {
-    /// Loops that were sent while it lasted.
+    /// Number of loops sent during the attack.
     pub loops: u64,
-    /// Of those, ones that it kept.
+    /// Number of those loops that the relay dropped.
     pub lost: u64,
-    /// Clients that lost one.
+    /// Number of clients that lost a loop.
     pub alarmed: usize,
-    /// From the attack's beginning to the first client that misses a loop.
+    /// Time from the start of the attack to the first missed loop.
     pub first: Option<Duration>,
 }
 
-/// Lets one relay keep back everything but the message that it wants to isolate, for as long as `lasts`, while every client sends
-/// loops of a mean distance of `every`; a loop that is not back after `patience` is missed. A relay of the first layer is met by
-/// those only whose guard it is.
+/// Simulates an n-1 attack: for `lasts`, one relay drops everything but its target's message. Every client sends loops at a
+/// mean interval of `every`, and counts a loop as missed after `patience`. A relay of the first layer meets only the clients
+/// whose guard it is.
 #[must_use]
 pub fn n_minus_one(
     setting: &Setting,
@@ -465,7 +465,7 @@ pub fn n_minus_one(
     attack
 }
 
-/// Every relay is run by somebody else.
+/// Names of the relays' operators, all different.
 fn names(setting: &Setting) -> Vec<String> {
     (0..setting.relays).map(|n| format!("{n}")).collect()
 }

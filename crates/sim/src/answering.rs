@@ -1,4 +1,4 @@
-//! A connection whose requests a handler answers.
+//! A connection with a handler that answers its requests.
 
 use alloc::collections::BTreeMap;
 use core::hash::{Hash, Hasher};
@@ -12,16 +12,16 @@ use bytes::Bytes;
 
 use crate::feed::Feed;
 
-/// Events that wait, at most.
+/// Maximum number of queued events.
 const EVENTS_MAX: usize = 1024;
-/// What one event may become.
+/// Maximum number of events that one event may produce.
 const MARGIN: usize = 8;
 
 struct Serving<H: Handler> {
     feed: Feed<H>,
-    /// The answer's head is out; what still arrives of the request is dropped.
+    /// The answer's head was sent; further request data is dropped.
     answered: bool,
-    /// The whole answer is out.
+    /// The whole answer was sent.
     ended: bool,
     /// The session refused a write.
     waits: bool,
@@ -36,19 +36,19 @@ impl<H: Handler> Hash for Serving<H> {
     }
 }
 
-/// A connection, and who answers at once what the peer asks over it. It is driven as the connection would be, which keeps the
-/// peer's requests to itself.
+/// A connection with a handler that answers the peer's requests at once. Drive it like the connection; the peer's requests are
+/// not passed up.
 pub struct Answering<H: Handler> {
     connection: Connection,
     handler: H,
     serving: BTreeMap<StreamId, Serving<H>>,
     events: Queue<Event>,
-    /// Above has not seen yet that the session is open: nothing of the peer's is begun.
+    /// The layer above has not yet seen that the session is open: no request of the peer is served.
     unseen: bool,
 }
 
 impl<H: Handler> Answering<H> {
-    /// Answers with `handler` what the peer asks.
+    /// Answers the peer's requests with `handler`.
     #[must_use]
     pub const fn new(connection: Connection, handler: H) -> Self {
         Self {
@@ -60,25 +60,25 @@ impl<H: Handler> Answering<H> {
         }
     }
 
-    /// The connection, to look at.
+    /// The connection, for inspection.
     #[must_use]
     pub const fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// As the connection's.
+    /// As [`Connection::consume`].
     pub fn consume(&mut self, now: Now, stream: StreamId, bytes: u64) {
         self.connection.consume(now, stream, bytes);
         self.settle(now);
     }
 
-    /// As the connection's.
+    /// As [`Connection::abort`].
     pub fn abort(&mut self, now: Now, stream: StreamId, code: Code) {
         self.connection.abort(now, stream, code);
         self.settle(now);
     }
 
-    /// As the connection's.
+    /// As [`Connection::close`].
     pub fn close(&mut self, now: Now, code: Code, reason: &str) {
         self.connection.close(now, code, reason);
         self.settle(now);
@@ -186,7 +186,7 @@ impl<H: Handler> Answering<H> {
         }
     }
 
-    /// One fall: each answer that may be written gets on by a chunk.
+    /// Writes a chunk of each answer that has room.
     fn fall(&mut self, now: Now) {
         let mut from = 0;
         while let Some(stream) = self.next_writer(from) {

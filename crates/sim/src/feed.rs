@@ -1,12 +1,12 @@
-//! Requests as they come, given to a handler that answers at once.
+//! Feeds incoming requests to a handler that answers at once.
 
 use betanet_bar::{Client, Error as BarError, Handler, Incoming, Part, Request, Response};
 use bytes::Bytes;
 
-/// The bytes are no request: there is nothing to answer.
+/// The bytes are not a request, so there is no answer.
 pub(crate) struct Malformed;
 
-/// One request that is being read, and what the handler made of it so far.
+/// A request being read, with the handler's state for it.
 pub(crate) struct Feed<H: Handler> {
     incoming: Incoming<Request>,
     pub(crate) exchange: Option<H::Exchange>,
@@ -22,7 +22,7 @@ impl<H: Handler> Default for Feed<H> {
 }
 
 impl<H: Handler> Feed<H> {
-    /// Gives the handler more of the request; the answer, once there is one.
+    /// Passes more of the request to the handler; returns the answer once there is one.
     pub(crate) fn take(
         &mut self,
         handler: &mut H,
@@ -51,7 +51,7 @@ impl<H: Handler> Feed<H> {
         match pushed {
             Ok(()) => Ok(None),
             Err(BarError::Refused(why)) => {
-                // What the handler would go on with is not to be read.
+                // The handler's further input is not to be read.
                 self.exchange = None;
                 Ok(Some(Response::refused(why)))
             }

@@ -1,7 +1,6 @@
-//! What the fuzz targets run: each takes arbitrary bytes and panics when a promise is broken.
+//! The fuzz targets' functions: each takes arbitrary bytes and panics if an invariant is broken.
 //!
-//! The targets under `fuzz/` are one line each; the committed corpora run through the same functions in an ordinary
-//! test on stable.
+//! The targets under `fuzz/` are one line each; an ordinary test on stable runs the committed corpora through the same functions.
 
 mod exchanges;
 mod hello;
@@ -33,7 +32,7 @@ pub use legs::legs;
 pub use mix::mix;
 pub use observed::{front, initial, shape};
 
-/// DET-CBOR: what is accepted re-encodes to its own bytes, and both readers agree.
+/// DET-CBOR: accepted input re-encodes to its own bytes, and both readers agree.
 #[allow(
     clippy::panic,
     reason = "a fuzz target says what it found by panicking"
@@ -66,7 +65,7 @@ pub fn frames(data: &[u8]) {
     }
 }
 
-/// Peer records and mesh messages: what reads is what was written, and a node that is told anything keeps its contract.
+/// Peer records and mesh messages: decoding and encoding agree, and a node keeps its contract for any message.
 #[allow(
     clippy::panic,
     reason = "a fuzz target says what it found by panicking"
@@ -124,7 +123,7 @@ pub fn mesh(data: &[u8]) {
         }
         while node.poll_event().is_some() {}
     };
-    // The bytes as two peers would send them, in pieces that they choose themselves.
+    // The bytes as two peers would send them, in pieces of their choice.
     for (n, kind) in [(1, mesh::kind::GOSSIP), (2, mesh::kind::DISCOVER)] {
         let exchange = mesh::PEERS_EXCHANGES + n;
         let peer = betanet_wire::NodeId([n.to_le_bytes()[0]; 20]);
@@ -156,7 +155,7 @@ pub fn mesh(data: &[u8]) {
     settle(&mut node, 60);
 }
 
-/// Path headers: what reads writes back, and no hop takes one that its sender did not sign.
+/// Path headers: a decoded header encodes to its own bytes, and no hop accepts one that its sender did not sign.
 pub fn path(data: &[u8]) {
     let Ok(control) = Control::from_bytes(data) else {
         return;
@@ -170,7 +169,7 @@ pub fn path(data: &[u8]) {
     assert!(got.is_err() && hop.is_empty() && hop.remembered() == 0);
 }
 
-/// Tickets, names and peers: whatever reads prints back to something that reads the same.
+/// Tickets, names and peers: parsed input prints to text that parses to the same value.
 pub fn ticket(data: &[u8]) {
     let Ok(text) = core::str::from_utf8(data) else {
         return;
@@ -205,7 +204,7 @@ fn incoming<H: Head>(data: &[u8], cut: usize) -> (Result<(), BarError>, Vec<u8>)
     (outcome, body)
 }
 
-/// BAR streams: cut anywhere they read alike, and a request that reads is written as it came.
+/// BAR streams: splitting does not change the result, and a parsed request encodes to its own bytes.
 pub fn bar(data: &[u8]) {
     let Some((cut, stream)) = data.split_first() else {
         return;
@@ -236,7 +235,7 @@ fn secrets(n: u8) -> Secrets {
 
 const START: Now = Now::new(Time::ZERO, 1_767_225_600_000);
 
-/// Handshake bytes: arbitrary ones as message 1, and as what follows an honest one on either side.
+/// Handshake bytes: arbitrary ones as message 1, and after an honest message on either side.
 pub fn handshake(data: &[u8]) {
     let server = identity(2);
     let ekm0 = [7; 32];
@@ -274,7 +273,7 @@ pub fn handshake(data: &[u8]) {
     }
 }
 
-/// What one direction of a stream has carried.
+/// Data that one direction of a stream has carried.
 #[derive(Default)]
 struct Model {
     written: Vec<u8>,
@@ -285,7 +284,7 @@ struct Model {
 struct Pair {
     sides: [Checked<Session>; 2],
     now: Now,
-    /// By opener's stream and by writing side.
+    /// Keyed by the opener's stream and the writing side.
     model: BTreeMap<(StreamId, usize), Model>,
     over: bool,
     wire: [Vec<u8>; 2],
@@ -326,7 +325,7 @@ impl Pair {
         Some(this)
     }
 
-    /// Lets both sides talk until neither has anything to say.
+    /// Exchanges messages until neither side has any.
     fn settle(&mut self) {
         for _ in 0..10_000 {
             let mut moved = false;
@@ -376,7 +375,7 @@ impl Pair {
             Event::Data { stream, data, fin } => {
                 let model = self.model.entry((stream, 1 - side)).or_default();
                 let end = model.delivered + data.len();
-                // Right bytes, in order, once: whatever else happens.
+                // Always the right bytes, in order, and once.
                 assert_eq!(model.written.get(model.delivered..end), Some(data.as_ref()));
                 assert!(!model.ended, "bytes after the end");
                 model.delivered = end;
@@ -417,7 +416,7 @@ impl Pair {
     }
 }
 
-/// Two sessions driven by a script of arbitrary bytes, beside a model of what must come out.
+/// Two sessions driven by a script of arbitrary bytes, compared with a model of the expected output.
 pub fn sessions(data: &[u8]) {
     let Some(mut pair) = Pair::new() else { return };
     let mut script = data.iter().copied();
@@ -445,7 +444,7 @@ pub fn sessions(data: &[u8]) {
                     s.handle_timeout(pair.now);
                 }
             }
-            // Bytes that are nobody's.
+            // Bytes that neither side sent.
             7 => pair.wire[side].extend_from_slice(&[op, arg, op, arg]),
             _ => {
                 let lost = if arg < 128 { Input::End } else { Input::Lost };

@@ -1,12 +1,12 @@
-//! The world that the layers are tested in: N nodes, one thread, no clock.
+//! A deterministic world for testing the layers: N nodes, one thread, no clock.
 //!
-//! **Promises.** Every node runs the real `htx` and `bar` code through the contract checker; the same seed gives the
-//! same run to the byte, in debug and release; latency, jitter, loss, duplication, cuts, clock skew, crash and
-//! restart are the world's, and each is counted.
+//! **Promises.** Every node runs the real `htx` and `bar` code through the contract checker. The same seed gives the same run
+//! to the byte, in debug and release. The world simulates latency, jitter, loss, duplication, cuts, clock skew, crash and
+//! restart, and counts each.
 //!
 //! **Below:** `stack`. **Above:** scenario tests, the fuzzer, `xtask`.
-//! **Source:** the carrier here stands for TLS over TCP: an ordered byte stream over segments that may be lost, late,
-//! or double; a lost one is sent again after [`Weather::rto`].
+//! **Source:** the carrier here models TLS over TCP: an ordered byte stream over segments that may be lost, late or duplicated;
+//! a lost segment is retransmitted after [`Weather::rto`].
 #![no_std]
 
 extern crate alloc;

@@ -1,4 +1,4 @@
-//! The end of paths through the mix, where a handler answers at once.
+//! The recipient's end of mix paths, with a handler that answers at once.
 
 use alloc::collections::BTreeMap;
 use core::hash::{Hash, Hasher};
@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::feed::Feed;
 
-/// Events that wait, at most.
+/// Maximum number of queued events.
 const EVENTS_MAX: usize = 1024;
 
 /// A request that came over the mix was answered with this status.
@@ -23,7 +23,7 @@ pub struct Served(pub u16);
 struct Serving<H: Handler> {
     feed: Feed<H>,
     answered: bool,
-    /// Read, and not yet a whole piece.
+    /// Bytes read that do not yet fill a piece.
     waiting: BytesMut,
     read_all: bool,
 }
@@ -36,7 +36,7 @@ impl<H: Handler> Hash for Serving<H> {
     }
 }
 
-/// Answers requests that come over the mix with a handler, which is told that nobody is known to ask.
+/// Answers requests that come over the mix with a handler, which sees an unknown client.
 pub struct MixServer<H: Handler> {
     recipient: RecipientMachine,
     handler: H,
@@ -56,13 +56,13 @@ impl<H: Handler> MixServer<H> {
         }
     }
 
-    /// What the recipient counted.
+    /// The recipient's counters.
     #[must_use]
     pub const fn stats(&self) -> &RecipientStats {
         self.recipient.stats()
     }
 
-    /// Exchanges that stand.
+    /// Number of open exchanges.
     #[must_use]
     pub fn exchanges(&self) -> usize {
         self.recipient.exchanges()
@@ -114,7 +114,7 @@ impl<H: Handler> MixServer<H> {
             .to_message()
             .or_else(|_| Response::new(status::INTERNAL).to_message());
         serving.answered = true;
-        // Whoever runs a simulation takes them in each step.
+        // The owner of a simulation takes them in each step.
         self.events.push_reserved(now.mono, Served(response.status));
         if let Ok(message) = message {
             serving.waiting.extend_from_slice(&message);
@@ -130,7 +130,7 @@ impl<H: Handler> MixServer<H> {
         self.recipient.close(now, exchange);
     }
 
-    /// Gets an answer on by as much as its window has room for.
+    /// Writes as much of an answer as its window has room for.
     fn write(&mut self, now: Now, exchange: Message) {
         loop {
             let Some(serving) = self.serving.get_mut(&exchange).filter(|s| s.answered) else {
@@ -155,7 +155,7 @@ impl<H: Handler> MixServer<H> {
                 fin,
             };
             if self.recipient.handle_command(now, answer).is_err() {
-                // Its window is full, which its end tells; or it is over.
+                // The window is full, and its end will report room, or the exchange is over.
                 return;
             }
             if fin {
@@ -171,7 +171,7 @@ impl<H: Handler> MixServer<H> {
 
 impl<H: Handler> Machine for MixServer<H> {
     type Input = Delivered;
-    /// There is nothing to order.
+    /// There are no commands.
     type Command = core::convert::Infallible;
     type Answer = ();
     type Transmit = Reply;

@@ -1,8 +1,8 @@
 //! Thousands of control planes in one world: the mesh at scale.
 //!
-//! Every node runs the real `stack::Node`. Sessions are the world's: a dial takes three round trips and proves the key, an
-//! exchange's bytes arrive in order after latency, jitter, loss and the sender's uplink; handshakes' arithmetic is left out
-//! (`ring` and `paths` run that). Signatures are checked for real, once for each envelope where the cache is on.
+//! Every node runs the real `stack::Node`. The world simulates the sessions: a dial takes three round trips and proves the key,
+//! and an exchange's bytes arrive in order after latency, jitter, loss and the sender's uplink. The cryptography of handshakes
+//! is left out (`ring` and `paths` run it). Signatures are really checked, once per envelope if the cache is on.
 
 mod attack;
 mod scenario;
@@ -29,25 +29,25 @@ pub use scenario::{Minute, Outcome, Partition, Scenario, Spread, run};
 const EPOCH_MS: u64 = 1_767_225_600_000;
 /// Round trips from a dial to an open session: TCP, TLS, and the inner handshake in the POST.
 const HANDSHAKE_TRIPS: u32 = 3;
-/// When a dial that nobody answers is given up.
+/// Timeout of an unanswered dial.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
-/// When a session whose other end is gone is given up: PING after 30 s, two unanswered for 5 s each.
+/// Timeout of a session with a dead peer: PING after 30 s, two unanswered for 5 s each.
 const SILENCE: Duration = Duration::from_secs(40);
 
-/// How the network between the nodes is.
+/// Properties of the network between the nodes.
 #[derive(Clone, Debug)]
 pub struct Links {
     /// One-way delay in milliseconds from region to region.
     pub latency_ms: Vec<Vec<u32>>,
-    /// Added at random, up to this many percent of the delay.
+    /// Maximum random addition, in percent of the delay.
     pub jitter_percent: u32,
-    /// Messages lost, per thousand; each is sent again after a second.
+    /// Lost messages per thousand; each is retransmitted after a second.
     pub loss_permille: u32,
-    /// Bytes a second of one node's uplink.
+    /// Uplink of one node, bytes per second.
     pub bandwidth: u64,
 }
 
-/// A control plane that a world can drive: bare, or watched by the contract checker.
+/// A control plane that a world can drive: bare, or wrapped in the contract checker.
 pub trait Host:
     Machine<
         Input = NodeInput,
@@ -57,9 +57,9 @@ pub trait Host:
         Error = betanet_mesh::Error,
     >
 {
-    /// Takes a node in.
+    /// Wraps a node.
     fn host(node: Node, start: Time) -> Self;
-    /// The node, to look at.
+    /// The node, for inspection.
     fn node(&self) -> &Node;
 }
 
@@ -81,7 +81,7 @@ impl Host for Checked<Node> {
     }
 }
 
-/// A node's place in the world.
+/// Index of a node in the world.
 type Id = usize;
 
 struct Place<H> {
@@ -91,7 +91,7 @@ struct Place<H> {
     ip: IpAddr,
     region: usize,
     skew_ms: i64,
-    /// Which half of a partition.
+    /// Half of a partition to which the place belongs.
     side: bool,
     uplink: u64,
     free_at: Time,
@@ -100,7 +100,7 @@ struct Place<H> {
     links: BTreeMap<DialId, Id>,
     exchanges: BTreeMap<ExchangeId, usize>,
     admission: Admission,
-    /// Its real delay is this many percent of what the regions say.
+    /// Real delay in percent of the delay between the regions.
     pace_percent: u32,
 }
 
@@ -141,17 +141,17 @@ impl PartialOrd for Due {
 }
 impl Ord for Due {
     fn cmp(&self, other: &Self) -> Ordering {
-        // The heap gives the greatest first.
+        // The heap yields the greatest entry first.
         (other.at, other.order).cmp(&(self.at, self.order))
     }
 }
 
-/// Answers to checks, by their exact input.
+/// Cached results of signature checks, by their exact input.
 #[derive(Default)]
 struct Checks {
     on: bool,
     known: BTreeMap<Bytes, Option<Record>>,
-    /// Signatures that were checked in earnest.
+    /// Number of signatures that were really checked.
     checked: u64,
 }
 
@@ -288,7 +288,7 @@ impl<H: Host> Net<H> {
         taken
     }
 
-    /// Takes what a node wants done; its checks are answered on the spot.
+    /// Carries out a node's outputs; its checks are answered at once.
     fn collect(&mut self, id: Id) {
         loop {
             let Some(host) = &mut self.places[id].host else {
@@ -391,7 +391,7 @@ impl<H: Host> Net<H> {
         }
     }
 
-    /// Begins an exchange between two places; `as_who` is what the other end sees.
+    /// Begins an exchange between two places; `as_who` is the identity that the other end sees.
     fn begin(
         &mut self,
         id: Id,
@@ -423,7 +423,7 @@ impl<H: Host> Net<H> {
         self.push(arrives, Task::Open(at, kind, as_who.0, as_who.1, data, fin));
     }
 
-    /// When bytes that this side of an exchange sends now arrive.
+    /// Arrival time of bytes that this side of an exchange sends now.
     fn arrival(&mut self, pair: usize, side: usize, len: usize) -> Time {
         let Some(p) = &self.pairs[pair] else {
             return self.now;
@@ -471,7 +471,7 @@ impl<H: Host> Net<H> {
         }
     }
 
-    /// Runs to `end`, giving the script its turn.
+    /// Runs to `end`, or until the script has a step.
     fn next(&mut self, end: Time) -> Option<scenario::Step> {
         while self.agenda.peek().is_some_and(|d| d.at <= end) {
             let Some(due) = self.agenda.pop() else { break };
@@ -607,7 +607,7 @@ impl<H: Host> Net<H> {
         }
     }
 
-    /// A node is gone; who has a session with it finds out in time.
+    /// Removes a node; its session peers notice after a timeout.
     fn crash(&mut self, id: Id) {
         self.places[id].host = None;
         self.places[id].links.clear();
@@ -627,7 +627,7 @@ impl<H: Host> Net<H> {
         }
     }
 
-    /// The world falls into two, or grows together.
+    /// Splits the world into two halves, or joins them.
     fn part(&mut self, parted: bool) {
         self.parted = parted;
         if !parted {

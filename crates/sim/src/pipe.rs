@@ -4,25 +4,25 @@ use core::time::Duration;
 use betanet_machine::{Rng, Time};
 use bytes::Bytes;
 
-/// How the network behaves.
+/// Behaviour of the network.
 #[derive(Clone, Copy, Debug)]
 pub struct Weather {
     /// One-way delay.
     pub latency: Duration,
-    /// Added at random to each segment, up to this.
+    /// Maximum random delay added to each segment.
     pub jitter: Duration,
-    /// Segments lost, per thousand.
+    /// Lost segments per thousand.
     pub loss: u64,
-    /// Segments that arrive twice, per thousand.
+    /// Duplicated segments per thousand.
     pub duplicate: u64,
-    /// When a lost segment is sent again.
+    /// Delay until a lost segment is retransmitted.
     pub rto: Duration,
-    /// Bytes a second that one direction of a link carries.
+    /// Capacity of one direction of a link, bytes per second.
     pub bandwidth: u64,
 }
 
 impl Weather {
-    /// Ten milliseconds, nothing lost, a gigabit.
+    /// Ten milliseconds, no loss, a gigabit.
     pub const FAIR: Self = Self {
         latency: Duration::from_millis(10),
         jitter: Duration::ZERO,
@@ -32,7 +32,7 @@ impl Weather {
         bandwidth: 125_000_000,
     };
 
-    /// Forty milliseconds and as much jitter, 2 % lost, 1 % double, eight megabits.
+    /// Forty milliseconds and as much jitter, 2 % loss, 1 % duplication, eight megabits.
     pub const FOUL: Self = Self {
         latency: Duration::from_millis(40),
         jitter: Duration::from_millis(40),
@@ -43,7 +43,7 @@ impl Weather {
     };
 }
 
-/// What travels.
+/// Content of a segment.
 #[derive(Clone, Debug)]
 pub(crate) enum Parcel {
     Bytes(Bytes),
@@ -61,7 +61,7 @@ impl Parcel {
     }
 }
 
-/// Bytes on their way in one direction, above which no more are taken.
+/// Number of bytes in flight in one direction above which no more are accepted.
 const WINDOW: usize = 128 << 10;
 
 /// One direction of a link.
@@ -74,7 +74,7 @@ pub(crate) struct Pipe {
     free_at: Time,
 }
 
-/// When the copies of one segment arrive, and how often it was lost on the way.
+/// Arrival times of the copies of one segment, and how often it was lost.
 pub(crate) struct Departure {
     pub(crate) seq: u64,
     pub(crate) arrives: Time,
@@ -118,7 +118,7 @@ impl Pipe {
         }
     }
 
-    /// Takes a segment as it arrives; `false` for one that was there before.
+    /// Accepts an arriving segment; `false` for a duplicate.
     pub(crate) fn arrive(&mut self, seq: u64, parcel: Parcel) -> bool {
         if seq < self.received || self.early.contains_key(&seq) {
             return false;

@@ -16,26 +16,26 @@ pub fn content(seed: u64, len: usize) -> Vec<u8> {
     out
 }
 
-/// How far a transfer is.
+/// State of a transfer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Progress {
-    /// It goes on.
+    /// The transfer is running.
     Going,
-    /// It was cut and waits for a new connection.
+    /// The transfer was cut and waits for a new connection.
     Cut,
-    /// It is complete, and its bytes are the right ones.
+    /// The transfer is complete with the right bytes.
     Done,
 }
 
-/// A download that survives cuts: resumed by `range` with `if-match`, checked byte by byte.
+/// A download that survives cuts: it resumes with `range` and `if-match`, and checks every byte.
 #[derive(Debug)]
 pub struct Transfer {
     path: String,
     expected: Vec<u8>,
     etag: Option<String>,
-    /// Bytes at hand.
+    /// Number of bytes received.
     offset: usize,
-    /// Bytes of the exchange that runs.
+    /// Number of bytes of the running exchange.
     in_exchange: u64,
     hash: Sha256,
     stream: Option<StreamId>,
@@ -43,7 +43,7 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// A download of `path`, which is known to hold `expected`.
+    /// A download of `path` with the content `expected`.
     #[must_use]
     pub fn new(path: &str, expected: Vec<u8>) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl Transfer {
         }
     }
 
-    /// The request that starts or resumes it; [`Transfer::began`] is told its stream.
+    /// The request that starts or resumes the download; call [`Transfer::began`] with its stream.
     pub fn request(&mut self) -> Request {
         let mut headers = Headers::default();
         if let (true, Some(etag)) = (self.offset > 0, &self.etag) {
@@ -71,18 +71,18 @@ impl Transfer {
         Request::new(Method::Get, &self.path, headers)
     }
 
-    /// The request was sent on this stream.
+    /// Records the stream on which the request was sent.
     pub const fn began(&mut self, stream: StreamId) {
         self.stream = Some(stream);
     }
 
-    /// The stream of the exchange that runs.
+    /// The stream of the running exchange.
     #[must_use]
     pub const fn stream(&self) -> Option<StreamId> {
         self.stream
     }
 
-    /// How often it was cut.
+    /// Number of cuts so far.
     #[must_use]
     pub const fn cuts(&self) -> u64 {
         self.cuts
@@ -92,7 +92,7 @@ impl Transfer {
     ///
     /// # Errors
     ///
-    /// Says what is wrong with it.
+    /// The head is wrong; the text says why.
     pub fn head(&mut self, response: &Response) -> Result<(), String> {
         let left = self.expected.len() - self.offset;
         if response.status != status::OK
@@ -108,7 +108,7 @@ impl Transfer {
     ///
     /// # Errors
     ///
-    /// A byte is wrong, missing or doubled.
+    /// A byte is wrong, missing or duplicated.
     pub fn body(&mut self, data: &Bytes) -> Result<(), String> {
         let end = self.offset + data.len();
         if self.expected.get(self.offset..end) != Some(data.as_ref()) {
@@ -120,11 +120,11 @@ impl Transfer {
         Ok(())
     }
 
-    /// The exchange was cut after `delivered` bytes; it is done all the same when none was missing.
+    /// Records that the exchange was cut after `delivered` bytes; the transfer is done if no byte was missing.
     ///
     /// # Errors
     ///
-    /// `delivered` is not what was delivered.
+    /// `delivered` does not match the delivered bytes.
     pub fn cut(&mut self, delivered: u64) -> Result<Progress, String> {
         self.stream = None;
         self.cuts += 1;
@@ -140,11 +140,11 @@ impl Transfer {
         Ok(Progress::Cut)
     }
 
-    /// The answer is complete.
+    /// Records that the answer is complete.
     ///
     /// # Errors
     ///
-    /// The bytes are not all there, or their SHA-256 is wrong.
+    /// Bytes are missing, or their SHA-256 is wrong.
     pub fn end(&mut self) -> Result<Progress, String> {
         self.stream = None;
         let got = self.hash.clone().finalize();

@@ -17,17 +17,17 @@ use crate::Weather;
 use crate::answering::Answering;
 use crate::pipe::{Parcel, Pipe};
 
-/// A node's place in the world.
+/// Index of a node in the world.
 pub type Id = u32;
-/// A link's place in the world.
+/// Index of a link in the world.
 pub type LinkId = u32;
 
 /// An end of a link.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Side {
-    /// Who dialled.
+    /// The dialling end.
     Client,
-    /// Who was dialled.
+    /// The dialled end.
     Server,
 }
 
@@ -40,50 +40,50 @@ impl Side {
     }
 }
 
-/// What a node is made of.
+/// Parts of a node.
 pub struct Node<H> {
-    /// Its keys.
+    /// The node's keys.
     pub identity: Identity,
-    /// How its sessions behave.
+    /// Configuration of the node's sessions.
     pub config: Config,
-    /// What answers for it; a clone serves each link.
+    /// Handler of the node's requests; a clone serves each link.
     pub handler: H,
-    /// How far its calendar is off, milliseconds.
+    /// Error of the node's calendar, milliseconds.
     pub skew_ms: i64,
 }
 
-/// What the world tells its observer, in order.
+/// Event that the world reports to its observer, in order.
 #[derive(Debug)]
 pub enum Happening {
-    /// A connection told something.
+    /// A connection's event.
     Event {
-        /// Where.
+        /// The link of the connection.
         link: LinkId,
-        /// At which end.
+        /// The end of the link.
         side: Side,
-        /// What.
+        /// The event.
         event: Event,
     },
-    /// A timer that was set with [`World::set_timer`].
+    /// A timer set with [`World::set_timer`].
     Timer(u64),
 }
 
-/// What the world counts.
+/// Counters of the world.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
-    /// Links dialled.
+    /// Number of links dialled.
     pub dials: u64,
-    /// Links cut while both ends were there.
+    /// Number of links cut while both ends existed.
     pub cuts: u64,
-    /// Segments sent.
+    /// Number of segments sent.
     pub segments: u64,
-    /// Segments lost, and sent again.
+    /// Number of segments lost and retransmitted.
     pub lost: u64,
-    /// Segments that arrived twice.
+    /// Number of segments that arrived twice.
     pub doubled: u64,
-    /// Keys turned by dialling ends.
+    /// Number of key updates by dialling ends.
     pub rekeys_client: u64,
-    /// Keys turned by dialled ends.
+    /// Number of key updates by dialled ends.
     pub rekeys_server: u64,
 }
 
@@ -97,7 +97,7 @@ struct End<H: Handler> {
 struct Link<H: Handler> {
     secret: [u8; 32],
     ends: [End<H>; 2],
-    /// From the client, from the server.
+    /// The pipe from the client, and the one from the server.
     pipes: [Pipe; 2],
     message1: Vec<u8>,
     silent: bool,
@@ -109,9 +109,9 @@ enum Task {
     Timer(u64),
 }
 
-/// The world.
+/// The simulated world.
 pub struct World<H: Handler + Clone> {
-    /// Change it at any time.
+    /// Behaviour of the network; may be changed at any time.
     pub weather: Weather,
     now: Time,
     nodes: BTreeMap<Id, Node<H>>,
@@ -153,24 +153,24 @@ impl<H: Handler + Clone> World<H> {
         }
     }
 
-    /// Puts a node in, or a restarted one in its place.
+    /// Adds a node, or replaces it after a restart.
     pub fn add(&mut self, id: Id, node: Node<H>) {
         self.nodes.insert(id, node);
     }
 
-    /// The time.
+    /// The current time.
     #[must_use]
     pub const fn now(&self) -> Time {
         self.now
     }
 
-    /// What was counted.
+    /// The world's counters.
     #[must_use]
     pub const fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// A digest of every segment sent: when, on which link, which way, and its bytes.
+    /// A digest of every segment sent: time, link, direction and bytes.
     #[must_use]
     pub fn trace(&self) -> u64 {
         let digest: [u8; 32] = self.trace.clone().finalize().into();
@@ -183,7 +183,7 @@ impl<H: Handler + Clone> World<H> {
         self.nodes.get(&id).map(|n| n.identity.public())
     }
 
-    /// One end's connection, to look at.
+    /// One end's connection, for inspection.
     #[must_use]
     pub fn connection(&self, link: LinkId, side: Side) -> Option<&Connection> {
         let end = &self.links.get(&link)?.ends[side as usize];
@@ -197,7 +197,7 @@ impl<H: Handler + Clone> World<H> {
         Now::new(self.now, unix_ms)
     }
 
-    /// Dials from one node to another; `None` when either is not there.
+    /// Dials from one node to another; `None` if either does not exist.
     pub fn dial(&mut self, from: Id, to: Id) -> Option<LinkId> {
         let responder = *self.key(to)?;
         let secret: [u8; 32] = self.secrets.array();
@@ -239,7 +239,7 @@ impl<H: Handler + Clone> World<H> {
         Some(id)
     }
 
-    /// Asks something of one end; `None` when it is gone.
+    /// Gives one end a command; `None` if the end is gone.
     pub fn command(
         &mut self,
         link: LinkId,
@@ -249,7 +249,7 @@ impl<H: Handler + Clone> World<H> {
         self.with(link, side, |m, now| m.handle_command(now, command))
     }
 
-    /// Bytes that one end was told of were used up.
+    /// Returns the credit of bytes that one end received and consumed.
     pub fn consume(&mut self, link: LinkId, side: Side, stream: StreamId, bytes: u64) {
         self.with(link, side, |m, now| {
             m.call(now, |m| m.consume(now, stream, bytes));
@@ -263,7 +263,7 @@ impl<H: Handler + Clone> World<H> {
         });
     }
 
-    /// Does something with one end, and takes what it says; `None` when it is gone.
+    /// Runs a function on one end and takes its output; `None` if the end is gone.
     fn with<T>(
         &mut self,
         link: LinkId,
@@ -282,7 +282,7 @@ impl<H: Handler + Clone> World<H> {
         self.push(at, Task::Timer(token));
     }
 
-    /// Cuts a link: both ends are told that the carrier is gone, what is on its way is lost.
+    /// Cuts a link: both ends see that the carrier is gone, and data in flight is lost.
     pub fn cut(&mut self, link: LinkId) {
         if let Some(l) = self.links.get(&link)
             && l.ends.iter().all(|e| e.machine.is_some())
@@ -295,14 +295,14 @@ impl<H: Handler + Clone> World<H> {
         self.drop_link(link);
     }
 
-    /// From now on everything on this link vanishes, and nobody is told.
+    /// From now on everything on this link is lost, without notice to its ends.
     pub fn silence(&mut self, link: LinkId) {
         if let Some(l) = self.links.get_mut(&link) {
             l.silent = true;
         }
     }
 
-    /// A node loses all it had in memory; its peers' carriers break.
+    /// Crashes a node: its memory is lost, and its peers' carriers break.
     pub fn crash(&mut self, node: Id) {
         let touched: Vec<(LinkId, Side)> = self
             .links
@@ -320,7 +320,7 @@ impl<H: Handler + Clone> World<H> {
         }
     }
 
-    /// The next happening before `end`; `None` when there is none, and the time is `end`.
+    /// The next event before `end`; `None` if there is none, and the time is then `end`.
     pub fn next(&mut self, end: Time) -> Option<Happening> {
         loop {
             if let Some(happening) = self.told.pop_front() {
@@ -394,13 +394,13 @@ impl<H: Handler + Clone> World<H> {
                     self.counters.doubled += 1;
                 }
                 self.read(link, side);
-                // What was read makes room for the sender.
+                // Reading makes room for the sender.
                 self.collect(link, side.other());
             }
         }
     }
 
-    /// Hands over what has arrived in order, as far as it is taken.
+    /// Passes on data that has arrived in order, as far as it is accepted.
     fn read(&mut self, link: LinkId, side: Side) {
         loop {
             let Some(l) = self.links.get_mut(&link) else {
@@ -428,7 +428,7 @@ impl<H: Handler + Clone> World<H> {
                 Parcel::Reset => Input::Lost,
             };
             if let Some(machine) = self.machine(link, side) {
-                // Refused only by an end that is over, and has told so.
+                // Refused only by an end that is over, and has reported its end.
                 let _ = machine.handle_input(now, input);
             }
             self.collect(link, side);
@@ -499,7 +499,7 @@ impl<H: Handler + Clone> World<H> {
         }
     }
 
-    /// Takes what an end has to say, and notes when it wants to be woken.
+    /// Takes an end's output, and notes its next timeout.
     fn collect(&mut self, link: LinkId, side: Side) {
         let mut finished = false;
         while let Some(l) = self.links.get_mut(&link) {
@@ -545,7 +545,7 @@ impl<H: Handler + Clone> World<H> {
         let Some(wake) = end.machine.as_ref().and_then(|m| m.poll_timeout()) else {
             return;
         };
-        // An end whose carrier takes nothing is woken when there is room, not sooner.
+        // An end whose carrier is full is woken when there is room, not sooner.
         if full && wake.at <= now {
             return;
         }
@@ -592,7 +592,7 @@ impl<H: Handler + Clone> World<H> {
         }
     }
 
-    /// Both ends of one link export the same for the same context, and no other link does.
+    /// Exports keying material: equal at both ends of a link for equal contexts, and different on other links.
     fn export(&mut self, link: LinkId, side: Side, context: &[u8]) {
         let Some(l) = self.links.get(&link) else {
             return;
@@ -604,7 +604,7 @@ impl<H: Handler + Clone> World<H> {
         }
     }
 
-    /// An end has said its last word.
+    /// Handles an end's last output.
     fn finish(&mut self, link: LinkId, side: Side) {
         let Some(l) = self.links.get_mut(&link) else {
             return;

@@ -1,4 +1,4 @@
-//! The anonymity that the mix gives, against what theory predicts.
+//! Compares the mix's measured anonymity with the prediction.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Those who spend what a node has: handshakes that stay half-open, free identities that fill a memory, parts behind gaps, long
-//! capabilities. Each meets the machines that a node runs, with honest peers beside it, in seeded weather.
+//! Exhaustion attacks: half-open handshakes, free identities that fill a memory, parts behind gaps, long capabilities. Each
+//! runs against the machines of a real node, beside honest peers, in seeded weather.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -113,14 +113,14 @@ impl Honest {
     }
 }
 
-/// Handshakes that attackers begin a second, for how long, and honest downloads meanwhile.
+/// Number of handshakes that attackers begin per second, their duration, and the number of honest downloads meanwhile.
 const BEGUN_A_SECOND: u64 = 20;
 const FLOOD_S: u64 = 40;
 const DOWNLOADS: u64 = 30;
-/// The same in debug and in release.
+/// Trace digest, equal in debug and release.
 const FLOOD_GOLDEN: u64 = 11_367_530_939_757_343_297;
 
-/// Handshakes of which nothing comes after message 1: how many stood at once, at most, and the trace.
+/// Handshakes that stop after message 1: the maximum number of concurrent ones, and the trace.
 fn half_open_flood(seed: u64) -> (usize, u64) {
     const LOOK: u64 = 1 << 32;
     const DIAL: u64 = 2 << 32;
@@ -158,7 +158,7 @@ fn half_open_flood(seed: u64) -> (usize, u64) {
             HONEST => drop(honest.dial(&mut world, who, 0)),
             _ => {
                 let stands = |link: &LinkId| world.connection(*link, Side::Server).is_some();
-                // Sooner than message 2 is there, the attacker has gone.
+                // The attacker leaves before message 2 arrives.
                 let begun: Vec<LinkId> = asked.iter().copied().filter(stands).collect();
                 half_open.retain(stands);
                 for link in begun {
@@ -174,7 +174,7 @@ fn half_open_flood(seed: u64) -> (usize, u64) {
     assert!(half_open.is_empty() && asked.is_empty());
     assert_eq!(honest.done as u64, DOWNLOADS);
     assert!(honest.running.is_empty());
-    // Every one of the others ended by the node's own clock.
+    // All others ended by the node's own timeout.
     let timed_out = |c: &&(LinkId, Side, Code, By)| (c.1, c.2) == (Side::Server, Code::AUTH_FAILED);
     let ended = honest.closed.iter().filter(timed_out).count() as u64;
     assert_eq!(ended, FLOOD_S * BEGUN_A_SECOND);
@@ -186,7 +186,7 @@ fn half_open_handshakes_end_after_ten_seconds_however_many_are_begun() {
     let a_second = usize::try_from(BEGUN_A_SECOND).unwrap();
     for (seed, golden) in [(1, Some(FLOOD_GOLDEN)), (2, None), (3, None)] {
         let (most, trace) = half_open_flood(seed);
-        // Ten seconds of them; a message may be late by a loss or two.
+        // Ten seconds' worth; a message may be late by a loss or two.
         assert!((9 * a_second..=11 * a_second).contains(&most), "{most}");
         assert!(golden.is_none_or(|g| g == trace), "{trace}");
     }
@@ -194,7 +194,7 @@ fn half_open_handshakes_end_after_ten_seconds_however_many_are_begun() {
 
 const PATHS_GOLDEN: u64 = 4_183_294_960_832_500_452;
 
-/// Identities cost nothing, an address does: its paths are a share, however many identities bring them.
+/// Identities are free, but an address is not: its paths are limited to a share, however many identities build them.
 fn path_memory_flood(seed: u64) -> u64 {
     let mut dice = Rng::new(&Seed::from_number(seed));
     let mut trace = Fingerprint::default();
@@ -244,7 +244,7 @@ fn path_memory_flood(seed: u64) -> u64 {
     };
     for round in 0..100_u64 {
         let ms = 2_000 * round;
-        // Thirty new paths of one address, whoever brings them, and one of somebody elsewhere.
+        // Thirty new paths of one address under any identity, and one from another address.
         for n in 0..30 {
             let by = usize::try_from(dice.below(greedy.len() as u64)).unwrap();
             match path(&mut hop, ms + n, &greedy[by], flood) {
@@ -263,7 +263,7 @@ fn path_memory_flood(seed: u64) -> u64 {
     assert_eq!(taken, HEADERS_MAX / 32);
     assert_eq!(taken + full, 3_000);
     assert_eq!(hop.get().remembered(), taken + 100);
-    // What is remembered of them is forgotten in time, and the address has its share again.
+    // Remembered paths are forgotten in time, and the address has its share again.
     let later = path(&mut hop, 900_000, &greedy[0], flood);
     assert!(later.is_ok(), "{later:?}");
     assert_eq!((hop.get().remembered(), hop.get().len()), (1, 1));
@@ -278,7 +278,7 @@ fn free_identities_of_one_address_fill_a_share_of_the_path_memory() {
     }
 }
 
-/// Bytes behind gaps of all sessions that one address may have, by what a part costs beside its bytes.
+/// Bytes behind gaps of all sessions that one address may have, including each part's overhead.
 fn gaps_of_an_address(seed: u64) -> (usize, usize) {
     const PART: usize = 128;
     let mut dice = Rng::new(&Seed::from_number(seed));
@@ -289,7 +289,7 @@ fn gaps_of_an_address(seed: u64) -> (usize, usize) {
     let mut sessions = Vec::new();
     while admission.enter(ip) {
         let raw = Raw::open(now(0), &identity, store(), &mut dice);
-        // Bytes that it holds, and where each stream's next part goes.
+        // Held bytes, and the offset of each stream's next part.
         sessions.push((raw, 0_usize, BTreeMap::<u32, u64>::new()));
     }
     assert!(admission.enter("192.0.2.67".parse().unwrap()));
@@ -301,7 +301,7 @@ fn gaps_of_an_address(seed: u64) -> (usize, usize) {
         if raw.ended.is_some() {
             continue;
         }
-        // A part of up to 400 bytes behind a gap of a byte, on one of a hundred streams, which are opened in their order.
+        // A part of up to 400 bytes behind a gap of a byte, on one of a hundred streams, which are opened in order.
         let open = u64::try_from(streams.len()).unwrap();
         let id = 3 + 2 * u32::try_from(dice.below(100).min(open)).unwrap();
         let len = 1 + usize::try_from(dice.below(400)).unwrap();
@@ -319,7 +319,7 @@ fn gaps_of_an_address(seed: u64) -> (usize, usize) {
             }
             Some(code) => {
                 assert_eq!(code, Code::MALFORMED_FRAME);
-                // Nothing of it is held any more.
+                // No part of it is held any more.
                 *held = 0;
                 ended += 1;
             }
@@ -339,7 +339,7 @@ fn parts_behind_gaps_of_all_sessions_of_an_address_are_bounded_and_end_them() {
     }
 }
 
-/// Capabilities of exactly so many bytes.
+/// Capabilities with an encoded length of exactly `len` bytes.
 fn caps_of(len: usize) -> Vec<u8> {
     let own = offered_caps(true, Extra::default());
     let with = |name: &str| {
@@ -347,7 +347,7 @@ fn caps_of(len: usize) -> Vec<u8> {
         caps.features.insert(name, true);
         cbor::to_vec(&caps)
     };
-    // A name's head has three bytes from 256 on.
+    // The header of a name has three bytes from length 256 on.
     let name = "x".repeat(len - (with(&"x".repeat(300)).len() - 300));
     let caps = with(&name);
     assert_eq!(caps.len(), len);
@@ -363,7 +363,7 @@ fn capabilities_at_their_bound_are_read_and_above_it_end_the_session() {
             ..Config::default()
         };
         world.add(0, node(0, Config::default()));
-        // Whoever decides, whoever dials: each side reads the other's.
+        // Either side may decide or dial: each parses the other's.
         let peers = 1..=6;
         for id in peers.clone() {
             world.add(id, node(id, caps(caps_of(8_192))));
@@ -380,7 +380,7 @@ fn capabilities_at_their_bound_are_read_and_above_it_end_the_session() {
         }
         while let Some(happening) = world.next(at(60_000)) {
             if let Happening::Event { link, side, event } = happening {
-                // Who says too much may find it open, until it hears of it.
+                // A peer with too long capabilities may see the session open until the rejection arrives.
                 let opens = matches!(event, Event::Established);
                 assert!(!opens || bad.get(&link) != Some(&side), "{link} opens");
                 honest.event(&mut world, link, side, event);

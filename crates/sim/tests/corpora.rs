@@ -1,4 +1,4 @@
-//! The fuzzers' committed corpora, on stable.
+//! Runs the fuzzers' committed corpora on stable.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,8 +1,8 @@
-//! A hop dies under a transfer: a new session over other nodes takes it up within a second.
+//! A hop dies during a transfer: a new session over other nodes resumes it within a second.
 //!
 //! Two paths of three nodes lead from a client to one exit, over links with 50 ms of round trip, all of them real sessions.
-//! Relays are `path::Relay`, which `runtime` runs too, and their FORWARD streams are spliced here; the session with the exit runs inside them. The client watches its entry
-//! with `path::Watch`, each relay its next hop.
+//! Relays are `path::Relay`, as in `runtime`; their FORWARD streams are spliced here, and the session with the exit runs inside
+//! them. The client watches its entry with `path::Watch`, each relay its next hop.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -36,7 +36,7 @@ const UNIX_MS: u64 = 1_767_225_600_000;
 const FILE: usize = 6_000_000;
 const CLIENT: Id = 0;
 const EXIT: Id = 5;
-/// Entry and core of each path.
+/// Entry and core relay of each path.
 const WAYS: [[Id; 2]; 2] = [[1, 2], [3, 4]];
 const TICK: Duration = Duration::from_millis(10);
 
@@ -63,10 +63,10 @@ fn service(id: Id) -> Service<MemoryStore> {
 /// A session inside a FORWARD stream.
 struct Tunnel {
     inner: Option<Inner>,
-    /// Until message 1 is whole.
+    /// Collects message 1 until it is complete.
     first: Option<First>,
     nodes: Vec<NodeId>,
-    /// What the stream has no room for.
+    /// Bytes for which the stream has no room.
     waiting: VecDeque<Bytes>,
 }
 
@@ -75,17 +75,17 @@ struct Fabric {
     links: BTreeMap<(Id, Id), LinkId>,
     relays: BTreeMap<Id, Checked<Carrier>>,
     watches: BTreeMap<LinkId, (Watch, u64)>,
-    /// At relays: what comes out of one end goes into the other.
+    /// At relays: pairs of stream ends that are connected.
     splices: BTreeMap<End, End>,
-    /// The places of the streams that relays opened.
+    /// Places of the streams that relays opened.
     places: BTreeMap<End, Place>,
-    /// Streams whose path id has not come yet.
+    /// Streams whose path ID has not arrived yet.
     fresh: BTreeMap<End, First>,
-    /// What spliced streams have no room for.
+    /// Bytes for which spliced streams have no room.
     held: BTreeMap<End, BytesMut>,
     tunnels: BTreeMap<End, Tunnel>,
     own: BTreeMap<PathId, Route>,
-    /// What the client heard: path, why, who said so.
+    /// Failures that reached the client: path and error, and the node that signed each.
     failed: Vec<(Failure, NodeId)>,
     lost_entry: bool,
     rng: Rng,
@@ -154,7 +154,7 @@ impl Fabric {
         if side == Side::Client { client } else { server }
     }
 
-    /// Opens a stream on the link between two nodes, and watches whether the other end stays.
+    /// Opens a stream on the link between two nodes, and watches the other end.
     fn open(&mut self, from: Id, to: Id, first: Bytes) -> End {
         let link = self.links[&(from, to)];
         let now = self.world.now();
@@ -172,7 +172,7 @@ impl Fabric {
         (link, Side::Client, stream)
     }
 
-    /// A path, the stream on it and a session inside, all in one flight.
+    /// Opens a path, the stream on it and a session inside, all in one flight.
     fn begin(&mut self, way: [Id; 2]) -> End {
         let nodes: Vec<NodeId> = way
             .iter()
@@ -230,7 +230,7 @@ impl Fabric {
         }
     }
 
-    /// What an inner session has to say goes into its stream.
+    /// Passes the output of an inner session to its stream.
     fn drain(&mut self, end: End) {
         while let Some(tunnel) = self.tunnels.get_mut(&end).filter(|t| t.waiting.is_empty()) {
             let Some(Transmit::Bytes(bytes)) = tunnel.inner.as_mut().and_then(|i| {
@@ -251,7 +251,7 @@ impl Fabric {
         self.world.consume(link, side, stream, bytes as u64);
     }
 
-    /// Bytes came out of a stream's end.
+    /// Handles bytes from a stream's end.
     fn body(&mut self, end: End, data: &Bytes) {
         self.consume(end, data.len());
         if let Some((watch, _)) = self
@@ -286,7 +286,7 @@ impl Fabric {
         self.told(self.node_at(link, side), begun);
     }
 
-    /// Bytes for the session inside a stream.
+    /// Passes bytes to the session inside a stream.
     fn inward(&mut self, end: End, data: &Bytes) {
         let now = self.now();
         let secrets = Secrets::draw(&mut self.rng);
@@ -340,7 +340,7 @@ impl Fabric {
         }
     }
 
-    /// A hop that gives no sign is asked, and given up.
+    /// Probes a silent hop, and declares it failed without an answer.
     fn look(&mut self) {
         let now = self.now();
         let mut doubts = Vec::new();
@@ -370,7 +370,7 @@ impl Fabric {
         }
     }
 
-    /// The hop ahead on this link is down: whoever is behind is told, under this node's signature.
+    /// Reports to the node behind, under this node's signature, that the next hop on this link is down.
     fn down(&mut self, link: LinkId) {
         let me = self.ends(link).0;
         if me == CLIENT {
@@ -385,7 +385,7 @@ impl Fabric {
         }
     }
 
-    /// Everything until `end`; what inner sessions tell.
+    /// Runs everything until `end`; returns the events of inner sessions.
     fn run(&mut self, end: Time) -> Vec<(End, Event)> {
         let mut told = Vec::new();
         while self.world.now() < end {
@@ -464,7 +464,7 @@ impl Fabric {
         self.drain(end);
     }
 
-    /// From now on nothing comes from this node, and nobody is told.
+    /// From now on this node sends nothing, without notice to others.
     fn die(&mut self, id: Id) {
         self.dead = Some(id);
         let touched: Vec<LinkId> = self
@@ -479,7 +479,7 @@ impl Fabric {
     }
 }
 
-/// How long after `victim`'s death the first byte came over the other path, and who named it.
+/// Delay from `victim`'s death to the first byte over the other path, and the node that reported it.
 fn kill(victim: Id, seed: u64) -> (Duration, Option<NodeId>) {
     let mut f = Fabric::new(seed);
     f.run(Time::ZERO + Duration::from_secs(1));
@@ -535,7 +535,7 @@ fn a_new_session_over_other_nodes_delivers_within_a_second_of_a_hops_death() {
         let (took, named) = kill(WAYS[0][1], seed);
         println!("core: {} ms", took.as_millis());
         assert!(took < Duration::from_secs(1), "{took:?}");
-        // The entry signs that its next hop is down.
+        // The entry signs the report that its next hop is down.
         assert_eq!(named, Some(identity(WAYS[0][0]).public().node_id()));
     }
 }

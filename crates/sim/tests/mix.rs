@@ -1,6 +1,6 @@
-//! Requests over the mix: a client, a gateway and relays, each with its own keys, while relays lose packets. All parts are at
-//! work: directory, lottery, building, unwrapping, replay memory, queues, links, reply blocks, windows, loops. What a relay decides
-//! is what `runtime` runs: the fate of a packet, its wait, its link.
+//! Requests over the mix: a client, a gateway and relays, each with its own keys, while relays lose packets. All parts take
+//! part: directory, lottery, building, unwrapping, replay memory, queues, links, reply blocks, windows, loops. The relays'
+//! decisions come from the code that `runtime` runs: a packet's treatment, its delay, its link.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -41,7 +41,7 @@ fn node(n: usize) -> NodeId {
     NodeId([n as u8; 20])
 }
 
-/// Relays' keys, and a directory of them.
+/// Keys of the relays, and a directory of them.
 fn directory(rng: &mut Rng, poisson: bool) -> (Vec<Place>, Directory, Vec<MixKeys>) {
     let secret = BeaconSecret::from_seed(&rng.array()).unwrap();
     let beacon_sig = secret.sign(EPOCH);
@@ -91,7 +91,7 @@ struct World {
     wire: BTreeMap<(Time, u64), (usize, Box<Packet>)>,
     order: u64,
     lost_percent: u64,
-    /// Packets of others that a relay passes on, in a thousand; all of them without an attack.
+    /// Packets of others that a relay forwards, per thousand; all of them without an attack.
     through: (usize, u64),
     lost: u64,
     carried: u64,
@@ -99,13 +99,13 @@ struct World {
     trace: Fingerprint,
     heard: Vec<MixEvent>,
     body: Vec<u8>,
-    /// The guard sends the client everything twice.
+    /// Whether the guard sends the client everything twice.
     twice: bool,
-    /// How often each byte value was seen at each link's end behind the first four bytes, and how many packets.
+    /// Counts of each byte value at each link's end after the first four bytes, and the number of packets.
     seen: BTreeMap<usize, (Vec<u64>, u64)>,
 }
 
-/// How a world is.
+/// Parameters of a world.
 #[derive(Clone, Copy)]
 struct Weather {
     seed: u64,
@@ -180,7 +180,7 @@ impl World {
 
     fn send(&mut self, from: usize, to: usize, packet: Box<Packet>) {
         self.order += 1;
-        // Links are reliable; relays lose packets, and one may do so on purpose.
+        // Links are reliable; relays lose packets, and one may drop them on purpose.
         let dropped = from < RELAYS && self.rng.below(100) < self.lost_percent;
         let held = from == self.through.0 && self.rng.below(1000) >= self.through.1;
         if dropped || held {
@@ -234,7 +234,7 @@ impl World {
         }
     }
 
-    /// One step; `false` when nothing is to come.
+    /// Runs one step; `false` if there is no further event.
     fn step(&mut self, until: Time) -> bool {
         let arrives = self.wire.keys().next().map(|(at, _)| *at);
         let leaves = self.places.iter().filter_map(|p| p.waiting.wake()).min();
@@ -328,7 +328,7 @@ impl World {
     }
 }
 
-/// A file of so many bytes is put and fetched over the mix; how long it took, what was carried and lost, and the trace.
+/// Puts and fetches a file of `len` bytes over the mix; returns the duration, the packets carried and lost, and the trace.
 fn exchange(weather: Weather, len: usize) -> (Time, u64, u64, u64) {
     let mut world = World::new(weather);
     let file: Vec<u8> = (0..len).map(|n| (n >> 3) as u8 ^ n as u8).collect();
@@ -340,7 +340,7 @@ fn exchange(weather: Weather, len: usize) -> (Time, u64, u64, u64) {
     assert_eq!(world.status(), Some(200));
     assert!(world.body == file, "{} of {len} bytes", world.body.len());
     let took = world.now;
-    // Both ends forget it.
+    // Both ends forget the exchange.
     world.run(45);
     assert_eq!(world.server.get().exchanges(), 0);
     assert!(world.most_held <= 2);
@@ -415,7 +415,7 @@ fn a_path_is_never_shorter_than_asked() {
     let few = setup(&directory, &records, CALM);
     let too_few = ClientError::TooFew { relays: 3, have: 2 };
     assert_eq!(new(few), too_few);
-    // All of one organisation.
+    // All relays belong to one organisation.
     directory.relays = all;
     for relay in &mut directory.relays {
         relay.org.clear();
@@ -428,7 +428,7 @@ fn a_path_is_never_shorter_than_asked() {
 fn an_exchange_with_a_silent_gateway_fails() {
     let mut world = World::new(CALM);
     world.gateway.node = node(GUARD);
-    // To a node that cannot open it: its last relay sends it there, where it is refused.
+    // For a node that cannot open it: the last relay sends it there, where it is refused.
     world.lost_percent = 100;
     let stream = world.ask(Method::Get, &[]);
     world.until_end();
@@ -466,7 +466,7 @@ fn loops_show_what_gets_lost_and_by_whom_it_is_held_back() {
     let stats = *world.asker.get().stats();
     assert!((900..1500).contains(&stats.drops), "{stats:?}");
     assert_eq!(stats.strays, 0);
-    // An n-1 attack: the guard keeps everybody's packets back but one in twenty.
+    // An n-1 attack: the guard drops everybody's packets except one in twenty.
     let mut attacked = World::new(calm);
     attacked.through = (GUARD, 50);
     attacked.run(300);
@@ -512,7 +512,7 @@ fn a_reply_block_is_used_once() {
     );
 }
 
-/// Chi-square of byte values against even ones, of 255 degrees of freedom.
+/// Chi-square of byte values against a uniform distribution, with 255 degrees of freedom.
 fn chi_square(counts: &[u64]) -> f64 {
     let total: u64 = counts.iter().sum();
     let even = total as f64 / 256.0;
@@ -547,8 +547,8 @@ fn loops_drops_requests_and_replies_look_alike_on_every_link() {
     let real = only(Cover::default(), true);
     for (what, seen) in [("loops", loops), ("drops", drops), ("real", real)] {
         for (to, (counts, packets)) in seen.iter().filter(|(_, (_, n))| *n >= 20) {
-            // All are of one length, or they would not be packets. Alpha's last byte is below 128: of 2 432 bytes one, which
-            // the bound leaves room for. 255 ± 23 is one standard deviation.
+            // All packets have one length. Alpha's last byte is below 128: one byte of 2 432, which the bound allows for. 255 ±
+            // 23 is one standard deviation.
             let chi = chi_square(counts);
             let skew = *packets as f64 * 0.11;
             assert!(
@@ -563,7 +563,7 @@ fn loops_drops_requests_and_replies_look_alike_on_every_link() {
 fn another_epochs_relays_are_taken_up() {
     let mut world = World::new(CALM);
     let mut rng = Rng::new(&Seed::from_number(CALM.seed));
-    // The same relays as the world's, with the keys that they list for the next epoch.
+    // The world's relays, with the keys that they list for the next epoch.
     let (_, now, records) = directory(&mut rng, false);
     let mut next = now.clone();
     next.epoch += 1;
@@ -591,7 +591,7 @@ fn another_epochs_relays_are_taken_up() {
     world.ask(Method::Get, &[]);
     world.until_end();
     assert_eq!((world.status(), &world.body[..]), (Some(200), &b"x"[..]));
-    // A relay whose VRF key no earlier directory had does not count; nor does one whose own record says another.
+    // A relay with a VRF key that no earlier directory had does not count; nor does one whose own record has another key.
     let mut fresh = now.clone();
     fresh.relays.remove(3);
     let counts = |d: &Directory, earlier: &Directory| {

@@ -1,5 +1,5 @@
-//! Paths over a hundred nodes with wrong clocks, links that copy and change, and hops that fail. Each node is the relay that
-//! `runtime` runs.
+//! Paths over a hundred nodes with wrong clocks, links that copy and change messages, and hops that fail. Each node is the
+//! relay that `runtime` runs.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -20,18 +20,18 @@ use betanet_wire::{ChargeTo, NodeId};
 const NODES: u64 = 100;
 const PATHS: u64 = 4_000;
 const UNIX_MS: u64 = 1_755_000_000_000;
-/// What a clock is wrong by at most, in milliseconds: two of them by more than a hop bears with.
+/// Maximum clock error in milliseconds: two of them differ by more than a hop tolerates.
 const SKEW_MS: u64 = 80_000;
 /// One link's delay.
 const LINK: Duration = Duration::from_millis(50);
-/// The same in debug and in release.
+/// Trace digest, equal in debug and release.
 const GOLDEN: u64 = 11_646_665_053_602_143_743;
 
 struct Node {
     identity: Identity,
-    /// Its sessions are the nodes that they are with, and its streams have numbers.
+    /// The relay; its sessions are keyed by the peer node, and its streams by numbers.
     relay: Checked<Relay<usize, usize, u64>>,
-    /// Added to the true time less the largest error.
+    /// Clock offset, added to the true time minus the largest error.
     ahead_ms: u64,
 }
 
@@ -39,11 +39,11 @@ struct Node {
 enum Accepted {
     /// The path ends there.
     Exit,
-    /// It is dialled on, with this header.
+    /// The path continues: a dial, the next node, and the header to send.
     Onward(DialId, NodeId, Control),
 }
 
-/// What a link does to a header.
+/// Effect of a link on a header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Link {
     Honest,
@@ -134,7 +134,7 @@ impl World {
     ) -> Option<Result<Accepted, PathError>> {
         let control = Control::from_bytes(bytes).ok()?;
         if !matches!(control, Control::Single { .. } | Control::Multi { .. }) {
-            // A link made another message of it.
+            // A link turned it into another message.
             return Some(Err(PathError::NotMine));
         }
         self.message(from, to, control);
@@ -167,7 +167,7 @@ impl World {
         Some(got.unwrap_or(Ok(accepted)))
     }
 
-    /// A stream follows a path that stands, to its end.
+    /// A stream follows an open path to its end.
     fn stream(&mut self, client: usize, nodes: &[usize], built: &Built) -> Vec<NodeId> {
         let (mut from, mut path) = (client, built.path);
         for (i, &at) in nodes.iter().enumerate() {
@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    /// One path from its builder to its end, or to where it is refused.
+    /// Builds one path up to its end, or to the node that refuses it.
     fn path(&mut self) {
         self.at = self.at + Duration::from_secs(1);
         let client = self.pick();
@@ -251,7 +251,7 @@ impl World {
             match (link, &got) {
                 (Link::Flips, None) => return self.count("unreadable"),
                 (_, None) => panic!("{link:?}: {bytes:?}"),
-                // What a link changes is signed, or is not looked at.
+                // A link's change hits signed data, or data that is not read.
                 (Link::Flips | Link::ExchangesTheLast, Some(Err(_)))
                     if bytes != control.to_bytes() =>
                 {
@@ -259,7 +259,7 @@ impl World {
                 }
                 (Link::ExchangesTheLast, Some(Ok(_))) => assert_eq!(bytes, control.to_bytes()),
                 (_, Some(Err(PathError::Timestamp))) => {
-                    // The link's delay moves the difference by as much.
+                    // The link's delay shifts the difference by as much.
                     assert!(skewed + 1_000 > 120_000, "{skewed}");
                     return self.count("clocks");
                 }
@@ -308,7 +308,7 @@ impl World {
         bytes
     }
 
-    /// The node that a relay tells of a failed path, the error, and the path's name in it.
+    /// The node that receives a relay's error for a failed path, the error, and its path ID.
     fn told(&mut self, by: usize) -> (usize, Control, PathId) {
         let Some(Transmit::Fail {
             told: Some((to, message)),
@@ -324,7 +324,7 @@ impl World {
         (to, error, path)
     }
 
-    /// The last node is dead: the one before says so, and each hop passes it back under its own name of the path.
+    /// The last node is dead: the node before it reports that, and each hop passes the error back under its own ID of the path.
     fn fails(&mut self, client: usize, hops: &[usize], dial: DialId, built: &Built, garbled: bool) {
         let (&teller, _) = hops.split_last().unwrap();
         let why = Failure::PeerDown;
@@ -347,7 +347,7 @@ impl World {
         assert_eq!(name, built.path);
         let named = built.route.failed_hop(failure, &key, &sig);
         if garbled && named.is_none() {
-            // No signature covers the segments that are behind a hop: who changes one spoils the errors from beyond.
+            // No signature covers the segments behind a hop: changing one spoils the errors from beyond.
             return self.count("failures garbled");
         }
         assert_eq!(named.map(|n| self.by_id[&n]), Some(teller));
@@ -377,7 +377,7 @@ fn a_hundred_nodes_carry_what_is_right_and_name_what_fails() {
             world.counts
         );
     }
-    // Nothing stays that has expired.
+    // No expired entry remains.
     world.at = world.at + Duration::from_secs(3_600);
     for n in 0..world.nodes.len() {
         let now = world.now(n);

@@ -1,4 +1,5 @@
-//! A relay that one address floods with paths, whose next hops hang, and with streams: it has its share, and others lose nothing.
+//! One address floods a relay with paths whose next hops hang, and with streams: it is limited to its share, at no one else's
+//! cost.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -18,10 +19,10 @@ use betanet_path::{Failure, PathError, PathId, TTL, build};
 use betanet_wire::{ChargeTo, NodeId};
 
 const UNIX_MS: u64 = 1_755_000_000_000;
-/// The same in debug and in release.
+/// Trace digest, equal in debug and release.
 const GOLDEN: u64 = 9_057_319_824_568_199_670;
 const FLOOD: ChargeTo = ChargeTo::V4([192, 0, 2, 66]);
-/// Streams of the flood have numbers from here on.
+/// First number of the flood's streams.
 const OF_FLOOD: u64 = 1 << 32;
 
 fn id(of: &Identity) -> NodeId {
@@ -31,14 +32,14 @@ fn id(of: &Identity) -> NodeId {
 struct World {
     relay: Checked<Relay<NodeId, (), u64>>,
     identity: Identity,
-    /// Where paths go on: to one that is up, and to one that hangs.
+    /// Next hops of paths: one that is up, and one that hangs.
     up: NodeId,
     hangs: NodeId,
     ms: u64,
     trace: Fingerprint,
-    /// Dials that hang, and when they began.
+    /// Hanging dials, with their start times.
     hanging: VecDeque<(DialId, u64)>,
-    /// Places of streams that went on, by who pays.
+    /// Places of forwarded streams, by the charged party.
     places: BTreeMap<ChargeTo, Vec<Place>>,
     told_down: u64,
     refused: BTreeMap<&'static str, u64>,
@@ -118,7 +119,7 @@ impl World {
         }
     }
 
-    /// A path over the relay to `then`; its name, where the relay took it.
+    /// Builds a path over the relay to `then`; returns its ID if the relay accepted it.
     fn path(&mut self, by: &Identity, charge: ChargeTo, then: NodeId) -> Option<PathId> {
         let nodes = [id(&self.identity), then];
         let built = build(by, &nodes, UNIX_MS + self.ms, TTL, None).unwrap();
@@ -135,7 +136,7 @@ impl World {
         taken.then_some(built.path)
     }
 
-    /// Opens a stream; answers whether it went on at once.
+    /// Opens a stream; returns whether it was forwarded at once.
     fn stream(&mut self, by: &Identity, charge: ChargeTo, path: PathId, stream: u64) -> bool {
         let before = self.places.get(&charge).map_or(0, Vec::len);
         self.tell(Input::Stream {
@@ -166,7 +167,7 @@ impl World {
     }
 }
 
-/// The address of whom a stream of this number belongs to.
+/// Address to charge for a stream with this number.
 fn elsewhere(stream: u64) -> ChargeTo {
     ChargeTo::V4([198, 51, 100, stream.to_le_bytes()[0] % 8])
 }
@@ -182,7 +183,7 @@ fn flood(seed: u64) -> u64 {
     let (free, honest) = (identities(40), identities(8));
     let mut flooded: Vec<(usize, PathId)> = Vec::new();
     for round in 0..400_u64 {
-        // Its paths lead to where it hangs, and to where it does not; its streams are on the latter.
+        // Its paths lead to the hanging and to the working hop; its streams are on the latter.
         for n in 0..3 {
             let by = usize::try_from((round * 3 + n) % 40).unwrap();
             world.path(&free[by], FLOOD, world.hangs);
@@ -199,7 +200,7 @@ fn flood(seed: u64) -> u64 {
         }
         let of_flood = world.places.get(&FLOOD).map_or(0, Vec::len);
         assert!(of_flood <= STREAMS.1, "{of_flood} streams of one address");
-        // Somebody elsewhere has a path, a stream on it, and soon enough done.
+        // Another address builds a path, opens a stream on it, and soon finishes.
         let who = usize::try_from(round % 8).unwrap();
         let charge = elsewhere(round);
         let path = world.path(&honest[who], charge, world.up).unwrap();
@@ -217,7 +218,7 @@ fn flood(seed: u64) -> u64 {
     assert!(world.told_down > 0 && refused("headers") == 0);
     let held = world.places.values().map(Vec::len).sum::<usize>();
     assert_eq!(world.relay.get().streams_to(world.up), held);
-    // Nothing stays of it.
+    // No state remains.
     for place in std::mem::take(&mut world.places).into_values().flatten() {
         world.tell(Input::Over { place, down: false });
     }

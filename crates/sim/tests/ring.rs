@@ -21,7 +21,7 @@ use betanet_stack::{Command, Event};
 
 const FILE: usize = 200_000;
 
-/// Slow enough that most downloads live to see a cut.
+/// Slow enough that most downloads experience a cut.
 const WEATHER: Weather = Weather {
     bandwidth: 80_000,
     ..Weather::FOUL
@@ -51,14 +51,14 @@ fn node(id: Id) -> Node<Service<MemoryStore>> {
     }
 }
 
-/// One node's download from its neighbour, over whatever link stands.
+/// One node's download from its neighbour, over any open link.
 struct Runner {
     link: LinkId,
     transfer: Transfer,
     done: u64,
 }
 
-/// What a run came to.
+/// Results of a run.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     trace: u64,
@@ -148,7 +148,7 @@ impl Ring {
         while let Some(h) = self.world.next(end) {
             self.happen(h);
         }
-        // The minute is over: no more cuts, and what runs has to come to its end.
+        // The minute is over: no more cuts, and running downloads must finish.
         self.draining = true;
         let end = end + Duration::from_secs(60);
         while let Some(h) = self.world.next(end) {
@@ -187,7 +187,7 @@ impl Ring {
                     CRASH => {
                         self.world.crash(who);
                         self.world.add(who, node(who));
-                        // Its own downloads were in the memory that it lost.
+                        // The restarted node's own downloads were in the memory that it lost.
                         let expected = content(u64::from((who + 1) % self.n), FILE);
                         let runner = self.runners.get_mut(&who).unwrap();
                         runner.transfer = Transfer::new("/file", expected);
@@ -223,7 +223,7 @@ impl Ring {
         runner.transfer.began(stream);
     }
 
-    /// One download is complete; the next is ready.
+    /// Completes a download and prepares the next.
     fn done(&mut self, id: Id) {
         let runner = self.runners.get_mut(&id).unwrap();
         runner.done += 1;
@@ -283,7 +283,7 @@ impl Ring {
     }
 }
 
-/// Changes only when the protocol, or the script above, does.
+/// Trace digest; changes only with the protocol or the script above.
 const GOLDEN: u64 = 3_112_985_776_105_811_809;
 
 #[test]

@@ -19,98 +19,99 @@ use crate::Error;
 use asking::Asking;
 use raw::Raw;
 
-/// Events that wait, at most.
+/// Maximum number of queued events.
 const EVENTS_MAX: usize = 1024;
-/// What one session event may become.
+/// Maximum number of events that one session event may produce.
 const MARGIN: usize = 8;
 
-/// From above.
+/// Commands from the layer above.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Send a request; its stream is the answer. With `more`, the body follows by [`Command::Send`].
+    /// Send a request; the command returns its stream. With `more`, the body follows in [`Command::Send`].
     Ask {
-        /// The head.
+        /// The request's head.
         request: Request,
         /// Whether a body follows.
         more: bool,
     },
-    /// Open a stream of another type than BAR; its ID is the answer. Its bytes go by [`Command::Send`] and come as
-    /// [`Event::Body`].
+    /// Open a stream of a type other than BAR; the command returns its ID. Its bytes are sent with [`Command::Send`] and
+    /// received as [`Event::Body`].
     Open {
-        /// The type.
+        /// The stream type.
         kind: u8,
         /// The first bytes.
         first: Bytes,
     },
     /// Send a path message.
     PathControl(Bytes),
-    /// Bytes of a request's body, of an answer to the peer, or of a stream of another type. An answer gets no more than
-    /// [`Connection::answer_room`] at once; what is refused may be sent after [`Event::Writable`].
+    /// Bytes of a request's body, of an answer to the peer, or of a stream of another type. One command for an answer may hold at
+    /// most [`Connection::answer_room`] bytes. A refused command may be retried after [`Event::Writable`].
     Send {
-        /// Which exchange.
+        /// Stream of the exchange.
         stream: StreamId,
         /// The bytes.
         data: Bytes,
-        /// Whether they are the last.
+        /// Whether these are the stream's last bytes.
         fin: bool,
     },
-    /// Send a PADDING frame with this many bytes, where both sides know it.
+    /// Send a PADDING frame with this many bytes, if both sides support PADDING.
     Pad(u16),
     /// Measure the round-trip time.
     Ping,
-    /// Turn the sending key.
+    /// Replace the sending key.
     Rekey,
     /// Shut down in order.
     Shutdown,
-    /// The same, without waiting for what the peer's streams still say.
+    /// Shut down in order, without waiting for further data on the peer's streams.
     Finish,
 }
 
-/// For above.
+/// Events for the layer above.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
-    /// The session is open. Nothing that the peer began is served before this was taken, nor after [`Connection::close`]: whoever does
-    /// not want the session closes it when this comes.
+    /// The session is open. Peer-initiated streams are served only after this event was taken, and never after
+    /// [`Connection::close`]. An embedder that rejects the session closes it on this event.
     Established,
-    /// An answer's head.
+    /// Head of an answer.
     Head {
-        /// Which exchange.
+        /// Stream of the exchange.
         stream: StreamId,
-        /// The head; its inline body comes as [`Event::Body`].
+        /// The head; an inline body arrives as [`Event::Body`].
         response: Response,
     },
-    /// Bytes of an answer's body, or of a stream that is no request of this side; answer with [`Connection::consume`].
+    /// Bytes of an answer's body, or of a stream that is not a request of this side; acknowledge them with
+    /// [`Connection::consume`].
     Body {
-        /// Which exchange.
+        /// Stream of the bytes.
         stream: StreamId,
         /// The bytes.
         data: Bytes,
     },
-    /// An answer is complete, or the peer says no more on a stream.
+    /// An answer is complete, or the peer finished its direction of a stream.
     End {
-        /// Which exchange.
+        /// The finished stream.
         stream: StreamId,
     },
     /// An exchange or a stream ended before it was complete.
     Failed {
-        /// Which exchange.
+        /// The failed stream.
         stream: StreamId,
-        /// Why; `None` when the session was cut.
+        /// Close code; `None` when the session was cut.
         code: Option<Code>,
-        /// Body bytes delivered before.
+        /// Body bytes delivered before the failure.
         delivered: u64,
     },
     /// A refused [`Command::Send`] may be tried again.
     Writable {
-        /// Which exchange.
+        /// The stream that has room again.
         stream: StreamId,
     },
-    /// The other side opened a stream of a type that the configuration accepts. One of type BAR brings a request: its bytes come as
-    /// [`Event::Body`], the answer goes by [`Command::Send`], and who does not serve it calls [`Connection::abort`].
+    /// The peer opened a stream of a type that the configuration accepts. A stream of type BAR carries a request: its bytes
+    /// arrive as [`Event::Body`], and the answer is sent with [`Command::Send`]. [`Connection::abort`] rejects the request.
     Opened {
-        /// Which.
+        /// The opened stream.
         stream: StreamId,
-        /// Its type.
+        /// The stream type.
         kind: u8,
     },
     /// A path message.
@@ -124,11 +125,11 @@ pub enum Event {
     GoingAway,
     /// The session ended; no event follows.
     Closed {
-        /// Why.
+        /// The close code.
         code: Code,
-        /// In words.
+        /// The close reason as text.
         reason: String,
-        /// Who ended it.
+        /// The party that ended the session.
         by: htx::By,
     },
 }
@@ -137,20 +138,20 @@ pub enum Event {
 pub struct Connection {
     session: Session,
     asking: BTreeMap<StreamId, Asking>,
-    /// Streams that are no request of this side, and whether this side still sends on them.
+    /// Streams that are not requests of this side, with the state of each.
     raw: BTreeMap<StreamId, Raw>,
-    /// Answers that wait until their connection's budget has room: registered interest.
+    /// Answers that wait for room in their connection's budget and have registered interest.
     starved: BTreeSet<StreamId>,
     events: Queue<Event>,
     lost_events: u64,
-    /// Above has not seen yet that the session is open, and may not want it: nothing of the peer's is begun.
+    /// The layer above has not yet taken [`Event::Established`] and may reject the session; no stream of the peer is served.
     unseen: bool,
-    /// This side closed the session: nothing more of the peer's is begun.
+    /// This side closed the session; no further stream of the peer is served.
     closed: bool,
 }
 
 impl Connection {
-    /// Nothing is asked or served over `session` yet.
+    /// Wraps `session`, with no exchange under way.
     #[must_use]
     pub const fn new(session: Session) -> Self {
         Self {
@@ -165,27 +166,27 @@ impl Connection {
         }
     }
 
-    /// The session below, to look at.
+    /// The session below, for inspection.
     #[must_use]
     pub const fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Events that found no room, here and in the session, though room was made sure of: a fault of these layers.
+    /// Number of events lost to full queues, here and in the session. Non-zero means a bug: room is reserved beforehand.
     #[must_use]
     pub const fn lost_events(&self) -> u64 {
         self.lost_events + self.session.stats().lost_events
     }
 
-    /// Bytes of an answer's body, or of a stream that the peer opened, were used up: their credit goes back. Never refused.
+    /// Returns the credit of consumed bytes of an answer's body or of a stream that the peer opened. Never refused.
     pub fn consume(&mut self, now: Now, stream: StreamId, bytes: u64) {
         let prepaid = self.asking.get_mut(&stream).map_or(0, |a| a.prepay(bytes));
-        // A stream that is complete gives back what is left of it: the session bounds the amount.
+        // A complete stream returns its remaining credit: the session bounds the amount.
         self.session.consume(now, stream, bytes - prepaid);
         self.settle(now);
     }
 
-    /// Gives an exchange or a stream up. Never refused; nothing more is told of it.
+    /// Aborts an exchange or a stream. Never refused; no event about it follows.
     pub fn abort(&mut self, now: Now, stream: StreamId, code: Code) {
         self.session.reset(now, stream, code);
         self.asking.remove(&stream);
@@ -194,7 +195,7 @@ impl Connection {
         self.settle(now);
     }
 
-    /// Closes the session at once. Never refused; the first code and reason stand.
+    /// Closes the session at once. Never refused; the first code and reason are kept.
     pub fn close(&mut self, now: Now, code: Code, reason: &str) {
         self.closed = true;
         self.session.close(now, code, reason);
@@ -207,7 +208,7 @@ impl Connection {
         }
     }
 
-    /// One rise.
+    /// Passes events up once.
     fn settle(&mut self, now: Now) {
         self.rise(now);
         self.feed_starved(now);
@@ -223,7 +224,7 @@ impl Connection {
                     self.unseen = true;
                     self.event(now, Event::Established);
                 }
-                // What came together with the message that opened a session which is not wanted.
+                // Events that arrived together with the message that opened a session which was then rejected.
                 htx::Event::Opened { .. } | htx::Event::PathControl(_) if self.closed => {}
                 htx::Event::Opened { stream, kind } => {
                     self.raw.insert(stream, Raw::of(kind));
@@ -235,7 +236,7 @@ impl Connection {
                     } else if self.raw.contains_key(&stream) {
                         self.raw_data(now, stream, data, fin);
                     } else {
-                        // The last bytes of what was given up, or of a request whose answer is complete.
+                        // The last bytes of an aborted exchange, or of a request whose answer is complete.
                         let bytes = data.len() as u64;
                         self.session.consume(now, stream, bytes);
                     }

@@ -4,7 +4,7 @@ use core::time::Duration;
 use betanet_keys::PublicKey;
 use betanet_machine::{Rng, Seed, Time};
 
-/// A session is replaced by a fresh one after this.
+/// Age at which a session is replaced by a fresh one.
 pub const RENEW_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 const FIRST: Duration = Duration::from_secs(1);
@@ -12,15 +12,15 @@ const CAP: Duration = Duration::from_secs(120);
 const FAILURES: u32 = 5;
 const REST: Duration = Duration::from_secs(600);
 
-/// Peers remembered, at most; the longest rested goes first.
+/// Maximum number of remembered peers; the one that has rested longest is evicted first.
 const PEERS_MAX: usize = 4096;
 
 /// Whether a peer may be dialled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Dial {
-    /// Yes.
+    /// The peer may be dialled now.
     Now,
-    /// Not before then.
+    /// The earliest time of the next attempt.
     At(Time),
 }
 
@@ -30,7 +30,7 @@ struct Record {
     not_before: Time,
 }
 
-/// When each peer is dialled again: 1 s, doubled to 2 min, full jitter; after 5 failures in a row 10 min of rest.
+/// Dial schedule of each peer: backoff from 1 s, doubled to 2 min, with full jitter. 5 failures in a row cause a rest of 10 min.
 #[derive(Debug)]
 pub struct Dialer {
     rng: Rng,
@@ -38,7 +38,7 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// Nobody has failed yet.
+    /// A schedule without failures.
     #[must_use]
     pub fn new(seed: &Seed) -> Self {
         Self {
@@ -56,13 +56,13 @@ impl Dialer {
         }
     }
 
-    /// A session opened.
+    /// Records that a session opened, which resets the backoff.
     pub fn succeeded(&mut self, peer: &PublicKey) {
         self.peers.remove(peer);
     }
 
-    /// The peer is there and has no room now: the waits grow as after failures, and it never rests for that. When the next attempt
-    /// may be made.
+    /// Records that the peer is reachable but has no room. The backoff grows as after a failure, but never leads to a rest.
+    /// Returns the time of the next attempt.
     pub fn refused(&mut self, now: Time, peer: &PublicKey) -> Time {
         if let Some(record) = self.peers.get_mut(peer)
             && (record.failures + 1).is_multiple_of(FAILURES)
@@ -72,7 +72,7 @@ impl Dialer {
         self.failed(now, peer)
     }
 
-    /// An attempt failed; when the next may be made.
+    /// Records a failed attempt and returns the time of the next one.
     pub fn failed(&mut self, now: Time, peer: &PublicKey) -> Time {
         if !self.peers.contains_key(peer) && self.peers.len() >= PEERS_MAX {
             let oldest = self.peers.iter().min_by_key(|(_, r)| r.not_before);
@@ -139,7 +139,7 @@ mod tests {
             now = at;
         }
         assert!(longest <= Duration::from_secs(8) && longest > Duration::from_secs(4));
-        // A failure behind them counts as one.
+        // Earlier failures count as one.
         assert_eq!(d.failed(now, &peer) - now, REST);
     }
 

@@ -1,33 +1,33 @@
-/// What a layer refused.
+/// Why a layer refused a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The session did.
+    /// The session refused it.
     #[error("the session refused")]
     Session(#[from] betanet_htx::Error),
-    /// The request cannot be sent as it is.
+    /// The request is malformed and cannot be sent.
     #[error("the request cannot be sent")]
     Request(#[from] betanet_bar::Error),
-    /// The session opened a stream and did not say which.
+    /// The session opened a stream but returned no ID.
     #[error("the session opened a stream without an ID")]
     NoId,
 }
 
-/// Whose fault a refusal is, and what to do.
+/// Class of a refusal: the party at fault and the remedy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// Try again after the next event.
+    /// No room at present; retry after the next event.
     NotNow,
-    /// The other side, or its rules, say no.
+    /// The peer, or its rules, refused.
     Refused,
-    /// This side asked for something impossible.
+    /// The caller asked for something impossible.
     Local,
-    /// A broken invariant.
+    /// An invariant is broken.
     Bug,
 }
 
 impl Error {
-    /// Whose fault it is.
+    /// The class of this error.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         use betanet_htx::Error as Htx;

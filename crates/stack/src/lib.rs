@@ -1,8 +1,9 @@
-//! Who sits on whom: the layers composed, still without IO.
+//! Composes the layers of a node, still without IO.
 //!
-//! **Promises.** Each call makes one rise (events up) and one fall (transmits down) and returns. No protocol logic
-//! stands here: [`Connection`] puts `bar` on `htx`, [`MixRequester`] puts it on `mix`, [`Node`] puts `path`'s choice on `mesh`, [`Dialer`] says when a peer is
-//! dialled again. A peer's request arrives as an event and is answered by commands, so a service may take minutes.
+//! **Promises.** Each call passes events up once and transmits down once, then returns. This crate holds no protocol logic:
+//! [`Connection`] puts `bar` on `htx`, [`MixRequester`] puts `bar` on `mix`, [`Node`] joins `mesh` with `path`'s choice of
+//! paths, and [`Dialer`] schedules redials. A peer's request arrives as an event and is answered by commands, so a service may
+//! take minutes.
 //!
 //! **Below:** `htx`, `bar`, `mesh`, `mix`, `path`. **Above:** `runtime` over sockets, `sim` in its world.
 //! **Source:** profile chapters 2 ("Reconnect", "Renewal"), 3, 4, 5 and 8 (`spec-vectors/PROFILE.md`).

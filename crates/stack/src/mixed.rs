@@ -1,4 +1,4 @@
-//! `bar` exchanges over the mix, as a client asks for them. Who answers drives `mix`'s recipient itself.
+//! `bar` exchanges over the mix, client side. The answering side drives `mix`'s recipient itself.
 
 mod asking;
 

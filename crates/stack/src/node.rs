@@ -1,4 +1,4 @@
-//! The control plane of one node: whom it knows (`mesh`), and whom its paths lead over (`path`).
+//! The control plane of one node: the peers that it knows (`mesh`) and the choice of paths (`path`).
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -8,17 +8,17 @@ use betanet_mesh::{self as mesh, Mesh, Role, Roles};
 use betanet_path::{self as path, Cf, Peers};
 use betanet_wire::NodeId;
 
-/// Events that wait, at most.
+/// Maximum number of queued events.
 const EVENTS_MAX: usize = 4096;
 
-/// From below.
+/// Inputs from the layers below.
 #[derive(Clone, Debug)]
 pub enum NodeInput {
-    /// For the mesh.
+    /// Input for the mesh.
     Mesh(mesh::Input),
-    /// A peer answered after this time.
+    /// A peer answered a probe.
     Answered {
-        /// Who.
+        /// The peer.
         node: NodeId,
         /// The round-trip time.
         rtt: Duration,
@@ -27,36 +27,36 @@ pub enum NodeInput {
     TimedOut(NodeId),
     /// A peer is down.
     Down(NodeId),
-    /// What a peer says of its load.
+    /// A peer's congestion report.
     Congestion(NodeId, Cf),
 }
 
-/// From above.
+/// Commands from the layer above.
 #[derive(Clone, Debug)]
 pub enum NodeCommand {
-    /// For the mesh.
+    /// Command for the mesh.
     Mesh(mesh::Command),
-    /// Choose disjoint paths: [`NodeEvent::Ways`] answers.
+    /// Choose disjoint paths; [`NodeEvent::Ways`] answers.
     Ways {
-        /// Where they end.
+        /// The last node of each path.
         exit: NodeId,
-        /// How many nodes each, the exit among them: 1 to 8.
+        /// Number of nodes of each path, including the exit: 1 to 8.
         nodes: usize,
-        /// Who may not be on them.
+        /// Nodes that the paths must avoid.
         not: Vec<NodeId>,
     },
 }
 
-/// For above.
+/// Events for the layer above.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum NodeEvent {
-    /// Of the mesh.
+    /// Event of the mesh.
     Mesh(mesh::Event),
     /// The nodes of up to three paths that share no relay.
     Ways {
-        /// Where they end.
+        /// The last node of each path.
         exit: NodeId,
-        /// Each first to last; none where too few peers are healthy.
+        /// Nodes of each path, first to last; empty where too few peers are healthy.
         ways: Vec<Vec<NodeId>>,
     },
 }
@@ -91,19 +91,19 @@ impl Node {
         }
     }
 
-    /// The mesh, to look at.
+    /// The mesh, for inspection.
     #[must_use]
     pub const fn mesh(&self) -> &Mesh {
         &self.mesh
     }
 
-    /// The peers that paths may lead over, to look at.
+    /// The peers that paths may use, for inspection.
     #[must_use]
     pub const fn peers(&self) -> &Peers {
         &self.peers
     }
 
-    /// One rise.
+    /// Passes events up once.
     fn rise(&mut self, now: Now) {
         while self.events.room() > 1 {
             let Some(event) = self.mesh.poll_event() else {

@@ -1,9 +1,9 @@
-//! Shapes of traffic: what page loads look like to an observer, and when one end of a tunnel sends how much to look like one.
+//! Shapes of traffic: recorded page loads, and the schedule by which each end of a tunnel imitates one.
 //!
-//! A [`Trace`] is the records of one page load behind its handshake: their directions, sizes and gaps. A [`Shape`] is many of them.
-//! Both ends of a tunnel that have the same shape draw the same trace from a key that they share, and each of them follows its own
-//! direction of it with a [`Follower`]: it sends in the bursts that the trace has, filled up with PADDING where there is less to say,
-//! held back where there is more.
+//! A [`Trace`] holds the records of one page load after its handshake: their directions, sizes and gaps. A [`Shape`] is a set
+//! of traces. Both ends of a tunnel with the same shape draw the same trace from a shared key. Each end follows its own
+//! direction of the trace with a [`Follower`]: it sends the trace's bursts, padded with PADDING where data is short and held
+//! back where there is more.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -21,45 +21,45 @@ pub use lag::{Lag, learn_lag};
 pub use learn::{learn, learn_pauses};
 pub use noise::Noise;
 
-/// What files have as `v`.
+/// Value of `v` in files.
 const FORMAT: u16 = 5;
-/// Records of one trace, at most.
+/// Maximum number of records in one trace.
 pub const STEPS_MAX: usize = 4096;
-/// Traces of one shape, at most.
+/// Maximum number of traces in one shape.
 pub const TRACES_MAX: usize = 1024;
-/// What TLS adds to a record's plaintext: its type, and the tag.
+/// Overhead of a TLS record: its content type and the tag.
 pub const RECORD: usize = 17;
-/// An HTTP/2 frame: what it holds at most, and its header.
+/// Maximum payload of an HTTP/2 frame.
 pub const FRAME: usize = 16_384;
-/// See [`FRAME`].
+/// Length of an HTTP/2 frame header.
 pub const FRAME_HEADER: usize = 9;
-/// Longest record: 2^14 bytes of plaintext.
+/// Maximum length of a record: 2^14 bytes of plaintext.
 const RECORD_MAX: u16 = 16_384 + 17;
-/// How much of so much plaintext is a session's bytes: what is around them is headers of frames, each of which is as long as it may be.
-/// Both ends count by it how much of each other's part has come.
+/// Number of session bytes in `plaintext` bytes of plaintext; the rest is headers of frames of maximum length. Both ends use it
+/// to count how much of the other's part has arrived.
 #[must_use]
 pub const fn payload(plaintext: usize) -> usize {
     let frames = plaintext.div_ceil(FRAME + FRAME_HEADER);
     plaintext.saturating_sub(frames * FRAME_HEADER)
 }
 
-/// Low bits of a gap: how many units it has. The high ones, from 0 to 3, say of which.
+/// Low bits of a gap: the number of units. The high bits, from 0 to 3, select the unit.
 const COUNT: u16 = 0x3fff;
 /// Bit 15 of a size on disk: the record goes up, from client to server.
 const UP: u16 = 0x8000;
 
-/// A time between two records, as a shape keeps it: to a quarter of a microsecond below 4 ms, to 4 microseconds below 65 ms, to 64 below a
-/// second, to 1024 below 16 s.
+/// A time between two records, as a shape stores it. The resolution is 0.25 µs below 4 ms, 4 µs below 65 ms, 64 µs below 1 s,
+/// and 1024 µs below 16 s.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Gap(u16);
 
-/// Nanoseconds of a unit.
+/// Length of a unit in nanoseconds.
 const fn unit(scale: u16) -> u64 {
     250 << (4 * scale)
 }
 
 impl Gap {
-    /// The nearest one.
+    /// Rounds to the nearest gap.
     #[must_use]
     pub fn new(time: Duration) -> Self {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -78,37 +78,37 @@ impl From<Gap> for Duration {
     }
 }
 
-/// One record.
+/// One record of a trace.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Step {
-    /// Since the record before.
+    /// Time since the previous record.
     pub gap: Gap,
-    /// Whether it goes from client to server.
+    /// Whether the record goes from client to server.
     pub up: bool,
-    /// The length that its header tells.
+    /// The length in the record's header.
     pub size: u16,
 }
 
-/// The records of one page load, behind the handshake.
+/// The records of one page load, after the handshake.
 pub type Trace = Vec<Step>;
 
-/// What page loads of one site look like.
+/// Recorded page loads of one site.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Shape {
     traces: Vec<Trace>,
     pauses: Vec<[Gap; 4]>,
 }
 
-/// How long one client took for what no burst shows.
+/// Delays of one client that no burst shows.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Pauses {
-    /// To answer the server's handshake.
+    /// Delay before the client answers the server's handshake.
     pub answer: Duration,
-    /// From that answer to HTTP/2's preface.
+    /// From that answer to the HTTP/2 preface.
     pub preface: Duration,
     /// From the preface to the first request.
     pub request: Duration,
-    /// To acknowledge the server's SETTINGS.
+    /// Delay before the client acknowledges the server's SETTINGS.
     pub acknowledge: Duration,
 }
 
@@ -120,26 +120,26 @@ message! {
     }
 }
 
-/// Why bytes are no shape.
+/// Why bytes are not a shape.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShapeError {
-    /// Not DET-CBOR, or not this map.
+    /// The bytes are not DET-CBOR, or not the expected map.
     #[error("it does not decode: {0}")]
     Cbor(#[from] cbor::Error),
-    /// Another format.
+    /// The format version is unknown.
     #[error("its format is not {FORMAT}: learn it anew")]
     Version,
-    /// No trace, or more than [`TRACES_MAX`].
+    /// There is no trace, or more than [`TRACES_MAX`].
     #[error("it has no trace, or more than {TRACES_MAX}")]
     Traces,
-    /// A trace of none or of more than [`STEPS_MAX`] records, or one that is cut in a record.
+    /// A trace has no records, more than [`STEPS_MAX`], or a truncated one.
     #[error("a trace without records, with more than {STEPS_MAX}, or cut in the middle of one")]
     Steps,
-    /// More pauses than [`TRACES_MAX`], or one that is cut.
+    /// There are more pauses than [`TRACES_MAX`], or one is truncated.
     #[error("pauses that are no list of at most {TRACES_MAX}")]
     Pauses,
-    /// A record longer than TLS has any, or without a byte of plaintext.
+    /// A record is longer than TLS allows, or has no plaintext.
     #[error("a record of {0} bytes")]
     Size(u16),
 }
@@ -147,18 +147,18 @@ pub enum ShapeError {
 /// A record as an observer sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Record {
-    /// Microseconds since the connection's first.
+    /// Microseconds since the connection's first record.
     pub at: u64,
-    /// Whether it goes from client to server.
+    /// Whether the record goes from client to server.
     pub up: bool,
-    /// Its content type: 23 is application data.
+    /// The content type; 23 is application data.
     pub kind: u8,
-    /// The length that its header tells.
+    /// The length in the record's header.
     pub size: u16,
 }
 
 impl Shape {
-    /// From traces.
+    /// Makes a shape from traces.
     ///
     /// # Errors
     ///
@@ -180,7 +180,7 @@ impl Shape {
         Ok(Self { traces, pauses })
     }
 
-    /// With how long clients took for what no burst shows.
+    /// Adds clients' delays that no burst shows.
     #[must_use]
     pub fn with_pauses(mut self, pauses: &[Pauses]) -> Self {
         let all = |p: &Pauses| [p.answer, p.preface, p.request, p.acknowledge].map(Gap::new);
@@ -188,7 +188,7 @@ impl Shape {
         self
     }
 
-    /// How long clients took for what no burst shows, where that was learnt.
+    /// Clients' delays that no burst shows; empty if none were learnt.
     pub fn pauses(&self) -> impl Iterator<Item = Pauses> {
         self.pauses.iter().map(|[a, b, c, d]| Pauses {
             answer: (*a).into(),
@@ -198,7 +198,7 @@ impl Shape {
         })
     }
 
-    /// Reads a file's bytes.
+    /// Decodes a file.
     ///
     /// # Errors
     ///
@@ -237,7 +237,8 @@ impl Shape {
         Ok(shape)
     }
 
-    /// The file's bytes: DET-CBOR of `{"v": 5, "pauses": bstr, "traces": [bstr]}`, four bytes a record, and eight a client's pauses, if there are any.
+    /// Encodes a file: DET-CBOR of `{"v": 5, "pauses": bstr, "traces": [bstr]}`. A record takes four bytes, and a client's
+    /// pauses eight, if there are any.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let bytes = |trace: &Trace| -> Vec<u8> {
@@ -262,20 +263,20 @@ impl Shape {
         })
     }
 
-    /// Its traces.
+    /// The traces of the shape.
     #[must_use]
     pub fn traces(&self) -> &[Trace] {
         &self.traces
     }
 
-    /// What tells it from others.
+    /// ID of the shape.
     #[must_use]
     pub fn id(&self) -> [u8; 32] {
         hash(&[&self.to_bytes()])
     }
 
-    /// A label's last characters that say to whoever has this shape, and to nobody else, that the client of this connection
-    /// follows it, from that trace on.
+    /// Last characters of a label. They tell a holder of this shape, and nobody else, that this connection's client follows it
+    /// from trace `trace` on.
     #[must_use]
     pub fn mark(&self, ekm0: &[u8; 32], trace: u16) -> alloc::string::String {
         let [tag @ .., a, b] = self.tag(ekm0);
@@ -288,7 +289,7 @@ impl Shape {
         core::array::from_fn(|n| hash[n])
     }
 
-    /// The trace that the client of this connection follows, if its label says that it does.
+    /// The trace that the client of this connection follows, if its label carries a valid mark.
     #[must_use]
     pub fn marked(&self, ekm0: &[u8; 32], label: &str) -> Option<u16> {
         let mark = label.get(label.len().checked_sub(8)?..)?;
@@ -299,7 +300,7 @@ impl Shape {
         (tag == told && usize::from(trace) < self.traces.len()).then_some(trace)
     }
 
-    /// The trace that both ends draw `n`th, behind the one that the client told, from a key that they share.
+    /// The `n`th trace after the one that the client announced; both ends draw it from a shared key.
     #[must_use]
     pub fn drawn(&self, key: &[u8; 32], n: u32) -> &[Step] {
         let drawn = hash(&[b"BN-TRACE", key, &n.to_be_bytes()]);

@@ -1,4 +1,4 @@
-//! What an observer sees of a client and its front origin: hellos, fingerprints, first HTTP/2 frames, templates
+//! Observable properties of a client and its front origin: hellos, fingerprints, first HTTP/2 frames, templates
 //! (profile chapter 2, "Front origin and template").
 
 mod flight;
@@ -23,13 +23,13 @@ pub use initial::{
 };
 pub use ja::Transport;
 
-/// Parameters by their numbers.
+/// Parameter values by parameter number.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Numbers(pub BTreeMap<u64, u64>);
 
 impl Encode for Numbers {
     fn encode(&self, w: &mut Writer) {
-        // Among unsigned integers the encoded order is that of the numbers.
+        // The encoded order of unsigned integers is their numeric order.
         w.map(self.0.len());
         for (key, value) in &self.0 {
             key.encode(w);
@@ -78,42 +78,42 @@ message! {
     }
 }
 
-/// A template: a client shape, and what its front origin answers.
+/// A template: the properties of a client's traffic, and those of its front origin's answers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Template {
-    /// Protocols that the client offers, in order.
+    /// ALPN protocols that the client offers, in order.
     pub alpn: Vec<String>,
-    /// Cipher suites, as sent, without GREASE; the same holds for the next three.
+    /// Cipher suites in the order sent, without GREASE; the same holds for the next three fields.
     pub ciphers: Vec<u16>,
-    /// Extensions; ascending where `permute`.
+    /// Extension numbers; ascending if `permute` is set.
     pub extensions: Vec<u16>,
-    /// Groups.
+    /// Key exchange groups.
     pub groups: Vec<u16>,
     /// Signature algorithms.
     pub sigalgs: Vec<u16>,
     /// Whether the client sends GREASE values.
     pub grease: bool,
-    /// Whether it sends its extensions in another order each time.
+    /// Whether the client permutes its extensions for each hello.
     pub permute: bool,
-    /// Its HTTP/2 SETTINGS.
+    /// The client's HTTP/2 SETTINGS.
     pub h2: Option<Numbers>,
     /// The connection's first WINDOW_UPDATE; 0 for none.
     pub h2_window: Option<u32>,
-    /// Its QUIC transport parameters with integer values.
+    /// The client's QUIC transport parameters with integer values.
     pub quic: Option<Numbers>,
-    /// The others.
+    /// IDs of the client's other QUIC transport parameters.
     pub quic_other: Option<Vec<u64>>,
-    /// What the origin selected.
+    /// The ALPN protocol that the origin selected.
     pub origin_alpn: String,
     /// The SETTINGS that the origin sent.
     pub origin_h2: Option<Numbers>,
-    /// The cadence of PINGs on an idle connection, in milliseconds; 0 where none was seen.
+    /// Interval of PINGs on an idle connection, in milliseconds; 0 if none was seen.
     pub ping_ms: u64,
 }
 
 impl Template {
-    /// The client's half of a template for HTTP/2, from hellos of one client and the frames that it began with; the more hellos,
-    /// the surer whether it permutes. `None` without a hello.
+    /// The client's half of a template for HTTP/2, from hellos and first frames of one client. More hellos make it surer
+    /// whether the client permutes. `None` without a hello.
     #[must_use]
     pub fn of_client(hellos: &[Hello], flight: Option<&Flight>) -> Option<Self> {
         let first = hellos.first()?;
@@ -138,7 +138,7 @@ impl Template {
         })
     }
 
-    /// The same for HTTP/3, from what one client began with over QUIC.
+    /// The client's half of a template for HTTP/3, from one client's first packets over QUIC.
     #[must_use]
     pub fn of_quic_client(initials: &[Initial]) -> Option<Self> {
         let hellos: Vec<Hello> = initials.iter().map(|i| i.hello.clone()).collect();
@@ -150,11 +150,11 @@ impl Template {
         })
     }
 
-    /// Reads the map.
+    /// Decodes the map.
     ///
     /// # Errors
     ///
-    /// It does not decode, or is of another format.
+    /// The bytes do not decode, or have another format.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, cbor::Error> {
         let map: Map<'_> = cbor::from_slice(bytes)?;
         if map.version != 1 {
@@ -178,7 +178,7 @@ impl Template {
         })
     }
 
-    /// The map, in DET-CBOR.
+    /// Encodes the map in DET-CBOR.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         cbor::to_vec(&Map {

@@ -1,4 +1,4 @@
-//! A request, as far as a site of files looks at it.
+//! The parts of a request that a site of files uses.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, Version, header};
 
 use super::target::{self, Target};
 
-/// What is asked for.
+/// Method of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Method {
     Get,
@@ -35,18 +35,18 @@ pub(crate) struct Asked {
     /// 9, 1000, 1001, 2000 or 3000.
     pub(crate) version: u16,
     pub(crate) fields: HeaderMap,
-    /// In small letters, without a port.
+    /// The host in lower case, without a port.
     pub(crate) host: Option<Vec<u8>>,
-    /// The port that goes with it, where the visitor said one and nothing else tells.
+    /// The port for the host, if the visitor named one and nothing else determines it.
     pub(crate) port: Option<u16>,
-    /// Where the visitor came in.
+    /// Local address of the connection.
     pub(crate) local: Option<SocketAddr>,
-    /// Bytes of the body, where they are known.
+    /// Length of the body, if known.
     pub(crate) length: Option<u64>,
 }
 
 impl Asked {
-    /// Of a request over HTTP/2 or 3; `None` for one that is answered with 400.
+    /// Parses a request over HTTP/2 or 3; `None` for one that is answered with 400.
     pub(crate) fn of(parts: &Parts, local: Option<SocketAddr>) -> Option<Self> {
         let target = parts.uri.path_and_query().map_or("/", |p| p.as_str());
         let authority = parts.uri.authority().map(|a| a.as_str().as_bytes());
@@ -75,12 +75,12 @@ impl Asked {
         })
     }
 
-    /// The first field of a name; the empty value where there is none.
+    /// The first field of a name, which may be empty; `None` if there is none.
     pub(crate) fn field(&self, name: &HeaderName) -> Option<&[u8]> {
         self.fields.get(name).map(|v| v.as_bytes())
     }
 
-    /// Whether error pages are filled up: Internet Explorer and Chromium show pages of their own in place of short ones.
+    /// Whether error pages are padded: Internet Explorer and Chromium replace short ones by their own.
     pub(crate) fn wants_long_pages(&self) -> bool {
         let Some(agent) = self.field(&header::USER_AGENT) else {
             return false;
@@ -91,14 +91,14 @@ impl Asked {
         msie || !other && find(agent, b"Chrome/").is_some()
     }
 
-    /// What follows `MSIE ` in the agent's name, where enough does.
+    /// The part of the user agent after `MSIE `, if long enough.
     fn msie(&self) -> Option<&[u8]> {
         let agent = self.field(&header::USER_AGENT)?;
         let rest = &agent[find(agent, b"MSIE ")? + 5..];
         (rest.len() > 2).then_some(rest)
     }
 
-    /// Whether it is an Internet Explorer to which no connection is kept after a POST.
+    /// Whether the client is an Internet Explorer to which no connection is kept after a POST.
     pub(crate) fn is_msie6(&self) -> bool {
         let agent = self.field(&header::USER_AGENT).unwrap_or_default();
         if find(agent, b"Opera").is_some() {
@@ -120,7 +120,7 @@ impl Asked {
     }
 }
 
-/// A length field's number.
+/// Parses the number in a length field.
 pub(crate) fn length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
@@ -133,13 +133,13 @@ pub(crate) fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len()).position(|w| w == what)
 }
 
-/// The same whatever the letters' case is.
+/// Finds text regardless of case.
 pub(crate) fn find_any_case(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len())
         .position(|w| w.eq_ignore_ascii_case(what))
 }
 
-/// Whether a list of codings takes gzip.
+/// Whether a list of codings accepts gzip.
 fn accepts_gzip(value: &[u8]) -> bool {
     let mut start = 0;
     let after = loop {
@@ -147,7 +147,7 @@ fn accepts_gzip(value: &[u8]) -> bool {
             return false;
         };
         let at = start + at;
-        // One that stands right behind another is found again as a first.
+        // A match right after another one counts as a first one again.
         if at == start || matches!(value[at - 1], b',' | b' ') {
             break at + 4;
         }
@@ -170,7 +170,7 @@ fn accepts_gzip(value: &[u8]) -> bool {
         .is_some_and(|(eq, weight)| *eq == b'=' && !weight.is_empty() && weighs(weight))
 }
 
-/// Whether a weight is one, and more than none.
+/// Whether a weight is valid and above zero.
 fn weighs(weight: &[u8]) -> bool {
     let ends = |b: &u8| matches!(b, b',' | b' ');
     let (whole, rest) = match weight {

@@ -1,4 +1,4 @@
-//! An answer's body.
+//! Body of an answer.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -18,30 +18,30 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::zipped::Zipped;
 use crate::files::Folder;
 
-/// Bytes of a file that are read at once.
+/// Number of file bytes read at once.
 pub(crate) const CHUNK: usize = 32 << 10;
-/// Reads of the medium at once, for all visitors.
+/// Maximum number of concurrent reads of the medium, for all visitors.
 const READERS: usize = 32;
 
 static MEDIUM: Semaphore = Semaphore::const_new(READERS);
 
-/// Runs what may wait for the medium on a thread that may block.
+/// Runs work that may wait for the medium on a blocking thread.
 pub(crate) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let permit = MEDIUM.acquire().await.map_err(io::Error::other)?;
     let done = tokio::task::spawn_blocking(move || {
-        // Held until the medium has answered, also where the visitor has left.
+        // Held until the medium has answered, even if the visitor has left.
         let _permit = permit;
         work()
     });
     done.await.map_err(io::Error::other)?
 }
 
-/// Bytes that come when they come.
+/// A stream of bytes.
 pub(crate) type Coming = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// An answer's body: bytes at hand, a file that is read on, or what an origin sends.
+/// Body of an answer: bytes in memory, a file that is read piece by piece, or an origin's output.
 pub(crate) enum Body {
     Full(Bytes),
     File(Box<Pieces>),
@@ -57,9 +57,9 @@ impl Body {
         self.next_up_to(CHUNK).await
     }
 
-    /// The next bytes, of what lies here at most so many; `None` at the end.
+    /// The next bytes, at most `most` of those present; `None` at the end.
     ///
-    /// Between two calls no file is open and no byte of one is held.
+    /// Between two calls no file is open, and no byte of one is held.
     pub(crate) async fn next_up_to(&mut self, most: usize) -> io::Result<Option<Bytes>> {
         match self {
             Self::Full(bytes) if bytes.is_empty() => Ok(None),
@@ -70,8 +70,8 @@ impl Body {
         }
     }
 
-    /// The next bytes, and room for `most` of them in `budget`. No room is held while an origin has nothing to send: other answers
-    /// need it.
+    /// The next bytes, with room for `most` of them in `budget`. No room is held while an origin has nothing to send, because
+    /// other answers need it.
     pub(crate) async fn next_within<'a>(
         &mut self,
         budget: &'a Semaphore,
@@ -95,7 +95,7 @@ impl Body {
         }
     }
 
-    /// Whether nothing is left, as far as that is known.
+    /// Whether nothing is left, as far as is known.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_empty(),
@@ -106,7 +106,7 @@ impl Body {
     }
 }
 
-/// Waits until whatever was polled last in this task has it woken.
+/// Waits until the last future polled in this task wakes it.
 async fn woken() {
     let mut asked = false;
     poll_fn(|_| match std::mem::replace(&mut asked, true) {
@@ -116,7 +116,7 @@ async fn woken() {
     .await;
 }
 
-/// What tells one state of a file from all others.
+/// Identifies one state of a file.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct State {
     device: u64,
@@ -137,13 +137,13 @@ impl State {
         }
     }
 
-    /// When it was changed; what is older than 1970 counts as from then.
+    /// Modification time in seconds; earlier times count as 1970.
     pub(crate) fn seconds(&self) -> u64 {
         u64::try_from(self.seconds).unwrap_or_default()
     }
 }
 
-/// A file of the site, as it was when it was asked for.
+/// A file of the site in its state at the request.
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
     pub(crate) folder: Folder,
@@ -151,7 +151,7 @@ pub(crate) struct Shown {
     pub(crate) state: State,
 }
 
-/// Opens a regular file without waiting for it.
+/// Opens a regular file without blocking.
 pub(crate) fn open(
     folder: &Folder,
     path: &std::path::Path,
@@ -166,7 +166,7 @@ pub(crate) fn open(
 }
 
 impl Shown {
-    /// Bytes of it; an error where it is not the file that it was.
+    /// Reads bytes of the file; fails if its state has changed.
     pub(crate) fn read(&self, from: u64, len: usize) -> io::Result<Bytes> {
         let (file, meta) = open(&self.folder, &self.path)?;
         if !meta.is_file() || State::of(&meta) != self.state {
@@ -179,7 +179,7 @@ impl Shown {
 }
 
 impl Shown {
-    /// Bytes of it that are in memory; `None` where the medium has to be waited for.
+    /// Bytes of the file that are in memory; `None` if the medium must be read.
     #[cfg(target_os = "linux")]
     fn at_hand(&self, from: u64, len: usize) -> io::Result<Option<Bytes>> {
         use rustix::io::{ReadWriteFlags, preadv2};
@@ -190,7 +190,7 @@ impl Shown {
         }
         let mut bytes = vec![0; len];
         let mut room = [io::IoSliceMut::new(&mut bytes)];
-        // Some media cannot tell; they are waited for.
+        // Some media cannot tell, and are read the blocking way.
         let read = preadv2(&file, &mut room, from, ReadWriteFlags::NOWAIT);
         Ok((read == Ok(len)).then(|| bytes.into()))
     }
@@ -202,7 +202,7 @@ impl Shown {
     }
 }
 
-/// What stands between the ranges of an answer with several.
+/// Separators between the ranges of an answer with several.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
     pub(crate) boundary: u64,
@@ -224,13 +224,13 @@ impl Parts {
     }
 }
 
-/// A file, or ranges of it; it is opened for each piece anew.
+/// A file or ranges of it; the file is opened anew for each piece.
 pub(crate) struct Pieces {
     shown: Arc<Shown>,
-    /// From the first byte to before the last.
+    /// Start and end offset of each range; the end is exclusive.
     ranges: VecDeque<(u64, u64)>,
     parts: Option<Parts>,
-    /// Whether the first range's head was given out.
+    /// Whether the first range's head was sent.
     headed: bool,
 }
 
@@ -255,7 +255,7 @@ impl Pieces {
         let from = range.0;
         let left = usize::try_from(range.1 - from).unwrap_or(usize::MAX);
         let len = left.min(most);
-        // What is in memory goes out with the head before it, in one piece.
+        // Bytes in memory go out in one piece with the head before them.
         let bytes = match self.shown.at_hand(from, len)? {
             Some(bytes) => bytes,
             None => {
@@ -329,13 +329,13 @@ mod tests {
             while waiting.load(Ordering::SeqCst) < READERS {
                 tokio::task::yield_now().await;
             }
-            // All that came has asked for a thread by now.
+            // By now every future has requested a thread.
             for _ in 0..1_000 {
                 tokio::task::yield_now().await;
             }
             most = most.max(waiting.load(Ordering::SeqCst));
             assert_eq!((most, MEDIUM.available_permits()), (32, 0), "round {round}");
-            // Visitors who leave take no thread along.
+            // Visitors who leave free their threads.
             asking.drain(..).for_each(|one| one.abort());
         }
         *answers.0.lock().unwrap() = true;

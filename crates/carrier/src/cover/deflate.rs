@@ -1,7 +1,7 @@
-//! gzip (RFC 1952) at the first level, with the choices that zlib makes: the same text gives the same bytes.
+//! gzip (RFC 1952) at level 1 with zlib's choices: equal text gives equal bytes.
 //!
-//! Whoever compresses a page at that level again and compares sees no difference to the server that is imitated, which uses zlib. The
-//! search for matches, the ends of blocks and the trees follow zlib 1.2.13, since the format leaves them open.
+//! A visitor who recompresses a page at that level sees no difference to the imitated server, which uses zlib. The match
+//! search, the block boundaries and the trees follow zlib 1.2.13, because the format leaves them open.
 
 mod trees;
 
@@ -10,29 +10,29 @@ use trees::Trees;
 const MIN_MATCH: usize = 3;
 const MAX_MATCH: usize = 258;
 const MIN_LOOKAHEAD: usize = MAX_MATCH + MIN_MATCH + 1;
-/// How many earlier places are looked at.
+/// Maximum number of earlier positions that are tried.
 const CHAIN: usize = 4;
-/// A match that long is not improved on.
+/// Length from which a match is not improved further.
 const NICE: usize = 8;
-/// The bytes of a match up to that long are places for later matches.
+/// Maximum length of a match whose bytes are all inserted for later matches.
 const INSERTED: usize = 4;
-/// Bytes that the server hands over at once.
+/// Number of bytes that the server compresses at once.
 const STEP: usize = 32 << 10;
-/// Its buffers' size: what fills some is sent on before the end.
+/// Size of the server's buffers: filled ones are sent before the end.
 const BUFFER: usize = 4 << 10;
 
 /// A compressed text.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
     pub(crate) bytes: bytes::Bytes,
-    /// Where the server ends what it sends at once.
+    /// Offsets at which the server ends a piece of output.
     pub(crate) ends: Vec<usize>,
 }
 
 /// Compresses a whole text.
 pub(crate) fn gzip(text: &[u8]) -> Packed {
     let (mut bits, mut level) = (15_usize, 8_usize);
-    // As the server does for short texts, whose length it knows.
+    // As the server does for short texts of known length.
     while !text.is_empty() && (text.len() as i64) < (1_i64 << (bits - 1)) - 262 && bits > 8 {
         bits -= 1;
         level = level.saturating_sub(1);
@@ -68,7 +68,7 @@ pub(crate) fn gzip(text: &[u8]) -> Packed {
 
 struct Deflate {
     window: Vec<u8>,
-    /// Half of the window.
+    /// Half of the window size.
     size: usize,
     head: Vec<u16>,
     prev: Vec<u16>,
@@ -76,7 +76,7 @@ struct Deflate {
     hash: usize,
     at: usize,
     ahead: usize,
-    /// Where the block began; negative where the window has moved on since.
+    /// Start of the block; negative if the window has moved on since.
     block: isize,
     trees: Trees,
 }
@@ -107,7 +107,7 @@ impl Deflate {
         self.hash = ((self.hash << self.shift) ^ usize::from(b)) & (self.head.len() - 1);
     }
 
-    /// Makes `at` a place for later matches; the last place that looked alike, or 0.
+    /// Inserts position `at` for later matches; returns the last position with the same hash, or 0.
     fn insert(&mut self) -> usize {
         self.roll(self.window[self.at + 2]);
         let before = std::mem::replace(&mut self.head[self.hash], place(self.at));
@@ -180,7 +180,7 @@ impl Deflate {
                     self.at += 1;
                 } else {
                     self.at += len;
-                    // What is not there yet is filled in with the next bytes.
+                    // A missing byte is filled in with the next input.
                     if self.at + 1 < self.window.len() {
                         self.begin();
                     }
@@ -207,7 +207,7 @@ impl Deflate {
         self.block = self.at.cast_signed();
     }
 
-    /// The longest match of what stands at `at`: where it starts, and its length, which is less than 3 where there is none.
+    /// The longest match at `at`: its start and length; a length below 3 means no match.
     fn longest(&self, mut candidate: usize) -> (usize, usize) {
         let text = &self.window[self.at..];
         let limit = self.at.saturating_sub(self.max_distance());
@@ -236,7 +236,7 @@ impl Deflate {
     }
 }
 
-/// A place in the window, which has at most 2^16.
+/// A position in the window, which has at most 2^16.
 fn place(at: usize) -> u16 {
     u16::try_from(at).unwrap_or_default()
 }
@@ -269,7 +269,7 @@ pub(crate) fn crc32(text: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// Words as in pages, drawn by a plain generator so that other programs can draw them too.
+    /// Words as in pages, from a plain generator that other programs can repeat.
     fn words(len: usize) -> Vec<u8> {
         let (mut state, mut out) = (u32::try_from(len).unwrap() | 1, Vec::new());
         while out.len() < len {
@@ -280,7 +280,7 @@ mod tests {
         out
     }
 
-    /// Bytes that cannot be compressed.
+    /// Incompressible bytes.
     fn noise(len: usize) -> Vec<u8> {
         let mut state = u32::try_from(len).unwrap() | 1;
         let next = |_| {

@@ -1,4 +1,4 @@
-//! A folder of files, shown as the server that is imitated shows one (`index index.html`, `try_files $uri $uri/ =404`).
+//! A folder of files, served as the imitated server does (`index index.html`, `try_files $uri $uri/ =404`).
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +19,7 @@ use super::zipped::{Kept, LONGEST, SHORTEST, Zipped};
 use super::{ranges, time};
 use crate::files::Folder;
 
-/// Longer bodies are refused whatever they are for.
+/// Maximum length of a request body; longer ones are refused for any method.
 const BODY_MAX: u64 = 1 << 20;
 const INDEX: &[u8] = b"index.html";
 
@@ -28,19 +28,19 @@ const INDEX: &[u8] = b"index.html";
 pub(crate) struct Files {
     folder: Folder,
     kept: Kept,
-    /// Answers with several ranges so far: their number is the boundary.
+    /// Number of multipart answers so far, which forms the boundary.
     boundaries: Arc<AtomicU64>,
 }
 
-/// What a path leads to.
+/// Result of looking up a path.
 enum Found {
     Page(Page),
-    /// To the same place with a slash at its end.
+    /// A redirect to the same path with a slash at its end.
     Moved(Vec<u8>),
     File(PathBuf, State),
 }
 
-/// What is at a path.
+/// Kind of file at a path.
 enum Kind {
     Nothing,
     Folder,
@@ -61,7 +61,8 @@ impl Files {
         if asked.length.is_some_and(|n| n > BODY_MAX) {
             return pages::page(Page::TooLarge, Some(asked), date, None);
         }
-        // Names are looked up on this thread, as nginx does: the order of answers would tell. Contents are read elsewhere.
+        // Names are looked up on this thread, as nginx does: the order of answers would reveal a difference. Contents are read
+        // elsewhere.
         let path = asked.target.path.clone();
         let found = find(&self.folder, asked.method, path);
         match found {
@@ -150,7 +151,7 @@ impl Files {
         response
     }
 
-    /// The rest of a head, and its body.
+    /// Completes a head and adds its body.
     fn body(
         &self,
         fields: &mut HeaderMap,
@@ -207,7 +208,7 @@ impl Files {
     }
 }
 
-/// Where a moved place is, with the name by which the visitor came.
+/// Redirect target, with the host name that the visitor used.
 fn place(asked: &Asked, path: &[u8]) -> Vec<u8> {
     let mut out = b"https://".to_vec();
     match (&asked.host, asked.local) {
@@ -237,11 +238,11 @@ fn place(asked: &Asked, path: &[u8]) -> Vec<u8> {
 enum Changed {
     Yes,
     No,
-    /// A condition for going on does not hold.
+    /// A precondition failed.
     Failed,
 }
 
-/// Looks at the conditions of a request (RFC 9110 §13), in the order of the server that is imitated.
+/// Evaluates a request's conditions (RFC 9110 §13) in the imitated server's order.
 fn unchanged(asked: &Asked, etag: &[u8], modified: u64) -> Changed {
     if let Some(since) = asked.field(&header::IF_UNMODIFIED_SINCE)
         && time::seconds(since).is_none_or(|s| s < modified)
@@ -263,7 +264,7 @@ fn unchanged(asked: &Asked, etag: &[u8], modified: u64) -> Changed {
     Changed::Yes
 }
 
-/// Whether a list of entity tags has this one.
+/// Whether a list of entity tags contains this one.
 fn lists(list: &[u8], etag: &[u8], weak: bool) -> bool {
     if list == b"*" {
         return true;
@@ -295,7 +296,7 @@ fn lists(list: &[u8], etag: &[u8], weak: bool) -> bool {
     false
 }
 
-/// The path below the folder; `None` for one that is never shown. Hidden names are not, but for what RFC 8615 keeps there.
+/// The path below the folder; `None` for a path that is never served. Hidden names are not served, except RFC 8615's.
 fn below(path: &[u8]) -> Option<PathBuf> {
     let path = path.strip_prefix(b"/")?;
     let path = path.strip_suffix(b"/").unwrap_or(path);
@@ -307,7 +308,7 @@ fn below(path: &[u8]) -> Option<PathBuf> {
     all.then(|| Path::new(std::ffi::OsStr::from_bytes(path)).to_owned())
 }
 
-/// Out of descriptors or memory, or a broken medium; all else means that there is no such file.
+/// Whether descriptors or memory ran out, or the medium failed; any other error means that the file does not exist.
 fn failed(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(5 | 12 | 23 | 24))
 }

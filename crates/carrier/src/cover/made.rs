@@ -1,8 +1,8 @@
-//! A site that is made for a node whose operator gave none: a few pages, a style and drawings, all of them drawn from a seed.
+//! Generates a site for a node whose operator gave none: a few pages, a style and drawings, all drawn from a seed.
 //!
-//! Names, titles, texts, the markup's shape, the style, sizes and dates differ from node to node, and two sites have no string in
-//! common by which a rule could find both: where markup has to be alike, something that was drawn from many stands on both sides of it.
-//! Who reads one closely sees that nobody wrote it: a site of one's own hides more.
+//! Names, titles, texts, the shape of the markup, the style, sizes and dates differ from node to node. Two sites share no
+//! string by which a rule could find both: where markup must be equal, it is enclosed by parts drawn from many. A close reader
+//! notices that no human wrote the site: an operator's own site hides more.
 
 mod hand;
 mod page;
@@ -21,17 +21,17 @@ use betanet_machine::{Rng, Seed};
 use plan::Plan;
 use text::Draw;
 
-/// The oldest file is up to so many days old.
+/// Maximum age of the oldest file, in days.
 const OLDEST: u64 = 900;
 
-/// Makes the site of a seed in a folder, as if it had been written by `now`. Files that are there are replaced.
+/// Writes the site of a seed into a folder, with dates up to `now`. Existing files are replaced.
 ///
 /// # Errors
 ///
 /// The folder cannot be written.
 pub fn make_site(folder: &Path, seed: &Seed, now: SystemTime) -> io::Result<()> {
     let mut rng = Rng::new(seed);
-    // Apart from what the files are drawn with.
+    // Separate from the randomness of the files.
     let _ = rng.array::<64>();
     let mut days = 20 + rng.below(OLDEST - 20);
     for (name, text) in drawn(seed) {
@@ -51,7 +51,7 @@ pub fn make_site(folder: &Path, seed: &Seed, now: SystemTime) -> io::Result<()> 
     Ok(())
 }
 
-/// The files of a seed's site, and what is in them; the first page comes last.
+/// Names and contents of the files of a seed's site; the first page comes last.
 fn drawn(seed: &Seed) -> Vec<(String, String)> {
     let mut rng = Rng::new(seed);
     let mut draw = Draw(&mut rng);

@@ -34,19 +34,19 @@ use crate::client::Trust;
 use crate::progress::Progress;
 use places::Places;
 
-/// Until a connection to the origin stands.
+/// Timeout for a connection to the origin.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Until it begins to answer, once it has the request's body, and between two pieces of an answer: nginx's `proxy_read_timeout`.
+/// Timeout for the first byte of an answer after the request's body, and between two pieces: nginx's `proxy_read_timeout`.
 const ANSWER: Duration = Duration::from_secs(60);
-/// Until a connection to it that nobody uses is closed.
+/// Lifetime of an unused connection to the origin.
 const IDLE: Duration = Duration::from_secs(60);
-/// Connections to it that are kept for later.
+/// Maximum number of kept connections.
 const KEPT: usize = 64;
 
 /// Bytes of an answer that are read ahead of the visitor.
 const AHEAD: usize = 64 << 10;
 
-/// Fields by which a visitor would tell the origin an address, its own or another.
+/// Fields by which a visitor could give the origin an address, its own or another.
 const FORWARDED: [&str; 9] = [
     "forwarded",
     "x-forwarded-for",
@@ -59,7 +59,7 @@ const FORWARDED: [&str; 9] = [
     "true-client-ip",
 ];
 
-/// Fields that are each connection's own (RFC 9110 §7.6.1); what `connection` names comes beside them.
+/// Hop-by-hop fields (RFC 9110 §7.6.1), beside those that `connection` names.
 const OWN: [&str; 9] = [
     "connection",
     "keep-alive",
@@ -72,18 +72,18 @@ const OWN: [&str; 9] = [
     "upgrade",
 ];
 
-/// Why an address is no front origin's.
+/// The address is not that of a front origin.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a front origin is http://HOST[:PORT] or https://HOST[:PORT], without a path")]
 pub struct OriginError;
 
 /// Why an origin gave no answer.
 pub(crate) enum Refused {
-    /// It cannot be reached, or broke off.
+    /// The origin is not reachable, or broke off.
     Unreachable,
-    /// It takes too long.
+    /// The origin timed out.
     Silent,
-    /// The request cannot be handed on.
+    /// The request cannot be forwarded.
     Request,
 }
 
@@ -99,11 +99,11 @@ struct Place {
     authority: Authority,
     places: Arc<Places>,
     roots: Roots,
-    /// No connection was had for the last request that wanted one.
+    /// Whether no connection was available for the last request that needed one.
     unreachable: AtomicBool,
 }
 
-/// Where an answer over HTTP/1.1 had fields that are each connection's own: how many stood before.
+/// Position of the hop-by-hop fields in an HTTP/1.1 answer: the number of fields before them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Hops {
     pub(crate) connection: Option<usize>,
@@ -126,7 +126,7 @@ impl OriginProxy {
         Self::with_roots(url, Roots::mozilla())
     }
 
-    /// The same with other roots.
+    /// The origin at `url`, whose certificate is checked with `roots`.
     ///
     /// # Errors
     ///
@@ -173,20 +173,20 @@ impl OriginProxy {
         })))
     }
 
-    /// How its certificate is checked.
+    /// Check of the origin's certificate.
     #[must_use]
     pub fn trust(&self) -> Trust {
         Trust::WebPki(self.0.roots.clone())
     }
 
-    /// Whether there was a connection for the last request that was handed on; `true` before the first. What a visitor asks for, or
-    /// breaks off, decides nothing here.
+    /// Whether a connection was available for the last forwarded request; `true` before the first. A visitor's requests and
+    /// aborts do not affect it.
     #[must_use]
     pub fn is_reached(&self) -> bool {
         !self.0.unreachable.load(Ordering::Relaxed)
     }
 
-    /// `HOST:PORT` of an origin over TLS; none of one without.
+    /// `HOST:PORT` of an origin over TLS; `None` without TLS.
     #[must_use]
     pub fn over_tls(&self) -> Option<String> {
         let Place {
@@ -196,7 +196,7 @@ impl OriginProxy {
         (*scheme == Scheme::HTTPS).then(|| format!("{}:{port}", authority.host()))
     }
 
-    /// Whether it is on this machine, so that it takes every visitor for a local one.
+    /// Whether the origin is on this machine, and thus takes every visitor for a local one.
     #[must_use]
     pub fn is_local(&self) -> bool {
         let host = self.0.authority.host();
@@ -212,7 +212,7 @@ impl OriginProxy {
                 .is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback() || ip.is_unspecified())
     }
 
-    /// Hands a request on; the answer's body comes as the origin sends it.
+    /// Forwards a request; the answer's body is streamed as the origin sends it.
     pub(super) async fn ask(
         &self,
         request: Parts,
@@ -238,7 +238,7 @@ impl OriginProxy {
         let (mut parts, body) = answer.into_parts();
         let hops = (parts.version < Version::HTTP_2).then(|| hops(&parts.headers));
         strip(&mut parts.headers);
-        // It says where the origin's own HTTP/3 is.
+        // It announces the origin's own HTTP/3 address.
         parts.headers.remove(header::ALT_SVC);
         self.bring_home(&mut parts.headers);
         let body = if body.is_end_stream() {
@@ -292,7 +292,7 @@ impl OriginProxy {
                 .insert("x-forwarded-for", address.map_err(|_| Refused::Request)?);
         }
         parts.headers.remove(betanet_htx::ticket::FIELD);
-        // The body that is handed on has been waited for.
+        // The forwarded body was already awaited.
         parts.headers.remove(header::EXPECT);
         let host =
             HeaderValue::from_str(self.0.authority.as_str()).map_err(|_| Refused::Request)?;
@@ -320,7 +320,7 @@ impl OriginProxy {
         Ok(Request::from_parts(parts, sent))
     }
 
-    /// Makes what leads to the origin lead to where the visitor came: a `location` on it becomes a path.
+    /// Rewrites links to the origin: a `location` on it becomes a path.
     fn bring_home(&self, headers: &mut HeaderMap) {
         let Some(location) = headers.get(header::LOCATION) else {
             return;
@@ -340,7 +340,7 @@ fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for an answer while the request's body gets on, and for [`ANSWER`] then.
+/// Waits for an answer while the request's body makes progress, and for [`ANSWER`] after that.
 async fn in_time<T>(answer: impl Future<Output = T>, progress: &Mutex<Progress>) -> Option<T> {
     let mut answer = std::pin::pin!(answer);
     loop {
@@ -353,7 +353,7 @@ async fn in_time<T>(answer: impl Future<Output = T>, progress: &Mutex<Progress>)
     }
 }
 
-/// An answer's pieces while they come in time, with what is held for them.
+/// An answer's pieces while they come in time, together with a guard held for them.
 fn patient<H: Send + 'static>(
     pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     held: H,
@@ -382,7 +382,7 @@ fn hops(headers: &HeaderMap) -> Hops {
     }
 }
 
-/// Takes out what belongs to one connection.
+/// Removes hop-by-hop fields.
 fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -475,7 +475,7 @@ mod tests {
         }
     }
 
-    /// An origin that takes connections and answers nothing: what the next one asks.
+    /// The next request at an origin that accepts connections and answers nothing.
     async fn asked(listener: &tokio::net::TcpListener) -> (tokio::net::TcpStream, String) {
         use tokio::io::AsyncBufReadExt as _;
 
@@ -506,12 +506,12 @@ mod tests {
         for _ in 0..places::AT_ONCE_AN_ADDRESS {
             held.push(asked(&listener).await);
         }
-        // The next that comes is another's, and not the one that waits.
+        // The next request is another visitor's, not the waiting one.
         let other = ask("/other", "192.0.2.2:1");
         let (_, line) = asked(&listener).await;
         assert_eq!(line, "GET /other HTTP/1.1\r\n");
         assert!(held.iter().all(|(_, line)| line.contains("/many")));
-        // One that goes makes room for one.
+        // Each finished request makes room for one.
         held.clear();
         assert!(asked(&listener).await.1.contains("/many"));
         many.iter().chain([&other]).for_each(|task| task.abort());

@@ -1,4 +1,4 @@
-//! Pages and heads as the server that is imitated makes them.
+//! Pages and heads as the imitated server makes them.
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -7,11 +7,11 @@ use super::asked::{Asked, Method};
 use super::body::Body;
 use super::zipped;
 
-/// How the server that is imitated names itself.
+/// The imitated server's name.
 pub(crate) const SERVER: &str = "nginx/1.22.1";
-/// The media type of its pages.
+/// Media type of its pages.
 const HTML: HeaderValue = HeaderValue::from_static("text/html");
-/// What makes an error's page so long that browsers show it, and not one of their own.
+/// Padding that keeps browsers from replacing an error page by their own.
 const FILLING: &str = "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n";
 
 /// A status and its page.
@@ -20,7 +20,7 @@ pub(crate) enum Page {
     Moved,
     BadRequest,
     HeaderTooLarge,
-    /// HTTP without TLS where TLS is spoken.
+    /// HTTP without TLS on a TLS port.
     Plain,
     Forbidden,
     NotFound,
@@ -56,7 +56,7 @@ impl Page {
         }
     }
 
-    /// Whether no connection is kept after it.
+    /// Whether the connection is closed after it.
     pub(crate) const fn closes(self) -> bool {
         matches!(
             self,
@@ -96,7 +96,7 @@ impl Page {
     }
 }
 
-/// What a status line says after the number; empty where nothing.
+/// Reason phrase of a status line; empty if there is none.
 pub(crate) fn reason(status: StatusCode) -> &'static str {
     match status.as_u16() {
         302 => "Moved Temporarily",
@@ -110,14 +110,14 @@ pub(crate) fn reason(status: StatusCode) -> &'static str {
     }
 }
 
-/// That a connection ends with this answer, whatever its head says.
+/// Marks an answer that ends the connection, whatever its head says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ends;
-/// That a connection is not kept, and its head says so.
+/// Marks an answer whose head announces the end of the connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Closes;
 
-/// A head with what all have: who answers, and when.
+/// A head with the common fields: server and date.
 pub(crate) fn head(status: StatusCode, date: HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::EMPTY);
     *response.status_mut() = status;
@@ -127,14 +127,14 @@ pub(crate) fn head(status: StatusCode, date: HeaderValue) -> Response<Body> {
     response
 }
 
-/// Adds a field; what is no value is left out.
+/// Adds a field; invalid values are left out.
 pub(crate) fn set(fields: &mut HeaderMap, name: HeaderName, value: impl TryInto<HeaderValue>) {
     if let Ok(value) = value.try_into() {
         fields.insert(name, value);
     }
 }
 
-/// A page; `asked` is missing where the request could not be read.
+/// A page; `asked` is `None` if the request could not be parsed.
 pub(crate) fn page(
     page: Page,
     asked: Option<&Asked>,

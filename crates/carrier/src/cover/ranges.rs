@@ -1,4 +1,4 @@
-//! Which bytes of a file are wanted (RFC 9110 §14.2), read as the server that is imitated reads it.
+//! Parses the requested byte ranges of a file (RFC 9110 §14.2) as the imitated server does.
 
 use std::collections::VecDeque;
 
@@ -7,15 +7,15 @@ use http::header;
 use super::asked::Asked;
 use super::time;
 
-/// Ranges that one answer has at most; where more are asked for, all is sent.
+/// Maximum number of ranges in an answer; if more are requested, the whole file is sent.
 const MOST: usize = 128;
 
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Wanted {
     All,
-    /// From the first byte to before the last, each.
+    /// Start and end offset of each range; the end is exclusive.
     Some(VecDeque<(u64, u64)>),
-    /// Nothing that there is.
+    /// No satisfiable range.
     None,
 }
 
@@ -76,10 +76,10 @@ fn parse(list: &[u8], len: u64) -> Wanted {
     Wanted::Some(ranges)
 }
 
-/// First byte and the one behind the last, and what follows in the field where it goes on.
+/// Start and exclusive end, and the rest of the field if it continues.
 type One<'a> = ((u64, u64), Option<&'a [u8]>);
 
-/// A range, and what follows it; `None` where it is none.
+/// Parses a range and returns the rest; `None` if it is invalid.
 fn one(text: &[u8], len: u64) -> Option<One<'_>> {
     let text = blanks(text);
     if let Some(text) = text.strip_prefix(b"-") {
@@ -102,7 +102,7 @@ fn blanks(text: &[u8]) -> &[u8] {
     &text[at..]
 }
 
-/// What follows a comma; `None` inside for the end.
+/// The rest after a comma; the inner `None` marks the end.
 #[expect(
     clippy::option_option,
     reason = "the outer one tells that it is neither a comma nor the end"

@@ -1,4 +1,4 @@
-//! A request's target, decoded and without `.`, `..` and doubled slashes, as the server that is imitated makes it.
+//! A request target, decoded and without `.`, `..` and doubled slashes, as in the imitated server.
 
 /// A path that begins with `/`, and the query.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -15,13 +15,13 @@ enum At {
     DotDot,
 }
 
-/// Reads a target; `None` for one that is answered with 400: a broken escape, NUL, or a way out of the site.
+/// Parses a target; `None` for one that is answered with 400: a broken escape, NUL, or a way out of the site.
 pub(crate) fn target(raw: &[u8]) -> Option<Target> {
     let mut out = Target::default();
     let path = &mut out.path;
     match raw.first() {
         Some(b'/') => {}
-        // An absolute target may have no path.
+        // An absolute target may lack a path.
         None | Some(b'?') => path.push(b'/'),
         Some(_) => return None,
     }
@@ -43,7 +43,7 @@ pub(crate) fn target(raw: &[u8]) -> Option<Target> {
                 if b == 0 {
                     return None;
                 }
-                // These mean themselves and nothing else.
+                // These bytes are taken literally.
                 (b, matches!(b, b'%' | b'#' | b'?'))
             }
             0 => return None,
@@ -102,7 +102,7 @@ pub(crate) fn target(raw: &[u8]) -> Option<Target> {
     Some(out)
 }
 
-/// Takes `/x/..` from the end of a path, down to the slash before `x`.
+/// Removes `/x/..` from the end of a path, up to the slash before `x`.
 fn up(path: &mut Vec<u8>) -> Option<()> {
     let before = path.len().checked_sub(3)?;
     let slash = path[..before].iter().rposition(|b| *b == b'/')?;
@@ -110,7 +110,7 @@ fn up(path: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// A path as it stands in `location`.
+/// A path as escaped in `location`.
 pub(crate) fn escaped(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     for &b in path {
@@ -127,7 +127,7 @@ pub(crate) fn escaped(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A host as a field or a target names it, in small letters and without its port; `None` where it is none.
+/// A host from a field or a target, in lower case and without its port; `None` if it is invalid.
 pub(crate) fn host(raw: &[u8]) -> Option<Vec<u8>> {
     let mut end = raw.len();
     let mut dot = None;

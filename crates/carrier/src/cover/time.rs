@@ -1,10 +1,10 @@
-//! Dates in request fields, in the three forms of RFC 9110 §5.6.7, read as leniently as the server that is imitated does.
+//! Dates in request fields, in the three forms of RFC 9110 §5.6.7, parsed as leniently as in the imitated server.
 
 use std::time::{Duration, SystemTime};
 
-/// Seconds since 1970 of a date field; `None` where it is none.
+/// Seconds since 1970 of a date field; `None` if it is invalid.
 pub(crate) fn seconds(value: &[u8]) -> Option<u64> {
-    // The weekday is not looked at.
+    // The weekday is ignored.
     let cut = value.iter().position(|b| matches!(b, b',' | b' '))?;
     let asctime = value[cut] == b' ';
     let rest = value[cut + 1..].trim_ascii_start();
@@ -72,7 +72,7 @@ fn digits(text: &[u8], len: std::ops::RangeInclusive<usize>) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// A month, from 0, by as many of its letters as are needed.
+/// Number of a month, from 0, by as many of its letters as are needed.
 fn month(name: &[u8]) -> Option<u64> {
     Some(match name {
         [b'J', b'a', _] => 0,
@@ -91,7 +91,7 @@ fn month(name: &[u8]) -> Option<u64> {
     })
 }
 
-/// Days since 1970.
+/// Days since 1970 of a date.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     const LENGTHS: [u64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -105,10 +105,10 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     Some(years + months + u64::from(leap && month > 1) + day - 1)
 }
 
-/// A time as fields show it.
+/// Formats a time for a field.
 pub(crate) fn shown(seconds: u64) -> String {
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-    // What httpdate cannot show is past the year 9999.
+    // httpdate cannot format times after the year 9999.
     let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     httpdate::fmt_http_date(time.unwrap_or(latest).min(latest))
 }

@@ -1,9 +1,9 @@
-//! Media types by a file name's ending, as the server that is imitated ships them.
+//! Media types by file extension, as shipped with the imitated server.
 
-/// What a name that says nothing gets.
+/// Media type for an unknown extension.
 const UNKNOWN: &str = "application/octet-stream";
 
-/// Media types, each with the endings that it is for.
+/// Media types with their extensions.
 const TYPES: &[(&str, &str)] = &[
     ("text/html", "html htm shtml"),
     ("text/css", "css"),
@@ -97,7 +97,7 @@ const TYPES: &[(&str, &str)] = &[
     ("video/x-msvideo", "avi"),
 ];
 
-/// The media type of a path's last segment.
+/// Media type for a path's last segment.
 pub(crate) fn media_type(path: &[u8]) -> &'static str {
     let Some(ending) = ending(path) else {
         return UNKNOWN;
@@ -107,7 +107,7 @@ pub(crate) fn media_type(path: &[u8]) -> &'static str {
     found.map_or(UNKNOWN, |(name, _)| name)
 }
 
-/// What stands after the last dot of the last segment, where something stands before it.
+/// The extension of the last segment, if a non-empty name precedes the dot.
 fn ending(path: &[u8]) -> Option<&[u8]> {
     let name = path.rsplit(|b| *b == b'/').next()?;
     let dot = name.iter().rposition(|b| *b == b'.').filter(|at| *at > 0)?;

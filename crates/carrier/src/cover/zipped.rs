@@ -1,4 +1,4 @@
-//! Pages that are compressed on the way, and kept for who asks next.
+//! Pages that are compressed for sending, and cached.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -11,14 +11,14 @@ use tokio::sync::Semaphore;
 use super::body::{Shown, State, on_disk};
 use super::deflate::{Packed, gzip};
 
-/// Shorter pages are sent as they are.
+/// Minimum length of a page to be compressed.
 pub(crate) const SHORTEST: u64 = 20;
-/// Longer ones too: they would have to be held whole.
+/// Maximum length of a page to be compressed: it must be held whole.
 pub(crate) const LONGEST: u64 = 4 << 20;
-/// Compressed bytes that are kept.
+/// Maximum number of cached compressed bytes.
 const KEPT: usize = 8 << 20;
 
-/// Pages that are compressed at once.
+/// Limits the number of pages compressed at once.
 static PACKING: Semaphore = Semaphore::const_new(2);
 
 type Key = (PathBuf, State);
@@ -26,12 +26,12 @@ type Key = (PathBuf, State);
 #[derive(Debug, Default)]
 struct Store {
     pages: BTreeMap<Key, Arc<Packed>>,
-    /// Oldest first.
+    /// Cache keys, oldest first.
     order: VecDeque<Key>,
     bytes: usize,
 }
 
-/// Compressed pages, up to so many bytes.
+/// Cache of compressed pages, bounded in bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept(Arc<Mutex<Store>>);
 
@@ -59,7 +59,7 @@ impl Kept {
         }
     }
 
-    /// The compressed page, made anew where it is not kept.
+    /// Returns the compressed page, made anew if it is not cached.
     async fn get(&self, shown: &Arc<Shown>) -> io::Result<Arc<Packed>> {
         let key = (shown.path.clone(), shown.state);
         if let Some(found) = self.find(&key) {
@@ -81,7 +81,7 @@ impl Kept {
     }
 }
 
-/// A compressed page on its way; it holds none of it.
+/// A compressed page being sent; it holds no part of it.
 pub(crate) struct Zipped {
     shown: Arc<Shown>,
     kept: Kept,
@@ -99,9 +99,9 @@ impl Zipped {
         }
     }
 
-    /// Makes it ready, so that it goes out with the head before it.
+    /// Compresses the page now, so that it goes out with the head before it.
     pub(crate) async fn prepare(&self) {
-        // What fails here fails again where it is sent.
+        // An error here occurs again when the page is sent.
         let _ = self.kept.get(&self.shown).await;
     }
 
@@ -109,7 +109,7 @@ impl Zipped {
         self.ended
     }
 
-    /// The next bytes, up to where the server that is imitated ends a piece.
+    /// The next bytes, up to the end of a piece of the imitated server.
     pub(crate) async fn next(&mut self, most: usize) -> io::Result<Option<Bytes>> {
         if self.ended {
             return Ok(None);
@@ -125,12 +125,12 @@ impl Zipped {
         let piece = piece.ok_or(io::ErrorKind::UnexpectedEof)?;
         self.at = end;
         self.ended = end == len;
-        // A copy: a slice would keep the whole page from being let go.
+        // Copied: a slice would keep the whole page in memory.
         Ok(Some(Bytes::copy_from_slice(piece)))
     }
 }
 
-/// A page of an error, compressed.
+/// Compresses an error page.
 pub(crate) fn page(text: &[u8]) -> Bytes {
     gzip(text).bytes
 }
@@ -143,7 +143,7 @@ mod tests {
     use crate::cover::body::open;
     use crate::files::Folder;
 
-    /// A page of a folder, as it is shown.
+    /// A page of a folder, as served.
     fn shown(folder: &Path, name: &str, text: &str) -> Arc<Shown> {
         std::fs::write(folder.join(name), text).unwrap();
         let folder = Folder::open(folder).unwrap();
@@ -176,7 +176,7 @@ mod tests {
         let len = 100_000;
         let fit = KEPT / len;
         for n in 0..3 * fit {
-            // Whoever asks for one page twice, at once, makes it twice.
+            // Two concurrent requests for one page compress it twice.
             kept.keep(key(n), &packed(len));
             kept.keep(key(n), &packed(len));
             assert!(sum() <= 8 << 20, "{}", sum());
@@ -184,7 +184,7 @@ mod tests {
         let there: Vec<bool> = (0..3 * fit).map(|n| kept.find(&key(n)).is_some()).collect();
         assert!(there[..2 * fit].iter().all(|there| !there));
         assert!(there[2 * fit..].iter().all(|there| *there));
-        // One that is too long pushes none out.
+        // A page that is too long evicts none.
         kept.keep(key(9_999), &packed(KEPT + 1));
         assert_eq!(sum(), fit * len);
     }
@@ -197,7 +197,7 @@ mod tests {
         let page = shown(root.path(), "page.html", &"a page ".repeat(100));
         let kept = Kept::default();
         let busy = PACKING.acquire_many(2).await.unwrap();
-        // The clock goes on only where no thread has anything to do.
+        // The simulated clock advances only while no thread is busy.
         let waits = timeout(Duration::from_secs(60), kept.get(&page)).await;
         assert!(waits.is_err());
         drop(busy);

@@ -1,9 +1,9 @@
-//! Header sections of answers in the form in which nginx sends them: each field in full each time, though it is indexed.
+//! Header sections of answers in nginx's encoding: each field in full each time, although marked as indexed.
 
 use http::header::{self, HeaderName};
 use http::response::Parts;
 
-/// The fields that come first, in this order, and their places in HPACK's static table (RFC 7541, appendix A).
+/// Fields that come first, in this order, and their indices in HPACK's static table (RFC 7541, appendix A).
 const FIRST: [(HeaderName, u8); 7] = [
     (header::SERVER, 54),
     (header::DATE, 33),
@@ -13,17 +13,17 @@ const FIRST: [(HeaderName, u8); 7] = [
     (header::LOCATION, 46),
     (header::VARY, 59),
 ];
-/// Status codes that have places there, from 8.
+/// Status codes in the static table, from index 8.
 const STATUS: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
-/// The place of `:status`.
+/// Index of `:status`.
 const STATUS_NAME: u8 = 8;
 const INDEXED: u8 = 0x80;
 const LITERAL_INDEXED: u8 = 0x40;
-/// The size of the table becomes 0: what stands first once the client has said how large one it wants.
+/// Table size update to 0: sent first once the client has set its table size.
 pub(super) const TABLE_SIZE_0: u8 = 0x20;
 const HUFFMAN: u8 = 0x80;
 
-/// The header section of an answer.
+/// Encodes the header section of an answer.
 pub(super) fn section(head: &Parts) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
     let status = head.status.as_u16();
@@ -72,7 +72,7 @@ fn raw(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// In Huffman's code where that is shorter.
+/// Encodes a string with Huffman's code if that is shorter.
 fn text(out: &mut Vec<u8>, bytes: &[u8]) {
     match huffman(bytes) {
         Some(coded) if coded.len() < bytes.len() => {
@@ -83,7 +83,7 @@ fn text(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// `None` where there are other than printable characters of ASCII, which no answer of a site has.
+/// `None` if there are characters other than printable ASCII, which no answer of a site has.
 fn huffman(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(bytes.len());
     let (mut held, mut bits) = (0_u64, 0_u32);
@@ -102,7 +102,7 @@ fn huffman(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Huffman's code of printable characters, from the space: bits and their number (RFC 7541, appendix B).
+/// Huffman codes of printable characters, from the space: bits and their number (RFC 7541, appendix B).
 #[rustfmt::skip]
 const CODES: [(u8, u32); 95] = [
     (6, 0x14), (10, 0x3f8), (10, 0x3f9), (12, 0xffa), (13, 0x1ff9), (6, 0x15), (8, 0xf8), (11, 0x7fa), (10, 0x3fa),
@@ -126,7 +126,7 @@ mod tests {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// What nginx 1.22.1 sent.
+    /// The output equals that of nginx 1.22.1.
     #[test]
     fn it_is_what_nginx_sends() {
         type Fields = &'static [(&'static str, &'static str)];

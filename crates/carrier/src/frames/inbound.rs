@@ -8,12 +8,12 @@ use super::head::{
 };
 use super::ledger::{Known, Ledger};
 
-/// What a client begins with (RFC 9113 §3.4), and how much of it nginx waits for first.
+/// Client preface (RFC 9113 §3.4), and the number of its bytes that nginx awaits first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST: usize = 16;
-/// Bytes of a frame that `h2` is given at once.
+/// Maximum number of a frame's bytes passed to `h2` at once.
 const FRAME_MAX: usize = 16 << 10;
-/// Bytes of SETTINGS in one frame; nobody sends as many.
+/// Maximum length of a SETTINGS frame; no client sends as much.
 const SETTINGS_MAX: usize = 4 << 10;
 
 const HEADER_TABLE_SIZE: u16 = 1;
@@ -21,46 +21,46 @@ const ENABLE_PUSH: u16 = 2;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const MAX_FRAME_SIZE: u16 = 5;
 
-/// Where in what comes the next byte is.
+/// Parser state: the position of the next byte.
 #[derive(Clone, Copy, Debug)]
 enum At {
     Preface(usize),
-    /// Behind so many bytes of what is no preface.
+    /// After this many bytes that are not a preface.
     Wrong(usize),
     Head,
-    /// So many bytes of a frame that is handed on.
+    /// Remaining bytes of a frame that is passed on.
     Pass(usize),
-    /// The same of one that is dropped.
+    /// Remaining bytes of a frame that is dropped.
     Drop(usize),
-    /// The same of SETTINGS, which are looked at.
+    /// Remaining bytes of a SETTINGS frame, which is inspected.
     Settings(usize),
-    /// The first byte of padded DATA: how much of the frame is padding.
+    /// The first byte of padded DATA: the pad length.
     Padding(Head),
-    /// DATA that is taken apart: so many bytes of it, which stream, whether it ends, and its padding.
+    /// DATA that is split: remaining bytes, stream, whether the stream ends, and the pad length.
     Split(usize, u32, bool, Option<u8>),
 }
 
-/// A header section that goes on in CONTINUATION frames.
+/// A header section that continues in CONTINUATION frames.
 struct Block {
     stream: u32,
     bytes: usize,
     dropped: bool,
 }
 
-/// What stands before a header section, as far as it has come: how much padding there is, and on which stream this one depends.
+/// Fields before a header section, as far as received: the pad length and the stream dependency.
 struct Depends {
     stream: u32,
-    /// What was the client's last stream before.
+    /// The client's previous last stream.
     last: u32,
-    /// Bytes that padding may have, where its length is still to come.
+    /// Maximum pad length, while it is still to come.
     padding: Option<usize>,
-    /// The stream that it depends on, as far as it is said.
+    /// Bytes received of the stream dependency.
     on: [u8; 4],
     have: usize,
 }
 
 impl Depends {
-    /// Takes bytes of the frame; more padding than there is room for, or a stream that depends on itself, ends the connection.
+    /// Takes bytes of the frame. Too much padding, or a stream that depends on itself, ends the connection.
     fn take(&mut self, bytes: &[u8]) -> Result<(), u32> {
         for byte in bytes {
             if let Some(most) = self.padding.take() {
@@ -82,16 +82,16 @@ impl Depends {
     }
 }
 
-/// What comes in.
+/// Parser of received frames.
 pub(super) struct Inbound {
     at: At,
-    /// A header, as far as it has come.
+    /// Bytes received of a frame header.
     head: [u8; HEAD],
     have: usize,
     block: Option<Block>,
-    /// Of the frame that comes, where it says so.
+    /// Dependency fields of the present frame, if it has them.
     depends: Option<Depends>,
-    /// One of the SETTINGS, as far as it has come.
+    /// Bytes received of one setting.
     setting: [u8; 6],
     set: usize,
 }
@@ -110,17 +110,17 @@ impl Default for Inbound {
     }
 }
 
-/// What was handed on so far: what came as it came, until something had to be left out or put in.
+/// Output so far: the input as it came, until something had to be left out or inserted.
 struct Onward<'a> {
     input: &'a [u8],
-    /// So much of the input is handed on in its place.
+    /// Number of input bytes that are passed on unchanged.
     same: usize,
     out: &'a mut BytesMut,
     edited: bool,
 }
 
 impl Onward<'_> {
-    /// Hands on `n` bytes of the input from `at`.
+    /// Passes on `n` bytes of the input from `at`.
     fn pass(&mut self, at: usize, n: usize) {
         if !self.edited && self.same == at {
             self.same = at + n;
@@ -144,17 +144,18 @@ impl Onward<'_> {
 }
 
 impl Inbound {
-    /// Whether nothing has come.
+    /// Whether nothing has been received.
     pub(super) const fn is_fresh(&self) -> bool {
         matches!(self.at, At::Preface(0))
     }
 
-    /// The beginning of a frame's header that was kept back.
+    /// The retained beginning of a frame header.
     pub(super) fn begun(&self) -> &[u8] {
         &self.head[..self.have]
     }
 
-    /// Takes what came, which begins with [`Inbound::begun`]. `Some`: so many bytes are handed on as they are; `None`: `out` is.
+    /// Takes input that begins with [`Inbound::begun`]. `Some`: this many bytes are passed on unchanged; `None`: `out` is
+    /// passed on.
     pub(super) fn take(
         &mut self,
         input: &[u8],
@@ -187,7 +188,7 @@ impl Inbound {
                     }
                 }
                 At::Wrong(got) => {
-                    // It is told so once there is enough to tell.
+                    // The error is reported once there are enough bytes.
                     if got + rest.len() >= FIRST {
                         return Err(Reason::PROTOCOL_ERROR);
                     }
@@ -252,7 +253,7 @@ impl Inbound {
                     pos += 1;
                 }
                 At::Split(left, stream, ends, padding) => {
-                    // A piece that is to be one frame is waited for no longer than it takes: what is there is a frame.
+                    // A piece is passed on as a frame of its own as soon as it arrives, without waiting for more.
                     let n = left.min(rest.len()).min(FRAME_MAX);
                     let last = n == left;
                     piece(
@@ -269,7 +270,7 @@ impl Inbound {
                     };
                 }
             }
-            // A frame is over with its last byte, not with the next one.
+            // A frame ends with its last byte, not with the next one.
             if let At::Pass(0) | At::Drop(0) | At::Settings(0) = self.at {
                 self.at = At::Head;
             }
@@ -282,7 +283,7 @@ impl Inbound {
         })
     }
 
-    /// What becomes of a frame: as nginx reads it, where `h2` would read it otherwise.
+    /// Decides the treatment of a frame: as nginx reads it, where `h2` differs.
     fn begins(&mut self, head: Head, ledger: &mut Ledger) -> Result<At, Reason> {
         let Head {
             len, kind, stream, ..
@@ -339,7 +340,7 @@ impl Inbound {
                 if !dropped {
                     let depends = head.has(WITH_PRIORITY);
                     self.depends = (depends || head.has(PADDED)).then(|| Depends {
-                        // A header section that says nothing of it depends on none.
+                        // A header section without a dependency field depends on no stream.
                         stream: if depends { stream } else { u32::MAX },
                         last: ledger.last,
                         padding: head.has(PADDED).then_some(len - before),
@@ -404,7 +405,7 @@ impl Inbound {
             GOAWAY => {
                 size(len >= 8)?;
                 is(stream == 0)?;
-                // A client that takes no pushes has nothing to say by it.
+                // A client that accepts no pushes has no use for this frame.
                 Ok(At::Drop(len))
             }
             WINDOW_UPDATE => {
@@ -442,7 +443,7 @@ impl Inbound {
     }
 }
 
-/// Hands on a piece of DATA as a frame; of the last, whether the stream ends, and the padding that all of it had.
+/// Passes on a piece of DATA as a frame; the last one carries the end flag and all the padding.
 fn piece(onward: &mut Onward<'_>, data: &[u8], last: Option<(bool, Option<u8>)>, stream: u32) {
     let (ends, padding) = last.unwrap_or_default();
     let mut head = Head {
@@ -456,7 +457,7 @@ fn piece(onward: &mut Onward<'_>, data: &[u8], last: Option<(bool, Option<u8>)>,
         onward.put(data);
         return;
     };
-    // It counts for flow control.
+    // Padding counts for flow control.
     let zeros = [0; 255];
     head.flags |= PADDED;
     head.len += 1 + usize::from(padding);

@@ -8,60 +8,60 @@ use tokio::sync::Semaphore;
 use super::head::{END_STREAM, HEAD};
 use super::{REQUESTS_MAX, UNREAD_MAX};
 
-/// Streams that are open at once; `h2` refuses those over what it allows before it reads on.
+/// Maximum number of open streams; `h2` refuses those above its limit before it reads on.
 const STREAMS_MAX: usize = 1024;
-/// PRIORITY frames beyond one for each stream and these, as nginx bears with.
+/// Number of PRIORITY frames that nginx tolerates beyond one per stream.
 const PRIORITIES: u32 = 128;
-/// Bytes that are read before `h2` has said its WINDOW_UPDATE: less than the window that it begins with.
+/// Number of bytes read before `h2` has sent its WINDOW_UPDATE: less than the initial window.
 const UNOPENED: u64 = 32 << 10;
-/// An eighth of a connection's bytes may be so many more than those that were of use.
+/// Excess of an eighth of a connection's bytes over the useful bytes that is tolerated.
 const IDLE_BYTES: u64 = 1 << 20;
 
-/// A stream that is open.
+/// An open stream.
 #[derive(Default)]
 pub(super) struct Stream {
     id: u32,
     tunnel: bool,
-    /// Whether the header section was all that the client had to say.
+    /// Whether the header section ended the client's direction.
     bare: bool,
-    /// Whether nobody reads its body any more.
+    /// Whether nobody reads the body any more.
     unwanted: bool,
-    /// Bytes of its body that came and were not read.
+    /// Received body bytes that were not read.
     unread: usize,
-    /// Bytes of its answer that were given to `h2` and have not left.
+    /// Answer bytes that were given to `h2` and have not left.
     given: usize,
-    /// Whether the client has ended its direction, and we ours.
+    /// Whether the client's direction has ended, and ours.
     ended: [bool; 2],
 }
 
-/// What is counted of one connection.
+/// Counters of one connection.
 pub(super) struct Ledger {
-    /// By their numbers, which rise.
+    /// Open streams in ascending order of their IDs.
     streams: Vec<Stream>,
-    /// Whether the site hands bodies on; one that does not has no use for any.
+    /// Whether the site forwards bodies; otherwise all bodies are useless.
     hands_on: bool,
     /// The client's last stream.
     pub(super) last: u32,
     requests: u64,
-    /// No more requests are taken.
+    /// Whether no more requests are accepted.
     pub(super) leaving: bool,
-    /// Whether what came last was of a header section.
+    /// Whether the last input belonged to a header section.
     pub(super) in_section: bool,
-    /// Whether the client has said how large a table of header fields it wants, and no head was sent since.
+    /// Whether the client has set its header table size, and no head was sent since.
     pub(super) table: bool,
     priorities: u32,
-    /// Bytes that came or went, and those of them that were of use.
+    /// Bytes in both directions, and the useful ones among them.
     total: u64,
     useful: u64,
     unread: usize,
-    /// The connection is given up.
+    /// Whether the connection was aborted.
     broken: bool,
-    /// Because what came got nobody further.
+    /// Whether it was aborted as a flood of useless bytes.
     pub(super) flooded: bool,
-    /// Who reads on once less is unread.
+    /// Task that reads on once there are fewer unread bytes.
     reader: Option<Waker>,
     budget: Arc<Semaphore>,
-    /// What all connections' answers have given.
+    /// Number of unsent answer bytes of all connections.
     unsent: Arc<AtomicU64>,
 }
 
@@ -71,10 +71,10 @@ impl Drop for Ledger {
     }
 }
 
-/// What becomes of a frame of a stream.
+/// Treatment of a frame of a stream.
 pub(super) enum Known {
     Open,
-    /// Not, or no more: the frame is dropped.
+    /// The stream is not, or no longer, open: the frame is dropped.
     Not,
 }
 
@@ -104,8 +104,8 @@ impl Ledger {
         }
     }
 
-    /// Whether more may be read; an error once the connection is given up. `opened`: `h2` has said its WINDOW_UPDATE, and takes as
-    /// much as the client was told that it may send.
+    /// Whether more may be read; an error once the connection is aborted. `opened`: `h2` has sent its WINDOW_UPDATE, and
+    /// accepts as much as the client may send.
     pub(super) fn poll_may_read(
         &mut self,
         cx: &Context<'_>,
@@ -127,7 +127,7 @@ impl Ledger {
         Poll::Pending
     }
 
-    /// The connection is given up once what was said last has left.
+    /// Aborts the connection once the last output has left.
     pub(super) fn give_up(&mut self) {
         self.broken = true;
         self.wake();
@@ -143,17 +143,17 @@ impl Ledger {
         self.total += bytes as u64;
     }
 
-    /// So many bytes were of use: header sections, answers, and bodies that are wanted.
+    /// Counts useful bytes: header sections, answers, and wanted bodies.
     pub(super) const fn useful(&mut self, bytes: usize) {
         self.useful += bytes as u64;
     }
 
-    /// A frame with a payload of so many bytes was sent.
+    /// Counts a sent frame with a payload of `len` bytes.
     pub(super) const fn controlled(&mut self, len: usize) {
         self.total += (HEAD + len) as u64;
     }
 
-    /// nginx's rule against floods: beyond 8 MiB, one byte in eight has to be of use.
+    /// nginx's flood rule: beyond 8 MiB, one byte in eight has to be useful.
     pub(super) const fn check(&mut self) -> Result<(), Reason> {
         if self.total / 8 > self.useful + IDLE_BYTES {
             self.flooded = true;
@@ -162,7 +162,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// A request begins.
+    /// Records that a request begins.
     pub(super) fn open(&mut self, id: u32, flags: u8) -> Result<(), Reason> {
         if id.is_multiple_of(2) || id <= self.last {
             return Err(Reason::PROTOCOL_ERROR);
@@ -183,7 +183,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether the last request that is taken has come.
+    /// Whether the last accepted request has come.
     pub(super) const fn is_full(&self) -> bool {
         self.requests >= REQUESTS_MAX
     }
@@ -205,7 +205,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// A frame of a body begins to come.
+    /// Records that a frame of a body begins.
     pub(super) fn data(&mut self, id: u32, len: usize, flags: u8) -> Known {
         let Some(stream) = self.stream(id) else {
             return Known::Not;
@@ -224,7 +224,7 @@ impl Ledger {
         Known::Open
     }
 
-    /// So much of the last frame of a body is padding, which nobody reads and which is of no use.
+    /// Records padding of the last body frame: it is useless and never read.
     pub(super) fn padded(&mut self, id: u32, bytes: usize) {
         let hands_on = self.hands_on;
         if let Some(stream) = self.stream(id)
@@ -235,23 +235,23 @@ impl Ledger {
         self.read(id, bytes);
     }
 
-    /// One direction of a stream is over: the client's (0), or ours. What the stream was, where it is over with that.
+    /// Ends one direction of a stream: the client's (0), or ours. Returns the stream if it is over.
     fn ended(&mut self, id: u32, side: usize) -> Option<Stream> {
         let stream = self.stream(id)?;
         stream.ended[side] = true;
-        // A site's stream is over once it has answered; a tunnel's once both ends have.
+        // A site's stream is over after the answer; a tunnel's after both ends.
         let over = stream.ended[1] && (stream.ended[0] || !stream.tunnel);
         if over { self.close(id) } else { None }
     }
 
-    /// Our direction is over. Whether the client is to be told that its body is of no use.
+    /// Ends our direction. Returns whether to tell the client that its body is useless.
     pub(super) fn answered(&mut self, id: u32) -> bool {
         let hands_on = self.hands_on;
         let was = self.ended(id, 1);
         was.is_some_and(|s| !(s.tunnel || s.bare || hands_on && s.ended[0]))
     }
 
-    /// A stream is gone.
+    /// Removes a stream.
     pub(super) fn close(&mut self, id: u32) -> Option<Stream> {
         let at = self.streams.binary_search_by_key(&id, |s| s.id).ok()?;
         let stream = self.streams.remove(at);
@@ -268,7 +268,7 @@ impl Ledger {
         }
     }
 
-    /// Bytes of an answer are given; whether they are charged to a stream that is open.
+    /// Records answer bytes given to `h2`; returns whether they are charged to an open stream.
     pub(super) fn gave(&mut self, id: u32, bytes: usize) -> bool {
         let charged = self.stream(id).map(|s| s.given += bytes).is_some();
         if charged {
@@ -277,7 +277,7 @@ impl Ledger {
         charged
     }
 
-    /// Bytes of an answer have left.
+    /// Records answer bytes that have left.
     pub(super) fn left(&mut self, id: u32, bytes: usize) {
         self.useful(bytes);
         if let Some(stream) = self.stream(id) {
@@ -308,7 +308,7 @@ impl Ledger {
         }
     }
 
-    /// Nobody reads a body any more: `h2` drops what comes of it.
+    /// Records that nobody reads a body any more: `h2` drops further data of it.
     pub(super) fn unwanted(&mut self, id: u32) {
         if let Some(stream) = self.stream(id) {
             stream.unwanted = true;

@@ -11,32 +11,32 @@ use super::head::{
 use super::hpack::TABLE_SIZE_0;
 use super::ledger::Ledger;
 
-/// Bytes of a frame of a header section.
+/// Maximum length of a frame of a header section.
 const FRAME_MAX: usize = 16 << 10;
-/// Bytes of a frame that is taken whole: a head, SETTINGS or GOAWAY of ours.
+/// Maximum length of a frame that is collected whole: a head, SETTINGS or GOAWAY of ours.
 const HELD_MAX: usize = 64 << 10;
 
-/// What goes out.
+/// State of the output.
 pub(super) struct Outbound {
-    /// A header that has gone in part.
+    /// A partly sent frame header.
     head: [u8; HEAD],
     have: usize,
-    /// Which frame is going, and how much of it is left.
+    /// The frame being sent, and its remaining length.
     now: Head,
     left: usize,
-    /// A frame that is not sent as it is, as far as it has come.
+    /// Bytes collected of a frame that will be replaced.
     held: Vec<u8>,
-    /// Of a frame that goes as it is after all, what was held.
+    /// Collected bytes of a frame that is sent unchanged after all.
     early: BytesMut,
-    /// What is sent beside what `h2` says, between two of its frames.
+    /// This module's own output, sent between two frames of `h2`.
     own: BytesMut,
-    /// Whether a header section that was replaced goes on.
+    /// Whether a replaced header section continues.
     replaced: bool,
-    /// What is said first, until it is.
+    /// First frames, until they are sent.
     look: Option<Http2Look>,
-    /// Whether the connection's window is `h2`'s to say.
+    /// Whether `h2` still has to announce the connection's window.
     window: bool,
-    /// Header sections in the form that they are to have.
+    /// Prepared header sections by stream.
     sections: Vec<(u32, Vec<u8>)>,
 }
 
@@ -57,7 +57,7 @@ impl Outbound {
         }
     }
 
-    /// What is to be sent before anything else of `h2`'s.
+    /// Output to be sent before any further frame of `h2`.
     pub(super) fn own(&mut self) -> Option<&mut BytesMut> {
         if !self.early.is_empty() {
             return Some(&mut self.early);
@@ -66,12 +66,12 @@ impl Outbound {
         Some(&mut self.own).filter(|own| between && !own.is_empty())
     }
 
-    /// Whether `h2` has said the connection's window, which was said before it.
+    /// Whether `h2` has announced the connection's window, which was sent before.
     pub(super) const fn has_window(&self) -> bool {
         self.window
     }
 
-    /// Says that no more requests are taken, once.
+    /// Sends GOAWAY, once.
     pub(super) fn go_away(&mut self, ledger: &mut Ledger, why: Reason) {
         if std::mem::replace(&mut ledger.leaving, true) {
             return;
@@ -81,9 +81,9 @@ impl Outbound {
         self.say(ledger, GOAWAY, 0, 0, &[last, why].concat());
     }
 
-    /// The head of a stream's answer is to be sent so.
+    /// Sets the header section of a stream's answer.
     pub(super) fn section(&mut self, ledger: &Ledger, stream: u32, block: Vec<u8>) {
-        // One whose stream was given up meanwhile is asked for by nobody.
+        // The section of a stream that was reset meanwhile is never requested.
         self.sections.retain(|(stream, _)| ledger.knows(*stream));
         self.sections.push((stream, block));
     }
@@ -106,7 +106,7 @@ impl Outbound {
         ledger.controlled(len);
     }
 
-    /// Whether a frame is not sent as `h2` says it.
+    /// Whether a frame is not sent as `h2` writes it.
     const fn is_held(&self, kind: u8) -> bool {
         match kind {
             HEADERS | RST_STREAM | GOAWAY => true,
@@ -117,14 +117,14 @@ impl Outbound {
         }
     }
 
-    /// How many bytes of this go as they are, from its beginning. None where a frame is to be held.
+    /// Number of leading bytes that can be sent unchanged; 0 if a frame has to be collected.
     pub(super) fn plain(&self, bufs: &[IoSlice<'_>]) -> usize {
         if !self.held.is_empty() {
             return 0;
         }
         let (mut plain, mut left) = (0, self.left);
         if self.have > 0 {
-            // The rest of a header that has gone in part: its frame goes as it is.
+            // The rest of a partly sent header: its frame is sent unchanged.
             let mut head = self.head;
             let mut have = self.have;
             let mut more = bufs.iter().flat_map(|b| b.iter());
@@ -164,7 +164,7 @@ impl Outbound {
         plain
     }
 
-    /// So many bytes of this have gone as they are.
+    /// Records that bytes were sent unchanged.
     pub(super) fn passed(&mut self, bufs: &[IoSlice<'_>], mut n: usize, ledger: &mut Ledger) {
         for buf in bufs {
             let mut rest = &buf[..n.min(buf.len())];
@@ -197,11 +197,11 @@ impl Outbound {
         }
     }
 
-    /// A frame has gone whole.
+    /// Records that a frame was sent completely.
     fn over(&mut self, ledger: &mut Ledger) {
         let Head { kind, stream, .. } = self.now;
         if matches!(kind, DATA | HEADERS) && self.now.has(END_STREAM) {
-            // A body that was not over with the header section and that nobody read is of no use any more.
+            // The unread rest of a body is useless now.
             if ledger.answered(stream) {
                 let none = u32::from(Reason::NO_ERROR).to_be_bytes();
                 self.say(ledger, RST_STREAM, 0, stream, &none);
@@ -209,7 +209,7 @@ impl Outbound {
         }
     }
 
-    /// Takes bytes of a frame that is not sent as it is; how many.
+    /// Takes bytes of a frame that will be replaced; returns their number.
     pub(super) fn hold(&mut self, bytes: &[u8], ledger: &mut Ledger) -> usize {
         let mut taken = 0;
         while taken < bytes.len() {
@@ -222,7 +222,7 @@ impl Outbound {
                 break;
             };
             if !self.is_held(head.kind) || head.len > HELD_MAX {
-                // It need not be held after all, or cannot: its header came in parts, or it is too long.
+                // The frame need not or cannot be collected: its header came in parts, or it is too long.
                 self.early.extend_from_slice(&self.held);
                 self.held = Vec::new();
                 self.begin(head, ledger);
@@ -237,7 +237,7 @@ impl Outbound {
         taken
     }
 
-    /// A frame whose header went among our own goes on as it is.
+    /// Sends on a frame whose header went out with our own output.
     fn begin(&mut self, head: Head, ledger: &mut Ledger) {
         self.now = head;
         self.left = head.len;
@@ -247,7 +247,7 @@ impl Outbound {
         }
     }
 
-    /// What is sent in a frame's place.
+    /// Writes the replacement of a frame.
     fn say_instead(&mut self, head: Head, frame: &[u8], ledger: &mut Ledger) {
         let payload = &frame[HEAD..];
         match head.kind {
@@ -264,7 +264,7 @@ impl Outbound {
                     self.say(ledger, WINDOW_UPDATE, 0, 0, &look.window.to_be_bytes());
                 }
             }
-            // It has been said, as the connection's first window was.
+            // Already sent, as the connection's first window.
             WINDOW_UPDATE if head.stream == 0 => {
                 self.window = true;
                 ledger.wake();
@@ -272,7 +272,7 @@ impl Outbound {
             GOAWAY => {
                 let why = payload.get(4..8).and_then(|w| w.first_chunk::<4>());
                 let why = why.map_or(Reason::NO_ERROR, |w| u32::from_be_bytes(*w).into());
-                // `h2` has one code for all; of a header section it is its coding that is left to be wrong.
+                // `h2` has one code for all; for a header section only a coding error is left.
                 let coding = ledger.in_section && why == Reason::PROTOCOL_ERROR;
                 self.go_away(
                     ledger,
@@ -310,7 +310,7 @@ impl Outbound {
                     self.now = head;
                     self.over(ledger);
                 }
-                // `h2` answers by itself: a header section over the bound, where nginx gives the connection up.
+                // `h2` answers by itself: a header section over the limit, where nginx closes the connection.
                 None if !ledger.knows(head.stream) => self.replaced = !head.has(END_HEADERS),
                 None => {
                     self.replaced = !head.has(END_HEADERS);

@@ -1,4 +1,4 @@
-//! Frames in pieces of any size, and what is counted of them.
+//! Frames in pieces of any size, and their counters.
 
 use std::future::poll_fn;
 
@@ -50,7 +50,7 @@ fn frames_of(mut bytes: &[u8]) -> Vec<(Head, Vec<u8>)> {
     all
 }
 
-/// What a site is given of what a client sends in pieces of these sizes, or why that ended the connection.
+/// Input of a site for a client's bytes in pieces of these sizes, or the code that ended the connection.
 fn handed(sent: &[u8], sizes: &[usize], hands_on: bool) -> (Vec<u8>, Option<Reason>, Wire) {
     let wire = Wire::new(&Http2Look::nginx(), hands_on, Arc::default());
     let (mut got, mut why) = (Vec::new(), None);
@@ -223,7 +223,7 @@ fn what_ends_a_connection_and_what_does_not_is_as_with_nginx() {
     }
 }
 
-/// Beyond 8 MiB one byte in eight has to be of use.
+/// Beyond 8 MiB one byte in eight has to be useful.
 #[test]
 fn floods_are_ended() {
     let window = frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]);
@@ -249,7 +249,7 @@ fn floods_are_ended() {
         };
         assert_eq!(why, Some(want), "{name}");
     }
-    // What is of use is no flood, however much.
+    // Useful bytes are no flood, however many.
     let piece = frame(DATA, 0, 1, &[0; 9000]);
     let wire = Wire::new(&Http2Look::nginx(), false, Arc::default());
     let mut guard = wire.frames();
@@ -282,7 +282,7 @@ fn a_thousand_requests_are_taken_and_the_last_is_named() {
     assert_eq!(frames.ledger.last, 1999);
 }
 
-/// Padding does not count as unread: no reader of a body is given it.
+/// Padding does not count as unread: no reader of a body gets it.
 #[test]
 fn padding_is_not_unread() {
     for len in [1, 20_000] {
@@ -308,7 +308,7 @@ fn a_tables_size_is_answered_by_the_first_head_that_leaves() {
         wire.head(stream, &head);
     }
     let frames = &mut *wire.frames();
-    // The first is given up before its head has left.
+    // The first stream is reset before its head has left.
     frames.ledger.close(1);
     let said = |frames: &mut Frames, stream| {
         let said = frame(HEADERS, END_HEADERS, stream, &[0x88]);
@@ -386,7 +386,7 @@ proptest! {
             said.extend(frame(DATA, end, 1, &vec![n.to_le_bytes()[0]; len]));
             want.push((DATA, end, len));
         }
-        // Of a stream whose body nobody reads: told by us at once, and not once more by `h2`.
+        // For a stream whose body nobody reads: sent by us at once, and not again by `h2`.
         want.push((RST_STREAM, 0, 4));
         said.extend(frame(RST_STREAM, 0, 1, &[0; 4]));
         said.extend(frame(GOAWAY, 0, 0, &[&[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1][..], b"why it is so"].concat()));
@@ -406,7 +406,7 @@ proptest! {
             let n = if plain == 0 {
                 frames.outbound.hold(&bufs[0], &mut frames.ledger)
             } else {
-                // The socket takes what it likes.
+                // The socket accepts any number.
                 let n = plain.min(size / 2 + 1);
                 out.extend_from_slice(&some[..n]);
                 frames.outbound.passed(&bufs, n, &mut frames.ledger);
@@ -455,7 +455,7 @@ async fn bodies_that_nobody_reads_are_not_read_on_either() {
             while let Poll::Ready(Some(Ok(request))) = connection.poll_accept(cx) {
                 held.push(request);
             }
-            // Eight bodies of 64 KiB were sent: no more than the bound and what one read brings was taken.
+            // Eight bodies of 64 KiB were sent: no more than the limit and one read was taken.
             let (streams, unread) = wire.frames().ledger.counts();
             assert!(unread <= UNREAD_MAX + (64 << 10), "{unread}");
             if unread > UNREAD_MAX {

@@ -1,8 +1,8 @@
-//! The chunked coding of a request's body, with the rules of the server that is imitated.
+//! The chunked coding of a request body, with the imitated server's rules.
 
 use bytes::{Buf as _, Bytes};
 
-/// What a chunked body may not be.
+/// The chunked body is malformed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BadChunk;
 
@@ -25,7 +25,7 @@ enum At {
     Done,
 }
 
-/// Reads a chunked body.
+/// Decoder of a chunked body.
 #[derive(Debug, Default)]
 pub(crate) struct Chunked {
     at: At,
@@ -33,12 +33,12 @@ pub(crate) struct Chunked {
 }
 
 impl Chunked {
-    /// Whether the last chunk and its trailers have come.
+    /// Whether the last chunk and its trailers have arrived.
     pub(crate) fn is_done(&self) -> bool {
         self.at == At::Done
     }
 
-    /// Takes the next bytes of the body itself from `bytes`; what is left there after the end is not the body's.
+    /// Takes the next bytes of the decoded body from `bytes`; the rest after the end does not belong to the body.
     pub(crate) fn take(&mut self, bytes: &mut Bytes) -> Result<Option<Bytes>, BadChunk> {
         while !self.is_done() && !bytes.is_empty() {
             if self.at == At::Data && self.size > 0 {
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The body, what is left after it, and whether it ended.
+    /// The decoded body, the number of bytes left after it, and whether it ended.
     fn read(pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), BadChunk> {
         let mut chunked = Chunked::default();
         let (mut body, mut left) = (Vec::new(), 0);

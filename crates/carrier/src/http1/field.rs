@@ -1,17 +1,17 @@
-//! A header line, byte by byte, with the rules of the server that is imitated.
+//! A header line, parsed byte by byte with the imitated server's rules.
 
-/// A header line is none.
+/// The header line is malformed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BadField;
 
-/// What a byte ended.
+/// The item that a byte completed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Ended {
-    /// A field: its name in small letters, its value without the blanks around it.
+    /// A field: its name in lower case, its value without surrounding blanks.
     Field(Vec<u8>, Vec<u8>),
-    /// A line whose name holds what names may not: it is passed over.
+    /// A line with an invalid character in its name: it is skipped.
     Dropped,
-    /// The header section.
+    /// The end of the header section.
     Head,
 }
 
@@ -27,25 +27,25 @@ enum At {
     HeadAlmostDone,
 }
 
-/// Reads header lines, one after the other.
+/// Parser of header lines.
 #[derive(Debug, Default)]
 pub(crate) struct FieldParser {
     at: At,
     name: Vec<u8>,
     value: Vec<u8>,
-    /// Blanks that belong to the value where more of it follows.
+    /// Number of blanks that belong to the value if it continues.
     blanks: usize,
     dropped: bool,
     len: usize,
 }
 
 impl FieldParser {
-    /// Whether it stands between two lines.
+    /// Whether the parser stands between two lines.
     pub(crate) fn is_fresh(&self) -> bool {
         self.at == At::Start
     }
 
-    /// Bytes of the line so far.
+    /// Length of the line so far.
     pub(crate) const fn len(&self) -> usize {
         self.len
     }

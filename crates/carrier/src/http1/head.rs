@@ -1,4 +1,4 @@
-//! A request's head: its line, its fields, and what they mean together.
+//! Parses the head of a request: its line, its fields, and their combined meaning.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use super::line::{BadLine, LineParser, RequestLine};
 use super::request::{Left, Taken};
 use crate::cover::{self, Asked, Method, Page, find_any_case};
 
-/// Fields that a request has once, or is none.
+/// Fields that a valid request has at most once.
 const UNIQUE: [HeaderName; 11] = [
     header::HOST,
     header::IF_MODIFIED_SINCE,
@@ -27,17 +27,17 @@ const UNIQUE: [HeaderName; 11] = [
     header::AUTHORIZATION,
 ];
 
-/// Further ones that a site of files looks at. It keeps the first of each, and no others.
+/// Further fields that a site of files uses. It keeps only the first of each.
 const READ: [HeaderName; 4] = [
     header::ACCEPT_ENCODING,
     header::RANGE,
     header::USER_AGENT,
     header::VIA,
 ];
-/// Fields that are kept for an origin. One of two bytes takes about fifty times as many in a map.
+/// Maximum number of fields kept for an origin. A field of two bytes takes about fifty times as many in a map.
 const FIELDS_MAX: usize = 256;
 
-/// What a visitor wants of the connection.
+/// The visitor's wish for the connection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Meant {
     #[default]
@@ -46,24 +46,24 @@ pub(super) enum Meant {
     Keep,
 }
 
-/// What is no request, and what it is answered with.
+/// A malformed request, and its answer.
 #[derive(Debug)]
 pub(super) struct Bad {
     pub(super) page: Page,
-    /// As far as it was read.
+    /// The request as far as it was parsed.
     pub(super) asked: Asked,
     pub(super) left: Left,
     pub(super) version: u16,
 }
 
-/// What was read.
+/// A parsed head.
 #[derive(Debug)]
 pub(super) enum Head {
     Good(Box<Taken>),
     Bad(Box<Bad>),
 }
 
-/// Reads one head.
+/// Parser of one head.
 pub(super) struct Reading {
     line: LineParser,
     fields: FieldParser,
@@ -74,7 +74,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// `hands_on`: all fields are an origin's.
+    /// Creates a parser; with `hands_on`, all fields are kept for an origin.
     pub(super) fn new(local: Option<SocketAddr>, hands_on: bool) -> Self {
         Self {
             hands_on,
@@ -85,7 +85,7 @@ impl Reading {
             asked: Asked {
                 method: Method::Other,
                 target: cover::target(b"/").unwrap_or_default(),
-                // What is answered to what cannot be read.
+                // The version in the answer to an unreadable request.
                 version: 1000,
                 fields: HeaderMap::new(),
                 host: None,
@@ -96,12 +96,12 @@ impl Reading {
         }
     }
 
-    /// Whether nothing of it has come.
+    /// Whether nothing of the head has arrived.
     pub(super) fn is_fresh(&self) -> bool {
         self.got.is_none() && self.line.is_fresh()
     }
 
-    /// Takes what was read ahead; the head once it is complete, or wrong.
+    /// Takes buffered input; returns the head once it is complete or malformed.
     pub(super) fn take(&mut self, input: &mut Input) -> Option<Head> {
         loop {
             if input.is_spent() {
@@ -175,7 +175,7 @@ impl Reading {
         }
         if name == header::HOST {
             match cover::host(value) {
-                // One in the target comes first.
+                // A host in the target takes precedence.
                 Some(host) => {
                     self.asked.host.get_or_insert(host);
                 }
@@ -197,14 +197,14 @@ impl Reading {
         } else if self.asked.fields.len() >= FIELDS_MAX {
             return Some(self.bad(Page::HeaderTooLarge));
         }
-        // nginx takes bytes in a value that `http` refuses. Only an origin would see them, and gets a mark in their place.
+        // nginx accepts value bytes that `http` refuses. Only an origin would see them, and gets a placeholder.
         let value = HeaderValue::from_bytes(value);
         let value = value.unwrap_or(HeaderValue::from_static("?"));
         let _ = self.asked.fields.try_append(name, value);
         None
     }
 
-    /// Looks at the head as a whole.
+    /// Evaluates the complete head.
     fn done(&mut self) -> Head {
         let fields = &self.asked.fields;
         let version = self.asked.version;

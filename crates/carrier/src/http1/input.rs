@@ -1,19 +1,19 @@
-//! What a connection has read ahead. How much fits shows in the answers, so the buffers have the sizes of the imitated server's, and are
-//! filled in the same way.
+//! Read-ahead buffers of a connection. Their capacity shows in the answers, so the buffers have the imitated server's sizes and
+//! are filled in the same way.
 
 use std::io;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// A connection's first buffer.
+/// Size of a connection's first buffer.
 const FIRST: usize = 1 << 10;
-/// Those for more.
+/// Size of further buffers.
 pub(super) const LARGE: usize = 8 << 10;
-/// How many of those one request has.
+/// Maximum number of those for one request.
 const MOST: usize = 4;
 
-/// No more fits.
+/// The buffers are full.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Full;
 
@@ -47,7 +47,7 @@ impl Input {
         self.bytes.len() < self.room
     }
 
-    /// Whether the visitor says no more.
+    /// Whether the visitor has ended its direction.
     pub(super) const fn ended(&self) -> bool {
         self.ended
     }
@@ -63,12 +63,12 @@ impl Input {
         Some(b)
     }
 
-    /// Whether a buffer is full and read.
+    /// Whether a full buffer was read completely.
     pub(super) fn is_spent(&self) -> bool {
         self.at == self.room
     }
 
-    /// Begins the same buffer again.
+    /// Reuses the same buffer from its start.
     pub(super) fn restart(&mut self) {
         self.bytes.clear();
         self.at = 0;
@@ -82,13 +82,13 @@ impl Input {
         self.busy += 1;
         self.room = LARGE;
         self.bytes.clear();
-        // They were parsed. Only the room that they take matters.
+        // Already parsed: only the space that they take matters.
         self.bytes.resize(kept, 0);
         self.at = kept;
         Ok(())
     }
 
-    /// Between two requests: what was read ahead stays where it is.
+    /// Prepares for the next request: bytes read ahead stay in place.
     pub(super) fn rewind(&mut self) {
         if self.has_bytes() {
             self.busy = usize::from(self.busy > 0);
@@ -100,7 +100,7 @@ impl Input {
         }
     }
 
-    /// Reads what comes next into the room that is left.
+    /// Reads further input into the free space.
     pub(super) async fn read<S: AsyncRead + Unpin>(&mut self, stream: &mut S) -> io::Result<usize> {
         let room = self.room.saturating_sub(self.bytes.len());
         let mut limited = stream.take(room as u64);
@@ -109,21 +109,21 @@ impl Input {
         Ok(n)
     }
 
-    /// The same with bytes at hand; how many fitted.
+    /// Adds bytes from memory; returns the number that fitted.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.room.saturating_sub(self.bytes.len()));
         self.bytes.extend_from_slice(&bytes[..n]);
         n
     }
 
-    /// Takes all that was read ahead.
+    /// Takes all bytes read ahead.
     pub(super) fn take_bytes(&mut self) -> Bytes {
         let bytes = Bytes::copy_from_slice(&self.bytes[self.at..]);
         self.at = self.bytes.len();
         bytes
     }
 
-    /// Puts back what was read behind a body.
+    /// Puts back bytes read beyond a body.
     pub(super) fn give_back(&mut self, bytes: &[u8]) {
         if bytes.len() > self.room - self.bytes.len().min(self.room) {
             let rest = self.bytes.split_off(self.at);
@@ -137,7 +137,7 @@ impl Input {
 }
 
 impl Input {
-    /// The last so many bytes are read again.
+    /// Makes the last `n` bytes unread again.
     pub(super) fn unread(&mut self, n: usize) {
         self.at = self.at.saturating_sub(n);
     }

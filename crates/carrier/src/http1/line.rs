@@ -1,24 +1,24 @@
-//! A request's first line, byte by byte, with the rules of the server that is imitated (nginx 1.22).
+//! The first line of a request, parsed byte by byte with the imitated server's rules (nginx 1.22).
 
-/// What a request line may not be.
+/// Why a request line is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum BadLine {
-    /// Answered with 400.
+    /// Malformed: answered with 400.
     Malformed,
-    /// Answered with 505.
+    /// Unsupported version: answered with 505.
     Version,
-    /// HTTP/0.9 has one method: answered with the page of 400 alone.
+    /// A wrong method for HTTP/0.9: answered with the page of 400 alone.
     Nine,
 }
 
 /// A request line.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct RequestLine {
-    /// The method as it came.
+    /// The method as received.
     pub(crate) method: Vec<u8>,
     /// The host of an absolute target, not validated.
     pub(crate) host: Option<Vec<u8>>,
-    /// Path and query as they came; empty where an absolute target has neither.
+    /// Path and query as received; empty if an absolute target has neither.
     pub(crate) target: Vec<u8>,
     /// 9 for HTTP/0.9, 1000 for 1.0, 1001 for 1.1.
     pub(crate) version: u16,
@@ -40,7 +40,7 @@ enum At {
     Port,
     Target,
     AfterTarget,
-    /// So many letters of `HTTP/` have come.
+    /// This many letters of `HTTP/` have arrived.
     Http(u8),
     FirstMajor,
     Major,
@@ -50,31 +50,31 @@ enum At {
     AlmostDone,
 }
 
-/// Reads one request line.
+/// Parser of one request line.
 #[derive(Debug, Default)]
 pub(crate) struct LineParser {
     at: At,
     line: RequestLine,
     major: u16,
     minor: u16,
-    /// Bytes of the line so far, leading line ends not counted.
+    /// Length of the line so far, without leading line ends.
     len: usize,
 }
 
 const HTTP: &[u8; 5] = b"HTTP/";
 
 impl LineParser {
-    /// Whether nothing but line ends has come.
+    /// Whether nothing but line ends has arrived.
     pub(crate) fn is_fresh(&self) -> bool {
         self.at == At::Start
     }
 
-    /// Bytes of the line so far.
+    /// Length of the line so far.
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Takes a byte; the line once it is complete.
+    /// Takes a byte; returns the line once it is complete.
     pub(crate) fn feed(&mut self, b: u8) -> Result<Option<RequestLine>, BadLine> {
         if self.at == At::Start && (b == b'\r' || b == b'\n') {
             return Ok(None);

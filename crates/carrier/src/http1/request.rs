@@ -1,4 +1,4 @@
-//! A request that was read, and its body on the way.
+//! A parsed request with its incoming body.
 
 use std::io;
 
@@ -19,7 +19,7 @@ pub(super) struct Taken {
     pub(super) left: Left,
 }
 
-/// What is still to come of a body.
+/// The outstanding part of a body.
 #[derive(Debug)]
 pub(super) enum Left {
     Done,
@@ -36,7 +36,7 @@ impl Left {
         }
     }
 
-    /// How much is read at once, of at most that.
+    /// Number of bytes to read at once, at most `most`.
     pub(super) fn most(&self, most: usize) -> usize {
         match self {
             Self::Length(n) => usize::try_from(*n).unwrap_or(usize::MAX).min(most),
@@ -44,7 +44,7 @@ impl Left {
         }
     }
 
-    /// The body's next bytes out of those that came.
+    /// Takes the next body bytes from the received ones.
     pub(super) fn next(&mut self, bytes: &mut Bytes) -> io::Result<Option<Bytes>> {
         match self {
             Self::Done => Ok(None),
@@ -61,7 +61,7 @@ impl Left {
         }
     }
 
-    /// Drops what was read ahead of it.
+    /// Drops the bytes of the body that were read ahead.
     pub(super) fn take(&mut self, input: &mut Input) -> io::Result<()> {
         if self.is_done() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! An answer on its way.
+//! Sends an answer.
 
 use std::io;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use super::written;
 use crate::cover::{Body, Hops, reason};
 use crate::unsent::Unsent;
 
-/// What is sent at once: a TLS record, filled.
+/// Number of bytes sent at once: a full TLS record.
 const RECORD: usize = 16 << 10;
-/// A visitor who takes nothing for so long is left.
+/// Time after which a visitor who takes nothing is dropped.
 pub(super) const STALLED: Duration = Duration::from_secs(30);
 
-/// Fields that stand before those of the connection.
+/// Fields that precede those of the connection.
 const FIRST: [HeaderName; 6] = [
     header::SERVER,
     header::DATE,
@@ -45,7 +45,7 @@ impl<'a, S: AsyncWrite + Unpin> Out<'a, S> {
         }
     }
 
-    /// Sends an answer; whether the connection is kept.
+    /// Sends an answer; returns whether the connection is kept.
     pub(super) async fn send(
         mut self,
         version: u16,
@@ -78,7 +78,7 @@ impl<'a, S: AsyncWrite + Unpin> Out<'a, S> {
                     self.ready.put_slice(b"\r\n");
                 }
                 self.unsent.set(self.ready.len());
-                // What an origin sends is not held back.
+                // An origin's output is not held back.
                 if matches!(body, Body::Coming(_)) {
                     self.flush().await?;
                 }

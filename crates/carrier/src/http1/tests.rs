@@ -10,12 +10,12 @@ use super::*;
 use crate::cover::crc32;
 use crate::{CertSource, Certificate, Cover, Limits};
 
-/// What nginx 1.22.1 of Debian 12 answered over TLS, with Debian's configuration and one server block: `root` with the files that
-/// [`files`] makes, `index index.html`, `try_files $uri $uri/ =404`, on 127.0.0.1:18443. Dates are left out, and long answers are their
-/// length and CRC; `<v*100>` is a hundred times v.
+/// Answers of nginx 1.22.1 of Debian 12 over TLS, with Debian's configuration and one server block: `root` with the files that
+/// [`files`] makes, `index index.html`, `try_files $uri $uri/ =404`, on 127.0.0.1:18443. Dates are left out, and long answers
+/// are given by length and CRC; `<v*100>` is a hundred times v.
 const NGINX: &str = include_str!("nginx.json");
 
-/// As long as a text of the same kind in `deflate/known.txt`.
+/// Text as long as one of the same kind in `deflate/known.txt`.
 fn words(len: usize) -> String {
     let (mut state, mut out) = (u32::try_from(len).unwrap() | 1, String::new());
     while out.len() < len {
@@ -88,7 +88,7 @@ fn of_files() -> (tempfile::TempDir, Arc<Site>) {
     (root, site(cover))
 }
 
-/// A connection to the site, and its end of the wire.
+/// A connection to the site, and the client's end of it.
 fn connect(
     site: &Arc<Site>,
     wire: usize,
@@ -103,7 +103,7 @@ fn connect(
     (near, tokio::spawn(served), shutdown)
 }
 
-/// What comes until nothing does, and whether the connection was closed.
+/// Reads until silence; returns the bytes and whether the connection was closed.
 async fn read(near: &mut DuplexStream, patience: Duration) -> (Vec<u8>, bool) {
     let mut got = Vec::new();
     loop {
@@ -121,7 +121,7 @@ fn latin1(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// The bytes that `<v*100>` stands for.
+/// Expands `<v*100>` to its bytes.
 fn unfolded(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = text;
@@ -146,7 +146,7 @@ fn unfolded(text: &str) -> Vec<u8> {
     out
 }
 
-/// An answer as the table has it.
+/// An answer in the table's form.
 fn shown(got: &[u8]) -> String {
     let mut text: String = got.iter().copied().map(char::from).collect();
     let date = "Date: Thu, 01 Jan 1970 00:00:00 GMT";
@@ -158,7 +158,7 @@ fn shown(got: &[u8]) -> String {
     boundaries(&text)
 }
 
-/// Twenty digits are a boundary, whose number tells how many there were before.
+/// Normalizes boundaries: twenty digits that count the boundaries before.
 fn boundaries(text: &str) -> String {
     let mut out = String::new();
     for piece in text.split_inclusive(|c: char| !c.is_ascii_digit()) {
@@ -177,7 +177,7 @@ async fn every_answer_is_the_one_that_nginx_gives() {
     let mut wrong = Vec::new();
     for case in &cases {
         let name = case["name"].as_str().unwrap();
-        // Who runs the tests may read what the server may not.
+        // The user who runs the tests may read files that the server may not.
         if name.starts_with("secret") {
             continue;
         }
@@ -258,7 +258,7 @@ async fn a_file_that_changes_under_an_answer_breaks_it_off() {
         .unwrap();
     let mut some = vec![0; 64 << 10];
     near.read_exact(&mut some).await.unwrap();
-    // The same name, another file.
+    // The same name, but another file.
     fs::write(root.path().join("new"), vec![b'b'; 1 << 20]).unwrap();
     fs::rename(root.path().join("new"), &path).unwrap();
     let (rest, closed) = read(&mut near, Duration::from_secs(5)).await;
@@ -270,7 +270,7 @@ async fn a_file_that_changes_under_an_answer_breaks_it_off() {
     served.await.unwrap();
 }
 
-/// How long a connection stays after these bytes, and whether it was closed with a word.
+/// How long a connection stays open after these bytes, and whether it was closed with a message.
 async fn stays(site: &Arc<Site>, send: &[u8]) -> Duration {
     let (mut near, served, _shutdown) = connect(site, 1 << 20);
     let began = Instant::now();
@@ -296,7 +296,7 @@ async fn times_are_those_of_nginx() {
             b"GET /a.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
             0,
         ),
-        // What is left unread lingers.
+        // Unread input causes lingering.
         (
             b"GET /a.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nx",
             5,
@@ -361,7 +361,7 @@ fn corpus() {
         inputs += 1;
     }
     assert!(inputs >= 10, "{inputs} inputs");
-    // And the table's own requests, cut in all small ways.
+    // Also the table's own requests, split into small pieces in all ways.
     let cases: Vec<Value> = serde_json::from_str(NGINX).unwrap();
     for case in &cases {
         let pieces = case["send"].as_array().unwrap().iter();

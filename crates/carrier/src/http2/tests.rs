@@ -1,4 +1,4 @@
-//! Visitors over real sockets who read nothing, too slowly, or who say what nobody wants to hear.
+//! Visitors over real sockets who read nothing, too slowly, or who send useless data.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -37,7 +37,7 @@ struct Served {
     _folder: Option<Folder>,
 }
 
-/// A folder that goes when it is dropped.
+/// A folder that is removed on drop.
 struct Folder(std::path::PathBuf);
 
 impl Drop for Folder {
@@ -57,7 +57,7 @@ impl Served {
         Self::before(None).await
     }
 
-    /// With a gate behind the site.
+    /// A site with a gate.
     async fn before(gate: Option<Arc<dyn SessionGate>>) -> Self {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -83,7 +83,7 @@ impl Served {
         }
     }
 
-    /// A visitor, with what it says first.
+    /// A visitor, with its first SETTINGS.
     async fn visit(&mut self, settings: &[(u16, u32)]) -> Client {
         let pairs = settings.iter();
         let pairs = pairs.flat_map(|(id, v)| [&id.to_be_bytes()[..], &v.to_be_bytes()].concat());
@@ -153,7 +153,7 @@ fn request_with(
     frame(HEADERS, 4 | u8::from(ends), stream, &block)
 }
 
-/// A frame: type, flags, stream, payload; none at the end.
+/// The next frame: type, flags, stream, payload; `None` at the end.
 async fn next(client: &mut Client) -> Option<(u8, u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
     client.read_exact(&mut head).await.ok()?;
@@ -176,7 +176,7 @@ async fn all(client: &mut Client) -> Vec<(u8, u8, u32, Vec<u8>)> {
     seen
 }
 
-/// Descriptors that this process has open.
+/// Number of open descriptors of this process.
 #[cfg(target_os = "linux")]
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
@@ -201,7 +201,7 @@ async fn what_nobody_reads_takes_a_budget_a_connection_and_ends() {
                 .unwrap();
         }
         visitors.push(client);
-        // Until it has asked for all, and nothing moves any more.
+        // Until all requests were sent, and nothing moves any more.
         let mut still = 0;
         let mut before = 0;
         while still < 200 {
@@ -220,11 +220,11 @@ async fn what_nobody_reads_takes_a_budget_a_connection_and_ends() {
     }
     #[cfg(target_os = "linux")]
     {
-        // Two sockets for each visitor, and whatever the harness has; of 800 answers none holds its file.
+        // Two sockets for each visitor, and those of the harness; of 800 answers none holds its file open.
         let open = descriptors();
         assert!(open < 100, "{open} descriptors");
     }
-    // Nothing moves for 30 s: the connections end, and all is given back.
+    // Nothing moves for 30 s: the connections end, and everything is freed.
     tokio::time::pause();
     let began = Instant::now();
     while served.connections.join_next().await.is_some() {}
@@ -250,7 +250,7 @@ async fn an_answer_without_a_window_ends_after_30_s_and_one_of_a_byte_now_and_th
     assert_eq!(served.site.stats.unsent.load(Ordering::Relaxed), 0);
     tokio::time::pause();
     let began = Instant::now();
-    // A byte for one of them, sooner than the time is over.
+    // A byte for one of them, before the time is over.
     tokio::time::sleep(Duration::from_secs(29)).await;
     client
         .write_all(&frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]))
@@ -346,7 +346,7 @@ async fn floods_end_a_connection_and_leave_the_others_alone() {
             "{:?}",
             flood[3]
         );
-        // What is on its way when it is told is more than what it is told for.
+        // More bytes are in flight at the close than the limit that caused it.
         assert!(sent < 32 << 20, "{sent}");
     }
     other
@@ -356,7 +356,7 @@ async fn floods_end_a_connection_and_leave_the_others_alone() {
     assert!(all(&mut other).await.iter().any(|f| f.0 == DATA));
 }
 
-/// What nginx 1.22.1 of Debian 12 was seen to send.
+/// Output seen of nginx 1.22.1 of Debian 12.
 #[tokio::test]
 async fn it_says_what_nginx_says() {
     let mut served = Served::new().await;
@@ -369,7 +369,7 @@ async fn it_says_what_nginx_says() {
         (SETTINGS, 1, 0, Vec::new()),
     ];
     assert_eq!(begin, want);
-    // A POST whose body does not end, ends at once, ends later, or is not there.
+    // A POST whose body does not end, ends at once, ends later, or is absent.
     for (stream, ends, body, told) in [
         (1, false, None, true),
         (3, false, Some(1), true),
@@ -390,7 +390,7 @@ async fn it_says_what_nginx_says() {
         assert_eq!(kinds, want);
         assert!(answer[0].3.starts_with(&[0x48, 3, b'4', b'0', b'5']));
     }
-    // What comes of it later is dropped.
+    // Later data of it is dropped.
     client.write_all(&frame(DATA, 1, 1, b"more")).await.unwrap();
     assert!(all(&mut client).await.is_empty());
     let long = "y".repeat(100);
@@ -488,7 +488,7 @@ async fn a_connection_has_a_thousand_requests() {
 
 #[tokio::test]
 async fn an_idle_connection_is_told_so_and_closed() {
-    // Before the first request and after it, without a preface and with half of one: until when, and with which code.
+    // Before the first request and after it, without a preface and with half of one: the deadline and the code.
     for (asks, first, seconds, code) in [
         (false, None, 60, 0),
         (true, None, 75, 0),
@@ -523,7 +523,7 @@ async fn an_idle_connection_is_told_so_and_closed() {
     }
 }
 
-/// A visitor of a site whose pages an origin has, and where the origin listens.
+/// A visitor of a site with an origin, and the origin's listener.
 async fn before_an_origin() -> (Served, Client, TcpListener) {
     let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", origin.local_addr().unwrap());
@@ -535,7 +535,7 @@ async fn before_an_origin() -> (Served, Client, TcpListener) {
     (served, client, origin)
 }
 
-/// What an origin is asked next.
+/// The next request at an origin.
 async fn asked(origin: &TcpListener) -> TcpStream {
     let (mut tcp, _) = origin.accept().await.unwrap();
     let mut head = Vec::new();
@@ -548,7 +548,7 @@ async fn asked(origin: &TcpListener) -> TcpStream {
 #[tokio::test]
 async fn answers_that_an_origin_holds_back_hold_up_no_others() {
     let (_served, mut client, origin) = before_an_origin().await;
-    // More of them than what a connection may have unsent would do for.
+    // More streams than the unsent limit of a connection would suffice for.
     let streams = 8;
     let mut held = Vec::new();
     for n in 0..streams {
@@ -571,7 +571,7 @@ async fn answers_that_an_origin_holds_back_hold_up_no_others() {
         .unwrap();
     let answer = async { while next(&mut client).await.unwrap().3 != b"page" {} };
     timeout(Duration::from_secs(20), answer).await.unwrap();
-    // Those go on when their origin does.
+    // These continue when their origin does.
     held[5].write_all(b"3\r\ntwo\r\n").await.unwrap();
     let more = async {
         loop {
@@ -610,7 +610,7 @@ async fn answer(client: &mut Client, stream: u32) {
     panic!("no answer on {stream}");
 }
 
-/// Opens a leg of version 1.1, which ends at once, to whoever has this ticket.
+/// Opens a leg of version 1.1, which ends at once, for the holder of this ticket.
 struct TestAcceptor(PublicKey);
 
 impl TestAcceptor {
@@ -658,7 +658,7 @@ async fn a_form_that_comes_with_its_header_section_always_brings_its_ticket() {
                 .await
                 .unwrap();
         } else {
-            // Two records, both of which have come before the listener reads: it runs on this thread.
+            // Two records that both arrive before the listener reads: it runs on this thread.
             client.write_all(&head).await.unwrap();
             client.write_all(&body).await.unwrap();
         }

@@ -1,4 +1,4 @@
-//! A key schedule in which tickets have nonces as OpenSSL's: 8 bytes, 0 and then 1, where rustls draws 32.
+//! A key schedule with OpenSSL's ticket nonces: 8 bytes, 0 and then 1, where rustls draws 32.
 
 use std::cell::Cell;
 
@@ -7,11 +7,11 @@ use rustls::crypto::tls13::{Hkdf as Inner, HkdfExpander, OkmBlock, OutputLengthE
 use rustls::crypto::{ActiveKeyExchange, hmac};
 
 thread_local! {
-    /// Tickets of this connection so far; its first is made in the call that derives the secret for it.
+    /// Number of this connection's tickets so far; the first is made in the call that derives its secret.
     static TICKETS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Bytes of a nonce of rustls.
+/// Length of a nonce of rustls.
 pub(super) const DRAWN: usize = 32;
 
 pub(super) struct Hkdf(&'static dyn Inner);
@@ -54,7 +54,7 @@ impl Inner for Hkdf {
 
 struct Expander(Box<dyn HkdfExpander>);
 
-/// `info` as it is, or a ticket's with the nonce that is sent; by its label, RFC 8446 §7.1 and §4.6.1.
+/// `info` as it is, or for a ticket with the nonce that is sent; recognized by its label (RFC 8446 §7.1 and §4.6.1).
 fn told<O>(info: &[&[u8]], expand: impl FnOnce(&[&[u8]]) -> O) -> O {
     match *info {
         [len, label_len, prefix, b"resumption", _, nonce] if nonce.len() == DRAWN => {

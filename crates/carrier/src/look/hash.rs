@@ -1,11 +1,11 @@
-//! A transcript of the messages that are sent, which are not all those that rustls hands to it.
+//! A transcript of the messages as sent, which differ from those that rustls hands over.
 
 use rustls::crypto::hash::{Context, Hash, HashAlgorithm, Output};
 
 use super::hello::{self, Client};
 use super::{AGREED, Agreed};
 
-/// A suite's hash.
+/// Hash of a suite.
 pub(super) struct Transcript(&'static dyn Hash);
 
 impl Transcript {
@@ -40,14 +40,14 @@ impl Hash for Transcript {
 struct Running {
     inner: Box<dyn Context>,
     client: Option<Client>,
-    /// Since the ServerHello of TLS 1.3.
+    /// Set after the ServerHello of TLS 1.3.
     agreed: Option<Agreed>,
-    /// A session of TLS 1.2 was resumed, which no ticket follows.
+    /// Whether a TLS 1.2 session was resumed, after which no ticket follows.
     resumed12: bool,
 }
 
 impl Running {
-    /// What is sent in place of a message of rustls, where that is another.
+    /// Replacement for a message of rustls, if it is rewritten.
     fn sent(&mut self, message: &[u8]) -> Option<Vec<u8>> {
         match message.first()? {
             1 => {
@@ -94,7 +94,7 @@ impl Context for Running {
         self.inner.finish()
     }
 
-    /// rustls hands over whole messages, one at a time; of what a peer sends, none of the types that are changed.
+    /// rustls hands over whole messages, one at a time; a peer's messages have none of the rewritten types.
     fn update(&mut self, data: &[u8]) {
         match self.sent(data) {
             Some(sent) => self.inner.update(&sent),

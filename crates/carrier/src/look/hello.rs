@@ -1,4 +1,4 @@
-//! Hellos: what a client's asks for, and a server's in OpenSSL's words.
+//! Parses a client's hello, and writes a server's in OpenSSL's form.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ const VERSIONS: u16 = 43;
 const KEY_SHARE: u16 = 51;
 const RENEGOTIATION: u16 = 0xff01;
 
-/// Extensions of a server in the order in which OpenSSL writes them.
+/// A server's extensions in OpenSSL's order.
 const ORDER: [u16; 16] = [
     RENEGOTIATION,
     SERVER_NAME,
@@ -35,19 +35,20 @@ const ORDER: [u16; 16] = [
     PRE_SHARED_KEY,
 ];
 
-/// Groups that OpenSSL 3.0 names to a client whose share is not of its first: x25519, P-256, x448, P-521, P-384, ffdhe2048 to 8192.
+/// Groups that OpenSSL 3.0 lists for a client whose share is not of its first: x25519, P-256, x448, P-521, P-384, ffdhe2048 to
+/// 8192.
 pub(super) const GROUPS: [u16; 10] = [
     0x001d, 0x0017, 0x001e, 0x0019, 0x0018, 0x0100, 0x0101, 0x0102, 0x0103, 0x0104,
 ];
 
-/// What a ClientHello says that an answer depends on.
+/// Contents of a ClientHello on which the answer depends.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Client {
     pub(super) shares: Vec<u16>,
     pub(super) groups: Vec<u16>,
     pub(super) tls13: bool,
     pub(super) named: bool,
-    /// There is an extension for shares, if an empty one.
+    /// Whether there is a key share extension, even an empty one.
     pub(super) shared: bool,
     pub(super) version: u16,
     pub(super) versions: Option<Vec<u16>>,
@@ -55,7 +56,7 @@ pub(crate) struct Client {
     pub(super) compression: Vec<u8>,
     pub(super) signatures: Option<Vec<u16>>,
     pub(super) alpn: Vec<Vec<u8>>,
-    /// An extension came twice.
+    /// Whether an extension occurs twice.
     pub(super) twice: bool,
     session_id: Vec<u8>,
     point_formats: bool,
@@ -67,12 +68,12 @@ fn words(bytes: &[u8]) -> Vec<u16> {
 }
 
 impl Client {
-    /// The groups without their order. A hello has room for many, and for as many shares.
+    /// The set of groups. A hello has room for many, and for as many shares.
     pub(super) fn group_set(&self) -> BTreeSet<u16> {
         self.groups.iter().copied().collect()
     }
 
-    /// Of a handshake message; `None` where it is none, or is not whole.
+    /// Parses a handshake message; `None` if it is not a ClientHello, or incomplete.
     pub(crate) fn of(message: &[u8]) -> Option<Self> {
         let hello = Hello::from_message(message).ok()?;
         let body = |number| hello.extension(number).unwrap_or_default();
@@ -118,7 +119,7 @@ impl Client {
     }
 }
 
-/// A message's extensions, from their length on; `None` for one that is not whole.
+/// Parses a message's extensions, from their length on; `None` if incomplete.
 fn listed(block: &[u8]) -> Option<Vec<(u16, &[u8])>> {
     let (len, mut rest) = block.split_first_chunk::<2>()?;
     if usize::from(u16::from_be_bytes(*len)) != rest.len() {
@@ -134,7 +135,7 @@ fn listed(block: &[u8]) -> Option<Vec<(u16, &[u8])>> {
     rest.is_empty().then_some(out)
 }
 
-/// These extensions in OpenSSL's order, with their length before them.
+/// Writes these extensions in OpenSSL's order, with their length before them.
 fn written(mut list: Vec<(u16, &[u8])>) -> Option<Vec<u8>> {
     let place = |number: u16| {
         ORDER
@@ -154,7 +155,7 @@ fn written(mut list: Vec<(u16, &[u8])>) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// A handshake message of this type.
+/// Writes a handshake message of this type.
 pub(super) fn message(kind: u8, body: &[u8]) -> Option<Vec<u8>> {
     let len = u32::try_from(body.len()).ok()?.to_be_bytes();
     let mut out = vec![kind, len[1], len[2], len[3]];
@@ -162,17 +163,17 @@ pub(super) fn message(kind: u8, body: &[u8]) -> Option<Vec<u8>> {
     (len[0] == 0).then_some(out)
 }
 
-/// What a ServerHello is.
+/// A rewritten ServerHello.
 pub(super) struct ServerHello {
-    /// The message as OpenSSL writes it.
+    /// The message in OpenSSL's form.
     pub(super) message: Vec<u8>,
-    /// Of TLS 1.3, or a HelloRetryRequest.
+    /// Whether it is of TLS 1.3, or a HelloRetryRequest.
     pub(super) tls13: bool,
     pub(super) group: u16,
     pub(super) resumed: bool,
 }
 
-/// Takes a ServerHello of rustls; `None` for what is none.
+/// Rewrites a ServerHello of rustls; `None` for any other message.
 pub(super) fn server_hello(bytes: &[u8], client: Option<&Client>) -> Option<ServerHello> {
     let body = bytes.strip_prefix(&[2])?.get(3..)?;
     let (fixed, rest) = body.split_at_checked(34)?;
@@ -185,13 +186,13 @@ pub(super) fn server_hello(bytes: &[u8], client: Option<&Client>) -> Option<Serv
     let group = find(KEY_SHARE).and_then(|b| b.first_chunk::<2>());
     let group = group.map_or(0, |g| u16::from_be_bytes(*g));
     let ticket = find(SESSION_TICKET).is_some();
-    // Of TLS 1.2 a session is resumed where the client's ID for it comes back.
+    // In TLS 1.2 the returned client's session ID means resumption.
     let known = client.is_some_and(|c| c.session_id == session && !session.is_empty());
     let resumed = find(PRE_SHARED_KEY).is_some() || !tls13 && known;
     if !tls13 && !resumed && client.is_some_and(|c| c.point_formats) {
         list.push((POINT_FORMATS, &[3, 0, 1, 2]));
     }
-    // OpenSSL names no session to a client that gets a ticket, and gives none to one that came with it.
+    // OpenSSL names no session to a client that gets a ticket, and gives none to one that presented a ticket.
     if !tls13 && resumed {
         list.retain(|(number, _)| *number != SESSION_TICKET);
     }
@@ -213,7 +214,7 @@ pub(super) fn server_hello(bytes: &[u8], client: Option<&Client>) -> Option<Serv
     })
 }
 
-/// Takes EncryptedExtensions of rustls; `None` for what is none.
+/// Rewrites EncryptedExtensions of rustls; `None` for any other message.
 pub(super) fn encrypted_extensions(bytes: &[u8], agreed: super::Agreed) -> Option<Vec<u8>> {
     let body = bytes.strip_prefix(&[8])?.get(3..)?;
     let mut list = listed(body)?;
@@ -238,7 +239,7 @@ mod tests {
 
     use super::*;
 
-    /// A ClientHello of these extensions.
+    /// A ClientHello with these extensions.
     fn hello(extensions: impl IntoIterator<Item = (u16, Vec<u8>)>) -> Vec<u8> {
         let written = |(number, body): (u16, Vec<u8>)| {
             let len = u16::try_from(body.len()).unwrap();
@@ -250,13 +251,13 @@ mod tests {
         message(1, &[&fixed, &len[..], &list].concat()).unwrap()
     }
 
-    /// `u16 length || list`, as most extensions are.
+    /// `u16 length || list`, the form of most extensions.
     fn vector(list: &[u8]) -> Vec<u8> {
         let len = u16::try_from(list.len()).unwrap();
         [&len.to_be_bytes()[..], list].concat()
     }
 
-    /// The shortest time that this takes of several.
+    /// The shortest of several measured durations.
     fn time<T>(work: impl Fn() -> T) -> Duration {
         let once = || {
             let began = Instant::now();
@@ -266,7 +267,7 @@ mod tests {
         (0..5).map(|_| once()).min().unwrap()
     }
 
-    /// Extensions that are all different, and nothing in them.
+    /// Distinct, empty extensions.
     fn many(n: u16) -> impl Iterator<Item = (u16, Vec<u8>)> {
         (0..n).map(|n| (n + 100, Vec::new()))
     }
@@ -282,7 +283,7 @@ mod tests {
             time(|| Client::of(&hello))
         });
         assert!(long < 35 * short, "{short:?} and {long:?}");
-        // Groups and shares that nobody here knows, so that each is looked at.
+        // Unknown groups and shares, so that each is inspected.
         let [short, long] = [200, 2000].map(|n| {
             let words = || (0x4000..0x4000 + n).flat_map(u16::to_be_bytes);
             let shares = (0x4000..0x4000 + n).map(u16::to_be_bytes);
@@ -305,7 +306,7 @@ mod tests {
         let hello = hello(many(3));
         let len = u16::try_from(hello.len()).unwrap().to_be_bytes();
         let record = [&[22, 3, 1][..], &len, &hello].concat();
-        // A change of ciphers, as before early data, and what is no record.
+        // A change of ciphers, as before early data, and bytes that are not a record.
         for behind in [&[20, 3, 3, 0, 1, 1][..], &[0xff; 9], &[]] {
             let mut outgoing = super::super::Outgoing::default();
             outgoing.hear(&[&record[..], behind].concat());

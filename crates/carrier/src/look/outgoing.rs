@@ -1,4 +1,4 @@
-//! What leaves below TLS while the handshake lasts: records of rustls in, records of OpenSSL out.
+//! Rewrites output below TLS during the handshake: records of rustls in, records of OpenSSL out.
 
 use betanet_traffic::template;
 
@@ -6,42 +6,42 @@ use super::hello::{Client, server_hello};
 use super::refuse::Refusal;
 use super::seal::WRAPPED;
 
-/// A record's longest plaintext.
+/// Maximum length of a record's plaintext.
 const FRAGMENT: usize = 16_384;
-/// Bytes of a hello's records that are kept: more than those of any that is read, and what one record may have beyond.
+/// Maximum number of bytes kept of a hello's records: more than any parsed hello, plus the excess of one record.
 const HELLO_MAX: usize = 2 * template::HELLO_MAX;
 
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 
-/// Rewrites what rustls sends, until the handshake's end.
+/// Rewrites the output of rustls until the handshake's end.
 #[derive(Default)]
 pub(crate) struct Outgoing {
-    /// What the client's first bytes are, by which some are refused.
+    /// The client's first bytes, by which some are refused.
     first: Vec<u8>,
-    /// A record of the client's that is not whole.
+    /// An incomplete record of the client.
     came: Vec<u8>,
-    /// The handshake bytes of those that were.
+    /// Handshake bytes of the complete records.
     hello: Vec<u8>,
     client: Option<Client>,
     heard: bool,
-    /// A record that is not whole.
+    /// An incomplete record of rustls.
     record: Vec<u8>,
-    /// Messages in the clear that are not whole.
+    /// Incomplete messages in the clear.
     messages: Vec<u8>,
-    /// Behind TLS 1.2's change of ciphers handshake messages are sealed.
+    /// Whether handshake messages are sealed, after TLS 1.2's change of ciphers.
     sealed: bool,
     tls13: bool,
-    /// A session of TLS 1.2 was resumed, which no ticket follows.
+    /// Whether a TLS 1.2 session was resumed, after which no ticket follows.
     resumed12: bool,
-    /// Whether alerts leave as they are. Until then [`Refusal`] says what is sent in their place.
+    /// Whether alerts leave unchanged. Until then [`Refusal`] decides the bytes sent in their place.
     answering: bool,
     refusal: Option<Refusal>,
 }
 
 impl Outgoing {
-    /// Takes what the client sends.
+    /// Takes input from the client.
     pub(crate) fn hear(&mut self, bytes: &[u8]) {
         if self.heard {
             return;
@@ -50,7 +50,7 @@ impl Outgoing {
         self.first.extend_from_slice(&bytes[..bytes.len().min(few)]);
         self.refusal = Refusal::of_bytes(&self.first);
         self.came.extend_from_slice(bytes);
-        // Each byte is looked at once, however few come at a time.
+        // Each byte is inspected once, however few arrive at a time.
         let mut at = 0;
         while !self.heard
             && let Some((head, rest)) = self.came[at..].split_first_chunk::<5>()
@@ -74,7 +74,7 @@ impl Outgoing {
         }
     }
 
-    /// Reads the hello once all of it is there; what comes behind it is no concern of this.
+    /// Parses the hello once it is complete; later input is ignored.
     fn read_hello(&mut self) {
         let whole = self.hello.first_chunk::<4>().is_some_and(|head| {
             let len = u32::from_be_bytes([0, head[1], head[2], head[3]]) as usize;
@@ -86,22 +86,22 @@ impl Outgoing {
         }
     }
 
-    /// What is refused of what came, before rustls has looked at it; or the alert of rustls that was kept back.
+    /// Refusal of the input, before rustls has seen it, or in place of a retained alert of rustls.
     pub(crate) const fn refusal(&self) -> Option<Refusal> {
         self.refusal
     }
 
-    /// From now on what rustls says leaves, alerts too.
+    /// From now on all output of rustls leaves, including alerts.
     pub(crate) const fn answer(&mut self) {
         self.answering = true;
     }
 
-    /// What the client's hello asked for, once it is whole.
+    /// Contents of the client's hello, once it is complete.
     pub(crate) const fn client(&self) -> Option<&Client> {
         self.client.as_ref()
     }
 
-    /// Takes what rustls sends, and adds what leaves in its place.
+    /// Takes output of rustls, and appends the bytes to send in its place.
     pub(crate) fn say(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         self.record.extend_from_slice(bytes);
         let record = std::mem::take(&mut self.record);
@@ -130,7 +130,7 @@ impl Outgoing {
         self.record = rest.to_vec();
     }
 
-    /// Messages in the clear, each in a record of its own.
+    /// Writes messages in the clear, each in a record of its own.
     fn clear(&mut self, version: u16, payload: &[u8], out: &mut Vec<u8>) {
         self.messages.extend_from_slice(payload);
         let messages = std::mem::take(&mut self.messages);
@@ -153,7 +153,7 @@ impl Outgoing {
             for part in said.chunks(FRAGMENT) {
                 out.push(HANDSHAKE);
                 out.extend(version.to_be_bytes());
-                // A part is no longer than a record may be.
+                // A part never exceeds a record.
                 let len = u16::try_from(part.len()).unwrap_or(u16::MAX);
                 out.extend(len.to_be_bytes());
                 out.extend_from_slice(part);
@@ -167,12 +167,12 @@ impl Outgoing {
 mod tests {
     use super::*;
 
-    /// The longest hello there may be, and of it all but the end; what follows is no hello.
+    /// The longest possible hello without its end is kept; further bytes are not.
     #[test]
     fn a_hello_that_does_not_end_is_kept_up_to_its_bound_and_then_no_more() {
         let len = u16::try_from(FRAGMENT).unwrap().to_be_bytes();
         let head = [HANDSHAKE, 3, 1, len[0], len[1]];
-        // A ClientHello of 2^17 bytes, which OpenSSL waits for and rustls refuses.
+        // A ClientHello of 2^17 bytes, which OpenSSL awaits and rustls refuses.
         let first = [&[1, 2, 0, 0][..], &[0; FRAGMENT - 4]].concat();
         let mut bytes = [&head[..], &first].concat();
         for _ in 0..7 {

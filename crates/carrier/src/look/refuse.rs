@@ -1,11 +1,11 @@
-//! What OpenSSL refuses before it answers, and with which alert. rustls refuses the same with others, or later.
+//! OpenSSL's refusals before it answers, with their alerts. rustls refuses the same input with other alerts, or later.
 
 use rustls::SignatureScheme;
 use rustls::sign::CertifiedKey;
 
 use super::hello::{Client, GROUPS};
 
-/// A fatal alert in the clear; `None` in place of its code closes without a word.
+/// A fatal alert in the clear; a code of `None` closes without a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Refusal {
     version: u16,
@@ -25,16 +25,16 @@ const NO_APPLICATION_PROTOCOL: u8 = 120;
 
 const TLS12: u16 = 0x0303;
 const FALLBACK_SCSV: u16 = 0x5600;
-/// A record's length from which OpenSSL does not read it.
+/// Record length from which OpenSSL does not read a record.
 const RECORD_MAX: usize = 16_384 + 256 + 64;
-/// The same of a ClientHello.
+/// Length from which OpenSSL does not read a ClientHello.
 const HELLO_MAX: usize = 131_396;
 
-/// What nginx knows of ALPN, in its order.
+/// ALPN protocols of nginx, in its order.
 pub(super) const PROTOCOLS: [&[u8]; 4] = [b"h2", b"http/1.1", b"http/1.0", b"http/0.9"];
 
 impl Refusal {
-    /// Bytes that [`Refusal::of_bytes`] looks at.
+    /// Number of bytes that [`Refusal::of_bytes`] inspects.
     pub(super) const LOOKS: usize = 9;
 
     pub(super) const fn with(code: u8) -> Self {
@@ -51,17 +51,17 @@ impl Refusal {
         }
     }
 
-    /// The record; nothing where nothing is said.
+    /// The alert's record; empty if none is sent.
     pub(crate) fn record(self) -> Vec<u8> {
         let [major, minor] = self.version.to_be_bytes();
         let alert = |code| vec![21, major, minor, 0, 2, 2, code];
         self.code.map_or_else(Vec::new, alert)
     }
 
-    /// Of what a connection begins with, before a hello is whole.
+    /// Refusal of a connection's first bytes, before a hello is complete.
     pub(super) fn of_bytes(bytes: &[u8]) -> Option<Self> {
         match *bytes {
-            // A hello of SSL 2, or nothing that is known.
+            // A hello of SSL 2, or an unknown protocol.
             [first, _, kind, ..] if first & 0x80 != 0 => Some(match kind {
                 1 => Self::with(PROTOCOL_VERSION),
                 _ => Self::silent(),
@@ -84,11 +84,11 @@ impl Refusal {
         }
     }
 
-    /// Of a hello, for whoever shows this certificate.
+    /// Refusal of a hello by a listener with this certificate.
     pub(super) fn of_hello(client: &Client, key: &CertifiedKey) -> Option<Self> {
         let best = client.best();
         if (0x0300..TLS12).contains(&best) {
-            // Debian's OpenSSL has no security level for the old ones, and finds that out late.
+            // Debian's OpenSSL has no security level for the old versions, and detects that late.
             let code = if best == 0x0300 {
                 HANDSHAKE_FAILURE
             } else {
@@ -100,7 +100,7 @@ impl Refusal {
             });
         }
         let code = if best == TLS12 && client.signatures.is_none() {
-            // Without the extension signatures would be over SHA-1 (RFC 5246 §7.4.1.4.1).
+            // Without the extension, signatures would use SHA-1 (RFC 5246 §7.4.1.4.1).
             HANDSHAKE_FAILURE
         } else if client.ciphers.is_empty() || client.twice {
             ILLEGAL_PARAMETER
@@ -126,7 +126,7 @@ impl Refusal {
 }
 
 impl Client {
-    /// The version that the client's hello leads to, where it is one of these.
+    /// The version that the client's hello leads to, if supported.
     fn best(&self) -> u16 {
         match &self.versions {
             Some(list) => {
@@ -137,12 +137,12 @@ impl Client {
         }
     }
 
-    /// Without an extension that TLS 1.3 needs.
+    /// Whether an extension that TLS 1.3 needs is missing.
     const fn lacks(&self) -> bool {
         self.groups.is_empty() || !self.shared || self.signatures.is_none()
     }
 
-    /// A share of a group that the client does not name, before one that can be used.
+    /// Whether a share of a group that the client does not list precedes a usable one.
     pub(super) fn strays(&self) -> bool {
         let named = self.group_set();
         let strange = |group: &u16| !named.contains(group);
@@ -152,7 +152,7 @@ impl Client {
     }
 }
 
-/// Whether the certificate can be used with what the client takes.
+/// Whether the certificate suits the client's signature algorithms.
 fn signs(client: &Client, key: &CertifiedKey) -> bool {
     let Some(signatures) = &client.signatures else {
         return true;
@@ -161,7 +161,7 @@ fn signs(client: &Client, key: &CertifiedKey) -> bool {
     if key.key.choose_scheme(&schemes).is_none() {
         return false;
     }
-    // In TLS 1.2 the certificate's curve is one of the groups, where any are named.
+    // In TLS 1.2 the certificate's curve must be among the groups, if any are listed.
     let curves = [
         (SignatureScheme::ECDSA_NISTP256_SHA256, 0x0017),
         (SignatureScheme::ECDSA_NISTP384_SHA384, 0x0018),

@@ -1,4 +1,4 @@
-//! Sealing as OpenSSL does it: a record for each handshake message, where rustls puts a flight into one.
+//! Sealing as OpenSSL does it: one record per handshake message, where rustls puts a flight into one.
 
 use rustls::crypto::cipher::{
     AeadKey, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundOpaqueMessage,
@@ -10,8 +10,8 @@ use super::expand::DRAWN;
 use super::hello::{self, message};
 use super::{AGREED, Agreed};
 
-/// The version of a record that holds whole records in place of a payload, until [`super::Outgoing`] unwraps it. On the wire it is
-/// never seen.
+/// Version of a record that wraps whole records instead of a payload, until [`super::Outgoing`] unwraps it. It never appears on
+/// the wire.
 pub(super) const WRAPPED: u16 = 0xbe7a;
 
 pub(super) struct Aead(&'static dyn Tls13AeadAlgorithm);
@@ -53,15 +53,15 @@ impl Tls13AeadAlgorithm for Aead {
 struct Sealer {
     inner: Box<dyn MessageEncrypter>,
     agreed: Agreed,
-    /// Records that rustls does not know of: a record's sequence number is its own plus these.
+    /// Number of records unknown to rustls, to be added to a record's sequence number.
     more: u64,
-    /// Bytes that are still to come of a message that began in the fragment before.
+    /// Remaining bytes of a message that began in the previous fragment.
     unfinished: usize,
     tickets: u64,
 }
 
 impl Sealer {
-    /// A message as OpenSSL says it.
+    /// A message in OpenSSL's form.
     fn said(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         match bytes.first()? {
             8 => hello::encrypted_extensions(bytes, self.agreed),
@@ -81,7 +81,7 @@ impl Sealer {
         }
     }
 
-    /// The parts of a flight's fragment that are sealed each in a record.
+    /// Splits a fragment of a flight into parts, each sealed in its own record.
     fn parts(&mut self, mut rest: &[u8]) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
         if self.unfinished > 0 {
@@ -115,11 +115,11 @@ impl MessageEncrypter for Sealer {
         }
         let flight = msg.payload.to_vec();
         let mut parts = self.parts(&flight);
-        // OpenSSL gives one ticket to a client that resumed, where rustls gives two.
+        // OpenSSL gives one ticket to a resuming client, where rustls gives two.
         if self.agreed.resumed && parts.len() > 1 && parts.iter().all(|p| p.first() == Some(&4)) {
             parts.truncate(1);
         }
-        // After the handshake nothing is unwrapped: a KeyUpdate is one message, which stays as it is.
+        // After the handshake nothing is unwrapped: a KeyUpdate is one message, which stays unchanged.
         if parts.len() == 1 && parts[0] == flight {
             return self.inner.encrypt(msg, seq + self.more);
         }

@@ -16,7 +16,7 @@ use super::*;
 use crate::testkit::Anybody;
 use crate::{Certificate, Cover, Limits, Site};
 
-/// A listener, and its port.
+/// Starts a listener and returns its port.
 async fn listener() -> u16 {
     let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
     let source = Arc::new(CertSource::fixed(certificate));
@@ -34,7 +34,7 @@ async fn listener() -> u16 {
     port
 }
 
-/// A client of rustls as it is.
+/// An unmodified rustls client.
 fn client(
     change: impl FnOnce(&mut CryptoProvider),
     version: &'static rustls::SupportedProtocolVersion,
@@ -51,7 +51,7 @@ fn client(
     config
 }
 
-/// Fetches a page with this client; how the handshake went.
+/// Fetches a page with this client; returns the kind of handshake and the group.
 async fn fetch(port: u16, config: &Arc<ClientConfig>) -> (HandshakeKind, NamedGroup) {
     let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let connector = TlsConnector::from(Arc::clone(config));
@@ -99,7 +99,7 @@ async fn handshakes_succeed_with_every_suite_group_and_version_and_resume() {
         config.resumption = Resumption::disabled();
         assert_eq!(fetch(port, &Arc::new(config)).await.1, group.name());
     }
-    // In TLS 1.2 the certificate's curve is one of the groups, and the server's order counts.
+    // In TLS 1.2 the certificate's curve must be among the groups, and the server's order counts.
     for (first, chosen) in [
         (kx_group::X25519, NamedGroup::X25519),
         (kx_group::SECP384R1, NamedGroup::secp256r1),
@@ -109,7 +109,7 @@ async fn handshakes_succeed_with_every_suite_group_and_version_and_resume() {
         config.resumption = Resumption::disabled();
         assert_eq!(fetch(port, &Arc::new(config)).await.1, chosen);
     }
-    // A share of P-384 is taken although x25519 is allowed; one that nobody here has is asked for anew.
+    // A P-384 share is accepted although x25519 is allowed; for an unsupported one, a retry is requested.
     let mut config = client(
         |p| p.kx_groups = vec![kx_group::SECP384R1, kx_group::X25519],
         &rustls::version::TLS13,
@@ -133,7 +133,7 @@ async fn handshakes_succeed_with_every_suite_group_and_version_and_resume() {
     ));
 }
 
-/// What `openssl s_client` prints with these arguments, of a connection that says nothing.
+/// Output of `openssl s_client` with these arguments, for a connection without data.
 fn openssl(port: u16, arguments: &[&str]) -> String {
     let mut child = Command::new("openssl")
         .args([
@@ -158,7 +158,7 @@ fn openssl(port: u16, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The handshake messages that came, by their names and lengths.
+/// Names and lengths of the received handshake messages.
 fn came(printed: &str) -> Vec<String> {
     let lines = printed.lines().filter_map(|l| l.strip_prefix("<<< "));
     let messages = lines.filter(|l| l.contains("Handshake [length"));
@@ -188,7 +188,7 @@ async fn openssl_takes_what_it_would_have_said_itself() {
             "NewSessionTicket"
         ]
     );
-    // A record for each message, the last eight bytes before a ticket counting.
+    // One record per message; the last eight bytes before a ticket count up.
     assert!(printed.contains("08 00 00 00"), "{printed}");
     let printed = ask(&["-tls1_3", "-ign_eof", "-groups", "P-521:P-256"])
         .await
@@ -215,7 +215,7 @@ async fn openssl_takes_what_it_would_have_said_itself() {
     assert!(printed.contains("HTTP/1.1 200"), "{printed}");
 }
 
-/// What a listener answers to bytes in place of TLS.
+/// A listener's answer to bytes that are not TLS.
 async fn instead(port: u16, bytes: &[u8]) -> Vec<u8> {
     let mut tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     tcp.write_all(bytes).await.unwrap();
@@ -245,7 +245,7 @@ async fn what_is_no_tls_is_answered_as_nginx_answers_it() {
     let nonsense = instead(port, b"SSH-2.0-x\r\n").await;
     let text = String::from_utf8(nonsense).unwrap();
     assert!(text.contains("<title>400 Bad Request</title>"), "{text}");
-    // Alerts, and silence, as OpenSSL's.
+    // Alerts, and silence, as in OpenSSL.
     for (bytes, alert) in [
         (&[22, 3, 1, 0xff, 0xff, 1, 1][..], Some(22)),
         (&[0x80, 0x2e, 1, 0, 2, 0, 21][..], Some(70)),
@@ -260,7 +260,7 @@ async fn what_is_no_tls_is_answered_as_nginx_answers_it() {
 
 #[test]
 fn a_server_hello_has_openssls_order() {
-    // As rustls writes it: the key share before the version.
+    // In the order of rustls: the key share before the version.
     let mut share = vec![0, 51, 0, 36, 0, 0x1d, 0, 32];
     share.extend([5; 32]);
     let extensions = [&share[..], &[0, 43, 0, 2, 3, 4]].concat();
@@ -276,7 +276,7 @@ fn a_server_hello_has_openssls_order() {
     let at = hello.message.len() - extensions.len();
     assert_eq!(hello.message[at..at + 6], [0, 43, 0, 2, 3, 4]);
     assert_eq!(hello.message[at + 6..], share[..]);
-    // Said twice it is the same.
+    // Rewriting twice changes nothing.
     assert_eq!(
         server_hello(&hello.message, None).unwrap().message,
         hello.message

@@ -1,5 +1,5 @@
-//! Tickets that resume, and are as long as OpenSSL's. Their keys are random, change, and are wiped; the key's name that a ticket begins
-//! with stays, as nginx's does for the life of its process.
+//! Tickets that resume, with OpenSSL's length. Their keys are random, rotate, and are wiped; the key name at the start of a
+//! ticket stays, as nginx's does for the life of its process.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,9 +14,9 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 
-/// Seconds that a ticket lives: nginx's `ssl_session_timeout`, 5 minutes. rustls leaves that to the keys, which live longer.
+/// Lifetime of a ticket in seconds: nginx's `ssl_session_timeout`, 5 minutes. rustls leaves it to the keys, which live longer.
 const LIFETIME: u32 = 300;
-/// How long a key seals; it opens as long again.
+/// Time for which a key seals; it opens for as long again.
 const ROTATION: Duration = Duration::from_secs(600);
 const NAME: usize = 16;
 const SALT: usize = 16;
@@ -34,7 +34,7 @@ struct Keys {
 pub(super) struct Tickets {
     random: &'static dyn SecureRandom,
     name: [u8; NAME],
-    /// What the times of tickets are counted from.
+    /// Reference point of ticket times.
     began: Instant,
     keys: Mutex<Keys>,
 }
@@ -51,7 +51,7 @@ fn drawn(random: &dyn SecureRandom) -> Option<Secret> {
     Some(out)
 }
 
-/// One ticket's key: no two have the same, so that the nonce may be zero.
+/// Key of one ticket: each ticket has its own, so that the nonce may be zero.
 fn key(secret: &Secret, salt: &[u8]) -> Option<LessSafeKey> {
     let mut key = Zeroizing::new([0; 32]);
     let hkdf = Hkdf::<Sha256>::new(Some(salt), &secret[..]);
@@ -61,7 +61,7 @@ fn key(secret: &Secret, salt: &[u8]) -> Option<LessSafeKey> {
     ))
 }
 
-/// The first fields of a session as rustls writes it, by which the length of OpenSSL's ASN.1 is known.
+/// First fields of a session as rustls writes it, which determine the length of OpenSSL's ASN.1.
 struct Session {
     name: usize,
     tls13: bool,
@@ -82,7 +82,7 @@ impl Session {
         let (secret, behind) = rest.get(4..)?.split_first()?;
         let secret = usize::from(*secret);
         let rest = behind.get(secret..)?;
-        // The extended master secret's flag, and no chain of a client's.
+        // The flag of the extended master secret, and no client certificate chain.
         let (flags, rest) = rest.split_at_checked(2)?;
         let alpn = match (flags[1], rest.split_first()?) {
             (0, (1, rest)) => usize::from(*rest.first()?),
@@ -96,13 +96,13 @@ impl Session {
         })
     }
 
-    /// The length of OpenSSL's ticket: its key's name, an IV, the session in ASN.1 under AES-CBC, a MAC of 32 bytes.
+    /// Length of OpenSSL's ticket: the key's name, an IV, the session in ASN.1 under AES-CBC, a MAC of 32 bytes.
     fn ticket(&self) -> usize {
         let explicit = |len: usize| if len == 0 { 0 } else { len + 4 };
-        // Version, protocol, cipher, time, timeout, and the 20 bytes that are nginx's context.
+        // Version, protocol, cipher, time, timeout, and nginx's context of 20 bytes.
         let mut len = 3 + 4 + 4 + 8 + 6 + 24;
         len += 2 + self.secret + explicit(self.name) + explicit(self.alpn);
-        // The flag of the extended master secret; the session's ID and the age's mask, or none.
+        // The flag of the extended master secret; the session ID and the age mask, or neither.
         len += 5 + if self.tls13 { 34 + 9 } else { 2 };
         len += if len < 128 { 2 } else { 3 };
         16 + 16 + (len / 16 + 1) * 16 + 32
@@ -128,12 +128,12 @@ impl Tickets {
         })
     }
 
-    /// Seconds since the first ticket could be made; OpenSSL counts whole ones too.
+    /// Whole seconds since the first ticket could be made, as OpenSSL counts them.
     fn seconds(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.began).as_secs()
     }
 
-    /// The key that seals now, and the one before it, which still opens.
+    /// The present sealing key, and the previous one, which still opens.
     fn keys(&self, now: Instant) -> (Secret, Option<Secret>) {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let age = now.saturating_duration_since(keys.since);
@@ -209,7 +209,7 @@ impl ProducesTickets for Tickets {
     }
 }
 
-/// Names sessions and keeps none, as nginx without `ssl_session_cache` does.
+/// Names sessions and stores none, as nginx without `ssl_session_cache` does.
 #[derive(Debug)]
 pub(super) struct Forgetful;
 
@@ -263,7 +263,7 @@ mod tests {
     fn tickets_are_as_long_as_openssls_and_open() {
         let tickets = tickets();
         let now = Instant::now();
-        // Lengths that nginx's tickets have, as it was seen to send them.
+        // Lengths of tickets that nginx was seen to send.
         for (plain, len) in [
             (session("localhost", [3, 4], 48, "h2"), 240),
             (session("localhost", [3, 4], 48, "http/1.1"), 240),
@@ -286,7 +286,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let made = now + ROTATION - second;
         let ticket = tickets.seal(&plain, made).unwrap();
-        // Under the key before, and for 5 minutes.
+        // Under the previous key, and for 5 minutes.
         let alive = made + LIFETIME * second;
         assert_eq!(tickets.open(&ticket, alive).unwrap(), plain);
         assert_eq!(tickets.open(&ticket, alive + second), None);

@@ -16,10 +16,10 @@ use crate::client::{Facts, Trust};
 use crate::verify::{Mismatch, tls_config};
 use crate::{BoxedCarrier, Error, Quic, SecuredQuic, Visited};
 
-/// The alert that a certificate which is not trusted is answered with is one of these (RFC 8446 §6.2).
+/// TLS alerts that reject a certificate (RFC 8446 §6.2).
 const CERTIFICATE_ALERTS: std::ops::RangeInclusive<u64> = 42..=48;
 
-/// Connects over QUIC with rustls, whose hello is nobody's but its own.
+/// Connects over QUIC with rustls, whose fingerprint is its own.
 pub(crate) async fn handshake(
     to: SocketAddr,
     from: Option<IpAddr>,
@@ -38,7 +38,7 @@ pub(crate) async fn handshake(
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let from = from.filter(|f| f.is_ipv4() == to.is_ipv4()).unwrap_or(any);
-    // A socket for each connection, as browsers do it.
+    // A separate socket for each connection, as browsers do it.
     let socket = std::net::UdpSocket::bind((from, 0)).map_err(Error::Connect)?;
     let runtime = Arc::new(quinn::TokioRuntime);
     let endpoint =
@@ -77,7 +77,7 @@ fn facts(connection: &quinn::Connection) -> Result<Facts, Error> {
     let data: Option<Box<HandshakeData>> = data;
     Ok(Facts {
         version: "QUICv1".into(),
-        // Quinn tells neither suite nor group.
+        // Quinn exposes neither suite nor group.
         suite: String::new(),
         group: String::new(),
         alpn: data
@@ -127,7 +127,7 @@ impl Quic for Connected {
                 h3::client::builder().build::<_, _, Bytes>(quic).await?;
             let asked = async {
                 let mut stream = requests.send_request(request).await?;
-                // A server that has answered already may have asked that nothing more be sent.
+                // A server that has already answered may have asked to stop sending.
                 let _ = stream.finish().await;
                 Ok::<_, Error>(stream.recv_response().await?)
             };

@@ -1,4 +1,4 @@
-//! The server's side over QUIC: HTTP/3.
+//! The server side over QUIC: HTTP/3.
 
 use std::future::poll_fn;
 use std::io;
@@ -32,28 +32,28 @@ use crate::{Error, Limits, exported};
 
 /// Receive window of a connection before it carries a tunnel.
 const WINDOW: u32 = 256 << 10;
-/// A control stream, QPACK's two, and what browsers reserve beside them.
+/// Maximum number of unidirectional streams: a control stream, QPACK's two, and those that browsers reserve.
 const UNIDIRECTIONAL: u32 = 8;
 
-/// Bytes of answers on one connection that QUIC was given and that are not acknowledged, and those that were read before. Together
-/// they are what a connection over TCP may have.
+/// Answer bytes of one connection that QUIC holds unacknowledged, and those read before. Together they equal the limit of a
+/// connection over TCP.
 const ANSWERS_WINDOW: usize = 192 << 10;
 const IN_HAND: usize = SEND_BUDGET - ANSWERS_WINDOW;
-/// Bytes of an answer that are handed over together, at least and at most.
+/// Minimum and maximum number of answer bytes passed on together.
 const PIECES: (u32, u32) = (512, 16 << 10);
-/// How often a connection is checked for floods, and what an eighth of its bytes may be more than those of use.
+/// Interval of flood checks, and the excess of useless bytes over an eighth of a connection's bytes.
 const LOOK: Duration = Duration::from_secs(10);
 const FLOOD: u64 = 1 << 20;
 
-/// How long the last bytes of a connection have to arrive.
+/// Time that the last bytes of a connection have to arrive.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A web site's UDP socket.
+/// UDP socket of a web site.
 pub struct QuicListener {
     endpoint: Endpoint,
 }
 
-/// A client that begins a handshake.
+/// A client that starts a handshake.
 pub struct Visitor(quinn::Incoming);
 
 fn config(site: &Site, limits: &Limits) -> Result<ServerConfig, Error> {
@@ -74,7 +74,7 @@ impl QuicListener {
     ///
     /// # Errors
     ///
-    /// The socket or TLS cannot be used.
+    /// The socket or TLS cannot be set up.
     pub fn new(site: &Site, socket: UdpSocket) -> Result<Self, Error> {
         let config = config(site, &site.limits)?;
         let runtime = Arc::new(quinn::TokioRuntime);
@@ -88,7 +88,7 @@ impl QuicListener {
         self.endpoint.accept().await.map(Visitor)
     }
 
-    /// Closes every connection that is left, and waits until their ends have been told.
+    /// Closes all connections and waits until the close was sent.
     pub async fn close(&self) {
         self.endpoint.close(NO_ERROR, b"");
         self.endpoint.wait_idle().await;
@@ -96,25 +96,25 @@ impl QuicListener {
 }
 
 impl Visitor {
-    /// Where it seems to be.
+    /// The client's apparent address.
     #[must_use]
     pub fn from(&self) -> SocketAddr {
         self.0.remote_address()
     }
 
-    /// Whether it has shown that it gets what is sent there.
+    /// Whether the client's address is validated.
     #[must_use]
     pub fn is_validated(&self) -> bool {
         self.0.remote_address_validated()
     }
 
-    /// Lets it show that first (RFC 9000 §8.1.2).
+    /// Requires address validation with a Retry (RFC 9000 §8.1.2).
     pub fn retry(self) {
-        // One that has been through this is dropped.
+        // A client that has already been through a Retry is dropped.
         let _ = self.0.retry();
     }
 
-    /// Leaves it without an answer.
+    /// Drops the client without an answer.
     pub fn ignore(self) {
         self.0.ignore();
     }
@@ -123,10 +123,10 @@ impl Visitor {
 type Connection = h3::server::Connection<Counted<h3_quinn::Connection>, Bytes>;
 type Resolver = RequestResolver<Counted<h3_quinn::Connection>, Bytes>;
 type Stream = RequestStream<CountedStream<h3_quinn::BidiStream<Bytes>>, Bytes>;
-/// A request being answered; what it leaves behind is a tunnel.
+/// A request being answered; it may leave a tunnel.
 type Answering = Pin<Box<dyn Future<Output = Option<BoxFuture>> + Send>>;
 
-/// A client whose handshake is done, and who is where it says.
+/// A client with a completed handshake and a validated address.
 pub struct Greeted {
     quic: quinn::Connection,
     http: Connection,
@@ -135,7 +135,7 @@ pub struct Greeted {
 }
 
 impl Visitor {
-    /// Goes through the handshake; `None` where that fails or takes too long.
+    /// Runs the handshake; `None` if it fails or times out.
     pub async fn greet(self, site: &Site) -> Option<Greeted> {
         let peer = self.from();
         let greeted = async {
@@ -171,8 +171,8 @@ impl Visitor {
 }
 
 impl Greeted {
-    /// Serves the connection to its end. `shutdown` asks for an orderly one. Whether it ended since it was a flood: what came got
-    /// nobody further.
+    /// Serves the connection to its end; `shutdown` requests an orderly end. Returns whether it was closed as a flood of
+    /// useless bytes.
     pub async fn serve(self, site: Arc<Site>, shutdown: CancellationToken) -> bool {
         let serving = Serving {
             site,
@@ -186,19 +186,19 @@ impl Greeted {
     }
 }
 
-/// What all requests of a connection share.
+/// State that all requests of a connection share.
 #[derive(Clone)]
 struct Serving {
     site: Arc<Site>,
     one: Arc<OneConnection>,
     quic: quinn::Connection,
     ledger: Arc<Ledger>,
-    /// What is left of [`IN_HAND`].
+    /// Remaining part of [`IN_HAND`].
     budget: Arc<Semaphore>,
     go_away: Arc<Notify>,
 }
 
-/// Whether less than one byte in eight of a connection's datagrams was of use. Whatever is sent counts as such.
+/// Whether less than one byte in eight of a connection's datagrams was useful. All sent bytes count as useful.
 fn is_flood(serving: &Serving) -> bool {
     let stats = serving.quic.stats();
     let useful = serving.ledger.useful_bytes() + stats.udp_tx.bytes;
@@ -236,7 +236,7 @@ async fn serve_h3(serving: Serving, mut http: Connection, shutdown: Cancellation
         }
         if leaving && !told {
             told = true;
-            // A client that takes nothing is told nothing; its answers end in their own time.
+            // An unresponsive client gets no notice; its answers end in their own time.
             let told = timeout(LINGER, http.shutdown(0)).await;
             if !matches!(told, Ok(Ok(()))) {
                 break;
@@ -251,17 +251,17 @@ async fn serve_h3(serving: Serving, mut http: Connection, shutdown: Cancellation
             tunnel.await;
         }
     }
-    // What was sent last is to arrive before the connection goes; a client that has it closes.
+    // The last bytes must arrive before the connection closes; a client that has them closes itself.
     let _ = timeout(LINGER, quic.closed()).await;
     quic.close(NO_ERROR, b"");
     serving.ledger.is_given_up()
 }
 
-/// A request's body over HTTP/3. Dropped before its end, it asks that no more be sent, without calling that an error (RFC 9114 §4.1).
+/// A request's body over HTTP/3. Dropped early, it stops the peer's sending without an error (RFC 9114 §4.1).
 struct Bytes3 {
     stream: Option<RequestStream<ServerRecv, Bytes>>,
     ledger: Arc<Ledger>,
-    /// A read is in flight: the stream cannot be told anything.
+    /// Whether a read is in flight, so that the stream cannot be stopped.
     reading: bool,
 }
 
@@ -333,7 +333,7 @@ async fn answer(serving: Serving, resolver: Resolver) -> Option<BoxFuture> {
             Some(tunnel(Box::new(carrier)))
         }
         Taken::Answer(response) => {
-            // An error here is a visitor who left.
+            // An error here means that the visitor left.
             let unsent = Unsent::new(&site.stats.unsent);
             let _ = send((budget, unsent), site.limits.send, response, &mut outgoing).await;
             site.note_form(one);
@@ -342,7 +342,7 @@ async fn answer(serving: Serving, resolver: Resolver) -> Option<BoxFuture> {
     }
 }
 
-/// Sends an answer. Little of it waits for the client's window: pieces are small until one is taken at once.
+/// Sends an answer. Little of it waits for the client's window: pieces are small until one is accepted at once.
 async fn send(
     (budget, mut unsent): (&Semaphore, Unsent),
     limit: Duration,
@@ -356,7 +356,7 @@ async fn send(
         return Ok(());
     }
     let mut size = PIECES.0;
-    // What came of an origin's body in one piece.
+    // The piece of an origin's body at hand.
     let mut piece = Bytes::new();
     while !piece.is_empty() || !body.is_empty() {
         let _held = if piece.is_empty() {
@@ -402,7 +402,7 @@ async fn send(
             PIECES.0
         };
     }
-    // The first of a connection ends with a frame more, which waits for the client's window too.
+    // The first answer of a connection ends with an extra frame, which also waits for the client's window.
     match timeout(limit, outgoing.finish()).await {
         Ok(done) => done,
         Err(_) => {

@@ -1,6 +1,6 @@
-//! QUIC's streams as HTTP/3 has them on the server's side, with what is read of them counted.
+//! QUIC streams for HTTP/3 on the server's side, with their input counted.
 //!
-//! `h3` buffers a frame until all of it has come, however long that is, and reads frames of no use without end. Both are bounded here.
+//! `h3` buffers a frame of any length until it is complete, and reads useless frames endlessly. This module bounds both.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,23 +13,24 @@ use h3::quic::{
     SendStreamUnframed as _, StreamErrorIncoming, StreamId, WriteBuf,
 };
 
-/// Bytes that were read and are of no use, or not yet: control streams, unknown frames, frames and header sections that are not whole.
+/// Number of tolerated bytes that are useless, or not yet useful: control streams, unknown frames, incomplete frames and header
+/// sections.
 const IDLE_BYTES: u64 = 256 << 10;
-/// So much more, as one in eight of those that did get somebody further.
+/// Further tolerated bytes, plus one in eight of the useful ones.
 const MORE_BYTES: u64 = 768 << 10;
 
-/// What a frame costs beside its payload, and as much again.
+/// Overhead counted for a frame beside its payload.
 const AROUND: usize = 32;
 
-/// What is counted of a connection.
+/// Counters of one connection.
 #[derive(Default)]
 pub(super) struct Ledger {
     read: AtomicU64,
     useful: AtomicU64,
-    /// How the connection is given up, and whether it was.
+    /// Handle to abort the connection, and whether it was aborted.
     quic: OnceLock<quinn::Connection>,
     given_up: AtomicBool,
-    /// Streams whose next frame is kept for the one behind it.
+    /// Streams whose next frame is kept until the one after it.
     keeps: Mutex<Vec<StreamId>>,
 }
 
@@ -40,19 +41,19 @@ impl Ledger {
         Arc::new(this)
     }
 
-    /// So much of what was read was of use to somebody: a header section, or a piece of a body, with what was around it.
+    /// Counts useful input: a header section or a piece of a body, with its overhead.
     pub(super) fn useful(&self, bytes: usize) {
         self.useful
             .fetch_add((bytes + AROUND) as u64, Ordering::Relaxed);
     }
 
-    /// What is sent next on this stream leaves with what is sent behind it.
+    /// Keeps the next output of this stream until the output after it.
     pub(super) fn keep(&self, stream: StreamId) {
         let mut keeps = self.keeps.lock().unwrap_or_else(PoisonError::into_inner);
         keeps.push(stream);
     }
 
-    /// Whether it was told so, once.
+    /// Whether the stream was marked so, once.
     fn keeps(&self, stream: StreamId) -> bool {
         let mut keeps = self.keeps.lock().unwrap_or_else(PoisonError::into_inner);
         let at = keeps.iter().position(|s| *s == stream);
@@ -63,7 +64,7 @@ impl Ledger {
         self.useful.load(Ordering::Relaxed)
     }
 
-    /// Gives the connection up, which took too much for too little.
+    /// Aborts a connection with too much useless input.
     pub(super) fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
         if let Some(quic) = self.quic.get() {
@@ -76,7 +77,7 @@ impl Ledger {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    /// Counts what was read; whether it is borne with.
+    /// Counts input; returns whether it is tolerated.
     fn came(&self, bytes: usize) -> bool {
         let read = self.read.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         let useful = self.useful_bytes();
@@ -88,7 +89,7 @@ impl Ledger {
     }
 }
 
-/// A connection, or who opens streams of one.
+/// A connection, or an opener of its streams.
 pub(super) struct Counted<C> {
     inner: C,
     ledger: Arc<Ledger>,
@@ -107,7 +108,7 @@ impl<C> Counted<C> {
     }
 }
 
-/// A stream, whose bytes are counted as they are read.
+/// A stream with counted input.
 pub(super) struct CountedStream<S> {
     inner: S,
     ledger: Arc<Ledger>,
@@ -181,7 +182,7 @@ impl BidiStream<Bytes> for CountedStream<h3_quinn::BidiStream<Bytes>> {
     }
 }
 
-/// An answer's direction. The head of a tunnel's is kept until what comes next can leave with it.
+/// Direction of an answer. A tunnel's head is kept until later output can leave with it.
 pub(super) struct Together {
     inner: h3_quinn::SendStream<Bytes>,
     ledger: Arc<Ledger>,

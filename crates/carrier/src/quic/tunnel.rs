@@ -15,7 +15,8 @@ use super::NO_ERROR;
 use super::streams::{CountedStream, Ledger, Together};
 use crate::{Carrier, Error, Received};
 
-/// Chunks of a body after which the connection's other streams are looked at though there are more: to look costs about as much as a chunk.
+/// Number of body chunks after which the connection's other streams are polled although more chunks wait: polling costs about
+/// as much as a chunk.
 const UNDRIVEN: u32 = 64;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -24,13 +25,13 @@ pub(super) type ServerRecv = CountedStream<h3_quinn::RecvStream>;
 pub(super) type Send_ = h3_quinn::SendStream<Bytes>;
 pub(super) type ServerSend = Together;
 
-/// The direction that bytes come in by. Dropped before its end, it tells the peer to send no more (RFC 9000 §3.5): the only way
-/// that may be taken at any time, since a read in flight has the stream to itself.
+/// The receiving direction. Dropped early, it tells the peer to stop sending (RFC 9000 §3.5): the only way that works at any
+/// time, since a read in flight owns the stream.
 pub(super) trait Reads: Send {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>>;
 }
 
-/// The direction that bytes go out by; what it does, it does as a future that gives it back.
+/// The sending direction; each operation is a future that returns the direction.
 pub(super) trait Writes: Send {
     fn send(self: Box<Self>, bytes: Bytes) -> Boxed<(Box<dyn Writes>, Result<(), StreamError>)>;
     fn finish(self: Box<Self>) -> Boxed<(Box<dyn Writes>, Result<(), StreamError>)>;
@@ -67,7 +68,7 @@ macro_rules! halves {
 }
 halves!(client Recv Send_, server ServerRecv ServerSend);
 
-/// A tunnel's body at the server, which is all of use.
+/// A tunnel's body at the server, all of which is useful.
 pub(super) struct Useful(
     pub(super) server::RequestStream<ServerRecv, Bytes>,
     pub(super) Arc<Ledger>,
@@ -81,12 +82,12 @@ impl Reads for Useful {
     }
 }
 
-/// The client's answer to its POST, and where its body comes from.
+/// Answer to the client's POST, with the source of its body.
 pub(super) type Answer = Boxed<Result<(StatusCode, Box<dyn Reads>), StreamError>>;
 
 enum Incoming {
     Waiting(Answer),
-    /// What was read beyond message 1, then the rest.
+    /// Bytes read beyond message 1, then the rest.
     Body(Option<Bytes>, Box<dyn Reads>),
     Ended,
 }
@@ -100,12 +101,12 @@ enum Outgoing {
 /// Drives a connection; ready when it is over.
 type Drive = Box<dyn FnMut(&mut Context<'_>) -> Poll<Error> + Send>;
 
-/// What belongs to one side only.
+/// State of one side only.
 pub(super) enum Side {
     Client {
-        /// What comes on the connection's other streams.
+        /// Drives the connection's other streams.
         drive: Drive,
-        /// Whether the server takes no more requests.
+        /// Whether the server accepts no more requests.
         leaving: Box<dyn Fn() -> bool + Send>,
         told: bool,
         closing: Option<Closing>,
@@ -115,14 +116,14 @@ pub(super) enum Side {
     },
 }
 
-/// A connection that is closed, and whose last datagram has to leave: a process that ends before that leaves the server waiting.
+/// A closed connection whose last datagram must leave: a process that exits earlier leaves the server waiting.
 pub(super) struct Closing {
-    /// Datagrams that had left before.
+    /// Number of datagrams that had left before.
     before: u64,
     look: Pin<Box<Sleep>>,
 }
 
-/// How often it is looked whether it has.
+/// Interval of checks whether it has left.
 const LOOK: Duration = Duration::from_millis(1);
 
 impl Closing {
@@ -149,10 +150,10 @@ pub(super) struct H3Tunnel {
     connection: quinn::Connection,
     incoming: Incoming,
     outgoing: Outgoing,
-    /// The body is to end once what was taken has left.
+    /// Whether the body is to end once the accepted bytes have left.
     ending: bool,
     side: Side,
-    /// Chunks taken since the connection's other streams were looked at.
+    /// Number of chunks taken since the connection's other streams were polled.
     undriven: u32,
 }
 
@@ -264,7 +265,7 @@ impl Carrier for H3Tunnel {
             Side::Client { drive, .. } => drive(cx),
             Side::Server { .. } => Poll::Pending,
         };
-        // What came before the end is read before it.
+        // Data that came before the end is read before it.
         if (long || over.is_ready())
             && let ready @ Poll::Ready(_) = self.poll_body(cx)
         {
@@ -302,7 +303,7 @@ impl Carrier for H3Tunnel {
     }
 
     fn push(&mut self, cx: &mut Context<'_>) {
-        // Begins what was taken last; a failure is what the next turn finds.
+        // Starts the last accepted write; the next turn finds a failure.
         if let Outgoing::Busy(busy) = &mut self.outgoing
             && let Poll::Ready((half, done)) = busy.as_mut().poll(cx)
         {
@@ -321,7 +322,7 @@ impl Carrier for H3Tunnel {
         self.incoming = Incoming::Ended;
         match &mut self.outgoing {
             Outgoing::Idle(half) => half.stop(),
-            // Dropped, it would end the body in order.
+            // Dropping it would end the body in order.
             Outgoing::Busy(_) => self.connection.close(NO_ERROR, b""),
             Outgoing::Gone => {}
         }
@@ -365,7 +366,7 @@ impl Carrier for H3Tunnel {
 }
 
 impl H3Tunnel {
-    /// Ready once both ends have told theirs, or the connection is over.
+    /// Ready once both ends were announced, or the connection is over.
     fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let sent = self.poll_sent(cx);
         if let Side::Client { drive, .. } = &mut self.side
@@ -376,7 +377,7 @@ impl H3Tunnel {
         if ready!(sent).is_err() {
             return Poll::Ready(());
         }
-        // The peer's end is what tells that ours has arrived.
+        // The peer's end confirms that ours has arrived.
         if let Incoming::Body(_, body) = &mut self.incoming {
             while let Ok(Some(_)) = ready!(body.poll_data(cx)) {}
         }
@@ -406,7 +407,7 @@ mod tests {
     use crate::verify::Mismatch;
     use crate::{CertSource, Certificate};
 
-    /// A body of so many pieces, behind which there is nothing for now.
+    /// A body of this many pieces, after which nothing follows for now.
     struct Pieces(u32);
 
     impl Reads for Pieces {
@@ -429,7 +430,7 @@ mod tests {
         fn stop(&mut self) {}
     }
 
-    /// A client's end, and what has to stay for it.
+    /// A client's end of a connection, with the endpoints that keep it alive.
     async fn connection() -> (quinn::Connection, [Endpoint; 2]) {
         let certificate = Certificate::self_signed(&["localhost".to_owned()]).unwrap();
         let trust = Trust::Pin(*certificate.pin());
@@ -456,7 +457,7 @@ mod tests {
         let pieces = 3 * UNDRIVEN + 5;
         let looks = Arc::new(AtomicU32::new(0));
         let looked = Arc::clone(&looks);
-        // The connection is over while there are pieces left: these are read all the same.
+        // The connection ends while pieces are left: these are read all the same.
         let drive = move |_: &mut Context<'_>| match looked.fetch_add(1, Ordering::Relaxed) {
             0 | 1 => Poll::Pending,
             _ => Poll::Ready(Error::Gone),

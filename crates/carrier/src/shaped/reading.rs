@@ -1,4 +1,4 @@
-//! When a client that follows a shape reads, and how much: a browser that is busy does not, and what a connection has no room for waits.
+//! When, and how much, a client that follows a shape reads: a busy browser does not read, and excess data waits for the window.
 
 use std::collections::VecDeque;
 use std::task::Context;
@@ -11,37 +11,37 @@ use tokio::time::Instant;
 use super::{Wait, poll_until};
 use crate::{Carrier, Reads};
 
-/// How often it is looked whether an answer has begun: what it begins with may be less than a frame, and not be told.
+/// Interval of checks for an answer's start: it may be less than a frame, and thus not reported.
 const LOOK: Duration = Duration::from_micros(300);
-/// How much later an answer may begin than it is to, before a client reads whatever comes.
+/// Lateness of an answer after which a client reads without limit.
 const LATE: Duration = Duration::from_millis(100);
-/// How long before a request leaves it is looked at what is read of its answer: what waits for the moment has the thread.
+/// Time before a request leaves at which the reading of its answer is set: a spinning wait then keeps the thread.
 pub(super) const EARLY: Duration = Duration::from_micros(120);
 
-/// What a client reads of the answer that it waits for.
+/// Schedule for reading the awaited answer.
 #[derive(Default)]
 pub(super) struct Reading {
-    /// When a request leaves, and its answer is to begin.
+    /// Times at which a request leaves and its answer is due.
     asked: Option<(Time, Time)>,
-    /// When to look next whether the answer has begun, and until when.
+    /// Time of the next check for the answer's start, and the end of the checks.
     looks: Option<(Time, Time)>,
-    /// When it reads on once it has, and how much.
+    /// Times and amounts of further reading after the answer's start.
     reads: VecDeque<(Time, Reads)>,
     timer: Option<(Time, Wait)>,
 }
 
 impl Reading {
-    /// A request leaves then, and its answer is to begin so.
+    /// Schedules a request at `leaves` with its answer at `begins`.
     pub(super) const fn asked(&mut self, leaves: Time, begins: Time) {
         self.asked = Some((leaves, begins));
     }
 
-    /// Whether there is something that is not read yet on purpose.
+    /// Whether data is deliberately left unread.
     pub(super) fn waits(&self) -> bool {
         self.looks.is_some() || !self.reads.is_empty()
     }
 
-    /// Lets more be read when a browser would have read on.
+    /// Allows further reading at the times at which a browser would have read.
     pub(super) fn drive(
         &mut self,
         carrier: &mut dyn Carrier,
@@ -75,7 +75,7 @@ impl Reading {
         }
     }
 
-    /// An answer is to begin then: of a long one only the first is read.
+    /// Expects an answer at `begins`: of a long one only the first part is read.
     pub(super) fn begins(&mut self, carrier: &mut dyn Carrier, follower: &Follower, begins: Time) {
         self.reads.clear();
         let first = follower.first_read();
@@ -83,7 +83,7 @@ impl Reading {
         self.looks = first.map(|_| (begins, begins + LATE));
     }
 
-    /// Something came then: an answer that was waited for has begun, and the rest of it is read when a browser read it.
+    /// Records that the awaited answer began at `begun`; the rest is read at a browser's times.
     pub(super) fn came(&mut self, follower: &Follower, begun: Time) {
         if self.looks.take().is_some() {
             let all = Reads::AtMost(usize::MAX);

@@ -61,7 +61,7 @@ impl End {
         self.coming.lock().unwrap().push_back(vec![0; n].into());
     }
 
-    /// A session's turns while so much time goes by, as its driver makes them.
+    /// Runs a session's turns for this time, as its driver does.
     async fn goes(&mut self, time: Duration) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let until = Instant::now() + time;
@@ -91,7 +91,7 @@ impl End {
 }
 
 const HANDSHAKE: usize = 200;
-/// All that comes behind what was held up last.
+/// Everything after the last delayed part.
 const REST: Reads = Reads::AtMost(usize::MAX);
 const SECONDS: Duration = Duration::from_secs(5);
 
@@ -102,11 +102,11 @@ async fn a_client_goes_on_only_where_more_than_padding_was_said() {
     client.goes(Duration::from_millis(3)).await;
     client.hears(4900);
     client.goes(SECONDS).await;
-    // The first trace's two requests, and the next one's, as the handshake was said in the first.
+    // The first trace's two requests, and the next one's, as the first trace carried the handshake.
     assert_eq!(client.sent().len(), 4);
     client.goes(10 * SECONDS).await;
     assert_eq!(client.sent(), [0; 0], "PADDING is no reason to go on");
-    // Something to say is.
+    // Data counts.
     client.shaped.send(vec![1; 2000].into()).unwrap();
     client.goes(2 * SECONDS).await;
     let sent = client.sent();
@@ -127,7 +127,7 @@ async fn a_server_with_more_to_say_asks_and_its_client_goes_on() {
     assert!(first < 9000, "{first} bytes are more than its trace has");
     server.goes(Duration::from_millis(300)).await;
     assert_eq!(server.sent(), [SHORT]);
-    // Until it is heard, or there is nothing left.
+    // Until the server is heard, or has nothing left.
     server.goes(10 * SECONDS).await;
     let rest: usize = server.sent().iter().sum();
     assert_eq!(first + SHORT + rest, 9000);
@@ -164,7 +164,7 @@ async fn requests_are_told_apart_by_less_than_any_timer_can() {
     client.hears(4900);
     client.goes(Duration::from_millis(40)).await;
     let left = client.left.lock().unwrap().clone();
-    // Whether it can was asked first. They are handed over together, before the first of them is due.
+    // The ability was asked for first. Bursts are passed on together, before the first of them is due.
     let [None, Some(first), Some(second), Some(third), None] = left[..] else {
         panic!("{left:?}");
     };
@@ -203,7 +203,7 @@ async fn an_answer_is_made_into_records_before_it_leaves() {
         early >= READY - AHEAD && early <= READY,
         "{one:?} {first:?}"
     );
-    // One at a time, and not without what there is to say by half of the time.
+    // One at a time, with the data present at half of the time.
     let early = second - other;
     assert!(
         first < other && early <= Duration::from_millis(2),
@@ -225,7 +225,7 @@ async fn a_long_answer_is_read_when_the_browser_read_it() {
     let how: Vec<_> = told.iter().map(|(_, reads)| *reads).collect();
     let whole = Reads::About(5 * 16_406);
     assert_eq!(how, [Reads::AtMost(17 << 10), whole, REST]);
-    // The answer was 3 ms late, and so is what is read of it.
+    // The answer was 3 ms late, and so is its reading.
     let at: Vec<_> = told.iter().map(|(at, _)| at.as_millis()).collect();
     assert!(
         at[0] <= 2 && (17..=19).contains(&at[1]) && (23..=25).contains(&at[2]),
@@ -283,7 +283,7 @@ async fn a_long_answer_that_begins_with_less_than_a_frame_is_read_from_when_it_b
     assert_eq!(how(&client)[1..], [REST]);
     let on = client.told.lock().unwrap()[1].0 - began;
     assert!((9..=10).contains(&on.as_millis()), "{on:?}");
-    // What does not come at all is not waited for.
+    // Data that never comes is not awaited.
     let mut client = End::follows(true, shape);
     client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
     client.goes(Duration::from_millis(120)).await;
@@ -320,7 +320,7 @@ async fn what_follows_the_answer_that_opens_a_tunnel_counts_from_when_that_came(
     let mut client = End::new(true);
     client.shaped.send(vec![1; HANDSHAKE].into()).unwrap();
     client.goes(Duration::from_millis(3)).await;
-    // It was kept from being read for four milliseconds.
+    // Its reading was held for four milliseconds.
     *client.heard.lock().unwrap() = Some(Instant::now());
     let came = client.shaped.began.elapsed();
     client.goes(Duration::from_millis(4)).await;

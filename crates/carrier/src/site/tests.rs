@@ -1,4 +1,4 @@
-//! When and how a POST is answered, with the clock driven.
+//! When and how a POST is answered, with a simulated clock.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::Certificate;
 
 const EKM0: [u8; 32] = [3; 32];
 const LABEL: &str = "a-label-of-24-characters";
-/// A ticket of 1.1 that the gate below takes.
+/// A ticket of version 1.1 that the gate below accepts.
 const OLD: &str = "old-ticket";
 
-/// A body: pieces and when they come, then its end, or none.
+/// A body: pieces with their times, then its end, if any.
 struct Source {
     pieces: VecDeque<(Duration, Bytes)>,
     ends: bool,
@@ -52,7 +52,7 @@ impl Incoming for Source {
     }
 }
 
-/// Opens for every message 1 that begins with 1, and for one ticket of 1.1.
+/// Opens for every message 1 that begins with 1, and for one ticket of version 1.1.
 struct TestAcceptor {
     key: PublicKey,
     reads11: bool,
@@ -95,7 +95,7 @@ fn site(gate: Option<Arc<dyn SessionGate>>) -> Site {
     Site::new(certificate, cover, gate, Limits::default()).unwrap()
 }
 
-/// A node's site, and how often it looked at a ticket of 1.1.
+/// A node's site, with the number of checked tickets of version 1.1.
 fn node(reads11: bool) -> (Site, Arc<AtomicUsize>) {
     let looks11 = Arc::new(AtomicUsize::new(0));
     let acceptor = TestAcceptor {
@@ -123,7 +123,7 @@ fn post(fields: &[(&str, String)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-/// Bodies of every manner.
+/// Bodies of all kinds.
 fn bodies() -> Vec<(&'static str, Source)> {
     let message = [&[0, 48][..], &[1; 48]].concat();
     let bytewise = message.iter().map(|b| (200, vec![*b]));
@@ -151,7 +151,7 @@ fn bodies() -> Vec<(&'static str, Source)> {
 
 type Seen = (u16, Vec<(String, String)>, Bytes);
 
-/// What comes of a POST: the answer, or none for a tunnel; when; and what was read of its body.
+/// Outcome of a POST: the answer, or none for a tunnel; the time; and the bytes read of its body.
 async fn taken(
     site: &Site,
     one: &OneConnection,
@@ -263,7 +263,7 @@ async fn message_1_is_waited_for_where_the_ticket_is_right_and_nowhere_else() {
         assert_eq!((seen.is_none(), took), (opens, after), "{body}");
         assert!(seen.is_none_or(|s| s.0 == 405), "{body}");
     }
-    // A label once, whatever came of it.
+    // A label is accepted once, whatever the outcome.
     let one = connection();
     let opens = taken(
         &node,
@@ -303,10 +303,10 @@ async fn a_leg_of_1_1_is_decided_at_the_header_section_too() {
     let cookie = || ("cookie", format!("a=b; __Host-bn1={OLD}"));
     let form = || ("content-type", "application/x-www-form-urlencoded".into());
     let one = connection();
-    // By its own cookie, though nothing has come of its body.
+    // With its own cookie, although nothing of its body has arrived.
     let leg = taken(&node, &one, post(&[cookie()]), Source::new([], false)).await;
     assert_eq!((leg.0, leg.1), (None, Duration::ZERO));
-    // A form is answered as any POST, whatever it or its connection holds, and what it holds is for the next.
+    // A form is answered as any POST, whatever it or its connection holds; its content counts for the next POST.
     for (body, ends, notes) in [("bn1=old-ticket", true, true), ("bn1=old", false, false)] {
         let one = connection();
         let source = Source::new([(0, body.into())], ends);
@@ -315,7 +315,7 @@ async fn a_leg_of_1_1_is_decided_at_the_header_section_too() {
         let next = taken(&node, &one, post(&[]), Source::new([], false)).await;
         assert_eq!((next.0.is_none(), next.1), (notes, Duration::ZERO));
     }
-    // The ticket of one form outlives another's that has none, and what is searched once its answer has left is the same.
+    // The ticket of one form survives another form without one, and the search after its answer finds the same.
     for after in [false, true] {
         let one = connection();
         for body in ["bn1=old-ticket", "q=1"] {
@@ -328,7 +328,7 @@ async fn a_leg_of_1_1_is_decided_at_the_header_section_too() {
         let next = taken(&node, &one, post(&[]), Source::new([], false)).await;
         assert_eq!(next.0, None);
     }
-    // A form that comes later than its header section is not waited for.
+    // A form that comes later than its header section is not awaited.
     let late = Source::new([(1, "bn1=old-ticket".into())], true);
     let (_, took, _) = taken(&node, &one, post(&[form()]), late).await;
     assert_eq!(took, Duration::ZERO);

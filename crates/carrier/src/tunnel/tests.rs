@@ -1,4 +1,4 @@
-//! A peer that does not take what a tunnel has to say.
+//! A peer that does not read a tunnel's output.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
@@ -14,10 +14,10 @@ use crate::client::{Trust, Way, connect, connect_quic};
 use crate::{CertSource, Certificate, Cover, Limits, Plain, QuicListener, SessionGate, Site};
 
 const LABEL: &str = "a-label-of-24-characters";
-/// What a session hands over at once.
+/// Number of bytes that a session sends at once.
 const PIECE: usize = 16 << 10;
 
-/// Opens for everybody a tunnel that says without end as much as is taken, and counts it.
+/// Opens a tunnel for everybody that sends endlessly, as much as is accepted, and counts it.
 struct TestAcceptor {
     key: PublicKey,
     taken: Arc<AtomicUsize>,
@@ -63,7 +63,7 @@ fn site() -> (Arc<Site>, Trust, PublicKey, Arc<AtomicUsize>) {
     (Arc::new(site), trust, key, taken)
 }
 
-/// Says message 1, and waits for the answer's first bytes.
+/// Sends message 1, and waits for the answer's first bytes.
 async fn knock(carrier: &mut Box<dyn Carrier>) {
     let message = [&[0, 48][..], &[1; 48]].concat();
     std::future::poll_fn(|cx| carrier.poll_ready(cx))
@@ -78,7 +78,7 @@ async fn knock(carrier: &mut Box<dyn Carrier>) {
     .unwrap();
 }
 
-/// What was taken in the end, `most` at most.
+/// Number of accepted bytes at standstill, at most `most`.
 async fn stands_still(taken: &AtomicUsize, most: usize) -> usize {
     let (mut still, mut before) = (0, 0);
     while still < 2_000 {
@@ -103,7 +103,7 @@ async fn what_a_tunnel_over_tcp_keeps_for_sending_is_a_mib() {
     let outer = connect(&at, &trust, Way::default(), &Plain).await.unwrap();
     let mut carrier = outer.open(&key, LABEL).await.unwrap();
     knock(&mut carrier).await;
-    // From now on it reads nothing. Its window is 6 MiB; both kernels and TLS hold the rest.
+    // From now on the peer reads nothing. Its window is 6 MiB; both kernels and TLS hold the rest.
     let kept = stands_still(&taken, 2 << 20).await;
     assert!(kept > 1 << 20, "{kept}");
 }
@@ -123,7 +123,7 @@ async fn what_a_tunnel_over_quic_keeps_until_it_is_acknowledged_is_4_mib() {
     let outer = connect_quic(&at.to_string(), &trust, Way::default(), &Plain).await;
     let mut carrier = outer.unwrap().open(&key, LABEL).await.unwrap();
     knock(&mut carrier).await;
-    // Its window stands open, and nothing that it is sent arrives any more.
+    // Its window is open, but nothing sent to it arrives any more.
     gone.store(true, Ordering::Relaxed);
     let before = taken.load(Ordering::Relaxed);
     let kept = stands_still(&taken, before + (4 << 20) + 2 * PIECE).await;

@@ -1,4 +1,4 @@
-//! The end of a session: CLOSE both ways, orderly shutdown, and what breaks it off.
+//! The end of a session: CLOSE in both directions, orderly shutdown, and aborts.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,11 +10,11 @@ use betanet_wire::Code;
 use super::{By, Event, Phase, Session, Transmit};
 use crate::frame::{self, Head, ty};
 
-/// How long our CLOSE waits for theirs.
+/// How long this side waits for the peer's CLOSE after its own.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long an orderly shutdown waits for open streams.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Bytes of a peer's reason that are kept.
+/// Maximum number of bytes kept of a peer's close reason.
 const REASON_MAX: usize = 256;
 
 #[derive(Debug, Default, Hash)]
@@ -22,7 +22,7 @@ pub(super) struct Closing {
     drain_until: Option<Time>,
     linger_until: Option<Time>,
     peer_goes_away: bool,
-    /// Whether streams are not waited for that have nothing left to send.
+    /// Whether shutdown skips streams that have nothing left to send.
     own_only: bool,
     deaf: bool,
 }
@@ -50,7 +50,7 @@ impl Session {
         matches!(self.phase, Phase::Closing | Phase::Closed)
     }
 
-    /// Ends are told whatever waits: there are at most 513 of them, once.
+    /// Reports the ends regardless of the queue's length: there are at most 513 of them, once.
     fn tell_end(&mut self, now: Time, code: Code, reason: &str, by: By) {
         let cut: Vec<(u32, u64)> = self
             .streams
@@ -68,13 +68,13 @@ impl Session {
             .push_reserved(now, Event::Closed { code, reason, by });
     }
 
-    /// CLOSE from this side; theirs, or two seconds, end the body.
+    /// Sends CLOSE; the peer's CLOSE, or two seconds, end the body.
     pub(super) fn end(&mut self, now: Time, code: Code, reason: &str) {
         if self.is_over() {
             return;
         }
         if self.sealer.is_none() || matches!(self.phase, Phase::Exporting) {
-            // No key that the peer could open a CLOSE with.
+            // There is no key with which the peer could decrypt a CLOSE.
             return self.break_locally(now, code, reason);
         }
         let payload = frame::close(code, reason);
@@ -84,18 +84,18 @@ impl Session {
         self.tell_end(now, code, reason, By::Local);
     }
 
-    /// The peer broke a rule, and can still be told so.
+    /// Closes because the peer broke a rule, and tells it so.
     pub(super) fn fail(&mut self, now: Time, code: Code, reason: &'static str) {
         tracing::debug!(%code, reason, "session ends by the peer's fault");
         self.end(now, code, reason);
     }
 
-    /// The peer broke a rule in a way that leaves nothing to say to it.
+    /// Closes without a message, because the peer broke a rule in a way that leaves none.
     pub(super) fn break_locally(&mut self, now: Time, code: Code, reason: &str) {
         self.break_off(now, code, reason, By::Local);
     }
 
-    /// The carrier or the peer is gone.
+    /// Ends the session because the carrier or the peer is gone.
     pub(super) fn cut(&mut self, now: Time, reason: &str) {
         self.break_off(now, Code::INTERNAL_ERROR, reason, By::Cut);
     }

@@ -1,4 +1,4 @@
-//! What the layer above asks.
+//! Commands of the layer above.
 
 use betanet_machine::{Now, Time};
 use betanet_wire::Code;
@@ -24,7 +24,7 @@ impl Session {
                 Error::NotReady
             });
         }
-        // Bytes of a stream wait in a buffer of its own, which has a bound of its own: a stream that was opened can begin.
+        // Stream bytes have a buffer with a bound of its own, so an opened stream can always begin.
         let waits_apart = matches!(command, Command::Write { .. });
         if !waits_apart && (self.out.room() <= MARGIN || self.events.room() <= MARGIN) {
             return Err(Error::Full);
@@ -55,8 +55,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Delivered bytes of a stream were used up: their credit goes back to the peer. Never refused; a stream that is over has
-    /// given its credit back.
+    /// Returns the credit of consumed stream bytes to the peer. Never refused; an ended stream has already returned its
+    /// credit.
     pub fn consume(&mut self, now: Now, stream: StreamId, bytes: u64) {
         if self.is_open() {
             self.used_up(now.mono, stream, bytes);
@@ -64,7 +64,7 @@ impl Session {
         }
     }
 
-    /// Ends a stream, both directions. Never refused; one that is over stays so.
+    /// Resets both directions of a stream. Never refused; a stream that has ended stays unchanged.
     pub fn reset(&mut self, now: Now, stream: StreamId, code: Code) {
         if self.is_open() {
             self.reset_stream(now.mono, stream, code);
@@ -72,7 +72,7 @@ impl Session {
         }
     }
 
-    /// Closes the session at once. Never refused; the first code and reason stand.
+    /// Closes the session at once. Never refused; the first code and reason are kept.
     pub fn close(&mut self, now: Now, code: Code, reason: &str) {
         self.end(now.mono, code, reason);
     }
@@ -142,7 +142,7 @@ impl Session {
             return;
         };
         if stream.mine && stream.send.offset() == 0 {
-            // Of this one the peer has seen nothing: it can be closed once its type is out.
+            // The peer has seen nothing of this stream: it can be closed once its type was sent.
             stream
                 .send
                 .begin(stream.kind.unwrap_or_default(), &[], false);

@@ -1,4 +1,4 @@
-//! PING, the round-trip time, and when a silent peer counts as gone.
+//! PING, the round-trip time, and the detection of a silent peer.
 
 use core::time::Duration;
 
@@ -7,31 +7,31 @@ use betanet_machine::{Time, Wake};
 use super::{Event, Session};
 use crate::frame::{Head, REPLY, ty};
 
-/// A PING is answered within this.
+/// Time within which a PING must be answered.
 const ANSWER: Duration = Duration::from_secs(5);
-/// After which a second one is sent, while an answer is waited for.
+/// Delay of the second PING while a request waits for its answer.
 const AGAIN: Duration = Duration::from_millis(2500);
-/// A carrier's sign of life puts the end off by no more than this.
+/// Maximum delay of the cut that a carrier's signs of life cause.
 const PUT_OFF: Duration = Duration::from_secs(30);
-/// Before anything was measured.
+/// Assumed round-trip time before the first measurement.
 const DEFAULT_RTT: Duration = Duration::from_millis(100);
 
-/// A PING that was sent: its number and when.
+/// A sent PING: its number and the time.
 type Asked = (u64, Time);
 
 #[derive(Debug, Hash)]
 pub(super) struct Liveness {
-    /// When bytes of the peer came last.
+    /// Time at which bytes of the peer last arrived.
     heard: Time,
-    /// When a request was begun last.
+    /// Time at which a request last began.
     began: Time,
-    /// The PINGs in a row that silence brought about and that are not answered, at most two.
+    /// Unanswered PINGs in a row that silence caused, at most two.
     asked: [Option<Asked>; 2],
-    /// The PING that measures the round-trip time, until it is answered.
+    /// The unanswered PING that measures the round-trip time.
     measured: Option<Asked>,
-    /// When the carrier last showed that what was said before a PING is on its way.
+    /// Time at which the carrier last showed progress of data sent before a PING.
     moved: Time,
-    /// It showed so since the last look.
+    /// Whether the carrier showed progress since the last check.
     moves: bool,
     token: u64,
     rtt: Option<Duration>,
@@ -71,7 +71,7 @@ impl Liveness {
         self.rtt.unwrap_or(DEFAULT_RTT)
     }
 
-    /// Smooths as RFC 9002 §5.3 does.
+    /// Smooths the round-trip time as RFC 9002 §5.3 does.
     pub(super) fn sample(&mut self, rtt: Duration) {
         self.rtt = Some(match self.rtt {
             None => rtt,
@@ -79,21 +79,21 @@ impl Liveness {
         });
     }
 
-    /// A PING's time begins when what was said before it had left.
+    /// Start of a PING's timeout: the time at which the data before it had left.
     fn since(&self, (_, at): Asked) -> Time {
         at.max(self.moved)
     }
 }
 
 impl Session {
-    /// Since when the peer has said nothing, once it was asked twice whether it is there.
+    /// Start of the peer's silence, once two PINGs are unanswered.
     #[must_use]
     pub fn silent_since(&self) -> Option<Time> {
         let (_, at) = self.liveness.asked[1]?;
         (self.is_open() && self.liveness.heard <= at).then_some(self.liveness.heard)
     }
 
-    /// When the peer was heard last.
+    /// Time at which bytes of the peer last arrived.
     #[must_use]
     pub const fn heard_at(&self) -> Time {
         self.liveness.heard
@@ -105,7 +105,7 @@ impl Session {
         self.liveness.asked[0].is_some()
     }
 
-    /// Measures the round-trip time; a PING that is under way already does.
+    /// Measures the round-trip time, unless a measuring PING is already under way.
     pub(super) fn measure(&mut self, now: Time) {
         if self.liveness.measured.is_none() {
             self.liveness.begins(now);
@@ -120,7 +120,7 @@ impl Session {
         (token, now)
     }
 
-    /// Asks whether the peer is there.
+    /// Sends a PING to probe the peer.
     fn ask(&mut self, now: Time) {
         let asked = Some(self.ping(now));
         match &mut self.liveness.asked {
@@ -149,7 +149,7 @@ impl Session {
                 self.liveness.asked = [None; 2];
                 at
             }
-            // An answer to a question that was given up, or never put, says nothing.
+            // An answer to an abandoned PING, or to none, is no progress.
             (None, None) => return self.without_progress(now, 1),
         };
         let rtt = now - at;
@@ -157,12 +157,12 @@ impl Session {
         self.event(now, Event::Pong { rtt });
     }
 
-    /// Whether somebody waits for the peer to say something.
+    /// Whether an answer of the peer is awaited.
     fn is_waited_for(&self) -> bool {
         self.streams.awaited() > 0 || self.liveness.measured.is_some()
     }
 
-    /// Silence after which the peer is asked whether it is there, and from when on it counts.
+    /// Start of the present silence, and the silence after which a PING is sent.
     fn silence(&self) -> (Time, Duration) {
         let heard = self.liveness.heard;
         if self.is_waited_for() {
@@ -207,7 +207,7 @@ impl Session {
         }
         let last = self.liveness.asked[1].or(self.liveness.asked[0]);
         if last.is_some_and(|(_, at)| self.liveness.heard > at) {
-            // It is there, and the answer is behind what else it says.
+            // The peer is alive; its answer is queued behind other data.
             self.liveness.asked = [None; 2];
         }
         if self.liveness.asked[1].is_some() {

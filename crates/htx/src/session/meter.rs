@@ -1,33 +1,33 @@
-//! Frames that make no progress: how many are allowed before the session ends.
+//! Frames without progress: how many are allowed before the session ends.
 
 use betanet_machine::Time;
 use betanet_wire::Code;
 
 use super::Session;
 
-/// Frames without progress that may come at once.
+/// Number of frames without progress that may arrive at once.
 const BURST: u64 = 16_384;
-/// So many more may come each second.
+/// Number of further frames without progress allowed per second.
 const A_SECOND: u64 = 2_000;
-/// One frame, in the unit that the meter counts in.
+/// One frame, in the meter's unit.
 const ONE: u64 = 1_000_000;
-/// Payloads from this size on are paid for by the bandwidth that they take.
+/// Payload size from which a frame's bandwidth pays for it.
 const LARGE: usize = 512;
-/// New bytes in a STREAM frame from which on it pays for a frame without.
+/// Number of new bytes in a STREAM frame that pay for one frame without progress.
 const WORTH: u64 = 64;
-/// WINDOW_UPDATEs that one STREAM frame of this side may bring: the stream's and the connection's.
+/// WINDOW_UPDATEs that one sent STREAM frame may cause: the stream's and the connection's.
 const UPDATES: u64 = 2;
-/// What a turned key costs: three derivations.
+/// Cost of a key update, in frames: three derivations.
 pub(super) const TURN: u64 = 4;
-/// Bytes of a stream that was reset count as this many a frame at least.
+/// Minimum charge, in bytes, of a frame for a stream that was reset.
 const LATE_LEAST: u64 = 256;
 
-/// A token bucket. What makes progress fills it, as time does.
+/// A token bucket, refilled by progress and by time.
 #[derive(Debug, Hash)]
 pub(super) struct Meter {
     level: u64,
     at: Time,
-    /// Bytes that may still come for streams that this side reset: the peer had credit for them.
+    /// Bytes that may still arrive for streams that this side reset: the peer had credit for them.
     late: u64,
 }
 
@@ -44,24 +44,24 @@ impl Meter {
         self.level = (self.level + frames * ONE).min(BURST * ONE);
     }
 
-    /// A STREAM frame with data leaves.
+    /// Records that a STREAM frame with data was sent.
     pub(super) fn sent(&mut self) {
         self.earn(UPDATES);
     }
 
-    /// A stream ends here whose peer may not know it yet and has credit for so many bytes.
+    /// Records that a stream ended here with `credit` bytes that the peer may still send.
     pub(super) const fn reset(&mut self, credit: u64) {
         self.late = self.late.saturating_add(credit);
     }
 
-    /// Whether bytes for a stream that ended are those that had credit.
+    /// Whether bytes for an ended stream are covered by earlier credit.
     pub(super) fn late(&mut self, bytes: u64) -> bool {
         let left = self.late.checked_sub(bytes.max(LATE_LEAST));
         self.late = left.unwrap_or(0);
         bytes > 0 && left.is_some()
     }
 
-    /// Whether so many more frames without progress are allowed.
+    /// Spends the cost of `frames` frames without progress; `false` over the bound.
     fn spend(&mut self, now: Time, frames: u64) -> bool {
         let micros = u64::try_from((now - self.at).as_micros()).unwrap_or(u64::MAX);
         self.at = now;
@@ -78,7 +78,7 @@ impl Meter {
 }
 
 impl Session {
-    /// Counts frames without progress; over the bound the session ends.
+    /// Counts frames without progress; over the bound, the session ends.
     pub(super) fn without_progress(&mut self, now: Time, frames: u64) {
         if !self.meter.spend(now, frames) {
             self.fail(
@@ -89,14 +89,14 @@ impl Session {
         }
     }
 
-    /// The same for a frame whose payload is free to choose.
+    /// Counts a frame whose payload the peer may choose freely.
     pub(super) fn idle_payload(&mut self, now: Time, len: usize) {
         if len < LARGE {
             self.without_progress(now, 1);
         }
     }
 
-    /// Counts a STREAM frame, by its new bytes and whether it brings the stream's end.
+    /// Counts a STREAM frame, by its new bytes and whether it ends the stream.
     pub(super) fn stream_frame(&mut self, now: Time, new: u64, ends: bool) {
         if new >= WORTH {
             self.meter.earn(1);

@@ -15,7 +15,7 @@ use crate::handshake::Outcome;
 /// The stream of epoch 0.
 const STREAM: u32 = 1;
 
-/// What has arrived and left on stream 1.
+/// Bytes received and sent on stream 1.
 #[derive(Debug, Default, Hash)]
 pub(super) struct Negotiation {
     buffer: Vec<u8>,
@@ -25,13 +25,13 @@ pub(super) struct Negotiation {
     decider: bool,
 }
 
-/// Why epoch 0 fails: the code and the words of the CLOSE.
+/// Why epoch 0 failed: code and reason of the CLOSE.
 type Failure = (Code, &'static str);
 
 const MALFORMED: Failure = (Code::MALFORMED_FRAME, "negotiation message");
 
 impl Session {
-    /// The handshake is done: epoch 0 begins with our capabilities.
+    /// Starts epoch 0 with our capabilities after the handshake.
     pub(super) fn negotiate(&mut self, now: Time, outcome: Outcome) {
         let (ours, theirs) = (self.own.peer_id(), outcome.peer.peer_id());
         self.negotiation.decider = ours < theirs;
@@ -133,7 +133,7 @@ impl Session {
         self.settle(now, &ours, &theirs, &sel, &raw)
     }
 
-    /// Both ends know the selection: ask for the keys that are bound to it.
+    /// Requests the keys bound to the selection, once both ends know it.
     fn settle(
         &mut self,
         now: Time,
@@ -153,7 +153,7 @@ impl Session {
             (theirs_raw, self.config.caps.as_slice())
         };
         let context = caps::context(sel, client, server, &template);
-        // What was said stays in the keys alone.
+        // From here only the keys depend on the exchanged messages.
         self.negotiation = Negotiation::default();
         self.config.caps = Vec::new();
         self.phase = Phase::Exporting;

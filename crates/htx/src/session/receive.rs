@@ -1,4 +1,4 @@
-//! What arrives: units are cut off the buffer, opened, and handed to their concern.
+//! Received bytes: units are cut off the buffer, decrypted, and dispatched.
 
 use betanet_machine::Time;
 use betanet_wire::Code;
@@ -13,14 +13,14 @@ use crate::stream::OFFSET_MAX;
 use crate::streams::{CONNECTION_RAISE, Place, STREAM_RAISE};
 use crate::{HandshakeError, StreamId};
 
-/// Payloads up to this are copied, so that a few bytes do not hold a large buffer.
+/// Payloads up to this size are copied, so that a few bytes do not hold a large buffer.
 const COPY_MAX: usize = 1024;
-/// What all streams' parts behind gaps may cost, bytes of memory.
+/// Maximum memory cost of all streams' parts behind gaps, bytes.
 const GAPS_MAX: usize = 1 << 20;
 
-/// What a look at the buffer found.
+/// Result of one pass over the buffer.
 enum Step {
-    /// Something was taken; look again.
+    /// A unit was taken; look again.
     Took,
     /// More bytes are needed, or nothing can be read now.
     Wait,
@@ -98,14 +98,14 @@ impl Session {
         let total = match frame::total_length(&self.rx) {
             Ok(Some(n)) if n <= self.rx.len() => n,
             Ok(Some(n)) => {
-                // Room for the whole frame at once: a buffer that grows piece by piece is copied each time.
+                // Reserve room for the whole frame: a buffer that grows piece by piece is copied each time.
                 self.rx.reserve(n - self.rx.len());
                 return Step::Wait;
             }
             Ok(None) => return Step::Wait,
             Err(e) => {
                 self.malformed(now, e);
-                // Without a length there is no next frame.
+                // Without a length, the next frame cannot be found.
                 self.closing.stop_listening();
                 return Step::Took;
             }
@@ -230,7 +230,7 @@ impl Session {
                     self.send_stream_close(now, id, code);
                     return self.late_bytes(now, data.len() as u64);
                 }
-                // Opened and closed without end they make no progress; one that carries bytes earns it back.
+                // Streams opened and closed endlessly make no progress; a stream that carries bytes earns the cost back.
                 self.without_progress(now, 1);
             }
             Place::Wrong => return self.fail(now, Code::MALFORMED_FRAME, "stream id"),
@@ -276,7 +276,7 @@ impl Session {
         self.stream_frame(now, new, ends && !ended);
         if first {
             self.send_window(now, id, STREAM_RAISE);
-            // For a stream of this side it was made when it was opened: its answer may be what lacks it.
+            // For a stream of this side, room was made on opening: its answer may be the one that lacks it.
             if self.streams.get(id).is_some_and(|s| !s.mine) {
                 self.make_room_beside(now);
             }
@@ -284,8 +284,8 @@ impl Session {
         self.deliver(now, id);
     }
 
-    /// A stream that nobody reads may hold a whole connection's first credit: each one beside it brings more, so
-    /// that it does not stop the others.
+    /// A stream that nobody reads may occupy the connection's whole first credit. Each further stream adds credit, so that
+    /// it does not block the others.
     pub(super) fn make_room_beside(&mut self, now: Time) {
         if self.streams.len() > 1
             && let Some(step) = self.streams.receive.widen(now, STREAM_RAISE)
@@ -294,7 +294,7 @@ impl Session {
         }
     }
 
-    /// Bytes for a stream that ended: nobody waits for them, their credit goes back at once.
+    /// Returns the credit of bytes for an ended stream at once, because nobody consumes them.
     fn late_bytes(&mut self, now: Time, n: u64) {
         self.stats.late += 1;
         if !self.meter.late(n) {
@@ -347,7 +347,7 @@ impl Session {
         self.finish_without_data(now, id);
     }
 
-    /// A FIN that came behind all data, or alone.
+    /// Handles a FIN without data, after all data or on its own.
     fn finish_without_data(&mut self, now: Time, id: StreamId) {
         let Some(stream) = self.streams.get_mut(id) else {
             return;
@@ -357,7 +357,7 @@ impl Session {
             let kindless = stream.kind.is_none();
             self.streams.answered(id);
             if kindless {
-                // Opened and ended without even a type.
+                // The stream was opened and ended without even a type byte.
                 self.send_stream_close(now, id, Code::MALFORMED_FRAME);
                 return self.remove_stream(now, id);
             }

@@ -1,4 +1,4 @@
-//! Frames that are allowed and make no progress: without end they end the session, at honest rates they do not.
+//! Frames that are allowed but make no progress: sent endlessly they end the session, at honest rates they do not.
 
 use core::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{closed, stream};
 
 const ENDED: Option<(Code, By)> = Some((Code::POLICY_REJECTED, By::Local));
 
-/// What is sent again and again; the number says how often before.
+/// A repeated frame; the number is the count of earlier repetitions.
 type Kind = (&'static str, fn(&mut Raw, u32));
 
 const KINDS: [Kind; 12] = [
@@ -70,7 +70,7 @@ const KINDS: [Kind; 12] = [
     }),
 ];
 
-/// How many of them are taken before the session ends, so many a millisecond.
+/// How many such frames are accepted before the session ends, at `a_ms` per millisecond.
 fn taken(kind: Kind, a_ms: u32, most: u32) -> Option<u32> {
     let mut raw = Raw::open();
     for n in 0..most {
@@ -125,7 +125,7 @@ fn keys_that_turn_without_end_end_the_session() {
 
 #[test]
 fn what_carries_bytes_pays_for_what_does_not() {
-    // Large PADDING takes bandwidth as data does.
+    // Large PADDING costs bandwidth as data does.
     let mut raw = Raw::open();
     for _ in 0..40_000 {
         raw.send(Head::connection(ty::PADDING), &[0; 512]);
@@ -156,7 +156,7 @@ fn what_carries_bytes_pays_for_what_does_not() {
 fn what_was_on_its_way_to_a_stream_that_is_reset_ends_nothing() {
     let mut raw = Raw::open();
     let mut n = 0;
-    // 262 000 bytes each, of which none is waited for.
+    // 262 000 bytes each, none of which is awaited.
     for id in (3..203).step_by(2) {
         raw.send_stream(id, 0, b"\x01", false);
         let now = raw.now;
@@ -182,7 +182,7 @@ fn bytes_behind_gaps_are_bounded_in_a_stream_and_in_the_session() {
     raw.drain();
     raw.send_stream(3, 2 + 2 * 64, b"x", false);
     assert_eq!(closed(&raw.events()), malformed);
-    // Each stream within its bound: all of them together are over theirs.
+    // Each stream stays within its bound; together they exceed theirs.
     let mut raw = Raw::open();
     let mut held = 0;
     let ended = (0..256u32).find_map(|n| {
@@ -197,7 +197,7 @@ fn bytes_behind_gaps_are_bounded_in_a_stream_and_in_the_session() {
     assert!(held <= (1 << 20) + 64 * 129, "{held}");
 }
 
-/// A session, open on both sides; only the client is looked at.
+/// A session, open on both sides; only the client is inspected.
 fn client_that_waits() -> (Checked<Session>, Now) {
     let mut pair = Pair::that_asks();
     while pair.client.poll_transmit().is_some() {}
@@ -210,7 +210,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Whose client waits for the answer to a request.
+    /// A pair whose client waits for the answer to a request.
     fn that_asks() -> Self {
         let mut pair = Self::open();
         pair.client
@@ -270,7 +270,7 @@ impl Pair {
     }
 }
 
-/// Runs a session's timers to its end; how long it took, and how many times it said something.
+/// Runs a session's timers to its end; returns the duration and the number of outputs.
 fn until_cut(session: &mut Checked<Session>, alive_every: Option<Duration>) -> (Duration, usize) {
     let (mut said, mut now) = (0, NOW);
     let mut alive = NOW.mono;
@@ -305,7 +305,7 @@ fn a_peer_that_falls_silent_while_an_answer_is_waited_for_is_found_within_ten_se
     let (took, _) = until_cut(&mut client, None);
     assert_eq!(took, Duration::from_millis(9_500));
     assert!(client.get().silent_since().is_none());
-    // With nothing to wait for there is no hurry.
+    // With no pending request, the longer timeout applies.
     let mut idle = Pair::open().client;
     assert_eq!(until_cut(&mut idle, None).0, Duration::from_secs(40));
 }

@@ -1,4 +1,4 @@
-//! A client made of parts, which may send whatever it likes.
+//! A client assembled from parts, which may send anything.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub(crate) fn server_identity() -> Identity {
     Identity::from_seed(&[2; 32])
 }
 
-/// One whose PeerID is above the server's, or below: then it decides.
+/// An identity whose PeerID is above or below the server's, which decides the roles.
 pub(crate) fn client_identity() -> Identity {
     identity_that(|c, s| c < s)
 }
@@ -40,7 +40,7 @@ pub(crate) fn secrets(n: u8) -> Secrets {
     Secrets::new([n; 32], [n; 64])
 }
 
-/// A Noise initiator that speaks without the crate's rules.
+/// A Noise initiator without the crate's rules.
 pub(crate) fn noise_initiator(identity: &Identity, ephemeral: [u8; 32]) -> snow::HandshakeState {
     let server = server_identity();
     let prologue = [b"betanet/1.2".as_slice(), &EKM0, server.public().as_bytes()].concat();
@@ -87,12 +87,12 @@ pub(crate) struct Raw {
     sent: u64,
     last: Option<Transmit>,
     pub(crate) closed_streams: u32,
-    /// What the server's clock says.
+    /// The server's clock.
     pub(crate) now: Now,
 }
 
 impl Raw {
-    /// A server that has answered message 1 and hears no more.
+    /// A server that has answered message 1 and receives nothing more.
     pub(crate) fn after_message1() -> Checked<Session> {
         let server = server_identity();
         let (_, m1) = Initiator::start(
@@ -111,7 +111,7 @@ impl Raw {
         server
     }
 
-    /// Through the Noise handshake, in epoch 0, with nothing said yet.
+    /// Completes the Noise handshake and is in epoch 0, before any message.
     pub(crate) fn shake() -> Self {
         let server = server_identity();
         let (initiator, m1) = Initiator::start(
@@ -123,7 +123,7 @@ impl Raw {
             secrets(1),
         )
         .unwrap();
-        // A server that offers the version before as well, so that a wrong choice between them can be made.
+        // A server that also offers the previous version, so that a wrong choice can be made.
         let config = Config {
             caps: caps_with_l2(&["betanet/htx/1.1.0", caps::HTX]),
             ..Config::default()
@@ -179,7 +179,7 @@ impl Raw {
         self.negotiate(&msg::to_vec(&sel));
     }
 
-    /// Selects, and takes the keys of a context in which `whose` capabilities were `believed`.
+    /// Selects, and derives the keys of a context in which `whose` capabilities were `believed`.
     pub(crate) fn finish_negotiation(&mut self, whose: &str, believed: &[u8]) {
         self.send_selection(caps::HTX);
         let ours = self.caps.clone();
@@ -213,7 +213,7 @@ impl Raw {
         self.opener = Opener::new(TrafficSecret::server(&k0), false);
     }
 
-    /// In epoch 1, before its first frame from this side.
+    /// In epoch 1, before this side's first frame.
     pub(crate) fn before_first_frame() -> Self {
         let mut raw = Self::shake();
         raw.send_caps(&offered_caps(true, Extra::default()));
@@ -247,7 +247,7 @@ impl Raw {
         self.server.handle_input(now, Input::Bytes(bytes)).unwrap();
     }
 
-    /// Some milliseconds pass.
+    /// Advances the clock by some milliseconds.
     pub(crate) fn pass(&mut self, ms: u64) {
         self.now.mono = self.now.mono + core::time::Duration::from_millis(ms);
     }
@@ -268,7 +268,7 @@ impl Raw {
         std::iter::from_fn(|| self.server.poll_event()).collect()
     }
 
-    /// Takes and opens what the server sent.
+    /// Takes and decrypts the server's output.
     pub(crate) fn drain(&mut self) -> Vec<Head> {
         let mut heads = Vec::new();
         while let Some(transmit) = self.server.poll_transmit() {

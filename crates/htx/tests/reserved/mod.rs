@@ -1,4 +1,4 @@
-//! Giving credit back, giving up and closing are never refused: the queues keep room for them.
+//! Returning credit, aborting and closing are never refused: the queues keep room for them.
 
 use betanet_htx::{Command, Error, Event, Transmit};
 use betanet_machine::Machine as _;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::raw::Raw;
 
-/// A session that can say nothing more before its carrier takes something, with four streams of the peer's, half read.
+/// A session whose output queues are full, with four half-read streams of the peer.
 fn full() -> Raw {
     let mut raw = Raw::open();
     for id in [3, 5, 7, 9] {
@@ -33,7 +33,7 @@ fn credit_that_is_given_back_to_a_full_session_is_not_lost() {
     for id in [3, 5, 7, 9] {
         raw.server.call(now, |s| s.consume(now, id, 140_000));
     }
-    // Each stream's credit is short by half, and is granted at once.
+    // Each stream lacks half its credit, which is granted at once.
     assert!(frames_out(&raw) >= before + 4);
     raw.drain();
     for id in [3, 5, 7, 9] {

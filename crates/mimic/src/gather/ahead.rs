@@ -1,4 +1,4 @@
-//! How much is read, and in which pieces: what a window opens for depends on it, and where a sender stands still.
+//! How much is read, and in which pieces: these decide when a window opens, and where a sender stalls.
 
 use std::io;
 use std::pin::Pin;
@@ -11,27 +11,27 @@ use tokio::time::Instant;
 
 use super::Unread;
 
-/// Bytes that are read at once, at most.
+/// Maximum number of bytes read at once.
 const READ: usize = 256 << 10;
-/// Bytes that a browser reads with one system call: a window opens in between.
+/// Number of bytes that a browser reads with one system call: the window may open in between.
 pub(super) const PIECE: usize = 17 << 10;
-/// How far a number of bytes may be from whole pieces that stands for them.
+/// Maximum distance of a byte count from the whole number of pieces that it stands for.
 const NEAR: usize = 1 << 10;
-/// How long is waited for what comes of what was read: a sender whose window opened goes on within that.
+/// Time to wait for the effect of a read: a sender whose window opened continues within it.
 const MORE: Duration = Duration::from_micros(60);
-/// How often it is looked at meanwhile, at most: a clock that is driven by hand stands still.
+/// Maximum number of checks meanwhile: a simulated clock stands still.
 const LOOKS: u32 = 1000;
 
-/// What is read before it is asked for. Its room is kept: memory that is fresh is slow, and a sender waits for who reads.
+/// Bytes read before they are requested. The buffer is kept: fresh memory is slow, and a sender waits for its reader.
 pub(super) struct Ahead {
     reads: Reads,
     room: Vec<u8>,
-    /// From where to where there is something.
+    /// Start and end of the buffered bytes.
     from: usize,
     to: usize,
-    /// When the first was read of what is to be read in part.
+    /// Time of the first read under a partial limit.
     first: Option<Instant>,
-    /// What the socket would have left of what there was when it was to be read until more has come.
+    /// Bytes that the socket would have left of those present when reading until more has come began.
     before: Option<usize>,
 }
 
@@ -69,7 +69,7 @@ impl Ahead {
         self.from == self.to
     }
 
-    /// Gives what may be read. Nothing is given where nothing is to be read in part: the socket is asked itself.
+    /// Yields readable bytes. It yields none without a partial limit: the socket is then read directly.
     pub(super) fn poll_read<S: AsyncRead + Unread + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -89,7 +89,7 @@ impl Ahead {
         Poll::Ready(Ok(true))
     }
 
-    /// Reads what is to be read now.
+    /// Reads the bytes to be read now.
     fn poll_part<S: AsyncRead + Unread + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -111,7 +111,8 @@ impl Ahead {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads piece by piece until so much has come as there is room for by that, and no more: that is of the next time.
+    /// Reads piece by piece until as many bytes have come as the freed room allows, and no more: later ones belong to the next
+    /// time.
     fn poll_until<S: AsyncRead + Unread + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -119,13 +120,14 @@ impl Ahead {
         bytes: usize,
     ) -> Poll<io::Result<()>> {
         let Some(before) = self.before.or_else(|| socket.unread()) else {
-            // Where the system does not say what comes, as much is read.
+            // If the system does not report unread bytes, as many are read.
             self.reads = Reads::AtMost(bytes.max(1));
             return self.poll_part(cx, socket);
         };
         let came = loop {
             let n = ready!(self.poll_fill(cx, socket, PIECE))?;
-            // By how much a window opens is the system's to say. Half of what is wanted counts: the next opening would be for all there is.
+            // The system decides by how much a window opens. Half the wanted amount counts: the next opening would admit all
+            // the rest.
             let left = socket.unread().unwrap_or_default();
             let came = self.to + left >= before + bytes / 2;
             if came || n < PIECE || self.to + PIECE > READ {
@@ -142,15 +144,15 @@ impl Ahead {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads what there is, and what comes while it does, before anything is made of any of it: its sender would stand still meanwhile,
-    /// where a browser's does not.
+    /// Reads all available bytes, and those that arrive meanwhile, before any is processed: otherwise the sender would stall,
+    /// which a browser's does not.
     fn poll_all<S: AsyncRead + Unread + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut S,
     ) -> Poll<io::Result<()>> {
         while self.to < READ {
-            // No more than there is: who asks for more has to be woken for what comes next.
+            // No more than is available: a request for more must register for wake-up.
             let there = socket.unread().filter(|n| *n > 0);
             if self.to > 0 && there.is_none() && !soon(|| socket.unread().is_some_and(|n| n > 0)) {
                 break;
@@ -167,7 +169,7 @@ impl Ahead {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once, behind what was read: how much came. It is pending only where nothing was.
+    /// Reads once after the bytes already read; returns the number. Pending only if nothing was buffered.
     fn poll_fill<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -186,7 +188,7 @@ impl Ahead {
     }
 }
 
-/// As many pieces, if it is about that much.
+/// Rounds to whole pieces if the number is close to that.
 fn whole(bytes: usize) -> usize {
     let pieces = bytes.saturating_add(NEAR) / PIECE * PIECE;
     Some(pieces)
@@ -194,7 +196,7 @@ fn whole(bytes: usize) -> usize {
         .unwrap_or(bytes)
 }
 
-/// Whether it holds soon.
+/// Whether the condition holds within [`MORE`].
 fn soon(holds: impl Fn() -> bool) -> bool {
     let until = Instant::now() + MORE;
     for _ in 0..LOOKS {

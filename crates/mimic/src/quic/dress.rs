@@ -1,5 +1,5 @@
-//! A client's first datagrams, cut and padded as Chromium does it ("chaos protection"): the hello in pieces out of order, with PINGs
-//! and PADDING between them, in datagrams of 1 250 bytes.
+//! A client's first datagrams, split and padded as Chromium does it ("chaos protection"): the hello in shuffled pieces, with
+//! PINGs and PADDING between them, in datagrams of 1 250 bytes.
 
 use betanet_traffic::template::{InitialKeys, Opened};
 
@@ -7,19 +7,19 @@ use super::{INITIAL, draw, varint};
 
 const PING: u8 = 1;
 const CRYPTO: u64 = 6;
-/// Pieces that the hello's part in one packet is cut into, at most.
+/// Maximum number of pieces of the hello's part in one packet.
 const PIECES: usize = 9;
-/// Bytes that a piece may add: type, offset, length.
+/// Maximum overhead of a piece in bytes: type, offset, length.
 const PIECE_HEAD: usize = 1 + 4 + 2;
-/// PINGs of one packet, at most.
+/// Maximum number of PINGs in one packet.
 const PINGS: usize = 8;
-/// Bytes of a seal.
+/// Length of the AEAD tag.
 const TAG: usize = 16;
 
-/// Changes what looks different in Initial packets. Their keys are no secret.
+/// Rewrites Initial packets to Chromium's form. Anybody can derive their keys.
 ///
-/// Chromium counts them from one: each leaves with the number behind its own, and what acknowledges it is told of its own again. Behind
-/// a Retry, whose connection ID makes other keys, all passes as it is.
+/// Chromium numbers them from one: each packet leaves with its number plus one, and acknowledgements are mapped back. After a
+/// Retry, whose connection ID changes the keys, all packets pass unchanged.
 pub(super) struct Dress(Option<Keys>);
 
 struct Keys {
@@ -27,7 +27,7 @@ struct Keys {
     server: InitialKeys,
 }
 
-/// Numbers that are drawn.
+/// Random numbers.
 struct Dice(Vec<u8>);
 
 impl Dice {
@@ -37,10 +37,10 @@ impl Dice {
     }
 }
 
-/// A packet's frames, by what becomes of them.
+/// A packet's frames, by their treatment.
 struct Frames<'a> {
     crypto: Vec<(u64, &'a [u8])>,
-    /// Whatever else there is, whole.
+    /// All other frames, unchanged.
     others: Vec<&'a [u8]>,
 }
 
@@ -52,14 +52,14 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
     Some(now[1..].iter().fold(start, |n, b| n << 8 | u64::from(*b)))
 }
 
-/// How long the frame is that begins here; `None` where it is not whole, or has no place in a handshake's first packets.
+/// Length of the frame that begins here; `None` if it is incomplete, or does not belong in a handshake's first packets.
 fn frame(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
     match number(&mut rest)? {
         0 | 1 => {}
         kind @ (2 | 3) => {
             let (_, _, ranges) = (number(&mut rest)?, number(&mut rest)?, number(&mut rest)?);
-            // The first range, two numbers for each other one, and with ECN three counters.
+            // The first range, two numbers for each further range, and three counters with ECN.
             for _ in 0..1 + 2 * ranges + if kind == 3 { 3 } else { 0 } {
                 number(&mut rest)?;
             }
@@ -104,7 +104,7 @@ impl Dress {
         Self(keys.map(|(client, server)| Keys { client, server }))
     }
 
-    /// The datagram as it leaves; one without Initial packets leaves as it is.
+    /// Rewrites an outgoing datagram; one without Initial packets stays unchanged.
     pub(super) fn put_on(&self, datagram: &mut Vec<u8>) {
         let Some(Keys { client, .. }) = &self.0 else {
             return;
@@ -118,7 +118,7 @@ impl Dress {
         } else {
             None
         };
-        // Behind it stand packets of other keys: only its length is brought to what a browser's is.
+        // Packets with other keys follow: only the datagram's length is adapted to a browser's.
         let plain = || {
             let packet = client.seal(&opened.head, &opened.number, &opened.frames);
             let mut whole = [packet.ok()?, opened.rest.clone()].concat();
@@ -130,12 +130,12 @@ impl Dress {
         }
     }
 
-    /// The server's datagram as the connection is to see it.
+    /// Rewrites an incoming datagram for the connection.
     pub(super) fn take_off(&self, datagram: &[u8]) -> Option<Vec<u8>> {
         let Keys { server, .. } = self.0.as_ref()?;
         let mut opened = server.open(datagram).ok()??;
         let counted = count_down(&mut opened.frames);
-        // More of its kind may stand behind it.
+        // More Initial packets may follow.
         let rest = self.take_off(&opened.rest);
         if counted.is_none() && rest.is_none() {
             return None;
@@ -145,7 +145,7 @@ impl Dress {
     }
 }
 
-/// The packet number behind this one.
+/// Increments the packet number.
 fn count_up(number: &mut [u8]) {
     for byte in number.iter_mut().rev() {
         *byte = byte.wrapping_add(1);
@@ -155,7 +155,7 @@ fn count_up(number: &mut [u8]) {
     }
 }
 
-/// Makes the largest number that each acknowledgement names one less; `None` where there is none.
+/// Decrements the largest number of each acknowledgement; `None` if there is no acknowledgement.
 fn count_down(frames: &mut [u8]) -> Option<()> {
     let (mut at, mut found) = (0, None);
     while let Some(len) = frame(&frames[at..]) {
@@ -168,7 +168,7 @@ fn count_down(frames: &mut [u8]) -> Option<()> {
     found
 }
 
-/// Writes the number that stands here one less, as long as it is.
+/// Decrements the number that begins here and keeps its length.
 fn less(bytes: &mut [u8]) -> Option<()> {
     let mut rest = &*bytes;
     let n = number(&mut rest)?.checked_sub(1)?.to_be_bytes();
@@ -181,7 +181,7 @@ fn less(bytes: &mut [u8]) -> Option<()> {
 
 fn dressed(keys: &InitialKeys, opened: &Opened) -> Option<Vec<u8>> {
     let frames = Frames::read(&opened.frames)?;
-    // Header, length, number and seal stand around the frames.
+    // Header, length, number and tag enclose the frames.
     let room = INITIAL.checked_sub(opened.head.len() + 2 + opened.number.len() + TAG)?;
     let mut dice = Dice(draw::<512>().ok()?.to_vec());
     let least: usize = frames.others.iter().map(|f| f.len()).sum();
@@ -216,7 +216,7 @@ fn dressed(keys: &InitialKeys, opened: &Opened) -> Option<Vec<u8>> {
         let j = dice.below(i + 1);
         parts.swap(i, j);
     }
-    // What was not spent of the room is PADDING, a share of it before each part, and the rest behind them.
+    // The remaining room becomes PADDING, a share of it before each part, and the rest at the end.
     let used: usize = parts.iter().map(Vec::len).sum();
     let mut padding = room.checked_sub(least + used)?;
     let mut out = frames.others.concat();
@@ -241,7 +241,7 @@ mod tests {
 
     use super::*;
 
-    /// A packet with these frames, in a datagram of 1 200 bytes.
+    /// A packet with these frames in a datagram of 1 200 bytes.
     fn datagram(dcid: &[u8; 8], frames: &[u8]) -> Vec<u8> {
         let keys = InitialKeys::new(dcid).unwrap();
         let head = [&[0xc0, 0, 0, 0, 1, 8][..], dcid, &[0, 0]].concat();
@@ -264,7 +264,7 @@ mod tests {
         let captured: serde_json::Value =
             serde_json::from_str(betanet_carrier::CHROMIUM_156).unwrap();
         let hello = betanet_wire::text::unhex(captured["hellos"][0].as_str().unwrap()).unwrap();
-        // A hello of TLS over TCP in one record, without its parameters: any hello does.
+        // A TLS-over-TCP hello in one record, without its parameters: any hello does.
         let hello = &hello[5..];
         let (one, two) = hello.split_at(1100);
         let dcid = [7; 8];
@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(acked.len(), INITIAL);
         let opened = InitialKeys::new(&dcid).unwrap().open(&acked).unwrap();
         assert_eq!(opened.unwrap().frames[..5], [2, 0, 0, 0, 0]);
-        // A packet of other keys behind it stays there, and the number rises all the same.
+        // A following packet with other keys stays, and the number is incremented all the same.
         let keys = InitialKeys::new(&dcid).unwrap();
         let head = [&[0xc1, 0, 0, 0, 1, 8][..], &dcid, &[0, 0]].concat();
         let first = keys.seal(&head, &[0, 255], &[1; 8]).unwrap();
@@ -332,7 +332,7 @@ mod tests {
             let taken = dress.take_off(datagram)?;
             Some(keys.open(&taken).unwrap().unwrap())
         };
-        // Behind a hello, in one byte and in two, with ranges and with ECN's counters.
+        // After a hello, in one byte and in two, with ranges and with ECN counters.
         for (came, seen) in [
             (
                 vec![6, 0, 2, 7, 7, 2, 5, 0, 0, 0],
@@ -356,7 +356,7 @@ mod tests {
                 (&[2, 8, 0, 0, 0][..], 9)
             );
         }
-        // Nothing to be told of, what nobody sent, what ends early, another packet.
+        // Nothing to rewrite: unsent numbers, truncated frames, another packet type.
         for other in [
             &[1, 1, 1, 1][..],
             &[2, 0, 0, 0, 0],

@@ -1,4 +1,4 @@
-//! Moves datagrams between a socket and a QUIC connection, driven by whoever polls.
+//! Moves datagrams between a socket and a QUIC connection, driven by its poller.
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
@@ -17,31 +17,31 @@ use tokio::time::{Instant, Sleep};
 use super::dress::Dress;
 use super::{export, other};
 
-/// Datagrams that leave, or come in, by one system call.
+/// Maximum number of datagrams per system call.
 const BATCH: usize = 16;
-/// Longest datagram.
+/// Maximum length of a datagram.
 const DATAGRAM: usize = 1500;
-/// Datagrams taken in before others get a turn.
+/// Number of datagrams received before other tasks get a turn.
 const TURN: usize = 256;
-/// Cadence of Chromium's PINGs on a connection with an open request.
+/// Interval of Chromium's PINGs on a connection with an open request.
 const PING: Duration = Duration::from_secs(15);
 
 /// A connection, its socket and its timers.
 pub(super) struct Pump {
-    /// In a lock for the exporter alone, which asks through a shared reference.
+    /// Locked only for the exporter, which has a shared reference.
     connection: Mutex<Connection>,
     socket: UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
     to: SocketAddr,
     dress: Dress,
-    /// Datagrams of one size but for the last, which the socket has not taken yet.
+    /// Datagrams of equal size, except the last, that the socket has not accepted yet.
     leaving: Vec<u8>,
     segment: usize,
-    /// One that does not fit behind those.
+    /// A datagram that does not fit after those.
     next: Option<Vec<u8>>,
     incoming: Vec<u8>,
-    /// Datagrams that came.
+    /// Number of received datagrams.
     came: u64,
     timer: Pin<Box<Sleep>>,
     beat: Pin<Box<Sleep>>,
@@ -87,7 +87,7 @@ impl Pump {
         export(&mut connection, label, context, out)
     }
 
-    /// Until the handshake is done.
+    /// Ready once the handshake is done.
     pub(super) fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.drive(cx)?;
         if self.connection().is_established() {
@@ -96,13 +96,13 @@ impl Pump {
         Poll::Pending
     }
 
-    /// Takes in what has come, and sends what there is to send.
+    /// Receives and sends all pending datagrams.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         self.receive(cx)?;
         if self.beat.as_mut().poll(cx).is_ready() {
             self.beat.as_mut().reset(Instant::now() + PING);
             let _ = self.beat.as_mut().poll(cx);
-            // Refused by a connection that is over, which is seen below.
+            // Refused by a finished connection, which is noticed below.
             let _ = self.connection().send_ack_eliciting();
         }
         self.flush(cx)?;
@@ -119,10 +119,10 @@ impl Pump {
         Err(Error::Quic(io::Error::other(why)))
     }
 
-    /// Sends what there is to send, and sets the timer to when there is more to do.
+    /// Sends pending datagrams, and sets the timer.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         self.send(cx)?;
-        // What was sent may have set it nearer; it may be due already, and its work something to send.
+        // Sending may have moved the timeout, which may already be due and cause more output.
         while let Some(after) = self.connection().timeout() {
             if !after.is_zero() {
                 self.timer.as_mut().reset(Instant::now() + after);
@@ -176,13 +176,13 @@ impl Pump {
                 self.came += 1;
                 let early = datagram.first().is_some_and(|b| b & 0x80 != 0);
                 let mut seen = early.then(|| self.dress.take_off(datagram)).flatten();
-                // What does not open is dropped; what ends the connection is seen by its state.
+                // Undecryptable packets are dropped; the connection's state shows its end.
                 let _ = connection.recv(seen.as_deref_mut().unwrap_or(datagram), info);
             }
         }
     }
 
-    /// Sends what waits, then what the connection has.
+    /// Sends waiting datagrams, then the connection's.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         loop {
             if self.poll_leave(cx)?.is_pending() {
@@ -194,7 +194,7 @@ impl Pump {
         }
     }
 
-    /// Takes datagrams from the connection: as many of one size as go together, and a shorter one behind them. Whether there are any.
+    /// Collects datagrams of equal size from the connection, with a shorter one at the end. Returns whether there are any.
     fn fill(&mut self) -> Result<bool, Error> {
         let connection = self
             .connection
@@ -212,7 +212,7 @@ impl Pump {
                     Err(e) => return Err(other(e)),
                 },
             };
-            // Long headers are a handshake's.
+            // Long headers mean a handshake.
             let early = datagram.first().is_some_and(|b| b & 0x80 != 0);
             if early && self.segment == 0 {
                 self.dress.put_on(&mut datagram);
@@ -255,21 +255,21 @@ impl Pump {
         Poll::Ready(Ok(()))
     }
 
-    /// Datagrams that came so far.
+    /// Number of datagrams received so far.
     pub(super) const fn datagrams(&self) -> u64 {
         self.came
     }
 
-    /// Whether all has left that may leave now.
+    /// Whether everything that may leave now has left.
     pub(super) fn is_empty(&self) -> bool {
         self.leaving.is_empty() && self.next.is_none()
     }
 
-    /// Ends the connection; what has to be said of it is said, if the socket takes it.
+    /// Closes the connection; the close leaves if the socket accepts it.
     pub(super) fn close(&mut self) {
         /// `H3_NO_ERROR`.
         const NO_ERROR: u64 = 0x100;
-        // Refused by one that has ended.
+        // Refused by a finished connection.
         let _ = self.connection().close(true, NO_ERROR, b"");
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let _ = self.send(&mut cx);

@@ -1,4 +1,4 @@
-//! One HTTP/3 request on a connection, and the session's bytes within it.
+//! One HTTP/3 request on a connection, which carries the session's bytes.
 
 use std::task::{Context, Poll, ready};
 
@@ -10,20 +10,20 @@ use quiche::h3::{self, Event, Header, NameValue as _};
 use super::other;
 use super::pump::Pump;
 
-/// Bytes of a body that are read at once.
+/// Maximum number of body bytes read at once.
 const CHUNK: usize = 64 << 10;
 /// `H3_REQUEST_CANCELLED` (RFC 9114 §8.1).
 const CANCELLED: u64 = 0x10c;
 
-/// A request, and what has come in answer to it.
+/// A request, and the part of its answer that has arrived.
 pub(super) struct Exchange {
     pump: Pump,
     http: h3::Connection,
     stream: u64,
     head: Option<Response<()>>,
-    /// The answer's body has ended.
+    /// Whether the answer's body has ended.
     ended: bool,
-    /// The stream was broken off by the server.
+    /// Whether the server reset the stream.
     reset: bool,
     leaving: bool,
 }
@@ -34,7 +34,7 @@ fn http_config() -> Result<h3::Config, Error> {
     Ok(config)
 }
 
-/// Chromium's order: `:method`, `:authority`, `:scheme`, `:path`, then the others.
+/// Fields in Chromium's order: `:method`, `:authority`, `:scheme`, `:path`, then the others.
 fn fields(request: &Request<()>) -> Vec<Header> {
     let uri = request.uri();
     let authority = uri.authority().map_or("", |a| a.as_str());
@@ -65,7 +65,7 @@ fn head_of(list: &[Header]) -> Option<Response<()>> {
 }
 
 impl Exchange {
-    /// Sends a request's head; with `whole`, nothing follows.
+    /// Sends a request's head; `whole` means that no body follows.
     pub(super) fn begin(mut pump: Pump, request: &Request<()>, whole: bool) -> Result<Self, Error> {
         let config = http_config()?;
         let mut http = h3::Connection::with_transport(pump.connection(), &config).map_err(other)?;
@@ -83,7 +83,7 @@ impl Exchange {
         })
     }
 
-    /// Drives the connection, and takes up what it has to say.
+    /// Drives the connection and handles its events.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         let driven = self.pump.drive(cx);
         loop {
@@ -117,7 +117,7 @@ impl Exchange {
         }
     }
 
-    /// The next bytes of the answer's body, as far as they have come.
+    /// The next bytes of the answer's body, if any have arrived.
     fn body(&mut self) -> Option<Bytes> {
         let mut buf = vec![0; CHUNK];
         let n = self
@@ -126,7 +126,7 @@ impl Exchange {
             .ok()
             .filter(|n| *n > 0)?;
         buf.truncate(n);
-        // Few bytes do not hold on to a whole buffer.
+        // A few bytes must not hold a whole buffer.
         Some(if n < CHUNK / 4 {
             Bytes::copy_from_slice(&buf)
         } else {
@@ -142,11 +142,11 @@ impl Exchange {
 /// A tunnel within an HTTP/3 request.
 pub(super) struct QuicheTunnel {
     exchange: Exchange,
-    /// Taken, and not yet handed to HTTP/3.
+    /// Bytes accepted but not yet given to HTTP/3.
     waiting: Bytes,
     ending: bool,
     accepted: bool,
-    /// What of the end was told: the body's, and the connection's.
+    /// Ends already reported: the body's, and the connection's.
     told_end: bool,
     told_leaving: bool,
 }
@@ -163,7 +163,7 @@ impl QuicheTunnel {
         }
     }
 
-    /// Hands what waits to HTTP/3, as far as credit and congestion allow. Whether all was.
+    /// Gives HTTP/3 the waiting bytes as far as credit and congestion allow. Returns whether all were accepted.
     fn write(&mut self) -> Result<bool, Error> {
         let Exchange {
             http, pump, stream, ..
@@ -185,7 +185,7 @@ impl QuicheTunnel {
         Ok(true)
     }
 
-    /// The same, after what has come may have brought credit.
+    /// The same after received datagrams, which may have brought credit.
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.write()? {
             return Poll::Ready(Ok(()));
@@ -194,7 +194,7 @@ impl QuicheTunnel {
         if self.write()? {
             return Poll::Ready(Ok(()));
         }
-        // What was handed over last leaves; its acknowledgement wakes.
+        // The last bytes leave now; their acknowledgement wakes the task.
         self.exchange.pump.flush(cx)?;
         Poll::Pending
     }
@@ -251,7 +251,7 @@ impl Carrier for QuicheTunnel {
     }
 
     fn push(&mut self, cx: &mut Context<'_>) {
-        // A broken socket is what the next turn finds.
+        // The next turn finds a broken socket.
         let _ = self.exchange.pump.flush(cx);
     }
 
@@ -270,7 +270,7 @@ impl Carrier for QuicheTunnel {
     }
 
     fn go_away(&mut self) {
-        // Clients have nothing to announce: they open no more requests.
+        // Clients need no announcement: they open no more requests.
     }
 
     fn export_as(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), Error> {
@@ -288,7 +288,7 @@ impl Carrier for QuicheTunnel {
         }
         while self.exchange.body().is_some() {}
         let _ = ready!(written);
-        // The server's end is what tells that ours has arrived.
+        // The server's end confirms that ours has arrived.
         if (self.exchange.ended || self.exchange.reset) && self.exchange.pump.is_empty() {
             return Poll::Ready(());
         }

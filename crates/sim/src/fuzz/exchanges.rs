@@ -1,4 +1,4 @@
-//! Directories and registries, and a gateway's exchanges under whatever clients send.
+//! Directories and registries, and a gateway's exchanges with arbitrary clients.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -16,7 +16,7 @@ use betanet_wire::ChargeTo;
 
 use crate::MixServer;
 
-/// A directory, an envelope, a relay's keys: what reads is what was written.
+/// Directories, envelopes and relay keys: decoding and encoding agree.
 pub fn directory(data: &[u8]) {
     if let Ok(envelope) = Envelope::from_bytes(data) {
         assert!(Envelope::from_bytes(&envelope.to_bytes()) == Ok(envelope));
@@ -40,7 +40,7 @@ pub fn directory(data: &[u8]) {
     }
 }
 
-/// A gateway told anything, by several clients at once: it keeps its contract and its bounds.
+/// A gateway with arbitrary input from several clients at once: it keeps its contract and its bounds.
 pub fn exchanges(data: &[u8]) {
     let service = Service::new(MemoryStore::new(1 << 16), Access::Anyone);
     let config = RecipientConfig { exchanges: 8 };
@@ -82,7 +82,7 @@ pub fn exchanges(data: &[u8]) {
         };
         let payload = match fragment.to_payload() {
             Ok(payload) => payload,
-            // What no client would send goes in as it is.
+            // Input that no client would send is passed as it is.
             Err(_) => {
                 let mut payload = [what; PAYLOAD];
                 let len = bytes.len().min(PAYLOAD);
@@ -97,7 +97,7 @@ pub fn exchanges(data: &[u8]) {
             },
             payload: Box::new(payload),
         };
-        // Refused only when too much waits, and everything is taken below.
+        // Refused only if too much is queued, and everything is taken below.
         assert!(server.handle_input(now, delivered).is_ok());
         while server.poll_transmit().is_some() {}
         while server.poll_event().is_some() {}

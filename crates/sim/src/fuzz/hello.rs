@@ -1,6 +1,6 @@
 use betanet_traffic::template::{FLIGHT_MAX, Flight, HELLO_MAX, Hello, Template, Transport};
 
-/// What a client begins with, and templates: nothing breaks the readers, and what they read is bounded by what there was.
+/// First bytes of a client, and templates: no input breaks the parsers, and their output is bounded by the input.
 pub fn hello(data: &[u8]) {
     let read = [
         Hello::from_stream(data).ok().flatten(),
@@ -21,7 +21,7 @@ pub fn hello(data: &[u8]) {
         assert!(data.len() < FLIGHT_MAX);
     }
     if let Ok(template) = Template::from_bytes(data) {
-        // Keys that are not known are left out.
+        // Unknown keys are left out.
         let bytes = template.to_bytes();
         assert!(bytes.len() <= data.len());
         assert_eq!(Template::from_bytes(&bytes).as_ref(), Ok(&template));

@@ -1,4 +1,4 @@
-//! Legs to peers of version 1.1: what they send in clear, and what they seal.
+//! Legs to peers of version 1.1: clear and sealed input.
 
 use betanet_compat11::frame::{self, Head};
 use betanet_compat11::{
@@ -11,8 +11,8 @@ use bytes::Bytes;
 use core::time::Duration;
 use zeroize::Zeroizing;
 
-/// An even first byte: tickets, where requests carry them, heads of frames, path headers, the kept memory. An odd one: a peer that seals
-/// whatever it likes, while this side does what it likes, one operation of five bytes after the other.
+/// An even first byte selects parsers: tickets, requests that carry them, frame heads, path headers, the stored memory. An odd
+/// one selects a peer that seals anything while this side acts freely, one operation of five bytes after the other.
 pub fn legs(data: &[u8]) {
     match data.split_first() {
         Some((first, rest)) if first % 2 == 0 => parsers(rest),
@@ -47,7 +47,7 @@ fn parsers(data: &[u8]) {
             carried(&reading, core::iter::empty(), None, Some(data)),
         ];
         for ticket in places.into_iter().flatten().chain([text]) {
-            // Nobody's key made it.
+            // No key made this ticket.
             assert!(key.open(ticket, 1_700_000_000_000).is_none());
         }
     }

@@ -10,11 +10,11 @@ use betanet_mix::{
     RelayKey, Sender, WINDOW, Way, build, public_key, unwrap_batch,
 };
 
-/// A payload as it is, a packet whose bytes were changed, or a window under any order of pieces and acknowledgements.
+/// A payload as it is, a packet with changed bytes, or a window under any order of pieces and acknowledgements.
 ///
 /// # Panics
 ///
-/// A law does not hold.
+/// An invariant does not hold.
 pub fn mix(data: &[u8]) {
     match data.split_first() {
         Some((0, rest)) => payload(rest),
@@ -50,7 +50,7 @@ fn unwrapped(packet: &mut Packet) -> Outcome {
 
 const PRIVATE: [u8; 32] = [7; 32];
 
-/// A packet for this key, changed where the bytes say.
+/// A packet for this key, changed where the bytes direct.
 fn packet(data: &[u8]) {
     let public = public_key(&PRIVATE);
     let Some(key) = RelayKey::check(public) else {
@@ -90,7 +90,7 @@ fn packet(data: &[u8]) {
     }
 }
 
-/// Whatever the bytes are, they are no packet.
+/// Arbitrary bytes are never a packet.
 fn raw_packet(data: &[u8]) {
     let mut packet = Packet(filled(data));
     assert!(unwrapped(&mut packet).is_err());
@@ -100,7 +100,7 @@ fn raw_packet(data: &[u8]) {
     clippy::panic,
     reason = "a fuzz target says what it found by panicking"
 )]
-/// One end sends, the other receives, and the bytes say what happens between them.
+/// One end sends, the other receives, and the bytes decide the events between them.
 fn window(data: &[u8]) {
     let (mut sender, mut receiver) = (Sender::new(), Receiver::new());
     let mut wire: BTreeMap<u16, (u16, Vec<u8>)> = BTreeMap::new();
@@ -141,7 +141,7 @@ fn window(data: &[u8]) {
             _ => now = now + Duration::from_millis(u64::from(*byte) * 20),
         }
         assert!(sender.room() <= usize::from(WINDOW) && got <= pushed);
-        // A liar's piece and a liar's acknowledgement.
+        // A forged piece and a forged acknowledgement.
         let far = u16::from_be_bytes([*byte, !*byte]);
         let mut lied_to = receiver.clone();
         if lied_to.take(far, far / 2, Vec::new()).is_ok() {

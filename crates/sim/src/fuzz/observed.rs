@@ -6,7 +6,7 @@ use betanet_traffic::shape::{Follower, Shape};
 use betanet_traffic::template::Initials;
 use betanet_traffic::template::front::Fronts;
 
-/// Datagrams of a QUIC client, each behind its length of two bytes: what is read of them can be shown.
+/// Datagrams of a QUIC client, each with a length prefix of two bytes: parsed data can be shown.
 pub fn initial(mut data: &[u8]) {
     let mut initials = Initials::default();
     while let Some((len, rest)) = data.split_first_chunk::<2>() {
@@ -30,12 +30,12 @@ pub fn initial(mut data: &[u8]) {
     }
 }
 
-/// Shapes of traffic: what reads is written and read again, and each trace is followed to its end.
+/// Shapes of traffic: a decoded shape encodes and decodes again, and each trace is followed to its end.
 pub fn shape(data: &[u8]) {
     let Ok(shape) = Shape::from_bytes(data) else {
         return;
     };
-    // Keys that are not known are left out.
+    // Unknown keys are left out.
     let written = shape.to_bytes();
     assert!(written.len() <= data.len());
     assert_eq!(Shape::from_bytes(&written).as_ref(), Ok(&shape));
@@ -51,7 +51,7 @@ pub fn shape(data: &[u8]) {
             if due > 0 {
                 follower.sent(at, due);
             }
-            // What is read at first, and then, is less than what is to come.
+            // The first read and the later partial reads are less than the remaining data.
             let all: usize = trace.iter().map(|step| usize::from(step.size) + 5).sum();
             assert!(follower.first_read().is_none_or(|first| first < all));
             assert_eq!(
@@ -63,13 +63,13 @@ pub fn shape(data: &[u8]) {
     }
 }
 
-/// Records of front origins: without the maintainers' signatures none counts.
+/// Records of front origins: without the maintainers' signatures none is accepted.
 pub fn front(data: &[u8]) {
     if let Ok(envelope) = Envelope::from_bytes(data) {
         let mut fronts = Fronts::default();
         assert!(fronts.add(&envelope, &Maintainers::new(&[])).is_err());
         assert!(fronts.is_empty());
-        // Keys that are not known are left out; what is signed is kept as it is.
+        // Unknown keys are left out; signed data is kept as it is.
         let bytes = envelope.to_bytes();
         assert!(bytes.len() <= data.len());
         let again = Envelope::from_bytes(&bytes).map(|e| e.to_bytes());

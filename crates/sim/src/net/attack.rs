@@ -1,4 +1,4 @@
-//! Those who do not keep to the rules.
+//! Attackers in the simulated mesh.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -16,53 +16,53 @@ use bytes::Bytes;
 use super::scenario::Step;
 use super::{Host, Id, Net, Task};
 
-/// What attackers do.
+/// Behaviour of attackers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AttackKind {
-    /// Tell of themselves at any number of addresses, most of which are not theirs.
+    /// Announce themselves at any number of addresses, most of which are not theirs.
     Eclipse,
-    /// Open exchanges as fast as they can, with forged, expired, replayed and contradicting records in them.
+    /// Open exchanges as fast as they can, with forged, expired, replayed and contradicting records.
     Storm,
 }
 
 /// An attack.
 #[derive(Clone, Copy, Debug)]
 pub struct Attack {
-    /// What they do.
+    /// Behaviour of the attackers.
     pub kind: AttackKind,
-    /// Attackers, percent of the nodes.
+    /// Percentage of nodes that are attackers.
     pub percent: u32,
-    /// /24 prefixes that they really hold.
+    /// Number of /24 prefixes that they really hold.
     pub prefixes: u32,
-    /// Exchanges that each opens a second.
+    /// Number of exchanges that each opens per second.
     pub per_second: u32,
 }
 
-/// What the attackers have.
+/// State of the attackers.
 #[derive(Default)]
 pub(super) struct State {
     kind: Option<AttackKind>,
     per_second: u32,
-    /// Places of their machines.
+    /// Indices of their machines.
     hosts: BTreeSet<Id>,
-    /// The keys that each of their machines answers for.
+    /// Keys for which each of their machines answers.
     keys: BTreeMap<[u8; 32], Id>,
-    /// What they tell, all of it.
+    /// All records that they announce.
     records: Vec<Record>,
-    /// Records of theirs that are no longer, or never were, good; by what is wrong with them.
+    /// Their records that are not or no longer valid, with the reason.
     bad: BTreeMap<NodeId, &'static str>,
-    /// Raw envelopes without a right signature.
+    /// Raw envelopes without a valid signature.
     forged: Vec<Bytes>,
-    /// A contradiction: the first is told to one half, the second to the other.
+    /// Contradicting pairs: the first goes to one half of the nodes, the second to the other.
     double: Vec<(Record, Record)>,
-    /// Exchanges that they opened, and what they told in them.
+    /// Exchanges that they opened, and the nodes announced in each.
     opened: BTreeMap<(Id, ExchangeId), Vec<NodeId>>,
     next: ExchangeId,
     /// All identities of attackers.
     pub(super) nodes: BTreeSet<NodeId>,
-    /// Who found whom by a lookup.
+    /// Lookups that found a peer: the searching place and the found node.
     pub(super) found: Vec<(Id, NodeId)>,
-    /// Streams refused by the bucket.
+    /// Number of streams that the limiter refused.
     pub(super) not_admitted: u64,
 }
 
@@ -75,7 +75,7 @@ impl State {
         self.keys.get(key) == Some(&id)
     }
 
-    /// What is wrong with a record in an honest table, if something is.
+    /// Reason why a record in an honest table is invalid; `None` if it is valid.
     pub(super) fn fault(&self, record: &Record, unix_ms: u64) -> Option<&'static str> {
         if record.exp() <= unix_ms {
             return Some("expired");
@@ -98,7 +98,7 @@ fn draft(ip: IpAddr) -> Draft {
 }
 
 impl<H: Host> Net<H> {
-    /// Lets the attackers in: places without a control plane, `hosts` of them, and the identities that they claim.
+    /// Adds the attackers: `hosts` places without a control plane, and the identities that they claim.
     pub(super) fn let_in(
         &mut self,
         attack: &Attack,
@@ -111,7 +111,7 @@ impl<H: Host> Net<H> {
         self.attack.next = 1;
         for (n, (id, ip)) in hosts.iter().enumerate() {
             self.attack.hosts.insert(*id);
-            // Ten names for each machine that they have, and as many at addresses of others.
+            // Ten names for each machine that they have, and as many at addresses of other nodes.
             for k in 0..20_u32 {
                 let issuer = Identity::from_seed(&rng.array());
                 let mine = k < 10;
@@ -158,12 +158,12 @@ impl<H: Host> Net<H> {
         }
     }
 
-    /// Keeps an honest node's present record, to be told again when there is a newer one.
+    /// Keeps an honest node's present record, to replay it when there is a newer one.
     pub(super) fn record_for_replay(&mut self, record: Record) {
         self.attack.records.push(record);
     }
 
-    /// An attacker's turn: one exchange with some honest node.
+    /// An attacker's turn: one exchange with a random honest node.
     pub(super) fn attacker_acts(&mut self, id: Id, rng: &mut Rng) {
         let honest = u64::try_from(self.places.len()).unwrap_or(0);
         let Ok(to) = Id::try_from(rng.below(honest)) else {
@@ -193,7 +193,7 @@ impl<H: Host> Net<H> {
             .get(usize::try_from(rng.below(names.len() as u64)).unwrap_or(0))
             .copied();
         let data = message::ask(have);
-        // In a storm each machine has one name: that is what its bucket is counted by.
+        // In a storm each machine uses one name, to which its limiter applies.
         let me = match self.attack.kind {
             Some(AttackKind::Storm) => names.get(id % names.len().max(1)).copied(),
             _ => me,
@@ -215,7 +215,7 @@ impl<H: Host> Net<H> {
         self.places[id].host.is_some()
     }
 
-    /// Something that attackers tell this node.
+    /// A record for attackers to announce to this node.
     fn tells(&self, to: Id, rng: &mut Rng) -> Option<Record> {
         let all = self.attack.records.len() + self.attack.double.len();
         let i = usize::try_from(rng.below(all as u64)).ok()?;
@@ -230,7 +230,7 @@ impl<H: Host> Net<H> {
         })
     }
 
-    /// An honest node asks an attacker.
+    /// An honest node sends an attacker a request.
     pub(super) fn attacker_asked(&mut self, pair: usize, me: Id, exchange: ExchangeId, _: &Bytes) {
         let Some(p) = &self.pairs[pair] else { return };
         let asker = p.ends[0].0;
@@ -243,7 +243,7 @@ impl<H: Host> Net<H> {
         self.send(me, exchange, envelopes(&raws, true), true);
     }
 
-    /// An honest node wants what an attacker told of.
+    /// An honest node requests records that an attacker announced.
     pub(super) fn attacker_answered(&mut self, me: Id, exchange: ExchangeId, data: &Bytes) {
         let Some(told) = self.attack.opened.remove(&(me, exchange)) else {
             return;
@@ -272,7 +272,7 @@ impl<H: Host> Net<H> {
     }
 }
 
-/// A message with these envelopes, whatever they are: an answer, or an asker's last word.
+/// A message with arbitrary envelopes: an answer, or an asker's last message.
 fn envelopes(raws: &[Bytes], answer: bool) -> Bytes {
     let mut w = cbor::Writer::with_capacity(1 << 14);
     w.map(if answer { 2 } else { 1 });

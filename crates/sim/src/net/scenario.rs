@@ -1,4 +1,4 @@
-//! A run from its description to what came of it.
+//! Runs a scenario from its description to its outcome.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -16,130 +16,130 @@ use betanet_wire::NodeId;
 
 use super::{Attack, Host, Id, Links, Net, Place, Task};
 
-/// How often the spread of a record is looked at.
+/// Interval of checks on the spread of a record.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Lookups of a run, and how long before its end they begin.
+/// Number of lookups of a run, and how long before its end they begin.
 const LOOKUPS: usize = 100;
 const LOOKUPS_BEFORE: Duration = Duration::from_secs(60);
-/// Who has been there for less is not asked what it knows, nor expected to be known.
+/// Age from which a node's knowledge is measured, and from which others should know it.
 const SETTLED: Duration = Duration::from_secs(120);
-/// From when on control traffic is counted.
+/// Start of counting control traffic.
 const COUNTED_FROM: Duration = Duration::from_secs(120);
-/// Nodes that minutes are told of, about.
+/// Approximate number of nodes sampled for each minute's report.
 const SAMPLED: usize = 100;
-/// A slow seed's uplink, bytes a second.
+/// Uplink of a slow seed, bytes per second.
 const SLOW: u64 = 4_000;
-/// What a liar's measured round-trip time is of its real one, percent.
+/// A liar's apparent round-trip time in percent of the real one.
 const LIE_PERCENT: u32 = 2;
 
-/// The world in two halves for a while.
+/// A partition of the world into two halves for a while.
 #[derive(Clone, Copy, Debug)]
 pub struct Partition {
-    /// From this minute on.
+    /// First minute of the partition.
     pub from_min: u64,
-    /// Until this one.
+    /// Minute in which the partition ends.
     pub until_min: u64,
 }
 
-/// What is to be run.
+/// Description of a run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// Of all dice.
+    /// Seed of all randomness.
     pub seed: u64,
-    /// Nodes, attackers among them.
+    /// Number of nodes, including attackers.
     pub nodes: usize,
-    /// Of them, seeds.
+    /// Number of seed nodes among them.
     pub seeds: usize,
-    /// How long.
+    /// Duration in minutes.
     pub minutes: u64,
-    /// Over how many seconds they join.
+    /// Number of seconds over which the nodes join.
     pub join_over_s: u64,
-    /// Of 100 nodes, those that paths may lead over.
+    /// Percentage of nodes that are relays.
     pub relays_percent: u32,
-    /// The network.
+    /// The network between the nodes.
     pub links: Links,
-    /// Of 100 nodes, those that are replaced in an hour.
+    /// Percentage of nodes that are replaced per hour.
     pub churn_percent: u32,
-    /// The world in two halves.
+    /// A partition of the world.
     pub partition: Option<Partition>,
-    /// Attackers.
+    /// The attack, if any.
     pub attack: Option<Attack>,
-    /// Clocks are off by up to this, either way.
+    /// Maximum clock error in either direction, milliseconds.
     pub skew_ms: u64,
-    /// Seeds with an uplink of 4 kB/s.
+    /// Number of seed nodes with an uplink of 4 kB/s.
     pub slow_seeds: usize,
-    /// Of 100 nodes, relays that seem nearer than they are.
+    /// Percentage of nodes that are relays with a falsified short round-trip time.
     pub liars_percent: u32,
     /// Minutes at which a node issues a new record, and another one joins.
     pub announce_min: Vec<u64>,
-    /// What nodes allow; private addresses are taken.
+    /// The nodes' policy; private addresses are accepted.
     pub policy: Policy,
-    /// Answer checks from a cache by their exact input.
+    /// Whether checks are answered from a cache by their exact input.
     pub cache: bool,
 }
 
-/// How a record spread.
+/// Spread of one record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Spread {
-    /// When it was issued, seconds.
+    /// Time of issue, seconds.
     pub at_s: u64,
-    /// Whether its node was new.
+    /// Whether the record's node was new.
     pub newcomer: bool,
-    /// Seconds until 95 % of the nodes had it; `None` when they never had.
+    /// Seconds until 95 % of the nodes had the record; `None` if they never did.
     pub seconds: Option<u64>,
 }
 
-/// How it stood at a minute's end, over up to 100 nodes. Shares are in hundredths of a percent.
+/// State at a minute's end, over up to 100 nodes. Shares are in hundredths of a percent.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Minute {
-    /// Of the live peers that a node should know, those it knows.
+    /// Share of the live peers that a node should know and does know.
     pub known: u64,
-    /// Those it has tested.
+    /// Share of those peers that it has tested.
     pub tested: u64,
-    /// Control bytes that a node sent and received a second, in this minute.
+    /// Control bytes that a node sent and received per second in this minute.
     pub bytes_per_s: u64,
 }
 
-/// What came of a run. Shares are in hundredths of a percent.
+/// Results of a run. Shares are in hundredths of a percent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// A digest of everything that nodes sent, and when.
+    /// A digest of everything that nodes sent, with the times.
     pub trace: u64,
-    /// Honest nodes at the end.
+    /// Number of honest nodes at the end.
     pub live: usize,
-    /// Of the live peers that a node should know, those it knows: the worst node's share.
+    /// Share of the live peers that a node should know and does know: the worst node's share.
     pub known_least: u64,
-    /// The same, over all nodes.
+    /// The same share, averaged over all nodes.
     pub known_mean: u64,
-    /// Of the same peers, those it has tested, over all nodes.
+    /// Share of those peers that were tested, averaged over all nodes.
     pub tested_mean: u64,
-    /// Records that a node keeps, on average.
+    /// Average number of records that a node keeps.
     pub records_mean: u64,
-    /// The widest share of all NodeIDs that a node keeps, as bits that are fixed.
+    /// The widest share of all NodeIDs that a node keeps, as a number of fixed bits.
     pub share_bits: u32,
-    /// Control bytes a node sends a second, on average, from minute 2 on.
+    /// Average control bytes that a node sends per second, from minute 2 on.
     pub sent_per_s: u64,
-    /// The same, received.
+    /// Average control bytes that a node receives per second, from minute 2 on.
     pub received_per_s: u64,
-    /// Handshakes of a node, begun by it, on average over the whole run.
+    /// Average number of handshakes that a node began in the whole run.
     pub handshakes: u64,
-    /// Signatures checked.
+    /// Number of signatures checked.
     pub checked: u64,
-    /// How announced records spread.
+    /// Spread of the announced records.
     pub spreads: Vec<Spread>,
-    /// Attackers among the tested records of honest nodes: all nodes together, and the worst.
+    /// Share of attackers among the tested records of honest nodes: over all nodes, and the worst.
     pub attackers: (u64, u64),
-    /// Attackers among all records.
+    /// Share of attackers among all records.
     pub attackers_untested: u64,
-    /// Records in honest tables that should not be there, by what is wrong.
+    /// Number of invalid records in honest tables, by reason.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Streams that the bucket refused.
+    /// Number of streams that the limiter refused.
     pub not_admitted: u64,
-    /// Lookups begun, and those that led to the peer.
+    /// Number of lookups begun, and of those that found the peer.
     pub lookups: (usize, usize),
-    /// Liars among the first hops of paths.
+    /// Share of liars among the first hops of paths.
     pub liars_first: u64,
-    /// Minute by minute.
+    /// Report of each minute.
     pub minutes: Vec<Minute>,
 }
 
@@ -173,7 +173,7 @@ struct Run<'a, H> {
     watched: Vec<Watched>,
     asked: Vec<(Id, NodeId)>,
     minutes: Vec<Minute>,
-    /// Control bytes of the nodes that minutes are told of, when the last one ended.
+    /// Control bytes of the sampled nodes at the end of the last minute.
     told: BTreeMap<Id, u64>,
     end: Time,
 }
@@ -183,7 +183,7 @@ fn identity(seed: u64, id: Id) -> Identity {
     Identity::from_seed(&hash(&[b"node", &seed.to_be_bytes(), &n.to_be_bytes()]))
 }
 
-/// Each honest node has a /16 of its own, while there are fewer than 16 384.
+/// Each honest node has a /16 of its own, as long as there are fewer than 16 384.
 fn ip(id: Id) -> Ipv4Addr {
     let byte = |n: usize| u8::try_from(n % 256).unwrap_or(0);
     Ipv4Addr::new(
@@ -202,7 +202,7 @@ fn address(ip: IpAddr) -> Addr {
     }
 }
 
-/// Runs a scenario with nodes of this kind: `stack::Node`, or the same under the contract checker.
+/// Runs a scenario with nodes of this kind: `stack::Node`, or the same wrapped in the contract checker.
 pub fn run<H: Host>(scenario: &Scenario, progress: &mut dyn FnMut(Duration)) -> Outcome {
     let seed = Seed::from_number(scenario.seed);
     let policy = Policy {
@@ -249,7 +249,7 @@ impl<H: Host> Run<'_, H> {
         let honest = s.nodes - attackers;
         for id in 0..honest {
             self.place(id);
-            // The seeds are there from the start.
+            // The seeds are present from the start.
             let over = s.join_over_s * 1_000_000;
             let late = if id < s.seeds {
                 0
@@ -375,7 +375,7 @@ impl<H: Host> Run<'_, H> {
         self.net.collect(id);
     }
 
-    /// A live node that is no seed, at random.
+    /// A random live node that is not a seed.
     fn someone(&mut self) -> Id {
         let first = self.scenario.seeds;
         loop {
@@ -408,7 +408,7 @@ impl<H: Host> Run<'_, H> {
                 self.newcomer();
                 let per_hour =
                     self.scenario.nodes as u64 * u64::from(self.scenario.churn_percent) / 100;
-                // On average; between none and twice that.
+                // On average; between zero and twice the mean.
                 let mean = 3_600_000_000 / per_hour.max(1);
                 let wait = Duration::from_micros(self.dice.below(2 * mean + 1));
                 let at = self.net.now + wait;
@@ -471,7 +471,7 @@ impl<H: Host> Run<'_, H> {
         for w in watched.iter_mut().filter(|w| w.reached.is_none()) {
             let knows = |n: &Node| {
                 let entry = n.mesh().table().get(w.node);
-                // Who keeps a part of all is asked only for what is in it.
+                // A node that keeps only a share is asked only about its share.
                 let far = !n.mesh().table().share().holds(w.node);
                 far || entry.is_some_and(|e| e.record().seq() >= w.seq)
             };
@@ -646,7 +646,7 @@ impl<H: Host> Run<'_, H> {
         out
     }
 
-    /// How many of the first hops that nodes choose are liars, with round-trip times as liars let them seem.
+    /// Share of liars among the first hops that nodes choose, given the round-trip times that liars fake.
     fn first_hops(&mut self) -> u64 {
         if self.scenario.liars_percent == 0 {
             return 0;

@@ -1,4 +1,4 @@
-//! An attacker whose handshake is right and whose frames are whatever it likes.
+//! An attacker with a correct handshake and arbitrary frames.
 
 use betanet_bar::Handler;
 use betanet_htx::frame::{self, Head, ty};
@@ -14,18 +14,18 @@ use betanet_wire::caps::{self, SelMsg};
 use betanet_wire::{Code, cbor, msg};
 use zeroize::Zeroizing;
 
-/// A node's side of an attacker's session, and what the attacker seals its frames with.
+/// A node's side of an attacker's session, and the attacker's sealing keys.
 pub(crate) struct Raw<H: Handler> {
     pub(crate) server: Checked<Answering<H>>,
     sealer: Sealer,
-    /// Why the node ended it.
+    /// Code with which the node ended the session.
     pub(crate) ended: Option<Code>,
 }
 
 impl<H: Handler> Raw<H> {
-    /// Through the handshake, with an open session.
+    /// Completes the handshake and opens the session.
     pub(crate) fn open(now: Now, node: &Identity, handler: H, rng: &mut Rng) -> Self {
-        // Who has the lower PeerID decides, and can say at once what was selected.
+        // The peer with the lower PeerID decides, and knows the selection at once.
         let me = core::iter::repeat_with(|| Identity::from_seed(&rng.array()))
             .find(|me| me.public().peer_id() < node.public().peer_id())
             .unwrap();
@@ -89,7 +89,7 @@ impl<H: Handler> Raw<H> {
 
     pub(crate) fn frame(&mut self, now: Now, head: Head, payload: &[u8]) {
         let bytes = self.sealer.seal(head, payload, &[]);
-        // Refused by a session that is over, which has told so.
+        // Refused by a session that is over, which has reported its end.
         let _ = self.server.handle_input(now, Input::Bytes(bytes));
         while let Some(event) = self.server.poll_event() {
             if let Event::Closed { code, .. } = event {
@@ -104,7 +104,7 @@ impl<H: Handler> Raw<H> {
         self.frame(now, Head::of(ty::STREAM, id), &[&fields, data].concat());
     }
 
-    /// Lets the node say what it has to say; nobody listens.
+    /// Drops the node's output.
     pub(crate) fn drain(&mut self, now: Now) {
         self.server.handle_timeout(now);
         while self.server.poll_transmit().is_some() {}

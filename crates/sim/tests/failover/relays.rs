@@ -1,4 +1,4 @@
-//! The relays of the world: each is the machine that `runtime` runs, and its sessions and streams are the world's.
+//! The relays of the world: each is the machine that `runtime` runs, on sessions and streams of the simulated world.
 
 use std::collections::VecDeque;
 
@@ -12,14 +12,14 @@ use bytes::{Bytes, BytesMut};
 
 use super::{EXIT, End, Fabric, Tunnel, identity};
 
-/// A stream that said which path it is bound to.
+/// A stream with a known path ID.
 pub(super) type Begun = (End, First);
-/// A relay, with the world's names of its sessions and streams.
+/// A relay, keyed by the world's sessions and streams.
 pub(super) type Carrier = Relay<(LinkId, Side), LinkId, Begun>;
 pub(super) type Told = relay::Input<(LinkId, Side), LinkId, Begun>;
 pub(super) type Wanted = relay::Transmit<(LinkId, Side), LinkId, Begun>;
 
-/// A relay from which paths go on to all nodes.
+/// A relay whose paths may continue to all nodes.
 pub(super) fn carrier(id: Id) -> Checked<Carrier> {
     let nodes = (1..=EXIT).map(|n| identity(n).public().node_id());
     let rules = Rules {
@@ -30,7 +30,7 @@ pub(super) fn carrier(id: Id) -> Checked<Carrier> {
 }
 
 impl Fabric {
-    /// Tells a relay what happened, and does what it wants done.
+    /// Passes an input to a relay and carries out its outputs.
     pub(super) fn told(&mut self, me: Id, input: Told) {
         let now = self.now();
         let relay = self.relays.get_mut(&me).unwrap();
@@ -104,7 +104,7 @@ impl Fabric {
 
     fn message(&mut self, (link, side): (LinkId, Side), control: &Control) {
         let control = Command::PathControl(control.to_bytes().into());
-        // A session that is gone needs none.
+        // A session that is gone needs no message.
         let _ = self.world.command(link, side, control);
     }
 }

@@ -1,4 +1,4 @@
-//! The relays and the gateway: what they decide is what `runtime` runs, and their links are the world's.
+//! The relays and the gateway: their decisions come from the code that `runtime` runs, and their links are simulated.
 
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine as _, Time};
@@ -11,7 +11,7 @@ use betanet_wire::{ChargeTo, NodeId};
 
 use super::{CLIENT, GATEWAY, RELAYS, World, now_at};
 
-/// A session that somebody pays for who pays for no other.
+/// A session with an address of its own to charge.
 fn own_address(session: u64) -> Via {
     let mut payer = [0; 20];
     payer[..8].copy_from_slice(&session.to_be_bytes());
@@ -25,7 +25,7 @@ pub(super) struct Place {
     memory: Memory,
     pub(super) waiting: Waiting,
     links: Checked<Links>,
-    /// When its links were told the time.
+    /// Time that its links last received.
     told: Time,
 }
 
@@ -42,7 +42,7 @@ impl Place {
 }
 
 impl World {
-    /// A relay or the gateway gives a packet to the link with its next node, which is up at once.
+    /// A relay or the gateway passes a packet to the link with its next node, which is up at once.
     pub(super) fn onward(&mut self, from: usize, departure: Departure) {
         let now = now_at(self.now);
         let place = &mut self.places[from];
@@ -97,7 +97,7 @@ impl World {
         let memory = &mut place.memory;
         let mut outcome = [Err(betanet_mix::Refusal::Epoch)];
         let one = std::slice::from_mut(&mut *packet);
-        // Each packet as if of a session and an address of its own.
+        // Each packet counts as one of a session and an address of its own.
         let via = own_address(self.order);
         let ChargeTo::Node(peer) = via.charge else {
             panic!("{via:?}");

@@ -13,7 +13,7 @@ use crate::Error;
 pub(super) struct Asking {
     incoming: Incoming<Response>,
     in_body: bool,
-    /// Body bytes whose credit went back together with the head's.
+    /// Body bytes whose credit was returned together with the head's.
     prepaid: u64,
 }
 
@@ -22,7 +22,7 @@ impl Asking {
         self.incoming.received()
     }
 
-    /// How many of the bytes that were used up have given their credit back before.
+    /// How many of the consumed bytes had their credit returned earlier.
     pub(super) fn prepay(&mut self, bytes: u64) -> u64 {
         let prepaid = self.prepaid.min(bytes);
         self.prepaid -= prepaid;
@@ -43,7 +43,7 @@ impl Connection {
         Ok(stream)
     }
 
-    /// Opens a stream with its first bytes, or changes nothing.
+    /// Opens a stream with its first bytes, or fails without a change.
     pub(super) fn begin(
         &mut self,
         now: Now,
@@ -59,8 +59,7 @@ impl Connection {
             data: first,
             fin,
         };
-        // A stream that was just opened takes its first bytes whatever their number. Should the session have ended with the
-        // opening, its events tell.
+        // A new stream accepts its first bytes whatever their number. If the session has ended meanwhile, its events report that.
         let _ = self.session.handle_command(now, write);
         Ok(stream)
     }

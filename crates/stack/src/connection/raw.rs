@@ -1,4 +1,4 @@
-//! Streams whose bytes belong to whoever is above: requests of the peer, and streams of other types.
+//! Streams whose bytes the layer above handles: requests of the peer, and streams of other types.
 
 use betanet_htx::{Error as Htx, StreamId, kind as types};
 use betanet_machine::Now;
@@ -7,26 +7,26 @@ use bytes::Bytes;
 use super::{Connection, Event, MARGIN};
 use crate::Error;
 
-/// Bytes that an answer may have waiting.
+/// Maximum number of bytes that one answer may queue.
 pub(super) const CHUNK: usize = 128 << 10;
-/// Bytes that all answers of one connection may have waiting before each gets [`TRICKLE`] only.
+/// Bytes that all answers of one connection may queue; above this, each answer gets only [`TRICKLE`].
 const BUDGET: usize = 2 << 20;
-/// What an answer gets when the budget is spent and nothing of it waits.
+/// Room of an answer with nothing queued once the budget is spent.
 const TRICKLE: usize = 16 << 10;
 
 #[derive(Debug, Default, Hash)]
 pub(super) struct Raw {
-    /// It brings a request of the peer, and takes our answer.
+    /// Whether the stream carries a request of the peer and takes our answer.
     answer: bool,
     delivered: u64,
-    /// The peer sends no more.
+    /// The peer has finished its direction.
     heard_all: bool,
-    /// This side sends no more.
+    /// This side has finished its direction.
     sent_all: bool,
 }
 
 impl Raw {
-    /// One that the peer opened.
+    /// State of a stream that the peer opened.
     pub(super) fn of(kind: u8) -> Self {
         Self {
             answer: kind == types::BAR,
@@ -40,7 +40,7 @@ impl Raw {
 }
 
 impl Connection {
-    /// Bytes that may be sent now of the answer on this stream, which the peer opened. The first bytes are taken whatever their
+    /// Number of answer bytes that this stream, opened by the peer, accepts now. The first bytes are accepted whatever their
     /// number.
     #[must_use]
     pub fn answer_room(&self, stream: StreamId) -> usize {
@@ -55,7 +55,7 @@ impl Connection {
         }
     }
 
-    /// Refuses bytes of an answer that has no room; whoever sends is told when it has.
+    /// Refuses bytes of an answer that has no room; [`Event::Writable`] follows when it has.
     pub(super) fn may_send(&mut self, stream: StreamId, data: &Bytes) -> Result<(), Error> {
         let answers = self.raw.get(&stream).is_some_and(|r| r.answer);
         if answers && !data.is_empty() && self.answer_room(stream) == 0 {
@@ -65,7 +65,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Tells answers that were refused that there is room for them now.
+    /// Emits [`Event::Writable`] for refused answers that have room now.
     pub(super) fn feed_starved(&mut self, now: Now) {
         let mut from = 0;
         while self.events.room() > MARGIN

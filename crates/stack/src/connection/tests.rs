@@ -14,7 +14,7 @@ const NOW: Now = Now {
     unix_ms: 1_790_000_000_000,
 };
 
-/// What one end says now, with its exporter's questions answered.
+/// Bytes that one end sends now; requests to its exporter are answered.
 fn says(end: &mut Connection) -> Vec<Bytes> {
     let mut said = Vec::new();
     while let Some(transmit) = end.poll_transmit() {
@@ -36,7 +36,7 @@ fn hears(end: &mut Connection, said: Vec<Bytes>) {
     }
 }
 
-/// A client that asked as soon as its end was open and a server that has heard all of it, and that nobody above has looked at.
+/// A client that sent a request as soon as its end opened, and a server that received it but whose events were not taken yet.
 fn asked_at_once() -> (Connection, Connection) {
     let mut rng = Rng::new(&Seed::from_number(1));
     let (ours, theirs) = (Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32]));
@@ -73,7 +73,7 @@ fn events(end: &mut Connection) -> Vec<Event> {
     core::iter::from_fn(|| end.poll_event()).collect()
 }
 
-/// The stream of a request that has come whole; its bytes are used up.
+/// The stream of a request that arrived completely; its bytes are consumed.
 fn asked(server: &mut Connection) -> Option<StreamId> {
     let mut incoming = Incoming::<Request>::default();
     let mut whole = None;
@@ -131,7 +131,7 @@ fn an_answer_may_come_whenever_it_is_there() {
     assert_eq!(server.poll_event(), Some(Event::Established));
     server.handle_timeout(NOW);
     let stream = asked(&mut server).unwrap();
-    // Minutes pass, and nothing is asked again by itself.
+    // Minutes pass without another request.
     let later = Now::new(NOW.mono + Duration::from_secs(20), NOW.unix_ms + 20_000);
     server.handle_timeout(later);
     assert_eq!(events(&mut server), []);
@@ -183,7 +183,7 @@ fn answers_that_nobody_takes_are_refused_and_told_when_there_is_room() {
     let refused = send(&mut server, Bytes::from_static(b"x")).unwrap_err();
     assert_eq!(refused.kind(), crate::Kind::NotNow);
     assert_eq!(events(&mut server), []);
-    // What leaves makes room, which is told once.
+    // Sent bytes make room, and `Writable` reports it once.
     let mut told = Vec::new();
     for _ in 0..8 {
         let said = says(&mut server);
@@ -247,7 +247,7 @@ fn who_is_not_wanted_is_not_served_what_came_with_the_opening() {
     );
 }
 
-/// Says so much that nothing more is taken, but for the answer to one frame.
+/// Fills the output until only the answer to one frame is still accepted.
 fn fill(end: &mut Connection) {
     let say = || Command::PathControl(Bytes::from_static(b"x"));
     while end.handle_command(NOW, say()).is_ok() {}
@@ -269,7 +269,7 @@ fn credit_for_what_comes_to_a_full_session_is_given_back() {
         matches!(&events[..], [Event::Head { .. }, Event::End { .. }]),
         "{events:?}"
     );
-    // An exchange whose credit was lost would stay open for ever.
+    // An exchange with lost credit would stay open for ever.
     assert_eq!(client.session().open_streams(), 0);
 }
 

@@ -13,98 +13,98 @@ use zeroize::Zeroizing;
 
 use crate::Kind;
 
-/// Events that wait, at most.
+/// Maximum number of queued events.
 const EVENTS_MAX: usize = 4096;
-/// What one event below may become.
+/// Maximum number of events that one event from below may produce.
 const MARGIN: usize = 8;
 /// Bytes of a request that are sent together.
 const SEND: usize = 32 << 10;
 
-/// From above.
+/// Commands from the layer above.
 #[derive(Debug)]
 pub enum MixCommand {
-    /// Send a request; its stream is the answer. With `more`, the body follows.
+    /// Send a request; the command returns its stream. With `more`, the body follows in [`MixCommand::Send`].
     Ask {
-        /// Whom it is for.
+        /// Destination of the request.
         to: Recipient,
-        /// The head.
+        /// The request's head.
         request: Request,
         /// Whether a body follows.
         more: bool,
     },
     /// Bytes of a request's body, at most 32 KiB.
     Send {
-        /// Which exchange.
+        /// Stream of the exchange.
         stream: StreamId,
         /// The bytes.
         data: Bytes,
-        /// Whether they are the last.
+        /// Whether these are the request's last bytes.
         fin: bool,
     },
-    /// Another epoch's relays.
+    /// Replace the topology with that of another epoch.
     Topology(Topology),
-    /// A gateway has another key now.
+    /// Update the key of a gateway.
     Recipient(Recipient),
-    /// Another session with the guard stands, whose lottery key this is.
+    /// Lottery key of a new session with the guard.
     Session(Zeroizing<[u8; 32]>),
 }
 
-/// For above.
+/// Events for the layer above.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum MixEvent {
-    /// An answer's head.
+    /// Head of an answer.
     Head {
-        /// Which exchange.
+        /// Stream of the exchange.
         stream: StreamId,
-        /// The head; its inline body comes as [`MixEvent::Body`].
+        /// The head; an inline body arrives as [`MixEvent::Body`].
         response: Response,
     },
-    /// Bytes of an answer's body; answer with [`MixRequester::consume`].
+    /// Bytes of an answer's body; acknowledge them with [`MixRequester::consume`].
     Body {
-        /// Which exchange.
+        /// Stream of the exchange.
         stream: StreamId,
         /// The bytes.
         data: Bytes,
     },
     /// An answer is complete.
     End {
-        /// Which exchange.
+        /// Stream of the exchange.
         stream: StreamId,
     },
     /// An exchange ended before its answer was complete.
     Failed {
-        /// Which exchange.
+        /// Stream of the exchange.
         stream: StreamId,
-        /// Why.
+        /// Reason of the failure.
         why: Lost,
-        /// Body bytes delivered before.
+        /// Body bytes delivered before the failure.
         delivered: u64,
     },
     /// A refused [`MixCommand::Send`] may be tried again.
     Writable {
-        /// Which exchange.
+        /// Stream that has room again.
         stream: StreamId,
     },
-    /// A loop came back.
+    /// A loop packet returned.
     Looped(Looped),
-    /// A loop did not.
+    /// A loop packet was lost.
     LoopLost,
 }
 
-/// What was refused.
+/// Why a command was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MixError {
-    /// The client did.
+    /// The mix client refused it.
     #[error("{0}")]
     Client(#[from] ClientError),
-    /// The request cannot be sent as it is.
+    /// The request is malformed and cannot be sent.
     #[error("the request cannot be sent")]
     Request(#[from] betanet_bar::Error),
 }
 
 impl MixError {
-    /// Whose fault it is.
+    /// The class of this error.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self {
@@ -116,7 +116,7 @@ impl MixError {
     }
 }
 
-/// Asks over the mix.
+/// Sends `bar` requests over the mix.
 pub struct MixRequester {
     client: Client,
     asking: BTreeMap<StreamId, Incoming<Response>>,
@@ -125,7 +125,7 @@ pub struct MixRequester {
 }
 
 impl MixRequester {
-    /// Asks with `client`.
+    /// Sends requests through `client`.
     #[must_use]
     pub const fn new(client: Client) -> Self {
         Self {
@@ -136,33 +136,33 @@ impl MixRequester {
         }
     }
 
-    /// Body bytes of an answer were used up. Never refused.
+    /// Returns the credit of consumed body bytes of an answer. Never refused.
     pub fn consume(&mut self, now: Now, stream: StreamId, bytes: u64) {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.client.consume(now, stream.into(), bytes);
         self.rise(now);
     }
 
-    /// Gives an exchange up. Never refused; nothing more is told of it.
+    /// Aborts an exchange. Never refused; no event about it follows.
     pub fn abort(&mut self, now: Now, stream: StreamId) {
         self.asking.remove(&stream);
         self.client.abort(now, stream.into());
         self.rise(now);
     }
 
-    /// What the client counted.
+    /// The client's counters.
     #[must_use]
     pub const fn stats(&self) -> &ClientStats {
         self.client.stats()
     }
 
-    /// Whether everything that it wants to say is said.
+    /// Whether nothing is left to send.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.client.is_idle()
     }
 
-    /// Begins an exchange with its head, or changes nothing.
+    /// Begins an exchange with its head, or fails without a change.
     fn ask(
         &mut self,
         now: Now,
@@ -177,7 +177,7 @@ impl MixRequester {
             .handle_command(now, ClientCommand::Begin { exchange, to })?;
         self.asking.insert(stream, Incoming::default());
         self.next += 1;
-        // A head is longer than what is taken at once, and the first bytes of an exchange are taken whole.
+        // A head may exceed the bytes accepted at once, but the first bytes of an exchange are accepted whole.
         let mut rest = &message[..];
         while !rest.is_empty() {
             let (data, after) = rest.split_at(rest.len().min(SEND));
@@ -187,7 +187,7 @@ impl MixRequester {
                 data: data.to_vec(),
                 fin: rest.is_empty() && !more,
             };
-            // Refused where the first of them found no path: its event tells.
+            // Refused if the first of them found no path: an event reports that.
             if self.client.handle_command(now, send).is_err() {
                 break;
             }
@@ -249,7 +249,7 @@ impl MixRequester {
         };
         let before = incoming.received();
         let pushed = incoming.push(data.into(), fin);
-        // What is no body is used up here.
+        // Bytes outside the body are consumed here.
         let body = usize::try_from(incoming.received() - before).unwrap_or(len);
         let bytes = len.saturating_sub(body);
         let mut parts = Vec::new();

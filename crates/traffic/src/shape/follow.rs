@@ -1,4 +1,4 @@
-//! One end that follows a trace.
+//! One end of a connection that follows a trace.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -8,29 +8,29 @@ use betanet_machine::Time;
 
 use super::{RECORD, RECORD_MAX, Step, payload};
 
-/// What a server sends within less than that of what it sent before belongs together: who looks on reads a long write in pieces.
+/// Longest gap within one write of a server: an observer sees a long write in pieces.
 pub(super) const TOGETHER: Duration = Duration::from_micros(250);
-/// How long such a write is, at most, where nothing holds it up.
+/// Maximum duration of such a write if nothing delays it.
 const FLIGHT: Duration = Duration::from_millis(2);
-/// What comes within less than that behind a whole window belongs to it too: a client that does not read holds it up.
+/// Longest gap after a full window within one write: a client that does not read delays it.
 pub(super) const HELD_UP: Duration = Duration::from_millis(30);
-/// How long a write is then, at most.
+/// Maximum duration of a write that was delayed.
 const LONG_FLIGHT: Duration = Duration::from_millis(100);
-/// What comes so long after what came before waited for the client to read.
+/// Gap from which a record is taken to have waited for the client to read.
 pub(super) const STALL: Duration = Duration::from_micros(100);
-/// What a connection has room for before anything is read.
+/// Bytes that a connection buffers before anything is read.
 pub(super) const WINDOW: usize = 64 << 10;
-/// What has to be read for anything to be known of it: a frame of HTTP/2, and what is around it.
+/// Bytes to read before a frame can be recognized: an HTTP/2 frame with its overhead.
 const READABLE: usize = 17 << 10;
-/// Of a record.
+/// Length of a record header.
 pub(super) const HEADER: usize = 5;
-/// What is due so soon is due: no timer is as short.
+/// Times this near count as due: no timer is as short.
 const SOON: Duration = Duration::from_micros(60);
-/// How long the other side's part is waited for beyond its time.
+/// Time by which the other side's part may be late before it is skipped.
 const PATIENCE: Duration = Duration::from_millis(150);
-/// Lateness of a burst that is made up for.
+/// Maximum lateness of a burst that is compensated for.
 const LATE: Duration = Duration::from_millis(20);
-/// Gaps up to that long are kept between what one side sends, however late it is.
+/// Gaps up to this length are kept between records of one side, however late they are.
 const STEADY: Duration = Duration::from_micros(500);
 
 /// Records that one side sends together.
@@ -39,9 +39,9 @@ struct Burst {
     up: bool,
     gap: Duration,
     records: Vec<u16>,
-    /// From the first of them to the last.
+    /// Time from the first record to the last.
     length: Duration,
-    /// What came before it stood still as nobody read, each time: how long after the first record it began, and its bytes.
+    /// Parts of the burst between stalls, at which nobody read: the start of each since the first record, and its bytes.
     windows: Vec<(Duration, usize)>,
 }
 
@@ -65,7 +65,7 @@ impl Burst {
         }
     }
 
-    /// Whether what comes so long after its last record waited for the other side to read.
+    /// Whether a record at this gap after the last one waited for the other side to read.
     fn is_held_up(&self, gap: Duration) -> bool {
         let full = self
             .windows
@@ -74,10 +74,10 @@ impl Burst {
         !self.up && gap >= STALL && full
     }
 
-    /// Whether a record that comes so long after its last one, which came so long after its first, is of it.
+    /// Whether a record belongs to this burst: `gap` after its last record, which came `within` after its first.
     fn takes(&self, gap: Duration, within: Duration) -> bool {
         if self.up {
-            // Each request is a write of its own.
+            // Each request is a separate write.
             return gap.is_zero();
         }
         if self.is_held_up(gap) {
@@ -93,8 +93,8 @@ impl Burst {
     }
 }
 
-/// What the next gap counts from, when something that takes so long is over: a little that it is too early or too late is made up for, so
-/// that it does not add up over a trace.
+/// Reference time of the next gap when an action of this length is over. Small deviations are compensated for, so that they do
+/// not accumulate over a trace.
 fn kept_up(planned: Time, now: Time, length: Duration) -> Time {
     if now > planned + length + LATE {
         Time::ZERO + (now - Time::ZERO).saturating_sub(length)
@@ -105,30 +105,30 @@ fn kept_up(planned: Time, now: Time, length: Duration) -> Time {
     }
 }
 
-/// One end that follows a trace.
+/// One end of a connection that follows a trace.
 #[derive(Debug)]
 pub struct Follower {
     up: bool,
     bursts: VecDeque<Burst>,
-    /// When the burst before the first of those was.
+    /// Reference time of the first remaining burst: when the one before it took place.
     since: Time,
-    /// When this side's last burst really left.
+    /// Time at which this side's last burst actually left.
     left: Time,
-    /// Bytes that the other side has sent since, and when the first of them came.
+    /// Bytes that the other side has sent since.
     received: usize,
     heard: Option<Time>,
-    /// Bytes that are still to come of parts that are behind.
+    /// Bytes still to come of parts that were already passed.
     owed: usize,
-    /// The other side's next part comes when it can: what follows counts from that.
+    /// The other side's next part has no scheduled time; later times count from its arrival.
     unplanned: bool,
 }
 
 impl Follower {
-    /// Follows a trace from `now` on, as the client does with `up`.
+    /// Follows a trace from `now` on; the client passes `up`.
     #[must_use]
     pub fn new(now: Time, trace: &[Step], up: bool) -> Self {
         let mut bursts: VecDeque<Burst> = VecDeque::new();
-        // The gaps within a burst are left to the carrier, and are part of the one behind it.
+        // The carrier handles gaps within a burst; they count towards the gap of the burst after it.
         let mut within = Duration::ZERO;
         for step in trace {
             let gap = Duration::from(step.gap);
@@ -160,12 +160,12 @@ impl Follower {
         }
     }
 
-    /// How much of the answer that it waits for a client reads at first, if not all: a browser that is busy does not read, and what a
-    /// connection's window has no room for waits until it does.
+    /// Number of bytes of the awaited answer that a client reads at first; `None` for all. A busy browser does not read, and
+    /// bytes that exceed the connection's window wait until it does.
     #[must_use]
     pub fn first_read(&self) -> Option<usize> {
         let answer = self.bursts.front().filter(|b| b.up != self.up)?;
-        // There was room for the rest before anything was read.
+        // The window had room for the rest before anything was read.
         let (_, first) = answer
             .windows
             .first()
@@ -173,7 +173,8 @@ impl Follower {
         Some(first.saturating_sub(WINDOW).max(READABLE))
     }
 
-    /// How long after the first of that answer it reads on, and how much each time until it does not again: in the end all.
+    /// Times, since the answer began, at which the client reads on, each with the number of bytes to read; `None` for all the
+    /// rest.
     pub fn reads(&self) -> impl Iterator<Item = (Duration, Option<usize>)> {
         let answer = self.bursts.front().filter(|b| b.up != self.up);
         let windows = answer.map_or(&[][..], |b| &b.windows);
@@ -181,27 +182,27 @@ impl Follower {
         on.map(|(n, (later, bytes))| (*later, (n + 1 < windows.len()).then_some(*bytes)))
     }
 
-    /// When the other side is to go on, whose last part has come whole: nothing of what it says then has come yet.
+    /// Scheduled time of the other side's next part, if its last part is complete and nothing of the next one has arrived.
     #[must_use]
     pub fn follows(&self) -> Option<Time> {
         let between = self.received == 0 && self.owed == 0;
         between.then(|| self.expected())?
     }
 
-    /// When the other side's part is to begin.
+    /// Scheduled time of the other side's part.
     #[must_use]
     pub fn expected(&self) -> Option<Time> {
         let other = self.bursts.front().filter(|b| b.up != self.up);
         other.map(|b| self.since + b.gap)
     }
 
-    /// Whether the trace is at its end.
+    /// Whether the trace has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.bursts.is_empty()
     }
 
-    /// The other side has sent so many bytes.
+    /// Records that the other side has sent `bytes` bytes.
     pub fn received(&mut self, now: Time, bytes: usize) {
         let behind = bytes.min(self.owed);
         self.owed -= behind;
@@ -212,7 +213,7 @@ impl Follower {
         self.pass(now);
     }
 
-    /// When a client goes on although only half of an answer has come: a browser asks for more while it reads.
+    /// Time at which a client goes on with half of an answer received: a browser sends requests while it reads.
     fn reading(&self) -> Option<Time> {
         let burst = self.bursts.front().filter(|b| self.up && !b.up)?;
         let next = self.bursts.get(1).filter(|b| b.up)?;
@@ -220,12 +221,12 @@ impl Follower {
         half.then(|| self.since + burst.gap + next.gap)
     }
 
-    /// Goes past what the other side has sent, or was to have sent long ago.
+    /// Skips parts that the other side has sent, or should have sent long ago.
     fn pass(&mut self, now: Time) {
         while let Some(burst) = self.bursts.front()
             && burst.up != self.up
         {
-            // What is small is waited for too.
+            // Small parts are awaited too.
             let payload = payload(burst.plaintext());
             let least = (payload / 9 * 8).max(1);
             let whole = self.received >= least;
@@ -234,15 +235,15 @@ impl Follower {
             if !whole && !reads && !late {
                 return;
             }
-            // What is still to come of it is not the next part's; what has not come by now may never do.
+            // Bytes still to come of this part do not count for the next one. Bytes missing after a timeout may never come.
             self.owed = if whole || reads {
                 self.owed + payload.saturating_sub(self.received)
             } else {
                 0
             };
             self.received = self.received.saturating_sub(payload);
-            // The client's clock is both ends'. A server's answer is so much later than what it answers; a client has asked for most
-            // of what comes, and goes on in its own time.
+            // Both ends use the client's clock. A server's answer is timed from its request. A client that has most of an
+            // answer goes on at its own time.
             let heard = self.heard.take();
             let unplanned = core::mem::take(&mut self.unplanned);
             self.since = if self.up && !unplanned {
@@ -254,36 +255,36 @@ impl Follower {
         }
     }
 
-    /// When the records that are to be sent next are due, if it is this side's turn.
+    /// Due time of the next records, if it is this side's turn.
     #[must_use]
     pub fn next(&self) -> Option<Time> {
         let burst = self.bursts.front().filter(|b| b.up == self.up)?;
-        // Lateness is made up for in longer gaps: what leaves one by one does so all the same.
+        // Lateness is compensated for in longer gaps; records that leave one by one stay apart all the same.
         Some((self.since + burst.gap).max(self.left + burst.gap.min(STEADY)))
     }
 
-    /// When half of the time until then is over.
+    /// Midpoint of the time until the next records are due.
     #[must_use]
     pub fn halfway(&self) -> Option<Time> {
         let burst = self.bursts.front().filter(|b| b.up == self.up)?;
         Some(self.since + burst.gap / 2)
     }
 
-    /// How long after what this side sent last that leaves, at least, if it is this side's turn.
+    /// Minimum gap between this side's last records and its next, if it is this side's turn.
     #[must_use]
     pub fn steady(&self) -> Option<Duration> {
         let burst = self.bursts.front().filter(|b| b.up == self.up)?;
         Some(burst.gap.min(STEADY))
     }
 
-    /// The records that this side sends next, by the lengths that their headers tell, whatever comes before them.
+    /// Record lengths of this side's next burst, whatever comes before it.
     #[must_use]
     pub fn own(&self) -> Option<&[u16]> {
         let burst = self.bursts.iter().find(|b| b.up == self.up)?;
         Some(&burst.records)
     }
 
-    /// The bursts that are to be sent until then, each by the lengths that its records' headers tell.
+    /// Record lengths of each burst that is due until `then`.
     pub fn until(&self, then: Time) -> impl Iterator<Item = &[u16]> {
         let mut at = self.since;
         let own = self.bursts.iter().take_while(move |b| {
@@ -293,13 +294,13 @@ impl Follower {
         own.map(|b| &b.records[..])
     }
 
-    /// The records that are to be sent now, by the lengths that their headers tell; [`Follower::sent`] follows.
+    /// Lengths of the records to send now; call [`Follower::sent`] afterwards.
     pub fn due(&mut self, now: Time) -> Option<&[u16]> {
         self.pass(now);
         self.due_by(now)
     }
 
-    /// Those that are to be sent by then.
+    /// Lengths of the records that are due by `then`.
     #[must_use]
     pub fn due_by(&self, then: Time) -> Option<&[u16]> {
         let due = self.next()? <= then + SOON;
@@ -307,8 +308,8 @@ impl Follower {
         due.then_some(&burst.records[..])
     }
 
-    /// Adds records to this side's next burst until it holds so much plaintext: of sizes as its later ones have, the last of which is
-    /// repeated. For what cannot wait: a handshake that the other side answers only when it is whole.
+    /// Adds records to this side's next burst until it holds `plaintext` bytes. Sizes are those of later bursts; the last one is
+    /// repeated. For data that cannot wait, such as a handshake that the peer answers only once it is whole.
     pub fn stretch(&mut self, plaintext: usize) {
         let up = self.up;
         let own = self.bursts.iter().filter(|b| b.up == up);
@@ -328,7 +329,7 @@ impl Follower {
         }
     }
 
-    /// So many of the records that are due were sent, or had to be left out.
+    /// Records that `records` of the due records were sent, or had to be skipped.
     pub fn sent(&mut self, now: Time, records: usize) {
         let Some(burst) = self.bursts.front_mut() else {
             return;
@@ -342,15 +343,15 @@ impl Follower {
         self.left = now;
     }
 
-    /// Whether the other side has said something in its part that is not whole yet.
+    /// Whether the other side has sent something of its unfinished part.
     #[must_use]
     pub fn heard(&self) -> bool {
         self.received > 0 && self.bursts.front().is_some_and(|b| b.up != self.up)
     }
 
-    /// The other side has said what it can say now: its part is not waited for any longer.
+    /// Ends the other side's part: it has sent all that it can at present.
     pub fn answered(&mut self, now: Time) {
-        // It takes its time to see what it was.
+        // A client takes its time to process the answer.
         let heard = self.heard.take().filter(|_| self.up).unwrap_or(now);
         while self.bursts.front().is_some_and(|b| b.up != self.up) {
             self.bursts.pop_front();
@@ -360,7 +361,7 @@ impl Follower {
         self.unplanned = false;
     }
 
-    /// This side's next records are due at once, whatever stands before them; what answers them comes when it can.
+    /// Makes this side's next records due at once, whatever precedes them; their answer has no scheduled time.
     pub fn at_once(&mut self, now: Time) {
         self.answered(now);
         self.unplanned = true;
@@ -369,7 +370,7 @@ impl Follower {
         }
     }
 
-    /// When to look again.
+    /// Time of the next check.
     #[must_use]
     pub fn wake(&self) -> Option<Time> {
         let burst = self.bursts.front()?;

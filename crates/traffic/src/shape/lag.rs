@@ -1,4 +1,4 @@
-//! How much later tunnels are than the shape that they follow.
+//! Lateness of tunnels relative to the shape that they follow.
 
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -10,42 +10,42 @@ use super::learn::{learn, learn_pauses};
 use super::noise::Noise;
 use super::{Gap, Pauses, Record, Shape, Step, Trace};
 
-/// Bytes of an answer that is long.
+/// Minimum number of bytes of a long answer.
 const LONG: usize = 64 << 10;
-/// Requests of a tunnel are at most that far from where those of the load are that it follows, in the middle of them.
+/// Maximum median distance between a tunnel's requests and those of the load that it follows.
 const FAR: Duration = Duration::from_millis(20);
-/// Requests that a tunnel may lack: who recorded it did not look on to its end.
+/// Requests that a tunnel may lack, because its recording ended early.
 const CUT: usize = 2;
-/// Requests that follow each other, or the preface, sooner than that are sent as fast as it goes.
+/// Requests that follow the previous one, or the preface, sooner than this are sent without delay.
 const AT_ONCE: Duration = Duration::from_micros(60);
 
-/// How much later tunnels are than the shape that they follow: what a machine, or the way to who recorded, adds by itself. To be taken
-/// off so that what comes of it is as wide as what is to be followed, and not only in the middle of it.
+/// Lateness of tunnels relative to the shape that they follow: the delay that a machine, or the path to the recorder, adds. It is
+/// subtracted so that the resulting times match the target in spread, and not only in their median.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Lag {
-    /// How many tunnels it was learnt from: those that followed a load.
+    /// Number of tunnels from which it was learnt: those that followed a load.
     pub tunnels: usize,
-    /// To answer the server's handshake.
+    /// Lateness of the answer to the server's handshake.
     pub answer: Noise,
-    /// From that answer to HTTP/2's preface.
+    /// Lateness of the HTTP/2 preface after that answer.
     pub preface: Noise,
-    /// From the preface to the first request, where it is not said at once.
+    /// Lateness of the first request after the preface, if it is not sent without delay.
     pub request: Noise,
-    /// To acknowledge the server's SETTINGS.
+    /// Lateness of the acknowledgement of the server's SETTINGS.
     pub acknowledge: Noise,
-    /// From the answer that opens a tunnel to the request behind it.
+    /// Lateness of the first request after the answer that opens a tunnel.
     pub opened: Noise,
-    /// Of the server's answers: of long ones, all of which is got ready before any of it leaves, and of others.
+    /// Lateness of answers: of long ones, which the server prepares whole before sending, and of others.
     pub answers: [Noise; 2],
-    /// Of what comes when a client reads on that did not for a while.
+    /// Lateness of the first data after a client resumes reading.
     pub reads: Noise,
-    /// Between requests that follow each other: from the first of them to the second, which was longer on its way, and between others.
+    /// Lateness between consecutive requests: from the first to the second, which was longer on its way, and between others.
     pub requests: [Noise; 2],
-    /// The same for each request of a load by itself, the first one's being first: what a client does before each is its own.
+    /// Lateness of each request of a load, in order: a client's work before each differs.
     places: Vec<Noise>,
 }
 
-/// Learns the lag of tunnels, of which each followed a load of the shape beside it. `None` where none of them did; `skip` as in
+/// Learns the lag of tunnels, each paired with the shape that it followed. `None` if none of them followed it; `skip` as in
 /// [`learn`].
 #[must_use]
 pub fn learn_lag(tunnels: &[(&Shape, &[Record])], skip: usize) -> Option<Lag> {
@@ -87,7 +87,7 @@ pub fn learn_lag(tunnels: &[(&Shape, &[Record])], skip: usize) -> Option<Lag> {
         request: pause(|p| p.request),
         acknowledge: pause(|p| p.acknowledge),
         answers: [true, false].map(|long| steps(&|t| answers(t, long), Duration::ZERO)),
-        // What came sooner was not waited for: there it was another record's turn.
+        // Data that came sooner was not awaited: another record was due there.
         reads: steps(&read_on, STALL),
         requests: [true, false].map(|second| {
             let places = |t: &[Step]| {
@@ -100,7 +100,7 @@ pub fn learn_lag(tunnels: &[(&Shape, &[Record])], skip: usize) -> Option<Lag> {
     })
 }
 
-/// The place of the first request behind the first answer, and how long after that answer it left.
+/// Position of the first request after the first answer, and its delay after that answer.
 fn opened(trace: &[Step]) -> Option<(usize, Duration)> {
     let opens = trace.iter().position(|step| !step.up)?;
     let first = opens + trace[opens..].iter().position(|step| step.up)?;
@@ -108,8 +108,8 @@ fn opened(trace: &[Step]) -> Option<(usize, Duration)> {
     Some((first, gaps.map(|step| Duration::from(step.gap)).sum()))
 }
 
-/// When each request behind the first answer left, since the first of them: that answer opens a tunnel and comes when it can, and what
-/// follows counts from that.
+/// Times of the requests after the first answer, relative to the first of them: the answer that opens a tunnel has no scheduled
+/// time, and later times count from it.
 fn requests(trace: &[Step]) -> Vec<Duration> {
     let opens = trace.iter().position(|step| !step.up).unwrap_or_default();
     let mut at = Duration::ZERO;
@@ -124,8 +124,8 @@ fn requests(trace: &[Step]) -> Vec<Duration> {
     all.iter().map(|at| *at - first).collect()
 }
 
-/// Which of a shape's loads a tunnel followed: that whose records it has, and among those whose requests left when its own did. Loads are
-/// told apart by their records where times are not, as when one request that was late stands for the time of all.
+/// Index of the load that a tunnel followed: equal records, then the nearest request times. Records identify a load where times
+/// do not, as when one late request shifts all times.
 fn followed(shape: &Shape, tunnel: &[Step]) -> Option<usize> {
     let took = requests(tunnel);
     let apart = |trace: &Trace| {
@@ -146,8 +146,8 @@ fn followed(shape: &Shape, tunnel: &[Step]) -> Option<usize> {
     near.min().map(|(_, _, n)| n)
 }
 
-/// Which record of a tunnel stands for each of the load that it followed, where it has one: requests are in order, and so is what comes
-/// between them.
+/// Index of the tunnel's record for each record of the load that it followed, if there is one: requests are in order, and so are
+/// the records between them.
 fn beside(asked: &[Step], took: &[Step]) -> Vec<Option<usize>> {
     let ups =
         |trace: &[Step]| -> Vec<usize> { (0..trace.len()).filter(|n| trace[*n].up).collect() };
@@ -163,7 +163,7 @@ fn beside(asked: &[Step], took: &[Step]) -> Vec<Option<usize>> {
     all
 }
 
-/// How long each record of a load took in a tunnel that followed it: a request where it follows another one in both.
+/// Duration of each record of a load in a tunnel that followed it; for a request, if it follows another one in both.
 fn aligned(asked: &[Step], took: &[Step]) -> Vec<Option<Duration>> {
     let follows = |trace: &[Step], n: usize| n > 0 && trace[n - 1].up;
     let time = |(a, t): (usize, Option<usize>)| {
@@ -175,13 +175,13 @@ fn aligned(asked: &[Step], took: &[Step]) -> Vec<Option<Duration>> {
     all.map(time).collect()
 }
 
-/// A request that follows another one, but not with it.
+/// A request that follows another one, but not at once.
 #[derive(Clone, Copy)]
 struct Follow {
-    /// Its place in the trace, and among the requests.
+    /// Its position in the trace and among the requests.
     at: usize,
     number: usize,
-    /// Whether it is the first that does so.
+    /// Whether it is the first such request.
     second: bool,
 }
 
@@ -199,7 +199,7 @@ fn follow(trace: &[Step]) -> Vec<Follow> {
     all
 }
 
-/// What was asked for and what was taken instead, for each request by its number.
+/// Requested and actual times of each request, by its number.
 fn places<'a>(tunnels: impl Iterator<Item = (&'a [Step], &'a [Step])>) -> Vec<Noise> {
     let mut all: Vec<Vec<(Duration, Duration)>> = Vec::new();
     for (asked, took) in tunnels {
@@ -215,8 +215,8 @@ fn places<'a>(tunnels: impl Iterator<Item = (&'a [Step], &'a [Step])>) -> Vec<No
     all.into_iter().map(Noise::new).collect()
 }
 
-/// The places of what answers begin with: of those that are long, or of others. The very first, which opens the tunnel, comes when it
-/// can.
+/// Positions of the first records of answers: long ones, or others. The very first answer, which opens the tunnel, is left out:
+/// it has no scheduled time.
 fn answers(trace: &[Step], long: bool) -> Vec<usize> {
     let begins = |n: usize| trace[n - 1].up && !trace[n].up;
     let bytes = |n: usize| -> usize {
@@ -227,10 +227,10 @@ fn answers(trace: &[Step], long: bool) -> Vec<usize> {
     places.filter(|n| (bytes(*n) >= LONG) == long).collect()
 }
 
-/// The places of what comes first of each answer once the client has read on. What comes then comes later by as much, each time.
+/// Positions of the first records of each answer after the client resumed reading. Later records are as much later, each time.
 fn read_on(trace: &[Step]) -> Vec<usize> {
     let mut places = Vec::new();
-    // Of what a client has not read yet; and whether it has read on since the answer began.
+    // Bytes that the client has not read yet, and whether it has resumed reading since the answer began.
     let (mut bytes, mut again) = (0, false);
     for (n, step) in trace.iter().enumerate() {
         let gap = Duration::from(step.gap);
@@ -250,12 +250,12 @@ fn read_on(trace: &[Step]) -> Vec<usize> {
     places
 }
 
-/// One of the pauses; and the places of one kind of records.
+/// Accessor of one of the pauses, with the positions of one kind of records.
 type Of = fn(&mut Pauses) -> &mut Duration;
 type Places = fn(&[Step]) -> Vec<usize>;
 
 impl Lag {
-    /// Takes it off what was learnt of loads.
+    /// Subtracts the lag from learnt loads.
     pub fn take_off(&self, loads: &mut [(Trace, Pauses)]) {
         let kinds: [(&Noise, Of); 3] = [
             (&self.answer, |p| &mut p.answer),
@@ -274,7 +274,7 @@ impl Lag {
             (short, |t| answers(t, false)),
             (&self.reads, read_on),
         ];
-        // All are looked for before any is changed.
+        // All times are looked up before any is changed.
         let all = steps.map(|(noise, places)| {
             let gaps = loads.iter().map(|(trace, _)| {
                 let gap = |n: usize| (n, Duration::from(trace[n].gap));
@@ -299,7 +299,7 @@ impl Lag {
         for (kind, gaps) in all.into_iter().chain([requests]).enumerate() {
             for ((trace, _), gaps) in loads.iter_mut().zip(gaps) {
                 for (n, gap) in gaps {
-                    // What is read late stays something to wait for.
+                    // A late read must stay long enough to be awaited.
                     let least = if kind == reads { STALL } else { Duration::ZERO };
                     put(trace, n, gap.max(least));
                 }
@@ -307,7 +307,7 @@ impl Lag {
         }
     }
 
-    /// The requests of each load that follow another one, and what is to be asked for between the two.
+    /// Requests of each load that follow another one, and the time to ask for between the two.
     fn requests(&self, loads: &[(Trace, Pauses)]) -> Vec<Vec<(usize, Duration)>> {
         let follows: Vec<_> = loads.iter().map(|(trace, _)| follow(trace)).collect();
         let gaps = loads.iter().zip(&follows);
@@ -316,7 +316,7 @@ impl Lag {
             all.iter().map(gap).collect::<Vec<_>>()
         });
         let mut gaps: Vec<_> = gaps.collect();
-        // By which noise is theirs.
+        // Grouped by the noise that applies.
         let mut kinds: BTreeMap<_, Vec<&mut Duration>> = BTreeMap::new();
         let all = follows.iter().flatten().zip(gaps.iter_mut().flatten());
         for (follow, (_, gap)) in all {
@@ -337,8 +337,8 @@ impl Lag {
     }
 }
 
-/// Puts another gap before a record. What is taken off one that a server sends is given to what follows it: that is not the earlier for
-/// it.
+/// Replaces the gap before a record. Time taken from a server's record is added to the following gap, so that later records do
+/// not come earlier.
 fn put(trace: &mut [Step], n: usize, gap: Duration) {
     let kept = Duration::from(trace[n].gap);
     trace[n].gap = Gap::new(gap);

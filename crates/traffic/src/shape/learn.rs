@@ -1,21 +1,21 @@
-//! What recordings of page loads tell.
+//! Learns traces and pauses from recordings of page loads.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Gap, Pauses, RECORD_MAX, Record, STEPS_MAX, Step, Trace};
 
-/// Microseconds that are kept as they are.
+/// Times below this, in microseconds, are kept unchanged.
 const SHORT: u64 = 2000;
-/// The record of an acknowledgement of SETTINGS: a frame without a body.
+/// Length of the record that acknowledges SETTINGS: a frame without a body.
 const ACKNOWLEDGED: u16 = 9 + 17;
-/// The longest record of HTTP/2's preface, SETTINGS and WINDOW_UPDATE that no request is part of.
+/// Maximum length of a record with the HTTP/2 preface, SETTINGS and WINDOW_UPDATE, but no request.
 const PREFACE: u16 = 24 + (9 + 8 * 6) + 13 + 17;
 
-/// Learns a trace from a connection's records. `None` where it holds no request and answer.
+/// Learns a trace from a connection's records. `None` if they hold no request with an answer.
 ///
-/// Left out is what is before the client's request: the handshake, `skip` records of the server behind it (session tickets, HTTP/2's
-/// SETTINGS), the client's two (Finished, and its SETTINGS), and acknowledgements of SETTINGS, which carry nothing.
+/// Left out are records before the client's request: the handshake, `skip` records of the server after it (session tickets,
+/// HTTP/2's SETTINGS), the client's two (Finished, and its SETTINGS), and acknowledgements of SETTINGS, which carry no data.
 #[must_use]
 pub fn learn(records: &[Record], skip: usize) -> Option<Trace> {
     let data = |r: &&Record| r.kind == 23;
@@ -41,7 +41,7 @@ pub fn learn(records: &[Record], skip: usize) -> Option<Trace> {
         return None;
     }
     let mut last = kept.first()?.at;
-    // What is lost to rounding is made up for, so that it does not add up; but not by what is short.
+    // Rounding errors are compensated for, so that they do not accumulate, but not in short gaps.
     let mut lost = 0_i64;
     let steps = kept.iter().take(STEPS_MAX).map(|r| {
         let exact = r.at.saturating_sub(core::mem::replace(&mut last, r.at));
@@ -59,7 +59,7 @@ pub fn learn(records: &[Record], skip: usize) -> Option<Trace> {
     Some(steps.collect())
 }
 
-/// How long a connection's client took for what no burst shows.
+/// Learns a client's delays that no burst shows.
 #[must_use]
 pub fn learn_pauses(records: &[Record]) -> Option<Pauses> {
     let after = |from: usize, is: &dyn Fn(&Record) -> bool| {

@@ -1,39 +1,39 @@
-//! What a machine adds to times that it is asked for, and what to ask it for.
+//! Noise that a machine adds to requested times, and the requests that compensate for it.
 
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Pairs that are taken to be as those of a time: the nearest ones, of many so great a part, and so many at most.
+/// Number of nearest pairs that represent a time: a fraction of all pairs, up to a maximum.
 const NEAR: usize = 32;
 const PART: usize = 16;
 const NEAR_MAX: usize = 64;
-/// Times that are looked at one by one; of more, as many stand for those beside them.
+/// Maximum number of times searched one by one; above it, samples represent their neighbours.
 const TIMES: usize = 2000;
-/// An odd number whose multiples are spread evenly: the golden ratio's.
+/// An odd number whose multiples are spread evenly, from the golden ratio.
 const STRIDE: u32 = 0x9e37_79b1;
-/// Longer times, in nanoseconds, are taken for that long: more than an hour.
+/// Upper bound of times in nanoseconds, more than an hour.
 const LONGEST: i64 = 1 << 42;
-/// How often what is to be asked for is made better, at most, and how often in vain.
+/// Maximum number of search rounds, and of rounds without improvement.
 const ROUNDS: usize = 100;
 const VAIN: usize = 20;
-/// Errors of that are little, in nanoseconds.
+/// Errors below this, in nanoseconds, are negligible.
 const LITTLE: i64 = 5_000;
-/// What errors are told in parts of.
+/// Unit of relative errors: one part in this number.
 const PARTS: u64 = 1_000_000;
-/// Cases that have to be known of a kind for it to stand for itself.
+/// Minimum number of cases for a kind to have statistics of its own.
 const ENOUGH: usize = 48;
-/// How often what comes of what is at once is looked up anew, near what is to be asked for.
+/// Number of iterations for immediate times, each with the samples near the last request.
 const LOOKS: usize = 4;
-/// The least that is asked for, in nanoseconds.
+/// Minimum requested time, in nanoseconds.
 const LEAST: i64 = 1000;
-/// Ones in binary fractions.
+/// One, in binary fractions.
 const ONE: i128 = 1 << 20;
 
-/// What was asked for and what was taken instead, of many times: not how much is added to a time, but how that is drawn.
+/// Distribution of the difference between requested and actual times.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Noise {
-    /// In nanoseconds: what was asked for, the shortest first, and how much longer it took.
+    /// Pairs in nanoseconds: the requested time, in ascending order, and the time added to it.
     pairs: Vec<(i64, i64)>,
 }
 
@@ -41,12 +41,12 @@ fn nanos(d: Duration) -> i64 {
     i64::try_from(d.as_nanos()).unwrap_or(LONGEST).min(LONGEST)
 }
 
-/// Of what is in order.
+/// Median of sorted values.
 fn middle(all: &[i64]) -> i64 {
     all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
-/// Of what is in order: its level, whatever is at its ends.
+/// Trimmed mean of sorted values.
 fn level(all: &[i64]) -> i64 {
     let cut = all.len() / 4;
     let kept = &all[cut..all.len() - cut];
@@ -55,7 +55,7 @@ fn level(all: &[i64]) -> i64 {
     i64::try_from(sum / len.max(1)).unwrap_or_default()
 }
 
-/// Of what is in order: how wide it is, whatever is at its ends, as a mean square.
+/// Trimmed mean square deviation of sorted values.
 fn width(all: &[i64]) -> i128 {
     let cut = all.len() / 8;
     let kept = &all[cut..all.len() - cut];
@@ -66,7 +66,7 @@ fn width(all: &[i64]) -> i128 {
 }
 
 impl Noise {
-    /// From times, as they were asked for and as they were taken.
+    /// Learns from pairs of requested and actual times.
     #[must_use]
     pub fn new(pairs: impl IntoIterator<Item = (Duration, Duration)>) -> Self {
         let pairs = pairs.into_iter().map(|(asked, took)| {
@@ -75,7 +75,7 @@ impl Noise {
         });
         let mut pairs: Vec<_> = pairs.collect();
         pairs.sort_unstable();
-        // Of what was asked for alike any part is to stand for all.
+        // Any subset of equal requests must represent all of them.
         for alike in pairs.chunk_by_mut(|(a, _), (b, _)| a == b) {
             let mut numbered: Vec<_> = (0_u32..).zip(alike.iter().copied()).collect();
             numbered.sort_unstable_by_key(|(n, _)| n.wrapping_mul(STRIDE));
@@ -86,12 +86,12 @@ impl Noise {
         Self { pairs }
     }
 
-    /// Whether there are enough cases for it to stand for itself.
+    /// Whether there are enough cases for statistics of its own.
     pub(super) const fn is_known(&self) -> bool {
         self.pairs.len() >= ENOUGH
     }
 
-    /// What was added, in the middle of all, in microseconds. Below zero where times were shorter.
+    /// Median of the added time, in microseconds. Negative if actual times were shorter.
     #[must_use]
     pub fn median(&self) -> i64 {
         let mut added: Vec<_> = self.pairs.iter().map(|(_, d)| *d).collect();
@@ -99,7 +99,7 @@ impl Noise {
         middle(&added) / 1000
     }
 
-    /// So many of those whose times were nearest to one: where they begin.
+    /// Start index of the `len` pairs whose requested times are nearest to `asked`.
     fn near(&self, asked: i64, len: usize) -> usize {
         let from = self.pairs.partition_point(|(a, _)| *a < asked);
         let to = self.pairs.partition_point(|(a, _)| *a <= asked);
@@ -107,9 +107,9 @@ impl Noise {
         first.min(self.pairs.len() - len)
     }
 
-    /// Puts in the place of times, which are to come sooner than `soon`, what is to be asked for, and gives back the others: those that
-    /// come late of themselves, as some of what is asked for is held up, are among the first. It is as much that is at once as is to be,
-    /// in the middle of what comes, and as wide; each sooner or later than others as it was.
+    /// Replaces times below `soon` by times to request, and returns the others. Times that come late by themselves, because
+    /// some requests are delayed, count among the first. As many results are immediate as wanted, with the wanted median and
+    /// spread, and the order is kept.
     pub(super) fn undo_soon<'a>(
         &self,
         mut times: Vec<&'a mut Duration>,
@@ -145,7 +145,7 @@ impl Noise {
         let left = (whole - width(&added)).max(0);
         let part = (left * ONE * ONE / whole).isqrt();
         for (n, time) in times.into_iter().enumerate() {
-            // Those that come late are to be as the others if they do not.
+            // Requests that come late must be like the others when they do not.
             let wanted = wanted[n * wanted.len() / first];
             let off = i128::from(wanted - usual) * part / ONE;
             let asked = at + i64::try_from(off).unwrap_or_default();
@@ -154,8 +154,8 @@ impl Noise {
         rest
     }
 
-    /// Puts in the place of times, which are to come, what is to be asked for: what comes of it is spread as they are. The order stays;
-    /// nothing stays nothing, and something something.
+    /// Replaces wanted times by times to request, such that the resulting times have the wanted distribution. The order is
+    /// kept; zero stays zero, and other times stay above zero.
     pub(super) fn undo(&self, mut times: Vec<&mut Duration>) {
         times.retain(|d| !d.is_zero());
         if self.pairs.is_empty() || times.is_empty() {
@@ -181,11 +181,11 @@ impl Noise {
         }
     }
 
-    /// What to ask for, so that this comes of it.
+    /// Times to request so that the wanted times result.
     ///
-    /// Each of what may come of a time is to be where its rank among all has it, and the time is asked for sooner or later by the median
-    /// of how far those are from there. What is held up now and then is not asked for sooner for that: it stands among the longest,
-    /// which are then less.
+    /// Each possible result of a request should match the wanted time of its rank among all results. A request is shifted by
+    /// the median of its results' deviations. Occasional delays shift no request: they count among the longest results, of
+    /// which fewer are then needed.
     fn search(&self, wanted: &[i64]) -> Vec<i64> {
         let mut asked = wanted.to_vec();
         let (mut best, mut error, mut vain) = (asked.clone(), u64::MAX, 0);
@@ -224,7 +224,7 @@ impl Noise {
         best
     }
 
-    /// What was added to all, in order, taken off as if it were as much the longer a time is: exact where all was asked for alike.
+    /// Subtracts the sorted added times in order, as if longer times had more added: exact if all requests were alike.
     fn straight(&self, wanted: &[i64]) -> Vec<i64> {
         let mut added: Vec<i64> = self.pairs.iter().map(|(_, d)| *d).collect();
         added.sort_unstable();
@@ -236,7 +236,8 @@ impl Noise {
         asked
     }
 
-    /// What comes of what is asked for, drawn from what came of what is near it, as often of each; the shortest first, and of which it is.
+    /// Expected results of requests, sorted, each with the index of its request; drawn from the results of nearby requests,
+    /// equally many of each.
     fn comes(&self, asked: &[i64]) -> Vec<(i64, usize)> {
         let near = (self.pairs.len() / PART).clamp(NEAR, NEAR_MAX);
         let near = near.min(self.pairs.len());

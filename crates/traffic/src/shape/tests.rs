@@ -8,13 +8,13 @@ use super::*;
 mod follow;
 mod lag;
 
-/// After so many milliseconds.
+/// A record `ms` milliseconds after the previous one.
 fn step(ms: u16, up: bool, size: u16) -> Step {
     let gap = Gap::new(Duration::from_millis(ms.into()));
     Step { gap, up, size }
 }
 
-/// After so many microseconds.
+/// A record `micros` microseconds after the previous one.
 fn after(micros: u64, up: bool, size: u16) -> Step {
     let gap = Gap::new(Duration::from_micros(micros));
     Step { gap, up, size }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::Numbers;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Longest first flight that is read.
+/// Maximum length of a first flight that is parsed.
 pub const FLIGHT_MAX: usize = 32 << 10;
 
 const HEADERS: u8 = 1;
@@ -17,49 +17,49 @@ const ACK: u8 = 0x1;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// Why bytes are no client's first frames.
+/// Why bytes are not a client's first frames.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlightError {
-    /// It does not begin as HTTP/2 does.
+    /// The HTTP/2 preface is missing.
     #[error("it does not begin with HTTP/2's preface")]
     Preface,
-    /// The first frame is none of SETTINGS.
+    /// The first frame is not SETTINGS.
     #[error("the first frame is not SETTINGS")]
     NoSettings,
-    /// No request among so many bytes.
+    /// There is no request within [`FLIGHT_MAX`] bytes.
     #[error("no request among the first {FLIGHT_MAX} bytes")]
     Long,
-    /// A frame's content does not fit it.
+    /// A frame's content does not fit its type.
     #[error("a frame of type {0} that cannot be read")]
     Frame(u8),
 }
 
-/// What a client sends up to its first request.
+/// The bytes that a client sends up to its first request.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Flight {
-    /// SETTINGS by number.
+    /// SETTINGS values by number.
     pub settings: Numbers,
-    /// The order of their numbers.
+    /// SETTINGS numbers in the order sent.
     pub order: Vec<u16>,
-    /// What the connection's window is raised by, 0 for nothing.
+    /// Increment of the connection's window; 0 for none.
     pub window: u32,
-    /// Types of the frames, up to the first HEADERS.
+    /// Frame types up to the first HEADERS.
     pub frames: Vec<u8>,
-    /// The first request's stream.
+    /// Stream ID of the first request.
     pub stream: u32,
-    /// Its priority block: exclusive, dependency, weight minus one.
+    /// Priority block of the first request: exclusive flag, dependency, weight minus one.
     pub priority: Option<(bool, u32, u8)>,
-    /// The first letters of its pseudo-header fields, in order: `masp` is what Chromium sends.
+    /// First letters of its pseudo-header fields, in order: Chromium sends `masp`.
     pub pseudo: String,
 }
 
 impl Flight {
-    /// Reads what a client sent; `None` while more is to come.
+    /// Parses the bytes that a client sent; `None` while they are incomplete.
     ///
     /// # Errors
     ///
-    /// It is no client of HTTP/2.
+    /// The bytes are not those of an HTTP/2 client.
     pub fn from_stream(bytes: &[u8]) -> Result<Option<Self>, FlightError> {
         let n = bytes.len().min(PREFACE.len());
         if bytes[..n] != PREFACE[..n] {
@@ -140,7 +140,7 @@ impl Flight {
     }
 }
 
-/// More is to come, unless too much came.
+/// Asks for more bytes, up to [`FLIGHT_MAX`].
 const fn more(bytes: &[u8]) -> Result<Option<Flight>, FlightError> {
     if bytes.len() >= FLIGHT_MAX {
         Err(FlightError::Long)
@@ -149,7 +149,7 @@ const fn more(bytes: &[u8]) -> Result<Option<Flight>, FlightError> {
     }
 }
 
-/// The index of a field's name, and what follows the field (RFC 7541, section 6); `None` of what names none.
+/// The index of a field's name, and the rest after the field (RFC 7541, section 6); `None` for a field with a literal name.
 fn field(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let first = *bytes.first()?;
     let (bits, literal) = match first {
@@ -169,7 +169,7 @@ fn field(bytes: &[u8]) -> Option<(u32, &[u8])> {
     Some((index, rest))
 }
 
-/// An integer with a prefix of so many bits (RFC 7541, section 5.1).
+/// Parses an integer with a prefix of `bits` bits (RFC 7541, section 5.1).
 fn integer(bytes: &[u8], bits: u32) -> Option<(u32, &[u8])> {
     let (first, mut rest) = bytes.split_first()?;
     let mask = (1_u32 << bits) - 1;

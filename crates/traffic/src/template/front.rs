@@ -1,4 +1,4 @@
-//! Front origins that a network's maintainers vouch for, and what a node does about templates of others.
+//! Front origins that a network's maintainers vouch for, and a node's policy for templates of others.
 
 use alloc::borrow::ToOwned as _;
 use alloc::string::String;
@@ -8,23 +8,23 @@ use betanet_keys::{Common, Envelope, Maintainers, RegistryError, same};
 
 use betanet_wire::{Code, cbor, message};
 
-/// The `type` of such records.
+/// The `type` of these records.
 pub const TYPE: &str = "FrontOriginRegistry";
-/// Records that are kept, at most.
+/// Maximum number of kept records.
 const RECORDS_MAX: usize = 4096;
 
-/// How strictly a node takes templates.
+/// Policy of a node for templates.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Profile {
-    /// A template that is not in the registry is let pass, and said.
+    /// A template that is not in the registry is accepted and reported.
     #[default]
     Standard,
-    /// It ends the session.
+    /// A template that is not in the registry ends the session.
     Extended,
 }
 
 impl Profile {
-    /// As it stands in records and settings.
+    /// Name of the policy in records and settings.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl Profile {
         }
     }
 
-    /// By that name.
+    /// The policy with this name.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
         [Self::Standard, Self::Extended]
@@ -59,36 +59,36 @@ message! {
 pub struct FrontOrigin {
     /// The TemplateID.
     pub template: [u8; 32],
-    /// The highest stands.
+    /// Sequence number; the highest is valid.
     pub seq: u64,
-    /// Milliseconds since the UNIX epoch after which it is not used.
+    /// Expiry time, milliseconds since the UNIX epoch.
     pub expiry: u64,
-    /// A host name, or `*.` and the end of host names.
+    /// A host name, or `*.` and a suffix of host names.
     pub host_pattern: String,
-    /// For whom it is meant.
+    /// Policy for which the record is meant.
     pub profile: Profile,
 }
 
-/// Why an envelope is no front origin's record.
+/// Why an envelope is not a front origin's record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrontError {
-    /// It is not signed as it has to be.
+    /// The signatures are not valid.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// It does not decode.
+    /// The record does not decode.
     #[error("the record does not decode: {0}")]
     Form(#[from] cbor::Error),
-    /// A record of another type, or with a profile that there is not.
+    /// The record has another type, or an unknown profile.
     #[error("not a FrontOriginRegistry record, or of no known profile")]
     Kind,
-    /// More are not kept.
+    /// The maximum number of records is reached.
     #[error("more than {RECORDS_MAX} records")]
     Full,
 }
 
 impl FrontOrigin {
-    /// The record to be signed under a list of maintainers.
+    /// Encodes the record for signing under a list of maintainers.
     #[must_use]
     pub fn record(&self, maintainers: &Maintainers) -> Vec<u8> {
         cbor::to_vec(&Form {
@@ -117,7 +117,7 @@ impl FrontOrigin {
         })
     }
 
-    /// Whether it is about this host.
+    /// Whether the record covers this host.
     #[must_use]
     pub fn covers(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
@@ -130,27 +130,27 @@ impl FrontOrigin {
     }
 }
 
-/// What is known of a template.
+/// Registry status of a template.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TemplateStatus {
-    /// A record that has not expired is about it.
+    /// A valid record covers the template.
     Listed,
-    /// The only record about it has expired.
+    /// The template's only record has expired.
     Expired,
-    /// There is no record.
+    /// The template has no record.
     Unlisted,
-    /// It is the template of clients that have none.
+    /// The template is that of clients that have none.
     None,
 }
 
-/// The records that a node knows.
+/// The front-origin records that a node knows.
 #[derive(Clone, Debug, Default)]
 pub struct Fronts {
     records: Vec<FrontOrigin>,
 }
 
 impl Fronts {
-    /// Takes a record that is signed as it has to be; of one template the highest `seq` stands.
+    /// Adds a correctly signed record; of one template the record with the highest `seq` is kept.
     ///
     /// # Errors
     ///
@@ -172,19 +172,19 @@ impl Fronts {
         Ok(())
     }
 
-    /// How many there are.
+    /// Number of records.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no records.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// What is known of a template; with a host, only records that cover it count.
+    /// Registry status of a template; with a host, only records that cover it count.
     #[must_use]
     pub fn standing(&self, template: &[u8; 32], host: Option<&str>, now_ms: u64) -> TemplateStatus {
         if same(template, &[0; 32]) {
@@ -198,7 +198,7 @@ impl Fronts {
         }
     }
 
-    /// The code that a session with this template ends with, if it has to.
+    /// The code with which a session with this template must end, if any.
     #[must_use]
     pub fn refusal(
         &self,
@@ -264,7 +264,7 @@ mod tests {
         );
         assert_eq!(fronts.standing(&[8; 32], None, 0), TemplateStatus::Unlisted);
         assert_eq!(fronts.standing(&[0; 32], None, 0), TemplateStatus::None);
-        // An older one changes nothing, a newer one does.
+        // An older record changes nothing, a newer one does.
         let (older, _) = signed(&front(1, 9000), 5);
         fronts.add(&older, &list).unwrap();
         assert_eq!(

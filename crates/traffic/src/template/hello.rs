@@ -1,4 +1,4 @@
-//! A TLS ClientHello as an observer reads it.
+//! Parses a TLS ClientHello as an observer does.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use betanet_wire::text;
 
-/// Longest ClientHello that is read: a browser's with a post-quantum share has under 2 KiB.
+/// Maximum length of a ClientHello that is parsed: a browser's with a post-quantum share has under 2 KiB.
 pub const HELLO_MAX: usize = 16 << 10;
 
 const RECORD_HANDSHAKE: u8 = 22;
@@ -28,43 +28,43 @@ pub(crate) mod ext {
     pub(crate) const ENCRYPTED_HELLO: u16 = 0xfe0d;
 }
 
-/// Why bytes are no ClientHello.
+/// Why bytes are not a ClientHello.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HelloError {
-    /// It ends in the middle.
+    /// The bytes end early.
     #[error("it ends in the middle")]
     Short,
-    /// It does not begin with a handshake record of TLS.
+    /// The bytes do not begin with a TLS handshake record.
     #[error("not a handshake record of TLS")]
     NoRecord,
-    /// The first message is another one.
+    /// The first message is not a ClientHello.
     #[error("the first message is not a ClientHello")]
     NoHello,
-    /// Longer than any client's.
+    /// The message exceeds [`HELLO_MAX`].
     #[error("longer than {HELLO_MAX} bytes")]
     Long,
-    /// A length within it leads out of it, or leaves bytes over.
+    /// A length exceeds its container, or leaves bytes over.
     #[error("a length within it does not fit: {0}")]
     Length(&'static str),
 }
 
-/// A ClientHello's parts, in the order in which they were sent.
+/// The parts of a ClientHello, in the order sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Hello {
     /// The version field, which says TLS 1.2 since TLS 1.3.
     pub version: u16,
-    /// How long the legacy session ID is.
+    /// Length of the legacy session ID.
     pub session_id: usize,
-    /// Cipher suites, with GREASE values.
+    /// Cipher suites, including GREASE values.
     pub ciphers: Vec<u16>,
     /// Compression methods.
     pub compression: Vec<u8>,
-    /// Extensions and their bodies, with GREASE values.
+    /// Extension numbers and bodies, including GREASE values.
     pub extensions: Vec<(u16, Vec<u8>)>,
 }
 
-/// Whether a value is one that clients send so that servers ignore what they do not know (RFC 8701).
+/// Whether a value is GREASE, which clients send so that servers learn to ignore unknown values (RFC 8701).
 #[must_use]
 pub const fn is_grease(value: u16) -> bool {
     value & 0x0f0f == 0x0a0a && value >> 8 == value & 0xff
@@ -89,7 +89,7 @@ impl<'a> Cursor<'a> {
         Ok(u16::from(bytes[0]) << 8 | u16::from(bytes[1]))
     }
 
-    /// A vector behind its length of so many bytes.
+    /// Reads a vector with a length prefix of `length` bytes.
     fn vector(&mut self, length: usize, what: &'static str) -> Result<&'a [u8], HelloError> {
         let n = self.number(length, what)?;
         self.take(n, what)
@@ -106,11 +106,11 @@ fn u16s(bytes: &[u8], what: &'static str) -> Result<Vec<u16>, HelloError> {
 }
 
 impl Hello {
-    /// Reads what a TCP connection begins with; `None` while more is to come.
+    /// Parses the start of a TCP connection; `None` while it is incomplete.
     ///
     /// # Errors
     ///
-    /// It is no ClientHello of TLS.
+    /// The bytes are not a TLS ClientHello.
     pub fn from_stream(mut bytes: &[u8]) -> Result<Option<Self>, HelloError> {
         let mut message: Vec<u8> = Vec::new();
         loop {
@@ -143,11 +143,11 @@ impl Hello {
         }
     }
 
-    /// Reads a handshake message, as a QUIC client's first CRYPTO bytes are one.
+    /// Parses a handshake message, such as a QUIC client's first CRYPTO bytes.
     ///
     /// # Errors
     ///
-    /// It is no ClientHello, or [`HelloError::Short`].
+    /// The message is not a ClientHello, or [`HelloError::Short`].
     pub fn from_message(bytes: &[u8]) -> Result<Self, HelloError> {
         match bytes.first() {
             None => return Err(HelloError::Short),
@@ -186,19 +186,19 @@ impl Hello {
             compression,
             extensions,
         };
-        // What an observer reads has to be readable.
+        // All lists that an observer reads must parse.
         this.lists()?;
         Ok(this)
     }
 
-    /// An extension's body.
+    /// Body of an extension.
     #[must_use]
     pub fn extension(&self, number: u16) -> Option<&[u8]> {
         let found = self.extensions.iter().find(|(n, _)| *n == number);
         found.map(|(_, body)| &body[..])
     }
 
-    /// The vector that an extension's body is.
+    /// The vector that forms an extension's body.
     fn list(&self, number: u16, length: usize, what: &'static str) -> Result<&[u8], HelloError> {
         let Some(body) = self.extension(number) else {
             return Ok(&[]);
@@ -241,18 +241,18 @@ impl Hello {
         })
     }
 
-    /// The lists; they were read when this was made.
+    /// The parsed lists; they were validated when the hello was made.
     pub(crate) fn read(&self) -> Lists {
         self.lists().unwrap_or_default()
     }
 
-    /// Protocols that ALPN offers, in order.
+    /// ALPN protocols that the client offers, in order.
     #[must_use]
     pub fn alpn(&self) -> Vec<String> {
         self.read().alpn
     }
 
-    /// Whether any list has GREASE values.
+    /// Whether any list contains GREASE values.
     #[must_use]
     pub fn greases(&self) -> bool {
         let extensions = self.extensions.iter().map(|(n, _)| n);
@@ -266,8 +266,8 @@ impl Hello {
         numbers.filter(|n| !is_grease(*n)).collect()
     }
 
-    /// What an observer can compare, field by field: names and values. What is fresh in every hello is left out, GREASE values
-    /// stand as such, and of extensions whose order is permuted only the set remains.
+    /// Fields that an observer can compare, as names and values. Values that are fresh in every hello are left out, GREASE
+    /// values are marked as such, and permuted extensions form a set.
     #[must_use]
     pub fn fields(&self, permuted: bool) -> Vec<(String, String)> {
         let lists = self.read();
@@ -315,7 +315,7 @@ impl Hello {
         others.sort();
         for (number, body) in others {
             let value = match *number {
-                // Outer, KDF, AEAD; what follows is random, of one of a few lengths.
+                // Outer type, KDF, AEAD; the rest is random and has one of a few lengths.
                 ext::ENCRYPTED_HELLO => text::hex(body.get(..5).unwrap_or(body)),
                 ext::PADDING => "padding".to_string(),
                 _ => text::hex(body),

@@ -1,4 +1,4 @@
-//! A QUIC client's first packets as an observer reads them: they are sealed with keys that everybody can derive (RFC 9001 §5.2).
+//! Parses a QUIC client's first packets as an observer does: anybody can derive their keys (RFC 9001 §5.2).
 
 mod seal;
 
@@ -13,51 +13,51 @@ use betanet_wire::text;
 use seal::{Cursor, header};
 pub use seal::{InitialKeys, Opened};
 
-/// Datagrams of one client that are read; a browser's hello takes two or three.
+/// Maximum number of datagrams of one client that are parsed; a browser's hello takes two or three.
 pub const DATAGRAMS_MAX: usize = 16;
-/// Why datagrams are no beginning of a QUIC client.
+/// Why datagrams do not begin a QUIC client's connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InitialError {
     /// The first datagram does not begin with an Initial packet of version 1.
     #[error("no Initial packet of QUIC version 1")]
     NoInitial,
-    /// A length within it leads out of it.
+    /// A length exceeds its container.
     #[error("a length within it does not fit: {0}")]
     Length(&'static str),
-    /// It does not open with the keys that its connection ID gives.
+    /// The packet does not decrypt with the keys of its connection ID.
     #[error("an Initial packet that does not open")]
     Sealed,
-    /// It holds what a client's first packets do not.
+    /// The packet holds a frame that a client's first packets do not.
     #[error("a frame of type {0} in an Initial packet")]
     Frame(u64),
-    /// The hello did not come within so many datagrams.
+    /// The hello is not complete after [`DATAGRAMS_MAX`] datagrams.
     #[error("no whole ClientHello within {DATAGRAMS_MAX} datagrams")]
     Long,
-    /// Its CRYPTO bytes are no ClientHello.
+    /// The CRYPTO bytes are not a ClientHello.
     #[error("{0}")]
     Hello(#[from] HelloError),
-    /// Its transport parameters do not read.
+    /// The transport parameters are malformed.
     #[error("its transport parameters do not read")]
     Parameters,
 }
 
-/// What a QUIC client begins with.
+/// The start of a QUIC client's connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Initial {
-    /// Its ClientHello.
+    /// The client's ClientHello.
     pub hello: Hello,
-    /// Transport parameters in the order sent, reserved ones too.
+    /// Transport parameters in the order sent, including reserved ones.
     pub parameters: Vec<(u64, Vec<u8>)>,
-    /// How long the connection IDs are that it chose: for the server, and its own.
+    /// Lengths of the connection IDs that the client chose: the server's, and its own.
     pub connection_ids: (usize, usize),
-    /// How long each datagram of its hello is.
+    /// Length of each datagram of the hello.
     pub datagrams: Vec<usize>,
-    /// The number of its first packet as sent, one to four bytes.
+    /// The first packet number as sent, one to four bytes.
     pub number: Vec<u8>,
 }
 
-/// Gathers a client's first datagrams.
+/// Collects a client's first datagrams.
 #[derive(Default)]
 pub struct Initials {
     keys: Option<InitialKeys>,
@@ -68,24 +68,24 @@ pub struct Initials {
 }
 
 impl Initials {
-    /// Whether nothing was taken yet.
+    /// Whether no datagram was taken yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.datagrams.is_empty()
     }
 
-    /// Takes the next datagram of the client; what it begins with once that is whole.
+    /// Takes the client's next datagram; returns the start of the connection once it is complete.
     ///
     /// # Errors
     ///
-    /// It does not begin as a QUIC client does.
+    /// The datagrams are not those of a QUIC client.
     pub fn take(&mut self, datagram: &[u8]) -> Result<Option<Initial>, InitialError> {
         if self.datagrams.len() >= DATAGRAMS_MAX {
             return Err(InitialError::Long);
         }
         self.datagrams.push(datagram.len());
         let mut bytes = datagram;
-        // What is coalesced behind Initial packets belongs to later keys.
+        // Packets coalesced after Initial packets use later keys.
         while let Some(found) = header(bytes) {
             if self.keys.is_none() {
                 self.keys = InitialKeys::new(found.dcid);
@@ -138,7 +138,7 @@ impl Initials {
         Ok(())
     }
 
-    /// What was gathered, if it is whole.
+    /// The collected data, if complete.
     fn whole(&self) -> Result<Option<Initial>, InitialError> {
         let mut message: Vec<u8> = Vec::new();
         for (offset, data) in &self.crypto {
@@ -172,7 +172,7 @@ fn parameters_of(bytes: &[u8]) -> Option<Vec<(u64, Vec<u8>)>> {
     Some(all)
 }
 
-/// Whether a transport parameter is one that clients send so that servers ignore what they do not know (RFC 9000 §18.1).
+/// Whether a transport parameter is reserved; clients send these so that servers ignore unknown ones (RFC 9000 §18.1).
 #[must_use]
 pub const fn is_reserved(id: u64) -> bool {
     id % 31 == 27
@@ -184,7 +184,7 @@ const fn is_integer(id: u64) -> bool {
 }
 
 impl Initial {
-    /// Transport parameters with integer values, and the ids of the others, without reserved ones: ascending both.
+    /// Transport parameters with integer values, and the IDs of the others, without reserved ones; both ascending.
     #[must_use]
     pub fn numbers(&self) -> (Numbers, Vec<u64>) {
         let (mut numbers, mut others) = (Numbers::default(), Vec::new());
@@ -200,7 +200,7 @@ impl Initial {
         (numbers, others)
     }
 
-    /// What an observer can compare beside the hello's own fields: names and values, without what is fresh each time.
+    /// Fields that an observer can compare beside the hello's own: names and values, without values that are fresh each time.
     #[must_use]
     pub fn fields(&self) -> Vec<(String, String)> {
         let mut fields = Vec::new();
@@ -211,7 +211,7 @@ impl Initial {
             let name = format!("quic parameter {id:#x}");
             match (*id, Cursor(value).varint()) {
                 (id, Some(n)) if is_integer(id) => field(&name, n.to_string()),
-                // The client's own connection ID: its length is what all have in common.
+                // The client's own connection ID: only its length is comparable.
                 (0x0f, _) => field(&name, format!("{} bytes", value.len())),
                 (VERSION_INFORMATION, _) => field(&name, versions(value)),
                 _ => field(&name, text::hex(value)),
@@ -226,10 +226,10 @@ impl Initial {
     }
 }
 
-/// RFC 9368.
+/// Transport parameter `version_information` (RFC 9368).
 const VERSION_INFORMATION: u64 = 0x11;
 
-/// Versions as listed, but for reserved ones (RFC 9000 §15), which stand as such; their place among the others is drawn.
+/// Versions as listed. Reserved ones (RFC 9000 §15) are marked as such, because their position is random.
 fn versions(value: &[u8]) -> String {
     let (all, _) = value.as_chunks::<4>();
     let reserved = |v: &[u8; 4]| v.iter().all(|b| b & 0x0f == 0x0a);

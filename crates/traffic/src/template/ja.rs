@@ -1,4 +1,4 @@
-//! The fingerprints that observers know ClientHellos by.
+//! Fingerprints by which observers identify ClientHellos.
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::hello::{Hello, ext, is_grease};
 
-/// What carries a hello.
+/// Transport that carries a hello.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Transport {
     /// TLS over TCP.
@@ -27,7 +27,7 @@ fn joined(values: &[u16], separator: &str, show: fn(&u16) -> String) -> String {
     values.iter().map(show).collect::<Vec<_>>().join(separator)
 }
 
-/// The first twelve hex digits of the SHA-256; zeros of nothing.
+/// The first twelve hex digits of the SHA-256; zeros for empty text.
 fn short(text: &str) -> String {
     if text.is_empty() {
         return "0".repeat(12);
@@ -36,8 +36,8 @@ fn short(text: &str) -> String {
 }
 
 impl Hello {
-    /// JA3 (Salesforce, 2017): the MD5 of version, cipher suites, extensions, groups and point formats, in the order sent. Of a
-    /// client that permutes its extensions no two are alike.
+    /// JA3 (Salesforce, 2017): the MD5 of version, cipher suites, extensions, groups and point formats, in the order sent. A
+    /// client that permutes its extensions has a different JA3 each time.
     #[must_use]
     pub fn ja3(&self) -> String {
         let decimal = |values: &[u16]| joined(&known(values), "-", |v| v.to_string());
@@ -54,7 +54,7 @@ impl Hello {
         text::hex(&Md5::digest(text.as_bytes()))
     }
 
-    /// JA4 (FoxIO, "JA4: TLS Client Fingerprinting"): the same whatever the order of the extensions.
+    /// JA4 (FoxIO, "JA4: TLS Client Fingerprinting"), which does not depend on the order of the extensions.
     #[must_use]
     pub fn ja4(&self, transport: Transport) -> String {
         let lists = self.read();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What Debian's Chromium 156 sent to `localhost`.
+/// Hello that Debian's Chromium 156 sent to `localhost`.
 const CHROMIUM: &[u8] = include_bytes!("../../tests/data/chromium-156.hello");
 
 fn chromium() -> Hello {
@@ -17,7 +17,7 @@ fn chromium() -> Hello {
 #[test]
 fn a_browsers_hello_is_read_and_known_by_its_fingerprint() {
     let hello = chromium();
-    // What public databases of this version's hello have.
+    // Public databases list this value for this version's hello.
     assert_eq!(
         hello.ja4(Transport::Tcp),
         "t13d1517h2_8daaf6152771_cb7bf5808d99"
@@ -40,7 +40,7 @@ fn a_browsers_hello_is_read_and_known_by_its_fingerprint() {
     assert!(template.grease && !template.permute);
 }
 
-/// The same message in records of so many bytes.
+/// The same message in records of `size` bytes.
 fn in_records(size: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for part in CHROMIUM[5..].chunks(size) {
@@ -78,7 +78,7 @@ fn what_is_no_hello_is_said() {
         Hello::from_stream(&[22, 2, 0, 0, 1]),
         Err(HelloError::NoRecord)
     );
-    // A ServerHello; a record that announces too much; a message that does.
+    // A ServerHello; a record with too large a length; a message with one.
     assert_eq!(
         Hello::from_stream(&[22, 3, 3, 0, 1, 2]),
         Err(HelloError::NoHello)
@@ -108,7 +108,7 @@ fn frame(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// As Chromium begins: SETTINGS, WINDOW_UPDATE, HEADERS with a priority block and `:method :authority :scheme :path`.
+/// Start of a Chromium connection: SETTINGS, WINDOW_UPDATE, HEADERS with a priority block and `:method :authority :scheme :path`.
 fn first_flight() -> Vec<u8> {
     let settings = [(1_u16, 65_536_u32), (2, 0), (4, 6_291_456), (6, 262_144)];
     let settings: Vec<u8> = settings

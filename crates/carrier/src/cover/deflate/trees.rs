@@ -1,6 +1,6 @@
 //! Blocks of deflate (RFC 1951), with the trees that zlib builds.
 
-/// Codes of literals, lengths and the end of a block.
+/// Number of codes for literals, lengths and the end of a block.
 const L_CODES: usize = 286;
 const D_CODES: usize = 30;
 const BL_CODES: usize = 19;
@@ -19,7 +19,7 @@ const D_EXTRA: [u8; D_CODES] = [
 ];
 const BL_EXTRA: [u8; BL_CODES] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 3, 7];
 
-/// The first value of each code, by the extra bits of those before.
+/// First value of each code, from the extra bits of the codes before.
 const fn bases<const N: usize>(extra: [u8; N]) -> [usize; N] {
     let mut out = [0; N];
     let (mut n, mut base) = (0, 0);
@@ -33,7 +33,7 @@ const fn bases<const N: usize>(extra: [u8; N]) -> [usize; N] {
 
 const L_BASE: [usize; 29] = {
     let mut bases = bases(L_EXTRA);
-    // The longest match has a code of its own.
+    // The longest match has its own code.
     bases[28] = 255;
     bases
 };
@@ -78,7 +78,7 @@ impl Tree {
         }
     }
 
-    /// Builds the tree; how many bits the block has by it, and by the fixed one.
+    /// Builds the tree; returns the block's length in bits with it, and with the fixed tree.
     fn build(&mut self) -> (i64, i64) {
         let mut heap = Heap::new();
         let (mut bits, mut fixed_bits) = (0, 0);
@@ -93,7 +93,7 @@ impl Tree {
         if heap.len == 0 {
             self.max_code = 0;
         }
-        // The format wants two codes at least.
+        // The format requires at least two codes.
         let mut none = heap.len == 0;
         while heap.len < 2 {
             let node = if none {
@@ -189,7 +189,7 @@ impl Tree {
         (bits, fixed_bits)
     }
 
-    /// The lengths as they are sent: a code of the third tree, and what follows it.
+    /// The code lengths as sent: a code of the third tree, and its extra value.
     fn runs(&self) -> Vec<(usize, usize)> {
         let mut out = Vec::new();
         let (mut before, mut count) = (None, 0);
@@ -245,7 +245,7 @@ fn codes(out: &mut [u16], lens: &[u16]) {
     }
 }
 
-/// The nodes without a parent, those that are used least first; behind `max`, those that have one.
+/// Nodes without a parent, least used first; nodes with a parent lie from `max` on.
 struct Heap {
     at: Vec<usize>,
     len: usize,
@@ -321,7 +321,7 @@ pub(super) struct Trees {
     pub(super) out: Vec<u8>,
     bits: u32,
     bit_count: u32,
-    /// Distance, or 0, and literal, or length less 3.
+    /// Pairs of a distance, or 0, and a literal, or the length minus 3.
     symbols: Vec<(u16, u8)>,
     most: usize,
     literals: Tree,
@@ -329,7 +329,7 @@ pub(super) struct Trees {
 }
 
 impl Trees {
-    /// `most` is how many symbols a block has.
+    /// Creates a block writer; `most` is the maximum number of symbols per block.
     pub(super) fn new(most: usize) -> Self {
         let mut new = Self {
             out: Vec::new(),
@@ -344,14 +344,14 @@ impl Trees {
         new
     }
 
-    /// Whether the block is full.
+    /// Adds a literal; returns whether the block is full.
     pub(super) fn tally_literal(&mut self, literal: u8) -> bool {
         self.literals.freq[usize::from(literal)] += 1;
         self.symbols.push((0, literal));
         self.symbols.len() == self.most
     }
 
-    /// The same for a match.
+    /// Adds a match; returns whether the block is full.
     pub(super) fn tally_match(&mut self, distance: usize, len: usize) -> bool {
         self.literals.freq[code_of(len, &L_BASE) + END + 1] += 1;
         self.distances.freq[code_of(distance - 1, &D_BASE)] += 1;
@@ -376,7 +376,7 @@ impl Trees {
         }
     }
 
-    /// Ends a block in the shortest of the three ways; `stored` is its text, where it is there still.
+    /// Ends a block in the shortest of the three encodings; `stored` is its text, if still available.
     pub(super) fn end_block(&mut self, stored: Option<&[u8]>, stored_len: usize, last: bool) {
         let (l_bits, l_fixed) = self.literals.build();
         let (d_bits, d_fixed) = self.distances.build();

@@ -1,8 +1,8 @@
-//! How one author writes markup and style.
+//! One author's way of writing markup and style.
 
 use super::text::{Draw, capital};
 
-/// An element that this author marks: which one it is, and the class or id that it has.
+/// An element that this author marks, with its class or id.
 pub(super) struct Marked {
     pub(super) tag: &'static str,
     key: &'static str,
@@ -10,19 +10,19 @@ pub(super) struct Marked {
 }
 
 impl Marked {
-    /// The selector of its style.
+    /// The selector of the element's style.
     pub(super) fn selector(&self) -> String {
         let sign = if self.key == "id" { '#' } else { '.' };
         format!("{sign}{}", self.name)
     }
 
-    /// Its end tag.
+    /// The element's end tag.
     pub(super) fn close(&self) -> String {
         format!("</{}>", self.tag)
     }
 }
 
-/// How classes and ids are made up.
+/// Scheme for classes and ids.
 #[derive(Clone, Copy)]
 enum Naming {
     Invented,
@@ -31,19 +31,19 @@ enum Naming {
     Camel,
 }
 
-/// How this site's author writes.
+/// Markup style of this site's author.
 pub(super) struct Hand {
     quote: Option<char>,
     pub(super) indent: &'static str,
-    /// Whether end tags that may be left out are.
+    /// Whether optional end tags are omitted.
     short: bool,
-    /// Letters of a line of text.
+    /// Maximum number of letters in a line of text.
     wrap: Option<usize>,
     naming: Naming,
     pub(super) style: StyleHand,
 }
 
-/// How this author writes rules of style.
+/// Stylesheet style of this site's author.
 pub(super) struct StyleHand {
     open: &'static str,
     colon: &'static str,
@@ -116,12 +116,12 @@ impl Hand {
         }
     }
 
-    /// An element's start tag.
+    /// Start tag of an element.
     pub(super) fn open(&self, of: &Marked) -> String {
         format!("<{}{}>", of.tag, self.attribute(of.key, &of.name))
     }
 
-    /// An end tag that may be left out.
+    /// An optional end tag.
     pub(super) fn end(&self, tag: &str) -> String {
         if self.short {
             String::new()
@@ -130,7 +130,7 @@ impl Hand {
         }
     }
 
-    /// Text of a paragraph, on one line or on several.
+    /// Text of a paragraph, on one or several lines.
     pub(super) fn text(&self, text: &str) -> String {
         let Some(most) = self.wrap else {
             return text.to_owned();
@@ -153,7 +153,7 @@ impl Hand {
 }
 
 impl StyleHand {
-    /// A rule.
+    /// Formats a style rule.
     pub(super) fn rule(&self, selector: &str, declarations: &[(&str, String)]) -> String {
         let Self {
             open,

@@ -1,4 +1,4 @@
-//! A made site's pages.
+//! Pages of a generated site.
 
 use super::hand::Marked;
 use super::plan::{Menu, Parts, Plan, Sheet};
@@ -8,7 +8,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
 }
 
-/// A page, as far as it is written.
+/// A page being written.
 struct Written<'a> {
     text: String,
     indent: &'a str,
@@ -27,7 +27,7 @@ impl Written<'_> {
 }
 
 impl Plan {
-    /// A page, or the first one.
+    /// Writes page `n`, or the first page for `None`.
     pub(super) fn page(&self, draw: &mut Draw<'_>, n: Option<usize>) -> String {
         let hand = &self.hand;
         let mut out = Written {

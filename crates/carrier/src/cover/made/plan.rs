@@ -1,43 +1,43 @@
-//! What all pages of a made site have in common.
+//! Properties that all pages of a generated site share.
 
 use std::collections::BTreeSet;
 
 use super::hand::{Hand, Marked};
 use super::text::Draw;
 
-/// Where a site's pages are.
+/// Location of a site's pages.
 #[derive(Clone, Copy)]
 pub(super) enum Places {
-    /// Beside the first page, with this ending.
+    /// Beside the first page, with this extension.
     Beside(&'static str),
     /// In one folder.
     Below(&'static str),
-    /// Each in a folder of its own, which is what links name.
+    /// Each in a folder of its own, whose name links use.
     Own,
 }
 
 pub(super) enum Menu {
-    /// A list, of such items.
+    /// A list with such items.
     List(Marked),
-    /// A line, with this between two links.
+    /// A line with this separator between two links.
     Line(&'static str),
-    /// A link a line.
+    /// One link per line.
     Lines,
-    /// A table's row, and its cells.
+    /// A table row, and its cells.
     Row(Marked, Marked),
 }
 
-/// How pages get the site's style.
+/// How pages include the site's style.
 #[derive(Clone, Copy)]
 pub(super) enum Sheet {
-    /// By a rule that imports a file, whose name is quoted so.
+    /// An `@import` rule with a file name in these quotes.
     Import(char),
     Link,
-    /// It stands in each page.
+    /// The style is part of each page.
     Within,
 }
 
-/// How a page's parts are told apart.
+/// How the parts of a page are separated.
 pub(super) enum Parts {
     Bare,
     Boxes(Marked),
@@ -46,14 +46,14 @@ pub(super) enum Parts {
 }
 
 pub(super) struct Page {
-    /// Without its ending and folder.
+    /// File name without extension and folder.
     pub(super) name: String,
     pub(super) title: String,
 }
 
 pub(super) struct Plan {
     pub(super) hand: Hand,
-    /// Whose site it is, and what it is called.
+    /// Owner of the site, and its name.
     pub(super) owner: String,
     pub(super) name: String,
     pub(super) pages: Vec<Page>,
@@ -66,11 +66,11 @@ pub(super) struct Plan {
     pub(super) style: (String, String),
     pub(super) drawings: Vec<(String, String)>,
     pub(super) separator: &'static str,
-    /// Of the style, as links to it say.
+    /// Version of the style in links to it.
     pub(super) version: u32,
-    /// The order of what a head has: the encoding, the title, the style.
+    /// Order of the head's parts: the encoding, the title, the style.
     pub(super) order: [usize; 3],
-    /// Whether the document's type is in capitals.
+    /// Whether the document type is in upper case.
     pub(super) upper: bool,
     pub(super) html: Option<Marked>,
     pub(super) head: bool,
@@ -148,7 +148,7 @@ impl Plan {
             _ => Parts::Headed(hand.marked(draw, &["h2"], &["class"])),
         };
         let head = draw.once_in(2) && !matches!(sheet, Sheet::Within);
-        // Where tags follow each other, something drawn stands between two of them.
+        // Between adjacent tags stands drawn text.
         let order = match sheet {
             Sheet::Within => [2, 0, 1],
             _ if head => [1, 0, 2],
@@ -187,7 +187,7 @@ impl Plan {
         plan
     }
 
-    /// All that has a class or an id.
+    /// All elements with a class or an id.
     fn marked(&self) -> impl Iterator<Item = &Marked> {
         let (row, item) = match &self.menu {
             Menu::List(item) => (None, Some(item)),
@@ -216,7 +216,7 @@ impl Plan {
         files
     }
 
-    /// A page's file, or the first page's.
+    /// File name of a page, or of the first page.
     fn file(&self, page: Option<usize>) -> String {
         let Some(page) = page.map(|n| &self.pages[n]) else {
             return "index.html".into();
@@ -228,7 +228,7 @@ impl Plan {
         }
     }
 
-    /// How one page names a file of the site's root.
+    /// Path from one page to a file in the site's root.
     pub(super) fn at_root(&self, from: Option<usize>, name: &str) -> String {
         let below = from.is_some() && !matches!(self.places, Places::Beside(_));
         match (self.rooted, below) {
@@ -239,7 +239,7 @@ impl Plan {
         }
     }
 
-    /// How one page links another.
+    /// Path from one page to another.
     pub(super) fn link(&self, from: Option<usize>, to: Option<usize>) -> String {
         let Some(n) = to else {
             return self.at_root(from, "");

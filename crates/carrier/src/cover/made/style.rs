@@ -1,4 +1,4 @@
-//! A made site's style and drawings.
+//! Style and drawings of a generated site.
 
 use super::hand::Hand;
 use super::text::Draw;
@@ -77,7 +77,7 @@ impl Draw<'_> {
         out
     }
 
-    /// A picture of a few forms.
+    /// An image of a few shapes.
     pub(super) fn drawing(&mut self) -> String {
         let quote = self.one(&['"', '\'']);
         let between = self.one(&["", "\n"]);

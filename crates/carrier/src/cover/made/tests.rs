@@ -8,7 +8,7 @@ fn files(n: u64) -> Files {
     drawn(&Seed::from_number(n))
 }
 
-/// A text with a mark in place of what HTML and SVG have in every file: the document's type, its encoding, end tags, the name of SVG.
+/// Replaces the parts of HTML and SVG that occur in every file by a mark: document type, encoding, end tags, SVG's name.
 fn known(text: &str) -> String {
     let text = text.to_lowercase().replace("<!doctype html>", "\u{1}");
     let mut parts = text.split("</");
@@ -98,14 +98,14 @@ fn a_nodes_site_is_always_the_same_and_its_links_lead_somewhere() {
         }
         assert!(times.len() > 3);
         for (name, _) in &drawn {
-            // A drawing may be of no use to its author.
+            // A drawing may be unused.
             let path = one.path().join(name).canonicalize().unwrap();
             assert!(name.ends_with(".svg") || linked.contains(&path), "{name}");
         }
     }
 }
 
-/// What a page links, shows or imports.
+/// Files that a page links, shows or imports.
 fn links(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     for key in [" href=", " src=", "@import "] {
@@ -189,7 +189,7 @@ fn pages_are_html_whose_elements_nest() {
                             open.push(tag.clone());
                         }
                         Some(closed) => {
-                            // End tags that may be left out.
+                            // Optional end tags.
                             let left_out = ["p", "li", "tr", "td"];
                             while let Some(last) = open.pop()
                                 && last != closed

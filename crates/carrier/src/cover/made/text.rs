@@ -1,4 +1,4 @@
-//! Names, words, sentences and numbers of a made site.
+//! Names, words, sentences and numbers of a generated site.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ fn written([r, g, b]: [u8; 3]) -> String {
     format!("#{r:02x}{g:02x}{b:02x}")
 }
 
-/// What everything is drawn with.
+/// Source of everything that is drawn.
 pub(super) struct Draw<'a>(pub(super) &'a mut Rng);
 
 impl Draw<'_> {
@@ -43,7 +43,7 @@ impl Draw<'_> {
         usize::try_from(self.0.below(of as u64)).unwrap_or_default()
     }
 
-    /// Once in so many times.
+    /// True with probability 1 in `times`.
     pub(super) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -74,12 +74,12 @@ impl Draw<'_> {
         self.word(PLACES)
     }
 
-    /// A name that nobody else has, in small letters.
+    /// A unique name in lower case.
     pub(super) fn small_name(&mut self) -> String {
         (0..3).map(|_| self.word(SYLLABLES)).collect()
     }
 
-    /// A shorter one, which others may have too.
+    /// A shorter name, which need not be unique.
     pub(super) fn short_name(&mut self) -> String {
         (0..2).map(|_| self.word(SYLLABLES)).collect()
     }
@@ -88,7 +88,7 @@ impl Draw<'_> {
         capital(&self.small_name())
     }
 
-    /// What a page or a part of one is about. It ends with a name, so that no two sites have a title's end in common.
+    /// Title of a page or of a part. It ends with a name, so that no two sites share the end of a title.
     pub(super) fn title(&mut self) -> String {
         let name = self.name();
         match self.below(6) {
@@ -105,7 +105,7 @@ impl Draw<'_> {
         }
     }
 
-    /// Something, as a sentence goes on with it.
+    /// A noun phrase in the middle of a sentence.
     fn thing(&mut self) -> String {
         let (noun, adjective) = (self.noun(), self.adjective());
         match self.below(5) {
@@ -160,7 +160,7 @@ impl Draw<'_> {
         }
     }
 
-    /// Sentences, of which the first begins with a name and the last ends with one: what stands around a paragraph is the same everywhere.
+    /// Sentences whose first begins and whose last ends with a name: the markup around paragraphs is the same everywhere.
     pub(super) fn paragraph(&mut self) -> String {
         let (name, verb) = (self.name(), self.verb());
         let mut out = match self.below(3) {
@@ -185,7 +185,7 @@ impl Draw<'_> {
         out
     }
 
-    /// What nothing else of the site is called; `taken` is what is.
+    /// A name that is unused in the site; `taken` holds the used ones.
     pub(super) fn fresh(
         &mut self,
         taken: &mut BTreeSet<String>,
@@ -203,17 +203,17 @@ impl Draw<'_> {
         written(self.0.array())
     }
 
-    /// A color that one can write with on paper.
+    /// A text color that is legible on paper.
     pub(super) fn ink(&mut self) -> String {
         written(self.0.array().map(|c| c / 3))
     }
 
-    /// A color that one can write on with ink.
+    /// A background color on which ink is legible.
     pub(super) fn paper(&mut self) -> String {
         written(self.0.array().map(|c| 255 - c / 2))
     }
 
-    /// A file's name, by one of five schemes.
+    /// A file name by one of five schemes.
     pub(super) fn file(&mut self, scheme: usize) -> String {
         let name = self.small_name();
         match scheme {
@@ -229,7 +229,7 @@ impl Draw<'_> {
         u32::try_from(self.0.below(below.into())).unwrap_or_default()
     }
 
-    /// A number from `least` to below `most`, of thousandths.
+    /// A number of thousandths from `least` to below `most`.
     pub(super) fn number(&mut self, least: usize, most: usize) -> String {
         format!(
             "{}.{:03}",

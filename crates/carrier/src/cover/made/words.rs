@@ -1,4 +1,4 @@
-//! Words that made sites are drawn from: many and short, so that few letters hold much that was drawn.
+//! Words of generated sites: many short ones, so that few letters carry much randomness.
 
 pub(super) const NOUNS: &str = "acorn album alder anchor anvil apple apron arbour arch atlas attic awning axle badge bag baker \
     ballad banner barge bark barn barrel basin basket beacon bead beam bean bee bell belt bench berry birch boat bobbin book boot \

@@ -1,4 +1,4 @@
-//! How many requests an origin is asked at once: each has a connection to it, and what is read ahead of its answer.
+//! Limits concurrent requests to an origin: each has a connection to it and read-ahead of its answer.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,27 +7,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use betanet_wire::ChargeTo;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Of all visitors.
+/// Maximum number of concurrent requests of all visitors.
 pub(super) const AT_ONCE: usize = 512;
-/// Of one address: as many as one connection over HTTP/2 may ask.
+/// Maximum number of one address: as many as one connection over HTTP/2 may have.
 pub(super) const AT_ONCE_AN_ADDRESS: usize = 128;
 
-/// Those of an address, and how many have one or wait for one.
+/// Permits of an address, and the number of requests that hold or await one.
 type Own = (Arc<Semaphore>, usize);
 
-/// Places for requests. Who finds none waits for one.
+/// Places for requests. A request without one waits.
 pub(super) struct Places {
     all: Arc<Semaphore>,
     own: Mutex<BTreeMap<ChargeTo, Own>>,
 }
 
-/// Somebody who has a place, or waits for one.
+/// A request that holds or awaits a place.
 struct Guest {
     places: Arc<Places>,
     charge: ChargeTo,
 }
 
-/// One place, given back when it is dropped.
+/// One place, freed on drop.
 pub(super) struct Place {
     _all: OwnedSemaphorePermit,
     _own: OwnedSemaphorePermit,
@@ -42,7 +42,7 @@ impl Places {
         })
     }
 
-    /// A place for a request of this visitor's, once there is one; `None` never, but that semaphores can be closed.
+    /// Waits for a place for a request of this visitor; `None` only if a semaphore were closed.
     pub(super) async fn enter(self: &Arc<Self>, visitor: Option<SocketAddr>) -> Option<Place> {
         let charge = visitor.map_or(ChargeTo::Unknown, |v| ChargeTo::address(v.ip()));
         let (guest, own) = self.guest(charge);
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(held.len(), AT_ONCE_AN_ADDRESS);
         held.extend((2..1000).filter_map(enter));
         assert_eq!(held.len(), AT_ONCE);
-        // Who waits gets the place of who goes.
+        // A waiting request gets the place of a finished one.
         let mut waits = std::pin::pin!(places.enter(of(1)));
         assert!(waits.as_mut().now_or_never().is_none());
         held.remove(0);

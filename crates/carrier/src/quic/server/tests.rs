@@ -1,4 +1,4 @@
-//! Visitors over QUIC who say much that is of no use, or read nothing.
+//! QUIC visitors who send much useless data, or read nothing.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::client::Trust;
 use crate::verify::{Mismatch, tls_config};
 use crate::{CertSource, Certificate, Cover};
 
-/// A visitor, the site, what serves it, and the visitor's socket.
+/// A visitor, the site, the serving task, and the visitor's socket.
 type Visit = (
     quinn::Connection,
     Arc<Site>,
@@ -26,13 +26,13 @@ async fn visit(transport: TransportConfig) -> Visit {
     visit_until(transport, CancellationToken::new()).await
 }
 
-/// The same until the node goes down.
+/// A visit that lasts until the node shuts down.
 async fn visit_until(transport: TransportConfig, shutdown: CancellationToken) -> Visit {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     visit_over(transport, folder, None, shutdown).await
 }
 
-/// The same of this folder, over a wire that carries nothing back once that is told.
+/// A visit of this folder, over a wire that carries nothing back once `deaf` is set.
 async fn visit_over(
     transport: TransportConfig,
     folder: &Path,
@@ -69,7 +69,7 @@ async fn visit_over(
     (connecting.await.unwrap(), site, serving, endpoint)
 }
 
-/// Carries datagrams to a listener, and back until it is told not to.
+/// Carries datagrams to a listener, and back until `deaf` is set.
 pub(crate) async fn wire(to: SocketAddr, deaf: Arc<AtomicBool>) -> SocketAddr {
     let near = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
         .await
@@ -98,7 +98,7 @@ pub(crate) async fn wire(to: SocketAddr, deaf: Arc<AtomicBool>) -> SocketAddr {
     at
 }
 
-/// Opens a stream with `GET path` of `:authority` x, by QPACK's static table.
+/// Opens a stream with `GET path` for `:authority` x, with QPACK's static table.
 async fn get(connection: &quinn::Connection, path: &str) -> quinn::RecvStream {
     let (mut out, back) = connection.open_bi().await.unwrap();
     let authority = [0, 0, 0xd1, 0xd7, 0x50, 1, b'x', 0x51];
@@ -110,7 +110,8 @@ async fn get(connection: &quinn::Connection, path: &str) -> quinn::RecvStream {
     back
 }
 
-/// Until so many requests were taken and nothing moves any more: how many bytes of answers wait, which are never more than may.
+/// Waits until this many requests were accepted and nothing moves; returns the number of unsent answer bytes, which never
+/// exceeds the limit.
 async fn unsent(site: &Site, requests: u64) -> u64 {
     let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
     let (mut still, mut before) = (0, 0);
@@ -125,19 +126,19 @@ async fn unsent(site: &Site, requests: u64) -> u64 {
     before
 }
 
-/// `type || length || payload` of which the length may promise more.
+/// `type || length || payload`, where the length may exceed the payload.
 fn frame(kind: u8, len: u32, payload: &[u8]) -> Vec<u8> {
     [&[kind][..], &(len | 0x8000_0000).to_be_bytes(), payload].concat()
 }
 
-/// Until so many requests have been answered.
+/// Waits until this many requests have been answered.
 async fn answered(site: &Site, n: u64) {
     while site.stats.covered.load(Ordering::Relaxed) < n {
         tokio::task::yield_now().await;
     }
 }
 
-/// Why a connection ended.
+/// Close code of a connection.
 fn code(error: ConnectionError) -> u64 {
     match error {
         ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
@@ -150,7 +151,7 @@ async fn what_gets_nobody_further_ends_a_connection() {
     const HEADERS: u8 = 1;
     const RESERVED: u8 = 0x21;
     let junk = vec![0; 64 << 10];
-    // A header section or an unknown frame that never ends, many unknown frames, and the same on a stream of the control kind.
+    // An endless header section or unknown frame, many unknown frames, and the same on a control stream.
     let long = |kind| frame(kind, 0x3fff_ffff, &junk);
     let many = [frame(RESERVED, 100, &junk[..100])].concat().repeat(600);
     let control = [vec![0], frame(4, 0, &[]), long(RESERVED)].concat();
@@ -179,7 +180,7 @@ async fn what_gets_nobody_further_ends_a_connection() {
         };
         let sent = sent.await;
         assert_eq!(code(connection.closed().await), 0x107, "{name}");
-        // What was on its way when it was told is at most a window.
+        // At most a window was in flight at the close.
         assert!(sent < 1 << 20, "{name}: {sent}");
         serving.await.unwrap();
     }
@@ -188,7 +189,7 @@ async fn what_gets_nobody_further_ends_a_connection() {
 #[tokio::test]
 async fn answers_that_nobody_reads_end_after_30_s_and_hold_little() {
     let mut transport = TransportConfig::default();
-    // Enough for what a server says of itself, and not for a head.
+    // Enough for a server's own frames, but not for a head.
     transport
         .stream_receive_window(VarInt::from_u32(64))
         .max_idle_timeout(None);
@@ -210,7 +211,7 @@ async fn answers_that_nobody_reads_end_after_30_s_and_hold_little() {
 
 #[tokio::test]
 async fn an_answer_of_which_only_the_end_is_not_taken_ends_too() {
-    // The first answer of a connection ends with a frame more than the others.
+    // The first answer of a connection ends with an extra frame.
     let (connection, ..) = visit(TransportConfig::default()).await;
     let mut lengths = [0; 2];
     for len in &mut lengths {
@@ -238,7 +239,7 @@ async fn an_answer_of_which_only_the_end_is_not_taken_ends_too() {
 #[tokio::test]
 async fn a_connection_that_takes_nothing_ends_when_the_node_goes_down() {
     let mut transport = TransportConfig::default();
-    // What a server says of itself fits, an answer does not, and takes all that is left.
+    // A server's own frames fit; an answer does not, and takes the rest.
     transport
         .receive_window(VarInt::from_u32(1000))
         .keep_alive_interval(Some(Duration::from_secs(10)))
@@ -252,13 +253,13 @@ async fn a_connection_that_takes_nothing_ends_when_the_node_goes_down() {
     serving.await.unwrap();
 }
 
-/// What was read for windows that are full, of all answers of a connection together.
+/// Bytes read for full windows, of all answers of a connection together.
 #[tokio::test]
 async fn answers_that_wait_for_windows_hold_64_kib_together() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("large.bin"), vec![7; 1 << 20]).unwrap();
     let mut transport = TransportConfig::default();
-    // Room for a head and for pieces that grow: by what is read at once 100 answers would hold 400 KiB.
+    // Room for a head and for growing pieces: with the usual pieces 100 answers would hold 400 KiB.
     transport
         .stream_receive_window(VarInt::from_u32(4_500))
         .max_idle_timeout(None);
@@ -281,7 +282,7 @@ async fn answers_that_wait_for_windows_hold_64_kib_together() {
     assert_eq!(site.stats.unsent.load(Ordering::Relaxed), 0);
 }
 
-/// QUIC keeps what it was given until that is acknowledged, which a visitor need not do.
+/// QUIC keeps data until it is acknowledged, which a visitor need not do.
 #[tokio::test]
 async fn what_a_visitor_does_not_acknowledge_is_192_kib_of_a_connection() {
     for (len, all_taken) in [(1_500, true), (2_200, false)] {
@@ -299,17 +300,17 @@ async fn what_a_visitor_does_not_acknowledge_is_192_kib_of_a_connection() {
         .await;
         let (connection, site, serving, _endpoint) = visit;
         let _control = connection.open_uni().await.unwrap();
-        // What has been agreed on has come, settings among it, and from now on nothing comes.
+        // The handshake and the settings have arrived; from now on nothing comes.
         assert!(connection.accept_uni().await.is_ok());
         deaf.store(true, Ordering::Relaxed);
         let mut streams = Vec::new();
         for _ in 0..100 {
             streams.push(get(&connection, "/page.bin").await);
         }
-        // 150 000 bytes with their heads are less than that, and 220 000 are more.
+        // 150 000 bytes with their heads are below the limit, and 220 000 are above.
         let waits = unsent(&site, 100).await;
         assert_eq!(waits == 0, all_taken, "{waits} of pages of {len}");
-        // What is waited for goes, with the visitor if need be.
+        // Awaited answers end, with the visitor if need be.
         tokio::time::pause();
         while site.stats.unsent.load(Ordering::Relaxed) > 0 {
             tokio::time::sleep(Duration::from_secs(1)).await;

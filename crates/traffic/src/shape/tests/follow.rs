@@ -24,7 +24,7 @@ fn a_follower_sends_in_its_turns_and_waits_for_the_others() {
     assert_eq!(server.next(), None, "but not yet when");
     server.received(at(2), 446);
     assert_eq!(server.due(at(2)), None);
-    // An answer is so much later than what it answers came.
+    // An answer is timed from the arrival of its request.
     assert_eq!((server.next(), server.wake()), (Some(at(6)), Some(at(6))));
     assert_eq!(server.until(at(5)).count(), 0);
     assert_eq!(server.until(at(6)).next(), Some(&[4501, 100][..]));
@@ -33,13 +33,13 @@ fn a_follower_sends_in_its_turns_and_waits_for_the_others() {
     assert_eq!(server.due(at(6)), Some(&[100][..]), "the rest at once");
     server.sent(at(6), 9);
     client.received(at(7), 4484);
-    // A client's own clock goes on from when the answer was to be, and over what lies between an answer's records.
+    // A client's clock continues from the scheduled time of the answer, and spans the gaps between an answer's records.
     assert_eq!(client.wake(), Some(Time::from_micros(64_090)));
     assert_eq!(client.due(at(64)), None);
     assert_eq!(client.due(Time::from_micros(64_040)), Some(&[115][..]));
     client.sent(at(65), 1);
     assert!(client.is_over() && client.wake().is_none());
-    // A client that says nothing holds the server up for a while only.
+    // A silent client holds the server up only for a while.
     assert_eq!(server.due(at(215)), None);
     assert!(!server.is_over());
     assert_eq!(server.due(at(217)), None);
@@ -56,7 +56,7 @@ fn a_servers_long_write_is_one_burst_and_what_it_says_later_is_another() {
     let mut server = Follower::new(Time::ZERO, &trace, false);
     server.received(Time::ZERO, 100);
     let lengths = |server: &mut Follower, at| server.due(Time::from_micros(at)).map(<[u16]>::len);
-    // Two milliseconds are the longest, and 32 are more than a browser does not read.
+    // Two milliseconds are the longest, and 32 are more than a browser pauses its reading.
     let mut at = 4000;
     for (records, next) in [(23, 4000 + 23 * 90), (7, 4000 + 29 * 90 + 32_000), (1, 0)] {
         assert_eq!(lengths(&mut server, at), Some(records));
@@ -67,7 +67,7 @@ fn a_servers_long_write_is_one_burst_and_what_it_says_later_is_another() {
         );
         at = next;
     }
-    // A client's requests are writes of their own.
+    // Each of a client's requests is a separate write.
     let trace = [step(0, true, 54), after(90, true, 54)];
     let mut client = Follower::new(Time::ZERO, &trace, true);
     assert_eq!(lengths(&mut client, 0), Some(1));
@@ -114,7 +114,7 @@ fn what_waited_for_the_client_to_read_is_one_write_and_read_when_it_was() {
             server.received(at, 100);
         }
     }
-    // What came later than any browser reads, or behind less than a window, was not ready.
+    // Data later than any browser reads, or after less than a window, was not ready.
     assert_eq!(sent, [16, 5, 1, 1]);
     client.received(Time::from_micros(5000), 16 * 16_384);
     assert_eq!((client.first_read(), client.reads().count()), (None, 0));
@@ -159,7 +159,7 @@ fn a_client_goes_on_in_its_time_while_it_reads() {
     client.received(at(5), 300);
     assert_eq!(client.due(at(5)), Some(&[115][..]), "half an answer");
     client.sent(at(5), 1);
-    // The rest is not the next answer's.
+    // The rest does not count for the next answer.
     client.received(at(6), 2175);
     client.received(at(9), 2200);
     assert_eq!(client.due(at(10)), None);
@@ -183,7 +183,7 @@ fn what_is_left_of_a_long_answer_is_not_the_next_one() {
     let at = |ms: u64| Time::from_micros(ms * 1000);
     let mut client = Follower::new(at(0), &trace, true);
     client.sent(at(0), 1);
-    // Most of it is enough to go on, but the rest comes all the same.
+    // Most of an answer is enough to go on; the rest arrives all the same.
     let whole = 13 * (16_401 - RECORD) - 13 * 9;
     client.received(at(4), 200_000);
     assert_eq!(client.wake(), Some(at(68)));
@@ -193,7 +193,7 @@ fn what_is_left_of_a_long_answer_is_not_the_next_one() {
     assert_eq!(client.wake(), Some(at(98 + 150)), "the next is waited for");
     client.received(at(98), 375);
     assert_eq!(client.wake(), Some(at(162)));
-    // What does not come is not waited for twice.
+    // Missing data is not awaited twice.
     let mut client = Follower::new(at(0), &trace, true);
     client.sent(at(0), 1);
     client.received(at(4), 200_000);
@@ -217,7 +217,7 @@ fn what_follows_the_answer_that_opens_a_tunnel_counts_from_when_it_came() {
     client.at_once(at(0));
     assert_eq!(client.next(), Some(at(0)));
     client.sent(at(0), 1);
-    // What it says is seen, and the rest of it comes, when it can.
+    // Its data is noticed, and the rest has no scheduled time.
     client.received(at(13), 100);
     client.received(at(15), 70);
     assert_eq!(client.next(), Some(at(21)), "8 ms after it came");
@@ -228,14 +228,14 @@ fn what_follows_the_answer_that_opens_a_tunnel_counts_from_when_it_came() {
     hasty.received(at(13), 100);
     hasty.answered(at(15));
     assert_eq!(hasty.next(), Some(at(21)));
-    // Answers after that have their times, and what is late is made up for.
+    // Later answers have scheduled times, and lateness is compensated for.
     client.received(at(28), 170);
     assert_eq!(client.next(), Some(at(33)));
 }
 
 #[test]
 fn a_request_of_a_few_bytes_is_waited_for_too() {
-    // A client that makes more room while it reads: a frame of 13 bytes.
+    // A client that enlarges the window while it reads: a frame of 13 bytes.
     let trace = [
         step(0, true, 463),
         step(4, false, 4501),
@@ -305,7 +305,7 @@ fn what_leaves_one_by_one_does_so_however_late_it_is() {
     let mut client = Follower::new(micros(0), &trace, true);
     assert_eq!(client.due(micros(2000)), Some(&[54, 54][..]), "one write");
     client.sent(micros(2000), 2);
-    // What no timer can wait for is due, and the carrier is told when exactly.
+    // Times shorter than any timer count as due, and the carrier receives the exact time.
     assert_eq!(client.due(micros(2001)), Some(&[54][..]));
     assert_eq!(client.next(), Some(micros(2010)));
     assert_eq!(client.steady(), Some(Duration::from_micros(10)));
@@ -313,7 +313,7 @@ fn what_leaves_one_by_one_does_so_however_late_it_is() {
     assert_eq!(client.due(micros(2200)), None);
     assert_eq!(client.next(), Some(micros(2310)));
     client.sent(micros(2310), 1);
-    // The longer gap makes up for it, as far as it can.
+    // The longer gap compensates as far as it can.
     assert_eq!(client.next(), Some(micros(2810)));
 }
 
@@ -332,7 +332,7 @@ fn what_cannot_wait_goes_in_records_of_later_bursts() {
     assert_eq!(client.due(Time::ZERO), Some(&[117, 217, 217, 317, 317][..]));
     client.sent(Time::ZERO, 9);
     client.received(Time::ZERO, 1000);
-    // Its later bursts are as they were.
+    // Its later bursts are unchanged.
     assert_eq!(client.due(Time::from_micros(9_900)), None);
     assert_eq!(client.due(Time::from_micros(10_000)), Some(&[217][..]));
 }

@@ -1,8 +1,8 @@
-//! What tunnels are later than their shape, and what is taken off for it.
+//! Lateness of tunnels relative to their shape, and its compensation.
 
 use super::*;
 
-/// A connection whose client answers after so many microseconds, and asks; and what comes then.
+/// A connection whose client answers after `answer` microseconds and sends a request; `rest` follows.
 fn connection(answer: u64, rest: &[(u64, bool, u16)]) -> Vec<Record> {
     let begins = [
         (300, false, 1210),
@@ -20,14 +20,14 @@ fn connection(answer: u64, rest: &[(u64, bool, u16)]) -> Vec<Record> {
     records
 }
 
-/// Tunnels, and the shape that all of them followed.
+/// Pairs each tunnel with the shape that all of them followed.
 fn all_of<'a>(shape: &'a Shape, tunnels: &'a [Vec<Record>]) -> Vec<(&'a Shape, &'a [Record])> {
     tunnels.iter().map(|t| (shape, &t[..])).collect()
 }
 
 #[test]
 fn what_tunnels_take_longer_is_taken_off() {
-    // Requests leave at their times, however late answers are.
+    // Requests leave on schedule, however late answers are.
     let load = |n: u64, answer: u64, down: u64| {
         let each = 5000 + 3000 * n;
         let rest = [
@@ -42,14 +42,14 @@ fn what_tunnels_take_longer_is_taken_off() {
     };
     let loads: Vec<_> = (0..5).map(|n| load(n, 4000, 300)).collect();
     let mut tunnels: Vec<_> = (0..5).map(|n| load(n, 6500, 500)).collect();
-    // What opens a tunnel is answered when it can be, and all behind that is as much later.
+    // The opening request is answered without a schedule, and everything after it is as much later.
     for (n, tunnel) in (0..).zip(&mut tunnels) {
         let opens = tunnel.iter().position(|r| r.size == 179).unwrap();
         for r in &mut tunnel[opens..] {
             r.at += 3000 * n;
         }
     }
-    // In whichever order they were recorded.
+    // The order of recording does not matter.
     tunnels.rotate_left(2);
     let asked = |loads: &[Vec<Record>]| {
         let traces = loads.iter().map(|l| learn(l, 1).unwrap()).collect();
@@ -70,7 +70,7 @@ fn what_tunnels_take_longer_is_taken_off() {
     assert_eq!(lag.opened.median(), 200);
     let faster = learn_lag(&all_of(&asked(&tunnels), &loads), 1).unwrap();
     assert_eq!(faster.answers[1].median(), -200, "who is faster waits");
-    // What was taken off is not forgotten when it is learnt anew.
+    // Compensated lag is not lost when it is learnt anew.
     let mut less = both(&loads);
     lag.take_off(&mut less);
     let micros = Duration::from_micros;
@@ -89,14 +89,14 @@ fn what_tunnels_take_longer_is_taken_off() {
     let again = learn_lag(&all_of(&less, &loads), 1).unwrap();
     assert_eq!(again.answer.median(), 2500);
     assert_eq!(again.answers[1].median(), 200);
-    // What has no request, or none when a load has it, followed none.
+    // A tunnel without a request, or without one where a load has it, followed none.
     let mute = [loads[0][..3].to_vec(), load(40, 4000, 300)];
     assert_eq!(learn_lag(&all_of(&asked(&loads), &mute), 1), None);
     assert_eq!(learn_lag(&[], 1), None);
 }
 
 proptest! {
-    /// Loads, what a machine adds to each, its own, and what comes of it.
+    /// Applies compensated loads to a machine with noise and compares the resulting times.
     #[test]
     fn what_is_taken_off_leaves_times_as_they_are_to_be(
         seed in any::<u64>(),
@@ -109,13 +109,13 @@ proptest! {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) % n
         };
-        // Some of what is asked for is held up by a lot.
+        // Some requested times are delayed a lot.
         let mut took = |asked: u64| {
             let late = if draw(10) < held_up { 4000 } else { 0 };
             asked + usual + draw(wide) + late
         };
         let micros = Duration::from_micros;
-        // As the machine itself made them: there is something that they are as wide as.
+        // Spread as the machine itself spreads them: a target width exists.
         let asked: Vec<u64> = (0..400).map(|n| 5000 + n * 25).collect();
         let mut wanted: Vec<_> = asked.iter().map(|n| took(*n)).collect();
         wanted.sort_unstable();
@@ -161,7 +161,7 @@ fn a_load_is_known_by_its_records_where_times_are_misleading() {
         connection(4000, &[&rest[..], &asks, &again, &end].concat())
     };
     let loads = [load(9000, 5000, 700), load(2000, 1000, 900)];
-    // It followed the first; but its first request was late, and the others as soon behind it as the second's.
+    // It followed the first load, but its first request was late, and the others came as soon after it as the second load's.
     let tunnel = load(13_000, 1000, 700);
     let traces = loads.iter().map(|l| learn(l, 1).unwrap()).collect();
     let shape = Shape::new(traces).unwrap();
@@ -172,7 +172,7 @@ fn a_load_is_known_by_its_records_where_times_are_misleading() {
 #[test]
 fn what_is_at_once_is_not_asked_for_sooner_than_that() {
     let micros = Duration::from_micros;
-    // A fifth of it is held up.
+    // A fifth of it is delayed.
     let noise = Noise::new((0..100).map(|n| {
         let asked = 11 + n % 4;
         (
@@ -185,7 +185,7 @@ fn what_is_at_once_is_not_asked_for_sooner_than_that() {
     let mut less = wanted.map(micros);
     let late = noise.undo_soon(less.iter_mut().collect(), micros(25));
     noise.undo(late);
-    // What is held up is less often asked for, as it comes by itself; and what is together stays so.
+    // Delayed times are requested less often, because they occur by themselves; simultaneous ones stay simultaneous.
     assert_eq!(less[0], micros(0));
     assert!(less[1..].iter().all(|d| *d >= micros(11)), "{less:?}");
     let late = less.iter().filter(|d| **d > micros(60)).count();
@@ -195,7 +195,7 @@ fn what_is_at_once_is_not_asked_for_sooner_than_that() {
 #[test]
 fn what_comes_of_the_same_is_drawn_from_all_of_it() {
     let nanos = Duration::from_nanos;
-    // All of it was asked for alike.
+    // All times were requested alike.
     let noise = Noise::new((0..400).map(|n| (nanos(7000), nanos(7000 + n * 10))));
     let mut less: Vec<_> = (0..400).map(|n| nanos(7000 + n * 10)).collect();
     noise.undo(less.iter_mut().collect());
@@ -205,7 +205,7 @@ fn what_comes_of_the_same_is_drawn_from_all_of_it() {
 }
 
 proptest! {
-    /// How long a machine takes for what is at once, and how wide that is; how much wider loads are.
+    /// `usual` and `wide`: a machine's delay of immediate sends, and its spread. `wider`: how much wider loads are.
     #[test]
     fn what_is_at_once_comes_when_it_is_to_and_as_wide(
         seed in any::<u64>(), usual in 1000_u64..6000, wide in 200_u64..4000, wider in 0_u64..4000,
@@ -215,7 +215,7 @@ proptest! {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) % n
         };
-        // One in ten is held up, whatever was asked for.
+        // One in ten is delayed, whatever was requested.
         let mut took = |asked: u64| {
             let late = if draw(10) == 0 { 60_000 } else { 0 };
             asked + usual + draw(wide) + late
@@ -240,7 +240,7 @@ proptest! {
     }
 }
 
-/// A load, or a tunnel, whose requests follow each other after so many microseconds.
+/// A load, or a tunnel, whose requests follow each other after these gaps in microseconds.
 fn following(gaps: &[u64]) -> Vec<Record> {
     let begins = [
         (0, true, 53),
@@ -262,7 +262,7 @@ fn following(gaps: &[u64]) -> Vec<Record> {
 #[test]
 fn each_request_of_a_load_has_its_own_lag() {
     let trace = |load: &Vec<Record>| learn(load, 0).unwrap();
-    // What is third takes 5 us longer, and what is fourth 1.
+    // The third request takes 5 us longer, and the fourth 1.
     let (page, tunnel) = (following(&[17, 12, 12]), following(&[17, 17, 13]));
     let shape = Shape::new(vec![trace(&page)]).unwrap();
     let less = |tunnels: usize| {
@@ -274,14 +274,14 @@ fn each_request_of_a_load_has_its_own_lag() {
         [gaps[3], gaps[4], gaps[5]]
     };
     assert_eq!(less(60), [17, 7, 11]);
-    // What a few show is of all of them.
+    // A few samples count for all of them.
     assert_eq!(less(2), [17, 9, 9]);
 }
 
 #[test]
 fn what_is_longer_the_sooner_it_follows_is_asked_for_sooner() {
     let micros = Duration::from_micros;
-    // To write takes as long by itself: what is to follow sooner is the longer for it.
+    // A write takes as long by itself, so shorter requested gaps lengthen.
     let tried = (0..100).map(|n| 2 + n % 20);
     let took = |asked: u64| micros(asked + if asked < 10 { 6 } else { 4 });
     let noise = Noise::new(tried.map(|n| (micros(n), took(n))));
@@ -309,7 +309,7 @@ fn what_long_answers_take_longer_is_taken_off_them_alone() {
         ]);
         all.extend([(long, false, 16_401)]);
         all.extend([(0, false, 16_401); 4]);
-        // What the client had not read held up the rest.
+        // Bytes that the client had not read held up the rest.
         all.extend([(on, false, 16_401), (3000, false, 16_401)]);
         all.extend([(12_000 - long - on, true, 80)]);
         let mut at = 0;
@@ -331,9 +331,9 @@ fn what_long_answers_take_longer_is_taken_off_them_alone() {
     let mut loads = [(learn(&page, 0).unwrap(), Pauses::default())];
     lag.take_off(&mut loads);
     let less: Vec<_> = loads[0].0.iter().map(|s| Duration::from(s.gap)).collect();
-    // What follows is no earlier for it.
+    // The following records are no earlier.
     assert_eq!(less, gaps(&load(1800, 3000, 1100)));
-    // What is read late stays late, if by little; and those that followed another shape are of it.
+    // Late reads stay late, if only slightly; each tunnel is compared with the shape that it followed.
     let soon = load(2000, 4000, 300);
     let both = [shape(&page), shape(&soon)];
     let late = load(2200, 5000, 700);
@@ -358,7 +358,7 @@ fn requests_that_follow_at_once_are_held_to_their_own_times() {
     lag.take_off(&mut loads);
     let gaps: Vec<_> = loads[0].0.iter().map(|s| Duration::from(s.gap)).collect();
     assert_eq!(gaps[3], Duration::from_micros(45 + 9));
-    // Of two others one took 3 us longer, and one as long; what left together does so.
+    // Of the two others one took 3 us longer, and one as long; simultaneous requests stay so.
     assert_eq!(gaps[6], Duration::ZERO);
     let rest = [gaps[4], gaps[5]].map(|d| d.as_micros());
     assert!(

@@ -1,4 +1,4 @@
-//! What protects Initial packets (RFC 9001 §5).
+//! Protection of Initial packets (RFC 9001 §5).
 
 use alloc::vec::Vec;
 
@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 use super::InitialError;
 
-/// Longest connection ID of version 1 (RFC 9000 §17.2).
+/// Maximum length of a connection ID in version 1 (RFC 9000 §17.2).
 const CID_MAX: usize = 20;
 const VERSION_1: u32 = 1;
 const SALT: [u8; 20] = [
@@ -16,20 +16,20 @@ const SALT: [u8; 20] = [
     0xcc, 0xbb, 0x7f, 0x0a,
 ];
 
-/// An Initial packet without its protection.
+/// An Initial packet with its protection removed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Opened {
-    /// Its header up to the length.
+    /// The header up to the length.
     pub head: Vec<u8>,
-    /// Its packet number as sent, one to four bytes.
+    /// The packet number as sent, one to four bytes.
     pub number: Vec<u8>,
-    /// Its frames.
+    /// The frames.
     pub frames: Vec<u8>,
-    /// What stands behind the packet in its datagram.
+    /// The rest of the datagram after the packet.
     pub rest: Vec<u8>,
 }
 
-/// One side's keys for its Initial packets, which everybody can derive.
+/// One side's keys for its Initial packets, which anybody can derive.
 pub struct InitialKeys {
     seal: LessSafeKey,
     iv: [u8; 12],
@@ -55,7 +55,7 @@ impl InitialKeys {
         Self::of("client in", dcid)
     }
 
-    /// The server's, from the same connection ID.
+    /// The server's keys, from the same connection ID.
     #[must_use]
     pub fn server(dcid: &[u8]) -> Option<Self> {
         Self::of("server in", dcid)
@@ -74,7 +74,7 @@ impl InitialKeys {
         })
     }
 
-    /// The mask of a packet's header, from the sample behind its packet number (RFC 9001 §5.4).
+    /// Header protection mask of a packet, from the sample after its packet number (RFC 9001 §5.4).
     fn mask(&self, packet: &[u8], before: usize) -> Result<[u8; 5], InitialError> {
         let sample = packet.get(before + 4..before + 20);
         let sample = sample.ok_or(InitialError::Length("a packet"))?;
@@ -91,11 +91,11 @@ impl InitialKeys {
         Nonce::assume_unique_for_key(nonce)
     }
 
-    /// Takes protection off the Initial packet that a datagram begins with; `None` where it begins with another.
+    /// Removes protection from the Initial packet at the start of a datagram; `None` if another packet stands there.
     ///
     /// # Errors
     ///
-    /// It does not open.
+    /// The packet does not decrypt.
     pub fn open(&self, datagram: &[u8]) -> Result<Option<Opened>, InitialError> {
         match header(datagram) {
             Some(found) => self.open_packet(&found).map(Some),
@@ -131,11 +131,11 @@ impl InitialKeys {
         })
     }
 
-    /// Seals a packet: its header up to the length, its packet number as sent, its frames.
+    /// Seals a packet from its header up to the length, its packet number as sent, and its frames.
     ///
     /// # Errors
     ///
-    /// Fewer than four bytes of frames, or more than a length of two bytes tells.
+    /// There are fewer than four bytes of frames, or more than a two-byte length can express.
     pub fn seal(&self, head: &[u8], number: &[u8], frames: &[u8]) -> Result<Vec<u8>, InitialError> {
         let long = InitialError::Length("a packet");
         let len = number.len() + frames.len() + AES_128_GCM.tag_len();
@@ -179,7 +179,7 @@ impl<'a> Cursor<'a> {
         self.take(1).map(|b| b[0])
     }
 
-    /// A variable-length integer (RFC 9000 §16).
+    /// Reads a variable-length integer (RFC 9000 §16).
     pub(super) fn varint(&mut self) -> Option<u64> {
         let first = *self.0.first()?;
         let bytes = self.take(1 << (first >> 6))?;
@@ -202,9 +202,9 @@ impl<'a> Cursor<'a> {
 pub(super) struct Header<'a> {
     pub(super) dcid: &'a [u8],
     pub(super) scid: &'a [u8],
-    /// Bytes before the packet number.
+    /// Number of bytes before the packet number.
     before: usize,
-    /// How many of them are the length.
+    /// Number of those bytes that form the length field.
     length: usize,
     /// The whole packet.
     packet: &'a [u8],
