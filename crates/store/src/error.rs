@@ -15,7 +15,7 @@ pub enum Error {
     },
     /// Another process holds the folder.
     #[error(
-        "{}: the state folder is in use by another process{}: stop it, or name another folder with --state",
+        "{}: the state folder is in use by another process{}: stop it; a second node takes a key of its own, and with it another folder (--key, --state)",
         folder.display(),
         pid.map_or_else(String::new, |p| format!(" (pid {p})"))
     )]

@@ -19,7 +19,7 @@ section! {
     /// Where the node listens, and which addresses others are told.
     ListenerSettings "listener" "Listening" {
         /// Listen here, HOST:PORT. Port 0 lets the system choose. Without it: 127.0.0.1 and a port that is another one at each
-        /// start, which other machines cannot reach. `betanet serve` keeps the port that it first got in a file beside its key.
+        /// start, which other machines cannot reach. `betanet serve` keeps the port that it first got in its state folder.
         listen "listen" "ADDR": Vec<String> = vec!["127.0.0.1:0".into()];
         /// Print this address, HOST:PORT or quic:HOST:PORT, for others to dial. Without it: the hosts of --certificate,
         /// or where the node listens, 0.0.0.0 and [::] being this machine's own addresses.
