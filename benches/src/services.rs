@@ -1,4 +1,4 @@
-//! How long small fetches take beside services that take their time, on the same session and the same thread.
+//! How long small fetches take beside services that take their time, by a session of the same thread.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -116,8 +116,8 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
             for n in 0..3 * SLOW {
                 slow.spawn(keep(beside.clone(), n % 3));
             }
-            p99(&beside, 50).await;
-            let with = p99(&beside, fetches).await;
+            p99(&alone, 50).await;
+            let with = p99(&alone, fetches).await;
             slow.shutdown().await;
             let without = p99(&alone, fetches).await;
             ratios.push((with / without, with, without));

@@ -88,6 +88,9 @@ impl Service for FolderService {
     }
 }
 
+/// Bytes of a body that are written by one piece of work, where they are at hand.
+const WRITE: usize = 256 << 10;
+
 type Answered = Result<Result<Reply, Response>, Undone>;
 
 /// An exchange with the store. If it is dropped on the executor, its files are closed or removed on another thread.
@@ -203,7 +206,7 @@ async fn write(handler: bar::Service<FolderStore>, worker: Worker, call: Call) -
         }
         // Buffered chunks are written together.
         let mut len = chunks[0].len();
-        while len < CHUNK {
+        while len < WRITE {
             let more = std::future::poll_fn(|cx| Poll::Ready(body.poll_chunk(cx)));
             let Poll::Ready(Ok(Some(bytes))) = more.await else {
                 break;
