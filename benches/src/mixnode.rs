@@ -135,7 +135,7 @@ impl Mixnode {
     /// The values of all metrics of this name, added.
     fn metric(&self, name: &str) -> f64 {
         let mut tcp = std::net::TcpStream::connect(&self.admin).unwrap();
-        let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         tcp.write_all(request.as_bytes()).unwrap();
         let mut text = String::new();
         tcp.read_to_string(&mut text).unwrap();

@@ -204,7 +204,7 @@ impl Target {
         let Ok(mut tcp) = std::net::TcpStream::connect(&self.admin) else {
             return 0.0;
         };
-        let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         let mut text = String::new();
         let asked = tcp.write_all(request.as_bytes());
         let _ = asked.and_then(|()| tcp.read_to_string(&mut text));

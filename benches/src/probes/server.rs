@@ -128,6 +128,9 @@ impl Place {
             .arg(home.join("cover"))
             .arg("--key")
             .arg(home.join("key.pem"))
+            // One process at a time uses a state folder.
+            .arg("--state")
+            .arg(home.join(format!("state-{cover_only}-{quic}")))
             .arg("--config")
             .arg(config)
             .arg("--compat11-tickets")
