@@ -7,6 +7,10 @@ mod exposed;
 mod given;
 mod knob;
 mod legacy;
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "help texts: [::] is an address there"
+)]
 mod sections;
 
 use std::borrow::Cow;
