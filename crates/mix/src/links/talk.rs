@@ -116,7 +116,7 @@ pub enum LinkEvent {
     },
     /// They were dropped.
     Dropped {
-        /// Why.
+        /// Reason for the drop.
         cause: Cause,
         /// The packets.
         packets: Vec<Departure>,

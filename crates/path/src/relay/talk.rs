@@ -102,7 +102,7 @@ pub enum Transmit<S, A, T> {
     Refuse {
         /// The session.
         to: S,
-        /// Why.
+        /// Code of the refusal.
         code: Code,
     },
     /// A path's next hop is to be found and dialled, and sent the header.
@@ -140,7 +140,7 @@ pub enum Transmit<S, A, T> {
     Reject {
         /// The stream.
         stream: T,
-        /// Why.
+        /// Code of the refusal.
         code: Code,
     },
 }
