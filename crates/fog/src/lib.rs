@@ -1,0 +1,41 @@
+//! Chapter 10's vocabulary: resources, words, placement wishes, and the draws that everybody can check.
+//!
+//! **Promises.** A [`Resources`] value lies within the chapter's bounds, and its arithmetic cannot overflow or go below zero. A [`Word`]
+//! has the chapter's alphabet and length.
+//!
+//! **Below:** `wire`, `keys`. **Above:** scheduler, coordinator, workers and users of the fog.
+//! **Source:** profile chapter 10 (`spec-vectors/PROFILE.md`).
+//!
+//! ```
+//! use betanet_fog::{Amounts, Resources};
+//!
+//! let free = Resources::new(Amounts { cpu: 4000, memory: 8 << 30, ..Amounts::default() })?;
+//! let asked = Resources::new(Amounts { cpu: 1500, memory: 2 << 30, ..Amounts::default() })?;
+//! assert!(asked.fits(&free));
+//! assert_eq!(free.checked_sub(&asked).map(|left| left.cpu()), Some(2500));
+//! assert_eq!(asked.checked_sub(&free), None);
+//! # Ok::<(), betanet_fog::Refusal>(())
+//! ```
+#![no_std]
+
+extern crate alloc;
+
+mod draw;
+mod list;
+mod placement;
+mod reason;
+mod refusal;
+mod resources;
+mod vocabulary;
+mod word;
+
+pub use draw::{Digest, TaskId, draw, label};
+pub use list::{List, Map, TooMany};
+pub use placement::{Affinity, Attribute, Labels, Near, Need, Op, Placement};
+pub use reason::Reason;
+pub use refusal::{Refusal, RefusalCode};
+pub use resources::{Amounts, Resource, Resources};
+pub use vocabulary::{
+    Fate, Grant, Kind, Level, NodeState, Offline, Outcome, Side, Strategy, TaskState, Tier, Verify,
+};
+pub use word::{NotText, NotWord, TEXT_MAX, Text, WORD_MAX, Word};
