@@ -90,7 +90,7 @@ macro_rules! words {
         }
     )*};
 }
-words!(Kind Level NodeState Outcome Reason Side TaskState Tier);
+words!(Kind Level NodeState Offline Outcome Reason Side Strategy TaskState Tier Verify);
 
 impl Row for bool {
     fn put(&self, w: &mut Writer) {

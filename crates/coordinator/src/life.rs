@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use betanet_fog::{Digest, Fate, Outcome, Reason, Refusal, RefusalCode, TaskState, Tier, Verify};
+use betanet_wire::NodeId;
 
 use crate::codec::row;
 use crate::codec::{Damaged, Row, enter};
@@ -33,6 +34,8 @@ pub struct Rules {
     /// Whether the program has access to the world outside it.
     pub grants: bool,
 }
+
+row!(Rules { tier, verify, k, n, retry_max, grants });
 
 impl Rules {
     /// Number of copies that are placed at first.
@@ -140,8 +143,8 @@ pub struct Copy {
     pub fence: u64,
     /// Its number among the task's copies, from 0.
     pub no: u32,
-    /// Number of its node.
-    pub node: u32,
+    /// Its node.
+    pub node: NodeId,
     /// Moment of the assignment, in UNIX ms.
     pub placed: u64,
     /// End of the assignment, in UNIX ms.
