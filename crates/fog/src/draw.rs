@@ -59,6 +59,12 @@ pub fn draw(label: &str, parts: &[&[u8]]) -> u128 {
     u128::from_be_bytes(first)
 }
 
+/// The hash by which a day's secret is public from the day's start.
+#[must_use]
+pub fn seed_hash(secret: &[u8; 32]) -> Digest {
+    hash(&[label::SEED.as_bytes(), secret])
+}
+
 /// Hash of a task's record: the same bytes are the same task.
 #[derive(Clone, Copy, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TaskId(pub [u8; 32]);

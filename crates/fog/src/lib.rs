@@ -20,21 +20,38 @@
 
 extern crate alloc;
 
+pub mod bodies;
+mod call;
 mod draw;
+mod item;
+pub mod json;
 mod list;
 mod placement;
 mod reason;
+mod records;
 mod refusal;
 mod resources;
+mod shape;
+mod signed;
+mod timing;
 mod vocabulary;
 mod word;
 
-pub use draw::{Digest, TaskId, draw, label};
+pub use call::{AUTHORIZATION, Call};
+pub use draw::{Digest, TaskId, draw, label, seed_hash};
+pub use item::{BODY_MAX, Item, from_slice, to_message, to_vec};
 pub use list::{List, Map, TooMany};
 pub use placement::{Affinity, Attribute, Labels, Near, Need, Op, Placement};
 pub use reason::Reason;
+pub use records::{
+    Admission, Assignment, Commitment, DAY_MS, Fetched, Input, Job, Joining, Module, Node, Order,
+    Output, OutputFile, Policy, ROUND_MS, Receipt, Retry, Source, Task, Token, Verification,
+};
 pub use refusal::{Refusal, RefusalCode};
 pub use resources::{Amounts, Resource, Resources};
+pub use shape::Shape;
+pub use signed::{Authentic, Envelope, Received, Record, SIGNED_MAX, Signed};
+pub use timing::{Interval, amnesty};
 pub use vocabulary::{
     Fate, Grant, Kind, Level, NodeState, Offline, Outcome, Side, Strategy, TaskState, Tier, Verify,
 };

@@ -2,9 +2,11 @@ use alloc::collections::BTreeMap;
 use core::fmt;
 
 use betanet_wire::NodeId;
+use betanet_wire::cbor::{Reader, Writer};
 
+use crate::item::{item, tuple};
 use crate::word::words;
-use crate::{List, Map, Refusal, RefusalCode, Word};
+use crate::{Item, List, Map, Refusal, RefusalCode, Shape, Word};
 
 /// Most millionths: all.
 pub(crate) const PPM: u64 = 1_000_000;
@@ -164,3 +166,45 @@ impl Placement {
         Ok(())
     }
 }
+
+impl Item for Attribute {
+    const SHAPE: Shape = Shape::Word;
+    fn encode(&self, w: &mut Writer) {
+        w.text(self.as_str());
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Refusal> {
+        Word::decode(r).map(Self::from)
+    }
+}
+
+impl Item for Option<Attribute> {
+    const SHAPE: Shape = Shape::Word;
+    fn encode(&self, w: &mut Writer) {
+        w.text(self.as_ref().map_or("", Attribute::as_str));
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Refusal> {
+        let name = Word::decode(r)?;
+        Ok((!name.is_empty()).then(|| name.into()))
+    }
+}
+
+impl Item for Labels {
+    const SHAPE: Shape = Map::<Word, Word>::SHAPE;
+    fn encode(&self, w: &mut Writer) {
+        self.0.encode(w);
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Refusal> {
+        Self::new(Map::decode(r)?)
+    }
+}
+
+tuple!(Affinity { attribute: Attribute, values: List<Word>, weight: i64, });
+tuple!(Need { attribute: Attribute, op: Op, values: List<Word>, });
+tuple!(Near { node: Option<NodeId>, region: Word, zone: Word, });
+item!(Placement {
+    "rep" rep: u64,
+    "near" near: Near,
+    "need" need: List<Need>,
+    "spread" spread: Option<Attribute>,
+    "affinity" affinity: List<Affinity>,
+});

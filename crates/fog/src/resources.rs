@@ -1,5 +1,8 @@
+use betanet_wire::cbor::{Reader, Writer};
+
+use crate::item::item;
 use crate::word::words;
-use crate::{Refusal, RefusalCode};
+use crate::{Item, Refusal, RefusalCode, Shape};
 
 words! {
     /// One of the six resources, in the order of the placement tests.
@@ -274,6 +277,25 @@ impl Resources {
         let mut sum = self.amounts();
         sum.add(&other.amounts());
         Self::new(sum).ok()
+    }
+}
+
+item!(Amounts {
+    "cpu" cpu: u64,
+    "gpu" gpu: u64,
+    "relay" relay: u64,
+    "memory" memory: u64,
+    "storage" storage: u64,
+    "bandwidth" bandwidth: u64,
+});
+
+impl Item for Resources {
+    const SHAPE: Shape = Amounts::SHAPE;
+    fn encode(&self, w: &mut Writer) {
+        self.amounts().encode(w);
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Refusal> {
+        Self::new(Amounts::decode(r)?)
     }
 }
 

@@ -1,4 +1,5 @@
 use alloc::boxed::Box;
+use alloc::string::String;
 use core::borrow::Borrow;
 use core::fmt;
 use core::ops::Deref;
@@ -17,9 +18,9 @@ pub struct Word(Box<str>);
 #[derive(Clone, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Text(Box<str>);
 
-/// Text that is not a word.
+/// Text that is not a word, or not one of a fixed set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a word is up to 63 of a-z 0-9 - _ .")]
+#[error("not a word that is expected here: up to 63 of a-z 0-9 - _ .")]
 pub struct NotWord;
 
 /// Text over the bound.
@@ -67,6 +68,12 @@ macro_rules! texts {
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// The text, without its bound.
+            #[must_use]
+            pub fn into_string(self) -> String {
+                self.0.into()
             }
         }
 
@@ -147,6 +154,13 @@ macro_rules! words {
             }
         }
 
+        impl core::str::FromStr for $name {
+            type Err = $crate::NotWord;
+            fn from_str(word: &str) -> Result<Self, $crate::NotWord> {
+                Self::from_word(word).ok_or($crate::NotWord)
+            }
+        }
+
         impl core::fmt::Display for $name {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.write_str(self.as_str())
@@ -159,7 +173,6 @@ pub(crate) use words;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::String;
 
     #[test]
     fn a_word_has_its_alphabet_and_length() {
