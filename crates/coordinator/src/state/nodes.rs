@@ -82,6 +82,19 @@ impl NodeRow {
         }
     }
 
+    /// What is free of its capacity. Nothing is free of a resource whose capacity was lowered below what is reserved.
+    pub(crate) fn free(&self) -> Amounts {
+        let (cap, used) = (self.cap, self.reserved);
+        Amounts {
+            cpu: cap.cpu().saturating_sub(used.cpu),
+            memory: cap.memory().saturating_sub(used.memory),
+            storage: cap.storage().saturating_sub(used.storage),
+            gpu: cap.gpu().saturating_sub(used.gpu),
+            bandwidth: cap.bandwidth().saturating_sub(used.bandwidth),
+            relay: cap.relay().saturating_sub(used.relay),
+        }
+    }
+
     /// The signed description. It was checked when the node joined.
     pub(crate) fn node(&self) -> Result<Signed<Node>, Refusal> {
         Signed::restore(&self.envelope)
