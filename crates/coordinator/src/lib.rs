@@ -3,11 +3,25 @@
 
 extern crate alloc;
 
-pub mod beat;
 pub mod brake;
+mod clock;
 mod codec;
+mod coordinator;
+mod lead;
 pub mod lease;
 pub mod life;
-pub mod retry;
+pub mod money;
+pub mod placer;
+mod record;
+mod request;
+mod state;
+pub mod takeover;
 pub mod trust;
+mod waiting;
+
 pub use codec::Damaged;
+pub use coordinator::{Coordinator, Quota, Setup};
+pub use lead::{LEASE, RENEW};
+pub use record::{Change, Entry, Record};
+pub use request::{Caller, Command, Event, Input, Item, Reply, Request, Transmit};
+pub use state::namespaces::Served;

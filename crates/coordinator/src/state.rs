@@ -9,7 +9,7 @@ pub(crate) mod tasks;
 mod tasks_apply;
 pub(crate) mod tokens;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use betanet_fog::{Amounts, DAY_MS, Kind, Level, NodeState, Reason, Signed, Task, TaskId, TaskState, label};
@@ -34,14 +34,14 @@ pub(crate) enum Effect {
     /// A copy got a node.
     Placed { task: TaskId, fence: u64 },
     /// A live copy ended.
-    Freed { fence: u64, node: NodeId, task: TaskId, how: Freed },
+    Freed { fence: u64, node: NodeId, task: TaskId, how: How },
     /// A node must be quarantined.
     Suspect(NodeId),
 }
 
 /// How a live copy ended, as far as its node is concerned.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Freed {
+pub(crate) enum How {
     /// With a result.
     Result,
     /// By a loss or an internal fault.
@@ -253,12 +253,4 @@ type About = (Option<NodeId>, Option<TaskId>, Option<Reason>);
 /// Hash under which a day's secret is published beforehand.
 pub(crate) fn seed_hash(secret: &[u8; 32]) -> [u8; 32] {
     hash(&[label::SEED.as_bytes(), secret])
-}
-
-/// A map of a topology: words and counts.
-pub(crate) fn named<'a>(
-    words: impl Iterator<Item = &'static str> + 'a,
-    counts: &'a [u64],
-) -> BTreeMap<&'static str, u64> {
-    words.zip(counts.iter().copied()).collect()
 }

@@ -144,10 +144,11 @@ impl TaskRow {
         }
     }
 
-    /// The next moment at which time alone changes something, in UNIX ms.
-    pub(crate) fn wake(&self) -> u64 {
+    /// The next moment after `ms` at which time alone changes something, in UNIX ms.
+    pub(crate) fn wake(&self, ms: u64) -> Option<u64> {
         if self.life.state.ended() {
-            return self.forget_at();
+            // While another task names it, the end of that one is waited for.
+            return (self.named == 0).then(|| self.forget_at());
         }
         let waits = match self.life.state {
             TaskState::Accepted if self.waits == 0 => Some(self.start),
@@ -155,7 +156,7 @@ impl TaskRow {
             _ => None,
         };
         let copies = self.life.live().map(|c| c.end.saturating_add(GRACE));
-        copies.chain(waits).fold(self.deadline, u64::min)
+        copies.chain(waits).chain([self.deadline]).filter(|at| *at > ms).min()
     }
 
     /// Bytes that it takes, with its allocations.

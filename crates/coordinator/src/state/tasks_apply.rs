@@ -10,7 +10,7 @@ use betanet_wire::NodeId;
 
 use super::nodes::Dropped;
 use super::tasks::TaskRow;
-use super::{About, Damaged, Effect, Freed, State, UNKNOWN};
+use super::{About, Damaged, Effect, How, State, UNKNOWN};
 use crate::life::{Copy, CopyState, Returned, is_loss};
 use crate::record::Change;
 
@@ -161,7 +161,7 @@ impl State {
     }
 
     /// Frees the node of a copy that was live.
-    fn free(&mut self, id: &TaskId, fence: u64, how: Freed) {
+    fn free(&mut self, id: &TaskId, fence: u64, how: How) {
         let Some(row) = self.tasks.get(id) else {
             return;
         };
@@ -198,9 +198,9 @@ impl State {
         })?;
         let (node, state) = node.ok_or(UNKNOWN)?;
         let how = match state {
-            CopyState::Result(_) => Freed::Result,
-            CopyState::Fault(Outcome::Internal) => Freed::Failed,
-            _ => Freed::Fault,
+            CopyState::Result(_) => How::Result,
+            CopyState::Fault(Outcome::Internal) => How::Failed,
+            _ => How::Fault,
         };
         self.free(task, fence, how);
         Ok((Some(node), Some(*task), Some(outcome.into())))
@@ -218,9 +218,9 @@ impl State {
         })?;
         let node = node.ok_or(UNKNOWN)?;
         let how = match why {
-            Reason::Time => Freed::Fault,
-            why if is_loss(why) => Freed::Failed,
-            _ => Freed::Dropped,
+            Reason::Time => How::Fault,
+            why if is_loss(why) => How::Failed,
+            _ => How::Dropped,
         };
         self.free(task, fence, how);
         self.drop_copy(index, task, (fence, node), why);
@@ -264,7 +264,7 @@ impl State {
             row.out = decided.and_then(|c| c.returned.as_ref()).and_then(|r| r.out);
         })?;
         for (fence, node) in live {
-            self.free(id, fence, Freed::Dropped);
+            self.free(id, fence, How::Dropped);
             self.drop_copy(index, id, (fence, node), Reason::Ended);
         }
         self.compare(ts, id, deciding);

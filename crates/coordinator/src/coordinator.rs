@@ -1,0 +1,627 @@
+//! The machine: requests become records, and are answered once these are committed.
+
+mod agenda;
+mod copies;
+mod jobs;
+mod nodes;
+mod placing;
+mod silence;
+mod tasks;
+mod views;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use betanet_fog::{
+    DAY_MS, Digest, Level, List, NodeState, Output, Reason, Refusal, RefusalCode, TaskId, Text, Word,
+};
+use betanet_keys::PublicKey;
+use betanet_machine::{Fingerprint, Machine, Now, Queue, Rng, Seed, Time, Wake};
+use betanet_wire::NodeId;
+
+use crate::clock::Clock;
+use crate::codec::Damaged;
+use crate::lead::{HELD_MAX, Held, LEASE, Lead, RENEW};
+use crate::placer::Placer;
+use crate::record::{Change, Record};
+use crate::request::{Command, Event, Input, Item, Reply, Request, Transmit};
+use crate::state::{Effect, State};
+
+/// Most outputs whose list of files is remembered.
+const OUTPUTS: usize = 1_024;
+
+/// Most outputs of the machine that wait to be taken, beside those that wait for commits.
+const OUT_MAX: usize = 1 << 16;
+
+/// Most records of one call, so that they fit one append.
+const GROUP_MAX: usize = 2_048;
+
+/// Interval between snapshots of the cluster, in ms.
+const TOPOLOGY_MS: u64 = 60_000;
+
+/// Limits of a namespace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Quota {
+    /// Processor of live copies, in thousandths of a core. Beyond, tasks wait.
+    pub cpu: u64,
+    /// Memory of live copies, in bytes. Beyond, tasks wait.
+    pub memory: u64,
+    /// Devices of live copies, in thousandths. Beyond, tasks wait.
+    pub gpu: u64,
+    /// Live copies. Beyond, tasks wait.
+    pub copies: u64,
+    /// Tasks that wait. Beyond, tasks are refused.
+    pub waiting: u64,
+    /// Cost of the tasks accepted in a UTC day, in µ. Beyond, tasks are refused.
+    pub spend: u64,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            cpu: 1 << 32,
+            memory: 1 << 60,
+            gpu: 1 << 32,
+            copies: 100_000,
+            waiting: 100_000,
+            spend: u64::MAX >> 1,
+        }
+    }
+}
+
+/// What a coordinator is configured with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Its own key.
+    pub key: PublicKey,
+    /// Keys of all coordinators of the cluster.
+    pub coordinators: Vec<PublicKey>,
+    /// Addresses for join tokens.
+    pub addrs: List<Text>,
+    /// SHA-256 of the SPKI of its TLS certificate, for join tokens; `None` means web PKI.
+    pub pin: Option<[u8; 32]>,
+    /// Limits of namespaces.
+    pub quotas: BTreeMap<Word, Quota>,
+    /// Limits of the others.
+    pub quota: Quota,
+    /// Most tasks that are known, ended ones included.
+    pub tasks_max: usize,
+    /// Most nodes that are known.
+    pub nodes_max: usize,
+}
+
+/// Levels that nodes have proved, for 24 h.
+#[derive(Debug, Default)]
+struct Levels {
+    of: BTreeMap<NodeId, (Level, Time)>,
+    by_level: BTreeSet<(Level, NodeId)>,
+    ends: BTreeSet<(Time, NodeId)>,
+}
+
+/// The coordinator of a fog.
+#[derive(Debug)]
+pub struct Coordinator<P> {
+    setup: Setup,
+    state: State,
+    placer: P,
+    rng: Rng,
+    clock: Clock,
+    lead: Option<Box<Lead>>,
+    levels: Levels,
+    outputs: BTreeMap<Digest, Option<Box<Output>>>,
+    asked: BTreeMap<Digest, BTreeSet<TaskId>>,
+    broken: bool,
+    /// Changes outside of the durable state.
+    soft: u64,
+    out: Queue<Transmit>,
+    events: Queue<Event>,
+}
+
+const NOT_LEADER: Refusal = RefusalCode::NotLeader.bare();
+const UNKNOWN: Refusal = RefusalCode::Unknown.bare();
+
+/// Result of a request.
+type Served = Result<Reply, Refusal>;
+
+impl<P: Placer> Coordinator<P> {
+    /// A coordinator of an empty journal. `placer` has no nodes, and `seed` is random.
+    #[must_use]
+    pub fn new(setup: Setup, placer: P, seed: &Seed) -> Self {
+        Self {
+            setup,
+            state: State::default(),
+            placer,
+            rng: Rng::new(seed),
+            clock: Clock::default(),
+            lead: None,
+            levels: Levels::default(),
+            outputs: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            broken: false,
+            soft: 0,
+            out: Queue::new(OUT_MAX),
+            events: Queue::new(OUT_MAX),
+        }
+    }
+
+    /// A coordinator that begins at a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// The parts are no snapshot of this version.
+    pub fn restore<'a>(
+        setup: Setup,
+        placer: P,
+        seed: &Seed,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, Damaged> {
+        let mut this = Self::new(setup, placer, seed);
+        this.state = State::restore(parts)?;
+        let mut nodes: Vec<(u64, NodeId)> = this.state.nodes.iter().map(|(id, n)| (n.joined, *id)).collect();
+        nodes.sort_unstable();
+        for (_, id) in nodes {
+            this.seat(id);
+        }
+        let mut live: Vec<(u64, TaskId)> = Vec::new();
+        for (id, task) in this.state.tasks.iter() {
+            live.extend(task.life.live().map(|c| (c.fence, *id)));
+        }
+        live.sort_unstable();
+        for (fence, task) in live {
+            this.adopt(task, fence);
+        }
+        Ok(this)
+    }
+
+    /// The durable state in parts of at most 1 MiB, for the journal. It is the state after the record [`Self::last`].
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Vec<u8>> {
+        self.state.snapshot()
+    }
+
+    /// Digest of the durable state: equal wherever the same records were applied.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        self.state.hash()
+    }
+
+    /// Index of the last record, committed or not.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.state.last
+    }
+
+    /// Whether it leads, and its first record is committed.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.lead.as_ref().is_some_and(|l| l.started)
+    }
+
+    /// Whether journal and state have parted. Such a machine must be rebuilt from the journal.
+    #[must_use]
+    pub const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// The placer.
+    pub const fn placer(&self) -> &P {
+        &self.placer
+    }
+
+    fn break_down(&mut self, now: Time, why: &'static str) {
+        if !core::mem::replace(&mut self.broken, true) {
+            self.events.push_reserved(now, Event::Bug(why));
+        }
+        self.depose(now);
+    }
+
+    /// Makes a change: applies its record, and appends it with the others of this call. Returns its index.
+    fn commit(&mut self, change: Change) -> u64 {
+        let index = self.state.last.saturating_add(1);
+        let Some(lead) = &mut self.lead else {
+            return index;
+        };
+        let record = Record {
+            ts: self.clock.ms().max(self.state.ts),
+            change,
+        };
+        lead.group.push(record.to_entry());
+        if let Err(Damaged(why)) = self.state.apply(index, &record) {
+            self.break_down(self.clock.mono(), why);
+            return index;
+        }
+        self.follow(index, &record.change);
+        index
+    }
+
+    /// Brings everything beside the durable state up to date with a change.
+    fn follow(&mut self, index: u64, change: &Change) {
+        let mut suspects = Vec::new();
+        for effect in self.state.take_effects() {
+            match effect {
+                Effect::Task(id) => {
+                    if let Some(lead) = &mut self.lead {
+                        lead.agenda.dirty.insert(id);
+                        lead.held.push_back((index, Held::Event(Event::Changed(id))));
+                    }
+                }
+                Effect::Node(id) => {
+                    self.seat(id);
+                    self.stir();
+                    if let Some(lead) = &mut self.lead {
+                        lead.agenda.dirty_nodes.insert(id);
+                    }
+                }
+                Effect::Placed { task, fence } => {
+                    self.adopt(task, fence);
+                    self.send_run(task, fence);
+                }
+                Effect::Freed { fence, node, task, how } => {
+                    self.release(fence, task, how);
+                    self.stir();
+                    self.send_drop(index, node, fence, change);
+                }
+                Effect::Suspect(id) => suspects.push(id),
+            }
+        }
+        for id in suspects {
+            self.quarantine(id);
+        }
+    }
+
+    fn stir(&mut self) {
+        if let Some(lead) = &mut self.lead {
+            lead.agenda.stirred = true;
+        }
+    }
+
+    fn quarantine(&mut self, id: NodeId) {
+        let wish = self.state.nodes.get(&id).map(|n| n.wish);
+        if self.lead.is_some() && wish.is_some_and(|w| w != NodeState::Quarantined) {
+            self.commit(Change::State {
+                node: id,
+                to: NodeState::Quarantined,
+                until: 0,
+            });
+        }
+    }
+
+    /// Says something once all that was done so far is committed.
+    fn hold(&mut self, said: Held) {
+        let last = self.state.last;
+        if let Some(lead) = &mut self.lead {
+            lead.held.push_back((last, said));
+        }
+    }
+
+    fn send_run(&mut self, task: TaskId, fence: u64) {
+        if let Some((node, item)) = self.run_item(task, fence) {
+            self.send_item(node, item);
+        }
+    }
+
+    fn send_drop(&mut self, at: u64, node: NodeId, fence: u64, change: &Change) {
+        let (task, why) = match change {
+            Change::Lost { task, why, .. } => (*task, *why),
+            Change::Ended { task, .. } => (*task, Reason::Ended),
+            _ => return,
+        };
+        let item = Item::Drop {
+            at,
+            task,
+            fence,
+            why,
+        };
+        self.send_item(node, item);
+    }
+
+    fn send_item(&mut self, node: NodeId, item: Item) {
+        let until = Time::ZERO;
+        self.hold(Held::Out(Transmit::Item { node, item, until }));
+    }
+
+    /// Appends the records of this call, and says what needs no commit.
+    fn flush(&mut self, now: Time) {
+        let last = self.state.last;
+        let Some(lead) = &mut self.lead else {
+            return;
+        };
+        if !lead.group.is_empty() {
+            let records = core::mem::take(&mut lead.group);
+            let n = u64::try_from(records.len()).unwrap_or(0);
+            let append = Transmit::Append {
+                epoch: lead.epoch,
+                first: last.saturating_sub(n).saturating_add(1),
+                records,
+            };
+            lead.appended = now;
+            self.out.push_reserved(now, append);
+        }
+        self.release_held(now);
+    }
+
+    fn release_held(&mut self, now: Time) {
+        let Some(lead) = &mut self.lead else {
+            return;
+        };
+        let (committed, lease) = (lead.committed, lead.until);
+        while lead.held.front().is_some_and(|(index, _)| *index <= committed) {
+            match lead.held.pop_front() {
+                Some((_, Held::Out(mut out))) => {
+                    if let Transmit::Answer { until, .. } | Transmit::Item { until, .. } = &mut out {
+                        *until = lease;
+                    }
+                    self.out.push_reserved(now, out);
+                }
+                // Whoever misses that a task changed asks again later.
+                Some((_, Held::Event(event @ Event::Changed(_)))) => {
+                    let _ = self.events.push(now, event);
+                }
+                Some((_, Held::Event(event))) => self.events.push_reserved(now, event),
+                None => {}
+            }
+        }
+    }
+
+    fn lead_on(&mut self, now: Now, epoch: u64, last: u64) {
+        self.clock.start(now, self.state.ts);
+        // A restored snapshot is followed by a gap.
+        self.state.last = self.state.last.max(last);
+        self.lead = Some(Box::new(Lead::new(epoch, last, now.mono)));
+        self.commit(Change::Leads { epoch });
+        self.plan_all();
+        self.flush(now.mono);
+    }
+
+    fn committed(&mut self, now: Now, index: u64, began: Time) {
+        let last = self.state.last;
+        let Some(lead) = &mut self.lead else {
+            return;
+        };
+        if index > last {
+            return self.break_down(now.mono, "a commit beyond the last record");
+        }
+        lead.committed = lead.committed.max(index);
+        lead.until = lead.until.max(began + LEASE);
+        if !lead.started && lead.committed >= lead.first {
+            lead.started = true;
+            self.take_over(now);
+        }
+        self.flush(now.mono);
+    }
+
+    fn depose(&mut self, now: Time) {
+        let Some(lead) = self.lead.take() else {
+            return;
+        };
+        // What was done and not committed stands in no journal.
+        self.broken |= self.state.last != lead.committed;
+        for (_, held) in lead.held {
+            if let Held::Out(Transmit::Answer { call, .. }) = held {
+                let answer = Err(NOT_LEADER);
+                let until = Time::from_micros(u64::MAX);
+                self.out.push_reserved(now, Transmit::Answer { call, answer, until });
+            }
+        }
+    }
+
+    fn serve(&mut self, now: Now, command: Command) -> Served {
+        let Command { caller, request, .. } = command;
+        let caller = &caller;
+        match request {
+            Request::Join { node, token } => self.join(caller, *node, &token),
+            Request::Describe(node) => self.describe(caller, &node),
+            Request::Leave(node) => self.leave(caller, &node),
+            Request::Beat(node, beat) => self.beat(now, caller, node, &beat),
+            Request::Work { node, after } => self.work(caller, &node, after),
+            Request::State(node, asked) => self.ask_state(caller, &node, &asked),
+            Request::Start(task, fence) => self.start(caller, &task, fence),
+            Request::Nack(task, fence) => self.nack(caller, &task, fence),
+            Request::Done(task, receipt) => self.done(caller, &task, &receipt),
+            Request::Log {
+                task,
+                fence,
+                off,
+                len,
+                stored,
+            } => self.log(caller, &task, fence, (off, len, stored)),
+            Request::IssueToken(asked) => self.issue_token(caller, &asked),
+            Request::RevokeToken(id) => self.revoke_token(caller, id),
+            Request::Submit { task, missing } => self.submit(caller, &task, missing),
+            Request::Status(task) => self.status(&task),
+            Request::Cancel(task) => self.cancel(caller, &task),
+            Request::Plan(task) => self.plan(caller, &task),
+            Request::PutJob(job) => self.put_job(caller, &job),
+            Request::Job(ns, name) => self.job(caller, ns, name),
+            Request::DeleteJob(ns, name) => self.delete_job(caller, ns, name),
+            Request::Tasks { ns, state, after, n } => self.list_tasks(caller, &ns, state, after, n),
+            Request::Nodes { state, after, n } => Ok(self.list_nodes(state, after, n)),
+            Request::Events { after } => Ok(self.list_events(after)),
+            Request::Topology => Ok(self.list_topology()),
+            Request::Price => Ok(self.price()),
+            Request::Seed(day) => self.seed(day),
+        }
+    }
+
+    fn pass(&mut self, now: Now) {
+        self.prove_levels(now.mono);
+        if !self.lead.as_ref().is_some_and(|l| l.speaks(now.mono)) {
+            return;
+        }
+        self.keep_days();
+        self.find_silent(now);
+        self.let_fences_die(now);
+        self.look_at_nodes();
+        self.look_at_tasks();
+        self.retry_blocked();
+        self.place_waiting();
+    }
+
+    /// Draws the secret of the day, and takes a snapshot of the cluster every minute.
+    fn keep_days(&mut self) {
+        let day = self.clock.ms() / DAY_MS;
+        if !self.state.seeds.contains_key(&day) {
+            let secret = self.rng.array();
+            self.commit(Change::Seed { day, secret });
+        }
+        let ms = self.clock.ms();
+        if let Some(lead) = &mut self.lead
+            && lead.agenda.topology <= ms
+        {
+            lead.agenda.topology = ms.saturating_add(TOPOLOGY_MS);
+            self.commit(Change::Topology {});
+        }
+    }
+
+    /// S of the day.
+    fn secret(&self) -> [u8; 32] {
+        let day = self.clock.ms() / DAY_MS;
+        self.state.seeds.get(&day).copied().unwrap_or_default()
+    }
+
+    /// Whether the records of this call leave room for more.
+    fn has_room(&self) -> bool {
+        self.lead.as_ref().is_some_and(|l| l.group.len() < GROUP_MAX)
+    }
+
+    fn output(&mut self, digest: Digest, output: Option<Box<Output>>) {
+        if self.outputs.len() >= OUTPUTS {
+            self.outputs.pop_first();
+        }
+        let waiting = self.asked.remove(&digest).unwrap_or_default();
+        self.outputs.insert(digest, output);
+        if let Some(lead) = &mut self.lead {
+            lead.agenda.dirty.extend(waiting);
+        }
+    }
+}
+
+impl<P: Placer> Machine for Coordinator<P> {
+    type Input = Input;
+    type Command = Command;
+    type Answer = ();
+    type Transmit = Transmit;
+    type Event = Event;
+    type Error = Refusal;
+
+    fn handle_input(&mut self, now: Now, input: Input) -> Result<(), Refusal> {
+        self.clock.at(now);
+        self.soft += 1;
+        match input {
+            Input::Entry { index, kind, body } => {
+                if self.lead.is_some() {
+                    self.break_down(now.mono, "a record of another leader");
+                }
+                if !self.broken {
+                    let record = Record::read(&kind, &body);
+                    let applied = record.and_then(|r| self.state.apply(index, &r).map(|()| r));
+                    match applied {
+                        Ok(record) => self.follow(index, &record.change),
+                        Err(Damaged(why)) => self.break_down(now.mono, why),
+                    }
+                }
+            }
+            Input::Lead { epoch, last } => {
+                if !self.broken && self.lead.is_none() {
+                    self.lead_on(now, epoch, last);
+                }
+            }
+            Input::Committed { index, began } => {
+                self.committed(now, index, began);
+                self.pass(now);
+            }
+            Input::Deposed => self.depose(now.mono),
+            Input::Output(digest, output) => {
+                self.output(digest, output);
+                self.pass(now);
+            }
+            Input::Reached(node, level) => self.reached(now.mono, node, level),
+        }
+        self.flush(now.mono);
+        Ok(())
+    }
+
+    fn handle_command(&mut self, now: Now, command: Command) -> Result<(), Refusal> {
+        self.clock.at(now);
+        match &self.lead {
+            Some(lead) if lead.speaks(now.mono) => {
+                if lead.held.len() >= HELD_MAX || self.out.room() == 0 {
+                    return Err(RefusalCode::Rate.bare());
+                }
+            }
+            _ => return Err(NOT_LEADER),
+        }
+        self.soft += 1;
+        let call = command.call;
+        let answer = self.serve(now, command);
+        let until = Time::ZERO;
+        self.hold(Held::Out(Transmit::Answer { call, answer, until }));
+        self.look_at_nodes();
+        self.look_at_tasks();
+        self.place_waiting();
+        self.flush(now.mono);
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.clock.at(now);
+        self.soft += 1;
+        self.pass(now);
+        self.flush(now.mono);
+        if let Some(lead) = &mut self.lead
+            && now.mono >= lead.appended + RENEW
+        {
+            lead.appended = now.mono;
+            let renew = Transmit::Append {
+                epoch: lead.epoch,
+                first: self.state.last.saturating_add(1),
+                records: Vec::new(),
+            };
+            self.out.push_reserved(now.mono, renew);
+        }
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.out.pop()
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Wake> {
+        Wake::earliest([
+            self.out.wake("out"),
+            self.events.wake("events"),
+            self.lead.as_ref().map(|l| Wake {
+                at: l.appended + RENEW,
+                why: "renew",
+            }),
+            self.lead_wake(),
+        ])
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let held = self.lead.as_ref().map_or(0, |l| l.held.len());
+        let small = |n: usize| u64::try_from(n).unwrap_or(0);
+        Fingerprint::default()
+            .word(self.state.last)
+            .word(self.state.ts)
+            .word(self.soft)
+            .word(u64::from(self.broken) | u64::from(self.lead.is_some()) << 1)
+            .word(small(held))
+            .word(small(self.out.len()))
+            .word(small(self.events.len()))
+            .finish()
+    }
+}
+
+/// The key that an operator's requests need.
+fn operator(caller: &crate::request::Caller) -> Result<(), Refusal> {
+    if caller.operator { Ok(()) } else { Err(RefusalCode::Role.bare()) }
+}
+
+/// Longest time for which a proved level counts.
+const LEVEL_KEPT: Duration = Duration::from_secs(86_400);

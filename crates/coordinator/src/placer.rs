@@ -1,0 +1,124 @@
+//! What the coordinator asks of a placer.
+
+use alloc::vec::Vec;
+
+use betanet_fog::{Digest, Level, Node, Reason, Resources, Task, TaskId};
+use betanet_wire::NodeId;
+
+/// A node as the placer sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// Its ID.
+    pub id: NodeId,
+    /// Its description.
+    pub node: &'a Node,
+    /// Whether its token names its organisation.
+    pub vouched: bool,
+    /// Highest level that it serves now.
+    pub level: Level,
+    /// Whether it is active and asks for work.
+    pub open: bool,
+    /// Its reputation, in ppm.
+    pub rep: u64,
+}
+
+/// A task that is to be placed.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Its ID.
+    pub id: &'a TaskId,
+    /// Its record.
+    pub task: &'a Task,
+    /// S of the day.
+    pub secret: &'a [u8; 32],
+    /// Demand factor that it pays, in ppm.
+    pub factor: u64,
+    /// Nodes of its copies that are live or have a result: other copies are kept apart from their organisations.
+    pub apart: &'a [NodeId],
+    /// Nodes where it had a fault or a loss: they count only if no other passes.
+    pub failed: &'a [NodeId],
+    /// How often its copies were preempted.
+    pub preempted: u8,
+}
+
+/// A copy that is to be placed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NewCopy {
+    /// Its number among the task's copies.
+    pub no: u32,
+    /// Its fence.
+    pub fence: u64,
+}
+
+/// Place of a copy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Seat {
+    /// The node.
+    pub node: NodeId,
+    /// Its devices, one bit each.
+    pub devices: u64,
+}
+
+/// Places of all copies that were wanted.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Seats {
+    /// One for each copy.
+    pub seats: Vec<Seat>,
+    /// Fences of copies that made room.
+    pub dropped: Vec<u64>,
+}
+
+/// Why no node takes a copy: the number of nodes by the first test that each fails.
+pub type Why = Vec<(Reason, u64)>;
+
+/// How a copy ended, as far as its node is concerned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Freed<'a> {
+    /// With a result: the node holds these blobs.
+    Result(&'a [Digest]),
+    /// By a loss or an internal fault.
+    Failed,
+    /// By another fault.
+    Fault,
+    /// By a yield, or because its task ended.
+    Dropped,
+}
+
+/// Nodes, their live copies, and what is free.
+///
+/// A placer reserves what it places. Its choices become records, so another placer that is told of them agrees with it.
+pub trait Placer {
+    /// Adds a node, or describes it anew.
+    fn put(&mut self, site: &Site<'_>);
+
+    /// Forgets a node.
+    fn remove(&mut self, id: &NodeId);
+
+    /// Round-trip times that a node measured, in ms.
+    fn measured(&mut self, now: u64, id: &NodeId, trips: &[(NodeId, u64)]);
+
+    /// Blobs that a node no longer holds.
+    fn gone(&mut self, id: &NodeId, blobs: &[Digest]);
+
+    /// Places all copies and reserves their resources, or returns `None`.
+    fn place(&mut self, now: u64, wanted: &Wanted<'_>, copies: &[NewCopy]) -> Option<Seats>;
+
+    /// Where so many copies would go, the first of which has the number `no`; or why the first that does not fit does not.
+    ///
+    /// # Errors
+    ///
+    /// The reasons.
+    fn plan(&mut self, now: u64, wanted: &Wanted<'_>, no: u32, copies: usize) -> Result<Vec<Seat>, Why>;
+
+    /// Counts a copy that a record placed. Nothing happens where [`Self::place`] placed it.
+    fn adopt(&mut self, now: u64, wanted: &Wanted<'_>, copy: NewCopy, seat: Seat);
+
+    /// Frees the resources of a copy that ended.
+    fn end(&mut self, now: u64, fence: u64, how: Freed<'_>);
+
+    /// Demand factor for these resources, in ppm.
+    fn factor(&self, resources: &Resources) -> u64;
+
+    /// Lowest price of an active node, in ppm; 0 without one.
+    fn lowest_price(&self) -> u64;
+}
