@@ -187,6 +187,10 @@ impl<P: Placer> Coordinator<P> {
         self.state.hash()
     }
 
+    pub(crate) const fn durable(&self) -> &State {
+        &self.state
+    }
+
     /// Index of the last record, committed or not.
     #[must_use]
     pub const fn last(&self) -> u64 {

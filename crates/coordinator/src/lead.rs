@@ -19,6 +19,9 @@ pub const LEASE: Duration = Duration::from_secs(10);
 /// Longest time between two appends.
 pub const RENEW: Duration = Duration::from_secs(2);
 
+/// Time from a new leader's first commit to the moment from which its nodes count, in ms.
+pub(crate) const TAKEOVER: u64 = 10_000;
+
 /// Most answers, items and events that wait for commits.
 pub(crate) const HELD_MAX: usize = 1 << 16;
 

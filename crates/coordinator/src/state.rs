@@ -12,8 +12,7 @@ pub(crate) mod tokens;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use betanet_fog::{Amounts, DAY_MS, Kind, Level, NodeState, Reason, Signed, Task, TaskId, TaskState, label};
-use betanet_keys::hash;
+use betanet_fog::{Amounts, DAY_MS, Kind, Level, NodeState, Reason, Signed, Task, TaskId, TaskState, seed_hash};
 use betanet_wire::NodeId;
 
 use crate::codec::Damaged;
@@ -249,8 +248,3 @@ impl State {
 
 /// What an event is about: node, task, reason.
 type About = (Option<NodeId>, Option<TaskId>, Option<Reason>);
-
-/// Hash under which a day's secret is published beforehand.
-pub(crate) fn seed_hash(secret: &[u8; 32]) -> [u8; 32] {
-    hash(&[label::SEED.as_bytes(), secret])
-}

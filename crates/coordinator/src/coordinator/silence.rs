@@ -4,16 +4,15 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use betanet_fog::{Interval, Policy, Reason, TaskId, Word};
+use betanet_fog::{Interval, Policy, Reason, TaskId, Word, amnesty};
 use betanet_machine::{Now, Time};
 use betanet_wire::NodeId;
 
 use super::Coordinator;
 use crate::brake::{Pace, RECENT, STEP, Zone, pace};
-use crate::lead::Pulse;
+use crate::lead::{Pulse, TAKEOVER};
 use crate::placer::Placer;
 use crate::record::Change;
-use crate::takeover::{TAKEOVER, amnesty};
 
 impl<P: Placer> Coordinator<P> {
     /// Begins to count the beats of all nodes.

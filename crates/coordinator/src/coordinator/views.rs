@@ -9,6 +9,7 @@ use betanet_fog::bodies::{
 };
 use betanet_fog::{
     Amounts, DAY_MS, Kind, Level, List, Map, NodeState, RefusalCode, Resource, Resources, TaskId, TaskState, Word,
+    seed_hash,
 };
 use betanet_wire::NodeId;
 
@@ -17,7 +18,6 @@ use super::{Coordinator, Served, UNKNOWN};
 use crate::placer::Placer;
 use crate::request::{Caller, Reply};
 use crate::state::history::Counts;
-use crate::state::seed_hash;
 use crate::state::tasks::TaskRow;
 
 /// Rows that one call looks at: a page may be short and still have a next one.

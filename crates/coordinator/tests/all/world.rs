@@ -1,0 +1,654 @@
+//! A world: coordinators over one fenced journal, workers that speak the protocol, and users. Everything follows from a seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use betanet_coordinator::placer::Placer;
+use betanet_coordinator::{
+    Caller, Command, Coordinator, Event, Input, Item, Quota, Reply, Request, Setup, Transmit,
+};
+use betanet_fog::bodies::{Beat, Held, TokenRequest};
+use betanet_fog::{
+    Amounts, Interval, Kind, Labels, Level, List, Map, Module, Node, NodeState, Offline, Outcome, Placement, Policy,
+    Received, Receipt, Refusal, RefusalCode, Resources, Retry, Signed, Strategy, Task, TaskId, TaskState, Tier,
+    Verification,
+};
+use betanet_keys::Identity;
+use betanet_machine::testkit::Checked;
+use betanet_machine::{Machine as _, Now, Rng, Seed, Time};
+use betanet_wire::NodeId;
+
+pub const UNIX_MS: u64 = 1_790_000_000_000;
+
+pub fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub fn identity(n: u64) -> Identity {
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&n.to_be_bytes());
+    Identity::from_seed(&seed)
+}
+
+pub fn caller(id: &Identity, operator: bool) -> Caller {
+    Caller {
+        key: *id.public().as_bytes(),
+        node: id.public().node_id(),
+        operator,
+        namespaces: if operator { Vec::new() } else { ["lab".parse().unwrap()].into() },
+    }
+}
+
+pub fn amounts(cpu: u64, memory: u64) -> Amounts {
+    Amounts {
+        cpu,
+        memory,
+        ..Amounts::default()
+    }
+}
+
+/// A node with 4 cores.
+pub fn node_of(id: &Identity, zone: &str, org: &str) -> Node {
+    Node {
+        cap: Resources::capacity(amounts(4_000, 8 << 30)).unwrap(),
+        key: *id.public().as_bytes(),
+        org: org.parse().unwrap(),
+        seq: 1,
+        kind: Kind::Compute,
+        zone: zone.parse().unwrap(),
+        level: Level::Public,
+        model: "".parse().unwrap(),
+        price: 500_000,
+        engine: "wasmtime/48".parse().unwrap(),
+        labels: Labels::default(),
+        region: "eu".parse().unwrap(),
+    }
+}
+
+/// A plain task of one core for at most a minute.
+pub fn task_of(owner: &Identity, nonce: u64) -> Task {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&nonce.to_be_bytes());
+    Task {
+        ns: "lab".parse().unwrap(),
+        env: Map::new(),
+        res: Resources::demand(amounts(1_000, 1 << 30)).unwrap(),
+        rsv: None,
+        args: List::new(),
+        fuel: 1_000_000_000_000,
+        prio: 5,
+        tier: Tier::Bronze,
+        after: List::new(),
+        group: "".parse().unwrap(),
+        level: Level::Public,
+        nonce: bytes,
+        owner: *owner.public().as_bytes(),
+        place: Placement::default(),
+        retry: Retry {
+            most: 3,
+            base: 5_000,
+            cap: 300_000,
+        },
+        start: 0,
+        budget: 1 << 40,
+        grants: List::new(),
+        inputs: List::new(),
+        module: Module {
+            digest: [9; 32],
+            size: 100,
+        },
+        run_ms: 60_000,
+        verify: Verification::NONE,
+        offline: Policy {
+            rule: Offline::Stop,
+            ms: 0,
+        },
+        out_max: 1 << 20,
+        deadline: UNIX_MS + 3_600_000,
+        strategy: Strategy::LeastLoaded,
+    }
+}
+
+pub type Answer = Result<Reply, Refusal>;
+
+/// A record of the journal.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub index: u64,
+    pub epoch: u64,
+    pub kind: &'static str,
+    pub body: Vec<u8>,
+}
+
+/// The fenced journal that all coordinators share.
+#[derive(Default)]
+pub struct Journal {
+    pub entries: Vec<Stored>,
+    pub epoch: u64,
+    pub last: u64,
+    pub leased: Option<Time>,
+}
+
+pub struct Member<P: Placer> {
+    pub machine: Checked<Coordinator<P>>,
+    /// Entries of the journal that it was given.
+    pub fed: usize,
+    pub leads: bool,
+    /// Its appends do not arrive, and what it says is heard all the same.
+    pub cut: bool,
+}
+
+/// Coordinators over one journal, with a hand on every append.
+pub struct World<P: Placer> {
+    pub now: Time,
+    /// What the system's clock shows beside the true time, in ms.
+    pub skew: i64,
+    pub rng: Rng,
+    pub journal: Journal,
+    pub members: Vec<Member<P>>,
+    pub answers: BTreeMap<u64, Answer>,
+    pub items: Vec<(NodeId, Item)>,
+    pub events: Vec<Event>,
+    pub paid: BTreeMap<TaskId, u64>,
+    pub quotas: Quota,
+    /// Appends that wait, when they are not committed at once.
+    pub held: Option<Vec<(usize, Transmit, Time)>>,
+    calls: u64,
+    pub coordinator: Identity,
+    pub operator: Identity,
+}
+
+impl<P: Placer + Default> World<P> {
+    pub fn new(seed: u64) -> Self {
+        Self::with_quota(seed, Quota::default())
+    }
+
+    pub fn with_quota(seed: u64, quotas: Quota) -> Self {
+        let mut this = Self {
+            now: Time::ZERO + ms(1_000),
+            skew: 0,
+            rng: Rng::new(&Seed::from_number(seed)),
+            journal: Journal::default(),
+            members: Vec::new(),
+            answers: BTreeMap::new(),
+            items: Vec::new(),
+            events: Vec::new(),
+            paid: BTreeMap::new(),
+            quotas,
+            held: None,
+            calls: 0,
+            coordinator: identity(1),
+            operator: identity(2),
+        };
+        this.add_member();
+        this.elect(0);
+        this
+    }
+
+    pub fn setup(&self) -> Setup {
+        Setup {
+            key: *self.coordinator.public(),
+            coordinators: vec![*self.coordinator.public()],
+            addrs: List::new(),
+            pin: None,
+            quotas: BTreeMap::new(),
+            quota: self.quotas,
+            tasks_max: 1 << 22,
+            nodes_max: 1 << 20,
+        }
+    }
+
+    pub fn fresh(&mut self) -> Checked<Coordinator<P>> {
+        let seed = self.rng.seed();
+        let mut machine = Coordinator::new(self.setup(), P::default(), &seed);
+        let _ = &mut machine;
+        Checked::since(machine, self.now)
+    }
+
+    pub fn add_member(&mut self) -> usize {
+        let machine = self.fresh();
+        self.members.push(Member {
+            machine,
+            fed: 0,
+            leads: false,
+            cut: false,
+        });
+        self.members.len() - 1
+    }
+
+    pub fn clock(&self) -> Now {
+        let passed = self.now.as_micros() / 1_000;
+        Now::new(self.now, (UNIX_MS + passed).saturating_add_signed(self.skew))
+    }
+
+    pub fn unix(&self) -> u64 {
+        UNIX_MS + self.now.as_micros() / 1_000
+    }
+
+    /// Gives a member the records that it has not seen.
+    pub fn feed(&mut self, at: usize) {
+        let now = self.clock();
+        let member = &mut self.members[at];
+        while let Some(stored) = self.journal.entries.get(member.fed) {
+            let entry = Input::Entry {
+                index: stored.index,
+                kind: stored.kind.into(),
+                body: stored.body.clone().into(),
+            };
+            member.machine.handle_input(now, entry).unwrap();
+            member.fed += 1;
+        }
+        self.drain(at);
+    }
+
+    /// Makes a member the leader.
+    pub fn elect(&mut self, at: usize) {
+        self.feed(at);
+        self.journal.epoch += 1;
+        let (epoch, last) = (self.journal.epoch, self.journal.last);
+        let now = self.clock();
+        for (other, member) in self.members.iter_mut().enumerate() {
+            if other != at && member.leads && !member.cut {
+                member.leads = false;
+                member.machine.handle_input(now, Input::Deposed).unwrap();
+            }
+        }
+        let member = &mut self.members[at];
+        member.leads = true;
+        member.machine.handle_input(now, Input::Lead { epoch, last }).unwrap();
+        for other in 0..self.members.len() {
+            self.drain(other);
+        }
+        self.settle(at);
+    }
+
+    /// Puts another machine in a member's place, rebuilt from the journal.
+    pub fn rebuild(&mut self, at: usize) {
+        let machine = self.fresh();
+        self.members[at] = Member {
+            machine,
+            fed: 0,
+            leads: false,
+            cut: false,
+        };
+        self.feed(at);
+    }
+
+    pub fn leader(&self) -> usize {
+        self.members.iter().position(|m| m.leads && !m.cut).unwrap_or(0)
+    }
+
+    pub fn machine(&self) -> &Coordinator<P> {
+        self.members[self.leader()].machine.get()
+    }
+
+    /// Commits an append, or deposes the member.
+    pub fn append(&mut self, at: usize, append: Transmit, began: Time) {
+        let Transmit::Append {
+            epoch,
+            first,
+            records,
+        } = append
+        else {
+            panic!("not an append");
+        };
+        let now = self.clock();
+        if self.members[at].cut {
+            return;
+        }
+        if epoch != self.journal.epoch {
+            self.members[at].leads = false;
+            self.members[at].machine.handle_input(now, Input::Deposed).unwrap();
+            return self.drain(at);
+        }
+        let n = records.len() as u64;
+        if n > 0 {
+            assert!(first > self.journal.last, "an index is given once");
+            assert!(records.len() <= 4_096, "an append has a bound");
+        }
+        for (index, entry) in (first..).zip(records) {
+            self.journal.entries.push(Stored {
+                index,
+                epoch,
+                kind: entry.kind,
+                body: entry.body,
+            });
+            self.journal.last = index;
+        }
+        self.journal.leased = Some(began);
+        let member = &mut self.members[at];
+        member.fed = self.journal.entries.len();
+        let index = self.journal.last;
+        member.machine.handle_input(now, Input::Committed { index, began }).unwrap();
+        self.drain(at);
+    }
+
+    /// Takes what a member puts out, and commits its appends unless they are held.
+    pub fn drain(&mut self, at: usize) {
+        while let Some(out) = self.members[at].machine.poll_transmit() {
+            match out {
+                Transmit::Append { .. } => {
+                    let began = self.now;
+                    match &mut self.held {
+                        Some(held) => held.push((at, out, began)),
+                        None => self.append(at, out, began),
+                    }
+                }
+                Transmit::Answer { call, answer, until } => {
+                    assert!(self.now <= until, "an answer after the lease");
+                    self.answers.insert(call, answer);
+                }
+                Transmit::Item { node, item, until } => {
+                    assert!(self.now <= until, "an item after the lease");
+                    self.items.push((node, item));
+                }
+                Transmit::Fetch(digest) => {
+                    let now = self.clock();
+                    let input = Input::Output(digest, None);
+                    self.members[at].machine.handle_input(now, input).unwrap();
+                }
+            }
+        }
+        while let Some(event) = self.members[at].machine.poll_event() {
+            match &event {
+                Event::Bug(why) => panic!("bug: {why}"),
+                Event::Paid { task, cost, shares, .. } => {
+                    let sum: u64 = shares.iter().map(|(_, µ)| µ).sum();
+                    assert!(shares.is_empty() || sum == *cost, "shares are the cost");
+                    assert!(self.paid.insert(*task, *cost).is_none(), "a task pays once");
+                }
+                Event::Changed(_) => {}
+            }
+            self.events.push(event);
+        }
+    }
+
+    /// Runs a member's timers that are due.
+    pub fn settle(&mut self, at: usize) {
+        for _ in 0..1_000 {
+            self.drain(at);
+            let wake = self.members[at].machine.poll_timeout();
+            if wake.is_none_or(|w| w.at > self.now) {
+                return;
+            }
+            let now = self.clock();
+            self.members[at].machine.handle_timeout(now);
+        }
+        panic!("never settles");
+    }
+
+    /// The next time at which a member wants to be called.
+    pub fn next_wake(&self) -> Option<Time> {
+        let wakes = self.members.iter().filter_map(|m| m.machine.poll_timeout());
+        wakes.map(|w| w.at).min()
+    }
+
+    /// Lets time pass, with all timers on the way.
+    pub fn pass(&mut self, ms_: u64) {
+        let end = self.now + ms(ms_);
+        loop {
+            let next = self.next_wake().filter(|at| *at <= end);
+            let Some(at) = next else {
+                break;
+            };
+            self.now = self.now.max(at);
+            for member in 0..self.members.len() {
+                self.settle(member);
+            }
+        }
+        self.now = end;
+        for member in 0..self.members.len() {
+            self.settle(member);
+        }
+    }
+
+    /// Asks a member. Returns the number of the call.
+    pub fn send_to(&mut self, at: usize, caller: Caller, request: Request) -> u64 {
+        self.calls += 1;
+        let call = self.calls;
+        let now = self.clock();
+        let before = self.members[at].machine.get().last();
+        let command = Command { call, caller, request };
+        if let Err(refusal) = self.members[at].machine.handle_command(now, command) {
+            assert_eq!(before, self.members[at].machine.get().last());
+            self.answers.insert(call, Err(refusal));
+        }
+        self.settle(at);
+        call
+    }
+
+    /// Asks the leader and returns the answer.
+    pub fn ask(&mut self, caller: Caller, request: Request) -> Answer {
+        let at = self.leader();
+        let call = self.send_to(at, caller, request);
+        self.answers.remove(&call).expect("an answer")
+    }
+
+    pub fn refused(&mut self, caller: Caller, request: Request) -> RefusalCode {
+        self.ask(caller, request).expect_err("refused").code
+    }
+
+    /// Lets a node join with a token of its own, and beat once.
+    pub fn join(&mut self, id: &Identity, node: Node) {
+        self.join_as(id, node, true);
+    }
+
+    pub fn join_as(&mut self, id: &Identity, node: Node, vouched: bool) {
+        let answer = self.try_join(id, node, vouched, id.public().node_id().0[..16].try_into().unwrap());
+        assert!(matches!(answer, Ok(Reply::Joined(_, true))), "{answer:?}");
+        self.beat(id, 1, &[]).unwrap();
+    }
+
+    pub fn token(&mut self, id: [u8; 16], org: &str, exp: u64) -> Signed<betanet_fog::Token> {
+        let asked = TokenRequest {
+            id,
+            exp,
+            org: org.parse().unwrap(),
+            node: None,
+            kinds: List::try_from(vec![Kind::Compute]).unwrap(),
+        };
+        let operator = caller(&self.operator, true);
+        let Ok(Reply::Token(token)) = self.ask(operator, Request::IssueToken(asked)) else {
+            panic!("no token");
+        };
+        Signed::sign(*token, &self.coordinator).unwrap()
+    }
+
+    pub fn try_join(&mut self, id: &Identity, node: Node, vouched: bool, token: [u8; 16]) -> Answer {
+        let org = if vouched { node.org.to_string() } else { String::new() };
+        let exp = self.unix() + 3_600_000;
+        let token = self.token(token, &org, exp).to_text().unwrap();
+        self.join_with(id, node, token)
+    }
+
+    pub fn join_with(&mut self, id: &Identity, node: Node, token: betanet_fog::Text) -> Answer {
+        let signed = Signed::sign(node, id).unwrap();
+        let node = Received::new(signed.envelope().clone()).unwrap();
+        let request = Request::Join {
+            node: Box::new(node),
+            token: token.into(),
+        };
+        self.ask(caller(id, false), request)
+    }
+
+    pub fn beat(&mut self, id: &Identity, seq: u64, have: &[(TaskId, u64)]) -> Answer {
+        self.beat_to(self.leader(), id, seq, have)
+    }
+
+    pub fn beat_to(&mut self, at: usize, id: &Identity, seq: u64, have: &[(TaskId, u64)]) -> Answer {
+        let have: Vec<Held> = have.iter().map(|(task, fence)| Held { task: *task, fence: *fence }).collect();
+        let beat = Beat {
+            rtt: List::new(),
+            seq,
+            gone: List::new(),
+            have: List::try_from(have).unwrap(),
+            work: true,
+        };
+        let request = Request::Beat(id.public().node_id(), Box::new(beat));
+        let call = self.send_to(at, caller(id, false), request);
+        self.answers.remove(&call).expect("an answer")
+    }
+
+    pub fn submit(&mut self, owner: &Identity, task: Task) -> (TaskId, Answer) {
+        let task = Signed::sign(task, owner).unwrap();
+        let id = task.id();
+        let request = Request::Submit {
+            task: Box::new(task),
+            missing: None,
+        };
+        let answer = self.ask(caller(owner, false), request);
+        (id, answer)
+    }
+
+    /// Submits a task that is accepted.
+    pub fn put(&mut self, owner: &Identity, task: Task) -> TaskId {
+        let (id, answer) = self.submit(owner, task);
+        assert_eq!(answer, Ok(Reply::Created));
+        id
+    }
+
+    pub fn status(&mut self, id: TaskId) -> Box<betanet_fog::bodies::Status> {
+        let anyone = caller(&identity(99), false);
+        match self.ask(anyone, Request::Status(id)) {
+            Ok(Reply::Status(status)) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn state(&mut self, id: TaskId) -> TaskState {
+        self.status(id).state
+    }
+
+    /// State and reason of a task.
+    pub fn end(&mut self, id: TaskId) -> (TaskState, String) {
+        let status = self.status(id);
+        (status.state, status.reason.to_string())
+    }
+
+    /// The items that came for a node since this was asked last.
+    pub fn take_items(&mut self, id: &Identity) -> Vec<Item> {
+        let node = id.public().node_id();
+        let (own, rest) = std::mem::take(&mut self.items).into_iter().partition(|(n, _)| *n == node);
+        self.items = rest;
+        let own: Vec<(NodeId, Item)> = own;
+        own.into_iter().map(|(_, item)| item).collect()
+    }
+
+    /// The assignment of the only copy that a node was given since this was asked last.
+    pub fn take_run(&mut self, id: &Identity) -> Box<betanet_fog::Assignment> {
+        let runs = self.take_items(id).into_iter().filter_map(|i| match i {
+            Item::Run { work, .. } => Some(work),
+            Item::Drop { .. } => None,
+        });
+        let runs: Vec<_> = runs.collect();
+        assert_eq!(runs.len(), 1, "one copy to run");
+        runs.into_iter().next().unwrap()
+    }
+
+    pub fn start(&mut self, id: &Identity, work: &betanet_fog::Assignment) -> Answer {
+        self.ask(caller(id, false), Request::Start(work.task, work.fence))
+    }
+
+    pub fn nack(&mut self, id: &Identity, work: &betanet_fog::Assignment) -> Answer {
+        self.ask(caller(id, false), Request::Nack(work.task, work.fence))
+    }
+
+    pub fn done(&mut self, id: &Identity, receipt: Receipt) -> Answer {
+        let task = receipt.task;
+        let receipt = Signed::sign(receipt, id).unwrap();
+        self.ask(caller(id, false), Request::Done(task, Box::new(receipt)))
+    }
+
+    /// Checks the invariants, and that a replay of the journal gives the same state.
+    pub fn check(&mut self) {
+        let at = self.leader();
+        self.members[at].machine.get().audit().unwrap();
+        let mut copy = self.fresh();
+        let now = self.clock();
+        for stored in &self.journal.entries {
+            let entry = Input::Entry {
+                index: stored.index,
+                kind: stored.kind.into(),
+                body: stored.body.clone().into(),
+            };
+            copy.handle_input(now, entry).unwrap();
+        }
+        let leader = self.members[at].machine.get();
+        if leader.last() == self.journal.last {
+            assert_eq!(copy.get().hash(), leader.hash(), "a replay gives the same state");
+        }
+        let parts = leader.snapshot();
+        assert!(parts.iter().all(|p| p.len() <= 1 << 20));
+        let parts = parts.iter().map(|p| &p[..]);
+        let restored = Coordinator::restore(self.setup(), P::default(), &Seed::from_number(0), parts).unwrap();
+        assert_eq!(restored.hash(), leader.hash(), "a snapshot gives the same state");
+        restored.audit().unwrap();
+        self.check_journal();
+    }
+
+    /// Checks what holds of every journal: a task is accepted and ends once, a copy ends once, under a fence that was given once.
+    pub fn check_journal(&self) {
+        use betanet_coordinator::{Change, Record};
+        let (mut accepted, mut ended, mut live) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let mut last = (0, 0);
+        for stored in &self.journal.entries {
+            assert!(stored.index > last.0 && stored.epoch >= last.1);
+            last = (stored.index, stored.epoch);
+            match Record::read(stored.kind, &stored.body).unwrap().change {
+                Change::Accepted { task, .. } => {
+                    assert!(accepted.insert(Signed::<Task>::restore(&task).unwrap().id()));
+                }
+                Change::Assigned { task, .. } => {
+                    assert!(!ended.contains(&task), "nothing is placed after the end");
+                    live.insert(stored.index, task);
+                }
+                Change::Returned { fence, .. } | Change::Lost { fence, .. } => {
+                    assert!(live.remove(&fence).is_some(), "a live copy ends once");
+                }
+                Change::Ended { task, .. } => {
+                    assert!(accepted.contains(&task) && ended.insert(task), "a task ends once");
+                    live.retain(|_, t| *t != task);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A receipt of an honest node.
+pub fn receipt(id: &Identity, work: &betanet_fog::Assignment, status: Outcome) -> Receipt {
+    Receipt {
+        inputs: work.inputs_digest(),
+        end: work.end,
+        key: *id.public().as_bytes(),
+        out: status.has_output().then_some(work.task.0),
+        copy: work.copy,
+        fuel: 1_000_000,
+        task: work.task,
+        epoch: work.epoch,
+        fence: work.fence,
+        start: work.end,
+        engine: "wasmtime/48".parse().unwrap(),
+        module: [9; 32],
+        status,
+    }
+}
+
+/// The interval after a beat.
+pub fn interval(id: &Identity, seq: u64, known: u64) -> Interval {
+    Interval::after(id.public().node_id(), seq, known)
+}
+
+/// The word of a node's state.
+pub fn node_state<P: Placer + Default>(world: &mut World<P>, id: &Identity) -> Option<NodeState> {
+    let request = Request::Nodes {
+        state: None,
+        after: None,
+        n: 1_000,
+    };
+    let anyone = caller(&identity(99), false);
+    match world.ask(anyone, request) {
+        Ok(Reply::Nodes(list)) => list.items.iter().find(|n| n.id == id.public().node_id()).map(|n| n.state),
+        other => panic!("{other:?}"),
+    }
+}

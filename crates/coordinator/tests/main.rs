@@ -1,0 +1,20 @@
+//! The machine under the contract checker: known answers, dangers, and a simulated fleet.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::missing_panics_doc,
+    unreachable_pub,
+    missing_docs,
+    reason = "a test stops where it is surprised"
+)]
+
+#[path = "all/basics.rs"]
+mod basics;
+#[path = "all/naive.rs"]
+mod naive;
+#[path = "all/vectors.rs"]
+mod vectors;
+#[path = "all/world.rs"]
+mod world;
