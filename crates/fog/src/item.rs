@@ -179,7 +179,7 @@ pub(crate) use tuple;
 macro_rules! word_items {
     ($($name:ty)*) => {$(
         impl Item for $name {
-            const SHAPE: Shape = Shape::Word;
+            const SHAPE: Shape = Shape::Choice(Self::WORDS);
             fn encode(&self, w: &mut Writer) {
                 w.text(self.as_str());
             }
@@ -302,9 +302,9 @@ impl Item for TaskId {
 
 /// Bytes that may be missing: then they are empty. Another length has the right type and a bad value.
 macro_rules! optional_bytes {
-    ($([$($n:ident)?] $t:ty;)*) => {$(
+    ($([$($n:ident)?] $t:ty, $len:expr;)*) => {$(
         impl$(<const $n: usize>)? Item for Option<$t> {
-            const SHAPE: Shape = Shape::Bytes(None);
+            const SHAPE: Shape = Shape::Optional($len);
             fn encode(&self, w: &mut Writer) {
                 match self {
                     Some(value) => value.encode(w),
@@ -323,9 +323,9 @@ macro_rules! optional_bytes {
     )*};
 }
 optional_bytes! {
-    [N] [u8; N];
-    [] NodeId;
-    [] TaskId;
+    [N] [u8; N], N;
+    [] NodeId, 20;
+    [] TaskId, 32;
 }
 
 impl<T: Item, const N: usize> Item for List<T, N> {

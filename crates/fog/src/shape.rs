@@ -22,8 +22,12 @@ pub enum Shape {
     Text,
     /// Up to 63 letters of a word.
     Word,
+    /// One of these words. Another word has the right type and a bad value.
+    Choice(&'static [&'static str]),
     /// Bytes: exactly so many, or any number of them.
     Bytes(Option<usize>),
+    /// So many bytes, or none. Another length has the right type and a bad value.
+    Optional(usize),
     /// Up to so many items of one shape.
     List(&'static Self, usize),
     /// Items of these shapes, in this order.
@@ -96,7 +100,8 @@ impl Shape {
             }
             Self::Bool => r.boolean().map(|_| true).map_err(on)?,
             Self::Text => r.text().map_err(on)?.len() <= crate::TEXT_MAX,
-            Self::Word => Word::is(r.text().map_err(on)?),
+            Self::Word | Self::Choice(_) => Word::is(r.text().map_err(on)?),
+            Self::Optional(_) => r.bytes().map(|_| true).map_err(on)?,
             Self::Bytes(n) => {
                 let bytes = r.bytes().map_err(on)?;
                 n.is_none_or(|n| bytes.len() == n)
@@ -275,7 +280,7 @@ mod tests {
         );
         assert_eq!(SORTED.check(&point(1, "EU", false)), Err(malformed("w")));
         // Fields in another order than their encodings are never found.
-        assert_eq!(POINT.check(&point(1, "eu", false)), Err(malformed("x")));
+        assert_eq!(POINT.check(&point(1, "eu", false)), Err(malformed("w")));
         let whole = point(1, "eu", false);
         for end in 0..whole.len() {
             assert!(SORTED.check(&whole[..end]).is_err(), "cut at {end}");

@@ -136,6 +136,9 @@ macro_rules! words {
             /// All of them, in the chapter's order.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
+            /// Their words, in the same order.
+            pub const WORDS: &'static [&'static str] = &[$($word,)*];
+
             /// The word on the wire.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

@@ -170,7 +170,7 @@ impl Item for WorkItem {
                 "run",
                 &Shape::Record(&[
                     ("at", &Shape::Unsigned),
-                    (TAG, &Shape::Word),
+                    (TAG, &Shape::Choice(&["run"])),
                     ("task", &Envelope::SHAPE),
                     ("work", &Envelope::SHAPE),
                 ]),
@@ -179,7 +179,7 @@ impl Item for WorkItem {
                 "drop",
                 &Shape::Record(&[
                     ("at", &Shape::Unsigned),
-                    (TAG, &Shape::Word),
+                    (TAG, &Shape::Choice(&["drop"])),
                     ("why", &Shape::Word),
                     ("task", &TaskId::SHAPE),
                     ("fence", &Shape::Unsigned),

@@ -84,12 +84,17 @@ impl<'a> Parser<'a> {
                 w.boolean(value);
                 Ok(())
             }
-            Shape::Text | Shape::Word | Shape::NumberOrText | Shape::Bytes(_) => {
+            Shape::Text
+            | Shape::Word
+            | Shape::Choice(_)
+            | Shape::NumberOrText
+            | Shape::Bytes(_)
+            | Shape::Optional(_) => {
                 if first != Some(b'"') {
                     return Err(wrong);
                 }
                 let string = self.string()?;
-                if matches!(shape, Shape::Bytes(_)) {
+                if matches!(shape, Shape::Bytes(_) | Shape::Optional(_)) {
                     w.bytes(&text::unhex(&string).ok_or(wrong)?);
                 } else {
                     w.text(&string);

@@ -25,8 +25,8 @@ pub(super) fn value(r: &mut Reader<'_>, shape: &Shape, out: &mut String) -> Resu
             ),
         },
         Shape::Bool => out.push_str(if r.boolean()? { "true" } else { "false" }),
-        Shape::Text | Shape::Word => quoted(r.text()?, out),
-        Shape::Bytes(_) => quoted(&text::hex(r.bytes()?), out),
+        Shape::Text | Shape::Word | Shape::Choice(_) => quoted(r.text()?, out),
+        Shape::Bytes(_) | Shape::Optional(_) => quoted(&text::hex(r.bytes()?), out),
         Shape::List(item, _) => {
             let n = r.array()?;
             sequence(n, out, |out| value(r, item, out))?;
