@@ -31,10 +31,6 @@ pub(crate) struct Grant {
 pub(crate) struct Released(Grant);
 
 impl Grant {
-    pub(crate) fn amounts(&self) -> &Resources {
-        &self.amounts
-    }
-
     /// Indices of the devices, ascending.
     pub(crate) fn devices(&self) -> Vec<u8> {
         (0..64).filter(|i| self.devices >> i & 1 == 1).collect()

@@ -79,11 +79,6 @@ impl Attributes {
         name.values.get(value).copied()
     }
 
-    /// The text of a value.
-    pub(crate) fn text(&self, value: ValueId) -> &str {
-        self.values.get(index(value)).map_or("", |v| &v.text)
-    }
-
     /// Nodes with the value, ascending by slot.
     pub(crate) fn nodes(&self, value: ValueId) -> impl Iterator<Item = u32> + '_ {
         let found = self.values.get(index(value));

@@ -149,10 +149,6 @@ impl Classes {
         (0..).zip(&self.classes).filter(|(_, c)| c.nodes > 0)
     }
 
-    pub(crate) fn get(&self, id: ClassId) -> Option<&Class> {
-        self.classes.get(index(id))
-    }
-
     pub(crate) fn order(&mut self, id: ClassId, order: Order) -> Option<&mut Ordered> {
         let class = self.classes.get_mut(index(id))?;
         class.orders.get_mut(order as usize)

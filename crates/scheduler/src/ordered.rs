@@ -41,7 +41,6 @@ struct Branch {
 #[derive(Debug)]
 pub(crate) struct Ordered {
     fit: Fit,
-    len: usize,
     branches: Vec<Branch>,
 }
 
@@ -49,7 +48,6 @@ impl Default for Ordered {
     fn default() -> Self {
         Self {
             fit: Fit::NONE,
-            len: 0,
             branches: Vec::new(),
         }
     }
@@ -102,18 +100,9 @@ impl Branch {
 }
 
 impl Ordered {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The best fit of all nodes.
     pub(crate) fn fit(&self) -> &Fit {
         &self.fit
-    }
-
-    /// The lowest key.
-    pub(crate) fn first(&self) -> Option<&Key> {
-        self.branches.first().map(|b| &b.first)
     }
 
     fn branch(&self, key: &Key) -> usize {
@@ -129,7 +118,6 @@ impl Ordered {
     }
 
     pub(crate) fn insert(&mut self, key: Key, fit: Fit) {
-        self.len += 1;
         let entry = Entry { key, fit };
         let at = self.branch(&key);
         let Some(branch) = self.branches.get_mut(at) else {
@@ -175,7 +163,6 @@ impl Ordered {
             return;
         };
         leaf.entries.remove(pos);
-        self.len -= 1;
         let before = branch.fit;
         if leaf.entries.is_empty() {
             branch.leaves.remove(li);
@@ -334,9 +321,6 @@ mod tests {
                     best.join(&fit(*c));
                 }
                 prop_assert_eq!(tree.fit(), &best);
-                prop_assert_eq!(tree.is_empty(), model.is_empty());
-                let least = model.iter().map(|(s, (r, _))| key(*r, *s)).min();
-                prop_assert_eq!(tree.first().copied(), least);
             }
         }
     }

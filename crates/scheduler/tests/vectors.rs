@@ -1,6 +1,10 @@
 //! The known answers of the fog that concern the scheduler.
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)]
 
+#[path = "../../../xtask/src/vectors/fog/lease.rs"]
+mod lease;
+#[path = "../../../xtask/src/vectors/fog/money.rs"]
+mod money;
 #[path = "../../../xtask/src/vectors/fog/place.rs"]
 mod place;
 #[path = "../../../xtask/src/vectors/fog/read.rs"]
@@ -21,6 +25,26 @@ fn run(kind: &str, runner: fn(&Value) -> read::Outcome) {
 }
 
 #[test]
-fn place() {
+fn placement() {
     run("place", place::run);
+    run("queue", lease::queue);
+}
+
+#[test]
+fn money() {
+    run("demand", money::demand);
+    run("cost", money::cost);
+    run("auction", money::auction);
+    run("reveal", money::reveal);
+    run("credit", money::credit);
+}
+
+#[test]
+fn leases() {
+    run("retry", lease::retry);
+    run("beat", lease::beat);
+    run("lease", lease::lease);
+    run("brake", lease::zones);
+    run("spot", lease::spot);
+    run("trust", lease::trust);
 }
