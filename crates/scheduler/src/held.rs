@@ -1,0 +1,82 @@
+//! Which nodes hold which blobs: those of their results of the last 24 hours.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use betanet_fog::Digest;
+
+/// How long a node is taken to hold a blob, in ms.
+const KEPT: u64 = 86_400_000;
+
+/// Most holders of one blob that are remembered: the newest.
+const HOLDERS: usize = 64;
+
+/// Most pairs of blob and node that are remembered: the newest.
+pub const HELD_MAX: usize = 1 << 20;
+
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    at: u64,
+    slot: u32,
+    serial: u64,
+}
+
+/// Blobs and their holders.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    blobs: BTreeMap<Digest, Vec<Holder>>,
+    /// Pairs by age, with those that were renewed or forgotten.
+    ages: VecDeque<(u64, Digest, u64)>,
+}
+
+impl Held {
+    /// A node has a blob since `now`.
+    pub(crate) fn add(&mut self, now: u64, blob: &Digest, slot: u32, serial: u64) {
+        self.expire(now);
+        let holders = self.blobs.entry(*blob).or_default();
+        holders.retain(|h| h.serial != serial);
+        if holders.len() == HOLDERS {
+            holders.remove(0);
+        }
+        holders.push(Holder {
+            at: now,
+            slot,
+            serial,
+        });
+        self.ages.push_back((now, *blob, serial));
+    }
+
+    /// A node has a blob no longer.
+    pub(crate) fn forget(&mut self, blob: &Digest, serial: u64) {
+        if let Some(holders) = self.blobs.get_mut(blob) {
+            holders.retain(|h| h.serial != serial);
+            if holders.is_empty() {
+                self.blobs.remove(blob);
+            }
+        }
+    }
+
+    /// Forgets what is too old, and the oldest of too many.
+    fn expire(&mut self, now: u64) {
+        while let Some((at, blob, serial)) = self.ages.front().copied() {
+            if at.saturating_add(KEPT) >= now && self.ages.len() < HELD_MAX {
+                return;
+            }
+            self.ages.pop_front();
+            if let Some(holders) = self.blobs.get_mut(&blob) {
+                holders.retain(|h| h.serial != serial || h.at != at);
+                if holders.is_empty() {
+                    self.blobs.remove(&blob);
+                }
+            }
+        }
+    }
+
+    /// Nodes that hold a blob: slot and number of the join.
+    pub(crate) fn holders(&self, now: u64, blob: &Digest) -> impl Iterator<Item = (u32, u64)> {
+        let found = self.blobs.get(blob).into_iter().flatten();
+        found
+            .filter(move |h| h.at.saturating_add(KEPT) >= now)
+            .map(|h| (h.slot, h.serial))
+    }
+}
