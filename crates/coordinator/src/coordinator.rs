@@ -92,6 +92,23 @@ pub struct Setup {
     pub nodes_max: usize,
 }
 
+impl Setup {
+    /// A coordinator that is alone in its cluster, with the default limits.
+    #[must_use]
+    pub fn new(key: PublicKey) -> Self {
+        Self {
+            key,
+            coordinators: [key].into(),
+            addrs: List::new(),
+            pin: None,
+            quotas: BTreeMap::new(),
+            quota: Quota::default(),
+            tasks_max: 1 << 22,
+            nodes_max: 1 << 20,
+        }
+    }
+}
+
 /// Levels that nodes have proved, for 24 h.
 #[derive(Debug, Default)]
 struct Levels {

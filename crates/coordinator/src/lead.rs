@@ -6,12 +6,13 @@ use core::time::Duration;
 
 use betanet_fog::{TaskId, Word};
 use betanet_machine::Time;
+use betanet_scheduler::Place;
 use betanet_wire::NodeId;
 
 use crate::record::Entry;
 use crate::request::{Event, Transmit};
 use crate::state::tasks::Alike;
-use crate::waiting::{Place, Waiting};
+use crate::waiting::Waiting;
 
 /// Time from the begin of the last commit after which a leader says nothing.
 pub const LEASE: Duration = Duration::from_secs(10);

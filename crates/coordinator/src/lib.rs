@@ -1,9 +1,49 @@
-//! temp
+//! The coordinator of a fog: a deterministic machine that places tasks on nodes and records one result each.
+//!
+//! **Promises.** Durable state is the fold of the journal's records, and nothing else changes it: a replay, a follower and a restored
+//! snapshot have the same [`Coordinator::hash`]. Nothing is said before the records that it follows from are committed, and nothing
+//! from 10 s after the leader began its last commit. A refused request changes nothing. A copy is live under one fence and ends once;
+//! a task ends once, and pays only for a canonical result or for the time that it ran. Every queue has a bound.
+//!
+//! **Below:** `fog` (records), a [`placer::Placer`]. **Above:** the coordinator's driver, with journal, sessions and clock.
+//! **Source:** profile chapter 10 (`spec-vectors/PROFILE.md`).
+//!
+//! - [`Command`] is a request of a caller whose identity was verified. Its answer comes as [`Transmit::Answer`].
+//! - [`Transmit::Append`] has the records of one call. The driver appends all or none, and gives [`Input::Committed`].
+//! - A follower gets [`Input::Entry`] for each record. [`Input::Lead`] makes it the leader, [`Input::Deposed`] a follower.
+//! - Beats, round-trip times and streams are no durable state. A new leader begins without them, and gives each node 300 s.
+//! - A restored snapshot is [`Coordinator::restore`]. The journal goes on above every index that it gave before.
+//!
+//! Tasks that wait are grouped by all that their placement depends on. Where the first of a group does not fit, none of it is tried
+//! before something changed. A task that does not fit holds up nobody, so a big one may wait long behind small ones: a higher
+//! priority, a higher tier or a reservation is what its owner has against that.
+//!
+//! ```
+//! use betanet_coordinator::{Coordinator, Input, Setup, Transmit};
+//! use betanet_keys::Identity;
+//! use betanet_machine::{Machine, Now, Seed, Time};
+//!
+//! let key = *Identity::from_seed(&[1; 32]).public(); // the coordinator's
+//! let seed = Seed::new([2; 32]); // 32 random bytes
+//! let placer = betanet_scheduler::Placer::new();
+//! let mut coordinator = Coordinator::new(Setup::new(key), placer, &seed);
+//!
+//! // The journal is empty, and says that this coordinator leads.
+//! let now = Now::new(Time::ZERO, 1_790_000_000_000);
+//! coordinator.handle_input(now, Input::Lead { epoch: 1, last: 0 })?;
+//! let Some(Transmit::Append { first: 1, records, .. }) = coordinator.poll_transmit() else { panic!() };
+//! assert_eq!(records[0].kind, "leads");
+//!
+//! // Once its first record is committed, it serves.
+//! assert!(!coordinator.leads());
+//! coordinator.handle_input(now, Input::Committed { index: 1, began: now.mono })?;
+//! assert!(coordinator.leads());
+//! # Ok::<(), betanet_fog::Refusal>(())
+//! ```
 #![no_std]
 
 extern crate alloc;
 
-pub mod brake;
 mod audit;
 mod clock;
 mod codec;
@@ -11,12 +51,11 @@ mod coordinator;
 mod lead;
 pub mod lease;
 pub mod life;
-pub mod money;
 pub mod placer;
 mod record;
 mod request;
+mod seating;
 mod state;
-pub mod trust;
 mod waiting;
 
 pub use audit::Broken;
@@ -25,5 +64,3 @@ pub use coordinator::{Coordinator, Quota, Setup};
 pub use lead::{LEASE, RENEW};
 pub use record::{Change, Entry, Record};
 pub use request::{Caller, Command, Event, Input, Item, Reply, Request, Transmit};
-pub use state::namespaces::Served;
-pub use waiting::{Place, place};

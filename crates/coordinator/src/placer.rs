@@ -19,7 +19,7 @@ pub struct Site<'a> {
     /// Whether it is active and asks for work.
     pub open: bool,
     /// Its reputation, in ppm.
-    pub rep: u64,
+    pub rep: u32,
 }
 
 /// A task that is to be placed.
@@ -33,8 +33,9 @@ pub struct Wanted<'a> {
     pub secret: &'a [u8; 32],
     /// Demand factor that it pays, in ppm.
     pub factor: u64,
-    /// Nodes of its copies that are live or have a result: other copies are kept apart from their organisations.
-    pub apart: &'a [NodeId],
+    /// Organisations of its copies that are live or have a result; `None` for nodes whose token names none. Other copies are kept
+    /// apart from them.
+    pub apart: &'a [Option<&'a str>],
     /// Nodes where it had a fault or a loss: they count only if no other passes.
     pub failed: &'a [NodeId],
     /// How often its copies were preempted.

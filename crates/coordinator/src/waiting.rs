@@ -1,14 +1,11 @@
 //! Tasks that wait for nodes, in the order in which they are placed.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use core::cmp::Reverse;
 
-use betanet_fog::{TaskId, Tier};
+use betanet_fog::TaskId;
+use betanet_scheduler::Place;
 
 use crate::state::tasks::Alike;
-
-/// Place in the queue: higher tier, then higher priority, then lower index of `ready`.
-pub type Place = (Reverse<Tier>, Reverse<u8>, u64);
 
 #[derive(Debug, Default)]
 struct Group {
@@ -94,27 +91,24 @@ impl Waiting {
         }
     }
 
-    pub(crate) fn is_blocked(&self, alike: Alike) -> bool {
-        self.blocked.contains(&alike)
-    }
-
     pub(crate) fn has_blocked(&self) -> bool {
         !self.blocked.is_empty()
     }
 
+    #[cfg(test)]
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 }
 
-/// The place of a task in the queue.
-pub const fn place(tier: Tier, prio: u8, ready: u64) -> Place {
-    (Reverse(tier), Reverse(prio), ready)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use betanet_fog::Tier;
+
+    fn place(tier: Tier, prio: u8, ready: u64) -> Place {
+        Place::new(tier, prio, ready)
+    }
 
     fn id(n: u8) -> TaskId {
         TaskId([n; 32])

@@ -12,8 +12,12 @@
 
 #[path = "all/basics.rs"]
 mod basics;
+#[path = "all/dangers.rs"]
+mod dangers;
 #[path = "all/naive.rs"]
 mod naive;
+#[path = "all/sim.rs"]
+mod sim;
 #[path = "all/vectors.rs"]
 mod vectors;
 #[path = "all/world.rs"]

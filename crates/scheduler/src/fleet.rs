@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use betanet_fog::Resources;
 use betanet_wire::NodeId;
 
-use crate::account::{Account, Grant, Released};
+use crate::account::{Account, Grant, Released, devices};
 use crate::attributes::{Attributes, KeyId, ValueId};
 use crate::class::{Bounds, Classes, Order};
 use crate::fit::Fit;
@@ -149,10 +149,10 @@ impl Fleet {
             .map(|(k, v)| self.attributes.add(slot, k, v))
             .collect();
         attrs.sort_unstable();
-        let (devices, _) = spec.capacity.devices();
+        let (whole, _) = devices(&spec.capacity);
         let class = self.classes.enter(
             spec.level,
-            devices,
+            whole,
             spec.vouched,
             &attrs,
             &self.attributes,
@@ -212,11 +212,11 @@ impl Fleet {
         node.price = spec.price;
         node.vouched = spec.vouched;
         node.account.resize(spec.capacity);
-        let (devices, _) = spec.capacity.devices();
+        let (whole, _) = devices(&spec.capacity);
         self.classes.leave(node.class);
         node.class = self.classes.enter(
             spec.level,
-            devices,
+            whole,
             spec.vouched,
             &new,
             &self.attributes,
@@ -320,6 +320,21 @@ impl Fleet {
         }
     }
 
+    /// Reserves what a record says, free or not.
+    pub(crate) fn hold(
+        &mut self,
+        slot: u32,
+        lots: Option<&[u8; 16]>,
+        want: &Resources,
+        mask: u64,
+    ) -> Option<Grant> {
+        let account = match lots {
+            Some(id) => &mut self.lots.get_mut(id)?.account,
+            None => &mut self.node_mut(slot)?.account,
+        };
+        Some(account.hold(want, mask))
+    }
+
     /// Gives back what was reserved without a copy.
     pub(crate) fn release(&mut self, slot: u32, grant: Grant) {
         if let Some(node) = self.node_mut(slot) {
@@ -346,7 +361,7 @@ impl Fleet {
 
     /// Gives lots back whose hour is over and which no copy uses.
     pub(crate) fn close_lots(&mut self, id: &[u8; 16]) {
-        let unused = |l: &Lots| l.over && *l.account.reserved() == Resources::NONE;
+        let unused = |l: &Lots| l.over && *l.account.reserved() == Resources::ZERO;
         if self.lots.get(id).is_some_and(unused)
             && let Some(lots) = self.lots.remove(id)
         {

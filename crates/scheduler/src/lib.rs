@@ -10,8 +10,10 @@
 extern crate alloc;
 
 mod account;
+mod adopt;
 mod attributes;
 pub mod auction;
+mod brake;
 mod class;
 pub mod credit;
 mod drawn;
@@ -21,7 +23,6 @@ mod groups;
 mod held;
 #[cfg(test)]
 mod laws;
-pub mod lease;
 #[cfg(test)]
 mod model;
 pub mod money;
@@ -39,6 +40,7 @@ mod totals;
 mod trust;
 mod weights;
 
+pub use brake::{Brake, brake};
 pub use held::HELD_MAX;
 pub use near::TRIPS_MAX;
 pub use node::{COPIES_MAX, NodeSpec};

@@ -99,7 +99,7 @@ struct Dropped {
 /// The placer: nodes, their live copies, and what is free.
 #[derive(Debug)]
 pub struct Placer {
-    fleet: Fleet,
+    pub(crate) fleet: Fleet,
 }
 
 impl Default for Placer {

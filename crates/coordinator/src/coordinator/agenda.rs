@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use betanet_fog::{DAY_MS, Fetched, Reason, Source, TaskId, TaskState};
 use betanet_machine::{Time, Wake};
+use betanet_scheduler::Place;
 
 use super::Coordinator;
 use super::copies::resolved;
@@ -11,7 +12,6 @@ use crate::life::End;
 use crate::placer::Placer;
 use crate::record::Change;
 use crate::request::Transmit;
-use crate::waiting::place;
 
 /// Tasks that one call looks at.
 const LOOKS: usize = 1_024;
@@ -172,7 +172,7 @@ impl<P: Placer> Coordinator<P> {
                 && row.backoff <= ms
                 && let Ok(task) = row.task()
             {
-                let at = place(row.rules.tier, row.prio, row.ready_at);
+                let at = Place::new(row.rules.tier, row.prio, row.ready_at);
                 queued = Some((Self::alike(&id, row, &task), at));
             }
         }

@@ -1,7 +1,7 @@
 //! Copies: what their nodes report, and how they end.
 
 use betanet_fog::{
-    Fate, Outcome, Reason, Receipt, Refusal, RefusalCode, Signed, TaskId, Verify, from_slice, to_vec,
+    Fate, Reason, Receipt, Refusal, RefusalCode, Signed, TaskId, Verify, from_slice, to_vec,
 };
 use betanet_fog::{Assignment, Fetched, List, Source, Task};
 use betanet_keys::{PublicKey, hash};
@@ -74,9 +74,7 @@ impl<P: Placer> Coordinator<P> {
                 Err(RefusalCode::FenceStale.bare())
             }
             Fence::Live => {
-                self.check_receipt(id, receipt).inspect_err(|refusal| {
-                    let _ = refusal;
-                })?;
+                self.check_receipt(id, receipt)?;
                 self.take_receipt(id, receipt);
                 Ok(Reply::Done)
             }
@@ -112,7 +110,7 @@ impl<P: Placer> Coordinator<P> {
             (Verify::Spot, Some(copy)) if first && is_result => {
                 let trust = self.state.nodes.get(&copy.node).map(|n| n.trust);
                 let trust = trust.unwrap_or_default();
-                !trust.must_compare(&self.secret(), id, u64::from(copy.no))
+                trust.stands_alone(&self.secret(), id, u64::from(copy.no))
             }
             _ => false,
         };
@@ -215,10 +213,4 @@ impl<P: Placer> Coordinator<P> {
 pub(super) fn resolved(inputs: alloc::vec::Vec<Fetched>) -> Option<alloc::boxed::Box<[u8]>> {
     let list: List<Fetched> = List::try_from(inputs).ok()?;
     Some(to_vec(&list).into())
-}
-
-/// Whether a fault is the node's own.
-#[must_use]
-pub(super) const fn is_internal(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::Internal)
 }

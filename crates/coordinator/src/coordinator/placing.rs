@@ -23,26 +23,32 @@ const POOR_MS: u64 = 1_000;
 /// Time in ms for which it stays known why a group of tasks does not fit.
 const REASONS_MS: u64 = 10_000;
 
-/// Nodes of a task's copies.
-struct Nodes {
-    /// Those that are live or have a result.
-    apart: Vec<NodeId>,
-    /// Those with a fault or a loss.
+/// Where a task's copies were.
+struct Past<'a> {
+    /// Organisations of those that are live or have a result.
+    apart: Vec<Option<&'a str>>,
+    /// Nodes of those with a fault or a loss.
     failed: Vec<NodeId>,
 }
 
-impl Nodes {
-    fn of(row: &TaskRow) -> Self {
-        let of = |pick: fn(CopyState) -> bool| {
-            row.life.copies.iter().filter(|c| pick(c.state)).map(|c| c.node).collect()
+impl<'a> Past<'a> {
+    fn of(row: &TaskRow, nodes: &'a crate::state::nodes::Nodes) -> Self {
+        fn with(row: &TaskRow, pick: fn(CopyState) -> bool) -> impl Iterator<Item = NodeId> {
+            row.life.copies.iter().filter(move |c| pick(c.state)).map(|c| c.node)
+        }
+        let org = |id: NodeId| {
+            let node = nodes.get(&id).filter(|n| n.vouched).map(|n| n.org.as_str());
+            node.or(nodes.gone(&id).map(|g| g.org.as_str()))
         };
+        let kept = |s: CopyState| s.is_live() || matches!(s, CopyState::Result(_));
         Self {
-            apart: of(|s| s.is_live() || matches!(s, CopyState::Result(_))),
-            failed: of(|s| match s {
+            apart: with(row, kept).map(org).collect(),
+            failed: with(row, |s| match s {
                 CopyState::Fault(_) => true,
                 CopyState::Lost(why) => crate::life::is_loss(why),
                 _ => false,
-            }),
+            })
+            .collect(),
         }
     }
 }
@@ -191,7 +197,8 @@ impl<P: Placer> Coordinator<P> {
         if cost > row.budget {
             return Attempt::Poor;
         }
-        let (no, preempted, nodes) = (row.life.placed, row.preempted, Nodes::of(row));
+        let (no, preempted) = (row.life.placed, row.preempted);
+        let past = Past::of(row, &self.state.nodes);
         let end = ms.saturating_add(row.run_ms).min(row.deadline);
         let fence = self.state.last.saturating_add(1);
         let new: Vec<NewCopy> = (0..copies)
@@ -206,8 +213,8 @@ impl<P: Placer> Coordinator<P> {
             task: &task,
             secret: &secret,
             factor,
-            apart: &nodes.apart,
-            failed: &nodes.failed,
+            apart: &past.apart,
+            failed: &past.failed,
             preempted,
         };
         let Some(seats) = self.placer.place(ms, &wanted, &new) else {
@@ -266,15 +273,15 @@ impl<P: Placer> Coordinator<P> {
         if Self::most_cost(&task, &row.rules, factor) > row.budget {
             return one(Reason::Budget);
         }
-        let nodes = Nodes::of(row);
+        let past = Past::of(row, &self.state.nodes);
         let secret = self.secret();
         let wanted = Wanted {
             id,
             task: &task,
             secret: &secret,
             factor,
-            apart: &nodes.apart,
-            failed: &nodes.failed,
+            apart: &past.apart,
+            failed: &past.failed,
             preempted: row.preempted,
         };
         let n = usize::try_from(copies).unwrap_or(1);

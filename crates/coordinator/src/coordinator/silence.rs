@@ -6,13 +6,19 @@ use core::time::Duration;
 
 use betanet_fog::{Interval, Policy, Reason, TaskId, Word, amnesty};
 use betanet_machine::{Now, Time};
+use betanet_scheduler::{Brake, brake};
 use betanet_wire::NodeId;
 
 use super::Coordinator;
-use crate::brake::{Pace, RECENT, STEP, Zone, pace};
 use crate::lead::{Pulse, TAKEOVER};
 use crate::placer::Placer;
 use crate::record::Change;
+
+/// Interval in ms between two steps of the brake.
+const STEP: u64 = 10_000;
+
+/// Time in ms for which a node that went offline counts for the brake.
+const RECENT: u64 = 600_000;
 
 impl<P: Placer> Coordinator<P> {
     /// Begins to count the beats of all nodes.
@@ -111,18 +117,15 @@ impl<P: Placer> Coordinator<P> {
         }
     }
 
-    fn pace_of(&self, zone: &Word) -> Pace {
+    fn brake_of(&self, zone: &Word) -> Brake {
         let since = self.clock.ms().saturating_sub(RECENT);
-        let counts = Zone {
-            offline: self.state.went_offline(zone, since),
-            left: self.state.nodes.zone(zone).map_or(0, |z| z.left),
-        };
-        pace(counts, self.state.nodes.left() > 0)
+        let left = self.state.nodes.zone(zone).map_or(0, |z| z.left);
+        brake(self.state.went_offline(zone, since), left, self.state.nodes.left())
     }
 
     /// Fences whose time has come die, as fast as the brake lets them.
     pub(super) fn let_fences_die(&mut self, now: Now) {
-        let mut paces: BTreeMap<Word, Pace> = BTreeMap::new();
+        let mut brakes: BTreeMap<Word, Brake> = BTreeMap::new();
         while self.has_room() {
             let Some(lead) = &mut self.lead else {
                 return;
@@ -138,18 +141,18 @@ impl<P: Placer> Coordinator<P> {
                 continue;
             };
             let (zone, task) = (row.zone.clone(), row.copies.get(&fence).copied());
-            let pace = *paces.entry(zone.clone()).or_insert_with(|| self.pace_of(&zone));
-            match (pace, task) {
-                (Pace::All, Some(task)) => self.lose(task, fence, Reason::Down),
-                (Pace::All, None) => {}
-                _ => self.brake(zone, id, now.mono),
+            let brake = *brakes.entry(zone.clone()).or_insert_with(|| self.brake_of(&zone));
+            match (brake, task) {
+                (Brake::All, Some(task)) => self.lose(task, fence, Reason::Down),
+                (Brake::All, None) => {}
+                _ => self.hold_back(zone, id, now.mono),
             }
         }
         self.step_brakes(now);
     }
 
     /// Holds the due fences of a node back.
-    fn brake(&mut self, zone: Word, id: NodeId, now: Time) {
+    fn hold_back(&mut self, zone: Word, id: NodeId, now: Time) {
         let Some(lead) = &mut self.lead else {
             return;
         };
@@ -170,10 +173,10 @@ impl<P: Placer> Coordinator<P> {
             if !self.has_room() {
                 return;
             }
-            let quota = match self.pace_of(&zone) {
-                Pace::Hold => 0,
-                Pace::Nodes(n) => usize::try_from(n).unwrap_or(usize::MAX),
-                Pace::All => usize::MAX,
+            let quota = match self.brake_of(&zone) {
+                Brake::None => 0,
+                Brake::Slow(n) => usize::try_from(n).unwrap_or(usize::MAX),
+                Brake::All => usize::MAX,
             };
             self.step_brake(now.mono, &zone, quota);
         }

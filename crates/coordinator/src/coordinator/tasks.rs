@@ -3,11 +3,12 @@
 use alloc::boxed::Box;
 
 use betanet_fog::bodies::{Copy, Counted, Plan, Planned, Status, Why};
-use betanet_fog::{DAY_MS, List, Reason, Refusal, RefusalCode, Signed, Task, TaskId, TaskState, Word};
+use betanet_fog::{DAY_MS, List, Reason, Refusal, RefusalCode, Resources, Signed, Task, TaskId, TaskState, Word};
+
+use betanet_scheduler::money::{Bill, shares};
 
 use super::{Coordinator, Quota, Served, UNKNOWN};
 use crate::life::{End, Rules};
-use crate::money;
 use crate::placer::Placer;
 use crate::record::Change;
 use crate::request::{Caller, Event, Reply};
@@ -23,11 +24,11 @@ impl<P: Placer> Coordinator<P> {
 
     /// Cost at most of a task at a demand factor.
     pub(super) fn most_cost(task: &Task, rules: &Rules, factor: u64) -> u64 {
+        // A reservation is paid for.
         if task.rsv.is_some() {
             return 0;
         }
-        let paid = money::paid(rules.tier, u64::from(rules.n));
-        money::cost(&task.res, money::nominal_ms(task.fuel), rules.tier, factor, paid)
+        bill(&task.res, rules, factor).for_fuel(task.fuel)
     }
 
     fn may_submit(&self, caller: &Caller, task: &Task) -> Result<(), Refusal> {
@@ -36,6 +37,10 @@ impl<P: Placer> Coordinator<P> {
         }
         if !caller.namespaces.contains(&task.ns) {
             return Err(RefusalCode::Role.of("ns"));
+        }
+        // No auction has sold a reservation yet.
+        if task.rsv.is_some() {
+            return Err(RefusalCode::Unknown.of("rsv"));
         }
         Ok(())
     }
@@ -124,8 +129,10 @@ impl<P: Placer> Coordinator<P> {
             elsewhere,
         });
         if cost > 0 {
-            let parts = u64::try_from(payees.len()).unwrap_or(0);
-            let shares = payees.iter().copied().zip(money::shares(cost, parts)).collect();
+            // The lowest copy has the remainder.
+            let (first, each) = shares(cost, u64::try_from(payees.len()).unwrap_or(0));
+            let share = |at| if at == 0 { first } else { each };
+            let shares = payees.iter().enumerate().map(|(at, node)| (*node, share(at))).collect();
             self.hold(crate::lead::Held::Event(Event::Paid {
                 task: id,
                 owner,
@@ -142,20 +149,18 @@ impl<P: Placer> Coordinator<P> {
         if free {
             return 0;
         }
-        let limit = money::nominal_ms(row.fuel);
         let receipts = row.life.copies.iter().filter(|c| end.deciding.contains(&c.fence));
         let least = receipts.filter_map(|c| c.returned.as_ref()).map(|r| r.fuel).min();
         let stopped = matches!(end.state, TaskState::Cancelled | TaskState::Expired);
-        let ms = match least {
-            Some(fuel) => money::nominal_ms(fuel),
+        let bill = bill(&row.resources, &row.rules, row.factor);
+        match least {
+            Some(fuel) => bill.for_fuel(fuel),
             None if stopped && row.started_ts > 0 => {
                 let now = self.clock.ms().max(self.state.ts);
-                now.saturating_sub(row.started_ts).max(money::nominal_ms(0))
+                bill.for_part(now.saturating_sub(row.started_ts), row.fuel)
             }
-            None => return 0,
-        };
-        let paid = money::paid(row.rules.tier, u64::from(row.rules.n));
-        money::cost(&row.resources, ms.min(limit), row.rules.tier, row.factor, paid)
+            None => 0,
+        }
     }
 
     pub(super) fn status(&mut self, id: &TaskId) -> Served {
@@ -223,6 +228,15 @@ impl<P: Placer> Coordinator<P> {
             }
         }
         Ok(Reply::Plan(Box::new(plan)))
+    }
+}
+
+fn bill(resources: &Resources, rules: &Rules, factor: u64) -> Bill {
+    Bill {
+        resources: *resources,
+        tier: rules.tier,
+        quorum: u64::from(rules.n),
+        factor,
     }
 }
 

@@ -90,7 +90,7 @@ impl<P: Placer> Coordinator<P> {
                 id: *id,
                 cap: row.cap.amounts(),
                 org: row.org.clone(),
-                rep: row.trust.reputation(),
+                rep: u64::from(row.trust.reputation()),
                 free: row.free(),
                 kind: row.kind,
                 live: u64::try_from(row.copies.len()).unwrap_or(0),

@@ -4,10 +4,11 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use betanet_fog::{Amounts, DAY_MS, Kind, Level, Node, NodeState, Refusal, Resources, Signed, TaskId, Word};
+use betanet_scheduler::Trust;
 use betanet_wire::NodeId;
 
 use crate::codec::row;
-use crate::trust::Trust;
+
 
 /// Time in ms after which an offline node is removed.
 const OFFLINE_KEPT: u64 = 30 * DAY_MS;
@@ -20,11 +21,11 @@ pub(crate) const GONE_MAX: usize = 1 << 18;
 
 impl crate::codec::Row for Trust {
     fn put(&self, w: &mut betanet_wire::cbor::Writer) {
-        (self.agreed, self.wrong).put(w);
+        (self.agreed(), self.differed()).put(w);
     }
     fn get(r: &mut betanet_wire::cbor::Reader<'_>) -> Result<Self, crate::Damaged> {
-        let (agreed, wrong) = crate::codec::Row::get(r)?;
-        Ok(Self { agreed, wrong })
+        let (agreed, differed) = crate::codec::Row::get(r)?;
+        Ok(Self::kept(agreed, differed))
     }
 }
 

@@ -2,12 +2,13 @@
 
 use alloc::vec::Vec;
 
-use betanet_fog::{TaskId, TaskState, Word};
+use betanet_fog::{TaskId, TaskState, Tier, Word};
+use betanet_scheduler::credit::Day;
 use betanet_wire::NodeId;
 use betanet_wire::cbor::{Reader, Writer};
 
 use super::history::{Counts, Happened};
-use super::namespaces::{Namespace, Served};
+use super::namespaces::Namespace;
 use super::nodes::{Gone, NodeRow};
 use super::tasks::TaskRow;
 use super::tokens::{JobRow, TokenRow};
@@ -63,8 +64,8 @@ impl State {
             rows.row(Tag::Gone, id, gone);
         }
         for (name, ns) in &self.namespaces {
-            let served: Vec<((u64, betanet_fog::Tier), Served)> =
-                ns.served.iter().map(|(k, v)| (*k, *v)).collect();
+            let served: Vec<((u64, Tier), [u64; 6])> =
+                ns.served.iter().map(|(k, day)| (*k, day.counts())).collect();
             rows.row(Tag::Namespace, name, &([ns.day, ns.spent], served));
         }
         for (id, task) in self.tasks.iter() {
@@ -139,11 +140,12 @@ impl State {
             self.nodes.bury(id, gone);
         } else if tag == Tag::Namespace as u8 {
             let name: Word = Row::get(r)?;
-            let ([day, spent], served): ([u64; 2], Vec<_>) = Row::get(r)?;
+            let ([day, spent], served): ([u64; 2], Vec<((u64, Tier), _)>) = Row::get(r)?;
+            let served = served.into_iter().map(|((day, tier), n)| ((day, tier), Day::kept(tier, n)));
             let ns = Namespace {
                 day,
                 spent,
-                served: served.into_iter().collect(),
+                served: served.collect(),
                 ..Namespace::default()
             };
             self.namespaces.insert(name, ns);

@@ -6,6 +6,7 @@ use betanet_fog::{
     DAY_MS, Outcome, Reason, Receipt, Signed, Task, TaskId, TaskState,
 };
 use betanet_keys::hash;
+use betanet_scheduler::credit::Ending;
 use betanet_wire::NodeId;
 
 use super::nodes::Dropped;
@@ -326,22 +327,19 @@ impl State {
             return;
         };
         ns.refund(ts / DAY_MS, estimate.saturating_sub(row.cost));
-        if row.elsewhere || row.life.state == TaskState::Cancelled {
-            return;
-        }
-        let missed = row.life.state == TaskState::Expired
-            && row.ready_at > 0
-            && row.deadline.saturating_sub(row.ready_ts) > row.run_ms.saturating_add(60_000);
-        let failed = row.life.state == TaskState::Failed
-            && matches!(row.life.reason, Some(Reason::Lost | Reason::NoQuorum | Reason::Internal));
-        ns.serve(ts / DAY_MS, row.rules.tier, |served| {
-            served.tasks += 1;
-            served.bad += u64::from(missed || failed);
-            served.spend = served.spend.saturating_add(row.cost).min(u64::MAX >> 1);
-            if row.started_ts > 0 {
-                served.start(row.rules.tier, row.started_ts.saturating_sub(row.ready_ts));
-            }
-        });
+        // What exactly it waited for is not known any more, but that no credit is due for it.
+        let waited: &[Reason] = if row.elsewhere { &[Reason::Need] } else { &[] };
+        let ending = Ending {
+            state: row.life.state,
+            reason: row.life.reason,
+            ready: if row.ready_at > 0 { row.ready_ts } else { row.deadline },
+            started: (row.started_ts > 0).then_some(row.started_ts),
+            deadline: row.deadline,
+            run_ms: row.run_ms,
+            waited,
+            cost: row.cost,
+        };
+        ns.serve(ts / DAY_MS, row.rules.tier, &ending);
     }
 }
 

@@ -73,13 +73,13 @@ impl Naive {
         }
     }
 
-    fn org(&self, id: &NodeId) -> Option<Word> {
-        let place = self.nodes.get(id)?;
-        Some(if place.vouched { place.node.org.clone() } else { Word::default() })
+    fn org(&self, id: &NodeId) -> Option<String> {
+        let place = self.nodes.get(id).filter(|p| p.vouched);
+        place.map(|p| p.node.org.to_string())
     }
 
     /// The first test that a node fails.
-    fn fails(&self, now: u64, id: &NodeId, wanted: &Wanted<'_>, apart: &[NodeId]) -> Option<Reason> {
+    fn fails(&self, now: u64, id: &NodeId, wanted: &Wanted<'_>, apart: &[Option<String>]) -> Option<Reason> {
         let (place, task) = (&self.nodes[id], wanted.task);
         let node = &place.node;
         let hex = id.to_string();
@@ -87,7 +87,7 @@ impl Naive {
         if !place.open || copies >= 1_024 || place.rests > now {
             return Some(Reason::State);
         }
-        if apart.iter().any(|other| self.org(other) == self.org(id)) {
+        if apart.contains(&self.org(id)) {
             return Some(Reason::Org);
         }
         if place.level < task.level {
@@ -150,7 +150,7 @@ impl Naive {
         }
     }
 
-    fn one(&mut self, now: u64, wanted: &Wanted<'_>, apart: &[NodeId]) -> Result<(Seat, Vec<u64>), Why> {
+    fn one(&mut self, now: u64, wanted: &Wanted<'_>, apart: &[Option<String>]) -> Result<(Seat, Vec<u64>), Why> {
         let mut why: BTreeMap<&str, (Reason, u64)> = BTreeMap::new();
         let mut pass = Vec::new();
         let mut short = Vec::new();
@@ -196,7 +196,7 @@ impl Naive {
 
     fn all(&mut self, now: u64, wanted: &Wanted<'_>, copies: &[NewCopy]) -> Result<Seats, Why> {
         let mut rest = self.clone();
-        let mut apart = wanted.apart.to_vec();
+        let mut apart: Vec<Option<String>> = wanted.apart.iter().map(|o| o.map(str::to_owned)).collect();
         let mut seats = Seats::default();
         for copy in copies {
             let (seat, dropped) = rest.one(now, wanted, &apart)?;
@@ -204,7 +204,7 @@ impl Naive {
                 rest.live.remove(fence);
             }
             rest.live.insert(copy.fence, Self::live_of(wanted, seat));
-            apart.push(seat.node);
+            apart.push(self.org(&seat.node));
             seats.seats.push(seat);
             seats.dropped.extend(dropped);
         }
@@ -221,7 +221,7 @@ impl Placer for Naive {
             vouched: site.vouched,
             level: site.level,
             open: site.open,
-            rep: site.rep,
+            rep: u64::from(site.rep),
             failures,
             rests,
         };

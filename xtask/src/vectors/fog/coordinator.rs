@@ -1,11 +1,8 @@
-//! The life of a task, the brake, trust, spot checks, and the order of the queue. The tests of `betanet-coordinator` run this file too.
+//! The life of a task. The tests of `betanet-coordinator` run this file too.
 
-use betanet_coordinator::brake::{Pace, Zone, pace};
 use betanet_coordinator::life::{Copy, CopyState, End, Fence, Life, Returned, Rules};
-use betanet_coordinator::trust::Trust;
-use betanet_coordinator::{Place, place};
 use betanet_fog::{
-    Outcome as Status, Reason, Refusal, RefusalCode, TaskId, TaskState, Tier, Verify,
+    Outcome as Status, Reason, Refusal, RefusalCode, TaskState, Tier, Verify,
 };
 use betanet_wire::{NodeId, text as form};
 use serde_json::{Value, json};
@@ -15,11 +12,7 @@ type Case = fn(&Value) -> Outcome;
 
 /// The sections, and what runs a case of each.
 pub(crate) const SECTIONS: &[(&str, Case)] = &[
-    ("brake", brake),
     ("life", life),
-    ("queue", queue),
-    ("spot", spot),
-    ("trust", trust),
 ];
 
 fn items<'a>(v: &'a Value, key: &str) -> Result<&'a Vec<Value>, String> {
@@ -51,62 +44,6 @@ fn same(what: &str, got: Value, want: &Value) -> Outcome {
     } else {
         Err(format!("{what}: got {got}, want {want}"))
     }
-}
-
-fn brake(case: &Value) -> Outcome {
-    let zones = case["in"]["zones"].as_object().ok_or("zones: not a map")?;
-    let mut counts = Vec::new();
-    for (name, zone) in zones {
-        let (offline, left) = (number(&zone[0])?, number(&zone[1])?);
-        counts.push((name, Zone { offline, left }));
-    }
-    let any_left = counts.iter().any(|(_, zone)| zone.left > 0);
-    let mut got = serde_json::Map::new();
-    for (name, zone) in counts {
-        let how = match pace(zone, any_left) {
-            Pace::Hold => "none",
-            Pace::Nodes(_) => "slow",
-            Pace::All => "all",
-        };
-        got.insert(name.clone(), json!(how));
-    }
-    same("zones", Value::Object(got), &case["out"]["zones"])
-}
-
-fn spot(case: &Value) -> Outcome {
-    let mut got = Vec::new();
-    for row in items(&case["in"], "rows")? {
-        let trust = Trust {
-            agreed: number(&row["v"])?,
-            wrong: None,
-        };
-        let task = TaskId(array(&row["task"])?);
-        got.push(trust.must_compare(&array(&row["S"])?, &task, number(&row["copy"])?));
-    }
-    same("rows", json!(got), &case["out"]["rows"])
-}
-
-fn trust(case: &Value) -> Outcome {
-    let mut trust = Trust::default();
-    let mut got = Vec::new();
-    for compared in items(&case["in"], "compared")? {
-        let agrees = compared[1].as_bool().ok_or("not true or false")?;
-        let quarantined = trust.compared(number(&compared[0])?, agrees);
-        got.push(json!({"v": trust.agreed, "rep": trust.reputation(), "quarantined": quarantined}));
-    }
-    same("steps", json!(got), &case["out"]["steps"])
-}
-
-fn queue(case: &Value) -> Outcome {
-    let mut order: Vec<(Place, usize)> = Vec::new();
-    for (at, task) in items(&case["in"], "tasks")?.iter().enumerate() {
-        let prio = u8::try_from(number(&task[1])?).map_err(|e| e.to_string())?;
-        let tier = word(&task[0], Tier::from_word)?;
-        order.push((place(tier, prio, number(&task[2])?), at));
-    }
-    order.sort_unstable();
-    let got: Vec<usize> = order.into_iter().map(|(_, at)| at).collect();
-    same("order", json!(got), &case["out"]["order"])
 }
 
 /// A life and the rules that it follows, driven by the events of a case.
