@@ -22,19 +22,6 @@ fn bad(_: cbor::Error) -> Damaged {
     Damaged("value")
 }
 
-pub(crate) fn to_vec<T: Row>(row: &T) -> Vec<u8> {
-    let mut w = Writer::with_capacity(256);
-    row.put(&mut w);
-    w.into_vec()
-}
-
-pub(crate) fn from_slice<T: Row>(bytes: &[u8]) -> Result<T, Damaged> {
-    let mut r = Reader::new(bytes);
-    let row = T::get(&mut r)?;
-    r.end().map_err(bad)?;
-    Ok(row)
-}
-
 /// Enters an array of exactly `n` items.
 pub(crate) fn enter(r: &mut Reader<'_>, n: usize) -> Result<(), Damaged> {
     match r.array() {

@@ -15,10 +15,11 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use betanet_fog::{
-    DAY_MS, Digest, Level, List, NodeState, Output, Reason, Refusal, RefusalCode, TaskId, Text, Word,
+    DAY_MS, Digest, Level, List, NodeState, Output, Reason, Refusal, RefusalCode, TaskId, Text, Tier, Word,
 };
 use betanet_keys::PublicKey;
 use betanet_machine::{Fingerprint, Machine, Now, Queue, Rng, Seed, Time, Wake};
+use betanet_scheduler::credit::Day;
 use betanet_wire::NodeId;
 
 use crate::clock::Clock;
@@ -206,6 +207,21 @@ impl<P: Placer> Coordinator<P> {
 
     pub(crate) const fn durable(&self) -> &State {
         &self.state
+    }
+
+    /// Number of known tasks, and the bytes that they take with their allocations, indexes aside. The cost grows with the number.
+    #[must_use]
+    pub fn tasks_size(&self) -> (usize, usize) {
+        let sizes = self.state.tasks.iter().map(|(_, t)| t.size());
+        (self.state.tasks.len(), sizes.sum())
+    }
+
+    /// Credit of a namespace for a day and tier, in percent of what it spent and in µ. Two days are known.
+    #[must_use]
+    pub fn credit(&self, ns: &str, day: u64, tier: Tier) -> (u64, u64) {
+        let ns = self.state.namespaces.get(ns);
+        let credit = ns.and_then(|n| n.served.get(&(day, tier))).map(Day::credit);
+        credit.map_or((0, 0), |c| (c.percent, c.amount))
     }
 
     /// Index of the last record, committed or not.

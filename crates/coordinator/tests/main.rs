@@ -20,5 +20,7 @@ mod naive;
 mod sim;
 #[path = "all/vectors.rs"]
 mod vectors;
+#[path = "all/ways.rs"]
+mod ways;
 #[path = "all/world.rs"]
 mod world;

@@ -9,10 +9,10 @@ use crate::codec::{Damaged, Row, row};
 use crate::record::Change;
 
 /// Events that are kept.
-pub const EVENTS: usize = 4_096;
+pub(crate) const EVENTS: usize = 4_096;
 
 /// Snapshots of the cluster that are kept.
-pub const TOPOLOGIES: usize = 100;
+pub(crate) const TOPOLOGIES: usize = 100;
 
 /// Something that happened.
 #[derive(Clone, Debug, Eq, PartialEq)]

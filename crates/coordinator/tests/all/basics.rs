@@ -3,10 +3,9 @@
 use betanet_coordinator::Reply;
 use betanet_fog::{NodeState, Outcome, RefusalCode, TaskState};
 
-use crate::naive::Naive;
 use crate::world::{World, identity, node_of, node_state, receipt, task_of};
 
-type W = World<Naive>;
+type W = World<betanet_scheduler::Placer>;
 
 #[test]
 fn a_task_is_placed_started_and_done() {

@@ -7,11 +7,11 @@ use betanet_fog::{
     Verify,
 };
 use betanet_machine::Machine as _;
+use betanet_scheduler::Placer;
 
-use crate::naive::Naive;
 use crate::world::{World, amounts, caller, identity, node_of, node_state, receipt, task_of};
 
-type W = World<Naive>;
+type W = World<Placer>;
 
 /// A world with so many nodes, each of its own organisation and zone, that have beaten for longer than a new leader's clemency.
 fn world(nodes: u64) -> (W, Vec<betanet_keys::Identity>) {
@@ -134,7 +134,7 @@ fn a_restored_snapshot_goes_on_above_every_fence() {
     let setup = w.setup();
     let parts = parts.iter().map(|p| &p[..]);
     let seed = w.rng.seed();
-    let restored = betanet_coordinator::Coordinator::restore(setup, Naive::default(), &seed, parts).unwrap();
+    let restored = betanet_coordinator::Coordinator::restore(setup, Placer::default(), &seed, parts).unwrap();
     w.members[0].machine = betanet_machine::testkit::Checked::since(restored, w.now);
     w.journal.entries.clear();
     w.journal.last = last + (1 << 40);
@@ -344,7 +344,9 @@ fn a_wrong_module_quarantines_and_the_copy_goes_elsewhere() {
 fn an_epoch_of_2_to_the_62_is_an_epoch() {
     let (mut w, ids) = world(1);
     w.journal.epoch = (1 << 62) - 1;
+    w.rebuild(0);
     w.elect(0);
+    w.items.clear();
     let user = identity(20);
     let id = w.put(&user, task_of(&user, 1));
     let work = w.take_run(&ids[0]);
@@ -677,7 +679,7 @@ fn a_broken_journal_stops_the_machine_and_is_named() {
     let mut other = W::new(3);
     let now = other.clock();
     let mut machine = other.fresh();
-    for stored in w.journal.entries.iter().skip(3) {
+    for stored in w.journal.entries.iter().filter(|e| e.kind != "joined") {
         let entry = Input::Entry {
             index: stored.index,
             kind: stored.kind.into(),

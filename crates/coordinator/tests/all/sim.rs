@@ -410,7 +410,7 @@ impl<P: Placer + Default> Sim<P> {
             let (me, node) = (self.workers[at].id.clone(), self.workers[at].node);
             self.send(&me, Request::State(node, asked), Ask::Other);
         }
-        if self.happens(weather.slow) && self.leaderless.is_none() {
+        if self.happens(weather.slow) && self.leaderless.is_none() && self.w.held.is_none() {
             self.w.held = Some(Vec::new());
             self.release = self.w.now + Duration::from_millis(self.w.rng.below(3_000));
         }
@@ -430,13 +430,17 @@ impl<P: Placer + Default> Sim<P> {
 
     /// Commits what the journal held back, and elects a leader once the lease is over.
     fn journal(&mut self) {
-        if self.release <= self.w.now
-            && let Some(held) = self.w.held.take()
-        {
-            for (at, append, began) in held {
-                let still = matches!(&append, Transmit::Append { epoch, .. } if *epoch == self.w.journal.epoch);
-                if still || self.w.members[at].leads {
-                    self.w.append(at, append, began);
+        if self.release <= self.w.now && self.w.held.is_some() {
+            // What comes of a commit is appended after what was held.
+            while let Some(held) = self.w.held.take().filter(|held| !held.is_empty()) {
+                self.w.held = Some(Vec::new());
+                for (at, append, began) in held {
+                    let Transmit::Append { epoch, .. } = &append else {
+                        continue;
+                    };
+                    if *epoch == self.w.journal.epoch || self.w.members[at].leads {
+                        self.w.append(at, append, began);
+                    }
                 }
             }
         }
@@ -501,7 +505,8 @@ impl<P: Placer + Default> Sim<P> {
                 _ => {}
             }
         }
-        assert!(self.acknowledged.is_subset(&self.in_journal), "nothing is said before it is committed");
+        let early: Vec<&TaskId> = self.acknowledged.difference(&self.in_journal).collect();
+        assert!(early.is_empty(), "said before it is committed: {early:?}");
     }
 
     /// The weather clears: every accepted task ends, or waits with a reason.

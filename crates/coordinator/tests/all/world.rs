@@ -9,7 +9,7 @@ use betanet_coordinator::{
 };
 use betanet_fog::bodies::{Beat, Held, TokenRequest};
 use betanet_fog::{
-    Amounts, Interval, Kind, Labels, Level, List, Map, Module, Node, NodeState, Offline, Outcome, Placement, Policy,
+    Amounts, Kind, Labels, Level, List, Map, Module, Node, NodeState, Offline, Outcome, Placement, Policy,
     Received, Receipt, Refusal, RefusalCode, Resources, Retry, Signed, Strategy, Task, TaskId, TaskState, Tier,
     Verification,
 };
@@ -151,6 +151,8 @@ pub struct World<P: Placer> {
     pub events: Vec<Event>,
     pub paid: BTreeMap<TaskId, u64>,
     pub quotas: Quota,
+    /// Outputs that are stored.
+    pub outputs: BTreeMap<[u8; 32], betanet_fog::Output>,
     /// Appends that wait, when they are not committed at once.
     pub held: Option<Vec<(usize, Transmit, Time)>>,
     calls: u64,
@@ -175,6 +177,7 @@ impl<P: Placer + Default> World<P> {
             events: Vec::new(),
             paid: BTreeMap::new(),
             quotas,
+            outputs: BTreeMap::new(),
             held: None,
             calls: 0,
             coordinator: identity(1),
@@ -187,21 +190,14 @@ impl<P: Placer + Default> World<P> {
 
     pub fn setup(&self) -> Setup {
         Setup {
-            key: *self.coordinator.public(),
-            coordinators: vec![*self.coordinator.public()],
-            addrs: List::new(),
-            pin: None,
-            quotas: BTreeMap::new(),
             quota: self.quotas,
-            tasks_max: 1 << 22,
-            nodes_max: 1 << 20,
+            ..Setup::new(*self.coordinator.public())
         }
     }
 
     pub fn fresh(&mut self) -> Checked<Coordinator<P>> {
         let seed = self.rng.seed();
-        let mut machine = Coordinator::new(self.setup(), P::default(), &seed);
-        let _ = &mut machine;
+        let machine = Coordinator::new(self.setup(), P::default(), &seed);
         Checked::since(machine, self.now)
     }
 
@@ -303,7 +299,7 @@ impl<P: Placer + Default> World<P> {
         }
         let n = records.len() as u64;
         if n > 0 {
-            assert!(first > self.journal.last, "an index is given once");
+            assert_eq!(first, self.journal.last + 1, "no index is given twice or left out");
             assert!(records.len() <= 4_096, "an append has a bound");
         }
         for (index, entry) in (first..).zip(records) {
@@ -317,6 +313,10 @@ impl<P: Placer + Default> World<P> {
         }
         self.journal.leased = Some(began);
         let member = &mut self.members[at];
+        if !member.leads {
+            // It died meanwhile. Whoever comes next reads the records.
+            return;
+        }
         member.fed = self.journal.entries.len();
         let index = self.journal.last;
         member.machine.handle_input(now, Input::Committed { index, began }).unwrap();
@@ -344,7 +344,8 @@ impl<P: Placer + Default> World<P> {
                 }
                 Transmit::Fetch(digest) => {
                     let now = self.clock();
-                    let input = Input::Output(digest, None);
+                    let output = self.outputs.get(&digest).cloned().map(Box::new);
+                    let input = Input::Output(digest, output);
                     self.members[at].machine.handle_input(now, input).unwrap();
                 }
             }
@@ -353,7 +354,7 @@ impl<P: Placer + Default> World<P> {
             match &event {
                 Event::Bug(why) => panic!("bug: {why}"),
                 Event::Paid { task, cost, shares, .. } => {
-                    let sum: u64 = shares.iter().map(|(_, µ)| µ).sum();
+                    let sum: u64 = shares.iter().map(|(_, share)| share).sum();
                     assert!(shares.is_empty() || sum == *cost, "shares are the cost");
                     assert!(self.paid.insert(*task, *cost).is_none(), "a task pays once");
                 }
@@ -632,11 +633,6 @@ pub fn receipt(id: &Identity, work: &betanet_fog::Assignment, status: Outcome) -
         module: [9; 32],
         status,
     }
-}
-
-/// The interval after a beat.
-pub fn interval(id: &Identity, seq: u64, known: u64) -> Interval {
-    Interval::after(id.public().node_id(), seq, known)
 }
 
 /// The word of a node's state.
