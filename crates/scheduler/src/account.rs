@@ -2,7 +2,10 @@
 
 use alloc::vec::Vec;
 
-use betanet_fog::{DEVICE, Resource, Resources};
+use betanet_fog::{Resource, Resources};
+
+/// One device, in thousandths.
+pub(crate) const DEVICE: u64 = 1_000;
 
 /// Most devices of a node.
 const DEVICES: usize = 64;
@@ -10,7 +13,7 @@ const DEVICES: usize = 64;
 /// Capacity of a node and the part that is reserved.
 ///
 /// A reservation is a [`Grant`], which only [`Self::reserve`] makes and which [`Self::release`] takes back. So no more than
-/// the capacity can be promised, unless the capacity itself is lowered afterwards.
+/// the capacity can be promised, unless the capacity itself is lowered afterwards; [`Self::impose`] is for what was promised before.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Account {
     cap: Resources,
@@ -68,7 +71,7 @@ impl Account {
     }
 
     fn count(&self) -> usize {
-        let (whole, _) = self.cap.devices();
+        let (whole, _) = devices(&self.cap);
         usize::try_from(whole).unwrap_or(DEVICES).min(DEVICES)
     }
 
@@ -93,7 +96,7 @@ impl Account {
 
     /// The devices that a demand would get: the fullest that holds a share, the lowest of the free for whole ones.
     fn pick(&self, want: &Resources) -> Option<u64> {
-        let (whole, share) = want.devices();
+        let (whole, share) = devices(want);
         let mut mask = 0;
         if share > 0 {
             let fits = self.devices().enumerate().filter(|(_, d)| *d >= share);
@@ -117,7 +120,10 @@ impl Account {
 
     /// The first resource of which too little is free.
     pub(crate) fn short_of(&self, want: &Resources) -> Option<Resource> {
-        Resource::ALL.into_iter().find(|r| self.is_short(want, *r))
+        Resource::ALL
+            .iter()
+            .copied()
+            .find(|r| self.is_short(want, *r))
     }
 
     /// Whether too little of `r` is free.
@@ -144,13 +150,33 @@ impl Account {
         })
     }
 
+    /// Reserves on these devices what a journal says is reserved, even beyond a capacity that was lowered.
+    pub(crate) fn impose(&mut self, want: &Resources, devices: u64) -> Option<Grant> {
+        let sum = self.reserved.checked_add(want)?;
+        let count = usize::try_from(u64::BITS - devices.leading_zeros()).unwrap_or(DEVICES);
+        if self.used.len() < count {
+            self.used.resize(count, 0);
+        }
+        let part = Self::part(want);
+        for (_, used) in self.on(devices) {
+            *used = used.saturating_add(part);
+        }
+        self.reserved = sum;
+        Some(Grant {
+            amounts: *want,
+            devices,
+        })
+    }
+
     /// Takes a reservation back.
     pub(crate) fn release(&mut self, grant: Grant) -> Released {
         let part = Self::part(&grant.amounts);
         for (_, used) in self.on(grant.devices) {
             *used = used.saturating_sub(part);
         }
-        self.reserved = self.reserved.saturating_sub(&grant.amounts);
+        if let Some(rest) = self.reserved.checked_sub(&grant.amounts) {
+            self.reserved = rest;
+        }
         Released(grant)
     }
 
@@ -169,7 +195,7 @@ impl Account {
 
     /// Thousandths that a demand takes of each of its devices.
     fn part(want: &Resources) -> u16 {
-        let (whole, share) = want.devices();
+        let (whole, share) = devices(want);
         let part = if whole > 0 { DEVICE } else { share };
         u16::try_from(part).unwrap_or(u16::MAX)
     }
@@ -191,7 +217,7 @@ impl Account {
                 _ => share(used, cap),
             }
         };
-        Resource::ALL.into_iter().map(of).max().unwrap_or(0)
+        Resource::ALL.iter().copied().map(of).max().unwrap_or(0)
     }
 }
 
@@ -220,11 +246,15 @@ impl Trial {
 
     /// Whether a reservation holds some of what the demand is short of.
     pub(crate) fn helps(&self, want: &Resources, grant: &Grant) -> bool {
-        let held = Resource::ALL
-            .into_iter()
-            .filter(|r| grant.amounts.get(*r) > 0);
-        held.into_iter().any(|r| self.0.is_short(want, r))
+        let mut held = Resource::ALL.iter().filter(|r| grant.amounts.get(**r) > 0);
+        held.any(|r| self.0.is_short(want, *r))
     }
+}
+
+/// Whole devices, and the share of one more: `(3, 0)`, `(0, 250)`.
+pub(crate) const fn devices(amounts: &Resources) -> (u64, u64) {
+    let gpu = amounts.gpu();
+    (gpu / DEVICE, gpu % DEVICE)
 }
 
 /// `10^6 · part / whole`, rounded down.
@@ -240,14 +270,26 @@ pub(crate) fn share(part: u64, whole: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use betanet_fog::Amounts;
+
     use super::*;
 
     fn gpus(n: u64) -> Resources {
-        Resources::new([(Resource::Cpu, 8_000), (Resource::Gpu, n)]).unwrap()
+        Resources::new(Amounts {
+            cpu: 8_000,
+            gpu: n,
+            ..Amounts::default()
+        })
+        .unwrap()
     }
 
     fn want(gpu: u64) -> Resources {
-        Resources::new([(Resource::Cpu, 100), (Resource::Gpu, gpu)]).unwrap()
+        Resources::new(Amounts {
+            cpu: 100,
+            gpu,
+            ..Amounts::default()
+        })
+        .unwrap()
     }
 
     #[test]

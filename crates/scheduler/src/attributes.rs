@@ -20,9 +20,6 @@ pub(crate) const REGION: KeyId = 3;
 /// Number of `zone`.
 pub(crate) const ZONE: KeyId = 4;
 
-/// Name of the attribute whose value is the NodeID.
-pub(crate) const NODE: &str = "node";
-
 #[derive(Debug, Default)]
 struct Name {
     text: Box<str>,

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use betanet_fog::{Order, Resource, Resources, Side, label};
+use betanet_fog::{Amounts, Order, Resources, Side, label};
 use betanet_keys::hash;
 
 /// Lots of one bid that one ask serves.
@@ -34,12 +34,13 @@ pub struct Cleared {
 /// `None` for more lots than a node can have.
 #[must_use]
 pub fn lots(count: u64) -> Option<Resources> {
-    let of = |r, n: u64| Some((r, n.checked_mul(count)?));
-    Resources::new([
-        of(Resource::Cpu, 1_000)?,
-        of(Resource::Memory, 2 << 30)?,
-        of(Resource::Storage, 10 << 30)?,
-    ])
+    let of = |n: u64| n.checked_mul(count);
+    Resources::new(Amounts {
+        cpu: of(1_000)?,
+        memory: of(2 << 30)?,
+        storage: of(10 << 30)?,
+        ..Amounts::default()
+    })
     .ok()
 }
 
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(refund(600, 92, 5), 140);
         assert_eq!(refund(400, 92, 5), 0);
         assert_eq!(forfeit(599), 5);
-        assert_eq!(lots(3).map(|r| r.get(Resource::Cpu)), Some(3_000));
+        assert_eq!(lots(3).map(|r| r.cpu()), Some(3_000));
         assert_eq!(lots(1 << 20), None);
     }
 }

@@ -13,8 +13,8 @@ const SLACK: u64 = 60_000;
 pub struct Ending<'a> {
     /// How it ended.
     pub state: TaskState,
-    /// Why, if it failed: a status, or `lost`, `no_quorum`, `internal`.
-    pub reason: &'a str,
+    /// Why, if it did not succeed.
+    pub reason: Option<Reason>,
     /// When it was ready, in ms.
     pub ready: u64,
     /// When its first copy started, in ms, if one did.
@@ -96,7 +96,10 @@ impl Day {
         }
         let tight = task.run_ms.saturating_add(SLACK);
         let bad = match task.state {
-            TaskState::Failed => matches!(task.reason, "lost" | "no_quorum" | "internal"),
+            TaskState::Failed => matches!(
+                task.reason,
+                Some(Reason::Lost | Reason::NoQuorum | Reason::Internal)
+            ),
             TaskState::Expired => task.deadline.saturating_sub(task.ready) > tight,
             _ => false,
         };
@@ -109,7 +112,7 @@ impl Day {
 
     /// Counts a start that came `ms` after its task was ready.
     fn start(&mut self, ms: u64) {
-        let p95 = self.tier.promise().start_p95;
+        let p95 = self.tier.start_p95_ms();
         self.started += 1;
         self.late += u64::from(ms > p95);
         self.very_late += u64::from(ms > p95 + p95 / 2);
@@ -142,7 +145,7 @@ impl Day {
 
     fn for_good(&self) -> u64 {
         let good = 1_000_000 * (self.ended - self.bad) / self.ended;
-        let promised = self.tier.promise().good;
+        let promised = self.tier.good_ppm();
         if good >= promised {
             0
         } else if 1_000_000 - good > 2 * (1_000_000 - promised) {
@@ -159,7 +162,7 @@ mod tests {
 
     const TASK: Ending<'_> = Ending {
         state: TaskState::Succeeded,
-        reason: "",
+        reason: None,
         ready: 1_000,
         started: Some(1_500),
         deadline: 1_000_000,
@@ -180,24 +183,40 @@ mod tests {
     fn junk_earns_no_credit() {
         let lost = Ending {
             state: TaskState::Failed,
-            reason: "lost",
+            reason: Some(Reason::Lost),
             started: None,
             ..TASK
         };
         let with = |e: Ending<'static>| credit(&[(20, TASK), (20, e)]).percent;
         assert_eq!(with(lost), 25);
-        let own = Ending { reason: "exit", ..lost };
+        let own = Ending {
+            reason: Some(Reason::Exit),
+            ..lost
+        };
         assert_eq!(with(own), 0, "the program's own failure");
-        for waited in [&[Reason::Need] as &[Reason], &[Reason::GpuTotal], &[Reason::Quota]] {
+        for waited in [
+            &[Reason::Need] as &[Reason],
+            &[Reason::GpuTotal],
+            &[Reason::Quota],
+        ] {
             assert_eq!(with(Ending { waited, ..lost }), 0, "{waited:?}");
         }
-        assert_eq!(with(Ending { waited: &[Reason::CpuFree], ..lost }), 25);
+        assert_eq!(
+            with(Ending {
+                waited: &[Reason::CpuFree],
+                ..lost
+            }),
+            25
+        );
         let expired = Ending {
             state: TaskState::Expired,
             ..lost
         };
         assert_eq!(with(expired), 25);
-        let tight = Ending { deadline: 71_000, ..expired };
+        let tight = Ending {
+            deadline: 71_000,
+            ..expired
+        };
         assert_eq!(with(tight), 0, "no slack was given");
         let cancelled = Ending {
             state: TaskState::Cancelled,

@@ -14,7 +14,7 @@ pub(crate) fn drawn(fleet: &Fleet, query: &Query<'_>, copy: u64, second: bool) -
     let r = query.request;
     let (total, _) = fleet.seats.total(r.level);
     for k in 0..TRIES {
-        let parts: [&[u8]; 4] = [r.seed, r.task, &copy.to_be_bytes(), &k.to_be_bytes()];
+        let parts: [&[u8]; 4] = [r.seed, &r.task.0, &copy.to_be_bytes(), &k.to_be_bytes()];
         let number = draw(label::RELAY, &parts).checked_rem(u128::from(total));
         let Some(x) = number.and_then(|x| u64::try_from(x).ok()) else {
             // Nobody offers the level.

@@ -59,8 +59,8 @@ pub(crate) struct Want {
 
 impl Want {
     /// A demand at the price factor `f`, with a bound on reputation.
-    pub(crate) fn new(demand: &Resources, f: u64, rep: u32) -> Self {
-        let (whole, share) = demand.devices();
+    pub(crate) fn new(demand: &Resources, f: u64, rep: u64) -> Self {
+        let (whole, share) = crate::account::devices(demand);
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         Self {
             need: Fit {
@@ -70,7 +70,7 @@ impl Want {
                 relay: demand.get(Resource::Relay),
                 cpu: small(demand.get(Resource::Cpu)),
                 price: small(f),
-                rep,
+                rep: small(rep),
                 share: u16::try_from(share).unwrap_or(u16::MAX),
                 whole: u8::try_from(whole).unwrap_or(u8::MAX),
                 take: 0,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use betanet_fog::Resources;
 use betanet_wire::NodeId;
 
-use crate::account::{Account, Grant, Released};
+use crate::account::{Account, Grant, Released, devices};
 use crate::attributes::{Attributes, KeyId, ValueId};
 use crate::class::{Bounds, Classes, Order};
 use crate::fit::Fit;
@@ -149,10 +149,10 @@ impl Fleet {
             .map(|(k, v)| self.attributes.add(slot, k, v))
             .collect();
         attrs.sort_unstable();
-        let (devices, _) = spec.capacity.devices();
+        let (whole, _) = devices(&spec.capacity);
         let class = self.classes.enter(
             spec.level,
-            devices,
+            whole,
             spec.vouched,
             &attrs,
             &self.attributes,
@@ -212,11 +212,11 @@ impl Fleet {
         node.price = spec.price;
         node.vouched = spec.vouched;
         node.account.resize(spec.capacity);
-        let (devices, _) = spec.capacity.devices();
+        let (whole, _) = devices(&spec.capacity);
         self.classes.leave(node.class);
         node.class = self.classes.enter(
             spec.level,
-            devices,
+            whole,
             spec.vouched,
             &new,
             &self.attributes,
@@ -320,6 +320,45 @@ impl Fleet {
         }
     }
 
+    /// Reserves what a journal says is reserved.
+    pub(crate) fn impose(
+        &mut self,
+        slot: u32,
+        lots: Option<&[u8; 16]>,
+        want: &Resources,
+        devices: u64,
+    ) -> Option<Grant> {
+        match lots {
+            Some(id) => self.lots.get_mut(id)?.account.impose(want, devices),
+            None => self.node_mut(slot)?.account.impose(want, devices),
+        }
+    }
+
+    /// The last turn that was given.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// Sets the last turn that was given.
+    pub(crate) fn set_turn(&mut self, turn: u64) {
+        self.turn = turn;
+    }
+
+    /// Sets a node's turn, its failures in a row, and its rest.
+    pub(crate) fn stand(&mut self, slot: u32, turn: u64, failures: u32, rests_until: u64) {
+        let Some(node) = self.node_mut(slot) else {
+            return;
+        };
+        node.turn = turn;
+        node.failures = failures;
+        let old = core::mem::replace(&mut node.rests_until, rests_until);
+        self.rests.remove(&(old, slot));
+        if rests_until > self.now {
+            self.rests.insert((rests_until, slot));
+        }
+        self.refresh(slot);
+    }
+
     /// Gives back what was reserved without a copy.
     pub(crate) fn release(&mut self, slot: u32, grant: Grant) {
         if let Some(node) = self.node_mut(slot) {
@@ -346,7 +385,7 @@ impl Fleet {
 
     /// Gives lots back whose hour is over and which no copy uses.
     pub(crate) fn close_lots(&mut self, id: &[u8; 16]) {
-        let unused = |l: &Lots| l.over && *l.account.reserved() == Resources::NONE;
+        let unused = |l: &Lots| l.over && *l.account.reserved() == Resources::ZERO;
         if self.lots.get(id).is_some_and(unused)
             && let Some(lots) = self.lots.remove(id)
         {

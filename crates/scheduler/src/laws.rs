@@ -4,7 +4,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use betanet_fog::{
-    Digest, Kind, Level, Need, Op, Preference, Resource, Resources, Strategy, Tier, Wishes, Word,
+    Affinity, Amounts, Attribute, Digest, Kind, Level, Near, Need, Op, Placement, Resource,
+    Resources, Strategy, TaskId, Tier, Word,
 };
 use betanet_wire::NodeId;
 use proptest::prelude::*;
@@ -57,13 +58,14 @@ fn spec(d: &mut Dice<'_>) -> NodeSpec {
     }
     NodeSpec {
         id: id(n),
-        capacity: Resources::new([
-            (Resource::Cpu, d.of(&[1_000, 2_000, 4_000])),
-            (Resource::Memory, d.of(&[2, 4, 64]) << 20),
-            (Resource::Gpu, d.of(&[0, 0, 1_000, 2_000, 4_000])),
-            (Resource::Storage, d.of(&[0, 1 << 30])),
-            (Resource::Relay, d.of(&[0, 3_000_000, 50_000_000])),
-        ])
+        capacity: Resources::new(Amounts {
+            cpu: d.of(&[1_000, 2_000, 4_000]),
+            memory: d.of(&[2, 4, 64]) << 20,
+            gpu: d.of(&[0, 0, 1_000, 2_000, 4_000]),
+            storage: d.of(&[0, 1 << 30]),
+            relay: d.of(&[0, 3_000_000, 50_000_000]),
+            bandwidth: 0,
+        })
         .unwrap(),
         kind: d.of(Kind::ALL),
         model: d.word(&["", "t4", "a100"]),
@@ -77,8 +79,10 @@ fn spec(d: &mut Dice<'_>) -> NodeSpec {
     }
 }
 
-fn wishes(d: &mut Dice<'_>) -> Wishes {
-    let mut w = Wishes::default();
+fn wishes(d: &mut Dice<'_>) -> Placement {
+    let attribute = |name: &str| Attribute::from(name.parse::<Word>().unwrap());
+    let mut need = Vec::new();
+    let mut affinity = Vec::new();
     let node: Word = alloc::format!("{}", id(d.below(16))).parse().unwrap();
     let attrs: [(&str, Vec<Word>); 6] = [
         ("zone", alloc::vec![d.word(&ZONES), d.word(&ZONES)]),
@@ -90,28 +94,33 @@ fn wishes(d: &mut Dice<'_>) -> Wishes {
     ];
     if d.one_in(3) {
         let (attr, values) = d.of(&attrs);
-        w.need.push(Need {
-            attr: attr.parse().unwrap(),
+        need.push(Need {
+            attribute: attribute(attr),
             op: d.of(&[Op::In, Op::In, Op::NotIn]),
-            values,
+            values: values.try_into().unwrap(),
         });
     }
     for _ in 0..d.below(3) {
         let (attr, values) = d.of(&attrs);
-        w.affinity.push(Preference {
-            attr: attr.parse().unwrap(),
-            values,
+        affinity.push(Affinity {
+            attribute: attribute(attr),
+            values: values.try_into().unwrap(),
             weight: d.of(&[-50, 10, 10, 40]),
         });
     }
-    if d.one_in(2) {
-        w.near = Some(id(d.below(20)));
+    let near = id(d.below(20));
+    let spread = d.of(&["", "", "", "zone", "node", "disk"]);
+    Placement {
+        affinity: affinity.try_into().unwrap(),
+        near: Near {
+            node: d.one_in(2).then_some(near),
+            region: d.word(&REGIONS),
+            zone: d.word(&ZONES),
+        },
+        need: need.try_into().unwrap(),
+        rep: d.of(&[0, 0, 0, 500_000]),
+        spread: (!spread.is_empty()).then(|| attribute(spread)),
     }
-    w.region = d.word(&REGIONS);
-    w.zone = d.word(&ZONES);
-    w.rep = d.of(&[0, 0, 0, 500_000]);
-    w.spread = d.word(&["", "", "", "zone", "node", "disk"]);
-    w
 }
 
 const STRATEGIES: [Strategy; 5] = [
@@ -206,22 +215,34 @@ impl World {
 
     fn place(&mut self, d: &mut Dice<'_>) {
         let wishes = wishes(d);
-        let resources = Resources::new([
-            (Resource::Cpu, d.of(&[1, 100, 500, 1_500])),
-            (Resource::Memory, d.of(&[1, 1 << 20, 3 << 20])),
-            (Resource::Gpu, d.of(&[0, 0, 0, 300, 700, 1_000, 2_000])),
-            (Resource::Storage, d.of(&[0, 0, 1 << 20])),
-            (Resource::Relay, d.of(&[0, 1_000_000])),
-        ])
+        let resources = Resources::new(Amounts {
+            cpu: d.of(&[1, 100, 500, 1_500]),
+            memory: d.of(&[1, 1 << 20, 3 << 20]),
+            gpu: d.of(&[0, 0, 0, 300, 700, 1_000, 2_000]),
+            storage: d.of(&[0, 0, 1 << 20]),
+            relay: d.of(&[0, 1_000_000]),
+            bandwidth: 0,
+        })
         .unwrap();
-        let level = d.of(&[Level::Public, Level::Public, Level::Public, Level::Private, Level::Secret]);
+        let level = d.of(&[
+            Level::Public,
+            Level::Public,
+            Level::Public,
+            Level::Private,
+            Level::Secret,
+        ]);
         let blobs: Vec<(Digest, u64)> = (0..2u8)
-            .map(|i| ([i + u8::try_from(d.below(2)).unwrap(); 32], u64::from(d.below(90))))
+            .map(|i| {
+                (
+                    [i + u8::try_from(d.below(2)).unwrap(); 32],
+                    u64::from(d.below(90)),
+                )
+            })
             .collect();
         let failed: Vec<NodeId> = (0..d.below(3)).map(|_| id(d.below(14))).collect();
         let apart = [d.of(&[None, Some("a"), Some("x")])];
         self.fence += 1;
-        let task = [u8::try_from(self.fence % 251).unwrap(); 32];
+        let task = TaskId([u8::try_from(self.fence % 251).unwrap(); 32]);
         let request = Request {
             task: &task,
             ns: "lab",
@@ -262,12 +283,18 @@ impl World {
         assert_eq!(self.placer.live(), self.model.copies.len());
         for n in &self.model.nodes {
             let usage = self.placer.node(&n.spec.id).unwrap();
-            let reserved = Resource::ALL.map(|r| usage.reserved.get(r));
+            let reserved: Vec<u64> = Resource::ALL
+                .iter()
+                .map(|r| usage.reserved.get(*r))
+                .collect();
             assert_eq!(reserved, self.model.reserved(n));
             let (load, copies, _) = self.model.load(n);
-            assert_eq!((usage.load.min((1 << 53) - 1), usage.copies), (load, copies));
+            assert_eq!(
+                (usage.load.min((1 << 53) - 1), usage.copies),
+                (load, copies)
+            );
         }
-        for r in Resource::ALL {
+        for r in Resource::ALL.iter().copied() {
             let active = self.model.nodes.iter().filter(|n| n.active);
             let cap: u64 = active.clone().map(|n| n.spec.capacity.get(r)).sum();
             let used: u64 = active.map(|n| self.model.reserved(n)[r as usize]).sum();

@@ -45,7 +45,15 @@ pub(crate) struct Model {
 }
 
 fn amounts(res: &betanet_fog::Resources) -> [u64; 6] {
-    Resource::ALL.map(|r| res.get(r))
+    let all = res.amounts();
+    [
+        all.cpu,
+        all.memory,
+        all.storage,
+        all.gpu,
+        all.bandwidth,
+        all.relay,
+    ]
 }
 
 const GPU: usize = 3;
@@ -120,7 +128,9 @@ impl Model {
         }
         if gpu < 1_000 {
             let fits = free.iter().enumerate().filter(|(_, f)| **f >= gpu);
-            return fits.min_by_key(|(i, f)| (**f, *i)).map(|(i, _)| [byte(i)].to_vec());
+            return fits
+                .min_by_key(|(i, f)| (**f, *i))
+                .map(|(i, _)| [byte(i)].to_vec());
         }
         let count = usize::try_from(gpu / 1_000).unwrap();
         let whole = free.iter().enumerate().filter(|(_, f)| **f == 1_000);
@@ -172,7 +182,13 @@ impl Model {
         n.active && n.work && self.on(n).count() < 1_024 && n.rests_until <= now
     }
 
-    fn why_not(&self, now: u64, r: &Request<'_>, apart: &[Option<String>], n: &MNode) -> Option<Reason> {
+    fn why_not(
+        &self,
+        now: u64,
+        r: &Request<'_>,
+        apart: &[Option<String>],
+        n: &MNode,
+    ) -> Option<Reason> {
         let w = r.wishes;
         if !self.state(now, n) {
             return Some(Reason::State);
@@ -183,21 +199,21 @@ impl Model {
         if n.spec.level < r.level {
             return Some(Reason::Level);
         }
-        if n.rep < w.rep {
+        if u64::from(n.rep) < w.rep {
             return Some(Reason::Rep);
         }
         for need in &w.need {
-            let has = Self::attr(n, &need.attr)
+            let has = Self::attr(n, need.attribute.as_str())
                 .is_some_and(|v| need.values.iter().any(|x| **x == *v));
             if has != (need.op == Op::In) {
                 return Some(Reason::Need);
             }
         }
-        if !w.spread.is_empty() {
-            let here = Self::attr(n, &w.spread);
+        if let Some(spread) = &w.spread {
+            let here = Self::attr(n, spread.as_str());
             let taken = self.copies.values().any(|c| {
                 let at = self.nodes.iter().find(|m| m.spec.id == c.node).unwrap();
-                c.ns == r.ns && c.group == r.group && Self::attr(at, &w.spread) == here
+                c.ns == r.ns && c.group == r.group && Self::attr(at, spread.as_str()) == here
             });
             if here.is_some() && taken {
                 return Some(Reason::Spread);
@@ -206,10 +222,10 @@ impl Model {
         let want = amounts(r.resources);
         let cap = amounts(&n.spec.capacity);
         if let Some(x) = (0..6).find(|x| want[*x] > cap[*x]) {
-            return Some(Resource::ALL[x].total());
+            return Some(Reason::total(Resource::ALL[x]));
         }
         if let Some(x) = self.short(n, &want, &[]).first() {
-            return Some(Resource::ALL[*x].free());
+            return Some(Reason::free(Resource::ALL[*x]));
         }
         self.dear(now, r, n)
     }
@@ -240,19 +256,25 @@ impl Model {
         (load, self.on(n).count(), n.spec.id)
     }
 
-    fn key(&self, now: u64, r: &Request<'_>, rule: Strategy, n: &MNode) -> (i64, i64, i64, NodeId) {
-        let int = |x: u64| i64::try_from(x).unwrap();
+    fn key(
+        &self,
+        now: u64,
+        r: &Request<'_>,
+        rule: Strategy,
+        n: &MNode,
+    ) -> (i64, i64, i128, NodeId) {
+        let int = |x: u64| i64::try_from(x).unwrap_or(i64::MAX);
         let (load, copies, id) = self.load(n);
-        let load = int(load << 11) + i64::try_from(copies).unwrap();
+        let load = i128::from(load) << 11 | i128::try_from(copies).unwrap();
         match rule {
-            Strategy::RoundRobin => (0, 0, int(n.turn), id),
+            Strategy::RoundRobin => (0, 0, n.turn.into(), id),
             Strategy::LeastLoaded | Strategy::PrivacyAware => (0, 0, load, id),
             Strategy::Affinity => {
                 let mut sum = 0;
                 for p in &r.wishes.affinity {
-                    let v = Self::attr(n, &p.attr);
+                    let v = Self::attr(n, p.attribute.as_str());
                     if v.is_some_and(|v| p.values.iter().any(|x| **x == *v)) {
-                        sum += i64::from(p.weight);
+                        sum += p.weight;
                     }
                 }
                 let fresh = |at: &u64| *at + 86_400_000 >= now;
@@ -262,15 +284,21 @@ impl Model {
                     .filter(|(b, _)| n.held.get(b).is_some_and(fresh))
                     .map(|(_, size)| size)
                     .sum();
-                let which = if r.resources.get(Resource::Gpu) > 0 { GPU } else { 0 };
+                let which = if r.resources.get(Resource::Gpu) > 0 {
+                    GPU
+                } else {
+                    0
+                };
                 let cap = amounts(&n.spec.capacity)[which];
                 let free = cap.saturating_sub(self.reserved(n)[which]);
-                (-sum, -int(bytes), int(free), id)
+                (-sum, -int(bytes), free.into(), id)
             }
             Strategy::Proximity => {
-                let w = r.wishes;
-                let trip = w.near.and_then(|to| n.trips.get(&to));
-                let trip = trip.filter(|(_, at)| at + 600_000 >= now).map(|(ms, _)| *ms);
+                let w = &r.wishes.near;
+                let trip = w.node.and_then(|to| n.trips.get(&to));
+                let trip = trip
+                    .filter(|(_, at)| at + 600_000 >= now)
+                    .map(|(ms, _)| *ms);
                 let d = trip.unwrap_or_else(|| {
                     if w.region.is_empty() || n.spec.region != w.region {
                         200
@@ -307,7 +335,8 @@ impl Model {
                 return None;
             }
             for k in 0..64u64 {
-                let parts: [&[u8]; 4] = [r.seed, r.task, &number.to_be_bytes(), &k.to_be_bytes()];
+                let parts: [&[u8]; 4] =
+                    [r.seed, &r.task.0, &number.to_be_bytes(), &k.to_be_bytes()];
                 let mut x = draw("BN-FOG-RELAY1", &parts) % total;
                 for n in &walked {
                     if x < weight(n) {
@@ -340,9 +369,9 @@ impl Model {
         };
         let mut found = Vec::new();
         for n in &self.nodes {
-            let free_alone = self.why_not(now, r, apart, n).is_some_and(|w| {
-                Resource::ALL.iter().any(|x| x.free() == w)
-            });
+            let free_alone = self
+                .why_not(now, r, apart, n)
+                .is_some_and(|w| Resource::ALL.iter().any(|x| Reason::free(*x) == w));
             if r.failed.contains(&n.spec.id) != second
                 || !free_alone
                 || self.dear(now, r, n).is_some()
@@ -366,7 +395,9 @@ impl Model {
         }
         found.sort();
         found.truncate(64);
-        let best = found.into_iter().min_by_key(|(load, lost)| (lost.len(), *load))?;
+        let best = found
+            .into_iter()
+            .min_by_key(|(load, lost)| (lost.len(), *load))?;
         Some((best.0.2, best.1))
     }
 

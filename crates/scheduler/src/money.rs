@@ -57,7 +57,7 @@ impl Bill {
     }
 
     fn for_ms(&self, ms: u64) -> u64 {
-        let factors = [ms, self.tier.promise().factor, self.factor];
+        let factors = [ms, self.tier.price_factor(), self.factor];
         let product = factors
             .into_iter()
             .try_fold(u128::from(hourly(&self.resources)), |p, f| {
@@ -82,6 +82,8 @@ pub fn shares(cost: u64, payees: u64) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use betanet_fog::Amounts;
+
     use super::*;
 
     #[test]
@@ -93,7 +95,11 @@ mod tests {
         }
         assert_eq!(shares(10, 0), (0, 0));
         let bill = Bill {
-            resources: Resources::new([(Resource::Cpu, 1_000)]).unwrap(),
+            resources: Resources::new(Amounts {
+                cpu: 1_000,
+                ..Amounts::default()
+            })
+            .unwrap(),
             tier: Tier::Gold,
             quorum: 0,
             factor: 1_000_000,
@@ -103,7 +109,15 @@ mod tests {
         assert_eq!(bill.for_part(0, fuel), bill.for_part(100, fuel));
         assert!(bill.for_part(5_000, fuel) < bill.for_fuel(fuel));
         let dear = Bill {
-            resources: Resources::new(Resource::ALL.map(|r| (r, r.most()))).unwrap(),
+            resources: Resources::new(Amounts {
+                cpu: Resource::Cpu.most(),
+                memory: Resource::Memory.most(),
+                storage: Resource::Storage.most(),
+                gpu: Resource::Gpu.most(),
+                bandwidth: Resource::Bandwidth.most(),
+                relay: Resource::Relay.most(),
+            })
+            .unwrap(),
             tier: Tier::Platinum,
             quorum: 15,
             factor: u64::MAX,

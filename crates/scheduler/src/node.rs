@@ -3,10 +3,10 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use betanet_fog::{DEVICE, Kind, Level, Resource, Resources, Tier, Word};
+use betanet_fog::{Kind, Level, Resource, Resources, Tier, Word};
 use betanet_wire::NodeId;
 
-use crate::account::Account;
+use crate::account::{Account, DEVICE};
 use crate::attributes::{KeyId, ORG, ValueId};
 use crate::class::{ClassId, Order};
 use crate::fit::Fit;

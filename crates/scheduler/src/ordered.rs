@@ -261,7 +261,7 @@ fn merge(leaves: &mut Vec<Leaf>, at: usize) {
 mod tests {
     use alloc::collections::BTreeMap;
 
-    use betanet_fog::{Resource, Resources};
+    use betanet_fog::{Amounts, Resources};
     use proptest::prelude::*;
 
     use super::*;
@@ -292,7 +292,7 @@ mod tests {
             for (op, slot, rank, cpu) in ops {
                 if op == 3 {
                     let want = Want::new(
-                        &Resources::new([(Resource::Cpu, u64::from(cpu))]).unwrap(), 1, 0);
+                        &Resources::new(Amounts { cpu: cpu.into(), ..Amounts::default() }).unwrap(), 1, 0);
                     let until = key(rank + 20, slot);
                     let mut all: Vec<Key> = model.iter()
                         .filter(|(s, (r, c))| *c >= cpu && *r >= rank && **s % 3 != 0)

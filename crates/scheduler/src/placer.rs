@@ -34,9 +34,12 @@ pub enum Error {
     /// The node is not known.
     #[error("no such node")]
     Node,
-    /// A reservation with this ID exists.
-    #[error("the reservation exists")]
+    /// A reservation with this ID exists, or has no room.
+    #[error("the reservation exists already, or has no room")]
     Reservation,
+    /// Not the devices of such a demand.
+    #[error("not the devices of such a demand")]
+    Devices,
 }
 
 /// A copy that is to be placed.
@@ -99,7 +102,7 @@ struct Dropped {
 /// The placer: nodes, their live copies, and what is free.
 #[derive(Debug)]
 pub struct Placer {
-    fleet: Fleet,
+    pub(crate) fleet: Fleet,
 }
 
 impl Default for Placer {

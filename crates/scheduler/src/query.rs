@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
-use betanet_fog::{Need, Op, Reason, Resource, Strategy, Wishes, Word};
+use betanet_fog::{Attribute, Need, Op, Placement, Reason, Strategy, Word};
 use betanet_wire::NodeId;
 
 use crate::account::Account;
-use crate::attributes::{KeyId, NODE, REGION, ValueId, ZONE};
+use crate::attributes::{KeyId, REGION, ValueId, ZONE};
 use crate::class::{Class, Known};
 use crate::fit::Want;
 use crate::fleet::Fleet;
@@ -31,12 +31,12 @@ pub(crate) struct Term {
 }
 
 impl Attr {
-    fn of(fleet: &Fleet, name: &str, values: &[Word]) -> Self {
-        if name == NODE {
+    fn of(fleet: &Fleet, attribute: &Attribute, values: &[Word]) -> Self {
+        if *attribute == Attribute::Node {
             let slot = |hex: &Word| fleet.slot(&node_id(hex)?);
             return Self::Nodes(values.iter().filter_map(slot).collect());
         }
-        match fleet.attributes.key(name) {
+        match fleet.attributes.key(attribute.as_str()) {
             Some(key) => {
                 let value = |v: &Word| fleet.attributes.value(key, v);
                 Self::Values(key, values.iter().filter_map(value).collect())
@@ -133,7 +133,7 @@ impl<'a> Query<'a> {
         let wishes = request.wishes;
         let rule = request.rule();
         let term = |n: &Need| Term {
-            attr: Attr::of(fleet, &n.attr, &n.values),
+            attr: Attr::of(fleet, &n.attribute, &n.values),
             op: n.op,
         };
         let needs = wishes.need.iter().map(term).collect();
@@ -141,7 +141,7 @@ impl<'a> Query<'a> {
             Strategy::Affinity => wishes
                 .affinity
                 .iter()
-                .map(|p| (Attr::of(fleet, &p.attr, &p.values), i64::from(p.weight)))
+                .map(|p| (Attr::of(fleet, &p.attribute, &p.values), p.weight))
                 .collect(),
             _ => Vec::new(),
         };
@@ -194,10 +194,10 @@ impl<'a> Query<'a> {
             let (_, walked) = fleet.seats.total(r.level);
             self.limit = (2 * (fleet.drawn + 1)).div_ceil(walked.max(1)).max(2);
         }
-        let spread = &*r.wishes.spread;
-        self.spread = match fleet.groups.find(r.ns, r.group) {
-            Some(group) if spread == NODE => Spread::Node(group),
-            Some(group) if !spread.is_empty() => match fleet.attributes.key(spread) {
+        let group = fleet.groups.find(r.ns, r.group);
+        self.spread = match (&r.wishes.spread, group) {
+            (Some(Attribute::Node), Some(group)) => Spread::Node(group),
+            (Some(attribute), Some(group)) => match fleet.attributes.key(attribute.as_str()) {
                 Some(key) => {
                     fleet.watch(group, key);
                     Spread::Value(group, key)
@@ -266,7 +266,7 @@ impl<'a> Query<'a> {
         if node.level < r.level {
             return Some(Reason::Level);
         }
-        if node.rep < r.wishes.rep {
+        if u64::from(node.rep) < r.wishes.rep {
             return Some(Reason::Rep);
         }
         let fails = |t: &Term| t.attr.holds(slot, node) != (t.op == Op::In);
@@ -284,10 +284,7 @@ impl<'a> Query<'a> {
             return Some(Reason::Spread);
         }
         let cap = self.account(fleet, node).cap();
-        Resource::ALL
-            .into_iter()
-            .find(|x| r.resources.get(*x) > cap.get(*x))
-            .map(Resource::total)
+        r.resources.first_over(cap).map(Reason::total)
     }
 
     /// The first test that a node fails after those of free resources.
@@ -307,7 +304,7 @@ impl<'a> Query<'a> {
         self.unfit(fleet, slot, node)
             .or_else(|| {
                 let account = self.account(fleet, node);
-                account.short_of(self.request.resources).map(Resource::free)
+                account.short_of(self.request.resources).map(Reason::free)
             })
             .or_else(|| self.dear(node))
     }
@@ -318,15 +315,15 @@ impl<'a> Query<'a> {
     }
 }
 
-fn near(fleet: &Fleet, wishes: &Wishes) -> Near {
+fn near(fleet: &Fleet, wishes: &Placement) -> Near {
     let value = |key, word: &Word| match word.is_empty() {
         true => None,
         false => fleet.attributes.value(key, word),
     };
-    let region = value(REGION, &wishes.region);
+    let region = value(REGION, &wishes.near.region);
     Near {
-        node: wishes.near,
+        node: wishes.near.node,
         region,
-        zone: region.and_then(|_| value(ZONE, &wishes.zone)),
+        zone: region.and_then(|_| value(ZONE, &wishes.near.zone)),
     }
 }

@@ -1,6 +1,6 @@
 //! A task as the placer sees it.
 
-use betanet_fog::{Digest, Level, Resources, Strategy, TaskId, Tier, Wishes};
+use betanet_fog::{Digest, Level, Placement, Resources, Strategy, TaskId, Tier};
 use betanet_wire::NodeId;
 
 /// A task that is to be placed. Its copies differ in their numbers only.
@@ -10,7 +10,7 @@ pub struct Request<'a> {
     pub task: &'a TaskId,
     /// Namespace.
     pub ns: &'a str,
-    /// Group in the namespace, for [`Wishes::spread`].
+    /// Group in the namespace, for [`Placement::spread`].
     pub group: &'a str,
     /// Tier.
     pub tier: Tier,
@@ -23,7 +23,7 @@ pub struct Request<'a> {
     /// Resources of one copy.
     pub resources: &'a Resources,
     /// Conditions and preferences.
-    pub wishes: &'a Wishes,
+    pub wishes: &'a Placement,
     /// Module and inputs, with their sizes in bytes.
     pub blobs: &'a [(Digest, u64)],
     /// The day's secret seed S, of which draws are made.

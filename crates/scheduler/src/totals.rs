@@ -34,7 +34,7 @@ impl Totals {
     /// Price factor for a task that asks for `res`, in ppm.
     #[must_use]
     pub fn factor(&self, res: &Resources) -> u64 {
-        let asked = Resource::ALL.into_iter().filter(|r| res.get(*r) > 0);
+        let asked = Resource::ALL.iter().copied().filter(|r| res.get(*r) > 0);
         let fullest = asked
             .filter_map(|r| {
                 let (used, cap) = (self.reserved(r), self.capacity(r));
@@ -47,7 +47,7 @@ impl Totals {
     }
 
     pub(crate) fn add(&mut self, cap: &Resources, reserved: &Resources, price: u32) {
-        for r in Resource::ALL {
+        for r in Resource::ALL.iter().copied() {
             self.cap[r as usize] += u128::from(cap.get(r));
             self.reserved[r as usize] += u128::from(reserved.get(r));
         }
@@ -55,7 +55,7 @@ impl Totals {
     }
 
     pub(crate) fn remove(&mut self, cap: &Resources, reserved: &Resources, price: u32) {
-        for r in Resource::ALL {
+        for r in Resource::ALL.iter().copied() {
             self.cap[r as usize] -= u128::from(cap.get(r));
             self.reserved[r as usize] -= u128::from(reserved.get(r));
         }
@@ -69,7 +69,7 @@ impl Totals {
 
     /// Replaces what is reserved on a node that stays.
     pub(crate) fn replace(&mut self, old: &Resources, new: &Resources) {
-        for r in Resource::ALL {
+        for r in Resource::ALL.iter().copied() {
             let sum = &mut self.reserved[r as usize];
             *sum = *sum - u128::from(old.get(r)) + u128::from(new.get(r));
         }

@@ -61,7 +61,7 @@ impl Trust {
         if self.agreed < TRUSTED {
             return false;
         }
-        let number = draw(label::SPOT, &[seed, task, &copy.to_be_bytes()]);
+        let number = draw(label::SPOT, &[seed, &task.0, &copy.to_be_bytes()]);
         !number.is_multiple_of(u128::from(self.agreed.min(100)))
     }
 }
