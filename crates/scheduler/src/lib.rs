@@ -61,6 +61,7 @@
 extern crate alloc;
 
 mod account;
+mod answer;
 mod attributes;
 pub mod auction;
 pub mod batch;
@@ -74,6 +75,7 @@ mod groups;
 mod held;
 #[cfg(test)]
 mod laws;
+mod lots;
 #[cfg(test)]
 mod model;
 pub mod money;
@@ -92,11 +94,12 @@ mod totals;
 mod trust;
 mod weights;
 
+pub use answer::{AT_ONCE, Ended, Error, NewCopy, Placed, Placement, Usage, Why};
 pub use brake::{Brake, brake};
 pub use held::HELD_MAX;
 pub use near::TRIPS_MAX;
 pub use node::{COPIES_MAX, NodeSpec};
-pub use placer::{AT_ONCE, Ended, Error, NewCopy, Placed, Placement, Placer, Usage, Why};
+pub use placer::Placer;
 pub use queue::Place;
 pub use request::Request;
 pub use restore::Standing;

@@ -4,8 +4,9 @@ use betanet_fog::{Resource, Strategy};
 use betanet_wire::NodeId;
 
 use crate::account::DEVICE;
+use crate::answer::{Error, NewCopy};
 use crate::node::Live;
-use crate::placer::{Error, NewCopy, Placer};
+use crate::placer::Placer;
 use crate::request::Request;
 
 /// What decisions depend on beyond a node's description and its copies.
