@@ -28,6 +28,7 @@ use crate::lead::{HELD_MAX, Held, LEASE, Lead, RENEW};
 use crate::placer::Placer;
 use crate::record::{Change, Record};
 use crate::request::{Command, Event, Input, Item, Reply, Request, Transmit};
+use crate::state::snapshot::Standings;
 use crate::state::{Effect, State};
 
 /// Most outputs whose list of files is remembered.
@@ -176,7 +177,8 @@ impl<P: Placer> Coordinator<P> {
         parts: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, Damaged> {
         let mut this = Self::new(setup, placer, seed);
-        this.state = State::restore(parts)?;
+        let (state, standings) = State::restore(parts)?;
+        this.state = state;
         let mut nodes: Vec<(u64, NodeId)> = this.state.nodes.iter().map(|(id, n)| (n.joined, *id)).collect();
         nodes.sort_unstable();
         for (_, id) in nodes {
@@ -190,13 +192,22 @@ impl<P: Placer> Coordinator<P> {
         for (fence, task) in live {
             this.adopt(task, fence);
         }
+        for (id, standing) in standings.nodes {
+            this.placer.set_standing(&id, standing);
+        }
+        this.placer.set_counter(standings.counter);
         Ok(this)
     }
 
     /// The durable state in parts of at most 1 MiB, for the journal. It is the state after the record [`Self::last`].
     #[must_use]
     pub fn snapshot(&self) -> Vec<Vec<u8>> {
-        self.state.snapshot()
+        let standing = |id: &NodeId| (*id, self.placer.standing(id));
+        let standings = Standings {
+            counter: self.placer.counter(),
+            nodes: self.state.nodes.iter().map(|(id, _)| standing(id)).collect(),
+        };
+        self.state.snapshot(&standings)
     }
 
     /// Digest of the durable state: equal wherever the same records were applied.

@@ -111,6 +111,18 @@ pub trait Placer {
     /// The reasons.
     fn plan(&mut self, now: u64, wanted: &Wanted<'_>, no: u32, copies: usize) -> Result<Vec<Seat>, Why>;
 
+    /// What choices depend on beside nodes and copies: a node's turn, its failures in a row, the end of its rest in UNIX ms.
+    fn standing(&self, id: &NodeId) -> [u64; 3];
+
+    /// Sets what [`Self::standing`] gave.
+    fn set_standing(&mut self, id: &NodeId, standing: [u64; 3]);
+
+    /// The last turn that was given.
+    fn counter(&self) -> u64;
+
+    /// Sets the last turn that was given.
+    fn set_counter(&mut self, turn: u64);
+
     /// Counts a copy that a record placed. Nothing happens where [`Self::place`] placed it.
     fn adopt(&mut self, now: u64, wanted: &Wanted<'_>, copy: NewCopy, seat: Seat);
 

@@ -108,8 +108,32 @@ impl Placer for scheduler::Placer {
             number: u64::from(copy.no),
             fence: copy.fence,
         };
+        let devices: Vec<u8> = (0..64).filter(|n| seat.devices >> n & 1 == 1).collect();
         // A node that is gone has no room to count.
-        let _ = request(wanted, |r| self.adopt(now, r, new, &seat.node, seat.devices));
+        let _ = request(wanted, |r| self.adopt(now, r, new, &seat.node, &devices));
+    }
+
+    fn standing(&self, id: &NodeId) -> [u64; 3] {
+        let standing = self.standing(id).unwrap_or_default();
+        [standing.turn, u64::from(standing.failures), standing.rests_until]
+    }
+
+    fn set_standing(&mut self, id: &NodeId, [turn, failures, rests_until]: [u64; 3]) {
+        let standing = scheduler::Standing {
+            turn,
+            failures: u32::try_from(failures).unwrap_or(u32::MAX),
+            rests_until,
+        };
+        // The snapshot names no node that it does not describe.
+        let _ = self.set_standing(id, &standing);
+    }
+
+    fn counter(&self) -> u64 {
+        self.counter()
+    }
+
+    fn set_counter(&mut self, turn: u64) {
+        self.set_counter(turn);
     }
 
     fn end(&mut self, now: u64, fence: u64, how: Freed<'_>) {

@@ -4,7 +4,7 @@ pub(crate) mod history;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
 mod nodes_apply;
-mod snapshot;
+pub(crate) mod snapshot;
 pub(crate) mod tasks;
 mod tasks_apply;
 pub(crate) mod tokens;

@@ -3,14 +3,18 @@
 //! `cargo run --release -p betanet-scheduler --example decide [nodes]…` keeps each fleet at about half of its capacity: after
 //! every decision one older copy ends. A decision holds the tests, the choice, the reservation and the change of every index.
 #![allow(clippy::print_stdout, reason = "that is what an example is for")]
-#![allow(clippy::disallowed_methods, reason = "measuring is looking at the clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "measuring is looking at the clock"
+)]
 
 use std::collections::VecDeque;
 use std::error::Error;
 use std::time::Instant;
 
 use betanet_fog::{
-    Kind, Level, Need, Op, Preference, Resource, Resources, Strategy, Tier, Wishes, Word,
+    Affinity, Amounts, Attribute, Kind, Level, Near, Need, Op, Placement, Resources, Strategy,
+    TaskId, Tier, Word,
 };
 use betanet_scheduler::{Ended, NewCopy, NodeSpec, Placer, Request};
 use betanet_wire::NodeId;
@@ -22,7 +26,10 @@ const COPIES: usize = 4;
 const NOW: u64 = 1_790_000_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut sizes: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
+    let mut sizes: Vec<usize> = std::env::args()
+        .skip(1)
+        .map(|a| a.parse())
+        .collect::<Result<_, _>>()?;
     if sizes.is_empty() {
         sizes = vec![10_000, 100_000];
     }
@@ -40,7 +47,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
 }
@@ -63,14 +73,14 @@ fn spec(n: u64, dice: &mut Dice) -> Result<NodeSpec, Box<dyn Error>> {
     let disk = if dice.below(2) == 0 { "ssd" } else { "hdd" };
     Ok(NodeSpec {
         id: id(n),
-        capacity: Resources::new([
-            (Resource::Cpu, 16_000 << dice.below(3)),
-            (Resource::Memory, (64 << 30) << dice.below(3)),
-            (Resource::Storage, 1 << 40),
-            (Resource::Gpu, if gpu { 8_000 } else { 0 }),
-            (Resource::Bandwidth, 10_000_000_000),
-            (Resource::Relay, 100_000_000 + 50_000_000 * dice.below(10)),
-        ])?,
+        capacity: Resources::new(Amounts {
+            cpu: 16_000 << dice.below(3),
+            memory: (64 << 30) << dice.below(3),
+            storage: 1 << 40,
+            gpu: if gpu { 8_000 } else { 0 },
+            bandwidth: 10_000_000_000,
+            relay: 100_000_000 + 50_000_000 * dice.below(10),
+        })?,
         kind: Kind::Compute,
         model: word(["", "t4", "a10", "v100", "a100", "h100"][usize::try_from(model)?]),
         org: word(&format!("org-{}", dice.below(200))),
@@ -84,42 +94,53 @@ fn spec(n: u64, dice: &mut Dice) -> Result<NodeSpec, Box<dyn Error>> {
 }
 
 /// A task's shape: one in four asks for devices, one in four for a zone, one in four has preferences.
-fn shape(dice: &mut Dice, nodes: u64) -> Result<(Resources, Wishes), Box<dyn Error>> {
+fn shape(dice: &mut Dice, nodes: u64) -> Result<(Resources, Placement), Box<dyn Error>> {
     let gpu = match dice.below(8) {
         0 => 1_000,
         1 => 100 + dice.below(800),
         _ => 0,
     };
-    let resources = Resources::new([
-        (Resource::Cpu, 250 + 250 * dice.below(16)),
-        (Resource::Memory, (1 << 30) + (dice.below(16) << 30)),
-        (Resource::Storage, dice.below(8) << 30),
-        (Resource::Gpu, gpu),
-        (Resource::Relay, 1_000_000),
-    ])?;
+    let resources = Resources::new(Amounts {
+        cpu: 250 + 250 * dice.below(16),
+        memory: (1 << 30) + (dice.below(16) << 30),
+        storage: dice.below(8) << 30,
+        gpu,
+        bandwidth: 0,
+        relay: 1_000_000,
+    })?;
     let zone = dice.below(20);
-    let mut wishes = Wishes {
-        near: Some(id(dice.below(nodes))),
-        region: word(&format!("r{}", zone / 4)),
-        zone: word(&format!("z{zone}")),
-        ..Wishes::default()
-    };
+    let mut need = Vec::new();
     if dice.below(4) == 0 {
-        wishes.need.push(Need {
-            attr: word("zone"),
+        need.push(Need {
+            attribute: Attribute::Zone,
             op: Op::In,
-            values: vec![word(&format!("z{}", dice.below(20)))],
+            values: vec![word(&format!("z{}", dice.below(20)))].try_into()?,
         });
     }
+    let mut affinity = Vec::new();
     if dice.below(4) == 0 {
-        for (attr, value, weight) in [("disk", "ssd", 30), ("region", "r1", 20)] {
-            wishes.affinity.push(Preference {
-                attr: word(attr),
-                values: vec![word(value)],
+        for (attribute, value, weight) in [
+            (Attribute::Label(word("disk")), "ssd", 30),
+            (Attribute::Region, "r1", 20),
+        ] {
+            affinity.push(Affinity {
+                attribute,
+                values: vec![word(value)].try_into()?,
                 weight,
             });
         }
     }
+    let wishes = Placement {
+        affinity: affinity.try_into()?,
+        near: Near {
+            node: Some(id(dice.below(nodes))),
+            region: word(&format!("r{}", zone / 4)),
+            zone: word(&format!("z{zone}")),
+        },
+        need: need.try_into()?,
+        rep: 0,
+        spread: None,
+    };
     Ok((resources, wishes))
 }
 
@@ -139,16 +160,22 @@ fn measure(size: usize, strategy: Strategy) -> Result<(), Box<dyn Error>> {
         let spec = spec(n, &mut dice)?;
         placer.put(&spec);
         placer.set_active(&spec.id, true, true)?;
-        let trips: Vec<_> = (0..16).map(|_| (id(dice.below(nodes)), 1 + dice.below(200))).collect();
+        let trips: Vec<_> = (0..16)
+            .map(|_| (id(dice.below(nodes)), 1 + dice.below(200)))
+            .collect();
         placer.measured(NOW, &spec.id, &trips)?;
     }
     let with_nodes = resident();
-    let shapes: Vec<_> = (0..1_000).map(|_| shape(&mut dice, nodes)).collect::<Result<_, _>>()?;
+    let shapes: Vec<_> = (0..1_000)
+        .map(|_| shape(&mut dice, nodes))
+        .collect::<Result<_, _>>()?;
     let full = size * COPIES;
     let mut live: VecDeque<u64> = VecDeque::new();
     let mut times = Vec::with_capacity(MEASURED);
     let (mut placed, mut ends, mut ending) = (0usize, 0u64, std::time::Duration::ZERO);
-    let blobs: Vec<_> = (0u8..50).map(|i| [([i; 32], 1_000u64), ([i / 2 + 100; 32], 5_000)]).collect();
+    let blobs: Vec<_> = (0u8..50)
+        .map(|i| [([i; 32], 1_000u64), ([i / 2 + 100; 32], 5_000)])
+        .collect();
     let mut with_copies = 0;
     for i in 0..full + MEASURED {
         let measured = i >= full;
@@ -157,7 +184,7 @@ fn measure(size: usize, strategy: Strategy) -> Result<(), Box<dyn Error>> {
         }
         let (resources, wishes) = &shapes[usize::try_from(dice.below(1_000))?];
         let fence = u64::try_from(i)?;
-        let task = betanet_keys::hash(&[&fence.to_be_bytes()]);
+        let task = TaskId(betanet_keys::hash(&[&fence.to_be_bytes()]));
         let blob = &blobs[usize::try_from(dice.below(50))?];
         let request = Request {
             task: &task,
@@ -197,7 +224,13 @@ fn measure(size: usize, strategy: Strategy) -> Result<(), Box<dyn Error>> {
             ends += 1;
         }
     }
-    report(size, strategy, &mut times, placed, ends as f64 / ending.as_secs_f64());
+    report(
+        size,
+        strategy,
+        &mut times,
+        placed,
+        ends as f64 / ending.as_secs_f64(),
+    );
     if strategy == Strategy::RoundRobin {
         let per = |a: u64, b: u64, n: usize| a.saturating_sub(b) / u64::try_from(n).unwrap_or(1);
         println!(

@@ -13,7 +13,7 @@ const DEVICES: usize = 64;
 /// Capacity of a node and the part that is reserved.
 ///
 /// A reservation is a [`Grant`], which only [`Self::reserve`] makes and which [`Self::release`] takes back. So no more than
-/// the capacity can be promised, unless the capacity itself is lowered afterwards.
+/// the capacity can be promised, unless the capacity itself is lowered afterwards; [`Self::impose`] is for what was promised before.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Account {
     cap: Resources,
@@ -120,7 +120,10 @@ impl Account {
 
     /// The first resource of which too little is free.
     pub(crate) fn short_of(&self, want: &Resources) -> Option<Resource> {
-        Resource::ALL.iter().copied().find(|r| self.is_short(want, *r))
+        Resource::ALL
+            .iter()
+            .copied()
+            .find(|r| self.is_short(want, *r))
     }
 
     /// Whether too little of `r` is free.
@@ -147,20 +150,22 @@ impl Account {
         })
     }
 
-    /// Reserves amounts and devices without a test: a record says that they were free.
-    pub(crate) fn hold(&mut self, want: &Resources, devices: u64) -> Grant {
+    /// Reserves on these devices what a journal says is reserved, even beyond a capacity that was lowered.
+    pub(crate) fn impose(&mut self, want: &Resources, devices: u64) -> Option<Grant> {
+        let sum = self.reserved.checked_add(want)?;
+        let count = usize::try_from(u64::BITS - devices.leading_zeros()).unwrap_or(DEVICES);
+        if self.used.len() < count {
+            self.used.resize(count, 0);
+        }
         let part = Self::part(want);
         for (_, used) in self.on(devices) {
             *used = used.saturating_add(part);
         }
-        // A sum beyond the bounds comes from no record of ours; releasing it takes no more than is there.
-        if let Some(sum) = self.reserved.checked_add(want) {
-            self.reserved = sum;
-        }
-        Grant {
+        self.reserved = sum;
+        Some(Grant {
             amounts: *want,
             devices,
-        }
+        })
     }
 
     /// Takes a reservation back.
@@ -241,9 +246,7 @@ impl Trial {
 
     /// Whether a reservation holds some of what the demand is short of.
     pub(crate) fn helps(&self, want: &Resources, grant: &Grant) -> bool {
-        let mut held = Resource::ALL
-            .iter()
-            .filter(|r| grant.amounts.get(**r) > 0);
+        let mut held = Resource::ALL.iter().filter(|r| grant.amounts.get(**r) > 0);
         held.any(|r| self.0.is_short(want, *r))
     }
 }
@@ -272,11 +275,21 @@ mod tests {
     use super::*;
 
     fn gpus(n: u64) -> Resources {
-        Resources::new(Amounts { cpu: 8_000, gpu: n, ..Amounts::default() }).unwrap()
+        Resources::new(Amounts {
+            cpu: 8_000,
+            gpu: n,
+            ..Amounts::default()
+        })
+        .unwrap()
     }
 
     fn want(gpu: u64) -> Resources {
-        Resources::new(Amounts { cpu: 100, gpu, ..Amounts::default() }).unwrap()
+        Resources::new(Amounts {
+            cpu: 100,
+            gpu,
+            ..Amounts::default()
+        })
+        .unwrap()
     }
 
     #[test]

@@ -217,18 +217,34 @@ mod tests {
         };
         let with = |e: Ending<'static>| credit(&[(20, TASK), (20, e)]).percent;
         assert_eq!(with(lost), 25);
-        let own = Ending { reason: Some(Reason::Exit), ..lost };
+        let own = Ending {
+            reason: Some(Reason::Exit),
+            ..lost
+        };
         assert_eq!(with(own), 0, "the program's own failure");
-        for waited in [&[Reason::Need] as &[Reason], &[Reason::GpuTotal], &[Reason::Quota]] {
+        for waited in [
+            &[Reason::Need] as &[Reason],
+            &[Reason::GpuTotal],
+            &[Reason::Quota],
+        ] {
             assert_eq!(with(Ending { waited, ..lost }), 0, "{waited:?}");
         }
-        assert_eq!(with(Ending { waited: &[Reason::CpuFree], ..lost }), 25);
+        assert_eq!(
+            with(Ending {
+                waited: &[Reason::CpuFree],
+                ..lost
+            }),
+            25
+        );
         let expired = Ending {
             state: TaskState::Expired,
             ..lost
         };
         assert_eq!(with(expired), 25);
-        let tight = Ending { deadline: 71_000, ..expired };
+        let tight = Ending {
+            deadline: 71_000,
+            ..expired
+        };
         assert_eq!(with(tight), 0, "no slack was given");
         let cancelled = Ending {
             state: TaskState::Cancelled,

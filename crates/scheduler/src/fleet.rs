@@ -1,5 +1,7 @@
 //! All nodes with their live copies, kept in every index.
 
+mod reserve;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -12,20 +14,11 @@ use crate::class::{Bounds, Classes, Order};
 use crate::fit::Fit;
 use crate::groups::{GroupId, Groups};
 use crate::held::Held;
+use crate::lots::Lots;
 use crate::near::Trips;
 use crate::node::{FAILURES, Live, Node, NodeSpec, REST};
 use crate::seats::Seats;
 use crate::totals::Totals;
-
-/// Lots that an auction sold, set aside on one node.
-#[derive(Debug)]
-pub(crate) struct Lots {
-    pub(crate) slot: u32,
-    pub(crate) account: Account,
-    pub(crate) grant: Grant,
-    /// Its hour is over: it is given back with its last copy.
-    pub(crate) over: bool,
-}
 
 /// All nodes.
 #[derive(Debug)]
@@ -50,7 +43,7 @@ pub(crate) struct Fleet {
     now: u64,
 }
 
-fn index(n: u32) -> usize {
+pub(crate) fn index(n: u32) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
@@ -305,68 +298,6 @@ impl Fleet {
         };
         self.refresh(slot);
         Some((live, released))
-    }
-
-    /// Reserves resources on a node, or in lots that are set aside there.
-    pub(crate) fn reserve(
-        &mut self,
-        slot: u32,
-        lots: Option<&[u8; 16]>,
-        want: &Resources,
-    ) -> Option<Grant> {
-        match lots {
-            Some(id) => self.lots.get_mut(id)?.account.reserve(want),
-            None => self.node_mut(slot)?.account.reserve(want),
-        }
-    }
-
-    /// Reserves what a record says, free or not.
-    pub(crate) fn hold(
-        &mut self,
-        slot: u32,
-        lots: Option<&[u8; 16]>,
-        want: &Resources,
-        mask: u64,
-    ) -> Option<Grant> {
-        let account = match lots {
-            Some(id) => &mut self.lots.get_mut(id)?.account,
-            None => &mut self.node_mut(slot)?.account,
-        };
-        Some(account.hold(want, mask))
-    }
-
-    /// Gives back what was reserved without a copy.
-    pub(crate) fn release(&mut self, slot: u32, grant: Grant) {
-        if let Some(node) = self.node_mut(slot) {
-            node.account.release(grant);
-        }
-        self.refresh(slot);
-    }
-
-    /// Sets resources of a node aside, if they are free.
-    pub(crate) fn open_lots(&mut self, slot: u32, id: [u8; 16], amounts: &Resources) -> bool {
-        let Some(grant) = self.reserve(slot, None, amounts) else {
-            return false;
-        };
-        let lots = Lots {
-            slot,
-            account: Account::new(*amounts),
-            grant,
-            over: false,
-        };
-        self.lots.insert(id, lots);
-        self.refresh(slot);
-        true
-    }
-
-    /// Gives lots back whose hour is over and which no copy uses.
-    pub(crate) fn close_lots(&mut self, id: &[u8; 16]) {
-        let unused = |l: &Lots| l.over && *l.account.reserved() == Resources::ZERO;
-        if self.lots.get(id).is_some_and(unused)
-            && let Some(lots) = self.lots.remove(id)
-        {
-            self.release(lots.slot, lots.grant);
-        }
     }
 
     /// Undoes [`Self::remove`]. The group is entered again by the caller.

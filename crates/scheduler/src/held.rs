@@ -80,3 +80,36 @@ impl Held {
             .map(|h| (h.slot, h.serial))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob(n: usize) -> Digest {
+        let mut out = [0; 32];
+        out[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        out
+    }
+
+    #[test]
+    fn the_newest_holders_and_pairs_are_remembered() {
+        let mut held = Held::default();
+        for n in 0..70 {
+            held.add(n, &blob(0), 1, n);
+        }
+        let kept: Vec<u64> = held
+            .holders(70, &blob(0))
+            .map(|(_, serial)| serial)
+            .collect();
+        assert_eq!(kept, (6..70).collect::<Vec<u64>>());
+        for n in 1..=HELD_MAX {
+            held.add(100, &blob(n), 1, 1);
+        }
+        assert_eq!(held.holders(100, &blob(0)).count(), 0);
+        assert!(held.ages.len() <= HELD_MAX && held.blobs.len() <= HELD_MAX);
+        assert_eq!(held.holders(100 + KEPT, &blob(HELD_MAX)).count(), 1);
+        assert_eq!(held.holders(101 + KEPT, &blob(HELD_MAX)).count(), 0);
+        held.add(101 + KEPT, &blob(0), 1, 1);
+        assert_eq!((held.ages.len(), held.blobs.len()), (1, 1));
+    }
+}

@@ -224,9 +224,20 @@ impl World {
             bandwidth: 0,
         })
         .unwrap();
-        let level = d.of(&[Level::Public, Level::Public, Level::Public, Level::Private, Level::Secret]);
+        let level = d.of(&[
+            Level::Public,
+            Level::Public,
+            Level::Public,
+            Level::Private,
+            Level::Secret,
+        ]);
         let blobs: Vec<(Digest, u64)> = (0..2u8)
-            .map(|i| ([i + u8::try_from(d.below(2)).unwrap(); 32], u64::from(d.below(90))))
+            .map(|i| {
+                (
+                    [i + u8::try_from(d.below(2)).unwrap(); 32],
+                    u64::from(d.below(90)),
+                )
+            })
             .collect();
         let failed: Vec<NodeId> = (0..d.below(3)).map(|_| id(d.below(14))).collect();
         let apart = [d.of(&[None, Some("a"), Some("x")])];
@@ -272,10 +283,16 @@ impl World {
         assert_eq!(self.placer.live(), self.model.copies.len());
         for n in &self.model.nodes {
             let usage = self.placer.node(&n.spec.id).unwrap();
-            let reserved: Vec<u64> = Resource::ALL.iter().map(|r| usage.reserved.get(*r)).collect();
+            let reserved: Vec<u64> = Resource::ALL
+                .iter()
+                .map(|r| usage.reserved.get(*r))
+                .collect();
             assert_eq!(reserved, self.model.reserved(n));
             let (load, copies, _) = self.model.load(n);
-            assert_eq!((usage.load.min((1 << 53) - 1), usage.copies), (load, copies));
+            assert_eq!(
+                (usage.load.min((1 << 53) - 1), usage.copies),
+                (load, copies)
+            );
         }
         for r in Resource::ALL.iter().copied() {
             let active = self.model.nodes.iter().filter(|n| n.active);

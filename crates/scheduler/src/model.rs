@@ -128,7 +128,9 @@ impl Model {
         }
         if gpu < 1_000 {
             let fits = free.iter().enumerate().filter(|(_, f)| **f >= gpu);
-            return fits.min_by_key(|(i, f)| (**f, *i)).map(|(i, _)| [byte(i)].to_vec());
+            return fits
+                .min_by_key(|(i, f)| (**f, *i))
+                .map(|(i, _)| [byte(i)].to_vec());
         }
         let count = usize::try_from(gpu / 1_000).unwrap();
         let whole = free.iter().enumerate().filter(|(_, f)| **f == 1_000);
@@ -180,7 +182,13 @@ impl Model {
         n.active && n.work && self.on(n).count() < 1_024 && n.rests_until <= now
     }
 
-    fn why_not(&self, now: u64, r: &Request<'_>, apart: &[Option<String>], n: &MNode) -> Option<Reason> {
+    fn why_not(
+        &self,
+        now: u64,
+        r: &Request<'_>,
+        apart: &[Option<String>],
+        n: &MNode,
+    ) -> Option<Reason> {
         let w = r.wishes;
         if !self.state(now, n) {
             return Some(Reason::State);
@@ -248,7 +256,13 @@ impl Model {
         (load, self.on(n).count(), n.spec.id)
     }
 
-    fn key(&self, now: u64, r: &Request<'_>, rule: Strategy, n: &MNode) -> (i64, i64, i128, NodeId) {
+    fn key(
+        &self,
+        now: u64,
+        r: &Request<'_>,
+        rule: Strategy,
+        n: &MNode,
+    ) -> (i64, i64, i128, NodeId) {
         let int = |x: u64| i64::try_from(x).unwrap_or(i64::MAX);
         let (load, copies, id) = self.load(n);
         let load = i128::from(load) << 11 | i128::try_from(copies).unwrap();
@@ -270,7 +284,11 @@ impl Model {
                     .filter(|(b, _)| n.held.get(b).is_some_and(fresh))
                     .map(|(_, size)| size)
                     .sum();
-                let which = if r.resources.get(Resource::Gpu) > 0 { GPU } else { 0 };
+                let which = if r.resources.get(Resource::Gpu) > 0 {
+                    GPU
+                } else {
+                    0
+                };
                 let cap = amounts(&n.spec.capacity)[which];
                 let free = cap.saturating_sub(self.reserved(n)[which]);
                 (-sum, -int(bytes), free.into(), id)
@@ -278,7 +296,9 @@ impl Model {
             Strategy::Proximity => {
                 let w = &r.wishes.near;
                 let trip = w.node.and_then(|to| n.trips.get(&to));
-                let trip = trip.filter(|(_, at)| at + 600_000 >= now).map(|(ms, _)| *ms);
+                let trip = trip
+                    .filter(|(_, at)| at + 600_000 >= now)
+                    .map(|(ms, _)| *ms);
                 let d = trip.unwrap_or_else(|| {
                     if w.region.is_empty() || n.spec.region != w.region {
                         200
@@ -315,7 +335,8 @@ impl Model {
                 return None;
             }
             for k in 0..64u64 {
-                let parts: [&[u8]; 4] = [r.seed, &r.task.0, &number.to_be_bytes(), &k.to_be_bytes()];
+                let parts: [&[u8]; 4] =
+                    [r.seed, &r.task.0, &number.to_be_bytes(), &k.to_be_bytes()];
                 let mut x = draw("BN-FOG-RELAY1", &parts) % total;
                 for n in &walked {
                     if x < weight(n) {
@@ -348,9 +369,9 @@ impl Model {
         };
         let mut found = Vec::new();
         for n in &self.nodes {
-            let free_alone = self.why_not(now, r, apart, n).is_some_and(|w| {
-                Resource::ALL.iter().any(|x| Reason::free(*x) == w)
-            });
+            let free_alone = self
+                .why_not(now, r, apart, n)
+                .is_some_and(|w| Resource::ALL.iter().any(|x| Reason::free(*x) == w));
             if r.failed.contains(&n.spec.id) != second
                 || !free_alone
                 || self.dear(now, r, n).is_some()
@@ -374,7 +395,9 @@ impl Model {
         }
         found.sort();
         found.truncate(64);
-        let best = found.into_iter().min_by_key(|(load, lost)| (lost.len(), *load))?;
+        let best = found
+            .into_iter()
+            .min_by_key(|(load, lost)| (lost.len(), *load))?;
         Some((best.0.2, best.1))
     }
 

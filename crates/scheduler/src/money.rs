@@ -95,7 +95,11 @@ mod tests {
         }
         assert_eq!(shares(10, 0), (0, 0));
         let bill = Bill {
-            resources: Resources::new(Amounts { cpu: 1_000, ..Amounts::default() }).unwrap(),
+            resources: Resources::new(Amounts {
+                cpu: 1_000,
+                ..Amounts::default()
+            })
+            .unwrap(),
             tier: Tier::Gold,
             quorum: 0,
             factor: 1_000_000,

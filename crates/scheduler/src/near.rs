@@ -74,3 +74,32 @@ fn drop_trip(to: &mut BTreeMap<NodeId, BTreeMap<u32, Trip>>, id: &NodeId, slot: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: usize) -> NodeId {
+        let mut out = [0; 20];
+        out[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        NodeId(out)
+    }
+
+    #[test]
+    fn the_newest_measurements_of_a_node_are_remembered() {
+        let mut trips = Trips::default();
+        for n in 0..=TRIPS_MAX {
+            trips.add(5, 1, id(n), 7);
+        }
+        assert_eq!(trips.between(5, 1, &id(0)), None);
+        assert_eq!(trips.between(5, 1, &id(1)), Some(7));
+        trips.add(6, 1, id(1), 9);
+        assert_eq!(trips.between(6 + FRESH, 1, &id(1)), Some(9));
+        assert_eq!(trips.between(7 + FRESH, 1, &id(1)), None);
+        assert!(trips.to.len() <= TRIPS_MAX);
+        trips.add(7 + FRESH, 1, id(3), 1);
+        assert_eq!(trips.to.len(), 1, "old ones are gone");
+        trips.remove(1);
+        assert!(trips.to.is_empty() && trips.by.is_empty());
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use betanet_fog::{Kind, Level, Resource, Resources, Strategy, Tier, Wishes};
+use betanet_fog::{Amounts, Kind, Level, Placement, Resource, Resources, Strategy, TaskId, Tier};
 use betanet_scheduler::{NewCopy, NodeSpec, Placer, Request};
 use betanet_wire::NodeId;
 
@@ -28,13 +28,19 @@ pub(crate) struct Outcome {
     pub(crate) free: u64,
 }
 
+/// Whole devices, and a share of one.
+fn split(r: &Resources) -> (u64, u64) {
+    (r.gpu() / 1_000, r.gpu() % 1_000)
+}
+
 fn amounts(cpu: u64, memory: u64, gpu: u64) -> Result<Resources, String> {
-    Resources::new([
-        (Resource::Cpu, cpu),
-        (Resource::Memory, memory << 20),
-        (Resource::Gpu, gpu),
-    ])
-    .map_err(|e| e.to_string())
+    Resources::new(Amounts {
+        cpu,
+        memory: memory << 20,
+        gpu,
+        ..Amounts::default()
+    })
+    .map_err(|e| format!("{e:?}"))
 }
 
 /// Reads the trace.
@@ -104,7 +110,7 @@ pub(crate) fn place(trace: &Trace, strategy: Strategy) -> Result<Outcome, String
     let mut out = Outcome::default();
     let mut devices = Devices::new(&trace.nodes);
     for (fence, resources) in (0u64..).zip(&trace.tasks) {
-        let task = betanet_keys::hash(&[b"task", &fence.to_be_bytes()]);
+        let task = TaskId(betanet_keys::hash(&[b"task", &fence.to_be_bytes()]));
         let request = Request {
             task: &task,
             ns: "openb",
@@ -114,7 +120,7 @@ pub(crate) fn place(trace: &Trace, strategy: Strategy) -> Result<Outcome, String
             level: Level::Public,
             strategy,
             resources,
-            wishes: &Wishes::default(),
+            wishes: &Placement::default(),
             blobs: &[],
             seed: &[1; 32],
             factor: 1_000_000,
@@ -124,7 +130,9 @@ pub(crate) fn place(trace: &Trace, strategy: Strategy) -> Result<Outcome, String
             reservation: None,
         };
         let copy = NewCopy { number: 0, fence };
-        let placed = placer.place(0, &request, &[copy]).map_err(|e| e.to_string())?;
+        let placed = placer
+            .place(0, &request, &[copy])
+            .map_err(|e| e.to_string())?;
         match placed.and_then(|p| p.copies.into_iter().next()) {
             Some(at) => {
                 devices.take(&at.node, &at.devices, resources)?;
@@ -193,7 +201,7 @@ struct Free {
 
 impl Free {
     fn fits(&self, want: &Resources) -> bool {
-        let (whole, share) = want.devices();
+        let (whole, share) = split(want);
         let [cpu, memory, _] = self.free;
         want.get(Resource::Cpu) <= cpu
             && want.get(Resource::Memory) <= memory
@@ -203,7 +211,7 @@ impl Free {
 
     /// The fullest device that holds a share, or the first free ones.
     fn pick(&self, want: &Resources) -> Vec<u8> {
-        let (whole, share) = want.devices();
+        let (whole, share) = split(want);
         let mut at: Vec<(u64, u8)> = self.devices.iter().copied().zip(0..).collect();
         let count = if share > 0 {
             at.retain(|(d, _)| *d >= share);
@@ -221,7 +229,7 @@ impl Devices {
     fn new(nodes: &[NodeSpec]) -> Self {
         let free = |n: &NodeSpec| Free {
             free: [Resource::Cpu, Resource::Memory, Resource::Gpu].map(|r| n.capacity.get(r)),
-            devices: (0..n.capacity.devices().0).map(|_| 1_000).collect(),
+            devices: (0..split(&n.capacity).0).map(|_| 1_000).collect(),
         };
         Self(nodes.iter().map(|n| (n.id, free(n))).collect())
     }
@@ -229,10 +237,14 @@ impl Devices {
     fn take(&mut self, id: &NodeId, devices: &[u8], want: &Resources) -> Result<(), String> {
         let node = self.0.get_mut(id).ok_or("unknown node")?;
         let over = || format!("{id} holds more than it has");
-        for (free, r) in node.free.iter_mut().zip([Resource::Cpu, Resource::Memory, Resource::Gpu]) {
+        for (free, r) in node
+            .free
+            .iter_mut()
+            .zip([Resource::Cpu, Resource::Memory, Resource::Gpu])
+        {
             *free = free.checked_sub(want.get(r)).ok_or_else(over)?;
         }
-        let (whole, share) = want.devices();
+        let (whole, share) = split(want);
         let count = if share > 0 { 1 } else { whole };
         if devices.len() as u64 != count {
             return Err(format!("{id} gave {} devices", devices.len()));
@@ -254,7 +266,7 @@ impl Devices {
         }
         let (mut sum, mut weight) = (0, 0);
         for (want, times) in shapes.values() {
-            let (_, share) = want.devices();
+            let (_, share) = split(want);
             let part = if share > 0 { share } else { 1_000 };
             weight += times;
             for node in self.0.values() {

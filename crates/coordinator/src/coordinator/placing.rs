@@ -290,7 +290,8 @@ impl<P: Placer> Coordinator<P> {
 
     /// Tells the placer of a copy.
     pub(super) fn adopt(&mut self, id: TaskId, fence: u64) {
-        let ms = self.clock.ms();
+        // The record's time: so every replica's placer comes out alike.
+        let ms = self.state.ts;
         let secret = self.secret();
         let Some(row) = self.state.tasks.get(&id) else {
             return;
@@ -320,7 +321,8 @@ impl<P: Placer> Coordinator<P> {
 
     /// Tells the placer that a copy ended.
     pub(super) fn release(&mut self, fence: u64, id: TaskId, how: How) {
-        let ms = self.clock.ms();
+        // The record's time: so every replica's placer comes out alike.
+        let ms = self.state.ts;
         if let Some(lead) = &mut self.lead {
             lead.pulses.spare(fence);
             lead.agenda.live.remove(&fence);

@@ -35,6 +35,14 @@ enum Tag {
     Seed,
     Event,
     Counts,
+    Standing,
+}
+
+/// What a placer's choices depend on beside nodes and copies. It follows from the records too, but no row of the state has it.
+#[derive(Debug, Default)]
+pub(crate) struct Standings {
+    pub(crate) counter: u64,
+    pub(crate) nodes: Vec<(NodeId, [u64; 3])>,
 }
 
 struct Rows<'a> {
@@ -89,22 +97,31 @@ impl State {
     }
 
     /// The state in parts of at most 1 MiB.
-    pub(crate) fn snapshot(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn snapshot(&self, standings: &Standings) -> Vec<Vec<u8>> {
         let mut parts = Vec::new();
         let mut part: Vec<u8> = Vec::new();
-        self.rows(&mut |row| {
+        let mut add = |row: &[u8]| {
             if !part.is_empty() && part.len() + row.len() > PART {
                 parts.push(core::mem::take(&mut part));
             }
             part.extend_from_slice(row);
-        });
+        };
+        self.rows(&mut add);
+        let mut rows = Rows { out: &mut add };
+        rows.row(Tag::Standing, &None::<NodeId>, &[standings.counter, 0, 0]);
+        for (id, standing) in &standings.nodes {
+            rows.row(Tag::Standing, &Some(*id), standing);
+        }
         parts.push(part);
         parts
     }
 
     /// The state of a snapshot.
-    pub(crate) fn restore<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, Damaged> {
+    pub(crate) fn restore<'a>(
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(Self, Standings), Damaged> {
         let mut state = Self::default();
+        let mut standings = Standings::default();
         let mut whole = false;
         for part in parts {
             let mut rest = part;
@@ -112,14 +129,18 @@ impl State {
                 let mut r = Reader::new(rest);
                 let row = r.skip().map_err(|_| Damaged("snapshot"))?;
                 rest = rest.get(row.len()..).unwrap_or_default();
-                whole |= state.restore_row(row)?;
+                whole |= state.restore_row(row, &mut standings)?;
             }
         }
-        if whole { Ok(state) } else { Err(Damaged("snapshot")) }
+        if whole {
+            Ok((state, standings))
+        } else {
+            Err(Damaged("snapshot"))
+        }
     }
 
     /// Adds a row. Returns whether it was the head.
-    fn restore_row(&mut self, row: &[u8]) -> Result<bool, Damaged> {
+    fn restore_row(&mut self, row: &[u8], standings: &mut Standings) -> Result<bool, Damaged> {
         let mut reader = Reader::new(row);
         let r = &mut reader;
         enter(r, 3)?;
@@ -167,6 +188,12 @@ impl State {
         } else if tag == Tag::Counts as u8 {
             let _: u8 = Row::get(r)?;
             self.history.push_back(Counts::get(r)?);
+        } else if tag == Tag::Standing as u8 {
+            let (id, standing): (Option<NodeId>, [u64; 3]) = (Row::get(r)?, Row::get(r)?);
+            match id {
+                Some(id) => standings.nodes.push((id, standing)),
+                None => standings.counter = standing[0],
+            }
         } else {
             return Err(Damaged("snapshot"));
         }

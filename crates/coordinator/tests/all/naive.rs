@@ -261,6 +261,22 @@ impl Placer for Naive {
         self.all(now, wanted, &copies).map(|s| s.seats)
     }
 
+    fn standing(&self, id: &NodeId) -> [u64; 3] {
+        self.nodes.get(id).map_or([0; 3], |p| [0, u64::from(p.failures), p.rests])
+    }
+
+    fn set_standing(&mut self, id: &NodeId, [_, failures, rests]: [u64; 3]) {
+        if let Some(place) = self.nodes.get_mut(id) {
+            (place.failures, place.rests) = (failures as u32, rests);
+        }
+    }
+
+    fn counter(&self) -> u64 {
+        0
+    }
+
+    fn set_counter(&mut self, _: u64) {}
+
     fn adopt(&mut self, _: u64, wanted: &Wanted<'_>, copy: NewCopy, seat: Seat) {
         self.live.entry(copy.fence).or_insert_with(|| Self::live_of(wanted, seat));
     }

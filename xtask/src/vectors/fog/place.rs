@@ -29,7 +29,10 @@ struct Live {
     blobs: Vec<Digest>,
 }
 
-pub(crate) fn run(case: &Value) -> Outcome {
+/// The section, and what runs a case of it.
+pub(crate) const SECTIONS: &[(&str, fn(&Value) -> Outcome)] = &[("place", run)];
+
+fn run(case: &Value) -> Outcome {
     let mut world = World {
         seed: fixed(&case["in"]["S"])?,
         factor: number(&case["in"]["f"])?,
@@ -144,7 +147,7 @@ impl World {
 
     fn place(&mut self, op: &Value) -> Outcome<Value> {
         let task = &op["task"];
-        let id: TaskId = fixed(&task["id"])?;
+        let id = TaskId(fixed(&task["id"])?);
         let now = number(&op["at"])?;
         let first = number(&op["first_copy"])?;
         let fences = list(&op["fences"])?.iter().map(number);

@@ -1,6 +1,6 @@
-//! How the file writes values: bytes in hex, numbers from 2^53 on as text.
+//! How the file writes values: bytes in hex, numbers from 2^53 on as text. The tests of `betanet-scheduler` use this file too.
 
-use betanet_fog::{Digest, Need, Op, Preference, Resource, Resources, Wishes, Word};
+use betanet_fog::{Affinity, Amounts, Attribute, Digest, Near, Need, Placement, Resources, Word};
 use betanet_wire::NodeId;
 use serde_json::Value;
 
@@ -45,44 +45,51 @@ pub(crate) fn words(v: &Value) -> Outcome<Vec<Word>> {
 }
 
 pub(crate) fn resources(v: &Value) -> Outcome<Resources> {
-    let mut amounts = Vec::new();
-    for r in Resource::ALL {
-        amounts.push((r, number(&v[r.as_str()])?));
-    }
-    Resources::new(amounts).map_err(|e| e.to_string())
+    let amounts = Amounts {
+        cpu: number(&v["cpu"])?,
+        memory: number(&v["memory"])?,
+        storage: number(&v["storage"])?,
+        gpu: number(&v["gpu"])?,
+        bandwidth: number(&v["bandwidth"])?,
+        relay: number(&v["relay"])?,
+    };
+    Resources::new(amounts).map_err(|e| format!("{e:?}"))
 }
 
-pub(crate) fn wishes(v: &Value) -> Outcome<Wishes> {
-    let mut wishes = Wishes {
-        region: word(&v["near"][1])?,
-        zone: word(&v["near"][2])?,
-        rep: u32::try_from(number(&v["rep"])?).map_err(|e| e.to_string())?,
-        spread: word(&v["spread"])?,
-        ..Wishes::default()
-    };
-    if v["near"][0] != "" {
-        wishes.near = Some(node(&v["near"][0])?);
-    }
+fn attribute(v: &Value) -> Outcome<Attribute> {
+    word::<Word>(v).map(Attribute::from)
+}
+
+pub(crate) fn wishes(v: &Value) -> Outcome<Placement> {
+    let (mut need, mut affinity) = (Vec::new(), Vec::new());
     for n in list(&v["need"])? {
-        wishes.need.push(Need {
-            attr: word(&n[0])?,
-            op: match text(&n[1])? {
-                "in" => Op::In,
-                "not_in" => Op::NotIn,
-                other => return Err(format!("{other} is no op")),
-            },
-            values: words(&n[2])?,
+        need.push(Need {
+            attribute: attribute(&n[0])?,
+            op: word(&n[1])?,
+            values: words(&n[2])?.try_into().map_err(|_| "too many values")?,
         });
     }
     for p in list(&v["affinity"])? {
-        let weight = p[2].as_i64().and_then(|w| i8::try_from(w).ok());
-        wishes.affinity.push(Preference {
-            attr: word(&p[0])?,
-            values: words(&p[1])?,
-            weight: weight.ok_or("a weight is out of range")?,
+        affinity.push(Affinity {
+            attribute: attribute(&p[0])?,
+            values: words(&p[1])?.try_into().map_err(|_| "too many values")?,
+            weight: p[2].as_i64().ok_or("a weight is no number")?,
         });
     }
-    Ok(wishes)
+    let near = &v["near"];
+    Ok(Placement {
+        affinity: affinity.try_into().map_err(|_| "too many terms")?,
+        near: Near {
+            node: (near[0] != "").then(|| node(&near[0])).transpose()?,
+            region: word(&near[1])?,
+            zone: word(&near[2])?,
+        },
+        need: need.try_into().map_err(|_| "too many conditions")?,
+        rep: number(&v["rep"])?,
+        spread: (v["spread"] != "")
+            .then(|| attribute(&v["spread"]))
+            .transpose()?,
+    })
 }
 
 /// Module and inputs that are blobs, with their sizes.
