@@ -31,7 +31,10 @@ impl State {
                 let node = self.nodes.get(&copy.node);
                 let known = node.is_some_and(|n| n.copies.get(&copy.fence) == Some(id));
                 check(known, "a live copy's node counts it")?;
-                reserved.entry(copy.node).or_default().add(&task.resources.amounts());
+                reserved
+                    .entry(copy.node)
+                    .or_default()
+                    .add(&task.resources.amounts());
                 *copies.entry(&task.ns).or_default() += 1;
             }
             let live = life.live().count();
@@ -42,20 +45,35 @@ impl State {
                 _ => live == 0 && task.envelope.is_empty(),
             };
             check(fits, "a task's state follows from its copies")?;
-            check(life.state.ended() == life.reason.is_some(), "an end has a reason")?;
+            check(
+                life.state.ended() == life.reason.is_some(),
+                "an end has a reason",
+            )?;
             let numbers: BTreeSet<u32> = life.copies.iter().map(|c| c.no).collect();
             check(numbers.len() == life.copies.len(), "one number a copy")?;
             *waiting.entry(&task.ns).or_default() += u64::from(task.is_waiting());
         }
         for (id, node) in self.nodes.iter() {
-            check(node.copies.keys().all(|f| fences.contains(f)), "a node counts live copies only")?;
+            check(
+                node.copies.keys().all(|f| fences.contains(f)),
+                "a node counts live copies only",
+            )?;
             let sum = reserved.get(id).copied().unwrap_or_default();
-            check(sum == node.reserved, "what a node reserves is what its copies ask for")?;
+            check(
+                sum == node.reserved,
+                "what a node reserves is what its copies ask for",
+            )?;
         }
         for (name, ns) in &self.namespaces {
             let of = |map: &BTreeMap<&Word, u64>| map.get(name).copied().unwrap_or(0);
-            check(ns.waiting == of(&waiting), "a namespace counts its waiting tasks")?;
-            check(ns.copies == of(&copies), "a namespace counts its live copies")?;
+            check(
+                ns.waiting == of(&waiting),
+                "a namespace counts its waiting tasks",
+            )?;
+            check(
+                ns.copies == of(&copies),
+                "a namespace counts its live copies",
+            )?;
         }
         Ok(())
     }
@@ -64,7 +82,10 @@ impl State {
     pub(crate) fn overcommitted(&self) -> Result<(), Broken> {
         for (_, node) in self.nodes.iter() {
             let fits = |r: &Resource| node.reserved.get(*r) <= node.cap.get(*r);
-            check(Resource::ALL.iter().all(fits), "no node has more reserved than it has")?;
+            check(
+                Resource::ALL.iter().all(fits),
+                "no node has more reserved than it has",
+            )?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The machine: requests become records, and are answered once these are committed.
 
 mod agenda;
+mod commit;
 mod copies;
 mod jobs;
 mod nodes;
@@ -14,10 +15,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use betanet_fog::{
-    DAY_MS, Digest, Level, List, NodeState, Output, Reason, Refusal, RefusalCode, TaskId, Text, Tier, Word,
-};
-use betanet_keys::PublicKey;
+use betanet_fog::{DAY_MS, Digest, Level, Output, Refusal, RefusalCode, TaskId, Tier};
 use betanet_machine::{Fingerprint, Machine, Now, Queue, Rng, Seed, Time, Wake};
 use betanet_scheduler::credit::Day;
 use betanet_wire::NodeId;
@@ -27,9 +25,10 @@ use crate::codec::Damaged;
 use crate::lead::{HELD_MAX, Held, LEASE, Lead, RENEW};
 use crate::placer::Placer;
 use crate::record::{Change, Record};
-use crate::request::{Command, Event, Input, Item, Reply, Request, Transmit};
+use crate::request::{Command, Event, Input, Reply, Request, Transmit};
+use crate::setup::Setup;
+use crate::state::State;
 use crate::state::snapshot::Standings;
-use crate::state::{Effect, State};
 
 /// Most outputs whose list of files is remembered.
 const OUTPUTS: usize = 1_024;
@@ -42,74 +41,6 @@ const GROUP_MAX: usize = 2_048;
 
 /// Interval between snapshots of the cluster, in ms.
 const TOPOLOGY_MS: u64 = 60_000;
-
-/// Limits of a namespace.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Quota {
-    /// Processor of live copies, in thousandths of a core. Beyond, tasks wait.
-    pub cpu: u64,
-    /// Memory of live copies, in bytes. Beyond, tasks wait.
-    pub memory: u64,
-    /// Devices of live copies, in thousandths. Beyond, tasks wait.
-    pub gpu: u64,
-    /// Live copies. Beyond, tasks wait.
-    pub copies: u64,
-    /// Tasks that wait. Beyond, tasks are refused.
-    pub waiting: u64,
-    /// Cost of the tasks accepted in a UTC day, in µ. Beyond, tasks are refused.
-    pub spend: u64,
-}
-
-impl Default for Quota {
-    fn default() -> Self {
-        Self {
-            cpu: 1 << 32,
-            memory: 1 << 60,
-            gpu: 1 << 32,
-            copies: 100_000,
-            waiting: 100_000,
-            spend: u64::MAX >> 1,
-        }
-    }
-}
-
-/// What a coordinator is configured with.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// Its own key.
-    pub key: PublicKey,
-    /// Keys of all coordinators of the cluster.
-    pub coordinators: Vec<PublicKey>,
-    /// Addresses for join tokens.
-    pub addrs: List<Text>,
-    /// SHA-256 of the SPKI of its TLS certificate, for join tokens; `None` means web PKI.
-    pub pin: Option<[u8; 32]>,
-    /// Limits of namespaces.
-    pub quotas: BTreeMap<Word, Quota>,
-    /// Limits of the others.
-    pub quota: Quota,
-    /// Most tasks that are known, ended ones included.
-    pub tasks_max: usize,
-    /// Most nodes that are known.
-    pub nodes_max: usize,
-}
-
-impl Setup {
-    /// A coordinator that is alone in its cluster, with the default limits.
-    #[must_use]
-    pub fn new(key: PublicKey) -> Self {
-        Self {
-            key,
-            coordinators: [key].into(),
-            addrs: List::new(),
-            pin: None,
-            quotas: BTreeMap::new(),
-            quota: Quota::default(),
-            tasks_max: 1 << 22,
-            nodes_max: 1 << 20,
-        }
-    }
-}
 
 /// Levels that nodes have proved, for 24 h.
 #[derive(Debug, Default)]
@@ -179,7 +110,12 @@ impl<P: Placer> Coordinator<P> {
         let mut this = Self::new(setup, placer, seed);
         let (state, standings) = State::restore(parts)?;
         this.state = state;
-        let mut nodes: Vec<(u64, NodeId)> = this.state.nodes.iter().map(|(id, n)| (n.joined, *id)).collect();
+        let mut nodes: Vec<(u64, NodeId)> = this
+            .state
+            .nodes
+            .iter()
+            .map(|(id, n)| (n.joined, *id))
+            .collect();
         nodes.sort_unstable();
         for (_, id) in nodes {
             this.seat(id);
@@ -205,7 +141,12 @@ impl<P: Placer> Coordinator<P> {
         let standing = |id: &NodeId| (*id, self.placer.standing(id));
         let standings = Standings {
             counter: self.placer.counter(),
-            nodes: self.state.nodes.iter().map(|(id, _)| standing(id)).collect(),
+            nodes: self
+                .state
+                .nodes
+                .iter()
+                .map(|(id, _)| standing(id))
+                .collect(),
         };
         self.state.snapshot(&standings)
     }
@@ -258,161 +199,6 @@ impl<P: Placer> Coordinator<P> {
         &self.placer
     }
 
-    fn break_down(&mut self, now: Time, why: &'static str) {
-        if !core::mem::replace(&mut self.broken, true) {
-            self.events.push_reserved(now, Event::Bug(why));
-        }
-        self.depose(now);
-    }
-
-    /// Makes a change: applies its record, and appends it with the others of this call. Returns its index.
-    fn commit(&mut self, change: Change) -> u64 {
-        let index = self.state.last.saturating_add(1);
-        let Some(lead) = &mut self.lead else {
-            return index;
-        };
-        let record = Record {
-            ts: self.clock.ms().max(self.state.ts),
-            change,
-        };
-        lead.group.push(record.to_entry());
-        if let Err(Damaged(why)) = self.state.apply(index, &record) {
-            self.break_down(self.clock.mono(), why);
-            return index;
-        }
-        self.follow(index, &record.change);
-        index
-    }
-
-    /// Brings everything beside the durable state up to date with a change.
-    fn follow(&mut self, index: u64, change: &Change) {
-        let mut suspects = Vec::new();
-        for effect in self.state.take_effects() {
-            match effect {
-                Effect::Task(id) => {
-                    if let Some(lead) = &mut self.lead {
-                        lead.agenda.dirty.insert(id);
-                        lead.held.push_back((index, Held::Event(Event::Changed(id))));
-                    }
-                }
-                Effect::Node(id) => {
-                    self.seat(id);
-                    self.stir();
-                    if let Some(lead) = &mut self.lead {
-                        lead.agenda.dirty_nodes.insert(id);
-                    }
-                }
-                Effect::Placed { task, fence } => {
-                    self.adopt(task, fence);
-                    self.send_run(task, fence);
-                }
-                Effect::Freed { fence, node, task, how } => {
-                    self.release(fence, task, how);
-                    self.stir();
-                    self.send_drop(index, node, fence, change);
-                }
-                Effect::Suspect(id) => suspects.push(id),
-            }
-        }
-        for id in suspects {
-            self.quarantine(id);
-        }
-    }
-
-    fn stir(&mut self) {
-        if let Some(lead) = &mut self.lead {
-            lead.agenda.stirred = true;
-        }
-    }
-
-    fn quarantine(&mut self, id: NodeId) {
-        let wish = self.state.nodes.get(&id).map(|n| n.wish);
-        if self.lead.is_some() && wish.is_some_and(|w| w != NodeState::Quarantined) {
-            self.commit(Change::State {
-                node: id,
-                to: NodeState::Quarantined,
-                until: 0,
-            });
-        }
-    }
-
-    /// Says something once all that was done so far is committed.
-    fn hold(&mut self, said: Held) {
-        let last = self.state.last;
-        if let Some(lead) = &mut self.lead {
-            lead.held.push_back((last, said));
-        }
-    }
-
-    fn send_run(&mut self, task: TaskId, fence: u64) {
-        if let Some((node, item)) = self.run_item(task, fence) {
-            self.send_item(node, item);
-        }
-    }
-
-    fn send_drop(&mut self, at: u64, node: NodeId, fence: u64, change: &Change) {
-        let (task, why) = match change {
-            Change::Lost { task, why, .. } => (*task, *why),
-            Change::Ended { task, .. } => (*task, Reason::Ended),
-            _ => return,
-        };
-        let item = Item::Drop {
-            at,
-            task,
-            fence,
-            why,
-        };
-        self.send_item(node, item);
-    }
-
-    fn send_item(&mut self, node: NodeId, item: Item) {
-        let until = Time::ZERO;
-        self.hold(Held::Out(Transmit::Item { node, item, until }));
-    }
-
-    /// Appends the records of this call, and says what needs no commit.
-    fn flush(&mut self, now: Time) {
-        let last = self.state.last;
-        let Some(lead) = &mut self.lead else {
-            return;
-        };
-        if !lead.group.is_empty() {
-            let records = core::mem::take(&mut lead.group);
-            let n = u64::try_from(records.len()).unwrap_or(0);
-            let append = Transmit::Append {
-                epoch: lead.epoch,
-                first: last.saturating_sub(n).saturating_add(1),
-                records,
-            };
-            lead.appended = now;
-            self.out.push_reserved(now, append);
-        }
-        self.release_held(now);
-    }
-
-    fn release_held(&mut self, now: Time) {
-        let Some(lead) = &mut self.lead else {
-            return;
-        };
-        let (committed, lease) = (lead.committed, lead.until);
-        while lead.held.front().is_some_and(|(index, _)| *index <= committed) {
-            match lead.held.pop_front() {
-                Some((_, Held::Out(mut out))) => {
-                    if let Transmit::Answer { until, .. } | Transmit::Item { until, .. } = &mut out {
-                        *until = lease;
-                    }
-                    self.out.push_reserved(now, out);
-                }
-                // Whoever misses that a task changed asks again later.
-                Some((_, Held::Event(event @ Event::Changed(_)))) => {
-                    let _ = self.events.push(now, event);
-                }
-                Some((_, Held::Event(event))) => self.events.push_reserved(now, event),
-                None => {}
-            }
-        }
-    }
-
     fn lead_on(&mut self, now: Now, epoch: u64, last: u64) {
         self.clock.start(now, self.state.ts);
         // A restored snapshot is followed by a gap.
@@ -450,13 +236,22 @@ impl<P: Placer> Coordinator<P> {
             if let Held::Out(Transmit::Answer { call, .. }) = held {
                 let answer = Err(NOT_LEADER);
                 let until = Time::from_micros(u64::MAX);
-                self.out.push_reserved(now, Transmit::Answer { call, answer, until });
+                self.out.push_reserved(
+                    now,
+                    Transmit::Answer {
+                        call,
+                        answer,
+                        until,
+                    },
+                );
             }
         }
     }
 
     fn serve(&mut self, now: Now, command: Command) -> Served {
-        let Command { caller, request, .. } = command;
+        let Command {
+            caller, request, ..
+        } = command;
         let caller = &caller;
         match request {
             Request::Join { node, token } => self.join(caller, *node, &token),
@@ -484,7 +279,12 @@ impl<P: Placer> Coordinator<P> {
             Request::PutJob(job) => self.put_job(caller, &job),
             Request::Job(ns, name) => self.job(caller, ns, name),
             Request::DeleteJob(ns, name) => self.delete_job(caller, ns, name),
-            Request::Tasks { ns, state, after, n } => self.list_tasks(caller, &ns, state, after, n),
+            Request::Tasks {
+                ns,
+                state,
+                after,
+                n,
+            } => self.list_tasks(caller, &ns, state, after, n),
             Request::Nodes { state, after, n } => Ok(self.list_nodes(state, after, n)),
             Request::Events { after } => Ok(self.list_events(after)),
             Request::Topology => Ok(self.list_topology()),
@@ -531,7 +331,9 @@ impl<P: Placer> Coordinator<P> {
 
     /// Whether the records of this call leave room for more.
     fn has_room(&self) -> bool {
-        self.lead.as_ref().is_some_and(|l| l.group.len() < GROUP_MAX)
+        self.lead
+            .as_ref()
+            .is_some_and(|l| l.group.len() < GROUP_MAX)
     }
 
     fn output(&mut self, digest: Digest, output: Option<Box<Output>>) {
@@ -605,7 +407,11 @@ impl<P: Placer> Machine for Coordinator<P> {
         let call = command.call;
         let answer = self.serve(now, command);
         let until = Time::ZERO;
-        self.hold(Held::Out(Transmit::Answer { call, answer, until }));
+        self.hold(Held::Out(Transmit::Answer {
+            call,
+            answer,
+            until,
+        }));
         self.look_at_nodes();
         self.look_at_tasks();
         self.place_waiting();
@@ -668,7 +474,11 @@ impl<P: Placer> Machine for Coordinator<P> {
 
 /// The key that an operator's requests need.
 fn operator(caller: &crate::request::Caller) -> Result<(), Refusal> {
-    if caller.operator { Ok(()) } else { Err(RefusalCode::Role.bare()) }
+    if caller.operator {
+        Ok(())
+    } else {
+        Err(RefusalCode::Role.bare())
+    }
 }
 
 /// Longest time for which a proved level counts.

@@ -87,7 +87,12 @@ pub(crate) struct Pulses {
 
 impl Pulses {
     /// Sets the time of a node's last beat.
-    pub(crate) fn beat(&mut self, id: NodeId, last: Time, fresh: impl FnOnce() -> Pulse) -> &mut Pulse {
+    pub(crate) fn beat(
+        &mut self,
+        id: NodeId,
+        last: Time,
+        fresh: impl FnOnce() -> Pulse,
+    ) -> &mut Pulse {
         let pulse = self.of.entry(id).or_insert_with(fresh);
         self.silence.remove(&(pulse.last + pulse.down(), id));
         pulse.last = last;

@@ -55,12 +55,14 @@ pub mod placer;
 mod record;
 mod request;
 mod seating;
+mod setup;
 mod state;
 mod waiting;
 
 pub use audit::Broken;
 pub use codec::Damaged;
-pub use coordinator::{Coordinator, Quota, Setup};
+pub use coordinator::Coordinator;
 pub use lead::{LEASE, RENEW};
 pub use record::{Change, Entry, Record};
 pub use request::{Caller, Command, Event, Input, Item, Reply, Request, Transmit};
+pub use setup::{Quota, Setup};

@@ -109,7 +109,13 @@ pub trait Placer {
     /// # Errors
     ///
     /// The reasons.
-    fn plan(&mut self, now: u64, wanted: &Wanted<'_>, no: u32, copies: usize) -> Result<Vec<Seat>, Why>;
+    fn plan(
+        &mut self,
+        now: u64,
+        wanted: &Wanted<'_>,
+        no: u32,
+        copies: usize,
+    ) -> Result<Vec<Seat>, Why>;
 
     /// What choices depend on beside nodes and copies: a node's turn, its failures in a row, the end of its rest in UNIX ms.
     fn standing(&self, id: &NodeId) -> [u64; 3];

@@ -296,6 +296,10 @@ mod tests {
         kinds.sort_unstable();
         kinds.dedup();
         assert_eq!(kinds.len(), Change::KINDS.len());
-        assert!(kinds.iter().all(|k| k.bytes().all(|b| b.is_ascii_lowercase())));
+        assert!(
+            kinds
+                .iter()
+                .all(|k| k.bytes().all(|b| b.is_ascii_lowercase()))
+        );
     }
 }

@@ -4,12 +4,12 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use betanet_fog::bodies::{
-    Beat, BeatAnswer, Event as FogEvent, JoinAnswer, NodeList, Plan, Price, SeedView, StateRequest, Status, TaskList,
-    TokenRequest, Topology,
+    Beat, BeatAnswer, Event as FogEvent, JoinAnswer, NodeList, Plan, Price, SeedView, StateRequest,
+    Status, TaskList, TokenRequest, Topology,
 };
 use betanet_fog::{
-    Assignment, Digest, Job, Level, Node, NodeState, Output, Reason, Receipt, Received, Refusal, Signed, Task, TaskId,
-    TaskState, Token, Word,
+    Assignment, Digest, Job, Level, Node, NodeState, Output, Reason, Receipt, Received, Refusal,
+    Signed, Task, TaskId, TaskState, Token, Word,
 };
 use betanet_machine::Time;
 use betanet_wire::NodeId;

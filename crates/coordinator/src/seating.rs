@@ -16,7 +16,10 @@ fn request<T>(wanted: &Wanted<'_>, run: impl FnOnce(&scheduler::Request<'_>) -> 
         Source::Blob { digest, size } => Some((*digest, *size)),
         Source::File { .. } => None,
     });
-    let blobs: Vec<(Digest, u64)> = [(task.module.digest, task.module.size)].into_iter().chain(inputs).collect();
+    let blobs: Vec<(Digest, u64)> = [(task.module.digest, task.module.size)]
+        .into_iter()
+        .chain(inputs)
+        .collect();
     run(&scheduler::Request {
         task: wanted.id,
         ns: &task.ns,
@@ -48,7 +51,11 @@ fn seat(placed: &scheduler::Placed) -> Seat {
 impl Placer for scheduler::Placer {
     fn put(&mut self, site: &Site<'_>) {
         let node = site.node;
-        let labels: BTreeMap<_, _> = node.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let labels: BTreeMap<_, _> = node
+            .labels
+            .iter()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         self.put(&scheduler::NodeSpec {
             id: site.id,
             capacity: node.cap,
@@ -87,14 +94,22 @@ impl Placer for scheduler::Placer {
                 fence: c.fence,
             })
             .collect();
-        let placed = request(wanted, |r| self.place(now, r, &copies)).ok().flatten()?;
+        let placed = request(wanted, |r| self.place(now, r, &copies))
+            .ok()
+            .flatten()?;
         Some(Seats {
             seats: placed.copies.iter().map(seat).collect(),
             dropped: placed.dropped,
         })
     }
 
-    fn plan(&mut self, now: u64, wanted: &Wanted<'_>, no: u32, copies: usize) -> Result<Vec<Seat>, Why> {
+    fn plan(
+        &mut self,
+        now: u64,
+        wanted: &Wanted<'_>,
+        no: u32,
+        copies: usize,
+    ) -> Result<Vec<Seat>, Why> {
         let planned = request(wanted, |r| self.plan(now, r, u64::from(no), copies));
         match planned {
             Ok(Ok(placed)) => Ok(placed.copies.iter().map(seat).collect()),
@@ -115,7 +130,11 @@ impl Placer for scheduler::Placer {
 
     fn standing(&self, id: &NodeId) -> [u64; 3] {
         let standing = self.standing(id).unwrap_or_default();
-        [standing.turn, u64::from(standing.failures), standing.rests_until]
+        [
+            standing.turn,
+            u64::from(standing.failures),
+            standing.rests_until,
+        ]
     }
 
     fn set_standing(&mut self, id: &NodeId, [turn, failures, rests_until]: [u64; 3]) {

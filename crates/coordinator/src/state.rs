@@ -12,7 +12,9 @@ pub(crate) mod tokens;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use betanet_fog::{Amounts, DAY_MS, Kind, Level, NodeState, Reason, Signed, Task, TaskId, TaskState, seed_hash};
+use betanet_fog::{
+    Amounts, DAY_MS, Kind, Level, NodeState, Reason, Signed, Task, TaskId, TaskState, seed_hash,
+};
 use betanet_wire::NodeId;
 
 use crate::codec::Damaged;
@@ -33,7 +35,12 @@ pub(crate) enum Effect {
     /// A copy got a node.
     Placed { task: TaskId, fence: u64 },
     /// A live copy ended.
-    Freed { fence: u64, node: NodeId, task: TaskId, how: How },
+    Freed {
+        fence: u64,
+        node: NodeId,
+        task: TaskId,
+        how: How,
+    },
     /// A node must be quarantined.
     Suspect(NodeId),
 }
@@ -129,7 +136,10 @@ impl State {
             }
             Change::Job { job } => self.apply_job(job),
             Change::Undone { ns, name } => {
-                let job = self.jobs.get_mut(&(ns.clone(), name.clone())).ok_or(UNKNOWN)?;
+                let job = self
+                    .jobs
+                    .get_mut(&(ns.clone(), name.clone()))
+                    .ok_or(UNKNOWN)?;
                 job.envelope = Default::default();
                 job.tasks.clear();
                 Ok((None, None, None))
@@ -157,7 +167,8 @@ impl State {
             envelope: job.into(),
             tasks: signed.tasks.to_vec(),
         };
-        self.jobs.insert((signed.ns.clone(), signed.name.clone()), row);
+        self.jobs
+            .insert((signed.ns.clone(), signed.name.clone()), row);
         Ok((None, None, None))
     }
 
@@ -176,7 +187,10 @@ impl State {
     /// Counts of the cluster now.
     pub(crate) fn counts(&self, at: u64, ts: u64) -> Counts {
         let (mut cap, mut free) = (Amounts::default(), Amounts::default());
-        let active = self.nodes.iter().filter(|(_, n)| n.state() == NodeState::Active);
+        let active = self
+            .nodes
+            .iter()
+            .filter(|(_, n)| n.state() == NodeState::Active);
         for (_, node) in active {
             cap.add(&node.cap.amounts());
             free.add(&node.free());
@@ -241,7 +255,10 @@ impl State {
     /// Number of offline nodes in a zone that went offline since `since`.
     pub(crate) fn went_offline(&self, zone: &betanet_fog::Word, since: u64) -> u64 {
         let from = (since, NodeId([0; 20]));
-        let found = self.nodes.zone(zone).map(|z| z.offline.range(from..).count());
+        let found = self
+            .nodes
+            .zone(zone)
+            .map(|z| z.offline.range(from..).count());
         found.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
     }
 }

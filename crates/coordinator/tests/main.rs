@@ -10,10 +10,14 @@
     reason = "a test stops where it is surprised"
 )]
 
+#[path = "all/asking.rs"]
+mod asking;
 #[path = "all/basics.rs"]
 mod basics;
 #[path = "all/dangers.rs"]
 mod dangers;
+#[path = "all/fleet.rs"]
+mod fleet;
 #[path = "all/naive.rs"]
 mod naive;
 #[path = "all/sim.rs"]

@@ -2,6 +2,7 @@
 //!
 //! The targets under `fuzz/` are one line each; an ordinary test on stable runs the committed corpora through the same functions.
 
+mod coordinator;
 mod exchanges;
 mod fog;
 mod hello;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use core::time::Duration;
 use zeroize::Zeroizing;
 
+pub use coordinator::coordinator;
 pub use exchanges::{directory, exchanges};
 pub use fog::{fog_bodies, fog_records, fog_texts};
 pub use hello::hello;

@@ -123,3 +123,8 @@ fn handshake() {
 fn sessions() {
     replay("sessions", fuzz::sessions);
 }
+
+#[test]
+fn coordinator() {
+    replay("coordinator", fuzz::coordinator);
+}

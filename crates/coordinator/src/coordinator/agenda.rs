@@ -40,7 +40,9 @@ impl<P: Placer> Coordinator<P> {
                 lead.agenda.live.insert(copy.fence, *id);
             }
         }
-        lead.agenda.dirty_nodes.extend(self.state.nodes.iter().map(|(id, _)| *id));
+        lead.agenda
+            .dirty_nodes
+            .extend(self.state.nodes.iter().map(|(id, _)| *id));
     }
 
     /// Looks at tasks that changed or whose time has come.
@@ -54,7 +56,12 @@ impl<P: Placer> Coordinator<P> {
             let Some(lead) = &mut self.lead else {
                 return;
             };
-            let due = lead.agenda.tasks.first().filter(|(at, _)| *at <= ms).map(|(_, id)| *id);
+            let due = lead
+                .agenda
+                .tasks
+                .first()
+                .filter(|(at, _)| *at <= ms)
+                .map(|(_, id)| *id);
             let Some(id) = lead.agenda.dirty.pop_first().or(due) else {
                 break;
             };
@@ -111,7 +118,11 @@ impl<P: Placer> Coordinator<P> {
                 return;
             }
         };
-        let inputs = if inputs.is_empty() { None } else { resolved(inputs) };
+        let inputs = if inputs.is_empty() {
+            None
+        } else {
+            resolved(inputs)
+        };
         self.commit(Change::Ready {
             task: id,
             inputs: inputs.unwrap_or_default(),
@@ -141,7 +152,8 @@ impl<P: Placer> Coordinator<P> {
                         None => {
                             let waiting = self.asked.entry(out).or_default();
                             if waiting.is_empty() {
-                                self.out.push_reserved(self.clock.mono(), Transmit::Fetch(out));
+                                self.out
+                                    .push_reserved(self.clock.mono(), Transmit::Fetch(out));
                             }
                             waiting.insert(id);
                             asked = true;
@@ -160,7 +172,11 @@ impl<P: Placer> Coordinator<P> {
                 size,
             });
         }
-        if asked { Inputs::Asked } else { Inputs::Found(found) }
+        if asked {
+            Inputs::Asked
+        } else {
+            Inputs::Found(found)
+        }
     }
 
     /// Sets when a task is looked at next, and its place in the queue.
@@ -210,7 +226,9 @@ impl<P: Placer> Coordinator<P> {
             || (agenda.stirred && blocked);
         let mono = |at: Time, why| Some(Wake { at, why });
         let unix = |ms: u64, why| mono(self.clock.mono_of(ms), why);
-        let tomorrow = (self.clock.ms() / DAY_MS).saturating_add(1).saturating_mul(DAY_MS);
+        let tomorrow = (self.clock.ms() / DAY_MS)
+            .saturating_add(1)
+            .saturating_mul(DAY_MS);
         let braked = lead.pulses.braked.values().filter(|b| !b.nodes.is_empty());
         Wake::earliest([
             levels,
@@ -219,10 +237,23 @@ impl<P: Placer> Coordinator<P> {
             agenda.nodes.first().and_then(|(ms, _)| unix(*ms, "node")),
             unix(agenda.topology, "topology"),
             unix(tomorrow, "seed"),
-            if blocked { unix(agenda.retry, "retry") } else { None },
-            lead.pulses.silence.first().and_then(|(at, _)| mono(*at, "silence")),
-            lead.pulses.deaths.first().and_then(|(at, _)| mono(*at, "fence")),
-            braked.map(|b| b.next).min().and_then(|at| mono(at, "brake")),
+            if blocked {
+                unix(agenda.retry, "retry")
+            } else {
+                None
+            },
+            lead.pulses
+                .silence
+                .first()
+                .and_then(|(at, _)| mono(*at, "silence")),
+            lead.pulses
+                .deaths
+                .first()
+                .and_then(|(at, _)| mono(*at, "fence")),
+            braked
+                .map(|b| b.next)
+                .min()
+                .and_then(|at| mono(at, "brake")),
         ])
     }
 }

@@ -1,9 +1,9 @@
 //! Copies: what their nodes report, and how they end.
 
+use betanet_fog::{Assignment, Fetched, List, Source, Task};
 use betanet_fog::{
     Fate, Reason, Receipt, Refusal, RefusalCode, Signed, TaskId, Verify, from_slice, to_vec,
 };
-use betanet_fog::{Assignment, Fetched, List, Source, Task};
 use betanet_keys::{PublicKey, hash};
 use betanet_wire::NodeId;
 
@@ -45,7 +45,12 @@ impl<P: Placer> Coordinator<P> {
         Ok(Reply::Done)
     }
 
-    pub(super) fn done(&mut self, caller: &Caller, id: &TaskId, receipt: &Signed<Receipt>) -> Served {
+    pub(super) fn done(
+        &mut self,
+        caller: &Caller,
+        id: &TaskId,
+        receipt: &Signed<Receipt>,
+    ) -> Served {
         let row = self.state.tasks.get(id).ok_or(UNKNOWN)?;
         let signer = PublicKey::from_bytes(&receipt.key).map(|k| k.node_id());
         let node = row.life.copy(receipt.fence).map(|c| c.node);
@@ -126,7 +131,10 @@ impl<P: Placer> Coordinator<P> {
     /// A live copy ends without a receipt.
     pub(super) fn lose(&mut self, id: TaskId, fence: u64, why: Reason) {
         let row = self.state.tasks.get(&id);
-        if row.and_then(|t| t.life.copy(fence)).is_some_and(|c| c.state.is_live()) {
+        if row
+            .and_then(|t| t.life.copy(fence))
+            .is_some_and(|c| c.state.is_live())
+        {
             self.commit(Change::Lost {
                 task: id,
                 fence,
@@ -167,7 +175,12 @@ impl<P: Placer> Coordinator<P> {
     }
 
     /// The assignment of a copy, with its task.
-    pub(super) fn assignment(&self, id: &TaskId, row: &TaskRow, copy: &Copy) -> Option<(Signed<Task>, Assignment)> {
+    pub(super) fn assignment(
+        &self,
+        id: &TaskId,
+        row: &TaskRow,
+        copy: &Copy,
+    ) -> Option<(Signed<Task>, Assignment)> {
         let task = row.task().ok()?;
         let inputs = if row.inputs.is_empty() {
             let blobs = task.inputs.iter().filter_map(|input| match &input.source {

@@ -52,7 +52,11 @@ impl<P: Placer> Coordinator<P> {
             job: envelope.into(),
         });
         self.cancel_all(&signed.owner, &gone);
-        Ok(if last == 0 { Reply::Created } else { Reply::Done })
+        Ok(if last == 0 {
+            Reply::Created
+        } else {
+            Reply::Done
+        })
     }
 
     /// Cancels the tasks of this owner that have not ended.
@@ -84,7 +88,11 @@ impl<P: Placer> Coordinator<P> {
 
     /// Deletes a job and cancels its tasks. Its version stays known: the next one follows it.
     pub(super) fn delete_job(&mut self, caller: &Caller, ns: Word, name: Word) -> Served {
-        let job = self.state.jobs.get(&(ns.clone(), name.clone())).ok_or(UNKNOWN)?;
+        let job = self
+            .state
+            .jobs
+            .get(&(ns.clone(), name.clone()))
+            .ok_or(UNKNOWN)?;
         if caller.key != job.owner && !caller.operator {
             return Err(RefusalCode::NotYours.bare());
         }

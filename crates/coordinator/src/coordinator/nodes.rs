@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 
 use betanet_fog::bodies::{Beat, BeatAnswer, JoinAnswer, StateRequest, TokenRequest, TokenText};
 use betanet_fog::{
-    Admission, Interval, Joining, Level, List, Node, NodeState, Reason, Received, Refusal, RefusalCode, Signed, Token,
+    Admission, Interval, Joining, Level, List, Node, NodeState, Reason, Received, Refusal,
+    RefusalCode, Signed, Token,
 };
 use betanet_keys::hash;
 use betanet_machine::{Now, Time};
@@ -49,7 +50,12 @@ impl<P: Placer> Coordinator<P> {
         });
     }
 
-    pub(super) fn join(&mut self, caller: &Caller, node: Received<Node>, token: &TokenText) -> Served {
+    pub(super) fn join(
+        &mut self,
+        caller: &Caller,
+        node: Received<Node>,
+        token: &TokenText,
+    ) -> Served {
         let tokens = &self.state.tokens;
         let joining = Joining {
             session: caller.node,
@@ -90,7 +96,12 @@ impl<P: Placer> Coordinator<P> {
 
     fn joined(&self, id: NodeId, new: bool) -> Reply {
         let interval = Interval::after(id, 0, self.known());
-        let keys: Vec<[u8; 32]> = self.setup.coordinators.iter().map(|k| *k.as_bytes()).collect();
+        let keys: Vec<[u8; 32]> = self
+            .setup
+            .coordinators
+            .iter()
+            .map(|k| *k.as_bytes())
+            .collect();
         let answer = JoinAnswer {
             ttl: interval.ttl,
             down: interval.down,
@@ -139,7 +150,12 @@ impl<P: Placer> Coordinator<P> {
         Ok(Reply::Done)
     }
 
-    pub(super) fn ask_state(&mut self, caller: &Caller, id: &NodeId, asked: &StateRequest) -> Served {
+    pub(super) fn ask_state(
+        &mut self,
+        caller: &Caller,
+        id: &NodeId,
+        asked: &StateRequest,
+    ) -> Served {
         if caller.node != *id && !caller.operator {
             return Err(RefusalCode::NotYours.bare());
         }
@@ -157,7 +173,11 @@ impl<P: Placer> Coordinator<P> {
             to => (to, 0),
         };
         if (row.wish, row.until) != (to, until) {
-            self.commit(Change::State { node: *id, to, until });
+            self.commit(Change::State {
+                node: *id,
+                to,
+                until,
+            });
         }
         self.look_at_nodes();
         Ok(Reply::Done)
@@ -186,7 +206,11 @@ impl<P: Placer> Coordinator<P> {
             return Err(RefusalCode::SeqOld.of("seq"));
         }
         // A beat in the time of grace does not shorten it.
-        let last = lead.pulses.of.get(&id).map_or(now.mono, |p| p.last.max(now.mono));
+        let last = lead
+            .pulses
+            .of
+            .get(&id)
+            .map_or(now.mono, |p| p.last.max(now.mono));
         let pulse = lead.pulses.beat(id, last, fresh);
         pulse.seq = Some(beat.seq);
         pulse.answered(interval.down);
@@ -276,13 +300,20 @@ impl<P: Placer> Coordinator<P> {
         }
         let row = self.state.nodes.get(id).ok_or(UNKNOWN)?;
         let from = after.saturating_add(1);
-        let runs = row.copies.range(from..).filter_map(|(f, t)| self.run_item(*t, *f));
-        let drops = row.drops.iter().filter(|d| d.at > after).map(|d| Item::Drop {
-            at: d.at,
-            task: d.task,
-            fence: d.fence,
-            why: d.why,
-        });
+        let runs = row
+            .copies
+            .range(from..)
+            .filter_map(|(f, t)| self.run_item(*t, *f));
+        let drops = row
+            .drops
+            .iter()
+            .filter(|d| d.at > after)
+            .map(|d| Item::Drop {
+                at: d.at,
+                task: d.task,
+                fence: d.fence,
+                why: d.why,
+            });
         let mut items: Vec<Item> = runs.map(|(_, item)| item).chain(drops).collect();
         items.sort_by_key(Item::at);
         Ok(Reply::Work(items))
@@ -295,7 +326,12 @@ impl<P: Placer> Coordinator<P> {
             let Some(lead) = &mut self.lead else {
                 return;
             };
-            let due = lead.agenda.nodes.first().filter(|(at, _)| *at <= ms).map(|(_, id)| *id);
+            let due = lead
+                .agenda
+                .nodes
+                .first()
+                .filter(|(at, _)| *at <= ms)
+                .map(|(_, id)| *id);
             let Some(id) = lead.agenda.dirty_nodes.pop_first().or(due) else {
                 return;
             };
@@ -303,7 +339,11 @@ impl<P: Placer> Coordinator<P> {
                 lead.agenda.nodes.remove(&(at, id));
             }
             self.look_at_node(id, ms);
-            let wake = self.state.nodes.get(&id).and_then(crate::state::nodes::NodeRow::wake);
+            let wake = self
+                .state
+                .nodes
+                .get(&id)
+                .and_then(crate::state::nodes::NodeRow::wake);
             if let (Some(at), Some(lead)) = (wake, &mut self.lead) {
                 lead.agenda.nodes.insert((at, id));
                 lead.agenda.node_marks.insert(id, at);
@@ -317,7 +357,8 @@ impl<P: Placer> Coordinator<P> {
         };
         let drained = row.wish == NodeState::Draining && row.until <= ms;
         if row.wish == NodeState::Quarantined || drained {
-            let copies: Vec<(u64, betanet_fog::TaskId)> = row.copies.iter().map(|(f, t)| (*f, *t)).collect();
+            let copies: Vec<(u64, betanet_fog::TaskId)> =
+                row.copies.iter().map(|(f, t)| (*f, *t)).collect();
             for (fence, task) in copies {
                 self.lose(task, fence, Reason::Drained);
             }
@@ -392,7 +433,13 @@ impl<P: Placer> Coordinator<P> {
 
     /// Forgets levels that were proved too long ago.
     pub(super) fn prove_levels(&mut self, now: Time) {
-        while let Some((_, id)) = self.levels.ends.first().copied().filter(|(at, _)| *at <= now) {
+        while let Some((_, id)) = self
+            .levels
+            .ends
+            .first()
+            .copied()
+            .filter(|(at, _)| *at <= now)
+        {
             self.levels.ends.pop_first();
             if let Some((level, _)) = self.levels.of.remove(&id) {
                 self.levels.by_level.remove(&(level, id));
@@ -405,6 +452,10 @@ impl<P: Placer> Coordinator<P> {
     pub(super) fn check_level(&self, level: Level) -> Result<(), Refusal> {
         let least = (level, NodeId([0; 20]));
         let found = level == Level::Public || self.levels.by_level.range(least..).next().is_some();
-        if found { Ok(()) } else { Err(RefusalCode::PrivacyUnavailable.of("level")) }
+        if found {
+            Ok(())
+        } else {
+            Err(RefusalCode::PrivacyUnavailable.of("level"))
+        }
     }
 }

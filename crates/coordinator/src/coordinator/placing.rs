@@ -34,7 +34,11 @@ struct Past<'a> {
 impl<'a> Past<'a> {
     fn of(row: &TaskRow, nodes: &'a crate::state::nodes::Nodes) -> Self {
         fn with(row: &TaskRow, pick: fn(CopyState) -> bool) -> impl Iterator<Item = NodeId> {
-            row.life.copies.iter().filter(move |c| pick(c.state)).map(|c| c.node)
+            row.life
+                .copies
+                .iter()
+                .filter(move |c| pick(c.state))
+                .map(|c| c.node)
         }
         let org = |id: NodeId| {
             let node = nodes.get(&id).filter(|n| n.vouched).map(|n| n.org.as_str());
@@ -122,7 +126,11 @@ impl<P: Placer> Coordinator<P> {
     }
 
     fn block(&mut self, alike: Alike, id: &TaskId, ms: u64) {
-        let known = self.lead.as_ref().and_then(|l| l.agenda.reasons.get(&alike)).copied();
+        let known = self
+            .lead
+            .as_ref()
+            .and_then(|l| l.agenda.reasons.get(&alike))
+            .copied();
         let fresh = known.is_some_and(|(at, _)| at.saturating_add(REASONS_MS) > ms);
         // No credit is due where capacity is not what is missing.
         let elsewhere = match known {
@@ -171,7 +179,9 @@ impl<P: Placer> Coordinator<P> {
         let Some(used) = self.state.namespaces.get(&row.ns) else {
             return true;
         };
-        let fits = |used: u64, each: u64, most: u64| used.saturating_add(each.saturating_mul(copies)) <= most;
+        let fits = |used: u64, each: u64, most: u64| {
+            used.saturating_add(each.saturating_mul(copies)) <= most
+        };
         fits(used.copies, 1, quota.copies)
             && fits(used.cpu, row.resources.cpu(), quota.cpu)
             && fits(used.memory, row.resources.memory(), quota.memory)
@@ -254,7 +264,11 @@ impl<P: Placer> Coordinator<P> {
         };
         let one = |reason| [(reason, 1)].into();
         if row.life.state == TaskState::Accepted {
-            return one(if row.waits > 0 { Reason::After } else { Reason::Start });
+            return one(if row.waits > 0 {
+                Reason::After
+            } else {
+                Reason::Start
+            });
         }
         let copies = row.life.wanted(&row.rules);
         if copies == 0 {
@@ -285,7 +299,10 @@ impl<P: Placer> Coordinator<P> {
             preempted: row.preempted,
         };
         let n = usize::try_from(copies).unwrap_or(1);
-        self.placer.plan(ms, &wanted, row.life.placed, n).err().unwrap_or_default()
+        self.placer
+            .plan(ms, &wanted, row.life.placed, n)
+            .err()
+            .unwrap_or_default()
     }
 
     /// Tells the placer of a copy.

@@ -65,7 +65,13 @@ impl<P: Placer> Coordinator<P> {
             let Some(lead) = &mut self.lead else {
                 return;
             };
-            let Some((_, id)) = lead.pulses.silence.first().copied().filter(|(at, _)| *at <= now.mono) else {
+            let Some((_, id)) = lead
+                .pulses
+                .silence
+                .first()
+                .copied()
+                .filter(|(at, _)| *at <= now.mono)
+            else {
                 return;
             };
             lead.pulses.unwatch(id);
@@ -73,7 +79,12 @@ impl<P: Placer> Coordinator<P> {
             let silent = now.mono - last;
             let ago = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
             let since = self.clock.ms().saturating_sub(ago);
-            if self.state.nodes.get(&id).is_some_and(|n| n.beaten && n.silent.is_none()) {
+            if self
+                .state
+                .nodes
+                .get(&id)
+                .is_some_and(|n| n.beaten && n.silent.is_none())
+            {
                 self.commit(Change::Offline { node: id, since });
                 self.doom(id, Time::ZERO);
             }
@@ -120,7 +131,11 @@ impl<P: Placer> Coordinator<P> {
     fn brake_of(&self, zone: &Word) -> Brake {
         let since = self.clock.ms().saturating_sub(RECENT);
         let left = self.state.nodes.zone(zone).map_or(0, |z| z.left);
-        brake(self.state.went_offline(zone, since), left, self.state.nodes.left())
+        brake(
+            self.state.went_offline(zone, since),
+            left,
+            self.state.nodes.left(),
+        )
     }
 
     /// Fences whose time has come die, as fast as the brake lets them.
@@ -130,7 +145,13 @@ impl<P: Placer> Coordinator<P> {
             let Some(lead) = &mut self.lead else {
                 return;
             };
-            let Some((_, fence)) = lead.pulses.deaths.first().copied().filter(|(at, _)| *at <= now.mono) else {
+            let Some((_, fence)) = lead
+                .pulses
+                .deaths
+                .first()
+                .copied()
+                .filter(|(at, _)| *at <= now.mono)
+            else {
                 break;
             };
             lead.pulses.deaths.pop_first();
@@ -141,7 +162,9 @@ impl<P: Placer> Coordinator<P> {
                 continue;
             };
             let (zone, task) = (row.zone.clone(), row.copies.get(&fence).copied());
-            let brake = *brakes.entry(zone.clone()).or_insert_with(|| self.brake_of(&zone));
+            let brake = *brakes
+                .entry(zone.clone())
+                .or_insert_with(|| self.brake_of(&zone));
             match (brake, task) {
                 (Brake::All, Some(task)) => self.lose(task, fence, Reason::Down),
                 (Brake::All, None) => {}
@@ -164,7 +187,11 @@ impl<P: Placer> Coordinator<P> {
     fn step_brakes(&mut self, now: Now) {
         let zones: Vec<Word> = match &mut self.lead {
             Some(lead) => {
-                let due = lead.pulses.braked.iter().filter(|(_, b)| b.next <= now.mono);
+                let due = lead
+                    .pulses
+                    .braked
+                    .iter()
+                    .filter(|(_, b)| b.next <= now.mono);
                 due.map(|(zone, _)| zone.clone()).collect()
             }
             None => return,
@@ -182,7 +209,9 @@ impl<P: Placer> Coordinator<P> {
         }
         // A zone's next step stays known for as long as it matters.
         if let Some(lead) = &mut self.lead {
-            lead.pulses.braked.retain(|_, b| !b.nodes.is_empty() || b.next > now.mono);
+            lead.pulses
+                .braked
+                .retain(|_, b| !b.nodes.is_empty() || b.next > now.mono);
         }
     }
 
@@ -190,14 +219,22 @@ impl<P: Placer> Coordinator<P> {
     fn step_brake(&mut self, now: Time, zone: &Word, quota: usize) {
         loop {
             let has_room = self.has_room();
-            let Some(braked) = self.lead.as_mut().and_then(|l| l.pulses.braked.get_mut(zone)) else {
+            let Some(braked) = self
+                .lead
+                .as_mut()
+                .and_then(|l| l.pulses.braked.get_mut(zone))
+            else {
                 return;
             };
             let left = *braked.left.get_or_insert(quota);
             if left > 0 && !has_room {
                 return;
             }
-            let next = if left > 0 { braked.nodes.pop_first() } else { None };
+            let next = if left > 0 {
+                braked.nodes.pop_first()
+            } else {
+                None
+            };
             let Some((_, id)) = next else {
                 braked.left = None;
                 braked.next = now + Duration::from_millis(STEP);
@@ -213,7 +250,12 @@ impl<P: Placer> Coordinator<P> {
         let (Some(row), Some(lead)) = (self.state.nodes.get(&id), &self.lead) else {
             return;
         };
-        let is_due = |fence: &u64| lead.pulses.death_of.get(fence).is_some_and(|(at, _)| *at <= now);
+        let is_due = |fence: &u64| {
+            lead.pulses
+                .death_of
+                .get(fence)
+                .is_some_and(|(at, _)| *at <= now)
+        };
         let due: Vec<(u64, TaskId)> = row
             .copies
             .iter()

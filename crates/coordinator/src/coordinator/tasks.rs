@@ -3,15 +3,18 @@
 use alloc::boxed::Box;
 
 use betanet_fog::bodies::{Copy, Counted, Plan, Planned, Status, Why};
-use betanet_fog::{DAY_MS, List, Reason, Refusal, RefusalCode, Resources, Signed, Task, TaskId, TaskState, Word};
+use betanet_fog::{
+    DAY_MS, List, Reason, Refusal, RefusalCode, Resources, Signed, Task, TaskId, TaskState, Word,
+};
 
 use betanet_scheduler::money::{Bill, shares};
 
-use super::{Coordinator, Quota, Served, UNKNOWN};
+use super::{Coordinator, Served, UNKNOWN};
 use crate::life::{End, Rules};
 use crate::placer::Placer;
 use crate::record::Change;
 use crate::request::{Caller, Event, Reply};
+use crate::setup::Quota;
 use crate::state::tasks::{TaskRow, rules};
 
 /// Copies that a Status shows: the newest.
@@ -45,7 +48,12 @@ impl<P: Placer> Coordinator<P> {
         Ok(())
     }
 
-    pub(super) fn submit(&mut self, caller: &Caller, signed: &Signed<Task>, missing: Option<&'static str>) -> Served {
+    pub(super) fn submit(
+        &mut self,
+        caller: &Caller,
+        signed: &Signed<Task>,
+        missing: Option<&'static str>,
+    ) -> Served {
         let id = signed.id();
         self.may_submit(caller, signed)?;
         if self.state.tasks.get(&id).is_some() {
@@ -56,7 +64,11 @@ impl<P: Placer> Coordinator<P> {
             return Err(RefusalCode::BadValue.of("deadline"));
         }
         for before in &signed.after {
-            let known = self.state.tasks.get(before).is_some_and(|t| t.ns == signed.ns);
+            let known = self
+                .state
+                .tasks
+                .get(before)
+                .is_some_and(|t| t.ns == signed.ns);
             if !known {
                 return Err(RefusalCode::Unknown.of("after"));
             }
@@ -84,7 +96,11 @@ impl<P: Placer> Coordinator<P> {
     fn check_quota(&self, ns: &Word, cost: u64) -> Result<(), Refusal> {
         let quota = self.quota(ns);
         let Some(used) = self.state.namespaces.get(ns) else {
-            return if cost > quota.spend { Err(RefusalCode::Quota.of("ns")) } else { Ok(()) };
+            return if cost > quota.spend {
+                Err(RefusalCode::Quota.of("ns"))
+            } else {
+                Ok(())
+            };
         };
         let spent = used.spent_on(self.clock.ms().max(self.state.ts) / DAY_MS);
         if used.waiting >= quota.waiting || spent.saturating_add(cost) > quota.spend {
@@ -132,7 +148,11 @@ impl<P: Placer> Coordinator<P> {
             // The lowest copy has the remainder.
             let (first, each) = shares(cost, u64::try_from(payees.len()).unwrap_or(0));
             let share = |at| if at == 0 { first } else { each };
-            let shares = payees.iter().enumerate().map(|(at, node)| (*node, share(at))).collect();
+            let shares = payees
+                .iter()
+                .enumerate()
+                .map(|(at, node)| (*node, share(at)))
+                .collect();
             self.hold(crate::lead::Held::Event(Event::Paid {
                 task: id,
                 owner,
@@ -149,8 +169,15 @@ impl<P: Placer> Coordinator<P> {
         if free {
             return 0;
         }
-        let receipts = row.life.copies.iter().filter(|c| end.deciding.contains(&c.fence));
-        let least = receipts.filter_map(|c| c.returned.as_ref()).map(|r| r.fuel).min();
+        let receipts = row
+            .life
+            .copies
+            .iter()
+            .filter(|c| end.deciding.contains(&c.fence));
+        let least = receipts
+            .filter_map(|c| c.returned.as_ref())
+            .map(|r| r.fuel)
+            .min();
         let stopped = matches!(end.state, TaskState::Cancelled | TaskState::Expired);
         let bill = bill(&row.resources, &row.rules, row.factor);
         match least {
@@ -224,7 +251,8 @@ impl<P: Placer> Coordinator<P> {
                     node: s.node,
                     devs: devices(s.devices),
                 });
-                plan.copies = List::try_from(copies.collect::<alloc::vec::Vec<_>>()).unwrap_or_default();
+                plan.copies =
+                    List::try_from(copies.collect::<alloc::vec::Vec<_>>()).unwrap_or_default();
             }
         }
         Ok(Reply::Plan(Box::new(plan)))

@@ -8,8 +8,8 @@ use betanet_fog::bodies::{
     Event, NodeList, NodeSummary, Price, SeedView, TaskList, TaskSummary, Topology,
 };
 use betanet_fog::{
-    Amounts, DAY_MS, Kind, Level, List, Map, NodeState, RefusalCode, Resource, Resources, TaskId, TaskState, Word,
-    seed_hash,
+    Amounts, DAY_MS, Kind, Level, List, Map, NodeState, RefusalCode, Resource, Resources, TaskId,
+    TaskState, Word, seed_hash,
 };
 use betanet_wire::NodeId;
 
@@ -75,7 +75,12 @@ impl<P: Placer> Coordinator<P> {
         })))
     }
 
-    pub(super) fn list_nodes(&self, state: Option<NodeState>, after: Option<NodeId>, n: u64) -> Reply {
+    pub(super) fn list_nodes(
+        &self,
+        state: Option<NodeState>,
+        after: Option<NodeId>,
+        n: u64,
+    ) -> Reply {
         let mut items = Vec::new();
         let mut next = None;
         for (scanned, (id, row)) in self.state.nodes.after(after).enumerate() {
@@ -114,7 +119,9 @@ impl<P: Placer> Coordinator<P> {
         let pulse = self.lead.as_ref().and_then(|l| l.pulses.of.get(id));
         let last = pulse.filter(|p| p.seq.is_some()).map(|p| {
             let ago = self.clock.mono() - p.last;
-            self.clock.ms().saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))
+            self.clock
+                .ms()
+                .saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))
         });
         silent.map(|(since, _)| since).or(last).unwrap_or(0)
     }
@@ -187,7 +194,13 @@ fn topology(counts: &Counts) -> Topology {
         seed: counts.seed,
         epoch: counts.epoch,
         kinds: map(&mut Kind::ALL.iter().map(|k| k.as_str()), &counts.kinds),
-        nodes: map(&mut NodeState::ALL.iter().map(|s| s.as_str()), &counts.nodes),
-        tasks: map(&mut TaskState::ALL.iter().map(|s| s.as_str()), &counts.tasks),
+        nodes: map(
+            &mut NodeState::ALL.iter().map(|s| s.as_str()),
+            &counts.nodes,
+        ),
+        tasks: map(
+            &mut TaskState::ALL.iter().map(|s| s.as_str()),
+            &counts.tasks,
+        ),
     }
 }

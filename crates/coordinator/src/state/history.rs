@@ -24,11 +24,21 @@ pub(crate) struct Happened {
     pub(crate) node: Option<NodeId>,
     pub(crate) task: Option<TaskId>,
 }
-row!(Happened { at, ts, kind, reason, node, task });
+row!(Happened {
+    at,
+    ts,
+    kind,
+    reason,
+    node,
+    task
+});
 
 impl Happened {
     pub(crate) fn kind(&self) -> &'static str {
-        Change::KINDS.get(usize::from(self.kind)).copied().unwrap_or("")
+        Change::KINDS
+            .get(usize::from(self.kind))
+            .copied()
+            .unwrap_or("")
     }
 }
 
@@ -45,11 +55,29 @@ pub(crate) struct Counts {
     pub(crate) nodes: [u64; NodeState::ALL.len()],
     pub(crate) tasks: [u64; TaskState::ALL.len()],
 }
-row!(Counts { at, ts, epoch, cap, free, seed, kinds, nodes, tasks });
+row!(Counts {
+    at,
+    ts,
+    epoch,
+    cap,
+    free,
+    seed,
+    kinds,
+    nodes,
+    tasks
+});
 
 impl Row for Amounts {
     fn put(&self, w: &mut betanet_wire::cbor::Writer) {
-        [self.cpu, self.memory, self.storage, self.gpu, self.bandwidth, self.relay].put(w);
+        [
+            self.cpu,
+            self.memory,
+            self.storage,
+            self.gpu,
+            self.bandwidth,
+            self.relay,
+        ]
+        .put(w);
     }
     fn get(r: &mut betanet_wire::cbor::Reader<'_>) -> Result<Self, Damaged> {
         let [cpu, memory, storage, gpu, bandwidth, relay] = Row::get(r)?;

@@ -46,7 +46,10 @@ impl Namespace {
     }
 
     pub(super) fn serve(&mut self, day: u64, tier: Tier, task: &Ending<'_>) {
-        self.served.entry((day, tier)).or_insert_with(|| Day::new(tier)).count(task);
+        self.served
+            .entry((day, tier))
+            .or_insert_with(|| Day::new(tier))
+            .count(task);
         while let Some((first, _)) = self.served.keys().next().copied() {
             if first + DAYS as u64 > day {
                 return;

@@ -3,12 +3,13 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use betanet_fog::{Amounts, DAY_MS, Kind, Level, Node, NodeState, Refusal, Resources, Signed, TaskId, Word};
+use betanet_fog::{
+    Amounts, DAY_MS, Kind, Level, Node, NodeState, Refusal, Resources, Signed, TaskId, Word,
+};
 use betanet_scheduler::Trust;
 use betanet_wire::NodeId;
 
 use crate::codec::row;
-
 
 /// Time in ms after which an offline node is removed.
 const OFFLINE_KEPT: u64 = 30 * DAY_MS;
@@ -38,7 +39,12 @@ pub(crate) struct Dropped {
     pub(crate) fence: u64,
     pub(crate) why: betanet_fog::Reason,
 }
-row!(Dropped { at, task, fence, why });
+row!(Dropped {
+    at,
+    task,
+    fence,
+    why
+});
 
 /// A node that has joined.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -110,7 +116,8 @@ impl NodeRow {
 
     /// Whether it has been offline for so long that it is removed.
     pub(crate) fn is_abandoned(&self, now: u64) -> bool {
-        self.silent.is_some_and(|(_, at)| at.saturating_add(OFFLINE_KEPT) <= now)
+        self.silent
+            .is_some_and(|(_, at)| at.saturating_add(OFFLINE_KEPT) <= now)
     }
 
     pub(super) fn describe(&mut self, signed: &Signed<Node>) {
@@ -174,7 +181,12 @@ impl crate::codec::Row for NodeRow {
 
 impl NodeRow {
     /// The row of a node that joins.
-    pub(super) fn joining(signed: &Signed<Node>, joined: u64, vouched: bool, token: [u8; 16]) -> Self {
+    pub(super) fn joining(
+        signed: &Signed<Node>,
+        joined: u64,
+        vouched: bool,
+        token: [u8; 16],
+    ) -> Self {
         Self {
             envelope: signed.to_bytes().into(),
             seq: signed.seq,
@@ -209,7 +221,13 @@ pub(crate) struct Gone {
     pub(crate) trust: Trust,
     pub(crate) quarantined: bool,
 }
-row!(Gone { at, seq, org, trust, quarantined });
+row!(Gone {
+    at,
+    seq,
+    org,
+    trust,
+    quarantined
+});
 
 /// Nodes of a zone.
 #[derive(Debug, Default)]
@@ -257,7 +275,9 @@ impl Nodes {
             Some(id) => core::ops::Bound::Excluded(id),
             None => core::ops::Bound::Unbounded,
         };
-        self.rows.range((from, core::ops::Bound::Unbounded)).map(|(id, row)| (id, &**row))
+        self.rows
+            .range((from, core::ops::Bound::Unbounded))
+            .map(|(id, row)| (id, &**row))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -278,7 +298,10 @@ impl Nodes {
     }
 
     pub(crate) fn count_kind(&self, kind: Kind) -> u64 {
-        Kind::ALL.iter().position(|k| *k == kind).map_or(0, |at| self.kinds[at])
+        Kind::ALL
+            .iter()
+            .position(|k| *k == kind)
+            .map_or(0, |at| self.kinds[at])
     }
 
     fn tally(&mut self, id: NodeId, row: &NodeRow, add: bool) {
@@ -314,7 +337,11 @@ impl Nodes {
     }
 
     /// Changes a node.
-    pub(super) fn change<T>(&mut self, id: &NodeId, f: impl FnOnce(&mut NodeRow) -> T) -> Option<T> {
+    pub(super) fn change<T>(
+        &mut self,
+        id: &NodeId,
+        f: impl FnOnce(&mut NodeRow) -> T,
+    ) -> Option<T> {
         let mut row = self.rows.remove(id)?;
         self.tally(*id, &row, false);
         let out = f(&mut row);

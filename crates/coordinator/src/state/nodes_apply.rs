@@ -7,7 +7,12 @@ use super::{About, Damaged, Effect, State, UNKNOWN};
 use crate::record::Change;
 
 impl State {
-    pub(super) fn apply_node(&mut self, index: u64, ts: u64, change: &Change) -> Result<About, Damaged> {
+    pub(super) fn apply_node(
+        &mut self,
+        index: u64,
+        ts: u64,
+        change: &Change,
+    ) -> Result<About, Damaged> {
         let id = match change {
             Change::Joined {
                 node,
@@ -36,7 +41,9 @@ impl State {
             Change::Described { node } => {
                 let signed = Signed::<Node>::restore(node).map_err(|_| Damaged("node"))?;
                 let id = signed.id().map_err(|_| Damaged("node"))?;
-                self.nodes.change(&id, |row| row.describe(&signed)).ok_or(UNKNOWN)?;
+                self.nodes
+                    .change(&id, |row| row.describe(&signed))
+                    .ok_or(UNKNOWN)?;
                 id
             }
             Change::Online { node } => {
@@ -49,7 +56,9 @@ impl State {
             }
             Change::Offline { node, since } => {
                 let silent = Some((*since, ts));
-                self.nodes.change(node, |row| row.silent = silent).ok_or(UNKNOWN)?;
+                self.nodes
+                    .change(node, |row| row.silent = silent)
+                    .ok_or(UNKNOWN)?;
                 *node
             }
             Change::State { node, to, until } => {

@@ -72,8 +72,11 @@ impl State {
             rows.row(Tag::Gone, id, gone);
         }
         for (name, ns) in &self.namespaces {
-            let served: Vec<((u64, Tier), [u64; 6])> =
-                ns.served.iter().map(|(k, day)| (*k, day.counts())).collect();
+            let served: Vec<((u64, Tier), [u64; 6])> = ns
+                .served
+                .iter()
+                .map(|(k, day)| (*k, day.counts()))
+                .collect();
             rows.row(Tag::Namespace, name, &([ns.day, ns.spent], served));
         }
         for (id, task) in self.tasks.iter() {
@@ -162,7 +165,9 @@ impl State {
         } else if tag == Tag::Namespace as u8 {
             let name: Word = Row::get(r)?;
             let ([day, spent], served): ([u64; 2], Vec<((u64, Tier), _)>) = Row::get(r)?;
-            let served = served.into_iter().map(|((day, tier), n)| ((day, tier), Day::kept(tier, n)));
+            let served = served
+                .into_iter()
+                .map(|((day, tier), n)| ((day, tier), Day::kept(tier, n)));
             let ns = Namespace {
                 day,
                 spent,
@@ -205,7 +210,10 @@ impl State {
         for copy in task.life.live() {
             self.nodes.hold(&copy.node, copy.fence, id, &task.resources);
         }
-        self.namespaces.entry(task.ns.clone()).or_default().count(&task);
+        self.namespaces
+            .entry(task.ns.clone())
+            .or_default()
+            .count(&task);
         let after = match task.life.state {
             TaskState::Accepted => Self::after_of(&*task.task().map_err(|_| Damaged("task"))?),
             _ => Vec::new(),

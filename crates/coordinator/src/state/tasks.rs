@@ -72,9 +72,41 @@ pub(crate) struct TaskRow {
 }
 
 row!(TaskRow {
-    owner, ns, at, changed, envelope, rules, prio, level, strategy, resources, offline, offline_ms, retry_base, retry_cap,
-    fuel, budget, run_ms, start, deadline, waits, broken, inputs, files, ready_at, ready_ts, started_ts, backoff, factor,
-    cost, preempted, elsewhere, ended_ts, named, out, life,
+    owner,
+    ns,
+    at,
+    changed,
+    envelope,
+    rules,
+    prio,
+    level,
+    strategy,
+    resources,
+    offline,
+    offline_ms,
+    retry_base,
+    retry_cap,
+    fuel,
+    budget,
+    run_ms,
+    start,
+    deadline,
+    waits,
+    broken,
+    inputs,
+    files,
+    ready_at,
+    ready_ts,
+    started_ts,
+    backoff,
+    factor,
+    cost,
+    preempted,
+    elsewhere,
+    ended_ts,
+    named,
+    out,
+    life,
 });
 
 impl TaskRow {
@@ -104,7 +136,10 @@ impl TaskRow {
             waits: 0,
             broken: false,
             inputs: Box::default(),
-            files: task.inputs.iter().any(|i| matches!(i.source, Source::File { .. })),
+            files: task
+                .inputs
+                .iter()
+                .any(|i| matches!(i.source, Source::File { .. })),
             ready_at: 0,
             ready_ts: 0,
             started_ts: 0,
@@ -156,7 +191,11 @@ impl TaskRow {
             _ => None,
         };
         let copies = self.life.live().map(|c| c.end.saturating_add(GRACE));
-        copies.chain(waits).chain([self.deadline]).filter(|at| *at > ms).min()
+        copies
+            .chain(waits)
+            .chain([self.deadline])
+            .filter(|at| *at > ms)
+            .min()
     }
 
     /// Bytes that it takes, with its allocations.
@@ -214,11 +253,17 @@ impl Tasks {
             Some(id) => core::ops::Bound::Excluded(id),
             None => core::ops::Bound::Unbounded,
         };
-        self.rows.range((from, core::ops::Bound::Unbounded)).map(|(id, row)| (id, &**row))
+        self.rows
+            .range((from, core::ops::Bound::Unbounded))
+            .map(|(id, row)| (id, &**row))
     }
 
     /// Tasks of a namespace above an ID, ascending.
-    pub(crate) fn of_ns(&self, ns: &str, id: Option<TaskId>) -> impl Iterator<Item = (&TaskId, &TaskRow)> {
+    pub(crate) fn of_ns(
+        &self,
+        ns: &str,
+        id: Option<TaskId>,
+    ) -> impl Iterator<Item = (&TaskId, &TaskRow)> {
         let from = match id {
             Some(id) => core::ops::Bound::Excluded(id),
             None => core::ops::Bound::Unbounded,
@@ -255,7 +300,11 @@ impl Tasks {
     }
 
     /// Changes a task.
-    pub(super) fn change<T>(&mut self, id: &TaskId, f: impl FnOnce(&mut TaskRow) -> T) -> Option<T> {
+    pub(super) fn change<T>(
+        &mut self,
+        id: &TaskId,
+        f: impl FnOnce(&mut TaskRow) -> T,
+    ) -> Option<T> {
         let row = self.rows.get_mut(id)?;
         let before = index(row.life.state);
         let out = f(row);

@@ -2,9 +2,7 @@
 
 use alloc::boxed::Box;
 
-use betanet_fog::{
-    DAY_MS, Outcome, Reason, Receipt, Signed, Task, TaskId, TaskState,
-};
+use betanet_fog::{DAY_MS, Outcome, Reason, Receipt, Signed, Task, TaskId, TaskState};
 use betanet_keys::hash;
 use betanet_scheduler::credit::Ending;
 use betanet_wire::NodeId;
@@ -16,7 +14,12 @@ use crate::life::{Copy, CopyState, Returned, is_loss};
 use crate::record::Change;
 
 impl State {
-    pub(super) fn apply_task(&mut self, index: u64, ts: u64, change: &Change) -> Result<About, Damaged> {
+    pub(super) fn apply_task(
+        &mut self,
+        index: u64,
+        ts: u64,
+        change: &Change,
+    ) -> Result<About, Damaged> {
         match change {
             Change::Accepted { task, cost } => self.accept(index, ts, task, *cost),
             Change::Ready { task, inputs } => {
@@ -55,7 +58,10 @@ impl State {
                     row.resources
                 })?;
                 self.nodes.hold(node, index, *task, &resources);
-                self.effect(Effect::Placed { task: *task, fence: index });
+                self.effect(Effect::Placed {
+                    task: *task,
+                    fence: index,
+                });
                 Ok((Some(*node), Some(*task), None))
             }
             Change::Started { task, fence } => {
@@ -94,7 +100,15 @@ impl State {
                 cost,
                 elsewhere,
             } => {
-                self.end(index, ts, task, (*state, *reason), deciding, *cost, *elsewhere)?;
+                self.end(
+                    index,
+                    ts,
+                    task,
+                    (*state, *reason),
+                    deciding,
+                    *cost,
+                    *elsewhere,
+                )?;
                 Ok((None, Some(*task), Some(*reason)))
             }
             Change::Forgotten { tasks } => {
@@ -108,7 +122,13 @@ impl State {
         }
     }
 
-    fn accept(&mut self, index: u64, ts: u64, envelope: &[u8], cost: u64) -> Result<About, Damaged> {
+    fn accept(
+        &mut self,
+        index: u64,
+        ts: u64,
+        envelope: &[u8],
+        cost: u64,
+    ) -> Result<About, Damaged> {
         let signed = Signed::<Task>::restore(envelope).map_err(|_| Damaged("task"))?;
         let id = signed.id();
         if self.tasks.get(&id).is_some() {
@@ -136,7 +156,12 @@ impl State {
     }
 
     /// Changes a task, and what its namespace uses.
-    fn touch<T>(&mut self, index: u64, id: &TaskId, f: impl FnOnce(&mut TaskRow) -> T) -> Result<T, Damaged> {
+    fn touch<T>(
+        &mut self,
+        index: u64,
+        id: &TaskId,
+        f: impl FnOnce(&mut TaskRow) -> T,
+    ) -> Result<T, Damaged> {
         let row = self.tasks.get(id).ok_or(UNKNOWN)?;
         let (before, ns) = (Use::of(row), row.ns.clone());
         let out = self.tasks.change(id, |row| {
@@ -207,7 +232,13 @@ impl State {
         Ok((Some(node), Some(*task), Some(outcome.into())))
     }
 
-    fn lose(&mut self, index: u64, ts: u64, (task, fence): (&TaskId, u64), why: Reason) -> Result<About, Damaged> {
+    fn lose(
+        &mut self,
+        index: u64,
+        ts: u64,
+        (task, fence): (&TaskId, u64),
+        why: Reason,
+    ) -> Result<About, Damaged> {
         let node = self.touch(index, task, |row| {
             row.life.lost(fence, why);
             match why {
@@ -262,7 +293,9 @@ impl State {
             row.envelope = Box::default();
             row.inputs = Box::default();
             let decided = deciding.first().and_then(|f| row.life.copy(*f));
-            row.out = decided.and_then(|c| c.returned.as_ref()).and_then(|r| r.out);
+            row.out = decided
+                .and_then(|c| c.returned.as_ref())
+                .and_then(|r| r.out);
         })?;
         for (fence, node) in live {
             self.free(id, fence, How::Dropped);
@@ -282,7 +315,8 @@ impl State {
             self.tasks.settled(id, &after);
         }
         for before in &after {
-            self.tasks.change(before, |row| row.named = row.named.saturating_sub(1));
+            self.tasks
+                .change(before, |row| row.named = row.named.saturating_sub(1));
             self.effect(Effect::Task(*before));
         }
         Ok(())
@@ -302,7 +336,9 @@ impl State {
             .map(|c| (c.node, deciding.contains(&c.fence)))
             .collect();
         for (node, agrees) in results {
-            let suspect = self.nodes.change(&node, |row| row.trust.compared(ts, agrees));
+            let suspect = self
+                .nodes
+                .change(&node, |row| row.trust.compared(ts, agrees));
             let suspect = suspect.or_else(|| self.compare_gone(ts, &node, agrees));
             if suspect == Some(true) {
                 self.effect(Effect::Suspect(node));
@@ -332,7 +368,11 @@ impl State {
         let ending = Ending {
             state: row.life.state,
             reason: row.life.reason,
-            ready: if row.ready_at > 0 { row.ready_ts } else { row.deadline },
+            ready: if row.ready_at > 0 {
+                row.ready_ts
+            } else {
+                row.deadline
+            },
             started: (row.started_ts > 0).then_some(row.started_ts),
             deadline: row.deadline,
             run_ms: row.run_ms,
@@ -391,7 +431,11 @@ impl Use {
 
     fn count(self, ns: &mut super::namespaces::Namespace, add: bool) {
         let step = |total: &mut u64, n: u64| {
-            *total = if add { total.saturating_add(n) } else { total.saturating_sub(n) };
+            *total = if add {
+                total.saturating_add(n)
+            } else {
+                total.saturating_sub(n)
+            };
         };
         step(&mut ns.waiting, self.waiting);
         step(&mut ns.copies, self.copies);

@@ -27,7 +27,12 @@ pub(crate) struct TokenRow {
     pub(crate) used: Option<NodeId>,
     pub(crate) revoked: bool,
 }
-row!(TokenRow { exp, hash, used, revoked });
+row!(TokenRow {
+    exp,
+    hash,
+    used,
+    revoked
+});
 
 /// The newest version of a job.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,7 +43,12 @@ pub(crate) struct JobRow {
     pub(crate) envelope: Box<[u8]>,
     pub(crate) tasks: Vec<TaskId>,
 }
-row!(JobRow { owner, ver, envelope, tasks });
+row!(JobRow {
+    owner,
+    ver,
+    envelope,
+    tasks
+});
 
 pub(crate) type Tokens = BTreeMap<[u8; 16], TokenRow>;
 pub(crate) type Jobs = BTreeMap<(Word, Word), JobRow>;

@@ -22,7 +22,10 @@ fn a_task_is_placed_started_and_done() {
     assert_eq!(w.done(&node, done.clone()), Ok(Reply::Done));
     assert_eq!(w.done(&node, done), Ok(Reply::Done));
     let status = w.status(id);
-    assert_eq!((status.state, status.out), (TaskState::Succeeded, Some(id.0)));
+    assert_eq!(
+        (status.state, status.out),
+        (TaskState::Succeeded, Some(id.0))
+    );
     // 1 core and 1 GiB for 100 ms at the lowest factor.
     assert_eq!(w.paid.get(&id), Some(&status.cost));
     assert!(status.cost > 0);
@@ -42,7 +45,11 @@ fn a_silent_node_is_offline_and_its_task_goes_elsewhere() {
         w.beat(&b, seq, &[]).unwrap();
     }
     let id = w.put(&user, task_of(&user, 1));
-    let (lost, other) = if w.items[0].0 == a.public().node_id() { (a, b) } else { (b, a) };
+    let (lost, other) = if w.items[0].0 == a.public().node_id() {
+        (a, b)
+    } else {
+        (b, a)
+    };
     let work = w.take_run(&lost);
     for seq in 20..23 {
         w.pass(29_900);
@@ -55,7 +62,10 @@ fn a_silent_node_is_offline_and_its_task_goes_elsewhere() {
     assert_eq!((again.task, again.copy), (id, 1));
     let late = w.done(&lost, receipt(&lost, &work, Outcome::Ok));
     assert_eq!(late.unwrap_err().code, RefusalCode::FenceStale);
-    assert_eq!(w.done(&other, receipt(&other, &again, Outcome::Ok)), Ok(Reply::Done));
+    assert_eq!(
+        w.done(&other, receipt(&other, &again, Outcome::Ok)),
+        Ok(Reply::Done)
+    );
     assert_eq!(w.state(id), TaskState::Succeeded);
     w.beat(&lost, 30, &[(id, work.fence)]).unwrap();
     assert_eq!(node_state(&mut w, &lost), Some(NodeState::Active));

@@ -1,12 +1,10 @@
 //! Dangers that were found on paper, each as a test.
 
-use betanet_coordinator::{Input, Item, Quota, Reply, Request};
+use betanet_coordinator::{Item, Reply, Request};
 use betanet_fog::bodies::StateRequest;
 use betanet_fog::{
-    Level, List, NodeState, Offline, Outcome, Policy, RefusalCode, Resources, Signed, TaskState, Tier, Verification,
-    Verify,
+    List, NodeState, Outcome, RefusalCode, Resources, Signed, TaskState, Tier, Verification, Verify,
 };
-use betanet_machine::Machine as _;
 use betanet_scheduler::Placer;
 
 use crate::world::{World, amounts, caller, identity, node_of, node_state, receipt, task_of};
@@ -86,7 +84,9 @@ fn what_a_deposed_leader_did_and_nobody_committed_is_not_said() {
     for (at, append, began) in held {
         w.append(at, append, began);
     }
-    let unknown = w.ask(caller(&user, false), Request::Status(id)).unwrap_err();
+    let unknown = w
+        .ask(caller(&user, false), Request::Status(id))
+        .unwrap_err();
     assert_eq!(unknown.code, RefusalCode::Unknown);
     // The same request again is the same task.
     assert_eq!(w.ask(caller(&user, false), request), Ok(Reply::Created));
@@ -126,7 +126,11 @@ fn a_restored_snapshot_goes_on_above_every_fence() {
     let id = w.put(&user, task_of(&user, 1));
     let parts = w.machine().snapshot();
     // After the snapshot another copy got a fence that the snapshot does not know.
-    let first = if w.items[0].0 == ids[0].public().node_id() { 0 } else { 1 };
+    let first = if w.items[0].0 == ids[0].public().node_id() {
+        0
+    } else {
+        1
+    };
     let work = w.take_run(&ids[first]);
     w.nack(&ids[first], &work).unwrap();
     let gone = w.take_run(&ids[1 - first]);
@@ -134,7 +138,8 @@ fn a_restored_snapshot_goes_on_above_every_fence() {
     let setup = w.setup();
     let parts = parts.iter().map(|p| &p[..]);
     let seed = w.rng.seed();
-    let restored = betanet_coordinator::Coordinator::restore(setup, Placer::default(), &seed, parts).unwrap();
+    let restored =
+        betanet_coordinator::Coordinator::restore(setup, Placer::default(), &seed, parts).unwrap();
     w.members[0].machine = betanet_machine::testkit::Checked::since(restored, w.now);
     w.journal.entries.clear();
     w.journal.last = last + (1 << 40);
@@ -142,9 +147,15 @@ fn a_restored_snapshot_goes_on_above_every_fence() {
     w.members[0].fed = 0;
     w.elect(0);
     assert!(w.machine().last() > last + (1 << 40));
-    let late = w.done(&ids[1 - first], receipt(&ids[1 - first], &gone, Outcome::Ok));
+    let late = w.done(
+        &ids[1 - first],
+        receipt(&ids[1 - first], &gone, Outcome::Ok),
+    );
     assert_eq!(late.unwrap_err().code, RefusalCode::FenceStale);
-    assert_eq!(w.done(&ids[first], receipt(&ids[first], &work, Outcome::Ok)), Ok(Reply::Done));
+    assert_eq!(
+        w.done(&ids[first], receipt(&ids[first], &work, Outcome::Ok)),
+        Ok(Reply::Done)
+    );
     assert_eq!(w.state(id), TaskState::Succeeded);
     w.machine().audit().unwrap();
 }
@@ -184,23 +195,42 @@ fn capacity_lowered_below_what_is_reserved_ends_nothing_and_admits_nothing() {
     node.cap = Resources::capacity(amounts(2_000, 8 << 30)).unwrap();
     let describe = |node, id| Request::Describe(Box::new(Signed::sign(node, id).unwrap()));
     let me = caller(&ids[0], false);
-    assert_eq!(w.ask(me.clone(), describe(node.clone(), &ids[0])), Ok(Reply::Done));
+    assert_eq!(
+        w.ask(me.clone(), describe(node.clone(), &ids[0])),
+        Ok(Reply::Done)
+    );
     assert!(w.machine().audit_capacity().is_err());
     let second = w.put(&user, task_of(&user, 2));
     let status = w.status(second);
     assert_eq!(status.state, TaskState::Queued);
     assert_eq!(&*status.why[0].reason, "cpu_free");
-    assert_eq!(w.done(&ids[0], receipt(&ids[0], &work, Outcome::Ok)), Ok(Reply::Done));
+    assert_eq!(
+        w.done(&ids[0], receipt(&ids[0], &work, Outcome::Ok)),
+        Ok(Reply::Done)
+    );
     w.pass(1);
-    assert_eq!((w.state(first), w.state(second)), (TaskState::Succeeded, TaskState::Assigned));
+    assert_eq!(
+        (w.state(first), w.state(second)),
+        (TaskState::Succeeded, TaskState::Assigned)
+    );
     w.machine().audit_capacity().unwrap();
     node.seq = 2;
-    assert_eq!(w.ask(me.clone(), describe(node.clone(), &ids[0])), Ok(Reply::Done), "the same again");
+    assert_eq!(
+        w.ask(me.clone(), describe(node.clone(), &ids[0])),
+        Ok(Reply::Done),
+        "the same again"
+    );
     node.price += 1;
-    assert_eq!(w.refused(me.clone(), describe(node.clone(), &ids[0])), RefusalCode::SeqOld);
+    assert_eq!(
+        w.refused(me.clone(), describe(node.clone(), &ids[0])),
+        RefusalCode::SeqOld
+    );
     node.seq = 3;
     node.org = "other".parse().unwrap();
-    assert_eq!(w.refused(me, describe(node, &ids[0])), RefusalCode::BadValue);
+    assert_eq!(
+        w.refused(me, describe(node, &ids[0])),
+        RefusalCode::BadValue
+    );
     w.check();
 }
 
@@ -213,8 +243,14 @@ fn a_node_with_live_copies_stays_and_what_it_earned_survives_its_leaving() {
     let on = if w.items[0].0 == node { 0 } else { 1 };
     let node = ids[on].public().node_id();
     let me = caller(&ids[on], false);
-    assert_eq!(w.refused(me.clone(), Request::Leave(node)), RefusalCode::InUse);
-    assert_eq!(w.refused(caller(&ids[1 - on], false), Request::Leave(node)), RefusalCode::NotYours);
+    assert_eq!(
+        w.refused(me.clone(), Request::Leave(node)),
+        RefusalCode::InUse
+    );
+    assert_eq!(
+        w.refused(caller(&ids[1 - on], false), Request::Leave(node)),
+        RefusalCode::NotYours
+    );
     let drain = StateRequest {
         to: NodeState::Draining,
         until: w.unix() + 5_000,
@@ -224,17 +260,38 @@ fn a_node_with_live_copies_stays_and_what_it_earned_survives_its_leaving() {
     w.pass(4_900);
     assert_eq!(w.status(task).attempts, 1);
     w.pass(200);
-    assert_eq!(w.status(task).attempts, 2, "its copy yields to the other node");
+    assert_eq!(
+        w.status(task).attempts,
+        2,
+        "its copy yields to the other node"
+    );
     assert_eq!(node_state(&mut w, &ids[on]), Some(NodeState::Maintenance));
     w.ask(me.clone(), Request::Leave(node)).unwrap();
     assert_eq!(node_state(&mut w, &ids[on]), None);
-    assert_eq!(w.ask(me, Request::Leave(node)), Ok(Reply::Done), "the same again");
-    let again = w.try_join(&ids[on], node_of(&ids[on], "z", &format!("org{on}")), true, [1; 16]);
-    assert_eq!(again.unwrap_err().code, RefusalCode::SeqOld, "an old description");
+    assert_eq!(
+        w.ask(me, Request::Leave(node)),
+        Ok(Reply::Done),
+        "the same again"
+    );
+    let again = w.try_join(
+        &ids[on],
+        node_of(&ids[on], "z", &format!("org{on}")),
+        true,
+        [1; 16],
+    );
+    assert_eq!(
+        again.unwrap_err().code,
+        RefusalCode::SeqOld,
+        "an old description"
+    );
     let mut other = node_of(&ids[on], "z", "elsewhere");
     other.seq = 9;
     let changed = w.try_join(&ids[on], other.clone(), true, [2; 16]);
-    assert_eq!(changed.unwrap_err().code, RefusalCode::BadValue, "another organisation");
+    assert_eq!(
+        changed.unwrap_err().code,
+        RefusalCode::BadValue,
+        "another organisation"
+    );
     other.org = format!("org{on}").parse().unwrap();
     let Ok(Reply::Joined(_, true)) = w.try_join(&ids[on], other, true, [3; 16]) else {
         panic!("not joined");
@@ -250,13 +307,16 @@ fn a_task_is_forgotten_once_it_cannot_be_sent_again() {
     task.deadline = w.unix() + 100_000;
     let id = w.put(&user, task.clone());
     let work = w.take_run(&ids[0]);
-    w.done(&ids[0], receipt(&ids[0], &work, Outcome::Ok)).unwrap();
+    w.done(&ids[0], receipt(&ids[0], &work, Outcome::Ok))
+        .unwrap();
     let (_, again) = w.submit(&user, task.clone());
     assert_eq!(again, Ok(Reply::Done), "the same task");
     w.pass(86_400_000 + 99_000);
     assert_eq!(w.state(id), TaskState::Succeeded);
     w.pass(2_000);
-    let gone = w.ask(caller(&user, false), Request::Status(id)).unwrap_err();
+    let gone = w
+        .ask(caller(&user, false), Request::Status(id))
+        .unwrap_err();
     assert_eq!(gone.code, RefusalCode::Unknown);
     let (_, again) = w.submit(&user, task);
     assert_eq!(again.unwrap_err(), RefusalCode::BadValue.of("deadline"));
@@ -292,32 +352,60 @@ fn receipts_are_refused_with_their_reason() {
     let (mut w, ids) = world(2);
     let user = identity(20);
     let id = w.put(&user, task_of(&user, 1));
-    let at = if w.items[0].0 == ids[0].public().node_id() { 0 } else { 1 };
+    let at = if w.items[0].0 == ids[0].public().node_id() {
+        0
+    } else {
+        1
+    };
     let (mine, other) = (&ids[at], &ids[1 - at]);
     let work = w.take_run(mine);
     let good = receipt(mine, &work, Outcome::Ok);
     let mut fuel = good.clone();
     fuel.fuel = 1_000_000_000_001;
-    assert_eq!(w.done(mine, fuel).unwrap_err(), RefusalCode::BadValue.of("fuel"));
+    assert_eq!(
+        w.done(mine, fuel).unwrap_err(),
+        RefusalCode::BadValue.of("fuel")
+    );
     let mut copy = good.clone();
     copy.copy = 1;
-    assert_eq!(w.done(mine, copy).unwrap_err(), RefusalCode::FenceStale.of("fence"));
-    assert_eq!(w.done(other, receipt(other, &work, Outcome::Ok)).unwrap_err().code, RefusalCode::NotYours);
+    assert_eq!(
+        w.done(mine, copy).unwrap_err(),
+        RefusalCode::FenceStale.of("fence")
+    );
+    assert_eq!(
+        w.done(other, receipt(other, &work, Outcome::Ok))
+            .unwrap_err()
+            .code,
+        RefusalCode::NotYours
+    );
     let mut unknown = good.clone();
     unknown.fence += 1_000;
-    assert_eq!(w.done(mine, unknown).unwrap_err(), RefusalCode::FenceStale.bare());
-    assert_eq!(w.state(id), TaskState::Assigned, "what is refused changes nothing");
+    assert_eq!(
+        w.done(mine, unknown).unwrap_err(),
+        RefusalCode::FenceStale.bare()
+    );
+    assert_eq!(
+        w.state(id),
+        TaskState::Assigned,
+        "what is refused changes nothing"
+    );
     assert_eq!(w.done(mine, good.clone()), Ok(Reply::Done));
     let mut second = good;
     second.out = Some([1; 32]);
-    assert_eq!(w.done(mine, second).unwrap_err().code, RefusalCode::ReceiptConflict);
+    assert_eq!(
+        w.done(mine, second).unwrap_err().code,
+        RefusalCode::ReceiptConflict
+    );
     assert_eq!(node_state(&mut w, mine), Some(NodeState::Quarantined));
     let active = StateRequest {
         to: NodeState::Active,
         until: 0,
     };
     let node = mine.public().node_id();
-    assert_eq!(w.refused(caller(mine, false), Request::State(node, active.clone())), RefusalCode::Role);
+    assert_eq!(
+        w.refused(caller(mine, false), Request::State(node, active.clone())),
+        RefusalCode::Role
+    );
     let operator = caller(&w.operator.clone(), true);
     w.ask(operator, Request::State(node, active)).unwrap();
     assert_eq!(node_state(&mut w, mine), Some(NodeState::Active));
@@ -329,11 +417,18 @@ fn a_wrong_module_quarantines_and_the_copy_goes_elsewhere() {
     let (mut w, ids) = world(2);
     let user = identity(20);
     let id = w.put(&user, task_of(&user, 1));
-    let at = if w.items[0].0 == ids[0].public().node_id() { 0 } else { 1 };
+    let at = if w.items[0].0 == ids[0].public().node_id() {
+        0
+    } else {
+        1
+    };
     let work = w.take_run(&ids[at]);
     let mut wrong = receipt(&ids[at], &work, Outcome::Ok);
     wrong.module = [8; 32];
-    assert_eq!(w.done(&ids[at], wrong).unwrap_err(), RefusalCode::BadValue.of("module"));
+    assert_eq!(
+        w.done(&ids[at], wrong).unwrap_err(),
+        RefusalCode::BadValue.of("module")
+    );
     w.pass(1);
     assert_eq!(node_state(&mut w, &ids[at]), Some(NodeState::Quarantined));
     assert_eq!(w.take_run(&ids[1 - at]).task, id);
@@ -351,7 +446,10 @@ fn an_epoch_of_2_to_the_62_is_an_epoch() {
     let id = w.put(&user, task_of(&user, 1));
     let work = w.take_run(&ids[0]);
     assert_eq!(work.epoch, 1 << 62);
-    assert_eq!(w.done(&ids[0], receipt(&ids[0], &work, Outcome::Ok)), Ok(Reply::Done));
+    assert_eq!(
+        w.done(&ids[0], receipt(&ids[0], &work, Outcome::Ok)),
+        Ok(Reply::Done)
+    );
     assert_eq!(w.state(id), TaskState::Succeeded);
     w.check();
 }
@@ -363,7 +461,12 @@ fn each_copy_has_a_log_of_its_own() {
     let mut task = task_of(&user, 1);
     task.tier = Tier::Gold;
     let id = w.put(&user, task);
-    let copies: Vec<_> = w.status(id).copies.iter().map(|c| (c.node, c.fence)).collect();
+    let copies: Vec<_> = w
+        .status(id)
+        .copies
+        .iter()
+        .map(|c| (c.node, c.fence))
+        .collect();
     assert_eq!(copies.len(), 3);
     let log = |fence, off, len, stored| Request::Log {
         task: id,
@@ -373,14 +476,40 @@ fn each_copy_has_a_log_of_its_own() {
         stored,
     };
     for (node, fence) in &copies {
-        let by = |n| ids.iter().find(|i| i.public().node_id() == n).map(|i| caller(i, false)).unwrap();
+        let by = |n| {
+            ids.iter()
+                .find(|i| i.public().node_id() == n)
+                .map(|i| caller(i, false))
+                .unwrap()
+        };
         let me = by(*node);
-        assert_eq!(w.ask(me.clone(), log(*fence, 0, 10, 0)), Ok(Reply::Log { next: 10, store: true }));
-        assert_eq!(w.ask(me.clone(), log(*fence, 0, 10, 10)), Ok(Reply::Log { next: 10, store: false }));
-        assert_eq!(w.refused(me.clone(), log(*fence, 20, 10, 10)), RefusalCode::Offset);
-        assert_eq!(w.refused(me.clone(), log(*fence, 0, 65_537, 0)), RefusalCode::TooLarge);
+        assert_eq!(
+            w.ask(me.clone(), log(*fence, 0, 10, 0)),
+            Ok(Reply::Log {
+                next: 10,
+                store: true
+            })
+        );
+        assert_eq!(
+            w.ask(me.clone(), log(*fence, 0, 10, 10)),
+            Ok(Reply::Log {
+                next: 10,
+                store: false
+            })
+        );
+        assert_eq!(
+            w.refused(me.clone(), log(*fence, 20, 10, 10)),
+            RefusalCode::Offset
+        );
+        assert_eq!(
+            w.refused(me.clone(), log(*fence, 0, 65_537, 0)),
+            RefusalCode::TooLarge
+        );
         let other = copies.iter().find(|(n, _)| n != node).unwrap().0;
-        assert_eq!(w.refused(by(other), log(*fence, 10, 10, 10)), RefusalCode::NotYours);
+        assert_eq!(
+            w.refused(by(other), log(*fence, 10, 10, 10)),
+            RefusalCode::NotYours
+        );
     }
     w.check();
 }
@@ -398,7 +527,10 @@ fn tasks_of_other_namespaces_are_not_named_in_after() {
         task: Box::new(task.clone()),
         missing: None,
     };
-    assert_eq!(w.refused(caller(&user, false), submit(&foreign)), RefusalCode::Role);
+    assert_eq!(
+        w.refused(caller(&user, false), submit(&foreign)),
+        RefusalCode::Role
+    );
     assert_eq!(w.ask(rich, submit(&foreign)), Ok(Reply::Created));
     let mut task = task_of(&user, 2);
     task.after = List::try_from(vec![foreign.id()]).unwrap();
@@ -411,7 +543,10 @@ fn tasks_of_other_namespaces_are_not_named_in_after() {
         task: Box::new(signed),
         missing: Some("module"),
     };
-    assert_eq!(w.ask(caller(&user, false), missing).unwrap_err(), RefusalCode::Unknown.of("module"));
+    assert_eq!(
+        w.ask(caller(&user, false), missing).unwrap_err(),
+        RefusalCode::Unknown.of("module")
+    );
 }
 
 #[test]
@@ -426,7 +561,10 @@ fn prices_that_keep_every_node_idle_are_the_price() {
         task.budget = 1_000;
         task
     };
-    assert_eq!(w.submit(&user, cheap).1.unwrap_err(), RefusalCode::Budget.of("budget"));
+    assert_eq!(
+        w.submit(&user, cheap).1.unwrap_err(),
+        RefusalCode::Budget.of("budget")
+    );
     let id = w.put(&user, task_of(&user, 2));
     assert_eq!(w.state(id), TaskState::Assigned);
     w.check();
@@ -475,12 +613,17 @@ fn a_task_that_does_not_fit_holds_up_nobody_and_goes_first_once_it_fits() {
     big.res = Resources::demand(amounts(4_000, 1 << 30)).unwrap();
     let big = w.put(&user, big);
     let late = w.put(&user, task_of(&user, 11));
-    w.done(&ids[0], receipt(&ids[0], &works[0], Outcome::Ok)).unwrap();
+    w.done(&ids[0], receipt(&ids[0], &works[0], Outcome::Ok))
+        .unwrap();
     w.pass(1);
-    assert_eq!((w.state(big), w.state(late)), (TaskState::Queued, TaskState::Assigned));
+    assert_eq!(
+        (w.state(big), w.state(late)),
+        (TaskState::Queued, TaskState::Assigned)
+    );
     let last = w.take_run(&ids[0]);
     for work in works[1..].iter().chain([&last]) {
-        w.done(&ids[0], receipt(&ids[0], work, Outcome::Ok)).unwrap();
+        w.done(&ids[0], receipt(&ids[0], work, Outcome::Ok))
+            .unwrap();
     }
     w.pass(1);
     assert_eq!(w.state(big), TaskState::Assigned);
@@ -501,226 +644,9 @@ fn a_clock_that_jumps_an_hour_expires_nothing_at_once() {
         assert_eq!(w.state(id), TaskState::Assigned, "{skew}");
         assert_eq!(node_state(&mut w, &ids[0]), Some(NodeState::Active));
         w.beat(&ids[0], 5_000, &[(id, work.fence)]).unwrap();
-        w.done(&ids[0], receipt(&ids[0], &work, Outcome::Ok)).unwrap();
+        w.done(&ids[0], receipt(&ids[0], &work, Outcome::Ok))
+            .unwrap();
         assert_eq!(w.state(id), TaskState::Succeeded);
         w.check();
     }
-}
-
-#[test]
-fn tokens_are_used_once_in_time_and_for_what_they_name() {
-    let mut w = W::new(7);
-    let (a, b) = (identity(10), identity(11));
-    let text = |t: Signed<betanet_fog::Token>| t.to_text().unwrap();
-    let exp = w.unix() + 10_000;
-    let token = text(w.token([1; 16], "acme", exp));
-    let again = text(w.token([1; 16], "acme", exp));
-    assert_eq!(token, again, "the same request gives the same token");
-    let join = |w: &mut W, id, org: &str, token: &betanet_fog::Text| w.join_with(id, node_of(id, "z", org), token.clone());
-    assert_eq!(join(&mut w, &b, "other", &token).unwrap_err().code, RefusalCode::TokenScope);
-    assert!(matches!(join(&mut w, &a, "acme", &token), Ok(Reply::Joined(_, true))));
-    assert!(matches!(join(&mut w, &a, "acme", &token), Ok(Reply::Joined(_, false))));
-    assert_eq!(join(&mut w, &b, "acme", &token).unwrap_err().code, RefusalCode::TokenUsed);
-    let late = text(w.token([2; 16], "", exp));
-    w.pass(10_001);
-    assert_eq!(join(&mut w, &b, "acme", &late).unwrap_err().code, RefusalCode::TokenExpired);
-    let operator = caller(&w.operator.clone(), true);
-    let exp = w.unix() + 10_000;
-    let revoked = text(w.token([3; 16], "", exp));
-    assert_eq!(w.refused(caller(&a, false), Request::RevokeToken([3; 16])), RefusalCode::Role);
-    w.ask(operator.clone(), Request::RevokeToken([3; 16])).unwrap();
-    assert_eq!(join(&mut w, &b, "acme", &revoked).unwrap_err().code, RefusalCode::TokenUsed);
-    assert_eq!(w.refused(operator, Request::RevokeToken([4; 16])), RefusalCode::Unknown);
-    let foreign = Signed::sign(
-        betanet_fog::Token {
-            key: *b.public().as_bytes(),
-            ..(*w.token([5; 16], "", exp)).clone()
-        },
-        &b,
-    );
-    let foreign = text(foreign.unwrap());
-    assert_eq!(join(&mut w, &b, "acme", &foreign).unwrap_err().code, RefusalCode::TokenInvalid);
-    let request = Request::Beat(
-        a.public().node_id(),
-        Box::new(betanet_fog::bodies::Beat {
-            rtt: List::new(),
-            seq: 1,
-            gone: List::new(),
-            have: List::new(),
-            work: true,
-        }),
-    );
-    assert_eq!(w.refused(caller(&b, false), request), RefusalCode::NotYours);
-    w.check();
-}
-
-#[test]
-fn quotas_make_tasks_wait_or_refuse_them() {
-    let quota = Quota {
-        copies: 1,
-        waiting: 2,
-        ..Quota::default()
-    };
-    let mut w = W::with_quota(8, quota);
-    let (node, user) = (identity(10), identity(20));
-    w.join(&node, node_of(&node, "a", "acme"));
-    let first = w.put(&user, task_of(&user, 1));
-    let second = w.put(&user, task_of(&user, 2));
-    assert_eq!(&*w.status(second).why[0].reason, "quota");
-    w.put(&user, task_of(&user, 3));
-    assert_eq!(w.submit(&user, task_of(&user, 4)).1.unwrap_err().code, RefusalCode::Quota);
-    w.ask(caller(&user, false), Request::Cancel(first)).unwrap();
-    w.pass(1);
-    assert_eq!((w.state(first), w.state(second)), (TaskState::Cancelled, TaskState::Assigned));
-    w.check();
-    let mut w = W::with_quota(9, Quota { spend: 1, ..quota });
-    w.join(&node, node_of(&node, "a", "acme"));
-    assert_eq!(w.submit(&user, task_of(&user, 1)).1.unwrap_err(), RefusalCode::Quota.of("ns"));
-}
-
-#[test]
-fn offline_policies_let_fences_die_at_their_time() {
-    for (rule, ms, dies) in [
-        (Offline::Stop, 0, 90_000),
-        (Offline::Stop, 200_000, 212_000),
-        (Offline::Keep, 60_000, 150_000),
-        (Offline::Replace, 0, 90_000),
-    ] {
-        let (mut w, ids) = world(3);
-        let user = identity(20);
-        let mut task = task_of(&user, 1);
-        task.offline = Policy { rule, ms };
-        task.run_ms = 1_000_000;
-        task.deadline = w.unix() + 2_000_000;
-        let id = w.put(&user, task);
-        let silent = w.items[0].0;
-        let (mut seq, mut passed) = (10_000, 0_u64);
-        while w.status(id).attempts == 1 {
-            w.pass(1_000);
-            passed += 1_000;
-            if passed % 20_000 == 0 {
-                seq += 1;
-                for other in ids.iter().filter(|i| i.public().node_id() != silent) {
-                    w.beat(other, seq, &[]).unwrap();
-                }
-            }
-            assert!(passed < 300_000);
-        }
-        // The last beat came with the last of the world's.
-        assert!(passed.abs_diff(dies) <= 1_000, "{rule:?} {ms}: {passed}");
-        w.check();
-    }
-}
-
-#[test]
-fn a_zone_that_falls_silent_loses_its_copies_slowly() {
-    let mut w = W::new(10);
-    let user = identity(20);
-    let ids: Vec<_> = (0..9).map(|n| identity(100 + n)).collect();
-    for (n, id) in ids.iter().enumerate() {
-        let zone = if n < 4 { "a" } else { "b" };
-        let mut node = node_of(id, zone, &format!("org{n}"));
-        node.cap = Resources::capacity(amounts(1_000, 8 << 30)).unwrap();
-        w.join(id, node);
-    }
-    let mut seq = 1;
-    beats(&mut w, &ids, &mut seq, 300_000);
-    let tasks: Vec<_> = (0..9)
-        .map(|n| {
-            let mut task = task_of(&user, n);
-            task.run_ms = 1_000_000;
-            w.put(&user, task)
-        })
-        .collect();
-    w.take_items(&ids[0]);
-    let node_of_task: Vec<_> = tasks.iter().map(|t| w.status(*t).copies[0].clone()).collect();
-    let lost = |w: &mut W| -> usize {
-        let gone = tasks.iter().filter(|t| w.status(**t).copies[0].state == *"down");
-        gone.count()
-    };
-    let mut counts = Vec::new();
-    for step in 0..130 {
-        w.pass(1_000);
-        if step % 20 == 0 {
-            seq += 1;
-            for id in &ids[4..] {
-                let have: Vec<_> = tasks
-                    .iter()
-                    .zip(&node_of_task)
-                    .filter(|(_, c)| c.node == id.public().node_id())
-                    .map(|(t, c)| (*t, c.fence))
-                    .collect();
-                w.beat(id, seq, &have).unwrap();
-            }
-        }
-        counts.push(lost(&mut w));
-    }
-    // Four of four are more than three tenths: one node each 10 s.
-    assert_eq!(counts[88], 0, "{counts:?}");
-    assert_eq!([91, 101, 111, 121].map(|s| counts[s]), [1, 2, 3, 4], "{counts:?}");
-    w.check();
-}
-
-#[test]
-fn no_fence_dies_while_no_node_is_left_anywhere() {
-    let (mut w, ids) = world(2);
-    let user = identity(20);
-    let id = w.put(&user, task_of(&user, 1));
-    w.pass(200_000);
-    assert_eq!(node_state(&mut w, &ids[0]), Some(NodeState::Offline));
-    // The run's own time has passed, and that is a fault of its own.
-    assert_eq!(w.status(id).attempts, 1);
-    w.check();
-}
-
-#[test]
-fn a_broken_journal_stops_the_machine_and_is_named() {
-    let (w, _) = world(1);
-    let mut other = W::new(3);
-    let now = other.clock();
-    let mut machine = other.fresh();
-    for stored in w.journal.entries.iter().filter(|e| e.kind != "joined") {
-        let entry = Input::Entry {
-            index: stored.index,
-            kind: stored.kind.into(),
-            body: stored.body.clone().into(),
-        };
-        machine.handle_input(now, entry).unwrap();
-    }
-    assert!(machine.get().is_broken());
-    let bug = std::iter::from_fn(|| machine.poll_event()).count();
-    assert_eq!(bug, 1);
-    let lead = Input::Lead { epoch: 9, last: 99 };
-    machine.handle_input(now, lead).unwrap();
-    assert!(!machine.get().leads());
-}
-
-#[test]
-fn a_private_task_needs_a_node_that_proved_its_level() {
-    let mut w = W::new(11);
-    let (node, user) = (identity(10), identity(20));
-    let mut relay = node_of(&node, "a", "acme");
-    let mut cap = amounts(4_000, 8 << 30);
-    cap.relay = 10_000_000;
-    relay.cap = Resources::capacity(cap).unwrap();
-    relay.level = Level::Confidential;
-    w.join(&node, relay);
-    let mut task = task_of(&user, 1);
-    task.level = Level::Private;
-    let mut res = amounts(1_000, 1 << 30);
-    res.relay = 1_000_000;
-    task.res = Resources::demand(res).unwrap();
-    let (_, answer) = w.submit(&user, task.clone());
-    assert_eq!(answer.unwrap_err(), RefusalCode::PrivacyUnavailable.of("level"));
-    let now = w.clock();
-    let reached = Input::Reached(node.public().node_id(), Level::Confidential);
-    w.members[0].machine.handle_input(now, reached).unwrap();
-    let id = w.put(&user, task.clone());
-    assert_eq!(w.state(id), TaskState::Assigned);
-    // A day later the proof is too old.
-    w.pass(86_400_001);
-    task.deadline = w.unix() + 1_000_000;
-    let (_, answer) = w.submit(&user, task);
-    assert_eq!(answer.unwrap_err().code, RefusalCode::PrivacyUnavailable);
-    w.check();
 }

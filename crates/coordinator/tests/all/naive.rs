@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use betanet_coordinator::placer::{Freed, NewCopy, Placer, Seat, Seats, Site, Wanted, Why};
-use betanet_fog::{Attribute, Digest, Level, Node, Op, Reason, Resource, Resources, Task, TaskId, Tier, Word};
+use betanet_fog::{
+    Attribute, Digest, Level, Node, Op, Reason, Resource, Resources, Task, TaskId, Tier, Word,
+};
 use betanet_wire::NodeId;
 
 #[derive(Clone, Debug)]
@@ -50,23 +52,43 @@ fn value<'a>(id: &'a str, node: &'a Node, attribute: &Attribute) -> Option<&'a s
 
 impl Naive {
     pub fn reserved(&self, id: &NodeId, r: Resource) -> u64 {
-        self.live.values().filter(|l| l.node == *id).map(|l| l.res.get(r)).sum()
+        self.live
+            .values()
+            .filter(|l| l.node == *id)
+            .map(|l| l.res.get(r))
+            .sum()
     }
 
     fn used(&self, id: &NodeId, device: u64) -> u64 {
-        let part = |l: &Live| if l.res.gpu() >= 1_000 { 1_000 } else { l.res.gpu() };
-        let on = self.live.values().filter(|l| l.node == *id && l.devices >> device & 1 == 1);
+        let part = |l: &Live| {
+            if l.res.gpu() >= 1_000 {
+                1_000
+            } else {
+                l.res.gpu()
+            }
+        };
+        let on = self
+            .live
+            .values()
+            .filter(|l| l.node == *id && l.devices >> device & 1 == 1);
         on.map(part).sum()
     }
 
     fn devices(&self, id: &NodeId, node: &Node, res: &Resources) -> Option<u64> {
         let want = res.gpu();
-        let all = (0..node.cap.gpu() / 1_000).map(|d| (d, 1_000u64.saturating_sub(self.used(id, d))));
+        let all =
+            (0..node.cap.gpu() / 1_000).map(|d| (d, 1_000u64.saturating_sub(self.used(id, d))));
         match want {
             0 => Some(0),
-            1..1_000 => all.filter(|(_, free)| *free >= want).min_by_key(|(d, free)| (*free, *d)).map(|(d, _)| 1 << d),
+            1..1_000 => all
+                .filter(|(_, free)| *free >= want)
+                .min_by_key(|(d, free)| (*free, *d))
+                .map(|(d, _)| 1 << d),
             _ => {
-                let free: Vec<u64> = all.filter(|(_, free)| *free == 1_000).map(|(d, _)| d).collect();
+                let free: Vec<u64> = all
+                    .filter(|(_, free)| *free == 1_000)
+                    .map(|(d, _)| d)
+                    .collect();
                 let n = (want / 1_000) as usize;
                 (free.len() >= n).then(|| free[..n].iter().fold(0, |bits, d| bits | 1 << d))
             }
@@ -79,7 +101,13 @@ impl Naive {
     }
 
     /// The first test that a node fails.
-    fn fails(&self, now: u64, id: &NodeId, wanted: &Wanted<'_>, apart: &[Option<String>]) -> Option<Reason> {
+    fn fails(
+        &self,
+        now: u64,
+        id: &NodeId,
+        wanted: &Wanted<'_>,
+        apart: &[Option<String>],
+    ) -> Option<Reason> {
         let (place, task) = (&self.nodes[id], wanted.task);
         let node = &place.node;
         let hex = id.to_string();
@@ -97,7 +125,8 @@ impl Naive {
             return Some(Reason::Rep);
         }
         for need in &task.place.need {
-            let has = value(&hex, node, &need.attribute).is_some_and(|v| need.values.iter().any(|w| *w == *v));
+            let has = value(&hex, node, &need.attribute)
+                .is_some_and(|v| need.values.iter().any(|w| *w == *v));
             if has != (need.op == Op::In) {
                 return Some(Reason::Need);
             }
@@ -107,7 +136,9 @@ impl Naive {
         {
             let shares = |l: &Live| {
                 let other = &self.nodes[&l.node];
-                l.ns == task.ns && l.group == task.group && value(&l.node.to_string(), &other.node, spread) == Some(own)
+                l.ns == task.ns
+                    && l.group == task.group
+                    && value(&l.node.to_string(), &other.node, spread) == Some(own)
             };
             if self.live.values().any(shares) {
                 return Some(Reason::Spread);
@@ -120,7 +151,8 @@ impl Naive {
         }
         for r in Resource::ALL {
             let free = node.cap.get(*r).saturating_sub(self.reserved(id, *r));
-            let short = task.res.get(*r) > free || (*r == Resource::Gpu && self.devices(id, node, &task.res).is_none());
+            let short = task.res.get(*r) > free
+                || (*r == Resource::Gpu && self.devices(id, node, &task.res).is_none());
             if short {
                 return Some(Reason::free(*r));
             }
@@ -130,9 +162,17 @@ impl Naive {
 
     fn load(&self, id: &NodeId) -> (u64, usize, NodeId) {
         let node = &self.nodes[id].node;
-        let share = |r: &Resource| (1_000_000 * self.reserved(id, *r)).checked_div(node.cap.get(*r)).unwrap_or(0);
+        let share = |r: &Resource| {
+            (1_000_000 * self.reserved(id, *r))
+                .checked_div(node.cap.get(*r))
+                .unwrap_or(0)
+        };
         let copies = self.live.values().filter(|l| l.node == *id).count();
-        (Resource::ALL.iter().map(share).max().unwrap_or(0), copies, *id)
+        (
+            Resource::ALL.iter().map(share).max().unwrap_or(0),
+            copies,
+            *id,
+        )
     }
 
     fn live_of(wanted: &Wanted<'_>, seat: Seat) -> Live {
@@ -150,7 +190,12 @@ impl Naive {
         }
     }
 
-    fn one(&mut self, now: u64, wanted: &Wanted<'_>, apart: &[Option<String>]) -> Result<(Seat, Vec<u64>), Why> {
+    fn one(
+        &mut self,
+        now: u64,
+        wanted: &Wanted<'_>,
+        apart: &[Option<String>],
+    ) -> Result<(Seat, Vec<u64>), Why> {
         let mut why: BTreeMap<&str, (Reason, u64)> = BTreeMap::new();
         let mut pass = Vec::new();
         let mut short = Vec::new();
@@ -165,26 +210,39 @@ impl Naive {
                 }
             }
         }
-        let fresh: Vec<NodeId> = pass.iter().filter(|n| !wanted.failed.contains(n)).copied().collect();
+        let fresh: Vec<NodeId> = pass
+            .iter()
+            .filter(|n| !wanted.failed.contains(n))
+            .copied()
+            .collect();
         let from = if fresh.is_empty() { pass } else { fresh };
         if let Some(id) = from.into_iter().min_by_key(|id| self.load(id)) {
-            let devices = self.devices(&id, &self.nodes[&id].node, &wanted.task.res).unwrap();
+            let devices = self
+                .devices(&id, &self.nodes[&id].node, &wanted.task.res)
+                .unwrap();
             return Ok((Seat { node: id, devices }, Vec::new()));
         }
         for id in short {
             let mut rest = self.clone();
             let may = |l: &Live| {
-                l.tier < wanted.task.tier && (l.tier == Tier::Bronze || (l.tier == Tier::Silver && l.preempted < 3))
+                l.tier < wanted.task.tier
+                    && (l.tier == Tier::Bronze || (l.tier == Tier::Silver && l.preempted < 3))
             };
-            let mut victims: Vec<u64> =
-                self.live.iter().filter(|(_, l)| l.node == id && may(l)).map(|(f, _)| *f).collect();
+            let mut victims: Vec<u64> = self
+                .live
+                .iter()
+                .filter(|(_, l)| l.node == id && may(l))
+                .map(|(f, _)| *f)
+                .collect();
             victims.sort_by_key(|f| (self.live[f].tier, self.live[f].prio, std::cmp::Reverse(*f)));
             let mut dropped = Vec::new();
             for fence in victims {
                 rest.live.remove(&fence);
                 dropped.push(fence);
                 if rest.fails(now, &id, wanted, apart).is_none() {
-                    let devices = rest.devices(&id, &rest.nodes[&id].node, &wanted.task.res).unwrap();
+                    let devices = rest
+                        .devices(&id, &rest.nodes[&id].node, &wanted.task.res)
+                        .unwrap();
                     return Ok((Seat { node: id, devices }, dropped));
                 }
             }
@@ -196,7 +254,8 @@ impl Naive {
 
     fn all(&mut self, now: u64, wanted: &Wanted<'_>, copies: &[NewCopy]) -> Result<Seats, Why> {
         let mut rest = self.clone();
-        let mut apart: Vec<Option<String>> = wanted.apart.iter().map(|o| o.map(str::to_owned)).collect();
+        let mut apart: Vec<Option<String>> =
+            wanted.apart.iter().map(|o| o.map(str::to_owned)).collect();
         let mut seats = Seats::default();
         for copy in copies {
             let (seat, dropped) = rest.one(now, wanted, &apart)?;
@@ -251,7 +310,13 @@ impl Placer for Naive {
         Some(seats)
     }
 
-    fn plan(&mut self, now: u64, wanted: &Wanted<'_>, no: u32, copies: usize) -> Result<Vec<Seat>, Why> {
+    fn plan(
+        &mut self,
+        now: u64,
+        wanted: &Wanted<'_>,
+        no: u32,
+        copies: usize,
+    ) -> Result<Vec<Seat>, Why> {
         let copies: Vec<NewCopy> = (0..copies)
             .map(|n| NewCopy {
                 no: no + n as u32,
@@ -262,7 +327,9 @@ impl Placer for Naive {
     }
 
     fn standing(&self, id: &NodeId) -> [u64; 3] {
-        self.nodes.get(id).map_or([0; 3], |p| [0, u64::from(p.failures), p.rests])
+        self.nodes
+            .get(id)
+            .map_or([0; 3], |p| [0, u64::from(p.failures), p.rests])
     }
 
     fn set_standing(&mut self, id: &NodeId, [_, failures, rests]: [u64; 3]) {
@@ -278,7 +345,9 @@ impl Placer for Naive {
     fn set_counter(&mut self, _: u64) {}
 
     fn adopt(&mut self, _: u64, wanted: &Wanted<'_>, copy: NewCopy, seat: Seat) {
-        self.live.entry(copy.fence).or_insert_with(|| Self::live_of(wanted, seat));
+        self.live
+            .entry(copy.fence)
+            .or_insert_with(|| Self::live_of(wanted, seat));
     }
 
     fn end(&mut self, now: u64, fence: u64, how: Freed<'_>) {
@@ -302,15 +371,26 @@ impl Placer for Naive {
     }
 
     fn factor(&self, resources: &Resources) -> u64 {
-        let open: Vec<&NodeId> = self.nodes.iter().filter(|(_, p)| p.open).map(|(id, _)| id).collect();
+        let open: Vec<&NodeId> = self
+            .nodes
+            .iter()
+            .filter(|(_, p)| p.open)
+            .map(|(id, _)| id)
+            .collect();
         let share = |r: &Resource| {
             let cap: u64 = open.iter().map(|id| self.nodes[id].node.cap.get(*r)).sum();
             let used: u64 = open.iter().map(|id| self.reserved(id, *r)).sum();
-            (u128::from(used) * 1_000_000).checked_div(u128::from(cap)).unwrap_or(0) as u64
+            (u128::from(used) * 1_000_000)
+                .checked_div(u128::from(cap))
+                .unwrap_or(0) as u64
         };
         let asked = Resource::ALL.iter().filter(|r| resources.get(**r) > 0);
         let u = asked.map(share).max().unwrap_or(0);
-        let f = if u <= 500_000 { 500_000 + u } else { 1_000_000 + 4 * (u - 500_000) };
+        let f = if u <= 500_000 {
+            500_000 + u
+        } else {
+            1_000_000 + 4 * (u - 500_000)
+        };
         f.max(self.lowest_price())
     }
 

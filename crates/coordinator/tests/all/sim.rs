@@ -1,21 +1,24 @@
 //! A fleet in bad weather: crashes, partitions, lost answers, lying workers, slow journals, deposed leaders. Everything follows from
 //! a seed, and the invariants are checked after every step.
 
+#[path = "sim_worker.rs"]
+mod worker;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use betanet_coordinator::placer::Placer;
-use betanet_coordinator::{Change, Item, Record, Reply, Request, Transmit};
-use betanet_fog::bodies::{Beat, Held, StateRequest};
+use betanet_coordinator::{Change, Record, Reply, Request, Transmit};
+use betanet_fog::bodies::StateRequest;
 use betanet_fog::{
-    Assignment, List, NodeState, Offline, Outcome, Policy, Reason, Resources, Signed, Task, TaskId, Tier, Verification,
-    Verify,
+    Assignment, List, NodeState, Offline, Policy, Reason, Resources, Signed, Task, TaskId, Tier,
+    Verification, Verify,
 };
 use betanet_keys::Identity;
 use betanet_machine::Time;
 use betanet_wire::NodeId;
 
-use crate::world::{World, amounts, caller, identity, node_of, receipt, task_of};
+use crate::world::{World, amounts, caller, identity, node_of, task_of};
 
 /// How bad the weather is.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +95,10 @@ impl<P: Placer + Default> Sim<P> {
         for n in 0..weather.workers {
             let id = identity(1_000 + n);
             let zone = (n % 3) as usize;
-            w.join(&id, node_of(&id, &format!("z{zone}"), &format!("org{}", n / 2)));
+            w.join(
+                &id,
+                node_of(&id, &format!("z{zone}"), &format!("org{}", n / 2)),
+            );
             let liar = w.rng.below(6) == 0;
             workers.push(Worker {
                 node: id.public().node_id(),
@@ -198,118 +204,6 @@ impl<P: Placer + Default> Sim<P> {
         }
     }
 
-    fn take(&mut self, at: usize, items: Vec<Item>) {
-        for item in items {
-            let (now, span) = (self.w.now, self.w.rng.below(50_000));
-            let worker = &mut self.workers[at];
-            if !worker.alive || !worker.linked {
-                return;
-            }
-            worker.after = worker.after.max(item.at());
-            match item {
-                Item::Drop { fence, .. } => {
-                    worker.copies.remove(&fence);
-                }
-                Item::Run { work, .. } => {
-                    if work.epoch < worker.epoch || worker.copies.contains_key(&work.fence) {
-                        continue;
-                    }
-                    worker.epoch = work.epoch;
-                    let policy = self.tasks[&work.task].offline;
-                    worker.copies.insert(
-                        work.fence,
-                        Running {
-                            work,
-                            policy,
-                            done: now + Duration::from_millis(100 + span),
-                            started: false,
-                            receipt: None,
-                            stopped: false,
-                        },
-                    );
-                }
-            }
-        }
-    }
-
-    fn work(&mut self, at: usize) {
-        let now = self.w.now;
-        let me = self.workers[at].id.clone();
-        if !self.workers[at].alive {
-            return;
-        }
-        // Copies under `stop` do not outlive the leader's silence.
-        let (sent, down) = self.workers[at].answered.unwrap_or((Time::ZERO, 90_000));
-        let silent = (now - sent).as_millis() as u64;
-        for copy in self.workers[at].copies.values_mut() {
-            if copy.receipt.is_none() && copy.policy.worker_stops(0, down).is_some_and(|at| at <= silent) {
-                copy.stopped = true;
-            }
-        }
-        self.workers[at].copies.retain(|_, c| !c.stopped);
-        let ready: Vec<u64> = {
-            let done = self.workers[at].copies.iter().filter(|(_, c)| c.done <= now && c.receipt.is_none());
-            done.map(|(f, _)| *f).collect()
-        };
-        for fence in ready {
-            let draw = self.w.rng.below(100);
-            let outcome = match draw {
-                0..=3 => Outcome::Internal,
-                4..=6 => Outcome::Trap,
-                7..=8 => Outcome::Exit,
-                _ => Outcome::Ok,
-            };
-            let lie = self.workers[at].liar && self.w.rng.below(2) == 0;
-            let copy = self.workers[at].copies.get_mut(&fence).unwrap();
-            let mut receipt = receipt(&me, &copy.work, outcome);
-            if lie && receipt.out.is_some() {
-                receipt.out = Some([draw as u8; 32]);
-            }
-            receipt.fuel = 1 + draw * 1_000_000_000;
-            copy.receipt = Some(Box::new(Signed::sign(receipt, &me).unwrap()));
-        }
-        if !self.workers[at].linked {
-            return;
-        }
-        if self.workers[at].next <= now {
-            let worker = &mut self.workers[at];
-            worker.seq += 1;
-            // Without an answer it is tried again.
-            worker.next = now + Duration::from_secs(5);
-            let have: Vec<Held> = worker
-                .copies
-                .iter()
-                .map(|(f, c)| Held {
-                    task: c.work.task,
-                    fence: *f,
-                })
-                .collect();
-            let beat = Beat {
-                rtt: List::new(),
-                seq: worker.seq,
-                gone: List::new(),
-                have: List::try_from(have).unwrap(),
-                work: true,
-            };
-            let node = worker.node;
-            self.send(&me, Request::Beat(node, Box::new(beat)), Ask::Beat(at, now));
-        }
-        let (node, after) = (self.workers[at].node, self.workers[at].after);
-        self.send(&me, Request::Work { node, after }, Ask::Work(at));
-        let open: Vec<(u64, TaskId, bool, Option<Box<Signed<betanet_fog::Receipt>>>)> = self.workers[at]
-            .copies
-            .iter()
-            .map(|(f, c)| (*f, c.work.task, c.started, c.receipt.clone()))
-            .collect();
-        for (fence, task, started, receipt) in open {
-            if let Some(receipt) = receipt {
-                self.send(&me, Request::Done(task, receipt), Ask::Done(at, fence));
-            } else if !started {
-                self.send(&me, Request::Start(task, fence), Ask::Start(at, fence));
-            }
-        }
-    }
-
     fn submit(&mut self) {
         let at = self.pick(self.users.len());
         let user = self.users[at].clone();
@@ -378,7 +272,12 @@ impl<P: Placer + Default> Sim<P> {
             let nth = self.pick(self.acknowledged.len());
             let id = *self.acknowledged.iter().nth(nth).unwrap();
             let owner = self.tasks[&id].owner;
-            let user = self.users.iter().find(|u| *u.public().as_bytes() == owner).unwrap().clone();
+            let user = self
+                .users
+                .iter()
+                .find(|u| *u.public().as_bytes() == owner)
+                .unwrap()
+                .clone();
             self.send(&user, Request::Cancel(id), Ask::Other);
         }
         if self.happens(weather.crashes) {
@@ -404,7 +303,11 @@ impl<P: Placer + Default> Sim<P> {
         }
         if self.happens(20) {
             let at = self.pick(self.workers.len());
-            let to = if self.happens(500) { NodeState::Draining } else { NodeState::Active };
+            let to = if self.happens(500) {
+                NodeState::Draining
+            } else {
+                NodeState::Active
+            };
             let until = self.w.unix() + 20_000;
             let asked = StateRequest { to, until };
             let (me, node) = (self.workers[at].id.clone(), self.workers[at].node);
@@ -453,7 +356,11 @@ impl<P: Placer + Default> Sim<P> {
                     self.w.rebuild(at);
                 }
             }
-            let next = if self.w.members.len() == 1 { self.w.add_member() } else { self.pick(2) };
+            let next = if self.w.members.len() == 1 {
+                self.w.add_member()
+            } else {
+                self.pick(2)
+            };
             self.w.elect(next);
         }
     }
@@ -486,7 +393,8 @@ impl<P: Placer + Default> Sim<P> {
             self.seen += 1;
             match Record::read(stored.kind, &stored.body).unwrap().change {
                 Change::Accepted { task, .. } => {
-                    self.in_journal.insert(Signed::<Task>::restore(&task).unwrap().id());
+                    self.in_journal
+                        .insert(Signed::<Task>::restore(&task).unwrap().id());
                 }
                 Change::Assigned { task, node, .. } => {
                     self.placed.insert(stored.index, (task, node));
@@ -495,12 +403,21 @@ impl<P: Placer + Default> Sim<P> {
                     self.losses += 1;
                     let (task, node) = self.placed[&fence];
                     let worker = self.workers.iter().find(|w| w.node == node).unwrap();
-                    let runs = worker.copies.get(&fence).is_some_and(|c| c.receipt.is_none());
+                    let runs = worker
+                        .copies
+                        .get(&fence)
+                        .is_some_and(|c| c.receipt.is_none());
                     let stops = self.tasks[&task].offline.rule == Offline::Stop;
-                    assert!(!(why == Reason::Down && stops && runs && worker.alive), "a copy runs beyond its fence");
+                    assert!(
+                        !(why == Reason::Down && stops && runs && worker.alive),
+                        "a copy runs beyond its fence"
+                    );
                 }
                 Change::Ended { task, reason, .. } => {
-                    assert!(self.ended.insert(task, reason).is_none(), "a task ends once");
+                    assert!(
+                        self.ended.insert(task, reason).is_none(),
+                        "a task ends once"
+                    );
                 }
                 _ => {}
             }
@@ -527,11 +444,22 @@ impl<P: Placer + Default> Sim<P> {
         for _ in 0..200 {
             self.step();
         }
-        let open: Vec<TaskId> = self.in_journal.iter().filter(|t| !self.ended.contains_key(*t)).copied().collect();
+        let open: Vec<TaskId> = self
+            .in_journal
+            .iter()
+            .filter(|t| !self.ended.contains_key(*t))
+            .copied()
+            .collect();
         for id in open {
             let status = self.w.status(id);
-            let live = status.copies.iter().any(|c| matches!(&*c.state, "assigned" | "running"));
-            assert!(live || !status.why.is_empty(), "a task waits for no reason: {status:?}");
+            let live = status
+                .copies
+                .iter()
+                .any(|c| matches!(&*c.state, "assigned" | "running"));
+            assert!(
+                live || !status.why.is_empty(),
+                "a task waits for no reason: {status:?}"
+            );
         }
         self.w.check();
     }
@@ -557,8 +485,14 @@ pub const ROUGH: Weather = Weather {
 
 /// Number of seeds of a run: `FOG_SEEDS`, or a few.
 fn seeds(few: u64) -> std::ops::Range<u64> {
-    let first = std::env::var("FOG_FIRST").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    let n = std::env::var("FOG_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(few);
+    let first = std::env::var("FOG_FIRST")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    let n = std::env::var("FOG_SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(few);
     first..first + n
 }
 
@@ -579,7 +513,10 @@ fn storms<P: Placer + Default>(weather: Weather, few: u64) {
             *reasons.entry(*reason).or_default() += 1;
         }
     }
-    println!("{} seeds: {done} tasks ended, {losses} copies lost, {reasons:?}", all.end - all.start);
+    println!(
+        "{} seeds: {done} tasks ended, {losses} copies lost, {reasons:?}",
+        all.end - all.start
+    );
     assert!(done > 0 && losses > 0, "the weather was bad");
 }
 

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use betanet_coordinator::placer::Placer;
 use betanet_coordinator::{
-    Caller, Command, Coordinator, Event, Input, Item, Quota, Reply, Request, Setup, Transmit,
+    Caller, Coordinator, Event, Input, Item, Quota, Reply, Request, Setup, Transmit,
 };
-use betanet_fog::bodies::{Beat, Held, TokenRequest};
 use betanet_fog::{
-    Amounts, Kind, Labels, Level, List, Map, Module, Node, NodeState, Offline, Outcome, Placement, Policy,
-    Received, Receipt, Refusal, RefusalCode, Resources, Retry, Signed, Strategy, Task, TaskId, TaskState, Tier,
-    Verification,
+    Amounts, Kind, Labels, Level, List, Map, Module, Node, NodeState, Offline, Outcome, Placement,
+    Policy, Receipt, Refusal, Resources, Retry, Signed, Strategy, Task, TaskId, Tier, Verification,
 };
 use betanet_keys::Identity;
 use betanet_machine::testkit::Checked;
@@ -35,7 +33,11 @@ pub fn caller(id: &Identity, operator: bool) -> Caller {
         key: *id.public().as_bytes(),
         node: id.public().node_id(),
         operator,
-        namespaces: if operator { Vec::new() } else { ["lab".parse().unwrap()].into() },
+        namespaces: if operator {
+            Vec::new()
+        } else {
+            ["lab".parse().unwrap()].into()
+        },
     }
 }
 
@@ -155,7 +157,7 @@ pub struct World<P: Placer> {
     pub outputs: BTreeMap<[u8; 32], betanet_fog::Output>,
     /// Appends that wait, when they are not committed at once.
     pub held: Option<Vec<(usize, Transmit, Time)>>,
-    calls: u64,
+    pub calls: u64,
     pub coordinator: Identity,
     pub operator: Identity,
 }
@@ -214,7 +216,10 @@ impl<P: Placer + Default> World<P> {
 
     pub fn clock(&self) -> Now {
         let passed = self.now.as_micros() / 1_000;
-        Now::new(self.now, (UNIX_MS + passed).saturating_add_signed(self.skew))
+        Now::new(
+            self.now,
+            (UNIX_MS + passed).saturating_add_signed(self.skew),
+        )
     }
 
     pub fn unix(&self) -> u64 {
@@ -251,7 +256,10 @@ impl<P: Placer + Default> World<P> {
         }
         let member = &mut self.members[at];
         member.leads = true;
-        member.machine.handle_input(now, Input::Lead { epoch, last }).unwrap();
+        member
+            .machine
+            .handle_input(now, Input::Lead { epoch, last })
+            .unwrap();
         for other in 0..self.members.len() {
             self.drain(other);
         }
@@ -271,7 +279,10 @@ impl<P: Placer + Default> World<P> {
     }
 
     pub fn leader(&self) -> usize {
-        self.members.iter().position(|m| m.leads && !m.cut).unwrap_or(0)
+        self.members
+            .iter()
+            .position(|m| m.leads && !m.cut)
+            .unwrap_or(0)
     }
 
     pub fn machine(&self) -> &Coordinator<P> {
@@ -294,12 +305,19 @@ impl<P: Placer + Default> World<P> {
         }
         if epoch != self.journal.epoch {
             self.members[at].leads = false;
-            self.members[at].machine.handle_input(now, Input::Deposed).unwrap();
+            self.members[at]
+                .machine
+                .handle_input(now, Input::Deposed)
+                .unwrap();
             return self.drain(at);
         }
         let n = records.len() as u64;
         if n > 0 {
-            assert_eq!(first, self.journal.last + 1, "no index is given twice or left out");
+            assert_eq!(
+                first,
+                self.journal.last + 1,
+                "no index is given twice or left out"
+            );
             assert!(records.len() <= 4_096, "an append has a bound");
         }
         for (index, entry) in (first..).zip(records) {
@@ -319,7 +337,10 @@ impl<P: Placer + Default> World<P> {
         }
         member.fed = self.journal.entries.len();
         let index = self.journal.last;
-        member.machine.handle_input(now, Input::Committed { index, began }).unwrap();
+        member
+            .machine
+            .handle_input(now, Input::Committed { index, began })
+            .unwrap();
         self.drain(at);
     }
 
@@ -334,7 +355,11 @@ impl<P: Placer + Default> World<P> {
                         None => self.append(at, out, began),
                     }
                 }
-                Transmit::Answer { call, answer, until } => {
+                Transmit::Answer {
+                    call,
+                    answer,
+                    until,
+                } => {
                     assert!(self.now <= until, "an answer after the lease");
                     self.answers.insert(call, answer);
                 }
@@ -353,7 +378,9 @@ impl<P: Placer + Default> World<P> {
         while let Some(event) = self.members[at].machine.poll_event() {
             match &event {
                 Event::Bug(why) => panic!("bug: {why}"),
-                Event::Paid { task, cost, shares, .. } => {
+                Event::Paid {
+                    task, cost, shares, ..
+                } => {
                     let sum: u64 = shares.iter().map(|(_, share)| share).sum();
                     assert!(shares.is_empty() || sum == *cost, "shares are the cost");
                     assert!(self.paid.insert(*task, *cost).is_none(), "a task pays once");
@@ -384,6 +411,12 @@ impl<P: Placer + Default> World<P> {
         wakes.map(|w| w.at).min()
     }
 
+    /// Days pass at once: nobody was there to call on the way.
+    pub fn jump(&mut self, ms_: u64) {
+        self.now = self.now + ms(ms_);
+        self.pass(3_000);
+    }
+
     /// Lets time pass, with all timers on the way.
     pub fn pass(&mut self, ms_: u64) {
         let end = self.now + ms(ms_);
@@ -403,163 +436,6 @@ impl<P: Placer + Default> World<P> {
         }
     }
 
-    /// Asks a member. Returns the number of the call.
-    pub fn send_to(&mut self, at: usize, caller: Caller, request: Request) -> u64 {
-        self.calls += 1;
-        let call = self.calls;
-        let now = self.clock();
-        let before = self.members[at].machine.get().last();
-        let command = Command { call, caller, request };
-        if let Err(refusal) = self.members[at].machine.handle_command(now, command) {
-            assert_eq!(before, self.members[at].machine.get().last());
-            self.answers.insert(call, Err(refusal));
-        }
-        self.settle(at);
-        call
-    }
-
-    /// Asks the leader and returns the answer.
-    pub fn ask(&mut self, caller: Caller, request: Request) -> Answer {
-        let at = self.leader();
-        let call = self.send_to(at, caller, request);
-        self.answers.remove(&call).expect("an answer")
-    }
-
-    pub fn refused(&mut self, caller: Caller, request: Request) -> RefusalCode {
-        self.ask(caller, request).expect_err("refused").code
-    }
-
-    /// Lets a node join with a token of its own, and beat once.
-    pub fn join(&mut self, id: &Identity, node: Node) {
-        self.join_as(id, node, true);
-    }
-
-    pub fn join_as(&mut self, id: &Identity, node: Node, vouched: bool) {
-        let answer = self.try_join(id, node, vouched, id.public().node_id().0[..16].try_into().unwrap());
-        assert!(matches!(answer, Ok(Reply::Joined(_, true))), "{answer:?}");
-        self.beat(id, 1, &[]).unwrap();
-    }
-
-    pub fn token(&mut self, id: [u8; 16], org: &str, exp: u64) -> Signed<betanet_fog::Token> {
-        let asked = TokenRequest {
-            id,
-            exp,
-            org: org.parse().unwrap(),
-            node: None,
-            kinds: List::try_from(vec![Kind::Compute]).unwrap(),
-        };
-        let operator = caller(&self.operator, true);
-        let Ok(Reply::Token(token)) = self.ask(operator, Request::IssueToken(asked)) else {
-            panic!("no token");
-        };
-        Signed::sign(*token, &self.coordinator).unwrap()
-    }
-
-    pub fn try_join(&mut self, id: &Identity, node: Node, vouched: bool, token: [u8; 16]) -> Answer {
-        let org = if vouched { node.org.to_string() } else { String::new() };
-        let exp = self.unix() + 3_600_000;
-        let token = self.token(token, &org, exp).to_text().unwrap();
-        self.join_with(id, node, token)
-    }
-
-    pub fn join_with(&mut self, id: &Identity, node: Node, token: betanet_fog::Text) -> Answer {
-        let signed = Signed::sign(node, id).unwrap();
-        let node = Received::new(signed.envelope().clone()).unwrap();
-        let request = Request::Join {
-            node: Box::new(node),
-            token: token.into(),
-        };
-        self.ask(caller(id, false), request)
-    }
-
-    pub fn beat(&mut self, id: &Identity, seq: u64, have: &[(TaskId, u64)]) -> Answer {
-        self.beat_to(self.leader(), id, seq, have)
-    }
-
-    pub fn beat_to(&mut self, at: usize, id: &Identity, seq: u64, have: &[(TaskId, u64)]) -> Answer {
-        let have: Vec<Held> = have.iter().map(|(task, fence)| Held { task: *task, fence: *fence }).collect();
-        let beat = Beat {
-            rtt: List::new(),
-            seq,
-            gone: List::new(),
-            have: List::try_from(have).unwrap(),
-            work: true,
-        };
-        let request = Request::Beat(id.public().node_id(), Box::new(beat));
-        let call = self.send_to(at, caller(id, false), request);
-        self.answers.remove(&call).expect("an answer")
-    }
-
-    pub fn submit(&mut self, owner: &Identity, task: Task) -> (TaskId, Answer) {
-        let task = Signed::sign(task, owner).unwrap();
-        let id = task.id();
-        let request = Request::Submit {
-            task: Box::new(task),
-            missing: None,
-        };
-        let answer = self.ask(caller(owner, false), request);
-        (id, answer)
-    }
-
-    /// Submits a task that is accepted.
-    pub fn put(&mut self, owner: &Identity, task: Task) -> TaskId {
-        let (id, answer) = self.submit(owner, task);
-        assert_eq!(answer, Ok(Reply::Created));
-        id
-    }
-
-    pub fn status(&mut self, id: TaskId) -> Box<betanet_fog::bodies::Status> {
-        let anyone = caller(&identity(99), false);
-        match self.ask(anyone, Request::Status(id)) {
-            Ok(Reply::Status(status)) => status,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    pub fn state(&mut self, id: TaskId) -> TaskState {
-        self.status(id).state
-    }
-
-    /// State and reason of a task.
-    pub fn end(&mut self, id: TaskId) -> (TaskState, String) {
-        let status = self.status(id);
-        (status.state, status.reason.to_string())
-    }
-
-    /// The items that came for a node since this was asked last.
-    pub fn take_items(&mut self, id: &Identity) -> Vec<Item> {
-        let node = id.public().node_id();
-        let (own, rest) = std::mem::take(&mut self.items).into_iter().partition(|(n, _)| *n == node);
-        self.items = rest;
-        let own: Vec<(NodeId, Item)> = own;
-        own.into_iter().map(|(_, item)| item).collect()
-    }
-
-    /// The assignment of the only copy that a node was given since this was asked last.
-    pub fn take_run(&mut self, id: &Identity) -> Box<betanet_fog::Assignment> {
-        let runs = self.take_items(id).into_iter().filter_map(|i| match i {
-            Item::Run { work, .. } => Some(work),
-            Item::Drop { .. } => None,
-        });
-        let runs: Vec<_> = runs.collect();
-        assert_eq!(runs.len(), 1, "one copy to run");
-        runs.into_iter().next().unwrap()
-    }
-
-    pub fn start(&mut self, id: &Identity, work: &betanet_fog::Assignment) -> Answer {
-        self.ask(caller(id, false), Request::Start(work.task, work.fence))
-    }
-
-    pub fn nack(&mut self, id: &Identity, work: &betanet_fog::Assignment) -> Answer {
-        self.ask(caller(id, false), Request::Nack(work.task, work.fence))
-    }
-
-    pub fn done(&mut self, id: &Identity, receipt: Receipt) -> Answer {
-        let task = receipt.task;
-        let receipt = Signed::sign(receipt, id).unwrap();
-        self.ask(caller(id, false), Request::Done(task, Box::new(receipt)))
-    }
-
     /// Checks the invariants, and that a replay of the journal gives the same state.
     pub fn check(&mut self) {
         let at = self.leader();
@@ -576,13 +452,22 @@ impl<P: Placer + Default> World<P> {
         }
         let leader = self.members[at].machine.get();
         if leader.last() == self.journal.last {
-            assert_eq!(copy.get().hash(), leader.hash(), "a replay gives the same state");
+            assert_eq!(
+                copy.get().hash(),
+                leader.hash(),
+                "a replay gives the same state"
+            );
         }
         let parts = leader.snapshot();
         assert!(parts.iter().all(|p| p.len() <= 1 << 20));
         let parts = parts.iter().map(|p| &p[..]);
-        let restored = Coordinator::restore(self.setup(), P::default(), &Seed::from_number(0), parts).unwrap();
-        assert_eq!(restored.hash(), leader.hash(), "a snapshot gives the same state");
+        let restored =
+            Coordinator::restore(self.setup(), P::default(), &Seed::from_number(0), parts).unwrap();
+        assert_eq!(
+            restored.hash(),
+            leader.hash(),
+            "a snapshot gives the same state"
+        );
         restored.audit().unwrap();
         self.check_journal();
     }
@@ -590,7 +475,9 @@ impl<P: Placer + Default> World<P> {
     /// Checks what holds of every journal: a task is accepted and ends once, a copy ends once, under a fence that was given once.
     pub fn check_journal(&self) {
         use betanet_coordinator::{Change, Record};
-        let (mut accepted, mut ended, mut live) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let (mut accepted, mut ended, mut live) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let mut gone: BTreeMap<u64, (&str, u64)> = BTreeMap::new();
         let mut last = (0, 0);
         for stored in &self.journal.entries {
             assert!(stored.index > last.0 && stored.epoch >= last.1);
@@ -604,10 +491,26 @@ impl<P: Placer + Default> World<P> {
                     live.insert(stored.index, task);
                 }
                 Change::Returned { fence, .. } | Change::Lost { fence, .. } => {
-                    assert!(live.remove(&fence).is_some(), "a live copy ends once");
+                    let kind = stored.kind;
+                    let known = live.remove(&fence).is_some();
+                    assert!(
+                        known,
+                        "a live copy ends once: {kind} {fence} at {} {:?}",
+                        stored.index,
+                        gone.get(&fence)
+                    );
+                    gone.insert(fence, (kind, stored.index));
                 }
                 Change::Ended { task, .. } => {
-                    assert!(accepted.contains(&task) && ended.insert(task), "a task ends once");
+                    gone.extend(
+                        live.iter()
+                            .filter(|(_, t)| **t == task)
+                            .map(|(f, _)| (*f, ("ended", stored.index))),
+                    );
+                    assert!(
+                        accepted.contains(&task) && ended.insert(task),
+                        "a task ends once"
+                    );
                     live.retain(|_, t| *t != task);
                 }
                 _ => {}
@@ -644,7 +547,11 @@ pub fn node_state<P: Placer + Default>(world: &mut World<P>, id: &Identity) -> O
     };
     let anyone = caller(&identity(99), false);
     match world.ask(anyone, request) {
-        Ok(Reply::Nodes(list)) => list.items.iter().find(|n| n.id == id.public().node_id()).map(|n| n.state),
+        Ok(Reply::Nodes(list)) => list
+            .items
+            .iter()
+            .find(|n| n.id == id.public().node_id())
+            .map(|n| n.state),
         other => panic!("{other:?}"),
     }
 }

@@ -1,9 +1,7 @@
 //! The life of a task. The tests of `betanet-coordinator` run this file too.
 
 use betanet_coordinator::life::{Copy, CopyState, End, Fence, Life, Returned, Rules};
-use betanet_fog::{
-    Outcome as Status, Reason, Refusal, RefusalCode, TaskState, Tier, Verify,
-};
+use betanet_fog::{Outcome as Status, Reason, Refusal, RefusalCode, TaskState, Tier, Verify};
 use betanet_wire::{NodeId, text as form};
 use serde_json::{Value, json};
 
@@ -11,9 +9,7 @@ type Outcome = Result<(), String>;
 type Case = fn(&Value) -> Outcome;
 
 /// The sections, and what runs a case of each.
-pub(crate) const SECTIONS: &[(&str, Case)] = &[
-    ("life", life),
-];
+pub(crate) const SECTIONS: &[(&str, Case)] = &[("life", life)];
 
 fn items<'a>(v: &'a Value, key: &str) -> Result<&'a Vec<Value>, String> {
     v[key]
