@@ -272,12 +272,11 @@ impl Life {
         let Some(copy) = self.copy_mut(fence).filter(|c| c.state.is_live()) else {
             return;
         };
+        copy.state = CopyState::Lost(why);
         if why == Reason::Time {
-            copy.state = CopyState::Fault(Outcome::Time);
             self.faults = self.faults.saturating_add(1);
-        } else {
-            copy.state = CopyState::Lost(why);
-            self.losses = self.losses.saturating_add(u8::from(is_loss(why)));
+        } else if is_loss(why) {
+            self.losses = self.losses.saturating_add(1);
         }
         self.requeue();
     }
@@ -323,6 +322,9 @@ impl Life {
         match copy.state {
             CopyState::Result(outcome) => self.decided(rules, copy, outcome, none_live),
             CopyState::Fault(outcome) if none_live => self.exhausted(rules, Some(outcome)),
+            CopyState::Lost(Reason::Time) if none_live => {
+                self.exhausted(rules, Some(Outcome::Time))
+            }
             CopyState::Lost(why) if none_live && is_loss(why) => self.exhausted(rules, None),
             _ => None,
         }
@@ -363,6 +365,7 @@ impl Life {
         let last_fault = || {
             self.copies.iter().rev().find_map(|c| match c.state {
                 CopyState::Fault(outcome) => Some(outcome),
+                CopyState::Lost(Reason::Time) => Some(Outcome::Time),
                 _ => None,
             })
         };
@@ -380,4 +383,85 @@ impl Life {
 #[must_use]
 pub const fn is_loss(why: Reason) -> bool {
     matches!(why, Reason::Down | Reason::Lease | Reason::Nack)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use betanet_wire::NodeId;
+
+    const RULES: Rules = Rules {
+        tier: Tier::Bronze,
+        verify: Verify::None,
+        k: 0,
+        n: 0,
+        retry_max: 1,
+        grants: false,
+    };
+
+    fn assigned(fences: &[u64]) -> Life {
+        let mut life = Life::new();
+        life.ready();
+        for fence in fences {
+            life.assigned(Copy {
+                fence: *fence,
+                no: life.placed,
+                node: NodeId([0; 20]),
+                placed: 0,
+                end: 0,
+                devices: 0,
+                state: CopyState::Assigned,
+                returned: None,
+            });
+        }
+        life
+    }
+
+    fn receipt(n: u8) -> Returned {
+        Returned {
+            hash: [n; 32],
+            out: None,
+            fuel: 0,
+            alone: false,
+        }
+    }
+
+    #[test]
+    fn a_copy_that_ran_out_of_time_takes_no_receipt_but_evidence() {
+        for why in [Reason::Time, Reason::Down, Reason::Drained] {
+            let mut life = assigned(&[7]);
+            life.lost(7, why);
+            assert_eq!(life.state, TaskState::Queued);
+            assert_eq!(life.check_receipt(7, &[1; 32]), Ok(Fence::Evidence), "{why}");
+            life.evidence(7, receipt(1));
+            assert_eq!(life.check_receipt(7, &[1; 32]), Ok(Fence::Stale));
+            let other = life.check_receipt(7, &[2; 32]).map_err(|r| r.code);
+            assert_eq!(other, Err(RefusalCode::ReceiptConflict));
+        }
+    }
+
+    #[test]
+    fn time_counts_as_a_fault_and_a_yield_as_nothing() {
+        let mut life = assigned(&[1, 2, 3]);
+        life.lost(1, Reason::Time);
+        assert_eq!(life.verdict(&RULES, 1), None, "others live");
+        life.lost(2, Reason::Preempted);
+        life.lost(3, Reason::Time);
+        assert_eq!((life.faults, life.losses), (2, 0));
+        let end = End::without(TaskState::Failed, Reason::Time);
+        assert_eq!(life.verdict(&RULES, 3), Some(end));
+    }
+
+    #[test]
+    fn ended_copies_without_a_result_are_remembered_up_to_a_bound() {
+        let mut life = assigned(&[]);
+        for fence in 1..200 {
+            let mut one = assigned(&[fence]).copies;
+            one[0].no = life.placed;
+            life.assigned(one.remove(0));
+            life.lost(fence, Reason::Drained);
+        }
+        assert_eq!((life.copies.len(), life.placed), (DEAD_MAX, 199));
+        assert_eq!(life.check_receipt(1, &[1; 32]), Ok(Fence::Stale));
+    }
 }

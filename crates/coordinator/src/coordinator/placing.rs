@@ -49,7 +49,7 @@ impl<'a> Past<'a> {
             apart: with(row, kept).map(org).collect(),
             failed: with(row, |s| match s {
                 CopyState::Fault(_) => true,
-                CopyState::Lost(why) => crate::life::is_loss(why),
+                CopyState::Lost(why) => why == Reason::Time || crate::life::is_loss(why),
                 _ => false,
             })
             .collect(),

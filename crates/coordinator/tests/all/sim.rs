@@ -522,10 +522,10 @@ fn storms<P: Placer + Default>(weather: Weather, few: u64) {
 
 #[test]
 fn nothing_is_lost_and_nothing_counts_twice_in_rough_weather() {
-    storms::<betanet_scheduler::Placer>(ROUGH, 12);
+    storms::<betanet_scheduler::Placer>(ROUGH, 6);
 }
 
 #[test]
 fn a_placer_that_goes_over_all_nodes_weathers_it_too() {
-    storms::<crate::naive::Naive>(ROUGH, 4);
+    storms::<crate::naive::Naive>(ROUGH, 2);
 }
