@@ -1,7 +1,7 @@
 """Compares the batch planner with pymoo's NSGA-II on the same problem.
 
     python3 -m venv venv && venv/bin/pip install pymoo
-    cargo run --release -p betanet-scheduler --example batch json | venv/bin/python crates/scheduler/examples/pymoo.py [SEEDS]
+    cargo run --release -p betanet-scheduler --example batch json | venv/bin/python crates/scheduler/examples/compare.py [SEEDS]
 """
 import json
 import statistics
@@ -69,4 +69,4 @@ for seed in range(1, seeds + 1):
 ours, theirs = statistics.median(told["volumes"]), statistics.median(volumes)
 fast, slow = statistics.median(told["seconds"]), statistics.median(seconds)
 print(f"median volume: betanet {ours:.4e}, pymoo {theirs:.4e}, ratio {ours / theirs if theirs else float('inf'):.2f}")
-print(f"median time: betanet {fast:.3f} s of wall, pymoo {slow:.2f} s of CPU, {slow / fast:.1f} times as long")
+print(f"median time: betanet {fast:.3f} s of CPU, pymoo {slow:.2f} s of CPU, {slow / fast:.1f} times as long")
