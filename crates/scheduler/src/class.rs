@@ -30,8 +30,8 @@ pub(crate) struct Bounds {
 impl Bounds {
     pub(crate) const USUAL: Self = Self {
         common: 8,
-        full: 128,
-        all: 192,
+        full: 48,
+        all: 64,
         rare: 64,
     };
 }

@@ -5,7 +5,6 @@ mod reserve;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use betanet_fog::Resources;
 use betanet_wire::NodeId;
 
 use crate::account::{Account, Grant, Released, devices};
@@ -43,7 +42,7 @@ pub(crate) struct Fleet {
     now: u64,
 }
 
-pub(crate) fn index(n: u32) -> usize {
+fn index(n: u32) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
@@ -232,6 +231,7 @@ impl Fleet {
         self.free.push(slot);
         self.rests.remove(&(node.rests_until, slot));
         self.trips.remove(slot);
+        self.held.leave(node.serial);
         self.classes.leave(node.class);
         for value in node.attrs {
             self.attributes.remove(slot, value);
@@ -256,13 +256,12 @@ impl Fleet {
         }
     }
 
-    /// Gives a node the next turn, and returns the one it had.
+    /// Gives a node the next turn, and returns the one it had. [`Self::insert`] follows, which brings the indexes up to date.
     pub(crate) fn next_turn(&mut self, slot: u32) -> u64 {
         self.turn += 1;
         let turn = self.turn;
-        let old = self.node(slot).map_or(0, |n| n.turn);
-        self.change(slot, |n| n.turn = turn);
-        old
+        self.node_mut(slot)
+            .map_or(0, |n| core::mem::replace(&mut n.turn, turn))
     }
 
     /// Undoes [`Self::next_turn`].

@@ -72,12 +72,20 @@ impl Held {
         }
     }
 
-    /// Nodes that hold a blob: slot and number of the join.
-    pub(crate) fn holders(&self, now: u64, blob: &Digest) -> impl Iterator<Item = (u32, u64)> {
+    /// A node is gone, with all that it held. Another node may get its slot.
+    pub(crate) fn leave(&mut self, serial: u64) {
+        self.blobs.retain(|_, holders| {
+            holders.retain(|h| h.serial != serial);
+            !holders.is_empty()
+        });
+    }
+
+    /// Nodes that hold a blob.
+    pub(crate) fn holders(&self, now: u64, blob: &Digest) -> impl Iterator<Item = u32> {
         let found = self.blobs.get(blob).into_iter().flatten();
         found
             .filter(move |h| h.at.saturating_add(KEPT) >= now)
-            .map(|h| (h.slot, h.serial))
+            .map(|h| h.slot)
     }
 }
 
@@ -94,14 +102,13 @@ mod tests {
     #[test]
     fn the_newest_holders_and_pairs_are_remembered() {
         let mut held = Held::default();
-        for n in 0..70 {
-            held.add(n, &blob(0), 1, n);
+        for n in 0..70u32 {
+            held.add(n.into(), &blob(0), n, n.into());
         }
-        let kept: Vec<u64> = held
-            .holders(70, &blob(0))
-            .map(|(_, serial)| serial)
-            .collect();
-        assert_eq!(kept, (6..70).collect::<Vec<u64>>());
+        let kept: Vec<u32> = held.holders(70, &blob(0)).collect();
+        assert_eq!(kept, (6..70).collect::<Vec<u32>>());
+        held.leave(69);
+        assert_eq!(held.holders(70, &blob(0)).count(), 63);
         for n in 1..=HELD_MAX {
             held.add(100, &blob(n), 1, 1);
         }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::fit::{Fit, Want};
 
 /// Most entries of a leaf, and most leaves of a branch.
-const WIDTH: usize = 32;
+const WIDTH: usize = 16;
 
 /// Place of a node in an order: the rank, then the NodeID.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -41,6 +41,8 @@ struct Branch {
 #[derive(Debug)]
 pub(crate) struct Ordered {
     fit: Fit,
+    /// The lowest key: most searches need to look no deeper.
+    first: Option<Key>,
     branches: Vec<Branch>,
 }
 
@@ -48,6 +50,7 @@ impl Default for Ordered {
     fn default() -> Self {
         Self {
             fit: Fit::NONE,
+            first: None,
             branches: Vec::new(),
         }
     }
@@ -86,6 +89,11 @@ impl Branch {
 
     fn refit(&mut self) {
         self.fit = best(self.leaves.iter().map(|l| &l.fit));
+        self.start();
+    }
+
+    /// Takes the lower bound from the first leaf.
+    fn start(&mut self) {
         if let Some(first) = self.leaves.first().and_then(Leaf::first) {
             self.first = *first;
         }
@@ -119,6 +127,7 @@ impl Ordered {
 
     pub(crate) fn insert(&mut self, key: Key, fit: Fit) {
         let entry = Entry { key, fit };
+        self.first = Some(self.first.map_or(key, |f| f.min(key)));
         let at = self.branch(&key);
         let Some(branch) = self.branches.get_mut(at) else {
             let leaf = Leaf::new(Vec::from([entry]));
@@ -164,20 +173,29 @@ impl Ordered {
         };
         leaf.entries.remove(pos);
         let before = branch.fit;
+        let old = leaf.fit;
         if leaf.entries.is_empty() {
             branch.leaves.remove(li);
+            if branch.leaves.is_empty() {
+                self.branches.remove(at);
+                self.refit(&before, &Fit::NONE);
+                self.first = self.branches.first().map(|b| b.first);
+                return;
+            }
+            branch.refit();
         } else {
             leaf.refit();
+            let changed = leaf.fit != old;
             merge(&mut branch.leaves, li);
+            if changed {
+                branch.refit();
+            } else if li == 0 {
+                branch.start();
+            }
         }
-        if branch.leaves.is_empty() {
-            self.branches.remove(at);
-            self.refit(&before, &Fit::NONE);
-            return;
-        }
-        branch.refit();
         let after = branch.fit;
         self.refit(&before, &after);
+        self.first = self.branches.first().map(|b| b.first);
     }
 
     /// Replaces the fit of a node whose key stays.
@@ -193,10 +211,13 @@ impl Ordered {
             && let Some(entry) = leaf.entries.get_mut(pos)
         {
             entry.fit = fit;
+            let old = leaf.fit;
             leaf.refit();
-            branch.refit();
-            let after = branch.fit;
-            self.refit(&before, &after);
+            if leaf.fit != old {
+                branch.refit();
+                let after = branch.fit;
+                self.refit(&before, &after);
+            }
         }
     }
 
@@ -212,6 +233,9 @@ impl Ordered {
             return None;
         }
         let past = |k: &Key| until.is_some_and(|u| k >= u);
+        if self.first.as_ref().is_some_and(past) {
+            return None;
+        }
         let start = self
             .branches
             .partition_point(|b| b.first.rank < from)

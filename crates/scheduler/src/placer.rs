@@ -322,7 +322,9 @@ impl Placer {
                 self.undo(steps);
                 return Err(why);
             };
-            query.placed(&mut self.fleet, slot);
+            if placement.copies.len() < copies.len() {
+                query.placed(&mut self.fleet, slot);
+            }
         }
         Ok((placement, steps))
     }
@@ -389,11 +391,11 @@ impl Placer {
             drawn: query.rule == Strategy::PrivacyAware,
             lots: r.reservation.copied(),
         };
-        self.fleet.insert(fence, live, grant);
-        steps.push(Step::Inserted(fence));
         if query.rule == Strategy::RoundRobin {
             steps.push(Step::Turned(slot, self.fleet.next_turn(slot)));
         }
+        self.fleet.insert(fence, live, grant);
+        steps.push(Step::Inserted(fence));
         let node = self.fleet.node(slot)?.id;
         Some((slot, Placed { node, devices }, lost.to_vec()))
     }

@@ -63,10 +63,10 @@ impl Placer {
             drawn: request.rule() == Strategy::PrivacyAware,
             lots: request.reservation.copied(),
         };
-        self.fleet.insert(copy.fence, live, grant);
         if request.rule() == Strategy::RoundRobin {
             self.fleet.next_turn(slot);
         }
+        self.fleet.insert(copy.fence, live, grant);
         Ok(())
     }
 

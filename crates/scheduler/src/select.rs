@@ -1,6 +1,5 @@
 //! The smallest key among the nodes that pass all tests.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use betanet_fog::{Op, Resource, Strategy};
@@ -27,8 +26,8 @@ struct Search<'s, 'q> {
     query: &'s Query<'q>,
     rule: Strategy,
     order: Order,
-    /// Bytes of the task's blobs at hand, by node.
-    bytes: BTreeMap<u32, u64>,
+    /// Bytes of the task's blobs at hand, by node, ascending.
+    bytes: Vec<(u32, u64)>,
     second: bool,
 }
 
@@ -45,7 +44,7 @@ pub(crate) fn best(fleet: &Fleet, query: &Query<'_>, rule: Strategy, second: boo
         query,
         rule,
         order,
-        bytes: BTreeMap::new(),
+        bytes: Vec::new(),
         second,
     };
     if rule == Strategy::Affinity {
@@ -57,13 +56,25 @@ pub(crate) fn best(fleet: &Fleet, query: &Query<'_>, rule: Strategy, second: boo
 impl Search<'_, '_> {
     fn count_bytes(&mut self) {
         for (blob, size) in self.query.request.blobs {
-            for (slot, serial) in self.fleet.held.holders(self.query.now, blob) {
-                if self.fleet.node(slot).is_some_and(|n| n.serial == serial) {
-                    let sum = self.bytes.entry(slot).or_default();
-                    *sum = sum.saturating_add(*size);
-                }
-            }
+            let holders = self.fleet.held.holders(self.query.now, blob);
+            self.bytes.extend(holders.map(|slot| (slot, *size)));
         }
+        self.bytes.sort_unstable();
+        self.bytes.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            if same {
+                kept.1 = kept.1.saturating_add(next.1);
+            }
+            same
+        });
+    }
+
+    /// Bytes of the task's blobs that a node holds.
+    fn bytes_on(&self, slot: u32) -> u64 {
+        let at = self.bytes.binary_search_by_key(&slot, |(s, _)| *s);
+        at.ok()
+            .and_then(|at| self.bytes.get(at))
+            .map_or(0, |(_, b)| *b)
     }
 
     fn run(&self) -> Option<u32> {
@@ -114,8 +125,8 @@ impl Search<'_, '_> {
 
     /// The classes that may match, best first, and the nodes whose key their class does not tell.
     fn split(&self) -> (Vec<(i64, &Class)>, Vec<u32>) {
-        let mut classes = Vec::new();
-        let mut alone: Vec<u32> = self.bytes.keys().copied().collect();
+        let mut classes = Vec::with_capacity(self.fleet.classes.bounds().all + 1);
+        let mut alone: Vec<u32> = self.bytes.iter().map(|(slot, _)| *slot).collect();
         let mut apart = Apart::default();
         for (_, class) in self.fleet.classes.iter() {
             let tree = class.order(self.order);
@@ -199,17 +210,34 @@ impl Search<'_, '_> {
         }
     }
 
+    /// The best of some nodes that passes.
     fn best_of(&self, slots: &[u32]) -> Option<Rank> {
-        let passing = slots
+        if self.rule != Strategy::Affinity || !self.query.prefs.is_empty() {
+            return self.first_of(slots.iter().copied());
+        }
+        // Without weights, those that hold most come first, whatever else they are.
+        let mut by_bytes: Vec<(u64, u32)> = slots
             .iter()
-            .filter(|s| self.query.passes(self.fleet, **s, self.second));
-        passing.filter_map(|s| self.rank(*s)).min()
+            .map(|slot| (u64::MAX - self.bytes_on(*slot), *slot))
+            .collect();
+        by_bytes.sort_unstable();
+        by_bytes
+            .chunk_by(|a, b| a.0 == b.0)
+            .find_map(|equal| self.first_of(equal.iter().map(|(_, slot)| *slot)))
+    }
+
+    /// The first in order that passes. Few are tested, because most pass.
+    fn first_of(&self, slots: impl Iterator<Item = u32>) -> Option<Rank> {
+        let mut ranks: Vec<Rank> = slots.filter_map(|slot| self.rank(slot)).collect();
+        ranks.sort_unstable();
+        ranks
+            .into_iter()
+            .find(|r| self.query.passes(self.fleet, r.key.slot, self.second))
     }
 
     /// Key of one node.
     fn rank(&self, slot: u32) -> Option<Rank> {
         let node = self.fleet.node(slot)?;
-        let bytes = self.bytes.get(&slot).copied().unwrap_or(0);
         let first = match self.rule {
             Strategy::Affinity => -self.weight(slot, node),
             Strategy::Proximity => self.distance(slot, node),
@@ -217,7 +245,7 @@ impl Search<'_, '_> {
         };
         Some(Rank {
             first,
-            second: u64::MAX - bytes,
+            second: u64::MAX - self.bytes_on(slot),
             key: node.key(slot, node.rank(self.order)?),
         })
     }

@@ -2,7 +2,7 @@
 
 use betanet_fog::Resources;
 
-use super::{Fleet, index};
+use super::Fleet;
 use crate::account::{Account, Grant};
 use crate::lots::Lots;
 
