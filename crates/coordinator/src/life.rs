@@ -432,7 +432,11 @@ mod tests {
             let mut life = assigned(&[7]);
             life.lost(7, why);
             assert_eq!(life.state, TaskState::Queued);
-            assert_eq!(life.check_receipt(7, &[1; 32]), Ok(Fence::Evidence), "{why}");
+            assert_eq!(
+                life.check_receipt(7, &[1; 32]),
+                Ok(Fence::Evidence),
+                "{why}"
+            );
             life.evidence(7, receipt(1));
             assert_eq!(life.check_receipt(7, &[1; 32]), Ok(Fence::Stale));
             let other = life.check_receipt(7, &[2; 32]).map_err(|r| r.code);

@@ -21,6 +21,9 @@ const VERSION: u64 = 1;
 /// Bytes after which a part is closed. A row is shorter than the rest of a mebibyte.
 const PART: usize = 512 << 10;
 
+/// Day and tier of a namespace's credits.
+type DayOf = (u64, Tier);
+
 /// Kind of a row.
 #[derive(Clone, Copy, PartialEq)]
 #[repr(u8)]
@@ -72,7 +75,7 @@ impl State {
             rows.row(Tag::Gone, id, gone);
         }
         for (name, ns) in &self.namespaces {
-            let served: Vec<((u64, Tier), [u64; 6])> = ns
+            let served: Vec<(DayOf, [u64; 6])> = ns
                 .served
                 .iter()
                 .map(|(k, day)| (*k, day.counts()))
@@ -164,10 +167,13 @@ impl State {
             self.nodes.bury(id, gone);
         } else if tag == Tag::Namespace as u8 {
             let name: Word = Row::get(r)?;
-            let ([day, spent], served): ([u64; 2], Vec<((u64, Tier), _)>) = Row::get(r)?;
+            enter(r, 2)?;
+            let [day, spent] = Row::get(r)?;
+            let served: Vec<(DayOf, [u64; 6])> = Row::get(r)?;
+            r.leave();
             let served = served
                 .into_iter()
-                .map(|((day, tier), n)| ((day, tier), Day::kept(tier, n)));
+                .map(|((day, tier), counts)| ((day, tier), Day::kept(tier, counts)));
             let ns = Namespace {
                 day,
                 spent,

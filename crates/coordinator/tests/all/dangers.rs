@@ -580,7 +580,7 @@ fn a_task_on_the_only_device_sets_the_price_of_devices_alone() {
     with.cap = Resources::capacity(cap).unwrap();
     w.join(&node, with);
     let price = |w: &mut W| match w.ask(caller(&identity(9), false), Request::Price) {
-        Ok(Reply::Price(price)) => ["cpu", "gpu"].map(|r| price.factor[&*r]),
+        Ok(Reply::Price(price)) => ["cpu", "gpu"].map(|r| price.factor[r]),
         other => panic!("{other:?}"),
     };
     assert_eq!(price(&mut w), [500_000, 500_000]);

@@ -34,13 +34,16 @@ pub struct Weather {
     pub lost: u64,
 }
 
+/// A receipt that is sent until it is answered.
+type Stored = Box<Signed<betanet_fog::Receipt>>;
+
 struct Running {
     work: Box<Assignment>,
     policy: Policy,
     done: Time,
     started: bool,
     /// Its receipt, once it has one. It is sent until it is answered.
-    receipt: Option<Box<Signed<betanet_fog::Receipt>>>,
+    receipt: Option<Stored>,
     stopped: bool,
 }
 

@@ -8,7 +8,7 @@ use betanet_fog::bodies::{Beat, Held};
 use betanet_fog::{List, Outcome, Signed, TaskId};
 use betanet_machine::Time;
 
-use super::{Ask, Running, Sim};
+use super::{Ask, Running, Sim, Stored};
 use crate::world::receipt;
 
 impl<P: Placer + Default> Sim<P> {
@@ -118,8 +118,7 @@ impl<P: Placer + Default> Sim<P> {
         }
         let (node, after) = (self.workers[at].node, self.workers[at].after);
         self.send(&me, Request::Work { node, after }, Ask::Work(at));
-        let open: Vec<(u64, TaskId, bool, Option<Box<Signed<betanet_fog::Receipt>>>)> = self
-            .workers[at]
+        let open: Vec<(u64, TaskId, bool, Option<Stored>)> = self.workers[at]
             .copies
             .iter()
             .map(|(f, c)| (*f, c.work.task, c.started, c.receipt.clone()))
