@@ -15,16 +15,22 @@
 mod asking;
 #[path = "all/basics.rs"]
 mod basics;
+#[path = "all/checks.rs"]
+mod checks;
 #[path = "all/dangers.rs"]
 mod dangers;
 #[path = "all/fleet.rs"]
 mod fleet;
 #[path = "all/naive.rs"]
 mod naive;
+#[path = "all/receipts.rs"]
+mod receipts;
 #[path = "all/sim.rs"]
 mod sim;
 #[path = "all/vectors.rs"]
 mod vectors;
+#[path = "all/views.rs"]
+mod views;
 #[path = "all/ways.rs"]
 mod ways;
 #[path = "all/world.rs"]

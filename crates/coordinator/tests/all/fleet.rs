@@ -5,34 +5,9 @@ use betanet_fog::{
     Level, List, NodeState, Offline, Policy, RefusalCode, Resources, Signed, TaskState,
 };
 use betanet_machine::Machine as _;
-use betanet_scheduler::Placer;
 
-use crate::world::{World, amounts, caller, identity, node_of, node_state, task_of};
-
-type W = World<Placer>;
-
-/// A world with so many nodes, each of its own organisation and zone, that have beaten for longer than a new leader's clemency.
-fn world(nodes: u64) -> (W, Vec<betanet_keys::Identity>) {
-    let mut w = W::new(3);
-    let ids: Vec<_> = (0..nodes).map(|n| identity(100 + n)).collect();
-    for (n, id) in ids.iter().enumerate() {
-        w.join(id, node_of(id, &format!("z{n}"), &format!("org{n}")));
-    }
-    let mut seq = 1;
-    beats(&mut w, &ids, &mut seq, 300_000);
-    (w, ids)
-}
-
-/// Lets time pass while nodes beat without copies.
-fn beats(w: &mut W, ids: &[betanet_keys::Identity], seq: &mut u64, ms: u64) {
-    for _ in 0..ms.div_ceil(25_000) {
-        w.pass(25_000);
-        *seq += 1;
-        for id in ids {
-            w.beat(id, *seq, &[]).unwrap();
-        }
-    }
-}
+use crate::dangers::{W, beats, world};
+use crate::world::{amounts, caller, identity, node_of, node_state, task_of};
 
 #[test]
 fn tokens_are_used_once_in_time_and_for_what_they_name() {
