@@ -33,6 +33,10 @@ mod services;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The allocator of the binaries that are measured.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A figure, what it is measured against, and the bound that it should keep.
 struct Figure {
     name: &'static str,
