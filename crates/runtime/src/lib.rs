@@ -20,45 +20,25 @@
 //! # Ok(()) }
 //! ```
 
-mod address;
 mod admin;
 mod admission;
 mod alarm;
-mod book;
 mod config;
 mod connection_limiter;
 mod descriptors;
-mod directory_problem;
-mod error;
-mod farewell;
-mod files;
 mod folder;
-mod forward;
-mod fronts;
 mod gateway;
 mod health;
 mod listeners;
 mod logs;
 mod made;
-mod mesh;
 mod metrics;
-mod mix;
-mod network;
-mod node;
-mod own_paths;
 mod panics;
 mod process;
 mod reach;
-mod replay_memory;
-mod session_error;
-mod shares;
 mod standing;
 mod status;
 mod store;
-mod templates;
-mod trace_selector;
-mod translate;
-mod view;
 
 pub use admin::{Admin, serve_admin};
 pub use betanet_bar::{
@@ -70,6 +50,12 @@ pub use betanet_carrier::{
     Error as CarrierError, FIREFOX_153, Fingerprint, OriginProxy, Plain, QuicCapture, Received,
     Roots,
 };
+pub use betanet_dial::{
+    Book, Calibrated, DirectoryProblem, Error, ErrorKind, FrontProblem, FrontRules, LEAST,
+    MixNetwork, Network, NetworkError, Node, SeedFailure, Templates, TraceSelector, Transport,
+    calibrate_origin, farewell, load_identity, new_identity, read_secret, serve_carrier, state_dir,
+    visit, write_private, write_secret,
+};
 pub use betanet_htx::pace::{Padding, PaddingError};
 pub use betanet_htx::{By, Config as SessionConfig, Pq};
 pub use betanet_keys::{Envelope, Identity, Maintainers, Name, Peer, PublicKey};
@@ -78,7 +64,12 @@ pub use betanet_mesh::{Addr, Draft, Policy, Role, Roles, SeedPeer, Stats as Mesh
 pub use betanet_mix::{
     BeaconKey, ClientError as MixClientError, ClientStats as MixStats, Cover, Directory, Lost,
 };
+pub use betanet_mixnet::{
+    Directories, DirectoryPlan, LeftOut, LotteryWeight, MixClient, MixOptions, MixSession,
+    PLACE as MIX_PLACE, PublishedProof, build_directory, check_directory, publish_directory,
+};
 pub use betanet_path::{BuildError as PathError, Failure as PathFailure};
+pub use betanet_relay::{Mesh, PeerInfo, View};
 pub use betanet_session::{
     Answer, Body, BodyError, Call, CallBody, Clock, Error as SessionError, ExchangeError,
     HandlerService, OnSilence, PeerSession, Reply, ReplyBody, Router, Service, ServiceFuture,
@@ -91,7 +82,6 @@ pub use betanet_traffic::template::front::{
     FrontError, FrontOrigin as FrontRecord, Fronts, Profile, TemplateStatus,
 };
 pub use betanet_wire::{ChargeTo, Code, NodeId};
-pub use book::Book;
 pub use bytes::Bytes;
 pub use config::{
     Compat11, CoverSite, FolderSettings, Form, GatewayConfig, Given, JITTER, Kind, Knob,
@@ -99,28 +89,13 @@ pub use config::{
     NodeSettings, OperatorSettings, Origins, Problem, Problems, ReadSettings, RelaySettings,
     Server11, SettingsError, SiteSettings, TlsSettings, TrafficSettings,
 };
-pub use directory_problem::DirectoryProblem;
-pub use error::{Error, ErrorKind, FrontProblem, SeedFailure};
-pub use farewell::farewell;
-pub use files::{load_identity, new_identity, read_secret, state_dir, write_private, write_secret};
 pub use folder::FolderService;
-pub use fronts::FrontRules;
 pub use gateway::{Gateway, GatewayBuilder, Listening};
 pub use health::Fault;
 pub use logs::{LogFormat, init_logs, readable_log, write_aside};
-pub use mesh::Mesh;
 pub use metrics::Metrics;
-pub use mix::{
-    Directories, DirectoryPlan, LeftOut, LotteryWeight, MixClient, MixOptions, MixSession,
-    PLACE as MIX_PLACE, PublishedProof, build_directory, check_directory, publish_directory,
-};
-pub use network::{LEAST, MixNetwork, Network, NetworkError};
-pub use node::{Node, Transport, calibrate_origin, serve_carrier, visit};
 pub use panics::{count_panics, panics};
 pub use store::FolderStore;
-pub use templates::{Calibrated, Templates};
-pub use trace_selector::TraceSelector;
-pub use view::{PeerInfo, View};
 
 /// Compiles the README's example.
 #[cfg(doctest)]

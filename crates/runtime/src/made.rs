@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use betanet_carrier::make_site;
+use betanet_dial::file_error;
 use betanet_machine::Seed;
 use betanet_store::{Kind, Storage, load_or_move};
 use betanet_wire::text::{hex, unhex};
 
-use crate::files::file_error;
 use crate::{Error, seed};
 
 /// Returns a path beside the key.

@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime};
 use betanet_bar::{self as bar, Access, MemoryStore};
 use betanet_carrier::client::Way;
 use betanet_carrier::{CertSource, Certificate, Cover, Http2Look, OriginProxy, Plain, calibrate};
+use betanet_dial::file_error;
 use betanet_keys::{Endpoint, Name};
+use betanet_mixnet::MixSetup;
 use betanet_session::{HandlerService, Service};
 use betanet_store::Storage;
 
-use crate::files::file_error;
 use crate::health::writable;
 use crate::made::{is_missing, made_site};
 use crate::{CoverSite, Error, FolderService, GatewayConfig};
@@ -132,6 +133,20 @@ pub(super) fn cover(
         Some(port) if config.listener.alt_svc => cover.with_h3(port),
         _ => cover,
     })
+}
+
+/// Returns the settings of the node's parts in the mix.
+pub(super) fn mix_setup(config: &GatewayConfig) -> MixSetup {
+    MixSetup {
+        roles: config.mesh.roles,
+        rate: config.mix.rate,
+        memory: config.mix.memory,
+        threads: config.mix.threads(),
+        waiting: config.mix.waiting,
+        lose: (config.mix.lose, config.mix.lose_seed),
+        key: config.node.key.clone(),
+        state: config.state(),
+    }
 }
 
 /// Reloads a changed certificate, for as long as the node runs.
