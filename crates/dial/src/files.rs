@@ -4,19 +4,16 @@ use std::path::{Path, PathBuf};
 use betanet_carrier::disk::{self, Readers};
 use betanet_keys::Identity;
 use betanet_machine::Rng;
-use betanet_session::seed;
+use betanet_session::{Error as SessionError, seed};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use zeroize::Zeroizing;
 
-use crate::Error;
+use crate::{Error, FileError};
 
 /// Adds a file's path to an error of the system.
-pub fn file_error(path: &Path) -> impl Fn(std::io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::File {
-        path: path.clone(),
-        source,
-    }
+pub(crate) fn file_error(path: &Path) -> impl Fn(std::io::Error) -> Error + use<> {
+    let of = FileError::io(path);
+    move |source| of(source).into()
 }
 
 /// Returns the folder of a user's betanet files: `$XDG_DATA_HOME/betanet`, else `~/.local/share/betanet`. As the XDG
@@ -49,8 +46,8 @@ pub fn on_disk<T>(work: impl FnOnce() -> T) -> T {
 ///
 /// # Errors
 ///
-/// [`Error::Entropy`].
-pub fn fresh_identity() -> Result<Identity, Error> {
+/// [`SessionError::Entropy`].
+pub fn fresh_identity() -> Result<Identity, SessionError> {
     let bytes = Zeroizing::new(Rng::new(&seed()?).array::<32>());
     Ok(Identity::from_seed(&bytes))
 }
@@ -62,7 +59,7 @@ pub fn fresh_identity() -> Result<Identity, Error> {
 /// The file exists or cannot be written.
 pub fn new_identity(path: &Path) -> Result<Identity, Error> {
     let identity = fresh_identity()?;
-    let pem = identity.to_pem().map_err(|_| Error::KeyFile {
+    let pem = identity.to_pem().map_err(|_| FileError::Key {
         path: path.to_owned(),
         why: "the key cannot be encoded",
     })?;
@@ -75,8 +72,8 @@ pub fn new_identity(path: &Path) -> Result<Identity, Error> {
 /// # Errors
 ///
 /// The file exists or cannot be written.
-pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    disk::write_new(path, bytes).map_err(file_error(path))
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    disk::write_new(path, bytes).map_err(FileError::io(path))
 }
 
 /// Writes a file that only its owner may read. Replaces an existing file, whole or not at all.
@@ -84,8 +81,8 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// # Errors
 ///
 /// The file cannot be written.
-pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    disk::write_private(path, bytes).map_err(file_error(path))
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    disk::write_private(path, bytes).map_err(FileError::io(path))
 }
 
 /// Reads an identity from a PKCS#8 PEM file that no other user may read.
@@ -93,15 +90,15 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// # Errors
 ///
 /// The file is missing, readable by others, or holds no Ed25519 key.
-pub fn load_identity(path: &Path) -> Result<Identity, Error> {
+pub fn load_identity(path: &Path) -> Result<Identity, FileError> {
     let pem = read_secret(path)?;
     if pem.is_empty() {
-        return Err(Error::KeyFile {
+        return Err(FileError::Key {
             path: path.to_owned(),
             why: "the file is empty and holds no key; remove it, and one can be made there",
         });
     }
-    Identity::from_pem(&pem).map_err(|_| Error::KeyFile {
+    Identity::from_pem(&pem).map_err(|_| FileError::Key {
         path: path.to_owned(),
         why: "not a PKCS#8 PEM Ed25519 private key",
     })
@@ -112,13 +109,13 @@ pub fn load_identity(path: &Path) -> Result<Identity, Error> {
 /// # Errors
 ///
 /// The file is missing, readable by others, not regular, too large, or not text.
-pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
-    let mut bytes = disk::read_secret(path, Readers::Owner).map_err(file_error(path))?;
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, FileError> {
+    let mut bytes = disk::read_secret(path, Readers::Owner).map_err(FileError::io(path))?;
     String::from_utf8(std::mem::take(&mut *bytes))
         .map(Zeroizing::new)
         .map_err(|e| {
             drop(Zeroizing::new(e.into_bytes()));
-            Error::KeyFile {
+            FileError::Key {
                 path: path.to_owned(),
                 why: "not text: it holds no key that is read here",
             }

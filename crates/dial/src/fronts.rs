@@ -63,7 +63,7 @@ impl FrontRules {
         let refusal = fronts.refusal(self.profile, template, host, now_ms);
         if refusal.is_some() {
             return Err(Error::OriginMismatch {
-                template: hex(template),
+                template: *template,
                 why: said(standing),
             });
         }

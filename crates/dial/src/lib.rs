@@ -22,7 +22,6 @@
 
 mod address;
 mod book;
-mod directory_problem;
 mod error;
 mod farewell;
 mod files;
@@ -30,18 +29,17 @@ mod fronts;
 mod network;
 mod node;
 mod own_paths;
-mod session_error;
 mod templates;
 mod trace_selector;
 
 pub use address::QUIC;
+pub use betanet_session::ErrorKind;
 pub use book::Book;
-pub use directory_problem::DirectoryProblem;
-pub use error::{Error, ErrorKind, FrontProblem, SeedFailure};
+pub use error::{Error, FileError, FrontProblem};
 pub use farewell::farewell;
 pub use files::{
-    file_error, fresh_identity, load_identity, new_identity, on_disk, read_secret, state_dir,
-    write_private, write_secret,
+    fresh_identity, load_identity, new_identity, on_disk, read_secret, state_dir, write_private,
+    write_secret,
 };
 pub use fronts::FrontRules;
 pub use network::{LEAST, MixNetwork, Network, NetworkError};

@@ -110,7 +110,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Entropy`], [`Error::Fingerprint`].
+    /// [`betanet_session::Error::Entropy`], [`Error::Fingerprint`].
     pub fn new(identity: Option<Identity>, config: Config) -> Result<Self, Error> {
         let seed = seed()?;
         Ok(Self {
@@ -144,7 +144,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Entropy`], [`Error::Fingerprint`].
+    /// [`betanet_session::Error::Entropy`], [`Error::Fingerprint`].
     pub fn client() -> Result<Self, Error> {
         Self::new(None, Config::default())
     }
@@ -246,6 +246,7 @@ impl Node {
     }
 
     /// Makes this the dialling side of a relay, which handles path messages.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_paths(mut self, relay: Weak<dyn Paths>) -> Self {
         self.relay = Some(relay);
@@ -253,6 +254,7 @@ impl Node {
     }
 
     /// Reports the load that peers state to a mesh.
+    #[doc(hidden)]
     pub fn reports_to(&self, reports: Reports) {
         self.own_paths.reports_to(reports);
     }
@@ -272,7 +274,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Entropy`].
+    /// [`betanet_session::Error::Entropy`].
     pub fn identity_for(&self, peer: &PublicKey) -> Result<Identity, Error> {
         if let Some(own) = &self.identity {
             return Ok(own.clone());

@@ -28,12 +28,13 @@
 //! ```
 
 mod count;
+mod error;
 mod settings;
 mod shares;
 mod translate;
 
-pub use betanet_dial::Error;
 pub use count::CountLegs;
+pub use error::Error;
 pub use settings::{Compat11, Server11};
 pub use shares::{Share, Shares};
 pub use translate::{ToServer, Translator};

@@ -3,6 +3,7 @@
 mod joint;
 mod kept;
 mod line;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,14 +13,14 @@ use std::time::Duration;
 use betanet_carrier::client::{self, Trust, Way};
 use betanet_carrier::{BoxFuture, Carrier, Fingerprint, Tunnel};
 use betanet_compat11::{Choices, Leg, Minor, Reading, Refusal, Replay, TicketKey, make_ticket};
-use betanet_dial::{Node, PathTo, default_fingerprint, read_secret, write_secret};
+use betanet_dial::{Error as DialError, Node, PathTo, default_fingerprint};
 use betanet_htx::Session;
 use betanet_keys::{Identity, Peer};
 use betanet_machine::Rng;
 use betanet_relay::Relay;
-use betanet_session::{Clock, PeerSession, SessionHandle, Streams, Substream, seed};
+use betanet_session::{Clock, PeerSession, SessionHandle, Substream, seed};
 use betanet_store::Storage;
-use betanet_wire::text::{hex, unhex_array};
+use betanet_wire::text::hex;
 use betanet_wire::{ChargeTo, Code, NodeId};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
@@ -28,7 +29,11 @@ use crate::shares::{Share, Shares};
 use crate::{Compat11, CountLegs, Error, Server11};
 
 use joint::Joint;
+use kept::ticket_secret;
 use line::Line;
+use streams::Given;
+
+pub use streams::ToServer;
 
 /// Maximum number of concurrent legs, overall and of one party charged.
 const LEGS: (usize, usize) = (1024, 64);
@@ -262,7 +267,7 @@ impl Translator {
         let mut keys = Zeroizing::new([0; 64]);
         carrier
             .export_as(self.reading.exporter, &[], &mut keys[..])
-            .map_err(|source| Error::Outer {
+            .map_err(|source| DialError::Outer {
                 address: "1.1".into(),
                 source,
             })?;
@@ -320,7 +325,7 @@ impl Translator {
         let node = Node::client()?.translating(Arc::new(Given(streams)));
         // Each client of 1.1 has a separate identity towards 1.2, like a client without a listening role.
         let session = match asked {
-            None => node.connect(to).await,
+            None => node.connect(to).await.map_err(Error::from),
             Some(nodes) => over(&node, nodes, to, relay, self.clock.now().unix_ms).await,
         };
         match session {
@@ -337,8 +342,8 @@ impl Translator {
 
     /// Opens a leg to the server of 1.1.
     async fn dial(&self) -> Result<(Leg, Box<dyn Carrier>), Error> {
-        let server = self.dial.as_ref().ok_or(Error::NoAddress)?;
-        let outer_error = |source| Error::Outer {
+        let server = self.dial.as_ref().ok_or(DialError::NoAddress)?;
+        let outer_error = |source| DialError::Outer {
             address: server.address.clone(),
             source,
         };
@@ -408,65 +413,12 @@ async fn over(
                     ttl: PATH_TTL,
                 };
                 // The relays speak 1.2. Only the session that passes over them is for a peer of 1.1.
-                node.connect_by(&Node::client()?, path, to).await
+                Ok(node.connect_by(&Node::client()?, path, to).await?)
             }
             None => refused(entry, "is not known"),
         },
-        _ => node.connect(to).await,
+        _ => Ok(node.connect(to).await?),
     }
-}
-
-/// Passes streams that the session's peer opens to the joint.
-struct Given(mpsc::Sender<Substream>);
-
-impl Streams for Given {
-    fn opened(&self, _: &PeerSession, _: u8, stream: Substream) {
-        // A stream that is not accepted in time is reset.
-        let _ = self.0.try_send(stream);
-    }
-}
-
-/// Handles streams of sessions that a peer of 1.2 opened for a peer of 1.1.
-pub struct ToServer(pub Arc<Translator>);
-
-impl Streams for ToServer {
-    fn opened(&self, session: &PeerSession, _: u8, stream: Substream) {
-        let mut state = self.0.lock();
-        if let Some(joined) = state.joined.get(&session.id()) {
-            let _ = joined.try_send(stream);
-            return;
-        }
-        let (streams, taken) = mpsc::channel(STREAMS);
-        let _ = streams.try_send(stream);
-        state.joined.insert(session.id(), streams);
-        drop(state);
-        let (this, session) = (Arc::clone(&self.0), session.clone());
-        tokio::spawn(async move {
-            match this.standing(session.charge()) {
-                Some(_standing) => this.join(session, taken).await,
-                None => {
-                    this.lock().joined.remove(&session.id());
-                    session.close().await;
-                }
-            }
-        });
-    }
-}
-
-/// Reads the secret of a ticket key: 64 hex digits in a separate file, which is created if it does not exist.
-fn ticket_secret(path: &Path, rng: &mut Rng) -> Result<Zeroizing<[u8; 32]>, Error> {
-    if !path.exists() {
-        let secret = Zeroizing::new(rng.array::<32>());
-        let text = Zeroizing::new(hex(&secret[..]) + "\n");
-        write_secret(path, text.as_bytes())?;
-        return Ok(secret);
-    }
-    let text = read_secret(path)?;
-    let secret = unhex_array(text.trim()).ok_or(Error::KeyFile {
-        path: path.to_owned(),
-        why: "not 64 hex digits",
-    })?;
-    Ok(Zeroizing::new(secret))
 }
 
 #[cfg(test)]

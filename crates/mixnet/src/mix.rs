@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_dial::{Network, Node, file_error};
+use betanet_dial::{FileError, Network, Node};
 use betanet_keys::Maintainers;
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Role, Roles};
@@ -111,7 +111,7 @@ impl Mixing {
             let folder = directories::adopt(config)?;
             let maintainers = Maintainers::new(&network.maintainers);
             let opened = Directories::open(&folder, maintainers, mix.beacon_key);
-            Some(opened.map_err(file_error(&folder))?)
+            Some(opened.map_err(FileError::io(&folder))?)
         } else {
             None
         };
@@ -124,7 +124,7 @@ impl Mixing {
         };
         let plane = if forwards || ends {
             let threads = std::path::Path::new("mix threads");
-            Some(Plane::start(own, options, mix_metrics, clock).map_err(file_error(threads))?)
+            Some(Plane::start(own, options, mix_metrics, clock).map_err(FileError::io(threads))?)
         } else {
             None
         };

@@ -27,12 +27,13 @@
 //! ```
 
 mod count;
+mod error;
 mod forward;
 mod mesh;
 mod view;
 
-pub use betanet_dial::Error;
 pub use count::{CountPaths, PathOutcome};
+pub use error::Error;
 pub use forward::{Exits, Relay};
 pub use mesh::{Mesh, adopt_saved, multiaddr, peer_of, peer_of_seed};
 pub use view::{PeerInfo, View};

@@ -1,5 +1,6 @@
 //! The control plane of a running node: one task that drives `stack::Node` over real sessions.
 
+mod exchange;
 mod saved;
 mod task;
 
@@ -146,7 +147,7 @@ impl Mesh {
     ///
     /// # Errors
     ///
-    /// [`Error::Entropy`]; [`Error::State`] if the persistent data is invalid.
+    /// [`betanet_session::Error::Entropy`]; [`Error::State`] if the persistent data is invalid.
     pub fn start(
         node: Arc<Node>,
         network: &Network,
@@ -179,7 +180,7 @@ impl Mesh {
     ///
     /// # Errors
     ///
-    /// [`Error::Entropy`].
+    /// [`betanet_session::Error::Entropy`].
     pub fn client(node: Arc<Node>, network: &Network) -> Result<Self, Error> {
         let mut network = network.clone();
         network.policy.links = network.policy.links.min(CLIENT_LINKS);

@@ -1,9 +1,9 @@
-//! Runs nodes: the only layer with a clock, an executor and system randomness.
+//! Runs nodes: listeners, admission, configuration, the builder of a gateway, its folder, health and admin address.
 //!
 //! **Promises.** One task per session drives the layers over its carrier. Credit bounds the data that a peer can send, end to
 //! end. Keys reach the disk with mode 0600, and never the logs. A shutdown drains open streams.
 //!
-//! **Below:** `session`, `stack`, `carrier`. **Above:** `cli`, and programs that embed a node.
+//! **Below:** `dial`, `relay`, `mixnet`, `legacy`, `session`. **Above:** `cli`, and programs that embed a node.
 //! **Source:** profile chapters 2 and 8 (`spec-vectors/PROFILE.md`).
 //!
 //! ```no_run
@@ -26,6 +26,7 @@ mod alarm;
 mod config;
 mod connection_limiter;
 mod descriptors;
+mod error;
 mod folder;
 mod gateway;
 mod health;
@@ -51,29 +52,32 @@ pub use betanet_carrier::{
     Roots,
 };
 pub use betanet_dial::{
-    Book, Calibrated, DirectoryProblem, Error, ErrorKind, FrontProblem, FrontRules, LEAST,
-    MixNetwork, Network, NetworkError, Node, SeedFailure, Templates, TraceSelector, Transport,
-    calibrate_origin, farewell, load_identity, new_identity, read_secret, serve_carrier, state_dir,
-    visit, write_private, write_secret,
+    Book, Calibrated, Error as DialError, FileError, FrontProblem, FrontRules, LEAST, MixNetwork,
+    Network, NetworkError, Node, Templates, TraceSelector, Transport, calibrate_origin, farewell,
+    load_identity, new_identity, read_secret, serve_carrier, state_dir, visit, write_private,
+    write_secret,
 };
 pub use betanet_htx::pace::{Padding, PaddingError};
 pub use betanet_htx::{By, Config as SessionConfig, Pq};
 pub use betanet_keys::{Envelope, Identity, Maintainers, Name, Peer, PublicKey};
+pub use betanet_legacy::Error as LegacyError;
 pub use betanet_machine::{Now, Seed, Time};
-pub use betanet_mesh::{Addr, Draft, Policy, Role, Roles, SeedPeer, Stats as MeshStats};
+pub use betanet_mesh::{Addr, Draft, Policy, Record, Role, Roles, SeedPeer, Stats as MeshStats};
 pub use betanet_mix::{
     BeaconKey, ClientError as MixClientError, ClientStats as MixStats, Cover, Directory, Lost,
 };
 pub use betanet_mixnet::{
-    Directories, DirectoryPlan, LeftOut, LotteryWeight, MixClient, MixOptions, MixSession,
-    PLACE as MIX_PLACE, PublishedProof, build_directory, check_directory, publish_directory,
+    Directories, DirectoryPlan, DirectoryProblem, Error as MixnetError, LeftOut, LotteryWeight,
+    MixClient, MixOptions, MixSession, PLACE as MIX_PLACE, PublishedProof, SeedFailure,
+    build_directory, check_directory, publish_directory,
 };
 pub use betanet_path::{BuildError as PathError, Failure as PathFailure};
-pub use betanet_relay::{Mesh, PeerInfo, View};
+pub use betanet_relay::{Error as RelayError, Mesh, PeerInfo, View};
 pub use betanet_session::{
-    Answer, Body, BodyError, Call, CallBody, Clock, Error as SessionError, ExchangeError,
-    HandlerService, OnSilence, PeerSession, Reply, ReplyBody, Router, Service, ServiceFuture,
-    SessionFacts, SessionHandle, Silence, Streams, Substream, Tower, TowerService, Upload, seed,
+    Answer, Body, BodyError, Call, CallBody, Clock, Error as SessionError, ErrorKind,
+    ExchangeError, HandlerService, OnSilence, PeerSession, Reply, ReplyBody, Router, Service,
+    ServiceFuture, SessionFacts, SessionHandle, Silence, Streams, Substream, Tower, TowerService,
+    Upload, seed,
 };
 pub use betanet_stack::{Error as StackError, MixError};
 pub use betanet_traffic::shape::Shape;
@@ -89,6 +93,7 @@ pub use config::{
     NodeSettings, OperatorSettings, Origins, Problem, Problems, ReadSettings, RelaySettings,
     Server11, SettingsError, SiteSettings, TlsSettings, TrafficSettings,
 };
+pub use error::Error;
 pub use folder::FolderService;
 pub use gateway::{Gateway, GatewayBuilder, Listening};
 pub use health::Fault;

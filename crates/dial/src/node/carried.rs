@@ -7,7 +7,9 @@ use betanet_htx::ticket::EXPORTER_CONTEXT;
 use betanet_htx::{By, Config, Secrets, Session};
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_machine::Rng;
-use betanet_session::{Clock, Controls, Driver, OuterFacts, Service, SessionHandle, seed};
+use betanet_session::{
+    Clock, Controls, Driver, Error as SessionError, OuterFacts, Service, SessionHandle, seed,
+};
 use betanet_stack::Connection;
 use betanet_wire::Code;
 use tokio::time::timeout;
@@ -46,7 +48,7 @@ impl Node {
             &ekm0,
             secrets,
         )
-        .map_err(betanet_stack::Error::from)?;
+        .map_err(|e| SessionError::Request(e.into()))?;
         let peer = Peer {
             key: *peer,
             addrs: Vec::new(),
@@ -79,7 +81,7 @@ pub async fn serve_carrier(
     let secrets = Secrets::draw(&mut Rng::new(&seed()?));
     let config = Config::default();
     let session = Session::accept(clock.now(), config, identity, &ekm0, &message, secrets);
-    let session = session.map_err(|e| Error::Session {
+    let session = session.map_err(|e| SessionError::Session {
         code: Code::AUTH_FAILED,
         reason: e.to_string(),
         by: By::Local,

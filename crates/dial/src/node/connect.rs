@@ -12,7 +12,9 @@ use betanet_keys::{Peer, PublicKey};
 use betanet_machine::Seed;
 use betanet_path::{TTL, build};
 use betanet_session::ops::{OPS, RawStream};
-use betanet_session::{Controls, Driver, ForwardCarrier, OuterFacts, SessionHandle, Silence};
+use betanet_session::{
+    Controls, Driver, Error as SessionError, ForwardCarrier, OuterFacts, SessionHandle, Silence,
+};
 use betanet_stack::Connection;
 use betanet_traffic::shape::Shape;
 use betanet_traffic::template::Template;
@@ -262,7 +264,7 @@ impl Node {
             ekm0,
             secrets,
         )
-        .map_err(betanet_stack::Error::from)?;
+        .map_err(|e| SessionError::Request(e.into()))?;
         let ping = template.as_ref().filter(|t| t.ping_ms > 0);
         if let Some(template) = ping {
             outer.pinging(Duration::from_millis(template.ping_ms));
@@ -284,7 +286,7 @@ impl Node {
             carrier = Box::new(Padded::new(carrier, padding));
         }
         let opened = match self.run(session, carrier, peer, facts, Some(OPENS)).await {
-            Err(Error::Outer { source, .. }) => Err(outer_error(source)),
+            Err(Error::Session(SessionError::Carrier(source))) => Err(outer_error(source)),
             other => other,
         };
         if let (Some((told, watch)), Some(templates)) = (told, &self.templates)
@@ -308,11 +310,12 @@ impl Node {
         {
             // The caller must not assume that the session exists.
             session.close().await;
-            return Err(Error::Session {
+            let refused = SessionError::Session {
                 code: Code::UNSUPPORTED_FEATURE,
                 reason: "the peer knows no PADDING, which was asked for".into(),
                 by: By::Local,
-            });
+            };
+            return Err(refused.into());
         }
         Ok(session)
     }
@@ -349,6 +352,7 @@ impl Node {
     /// # Errors
     ///
     /// See [`Node::connect_over`].
+    #[doc(hidden)]
     pub async fn connect_by(
         &self,
         before: &Self,
@@ -359,7 +363,7 @@ impl Node {
         let own = before.identity_for(&path.entry.key)?;
         let paths = &before.own_paths;
         let begun = paths.stamp(path.begun);
-        let built = build(&own, &path.nodes, begun, path.ttl, None)?;
+        let built = build(&own, &path.nodes, begun, path.ttl, None).map_err(Error::Path)?;
         let entry = path.entry.key.node_id();
         let noted = paths.wait(entry, built.path, built.route);
         let opened = async {
@@ -396,7 +400,7 @@ impl Node {
             &[0; 32],
             secrets,
         )
-        .map_err(betanet_stack::Error::from)?;
+        .map_err(|e| SessionError::Request(e.into()))?;
         let carrier = Box::new(ForwardCarrier::new(Bytes::new(), stream));
         // Each relay dials the next. The session itself limits the time for that.
         let running = self.run(session, carrier, peer, outer, None);
@@ -431,13 +435,12 @@ impl Node {
         farewell::spawn(driver.run());
         let open = match patience {
             Some(patience) => timeout(patience, open).await.map_err(|_| {
-                let (address, seconds) = (String::new(), patience.as_secs());
-                let source = betanet_carrier::Error::Timeout(seconds);
-                Error::Outer { address, source }
+                let timeout = betanet_carrier::Error::Timeout(patience.as_secs());
+                SessionError::Carrier(timeout)
             })?,
             None => open.await,
         };
-        let ended = Err(outcome.error(0).into());
+        let ended = Err(SessionError::Exchange(outcome.error(0)));
         open.unwrap_or(ended)?;
         Ok(SessionHandle::new(ops, peer.key, outer, identity))
     }

@@ -1,9 +1,13 @@
-//! Stored data on peers of 1.1: the peers that have spoken 1.2, and the used tickets.
+//! Stored data on peers of 1.1: the peers that have spoken 1.2, the used tickets, and the secret of the ticket key.
 
 use std::path::Path;
 
 use betanet_compat11::{Choices, Replay};
+use betanet_dial::{FileError, read_secret, write_secret};
+use betanet_machine::Rng;
 use betanet_store::{Error as StoreError, Kind, Storage, load_or_move};
+use betanet_wire::text::{hex, unhex_array};
+use zeroize::Zeroizing;
 
 use crate::Error;
 
@@ -18,7 +22,7 @@ const USED: (Kind, &str) = (Kind::new("used11", 1), "used11");
 /// Adds the consequence of a damaged file, and the remedy, to an error.
 fn advised(why: &'static str) -> impl Fn(StoreError) -> Error {
     move |error| match error {
-        StoreError::Damaged { path, .. } => Error::KeyFile { path, why },
+        StoreError::Damaged { path, .. } => FileError::Key { path, why }.into(),
         other => other.into(),
     }
 }
@@ -53,6 +57,22 @@ pub(super) fn store_choices(state: &dyn Storage, bytes: &[u8]) -> Result<(), Sto
 
 pub(super) fn store_replay(state: &dyn Storage, bytes: &[u8]) -> Result<(), StoreError> {
     state.replace(USED.0, USED.1, bytes)
+}
+
+/// Reads the secret of a ticket key: 64 hex digits in a separate file, which is created if it does not exist.
+pub(super) fn ticket_secret(path: &Path, rng: &mut Rng) -> Result<Zeroizing<[u8; 32]>, Error> {
+    if !path.exists() {
+        let secret = Zeroizing::new(rng.array::<32>());
+        let text = Zeroizing::new(hex(&secret[..]) + "\n");
+        write_secret(path, text.as_bytes())?;
+        return Ok(secret);
+    }
+    let text = read_secret(path)?;
+    let secret = unhex_array(text.trim()).ok_or(FileError::Key {
+        path: path.to_owned(),
+        why: "not 64 hex digits",
+    })?;
+    Ok(Zeroizing::new(secret))
 }
 
 #[cfg(test)]

@@ -201,7 +201,7 @@ async fn relay(
             session.close().await;
             return Ok((answer.head.status, body));
         }
-        Err(Error::NoAddress)
+        Err(Error::from(betanet_dial::Error::NoAddress))
     };
     let (answered, body) = match timeout(ASK, asking).await {
         Ok(Ok(answer)) => answer,

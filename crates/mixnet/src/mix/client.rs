@@ -210,7 +210,7 @@ impl MixClient {
     ///
     /// # Errors
     ///
-    /// [`Error::Unknown`] or [`Error::NotMixing`].
+    /// [`betanet_relay::Error::Unknown`] or [`Error::NotMixing`].
     pub async fn session(&self, gateway: Name) -> Result<MixSession, Error> {
         let began = Clock::start();
         let (mut known, mut wait) = (false, LOOK);
@@ -226,7 +226,7 @@ impl MixClient {
                 return Err(if known {
                     Error::NotMixing(gateway)
                 } else {
-                    Error::Unknown(gateway)
+                    betanet_relay::Error::Unknown(gateway).into()
                 });
             }
             tokio::time::sleep(wait).await;

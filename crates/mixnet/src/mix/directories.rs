@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use betanet_carrier::disk;
-use betanet_dial::file_error;
+use betanet_dial::FileError;
 use betanet_keys::{Envelope, Maintainers};
 use betanet_mix::{BeaconKey, DIRECTORY_MAX, Directory};
 use bytes::Bytes;
@@ -33,9 +33,9 @@ pub(super) fn adopt(config: &MixSetup) -> Result<PathBuf, Error> {
     let folder = state.join("directories");
     let mut builder = fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(&state);
-    made.map_err(file_error(&state))?;
+    made.map_err(FileError::io(&state))?;
     if old.is_dir() && !folder.exists() {
-        fs::rename(&old, &folder).map_err(file_error(&old))?;
+        fs::rename(&old, &folder).map_err(FileError::io(&old))?;
     }
     Ok(folder)
 }

@@ -22,8 +22,8 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::load::Load;
 use super::{CameFrom, ForwardCarrier, Paths, RawStream, read};
-use crate::{CountPaths, Error, Mesh, PathOutcome};
-use betanet_dial::Node;
+use crate::{CountPaths, Mesh, PathOutcome};
+use betanet_dial::{Error, Node};
 use betanet_session::ops::Op;
 use betanet_session::{Clock, SessionHandle};
 use splice::{Held, go_on};

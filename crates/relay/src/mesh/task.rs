@@ -16,12 +16,13 @@ use betanet_session::ops::RawStream;
 use betanet_session::{Clock, SessionHandle, seed};
 use betanet_stack::{Node as Control, NodeCommand, NodeEvent, NodeInput};
 use betanet_store::Storage;
-use betanet_wire::{Code, NodeId};
+use betanet_wire::NodeId;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::exchange::{Out, ended, run_exchange};
 use super::{Message, saved, target};
 use crate::Error;
 use crate::view::View;
@@ -32,11 +33,6 @@ const DIAL: Duration = Duration::from_secs(15);
 const PING: Duration = Duration::from_secs(5);
 /// Time for which a measurement is kept for a peer whose record has not arrived yet.
 const MEASURED_FOR: Duration = Duration::from_secs(60);
-/// A command to an exchange's task.
-enum Out {
-    Data(Bytes, bool),
-    Abort(Code),
-}
 
 pub(super) struct Task {
     control: Control,
@@ -85,7 +81,7 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// [`Error::Entropy`].
+    /// [`betanet_session::Error::Entropy`].
     pub(super) fn new(
         node: Arc<Node>,
         setup: Setup,
@@ -449,57 +445,4 @@ impl Task {
             let _ = sender.try_send(out);
         }
     }
-}
-
-async fn ended(inbox: &mpsc::WeakSender<Message>, exchange: ExchangeId) {
-    if let Some(inbox) = inbox.upgrade() {
-        let _ = inbox.send(Message::Input(Input::Ended { exchange })).await;
-    }
-}
-
-/// Passes an exchange's bytes between its stream and the state machine.
-async fn run_exchange(
-    exchange: ExchangeId,
-    stream: RawStream,
-    mut out: mpsc::Receiver<Out>,
-    inbox: mpsc::WeakSender<Message>,
-    fin: bool,
-) {
-    let (mut body, mut sender) = stream.split();
-    let mut sent_all = false;
-    if fin {
-        sent_all = sender.send(Bytes::new(), true).await.is_ok();
-    }
-    let mut heard_all = false;
-    while !(sent_all && heard_all) {
-        tokio::select! {
-            told = out.recv(), if !sent_all => match told {
-                Some(Out::Data(data, fin)) => {
-                    if sender.send(data, fin).await.is_err() {
-                        break;
-                    }
-                    sent_all = fin;
-                }
-                Some(Out::Abort(code)) => {
-                    sender.abort(code).await;
-                    return;
-                }
-                None => break,
-            },
-            read = body.chunk(), if !heard_all => {
-                let (data, fin) = match read {
-                    Ok(Some(data)) => (data, false),
-                    Ok(None) => (Bytes::new(), true),
-                    Err(_) => break,
-                };
-                heard_all = fin;
-                let Some(inbox) = inbox.upgrade() else { return };
-                let message = Message::Input(Input::Data { exchange, data, fin });
-                if inbox.send(message).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-    ended(&inbox, exchange).await;
 }

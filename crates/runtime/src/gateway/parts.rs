@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use betanet_bar::{self as bar, Access, MemoryStore};
 use betanet_carrier::client::Way;
 use betanet_carrier::{CertSource, Certificate, Cover, Http2Look, OriginProxy, Plain, calibrate};
-use betanet_dial::file_error;
+use betanet_dial::FileError;
 use betanet_keys::{Endpoint, Name};
 use betanet_mixnet::MixSetup;
 use betanet_session::{HandlerService, Service};
@@ -82,7 +82,7 @@ pub(super) fn folder(config: &GatewayConfig) -> Result<Arc<dyn Service>, Error> 
     } else {
         FolderService::read_only(folder)
     };
-    let service = service.map_err(file_error(folder))?;
+    let service = service.map_err(FileError::io(folder))?;
     Ok(Arc::new(service.listing(config.folder.listing)))
 }
 
@@ -111,7 +111,9 @@ pub(super) fn cover(
     addresses: &[String],
 ) -> Result<Cover, Error> {
     let cover = match &config.site.cover_site() {
-        CoverSite::Folder(path) => Cover::new(path, SystemTime::now).map_err(file_error(path))?,
+        CoverSite::Folder(path) => {
+            Cover::new(path, SystemTime::now).map_err(FileError::io(path))?
+        }
         CoverSite::Origin(origin) => {
             if origin.is_local() {
                 tracing::warn!(
@@ -124,7 +126,7 @@ pub(super) fn cover(
         }
         CoverSite::Made => {
             let folder = made_site(state, &config.node.key, SystemTime::now())?;
-            Cover::new(&folder, SystemTime::now).map_err(file_error(&folder))?
+            Cover::new(&folder, SystemTime::now).map_err(FileError::io(&folder))?
         }
     };
     let mut endpoints = addresses.iter().filter_map(|a| a.parse::<Endpoint>().ok());

@@ -244,8 +244,8 @@ impl Finder {
             why: Box::new(why),
         };
         let peer = self.mesh.find(guard).await;
-        let peer = peer.ok_or_else(|| fail(Error::Unknown(guard.into())))?;
-        let session = self.node.connect(&peer).await.map_err(fail)?;
+        let peer = peer.ok_or_else(|| fail(betanet_relay::Error::Unknown(guard.into()).into()))?;
+        let session = self.node.connect(&peer).await.map_err(|e| fail(e.into()))?;
         let stream = session.peer_session().open(kind::MIX).await;
         let stream = stream.map_err(|e| fail(e.into()))?;
         Ok((session, stream, peer))

@@ -2,9 +2,7 @@
 
 use betanet_bar::Request;
 use betanet_keys::PublicKey;
-use betanet_session::{Answer, OuterFacts, SessionHandle, Upload};
-
-use crate::Error;
+use betanet_session::{Answer, Error as SessionError, OuterFacts, SessionHandle, Upload};
 
 /// A session through the mix: its requests reach the gateway without a name. Clones share it; with the last one it closes.
 ///
@@ -51,8 +49,8 @@ impl MixSession {
     /// # Errors
     ///
     /// The session or the exchange ended, or the request is invalid.
-    pub async fn ask(&self, request: Request) -> Result<Answer, Error> {
-        Ok(self.0.ask(request).await?)
+    pub async fn ask(&self, request: Request) -> Result<Answer, SessionError> {
+        self.0.ask(request).await
     }
 
     /// Sends a request's head. The returned [`Upload`] sends the body.
@@ -60,8 +58,8 @@ impl MixSession {
     /// # Errors
     ///
     /// See [`MixSession::ask`].
-    pub async fn upload(&self, request: Request) -> Result<Upload, Error> {
-        Ok(self.0.upload(request).await?)
+    pub async fn upload(&self, request: Request) -> Result<Upload, SessionError> {
+        self.0.upload(request).await
     }
 
     /// Closes the session. The client and its other sessions remain.

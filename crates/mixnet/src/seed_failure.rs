@@ -1,21 +1,8 @@
-//! Causes shared by several errors.
+//! Failures of seeds.
 
 use betanet_keys::Name;
-use betanet_traffic::template::front::FrontError;
 
-use super::Error;
-
-/// The reason why a line of a file of front origins is invalid.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FrontProblem {
-    /// The line is not hex.
-    #[error("not hex digits")]
-    NotHex,
-    /// The record or its signatures are invalid.
-    #[error(transparent)]
-    Record(FrontError),
-}
+use crate::Error;
 
 /// The reason why the last seed that was asked gave no directory.
 #[derive(Debug, thiserror::Error)]
