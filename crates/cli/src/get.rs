@@ -10,7 +10,7 @@ mod sink;
 use std::time::Duration;
 
 use betanet_bar::{parse_range, status};
-use betanet_runtime::{Answer, Clock, Error, SessionError};
+use betanet_runtime::{Answer, Clock, DialError, Error, SessionError};
 use serde_json::json;
 
 use crate::Fail;
@@ -37,8 +37,11 @@ enum Trouble {
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         match error {
-            Error::Outer { .. } | Error::Session { .. } | Error::Exchange(_) => Self::Cut(error),
-            Error::Resting(_) => Self::Resting(error),
+            Error::Dial(DialError::Outer { .. })
+            | Error::Session(
+                SessionError::Carrier(_) | SessionError::Session { .. } | SessionError::Exchange(_),
+            ) => Self::Cut(error),
+            Error::Dial(DialError::Resting(_)) => Self::Resting(error),
             other => Self::Fail(other.into()),
         }
     }

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Error, Gateway, GatewayConfig, Given, Identity, Network, Problem, ReadSettings, Role,
-    SettingsError, init_logs, load_identity, new_identity, serve_admin,
+    Error, Gateway, GatewayConfig, Given, Identity, MixnetError, Network, Problem, ReadSettings,
+    Role, SettingsError, init_logs, load_identity, new_identity, serve_admin,
 };
 use betanet_store::{Error as StateError, State, Storage};
 
@@ -113,7 +113,7 @@ async fn start_mixnode(read: ReadSettings, as_json: bool, leashed: bool) -> Resu
     if let Some(file) = &config.mesh.network {
         let network = Network::read(file).map_err(Error::from)?;
         if network.mix.is_none() {
-            return Err(Error::NoMix {
+            return Err(MixnetError::NoMix {
                 network: network.name,
             }
             .into());

@@ -192,7 +192,8 @@ impl Transport {
     /// The system provides no randomness.
     pub fn new(identity: Identity, options: Options) -> Result<Self, Error> {
         let hub = Hub::default();
-        let node = Node::new(Some(identity.clone()), Config::default())?
+        let node = Node::new(Some(identity.clone()), Config::default())
+            .map_err(betanet_runtime::Error::from)?
             .with_trust(options.trust.clone())
             .with_stream_handler(Arc::new(Dialled(hub.clone())));
         Ok(Self {
@@ -273,7 +274,8 @@ impl libp2p_core::Transport for Transport {
         let (id, peer) = target.peer().map_err(|e| TransportError::Other(e.into()))?;
         let (node, hub) = (Arc::clone(&self.node), self.hub.clone());
         Ok(Box::pin(async move {
-            let handle = node.connect(&peer).await?;
+            let handle = node.connect(&peer).await;
+            let handle = handle.map_err(betanet_runtime::Error::from)?;
             let session = handle.peer_session();
             let inbound = hub.register(&session);
             Ok((id, Muxer::new(session, Some(handle), inbound)))

@@ -6,7 +6,6 @@
 mod exposed;
 mod given;
 mod knob;
-mod legacy;
 #[allow(
     rustdoc::broken_intra_doc_links,
     reason = "help texts: [::] is an address there"
@@ -20,9 +19,9 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+pub use betanet_legacy::{Compat11, Server11};
 pub use given::{Given, Origins, ReadSettings, SettingsError};
 pub use knob::{Form, Kind, Knob};
-pub use legacy::{Compat11, Server11};
 pub use sections::folder::FolderSettings;
 pub use sections::legacy::LegacySettings;
 pub use sections::limits::LimitSettings;

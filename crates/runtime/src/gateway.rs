@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use betanet_carrier::{QuicListener, Site};
 use betanet_keys::{Identity, Name, Peer, PublicKey};
+use betanet_legacy::Translator;
+use betanet_mixnet::MixPlane;
+use betanet_relay::Relay;
 use betanet_store::{State, Storage};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::AdmissionControl;
-use crate::forward::Relay;
 use crate::health::{Fault, Vitals};
 use crate::metrics::Refusal;
-use crate::mix::MixPlane;
 use crate::standing::Sessions;
-use crate::translate::Translator;
 use crate::{Clock, Error, GatewayConfig, Metrics, View};
 pub use builder::GatewayBuilder;
 

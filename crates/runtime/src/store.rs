@@ -14,12 +14,12 @@ use std::time::{Duration, SystemTime};
 
 use betanet_bar::{Commit, Expect, Headers, Listing, Meta, Store, StoreError};
 use betanet_carrier::{Folder, content_type, file_in, served};
+use betanet_dial::on_disk;
 use betanet_wire::{cbor, text};
 use bytes::Bytes;
 use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 
 use crate::Clock;
-use crate::files::on_disk;
 use held::Held;
 use ledger::{Charge, Ledger};
 use measure::{Measured, WRITE, measure};

@@ -6,8 +6,11 @@ use betanet_carrier::client::Trust;
 use betanet_carrier::{Jitter, Limits, QuicListener, SessionGate, Site};
 use betanet_htx::{Config, L2, Pq, kind, offered_caps};
 use betanet_keys::{Identity, Name};
+use betanet_legacy::{ToServer, Translator};
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
+use betanet_mixnet::{Mixing, PLACE};
+use betanet_relay::{Relay, adopt_saved, multiaddr};
 use betanet_session::{OwnTask, Router, Service, StreamRegistry};
 use betanet_store::{State, Storage};
 use tokio::sync::Semaphore;
@@ -15,21 +18,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acceptor::SessionAcceptor;
-use super::parts::{certificate, cover, folder, keeps_state, look_of, reload, written};
+use super::parts::{certificate, cover, folder, keeps_state, look_of, mix_setup, reload, written};
 use super::{Gateway, Listening};
 use crate::admission::AdmissionControl;
 use crate::connection_limiter::ConnectionLimiter;
-use crate::forward::Relay;
-use crate::fronts::FrontRules;
 use crate::health::{Accepting, Part, Pulse, Vitals};
 use crate::listeners::{Bound, Listeners, accept, accept_quic, bind, leaves_v4};
-use crate::mesh::{multiaddr, saved};
 use crate::metrics::Refusal;
-use crate::mix::{Mixing, PLACE};
 use crate::reach::{Reach, interfaces, reach};
 use crate::standing::Sessions;
-use crate::translate::{ToServer, Translator};
-use crate::{Clock, CoverSite, Error, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed};
+use crate::{
+    Clock, CoverSite, Error, FrontRules, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed,
+};
 
 /// A gateway that is not started yet.
 ///
@@ -186,8 +186,9 @@ impl GatewayBuilder {
         }
         let mut mixing = match (&network, &storage) {
             (Some(network), Some(storage)) => {
-                let counted = (&metrics, clock);
-                Mixing::prepare(key.node_id(), config, network, &**storage, counted)?
+                let counted = (metrics.mix.clone() as _, metrics.clone() as _);
+                let own = key.node_id();
+                Mixing::prepare(own, &mix_setup(config), network, &**storage, counted, clock)?
             }
             _ => None,
         };
@@ -196,7 +197,7 @@ impl GatewayBuilder {
         let translator = settings.zip(storage.clone()).map(|(settings, storage)| {
             let kept = (storage, config.node.key.as_path());
             let own = identity.clone();
-            Translator::new(own, settings, kept, Arc::clone(&metrics), clock).map(Arc::new)
+            Translator::new(own, settings, kept, metrics.clone(), clock).map(Arc::new)
         });
         let translator = translator.transpose()?;
         let accepts11 = translator.as_ref().filter(|_| compat11.accept);
@@ -230,7 +231,7 @@ impl GatewayBuilder {
                 clock,
                 acceptor.clone(),
                 node,
-                Arc::clone(&metrics),
+                metrics.clone(),
                 &config.relay.onward,
                 carries,
             ),
@@ -325,7 +326,7 @@ impl GatewayBuilder {
                 ..Draft::default()
             };
             if let Some(storage) = &storage {
-                saved::adopt(&**storage, &config.node.key.with_extension("mesh"))?;
+                adopt_saved(&**storage, &config.node.key.with_extension("mesh"))?;
             }
             let banned = config.mesh.ban.iter().map(Name::node_id).collect();
             let said = Some(draft.clone());

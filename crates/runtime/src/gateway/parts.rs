@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime};
 use betanet_bar::{self as bar, Access, MemoryStore};
 use betanet_carrier::client::Way;
 use betanet_carrier::{CertSource, Certificate, Cover, Http2Look, OriginProxy, Plain, calibrate};
+use betanet_dial::FileError;
 use betanet_keys::{Endpoint, Name};
+use betanet_mixnet::MixSetup;
 use betanet_session::{HandlerService, Service};
 use betanet_store::Storage;
 
-use crate::files::file_error;
 use crate::health::writable;
 use crate::made::{is_missing, made_site};
 use crate::{CoverSite, Error, FolderService, GatewayConfig};
@@ -81,7 +82,7 @@ pub(super) fn folder(config: &GatewayConfig) -> Result<Arc<dyn Service>, Error> 
     } else {
         FolderService::read_only(folder)
     };
-    let service = service.map_err(file_error(folder))?;
+    let service = service.map_err(FileError::io(folder))?;
     Ok(Arc::new(service.listing(config.folder.listing)))
 }
 
@@ -110,7 +111,9 @@ pub(super) fn cover(
     addresses: &[String],
 ) -> Result<Cover, Error> {
     let cover = match &config.site.cover_site() {
-        CoverSite::Folder(path) => Cover::new(path, SystemTime::now).map_err(file_error(path))?,
+        CoverSite::Folder(path) => {
+            Cover::new(path, SystemTime::now).map_err(FileError::io(path))?
+        }
         CoverSite::Origin(origin) => {
             if origin.is_local() {
                 tracing::warn!(
@@ -123,7 +126,7 @@ pub(super) fn cover(
         }
         CoverSite::Made => {
             let folder = made_site(state, &config.node.key, SystemTime::now())?;
-            Cover::new(&folder, SystemTime::now).map_err(file_error(&folder))?
+            Cover::new(&folder, SystemTime::now).map_err(FileError::io(&folder))?
         }
     };
     let mut endpoints = addresses.iter().filter_map(|a| a.parse::<Endpoint>().ok());
@@ -132,6 +135,20 @@ pub(super) fn cover(
         Some(port) if config.listener.alt_svc => cover.with_h3(port),
         _ => cover,
     })
+}
+
+/// Returns the settings of the node's parts in the mix.
+pub(super) fn mix_setup(config: &GatewayConfig) -> MixSetup {
+    MixSetup {
+        roles: config.mesh.roles,
+        rate: config.mix.rate,
+        memory: config.mix.memory,
+        threads: config.mix.threads(),
+        waiting: config.mix.waiting,
+        lose: (config.mix.lose, config.mix.lose_seed),
+        key: config.node.key.clone(),
+        state: config.state(),
+    }
 }
 
 /// Reloads a changed certificate, for as long as the node runs.

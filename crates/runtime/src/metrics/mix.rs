@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use betanet_mix::Refusal;
+use betanet_mixnet::CountMix;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -141,14 +142,15 @@ impl MixMetrics {
             self.memory_full.clone(),
         );
     }
+}
 
-    pub(crate) fn packets_in(&self, n: u64) {
+impl CountMix for MixMetrics {
+    fn packets_in(&self, n: u64) {
         let direction = "in";
         self.packets.get_or_create(&ByWay { direction }).inc_by(n);
     }
 
-    /// Counts packets that were sent, with the delay of each.
-    pub(crate) fn sent(&self, late: impl Iterator<Item = Duration>) {
+    fn sent(&self, late: &mut dyn Iterator<Item = Duration>) {
         let mut n = 0;
         for late in late {
             n += 1;
@@ -158,53 +160,53 @@ impl MixMetrics {
         self.packets.get_or_create(&ByWay { direction }).inc_by(n);
     }
 
-    pub(crate) fn delivered(&self) {
+    fn delivered(&self) {
         self.delivered.inc();
     }
 
-    pub(crate) fn dropped(&self, cause: &'static str) {
+    fn dropped(&self, cause: &'static str) {
         self.dropped.get_or_create(&ByCause { cause }).inc();
     }
 
-    pub(crate) fn refused(&self, refusal: Refusal) {
+    fn refused(&self, refusal: Refusal) {
         self.dropped(cause(refusal));
     }
 
-    pub(crate) fn batch(&self, packets: usize, full: u64) {
+    fn batch(&self, packets: usize, full: u64) {
         // There are at most a few dozen.
         self.batches
             .observe(f64::from(u32::try_from(packets).unwrap_or(u32::MAX)));
         self.memory_full.inc_by(full);
     }
 
-    pub(crate) fn delayed(&self, ms: u16) {
+    fn delayed(&self, ms: u16) {
         self.delays.observe(f64::from(ms) / 1000.0);
     }
 
-    pub(crate) fn pool(&self, hits: u64, misses: u64) {
+    fn pool(&self, hits: u64, misses: u64) {
         for (hit, now) in [("yes", hits), ("no", misses)] {
             let counter = self.pool.get_or_create(&ByHit { hit });
             counter.inc_by(now.saturating_sub(counter.get()));
         }
     }
 
-    pub(crate) fn unread(&self, n: usize) {
+    fn unread(&self, n: usize) {
         self.unread.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn waiting(&self, n: usize) {
+    fn waiting(&self, n: usize) {
         self.waiting.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn replays(&self, n: usize) {
+    fn replays(&self, n: usize) {
         self.replays.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn links(&self, n: usize) {
+    fn links(&self, n: usize) {
         self.links.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn exchanges(&self, n: usize) {
+    fn exchanges(&self, n: usize) {
         self.exchanges.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 }

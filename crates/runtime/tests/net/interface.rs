@@ -14,7 +14,7 @@ mod signatures {
     pub(super) fn node(
         identity: Option<rt::Identity>,
         mut config: rt::SessionConfig,
-    ) -> Result<rt::Node, rt::Error> {
+    ) -> Result<rt::Node, rt::DialError> {
         config.pq = rt::Pq::Offer;
         rt::Node::new(identity, config)
     }
@@ -27,7 +27,7 @@ mod signatures {
         node: &rt::Node,
         key: &rt::PublicKey,
         carrier: Box<dyn rt::Carrier>,
-    ) -> Result<rt::SessionHandle, rt::Error> {
+    ) -> Result<rt::SessionHandle, rt::DialError> {
         node.connect_carrier(key, carrier).await
     }
 
@@ -54,7 +54,7 @@ mod signatures {
         network: &rt::Network,
         identity: rt::Identity,
         draft: Option<rt::Draft>,
-    ) -> Result<rt::Mesh, rt::Error> {
+    ) -> Result<rt::Mesh, rt::RelayError> {
         rt::Mesh::start(node, network, identity, draft, Vec::new(), None)
     }
 
@@ -84,17 +84,41 @@ mod signatures {
     /// Every error in an [`rt::Error`] is exported.
     pub(super) fn cause(error: &rt::Error) -> Option<String> {
         Some(match error {
-            rt::Error::Outer { source, .. } => text::<rt::CarrierError>(source),
-            rt::Error::Session { code, by, .. } => session(*code, *by),
-            rt::Error::Path(e) => text::<rt::PathError>(e),
-            rt::Error::PathEnded { why, .. } => format!("{:?}", ended(*why)),
-            rt::Error::Request(e) => text::<rt::StackError>(e),
-            rt::Error::Asked(e) => text::<rt::MixError>(e),
-            rt::Error::Exchange(rt::ExchangeError::Mix { why, .. }) => text::<rt::Lost>(why),
-            rt::Error::Mix(e) => text::<rt::MixClientError>(e),
-            rt::Error::Front { why, .. } => text::<rt::FrontProblem>(why),
-            rt::Error::NoDirectory { why, .. } => text::<rt::SeedFailure>(why),
+            rt::Error::Session(e) => return in_session(e),
+            rt::Error::Dial(e) => return dialling(e),
+            rt::Error::Mixnet(e) => return in_mix(e),
             rt::Error::Network(e) => text::<rt::NetworkError>(e),
+            rt::Error::File(e) => text::<rt::FileError>(e),
+            rt::Error::Relay(e) => text::<rt::RelayError>(e),
+            rt::Error::Legacy(e) => text::<rt::LegacyError>(e),
+            _ => return None,
+        })
+    }
+
+    fn in_session(error: &rt::SessionError) -> Option<String> {
+        Some(match error {
+            rt::SessionError::Session { code, by, .. } => session(*code, *by),
+            rt::SessionError::Request(e) => text::<rt::StackError>(e),
+            rt::SessionError::Asked(e) => text::<rt::MixError>(e),
+            rt::SessionError::Exchange(rt::ExchangeError::Mix { why, .. }) => text::<rt::Lost>(why),
+            _ => return None,
+        })
+    }
+
+    fn dialling(error: &rt::DialError) -> Option<String> {
+        Some(match error {
+            rt::DialError::Outer { source, .. } => text::<rt::CarrierError>(source),
+            rt::DialError::Path(e) => text::<rt::PathError>(e),
+            rt::DialError::PathEnded { why, .. } => format!("{:?}", ended(*why)),
+            rt::DialError::Front { why, .. } => text::<rt::FrontProblem>(why),
+            _ => return None,
+        })
+    }
+
+    fn in_mix(error: &rt::MixnetError) -> Option<String> {
+        Some(match error {
+            rt::MixnetError::Mix(e) => text::<rt::MixClientError>(e),
+            rt::MixnetError::NoDirectory { why, .. } => text::<rt::SeedFailure>(why),
             _ => return None,
         })
     }
@@ -117,11 +141,11 @@ fn what_an_embedder_needs_has_a_name_in_this_crate() {
     let node = signatures::node(None, rt::SessionConfig::default()).unwrap();
     let other = rt::Identity::from_seed(&[1; 32]);
     drop(signatures::over(&node, other.public(), Box::new(Gone)));
-    let error = rt::Error::Session {
+    let error = rt::Error::Session(rt::SessionError::Session {
         code: rt::Code::OK,
         reason: String::new(),
         by: rt::By::Peer,
-    };
+    });
     assert_eq!(error.kind(), rt::ErrorKind::Peer);
     assert!(signatures::cause(&error).is_some());
     assert!(signatures::trust(b"").is_err());
@@ -189,7 +213,7 @@ async fn a_carrier_that_is_gone_gives_no_session() {
     let refused = refused.err().unwrap();
     assert!(matches!(
         refused,
-        rt::Error::Outer {
+        rt::DialError::Outer {
             source: rt::CarrierError::Export,
             ..
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use betanet_htx::Config;
 use betanet_runtime::{
-    Error, Gateway, GatewayConfig, Headers, Identity, Mesh, Method, Network, Node, Peer, Request,
-    Role, SessionError,
+    Error, Gateway, GatewayConfig, Headers, Identity, Mesh, Method, Network, Node, Peer,
+    RelayError, Request, Role, SessionError,
 };
 use betanet_wire::Code;
 
@@ -206,11 +206,11 @@ async fn who_is_not_known_and_paths_too_long_are_said_so() {
     let ways = mesh.ways_to(name(7), 2, &[], PATIENCE).await.unwrap();
     assert_eq!(ways[0].len(), 2);
     match mesh.ways_to(name(7), 5, &[], Duration::from_secs(5)).await {
-        Err(Error::NoRelays { to, relays: 4, .. }) => assert_eq!(to, name(7)),
+        Err(RelayError::NoRelays { to, relays: 4, .. }) => assert_eq!(to, name(7)),
         other => panic!("{other:?}"),
     }
     match mesh.ways_to(name(50), 1, &[], Duration::from_secs(2)).await {
-        Err(Error::Unknown(unknown)) => assert_eq!(unknown, name(50)),
+        Err(RelayError::Unknown(unknown)) => assert_eq!(unknown, name(50)),
         other => panic!("{other:?}"),
     }
     mesh.stop().await;

@@ -63,7 +63,7 @@ impl Section for MixSettings {
         let Some(Ok(network)) = network else {
             return;
         };
-        let needed = crate::replay_memory::needed(self.rate);
+        let needed = betanet_mixnet::replay_memory_needed(self.rate);
         if network.mix.is_some() && needed > self.memory {
             let why = format!("mix_rate = {} needs {needed}", self.rate);
             found.problem("mix_memory", &self.memory.to_string(), why);
