@@ -18,7 +18,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Besides, the crate has what every crate above it needs of the machine: [`Network`], identities, and private files.
+//! The crates above also take the [`Network`], identities and private files from here.
 
 mod address;
 mod book;

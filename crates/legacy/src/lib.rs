@@ -1,6 +1,6 @@
 //! Peers of version 1.1: their legs are joined with sessions of 1.2, stream by stream.
 //!
-//! **Promises.** A peer that has spoken 1.2 is not spoken 1.1 with. A ticket of 1.1 opens one leg, also across a restart. Legs are
+//! **Promises.** A peer that has spoken 1.2 is refused 1.1. A ticket of 1.1 opens one leg, also across a restart. Legs are
 //! bounded, overall and for each party charged, and credit passes from end to end.
 //!
 //! **Below:** `compat11`, `relay`, `dial`, `session`. **Above:** `runtime`, which accepts the legs.

@@ -1,7 +1,7 @@
 //! The mix in a node: the data plane for packets, its keys and directories, and the client.
 //!
 //! **Promises.** Packets never pass through the node's control task. Their queues, the replay memory and expensive requests are
-//! bounded, overall and for each party charged. A client keeps its guard: no failure makes it draw another.
+//! bounded, overall and for each party charged. A client that cannot reach its guard draws no other for that.
 //!
 //! **Below:** `relay`, `dial`, `session`. **Above:** `runtime`, which configures a node's parts.
 //! **Source:** profile chapter 5 (`spec-vectors/PROFILE.md`).

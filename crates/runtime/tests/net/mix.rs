@@ -598,7 +598,7 @@ async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
     assert!(said.contains("neither is used"), "{said}");
     match mix.client(3).await.err() {
         Some(MixnetError::Directory(DirectoryProblem::Equivocation(e))) => {
-            assert_eq!(e, directory.epoch)
+            assert_eq!(e, directory.epoch);
         }
         other => panic!("{other:?}"),
     }
