@@ -85,7 +85,7 @@ pub use links::Links;
 pub use lottery::{Net, NetError, NoRoute, Ticket, draw, lottery_seed};
 pub use memory::Memory;
 pub use packet::{Command, DELAY_MAX_MS, DELAY_RANGE_MS, Delay, PACKET, PAYLOAD, Packet, SLOTS};
-pub use plane::{Cut, Fate};
+pub use plane::{Arrived, Cut, Fate, process};
 pub use recipient::{
     Command as RecipientCommand, Delivered, Event as RecipientEvent, Message, RecipientConfig,
     RecipientError, RecipientMachine, Reply, Stats as RecipientStats,

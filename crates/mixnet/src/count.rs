@@ -16,7 +16,12 @@ pub trait CountMix: Send + Sync {
     fn delivered(&self) {}
 
     /// A packet was dropped for this cause.
-    fn dropped(&self, _cause: &'static str) {}
+    fn dropped(&self, cause: &'static str) {
+        self.dropped_all(cause, 1);
+    }
+
+    /// Packets were dropped for this cause.
+    fn dropped_all(&self, _cause: &'static str, _n: u64) {}
 
     /// A packet was refused.
     fn refused(&self, _refusal: Refusal) {}
@@ -24,8 +29,8 @@ pub trait CountMix: Send + Sync {
     /// Packets were unwrapped together. The replay memory had no room for `full` of them.
     fn batch(&self, _packets: usize, _full: u64) {}
 
-    /// A packet was delayed, in milliseconds.
-    fn delayed(&self, _ms: u16) {}
+    /// Packets were delayed; `ms` has the delay of each, in milliseconds.
+    fn delayed(&self, _ms: &mut dyn Iterator<Item = u16>) {}
 
     /// Numbers of buffers since the start: taken from the pool, and allocated.
     fn pool(&self, _hits: u64, _misses: u64) {}

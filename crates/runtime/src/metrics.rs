@@ -1,3 +1,4 @@
+mod histogram;
 mod mix;
 mod refused;
 

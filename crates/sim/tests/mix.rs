@@ -10,6 +10,8 @@
 
 #[path = "mix/relays.rs"]
 mod relays;
+#[path = "mix/replays.rs"]
+mod replays;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -101,6 +103,10 @@ struct World {
     body: Vec<u8>,
     /// Whether the guard sends the client everything twice.
     twice: bool,
+    /// Whether links deliver each packet twice to relays and the gateway.
+    repeats: bool,
+    /// Numbers of packets that were delivered twice, and of those that were refused as replays.
+    repeated: (u64, u64),
     /// Counts of each byte value at each link's end after the first four bytes, and the number of packets.
     seen: BTreeMap<usize, (Vec<u64>, u64)>,
 }
@@ -173,6 +179,8 @@ impl World {
             heard: Vec::new(),
             body: Vec::new(),
             twice: false,
+            repeats: false,
+            repeated: (0, 0),
             seen: BTreeMap::new(),
             rng,
         }
@@ -186,6 +194,12 @@ impl World {
         if dropped || held {
             self.lost += 1;
             return;
+        }
+        if self.repeats && to != CLIENT {
+            self.repeated.0 += 1;
+            self.wire
+                .insert((self.now + LINK, self.order), (to, packet.clone()));
+            self.order += 1;
         }
         let at = (self.now + LINK, self.order);
         self.wire.insert(at, (to, packet));
@@ -223,7 +237,7 @@ impl World {
                     due: self.now,
                     via: reply.via,
                 };
-                self.onward(GATEWAY, departure);
+                self.onward(GATEWAY, vec![departure]);
             }
             while self.server.poll_event().is_some() {
                 moved = true;
@@ -254,9 +268,9 @@ impl World {
             self.server.handle_timeout(now);
         }
         for n in 0..RELAYS {
-            while let Some(out) = self.places[n].waiting.pop(self.now) {
-                self.onward(n, out);
-            }
+            let waiting = &mut self.places[n].waiting;
+            let due = std::iter::from_fn(|| waiting.pop(self.now)).collect();
+            self.onward(n, due);
         }
         while let Some(entry) = self.wire.first_entry()
             && entry.key().0 <= self.now

@@ -7,6 +7,9 @@
     reason = "a test stops where it is surprised"
 )]
 
+#[path = "paths/expiry.rs"]
+mod expiry;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -68,24 +68,36 @@ const fn named(cause: Cause) -> &'static str {
     }
 }
 
-/// Passes a packet to the link to its next node, which is created if it does not exist. A dropped packet is counted.
-pub(super) fn send(inner: &Arc<Inner>, departure: Departure) {
-    let (next, charge) = (departure.next, departure.via.charge);
-    let payer = || inner.payer_of_link(next, charge);
-    let sent = told(inner, |core, now| core.send(now, departure, payer));
-    if let Err((cause, departure)) = sent {
-        inner.metrics.dropped(named(cause));
-        inner.give(vec![departure.packet]);
+/// Passes a batch of packets to the links to their next nodes, which are created if they do not exist. Dropped packets are
+/// counted. The vector is left empty.
+pub(super) fn send(inner: &Arc<Inner>, departures: &mut Vec<Departure>) {
+    let mut not_taken = Vec::new();
+    told(inner, None, |core, now| {
+        let payer = |next, charge| inner.payer_of_link(next, charge);
+        core.send_all(now, departures, payer, |not| not_taken.push(not));
+    });
+    for (cause, _) in &not_taken {
+        inner.metrics.dropped(named(*cause));
     }
+    inner.give(not_taken.into_iter().map(|(_, departure)| departure.packet));
 }
 
-/// Passes an event to the links' state machine, and performs the requested actions.
-fn told<T>(inner: &Arc<Inner>, what: impl FnOnce(&mut betanet_mix::Links, Now) -> T) -> T {
+/// Passes an event to the links' state machine, and performs the requested actions. Returns the next action of the link `own`,
+/// which its task performs itself.
+fn told(
+    inner: &Arc<Inner>,
+    own: Option<u64>,
+    what: impl FnOnce(&mut betanet_mix::Links, Now),
+) -> Option<LinkTransmit> {
     let mut driven = lock(&inner.links.driven);
     let now = inner.clock.now();
-    let said = what(&mut driven.core, now);
+    what(&mut driven.core, now);
+    let mut next = None;
     while let Some(transmit) = driven.core.poll_transmit() {
-        driven.perform(inner, now, transmit);
+        match id_of(&transmit) {
+            Some(id) if own == Some(id) => next = Some(transmit),
+            _ => driven.perform(inner, now, transmit),
+        }
     }
     let ended: Vec<LinkEvent> = std::iter::from_fn(|| driven.core.poll_event()).collect();
     let wake = driven.core.poll_timeout().map(|wake| wake.at);
@@ -103,15 +115,22 @@ fn told<T>(inner: &Arc<Inner>, what: impl FnOnce(&mut betanet_mix::Links, Now) -
                 packets
             }
             LinkEvent::Dropped { cause, packets } => {
-                for _ in &packets {
-                    inner.metrics.dropped(named(cause));
-                }
+                let dropped = packets.len() as u64;
+                inner.metrics.dropped_all(named(cause), dropped);
                 packets
             }
         };
-        inner.give(packets.into_iter().map(|p| p.packet).collect());
+        inner.give(packets.into_iter().map(|p| p.packet));
     }
-    said
+    next
+}
+
+/// Returns the link that a request is for, unless it ends the link.
+const fn id_of(transmit: &LinkTransmit) -> Option<u64> {
+    match transmit {
+        LinkTransmit::Open { op, .. } | LinkTransmit::Write { op, .. } => Some(op.id),
+        LinkTransmit::Close { .. } => None,
+    }
 }
 
 impl Driven {
@@ -148,7 +167,7 @@ impl Driven {
 /// Advances the links' clock, for as long as the node runs.
 pub(super) async fn pass_time(inner: Weak<Inner>) {
     while let Some(this) = inner.upgrade() {
-        told(&this, |core, now| core.handle_timeout(now));
+        told(&this, None, |core, now| core.handle_timeout(now));
         let look = this.clock.now().mono + LOOK;
         let next = {
             let mut driven = lock(&this.links.driven);
@@ -168,10 +187,24 @@ pub(super) async fn pass_time(inner: Weak<Inner>) {
 /// Runs one link.
 async fn run(inner: Weak<Inner>, mut orders: mpsc::Receiver<LinkTransmit>) {
     let mut stream: Option<Substream> = None;
-    while let Some(order) = orders.recv().await {
+    let mut next = None;
+    // Memory of the last write, while one write follows another. The session releases it once it has sent the bytes.
+    let mut buffer = BytesMut::new();
+    loop {
+        let order = match next.take() {
+            Some(order) => order,
+            None => {
+                buffer = BytesMut::new();
+                let Some(order) = orders.recv().await else {
+                    return;
+                };
+                order
+            }
+        };
         let Some(inner) = inner.upgrade() else {
             return;
         };
+        let id = id_of(&order);
         let outcome = match order {
             LinkTransmit::Open { op, via, until } => {
                 let opening = open(Arc::clone(&inner), op.next, via);
@@ -185,11 +218,12 @@ async fn run(inner: Weak<Inner>, mut orders: mpsc::Receiver<LinkTransmit>) {
                 }
             }
             LinkTransmit::Write { op, packets, until } => {
-                let mut bytes = BytesMut::with_capacity(packets.len() * PACKET);
+                buffer.reserve(packets.len() * PACKET);
                 for departure in &packets {
-                    bytes.extend_from_slice(&departure.packet.0);
+                    buffer.extend_from_slice(&departure.packet.0);
                 }
-                let writing = async { stream.as_mut()?.write(bytes.freeze()).await.ok() };
+                let bytes = buffer.split().freeze();
+                let writing = async { stream.as_mut()?.write(bytes).await.ok() };
                 let written = timeout_at(inner.clock.instant(until), writing).await;
                 if matches!(written, Ok(Some(()))) {
                     LinkInput::Written { op, packets }
@@ -200,7 +234,9 @@ async fn run(inner: Weak<Inner>, mut orders: mpsc::Receiver<LinkTransmit>) {
             }
             LinkTransmit::Close { .. } => return,
         };
-        let Ok(()) = told(&inner, |core, now| core.handle_input(now, outcome));
+        next = told(&inner, id, |core, now| {
+            let Ok(()) = core.handle_input(now, outcome);
+        });
     }
 }
 

@@ -6,10 +6,10 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::ByWay;
+use super::histogram::Histogram;
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
 struct ByCause {
@@ -50,9 +50,9 @@ impl Default for MixMetrics {
             packets: Family::default(),
             delivered: Counter::default(),
             dropped: Family::default(),
-            batches: Histogram::new(batches),
-            delays: Histogram::new(delays),
-            residence: Histogram::new(residence),
+            batches: Histogram::new(&batches),
+            delays: Histogram::new(&delays),
+            residence: Histogram::new(&residence),
             pool: Family::default(),
             unread: Gauge::default(),
             waiting: Gauge::default(),
@@ -151,11 +151,7 @@ impl CountMix for MixMetrics {
     }
 
     fn sent(&self, late: &mut dyn Iterator<Item = Duration>) {
-        let mut n = 0;
-        for late in late {
-            n += 1;
-            self.residence.observe(late.as_secs_f64());
-        }
+        let n = self.residence.observe(late.map(|late| late.as_secs_f64()));
         let direction = "out";
         self.packets.get_or_create(&ByWay { direction }).inc_by(n);
     }
@@ -164,8 +160,8 @@ impl CountMix for MixMetrics {
         self.delivered.inc();
     }
 
-    fn dropped(&self, cause: &'static str) {
-        self.dropped.get_or_create(&ByCause { cause }).inc();
+    fn dropped_all(&self, cause: &'static str, n: u64) {
+        self.dropped.get_or_create(&ByCause { cause }).inc_by(n);
     }
 
     fn refused(&self, refusal: Refusal) {
@@ -174,13 +170,13 @@ impl CountMix for MixMetrics {
 
     fn batch(&self, packets: usize, full: u64) {
         // There are at most a few dozen.
-        self.batches
-            .observe(f64::from(u32::try_from(packets).unwrap_or(u32::MAX)));
+        let packets = f64::from(u32::try_from(packets).unwrap_or(u32::MAX));
+        self.batches.observe([packets]);
         self.memory_full.inc_by(full);
     }
 
-    fn delayed(&self, ms: u16) {
-        self.delays.observe(f64::from(ms) / 1000.0);
+    fn delayed(&self, ms: &mut dyn Iterator<Item = u16>) {
+        self.delays.observe(ms.map(|ms| f64::from(ms) / 1000.0));
     }
 
     fn pool(&self, hits: u64, misses: u64) {
