@@ -222,8 +222,7 @@ impl Transport {
         config.tls.certificate_key = certificate.map(|c| c.1);
         // The identity exists only in memory, so a new certificate is made at each start.
         config.tls.keep = false;
-        let problems = |p: betanet_runtime::Problems| p.to_string().replace('\n', "; ");
-        config.check().map_err(|p| Error::Options(problems(p)))?;
+        config.check().map_err(Error::Options)?;
         Ok(config)
     }
 }

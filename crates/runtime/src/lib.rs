@@ -56,6 +56,7 @@ mod standing;
 mod status;
 mod store;
 mod templates;
+mod toml_error;
 mod trace_selector;
 mod translate;
 mod view;
@@ -72,9 +73,11 @@ pub use betanet_carrier::{
 };
 pub use betanet_htx::pace::{Padding, PaddingError};
 pub use betanet_htx::{By, Config as SessionConfig, Pq};
-pub use betanet_keys::{Envelope, Identity, Maintainers, Name, Peer, PublicKey};
+pub use betanet_keys::{
+    Envelope, Identity, KeyError, Maintainers, Name, NameError, Peer, PublicKey, RegistryError,
+};
 pub use betanet_machine::{Now, Seed, Time};
-pub use betanet_mesh::{Addr, Draft, Policy, Role, Roles, SeedPeer, Stats as MeshStats};
+pub use betanet_mesh::{Addr, AddrError, Draft, Policy, Role, Roles, SeedPeer, Stats as MeshStats};
 pub use betanet_mix::{
     BeaconKey, ClientError as MixClientError, ClientStats as MixStats, Cover, Directory, Lost,
 };
@@ -114,11 +117,12 @@ pub use mix::{
     Directories, DirectoryPlan, LeftOut, LotteryWeight, MixClient, MixOptions, MixSession,
     PLACE as MIX_PLACE, PublishedProof, build_directory, check_directory, publish_directory,
 };
-pub use network::{LEAST, MixNetwork, Network, NetworkError};
+pub use network::{LEAST, MixNetwork, Network, NetworkError, NetworkProblem};
 pub use node::{Node, Transport, calibrate_origin, serve_carrier, visit};
 pub use panics::{count_panics, panics};
 pub use store::FolderStore;
 pub use templates::{Calibrated, Templates};
+pub use toml_error::TomlError;
 pub use trace_selector::TraceSelector;
 pub use view::{PeerInfo, View};
 
