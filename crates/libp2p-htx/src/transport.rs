@@ -210,8 +210,6 @@ impl Transport {
         let certificate = self.options.certificate.clone();
         let mut config = GatewayConfig::default();
         config.listener.listen = vec![target.address.clone()];
-        // Nothing is served over BAR: an empty store answers requests.
-        config.folder.serve = Some(self.options.cover.clone());
         config.site.cover = Some(self.options.cover.clone());
         config.node.key = PathBuf::from("libp2p");
         config.tls.hosts = vec![host];

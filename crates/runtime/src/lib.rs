@@ -105,7 +105,10 @@ pub use config::{
 pub use directory_problem::DirectoryProblem;
 pub use error::{Error, ErrorKind, FrontProblem, SeedFailure};
 pub use farewell::farewell;
-pub use files::{load_identity, new_identity, read_secret, state_dir, write_private, write_secret};
+pub use files::{
+    load_identity, load_or_new_identity, new_identity, read_secret, state_dir, write_private,
+    write_secret,
+};
 pub use folder::FolderService;
 pub use fronts::FrontRules;
 pub use gateway::{Gateway, GatewayBuilder, Listening};
