@@ -124,8 +124,9 @@ pub fn run() -> Result<(), String> {
     let all = "--workspace --all-targets --all-features --locked";
     let clippy = format!("clippy {all} -- -D warnings");
     let tests = format!("nextest run --profile ci {all}");
-    let steps: [Step<'_>; 15] = [
+    let steps: [Step<'_>; 16] = [
         ("fmt", &|| cargo("fmt --all -- --check")),
+        ("readme texts", &readme::texts),
         ("sizes", &sizes::run),
         ("bounds", &bounds::run),
         ("layers", &layers::run),
@@ -161,7 +162,7 @@ pub fn run() -> Result<(), String> {
         }),
         ("rustdoc", &rustdoc),
         ("fuzz targets", &fuzz_targets),
-        ("readme", &|| readme::run(false)),
+        ("readme commands", &readme::commands),
     ];
     for (name, step) in steps {
         let start = Instant::now();

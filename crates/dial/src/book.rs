@@ -84,7 +84,7 @@ impl Book {
                 let _held = hold(path)?;
                 let mut peers = read(path)?;
                 peers.insert(name, text);
-                write_private(path, written(path, &peers)?.as_bytes())?;
+                write_private(path, written(&peers).as_bytes())?;
                 peers
             }
             Place::State(folder) => folder.hold(|state| {
@@ -94,7 +94,7 @@ impl Book {
                     None => BTreeMap::new(),
                 };
                 peers.insert(name, text);
-                state.replace(PEERS.0, PEERS.1, written(&path, &peers)?.as_bytes())?;
+                state.replace(PEERS.0, PEERS.1, written(&peers).as_bytes())?;
                 Ok::<_, Error>(peers)
             })?,
         };
@@ -102,11 +102,9 @@ impl Book {
     }
 }
 
-fn written(path: &Path, peers: &BTreeMap<String, String>) -> Result<String, Error> {
-    toml::to_string(peers).map_err(|e| Error::Book {
-        path: path.to_owned(),
-        why: e.to_string(),
-    })
+fn written(peers: &BTreeMap<String, String>) -> String {
+    let line = |(name, peer): (&String, &String)| (name.clone(), peer.clone().into());
+    peers.iter().map(line).collect::<toml::Table>().to_string()
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>, Error> {
@@ -114,7 +112,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>, Error> {
         .map_err(|e| file_error(path)(io::Error::new(ErrorKind::InvalidData, e)))?;
     toml::from_str(text).map_err(|e| Error::Book {
         path: path.to_owned(),
-        why: e.message().to_owned(),
+        why: e.into(),
     })
 }
 

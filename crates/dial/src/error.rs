@@ -79,7 +79,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The fault.
-        why: String,
+        why: crate::TomlError,
     },
 }
 

@@ -1,4 +1,7 @@
 use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use betanet_carrier::disk::{self, Readers};
@@ -50,6 +53,32 @@ pub fn on_disk<T>(work: impl FnOnce() -> T) -> T {
 pub fn fresh_identity() -> Result<Identity, SessionError> {
     let bytes = Zeroizing::new(Rng::new(&seed()?).array::<32>());
     Ok(Identity::from_seed(&bytes))
+}
+
+/// Reads an identity from a key file, or generates one and writes it there if the file does not exist: PKCS#8 PEM, mode 0600.
+///
+/// The file appears whole or not at all. If several processes call this at once, all return the same identity. Missing folders
+/// are created with mode 0700.
+///
+/// # Errors
+///
+/// See [`load_identity`], or the file cannot be written.
+pub fn load_or_new_identity(path: &Path) -> Result<Identity, Error> {
+    let is = |error: &FileError, of| matches!(error, FileError::Io { source, .. } if source.kind() == of);
+    match load_identity(path) {
+        Err(e) if is(&e, ErrorKind::NotFound) => {}
+        loaded => return Ok(loaded?),
+    }
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        let mut builder = DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(folder);
+        made.map_err(file_error(folder))?;
+    }
+    match new_identity(path) {
+        // Another process was first.
+        Err(Error::File(e)) if is(&e, ErrorKind::AlreadyExists) => Ok(load_identity(path)?),
+        made => made,
+    }
 }
 
 /// Generates a new identity and writes it to a file that must not exist yet: PKCS#8 PEM, mode 0600.
@@ -125,6 +154,26 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_made_once_whoever_asks_at_the_same_time() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/node/id.pem");
+        let made: Vec<_> = std::thread::scope(|all| {
+            let ask = || *load_or_new_identity(&path).unwrap().public();
+            let asked: Vec<_> = (0..8).map(|_| all.spawn(ask)).collect();
+            asked.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert!(made.iter().all(|key| *key == made[0]));
+        assert_eq!(*load_identity(&path).unwrap().public(), made[0]);
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        // A damaged key is never replaced.
+        std::fs::write(&path, "no key").unwrap();
+        assert!(load_or_new_identity(&path).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"no key");
+    }
 
     #[test]
     fn a_variable_that_is_no_absolute_path_is_not_set() {

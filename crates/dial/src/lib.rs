@@ -30,6 +30,7 @@ mod network;
 mod node;
 mod own_paths;
 mod templates;
+mod toml_error;
 mod trace_selector;
 
 pub use address::QUIC;
@@ -38,14 +39,15 @@ pub use book::Book;
 pub use error::{Error, FileError, FrontProblem};
 pub use farewell::farewell;
 pub use files::{
-    fresh_identity, load_identity, new_identity, on_disk, read_secret, state_dir, write_private,
-    write_secret,
+    fresh_identity, load_identity, load_or_new_identity, new_identity, on_disk, read_secret,
+    state_dir, write_private, write_secret,
 };
 pub use fronts::FrontRules;
-pub use network::{LEAST, MixNetwork, Network, NetworkError};
+pub use network::{LEAST, MixNetwork, Network, NetworkError, NetworkProblem};
 pub use node::{
     Node, PathTo, Transport, calibrate_origin, default_fingerprint, serve_carrier, visit,
 };
 pub use own_paths::{Reports, read as read_control};
 pub use templates::{Calibrated, Templates};
+pub use toml_error::TomlError;
 pub use trace_selector::TraceSelector;

@@ -14,7 +14,8 @@ use betanet_htx::{Config, Extra, L2, kind, offered_caps};
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_machine::{Rng, Time};
 use betanet_session::{
-    Clock, Count, OnSilence, Paths, SessionHandle, Silence, StreamRegistry, Streams, seed,
+    Clock, Count, OnSilence, Paths, SessionHandle, Silence, StreamRegistry, StreamType, Streams,
+    seed,
 };
 use betanet_stack::{Dial, Dialer, RENEW_AFTER};
 
@@ -221,6 +222,14 @@ impl Node {
         self.offering()
     }
 
+    /// Passes streams of an embedding program's type that peers open on this node's sessions to `handler`.
+    #[must_use]
+    pub fn with_stream_type(mut self, kind: StreamType, handler: impl Streams) -> Self {
+        let handler: Arc<dyn Streams> = Arc::new(handler);
+        self.registry.own.insert(kind.number(), (kind, handler));
+        self.offering()
+    }
+
     /// Passes mix packet streams that peers open on this node's sessions to `taker`.
     #[must_use]
     pub fn with_mix_handler(mut self, taker: Arc<dyn Streams>) -> Self {
@@ -241,7 +250,7 @@ impl Node {
             .into_iter()
             .chain(self.registry.kinds())
             .collect();
-        self.config.caps = offered_caps(self.config.pq.offered(), self.registry.extra());
+        self.config.caps = self.registry.caps(self.config.pq.offered());
         self
     }
 

@@ -211,8 +211,6 @@ impl Transport {
         let certificate = self.options.certificate.clone();
         let mut config = GatewayConfig::default();
         config.listener.listen = vec![target.address.clone()];
-        // Nothing is served over BAR: an empty store answers requests.
-        config.folder.serve = Some(self.options.cover.clone());
         config.site.cover = Some(self.options.cover.clone());
         config.node.key = PathBuf::from("libp2p");
         config.tls.hosts = vec![host];
@@ -223,8 +221,7 @@ impl Transport {
         config.tls.certificate_key = certificate.map(|c| c.1);
         // The identity exists only in memory, so a new certificate is made at each start.
         config.tls.keep = false;
-        let problems = |p: betanet_runtime::Problems| p.to_string().replace('\n', "; ");
-        config.check().map_err(|p| Error::Options(problems(p)))?;
+        config.check().map_err(Error::Options)?;
         Ok(config)
     }
 }

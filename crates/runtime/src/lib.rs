@@ -6,14 +6,41 @@
 //! **Below:** `dial`, `relay`, `mixnet`, `legacy`, `session`. **Above:** `cli`, and programs that embed a node.
 //! **Source:** profile chapters 2 and 8 (`spec-vectors/PROFILE.md`).
 //!
+//! A node that serves an async function:
+//!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use betanet_runtime::{Node, Method, Request, Headers};
+//! use betanet_runtime::{Call, Gateway, GatewayConfig, Reply, load_or_new_identity};
+//!
+//! async fn hello(call: Call) -> Reply {
+//!     Reply::text(200, format!("hello from {}", call.request.path()))
+//! }
+//!
+//! let mut config = GatewayConfig::in_state("./node"); // the folder of its key and state
+//! config.listener.listen = vec!["0.0.0.0:443".into()];
+//! let identity = load_or_new_identity(&config.node.key)?;
+//! let gateway = Gateway::builder(identity, &config)
+//!     .service("/hello/", hello)
+//!     .start()
+//!     .await?;
+//! println!("peer {}", gateway.listening().peer());
+//! # Ok(()) }
+//! ```
+//!
+//! [`GatewayBuilder`] also registers stream types and storage of your own. [`Call`] has the client's identity and the request's
+//! body, and [`Reply`] may stream its own. Without a folder or a front origin in [`SiteSettings`], visitors see pages that the
+//! node generates beside its key. Log lines go to `tracing`, and [`init_logs`] prints them.
+//!
+//! A client that fetches from it, with an identity that is new for each peer ([`Node::new`] takes your own):
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use betanet_runtime::{Headers, Method, Node, Request};
 //!
 //! let node = Node::client()?;
-//! let peer = "bnp1…".parse()?;
+//! let peer = "bnp1…".parse()?; // the string that the node printed
 //! let session = node.connect(&peer).await?;
-//! let mut answer = session.ask(Request::new(Method::Get, "/index.html", Headers::default())).await?;
+//! let mut answer = session.ask(Request::new(Method::Get, "/hello/you", Headers::default())).await?;
 //! while let Some(bytes) = answer.body.chunk().await? {
 //!     println!("{} bytes", bytes.len());
 //! }
@@ -53,18 +80,23 @@ pub use betanet_carrier::{
 };
 pub use betanet_dial::{
     Book, Calibrated, Error as DialError, FileError, FrontProblem, FrontRules, LEAST, MixNetwork,
-    Network, NetworkError, Node, Templates, TraceSelector, Transport, calibrate_origin, farewell,
-    load_identity, new_identity, read_secret, serve_carrier, state_dir, visit, write_private,
-    write_secret,
+    Network, NetworkError, NetworkProblem, Node, Templates, TomlError, TraceSelector, Transport,
+    calibrate_origin, farewell, load_identity, load_or_new_identity, new_identity, read_secret,
+    serve_carrier, state_dir, visit, write_private, write_secret,
 };
 pub use betanet_htx::pace::{Padding, PaddingError};
 pub use betanet_htx::{By, Config as SessionConfig, Pq};
-pub use betanet_keys::{Envelope, Identity, Maintainers, Name, Peer, PublicKey};
+pub use betanet_keys::{
+    Envelope, Identity, KeyError, Maintainers, Name, NameError, Peer, PublicKey, RegistryError,
+};
 pub use betanet_legacy::Error as LegacyError;
 pub use betanet_machine::{Now, Seed, Time};
-pub use betanet_mesh::{Addr, Draft, Policy, Record, Role, Roles, SeedPeer, Stats as MeshStats};
+pub use betanet_mesh::{
+    Addr, AddrError, Draft, Policy, Record, Role, Roles, SeedPeer, Stats as MeshStats,
+};
 pub use betanet_mix::{
-    BeaconKey, ClientError as MixClientError, ClientStats as MixStats, Cover, Directory, Lost,
+    BeaconKey, ClientError as MixClientError, ClientStats as MixStats, Cover, Directory,
+    DirectoryError as MixDirectoryError, Lost,
 };
 pub use betanet_mixnet::{
     Directories, DirectoryPlan, DirectoryProblem, Error as MixnetError, LeftOut, LotteryWeight,
@@ -74,12 +106,16 @@ pub use betanet_mixnet::{
 pub use betanet_path::{BuildError as PathError, Failure as PathFailure};
 pub use betanet_relay::{Error as RelayError, Mesh, PeerInfo, View};
 pub use betanet_session::{
-    Answer, Body, BodyError, Call, CallBody, Clock, Error as SessionError, ErrorKind,
-    ExchangeError, HandlerService, OnSilence, PeerSession, Reply, ReplyBody, Router, Service,
-    ServiceFuture, SessionFacts, SessionHandle, Silence, Streams, Substream, Tower, TowerService,
-    Upload, seed,
+    Answer, Body, BodyError, BodySource, Broken, Call, CallBody, Clock, Error as SessionError,
+    ErrorKind, ExchangeError, HandlerService, Next, OnSilence, Outcome, PeerSession, RawStream,
+    Reply, ReplyBody, Router, Service, ServiceFuture, SessionFacts, SessionHandle, Silence,
+    StreamType, StreamTypeError, Streams, Substream, Tower, TowerService, Upload, seed,
 };
 pub use betanet_stack::{Error as StackError, MixError};
+pub use betanet_store::{
+    Damage, Error as StorageError, Kind as StorageKind, Loaded, MemoryStorage, SharedFolder, State,
+    Storage,
+};
 pub use betanet_traffic::shape::Shape;
 pub use betanet_traffic::template::Template;
 pub use betanet_traffic::template::front::{

@@ -23,6 +23,7 @@ mod paths;
 mod service;
 mod session;
 mod stream_carrier;
+mod stream_type;
 mod streams;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -45,4 +46,5 @@ pub use service::{
 };
 pub use session::{SessionHandle, Upload};
 pub use stream_carrier::ForwardCarrier;
+pub use stream_type::{StreamType, StreamTypeError};
 pub use streams::{PeerSession, StreamRegistry, Streams, Substream, session_id};

@@ -14,19 +14,16 @@ mod relays;
 mod replays;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use betanet_bar::{Access, Headers, MemoryStore, Method, Request, Service};
-use betanet_keys::VrfSecret;
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Fingerprint, Machine, Now, Rng, Seed, Time};
 use betanet_mix::{
-    BeaconSecret, Client, ClientError, ClientInput, ClientTransmit, Cover, Departure, Directory,
-    EpochKeys, KeyRing, Lost, MixKeys, Net, Packet, Recipient, RecipientConfig, Relay, RelayKey,
-    Setup, epoch_start, layer_of, layer_text, public_key, weight,
+    Client, ClientError, ClientInput, ClientTransmit, Cover, Departure, Directory, EpochKeys, Lost,
+    MixKeys, Packet, Recipient, RecipientConfig, RelayKey, Setup, epoch_start, public_key,
 };
-use betanet_sim::MixServer;
+use betanet_sim::{MixNetwork, MixServer};
 use betanet_stack::{MixCommand, MixEvent, MixRequester};
 use betanet_wire::NodeId;
 use relays::Place;
@@ -45,41 +42,17 @@ fn node(n: usize) -> NodeId {
 
 /// Keys of the relays, and a directory of them.
 fn directory(rng: &mut Rng, poisson: bool) -> (Vec<Place>, Directory, Vec<MixKeys>) {
-    let secret = BeaconSecret::from_seed(&rng.array()).unwrap();
-    let beacon_sig = secret.sign(EPOCH);
-    let beacon = secret.public().beacon(EPOCH, &beacon_sig).unwrap();
-    let (mut places, mut relays, mut records) = (Vec::new(), Vec::new(), Vec::new());
-    for n in 0..RELAYS {
-        let vrf = VrfSecret::from_seed(&rng.array());
-        let (output, proof) = vrf.prove(&layer_text(EPOCH, &beacon));
-        let mut ring = KeyRing::new(vrf);
-        ring.turn(epoch_start(EPOCH), rng);
-        let record = ring.record();
-        relays.push(Relay {
-            node: node(n),
-            key: record.of(EPOCH).unwrap(),
-            layer: layer_of(&output, 3),
-            weight: weight(1_000_000, 1_000_000, 0),
-            org: format!("org {n}"),
-            net: Net::from(IpAddr::V4(Ipv4Addr::new(10, n as u8, 0, 1))),
-            vrf: *record.vrf(),
-            proof,
-        });
-        places.push(Place::new(ring.keys().clone(), n));
-        records.push(record);
-    }
-    let directory = Directory {
-        epoch: EPOCH,
-        seq: 1,
-        list: [0; 32],
-        layers: 3,
-        poisson,
-        beacon_sig,
-        relays,
-    };
-    assert_eq!(directory.check(&secret.public()), Ok(()));
+    let MixNetwork {
+        keys,
+        records,
+        directory,
+        beacon_key,
+    } = MixNetwork::new(rng, EPOCH, RELAYS as u8, poisson).unwrap();
+    assert_eq!(directory.check(&beacon_key), Ok(()));
     let read = Directory::from_record(&directory.to_record());
     assert_eq!(read.as_ref(), Ok(&directory));
+    let places = keys.into_iter().enumerate();
+    let places = places.map(|(n, keys)| Place::new(keys, n)).collect();
     (places, directory, records)
 }
 

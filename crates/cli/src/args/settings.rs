@@ -48,7 +48,8 @@ fn chosen<C: Choice>() -> impl Iterator<Item = Knob> {
 fn arg(knob: Knob) -> Arg {
     let mut help = knob.help;
     if knob.kind == Kind::Switch && !knob.flips_to {
-        help.insert_str(0, "Do not: ");
+        let first = help.remove(0).to_ascii_lowercase();
+        help.insert_str(0, &format!("Do not {first}"));
     }
     if let Some(default) = &knob.default {
         help = format!("{help} [default: {default}]");

@@ -1,17 +1,18 @@
 //! Builds a gateway from its configuration, and from the services and streams that an embedding program registers.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use betanet_carrier::client::Trust;
 use betanet_carrier::{Jitter, Limits, QuicListener, SessionGate, Site};
-use betanet_htx::{Config, L2, Pq, kind, offered_caps};
+use betanet_htx::{Config, L2, Pq, kind};
 use betanet_keys::{Identity, Name};
 use betanet_legacy::{ToServer, Translator};
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
 use betanet_mixnet::{Mixing, PLACE};
 use betanet_relay::{Relay, adopt_saved, multiaddr};
-use betanet_session::{OwnTask, Router, Service, StreamRegistry};
+use betanet_session::{OwnTask, Router, Service, StreamRegistry, StreamType};
 use betanet_store::{State, Storage};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -34,12 +35,47 @@ use crate::{
 /// A gateway that is not started yet.
 ///
 /// A service is registered by the path prefix that it answers, over direct sessions and over the mix; the longest matching prefix
-/// applies. Without a service for `/`, the configured folder is served there.
+/// applies. Without a service for `/`, the configured folder is served there; without a folder, such requests get 404.
+///
+/// A stream type is registered by its number and feature. Its streams carry bytes both ways, in a format of the program's own.
+///
+/// ```no_run
+/// use betanet_runtime::{
+///     Call, Gateway, GatewayConfig, PeerSession, Reply, StreamType, Substream, load_or_new_identity,
+/// };
+///
+/// async fn greet(call: Call) -> Reply {
+///     Reply::text(200, format!("hello from {}\n", call.request.path()))
+/// }
+///
+/// fn echo(_: &PeerSession, _: u8, mut stream: Substream) {
+///     tokio::spawn(async move {
+///         while let Ok(Some(bytes)) = stream.next().await {
+///             if stream.write(bytes).await.is_err() {
+///                 return;
+///             }
+///         }
+///         stream.end();
+///     });
+/// }
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = GatewayConfig::in_state("./node");
+/// let identity = load_or_new_identity(&config.node.key)?;
+/// let gateway = Gateway::builder(identity, &config)
+///     .service("/hello/", greet)
+///     .stream_type(StreamType::new(0x80, "example-echo")?, echo)
+///     .start()
+///     .await?;
+/// println!("peer {}", gateway.listening().peer());
+/// # Ok(()) }
+/// ```
 pub struct GatewayBuilder {
     identity: Identity,
     config: GatewayConfig,
     router: Router,
     streams: Option<Arc<dyn Streams>>,
+    types: BTreeMap<u8, (StreamType, Arc<dyn Streams>)>,
     storage: Option<Arc<dyn Storage>>,
 }
 
@@ -58,6 +94,7 @@ impl GatewayBuilder {
             config,
             router: Router::default(),
             streams: None,
+            types: BTreeMap::new(),
             storage: None,
         }
     }
@@ -73,6 +110,14 @@ impl GatewayBuilder {
     #[must_use]
     pub fn streams(mut self, taker: Arc<dyn Streams>) -> Self {
         self.streams = Some(taker);
+        self
+    }
+
+    /// Passes streams of `kind` that peers open to `handler`, and offers its feature. An earlier handler of this type is replaced.
+    #[must_use]
+    pub fn stream_type(mut self, kind: StreamType, handler: impl Streams) -> Self {
+        let handler: Arc<dyn Streams> = Arc::new(handler);
+        self.types.insert(kind.number(), (kind, handler));
         self
     }
 
@@ -94,6 +139,7 @@ impl GatewayBuilder {
             config,
             mut router,
             streams,
+            types,
             storage,
         } = self;
         let config = &config;
@@ -207,6 +253,7 @@ impl GatewayBuilder {
             translated: accepts11
                 .filter(|t| t.dials())
                 .map(|t| Arc::new(ToServer(Arc::clone(t))) as Arc<dyn Streams>),
+            own: types,
             l2: if accepts11.is_some() {
                 L2::Either
             } else {
@@ -238,7 +285,7 @@ impl GatewayBuilder {
             identity,
             config: Config {
                 pq: if config.node.pq { Pq::Offer } else { Pq::Off },
-                caps: offered_caps(config.node.pq, registry.extra()),
+                caps: registry.caps(config.node.pq),
                 accepts,
                 ..Config::default()
             },

@@ -3,11 +3,15 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
+use super::change::DEPTH_MAX;
 use super::ledger::ENTRY;
+use super::measure::{WRITE, measure};
+use super::own::{OWN, headers_name};
 use super::*;
 
 const MANY: u64 = 1000;

@@ -81,13 +81,44 @@ mod signatures {
         view.stats
     }
 
+    pub(super) async fn serve(
+        storage: Arc<dyn rt::Storage>,
+        streams: impl rt::Streams,
+    ) -> Result<rt::Gateway, Box<dyn std::error::Error>> {
+        let config = rt::GatewayConfig::in_state("node");
+        let identity = rt::load_or_new_identity(&config.node.key)?;
+        let kind: Result<rt::StreamType, rt::StreamTypeError> = rt::StreamType::new(0x80, "own");
+        let builder: rt::GatewayBuilder = rt::Gateway::builder(identity, &config)
+            .service("/", async |_: rt::Call| rt::Reply::new(204))
+            .stream_type(kind?, streams)
+            .with_storage(storage);
+        Ok(builder.start().await?)
+    }
+
+    pub(super) fn storages(folder: &Path) -> Result<[Arc<dyn rt::Storage>; 2], rt::StorageError> {
+        let state: rt::State = rt::State::open(folder)?;
+        Ok([Arc::new(state), Arc::new(rt::MemoryStorage::default())])
+    }
+
+    pub(super) fn entry(
+        storage: &dyn rt::Storage,
+        kind: rt::StorageKind,
+    ) -> Result<Option<rt::Loaded>, rt::StorageError> {
+        storage.load(kind, "entry")
+    }
+
+    pub(super) fn book(folder: rt::SharedFolder) -> Result<rt::Book, rt::Error> {
+        rt::Book::in_state(folder)
+    }
+
     /// Every error in an [`rt::Error`] is exported.
     pub(super) fn cause(error: &rt::Error) -> Option<String> {
         Some(match error {
             rt::Error::Session(e) => return in_session(e),
             rt::Error::Dial(e) => return dialling(e),
             rt::Error::Mixnet(e) => return in_mix(e),
-            rt::Error::Network(e) => text::<rt::NetworkError>(e),
+            rt::Error::Network(e) => text::<rt::NetworkProblem>(&e.why),
+            rt::Error::State(e) => text::<rt::StorageError>(e),
             rt::Error::File(e) => text::<rt::FileError>(e),
             rt::Error::Relay(e) => text::<rt::RelayError>(e),
             rt::Error::Legacy(e) => text::<rt::LegacyError>(e),
@@ -110,6 +141,7 @@ mod signatures {
             rt::DialError::Outer { source, .. } => text::<rt::CarrierError>(source),
             rt::DialError::Path(e) => text::<rt::PathError>(e),
             rt::DialError::PathEnded { why, .. } => format!("{:?}", ended(*why)),
+            rt::DialError::Book { why, .. } => text::<rt::TomlError>(why),
             rt::DialError::Front { why, .. } => text::<rt::FrontProblem>(why),
             _ => return None,
         })
@@ -149,8 +181,16 @@ fn what_an_embedder_needs_has_a_name_in_this_crate() {
     assert_eq!(error.kind(), rt::ErrorKind::Peer);
     assert!(signatures::cause(&error).is_some());
     assert!(signatures::trust(b"").is_err());
+    let folder = tempfile::tempdir().unwrap();
+    let [state, memory] = signatures::storages(&folder.path().join("new")).unwrap();
+    for storage in [&*state, &*memory] {
+        let loaded = signatures::entry(storage, rt::StorageKind::new("test", 1));
+        assert!(loaded.unwrap().is_none());
+    }
+    drop(signatures::serve(memory, |_: &rt::PeerSession, _, _| {}));
     // Use the functions, so that they are not dead code.
     let _ = (
+        signatures::book,
         signatures::payer,
         signatures::network,
         signatures::mesh,

@@ -14,15 +14,23 @@ use crate::reach::interfaces;
 section! {
     /// The node itself.
     NodeSettings "node" "The node" {
-        /// The identity's PKCS#8 PEM file; made when it is not there.
+        /// PKCS#8 PEM file of the identity; created if missing.
         key "key" "FILE": PathBuf = PathBuf::new();
-        /// The folder of the node's state, which one process at a time uses; without it, one beside the key that ends in .state.
-        /// Without a key, the key is in it as id.pem.
+        /// Folder of the node's state, used by one process at a time. By default it is beside the key, and its name ends in .state.
+        /// Without --key, it also holds the key as id.pem.
         state "state" "DIR": Option<PathBuf> = None;
         /// Local address to dial from.
         dial_from "dial_from" "IP": Option<IpAddr> = None;
         /// Offer ML-KEM-768 beside X25519.
         pq "pq" "": bool = true;
+    }
+}
+
+impl NodeSettings {
+    /// Keeps the state in a folder, and the key in it as `id.pem`.
+    pub(crate) fn keep_in(&mut self, folder: PathBuf) {
+        self.key = folder.join("id.pem");
+        self.state = Some(folder);
     }
 }
 
