@@ -65,7 +65,8 @@ impl Error {
             | Self::NoRelays { .. }
             | Self::Unknown(_)
             | Self::NoDirectory { .. }
-            | Self::Mix(_) => ErrorKind::Network,
+            | Self::Mix(_)
+            | Self::MixRests { .. } => ErrorKind::Network,
             Self::Path11 { .. } | Self::Directory(_) | Self::NotMixing(_) => ErrorKind::Peer,
             Self::Exposed { .. }
             | Self::Front { .. }

@@ -36,6 +36,10 @@ const PACKETS: usize = 1024;
 const MESSAGES: usize = 256;
 /// Interval between the first two lookups of a gateway, doubled each time. Peers answer a few queries a minute from each asker.
 const LOOK: Duration = Duration::from_millis(500);
+/// Maximum number of relays that are dialled to find those that do not answer.
+const LOOKED_MAX: usize = 16;
+/// Time limit of each of these dials.
+const ANSWERS: Duration = Duration::from_secs(5);
 
 /// Options of a client of the mix.
 #[derive(Clone, Debug)]
@@ -117,6 +121,8 @@ pub struct MixClient {
     clock: Clock,
     epoch: u32,
     guard: NodeId,
+    /// The relays of the first directory.
+    relays: Vec<NodeId>,
     messages: mpsc::Sender<Message>,
     recipients: Arc<Mutex<BTreeMap<NodeId, Recipient>>>,
     stats: Arc<Mutex<ClientStats>>,
@@ -129,8 +135,8 @@ impl MixClient {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMix`], [`Error::NoDirectory`], [`Error::Directory`], [`Error::Mix`] if the relays are not sufficient, and
-    /// [`Error::Guard`].
+    /// [`Error::NoMix`], [`Error::NoDirectory`], [`Error::Directory`], [`Error::MixRests`], [`Error::Mix`] if the relays are not
+    /// sufficient, and [`Error::Guard`].
     pub async fn join(node: Node, network: &Network, options: &MixOptions) -> Result<Self, Error> {
         let (inlet, packets) = mpsc::channel(PACKETS);
         let node = Arc::new(node.with_mix_handler(Arc::new(Inlet(inlet))));
@@ -144,6 +150,9 @@ impl MixClient {
             patience: options.patience,
         };
         let chart = finder.chart(options.relays).await?;
+        if let Some(rests) = chart.rests(&network.name, clock.now().unix_ms) {
+            return Err(rests);
+        }
         let topology = &chart.topology;
         let guard = finder.guard(topology, options.state.as_ref())?;
         let (session, stream, peer) = finder.enter(guard).await?;
@@ -174,6 +183,7 @@ impl MixClient {
             clock,
             epoch: topology.epoch(),
             guard,
+            relays: topology.relays().iter().map(|r| r.node).collect(),
             messages,
             recipients,
             stats,
@@ -195,6 +205,31 @@ impl MixClient {
     #[must_use]
     pub fn guard(&self) -> Name {
         self.guard.into()
+    }
+
+    /// Dials the relays of the directory, and returns those that do not answer within 5 s. Of a directory of more than 16 relays,
+    /// dials the guard alone.
+    ///
+    /// The client does not avoid them: someone who blocks relays could otherwise choose its paths. Each packet takes a path of its
+    /// own in any case.
+    pub async fn unreached(&self) -> Vec<Name> {
+        let dialled = match self.relays.len() {
+            0..=LOOKED_MAX => &self.relays[..],
+            _ => std::slice::from_ref(&self.guard),
+        };
+        let looking = dialled.iter().map(|node| async {
+            let answers = async {
+                let peer = peer_of(&self.mesh.known_record(*node).await?)?;
+                let session = self.node.connect(&peer).await.ok()?;
+                session.close().await;
+                Some(())
+            };
+            let answered = tokio::time::timeout(ANSWERS, answers).await;
+            (*node, matches!(answered, Ok(Some(()))))
+        });
+        let looked = futures_util::future::join_all(looking).await;
+        let silent = looked.into_iter().filter(|(_, answers)| !answers);
+        silent.map(|(node, _)| node.into()).collect()
     }
 
     /// Returns the counters.
