@@ -204,3 +204,38 @@ impl Exchange {
         all.into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use betanet_wire::NodeId;
+
+    use super::*;
+    use crate::{RelayKey, public_key};
+
+    #[test]
+    fn a_slow_request_is_sent_before_its_end_but_for_a_byte() {
+        let at = |ms: u64| Time::from_micros(ms * 1000);
+        let to = Recipient {
+            node: NodeId([1; 20]),
+            key: RelayKey::check(public_key(&[7; 32])).unwrap(),
+        };
+        // Number of pieces as far as known, and length of the next piece. Acknowledgements go between them.
+        let piece = |x: &mut Exchange, now| {
+            let mut wishes = core::iter::from_fn(|| x.next(now));
+            wishes.find_map(|wish| match wish {
+                Wish::Piece { count, data, .. } => Some((count, data.len())),
+                Wish::Ack { .. } => None,
+            })
+        };
+        let mut x = Exchange::new(at(0), [1; 8], to);
+        x.send(at(5), &[7; 60], false);
+        x.send(at(10), &[7; 40], false);
+        assert_eq!(piece(&mut x, at(209)), None);
+        assert_eq!(x.wake(), Some(at(210)));
+        assert_eq!(piece(&mut x, at(210)), Some((0, 99)));
+        // Nothing more is sent for one byte, until the end comes.
+        assert_eq!(piece(&mut x, at(500)), None);
+        x.send(at(500), &[], true);
+        assert_eq!(piece(&mut x, at(500)), Some((2, 1)));
+    }
+}
