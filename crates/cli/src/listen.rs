@@ -13,7 +13,7 @@ use betanet_runtime::{
     Error, Gateway, GatewayConfig, Given, MixnetError, Network, Problem, ReadSettings, Role,
     SettingsError, init_logs, load_or_new_identity, serve_admin,
 };
-use betanet_store::{Error as StateError, State, Storage};
+use betanet_store::Storage;
 
 use crate::Fail;
 use crate::args::{
@@ -182,27 +182,12 @@ async fn let_go() {
     }
 }
 
-/// Opens the state folder if it is needed before the node starts, because it holds the port or the key.
-fn held(config: &GatewayConfig, keeps_port: bool) -> Result<Option<Arc<State>>, Fail> {
-    let holds_key = config.node.key.parent() == Some(&config.state());
-    if !keeps_port && !holds_key {
-        return Ok(None);
-    }
-    match State::open(&config.state()) {
-        Ok(state) => Ok(Some(Arc::new(state))),
-        Err(e @ StateError::File { .. }) if !holds_key => {
-            note!("note: {e}: the next start takes another port");
-            Ok(None)
-        }
-        Err(e) => Err(Error::from(e).into()),
-    }
-}
-
 /// Starts the node at its stored port, or at another one if that is taken.
 async fn start(config: &mut GatewayConfig, keeps_port: bool) -> Result<Gateway, Fail> {
     // Check this before a key is created in a place where it would be served.
     config.keeps_secrets()?;
-    let state = held(config, keeps_port)?;
+    // Hold the state first: of two processes that start with one key, only one may create it.
+    let state = config.hold_state(keeps_port)?;
     let identity = load_or_new_identity(&config.node.key)?;
     let builder = |config: &GatewayConfig| {
         let builder = Gateway::builder(identity.clone(), config);

@@ -101,6 +101,8 @@ pub(crate) struct Dialling {
     path: Option<usize>,
     /// Options of the mix and the network's file.
     mix: Option<(MixOptions, PathBuf)>,
+    /// The node that dials the guard, until the client of the mix has it.
+    entry: Option<Node>,
     mixing: Option<MixClient>,
     /// Paths that the network found and that were not tried yet.
     ready: VecDeque<Vec<Peer>>,
@@ -210,13 +212,14 @@ impl Dialling {
             patience: PATIENCE,
         };
         Ok(Self {
-            node: Arc::new(args.dialling(Node::client()?)?),
+            node: Arc::new(Node::client()?),
             me: None,
             to: Where::Network(name),
             via: Vec::new(),
             network: None,
             path: None,
             mix: Some((options, file.to_owned())),
+            entry: Some(args.dialling(Node::client()?)?),
             mixing: None,
             ready: VecDeque::new(),
             failed: Vec::new(),
@@ -237,7 +240,9 @@ impl Dialling {
             Some(client) => client,
             None => {
                 let network = Network::read(file)?;
-                MixClient::join(Node::client()?, &network, options).await?
+                // A client that could not join is not made twice.
+                let node = self.entry.take().ok_or(RelayError::Unknown(name))?;
+                MixClient::join(node, &network, options).await?
             }
         };
         let session = client.session(name).await;
@@ -253,6 +258,11 @@ impl Dialling {
     /// Returns whether requests are sent over the mix.
     pub(crate) const fn is_mixed(&self) -> bool {
         self.mix.is_some()
+    }
+
+    /// Returns the client of the mix, if it has joined.
+    pub(crate) const fn mix_client(&self) -> Option<&MixClient> {
+        self.mixing.as_ref()
     }
 
     /// Returns the counters of the mix client.
@@ -290,6 +300,7 @@ impl Dialling {
             network,
             path: args.path.map(usize::from),
             mix: None,
+            entry: None,
             mixing: None,
             ready: VecDeque::new(),
             failed: Vec::new(),

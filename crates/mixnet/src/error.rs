@@ -46,6 +46,21 @@ pub enum Error {
     /// The relays are not sufficient.
     #[error("no path through the mix: {0}")]
     Mix(#[from] ClientError),
+    /// No relay of the epoch's directory can be used.
+    #[error(
+        "the mix of {network} has no relay that can be used in epoch {epoch}: its directory lists {listed}, which have drawn new keys \
+         since or are not reached; the next epoch begins in {minutes} min"
+    )]
+    MixRests {
+        /// Name of the network.
+        network: String,
+        /// The current epoch.
+        epoch: u32,
+        /// Number of relays in its directory.
+        listed: usize,
+        /// Minutes until the next epoch.
+        minutes: u64,
+    },
     /// The guard cannot be reached. No other guard is drawn for that reason: an attacker who blocks guards could otherwise choose
     /// one.
     #[error("the guard {guard} is not reached: {why}")]
@@ -88,7 +103,7 @@ impl Error {
             Self::Relay(error) => error.kind(),
             Self::Guard { why, .. } => why.kind(),
             Self::Mix(ClientError::Hops(_)) => ErrorKind::Request,
-            Self::Mix(_) | Self::NoDirectory { .. } => ErrorKind::Network,
+            Self::Mix(_) | Self::MixRests { .. } | Self::NoDirectory { .. } => ErrorKind::Network,
             Self::Directory(_) | Self::NotMixing(_) => ErrorKind::Peer,
             Self::File(_) | Self::State(_) | Self::NoMix { .. } | Self::ReplayMemory { .. } => {
                 ErrorKind::Local

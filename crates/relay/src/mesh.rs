@@ -5,7 +5,7 @@ mod saved;
 mod task;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use betanet_keys::{Endpoint, Host as HostName, Identity, Name, Peer, PublicKey};
@@ -77,7 +77,21 @@ enum Message {
 pub struct Mesh {
     inbox: mpsc::Sender<Message>,
     task: AbortHandle,
+    elsewhere: Arc<Mutex<Option<Elsewhere>>>,
 }
+
+/// Another node with this node's key, as its record shows it.
+#[derive(Clone, Debug)]
+struct Elsewhere {
+    seq: u64,
+    /// Expiry of the record, in UNIX milliseconds.
+    exp: u64,
+    addrs: String,
+}
+
+/// What an operator does about two nodes of one key.
+const TWO_NODES: &str =
+    "peers reach that one; stop it or give it a key of its own, then restart this one";
 
 impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -169,8 +183,13 @@ impl Mesh {
             banned: network.banned.iter().copied().chain(banned).collect(),
         };
         let task = Task::new(node, setup, state, inbox.downgrade())?;
+        let elsewhere = Arc::clone(&task.elsewhere);
         let task = tokio::spawn(task.run(messages)).abort_handle();
-        let mesh = Self { inbox, task };
+        let mesh = Self {
+            inbox,
+            task,
+            elsewhere,
+        };
         let reports = mesh.reports();
         dialling.reports_to(Box::new(move |node, cf| reports.congestion(node, cf)));
         Ok(mesh)
@@ -312,6 +331,20 @@ impl Mesh {
     /// Returns a handle for reports on peers, which does not keep the mesh running.
     pub(crate) fn reports(&self) -> Reports {
         Reports(self.inbox.downgrade())
+    }
+
+    /// Returns the addresses of another node that announces this node's key, and that peers prefer to this one.
+    #[must_use]
+    pub fn elsewhere(&self, unix_ms: u64) -> Option<String> {
+        let seen = self
+            .elsewhere
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let seen = seen.as_ref().filter(|e| e.exp > unix_ms)?;
+        Some(format!(
+            "a second node announces this node's key at {}: {TWO_NODES}",
+            seen.addrs
+        ))
     }
 
     /// Returns the current view of the network.

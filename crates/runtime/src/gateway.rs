@@ -127,6 +127,10 @@ impl Gateway {
     /// Returns all current faults of the node; empty if it works.
     pub async fn faults(&self) -> Vec<Fault> {
         let mut faults = self.vitals.look(self.clock.now().unix_ms).await;
+        let mesh = self.relay.mesh();
+        if let Some(why) = mesh.and_then(|m| m.elsewhere(self.clock.now().unix_ms)) {
+            faults.push(Fault { what: "key", why });
+        }
         let panics = crate::panics();
         if panics > 0 {
             faults.push(Fault {

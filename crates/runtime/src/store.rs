@@ -27,7 +27,7 @@ use change::{commit, may_be_at, remove, writable};
 use held::Held;
 use ledger::{Charge, Ledger};
 use open::{Open, Seen, next};
-use own::{hidden, sidecar};
+use own::{charge_at, hidden, sidecar};
 pub(crate) use writes::Ticks;
 use writes::{Writes, lock};
 
@@ -38,7 +38,9 @@ use writes::{Writes, lock};
 /// after would not belong together.
 ///
 /// **Quota.** Each file is charged its length and 4 096 bytes, and each folder 4 096 bytes. Headers that are kept with a file are
-/// charged as one more file, and writes in progress count. Written paths have at most 16 segments.
+/// charged as one more file, and writes in progress count. A write that replaces a file is charged the difference: until it is
+/// complete, the disk holds both. Of several writes to one file at a time, one has this credit. Written paths have at most 16
+/// segments.
 ///
 /// A start measures the same charge that was counted before. Others may change the folder as they like: it is measured again once
 /// a minute while there are writes, and before a write is refused.
@@ -66,11 +68,36 @@ pub struct Writer {
     name: String,
     file: File,
     charge: Charge,
+    /// Path of the file that this write replaces, and its charge.
+    replaces: Option<(String, Charge)>,
+    /// The part of `charge` that replaces it.
+    credit: Charge,
     committed: bool,
+}
+
+impl Writer {
+    /// Charges this much more.
+    fn charge(&mut self, more: Charge) -> Result<(), StoreError> {
+        let charge = self.charge.plus(more);
+        let replaced = self.replaces.as_ref().map(|(_, charge)| *charge);
+        let credit = replaced.unwrap_or_default().least(charge);
+        let fresh = credit.less(self.credit);
+        self.writes.charge(|ledger| ledger.reserve(more, fresh))?;
+        (self.charge, self.credit) = (charge, credit);
+        Ok(())
+    }
+
+    fn end_replacing(&mut self, ledger: &mut Ledger) {
+        if let Some((path, _)) = self.replaces.take() {
+            ledger.end_replacing(&path, std::mem::take(&mut self.credit));
+        }
+    }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        let writes = Arc::clone(&self.writes);
+        self.end_replacing(&mut lock(&writes.ledger));
         if !self.committed {
             // If it cannot be removed now, the next start removes it.
             let _ = self.dir.remove_file(&self.name);
@@ -217,29 +244,20 @@ impl Store for FolderStore {
     fn create(&mut self) -> Result<Writer, StoreError> {
         let writes = self.writes.clone().ok_or(StoreError::ReadOnly)?;
         let dir = writes.dir(&self.folder)?;
-        let charge = Charge::file(0);
-        writes.charge(|ledger| ledger.reserve(charge))?;
-        let (name, file) = match hidden(&dir) {
-            Ok(made) => made,
-            Err(e) => {
-                lock(&writes.ledger).release(charge);
-                return Err(medium(e));
-            }
-        };
-        Ok(Writer {
-            dir,
-            writes,
-            name,
-            file,
-            charge,
-            committed: false,
-        })
+        begin(writes, dir, None)
+    }
+
+    fn replace(&mut self, path: &str) -> Result<Writer, StoreError> {
+        let writes = self.writes.clone().ok_or(StoreError::ReadOnly)?;
+        let target = writable(path)?;
+        let dir = writes.dir(&self.folder)?;
+        let there = on_disk(|| charge_at(&dir, target).plus(charge_at(&dir, &sidecar(path))));
+        let credit = there != Charge::default() && lock(&writes.ledger).begin_replacing(path);
+        begin(writes, dir, credit.then(|| (path.to_owned(), there)))
     }
 
     fn write(&mut self, writer: &mut Writer, bytes: &[u8]) -> Result<(), StoreError> {
-        let more = Charge::more(bytes.len() as u64);
-        writer.writes.charge(|ledger| ledger.reserve(more))?;
-        writer.charge = writer.charge.plus(more);
+        writer.charge(Charge::more(bytes.len() as u64))?;
         writer.file.write_all(bytes).map_err(medium)
     }
 
@@ -273,6 +291,41 @@ impl Store for FolderStore {
         let done = on_disk(|| remove(&writes, &dir, (path, target), expect));
         writes.look_again();
         done
+    }
+}
+
+/// Begins a write: charges an empty file, and creates it.
+fn begin(
+    writes: Arc<Writes>,
+    dir: Arc<Dir>,
+    replaces: Option<(String, Charge)>,
+) -> Result<Writer, StoreError> {
+    let charge = Charge::file(0);
+    let replaced = replaces.as_ref().map(|(_, charge)| *charge);
+    let credit = replaced.unwrap_or_default().least(charge);
+    let give_up = |credit, error| {
+        if let Some((path, _)) = &replaces {
+            lock(&writes.ledger).end_replacing(path, credit);
+        }
+        error
+    };
+    let charged = writes.charge(|ledger| ledger.reserve(charge, credit));
+    charged.map_err(|e| give_up(Charge::default(), e))?;
+    match hidden(&dir) {
+        Ok((name, file)) => Ok(Writer {
+            dir,
+            writes,
+            name,
+            file,
+            charge,
+            replaces,
+            credit,
+            committed: false,
+        }),
+        Err(e) => {
+            lock(&writes.ledger).release(charge);
+            Err(give_up(credit, medium(e)))
+        }
     }
 }
 

@@ -37,6 +37,8 @@ const PACKETS: usize = 1024;
 const MESSAGES: usize = 256;
 /// Interval between the first two lookups of a gateway, doubled each time. Peers answer a few queries a minute from each asker.
 const LOOK: Duration = Duration::from_millis(500);
+/// Time limit of dialling the guard to see whether it answers.
+const ANSWERS: Duration = Duration::from_secs(5);
 
 /// Options of a client of the mix.
 #[derive(Clone, Debug)]
@@ -132,8 +134,8 @@ impl MixClient {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMix`], [`Error::NoDirectory`], [`Error::Directory`], [`Error::Mix`] if the relays are not sufficient, and
-    /// [`Error::Guard`].
+    /// [`Error::NoMix`], [`Error::NoDirectory`], [`Error::Directory`], [`Error::MixRests`], [`Error::Mix`] if the relays are not
+    /// sufficient, and [`Error::Guard`].
     pub async fn join(node: Node, network: &Network, options: &MixOptions) -> Result<Self, Error> {
         let (inlet, packets) = mpsc::channel(PACKETS);
         let node = Arc::new(node.with_mix_handler(Arc::new(Inlet(inlet))));
@@ -147,6 +149,9 @@ impl MixClient {
             patience: options.patience,
         };
         let chart = finder.chart(options.relays).await?;
+        if let Some(rests) = chart.rests(&network.name, clock.now().unix_ms) {
+            return Err(rests);
+        }
         let topology = &chart.topology;
         let guard = finder.guard(topology, options.state.as_ref())?;
         let (session, stream, peer) = finder.enter(guard).await?;
@@ -198,6 +203,20 @@ impl MixClient {
     #[must_use]
     pub fn guard(&self) -> Name {
         self.guard.into()
+    }
+
+    /// Dials the guard again, and returns whether it answers within 5 s.
+    ///
+    /// The other relays are not dialled: each of them would see this client's address.
+    pub async fn guard_answers(&self) -> bool {
+        let answers = async {
+            let peer = peer_of(&self.mesh.known_record(self.guard).await?)?;
+            let session = self.node.connect(&peer).await.ok()?;
+            session.close().await;
+            Some(())
+        };
+        let answered = tokio::time::timeout(ANSWERS, answers).await;
+        matches!(answered, Ok(Some(())))
     }
 
     /// Returns the counters.

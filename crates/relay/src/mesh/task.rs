@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use betanet_dial::{Node, on_disk};
@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::exchange::{Out, ended, run_exchange};
-use super::{Message, saved, target};
+use super::{Elsewhere, Message, TWO_NODES, saved, target};
 use crate::Error;
 use crate::view::View;
 
@@ -51,6 +51,8 @@ pub(super) struct Task {
     /// Number of inputs refused by the mesh's queues, at the last check.
     refused: u64,
     state: Option<Arc<dyn Storage>>,
+    /// Another node with this node's key, until this node issues a later record.
+    pub(super) elsewhere: Arc<Mutex<Option<Elsewhere>>>,
 }
 
 impl Io for Task {
@@ -103,6 +105,7 @@ impl Task {
             next: PEERS_EXCHANGES,
             refused: 0,
             state,
+            elsewhere: Arc::default(),
         })
     }
 
@@ -264,7 +267,16 @@ impl Task {
         match event {
             Event::Found(record) => self.found(record.node(), Some(&record)),
             Event::NotFound(node) => self.found(node, None),
+            Event::Elsewhere(record) => self.seen_elsewhere(&record),
             Event::Save(news) => {
+                let mut seen = self
+                    .elsewhere
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                if seen.as_ref().is_some_and(|e| e.seq < news.seq) {
+                    *seen = None;
+                }
+                drop(seen);
                 if let Some(state) = &self.state
                     && let Err(error) = on_disk(|| saved::save(&**state, &news))
                 {
@@ -290,6 +302,24 @@ impl Task {
             Event::Gone(node) => tracing::debug!(peer = %Name::from(node), "peer forgotten"),
             Event::Changed(_) => {}
         }
+    }
+
+    /// Records that another node announces this node's key. Logs each place once.
+    fn seen_elsewhere(&self, record: &Record) {
+        let addrs: Vec<String> = record.addrs().iter().map(ToString::to_string).collect();
+        let news = Elsewhere {
+            seq: record.seq(),
+            exp: record.exp(),
+            addrs: addrs.join(" "),
+        };
+        let mut seen = self
+            .elsewhere
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if seen.as_ref().is_none_or(|e| e.addrs != news.addrs) {
+            tracing::warn!(addrs = %news.addrs, "a second node announces this node's key: {TWO_NODES}");
+        }
+        *seen = Some(news);
     }
 
     /// Spawns work that ends with a message to this task. If the work panics, the message is `or`.

@@ -13,13 +13,13 @@ use betanet_mesh::{Draft, Policy};
 use betanet_mixnet::{Mixing, PLACE};
 use betanet_relay::{Relay, adopt_saved, multiaddr};
 use betanet_session::{OwnTask, Router, Service, StreamRegistry, StreamType};
-use betanet_store::{State, Storage};
+use betanet_store::Storage;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acceptor::SessionAcceptor;
-use super::parts::{certificate, cover, folder, keeps_state, look_of, mix_setup, reload, written};
+use super::parts::{certificate, cover, folder, look_of, mix_setup, reload, written};
 use super::{Gateway, Listening};
 use crate::admission::AdmissionControl;
 use crate::connection_limiter::ConnectionLimiter;
@@ -149,8 +149,8 @@ impl GatewayBuilder {
         config.keeps_secrets()?;
         // Hold the folder before reading any of it, so that only this node uses it.
         let held = match &storage {
-            None if keeps_state(config) => Some(Arc::new(State::open(&config.state())?)),
-            _ => None,
+            None => config.hold_state(false)?,
+            Some(_) => None,
         };
         let storage = storage.or_else(|| held.clone().map(|s| s as Arc<dyn Storage>));
         let connections_max = crate::descriptors::connections(
@@ -411,7 +411,7 @@ impl GatewayBuilder {
             listeners,
             parts,
             certificate,
-            folders: written(config),
+            folders: written(config, storage.is_some()),
             front: match &shown {
                 CoverSite::Origin(origin) => Some(origin.clone()),
                 CoverSite::Folder(_) | CoverSite::Made => None,

@@ -66,7 +66,7 @@ pub(super) fn commit(
     let gone = charge_at(dir, target).plus(charge_at(dir, &sidecar(path)));
     {
         let mut ledger = lock(&writes.ledger);
-        ledger.reserve_for(more, gone)?;
+        ledger.reserve_for(more, gone, writer.credit)?;
         ledger.begin_change();
     }
     let placing = Placing {
@@ -95,6 +95,7 @@ pub(super) fn commit(
     }
     ledger.keep(writer.charge.plus(more));
     ledger.forget(gone);
+    writer.end_replacing(&mut ledger);
     drop(ledger);
     writer.committed = true;
     let new = etag(dir, path)?.ok_or(StoreError::Medium)?;

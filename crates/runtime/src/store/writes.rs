@@ -15,7 +15,7 @@ use super::own::{OWN, sweep, tidy};
 use betanet_dial::on_disk;
 
 /// Minimum interval between two measurements of the folder.
-const REST: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_millis(20);
 /// Minimum interval between two measurements, as a multiple of the last one's duration.
 const REST_TIMES: u32 = 50;
 /// Interval at which writes cause a new measurement, since others may change the folder too.

@@ -107,7 +107,7 @@ mod signatures {
         storage.load(kind, "entry")
     }
 
-    pub(super) fn book(folder: rt::SharedFolder) -> Result<rt::Book, rt::Error> {
+    pub(super) fn book(folder: rt::SharedFolder) -> Result<rt::Book, rt::DialError> {
         rt::Book::in_state(folder)
     }
 

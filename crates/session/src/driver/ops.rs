@@ -20,6 +20,9 @@ use crate::ops::{Ask, Body, OPS, Op, Open, RawStream};
 /// Maximum number of requests that wait for a stream. More are refused.
 const CROWD_MAX: usize = 1024;
 
+/// Maximum number of sends of one stream that wait for credit. More are refused.
+const BLOCKED_MAX: usize = 64;
+
 /// Bytes that wait for the peer's credit.
 pub(super) struct Blocked {
     data: Bytes,
@@ -292,7 +295,12 @@ impl Driver {
             }
             // The session reports when there is credit.
             Err(Refusal::Session(Htx::Blocked(_))) => {
-                self.blocked.insert(stream, Blocked { data, fin, done });
+                let waiting = self.blocked.entry(stream).or_default();
+                if waiting.len() < BLOCKED_MAX {
+                    waiting.push_back(Blocked { data, fin, done });
+                } else {
+                    drop(done.send(Err(Refusal::Session(Htx::Blocked(stream)).into())));
+                }
             }
             Err(e) if e.kind() == Kind::NotNow => {
                 let op = Op::Send {
@@ -313,7 +321,7 @@ impl Driver {
         if let Some(answer) = self.answers.remove(&stream) {
             return self.take(Op::Answer(answer));
         }
-        if let Some(Blocked { data, fin, done }) = self.blocked.remove(&stream) {
+        for Blocked { data, fin, done } in self.blocked.remove(&stream).unwrap_or_default() {
             self.take(Op::Send {
                 stream,
                 data,

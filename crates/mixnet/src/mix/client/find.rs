@@ -10,7 +10,9 @@ use betanet_htx::kind;
 use betanet_keys::{Maintainers, Name, Peer};
 use betanet_machine::Rng;
 use betanet_mesh::Record;
-use betanet_mix::{DIRECTORY_MAX, Directory, DirectoryError, Guard, MixKeys, Topology, epoch_at};
+use betanet_mix::{
+    DIRECTORY_MAX, Directory, DirectoryError, Guard, MixKeys, Topology, epoch_at, epoch_start,
+};
 use betanet_relay::{Mesh, peer_of_seed};
 use betanet_session::{Clock, SessionHandle, Substream, seed};
 use betanet_store::{Kind, SharedFolder, Storage as _, load_or_move};
@@ -53,6 +55,18 @@ pub(super) struct Chart {
 }
 
 impl Chart {
+    /// Returns the error of a directory without a relay that can be used.
+    pub(super) fn rests(&self, network: &str, unix_ms: u64) -> Option<Error> {
+        let epoch = self.directory.epoch;
+        let left = epoch_start(epoch.saturating_add(1)).saturating_sub(unix_ms);
+        self.topology.relays().is_empty().then(|| Error::MixRests {
+            network: network.to_owned(),
+            epoch,
+            listed: self.directory.relays.len(),
+            minutes: left.div_ceil(60_000),
+        })
+    }
+
     /// Takes keys that relays have published since. Returns whether there were any.
     ///
     /// If a relay's record is missing, nothing changes.
