@@ -1,11 +1,15 @@
 //! Errors of the mix in a node.
 
+mod causes;
+
 use betanet_dial::FileError;
 use betanet_keys::Name;
 use betanet_mix::ClientError;
 use betanet_session::{ErrorKind, ExchangeError};
 
-use crate::{DirectoryProblem, SeedFailure};
+use crate::DirectoryProblem;
+
+pub use causes::SeedFailure;
 
 /// Error of a node's parts in the mix, or of a client. [`Error::kind`] tells who can resolve it.
 #[derive(Debug, thiserror::Error)]

@@ -28,15 +28,13 @@ mod directory_problem;
 mod error;
 mod mix;
 mod replay_memory;
-mod seed_failure;
 
 pub use count::CountMix;
 pub use directory_problem::DirectoryProblem;
-pub use error::Error;
+pub use error::{Error, SeedFailure};
 pub use mix::{
     Directories, DirectoryPlan, LeftOut, LotteryWeight, MixClient, MixOptions, MixPlane,
     MixSession, MixSetup, Mixing, PLACE, PublishedProof, WellKnown, build_directory,
     check_directory, publish_directory,
 };
 pub use replay_memory::needed as replay_memory_needed;
-pub use seed_failure::SeedFailure;

@@ -2,7 +2,7 @@
 
 use betanet_keys::Name;
 
-use crate::Error;
+use super::Error;
 
 /// The reason why the last seed that was asked gave no directory.
 #[derive(Debug, thiserror::Error)]
