@@ -55,7 +55,7 @@ use crate::{Clock, CoverSite, Error, GatewayConfig, Mesh, Metrics, Network, Node
 ///                 return;
 ///             }
 ///         }
-///         stream.end();
+///         let _ = stream.finish().await;
 ///     });
 /// }
 ///
