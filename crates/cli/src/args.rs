@@ -32,7 +32,7 @@ pub(crate) use template::{
     CalibrateArgs, CaptureArgs, CheckArgs, RecordArgs, SignArgs, TemplateArgs, TemplateCommand,
 };
 
-/// What follows every `--help` of a command that names a peer.
+/// Footer of `--help` of each command that names a peer.
 const PEERS: &str = "PEER is KEYHEX@HOST:PORT#PINHEX, KEYHEX@HOST:PORT (web PKI), or the bnp1… string that a gateway \
                      prints. Pass it once: the client stores peers in its address book.";
 
@@ -149,7 +149,7 @@ pub(crate) struct KeyFile {
     pub(crate) json: bool,
 }
 
-/// Who is asked, and as whom.
+/// The peer, the way to it, and the identity shown to it.
 #[derive(Debug, Args)]
 pub(crate) struct PeerArgs {
     /// Address of the peer; needed once.
@@ -362,3 +362,6 @@ pub(crate) struct GatewayCheck {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+#[cfg(test)]
+mod tests;

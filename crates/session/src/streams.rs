@@ -211,6 +211,16 @@ impl Substream {
         std::future::poll_fn(|cx| self.poll_ready(cx)).await
     }
 
+    /// Ends the sending direction, and waits until the session has taken the end.
+    ///
+    /// # Errors
+    ///
+    /// See [`Substream::poll_ready`].
+    pub async fn finish(&mut self) -> io::Result<()> {
+        self.end();
+        std::future::poll_fn(|cx| self.poll_ready(cx)).await
+    }
+
     /// Ends the sending direction. [`Substream::poll_ready`] then reports when the session has taken the end.
     pub fn end(&mut self) {
         if let Some(stream) = &mut self.stream

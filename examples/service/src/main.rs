@@ -71,7 +71,8 @@ fn echo(_: &PeerSession, _: u8, mut stream: Substream) {
                 return;
             }
         }
-        stream.end();
+        // If the peer is gone, so is the stream.
+        let _ = stream.finish().await;
     });
 }
 
@@ -114,7 +115,7 @@ async fn talk(session: &SessionHandle) -> Result<(), Box<dyn Error>> {
     stream
         .write("over a stream of its own type\n".into())
         .await?;
-    stream.end();
+    stream.finish().await?;
     while let Some(bytes) = stream.next().await? {
         print!("echo: {}", String::from_utf8_lossy(&bytes));
     }
@@ -151,7 +152,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_stream_type_is_offered_and_others_are_refused() -> Result<(), Box<dyn Error>> {
         let home = tempfile::tempdir()?;
-        let gateway = start(home.path()).await?;
+        let gateway = start(&home.path().join("node")).await?;
         let kind = StreamType::new(ECHO.0, ECHO.1)?;
         let node = Node::client()?.with_stream_type(kind, echo);
         let session = node.connect(&gateway.listening().peer()).await?;

@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 /// The place of a setting that a flag gave.
 pub(crate) const FLAGS: &str = "command line";
 
-/// Which settings a command takes.
+/// The settings that a command takes.
 pub(crate) trait Choice {
     /// Names of those that are no flags of the command.
     const WITHOUT: &'static [&'static str];

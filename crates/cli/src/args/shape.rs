@@ -12,7 +12,7 @@ pub(crate) struct ShapeArgs {
 pub(crate) enum ShapeCommand {
     /// Learn a traffic shape for tunnels from recorded page loads.
     #[command(
-        after_help = "Record the site's own visitors: tcpdump -i any -w loads.pcap tcp port 443\n\
+        after_help = "Record the site's own visitors: tcpdump -i any -w loads.pcap tcp port 443\n\n\
                       Pass the result as --shape FILE to the gateway and to its clients.\n\n\
                       Example: betanet shape learn loads.pcap -o site.shape"
     )]

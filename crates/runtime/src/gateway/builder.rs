@@ -55,7 +55,7 @@ use crate::{
 ///                 return;
 ///             }
 ///         }
-///         stream.end();
+///         let _ = stream.finish().await;
 ///     });
 /// }
 ///
