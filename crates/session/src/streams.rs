@@ -156,6 +156,10 @@ impl Substream {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Err(gone()));
         };
+        if self.ended {
+            // Whoever only reads after its end sends that end too. A failure shows in what is read.
+            let _ = stream.poll_ready(cx);
+        }
         match stream.poll_receive(cx) {
             Poll::Ready(Ok(Received::Bytes(bytes))) => Poll::Ready(Ok(Some(bytes))),
             Poll::Ready(Ok(Received::End)) => {
@@ -211,17 +215,8 @@ impl Substream {
         std::future::poll_fn(|cx| self.poll_ready(cx)).await
     }
 
-    /// Ends the sending direction, and waits until the session has taken the end.
-    ///
-    /// # Errors
-    ///
-    /// See [`Substream::poll_ready`].
-    pub async fn finish(&mut self) -> io::Result<()> {
-        self.end();
-        std::future::poll_fn(|cx| self.poll_ready(cx)).await
-    }
-
-    /// Ends the sending direction. [`Substream::poll_ready`] then reports when the session has taken the end.
+    /// Ends the sending direction. The end is sent by the next [`Substream::poll_ready`], which reports when the session has taken
+    /// it, by the next [`Substream::poll_next`], or when the stream is dropped.
     pub fn end(&mut self) {
         if let Some(stream) = &mut self.stream
             && !std::mem::replace(&mut self.ended, true)
