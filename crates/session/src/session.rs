@@ -313,10 +313,10 @@ mod tests {
     use super::*;
     use crate::{Feed, Inbox};
 
+    type Taken = (Bytes, bool, oneshot::Sender<Result<(), Error>>);
+
     /// Takes the next operation, which must be a send.
-    fn taken(
-        asked: &mut mpsc::Receiver<Op>,
-    ) -> Option<(Bytes, bool, oneshot::Sender<Result<(), Error>>)> {
+    fn taken(asked: &mut mpsc::Receiver<Op>) -> Option<Taken> {
         match asked.try_recv() {
             Ok(Op::Send {
                 data, fin, done, ..
