@@ -313,11 +313,10 @@ mod tests {
     use super::*;
     use crate::{Feed, Inbox};
 
-    /// Bytes to send, whether they are the last, and where the outcome is awaited.
-    type Sent = (Bytes, bool, oneshot::Sender<Result<(), Error>>);
+    type Taken = (Bytes, bool, oneshot::Sender<Result<(), Error>>);
 
     /// Takes the next operation, which must be a send.
-    fn taken(asked: &mut mpsc::Receiver<Op>) -> Option<Sent> {
+    fn taken(asked: &mut mpsc::Receiver<Op>) -> Option<Taken> {
         match asked.try_recv() {
             Ok(Op::Send {
                 data, fin, done, ..

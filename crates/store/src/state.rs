@@ -161,7 +161,12 @@ impl State {
 fn prepare(folder: &Path) -> Result<(), Error> {
     let mut builder = DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(folder);
-    made.map_err(Error::file(folder))?;
+    made.map_err(|e| match e.kind() {
+        // A file of that name.
+        ErrorKind::AlreadyExists => ErrorKind::NotADirectory.into(),
+        _ => e,
+    })
+    .map_err(Error::file(folder))?;
     if is_of_others(folder)? {
         return Err(Error::Open {
             folder: folder.to_owned(),

@@ -280,6 +280,11 @@ impl Driver {
         fin: bool,
         done: oneshot::Sender<Result<(), Error>>,
     ) -> Result<(), Later> {
+        if self.blocked.contains_key(&stream) {
+            // Bytes given before go first.
+            self.block(stream, Blocked { data, fin, done });
+            return Ok(());
+        }
         let send = Command::Send {
             stream,
             data: data.clone(),
@@ -295,12 +300,7 @@ impl Driver {
             }
             // The session reports when there is credit.
             Err(Refusal::Session(Htx::Blocked(_))) => {
-                let waiting = self.blocked.entry(stream).or_default();
-                if waiting.len() < BLOCKED_MAX {
-                    waiting.push_back(Blocked { data, fin, done });
-                } else {
-                    drop(done.send(Err(Refusal::Session(Htx::Blocked(stream)).into())));
-                }
+                self.block(stream, Blocked { data, fin, done });
             }
             Err(e) if e.kind() == Kind::NotNow => {
                 let op = Op::Send {
@@ -314,6 +314,17 @@ impl Driver {
             Err(e) => drop(done.send(Err(e.into()))),
         }
         Ok(())
+    }
+
+    /// Keeps bytes until the session reports credit for their stream.
+    fn block(&mut self, stream: StreamId, bytes: Blocked) {
+        let waiting = self.blocked.entry(stream).or_default();
+        if waiting.len() < BLOCKED_MAX {
+            waiting.push_back(bytes);
+        } else {
+            let refusal = Refusal::Session(Htx::Blocked(stream));
+            drop(bytes.done.send(Err(refusal.into())));
+        }
     }
 
     /// Sends bytes that waited for credit on this stream.
