@@ -10,7 +10,9 @@ use std::task::{Context, Poll, Waker};
 
 use betanet_htx::Config;
 use betanet_keys::Identity;
-use betanet_runtime::{Gateway, GatewayConfig, Node, PeerSession, Streams, Substream, Trust};
+use betanet_runtime::{
+    Gateway, GatewayConfig, MemoryStorage, Node, PeerSession, Streams, Substream, Trust,
+};
 use futures_util::future::BoxFuture;
 use libp2p_core::Multiaddr;
 use libp2p_core::multiaddr::Protocol;
@@ -219,7 +221,7 @@ impl Transport {
         config.limits.opens_per_second = self.options.opens.map(|o| o.1);
         config.tls.certificate = certificate.as_ref().map(|c| c.0.clone());
         config.tls.certificate_key = certificate.map(|c| c.1);
-        // The identity exists only in memory, so a new certificate is made at each start.
+        // A new certificate is made at each start.
         config.tls.keep = false;
         config.check().map_err(Error::Options)?;
         Ok(config)
@@ -241,7 +243,10 @@ impl libp2p_core::Transport for Transport {
         let config = self.config(&target).map_err(TransportError::Other)?;
         let identity = self.identity.clone();
         let taker: Arc<dyn Streams> = Arc::new(Accepted(self.hub.clone()));
-        let gateway = Gateway::builder(identity, &config).streams(taker);
+        // The identity exists only in memory, and so does its state.
+        let gateway = Gateway::builder(identity, &config)
+            .streams(taker)
+            .with_storage(Arc::new(MemoryStorage::default()));
         let starting: Starting = Box::pin(gateway.start());
         let listener = Listener {
             asked: target,
