@@ -215,6 +215,16 @@ impl Substream {
         std::future::poll_fn(|cx| self.poll_ready(cx)).await
     }
 
+    /// Ends the sending direction, and waits until the session has taken the end.
+    ///
+    /// # Errors
+    ///
+    /// See [`Substream::poll_ready`].
+    pub async fn finish(&mut self) -> io::Result<()> {
+        self.end();
+        std::future::poll_fn(|cx| self.poll_ready(cx)).await
+    }
+
     /// Ends the sending direction. The end is sent by the next [`Substream::poll_ready`], which reports when the session has taken
     /// it, by the next [`Substream::poll_next`], or when the stream is dropped.
     pub fn end(&mut self) {
@@ -228,9 +238,8 @@ impl Substream {
 
 impl Drop for Substream {
     fn drop(&mut self) {
-        // Data sent before the end has to arrive, so wait for the peer's end without reading.
+        // Data sent before the end has to arrive, and the end itself, so wait for the peer's end without reading.
         if self.ended
-            && !self.heard_end
             && let (Some(mut stream), Ok(runtime)) =
                 (self.stream.take(), tokio::runtime::Handle::try_current())
         {
