@@ -7,8 +7,8 @@
     reason = "a test stops where it is surprised"
 )]
 
-#[path = "paths/expiry.rs"]
-mod expiry;
+#[path = "paths/refusals.rs"]
+mod refusals;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,9 +1,10 @@
-//! A relay checks the expiry of headers, and of paths that it carries.
+//! A relay checks the expiry of headers and of paths that it carries, and the nodes to which paths go on.
 
 use std::time::Duration;
 
 use betanet_machine::Machine as _;
-use betanet_path::relay::{Input, Transmit};
+use betanet_machine::testkit::Checked;
+use betanet_path::relay::{Input, Relay, Rules, Transmit};
 use betanet_path::{AHEAD_S, Control, Failure, PathError, SKEW_S, TTL_RANGE, build};
 use betanet_wire::{ChargeTo, Code};
 
@@ -31,6 +32,26 @@ impl World {
         let me = &self.nodes[CLIENT].identity;
         let built = build(me, &ids, unix_ms, *TTL_RANGE.start(), None).unwrap();
         (built.control, built.path)
+    }
+
+    /// A relay receives a header with a valid signature, and refuses its path; returns the failure that it reports.
+    fn refused(&mut self, from: usize, at: usize, header: Control) -> Failure {
+        self.message(from, at, header);
+        let Some(Transmit::Check(work)) = self.nodes[at].relay.poll_transmit() else {
+            panic!("the signature is checked");
+        };
+        let judged = work.run(&self.nodes[at].identity);
+        self.tell(at, Input::Judged(judged));
+        let Some(Transmit::Answer { to, message }) = self.nodes[at].relay.poll_transmit() else {
+            panic!("the relay answers");
+        };
+        assert_eq!(to, from);
+        let relay = &mut self.nodes[at].relay;
+        assert!(relay.poll_transmit().is_none() && relay.get().is_empty());
+        match message.sign(&self.nodes[at].identity) {
+            Control::Error { failure, .. } => failure,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Opens a stream at a relay; returns the relay's answer.
@@ -90,26 +111,23 @@ fn a_header_that_expires_on_its_way_goes_no_further_and_its_builder_hears_why() 
     };
     // The link holds it for no longer than clocks may differ, but until after its expiry.
     world.at = world.at + Duration::from_secs(60);
-    world.message(FIRST, SECOND, onward);
-    let Some(Transmit::Check(work)) = world.nodes[SECOND].relay.poll_transmit() else {
-        panic!("the signature is checked");
-    };
-    let judged = work.run(&world.nodes[SECOND].identity);
-    world.tell(SECOND, Input::Judged(judged));
-    let Some(Transmit::Answer { to, message }) = world.nodes[SECOND].relay.poll_transmit() else {
-        panic!("the relay answers");
-    };
-    let error = message.sign(&world.nodes[SECOND].identity);
-    assert_eq!(to, FIRST);
-    assert!(matches!(
-        error,
-        Control::Error {
-            failure: Failure::TtlExpired,
-            ..
-        }
-    ));
-    let relay = &mut world.nodes[SECOND].relay;
-    assert!(relay.poll_transmit().is_none() && relay.get().is_empty());
+    let failure = world.refused(FIRST, SECOND, onward);
+    assert_eq!(failure, Failure::TtlExpired);
+}
+
+#[test]
+fn a_path_goes_on_to_no_node_that_the_rules_do_not_name() {
+    let mut world = world();
+    let (header, _) = world.header();
+    for (onward, failure) in [(None, Failure::PolicyDeny), (Some(LAST), Failure::NoRoute)] {
+        let rules = Rules {
+            onward: onward.map(|n| world.id(n)).into_iter().collect(),
+            carries: false,
+        };
+        let relay = Relay::new(world.id(FIRST), rules, 256);
+        world.nodes[FIRST].relay = Checked::new(relay);
+        assert_eq!(world.refused(CLIENT, FIRST, header.clone()), failure);
+    }
 }
 
 #[test]
