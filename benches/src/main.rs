@@ -15,6 +15,7 @@ mod browser;
 mod cbor;
 mod download;
 mod flood;
+mod fog;
 mod frames;
 mod handshakes;
 mod idle;
@@ -87,6 +88,7 @@ fn beside(name: &str) -> PathBuf {
 
 const GROUPS: &[(&str, Measure)] = &[
     ("cbor", cbor::measure),
+    ("fog", fog::measure),
     ("frames", frames::measure),
     ("path", path::measure),
     ("mesh", mesh::measure),

@@ -50,6 +50,7 @@ fn one_changed_answer_fails_its_file_and_unknown_or_empty_files_fail() {
     for name in [
         "identity",
         "key_schedule",
+        "fog",
         "frames",
         "session",
         "noise_xk",

@@ -3,6 +3,7 @@
 //! The targets under `fuzz/` are one line each; an ordinary test on stable runs the committed corpora through the same functions.
 
 mod exchanges;
+mod fog;
 mod hello;
 mod legs;
 mod mix;
@@ -27,6 +28,7 @@ use core::time::Duration;
 use zeroize::Zeroizing;
 
 pub use exchanges::{directory, exchanges};
+pub use fog::{fog_bodies, fog_records, fog_texts};
 pub use hello::hello;
 pub use legs::legs;
 pub use mix::mix;

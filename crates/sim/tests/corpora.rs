@@ -45,6 +45,21 @@ fn mesh() {
 }
 
 #[test]
+fn fog_records() {
+    replay("fog_records", fuzz::fog_records);
+}
+
+#[test]
+fn fog_bodies() {
+    replay("fog_bodies", fuzz::fog_bodies);
+}
+
+#[test]
+fn fog_texts() {
+    replay("fog_texts", fuzz::fog_texts);
+}
+
+#[test]
 fn mix() {
     replay("mix", fuzz::mix);
 }
