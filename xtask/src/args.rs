@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{distinguish, measured, no_std, replays, sim, x25519};
+use crate::{distinguish, fog, measured, no_std, replays, sim, x25519};
 
 /// Repository chores.
 #[derive(Debug, Parser)]
@@ -86,6 +86,9 @@ pub enum Chore {
         after_help = "Run it as root, with chromium and python3-venv.\n\nExample: cargo xtask distinguish 300 plain"
     )]
     Distinguish(distinguish::Arguments),
+    /// Place the tasks of a real GPU cluster by each strategy.
+    #[command(after_help = "Build it with --release.\n\nExample: cargo xtask fog openb")]
+    Fog(fog::Arguments),
     /// Run the README's first command.
     #[command(after_help = "Example: cargo xtask demo")]
     Demo,

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Chore::Replays(args) => xtask::replays::command(&args),
         Chore::Netns => xtask::netns::run(),
         Chore::Distinguish(args) => xtask::distinguish::run(&args),
+        Chore::Fog(args) => xtask::fog::run(&args),
         Chore::Demo => xtask::ci::demo(),
         Chore::Ci => xtask::ci::run(),
     };
