@@ -106,7 +106,7 @@ fn each_check_of_a_token_refuses_with_its_code() {
         (token(&id(2), |t| t.org = "acm".parse().unwrap()), false),
         (
             token(&id(2), |t| {
-                t.kinds = vec![Kind::Gateway].try_into().unwrap()
+                t.kinds = vec![Kind::Gateway].try_into().unwrap();
             }),
             false,
         ),

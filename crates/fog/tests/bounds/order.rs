@@ -6,7 +6,7 @@ use betanet_fog::{
     to_vec,
 };
 use betanet_keys::Identity;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{NOW, hex, node, owner, task, with};
 
