@@ -16,6 +16,7 @@ pub use betanet_machine as machine;
 pub use betanet_mesh as mesh;
 pub use betanet_mix as mix;
 pub use betanet_path as path;
+pub use betanet_scheduler as scheduler;
 pub use betanet_sim as sim;
 pub use betanet_stack as stack;
 pub use betanet_traffic as traffic;
