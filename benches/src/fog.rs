@@ -36,7 +36,7 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
     let tree: ciborium::Value = ciborium::from_reader(rec.as_slice()).unwrap();
     let digest = [7; 32];
     let sig = owner.sign("", &[&digest]);
-    let n = if effort.quick { 500 } else { 4_000 };
+    let n = if effort.quick { 1_000 } else { 4_000 };
     let mut times: [Vec<f64>; 8] = Default::default();
     for _ in 0..effort.rounds {
         let mut run = |at: usize, work: &dyn Fn()| {
@@ -79,13 +79,13 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
         figure(
             "fog task encode vs ciborium",
             enc_c / enc,
-            1.0,
+            3.0,
             format!("{enc:.2} us, {enc_c:.2} us; {} bytes", rec.len()),
         ),
         figure(
             "fog task decode vs ciborium",
             dec_c / dec,
-            1.0,
+            1.5,
             format!(
                 "{dec:.2} us, of which {shape:.2} us types; {dec_c:.2} us without types or bounds"
             ),
@@ -93,7 +93,7 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
         figure(
             "fog task opened vs its verification",
             verify / open,
-            0.85,
+            0.75,
             format!(
                 "{:.0}/s opened, {:.0}/s verified, {:.0}/s signed",
                 rate(open),

@@ -34,6 +34,10 @@ mod services;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The allocator of the binaries that are measured.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A figure, what it is measured against, and the bound that it should keep.
 struct Figure {
     name: &'static str,
@@ -108,8 +112,8 @@ fn usage() -> String {
     let names: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
     format!(
         "usage: cargo xtask bench [--quick] [--only GROUP] [--json FILE]\n       cargo xtask bench --compare A B\n\ngroups: {}\n\n\
-         --json writes the figures with the machine and the commit that they are of. --compare tells what changed between two such\n\
-         files, and exits with 1 where a bound that A kept is not kept by B.\n\n\
+         --json writes the results with the machine and the commit. --compare shows the changes between two such files.\n\
+         The exit code is 1 if B violates a bound that A kept.\n\n\
          Example: cargo xtask bench --quick --only quic",
         names.join(" ")
     )

@@ -32,8 +32,9 @@ use server::{Place, Which};
 use stats::ks;
 
 pub(crate) const USAGE: &str = "usage: cargo xtask probes [N] [--quick] [--only TEXT] [--json FILE]\n\n\
-A gateway, the same site without betanet, and nginx are asked the same: N tries (2 000) of each kind that a ticket may change, a tenth of\n\
-the others, one of those that wait for a minute. --quick asks each once, and no time decides. --only takes the kinds whose names have TEXT.\n\n\
+Sends the same requests to a gateway, to the same site without betanet, and to nginx. N (2 000) is the number of tries of each kind that\n\
+a ticket may change. Other kinds get a tenth of that, and those that wait for a minute get one.\n\n\
+--quick sends each request once, and checks no times. --only selects the kinds whose names contain TEXT.\n\n\
 Example: cargo xtask probes 200 --only 'post h2'";
 
 /// Times that the servers are started anew.

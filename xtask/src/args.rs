@@ -11,10 +11,10 @@ use crate::{distinguish, fog, measured, no_std, replays, sim, x25519};
 #[command(
     name = "xtask",
     bin_name = "cargo xtask",
-    after_help = "Exit codes: 0 fine, 1 a check failed, 2 usage.\n\nExample: cargo xtask vectors spec-vectors"
+    after_help = "Exit codes: 0 success, 1 a check failed, 2 usage.\n\nExample: cargo xtask vectors spec-vectors"
 )]
 pub struct Xtask {
-    /// The chore to run.
+    /// Chore to run.
     #[command(subcommand)]
     pub chore: Chore,
 }
@@ -34,7 +34,7 @@ pub enum Chore {
     /// Run the known answers of a folder through the crates.
     #[command(after_help = "Example: cargo xtask vectors spec-vectors")]
     Vectors(Vectors),
-    /// Check the README's promises and commands, and the crates' READMEs.
+    /// Check the README's layout and commands, and the crates' READMEs beside their docs.
     #[command(after_help = "Example: cargo xtask readme --write")]
     Readme(Readme),
     /// Check that tiers 0 to 3 build for a target without std.
@@ -46,15 +46,15 @@ pub enum Chore {
     /// Compare the crates' public interfaces with those of the last tag.
     #[command(after_help = "Example: cargo xtask semver")]
     Semver,
-    /// Measure beside peers.
+    /// Measure speed and memory, as ratios to other implementations.
     #[command(after_help = "Example: cargo xtask bench --quick --only quic")]
     Bench(measured::Bench),
-    /// Attack a gateway from other processes; show what it holds, and whether honest clients are served.
+    /// Attack a gateway from other processes. Show its memory, connections and files, and whether honest clients are served.
     #[command(after_help = "Example: cargo xtask attacks 20 --only half-open")]
     Attacks(measured::Attacks),
     /// Compare a gateway's answers with those of the same site without betanet, and of nginx.
     #[command(
-        after_help = "It needs nginx-core. From 100 tries on, kinds that wait for time-outs are included.\n\n\
+        after_help = "Install nginx-core first. From 100 tries on, the chore includes requests that wait for timeouts.\n\n\
                       Example: cargo xtask probes 200 --only 'post h2'"
     )]
     Probes(measured::Probes),
@@ -66,7 +66,7 @@ pub enum Chore {
     /// Compare random multiplications with another implementation.
     #[command(after_help = "Build it with --release.\n\nExample: cargo xtask x25519 100000")]
     X25519(x25519::Arguments),
-    /// Measure how well the mix hides who sent what, beside what theory predicts.
+    /// Measure how well the mix hides senders, beside the theory's prediction.
     #[command(
         after_help = "Build it with --release.\n\nExample: cargo xtask anonymity target/anonymity.svg"
     )]
@@ -77,11 +77,13 @@ pub enum Chore {
     )]
     Replays(replays::Arguments),
     /// Run six nodes in network namespaces; kill one, cut one off, move one.
-    #[command(after_help = "It needs root, iproute2 and python3.\n\nExample: cargo xtask netns")]
+    #[command(
+        after_help = "Run it as root, with iproute2 and python3.\n\nExample: cargo xtask netns"
+    )]
     Netns,
     /// Record Chromium's page loads and as many tunnels; train classifiers to tell them apart.
     #[command(
-        after_help = "It needs root, chromium and python3-venv.\n\nExample: cargo xtask distinguish 300 plain"
+        after_help = "Run it as root, with chromium and python3-venv.\n\nExample: cargo xtask distinguish 300 plain"
     )]
     Distinguish(distinguish::Arguments),
     /// Place the tasks of a real GPU cluster by each strategy.
@@ -90,7 +92,7 @@ pub enum Chore {
     /// Run the README's first command.
     #[command(after_help = "Example: cargo xtask demo")]
     Demo,
-    /// Run everything that has to pass.
+    /// Run all checks and tests.
     #[command(after_help = "Example: cargo xtask ci")]
     Ci,
 }
@@ -98,7 +100,7 @@ pub enum Chore {
 /// Arguments of `vectors`.
 #[derive(Args, Debug)]
 pub struct Vectors {
-    /// The folder with the known answers; spec-vectors by default.
+    /// Folder of the known answers; by default spec-vectors.
     pub dir: Option<PathBuf>,
 }
 
@@ -113,7 +115,7 @@ pub struct Readme {
 /// Arguments of `anonymity`.
 #[derive(Args, Debug)]
 pub struct Anonymity {
-    /// The file for the plot.
+    /// Output file for the plot.
     #[arg(default_value = "target/anonymity.svg")]
     pub svg: PathBuf,
 }

@@ -44,19 +44,21 @@ fn has_libclang() -> bool {
 
 /// Installs what the chores need, or says what has to be installed.
 fn tools() -> Result<(), String> {
-    for compiler in ["cc", "git"] {
-        if !has(compiler, &["--version"]) {
+    for program in ["cc", "git"] {
+        if !has(program, &["--version"]) {
             return Err(format!(
-                "{compiler} is missing; run: apt-get install -y gcc libc6-dev git"
+                "{program} is missing; run: apt-get install -y gcc libc6-dev git"
             ));
         }
     }
-    if !(has("cmake", &["--version"]) && has("g++", &["--version"]) && has_libclang()) {
-        let packages = ["install", "-y", "cmake", "g++", "libclang-dev"];
-        println!("ci: installing what BoringSSL is built with");
+    let compilers = ["cmake", "g++", "make"];
+    if !(compilers.iter().all(|c| has(c, &["--version"])) && has_libclang()) {
+        let packages = ["install", "-y", "cmake", "g++", "make", "libclang-dev"];
+        println!("ci: installing what BoringSSL and jemalloc are built with");
         if !(has("apt-get", &["update"]) && has("apt-get", &packages)) {
             return Err(
-                "BoringSSL cannot be built; run: apt-get install -y cmake g++ libclang-dev".into(),
+                "BoringSSL and jemalloc cannot be built; run: apt-get install -y cmake g++ make libclang-dev"
+                    .into(),
             );
         }
     }
@@ -122,8 +124,9 @@ pub fn run() -> Result<(), String> {
     let all = "--workspace --all-targets --all-features --locked";
     let clippy = format!("clippy {all} -- -D warnings");
     let tests = format!("nextest run --profile ci {all}");
-    let steps: [Step<'_>; 15] = [
+    let steps: [Step<'_>; 16] = [
         ("fmt", &|| cargo("fmt --all -- --check")),
+        ("readme texts", &readme::texts),
         ("sizes", &sizes::run),
         ("bounds", &bounds::run),
         ("layers", &layers::run),
@@ -159,7 +162,7 @@ pub fn run() -> Result<(), String> {
         }),
         ("rustdoc", &rustdoc),
         ("fuzz targets", &fuzz_targets),
-        ("readme", &|| readme::run(false)),
+        ("readme commands", &readme::commands),
     ];
     for (name, step) in steps {
         let start = Instant::now();

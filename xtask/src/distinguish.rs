@@ -40,10 +40,10 @@ const FILES: [usize; 3] = [2000, 20_000, 60_000];
 /// Arguments of `distinguish`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Page loads, and as many tunnels.
+    /// Number of page loads, and of tunnels.
     #[arg(default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
     pub sessions: u32,
-    /// The site that the gateway covers itself with.
+    /// Cover site of the gateway.
     #[arg(value_enum, default_value = "fitted")]
     pub site: Site,
 }
@@ -51,9 +51,9 @@ pub struct Arguments {
 /// A site by the sizes of its first answers.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Site {
-    /// They have the handshake's sizes.
+    /// Its first answers have the sizes of the handshake.
     Fitted,
-    /// They have other sizes.
+    /// Its first answers have other sizes.
     Plain,
 }
 

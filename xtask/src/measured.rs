@@ -18,16 +18,16 @@ const BENCHES: &str = "betanet-benches";
 /// Arguments of `bench`.
 #[derive(Args, Debug)]
 pub struct Bench {
-    /// Measure each in its shortest form.
+    /// Run each measurement in its shortest form.
     #[arg(long)]
     pub quick: bool,
-    /// Measure this group alone; a name that is unknown lists them.
+    /// Run this group only; an unknown name lists the groups.
     #[arg(long, value_name = "GROUP")]
     pub only: Option<String>,
-    /// Write the figures to this file, with the machine and the commit.
+    /// Output file for the results, with the machine and the commit.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,
-    /// Tell what changed between two files that --json wrote. It fails where a bound is no longer kept.
+    /// Show the changes between two files of --json. The exit code is 1 if B violates a bound that A kept.
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["quick", "only", "json"])]
     pub compare: Option<Vec<PathBuf>>,
 }
@@ -35,10 +35,10 @@ pub struct Bench {
 /// Arguments of `attacks`.
 #[derive(Args, Debug)]
 pub struct Attacks {
-    /// How long each lasts, in seconds: 20 by default, and 600 with --mixed.
+    /// Duration of each attack in seconds; by default 20, or 600 with --mixed.
     #[arg(value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub seconds: Option<u32>,
-    /// Run this attack alone; a name that is unknown lists them.
+    /// Run this attack only; an unknown name lists the attacks.
     #[arg(long, value_name = "NAME")]
     pub only: Option<String>,
     /// Attack from the address of the honest clients.
@@ -47,10 +47,10 @@ pub struct Attacks {
     /// Run all attacks together.
     #[arg(long)]
     pub mixed: bool,
-    /// Run each for 2 seconds, and let no time decide.
+    /// Run each attack for 2 seconds, and check no times.
     #[arg(long)]
     pub quick: bool,
-    /// Write the rows to this file.
+    /// Output file for the results, in JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,
 }
@@ -58,19 +58,19 @@ pub struct Attacks {
 /// Arguments of `probes`.
 #[derive(Args, Debug)]
 pub struct Probes {
-    /// Tries of each kind: 2000 by default, and 1 with --quick.
+    /// Number of tries per kind of request; by default 2000, or 1 with --quick.
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub tries: Option<u32>,
-    /// Another gateway than the one that is built here.
+    /// Gateway binary to probe, instead of the one of this build.
     #[arg(requires = "tries")]
     pub gateway: Option<String>,
-    /// Ask each once, and let no time decide.
+    /// Send each request once, and check no times.
     #[arg(long)]
     pub quick: bool,
-    /// Ask only the kinds whose names have this text.
+    /// Send only the kinds of requests whose names contain this text.
     #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
-    /// Write the rows to this file.
+    /// Output file for the results, in JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,
 }

@@ -18,7 +18,7 @@ const EXAMPLE: &str = "betanet-example-no-std";
 /// Arguments of `no-std`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Another target without std, whose C compiler is installed.
+    /// Target without std, whose C compiler is installed.
     #[arg(long, default_value = TARGET)]
     pub target: String,
 }

@@ -12,13 +12,25 @@ use crate::{output, root};
 ///
 /// The first promise that does not hold.
 pub fn run(write: bool) -> Result<(), String> {
-    crate_readmes(write)?;
     if write {
-        return Ok(());
+        return crate_readmes(true);
     }
-    let text = fs::read_to_string(root().join("README.md")).map_err(|e| e.to_string())?;
-    shape(&text)?;
-    commands(&text)
+    texts()?;
+    commands()
+}
+
+/// Checks the README's layout, and the crates' READMEs against their docs. Runs nothing.
+///
+/// # Errors
+///
+/// The first difference.
+pub fn texts() -> Result<(), String> {
+    crate_readmes(false)?;
+    shape(&text()?)
+}
+
+fn text() -> Result<String, String> {
+    fs::read_to_string(root().join("README.md")).map_err(|e| format!("README.md: {e}"))
 }
 
 /// Where things stand in the README: by which line each must have come.
@@ -38,9 +50,13 @@ fn shape(text: &str) -> Result<(), String> {
 }
 
 /// Runs every line of the README's `sh` blocks but this very chore's, under the profile `ci`.
-fn commands(text: &str) -> Result<(), String> {
+///
+/// # Errors
+///
+/// The first command that fails.
+pub fn commands() -> Result<(), String> {
     let mut in_block = false;
-    for line in text.lines() {
+    for line in text()?.lines() {
         match line {
             "```sh" => in_block = true,
             "```" => in_block = false,

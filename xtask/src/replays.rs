@@ -20,10 +20,10 @@ const EPOCH: u32 = 159_000;
 /// Arguments of `replays`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Tags that are shown twice.
+    /// Number of tags that are sent twice.
     #[arg(default_value = "10000000")]
     pub tags: NonZeroUsize,
-    /// Whole packets that are built and unwrapped.
+    /// Number of whole packets that are built and unwrapped.
     #[arg(default_value = "100000")]
     pub packets: NonZeroUsize,
 }

@@ -148,7 +148,7 @@ struct Expect {
 pub struct Arguments {
     #[command(flatten)]
     pub options: Options,
-    /// The scenarios, as scenarios/join.toml.
+    /// Scenario files, such as scenarios/join.toml.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }
@@ -156,16 +156,16 @@ pub struct Arguments {
 /// What else the command line may say.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Options {
-    /// Another number of nodes than the file's.
+    /// Number of nodes, instead of the file's.
     #[arg(long, value_name = "N")]
     pub nodes: Option<usize>,
-    /// Other minutes than the file's.
+    /// Simulated minutes, instead of the file's.
     #[arg(long, value_name = "N")]
     pub minutes: Option<u64>,
-    /// Check each signature anew, under the contract checker.
+    /// Verify each signature again, under the contract checker.
     #[arg(long)]
     pub checked: bool,
-    /// The folder for the JSON and the SVG.
+    /// Output folder for the JSON and the SVG.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Print no progress.

@@ -12,7 +12,7 @@ const TOGETHER: usize = 1000;
 /// Arguments of `x25519`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// How many pairs are compared.
+    /// Number of pairs to compare.
     #[arg(default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub pairs: u64,
 }

@@ -316,3 +316,80 @@ fn a_key_where_others_could_fetch_it_keeps_a_gateway_from_starting() {
         assert!(keys(&json["problems"]).contains(&"key"), "{json}");
     }
 }
+
+#[test]
+fn a_second_process_of_one_key_is_refused_and_told_by_whom() {
+    let home = home();
+    let dir = home.path();
+    let args = [
+        "--listen",
+        "127.0.0.1:0",
+        "--serve",
+        "pub",
+        "--cover",
+        "site",
+        "--key",
+        "k.pem",
+    ];
+    let node = Running::start(
+        dir,
+        &[&args[..], &["--admin", "127.0.0.1:0", "--json"]].concat(),
+    );
+    let second = Command::new(GATEWAY).args(args).current_dir(dir).output();
+    let second = second.unwrap();
+    assert_eq!(second.status.code(), Some(3));
+    let said = text(&second.stderr);
+    let pid = format!("pid {}", node.child.id());
+    assert!(said.contains(&pid) && said.contains("--state"), "{said}");
+    // A check while the node runs is a note, not a fault.
+    let (out, json) = check(dir, &args);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert_eq!(keys(&json["warnings"]), ["state"], "{json}");
+    assert!(text(&out.stderr).contains(&pid), "{}", text(&out.stderr));
+    assert_eq!(node.get("/healthz").0, 200);
+    drop(node);
+    let (out, json) = check(dir, &args);
+    assert_eq!(out.status.code(), Some(0));
+    assert_eq!(keys(&json["warnings"]), Vec::<&str>::new(), "{json}");
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_used_is_a_fault_where_it_is_needed() {
+    let home = home();
+    let dir = home.path();
+    std::fs::write(dir.join("k.state"), "a file").unwrap();
+    let basic = [
+        "--listen",
+        "127.0.0.1:0",
+        "--serve",
+        "pub",
+        "--cover",
+        "site",
+        "--key",
+        "k.pem",
+    ];
+    let named = [&basic[..], &["--state", "k.state"]].concat();
+    let (out, json) = check(dir, &named);
+    assert_eq!(out.status.code(), Some(2), "{json}");
+    assert_eq!(keys(&json["problems"]), ["state"], "{json}");
+    let start = Command::new(GATEWAY).args(named).current_dir(dir).output();
+    let start = start.unwrap();
+    assert_eq!(start.status.code(), Some(3));
+    let said = text(&start.stderr);
+    assert!(said.contains("k.state"), "{said}");
+    assert!(!dir.join("k.pem").exists(), "no key is left behind");
+    // A folder of others is not taken over.
+    std::fs::create_dir(dir.join("shared")).unwrap();
+    std::fs::write(dir.join("shared/x"), "").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.join("shared"), mode).unwrap();
+    let shared = [&basic[..], &["--state", "shared"]].concat();
+    let (_, json) = check(dir, &shared);
+    assert_eq!(keys(&json["problems"]), ["state"], "{json}");
+    assert!(json.to_string().contains("chmod 700"), "{json}");
+    // Nothing needs it here: the node starts, and the check warns.
+    let (out, json) = check(dir, &basic);
+    assert_eq!(out.status.code(), Some(0), "{json}");
+    assert_eq!(keys(&json["warnings"]), ["state"], "{json}");
+    drop(Running::start(dir, &[&basic[..], &["--json"]].concat()));
+}

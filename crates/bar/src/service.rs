@@ -369,7 +369,11 @@ impl<S: Store> Handler for Service<S> {
                 .map_err(|status| Response::new(status).because(NOT_ALLOWED))?;
             if request.method.has_body() {
                 self.refuses(&request)?;
-                upload = Some(self.store.create().map_err(failure)?);
+                let writer = match request.method {
+                    Method::Put => self.store.replace(request.path()),
+                    _ => self.store.create(),
+                };
+                upload = Some(writer.map_err(failure)?);
             }
         }
         Ok(Exchange {

@@ -154,6 +154,15 @@ pub trait Store {
     /// [`StoreError::ReadOnly`], [`StoreError::Medium`].
     fn create(&mut self) -> Result<Self::Writer, StoreError>;
 
+    /// Begins a write that is to be committed at `path`. A quota may charge it the difference to the resource that it replaces.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::create`], and [`StoreError::Quota`].
+    fn replace(&mut self, _path: &str) -> Result<Self::Writer, StoreError> {
+        self.create()
+    }
+
     /// Adds bytes to a write.
     ///
     /// # Errors

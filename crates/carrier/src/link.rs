@@ -11,6 +11,10 @@ use crate::look::{Client, Outgoing, Refusal};
 /// Number of bytes read ahead at once while a peer sends much.
 const AHEAD: usize = 64 << 10;
 
+/// Maximum number of bytes of a client until its handshake ends. TLS keeps them until a message is complete: rustls accepts a hello of
+/// up to 64 KiB, and needs room for its last record and for the messages that follow.
+const HELLO_TAKEN: usize = 80 << 10;
+
 /// The socket beneath TLS, with fewer system calls than TLS alone would make: it reads ahead under heavy input, and can hold
 /// writes back so that TLS gathers records.
 pub(crate) struct Link<S> {
@@ -32,6 +36,8 @@ struct Looking {
     outgoing: Outgoing,
     /// Bytes that the socket has not accepted yet.
     out: Vec<u8>,
+    /// Number of bytes that came.
+    taken: usize,
 }
 
 impl<S> Link<S> {
@@ -120,7 +126,9 @@ impl<S: AsyncRead + Unpin> Link<S> {
     fn poll_come(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self;
         let room = buf.remaining();
-        if this.ahead.is_empty() && this.much && room < AHEAD {
+        // A handshake is not read ahead: it would hold a second copy.
+        let many = this.much && this.look.is_none();
+        if this.ahead.is_empty() && many && room < AHEAD {
             this.ahead.reserve(AHEAD);
             let socket = Pin::new(&mut this.socket);
             match poll_read_buf(socket, cx, &mut this.ahead) {
@@ -153,8 +161,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
         let before = buf.filled().len();
         ready!(self.poll_come(cx, buf))?;
         if let Some(look) = &mut self.look {
-            look.outgoing.hear(&buf.filled()[before..]);
-            if look.outgoing.refusal().is_some() {
+            let came = &buf.filled()[before..];
+            look.outgoing.hear(came);
+            look.taken += came.len();
+            if look.outgoing.refusal().is_some() || look.taken > HELLO_TAKEN {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
         }
@@ -175,7 +185,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
             // One message at a time: the waiting bytes never exceed a flight.
             ready!(self.poll_say(cx))?;
             if let Some(look) = &mut self.look {
-                let Looking { outgoing, out } = &mut **look;
+                let Looking { outgoing, out, .. } = &mut **look;
                 outgoing.say(buf, out);
             }
             // The rest leaves at the flush that ends each flight.
@@ -284,5 +294,38 @@ mod tests {
         link.hold(false);
         assert_eq!(write(&mut link, b"two"), Some(3));
         assert_eq!(read(&mut Link::new(far), 8), Some(b"two".to_vec()));
+    }
+
+    /// A hello that rustls would take has an end before the bound, and one without an end is cut there, in large records or small.
+    #[test]
+    fn a_handshake_that_does_not_end_is_taken_up_to_80_kib() {
+        for record in [16_384_u16, 1] {
+            let (mut far, near) = tokio::io::duplex(1 << 20);
+            let mut link = Link::looking(near);
+            let [high, low] = record.to_be_bytes();
+            let head = [22, 3, 1, high, low];
+            // A ClientHello of 2^17 bytes, which OpenSSL would await.
+            let hello = [&[1, 2, 0, 0][..], &[0; 1 << 17]].concat();
+            let mut bytes = Vec::new();
+            for part in hello.chunks(record.into()) {
+                bytes.extend(head);
+                bytes.extend(part);
+            }
+            write(&mut far, &bytes).unwrap();
+            let mut taken = 0;
+            let ended = loop {
+                let mut room = vec![0; 4096];
+                let mut buf = ReadBuf::new(&mut room);
+                let mut cx = Context::from_waker(Waker::noop());
+                match Pin::new(&mut link).poll_read(&mut cx, &mut buf) {
+                    Poll::Ready(Ok(())) => taken += buf.filled().len(),
+                    Poll::Ready(Err(e)) => break e.kind(),
+                    Poll::Pending => panic!("{taken} bytes were taken"),
+                }
+                assert_eq!(link.ahead.capacity(), 0, "nothing is read ahead");
+            };
+            assert_eq!(ended, io::ErrorKind::InvalidData);
+            assert_eq!(taken, HELLO_TAKEN);
+        }
     }
 }

@@ -32,16 +32,16 @@ pub(crate) use template::{
     CalibrateArgs, CaptureArgs, CheckArgs, RecordArgs, SignArgs, TemplateArgs, TemplateCommand,
 };
 
-/// What follows every `--help` of a command that names a peer.
+/// Footer of `--help` of each command that names a peer.
 const PEERS: &str = "PEER is KEYHEX@HOST:PORT#PINHEX, KEYHEX@HOST:PORT (web PKI), or the bnp1… string that a gateway \
-                     prints. It is needed once: peers are kept in the address book.";
+                     prints. Pass it once: the client stores peers in its address book.";
 
 /// Betanet from the command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "betanet",
     version,
-    after_help = "Exit codes: 0 fine, 1 peer or network, 2 usage, 3 local files and settings, 130 Ctrl-C, 143 SIGTERM.\n\n\
+    after_help = "Exit codes: 0 success, 1 peer or network, 2 usage, 3 local files and settings, 130 Ctrl-C, 143 SIGTERM.\n\n\
                   Example: betanet demo"
 )]
 pub(crate) struct Betanet {
@@ -60,7 +60,7 @@ pub(crate) struct Betanet {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make or show an identity.
+    /// Create or show an identity.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Id(IdArgs),
     /// Fetch a resource.
@@ -87,12 +87,12 @@ pub(crate) enum Command {
     /// Show a peer's protocol versions and features; for a bare HOST:PORT, everything that any visitor can see.
     #[command(after_help = format!("{PEERS}\n\nExample: betanet probe 127.0.0.1:8443"))]
     Probe(ProbeArgs),
-    /// Make a test network, start and stop it, or check a network's file.
+    /// Create, start and stop a test network, or check a network file.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Network(NetworkArgs),
     /// Show a running node's health, sessions and refusals.
     #[command(
-        after_help = "Exit code 1 where the node is not healthy, or does not answer.\n\nExample: betanet status --admin 127.0.0.1:9090"
+        after_help = "Exit code 1 if the node is unhealthy or does not answer.\n\nExample: betanet status --admin 127.0.0.1:9090"
     )]
     Status(StatusArgs),
     /// List the peers that a running node knows, or that a client finds when it joins a network.
@@ -112,13 +112,13 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Start real nodes on loopback and show their features.
     #[command(
-        after_help = "Needs no network, no root and no configuration.\n\nExample: betanet demo --keep"
+        after_help = "The demo needs no network, root rights or configuration.\n\nExample: betanet demo --keep"
     )]
     Demo(DemoArgs),
     /// Print a shell's completions.
     #[command(after_help = "Example: betanet completions bash > /etc/bash_completion.d/betanet")]
     Completions {
-        /// The shell.
+        /// Shell, such as bash.
         shell: clap_complete::Shell,
     },
 }
@@ -131,7 +131,7 @@ pub(crate) struct IdArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum IdCommand {
-    /// Make an identity, as a PKCS#8 PEM file that only its owner can read.
+    /// Create an identity, as a PKCS#8 PEM file that only its owner can read.
     #[command(after_help = "Example: betanet id new --key ./node.pem")]
     New(KeyFile),
     /// Show an identity's name, PeerID and public key.
@@ -149,7 +149,7 @@ pub(crate) struct KeyFile {
     pub(crate) json: bool,
 }
 
-/// Who is asked, and as whom.
+/// The peer, the way to it, and the identity shown to it.
 #[derive(Debug, Args)]
 pub(crate) struct PeerArgs {
     /// Address of the peer; needed once.
@@ -175,9 +175,8 @@ pub(crate) struct PeerArgs {
     /// Transport: quic, tcp, or auto, which tries QUIC and soon afterwards TCP.
     #[arg(long, value_name = "WHAT", default_value = "auto", value_parser = ["auto", "tcp", "quic"])]
     pub(crate) transport: String,
-    /// Send in the bursts and records of this shape, as `betanet shape learn` writes it, over TCP. The gateway follows it too where
-    /// it has the same one. The state folder keeps with which of its page loads connections began: none is begun with twice before all
-    /// were.
+    /// Send over TCP in the bursts and records of this shape, which `betanet shape learn` writes. A gateway with the same file
+    /// follows it too. The state folder records the used page loads, so that each begins a connection before any does so twice.
     #[arg(long, value_name = "FILE", conflicts_with = "mix")]
     pub(crate) shape: Option<PathBuf>,
     /// Pad sent data. "buckets" fills data that leaves together to one of a few sizes. A rate such as 64k sends that many bytes
@@ -196,24 +195,24 @@ pub(crate) struct PeerArgs {
     /// Network file in which to find the peer and relays.
     #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
     pub(crate) network: Option<PathBuf>,
-    /// Identity to dial with. By default, put, post and del use your own identity (see betanet id show), and other commands a
-    /// fresh one.
+    /// Key file of the identity to dial with. By default, put, post and del use your own (see betanet id show). Other commands
+    /// use a fresh one.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: Option<PathBuf>,
     /// Trust the certificates of this PEM file instead of Mozilla's roots, for peers without a pin.
     #[arg(long, value_name = "FILE", env = "BETANET_CA")]
     pub(crate) ca: Option<PathBuf>,
-    /// The folder of this user's state: the address book, guards, templates. Without it, the one in the user's data folder.
+    /// Folder of your state: the address book, guards and templates. By default it is in your data folder.
     #[arg(long, value_name = "DIR", env = "BETANET_STATE")]
     pub(crate) state: Option<PathBuf>,
-    /// The address book, a TOML file, in place of the one in the state folder.
+    /// Address book, a TOML file, instead of the one in the state folder.
     #[arg(long, value_name = "FILE", env = "BETANET_BOOK")]
     pub(crate) book: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PingArgs {
-    /// A name from the address book, or a PEER.
+    /// Name from the address book, or a PEER.
     pub(crate) target: String,
     #[command(flatten)]
     pub(crate) peer: PeerArgs,
@@ -227,7 +226,7 @@ pub(crate) struct PingArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
-    /// A name from the address book, a PEER, HOST:PORT, or quic:HOST:PORT.
+    /// Name from the address book, a PEER, HOST:PORT, or quic:HOST:PORT.
     pub(crate) target: String,
     #[command(flatten)]
     pub(crate) peer: PeerArgs,
@@ -238,7 +237,7 @@ pub(crate) struct ProbeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// A file, hex digits, or the text of a name, peer or ticket; - reads standard input.
+    /// File, hex digits, or the text of a name, peer or ticket; - reads standard input.
     pub(crate) item: String,
     /// Print one line of JSON.
     #[arg(long)]
@@ -307,7 +306,7 @@ impl PeerArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// The folder to serve.
+    /// Folder to serve.
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) settings: SettingArgs<Serving>,
@@ -321,7 +320,7 @@ pub(crate) struct ServeArgs {
 #[command(
     name = "gateway",
     version,
-    after_help = "Flags win over BETANET_* variables, which win over --config. SIGTERM and Ctrl-C drain and stop.\n\
+    after_help = "Flags take precedence over BETANET_* variables, and these over --config. SIGTERM and Ctrl-C drain open streams and stop.\n\
                   Exit codes: 0 stopped, 1 network, 2 usage, 3 local files and settings.\n\n\
                   Example: gateway --listen 0.0.0.0:443 --serve ./public --cover ./site --key ./node.pem",
     args_conflicts_with_subcommands = true,
@@ -330,7 +329,7 @@ pub(crate) struct ServeArgs {
 pub(crate) struct Gateway {
     #[command(subcommand)]
     pub(crate) command: Option<GatewayCommand>,
-    /// A TOML file of settings. Each flag below is a setting of it, with _ for -; dist/gateway.toml shows all of them.
+    /// TOML file of settings. Each flag below is a key in it, with _ for -; dist/gateway.toml shows all keys.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
@@ -344,7 +343,7 @@ pub(crate) struct Gateway {
 pub(crate) enum GatewayCommand {
     /// Report every error that prevents a gateway from starting with these settings, without starting it.
     #[command(
-        after_help = "It makes no file, binds no port, asks no network. Exit codes: 0 a node can start, 2 it cannot.\n\n\
+        after_help = "The check creates no file, binds no port and sends nothing. Exit codes: 0 the gateway can start, 2 it cannot.\n\n\
                       Example: gateway check /etc/betanet/gateway.toml"
     )]
     Check(Box<GatewayCheck>),
@@ -363,3 +362,6 @@ pub(crate) struct GatewayCheck {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+#[cfg(test)]
+mod tests;

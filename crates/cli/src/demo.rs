@@ -9,8 +9,8 @@ use std::time::Duration;
 use betanet_bar::{Headers, Method, Request};
 use betanet_machine::{Rng, Seed};
 use betanet_runtime::{
-    Clock, Error, Gateway, GatewayConfig, Listening, Node, Peer, Transport, new_identity, seed,
-    visit,
+    Clock, DialError, Error, Gateway, GatewayConfig, Listening, Node, Peer, Transport,
+    new_identity, seed, visit,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -261,9 +261,9 @@ async fn refuse_stranger(
     node: &Node,
     relays: &[Peer],
     stranger: &Listening,
-) -> Result<Error, Fail> {
+) -> Result<DialError, Fail> {
     match node.connect_over(relays, &stranger.peer()).await {
-        Err(error @ Error::PathEnded { .. }) => Ok(error),
+        Err(error @ DialError::PathEnded { .. }) => Ok(error),
         Err(other) => Err(other.into()),
         Ok(_) => Err(failed("a relay carried a path to a node it does not know")),
     }
@@ -275,7 +275,7 @@ async fn refuse_wrong_name(node: &Node, peer: &Peer, second: &Listening) -> Resu
         ..second.peer()
     };
     match node.connect(&wrong).await {
-        Err(Error::Outer {
+        Err(DialError::Outer {
             source: betanet_carrier::Error::NotATunnel { .. },
             ..
         }) => Ok(()),
@@ -290,7 +290,7 @@ async fn refuse_wrong_pin(node: &Node, peer: &Peer) -> Result<(), Fail> {
         ..peer.clone()
     };
     match node.connect(&wrong).await {
-        Err(Error::Outer {
+        Err(DialError::Outer {
             source: betanet_carrier::Error::Pin,
             ..
         }) => Ok(()),

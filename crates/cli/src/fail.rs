@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use betanet_runtime::{Error, SessionError};
+use betanet_runtime::{DialError, Error, FileError, MixnetError, RelayError, SessionError};
 
 use crate::hint;
 use crate::stop::{Stop, Stops};
@@ -78,11 +78,18 @@ impl From<Error> for Fail {
     }
 }
 
-impl From<SessionError> for Fail {
-    fn from(error: SessionError) -> Self {
-        Error::from(error).into()
-    }
+/// A failure of a crate below the node's is one of the node.
+macro_rules! of_a_node {
+    ($($error:ty)*) => {$(
+        impl From<$error> for Fail {
+            fn from(error: $error) -> Self {
+                Error::from(error).into()
+            }
+        }
+    )*};
 }
+
+of_a_node!(SessionError DialError RelayError MixnetError FileError);
 
 /// Runs work until it ends or a signal arrives.
 pub(crate) async fn interruptible<T>(

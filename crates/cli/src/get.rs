@@ -10,12 +10,14 @@ mod sink;
 use std::time::Duration;
 
 use betanet_bar::{parse_range, status};
-use betanet_runtime::{Answer, Clock, Error, SessionError};
+use betanet_mix::Lost;
+use betanet_runtime::{Answer, Clock, DialError, Error, ExchangeError, SessionError};
 use serde_json::json;
 
 use crate::Fail;
 use crate::args::GetArgs;
 use crate::fail::interruptible;
+use crate::progress;
 use crate::source::Source;
 use crate::target::{Dialling, Url};
 use download::{Download, Next, Wanted};
@@ -37,8 +39,11 @@ enum Trouble {
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         match error {
-            Error::Outer { .. } | Error::Session { .. } | Error::Exchange(_) => Self::Cut(error),
-            Error::Resting(_) => Self::Resting(error),
+            Error::Dial(DialError::Outer { .. })
+            | Error::Session(
+                SessionError::Carrier(_) | SessionError::Session { .. } | SessionError::Exchange(_),
+            ) => Self::Cut(error),
+            Error::Dial(DialError::Resting(_)) => Self::Resting(error),
             other => Self::Fail(other.into()),
         }
     }
@@ -159,18 +164,33 @@ async fn fetch(
             Ok(None) => {}
             Err(trouble) if rest.over(&trouble).await => download.pause(),
             Err(Trouble::Cut(why)) if source.is_reached() && retries > 0 => {
-                last = Some(why);
                 // A transfer that makes progress may be cut any number of times.
                 if download.got() <= before {
+                    if is_silent_mix(&why) {
+                        return Err(Trouble::Cut(why));
+                    }
                     retries -= 1;
                 }
                 resumed += 1;
+                progress::failed(&why);
+                last = Some(why);
                 source.forget();
                 download.pause();
             }
             Err(trouble) => return Err(because(last, trouble)),
         }
     }
+}
+
+/// Returns whether the mix gave up an exchange after it had repeated the packets for a minute, each over another path.
+const fn is_silent_mix(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Session(SessionError::Exchange(ExchangeError::Mix {
+            why: Lost::Silent,
+            ..
+        }))
+    )
 }
 
 /// Adds the last error to the report on a peer that is not dialled for a while.
@@ -189,7 +209,7 @@ async fn attempt(source: &mut Source, download: &mut Download) -> Result<Option<
     let session = source.session().await?;
     let request = download.request().await?;
     let folder = request.path().ends_with('/');
-    let mut answer = session.ask(request).await?;
+    let mut answer = source.step(session.ask(request)).await??;
     let status = answer.head.status;
     match download.head(&answer.head).await? {
         Next::Body => {}
@@ -206,7 +226,7 @@ async fn attempt(source: &mut Source, download: &mut Download) -> Result<Option<
         }
     }
     loop {
-        match answer.body.chunk().await {
+        match source.step(answer.body.chunk()).await? {
             Ok(Some(bytes)) => download.write(bytes).await?,
             Ok(None) => break,
             Err(_) if download.has_all() => break,

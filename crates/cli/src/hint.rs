@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use betanet_runtime::Error;
+use betanet_runtime::{Error, FileError};
 
 /// Ports below this one require a capability.
 const PRIVILEGED: u16 = 1024;
@@ -11,10 +11,12 @@ const PRIVILEGED: u16 = 1024;
 pub(crate) fn of(error: &Error) -> String {
     match error {
         Error::Listen { address, source } => listen(address, source),
-        Error::File { path, source } if path.extension().is_some_and(|e| e == "pem") => {
+        Error::File(FileError::Io { path, source })
+            if path.extension().is_some_and(|e| e == "pem") =>
+        {
             key(source).unwrap_or_else(|| of_io(source)).to_owned()
         }
-        Error::File { source, .. } => of_io(source).to_owned(),
+        Error::File(FileError::Io { source, .. }) => of_io(source).to_owned(),
         _ => cause(error).map_or("", of_io).to_owned(),
     }
 }
@@ -89,10 +91,10 @@ mod tests {
         assert_eq!(of(&high), "");
         let used = listen("[::1]:443", &ErrorKind::AddrInUse.into());
         assert!(used.contains("another process"), "{used}");
-        let key = of(&Error::File {
+        let key = of(&Error::File(FileError::Io {
             path: "/x/id.pem".into(),
             source: ErrorKind::NotFound.into(),
-        });
+        }));
         assert!(key.contains("betanet id new"), "{key}");
         assert!(of_io(&io::Error::from_raw_os_error(24)).contains("ulimit -n"));
     }

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use betanet_runtime::{Error, Identity, Name, load_identity, new_identity, state_dir};
+use betanet_runtime::{Error, FileError, Identity, Name, load_identity, new_identity, state_dir};
 use serde_json::json;
 
 use crate::Fail;
@@ -21,9 +21,9 @@ pub(crate) fn run(args: &IdArgs) -> Result<(), Fail> {
         if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(Fail::file(folder))?;
         }
-        new_identity(&path)
+        new_identity(&path).map_err(Error::from)
     } else {
-        load_identity(&path)
+        load_identity(&path).map_err(Error::from)
     };
     let named = file.key.is_some();
     let identity = identity.map_err(|e| fault(e, &path, named))?;
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &IdArgs) -> Result<(), Fail> {
 
 /// Adds the remedy for a key that is missing, or already exists.
 fn fault(error: Error, path: &Path, named: bool) -> Fail {
-    let Error::File { source, .. } = &error else {
+    let Error::File(FileError::Io { source, .. }) = &error else {
         return error.into();
     };
     let place = path.display();

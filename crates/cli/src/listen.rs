@@ -10,10 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Error, Gateway, GatewayConfig, Given, Identity, Network, Problem, ReadSettings, Role,
-    SettingsError, init_logs, load_identity, new_identity, serve_admin,
+    Error, Gateway, GatewayConfig, Given, MixnetError, Network, Problem, ReadSettings, Role,
+    SettingsError, init_logs, load_or_new_identity, serve_admin,
 };
-use betanet_store::{Error as StateError, State, Storage};
+use betanet_store::Storage;
 
 use crate::Fail;
 use crate::args::{
@@ -67,10 +67,10 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
     if let Some(GatewayCommand::Check(args)) = args.command {
         let file = args.file.or(args.config);
         let read = given(&args.settings, file.as_deref())?.read();
-        return check::check(read, file.as_deref(), args.json, |_| Vec::new());
+        return check::check(read, file.as_deref(), args.json, no_gateway);
     }
     let read = given(&args.settings, args.config.as_deref())?.read();
-    let config = checked(read, |_| Vec::new())?;
+    let config = checked(read, no_gateway)?;
     run(config, args.json, false, false).await
 }
 
@@ -82,6 +82,16 @@ pub(crate) async fn mixnode(args: Mixnode) -> Result<(), Fail> {
     }
     let read = mixing(&args.settings, args.config.as_deref())?;
     start_mixnode(read, args.json, false).await
+}
+
+/// Returns the settings that a gateway of this program lacks: it registers no services.
+fn no_gateway(read: &ReadSettings) -> Vec<Problem> {
+    let serves = read.config.folder.serve.is_some() || read.origins.is_unread("serve");
+    if serves || !read.config.mesh.roles.has(Role::Gateway) {
+        return Vec::new();
+    }
+    let why = "a folder is needed".into();
+    vec![read.origins.problem("serve", "", why)]
 }
 
 /// Returns the settings that a mixnode cannot have.
@@ -113,7 +123,7 @@ async fn start_mixnode(read: ReadSettings, as_json: bool, leashed: bool) -> Resu
     if let Some(file) = &config.mesh.network {
         let network = Network::read(file).map_err(Error::from)?;
         if network.mix.is_none() {
-            return Err(Error::NoMix {
+            return Err(MixnetError::NoMix {
                 network: network.name,
             }
             .into());
@@ -129,7 +139,7 @@ pub(crate) async fn leashed(file: &Path) -> Result<(), Fail> {
     if roles.has(Role::Mix) && !roles.has(Role::Gateway) {
         return start_mixnode(read, true, true).await;
     }
-    let config = checked(read, |_| Vec::new())?;
+    let config = checked(read, no_gateway)?;
     run(config, true, false, true).await
 }
 
@@ -155,19 +165,8 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
     let keeps_port = !given.has("listen");
     let mut read = given.read();
     read.config.operator.log = "warn".into();
-    let config = checked(read, |_| Vec::new())?;
+    let config = checked(read, no_gateway)?;
     run(config, args.json, keeps_port, false).await
-}
-
-/// Loads the identity from the key file, or creates it if it does not exist.
-fn identity(path: &Path) -> Result<Identity, Fail> {
-    if path.exists() {
-        return Ok(load_identity(path)?);
-    }
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(Fail::file(folder))?;
-    }
-    Ok(new_identity(path)?)
 }
 
 /// Waits for the end of standard input: the parent process is gone, or wants this one to end.
@@ -183,28 +182,13 @@ async fn let_go() {
     }
 }
 
-/// Opens the state folder if it is needed before the node starts, because it holds the port or the key.
-fn held(config: &GatewayConfig, keeps_port: bool) -> Result<Option<Arc<State>>, Fail> {
-    let holds_key = config.node.key.parent() == Some(&config.state());
-    if !keeps_port && !holds_key {
-        return Ok(None);
-    }
-    match State::open(&config.state()) {
-        Ok(state) => Ok(Some(Arc::new(state))),
-        Err(e @ StateError::File { .. }) if !holds_key => {
-            note!("note: {e}: the next start takes another port");
-            Ok(None)
-        }
-        Err(e) => Err(Error::from(e).into()),
-    }
-}
-
 /// Starts the node at its stored port, or at another one if that is taken.
 async fn start(config: &mut GatewayConfig, keeps_port: bool) -> Result<Gateway, Fail> {
     // Check this before a key is created in a place where it would be served.
     config.keeps_secrets()?;
-    let state = held(config, keeps_port)?;
-    let identity = identity(&config.node.key)?;
+    // Hold the state first: of two processes that start with one key, only one may create it.
+    let state = config.hold_state(keeps_port)?;
+    let identity = load_or_new_identity(&config.node.key)?;
     let builder = |config: &GatewayConfig| {
         let builder = Gateway::builder(identity.clone(), config);
         match &state {

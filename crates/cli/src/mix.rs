@@ -8,7 +8,7 @@ mod loops;
 use std::path::Path;
 
 use betanet_carrier::disk;
-use betanet_runtime::{Error, MixNetwork, Network};
+use betanet_runtime::{Error, MixNetwork, MixnetError, Network};
 
 use crate::Fail;
 use crate::args::{MixArgs, MixCommand};
@@ -29,7 +29,7 @@ pub(crate) fn run(args: MixArgs) -> Result<(), Fail> {
 pub(crate) fn network(file: &Path) -> Result<(Network, MixNetwork), Fail> {
     let network = Network::read(file).map_err(Error::from)?;
     let mix = network.mix;
-    let mix = mix.ok_or_else(|| Error::NoMix {
+    let mix = mix.ok_or_else(|| MixnetError::NoMix {
         network: network.name.clone(),
     })?;
     Ok((network, mix))

@@ -15,7 +15,9 @@ use betanet_carrier::Certificate;
 use betanet_carrier::disk::write_shared;
 use betanet_htx::Config;
 use betanet_mix::epoch_at;
-use betanet_runtime::{Clock, Error, Identity, Name, Network, Node, Peer, View, new_identity};
+use betanet_runtime::{
+    Clock, DialError, Error, Identity, Name, Network, Node, Peer, View, new_identity,
+};
 use betanet_wire::text::hex;
 use serde_json::{Value, json};
 
@@ -418,7 +420,7 @@ async fn show_way(way: &[Peer], tracing: Option<&Node>, json: bool) -> Result<Ve
 
 /// Measures the round-trip time to the last of these nodes, over the others.
 async fn measure(node: &Node, way: &[Peer]) -> Result<Duration, Error> {
-    let (peer, relays) = way.split_last().ok_or(Error::NoAddress)?;
+    let (peer, relays) = way.split_last().ok_or(DialError::NoAddress)?;
     let session = node.session_over(relays, peer).await?;
     // The first answer includes work of the session's start.
     session.ping().await?;

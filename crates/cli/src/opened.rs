@@ -13,14 +13,14 @@ impl Opened {
     pub(crate) async fn ask(&self, request: Request) -> Result<Answer, Error> {
         match self {
             Self::Direct(session) => Ok(session.ask(request).await?),
-            Self::Mix(session) => session.ask(request).await,
+            Self::Mix(session) => Ok(session.ask(request).await?),
         }
     }
 
     pub(crate) async fn upload(&self, request: Request) -> Result<Upload, Error> {
         match self {
             Self::Direct(session) => Ok(session.upload(request).await?),
-            Self::Mix(session) => session.upload(request).await,
+            Self::Mix(session) => Ok(session.upload(request).await?),
         }
     }
 

@@ -1,8 +1,18 @@
 use std::io::IsTerminal as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use betanet_runtime::Silence;
+use betanet_runtime::{Error, Silence};
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// Reason of the last failure, until it is told.
+static FAILED: Mutex<Option<String>> = Mutex::new(None);
+
+/// Records why an attempt failed, for the report on the next one.
+pub(crate) fn failed(why: &Error) {
+    let mut last = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = Some(why.to_string());
+}
 
 /// Reports a peer that cannot be reached yet, is silent, or is heard again.
 pub(crate) fn silence(told: Silence) {
@@ -14,10 +24,11 @@ pub(crate) fn silence(told: Silence) {
                 seconds(since)
             );
         }
-        Silence::Resting(wait) => note!(
-            "the peer failed before; it is dialled again in {}",
-            seconds(wait)
-        ),
+        Silence::Resting(wait) => {
+            let last = FAILED.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let why = last.as_deref().unwrap_or("the peer failed before");
+            note!("{why}; it is dialled again in {}", seconds(wait));
+        }
         Silence::Asked(since) => note!(
             "no bytes for {}; asking whether the peer is there",
             seconds(since)

@@ -32,7 +32,10 @@ pub(crate) async fn del(args: DelArgs) -> Result<(), Fail> {
         headers.set("if-match", etag.as_str());
     }
     let request = Request::new(Method::Del, &url.target, headers);
-    let ask = async |session: &Opened| Ok(session.ask(request).await?);
+    let ask = async |source: &Source, session: &Opened| {
+        let answer = source.step(session.ask(request)).await?;
+        Ok(answer?)
+    };
     over(&url, &args.peer, (args.json, &args.url), ask).await
 }
 
@@ -62,7 +65,9 @@ async fn send(args: PutArgs, method: Method) -> Result<(), Fail> {
         headers.set("content-length", len.to_string());
     }
     let request = Request::new(method, &url.target, headers);
-    let ask = async |session: &Opened| stream(session, request, input, &args).await;
+    let ask = async |source: &Source, session: &Opened| {
+        stream(source, session, request, input, &args).await
+    };
     over(&url, &args.peer, (args.json, &args.url), ask).await
 }
 
@@ -71,7 +76,7 @@ async fn over(
     url: &Url,
     args: &PeerArgs,
     (as_json, said): (bool, &str),
-    ask: impl AsyncFnOnce(&Opened) -> Result<Answer, Fail>,
+    ask: impl AsyncFnOnce(&Source, &Opened) -> Result<Answer, Fail>,
 ) -> Result<(), Fail> {
     let mut source = Source::new(Dialling::as_oneself(url, args)?);
     if source.dialling().me().is_none() && !source.dialling().is_mixed() {
@@ -82,7 +87,7 @@ async fn over(
     }
     let done = interruptible(async {
         let session = source.session().await?;
-        let answer = ask(&session).await?;
+        let answer = ask(&source, &session).await?;
         if (200..300).contains(&answer.head.status) {
             report(&answer, as_json, said);
             return Ok(());
@@ -132,12 +137,13 @@ async fn refusal(answer: Answer, dialling: &Dialling) -> Fail {
 }
 
 async fn stream(
+    source: &Source,
     session: &Opened,
     request: Request,
     mut input: Input,
     args: &PutArgs,
 ) -> Result<Answer, Fail> {
-    let upload = session.upload(request).await?;
+    let upload = source.step(session.upload(request)).await??;
     let bar = Bar::new(input.is_file(), input.len(), 0);
     loop {
         // A server may answer before the end. The rest of the input is then not waited for.
@@ -156,7 +162,7 @@ async fn stream(
         };
         let len = bytes.len() as u64;
         // The end returns the answer, or the error.
-        if upload.send(bytes).await.is_err() {
+        if source.step(upload.send(bytes)).await?.is_err() {
             break;
         }
         bar.inc(len);
@@ -169,5 +175,6 @@ async fn stream(
             input.len().unwrap_or(0)
         );
     }
-    Ok(upload.finish().await?)
+    let answer = source.step(upload.finish()).await?;
+    Ok(answer?)
 }

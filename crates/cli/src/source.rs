@@ -1,14 +1,22 @@
 //! The session of one command, which is closed however the command ends.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use betanet_runtime::{Clock, Cost, Error, MixStats};
+use tokio::time::{sleep, timeout};
 
+use crate::Fail;
 use crate::opened::Opened;
 use crate::target::Dialling;
 
 /// Time for closing a session.
 const GOODBYE: Duration = Duration::from_secs(3);
+
+/// Time without progress over the mix after which the user is told.
+const TOLD: Duration = Duration::from_secs(10);
+/// Time without progress over the mix after which a guard that does not answer ends the command.
+const GIVEN_UP: Duration = Duration::from_secs(30);
 
 /// The session for requests. If it ends, another one is opened.
 pub(crate) struct Source {
@@ -45,6 +53,36 @@ impl Source {
         Ok(self.session.insert(session).clone())
     }
 
+    /// Waits for one step of an exchange. Over the mix, reports a step that takes long, and ends it if the guard does not answer.
+    /// With a guard that answers, the mix itself ends an exchange with a silent peer after a minute.
+    ///
+    /// # Errors
+    ///
+    /// The step did not end within 30 s, and the guard does not answer.
+    pub(crate) async fn step<T>(&self, work: impl Future<Output = T>) -> Result<T, Fail> {
+        let Some(client) = self.dialling.mix_client() else {
+            return Ok(work.await);
+        };
+        let mut work = pin!(work);
+        if let Ok(done) = timeout(TOLD, &mut work).await {
+            return Ok(done);
+        }
+        note!(
+            "nothing has come over the mix for {} s; packets are repeated over other paths",
+            TOLD.as_secs()
+        );
+        let looking = async { tokio::join!(client.guard_answers(), sleep(GIVEN_UP - TOLD)).0 };
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            answers = looking => if answers { return Ok(work.await); },
+        }
+        Err(Fail::Peer(format!(
+            "nothing has come over the mix for {} s, and the guard {} does not answer",
+            GIVEN_UP.as_secs(),
+            client.guard()
+        )))
+    }
+
     /// Returns whether the peer was reached.
     pub(crate) const fn is_reached(&self) -> bool {
         self.reached
@@ -74,7 +112,7 @@ impl Source {
         let mixed = self.dialling.mix_stats();
         let mut padded = None;
         // Do not wait longer for a peer that does not respond.
-        let _ = tokio::time::timeout(GOODBYE, async {
+        let _ = timeout(GOODBYE, async {
             if let Some(session) = &self.session {
                 padded = session.padded().await;
                 session.close().await;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use betanet_htx::Config;
 use betanet_runtime::{
-    Book, Cover, Error, Mesh, MixClient, MixOptions, MixSession, MixStats, Name, Network, Node,
-    NodeId, Peer, SessionHandle, load_identity,
+    Book, Cover, DialError, Error, Mesh, MixClient, MixOptions, MixSession, MixStats, Name,
+    Network, Node, NodeId, Peer, RelayError, SessionHandle, load_identity,
 };
 
 use crate::Fail;
@@ -101,6 +101,8 @@ pub(crate) struct Dialling {
     path: Option<usize>,
     /// Options of the mix and the network's file.
     mix: Option<(MixOptions, PathBuf)>,
+    /// The node that dials the guard, until the client of the mix has it.
+    entry: Option<Node>,
     mixing: Option<MixClient>,
     /// Paths that the network found and that were not tried yet.
     ready: VecDeque<Vec<Peer>>,
@@ -210,13 +212,14 @@ impl Dialling {
             patience: PATIENCE,
         };
         Ok(Self {
-            node: Arc::new(args.dialling(Node::client()?)?),
+            node: Arc::new(Node::client()?),
             me: None,
             to: Where::Network(name),
             via: Vec::new(),
             network: None,
             path: None,
             mix: Some((options, file.to_owned())),
+            entry: Some(args.dialling(Node::client()?)?),
             mixing: None,
             ready: VecDeque::new(),
             failed: Vec::new(),
@@ -237,12 +240,14 @@ impl Dialling {
             Some(client) => client,
             None => {
                 let network = Network::read(file)?;
-                MixClient::join(Node::client()?, &network, options).await?
+                // A client that could not join is not made twice.
+                let node = self.entry.take().ok_or(RelayError::Unknown(name))?;
+                MixClient::join(node, &network, options).await?
             }
         };
         let session = client.session(name).await;
         self.mixing = Some(client);
-        session
+        Ok(session?)
     }
 
     /// Returns the identity that the peer sees, if it is a stored one.
@@ -253,6 +258,11 @@ impl Dialling {
     /// Returns whether requests are sent over the mix.
     pub(crate) const fn is_mixed(&self) -> bool {
         self.mix.is_some()
+    }
+
+    /// Returns the client of the mix, if it has joined.
+    pub(crate) const fn mix_client(&self) -> Option<&MixClient> {
+        self.mixing.as_ref()
     }
 
     /// Returns the counters of the mix client.
@@ -290,6 +300,7 @@ impl Dialling {
             network,
             path: args.path.map(usize::from),
             mix: None,
+            entry: None,
             mixing: None,
             ready: VecDeque::new(),
             failed: Vec::new(),
@@ -318,8 +329,8 @@ impl Dialling {
     async fn end_to_end(&mut self) -> Result<SessionHandle, Error> {
         let (name, network) = match (&self.to, &self.network) {
             (Where::Network(name), Some(network)) => (*name, network),
-            (Where::Known(peer), _) => return self.node.session_over(&self.via, peer).await,
-            (Where::Network(name), None) => return Err(Error::Unknown(*name)),
+            (Where::Known(peer), _) => return Ok(self.node.session_over(&self.via, peer).await?),
+            (Where::Network(name), None) => return Err(RelayError::Unknown(*name).into()),
         };
         // Do not retry failed relays while there is another path.
         self.failed.append(&mut self.used);
@@ -327,7 +338,7 @@ impl Dialling {
         if self.ready.is_empty() {
             let mesh = &network.mesh;
             let ways = match mesh.ways_to(name, nodes, &self.failed, PATIENCE).await {
-                Err(Error::NoRelays { .. }) if !self.failed.is_empty() => {
+                Err(RelayError::NoRelays { .. }) if !self.failed.is_empty() => {
                     self.failed.clear();
                     mesh.ways_to(name, nodes, &[], PATIENCE).await?
                 }
@@ -335,15 +346,15 @@ impl Dialling {
             };
             self.ready.extend(ways);
         }
-        let way = self.ready.pop_front().ok_or(Error::NoAddress)?;
-        let (peer, relays) = way.split_last().ok_or(Error::NoAddress)?;
+        let way = self.ready.pop_front().ok_or(DialError::NoAddress)?;
+        let (peer, relays) = way.split_last().ok_or(DialError::NoAddress)?;
         self.used = relays.iter().map(|p| p.key.node_id()).collect();
         let opened = network.node.session_over(relays, peer).await;
         match &opened {
             Ok(_) => self.reached_peer = Some(peer.clone()),
             Err(error) => {
                 let down = match error {
-                    Error::PathEnded { by, .. } => Some(by.node_id()),
+                    DialError::PathEnded { by, .. } => Some(by.node_id()),
                     _ => self.used.first().copied(),
                 };
                 if let Some(node) = down {
@@ -351,7 +362,7 @@ impl Dialling {
                 }
             }
         }
-        opened
+        Ok(opened?)
     }
 
     /// Records in the address book that the peer was reached.

@@ -7,11 +7,11 @@ mod user;
 
 pub use market::{MarketView, Match, Price, SealedOrder, SeedView};
 pub use node::{
-    Beat, BeatAnswer, Drop, Held, Join, JoinAnswer, LogAnswer, Nack, RoundTrip, Run, Start,
+    Beat, BeatAnswer, DropCopy, Held, Join, JoinAnswer, LogAnswer, Nack, RoundTrip, RunCopy, Start,
     TokenText, WorkItem,
 };
 pub use operator::{StateRequest, TokenAnswer, TokenRequest};
 pub use user::{
-    Copy, Counted, Event, NodeList, NodeSummary, Plan, Planned, RefusalBody, Status, TaskList,
-    TaskSummary, Topology, TopologyList, Why,
+    CopyStatus, Counted, Event, NodeList, NodeSummary, Plan, Planned, RefusalBody, Status,
+    TaskList, TaskSummary, Topology, TopologyList, Why,
 };

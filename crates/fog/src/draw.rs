@@ -2,6 +2,7 @@ use core::fmt;
 
 use betanet_keys::hash;
 use betanet_wire::text;
+use sha2::{Digest as _, Sha256};
 
 /// The labels that every signature and hash of the chapter starts with.
 pub mod label {
@@ -49,13 +50,12 @@ pub type Digest = [u8; 32];
 /// Numbers among the parts are eight bytes, big-endian.
 #[must_use]
 pub fn draw(label: &str, parts: &[&[u8]]) -> u128 {
-    let mut all = [label.as_bytes(); 9];
-    let n = parts.len().min(8);
-    all[1..=n].copy_from_slice(&parts[..n]);
-    debug_assert!(parts.len() <= 8, "no draw of the chapter has more parts");
-    let h = hash(&all[..=n]);
+    let mut h = Sha256::new_with_prefix(label.as_bytes());
+    for part in parts {
+        h.update(part);
+    }
     let mut first = [0; 16];
-    first.copy_from_slice(&h[..16]);
+    first.copy_from_slice(&h.finalize()[..16]);
     u128::from_be_bytes(first)
 }
 

@@ -178,22 +178,24 @@ pub(crate) use tuple;
 /// Implements [`Item`] for enums of words.
 macro_rules! word_items {
     ($($name:ty)*) => {$(
-        impl Item for $name {
-            const SHAPE: Shape = Shape::Choice(Self::WORDS);
-            fn encode(&self, w: &mut Writer) {
+        impl $crate::Item for $name {
+            const SHAPE: $crate::Shape = $crate::Shape::Choice(Self::WORDS);
+            fn encode(&self, w: &mut betanet_wire::cbor::Writer) {
                 w.text(self.as_str());
             }
-            fn decode(r: &mut Reader<'_>) -> Result<Self, Refusal> {
-                let word = r.text().map_err(bare)?;
-                Self::from_word(word).ok_or(RefusalCode::BadValue.bare())
+            fn decode(r: &mut betanet_wire::cbor::Reader<'_>) -> Result<Self, $crate::Refusal> {
+                let word = $crate::item::word(r)?;
+                Self::from_word(word).ok_or($crate::RefusalCode::BadValue.bare())
             }
         }
     )*};
 }
-word_items!(
-    crate::Tier crate::Level crate::Kind crate::Strategy crate::NodeState crate::TaskState
-    crate::Outcome crate::Verify crate::Grant crate::Offline crate::Side crate::Op crate::Reason
-);
+pub(crate) use word_items;
+
+/// Reads the text of a word.
+pub(crate) fn word<'a>(r: &mut Reader<'a>) -> Result<&'a str, Refusal> {
+    r.text().map_err(bare)
+}
 
 impl Item for u64 {
     const SHAPE: Shape = Shape::Unsigned;

@@ -1,20 +1,42 @@
-//! Chapter 10's vocabulary: resources, words, placement wishes, and the draws that everybody can check.
+//! The fog's vocabulary: resources, signed records, request bodies, join tokens, and the draws that everybody can check.
 //!
-//! **Promises.** A [`Resources`] value lies within the chapter's bounds, and its arithmetic cannot overflow or go below zero. A [`Word`]
-//! has the chapter's alphabet and length.
+//! **Promises.** A record is checked in the chapter's order: size, encoding, types, signature, the signer's role (by the caller), bounds.
+//! A refusal has the chapter's code and names the culprit. A [`Resources`] value lies within its bounds, and its arithmetic cannot
+//! overflow or go below zero. Each list, map and text is bounded before it is allocated. The bytes that were signed are kept.
+//!
+//! - [`Received`] → [`Authentic`] → [`Signed`]: the steps from bytes to a checked record ([`Node`], [`Task`], [`Receipt`] and others).
+//! - [`bodies`]: requests and answers; [`json`]: the same as JSON. Both follow a [`Shape`], the types as data.
+//! - [`draw`], [`Interval`], [`Retry`], [`Policy`]: what coordinator and workers compute alike.
 //!
 //! **Below:** `wire`, `keys`. **Above:** scheduler, coordinator, workers and users of the fog.
 //! **Source:** profile chapter 10 (`spec-vectors/PROFILE.md`).
 //!
 //! ```
-//! use betanet_fog::{Amounts, Resources};
+//! use betanet_fog::{Amounts, Kind, Labels, Level, Node, Received, Resources, Signed};
+//! use betanet_keys::Identity;
 //!
-//! let free = Resources::new(Amounts { cpu: 4000, memory: 8 << 30, ..Amounts::default() })?;
-//! let asked = Resources::new(Amounts { cpu: 1500, memory: 2 << 30, ..Amounts::default() })?;
-//! assert!(asked.fits(&free));
-//! assert_eq!(free.checked_sub(&asked).map(|left| left.cpu()), Some(2500));
-//! assert_eq!(asked.checked_sub(&free), None);
-//! # Ok::<(), betanet_fog::Refusal>(())
+//! let me = Identity::from_seed(&[7; 32]);
+//! let node = Node {
+//!     cap: Resources::capacity(Amounts { cpu: 4000, memory: 8 << 30, ..Amounts::default() })?,
+//!     key: *me.public().as_bytes(),
+//!     org: "acme".parse()?,
+//!     seq: 1_790_000_000_000,
+//!     kind: Kind::Compute,
+//!     zone: "eu-1".parse()?,
+//!     level: Level::Public,
+//!     model: "".parse()?,
+//!     price: 500_000,
+//!     engine: "wasmtime".parse()?,
+//!     labels: Labels::default(),
+//!     region: "eu".parse()?,
+//! };
+//! let bytes = Signed::sign(node, &me)?.to_bytes();
+//!
+//! let authentic = Received::<Node>::read(&bytes)?.verify()?;
+//! assert_eq!(authentic.signer(), me.public()); // the place to look at the signer's role
+//! let node = authentic.check(1_790_000_000_000)?;
+//! assert_eq!(node.cap.cpu(), 4000);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![no_std]
 

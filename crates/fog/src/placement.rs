@@ -4,7 +4,7 @@ use core::fmt;
 use betanet_wire::NodeId;
 use betanet_wire::cbor::{Reader, Writer};
 
-use crate::item::{item, tuple};
+use crate::item::{item, tuple, word_items};
 use crate::word::words;
 use crate::{Item, List, Map, Refusal, RefusalCode, Shape, Word};
 
@@ -101,6 +101,8 @@ words! {
         NotIn = "not_in",
     }
 }
+
+word_items!(Op);
 
 /// A preference for nodes: its weight counts where the attribute is one of the values.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]

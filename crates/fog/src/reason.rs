@@ -1,4 +1,5 @@
 use crate::Outcome;
+use crate::item::word_items;
 use crate::resources::Resource;
 use crate::word::words;
 
@@ -149,3 +150,5 @@ impl From<Outcome> for Reason {
         }
     }
 }
+
+word_items!(Reason);

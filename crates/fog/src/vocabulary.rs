@@ -1,5 +1,6 @@
 //! The closed sets of words.
 
+use crate::item::word_items;
 use crate::word::words;
 
 words! {
@@ -282,3 +283,5 @@ words! {
         Ask = "ask",
     }
 }
+
+word_items!(Tier Level Kind Strategy NodeState TaskState Outcome Verify Grant Offline Side);

@@ -128,7 +128,18 @@ pub enum L2 {
 /// Encodes the capabilities that this implementation offers.
 #[must_use]
 pub fn offered_caps(pq: bool, extra: Extra) -> Vec<u8> {
-    let mut features = BTreeMap::from([("padding", true), ("pq", pq)]);
+    offered_caps_with(pq, extra, core::iter::empty())
+}
+
+/// Encodes the capabilities of [`offered_caps`], and further features by name.
+#[must_use]
+pub fn offered_caps_with<'a>(
+    pq: bool,
+    extra: Extra,
+    features: impl Iterator<Item = &'a str>,
+) -> Vec<u8> {
+    let mut features: BTreeMap<&str, bool> = features.map(|name| (name, true)).collect();
+    features.extend([("padding", true), ("pq", pq)]);
     if extra.libp2p {
         features.insert("libp2p", true);
     }

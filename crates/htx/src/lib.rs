@@ -27,7 +27,7 @@ mod stream;
 mod streams;
 pub mod ticket;
 
-pub use config::{Config, Extra, L2, Outer, Pq, offered_caps};
+pub use config::{Config, Extra, L2, Outer, Pq, offered_caps, offered_caps_with};
 pub use error::Error;
 pub use handshake::{HandshakeError, Secrets};
 pub use seal::{OpenError, Opener, Sealer};

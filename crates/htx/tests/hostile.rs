@@ -425,24 +425,43 @@ fn a_byte_past_the_credit_ends_it() {
     raw.send_stream(3, window, b"x", false);
     assert_eq!(closed(&raw.events()), FLOW);
 
-    // The connection: two streams that each stay within their own credit. The second one brought 229 376 more.
+    // The connection: 64 streams that each stay within their own credit have all of it, which is 16 MiB.
     let mut raw = Raw::open();
-    for id in [3, 5] {
-        raw.send_stream(id, 0, b"\x01", false);
+    for id in (3..131).step_by(2) {
+        fill(&mut raw, id, window);
     }
-    let fill = |raw: &mut Raw, id: u32, mut at: u64, to: u64| {
-        while at < to {
-            let n = (to - at).min(16_000);
-            raw.send_stream(id, at, &vec![0; usize::try_from(n).unwrap()], false);
-            raw.drain();
-            at += n;
-        }
-    };
-    fill(&mut raw, 3, 1, 262_144);
-    fill(&mut raw, 5, 1, 229_376);
     assert_eq!(closed(&raw.events()), None, "to the last byte");
-    raw.send_stream(5, 229_376, b"x", false);
+    raw.send_stream(131, 0, b"\x01", false);
     assert_eq!(closed(&raw.events()), FLOW);
+}
+
+/// Opens a stream and sends all of its bytes up to an offset.
+fn fill(raw: &mut Raw, id: u32, to: u64) {
+    raw.send_stream(id, 0, b"\x01", false);
+    let mut at = 1;
+    while at < to {
+        let n = (to - at).min(16_000);
+        raw.send_stream(id, at, &vec![0; usize::try_from(n).unwrap()], false);
+        raw.drain();
+        at += n;
+    }
+}
+
+#[test]
+fn streams_that_nobody_reads_leave_credit_for_the_next_one() {
+    for unread in 1..=20 {
+        let mut raw = Raw::open();
+        for n in 1..=unread {
+            fill(&mut raw, 1 + 2 * n, 262_144);
+        }
+        let _ = raw.events();
+        let next = 3 + 2 * unread;
+        raw.send_stream(next, 0, &[&b"\x01"[..], &[0; 15_000]].concat(), false);
+        let events = raw.events();
+        assert_eq!(closed(&events), None, "{unread}");
+        let opened = |e: &Event| matches!(e, Event::Opened { stream, .. } if *stream == next);
+        assert!(events.iter().any(opened), "{unread}: {events:?}");
+    }
 }
 
 #[test]

@@ -13,8 +13,8 @@ pub enum Error {
     #[error(transparent)]
     Node(#[from] betanet_runtime::Error),
     /// The options are invalid.
-    #[error("{0}")]
-    Options(String),
+    #[error("{}", .0.to_string().replace('\n', "; "))]
+    Options(betanet_runtime::Problems),
     /// The session has ended.
     #[error("the session is over")]
     Over,

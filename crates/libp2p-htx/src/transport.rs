@@ -10,7 +10,9 @@ use std::task::{Context, Poll, Waker};
 
 use betanet_htx::Config;
 use betanet_keys::Identity;
-use betanet_runtime::{Gateway, GatewayConfig, Node, PeerSession, Streams, Substream, Trust};
+use betanet_runtime::{
+    Gateway, GatewayConfig, MemoryStorage, Node, PeerSession, Streams, Substream, Trust,
+};
 use futures_util::future::BoxFuture;
 use libp2p_core::Multiaddr;
 use libp2p_core::multiaddr::Protocol;
@@ -192,7 +194,8 @@ impl Transport {
     /// The system provides no randomness.
     pub fn new(identity: Identity, options: Options) -> Result<Self, Error> {
         let hub = Hub::default();
-        let node = Node::new(Some(identity.clone()), Config::default())?
+        let node = Node::new(Some(identity.clone()), Config::default())
+            .map_err(betanet_runtime::Error::from)?
             .with_trust(options.trust.clone())
             .with_stream_handler(Arc::new(Dialled(hub.clone())));
         Ok(Self {
@@ -210,8 +213,6 @@ impl Transport {
         let certificate = self.options.certificate.clone();
         let mut config = GatewayConfig::default();
         config.listener.listen = vec![target.address.clone()];
-        // Nothing is served over BAR: an empty store answers requests.
-        config.folder.serve = Some(self.options.cover.clone());
         config.site.cover = Some(self.options.cover.clone());
         config.node.key = PathBuf::from("libp2p");
         config.tls.hosts = vec![host];
@@ -220,10 +221,9 @@ impl Transport {
         config.limits.opens_per_second = self.options.opens.map(|o| o.1);
         config.tls.certificate = certificate.as_ref().map(|c| c.0.clone());
         config.tls.certificate_key = certificate.map(|c| c.1);
-        // The identity exists only in memory, so a new certificate is made at each start.
+        // A new certificate is made at each start.
         config.tls.keep = false;
-        let problems = |p: betanet_runtime::Problems| p.to_string().replace('\n', "; ");
-        config.check().map_err(|p| Error::Options(problems(p)))?;
+        config.check().map_err(Error::Options)?;
         Ok(config)
     }
 }
@@ -243,7 +243,10 @@ impl libp2p_core::Transport for Transport {
         let config = self.config(&target).map_err(TransportError::Other)?;
         let identity = self.identity.clone();
         let taker: Arc<dyn Streams> = Arc::new(Accepted(self.hub.clone()));
-        let gateway = Gateway::builder(identity, &config).streams(taker);
+        // The identity exists only in memory, and so does its state.
+        let gateway = Gateway::builder(identity, &config)
+            .streams(taker)
+            .with_storage(Arc::new(MemoryStorage::default()));
         let starting: Starting = Box::pin(gateway.start());
         let listener = Listener {
             asked: target,
@@ -273,7 +276,8 @@ impl libp2p_core::Transport for Transport {
         let (id, peer) = target.peer().map_err(|e| TransportError::Other(e.into()))?;
         let (node, hub) = (Arc::clone(&self.node), self.hub.clone());
         Ok(Box::pin(async move {
-            let handle = node.connect(&peer).await?;
+            let handle = node.connect(&peer).await;
+            let handle = handle.map_err(betanet_runtime::Error::from)?;
             let session = handle.peer_session();
             let inbound = hub.register(&session);
             Ok((id, Muxer::new(session, Some(handle), inbound)))

@@ -240,6 +240,8 @@ pub enum Event {
     Found(Record),
     /// A lookup failed: no asked peer knows the node, or it was not reached.
     NotFound(NodeId),
+    /// This node's key signed a record that this node did not issue, and peers prefer it: another node has the key.
+    Elsewhere(Record),
     /// The state that survives a restart has changed.
     Save(Saved),
 }
@@ -346,6 +348,8 @@ pub struct Mesh {
     hot: BTreeMap<Prefix, Time>,
     anchors: Vec<Bytes>,
     saved: Saved,
+    /// `seq` of the last record of this node's key that another node issued.
+    elsewhere: Option<u64>,
     next_id: u64,
     next_test: Time,
     next_link: Time,
@@ -391,6 +395,7 @@ impl Mesh {
             hot: BTreeMap::new(),
             anchors: setup.saved.anchors.clone(),
             saved: setup.saved,
+            elsewhere: None,
             next_id: 1,
             next_test: now.mono,
             next_link: now.mono,
@@ -651,8 +656,13 @@ impl Mesh {
         let Ok(peek) = crate::peek(raw) else {
             return false;
         };
-        if peek.exp <= now.unix_ms || peek.node == self.own || self.table.is_banned(peek.node) {
+        if peek.exp <= now.unix_ms || self.table.is_banned(peek.node) {
             return false;
+        }
+        if peek.node == self.own {
+            let differs = |r: &Record| r.envelope().as_ref() != raw && peek.seq >= r.seq();
+            return self.table.own().is_some_and(differs)
+                && self.elsewhere.is_none_or(|seq| peek.seq > seq);
         }
         match self.table.get(peek.node) {
             Some(entry) => {
@@ -686,6 +696,10 @@ impl Mesh {
     fn take(&mut self, now: Now, record: Record, teller: Teller) {
         let node = record.node();
         self.stats.records_in += 1;
+        if node == self.own {
+            self.elsewhere = Some(record.seq());
+            return self.tell(now, Event::Elsewhere(record));
+        }
         match self.table.offer(now, record.clone(), teller) {
             Offer::New => {}
             Offer::Newer(false) => self.tell(now, Event::Changed(record)),
@@ -782,7 +796,7 @@ impl Machine for Mesh {
 
     fn fingerprint(&self) -> u64 {
         fingerprint!(self, Mesh {
-            draft, rng, table, seeds, dials, links, exchanges, away, lookups, askers, serves, hot, anchors, saved,
+            draft, rng, table, seeds, dials, links, exchanges, away, lookups, askers, serves, hot, anchors, saved, elsewhere,
             next_id, next_test, next_link, next_sweep, renew_at, cursor, wake, out, events,
         } without {
             identity: "a secret, set once",

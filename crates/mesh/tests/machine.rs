@@ -338,6 +338,29 @@ fn who_says_two_things_is_excluded_until_it_says_a_later_one() {
 }
 
 #[test]
+fn a_record_of_its_own_key_from_elsewhere_is_told_once() {
+    let mut b = Bench::new(|_| {});
+    let own = |ip, seq| draft(ip, &[Role::Core]).sign(&identity(1), seq, 3_600_000);
+    let away = own(ip(8, 9, 9, 9), UNIX_MS + 5);
+    let told = |b: &Bench| {
+        let seen = |e: &&Event| matches!(e, Event::Elsewhere(_));
+        b.events.iter().filter(seen).count()
+    };
+    // What this node signed itself, or an earlier run of it, is nothing to tell.
+    let mine = b.mesh.get().table().own().unwrap().clone();
+    b.told_by(2, ip(9, 0, 0, 1), &[mine, own(ip(8, 9, 9, 9), UNIX_MS - 5)]);
+    assert_eq!(told(&b), 0);
+    for teller in 2..4 {
+        b.told_by(teller, ip(9, 0, 0, 1), std::slice::from_ref(&away));
+    }
+    let last = Event::Elsewhere(away);
+    assert_eq!((told(&b), b.events.contains(&last)), (1, true));
+    assert_eq!(b.known(), 0, "it is no peer");
+    b.told_by(4, ip(9, 0, 0, 1), &[own(ip(8, 9, 9, 8), UNIX_MS + 9)]);
+    assert_eq!(told(&b), 2, "a later one is told");
+}
+
+#[test]
 fn one_24_holds_two_places() {
     let mut b = Bench::new(|_| {});
     let crowd: Vec<Record> = (0..10)

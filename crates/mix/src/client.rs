@@ -724,7 +724,7 @@ impl Machine for Client {
                 if x.request.sent() == 0 {
                     x.heard = now.mono;
                 }
-                x.send(&data, fin);
+                x.send(now.mono, &data, fin);
             }
             Command::Topology(topology) => {
                 self.guard = checked(&self.setup, &topology)?;

@@ -5,8 +5,8 @@
 //! header; a changed payload becomes noise at the last hop. A repeated packet is refused for as long as its key lives. A path is
 //! never shorter than requested.
 //!
-//! [`Client`] and [`RecipientMachine`] are the two ends of exchanges. A relay consists of [`KeyRing`], [`unwrap_batch`],
-//! [`Replays`] and [`Waiting`]. [`Directory`] lists the relays.
+//! [`Client`] and [`RecipientMachine`] are the two ends of exchanges. A relay consists of [`KeyRing`], [`process`], [`Memory`],
+//! [`Waiting`] and [`Links`]. [`Directory`] lists the relays.
 //!
 //! **Below:** `x25519-batch`, `keys`, `wire`. **Above:** `stack` (BAR over it), `runtime` (threads, sockets), `sim`. **Source:**
 //! profile chapter 5 (`spec-vectors/PROFILE.md`); Danezis and Goldberg, "Sphinx: A Compact and Provably Secure Mix Format", 2009;
@@ -85,7 +85,7 @@ pub use links::Links;
 pub use lottery::{Net, NetError, NoRoute, Ticket, draw, lottery_seed};
 pub use memory::Memory;
 pub use packet::{Command, DELAY_MAX_MS, DELAY_RANGE_MS, Delay, PACKET, PAYLOAD, Packet, SLOTS};
-pub use plane::{Cut, Fate};
+pub use plane::{Arrived, Cut, Fate, process};
 pub use recipient::{
     Command as RecipientCommand, Delivered, Event as RecipientEvent, Message, RecipientConfig,
     RecipientError, RecipientMachine, Reply, Stats as RecipientStats,

@@ -8,6 +8,7 @@
 
 mod failed;
 mod link;
+mod send;
 mod talk;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ use core::time::Duration;
 use betanet_machine::{Fingerprint, Machine, Now, Queue, Time, Wake};
 use betanet_wire::{ChargeTo, NodeId};
 
-use crate::share::{Shares, Spent};
+use crate::share::Shares;
 use crate::waiting::Departure;
 use failed::Failed;
 use link::{Link, State};
@@ -59,6 +60,8 @@ pub struct Links {
     /// When each link wants to be looked at.
     timers: BTreeSet<(Time, NodeId)>,
     next_id: u64,
+    /// Memory that [`Links::send_all`] reuses. It is empty between calls.
+    touched: Vec<NodeId>,
     transmits: Queue<LinkTransmit>,
     events: Queue<LinkEvent>,
 }
@@ -76,6 +79,7 @@ impl Links {
             failed: Failed::default(),
             timers: BTreeSet::new(),
             next_id: 0,
+            touched: Vec::new(),
             transmits: Queue::new(LINKS_MAX),
             events: Queue::new(LINKS_MAX),
         }
@@ -97,58 +101,6 @@ impl Links {
     #[must_use]
     pub const fn waiting(&self) -> usize {
         self.waiting
-    }
-
-    /// Gives a packet to the link with its next node. Where none stands, it is made, and `payer` says who pays for it.
-    ///
-    /// # Errors
-    ///
-    /// Why the packet is not taken, and the packet.
-    pub fn send(
-        &mut self,
-        now: Now,
-        departure: Departure,
-        payer: impl FnOnce() -> ChargeTo,
-    ) -> Result<(), NotTaken> {
-        let (next, via) = (departure.next, departure.via);
-        let may = self.may_wait(&departure);
-        let may = may.and_then(|()| match self.links.contains_key(&next) {
-            true => Ok(()),
-            false => self.make(now.mono, next, payer()),
-        });
-        if let Err(cause) = may {
-            return Err((cause, departure));
-        }
-        let Some(link) = self.links.get_mut(&next) else {
-            return Err((Cause::LinkFull, departure));
-        };
-        link.queue.push_back(departure);
-        link.used = now.mono;
-        self.shares.add(via);
-        self.waiting += 1;
-        match link.state {
-            State::Bare => self.begin(now, next),
-            State::Ready => self.flow(now, next),
-            // It is the link's first that is looked at in time.
-            State::Opening { .. } | State::Resting { .. } if link.queue.len() == 1 => {
-                self.time(next);
-            }
-            State::Opening { .. } | State::Resting { .. } | State::Writing(_) => {}
-        }
-        Ok(())
-    }
-
-    fn may_wait(&self, departure: &Departure) -> Result<(), Cause> {
-        let link = self.links.get(&departure.next);
-        if self.waiting >= self.most || link.is_some_and(|l| l.len() >= QUEUE) {
-            return Err(Cause::LinkFull);
-        }
-        let part = self.most / SESSION_ONE_IN;
-        let spent = self.shares.check(departure.via, part);
-        spent.map_err(|spent| match spent {
-            Spent::Session => Cause::Session,
-            Spent::Charge => Cause::Address,
-        })
     }
 
     /// Makes a link, where there may be one more.

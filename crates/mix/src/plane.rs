@@ -2,13 +2,16 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::borrow::{Borrow, BorrowMut};
 use core::time::Duration;
 
 use betanet_machine::Time;
-use betanet_wire::NodeId;
+use betanet_wire::{ChargeTo, NodeId};
 
 use crate::packet::{Command, PACKET, Packet};
-use crate::unwrap::{Outcome, Refusal};
+use crate::replay::Taken;
+use crate::share::Via;
+use crate::unwrap::{EpochKeys, KeyId, Outcome, Refusal, unwrap_batch};
 use crate::waiting::Pool;
 
 /// Packets that a worker takes together: as many as are multiplied at once. More would only wait for each other.
@@ -75,6 +78,63 @@ impl Fate {
     }
 }
 
+/// A packet that arrived and is not unwrapped yet. `T` is data of the driver.
+#[derive(Debug)]
+pub struct Arrived<T> {
+    /// The session that brought the packet, and the charged party.
+    pub via: Via,
+    /// The session's peer.
+    pub peer: NodeId,
+    /// Time of its arrival.
+    pub at: Time,
+    /// The packet.
+    pub packet: Box<Packet>,
+    /// Data of the driver.
+    pub data: T,
+}
+
+impl<T> Borrow<Packet> for Arrived<T> {
+    fn borrow(&self) -> &Packet {
+        &self.packet
+    }
+}
+
+impl<T> BorrowMut<Packet> for Arrived<T> {
+    fn borrow_mut(&mut self) -> &mut Packet {
+        &mut self.packet
+    }
+}
+
+/// Unwraps packets in place and decides the fate of each, at a node that sends packets on or not. Writes the fates in the
+/// packets' order, as many as both slices hold. `take` notes a tag in the replay memory of a key, on the account of a peer and
+/// its charged party. Returns how many packets found that memory full. Nothing is allocated.
+pub fn process<T>(
+    keys: &EpochKeys,
+    packets: &mut [Arrived<T>],
+    forwards: bool,
+    mut take: impl FnMut(KeyId, (NodeId, ChargeTo), &[u8; 16]) -> Taken,
+    fates: &mut [Fate],
+) -> u64 {
+    let mut full = 0;
+    for (packets, fates) in packets.chunks_mut(BATCH).zip(fates.chunks_mut(BATCH)) {
+        let mut payers = [(NodeId([0; 20]), ChargeTo::Unknown); BATCH];
+        for (payer, packet) in payers.iter_mut().zip(packets.iter()) {
+            *payer = (packet.peer, packet.via.charge);
+        }
+        let mut outcomes: [Outcome; BATCH] = [Err(Refusal::Epoch); BATCH];
+        let seen = |at: usize, key, tag: &[u8; 16]| {
+            let taken = take(key, payers[at], tag);
+            full += u64::from(taken == Taken::Full);
+            taken != Taken::New
+        };
+        unwrap_batch(keys, packets, seen, &mut outcomes);
+        for ((fate, packet), outcome) in fates.iter_mut().zip(packets).zip(outcomes) {
+            *fate = Fate::of(outcome, packet.at, forwards);
+        }
+    }
+    full
+}
+
 /// Cuts the bytes of one stream into packets.
 #[derive(Debug)]
 pub struct Cut {
@@ -130,6 +190,64 @@ mod tests {
             let joined: Vec<u8> = packets.iter().flat_map(|p| p.0).collect();
             assert_eq!(joined, bytes[..5 * PACKET]);
             assert_eq!(cut.partial, bytes[5 * PACKET..]);
+        }
+    }
+
+    #[test]
+    fn each_packet_is_noted_on_its_own_account_and_a_full_memory_refuses_it() {
+        let private = [4; 32];
+        let mut keys = EpochKeys::new();
+        assert!(keys.add(7, private, [0; 64]));
+        let key = crate::RelayKey::check(crate::public_key(&private)).unwrap();
+        let packet = |n: u8| {
+            let command = Command::Deliver { id: [n; 16] };
+            let hops = &[crate::Hop { key, command }];
+            let (x, pad) = ([n; 32], [n; 320]);
+            let way = crate::Way {
+                epoch: 7,
+                hops,
+                x,
+                pad,
+            };
+            crate::build(way, &[n; crate::PAYLOAD]).unwrap()
+        };
+        let charge = |n: u8| ChargeTo::V4([192, 0, 2, n]);
+        // More than one batch, each packet from a peer of its own, and the last one is a copy of the first.
+        let arrived = |n: u8| Arrived {
+            via: Via {
+                session: n.into(),
+                charge: charge(n),
+            },
+            peer: NodeId([n; 20]),
+            at: Time::ZERO,
+            packet: Box::new(packet(if n == 12 { 1 } else { n })),
+            data: n,
+        };
+        let mut packets: Vec<_> = (1..=12).map(arrived).collect();
+        let (mut noted, mut tags) = (Vec::new(), Vec::new());
+        let take = |id: KeyId, account, tag: &[u8; 16]| {
+            assert_eq!((id.epoch, id.generation), (7, 0));
+            noted.push(account);
+            if noted.len() == 3 {
+                return Taken::Full;
+            }
+            if tags.contains(tag) {
+                return Taken::Again;
+            }
+            tags.push(*tag);
+            Taken::New
+        };
+        let mut fates = [Fate::Cover; 12];
+        let full = process(&keys, &mut packets, true, take, &mut fates);
+        assert_eq!(full, 1);
+        let each: Vec<_> = (1..=12).map(|n| (NodeId([n; 20]), charge(n))).collect();
+        assert_eq!(noted, each);
+        for (i, fate) in fates.iter().enumerate() {
+            let wanted = match i {
+                2 | 11 => Fate::Refused(Refusal::Replay),
+                _ => Fate::Deliver,
+            };
+            assert_eq!(*fate, wanted, "{i}");
         }
     }
 

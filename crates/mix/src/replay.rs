@@ -32,12 +32,18 @@ pub enum Taken {
 
 /// The tags of one epoch key, as 64-bit fingerprints under a secret key. No tag is forgotten before the key is destroyed.
 ///
-/// The memory is allocated once: eight bytes for each place, of which seven in eight are used.
+/// The memory is allocated once: eight bytes for each place, of which seven in eight are used, and one bit for each 512 places.
 pub struct Replays {
     cipher: Aes128,
     places: Vec<u64>,
+    /// One bit for each block of places: whether it holds a tag. A block without tags is never read. A system maps memory at its
+    /// first use, and to write a page that was read before costs an interrupt of all processors.
+    used: Vec<u64>,
     len: usize,
 }
+
+/// Places of a block: as many as fit in a page of memory.
+const BLOCK: usize = 512;
 
 impl core::fmt::Debug for Replays {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -49,9 +55,11 @@ impl Replays {
     /// Creates a memory for this many packets, which is a relay's rate times a key's lifetime, under a fresh random key.
     #[must_use]
     pub fn with_capacity(packets: usize, key: &[u8; 16]) -> Self {
+        let places = Self::places(packets);
         Self {
             cipher: Aes128::new(key.into()),
-            places: alloc::vec![0; Self::places(packets)],
+            places: alloc::vec![0; places],
+            used: alloc::vec![0; places.div_ceil(BLOCK).div_ceil(64)],
             len: 0,
         }
     }
@@ -60,7 +68,7 @@ impl Replays {
         packets.div_ceil(7).saturating_mul(8)
     }
 
-    /// Memory for this many packets, in bytes.
+    /// Memory for this many packets' places, in bytes.
     #[must_use]
     pub const fn bytes(packets: usize) -> usize {
         Self::places(packets).saturating_mul(8)
@@ -101,7 +109,7 @@ impl Replays {
         // Zero marks a free place.
         let print = u64::from_le_bytes(words[0]).max(1);
         let mut at = self.home(u64::from_le_bytes(words[1]));
-        loop {
+        while self.is_used(at) {
             match self.places[at] {
                 0 => break,
                 there if there == print => return Taken::Again,
@@ -114,10 +122,16 @@ impl Replays {
             return Taken::Full;
         }
         self.places[at] = print;
+        self.used[at / BLOCK / 64] |= 1 << (at / BLOCK % 64);
         self.len += 1;
         *noted.of_session += 1;
         *noted.of_charge += 1;
         Taken::New
+    }
+
+    /// Whether the block of a place holds a tag.
+    fn is_used(&self, at: usize) -> bool {
+        self.used[at / BLOCK / 64] >> (at / BLOCK % 64) & 1 == 1
     }
 
     /// First place of a fingerprint.

@@ -7,7 +7,7 @@ use std::error::Error;
 
 use betanet_runtime::{
     Answer, BodyError, Call, Gateway, GatewayConfig, Headers, Method, Node, Reply, Request,
-    SessionHandle, new_identity,
+    SessionHandle, load_or_new_identity,
 };
 use bytes::Bytes;
 
@@ -53,13 +53,8 @@ async fn upload(
 
 async fn run() -> Result<(u16, String), Box<dyn Error>> {
     let home = tempfile::tempdir()?;
-    let public = home.path().join("public");
-    std::fs::create_dir(&public)?;
-    let mut config = GatewayConfig::default();
-    config.folder.serve = Some(public);
-    config.node.key = home.path().join("key.pem");
-    config.check()?;
-    let identity = new_identity(&config.node.key)?;
+    let config = GatewayConfig::in_state(home.path().join("node"));
+    let identity = load_or_new_identity(&config.node.key)?;
     let gateway = Gateway::builder(identity, &config)
         .service("/inbox/", read)
         .start()

@@ -6,7 +6,6 @@
 mod exposed;
 mod given;
 mod knob;
-mod legacy;
 #[allow(
     rustdoc::broken_intra_doc_links,
     reason = "help texts: [::] is an address there"
@@ -20,9 +19,9 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+pub use betanet_legacy::{Compat11, Server11};
 pub use given::{Given, Origins, ReadSettings, SettingsError};
 pub use knob::{Form, Kind, Knob};
-pub use legacy::{Compat11, Server11};
 pub use sections::folder::FolderSettings;
 pub use sections::legacy::LegacySettings;
 pub use sections::limits::LimitSettings;
@@ -106,7 +105,7 @@ pub enum CoverSite {
 /// Combines sections into a configuration.
 macro_rules! config {
     ($($(#[doc = $doc:literal])* $part:ident: $section:ty,)*) => {
-        /// The settings of a gateway. [`Default`] lacks only a key and a folder to serve.
+        /// The settings of a gateway. [`Default`] lacks only a key: [`GatewayConfig::in_state`] has one.
         #[derive(Clone, Debug, Default)]
         #[non_exhaustive]
         pub struct GatewayConfig {
@@ -168,6 +167,14 @@ config! {
 }
 
 impl GatewayConfig {
+    /// Returns the default configuration of a node that keeps its key and its state in `folder`, which need not exist.
+    #[must_use]
+    pub fn in_state(folder: impl Into<PathBuf>) -> Self {
+        let mut config = Self::default();
+        config.node.keep_in(folder.into());
+        config
+    }
+
     /// Returns the folder of the node's state: the configured one, or one beside the key.
     #[must_use]
     pub fn state(&self) -> PathBuf {

@@ -1,36 +1,41 @@
-mod causes;
-mod kind;
+//! Errors of a node. Those of the crates below are wrapped, and each failure has one place whichever crate met it.
 
 use std::path::PathBuf;
 
-use betanet_htx::By;
-use betanet_wire::Code;
-
-pub use causes::{FrontProblem, SeedFailure};
-pub use kind::ErrorKind;
+use betanet_dial::{Error as DialError, FileError, NetworkError};
+use betanet_legacy::Error as LegacyError;
+use betanet_mixnet::Error as MixnetError;
+use betanet_relay::Error as RelayError;
+use betanet_session::{Error as SessionError, ErrorKind, ExchangeError};
 
 /// Error of an operation of a node. [`Error::kind`] tells who can resolve it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The outer connection failed at the last address that was tried.
-    #[error("{address}: {source}")]
-    Outer {
-        /// The address.
-        address: String,
-        /// The carrier's error.
-        source: betanet_carrier::Error,
-    },
-    /// The session ended before it was open, or before the answer was complete.
-    #[error("the session ended: {code} ({reason})")]
-    Session {
-        /// Code of the CLOSE.
-        code: Code,
-        /// Reason text of the CLOSE.
-        reason: String,
-        /// The side that ended the session.
-        by: By,
-    },
+    /// A session failed, or an exchange on it.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A peer cannot be dialled.
+    #[error(transparent)]
+    Dial(DialError),
+    /// The mesh does not know a peer, or has no path to it.
+    #[error(transparent)]
+    Relay(RelayError),
+    /// The mix cannot be used.
+    #[error(transparent)]
+    Mixnet(MixnetError),
+    /// A leg of version 1.1 failed.
+    #[error(transparent)]
+    Legacy(LegacyError),
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The node's state cannot be read or written.
+    #[error(transparent)]
+    State(#[from] betanet_store::Error),
+    /// The network's file is invalid.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// A secret is in a folder that is served to others.
     #[error(
         "{key} = {:?} lies in the folder of {by}, {:?}, where others could fetch it: move it, or serve another folder",
@@ -47,83 +52,6 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
-    /// The peer has no address that can be dialled.
-    #[error("the peer has no address")]
-    NoAddress,
-    /// Only QUIC may be dialled, and the peer has no QUIC address.
-    #[error("the peer has no QUIC address: none of its addresses begins with quic:")]
-    NoQuic,
-    /// A front origin's record is invalid.
-    #[error("{}:{line}: {why}", path.display())]
-    Front {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The reason.
-        why: FrontProblem,
-    },
-    /// The profile EXTENDED does not allow this template.
-    #[error("L2_ORIGIN_MISMATCH: the template {template} {why}, and the profile is EXTENDED")]
-    OriginMismatch {
-        /// TemplateID in hex; zeros for none.
-        template: String,
-        /// Status of the template.
-        why: &'static str,
-    },
-    /// The nodes do not form a valid path.
-    #[error("no path can be built: {0}")]
-    Path(#[from] betanet_path::BuildError),
-    /// A client of 1.1 asked for a path that is refused.
-    #[error("a client of 1.1 asks for a path that is not taken: {node} {why}")]
-    Path11 {
-        /// The node that causes the refusal.
-        node: betanet_keys::Name,
-        /// The reason.
-        why: &'static str,
-    },
-    /// A hop of the path ended it, with a signed error.
-    #[error("{by} says that the path ended: {why}")]
-    PathEnded {
-        /// The hop.
-        by: betanet_keys::Name,
-        /// The reason that the hop gave.
-        why: betanet_path::Failure,
-    },
-    /// The peer is not dialled yet, after repeated failures.
-    #[error("the peer failed repeatedly and is not dialled again for {0} s")]
-    Resting(u64),
-    /// The request is invalid and cannot be sent.
-    #[error("the request cannot be sent")]
-    Request(#[from] betanet_stack::Error),
-    /// The request cannot be sent through the mix.
-    #[error("the request cannot be sent: {0}")]
-    Asked(betanet_stack::MixError),
-    /// The peer answered before the request's body was completely sent.
-    #[error("the peer answered before the body's end")]
-    Answered,
-    /// An exchange ended before its answer was complete.
-    #[error(transparent)]
-    Exchange(#[from] crate::ExchangeError),
-    /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// A key file holds no key, or other users may read it.
-    #[error("{}: {why}", path.display())]
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// The fault.
-        why: &'static str,
-    },
-    /// The node's state cannot be read or written.
-    #[error(transparent)]
-    State(#[from] betanet_store::Error),
     /// A listener cannot be opened.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -147,89 +75,157 @@ pub enum Error {
     /// The certificate cannot be used.
     #[error("the certificate: {0}")]
     Certificate(#[source] betanet_carrier::Error),
-    /// The system has no randomness.
-    #[error("the system gives no randomness")]
-    Entropy,
-    /// The fingerprint for dialling cannot be set up.
-    #[error("TLS with a browser's shape cannot be set up")]
-    Fingerprint(#[source] betanet_carrier::Error),
-    /// The network's file is invalid.
-    #[error(transparent)]
-    Network(#[from] crate::NetworkError),
-    /// The network offers no path: too few relays are known and reached.
-    #[error(
-        "no path to {to} over {relays} relays: only {known} relays are known and reached so far"
-    )]
-    NoRelays {
-        /// Destination of the path.
-        to: betanet_keys::Name,
-        /// Number of requested relays.
-        relays: usize,
-        /// Number of relays that are known and reached.
-        known: usize,
-    },
-    /// No reachable node of the network knows the peer.
-    #[error("{0} is not known in the network, or not reached")]
-    Unknown(betanet_keys::Name),
-    /// The network has no mix.
-    #[error("the network {network} has no mix: its file has no [mix] part")]
-    NoMix {
-        /// Name of the network.
-        network: String,
-    },
-    /// No directory of relays is available.
-    #[error("no seed that was reached has a directory of relays for epoch {epoch}: {why}")]
-    NoDirectory {
-        /// Epoch of the directory.
-        epoch: u32,
-        /// The failure of the last seed that was asked.
-        why: SeedFailure,
-    },
-    /// The directory is not used.
-    #[error("the directory of relays is not used: {0}")]
-    Directory(#[from] crate::DirectoryProblem),
-    /// The relays are not sufficient.
-    #[error("no path through the mix: {0}")]
-    Mix(#[from] betanet_mix::ClientError),
-    /// The guard cannot be reached. No other guard is drawn for that reason: an attacker who blocks guards could otherwise choose
-    /// one.
-    #[error("the guard {guard} is not reached: {why}")]
-    Guard {
-        /// The guard relay.
-        guard: betanet_keys::Name,
-        /// The error of connecting to it.
-        why: Box<Error>,
-    },
-    /// The node takes no requests over the mix in this epoch.
-    #[error("{0} takes no requests over the mix: its record has no Sphinx key for this epoch")]
-    NotMixing(betanet_keys::Name),
-    /// The mix's replay memory would exceed its limit.
-    #[error(
-        "{rate} packets a second need {needed} MiB of replay memory, where {allowed} are allowed"
-    )]
-    ReplayMemory {
-        /// Packets per second.
-        rate: u32,
-        /// Required memory in mebibytes.
-        needed: usize,
-        /// Allowed memory in mebibytes.
-        allowed: usize,
-    },
-    /// The address book is invalid.
-    #[error("{}: line does not read: {why}", path.display())]
-    Book {
-        /// The file.
-        path: PathBuf,
-        /// The fault.
-        why: String,
-    },
+}
+
+impl From<ExchangeError> for Error {
+    fn from(error: ExchangeError) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+impl From<DialError> for Error {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::Session(error) => Self::Session(error),
+            DialError::File(error) => Self::File(error),
+            DialError::State(error) => Self::State(error),
+            error => Self::Dial(error),
+        }
+    }
+}
+
+impl From<RelayError> for Error {
+    fn from(error: RelayError) -> Self {
+        match error {
+            RelayError::Session(error) => Self::Session(error),
+            RelayError::State(error) => Self::State(error),
+            error => Self::Relay(error),
+        }
+    }
+}
+
+impl From<MixnetError> for Error {
+    fn from(error: MixnetError) -> Self {
+        match error {
+            MixnetError::Session(error) => Self::Session(error),
+            MixnetError::Dial(error) => error.into(),
+            MixnetError::Relay(error) => error.into(),
+            MixnetError::File(error) => Self::File(error),
+            MixnetError::State(error) => Self::State(error),
+            error => Self::Mixnet(error),
+        }
+    }
+}
+
+impl From<LegacyError> for Error {
+    fn from(error: LegacyError) -> Self {
+        match error {
+            LegacyError::Session(error) => Self::Session(error),
+            LegacyError::Dial(error) => error.into(),
+            LegacyError::File(error) => Self::File(error),
+            LegacyError::State(error) => Self::State(error),
+            error => Self::Legacy(error),
+        }
+    }
 }
 
 impl Error {
-    /// Returns whether the carrier failed, so that another carrier may succeed.
-    pub(crate) const fn is_of_the_way(&self) -> bool {
-        use betanet_carrier::Error as E;
-        matches!(self, Self::Outer { source, .. }
-            if !matches!(source, E::NotATunnel { .. } | E::Pin | E::Certificate(_)))
+    /// Returns the party that can resolve the error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Session(error) => error.kind(),
+            Self::Dial(error) => error.kind(),
+            Self::Relay(error) => error.kind(),
+            Self::Mixnet(error) => error.kind(),
+            Self::Legacy(error) => error.kind(),
+            Self::File(_)
+            | Self::State(_)
+            | Self::Network(_)
+            | Self::Exposed { .. }
+            | Self::Listen { .. }
+            | Self::Descriptors { .. }
+            | Self::Certificate(_) => ErrorKind::Local,
+        }
+    }
+
+    /// Returns whether this side's files or settings are at fault, rather than the peer or the network.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.kind() == ErrorKind::Local
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_carrier::Error as CarrierError;
+    use betanet_htx::By;
+    use betanet_keys::Name;
+    use betanet_mix::ClientError;
+    use betanet_wire::{Code, NodeId};
+
+    use super::*;
+
+    fn outer(source: CarrierError) -> DialError {
+        let address = "node.example:443".into();
+        DialError::Outer { address, source }
+    }
+
+    #[test]
+    fn whoever_can_do_something_is_named() {
+        let session = |by| SessionError::Session {
+            code: Code::OK,
+            reason: String::new(),
+            by,
+        };
+        let guard = |why| MixnetError::Guard {
+            guard: Name::from(NodeId([1; 20])),
+            why: Box::new(why),
+        };
+        let full = betanet_stack::Error::Session(betanet_htx::Error::Full);
+        let cases: [(Error, ErrorKind); 11] = [
+            (outer(CarrierError::Late).into(), ErrorKind::Network),
+            (outer(CarrierError::Pin).into(), ErrorKind::Peer),
+            (session(By::Cut).into(), ErrorKind::Network),
+            (session(By::Peer).into(), ErrorKind::Peer),
+            (guard(session(By::Cut).into()).into(), ErrorKind::Network),
+            (guard(SessionError::Entropy.into()).into(), ErrorKind::Local),
+            (
+                MixnetError::Mix(ClientError::Hops(8)).into(),
+                ErrorKind::Request,
+            ),
+            (
+                MixnetError::Mix(ClientError::NoGuard).into(),
+                ErrorKind::Network,
+            ),
+            (DialError::NoQuic.into(), ErrorKind::Request),
+            (SessionError::Entropy.into(), ErrorKind::Local),
+            (SessionError::Request(full).into(), ErrorKind::Network),
+        ];
+        for (error, kind) in cases {
+            assert_eq!(error.kind(), kind, "{error:?}");
+            assert_eq!(error.is_local(), kind == ErrorKind::Local, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_has_one_place_whichever_crate_met_it() {
+        let met = [
+            Error::from(DialError::NoAddress),
+            MixnetError::from(DialError::NoAddress).into(),
+            LegacyError::from(DialError::NoAddress).into(),
+        ];
+        for error in met {
+            assert!(
+                matches!(error, Error::Dial(DialError::NoAddress)),
+                "{error:?}"
+            );
+        }
+        let nested = RelayError::Session(SessionError::Entropy);
+        let error = Error::from(MixnetError::from(nested));
+        assert!(
+            matches!(error, Error::Session(SessionError::Entropy)),
+            "{error:?}"
+        );
     }
 }

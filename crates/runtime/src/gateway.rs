@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use betanet_carrier::{QuicListener, Site};
 use betanet_keys::{Identity, Name, Peer, PublicKey};
+use betanet_legacy::Translator;
+use betanet_mixnet::MixPlane;
+use betanet_relay::Relay;
 use betanet_store::{State, Storage};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::AdmissionControl;
-use crate::forward::Relay;
 use crate::health::{Fault, Vitals};
 use crate::metrics::Refusal;
-use crate::mix::MixPlane;
 use crate::standing::Sessions;
-use crate::translate::Translator;
 use crate::{Clock, Error, GatewayConfig, Metrics, View};
 pub use builder::GatewayBuilder;
 
@@ -127,6 +127,10 @@ impl Gateway {
     /// Returns all current faults of the node; empty if it works.
     pub async fn faults(&self) -> Vec<Fault> {
         let mut faults = self.vitals.look(self.clock.now().unix_ms).await;
+        let mesh = self.relay.mesh();
+        if let Some(why) = mesh.and_then(|m| m.elsewhere(self.clock.now().unix_ms)) {
+            faults.push(Fault { what: "key", why });
+        }
         let panics = crate::panics();
         if panics > 0 {
             faults.push(Fault {

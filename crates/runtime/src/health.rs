@@ -29,7 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Fault {
-    /// The faulty component: `stopping`, `listener`, `role`, `certificate`, `folder`, `origin`, `executor` or `panic`.
+    /// The faulty component: `stopping`, `listener`, `role`, `certificate`, `folder`, `origin`, `key`, `executor` or
+    /// `panic`.
     pub what: &'static str,
     /// Description of the fault.
     pub why: String,

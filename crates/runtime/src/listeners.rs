@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use betanet_carrier::{QuicListener, Site, serve};
+use betanet_legacy::Shares;
 use betanet_wire::ChargeTo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -16,7 +17,6 @@ use crate::connection_limiter::{ConnectionLimiter, Turned};
 use crate::health::Pulse;
 use crate::metrics::Refusal;
 use crate::reach::Socket;
-use crate::shares::Shares;
 use crate::{Clock, Error};
 
 /// Maximum number of QUIC handshakes in progress with clients that have not proved their address. Further clients get a Retry,

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use betanet_carrier::make_site;
+use betanet_dial::FileError;
 use betanet_machine::Seed;
 use betanet_store::{Kind, Storage, load_or_move};
 use betanet_wire::text::{hex, unhex};
 
-use crate::files::file_error;
 use crate::{Error, seed};
 
 /// Returns a path beside the key.
@@ -64,8 +64,8 @@ pub(crate) fn made_site(
     };
     let (seed, made) = read(&kept).ok_or_else(|| state.unreadable(SITE.1))?;
     let made = SystemTime::UNIX_EPOCH + Duration::from_secs(made);
-    fs::create_dir_all(&folder).map_err(file_error(&folder))?;
-    make_site(&folder, &seed, made).map_err(file_error(&folder))?;
+    fs::create_dir_all(&folder).map_err(FileError::io(&folder))?;
+    make_site(&folder, &seed, made).map_err(FileError::io(&folder))?;
     Ok(folder)
 }
 

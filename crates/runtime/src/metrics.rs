@@ -1,3 +1,4 @@
+mod histogram;
 mod mix;
 mod refused;
 
@@ -5,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_htx::Stats;
+use betanet_legacy::CountLegs;
+use betanet_relay::{CountPaths, PathOutcome};
 use betanet_session::Count;
 use betanet_wire::Code;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -61,10 +64,10 @@ pub struct Metrics {
     pub(crate) half_open_refused: Counter,
     panics: Counter,
     pub(crate) shaped: Counter,
-    pub(crate) legs: Gauge,
-    pub(crate) legs_opened: Counter,
+    legs: Gauge,
+    legs_opened: Counter,
     paths: Family<ByOutcome, Counter>,
-    pub(crate) streams_forwarded: Counter,
+    streams_forwarded: Counter,
     pub(crate) mix: Arc<MixMetrics>,
     pub(crate) refusals: Arc<Refusals>,
     refused: Family<ByRefusal, Counter>,
@@ -228,11 +231,6 @@ impl Metrics {
         }
     }
 
-    /// Counts a path header that ended here, was sent on, or was refused.
-    pub(crate) fn path(&self, outcome: &'static str) {
-        self.paths.get_or_create(&ByOutcome { outcome }).inc();
-    }
-
     /// Updates the metrics from the web site's counters.
     pub(crate) fn site(&self, stats: &betanet_carrier::Stats) {
         use std::sync::atomic::Ordering::Relaxed;
@@ -256,6 +254,32 @@ impl Metrics {
         // Writing to a string does not fail.
         let _ = encode(&mut out, &self.registry);
         out
+    }
+}
+
+impl CountPaths for Metrics {
+    fn path(&self, outcome: PathOutcome) {
+        let outcome = match outcome {
+            PathOutcome::Exit => "exit",
+            PathOutcome::Onward => "onward",
+            PathOutcome::Refused => "refused",
+        };
+        self.paths.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    fn stream(&self) {
+        self.streams_forwarded.inc();
+    }
+}
+
+impl CountLegs for Metrics {
+    fn opened(&self) {
+        self.legs.inc();
+        self.legs_opened.inc();
+    }
+
+    fn closed(&self) {
+        self.legs.dec();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sealed-bid double auction of lots.
 
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use betanet_fog::{Amounts, Order, Resources, Side, label};
 use betanet_keys::hash;
@@ -79,7 +80,7 @@ pub fn clear(orders: &[Order], unrevealed: &[[u8; 32]]) -> Cleared {
         rows
     };
     let (mut bids, mut asks) = (book(Side::Bid), book(Side::Ask));
-    bids.sort_by(|a, b| b.price.cmp(&a.price));
+    bids.sort_by_key(|bid| Reverse(bid.price));
     asks.sort_by_key(|a| a.price);
     trade(&bids, &asks)
 }
@@ -165,7 +166,7 @@ mod tests {
 
     /// One entry a lot: the text, word by word.
     fn lot_by_lot(bids: &mut [u64], asks: &mut [u64]) -> (u64, u64) {
-        bids.sort_by(|a, b| b.cmp(a));
+        bids.sort_by_key(|bid| Reverse(*bid));
         asks.sort();
         let k = bids.iter().zip(&*asks).filter(|(b, a)| b >= a).count();
         let Some(last) = k.checked_sub(1) else {

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use betanet_fog::{Digest, Reason, Resource, Resources, Strategy};
 use betanet_wire::NodeId;
@@ -428,7 +429,7 @@ impl Placer {
         }
         let mut why: Why = counts.into_values().collect();
         // Stable: equal counts stay in the order of their words.
-        why.sort_by(|a, b| b.1.cmp(&a.1));
+        why.sort_by_key(|reason| Reverse(reason.1));
         why
     }
 }

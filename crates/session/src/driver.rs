@@ -105,7 +105,7 @@ pub struct Driver {
     look_at: Option<Time>,
     /// Operations that the session had no room for.
     waiting: Waiting,
-    blocked: BTreeMap<StreamId, Blocked>,
+    blocked: BTreeMap<StreamId, VecDeque<Blocked>>,
     inboxes: BTreeMap<StreamId, Feed>,
     /// Exchanges cut off by the session's end, with the bytes delivered. They are notified once the reason is known.
     cut: Vec<(StreamId, u64)>,

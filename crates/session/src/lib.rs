@@ -3,7 +3,7 @@
 //! **Promises.** One task per session drives the layers over its carrier. Credit bounds the data that a peer can send, end to
 //! end. All waiting users are notified when the session ends, with the reason. A slow service does not delay any other.
 //!
-//! **Below:** `stack`, `carrier`. **Above:** `runtime`, which dials, listens and admits.
+//! **Below:** `stack`, `carrier`. **Above:** `dial`, which opens sessions, and `runtime`, which listens and admits.
 //! **Source:** profile chapters 2 and 8 (`spec-vectors/PROFILE.md`).
 //!
 //! A [`Driver`] uses three interfaces: [`Admit`] decides whether its session may stay, [`Paths`] and [`StreamRegistry`] handle
@@ -16,12 +16,14 @@ mod driver;
 mod error;
 mod exchange;
 mod facts;
+mod kind;
 pub mod ops;
 mod padding;
 mod paths;
 mod service;
 mod session;
 mod stream_carrier;
+mod stream_type;
 mod streams;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -34,6 +36,7 @@ pub use driver::{Controls, Driver, OnSilence, Opened, Silence};
 pub use error::Error;
 pub use exchange::{ExchangeError, Feed, Inbox};
 pub use facts::{Outcome, SessionFacts};
+pub use kind::ErrorKind;
 pub use ops::{AnswerBody as Answer, Body, RawSender, RawStream};
 pub use paths::{CameFrom, Paths};
 pub use service::{
@@ -43,4 +46,5 @@ pub use service::{
 };
 pub use session::{SessionHandle, Upload};
 pub use stream_carrier::ForwardCarrier;
+pub use stream_type::{StreamType, StreamTypeError};
 pub use streams::{PeerSession, StreamRegistry, Streams, Substream, session_id};

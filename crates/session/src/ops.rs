@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::facts::SessionFacts;
 use crate::{Error, ExchangeError};
 
+pub(crate) use body::append;
 pub use body::{Answer as AnswerBody, Body};
 pub use raw::{RawSender, RawStream};
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::facts::Outcome;
-use crate::ops::{Ask, Op, RawStream, gone, open_raw, send};
+use crate::ops::{Ask, Op, RawStream, gone, open_raw};
 use crate::{Answer, Body, Error, OuterFacts, PeerSession, SessionFacts};
 
 /// A user's handle of a session. Clones share the session, which closes when the last one is dropped.
@@ -113,7 +113,7 @@ impl SessionHandle {
     /// See [`SessionHandle::ask`].
     pub async fn upload(&self, request: Request) -> Result<Upload, Error> {
         let body = self.begin(request, true).await?;
-        Ok(Upload { body })
+        Ok(Upload::new(body))
     }
 
     /// Sends a path message.
@@ -201,15 +201,50 @@ impl SessionHandle {
     }
 }
 
+/// The result of a send that is not known yet.
+type Sent = Option<oneshot::Receiver<Result<(), Error>>>;
+
 /// A request whose body is being sent. Dropping it before its end gives it up, and the peer keeps nothing of it.
 #[derive(Debug)]
 pub struct Upload {
     body: Body,
+    /// The last bytes that the session's task was given, until they were sent. Held by the one that sends.
+    last: tokio::sync::Mutex<Sent>,
+}
+
+/// Waits until the last bytes were sent. Cancel-safe.
+async fn settle(last: &mut Sent) -> Result<(), Error> {
+    let Some(sent) = last else {
+        return Ok(());
+    };
+    let outcome = sent.await;
+    *last = None;
+    outcome.map_err(gone)?
 }
 
 impl Upload {
-    async fn push(&self, data: Bytes, fin: bool) -> Result<(), Error> {
-        send(&self.body.ops, self.body.stream, data, fin).await
+    const fn new(body: Body) -> Self {
+        Self {
+            body,
+            last: tokio::sync::Mutex::const_new(None),
+        }
+    }
+
+    /// Sends bytes, which it takes from `data` at once or not at all.
+    async fn push(&self, data: &mut Bytes, fin: bool) -> Result<(), Error> {
+        let mut last = self.last.lock().await;
+        // Of a future that was dropped.
+        settle(&mut last).await?;
+        let permit = self.body.ops.reserve().await.map_err(gone)?;
+        let (done, sent) = oneshot::channel();
+        permit.send(Op::Send {
+            stream: self.body.stream,
+            data: std::mem::take(data),
+            fin,
+            done,
+        });
+        *last = Some(sent);
+        settle(&mut last).await
     }
 
     /// Waits until an answer's head has arrived or the exchange has ended. The rest of the body is then not needed.
@@ -219,11 +254,22 @@ impl Upload {
 
     /// Sends bytes. Waits while the peer gives no credit, but at most until it answers.
     ///
+    /// If the future is dropped, either all of the bytes are sent, before later ones, or none. [`Upload::send_buf`] tells which.
+    ///
     /// # Errors
     ///
     /// [`Error::Answered`] if the answer arrives before the body's end; [`Upload::finish`] returns it. Otherwise, the exchange
     /// ended.
-    pub async fn send(&self, data: Bytes) -> Result<(), Error> {
+    pub async fn send(&self, mut data: Bytes) -> Result<(), Error> {
+        self.send_buf(&mut data).await
+    }
+
+    /// Like [`Upload::send`], and cancel-safe: if the future is dropped, `data` is empty if its bytes are sent, and unchanged if not.
+    ///
+    /// # Errors
+    ///
+    /// See [`Upload::send`].
+    pub async fn send_buf(&self, data: &mut Bytes) -> Result<(), Error> {
         tokio::select! {
             biased;
             () = self.answered() => Err(Error::Answered),
@@ -237,10 +283,11 @@ impl Upload {
     ///
     /// See [`SessionHandle::ask`].
     pub async fn finish(mut self) -> Result<Answer, Error> {
+        let mut end = Bytes::new();
         self.body.unsent = tokio::select! {
             biased;
             () = self.answered() => true,
-            sent = self.push(Bytes::new(), true) => sent.is_err(),
+            sent = self.push(&mut end, true) => sent.is_err(),
         };
         self.body.answered().await
     }
@@ -254,5 +301,69 @@ impl Upload {
         };
         // If the session has ended, so has the request.
         let _ = self.body.ops.send(abort).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_bar::{Headers, Method};
+    use betanet_keys::Identity;
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::{Feed, Inbox};
+
+    type Taken = (Bytes, bool, oneshot::Sender<Result<(), Error>>);
+
+    /// Takes the next operation, which must be a send.
+    fn taken(asked: &mut mpsc::Receiver<Op>) -> Option<Taken> {
+        match asked.try_recv() {
+            Ok(Op::Send {
+                data, fin, done, ..
+            }) => Some((data, fin, done)),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_of_a_dropped_send_are_sent_whole_in_order_or_not_at_all() {
+        let (ops, mut asked) = mpsc::channel(4);
+        let key = *Identity::from_seed(&[7; 32]).public();
+        let identity = (1, CancellationToken::new(), Arc::default());
+        let outer = OuterFacts::default();
+        let handle = SessionHandle::new(ops, key, outer, identity);
+        let inbox = Inbox::default();
+        let feed = Feed::new(inbox.clone());
+        let request = Request::new(Method::Put, "/x", Headers::default());
+        let (upload, ()) = tokio::join!(handle.upload(request), async {
+            if let Some(Op::Ask(ask)) = asked.recv().await {
+                let _ = ask.reply.send(Ok(Body::new(5, inbox, ask.ops, true)));
+            }
+        });
+        let upload = upload.unwrap();
+        let (mut one, mut two) = (Bytes::from_static(b"one"), Bytes::from_static(b"two"));
+        assert!(upload.send_buf(&mut one).now_or_never().is_none());
+        assert!(one.is_empty(), "they are given");
+        let (data, fin, done) = taken(&mut asked).unwrap();
+        assert_eq!((&data[..], fin), (&b"one"[..], false));
+        // Without credit for the first, nothing of the second is given, however often its future is dropped.
+        for _ in 0..3 {
+            assert!(upload.send_buf(&mut two).now_or_never().is_none());
+            assert_eq!(&two[..], b"two");
+            assert!(taken(&mut asked).is_none());
+        }
+        done.send(Ok(())).unwrap();
+        assert!(upload.send_buf(&mut two).now_or_never().is_none());
+        let (data, _, done) = taken(&mut asked).unwrap();
+        assert_eq!((&data[..], two.len()), (&b"two"[..], 0));
+        // The end follows the bytes of the dropped future.
+        let mut finish = Box::pin(upload.finish());
+        assert!(finish.as_mut().now_or_never().is_none());
+        assert!(taken(&mut asked).is_none());
+        done.send(Ok(())).unwrap();
+        assert!(finish.as_mut().now_or_never().is_none());
+        let (data, fin, _done) = taken(&mut asked).unwrap();
+        assert_eq!((data.len(), fin), (0, true));
+        drop(feed);
     }
 }

@@ -1,5 +1,6 @@
 //! Streams that other protocols use: libp2p substreams, and packets of the mix.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use betanet_carrier::{Carrier as _, Received};
-use betanet_htx::{Extra, L2, kind};
+use betanet_htx::{Extra, L2, kind, offered_caps_with};
 use betanet_keys::PublicKey;
 use betanet_wire::ChargeTo;
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::StreamType;
 use crate::exchange::Inbox;
 use crate::ops::{Op, RawStream, open_raw};
 use crate::stream_carrier::ForwardCarrier;
@@ -23,10 +25,19 @@ use crate::stream_carrier::ForwardCarrier;
 /// Time that a stream without a reader waits for the peer's end.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Handles streams that peers open.
+/// Handles streams that peers open. A closure with these arguments is a handler.
 pub trait Streams: Send + Sync + 'static {
-    /// Called when a peer has opened a stream of a requested type.
+    /// Called when a peer has opened a stream of a registered type. Must not block: long work belongs in a task of its own.
     fn opened(&self, session: &PeerSession, kind: u8, stream: Substream);
+}
+
+impl<F> Streams for F
+where
+    F: Fn(&PeerSession, u8, Substream) + Send + Sync + 'static,
+{
+    fn opened(&self, session: &PeerSession, kind: u8, stream: Substream) {
+        self(session, kind, stream);
+    }
 }
 
 /// A session on which both the peer and this node can open streams.
@@ -145,6 +156,10 @@ impl Substream {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Err(gone()));
         };
+        if self.ended {
+            // Whoever only reads after its end sends that end too. A failure shows in what is read.
+            let _ = stream.poll_ready(cx);
+        }
         match stream.poll_receive(cx) {
             Poll::Ready(Ok(Received::Bytes(bytes))) => Poll::Ready(Ok(Some(bytes))),
             Poll::Ready(Ok(Received::End)) => {
@@ -200,7 +215,18 @@ impl Substream {
         std::future::poll_fn(|cx| self.poll_ready(cx)).await
     }
 
-    /// Ends the sending direction. [`Substream::poll_ready`] then reports when the session has taken the end.
+    /// Ends the sending direction, and waits until the session has taken the end.
+    ///
+    /// # Errors
+    ///
+    /// See [`Substream::poll_ready`].
+    pub async fn finish(&mut self) -> io::Result<()> {
+        self.end();
+        std::future::poll_fn(|cx| self.poll_ready(cx)).await
+    }
+
+    /// Ends the sending direction. The end is sent by the next [`Substream::poll_ready`], which reports when the session has taken
+    /// it, by the next [`Substream::poll_next`], or when the stream is dropped.
     pub fn end(&mut self) {
         if let Some(stream) = &mut self.stream
             && !std::mem::replace(&mut self.ended, true)
@@ -212,9 +238,8 @@ impl Substream {
 
 impl Drop for Substream {
     fn drop(&mut self) {
-        // Data sent before the end has to arrive, so wait for the peer's end without reading.
+        // Data sent before the end has to arrive, and the end itself, so wait for the peer's end without reading.
         if self.ended
-            && !self.heard_end
             && let (Some(mut stream), Ok(runtime)) =
                 (self.stream.take(), tokio::runtime::Handle::try_current())
         {
@@ -237,6 +262,8 @@ pub struct StreamRegistry {
     pub mix: Option<Arc<dyn Streams>>,
     /// Handler of streams on sessions that are joined with a leg of version 1.1. Their format is that of libp2p streams.
     pub translated: Option<Arc<dyn Streams>>,
+    /// Handlers of an embedding program's types, by number.
+    pub own: BTreeMap<u8, (StreamType, Arc<dyn Streams>)>,
     /// The offered versions of layer 2.
     pub l2: L2,
 }
@@ -248,22 +275,25 @@ impl StreamRegistry {
             kind::LIBP2P if translated && self.translated.is_some() => self.translated.clone(),
             kind::LIBP2P => self.libp2p.clone(),
             kind::MIX => self.mix.clone(),
-            _ => None,
+            kind => self.own.get(&kind).map(|(_, handler)| Arc::clone(handler)),
         }
     }
 
-    /// Returns the extra features that a node with these handlers offers.
-    pub const fn extra(&self) -> Extra {
-        Extra {
+    /// Returns the encoded capabilities that a node with these handlers offers.
+    pub fn caps(&self, pq: bool) -> Vec<u8> {
+        let extra = Extra {
             libp2p: self.libp2p.is_some(),
             mix: self.mix.is_some(),
             l2: self.l2,
-        }
+        };
+        let features = self.own.values().map(|(kind, _)| kind.feature());
+        offered_caps_with(pq, extra, features)
     }
 
     /// Returns the stream types that have handlers.
     pub fn kinds(&self) -> impl Iterator<Item = u8> {
         let both = [kind::LIBP2P, kind::MIX].into_iter();
         both.filter(|kind| self.of(*kind, true).is_some())
+            .chain(self.own.keys().copied())
     }
 }

@@ -9,19 +9,16 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use betanet_bar::{Access, Headers, MemoryStore, Method, Request, Service};
-use betanet_keys::VrfSecret;
 use betanet_machine::{Machine as _, Now, Rng, Seed, Time};
 use betanet_mix::{
-    BeaconSecret, Client, ClientInput, ClientTransmit, Command, Cover, Delivered, Directory,
-    EpochKeys, KeyRing, MixKeys, Net, Outcome, Packet, Recipient, RecipientConfig, Refusal, Relay,
-    RelayKey, Setup, Via, Waiting, epoch_start, layer_of, layer_text, public_key, unwrap_batch,
-    weight,
+    Client, ClientInput, ClientTransmit, Command, Cover, Delivered, EpochKeys, Outcome, Packet,
+    Recipient, RecipientConfig, Refusal, RelayKey, Setup, Via, Waiting, epoch_start, public_key,
+    unwrap_batch,
 };
-use betanet_sim::MixServer;
+use betanet_sim::{MixNetwork, MixServer};
 use betanet_stack::{MixCommand, MixEvent, MixRequester};
 use betanet_wire::{ChargeTo, NodeId};
 use zeroize::Zeroizing;
@@ -55,44 +52,6 @@ impl Place {
         let waiting = Waiting::new(1024);
         Self { keys, waiting }
     }
-}
-
-/// Relays, their published keys, and the directory that lists them.
-fn relays(rng: &mut Rng) -> Option<(Vec<Place>, Vec<MixKeys>, Directory)> {
-    let secret = BeaconSecret::from_seed(&rng.array())?;
-    let beacon_sig = secret.sign(EPOCH);
-    let beacon = secret.public().beacon(EPOCH, &beacon_sig)?;
-    let (mut places, mut records, mut relays) = (Vec::new(), Vec::new(), Vec::new());
-    for n in 0..RELAYS {
-        let vrf = VrfSecret::from_seed(&rng.array());
-        let (output, proof) = vrf.prove(&layer_text(EPOCH, &beacon));
-        let mut ring = KeyRing::new(vrf);
-        ring.turn(epoch_start(EPOCH), rng);
-        let record = ring.record();
-        relays.push(Relay {
-            node: node(n),
-            key: record.of(EPOCH)?,
-            // A relay's layer is drawn, and the relay can prove the draw.
-            layer: layer_of(&output, 3),
-            weight: weight(1_000_000, 1_000_000, 0),
-            org: format!("org {n}"),
-            net: Net::from(IpAddr::V4(Ipv4Addr::new(10, n as u8, 0, 1))),
-            vrf: *record.vrf(),
-            proof,
-        });
-        places.push(Place::new(ring.keys().clone()));
-        records.push(record);
-    }
-    let directory = Directory {
-        epoch: EPOCH,
-        seq: 1,
-        list: [0; 32],
-        layers: 3,
-        poisson: false,
-        beacon_sig,
-        relays,
-    };
-    Some((places, records, directory))
 }
 
 struct World {
@@ -197,7 +156,14 @@ impl World {
 /// Requests the recipient's list of resources; returns the answer's status, and the number of packets of the exchange.
 fn exchange() -> Result<(u16, u64), Box<dyn Error>> {
     let mut rng = Rng::new(&Seed::from_number(1));
-    let (mut places, records, directory) = relays(&mut rng).ok_or("no directory")?;
+    let network = MixNetwork::new(&mut rng, EPOCH, RELAYS as u8, false).ok_or("no directory")?;
+    let MixNetwork {
+        keys,
+        records,
+        directory,
+        ..
+    } = network;
+    let mut places: Vec<Place> = keys.into_iter().map(Place::new).collect();
     let private = rng.array();
     let mut keys = EpochKeys::new();
     if !keys.add(EPOCH as u8, private, [0; 64]) {

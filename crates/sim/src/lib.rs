@@ -15,6 +15,7 @@ pub mod anonymity;
 mod answering;
 mod feed;
 pub mod fuzz;
+mod mix_network;
 mod mix_server;
 pub mod net;
 mod pipe;
@@ -22,6 +23,7 @@ mod transfer;
 mod world;
 
 pub use answering::Answering;
+pub use mix_network::MixNetwork;
 pub use mix_server::{MixServer, Served};
 pub use pipe::Weather;
 pub use transfer::{Progress, Transfer, content};

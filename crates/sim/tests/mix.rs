@@ -10,21 +10,20 @@
 
 #[path = "mix/relays.rs"]
 mod relays;
+#[path = "mix/replays.rs"]
+mod replays;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use betanet_bar::{Access, Headers, MemoryStore, Method, Request, Service};
-use betanet_keys::VrfSecret;
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Fingerprint, Machine, Now, Rng, Seed, Time};
 use betanet_mix::{
-    BeaconSecret, Client, ClientError, ClientInput, ClientTransmit, Cover, Departure, Directory,
-    EpochKeys, KeyRing, Lost, MixKeys, Net, Packet, Recipient, RecipientConfig, Relay, RelayKey,
-    Setup, epoch_start, layer_of, layer_text, public_key, weight,
+    Client, ClientError, ClientInput, ClientTransmit, Cover, Departure, Directory, EpochKeys, Lost,
+    MixKeys, Packet, Recipient, RecipientConfig, RelayKey, Setup, epoch_start, public_key,
 };
-use betanet_sim::MixServer;
+use betanet_sim::{MixNetwork, MixServer};
 use betanet_stack::{MixCommand, MixEvent, MixRequester};
 use betanet_wire::NodeId;
 use relays::Place;
@@ -43,41 +42,17 @@ fn node(n: usize) -> NodeId {
 
 /// Keys of the relays, and a directory of them.
 fn directory(rng: &mut Rng, poisson: bool) -> (Vec<Place>, Directory, Vec<MixKeys>) {
-    let secret = BeaconSecret::from_seed(&rng.array()).unwrap();
-    let beacon_sig = secret.sign(EPOCH);
-    let beacon = secret.public().beacon(EPOCH, &beacon_sig).unwrap();
-    let (mut places, mut relays, mut records) = (Vec::new(), Vec::new(), Vec::new());
-    for n in 0..RELAYS {
-        let vrf = VrfSecret::from_seed(&rng.array());
-        let (output, proof) = vrf.prove(&layer_text(EPOCH, &beacon));
-        let mut ring = KeyRing::new(vrf);
-        ring.turn(epoch_start(EPOCH), rng);
-        let record = ring.record();
-        relays.push(Relay {
-            node: node(n),
-            key: record.of(EPOCH).unwrap(),
-            layer: layer_of(&output, 3),
-            weight: weight(1_000_000, 1_000_000, 0),
-            org: format!("org {n}"),
-            net: Net::from(IpAddr::V4(Ipv4Addr::new(10, n as u8, 0, 1))),
-            vrf: *record.vrf(),
-            proof,
-        });
-        places.push(Place::new(ring.keys().clone(), n));
-        records.push(record);
-    }
-    let directory = Directory {
-        epoch: EPOCH,
-        seq: 1,
-        list: [0; 32],
-        layers: 3,
-        poisson,
-        beacon_sig,
-        relays,
-    };
-    assert_eq!(directory.check(&secret.public()), Ok(()));
+    let MixNetwork {
+        keys,
+        records,
+        directory,
+        beacon_key,
+    } = MixNetwork::new(rng, EPOCH, RELAYS as u8, poisson).unwrap();
+    assert_eq!(directory.check(&beacon_key), Ok(()));
     let read = Directory::from_record(&directory.to_record());
     assert_eq!(read.as_ref(), Ok(&directory));
+    let places = keys.into_iter().enumerate();
+    let places = places.map(|(n, keys)| Place::new(keys, n)).collect();
     (places, directory, records)
 }
 
@@ -101,6 +76,10 @@ struct World {
     body: Vec<u8>,
     /// Whether the guard sends the client everything twice.
     twice: bool,
+    /// Whether links deliver each packet twice to relays and the gateway.
+    repeats: bool,
+    /// Numbers of packets that were delivered twice, and of those that were refused as replays.
+    repeated: (u64, u64),
     /// Counts of each byte value at each link's end after the first four bytes, and the number of packets.
     seen: BTreeMap<usize, (Vec<u64>, u64)>,
 }
@@ -173,6 +152,8 @@ impl World {
             heard: Vec::new(),
             body: Vec::new(),
             twice: false,
+            repeats: false,
+            repeated: (0, 0),
             seen: BTreeMap::new(),
             rng,
         }
@@ -186,6 +167,12 @@ impl World {
         if dropped || held {
             self.lost += 1;
             return;
+        }
+        if self.repeats && to != CLIENT {
+            self.repeated.0 += 1;
+            self.wire
+                .insert((self.now + LINK, self.order), (to, packet.clone()));
+            self.order += 1;
         }
         let at = (self.now + LINK, self.order);
         self.wire.insert(at, (to, packet));
@@ -223,7 +210,7 @@ impl World {
                     due: self.now,
                     via: reply.via,
                 };
-                self.onward(GATEWAY, departure);
+                self.onward(GATEWAY, vec![departure]);
             }
             while self.server.poll_event().is_some() {
                 moved = true;
@@ -254,9 +241,9 @@ impl World {
             self.server.handle_timeout(now);
         }
         for n in 0..RELAYS {
-            while let Some(out) = self.places[n].waiting.pop(self.now) {
-                self.onward(n, out);
-            }
+            let waiting = &mut self.places[n].waiting;
+            let due = std::iter::from_fn(|| waiting.pop(self.now)).collect();
+            self.onward(n, due);
         }
         while let Some(entry) = self.wire.first_entry()
             && entry.key().0 <= self.now

@@ -7,6 +7,9 @@
     reason = "a test stops where it is surprised"
 )]
 
+#[path = "paths/refusals.rs"]
+mod refusals;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -32,16 +32,10 @@ impl Lock {
                 told.map_err(Error::file(&path))?;
                 Ok(Self(file))
             }
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                // The holder may be writing the file right now.
-                let read = (&mut file).take(16).read_to_string(&mut text);
-                let pid = read.ok().and_then(|_| text.trim().parse().ok());
-                Err(Error::Held {
-                    folder: folder.to_owned(),
-                    pid,
-                })
-            }
+            Err(TryLockError::WouldBlock) => Err(Error::Held {
+                folder: folder.to_owned(),
+                pid: holder(&mut file),
+            }),
             Err(TryLockError::Error(source)) => {
                 let source = match source.kind() {
                     ErrorKind::Unsupported => std::io::Error::new(
@@ -54,6 +48,33 @@ impl Lock {
             }
         }
     }
+}
+
+/// Returns an error if a process holds the folder's lock. Takes the lock only if its last holder may be running.
+pub(crate) fn look(folder: &Path) -> Result<(), Error> {
+    let path = folder.join(FILE);
+    let mut file = match File::open(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(Error::file(&path))?,
+    };
+    let runs = |pid: &u32| Path::new("/proc").join(pid.to_string()).exists();
+    let Some(pid) = holder(&mut file).filter(runs) else {
+        return Ok(());
+    };
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Err(Error::Held {
+            folder: folder.to_owned(),
+            pid: Some(pid),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the process ID in a lock file. The holder may be writing the file right now.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    let read = file.take(16).read_to_string(&mut text);
+    read.ok().and_then(|_| text.trim().parse().ok())
 }
 
 impl Drop for Lock {

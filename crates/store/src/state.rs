@@ -105,6 +105,27 @@ impl State {
         })
     }
 
+    /// Checks whether a folder could be opened now. Creates and changes nothing. A folder that does not exist is `Ok`.
+    ///
+    /// # Errors
+    ///
+    /// See [`State::open`].
+    pub fn look(folder: &Path) -> Result<(), Error> {
+        match fs::metadata(folder) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Ok(meta) if !meta.is_dir() => {
+                return Err(Error::file(folder)(ErrorKind::NotADirectory.into()));
+            }
+            found => found.map_err(Error::file(folder))?,
+        };
+        if is_of_others(folder)? {
+            return Err(Error::Open {
+                folder: folder.to_owned(),
+            });
+        }
+        lock::look(folder)
+    }
+
     /// Returns the folder's path.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -140,19 +161,28 @@ impl State {
 fn prepare(folder: &Path) -> Result<(), Error> {
     let mut builder = DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(folder);
-    made.map_err(Error::file(folder))?;
-    let meta = fs::metadata(folder).map_err(Error::file(folder))?;
-    if meta.permissions().mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    // Tighten a folder that is already in use as a state folder or was just created for it, but not a home or a /tmp.
-    let mut names = fs::read_dir(folder).map_err(Error::file(folder))?;
-    if folder.join(lock::FILE).exists() || names.next().is_none() {
-        return tighten(folder);
-    }
-    Err(Error::Open {
-        folder: folder.to_owned(),
+    made.map_err(|e| match e.kind() {
+        // A file of that name.
+        ErrorKind::AlreadyExists => ErrorKind::NotADirectory.into(),
+        _ => e,
     })
+    .map_err(Error::file(folder))?;
+    if is_of_others(folder)? {
+        return Err(Error::Open {
+            folder: folder.to_owned(),
+        });
+    }
+    tighten(folder)
+}
+
+/// Returns whether other users have access to a folder that holds something and is no state folder yet, such as a home or /tmp.
+fn is_of_others(folder: &Path) -> Result<bool, Error> {
+    let meta = fs::metadata(folder).map_err(Error::file(folder))?;
+    if meta.permissions().mode() & 0o077 == 0 || folder.join(lock::FILE).exists() {
+        return Ok(false);
+    }
+    let mut names = fs::read_dir(folder).map_err(Error::file(folder))?;
+    Ok(names.next().is_some())
 }
 
 fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {

@@ -9,12 +9,14 @@
 
 pub use betanet_bar as bar;
 pub use betanet_compat11 as compat11;
+pub use betanet_fog as fog;
 pub use betanet_htx as htx;
 pub use betanet_keys as keys;
 pub use betanet_machine as machine;
 pub use betanet_mesh as mesh;
 pub use betanet_mix as mix;
 pub use betanet_path as path;
+pub use betanet_scheduler as scheduler;
 pub use betanet_sim as sim;
 pub use betanet_stack as stack;
 pub use betanet_traffic as traffic;

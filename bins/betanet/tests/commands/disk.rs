@@ -320,3 +320,18 @@ fn a_stop_is_orderly_though_peers_are_silent() {
     assert_eq!(ended.status.code(), Some(0), "{said}");
     assert!(said.is_empty() || said.contains("cut"), "{said}");
 }
+
+#[test]
+fn serve_without_a_usable_state_folder_fails_and_names_it() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let served = home.path().join("served");
+    std::fs::create_dir(&served).unwrap();
+    std::fs::create_dir_all(data.join("betanet")).unwrap();
+    let state = data.join("betanet/id.state");
+    std::fs::write(&state, "a file").unwrap();
+    let out = run(&["serve", served.to_str().unwrap()], &data, b"");
+    assert_eq!(code(&out), 3, "{}", text(&out.stderr));
+    let said = text(&out.stderr);
+    assert!(said.contains(state.to_str().unwrap()), "{said}");
+}

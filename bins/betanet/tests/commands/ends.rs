@@ -140,3 +140,30 @@ fn a_server_that_stops_is_noticed_said_so_and_panics_nobody() {
         }
     }
 }
+
+#[test]
+fn a_peer_that_is_dialled_again_later_is_told_with_the_reason() {
+    let s = Serving::start(&[]);
+    s.keep("big.bin", &vec![7; 300 << 20]);
+    let mut child = Command::new(BETANET)
+        .args(["get", &s.url("/big.bin"), "--peer", s.fact("peer")])
+        .args(["--retries", "3"])
+        .env("XDG_DATA_HOME", s.path("client"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = child.stdout.take().unwrap();
+    out.read_exact(&mut [0; 1000]).unwrap();
+    signal("-KILL", s.child.id());
+    let reading = std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+    let ended = child.wait_with_output().unwrap();
+    reading.join().unwrap().unwrap();
+    s.goes_down();
+    let said = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    let line = said.lines().find(|l| l.contains("dialled again in"));
+    let line = line.unwrap_or_else(|| panic!("{said}"));
+    let reasons = ["cut after", "cannot connect", "refused"];
+    assert!(reasons.iter().any(|r| line.contains(r)), "{line}");
+}

@@ -44,6 +44,18 @@ impl Net {
         self.command(args).output().unwrap()
     }
 
+    /// Folder of a mixnode that a text does not name.
+    fn mixnode_other_than(&self, text: &str) -> String {
+        let name = |dir: &String| {
+            let key = format!("net/{dir}/node.pem");
+            let shown = self.run(&["id", "show", "--key", &key, "--json"]);
+            let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+            shown["name"].as_str().unwrap().to_owned()
+        };
+        let mut all = (1..=3).map(|n| format!("mix{n}"));
+        all.find(|dir| !text.contains(&name(dir))).unwrap()
+    }
+
     /// Processes whose command line names the folder.
     fn processes(&self) -> usize {
         let dir = self.home.path().canonicalize().unwrap().join("net");
@@ -93,6 +105,23 @@ fn a_network_goes_up_carries_a_file_over_paths_and_the_mix_and_goes_down() {
             text(&got.stderr)
         );
     }
+    // Its nodes have no QUIC, and nothing goes over TCP instead.
+    let network = ["--network", "net/NETWORK.toml", "--mix", "2"];
+    let quic = [&["get", "--transport", "quic", &url][..], &network].concat();
+    let quic = net.run(&quic);
+    let said = text(&quic.stderr);
+    assert!(code(&quic) == 1 && said.contains("QUIC"), "{said}");
+    // A refusal does not wait for the end of what is sent.
+    let put = [&["put", "-", &url][..], &network].concat();
+    let mut put = net.command(&put);
+    put.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut put = put.spawn().unwrap();
+    let mut input = put.stdin.take().unwrap();
+    input.write_all(b"the first bytes\n").unwrap();
+    let refused = put.wait_with_output().unwrap();
+    let said = text(&refused.stderr);
+    assert!(code(&refused) == 1 && said.contains("403"), "{said}");
+    drop(input);
     let status = net.run(&["network", "status", "net", "--json"]);
     assert_eq!(code(&status), 0, "{}", text(&status.stdout));
     let status: Value = serde_json::from_slice(&status.stdout).unwrap();
@@ -107,6 +136,29 @@ fn a_network_goes_up_carries_a_file_over_paths_and_the_mix_and_goes_down() {
     assert_eq!(net.processes(), 0);
     let again = net.run(&["network", "down", "net"]);
     assert!(code(&again) == 0 && text(&again.stdout).contains("is not up"));
+    // The mixnodes draw new keys, and the mix works at once.
+    let up = net.run(&["network", "up", "net", "--detach"]);
+    assert_eq!(code(&up), 0, "{}", text(&up.stderr));
+    let mix = ["get", "--network", "net/NETWORK.toml", "--mix", "3", &url];
+    let got = net.run(&mix);
+    let said = (code(&got), text(&got.stdout));
+    assert_eq!(
+        said,
+        (0, "hello from relay1\n".into()),
+        "{}",
+        text(&got.stderr)
+    );
+    // One of three relays dies, over which all paths lead. The command says so, and ends.
+    let guard = fs::read(net.home.path().join("client/betanet/guard-testnet"));
+    let guard = text(&guard.unwrap());
+    let dead = net.mixnode_other_than(&guard);
+    let pid = fs::read_to_string(net.home.path().join(format!("net/run/{dead}.pid")));
+    let killed = Command::new("kill").args(["-KILL", &pid.unwrap()]).status();
+    assert!(killed.unwrap().success());
+    let got = net.run(&mix);
+    let said = text(&got.stderr);
+    assert_eq!(code(&got), 1, "{said}");
+    assert!(said.contains("nothing has come over the mix"), "{said}");
 }
 
 #[test]

@@ -41,7 +41,8 @@ pub(crate) struct GetArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PutArgs {
-    /// File to send; - is standard input. If a file grows meanwhile, its first length is sent.
+    /// File to send; - is standard input. If the file grows meanwhile, its length at the start is sent. Over the mix, the request
+    /// begins with the first byte of standard input.
     pub(crate) file: PathBuf,
     /// URL: bar://NAME/path, or bar://PEER/path with the bnp1… string that a gateway prints.
     pub(crate) url: String,

@@ -9,7 +9,7 @@ use super::{Mixing, SettingArgs};
 #[command(
     name = "mixnode",
     version,
-    after_help = "Flags win over BETANET_* variables, which win over --config. SIGTERM and Ctrl-C drain and stop.\n\
+    after_help = "Flags take precedence over BETANET_* variables, and these over --config. SIGTERM and Ctrl-C drain open streams and stop.\n\
                   Exit codes: 0 stopped, 1 network, 2 usage, 3 local files and settings.\n\n\
                   Example: mixnode --listen 203.0.113.7:443 --cover ./site --key ./node.pem --network ./NETWORK.toml --org example",
     args_conflicts_with_subcommands = true,
@@ -18,7 +18,7 @@ use super::{Mixing, SettingArgs};
 pub(crate) struct Mixnode {
     #[command(subcommand)]
     pub(crate) command: Option<MixnodeCommand>,
-    /// A TOML file of settings. Each flag below is a setting of it, with _ for -; dist/gateway.toml shows all of them.
+    /// TOML file of settings. Each flag below is a key in it, with _ for -; dist/gateway.toml shows all keys.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub(crate) struct Mixnode {
 pub(crate) enum MixnodeCommand {
     /// Report every error that prevents a mixnode from starting with these settings, without starting it.
     #[command(
-        after_help = "It makes no file, binds no port, asks no network. Exit codes: 0 a node can start, 2 it cannot.\n\n\
+        after_help = "The check creates no file, binds no port and sends nothing. Exit codes: 0 the mixnode can start, 2 it cannot.\n\n\
                       Example: mixnode check /etc/betanet/mixnode.toml"
     )]
     Check(Box<MixnodeCheck>),
@@ -73,7 +73,7 @@ pub(crate) enum MixCommand {
     Loop(LoopArgs),
     /// Check relays' published proofs against measured loops, offline: beacon, layers, proofs, delays.
     #[command(
-        after_help = "A relay's proof: betanet get bar://RELAY/.bn/mix/proof/EPOCH -o RELAY.proof, once the epoch is over.\n\n\
+        after_help = "Fetch a relay's proof after the epoch: betanet get bar://RELAY/.bn/mix/proof/EPOCH -o RELAY.proof\n\n\
                       Example: betanet mix audit --network ./NETWORK.toml --directory 163000.dir --proof a.proof --loops loops.jsonl"
     )]
     Audit(AuditArgs),
@@ -93,7 +93,7 @@ pub(crate) enum BeaconCommand {
         after_help = "Example: betanet mix beacon split --beacon-key keys/beacon.key --threshold 3 --shares 5 -o shares"
     )]
     Split {
-        /// Secret, as `network new` made it.
+        /// Secret that `network new` created.
         #[arg(long, value_name = "FILE")]
         beacon_key: PathBuf,
         /// Number of holders that sign together.
@@ -235,7 +235,7 @@ pub(crate) struct LoopArgs {
     /// Network file.
     #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
     pub(crate) network: PathBuf,
-    /// Relays of a path, the guard first; a loop ends with the guard again.
+    /// Number of relays on a path, including the guard, to which a loop returns.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=7))]
     pub(crate) relays: u8,
     /// Duration in seconds.
@@ -244,7 +244,7 @@ pub(crate) struct LoopArgs {
     /// Mean milliseconds between loops.
     #[arg(long, default_value_t = 500, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub(crate) every: u64,
-    /// The folder in which the guard is kept; without it, the user's own.
+    /// Folder of your state, which holds the guard. By default it is in your data folder.
     #[arg(long, value_name = "DIR", env = "BETANET_STATE")]
     pub(crate) state: Option<PathBuf>,
     /// Append each loop to this file, for an audit. It holds the tags of this client's own packets; keep it secret.
@@ -263,7 +263,7 @@ pub(crate) struct AuditArgs {
     /// Directory that maintainers signed; may be repeated.
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) directory: Vec<PathBuf>,
-    /// A relay's delay proof; may be repeated.
+    /// Delay proof of a relay; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub(crate) proof: Vec<PathBuf>,
     /// Results of a client's loops, as `betanet mix loop` writes them.

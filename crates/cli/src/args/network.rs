@@ -14,7 +14,7 @@ pub(crate) struct NetworkArgs {
 pub(crate) enum NetworkCommand {
     /// Write a test network into a new folder: keys, NETWORK.toml and one command per node.
     #[command(
-        after_help = "Node N listens on 127.N.0.1. Example: betanet network new ./testnet --relays 4"
+        after_help = "Node N listens on 127.N.0.1.\n\nExample: betanet network new ./testnet --relays 4"
     )]
     New {
         /// New folder.
@@ -22,7 +22,7 @@ pub(crate) enum NetworkCommand {
         /// Nodes besides the five seeds; each carries paths and serves a folder.
         #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=200))]
         relays: u8,
-        /// Relays of the mix. With one or more, a beacon key is made, and NETWORK.toml gets a [mix] part.
+        /// Relays of the mix. With one or more, a beacon key is created, and NETWORK.toml gets a [mix] part.
         #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=200))]
         mixnodes: u8,
         /// Layers of the mix; by default 3, or 1 with fewer than twelve relays.
@@ -37,23 +37,23 @@ pub(crate) enum NetworkCommand {
     },
     /// Start all nodes of a test network as processes, and run until Ctrl-C, which stops them.
     #[command(
-        after_help = "Its folder then holds run/NAME.pid and run/NAME.log for each node. Where it has mixnodes, a directory of relays is\n\
-                      made, signed and published for each epoch, one epoch ahead. Nodes end with this process, however it ends.\n\n\
+        after_help = "The folder then holds run/NAME.pid and run/NAME.log for each node. With mixnodes, a directory of relays is signed\n\
+                      and published for each epoch, one epoch ahead. Nodes end with this process, however it ends.\n\n\
                       Example: betanet network up ./testnet --detach"
     )]
     Up(UpArgs),
     /// Stop a running test network, and wait until all of its processes have ended.
     #[command(after_help = "Example: betanet network down ./testnet")]
     Down {
-        /// The network's folder.
+        /// Folder of the network.
         dir: PathBuf,
     },
     /// Show whether a test network runs, and the health of each node.
     #[command(
-        after_help = "Exit code 1 where it is not up, or a node is not well.\n\nExample: betanet network status ./testnet"
+        after_help = "Exit code 1 if the network does not run, or a node is unhealthy.\n\nExample: betanet network status ./testnet"
     )]
     Status {
-        /// The network's folder.
+        /// Folder of the network.
         dir: PathBuf,
         /// Print one line of JSON.
         #[arg(long)]
@@ -78,7 +78,7 @@ pub(crate) enum NetworkCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
-    /// Folder of the network, as `betanet network new` made it.
+    /// Folder of the network, which `betanet network new` created.
     pub(crate) dir: PathBuf,
     /// Return once all nodes run, and leave them running until `betanet network down`.
     #[arg(short, long)]

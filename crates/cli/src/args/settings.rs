@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 /// The place of a setting that a flag gave.
 pub(crate) const FLAGS: &str = "command line";
 
-/// Which settings a command takes.
+/// The settings that a command takes.
 pub(crate) trait Choice {
     /// Names of those that are no flags of the command.
     const WITHOUT: &'static [&'static str];
@@ -48,7 +48,8 @@ fn chosen<C: Choice>() -> impl Iterator<Item = Knob> {
 fn arg(knob: Knob) -> Arg {
     let mut help = knob.help;
     if knob.kind == Kind::Switch && !knob.flips_to {
-        help.insert_str(0, "Do not: ");
+        let first = help.remove(0).to_ascii_lowercase();
+        help.insert_str(0, &format!("Do not {first}"));
     }
     if let Some(default) = &knob.default {
         help = format!("{help} [default: {default}]");

@@ -12,19 +12,19 @@ pub(crate) struct TemplateArgs {
 pub(crate) enum TemplateCommand {
     /// Record a browser's ClientHello and first HTTP/2 frames.
     #[command(
-        after_help = "Visit the address that it prints with the browser, which has to take a self-signed certificate.\n\n\
+        after_help = "Visit the printed address with the browser, and accept its self-signed certificate.\n\n\
                       Example: betanet template capture --connections 10 -o chromium.json"
     )]
     Capture(CaptureArgs),
     /// Compare this program with a capture, field by field. Exit code 1 if they differ.
     #[command(
-        after_help = "A build with --features mimic looks like Chromium; one without looks like no browser.\n\n\
+        after_help = "A build with --features mimic looks like Chromium. A build without it looks like no browser.\n\n\
                       Example: betanet template check chromium.json --json"
     )]
     Check(CheckArgs),
     /// Fetch a front origin's page once, and keep its template for a day.
     #[command(
-        after_help = "Only a build with --features mimic has a client shape to make a template of.\n\n\
+        after_help = "This needs a build with --features mimic, which has a client fingerprint to record in a template.\n\n\
                       Example: betanet template calibrate front.example:443"
     )]
     Calibrate(CalibrateArgs),
@@ -45,7 +45,7 @@ pub(crate) struct CalibrateArgs {
     /// SHA-256 of its certificate's SPKI, in hex; by default web PKI decides.
     #[arg(long, value_name = "PINHEX")]
     pub(crate) pin: Option<String>,
-    /// The folder in which the template is kept; without it, the user's own.
+    /// Folder of your state, which holds the template. By default it is in your data folder.
     #[arg(long, value_name = "DIR", env = "BETANET_STATE")]
     pub(crate) state: Option<PathBuf>,
     /// Fetch again, even within a day.
@@ -84,7 +84,7 @@ pub(crate) struct RecordArgs {
 pub(crate) struct SignArgs {
     /// Record in hex; it is rewritten with the signature.
     pub(crate) record: PathBuf,
-    /// The maintainer's key file.
+    /// Key file of the maintainer.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: PathBuf,
 }
@@ -115,7 +115,7 @@ pub(crate) struct CaptureArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// A capture of `template capture`, a pcap or pcapng file, or Debian's chromium or firefox. [default: chromium]
+    /// Capture of `template capture`, a pcap or pcapng file, or Debian's chromium or firefox. [default: chromium]
     pub(crate) capture: Option<PathBuf>,
     /// Number of this program's own connections to compare.
     #[arg(short = 'n', long, default_value_t = 10, value_name = "N", value_parser = connections())]

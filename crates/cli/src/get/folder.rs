@@ -12,10 +12,11 @@ use serde_json::json;
 use super::download::{Download, Wanted};
 use super::place::Place;
 use super::rest::Rest;
-use super::{Trouble, because, fetch, refused};
+use super::{Trouble, because, fetch, is_silent_mix, refused};
 use crate::Fail;
 use crate::args::GetArgs;
 use crate::fail::interruptible;
+use crate::progress;
 use crate::source::Source;
 use crate::target::{Dialling, Url};
 
@@ -277,6 +278,10 @@ async fn listed(retries: u32, source: &mut Source, target: &str) -> Result<List,
         match list_once(source, target).await {
             Err(trouble) if rest.over(&trouble).await => {}
             Err(Trouble::Cut(why)) if source.is_reached() && retries > 0 => {
+                if is_silent_mix(&why) {
+                    return Err(Trouble::Cut(why).into());
+                }
+                progress::failed(&why);
                 last = Some(why);
                 retries -= 1;
                 source.forget();
@@ -290,9 +295,8 @@ async fn listed(retries: u32, source: &mut Source, target: &str) -> Result<List,
 async fn list_once(source: &mut Source, target: &str) -> Result<List, Trouble> {
     let session = source.session().await?;
     let headers = Headers::default().with("accept", LIST_TYPE);
-    let mut answer = session
-        .ask(Request::new(Method::Get, target, headers))
-        .await?;
+    let request = Request::new(Method::Get, target, headers);
+    let mut answer = source.step(session.ask(request)).await??;
     let kind = answer.head.headers.text("content-type");
     let is_list = kind == Some(LIST_TYPE);
     match answer.head.status {
@@ -305,7 +309,8 @@ async fn list_once(source: &mut Source, target: &str) -> Result<List, Trouble> {
         }
         _ => return Err(Fail::Peer(refused(answer).await).into()),
     }
-    let text = answer.body.all(LIST_MAX).await.map_err(Error::from)?;
+    let text = source.step(answer.body.all(LIST_MAX)).await?;
+    let text = text.map_err(Error::from)?;
     text.and_then(|t| serde_json::from_slice(&t).ok())
         .ok_or_else(|| Fail::Peer(format!("{target}: the peer's list does not read")).into())
 }

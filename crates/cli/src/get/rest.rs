@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use betanet_runtime::{Error, ExchangeError};
+use betanet_runtime::{Error, ExchangeError, SessionError};
 use betanet_wire::Code;
 
 use super::Trouble;
@@ -47,10 +47,12 @@ impl Rest {
     fn wait(&mut self, trouble: &Trouble) -> Option<Duration> {
         let refused = matches!(
             trouble,
-            Trouble::Cut(Error::Exchange(ExchangeError::Ended {
-                code: Code::POLICY_REJECTED,
-                delivered: 0,
-            }))
+            Trouble::Cut(Error::Session(SessionError::Exchange(
+                ExchangeError::Ended {
+                    code: Code::POLICY_REJECTED,
+                    delivered: 0,
+                }
+            )))
         );
         if !refused || self.left.is_zero() {
             return None;
@@ -69,10 +71,12 @@ mod tests {
     #[test]
     fn a_refused_stream_is_waited_for_longer_each_time_and_not_for_ever() {
         let refused = |delivered| {
-            Trouble::Cut(Error::Exchange(ExchangeError::Ended {
-                code: Code::POLICY_REJECTED,
-                delivered,
-            }))
+            Trouble::Cut(Error::Session(SessionError::Exchange(
+                ExchangeError::Ended {
+                    code: Code::POLICY_REJECTED,
+                    delivered,
+                },
+            )))
         };
         let mut rest = Rest::new();
         let waits: Vec<u128> = std::iter::from_fn(|| rest.wait(&refused(0)))
@@ -81,7 +85,8 @@ mod tests {
         assert_eq!(waits[..7], [50, 100, 200, 400, 800, 1600, 2000]);
         assert_eq!(waits.iter().sum::<u128>(), 60_000);
         assert_eq!(Rest::new().wait(&refused(1)), None);
-        let cut = Trouble::Cut(Error::Exchange(ExchangeError::Cut { delivered: 0 }));
+        let cut = SessionError::Exchange(ExchangeError::Cut { delivered: 0 });
+        let cut = Trouble::Cut(Error::Session(cut));
         assert_eq!(Rest::new().wait(&cut), None);
     }
 }

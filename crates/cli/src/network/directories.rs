@@ -1,6 +1,7 @@
 //! The maintainers' work of each epoch, for a test network whose folder holds all their keys: beacon, build, sign, join, publish.
 
 use std::fs;
+use std::io::ErrorKind;
 
 use betanet_carrier::disk::write_shared;
 use betanet_keys::{Envelope, Maintainers};
@@ -19,25 +20,39 @@ const WAIT: Duration = Duration::from_secs(60);
 /// Number of attempts to reach all relays.
 const TRIES: usize = 3;
 
-/// A directory that was published to the seeds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Published {
-    pub(super) relays: usize,
-    /// Whether it was created before this process began.
-    pub(super) old: bool,
+/// Removes the directories of an earlier run from this epoch on, before any node runs: each mixnode draws new keys when it starts,
+/// so these directories list keys that no node has.
+///
+/// New directories of these epochs then contradict nothing, because no node has seen the old ones.
+pub(super) fn forget(place: &Place, epoch: u32) -> Result<(), Fail> {
+    let seeds = place.nodes.iter().map(|n| n.state.join("directories"));
+    for folder in seeds.chain([place.dir.join("directories")]) {
+        let entries = match fs::read_dir(&folder) {
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            entries => entries.map_err(Fail::file(&folder))?,
+        };
+        for entry in entries {
+            let path = entry.map_err(Fail::file(&folder))?.path();
+            // A seed's files are named EPOCH-N, and those of the maintainers EPOCH.dir.
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let of = name.split(['-', '.']).next().and_then(|n| n.parse().ok());
+            if of.is_some_and(|of: u32| of >= epoch) {
+                fs::remove_file(&path).map_err(Fail::file(&path))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Creates the directory of an epoch and publishes it to the seeds. An existing one is published again unchanged: two different
-/// directories of one epoch contradict each other, and nodes use neither.
-pub(super) async fn publish(place: &Place, epoch: u32) -> Result<Published, Fail> {
+/// directories of one epoch contradict each other, and nodes use neither. Returns its number of relays.
+pub(super) async fn publish(place: &Place, epoch: u32) -> Result<usize, Fail> {
     let (net, mix) = network(&place.network())?;
     let maintainers = Maintainers::new(&net.maintainers);
     let folder = place.dir.join("directories");
     fs::create_dir_all(&folder).map_err(Fail::file(&folder))?;
     let file = folder.join(format!("{epoch}.dir"));
-    let found = fs::read(&file);
-    let old = found.is_ok();
-    let signed = match found {
+    let signed = match fs::read(&file) {
         Ok(signed) => signed,
         Err(_) => {
             let signed = make(place, epoch).await?;
@@ -57,8 +72,7 @@ pub(super) async fn publish(place: &Place, epoch: u32) -> Result<Published, Fail
         let why = format!("epoch {epoch}: no seed took the directory");
         return Err(Fail::Peer(why));
     }
-    let relays = directory.relays.len();
-    Ok(Published { relays, old })
+    Ok(directory.relays.len())
 }
 
 /// Asks all relays, and signs the directory with every maintainer's key.

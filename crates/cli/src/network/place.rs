@@ -13,6 +13,8 @@ use crate::Fail;
 pub(super) struct NodeDir {
     pub(super) name: String,
     pub(super) config: PathBuf,
+    /// Folder of its state.
+    pub(super) state: PathBuf,
     /// Its admin address, if it has one.
     pub(super) admin: Option<String>,
     pub(super) mixes: bool,
@@ -71,6 +73,7 @@ impl Place {
             let name = config.parent().and_then(Path::file_name);
             nodes.push(NodeDir {
                 name: name.unwrap_or_default().to_string_lossy().into_owned(),
+                state: read.config.state(),
                 config,
                 admin: admin.map(|a| a.to_string()),
                 mixes: binary == "mixnode",

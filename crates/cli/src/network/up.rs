@@ -56,6 +56,7 @@ pub(crate) async fn up(args: &UpArgs) -> Result<(), Fail> {
             "{dir}: is up already; betanet network down {dir} ends it"
         )));
     }
+    directories::forget(&place, epoch_at(Clock::start().now().unix_ms))?;
     let mut stops = Stops::listen();
     write(&place.run("up.pid"), &std::process::id().to_string())?;
     let mut running = Vec::new();
@@ -129,24 +130,12 @@ async fn stand(place: &Place, args: &UpArgs, running: &mut Vec<Running>) -> Resu
     let mut published = Vec::new();
     if place.nodes.iter().any(|n| n.mixes) {
         let now = Clock::start().now().unix_ms;
-        let mut old = None;
         for epoch in [epoch_at(now), epoch_at(now) + 1] {
-            let one = directories::publish(place, epoch).await?;
-            if one.old {
-                old = Some(epoch);
-            }
+            let relays = directories::publish(place, epoch).await?;
             if !args.json {
-                say!("epoch {epoch}: a directory of {} relays", one.relays);
+                say!("epoch {epoch}: a directory of {relays} relays");
             }
-            published.push(json!({"epoch": epoch, "relays": one.relays}));
-        }
-        if let Some(epoch) = old {
-            let wait = betanet_mix::epoch_start(epoch + 1).saturating_sub(now);
-            note!(
-                "the mix answers nobody for {} min: its directories up to epoch {epoch} were signed before, and the mixnodes have drawn new \
-                 keys since. A network that is made anew has a mix at once",
-                wait.div_ceil(60_000)
-            );
+            published.push(json!({"epoch": epoch, "relays": relays}));
         }
     }
     let nodes = running

@@ -126,7 +126,7 @@ record! {
 
 record! {
     /// A copy to run.
-    pub struct Run {
+    pub struct RunCopy {
         /// Journal index of the item.
         "at" at: u64,
         /// The signed task.
@@ -138,7 +138,7 @@ record! {
 
 record! {
     /// A copy to drop.
-    pub struct Drop {
+    pub struct DropCopy {
         /// Journal index of the item.
         "at" at: u64,
         /// Reason, for people.
@@ -154,9 +154,9 @@ record! {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum WorkItem {
     /// Run a copy.
-    Run(Run),
+    Run(RunCopy),
     /// Drop a copy.
-    Drop(Drop),
+    Drop(DropCopy),
 }
 
 /// The word that tells the two kinds of item apart.
@@ -219,8 +219,8 @@ impl Item for WorkItem {
     fn decode(r: &mut Reader<'_>) -> Result<Self, Refusal> {
         // The tag is one more key that either record passes over.
         match tag_of(&mut r.clone(), TAG, "")? {
-            "run" => Run::decode(r).map(Self::Run),
-            "drop" => Drop::decode(r).map(Self::Drop),
+            "run" => RunCopy::decode(r).map(Self::Run),
+            "drop" => DropCopy::decode(r).map(Self::Drop),
             _ => {
                 r.skip().map_err(|e| refuse(e, ""))?;
                 Err(RefusalCode::Malformed.of(TAG))

@@ -20,7 +20,7 @@ pub type Why = List<Counted>;
 
 /// One copy of a task.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Copy {
+pub struct CopyStatus {
     /// Its fence.
     pub fence: u64,
     /// Its node.
@@ -42,7 +42,7 @@ tuple!(Counted {
     reason: Word,
     nodes: u64,
 });
-tuple!(Copy {
+tuple!(CopyStatus {
     fence: u64,
     node: NodeId,
     state: Word,
@@ -73,7 +73,7 @@ record! {
         /// Its state.
         "state" state: TaskState,
         /// The 64 newest copies, oldest first.
-        "copies" copies: List<Copy>,
+        "copies" copies: List<CopyStatus>,
         /// Why it ended other than succeeded; empty otherwise.
         "reason" reason: Word,
         /// Copies that were assigned so far.

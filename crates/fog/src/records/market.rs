@@ -94,8 +94,17 @@ impl Order {
     /// `too_large`, `malformed` or `bad_value`.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, Refusal> {
         let order: Self = crate::from_slice(bytes)?;
-        ensure(order.qty <= QTY_MAX, "qty")?;
+        order.check()?;
         Ok(order)
+    }
+
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    ///
+    /// `bad_value`.
+    pub const fn check(&self) -> Result<(), Refusal> {
+        ensure(self.qty <= QTY_MAX, "qty")
     }
 
     /// Hash of the order, which its commitment names.

@@ -10,7 +10,7 @@ use crate::frame::{self, Frame, FrameError, HEADER, Head, TAG};
 use crate::handshake::{MESSAGE_2, MESSAGE_3};
 use crate::seal::OpenError;
 use crate::stream::OFFSET_MAX;
-use crate::streams::{CONNECTION_RAISE, Place, STREAM_RAISE};
+use crate::streams::{CONNECTION_RAISE, Place, STREAM_RAISE, STREAM_START};
 use crate::{HandshakeError, StreamId};
 
 /// Payloads up to this size are copied, so that a few bytes do not hold a large buffer.
@@ -260,6 +260,7 @@ impl Session {
             stream.receive.window.raise(now, STREAM_RAISE);
         }
         self.streams.received += new;
+        self.keep_reserve(now);
         if let Err(conflict) = taken {
             let reason = match conflict {
                 Conflict::Bytes => "offset conflict",
@@ -288,6 +289,21 @@ impl Session {
     /// it does not block the others.
     pub(super) fn make_room_beside(&mut self, now: Time) {
         if self.streams.len() > 1
+            && let Some(step) = self.streams.receive.widen(now, STREAM_RAISE)
+        {
+            self.send_window(now, 0, step);
+        }
+    }
+
+    /// Keeps credit for the first bytes of the peer's next stream, which unread streams could otherwise use up. Each of them has
+    /// credit of its own, so that widening ends.
+    fn keep_reserve(&mut self, now: Time) {
+        let left = self
+            .streams
+            .receive
+            .limit
+            .saturating_sub(self.streams.received);
+        if left < STREAM_START
             && let Some(step) = self.streams.receive.widen(now, STREAM_RAISE)
         {
             self.send_window(now, 0, step);

@@ -20,6 +20,8 @@ const STARVED: Duration = Duration::from_millis(1500);
 const UNREAD_MAX: usize = 1 << 20;
 /// Size of a piece of a long request, which leaves room for one reply block.
 const PIECE: usize = DATA_MAX - SURB;
+/// Time after which request bytes that do not fill a piece are sent, so that the other side can answer a slow request early.
+const SHORT_AFTER: Duration = Duration::from_millis(200);
 /// Request bytes that wait to be cut into pieces.
 pub(super) const PENDING_MAX: usize = 128 << 10;
 
@@ -31,6 +33,8 @@ pub(super) struct Exchange {
     pub(super) answer: Receiver,
     pending: Vec<u8>,
     ended: bool,
+    /// Time when the caller gave the last bytes.
+    given: Time,
     /// Answer bytes passed up and not yet consumed.
     pub(super) unread: usize,
     /// Creation times of the reply blocks that the other side probably has.
@@ -72,6 +76,7 @@ impl Exchange {
             answer: Receiver::new(),
             pending: Vec::new(),
             ended: false,
+            given: now,
             unread: 0,
             blocks: Vec::new(),
             target: BLOCKS.0,
@@ -88,9 +93,16 @@ impl Exchange {
         !self.ended && (self.pending.is_empty() || self.pending.len() + len <= PENDING_MAX)
     }
 
-    pub(super) fn send(&mut self, data: &[u8], fin: bool) {
+    pub(super) fn send(&mut self, now: Time, data: &[u8], fin: bool) {
         self.pending.extend_from_slice(data);
         self.ended = fin;
+        self.given = now;
+    }
+
+    /// Time when a piece is sent although it is short, if there are bytes for one and for the last piece.
+    fn short_at(&self) -> Option<Time> {
+        let waits = !self.ended && self.pending.len() > 1 && self.request.room() > 0;
+        waits.then(|| self.given + SHORT_AFTER)
     }
 
     /// Whether the whole request was given.
@@ -116,11 +128,14 @@ impl Exchange {
     /// The next packet to send now.
     pub(super) fn next(&mut self, now: Time) -> Option<Wish> {
         // A request's last piece is not empty: that would be a reply block's carrier only. So something is kept for it.
-        while self.request.room() > 0 && (self.pending.len() > PIECE || self.ended) {
-            if self.pending.is_empty() {
+        loop {
+            let short = self.short_at().is_some_and(|at| at <= now);
+            let cuts = self.pending.len() > PIECE || self.ended || short;
+            if !cuts || self.pending.is_empty() || self.request.room() == 0 {
                 break;
             }
-            let len = self.pending.len().min(PIECE);
+            let kept = usize::from(!self.ended);
+            let len = (self.pending.len() - kept).min(PIECE);
             let piece: Vec<u8> = self.pending.drain(..len).collect();
             let last = self.ended && self.pending.is_empty();
             if !self.request.push(piece, last) {
@@ -185,6 +200,42 @@ impl Exchange {
             let oldest = self.blocks.iter().min().map(|made| *made + BLOCK_LIFE);
             oldest.map_or(self.starves_at(), |o| o.min(self.starves_at()))
         });
-        [starves, self.request.wake()].into_iter().flatten().min()
+        let all = [starves, self.request.wake(), self.short_at()];
+        all.into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_wire::NodeId;
+
+    use super::*;
+    use crate::{RelayKey, public_key};
+
+    #[test]
+    fn a_slow_request_is_sent_before_its_end_but_for_a_byte() {
+        let at = |ms: u64| Time::from_micros(ms * 1000);
+        let to = Recipient {
+            node: NodeId([1; 20]),
+            key: RelayKey::check(public_key(&[7; 32])).unwrap(),
+        };
+        // Number of pieces as far as known, and length of the next piece. Acknowledgements go between them.
+        let piece = |x: &mut Exchange, now| {
+            let mut wishes = core::iter::from_fn(|| x.next(now));
+            wishes.find_map(|wish| match wish {
+                Wish::Piece { count, data, .. } => Some((count, data.len())),
+                Wish::Ack { .. } => None,
+            })
+        };
+        let mut x = Exchange::new(at(0), [1; 8], to);
+        x.send(at(5), &[7; 60], false);
+        x.send(at(10), &[7; 40], false);
+        assert_eq!(piece(&mut x, at(209)), None);
+        assert_eq!(x.wake(), Some(at(210)));
+        assert_eq!(piece(&mut x, at(210)), Some((0, 99)));
+        // Nothing more is sent for one byte, until the end comes.
+        assert_eq!(piece(&mut x, at(500)), None);
+        x.send(at(500), &[], true);
+        assert_eq!(piece(&mut x, at(500)), Some((2, 1)));
     }
 }

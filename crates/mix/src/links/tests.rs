@@ -118,6 +118,56 @@ fn what_comes_while_a_stream_opens_or_takes_goes_together_with_the_next() {
 }
 
 #[test]
+fn a_batch_is_one_write_for_each_next_node_and_what_is_not_taken_comes_back() {
+    let mut links = links();
+    let give = |links: &mut Tested, ms, nexts: &[u8]| {
+        let one = |(by, next): (u8, &u8)| packet(node(*next), ms, by.into(), payer(by));
+        let by = (0..8).cycle();
+        let mut batch: Vec<Departure> = by.zip(nexts).map(one).collect();
+        let (mut payers, mut back) = (Vec::new(), Vec::new());
+        let payer = |next, charge| {
+            payers.push(next);
+            charge
+        };
+        let not = |(cause, one): NotTaken| back.push((cause, one.next));
+        links.get_mut().send_all(at(ms), &mut batch, payer, not);
+        assert!(batch.is_empty());
+        (payers, back)
+    };
+    let open = |links: &mut Tested, ms| {
+        for transmit in transmits(links) {
+            let LinkTransmit::Open { op, .. } = transmit else {
+                panic!("{transmit:?}");
+            };
+            tell(links, ms, LinkInput::Opened { op });
+        }
+    };
+    // A link is made, and its payer asked for, once.
+    let made = give(&mut links, 0, &[2, 3, 2, 3, 2]);
+    assert_eq!(made, (alloc::vec![node(2), node(3)], Vec::new()));
+    open(&mut links, 1);
+    for n in [3, 2] {
+        let (op, packets) = match links.poll_transmit() {
+            Some(LinkTransmit::Write { op, packets, .. }) => (op, packets),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((op.next, packets.len()), (node(5 - n), usize::from(n)));
+        tell(&mut links, 2, LinkInput::Written { op, packets });
+    }
+    // Idle links write a batch as a whole, in its order of next nodes.
+    give(&mut links, 3, &[3, 2, 3, 2, 2, 2]);
+    let written = transmits(&mut links).into_iter().map(|t| match t {
+        LinkTransmit::Write { op, packets, .. } => (op.next, packets.len()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(written.collect::<Vec<_>>(), [(node(3), 2), (node(2), 4)]);
+    // Those over the queue's bound come back, and the others are taken.
+    let (_, back) = give(&mut links, 4, &[2; QUEUE]);
+    assert_eq!(back, [(Cause::LinkFull, node(2)); 4]);
+    assert_eq!(give(&mut links, 4, &[2, 3]).1, [(Cause::LinkFull, node(2))]);
+}
+
+#[test]
 fn a_next_node_that_is_down_rests_longer_each_time_and_its_packets_die() {
     let mut links = links();
     send(&mut links, 0, 2).unwrap();

@@ -37,7 +37,8 @@ impl Origins {
     }
 
     /// Creates a problem of a setting, with the key as it was written.
-    pub(super) fn problem(&self, name: &'static str, value: &str, why: String) -> Problem {
+    #[must_use]
+    pub fn problem(&self, name: &'static str, value: &str, why: String) -> Problem {
         let (origin, key) = match self.given.get(name) {
             Some((place, key)) => (place.clone(), key.clone()),
             None => (self.base.clone(), name.to_owned()),
@@ -234,10 +235,10 @@ impl Given {
             }
         }
         config.listener.normalize();
-        if let Some(state) = &config.node.state
+        if let Some(state) = config.node.state.clone()
             && config.node.key.as_os_str().is_empty()
         {
-            config.node.key = state.join("id.pem");
+            config.node.keep_in(state);
         }
         ReadSettings {
             config,

@@ -8,7 +8,9 @@ use betanet_compat11::Reading;
 use betanet_htx::pace::Padding;
 use betanet_htx::{Config, Secrets, Session};
 use betanet_keys::{Identity, PublicKey};
+use betanet_legacy::Translator;
 use betanet_machine::Rng;
+use betanet_relay::{Exits, Relay};
 use betanet_session::{Controls, Count, Driver, Paths, Service, StreamRegistry};
 use betanet_stack::Connection;
 use betanet_traffic::shape::Shape;
@@ -18,11 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::admit::Admitted;
 use crate::admission::{AdmissionControl, SessionPermit};
-use crate::forward::{Exits, Relay};
-use crate::fronts::FrontRules;
 use crate::standing::{Counted, Sessions};
-use crate::translate::Translator;
-use crate::{Clock, Metrics};
+use crate::{Clock, FrontRules, Metrics};
 
 /// Opens sessions for clients with a valid ticket and message 1.
 pub(super) struct SessionAcceptor {

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::task::Context;
 
 use betanet_htx::Session;
+use betanet_legacy::Translator;
 use betanet_machine::{Now, Time};
 use betanet_session::{Admit, Denied};
 use betanet_wire::{ChargeTo, Code, NodeId};
 
-use crate::Metrics;
 use crate::admission::SessionPermit;
-use crate::fronts::FrontRules;
-use crate::translate::Translator;
+use crate::{FrontRules, Metrics};
 
 /// The conditions that one session has to satisfy.
 pub(super) struct Admitted {

@@ -1,45 +1,81 @@
 //! Builds a gateway from its configuration, and from the services and streams that an embedding program registers.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use betanet_carrier::client::Trust;
 use betanet_carrier::{Jitter, Limits, QuicListener, SessionGate, Site};
-use betanet_htx::{Config, L2, Pq, kind, offered_caps};
+use betanet_htx::{Config, L2, Pq, kind};
 use betanet_keys::{Identity, Name};
+use betanet_legacy::{ToServer, Translator};
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
-use betanet_session::{OwnTask, Router, Service, StreamRegistry};
-use betanet_store::{State, Storage};
+use betanet_mixnet::{Mixing, PLACE};
+use betanet_relay::{Relay, adopt_saved, multiaddr};
+use betanet_session::{OwnTask, Router, Service, StreamRegistry, StreamType};
+use betanet_store::Storage;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acceptor::SessionAcceptor;
-use super::parts::{certificate, cover, folder, keeps_state, look_of, reload, written};
+use super::parts::{certificate, cover, folder, look_of, mix_setup, reload, written};
 use super::{Gateway, Listening};
 use crate::admission::AdmissionControl;
 use crate::connection_limiter::ConnectionLimiter;
-use crate::forward::Relay;
-use crate::fronts::FrontRules;
 use crate::health::{Accepting, Part, Pulse, Vitals};
 use crate::listeners::{Bound, Listeners, accept, accept_quic, bind, leaves_v4};
-use crate::mesh::{multiaddr, saved};
 use crate::metrics::Refusal;
-use crate::mix::{Mixing, PLACE};
 use crate::reach::{Reach, interfaces, reach};
 use crate::standing::Sessions;
-use crate::translate::{ToServer, Translator};
-use crate::{Clock, CoverSite, Error, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed};
+use crate::{
+    Clock, CoverSite, Error, FrontRules, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed,
+};
 
 /// A gateway that is not started yet.
 ///
 /// A service is registered by the path prefix that it answers, over direct sessions and over the mix; the longest matching prefix
-/// applies. Without a service for `/`, the configured folder is served there.
+/// applies. Without a service for `/`, the configured folder is served there; without a folder, such requests get 404.
+///
+/// A stream type is registered by its number and feature. Its streams carry bytes both ways, in a format of the program's own.
+///
+/// ```no_run
+/// use betanet_runtime::{
+///     Call, Gateway, GatewayConfig, PeerSession, Reply, StreamType, Substream, load_or_new_identity,
+/// };
+///
+/// async fn greet(call: Call) -> Reply {
+///     Reply::text(200, format!("hello from {}\n", call.request.path()))
+/// }
+///
+/// fn echo(_: &PeerSession, _: u8, mut stream: Substream) {
+///     tokio::spawn(async move {
+///         while let Ok(Some(bytes)) = stream.next().await {
+///             if stream.write(bytes).await.is_err() {
+///                 return;
+///             }
+///         }
+///         let _ = stream.finish().await;
+///     });
+/// }
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = GatewayConfig::in_state("./node");
+/// let identity = load_or_new_identity(&config.node.key)?;
+/// let gateway = Gateway::builder(identity, &config)
+///     .service("/hello/", greet)
+///     .stream_type(StreamType::new(0x80, "example-echo")?, echo)
+///     .start()
+///     .await?;
+/// println!("peer {}", gateway.listening().peer());
+/// # Ok(()) }
+/// ```
 pub struct GatewayBuilder {
     identity: Identity,
     config: GatewayConfig,
     router: Router,
     streams: Option<Arc<dyn Streams>>,
+    types: BTreeMap<u8, (StreamType, Arc<dyn Streams>)>,
     storage: Option<Arc<dyn Storage>>,
 }
 
@@ -58,6 +94,7 @@ impl GatewayBuilder {
             config,
             router: Router::default(),
             streams: None,
+            types: BTreeMap::new(),
             storage: None,
         }
     }
@@ -73,6 +110,14 @@ impl GatewayBuilder {
     #[must_use]
     pub fn streams(mut self, taker: Arc<dyn Streams>) -> Self {
         self.streams = Some(taker);
+        self
+    }
+
+    /// Passes streams of `kind` that peers open to `handler`, and offers its feature. An earlier handler of this type is replaced.
+    #[must_use]
+    pub fn stream_type(mut self, kind: StreamType, handler: impl Streams) -> Self {
+        let handler: Arc<dyn Streams> = Arc::new(handler);
+        self.types.insert(kind.number(), (kind, handler));
         self
     }
 
@@ -94,6 +139,7 @@ impl GatewayBuilder {
             config,
             mut router,
             streams,
+            types,
             storage,
         } = self;
         let config = &config;
@@ -103,8 +149,8 @@ impl GatewayBuilder {
         config.keeps_secrets()?;
         // Hold the folder before reading any of it, so that only this node uses it.
         let held = match &storage {
-            None if keeps_state(config) => Some(Arc::new(State::open(&config.state())?)),
-            _ => None,
+            None => config.hold_state(false)?,
+            Some(_) => None,
         };
         let storage = storage.or_else(|| held.clone().map(|s| s as Arc<dyn Storage>));
         let connections_max = crate::descriptors::connections(
@@ -186,8 +232,9 @@ impl GatewayBuilder {
         }
         let mut mixing = match (&network, &storage) {
             (Some(network), Some(storage)) => {
-                let counted = (&metrics, clock);
-                Mixing::prepare(key.node_id(), config, network, &**storage, counted)?
+                let counted = (metrics.mix.clone() as _, metrics.clone() as _);
+                let own = key.node_id();
+                Mixing::prepare(own, &mix_setup(config), network, &**storage, counted, clock)?
             }
             _ => None,
         };
@@ -196,7 +243,7 @@ impl GatewayBuilder {
         let translator = settings.zip(storage.clone()).map(|(settings, storage)| {
             let kept = (storage, config.node.key.as_path());
             let own = identity.clone();
-            Translator::new(own, settings, kept, Arc::clone(&metrics), clock).map(Arc::new)
+            Translator::new(own, settings, kept, metrics.clone(), clock).map(Arc::new)
         });
         let translator = translator.transpose()?;
         let accepts11 = translator.as_ref().filter(|_| compat11.accept);
@@ -206,6 +253,7 @@ impl GatewayBuilder {
             translated: accepts11
                 .filter(|t| t.dials())
                 .map(|t| Arc::new(ToServer(Arc::clone(t))) as Arc<dyn Streams>),
+            own: types,
             l2: if accepts11.is_some() {
                 L2::Either
             } else {
@@ -230,14 +278,14 @@ impl GatewayBuilder {
                 clock,
                 acceptor.clone(),
                 node,
-                Arc::clone(&metrics),
+                metrics.clone(),
                 &config.relay.onward,
                 carries,
             ),
             identity,
             config: Config {
                 pq: if config.node.pq { Pq::Offer } else { Pq::Off },
-                caps: offered_caps(config.node.pq, registry.extra()),
+                caps: registry.caps(config.node.pq),
                 accepts,
                 ..Config::default()
             },
@@ -325,7 +373,7 @@ impl GatewayBuilder {
                 ..Draft::default()
             };
             if let Some(storage) = &storage {
-                saved::adopt(&**storage, &config.node.key.with_extension("mesh"))?;
+                adopt_saved(&**storage, &config.node.key.with_extension("mesh"))?;
             }
             let banned = config.mesh.ban.iter().map(Name::node_id).collect();
             let said = Some(draft.clone());
@@ -363,7 +411,7 @@ impl GatewayBuilder {
             listeners,
             parts,
             certificate,
-            folders: written(config),
+            folders: written(config, storage.is_some()),
             front: match &shown {
                 CoverSite::Origin(origin) => Some(origin.clone()),
                 CoverSite::Folder(_) | CoverSite::Made => None,

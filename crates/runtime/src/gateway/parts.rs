@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime};
 use betanet_bar::{self as bar, Access, MemoryStore};
 use betanet_carrier::client::Way;
 use betanet_carrier::{CertSource, Certificate, Cover, Http2Look, OriginProxy, Plain, calibrate};
+use betanet_dial::FileError;
 use betanet_keys::{Endpoint, Name};
+use betanet_mixnet::MixSetup;
 use betanet_session::{HandlerService, Service};
-use betanet_store::Storage;
+use betanet_store::{Error as StateError, State, Storage};
 
-use crate::files::file_error;
 use crate::health::writable;
 use crate::made::{is_missing, made_site};
 use crate::{CoverSite, Error, FolderService, GatewayConfig};
@@ -48,14 +49,14 @@ pub(super) async fn look_of(origin: &OriginProxy) -> Http2Look {
 /// Returns the folders that a node writes to while it runs: a served folder that others may write, and the folder of its state.
 ///
 /// A node that keeps no state has the folder of its key instead, if that is writable.
-pub(super) fn written(config: &GatewayConfig) -> Vec<PathBuf> {
+pub(super) fn written(config: &GatewayConfig, keeps: bool) -> Vec<PathBuf> {
     let served = config
         .folder
         .serve
         .iter()
         .filter(|_| config.folder.may_write());
-    let keeps = config.mesh.network.is_some() || config.legacy.compat11().is_on();
     let kept = config.state();
+    let keeps = keeps && kept.is_dir();
     let state = match config.node.key.parent() {
         _ if keeps => kept.as_path(),
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -81,7 +82,7 @@ pub(super) fn folder(config: &GatewayConfig) -> Result<Arc<dyn Service>, Error> 
     } else {
         FolderService::read_only(folder)
     };
-    let service = service.map_err(file_error(folder))?;
+    let service = service.map_err(FileError::io(folder))?;
     Ok(Arc::new(service.listing(config.folder.listing)))
 }
 
@@ -97,10 +98,39 @@ pub(super) fn certificate(config: &GatewayConfig) -> Result<Arc<CertSource>, Err
     Ok(Arc::new(certificate.map_err(Error::Certificate)?))
 }
 
-/// Returns whether a node keeps any state, for which it holds its state folder.
-pub(super) fn keeps_state(config: &GatewayConfig) -> bool {
-    let makes = matches!(config.site.cover_site(), CoverSite::Made) && is_missing(&config.node.key);
-    config.mesh.network.is_some() || config.legacy.compat11().is_on() || makes
+impl GatewayConfig {
+    /// Returns whether the node cannot run without its state folder, or its operator named one.
+    pub(crate) fn needs_state(&self) -> bool {
+        let key = &self.node.key;
+        let makes = matches!(self.site.cover_site(), CoverSite::Made) && is_missing(key);
+        let holds_key = key.parent() == Some(&self.state());
+        let keeps = self.mesh.network.is_some() || self.legacy.compat11().is_on();
+        self.node.state.is_some() || keeps || makes || holds_key
+    }
+
+    /// Opens and holds the node's state folder, so that no second process runs a node with its key. Returns `None` for a node
+    /// without a key file, and for an unusable folder that is not needed, which the log tells.
+    ///
+    /// # Errors
+    ///
+    /// Another process holds the folder, or it is unusable and `needed`, or this configuration needs it.
+    pub fn hold_state(&self, needed: bool) -> Result<Option<Arc<State>>, Error> {
+        let folder = self.state();
+        if folder.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        match State::open(&folder) {
+            Ok(state) => Ok(Some(Arc::new(state))),
+            Err(e @ StateError::Held { .. }) => Err(e.into()),
+            Err(e) if needed || self.needs_state() => Err(e.into()),
+            Err(error) => {
+                tracing::warn!(
+                    "{error}: the node keeps no state, and a second process with its key is not noticed"
+                );
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// Returns the web site for visitors.
@@ -110,7 +140,9 @@ pub(super) fn cover(
     addresses: &[String],
 ) -> Result<Cover, Error> {
     let cover = match &config.site.cover_site() {
-        CoverSite::Folder(path) => Cover::new(path, SystemTime::now).map_err(file_error(path))?,
+        CoverSite::Folder(path) => {
+            Cover::new(path, SystemTime::now).map_err(FileError::io(path))?
+        }
         CoverSite::Origin(origin) => {
             if origin.is_local() {
                 tracing::warn!(
@@ -123,7 +155,7 @@ pub(super) fn cover(
         }
         CoverSite::Made => {
             let folder = made_site(state, &config.node.key, SystemTime::now())?;
-            Cover::new(&folder, SystemTime::now).map_err(file_error(&folder))?
+            Cover::new(&folder, SystemTime::now).map_err(FileError::io(&folder))?
         }
     };
     let mut endpoints = addresses.iter().filter_map(|a| a.parse::<Endpoint>().ok());
@@ -132,6 +164,20 @@ pub(super) fn cover(
         Some(port) if config.listener.alt_svc => cover.with_h3(port),
         _ => cover,
     })
+}
+
+/// Returns the settings of the node's parts in the mix.
+pub(super) fn mix_setup(config: &GatewayConfig) -> MixSetup {
+    MixSetup {
+        roles: config.mesh.roles,
+        rate: config.mix.rate,
+        memory: config.mix.memory,
+        threads: config.mix.threads(),
+        waiting: config.mix.waiting,
+        lose: (config.mix.lose, config.mix.lose_seed),
+        key: config.node.key.clone(),
+        state: config.state(),
+    }
 }
 
 /// Reloads a changed certificate, for as long as the node runs.

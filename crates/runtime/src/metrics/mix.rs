@@ -1,14 +1,15 @@
 use std::time::Duration;
 
 use betanet_mix::Refusal;
+use betanet_mixnet::CountMix;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::ByWay;
+use super::histogram::Histogram;
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
 struct ByCause {
@@ -49,9 +50,9 @@ impl Default for MixMetrics {
             packets: Family::default(),
             delivered: Counter::default(),
             dropped: Family::default(),
-            batches: Histogram::new(batches),
-            delays: Histogram::new(delays),
-            residence: Histogram::new(residence),
+            batches: Histogram::new(&batches),
+            delays: Histogram::new(&delays),
+            residence: Histogram::new(&residence),
             pool: Family::default(),
             unread: Gauge::default(),
             waiting: Gauge::default(),
@@ -141,70 +142,67 @@ impl MixMetrics {
             self.memory_full.clone(),
         );
     }
+}
 
-    pub(crate) fn packets_in(&self, n: u64) {
+impl CountMix for MixMetrics {
+    fn packets_in(&self, n: u64) {
         let direction = "in";
         self.packets.get_or_create(&ByWay { direction }).inc_by(n);
     }
 
-    /// Counts packets that were sent, with the delay of each.
-    pub(crate) fn sent(&self, late: impl Iterator<Item = Duration>) {
-        let mut n = 0;
-        for late in late {
-            n += 1;
-            self.residence.observe(late.as_secs_f64());
-        }
+    fn sent(&self, late: &mut dyn Iterator<Item = Duration>) {
+        let n = self.residence.observe(late.map(|late| late.as_secs_f64()));
         let direction = "out";
         self.packets.get_or_create(&ByWay { direction }).inc_by(n);
     }
 
-    pub(crate) fn delivered(&self) {
+    fn delivered(&self) {
         self.delivered.inc();
     }
 
-    pub(crate) fn dropped(&self, cause: &'static str) {
-        self.dropped.get_or_create(&ByCause { cause }).inc();
+    fn dropped_all(&self, cause: &'static str, n: u64) {
+        self.dropped.get_or_create(&ByCause { cause }).inc_by(n);
     }
 
-    pub(crate) fn refused(&self, refusal: Refusal) {
+    fn refused(&self, refusal: Refusal) {
         self.dropped(cause(refusal));
     }
 
-    pub(crate) fn batch(&self, packets: usize, full: u64) {
+    fn batch(&self, packets: usize, full: u64) {
         // There are at most a few dozen.
-        self.batches
-            .observe(f64::from(u32::try_from(packets).unwrap_or(u32::MAX)));
+        let packets = f64::from(u32::try_from(packets).unwrap_or(u32::MAX));
+        self.batches.observe([packets]);
         self.memory_full.inc_by(full);
     }
 
-    pub(crate) fn delayed(&self, ms: u16) {
-        self.delays.observe(f64::from(ms) / 1000.0);
+    fn delayed(&self, ms: &mut dyn Iterator<Item = u16>) {
+        self.delays.observe(ms.map(|ms| f64::from(ms) / 1000.0));
     }
 
-    pub(crate) fn pool(&self, hits: u64, misses: u64) {
+    fn pool(&self, hits: u64, misses: u64) {
         for (hit, now) in [("yes", hits), ("no", misses)] {
             let counter = self.pool.get_or_create(&ByHit { hit });
             counter.inc_by(now.saturating_sub(counter.get()));
         }
     }
 
-    pub(crate) fn unread(&self, n: usize) {
+    fn unread(&self, n: usize) {
         self.unread.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn waiting(&self, n: usize) {
+    fn waiting(&self, n: usize) {
         self.waiting.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn replays(&self, n: usize) {
+    fn replays(&self, n: usize) {
         self.replays.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn links(&self, n: usize) {
+    fn links(&self, n: usize) {
         self.links.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn exchanges(&self, n: usize) {
+    fn exchanges(&self, n: usize) {
         self.exchanges.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 }

@@ -1,5 +1,7 @@
 //! Accounts the charges of a folder's files against its quota.
 
+use std::collections::BTreeSet;
+
 use betanet_bar::StoreError;
 
 /// Bytes charged for each file or folder besides its content.
@@ -48,6 +50,14 @@ impl Charge {
         }
     }
 
+    /// Returns the smaller value of each field.
+    pub(super) fn least(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.min(other.bytes),
+            entries: self.entries.min(other.entries),
+        }
+    }
+
     const fn fits(self, limit: Self) -> bool {
         self.bytes <= limit.bytes && self.entries <= limit.entries
     }
@@ -61,6 +71,10 @@ pub(super) struct Ledger {
     kept: Charge,
     /// Charge of the writes in progress. It is exact.
     pending: Charge,
+    /// Charge of the files that these writes replace, up to what is written for each. It does not count towards the limit.
+    credit: Charge,
+    /// Paths of these files. Each has one write with credit, so that the folder holds at most two copies of it.
+    replaced: BTreeSet<String>,
     /// Whether more was removed than had been charged, which means that others change the folder too.
     doubt: bool,
     /// Counts the changes of `kept`.
@@ -73,6 +87,8 @@ impl Ledger {
             limit: Charge { bytes, entries },
             kept: Charge::folders(0),
             pending: Charge::folders(0),
+            credit: Charge::folders(0),
+            replaced: BTreeSet::new(),
             doubt: false,
             changes: 0,
         }
@@ -83,10 +99,24 @@ impl Ledger {
         (self.kept, self.pending)
     }
 
+    const fn all(&self) -> Charge {
+        self.pending.plus(self.kept).less(self.credit)
+    }
+
+    /// Returns whether a write may have credit for the file that it replaces.
+    pub(super) fn begin_replacing(&mut self, path: &str) -> bool {
+        self.replaced.insert(path.to_owned())
+    }
+
+    /// Ends the credit of a write.
+    pub(super) fn end_replacing(&mut self, path: &str, credit: Charge) {
+        self.replaced.remove(path);
+        self.credit = self.credit.less(credit);
+    }
+
     /// Returns whether there is no room for an empty file.
     pub(super) const fn is_full(&self) -> bool {
-        let all = self.pending.plus(self.kept);
-        !all.plus(Charge::file(0)).fits(self.limit)
+        !self.all().plus(Charge::file(0)).fits(self.limit)
     }
 
     pub(super) const fn in_doubt(&self) -> bool {
@@ -112,21 +142,22 @@ impl Ledger {
         true
     }
 
-    /// Adds a charge to the writes in progress.
+    /// Adds a charge to the writes in progress, of which `credit` replaces what is kept.
     ///
     /// # Errors
     ///
     /// [`StoreError::Quota`].
-    pub(super) const fn reserve(&mut self, more: Charge) -> Result<(), StoreError> {
-        let pending = self.pending.plus(more);
-        if !pending.plus(self.kept).fits(self.limit) {
+    pub(super) const fn reserve(&mut self, more: Charge, credit: Charge) -> Result<(), StoreError> {
+        if !self.all().plus(more).less(credit).fits(self.limit) {
             return Err(StoreError::Quota);
         }
-        self.pending = pending;
+        self.pending = self.pending.plus(more);
+        self.credit = self.credit.plus(credit);
         Ok(())
     }
 
-    /// Adds the charge of a commit besides its file, if there is room after removing `old`.
+    /// Adds the charge of a commit besides its file, if there is room after removing `old`. `credit` is that of the write, which
+    /// `old` replaces.
     ///
     /// # Errors
     ///
@@ -135,12 +166,13 @@ impl Ledger {
         &mut self,
         more: Charge,
         old: Charge,
+        credit: Charge,
     ) -> Result<(), StoreError> {
-        let pending = self.pending.plus(more);
-        if !pending.plus(self.kept).less(old).fits(self.limit) {
+        let after = self.all().plus(credit).plus(more).less(old);
+        if !after.fits(self.limit) {
             return Err(StoreError::Quota);
         }
-        self.pending = pending;
+        self.pending = self.pending.plus(more);
         Ok(())
     }
 
@@ -168,15 +200,20 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    const NONE: Charge = Charge::folders(0);
+
     #[test]
     fn what_is_taken_away_twice_makes_no_room_beyond_the_quota() {
         let mut ledger = Ledger::new(10_000, 2);
-        assert_eq!(ledger.reserve(Charge::file(1)), Ok(()));
+        assert_eq!(ledger.reserve(Charge::file(1), NONE), Ok(()));
         ledger.keep(Charge::file(1));
         ledger.forget(Charge::file(9000));
         assert!(ledger.in_doubt());
-        assert_eq!(ledger.reserve(Charge::file(5905)), Err(StoreError::Quota));
-        assert_eq!(ledger.reserve(Charge::file(5904)), Ok(()));
+        assert_eq!(
+            ledger.reserve(Charge::file(5905), NONE),
+            Err(StoreError::Quota)
+        );
+        assert_eq!(ledger.reserve(Charge::file(5904), NONE), Ok(()));
         assert!(ledger.measured(Charge::default(), 0) && !ledger.in_doubt());
         ledger.begin_change();
         assert!(
@@ -188,19 +225,19 @@ mod tests {
     #[test]
     fn entries_have_a_bound_of_their_own() {
         let mut ledger = Ledger::new(1 << 40, 2);
-        assert_eq!(ledger.reserve(Charge::folders(2)), Ok(()));
-        assert_eq!(ledger.reserve(Charge::more(7)), Ok(()));
-        assert_eq!(ledger.reserve(Charge::file(0)), Err(StoreError::Quota));
+        assert_eq!(ledger.reserve(Charge::folders(2), NONE), Ok(()));
+        assert_eq!(ledger.reserve(Charge::more(7), NONE), Ok(()));
+        assert_eq!(
+            ledger.reserve(Charge::file(0), NONE),
+            Err(StoreError::Quota)
+        );
         ledger.release(Charge::folders(1));
         assert_eq!(
-            ledger.reserve(Charge::file(u64::MAX)),
+            ledger.reserve(Charge::file(u64::MAX), NONE),
             Err(StoreError::Quota)
         );
         let (two, one) = (Charge::folders(2), Charge::folders(1));
-        assert_eq!(
-            ledger.reserve_for(two, Charge::default()),
-            Err(StoreError::Quota)
-        );
-        assert_eq!(ledger.reserve_for(two, one), Ok(()));
+        assert_eq!(ledger.reserve_for(two, NONE, NONE), Err(StoreError::Quota));
+        assert_eq!(ledger.reserve_for(two, one, NONE), Ok(()));
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use cap_std::fs::Dir;
 
 use super::ledger::Charge;
-use super::{HEADERS, OWN, headers_name};
+use super::own::{HEADERS, OWN, headers_name};
 
 /// Prefix of the file names of writes in progress.
 pub(super) const WRITE: &str = "write-";

@@ -3,11 +3,15 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
+use super::change::DEPTH_MAX;
 use super::ledger::ENTRY;
+use super::measure::{WRITE, measure};
+use super::own::{OWN, headers_name};
 use super::*;
 
 const MANY: u64 = 1000;
@@ -105,6 +109,49 @@ fn writes_are_whole_charged_and_keep_their_headers() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o644);
+}
+
+#[test]
+fn a_write_that_replaces_is_charged_the_difference() {
+    let dir = tempfile::tempdir().unwrap();
+    // Room for one file of 60 000 bytes with headers, and for no second one.
+    let (mut store, _) = standing(dir.path(), 80_000);
+    put(&mut store, "/a", &[1; 60_000]).unwrap();
+    assert_eq!(put(&mut store, "/b", &[2; 60_000]), Err(StoreError::Quota));
+    let mut first = store.replace("/a").unwrap();
+    store.write(&mut first, &[3; 60_000]).unwrap();
+    // Of a second write at a time, the disk would hold a third copy.
+    let second = store.replace("/a").unwrap();
+    let (kept_before, _) = charged(&store);
+    let mut second = second;
+    assert_eq!(
+        store.write(&mut second, &[4; 60_000]),
+        Err(StoreError::Quota)
+    );
+    drop(second);
+    let done = store.commit(first, "/a", &kept(), &Expect::Anything);
+    assert!(!done.unwrap().created);
+    assert_eq!(charged(&store), (kept_before, Charge::default()));
+    assert_eq!(charged(&store).0, found(dir.path()));
+    // The credit has ended: the file that is there now has its own, and no other path has any.
+    assert_eq!(put(&mut store, "/b", &[2; 60_000]), Err(StoreError::Quota));
+    for (len, fits) in [(60_000, true), (70_000, true), (80_000, false)] {
+        let mut writer = store.replace("/a").unwrap();
+        let written = store.write(&mut writer, &vec![5; len]);
+        let done = written.and_then(|()| {
+            let any = Expect::Anything;
+            store.commit(writer, "/a", &kept(), &any)
+        });
+        assert_eq!(done.is_ok(), fits, "{len}");
+        assert_eq!(charged(&store), (found(dir.path()), Charge::default()));
+    }
+    // A credit for a file that somebody removes meanwhile makes no room for another path.
+    let mut late = store.replace("/a").unwrap();
+    store.write(&mut late, &[6; 70_000]).unwrap();
+    assert!(put(&mut store, "/c", &[7; 20_000]).is_err());
+    let done = store.commit(late, "/other", &kept(), &Expect::Anything);
+    assert_eq!(done, Err(StoreError::Quota));
+    assert_eq!(charged(&store), (found(dir.path()), Charge::default()));
 }
 
 #[test]
@@ -266,10 +313,10 @@ fn others_copy_and_remove_as_they_like() {
     assert!(writes.again());
     assert_eq!(charged(&store).0, found(dir.path()));
     assert_eq!(put(&mut store, "/more", &[1; 8000]), Err(StoreError::Quota));
-    // A file is removed by hand. The next write that seems to have no room has it, a second later.
+    // A file is removed by hand. The next write that seems to have no room has it, 20 ms later.
     fs::remove_file(dir.path().join("big")).unwrap();
     assert_eq!(put(&mut store, "/more", &[1; 8000]), Err(StoreError::Quota));
-    ms.fetch_add(1000, Ordering::Relaxed);
+    ms.fetch_add(20, Ordering::Relaxed);
     put(&mut store, "/more", &[1; 8000]).unwrap();
     assert_eq!(charged(&store), (found(dir.path()), Charge::default()));
 }

@@ -1,7 +1,7 @@
 //! Sessions over relays, each with its own keys and sockets.
 
 use betanet_path::Failure;
-use betanet_runtime::{Error, Headers, Identity, Method, Name, Node, Peer, Request};
+use betanet_runtime::{DialError, Error, Headers, Identity, Method, Name, Node, Peer, Request};
 use bytes::Bytes;
 
 use crate::{Fixture, content, write};
@@ -95,7 +95,7 @@ async fn the_exit_does_not_learn_the_identity_that_the_entry_sees() {
 
 async fn failed(node: &Node, relays: &[Peer], exit: &Peer) -> (Name, Failure) {
     match node.connect_over(relays, exit).await {
-        Err(Error::PathEnded { by, why }) => (by, why),
+        Err(DialError::PathEnded { by, why }) => (by, why),
         other => panic!("{other:?}"),
     }
 }
@@ -118,7 +118,7 @@ async fn the_hop_that_cannot_go_on_is_named() {
     let twice = node
         .connect_over(&[peers[0].clone(), peers[1].clone()], &peers[0])
         .await;
-    assert!(matches!(twice, Err(Error::Path(_))), "{twice:?}");
+    assert!(matches!(twice, Err(DialError::Path(_))), "{twice:?}");
     // Shorter paths over the same relays still work.
     let session = node.connect_over(&peers[..2], &peers[2]).await.unwrap();
     let mut answer = session

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use betanet_runtime::{Error, FrontRules, Headers, Method, Node, Profile, Request, Transport};
+use betanet_runtime::{
+    DialError, FrontRules, Headers, Method, Node, Profile, Request, SessionError, Transport,
+};
 use betanet_wire::Code;
 
 use crate::Fixture;
@@ -11,8 +13,8 @@ fn get(path: &str) -> Request {
     Request::new(Method::Get, path, Headers::default())
 }
 
-fn mismatch(error: &Error) -> bool {
-    matches!(error, Error::Session { code, .. } if *code == Code::L2_ORIGIN_MISMATCH)
+fn mismatch(error: &DialError) -> bool {
+    matches!(error, DialError::Session(SessionError::Session { code, .. }) if *code == Code::L2_ORIGIN_MISMATCH)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ mod signatures {
     pub(super) fn node(
         identity: Option<rt::Identity>,
         mut config: rt::SessionConfig,
-    ) -> Result<rt::Node, rt::Error> {
+    ) -> Result<rt::Node, rt::DialError> {
         config.pq = rt::Pq::Offer;
         rt::Node::new(identity, config)
     }
@@ -27,7 +27,7 @@ mod signatures {
         node: &rt::Node,
         key: &rt::PublicKey,
         carrier: Box<dyn rt::Carrier>,
-    ) -> Result<rt::SessionHandle, rt::Error> {
+    ) -> Result<rt::SessionHandle, rt::DialError> {
         node.connect_carrier(key, carrier).await
     }
 
@@ -54,7 +54,7 @@ mod signatures {
         network: &rt::Network,
         identity: rt::Identity,
         draft: Option<rt::Draft>,
-    ) -> Result<rt::Mesh, rt::Error> {
+    ) -> Result<rt::Mesh, rt::RelayError> {
         rt::Mesh::start(node, network, identity, draft, Vec::new(), None)
     }
 
@@ -81,20 +81,76 @@ mod signatures {
         view.stats
     }
 
+    pub(super) async fn serve(
+        storage: Arc<dyn rt::Storage>,
+        streams: impl rt::Streams,
+    ) -> Result<rt::Gateway, Box<dyn std::error::Error>> {
+        let config = rt::GatewayConfig::in_state("node");
+        let identity = rt::load_or_new_identity(&config.node.key)?;
+        let kind: Result<rt::StreamType, rt::StreamTypeError> = rt::StreamType::new(0x80, "own");
+        let builder: rt::GatewayBuilder = rt::Gateway::builder(identity, &config)
+            .service("/", async |_: rt::Call| rt::Reply::new(204))
+            .stream_type(kind?, streams)
+            .with_storage(storage);
+        Ok(builder.start().await?)
+    }
+
+    pub(super) fn storages(folder: &Path) -> Result<[Arc<dyn rt::Storage>; 2], rt::StorageError> {
+        let state: rt::State = rt::State::open(folder)?;
+        Ok([Arc::new(state), Arc::new(rt::MemoryStorage::default())])
+    }
+
+    pub(super) fn entry(
+        storage: &dyn rt::Storage,
+        kind: rt::StorageKind,
+    ) -> Result<Option<rt::Loaded>, rt::StorageError> {
+        storage.load(kind, "entry")
+    }
+
+    pub(super) fn book(folder: rt::SharedFolder) -> Result<rt::Book, rt::DialError> {
+        rt::Book::in_state(folder)
+    }
+
     /// Every error in an [`rt::Error`] is exported.
     pub(super) fn cause(error: &rt::Error) -> Option<String> {
         Some(match error {
-            rt::Error::Outer { source, .. } => text::<rt::CarrierError>(source),
-            rt::Error::Session { code, by, .. } => session(*code, *by),
-            rt::Error::Path(e) => text::<rt::PathError>(e),
-            rt::Error::PathEnded { why, .. } => format!("{:?}", ended(*why)),
-            rt::Error::Request(e) => text::<rt::StackError>(e),
-            rt::Error::Asked(e) => text::<rt::MixError>(e),
-            rt::Error::Exchange(rt::ExchangeError::Mix { why, .. }) => text::<rt::Lost>(why),
-            rt::Error::Mix(e) => text::<rt::MixClientError>(e),
-            rt::Error::Front { why, .. } => text::<rt::FrontProblem>(why),
-            rt::Error::NoDirectory { why, .. } => text::<rt::SeedFailure>(why),
-            rt::Error::Network(e) => text::<rt::NetworkError>(e),
+            rt::Error::Session(e) => return in_session(e),
+            rt::Error::Dial(e) => return dialling(e),
+            rt::Error::Mixnet(e) => return in_mix(e),
+            rt::Error::Network(e) => text::<rt::NetworkProblem>(&e.why),
+            rt::Error::State(e) => text::<rt::StorageError>(e),
+            rt::Error::File(e) => text::<rt::FileError>(e),
+            rt::Error::Relay(e) => text::<rt::RelayError>(e),
+            rt::Error::Legacy(e) => text::<rt::LegacyError>(e),
+            _ => return None,
+        })
+    }
+
+    fn in_session(error: &rt::SessionError) -> Option<String> {
+        Some(match error {
+            rt::SessionError::Session { code, by, .. } => session(*code, *by),
+            rt::SessionError::Request(e) => text::<rt::StackError>(e),
+            rt::SessionError::Asked(e) => text::<rt::MixError>(e),
+            rt::SessionError::Exchange(rt::ExchangeError::Mix { why, .. }) => text::<rt::Lost>(why),
+            _ => return None,
+        })
+    }
+
+    fn dialling(error: &rt::DialError) -> Option<String> {
+        Some(match error {
+            rt::DialError::Outer { source, .. } => text::<rt::CarrierError>(source),
+            rt::DialError::Path(e) => text::<rt::PathError>(e),
+            rt::DialError::PathEnded { why, .. } => format!("{:?}", ended(*why)),
+            rt::DialError::Book { why, .. } => text::<rt::TomlError>(why),
+            rt::DialError::Front { why, .. } => text::<rt::FrontProblem>(why),
+            _ => return None,
+        })
+    }
+
+    fn in_mix(error: &rt::MixnetError) -> Option<String> {
+        Some(match error {
+            rt::MixnetError::Mix(e) => text::<rt::MixClientError>(e),
+            rt::MixnetError::NoDirectory { why, .. } => text::<rt::SeedFailure>(why),
             _ => return None,
         })
     }
@@ -117,16 +173,24 @@ fn what_an_embedder_needs_has_a_name_in_this_crate() {
     let node = signatures::node(None, rt::SessionConfig::default()).unwrap();
     let other = rt::Identity::from_seed(&[1; 32]);
     drop(signatures::over(&node, other.public(), Box::new(Gone)));
-    let error = rt::Error::Session {
+    let error = rt::Error::Session(rt::SessionError::Session {
         code: rt::Code::OK,
         reason: String::new(),
         by: rt::By::Peer,
-    };
+    });
     assert_eq!(error.kind(), rt::ErrorKind::Peer);
     assert!(signatures::cause(&error).is_some());
     assert!(signatures::trust(b"").is_err());
+    let folder = tempfile::tempdir().unwrap();
+    let [state, memory] = signatures::storages(&folder.path().join("new")).unwrap();
+    for storage in [&*state, &*memory] {
+        let loaded = signatures::entry(storage, rt::StorageKind::new("test", 1));
+        assert!(loaded.unwrap().is_none());
+    }
+    drop(signatures::serve(memory, |_: &rt::PeerSession, _, _| {}));
     // Use the functions, so that they are not dead code.
     let _ = (
+        signatures::book,
         signatures::payer,
         signatures::network,
         signatures::mesh,
@@ -189,7 +253,7 @@ async fn a_carrier_that_is_gone_gives_no_session() {
     let refused = refused.err().unwrap();
     assert!(matches!(
         refused,
-        rt::Error::Outer {
+        rt::DialError::Outer {
             source: rt::CarrierError::Export,
             ..
         }

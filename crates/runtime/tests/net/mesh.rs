@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use betanet_htx::Config;
 use betanet_runtime::{
-    Error, Gateway, GatewayConfig, Headers, Identity, Mesh, Method, Network, Node, Peer, Request,
-    Role, SessionError,
+    Error, Gateway, GatewayConfig, Headers, Identity, Mesh, Method, Network, Node, Peer,
+    RelayError, Request, Role, SessionError,
 };
 use betanet_wire::Code;
 
@@ -104,6 +104,17 @@ impl Net {
         port: u16,
         change: impl FnOnce(&mut GatewayConfig),
     ) -> Gateway {
+        self.gateway_of(identity(n), test, n, port, change).await
+    }
+
+    async fn gateway_of(
+        &self,
+        identity: Identity,
+        test: u8,
+        n: u8,
+        port: u16,
+        change: impl FnOnce(&mut GatewayConfig),
+    ) -> Gateway {
         let dir = folder(self.home.path(), n);
         let roles: &[Role] = if n <= 5 {
             &[Role::Seed]
@@ -122,7 +133,7 @@ impl Net {
         config.limits.per_address = Some(64);
         change(&mut config);
         config.check().unwrap();
-        Gateway::start(identity(n), &config).await.unwrap()
+        Gateway::start(identity, &config).await.unwrap()
     }
 
     fn client(&self) -> (Arc<Node>, Mesh) {
@@ -206,11 +217,11 @@ async fn who_is_not_known_and_paths_too_long_are_said_so() {
     let ways = mesh.ways_to(name(7), 2, &[], PATIENCE).await.unwrap();
     assert_eq!(ways[0].len(), 2);
     match mesh.ways_to(name(7), 5, &[], Duration::from_secs(5)).await {
-        Err(Error::NoRelays { to, relays: 4, .. }) => assert_eq!(to, name(7)),
+        Err(RelayError::NoRelays { to, relays: 4, .. }) => assert_eq!(to, name(7)),
         other => panic!("{other:?}"),
     }
     match mesh.ways_to(name(50), 1, &[], Duration::from_secs(2)).await {
-        Err(Error::Unknown(unknown)) => assert_eq!(unknown, name(50)),
+        Err(RelayError::Unknown(unknown)) => assert_eq!(unknown, name(50)),
         other => panic!("{other:?}"),
     }
     mesh.stop().await;
@@ -308,5 +319,28 @@ async fn a_path_header_of_1_1_leads_over_a_relay_that_the_network_finds() {
     })
     .await;
     net.gateways.extend([Some(far), Some(near)]);
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_node_of_one_key_is_a_fault_that_the_first_tells() {
+    let mut net = Net::start(33, 6).await;
+    let port = free_port(33);
+    let first = net.gateways[5].take().unwrap();
+    assert_eq!(first.faults().await, []);
+    let second = net.gateway_of(identity(6), 33, 7, port, |_| {}).await;
+    eventually("the first knows of the second", async || {
+        !first.faults().await.is_empty()
+    })
+    .await;
+    let told = first.status().await["faults"].to_string();
+    let at = format!("/ip4/{}/tcp/{port}", ip(33, 7));
+    assert!(
+        told.contains(&at) && told.contains("a second node"),
+        "{told}"
+    );
+    // The later one is the one that peers prefer.
+    assert_eq!(second.faults().await, []);
+    net.gateways.extend([Some(first), Some(second)]);
     net.stop().await;
 }

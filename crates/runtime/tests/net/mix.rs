@@ -14,8 +14,8 @@ use betanet_mix::{
 };
 use betanet_runtime::{
     Call, Clock, DirectoryPlan, DirectoryProblem, Error, Gateway, GatewayConfig, Headers, Identity,
-    Method, MixClient, MixOptions, MixSession, Network, Node, Reply, Request, Role, SessionHandle,
-    Substream, Upload, build_directory, publish_directory,
+    Method, MixClient, MixOptions, MixSession, MixnetError, Network, Node, Reply, Request, Role,
+    SessionHandle, Substream, Upload, build_directory, publish_directory,
 };
 use betanet_wire::text::hex;
 use bytes::Bytes;
@@ -246,7 +246,7 @@ impl Mix {
         assert_eq!(self.publish(&directory, 5).await, Ok(201));
     }
 
-    async fn client(&self, relays: usize) -> Result<MixClient, Error> {
+    async fn client(&self, relays: usize) -> Result<MixClient, MixnetError> {
         let options = MixOptions {
             relays,
             ..MixOptions::default()
@@ -356,7 +356,7 @@ async fn requests_go_over_three_five_and_seven_relays_and_fewer_relays_are_an_er
         }
     }
     match mix.client(8).await.err() {
-        Some(Error::Mix(ClientError::Hops(8))) => {}
+        Some(MixnetError::Mix(ClientError::Hops(8))) => {}
         other => panic!("{other:?}"),
     }
     mix.stop().await;
@@ -521,7 +521,10 @@ async fn bad_packets_are_counted_by_cause_and_none_passes_twice_or_after_a_resta
 async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
     let mix = Mix::start(190, 3, |_| ()).await;
     let none = mix.client(3).await.err();
-    assert!(matches!(none, Some(Error::NoDirectory { .. })), "{none:?}");
+    assert!(
+        matches!(none, Some(MixnetError::NoDirectory { .. })),
+        "{none:?}"
+    );
     let directory = mix.directory(3).await;
     let few = mix.publish(&directory, 4).await.unwrap_err();
     assert!(
@@ -585,7 +588,7 @@ async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
     assert_eq!(mix.publish(&directory, 5).await, Ok(201));
     assert_eq!(mix.publish(&directory, 5).await, Ok(204), "the same again");
     match mix.client(4).await.err() {
-        Some(Error::Mix(ClientError::TooFew { relays: 4, have: 3 })) => {}
+        Some(MixnetError::Mix(ClientError::TooFew { relays: 4, have: 3 })) => {}
         other => panic!("{other:?}"),
     }
     mix.client(3).await.unwrap().close().await;
@@ -594,7 +597,9 @@ async fn a_directory_that_does_not_count_is_said_to_and_never_used() {
     let said = mix.publish(&rival, 5).await.unwrap_err();
     assert!(said.contains("neither is used"), "{said}");
     match mix.client(3).await.err() {
-        Some(Error::Directory(DirectoryProblem::Equivocation(e))) => assert_eq!(e, directory.epoch),
+        Some(MixnetError::Directory(DirectoryProblem::Equivocation(e))) => {
+            assert_eq!(e, directory.epoch);
+        }
         other => panic!("{other:?}"),
     }
     mix.stop().await;
@@ -613,11 +618,11 @@ async fn a_node_whose_replay_memory_does_not_fit_does_not_start() {
     config.check().unwrap();
     let started = Gateway::start(identity(30), &config).await;
     match started.err() {
-        Some(Error::ReplayMemory {
+        Some(Error::Mixnet(MixnetError::ReplayMemory {
             rate: 25_000,
             needed: 7456,
             allowed: 1024,
-        }) => {}
+        })) => {}
         other => panic!("{other:?}"),
     }
     mix.stop().await;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use betanet_runtime::{Error, Headers, Method, Node, Peer, Plain, Request, Transport, visit};
+use betanet_runtime::{DialError, Headers, Method, Node, Peer, Plain, Request, Transport, visit};
 use bytes::{Buf as _, Bytes};
 use h3::error::{Code, StreamError};
 use tokio::net::UdpSocket;
@@ -69,13 +69,13 @@ async fn a_peer_that_has_both_is_reached_over_quic_and_a_wrong_pin_is_refused() 
     session.close().await;
     peer.pin = Some([7; 32]);
     let refused = node.with_transport(Transport::Quic).connect(&peer).await;
-    let Err(Error::Outer { source, .. }) = refused else {
+    let Err(DialError::Outer { source, .. }) = refused else {
         panic!("{refused:?}")
     };
     assert!(matches!(source, betanet_carrier::Error::Pin), "{source:?}");
     peer.addrs.retain(|a| !a.starts_with("quic:"));
     let only = Node::client().unwrap().with_transport(Transport::Quic);
-    assert!(matches!(only.connect(&peer).await, Err(Error::NoQuic)));
+    assert!(matches!(only.connect(&peer).await, Err(DialError::NoQuic)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

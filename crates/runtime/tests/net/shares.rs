@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use betanet_path::Failure;
 use betanet_runtime::{
-    Error, Headers, Identity, Method, Node, Peer, Request, Role, SessionHandle, Transport,
+    DialError, Headers, Identity, Method, Node, Peer, Request, Role, SessionHandle, Transport,
 };
 use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
@@ -66,7 +66,9 @@ fn begin(client: &Arc<Node>, relay: &Peer, hops: Vec<Peer>) -> Vec<Failing> {
         tokio::spawn(async move {
             let way = std::slice::from_ref(&relay);
             match client.connect_over(way, &hop).await {
-                Err(Error::PathEnded { why, by }) if by == relay.name() => (why, began.elapsed()),
+                Err(DialError::PathEnded { why, by }) if by == relay.name() => {
+                    (why, began.elapsed())
+                }
                 other => panic!("{other:?}"),
             }
         })

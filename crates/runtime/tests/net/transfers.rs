@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use betanet_htx::Config;
 use betanet_runtime::{
-    Error, Headers, Identity, Method, Node, Plain, Request, SessionError, Transport,
+    DialError, Headers, Identity, Method, Node, Plain, Request, SessionError, Transport,
 };
 use bytes::Bytes;
 
@@ -176,8 +176,8 @@ async fn wrong_pins_wrong_keys_and_dead_addresses_are_told_apart() {
     let fixture = Fixture::start(|_| {}).await;
     let peer = fixture.gateway.listening().peer();
     let node = Node::client().unwrap();
-    let source = |e: Error| match e {
-        Error::Outer { source, .. } => source.to_string(),
+    let source = |e: DialError| match e {
+        DialError::Outer { source, .. } => source.to_string(),
         other => other.to_string(),
     };
     let mut pin = peer.clone();

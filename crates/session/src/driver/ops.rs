@@ -20,6 +20,9 @@ use crate::ops::{Ask, Body, OPS, Op, Open, RawStream};
 /// Maximum number of requests that wait for a stream. More are refused.
 const CROWD_MAX: usize = 1024;
 
+/// Maximum number of sends of one stream that wait for credit. More are refused.
+const BLOCKED_MAX: usize = 64;
+
 /// Bytes that wait for the peer's credit.
 pub(super) struct Blocked {
     data: Bytes,
@@ -277,6 +280,11 @@ impl Driver {
         fin: bool,
         done: oneshot::Sender<Result<(), Error>>,
     ) -> Result<(), Later> {
+        if self.blocked.contains_key(&stream) {
+            // Bytes given before go first.
+            self.block(stream, Blocked { data, fin, done });
+            return Ok(());
+        }
         let send = Command::Send {
             stream,
             data: data.clone(),
@@ -292,7 +300,7 @@ impl Driver {
             }
             // The session reports when there is credit.
             Err(Refusal::Session(Htx::Blocked(_))) => {
-                self.blocked.insert(stream, Blocked { data, fin, done });
+                self.block(stream, Blocked { data, fin, done });
             }
             Err(e) if e.kind() == Kind::NotNow => {
                 let op = Op::Send {
@@ -308,12 +316,23 @@ impl Driver {
         Ok(())
     }
 
+    /// Keeps bytes until the session reports credit for their stream.
+    fn block(&mut self, stream: StreamId, bytes: Blocked) {
+        let waiting = self.blocked.entry(stream).or_default();
+        if waiting.len() < BLOCKED_MAX {
+            waiting.push_back(bytes);
+        } else {
+            let refusal = Refusal::Session(Htx::Blocked(stream));
+            drop(bytes.done.send(Err(refusal.into())));
+        }
+    }
+
     /// Sends bytes that waited for credit on this stream.
     pub(super) fn writable(&mut self, stream: StreamId) {
         if let Some(answer) = self.answers.remove(&stream) {
             return self.take(Op::Answer(answer));
         }
-        if let Some(Blocked { data, fin, done }) = self.blocked.remove(&stream) {
+        for Blocked { data, fin, done } in self.blocked.remove(&stream).unwrap_or_default() {
             self.take(Op::Send {
                 stream,
                 data,

@@ -36,6 +36,15 @@ pub struct Body {
 /// Number of consumed bytes after which the peer is given credit.
 const CREDIT_STEP: u64 = 64 << 10;
 
+/// Appends a chunk to a body of at most `max` bytes. Returns whether it fits.
+pub(crate) fn append(all: &mut Vec<u8>, chunk: &[u8], max: usize) -> bool {
+    let fits = all.len() + chunk.len() <= max;
+    if fits {
+        all.extend_from_slice(chunk);
+    }
+    fits
+}
+
 impl Body {
     /// Creates the body of the exchange on `stream`. `unsent` says whether more of the request's body follows.
     pub const fn new(stream: StreamId, inbox: Inbox, ops: mpsc::Sender<Op>, unsent: bool) -> Self {
@@ -111,14 +120,13 @@ impl Body {
     ///
     /// See [`Body::chunk`].
     pub async fn all(&mut self, max: usize) -> Result<Option<Vec<u8>>, ExchangeError> {
-        let mut out = Vec::new();
+        let mut all = Vec::new();
         while let Some(bytes) = self.chunk().await? {
-            if out.len() + bytes.len() > max {
+            if !append(&mut all, &bytes, max) {
                 return Ok(None);
             }
-            out.extend_from_slice(&bytes);
         }
-        Ok(Some(out))
+        Ok(Some(all))
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::PollSender;
 
 use crate::exchange::Inbox;
-use crate::ops::{Op, tell};
+use crate::ops::{Op, append, tell};
 
 /// Number of consumed bytes after which the client is given credit.
 const CREDIT_STEP: u64 = 64 << 10;
@@ -282,14 +282,13 @@ impl CallBody {
     ///
     /// See [`CallBody::chunk`].
     pub async fn all(&mut self, max: usize) -> Result<Option<Vec<u8>>, BodyError> {
-        let mut out = Vec::new();
+        let mut all = Vec::new();
         while let Some(bytes) = self.chunk().await? {
-            if out.len() + bytes.len() > max {
+            if !append(&mut all, &bytes, max) {
                 return Ok(None);
             }
-            out.extend_from_slice(&bytes);
         }
-        Ok(Some(out))
+        Ok(Some(all))
     }
 }
 

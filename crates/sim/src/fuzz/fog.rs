@@ -126,10 +126,10 @@ pub fn fog_texts(data: &[u8]) {
     };
     match kind % 8 {
         1 => {
-            if let Ok(token) = Signed::<Token>::from_text(text) {
-                if let Ok(again) = token.to_text() {
-                    assert_eq!(Signed::from_text(&again), Ok(token));
-                }
+            if let Ok(token) = Signed::<Token>::from_text(text)
+                && let Ok(again) = token.to_text()
+            {
+                assert_eq!(Signed::from_text(&again), Ok(token));
             }
         }
         2 => text_of::<Task>(text),

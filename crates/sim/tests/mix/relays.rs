@@ -4,8 +4,8 @@ use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine as _, Time};
 use betanet_mix::links::{LinkEvent, LinkInput, LinkTransmit};
 use betanet_mix::{
-    ClientInput, Delivered, Departure, EpochKeys, Fate, Links, Memory, Packet, Taken, Via, Waiting,
-    unwrap_batch,
+    Arrived, ClientInput, Delivered, Departure, EpochKeys, Fate, Links, Memory, Packet, Refusal,
+    Via, Waiting, process,
 };
 use betanet_wire::{ChargeTo, NodeId};
 
@@ -42,17 +42,23 @@ impl Place {
 }
 
 impl World {
-    /// A relay or the gateway passes a packet to the link with its next node, which is up at once.
-    pub(super) fn onward(&mut self, from: usize, departure: Departure) {
+    /// A relay or the gateway passes packets to the links with their next nodes, which are up at once.
+    pub(super) fn onward(&mut self, from: usize, mut departures: Vec<Departure>) {
+        if departures.is_empty() {
+            return;
+        }
         let now = now_at(self.now);
         let place = &mut self.places[from];
         if place.told < self.now {
             place.told = self.now;
             place.links.handle_timeout(now);
         }
-        let payer = departure.via.charge;
-        let sent = place.links.get_mut().send(now, departure, || payer);
-        assert!(sent.is_ok());
+        place.links.get_mut().send_all(
+            now,
+            &mut departures,
+            |_, payer| payer,
+            |not| panic!("{not:?}"),
+        );
         while let Some(transmit) = self.places[from].links.poll_transmit() {
             let outcome = match transmit {
                 LinkTransmit::Open { op, .. } => LinkInput::Opened { op },
@@ -73,7 +79,7 @@ impl World {
         }
     }
 
-    pub(super) fn arrive(&mut self, to: usize, mut packet: Box<Packet>) {
+    pub(super) fn arrive(&mut self, to: usize, packet: Box<Packet>) {
         let now = now_at(self.now);
         self.carried += 1;
         assert_eq!((packet.0[0], &packet.0[2..4]), (1, &[0, 0][..]));
@@ -95,16 +101,23 @@ impl World {
         }
         let place = &mut self.places[to];
         let memory = &mut place.memory;
-        let mut outcome = [Err(betanet_mix::Refusal::Epoch)];
-        let one = std::slice::from_mut(&mut *packet);
         // Each packet counts as one of a session and an address of its own.
         let via = own_address(self.order);
         let ChargeTo::Node(peer) = via.charge else {
             panic!("{via:?}");
         };
-        let seen = |_, _, tag: &[u8; 16]| memory.take((peer, via.charge), tag) != Taken::New;
-        unwrap_batch(&place.keys, one, seen, &mut outcome);
-        match Fate::of(outcome[0], self.now, to < RELAYS) {
+        let mut arrived = [Arrived {
+            via,
+            peer,
+            at: self.now,
+            packet,
+            data: (),
+        }];
+        let mut fate = [Fate::Cover];
+        let take = |_, account, tag: &[u8; 16]| memory.take(account, tag);
+        process(&place.keys, &mut arrived, to < RELAYS, take, &mut fate);
+        let [Arrived { packet, .. }] = arrived;
+        match fate[0] {
             Fate::Onward { next, due, .. } if due <= self.now => {
                 let departure = Departure {
                     next,
@@ -112,7 +125,7 @@ impl World {
                     due,
                     via,
                 };
-                self.onward(to, departure);
+                self.onward(to, vec![departure]);
             }
             Fate::Onward { next, wait_ms, .. } => {
                 let pushed = place.waiting.push(self.now, via, wait_ms, next, packet);
@@ -126,6 +139,7 @@ impl World {
                 self.server.handle_input(now, delivered).unwrap();
             }
             Fate::Cover => assert!(to < RELAYS),
+            Fate::Refused(Refusal::Replay) if self.repeats => self.repeated.1 += 1,
             other => panic!("{other:?} at {to}"),
         }
     }

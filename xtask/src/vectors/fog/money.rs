@@ -7,10 +7,10 @@ use betanet_scheduler::factor;
 use betanet_scheduler::money::Bill;
 use serde_json::{Value, json};
 
-use super::read::{Outcome, bytes, fixed, list, number, resources, same, word};
+use super::read::{Outcome, Section, bytes, fixed, list, number, resources, same, word};
 
 /// The sections, and what runs a case of each.
-pub(crate) const SECTIONS: &[(&str, fn(&Value) -> Outcome)] = &[
+pub(crate) const SECTIONS: &[Section] = &[
     ("auction", auction),
     ("cost", cost),
     ("credit", credit),

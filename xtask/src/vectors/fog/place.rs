@@ -8,7 +8,9 @@ use betanet_scheduler::{Ended, NewCopy, NodeSpec, Placement, Placer, Request, Wh
 use betanet_wire::NodeId;
 use serde_json::{Value, json};
 
-use super::read::{Outcome, blobs, fixed, list, node, number, resources, same, text, wishes, word};
+use super::read::{
+    Outcome, Section, blobs, fixed, list, node, number, resources, same, text, wishes, word,
+};
 
 /// What a coordinator remembers of tasks and copies.
 #[derive(Default)]
@@ -30,7 +32,7 @@ struct Live {
 }
 
 /// The section, and what runs a case of it.
-pub(crate) const SECTIONS: &[(&str, fn(&Value) -> Outcome)] = &[("place", run)];
+pub(crate) const SECTIONS: &[Section] = &[("place", run)];
 
 fn run(case: &Value) -> Outcome {
     let mut world = World {

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 pub(crate) type Outcome<T = ()> = Result<T, String>;
 
+/// A section of the file, and what runs one of its cases.
+pub(crate) type Section = (&'static str, fn(&Value) -> Outcome);
+
 pub(crate) fn list(v: &Value) -> Outcome<&Vec<Value>> {
     v.as_array().ok_or_else(|| format!("{v} is no list"))
 }

@@ -5,10 +5,10 @@ use betanet_scheduler::{Brake, Place, Trust, brake};
 use serde_json::{Value, json};
 
 use super::money::rows;
-use super::read::{Outcome, fixed, list, number, same, word};
+use super::read::{Outcome, Section, fixed, list, number, same, word};
 
 /// The sections, and what runs a case of each.
-pub(crate) const SECTIONS: &[(&str, fn(&Value) -> Outcome)] = &[
+pub(crate) const SECTIONS: &[Section] = &[
     ("brake", zones),
     ("queue", queue),
     ("spot", spot),

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use betanet_keys::Name;
-use betanet_mesh::Role;
 
 use crate::config::knob::{Allowed, Knob, Section, section};
 use crate::config::{Found, GatewayConfig, shown};
@@ -17,11 +16,11 @@ section! {
         serve "serve" "DIR": Option<PathBuf> = None;
         /// Let every client PUT, POST and DEL.
         writable "writable" "": bool = false;
-        /// Let this name PUT, POST and DEL, and nobody who is not named.
+        /// Let only the clients with these names PUT, POST and DEL.
         allow "allow" "NAME": Vec<Name> = Vec::new();
-        /// Bytes that the served folder may grow to: each file's length, and 4096 for each file and folder.
+        /// Maximum size of the served folder in bytes: each file's length, and 4096 for each file and folder.
         quota "quota" "BYTES": u64 = 1 << 30;
-        /// Files and folders that the served folder may grow to; kept headers count as a file.
+        /// Maximum number of files and folders in the served folder; kept headers count as a file.
         entries "entries" "COUNT": u64 = 100_000;
         /// List a folder without index.html on GET. Hidden names are not listed.
         listing "listing" "": bool = false;
@@ -45,16 +44,10 @@ impl Section for FolderSettings {
         self.put(name, texts)
     }
 
-    fn check(&self, all: &GatewayConfig, found: &mut Found<'_>) {
-        match &self.serve {
-            Some(folder) if !folder.is_dir() => {
-                found.problem("serve", &shown(folder), "a folder that is there");
-            }
-            // A node without the role of a gateway may serve nothing.
-            None if all.mesh.roles.has(Role::Gateway) => {
-                found.problem("serve", "", "a folder is needed");
-            }
-            _ => {}
+    fn check(&self, _all: &GatewayConfig, found: &mut Found<'_>) {
+        // Without a folder, a node may serve what a program registers.
+        if let Some(folder) = self.serve.as_ref().filter(|f| !f.is_dir()) {
+            found.problem("serve", &shown(folder), "a folder that is there");
         }
         let default = Self::default();
         if !self.may_write() && found.is_read("writable") && found.is_read("allow") {

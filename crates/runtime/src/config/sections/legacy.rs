@@ -9,11 +9,11 @@ use crate::config::knob::{Allowed, Knob, Section, section};
 use crate::config::{Compat11, Found, GatewayConfig, Server11, shown};
 
 section! {
-    /// Peers of version 1.1; by itself 1.1 is spoken with nobody.
+    /// Connections to peers of version 1.1, which is off by default.
     LegacySettings "legacy" "Version 1.1" {
-        /// Accept sessions that a translating peer joins with a connection of protocol version 1.1. By default 1.1 is off.
+        /// Accept sessions that a translating peer joins with a connection of protocol version 1.1.
         accept "compat11" "": bool = false;
-        /// Accept connections of clients of 1.1. FILE holds the key for their tickets, and is made if missing.
+        /// Accept connections of clients of 1.1. FILE holds the key for their tickets, and is created if missing.
         tickets "compat11_tickets" "FILE": Option<PathBuf> = None;
         /// Peer to which those connections are joined, as its gateway prints it. A client may ask for a path to it that begins
         /// with an --onward peer, or a peer known from --network.

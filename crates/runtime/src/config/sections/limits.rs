@@ -9,21 +9,21 @@ use crate::config::{Found, GatewayConfig};
 const NUMBERS: std::ops::RangeInclusive<usize> = 1..=1_000_000;
 
 section! {
-    /// The bounds of what others can make the node hold.
+    /// Limits on the resources that others can occupy.
     LimitSettings "limits" "Limits" {
-        /// Sessions per address (IPv6: per /56); by default 8, or the network's value.
+        /// Maximum number of sessions per address (IPv6: per /56); by default 8, or the network's value.
         per_address "per_address" "N": Option<usize> = None;
-        /// Streams that one peer may open at once; 100 without it, or what the network says.
+        /// Number of streams that a peer may open in a burst; by default 100, or the network's value.
         opens "opens" "N": Option<u32> = None;
-        /// Streams more that one peer may open each second; 20 without it, or what the network says.
+        /// Number of further streams that a peer may open each second; by default 20, or the network's value.
         opens_per_second "opens_per_second" "N": Option<u32> = None;
-        /// Sessions at once.
+        /// Maximum number of sessions.
         max_sessions "max_sessions" "N": usize = 16_384;
-        /// TCP connections at once; without it as many as the limit of open files allows, up to 20000.
+        /// Maximum number of TCP connections; by default as many as the limit of open files allows, up to 20000.
         max_connections "max_connections" "N": Option<usize> = None;
-        /// TCP connections of one address at once (IPv6: one /56), before any handshake.
+        /// Maximum number of TCP connections per address (IPv6: per /56), before any handshake.
         connections_per_address "connections_per_address" "N": usize = 256;
-        /// New TCP connections of one address a second.
+        /// Maximum number of new TCP connections per address and second.
         connects_per_second "connects_per_second" "N": usize = 100;
     }
 }

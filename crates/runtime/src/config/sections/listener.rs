@@ -16,18 +16,18 @@ const PRIVILEGED: u16 = 1024;
 const MAY_BIND: u32 = 10;
 
 section! {
-    /// Where the node listens, and which addresses others are told.
+    /// Listening addresses, and the addresses that are advertised.
     ListenerSettings "listener" "Listening" {
-        /// Listen here, HOST:PORT. Port 0 lets the system choose. Without it: 127.0.0.1 and a port that is another one at each
-        /// start, which other machines cannot reach. `betanet serve` keeps the port that it first got in its state folder.
+        /// Listen on HOST:PORT. Port 0 lets the system choose. By default the node listens on 127.0.0.1 and a new port at each
+        /// start, which other machines cannot reach. `betanet serve` keeps its first port in its state folder.
         listen "listen" "ADDR": Vec<String> = vec!["127.0.0.1:0".into()];
-        /// Print this address, HOST:PORT or quic:HOST:PORT, for others to dial. Without it: the hosts of --certificate,
-        /// or where the node listens, 0.0.0.0 and [::] being this machine's own addresses.
+        /// Advertise this address, HOST:PORT or quic:HOST:PORT. By default the node advertises the hosts of --certificate, or its
+        /// listening addresses. It replaces 0.0.0.0 and [::] with this machine's addresses.
         advertise "advertise" "ADDR": Vec<String> = Vec::new();
         /// Listen for QUIC too, on the UDP port of each TCP port, and serve HTTP/3. Debian's nginx, which a listener otherwise
         /// imitates, has neither.
         quic "quic" "": bool = false;
-        /// With --quic: tell visitors over TCP that the site is there over HTTP/3.
+        /// Announce HTTP/3 to visitors over TCP; needs --quic.
         alt_svc "alt_svc" "": bool = true;
     }
 }

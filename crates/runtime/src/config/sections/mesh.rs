@@ -11,16 +11,16 @@ use crate::config::{Found, GatewayConfig, shown};
 use crate::{Network, load_identity};
 
 section! {
-    /// The network that the node is part of, and its part in it.
+    /// The network of the node, and its roles there.
     MeshSettings "mesh" "The network" {
-        /// Be part of the network that this file names, NETWORK.toml.
+        /// Join the network of this NETWORK.toml.
         network "network" "FILE": Option<PathBuf> = None;
-        /// The node's part in the network: entry and core carry paths of others, mix relays packets, gateway answers requests, seed
+        /// Role in the network. entry and core carry paths of others, and mix relays packets. gateway answers requests, and seed
         /// answers nodes that join.
         roles "roles" "ROLE" as "role": Roles = [Role::Gateway].into_iter().collect();
-        /// The operator of the node, as its record says.
+        /// Operator of the node, for its record, such as example.org.
         org "org" "TEXT": String = String::new();
-        /// Have nothing to do with this name.
+        /// Refuse the node with this name.
         ban "ban" "NAME": Vec<Name> = Vec::new();
     }
 }

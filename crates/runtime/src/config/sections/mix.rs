@@ -10,19 +10,19 @@ use crate::config::{Found, GatewayConfig};
 const NUMBERS: std::ops::RangeInclusive<usize> = 1..=1_000_000;
 
 section! {
-    /// Packets of the mix that the node relays.
+    /// Relaying of mix packets.
     MixSettings "mix" "The mix" {
-        /// Packets a second that the replay memory is for: it keeps the tags of a key's whole life.
+        /// Packets per second for which the replay memory is sized. It keeps the tags of a key's whole life.
         rate "mix_rate" "N": u32 = 500;
-        /// Mebibytes that the replay memory may take; a node that needs more for its rate does not start. 500/s need 150.
+        /// Maximum size of the replay memory in MiB. A node whose rate needs more does not start; 500/s need 150.
         memory "mix_memory" "MIB": usize = 1024;
         /// Threads that unwrap packets; by default one per core.
         workers "mix_workers" "N": Option<usize> = None;
-        /// Packets that wait for their time at once, of which one session has a sixteenth.
+        /// Maximum number of packets that wait for their departure; one session may occupy a sixteenth.
         waiting "mix_waiting" "N": usize = 16_384;
-        /// For rehearsals: packets in a thousand that this relay loses, by dice of --mix-lose-seed.
+        /// For rehearsals: drop this many of a thousand packets, chosen by --mix-lose-seed.
         lose "mix_lose" "N": u16 = 0;
-        /// The dice of --mix-lose.
+        /// Seed of the random choice of --mix-lose.
         lose_seed "mix_lose_seed" "N": u64 = 0;
     }
 }
@@ -63,7 +63,7 @@ impl Section for MixSettings {
         let Some(Ok(network)) = network else {
             return;
         };
-        let needed = crate::replay_memory::needed(self.rate);
+        let needed = betanet_mixnet::replay_memory_needed(self.rate);
         if network.mix.is_some() && needed > self.memory {
             let why = format!("mix_rate = {} needs {needed}", self.rate);
             found.problem("mix_memory", &self.memory.to_string(), why);

@@ -12,7 +12,7 @@ section! {
     OperatorSettings "operator" "Operation" {
         /// Serve /metrics, /healthz, /status and /peers on this loopback address; port 0 lets the system choose.
         admin "admin" "ADDR": Option<SocketAddr> = None;
-        /// The form of log lines: text or json.
+        /// Format of log lines: text or json.
         log_format "log_format" "FORMAT": LogFormat = LogFormat::Text;
         /// Log level for standard error, or tracing directives such as betanet_htx=debug.
         log "log" "FILTER": String = "info".into();

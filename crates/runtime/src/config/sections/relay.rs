@@ -8,9 +8,9 @@ use crate::config::knob::{Allowed, Knob, Section, section};
 use crate::config::{Found, GatewayConfig};
 
 section! {
-    /// Paths of others that the node carries on.
+    /// Relaying of other nodes' paths.
     RelaySettings "relay" "Paths of others" {
-        /// Carry paths of others on to this peer, as its gateway prints it. Without any, no path is carried on.
+        /// Carry other nodes' paths to this peer, as its gateway prints it. By default the node carries no paths.
         onward "onward" "PEER": Vec<Peer> = Vec::new();
     }
 }

@@ -1,4 +1,4 @@
-//! The web site that everybody sees who opens no tunnel.
+//! The web site shown to visitors.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use crate::config::knob::{Allowed, Knob, Section, section};
 use crate::config::{CoverSite, Found, GatewayConfig, shown};
 
 section! {
-    /// The web site that everybody sees who opens no tunnel.
+    /// The web site shown to visitors.
     SiteSettings "site" "The web site" {
         /// Folder of the web site that every visitor sees. Without it and --origin, the node generates pages that no other node
         /// has, and keeps them beside the key. Your own pages hide more.

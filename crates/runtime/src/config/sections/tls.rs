@@ -12,17 +12,17 @@ use crate::config::knob::{Allowed, Knob, Section, section};
 use crate::config::{Found, GatewayConfig, shown, told};
 
 section! {
-    /// The certificate that listeners show, and the roots that are trusted.
+    /// The certificate of the listeners, and the trusted roots.
     TlsSettings "tls" "TLS" {
-        /// A PEM certificate chain; read again when it changes. Without it, a self-signed one is kept beside the key.
+        /// PEM certificate chain; reloaded when it changes. By default the node keeps a self-signed certificate beside the key.
         certificate "certificate" "FILE": Option<PathBuf> = None;
-        /// The PEM key of --certificate.
+        /// PEM key of --certificate.
         certificate_key "certificate_key" "FILE": Option<PathBuf> = None;
         /// Trust the certificates of this PEM file instead of Mozilla's roots, when this node dials a peer without a pin.
         ca "ca" "FILE": Option<PathBuf> = None;
-        /// A host name of the self-signed certificate.
+        /// Host name of the self-signed certificate.
         hosts "hosts" "HOST" as "host": Vec<String> = vec!["localhost".into()];
-        + /// Whether the self-signed certificate is kept beside the key; else each start makes another.
+        + /// Whether the self-signed certificate is kept beside the key. Otherwise each start creates another.
         keep: bool = true;
     }
 }

@@ -13,19 +13,19 @@ use crate::config::{Found, GatewayConfig, JITTER, shown, told};
 use crate::{FrontRules, Network};
 
 section! {
-    /// The traffic's looks.
+    /// Shape of the traffic.
     TrafficSettings "traffic" "Traffic" {
-        /// Follow this shape with clients that follow it, a file as `betanet shape learn` writes it.
+        /// Follow the shape of this file, which `betanet shape learn` writes, with clients that have it.
         shape "shape" "FILE": Option<Shape> = None;
         /// Pad answers to clients without a shape: buckets, a rate such as 64k bytes per second, or a range such as 16k..1m.
         padding "padding" "HOW": Option<Padding> = None;
-        /// What leaves over TCP waits for a drawn time, up to so many milliseconds, 1 to 1000; but for tunnels that follow a --shape,
-        /// which is to be learnt from a site with as much. Times within a site's answers then tell less of what answers. 256 KiB wait
-        /// at most: with 10, a connection carries some 50 MB a second.
+        /// Delay TCP output by a random time of up to this many milliseconds, 1 to 1000. Response times then reveal less about the
+        /// server. Tunnels with a --shape are not delayed; learn that shape from a site with the same jitter. At most 256 KiB wait:
+        /// with 10, a connection carries about 50 MB per second.
         jitter "jitter" "MS": Option<Duration> = None;
         /// Signed records of front origins, one per line in hex, signed by the maintainers of --network.
         front_origins "front_origins" "FILE": Option<PathBuf> = None;
-        /// standard, or extended: sessions whose template is not in --front-origins are ended.
+        /// Profile: standard, or extended, which ends sessions whose template is not in --front-origins.
         profile "profile" "PROFILE": Profile = Profile::Standard;
     }
 }

@@ -1,0 +1,104 @@
+//! `NETWORK.toml`: the parameters shared by the nodes of a network.
+
+mod file;
+mod problem;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use betanet_carrier::disk;
+use betanet_keys::PublicKey;
+use betanet_mesh::{Policy, SeedPeer};
+use betanet_mix::BeaconKey;
+use betanet_wire::NodeId;
+
+use crate::TomlError;
+use file::File;
+pub use problem::{NetworkError, NetworkProblem};
+use reader::Reader;
+
+/// Minimum number of seeds and of maintainers of a network.
+pub const LEAST: (usize, usize) = (5, 5);
+/// Minimum number of signers, if a network names any.
+const SIGNERS_LEAST: usize = 3;
+
+/// A network, as described by its file.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Name of the network.
+    pub name: String,
+    /// Nodes that new nodes ask first.
+    pub seeds: Vec<SeedPeer>,
+    /// Signers of its ledger's heads, if the file names them. They are not used before there is a ledger.
+    pub signers: Vec<PublicKey>,
+    /// Maintainers of its registries.
+    pub maintainers: Vec<PublicKey>,
+    /// Nodes with which no other node may communicate.
+    pub banned: Vec<NodeId>,
+    /// Limits that its nodes enforce.
+    pub policy: Policy,
+    /// Parameters of its mix; `None` without a mix.
+    pub mix: Option<MixNetwork>,
+}
+
+/// The mix parameters of a network.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MixNetwork {
+    /// Key that verifies its beacons.
+    pub beacon_key: BeaconKey,
+    /// Number of layers of its directories.
+    pub layers: u8,
+    /// Whether clients draw the delays.
+    pub poisson: bool,
+    /// The first epoch with a directory. Relays of that directory count at once.
+    pub first_epoch: u32,
+}
+
+impl Network {
+    /// Reads and checks a network's file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or is invalid; the error names the line.
+    pub fn read(path: &Path) -> Result<Self, NetworkError> {
+        let text = disk::read_text(path, disk::TEXT_MAX).map_err(|e| NetworkError {
+            path: path.to_owned(),
+            line: 0,
+            why: NetworkProblem::Read(e),
+        })?;
+        Self::parse(path, &text)
+    }
+
+    /// Parses and checks a network's text. `path` is its file, for errors.
+    ///
+    /// # Errors
+    ///
+    /// See [`Network::read`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, NetworkError> {
+        let mut reader = Reader {
+            path,
+            text,
+            keys: BTreeMap::new(),
+        };
+        let file: File = toml::from_str(text).map_err(|e| {
+            let why = TomlError::from(e);
+            reader.wrong(why.offset(), NetworkProblem::Toml(why))
+        })?;
+        let (seeds, maintainers) = LEAST;
+        Ok(Self {
+            name: reader.name(&file.name)?,
+            seeds: reader.seeds(&file.seeds, seeds)?,
+            signers: match &file.signers {
+                Some(list) => reader.keys("signers", list, SIGNERS_LEAST)?,
+                None => Vec::new(),
+            },
+            maintainers: reader.keys("maintainers", &file.maintainers, maintainers)?,
+            banned: reader.banned(&file.banned)?,
+            policy: reader.policy(&file.policy)?,
+            mix: file.mix.as_ref().map(|m| reader.mix(m)).transpose()?,
+        })
+    }
+}
