@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use betanet_fog::bodies::{Copy, Counted, Plan, Planned, Status, Why};
+use betanet_fog::bodies::{CopyStatus, Counted, Plan, Planned, Status, Why};
 use betanet_fog::{
     DAY_MS, List, Reason, Refusal, RefusalCode, Resources, Signed, Task, TaskId, TaskState, Word,
 };
@@ -193,12 +193,12 @@ impl<P: Placer> Coordinator<P> {
     pub(super) fn status(&mut self, id: &TaskId) -> Served {
         let row = self.state.tasks.get(id).ok_or(UNKNOWN)?;
         let newest = row.life.copies.len().saturating_sub(COPIES_SHOWN);
-        let copies: alloc::vec::Vec<Copy> = row
+        let copies: alloc::vec::Vec<CopyStatus> = row
             .life
             .copies
             .iter()
             .skip(newest)
-            .map(|c| Copy {
+            .map(|c| CopyStatus {
                 fence: c.fence,
                 node: c.node,
                 state: word(c.state.as_str()),
