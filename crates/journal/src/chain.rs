@@ -27,6 +27,12 @@ fn sum(parts: &[&[u8]]) -> Sum {
     out
 }
 
+/// Returns the checksum of bytes that are neither a record nor part of a snapshot, such as a file of a backend's own.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> Sum {
+    sum(&[b"BN-J-X1", bytes])
+}
+
 /// A position in a journal: an index, and the checksum of all records up to it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Chain {

@@ -181,6 +181,9 @@ pub enum Damage {
     /// It ends early.
     #[error("truncated")]
     Truncated,
+    /// It lacks commits that are known: the end of the storage was lost, or an old copy was put in place.
+    #[error("older than what was committed")]
+    Older,
     /// It cannot be parsed.
     #[error("does not parse")]
     Form,

@@ -52,7 +52,9 @@ mod record;
 pub mod testkit;
 mod verify;
 
-pub use chain::{Chain, Head, PartCheck, RESTORE_EPOCHS, RESTORE_INDEXES, Snapshot, Stored, Sum};
+pub use chain::{
+    Chain, Head, PartCheck, RESTORE_EPOCHS, RESTORE_INDEXES, Snapshot, Stored, Sum, digest,
+};
 pub use error::{Damage, Error, Failure, Held, Place};
 pub use memory::{Faults, MemoryJournal, MemoryStore};
 pub use port::{

@@ -33,7 +33,8 @@ pub async fn conform<B: Bed>(fresh: impl AsyncFn() -> B) {
     run! {
         cases: indexes_count_from_one, appends_are_whole_or_refused, concurrent_appends_are_each_whole,
             reads_keep_their_bounds, a_follower_wakes_up, a_crash_loses_nothing;
-        faults: a_deposed_leader_changes_nothing, leases_exclude_and_end, damage_is_named, a_damaged_head_is_named,
+        faults: a_deposed_leader_changes_nothing, leases_exclude_and_end, damage_is_named, a_lost_end_is_named,
+            a_damaged_head_is_named,
             a_newer_version_is_refused;
         state: snapshots_are_listed_once_finished, snapshots_keep_their_turn, retention_removes_what_a_snapshot_covers,
             a_restored_snapshot_goes_on_above, a_damaged_snapshot_restores_nothing, a_snapshot_moves_to_another_journal;

@@ -108,7 +108,6 @@ pub(super) async fn damage_is_named(bed: &dyn Bed) {
     drop(journal);
     assert_eq!(first_damage(bed).await, (9, None));
     for (what, index) in [
-        (Spoil::RemoveLast, 9),
         (Spoil::Flip(7), 7),
         (Spoil::Remove(5), 5),
         (Spoil::Flip(1), 1),
@@ -118,6 +117,19 @@ pub(super) async fn damage_is_named(bed: &dyn Bed) {
         assert!(good < index, "{what:?}");
         assert_eq!(place, Some(Place::Record(index)), "{what:?}");
     }
+}
+
+pub(super) async fn a_lost_end_is_named(bed: &dyn Bed) {
+    let journal = bed.open("a").await.unwrap();
+    lead(&*journal).await;
+    for n in 1..=4 {
+        journal.append(1, records([n])).await.unwrap();
+    }
+    drop(journal);
+    bed.spoil(Spoil::RemoveLast).await.unwrap();
+    let (good, place) = first_damage(bed).await;
+    assert!(good < 4);
+    assert_eq!(place, Some(Place::Record(4)));
 }
 
 pub(super) async fn a_damaged_head_is_named(bed: &dyn Bed) {
