@@ -137,7 +137,7 @@ impl Writer {
                 }
             }
             Err(e) => {
-                let copies: Vec<Error> = group.iter().skip(1).map(|_| copy(&e)).collect();
+                let copies: Vec<Error> = group.iter().skip(1).map(|_| e.for_another()).collect();
                 for (append, e) in group.into_iter().zip(std::iter::once(e).chain(copies)) {
                     answer(append, Err(e));
                 }
@@ -405,35 +405,6 @@ fn answer(append: Append, outcome: Result<u64, Error>) {
     drop(append.permit);
     // The caller may have gone.
     let _ = append.reply.send(outcome);
-}
-
-/// The failure of a group, for the others of the group.
-#[derive(Debug)]
-struct OfGroup(String);
-
-impl std::fmt::Display for OfGroup {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for OfGroup {}
-
-/// Copies the error of a group.
-fn copy(e: &Error) -> Error {
-    match e {
-        Error::DiskFull => Error::DiskFull,
-        Error::Closed => Error::Closed,
-        Error::Exhausted => Error::Exhausted,
-        Error::Damaged { place, why } => Error::damaged(*place, *why),
-        Error::Unknown { source } => Error::Unknown {
-            source: Box::new(OfGroup(source.to_string())),
-        },
-        other => Error::Backend {
-            action: "append to the journal",
-            source: Box::new(OfGroup(other.to_string())),
-        },
-    }
 }
 
 /// Reads the description of a snapshot, and whether it is finished.

@@ -101,6 +101,14 @@ pub enum Error {
         /// Requested index.
         at: u64,
     },
+    /// A setting of the backend has no valid value.
+    #[error("the setting {key}: {why}")]
+    Settings {
+        /// The setting.
+        key: &'static str,
+        /// The problem, and what is allowed.
+        why: &'static str,
+    },
     /// The highest index or epoch was reached.
     #[error("the journal has reached its highest index or epoch")]
     Exhausted,
@@ -201,6 +209,44 @@ impl Error {
         move |source| Self::Backend {
             action,
             source: source.into(),
+        }
+    }
+}
+
+/// A failure whose original another caller was given.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Copied(Box<str>);
+
+impl Error {
+    /// Returns this error for another caller, when one commit of several appends failed.
+    #[must_use]
+    pub fn for_another(&self) -> Self {
+        let copied = |text: String| Box::new(Copied(text.into()));
+        match self {
+            Self::EpochOver { epoch, current } => Self::EpochOver {
+                epoch: *epoch,
+                current: *current,
+            },
+            Self::DiskFloor { free, floor } => Self::DiskFloor {
+                free: *free,
+                floor: *floor,
+            },
+            Self::DiskFull => Self::DiskFull,
+            Self::Closed => Self::Closed,
+            Self::Exhausted => Self::Exhausted,
+            Self::Damaged { place, why } => Self::damaged(*place, *why),
+            Self::Unknown { source } => Self::Unknown {
+                source: copied(source.to_string()),
+            },
+            Self::Backend { action, source } => Self::Backend {
+                action,
+                source: copied(source.to_string()),
+            },
+            other => Self::Backend {
+                action: "append to the journal",
+                source: copied(other.to_string()),
+            },
         }
     }
 }
