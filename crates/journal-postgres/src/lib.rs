@@ -35,6 +35,7 @@
 //!
 //! With the feature `testkit`, `testkit` starts a cluster of a test's own.
 
+mod commit;
 mod journal;
 mod link;
 mod query;

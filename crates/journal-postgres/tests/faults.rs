@@ -92,7 +92,7 @@ fn an_append_that_arrives_late_changes_nothing() {
         proxy.hold_requests();
         let appending = Arc::clone(&journal);
         let append = tokio::spawn(async move { appending.append(1, records([2])).await });
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        proxy.holds(4).await;
         assert!(!append.is_finished());
         // All requests arrive at once. Only one counts.
         proxy.pass();

@@ -25,6 +25,8 @@ enum Mode {
 pub struct Proxy {
     address: SocketAddr,
     mode: Arc<watch::Sender<Mode>>,
+    /// Number of requests that were held back.
+    held: Arc<watch::Sender<u32>>,
     accepting: JoinHandle<()>,
 }
 
@@ -38,15 +40,22 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mode = Arc::new(watch::Sender::new(Mode::Pass));
-        let (modes, socket) = (Arc::clone(&mode), socket.to_owned());
+        let held = Arc::new(watch::Sender::new(0));
+        let (modes, counted, socket) = (Arc::clone(&mode), Arc::clone(&held), socket.to_owned());
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, socket.clone(), modes.subscribe()));
+                tokio::spawn(forward(
+                    client,
+                    socket.clone(),
+                    modes.subscribe(),
+                    Arc::clone(&counted),
+                ));
             }
         });
         Self {
             address,
             mode,
+            held,
             accepting,
         }
     }
@@ -72,6 +81,19 @@ impl Proxy {
         self.mode.send_replace(Mode::HoldRequests);
     }
 
+    /// Waits until this many requests were held back.
+    ///
+    /// # Panics
+    ///
+    /// Never: the proxy counts them.
+    pub async fn holds(&self, count: u32) {
+        self.held
+            .subscribe()
+            .wait_for(|n| *n >= count)
+            .await
+            .unwrap();
+    }
+
     /// Cuts all connections, and refuses new ones.
     pub fn close(&self) {
         self.mode.send_replace(Mode::Closed);
@@ -85,7 +107,12 @@ impl Drop for Proxy {
 }
 
 /// Forwards one connection until it is cut.
-async fn forward(mut client: TcpStream, socket: PathBuf, mut mode: watch::Receiver<Mode>) {
+async fn forward(
+    mut client: TcpStream,
+    socket: PathBuf,
+    mut mode: watch::Receiver<Mode>,
+    held: Arc<watch::Sender<u32>>,
+) {
     if *mode.borrow() == Mode::Closed {
         return;
     }
@@ -106,6 +133,7 @@ async fn forward(mut client: TcpStream, socket: PathBuf, mut mode: watch::Receiv
                 };
                 if *mode.borrow() == Mode::HoldRequests {
                     drop(client);
+                    held.send_modify(|n| *n += 1);
                     // The server has heard nothing yet, nor that the client has gone.
                     if mode.wait_for(|m| *m == Mode::Pass).await.is_ok() {
                         let _ = server.write_all(&up[..len]).await;
