@@ -234,10 +234,14 @@ impl Writer {
         let holder = match &self.holder {
             Some(holder) => holder.clone(),
             None => {
-                let client = self.link.client().await?;
-                let drawn = client.query_one("SELECT gen_random_uuid()::text", &[]);
                 let failed = |e| fault("reach the journal", Place::Whole, e);
-                let drawn: String = drawn.await.map_err(failed)?.get(0);
+                let draw = async {
+                    let client = self.link.client().await?;
+                    let drawn = client.query_one("SELECT gen_random_uuid()::text", &[]);
+                    Ok(drawn.await.map_err(failed)?.get::<_, String>(0))
+                };
+                let drawn = timeout(PATIENCE, draw).await;
+                let drawn = drawn.map_err(Error::backend("reach the journal"))??;
                 self.holder = Some(drawn.clone());
                 drawn
             }

@@ -142,9 +142,11 @@ fn begin(db: &Connection) -> rusqlite::Result<()> {
 /// Compares the database with the tip.
 pub(crate) fn check(db: &Connection, tip: &mut Tip) -> Result<(), Error> {
     tip.reload()?;
-    let (head, commits) = sql::head(db)?;
     let last = tip.mark.last;
     let failed = |e| fault("read the journal", Place::Record(last.index), e);
+    // The head and the record are of one moment, after that of the tip.
+    let db = db.unchecked_transaction().map_err(failed)?;
+    let (head, commits) = sql::head(&db)?;
     let sum: Option<Vec<u8>> = if last.index == head.base.index {
         Some(head.base.sum.to_vec())
     } else {

@@ -14,7 +14,7 @@ pub enum Error {
     },
     /// The connection or the disk failed during a commit, and the journal could not be asked whether it stands.
     ///
-    /// Every later operation of this epoch by this handle fails likewise. The caller leads again and replays the journal.
+    /// Every later operation of this epoch by this handle fails too. The caller leads again and replays the journal.
     #[error(
         "the commit failed and its outcome is unknown: lead again, and replay the journal from the last known index"
     )]

@@ -37,7 +37,8 @@ pub trait Journal: Send + Sync {
     /// # Errors
     ///
     /// [`Error::EpochOver`], [`Error::DiskFloor`], [`Error::DiskFull`] and [`Error::Bounds`] have changed nothing.
-    /// [`Error::Unknown`]: the records may stand or not, and this handle accepts nothing more in this epoch.
+    /// [`Error::Unknown`]: the records may stand or not, and this handle accepts nothing more in this epoch. A journal whose disk
+    /// failed is [`Error::Closed`] from then on.
     fn append(&self, epoch: u64, records: Vec<Record>) -> Answer<'_, u64>;
 
     /// Ends this leader's lease, so that another coordinator need not wait for its end. The epoch goes on until another leads.
@@ -63,7 +64,8 @@ pub trait Journal: Send + Sync {
     /// The journal is damaged or cannot be reached.
     fn wait(&self, after: u64) -> Answer<'_, u64>;
 
-    /// Saves a part of the snapshot of the state after record `at`. Part 0 discards an unfinished snapshot at that index.
+    /// Saves a part of the snapshot of the state after record `at`. Part 0 discards an unfinished snapshot at that index, so a leader
+    /// whose connection was cut begins anew with it.
     ///
     /// # Errors
     ///
