@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +14,8 @@ pub struct Cluster {
     programs: PathBuf,
     /// User and group that the programs run as, if not this process's own.
     user: Option<(u32, u32)>,
+    /// Port of a server that also listens on TCP, with TLS alone.
+    port: Option<u16>,
 }
 
 /// Returns the folder of `initdb` and `pg_ctl`, of the newest version in Debian's place.
@@ -56,6 +58,35 @@ impl Cluster {
     /// PostgreSQL is missing or does not start.
     #[must_use]
     pub fn start() -> Self {
+        let cluster = Self::create(None);
+        cluster.launch();
+        cluster
+    }
+
+    /// Creates and starts a cluster that also listens on a port of `127.0.0.1`, with this certificate and key in PEM.
+    ///
+    /// # Panics
+    ///
+    /// PostgreSQL is missing or does not start.
+    #[must_use]
+    pub fn start_tls(certificate: &str, key: &str) -> Self {
+        let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        let cluster = Self::create(Some(port));
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = cluster.data().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            cluster.give(&path);
+        }
+        let rules = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n";
+        fs::write(cluster.data().join("pg_hba.conf"), rules).unwrap();
+        drop(free);
+        cluster.launch();
+        cluster
+    }
+
+    fn create(port: Option<u16>) -> Self {
         // Root's folders may be closed to the cluster's user.
         let home = tempfile::Builder::new()
             .prefix("betanet-pg-")
@@ -64,10 +95,9 @@ impl Cluster {
             home: home.unwrap(),
             programs: programs(),
             user: user(),
+            port,
         };
-        if let Some((uid, gid)) = cluster.user {
-            chown(cluster.folder(), Some(uid), Some(gid)).unwrap();
-        }
+        cluster.give(cluster.folder());
         let data = cluster.data();
         let data = data.to_str().unwrap();
         let options = [
@@ -82,8 +112,14 @@ impl Cluster {
             "--no-sync",
         ];
         cluster.run("initdb", &[&["-D", data], &options[..]].concat());
-        cluster.launch();
         cluster
+    }
+
+    /// Makes the cluster's user the owner of a file.
+    fn give(&self, path: &Path) {
+        if let Some((uid, gid)) = self.user {
+            chown(path, Some(uid), Some(gid)).unwrap();
+        }
     }
 
     /// Starts the server and waits until it answers.
@@ -93,7 +129,11 @@ impl Cluster {
     /// It does not start.
     pub fn launch(&self) {
         let socket = self.folder().display();
-        let options = format!("-k {socket} -c listen_addresses='' -c max_connections=50");
+        let tcp = match self.port {
+            Some(port) => format!("-c listen_addresses=127.0.0.1 -p {port} -c ssl=on"),
+            None => "-c listen_addresses=''".into(),
+        };
+        let options = format!("-k {socket} {tcp} -c max_connections=50");
         let log = self.folder().join("log");
         let (data, log) = (self.data(), log.display().to_string());
         let data = data.to_str().unwrap();
@@ -156,6 +196,12 @@ impl Cluster {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.folder().join(".s.PGSQL.5432")
+    }
+
+    /// Returns the port of a cluster that listens on TCP.
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        self.port
     }
 
     /// Returns the settings of a connection by the socket, as a text of libpq.
