@@ -58,7 +58,7 @@ pub(crate) async fn read(
     // The server stops at the bound of bytes, so that no more is sent than is asked for.
     let sql = "SELECT ix, epoch, kind, body, sum FROM (
             SELECT *, sum(octet_length(body)) OVER (ORDER BY ix) AS bytes, row_number() OVER (ORDER BY ix) AS n
-            FROM (SELECT * FROM record WHERE ix > $1 ORDER BY ix LIMIT $2) AS some) AS summed
+            FROM (SELECT * FROM record WHERE ix > $1 ORDER BY ix LIMIT $2) AS few) AS summed
         WHERE bytes <= $3 OR n = 1 ORDER BY ix";
     let bytes = i64::try_from(batch.bytes).unwrap_or(i64::MAX);
     let rows = tx.query(sql, &[&int(after), &int(wanted), &bytes]).await;

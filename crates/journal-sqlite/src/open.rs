@@ -21,15 +21,16 @@ const VALUE_MAX: i32 = 2 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pages of the log after which SQLite moves them to the database: 16 MiB.
 const CHECKPOINT_PAGES: i64 = 4096;
-/// Size to which SQLite truncates the log after that.
-const LOG_MAX: i64 = 64 << 20;
+/// Size to which SQLite truncates the log after that, in bytes.
+const LOG_MAX: i64 = 16 << 20;
 
 /// Settings of a SQLite journal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Name of the coordinator, which is kept with its epoch.
     pub leader: Box<str>,
-    /// Free space on the disk below which appends are refused, in bytes.
+    /// Free space on the disk below which appends are refused, in bytes. As much as the write-ahead log has is reserved beside it,
+    /// since SQLite copies the log to the database. 0 accepts appends until the disk is full.
     pub floor: u64,
 }
 

@@ -145,9 +145,13 @@ impl Writer {
         }
     }
 
-    /// Refuses to write `bytes` more if the disk then had less free space than the floor.
+    /// Refuses to write `bytes` more if the disk then had less free space than the floor and what the log needs in the database.
     fn above_floor(&self, bytes: u64) -> Result<(), Low> {
-        let floor = self.floor;
+        if self.floor == 0 {
+            return Ok(());
+        }
+        let log = std::fs::metadata(&self.files.log).map_or(0, |meta| meta.len());
+        let floor = self.floor.saturating_add(log);
         match free(&self.files) {
             Some(free) if free < floor.saturating_add(bytes) => Err(Low { free, floor }),
             _ => Ok(()),

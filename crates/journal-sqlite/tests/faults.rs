@@ -383,8 +383,9 @@ fn a_full_disk_refuses_appends_and_loses_nothing() {
         journal.append(1, records(1..=3)).await.unwrap();
         let (last, refused) = fill(&journal, 1).await;
         match refused {
+            // As much as the log has is reserved for its copy in the database.
             Error::DiskFloor { free, floor } => {
-                assert!(free < floor + (64 << 10) && floor == 4 << 20)
+                assert!(free < floor + (65 << 10) && floor > 4 << 20);
             }
             other => panic!("{other:?}"),
         }
