@@ -27,7 +27,7 @@ async fn raw(client: &Client, count: u32) -> Result<f64, tokio_postgres::Error> 
     let insert = client
         .prepare("INSERT INTO r (kind, body, sum) SELECT 'accepted', b, '\\x00' FROM unnest($1::bytea[]) AS b")
         .await?;
-    let bodies = vec![vec![7; BODY]; usize::try_from(count).unwrap_or(1)];
+    let bodies = vec![vec![7_u8; BODY]; usize::try_from(count).unwrap_or(1)];
     let (mut done, began) = (0, Instant::now());
     while began.elapsed() < TIME {
         client.execute(&insert, &[&bodies]).await?;

@@ -32,7 +32,7 @@ fn raw(path: &Path, count: u32) -> rusqlite::Result<f64> {
     db.execute_batch(
         "CREATE TABLE IF NOT EXISTS r (ix INTEGER PRIMARY KEY, kind TEXT, body BLOB, sum BLOB)",
     )?;
-    let (body, sum, began) = ([7; BODY], [1; 16], Instant::now());
+    let (body, sum, began) = ([7_u8; BODY], [1_u8; 16], Instant::now());
     let mut done = 0;
     while began.elapsed() < TIME {
         let tx = db.transaction()?;
