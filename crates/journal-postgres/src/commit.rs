@@ -6,7 +6,7 @@ use betanet_journal::{Chain, Damage, Error, Failure, Head, Place, Record};
 use tokio::time::timeout;
 use tokio_postgres::{Client, Statement};
 
-use crate::link::{Link, fault, is_cut};
+use crate::link::{Link, PATIENCE, fault, is_cut};
 use crate::query::{self, int};
 use crate::settings::Settings;
 
@@ -137,7 +137,7 @@ pub(crate) async fn attempt(
     let lease = settings.lease;
     let client = link.client().await?;
     // A server that answers nothing leaves time for another attempt.
-    let patience = lease / 4;
+    let patience = (lease / 4).min(PATIENCE);
     if cut {
         *claim += 1;
         let raised = timeout(patience, raise(client, own.epoch, *claim)).await??;

@@ -184,7 +184,11 @@ fn a_deposed_leader_learns_whether_its_last_append_stands() {
 fn a_server_that_restarts_under_load_loses_nothing() {
     let cluster = Cluster::start();
     block(async {
-        let journal = Arc::new(open(&cluster.url(), "a").await);
+        // A machine under load may take longer than a lease to restart the server.
+        let long = Settings::new(&cluster.url())
+            .unwrap()
+            .with_lease(Duration::from_secs(300));
+        let journal = Arc::new(PostgresJournal::open(long).await.unwrap());
         lead(&*journal).await;
         let appending = Arc::clone(&journal);
         let (count, mut counted) = tokio::sync::watch::channel(0);
