@@ -70,6 +70,16 @@ fn tools() -> Result<(), String> {
             return Err("nginx is missing; run: apt-get install -y nginx-core".into());
         }
     }
+    // The journal's backend, which its tests start clusters of.
+    let versions = std::fs::read_dir("/usr/lib/postgresql");
+    let mut versions = versions.into_iter().flatten().flatten();
+    if !versions.any(|dir| dir.path().join("bin/initdb").exists()) {
+        println!("ci: installing PostgreSQL");
+        let packages = ["install", "-y", "--no-install-recommends", "postgresql"];
+        if !(has("apt-get", &["update"]) && has("apt-get", &packages)) {
+            return Err("PostgreSQL is missing; run: apt-get install -y postgresql".into());
+        }
+    }
     for component in ["fmt", "clippy"] {
         if !has("cargo", &[component, "--version"]) {
             return Err(format!(
