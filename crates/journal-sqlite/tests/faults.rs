@@ -204,7 +204,7 @@ impl Journal {
                     all.extend(some);
                 }
                 assert_eq!(all.len() as u64, LAST, "the end was skipped");
-                for snapshot in journal.snapshots().await? {
+                if let Some(snapshot) = journal.snapshots().await?.into_iter().next() {
                     assert_eq!((snapshot.at.index, snapshot.parts), (20, 2));
                     for part in 0..2 {
                         assert!(journal.load(20, part).await? == vec![7; 5000]);

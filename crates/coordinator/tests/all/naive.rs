@@ -248,7 +248,7 @@ impl Naive {
             }
         }
         let mut why: Why = why.into_values().collect();
-        why.sort_by(|a, b| b.1.cmp(&a.1));
+        why.sort_by_key(|b| std::cmp::Reverse(b.1));
         Err(why)
     }
 
