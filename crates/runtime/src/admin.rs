@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use futures_util::TryStreamExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{HOST, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::service::service_fn;
@@ -15,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::Gateway;
+use crate::{AdminRequest, Extension, Gateway};
 
 /// Maximum number of concurrent admin connections.
 const CONNECTIONS: usize = 16;
@@ -69,7 +71,7 @@ async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let gateway = Arc::clone(&gateway);
-                async move { Ok::<_, Infallible>(answer(&gateway, &request, local).await) }
+                async move { Ok::<_, Infallible>(reply(&gateway, request, local).await) }
             });
             // An error here means that the visitor has left.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -94,6 +96,52 @@ fn is_for_here(host: Option<&HeaderValue>) -> bool {
     let name = authority.host();
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+/// Body of an answer.
+type AnyBody = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Returns the extension that answers a path.
+fn extension<'a>(gateway: &'a Gateway, path: &str) -> Option<&'a Arc<dyn Extension>> {
+    let is_below = |of: &&str| {
+        let rest = path.strip_prefix(*of);
+        rest.is_some_and(|r| r.is_empty() || r.starts_with('/'))
+    };
+    let mut all = gateway.extensions.iter();
+    all.find(|e| e.paths().iter().any(|of| is_below(of)))
+}
+
+async fn reply(
+    gateway: &Gateway,
+    request: Request<Incoming>,
+    local: bool,
+) -> Response<AnyBody> {
+    let here = !local || is_for_here(request.headers().get(HOST));
+    let Some(extension) = extension(gateway, request.uri().path()).filter(|_| here) else {
+        let answered = answer(gateway, &request, local).await;
+        return answered.map(|body| body.map_err(|e| match e {}).boxed_unsync());
+    };
+    let (head, body) = request.into_parts();
+    let frames = BodyStream::new(body).map_err(io::Error::other);
+    let data = frames.try_filter_map(|f| std::future::ready(Ok(f.into_data().ok())));
+    let answered = Arc::clone(extension)
+        .answer(AdminRequest {
+            method: head.method,
+            uri: head.uri,
+            headers: head.headers,
+            body: Box::pin(data),
+        })
+        .await;
+    let body = StreamBody::new(answered.body.map_ok(Frame::data));
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() =
+        StatusCode::from_u16(answered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in answered.headers {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 async fn answer(
@@ -141,7 +189,11 @@ async fn answer(
         _ => (
             StatusCode::NOT_FOUND,
             TEXT,
-            "try /metrics, /healthz, /status or /peers\n".to_owned(),
+            {
+                let more = gateway.extensions.iter().flat_map(|e| e.paths());
+                let more: String = more.map(|path| format!(", {path}")).collect();
+                format!("try /metrics, /healthz, /status, /peers{more}\n")
+            },
         ),
     };
     let mut response = Response::new(Full::new(body.into()));

@@ -20,7 +20,7 @@ use crate::admission::AdmissionControl;
 use crate::health::{Fault, Vitals};
 use crate::metrics::Refusal;
 use crate::standing::Sessions;
-use crate::{Clock, Error, GatewayConfig, Metrics, View};
+use crate::{Clock, Error, Extension, GatewayConfig, Metrics, View};
 pub use builder::GatewayBuilder;
 
 /// Time limit of a shutdown, to the end of the last session: its drain, its CLOSE, its last bytes.
@@ -84,6 +84,7 @@ pub struct Gateway {
     /// The node's state, which the node holds for as long as it runs.
     #[allow(dead_code, reason = "holding it is what it is for")]
     storage: Option<Arc<dyn Storage>>,
+    pub(crate) extensions: Vec<Arc<dyn Extension>>,
     accepting: Vec<AbortHandle>,
     /// QUIC listeners. Their sockets remain until the last connection's close was sent.
     quic: Mutex<Vec<Arc<QuicListener>>>,
@@ -131,6 +132,7 @@ impl Gateway {
         if let Some(why) = mesh.and_then(|m| m.elsewhere(self.clock.now().unix_ms)) {
             faults.push(Fault { what: "key", why });
         }
+        faults.extend(self.extensions.iter().flat_map(|e| e.faults()));
         let panics = crate::panics();
         if panics > 0 {
             faults.push(Fault {
@@ -175,7 +177,11 @@ impl Gateway {
     /// All counters in the Prometheus text format.
     #[must_use]
     pub fn render_metrics(&self) -> String {
-        self.counted().render()
+        let mut text = self.counted().render();
+        for extension in &self.extensions {
+            crate::extension::append(&mut text, &extension.measures());
+        }
+        text
     }
 
     /// Shuts down: accepts no new connections, sends GOAWAY, waits for open streams, then sends CLOSE. Returns whether everything

@@ -54,6 +54,7 @@ mod config;
 mod connection_limiter;
 mod descriptors;
 mod error;
+mod extension;
 mod folder;
 mod gateway;
 mod health;
@@ -130,6 +131,9 @@ pub use config::{
     Server11, SettingsError, SiteSettings, TlsSettings, TrafficSettings,
 };
 pub use error::Error;
+pub use extension::{
+    AdminBody, AdminFuture, AdminReply, AdminRequest, Extension, Measure, MeasureKind,
+};
 pub use folder::FolderService;
 pub use gateway::{Gateway, GatewayBuilder, Listening};
 pub use health::Fault;

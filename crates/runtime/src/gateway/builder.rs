@@ -29,7 +29,7 @@ use crate::metrics::Refusal;
 use crate::reach::{Reach, interfaces, reach};
 use crate::standing::Sessions;
 use crate::{
-    Clock, CoverSite, Error, FrontRules, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed,
+    Clock, CoverSite, Error, Extension, FrontRules, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed,
 };
 
 /// A gateway that is not started yet.
@@ -77,6 +77,7 @@ pub struct GatewayBuilder {
     streams: Option<Arc<dyn Streams>>,
     types: BTreeMap<u8, (StreamType, Arc<dyn Streams>)>,
     storage: Option<Arc<dyn Storage>>,
+    extensions: Vec<Arc<dyn Extension>>,
 }
 
 impl std::fmt::Debug for GatewayBuilder {
@@ -96,6 +97,7 @@ impl GatewayBuilder {
             streams: None,
             types: BTreeMap::new(),
             storage: None,
+            extensions: Vec::new(),
         }
     }
 
@@ -128,6 +130,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Adds metrics, health checks and pages at the admin address.
+    #[must_use]
+    pub fn extension(mut self, extension: Arc<dyn Extension>) -> Self {
+        self.extensions.push(extension);
+        self
+    }
+
     /// Opens the listeners that the configuration names.
     ///
     /// # Errors
@@ -141,6 +150,7 @@ impl GatewayBuilder {
             streams,
             types,
             storage,
+            extensions,
         } = self;
         let config = &config;
         if !router.has("/") {
@@ -432,6 +442,7 @@ impl GatewayBuilder {
             translator,
             held,
             storage,
+            extensions,
             site,
             metrics,
             standing,
