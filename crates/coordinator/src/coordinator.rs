@@ -4,6 +4,7 @@ mod agenda;
 mod commit;
 mod copies;
 mod jobs;
+mod market;
 mod nodes;
 mod placing;
 mod silence;
@@ -120,6 +121,7 @@ impl<P: Placer> Coordinator<P> {
         for (_, id) in nodes {
             this.seat(id);
         }
+        this.adopt_lots();
         let mut live: Vec<(u64, TaskId)> = Vec::new();
         for (id, task) in this.state.tasks.iter() {
             live.extend(task.life.live().map(|c| (c.fence, *id)));
@@ -128,6 +130,7 @@ impl<P: Placer> Coordinator<P> {
         for (fence, task) in live {
             this.adopt(task, fence);
         }
+        this.adopt_voids();
         for (id, standing) in standings.nodes {
             this.placer.set_standing(&id, standing);
         }
@@ -290,6 +293,9 @@ impl<P: Placer> Coordinator<P> {
             Request::Topology => Ok(self.list_topology()),
             Request::Price => Ok(self.price()),
             Request::Seed(day) => self.seed(day),
+            Request::Commit(commitment) => self.commit_order(caller, &commitment),
+            Request::Reveal(order) => self.reveal_order(caller, &order),
+            Request::Market { tier, round, after } => self.market(tier, round, after),
         }
     }
 
@@ -301,6 +307,7 @@ impl<P: Placer> Coordinator<P> {
         self.keep_days();
         self.find_silent(now);
         self.let_fences_die(now);
+        self.look_at_market();
         self.look_at_nodes();
         self.look_at_tasks();
         self.retry_blocked();

@@ -135,6 +135,12 @@ pub trait Placer {
     /// Frees the resources of a copy that ended.
     fn end(&mut self, now: u64, fence: u64, how: Freed<'_>);
 
+    /// Sets lots of a node aside, whatever is free there, for the copies of a reservation.
+    fn set_aside(&mut self, id: &NodeId, reservation: [u8; 16], lots: &Resources);
+
+    /// Ends a reservation: it takes no more copies, and its lots are free once its live ones have ended.
+    fn give_back(&mut self, reservation: &[u8; 16]);
+
     /// Demand factor for these resources, in ppm.
     fn factor(&self, resources: &Resources) -> u64;
 

@@ -165,6 +165,15 @@ impl Placer for scheduler::Placer {
         self.end(now, fence, how);
     }
 
+    fn set_aside(&mut self, id: &NodeId, reservation: [u8; 16], lots: &Resources) {
+        // A node that is gone has no lots to set aside.
+        let _ = self.adopt_lots(id, reservation, lots);
+    }
+
+    fn give_back(&mut self, reservation: &[u8; 16]) {
+        self.give_back(reservation);
+    }
+
     fn factor(&self, resources: &Resources) -> u64 {
         self.totals().factor(resources)
     }

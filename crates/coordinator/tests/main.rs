@@ -21,6 +21,8 @@ mod checks;
 mod dangers;
 #[path = "all/fleet.rs"]
 mod fleet;
+#[path = "all/market.rs"]
+mod market;
 #[path = "all/naive.rs"]
 mod naive;
 #[path = "all/receipts.rs"]

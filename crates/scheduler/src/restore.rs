@@ -1,6 +1,6 @@
 //! Rebuilding a placer from a journal or a snapshot, so that it decides as the one that wrote them.
 
-use betanet_fog::{Resource, Strategy};
+use betanet_fog::{Resource, Resources, Strategy};
 use betanet_wire::NodeId;
 
 use crate::account::DEVICE;
@@ -67,6 +67,27 @@ impl Placer {
             self.fleet.next_turn(slot);
         }
         self.fleet.insert(copy.fence, live, grant);
+        Ok(())
+    }
+
+    /// Sets resources of a node aside for the tasks of a reservation, as a journal says, even beyond a capacity that was lowered.
+    ///
+    /// # Errors
+    ///
+    /// The node is not known, or the reservation exists. Nothing has changed.
+    pub fn adopt_lots(
+        &mut self,
+        id: &NodeId,
+        reservation: [u8; 16],
+        amounts: &Resources,
+    ) -> Result<(), Error> {
+        let slot = self.fleet.slot(id).ok_or(Error::Node)?;
+        if self.fleet.lots.contains_key(&reservation) {
+            return Err(Error::Reservation);
+        }
+        let grant = self.fleet.impose(slot, None, amounts, 0);
+        self.fleet
+            .keep_lots(slot, reservation, amounts, grant.ok_or(Error::Node)?);
         Ok(())
     }
 

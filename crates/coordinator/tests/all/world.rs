@@ -152,6 +152,12 @@ pub struct World<P: Placer> {
     pub items: Vec<(NodeId, Item)>,
     pub events: Vec<Event>,
     pub paid: BTreeMap<TaskId, u64>,
+    /// Holds of bids that are blocked.
+    pub blocked: BTreeMap<[u8; 32], u64>,
+    /// Money of reservations that neither node nor bidder has yet.
+    pub escrow: u64,
+    /// Reservations whose money went to the node, or back.
+    pub rented: BTreeMap<[u8; 16], bool>,
     pub quotas: Quota,
     /// Outputs that are stored.
     pub outputs: BTreeMap<[u8; 32], betanet_fog::Output>,
@@ -178,6 +184,9 @@ impl<P: Placer + Default> World<P> {
             items: Vec::new(),
             events: Vec::new(),
             paid: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            escrow: 0,
+            rented: BTreeMap::new(),
             quotas,
             outputs: BTreeMap::new(),
             held: None,
@@ -384,6 +393,27 @@ impl<P: Placer + Default> World<P> {
                     let sum: u64 = shares.iter().map(|(_, share)| share).sum();
                     assert!(shares.is_empty() || sum == *cost, "shares are the cost");
                     assert!(self.paid.insert(*task, *cost).is_none(), "a task pays once");
+                }
+                Event::Blocked { commit, amount, .. } => {
+                    assert!(self.blocked.insert(*commit, *amount).is_none());
+                }
+                Event::Settled {
+                    commit,
+                    paid,
+                    lost,
+                    back,
+                    ..
+                } => {
+                    let sum = paid + lost + back;
+                    assert_eq!(self.blocked.remove(commit), Some(sum), "a hold is settled");
+                    self.escrow += paid;
+                }
+                Event::Rented {
+                    id, amount, back, ..
+                } => {
+                    let first = self.rented.insert(*id, *back).is_none();
+                    assert!(first, "a reservation pays once");
+                    self.escrow = self.escrow.checked_sub(*amount).expect("money of a bid");
                 }
                 Event::Changed(_) => {}
             }
