@@ -9,6 +9,7 @@ use betanet_machine::Time;
 use betanet_scheduler::Place;
 use betanet_wire::NodeId;
 
+use crate::coordinator::claims::Claim;
 use crate::record::Entry;
 use crate::request::{Event, Transmit};
 use crate::state::tasks::Alike;
@@ -157,6 +158,10 @@ pub(crate) struct Agenda {
     pub(crate) retry: u64,
     /// Groups that did not fit: when it was found out why, and the last time at which no credit was due for that.
     pub(crate) reasons: BTreeMap<Alike, (u64, Option<u64>)>,
+    /// Nodes that are kept for tasks which waited long.
+    pub(crate) claims: Vec<Claim>,
+    /// Time before which no more are looked for, in UNIX ms.
+    pub(crate) next_claim: u64,
     pub(crate) topology: u64,
 }
 

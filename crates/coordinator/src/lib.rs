@@ -15,8 +15,9 @@
 //! - A restored snapshot is [`Coordinator::restore`]. The journal goes on above every index that it gave before.
 //!
 //! Tasks that wait are grouped by all that their placement depends on. Where the first of a group does not fit, none of it is tried
-//! before something changed. A task that does not fit holds up nobody, so a big one may wait long behind small ones: a higher
-//! priority, a higher tier or a reservation is what its owner has against that.
+//! before something changed. A task that does not fit holds up nobody. Once a big one has waited for 10 minutes behind small ones,
+//! nodes are kept for it: tasks behind it in the queue are not placed there, for an hour at most. One in eight active nodes is kept
+//! at most, and at least one. A leader keeps that outside of the journal, so a new one waits for what it finds.
 //!
 //! ```
 //! use betanet_coordinator::{Coordinator, Input, Setup, Transmit};

@@ -16,8 +16,10 @@ pub struct Site<'a> {
     pub vouched: bool,
     /// Highest level that it serves now.
     pub level: Level,
-    /// Whether it is active and asks for work.
+    /// Whether it is active.
     pub open: bool,
+    /// Whether its last beat asked for work, and it is not kept for a task.
+    pub work: bool,
     /// Its reputation, in ppm.
     pub rep: u32,
 }
@@ -116,6 +118,9 @@ pub trait Placer {
         no: u32,
         copies: usize,
     ) -> Result<Vec<Seat>, Why>;
+
+    /// Nodes that could hold a copy once those that run there have ended: up to `most`, the least loaded first.
+    fn could_hold(&mut self, now: u64, wanted: &Wanted<'_>, most: usize) -> Vec<NodeId>;
 
     /// What choices depend on beside nodes and copies: a node's turn, its failures in a row, the end of its rest in UNIX ms.
     fn standing(&self, id: &NodeId) -> [u64; 3];

@@ -70,7 +70,7 @@ impl Placer for scheduler::Placer {
             price: u32::try_from(node.price).unwrap_or(u32::MAX),
         });
         // The node is known: it was just put.
-        let _ = self.set_active(&site.id, site.open, true);
+        let _ = self.set_active(&site.id, site.open, site.work);
         let _ = self.set_reputation(&site.id, site.rep);
     }
 
@@ -126,6 +126,10 @@ impl Placer for scheduler::Placer {
         let devices: Vec<u8> = (0..64).filter(|n| seat.devices >> n & 1 == 1).collect();
         // A node that is gone has no room to count.
         let _ = request(wanted, |r| self.adopt(now, r, new, &seat.node, &devices));
+    }
+
+    fn could_hold(&mut self, now: u64, wanted: &Wanted<'_>, most: usize) -> Vec<NodeId> {
+        request(wanted, |r| self.could_hold(now, r, most))
     }
 
     fn standing(&self, id: &NodeId) -> [u64; 3] {

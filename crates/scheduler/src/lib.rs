@@ -67,6 +67,7 @@ pub mod auction;
 pub mod batch;
 mod brake;
 mod class;
+mod could_hold;
 pub mod credit;
 mod drawn;
 mod fit;

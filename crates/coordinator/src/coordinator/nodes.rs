@@ -47,7 +47,8 @@ impl<P: Placer> Coordinator<P> {
             node: &node,
             vouched: row.vouched,
             level: row.level.min(proved),
-            open: row.state() == NodeState::Active && pulse.is_none_or(|p| p.work),
+            open: row.state() == NodeState::Active,
+            work: pulse.is_none_or(|p| p.work) && !self.is_kept(&id),
             rep: row.trust.reputation(),
         });
     }

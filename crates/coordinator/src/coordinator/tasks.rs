@@ -229,6 +229,7 @@ impl<P: Placer> Coordinator<P> {
     pub(super) fn plan(&mut self, caller: &Caller, signed: &Signed<Task>) -> Served {
         self.may_submit(caller, signed)?;
         let id = signed.id();
+        self.show_kept(&id, None);
         let factor = self.placer.factor(&signed.res);
         let rules = rules(signed);
         let cost = Self::most_cost(signed, &rules, factor);

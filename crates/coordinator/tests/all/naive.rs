@@ -315,7 +315,7 @@ impl Placer for Naive {
             node: site.node.clone(),
             vouched: site.vouched,
             level: site.level,
-            open: site.open,
+            open: site.open && site.work,
             rep: u64::from(site.rep),
             failures,
             rests,
@@ -360,6 +360,18 @@ impl Placer for Naive {
             })
             .collect();
         self.all(now, wanted, &copies).map(|s| s.seats)
+    }
+
+    fn could_hold(&mut self, now: u64, wanted: &Wanted<'_>, most: usize) -> Vec<NodeId> {
+        let mut rest = self.clone();
+        rest.live.clear();
+        let apart: Vec<Option<String>> =
+            wanted.apart.iter().map(|o| o.map(str::to_owned)).collect();
+        let passes = |id: &&NodeId| rest.fails(now, id, wanted, &apart).is_none();
+        let mut found: Vec<NodeId> = rest.nodes.keys().filter(passes).copied().collect();
+        found.sort_by_key(|id| self.load(id));
+        found.truncate(most);
+        found
     }
 
     fn standing(&self, id: &NodeId) -> [u64; 3] {
