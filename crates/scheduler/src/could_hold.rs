@@ -25,10 +25,8 @@ impl Placer {
             if query.unfit(fleet, slot, node).is_some() || query.dear(node).is_some() {
                 continue;
             }
-            let lots = fleet.lots.values().filter(|l| l.slot == slot);
-            let taken = lots.fold(Some(Resources::ZERO), |sum, l| {
-                sum?.checked_add(l.account.cap())
-            });
+            let mut lots = fleet.lots.values().filter(|l| l.slot == slot);
+            let taken = lots.try_fold(Resources::ZERO, |sum, l| sum.checked_add(l.account.cap()));
             let left = taken.and_then(|t| node.account.cap().checked_sub(&t));
             if left.is_some_and(|left| request.resources.fits(&left)) {
                 let rank = node.rank(Order::Load).unwrap_or(u64::MAX);

@@ -12,10 +12,10 @@ use betanet_scheduler::Placer;
 use crate::dangers::{W, beats, world};
 use crate::world::{amounts, caller, identity, node_of, node_state, receipt, task_of};
 
-fn runs(w: &mut W, id: &Identity) -> Vec<Box<betanet_fog::Assignment>> {
+fn runs(w: &mut W, id: &Identity) -> Vec<betanet_fog::Assignment> {
     let items = w.take_items(id).into_iter();
     let runs = items.filter_map(|i| match i {
-        Item::Run { work, .. } => Some(work),
+        Item::Run { work, .. } => Some(*work),
         Item::Drop { .. } => None,
     });
     runs.collect()
