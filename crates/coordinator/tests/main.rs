@@ -40,12 +40,8 @@
     reason = "a test stops where it is surprised"
 )]
 
-#[path = "all/asking.rs"]
-mod asking;
 #[path = "all/basics.rs"]
 mod basics;
-#[path = "all/checks.rs"]
-mod checks;
 #[path = "all/dangers.rs"]
 mod dangers;
 #[path = "all/dangers_more.rs"]
@@ -58,13 +54,16 @@ mod market;
 mod naive;
 #[path = "all/receipts.rs"]
 mod receipts;
-#[path = "all/sim.rs"]
-mod sim;
+#[path = "all/storms.rs"]
+mod storms;
 #[path = "all/vectors.rs"]
 mod vectors;
 #[path = "all/views.rs"]
 mod views;
 #[path = "all/ways.rs"]
 mod ways;
-#[path = "all/world.rs"]
-mod world;
+
+/// The world that the tests share with `cargo xtask sim`.
+mod world {
+    pub use betanet_sim::fog::*;
+}

@@ -1,13 +1,13 @@
 //! What holds of every world: invariants, replay, and what its journal says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use betanet_coordinator::placer::Placer;
 use betanet_coordinator::{Coordinator, Input};
 use betanet_fog::{Signed, Task};
 use betanet_machine::{Machine as _, Seed};
 
-use crate::world::World;
+use super::world::World;
 
 impl<P: Placer + Default> World<P> {
     /// Checks the invariants, and that a replay of the journal gives the same state.

@@ -1,5 +1,10 @@
 //! What nodes, users and operators of the world ask.
 
+use alloc::boxed::Box;
+use alloc::string::{String, ToString as _};
+use alloc::vec;
+use alloc::vec::Vec;
+
 use betanet_coordinator::placer::Placer;
 use betanet_coordinator::{Caller, Command, Item, Reply, Request};
 use betanet_fog::bodies::{Beat, Held, TokenRequest};
@@ -10,7 +15,7 @@ use betanet_keys::Identity;
 use betanet_machine::Machine as _;
 use betanet_wire::NodeId;
 
-use crate::world::{Answer, World, caller, identity};
+use super::world::{Answer, World, caller, identity};
 
 impl<P: Placer + Default> World<P> {
     /// Asks a member. Returns the number of the call.
@@ -39,6 +44,7 @@ impl<P: Placer + Default> World<P> {
         self.answers.remove(&call).expect("an answer")
     }
 
+    /// Asks the leader for what it refuses, and returns the code.
     pub fn refused(&mut self, caller: Caller, request: Request) -> RefusalCode {
         self.ask(caller, request).expect_err("refused").code
     }
@@ -48,6 +54,7 @@ impl<P: Placer + Default> World<P> {
         self.join_as(id, node, true);
     }
 
+    /// Lets a node join, with a token that names its organisation or none, and beat once.
     pub fn join_as(&mut self, id: &Identity, node: Node, vouched: bool) {
         let answer = self.try_join(
             id,
@@ -59,6 +66,7 @@ impl<P: Placer + Default> World<P> {
         self.beat(id, 1, &[]).unwrap();
     }
 
+    /// A join token.
     pub fn token(&mut self, id: [u8; 16], org: &str, exp: u64) -> Signed<betanet_fog::Token> {
         let asked = TokenRequest {
             id,
@@ -74,6 +82,7 @@ impl<P: Placer + Default> World<P> {
         Signed::sign(*token, &self.coordinator).unwrap()
     }
 
+    /// Lets a node join with the token of this ID.
     pub fn try_join(
         &mut self,
         id: &Identity,
@@ -91,6 +100,7 @@ impl<P: Placer + Default> World<P> {
         self.join_with(id, node, token)
     }
 
+    /// Lets a node join with a token.
     pub fn join_with(&mut self, id: &Identity, node: Node, token: betanet_fog::Text) -> Answer {
         let signed = Signed::sign(node, id).unwrap();
         let node = Received::new(signed.envelope().clone()).unwrap();
@@ -101,10 +111,12 @@ impl<P: Placer + Default> World<P> {
         self.ask(caller(id, false), request)
     }
 
+    /// Sends a beat to the leader.
     pub fn beat(&mut self, id: &Identity, seq: u64, have: &[(TaskId, u64)]) -> Answer {
         self.beat_to(self.leader(), id, seq, have)
     }
 
+    /// Sends a beat to a member.
     pub fn beat_to(
         &mut self,
         at: usize,
@@ -131,6 +143,7 @@ impl<P: Placer + Default> World<P> {
         self.answers.remove(&call).expect("an answer")
     }
 
+    /// Submits a task.
     pub fn submit(&mut self, owner: &Identity, task: Task) -> (TaskId, Answer) {
         let task = Signed::sign(task, owner).unwrap();
         let id = task.id();
@@ -149,6 +162,7 @@ impl<P: Placer + Default> World<P> {
         id
     }
 
+    /// Status of a task.
     pub fn status(&mut self, id: TaskId) -> Box<betanet_fog::bodies::Status> {
         let anyone = caller(&identity(99), false);
         match self.ask(anyone, Request::Status(id)) {
@@ -157,6 +171,7 @@ impl<P: Placer + Default> World<P> {
         }
     }
 
+    /// State of a task.
     pub fn state(&mut self, id: TaskId) -> TaskState {
         self.status(id).state
     }
@@ -170,7 +185,7 @@ impl<P: Placer + Default> World<P> {
     /// The items that came for a node since this was asked last.
     pub fn take_items(&mut self, id: &Identity) -> Vec<Item> {
         let node = id.public().node_id();
-        let (own, rest) = std::mem::take(&mut self.items)
+        let (own, rest) = core::mem::take(&mut self.items)
             .into_iter()
             .partition(|(n, _)| *n == node);
         self.items = rest;
@@ -189,14 +204,17 @@ impl<P: Placer + Default> World<P> {
         runs.into_iter().next().unwrap()
     }
 
+    /// Reports that a copy runs.
     pub fn start(&mut self, id: &Identity, work: &betanet_fog::Assignment) -> Answer {
         self.ask(caller(id, false), Request::Start(work.task, work.fence))
     }
 
+    /// Gives a copy back.
     pub fn nack(&mut self, id: &Identity, work: &betanet_fog::Assignment) -> Answer {
         self.ask(caller(id, false), Request::Nack(work.task, work.fence))
     }
 
+    /// Sends a receipt.
     pub fn done(&mut self, id: &Identity, receipt: Receipt) -> Answer {
         let task = receipt.task;
         let receipt = Signed::sign(receipt, id).unwrap();

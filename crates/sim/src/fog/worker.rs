@@ -1,6 +1,8 @@
 //! The workers of the fleet.
 
-use std::time::Duration;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use betanet_coordinator::placer::Placer;
 use betanet_coordinator::{Item, Request};
@@ -8,10 +10,11 @@ use betanet_fog::bodies::{Beat, Held};
 use betanet_fog::{List, Outcome, Signed, TaskId};
 use betanet_machine::Time;
 
-use super::{Ask, Running, Sim, Stored};
-use crate::world::receipt;
+use super::model::honest;
+use super::storm::{Ask, Kept, Running, Storm};
+use super::world::receipt;
 
-impl<P: Placer + Default> Sim<P> {
+impl<P: Placer + Default> Storm<P> {
     pub(super) fn take(&mut self, at: usize, items: Vec<Item>) {
         for item in items {
             let (now, span) = (self.w.now, self.w.rng.below(50_000));
@@ -75,17 +78,18 @@ impl<P: Placer + Default> Sim<P> {
         };
         for fence in ready {
             let draw = self.w.rng.below(100);
+            let lie = self.workers[at].liar && self.w.rng.below(2) == 0;
+            let node = self.workers[at].node;
+            let copy = self.workers[at].copies.get_mut(&fence).unwrap();
             let outcome = match draw {
                 0..=3 => Outcome::Internal,
-                4..=6 => Outcome::Trap,
-                7..=8 => Outcome::Exit,
-                _ => Outcome::Ok,
+                _ => honest(&copy.work.task),
             };
-            let lie = self.workers[at].liar && self.w.rng.below(2) == 0;
-            let copy = self.workers[at].copies.get_mut(&fence).unwrap();
             let mut receipt = receipt(&me, &copy.work, outcome);
-            if lie && receipt.out.is_some() {
-                receipt.out = Some([draw as u8; 32]);
+            if let Some(out) = receipt.out.as_mut().filter(|_| lie) {
+                // No two nodes tell the same lie.
+                out[..20].copy_from_slice(&node.0);
+                self.outcome.lies += 1;
             }
             receipt.fuel = 1 + draw * 1_000_000_000;
             copy.receipt = Some(Box::new(Signed::sign(receipt, &me).unwrap()));
@@ -118,7 +122,7 @@ impl<P: Placer + Default> Sim<P> {
         }
         let (node, after) = (self.workers[at].node, self.workers[at].after);
         self.send(&me, Request::Work { node, after }, Ask::Work(at));
-        let open: Vec<(u64, TaskId, bool, Option<Stored>)> = self.workers[at]
+        let open: Vec<(u64, TaskId, bool, Option<Kept>)> = self.workers[at]
             .copies
             .iter()
             .map(|(f, c)| (*f, c.work.task, c.started, c.receipt.clone()))

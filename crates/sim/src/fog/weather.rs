@@ -1,6 +1,7 @@
 //! What users do, and what the weather does.
 
-use std::time::Duration;
+use alloc::boxed::Box;
+use alloc::vec;
 
 use betanet_coordinator::Request;
 use betanet_coordinator::placer::Placer;
@@ -9,10 +10,10 @@ use betanet_fog::{
     List, NodeState, Offline, Policy, Resources, Signed, Tier, Verification, Verify,
 };
 
-use super::{Ask, Sim};
-use crate::world::{amounts, task_of};
+use super::storm::{Ask, Storm};
+use super::world::{amounts, task_of};
 
-impl<P: Placer + Default> Sim<P> {
+impl<P: Placer + Default> Storm<P> {
     fn submit(&mut self) {
         let at = self.pick(self.users.len());
         let user = self.users[at].clone();
@@ -23,6 +24,10 @@ impl<P: Placer + Default> Sim<P> {
         task.run_ms = 30_000 + self.w.rng.below(60_000);
         task.deadline = self.w.unix() + 600_000 + self.w.rng.below(3_600_000);
         task.retry.most = self.w.rng.below(4);
+        let strategy = self.pick(self.s.strategies.len().max(1));
+        if let Some(strategy) = self.s.strategies.get(strategy) {
+            task.strategy = *strategy;
+        }
         task.offline = match self.pick(4) {
             0 => Policy {
                 rule: Offline::Keep,
@@ -62,6 +67,7 @@ impl<P: Placer + Default> Sim<P> {
             let before = *self.acknowledged.iter().nth(nth).unwrap();
             task.after = List::try_from(vec![before]).unwrap();
         }
+        self.choose_rent(&user, &mut task);
         let signed = Signed::sign(task.clone(), &user).unwrap();
         let id = signed.id();
         self.tasks.insert(id, task);
@@ -73,7 +79,7 @@ impl<P: Placer + Default> Sim<P> {
     }
 
     pub(super) fn weather(&mut self) {
-        let weather = self.weather;
+        let weather = self.s.clone();
         if self.tasks.len() < weather.tasks as usize && self.happens(600) {
             self.submit();
         }
@@ -100,7 +106,7 @@ impl<P: Placer + Default> Sim<P> {
             }
         }
         if self.happens(weather.partitions) {
-            let zone = self.pick(3);
+            let zone = self.w.rng.below(weather.zones.max(1));
             let linked = self.happens(500);
             for worker in self.workers.iter_mut().filter(|w| w.zone == zone) {
                 worker.linked = linked;
@@ -122,21 +128,33 @@ impl<P: Placer + Default> Sim<P> {
             let (me, node) = (self.workers[at].id.clone(), self.workers[at].node);
             self.send(&me, Request::State(node, asked), Ask::Other);
         }
-        if self.happens(weather.slow) && self.leaderless.is_none() && self.w.held.is_none() {
-            self.w.held = Some(Vec::new());
-            self.release = self.w.now + Duration::from_millis(self.w.rng.below(3_000));
+        if self.happens(weather.slow) {
+            self.slow_down();
         }
-        if self.happens(weather.depositions) && self.leaderless.is_none() {
-            // The leader dies, or goes on believing.
-            let at = self.w.leader();
-            if self.happens(500) {
-                self.w.members[at].cut = true;
-            } else {
-                self.w.rebuild(at);
-            }
-            let wait = 10_000 + self.w.rng.below(20_000);
-            let leased = self.w.journal.leased.unwrap_or(self.w.now).max(self.w.now);
-            self.leaderless = Some(leased + Duration::from_millis(wait));
+        if self.is_dying() || self.happens(weather.depositions) {
+            self.depose();
         }
+        if weather.skew_ms > 0 && self.happens(20) {
+            let by = self.w.rng.below(2 * weather.skew_ms + 1);
+            self.w.skew = by as i64 - weather.skew_ms as i64;
+        }
+        if self.happens(weather.shrinks) {
+            self.shrink();
+        }
+    }
+
+    /// A node describes less capacity than it had, or what it had at first.
+    fn shrink(&mut self) {
+        let at = self.pick(self.workers.len());
+        let cpu = [2_000, 4_000][self.pick(2)];
+        let worker = &mut self.workers[at];
+        worker.record.seq += 1;
+        let mut cap = worker.record.cap.amounts();
+        self.shrunk |= cpu < cap.cpu;
+        cap.cpu = cpu;
+        worker.record.cap = Resources::capacity(cap).unwrap();
+        let me = worker.id.clone();
+        let signed = Signed::sign(worker.record.clone(), &me).unwrap();
+        self.send(&me, Request::Describe(Box::new(signed)), Ask::Other);
     }
 }
