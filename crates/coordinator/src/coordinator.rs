@@ -1,7 +1,7 @@
 //! The machine: requests become records, and are answered once these are committed.
 
 mod agenda;
-pub(crate) mod claims;
+mod claims;
 mod commit;
 mod copies;
 mod jobs;

@@ -9,7 +9,6 @@ use betanet_machine::Time;
 use betanet_scheduler::Place;
 use betanet_wire::NodeId;
 
-use crate::coordinator::claims::Claim;
 use crate::record::Entry;
 use crate::request::{Event, Transmit};
 use crate::state::tasks::Alike;
@@ -137,6 +136,18 @@ impl Pulses {
 pub(crate) struct Mark {
     pub(crate) wake: Option<u64>,
     pub(crate) queued: Option<(Alike, Place)>,
+}
+
+/// Nodes that are kept for a task. Tasks that come before it in the queue get them all the same.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) task: TaskId,
+    pub(crate) place: Place,
+    pub(crate) nodes: Vec<NodeId>,
+    /// End of the claim, in UNIX ms.
+    pub(crate) until: u64,
+    /// Whether the nodes take nothing now.
+    pub(crate) closed: bool,
 }
 
 /// What is to be done, and when, in UNIX ms.

@@ -42,6 +42,8 @@
 
 #[path = "all/basics.rs"]
 mod basics;
+#[path = "all/bounds.rs"]
+mod bounds;
 #[path = "all/dangers.rs"]
 mod dangers;
 #[path = "all/dangers_more.rs"]
@@ -50,6 +52,8 @@ mod dangers_more;
 mod fleet;
 #[path = "all/market.rs"]
 mod market;
+#[path = "all/market_rules.rs"]
+mod market_rules;
 #[path = "all/naive.rs"]
 mod naive;
 #[path = "all/receipts.rs"]

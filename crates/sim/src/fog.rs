@@ -15,15 +15,14 @@ mod asking;
 mod checks;
 mod market;
 mod model;
+mod records;
 mod scenario;
 mod storm;
 mod weather;
 mod worker;
 mod world;
 
+pub use records::{UNIX_MS, amounts, caller, identity, ms, node_of, node_state, receipt, task_of};
 pub use scenario::{Outcome, Scenario};
 pub use storm::Storm;
-pub use world::{
-    Answer, Journal, Member, Stored, UNIX_MS, World, amounts, caller, identity, ms, node_of,
-    node_state, receipt, task_of,
-};
+pub use world::{Answer, Journal, Member, Stored, World};

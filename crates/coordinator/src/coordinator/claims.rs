@@ -8,6 +8,7 @@ use betanet_wire::NodeId;
 
 use super::Coordinator;
 use super::placing::Past;
+use crate::lead::Claim;
 use crate::placer::{Placer, Wanted};
 
 /// Time in ms for which a task waits before nodes are kept for it.
@@ -27,18 +28,6 @@ const SHARE: usize = 8;
 
 /// Nodes among which those are chosen that are free first.
 const COMPARED: usize = 64;
-
-/// Nodes that are kept for a task. Tasks that come before it in the queue get them all the same.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    task: TaskId,
-    place: Place,
-    nodes: Vec<NodeId>,
-    /// End of the claim, in UNIX ms.
-    until: u64,
-    /// Whether the nodes take nothing now.
-    closed: bool,
-}
 
 impl<P: Placer> Coordinator<P> {
     /// Whether a node is kept for another task than the one that is being placed.

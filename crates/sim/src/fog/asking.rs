@@ -15,7 +15,8 @@ use betanet_keys::Identity;
 use betanet_machine::Machine as _;
 use betanet_wire::NodeId;
 
-use super::world::{Answer, World, caller, identity};
+use super::records::{caller, identity};
+use super::world::{Answer, World};
 
 impl<P: Placer + Default> World<P> {
     /// Asks a member. Returns the number of the call.

@@ -11,8 +11,8 @@ use betanet_fog::{
 };
 use betanet_keys::Identity;
 
+use super::records::{amounts, node_of};
 use super::storm::{Ask, Storm};
-use super::world::{amounts, node_of};
 
 /// A node with storage for lots.
 pub(super) fn lessor(id: &Identity, zone: u64, org: u64) -> Node {

@@ -22,6 +22,8 @@ pub struct Scenario {
     pub calm: u64,
     /// Longest step, in ms.
     pub step_ms: u64,
+    /// Tasks may run for 30 s and up to so many ms more.
+    pub run_ms: u64,
     /// Strategies of tasks.
     pub strategies: Vec<Strategy>,
     /// Of 100 nodes, those that lie about every second output.
@@ -59,6 +61,7 @@ impl Default for Scenario {
             steps: 150,
             calm: 120,
             step_ms: 3_000,
+            run_ms: 60_000,
             strategies: Strategy::ALL.to_vec(),
             liars_percent: 15,
             crashes: 30,

@@ -13,8 +13,9 @@ use betanet_machine::{Machine as _, Time};
 use betanet_wire::NodeId;
 
 use super::model::Model;
+use super::records::{caller, identity};
 use super::scenario::{Outcome, Scenario};
-use super::world::{World, caller, identity};
+use super::world::World;
 
 /// A receipt that is sent until it is answered.
 pub(super) type Kept = Box<Signed<betanet_fog::Receipt>>;
@@ -41,6 +42,8 @@ pub(super) struct Worker {
     pub(super) zone: u64,
     pub(super) alive: bool,
     pub(super) linked: bool,
+    /// The only coordinator that hears it, if not all do.
+    pub(super) side: Option<usize>,
     pub(super) seq: u64,
     pub(super) next: Time,
     /// Sending of the last beat that was answered, and what the answer said.
@@ -82,6 +85,8 @@ pub struct Storm<P: Placer> {
     leaderless: Option<Time>,
     /// Whether the leader dies in the next step, with appends under way.
     dying: bool,
+    /// Whether the last leader waits for its appends.
+    stalled: bool,
     release: Time,
     pub(super) shrunk: bool,
     steps: u64,
@@ -115,6 +120,7 @@ impl<P: Placer + Default> Storm<P> {
                 zone,
                 alive: true,
                 linked: true,
+                side: None,
                 seq: 10,
                 next: w.now,
                 answered: Some((w.now, 90_000)),
@@ -140,6 +146,7 @@ impl<P: Placer + Default> Storm<P> {
             snapshot: None,
             leaderless: None,
             dying: false,
+            stalled: false,
             release: Time::ZERO,
             shrunk: false,
             steps: 0,
@@ -159,10 +166,13 @@ impl<P: Placer + Default> Storm<P> {
         self.w.rng.below(n as u64) as usize
     }
 
-    /// Sends a request to a member that believes to lead, if there is one.
+    /// Sends a request to a member that believes to lead, if there is one that hears.
     pub(super) fn send(&mut self, by: &Identity, request: Request, ask: Ask) {
+        let me = self.workers.iter().find(|w| w.id.public() == by.public());
+        let side = me.and_then(|w| w.side);
         let leading: Vec<usize> = (0..self.w.members.len())
             .filter(|at| self.w.members[*at].machine.get().leads())
+            .filter(|at| side.is_none_or(|side| side == *at))
             .collect();
         if leading.is_empty() {
             return;
@@ -236,6 +246,10 @@ impl<P: Placer + Default> Storm<P> {
         if self.leaderless.is_some_and(|at| at <= self.w.now) {
             self.leaderless = None;
             self.w.held = None;
+            if core::mem::take(&mut self.stalled) {
+                let at = self.w.leader();
+                self.w.depose(at);
+            }
             for at in 0..self.w.members.len() {
                 let member = &self.w.members[at];
                 let stale = member.cut || member.leads || member.machine.get().is_broken();
@@ -264,7 +278,7 @@ impl<P: Placer + Default> Storm<P> {
         }
     }
 
-    /// The leader dies, or goes on believing. Of appends that are under way, the journal has some.
+    /// The leader dies, goes on believing, or waits. Of appends that are under way, the journal has some.
     pub(super) fn depose(&mut self) {
         if self.leaderless.is_some() {
             return;
@@ -283,10 +297,14 @@ impl<P: Placer + Default> Storm<P> {
             }
         }
         let at = self.w.leader();
-        if self.happens(500) {
-            self.w.members[at].cut = true;
-        } else {
-            self.rebuild(at);
+        match self.pick(3) {
+            0 => self.w.members[at].cut = true,
+            1 => self.rebuild(at),
+            _ => {
+                // It waits for its appends until it hears of the next leader.
+                self.w.held = Some(Vec::new());
+                self.stalled = true;
+            }
         }
         let wait = 10_000 + self.w.rng.below(20_000);
         let leased = self.w.journal.leased.unwrap_or(self.w.now).max(self.w.now);
@@ -408,7 +426,7 @@ impl<P: Placer + Default> Storm<P> {
             self.depose();
         }
         for worker in &mut self.workers {
-            (worker.alive, worker.linked) = (true, true);
+            (worker.alive, worker.linked, worker.side) = (true, true, None);
             worker.next = self.w.now;
         }
         for _ in 0..self.s.calm {

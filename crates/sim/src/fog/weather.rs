@@ -10,18 +10,19 @@ use betanet_fog::{
     List, NodeState, Offline, Policy, Resources, Signed, Tier, Verification, Verify,
 };
 
+use super::records::{amounts, task_of};
 use super::storm::{Ask, Storm};
-use super::world::{amounts, task_of};
 
 impl<P: Placer + Default> Storm<P> {
     fn submit(&mut self) {
         let at = self.pick(self.users.len());
         let user = self.users[at].clone();
         let mut task = task_of(&user, self.tasks.len() as u64);
+        let weather = self.s.clone();
         let cpu = [250, 1_000, 2_000, 4_000][self.pick(4)];
         task.res = Resources::demand(amounts(cpu, 1 << 30)).unwrap();
         task.prio = self.w.rng.below(10);
-        task.run_ms = 30_000 + self.w.rng.below(60_000);
+        task.run_ms = 30_000 + self.w.rng.below(weather.run_ms.max(1));
         task.deadline = self.w.unix() + 600_000 + self.w.rng.below(3_600_000);
         task.retry.most = self.w.rng.below(4);
         let strategy = self.pick(self.s.strategies.len().max(1));
@@ -115,6 +116,12 @@ impl<P: Placer + Default> Storm<P> {
         if self.happens(weather.partitions) {
             let at = self.pick(self.workers.len());
             self.workers[at].linked = !self.workers[at].linked;
+        }
+        if self.happens(weather.partitions) {
+            let at = self.pick(self.workers.len());
+            let member = self.pick(self.w.members.len());
+            let one = self.happens(500);
+            self.workers[at].side = one.then_some(member);
         }
         if self.happens(20) {
             let at = self.pick(self.workers.len());

@@ -11,13 +11,13 @@ use betanet_fog::{List, Outcome, Signed, TaskId};
 use betanet_machine::Time;
 
 use super::model::honest;
+use super::records::receipt;
 use super::storm::{Ask, Kept, Running, Storm};
-use super::world::receipt;
 
 impl<P: Placer + Default> Storm<P> {
     pub(super) fn take(&mut self, at: usize, items: Vec<Item>) {
         for item in items {
-            let (now, span) = (self.w.now, self.w.rng.below(50_000));
+            let (now, part) = (self.w.now, self.w.rng.below(1_050));
             let worker = &mut self.workers[at];
             if !worker.alive || !worker.linked {
                 return;
@@ -32,7 +32,8 @@ impl<P: Placer + Default> Storm<P> {
                         continue;
                     }
                     worker.epoch = work.epoch;
-                    let policy = self.tasks[&work.task].offline;
+                    let task = &self.tasks[&work.task];
+                    let (policy, span) = (task.offline, task.run_ms * part / 1_000);
                     worker.copies.insert(
                         work.fence,
                         Running {
