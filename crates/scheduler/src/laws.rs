@@ -312,8 +312,10 @@ proptest! {
         common in 1..4usize,
         full in 0..6usize,
         rare in 0..4usize,
+        list in 0..60usize,
+        trees in 1..4usize,
     ) {
-        let bounds = Bounds { common, full, all: full + 2, rare };
+        let bounds = Bounds { common, full, all: full + 2, rare, list, trees };
         let mut world = World {
             placer: Placer::with_bounds(bounds),
             model: Model::default(),
