@@ -44,6 +44,8 @@ struct Branch {
 #[derive(Debug)]
 pub(crate) struct Ordered {
     fit: Fit,
+    /// The lowest key: most searches need to look no deeper.
+    first: Option<Key>,
     firsts: Vec<Key>,
     fits: Vec<Fit>,
     branches: Vec<Branch>,
@@ -53,6 +55,7 @@ impl Default for Ordered {
     fn default() -> Self {
         Self {
             fit: Fit::NONE,
+            first: None,
             firsts: Vec::new(),
             fits: Vec::new(),
             branches: Vec::new(),
@@ -187,6 +190,7 @@ impl Branch {
 
 impl Ordered {
     pub(crate) fn insert(&mut self, key: Key, fit: Fit) {
+        self.first = Some(self.first.map_or(key, |f| f.min(key)));
         let at = part(&self.firsts, &key);
         let Some(branch) = self.branches.get_mut(at) else {
             let mut branch = Branch::default();
@@ -223,6 +227,7 @@ impl Ordered {
         if branch.leaves.is_empty() {
             self.forget(at);
             self.fit = best(self.fits.iter());
+            self.first = self.firsts.first().copied();
             return;
         }
         let size = |i: usize| self.branches.get(i).map_or(BRANCH, |b| b.leaves.len());
@@ -235,6 +240,7 @@ impl Ordered {
             branch.leaves.extend(next.leaves);
         }
         self.renew(at);
+        self.first = self.firsts.first().copied();
     }
 
     fn forget(&mut self, at: usize) {
@@ -275,10 +281,10 @@ impl Ordered {
         set: Option<&Set>,
         mut passes: impl FnMut(u32) -> bool,
     ) -> Option<Key> {
-        if !want.admits(&self.fit) {
+        let past = |k: &Key| until.is_some_and(|u| k >= u);
+        if self.first.as_ref().is_none_or(past) || !want.admits(&self.fit) {
             return None;
         }
-        let past = |k: &Key| until.is_some_and(|u| k >= u);
         let start = part_of(&self.firsts, from);
         let parts = self.firsts.iter().zip(&self.fits).zip(&self.branches);
         for (at, ((first, fit), branch)) in parts.enumerate().skip(start) {
