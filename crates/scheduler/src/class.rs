@@ -500,4 +500,30 @@ mod tests {
             prop_assert!((0..300).all(|c| x.has(c) == a.contains(&c)));
         }
     }
+
+    #[test]
+    fn classes_are_bounded_and_forgotten_with_their_last_node() {
+        let mut table = Attributes::new();
+        let mut classes = Classes::new(Bounds {
+            common: 1,
+            ..Bounds::USUAL
+        });
+        let most = Bounds::USUAL.all + 1;
+        let mut of = Vec::new();
+        for slot in 0..3_000u32 {
+            let value = |text: &str, n| alloc::format!("{text}{n}");
+            let attrs = [
+                table.add(slot, "zone", &value("z", slot % 100)),
+                table.add(slot, "rack", &value("r", slot)),
+            ];
+            of.push(classes.enter(slot, (true, slot % 2 == 0), &attrs, &table, 3_000));
+        }
+        assert_eq!(classes.numbers.len(), most);
+        assert!(classes.facts.len() <= 2 * most, "{}", classes.facts.len());
+        for (slot, class) in (0..).zip(of) {
+            classes.leave(slot, class);
+        }
+        assert!(classes.all().is_empty() && classes.facts.is_empty() && classes.places.is_empty());
+        assert!(classes.trees.iter().all(|t| t.places == 0));
+    }
 }

@@ -73,11 +73,7 @@ mod fit;
 mod fleet;
 mod groups;
 mod held;
-#[cfg(test)]
-mod laws;
 mod lots;
-#[cfg(test)]
-mod model;
 pub mod money;
 mod near;
 mod node;
@@ -90,6 +86,10 @@ mod request;
 mod restore;
 mod seats;
 mod select;
+#[cfg(any(test, feature = "testkit"))]
+#[doc(hidden)]
+#[allow(clippy::unwrap_used, reason = "a model stops where it is surprised")]
+pub mod testkit;
 mod totals;
 mod trust;
 mod weights;

@@ -309,4 +309,29 @@ mod tests {
         assert_eq!(placer.node(&id).unwrap().reserved, Resources::ZERO);
         assert_eq!(placer.remove(&id), (alloc::vec![], alloc::vec![]));
     }
+
+    #[test]
+    fn copies_of_a_node_and_of_a_decision_are_bounded() {
+        let amounts = Amounts {
+            cpu: 1,
+            memory: 1,
+            ..Amounts::default()
+        };
+        let resources = Resources::new(amounts).unwrap();
+        let wishes = Placement::default();
+        let request = request(&resources, &wishes);
+        let mut placer = Placer::new();
+        placer.put(&spec(1, 0));
+        placer.set_active(&NodeId([1; 20]), true, true).unwrap();
+        let copy = |fence| NewCopy { number: 0, fence };
+        let many: alloc::vec::Vec<NewCopy> = (0..=crate::AT_ONCE as u64).map(copy).collect();
+        assert_eq!(placer.place(0, &request, &many), Err(Error::Copies));
+        for fence in 0..crate::COPIES_MAX as u64 {
+            assert!(placer.place(0, &request, &[copy(fence)]).unwrap().is_some());
+        }
+        let why = placer.plan(0, &request, 0, 1).unwrap().unwrap_err();
+        assert_eq!(why, [(betanet_fog::Reason::State, 1)]);
+        placer.end(0, 0, Ended::Dropped);
+        assert!(placer.plan(0, &request, 0, 1).unwrap().is_ok());
+    }
 }
