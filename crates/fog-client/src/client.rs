@@ -4,6 +4,7 @@ mod blobs;
 mod node;
 mod operator;
 mod outgoing;
+mod place;
 mod stream;
 mod tries;
 mod user;
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 use crate::link::{Connect, Link};
 use crate::{Error, Refused};
 use outgoing::Outgoing;
+use place::Place;
 use tries::{Tries, Trouble, Verdict};
 
 pub use blobs::BlobBody;
@@ -30,8 +32,6 @@ pub use user::{Lists, node_id};
 
 /// Longest body of a refusal that is read.
 const REFUSAL_MAX: usize = 4096;
-/// Most coordinators that a client remembers, with those that refusals named.
-const COORDINATORS_MAX: usize = 64;
 /// Factor on the time limits over the mix, whose packets wait at each relay.
 const MIX_FACTOR: u32 = 6;
 
@@ -52,13 +52,6 @@ impl Default for Patience {
             answer: Duration::from_secs(15),
         }
     }
-}
-
-/// The coordinators, and the session with one of them.
-struct Place {
-    coordinators: Vec<Name>,
-    at: usize,
-    link: Option<Link>,
 }
 
 struct Inner {
@@ -280,33 +273,6 @@ impl FogClient {
             betanet_bar::status::CREATED => Stored::New,
             _ => Stored::Again,
         })
-    }
-}
-
-impl Place {
-    /// Turns to the next coordinator, unless another one is in use already.
-    fn leave(&mut self, name: Name) {
-        if self.coordinators.get(self.at) == Some(&name) {
-            self.at = (self.at + 1) % self.coordinators.len().max(1);
-            self.link = None;
-        }
-    }
-
-    /// Turns to the coordinator that another one named.
-    fn follow(&mut self, from: Name, leader: Name) {
-        if self.coordinators.get(self.at) != Some(&from) {
-            return;
-        }
-        let known = self.coordinators.iter().position(|name| *name == leader);
-        match known {
-            Some(at) if at == self.at => self.leave(from),
-            Some(at) => (self.at, self.link) = (at, None),
-            None if self.coordinators.len() < COORDINATORS_MAX => {
-                self.coordinators.push(leader);
-                (self.at, self.link) = (self.coordinators.len() - 1, None);
-            }
-            None => self.leave(from),
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use betanet_runtime::Clock;
 use serde_json::json;
 
 use super::spec::{self, JobSpec, Made, Making, Problem};
-use super::task::{Watched, files, nonces, outcome, planned, refused, store, watch};
+use super::task::{Watched, files, level, nonces, outcome, planned, refused, store, watch};
 use super::{print_json, with};
 use crate::Fail;
 use crate::args::{FogArgs, JobCommand, JobFileArgs, JobNameArgs, JobRunArgs, JobValidateArgs};
@@ -84,12 +84,6 @@ fn make(fog: &FogClient, job: &JobSpec, blobs: &files::Blobs) -> Result<Vec<Made
         })?);
     }
     Ok(made)
-}
-
-/// Number of relays that the strictest task needs.
-fn relays(job: &JobSpec) -> usize {
-    let all = job.tasks.iter().map(|spec| spec.level.relays());
-    all.max().unwrap_or(0)
 }
 
 async fn plan(args: JobFileArgs) -> Result<(), Fail> {
@@ -185,11 +179,14 @@ async fn put(
 
 async fn start(args: JobRunArgs) -> Result<(), Fail> {
     let job = read(&args.file)?;
+    for spec in &job.tasks {
+        level::check(spec.level, &args.fog, args.wait)?;
+    }
     let blobs = files::read(&job.tasks)?;
     let place = (&job.ns, &job.name);
     let submitted = Cell::new(false);
     let done = with(&args.fog, async |fog| {
-        store(fog, &blobs, relays(&job)).await?;
+        store(fog, &blobs).await?;
         let made = make(fog, &job, &blobs)?;
         let tasks: Vec<Signed<Task>> = made.iter().map(|m| m.task.clone()).collect();
         let version = Version::new(&made, &blobs);
@@ -297,6 +294,9 @@ async fn revert(args: JobNameArgs) -> Result<(), Fail> {
         let versions = Versions::new(&args.fog, fog.me(), &ns, &name);
         let old = versions.before(present)?;
         let (tasks, version) = old.again(fog.me(), now_ms)?;
+        for task in &tasks {
+            level::check(task.level, &args.fog, true)?;
+        }
         for blob in version.blobs() {
             fog.put_blob(&blob).await?;
         }
@@ -304,7 +304,21 @@ async fn revert(args: JobNameArgs) -> Result<(), Fail> {
             "version {present} is replaced by the tasks of version {}",
             old.ver
         );
-        finish(fog, &args.fog, (&ns, &name), (&tasks, version)).await
+        let names = version.list().into_iter().map(|(name, _)| name);
+        let watched: Vec<Watched> = names
+            .zip(&tasks)
+            .map(|(name, task)| Watched {
+                id: task.id(),
+                name,
+            })
+            .collect();
+        let covers = tasks.iter().any(|task| task.level.cover());
+        finish(fog, &args.fog, (&ns, &name), (&tasks, version)).await?;
+        if covers {
+            // Cover traffic lasts as long as this command.
+            return wait(fog, &watched).await;
+        }
+        Ok(())
     })
     .await
 }

@@ -2,6 +2,7 @@
 
 mod describe;
 pub(super) mod files;
+pub(super) mod level;
 mod logs;
 mod output;
 mod watch;
@@ -45,6 +46,7 @@ async fn submit(args: RunArgs) -> Result<(), Fail> {
     if let Some(folder) = &args.output {
         output::check(folder)?;
     }
+    level::check(spec.level, &args.fog, !args.detach)?;
     let blobs = files::read(std::slice::from_ref(&spec))?;
     let submitted = Cell::new(None);
     let done = with(&args.fog, async |fog| {
@@ -58,7 +60,7 @@ async fn submit(args: RunArgs) -> Result<(), Fail> {
         let nonce = nonces()?.array();
         let made = making.task(&spec, nonce).map_err(refused)?;
         let id = made.task.id();
-        store(fog, &blobs, spec.level.relays()).await?;
+        store(fog, &blobs).await?;
         fog.submit(&made.task).await?;
         submitted.set(Some(id));
         if args.fog.json {

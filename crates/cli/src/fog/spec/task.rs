@@ -1,14 +1,16 @@
 //! One task of a description.
 
+mod blobs;
+mod place;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use betanet_fog::{
-    Affinity, Amounts, Attribute, DAY_MS, Grant, Level, Near, Need, Offline, Op, Placement, Policy,
-    Resource, Retry, Strategy, TaskId, Text, Tier, Verification, Verify, Word,
+    Amounts, DAY_MS, Grant, Level, Offline, Placement, Policy, Resource, Retry, Strategy, TaskId,
+    Text, Tier, Verification, Verify, Word,
 };
-use betanet_fog_client::node_id;
 use betanet_wire::text;
 use serde_json::Value;
 
@@ -96,8 +98,8 @@ pub(super) fn read(
     let of = |default, bounds: RangeInclusive<u64>| (default, bounds);
     let spec = TaskSpec {
         name: name.to_owned(),
-        module: module(&mut t, folder),
-        inputs: inputs(&mut t, folder, &after, &after_ids),
+        module: blobs::module(&mut t, folder),
+        inputs: blobs::inputs(&mut t, folder, &after, &after_ids),
         args: texts(&mut t, "args"),
         env: env(&mut t),
         amounts: resources(&mut t, level),
@@ -143,7 +145,7 @@ pub(super) fn read(
         group: t
             .read("group", "up to 63 of a-z 0-9 - _ .", word)
             .unwrap_or_default(),
-        place: placement(&mut t),
+        place: place::placement(&mut t),
         rsv: t.read("reservation", "32 hex digits", |v| {
             text::unhex_array(v.as_str()?)
         }),
@@ -187,112 +189,6 @@ fn after(t: &mut Table<'_>, own: &str, names: &BTreeSet<String>) -> (Vec<String>
         }
     }
     (known, ids)
-}
-
-/// Reads a file name, or a table with the digest and the size of a stored blob.
-fn blob(value: &Value, folder: &Path) -> Option<BlobSource> {
-    match value {
-        Value::String(path) if !path.is_empty() => Some(BlobSource::File(folder.join(path))),
-        Value::Object(map) if map.len() == 2 => Some(BlobSource::Stored {
-            digest: text::unhex_array(map.get("sha256")?.as_str()?)?,
-            size: bytes(map.get("size")?)?,
-        }),
-        _ => None,
-    }
-}
-
-fn module(t: &mut Table<'_>, folder: &Path) -> BlobSource {
-    let allowed = "a file of up to 64 MiB, or { sha256 = HEX, size = SIZE } of a stored blob";
-    let none = BlobSource::File(PathBuf::new());
-    if !t.has("module") {
-        t.problem("module", "", format!("missing; {allowed}"));
-    }
-    let read = t.read("module", allowed, |v| blob(v, folder));
-    match &read {
-        Some(BlobSource::File(path)) => match std::fs::metadata(path) {
-            Ok(meta) if !meta.is_file() || !(1..=1 << 26).contains(&meta.len()) => {
-                t.problem("module", &path.display().to_string(), allowed);
-            }
-            Ok(_) => {}
-            Err(error) => t.problem("module", &path.display().to_string(), error.to_string()),
-        },
-        Some(BlobSource::Stored { size, .. }) if !(1..=1 << 26).contains(size) => {
-            t.problem("module", &format!("size {size}"), allowed);
-        }
-        _ => {}
-    }
-    read.unwrap_or(none)
-}
-
-fn inputs(
-    t: &mut Table<'_>,
-    folder: &Path,
-    after: &[String],
-    ids: &[TaskId],
-) -> Vec<(Text, InputSource)> {
-    let allowed = "PATH = a file of up to 4 GiB, { sha256, size } of a stored blob, or { task, file } of a task in after";
-    let table = t.table("inputs");
-    let (problems, at) = (table.problems(), table.at(""));
-    let mut all = Vec::new();
-    for (path, value) in table.entries() {
-        let key = format!("{at}{path}");
-        let told = |why: &str| problems.add(key.clone(), &value.to_string(), why);
-        let good = |path: &str| {
-            let segment = |s: &str| !matches!(s, "" | "." | "..");
-            !path.chars().any(|c| c.is_control() || c == '\\') && path.split('/').all(segment)
-        };
-        let Some(place) = path.parse::<Text>().ok().filter(|p| good(p)) else {
-            told("the path is relative, without '.', '..' or empty parts");
-            continue;
-        };
-        let source = match value.get("task").and_then(Value::as_str) {
-            Some(task) => {
-                let file = value.get("file").and_then(long_text).filter(|f| good(f));
-                let of_name = after.iter().any(|name| name == task);
-                let of_id = task_id(task).filter(|id| ids.contains(id));
-                match (file, of_id) {
-                    (Some(file), _) if of_name => Some(InputSource::Output {
-                        task: task.to_owned(),
-                        file,
-                    }),
-                    (Some(file), Some(task)) => Some(InputSource::OutputOf { task, file }),
-                    _ => None,
-                }
-            }
-            None => blob(&value, folder).map(InputSource::Blob),
-        };
-        match &source {
-            Some(InputSource::Blob(BlobSource::File(file))) => match std::fs::metadata(file) {
-                Ok(meta) if !meta.is_file() || meta.len() > 1 << 32 => told(allowed),
-                Ok(_) => {}
-                Err(error) => told(&error.to_string()),
-            },
-            Some(InputSource::Blob(BlobSource::Stored { size, .. })) if *size > 1 << 32 => {
-                told(allowed);
-            }
-            Some(_) => {}
-            None => told(allowed),
-        }
-        all.extend(source.map(|source| (place, source)));
-    }
-    if all.len() > LIST_MAX {
-        t.problem(
-            "inputs",
-            &format!("{} files", all.len()),
-            "at most 64 files",
-        );
-    }
-    let folders: BTreeSet<String> = all.iter().map(|(path, _)| format!("{path}/")).collect();
-    for (path, _) in &all {
-        if let Some(file) = folders.iter().find(|f| path.starts_with(f.as_str())) {
-            t.problem(
-                "inputs",
-                path,
-                format!("{file} is a file, and cannot be a folder too"),
-            );
-        }
-    }
-    all
 }
 
 fn texts(t: &mut Table<'_>, key: &'static str) -> Vec<Text> {
@@ -477,90 +373,4 @@ fn grants(t: &mut Table<'_>) -> Vec<Grant> {
         grants?.into_iter().map(Grant::from_word).collect()
     };
     t.read("grants", allowed, read).unwrap_or_default()
-}
-
-fn words(value: &Value) -> Option<Vec<Word>> {
-    let list = value.as_array().filter(|list| list.len() <= LIST_MAX)?;
-    list.iter().map(word).collect()
-}
-
-fn placement(t: &mut Table<'_>) -> Placement {
-    let mut p = t.table("place");
-    let near = p.read("near", "{ node = NAME, region = WORD, zone = WORD }", |v| {
-        let map = v.as_object()?;
-        let known = |k: &String| matches!(k.as_str(), "node" | "region" | "zone");
-        let of = |key| map.get(key).map_or(Some(Word::default()), word);
-        let node = match map.get("node") {
-            Some(node) => Some(node_id(node.as_str()?)?),
-            None => None,
-        };
-        let near = Near {
-            node,
-            region: of("region")?,
-            zone: of("zone")?,
-        };
-        map.keys().all(known).then_some(near)
-    });
-    let need = p.read(
-        "need",
-        "a list of { attribute = WORD, in = [WORD] } or { attribute = WORD, not_in = [WORD] }",
-        |v| {
-            let list = v.as_array().filter(|list| list.len() <= LIST_MAX)?;
-            let one = |v: &Value| {
-                let map = v.as_object().filter(|map| map.len() == 2)?;
-                let attribute = Attribute::from(word(map.get("attribute")?)?);
-                let (op, values) = match (map.get("in"), map.get("not_in")) {
-                    (Some(values), None) => (Op::In, values),
-                    (None, Some(values)) => (Op::NotIn, values),
-                    _ => return None,
-                };
-                let values = words(values)?.try_into().ok()?;
-                Some(Need {
-                    attribute,
-                    op,
-                    values,
-                })
-            };
-            list.iter().map(one).collect::<Option<Vec<Need>>>()
-        },
-    );
-    let affinity = p.read(
-        "affinity",
-        "a list of { attribute = WORD, in = [WORD], weight = −100 to 100 }",
-        |v| {
-            let list = v.as_array().filter(|list| list.len() <= LIST_MAX)?;
-            let one = |v: &Value| {
-                let map = v.as_object().filter(|map| map.len() == 3)?;
-                let weight = map
-                    .get("weight")?
-                    .as_i64()
-                    .filter(|w| w.unsigned_abs() <= 100)?;
-                Some(Affinity {
-                    attribute: word(map.get("attribute")?)?.into(),
-                    values: words(map.get("in")?)?.try_into().ok()?,
-                    weight,
-                })
-            };
-            list.iter().map(one).collect::<Option<Vec<Affinity>>>()
-        },
-    );
-    let spread = p.read(
-        "spread",
-        "kind, model, node, org, region, zone, or a label",
-        |v| word(v).filter(|w| !w.is_empty()).map(Attribute::from),
-    );
-    let rep = p.number(
-        "reputation",
-        (0, 0..=1_000_000),
-        "0 to 1000000 millionths",
-        plain,
-    );
-    p.finish();
-    Placement {
-        affinity: affinity.unwrap_or_default().try_into().unwrap_or_default(),
-        near: near.unwrap_or_default(),
-        need: need.unwrap_or_default().try_into().unwrap_or_default(),
-        rep,
-        spread,
-    }
 }

@@ -38,18 +38,8 @@ pub(in crate::fog) fn read(specs: &[TaskSpec]) -> Result<Blobs, Fail> {
     Ok(blobs)
 }
 
-/// Stores blobs. `relays` is the number that the level of their tasks asks for.
-pub(in crate::fog) async fn store(
-    fog: &FogClient,
-    blobs: &Blobs,
-    relays: usize,
-) -> Result<(), Fail> {
-    if relays > fog.relays() {
-        // The content must not leave either, before the task itself is refused.
-        return Err(Fail::Usage(format!(
-            "privacy_route: this level needs --mix {relays} or more, with --network; nothing was sent"
-        )));
-    }
+/// Stores blobs.
+pub(in crate::fog) async fn store(fog: &FogClient, blobs: &Blobs) -> Result<(), Fail> {
     let total = blobs.values().map(Blob::size).sum();
     let bar = Bar::new(true, Some(total), 0);
     for blob in blobs.values() {

@@ -286,3 +286,20 @@ fn what_a_beat_told_is_not_told_again() {
     let next = node.beat(at(2));
     assert_eq!((next.gone.len(), next.rtt.len()), (1, 0));
 }
+
+#[test]
+fn a_node_holds_so_many_copies_and_says_so() {
+    let mut node = session();
+    let most = COPIES_MAX as u64;
+    for fence in 1..=most {
+        assert!(runs(&node.work(&item(fence, 5, REPLACE, &leader()))));
+    }
+    let over = node.work(&item(most + 1, 5, REPLACE, &leader()));
+    assert_eq!(over, Err(WorkError::Full));
+    let beat = node.beat(at(0));
+    assert_eq!((beat.have.len(), beat.work), (COPIES_MAX, false));
+    // A beat of so many copies is within the bound of a body.
+    assert!(betanet_fog::to_vec(&beat).len() < betanet_fog::BODY_MAX);
+    node.forget(1);
+    assert!(node.beat(at(1)).work);
+}
