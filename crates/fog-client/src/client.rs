@@ -17,6 +17,7 @@ use betanet_fog::bodies::RefusalBody;
 use betanet_fog::{BODY_MAX, Item, RefusalCode, from_slice};
 use betanet_keys::{Identity, Name};
 use betanet_runtime::{Answer, Clock, Error as RuntimeError};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::link::{Connect, Link};
@@ -60,6 +61,8 @@ struct Inner {
     patience: Patience,
     clock: Clock,
     place: Mutex<Place>,
+    /// Number of turns to another coordinator, for streams that then follow.
+    turned: watch::Sender<u64>,
     /// Held while a session is opened, so that requests at the same time open one.
     opening: tokio::sync::Mutex<()>,
 }
@@ -92,6 +95,7 @@ impl FogClient {
             coordinators: connect.coordinators(),
             at: 0,
             link: None,
+            turns: 0,
         };
         Self(Arc::new(Inner {
             me,
@@ -99,6 +103,7 @@ impl FogClient {
             patience,
             clock: Clock::start(),
             place: Mutex::new(place),
+            turned: watch::Sender::new(0),
             opening: tokio::sync::Mutex::default(),
         }))
     }
@@ -123,11 +128,30 @@ impl FogClient {
 
     /// Turns to the next coordinator, because this one no longer leads.
     pub fn pass_over(&self) {
-        let mut place = self.place();
-        let at = place.coordinators.get(place.at).copied();
-        if let Some(name) = at {
-            place.leave(name);
-        }
+        self.turn(|place| {
+            if let Some(name) = place.coordinators.get(place.at).copied() {
+                place.leave(name);
+            }
+        });
+    }
+
+    /// Changes the coordinator in use, and tells the streams.
+    fn turn(&self, change: impl FnOnce(&mut Place)) {
+        let turns = {
+            let mut place = self.place();
+            change(&mut place);
+            place.turns
+        };
+        self.0.turned.send_if_modified(|known| {
+            let more = turns > *known;
+            *known = turns.max(*known);
+            more
+        });
+    }
+
+    /// Reports turns to another coordinator from now on.
+    fn turned(&self) -> watch::Receiver<u64> {
+        self.0.turned.subscribe()
     }
 
     /// Closes the session.
@@ -186,10 +210,12 @@ impl FogClient {
             match &trouble {
                 Trouble::Refused(name, refused) => match refused.location {
                     _ if refused.code != Some(RefusalCode::NotLeader) => {}
-                    Some(leader) => self.place().follow(*name, leader),
-                    None => self.place().leave(*name),
+                    Some(leader) => self.turn(|place| place.follow(*name, leader)),
+                    None => self.turn(|place| place.leave(*name)),
                 },
-                Trouble::Down(name, _) | Trouble::Late(name, _) => self.place().leave(*name),
+                Trouble::Down(name, _) | Trouble::Late(name, _) => {
+                    self.turn(|place| place.leave(*name));
+                }
                 Trouble::Fatal(_) => {}
             }
             let sent = !matches!(trouble, Trouble::Refused(..));
@@ -210,6 +236,7 @@ impl FogClient {
             Link::Direct(_) => self.0.patience.answer,
             Link::Mix { .. } => self.0.patience.answer * MIX_FACTOR,
         };
+        let limit = limit.saturating_add(out.wait);
         let now_ms = self.0.clock.now().unix_ms;
         let exchange = outgoing::Exchange {
             link: &link,

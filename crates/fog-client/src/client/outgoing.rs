@@ -37,6 +37,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) body: Payload<'a>,
     /// Whether to give up where it is not known if the coordinator took it.
     pub(super) once: bool,
+    /// Time for which the coordinator may wait before it answers.
+    pub(super) wait: Duration,
 }
 
 pub(super) enum Payload<'a> {
@@ -52,6 +54,7 @@ impl Outgoing<'_> {
             target: format!("/fog/1/{path}"),
             body: Payload::Bytes(Bytes::new()),
             once: false,
+            wait: Duration::ZERO,
         }
     }
 

@@ -12,14 +12,20 @@ pub(super) struct Place {
     pub(super) coordinators: Vec<Name>,
     pub(super) at: usize,
     pub(super) link: Option<Link>,
+    /// Number of turns to another coordinator, or to a new session with the only one.
+    pub(super) turns: u64,
 }
 
 impl Place {
+    fn turn_to(&mut self, at: usize) {
+        (self.at, self.link) = (at, None);
+        self.turns += 1;
+    }
+
     /// Turns to the next coordinator, unless another one is in use already.
     pub(super) fn leave(&mut self, name: Name) {
         if self.coordinators.get(self.at) == Some(&name) {
-            self.at = (self.at + 1) % self.coordinators.len().max(1);
-            self.link = None;
+            self.turn_to((self.at + 1) % self.coordinators.len().max(1));
         }
     }
 
@@ -31,10 +37,10 @@ impl Place {
         let known = self.coordinators.iter().position(|name| *name == leader);
         match known {
             Some(at) if at == self.at => self.leave(from),
-            Some(at) => (self.at, self.link) = (at, None),
+            Some(at) => self.turn_to(at),
             None if self.coordinators.len() < COORDINATORS_MAX => {
                 self.coordinators.push(leader);
-                (self.at, self.link) = (self.coordinators.len() - 1, None);
+                self.turn_to(self.coordinators.len() - 1);
             }
             None => self.leave(from),
         }
@@ -56,6 +62,7 @@ mod tests {
             coordinators: (0..n).map(name).collect(),
             at: 0,
             link: None,
+            turns: 0,
         }
     }
 
@@ -64,7 +71,7 @@ mod tests {
         let mut place = place(3);
         place.leave(name(0));
         place.leave(name(0));
-        assert_eq!(place.at, 1);
+        assert_eq!((place.at, place.turns), (1, 1));
         place.follow(name(0), name(2));
         assert_eq!(place.at, 1, "another request has turned already");
         place.follow(name(1), name(0));

@@ -8,6 +8,7 @@ use betanet_fog::{BODY_MAX, Item, from_slice};
 use betanet_runtime::{Body, ExchangeError};
 use betanet_wire::msg;
 use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::sync::watch;
 
 use super::FogClient;
 use super::outgoing::Outgoing;
@@ -62,6 +63,7 @@ pub struct Items<T> {
     fruitful: bool,
     asked: Duration,
     cuts: u32,
+    turned: watch::Receiver<u64>,
     of: PhantomData<fn() -> T>,
 }
 
@@ -84,6 +86,7 @@ impl<T: Positioned> Items<T> {
             fruitful: false,
             asked: Duration::ZERO,
             cuts: 0,
+            turned: client.turned(),
             of: PhantomData,
         }
     }
@@ -108,7 +111,16 @@ impl<T: Positioned> Items<T> {
                 Some(body) => body,
                 None => self.ask().await?,
             };
-            match body.chunk().await {
+            let chunk = tokio::select! {
+                biased;
+                chunk = body.chunk() => chunk,
+                Ok(()) = self.turned.changed() => {
+                    // Another coordinator leads: the stream goes on there.
+                    self.buffer.clear();
+                    continue;
+                }
+            };
+            match chunk {
                 Ok(Some(bytes)) => {
                     self.buffer.extend_from_slice(&bytes);
                     self.body = Some(body);
@@ -129,8 +141,11 @@ impl<T: Positioned> Items<T> {
         }
         (self.fruitful, self.asked) = (false, self.client.clock().elapsed());
         self.buffer.clear();
-        let out = Outgoing::get(self.what, &path);
-        Ok(self.client.send(&out).await?.body)
+        let mut out = Outgoing::get(self.what, &path);
+        out.wait = self.wait;
+        let answer = self.client.send(&out).await?;
+        self.turned = self.client.turned();
+        Ok(answer.body)
     }
 
     /// Takes a complete item from the buffer.

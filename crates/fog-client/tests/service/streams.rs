@@ -1,11 +1,11 @@
 //! Streams that end, are cut, and continue.
 
-use betanet_fog::bodies::Event;
-use betanet_fog::to_message;
+use betanet_fog::bodies::{Event, Price};
+use betanet_fog::{Map, RefusalCode, to_message};
 use betanet_fog_client::Error;
 use betanet_runtime::{Bytes, Reply};
 
-use crate::{Coordinator, client};
+use crate::{Coordinator, body, client, refuse};
 
 fn event(at: u64) -> Event {
     Event {
@@ -86,5 +86,39 @@ async fn a_message_over_the_bound_ends_the_stream_before_it_comes() {
     .await;
     let error = client(&[&two]).events(0, true).next().await.unwrap_err();
     assert!(matches!(error, Error::Answer { .. }), "{error}");
+    fog.close().await;
+}
+
+#[tokio::test]
+async fn a_stream_leaves_a_coordinator_that_no_longer_leads() {
+    let leads = Coordinator::start(24, |_, target, _, _| match target {
+        "/fog/1/price" => body(&Price {
+            at: 1,
+            ts: 2,
+            floor: 3,
+            factor: Map::new(),
+        }),
+        _ => stream(2..3, false),
+    })
+    .await;
+    let name = leads.peer().name().to_string();
+    let deposed = Coordinator::start(25, move |_, target, _, _| match target {
+        "/fog/1/price" => refuse(RefusalCode::NotLeader, "").with_header("location", name.clone()),
+        // One event, and then silence without an end.
+        _ => {
+            use futures_util::StreamExt as _;
+            let first = Bytes::from(to_message(&event(1)));
+            let first = futures_util::stream::once(async { Ok::<_, std::io::Error>(first) });
+            Reply::new(200).streaming(first.chain(futures_util::stream::pending()))
+        }
+    })
+    .await;
+    let fog = client(&[&deposed, &leads]);
+    let mut events = fog.events(0, true);
+    assert_eq!(events.next().await.unwrap().unwrap().at, 1);
+    let (next, price) = tokio::join!(events.next(), fog.price());
+    assert_eq!((next.unwrap().unwrap().at, price.unwrap().at), (2, 1));
+    let resumed = "GET /fog/1/events?after=1&wait=60000".to_owned();
+    assert!(leads.seen().contains(&resumed), "{:?}", leads.seen());
     fog.close().await;
 }
