@@ -1,4 +1,4 @@
-//! Measures appends per second, and raw SQLite transactions per second beside them: `cargo run --release --example appends [FOLDER]`.
+//! Measures appends per second, and raw SQLite transactions per second beside them: `cargo run --release --example sqlite_appends [FOLDER]`.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -6,6 +6,8 @@
 )]
 
 use std::error::Error;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,8 +22,17 @@ use rusqlite::{Connection, params};
 const BODY: usize = 300;
 /// Duration of each measurement.
 const TIME: Duration = Duration::from_secs(3);
-/// Records of a group, or appends at a time.
-const GROUP: u32 = 64;
+/// Writes 4 KiB at a time to a file and syncs it. Returns writes per second.
+fn syncs(path: &Path) -> std::io::Result<f64> {
+    let mut file = File::create(path)?;
+    let (mut done, began) = (0_u32, Instant::now());
+    while began.elapsed() < TIME {
+        file.write_all(&[7; 4096])?;
+        file.sync_data()?;
+        done += 1;
+    }
+    Ok(f64::from(done) / began.elapsed().as_secs_f64())
+}
 
 /// Transactions of `count` rows, with the journal's own settings of SQLite.
 fn raw(path: &Path, count: u32) -> rusqlite::Result<f64> {
@@ -84,17 +95,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         let Lead::Leads(term) = journal.lead().await? else {
             return Err("another coordinator leads".into());
         };
-        println!("records of {BODY} bytes; records per second, and 99 of 100 appends within ms");
+        println!("4 KiB written and synced {:>9.0}/s", syncs(&home.path().join("sync"))?);
+        println!("records of {BODY} bytes; records per second, 99 of 100 appends within ms, raw transactions per second");
         for (what, at_once, count) in [
             ("one at a time", 1, 1),
-            ("64 appends at once", GROUP, 1),
-            ("64 records an append", 1, GROUP),
-            ("64 appends of 64", GROUP, GROUP),
+            ("8 appends at once", 8, 1),
+            ("64 appends at once", 64, 1),
+            ("512 appends at once", 512, 1),
+            ("64 records an append", 1, 64),
+            ("64 appends of 64", 64, 64),
         ] {
             let raw = raw(&home.path().join("raw"), at_once * count)?;
             let (rate, p99) = appends(&journal, term.epoch, at_once, count).await;
             println!(
-                "{what:<22} {rate:>9.0}/s  {p99:>6.1} ms   raw SQLite, same transaction {raw:>9.0}/s   ratio {:.2}",
+                "{what:<22} {rate:>9.0}/s  {p99:>6.1} ms   raw SQLite {raw:>9.0}/s in {:>6.0} transactions/s   ratio {:.2}",
+                raw / f64::from(at_once * count),
                 rate / raw
             );
         }
