@@ -54,6 +54,7 @@ mod index;
 mod logs;
 mod pins;
 mod seal;
+mod settings;
 mod store;
 mod upload;
 
@@ -62,4 +63,5 @@ pub use digest::Digest;
 pub use error::{Damage, Error, Failure, Kind};
 pub use logs::{APPEND_MAX, LOG_MAX, LogSettings, Logs, READ_MAX};
 pub use pins::Holder;
-pub use store::{BLOB_MAX, Blobs, FLOOR, Facts, READS_MAX, Settings, Stored, Swept, UPLOADS_MAX};
+pub use settings::{FLOOR, Facts, Settings};
+pub use store::{BLOB_MAX, Blobs, READS_MAX, Stored, Swept, UPLOADS_MAX};

@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 
 use crate::backend::free;
 use crate::index::UNIT;
-use crate::store::{FLOOR, create_folder};
-use crate::{Digest, Error};
+use crate::store::create_folder;
+use crate::{Digest, Error, FLOOR};
 
 /// Maximum length of a log, in bytes.
 pub const LOG_MAX: u64 = 16 << 20;
