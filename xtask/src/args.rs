@@ -58,9 +58,9 @@ pub enum Chore {
                       Example: cargo xtask probes 200 --only 'post h2'"
     )]
     Probes(measured::Probes),
-    /// Simulate scenarios of thousands of nodes.
+    /// Simulate scenarios: thousands of nodes of a network, or many seeds of a fog.
     #[command(
-        after_help = "Build it with --release.\n\nExample: cargo xtask sim --nodes 100 scenarios/join.toml"
+        after_help = "Build it with --release.\n\nExamples: cargo xtask sim --nodes 100 scenarios/join.toml\n          cargo xtask sim --seeds 1000 scenarios/fog/rough.toml"
     )]
     Sim(sim::Arguments),
     /// Compare random multiplications with another implementation.

@@ -1,5 +1,7 @@
 //! `cargo xtask sim FILE`: a scenario from its file, its outcome as text, JSON and SVG.
 
+mod fog;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -148,7 +150,13 @@ struct Expect {
 pub struct Arguments {
     #[command(flatten)]
     pub options: Options,
-    /// Scenario files, such as scenarios/join.toml.
+    /// Number of seeds of fog scenarios, instead of the file's.
+    #[arg(long, value_name = "N")]
+    pub seeds: Option<u64>,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Scenario files, such as scenarios/join.toml or scenarios/fog/rough.toml.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }
@@ -619,6 +627,29 @@ pub fn svg(name: &str, o: &Outcome) -> String {
     out + "</svg>\n"
 }
 
+/// Runs and prints a scenario of the fog, if the file is one.
+fn fog_scenario(path: &Path, args: &Arguments) -> Result<Option<fog::Ran>, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let wrong = |e| format!("{}: {e}", path.display());
+    let Some(file) = fog::read(&text).map_err(wrong)? else {
+        return Ok(None);
+    };
+    let options = &args.options;
+    if options.nodes.is_some() || options.minutes.is_some() || options.out.is_some() {
+        return Err(wrong(
+            "fog scenarios take --seeds, --json and --quiet alone".into(),
+        ));
+    }
+    let ran = fog::simulate(&file, args.seeds, options.quiet)?;
+    if args.json {
+        println!("{:#}", fog::json(path, &ran));
+    } else {
+        println!("{}", path.display());
+        print!("{}", fog::text(&ran));
+    }
+    Ok(Some(ran))
+}
+
 /// Runs the files that the command line names.
 ///
 /// # Errors
@@ -628,10 +659,21 @@ pub fn command(args: &Arguments) -> Result<(), String> {
     let options = &args.options;
     let mut missed = 0;
     for path in &args.files {
+        if let Some(ran) = fog_scenario(path, args)? {
+            missed += ran.missed.len();
+            continue;
+        }
         let file = read(path)?;
-        println!("{}", path.display());
+        if args.seeds.is_some() {
+            return Err(format!("{}: --seeds is for fog scenarios", path.display()));
+        }
         let ran = simulate(&file, options);
-        print!("{}", text(&ran));
+        if args.json {
+            println!("{:#}", json(&ran));
+        } else {
+            println!("{}", path.display());
+            print!("{}", text(&ran));
+        }
         missed += ran.missed.len();
         if let Some(dir) = &options.out {
             let name = path

@@ -1,8 +1,10 @@
 //! Queries a running node's admin address; `betanet status`.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use betanet_keys::Address;
+use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -58,6 +60,54 @@ async fn answer(admin: &str, path: &str) -> Result<Value, Fail> {
         return Err(fail(&said));
     }
     serde_json::from_str(body).map_err(|e| fail(&e))
+}
+
+/// Sends a POST without a body to a running node, and writes the body of its answer to a file.
+pub(crate) async fn post_to_file(
+    admin: &str,
+    path: &str,
+    file: &mut std::fs::File,
+) -> Result<(), Fail> {
+    if let Err(why) = Address::dialled(admin) {
+        return Err(Fail::Usage(format!("--admin {admin}: {why}")));
+    }
+    let fail = |e: &dyn std::fmt::Display| Fail::Peer(format!("{admin}: {e}"));
+    let tcp = tokio::net::TcpStream::connect(admin)
+        .await
+        .map_err(|e| Fail::Peer(format!("{admin}: {e}: no node has this --admin address")))?;
+    let io = hyper_util::rt::TokioIo::new(tcp);
+    let connecting = hyper::client::conn::http1::handshake(io).await;
+    let (mut sender, connection) = connecting.map_err(|e| fail(&e))?;
+    let driving = tokio::spawn(connection);
+    let request = hyper::Request::post(path)
+        .header("host", admin)
+        .body(http_body_util::Empty::<bytes::Bytes>::new())
+        .map_err(|e| fail(&e))?;
+    let mut answer = sender.send_request(request).await.map_err(|e| fail(&e))?;
+    let status = answer.status();
+    let mut said = Vec::new();
+    while let Some(frame) = answer.frame().await {
+        let frame = frame.map_err(|e| fail(&e))?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        if status.is_success() {
+            file.write_all(data)
+                .map_err(|e| Fail::Local(e.to_string()))?;
+        } else if said.len() < 1_000 {
+            said.extend_from_slice(data);
+        }
+    }
+    driving.abort();
+    if status.is_success() {
+        return Ok(());
+    }
+    let said: String = String::from_utf8_lossy(&said)
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect();
+    Err(fail(&format!("{status}: {said}")))
 }
 
 pub(crate) async fn status(args: StatusArgs) -> Result<(), Fail> {

@@ -1,4 +1,6 @@
+mod coordinator;
 mod files;
+mod fog;
 mod mix;
 mod network;
 mod parse;
@@ -17,7 +19,17 @@ use clap::{Args, Parser, Subcommand};
 use crate::Fail;
 use crate::state;
 
+pub(crate) use coordinator::{
+    ClusterArgs, Coordinator, CoordinatorArgs, CoordinatorCommand, CoordinatorInspectArgs,
+    CoordinatorSettings, RestoreArgs, SaveArgs, SnapshotCommand,
+};
 pub(crate) use files::{DelArgs, GetArgs, PutArgs};
+pub(crate) use fog::{
+    DeadArgs, EventArgs, FogArgs, FogCommand, FogCommands, HistoryArgs, JobArgs, JobCommand,
+    JobFileArgs, JobNameArgs, JobRunArgs, JobValidateArgs, ListArgs, LogArgs, NodeArgs,
+    NodeCommand, NodeListArgs, NodeNameArgs, PlanArgs, RunArgs, TaskArgs, TaskCommand, TaskIdArgs,
+    TaskListArgs, TaskSpecArgs, TokenArgs, TopArgs,
+};
 pub(crate) use mix::{
     AuditArgs, BeaconCommand, BuildArgs, DirectoryCommand, LoopArgs, MixArgs, MixCommand, Mixnode,
     MixnodeCommand,
@@ -101,6 +113,24 @@ pub(crate) enum Command {
     /// Choose a path to a peer, or measure one.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Path(PathArgs),
+    /// Run tasks on the fog, and look at them.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Task(TaskArgs),
+    /// Run jobs on the fog: named groups of tasks from a file, in versions.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Job(JobArgs),
+    /// List the fog's nodes, change their states, and make join tokens.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Node(NodeArgs),
+    /// Show the fog as a whole: failed tasks, events, topology, prices.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Fog(FogCommands),
+    /// Watch the fog's capacity, nodes and tasks in the terminal.
+    #[command(
+        after_help = "The view is redrawn every --every seconds until Ctrl-C. Where standard output is no terminal, it is printed once.\n\n\
+                      Example: betanet top --coordinator bnp1…"
+    )]
+    Top(Box<TopArgs>),
     /// Manage the mix: relay directories, beacons, loops and audits.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Mix(MixArgs),
@@ -110,6 +140,12 @@ pub(crate) enum Command {
     /// Decode any wire item: a name, a peer, a ticket, CBOR, a message or a frame.
     #[command(after_help = "Example: betanet inspect a2627071f56770616464696e67f5")]
     Inspect(InspectArgs),
+    /// Run a coordinator of a fog, or manage its journal.
+    #[command(
+        after_help = "Example: betanet coordinator --state ./coordinator --listen 127.0.0.1:8460 --operator KEYHEX --user lab=KEYHEX",
+        args_conflicts_with_subcommands = true
+    )]
+    Coordinator(Box<CoordinatorArgs>),
     /// Start real nodes on loopback and show their features.
     #[command(
         after_help = "The demo needs no network, root rights or configuration.\n\nExample: betanet demo --keep"
@@ -153,8 +189,15 @@ pub(crate) struct KeyFile {
 #[derive(Debug, Args)]
 pub(crate) struct PeerArgs {
     /// Address of the peer; needed once.
-    #[arg(long, value_name = "PEER")]
+    #[arg(long, value_name = "PEER", conflicts_with = "mix")]
     pub(crate) peer: Option<String>,
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
+}
+
+/// The way to a peer, and the identity shown to it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DialArgs {
     /// Relay to use, as a PEER or a name in the address book; may be repeated, in order. Each relay needs --onward with the next
     /// one. Relays cannot read the content, but each sees the whole path.
     #[arg(long, value_name = "PEER")]
@@ -165,7 +208,7 @@ pub(crate) struct PeerArgs {
     pub(crate) path: Option<u8>,
     /// Send the request through this many mix relays. The peer does not learn who asks; with two relays or more, no relay knows
     /// both ends. The first relay is your guard, kept for 90 days. --key is not shown to the peer.
-    #[arg(long, value_name = "RELAYS", requires = "network", conflicts_with_all = ["via", "path", "peer"],
+    #[arg(long, value_name = "RELAYS", requires = "network", conflicts_with_all = ["via", "path"],
           value_parser = clap::value_parser!(u8).range(1..=7))]
     pub(crate) mix: Option<u8>,
     /// With --mix, send a packet every MS milliseconds on average, real or cover. An observer of the line then cannot see when
@@ -195,8 +238,8 @@ pub(crate) struct PeerArgs {
     /// Network file in which to find the peer and relays.
     #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
     pub(crate) network: Option<PathBuf>,
-    /// Key file of the identity to dial with. By default, put, post and del use your own (see betanet id show). Other commands
-    /// use a fresh one.
+    /// Key file of the identity to dial with. By default, put, post, del and the fog's commands use your own (see betanet id show).
+    /// Other commands use a fresh one.
     #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
     pub(crate) key: Option<PathBuf>,
     /// Trust the certificates of this PEM file instead of Mozilla's roots, for peers without a pin.
@@ -251,7 +294,7 @@ pub(crate) struct DemoArgs {
     pub(crate) keep: bool,
 }
 
-impl PeerArgs {
+impl DialArgs {
     /// The node that dials as it was asked for.
     pub(crate) fn dialling(&self, node: Node) -> Result<Node, Fail> {
         let mut node = node.with_transport(self.transport());

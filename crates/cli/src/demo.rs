@@ -1,5 +1,7 @@
 //! `betanet demo`: real nodes on loopback, in one process, shown step by step.
 
+mod fog;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,6 +68,12 @@ async fn demo(keep: bool) -> Result<(), Fail> {
     let home = tempfile::tempdir().map_err(|e| Fail::Local(format!("temporary folder: {e}")))?;
     let files = make_files(home.path())?;
     steps.done("made a folder with files of 1 KiB, 1 MiB and 256 MiB");
+
+    let mut fog = fog::Fog::start(home.path()).await?;
+    steps.done("started a coordinator with a journal in SQLite, and three nodes that joined it with tokens");
+    for told in fog.run().await? {
+        steps.done(&told);
+    }
 
     let first = start(home.path(), "first", &[]).await?;
     let second = start(home.path(), "second", &[]).await?;
@@ -161,6 +169,10 @@ async fn demo(keep: bool) -> Result<(), Fail> {
     steps.done(&format!(
         "refused: a byte flipped on the wire; {delivered} bytes had come, all of them right"
     ));
+
+    steps.done("waiting until the killed fog node is given up, which takes 90 s of silence");
+    let told = fog.end().await?;
+    steps.done(&told);
 
     say!("{:>9.3} s  in all", steps.clock.elapsed().as_secs_f64());
     if keep {

@@ -14,6 +14,8 @@ pub(crate) enum Fail {
     Usage(String),
     /// This machine's files or settings are at fault.
     Local(String),
+    /// A task ended otherwise than its owner wished, with an exit code of its own.
+    Coded(u8, String),
     /// A signal ended the command.
     Stopped(Stop),
     /// The reader of standard output closed it.
@@ -27,6 +29,7 @@ impl Fail {
             Self::Peer(why) => (1, why.as_str()),
             Self::Usage(why) => (2, why.as_str()),
             Self::Local(why) => (3, why.as_str()),
+            Self::Coded(code, why) => (*code, why.as_str()),
             Self::Stopped(stop) => (stop.code(), stop.word()),
             Self::Unread => return ExitCode::SUCCESS,
         };
@@ -37,7 +40,7 @@ impl Fail {
     /// Returns the reason.
     pub(crate) fn why(&self) -> &str {
         match self {
-            Self::Peer(why) | Self::Usage(why) | Self::Local(why) => why,
+            Self::Peer(why) | Self::Usage(why) | Self::Local(why) | Self::Coded(_, why) => why,
             Self::Stopped(stop) => stop.word(),
             Self::Unread => "standard output is read no more",
         }

@@ -6,6 +6,7 @@
 //! * 1: the peer or the network is at fault;
 //! * 2: wrong usage;
 //! * 3: this machine's files or settings are at fault, including standard output;
+//! * 4 and 5: the task of `task run` was cancelled, or expired;
 //! * 128 plus the number of the signal that ended the command: 130 after Ctrl-C.
 //!
 //! **Below:** `runtime`'s handle. **Above:** `bins`.
@@ -23,8 +24,10 @@ macro_rules! note {
 
 mod admin;
 mod args;
+mod coordinator;
 mod demo;
 mod fail;
+mod fog;
 mod get;
 mod harden;
 mod hint;
@@ -94,6 +97,12 @@ pub fn betanet() -> ExitCode {
         Command::Peers(args) => on_runtime(network::peers(args)),
         Command::Path(args) => on_runtime(network::path(args)),
         Command::Serve(args) => on_runtime(listen::serve(*args)),
+        Command::Coordinator(args) => on_runtime(coordinator::coordinator(*args)),
+        Command::Task(args) => on_runtime(fog::task(args)),
+        Command::Job(args) => on_runtime(fog::job(args)),
+        Command::Node(args) => on_runtime(fog::node(args)),
+        Command::Fog(args) => on_runtime(fog::fog(args)),
+        Command::Top(args) => on_runtime(fog::top(*args)),
         Command::Demo(args) => on_runtime(demo::run(args)),
     };
     finish(done)
@@ -115,6 +124,16 @@ pub fn mixnode() -> ExitCode {
     harden::harden();
     match args::parse() {
         Ok(args) => finish(on_runtime(listen::mixnode(args))),
+        Err(code) => code,
+    }
+}
+
+/// Runs `coordinator`.
+#[must_use]
+pub fn coordinator() -> ExitCode {
+    harden::harden();
+    match args::parse::<args::Coordinator>() {
+        Ok(args) => finish(on_runtime(coordinator::coordinator(args.run))),
         Err(code) => code,
     }
 }

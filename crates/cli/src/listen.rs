@@ -1,9 +1,9 @@
 //! `gateway`, and `betanet serve`, which is the same with fewer options.
 
-mod announce;
-mod check;
+pub(crate) mod announce;
+pub(crate) mod check;
 mod port;
-mod service;
+pub(crate) mod service;
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -24,7 +24,7 @@ use crate::id::default_key;
 use crate::stop::Stops;
 use port::KeptPort;
 
-fn problems(list: &[Problem]) -> Fail {
+pub(crate) fn problems(list: &[Problem]) -> Fail {
     let lines: Vec<String> = list.iter().map(ToString::to_string).collect();
     Fail::Usage(lines.join("\n       "))
 }
@@ -41,12 +41,12 @@ fn given<C>(args: &SettingArgs<C>, file: Option<&Path>) -> Result<Given, Fail> {
 
 /// Converts the error of a settings file.
 #[allow(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
-fn unusable(error: SettingsError) -> Fail {
+pub(crate) fn unusable(error: SettingsError) -> Fail {
     Fail::Usage(error.to_string())
 }
 
 /// Returns the configuration if it is valid. `more` returns the additional faults for a kind of node.
-fn checked(
+pub(crate) fn checked(
     read: ReadSettings,
     more: impl Fn(&ReadSettings) -> Vec<Problem>,
 ) -> Result<GatewayConfig, Fail> {

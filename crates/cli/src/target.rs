@@ -1,5 +1,7 @@
 //! Names, URLs and peers on the command line.
 
+mod url;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,60 +13,15 @@ use betanet_runtime::{
 };
 
 use crate::Fail;
-use crate::args::PeerArgs;
+use crate::args::{DialArgs, PeerArgs};
 use crate::id::default_key;
 use crate::opened::Opened;
 use crate::{progress, state};
 
+pub(crate) use url::Url;
+
 /// Time limit for finding a peer and relays in a network.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
-
-/// A parsed `bar://NAME/path` or `bar://PEER/path`.
-#[derive(Debug)]
-pub(crate) struct Url {
-    pub(crate) name: Name,
-    /// The peer's addresses, if the URL has them.
-    pub(crate) peer: Option<Peer>,
-    pub(crate) target: String,
-}
-
-impl Url {
-    pub(crate) fn parse(text: &str) -> Result<Self, Fail> {
-        let usage = |why: String| Fail::Usage(format!("{text}: {why}"));
-        let rest = text
-            .strip_prefix("bar://")
-            .ok_or_else(|| usage("a URL is bar://NAME/path, or bar://bnp1…/path".into()))?;
-        let slash = rest.find('/').unwrap_or(rest.len());
-        let (who, path) = rest.split_at(slash);
-        let (name, peer) = if who.starts_with("bnp1") {
-            let peer: Peer = who.parse().map_err(|e| usage(format!("{e}")))?;
-            (peer.name(), Some(peer))
-        } else {
-            (who.parse().map_err(|e| usage(format!("{e}")))?, None)
-        };
-        let target = if path.is_empty() { "/" } else { path };
-        Ok(Self {
-            name,
-            peer,
-            target: target.to_owned(),
-        })
-    }
-
-    /// Returns the URL of another path at the same node.
-    pub(crate) fn at(&self, target: String) -> Self {
-        Self {
-            name: self.name,
-            peer: None,
-            target,
-        }
-    }
-}
-
-impl std::fmt::Display for Url {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "bar://{}{}", self.name, self.target)
-    }
-}
 
 /// A network that was joined as a client.
 pub(crate) struct Joined {
@@ -74,8 +31,8 @@ pub(crate) struct Joined {
 
 impl Joined {
     /// Joins the network of a file.
-    pub(crate) fn join(file: &Path, node: Arc<Node>) -> Result<Self, Fail> {
-        let network = Network::read(file).map_err(Error::from)?;
+    pub(crate) fn join(file: &Path, node: Arc<Node>) -> Result<Self, Error> {
+        let network = Network::read(file)?;
         let mesh = Mesh::client(Arc::clone(&node), &network)?;
         Ok(Self { node, mesh })
     }
@@ -97,6 +54,8 @@ pub(crate) struct Dialling {
     to: Where,
     via: Vec<Peer>,
     network: Option<Joined>,
+    /// File of the network, if one was given.
+    file: Option<PathBuf>,
     /// Number of nodes of a path, including the peer.
     path: Option<usize>,
     /// Options of the mix and the network's file.
@@ -118,13 +77,13 @@ pub(crate) struct Dialling {
 impl Dialling {
     /// Finds the peer of a URL: in the URL, in the address book, or later in the network.
     pub(crate) fn to_url(url: &Url, args: &PeerArgs) -> Result<Self, Fail> {
-        Self::find(url.name, url.peer.clone(), args, args.key.as_deref())
+        Self::find(url.name, url.peer.clone(), args, args.dial.key.as_deref())
     }
 
     /// Like [`Dialling::to_url`], with the given identity or else the user's own, if there is one.
     pub(crate) fn as_oneself(url: &Url, args: &PeerArgs) -> Result<Self, Fail> {
         let own = default_key();
-        let key = match &args.key {
+        let key = match &args.dial.key {
             Some(key) => Some(key.as_path()),
             None => Some(own.as_path()).filter(|p| p.exists()),
         };
@@ -133,7 +92,7 @@ impl Dialling {
 
     /// Finds the peer of a name.
     pub(crate) fn to_name(name: Name, args: &PeerArgs) -> Result<Self, Fail> {
-        Self::find(name, None, args, args.key.as_deref())
+        Self::find(name, None, args, args.dial.key.as_deref())
     }
 
     fn find(
@@ -142,9 +101,10 @@ impl Dialling {
         args: &PeerArgs,
         key: Option<&Path>,
     ) -> Result<Self, Fail> {
-        let book = open_book(args)?;
-        if let (Some(relays), Some(network)) = (args.mix, &args.network) {
-            return Self::mixed(name, (relays, network), args, book);
+        let dial = &args.dial;
+        let book = open_book(dial)?;
+        if let (Some(relays), Some(network)) = (dial.mix, &dial.network) {
+            return Self::mixed(name, (relays, network), dial, book);
         }
         let known = match (&args.peer, peer) {
             (Some(text), _) => {
@@ -161,8 +121,8 @@ impl Dialling {
             (None, None) => book.find(name),
         };
         let to = match known {
-            Some(peer) if args.path.is_none() => Where::Known(Box::new(peer)),
-            _ if args.network.is_some() => Where::Network(name),
+            Some(peer) if dial.path.is_none() => Where::Known(Box::new(peer)),
+            _ if dial.network.is_some() => Where::Network(name),
             Some(peer) => Where::Known(Box::new(peer)),
             None => {
                 return Err(Fail::Usage(format!(
@@ -170,12 +130,51 @@ impl Dialling {
                 )));
             }
         };
-        Self::new(to, args, book, key)
+        Self::new(to, dial, book, key)
+    }
+
+    /// Prepares for the peer of a name, which [`Dialling::turn_to`] gives, with the user's own identity.
+    pub(crate) fn to_any_of(
+        names: &[(Name, Option<Peer>)],
+        dial: &DialArgs,
+        key: &Path,
+    ) -> Result<Self, Fail> {
+        let (first, peer) = names
+            .first()
+            .cloned()
+            .ok_or_else(|| Fail::Usage("no peer is named".into()))?;
+        let args = PeerArgs {
+            peer: None,
+            dial: dial.clone(),
+        };
+        Self::find(first, peer, &args, Some(key))
+    }
+
+    /// Dials another peer from now on, with the same identity and the same kind of way.
+    pub(crate) fn turn_to(&mut self, name: Name, peer: Option<Peer>) -> Result<(), Error> {
+        let known = peer.or_else(|| self.book.find(name));
+        self.to = match (known, &self.file) {
+            _ if self.mix.is_some() => Where::Network(name),
+            (Some(peer), _) if self.path.is_none() => Where::Known(Box::new(peer)),
+            (_, Some(file)) => {
+                if self.network.is_none() {
+                    self.network = Some(Joined::join(file, Arc::clone(&self.node))?);
+                }
+                Where::Network(name)
+            }
+            (Some(peer), None) => Where::Known(Box::new(peer)),
+            (None, None) => return Err(RelayError::Unknown(name).into()),
+        };
+        self.ready.clear();
+        (self.failed, self.used) = (Vec::new(), Vec::new());
+        self.reached_peer = None;
+        Ok(())
     }
 
     /// Finds the peer of a name, or parses the text as a peer.
     pub(crate) fn to_text(text: &str, args: &PeerArgs) -> Result<Self, Fail> {
-        if args.mix.is_some() {
+        let dial = &args.dial;
+        if dial.mix.is_some() {
             let why = "--mix: over the mix there is no session with the peer to look at; get, put, post and del go over it";
             return Err(Fail::Usage(why.into()));
         }
@@ -183,11 +182,11 @@ impl Dialling {
             Ok(name) => Self::to_name(name, args),
             Err(_) => {
                 let peer = read_peer("--peer", text)?;
-                let to = match (args.path, &args.network) {
+                let to = match (dial.path, &dial.network) {
                     (Some(_), Some(_)) => Where::Network(peer.name()),
                     _ => Where::Known(Box::new(peer)),
                 };
-                Self::new(to, args, open_book(args)?, args.key.as_deref())
+                Self::new(to, dial, open_book(dial)?, dial.key.as_deref())
             }
         }
     }
@@ -196,7 +195,7 @@ impl Dialling {
     fn mixed(
         name: Name,
         (relays, file): (u8, &Path),
-        args: &PeerArgs,
+        args: &DialArgs,
         book: Book,
     ) -> Result<Self, Fail> {
         // Report an invalid file before dialling.
@@ -221,6 +220,7 @@ impl Dialling {
             mix: Some((options, file.to_owned())),
             entry: Some(args.dialling(Node::client()?)?),
             mixing: None,
+            file: args.network.clone(),
             ready: VecDeque::new(),
             failed: Vec::new(),
             used: Vec::new(),
@@ -270,7 +270,7 @@ impl Dialling {
         self.mixing.as_ref().map(MixClient::stats)
     }
 
-    fn new(to: Where, args: &PeerArgs, book: Book, key: Option<&Path>) -> Result<Self, Fail> {
+    fn new(to: Where, args: &DialArgs, book: Book, key: Option<&Path>) -> Result<Self, Fail> {
         let identity = match key {
             Some(path) => Some(load_identity(path)?),
             None => None,
@@ -302,6 +302,7 @@ impl Dialling {
             mix: None,
             entry: None,
             mixing: None,
+            file: args.network.clone(),
             ready: VecDeque::new(),
             failed: Vec::new(),
             used: Vec::new(),
@@ -398,7 +399,7 @@ fn noted(session: Opened) -> Opened {
     session
 }
 
-fn open_book(args: &PeerArgs) -> Result<Book, Fail> {
+fn open_book(args: &DialArgs) -> Result<Book, Fail> {
     Ok(match &args.book {
         Some(file) => Book::open(file.clone())?,
         None => Book::in_state(state::folder(args.state.as_deref()))?,

@@ -7,6 +7,7 @@ use betanet_fog::{Amounts, Resource, TaskState, Word};
 use crate::coordinator::Coordinator;
 use crate::placer::Placer;
 use crate::state::State;
+use crate::state::market::resources;
 
 /// A broken invariant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -24,6 +25,7 @@ impl State {
         let mut waiting: BTreeMap<&Word, u64> = BTreeMap::new();
         let mut copies: BTreeMap<&Word, u64> = BTreeMap::new();
         let mut reserved: BTreeMap<_, Amounts> = BTreeMap::new();
+        let mut rented = BTreeMap::new();
         for (id, task) in self.tasks.iter() {
             let life = &task.life;
             for copy in life.live() {
@@ -31,10 +33,13 @@ impl State {
                 let node = self.nodes.get(&copy.node);
                 let known = node.is_some_and(|n| n.copies.get(&copy.fence) == Some(id));
                 check(known, "a live copy's node counts it")?;
-                reserved
-                    .entry(copy.node)
-                    .or_default()
-                    .add(&task.resources.amounts());
+                let sum = reserved.entry(copy.node).or_default();
+                sum.add(&task.takes().amounts());
+                if let Some(rsv) = task.rsv {
+                    let (count, sum): &mut (u64, Amounts) = rented.entry(rsv).or_default();
+                    *count += 1;
+                    sum.add(&task.resources.amounts());
+                }
                 *copies.entry(&task.ns).or_default() += 1;
             }
             let live = life.live().count();
@@ -53,7 +58,30 @@ impl State {
             check(numbers.len() == life.copies.len(), "one number a copy")?;
             *waiting.entry(&task.ns).or_default() += u64::from(task.is_waiting());
         }
+        let mut lots: BTreeMap<_, u64> = BTreeMap::new();
+        for (node, _, n) in self.market.asks() {
+            *lots.entry(node).or_default() += n;
+        }
+        for (id, rent) in &self.market.rents {
+            let (count, sum) = rented.remove(id).unwrap_or_default();
+            check(count == rent.live, "a reservation counts its live copies")?;
+            let has = resources(rent.lots);
+            check(
+                Resource::ALL.iter().all(|r| sum.get(*r) <= has.get(*r)),
+                "copies of a reservation fit its lots",
+            )?;
+            if rent.held() {
+                *lots.entry(rent.node).or_default() += rent.lots;
+            }
+        }
+        check(rented.is_empty(), "a copy's reservation is known")?;
         for (id, node) in self.nodes.iter() {
+            let n = lots.remove(id).unwrap_or(0);
+            check(n == node.lots, "a node counts lots that are set aside")?;
+            reserved
+                .entry(*id)
+                .or_default()
+                .add(&resources(n).amounts());
             check(
                 node.copies.keys().all(|f| fences.contains(f)),
                 "a node counts live copies only",
@@ -61,9 +89,10 @@ impl State {
             let sum = reserved.get(id).copied().unwrap_or_default();
             check(
                 sum == node.reserved,
-                "what a node reserves is what its copies ask for",
+                "what a node reserves is what its copies and lots ask for",
             )?;
         }
+        check(lots.is_empty(), "lots are those of known nodes")?;
         for (name, ns) in &self.namespaces {
             let of = |map: &BTreeMap<&Word, u64>| map.get(name).copied().unwrap_or(0);
             check(

@@ -1,14 +1,19 @@
 //! The machine: requests become records, and are answered once these are committed.
 
 mod agenda;
+mod blobs;
+mod claims;
 mod commit;
 mod copies;
 mod jobs;
+mod market;
 mod nodes;
 mod placing;
 mod silence;
 mod tasks;
 mod views;
+
+pub use blobs::NamedBlobs;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -120,6 +125,7 @@ impl<P: Placer> Coordinator<P> {
         for (_, id) in nodes {
             this.seat(id);
         }
+        this.adopt_lots();
         let mut live: Vec<(u64, TaskId)> = Vec::new();
         for (id, task) in this.state.tasks.iter() {
             live.extend(task.life.live().map(|c| (c.fence, *id)));
@@ -128,6 +134,7 @@ impl<P: Placer> Coordinator<P> {
         for (fence, task) in live {
             this.adopt(task, fence);
         }
+        this.adopt_voids();
         for (id, standing) in standings.nodes {
             this.placer.set_standing(&id, standing);
         }
@@ -159,6 +166,12 @@ impl<P: Placer> Coordinator<P> {
 
     pub(crate) const fn durable(&self) -> &State {
         &self.state
+    }
+
+    /// Number of known nodes.
+    #[must_use]
+    pub fn nodes_known(&self) -> usize {
+        self.state.nodes.len()
     }
 
     /// Number of known tasks, and the bytes that they take with their allocations, indexes aside. The cost grows with the number.
@@ -290,6 +303,9 @@ impl<P: Placer> Coordinator<P> {
             Request::Topology => Ok(self.list_topology()),
             Request::Price => Ok(self.price()),
             Request::Seed(day) => self.seed(day),
+            Request::Commit(commitment) => self.commit_order(caller, &commitment),
+            Request::Reveal(order) => self.reveal_order(caller, &order),
+            Request::Market { tier, round, after } => self.market(tier, round, after),
         }
     }
 
@@ -301,6 +317,7 @@ impl<P: Placer> Coordinator<P> {
         self.keep_days();
         self.find_silent(now);
         self.let_fences_die(now);
+        self.look_at_market();
         self.look_at_nodes();
         self.look_at_tasks();
         self.retry_blocked();

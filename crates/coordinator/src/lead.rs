@@ -138,6 +138,18 @@ pub(crate) struct Mark {
     pub(crate) queued: Option<(Alike, Place)>,
 }
 
+/// Nodes that are kept for a task. Tasks that come before it in the queue get them all the same.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) task: TaskId,
+    pub(crate) place: Place,
+    pub(crate) nodes: Vec<NodeId>,
+    /// End of the claim, in UNIX ms.
+    pub(crate) until: u64,
+    /// Whether the nodes take nothing now.
+    pub(crate) closed: bool,
+}
+
 /// What is to be done, and when, in UNIX ms.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
@@ -157,6 +169,10 @@ pub(crate) struct Agenda {
     pub(crate) retry: u64,
     /// Groups that did not fit: when it was found out why, and the last time at which no credit was due for that.
     pub(crate) reasons: BTreeMap<Alike, (u64, Option<u64>)>,
+    /// Nodes that are kept for tasks which waited long.
+    pub(crate) claims: Vec<Claim>,
+    /// Time before which no more are looked for, in UNIX ms.
+    pub(crate) next_claim: u64,
     pub(crate) topology: u64,
 }
 

@@ -15,8 +15,30 @@
 //! - A restored snapshot is [`Coordinator::restore`]. The journal goes on above every index that it gave before.
 //!
 //! Tasks that wait are grouped by all that their placement depends on. Where the first of a group does not fit, none of it is tried
-//! before something changed. A task that does not fit holds up nobody, so a big one may wait long behind small ones: a higher
-//! priority, a higher tier or a reservation is what its owner has against that.
+//! before something changed. A task that does not fit holds up nobody. Once a big one has waited for 10 minutes behind small ones,
+//! nodes are kept for it: tasks behind it in the queue are not placed there, for an hour at most. One in eight active nodes is kept
+//! at most, and at least one. A leader keeps that outside of the journal, so a new one waits for what it finds.
+//!
+//! # Size
+//!
+//! `cargo run --release -p betanet-coordinator --example scale` prints these figures, in processor time of one core of a Xeon server:
+//!
+//! | | 10 000 nodes, 50 000 tasks with a live copy each |
+//! |---|---|
+//! | memory of a node, with its place in the scheduler | 2.1 kB |
+//! | memory of a task, with all indexes | 2.0 kB, of which its row is 1.2 kB |
+//! | tasks accepted and placed, without journal and signatures | 20 000 a second |
+//! | snapshot, restore | 0.11 s, 0.89 s: 18 µs a task |
+//! | takeover: first record, everything looked at | 0.07 s, 0.13 s |
+//!
+//! With 100 000 nodes it handles 265 000 beats a second, where at most 1 000 come, and a node takes 1.9 kB. Records of nodes replay
+//! at 27 000 a second. So 100 000 nodes and 1 000 000 tasks would take 2.2 GB, and 20 s for a restore; this was not run to its end.
+//!
+//! Memory and restore bound one coordinator, beats and placement do not. Past about a million tasks, namespaces would be sharded, which
+//! is not built: each namespace belongs to one cluster with a journal, an epoch and a leader of its own, by a table that operators
+//! sign. Dependencies, quotas, jobs, credits and the groups of `spread` do not leave a namespace, so no request needs two shards. A
+//! node joins several shards and describes a part of its capacity to each, so no shard can over-commit it. Prices and auctions are
+//! those of a shard. Trust is earned in each shard anew.
 //!
 //! ```
 //! use betanet_coordinator::{Coordinator, Input, Setup, Transmit};
@@ -61,7 +83,7 @@ mod waiting;
 
 pub use audit::Broken;
 pub use codec::Damaged;
-pub use coordinator::Coordinator;
+pub use coordinator::{Coordinator, NamedBlobs};
 pub use lead::{LEASE, RENEW};
 pub use record::{Change, Entry, Record};
 pub use request::{Caller, Command, Event, Input, Item, Reply, Request, Transmit};

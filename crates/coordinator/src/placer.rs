@@ -16,8 +16,10 @@ pub struct Site<'a> {
     pub vouched: bool,
     /// Highest level that it serves now.
     pub level: Level,
-    /// Whether it is active and asks for work.
+    /// Whether it is active.
     pub open: bool,
+    /// Whether its last beat asked for work, and it is not kept for a task.
+    pub work: bool,
     /// Its reputation, in ppm.
     pub rep: u32,
 }
@@ -117,6 +119,9 @@ pub trait Placer {
         copies: usize,
     ) -> Result<Vec<Seat>, Why>;
 
+    /// Nodes that could hold a copy once those that run there have ended: up to `most`, the least loaded first.
+    fn could_hold(&mut self, now: u64, wanted: &Wanted<'_>, most: usize) -> Vec<NodeId>;
+
     /// What choices depend on beside nodes and copies: a node's turn, its failures in a row, the end of its rest in UNIX ms.
     fn standing(&self, id: &NodeId) -> [u64; 3];
 
@@ -134,6 +139,12 @@ pub trait Placer {
 
     /// Frees the resources of a copy that ended.
     fn end(&mut self, now: u64, fence: u64, how: Freed<'_>);
+
+    /// Sets lots of a node aside, whatever is free there, for the copies of a reservation.
+    fn set_aside(&mut self, id: &NodeId, reservation: [u8; 16], lots: &Resources);
+
+    /// Ends a reservation: it takes no more copies, and its lots are free once its live ones have ended.
+    fn give_back(&mut self, reservation: &[u8; 16]);
 
     /// Demand factor for these resources, in ppm.
     fn factor(&self, resources: &Resources) -> u64;

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use betanet_fog::{Digest, NodeState, Reason, TaskId, TaskState, Word};
+use betanet_fog::{Digest, NodeState, Reason, TaskId, TaskState, Tier, Word};
 use betanet_wire::NodeId;
 use betanet_wire::cbor::Writer;
 
@@ -251,6 +251,35 @@ records! {
     },
     /// A snapshot of the cluster for its history.
     Topology = "topology" {},
+    /// An order was committed to. The lots of an ask are set aside.
+    Sealed = "sealed" {
+        /// The signed commitment.
+        commitment: Box<[u8]>,
+    },
+    /// An order was revealed.
+    Revealed = "revealed" {
+        /// The order.
+        order: Box<[u8]>,
+    },
+    /// A round of the auction was cleared. Trades and reservations follow from its orders.
+    Cleared = "cleared" {
+        /// Number of the round.
+        round: u64,
+        /// Tier of the lots.
+        tier: Tier,
+        /// Whether bids that were not revealed lose nothing, because the leader changed meanwhile.
+        spared: bool,
+    },
+    /// A reservation was paid back.
+    Voided = "voided" {
+        /// Its ID.
+        id: [u8; 16],
+    },
+    /// The hour of a reservation is over.
+    Over = "over" {
+        /// Its ID.
+        id: [u8; 16],
+    },
 }
 
 /// A change and its time.

@@ -4,12 +4,12 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use betanet_fog::bodies::{
-    Beat, BeatAnswer, Event as FogEvent, JoinAnswer, NodeList, Plan, Price, SeedView, StateRequest,
-    Status, TaskList, TokenRequest, Topology,
+    Beat, BeatAnswer, Event as FogEvent, JoinAnswer, MarketView, NodeList, Plan, Price, SeedView,
+    StateRequest, Status, TaskList, TokenRequest, Topology,
 };
 use betanet_fog::{
-    Assignment, Digest, Job, Level, Node, NodeState, Output, Reason, Receipt, Received, Refusal,
-    Signed, Task, TaskId, TaskState, Token, Word,
+    Assignment, Commitment, Digest, Job, Level, Node, NodeState, Order, Output, Reason, Receipt,
+    Received, Refusal, Signed, Task, TaskId, TaskState, Tier, Token, Word,
 };
 use betanet_machine::Time;
 use betanet_wire::NodeId;
@@ -127,6 +127,19 @@ pub enum Request {
     Price,
     /// `GET seed/<day>`.
     Seed(u64),
+    /// `POST market/commit`.
+    Commit(Box<Signed<Commitment>>),
+    /// `POST market/reveal`.
+    Reveal(Order),
+    /// `GET market/<tier>/<round>`.
+    Market {
+        /// Tier of the lots.
+        tier: Tier,
+        /// Number of the round.
+        round: u64,
+        /// Last commitment of the page before.
+        after: Option<Digest>,
+    },
 }
 
 /// A request with its caller.
@@ -173,6 +186,8 @@ pub enum Reply {
     Price(Price),
     /// A day's secret.
     Seed(SeedView),
+    /// A page of a round of the auction.
+    Market(Box<MarketView>),
     /// Offset at which a log goes on; whether the bytes are to be stored.
     Log {
         /// The offset.
@@ -297,6 +312,41 @@ pub enum Event {
         cost: u64,
         /// Shares in µ.
         shares: Vec<(NodeId, u64)>,
+    },
+    /// A bid was committed to, and this much of the bidder's money is blocked.
+    Blocked {
+        /// Key of the bidder.
+        by: [u8; 32],
+        /// The commitment.
+        commit: Digest,
+        /// Amount in µ.
+        amount: u64,
+    },
+    /// A round was cleared, and a bid's money is blocked no longer. `paid`, `lost` and `back` are the amount that was blocked.
+    Settled {
+        /// Key of the bidder.
+        by: [u8; 32],
+        /// The commitment.
+        commit: Digest,
+        /// Price of the lots that it bought, in µ. It is kept until their hour is over.
+        paid: u64,
+        /// Loss of a bid that was not revealed, in µ.
+        lost: u64,
+        /// The rest, in µ.
+        back: u64,
+    },
+    /// The hour of a reservation is over, and its node is paid; or the node failed, and the bidder is paid back.
+    Rented {
+        /// ID of the reservation.
+        id: [u8; 16],
+        /// Key of the bidder.
+        bidder: [u8; 32],
+        /// The node.
+        node: NodeId,
+        /// Amount in µ.
+        amount: u64,
+        /// Whether the bidder gets it back.
+        back: bool,
     },
     /// A task changed: those who wait for its status are to be told.
     Changed(TaskId),

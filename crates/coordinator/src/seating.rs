@@ -70,7 +70,7 @@ impl Placer for scheduler::Placer {
             price: u32::try_from(node.price).unwrap_or(u32::MAX),
         });
         // The node is known: it was just put.
-        let _ = self.set_active(&site.id, site.open, true);
+        let _ = self.set_active(&site.id, site.open, site.work);
         let _ = self.set_reputation(&site.id, site.rep);
     }
 
@@ -128,6 +128,10 @@ impl Placer for scheduler::Placer {
         let _ = request(wanted, |r| self.adopt(now, r, new, &seat.node, &devices));
     }
 
+    fn could_hold(&mut self, now: u64, wanted: &Wanted<'_>, most: usize) -> Vec<NodeId> {
+        request(wanted, |r| self.could_hold(now, r, most))
+    }
+
     fn standing(&self, id: &NodeId) -> [u64; 3] {
         let standing = self.standing(id).unwrap_or_default();
         [
@@ -163,6 +167,15 @@ impl Placer for scheduler::Placer {
             Freed::Dropped => scheduler::Ended::Dropped,
         };
         self.end(now, fence, how);
+    }
+
+    fn set_aside(&mut self, id: &NodeId, reservation: [u8; 16], lots: &Resources) {
+        // A node that is gone has no lots to set aside.
+        let _ = self.adopt_lots(id, reservation, lots);
+    }
+
+    fn give_back(&mut self, reservation: &[u8; 16]) {
+        self.give_back(reservation);
     }
 
     fn factor(&self, resources: &Resources) -> u64 {

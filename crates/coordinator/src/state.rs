@@ -1,6 +1,8 @@
 //! Durable state: the fold of the journal's records. [`State::apply`] alone changes it.
 
 pub(crate) mod history;
+pub(crate) mod market;
+mod market_apply;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
 mod nodes_apply;
@@ -20,6 +22,7 @@ use betanet_wire::NodeId;
 use crate::codec::Damaged;
 use crate::record::{Change, Record};
 use history::{Counts, EVENTS, Happened, TOPOLOGIES, keep};
+use market::{LotsId, Market};
 use namespaces::Namespaces;
 use nodes::Nodes;
 use tasks::Tasks;
@@ -43,6 +46,10 @@ pub(crate) enum Effect {
     },
     /// A node must be quarantined.
     Suspect(NodeId),
+    /// Lots of a node are set aside.
+    Aside { node: NodeId, id: LotsId, lots: u64 },
+    /// Lots are free again, once no copy runs in them.
+    Back(LotsId),
 }
 
 /// How a live copy ended, as far as its node is concerned.
@@ -67,12 +74,15 @@ pub(crate) struct State {
     pub(crate) last: u64,
     /// Its time, in UNIX ms.
     pub(crate) ts: u64,
+    /// Time at which the last leader began, in UNIX ms.
+    pub(crate) led: u64,
     pub(crate) nodes: Nodes,
     pub(crate) tasks: Tasks,
     pub(crate) namespaces: Namespaces,
     pub(crate) tokens: Tokens,
     pub(crate) jobs: Jobs,
     pub(crate) seeds: Seeds,
+    pub(crate) market: Market,
     pub(crate) events: VecDeque<Happened>,
     pub(crate) history: VecDeque<Counts>,
     effects: Vec<Effect>,
@@ -107,6 +117,7 @@ impl State {
         match change {
             Change::Leads { epoch } => {
                 self.epoch = self.epoch.max(*epoch);
+                self.led = ts;
                 Ok((None, None, None))
             }
             Change::Accepted { .. }
@@ -124,6 +135,11 @@ impl State {
             | Change::Offline { .. }
             | Change::State { .. }
             | Change::Left { .. } => self.apply_node(index, ts, change),
+            Change::Sealed { .. }
+            | Change::Revealed { .. }
+            | Change::Cleared { .. }
+            | Change::Voided { .. }
+            | Change::Over { .. } => self.apply_market(change),
             Change::Issued { id, exp, hash } => {
                 self.forget_tokens(ts);
                 let row = self.tokens.entry(*id).or_default();

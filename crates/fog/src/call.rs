@@ -21,22 +21,32 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn with<T>(&self, ms: [u8; 8], then: impl FnOnce(&[&[u8]]) -> T) -> T {
-        let body = hash(&[self.body]);
+    fn with<T>(&self, body: &[u8; 32], ms: [u8; 8], then: impl FnOnce(&[&[u8]]) -> T) -> T {
         then(&[
             self.coordinator.as_bytes(),
             &ms,
             self.method.as_bytes(),
             self.target.as_bytes(),
-            &body,
+            body,
         ])
     }
 
     /// The `authorization` header of the request at this time, in UNIX ms.
     #[must_use]
     pub fn sign(&self, caller: &Identity, now_ms: u64) -> [u8; AUTHORIZATION] {
+        self.sign_hashed(&hash(&[self.body]), caller, now_ms)
+    }
+
+    /// Like [`Call::sign`] for a body with this hash, which need not be at hand; [`Call::body`] is not looked at.
+    #[must_use]
+    pub fn sign_hashed(
+        &self,
+        body: &[u8; 32],
+        caller: &Identity,
+        now_ms: u64,
+    ) -> [u8; AUTHORIZATION] {
         let ms = now_ms.to_be_bytes();
-        let sig = self.with(ms, |parts| caller.sign(label::CALL, parts));
+        let sig = self.with(body, ms, |parts| caller.sign(label::CALL, parts));
         let mut out = [0; AUTHORIZATION];
         out[..32].copy_from_slice(caller.public().as_bytes());
         out[32..40].copy_from_slice(&ms);
@@ -50,6 +60,20 @@ impl Call<'_> {
     ///
     /// `malformed` for another length, `sig_invalid` for another request, another coordinator, or a time 120 s off.
     pub fn verify(&self, authorization: &[u8], now_ms: u64) -> Result<PublicKey, Refusal> {
+        self.verify_hashed(&hash(&[self.body]), authorization, now_ms)
+    }
+
+    /// Like [`Call::verify`] for a body with this hash, which need not be at hand; [`Call::body`] is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// See [`Call::verify`].
+    pub fn verify_hashed(
+        &self,
+        body: &[u8; 32],
+        authorization: &[u8],
+        now_ms: u64,
+    ) -> Result<PublicKey, Refusal> {
         let malformed = RefusalCode::Malformed.of("authorization");
         let authorization: &[u8; AUTHORIZATION] =
             authorization.try_into().map_err(|_| malformed)?;
@@ -61,7 +85,7 @@ impl Call<'_> {
             return Err(invalid);
         }
         let key = PublicKey::from_bytes(key).map_err(|_| invalid)?;
-        self.with(*ms, |parts| key.verify(label::CALL, parts, sig))
+        self.with(body, *ms, |parts| key.verify(label::CALL, parts, sig))
             .map_err(|_| invalid)?;
         Ok(key)
     }

@@ -50,13 +50,42 @@ pub type Digest = [u8; 32];
 /// Numbers among the parts are eight bytes, big-endian.
 #[must_use]
 pub fn draw(label: &str, parts: &[&[u8]]) -> u128 {
-    let mut h = Sha256::new_with_prefix(label.as_bytes());
-    for part in parts {
-        h.update(part);
+    Draws::new(label, parts).draw(&[])
+}
+
+/// Draws whose first parts are the same: these are hashed once.
+///
+/// ```
+/// use betanet_fog::{Draws, draw};
+///
+/// let draws = Draws::new("label", &[&[1; 90], &[2; 90]]);
+/// assert_eq!(draws.draw(&[&[3]]), draw("label", &[&[1; 90], &[2; 90], &[3]]));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Draws(Sha256);
+
+impl Draws {
+    /// Hashes the label and the parts that all draws share.
+    #[must_use]
+    pub fn new(label: &str, parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new_with_prefix(label.as_bytes());
+        for part in parts {
+            hash.update(part);
+        }
+        Self(hash)
     }
-    let mut first = [0; 16];
-    first.copy_from_slice(&h.finalize()[..16]);
-    u128::from_be_bytes(first)
+
+    /// The draw with these parts besides.
+    #[must_use]
+    pub fn draw(&self, parts: &[&[u8]]) -> u128 {
+        let mut hash = self.0.clone();
+        for part in parts {
+            hash.update(part);
+        }
+        let mut first = [0; 16];
+        first.copy_from_slice(&hash.finalize()[..16]);
+        u128::from_be_bytes(first)
+    }
 }
 
 /// The hash by which a day's secret is public from the day's start.

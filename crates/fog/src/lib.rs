@@ -60,7 +60,7 @@ mod vocabulary;
 mod word;
 
 pub use call::{AUTHORIZATION, Call};
-pub use draw::{Digest, TaskId, draw, label, seed_hash};
+pub use draw::{Digest, Draws, TaskId, draw, label, seed_hash};
 pub use item::{BODY_MAX, Item, from_slice, to_message, to_vec};
 pub use list::{List, Map, TooMany};
 pub use placement::{Affinity, Attribute, Labels, Near, Need, Op, Placement};

@@ -198,3 +198,35 @@ impl Journal for PostgresJournal {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use betanet_journal::Kind;
+    use futures_util::future::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn appends_that_wait_hold_64_mib() {
+        // Nobody works the queue off, as while the database does not answer.
+        let (writer, mut queue) = mpsc::channel(QUEUE);
+        let settings = Settings::new("host=/nowhere user=fog").unwrap();
+        let reader = Link::new(settings, true);
+        let journal = PostgresJournal {
+            writer,
+            heard: reader.hear(),
+            reader: Mutex::new(reader),
+            room: Arc::new(Semaphore::new(QUEUE_KIB)),
+        };
+        let large = || vec![Record::new(Kind::new("x").unwrap(), vec![0; 1 << 20])];
+        let mut appends: Vec<_> = (0..100).map(|_| journal.append(1, large())).collect();
+        for append in &mut appends {
+            assert!(append.now_or_never().is_none());
+        }
+        // Each takes 1025 KiB, so 63 are in the queue and the others wait for room.
+        for _ in 0..63 {
+            assert!(queue.try_recv().is_ok());
+        }
+        assert!(queue.try_recv().is_err());
+    }
+}

@@ -16,6 +16,9 @@
 //! - A follower takes over when the lease has ended by `clock_timestamp()`. If the database's clock is stepped back, it takes over
 //!   once the lease was not renewed for its duration by the follower's own clock.
 //! - Concurrent appends are committed together. `synchronous_commit = off` is switched on.
+//! - There is no disk floor, since a client cannot ask PostgreSQL for the free space of its disks. A full disk of the tables
+//!   refuses an append as [`Error::DiskFull`], and nothing stands. A full disk of the server's own log (`pg_wal`) stops the server,
+//!   and the append ends as after a cut connection. The operator watches the server's disks. `Facts::size` is the size of the tables.
 //! - A connection to another machine needs `sslmode=require`, which verifies the server's certificate.
 //!
 //! ```no_run
@@ -32,6 +35,9 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! `cargo run --release -p betanet-journal-postgres --features testkit --example postgres_appends` measures appends in a cluster of
+//! its own, and raw statements beside them.
 //!
 //! With the feature `testkit`, `testkit` starts a cluster of a test's own.
 

@@ -6,6 +6,10 @@
     reason = "a test stops where it is surprised"
 )]
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -332,6 +336,68 @@ fn a_failed_snapshot_leaves_the_leader_in_order() {
         let gone = journal.read(0, Batch::default()).await;
         assert!(matches!(gone, Err(Error::Gone { base: 3, .. })));
         assert_eq!(read_all(&journal, 3).await.unwrap().len(), 4);
+    });
+}
+
+/// A small file system in memory that the cluster's user owns. It is unmounted on drop.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn mount(cluster: &Cluster) -> Self {
+        let path = cluster.folder().join("small");
+        fs::create_dir(&path).unwrap();
+        let owner = fs::metadata(cluster.folder()).unwrap();
+        let options = format!("size=24m,mode=700,uid={},gid={}", owner.uid(), owner.gid());
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&path)
+            .status()
+            .unwrap();
+        assert!(status.success(), "mounting a tmpfs needs root");
+        Self(path)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_appends_and_loses_nothing() {
+    let cluster = Cluster::start();
+    let disk = Tmpfs::mount(&cluster);
+    let ballast = disk.0.join("ballast");
+    fs::write(&ballast, vec![1; 8 << 20]).unwrap();
+    block(async {
+        let space = format!("CREATE TABLESPACE small LOCATION '{}'", disk.0.display());
+        execute(&cluster, &space).await;
+        execute(&cluster, "ALTER ROLE fog SET default_tablespace = small").await;
+        let journal = open(&cluster.url(), "a").await;
+        lead(&journal).await;
+        let large = || betanet_journal::Record::new(record(1).kind, vec![1; 64 << 10]);
+        let mut last = 0;
+        let refused = loop {
+            match journal.append(1, vec![large()]).await {
+                Ok(index) => last = index,
+                Err(e) => break e,
+            }
+        };
+        assert!(matches!(refused, Error::DiskFull), "{refused:?}");
+        assert!(last > 20, "{last}");
+        // Each append of a group is refused too, and none stands.
+        let many = || vec![large(); 64];
+        let group = (0..4).map(|_| journal.append(1, many()));
+        for done in futures_util::future::join_all(group).await {
+            assert!(matches!(done, Err(Error::DiskFull)), "{done:?}");
+        }
+        // The lease is renewed within the head's own page.
+        assert_eq!(journal.append(1, Vec::new()).await.unwrap(), last);
+        assert_eq!(verify(&journal).await.unwrap().records, last);
+        fs::remove_file(&ballast).unwrap();
+        assert_eq!(journal.append(1, records([1])).await.unwrap(), last + 1);
+        assert_eq!(verify(&journal).await.unwrap().records, last + 1);
     });
 }
 

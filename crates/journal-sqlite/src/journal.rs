@@ -237,3 +237,39 @@ impl Journal for SqliteJournal {
         Box::pin(self.look(Reader::facts))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use betanet_journal::Kind;
+    use futures_util::future::{FutureExt as _, join_all};
+
+    use super::*;
+
+    #[test]
+    fn appends_that_wait_hold_64_mib() {
+        let home = tempfile::tempdir().unwrap();
+        let state = Arc::new(State::open(&home.path().join("state")).unwrap());
+        let journal = SqliteJournal::open(&state, Settings::default()).unwrap();
+        // The writer's thread is busy.
+        let (end, busy) = mpsc::channel::<()>();
+        let work = Box::new(move |_: &mut Writer| {
+            let _ = busy.recv();
+        });
+        journal.give(Job::Other(work)).unwrap();
+        let large = || vec![Record::new(Kind::new("x").unwrap(), vec![0; 1 << 20])];
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(async {
+            let mut appends: Vec<_> = (0..100).map(|_| journal.append(1, large())).collect();
+            for append in &mut appends {
+                assert!(append.now_or_never().is_none());
+            }
+            // Each takes 1025 KiB, so 63 are in the queue and the others wait for room.
+            assert_eq!(journal.room.available_permits(), 0);
+            drop(end);
+            for done in join_all(appends).await {
+                assert!(matches!(done, Err(Error::EpochOver { .. })), "{done:?}");
+            }
+            assert_eq!(journal.room.available_permits(), QUEUE_KIB);
+        });
+    }
+}

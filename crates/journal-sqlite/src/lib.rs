@@ -11,11 +11,12 @@
 //! - One thread writes, another reads. The futures wait for them under any executor.
 //! - `journal.tip` has the index of the last commit. With it, a database whose end was lost or that is an old copy is refused by
 //!   name. It has to be copied together with the database.
+//! - It reads no clock: a stepped clock changes nothing.
 //! - An append is refused while the disk has less free space than [`Settings::floor`] and the length of the log. Retention works
 //!   below the floor.
 //! - A commit whose sync failed closes the journal, since the disk's state is unknown then.
 //!
-//! `cargo run --release -p betanet-journal-sqlite --example appends` measures appends, and raw transactions beside them.
+//! `cargo run --release -p betanet-journal-sqlite --example sqlite_appends` measures appends, and raw transactions beside them.
 //!
 //! ```
 //! use std::sync::Arc;

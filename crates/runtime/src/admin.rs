@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
+use futures_util::TryStreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -108,21 +108,17 @@ fn extension<'a>(gateway: &'a Gateway, path: &str) -> Option<&'a Arc<dyn Extensi
         rest.is_some_and(|r| r.is_empty() || r.starts_with('/'))
     };
     let mut all = gateway.extensions.iter();
-    all.find(|e| e.paths().iter().any(|of| is_below(of)))
+    all.find(|e| e.paths().iter().any(is_below))
 }
 
-async fn reply(
-    gateway: &Gateway,
-    request: Request<Incoming>,
-    local: bool,
-) -> Response<AnyBody> {
+async fn reply(gateway: &Gateway, request: Request<Incoming>, local: bool) -> Response<AnyBody> {
     let here = !local || is_for_here(request.headers().get(HOST));
     let Some(extension) = extension(gateway, request.uri().path()).filter(|_| here) else {
         let answered = answer(gateway, &request, local).await;
         return answered.map(|body| body.map_err(|e| match e {}).boxed_unsync());
     };
     let (head, body) = request.into_parts();
-    let frames = BodyStream::new(body).map_err(io::Error::other);
+    let frames = TryStreamExt::map_err(BodyStream::new(body), io::Error::other);
     let data = frames.try_filter_map(|f| std::future::ready(Ok(f.into_data().ok())));
     let answered = Arc::clone(extension)
         .answer(AdminRequest {
@@ -186,15 +182,11 @@ async fn answer(
                 "the node's tasks do not answer: see /healthz\n".to_owned(),
             ),
         },
-        _ => (
-            StatusCode::NOT_FOUND,
-            TEXT,
-            {
-                let more = gateway.extensions.iter().flat_map(|e| e.paths());
-                let more: String = more.map(|path| format!(", {path}")).collect();
-                format!("try /metrics, /healthz, /status, /peers{more}\n")
-            },
-        ),
+        _ => (StatusCode::NOT_FOUND, TEXT, {
+            let more = gateway.extensions.iter().flat_map(|e| e.paths());
+            let more: String = more.map(|path| format!(", {path}")).collect();
+            format!("try /metrics, /healthz, /status, /peers{more}\n")
+        }),
     };
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;

@@ -169,12 +169,7 @@ mod tests {
                 (Some(("state", "offline")), 1),
             ],
         };
-        let asked = Measure::one(
-            "fog_requests",
-            "Requests answered",
-            MeasureKind::Counter,
-            7,
-        );
+        let asked = Measure::one("fog_requests", "Requests answered", MeasureKind::Counter, 7);
         append(&mut text, &[nodes, asked]);
         assert_eq!(
             text,

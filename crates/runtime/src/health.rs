@@ -36,6 +36,14 @@ pub struct Fault {
     pub why: String,
 }
 
+impl Fault {
+    /// Creates the fault of a component.
+    #[must_use]
+    pub const fn new(what: &'static str, why: String) -> Self {
+        Self { what, why }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.what, self.why)

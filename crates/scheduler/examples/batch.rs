@@ -12,7 +12,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use betanet_fog::{Amounts, Resources};
-use betanet_scheduler::batch::{BatchNode, BatchTask, Effort, Objectives, hypervolume, plan};
+use betanet_scheduler::batch::{
+    BatchNode, BatchTask, Effort, Method, Objectives, hypervolume, plan,
+};
 use serde_json::json;
 
 const NODES: usize = 50;
@@ -103,38 +105,56 @@ fn reference(tasks: &[BatchTask]) -> Objectives {
     [200.0, hourly.sum::<f64>() * 1.5, 0.5, 1e6]
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let (nodes, tasks) = problem()?;
-    let reference = reference(&tasks);
-    let mut fronts = Vec::new();
-    let mut searches = Vec::new();
+/// The searches of one method, one for each seed.
+struct Searches {
+    fronts: Vec<Vec<Objectives>>,
+    volumes: Vec<f64>,
+    times: Vec<Duration>,
+    /// Replicas without a node, over all plans.
+    missing: Vec<usize>,
+}
+
+fn search(nodes: &[BatchNode], tasks: &[BatchTask], method: Method) -> Searches {
+    let reference = reference(tasks);
+    let mut out = Searches {
+        fronts: Vec::new(),
+        volumes: Vec::new(),
+        times: Vec::new(),
+        missing: Vec::new(),
+    };
     for seed in 1..=SEEDS {
         let effort = Effort {
             seed,
+            method,
             ..Effort::default()
         };
         let start = processor();
-        let front = plan(&nodes, &tasks, &effort);
-        let took = Duration::from_nanos(processor() - start);
+        let front = plan(nodes, tasks, &effort);
+        out.times.push(Duration::from_nanos(processor() - start));
         let points: Vec<Objectives> = front.plans().iter().map(|p| *p.objectives()).collect();
-        let missing = front
-            .plans()
-            .iter()
-            .flat_map(|p| p.places())
-            .flatten()
-            .filter(|n| n.is_none())
-            .count();
-        searches.push((
-            hypervolume(&points, &reference),
-            took,
-            points.len(),
-            missing,
-        ));
-        fronts.push(points);
+        let places = front.plans().iter().flat_map(|p| p.places()).flatten();
+        out.missing.push(places.filter(|n| n.is_none()).count());
+        out.volumes.push(hypervolume(&points, &reference));
+        out.fronts.push(points);
     }
+    out
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (nodes, tasks) = problem()?;
+    let methods = [("NSGA-II", Method::Nsga2), ("NSGA-III", Method::Nsga3)];
+    let found = methods.map(|(name, method)| (name, search(&nodes, &tasks, method)));
     if std::env::args().nth(1).as_deref() == Some("json") {
         let amounts = |r: &Resources| json!([r.cpu(), r.memory(), r.gpu()]);
-        let volumes: Vec<f64> = searches.iter().map(|s| s.0).collect();
+        let seconds = |s: &Searches| {
+            s.times
+                .iter()
+                .map(Duration::as_secs_f64)
+                .collect::<Vec<_>>()
+        };
+        let all = found.iter().map(|(name, s)| {
+            json!({ "name": name, "fronts": s.fronts, "volumes": s.volumes, "seconds": seconds(s) })
+        });
         println!(
             "{}",
             json!({
@@ -143,18 +163,27 @@ fn main() -> Result<(), Box<dyn Error>> {
                     amounts(&t.resources), t.latency, t.within,
                     betanet_scheduler::money::hourly(&t.resources),
                 ])).collect::<Vec<_>>(),
-                "reference": reference, "fronts": fronts, "volumes": volumes,
-                "seconds": searches.iter().map(|s| s.1.as_secs_f64()).collect::<Vec<_>>(),
+                "reference": reference(&tasks), "searches": all.collect::<Vec<_>>(),
             })
         );
         return Ok(());
     }
-    for (seed, (volume, took, plans, missing)) in (1..).zip(&searches) {
+    for (name, mut s) in found {
+        for i in 0..s.fronts.len() {
+            println!(
+                "{name}, seed {}: volume {:.4e}, {} plans, {} without a node, {:.0?}",
+                i + 1,
+                s.volumes[i],
+                s.fronts[i].len(),
+                s.missing[i],
+                s.times[i],
+            );
+        }
+        s.volumes.sort_by(f64::total_cmp);
         println!(
-            "seed {seed}: volume {volume:.4e}, {plans} plans, {missing} without a node, {took:.0?}"
+            "{name}: median volume {:.4e}",
+            s.volumes[s.volumes.len() / 2]
         );
     }
-    searches.sort_by(|a, b| a.0.total_cmp(&b.0));
-    println!("median volume {:.4e}", searches[searches.len() / 2].0);
     Ok(())
 }

@@ -1,4 +1,4 @@
-"""Compares the batch planner with pymoo's NSGA-II on the same problem, with the same operators and repair.
+"""Compares the batch planner with pymoo's NSGA-II and NSGA-III on the same problem, with the same operators and repair.
 
     python3 -m venv venv && venv/bin/pip install pymoo
     cargo run --release -p betanet-scheduler --example batch json | venv/bin/python crates/scheduler/examples/compare.py [SEEDS]
@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.algorithms.moo.nsga3 import NSGA3
 from pymoo.core.problem import Problem
 from pymoo.indicators.hv import HV
 from pymoo.core.mutation import Mutation
@@ -17,6 +18,7 @@ from pymoo.core.repair import Repair
 from pymoo.operators.crossover.ux import UX
 from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from pymoo.optimize import minimize
+from pymoo.util.ref_dirs import get_reference_directions
 
 told = json.load(sys.stdin)
 seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 11
@@ -86,12 +88,8 @@ class Move(Repair):
         return x
 
 
-indicator = HV(ref_point=np.array(told["reference"]))
-gaps = [abs(indicator(np.array(f)) / v - 1) for f, v in zip(told["fronts"], told["volumes"])]
-print(f"hypervolumes of the {len(gaps)} fronts differ from pymoo's by at most {max(gaps):.1e}")
-volumes, seconds = [], []
-for seed in range(1, seeds + 1):
-    algorithm = NSGA2(
+def algorithm(name):
+    same = dict(
         pop_size=100,
         sampling=IntegerRandomSampling(),
         crossover=UX(),
@@ -99,11 +97,24 @@ for seed in range(1, seeds + 1):
         repair=Move(),
         eliminate_duplicates=True,
     )
-    start = time.process_time()
-    found = minimize(Batch(), algorithm, ("n_gen", 200), seed=seed)
-    seconds.append(time.process_time() - start)
-    volumes.append(0.0 if found.F is None else float(indicator(np.atleast_2d(found.F))))
-ours, theirs = statistics.median(told["volumes"]), statistics.median(volumes)
-fast, slow = statistics.median(told["seconds"]), statistics.median(seconds)
-print(f"median volume: betanet {ours:.4e}, pymoo {theirs:.4e}, ratio {ours / theirs if theirs else float('inf'):.2f}")
-print(f"median time: betanet {fast:.3f} s of CPU, pymoo {slow:.2f} s of CPU, {slow / fast:.1f} times as long")
+    if name == "NSGA-II":
+        return NSGA2(**same)
+    return NSGA3(ref_dirs=get_reference_directions("das-dennis", 4, n_partitions=6), **same)
+
+
+indicator = HV(ref_point=np.array(told["reference"]))
+for search in told["searches"]:
+    name = search["name"]
+    gaps = [abs(indicator(np.array(f)) / v - 1) for f, v in zip(search["fronts"], search["volumes"])]
+    print(f"{name}: hypervolumes of the {len(gaps)} fronts differ from pymoo's by at most {max(gaps):.1e}")
+    volumes, seconds = [], []
+    for seed in range(1, seeds + 1):
+        start = time.process_time()
+        found = minimize(Batch(), algorithm(name), ("n_gen", 200), seed=seed)
+        seconds.append(time.process_time() - start)
+        volumes.append(0.0 if found.F is None else float(indicator(np.atleast_2d(found.F))))
+    ours, theirs = statistics.median(search["volumes"]), statistics.median(volumes)
+    fast, slow = statistics.median(search["seconds"]), statistics.median(seconds)
+    ratio = ours / theirs if theirs else float("inf")
+    print(f"{name}: median volume: betanet {ours:.4e}, pymoo {theirs:.4e}, ratio {ratio:.2f}")
+    print(f"{name}: median time: betanet {fast:.3f} s of CPU, pymoo {slow:.2f} s of CPU, {slow / fast:.1f} times as long", flush=True)

@@ -1,7 +1,7 @@
 //! Decisions a second of each strategy, at 10 000 and 100 000 nodes.
 //!
-//! `cargo run --release -p betanet-scheduler --example decide [nodes]…` keeps each fleet at about half of its capacity: after
-//! every decision one older copy ends. A decision holds the tests, the choice, the reservation and the change of every index.
+//! `cargo run --release -p betanet-scheduler --example decide [nodes]… [strategy]…` keeps each fleet at about half of its capacity: after
+//! every decision one older copy ends. The last row of a size takes the strategies in turn. A decision holds the tests, the choice, the reservation and the change of every index.
 #![allow(clippy::print_stdout, reason = "that is what an example is for")]
 #![allow(
     clippy::disallowed_methods,
@@ -26,19 +26,29 @@ const COPIES: usize = 4;
 const NOW: u64 = 1_790_000_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut sizes: Vec<usize> = std::env::args()
-        .skip(1)
-        .map(|a| a.parse())
-        .collect::<Result<_, _>>()?;
+    let mut sizes = Vec::new();
+    let mut strategies = Vec::new();
+    for arg in std::env::args().skip(1) {
+        match arg.parse::<Strategy>() {
+            Ok(strategy) => strategies.push(strategy),
+            Err(_) => sizes.push(arg.parse()?),
+        }
+    }
     if sizes.is_empty() {
         sizes = vec![10_000, 100_000];
+    }
+    if strategies.is_empty() {
+        strategies = Strategy::ALL.to_vec();
     }
     println!(
         "nodes  strategy  decisions/s  median µs  p99 µs  largest µs  placed  ends/s  processor µs of a decision and an end"
     );
     for size in sizes {
-        for strategy in Strategy::ALL {
-            measure(size, *strategy)?;
+        for strategy in &strategies {
+            measure(size, &[*strategy], strategy.as_str())?;
+        }
+        if strategies.len() > 1 {
+            measure(size, &strategies, "in_turn")?;
         }
     }
     Ok(())
@@ -162,7 +172,7 @@ fn resident() -> u64 {
     pages.unwrap_or(0) * 4_096
 }
 
-fn measure(size: usize, strategy: Strategy) -> Result<(), Box<dyn Error>> {
+fn measure(size: usize, strategies: &[Strategy], name: &str) -> Result<(), Box<dyn Error>> {
     let nodes = u64::try_from(size)?;
     let mut dice = Dice(7);
     let mut placer = Placer::new();
@@ -205,7 +215,7 @@ fn measure(size: usize, strategy: Strategy) -> Result<(), Box<dyn Error>> {
             tier: Tier::Bronze,
             prio: 5,
             level: Level::Public,
-            strategy,
+            strategy: strategies[i % strategies.len()],
             resources,
             wishes,
             blobs: blob,
@@ -238,8 +248,8 @@ fn measure(size: usize, strategy: Strategy) -> Result<(), Box<dyn Error>> {
     }
     let both = (processor() - since) as f64 / 1e3 / MEASURED as f64;
     let ends = ends as f64 / ending.as_secs_f64();
-    report(size, strategy, &mut times, placed, ends, both);
-    if strategy == Strategy::RoundRobin {
+    report(size, name, &mut times, placed, ends, both);
+    if strategies == [Strategy::RoundRobin] {
         let per = |a: u64, b: u64, n: usize| a.saturating_sub(b) / u64::try_from(n).unwrap_or(1);
         println!(
             "{size}  bytes of memory: {} a node with 16 round trips, {} a live copy",
@@ -252,7 +262,7 @@ fn measure(size: usize, strategy: Strategy) -> Result<(), Box<dyn Error>> {
 
 fn report(
     size: usize,
-    strategy: Strategy,
+    name: &str,
     times: &mut [std::time::Duration],
     placed: usize,
     ends: f64,
@@ -262,7 +272,7 @@ fn report(
     times.sort_unstable();
     let at = |share: usize| times[(times.len() - 1) * share / 1_000].as_secs_f64() * 1e6;
     println!(
-        "{size}  {strategy}  {:.0}  {:.2}  {:.2}  {:.0}  {:.1} %  {ends:.0}  {both:.2}",
+        "{size}  {name}  {:.0}  {:.2}  {:.2}  {:.0}  {:.1} %  {ends:.0}  {both:.2}",
         times.len() as f64 / sum,
         at(500),
         at(990),

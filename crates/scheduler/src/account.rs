@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use betanet_fog::{Resource, Resources};
+use betanet_fog::{Amounts, Resource, Resources};
 
 /// One device, in thousandths.
 pub(crate) const DEVICE: u64 = 1_000;
@@ -63,6 +63,23 @@ impl Account {
 
     pub(crate) fn reserved(&self) -> &Resources {
         &self.reserved
+    }
+
+    /// What is free of each resource.
+    pub(crate) fn rest(&self) -> Resources {
+        // Each is at most the capacity, which is within bounds.
+        self.cap.checked_sub(&self.reserved).unwrap_or_else(|| {
+            let free = |r| self.free(r);
+            Resources::new(Amounts {
+                cpu: free(Resource::Cpu),
+                memory: free(Resource::Memory),
+                storage: free(Resource::Storage),
+                gpu: free(Resource::Gpu),
+                bandwidth: free(Resource::Bandwidth),
+                relay: free(Resource::Relay),
+            })
+            .unwrap_or_default()
+        })
     }
 
     /// Free amount of one resource.
@@ -270,8 +287,6 @@ pub(crate) fn share(part: u64, whole: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use betanet_fog::Amounts;
-
     use super::*;
 
     fn gpus(n: u64) -> Resources {

@@ -4,6 +4,7 @@
 
 mod front;
 mod nsga;
+mod reference;
 mod volume;
 
 use alloc::vec::Vec;
@@ -48,6 +49,16 @@ pub struct BatchTask {
     pub within: u32,
 }
 
+/// How a search keeps its plans apart.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Method {
+    /// By the distance to their neighbours.
+    #[default]
+    Nsga2,
+    /// By directions that are spread evenly.
+    Nsga3,
+}
+
 /// How long and how widely a search goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Effort {
@@ -57,6 +68,8 @@ pub struct Effort {
     pub evaluations: usize,
     /// The same seed gives the same front.
     pub seed: u64,
+    /// How the search keeps its plans apart.
+    pub method: Method,
 }
 
 impl Default for Effort {
@@ -65,6 +78,7 @@ impl Default for Effort {
             population: 100,
             evaluations: 20_000,
             seed: 1,
+            method: Method::default(),
         }
     }
 }
@@ -269,6 +283,7 @@ mod tests {
     use alloc::collections::BTreeSet;
 
     use betanet_fog::Amounts;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -304,16 +319,8 @@ mod tests {
         (all, tasks)
     }
 
-    #[test]
-    fn every_plan_of_the_front_keeps_the_bounds_and_none_beats_another() {
-        let (nodes, tasks) = batch(20, 40, 3);
-        let effort = Effort {
-            population: 40,
-            evaluations: 4_000,
-            seed: 5,
-        };
-        let front = plan(&nodes, &tasks, &effort);
-        assert!(front.plans().len() > 5, "{}", front.plans().len());
+    /// Panics unless the plans keep every bound and none beats another.
+    fn check(nodes: &[BatchNode], tasks: &[BatchTask], front: &Front) {
         for p in front.plans() {
             let mut free: Vec<Resources> = nodes.iter().map(|n| n.free).collect();
             for (task, places) in tasks.iter().zip(p.places()) {
@@ -329,40 +336,75 @@ mod tests {
                 }
             }
             for q in front.plans() {
-                let better = q
-                    .objectives()
-                    .iter()
-                    .zip(p.objectives())
-                    .all(|(a, b)| *a <= *b);
+                let mut both = q.objectives().iter().zip(p.objectives());
+                let better = both.all(|(a, b)| *a <= *b);
                 assert!(!better || q.objectives() == p.objectives());
             }
         }
-        assert_eq!(front, plan(&nodes, &tasks, &effort), "the seed decides");
-        let fast = front.choose(&[1.0, 0.0, 0.0, 0.0]).unwrap().objectives()[0];
-        let cheap = front.choose(&[0.0, 1.0, 0.0, 0.0]).unwrap().objectives()[0];
-        assert!(fast < cheap, "{fast} {cheap}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+        #[test]
+        fn every_plan_of_a_front_keeps_the_bounds_and_none_beats_another(
+            sizes in (1..24usize, 1..50usize),
+            (shape, seed, within) in (any::<u64>(), any::<u64>(), 40..260u32),
+            (population, rounds, third) in (0..40usize, 0..12usize, any::<bool>()),
+        ) {
+            let (nodes, mut tasks) = batch(sizes.0, sizes.1, shape);
+            tasks.iter_mut().step_by(3).for_each(|t| t.within = within);
+            let effort = Effort {
+                population,
+                evaluations: population * rounds,
+                seed,
+                method: if third { Method::Nsga3 } else { Method::Nsga2 },
+            };
+            let front = plan(&nodes, &tasks, &effort);
+            assert!(!front.plans().is_empty());
+            check(&nodes, &tasks, &front);
+            assert_eq!(front, plan(&nodes, &tasks, &effort), "the seed decides");
+        }
+    }
+
+    #[test]
+    fn both_methods_find_many_plans_and_weights_choose_among_them() {
+        let (nodes, tasks) = batch(20, 40, 3);
+        for method in [Method::Nsga2, Method::Nsga3] {
+            let effort = Effort {
+                population: 40,
+                evaluations: 4_000,
+                seed: 5,
+                method,
+            };
+            let front = plan(&nodes, &tasks, &effort);
+            assert!(front.plans().len() > 5, "{}", front.plans().len());
+            check(&nodes, &tasks, &front);
+            let fast = front.choose(&[1.0, 0.0, 0.0, 0.0]).unwrap().objectives()[0];
+            let cheap = front.choose(&[0.0, 1.0, 0.0, 0.0]).unwrap().objectives()[0];
+            assert!(fast < cheap, "{fast} {cheap}");
+        }
     }
 
     #[test]
     fn a_longer_search_covers_more_and_beats_a_random_one() {
         let (nodes, tasks) = batch(20, 40, 9);
         let reference = [250.0, 1e7, 0.5, 1e6];
-        let volume = |evaluations| {
+        let volume = |evaluations, method| {
             let effort = Effort {
                 population: 40,
                 evaluations,
                 seed: 2,
+                method,
             };
             let front = plan(&nodes, &tasks, &effort);
             let points: Vec<Objectives> = front.plans().iter().map(|p| *p.objectives()).collect();
             hypervolume(&points, &reference)
         };
-        // The first generation is random.
-        let (random, short, long) = (volume(40), volume(2_000), volume(8_000));
-        assert!(
-            random > 0.0 && short > random && long > short,
-            "{random} {short} {long}"
-        );
+        for method in [Method::Nsga2, Method::Nsga3] {
+            // The first generation is random.
+            let volumes = [40, 2_000, 8_000].map(|n| volume(n, method));
+            assert!(volumes[0] > 0.0 && volumes.is_sorted(), "{volumes:?}");
+        }
     }
 
     #[test]
@@ -375,7 +417,7 @@ mod tests {
             &Effort {
                 population: 8,
                 evaluations: 80,
-                seed: 1,
+                ..Effort::default()
             },
         );
         assert!(!front.plans().is_empty());

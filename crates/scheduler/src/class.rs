@@ -1,18 +1,14 @@
-//! Nodes with equal fixed fields, each class in one order for each strategy.
+//! Nodes with equal fixed attributes, and sets of such classes.
 //!
-//! A search asks each class once whether its nodes can match at all. The number of classes is bounded: rare values and
-//! nodes beyond the bound share classes in which some attributes are unknown, and are tested one by one.
+//! A condition on attributes is a set of classes, found by a few operations on words. A search then asks of each node one
+//! bit. The number of classes is bounded: rare values and nodes beyond the bound share classes in which some attributes are
+//! unknown, and are tested one by one.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use betanet_fog::Level;
-
 use crate::attributes::{Attributes, KeyId, ORG, REGION, ValueId, ZONE};
-use crate::ordered::Ordered;
-
-/// Number of a class.
-pub(crate) type ClassId = u32;
+use crate::fit::ClassId;
 
 /// Bounds of the index. Results do not depend on them.
 #[derive(Clone, Copy, Debug)]
@@ -25,14 +21,20 @@ pub(crate) struct Bounds {
     pub(crate) all: usize,
     /// A search looks at the nodes of a required value one by one if no more have it.
     pub(crate) rare: usize,
+    /// A search looks at the `n` nodes of its classes one by one if n² is at most the number of nodes by this.
+    pub(crate) list: usize,
+    /// Number of trees of each order. A class is in one of them, by its place and whether it has devices.
+    pub(crate) trees: usize,
 }
 
 impl Bounds {
     pub(crate) const USUAL: Self = Self {
         common: 8,
-        full: 48,
-        all: 64,
+        full: 1_024,
+        all: 1_088,
         rare: 64,
+        list: 1,
+        trees: 48,
     };
 }
 
@@ -47,51 +49,126 @@ pub(crate) enum Known {
     Unknown,
 }
 
+/// A set of classes, one bit each.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Set(Vec<u64>);
+
+fn place(class: ClassId) -> (usize, u64) {
+    (usize::from(class) / 64, 1 << (class % 64))
+}
+
+impl Set {
+    #[inline]
+    pub(crate) fn has(&self, class: ClassId) -> bool {
+        let (word, bit) = place(class);
+        self.0.get(word).is_some_and(|w| w & bit != 0)
+    }
+
+    pub(crate) fn add(&mut self, class: ClassId) {
+        let (word, bit) = place(class);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= bit;
+    }
+
+    fn remove(&mut self, class: ClassId) {
+        let (word, bit) = place(class);
+        if let Some(w) = self.0.get_mut(word) {
+            *w &= !bit;
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(|w| *w == 0)
+    }
+
+    pub(crate) fn join(&mut self, other: &Self) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        for (a, b) in self.0.iter_mut().zip(&other.0) {
+            *a |= b;
+        }
+    }
+
+    pub(crate) fn keep(&mut self, other: &Self) {
+        self.0.truncate(other.0.len());
+        for (a, b) in self.0.iter_mut().zip(&other.0) {
+            *a &= b;
+        }
+    }
+
+    pub(crate) fn without(&mut self, other: &Self) {
+        for (a, b) in self.0.iter_mut().zip(&other.0) {
+            *a &= !b;
+        }
+    }
+
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+    }
+
+    /// The classes, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ClassId> + '_ {
+        (0..).step_by(64).zip(&self.0).flat_map(|(base, word)| {
+            let mut left = *word;
+            core::iter::from_fn(move || {
+                let bit = ClassId::try_from(left.trailing_zeros()).ok()?;
+                left &= left.checked_sub(1)?;
+                Some(base + bit)
+            })
+        })
+    }
+}
+
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 struct Signature {
-    level: Option<Level>,
-    /// Number of devices.
-    devices: Option<u64>,
     /// Whether the token names the organisation.
     vouched: Option<bool>,
+    /// Whether the nodes have devices.
+    devices: Option<bool>,
     /// Ascending; `None`: the value is not common.
     attrs: Vec<(KeyId, Option<ValueId>)>,
     /// Attributes that are not listed may exist.
     partial: bool,
 }
 
-/// Orders of a class. Each strategy uses one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Order {
-    /// Load, then live copies.
-    Load,
-    /// Turn of `round_robin`.
-    Turn,
-    /// Free CPU.
-    Cpu,
-    /// Free thousandths of devices; nodes without devices are absent.
-    Gpu,
-}
-
-impl Order {
-    pub(crate) const ALL: [Self; 4] = [Self::Load, Self::Turn, Self::Cpu, Self::Gpu];
-}
-
 /// One class.
 #[derive(Debug, Default)]
 pub(crate) struct Class {
     signature: Signature,
-    nodes: usize,
-    orders: [Ordered; 4],
+    /// Bits of its facts.
+    facts: u64,
+    /// Number of its trees.
+    tree: usize,
+    nodes: Vec<u32>,
+}
+
+/// Devices, region and zone: what tasks most often ask for.
+type Where = (Option<bool>, Option<ValueId>, Option<ValueId>);
+
+impl Signature {
+    fn place(&self) -> Where {
+        let value = |key: KeyId| {
+            let found = self.attrs.iter().find(|(k, _)| *k == key);
+            found.and_then(|(_, v)| *v)
+        };
+        (self.devices, value(REGION), value(ZONE))
+    }
+}
+
+/// Classes whose nodes are in the same trees.
+#[derive(Clone, Debug, Default)]
+struct Tree {
+    classes: Set,
+    /// Number of places.
+    places: usize,
 }
 
 impl Class {
-    pub(crate) fn order(&self, order: Order) -> &Ordered {
-        &self.orders[order as usize]
-    }
-
-    pub(crate) fn level(&self) -> Option<Level> {
-        self.signature.level
+    pub(crate) fn facts(&self) -> u64 {
+        self.facts
     }
 
     /// What is known of an attribute.
@@ -106,15 +183,24 @@ impl Class {
             Err(_) => Known::Absent,
         }
     }
+}
 
-    /// The organisation that all its nodes are of, where their tokens name it: `Some(None)` is no name at all.
-    pub(crate) fn org(&self) -> Option<Option<ValueId>> {
-        match (self.signature.vouched, self.knows(ORG)) {
-            (Some(false), _) => Some(None),
-            (Some(true), Known::Value(v)) => Some(Some(v)),
-            _ => None,
-        }
-    }
+/// An attribute with a value, or with one that is not common; and the classes of which it is known.
+#[derive(Debug, Default)]
+struct Fact {
+    bit: u64,
+    classes: Set,
+}
+
+/// The classes that answer to a condition.
+#[derive(Debug, Default)]
+pub(crate) struct Holding {
+    /// All their nodes have one of the values.
+    pub(crate) known: Set,
+    /// Some of their nodes may have one.
+    pub(crate) unknown: Set,
+    /// Bits of which every node with one of the values has at least one.
+    pub(crate) facts: u64,
 }
 
 /// All classes with nodes.
@@ -124,10 +210,17 @@ pub(crate) struct Classes {
     numbers: BTreeMap<Signature, ClassId>,
     classes: Vec<Class>,
     free: Vec<ClassId>,
-}
-
-fn index(n: u32) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
+    facts: BTreeMap<(KeyId, Option<ValueId>), Fact>,
+    /// Number of facts that were ever known: it gives the next one its bit.
+    told: u32,
+    /// The tree of each place, and the number of its classes.
+    places: BTreeMap<Where, (usize, usize)>,
+    trees: Vec<Tree>,
+    all: Set,
+    partial: Set,
+    /// Classes of nodes whose tokens name an organisation, and of those whose do not.
+    vouched: Set,
+    unvouched: Set,
 }
 
 impl Classes {
@@ -137,6 +230,14 @@ impl Classes {
             numbers: BTreeMap::new(),
             classes: Vec::new(),
             free: Vec::new(),
+            facts: BTreeMap::new(),
+            told: 0,
+            places: BTreeMap::new(),
+            trees: alloc::vec![Tree::default(); bounds.trees.max(1)],
+            all: Set::default(),
+            partial: Set::default(),
+            vouched: Set::default(),
+            unvouched: Set::default(),
         }
     }
 
@@ -144,22 +245,94 @@ impl Classes {
         &self.bounds
     }
 
-    /// Classes with nodes.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (ClassId, &Class)> {
-        (0..).zip(&self.classes).filter(|(_, c)| c.nodes > 0)
+    pub(crate) fn get(&self, id: ClassId) -> Option<&Class> {
+        self.classes.get(usize::from(id))
     }
 
-    pub(crate) fn order(&mut self, id: ClassId, order: Order) -> Option<&mut Ordered> {
-        let class = self.classes.get_mut(index(id))?;
-        class.orders.get_mut(order as usize)
+    /// All classes with nodes.
+    pub(crate) fn all(&self) -> &Set {
+        &self.all
     }
 
-    /// Puts a node into the class of its fixed fields. `all` is the number of nodes.
+    /// Number of trees.
+    pub(crate) fn trees(&self) -> usize {
+        self.trees.len()
+    }
+
+    /// The tree of a class.
+    pub(crate) fn tree(&self, id: ClassId) -> usize {
+        self.get(id).map_or(0, |c| c.tree)
+    }
+
+    /// Whether a tree may hold nodes of some classes.
+    pub(crate) fn in_tree(&self, tree: usize, set: &Set) -> bool {
+        self.trees.get(tree).is_some_and(|t| t.classes.meets(set))
+    }
+
+    /// The nodes of some classes.
+    pub(crate) fn nodes<'c>(&'c self, set: &'c Set) -> impl Iterator<Item = u32> + 'c {
+        let nodes = |id| self.get(id).map_or(&[][..], |c| &c.nodes);
+        set.iter().flat_map(nodes).copied()
+    }
+
+    /// Whether some classes have at most `most` nodes together.
+    pub(crate) fn are_few(&self, set: &Set, most: usize) -> bool {
+        let mut left = most;
+        set.iter().all(|id| {
+            let size = self.get(id).map_or(0, |c| c.nodes.len());
+            let fits = left.checked_sub(size);
+            left = fits.unwrap_or(0);
+            fits.is_some()
+        })
+    }
+
+    /// The classes whose nodes have one of the values, for sure or perhaps.
+    pub(crate) fn holding(&self, key: KeyId, values: &[ValueId]) -> Holding {
+        let mut out = Holding::default();
+        if values.is_empty() {
+            return out;
+        }
+        for value in values {
+            if let Some(fact) = self.facts.get(&(key, Some(*value))) {
+                out.known.join(&fact.classes);
+                out.facts |= fact.bit;
+            }
+        }
+        if let Some(fact) = self.facts.get(&(key, None)) {
+            out.unknown.join(&fact.classes);
+            out.facts |= fact.bit;
+        }
+        for id in self.partial.iter() {
+            if self.get(id).is_some_and(|c| c.knows(key) == Known::Unknown) {
+                out.unknown.add(id);
+                // The facts of such a class are all.
+                out.facts |= crate::fit::ANY;
+            }
+        }
+        out
+    }
+
+    /// Classes whose nodes are all of the organisation, as their tokens name it.
+    pub(crate) fn of_org(&self, org: Option<ValueId>) -> Set {
+        let Some(org) = org else {
+            return self.unvouched.clone();
+        };
+        let fact = self.facts.get(&(ORG, Some(org)));
+        let mut out = fact.map(|f| f.classes.clone()).unwrap_or_default();
+        out.keep(&self.vouched);
+        out
+    }
+
+    /// Classes whose nodes all have the value.
+    pub(crate) fn with(&self, key: KeyId, value: ValueId) -> Option<&Set> {
+        self.facts.get(&(key, Some(value))).map(|f| &f.classes)
+    }
+
+    /// Puts a node into the class of its fixed attributes. `all` is the number of nodes.
     pub(crate) fn enter(
         &mut self,
-        level: Level,
-        devices: u64,
-        vouched: bool,
+        slot: u32,
+        (vouched, devices): (bool, bool),
         attrs: &[(KeyId, ValueId)],
         table: &Attributes,
         all: usize,
@@ -170,9 +343,8 @@ impl Classes {
             table.count(v) >= if k == ORG { least.max(all / 16) } else { least }
         };
         let mut signature = Signature {
-            level: Some(level),
-            devices: Some(devices),
             vouched: Some(vouched),
+            devices: Some(devices),
             attrs: attrs
                 .iter()
                 .map(|(k, v)| (*k, common(*k, *v).then_some(*v)))
@@ -194,8 +366,8 @@ impl Classes {
             }
         }
         let id = self.number(signature);
-        if let Some(class) = self.classes.get_mut(index(id)) {
-            class.nodes += 1;
+        if let Some(class) = self.classes.get_mut(usize::from(id)) {
+            class.nodes.push(slot);
         }
         id
     }
@@ -206,25 +378,152 @@ impl Classes {
         }
         let id = self.free.pop().unwrap_or_else(|| {
             self.classes.push(Class::default());
-            u32::try_from(self.classes.len() - 1).unwrap_or(u32::MAX)
+            ClassId::try_from(self.classes.len() - 1).unwrap_or(ClassId::MAX)
         });
-        if let Some(class) = self.classes.get_mut(index(id)) {
+        let mut bits = if signature.partial { u64::MAX } else { 0 };
+        for fact in &signature.attrs {
+            let told = &mut self.told;
+            let fact = self.facts.entry(*fact).or_insert_with(|| {
+                // The last bit is that of every node. Facts that share a bit cost time, no more.
+                let bit = 1 << (*told % 63);
+                *told = told.wrapping_add(1);
+                Fact {
+                    bit,
+                    classes: Set::default(),
+                }
+            });
+            fact.classes.add(id);
+            bits |= fact.bit;
+        }
+        self.all.add(id);
+        if signature.partial {
+            self.partial.add(id);
+        }
+        match signature.vouched {
+            Some(true) => self.vouched.add(id),
+            Some(false) => self.unvouched.add(id),
+            None => {}
+        }
+        let trees = &mut self.trees;
+        let (tree, classes) = self.places.entry(signature.place()).or_insert_with(|| {
+            let emptiest = (0..trees.len())
+                .min_by_key(|t| trees[*t].places)
+                .unwrap_or(0);
+            trees[emptiest].places += 1;
+            (emptiest, 0)
+        });
+        *classes += 1;
+        trees[*tree].classes.add(id);
+        if let Some(class) = self.classes.get_mut(usize::from(id)) {
             class.signature = signature.clone();
+            class.facts = bits;
+            class.tree = *tree;
         }
         self.numbers.insert(signature, id);
         id
     }
 
     /// Takes a node out of its class, which is forgotten with its last node.
-    pub(crate) fn leave(&mut self, id: ClassId) {
-        let Some(class) = self.classes.get_mut(index(id)) else {
+    pub(crate) fn leave(&mut self, slot: u32, id: ClassId) {
+        let Some(class) = self.classes.get_mut(usize::from(id)) else {
             return;
         };
-        class.nodes -= 1;
-        if class.nodes == 0 {
-            let gone = core::mem::take(class);
-            self.numbers.remove(&gone.signature);
-            self.free.push(id);
+        if let Some(at) = class.nodes.iter().position(|s| *s == slot) {
+            class.nodes.swap_remove(at);
         }
+        if !class.nodes.is_empty() {
+            return;
+        }
+        let gone = core::mem::take(class);
+        for key in &gone.signature.attrs {
+            if let Some(fact) = self.facts.get_mut(key) {
+                fact.classes.remove(id);
+                if fact.classes.is_empty() {
+                    self.facts.remove(key);
+                }
+            }
+        }
+        for set in [
+            &mut self.all,
+            &mut self.partial,
+            &mut self.vouched,
+            &mut self.unvouched,
+        ] {
+            set.remove(id);
+        }
+        if let Some((tree, classes)) = self.places.get_mut(&gone.signature.place()) {
+            let tree = &mut self.trees[*tree];
+            tree.classes.remove(id);
+            *classes -= 1;
+            if *classes == 0 {
+                tree.places -= 1;
+                self.places.remove(&gone.signature.place());
+            }
+        }
+        self.numbers.remove(&gone.signature);
+        self.free.push(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn sets_do_as_sets_do(
+            a in prop::collection::btree_set(0..300u16, 0..40),
+            b in prop::collection::btree_set(0..300u16, 0..40),
+        ) {
+            let set = |of: &BTreeSet<u16>| {
+                let mut out = Set::default();
+                of.iter().for_each(|c| out.add(*c));
+                out
+            };
+            let list = |of: &Set| of.iter().collect::<BTreeSet<u16>>();
+            let (x, y) = (set(&a), set(&b));
+            prop_assert_eq!(list(&x), a.clone());
+            prop_assert_eq!(x.is_empty(), a.is_empty());
+            prop_assert_eq!(x.meets(&y), !a.is_disjoint(&b));
+            let done = |change: fn(&mut Set, &Set)| {
+                let mut out = x.clone();
+                change(&mut out, &y);
+                list(&out)
+            };
+            prop_assert_eq!(done(Set::join), &a | &b);
+            prop_assert_eq!(done(Set::keep), &a & &b);
+            prop_assert_eq!(done(Set::without), &a - &b);
+            prop_assert!((0..300).all(|c| x.has(c) == a.contains(&c)));
+        }
+    }
+
+    #[test]
+    fn classes_are_bounded_and_forgotten_with_their_last_node() {
+        let mut table = Attributes::new();
+        let mut classes = Classes::new(Bounds {
+            common: 1,
+            ..Bounds::USUAL
+        });
+        let most = Bounds::USUAL.all + 1;
+        let mut of = Vec::new();
+        for slot in 0..3_000u32 {
+            let value = |text: &str, n| alloc::format!("{text}{n}");
+            let attrs = [
+                table.add(slot, "zone", &value("z", slot % 100)),
+                table.add(slot, "rack", &value("r", slot)),
+            ];
+            of.push(classes.enter(slot, (true, slot % 2 == 0), &attrs, &table, 3_000));
+        }
+        assert_eq!(classes.numbers.len(), most);
+        assert!(classes.facts.len() <= 2 * most, "{}", classes.facts.len());
+        for (slot, class) in (0..).zip(of) {
+            classes.leave(slot, class);
+        }
+        assert!(classes.all().is_empty() && classes.facts.is_empty() && classes.places.is_empty());
+        assert!(classes.trees.iter().all(|t| t.places == 0));
     }
 }

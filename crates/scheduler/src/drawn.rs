@@ -1,6 +1,6 @@
 //! Placement by a draw that anybody can check once the day's seed is public.
 
-use betanet_fog::{Strategy, draw, label};
+use betanet_fog::{Draws, Strategy, label};
 
 use crate::fleet::Fleet;
 use crate::query::Query;
@@ -13,15 +13,20 @@ const TRIES: u64 = 64;
 pub(crate) fn drawn(fleet: &Fleet, query: &Query<'_>, copy: u64, second: bool) -> Option<u32> {
     let r = query.request;
     let (total, _) = fleet.seats.total(r.level);
+    let draws = Draws::new(label::RELAY, &[r.seed, &r.task.0, &copy.to_be_bytes()]);
     for k in 0..TRIES {
-        let parts: [&[u8]; 4] = [r.seed, &r.task.0, &copy.to_be_bytes(), &k.to_be_bytes()];
-        let number = draw(label::RELAY, &parts).checked_rem(u128::from(total));
+        let number = draws
+            .draw(&[&k.to_be_bytes()])
+            .checked_rem(u128::from(total));
         let Some(x) = number.and_then(|x| u64::try_from(x).ok()) else {
             // Nobody offers the level.
             return None;
         };
         let hit = fleet.seats.at(r.level, x);
-        if let Some(slot) = hit.filter(|slot| query.passes(fleet, *slot, second)) {
+        let may = |slot: &u32| query.may_pass(&fleet.hot(*slot).fit);
+        if let Some(slot) = hit.filter(may)
+            && query.passes(fleet, slot, second)
+        {
             return Some(slot);
         }
     }

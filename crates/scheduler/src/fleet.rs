@@ -5,17 +5,18 @@ mod reserve;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+use betanet_fog::Resource;
 use betanet_wire::NodeId;
 
-use crate::account::{Account, Grant, Released, devices};
+use crate::account::{Account, Grant, Released};
 use crate::attributes::{Attributes, KeyId, ValueId};
-use crate::class::{Bounds, Classes, Order};
-use crate::fit::Fit;
+use crate::class::{Bounds, Class, Classes};
 use crate::groups::{GroupId, Groups};
 use crate::held::Held;
 use crate::lots::Lots;
 use crate::near::Trips;
-use crate::node::{FAILURES, Live, Node, NodeSpec, REST};
+use crate::node::{FAILURES, Hot, Live, Node, NodeSpec, Order, REST, UNLISTED};
+use crate::ordered::Ordered;
 use crate::seats::Seats;
 use crate::totals::Totals;
 
@@ -34,11 +35,13 @@ pub(crate) struct Fleet {
     /// Live copies that were placed by a draw.
     pub(crate) drawn: u64,
     nodes: Vec<Option<Node>>,
+    hot: Vec<Hot>,
+    /// The trees of each order that some decision has needed.
+    orders: [Vec<Ordered>; 4],
     free: Vec<u32>,
     slots: BTreeMap<NodeId, u32>,
     rests: BTreeSet<(u64, u32)>,
     turn: u64,
-    serial: u64,
     now: u64,
 }
 
@@ -73,17 +76,47 @@ impl Fleet {
             copies: BTreeMap::new(),
             drawn: 0,
             nodes: Vec::new(),
+            hot: Vec::new(),
+            orders: Default::default(),
             free: Vec::new(),
             slots: BTreeMap::new(),
             rests: BTreeSet::new(),
             turn: 0,
-            serial: 0,
             now: 0,
         }
     }
 
     pub(crate) fn node(&self, slot: u32) -> Option<&Node> {
         self.nodes.get(index(slot))?.as_ref()
+    }
+
+    /// What searches read of a node.
+    pub(crate) fn hot(&self, slot: u32) -> &Hot {
+        self.hot.get(index(slot)).unwrap_or(&Hot::NONE)
+    }
+
+    /// The trees of an order that [`Self::keep`] was called for.
+    pub(crate) fn order(&self, order: Order) -> &[Ordered] {
+        &self.orders[order as usize]
+    }
+
+    /// Keeps an order from now on.
+    pub(crate) fn keep(&mut self, order: Order) {
+        let at = order as usize;
+        if !self.orders[at].is_empty() {
+            return;
+        }
+        let mut new = Vec::new();
+        new.resize_with(self.classes.trees(), Ordered::default);
+        for (slot, (node, hot)) in (0..).zip(self.nodes.iter().zip(&self.hot)) {
+            if let Some(node) = node.as_ref().filter(|n| n.open)
+                && hot.ranks[at] != UNLISTED
+                && let Some(tree) = new.get_mut(node.tree)
+            {
+                tree.insert(node.key(slot, hot.ranks[at]), hot.fit);
+            }
+        }
+        self.orders[at] = new;
     }
 
     fn node_mut(&mut self, slot: u32) -> Option<&mut Node> {
@@ -131,21 +164,19 @@ impl Fleet {
     fn join(&mut self, spec: &NodeSpec) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.nodes.push(None);
+            self.hot.push(Hot::NONE);
             u32::try_from(self.nodes.len() - 1).unwrap_or(u32::MAX)
         });
         self.turn += 1;
-        self.serial += 1;
         let seat = self.seats.join(slot);
         self.slots.insert(spec.id, slot);
         let mut attrs: Vec<(KeyId, ValueId)> = named(spec)
             .map(|(k, v)| self.attributes.add(slot, k, v))
             .collect();
         attrs.sort_unstable();
-        let (whole, _) = devices(&spec.capacity);
         let class = self.classes.enter(
-            spec.level,
-            whole,
-            spec.vouched,
+            slot,
+            (spec.vouched, spec.capacity.get(Resource::Gpu) > 0),
             &attrs,
             &self.attributes,
             self.slots.len(),
@@ -166,18 +197,46 @@ impl Fleet {
             failures: 0,
             rests_until: 0,
             turn: self.turn,
-            serial: self.serial,
             seat,
             class,
+            tree: self.classes.tree(class),
             open: false,
-            fit: Fit::NONE,
-            ranks: [None; 4],
             counted: None,
         };
         if let Some(place) = self.nodes.get_mut(index(slot)) {
             *place = Some(node);
         }
+        self.tell(slot);
         slot
+    }
+
+    /// A value that is common with this node was not before: the classes of the others did not tell it.
+    fn tell(&mut self, slot: u32) {
+        let least = self.classes.bounds().common;
+        let attrs = self.node(slot).map_or(&[][..], |n| &n.attrs);
+        let new = |v: &ValueId| self.attributes.count(*v) == least;
+        let new = attrs.iter().map(|(_, v)| *v).filter(new);
+        let mut others: Vec<u32> = new.flat_map(|v| self.attributes.nodes(v)).collect();
+        others.sort_unstable();
+        others.dedup();
+        for other in others.into_iter().filter(|s| *s != slot) {
+            self.close(other);
+            self.classify(other);
+            self.refresh(other);
+        }
+    }
+
+    /// Puts a node into the class that its attributes now have.
+    fn classify(&mut self, slot: u32) {
+        let all = self.slots.len();
+        if let Some(node) = self.nodes.get_mut(index(slot)).and_then(Option::as_mut) {
+            self.classes.leave(slot, node.class);
+            let (attrs, table) = (&node.attrs, &self.attributes);
+            let devices = node.account.cap().get(Resource::Gpu) > 0;
+            let kind = (node.vouched, devices);
+            node.class = self.classes.enter(slot, kind, attrs, table, all);
+            node.tree = self.classes.tree(node.class);
+        }
     }
 
     /// Replaces the description of a node. Its copies, turn and seat stay.
@@ -204,18 +263,10 @@ impl Fleet {
         node.price = spec.price;
         node.vouched = spec.vouched;
         node.account.resize(spec.capacity);
-        let (whole, _) = devices(&spec.capacity);
-        self.classes.leave(node.class);
-        node.class = self.classes.enter(
-            spec.level,
-            whole,
-            spec.vouched,
-            &new,
-            &self.attributes,
-            self.slots.len(),
-        );
         node.attrs = new;
+        self.classify(slot);
         self.refresh(slot);
+        self.tell(slot);
     }
 
     /// Forgets a node that holds no copies and no lots.
@@ -231,8 +282,8 @@ impl Fleet {
         self.free.push(slot);
         self.rests.remove(&(node.rests_until, slot));
         self.trips.remove(slot);
-        self.held.leave(node.serial);
-        self.classes.leave(node.class);
+        self.held.leave(slot);
+        self.classes.leave(slot, node.class);
         for value in node.attrs {
             self.attributes.remove(slot, value);
         }
@@ -339,7 +390,7 @@ impl Fleet {
         }
     }
 
-    /// Takes a node out of the orders of its class.
+    /// Takes a node out of all orders.
     fn close(&mut self, slot: u32) {
         let Some(node) = self.nodes.get_mut(index(slot)).and_then(Option::as_mut) else {
             return;
@@ -348,9 +399,14 @@ impl Fleet {
             return;
         }
         node.open = false;
-        for (order, rank) in Order::ALL.into_iter().zip(node.ranks) {
-            if let (Some(rank), Some(tree)) = (rank, self.classes.order(node.class, order)) {
-                tree.remove(&node.key(slot, rank));
+        if let Some(hot) = self.hot.get_mut(index(slot)) {
+            let old = core::mem::replace(hot, Hot::NONE);
+            for (trees, rank) in self.orders.iter_mut().zip(old.ranks) {
+                if let Some(tree) = trees.get_mut(node.tree)
+                    && rank != UNLISTED
+                {
+                    tree.remove(&node.key(slot, rank));
+                }
             }
         }
         self.seats.weigh(node.seat, node.level, 0);
@@ -367,33 +423,30 @@ impl Fleet {
             self.close(slot);
             return;
         }
-        let fit = node.current_fit();
-        let was_open = core::mem::replace(&mut node.open, true);
-        let changed = !was_open || fit != node.fit;
-        for (at, order) in Order::ALL.into_iter().enumerate() {
-            let old = node.ranks[at].filter(|_| was_open);
-            let new = node.rank(order);
-            node.ranks[at] = new;
-            let Some(tree) = self.classes.order(node.class, order) else {
+        node.open = true;
+        let new = node.hot(self.classes.get(node.class).map_or(0, Class::facts));
+        let Some(hot) = self.hot.get_mut(index(slot)) else {
+            return;
+        };
+        let old = core::mem::replace(hot, new);
+        for (at, trees) in self.orders.iter_mut().enumerate() {
+            let Some(tree) = trees.get_mut(node.tree) else {
                 continue;
             };
-            match (old, new) {
-                (Some(a), Some(b)) if a == b => {
-                    if changed {
-                        tree.set_fit(&node.key(slot, a), fit);
-                    }
+            let (a, b) = (old.ranks[at], new.ranks[at]);
+            if a == b {
+                if old.fit != new.fit && b != UNLISTED {
+                    tree.set_fit(&node.key(slot, b), new.fit);
                 }
-                (a, b) => {
-                    if let Some(a) = a {
-                        tree.remove(&node.key(slot, a));
-                    }
-                    if let Some(b) = b {
-                        tree.insert(node.key(slot, b), fit);
-                    }
-                }
+                continue;
+            }
+            if a != UNLISTED {
+                tree.remove(&node.key(slot, a));
+            }
+            if b != UNLISTED {
+                tree.insert(node.key(slot, b), new.fit);
             }
         }
-        node.fit = fit;
         self.seats.weigh(node.seat, node.level, node.weight());
     }
 }

@@ -125,6 +125,12 @@ impl Groups {
         view.is_some_and(|v| v.contains_key(&value))
     }
 
+    /// Values of the nodes on which the group has live copies. [`Self::watch`] comes first.
+    pub(crate) fn values(&self, id: GroupId, key: KeyId) -> impl Iterator<Item = ValueId> + '_ {
+        let view = self.get(id).and_then(|g| g.views.get(&key));
+        view.into_iter().flat_map(|v| v.keys().copied())
+    }
+
     /// Counts the copies of a group by an attribute from now on.
     pub(crate) fn watch(
         &mut self,

@@ -18,38 +18,55 @@ pub const HELD_MAX: usize = 1 << 20;
 struct Holder {
     at: u64,
     slot: u32,
-    serial: u64,
+    /// Number of its addition: the oldest has the least.
+    number: u64,
+}
+
+fn by_slot(holders: &[Holder], slot: u32) -> Result<usize, usize> {
+    holders.binary_search_by_key(&slot, |h| h.slot)
 }
 
 /// Blobs and their holders.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
+    /// Ascending by slot.
     blobs: BTreeMap<Digest, Vec<Holder>>,
     /// Pairs by age, with those that were renewed or forgotten.
     ages: VecDeque<(u64, Digest, u64)>,
+    /// Number of the last addition.
+    added: u64,
 }
 
 impl Held {
     /// A node has a blob since `now`.
-    pub(crate) fn add(&mut self, now: u64, blob: &Digest, slot: u32, serial: u64) {
+    pub(crate) fn add(&mut self, now: u64, blob: &Digest, slot: u32) {
         self.expire(now);
+        self.added += 1;
         let holders = self.blobs.entry(*blob).or_default();
-        holders.retain(|h| h.serial != serial);
-        if holders.len() == HOLDERS {
-            holders.remove(0);
-        }
-        holders.push(Holder {
+        let new = Holder {
             at: now,
             slot,
-            serial,
-        });
-        self.ages.push_back((now, *blob, serial));
+            number: self.added,
+        };
+        match by_slot(holders, slot) {
+            Ok(at) => holders[at] = new,
+            Err(mut at) => {
+                if holders.len() == HOLDERS {
+                    let all = holders.iter().enumerate();
+                    let oldest = all.min_by_key(|(_, h)| h.number).map_or(0, |(i, _)| i);
+                    holders.remove(oldest);
+                    at -= usize::from(oldest < at);
+                }
+                holders.insert(at, new);
+            }
+        }
+        self.ages.push_back((now, *blob, self.added));
     }
 
     /// A node has a blob no longer.
-    pub(crate) fn forget(&mut self, blob: &Digest, serial: u64) {
+    pub(crate) fn forget(&mut self, blob: &Digest, slot: u32) {
         if let Some(holders) = self.blobs.get_mut(blob) {
-            holders.retain(|h| h.serial != serial);
+            holders.retain(|h| h.slot != slot);
             if holders.is_empty() {
                 self.blobs.remove(blob);
             }
@@ -58,13 +75,13 @@ impl Held {
 
     /// Forgets what is too old, and the oldest of too many.
     fn expire(&mut self, now: u64) {
-        while let Some((at, blob, serial)) = self.ages.front().copied() {
+        while let Some((at, blob, number)) = self.ages.front().copied() {
             if at.saturating_add(KEPT) >= now && self.ages.len() < HELD_MAX {
                 return;
             }
             self.ages.pop_front();
             if let Some(holders) = self.blobs.get_mut(&blob) {
-                holders.retain(|h| h.serial != serial || h.at != at);
+                holders.retain(|h| h.number != number);
                 if holders.is_empty() {
                     self.blobs.remove(&blob);
                 }
@@ -73,17 +90,18 @@ impl Held {
     }
 
     /// A node is gone, with all that it held. Another node may get its slot.
-    pub(crate) fn leave(&mut self, serial: u64) {
+    pub(crate) fn leave(&mut self, slot: u32) {
         self.blobs.retain(|_, holders| {
-            holders.retain(|h| h.serial != serial);
+            holders.retain(|h| h.slot != slot);
             !holders.is_empty()
         });
     }
 
-    /// Nodes that hold a blob.
+    /// Nodes that hold a blob, ascending by slot.
     pub(crate) fn holders(&self, now: u64, blob: &Digest) -> impl Iterator<Item = u32> {
-        let found = self.blobs.get(blob).into_iter().flatten();
+        let found = self.blobs.get(blob).map_or(&[][..], |h| h);
         found
+            .iter()
             .filter(move |h| h.at.saturating_add(KEPT) >= now)
             .map(|h| h.slot)
     }
@@ -103,20 +121,20 @@ mod tests {
     fn the_newest_holders_and_pairs_are_remembered() {
         let mut held = Held::default();
         for n in 0..70u32 {
-            held.add(n.into(), &blob(0), n, n.into());
+            held.add(n.into(), &blob(0), n);
         }
         let kept: Vec<u32> = held.holders(70, &blob(0)).collect();
         assert_eq!(kept, (6..70).collect::<Vec<u32>>());
         held.leave(69);
         assert_eq!(held.holders(70, &blob(0)).count(), 63);
         for n in 1..=HELD_MAX {
-            held.add(100, &blob(n), 1, 1);
+            held.add(100, &blob(n), 1);
         }
         assert_eq!(held.holders(100, &blob(0)).count(), 0);
         assert!(held.ages.len() <= HELD_MAX && held.blobs.len() <= HELD_MAX);
         assert_eq!(held.holders(100 + KEPT, &blob(HELD_MAX)).count(), 1);
         assert_eq!(held.holders(101 + KEPT, &blob(HELD_MAX)).count(), 0);
-        held.add(101 + KEPT, &blob(0), 1, 1);
+        held.add(101 + KEPT, &blob(0), 1);
         assert_eq!((held.ages.len(), held.blobs.len()), (1, 1));
     }
 }

@@ -67,17 +67,14 @@ pub mod auction;
 pub mod batch;
 mod brake;
 mod class;
+mod could_hold;
 pub mod credit;
 mod drawn;
 mod fit;
 mod fleet;
 mod groups;
 mod held;
-#[cfg(test)]
-mod laws;
 mod lots;
-#[cfg(test)]
-mod model;
 pub mod money;
 mod near;
 mod node;
@@ -90,6 +87,10 @@ mod request;
 mod restore;
 mod seats;
 mod select;
+#[cfg(any(test, feature = "testkit"))]
+#[doc(hidden)]
+#[allow(clippy::unwrap_used, reason = "a model stops where it is surprised")]
+pub mod testkit;
 mod totals;
 mod trust;
 mod weights;

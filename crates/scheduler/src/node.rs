@@ -8,8 +8,7 @@ use betanet_wire::NodeId;
 
 use crate::account::{Account, DEVICE};
 use crate::attributes::{KeyId, ORG, ValueId};
-use crate::class::{ClassId, Order};
-use crate::fit::Fit;
+use crate::fit::{ClassId, Fit, Offer};
 use crate::groups::GroupId;
 use crate::ordered::Key;
 
@@ -68,7 +67,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Bit of [`Fit::take`], where the copy yields to a higher tier at all.
+    /// Bit of [`takes`], where the copy yields to a higher tier at all.
     pub(crate) fn yields(&self) -> u8 {
         match self.tier {
             // Lots are paid for.
@@ -80,13 +79,43 @@ impl Live {
     }
 }
 
-/// Bits of [`Fit::take`] that a tier may take.
+/// Bits of the tiers whose copies a tier may take.
 pub(crate) fn takes(tier: Tier) -> u8 {
     match tier {
         Tier::Bronze => 0,
         Tier::Silver => 1,
         Tier::Gold | Tier::Platinum => 3,
     }
+}
+
+/// Orders of all open nodes. Each strategy uses one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Order {
+    /// Load, then live copies.
+    Load,
+    /// Turn of `round_robin`.
+    Turn,
+    /// Free CPU.
+    Cpu,
+    /// Free thousandths of devices; nodes without devices are absent.
+    Gpu,
+}
+
+/// Rank of a node that an order does not list.
+pub(crate) const UNLISTED: u64 = u64::MAX;
+
+/// What searches read of a node, in one place: [`Fit::NONE`] where it is not open, and its rank in each order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hot {
+    pub(crate) fit: Fit,
+    pub(crate) ranks: [u64; 4],
+}
+
+impl Hot {
+    pub(crate) const NONE: Self = Self {
+        fit: Fit::NONE,
+        ranks: [UNLISTED; 4],
+    };
 }
 
 /// A known node.
@@ -113,15 +142,12 @@ pub(crate) struct Node {
     /// It takes nothing before, in ms.
     pub(crate) rests_until: u64,
     pub(crate) turn: u64,
-    /// Number of the join: no other has it.
-    pub(crate) serial: u64,
     pub(crate) seat: usize,
     pub(crate) class: ClassId,
+    /// Number of its trees.
+    pub(crate) tree: usize,
     /// Whether it passes the test `state`.
     pub(crate) open: bool,
-    /// What the orders of its class hold, if it is open.
-    pub(crate) fit: Fit,
-    pub(crate) ranks: [Option<u64>; 4],
     /// What it adds to the totals of active nodes.
     pub(crate) counted: Option<(Resources, Resources, u32)>,
 }
@@ -148,48 +174,49 @@ impl Node {
         1 + self.account.free(Resource::Relay) / 1_000_000
     }
 
-    pub(crate) fn current_fit(&self) -> Fit {
-        let free = |r| self.account.free(r);
-        let (share, whole) = self.account.widest();
+    /// What searches read of it, while it is open. `facts` are those of its class.
+    pub(crate) fn hot(&self, facts: u64) -> Hot {
         let [bronze, silver] = self.yielding;
-        Fit {
-            memory: free(Resource::Memory),
-            storage: free(Resource::Storage),
-            bandwidth: free(Resource::Bandwidth),
-            relay: free(Resource::Relay),
-            cpu: u32::try_from(free(Resource::Cpu)).unwrap_or(u32::MAX),
+        let account = &self.account;
+        let offer = Offer {
+            free: account.rest(),
+            devices: account.widest(),
             price: self.price,
             rep: self.rep,
-            share: u16::try_from(share).unwrap_or(u16::MAX),
-            whole: u8::try_from(whole).unwrap_or(u8::MAX),
-            take: u8::from(bronze > 0) | u8::from(silver > 0) << 1,
-        }
-    }
-
-    /// Rank in an order, or `None` where the order does not list the node.
-    pub(crate) fn rank(&self, order: Order) -> Option<u64> {
-        match order {
-            Order::Load => Some(self.load_rank()),
-            Order::Turn => Some(self.turn),
-            Order::Cpu => Some(self.account.free(Resource::Cpu)),
-            Order::Gpu => {
-                let has = self.account.cap().get(Resource::Gpu) >= DEVICE;
-                has.then(|| self.account.free(Resource::Gpu))
-            }
+            level: self.level,
+            yielding: (bronze > 0, silver > 0),
+        };
+        let gpu = account.cap().get(Resource::Gpu) >= DEVICE;
+        Hot {
+            fit: Fit::new(&offer, self.class, facts),
+            ranks: [
+                self.load_rank(),
+                self.turn,
+                account.free(Resource::Cpu),
+                if gpu {
+                    account.free(Resource::Gpu)
+                } else {
+                    UNLISTED
+                },
+            ],
         }
     }
 
     /// Load, then live copies, in one number. A load of 2^53 ppm and more is one: capacity was lowered nearly to nothing.
-    fn load_rank(&self) -> u64 {
+    pub(crate) fn load_rank(&self) -> u64 {
         let load = self.account.load().min((1 << 53) - 1);
         let copies = u64::try_from(self.copies.len()).unwrap_or(0).min(2_047);
         load << 11 | copies
     }
 
+    /// Its place in an order where it has this rank.
     pub(crate) fn key(&self, slot: u32, rank: u64) -> Key {
+        let (high, middle, low) = words(&self.id);
         Key {
             rank,
-            id: words(&self.id),
+            high,
+            middle,
+            low,
             slot,
         }
     }
@@ -215,7 +242,7 @@ impl Node {
 }
 
 /// A NodeID as three numbers of the same order.
-pub(crate) fn words(id: &NodeId) -> (u64, u64, u32) {
+fn words(id: &NodeId) -> (u64, u64, u32) {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = id.0;
     (
         u64::from_be_bytes([a, b, c, d, e, f, g, h]),

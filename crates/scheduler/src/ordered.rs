@@ -5,36 +5,39 @@
 
 use alloc::vec::Vec;
 
+use crate::class::Set;
 use crate::fit::{Fit, Want};
 
-/// Most entries of a leaf, and most leaves of a branch.
-const WIDTH: usize = 16;
+/// Most entries of a leaf.
+const LEAF: usize = 16;
+
+/// Most leaves of a branch.
+const BRANCH: usize = 64;
 
 /// Place of a node in an order: the rank, then the NodeID.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Key {
     pub(crate) rank: u64,
-    pub(crate) id: (u64, u64, u32),
+    /// The NodeID as three numbers of the same order.
+    pub(crate) high: u64,
+    pub(crate) middle: u64,
+    pub(crate) low: u32,
     pub(crate) slot: u32,
 }
 
+/// As large as one line of a processor's cache.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     key: Key,
     fit: Fit,
 }
 
-#[derive(Debug)]
-struct Leaf {
-    fit: Fit,
-    entries: Vec<Entry>,
-}
-
-#[derive(Debug)]
+/// Leaves, which are never empty, and beside each its first key and its best fit.
+#[derive(Debug, Default)]
 struct Branch {
-    fit: Fit,
-    first: Key,
-    leaves: Vec<Leaf>,
+    firsts: Vec<Key>,
+    fits: Vec<Fit>,
+    leaves: Vec<Vec<Entry>>,
 }
 
 /// Nodes in ascending order of their keys.
@@ -43,6 +46,8 @@ pub(crate) struct Ordered {
     fit: Fit,
     /// The lowest key: most searches need to look no deeper.
     first: Option<Key>,
+    firsts: Vec<Key>,
+    fits: Vec<Fit>,
     branches: Vec<Branch>,
 }
 
@@ -51,11 +56,14 @@ impl Default for Ordered {
         Self {
             fit: Fit::NONE,
             first: None,
+            firsts: Vec::new(),
+            fits: Vec::new(),
             branches: Vec::new(),
         }
     }
 }
 
+#[inline]
 fn best<'a>(fits: impl Iterator<Item = &'a Fit>) -> Fit {
     let mut out = Fit::NONE;
     for f in fits {
@@ -64,201 +72,249 @@ fn best<'a>(fits: impl Iterator<Item = &'a Fit>) -> Fit {
     out
 }
 
-impl Leaf {
-    fn new(entries: Vec<Entry>) -> Self {
-        let fit = best(entries.iter().map(|e| &e.fit));
-        Self { fit, entries }
-    }
+fn best_of(entries: &[Entry]) -> Fit {
+    best(entries.iter().map(|e| &e.fit))
+}
 
-    fn refit(&mut self) {
-        self.fit = best(self.entries.iter().map(|e| &e.fit));
-    }
+/// Index of the part in which `key` belongs.
+#[inline]
+fn part(firsts: &[Key], key: &Key) -> usize {
+    firsts.partition_point(|f| f <= key).saturating_sub(1)
+}
 
-    /// The lower bound of a leaf that is not empty.
-    fn first(&self) -> Option<&Key> {
-        self.entries.first().map(|e| &e.key)
-    }
+/// Index of the first part that may hold the rank.
+#[inline]
+fn part_of(firsts: &[Key], rank: u64) -> usize {
+    firsts.partition_point(|f| f.rank < rank).saturating_sub(1)
 }
 
 impl Branch {
-    fn new(leaves: Vec<Leaf>) -> Option<Self> {
-        let first = *leaves.first()?.first()?;
-        let fit = best(leaves.iter().map(|l| &l.fit));
-        Some(Self { fit, first, leaves })
-    }
-
-    fn refit(&mut self) {
-        self.fit = best(self.leaves.iter().map(|l| &l.fit));
-        self.start();
-    }
-
-    /// Takes the lower bound from the first leaf.
-    fn start(&mut self) {
-        if let Some(first) = self.leaves.first().and_then(Leaf::first) {
-            self.first = *first;
+    fn insert(&mut self, entry: Entry) {
+        let at = part(&self.firsts, &entry.key);
+        let (Some(leaf), Some(first), Some(fit)) = (
+            self.leaves.get_mut(at),
+            self.firsts.get_mut(at),
+            self.fits.get_mut(at),
+        ) else {
+            self.firsts.push(entry.key);
+            self.fits.push(entry.fit);
+            self.leaves.push(Vec::from([entry]));
+            return;
+        };
+        let place = leaf.partition_point(|e| e.key < entry.key);
+        leaf.insert(place, entry);
+        *first = (*first).min(entry.key);
+        fit.join(&entry.fit);
+        if leaf.len() > LEAF {
+            // Keys that only grow fill their leaves.
+            let keep = if place == LEAF { LEAF } else { LEAF / 2 };
+            let upper = leaf.split_off(keep);
+            *fit = best_of(leaf);
+            if let Some(next) = upper.first() {
+                self.firsts.insert(at + 1, next.key);
+                self.fits.insert(at + 1, best_of(&upper));
+                self.leaves.insert(at + 1, upper);
+            }
         }
     }
 
-    /// Index of the leaf in which `key` belongs.
-    fn leaf(&self, key: &Key) -> usize {
-        self.leaves
-            .partition_point(|l| l.first().is_some_and(|f| f <= key))
-            .saturating_sub(1)
+    /// Removes an entry, and whether it was there.
+    fn remove(&mut self, key: &Key) -> bool {
+        let at = part(&self.firsts, key);
+        let Some(leaf) = self.leaves.get_mut(at) else {
+            return false;
+        };
+        let Ok(place) = leaf.binary_search_by(|e| e.key.cmp(key)) else {
+            return false;
+        };
+        leaf.remove(place);
+        if leaf.is_empty() {
+            self.forget(at);
+            return true;
+        }
+        self.merge(at);
+        self.renew(at);
+        true
+    }
+
+    fn forget(&mut self, at: usize) {
+        self.leaves.remove(at);
+        self.firsts.remove(at);
+        self.fits.remove(at);
+    }
+
+    /// Joins a leaf with the next one where both are small.
+    fn merge(&mut self, at: usize) {
+        let size = |i: usize| self.leaves.get(i).map_or(LEAF, Vec::len);
+        if size(at) + size(at + 1) > LEAF / 2 {
+            return;
+        }
+        let next = core::mem::take(&mut self.leaves[at + 1]);
+        self.forget(at + 1);
+        if let Some(leaf) = self.leaves.get_mut(at) {
+            leaf.extend(next);
+        }
+    }
+
+    /// Writes the first key and the best fit of a leaf anew.
+    fn renew(&mut self, at: usize) {
+        if let (Some(leaf), Some(first), Some(fit)) = (
+            self.leaves.get(at),
+            self.firsts.get_mut(at),
+            self.fits.get_mut(at),
+        ) && let Some(e) = leaf.first()
+        {
+            *first = e.key;
+            *fit = best_of(leaf);
+        }
+    }
+
+    fn set_fit(&mut self, key: &Key, new: Fit) {
+        let at = part(&self.firsts, key);
+        if let Some(leaf) = self.leaves.get_mut(at)
+            && let Ok(place) = leaf.binary_search_by(|e| e.key.cmp(key))
+        {
+            leaf[place].fit = new;
+            self.renew(at);
+        }
+    }
+
+    fn split(&mut self) -> Self {
+        Self {
+            firsts: self.firsts.split_off(BRANCH / 2),
+            fits: self.fits.split_off(BRANCH / 2),
+            leaves: self.leaves.split_off(BRANCH / 2),
+        }
     }
 }
 
 impl Ordered {
-    /// The best fit of all nodes.
-    pub(crate) fn fit(&self) -> &Fit {
-        &self.fit
-    }
-
-    fn branch(&self, key: &Key) -> usize {
-        self.branches
-            .partition_point(|b| b.first <= *key)
-            .saturating_sub(1)
-    }
-
-    fn refit(&mut self, before: &Fit, after: &Fit) {
-        if before != after {
-            self.fit = best(self.branches.iter().map(|b| &b.fit));
-        }
-    }
-
     pub(crate) fn insert(&mut self, key: Key, fit: Fit) {
-        let entry = Entry { key, fit };
         self.first = Some(self.first.map_or(key, |f| f.min(key)));
-        let at = self.branch(&key);
+        let at = part(&self.firsts, &key);
         let Some(branch) = self.branches.get_mut(at) else {
-            let leaf = Leaf::new(Vec::from([entry]));
-            self.branches.extend(Branch::new(Vec::from([leaf])));
+            let mut branch = Branch::default();
+            branch.insert(Entry { key, fit });
+            self.branches.push(branch);
+            self.firsts.push(key);
+            self.fits.push(fit);
             self.fit = fit;
             return;
         };
-        let li = branch.leaf(&key);
-        let Some(leaf) = branch.leaves.get_mut(li) else {
-            return;
-        };
-        let pos = leaf.entries.partition_point(|e| e.key < key);
-        leaf.entries.insert(pos, entry);
-        leaf.fit.join(&fit);
-        branch.fit.join(&fit);
-        branch.first = branch.first.min(key);
+        branch.insert(Entry { key, fit });
         self.fit.join(&fit);
-        if leaf.entries.len() > WIDTH {
-            let upper = leaf.entries.split_off(WIDTH / 2);
-            leaf.refit();
-            branch.leaves.insert(li + 1, Leaf::new(upper));
-            if branch.leaves.len() > WIDTH {
-                let upper = branch.leaves.split_off(WIDTH / 2);
-                branch.refit();
-                if let Some(next) = Branch::new(upper) {
-                    self.branches.insert(at + 1, next);
-                }
+        self.fits[at].join(&fit);
+        self.firsts[at] = self.firsts[at].min(key);
+        if branch.leaves.len() > BRANCH {
+            let upper = branch.split();
+            self.fits[at] = best(branch.fits.iter());
+            if let Some(first) = upper.firsts.first() {
+                self.firsts.insert(at + 1, *first);
+                self.fits.insert(at + 1, best(upper.fits.iter()));
+                self.branches.insert(at + 1, upper);
             }
         }
     }
 
     pub(crate) fn remove(&mut self, key: &Key) {
-        let at = self.branch(key);
+        let at = part(&self.firsts, key);
         let Some(branch) = self.branches.get_mut(at) else {
             return;
         };
-        let li = branch.leaf(key);
-        let Some(leaf) = branch.leaves.get_mut(li) else {
+        if !branch.remove(key) {
             return;
-        };
-        let Ok(pos) = leaf.entries.binary_search_by(|e| e.key.cmp(key)) else {
-            return;
-        };
-        leaf.entries.remove(pos);
-        let before = branch.fit;
-        let old = leaf.fit;
-        if leaf.entries.is_empty() {
-            branch.leaves.remove(li);
-            if branch.leaves.is_empty() {
-                self.branches.remove(at);
-                self.refit(&before, &Fit::NONE);
-                self.first = self.branches.first().map(|b| b.first);
-                return;
-            }
-            branch.refit();
-        } else {
-            leaf.refit();
-            let changed = leaf.fit != old;
-            merge(&mut branch.leaves, li);
-            if changed {
-                branch.refit();
-            } else if li == 0 {
-                branch.start();
-            }
         }
-        let after = branch.fit;
-        self.refit(&before, &after);
-        self.first = self.branches.first().map(|b| b.first);
+        if branch.leaves.is_empty() {
+            self.forget(at);
+            self.fit = best(self.fits.iter());
+            self.first = self.firsts.first().copied();
+            return;
+        }
+        let size = |i: usize| self.branches.get(i).map_or(BRANCH, |b| b.leaves.len());
+        if size(at) + size(at + 1) <= BRANCH / 2 {
+            let next = core::mem::take(&mut self.branches[at + 1]);
+            self.forget(at + 1);
+            let branch = &mut self.branches[at];
+            branch.firsts.extend(next.firsts);
+            branch.fits.extend(next.fits);
+            branch.leaves.extend(next.leaves);
+        }
+        self.renew(at);
+        self.first = self.firsts.first().copied();
+    }
+
+    fn forget(&mut self, at: usize) {
+        self.branches.remove(at);
+        self.firsts.remove(at);
+        self.fits.remove(at);
+    }
+
+    /// Writes the first key and the best fit of a branch anew.
+    fn renew(&mut self, at: usize) {
+        let branch = &self.branches[at];
+        if let Some(first) = branch.firsts.first() {
+            self.firsts[at] = *first;
+        }
+        let new = best(branch.fits.iter());
+        if new != self.fits[at] {
+            self.fits[at] = new;
+            self.fit = best(self.fits.iter());
+        }
     }
 
     /// Replaces the fit of a node whose key stays.
     pub(crate) fn set_fit(&mut self, key: &Key, fit: Fit) {
-        let at = self.branch(key);
-        let Some(branch) = self.branches.get_mut(at) else {
-            return;
-        };
-        let li = branch.leaf(key);
-        let before = branch.fit;
-        if let Some(leaf) = branch.leaves.get_mut(li)
-            && let Ok(pos) = leaf.entries.binary_search_by(|e| e.key.cmp(key))
-            && let Some(entry) = leaf.entries.get_mut(pos)
-        {
-            entry.fit = fit;
-            let old = leaf.fit;
-            leaf.refit();
-            if leaf.fit != old {
-                branch.refit();
-                let after = branch.fit;
-                self.refit(&before, &after);
-            }
+        let at = part(&self.firsts, key);
+        if let Some(branch) = self.branches.get_mut(at) {
+            branch.set_fit(key, fit);
+            self.renew(at);
         }
     }
 
-    /// The first node at or above the rank `from`, and before `until`, that `want` admits and `passes` accepts.
+    /// The first node at or above the rank `from`, and before `until`, of a class in `set`, that `want` admits and `passes`
+    /// accepts.
     pub(crate) fn first_where(
         &self,
         from: u64,
         until: Option<&Key>,
         want: &Want,
+        set: Option<&Set>,
         mut passes: impl FnMut(u32) -> bool,
     ) -> Option<Key> {
-        if !want.admits(&self.fit) {
-            return None;
-        }
         let past = |k: &Key| until.is_some_and(|u| k >= u);
-        if self.first.as_ref().is_some_and(past) {
+        if self.first.as_ref().is_none_or(past) || !want.admits(&self.fit) {
             return None;
         }
-        let start = self
-            .branches
-            .partition_point(|b| b.first.rank < from)
-            .saturating_sub(1);
-        for branch in self.branches.get(start..)? {
-            if past(&branch.first) {
+        let start = part_of(&self.firsts, from);
+        let parts = self.firsts.iter().zip(&self.fits).zip(&self.branches);
+        for (at, ((first, fit), branch)) in parts.enumerate().skip(start) {
+            if past(first) {
                 return None;
             }
-            if !want.admits(&branch.fit) {
+            if !want.admits(fit) {
                 continue;
             }
-            for leaf in &branch.leaves {
-                if leaf.first().is_some_and(past) {
+            let low = if at == start {
+                part_of(&branch.firsts, from)
+            } else {
+                0
+            };
+            let leaves = branch.firsts.iter().zip(&branch.fits).zip(&branch.leaves);
+            for ((first, fit), leaf) in leaves.skip(low) {
+                if past(first) {
                     return None;
                 }
-                if !want.admits(&leaf.fit) {
+                if !want.admits(fit) {
                     continue;
                 }
-                for e in &leaf.entries {
+                for e in leaf {
+                    if !want.admits(&e.fit) || e.key.rank < from {
+                        continue;
+                    }
                     if past(&e.key) {
                         return None;
                     }
-                    if e.key.rank >= from && want.admits(&e.fit) && passes(e.key.slot) {
+                    if set.is_none_or(|s| s.has(e.fit.class())) && passes(e.key.slot) {
                         return Some(e.key);
                     }
                 }
@@ -268,84 +324,97 @@ impl Ordered {
     }
 }
 
-/// Joins a leaf with the next one where both are small.
-fn merge(leaves: &mut Vec<Leaf>, at: usize) {
-    let size = |i: usize| leaves.get(i).map_or(WIDTH, |l| l.entries.len());
-    if size(at) + size(at + 1) > WIDTH / 2 {
-        return;
-    }
-    let next = leaves.remove(at + 1);
-    if let Some(leaf) = leaves.get_mut(at) {
-        leaf.entries.extend(next.entries);
-        leaf.fit.join(&next.fit);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use alloc::collections::BTreeMap;
 
-    use betanet_fog::{Amounts, Resources};
+    use betanet_fog::{Amounts, Level, Resources};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fit::Offer;
 
     fn key(rank: u64, slot: u32) -> Key {
         Key {
             rank,
-            id: (u64::from(slot % 7), 0, slot),
+            high: u64::from(slot % 7),
+            middle: 0,
+            low: slot,
             slot,
         }
     }
 
-    fn fit(cpu: u32) -> Fit {
-        Fit {
-            cpu,
+    fn cpus(cpu: u32) -> Resources {
+        Resources::new(Amounts {
+            cpu: cpu.into(),
+            ..Amounts::default()
+        })
+        .unwrap()
+    }
+
+    /// Slots of one remainder by five are one class.
+    fn fit(cpu: u32, slot: u32) -> Fit {
+        let offer = Offer {
+            free: cpus(cpu),
+            devices: (0, 0),
             price: 1,
-            ..Fit::NONE
-        }
+            rep: 0,
+            level: Level::Public,
+            yielding: (false, false),
+        };
+        Fit::new(&offer, u16::try_from(slot % 5).unwrap(), 1 << (slot % 5))
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
         #[test]
         fn finds_what_a_sorted_list_finds(
-            ops in prop::collection::vec((0..4u8, 0..300u32, 0..50u64, 0..40u32), 1..800),
+            ops in prop::collection::vec((0..5u8, 0..3_000u32, 0..50u64, 0..40u32), 1..9_000),
         ) {
             let mut tree = Ordered::default();
             let mut model: BTreeMap<u32, (u64, u32)> = BTreeMap::new();
+            let mut set = Set::default();
+            for class in [1, 4] {
+                set.add(class);
+            }
             for (op, slot, rank, cpu) in ops {
                 if op == 3 {
-                    let want = Want::new(
-                        &Resources::new(Amounts { cpu: cpu.into(), ..Amounts::default() }).unwrap(), 1, 0);
+                    let want = Want::new(&cpus(cpu), 1, 0, Level::Public);
                     let until = key(rank + 20, slot);
-                    let mut all: Vec<Key> = model.iter()
-                        .filter(|(s, (r, c))| *c >= cpu && *r >= rank && **s % 3 != 0)
+                    let all = |few: bool| model.iter()
+                        .filter(|(s, (r, c))| *c >= cpu && *r >= rank && **s % 3 != 0 && (!few || [1, 4].contains(&(*s % 5))))
                         .map(|(s, (r, _))| key(*r, *s))
                         .filter(|k| *k < until)
-                        .collect();
-                    all.sort();
-                    let found = tree.first_where(rank, Some(&until), &want, |s| s % 3 != 0);
-                    prop_assert_eq!(found, all.first().copied());
+                        .min();
+                    let found = tree.first_where(rank, Some(&until), &want, None, |s| s % 3 != 0);
+                    prop_assert_eq!(found, all(false));
+                    let want = want.and(1 << 1 | 1 << 4);
+                    let found = tree.first_where(rank, Some(&until), &want, Some(&set), |s| s % 3 != 0);
+                    prop_assert_eq!(found, all(true));
                     continue;
                 }
                 if let Some((r, _)) = model.remove(&slot) {
                     if op == 1 {
-                        tree.set_fit(&key(r, slot), fit(cpu));
+                        tree.set_fit(&key(r, slot), fit(cpu, slot));
                         model.insert(slot, (r, cpu));
                         continue;
                     }
                     tree.remove(&key(r, slot));
                 }
                 if op != 2 {
-                    tree.insert(key(rank, slot), fit(cpu));
+                    tree.insert(key(rank, slot), fit(cpu, slot));
                     model.insert(slot, (rank, cpu));
                 }
-                let mut best = Fit::NONE;
-                for (_, c) in model.values() {
-                    best.join(&fit(*c));
-                }
-                prop_assert_eq!(tree.fit(), &best);
             }
+            let mut best = Fit::NONE;
+            for (slot, (_, cpu)) in &model {
+                best.join(&fit(*cpu, *slot));
+            }
+            prop_assert_eq!(&tree.fit, &best);
+            for slot in model.into_iter().map(|(slot, (rank, _))| key(rank, slot)) {
+                tree.remove(&slot);
+            }
+            prop_assert!(tree.branches.is_empty());
         }
     }
 }

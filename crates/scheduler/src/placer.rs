@@ -139,9 +139,8 @@ impl Placer {
     /// The node is not known.
     pub fn gone(&mut self, id: &NodeId, blobs: &[Digest]) -> Result<(), Error> {
         let slot = self.fleet.slot(id).ok_or(Error::Node)?;
-        let serial = self.fleet.node(slot).map_or(0, |n| n.serial);
         for blob in blobs {
-            self.fleet.held.forget(blob, serial);
+            self.fleet.held.forget(blob, slot);
         }
         Ok(())
     }
@@ -154,9 +153,8 @@ impl Placer {
         let id = self.fleet.node(slot)?.id;
         match how {
             Ended::Result(blobs) => {
-                let serial = self.fleet.node(slot).map_or(0, |n| n.serial);
                 for blob in blobs {
-                    self.fleet.held.add(now, blob, slot, serial);
+                    self.fleet.held.add(now, blob, slot);
                 }
                 self.fleet.ended(now, slot, false);
             }
@@ -302,6 +300,9 @@ impl Placer {
         explain: bool,
     ) -> Result<(Placement, Vec<Step>), Why> {
         self.fleet.advance(now);
+        for order in select::orders(request) {
+            self.fleet.keep(order);
+        }
         let mut query = Query::new(&mut self.fleet, request, now);
         let mut steps = Vec::new();
         let mut placement = Placement::default();

@@ -6,9 +6,8 @@ use core::cmp::Reverse;
 use betanet_fog::Tier;
 
 use crate::account::{Grant, Trial};
-use crate::class::Order;
 use crate::fleet::Fleet;
-use crate::node::{Node, takes};
+use crate::node::{Node, Order, takes};
 use crate::ordered::Key;
 use crate::query::Query;
 
@@ -23,8 +22,8 @@ pub(crate) fn preempt(fleet: &Fleet, query: &Query<'_>, second: bool) -> Option<
     }
     let nodes = candidates(fleet, query, mask, second);
     let mut best: Option<(u32, Vec<u64>)> = None;
-    for key in nodes {
-        let Some(node) = fleet.node(key.slot) else {
+    for slot in nodes {
+        let Some(node) = fleet.node(slot) else {
             continue;
         };
         let lost = losses(fleet, query, node, mask);
@@ -32,38 +31,32 @@ pub(crate) fn preempt(fleet: &Fleet, query: &Query<'_>, second: bool) -> Option<
             .as_ref()
             .is_none_or(|(_, least)| lost.len() < least.len())
         {
-            best = Some((key.slot, lost));
+            best = Some((slot, lost));
         }
     }
     best
 }
 
 /// The least loaded nodes that fail by free resources alone, and would not without the copies that yield.
-fn candidates(fleet: &Fleet, query: &Query<'_>, mask: u8, second: bool) -> Vec<Key> {
-    let want = query.want.taking(mask);
+fn candidates(fleet: &Fleet, query: &Query<'_>, mask: u8, second: bool) -> Vec<u32> {
+    let want = query.want.taking(query.request.tier);
     let mut found: Vec<Key> = Vec::new();
-    for (_, class) in fleet.classes.iter() {
-        if !query.admits(fleet, class) {
-            continue;
-        }
+    for tree in fleet.order(Order::Load) {
         let last = found.get(COMPARED - 1).copied();
         let mut more: Vec<Key> = Vec::new();
-        class
-            .order(Order::Load)
-            .first_where(0, last.as_ref(), &want, |slot| {
-                if let Some(node) = fleet.node(slot)
-                    && could(fleet, query, slot, node, mask, second)
-                    && let Some(rank) = node.rank(Order::Load)
-                {
-                    more.push(node.key(slot, rank));
-                }
-                more.len() == COMPARED
-            });
+        tree.first_where(0, last.as_ref(), &want, query.set(), |slot| {
+            if let Some(node) = fleet.node(slot)
+                && could(fleet, query, slot, node, mask, second)
+            {
+                more.push(node.key(slot, fleet.hot(slot).ranks[Order::Load as usize]));
+            }
+            more.len() == COMPARED
+        });
         found.append(&mut more);
         found.sort_unstable();
         found.truncate(COMPARED);
     }
-    found
+    found.into_iter().map(|key| key.slot).collect()
 }
 
 /// Whether a node fails by free resources alone, and would not without the copies that yield.

@@ -7,8 +7,8 @@ use betanet_wire::NodeId;
 
 use crate::account::Account;
 use crate::attributes::{KeyId, REGION, ValueId, ZONE};
-use crate::class::{Class, Known};
-use crate::fit::Want;
+use crate::class::Set;
+use crate::fit::{Fit, Want};
 use crate::fleet::Fleet;
 use crate::groups::GroupId;
 use crate::node::Node;
@@ -54,18 +54,6 @@ impl Attr {
         }
     }
 
-    /// Whether all nodes of a class have one of the values; `None` if they may differ.
-    pub(crate) fn holds_for(&self, class: &Class) -> Option<bool> {
-        match self {
-            Self::Nodes(slots) => slots.is_empty().then_some(false),
-            Self::Values(key, values) => match class.knows(*key) {
-                Known::Value(v) => Some(values.contains(&v)),
-                Known::Absent => Some(false),
-                Known::Unknown => values.is_empty().then_some(false),
-            },
-        }
-    }
-
     /// Number of nodes with one of the values.
     pub(crate) fn count(&self, fleet: &Fleet) -> usize {
         match self {
@@ -102,7 +90,7 @@ enum Spread {
 }
 
 /// Where `proximity` wants to be.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Near {
     pub(crate) node: Option<NodeId>,
     pub(crate) region: Option<ValueId>,
@@ -116,6 +104,7 @@ pub(crate) struct Query<'a> {
     pub(crate) now: u64,
     pub(crate) rule: Strategy,
     pub(crate) want: Want,
+    set: Option<Set>,
     pub(crate) needs: Vec<Term>,
     pub(crate) prefs: Vec<(Attr, i64)>,
     pub(crate) near: Near,
@@ -147,17 +136,16 @@ impl<'a> Query<'a> {
         };
         let failed = request.failed.iter().filter_map(|id| fleet.slot(id));
         let failed = failed.collect();
-        let near = near(fleet, wishes);
-        let factor = if request.reservation.is_some() {
-            u64::MAX
-        } else {
-            request.factor
+        let near = match rule {
+            Strategy::Proximity => near(fleet, wishes),
+            _ => Near::default(),
         };
         let mut query = Self {
             request,
             now,
             rule,
-            want: Want::new(request.resources, factor, wishes.rep),
+            want: Want::new(request.resources, request.factor, wishes.rep, request.level),
+            set: None,
             needs,
             prefs,
             near,
@@ -167,7 +155,6 @@ impl<'a> Query<'a> {
             limit: u64::MAX,
             lots: None,
         };
-        query.renew(fleet);
         for org in request.apart {
             match org {
                 None => query.apart.push(None),
@@ -177,6 +164,7 @@ impl<'a> Query<'a> {
                 }
             }
         }
+        query.renew(fleet);
         query
     }
 
@@ -206,6 +194,7 @@ impl<'a> Query<'a> {
             },
             _ => Spread::Nowhere,
         };
+        self.narrow(fleet);
     }
 
     /// A copy of this task is on the node: the next ones keep apart from it.
@@ -223,29 +212,59 @@ impl<'a> Query<'a> {
         !self.failed.is_empty()
     }
 
-    /// Whether some node of a class may pass the tests of fixed fields.
-    pub(crate) fn admits(&self, fleet: &Fleet, class: &Class) -> bool {
-        if class.level().is_some_and(|l| l < self.request.level) {
-            return false;
-        }
-        let fits = |t: &Term| match (t.op, t.attr.holds_for(class)) {
-            (Op::In, Some(has)) => has,
-            (Op::NotIn, Some(has)) => !has,
-            (_, None) => true,
+    /// The classes of which some node may pass the tests of fixed attributes; `None`: all.
+    pub(crate) fn set(&self) -> Option<&Set> {
+        self.set.as_ref()
+    }
+
+    /// The classes that pass, and what every node that passes has in common.
+    fn narrow(&mut self, fleet: &Fleet) {
+        let (classes, r) = (&fleet.classes, self.request);
+        let factor = match r.reservation {
+            Some(_) => u64::MAX,
+            None => r.factor,
         };
-        if !self.needs.iter().all(fits) {
-            return false;
+        self.want = Want::new(r.resources, factor, r.wishes.rep, r.level);
+        self.set = None;
+        if self.needs.is_empty()
+            && self.apart.is_empty()
+            && !matches!(self.spread, Spread::Value(..))
+        {
+            return;
         }
-        if class.org().is_some_and(|org| self.apart.contains(&org)) {
-            return false;
+        let mut set = classes.all().clone();
+        for term in &self.needs {
+            match (&term.attr, term.op) {
+                (Attr::Values(key, values), Op::In) => {
+                    let mut holding = classes.holding(*key, values);
+                    holding.known.join(&holding.unknown);
+                    set.keep(&holding.known);
+                    self.want = self.want.and(holding.facts);
+                }
+                (Attr::Values(key, values), Op::NotIn) => {
+                    set.without(&classes.holding(*key, values).known);
+                }
+                (Attr::Nodes(slots), Op::In) if slots.is_empty() => set = Set::default(),
+                (Attr::Nodes(_), _) => {}
+            }
         }
-        match self.spread {
-            Spread::Value(group, key) => match class.knows(key) {
-                Known::Value(v) => !fleet.groups.has(group, key, v),
-                _ => true,
-            },
-            _ => true,
+        for org in &self.apart {
+            set.without(&classes.of_org(*org));
         }
+        if let Spread::Value(group, key) = self.spread {
+            for value in fleet.groups.values(group, key) {
+                if let Some(with) = classes.with(key, value) {
+                    set.without(with);
+                }
+            }
+        }
+        self.set = Some(set);
+    }
+
+    /// Whether a node may pass, as far as its index tells.
+    #[inline]
+    pub(crate) fn may_pass(&self, fit: &Fit) -> bool {
+        self.want.admits(fit) && self.set.as_ref().is_none_or(|s| s.has(fit.class()))
     }
 
     /// What the copy's resources are taken from.

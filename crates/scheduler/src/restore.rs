@@ -1,6 +1,6 @@
 //! Rebuilding a placer from a journal or a snapshot, so that it decides as the one that wrote them.
 
-use betanet_fog::{Resource, Strategy};
+use betanet_fog::{Resource, Resources, Strategy};
 use betanet_wire::NodeId;
 
 use crate::account::DEVICE;
@@ -67,6 +67,27 @@ impl Placer {
             self.fleet.next_turn(slot);
         }
         self.fleet.insert(copy.fence, live, grant);
+        Ok(())
+    }
+
+    /// Sets resources of a node aside for the tasks of a reservation, as a journal says, even beyond a capacity that was lowered.
+    ///
+    /// # Errors
+    ///
+    /// The node is not known, or the reservation exists. Nothing has changed.
+    pub fn adopt_lots(
+        &mut self,
+        id: &NodeId,
+        reservation: [u8; 16],
+        amounts: &Resources,
+    ) -> Result<(), Error> {
+        let slot = self.fleet.slot(id).ok_or(Error::Node)?;
+        if self.fleet.lots.contains_key(&reservation) {
+            return Err(Error::Reservation);
+        }
+        let grant = self.fleet.impose(slot, None, amounts, 0);
+        self.fleet
+            .keep_lots(slot, reservation, amounts, grant.ok_or(Error::Node)?);
         Ok(())
     }
 
@@ -308,5 +329,30 @@ mod tests {
         assert_eq!(placer.end(0, 1, Ended::Result(&[])), Some(id));
         assert_eq!(placer.node(&id).unwrap().reserved, Resources::ZERO);
         assert_eq!(placer.remove(&id), (alloc::vec![], alloc::vec![]));
+    }
+
+    #[test]
+    fn copies_of_a_node_and_of_a_decision_are_bounded() {
+        let amounts = Amounts {
+            cpu: 1,
+            memory: 1,
+            ..Amounts::default()
+        };
+        let resources = Resources::new(amounts).unwrap();
+        let wishes = Placement::default();
+        let request = request(&resources, &wishes);
+        let mut placer = Placer::new();
+        placer.put(&spec(1, 0));
+        placer.set_active(&NodeId([1; 20]), true, true).unwrap();
+        let copy = |fence| NewCopy { number: 0, fence };
+        let many: alloc::vec::Vec<NewCopy> = (0..=crate::AT_ONCE as u64).map(copy).collect();
+        assert_eq!(placer.place(0, &request, &many), Err(Error::Copies));
+        for fence in 0..crate::COPIES_MAX as u64 {
+            assert!(placer.place(0, &request, &[copy(fence)]).unwrap().is_some());
+        }
+        let why = placer.plan(0, &request, 0, 1).unwrap().unwrap_err();
+        assert_eq!(why, [(betanet_fog::Reason::State, 1)]);
+        placer.end(0, 0, Ended::Dropped);
+        assert!(placer.plan(0, &request, 0, 1).unwrap().is_ok());
     }
 }

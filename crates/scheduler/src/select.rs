@@ -1,23 +1,38 @@
 //! The smallest key among the nodes that pass all tests.
 
+mod parts;
+
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use betanet_fog::{Op, Resource, Strategy};
 
-use crate::class::{Class, Known, Order};
+use crate::class::Set;
+use crate::fit::Want;
 use crate::fleet::Fleet;
-use crate::node::Node;
+use crate::node::{Order, UNLISTED};
 use crate::ordered::Key;
-use crate::query::{Attr, Query};
+use crate::query::Query;
+use crate::request::Request;
 
-/// Key of a strategy: smallest first.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Rank {
+/// A node with the key of a strategy, all but its ID: smallest first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Candidate {
     /// Negative sum of weights, or the level of distance.
     first: i64,
     /// What the node has not at hand of the task's blobs: `u64::MAX` less the bytes that it holds.
     second: u64,
-    key: Key,
+    rank: u64,
+    slot: u32,
+}
+
+/// Nodes with the same first part of their keys.
+#[derive(Clone, Debug)]
+struct Part {
+    first: i64,
+    /// Their classes; `None`: all.
+    set: Option<Set>,
+    want: Want,
 }
 
 /// The rule of one search.
@@ -26,267 +41,149 @@ struct Search<'s, 'q> {
     query: &'s Query<'q>,
     rule: Strategy,
     order: Order,
-    /// Bytes of the task's blobs at hand, by node, ascending.
-    bytes: Vec<(u32, u64)>,
     second: bool,
+}
+
+/// The order in which a rule looks for its node.
+fn order(request: &Request<'_>, rule: Strategy) -> Order {
+    match rule {
+        Strategy::RoundRobin => Order::Turn,
+        Strategy::Affinity if request.resources.get(Resource::Gpu) > 0 => Order::Gpu,
+        Strategy::Affinity => Order::Cpu,
+        _ => Order::Load,
+    }
+}
+
+/// The orders that a decision may look into.
+pub(crate) fn orders(request: &Request<'_>) -> impl Iterator<Item = Order> + use<> {
+    let preempts = crate::node::takes(request.tier) != 0;
+    let own = order(request, request.rule());
+    core::iter::once(own).chain(preempts.then_some(Order::Load))
 }
 
 /// The node that gets the copy by `rule`, or `None` if none passes.
 pub(crate) fn best(fleet: &Fleet, query: &Query<'_>, rule: Strategy, second: bool) -> Option<u32> {
-    let order = match rule {
-        Strategy::RoundRobin => Order::Turn,
-        Strategy::Affinity if query.request.resources.get(Resource::Gpu) > 0 => Order::Gpu,
-        Strategy::Affinity => Order::Cpu,
-        _ => Order::Load,
-    };
-    let mut search = Search {
+    let search = Search {
         fleet,
         query,
         rule,
-        order,
-        bytes: Vec::new(),
+        order: order(query.request, rule),
         second,
     };
-    if rule == Strategy::Affinity {
-        search.count_bytes();
-    }
     search.run()
 }
 
 impl Search<'_, '_> {
-    fn count_bytes(&mut self) {
-        for (blob, size) in self.query.request.blobs {
-            let holders = self.fleet.held.holders(self.query.now, blob);
-            self.bytes.extend(holders.map(|slot| (slot, *size)));
-        }
-        self.bytes.sort_unstable();
-        self.bytes.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
-            if same {
-                kept.1 = kept.1.saturating_add(next.1);
-            }
-            same
-        });
-    }
-
-    /// Bytes of the task's blobs that a node holds.
-    fn bytes_on(&self, slot: u32) -> u64 {
-        let at = self.bytes.binary_search_by_key(&slot, |(s, _)| *s);
-        at.ok()
-            .and_then(|at| self.bytes.get(at))
-            .map_or(0, |(_, b)| *b)
-    }
-
     fn run(&self) -> Option<u32> {
         if let Some(few) = self.few() {
-            return self.best_of(&few).map(|r| r.key.slot);
+            return self.best_of(&few).map(|c| c.slot);
         }
-        let (classes, alone) = self.split();
+        let (parts, alone) = self.split();
         let mut best = self.best_of(&alone);
+        for part in &parts {
+            let until = match &best {
+                Some(b) if (b.first, b.second) < (part.first, u64::MAX) => break,
+                Some(b) if b.first == part.first => Some(*b),
+                _ => None,
+            };
+            best = self.in_part(part, until, &alone).or(best);
+        }
+        best.map(|c| c.slot)
+    }
+
+    /// The only candidates, where they are few: nodes of a rare required value.
+    fn few(&self) -> Option<Vec<Candidate>> {
+        let required = self.query.needs.iter().filter(|t| t.op == Op::In);
+        let rarest = required.min_by_key(|t| t.attr.count(self.fleet))?;
+        if rarest.attr.count(self.fleet) > self.fleet.classes.bounds().rare {
+            return None;
+        }
+        let mut slots = Vec::new();
+        rarest.attr.collect(self.fleet, &mut slots);
+        Some(self.keyed(slots))
+    }
+
+    /// The best node of a part that is better than `until`. Nodes that stand alone have other keys.
+    fn in_part(
+        &self,
+        part: &Part,
+        until: Option<Candidate>,
+        alone: &[Candidate],
+    ) -> Option<Candidate> {
+        let passes = |slot: u32| {
+            alone.binary_search_by_key(&slot, |c| c.slot).is_err()
+                && self.query.passes(self.fleet, slot, self.second)
+        };
+        let found = |slot, rank| Candidate {
+            first: part.first,
+            second: u64::MAX,
+            rank,
+            slot,
+        };
+        let classes = &self.fleet.classes;
+        if let Some(set) = &part.set {
+            if set.is_empty() {
+                return None;
+            }
+            // A look at one node costs about four steps through an order, and of those one in N / n meets such a node.
+            let most = (self.fleet.len() * classes.bounds().list / 4).isqrt();
+            if classes.are_few(set, most) {
+                let mut best: Option<Candidate> = None;
+                for slot in classes.nodes(set) {
+                    let hot = self.fleet.hot(slot);
+                    let next = found(slot, hot.ranks[self.order as usize]);
+                    let better = |b: Candidate| self.compare(&next, &b) == Ordering::Less;
+                    if next.rank != UNLISTED
+                        && part.want.admits(&hot.fit)
+                        && best.or(until).is_none_or(better)
+                        && passes(slot)
+                    {
+                        best = Some(next);
+                    }
+                }
+                return best;
+            }
+        }
         let asked = self.query.request.resources;
         let from = match self.order {
             Order::Gpu => asked.get(Resource::Gpu),
             Order::Cpu => asked.get(Resource::Cpu),
             _ => 0,
         };
-        for (first, class) in classes {
-            let until = match &best {
-                Some(b) if (b.first, b.second) < (first, u64::MAX) => break,
-                Some(b) if b.first == first => Some(b.key),
-                _ => None,
-            };
-            let passes = |slot| {
-                alone.binary_search(&slot).is_err()
-                    && self.query.passes(self.fleet, slot, self.second)
-            };
-            let tree = class.order(self.order);
-            if let Some(key) = tree.first_where(from, until.as_ref(), &self.query.want, passes) {
-                best = Some(Rank {
-                    first,
-                    second: u64::MAX,
-                    key,
-                });
+        let mut until = until.and_then(|c| self.key(&c));
+        let mut best = None;
+        let set = part.set.as_ref();
+        for (at, tree) in self.fleet.order(self.order).iter().enumerate() {
+            if set.is_none_or(|s| classes.in_tree(at, s))
+                && let Some(key) = tree.first_where(from, until.as_ref(), &part.want, set, passes)
+            {
+                until = Some(key);
+                best = Some(found(key.slot, key.rank));
             }
         }
-        best.map(|r| r.key.slot)
+        best
     }
 
-    /// The only candidates, where they are few: nodes of a rare required value.
-    fn few(&self) -> Option<Vec<u32>> {
-        let required = self.query.needs.iter().filter(|t| t.op == Op::In);
-        let rarest = required.min_by_key(|t| t.attr.count(self.fleet))?;
-        if rarest.attr.count(self.fleet) > self.fleet.classes.bounds().rare {
-            return None;
+    fn key(&self, candidate: &Candidate) -> Option<Key> {
+        let node = self.fleet.node(candidate.slot)?;
+        Some(node.key(candidate.slot, candidate.rank))
+    }
+
+    fn compare(&self, a: &Candidate, b: &Candidate) -> Ordering {
+        let key = |c: &Candidate| (c.first, c.second, c.rank);
+        let id = |c: &Candidate| self.fleet.node(c.slot).map(|n| n.id);
+        key(a).cmp(&key(b)).then_with(|| id(a).cmp(&id(b)))
+    }
+
+    /// The best candidate that passes. Few are tested, because most pass.
+    fn best_of(&self, all: &[Candidate]) -> Option<Candidate> {
+        let passes = |c: &Candidate| self.query.passes(self.fleet, c.slot, self.second);
+        let best = all.iter().min_by(|a, b| self.compare(a, b))?;
+        if passes(best) {
+            return Some(*best);
         }
-        let mut out = Vec::new();
-        rarest.attr.collect(self.fleet, &mut out);
-        Some(out)
+        let mut sorted = all.to_vec();
+        sorted.sort_unstable_by(|a, b| self.compare(a, b));
+        sorted.into_iter().skip(1).find(passes)
     }
-
-    /// The classes that may match, best first, and the nodes whose key their class does not tell.
-    fn split(&self) -> (Vec<(i64, &Class)>, Vec<u32>) {
-        let mut classes = Vec::with_capacity(self.fleet.classes.bounds().all + 1);
-        let mut alone: Vec<u32> = self.bytes.iter().map(|(slot, _)| *slot).collect();
-        let mut apart = Apart::default();
-        for (_, class) in self.fleet.classes.iter() {
-            let tree = class.order(self.order);
-            if !self.query.want.admits(tree.fit()) || !self.query.admits(self.fleet, class) {
-                continue;
-            }
-            let first = match self.rule {
-                Strategy::Affinity => self.weight_of(class, &mut apart),
-                Strategy::Proximity => self.distance_of(class, &mut apart),
-                _ => 0,
-            };
-            classes.push((first, class));
-        }
-        match self.rule {
-            Strategy::Affinity => {
-                for ((attr, _), unknown) in self.query.prefs.iter().zip(&apart.prefs) {
-                    if *unknown {
-                        attr.collect(self.fleet, &mut alone);
-                    }
-                }
-                classes.sort_by_key(|(first, _)| *first);
-            }
-            Strategy::Proximity => {
-                let near = &self.query.near;
-                if let Some(id) = &near.node {
-                    let trips = self.fleet.trips.to(self.query.now, id);
-                    alone.extend(trips.map(|(slot, _)| slot));
-                }
-                let of = |v| self.fleet.attributes.nodes(v);
-                alone.extend(
-                    near.region
-                        .filter(|_| apart.region)
-                        .into_iter()
-                        .flat_map(of),
-                );
-                alone.extend(near.zone.filter(|_| apart.zone).into_iter().flat_map(of));
-                classes.sort_by_key(|(first, _)| *first);
-            }
-            _ => {}
-        }
-        alone.sort_unstable();
-        alone.dedup();
-        (classes, alone)
-    }
-
-    /// Negative sum of the weights that all nodes of a class have; the others' nodes stand alone.
-    fn weight_of(&self, class: &Class, apart: &mut Apart) -> i64 {
-        apart.prefs.resize(self.query.prefs.len(), false);
-        let mut sum = 0;
-        for ((attr, weight), unknown) in self.query.prefs.iter().zip(&mut apart.prefs) {
-            match attr.holds_for(class) {
-                Some(true) => sum += weight,
-                Some(false) => {}
-                None => *unknown = true,
-            }
-        }
-        -sum
-    }
-
-    /// Level of the distance of a class without measurements.
-    fn distance_of(&self, class: &Class, apart: &mut Apart) -> i64 {
-        let near = &self.query.near;
-        let Some(region) = near.region else {
-            return level(FAR);
-        };
-        match class.knows(crate::attributes::REGION) {
-            Known::Value(v) if v == region => {}
-            Known::Unknown => {
-                apart.region = true;
-                return level(FAR);
-            }
-            _ => return level(FAR),
-        }
-        match (near.zone, class.knows(crate::attributes::ZONE)) {
-            (Some(zone), Known::Value(v)) if v == zone => level(IN_ZONE),
-            (Some(_), Known::Unknown) => {
-                apart.zone = true;
-                level(IN_REGION)
-            }
-            _ => level(IN_REGION),
-        }
-    }
-
-    /// The best of some nodes that passes.
-    fn best_of(&self, slots: &[u32]) -> Option<Rank> {
-        if self.rule != Strategy::Affinity || !self.query.prefs.is_empty() {
-            return self.first_of(slots.iter().copied());
-        }
-        // Without weights, those that hold most come first, whatever else they are.
-        let mut by_bytes: Vec<(u64, u32)> = slots
-            .iter()
-            .map(|slot| (u64::MAX - self.bytes_on(*slot), *slot))
-            .collect();
-        by_bytes.sort_unstable();
-        by_bytes
-            .chunk_by(|a, b| a.0 == b.0)
-            .find_map(|equal| self.first_of(equal.iter().map(|(_, slot)| *slot)))
-    }
-
-    /// The first in order that passes. Few are tested, because most pass.
-    fn first_of(&self, slots: impl Iterator<Item = u32>) -> Option<Rank> {
-        let mut ranks: Vec<Rank> = slots.filter_map(|slot| self.rank(slot)).collect();
-        ranks.sort_unstable();
-        ranks
-            .into_iter()
-            .find(|r| self.query.passes(self.fleet, r.key.slot, self.second))
-    }
-
-    /// Key of one node.
-    fn rank(&self, slot: u32) -> Option<Rank> {
-        let node = self.fleet.node(slot)?;
-        let first = match self.rule {
-            Strategy::Affinity => -self.weight(slot, node),
-            Strategy::Proximity => self.distance(slot, node),
-            _ => 0,
-        };
-        Some(Rank {
-            first,
-            second: u64::MAX - self.bytes_on(slot),
-            key: node.key(slot, node.rank(self.order)?),
-        })
-    }
-
-    fn weight(&self, slot: u32, node: &Node) -> i64 {
-        let listed = |(attr, _): &&(Attr, i64)| attr.holds(slot, node);
-        self.query.prefs.iter().filter(listed).map(|(_, w)| w).sum()
-    }
-
-    fn distance(&self, slot: u32, node: &Node) -> i64 {
-        let near = &self.query.near;
-        let measured = near
-            .node
-            .and_then(|id| self.fleet.trips.between(self.query.now, slot, &id));
-        let is = |key, v: crate::attributes::ValueId| node.value(key) == Some(v);
-        level(measured.unwrap_or_else(|| {
-            match near.region.filter(|v| is(crate::attributes::REGION, *v)) {
-                None => FAR,
-                Some(_) => match near.zone.filter(|v| is(crate::attributes::ZONE, *v)) {
-                    None => IN_REGION,
-                    Some(_) => IN_ZONE,
-                },
-            }
-        }))
-    }
-}
-
-/// Distances without a measurement, in ms.
-const IN_ZONE: u64 = 5;
-const IN_REGION: u64 = 30;
-const FAR: u64 = 200;
-
-/// Bit length of a distance: nodes within a factor of two are equally near.
-fn level(ms: u64) -> i64 {
-    i64::from(u64::BITS - ms.leading_zeros())
-}
-
-/// Terms that some class cannot answer for all its nodes.
-#[derive(Default)]
-struct Apart {
-    prefs: Vec<bool>,
-    region: bool,
-    zone: bool,
 }

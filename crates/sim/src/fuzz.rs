@@ -28,6 +28,7 @@ use bytes::Bytes;
 use core::time::Duration;
 use zeroize::Zeroizing;
 
+pub use betanet_scheduler::testkit::fuzz as scheduler;
 pub use coordinator::coordinator;
 pub use exchanges::{directory, exchanges};
 pub use fog::{fog_bodies, fog_records, fog_texts};

@@ -14,6 +14,7 @@ extern crate alloc;
 pub mod anonymity;
 mod answering;
 mod feed;
+pub mod fog;
 pub mod fuzz;
 mod mix_network;
 mod mix_server;

@@ -128,3 +128,8 @@ fn sessions() {
 fn coordinator() {
     replay("coordinator", fuzz::coordinator);
 }
+
+#[test]
+fn scheduler() {
+    replay("scheduler", fuzz::scheduler);
+}

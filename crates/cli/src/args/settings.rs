@@ -134,6 +134,14 @@ impl Choice for Mixing {
         &["serve", "writable", "allow", "quota", "entries", "listing"];
 }
 
+/// Those of a coordinator, which serves no folder.
+#[derive(Debug)]
+pub(crate) struct Coordinating;
+
+impl Choice for Coordinating {
+    const WITHOUT: &'static [&'static str] = Mixing::WITHOUT;
+}
+
 /// Those of `betanet serve`, whose folder is an argument, and whose log lines are those of `betanet`.
 #[derive(Debug)]
 pub(crate) struct Serving;

@@ -1,6 +1,6 @@
 use clap::{Command, CommandFactory as _};
 
-use super::{Betanet, Gateway, Mixnode};
+use super::{Betanet, Coordinator, Gateway, Mixnode};
 
 /// Maximum number of words in a sentence of a help text.
 const WORDS: usize = 25;
@@ -62,7 +62,13 @@ fn look(command: &Command, path: &str, faults: &mut Vec<String>) {
 #[test]
 fn help_texts_have_short_sentences_and_commands_an_example() {
     let mut faults = Vec::new();
-    for command in [Betanet::command(), Gateway::command(), Mixnode::command()] {
+    let all = [
+        Betanet::command(),
+        Gateway::command(),
+        Mixnode::command(),
+        Coordinator::command(),
+    ];
+    for command in all {
         look(&command, "", &mut faults);
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));

@@ -11,7 +11,7 @@ use serde_json::json;
 const ANY_FILE: &str = "FILE";
 
 /// Prints the node's addresses and keys, and a command that fetches from it.
-pub(super) fn announce(
+pub(crate) fn announce(
     l: &Listening,
     config: &GatewayConfig,
     admin: Option<SocketAddr>,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::Fail;
 
 /// Checks parsed settings. `more` returns the additional faults for a kind of node.
-pub(super) fn check(
+pub(crate) fn check(
     read: ReadSettings,
     file: Option<&Path>,
     as_json: bool,

@@ -54,7 +54,7 @@ fn abstract_name(_name: &[u8]) -> io::Result<SocketAddr> {
 
 /// Notifies that the node is ready. The returned task reports at the requested interval that it is alive, each time only after
 /// the executor has run a task and every listener was found running.
-pub(super) fn ready(gateway: &Arc<Gateway>) -> Option<JoinHandle<()>> {
+pub(crate) fn ready(gateway: &Arc<Gateway>) -> Option<JoinHandle<()>> {
     let name = format!("serving as {}", gateway.listening().name);
     tell(&[NotifyState::Ready, NotifyState::Status(&name)]);
     let every = sd_notify::watchdog_enabled()? / 3;
@@ -78,7 +78,7 @@ async fn watch(every: Duration, alive: impl AsyncFn() -> bool, tell: impl Fn()) 
 }
 
 /// Notifies that the node is stopping.
-pub(super) fn stopping() {
+pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 

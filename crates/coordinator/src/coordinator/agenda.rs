@@ -89,6 +89,10 @@ impl<P: Placer> Coordinator<P> {
             self.end_task(id, &End::without(TaskState::Expired, Reason::Deadline));
             return false;
         }
+        if self.is_void(row.rsv) && row.is_waiting() {
+            self.end_task(id, &End::without(TaskState::Cancelled, Reason::Dependency));
+            return false;
+        }
         if row.life.state == TaskState::Accepted {
             if row.broken {
                 self.end_task(id, &End::without(TaskState::Cancelled, Reason::Dependency));
@@ -234,6 +238,7 @@ impl<P: Placer> Coordinator<P> {
             levels,
             if busy { mono(now, "work") } else { None },
             agenda.tasks.first().and_then(|(ms, _)| unix(*ms, "task")),
+            self.state.market.wake().and_then(|ms| unix(ms, "market")),
             agenda.nodes.first().and_then(|(ms, _)| unix(*ms, "node")),
             unix(agenda.topology, "topology"),
             unix(tomorrow, "seed"),

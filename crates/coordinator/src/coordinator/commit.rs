@@ -13,6 +13,7 @@ use crate::placer::Placer;
 use crate::record::{Change, Record};
 use crate::request::{Event, Item, Transmit};
 use crate::state::Effect;
+use crate::state::market::resources;
 
 impl<P: Placer> Coordinator<P> {
     pub(super) fn break_down(&mut self, now: Time, why: &'static str) {
@@ -75,6 +76,13 @@ impl<P: Placer> Coordinator<P> {
                     self.send_drop(index, node, fence, change);
                 }
                 Effect::Suspect(id) => suspects.push(id),
+                Effect::Aside { node, id, lots } => {
+                    self.placer.set_aside(&node, id, &resources(lots));
+                }
+                Effect::Back(id) => {
+                    self.placer.give_back(&id);
+                    self.stir();
+                }
             }
         }
         for id in suspects {

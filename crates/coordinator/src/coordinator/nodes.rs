@@ -19,6 +19,8 @@ use crate::lease::{LACKS, UNREPORTED};
 use crate::placer::{Placer, Site};
 use crate::record::Change;
 use crate::request::{Caller, Item, Reply};
+use crate::state::market::resources;
+use crate::state::nodes::NodeRow;
 use crate::state::tokens::TOKENS_MAX;
 
 impl<P: Placer> Coordinator<P> {
@@ -45,7 +47,8 @@ impl<P: Placer> Coordinator<P> {
             node: &node,
             vouched: row.vouched,
             level: row.level.min(proved),
-            open: row.state() == NodeState::Active && pulse.is_none_or(|p| p.work),
+            open: row.state() == NodeState::Active,
+            work: pulse.is_none_or(|p| p.work) && !self.is_kept(&id),
             rep: row.trust.reputation(),
         });
     }
@@ -128,6 +131,10 @@ impl<P: Placer> Coordinator<P> {
         if node.org != row.org {
             return Err(RefusalCode::BadValue.of("org"));
         }
+        // Lots that were promised stay.
+        if !resources(row.lots).fits(&node.cap) {
+            return Err(RefusalCode::InUse.of("cap"));
+        }
         self.commit(Change::Described { node: envelope });
         Ok(Reply::Done)
     }
@@ -143,7 +150,7 @@ impl<P: Placer> Coordinator<P> {
                 None => Err(UNKNOWN),
             };
         };
-        if !row.copies.is_empty() {
+        if !row.copies.is_empty() || row.lots > 0 {
             return Err(RefusalCode::InUse.bare());
         }
         self.commit(Change::Left { node: *id });
@@ -338,22 +345,26 @@ impl<P: Placer> Coordinator<P> {
             if let Some(at) = lead.agenda.node_marks.remove(&id) {
                 lead.agenda.nodes.remove(&(at, id));
             }
-            self.look_at_node(id, ms);
-            let wake = self
-                .state
-                .nodes
-                .get(&id)
-                .and_then(crate::state::nodes::NodeRow::wake);
+            let unfinished = self.look_at_node(id, ms);
+            let wake = self.state.nodes.get(&id).and_then(NodeRow::wake);
             if let (Some(at), Some(lead)) = (wake, &mut self.lead) {
                 lead.agenda.nodes.insert((at, id));
                 lead.agenda.node_marks.insert(id, at);
             }
+            if unfinished && let Some(lead) = &mut self.lead {
+                lead.agenda.dirty_nodes.insert(id);
+            }
         }
     }
 
-    fn look_at_node(&mut self, id: NodeId, ms: u64) {
+    /// Returns whether it is to be looked at again at once.
+    fn look_at_node(&mut self, id: NodeId, ms: u64) -> bool {
+        let state = self.state.nodes.get(&id).map(NodeRow::state);
+        if state.is_some_and(|s| s != NodeState::Active) && self.pay_back(id) {
+            return true;
+        }
         let Some(row) = self.state.nodes.get(&id) else {
-            return;
+            return false;
         };
         let drained = row.wish == NodeState::Draining && row.until <= ms;
         if row.wish == NodeState::Quarantined || drained {
@@ -371,9 +382,10 @@ impl<P: Placer> Coordinator<P> {
             });
         }
         let row = self.state.nodes.get(&id);
-        if row.is_some_and(|n| n.is_abandoned(ms) && n.copies.is_empty()) {
+        if row.is_some_and(|n| n.is_abandoned(ms) && n.copies.is_empty() && n.lots == 0) {
             self.commit(Change::Left { node: id });
         }
+        false
     }
 
     pub(super) fn issue_token(&mut self, caller: &Caller, asked: &TokenRequest) -> Served {

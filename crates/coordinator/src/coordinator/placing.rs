@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use betanet_fog::{Reason, Signed, Source, Task, TaskId, TaskState};
 use betanet_keys::hash;
+use betanet_scheduler::Place;
 use betanet_wire::NodeId;
 
 use super::Coordinator;
@@ -24,15 +25,15 @@ const POOR_MS: u64 = 1_000;
 const REASONS_MS: u64 = 10_000;
 
 /// Where a task's copies were.
-struct Past<'a> {
+pub(super) struct Past<'a> {
     /// Organisations of those that are live or have a result.
-    apart: Vec<Option<&'a str>>,
+    pub(super) apart: Vec<Option<&'a str>>,
     /// Nodes of those with a fault or a loss.
-    failed: Vec<NodeId>,
+    pub(super) failed: Vec<NodeId>,
 }
 
 impl<'a> Past<'a> {
-    fn of(row: &TaskRow, nodes: &'a crate::state::nodes::Nodes) -> Self {
+    pub(super) fn of(row: &TaskRow, nodes: &'a crate::state::nodes::Nodes) -> Self {
         fn with(row: &TaskRow, pick: fn(CopyState) -> bool) -> impl Iterator<Item = NodeId> {
             row.life
                 .copies
@@ -103,6 +104,7 @@ impl<P: Placer> Coordinator<P> {
     /// Places tasks in their order, until none is left that may fit.
     pub(super) fn place_waiting(&mut self) {
         let ms = self.clock.ms();
+        self.drop_claims(ms);
         for _ in 0..ATTEMPTS {
             if !self.has_room() {
                 return;
@@ -116,6 +118,7 @@ impl<P: Placer> Coordinator<P> {
             let Some((alike, id)) = lead.agenda.waiting.first() else {
                 return;
             };
+            self.show_kept_to(&id);
             match self.attempt(&id, ms) {
                 Attempt::Placed => {}
                 Attempt::Blocked => self.block(alike, &id, ms),
@@ -132,6 +135,9 @@ impl<P: Placer> Coordinator<P> {
             .and_then(|l| l.agenda.reasons.get(&alike))
             .copied();
         let fresh = known.is_some_and(|(at, _)| at.saturating_add(REASONS_MS) > ms);
+        if !fresh {
+            self.claim(id, ms);
+        }
         // No credit is due where capacity is not what is missing.
         let elsewhere = match known {
             Some((_, elsewhere)) if fresh => elsewhere.map(|_| ms),
@@ -174,7 +180,7 @@ impl<P: Placer> Coordinator<P> {
     }
 
     /// Whether copies of a task are within its namespace's quota.
-    fn within_quota(&self, row: &TaskRow, copies: u64) -> bool {
+    pub(super) fn within_quota(&self, row: &TaskRow, copies: u64) -> bool {
         let quota = self.quota(&row.ns);
         let Some(used) = self.state.namespaces.get(&row.ns) else {
             return true;
@@ -256,8 +262,16 @@ impl<P: Placer> Coordinator<P> {
         self.lead.as_ref()?.agenda.live.get(&fence).copied()
     }
 
+    /// Lets a task see the nodes that are kept for it.
+    fn show_kept_to(&mut self, id: &TaskId) {
+        let row = self.state.tasks.get(id);
+        let place = row.map(|r| Place::new(r.rules.tier, r.prio, r.ready_at));
+        self.show_kept(id, place);
+    }
+
     /// Why a task waits; empty if it does not.
     pub(super) fn why(&mut self, id: &TaskId) -> Why {
+        self.show_kept_to(id);
         let ms = self.clock.ms();
         let Some(row) = self.state.tasks.get(id) else {
             return Why::new();

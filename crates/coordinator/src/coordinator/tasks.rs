@@ -41,9 +41,18 @@ impl<P: Placer> Coordinator<P> {
         if !caller.namespaces.contains(&task.ns) {
             return Err(RefusalCode::Role.of("ns"));
         }
-        // No auction has sold a reservation yet.
-        if task.rsv.is_some() {
-            return Err(RefusalCode::Unknown.of("rsv"));
+        let Some(rsv) = &task.rsv else {
+            return Ok(());
+        };
+        let rent = self.state.market.rents.get(rsv);
+        let rent = rent.filter(|r| !r.void && r.until() > self.clock.ms().max(self.state.ts));
+        let rent = rent.ok_or(RefusalCode::Unknown.of("rsv"))?;
+        if rent.bidder != task.owner {
+            return Err(RefusalCode::NotYours.of("rsv"));
+        }
+        // A reservation is one node, and copies are kept on nodes of different organisations.
+        if rules(task).copies() > 1 {
+            return Err(RefusalCode::BadValue.of("rsv"));
         }
         Ok(())
     }
@@ -220,6 +229,7 @@ impl<P: Placer> Coordinator<P> {
     pub(super) fn plan(&mut self, caller: &Caller, signed: &Signed<Task>) -> Served {
         self.may_submit(caller, signed)?;
         let id = signed.id();
+        self.show_kept(&id, None);
         let factor = self.placer.factor(&signed.res);
         let rules = rules(signed);
         let cost = Self::most_cost(signed, &rules, factor);

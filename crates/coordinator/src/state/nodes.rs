@@ -74,7 +74,9 @@ pub(crate) struct NodeRow {
     pub(crate) drops: VecDeque<Dropped>,
     /// Live copies by fence. They follow from the tasks.
     pub(crate) copies: BTreeMap<u64, TaskId>,
-    /// What they reserve.
+    /// Lots that are set aside. They follow from the auction.
+    pub(crate) lots: u64,
+    /// What copies and lots reserve. A copy in a reservation's lots reserves nothing more.
     pub(crate) reserved: Amounts,
 }
 
@@ -91,15 +93,7 @@ impl NodeRow {
 
     /// What is free of its capacity. Nothing is free of a resource whose capacity was lowered below what is reserved.
     pub(crate) fn free(&self) -> Amounts {
-        let (cap, used) = (self.cap, self.reserved);
-        Amounts {
-            cpu: cap.cpu().saturating_sub(used.cpu),
-            memory: cap.memory().saturating_sub(used.memory),
-            storage: cap.storage().saturating_sub(used.storage),
-            gpu: cap.gpu().saturating_sub(used.gpu),
-            bandwidth: cap.bandwidth().saturating_sub(used.bandwidth),
-            relay: cap.relay().saturating_sub(used.relay),
-        }
+        less(&self.cap.amounts(), &self.reserved)
     }
 
     /// The signed description. It was checked when the node joined.
@@ -206,6 +200,7 @@ impl NodeRow {
             trust: Trust::default(),
             drops: VecDeque::new(),
             copies: BTreeMap::new(),
+            lots: 0,
             reserved: Amounts::default(),
         }
     }
@@ -250,6 +245,18 @@ pub(crate) struct Nodes {
     kinds: [u64; Kind::ALL.len()],
     /// Active and draining ones.
     left: u64,
+}
+
+/// What is left of `a` without `b`.
+fn less(a: &Amounts, b: &Amounts) -> Amounts {
+    Amounts {
+        cpu: a.cpu.saturating_sub(b.cpu),
+        memory: a.memory.saturating_sub(b.memory),
+        storage: a.storage.saturating_sub(b.storage),
+        gpu: a.gpu.saturating_sub(b.gpu),
+        bandwidth: a.bandwidth.saturating_sub(b.bandwidth),
+        relay: a.relay.saturating_sub(b.relay),
+    }
 }
 
 fn index(state: NodeState) -> usize {
@@ -364,15 +371,22 @@ impl Nodes {
         if let Some(row) = self.rows.get_mut(id)
             && row.copies.remove(&fence).is_some()
         {
-            let (a, b) = (row.reserved, of.amounts());
-            row.reserved = Amounts {
-                cpu: a.cpu.saturating_sub(b.cpu),
-                memory: a.memory.saturating_sub(b.memory),
-                storage: a.storage.saturating_sub(b.storage),
-                gpu: a.gpu.saturating_sub(b.gpu),
-                bandwidth: a.bandwidth.saturating_sub(b.bandwidth),
-                relay: a.relay.saturating_sub(b.relay),
-            };
+            row.reserved = less(&row.reserved, &of.amounts());
+        }
+    }
+
+    /// Sets lots of a node aside, or gives them back.
+    pub(super) fn set_aside(&mut self, id: &NodeId, lots: u64, add: bool) {
+        let Some(row) = self.rows.get_mut(id) else {
+            return;
+        };
+        let amounts = super::market_apply::amounts(lots);
+        if add {
+            row.lots = row.lots.saturating_add(lots);
+            row.reserved.add(&amounts);
+        } else {
+            row.lots = row.lots.saturating_sub(lots);
+            row.reserved = less(&row.reserved, &amounts);
         }
     }
 

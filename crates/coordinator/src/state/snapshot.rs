@@ -8,6 +8,7 @@ use betanet_wire::NodeId;
 use betanet_wire::cbor::{Reader, Writer};
 
 use super::history::{Counts, Happened};
+use super::market::{BookOf, LotsId, Rent, Sealed, Trade};
 use super::namespaces::Namespace;
 use super::nodes::{Gone, NodeRow};
 use super::tasks::TaskRow;
@@ -16,7 +17,7 @@ use super::{Damaged, State};
 use crate::codec::{Row, enter};
 
 /// Version of the rows.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Bytes after which a part is closed. A row is shorter than the rest of a mebibyte.
 const PART: usize = 512 << 10;
@@ -39,6 +40,10 @@ enum Tag {
     Event,
     Counts,
     Standing,
+    Sealed,
+    Cleared,
+    Trade,
+    Rent,
 }
 
 /// What a placer's choices depend on beside nodes and copies. It follows from the records too, but no row of the state has it.
@@ -67,7 +72,11 @@ impl State {
     /// Gives all rows to `out`, in an order that depends on the state alone.
     pub(crate) fn rows(&self, out: &mut dyn FnMut(&[u8])) {
         let mut rows = Rows { out };
-        rows.row(Tag::Head, &[VERSION, self.epoch, self.last, self.ts], &0u8);
+        rows.row(
+            Tag::Head,
+            &[VERSION, self.epoch, self.last, self.ts],
+            &self.led,
+        );
         for (id, node) in self.nodes.iter() {
             rows.row(Tag::Node, id, node);
         }
@@ -81,6 +90,22 @@ impl State {
                 .map(|(k, day)| (*k, day.counts()))
                 .collect();
             rows.row(Tag::Namespace, name, &([ns.day, ns.spent], served));
+        }
+        for (of, book) in &self.market.books {
+            if let Some(cleared) = &book.cleared {
+                rows.row(Tag::Cleared, of, cleared);
+            }
+            for (commit, sealed) in &book.sealed {
+                rows.row(Tag::Sealed, &(*of, *commit), sealed);
+            }
+            for (bid, trades) in &book.trades {
+                for trade in trades {
+                    rows.row(Tag::Trade, &(*of, *bid), trade);
+                }
+            }
+        }
+        for (id, rent) in &self.market.rents {
+            rows.row(Tag::Rent, id, rent);
         }
         for (id, task) in self.tasks.iter() {
             rows.row(Tag::Task, id, task);
@@ -139,6 +164,7 @@ impl State {
             }
         }
         if whole {
+            state.restore_lots();
             Ok((state, standings))
         } else {
             Err(Damaged("snapshot"))
@@ -157,6 +183,7 @@ impl State {
                 return Err(Damaged("snapshot"));
             }
             (self.epoch, self.last, self.ts) = (epoch, last, ts);
+            self.led = Row::get(r)?;
             return Ok(true);
         }
         if tag == Tag::Node as u8 {
@@ -206,15 +233,41 @@ impl State {
                 None => standings.counter = standing[0],
             }
         } else {
-            return Err(Damaged("snapshot"));
+            self.restore_market(tag, r)?;
         }
         Ok(false)
+    }
+
+    /// Adds a row of the auction.
+    fn restore_market(&mut self, tag: u8, r: &mut Reader<'_>) -> Result<(), Damaged> {
+        if tag == Tag::Sealed as u8 {
+            let (of, commit): (BookOf, [u8; 32]) = Row::get(r)?;
+            self.market.restore_sealed(of, commit, Sealed::get(r)?);
+        } else if tag == Tag::Cleared as u8 {
+            let of: BookOf = Row::get(r)?;
+            self.market.restore_cleared(of, Row::get(r)?);
+        } else if tag == Tag::Trade as u8 {
+            let (of, bid): (BookOf, [u8; 32]) = Row::get(r)?;
+            self.market.restore_trade(of, bid, Trade::get(r)?);
+        } else if tag == Tag::Rent as u8 {
+            let (id, rent): (LotsId, Rent) = (Row::get(r)?, Row::get(r)?);
+            self.market.restore_rent(id, rent);
+        } else {
+            return Err(Damaged("snapshot"));
+        }
+        Ok(())
     }
 
     /// Adds a task, with what follows from it for nodes and its namespace.
     fn restore_task(&mut self, id: TaskId, task: TaskRow) -> Result<(), Damaged> {
         for copy in task.life.live() {
-            self.nodes.hold(&copy.node, copy.fence, id, &task.resources);
+            self.nodes.hold(&copy.node, copy.fence, id, &task.takes());
+        }
+        for _ in task.life.live() {
+            self.rent_copy(task.rsv);
+        }
+        if !task.life.state.ended() {
+            self.rent_task(task.rsv, id, true);
         }
         self.namespaces
             .entry(task.ns.clone())

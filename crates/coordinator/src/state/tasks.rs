@@ -9,6 +9,7 @@ use betanet_fog::{
     TaskState, Word,
 };
 
+use super::market::LotsId;
 use crate::codec::row;
 use crate::lease::GRACE;
 use crate::life::{Life, Rules};
@@ -35,6 +36,8 @@ pub(crate) struct TaskRow {
     pub(crate) level: Level,
     pub(crate) strategy: Strategy,
     pub(crate) resources: Resources,
+    /// Reservation in whose lots it runs.
+    pub(crate) rsv: Option<LotsId>,
     pub(crate) offline: Offline,
     pub(crate) offline_ms: u64,
     pub(crate) retry_base: u64,
@@ -82,6 +85,7 @@ row!(TaskRow {
     level,
     strategy,
     resources,
+    rsv,
     offline,
     offline_ms,
     retry_base,
@@ -124,6 +128,7 @@ impl TaskRow {
             level: task.level,
             strategy: task.strategy,
             resources: task.res,
+            rsv: task.rsv,
             offline: task.offline.rule,
             offline_ms: task.offline.ms,
             retry_base: task.retry.base,
@@ -158,6 +163,14 @@ impl TaskRow {
     /// The signed record. It was checked when it was accepted.
     pub(crate) fn task(&self) -> Result<Signed<Task>, Refusal> {
         Signed::restore(&self.envelope)
+    }
+
+    /// What a copy takes of its node beside lots that are set aside.
+    pub(crate) fn takes(&self) -> Resources {
+        match self.rsv {
+            Some(_) => Resources::ZERO,
+            None => self.resources,
+        }
     }
 
     /// Whether it waits for nodes, backoff aside.

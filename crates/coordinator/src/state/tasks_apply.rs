@@ -55,8 +55,10 @@ impl State {
                     row.life.assigned(copy);
                     (row.factor, row.cost) = (*factor, *cost);
                     row.elsewhere |= elsewhere;
-                    row.resources
+                    (row.takes(), row.rsv)
                 })?;
+                let (resources, rsv) = resources;
+                self.rent_copy(rsv);
                 self.nodes.hold(node, index, *task, &resources);
                 self.effect(Effect::Placed {
                     task: *task,
@@ -136,6 +138,12 @@ impl State {
         }
         let after = Self::after_of(&signed);
         let mut row = TaskRow::new(&signed, envelope.into(), index, cost);
+        if let Some(rsv) = row.rsv {
+            let rent = self.market.rents.get(&rsv).ok_or(UNKNOWN)?;
+            row.start = row.start.max(rent.from);
+            row.deadline = row.deadline.min(rent.until());
+            self.rent_task(row.rsv, id, true);
+        }
         for before in &after {
             let state = self.tasks.change(before, |b| {
                 b.named = b.named.saturating_add(1);
@@ -194,7 +202,7 @@ impl State {
         let Some(node) = row.life.copy(fence).map(|c| c.node) else {
             return;
         };
-        let resources = row.resources;
+        let (resources, rsv) = (row.takes(), row.rsv);
         self.nodes.release(&node, fence, &resources);
         self.effect(Effect::Freed {
             fence,
@@ -202,6 +210,7 @@ impl State {
             task: *id,
             how,
         });
+        self.rent_freed(rsv);
     }
 
     fn take_receipt(
@@ -301,6 +310,8 @@ impl State {
             self.free(id, fence, How::Dropped);
             self.drop_copy(index, id, (fence, node), Reason::Ended);
         }
+        let rsv = self.tasks.get(id).and_then(|t| t.rsv);
+        self.rent_task(rsv, *id, false);
         self.compare(ts, id, deciding);
         self.serve(ts, id, accepted_cost);
         for after in self.tasks.dependants(id) {
@@ -363,8 +374,13 @@ impl State {
             return;
         };
         ns.refund(ts / DAY_MS, estimate.saturating_sub(row.cost));
-        // What exactly it waited for is not known any more, but that no credit is due for it.
-        let waited: &[Reason] = if row.elsewhere { &[Reason::Need] } else { &[] };
+        // What exactly it waited for is not known any more, but that no credit is due for it. In reserved lots its owner alone
+        // decides how many tasks wait.
+        let waited: &[Reason] = if row.elsewhere || row.rsv.is_some() {
+            &[Reason::Need]
+        } else {
+            &[]
+        };
         let ending = Ending {
             state: row.life.state,
             reason: row.life.reason,

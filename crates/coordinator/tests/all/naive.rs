@@ -30,11 +30,20 @@ struct Live {
     res: Resources,
     devices: u64,
     preempted: u8,
+    lots: Option<[u8; 16]>,
+}
+
+#[derive(Clone, Debug)]
+struct Lots {
+    node: NodeId,
+    amounts: Resources,
+    over: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct Naive {
     nodes: BTreeMap<NodeId, Place>,
+    lots: BTreeMap<[u8; 16], Lots>,
     live: BTreeMap<u64, Live>,
 }
 
@@ -52,11 +61,25 @@ fn value<'a>(id: &'a str, node: &'a Node, attribute: &Attribute) -> Option<&'a s
 
 impl Naive {
     pub fn reserved(&self, id: &NodeId, r: Resource) -> u64 {
-        self.live
-            .values()
-            .filter(|l| l.node == *id)
-            .map(|l| l.res.get(r))
-            .sum()
+        let live = self.live.values();
+        let live = live.filter(|l| l.node == *id && l.lots.is_none());
+        let lots = self.lots.values().filter(|l| l.node == *id);
+        live.map(|l| l.res.get(r)).sum::<u64>() + lots.map(|l| l.amounts.get(r)).sum::<u64>()
+    }
+
+    /// What is free in the lots of a reservation on this node.
+    fn free_lots(&self, id: &NodeId, rsv: &[u8; 16], r: Resource) -> Option<u64> {
+        let lots = self.lots.get(rsv).filter(|l| l.node == *id && !l.over)?;
+        let live = self.live.values().filter(|l| l.lots == Some(*rsv));
+        Some(lots.amounts.get(r) - live.map(|l| l.res.get(r)).sum::<u64>())
+    }
+
+    /// Gives lots back that are over and unused.
+    fn close(&mut self, rsv: &[u8; 16]) {
+        let used = self.live.values().any(|l| l.lots == Some(*rsv));
+        if self.lots.get(rsv).is_some_and(|l| l.over && !used) {
+            self.lots.remove(rsv);
+        }
     }
 
     fn used(&self, id: &NodeId, device: u64) -> u64 {
@@ -144,6 +167,13 @@ impl Naive {
                 return Some(Reason::Spread);
             }
         }
+        if let Some(rsv) = &task.rsv {
+            let short = |r: &&Resource| {
+                let free = self.free_lots(id, rsv, **r);
+                free.is_none_or(|free| task.res.get(**r) > free)
+            };
+            return Resource::ALL.iter().find(short).map(|r| Reason::free(*r));
+        }
         for r in Resource::ALL {
             if task.res.get(*r) > node.cap.get(*r) {
                 return Some(Reason::total(*r));
@@ -187,6 +217,7 @@ impl Naive {
             res: task.res,
             devices: seat.devices,
             preempted: wanted.preempted,
+            lots: task.rsv,
         }
     }
 
@@ -199,11 +230,15 @@ impl Naive {
         let mut why: BTreeMap<&str, (Reason, u64)> = BTreeMap::new();
         let mut pass = Vec::new();
         let mut short = Vec::new();
+        let reserved = wanted.task.rsv.and_then(|rsv| self.lots.get(&rsv));
         for id in self.nodes.keys() {
+            if wanted.task.rsv.is_some() && reserved.is_none_or(|l| l.node != *id) {
+                continue;
+            }
             match self.fails(now, id, wanted, apart) {
                 None => pass.push(*id),
                 Some(reason) => {
-                    if reason.as_str().ends_with("_free") {
+                    if reason.as_str().ends_with("_free") && wanted.task.rsv.is_none() {
                         short.push(*id);
                     }
                     why.entry(reason.as_str()).or_insert((reason, 0)).1 += 1;
@@ -225,7 +260,8 @@ impl Naive {
         for id in short {
             let mut rest = self.clone();
             let may = |l: &Live| {
-                l.tier < wanted.task.tier
+                l.lots.is_none()
+                    && l.tier < wanted.task.tier
                     && (l.tier == Tier::Bronze || (l.tier == Tier::Silver && l.preempted < 3))
             };
             let mut victims: Vec<u64> = self
@@ -248,7 +284,7 @@ impl Naive {
             }
         }
         let mut why: Why = why.into_values().collect();
-        why.sort_by_key(|b| std::cmp::Reverse(b.1));
+        why.sort_by_key(|(_, nodes)| std::cmp::Reverse(*nodes));
         Err(why)
     }
 
@@ -279,7 +315,7 @@ impl Placer for Naive {
             node: site.node.clone(),
             vouched: site.vouched,
             level: site.level,
-            open: site.open,
+            open: site.open && site.work,
             rep: u64::from(site.rep),
             failures,
             rests,
@@ -326,6 +362,18 @@ impl Placer for Naive {
         self.all(now, wanted, &copies).map(|s| s.seats)
     }
 
+    fn could_hold(&mut self, now: u64, wanted: &Wanted<'_>, most: usize) -> Vec<NodeId> {
+        let mut rest = self.clone();
+        rest.live.clear();
+        let apart: Vec<Option<String>> =
+            wanted.apart.iter().map(|o| o.map(str::to_owned)).collect();
+        let passes = |id: &&NodeId| rest.fails(now, id, wanted, &apart).is_none();
+        let mut found: Vec<NodeId> = rest.nodes.keys().filter(passes).copied().collect();
+        found.sort_by_key(|id| self.load(id));
+        found.truncate(most);
+        found
+    }
+
     fn standing(&self, id: &NodeId) -> [u64; 3] {
         self.nodes
             .get(id)
@@ -354,6 +402,9 @@ impl Placer for Naive {
         let Some(live) = self.live.remove(&fence) else {
             return;
         };
+        if let Some(rsv) = live.lots {
+            self.close(&rsv);
+        }
         let Some(place) = self.nodes.get_mut(&live.node) else {
             return;
         };
@@ -368,6 +419,22 @@ impl Placer for Naive {
             Freed::Dropped => {}
         }
         let _ = live.task;
+    }
+
+    fn set_aside(&mut self, id: &NodeId, reservation: [u8; 16], lots: &Resources) {
+        let lots = Lots {
+            node: *id,
+            amounts: *lots,
+            over: false,
+        };
+        assert!(self.lots.insert(reservation, lots).is_none());
+    }
+
+    fn give_back(&mut self, reservation: &[u8; 16]) {
+        if let Some(lots) = self.lots.get_mut(reservation) {
+            lots.over = true;
+        }
+        self.close(reservation);
     }
 
     fn factor(&self, resources: &Resources) -> u64 {

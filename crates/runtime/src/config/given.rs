@@ -116,12 +116,25 @@ impl Given {
         }
     }
 
+    /// Like [`Given::from_file`], for a file that has tables of other parts too. These are passed over.
+    ///
+    /// # Errors
+    ///
+    /// See [`Given::from_file`].
+    pub fn from_file_beside(path: &Path, others: &[&str]) -> Result<Self, SettingsError> {
+        Self::of_file(path, others)
+    }
+
     /// Reads the settings of a TOML file: in the table of their section, or at the top level by their names.
     ///
     /// # Errors
     ///
     /// The file cannot be read, or is not TOML. [`Given::read`] reports unknown keys.
     pub fn from_file(path: &Path) -> Result<Self, SettingsError> {
+        Self::of_file(path, &[])
+    }
+
+    fn of_file(path: &Path, others: &[&str]) -> Result<Self, SettingsError> {
         let text = disk::read_text(path, disk::TEXT_MAX).map_err(|source| SettingsError::File {
             path: path.to_owned(),
             source,
@@ -133,6 +146,7 @@ impl Given {
         let mut given = Self::new(path.display().to_string());
         for (key, value) in table {
             match value {
+                toml::Value::Table(_) if others.contains(&key.as_str()) => {}
                 toml::Value::Table(section) if given.knobs.iter().any(|k| k.table == key) => {
                     for (field, value) in section {
                         let is = |k: &&Knob| k.table == key && k.field == field;

@@ -29,7 +29,8 @@ use crate::metrics::Refusal;
 use crate::reach::{Reach, interfaces, reach};
 use crate::standing::Sessions;
 use crate::{
-    Clock, CoverSite, Error, Extension, FrontRules, GatewayConfig, Mesh, Metrics, Network, Node, Streams, seed,
+    Clock, CoverSite, Error, Extension, FrontRules, GatewayConfig, Mesh, Metrics, Network, Node,
+    Streams, seed,
 };
 
 /// A gateway that is not started yet.

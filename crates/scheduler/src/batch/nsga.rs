@@ -1,19 +1,20 @@
-//! NSGA-II (Deb et al., 2002): fronts by domination, then the less crowded.
+//! The search: NSGA-II (Deb et al., 2002), fronts by domination, then the less crowded; or NSGA-III.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use super::front::{Front, Plan};
-use super::{BatchNode, BatchTask, Dice, Effort, NOWHERE, OBJECTIVES, Objectives, Problem};
+use super::reference::{directions, survivors};
+use super::{BatchNode, BatchTask, Dice, Effort, Method, NOWHERE, OBJECTIVES, Objectives, Problem};
 
 /// A plan in the search.
 #[derive(Clone)]
-struct Member {
+pub(super) struct Member {
     genes: Vec<u32>,
     missing: usize,
-    objectives: Objectives,
+    pub(super) objectives: Objectives,
     /// Number of its front, from 0.
-    front: usize,
+    pub(super) front: usize,
     /// How far its neighbours on the front are: more is better.
     space: f64,
 }
@@ -68,6 +69,10 @@ pub fn plan(nodes: &[BatchNode], tasks: &[BatchTask], effort: &Effort) -> Front 
         })
         .collect();
     rank(&mut members);
+    let directions = match effort.method {
+        Method::Nsga2 => Vec::new(),
+        Method::Nsga3 => directions(size),
+    };
     let mut left = effort.evaluations.saturating_sub(size);
     while left > 0 {
         let count = left.min(size);
@@ -81,8 +86,17 @@ pub fn plan(nodes: &[BatchNode], tasks: &[BatchTask], effort: &Effort) -> Front 
             .collect();
         members.extend(children);
         rank(&mut members);
-        members.sort_by(Member::order);
-        members.truncate(size);
+        match effort.method {
+            Method::Nsga2 => {
+                members.sort_by(Member::order);
+                members.truncate(size);
+            }
+            Method::Nsga3 => {
+                members = survivors(members, size, &directions, &mut dice);
+                // Parents differ by their fronts alone.
+                members.iter_mut().for_each(|m| m.space = 0.0);
+            }
+        }
     }
     let mut plans: Vec<Plan> = Vec::new();
     for m in members.iter().filter(|m| m.front == 0) {

@@ -65,4 +65,29 @@ mod tests {
         ];
         assert!(near(volume(&four), 1.0 - 0.062_5));
     }
+
+    /// Volumes that pymoo 0.6.2 computed (`pymoo.indicators.hv.HV`) for points of a seeded generator, the same here and there.
+    #[test]
+    fn volumes_are_those_of_pymoo() {
+        let reference = [1.0, 1.1, 0.9, 1.0];
+        for (count, seed, volume) in [
+            (1, 1, 0.0),
+            (3, 2, 0.099_852_462_169_724_2),
+            (10, 3, 0.301_812_866_907_084),
+            (40, 4, 0.671_839_543_310_529_6),
+            (100, 5, 0.688_482_184_029_368_6),
+            (150, 6, 0.687_737_453_519_418_5),
+        ] {
+            let mut dice = super::super::Dice::new(seed);
+            let mut unit = || (dice.next() >> 11) as f64 / (1u64 << 53) as f64;
+            let points: Vec<Objectives> = (0..count)
+                .map(|_| core::array::from_fn(|_| unit()))
+                .collect();
+            let found = hypervolume(&points, &reference);
+            assert!(
+                (found - volume).abs() < 1e-12,
+                "{count}: {found} for {volume}"
+            );
+        }
+    }
 }

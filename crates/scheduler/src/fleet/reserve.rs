@@ -72,6 +72,12 @@ impl Fleet {
         let Some(grant) = self.reserve(slot, None, amounts) else {
             return false;
         };
+        self.keep_lots(slot, id, amounts, grant);
+        true
+    }
+
+    /// Keeps lots whose resources are reserved.
+    pub(crate) fn keep_lots(&mut self, slot: u32, id: [u8; 16], amounts: &Resources, grant: Grant) {
         let lots = Lots {
             slot,
             account: Account::new(*amounts),
@@ -80,7 +86,6 @@ impl Fleet {
         };
         self.lots.insert(id, lots);
         self.refresh(slot);
-        true
     }
 
     /// Gives lots back whose hour is over and which no copy uses.

@@ -1,0 +1,147 @@
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{FogArgs, ListArgs};
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskArgs {
+    #[command(subcommand)]
+    pub(crate) command: TaskCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Store a program and its inputs, submit a task, print its ID, and wait for its end.
+    #[command(
+        after_help = "Ctrl-C leaves the task running; `task show` finds it, and `task cancel` ends it.\n\
+                      Exit codes: 0 the task succeeded, 1 it failed or no coordinator answers, 2 usage, 3 local files and settings,\n\
+                      4 it was cancelled, 5 it expired, 130 Ctrl-C.\n\n\
+                      Example: betanet task run ./hello.wasm --ns acme --cpu 500m --memory '64 MiB' --coordinator bnp1… -- arg1 arg2"
+    )]
+    Run(Box<RunArgs>),
+    /// Ask where a task would be placed now, for how much, and if it would not, why. Nothing is changed.
+    #[command(
+        after_help = "Example: betanet task plan ./hello.wasm --ns acme --set tier=gold --coordinator bnp1…"
+    )]
+    Plan(Box<PlanArgs>),
+    /// List tasks.
+    #[command(after_help = "Example: betanet task ps --ns acme --only running --coordinator bnp1…")]
+    Ps(TaskListArgs),
+    /// Show a task's state, copies and cost.
+    #[command(after_help = "Example: betanet task show 5d41… --coordinator bnp1…")]
+    Show(TaskIdArgs),
+    /// Print the log of a task's newest copy.
+    #[command(after_help = "Example: betanet task logs 5d41… --follow --coordinator bnp1…")]
+    Logs(LogArgs),
+    /// Cancel a task.
+    #[command(after_help = "Example: betanet task cancel 5d41… --coordinator bnp1…")]
+    Cancel(TaskIdArgs),
+    /// Show the events of a task, oldest first.
+    #[command(
+        after_help = "Coordinators keep events for a while; those of secret tasks are never shown.\n\n\
+                      Example: betanet task history 5d41… --coordinator bnp1…"
+    )]
+    History(HistoryArgs),
+}
+
+/// A task's program and conditions.
+#[derive(Debug, Args)]
+pub(crate) struct TaskSpecArgs {
+    /// WebAssembly module. It may be named in --file instead.
+    pub(crate) module: Option<PathBuf>,
+    /// Arguments of the program.
+    #[arg(last = true)]
+    pub(crate) args: Vec<String>,
+    /// TOML or JSON file of conditions, with the keys of a task in dist/job.toml. Flags take precedence.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Namespace.
+    #[arg(long, value_name = "NS")]
+    pub(crate) ns: Option<String>,
+    /// Processor, such as 500m or 2 cores.
+    #[arg(long, value_name = "CORES")]
+    pub(crate) cpu: Option<String>,
+    /// Memory, such as "64 MiB".
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
+    /// Input file as PATH=FILE: the program finds FILE at PATH. May be repeated.
+    #[arg(long, value_name = "PATH=FILE")]
+    pub(crate) input: Vec<String>,
+    /// Environment variable of the program as NAME=VALUE. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Any other condition as KEY=VALUE, with the keys of a task in dist/job.toml: tier=gold, resources.gpu=1. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) spec: TaskSpecArgs,
+    /// Return once the task is submitted.
+    #[arg(short, long, conflicts_with = "output")]
+    pub(crate) detach: bool,
+    /// New folder for the output's files, once the task has succeeded.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) fog: FogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) spec: TaskSpecArgs,
+    #[command(flatten)]
+    pub(crate) fog: FogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskListArgs {
+    /// Show only tasks of this namespace.
+    #[arg(long, value_name = "NS")]
+    pub(crate) ns: Option<String>,
+    /// Show only tasks in this state.
+    #[arg(long, value_name = "STATE",
+          value_parser = ["accepted", "queued", "assigned", "running", "verifying", "succeeded", "failed", "cancelled", "expired"])]
+    pub(crate) only: Option<String>,
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
+    #[command(flatten)]
+    pub(crate) fog: FogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskIdArgs {
+    /// ID of the task, 64 hex digits.
+    pub(crate) task: String,
+    #[command(flatten)]
+    pub(crate) fog: FogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// ID of the task, 64 hex digits.
+    pub(crate) task: String,
+    /// Fence of the copy, as `task show` lists it; by default, the newest copy's.
+    #[arg(long, value_name = "FENCE")]
+    pub(crate) fence: Option<u64>,
+    /// Wait for more until the task has ended.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) fog: FogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// ID of the task, 64 hex digits.
+    pub(crate) task: String,
+    /// Wait for more until the task has ended.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) fog: FogArgs,
+}

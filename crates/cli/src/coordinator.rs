@@ -1,0 +1,189 @@
+//! `coordinator`, and `betanet coordinator`, which is the same.
+
+mod journal;
+mod settings;
+mod snapshot;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use betanet_fog_service::{Coordinator, Handle, PREFIX, Role, Running, Stores};
+use betanet_keys::Name;
+use betanet_runtime::{
+    Gateway, GatewayConfig, Given, Problem, init_logs, load_or_new_identity, serve_admin,
+};
+use betanet_store::{State, Storage};
+use serde_json::json;
+
+use crate::Fail;
+use crate::args::{CoordinatorArgs, CoordinatorCommand, CoordinatorSettings, FLAGS};
+use crate::listen::{announce, check, checked, problems, service, unusable};
+use crate::stop::Stops;
+use settings::{Fog, TABLE};
+
+/// Requests that one peer may send in a burst, and further ones a second, if no setting says otherwise: many tasks are small.
+const OPENS: u32 = 4_096;
+const OPENS_A_SECOND: u32 = 1_024;
+
+/// Prints an error with its causes.
+fn failed(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(c) = cause {
+        let said = c.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = c.source();
+    }
+    text
+}
+
+pub(crate) async fn coordinator(args: CoordinatorArgs) -> Result<(), Fail> {
+    match args.command {
+        None => run(&args.settings, args.json).await,
+        Some(CoordinatorCommand::Check(settings)) => check_only(&settings, args.json),
+        Some(CoordinatorCommand::Snapshot(args)) => snapshot::run(args.command).await,
+    }
+}
+
+/// Reads the settings of the node: those of the file, and the flags over them.
+fn given(settings: &CoordinatorSettings) -> Result<Given, Fail> {
+    let mut given = match &settings.config {
+        Some(path) => Given::from_file_beside(path, &[TABLE]).map_err(unusable)?,
+        None => Given::new(FLAGS),
+    };
+    settings.node.over(&mut given);
+    Ok(given)
+}
+
+/// Reads all settings, and reports all faults at once.
+fn settings(settings: &CoordinatorSettings) -> Result<(GatewayConfig, Fog), Fail> {
+    let read = given(settings)?.read();
+    let fog = settings::read(settings.config.as_deref(), &settings.fog);
+    let faults: &[Problem] = fog.as_ref().err().map_or(&[], Vec::as_slice);
+    let mut config = checked(read, |_| faults.to_vec())?;
+    let limits = &mut config.limits;
+    if limits.opens.is_none() && limits.opens_per_second.is_none() {
+        (limits.opens, limits.opens_per_second) = (Some(OPENS), Some(OPENS_A_SECOND));
+    }
+    let fog = fog.map_err(|faults| problems(&faults))?;
+    Ok((config, fog))
+}
+
+fn check_only(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
+    let read = given(args)?.read();
+    let fog = settings::read(args.config.as_deref(), &args.fog);
+    let faults = fog.err().unwrap_or_default();
+    check::check(read, args.config.as_deref(), as_json, |_| faults.clone())
+}
+
+async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
+    let (config, fog) = settings(args)?;
+    let operator = &config.operator;
+    init_logs(operator.log_format, &operator.log)
+        .map_err(|e| Fail::Usage(format!("log = {:?}: {e}", operator.log)))?;
+    let admin = match operator.admin {
+        Some(address) if !address.ip().is_loopback() => {
+            let why = "the admin address of a coordinator lets everybody manage the fog: use 127.0.0.1 or [::1]";
+            return Err(Fail::Usage(format!("admin {address}: {why}")));
+        }
+        Some(address) => Some(std::net::TcpListener::bind(address).map_err(|e| {
+            let hint = crate::hint::listen(&address.to_string(), &e);
+            Fail::Local(format!("admin {address}: {e}{hint}"))
+        })?),
+        None => None,
+    };
+    let mut stops = Stops::listen();
+    let (gateway, running) = tokio::select! {
+        started = start(&config, fog) => started?,
+        _ = stops.told() => return Ok(()),
+    };
+    let at = admin.as_ref().and_then(|l| l.local_addr().ok());
+    let admin = admin.map(|l| serve_admin(l, Arc::clone(&gateway)));
+    let admin = admin.transpose();
+    let _admin = admin.map_err(|e| Fail::Local(format!("the admin address is not served: {e}")))?;
+    announce::announce(gateway.listening(), &config, at, as_json);
+    if !as_json {
+        told(running.handle());
+    }
+    let alive = service::ready(&gateway);
+    let _ = stops.told().await;
+    service::stopping();
+    if !as_json {
+        note!("stopping: {} sessions", gateway.sessions());
+    }
+    running.stop().await;
+    gateway.shutdown().await;
+    if let Some(alive) = alive {
+        alive.abort();
+    }
+    Ok(())
+}
+
+/// Prints what it does, and then each change.
+fn told(handle: &Handle) {
+    let word = |role: &Role| match role {
+        Role::Leads(epoch) => format!("leads in epoch {epoch}"),
+        Role::Follows(leader) => format!("follows {leader}"),
+        Role::Failed(why) => format!("does not work: {why}"),
+        Role::Full(why) => format!("refuses new work: {why}"),
+        Role::Starting => "reads its journal".to_owned(),
+        Role::Stopped => "has stopped".to_owned(),
+    };
+    let handle = handle.clone();
+    tokio::spawn(async move {
+        let mut last = handle.role();
+        if last != Role::Starting {
+            say!("coordinator {}", word(&last));
+        }
+        loop {
+            handle.wait_for(|role| *role != last).await;
+            last = handle.role();
+            if last == Role::Stopped {
+                return;
+            }
+            say!("coordinator {}", word(&last));
+        }
+    });
+}
+
+async fn start(config: &GatewayConfig, fog: Fog) -> Result<(Arc<Gateway>, Running), Fail> {
+    config.keeps_secrets()?;
+    // Hold the state first: of two processes that start with one key, only one may create it.
+    let state = config
+        .hold_state(true)?
+        .ok_or_else(|| Fail::Usage("a coordinator keeps state: --state DIR".to_owned()))?;
+    let identity = load_or_new_identity(&config.node.key)?;
+    let stores = Stores::open(&state, fog.blob_quota).await;
+    let stores = stores.map_err(|e| Fail::Local(failed(&e)))?;
+    let name = Name::from(identity.public().node_id());
+    let coordinator = Coordinator::new(identity.clone(), fog.settings.clone(), stores);
+    let gateway = Gateway::builder(identity, config)
+        .with_storage(Arc::clone(&state) as Arc<dyn Storage>)
+        .service(PREFIX, coordinator.service())
+        .extension(coordinator.extension())
+        .start()
+        .await?;
+    let gateway = Arc::new(gateway);
+    let journal = journal::open(&fog, &state, &name.to_string()).await?;
+    let peer = gateway.listening().peer();
+    let running = coordinator.start(&peer, journal).await;
+    Ok((gateway, running.map_err(|e| Fail::Local(failed(&e)))?))
+}
+
+/// The facts of a snapshot, for scripts.
+fn facts(snapshot: &betanet_journal::Snapshot) -> serde_json::Value {
+    json!({
+        "index": snapshot.at.index,
+        "epoch": snapshot.epoch,
+        "parts": snapshot.parts,
+        "bytes": snapshot.bytes,
+    })
+}
+
+/// Opens the state folder of a coordinator that does not run.
+fn hold(folder: &Path) -> Result<Arc<State>, Fail> {
+    let state = State::open(folder).map_err(|e| Fail::Local(failed(&e)))?;
+    Ok(Arc::new(state))
+}

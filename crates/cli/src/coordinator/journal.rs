@@ -1,0 +1,74 @@
+//! Opens the journal that the settings name.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use betanet_journal::Journal;
+use betanet_journal_postgres::{PostgresJournal, Settings as PostgresSettings};
+use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
+use betanet_store::State;
+
+use super::failed;
+use super::settings::Fog;
+use crate::Fail;
+
+/// Opens the journal under the name of this coordinator.
+pub(super) async fn open(
+    fog: &Fog,
+    state: &Arc<State>,
+    name: &str,
+) -> Result<Arc<dyn Journal>, Fail> {
+    let Some(url) = &fog.store else {
+        return sqlite(state, name, fog.floor);
+    };
+    let mut settings = PostgresSettings::new(url).map_err(|e| Fail::Usage(failed(&e)))?;
+    if let Some(file) = &fog.store_ca {
+        let pem = std::fs::read(file).map_err(Fail::file(file))?;
+        let with = settings.with_authorities(&pem);
+        settings = with.map_err(|e| Fail::Usage(failed(&e)))?;
+    }
+    if let Some(schema) = &fog.schema {
+        let with = settings.with_schema(schema);
+        settings = with.map_err(|e| Fail::Usage(failed(&e)))?;
+    }
+    postgres(settings.with_leader(name)).await
+}
+
+pub(super) async fn postgres(settings: PostgresSettings) -> Result<Arc<dyn Journal>, Fail> {
+    let journal = PostgresJournal::open(settings).await;
+    let journal = journal.map_err(|e| Fail::Local(format!("the database: {}", failed(&e))))?;
+    Ok(Arc::new(journal))
+}
+
+pub(super) fn sqlite(
+    state: &Arc<State>,
+    name: &str,
+    floor: Option<u64>,
+) -> Result<Arc<dyn Journal>, Fail> {
+    let mut settings = SqliteSettings {
+        leader: name.into(),
+        ..SqliteSettings::default()
+    };
+    settings.floor = floor.unwrap_or(settings.floor);
+    let journal = SqliteJournal::open(state, settings);
+    let journal = journal.map_err(|e| Fail::Local(failed(&e)))?;
+    Ok(Arc::new(journal))
+}
+
+/// Opens the journal of a coordinator that does not run.
+pub(super) async fn of_args(
+    state: Option<&Path>,
+    store: Option<&str>,
+) -> Result<Arc<dyn Journal>, Fail> {
+    match (state, store) {
+        (_, Some(url)) if url != "sqlite" => {
+            let settings = PostgresSettings::new(url).map_err(|e| Fail::Usage(failed(&e)))?;
+            postgres(settings.with_leader("snapshot")).await
+        }
+        (Some(folder), _) => sqlite(&super::hold(folder)?, "snapshot", None),
+        (None, _) => {
+            let why = "name the journal: --state DIR or --store URL";
+            Err(Fail::Usage(why.to_owned()))
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The client of a command, over the way that its flags describe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use betanet_fog_client::{Connect, Connecting, FogClient, Link, Patience};
+use betanet_runtime::{Name, Peer, load_identity};
+use tokio::sync::Mutex;
+
+use crate::Fail;
+use crate::args::FogArgs;
+use crate::id::default_key;
+use crate::opened::Opened;
+use crate::target::Dialling;
+
+/// Time for closing sessions.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// Dials coordinators as the command line says.
+#[derive(Clone)]
+struct Dialler {
+    dialling: Arc<Mutex<Dialling>>,
+    coordinators: Vec<(Name, Option<Peer>)>,
+    relays: usize,
+}
+
+impl Connect for Dialler {
+    fn coordinators(&self) -> Vec<Name> {
+        self.coordinators.iter().map(|(name, _)| *name).collect()
+    }
+
+    fn relays(&self) -> usize {
+        self.relays
+    }
+
+    fn connect(&self, coordinator: Name) -> Connecting<'_> {
+        Box::pin(async move {
+            let mut known = self.coordinators.iter();
+            let given = known.find(|(name, _)| *name == coordinator);
+            let peer = given.and_then(|(_, peer)| peer.clone());
+            let mut dialling = self.dialling.lock().await;
+            dialling.turn_to(coordinator, peer)?;
+            let session = dialling.session().await?;
+            dialling.reached();
+            Ok(match session {
+                Opened::Direct(session) => Link::Direct(session),
+                Opened::Mix(session) => Link::Mix {
+                    session,
+                    relays: self.relays,
+                },
+            })
+        })
+    }
+}
+
+/// A client, and the node under it.
+pub(super) struct Session {
+    client: FogClient,
+    dialler: Dialler,
+}
+
+impl Session {
+    /// Prepares a client. The session with a coordinator is opened by the first request.
+    pub(super) fn open(args: &FogArgs) -> Result<Self, Fail> {
+        let coordinators = coordinators(&args.coordinator)?;
+        let key = args.dial.key.clone().unwrap_or_else(default_key);
+        if args.dial.key.is_none() && !key.exists() {
+            return Err(Fail::Local(format!(
+                "{}: no key is there, and the fog knows users by their keys: betanet id new makes one",
+                key.display()
+            )));
+        }
+        let me = load_identity(&key)?;
+        let dialling = Dialling::to_any_of(&coordinators, &args.dial, &key)?;
+        let dialler = Dialler {
+            dialling: Arc::new(Mutex::new(dialling)),
+            coordinators,
+            relays: args.dial.mix.map_or(0, usize::from),
+        };
+        let patience = Patience {
+            repeat: Duration::from_secs(args.patience),
+            ..Patience::default()
+        };
+        let client = FogClient::with_patience(me, dialler.clone(), patience);
+        Ok(Self { client, dialler })
+    }
+
+    pub(super) const fn client(&self) -> &FogClient {
+        &self.client
+    }
+
+    /// Closes the session, and leaves the network.
+    pub(super) async fn close(self) {
+        // Do not wait longer for a peer that does not respond.
+        let _ = tokio::time::timeout(GOODBYE, async {
+            self.client.close().await;
+            self.dialler.dialling.lock().await.leave().await;
+        })
+        .await;
+    }
+}
+
+/// Reads names and peer strings of coordinators.
+fn coordinators(texts: &[String]) -> Result<Vec<(Name, Option<Peer>)>, Fail> {
+    let read = |text: &String| match text.trim().parse::<Name>() {
+        Ok(name) => Ok((name, None)),
+        Err(_) => {
+            let peer: Result<Peer, _> = text.trim().parse();
+            let peer = peer.map_err(|e| {
+                Fail::Usage(format!(
+                    "--coordinator {text}: {e}, or a name that starts with bn1:"
+                ))
+            })?;
+            Ok((peer.name(), Some(peer)))
+        }
+    };
+    texts.iter().map(read).collect()
+}

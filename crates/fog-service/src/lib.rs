@@ -1,0 +1,63 @@
+//! Runs a fog coordinator: drives its machine over a journal, and serves its requests over BAR and at the admin address.
+//!
+//! **Promises.** The machine has one thread; a request's answer leaves once its records are committed, and never after the lease
+//! that covers it. Records that arise during a commit go into the next one together. A leader whose commit fails follows the
+//! journal again. Both faces serve the same routes with the same checks; bodies, streams and queues are bounded.
+//!
+//! **Below:** `coordinator` (the machine), `journal` (a port that a program fills), `blobs`, `runtime`. **Above:** the binary
+//! `coordinator`. **Source:** profile chapter 10 (`spec-vectors/PROFILE.md`).
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use betanet_fog_service::{Coordinator, Settings, Stores};
+//! use betanet_journal::MemoryStore;
+//! use betanet_runtime::{Gateway, GatewayConfig, load_or_new_identity};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = GatewayConfig::in_state("./coordinator");
+//! let identity = load_or_new_identity(&config.node.key)?;
+//! let settings = Settings {
+//!     operators: vec![*identity.public()],
+//!     ..Settings::default()
+//! };
+//! let state = Arc::new(betanet_store::State::open("./coordinator".as_ref())?);
+//! let stores = Stores::open(&state, 1 << 30).await?;
+//! let coordinator = Coordinator::new(identity.clone(), settings, stores);
+//! let gateway = Gateway::builder(identity, &config)
+//!     .with_storage(state)
+//!     .service(betanet_fog_service::PREFIX, coordinator.service())
+//!     .extension(coordinator.extension())
+//!     .start()
+//!     .await?;
+//!
+//! // The address goes into join tokens, and to those who ask a follower.
+//! let peer = gateway.listening().peer();
+//! let journal = Arc::new(MemoryStore::new().open("one"));
+//! let running = coordinator.start(&peer, journal).await?;
+//! running.stop().await;
+//! gateway.shutdown().await;
+//! # Ok(()) }
+//! ```
+
+mod api;
+mod bar;
+mod driver;
+mod error;
+mod handle;
+mod http;
+mod measures;
+mod openapi;
+mod places;
+mod service;
+mod settings;
+
+pub use error::Error;
+pub use handle::{Handle, Role, Saved};
+pub use service::{Coordinator, Running, Stores};
+pub use settings::{Namespace, Settings};
+
+pub use betanet_coordinator::Quota;
+
+/// The path prefix of the service.
+pub const PREFIX: &str = api::route::PREFIX;
