@@ -48,6 +48,8 @@ fn free_port() -> u16 {
 struct Process {
     home: tempfile::TempDir,
     store: String,
+    key: Identity,
+    others: Vec<String>,
     port: u16,
     admin: u16,
     child: Option<Child>,
@@ -55,9 +57,13 @@ struct Process {
 
 impl Process {
     fn new(store: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let key = betanet_runtime::new_identity(&home.path().join("key.pem")).unwrap();
         Self {
-            home: tempfile::tempdir().unwrap(),
+            home,
             store: store.to_owned(),
+            key,
+            others: Vec::new(),
             port: free_port(),
             admin: free_port(),
             child: None,
@@ -74,6 +80,9 @@ impl Process {
             .args(["--operator", &key(1), "--user", &format!("lab={}", key(2))])
             .args(["--per-address", "1000"])
             .args(["--opens", "100000", "--opens-per-second", "10000"])
+            .args(self.others.iter().flat_map(|key| ["--coordinator", key]))
+            .arg("--key")
+            .arg(self.home.path().join("key.pem"))
             .arg("--state")
             .arg(self.home.path().join("state"))
             .env("BETANET_STORE", &self.store)
@@ -252,6 +261,10 @@ fn count() -> usize {
 async fn the_second_coordinator_leads_when_the_first_is_killed_and_no_task_is_lost() {
     let cluster = Cluster::start();
     let mut all = [(); 2].map(|()| Process::new(&cluster.url()));
+    // Nodes obey the coordinators that the one they joined lists.
+    let keys = [0, 1].map(|n: usize| all[n].key.public().to_string());
+    all[0].others.push(keys[1].clone());
+    all[1].others.push(keys[0].clone());
     let peers: Vec<Peer> = all.iter_mut().map(Process::start).collect();
     wait_for_leader(&all, None).await;
     for peer in &peers {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use betanet_coordinator::{Coordinator, Setup};
 use betanet_fog::{Digest, Output};
 use betanet_journal::{Batch, Error as JournalError, Journal, Lead};
+use betanet_keys::{Name, PublicKey};
 use betanet_scheduler::Placer;
 use tokio::sync::{mpsc, watch};
 
@@ -148,6 +149,7 @@ impl Driver {
                 }
                 Ok(Lead::Held(held)) => {
                     failures = 0;
+                    self.check_leader(&held.name);
                     self.shared.be(Role::Follows(held.name));
                     let wait = Duration::from_millis(held.ends_in_ms.max(10)).min(LOOK);
                     if let Some(end) = self.follow(loaded.last(), wait).await {
@@ -164,6 +166,18 @@ impl Driver {
             if *self.stop.borrow() {
                 return End::Stopped;
             }
+        }
+    }
+
+    /// Warns of a leader whose key this coordinator was not given: nodes obey only those that both list.
+    fn check_leader(&self, name: &str) {
+        let known = |key: &PublicKey| Name::from(key.node_id()).to_string() == name;
+        let again = matches!(&*self.shared.role.borrow(), Role::Follows(old) if &**old == name);
+        if !again && !self.setup.coordinators.iter().any(known) {
+            tracing::warn!(
+                leader = name,
+                "the leader's key is not among the cluster's coordinators: nodes that joined here do not obey it; name it by --coordinator"
+            );
         }
     }
 
