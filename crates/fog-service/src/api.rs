@@ -26,6 +26,7 @@ pub(crate) use body::Body;
 pub(crate) use route::{Method, Op, Query, Takes};
 
 use crate::handle::Handle;
+use crate::keys::CheckedKeys;
 use crate::places::{Place, Places};
 use crate::settings::Roles;
 
@@ -94,6 +95,7 @@ pub(crate) struct Api {
     pub(crate) handle: Handle,
     pub(crate) roles: Roles,
     pub(crate) identity: Identity,
+    pub(crate) keys: CheckedKeys,
     pub(crate) blobs: Blobs,
     pub(crate) logs: Logs,
     /// The nodes that are known to be nodes of the cluster, for a while.

@@ -46,6 +46,7 @@ mod driver;
 mod error;
 mod handle;
 mod http;
+mod keys;
 mod measures;
 mod openapi;
 mod places;

@@ -82,6 +82,7 @@ impl Coordinator {
             handle: handle.clone(),
             roles: settings.roles(),
             identity: identity.clone(),
+            keys: Default::default(),
             blobs: stores.blobs,
             logs: stores.logs,
             nodes: Default::default(),

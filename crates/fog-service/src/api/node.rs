@@ -82,7 +82,7 @@ impl Api {
                 Ok(Answer::item(201, &answer))
             }
             Op::Describe(id) => {
-                let authentic = Received::<Node>::read(body)?.verify()?;
+                let authentic = self.keys.verify(Received::<Node>::read(body)?)?;
                 let signer = *authentic.signer();
                 if signer.node_id() != id {
                     return Err(RefusalCode::NotYours.of("key"));
@@ -117,7 +117,7 @@ impl Api {
                 self.order(by.caller, Request::Nack(task, fence)).await
             }
             Op::Done(task) => {
-                let authentic = Received::<Receipt>::read(body)?.verify()?;
+                let authentic = self.keys.verify(Received::<Receipt>::read(body)?)?;
                 let signer = *authentic.signer();
                 let receipt = authentic.check(self.now_ms())?;
                 let caller = by.sends(self, &signer);
@@ -150,7 +150,7 @@ impl Api {
         body: &[u8],
         named: Option<TaskId>,
     ) -> Result<(Caller, Signed<Task>), Refusal> {
-        let authentic = Received::<Task>::read(body)?.verify()?;
+        let authentic = self.keys.verify(Received::<Task>::read(body)?)?;
         let signer = *authentic.signer();
         let ns = authentic.namespace()?;
         let caller = by.clone().sends(self, &signer);

@@ -56,7 +56,7 @@ impl Api {
             },
             Op::Cancel(id) => self.order(by.caller, Request::Cancel(id)).await,
             Op::PutJob(ns, name) => {
-                let authentic = Received::<Job>::read(body)?.verify()?;
+                let authentic = self.keys.verify(Received::<Job>::read(body)?)?;
                 let signer = *authentic.signer();
                 let caller = by.sends(self, &signer);
                 if caller.key != *signer.as_bytes() {
@@ -118,7 +118,7 @@ impl Api {
                 Ok(Answer::item(200, &seed))
             }
             Op::Commit => {
-                let authentic = Received::<Commitment>::read(body)?.verify()?;
+                let authentic = self.keys.verify(Received::<Commitment>::read(body)?)?;
                 let signer = *authentic.signer();
                 let commitment = authentic.check(self.now_ms())?;
                 let caller = by.sends(self, &signer);
