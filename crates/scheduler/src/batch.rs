@@ -1,6 +1,17 @@
 //! Batch planning: many tasks at once, as a set of plans none of which is better than another in everything.
 //!
 //! A plan is a proposal. The placer decides, task by task, and keeps no promise that a plan made.
+//!
+//! Beside pymoo 0.6.2 on 200 tasks and 50 nodes of the trace `openb`, population 100, 200 generations, medians of 11 seeds,
+//! by `examples/compare.py` on one core of an Intel Xeon, 2026-11-29:
+//!
+//! | method | volume here | of pymoo | seconds of processor here | of pymoo |
+//! |---|---|---|---|---|
+//! | NSGA-II | 7.04e15 | 6.75e15 | 0.18 | 18.5 |
+//! | NSGA-III | 7.29e15 | 6.74e15 | 0.19 | 16.7 |
+//!
+//! Both use the same operators and repair, which the script writes in Python. Here, three plans of the first generation are the
+//! best in one objective; there, all are random.
 
 mod front;
 mod nsga;

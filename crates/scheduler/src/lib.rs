@@ -56,6 +56,34 @@
 //! assert_eq!((why[0].0.as_str(), why[0].1), ("cpu_free", 1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Measured
+//!
+//! `cargo run --release -p betanet-scheduler --example decide` on one core of an Intel Xeon (2 cores that others used too), 2026-11-29.
+//! The fleet is about half full; one task in four asks for devices, one in four for a zone. Times are in µs. The third number of
+//! a size is processor time for a decision and the end of a copy.
+//!
+//! | strategy | 10 000 nodes: median | p99 | with an end | 100 000 nodes: median | p99 | with an end |
+//! |---|---|---|---|---|---|---|
+//! | round_robin | 2.1 | 4.4 | 3.9 | 2.9 | 7.3 | 5.2 |
+//! | least_loaded | 2.1 | 4.0 | 4.3 | 3.0 | 7.1 | 7.2 |
+//! | affinity | 4.6 | 10.0 | 6.8 | 5.5 | 14.3 | 8.4 |
+//! | proximity | 3.4 | 5.9 | 5.6 | 5.7 | 10.6 | 10.0 |
+//! | privacy_aware | 2.4 | 16.7 | 6.1 | 5.6 | 38.4 | 13.8 |
+//! | all in turn | 5.3 | 20.0 | 9.3 | 10.2 | 48.6 | 18.8 |
+//!
+//! A node with 16 round trips takes 2.2 KB while one order is kept, and about 0.1 KB for each order more. A live copy takes 0.25 KB.
+//!
+//! All tasks of the trace `openb` in the order of their creation, none of which ends, by `cargo xtask fog openb`:
+//!
+//! | rule | placed | refused | gpu demand placed | free gpu that an average task cannot use |
+//! |---|---|---|---|---|
+//! | round_robin | 8047 | 12 cpu_free, 5 cpu_total, 74 gpu_free, 14 gpu_total | 93.3 % | 95.2 % |
+//! | least_loaded | 7938 | 15 cpu_free, 5 cpu_total, 181 gpu_free, 13 gpu_total | 91.4 % | 93.6 % |
+//! | affinity | 7555 | 467 cpu_free, 130 gpu_free | 91.3 % | 99.7 % |
+//! | proximity | 7938 | 15 cpu_free, 5 cpu_total, 181 gpu_free, 13 gpu_total | 91.4 % | 93.6 % |
+//! | privacy_aware | 7572 | 158 cpu_free, 4 cpu_total, 413 gpu_free, 5 gpu_total | 89.1 % | 95.1 % |
+//! | best fit, for comparison | 7674 | 478 no fit | 93.0 % | 99.6 % |
 #![no_std]
 
 extern crate alloc;

@@ -24,4 +24,7 @@ fn every_task_is_placed_or_refused_and_affinity_packs_as_a_best_fit_does() {
     let table = openb::table(&trace).unwrap();
     println!("{table}");
     assert_eq!(table.lines().count(), 8);
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    assert!(readme.contains(table.trim()), "README.md has another table");
 }
