@@ -71,9 +71,7 @@ async fn demo(keep: bool) -> Result<(), Fail> {
 
     let mut fog = fog::Fog::start(home.path()).await?;
     steps.done("started a coordinator with a journal in SQLite, and three nodes that joined it with tokens");
-    for told in fog.run().await? {
-        steps.done(&told);
-    }
+    fog.run(&mut steps).await?;
 
     let first = start(home.path(), "first", &[]).await?;
     let second = start(home.path(), "second", &[]).await?;

@@ -1,6 +1,6 @@
 //! Measures tasks per second from acceptance over assignment to the result, each committed before it is answered.
 //!
-//! `load direct|sockets memory|sqlite|postgres://… [TASKS] [NODES]`. Without sockets, requests go to the machine as values whose
+//! `load direct|sockets memory|sqlite|postgres://… [TASKS] [NODES] [UNDER_WAY]`. Without sockets, requests go to the machine as values whose
 //! signatures were verified; with them, users and nodes have sessions over loopback, and everything is signed and verified.
 
 #![allow(
@@ -31,9 +31,6 @@ use betanet_runtime::{Clock, Gateway, GatewayConfig, SessionHandle};
 use betanet_store::State;
 use betanet_wire::text::hex;
 use tokio::sync::Semaphore;
-
-/// Tasks that are accepted and not done yet.
-const UNDER_WAY: usize = 512;
 
 const OPERATOR: u8 = 1;
 const USER: u8 = 2;
@@ -147,7 +144,7 @@ async fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [mode, kind] = [0, 1].map(|n| args.get(n).cloned().unwrap_or_default());
     let number = |n: usize, or: usize| args.get(n).map_or(or, |text| text.parse().unwrap());
-    let (tasks, nodes) = (number(2, 20_000), number(3, 50));
+    let (tasks, nodes, under_way) = (number(2, 20_000), number(3, 50), number(4, 200));
     let home = tempfile::tempdir().unwrap();
     let mut config = GatewayConfig::in_state(home.path().join("state"));
     config.listener.listen = vec!["127.0.0.1:0".into()];
@@ -185,9 +182,11 @@ async fn main() {
     let times = Arc::new(Times::default());
     let (began, cpu) = (Clock::start(), cpu_seconds());
     let began = match mode.as_str() {
-        "direct" => direct(running.handle(), signed, nodes, &times).await,
-        "sockets" => sockets(&gateway, signed, nodes, &times).await,
-        _ => panic!("load direct|sockets memory|sqlite|postgres://… [TASKS] [NODES]: {began:?}"),
+        "direct" => direct(running.handle(), signed, (nodes, under_way), &times).await,
+        "sockets" => sockets(&gateway, signed, (nodes, under_way), &times).await,
+        _ => panic!(
+            "load direct|sockets memory|sqlite|postgres://… [TASKS] [NODES] [UNDER_WAY]: {began:?}"
+        ),
     };
     let took = began.elapsed();
     let mut all = times.took.lock().unwrap().clone();
@@ -230,7 +229,7 @@ fn cpu_seconds() -> f64 {
 async fn direct(
     handle: &Handle,
     signed: Vec<Signed<Task>>,
-    nodes: usize,
+    (nodes, under_way): (usize, usize),
     times: &Arc<Times>,
 ) -> Clock {
     let order = Request::IssueToken(token());
@@ -245,7 +244,7 @@ async fn direct(
     for n in 0..nodes.min(1) {
         join_direct(handle, n, &token).await;
     }
-    let under_way = Arc::new(Semaphore::new(UNDER_WAY));
+    let under_way = Arc::new(Semaphore::new(under_way));
     let began = Clock::start();
     let worker = {
         let (handle, times, under_way) =
@@ -328,7 +327,7 @@ async fn session(gateway: &Gateway, who: Identity) -> SessionHandle {
 async fn sockets(
     gateway: &Gateway,
     signed: Vec<Signed<Task>>,
-    nodes: usize,
+    (nodes, under_way): (usize, usize),
     times: &Arc<Times>,
 ) -> Clock {
     let operator = session(gateway, identity(OPERATOR, 0)).await;
@@ -337,7 +336,7 @@ async fn sockets(
     let user = Arc::new(session(gateway, identity(USER, 0)).await);
     let blob = format!("blob/{}", hex(&hash(&[MODULE])));
     assert_eq!(ask(&user, Method::Put, &blob, MODULE.to_vec()).await.0, 201);
-    let under_way = Arc::new(Semaphore::new(UNDER_WAY.min(200)));
+    let under_way = Arc::new(Semaphore::new(under_way));
     let total = signed.len();
     let mut workers = Vec::new();
     // A token is for one node.

@@ -25,7 +25,7 @@ use betanet_wire::NodeId;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::failed;
+use super::{Steps, failed};
 use crate::Fail;
 
 /// Tasks under each strategy.
@@ -116,6 +116,8 @@ impl Fog {
         let [me, operator, owner] = [(); 3].map(|()| Identity::from_seed(&rng.array::<32>()));
         let mut config = GatewayConfig::in_state(home.join("coordinator"));
         config.listener.listen = vec!["127.0.0.1:0".into()];
+        // The tasks are small and many.
+        (config.limits.opens, config.limits.opens_per_second) = (Some(4_096), Some(1_024));
         let state = State::open(&config.state()).map_err(|e| fog_failed(&e))?;
         let state = Arc::new(state);
         let namespace = Namespace {
@@ -299,16 +301,13 @@ impl Fog {
     }
 
     /// Runs fifty tasks under each strategy, then fifty long ones, and kills the node that has most of these.
-    pub(super) async fn run(&mut self) -> Result<Vec<String>, Fail> {
-        let mut told = Vec::new();
+    pub(super) async fn run(&mut self, steps: &mut Steps) -> Result<(), Fail> {
         for strategy in STRATEGIES {
-            let began = Clock::start();
             let spread = self.spread(strategy).await?;
             let spread: Vec<String> = spread.iter().map(ToString::to_string).collect();
-            told.push(format!(
-                "{strategy}: {TASKS} tasks on three nodes ({}), all done in {:.2} s",
-                spread.join(", "),
-                began.elapsed().as_secs_f64()
+            steps.done(&format!(
+                "{strategy}: {TASKS} tasks on three nodes ({}), all done",
+                spread.join(", ")
             ));
         }
         let ids = self.submit(Strategy::LeastLoaded, LONG).await?;
@@ -325,11 +324,11 @@ impl Fog {
             work.abort();
         }
         self.killed = Some((Clock::start(), *copies));
-        told.push(format!(
+        steps.done(&format!(
             "killed the busiest of three nodes, with {copies} of {} live copies",
             live.values().sum::<usize>()
         ));
-        Ok(told)
+        Ok(())
     }
 
     /// Waits until the killed node's tasks have ended elsewhere, and checks that none was lost or counted twice.
