@@ -85,7 +85,7 @@ pub(super) struct Fog {
     module: Blob,
     tasks: Vec<TaskId>,
     stop: CancellationToken,
-    killed: Option<(Clock, usize)>,
+    killed: Option<(Clock, NodeId, usize)>,
 }
 
 fn client(me: Identity, peer: &Peer) -> Result<FogClient, Fail> {
@@ -323,7 +323,7 @@ impl Fog {
         if let Some(work) = self.workers.remove(node) {
             work.abort();
         }
-        self.killed = Some((Clock::start(), *copies));
+        self.killed = Some((Clock::start(), *node, *copies));
         steps.done(&format!(
             "killed the busiest of three nodes, with {copies} of {} live copies",
             live.values().sum::<usize>()
@@ -333,18 +333,14 @@ impl Fog {
 
     /// Waits until the killed node's tasks have ended elsewhere, and checks that none was lost or counted twice.
     pub(super) async fn end(self) -> Result<String, Fail> {
-        let (killed, copies) = self
+        let (killed, node, copies) = self
             .killed
             .ok_or_else(|| failed("fog: no node was killed"))?;
         let all = tokio::time::timeout(BOUND, self.ended(&self.tasks)).await;
         let all =
             all.map_err(|_| failed(format!("fog: not all tasks ended within {BOUND:?}")))??;
         let again = all.iter().filter(|s| s.attempts > 1).count();
-        if again != copies {
-            return Err(failed(format!(
-                "fog: {again} tasks were placed again, not {copies}"
-            )));
-        }
+        let mut lost = 0;
         let mut ends: BTreeMap<TaskId, usize> = BTreeMap::new();
         let mut events = self.user.events(0, false);
         // Each request brings a part of them.
@@ -352,10 +348,18 @@ impl Fog {
         while before != Some(events.after()) {
             before = Some(events.after());
             while let Some(event) = ask!(events.next()) {
-                if let Some(task) = event.task.filter(|_| &*event.kind == "ended") {
-                    *ends.entry(task).or_default() += 1;
+                match (&*event.kind, event.task) {
+                    ("ended", Some(task)) => *ends.entry(task).or_default() += 1,
+                    ("lost", _) if event.node == Some(node) => lost += 1,
+                    _ => {}
                 }
             }
+        }
+        // Some copies may have ended just before the node did.
+        if lost == 0 || lost > copies || again != lost {
+            return Err(failed(format!(
+                "fog: the node lost {lost} of {copies} copies, and {again} tasks were placed again"
+            )));
         }
         if ends.len() != self.tasks.len() || ends.values().any(|n| *n != 1) {
             return Err(failed("fog: a task was lost, or ended twice"));
