@@ -191,21 +191,21 @@ fn orders_of_others_are_refused() {
         node.work(&item(9, 5, REPLACE, &stranger)),
         Err(WorkError::Signer)
     );
-    let WorkItem::Run(mut forged) = item(9, 5, REPLACE, &leader()) else {
+    let WorkItem::Run(mut forged) = item(10, 5, REPLACE, &leader()) else {
         panic!("a run");
     };
     forged.work.sig[3] ^= 1;
     let sig = Err(WorkError::Record(RefusalCode::SigInvalid.bare()));
     assert_eq!(node.work(&WorkItem::Run(forged)), sig);
-    let WorkItem::Run(mut forged) = item(9, 5, REPLACE, &leader()) else {
+    let WorkItem::Run(mut forged) = item(11, 5, REPLACE, &leader()) else {
         panic!("a run");
     };
     forged.task.sig[3] ^= 1;
     assert_eq!(node.work(&WorkItem::Run(forged)), sig);
-    let WorkItem::Run(mut moved) = item(9, 5, REPLACE, &leader()) else {
+    let WorkItem::Run(mut moved) = item(12, 5, REPLACE, &leader()) else {
         panic!("a run");
     };
-    moved.at = 10;
+    moved.at = 13;
     assert_eq!(node.work(&WorkItem::Run(moved)), Err(WorkError::Mismatch));
     assert_eq!(node.held(), 0);
 }
