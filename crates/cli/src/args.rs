@@ -127,7 +127,7 @@ pub(crate) enum Command {
     Fog(FogCommands),
     /// Watch the fog's capacity, nodes and tasks in the terminal.
     #[command(
-        after_help = "The view is redrawn every --every seconds until Ctrl-C. Where standard output is no terminal, it is printed once.\n\n\
+        after_help = "The view is redrawn every --every seconds until Ctrl-C. If standard output is no terminal, it is printed once.\n\n\
                       Example: betanet top --coordinator bnp1…"
     )]
     Top(Box<TopArgs>),

@@ -12,6 +12,8 @@ use betanet_wire::NodeId;
 
 /// Most copies that a node holds: a beat lists no more.
 const COPIES_MAX: usize = 1024;
+/// Fences of copies that are over, which are remembered.
+const OVER_MAX: usize = 4096;
 /// Most blobs that a beat reports as gone; the rest follows with the next one.
 const GONE_MAX: usize = 1024;
 /// Most round trips that a beat reports.
@@ -110,7 +112,8 @@ pub struct NodeSession {
     gone: BTreeSet<Digest>,
     trips: Vec<RoundTrip>,
     open: bool,
-    after: u64,
+    /// The newest fences whose copies are over, so that a stream that begins again starts none a second time.
+    over: BTreeSet<u64>,
 }
 
 impl std::fmt::Debug for NodeSession {
@@ -147,7 +150,7 @@ impl NodeSession {
             gone: BTreeSet::new(),
             trips: Vec::new(),
             open: true,
-            after: 0,
+            over: BTreeSet::new(),
         }
     }
 
@@ -155,12 +158,6 @@ impl NodeSession {
     #[must_use]
     pub const fn epoch(&self) -> u64 {
         self.epoch
-    }
-
-    /// Position from which the stream of work goes on.
-    #[must_use]
-    pub const fn after(&self) -> u64 {
-        self.after
     }
 
     /// Number of copies that are held: running ones, and ended ones whose receipt no coordinator has taken.
@@ -253,23 +250,20 @@ impl NodeSession {
     ///
     /// # Errors
     ///
-    /// The node does not obey it. Nothing but the position in the stream has changed.
+    /// The node does not obey it. Nothing has changed.
     pub fn work(&mut self, item: &WorkItem) -> Result<Order, WorkError> {
         match item {
-            // A stream that begins again may repeat copies whose receipts were taken meanwhile.
-            WorkItem::Run(run) if run.at <= self.after => Ok(Order::Nothing),
-            WorkItem::Run(run) => {
-                self.after = run.at;
-                self.take(run)
-            }
+            // A stream that begins again may repeat copies.
+            WorkItem::Run(run) if self.held.contains_key(&run.at) => Ok(Order::Nothing),
+            WorkItem::Run(run) if self.over.contains(&run.at) => Ok(Order::Nothing),
+            WorkItem::Run(run) => self.take(run),
             WorkItem::Drop(drop) => {
-                self.after = self.after.max(drop.at);
                 let known = self.held.get(&drop.fence);
                 // An answer of a deposed coordinator is no order.
                 if self.deposed || known.is_none_or(|copy| copy.run.id != drop.task) {
                     return Ok(Order::Nothing);
                 }
-                self.held.remove(&drop.fence);
+                self.forget(drop.fence);
                 Ok(Order::Drop(drop.task, drop.fence))
             }
         }
@@ -319,7 +313,12 @@ impl NodeSession {
 
     /// Forgets a copy: its receipt was taken or refused for good, or it was given back.
     pub fn forget(&mut self, fence: u64) {
-        self.held.remove(&fence);
+        if self.held.remove(&fence).is_some() {
+            self.over.insert(fence);
+        }
+        if self.over.len() > OVER_MAX {
+            self.over.pop_first();
+        }
     }
 
     /// When a running copy has to stop: by its offline policy, and by its end. The second is a time of day.
@@ -347,7 +346,7 @@ impl NodeSession {
             }
         }
         for fence in stopped {
-            self.held.remove(&fence);
+            self.forget(fence);
         }
         due
     }

@@ -15,8 +15,7 @@ pub(crate) enum TaskCommand {
     /// Store a program and its inputs, submit a task, print its ID, and wait for its end.
     #[command(
         after_help = "Ctrl-C leaves the task running; `task show` finds it, and `task cancel` ends it.\n\
-                      Exit codes: 0 the task succeeded, 1 it failed or no coordinator answers, 2 usage, 3 local files and settings,\n\
-                      4 it was cancelled, 5 it expired, 130 Ctrl-C.\n\n\
+                      Exit codes: 0 the task succeeded, 1 it failed, 4 it was cancelled, 5 it expired. Others are those of every command.\n\n\
                       Example: betanet task run ./hello.wasm --ns acme --cpu 500m --memory '64 MiB' --coordinator bnp1… -- arg1 arg2"
     )]
     Run(Box<RunArgs>),

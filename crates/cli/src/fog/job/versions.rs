@@ -189,7 +189,7 @@ mod tests {
 
     fn versions(folder: &Path) -> Versions {
         Versions {
-            folder: SharedFolder::new(folder),
+            folder: SharedFolder::new(folder.join("state")),
             name: entry_name("job-", "test"),
             job: "acme/test".into(),
         }

@@ -15,15 +15,19 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn toml_job(text: &str) -> Result<JobSpec, Vec<String>> {
-    let folder = folder();
+    toml_job_in(folder().path(), text)
+}
+
+fn toml_job_in(folder: &Path, text: &str) -> Result<JobSpec, Vec<String>> {
     let map: Map<String, Value> = toml::from_str(text).unwrap();
-    read_job(map, folder.path()).map_err(|all| all.iter().map(ToString::to_string).collect())
+    read_job(map, folder).map_err(|all| all.iter().map(ToString::to_string).collect())
 }
 
 #[test]
 fn the_example_is_valid_and_says_each_default_truly() {
     let example = include_str!("../../../../../dist/job.toml");
-    let job = toml_job(example).unwrap();
+    let folder = folder();
+    let job = toml_job_in(folder.path(), example).unwrap();
     let names: Vec<&str> = job.tasks.iter().map(|t| t.name.as_str()).collect();
     assert_eq!(names, ["split", "render"]);
     assert_eq!((&*job.ns, &*job.name), ("acme", "render"));
@@ -39,7 +43,7 @@ fn the_example_is_valid_and_says_each_default_truly() {
         plain.len() < example.len(),
         "the example marks defaults with '#= '"
     );
-    let full = toml_job(&plain).unwrap();
+    let full = toml_job_in(folder.path(), &plain).unwrap();
     for (short, full) in job.tasks.iter().zip(&full.tasks) {
         assert_eq!(format!("{short:?}"), format!("{full:?}"));
     }
