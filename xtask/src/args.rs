@@ -60,7 +60,8 @@ pub enum Chore {
     Probes(measured::Probes),
     /// Simulate scenarios: thousands of nodes of a network, or many seeds of a fog.
     #[command(
-        after_help = "Build it with --release.\n\nExamples: cargo xtask sim --nodes 100 scenarios/join.toml\n          cargo xtask sim --seeds 1000 scenarios/fog/rough.toml"
+        after_help = "Build it with --release. Scenarios of the fog take --seeds: sim --seeds 1000 scenarios/fog/rough.toml.\n\n\
+                      Example: cargo xtask sim --nodes 100 scenarios/join.toml"
     )]
     Sim(sim::Arguments),
     /// Compare random multiplications with another implementation.
