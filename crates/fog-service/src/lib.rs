@@ -7,6 +7,10 @@
 //! **Below:** `coordinator` (the machine), `journal` (a port that a program fills), `blobs`, `runtime`. **Above:** the binary
 //! `coordinator`. **Source:** profile chapter 10 (`spec-vectors/PROFILE.md`).
 //!
+//! `cargo run --release -p betanet-fog-service --example load sockets sqlite` measures tasks from acceptance to the result, each step
+//! committed before it is answered. On two cores that users, nodes and coordinator shared with other work, it printed 8 100 tasks a
+//! second without sockets and 3 300 with them, at 0.6 ms of processor time a task.
+//!
 //! ```no_run
 //! use std::sync::Arc;
 //!
