@@ -8,12 +8,16 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::place::Place;
+use super::place::{NodeDir, Place};
 use crate::Fail;
 use crate::admin::ask;
 
 /// Time limit for the end of all processes of a network.
 const ENDS: Duration = Duration::from_secs(60);
+
+/// Looks at processes that have given their locks back, and the time between two.
+const LOOKS: u32 = 500;
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Sends a signal to a process, if it still exists.
 pub(super) fn send(pid: u32, signal: Signal) {
@@ -56,6 +60,21 @@ pub(crate) fn down(dir: &Path) -> Result<(), Fail> {
                 place.run("up.log").display()
             )));
         }
+    }
+    // A process gives its lock back a moment before its end.
+    let stands = || {
+        let of_node = |n: &NodeDir| {
+            let config = n.config.to_string_lossy().into_owned();
+            place.process(&format!("{}.pid", n.name), &config).is_some()
+        };
+        place.process("up.pid", "up").is_some() || place.nodes.iter().any(of_node)
+    };
+    let (_silent, pause) = mpsc::channel::<()>();
+    for _ in 0..LOOKS {
+        if !stands() {
+            break;
+        }
+        let _ = pause.recv_timeout(LOOK);
     }
     say!("{} is down", dir.display());
     Ok(())
