@@ -369,6 +369,15 @@ impl Logs {
         of_task.map(|((_, fence), _)| *fence).collect()
     }
 
+    /// Returns the tasks that have logs, ascending.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<Digest> {
+        let index = lock(&self.0.index);
+        let mut tasks: Vec<Digest> = index.logs.keys().map(|(task, _)| *task).collect();
+        tasks.dedup();
+        tasks
+    }
+
     /// Removes a log. Returns whether there was one.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::Fail;
 use crate::args::{CoordinatorArgs, CoordinatorCommand, CoordinatorSettings, FLAGS};
+use crate::fail::chain;
 use crate::listen::{announce, check, checked, problems, service, unusable};
 use crate::stop::Stops;
 use settings::{Fog, TABLE};
@@ -24,20 +25,6 @@ use settings::{Fog, TABLE};
 /// Requests that one peer may send in a burst, and further ones a second, if no setting says otherwise: many tasks are small.
 const OPENS: u32 = 4_096;
 const OPENS_A_SECOND: u32 = 1_024;
-
-/// Prints an error with its causes.
-fn failed(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(c) = cause {
-        let said = c.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = c.source();
-    }
-    text
-}
 
 pub(crate) async fn coordinator(args: CoordinatorArgs) -> Result<(), Fail> {
     match args.command {
@@ -156,7 +143,7 @@ async fn start(config: &GatewayConfig, fog: Fog) -> Result<(Arc<Gateway>, Runnin
         .ok_or_else(|| Fail::Usage("a coordinator keeps state: --state DIR".to_owned()))?;
     let identity = load_or_new_identity(&config.node.key)?;
     let stores = Stores::open(&state, fog.blob_quota).await;
-    let stores = stores.map_err(|e| Fail::Local(failed(&e)))?;
+    let stores = stores.map_err(|e| Fail::Local(chain(&e)))?;
     let name = Name::from(identity.public().node_id());
     let coordinator = Coordinator::new(identity.clone(), fog.settings.clone(), stores);
     let gateway = Gateway::builder(identity, config)
@@ -169,7 +156,7 @@ async fn start(config: &GatewayConfig, fog: Fog) -> Result<(Arc<Gateway>, Runnin
     let journal = journal::open(&fog, &state, &name.to_string()).await?;
     let peer = gateway.listening().peer();
     let running = coordinator.start(&peer, journal).await;
-    Ok((gateway, running.map_err(|e| Fail::Local(failed(&e)))?))
+    Ok((gateway, running.map_err(|e| Fail::Local(chain(&e)))?))
 }
 
 /// The facts of a snapshot, for scripts.
@@ -184,6 +171,6 @@ fn facts(snapshot: &betanet_journal::Snapshot) -> serde_json::Value {
 
 /// Opens the state folder of a coordinator that does not run.
 fn hold(folder: &Path) -> Result<Arc<State>, Fail> {
-    let state = State::open(folder).map_err(|e| Fail::Local(failed(&e)))?;
+    let state = State::open(folder).map_err(|e| Fail::Local(chain(&e)))?;
     Ok(Arc::new(state))
 }

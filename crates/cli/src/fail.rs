@@ -61,17 +61,7 @@ impl Fail {
 
 impl From<Error> for Fail {
     fn from(error: Error) -> Self {
-        // Print the chain of causes, outermost first, without repetitions.
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(c) = cause {
-            let said = c.to_string();
-            if !text.contains(&said) {
-                text.push_str(": ");
-                text.push_str(&said);
-            }
-            cause = c.source();
-        }
+        let mut text = chain(&error);
         text.push_str(&hint::of(&error));
         if error.is_local() {
             Self::Local(text)
@@ -93,6 +83,21 @@ macro_rules! of_a_node {
 }
 
 of_a_node!(SessionError DialError RelayError MixnetError FileError);
+
+/// Returns an error with its causes, outermost first, without repetitions.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(c) = cause {
+        let said = c.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = c.source();
+    }
+    text
+}
 
 /// Runs work until it ends or a signal arrives.
 pub(crate) async fn interruptible<T>(

@@ -17,22 +17,12 @@ use betanet_runtime::ErrorKind;
 
 use crate::Fail;
 use crate::args::{FogArgs, FogCommand, FogCommands, JobArgs, NodeArgs, TaskArgs, TopArgs};
-use crate::fail::interruptible;
+use crate::fail::{chain, interruptible};
 use connect::Session;
 
 impl From<FogError> for Fail {
     fn from(error: FogError) -> Self {
-        // Print the chain of causes, outermost first, without repetitions.
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(c) = cause {
-            let said = c.to_string();
-            if !text.contains(&said) {
-                text.push_str(": ");
-                text.push_str(&said);
-            }
-            cause = c.source();
-        }
+        let text = chain(&error);
         match (&error, error.kind()) {
             (FogError::Record { .. } | FogError::Route { .. } | FogError::NoCoordinator, _) => {
                 Self::Usage(text)

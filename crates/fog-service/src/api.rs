@@ -28,6 +28,7 @@ pub(crate) use route::{Method, Op, Query, Takes};
 use crate::handle::Handle;
 use crate::keys::CheckedKeys;
 use crate::places::{Place, Places};
+use crate::room::Room;
 use crate::settings::Roles;
 
 /// Time after which a refused caller may ask again, in seconds.
@@ -102,6 +103,8 @@ pub(crate) struct Api {
     pub(crate) nodes: node::KnownNodes,
     /// The journal, once the coordinator has started.
     pub(crate) journal: OnceLock<Arc<dyn Journal>>,
+    /// Memory for bodies.
+    pub(crate) room: Room,
     /// Streams that are open.
     pub(crate) streams: Places,
 }
@@ -161,7 +164,9 @@ impl Api {
             let by = self.verify(&who, charge, method, &target, Hashed::Is(&digest))?;
             return self.put_blob(&by, digest, length, body).await;
         }
-        let body = body.read(op.body_max()).await?;
+        // It is given back once the request is answered.
+        let mut part = self.room.part(charge);
+        let body = body.read(op.body_max(), &mut part).await?;
         let by = self.verify(&who, charge, method, &target, Hashed::Of(&body))?;
         if let Op::AppendLog(task) = op {
             return self.append_log(&by, task, &query, body).await;
@@ -263,7 +268,8 @@ impl Api {
     async fn order(&self, caller: Caller, request: Request) -> Result<Answer, Refusal> {
         match self.ask(caller, request).await? {
             Reply::Created => Ok(Answer::Bare(201)),
-            _ => Ok(Answer::Bare(204)),
+            Reply::Done => Ok(Answer::Bare(204)),
+            _ => Err(odd()),
         }
     }
 }
@@ -287,6 +293,12 @@ impl Verified {
             Err(RefusalCode::PrivacyRoute.of("level"))
         }
     }
+}
+
+/// The refusal for an answer of the machine that is of another kind than the request.
+fn odd() -> Refusal {
+    tracing::error!("the coordinator's machine answered something else than it was asked");
+    RefusalCode::NotLeader.bare()
 }
 
 /// The hash of a body.

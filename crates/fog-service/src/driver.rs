@@ -49,6 +49,8 @@ enum End {
     Full(JournalError),
     /// The journal failed.
     Failed(JournalError),
+    /// The journal's content is none of this version.
+    Unreadable(Error),
 }
 
 /// What a driver needs.
@@ -75,12 +77,7 @@ impl Driver {
             let end = match self.rebuilt(loaded.take()).await {
                 Ok(loaded) => self.term(loaded).await,
                 Err(Error::Journal(error)) => End::Failed(error),
-                Err(error) => {
-                    tracing::error!(%error, "the coordinator cannot go on");
-                    self.shared.be(Role::Failed(error.to_string().into()));
-                    self.idle(PAUSE).await;
-                    continue;
-                }
+                Err(error) => End::Unreadable(error),
             };
             self.shared.end_streams();
             match end {
@@ -95,6 +92,11 @@ impl Driver {
                 End::Full(error) => {
                     tracing::error!(%error, "the journal takes nothing");
                     self.shared.be(Role::Full(error.to_string().into()));
+                    self.idle(PAUSE).await;
+                }
+                End::Unreadable(error) => {
+                    tracing::error!(%error, "the coordinator cannot go on");
+                    self.shared.be(Role::Failed(told(&error).into()));
                     self.idle(PAUSE).await;
                 }
                 End::Failed(error) => {

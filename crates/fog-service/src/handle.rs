@@ -227,16 +227,22 @@ impl Handle {
     }
 
     /// Blobs that tasks name which have not ended, or ended in the last 24 h.
-    pub(crate) async fn named(&self) -> Option<BTreeSet<Digest>> {
-        let mut all = BTreeSet::new();
+    /// And all known tasks.
+    pub(crate) async fn named(&self) -> Option<(BTreeSet<Digest>, BTreeSet<TaskId>)> {
+        let (mut all, mut known) = (BTreeSet::new(), BTreeSet::new());
         let mut after = None;
         loop {
             let (answer, answered) = oneshot::channel();
             self.inbox.send(Ask::Named(after, answer)).await.ok()?;
-            let NamedBlobs { digests, next } = answered.await.ok()?;
+            let NamedBlobs {
+                digests,
+                tasks,
+                next,
+            } = answered.await.ok()?;
             all.extend(digests);
+            known.extend(tasks);
             if next.is_none() {
-                return Some(all);
+                return Some((all, known));
             }
             after = next;
         }

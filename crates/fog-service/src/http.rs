@@ -79,10 +79,9 @@ async fn asked(api: &Api, request: AdminRequest) -> Result<Asked, Refused> {
     let body = Body(request.body);
     let body = match takes {
         Some(Takes::One(shape)) => {
-            let text = body
-                .read(json::JSON_MAX)
-                .await
-                .map_err(|r| api.refused(r))?;
+            let mut part = api.room.part(None);
+            let text = body.read(json::JSON_MAX, &mut part).await;
+            let text = text.map_err(|r| api.refused(r))?;
             let text = String::from_utf8(text);
             let text = text.map_err(|_| refuse(RefusalCode::Malformed, "body"))?;
             let cbor = json::to_cbor(&text, shape).map_err(|e| api.refused(e.refusal()))?;

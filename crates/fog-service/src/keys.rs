@@ -66,4 +66,15 @@ mod tests {
         }
         assert_eq!(keys.0.lock().unwrap().len(), 1);
     }
+
+    #[test]
+    fn keys_beyond_the_bound_let_go_of_all() {
+        let keys = CheckedKeys::default();
+        for n in 0..=KEYS_MAX {
+            let mut seed = [0; 32];
+            seed[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            keys.note(*Identity::from_seed(&seed).public());
+        }
+        assert_eq!(keys.0.lock().unwrap().len(), 1);
+    }
 }

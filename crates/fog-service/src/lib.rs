@@ -54,6 +54,7 @@ mod keys;
 mod measures;
 mod openapi;
 mod places;
+mod room;
 mod service;
 mod settings;
 

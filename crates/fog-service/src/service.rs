@@ -18,10 +18,14 @@ use crate::driver::{Driver, Fetch, load};
 use crate::handle::{Ask, Handle, INBOX_MAX, Role, Shared};
 use crate::http::AdminFace;
 use crate::places::Places;
+use crate::room::Room;
 use crate::{Error, Settings};
 
 /// Interval at which blobs that no task names are let go.
 const SWEEP: Duration = Duration::from_secs(600);
+
+/// Longest that a coordinator takes to stop: a journal that does not answer is not waited for.
+const FAREWELL: Duration = Duration::from_secs(12);
 
 /// Where blobs and logs are kept.
 #[derive(Clone)]
@@ -87,6 +91,7 @@ impl Coordinator {
             logs: stores.logs,
             nodes: Default::default(),
             journal: OnceLock::new(),
+            room: Room::default(),
             streams: Places::default(),
         };
         Self {
@@ -160,9 +165,15 @@ impl Coordinator {
         let api = Arc::downgrade(&self.api);
         let sweeping = tokio::spawn(async move {
             loop {
+                let Some(now) = api.upgrade() else { return };
+                let handle = now.handle.clone();
+                drop(now);
+                // Pins are kept in memory: a leader begins with those of its tasks.
+                handle.wait_for(|role| matches!(role, Role::Leads(_))).await;
+                let Some(now) = api.upgrade() else { return };
+                now.sweep().await;
+                drop(now);
                 tokio::time::sleep(SWEEP).await;
-                let Some(api) = api.upgrade() else { return };
-                api.sweep().await;
             }
         });
         Ok(Running {
@@ -201,7 +212,10 @@ impl Running {
     pub async fn stop(self) {
         self.sweeping.abort();
         let _ = self.stop.send(true);
-        self.handle.wait_for(|role| *role == Role::Stopped).await;
+        let stopped = self.handle.wait_for(|role| *role == Role::Stopped);
+        if tokio::time::timeout(FAREWELL, stopped).await.is_err() {
+            tracing::warn!("the journal does not answer: the lease is not given back");
+        }
     }
 }
 
@@ -209,5 +223,73 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.sweeping.abort();
         let _ = self.stop.send(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_coordinator::{Reply, Request};
+    use betanet_fog::{DAY_MS, Signed};
+    use betanet_fog_client::testkit;
+    use betanet_journal::MemoryStore;
+
+    use super::*;
+    use crate::Namespace;
+
+    #[tokio::test]
+    async fn a_sweep_removes_logs_of_forgotten_tasks_and_keeps_what_known_ones_name() {
+        let home = tempfile::tempdir().unwrap();
+        let state = Arc::new(State::open(&home.path().join("state")).unwrap());
+        let owner = Identity::from_seed(&[2; 32]);
+        let lab = Namespace {
+            users: vec![*owner.public()],
+            ..Namespace::default()
+        };
+        let settings = Settings {
+            namespaces: [("lab".parse().unwrap(), lab)].into(),
+            ..Settings::default()
+        };
+        let me = Identity::from_seed(&[1; 32]);
+        let stores = Stores::open(&state, 1 << 20).await.unwrap();
+        let coordinator = Coordinator::new(me.clone(), settings, stores);
+        let peer = Peer {
+            key: *me.public(),
+            addrs: Vec::new(),
+            pin: None,
+        };
+        let journal = Arc::new(MemoryStore::new().open("one"));
+        let running = coordinator.start(&peer, journal).await.unwrap();
+        let leads = |role: &Role| matches!(role, Role::Leads(_));
+        running.handle().wait_for(leads).await;
+        let api = &coordinator.api;
+        let module = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(
+            testkit::MODULE,
+        ))]);
+        let digest = BlobDigest::of(testkit::MODULE);
+        let size = testkit::MODULE.len() as u64;
+        api.blobs.put(digest, size, module).await.unwrap();
+        let now_ms = api.handle.shared.clock.now().unix_ms;
+        let task = Signed::sign(testkit::task(&owner, 1, now_ms), &owner).unwrap();
+        let known = BlobDigest(task.id().0);
+        let submit = Request::Submit {
+            task: Box::new(task),
+            missing: None,
+        };
+        let caller = api.roles.of_key(owner.public());
+        assert_eq!(api.handle.ask(caller, submit).await, Ok(Reply::Created));
+        let forgotten = BlobDigest([9; 32]);
+        for (task, fence) in [(known, 5), (forgotten, 6), (forgotten, 7)] {
+            let bytes = bytes::Bytes::from_static(b"x");
+            api.logs.append(task, fence, 0, bytes).await.unwrap();
+        }
+        api.sweep().await;
+        assert_eq!(api.logs.tasks(), [known]);
+        assert_eq!(api.blobs.facts().await.evictable, 0);
+        // Pins end after a day, and are made anew.
+        api.blobs.sweep(now_ms + 2 * DAY_MS).await.unwrap();
+        assert_ne!(api.blobs.facts().await.evictable, 0);
+        api.sweep().await;
+        assert_eq!(api.blobs.facts().await.evictable, 0);
+        running.stop().await;
     }
 }

@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{HOST, HeaderValue, ORIGIN};
 use hyper::http::uri::Authority;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -112,6 +112,14 @@ fn extension<'a>(gateway: &'a Gateway, path: &str) -> Option<&'a Arc<dyn Extensi
 }
 
 async fn reply(gateway: &Gateway, request: Request<Incoming>, local: bool) -> Response<AnyBody> {
+    // A browser names the page that sends a request which changes something.
+    if request.method() != Method::GET && request.headers().contains_key(ORIGIN) {
+        let why = "web pages may not change anything here\n";
+        let body = Full::new(Bytes::from_static(why.as_bytes()));
+        let mut response = Response::new(body.map_err(|e| match e {}).boxed_unsync());
+        *response.status_mut() = StatusCode::FORBIDDEN;
+        return response;
+    }
     let here = !local || is_for_here(request.headers().get(HOST));
     let Some(extension) = extension(gateway, request.uri().path()).filter(|_| here) else {
         let answered = answer(gateway, &request, local).await;

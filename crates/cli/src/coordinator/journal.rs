@@ -8,9 +8,9 @@ use betanet_journal_postgres::{PostgresJournal, Settings as PostgresSettings};
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
 use betanet_store::State;
 
-use super::failed;
 use super::settings::Fog;
 use crate::Fail;
+use crate::fail::chain;
 
 /// Opens the journal under the name of this coordinator.
 pub(super) async fn open(
@@ -21,22 +21,22 @@ pub(super) async fn open(
     let Some(url) = &fog.store else {
         return sqlite(state, name, fog.floor);
     };
-    let mut settings = PostgresSettings::new(url).map_err(|e| Fail::Usage(failed(&e)))?;
+    let mut settings = PostgresSettings::new(url).map_err(|e| Fail::Usage(chain(&e)))?;
     if let Some(file) = &fog.store_ca {
         let pem = std::fs::read(file).map_err(Fail::file(file))?;
         let with = settings.with_authorities(&pem);
-        settings = with.map_err(|e| Fail::Usage(failed(&e)))?;
+        settings = with.map_err(|e| Fail::Usage(chain(&e)))?;
     }
     if let Some(schema) = &fog.schema {
         let with = settings.with_schema(schema);
-        settings = with.map_err(|e| Fail::Usage(failed(&e)))?;
+        settings = with.map_err(|e| Fail::Usage(chain(&e)))?;
     }
     postgres(settings.with_leader(name)).await
 }
 
 pub(super) async fn postgres(settings: PostgresSettings) -> Result<Arc<dyn Journal>, Fail> {
     let journal = PostgresJournal::open(settings).await;
-    let journal = journal.map_err(|e| Fail::Local(format!("the database: {}", failed(&e))))?;
+    let journal = journal.map_err(|e| Fail::Local(format!("the database: {}", chain(&e))))?;
     Ok(Arc::new(journal))
 }
 
@@ -51,7 +51,7 @@ pub(super) fn sqlite(
     };
     settings.floor = floor.unwrap_or(settings.floor);
     let journal = SqliteJournal::open(state, settings);
-    let journal = journal.map_err(|e| Fail::Local(failed(&e)))?;
+    let journal = journal.map_err(|e| Fail::Local(chain(&e)))?;
     Ok(Arc::new(journal))
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn of_args(
 ) -> Result<Arc<dyn Journal>, Fail> {
     match (state, store) {
         (_, Some(url)) if url != "sqlite" => {
-            let settings = PostgresSettings::new(url).map_err(|e| Fail::Usage(failed(&e)))?;
+            let settings = PostgresSettings::new(url).map_err(|e| Fail::Usage(chain(&e)))?;
             postgres(settings.with_leader("snapshot")).await
         }
         (Some(folder), _) => sqlite(&super::hold(folder)?, "snapshot", None),

@@ -14,10 +14,10 @@ use betanet_scheduler::Placer;
 use betanet_wire::text::hex;
 use serde_json::json;
 
-use super::{facts, failed, journal};
+use super::{facts, journal};
 use crate::Fail;
 use crate::args::{CoordinatorInspectArgs, RestoreArgs, SaveArgs, SnapshotCommand};
-use crate::fail::interruptible;
+use crate::fail::{chain, interruptible};
 
 type Machine = Coordinator<Placer>;
 
@@ -34,7 +34,7 @@ pub(super) async fn run(command: SnapshotCommand) -> Result<(), Fail> {
 
 #[allow(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
 fn local(error: JournalError) -> Fail {
-    Fail::Local(failed(&error))
+    Fail::Local(chain(&error))
 }
 
 /// A machine that only reads: its key takes no part in its state.
@@ -163,7 +163,7 @@ fn restored(parts: &[Vec<u8>], at: u64) -> Result<Machine, Fail> {
 fn open(path: &Path) -> Result<SnapshotFile<BufReader<File>>, Fail> {
     let file = File::open(path).map_err(Fail::file(path))?;
     let read = SnapshotFile::open(BufReader::new(file));
-    read.map_err(|e| Fail::Local(format!("{}: {}", path.display(), failed(&e))))
+    read.map_err(|e| Fail::Local(format!("{}: {}", path.display(), chain(&e))))
 }
 
 fn inspect(args: &CoordinatorInspectArgs) -> Result<(), Fail> {
@@ -171,7 +171,7 @@ fn inspect(args: &CoordinatorInspectArgs) -> Result<(), Fail> {
     let read = open(path)?;
     let snapshot = read.snapshot();
     let parts: Result<Vec<Vec<u8>>, JournalError> = read.collect();
-    let parts = parts.map_err(|e| Fail::Local(format!("{}: {}", path.display(), failed(&e))))?;
+    let parts = parts.map_err(|e| Fail::Local(format!("{}: {}", path.display(), chain(&e))))?;
     let machine = restored(&parts, snapshot.at.index)?;
     let (tasks, _) = machine.tasks_size();
     let nodes = machine.nodes_known();
@@ -203,7 +203,7 @@ async fn restore(args: RestoreArgs) -> Result<(), Fail> {
     let read = open(path)?;
     let snapshot = read.snapshot();
     let parts: Result<Vec<Vec<u8>>, JournalError> = read.collect();
-    let parts = parts.map_err(|e| Fail::Local(format!("{}: {}", path.display(), failed(&e))))?;
+    let parts = parts.map_err(|e| Fail::Local(format!("{}: {}", path.display(), chain(&e))))?;
     restored(&parts, snapshot.at.index)?;
     let journal = journal::of_args(args.journal.state.as_deref(), args.journal.store.as_deref());
     let journal = journal.await?;

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Steps, failed};
 use crate::Fail;
+use crate::fail::chain;
 
 /// Tasks under each strategy.
 const TASKS: usize = 50;
@@ -95,11 +96,7 @@ fn client(me: Identity, peer: &Peer) -> Result<FogClient, Fail> {
 }
 
 fn fog_failed(error: &(dyn std::error::Error + 'static)) -> Fail {
-    let mut text = error.to_string();
-    if let Some(cause) = error.source() {
-        text = format!("{text}: {cause}");
-    }
-    failed(format!("fog: {text}"))
+    failed(format!("fog: {}", chain(error)))
 }
 
 /// Awaits a request, and converts its error.

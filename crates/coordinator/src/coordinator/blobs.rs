@@ -16,6 +16,8 @@ const LOOKS: usize = 4_096;
 pub struct NamedBlobs {
     /// Modules, inputs and outputs. One may come more than once.
     pub digests: Vec<Digest>,
+    /// The tasks that were looked at: all that are known, ended ones too.
+    pub tasks: Vec<TaskId>,
     /// The last task that was looked at; `None` after the last of all.
     pub next: Option<TaskId>,
 }
@@ -27,6 +29,7 @@ impl<P: Placer> Coordinator<P> {
         let mut named = NamedBlobs::default();
         for (id, row) in self.state.tasks.after(after).take(LOOKS) {
             named.next = Some(*id);
+            named.tasks.push(*id);
             if !row.life.state.ended() || row.ended_ts.saturating_add(DAY_MS) > now_ms {
                 name(row, &mut named.digests);
             }

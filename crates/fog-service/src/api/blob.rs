@@ -1,11 +1,11 @@
 //! Blobs: modules, inputs, outputs.
 
+use std::time::Duration;
+
 use betanet_bar::parse_range;
 use betanet_blobs::{BLOB_MAX, Digest as BlobDigest, Error as BlobError, Holder};
-use betanet_fog::{DAY_MS, Digest, Refusal, RefusalCode};
+use betanet_fog::{DAY_MS, Digest, Refusal, RefusalCode, TaskId};
 use futures_util::stream::unfold;
-
-use std::time::Duration;
 
 use super::{Answer, Api, Body, Verified};
 
@@ -92,13 +92,30 @@ impl Api {
         let _ = self.blobs.pin(digest, holder, until);
     }
 
-    /// Keeps the blobs that tasks name, and lets go of pins that have ended.
+    /// Keeps the blobs that tasks name, and lets go of pins that have ended and of logs of forgotten tasks.
     pub(crate) async fn sweep(&self) {
-        for digest in self.handle.named().await.unwrap_or_default() {
-            self.hold(BlobDigest(digest), NAMED);
+        // A task that has a log now is known, or was forgotten.
+        let logged = self.logs.tasks();
+        if let Some((blobs, tasks)) = self.handle.named().await {
+            for digest in blobs {
+                self.hold(BlobDigest(digest), NAMED);
+            }
+            for task in logged.into_iter().filter(|t| !tasks.contains(&TaskId(t.0))) {
+                self.remove_logs(task).await;
+            }
         }
         if let Err(error) = self.blobs.sweep(self.now_ms()).await {
             tracing::warn!(error = crate::driver::told(&error), "blobs were not swept");
+        }
+    }
+}
+
+impl Api {
+    async fn remove_logs(&self, task: BlobDigest) {
+        for fence in self.logs.fences(task) {
+            if let Err(error) = self.logs.remove(task, fence).await {
+                tracing::warn!(error = crate::driver::told(&error), "a log was not removed");
+            }
         }
     }
 }

@@ -11,8 +11,7 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use tokio::time::Instant;
 
-use super::node::BUG;
-use super::{Answer, Api, Query, Verified};
+use super::{Answer, Api, Query, Verified, odd};
 use crate::Role;
 
 /// Bytes of a log that are read at once.
@@ -49,7 +48,7 @@ impl Api {
             stored,
         };
         let Reply::Log { next, store } = self.ask(by.caller.clone(), asked).await? else {
-            return Err(BUG);
+            return Err(odd());
         };
         let next = if store {
             let appended = self.logs.append(name, fence, off, bytes.into()).await;
@@ -69,7 +68,7 @@ impl Api {
     ) -> Result<Answer, Refusal> {
         let place = self.place(&by).await?;
         let Reply::Status(status) = self.ask(by.caller, Request::Status(task)).await? else {
-            return Err(BUG);
+            return Err(odd());
         };
         let newest = status.copies.iter().map(|c| c.fence).max();
         let fence = query.number("fence")?.or(newest);

@@ -14,7 +14,7 @@ use betanet_fog::{
 use betanet_wire::NodeId;
 use tokio::time::Instant;
 
-use super::{Answer, Api, Op, Query, Verified};
+use super::{Answer, Api, Op, Query, Verified, odd};
 
 /// Time for which a node is known to be one of the cluster.
 const KNOWN: Duration = Duration::from_secs(60);
@@ -77,7 +77,7 @@ impl Api {
                 let node = Box::new(Received::<Node>::new(node)?);
                 let joined = self.ask(by.caller, Request::Join { node, token }).await?;
                 let Reply::Joined(answer, _) = joined else {
-                    return Err(BUG);
+                    return Err(odd());
                 };
                 Ok(Answer::item(201, &answer))
             }
@@ -96,7 +96,7 @@ impl Api {
                 let beat: Beat = from_slice(body)?;
                 let asked = Request::Beat(id, Box::new(beat));
                 let Reply::Beat(answer) = self.ask(by.caller, asked).await? else {
-                    return Err(BUG);
+                    return Err(odd());
                 };
                 Ok(Answer::item(200, &answer))
             }
@@ -128,14 +128,14 @@ impl Api {
                 let asked: TokenRequest = from_slice(body)?;
                 let Reply::Token(token) = self.ask(by.caller, Request::IssueToken(asked)).await?
                 else {
-                    return Err(BUG);
+                    return Err(odd());
                 };
                 let token = Signed::sign(*token, &self.identity)?.to_text()?;
                 let token = token.into();
                 Ok(Answer::item(201, &TokenAnswer { token }))
             }
             Op::RevokeToken(id) => self.order(by.caller, Request::RevokeToken(id)).await,
-            _ => Err(BUG),
+            _ => Err(odd()),
         }
     }
 
@@ -168,9 +168,6 @@ impl Api {
         Ok((caller, task))
     }
 }
-
-/// The machine answered with something else than it was asked for.
-pub(super) const BUG: Refusal = RefusalCode::NotLeader.bare();
 
 /// The NodeID before this one, from which a page that begins with it goes on.
 fn before(mut id: NodeId) -> Option<NodeId> {

@@ -13,9 +13,8 @@ use futures_util::stream::{Stream, unfold};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::node::BUG;
 use super::user::encoded;
-use super::{Api, Query, Verified};
+use super::{Api, Query, Verified, odd};
 use crate::places::Place;
 
 /// Most items of one request.
@@ -96,7 +95,7 @@ impl Api {
             after: last,
         };
         let Reply::Work(first) = self.ask(by.caller, asked).await? else {
-            return Err(BUG);
+            return Err(odd());
         };
         let api = Arc::clone(self);
         tokio::spawn(async move {

@@ -11,8 +11,7 @@ use betanet_fog::{
 };
 
 use super::blob::NAMED;
-use super::node::BUG;
-use super::{Answer, Api, Op, Query, Verified, Way};
+use super::{Answer, Api, Op, Query, Verified, Way, odd};
 
 /// Items of a page by default.
 const PAGE: u64 = 100;
@@ -37,7 +36,7 @@ impl Api {
                 let (caller, task) = self.task_of(by, body, None)?;
                 let Reply::Plan(plan) = self.ask(caller, Request::Plan(Box::new(task))).await?
                 else {
-                    return Err(BUG);
+                    return Err(odd());
                 };
                 Ok(Answer::item(200, &*plan))
             }
@@ -45,7 +44,7 @@ impl Api {
                 None => {
                     let Reply::Status(status) = self.ask(by.caller, Request::Status(id)).await?
                     else {
-                        return Err(BUG);
+                        return Err(odd());
                     };
                     Ok(Answer::item(200, &*status))
                 }
@@ -73,7 +72,7 @@ impl Api {
             }
             Op::GetJob(ns, name) => {
                 let Reply::Job(job) = self.ask(by.caller, Request::Job(ns, name)).await? else {
-                    return Err(BUG);
+                    return Err(odd());
                 };
                 Ok(Answer::Item(200, job.into_vec(), &Envelope::SHAPE))
             }
@@ -90,7 +89,7 @@ impl Api {
                     n: query.number("n")?.unwrap_or(PAGE),
                 };
                 let Reply::Nodes(page) = self.ask(by.caller, asked).await? else {
-                    return Err(BUG);
+                    return Err(odd());
                 };
                 Ok(Answer::item(200, &*page))
             }
@@ -100,20 +99,20 @@ impl Api {
             }
             Op::Topology => {
                 let Reply::Topology(items) = self.ask(by.caller, Request::Topology).await? else {
-                    return Err(BUG);
+                    return Err(odd());
                 };
                 let items = List::try_from(items).unwrap_or_default();
                 Ok(Answer::item(200, &TopologyList { items }))
             }
             Op::Price => {
                 let Reply::Price(price) = self.ask(by.caller, Request::Price).await? else {
-                    return Err(BUG);
+                    return Err(odd());
                 };
                 Ok(Answer::item(200, &price))
             }
             Op::Seed(day) => {
                 let Reply::Seed(seed) = self.ask(by.caller, Request::Seed(day)).await? else {
-                    return Err(BUG);
+                    return Err(odd());
                 };
                 Ok(Answer::item(200, &seed))
             }
@@ -137,11 +136,11 @@ impl Api {
                 let after = query.digest("after")?;
                 let asked = Request::Market { tier, round, after };
                 let Reply::Market(view) = self.ask(by.caller, asked).await? else {
-                    return Err(BUG);
+                    return Err(odd());
                 };
                 Ok(Answer::item(200, &*view))
             }
-            _ => Err(BUG),
+            _ => Err(odd()),
         }
     }
 
@@ -159,7 +158,7 @@ impl Api {
             n: query.number("n")?.unwrap_or(PAGE),
         };
         let Reply::Tasks(page) = self.ask(caller, asked).await? else {
-            return Err(BUG);
+            return Err(odd());
         };
         Ok(Answer::item(200, &*page))
     }

@@ -166,7 +166,10 @@ impl Leader<'_> {
                     tracing::debug!(%task, cost, nodes = shares.len(), "a task was paid for");
                 }
                 Event::Bug(why) => tracing::error!(why, "the coordinator's state is wrong"),
-                other => tracing::debug!(?other, "not handled"),
+                // The journal has the amounts.
+                Event::Blocked { .. } | Event::Settled { .. } | Event::Rented { .. } => {
+                    tracing::debug!("the auction moved money");
+                }
             }
         }
         if self.machine.is_broken() {

@@ -280,6 +280,9 @@ async fn the_admin_address_answers_the_same_requests_as_json() {
     let (status, body) = http(address, "POST /fog/1/tokens", &order).await;
     assert_eq!(status, 201, "{body}");
     assert!(body.contains("bnj1"), "{body}");
+    // A web page may not order one.
+    let page = "POST /fog/1/tokens HTTP/1.1\r\norigin: https://evil.example\r\nx:";
+    assert_eq!(http(address, page, &order).await.0, 403);
     let wrong = order.replace("\"org\"", "\"orb\"");
     let (status, body) = http(address, "POST /fog/1/tokens", &wrong).await;
     assert_eq!(status, 400);
