@@ -22,6 +22,9 @@ use crate::listen::{announce, check, checked, problems, service, unusable};
 use crate::stop::Stops;
 use settings::{Fog, TABLE};
 
+/// Sessions from one address, if no setting says otherwise: a rack of nodes may have one.
+const SESSIONS_AN_ADDRESS: usize = 256;
+
 /// Requests that one peer may send in a burst, and further ones a second, if no setting says otherwise: many tasks are small.
 const OPENS: u32 = 4_096;
 const OPENS_A_SECOND: u32 = 1_024;
@@ -50,7 +53,13 @@ fn settings(settings: &CoordinatorSettings) -> Result<(GatewayConfig, Fog), Fail
     let fog = settings::read(settings.config.as_deref(), &settings.fog);
     let faults: &[Problem] = fog.as_ref().err().map_or(&[], Vec::as_slice);
     let mut config = checked(read, |_| faults.to_vec())?;
+    if fog.as_ref().is_ok_and(|f| f.settings.operators.is_empty()) {
+        note!(
+            "warning: no operator is named: only the admin address can order tokens and manage nodes (--operator KEYHEX)"
+        );
+    }
     let limits = &mut config.limits;
+    limits.per_address = limits.per_address.or(Some(SESSIONS_AN_ADDRESS));
     if limits.opens.is_none() && limits.opens_per_second.is_none() {
         (limits.opens, limits.opens_per_second) = (Some(OPENS), Some(OPENS_A_SECOND));
     }

@@ -64,7 +64,9 @@ pub fn allowed(code: RefusalCode, key: &str) -> &'static str {
         RefusalCode::NotYours => "only the key that owns it may do this",
         RefusalCode::Role => match key {
             "ns" => "the coordinator's configuration must list your key for this namespace",
-            _ => "the coordinator's configuration must list your key as an operator's",
+            _ => {
+                "the coordinator's configuration must list your key: as an operator's, or for the namespace"
+            }
         },
         RefusalCode::PrivacyRoute => {
             "private tasks travel over 3 relays of the mix, confidential ones over 5, secret ones over 7"

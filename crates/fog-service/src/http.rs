@@ -125,7 +125,11 @@ fn answered(answer: Answer) -> AdminReply {
             }
         }
         Answer::Bytes(status, headers, pieces) => AdminReply {
-            status,
+            // HTTP has a status of its own for parts.
+            status: match headers.iter().any(|(name, _)| *name == "content-range") {
+                true => 206,
+                false => status,
+            },
             headers,
             body: pieces,
         },

@@ -19,10 +19,8 @@ use crate::handle::{Ask, Handle, INBOX_MAX, Role, Shared};
 use crate::http::AdminFace;
 use crate::places::Places;
 use crate::room::Room;
+use crate::settings::SWEEP;
 use crate::{Error, Settings};
-
-/// Interval at which blobs that no task names are let go.
-const SWEEP: Duration = Duration::from_secs(600);
 
 /// Longest that a coordinator takes to stop: a journal that does not answer is not waited for.
 const FAREWELL: Duration = Duration::from_secs(12);

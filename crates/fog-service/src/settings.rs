@@ -1,11 +1,15 @@
 //! Who may do what: operators, namespaces with their users and quotas, and the coordinators of the cluster.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use betanet_coordinator::{Caller, Quota, Setup};
 use betanet_fog::{List, Text, Word};
 use betanet_keys::PublicKey;
 use betanet_wire::NodeId;
+
+/// Interval at which blobs that no task names are let go.
+pub(crate) const SWEEP: Duration = Duration::from_secs(600);
 
 /// A namespace.
 #[derive(Clone, Debug, Default)]

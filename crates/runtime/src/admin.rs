@@ -20,7 +20,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{AdminRequest, Extension, Gateway};
 
 /// Maximum number of concurrent admin connections.
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 64;
+/// Maximum number of requests to extensions, which may wait long. The other connections are for the node's own pages.
+const EXTENDED: usize = CONNECTIONS - 16;
 /// Time that an answer waits for the node's tasks.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -58,6 +60,7 @@ pub fn serve_admin(listener: std::net::TcpListener, gateway: Arc<Gateway>) -> io
 async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
     let local = listener.local_addr().is_ok_and(|a| a.ip().is_loopback());
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let extended = Arc::new(Semaphore::new(EXTENDED));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
@@ -67,11 +70,11 @@ async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let gateway = Arc::clone(&gateway);
+        let (gateway, extended) = (Arc::clone(&gateway), Arc::clone(&extended));
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let gateway = Arc::clone(&gateway);
-                async move { Ok::<_, Infallible>(reply(&gateway, request, local).await) }
+                let (gateway, extended) = (Arc::clone(&gateway), Arc::clone(&extended));
+                async move { Ok::<_, Infallible>(reply(&gateway, request, local, extended).await) }
             });
             // An error here means that the visitor has left.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -111,19 +114,32 @@ fn extension<'a>(gateway: &'a Gateway, path: &str) -> Option<&'a Arc<dyn Extensi
     all.find(|e| e.paths().iter().any(is_below))
 }
 
-async fn reply(gateway: &Gateway, request: Request<Incoming>, local: bool) -> Response<AnyBody> {
+fn refused(status: StatusCode, why: &'static str) -> Response<AnyBody> {
+    let body = Full::new(Bytes::from_static(why.as_bytes()));
+    let mut response = Response::new(body.map_err(|e| match e {}).boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
+
+async fn reply(
+    gateway: &Gateway,
+    request: Request<Incoming>,
+    local: bool,
+    extended: Arc<Semaphore>,
+) -> Response<AnyBody> {
     // A browser names the page that sends a request which changes something.
     if request.method() != Method::GET && request.headers().contains_key(ORIGIN) {
         let why = "web pages may not change anything here\n";
-        let body = Full::new(Bytes::from_static(why.as_bytes()));
-        let mut response = Response::new(body.map_err(|e| match e {}).boxed_unsync());
-        *response.status_mut() = StatusCode::FORBIDDEN;
-        return response;
+        return refused(StatusCode::FORBIDDEN, why);
     }
     let here = !local || is_for_here(request.headers().get(HOST));
     let Some(extension) = extension(gateway, request.uri().path()).filter(|_| here) else {
         let answered = answer(gateway, &request, local).await;
         return answered.map(|body| body.map_err(|e| match e {}).boxed_unsync());
+    };
+    let Ok(permit) = extended.try_acquire_owned() else {
+        let why = "48 requests are open here: try again once one has ended\n";
+        return refused(StatusCode::SERVICE_UNAVAILABLE, why);
     };
     let (head, body) = request.into_parts();
     let frames = TryStreamExt::map_err(BodyStream::new(body), io::Error::other);
@@ -136,7 +152,12 @@ async fn reply(gateway: &Gateway, request: Request<Incoming>, local: bool) -> Re
             body: Box::pin(data),
         })
         .await;
-    let body = StreamBody::new(answered.body.map_ok(Frame::data));
+    // Its place is free once the answer has left.
+    let data = answered.body.map_ok(move |bytes| {
+        let _ = &permit;
+        Frame::data(bytes)
+    });
+    let body = StreamBody::new(data);
     let mut response = Response::new(body.boxed_unsync());
     *response.status_mut() =
         StatusCode::from_u16(answered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -14,7 +14,8 @@ const LOOKS: usize = 4_096;
 /// The blobs that some tasks name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NamedBlobs {
-    /// Modules, inputs and outputs. One may come more than once.
+    /// Modules and inputs of tasks that have not ended, and outputs of those that ended within the last 24 h. One may come more
+    /// than once.
     pub digests: Vec<Digest>,
     /// The tasks that were looked at: all that are known, ended ones too.
     pub tasks: Vec<TaskId>,
@@ -23,7 +24,9 @@ pub struct NamedBlobs {
 }
 
 impl<P: Placer> Coordinator<P> {
-    /// Blobs of the tasks after this one that have not ended, or ended within the last 24 h. One call looks at 4 096 tasks.
+    /// Blobs of the tasks after this one. One call looks at 4 096 tasks.
+    ///
+    /// An ended task's record is no longer known. Whoever keeps its module and inputs for longer does so from the last call.
     #[must_use]
     pub fn named_blobs(&self, now_ms: u64, after: Option<TaskId>) -> NamedBlobs {
         let mut named = NamedBlobs::default();

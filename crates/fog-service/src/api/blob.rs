@@ -8,6 +8,7 @@ use betanet_fog::{DAY_MS, Digest, Refusal, RefusalCode, TaskId};
 use futures_util::stream::unfold;
 
 use super::{Answer, Api, Body, Verified};
+use crate::settings::SWEEP;
 
 /// Holders of pins: whoever stored a blob, and the tasks that name it.
 const UPLOADED: Holder = [1; 32];
@@ -85,9 +86,10 @@ impl Api {
         }
     }
 
-    /// Keeps a blob for a day.
+    /// Keeps a blob until a day after the next sweep, by which its task may have ended.
     pub(super) fn hold(&self, digest: BlobDigest, holder: Holder) {
-        let until = self.now_ms().saturating_add(DAY_MS);
+        let sweep = u64::try_from(SWEEP.as_millis()).unwrap_or(DAY_MS);
+        let until = self.now_ms().saturating_add(DAY_MS + sweep);
         // A blob that is gone meanwhile is asked for again.
         let _ = self.blobs.pin(digest, holder, until);
     }

@@ -73,6 +73,11 @@ impl Api {
         let newest = status.copies.iter().map(|c| c.fence).max();
         let fence = query.number("fence")?.or(newest);
         let fence = fence.ok_or(RefusalCode::Unknown.of("fence"))?;
+        // A status lists the newest copies; older ones may have logs.
+        let is_copy = status.copies.iter().any(|c| c.fence == fence);
+        if !is_copy && !self.logs.fences(BlobDigest(task.0)).contains(&fence) {
+            return Err(RefusalCode::Unknown.of("fence"));
+        }
         let off = query.number("after")?.unwrap_or(0);
         let wait = query.number("wait")?.unwrap_or(0).min(60_000);
         let until = Instant::now() + Duration::from_millis(wait);
