@@ -126,7 +126,7 @@ impl Dialling {
             Some(peer) => Where::Known(Box::new(peer)),
             None => {
                 return Err(Fail::Usage(format!(
-                    "{name} is not in the address book: give its PEER string once, or a --network that knows it"
+                    "{name} is not in the address book: give its PEER string once (--peer, or --coordinator for the fog), or a --network that knows it"
                 )));
             }
         };

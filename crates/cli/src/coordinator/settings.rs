@@ -135,8 +135,8 @@ pub(super) fn read(file: Option<&Path>, flags: &ClusterArgs) -> Result<Fog, Vec<
         found: Vec::new(),
     };
     let table = match file {
-        Some(path) => table(path).unwrap_or_else(|why| {
-            faults.say(TABLE, "", &why);
+        Some(path) => table(path).unwrap_or_else(|problem| {
+            faults.found.push(problem);
             Table::default()
         }),
         None => Table::default(),
@@ -156,9 +156,22 @@ pub(super) fn read(file: Option<&Path>, flags: &ClusterArgs) -> Result<Fog, Vec<
     }
 }
 
-fn table(path: &Path) -> Result<Table, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
-    let file: File = toml::from_str(&text).map_err(|e| e.to_string().trim_end().to_owned())?;
+fn table(path: &Path) -> Result<Table, Problem> {
+    let problem = |line: Option<usize>, value: &str, why: &str| Problem {
+        origin: match line {
+            Some(line) => format!("{}:{line}", path.display()),
+            None => path.display().to_string(),
+        },
+        key: TABLE.into(),
+        value: value.to_owned(),
+        allowed: why.to_owned(),
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| problem(None, "", &e.to_string()))?;
+    let file: File = toml::from_str(&text).map_err(|e| {
+        let span = e.span().unwrap_or(0..0);
+        let line = text.get(..span.start).map(|t| t.matches('\n').count() + 1);
+        problem(line, text.get(span).unwrap_or_default(), e.message())
+    })?;
     Ok(file.fog)
 }
 
@@ -188,6 +201,9 @@ fn of_table(table: Table, faults: &mut Faults<'_>) -> Fog {
     };
     at_least_one(faults, "fog.snapshot_every", table.snapshot_every);
     at_least_one(faults, "fog.snapshots", table.snapshots.map(|n| n as u64));
+    at_least_one(faults, "fog.tasks_max", table.tasks_max.map(|n| n as u64));
+    at_least_one(faults, "fog.nodes_max", table.nodes_max.map(|n| n as u64));
+    at_least_one(faults, "fog.blob_quota", table.blob_quota);
     Fog {
         settings: Settings {
             operators: faults.keys("fog.operators", &table.operators),
@@ -227,8 +243,10 @@ fn over(flags: &ClusterArgs, fog: &mut Fog, faults: &mut Faults<'_>) {
     if let Some(store) = flags.store.as_deref().and_then(|text| faults.store(text)) {
         fog.store = store;
     }
-    if let Some(quota) = flags.blob_quota {
-        fog.blob_quota = quota;
+    match flags.blob_quota {
+        Some(0) => faults.say("blob-quota", "0", "a number of bytes from 1 on"),
+        Some(quota) => fog.blob_quota = quota,
+        None => {}
     }
 }
 
@@ -301,6 +319,12 @@ mod tests {
             "{faults:?}"
         );
         let faults = read_text("[fog]\nsnapshots = -1\n", &ClusterArgs::default()).unwrap_err();
-        assert!(faults[0].contains("snapshots"), "{faults:?}");
+        assert!(faults[0].contains(":2: fog = \"-1\""), "{faults:?}");
+        let flags = ClusterArgs {
+            blob_quota: Some(0),
+            ..ClusterArgs::default()
+        };
+        let faults = read_text("[fog]\ntasks_max = 0\nnodes_max = 0\n", &flags).unwrap_err();
+        assert_eq!(faults.len(), 3, "{faults:#?}");
     }
 }

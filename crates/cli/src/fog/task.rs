@@ -151,7 +151,12 @@ pub(super) fn planned(plan: &Plan) -> Vec<String> {
             name(copy.node)
         ));
     }
-    if plan.copies.is_empty() {
+    if plan.copies.is_empty() && plan.why.is_empty() {
+        lines.push(
+            "it would wait: no node has joined yet (betanet node token prints what one needs)"
+                .to_owned(),
+        );
+    } else if plan.copies.is_empty() {
         lines.push("it would wait:".to_owned());
         lines.extend(why(&plan.why).iter().map(|line| format!("  {line}")));
     }
