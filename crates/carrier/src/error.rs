@@ -30,7 +30,9 @@ pub enum Error {
     #[error("HTTP/2 failed")]
     Http2(#[from] h2::Error),
     /// The server answered as a web site: it is no node, is another node, or refused.
-    #[error("the server answered {status} as a web site does: it is not the node with this key")]
+    #[error(
+        "the server answered {status} as a web site does: it is not the node with this key, or has no room for another session"
+    )]
     NotATunnel {
         /// Status of the answer.
         status: u16,

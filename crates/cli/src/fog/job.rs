@@ -280,6 +280,8 @@ async fn stop(args: JobNameArgs) -> Result<(), Fail> {
         fog.delete_job(&ns, &name).await?;
         if args.fog.json {
             say!("{}", json!({ "job": args.job, "stopped": true }));
+        } else {
+            note!("{}: stopped, and its tasks are cancelled", args.job);
         }
         Ok(())
     })

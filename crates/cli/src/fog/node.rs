@@ -51,6 +51,8 @@ async fn state(given: &str, args: &FogArgs, (to, until): (NodeState, u64)) -> Re
                 "{}",
                 json!({ "node": name(id), "to": to.as_str(), "until": until })
             );
+        } else {
+            note!("{}: {}", name(id), to.as_str());
         }
         Ok(())
     })
@@ -130,6 +132,8 @@ async fn token(args: TokenArgs) -> Result<(), Fail> {
             fog.revoke_token(&id).await?;
             if args.fog.json {
                 say!("{}", json!({ "id": hex(&id), "revoked": true }));
+            } else {
+                note!("token {}: revoked", hex(&id));
             }
             Ok(())
         })
