@@ -126,6 +126,18 @@ impl FogClient {
         self.0.connect.relays()
     }
 
+    /// The coordinators that are known, those that refusals named included.
+    #[must_use]
+    pub fn coordinators(&self) -> Vec<Name> {
+        self.place().coordinators.clone()
+    }
+
+    /// The limits of the client's waiting.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        self.0.patience
+    }
+
     /// Turns to the next coordinator, because this one no longer leads.
     pub fn pass_over(&self) {
         self.turn(|place| {

@@ -23,12 +23,16 @@
 //! # Ok::<(), betanet_fog::TooMany>(())
 //! ```
 
+mod control;
 mod engine;
+mod levels;
 mod receipts;
 mod session;
 mod worker;
 
+pub use control::{Control, Copies, Intake};
 pub use engine::{Ended, Engine, Running};
+pub use levels::{Answers, COVER, MixWay, REACH, Way, Ways};
 pub use receipts::{MemoryReceipts, Receipts, StoreFailed};
 pub use session::{Beaten, Due, NodeSession, Order, Run, WorkError};
 pub use worker::{Report, Worker};

@@ -177,6 +177,17 @@ impl NodeSession {
         self.open = open;
     }
 
+    /// Makes the next beat due at once, so that the coordinator learns soon what has changed.
+    pub fn hurry(&mut self, now: Now) {
+        self.next_beat = self.next_beat.min(now.mono);
+    }
+
+    /// Notes that a receipt of an earlier run is stored for this fence: its copy does not run again.
+    pub fn settle(&mut self, fence: u64) {
+        self.held.remove(&fence);
+        self.remember(fence);
+    }
+
     /// Reports a blob that the node no longer holds, with the next beats.
     pub fn lost_blob(&mut self, blob: Digest) {
         // Beyond the bound, a coordinator believes a little longer that the node holds some.
@@ -314,8 +325,12 @@ impl NodeSession {
     /// Forgets a copy: its receipt was taken or refused for good, or it was given back.
     pub fn forget(&mut self, fence: u64) {
         if self.held.remove(&fence).is_some() {
-            self.over.insert(fence);
+            self.remember(fence);
         }
+    }
+
+    fn remember(&mut self, fence: u64) {
+        self.over.insert(fence);
         if self.over.len() > OVER_MAX {
             self.over.pop_first();
         }

@@ -1,7 +1,7 @@
 //! Drives a node: beats, work, copies, receipts.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use betanet_fog::bodies::{Beat, BeatAnswer, JoinAnswer, WorkItem};
@@ -14,8 +14,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::control::{Control, Copies, Intake, Wishes};
 use super::engine::{Ended, Engine};
-use super::receipts::Receipts;
+use super::receipts::{Receipts, StoreFailed};
 use super::session::{Beaten, Due, NodeSession, Order, Run};
 use crate::{Error, FogClient};
 
@@ -47,6 +48,8 @@ enum Done {
     /// The start was refused, so the copy does not run.
     NotStarted(u64),
     Sent(u64, Result<(), RefusalCode>),
+    /// The receipt could not be stored, and is not sent.
+    NotStored(u64),
     Told,
 }
 
@@ -55,7 +58,9 @@ pub struct Worker<R> {
     client: FogClient,
     me: Identity,
     engine: Arc<dyn Engine>,
-    receipts: R,
+    receipts: Arc<Mutex<R>>,
+    control: Control,
+    intake: Intake,
     node: NodeSession,
     clock: Clock,
     tasks: JoinSet<Done>,
@@ -83,7 +88,9 @@ impl<R: Receipts> Worker<R> {
             client,
             me,
             engine: Arc::new(engine),
-            receipts,
+            receipts: Arc::new(Mutex::new(receipts)),
+            control: Control::default(),
+            intake: Intake::default(),
             node,
             clock,
             tasks: JoinSet::new(),
@@ -100,10 +107,22 @@ impl<R: Receipts> Worker<R> {
         self
     }
 
+    /// Takes orders from this handle while it runs.
+    #[must_use]
+    pub fn with_control(mut self, control: Control) -> Self {
+        self.control = control;
+        self
+    }
+
     /// Works until `stop` is cancelled. Copies that run then are given back.
+    ///
+    /// Copies of an earlier run that are still live are placed again by the stream, and run again under the same fence. Those whose
+    /// receipt is stored do not: their receipt is sent.
     pub async fn run(mut self, stop: CancellationToken) {
         // Receipts of an earlier run are sent first: their copies may still be live.
-        for (fence, receipt) in self.receipts.all().unwrap_or_default() {
+        for (fence, receipt) in with(&self.receipts, R::all).await.unwrap_or_default() {
+            // A second run would make a second receipt under the fence, which is a conflict.
+            self.node.settle(fence);
             match Signed::<Receipt>::restore(&receipt) {
                 Ok(receipt) => self.send(fence, receipt),
                 Err(refusal) => tracing::error!(%refusal, fence, "a stored receipt does not read"),
@@ -111,16 +130,22 @@ impl<R: Receipts> Worker<R> {
         }
         let (items, mut work) = mpsc::channel(ITEMS);
         let stream = tokio::spawn(follow(self.client.clone(), items));
+        let control = self.control.clone();
         loop {
             let now = self.clock.now();
             for due in self.node.due(now) {
                 self.act(due);
             }
+            self.control.count(Copies {
+                running: self.running.len(),
+                held: self.node.held(),
+            });
             let wake = self.clock.instant(self.node.wake(now));
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = sleep_until(wake) => {}
                 Some(item) = work.recv() => self.take(&item),
+                wishes = control.asked() => self.follow_wishes(wishes),
                 Some(done) = self.tasks.join_next() => match done {
                     Ok(done) => self.done(done),
                     Err(error) if error.is_cancelled() => {}
@@ -168,6 +193,39 @@ impl<R: Receipts> Worker<R> {
         }
     }
 
+    fn follow_wishes(&mut self, wishes: Wishes) {
+        for blob in wishes.lost {
+            self.node.lost_blob(blob);
+        }
+        if let Some(intake) = wishes.intake.filter(|intake| *intake != self.intake) {
+            self.intake = intake;
+            self.node.set_open(intake == Intake::Open);
+            self.node.hurry(self.clock.now());
+        }
+        if let Some(why) = wishes.give_back {
+            let fences: Vec<u64> = self.running.keys().copied().collect();
+            for fence in fences {
+                self.yield_copy(fence, why.clone());
+            }
+        }
+    }
+
+    /// Stops a copy and gives it back.
+    fn yield_copy(&mut self, fence: u64, why: Word) {
+        self.abort(fence);
+        let Some(task) = self.node.run(fence).map(|run| run.id) else {
+            return;
+        };
+        self.node.forget(fence);
+        (self.told)(Report::Stopped(task, fence));
+        let client = self.client.clone();
+        self.tasks.spawn(async move {
+            // The coordinator learns it by the next beats too.
+            let _ = client.nack(&task, fence, why).await;
+            Done::Told
+        });
+    }
+
     fn abort(&mut self, fence: u64) {
         if let Some(running) = self.running.remove(&fence) {
             running.abort();
@@ -176,6 +234,9 @@ impl<R: Receipts> Worker<R> {
 
     fn take(&mut self, item: &WorkItem) {
         match self.node.work(item) {
+            Ok(Order::Run(run)) if self.intake == Intake::Refusing => {
+                self.yield_copy(run.work.fence, drained());
+            }
             Ok(Order::Run(run)) => self.start(run),
             Ok(Order::Drop(task, fence)) => {
                 self.abort(fence);
@@ -247,9 +308,10 @@ impl<R: Receipts> Worker<R> {
                     });
                 }
                 self.node.forget(fence);
-                if self.receipts.remove(fence).is_err() {
-                    tracing::warn!(fence, "a receipt that was taken stays stored");
-                }
+            }
+            Done::NotStored(fence) => {
+                tracing::error!(fence, "a receipt that cannot be stored is not sent");
+                self.node.forget(fence);
             }
             Done::Told => {}
         }
@@ -286,26 +348,19 @@ impl<R: Receipts> Worker<R> {
                 return self.node.forget(fence);
             }
         };
-        if self.receipts.put(fence, &receipt.to_bytes()).is_err() {
-            tracing::error!(fence, "a receipt that cannot be stored is not sent");
-            return self.node.forget(fence);
-        }
-        self.send(fence, receipt);
+        let (client, receipts) = (self.client.clone(), Arc::clone(&self.receipts));
+        self.tasks.spawn(async move {
+            let bytes = receipt.to_bytes();
+            match with(&receipts, move |r| r.put(fence, &bytes)).await {
+                Ok(()) => deliver(client, receipts, fence, receipt).await,
+                Err(StoreFailed) => Done::NotStored(fence),
+            }
+        });
     }
 
     fn send(&mut self, fence: u64, receipt: Signed<Receipt>) {
-        let client = self.client.clone();
-        self.tasks.spawn(async move {
-            loop {
-                match client.done(&receipt).await {
-                    Ok(()) => return Done::Sent(fence, Ok(())),
-                    Err(error) => match error.code() {
-                        Some(code) if is_final(code) => return Done::Sent(fence, Err(code)),
-                        _ => sleep(AGAIN).await,
-                    },
-                }
-            }
-        });
+        let (client, receipts) = (self.client.clone(), Arc::clone(&self.receipts));
+        self.tasks.spawn(deliver(client, receipts, fence, receipt));
     }
 
     async fn give_back(mut self) {
@@ -318,15 +373,58 @@ impl<R: Receipts> Worker<R> {
                 told.spawn(async move { client.nack(&task, fence, offline()).await });
             }
         }
-        // The leases of copies whose nack is lost end by themselves.
-        let all = async { while told.join_next().await.is_some() {} };
+        // The leases of copies whose nack is lost end by themselves, and receipts that stay stored are sent at the next start.
+        let mut tasks = self.tasks;
+        let all = async {
+            while told.join_next().await.is_some() {}
+            while tasks.join_next().await.is_some() {}
+        };
         let _ = tokio::time::timeout(AGAIN, all).await;
     }
+}
+
+/// Sends a stored receipt until a coordinator takes it, or refuses it for good.
+async fn deliver<R: Receipts>(
+    client: FogClient,
+    receipts: Arc<Mutex<R>>,
+    fence: u64,
+    receipt: Signed<Receipt>,
+) -> Done {
+    let sent = loop {
+        match client.done(&receipt).await {
+            Ok(()) => break Ok(()),
+            Err(error) => match error.code() {
+                Some(code) if is_final(code) => break Err(code),
+                _ => sleep(AGAIN).await,
+            },
+        }
+    };
+    if with(&receipts, move |r| r.remove(fence)).await.is_err() {
+        tracing::warn!(fence, "a receipt that was taken stays stored");
+    }
+    Done::Sent(fence, sent)
+}
+
+/// Uses the storage of receipts off the executor's threads.
+async fn with<R: Receipts, T: Send + 'static>(
+    receipts: &Arc<Mutex<R>>,
+    work: impl FnOnce(&mut R) -> Result<T, StoreFailed> + Send + 'static,
+) -> Result<T, StoreFailed> {
+    let receipts = Arc::clone(receipts);
+    let done = tokio::task::spawn_blocking(move || {
+        work(&mut receipts.lock().unwrap_or_else(PoisonError::into_inner))
+    });
+    done.await.unwrap_or(Err(StoreFailed))
 }
 
 /// Reason of a nack, for people.
 fn offline() -> Word {
     "offline".parse().unwrap_or_default()
+}
+
+/// Reason of a nack of a node that refuses copies.
+fn drained() -> Word {
+    "drained".parse().unwrap_or_default()
 }
 
 /// Whether a refusal stays: the copy's lease or the task is over, or the receipt is wrong.

@@ -10,7 +10,8 @@ use betanet_fog::{
     to_message,
 };
 use betanet_fog_client::node::{
-    Ended, Engine, MemoryReceipts, Receipts, Report, Run, Running, StoreFailed, Worker,
+    Control, Ended, Engine, Intake, MemoryReceipts, Receipts, Report, Run, Running, StoreFailed,
+    Worker,
 };
 use betanet_keys::Identity;
 use betanet_runtime::Reply;
@@ -197,5 +198,112 @@ async fn a_worker_beats_runs_a_copy_and_delivers_its_receipt_once() {
     assert!(receipts.0.lock().unwrap().all().unwrap().is_empty());
     let done = one.seen().iter().filter(|t| t.ends_with("/done")).count();
     assert_eq!(done, 1);
+    fog.close().await;
+}
+
+fn joined() -> JoinAnswer {
+    JoinAnswer {
+        ttl: 30_000,
+        down: 90_000,
+        join: 3,
+        epoch: 5,
+        coords: vec![*leader().public().as_bytes()].try_into().unwrap(),
+    }
+}
+
+/// A coordinator that assigns one copy with each request for work, and takes everything.
+async fn generous(now_ms: u64) -> Coordinator {
+    Coordinator::start(30, move |_, target, _, _| {
+        let parts: Vec<&str> = target.split(['/', '?']).collect();
+        match parts.get(5).copied() {
+            Some("beat") => body(&BeatAnswer {
+                ttl: 60_000,
+                down: 180_000,
+                epoch: 5,
+            }),
+            Some("work") => Reply::new(200).with_body(to_message(&run_item(now_ms))),
+            _ => Reply::new(204),
+        }
+    })
+    .await
+}
+
+/// Waits for a request that ends so.
+async fn wait_for(one: &Coordinator, end: &str) {
+    let seen = async {
+        while !one.seen().iter().any(|t| t.ends_with(end)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let seen = tokio::time::timeout(Duration::from_secs(20), seen).await;
+    seen.unwrap_or_else(|_| panic!("no {end}: {:?}", one.seen()));
+}
+
+#[tokio::test]
+async fn a_copy_whose_receipt_an_earlier_run_stored_is_not_run_again() {
+    let now_ms = betanet_runtime::Clock::start().now().unix_ms;
+    let one = generous(now_ms).await;
+    let task = task(now_ms);
+    let receipt = Receipt {
+        inputs: [0; 32],
+        end: now_ms,
+        key: *me().public().as_bytes(),
+        out: Some([8; 32]),
+        copy: 1,
+        fuel: 1,
+        task: task.id(),
+        epoch: 5,
+        fence: FENCE,
+        start: now_ms,
+        engine: "test 1".parse().unwrap(),
+        module: task.module.digest,
+        status: Outcome::Ok,
+    };
+    let receipt = Signed::sign(receipt, &me()).unwrap();
+    let receipts = Counted::default();
+    receipts
+        .0
+        .lock()
+        .unwrap()
+        .put(FENCE, &receipt.to_bytes())
+        .unwrap();
+    let stop = CancellationToken::new();
+    let fog = client(&[&one]);
+    let worker = Worker::new(fog.clone(), &joined(), Instant, receipts.clone());
+    let running = tokio::spawn(worker.run(stop.clone()));
+    wait_for(&one, "/done").await;
+    wait_for(&one, "wait=60000").await;
+    // The stream repeats the copy with each of these requests.
+    for _ in 0..100 {
+        let asked = one.seen().iter().filter(|t| t.contains("/work")).count();
+        if asked >= 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stop.cancel();
+    running.await.unwrap();
+    let seen = one.seen();
+    assert_eq!(seen.iter().filter(|t| t.ends_with("/done")).count(), 1);
+    assert!(!seen.iter().any(|t| t.ends_with("/start")), "{seen:?}");
+    assert!(receipts.0.lock().unwrap().all().unwrap().is_empty());
+    fog.close().await;
+}
+
+#[tokio::test]
+async fn a_node_that_refuses_copies_gives_them_back_and_says_so_with_a_beat_at_once() {
+    let now_ms = betanet_runtime::Clock::start().now().unix_ms;
+    let one = generous(now_ms).await;
+    let control = Control::default();
+    let stop = CancellationToken::new();
+    let fog = client(&[&one]);
+    control.set_intake(Intake::Refusing);
+    let worker = Worker::new(fog.clone(), &joined(), Instant, MemoryReceipts::default())
+        .with_control(control.clone());
+    let running = tokio::spawn(worker.run(stop.clone()));
+    wait_for(&one, "/nack").await;
+    assert!(!one.seen().iter().any(|t| t.ends_with("/start")));
+    stop.cancel();
+    running.await.unwrap();
     fog.close().await;
 }

@@ -254,6 +254,25 @@ fn a_silent_coordinator_stops_copies_by_their_policy() {
 }
 
 #[test]
+fn a_copy_whose_receipt_is_stored_does_not_run_again() {
+    let mut node = session();
+    node.settle(40);
+    assert_eq!(
+        node.work(&item(40, 5, REPLACE, &leader())),
+        Ok(Order::Nothing)
+    );
+    assert!(runs(&node.work(&item(41, 5, REPLACE, &leader()))));
+    // A change of the node is told with a beat at once.
+    let beat = node.beat(at(0));
+    node.beaten(at(0).mono, &beat, &answer(5));
+    assert_eq!(node.due(at(1_000)), []);
+    node.set_open(false);
+    node.hurry(at(1_000));
+    assert_eq!(node.due(at(1_000)), [Due::Beat]);
+    assert!(!node.beat(at(1_000)).work);
+}
+
+#[test]
 fn an_old_sequence_number_jumps_ahead() {
     let mut node = session();
     let mut seqs = Vec::new();
