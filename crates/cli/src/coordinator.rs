@@ -7,10 +7,11 @@ mod snapshot;
 use std::path::Path;
 use std::sync::Arc;
 
-use betanet_fog_service::{Coordinator, Handle, PREFIX, Role, Running, Stores};
+use betanet_fog_service::{Coordinator, Handle, MixWays, PREFIX, Role, Running, Stores};
 use betanet_keys::Name;
 use betanet_runtime::{
-    Gateway, GatewayConfig, Given, Problem, init_logs, load_or_new_identity, serve_admin,
+    Error, Gateway, GatewayConfig, Given, Network, Problem, SharedFolder, init_logs,
+    load_or_new_identity, serve_admin,
 };
 use betanet_store::{State, Storage};
 use serde_json::json;
@@ -24,6 +25,9 @@ use settings::{Fog, TABLE};
 
 /// Sessions from one address, if no setting says otherwise: a rack of nodes may have one.
 const SESSIONS_AN_ADDRESS: usize = 256;
+
+/// Folder in the state for the guard of the coordinator's questions over the mix.
+const LEVELS: &str = "levels";
 
 /// Requests that one peer may send in a burst, and further ones a second, if no setting says otherwise: many tasks are small.
 const OPENS: u32 = 4_096;
@@ -164,8 +168,27 @@ async fn start(config: &GatewayConfig, fog: Fog) -> Result<(Arc<Gateway>, Runnin
     let gateway = Arc::new(gateway);
     let journal = journal::open(&fog, &state, &name.to_string()).await?;
     let peer = gateway.listening().peer();
+    prove_levels(config, &coordinator)?;
     let running = coordinator.start(&peer, journal).await;
     Ok((gateway, running.map_err(|e| Fail::Local(chain(&e)))?))
+}
+
+/// Asks nodes for their levels over the mix of the network that the coordinator is part of.
+fn prove_levels(config: &GatewayConfig, coordinator: &Coordinator) -> Result<(), Fail> {
+    let Some(file) = &config.mesh.network else {
+        return Ok(());
+    };
+    let network = Network::read(file).map_err(Error::from)?;
+    if network.mix.is_none() {
+        return Ok(());
+    }
+    let ways = MixWays {
+        network,
+        state: Some(SharedFolder::new(config.state().join(LEVELS))),
+        dial_from: config.node.dial_from,
+    };
+    let proving = coordinator.prove_levels(ways);
+    proving.map_err(|e| Fail::Local(chain(&e)))
 }
 
 /// The facts of a snapshot, for scripts.

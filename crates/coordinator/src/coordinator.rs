@@ -6,6 +6,7 @@ mod claims;
 mod commit;
 mod copies;
 mod jobs;
+mod levels;
 mod market;
 mod nodes;
 mod placing;
@@ -14,13 +15,13 @@ mod tasks;
 mod views;
 
 pub use blobs::NamedBlobs;
+pub use levels::LevelClaims;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::time::Duration;
 
-use betanet_fog::{DAY_MS, Digest, Level, Output, Refusal, RefusalCode, TaskId, Tier};
+use betanet_fog::{DAY_MS, Digest, Output, Refusal, RefusalCode, TaskId, Tier};
 use betanet_machine::{Fingerprint, Machine, Now, Queue, Rng, Seed, Time, Wake};
 use betanet_scheduler::credit::Day;
 use betanet_wire::NodeId;
@@ -47,14 +48,6 @@ const GROUP_MAX: usize = 2_048;
 /// Interval between snapshots of the cluster, in ms.
 const TOPOLOGY_MS: u64 = 60_000;
 
-/// Levels that nodes have proved, for 24 h.
-#[derive(Debug, Default)]
-struct Levels {
-    of: BTreeMap<NodeId, (Level, Time)>,
-    by_level: BTreeSet<(Level, NodeId)>,
-    ends: BTreeSet<(Time, NodeId)>,
-}
-
 /// The coordinator of a fog.
 #[derive(Debug)]
 pub struct Coordinator<P> {
@@ -64,7 +57,7 @@ pub struct Coordinator<P> {
     rng: Rng,
     clock: Clock,
     lead: Option<Box<Lead>>,
-    levels: Levels,
+    levels: levels::Levels,
     outputs: BTreeMap<Digest, Option<Box<Output>>>,
     asked: BTreeMap<Digest, BTreeSet<TaskId>>,
     broken: bool,
@@ -91,7 +84,7 @@ impl<P: Placer> Coordinator<P> {
             rng: Rng::new(seed),
             clock: Clock::default(),
             lead: None,
-            levels: Levels::default(),
+            levels: levels::Levels::default(),
             outputs: BTreeMap::new(),
             asked: BTreeMap::new(),
             broken: false,
@@ -497,6 +490,3 @@ fn operator(caller: &crate::request::Caller) -> Result<(), Refusal> {
         Err(RefusalCode::Role.bare())
     }
 }
-
-/// Longest time for which a proved level counts.
-const LEVEL_KEPT: Duration = Duration::from_secs(86_400);

@@ -84,7 +84,7 @@ mod waiting;
 
 pub use audit::Broken;
 pub use codec::Damaged;
-pub use coordinator::{Coordinator, NamedBlobs};
+pub use coordinator::{Coordinator, LevelClaims, NamedBlobs};
 pub use lead::{LEASE, RENEW};
 pub use record::{Change, Entry, Record};
 pub use request::{Caller, Command, Event, Input, Item, Reply, Request, Transmit};

@@ -256,21 +256,26 @@ impl Api {
     }
 
     async fn ask(&self, caller: Caller, request: Request) -> Result<Reply, Refusal> {
-        let asked = self.handle.ask(caller, request);
-        match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(answer) => answer,
-            // The journal does not answer in time.
-            Err(_) => Err(RefusalCode::NotLeader.bare()),
+        in_time(self.handle.ask(caller, request)).await
+    }
+
+    /// Asks about a task or a job as its user. Above the level public, a user's requests come over the mix.
+    async fn ask_as_user(
+        &self,
+        way: Way,
+        caller: Caller,
+        request: Request,
+    ) -> Result<Reply, Refusal> {
+        if way == Way::Direct && !caller.operator {
+            in_time(self.handle.ask_directly(caller, request)).await
+        } else {
+            self.ask(caller, request).await
         }
     }
 
     /// Asks for something that is answered by a status alone.
     async fn order(&self, caller: Caller, request: Request) -> Result<Answer, Refusal> {
-        match self.ask(caller, request).await? {
-            Reply::Created => Ok(Answer::Bare(201)),
-            Reply::Done => Ok(Answer::Bare(204)),
-            _ => Err(odd()),
-        }
+        status(&self.ask(caller, request).await?)
     }
 }
 
@@ -293,6 +298,21 @@ impl Verified {
             Err(RefusalCode::PrivacyRoute.of("level"))
         }
     }
+}
+
+/// The answer that is a status alone.
+fn status(reply: &Reply) -> Result<Answer, Refusal> {
+    match reply {
+        Reply::Created => Ok(Answer::Bare(201)),
+        Reply::Done => Ok(Answer::Bare(204)),
+        _ => Err(odd()),
+    }
+}
+
+/// Waits for the machine's answer. A journal that does not answer in time has no leader here.
+async fn in_time(asked: impl Future<Output = Result<Reply, Refusal>>) -> Result<Reply, Refusal> {
+    let answered = tokio::time::timeout(PATIENCE, asked).await;
+    answered.unwrap_or(Err(RefusalCode::NotLeader.bare()))
 }
 
 /// The refusal for an answer of the machine that is of another kind than the request.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use betanet_coordinator::{Caller, Item, NamedBlobs, Reply, Request};
+use betanet_coordinator::{Caller, Item, LevelClaims, NamedBlobs, Reply, Request};
 use betanet_fog::bodies::Topology;
 use betanet_fog::{Digest, Level, Output, Refusal, RefusalCode, TaskId};
 use betanet_machine::Time;
@@ -53,10 +53,13 @@ pub(crate) enum Ask {
     Call {
         caller: Caller,
         request: Request,
+        /// Whether the caller is to be refused if the request is about a task that is for the mix.
+        directly: bool,
         answer: oneshot::Sender<Answered>,
     },
     Output(Digest, Option<Box<Output>>),
     Reached(NodeId, Level),
+    Claims(Option<NodeId>, oneshot::Sender<LevelClaims>),
     Named(Option<TaskId>, oneshot::Sender<NamedBlobs>),
     Snapshot(oneshot::Sender<Result<Saved, Refusal>>),
 }
@@ -161,20 +164,38 @@ impl Handle {
     ///
     /// The machine's refusal; `rate` while its queue is full; `not_leader` or `disk_floor`.
     pub async fn ask(&self, caller: Caller, request: Request) -> Result<Reply, Refusal> {
+        self.counted((caller, false), request).await
+    }
+
+    /// Like [`Handle::ask`], for a request that did not come over the mix.
+    ///
+    /// # Errors
+    ///
+    /// `privacy_route` also for a request about a task above the level public.
+    pub async fn ask_directly(&self, caller: Caller, request: Request) -> Result<Reply, Refusal> {
+        self.counted((caller, true), request).await
+    }
+
+    async fn counted(&self, by: (Caller, bool), request: Request) -> Result<Reply, Refusal> {
         let counts = &self.shared.counts;
         Counts::add(&counts.requests, 1);
-        let answered = self.asked(caller, request).await;
+        let answered = self.asked(by, request).await;
         if answered.is_err() {
             Counts::add(&counts.refused, 1);
         }
         answered
     }
 
-    async fn asked(&self, caller: Caller, request: Request) -> Result<Reply, Refusal> {
+    async fn asked(
+        &self,
+        (caller, directly): (Caller, bool),
+        request: Request,
+    ) -> Result<Reply, Refusal> {
         let (answer, answered) = oneshot::channel();
         let ask = Ask::Call {
             caller,
             request,
+            directly,
             answer,
         };
         match self.inbox.try_send(ask) {
@@ -224,6 +245,21 @@ impl Handle {
     /// Tells that a node answered over as many relays of the mix as this level has.
     pub async fn reached(&self, node: NodeId, level: Level) {
         let _ = self.inbox.send(Ask::Reached(node, level)).await;
+    }
+
+    /// All nodes that claim a level above public, unless this coordinator does not lead.
+    pub(crate) async fn level_claims(&self) -> Option<Vec<(NodeId, Level)>> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let (answer, answered) = oneshot::channel();
+            self.inbox.send(Ask::Claims(after, answer)).await.ok()?;
+            let LevelClaims { nodes, next } = answered.await.ok()?;
+            all.extend(nodes);
+            if next.is_none() {
+                return Some(all);
+            }
+            after = next;
+        }
     }
 
     /// Blobs that tasks name which have not ended, or ended in the last 24 h.

@@ -51,6 +51,7 @@ mod error;
 mod handle;
 mod http;
 mod keys;
+mod levels;
 mod measures;
 mod openapi;
 mod places;
@@ -60,6 +61,7 @@ mod settings;
 
 pub use error::Error;
 pub use handle::{Handle, Role, Saved};
+pub use levels::MixWays;
 pub use service::{Coordinator, Running, Stores};
 pub use settings::{Namespace, Settings};
 

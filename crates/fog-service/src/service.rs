@@ -17,6 +17,7 @@ use crate::bar::BarService;
 use crate::driver::{Driver, Fetch, load};
 use crate::handle::{Ask, Handle, INBOX_MAX, Role, Shared};
 use crate::http::AdminFace;
+use crate::levels::{MixWays, OverMix};
 use crate::places::Places;
 use crate::room::Room;
 use crate::settings::SWEEP;
@@ -117,6 +118,23 @@ impl Coordinator {
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Asks nodes that claim a level above public over the mix of a network, while this coordinator leads.
+    ///
+    /// Without it, no node has such a level, and tasks that need one are refused as `privacy_unavailable`.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no random bytes.
+    pub fn prove_levels(&self, ways: MixWays) -> Result<(), Error> {
+        let seed = betanet_runtime::seed().map_err(|_| Error::Randomness)?;
+        let clock = self.handle.shared.clock;
+        let ways = OverMix::new(self.identity.clone(), clock, ways);
+        let rng = betanet_machine::Rng::new(&seed);
+        // It ends with the coordinator.
+        tokio::spawn(crate::levels::run(self.handle.clone(), Arc::new(ways), rng));
+        Ok(())
     }
 
     /// Reads the journal and begins to follow or to lead. `peer` is the address of this coordinator.

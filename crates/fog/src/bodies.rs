@@ -3,6 +3,7 @@
 mod market;
 mod node;
 mod operator;
+mod reach;
 mod user;
 
 pub use market::{MarketView, Match, Price, SealedOrder, SeedView};
@@ -11,6 +12,7 @@ pub use node::{
     TokenText, WorkItem,
 };
 pub use operator::{StateRequest, TokenAnswer, TokenRequest};
+pub use reach::{REACH_TARGET, Reach, ReachAnswer};
 pub use user::{
     CopyStatus, Counted, Event, NodeList, NodeSummary, Plan, Planned, RefusalBody, Status,
     TaskList, TaskSummary, Topology, TopologyList, Why,

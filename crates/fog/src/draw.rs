@@ -22,6 +22,8 @@ pub mod label {
     pub const COMMITMENT: &str = "BN-FOG-BID1";
     /// The authorization of a request over the mix.
     pub const CALL: &str = "BN-FOG-CALL1";
+    /// A node's answer to a coordinator that asks over the mix.
+    pub const REACH: &str = "BN-FOG-REACH1";
     /// Checksum of a join token's text.
     pub const CHECKSUM: &str = "BN-FOG-CHK1";
     /// Hash of an order.

@@ -8,8 +8,8 @@
 
 use betanet_fog::bodies::{
     Beat, BeatAnswer, Event, Join, JoinAnswer, LogAnswer, MarketView, Nack, NodeList, Plan, Price,
-    RefusalBody, SeedView, Start, StateRequest, Status, TaskList, TokenAnswer, TokenRequest,
-    Topology, TopologyList, WorkItem,
+    Reach, ReachAnswer, RefusalBody, SeedView, Start, StateRequest, Status, TaskList, TokenAnswer,
+    TokenRequest, Topology, TopologyList, WorkItem,
 };
 use betanet_fog::{
     Amounts, Assignment, Commitment, Envelope, Item, Job, Node, Order, Output, Placement, Receipt,
@@ -177,7 +177,7 @@ macro_rules! laws {
 
 laws! {
     records_come_back: Node Task Job Token Assignment Receipt Commitment Order Output Envelope;
-    bodies_of_nodes_come_back: Join JoinAnswer Beat BeatAnswer WorkItem Start Nack LogAnswer StateRequest;
+    bodies_of_nodes_come_back: Join JoinAnswer Beat BeatAnswer WorkItem Start Nack LogAnswer StateRequest Reach ReachAnswer;
     bodies_of_users_come_back: TokenRequest TokenAnswer Plan Status Event Topology TopologyList TaskList NodeList RefusalBody;
     market_and_parts_come_back: Price SeedView MarketView Placement Resources Amounts;
 }

@@ -214,10 +214,7 @@ impl<P: Placer> Coordinator<P> {
 
     /// When a leader has something to do.
     pub(super) fn lead_wake(&self) -> Option<Wake> {
-        let levels = self.levels.ends.first().map(|(at, _)| Wake {
-            at: *at,
-            why: "levels",
-        });
+        let levels = self.levels.next_end().map(|at| Wake { at, why: "levels" });
         let now = self.clock.mono();
         let Some(lead) = self.lead.as_ref().filter(|l| l.speaks(now)) else {
             return levels;

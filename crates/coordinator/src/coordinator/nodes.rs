@@ -6,14 +6,14 @@ use alloc::vec::Vec;
 
 use betanet_fog::bodies::{Beat, BeatAnswer, JoinAnswer, StateRequest, TokenRequest, TokenText};
 use betanet_fog::{
-    Admission, Interval, Joining, Level, List, Node, NodeState, Reason, Received, Refusal,
-    RefusalCode, Signed, Token,
+    Admission, Interval, Joining, List, Node, NodeState, Reason, Received, RefusalCode,
+    Signed, Token,
 };
 use betanet_keys::hash;
-use betanet_machine::{Now, Time};
+use betanet_machine::Now;
 use betanet_wire::NodeId;
 
-use super::{Coordinator, LEVEL_KEPT, Served, UNKNOWN, operator};
+use super::{Coordinator, Served, UNKNOWN, operator};
 use crate::lead::Pulse;
 use crate::lease::{LACKS, UNREPORTED};
 use crate::placer::{Placer, Site};
@@ -32,6 +32,7 @@ impl<P: Placer> Coordinator<P> {
     pub(super) fn seat(&mut self, id: NodeId) {
         let Some(row) = self.state.nodes.get(&id) else {
             self.placer.remove(&id);
+            self.levels.forget(id);
             if let Some(lead) = &mut self.lead {
                 lead.pulses.forget(id);
             }
@@ -41,7 +42,7 @@ impl<P: Placer> Coordinator<P> {
             return;
         };
         let pulse = self.lead.as_ref().and_then(|l| l.pulses.of.get(&id));
-        let proved = self.levels.of.get(&id).map_or(Level::Public, |(l, _)| *l);
+        let proved = self.levels.proved(&id);
         self.placer.put(&Site {
             id,
             node: &node,
@@ -425,49 +426,5 @@ impl<P: Placer> Coordinator<P> {
             self.commit(Change::Revoked { id });
         }
         Ok(Reply::Done)
-    }
-
-    /// A node proved a level.
-    pub(super) fn reached(&mut self, now: Time, id: NodeId, level: Level) {
-        if self.state.nodes.get(&id).is_none() {
-            return;
-        }
-        let levels = &mut self.levels;
-        if let Some((old, at)) = levels.of.insert(id, (level, now + LEVEL_KEPT)) {
-            levels.by_level.remove(&(old, id));
-            levels.ends.remove(&(at, id));
-        }
-        levels.by_level.insert((level, id));
-        levels.ends.insert((now + LEVEL_KEPT, id));
-        self.seat(id);
-        self.stir();
-    }
-
-    /// Forgets levels that were proved too long ago.
-    pub(super) fn prove_levels(&mut self, now: Time) {
-        while let Some((_, id)) = self
-            .levels
-            .ends
-            .first()
-            .copied()
-            .filter(|(at, _)| *at <= now)
-        {
-            self.levels.ends.pop_first();
-            if let Some((level, _)) = self.levels.of.remove(&id) {
-                self.levels.by_level.remove(&(level, id));
-            }
-            self.seat(id);
-        }
-    }
-
-    /// Checks that some node has proved a level.
-    pub(super) fn check_level(&self, level: Level) -> Result<(), Refusal> {
-        let least = (level, NodeId([0; 20]));
-        let found = level == Level::Public || self.levels.by_level.range(least..).next().is_some();
-        if found {
-            Ok(())
-        } else {
-            Err(RefusalCode::PrivacyUnavailable.of("level"))
-        }
     }
 }

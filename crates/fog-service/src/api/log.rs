@@ -67,7 +67,8 @@ impl Api {
         query: &Query,
     ) -> Result<Answer, Refusal> {
         let place = self.place(&by).await?;
-        let Reply::Status(status) = self.ask(by.caller, Request::Status(task)).await? else {
+        let asked = Request::Status(task);
+        let Reply::Status(status) = self.ask_as_user(by.way, by.caller, asked).await? else {
             return Err(odd());
         };
         let newest = status.copies.iter().map(|c| c.fence).max();

@@ -206,9 +206,10 @@ impl Api {
     ) -> Result<Items, Refusal> {
         let until = until(Some(wait));
         let (mut feed, items) = self.feed(&by).await?;
-        let caller = by.caller;
+        let (caller, way) = (by.caller, by.way);
         let changes = self.handle.watch(id);
-        let first = self.ask(caller.clone(), Request::Status(id)).await?;
+        let asked = Request::Status(id);
+        let first = self.ask_as_user(way, caller.clone(), asked).await?;
         let api = Arc::clone(self);
         tokio::spawn(async move {
             let mut next = first;

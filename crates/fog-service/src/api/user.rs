@@ -11,7 +11,7 @@ use betanet_fog::{
 };
 
 use super::blob::NAMED;
-use super::{Answer, Api, Op, Query, Verified, Way, odd};
+use super::{Answer, Api, Op, Query, Verified, Way, odd, status};
 
 /// Items of a page by default.
 const PAGE: u64 = 100;
@@ -42,8 +42,9 @@ impl Api {
             }
             Op::Status(id) => match query.number("wait")? {
                 None => {
-                    let Reply::Status(status) = self.ask(by.caller, Request::Status(id)).await?
-                    else {
+                    let asked = Request::Status(id);
+                    let answer = self.ask_as_user(by.way, by.caller, asked).await?;
+                    let Reply::Status(status) = answer else {
                         return Err(odd());
                     };
                     Ok(Answer::item(200, &*status))
@@ -53,10 +54,14 @@ impl Api {
                     Ok(Answer::Items(items, &Status::SHAPE))
                 }
             },
-            Op::Cancel(id) => self.order(by.caller, Request::Cancel(id)).await,
+            Op::Cancel(id) => {
+                let asked = Request::Cancel(id);
+                status(&self.ask_as_user(by.way, by.caller, asked).await?)
+            }
             Op::PutJob(ns, name) => {
                 let authentic = self.keys.verify(Received::<Job>::read(body)?)?;
                 let signer = *authentic.signer();
+                let way = by.way;
                 let caller = by.sends(self, &signer);
                 if caller.key != *signer.as_bytes() {
                     return Err(RefusalCode::NotYours.of("owner"));
@@ -68,7 +73,8 @@ impl Api {
                 if (&job.ns, &job.name) != (&ns, &name) {
                     return Err(RefusalCode::BadValue.of("name"));
                 }
-                self.order(caller, Request::PutJob(Box::new(job))).await
+                let asked = Request::PutJob(Box::new(job));
+                status(&self.ask_as_user(way, caller, asked).await?)
             }
             Op::GetJob(ns, name) => {
                 let Reply::Job(job) = self.ask(by.caller, Request::Job(ns, name)).await? else {

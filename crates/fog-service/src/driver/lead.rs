@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_coordinator::{Command, Event, Input, Reply, Request, Transmit};
-use betanet_fog::{Refusal, RefusalCode};
+use betanet_fog::{Level, Refusal, RefusalCode};
 use betanet_journal::{Error as JournalError, Journal, Snapshot, Term};
 use betanet_machine::Machine as _;
 use tokio::sync::oneshot;
@@ -235,11 +235,18 @@ impl Leader<'_> {
             Ask::Call {
                 caller,
                 request,
+                directly,
                 answer,
             } => {
+                let forever = betanet_machine::Time::from_micros(u64::MAX);
+                if directly && self.machine.level_of(&request) > Level::Public {
+                    let refusal = Err(RefusalCode::PrivacyRoute.of("level"));
+                    let _ = answer.send((refusal, forever));
+                    return;
+                }
                 if self.full && adds(&request) {
                     let refusal = Err(RefusalCode::DiskFloor.bare());
-                    let _ = answer.send((refusal, betanet_machine::Time::from_micros(u64::MAX)));
+                    let _ = answer.send((refusal, forever));
                     return;
                 }
                 self.call += 1;
@@ -253,7 +260,6 @@ impl Leader<'_> {
                         self.calls.insert(self.call, answer);
                     }
                     Err(refusal) => {
-                        let forever = betanet_machine::Time::from_micros(u64::MAX);
                         let _ = answer.send((Err(refusal), forever));
                     }
                 }
@@ -265,6 +271,9 @@ impl Leader<'_> {
             }
             Ask::Reached(node, level) => {
                 let _ = self.machine.handle_input(now, Input::Reached(node, level));
+            }
+            Ask::Claims(after, answer) => {
+                let _ = answer.send(self.machine.level_claims(after));
             }
             Ask::Named(after, answer) => {
                 let _ = answer.send(self.machine.named_blobs(now.unix_ms, after));

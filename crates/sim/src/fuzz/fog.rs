@@ -4,8 +4,8 @@ use core::fmt::Debug;
 
 use betanet_fog::bodies::{
     Beat, BeatAnswer, Event, Join, JoinAnswer, LogAnswer, MarketView, Nack, NodeList, Plan, Price,
-    RefusalBody, SeedView, Start, StateRequest, Status, TaskList, TokenAnswer, TokenRequest,
-    Topology, TopologyList, WorkItem,
+    Reach, ReachAnswer, RefusalBody, SeedView, Start, StateRequest, Status, TaskList, TokenAnswer,
+    TokenRequest, Topology, TopologyList, WorkItem,
 };
 use betanet_fog::{
     Assignment, Call, Commitment, Item, Job, Node, Order, Output, Receipt, Received, Record,
@@ -67,7 +67,7 @@ pub fn fog_bodies(data: &[u8]) {
     let Some((kind, data)) = data.split_first() else {
         return;
     };
-    match kind % 24 {
+    match kind % 26 {
         0 => body::<Join>(data),
         1 => body::<JoinAnswer>(data),
         2 => body::<Beat>(data),
@@ -91,6 +91,8 @@ pub fn fog_bodies(data: &[u8]) {
         20 => body::<SeedView>(data),
         21 => body::<MarketView>(data),
         22 => body::<Order>(data),
+        23 => body::<Reach>(data),
+        24 => body::<ReachAnswer>(data),
         _ => body::<Output>(data),
     }
 }
