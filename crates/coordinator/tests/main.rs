@@ -50,6 +50,8 @@ mod dangers;
 mod dangers_more;
 #[path = "all/fleet.rs"]
 mod fleet;
+#[path = "all/levels.rs"]
+mod levels;
 #[path = "all/market.rs"]
 mod market;
 #[path = "all/market_rules.rs"]

@@ -15,11 +15,16 @@ use betanet_fog::{
     Amounts, Kind, Labels, Level, List, Node as FogNode, Outcome, Output, OutputFile, Resources,
     Signed, to_vec,
 };
-use betanet_fog_client::node::{Ended, Engine, MemoryReceipts, Report, Run, Running, Worker};
+use betanet_fog_client::node::{
+    Answers, COVER, Ended, Engine, MemoryReceipts, MixWay, REACH, Report, Run, Running, Ways,
+    Worker,
+};
 use betanet_fog_client::{Blob, Direct, FogClient};
 use betanet_keys::{Identity, Peer};
 use betanet_machine::Rng;
-use betanet_runtime::{Clock, Node, SessionConfig, load_identity, seed};
+use betanet_runtime::{
+    Clock, Gateway, GatewayConfig, Network, Node, SessionConfig, SharedFolder, load_identity, seed,
+};
 use tokio_util::sync::CancellationToken;
 
 const USAGE: &str = "\
@@ -37,6 +42,10 @@ fog-worker --coordinator PEER [--coordinator PEER]... (--token TOKEN... | --oper
   --delay MS       time that a copy takes (0)
   --lie PERCENT    share of copies with a wrong output (0)
   --no-blobs       name outputs without storing them
+  --network FILE   be part of this network, and prove --level there over its mix; blobs of private tasks go over it
+  --level LEVEL    level that each node claims: private, confidential or secret (public)
+  --listen ADDR    where it listens then; port 0 lets the system choose (127.0.0.1:0)
+  --state DIR      folder for what a node of the network keeps; needed with --network
   --seconds S      end after this time; without it, on Ctrl-C
 
 Example: fog-worker --coordinator bnp1… --operator ./operator.pem --nodes 3 --delay 200";
@@ -68,6 +77,14 @@ impl Flags {
         self.all(name).last().map_or(default, String::as_str)
     }
 
+    fn level(&self) -> Result<Level, Box<dyn Error>> {
+        let text = self.text("level", "public");
+        let level = Level::from_word(text);
+        level.ok_or_else(|| {
+            format!("--level {text}: public, private, confidential or secret").into()
+        })
+    }
+
     fn number(&self, name: &str, default: u64) -> Result<u64, Box<dyn Error>> {
         match self.all(name).last() {
             None => Ok(default),
@@ -81,6 +98,7 @@ impl Flags {
 /// Returns the task's arguments as its output.
 struct Echo {
     client: FogClient,
+    ways: Ways,
     delay: Duration,
     lie: u64,
     blobs: bool,
@@ -118,8 +136,8 @@ impl Engine for Echo {
     }
 
     fn run(&self, run: Arc<Run>) -> Running {
-        let (client, delay, blobs, lies) =
-            (self.client.clone(), self.delay, self.blobs, self.lies());
+        let (client, ways, delay) = (self.client.clone(), self.ways.clone(), self.delay);
+        let (blobs, lies) = (self.blobs, self.lies());
         Box::pin(async move {
             tokio::time::sleep(delay).await;
             let mut stdout: String = run
@@ -131,7 +149,12 @@ impl Engine for Echo {
             if lies {
                 stdout.push_str(&format!("a lie of {}\n", client.me().public()));
             }
-            match output(client, stdout, blobs).await {
+            let stored = async {
+                // Held until the task is done: its cover is sent meanwhile.
+                let way = ways.at(run.task.level).await.map_err(|e| e.to_string())?;
+                output(way.client().clone(), stdout, blobs).await
+            };
+            match stored.await {
                 Ok(digest) => Ended {
                     status: Outcome::Ok,
                     out: Some(digest),
@@ -167,7 +190,7 @@ fn description(flags: &Flags, n: u64, key: &Identity) -> Result<FogNode, Box<dyn
         seq: Clock::start().now().unix_ms,
         kind: flags.text("kind", "compute").parse()?,
         zone: flags.text("zone", "test").parse()?,
-        level: Level::Public,
+        level: flags.level()?,
         model: "".parse()?,
         price: flags.number("price", 1)?,
         engine: "fog-worker 0.1".parse()?,
@@ -182,6 +205,47 @@ fn client(me: Identity, coordinators: &[Peer]) -> Result<FogClient, Box<dyn Erro
         me,
         Direct::new(Arc::new(node), coordinators.to_vec()),
     ))
+}
+
+/// A node's part in the network, and its way over the mix.
+struct Part {
+    answers: Answers,
+    gateway: Gateway,
+    way: MixWay,
+}
+
+impl Part {
+    async fn start(flags: &Flags, n: u64, me: &Identity) -> Result<Option<Self>, Box<dyn Error>> {
+        let Some(file) = flags.all("network").last() else {
+            return Ok(None);
+        };
+        let folder = flags
+            .all("state")
+            .last()
+            .ok_or("--network needs --state DIR")?;
+        let folder = Path::new(folder).join(n.to_string());
+        std::fs::create_dir_all(&folder)?;
+        let mut config = GatewayConfig::in_state(&folder);
+        config.mesh.network = Some(file.into());
+        config.listener.listen = vec![flags.text("listen", "127.0.0.1:0").to_owned()];
+        config.check()?;
+        let answers = Answers::new(me.clone());
+        let gateway = Gateway::builder(me.clone(), &config)
+            .service(REACH, answers.service())
+            .start()
+            .await?;
+        let way = MixWay {
+            network: Network::read(Path::new(file))?,
+            state: Some(SharedFolder::new(folder.join("guard"))),
+            cover: COVER,
+            dial_from: None,
+        };
+        Ok(Some(Self {
+            answers,
+            gateway,
+            way,
+        }))
+    }
 }
 
 /// Tokens of the command line, or ordered ones.
@@ -220,13 +284,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let stop = CancellationToken::new();
     let returned = Arc::new(AtomicU64::new(0));
     let mut workers = tokio::task::JoinSet::new();
+    let mut parts = Vec::new();
     let mut rng = Rng::new(&seed()?);
     for (n, token) in (1..=nodes).zip(tokens) {
         let me = Identity::from_seed(&rng.array());
         let fog = client(me.clone(), &peers)?;
         let node = Signed::sign(description(&flags, n, &me)?, &me)?;
         let token: betanet_fog::Text = token.parse()?;
+        let part = Part::start(&flags, n, &me).await?;
         let joined = fog.join(&node, &token.into()).await?;
+        if let Some(part) = &part {
+            part.answers.learn(&joined);
+        }
+        let way = part.as_ref().map(|part| part.way.clone());
+        parts.extend(part);
         println!(
             "node {} joined at {}",
             betanet_keys::Name::from(me.public().node_id()),
@@ -234,6 +305,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         );
         let engine = Echo {
             client: fog.clone(),
+            ways: Ways::new(fog.clone(), way),
             delay: Duration::from_millis(flags.number("delay", 0)?),
             lie: flags.number("lie", 0)?.min(100),
             blobs: flags.all("no-blobs").is_empty(),
@@ -254,6 +326,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     stop.cancel();
     while workers.join_next().await.is_some() {}
+    for part in parts {
+        part.gateway.shutdown().await;
+    }
     println!("returned {}", returned.load(Ordering::Relaxed));
     Ok(())
 }

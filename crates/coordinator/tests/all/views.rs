@@ -4,14 +4,18 @@ use betanet_coordinator::{Item, Reply, Request};
 use betanet_fog::{Level, RefusalCode, Resources, TaskId, seed_hash};
 
 use crate::ways::{W, world};
-use crate::world::{UNIX_MS, amounts, caller, identity, task_of};
+use crate::world::{UNIX_MS, amounts, caller, identity, node_of, task_of};
 
 #[test]
 fn lists_hide_what_is_secret_and_foreign_and_come_in_pages() {
-    let (mut w, ids) = world(1);
+    let (mut w, _) = world(1);
     let user = identity(20);
+    let hidden = identity(900);
+    let mut node = node_of(&hidden, "z9", "org9");
+    node.level = Level::Secret;
+    w.join(&hidden, node);
     let now = w.clock();
-    let reached = betanet_coordinator::Input::Reached(ids[0].public().node_id(), Level::Secret);
+    let reached = betanet_coordinator::Input::Reached(hidden.public().node_id(), Level::Secret);
     betanet_machine::Machine::handle_input(&mut w.members[0].machine, now, reached).unwrap();
     let mut secret = task_of(&user, 1);
     secret.level = Level::Secret;

@@ -24,9 +24,6 @@ use crate::{Error, FogClient};
 /// Longest body of a question.
 const QUESTION_MAX: usize = 256;
 
-/// Most coordinators whose questions are answered.
-const COORDINATORS_MAX: usize = 64;
-
 /// Mean interval between a node's packets while a task with cover lives, if the settings name no other.
 pub const COVER: Duration = Duration::from_millis(100);
 
@@ -74,7 +71,7 @@ impl Answers {
 
     /// Answers the coordinators that the answer to a join names.
     pub fn learn(&self, joined: &JoinAnswer) {
-        let keys = joined.coords.iter().take(COORDINATORS_MAX);
+        let keys = joined.coords.iter();
         let keys = keys.filter_map(|key| PublicKey::from_bytes(key).ok());
         let mut known = self
             .coordinators

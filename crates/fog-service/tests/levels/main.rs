@@ -10,6 +10,7 @@ mod net;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use betanet_fog::bodies::Reach;
 use betanet_fog::{
     Amounts, Digest, Level, List, Module, Outcome, Output, OutputFile, RefusalCode, Resources,
     Signed, Task, TaskId, TaskState, to_vec,
@@ -306,6 +307,20 @@ async fn directly(fog: &Fog, method: Method, task: &Signed<Task>) -> u16 {
     status
 }
 
+/// Status of a question that is put to a node directly.
+async fn asked_directly(member: &Member, body: Vec<u8>) -> u16 {
+    let node = Node::client().unwrap();
+    let peer = member.gateway.listening().peer();
+    let session = node.session(&peer).await.unwrap();
+    let mut headers = Headers::default();
+    headers.set("content-length", body.len().to_string());
+    let mut request = Request::new(Method::Post, REACH, headers);
+    request.body = body;
+    let status = session.ask(request).await.unwrap().head.status;
+    node.close().await;
+    status
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_above_public_run_on_nodes_that_were_reached_and_travel_over_the_mix() {
     let net = Net::start(MIXNODES).await;
@@ -334,6 +349,13 @@ async fn tasks_above_public_run_on_nodes_that_were_reached_and_travel_over_the_m
     for method in [Method::Put, Method::Get, Method::Del] {
         assert_eq!(directly(&fog, method, &private).await, 403, "{method:?}");
     }
+    // Nor does a node answer directly, and it reads no long question.
+    let question = to_vec(&Reach {
+        level: Level::Private,
+        nonce: [1; 32],
+    });
+    assert_eq!(asked_directly(&first, question).await, 403);
+    assert_eq!(asked_directly(&first, vec![0; 257]).await, 400);
     // Over three relays, a higher level is not sent. Nobody has it anyway.
     for level in [Level::Confidential, Level::Secret] {
         let refused = user.fog.submit(&task(level)).await.unwrap_err();
