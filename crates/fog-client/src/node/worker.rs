@@ -170,7 +170,8 @@ impl<R: Receipts> Worker<R> {
                 });
             }
             Due::Stop(task, fence) => {
-                tracing::warn!(%task, fence, "the copy stops: no coordinator answered for long");
+                // The task may be secret.
+                tracing::warn!(fence, "the copy stops: no coordinator answered for long");
                 self.abort(fence);
                 (self.told)(Report::Stopped(task, fence));
                 let client = self.client.clone();

@@ -163,7 +163,10 @@ impl Leader<'_> {
                 Event::Paid {
                     task, cost, shares, ..
                 } => {
-                    tracing::debug!(%task, cost, nodes = shares.len(), "a task was paid for");
+                    // A secret task is in no log.
+                    if self.machine.level_of(&Request::Status(task)) < Level::Secret {
+                        tracing::debug!(%task, cost, nodes = shares.len(), "a task was paid for");
+                    }
                 }
                 Event::Bug(why) => tracing::error!(why, "the coordinator's state is wrong"),
                 // The journal has the amounts.
