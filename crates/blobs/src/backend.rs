@@ -1,4 +1,5 @@
 //! The object store below, and what a folder has beyond it: free space, and files of uploads that a crash has left.
+//! What a bucket has beyond it is in `bucket`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +11,10 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 
+#[cfg(feature = "s3")]
+use crate::bucket::Objects;
 use crate::index::Area;
+use crate::seal::CHUNK;
 use crate::{Digest, Error};
 
 /// Folder of damaged blobs. The others are named by the first two digits of their digests.
@@ -18,11 +22,15 @@ const DAMAGED: &str = "damaged";
 /// Action that an error names.
 const UNFINISHED: &str = "remove an unfinished upload";
 
+/// Bytes that a request to a bucket reads: each is a journey over the network.
+#[cfg(feature = "s3")]
+const BUCKET_READ: u64 = 1 << 20;
+
 #[derive(Clone, Debug)]
-pub(crate) struct Backend {
-    objects: Arc<dyn ObjectStore>,
-    /// The folder, where the store is one.
-    folder: Option<PathBuf>,
+pub(crate) enum Backend {
+    Folder(Arc<LocalFileSystem>, PathBuf),
+    #[cfg(feature = "s3")]
+    Bucket(Arc<Objects>),
 }
 
 /// An object of the store.
@@ -33,20 +41,28 @@ pub(crate) struct Found {
     pub(crate) bytes: u64,
 }
 
-fn path(area: Area, digest: &Digest) -> Path {
+fn path(prefix: Path, area: Area, digest: &Digest) -> Path {
     let name = digest.to_string();
     match area {
-        Area::Served => Path::from_iter([&name[..2], &name]),
-        Area::Damaged => Path::from_iter([DAMAGED, &name]),
+        Area::Served => prefix.join(&name[..2]).join(name),
+        Area::Damaged => prefix.join(DAMAGED).join(name),
     }
 }
 
-fn parse(meta: &ObjectMeta) -> Option<Found> {
-    let (folder, name) = meta.location.as_ref().split_once('/')?;
-    let digest = Digest::parse(name)?;
+/// The place of a blob that is served.
+#[cfg(feature = "s3")]
+pub(crate) fn served(prefix: &Path, digest: &Digest) -> Path {
+    path(prefix.clone(), Area::Served, digest)
+}
+
+fn parse(prefix: &Path, meta: &ObjectMeta) -> Option<Found> {
+    let mut parts = meta.location.prefix_match(prefix)?;
+    let (folder, name) = (parts.next()?, parts.next()?);
+    let (folder, name) = (folder.as_ref(), name.as_ref());
+    let digest = Digest::parse(name).filter(|_| parts.next().is_none())?;
     let area = match folder {
         DAMAGED => Area::Damaged,
-        two if two == &name[..2] => Area::Served,
+        two if name.starts_with(two) && two.len() == 2 => Area::Served,
         _ => return None,
     };
     Some(Found {
@@ -54,6 +70,50 @@ fn parse(meta: &ObjectMeta) -> Option<Found> {
         digest,
         bytes: meta.size,
     })
+}
+
+/// An upload in progress.
+#[derive(Debug)]
+pub(crate) enum Upload {
+    File(Box<dyn MultipartUpload>),
+    #[cfg(feature = "s3")]
+    Object(crate::bucket::Upload),
+}
+
+impl Upload {
+    pub(crate) async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        match self {
+            Self::File(file) => {
+                let written = file.put_part(bytes.into()).await;
+                written.map_err(Error::backend("store a blob"))
+            }
+            #[cfg(feature = "s3")]
+            Self::Object(object) => object.write(bytes).await,
+        }
+    }
+
+    /// Gives the content its name.
+    pub(crate) async fn complete(&mut self) -> Result<(), Error> {
+        match self {
+            Self::File(file) => {
+                let done = file.complete().await.map(|_| ());
+                done.map_err(Error::backend("store a blob"))
+            }
+            #[cfg(feature = "s3")]
+            Self::Object(object) => object.complete().await,
+        }
+    }
+
+    /// Removes what was written. If that fails, the next start does it.
+    pub(crate) async fn abort(&mut self) {
+        match self {
+            Self::File(file) => {
+                let _ = file.abort().await;
+            }
+            #[cfg(feature = "s3")]
+            Self::Object(object) => object.abort().await,
+        }
+    }
 }
 
 /// Outcome of reading a range.
@@ -78,35 +138,75 @@ impl Backend {
                 remove_unfinished(&two.path(), "").map_err(Error::backend(UNFINISHED))?;
             }
         }
-        Ok(Self {
-            objects: Arc::new(objects),
-            folder: Some(folder),
-        })
+        Ok(Self::Folder(Arc::new(objects), folder))
+    }
+
+    fn objects(&self) -> &dyn ObjectStore {
+        match self {
+            Self::Folder(objects, _) => &**objects,
+            #[cfg(feature = "s3")]
+            Self::Bucket(bucket) => bucket.store(),
+        }
+    }
+
+    fn prefix(&self) -> Path {
+        match self {
+            Self::Folder(..) => Path::ROOT,
+            #[cfg(feature = "s3")]
+            Self::Bucket(bucket) => bucket.prefix().clone(),
+        }
+    }
+
+    fn path(&self, area: Area, digest: &Digest) -> Path {
+        path(self.prefix(), area, digest)
+    }
+
+    /// Whether others may store here too, and replace this process.
+    pub(crate) const fn is_shared(&self) -> bool {
+        !matches!(self, Self::Folder(..))
+    }
+
+    /// Bytes that are best read at a time.
+    pub(crate) const fn read_len(&self) -> u64 {
+        match self {
+            Self::Folder(..) => CHUNK,
+            #[cfg(feature = "s3")]
+            Self::Bucket(_) => BUCKET_READ,
+        }
     }
 
     /// Lists the objects, those written longest ago first.
     pub(crate) async fn list(&self) -> Result<Vec<Found>, Error> {
+        let prefix = self.prefix();
         let all: Vec<ObjectMeta> = self
-            .objects
-            .list(None)
+            .objects()
+            .list(Some(&prefix))
             .try_collect()
             .await
             .map_err(Error::backend("list the blobs"))?;
         let mut all: Vec<_> = all
             .iter()
-            .filter_map(|meta| Some((meta.last_modified, parse(meta)?)))
+            .filter_map(|meta| Some((meta.last_modified, parse(&prefix, meta)?)))
             .collect();
         all.sort_by_key(|(time, found)| (*time, found.digest));
         Ok(all.into_iter().map(|(_, found)| found).collect())
     }
 
     /// Begins to store a blob. Nothing is seen under its name before the upload is completed.
-    pub(crate) async fn upload(&self, digest: &Digest) -> Result<Box<dyn MultipartUpload>, Error> {
-        let begun = self
-            .objects
-            .put_multipart(&path(Area::Served, digest))
-            .await;
-        begun.map_err(Error::backend("begin an upload"))
+    pub(crate) async fn upload(&self, digest: &Digest) -> Result<Upload, Error> {
+        match self {
+            Self::Folder(objects, _) => {
+                let place = self.path(Area::Served, digest);
+                let begun = objects.put_multipart(&place).await;
+                let begun = begun.map_err(Error::backend("begin an upload"))?;
+                Ok(Upload::File(begun))
+            }
+            #[cfg(feature = "s3")]
+            Self::Bucket(bucket) => {
+                let upload = crate::bucket::Upload::new(Arc::clone(bucket), *digest);
+                Ok(Upload::Object(upload))
+            }
+        }
     }
 
     pub(crate) async fn read(
@@ -117,13 +217,13 @@ impl Backend {
         if range.is_empty() {
             return Ok(Read::Bytes(Bytes::new()));
         }
-        let place = path(Area::Served, digest);
+        let place = self.path(Area::Served, digest);
         let wanted = range.end - range.start;
-        match self.objects.get_range(&place, range.clone()).await {
+        match self.objects().get_range(&place, range.clone()).await {
             Ok(bytes) if bytes.len() as u64 == wanted => Ok(Read::Bytes(bytes)),
             Ok(_) => Ok(Read::Short),
             Err(object_store::Error::NotFound { .. }) => Ok(Read::Missing),
-            Err(e) => match self.objects.head(&place).await {
+            Err(e) => match self.objects().head(&place).await {
                 // An object that is too short gives an error of no kind of its own.
                 Ok(meta) if meta.size < range.end => Ok(Read::Short),
                 _ => Err(Error::backend("read a blob")(e)),
@@ -132,7 +232,7 @@ impl Backend {
     }
 
     pub(crate) async fn len(&self, digest: &Digest) -> Result<Option<u64>, Error> {
-        match self.objects.head(&path(Area::Served, digest)).await {
+        match self.objects().head(&self.path(Area::Served, digest)).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(e) => Err(Error::backend("read a blob")(e)),
@@ -141,7 +241,7 @@ impl Backend {
 
     /// Deletes an object. One that is not there is no error.
     pub(crate) async fn delete(&self, area: Area, digest: &Digest) -> Result<(), Error> {
-        match self.objects.delete(&path(area, digest)).await {
+        match self.objects().delete(&self.path(area, digest)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(Error::backend("delete a blob")(e)),
         }
@@ -149,8 +249,9 @@ impl Backend {
 
     /// Moves a blob to the damaged ones. One that is not there is no error.
     pub(crate) async fn set_aside(&self, digest: &Digest) -> Result<(), Error> {
-        let (from, to) = (path(Area::Served, digest), path(Area::Damaged, digest));
-        match self.objects.rename(&from, &to).await {
+        let from = self.path(Area::Served, digest);
+        let to = self.path(Area::Damaged, digest);
+        match self.objects().rename(&from, &to).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(Error::backend("set a damaged blob aside")(e)),
         }
@@ -159,8 +260,10 @@ impl Backend {
     /// Removes what an upload that could not be completed has left.
     pub(crate) async fn discard(&self, digest: &Digest) -> Result<(), Error> {
         self.delete(Area::Served, digest).await?;
-        let Some(folder) = &self.folder else {
-            return Ok(());
+        let folder = match self {
+            Self::Folder(_, folder) => folder,
+            #[cfg(feature = "s3")]
+            Self::Bucket(_) => return Ok(()),
         };
         let name = digest.to_string();
         let folder = folder.join(&name[..2]);
@@ -173,7 +276,11 @@ impl Backend {
 
     /// Returns the free space in bytes, as far as this user may use it. `None` if it is not known.
     pub(crate) async fn free(&self) -> Option<u64> {
-        let folder = self.folder.clone()?;
+        let folder = match self {
+            Self::Folder(_, folder) => folder.clone(),
+            #[cfg(feature = "s3")]
+            Self::Bucket(_) => return None,
+        };
         let free = tokio::task::spawn_blocking(move || free(&folder));
         free.await.ok().flatten()
     }

@@ -84,6 +84,27 @@ struct Reader {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Bytes that were read and not given out yet.
+#[derive(Default)]
+struct Ahead {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Ahead {
+    /// Takes the bytes from `start` to `end`, if they were read. Those before them are dropped.
+    fn take(&mut self, start: u64, end: u64) -> Option<Bytes> {
+        let from = usize::try_from(start.checked_sub(self.start)?).ok()?;
+        let to = usize::try_from(end.checked_sub(self.start)?).ok()?;
+        if from >= to || to > self.bytes.len() {
+            return None;
+        }
+        let mut taken = self.bytes.split_to(to);
+        self.start = end;
+        Some(taken.split_off(from))
+    }
+}
+
 impl Drop for Reader {
     fn drop(&mut self) {
         self.inner.index().end_read(self.digest, self.id);
@@ -116,11 +137,28 @@ impl Reader {
         }
     }
 
-    /// Reads and checks a chunk.
-    async fn chunk(&self, table: &Arc<Table>, number: u64) -> Result<Bytes, Error> {
+    /// Reads and checks a chunk. Where a request is dear, those that follow are read with it, up to `wanted`.
+    async fn chunk(
+        &self,
+        ahead: &mut Ahead,
+        table: &Arc<Table>,
+        number: u64,
+        wanted: u64,
+    ) -> Result<Bytes, Error> {
         let start = number * CHUNK;
         let end = start.saturating_add(CHUNK).min(self.size);
-        let bytes = self.read(start..end).await?;
+        let bytes = match ahead.take(start, end) {
+            Some(bytes) => bytes,
+            None => {
+                let most = start.saturating_add(self.inner.backend.read_len());
+                let last = most.min(wanted.next_multiple_of(CHUNK)).min(self.size);
+                let bytes = self.read(start..last.max(end)).await?;
+                *ahead = Ahead { start, bytes };
+                ahead
+                    .take(start, end)
+                    .ok_or(Error::Range { size: self.size })?
+            }
+        };
         let (table, chunk) = (Arc::clone(table), bytes.clone());
         let matches = tokio::task::spawn_blocking(move || table.matches(number, &chunk));
         if matches.await.map_err(Error::backend("verify a blob"))? {
@@ -145,20 +183,21 @@ impl Blobs {
         }
         let table = Arc::new(reader.table().await?);
         let wanted = range.clone();
-        let parts = try_unfold((reader, range.start), move |(reader, at)| {
+        let begun = (reader, Ahead::default(), range.start);
+        let parts = try_unfold(begun, move |(reader, mut ahead, at)| {
             let (table, end) = (Arc::clone(&table), wanted.end);
             async move {
                 if at >= end {
                     return Ok(None);
                 }
-                let chunk = reader.chunk(&table, at / CHUNK).await?;
+                let chunk = reader.chunk(&mut ahead, &table, at / CHUNK, end).await?;
                 // Both are within the chunk, whose length fits.
                 let from = usize::try_from(at % CHUNK).unwrap_or(0);
                 let start = at - at % CHUNK;
                 let to = usize::try_from(end - start).unwrap_or(usize::MAX);
                 let part = chunk.slice(from..to.min(chunk.len()));
                 let next = at + part.len() as u64;
-                Ok(Some((part, (reader, next))))
+                Ok(Some((part, (reader, ahead, next))))
             }
         });
         Ok(Content {

@@ -1,6 +1,6 @@
 //! The index of the stored blobs, and the account of their bytes. It touches no disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::pins::{Holder, Pins};
 use crate::seal::stored_len;
@@ -64,6 +64,8 @@ pub(crate) struct Index {
     uploads: u64,
     evicted: u64,
     turn: u64,
+    /// Files that were deleted while the store is listed: the list may still have them.
+    gone: Option<BTreeSet<Digest>>,
 }
 
 impl Index {
@@ -84,6 +86,7 @@ impl Index {
             uploads: 0,
             evicted: 0,
             turn: 0,
+            gone: None,
         }
     }
 
@@ -184,6 +187,9 @@ impl Index {
 
     /// A file that was to be deleted is there no longer.
     pub(crate) fn purged(&mut self, area: Area, digest: Digest) {
+        if let (Some(gone), Area::Served) = (&mut self.gone, area) {
+            gone.insert(digest);
+        }
         if let Some(bytes) = self.doomed.remove(&(area, digest)) {
             self.doomed_bytes -= bytes;
             self.used -= bytes;
@@ -332,6 +338,37 @@ impl Index {
     /// Whether the blob of this ID is still in the index.
     pub(crate) fn is(&self, digest: &Digest, id: u64) -> bool {
         self.blobs.get(digest).is_some_and(|blob| blob.id == id)
+    }
+
+    /// Begins to list the store. Returns the turn from which on changes are this index's own.
+    pub(crate) fn begin_listing(&mut self) -> u64 {
+        self.gone = Some(BTreeSet::new());
+        self.turn()
+    }
+
+    pub(crate) fn cancel_listing(&mut self) {
+        self.gone = None;
+    }
+
+    /// Adds the listed blobs that are not known, and drops those that were not listed. Changes since then are kept.
+    pub(crate) fn end_listing(&mut self, since: u64, listed: BTreeMap<Digest, u64>) {
+        let left = self.blobs.iter();
+        let left = left.filter(|(digest, blob)| blob.id < since && !listed.contains_key(digest));
+        let left: Vec<Digest> = left.map(|(digest, _)| *digest).collect();
+        for digest in left {
+            if let Some(size) = self.take(&digest) {
+                self.used -= charge(size);
+            }
+        }
+        let gone = self.gone.take().unwrap_or_default();
+        for (digest, size) in listed {
+            let own = self.blobs.contains_key(&digest)
+                || self.doomed.contains_key(&(Area::Served, digest))
+                || gone.contains(&digest);
+            if !own {
+                self.add(digest, size);
+            }
+        }
     }
 
     pub(crate) fn damaged(&self) -> Vec<Digest> {

@@ -47,12 +47,15 @@
 //! ```
 
 mod backend;
+#[cfg(feature = "s3")]
+mod bucket;
 mod content;
 mod digest;
 mod error;
 mod index;
 mod logs;
 mod pins;
+mod place;
 mod seal;
 mod settings;
 mod store;
@@ -63,5 +66,6 @@ pub use digest::Digest;
 pub use error::{Damage, Error, Failure, Kind};
 pub use logs::{APPEND_MAX, LOG_MAX, LogSettings, Logs, READ_MAX};
 pub use pins::Holder;
+pub use place::{Bucket, Place, PlaceError};
 pub use settings::{FLOOR, Facts, Settings};
 pub use store::{BLOB_MAX, Blobs, READS_MAX, Stored, Swept, UPLOADS_MAX};

@@ -12,7 +12,7 @@ use crate::backend::Backend;
 use crate::index::{Area, Index};
 use crate::pins::Holder;
 use crate::seal::content_len;
-use crate::{Damage, Digest, Error, Facts, Settings};
+use crate::{Damage, Digest, Error, Facts, Place, Settings};
 
 /// Maximum length of a blob, in bytes.
 pub const BLOB_MAX: u64 = 1 << 32;
@@ -44,7 +44,7 @@ pub struct Swept {
     pub blobs: u64,
 }
 
-/// Blobs in a state folder, each named by the SHA-256 of its content. Clones share one store.
+/// Blobs in a state folder or a bucket, each named by the SHA-256 of its content. Clones share one store.
 ///
 /// A store belongs to the tokio runtime under which it was opened.
 #[derive(Clone)]
@@ -142,6 +142,31 @@ impl Inner {
     }
 }
 
+async fn backend(state: &Arc<State>, place: &Place) -> Result<Backend, Error> {
+    match place {
+        Place::Folder => {
+            let folder = state.folder().join("blobs");
+            let opened = tokio::task::spawn_blocking(move || {
+                create_folder(&folder).map_err(Error::backend("create the folder of the blobs"))?;
+                Backend::folder(folder)
+            });
+            opened
+                .await
+                .map_err(Error::backend("open the folder of the blobs"))?
+        }
+        #[cfg(feature = "s3")]
+        Place::S3(bucket) => {
+            let notes = state.folder().join("uploads");
+            let objects = crate::bucket::Objects::open(bucket, notes).await?;
+            Ok(Backend::Bucket(Arc::new(objects)))
+        }
+        #[cfg(not(feature = "s3"))]
+        Place::S3(_) => Err(Error::backend("open the blobs")(
+            crate::PlaceError::NotBuilt,
+        )),
+    }
+}
+
 impl Blobs {
     /// Opens the blobs of a state folder, or creates it. Lists the stored ones, and removes what a crash has left of uploads.
     ///
@@ -151,14 +176,22 @@ impl Blobs {
     ///
     /// The folder cannot be read or created.
     pub async fn open(state: &Arc<State>, settings: Settings) -> Result<Self, Error> {
-        let folder = state.folder().join("blobs");
-        let opened = tokio::task::spawn_blocking(move || {
-            create_folder(&folder).map_err(Error::backend("create the folder of the blobs"))?;
-            Backend::folder(folder)
-        });
-        let backend = opened
-            .await
-            .map_err(Error::backend("open the folder of the blobs"))??;
+        Self::open_at(state, &Place::Folder, settings).await
+    }
+
+    /// Like [`Blobs::open`], with the blobs at a place. A bucket takes its endpoint and keys from the variables `AWS_…`.
+    ///
+    /// One store at a time may use a bucket's prefix. Another that takes over from it calls [`Blobs::refresh`].
+    ///
+    /// # Errors
+    ///
+    /// The state folder or the place cannot be used.
+    pub async fn open_at(
+        state: &Arc<State>,
+        place: &Place,
+        settings: Settings,
+    ) -> Result<Self, Error> {
+        let backend = backend(state, place).await?;
         let inner = Inner {
             backend,
             index: Mutex::new(Index::new(settings)),
@@ -176,6 +209,31 @@ impl Blobs {
             }
         }
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Lists a bucket again, which another store may have changed. A folder is this store's own, and nothing is done.
+    ///
+    /// # Errors
+    ///
+    /// The bucket cannot be listed.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        if !self.0.backend.is_shared() {
+            return Ok(());
+        }
+        let since = self.0.index().begin_listing();
+        let listed = self.0.backend.list().await;
+        let mut index = self.0.index();
+        let listed = match listed {
+            Ok(listed) => listed,
+            Err(e) => {
+                index.cancel_listing();
+                return Err(e);
+            }
+        };
+        let served = listed.iter().filter(|found| found.area == Area::Served);
+        let served = served.filter_map(|found| Some((found.digest, content_len(found.bytes)?)));
+        index.end_listing(since, served.collect());
+        Ok(())
     }
 
     /// Returns the length of a blob in bytes, if it is stored.

@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
-use object_store::MultipartUpload;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::backend::Upload;
 use crate::error::Failure;
 use crate::index::{Plan, charge};
 use crate::seal::{CHUNK, Sealer};
@@ -49,7 +49,7 @@ impl Drop for Reserved {
 
 /// An upload in progress. Its file is removed on drop, and the reservation lasts until that is done.
 struct Staged {
-    parts: Option<(Box<dyn MultipartUpload>, Reserved)>,
+    parts: Option<(Upload, Reserved)>,
     inner: Arc<Inner>,
 }
 
@@ -61,9 +61,8 @@ impl Drop for Staged {
     }
 }
 
-async fn abort(mut upload: Box<dyn MultipartUpload>, reserved: Reserved) {
-    // If it fails, the next start removes the file.
-    let _ = upload.abort().await;
+async fn abort(mut upload: Upload, reserved: Reserved) {
+    upload.abort().await;
     drop(reserved);
 }
 
@@ -84,8 +83,7 @@ impl Staged {
             return Ok(());
         };
         let len = bytes.len() as u64;
-        let written = upload.put_part(bytes.into()).await;
-        written.map_err(Error::backend("store a blob"))?;
+        upload.write(bytes).await?;
         reserved.written(len);
         Ok(())
     }
@@ -105,7 +103,7 @@ impl Staged {
             if let Err(e) = upload.complete().await {
                 // Its file may have its name by now, or none.
                 let _ = inner.backend.discard(&digest).await;
-                return Err(Error::backend("store a blob")(e));
+                return Err(e);
             }
             reserved.store(digest);
             Ok(Stored { size, new: true })

@@ -4,7 +4,7 @@ use std::fs;
 
 use betanet_blobs::{Blobs, Damage, Digest, Error, Kind};
 
-use super::{Bed, CHUNK, all, body, files, open_settings, put, random};
+use super::{Bed, CHUNK, all, also_over_s3, body, files, open_settings, put, random};
 
 /// Reads each chunk of a blob on its own, as requests of ranges do. No part that is given out may be wrong.
 async fn read_parts(blobs: &Blobs, content: &[u8]) -> Option<Error> {
@@ -32,31 +32,39 @@ async fn read_parts(blobs: &Blobs, content: &[u8]) -> Option<Error> {
 /// Whether the damage is named, the file set aside, and another upload mends it.
 async fn is_mended(bed: &Bed, content: &[u8], context: &str) {
     let digest = Digest::of(content);
-    let aside = bed.folder().join("damaged").join(digest.to_string());
     assert_eq!(bed.blobs().has(digest), None, "{context}");
     assert!(bed.blobs().damaged().contains(&digest), "{context}");
-    assert!(aside.exists() && !bed.file(digest).exists(), "{context}");
+    assert!(bed.is_aside(digest).await, "{context}");
+    assert!(bed.raw(digest).await.is_none(), "{context}");
     let gone = bed.blobs().get(digest, 0..0).await;
     assert!(matches!(gone, Err(Error::Missing(_))), "{context}");
     assert!(put(bed.blobs(), content).await.unwrap().new, "{context}");
     assert!(read_parts(bed.blobs(), content).await.is_none());
 }
 
-#[tokio::test]
+also_over_s3! {
+    a_flipped_bit_is_named_and_never_served
+    a_file_that_is_cut_or_missing_is_named
+    another_blobs_file_is_not_served
+    damaged_files_are_charged_and_go_first
+}
+
 async fn a_flipped_bit_is_named_and_never_served() {
     let bed = Bed::new(open_settings()).await;
     for content in [random(1, 300), random(2, 2 * CHUNK + 100), Vec::new()] {
         let digest = Digest::of(&content);
         put(bed.blobs(), &content).await.unwrap();
-        let good = fs::read(bed.file(digest)).unwrap();
+        let good = bed.raw(digest).await.unwrap();
         assert_eq!(good[..content.len()], content);
         // Each byte of the checksums, and some of the content.
         let tail = content.len()..good.len();
-        let step = (content.len() / 20).max(1);
+        let few = if bed.is_far() { 4 } else { 20 };
+        let step = (content.len() / few).max(1);
+        let tail = tail.step_by(if bed.is_far() { 17 } else { 1 });
         for at in (0..content.len()).step_by(step).chain(tail) {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
-            fs::write(bed.file(digest), &bad).unwrap();
+            bed.write_raw(digest, &bad).await;
             let found = if content.is_empty() {
                 bed.blobs().get(digest, 0..0).await.err()
             } else {
@@ -81,16 +89,15 @@ async fn a_flipped_bit_is_named_and_never_served() {
     }
 }
 
-#[tokio::test]
 async fn a_file_that_is_cut_or_missing_is_named() {
     let mut bed = Bed::new(open_settings()).await;
     let content = random(3, CHUNK + 300);
     let digest = Digest::of(&content);
     put(bed.blobs(), &content).await.unwrap();
-    let good = fs::read(bed.file(digest)).unwrap();
+    let good = bed.raw(digest).await.unwrap();
     for restart in [false, true] {
         for len in [0, 1, 63, 64, 300, CHUNK, CHUNK + 16 + 64, good.len() - 1] {
-            fs::write(bed.file(digest), &good[..len]).unwrap();
+            bed.write_raw(digest, &good[..len]).await;
             let blobs = if restart {
                 bed.reopen(open_settings()).await
             } else {
@@ -121,13 +128,13 @@ async fn a_file_that_is_cut_or_missing_is_named() {
         }
     }
     // An upload mends a file of another blob's length too, before anybody has read it.
-    fs::write(bed.file(digest), &good[..CHUNK + 16 + 64]).unwrap();
+    bed.write_raw(digest, &good[..CHUNK + 16 + 64]).await;
     let blobs = bed.reopen(open_settings()).await;
     assert_eq!(blobs.has(digest), Some(CHUNK as u64));
     assert!(put(blobs, &content).await.unwrap().new);
     assert!(all(blobs, digest).await.unwrap() == content);
     // A file that has gone has nothing to set aside.
-    fs::remove_file(bed.file(digest)).unwrap();
+    bed.remove_raw(digest).await;
     let aside = bed.blobs().damaged().len();
     let found = bed.blobs().verify(digest).await;
     assert!(
@@ -144,13 +151,13 @@ async fn a_file_that_is_cut_or_missing_is_named() {
     assert!(put(bed.blobs(), &content).await.unwrap().new);
 }
 
-#[tokio::test]
 async fn another_blobs_file_is_not_served() {
     let bed = Bed::new(open_settings()).await;
     let (a, b) = (random(1, 5000), random(2, 5000));
     put(bed.blobs(), &a).await.unwrap();
     put(bed.blobs(), &b).await.unwrap();
-    fs::copy(bed.file(Digest::of(&a)), bed.file(Digest::of(&b))).unwrap();
+    let other = bed.raw(Digest::of(&a)).await.unwrap();
+    bed.write_raw(Digest::of(&b), &other).await;
     let found = all(bed.blobs(), Digest::of(&b)).await;
     assert!(matches!(found, Err(Error::Damaged { .. })), "{found:?}");
     assert!(all(bed.blobs(), Digest::of(&a)).await.unwrap() == a);
@@ -179,7 +186,6 @@ async fn what_a_crash_leaves_of_uploads_is_removed() {
     assert!(all(bed.blobs(), digest).await.unwrap() == content);
 }
 
-#[tokio::test]
 async fn damaged_files_are_charged_and_go_first() {
     let quota = betanet_blobs::Settings {
         quota: 3 * 4096,
@@ -191,7 +197,7 @@ async fn damaged_files_are_charged_and_go_first() {
         put(bed.blobs(), &content(n)).await.unwrap();
     }
     let bad = Digest::of(&content(2));
-    fs::write(bed.file(bad), vec![0; 1000 + 16 + 64]).unwrap();
+    bed.write_raw(bad, &[0; 1000 + 16 + 64]).await;
     assert!(all(bed.blobs(), bad).await.is_err());
     for restart in [false, true] {
         if restart {
@@ -204,7 +210,7 @@ async fn damaged_files_are_charged_and_go_first() {
     put(bed.blobs(), &content(3)).await.unwrap();
     let facts = bed.blobs().facts().await;
     assert_eq!((facts.blobs, facts.damaged, facts.evicted), (3, 0, 0));
-    assert_eq!(files(&bed.folder()).len(), 3);
+    assert_eq!(bed.stored().await.len(), 3);
 }
 
 #[tokio::test]

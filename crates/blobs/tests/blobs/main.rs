@@ -1,4 +1,4 @@
-//! Blobs and logs in a real folder.
+//! Blobs and logs in a real folder, and blobs in a bucket of a server that speaks S3.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,12 +11,14 @@ mod kills;
 mod logs;
 mod model;
 mod room;
+#[cfg(feature = "s3")]
+mod s3;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use betanet_blobs::{BLOB_MAX, Blobs, Digest, Error, Kind, Settings, Stored};
+use betanet_blobs::{BLOB_MAX, Blobs, Digest, Error, Kind, Place, Settings, Stored};
 use betanet_machine::{Rng, Seed};
 use betanet_store::State;
 use bytes::Bytes;
@@ -26,9 +28,11 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 /// Length of a chunk: the lengths around it and its multiples are where mistakes would be.
 const CHUNK: usize = 256 << 10;
 
-/// A folder, and the blobs in it.
+/// A state folder, and its blobs: in the folder, or in a bucket within [`s3::within`].
 struct Bed {
     home: tempfile::TempDir,
+    #[cfg(feature = "s3")]
+    space: Option<s3::Space>,
     blobs: Option<Blobs>,
 }
 
@@ -36,13 +40,28 @@ impl Bed {
     async fn new(settings: Settings) -> Self {
         let mut bed = Self {
             home: tempfile::tempdir().unwrap(),
+            #[cfg(feature = "s3")]
+            space: s3::Space::new(),
             blobs: None,
         };
         bed.reopen(settings).await;
         bed
     }
 
-    /// Opens the folder again, as after a restart.
+    fn place(&self) -> Place {
+        #[cfg(feature = "s3")]
+        if let Some(space) = &self.space {
+            return space.place();
+        }
+        Place::Folder
+    }
+
+    /// Whether each operation is a journey to a server: tests of many try fewer.
+    fn is_far(&self) -> bool {
+        self.place() != Place::Folder
+    }
+
+    /// Opens the blobs again, as after a restart.
     async fn reopen(&mut self, settings: Settings) -> &Blobs {
         self.blobs = None;
         let folder = self.home.path().join("state");
@@ -56,8 +75,8 @@ impl Bed {
             tries += 1;
             tokio::task::yield_now().await;
         };
-        self.blobs
-            .insert(Blobs::open(&state, settings).await.unwrap())
+        let opened = Blobs::open_at(&state, &self.place(), settings).await;
+        self.blobs.insert(opened.unwrap())
     }
 
     fn blobs(&self) -> &Blobs {
@@ -72,7 +91,81 @@ impl Bed {
         let name = digest.to_string();
         self.folder().join(&name[..2]).join(name)
     }
+
+    /// Lengths of all that is stored, with what is left of uploads.
+    async fn stored(&self) -> Vec<u64> {
+        #[cfg(feature = "s3")]
+        if let Some(space) = &self.space {
+            let mut all = space.objects().await;
+            all.extend(vec![0; space.uploads().await]);
+            all.extend(
+                files(&self.home.path().join("state/uploads"))
+                    .iter()
+                    .map(|f| f.1),
+            );
+            return all;
+        }
+        files(&self.folder()).iter().map(|(_, len)| *len).collect()
+    }
+
+    /// What is stored of a blob, past the store.
+    async fn raw(&self, digest: Digest) -> Option<Vec<u8>> {
+        #[cfg(feature = "s3")]
+        if let Some(space) = &self.space {
+            return space.read(&space.served(digest)).await;
+        }
+        std::fs::read(self.file(digest)).ok()
+    }
+
+    /// Replaces what is stored of a blob, past the store. In place, so that the time of a file keeps the order of a restart.
+    async fn write_raw(&self, digest: Digest, bytes: &[u8]) {
+        #[cfg(feature = "s3")]
+        if let Some(space) = &self.space {
+            return space.write(&space.served(digest), bytes).await;
+        }
+        std::fs::write(self.file(digest), bytes).unwrap();
+    }
+
+    async fn remove_raw(&self, digest: Digest) {
+        #[cfg(feature = "s3")]
+        if let Some(space) = &self.space {
+            return space.remove(&space.served(digest)).await;
+        }
+        std::fs::remove_file(self.file(digest)).unwrap();
+    }
+
+    async fn is_aside(&self, digest: Digest) -> bool {
+        #[cfg(feature = "s3")]
+        if let Some(space) = &self.space {
+            return space.read(&space.damaged(digest)).await.is_some();
+        }
+        let aside = self.folder().join("damaged").join(digest.to_string());
+        aside.exists()
+    }
 }
+
+/// Tests of a folder. What they name is run over a bucket too.
+macro_rules! also_over_s3 {
+    ($($name:ident)*) => {
+        mod folder {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name().await;
+                }
+            )*
+        }
+
+        #[cfg(feature = "s3")]
+        pub(crate) async fn over_s3() {
+            $(
+                println!("{}::{}", module_path!(), stringify!($name));
+                $name().await;
+            )*
+        }
+    };
+}
+pub(crate) use also_over_s3;
 
 fn open_settings() -> Settings {
     Settings {
@@ -125,7 +218,15 @@ async fn all(blobs: &Blobs, digest: Digest) -> Result<Vec<u8>, Error> {
     blobs.get(digest, 0..size).await?.all(BLOB_MAX).await
 }
 
-#[tokio::test]
+also_over_s3! {
+    what_is_stored_is_read_and_outlasts_a_restart
+    each_range_is_what_was_stored
+    wrong_content_is_refused_and_leaves_nothing
+    a_cancelled_upload_leaves_nothing
+    of_many_uploads_of_a_blob_one_stores_it
+    uploads_and_reads_are_bounded
+}
+
 async fn what_is_stored_is_read_and_outlasts_a_restart() {
     let mut bed = Bed::new(open_settings()).await;
     let sizes = [0, 1, 63, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 700_001];
@@ -153,21 +254,18 @@ async fn what_is_stored_is_read_and_outlasts_a_restart() {
     }
     let facts = bed.blobs().facts().await;
     assert_eq!((facts.blobs, facts.reserved), (8, 0));
-    let on_disk: u64 = files(&bed.folder())
-        .iter()
-        .map(|(_, len)| len.next_multiple_of(4096))
-        .sum();
-    assert_eq!(facts.bytes, on_disk);
-    assert!(facts.free.unwrap() > 0);
+    let stored = bed.stored().await;
+    let stored: u64 = stored.iter().map(|len| len.next_multiple_of(4096)).sum();
+    assert_eq!(facts.bytes, stored);
+    assert_eq!(facts.free.is_some(), !bed.is_far());
     for content in &contents {
         assert!(bed.blobs().remove(Digest::of(content)).await.unwrap());
         assert!(!bed.blobs().remove(Digest::of(content)).await.unwrap());
     }
-    assert!(files(&bed.folder()).is_empty());
+    assert!(bed.stored().await.is_empty());
     assert_eq!(bed.blobs().facts().await.bytes, 0);
 }
 
-#[tokio::test]
 async fn each_range_is_what_was_stored() {
     let bed = Bed::new(open_settings()).await;
     let content = random(1, 2 * CHUNK + 100);
@@ -209,7 +307,6 @@ async fn each_range_is_what_was_stored() {
     assert!(matches!(most, Err(Error::TooLarge { most: 10 })));
 }
 
-#[tokio::test]
 async fn wrong_content_is_refused_and_leaves_nothing() {
     let bed = Bed::new(open_settings()).await;
     let blobs = bed.blobs();
@@ -230,7 +327,7 @@ async fn wrong_content_is_refused_and_leaves_nothing() {
         let refused = refused.unwrap_err();
         assert_eq!(refused.code(), Some(code), "{refused}");
         assert_eq!(refused.kind(), Kind::Refused);
-        assert_eq!((blobs.has(digest), files(&bed.folder()).len()), (None, 0));
+        assert_eq!((blobs.has(digest), bed.stored().await.len()), (None, 0));
         assert_eq!(blobs.facts().await.reserved, 0);
     }
     // An announcement above the bound is refused before anything is read.
@@ -243,7 +340,7 @@ async fn wrong_content_is_refused_and_leaves_nothing() {
     let failing = parts.chain(stream::iter([Err(io::ErrorKind::ConnectionReset.into())]));
     let refused = blobs.put(digest, size, failing).await;
     assert!(matches!(refused, Err(Error::Body(_))), "{refused:?}");
-    assert!(files(&bed.folder()).is_empty());
+    assert!(bed.stored().await.is_empty());
     assert!(put(blobs, &content).await.unwrap().new);
     // Another length than that of the stored blob.
     let refused = blobs.put(digest, size + 1, body(&content, 1000)).await;
@@ -251,7 +348,6 @@ async fn wrong_content_is_refused_and_leaves_nothing() {
     assert!(all(blobs, digest).await.unwrap() == content);
 }
 
-#[tokio::test]
 async fn a_cancelled_upload_leaves_nothing() {
     let bed = Bed::new(open_settings()).await;
     let content = random(3, 3 * CHUNK);
@@ -270,14 +366,13 @@ async fn a_cancelled_upload_leaves_nothing() {
         upload.abort();
         assert!(upload.await.unwrap_err().is_cancelled());
         bed.blobs().settle().await;
-        assert!(files(&bed.folder()).is_empty(), "{parts}");
+        assert!(bed.stored().await.is_empty(), "{parts}");
         assert_eq!(bed.blobs().has(digest), None);
         assert_eq!(bed.blobs().facts().await.reserved, 0);
     }
     assert!(put(bed.blobs(), &content).await.unwrap().new);
 }
 
-#[tokio::test]
 async fn of_many_uploads_of_a_blob_one_stores_it() {
     let bed = Bed::new(open_settings()).await;
     let content = random(4, 2 * CHUNK + 7);
@@ -285,7 +380,7 @@ async fn of_many_uploads_of_a_blob_one_stores_it() {
     let done = futures_util::future::join_all(uploads).await;
     let new = done.iter().filter(|d| d.as_ref().unwrap().new).count();
     assert_eq!(new, 1);
-    assert_eq!(files(&bed.folder()).len(), 1);
+    assert_eq!(bed.stored().await.len(), 1);
     let facts = bed.blobs().facts().await;
     assert_eq!((facts.blobs, facts.reserved), (1, 0));
     assert!(all(bed.blobs(), Digest::of(&content)).await.unwrap() == content);
@@ -303,7 +398,6 @@ async fn only_the_owner_reaches_the_files() {
     assert!(State::open(&bed.home.path().join("state")).is_err());
 }
 
-#[tokio::test]
 async fn uploads_and_reads_are_bounded() {
     let bed = Bed::new(open_settings()).await;
     let digest = |n: usize| Digest::of(&n.to_be_bytes());

@@ -9,7 +9,7 @@ use betanet_store::State;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 
-use super::{Bed, all, body, files, open_settings, put, random};
+use super::{Bed, all, also_over_s3, body, files, open_settings, put, random};
 
 /// Length of content that is charged 4 KiB.
 const SMALL: usize = 1000;
@@ -25,7 +25,14 @@ fn settings(blobs: u64) -> Settings {
     }
 }
 
-#[tokio::test]
+also_over_s3! {
+    the_blob_used_longest_ago_goes_first
+    pinned_blobs_stay_until_each_pin_has_ended
+    a_blob_that_is_read_is_not_evicted
+    uploads_at_the_same_time_keep_within_the_quota
+    the_number_of_blobs_is_bounded
+}
+
 async fn the_blob_used_longest_ago_goes_first() {
     let mut bed = Bed::new(settings(4)).await;
     let digest = |n| Digest::of(&small(n));
@@ -40,7 +47,7 @@ async fn the_blob_used_longest_ago_goes_first() {
     let there = |blobs: &Blobs| (0..6).filter(|n| blobs.has(digest(*n)).is_some()).collect();
     let left: Vec<u64> = there(bed.blobs());
     assert_eq!(left, [0, 1, 4, 5]);
-    assert_eq!(files(&bed.folder()).len(), 4);
+    assert_eq!(bed.stored().await.len(), 4);
     assert_eq!(bed.blobs().facts().await.evicted, 2);
     // A lower quota evicts at the next sweep, and not before the caller has pinned.
     let blobs = bed.reopen(settings(2)).await;
@@ -48,10 +55,9 @@ async fn the_blob_used_longest_ago_goes_first() {
     assert_eq!(blobs.facts().await.blobs, 4);
     assert_eq!(blobs.sweep(5).await.unwrap().blobs, 2);
     assert!(blobs.has(digest(0)).is_some());
-    assert_eq!(files(&bed.folder()).len(), 2);
+    assert_eq!(bed.stored().await.len(), 2);
 }
 
-#[tokio::test]
 async fn pinned_blobs_stay_until_each_pin_has_ended() {
     let bed = Bed::new(settings(2)).await;
     let blobs = bed.blobs();
@@ -95,7 +101,6 @@ async fn pinned_blobs_stay_until_each_pin_has_ended() {
     assert!(blobs.remove(digest(3)).await.unwrap());
 }
 
-#[tokio::test]
 async fn a_blob_that_is_read_is_not_evicted() {
     let big = random(7, 600_000);
     let quota = Settings {
@@ -132,7 +137,6 @@ async fn a_removed_blob_ends_its_readers() {
     assert!(bed.blobs().damaged().is_empty());
 }
 
-#[tokio::test]
 async fn uploads_at_the_same_time_keep_within_the_quota() {
     let bed = Bed::new(settings(10)).await;
     // Each upload stops before its last part, so that all hold their reservation.
@@ -168,11 +172,10 @@ async fn uploads_at_the_same_time_keep_within_the_quota() {
     for done in join_all(left).await {
         assert!(done.unwrap().unwrap().new);
     }
-    assert_eq!(files(&bed.folder()).len(), 10);
+    assert_eq!(bed.stored().await.len(), 10);
     assert_eq!(bed.blobs().facts().await.bytes, 10 * 4096);
 }
 
-#[tokio::test]
 async fn the_number_of_blobs_is_bounded() {
     let few = Settings {
         blobs: 3,
@@ -181,7 +184,7 @@ async fn the_number_of_blobs_is_bounded() {
     let bed = Bed::new(few).await;
     for n in 0..7 {
         put(bed.blobs(), &small(n)).await.unwrap();
-        assert!(files(&bed.folder()).len() <= 3);
+        assert!(bed.stored().await.len() <= 3);
     }
     for n in 4..7 {
         bed.blobs().pin(Digest::of(&small(n)), [1; 32], 10).unwrap();
