@@ -26,12 +26,12 @@ impl Slope {
 
     /// Takes a reading. Returns thousandths of a degree a minute, once enough time has been seen.
     pub(crate) fn observe(&mut self, now: Time, value: i32) -> Option<i64> {
-        // A pause of the sensor begins anew: its old readings say nothing of the last minute.
+        // Where nobody looked for a while, old readings say nothing of the last minute.
         let window = APART * u32::try_from(KEPT).unwrap_or(u32::MAX);
-        if self.newest().is_some_and(|(at, _)| now - at > window) {
-            *self = Self::default();
-        }
-        let oldest = (0..KEPT).find_map(|n| self.kept[(self.next + n) % KEPT]);
+        let oldest = (0..KEPT).find_map(|n| {
+            let kept = self.kept[(self.next + n) % KEPT];
+            kept.filter(|(at, _)| now - *at <= window)
+        });
         if self.newest().is_none_or(|(at, _)| now - at >= APART) {
             self.kept[self.next] = Some((now, value));
             self.next = (self.next + 1) % KEPT;

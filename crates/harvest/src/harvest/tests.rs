@@ -40,7 +40,8 @@ const RUN: Decision = Decision::Run { share: 100 };
 #[test]
 fn each_reading_pauses_for_its_own_reason() {
     let hours = "hours = [\"daily 10:00-11:00\"]";
-    let wrong: [(&str, fn(&mut Readings), Reason); 11] = [
+    type Change = fn(&mut Readings);
+    let wrong: [(&str, Change, Reason); 11] = [
         ("", |r| r.charging = Some(false), Reason::Power),
         ("", |r| r.battery = Some(39), Reason::Battery),
         ("", |r| r.health = Some(49), Reason::Health),

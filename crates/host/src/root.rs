@@ -1,0 +1,88 @@
+//! The folder that stands for `/`, and what is read below it.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// Most bytes of a file that are read. `/proc/interrupts` of a large machine is the longest.
+pub const FILE_MAX: u64 = 1 << 20;
+/// Most names of a folder that are looked at. Each process has one in `/proc`.
+pub const NAMES_MAX: usize = 1 << 16;
+
+/// The folder that stands for `/`: that of this machine, or files made for a test.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Root(PathBuf);
+
+impl Default for Root {
+    fn default() -> Self {
+        Self::here()
+    }
+}
+
+impl Root {
+    /// This machine.
+    #[must_use]
+    pub fn here() -> Self {
+        Self(PathBuf::from("/"))
+    }
+
+    /// A folder with `proc`, `sys`, `dev` and `etc` of its own.
+    #[must_use]
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self(folder.into())
+    }
+
+    pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.0.join(path)
+    }
+
+    /// Whether this is the machine's own root, and not a test's.
+    pub(crate) fn is_here(&self) -> bool {
+        self.0 == Path::new("/")
+    }
+
+    /// The bytes of a file, cut at [`FILE_MAX`]. `None` where it cannot be read.
+    pub(crate) fn bytes(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = File::open(self.path(path)).ok()?;
+        file.take(FILE_MAX).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// The text of a file, without white space at its ends.
+    pub(crate) fn text(&self, path: impl AsRef<Path>) -> Option<String> {
+        let bytes = self.bytes(path)?;
+        Some(String::from_utf8_lossy(&bytes).trim().to_owned())
+    }
+
+    /// A file that holds one number.
+    pub(crate) fn number<N: std::str::FromStr>(&self, path: impl AsRef<Path>) -> Option<N> {
+        self.text(path)?.parse().ok()
+    }
+
+    /// The names in a folder, in order. Empty where it cannot be read.
+    pub(crate) fn names(&self, path: impl AsRef<Path>) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path(path)) else {
+            return Vec::new();
+        };
+        let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
+        let mut names: Vec<String> = names.take(NAMES_MAX).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// When a file was last read from, in milliseconds since 1970.
+    pub(crate) fn read_at_ms(&self, path: impl AsRef<Path>) -> Option<u64> {
+        let meta = fs::metadata(self.path(path)).ok()?;
+        let ms = u64::try_from(meta.atime_nsec()).ok()? / 1_000_000;
+        u64::try_from(meta.atime())
+            .ok()?
+            .checked_mul(1000)?
+            .checked_add(ms)
+    }
+
+    pub(crate) fn exists(&self, path: impl AsRef<Path>) -> bool {
+        self.path(path).exists()
+    }
+}
