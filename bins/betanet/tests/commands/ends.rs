@@ -147,7 +147,8 @@ fn a_peer_that_is_dialled_again_later_is_told_with_the_reason() {
     s.keep("big.bin", &vec![7; 300 << 20]);
     let mut child = Command::new(BETANET)
         .args(["get", &s.url("/big.bin"), "--peer", s.fact("peer")])
-        .args(["--retries", "3"])
+        // Pauses are drawn, and a short one is not told: among so many there is a long one.
+        .args(["--retries", "6"])
         .env("XDG_DATA_HOME", s.path("client"))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

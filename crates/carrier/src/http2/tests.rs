@@ -229,7 +229,8 @@ async fn what_nobody_reads_takes_a_budget_a_connection_and_ends() {
     let began = Instant::now();
     while served.connections.join_next().await.is_some() {}
     let took = began.elapsed();
-    assert!((30..=31).contains(&took.as_secs()), "{took:?}");
+    // Some of the 30 s may have passed before the clock was stopped.
+    assert!((29_900..=31_000).contains(&took.as_millis()), "{took:?}");
     assert_eq!(site.stats.unsent.load(Ordering::Relaxed), 0);
 }
 

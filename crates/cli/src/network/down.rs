@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::place::{NodeDir, Place};
+use super::place::{NodeDir, Place, is};
 use crate::Fail;
 use crate::admin::ask;
 
@@ -36,9 +36,17 @@ pub(crate) fn down(dir: &Path) -> Result<(), Fail> {
         say!("{} is not up", dir.display());
         return Ok(());
     }
-    // The word distinguishes the process from a later one with the same ID.
-    if let Some(up) = place.process("up.pid", "up") {
+    // The word distinguishes the process from a later one with the same ID. It removes its own file before its end.
+    let up = place.process("up.pid", "up");
+    let of_node = |n: &NodeDir| {
+        let config = n.config.to_string_lossy().into_owned();
+        let pid = place.process(&format!("{}.pid", n.name), &config)?;
+        Some((pid, config))
+    };
+    let mut all: Vec<(u32, String)> = place.nodes.iter().filter_map(of_node).collect();
+    if let Some(up) = up {
         send(up, Signal::TERM);
+        all.push((up, "up".to_owned()));
     }
     // Nodes end with the process that started them, even if that was killed. Each process holds its lock until its end.
     let (done, wait) = mpsc::channel();
@@ -62,13 +70,7 @@ pub(crate) fn down(dir: &Path) -> Result<(), Fail> {
         }
     }
     // A process gives its lock back a moment before its end.
-    let stands = || {
-        let of_node = |n: &NodeDir| {
-            let config = n.config.to_string_lossy().into_owned();
-            place.process(&format!("{}.pid", n.name), &config).is_some()
-        };
-        place.process("up.pid", "up").is_some() || place.nodes.iter().any(of_node)
-    };
+    let stands = || all.iter().any(|(pid, says)| is(*pid, says));
     let (_silent, pause) = mpsc::channel::<()>();
     for _ in 0..LOOKS {
         if !stands() {

@@ -133,8 +133,12 @@ impl Place {
     pub(super) fn process(&self, name: &str, says: &str) -> Option<u32> {
         let pid = fs::read_to_string(self.run(name)).ok()?;
         let pid: u32 = pid.trim().parse().ok()?;
-        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let mut words = command.split(|b| *b == 0);
-        words.any(|w| w == says.as_bytes()).then_some(pid)
+        is(pid, says).then_some(pid)
     }
+}
+
+/// Whether a process runs whose command has this word.
+pub(super) fn is(pid: u32, says: &str) -> bool {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command.split(|b| *b == 0).any(|w| w == says.as_bytes())
 }
