@@ -130,3 +130,15 @@ fn readings(step: &[u8]) -> Readings {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// Reads the committed inputs of the fuzz target.
+    #[test]
+    fn corpus() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/harvest");
+        let inputs = std::fs::read_dir(folder).unwrap();
+        let read = inputs.map(|entry| super::fuzz(&std::fs::read(entry.unwrap().path()).unwrap()));
+        assert!(read.count() >= 10);
+    }
+}

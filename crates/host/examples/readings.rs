@@ -1,4 +1,4 @@
-//! Prints what this machine is and what its sensors read, as JSON, a line a second.
+//! Prints what this machine is, what its sensors read, and what the default rules make of it: JSON, a line a second.
 //!
 //! `cargo run -p betanet-host --features dbus --example readings -- [LINES] [FOLDER]`: a folder stands for `/`.
 #![allow(
@@ -11,6 +11,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use betanet_harvest::{Harvest, Rules};
 use betanet_host::{Machine, Own, Root, Sensors};
 use betanet_machine::{Now, Time};
 
@@ -23,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         serde_json::to_string(&Machine::read(&root, Path::new(".")))?
     );
     let mut sensors = Sensors::new(root, Own::this_process());
+    let mut harvest = Harvest::new(Rules::default());
     let start = Instant::now();
     for line in 0..lines {
         if line > 0 {
@@ -36,9 +38,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let began = Instant::now();
         let sample = sensors.read(now);
         let took = began.elapsed().as_micros();
+        let decision = harvest.observe(now.mono, &sample.readings);
+        let causes: Vec<String> = harvest.causes().map(|c| c.to_string()).collect();
         println!(
             "{}",
-            serde_json::json!({ "took_us": took, "sample": sample })
+            serde_json::json!({ "took_us": took, "sample": sample, "decision": decision.as_str(), "causes": causes })
         );
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use betanet_harvest::{Reading, Readings};
 use betanet_machine::Now;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::cgroup::Cgroup;
 use crate::clock::Clock;
@@ -31,11 +31,18 @@ pub struct Sample {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Used {
     /// That of all programs and the kernel.
+    #[serde(rename = "busy_ms", serialize_with = "millis")]
     pub busy: Duration,
     /// That of our own processes.
+    #[serde(rename = "own_ms", serialize_with = "millis")]
     pub own: Duration,
     /// What all cores could have given.
+    #[serde(rename = "all_ms", serialize_with = "millis")]
     pub all: Duration,
+}
+
+fn millis<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The sensors of a machine, with what they told last.

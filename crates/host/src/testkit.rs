@@ -28,3 +28,28 @@ pub fn fuzz(data: &[u8]) {
     assert!(readings.battery.is_none_or(|n| n <= 100));
     assert!(readings.load.is_none_or(|n| n <= 1000));
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    /// Reads the committed inputs of the fuzz target.
+    #[test]
+    fn corpus() {
+        let folder = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../fuzz/corpus/harvest_files"
+        );
+        let inputs = std::fs::read_dir(folder).unwrap();
+        let read = inputs.map(|entry| super::fuzz(&std::fs::read(entry.unwrap().path()).unwrap()));
+        assert!(read.count() >= 10);
+    }
+
+    proptest! {
+        /// Lines like the kernel's, with anything in them.
+        #[test]
+        fn no_text_is_too_strange(text in "(cpu |some avg10=|MemTotal:|1 \\()?[0-9a-z .,:()%é-]{0,80}") {
+            super::fuzz(text.as_bytes());
+        }
+    }
+}
