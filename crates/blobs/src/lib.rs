@@ -1,16 +1,18 @@
-//! Content-addressed blobs and append-only logs, in a state folder.
+//! Content-addressed blobs, in a state folder or a bucket, and append-only logs.
 //!
 //! **Promises.** [`Blobs`] stores content under its SHA-256. An upload is verified as it arrives and seen once it is whole, synced and
 //! right; one that fails or is cancelled leaves nothing. Each part of a blob is verified before it is given out. A damaged blob is
 //! named, set aside and never served. Uploads at the same time keep within the quota and above the disk's floor. [`Logs`] keeps
 //! the output of tasks' copies, 16 MiB each.
 //!
-//! **Below:** `betanet-store` (the folder and its lock), `object_store` over a local folder. **Above:** the coordinator, and later the
+//! **Below:** `betanet-store` (the folder and its lock), `object_store` over a local folder or S3. **Above:** the coordinator and the
 //! worker. **Source:** chapter 10 of the profile, "Requests".
 //!
 //! - A blob has at most 2^32 bytes. It is stored with a checksum of each 256 KiB, so that a range costs no more than the chunks that
 //!   it touches.
 //! - If the quota or the floor needs it, the blobs used longest ago are evicted. Those that are pinned or being read stay.
+//! - With the cargo feature `s3`, [`Blobs::open_at`] keeps blobs in S3-compatible storage: the quota holds there, and no floor. Its index
+//!   is rebuilt by listing. Uploads that a crash has cut are ended at the next start, by notes in the state folder.
 //! - A pin has a holder and an end. Time comes from the caller, in [`Blobs::sweep`].
 //! - Pins and the order of use are kept in memory. After a restart blobs are ordered by the time at which they were stored.
 //! - An append to a log names its offset, so it may be repeated. Logs are not synced.

@@ -8,6 +8,8 @@
 //! **Source:** profile chapter 10 (`spec-vectors/PROFILE.md`).
 //!
 //! - [`FogClient`] has a method for each request. [`Items`] reads streams, and continues where one was cut.
+//! - [`Sources`] fetches a blob from whoever has it, and goes on where a download was cut. `BlobService`, with the cargo feature
+//!   `serve`, gives a node's blobs to its peers.
 //! - [`Connect`] opens sessions: [`Direct`] dials, [`Mixed`] uses a client of the mix.
 //! - [`node::NodeSession`] decides for a node, without clock or socket. [`node::Worker`] drives it over a client.
 //!
@@ -30,8 +32,11 @@ mod auth;
 mod blob;
 mod client;
 mod error;
+mod fetch;
 mod link;
 pub mod node;
+#[cfg(feature = "serve")]
+mod serve;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod words;
@@ -39,5 +44,8 @@ mod words;
 pub use blob::Blob;
 pub use client::{BlobBody, FogClient, Items, Lists, Log, Patience, Positioned, Stored, node_id};
 pub use error::{Error, Refused};
+pub use fetch::{Fetch, PEERS_MAX, Sources};
 pub use link::{Connect, Connecting, Direct, Link, Mixed};
+#[cfg(feature = "serve")]
+pub use serve::{BLOB_PREFIX, BlobService, SERVED_MAX};
 pub use words::{allowed, meaning};

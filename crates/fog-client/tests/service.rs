@@ -6,6 +6,9 @@
     reason = "a test stops where it is surprised"
 )]
 
+#[cfg(feature = "serve")]
+#[path = "service/blobs.rs"]
+mod blobs;
 #[path = "service/requests.rs"]
 mod requests;
 #[path = "service/streams.rs"]

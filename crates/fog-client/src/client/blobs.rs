@@ -1,20 +1,21 @@
 //! Blobs: stored by digest, and checked when they are fetched.
 
+use std::path::Path;
+
 use betanet_bar::Method;
 use betanet_fog::{Digest, Output};
-use betanet_runtime::Body;
+use betanet_runtime::{Answer, Body};
 use betanet_wire::text;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::outgoing::{Outgoing, Payload};
 use super::{FogClient, Stored};
-use crate::{Blob, Error};
+use crate::fetch::FETCH;
+use crate::{Blob, Error, Sources};
 
 /// Longest encoding of an output's list of files.
 const OUTPUT_MAX: usize = betanet_fog::BODY_MAX;
-
-const FETCH: &str = "fetch the blob";
 
 impl FogClient {
     /// Stores a blob.
@@ -42,6 +43,31 @@ impl FogClient {
             hash: Some(Sha256::new()),
             digest: *digest,
         })
+    }
+
+    /// Fetches a blob of at most `max` bytes into a file, and goes on where an earlier call was cut. Returns its length.
+    ///
+    /// # Errors
+    ///
+    /// See [`Sources::fetch_to`], which asks peers too.
+    pub async fn get_blob_to(&self, digest: &Digest, file: &Path, max: u64) -> Result<u64, Error> {
+        Sources::new(self.clone()).fetch_to(digest, file, max).await
+    }
+
+    /// Asks for the bytes of a blob from `at` on. With patience, a coordinator that does not answer is asked again.
+    pub(crate) async fn blob_from(
+        &self,
+        digest: &Digest,
+        at: u64,
+        patient: bool,
+    ) -> Result<Answer, Error> {
+        let path = format!("blob/{}", text::hex(digest));
+        let mut out = Outgoing::get(FETCH, &path);
+        out.from = at;
+        if !patient {
+            out = out.once();
+        }
+        self.send(&out).await
     }
 
     /// Fetches a blob of at most `max` bytes.

@@ -35,6 +35,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) method: Method,
     pub(super) target: String,
     pub(super) body: Payload<'a>,
+    /// Offset of the first byte that the answer is to have.
+    pub(super) from: u64,
     /// Whether to give up where it is not known if the coordinator took it.
     pub(super) once: bool,
     /// Time for which the coordinator may wait before it answers.
@@ -53,6 +55,7 @@ impl Outgoing<'_> {
             method,
             target: format!("/fog/1/{path}"),
             body: Payload::Bytes(Bytes::new()),
+            from: 0,
             once: false,
             wait: Duration::ZERO,
         }
@@ -150,6 +153,9 @@ impl Exchange<'_> {
         };
         if out.method.has_body() {
             headers.set("content-length", len.to_string());
+        }
+        if out.from > 0 {
+            headers.set("range", format!("bytes={}-", out.from));
         }
         if let (Link::Mix { .. }, body) = (self.link, &out.body) {
             let proof = Proof {
