@@ -66,10 +66,7 @@ impl Root {
         let Ok(entries) = fs::read_dir(self.path(path)) else {
             return Vec::new();
         };
-        let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
-        let mut names: Vec<String> = names.take(NAMES_MAX).collect();
-        names.sort_unstable();
-        names
+        bounded(entries.filter_map(|e| e.ok()?.file_name().into_string().ok()))
     }
 
     /// When a file was last read from, in milliseconds since 1970.
@@ -84,5 +81,36 @@ impl Root {
 
     pub(crate) fn exists(&self, path: impl AsRef<Path>) -> bool {
         self.path(path).exists()
+    }
+}
+
+/// The first [`NAMES_MAX`] names, in order.
+fn bounded(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<String> = names.take(NAMES_MAX).collect();
+    names.sort_unstable();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_folders_without_end_are_read_in_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path());
+        let file = File::create(root.path("long")).unwrap();
+        file.set_len(FILE_MAX * 4).unwrap();
+        assert_eq!(root.bytes("long").unwrap().len() as u64, FILE_MAX);
+        assert_eq!(root.bytes("absent"), None);
+        let endless = (0_u64..).map(|n| n.to_string());
+        assert_eq!(bounded(endless).len(), NAMES_MAX);
+    }
+
+    #[test]
+    fn folders_that_are_not_there_are_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Root::at(folder.path()).names("sys/class/hwmon").is_empty());
+        assert!(!Root::at(folder.path()).is_here());
     }
 }
