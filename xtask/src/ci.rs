@@ -80,6 +80,14 @@ fn tools() -> Result<(), String> {
             return Err("PostgreSQL is missing; run: apt-get install -y postgresql".into());
         }
     }
+    // The bus on which the sensors' tests ask services.
+    if !has("dbus-daemon", &["--version"]) {
+        println!("ci: installing dbus-daemon");
+        let packages = ["install", "-y", "--no-install-recommends", "dbus-daemon"];
+        if !(has("apt-get", &["update"]) && has("apt-get", &packages)) {
+            return Err("dbus-daemon is missing; run: apt-get install -y dbus-daemon".into());
+        }
+    }
     for component in ["fmt", "clippy"] {
         if !has("cargo", &[component, "--version"]) {
             return Err(format!(
