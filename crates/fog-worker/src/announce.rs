@@ -1,0 +1,193 @@
+//! What a node says of itself.
+
+use std::collections::BTreeMap;
+
+use betanet_fog::{
+    Amounts, Kind, Labels, Level, Map, Node, Refusal, RefusalCode, Resources, Signed, Word,
+};
+use betanet_host::Machine;
+use betanet_keys::Identity;
+
+/// What tasks can have of this machine, as it was measured.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Measured {
+    /// Thousandths of a core.
+    pub cpu: u64,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Free bytes of the disk with the state folder.
+    pub disk: u64,
+    /// Model of the first device for computing, as a word; empty if there is none.
+    pub model: Word,
+    /// Names of devices for computing, such as graphics cards.
+    pub devices: Vec<String>,
+}
+
+impl From<&Machine> for Measured {
+    fn from(machine: &Machine) -> Self {
+        let devices = machine.devices.iter().filter(|device| device.computes());
+        let model = devices.clone().find_map(|device| device.model.as_deref());
+        Self {
+            cpu: machine.millicores,
+            memory: machine.memory,
+            disk: machine.disk.map_or(0, |disk| disk.free),
+            model: model.map(word).unwrap_or_default(),
+            devices: devices.map(|device| device.name.clone()).collect(),
+        }
+    }
+}
+
+/// What the operator says of the node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Described {
+    /// Organisation that runs the node. It never changes.
+    pub org: Word,
+    /// Kind of the node.
+    pub kind: Kind,
+    /// Region; empty means none.
+    pub region: Word,
+    /// Zone; empty means none.
+    pub zone: Word,
+    /// Highest privacy level that it serves.
+    pub level: Level,
+    /// Lowest demand factor at which it takes tasks, in millionths.
+    pub price: u64,
+    /// Labels.
+    pub labels: BTreeMap<Word, Word>,
+    /// Thousandths of a core for tasks, instead of all that is there.
+    pub cpu: Option<u64>,
+    /// Bytes of memory for tasks, instead of seven eighths of what is there.
+    pub memory: Option<u64>,
+    /// Bytes of the disk for running tasks, instead of half of what is free.
+    pub storage: Option<u64>,
+    /// Names of devices that tasks may have. Programs of WASI cannot use any, so without one the node announces none.
+    pub devices: Vec<String>,
+    /// Bits a second of the line. It is not measured: 0 means that tasks which ask for some go elsewhere.
+    pub bandwidth: u64,
+    /// Bits a second of mix traffic that the node forwards.
+    pub relay: u64,
+}
+
+impl Default for Described {
+    fn default() -> Self {
+        Self {
+            org: Word::default(),
+            kind: Kind::Compute,
+            region: Word::default(),
+            zone: Word::default(),
+            level: Level::Public,
+            price: 1,
+            labels: BTreeMap::new(),
+            cpu: None,
+            memory: None,
+            storage: None,
+            devices: Vec::new(),
+            bandwidth: 0,
+            relay: 0,
+        }
+    }
+}
+
+/// Label that names the devices of a node, which a task can ask for.
+const DEVICES: &str = "devices";
+
+/// A name as a word: other characters become `-`.
+fn word(name: &str) -> Word {
+    let plain = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9' | '-' | '_' | '.') => c,
+        _ => '-',
+    };
+    let text: String = name.chars().map(plain).take(63).collect();
+    text.trim_matches('-').parse().unwrap_or_default()
+}
+
+impl Described {
+    /// The amounts that are announced.
+    #[must_use]
+    pub fn amounts(&self, measured: &Measured) -> Amounts {
+        Amounts {
+            cpu: self.cpu.unwrap_or(measured.cpu),
+            memory: self.memory.unwrap_or(measured.memory / 8 * 7),
+            storage: self.storage.unwrap_or(measured.disk / 2),
+            gpu: 1000 * self.devices.len() as u64,
+            bandwidth: self.bandwidth,
+            relay: self.relay,
+        }
+    }
+
+    /// The signed description of a node.
+    ///
+    /// # Errors
+    ///
+    /// A value that no description can have.
+    pub fn sign(
+        &self,
+        me: &Identity,
+        measured: &Measured,
+        engine: &str,
+        seq: u64,
+    ) -> Result<Signed<Node>, Refusal> {
+        let mut labels = self.labels.clone();
+        if !measured.devices.is_empty() {
+            let key: Word = DEVICES.parse().unwrap_or_default();
+            labels
+                .entry(key)
+                .or_insert_with(|| word(&measured.devices.join("_")));
+        }
+        let bad = |_| RefusalCode::BadValue.of("labels");
+        let labels = Labels::new(Map::try_from(labels).map_err(bad)?)?;
+        let node = Node {
+            cap: Resources::capacity(self.amounts(measured))?,
+            key: *me.public().as_bytes(),
+            org: self.org.clone(),
+            seq,
+            kind: self.kind,
+            zone: self.zone.clone(),
+            level: self.level,
+            model: measured.model.clone(),
+            price: self.price,
+            engine: engine.parse().unwrap_or_default(),
+            labels,
+            region: self.region.clone(),
+        };
+        Signed::sign(node, me)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_is_announced_unless_the_operator_says_otherwise() {
+        let measured = Measured {
+            cpu: 4_000,
+            memory: 8 << 30,
+            disk: 100 << 30,
+            model: Word::default(),
+            devices: vec!["nvidia0".into(), "card 1".into()],
+        };
+        let described = Described {
+            org: "acme".parse().unwrap(),
+            ..Described::default()
+        };
+        let me = Identity::from_seed(&[1; 32]);
+        let node = described.sign(&me, &measured, "wasmtime 48", 5).unwrap();
+        assert_eq!((node.cap.cpu(), node.cap.memory()), (4_000, 7 << 30));
+        // A card that programs cannot use is named, and is not offered.
+        assert_eq!(node.cap.gpu(), 0);
+        assert_eq!(&*node.labels[&word("devices")], "nvidia0_card-1");
+        let less = Described {
+            cpu: Some(500),
+            devices: vec!["a".into(), "b".into()],
+            ..described.clone()
+        };
+        let node = less.sign(&me, &measured, "wasmtime 48", 6).unwrap();
+        assert_eq!((node.cap.cpu(), node.cap.gpu()), (500, 2_000));
+        let none = Described {
+            org: Word::default(),
+            ..described
+        };
+        assert!(none.sign(&me, &measured, "wasmtime 48", 7).is_err());
+    }
+}

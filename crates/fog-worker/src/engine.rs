@@ -1,0 +1,298 @@
+//! Runs copies: fetches what they need, runs them in the sandbox, stores what they leave.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use betanet_blobs::Digest;
+use betanet_fog::{Grant, Outcome};
+use betanet_fog_client::node::{Ended, Engine, Run, Running};
+use betanet_fog_client::{Blob, Error as FogError, FogClient};
+use betanet_runtime::Clock;
+use betanet_sandbox::{Ended as Left, Program, Sandbox};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use tokio::time::sleep;
+
+use crate::counters::Counters;
+use crate::holdings::{Holdings, Missing};
+use crate::job::{job, outcome, output, output_blob};
+use crate::logs::{CopyLog, Log};
+use crate::membership::reason;
+use crate::scratch::{CopyFolder, Scratch};
+use crate::usage::Usage;
+
+/// Blobs of one copy that are fetched or stored at a time.
+const AT_A_TIME: usize = 4;
+/// Files up to this length are held in memory while they are sent.
+const SMALL: u64 = 64 << 10;
+/// Pause after a blob that could not be stored, at first and at last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// Time after the end of an assignment for which its blobs are kept.
+const AFTER_MS: u64 = 60_000;
+
+/// Reason why a copy has no result.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    #[error("the files of the copy cannot be made")]
+    Scratch(#[source] std::io::Error),
+    #[error("this node gives no program the network: its setting `network` is off")]
+    NoNetwork,
+    #[error("a file that the program left changed before it was sent")]
+    Changed,
+    #[error("what the program left cannot be stored")]
+    Store(#[source] Box<FogError>),
+}
+
+impl Fault {
+    const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Missing(missing) if !missing.is_local() => Outcome::Input,
+            _ => Outcome::Internal,
+        }
+    }
+}
+
+/// The engine of a node.
+#[derive(Clone)]
+pub(crate) struct SandboxEngine(Arc<Inner>);
+
+struct Inner {
+    client: FogClient,
+    sandbox: Sandbox,
+    holdings: Arc<Holdings>,
+    scratch: Scratch,
+    counters: Arc<Counters>,
+    usage: Arc<Usage>,
+    clock: Clock,
+    /// Whether programs whose tasks have the grant get the network.
+    network: bool,
+}
+
+/// What an engine works with.
+pub(crate) struct Parts {
+    pub(crate) client: FogClient,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) holdings: Arc<Holdings>,
+    pub(crate) scratch: Scratch,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) usage: Arc<Usage>,
+    pub(crate) network: bool,
+}
+
+impl SandboxEngine {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let clock = parts.client.clock();
+        Self(Arc::new(Inner {
+            client: parts.client,
+            sandbox: parts.sandbox,
+            holdings: parts.holdings,
+            scratch: parts.scratch,
+            counters: parts.counters,
+            usage: parts.usage,
+            clock,
+            network: parts.network,
+        }))
+    }
+}
+
+impl Engine for SandboxEngine {
+    fn name(&self) -> &str {
+        self.0.sandbox.engine()
+    }
+
+    fn run(&self, run: Arc<Run>) -> Running {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.run(&run).await })
+    }
+}
+
+/// The error of a blob that is stored again and again until it is, or until that is refused for good.
+async fn store(client: &FogClient, blob: &Blob) -> Result<(), Fault> {
+    let mut pause = PAUSES.0;
+    loop {
+        let error = match client.put_blob(blob).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        match error.code() {
+            Some(code) if !matches!(code.status(), 429 | 503) => {
+                return Err(Fault::Store(Box::new(error)));
+            }
+            None if matches!(error, FogError::File { .. } | FogError::Digest { .. }) => {
+                return Err(Fault::Changed);
+            }
+            _ => sleep(pause).await,
+        }
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// A file that a program left, as a blob.
+async fn left(folder: &Path, file: &betanet_sandbox::OutFile) -> Result<Blob, Fault> {
+    let (path, small) = (folder.join(&file.path), file.size <= SMALL);
+    let read = tokio::task::spawn_blocking(move || {
+        if small {
+            return std::fs::read(&path).ok().map(Blob::from);
+        }
+        Blob::file(&path).ok()
+    });
+    let blob = read.await.ok().flatten().ok_or(Fault::Changed)?;
+    if *blob.digest() != file.digest {
+        return Err(Fault::Changed);
+    }
+    Ok(blob)
+}
+
+impl Inner {
+    async fn run(&self, run: &Run) -> Ended {
+        let log = Log::default();
+        let copy = CopyLog {
+            client: &self.client,
+            task: run.id,
+            fence: run.work.fence,
+        };
+        let program = async {
+            let done = self.work(run, &log).await;
+            let (ended, why) = match done {
+                Ok((ended, why)) => (ended, why),
+                Err(fault) => {
+                    let why = reason(&fault);
+                    tracing::warn!(task = %run.id, fence = run.work.fence, why, "a copy has no result");
+                    let ended = Ended {
+                        status: fault.outcome(),
+                        out: None,
+                        fuel: 0,
+                    };
+                    (ended, Some(why))
+                }
+            };
+            let why = why.map(|why| format!("{}: {why}", ended.status.as_str()));
+            log.close(why.as_deref());
+            ended
+        };
+        let sending = log.send(&copy);
+        tokio::pin!(program, sending);
+        let ended = tokio::select! {
+            ended = &mut program => {
+                Log::finish(sending).await;
+                ended
+            }
+            () = &mut sending => program.await,
+        };
+        self.counters.ended(ended.status, ended.fuel);
+        ended
+    }
+
+    /// Keeps the copy's blobs from eviction. A pin that is refused costs at most another fetch.
+    fn pin(&self, run: &Run) {
+        let until = run.work.end.saturating_add(AFTER_MS);
+        for (digest, _) in blobs(run) {
+            let _ = self.holdings.blobs().pin(digest, run.id.0, until);
+        }
+    }
+
+    fn unpin(&self, run: &Run) {
+        for (digest, _) in blobs(run) {
+            self.holdings.blobs().unpin(digest, &run.id.0);
+        }
+    }
+
+    async fn work(&self, run: &Run, log: &Log) -> Result<(Ended, Option<String>), Fault> {
+        if run.task.grants.contains(&Grant::Network) && !self.network {
+            return Err(Fault::NoNetwork);
+        }
+        self.pin(run);
+        let _pinned = Pinned(self, run);
+        let all = blobs(run).map(|(digest, size)| self.holdings.fetch(digest, size));
+        let fetched = stream::iter(all).buffer_unordered(AT_A_TIME);
+        fetched.try_for_each(|()| async { Ok(()) }).await?;
+        let folder = self.scratch.copy(run.work.fence).map_err(Fault::Scratch)?;
+        let module = (Digest(run.task.module.digest), run.task.module.size);
+        let file = self.scratch.module(&self.holdings, module, &folder).await?;
+        let mut inputs = Vec::new();
+        for (n, input) in run.work.inputs.iter().enumerate() {
+            let place = folder.input().join(n.to_string());
+            let digest = Digest(input.digest);
+            self.holdings.extract(digest, input.size, &place).await?;
+            inputs.push((input.path.as_str().to_owned(), place));
+        }
+        let program = Program {
+            digest: module.0.0,
+            file,
+        };
+        let job = job(&run.task, &run.id, inputs, &folder.output());
+        let sink = {
+            let log = log.clone();
+            move |bytes: &[u8]| log.add(bytes)
+        };
+        let began = self.clock.elapsed();
+        let ended = self.sandbox.run(program, job, sink).await;
+        let took = self.clock.elapsed().saturating_sub(began);
+        self.usage
+            .add(self.clock.now().unix_ms, &run.task, ended.fuel, took);
+        self.conclude(ended, &folder).await
+    }
+
+    async fn conclude(
+        &self,
+        ended: Left,
+        folder: &CopyFolder,
+    ) -> Result<(Ended, Option<String>), Fault> {
+        let (status, _) = outcome(ended.status);
+        let without = |status, why| {
+            let ended = Ended {
+                status,
+                out: None,
+                fuel: ended.fuel,
+            };
+            Ok((ended, Some(why)))
+        };
+        if !status.has_output() {
+            return without(status, ended.reason.clone());
+        }
+        let record = match output(&ended) {
+            Ok(record) => record,
+            Err(why) => return without(Outcome::Output, why.to_string()),
+        };
+        let place = &folder.output();
+        let files = ended.files.into_iter().map(|file| async move {
+            let blob = left(place, &file).await?;
+            store(&self.client, &blob).await?;
+            self.counters.stored(blob.size());
+            Ok::<(), Fault>(())
+        });
+        let stored = stream::iter(files).buffer_unordered(AT_A_TIME);
+        let listed = output_blob(&record);
+        let (files, record) = tokio::join!(
+            stored.try_for_each(|()| async { Ok(()) }),
+            store(&self.client, &listed)
+        );
+        files?;
+        record?;
+        let ended = Ended {
+            status,
+            out: Some(*listed.digest()),
+            fuel: ended.fuel,
+        };
+        Ok((ended, None))
+    }
+}
+
+/// Module and inputs of a copy, each with its size.
+fn blobs(run: &Run) -> impl Iterator<Item = (Digest, u64)> {
+    let module = (Digest(run.task.module.digest), run.task.module.size);
+    let inputs = run.work.inputs.iter();
+    let inputs = inputs.map(|input| (Digest(input.digest), input.size));
+    std::iter::once(module).chain(inputs)
+}
+
+/// Pins of a copy, which end with it.
+struct Pinned<'a>(&'a Inner, &'a Run);
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        self.0.unpin(self.1);
+    }
+}

@@ -1,0 +1,42 @@
+use std::path::PathBuf;
+
+use betanet_fog::Refusal;
+
+/// Reason why a node cannot work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The state folder cannot be used.
+    #[error("the node's state cannot be used")]
+    State(#[from] betanet_store::Error),
+    /// The store of blobs cannot be used.
+    #[error("the node's blobs cannot be used")]
+    Blobs(#[from] betanet_blobs::Error),
+    /// The sandbox does not start.
+    #[error("the sandbox does not start")]
+    Sandbox(#[from] betanet_sandbox::Error),
+    /// A folder for running programs cannot be used.
+    #[error("cannot use {}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The node's description breaks a rule.
+    #[error("the node cannot be described: {0}")]
+    Described(Refusal),
+    /// No token is given, and the node has not joined before.
+    #[error("the node has not joined yet, and has no token")]
+    NoToken,
+    /// The token cannot be read.
+    #[error("the token cannot be used: {0}")]
+    Token(Refusal),
+    /// The coordinator refuses the node for good.
+    #[error("the coordinator does not take this node")]
+    Join(#[source] Box<betanet_fog_client::Error>),
+    /// It was told to stop before it had joined.
+    #[error("stopped before the node had joined")]
+    Stopped,
+}

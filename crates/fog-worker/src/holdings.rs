@@ -1,0 +1,252 @@
+//! Blobs that the node holds: fetched by digest, verified, evicted when room is needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use betanet_blobs::{Blobs, Digest, Error as BlobError, Failure};
+use betanet_fog_client::node::Control;
+use betanet_fog_client::{BlobBody, Error as FogError, FogClient};
+use bytes::Bytes;
+use futures_util::stream::try_unfold;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::{sleep, timeout};
+
+use crate::counters::Counters;
+
+/// First and longest pause between attempts to fetch a blob.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// Time in which the next part of a blob must come.
+const PART: Duration = Duration::from_secs(60);
+/// Attempts after which content with a wrong digest is given up.
+const WRONG_MAX: u32 = 3;
+/// Digests whose eviction is reported; beyond, a coordinator believes longer that the node holds some.
+pub(crate) const KNOWN_MAX: usize = 1 << 16;
+
+/// Reason why a blob is not there to be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Missing {
+    /// The coordinator does not give it.
+    #[error("the blob {digest} cannot be fetched")]
+    Refused {
+        digest: Digest,
+        #[source]
+        source: Box<FogError>,
+    },
+    /// What came has another digest or length.
+    #[error("what was sent as the blob {digest} is something else")]
+    Wrong {
+        digest: Digest,
+        #[source]
+        source: Box<BlobError>,
+    },
+    /// This machine cannot store it.
+    #[error("the blob {digest} cannot be stored")]
+    Store {
+        digest: Digest,
+        #[source]
+        source: Box<BlobError>,
+    },
+    /// This machine cannot write it to a file.
+    #[error("the blob {digest} cannot be written to a file")]
+    File {
+        digest: Digest,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Missing {
+    /// Whether this node is at fault, rather than the task or who sent the blob.
+    pub(crate) const fn is_local(&self) -> bool {
+        matches!(self, Self::Store { .. } | Self::File { .. })
+    }
+}
+
+/// The node's blobs.
+pub(crate) struct Holdings {
+    blobs: Blobs,
+    client: FogClient,
+    control: Control,
+    counters: Arc<Counters>,
+    /// Held while a blob is fetched, so that it is fetched once.
+    fetching: Mutex<BTreeMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+    known: Mutex<BTreeSet<Digest>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The parts of a blob as they arrive.
+fn parts(body: BlobBody) -> impl futures_util::Stream<Item = Result<Bytes, Failure>> {
+    try_unfold(body, |mut body| async move {
+        let part = timeout(PART, body.chunk()).await;
+        let part = part.map_err(|_| Failure::from("the next part does not come"))??;
+        Ok(part.map(|part| (part, body)))
+    })
+}
+
+impl Holdings {
+    pub(crate) fn new(
+        blobs: Blobs,
+        client: FogClient,
+        control: Control,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            blobs,
+            client,
+            control,
+            counters,
+            fetching: Mutex::default(),
+            known: Mutex::default(),
+        }
+    }
+
+    pub(crate) const fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    fn turn(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut all = locked(&self.fetching);
+        all.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = all.get(&digest).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::new(tokio::sync::Mutex::new(()));
+        all.insert(digest, Arc::downgrade(&turn));
+        turn
+    }
+
+    /// Fetches a blob unless it is here. While no coordinator answers, it is tried again without end: the caller drops it.
+    pub(crate) async fn fetch(&self, digest: Digest, size: u64) -> Result<(), Missing> {
+        let turn = self.turn(digest);
+        let _turn = turn.lock().await;
+        let (mut pause, mut wrong) = (PAUSES.0, 0);
+        loop {
+            let source = match self.attempt(digest, size).await? {
+                None => return Ok(()),
+                Some(error) => error,
+            };
+            match source {
+                BlobError::Digest { .. } | BlobError::Size { .. } | BlobError::TooLarge { .. } => {
+                    wrong += 1;
+                    if wrong >= WRONG_MAX {
+                        let source = Box::new(source);
+                        return Err(Missing::Wrong { digest, source });
+                    }
+                }
+                BlobError::Body(_) | BlobError::Short { .. } | BlobError::Busy { .. } => {}
+                source => {
+                    let source = Box::new(source);
+                    return Err(Missing::Store { digest, source });
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// Tries to fetch a blob. An error that is returned as `Some` may pass.
+    async fn attempt(&self, digest: Digest, size: u64) -> Result<Option<BlobError>, Missing> {
+        if self.blobs.has(digest) == Some(size) {
+            self.counters.blob_hit();
+            self.note(digest);
+            return Ok(None);
+        }
+        let body = match self.client.get_blob(&digest.0).await {
+            Ok(body) => body,
+            Err(error) => match error.code() {
+                Some(code) if !matches!(code.status(), 429 | 503) => {
+                    let source = Box::new(error);
+                    return Err(Missing::Refused { digest, source });
+                }
+                _ => return Ok(Some(BlobError::Body(error.into()))),
+            },
+        };
+        let stored = self.blobs.put(digest, size, parts(body)).await;
+        match stored {
+            Ok(_) => {
+                self.counters.blob_fetched(size);
+                self.note(digest);
+                Ok(None)
+            }
+            Err(error) => Ok(Some(error)),
+        }
+    }
+
+    fn note(&self, digest: Digest) {
+        let mut known = locked(&self.known);
+        if known.len() < KNOWN_MAX {
+            known.insert(digest);
+        }
+    }
+
+    /// Reports blobs that are no longer here.
+    fn report_lost(&self) {
+        let mut known = locked(&self.known);
+        known.retain(|digest| {
+            let here = self.blobs.has(*digest).is_some();
+            if !here {
+                self.control.lost_blob(digest.0);
+            }
+            here
+        });
+    }
+
+    /// Ends old pins, evicts blobs if the quota or the floor needs it, and reports those that are gone.
+    pub(crate) async fn sweep(&self, now_ms: u64) {
+        if let Err(error) = self.blobs.sweep(now_ms).await {
+            tracing::warn!(%error, "blobs cannot be swept");
+        }
+        self.report_lost();
+    }
+
+    /// Writes a blob that was fetched to a new file. One that is damaged, or was evicted meanwhile, is fetched again.
+    pub(crate) async fn extract(
+        &self,
+        digest: Digest,
+        size: u64,
+        to: &Path,
+    ) -> Result<(), Missing> {
+        let mut again = true;
+        loop {
+            match self.write(digest, size, to).await {
+                Err(Missing::Store { source, .. })
+                    if again
+                        && matches!(*source, BlobError::Damaged { .. } | BlobError::Missing(_)) =>
+                {
+                    again = false;
+                    self.fetch(digest, size).await?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn write(&self, digest: Digest, size: u64, to: &Path) -> Result<(), Missing> {
+        let store = |source| Missing::Store {
+            digest,
+            source: Box::new(source),
+        };
+        let file = |source| Missing::File { digest, source };
+        let mut content = self.blobs.get(digest, 0..size).await.map_err(store)?;
+        let opened = tokio::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(to)
+            .await;
+        let mut writer = opened.map_err(file)?;
+        while let Some(part) = content.part().await {
+            writer
+                .write_all(&part.map_err(store)?)
+                .await
+                .map_err(file)?;
+        }
+        writer.flush().await.map_err(file)
+    }
+}

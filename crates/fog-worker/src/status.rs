@@ -1,0 +1,211 @@
+//! What a node tells its operator: status as JSON, metrics as text.
+
+use betanet_fog::Outcome;
+use betanet_keys::Name;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+
+use crate::counters::Counts;
+use crate::service::Handle;
+
+/// Silence of the coordinators after which a node is not healthy: two beats.
+const SILENT_MS: u64 = 75_000;
+
+impl Handle {
+    /// Why the node is not healthy; empty if it is.
+    #[must_use]
+    pub fn faults(&self) -> Vec<&'static str> {
+        let counts = self.0.counters.counts();
+        let now_ms = self.0.clock.now().unix_ms;
+        let mut faults = Vec::new();
+        if self.0.phase().joined.is_none() {
+            faults.push("the node has not joined");
+        } else if counts.beaten_ms.saturating_add(SILENT_MS) < now_ms {
+            faults.push("no coordinator answers its beats");
+        }
+        faults
+    }
+
+    /// The node's state as a JSON object.
+    pub async fn status(&self) -> Value {
+        let shared = &self.0;
+        let counts = shared.counters.counts();
+        let copies = shared.copies();
+        let blobs = shared.holdings.blobs().facts().await;
+        let phase = shared.phase().clone();
+        let settings = &shared.settings;
+        let amounts = settings.described.amounts(&settings.measured);
+        let faults = self.faults();
+        let harvest = phase.harvest.as_ref().map(|harvest| {
+            let stats = harvest.stats();
+            json!({
+                "decision": harvest.standing().map(|d| d.as_str()),
+                "share": harvest.standing().and_then(share),
+                "causes": harvest.causes().map(|c| c.to_string()).collect::<Vec<_>>(),
+                "readings": harvest.seen(),
+                "ran_s": stats.ran.as_secs(),
+                "paused_s": stats.paused.as_secs(),
+                "given_back": stats.given_back,
+            })
+        });
+        json!({
+            "name": Name::from(shared.client.me().public().node_id()).to_string(),
+            "engine": shared.sandbox.engine(),
+            "joined": phase.joined.is_some(),
+            "draining": phase.draining,
+            "healthy": faults.is_empty(),
+            "faults": faults,
+            "org": &*settings.described.org,
+            "announced": {
+                "cpu": amounts.cpu,
+                "memory": amounts.memory,
+                "storage": amounts.storage,
+                "gpu": amounts.gpu,
+                "bandwidth": amounts.bandwidth,
+                "relay": amounts.relay,
+            },
+            "devices": devices(&settings.measured.devices, &settings.described.devices),
+            "copies": { "running": copies.running, "held": copies.held },
+            "counts": told(&counts),
+            "blobs": {
+                "number": blobs.blobs,
+                "bytes": blobs.bytes,
+                "quota": blobs.quota,
+                "evicted": blobs.evicted,
+                "free": blobs.free,
+            },
+            "harvest": harvest,
+            "given": shared.usage.entries(),
+        })
+    }
+
+    /// The node's metrics in the text format of OpenMetrics.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let shared = &self.0;
+        let counts = shared.counters.counts();
+        let copies = shared.copies();
+        let mut registry = Registry::with_prefix("betanet_worker");
+        let outcomes = Family::<Vec<(&str, &str)>, Counter>::default();
+        for (outcome, n) in Outcome::ALL.iter().zip(counts.outcomes) {
+            let of = outcomes.get_or_create(&vec![("outcome", outcome.as_str())]);
+            of.inc_by(n);
+        }
+        registry.register("programs", "Programs that ended, by outcome", outcomes);
+        for (name, help, n) in [
+            ("copies_started", "Copies that began", counts.started),
+            (
+                "receipts_taken",
+                "Receipts that a coordinator took",
+                counts.returned,
+            ),
+            (
+                "receipts_refused",
+                "Receipts that were refused for good",
+                counts.refused,
+            ),
+            (
+                "copies_stopped",
+                "Copies that were stopped without a receipt",
+                counts.stopped,
+            ),
+            ("beats", "Beats that were answered", counts.beats),
+            ("fuel", "Fuel that programs burned", counts.fuel),
+            ("blobs_fetched", "Blobs that were fetched", counts.fetched),
+            (
+                "blobs_fetched_bytes",
+                "Bytes of blobs that were fetched",
+                counts.fetched_bytes,
+            ),
+            ("blobs_here", "Blobs that were here already", counts.hits),
+            (
+                "output_bytes",
+                "Bytes of outputs that were stored",
+                counts.output_bytes,
+            ),
+        ] {
+            let counter = Counter::<u64>::default();
+            counter.inc_by(n);
+            registry.register(name, help, counter);
+        }
+        let harvest = shared.phase().harvest.clone();
+        let share = harvest
+            .as_ref()
+            .and_then(|h| h.standing())
+            .map_or(100, |d| share(d).unwrap_or(0));
+        for (name, help, n) in [
+            (
+                "copies_running",
+                "Copies whose programs run",
+                copies.running as u64,
+            ),
+            (
+                "copies_held",
+                "Copies whose receipts no coordinator has taken",
+                copies.held as u64,
+            ),
+            (
+                "share_percent",
+                "Share of a core that each program gets",
+                u64::from(share),
+            ),
+            (
+                "last_beat_ms",
+                "UNIX ms of the last beat that was answered",
+                counts.beaten_ms,
+            ),
+        ] {
+            let gauge = Gauge::<i64>::default();
+            gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        }
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+fn share(decision: betanet_harvest::Decision) -> Option<u8> {
+    match decision {
+        betanet_harvest::Decision::Run { share } => Some(share),
+        _ => None,
+    }
+}
+
+fn told(counts: &Counts) -> Value {
+    let outcomes = Outcome::ALL.iter().zip(counts.outcomes);
+    let outcomes: serde_json::Map<String, Value> = outcomes
+        .map(|(outcome, n)| (outcome.as_str().to_owned(), n.into()))
+        .collect();
+    json!({
+        "outcomes": outcomes,
+        "started": counts.started,
+        "returned": counts.returned,
+        "refused": counts.refused,
+        "stopped": counts.stopped,
+        "beats": counts.beats,
+        "fuel": counts.fuel,
+        "fetched": counts.fetched,
+        "fetched_bytes": counts.fetched_bytes,
+        "here": counts.hits,
+        "output_bytes": counts.output_bytes,
+        "beaten_ms": counts.beaten_ms,
+    })
+}
+
+/// Devices, and whether tasks may have them.
+fn devices(found: &[String], granted: &[String]) -> Vec<Value> {
+    let one = |name: &String| {
+        json!({
+            "name": name,
+            "granted": granted.contains(name),
+            "note": "programs of WASI cannot use devices",
+        })
+    };
+    found.iter().map(one).collect()
+}
