@@ -6,9 +6,12 @@ use betanet_harvest::Readings;
 use betanet_machine::{Now, Time};
 use zbus::wire::Variant;
 use zbus::{Connection, connection};
+use zruntime::SharedRuntime;
 
-/// Time that a service has to answer.
+/// Time that one answer of a service may take.
 const ANSWER: Duration = Duration::from_millis(500);
+/// Time that all of them and the connection may take.
+const ALL_ANSWERS: Duration = Duration::from_secs(1);
 /// Time after which a bus that failed is tried again.
 const REST: Duration = Duration::from_secs(60);
 
@@ -73,16 +76,7 @@ impl Bus {
         if now.mono < self.rests_until {
             return;
         }
-        let asked = zruntime::block_on(async {
-            let connection = match self.connection.take() {
-                Some(connection) => connection,
-                None => self.connect().await?,
-            };
-            let users = users(&connection).await?;
-            let metered = metered(&connection).await?;
-            Ok::<_, zbus::Error>((connection, users, metered))
-        });
-        let Ok((connection, users, metered)) = asked else {
+        let Some((connection, users, metered)) = self.ask() else {
             self.rests_until = now.mono + REST;
             return;
         };
@@ -99,6 +93,24 @@ impl Bus {
             None => None,
         }
         .or(readings.idle_s);
+    }
+
+    /// `None` where the bus is not there, or too slow.
+    fn ask(&mut self) -> Option<(Connection, Users, Option<bool>)> {
+        let known = self.connection.take();
+        let asked = async {
+            let connection = match known {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            let users = users(&connection).await?;
+            let metered = metered(&connection).await?;
+            Ok::<_, zbus::Error>((connection, users, metered))
+        };
+        zruntime::block_on(async {
+            let runtime = SharedRuntime::current().ok()?;
+            runtime.timeout(ALL_ANSWERS, asked).await.ok()?.ok()
+        })
     }
 
     async fn connect(&self) -> zbus::Result<Connection> {

@@ -4,7 +4,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_types,
-    reason = "a test stops where it is surprised; the macro of zbus has maps"
+    clippy::disallowed_methods,
+    reason = "a test stops where it is surprised; it may look at the clock, and the macro of zbus has maps"
 )]
 
 use std::io::{BufRead as _, BufReader};
@@ -165,4 +166,18 @@ fn a_bus_that_is_away_is_tried_again_after_a_minute() {
     let _services = serve(&daemon, logind, 1);
     assert_eq!(read(&mut sensors, 59).metered, None);
     assert_eq!(read(&mut sensors, 60).metered, Some(true));
+}
+
+#[test]
+fn a_bus_that_never_answers_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("bus");
+    // Whoever connects is let in, and hears nothing.
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut sensors = sensors(&format!("unix:path={}", socket.display()));
+    let began = std::time::Instant::now();
+    assert_eq!(read(&mut sensors, 0).metered, None);
+    assert!(began.elapsed() < Duration::from_secs(30));
+    // For a minute nobody waits again.
+    assert_eq!(read(&mut sensors, 59).metered, None);
 }
