@@ -98,6 +98,10 @@ impl Index {
     /// Adds a blob that is on the disk, as the one used last. A file of that name that was to be deleted was replaced by it.
     pub(crate) fn add(&mut self, digest: Digest, size: u64) {
         self.purged(Area::Served, digest);
+        // A list of the store may have had it before its upload told so.
+        if let Some(before) = self.take(&digest) {
+            self.used -= charge(before);
+        }
         let turn = self.turn();
         let blob = Blob {
             size,
@@ -387,5 +391,37 @@ impl Index {
             quota: self.settings.quota,
             free: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_adds_and_drops_what_others_did_and_nothing_else() {
+        let digest = |n: u8| Digest([n; 32]);
+        let mut index = Index::new(Settings::default());
+        for n in 0..4 {
+            index.add(digest(n), 100);
+        }
+        let since = index.begin_listing();
+        // While the store is listed: an upload is done, one blob is deleted, one is to be deleted.
+        index.add(digest(7), 100);
+        assert!(index.doom(digest(1)) && index.doom(digest(2)));
+        index.purged(Area::Served, digest(1));
+        // 0 was removed by another, 5 was stored by another, and 8 is an upload that has not told yet.
+        let listed = [1, 2, 3, 5, 8].map(|n| (digest(n), 100));
+        index.end_listing(since, listed.into());
+        let left: Vec<u8> = index.blobs.keys().map(|d| d.0[0]).collect();
+        assert_eq!(left, [3, 5, 7, 8]);
+        assert_eq!(index.facts().bytes, 5 * UNIT);
+        index.add(digest(8), 100);
+        index.purged(Area::Served, digest(2));
+        let facts = index.facts();
+        assert_eq!(
+            (facts.blobs, facts.bytes, facts.evictable),
+            (4, 4 * UNIT, 4 * UNIT)
+        );
     }
 }

@@ -155,7 +155,7 @@ async fn start(config: &GatewayConfig, fog: Fog) -> Result<(Arc<Gateway>, Runnin
         .hold_state(true)?
         .ok_or_else(|| Fail::Usage("a coordinator keeps state: --state DIR".to_owned()))?;
     let identity = load_or_new_identity(&config.node.key)?;
-    let stores = Stores::open(&state, fog.blob_quota).await;
+    let stores = Stores::open_at(&state, &fog.blobs, fog.blob_quota).await;
     let stores = stores.map_err(|e| Fail::Local(chain(&e)))?;
     let name = Name::from(identity.public().node_id());
     let coordinator = Coordinator::new(identity.clone(), fog.settings.clone(), stores);

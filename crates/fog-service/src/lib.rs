@@ -66,6 +66,7 @@ pub use levels::MixWays;
 pub use service::{Coordinator, Running, Stores};
 pub use settings::{Namespace, Settings};
 
+pub use betanet_blobs::{Place as BlobPlace, PlaceError as BlobPlaceError};
 pub use betanet_coordinator::Quota;
 
 /// The path prefix of the service.

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use betanet_blobs::{Blobs, Digest as BlobDigest, LogSettings, Logs, Settings as BlobSettings};
+use betanet_blobs::{
+    Blobs, Digest as BlobDigest, LogSettings, Logs, Place as BlobPlace, Settings as BlobSettings,
+};
 use betanet_fog::{BODY_MAX, Digest, List, Output, Text};
 use betanet_journal::Journal;
 use betanet_keys::{Identity, Peer};
@@ -46,12 +48,21 @@ impl Stores {
     ///
     /// The folder cannot be used.
     pub async fn open(state: &Arc<State>, quota: u64) -> Result<Self, Error> {
+        Self::open_at(state, &BlobPlace::Folder, quota).await
+    }
+
+    /// Opens the blobs at a place, and the logs of a state folder. The blobs take at most `quota` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The folder or the place cannot be used.
+    pub async fn open_at(state: &Arc<State>, place: &BlobPlace, quota: u64) -> Result<Self, Error> {
         let settings = BlobSettings {
             quota,
             ..BlobSettings::default()
         };
         Ok(Self {
-            blobs: Blobs::open(state, settings).await?,
+            blobs: Blobs::open_at(state, place, settings).await?,
             logs: Logs::open(state, LogSettings::default()).await?,
         })
     }

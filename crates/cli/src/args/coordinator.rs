@@ -69,6 +69,10 @@ pub(crate) struct ClusterArgs {
     /// Key of another coordinator of the cluster; may be repeated.
     #[arg(long, value_name = "KEYHEX")]
     pub(crate) coordinator: Vec<String>,
+    /// Where blobs are kept: folder, which is in the state folder, or s3://BUCKET/PREFIX, whose endpoint and keys AWS_* variables name
+    /// [default: folder]
+    #[arg(long, value_name = "PLACE", env = "BETANET_BLOBS")]
+    pub(crate) blobs: Option<String>,
     /// Maximum size of all blobs in bytes [default: 68719476736]
     #[arg(long, value_name = "BYTES")]
     pub(crate) blob_quota: Option<u64>,

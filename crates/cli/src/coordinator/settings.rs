@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use betanet_fog::Word;
-use betanet_fog_service::{Namespace, Quota, Settings};
+use betanet_fog_service::{BlobPlace, Namespace, Quota, Settings};
 use betanet_keys::PublicKey;
 use betanet_runtime::Problem;
 use serde::Deserialize;
@@ -29,6 +29,7 @@ pub(super) struct Fog {
     pub(super) schema: Option<String>,
     /// Free space below which the journal takes nothing, in bytes.
     pub(super) floor: Option<u64>,
+    pub(super) blobs: BlobPlace,
     pub(super) blob_quota: u64,
 }
 
@@ -42,6 +43,7 @@ struct Table {
     floor: Option<u64>,
     operators: Vec<String>,
     coordinators: Vec<String>,
+    blobs: Option<String>,
     blob_quota: Option<u64>,
     snapshot_every: Option<u64>,
     snapshots: Option<usize>,
@@ -104,6 +106,16 @@ impl Faults<'_> {
             self.say(key, text, "1 to 63 of a-z, 0-9, -, _ and .");
         }
         word
+    }
+
+    fn blobs(&mut self, key: &str, text: &str) -> Option<BlobPlace> {
+        let place = text.parse::<BlobPlace>();
+        if let Err(e) = &place {
+            // Before an @ there may be a key.
+            let shown = if text.contains('@') { "" } else { text };
+            self.say(key, shown, &e.to_string());
+        }
+        place.ok()
     }
 
     fn store(&mut self, text: &str) -> Option<Option<String>> {
@@ -193,6 +205,7 @@ fn of_table(table: Table, faults: &mut Faults<'_>) -> Fog {
             namespaces.insert(ns, Namespace { users, quota });
         }
     }
+    let blobs = table.blobs.and_then(|text| faults.blobs("fog.blobs", &text));
     let store = table.store.and_then(|text| faults.store(&text));
     let at_least_one = |faults: &mut Faults<'_>, key, n: Option<u64>| {
         if n == Some(0) {
@@ -218,6 +231,7 @@ fn of_table(table: Table, faults: &mut Faults<'_>) -> Fog {
         store_ca: table.store_ca,
         schema: table.schema,
         floor: table.floor,
+        blobs: blobs.unwrap_or_default(),
         blob_quota: table.blob_quota.unwrap_or(BLOB_QUOTA),
     }
 }
@@ -242,6 +256,11 @@ fn over(flags: &ClusterArgs, fog: &mut Fog, faults: &mut Faults<'_>) {
     }
     if let Some(store) = flags.store.as_deref().and_then(|text| faults.store(text)) {
         fog.store = store;
+    }
+    if let Some(text) = &flags.blobs
+        && let Some(place) = faults.blobs("blobs", text)
+    {
+        fog.blobs = place;
     }
     match flags.blob_quota {
         Some(0) => faults.say("blob-quota", "0", "a number of bytes from 1 on"),
@@ -289,6 +308,7 @@ mod tests {
         let lab = &fog.settings.namespaces[&"lab".parse::<Word>().unwrap()];
         assert_eq!((lab.users.len(), lab.quota.cpu), (1, 4000));
         assert!(fog.store.unwrap().starts_with("postgres"));
+        assert_eq!(fog.blobs, BlobPlace::Folder);
     }
 
     #[test]
@@ -324,6 +344,15 @@ mod tests {
             blob_quota: Some(0),
             ..ClusterArgs::default()
         };
+        let faults = read_text("[fog]\nblobs = \"s3://Fog/a\"\n", &ClusterArgs::default());
+        let faults = faults.unwrap_err().join("\n");
+        assert!(faults.contains("fog.blobs = \"s3://Fog/a\""), "{faults}");
+        let flags_blobs = ClusterArgs {
+            blobs: Some("s3://fog/a".into()),
+            ..ClusterArgs::default()
+        };
+        let fog = read_text("[fog]\nblobs = \"folder\"\n", &flags_blobs).unwrap();
+        assert_eq!(format!("{:?}", fog.blobs), "S3(s3://fog/a)");
         let faults = read_text("[fog]\ntasks_max = 0\nnodes_max = 0\n", &flags).unwrap_err();
         assert_eq!(faults.len(), 3, "{faults:#?}");
     }

@@ -96,6 +96,10 @@ impl Api {
 
     /// Keeps the blobs that tasks name, and lets go of pins that have ended and of logs of forgotten tasks.
     pub(crate) async fn sweep(&self) {
+        // In a bucket, the leader before this one may have stored more.
+        if let Err(error) = self.blobs.refresh().await {
+            tracing::warn!(error = crate::driver::told(&error), "blobs were not listed");
+        }
         // A task that has a log now is known, or was forgotten.
         let logged = self.logs.tasks();
         if let Some((blobs, tasks)) = self.handle.named().await {
