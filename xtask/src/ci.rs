@@ -10,16 +10,47 @@ use crate::{
 
 const DENY_VERSION: &str = "0.20";
 const NEXTEST_VERSION: &str = "0.9";
+/// A server that speaks S3, of PyPI, and what it serves with.
+const MOTO: [&str; 3] = ["moto[s3]==5.2.5", "flask", "flask-cors"];
 
 /// One target directory for all of it, outside the checkout, so that fresh clones start warm.
 fn target_dir() -> Option<PathBuf> {
     if std::env::var_os("CARGO_TARGET_DIR").is_some() {
         return None;
     }
-    let cache = std::env::var_os("XDG_CACHE_HOME")
+    Some(cache()?.join("betanet-target"))
+}
+
+fn cache() -> Option<PathBuf> {
+    std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    Some(cache.join("betanet-target"))
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+}
+
+/// Installs the server that tests of blobs start, where they look for it.
+fn moto() -> Result<(), String> {
+    let venv = cache().ok_or("neither XDG_CACHE_HOME nor HOME is set")?;
+    let venv = venv.join("betanet-moto");
+    if venv.join("bin/moto_server").exists() {
+        return Ok(());
+    }
+    println!("ci: installing moto");
+    let at = venv.to_string_lossy();
+    let made = has("python3", &["-m", "venv", &at]) || {
+        let packages = ["install", "-y", "--no-install-recommends", "python3-venv"];
+        has("apt-get", &["update"])
+            && has("apt-get", &packages)
+            && has("/usr/bin/python3", &["-m", "venv", "--clear", &at])
+    };
+    let pip = venv.join("bin/pip");
+    let install = [&["install", "-q"][..], &MOTO].concat();
+    match made && has(&pip.to_string_lossy(), &install) {
+        true => Ok(()),
+        false => Err(format!(
+            "moto is missing; run: apt-get install -y python3-venv && python3 -m venv {at} && {at}/bin/pip install {}",
+            MOTO.map(|package| format!("'{package}'")).join(" ")
+        )),
+    }
 }
 
 fn has(program: &str, args: &[&str]) -> bool {
@@ -88,6 +119,7 @@ fn tools() -> Result<(), String> {
             return Err("dbus-daemon is missing; run: apt-get install -y dbus-daemon".into());
         }
     }
+    moto()?;
     for component in ["fmt", "clippy"] {
         if !has("cargo", &[component, "--version"]) {
             return Err(format!(
