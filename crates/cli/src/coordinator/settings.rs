@@ -205,7 +205,9 @@ fn of_table(table: Table, faults: &mut Faults<'_>) -> Fog {
             namespaces.insert(ns, Namespace { users, quota });
         }
     }
-    let blobs = table.blobs.and_then(|text| faults.blobs("fog.blobs", &text));
+    let blobs = table
+        .blobs
+        .and_then(|text| faults.blobs("fog.blobs", &text));
     let store = table.store.and_then(|text| faults.store(&text));
     let at_least_one = |faults: &mut Faults<'_>, key, n: Option<u64>| {
         if n == Some(0) {
