@@ -27,6 +27,15 @@ pub struct Sample {
     pub told_wrong: Vec<Reading>,
 }
 
+impl Sample {
+    /// The part of the energy that belongs to our own processes, in thousandths of a joule: an upper estimate, by processor time.
+    #[must_use]
+    pub fn own_energy_mj(&self) -> Option<u64> {
+        let (energy, used) = self.energy.zip(self.used)?;
+        Some(betanet_harvest::energy(energy.uj, used.own, used.busy))
+    }
+}
+
 /// Processor time between two looks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Used {
@@ -47,7 +56,8 @@ fn millis<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
 
 /// The sensors of a machine, with what they told last.
 ///
-/// [`Sensors::read`] reads some dozen small files and the line of every process, so an executor's thread is no place for it.
+/// [`Sensors::read`] reads some dozen small files and the line of every process, and may wait a second for services on D-Bus. So an
+/// executor's thread is no place for it.
 #[derive(Debug)]
 pub struct Sensors {
     root: Root,
@@ -145,5 +155,36 @@ impl Used {
         let others = self.busy.saturating_sub(self.own).as_millis() * 1000;
         let part = others.checked_div(self.all.as_millis())?;
         u16::try_from(part.min(1000)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::energy::Source;
+
+    #[test]
+    fn others_and_energy_are_told_by_shares_of_time() {
+        let ms = Duration::from_millis;
+        let used = |busy, own, all| Used {
+            busy: ms(busy),
+            own: ms(own),
+            all: ms(all),
+        };
+        assert_eq!(used(500, 200, 1000).others(), Some(300));
+        // Two clocks that tremble against each other.
+        assert_eq!(used(500, 510, 1000).others(), Some(0));
+        assert_eq!(used(1010, 0, 1000).others(), Some(1000));
+        assert_eq!(used(0, 0, 0).others(), None);
+        let sample = Sample {
+            used: Some(used(500, 200, 1000)),
+            energy: Some(Energy {
+                uj: 10_000_000,
+                source: Source::Rapl,
+            }),
+            ..Sample::default()
+        };
+        assert_eq!(sample.own_energy_mj(), Some(4000));
+        assert_eq!(Sample::default().own_energy_mj(), None);
     }
 }
