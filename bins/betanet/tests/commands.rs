@@ -16,6 +16,8 @@ mod fetches;
 mod folders;
 #[path = "commands/legacy.rs"]
 mod legacy;
+#[path = "commands/local.rs"]
+mod local;
 #[path = "commands/network.rs"]
 mod network;
 #[path = "commands/observed.rs"]

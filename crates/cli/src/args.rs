@@ -7,6 +7,7 @@ mod parse;
 mod settings;
 mod shape;
 mod template;
+mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub(crate) use fog::{
     DeadArgs, EventArgs, FogArgs, FogCommand, FogCommands, HistoryArgs, JobArgs, JobCommand,
     JobFileArgs, JobNameArgs, JobRunArgs, JobValidateArgs, ListArgs, LogArgs, NodeArgs,
     NodeCommand, NodeListArgs, NodeNameArgs, PlanArgs, RunArgs, TaskArgs, TaskCommand, TaskIdArgs,
-    TaskListArgs, TaskSpecArgs, TokenArgs, TopArgs,
+    TaskListArgs, TaskSpecArgs, TokenArgs, TopArgs, VerifyArgs,
 };
 pub(crate) use mix::{
     AuditArgs, BeaconCommand, BuildArgs, DirectoryCommand, LoopArgs, MixArgs, MixCommand, Mixnode,
@@ -43,6 +44,7 @@ pub(crate) use shape::{LearnArgs, ShapeArgs, ShapeCommand};
 pub(crate) use template::{
     CalibrateArgs, CaptureArgs, CheckArgs, RecordArgs, SignArgs, TemplateArgs, TemplateCommand,
 };
+pub(crate) use worker::{NodeFlags, Worker, WorkerArgs, WorkerCommand, WorkerSettings};
 
 /// Footer of `--help` of each command that names a peer.
 const PEERS: &str = "PEER is KEYHEX@HOST:PORT#PINHEX, KEYHEX@HOST:PORT (web PKI), or the bnp1… string that a gateway \
@@ -146,6 +148,12 @@ pub(crate) enum Command {
         args_conflicts_with_subcommands = true
     )]
     Coordinator(Box<CoordinatorArgs>),
+    /// Run a node of a fog, which runs tasks' programs, or look at a running one.
+    #[command(
+        after_help = "Example: betanet worker --token bnj1… --org acme --state ./worker --admin 127.0.0.1:9465",
+        args_conflicts_with_subcommands = true
+    )]
+    Worker(Box<WorkerArgs>),
     /// Start real nodes on loopback and show their features.
     #[command(
         after_help = "The demo needs no network, root rights or configuration.\n\nExample: betanet demo --keep"

@@ -70,7 +70,7 @@ async fn demo(keep: bool) -> Result<(), Fail> {
     steps.done("made a folder with files of 1 KiB, 1 MiB and 256 MiB");
 
     let mut fog = fog::Fog::start(home.path()).await?;
-    steps.done("started a coordinator with a journal in SQLite, and three nodes that joined it with tokens");
+    steps.done("started a coordinator with a journal in SQLite, and three workers that joined it with tokens");
     fog.run(&mut steps).await?;
 
     let first = start(home.path(), "first", &[]).await?;
@@ -168,7 +168,7 @@ async fn demo(keep: bool) -> Result<(), Fail> {
         "refused: a byte flipped on the wire; {delivered} bytes had come, all of them right"
     ));
 
-    steps.done("waiting until the killed fog node is given up, which takes 90 s of silence");
+    steps.done("waiting until the killed worker is given up, which takes 90 s of silence");
     let told = fog.end().await?;
     steps.done(&told);
 

@@ -18,7 +18,9 @@ use betanet_runtime::ErrorKind;
 use crate::Fail;
 use crate::args::{FogArgs, FogCommand, FogCommands, JobArgs, NodeArgs, TaskArgs, TopArgs};
 use crate::fail::{chain, interruptible};
-use connect::Session;
+pub(crate) use connect::Session;
+pub(crate) use spec::{cores_of, flag_time, in_bytes, size_of};
+pub(crate) use task::verify_receipt;
 
 impl From<FogError> for Fail {
     fn from(error: FogError) -> Self {

@@ -6,7 +6,7 @@
 //! * 1: the peer or the network is at fault;
 //! * 2: wrong usage;
 //! * 3: this machine's files or settings are at fault, including standard output;
-//! * 4 and 5: the task of `task run` was cancelled, or expired;
+//! * 4 and 5: the task of `task run` was cancelled, or expired; a program's own exit code, if it ended with one;
 //! * 128 plus the number of the signal that ended the command: 130 after Ctrl-C.
 //!
 //! **Below:** `runtime`'s handle. **Above:** `bins`.
@@ -48,6 +48,7 @@ mod state;
 mod stop;
 mod target;
 mod template;
+mod worker;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -97,6 +98,7 @@ pub fn betanet() -> ExitCode {
         Command::Peers(args) => on_runtime(network::peers(args)),
         Command::Path(args) => on_runtime(network::path(args)),
         Command::Serve(args) => on_runtime(listen::serve(*args)),
+        Command::Worker(args) => on_runtime(worker::worker(*args)),
         Command::Coordinator(args) => on_runtime(coordinator::coordinator(*args)),
         Command::Task(args) => on_runtime(fog::task(args)),
         Command::Job(args) => on_runtime(fog::job(args)),
@@ -134,6 +136,16 @@ pub fn coordinator() -> ExitCode {
     harden::harden();
     match args::parse::<args::Coordinator>() {
         Ok(args) => finish(on_runtime(coordinator::coordinator(args.run))),
+        Err(code) => code,
+    }
+}
+
+/// Runs `worker`.
+#[must_use]
+pub fn worker() -> ExitCode {
+    harden::harden();
+    match args::parse::<args::Worker>() {
+        Ok(args) => finish(on_runtime(worker::worker(args.run))),
         Err(code) => code,
     }
 }

@@ -10,7 +10,7 @@ use super::DialArgs;
 
 pub(crate) use task::{
     HistoryArgs, LogArgs, PlanArgs, RunArgs, TaskArgs, TaskCommand, TaskIdArgs, TaskListArgs,
-    TaskSpecArgs,
+    TaskSpecArgs, VerifyArgs,
 };
 
 /// The coordinators, the way to them, and the identity that signs.

@@ -1,35 +1,36 @@
-//! The demo's fog: a coordinator, three nodes, fifty tasks under each placement strategy, and the end of the busiest node.
-//!
-//! The nodes speak the real protocol and run no programs: a task's result is its argument, after the time that it names.
+//! The demo's fog: a coordinator and three workers that run a real program, fifty tasks under each placement strategy, a job with a
+//! reducing step, a lying node that a quorum catches, a receipt that is checked, and the end of the busiest worker.
+
+mod liar;
+mod worker;
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_fog::bodies::{Status, TokenRequest};
+use betanet_fog::bodies::{Status, TokenRequest, TokenText};
 use betanet_fog::{
-    Amounts, Kind, Labels, Level, List, Module, Node as FogNode, Offline, Outcome, Output,
-    Placement, Policy, Resources, Retry, Signed, Strategy, Task, TaskId, TaskState, Tier,
-    Verification, to_vec,
+    Amounts, Input, Kind, Level, List, Module, NodeState, Offline, Placement, Policy, Resources,
+    Retry, Signed, Source, Strategy, Task, TaskId, TaskState, Tier, Verification, Verify,
 };
-use betanet_fog_client::node::{Ended, Engine, MemoryReceipts, Run, Running as RunFuture, Worker};
-use betanet_fog_client::{Blob, Direct, FogClient};
+use betanet_fog_client::{Blob, Direct, FogClient, Lists};
 use betanet_fog_service::{Coordinator, Namespace, PREFIX, Role, Running, Settings, Stores};
+use betanet_fog_worker::programs::WORDS;
 use betanet_journal_sqlite::SqliteJournal;
 use betanet_keys::Identity;
 use betanet_machine::Rng;
 use betanet_runtime::{Clock, Gateway, GatewayConfig, Node, Peer, SessionConfig, seed};
 use betanet_store::{State, Storage};
 use betanet_wire::NodeId;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::{Steps, failed};
 use crate::Fail;
 use crate::fail::chain;
+use crate::fog::verify_receipt;
+use worker::Worker;
 
-/// Tasks under each strategy.
+/// Tasks under each strategy, and parts of the job.
 const TASKS: usize = 50;
 const STRATEGIES: [Strategy; 5] = [
     Strategy::RoundRobin,
@@ -38,42 +39,12 @@ const STRATEGIES: [Strategy; 5] = [
     Strategy::Proximity,
     Strategy::PrivacyAware,
 ];
-/// Time that the last tasks run, so that the node's end interrupts some.
-const LONG: Duration = Duration::from_secs(4);
+/// The text whose words are counted: this file.
+const TEXT: &str = include_str!("fog.rs");
+/// Tasks that run while the busiest worker is killed, and the millions of steps of each.
+const LONG: (usize, &str) = (30, "400");
 /// Silence after which a node counts as gone, with the time to place and run its tasks elsewhere.
-const BOUND: Duration = Duration::from_secs(100);
-
-/// Copies that began, by task.
-type Begun = Arc<Mutex<BTreeMap<TaskId, u64>>>;
-
-/// Waits for the time that a task names, and returns its argument.
-struct Wait {
-    begun: Begun,
-}
-
-impl Engine for Wait {
-    fn name(&self) -> &str {
-        "demo"
-    }
-
-    fn run(&self, run: Arc<Run>) -> RunFuture {
-        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        *begun.entry(run.id).or_default() += 1;
-        Box::pin(async move {
-            let ms = run.task.args.first().and_then(|a| a.as_str().parse().ok());
-            tokio::time::sleep(Duration::from_millis(ms.unwrap_or(0))).await;
-            let output = Output {
-                exit: 0,
-                files: List::new(),
-            };
-            Ended {
-                status: Outcome::Ok,
-                out: Some(*Blob::from(to_vec(&output)).digest()),
-                fuel: 1_000,
-            }
-        })
-    }
-}
+const BOUND: Duration = Duration::from_secs(150);
 
 /// A fog that runs while the rest of the demo does.
 pub(super) struct Fog {
@@ -81,11 +52,12 @@ pub(super) struct Fog {
     running: Running,
     user: FogClient,
     rng: Rng,
-    workers: BTreeMap<NodeId, JoinHandle<()>>,
-    begun: Begun,
+    workers: BTreeMap<NodeId, Worker>,
+    operator: FogClient,
+    peer: Peer,
+    home: PathBuf,
     module: Blob,
     tasks: Vec<TaskId>,
-    stop: CancellationToken,
     killed: Option<(Clock, NodeId, usize)>,
 }
 
@@ -107,7 +79,7 @@ macro_rules! ask {
 }
 
 impl Fog {
-    /// Starts a coordinator with a journal in SQLite, and three nodes that join it with tokens.
+    /// Starts a coordinator with a journal in SQLite, and three workers that join it with tokens.
     pub(super) async fn start(home: &Path) -> Result<Self, Fail> {
         let mut rng = Rng::new(&seed()?);
         let [me, operator, owner] = [(); 3].map(|()| Identity::from_seed(&rng.array::<32>()));
@@ -145,86 +117,56 @@ impl Fog {
             user: client(owner, &peer)?,
             rng,
             workers: BTreeMap::new(),
-            begun: Begun::default(),
-            module: Blob::from(b"a module that nobody runs".to_vec()),
+            operator: client(operator, &peer)?,
+            peer,
+            home: home.to_owned(),
+            module: Blob::from(WORDS.to_vec()),
             tasks: Vec::new(),
-            stop: CancellationToken::new(),
             killed: None,
         };
         ask!(fog.user.put_blob(&fog.module));
-        let operator = client(operator, &peer)?;
         for n in 1..=3 {
-            fog.join(&operator, &peer, n).await?;
+            let token = fog.token(&format!("org-{n}")).await?;
+            let me = Identity::from_seed(&fog.rng.array::<32>());
+            let worker = Worker::start(home, client(me.clone(), &fog.peer)?, n, token).await?;
+            fog.workers.insert(me.public().node_id(), worker);
         }
-        operator.close().await;
         Ok(fog)
     }
 
-    async fn join(&mut self, operator: &FogClient, peer: &Peer, n: u32) -> Result<(), Fail> {
-        let word = |text: String| text.parse().unwrap_or_default();
-        let me = Identity::from_seed(&self.rng.array::<32>());
+    /// Orders a join token for an organisation.
+    async fn token(&mut self, org: &str) -> Result<TokenText, Fail> {
         let order = TokenRequest {
             id: self.rng.array(),
             exp: Clock::start().now().unix_ms + 60_000,
-            org: word(format!("org-{n}")),
+            org: org.parse().unwrap_or_default(),
             node: None,
             kinds: List::try_from(vec![Kind::Compute]).unwrap_or_default(),
         };
-        let token = ask!(operator.token(&order));
-        let amounts = Amounts {
-            cpu: 8_000,
-            memory: 8 << 30,
-            relay: 10_000_000,
-            ..Amounts::default()
-        };
-        let node = FogNode {
-            cap: Resources::capacity(amounts).map_err(|e| fog_failed(&e))?,
-            key: *me.public().as_bytes(),
-            org: order.org,
-            seq: 1,
-            kind: Kind::Compute,
-            zone: word(format!("zone-{n}")),
-            level: Level::Public,
-            model: Default::default(),
-            price: 1,
-            engine: "demo".parse().unwrap_or_default(),
-            labels: Labels::default(),
-            region: word("here".to_owned()),
-        };
-        let node = Signed::sign(node, &me).map_err(|e| fog_failed(&e))?;
-        let client = client(me.clone(), peer)?;
-        let joined = ask!(client.join(&node, &token));
-        let engine = Wait {
-            begun: Arc::clone(&self.begun),
-        };
-        let worker = Worker::new(client, &joined, engine, MemoryReceipts::default());
-        let work = tokio::spawn(worker.run(self.stop.clone()));
-        self.workers.insert(me.public().node_id(), work);
-        Ok(())
+        Ok(ask!(self.operator.token(&order)))
     }
 
-    fn task(&mut self, strategy: Strategy, runs: Duration) -> Result<Signed<Task>, Fail> {
+    fn task(&mut self, strategy: Strategy, args: &[&str]) -> Result<Task, Fail> {
         let amounts = Amounts {
             cpu: 100,
-            memory: 1 << 20,
+            memory: 32 << 20,
             ..Amounts::default()
         };
-        let args = vec![runs.as_millis().to_string().parse().unwrap_or_default()];
-        let owner = self.user.me().clone();
-        let task = Task {
+        let args: Vec<_> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
+        Ok(Task {
             ns: "demo".parse().unwrap_or_default(),
             env: Default::default(),
             res: Resources::demand(amounts).map_err(|e| fog_failed(&e))?,
             rsv: None,
             args: List::try_from(args).unwrap_or_default(),
-            fuel: 1_000_000,
+            fuel: 100_000_000_000,
             prio: 5,
             tier: Tier::Bronze,
             after: List::new(),
             group: Default::default(),
             level: Level::Public,
             nonce: self.rng.array(),
-            owner: *owner.public().as_bytes(),
+            owner: *self.user.me().public().as_bytes(),
             place: Placement::default(),
             retry: Retry {
                 most: 3,
@@ -245,21 +187,37 @@ impl Fog {
                 rule: Offline::Replace,
                 ms: 0,
             },
-            out_max: 1 << 10,
+            out_max: 1 << 20,
             deadline: Clock::start().now().unix_ms + 3_600_000,
             strategy,
-        };
-        Signed::sign(task, &owner).map_err(|e| fog_failed(&e))
+        })
     }
 
-    async fn submit(&mut self, strategy: Strategy, runs: Duration) -> Result<Vec<TaskId>, Fail> {
+    async fn submit(&mut self, task: Task) -> Result<TaskId, Fail> {
+        let task = Signed::sign(task, self.user.me()).map_err(|e| fog_failed(&e))?;
+        ask!(self.user.submit(&task));
+        self.tasks.push(task.id());
+        Ok(task.id())
+    }
+
+    /// Submits a task for each part of the text, which counts its words.
+    async fn count(&mut self, strategy: Strategy) -> Result<Vec<TaskId>, Fail> {
+        let lines: Vec<&str> = TEXT.lines().collect();
         let mut ids = Vec::new();
-        for _ in 0..TASKS {
-            let task = self.task(strategy, runs)?;
-            ask!(self.user.submit(&task));
-            ids.push(task.id());
+        for part in lines.chunks(lines.len().div_ceil(TASKS)) {
+            let blob = Blob::from(part.join("\n").into_bytes());
+            ask!(self.user.put_blob(&blob));
+            let mut task = self.task(strategy, &["count", "part"])?;
+            let input = Input {
+                path: "part".parse().unwrap_or_default(),
+                source: Source::Blob {
+                    digest: *blob.digest(),
+                    size: blob.size(),
+                },
+            };
+            task.inputs = List::try_from(vec![input]).unwrap_or_default();
+            ids.push(self.submit(task).await?);
         }
-        self.tasks.extend(&ids);
         Ok(ids)
     }
 
@@ -284,9 +242,9 @@ impl Fog {
         Ok(all)
     }
 
-    /// Runs fifty tasks under a strategy. Returns how many each node ran.
-    async fn spread(&mut self, strategy: Strategy) -> Result<Vec<usize>, Fail> {
-        let ids = self.submit(strategy, Duration::from_millis(20)).await?;
+    /// Counts the words under a strategy. Returns the tasks, and how many each node ran.
+    async fn spread(&mut self, strategy: Strategy) -> Result<(Vec<TaskId>, Vec<usize>), Fail> {
+        let ids = self.count(strategy).await?;
         let all = self.ended(&ids).await?;
         let mut of: BTreeMap<NodeId, usize> = self.workers.keys().map(|id| (*id, 0)).collect();
         for status in &all {
@@ -294,20 +252,116 @@ impl Fog {
                 *of.entry(last.node).or_default() += 1;
             }
         }
-        Ok(of.into_values().collect())
+        Ok((ids, of.into_values().collect()))
     }
 
-    /// Runs fifty tasks under each strategy, then fifty long ones, and kills the node that has most of these.
+    /// Adds the counts of tasks up, and compares the sum with a count of our own.
+    async fn reduce(&mut self, parts: &[TaskId]) -> Result<usize, Fail> {
+        let names: Vec<String> = (0..parts.len()).map(|n| format!("part-{n}")).collect();
+        let args: Vec<&str> = std::iter::once("sum")
+            .chain(names.iter().map(String::as_str))
+            .collect();
+        let mut task = self.task(Strategy::LeastLoaded, &args)?;
+        let inputs = parts.iter().zip(&names).map(|(task, name)| Input {
+            path: name.parse().unwrap_or_default(),
+            source: Source::File {
+                task: *task,
+                path: "stdout".parse().unwrap_or_default(),
+            },
+        });
+        task.inputs = List::try_from(inputs.collect::<Vec<_>>()).unwrap_or_default();
+        task.after = List::try_from(parts.to_vec()).unwrap_or_default();
+        let id = self.submit(task).await?;
+        let status = self.ended(&[id]).await?;
+        let sum = self.stdout(&status[0]).await?;
+        let wanted = counted(TEXT);
+        if sum != wanted {
+            return Err(failed("fog: the counts do not add up"));
+        }
+        Ok(wanted.lines().count())
+    }
+
+    /// The standard output of a task.
+    async fn stdout(&self, status: &Status) -> Result<String, Fail> {
+        let out = status
+            .out
+            .ok_or_else(|| failed("fog: a task has no output"))?;
+        let output = ask!(self.user.output(&out));
+        let file = output.files.iter().find(|f| f.path.as_str() == "stdout");
+        let file = file.ok_or_else(|| failed("fog: an output has no stdout"))?;
+        let bytes = ask!(self.user.blob_bytes(&file.digest, 1 << 20));
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// A fourth node claims results. A quorum outvotes it until it is quarantined.
+    async fn catch_liar(&mut self) -> Result<usize, Fail> {
+        let token = self.token("org-4").await?;
+        let me = Identity::from_seed(&self.rng.array::<32>());
+        let id = me.public().node_id();
+        let lying = liar::start(client(me, &self.peer)?, &token).await?;
+        let mut tasks = 0;
+        loop {
+            let mut task = self.task(Strategy::RoundRobin, &["spin", "1"])?;
+            task.verify = Verification {
+                rule: Verify::Quorum,
+                k: 2,
+                n: 3,
+            };
+            let task = self.submit(task).await?;
+            let status = self.ended(&[task]).await?;
+            tasks += 1;
+            if self.stdout(&status[0]).await? == liar::CLAIM || tasks > 12 {
+                return Err(failed("fog: a lie was believed, or never seen"));
+            }
+            let nodes = ask!(self.operator.nodes(&Lists::default()));
+            let liar = nodes.items.iter().find(|node| node.id == id);
+            if liar.is_some_and(|node| node.state == NodeState::Quarantined) {
+                lying.stop().await;
+                return Ok(tasks);
+            }
+        }
+    }
+
+    /// Checks a receipt of a worker as `betanet task verify` does.
+    fn verify(&self) -> Result<(), Fail> {
+        let module = self.home.join("words.wasm");
+        std::fs::write(&module, WORDS).map_err(Fail::file(&module))?;
+        let receipts = self.workers.values().find_map(Worker::receipt);
+        let receipt = receipts.ok_or_else(|| failed("fog: no receipt is kept"))?;
+        verify_receipt(&receipt, &module)
+    }
+
+    /// Runs fifty tasks under each strategy, adds their results up, catches a liar, checks a receipt, and then kills the worker that
+    /// has most of some long tasks.
     pub(super) async fn run(&mut self, steps: &mut Steps) -> Result<(), Fail> {
+        let mut last = Vec::new();
         for strategy in STRATEGIES {
-            let spread = self.spread(strategy).await?;
+            let (ids, spread) = self.spread(strategy).await?;
             let spread: Vec<String> = spread.iter().map(ToString::to_string).collect();
             steps.done(&format!(
-                "{strategy}: {TASKS} tasks on three nodes ({}), all done",
+                "{strategy}: {} programs on three workers ({}), all done",
+                ids.len(),
                 spread.join(", ")
             ));
+            last = ids;
         }
-        let ids = self.submit(Strategy::LeastLoaded, LONG).await?;
+        let words = self.reduce(&last).await?;
+        steps.done(&format!(
+            "added the last {} outputs up in a task after them: {words} different words, as counted here",
+            last.len()
+        ));
+        let tasks = self.catch_liar().await?;
+        steps.done(&format!(
+            "a fourth node claimed results: outvoted, and quarantined after {tasks} tasks of three copies"
+        ));
+        self.verify()?;
+        steps
+            .done("checked a worker's receipt without the network: signature and module are right");
+        let mut ids = Vec::new();
+        for _ in 0..LONG.0 {
+            let task = self.task(Strategy::LeastLoaded, &["spin", LONG.1])?;
+            ids.push(self.submit(task).await?);
+        }
         let mut live: BTreeMap<NodeId, usize> = BTreeMap::new();
         for id in &ids {
             let status = ask!(self.user.status(id));
@@ -317,12 +371,12 @@ impl Fog {
         }
         let busiest = live.iter().max_by_key(|(_, n)| **n);
         let (node, copies) = busiest.ok_or_else(|| failed("fog: no copy is live"))?;
-        if let Some(work) = self.workers.remove(node) {
-            work.abort();
+        if let Some(worker) = self.workers.remove(node) {
+            worker.kill();
         }
         self.killed = Some((Clock::start(), *node, *copies));
         steps.done(&format!(
-            "killed the busiest of three nodes, with {copies} of {} live copies",
+            "killed the busiest of three workers, with {copies} of {} live copies",
             live.values().sum::<usize>()
         ));
         Ok(())
@@ -361,25 +415,32 @@ impl Fog {
         if ends.len() != self.tasks.len() || ends.values().any(|n| *n != 1) {
             return Err(failed("fog: a task was lost, or ended twice"));
         }
-        let begun = self
-            .begun
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let copies_run: u64 = begun.values().sum();
         let seconds = killed.elapsed().as_secs_f64();
-        self.stop.cancel();
-        for (_, work) in self.workers {
-            let _ = tokio::time::timeout(Duration::from_secs(5), work).await;
+        for (_, worker) in self.workers {
+            worker.stop().await;
         }
+        self.operator.close().await;
         self.user.close().await;
         self.running.stop().await;
         self.gateway.shutdown().await;
         Ok(format!(
-            "its {again} tasks ended on the other two {seconds:.0} s after its end: {} tasks, {} results, {copies_run} \
-             copies begun, none lost, none counted twice",
+            "its {again} tasks ended on the other two {seconds:.0} s after its end: {} tasks, {} results, none lost, none counted twice",
             self.tasks.len(),
             ends.len()
         ))
     }
+}
+
+/// Counts words as the program does.
+fn counted(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let mut all: BTreeMap<&str, usize> = BTreeMap::new();
+    for word in lower.split(|c: char| !c.is_ascii_lowercase()) {
+        if !word.is_empty() {
+            *all.entry(word).or_default() += 1;
+        }
+    }
+    all.iter()
+        .map(|(word, n)| format!("{word} {n}\n"))
+        .collect()
 }

@@ -54,14 +54,14 @@ impl Connect for Dialler {
 }
 
 /// A client, and the node under it.
-pub(super) struct Session {
+pub(crate) struct Session {
     client: FogClient,
     dialler: Dialler,
 }
 
 impl Session {
     /// Prepares a client. The session with a coordinator is opened by the first request.
-    pub(super) fn open(args: &FogArgs) -> Result<Self, Fail> {
+    pub(crate) fn open(args: &FogArgs) -> Result<Self, Fail> {
         let coordinators = coordinators(&args.coordinator)?;
         let key = args.dial.key.clone().unwrap_or_else(default_key);
         if args.dial.key.is_none() && !key.exists() {
@@ -85,12 +85,12 @@ impl Session {
         Ok(Self { client, dialler })
     }
 
-    pub(super) const fn client(&self) -> &FogClient {
+    pub(crate) const fn client(&self) -> &FogClient {
         &self.client
     }
 
     /// Closes the session, and leaves the network.
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         // Do not wait longer for a peer that does not respond.
         let _ = tokio::time::timeout(GOODBYE, async {
             self.client.close().await;

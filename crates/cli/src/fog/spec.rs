@@ -190,6 +190,16 @@ pub(crate) fn alone(
     }
 }
 
+/// Reads a size, such as `2 GiB`.
+pub(crate) fn size_of(text: &str) -> Option<u64> {
+    units::bytes(&Value::String(text.to_owned()))
+}
+
+/// Reads cores in thousandths, such as `500m`.
+pub(crate) fn cores_of(text: &str) -> Option<u64> {
+    units::milli(&Value::String(text.to_owned()))
+}
+
 /// Returns the failure for a description with errors.
 pub(crate) fn fail(file: Option<&Path>, problems: &[Problem]) -> Fail {
     let place = file.map_or_else(|| "the task".to_owned(), |path| path.display().to_string());

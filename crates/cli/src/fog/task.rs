@@ -3,18 +3,20 @@
 mod describe;
 pub(super) mod files;
 pub(super) mod level;
+mod local;
 mod logs;
 mod output;
+mod verify;
 mod watch;
 
 use std::cell::Cell;
 
-use betanet_fog::TaskState;
 use betanet_fog::bodies::{Plan, Status};
+use betanet_fog::{TaskState, Word};
 use betanet_runtime::Clock;
 use serde_json::json;
 
-use super::spec::Making;
+use super::spec::{Making, TaskSpec};
 use super::text::{money, name, reason, task_id, why};
 use super::{events, lists, print_json, with};
 use crate::Fail;
@@ -22,6 +24,7 @@ use crate::args::{PlanArgs, RunArgs, TaskCommand, TaskIdArgs};
 
 pub(super) use describe::refused;
 pub(super) use files::{nonces, store};
+pub(crate) use verify::receipt_of as verify_receipt;
 pub(super) use watch::{Watched, watch};
 
 /// Exit code of a task that was cancelled.
@@ -31,7 +34,9 @@ const EXPIRED: u8 = 5;
 
 pub(super) async fn run(command: TaskCommand) -> Result<(), Fail> {
     match command {
+        TaskCommand::Run(args) if args.local => local::run(*args).await,
         TaskCommand::Run(args) => submit(*args).await,
+        TaskCommand::Verify(args) => verify::run(&args),
         TaskCommand::Plan(args) => plan(*args).await,
         TaskCommand::Ps(args) => lists::tasks(args).await,
         TaskCommand::Show(args) => show(args).await,
@@ -41,8 +46,23 @@ pub(super) async fn run(command: TaskCommand) -> Result<(), Fail> {
     }
 }
 
+/// Describes the task of `task run`, with the conditions that have flags of their own.
+fn described(args: &RunArgs) -> Result<(Word, TaskSpec), Fail> {
+    let mut spec = args.spec.clone();
+    let own = [("tier", &args.tier), ("level", &args.privacy)];
+    let own = own
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    spec.set
+        .extend(own.map(|(key, value)| format!("{key}={value}")));
+    if args.local && spec.ns.is_none() {
+        spec.ns = Some("local".to_owned());
+    }
+    describe::task(&spec)
+}
+
 async fn submit(args: RunArgs) -> Result<(), Fail> {
-    let (ns, spec) = describe::task(&args.spec)?;
+    let (ns, spec) = described(&args)?;
     if let Some(folder) = &args.output {
         output::check(folder)?;
     }
@@ -63,10 +83,10 @@ async fn submit(args: RunArgs) -> Result<(), Fail> {
         store(fog, &blobs).await?;
         fog.submit(&made.task).await?;
         submitted.set(Some(id));
-        if args.fog.json {
-            say!("{}", json!({ "task": id.to_string() }));
-        } else {
-            say!("{id}");
+        match (args.fog.json, args.watch) {
+            (true, _) => say!("{}", json!({ "task": id.to_string() })),
+            (false, true) => note!("{id}"),
+            (false, false) => say!("{id}"),
         }
         if args.detach {
             return Ok((id, None));
@@ -75,18 +95,30 @@ async fn submit(args: RunArgs) -> Result<(), Fail> {
             id,
             name: String::new(),
         }];
-        let status = watch(fog, &watched).await?.pop();
-        if let (Some(folder), Some(out)) = (&args.output, status.as_ref().and_then(|s| s.out)) {
-            output::fetch(fog, &out, folder).await?;
+        let mut all = match args.watch {
+            true => logs::beside(fog, &id, watch(fog, &watched)).await?,
+            false => watch(fog, &watched).await?,
+        };
+        let status = all.pop();
+        let mut exit = None;
+        if let Some(out) = status.as_ref().and_then(|s| s.out) {
+            if let Some(folder) = &args.output {
+                output::fetch(fog, &out, folder).await?;
+            }
+            let listed = fog.output(&out).await?;
+            exit = Some(listed.exit);
+            if args.watch {
+                output::print(fog, &listed).await?;
+            }
         }
-        Ok((id, status))
+        Ok((id, status.map(|status| (status, exit))))
     })
     .await;
     if let (Err(Fail::Stopped(_)), Some(id)) = (&done, submitted.get()) {
         note!("the task runs on: betanet task show {id}; betanet task cancel {id} ends it");
     }
     let (id, status) = done?;
-    let Some(status) = status else {
+    let Some((status, exit)) = status else {
         return Ok(());
     };
     if args.fog.json {
@@ -94,7 +126,16 @@ async fn submit(args: RunArgs) -> Result<(), Fail> {
     } else if status.state == TaskState::Succeeded {
         note!("succeeded, cost {}", money(status.cost));
     }
-    outcome(&id.to_string(), &status)
+    outcome(&id.to_string(), &status).map_err(|fail| match exit {
+        Some(exit) if status.state == TaskState::Failed => guest(exit, fail.why()),
+        _ => fail,
+    })
+}
+
+/// The failure of a program that ended with an exit code of its own. Codes beyond those of a process become 1.
+fn guest(exit: i64, why: &str) -> Fail {
+    let code = u8::try_from(exit).ok().filter(|code| *code != 0);
+    Fail::Coded(code.unwrap_or(1), format!("{why}; its exit code is {exit}"))
 }
 
 /// The exit code of a task that has ended.

@@ -56,13 +56,27 @@ fn abstract_name(_name: &[u8]) -> io::Result<SocketAddr> {
 /// the executor has run a task and every listener was found running.
 pub(crate) fn ready(gateway: &Arc<Gateway>) -> Option<JoinHandle<()>> {
     let name = format!("serving as {}", gateway.listening().name);
-    tell(&[NotifyState::Ready, NotifyState::Status(&name)]);
-    let every = sd_notify::watchdog_enabled()? / 3;
+    let every = told_ready(&name)?;
     let gateway = Arc::clone(gateway);
     let alive = async move || gateway.is_alive().await;
     Some(tokio::spawn(async move {
         watch(every, alive, || tell(&[NotifyState::Watchdog])).await;
     }))
+}
+
+/// Notifies that a node without listeners is ready. The returned task reports that its executor runs.
+pub(crate) fn ready_as(status: &str) -> Option<JoinHandle<()>> {
+    let every = told_ready(status)?;
+    Some(tokio::spawn(async move {
+        let alive = async || tokio::spawn(async {}).await.is_ok();
+        watch(every, alive, || tell(&[NotifyState::Watchdog])).await;
+    }))
+}
+
+/// Notifies that the node is ready. Returns the interval at which it reports that it is alive.
+fn told_ready(status: &str) -> Option<Duration> {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    Some(sd_notify::watchdog_enabled()? / 3)
 }
 
 /// Reports at each interval that the node is alive, and only if it is. Silence makes the manager restart the process.

@@ -14,9 +14,13 @@ pub(crate) struct TaskArgs {
 pub(crate) enum TaskCommand {
     /// Store a program and its inputs, submit a task, print its ID, and wait for its end.
     #[command(
+        mut_arg("coordinator", |arg| arg.required(false).required_unless_present("local")),
         after_help = "Ctrl-C leaves the task running; `task show` finds it, and `task cancel` ends it.\n\
-                      Exit codes: 0 the task succeeded, 1 it failed, 4 it was cancelled, 5 it expired. Others are those of every command.\n\n\
-                      Example: betanet task run ./hello.wasm --ns acme --cpu 500m --memory '64 MiB' --coordinator bnp1… -- arg1 arg2"
+                      With --local nothing is sent: the program runs here in the sandbox of a worker, with the same limits, and Ctrl-C ends it.\n\
+                      Exit codes: 0 the task succeeded, the program's own if it ended with one, 1 it failed otherwise, 4 it was cancelled, \
+                      5 it expired. Others are those of every command.\n\n\
+                      Example: betanet task run ./hello.wasm --ns acme --cpu 500m --memory '64 MiB' --coordinator bnp1… -- arg1 arg2\n\
+                      Example: betanet task run ./count.wasm --local --input ./book.txt -- count book.txt"
     )]
     Run(Box<RunArgs>),
     /// Ask where a task would be placed now, for how much, and if it would not, why. Nothing is changed.
@@ -33,6 +37,12 @@ pub(crate) enum TaskCommand {
     /// Print the log of a task's newest copy.
     #[command(after_help = "Example: betanet task logs 5d41… --follow --coordinator bnp1…")]
     Logs(LogArgs),
+    /// Check a node's receipt without a network: its signature and fields, and the output that it names against a folder.
+    #[command(
+        after_help = "A worker keeps its last receipts in the folder `receipts` of its state. Exit codes: 0 the receipt is right, 1 it is not.\n\n\
+                      Example: betanet task verify ./5d41….receipt --output ./out --module ./hello.wasm"
+    )]
+    Verify(VerifyArgs),
     /// Cancel a task.
     #[command(after_help = "Example: betanet task cancel 5d41… --coordinator bnp1…")]
     Cancel(TaskIdArgs),
@@ -45,7 +55,7 @@ pub(crate) enum TaskCommand {
 }
 
 /// A task's program and conditions.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct TaskSpecArgs {
     /// WebAssembly module. It may be named in --file instead.
     pub(crate) module: Option<PathBuf>,
@@ -64,8 +74,8 @@ pub(crate) struct TaskSpecArgs {
     /// Memory, such as "64 MiB".
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<String>,
-    /// Input file as PATH=FILE: the program finds FILE at PATH. May be repeated.
-    #[arg(long, value_name = "PATH=FILE")]
+    /// Input file as PATH=FILE: the program finds FILE at PATH; without PATH=, at its own name. May be repeated.
+    #[arg(long, value_name = "[PATH=]FILE")]
     pub(crate) input: Vec<String>,
     /// Environment variable of the program as NAME=VALUE. May be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
@@ -82,11 +92,47 @@ pub(crate) struct RunArgs {
     /// Return once the task is submitted.
     #[arg(short, long, conflicts_with = "output")]
     pub(crate) detach: bool,
+    /// Show the program's log on standard error while it runs, and then its standard output; the task's ID goes to standard error.
+    #[arg(short, long, conflicts_with = "detach")]
+    pub(crate) watch: bool,
+    /// Run the program here, without a network: standard output and log are shown as they are.
+    #[arg(long, conflicts_with_all = ["detach", "watch"])]
+    pub(crate) local: bool,
+    /// Service tier: bronze, silver, gold or platinum.
+    #[arg(long, value_name = "TIER")]
+    pub(crate) tier: Option<String>,
+    /// Privacy level: public, private, confidential or secret. Above public, --mix with 3, 5 or 7 relays is needed.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) privacy: Option<String>,
     /// New folder for the output's files, once the task has succeeded.
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) fog: FogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// File with the receipt: as a worker keeps it, in hex, or as JSON.
+    pub(crate) receipt: PathBuf,
+    /// Folder with the files of the output; standard output is the file `stdout`.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Exit code of the program, where it was not 0.
+    #[arg(long, value_name = "CODE", default_value_t = 0, requires = "output")]
+    pub(crate) exit: i64,
+    /// File of the module that is to have run.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) module: Option<PathBuf>,
+    /// Name of the node that is to have signed, or its NodeID in hex.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
+    /// ID of the task that is to have run, 64 hex digits.
+    #[arg(long, value_name = "TASK")]
+    pub(crate) task: Option<String>,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -50,7 +50,10 @@ pub(super) fn task(args: &TaskSpecArgs) -> Result<(Word, TaskSpec), Fail> {
         }
     }
     for text in &args.input {
-        let (place, path) = pair("--input", text)?;
+        let (place, path) = match text.split_once('=') {
+            Some(_) => pair("--input", text)?,
+            None => (own_name(text)?, text.as_str()),
+        };
         entry(&mut map, "inputs", place, file(path.as_ref()))?;
     }
     for text in &args.env {
@@ -58,6 +61,13 @@ pub(super) fn task(args: &TaskSpecArgs) -> Result<(Word, TaskSpec), Fail> {
         entry(&mut map, "env", name, Value::String(given.to_owned()))?;
     }
     spec::alone(args.file.as_deref(), map)
+}
+
+/// The name of a file, under which the program finds it.
+fn own_name(path: &str) -> Result<&str, Fail> {
+    let name = std::path::Path::new(path).file_name();
+    name.and_then(|name| name.to_str())
+        .ok_or_else(|| Fail::Usage(format!("--input {path}: the name of a file")))
 }
 
 /// Sets an entry of a table, whose name may have points.

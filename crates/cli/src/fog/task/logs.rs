@@ -1,6 +1,10 @@
 //! `betanet task logs`.
 
+use std::io::Write as _;
 use std::time::Duration;
+
+use betanet_fog::TaskId;
+use betanet_fog_client::FogClient;
 
 use crate::Fail;
 use crate::args::LogArgs;
@@ -10,6 +14,57 @@ use crate::output;
 
 /// Interval at which a log that is followed is fetched again.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// Interval at which the log of a task that is watched is fetched again.
+const WATCHED: Duration = Duration::from_millis(500);
+
+/// The part of a log that was shown.
+#[derive(Default)]
+struct Shown {
+    fence: Option<u64>,
+    bytes: u64,
+}
+
+impl Shown {
+    /// Shows what is new in the log of the newest copy, on standard error.
+    async fn more(&mut self, fog: &FogClient, id: &TaskId) -> Result<(), Fail> {
+        let status = fog.status(id).await?;
+        let Some(fence) = status.copies.iter().map(|copy| copy.fence).max() else {
+            return Ok(());
+        };
+        if self.fence.replace(fence).is_some_and(|old| old != fence) {
+            self.bytes = 0;
+            note!("copy {fence}:");
+        }
+        let mut log = fog.log(id, fence, self.bytes).await?;
+        while let Some(bytes) = log.chunk().await? {
+            self.bytes += bytes.len() as u64;
+            // An error of standard error can be reported nowhere.
+            let _ = std::io::stderr().write_all(&bytes);
+        }
+        Ok(())
+    }
+}
+
+/// Shows a task's log on standard error beside other work, and its rest after that.
+pub(super) async fn beside<T>(
+    fog: &FogClient,
+    id: &TaskId,
+    work: impl Future<Output = Result<T, Fail>>,
+) -> Result<T, Fail> {
+    let mut shown = Shown::default();
+    tokio::pin!(work);
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done?,
+            () = tokio::time::sleep(WATCHED) => {}
+        }
+        // What fails now is fetched with the next look.
+        let _ = shown.more(fog, id).await;
+    };
+    shown.more(fog, id).await?;
+    Ok(done)
+}
 
 pub(super) async fn run(args: LogArgs) -> Result<(), Fail> {
     let id = task_id(&args.task)?;

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use betanet_fog::Digest;
+use betanet_fog::{Digest, Output};
 use betanet_fog_client::FogClient;
 use tokio::io::AsyncWriteExt as _;
 
@@ -30,6 +30,21 @@ fn place(folder: &Path, path: &str) -> Result<PathBuf, Fail> {
         "the output names a file outside its folder: {}",
         path.display()
     )))
+}
+
+/// Prints the standard output of a program.
+pub(super) async fn print(fog: &FogClient, listed: &Output) -> Result<(), Fail> {
+    let Some(file) = listed.files.iter().find(|f| f.path.as_str() == "stdout") else {
+        return Ok(());
+    };
+    let mut blob = fog.get_blob(&file.digest).await?;
+    while let Some(bytes) = blob.chunk().await? {
+        crate::output::print(&bytes);
+        if crate::output::is_closed() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Fetches all files of an output into a new folder.

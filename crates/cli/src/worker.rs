@@ -1,0 +1,233 @@
+//! `worker`, and `betanet worker`, which is the same.
+
+mod admin;
+mod machine;
+mod settings;
+mod shown;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use betanet_fog_worker::{Error as WorkerError, Handle, Service, Settings};
+use betanet_keys::Name;
+use betanet_runtime::{LogFormat, init_logs, load_or_new_identity};
+use betanet_sandbox::ChildProgram;
+use betanet_store::State;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::Fail;
+use crate::args::{FogArgs, WorkerArgs, WorkerCommand, WorkerSettings};
+use crate::fail::chain;
+use crate::fog::Session;
+use crate::listen::{problems, service};
+use crate::stop::Stops;
+use settings::Node;
+
+/// Seconds for which a request is repeated while no coordinator leads.
+const PATIENCE: u64 = 30;
+
+impl From<WorkerError> for Fail {
+    fn from(error: WorkerError) -> Self {
+        let text = chain(&error);
+        match error {
+            WorkerError::Join(why) => why_not_joined(*why),
+            WorkerError::NoToken => Self::Usage(format!(
+                "{text}: --token TOKEN, which betanet node token prints"
+            )),
+            WorkerError::Described(_) | WorkerError::Token(_) => Self::Usage(text),
+            _ => Self::Local(text),
+        }
+    }
+}
+
+fn why_not_joined(error: betanet_fog_client::Error) -> Fail {
+    match Fail::from(error) {
+        Fail::Peer(text) => Fail::Peer(format!("the coordinator does not take this node: {text}")),
+        other => other,
+    }
+}
+
+pub(crate) async fn worker(args: WorkerArgs) -> Result<(), Fail> {
+    match args.command {
+        None => run(&args.settings, args.json).await,
+        Some(WorkerCommand::Check(settings)) => check(&settings),
+        Some(WorkerCommand::Status(args)) => shown::status(&args).await,
+    }
+}
+
+fn check(args: &WorkerSettings) -> Result<(), Fail> {
+    let node = settings::read(args.config.as_deref(), &args.node).map_err(|f| problems(&f))?;
+    if let Some(admin) = node.admin {
+        loopback(admin)?;
+    }
+    place(args, &node)?;
+    match &args.config {
+        Some(path) => say!("{}: a worker can start with it", path.display()),
+        None => say!("a worker can start with these settings"),
+    }
+    Ok(())
+}
+
+/// The state folder.
+fn place<'a>(args: &'a WorkerSettings, node: &'a Node) -> Result<&'a Path, Fail> {
+    let named = args.dial.state.as_deref().or(node.state.as_deref());
+    named.ok_or_else(|| Fail::Usage("a worker keeps state: --state DIR".to_owned()))
+}
+
+fn loopback(admin: std::net::SocketAddr) -> Result<(), Fail> {
+    if admin.ip().is_loopback() {
+        return Ok(());
+    }
+    let why = "the admin address tells what this machine does: use 127.0.0.1 or [::1]";
+    Err(Fail::Usage(format!("admin {admin}: {why}")))
+}
+
+async fn run(args: &WorkerSettings, as_json: bool) -> Result<(), Fail> {
+    let node = settings::read(args.config.as_deref(), &args.node).map_err(|f| problems(&f))?;
+    let log = node.log.as_deref().unwrap_or("info");
+    // `betanet worker` has its own --log, and has begun to log.
+    if init_logs(LogFormat::Text, log).is_err() && node.log.is_some() {
+        note!("note: log = {log:?} is not used");
+    }
+    let listener = match node.admin {
+        Some(address) => {
+            loopback(address)?;
+            Some(std::net::TcpListener::bind(address).map_err(|e| {
+                let hint = crate::hint::listen(&address.to_string(), &e);
+                Fail::Local(format!("admin {address}: {e}{hint}"))
+            })?)
+        }
+        None => None,
+    };
+    let home = place(args, &node)?;
+    let state = State::open(&home.join("node")).map_err(|e| Fail::Local(chain(&e)))?;
+    let state = Arc::new(state);
+    let key = args.dial.key.clone().or_else(|| node.key.clone());
+    let key = key.unwrap_or_else(|| home.join("key.pem"));
+    let me = load_or_new_identity(&key)?;
+    let name = Name::from(me.public().node_id());
+    let session = session(args, &node, home, &key)?;
+    let mut stops = Stops::listen();
+    let settings = Settings {
+        measured: machine::measured(home),
+        described: node.described.clone(),
+        child: ChildProgram::this().map_err(|e| Fail::Local(format!("this program: {e}")))?,
+        spare: node.spare,
+        compiled_max: node.compiled_max,
+        blobs: node.blobs,
+        network: node.network,
+        harvest: node.harvest.clone(),
+        drain: node.drain,
+    };
+    let opening = Service::open(&state, session.client().clone(), settings);
+    let service = tokio::select! {
+        opened = opening => opened?,
+        _ = stops.told() => return Ok(()),
+    };
+    let handle = service.handle();
+    let _admin = match listener {
+        Some(listener) => {
+            let served = admin::serve(listener, handle.clone());
+            Some(served.map_err(|e| Fail::Local(format!("the admin address is not served: {e}")))?)
+        }
+        None => None,
+    };
+    let stop = CancellationToken::new();
+    let sensors = machine::sensors();
+    let working = service.run(node.token.clone().map(Into::into), sensors, stop.clone());
+    let told = announce(handle, name, as_json);
+    let done = drive(working, told, &mut stops, &stop).await;
+    session.close().await;
+    done
+}
+
+/// Works until the node stops, or a signal stops it at once.
+async fn drive(
+    working: impl Future<Output = Result<(), WorkerError>>,
+    announcing: impl Future<Output = ()>,
+    stops: &mut Stops,
+    stop: &CancellationToken,
+) -> Result<(), Fail> {
+    tokio::pin!(working, announcing);
+    let mut announced = false;
+    loop {
+        tokio::select! {
+            done = &mut working => {
+                return match done {
+                    Err(WorkerError::Stopped) => Ok(()),
+                    done => Ok(done?),
+                };
+            }
+            () = &mut announcing, if !announced => announced = true,
+            told = stops.told() => {
+                if stop.is_cancelled() {
+                    return Err(Fail::Stopped(told));
+                }
+                service::stopping();
+                note!("stopping: copies may end, and the others are given back");
+                stop.cancel();
+            }
+        }
+    }
+}
+
+/// Tells who the node is, once it has joined.
+async fn announce(handle: Handle, name: Name, as_json: bool) {
+    handle.joined().await;
+    let status = handle.status().await;
+    if as_json {
+        say!(
+            "{}",
+            json!({
+                "name": name.to_string(),
+                "engine": status["engine"],
+                "org": status["org"],
+                "announced": status["announced"],
+                "devices": status["devices"],
+            })
+        );
+    } else {
+        say!("name        {name}");
+        for line in shown::announced(&status) {
+            say!("{line}");
+        }
+        say!("the node has joined, and takes tasks");
+    }
+    let _alive = service::ready_as(&format!("working as {name}"));
+    std::future::pending::<()>().await;
+}
+
+/// The client, over the way of the command line, to the coordinators of the settings or of the token.
+fn session(args: &WorkerSettings, node: &Node, home: &Path, key: &Path) -> Result<Session, Fail> {
+    let mut coordinators = node.coordinators.clone();
+    if coordinators.is_empty() {
+        let token = node.token.as_deref().and_then(settings::peer_of);
+        let stored = || kept(home);
+        let peer = token.map(|peer| peer.packed()).or_else(stored);
+        coordinators.extend(peer);
+    }
+    if coordinators.is_empty() {
+        let why = "no coordinator is known: --token TOKEN, which names one, or --coordinator PEER";
+        return Err(Fail::Usage(why.to_owned()));
+    }
+    // The next start needs no token.
+    let _ = std::fs::write(home.join(COORDINATORS), coordinators.join("\n"));
+    let mut dial = args.dial.clone();
+    dial.key = Some(key.to_owned());
+    dial.state = Some(home.to_owned());
+    Session::open(&FogArgs {
+        coordinator: coordinators,
+        patience: PATIENCE,
+        json: false,
+        dial,
+    })
+}
+
+/// File with the coordinators of the last start.
+const COORDINATORS: &str = "coordinators";
+
+fn kept(home: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(home.join(COORDINATORS)).ok()?;
+    text.lines().next().map(str::to_owned)
+}

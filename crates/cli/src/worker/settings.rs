@@ -1,0 +1,460 @@
+//! Settings of a worker: the tables `worker` and `harvest` of a file, and flags over them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use betanet_blobs::{FLOOR, Settings as BlobSettings};
+use betanet_fog::{Kind, Level, Signed, Text, Token, Word};
+use betanet_fog_worker::Described;
+use betanet_harvest::{Rules, Table as HarvestTable};
+use betanet_keys::{Peer, PublicKey};
+use betanet_runtime::Problem;
+use serde::Deserialize;
+
+use crate::args::{FLAGS, NodeFlags};
+use crate::fog::{cores_of, flag_time, size_of};
+
+/// Size of all blobs and of all compiled modules by default.
+const BLOB_QUOTA: u64 = 16 << 30;
+const COMPILED_MAX: u64 = 1 << 30;
+/// Most children that are kept ready.
+const SPARE_MAX: u64 = 64;
+/// Time to drain by default, and at most, in ms.
+const DRAIN: (u64, u64) = (30_000, 86_400_000);
+/// Most bits a second that a node can announce.
+const RATE_MAX: u64 = 1 << 50;
+/// Highest price, in millionths.
+const PRICE_MAX: u64 = 100_000_000;
+
+/// Settings that can be used.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) token: Option<Text>,
+    /// Coordinators as the command line or the file names them; empty means the token's.
+    pub(super) coordinators: Vec<String>,
+    pub(super) state: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) drain: Duration,
+    pub(super) described: Described,
+    pub(super) network: bool,
+    pub(super) harvest: Option<Rules>,
+    pub(super) blobs: BlobSettings,
+    pub(super) spare: usize,
+    pub(super) compiled_max: u64,
+    pub(super) log: Option<String>,
+}
+
+/// The table as it stands in the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Table {
+    token: Option<String>,
+    coordinators: Vec<String>,
+    state: Option<PathBuf>,
+    key: Option<PathBuf>,
+    admin: Option<SocketAddr>,
+    log: Option<String>,
+    drain: Option<String>,
+    org: Option<String>,
+    kind: Option<String>,
+    region: Option<String>,
+    zone: Option<String>,
+    level: Option<String>,
+    price: Option<u64>,
+    labels: BTreeMap<String, String>,
+    cpu: Option<String>,
+    memory: Option<String>,
+    storage: Option<String>,
+    devices: Vec<String>,
+    bandwidth: Option<u64>,
+    relay: Option<u64>,
+    network: bool,
+    blob_quota: Option<String>,
+    blob_floor: Option<String>,
+    compiled_max: Option<String>,
+    spare: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    worker: Table,
+    harvest: Option<HarvestTable>,
+}
+
+/// Collects the faults of one source.
+struct Faults<'a> {
+    origin: &'a str,
+    found: Vec<Problem>,
+}
+
+impl Faults<'_> {
+    fn say(&mut self, key: &str, value: &str, allowed: &str) {
+        self.found.push(Problem {
+            origin: self.origin.to_owned(),
+            key: key.to_owned().into(),
+            value: value.to_owned(),
+            allowed: allowed.to_owned(),
+        });
+    }
+
+    /// Reads a value, if there is one.
+    fn read<T>(
+        &mut self,
+        key: &str,
+        given: Option<&str>,
+        allowed: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = given?;
+        let value = read(text);
+        if value.is_none() {
+            self.say(key, text, allowed);
+        }
+        value
+    }
+
+    fn word(&mut self, key: &str, given: Option<&str>) -> Option<Word> {
+        self.read(key, given, "up to 63 of a-z, 0-9, -, _ and .", |t| {
+            t.parse().ok()
+        })
+    }
+
+    fn size(&mut self, key: &str, given: Option<&str>) -> Option<u64> {
+        let allowed = "a size such as \"2 GiB\", from 0 B to 2^50 B";
+        self.read(key, given, allowed, size_of)
+    }
+
+    fn kind(&mut self, key: &str, given: Option<&str>) -> Option<Kind> {
+        self.read(key, given, &Kind::WORDS.join(", "), Kind::from_word)
+    }
+
+    fn cores(&mut self, key: &str, given: Option<&str>) -> Option<u64> {
+        self.read(key, given, "cores such as 500m or \"2 cores\"", cores_of)
+    }
+
+    fn time(&mut self, key: &str, given: Option<&str>) -> Option<Duration> {
+        let allowed = "a time such as \"30 s\", up to 1 d";
+        let read = |t: &str| flag_time(t).filter(|ms| *ms <= DRAIN.1);
+        self.read(key, given, allowed, read)
+            .map(Duration::from_millis)
+    }
+
+    fn token(&mut self, key: &str, given: Option<&str>) -> Option<Text> {
+        let text = given?;
+        // The text is a secret, and is not shown.
+        match Signed::<Token>::from_text(text.trim()) {
+            Ok(_) => text.trim().parse().ok(),
+            Err(refusal) => {
+                let why = format!("a token that `betanet node token` printed ({refusal})");
+                self.say(key, "", &why);
+                None
+            }
+        }
+    }
+
+    fn bound(&mut self, key: &str, given: Option<u64>, most: u64) -> Option<u64> {
+        let over = given.filter(|n| *n > most);
+        if let Some(n) = over {
+            self.say(key, &n.to_string(), &format!("0 to {most}"));
+        }
+        given.filter(|n| *n <= most)
+    }
+}
+
+/// Reads the tables of a file, and lays the flags over them. Returns all faults.
+pub(super) fn read(file: Option<&Path>, flags: &NodeFlags) -> Result<Node, Vec<Problem>> {
+    let origin = file.map_or_else(|| FLAGS.to_owned(), |f| f.display().to_string());
+    let mut faults = Faults {
+        origin: &origin,
+        found: Vec::new(),
+    };
+    let given = match file {
+        Some(path) => whole(path).unwrap_or_else(|problem| {
+            faults.found.push(problem);
+            File::default()
+        }),
+        None => File::default(),
+    };
+    let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let mut node = of_file(given, folder, &mut faults);
+    let mut found = faults.found;
+    let mut faults = Faults {
+        origin: FLAGS,
+        found: Vec::new(),
+    };
+    over(flags, &mut node, &mut faults);
+    found.extend(faults.found);
+    if node.described.org.is_empty() && found.is_empty() {
+        found.push(Problem {
+            origin,
+            key: "org".into(),
+            value: String::new(),
+            allowed: "name the organisation that runs the node: --org ORG".to_owned(),
+        });
+    }
+    if found.is_empty() {
+        Ok(node)
+    } else {
+        Err(found)
+    }
+}
+
+fn whole(path: &Path) -> Result<File, Problem> {
+    let problem = |line: Option<usize>, value: &str, why: &str| Problem {
+        origin: match line {
+            Some(line) => format!("{}:{line}", path.display()),
+            None => path.display().to_string(),
+        },
+        key: "worker".into(),
+        value: value.to_owned(),
+        allowed: why.to_owned(),
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| problem(None, "", &e.to_string()))?;
+    toml::from_str(&text).map_err(|e| {
+        let span = e.span().unwrap_or(0..0);
+        let line = text.get(..span.start).map(|t| t.matches('\n').count() + 1);
+        // The line may have the token.
+        problem(line, "", e.message())
+    })
+}
+
+fn of_file(file: File, folder: &Path, faults: &mut Faults<'_>) -> Node {
+    let t = file.worker;
+    let harvest = file.harvest.and_then(|table| match table.check() {
+        Ok(rules) => Some(rules),
+        Err(wrong) => {
+            for fault in wrong.0 {
+                faults.say(
+                    &format!("harvest.{}", fault.key),
+                    &fault.value,
+                    &fault.allowed,
+                );
+            }
+            None
+        }
+    });
+    let mut labels = BTreeMap::new();
+    for (name, value) in &t.labels {
+        let key = format!("worker.labels.{name}");
+        let pair = (
+            faults.word(&key, Some(name)),
+            faults.word(&key, Some(value)),
+        );
+        if let (Some(name), Some(value)) = pair {
+            labels.insert(name, value);
+        }
+    }
+    let described = Described {
+        org: faults
+            .word("worker.org", t.org.as_deref())
+            .unwrap_or_default(),
+        kind: faults
+            .kind("worker.kind", t.kind.as_deref())
+            .unwrap_or(Kind::Compute),
+        region: faults
+            .word("worker.region", t.region.as_deref())
+            .unwrap_or_default(),
+        zone: faults
+            .word("worker.zone", t.zone.as_deref())
+            .unwrap_or_default(),
+        level: faults
+            .read(
+                "worker.level",
+                t.level.as_deref(),
+                &Level::WORDS.join(", "),
+                Level::from_word,
+            )
+            .unwrap_or(Level::Public),
+        price: faults
+            .bound("worker.price", t.price, PRICE_MAX)
+            .unwrap_or(1)
+            .max(1),
+        labels,
+        cpu: faults.cores("worker.cpu", t.cpu.as_deref()),
+        memory: faults.size("worker.memory", t.memory.as_deref()),
+        storage: faults.size("worker.storage", t.storage.as_deref()),
+        devices: t.devices,
+        bandwidth: faults
+            .bound("worker.bandwidth", t.bandwidth, RATE_MAX)
+            .unwrap_or(0),
+        relay: faults.bound("worker.relay", t.relay, RATE_MAX).unwrap_or(0),
+    };
+    let spare = faults
+        .bound("worker.spare", t.spare, SPARE_MAX)
+        .unwrap_or(1);
+    Node {
+        token: faults.token("worker.token", t.token.as_deref()),
+        coordinators: t.coordinators,
+        state: t.state.map(|path| folder.join(path)),
+        key: t.key.map(|path| folder.join(path)),
+        admin: t.admin,
+        drain: faults
+            .time("worker.drain", t.drain.as_deref())
+            .unwrap_or(Duration::from_millis(DRAIN.0)),
+        described,
+        network: t.network,
+        harvest,
+        blobs: BlobSettings {
+            quota: faults
+                .size("worker.blob_quota", t.blob_quota.as_deref())
+                .unwrap_or(BLOB_QUOTA),
+            floor: faults
+                .size("worker.blob_floor", t.blob_floor.as_deref())
+                .unwrap_or(FLOOR),
+            ..BlobSettings::default()
+        },
+        spare: usize::try_from(spare).unwrap_or(1),
+        compiled_max: faults
+            .size("worker.compiled_max", t.compiled_max.as_deref())
+            .unwrap_or(COMPILED_MAX),
+        log: t.log,
+    }
+}
+
+fn over(flags: &NodeFlags, node: &mut Node, faults: &mut Faults<'_>) {
+    fn set<T>(place: &mut T, value: Option<T>) {
+        if let Some(value) = value {
+            *place = value;
+        }
+    }
+    if let Some(token) = faults.token("token", flags.token.as_deref()) {
+        node.token = Some(token);
+    }
+    if !flags.coordinator.is_empty() {
+        node.coordinators.clone_from(&flags.coordinator);
+    }
+    node.admin = flags.admin.or(node.admin);
+    set(
+        &mut node.drain,
+        faults.time("drain", flags.drain.as_deref()),
+    );
+    let described = &mut node.described;
+    set(&mut described.org, faults.word("org", flags.org.as_deref()));
+    set(
+        &mut described.kind,
+        faults.kind("kind", flags.kind.as_deref()),
+    );
+    set(
+        &mut described.region,
+        faults.word("region", flags.region.as_deref()),
+    );
+    set(
+        &mut described.zone,
+        faults.word("zone", flags.zone.as_deref()),
+    );
+    if let Some(cpu) = faults.cores("cpu", flags.cpu.as_deref()) {
+        described.cpu = Some(cpu);
+    }
+    if let Some(memory) = faults.size("memory", flags.memory.as_deref()) {
+        described.memory = Some(memory);
+    }
+    set(
+        &mut node.blobs.quota,
+        faults.size("blob-quota", flags.blob_quota.as_deref()),
+    );
+    if flags.harvest && node.harvest.is_none() {
+        node.harvest = HarvestTable::default().check().ok();
+    }
+    node.network |= flags.allow_network;
+}
+
+/// The coordinator that a token names.
+pub(super) fn peer_of(token: &str) -> Option<Peer> {
+    let token = Signed::<Token>::from_text(token).ok()?;
+    Some(Peer {
+        key: PublicKey::from_bytes(&token.key).ok()?,
+        addrs: token.addrs.iter().map(|a| a.as_str().to_owned()).collect(),
+        pin: token.pin,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_fog::List;
+    use betanet_keys::Identity;
+
+    use super::*;
+
+    fn token() -> String {
+        let me = Identity::from_seed(&[3; 32]);
+        let token = Token {
+            id: [1; 16],
+            exp: 5,
+            key: *me.public().as_bytes(),
+            org: Word::default(),
+            pin: Some([9; 32]),
+            node: None,
+            addrs: List::try_from(vec!["127.0.0.1:8460".parse().unwrap()]).unwrap(),
+            kinds: List::try_from(vec![Kind::Compute]).unwrap(),
+        };
+        let token = Signed::sign(token, &me).unwrap().to_text().unwrap();
+        token.as_str().to_owned()
+    }
+
+    fn read_text(text: &str, flags: &NodeFlags) -> Result<Node, Vec<String>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("worker.toml");
+        std::fs::write(&path, text).unwrap();
+        let told = |all: Vec<Problem>| all.iter().map(ToString::to_string).collect();
+        read(Some(&path), flags).map_err(told)
+    }
+
+    #[test]
+    fn a_table_and_flags_are_read_together() {
+        let text = format!(
+            "[worker]\ntoken = \"{}\"\norg = \"acme\"\ncpu = \"2 cores\"\nmemory = \"1 GiB\"\n\
+             labels = {{ rack = \"r1\" }}\ndrain = \"5 s\"\nstate = \"state\"\n[harvest]\ncpu = 50\n",
+            token()
+        );
+        let flags = NodeFlags {
+            zone: Some("z2".into()),
+            cpu: Some("500m".into()),
+            allow_network: true,
+            ..NodeFlags::default()
+        };
+        let node = read_text(&text, &flags).unwrap();
+        assert_eq!(
+            (node.described.cpu, node.described.memory),
+            (Some(500), Some(1 << 30))
+        );
+        assert_eq!(&*node.described.zone, "z2");
+        assert_eq!(node.drain, Duration::from_secs(5));
+        assert!(node.state.unwrap().is_absolute() && node.network && node.harvest.is_some());
+        let peer = peer_of(node.token.unwrap().as_str()).unwrap();
+        assert_eq!((peer.addrs.len(), peer.pin), (1, Some([9; 32])));
+    }
+
+    #[test]
+    fn each_fault_names_its_key_and_what_is_allowed_and_no_token() {
+        let text = "[worker]\ntoken = \"bnj1secret\"\nkind = \"toaster\"\nmemory = \"much\"\nspare = 1000\n[harvest]\ncpu = 500\n";
+        let flags = NodeFlags {
+            drain: Some("never".into()),
+            ..NodeFlags::default()
+        };
+        let faults = read_text(text, &flags).unwrap_err();
+        let all = faults.join("\n");
+        for part in [
+            "token",
+            "toaster",
+            "edge_device",
+            "memory",
+            "spare",
+            "harvest.cpu",
+            "drain",
+        ] {
+            assert!(all.contains(part), "{part}: {all}");
+        }
+        assert!(!all.contains("bnj1secret"), "{all}");
+        let faults = read_text("[worker]\ncolour = 1\n", &NodeFlags::default()).unwrap_err();
+        assert!(
+            faults[0].contains("colour") && faults[0].contains(":2"),
+            "{faults:?}"
+        );
+        let faults = read_text("[worker]\n", &NodeFlags::default()).unwrap_err();
+        assert!(faults[0].contains("--org"), "{faults:?}");
+    }
+}
