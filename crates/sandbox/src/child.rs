@@ -1,0 +1,133 @@
+//! The child's side: closes its cage, says so, and does the one thing that it is told.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::Write as _,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::net::UnixStream,
+    },
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    Status,
+    ended::short,
+    wire::{Frame, Order},
+};
+
+mod cage;
+mod compile;
+mod filter;
+mod raw;
+mod receive;
+mod run;
+mod selftest;
+mod share;
+
+pub(crate) use cage::Layer;
+pub(crate) use compile::is_component;
+
+/// The hidden argument with which a program is started as a child.
+pub const CHILD_ARGUMENT: &str = "--betanet-sandbox-child";
+
+/// The argument after it for a child that may connect.
+pub(crate) const NETWORK_ARGUMENT: &str = "--network";
+
+/// Whether a program was started as a child of a sandbox: then it calls [`child_main`] and nothing else.
+#[must_use]
+pub fn is_child(args: impl IntoIterator<Item = OsString>) -> bool {
+    args.into_iter().nth(1).is_some_and(|arg| arg == OsStr::new(CHILD_ARGUMENT))
+}
+
+/// Runs as a child of a sandbox: call it first in `main`, before any runtime or thread exists.
+///
+/// Its descriptor 0 is a socket to the parent; all others are closed.
+#[must_use]
+pub fn child_main() -> ExitCode {
+    match main() {
+        Ok(()) => ExitCode::SUCCESS,
+        // The parent sees that the socket ends; there is nobody else to tell.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Why a child ends early. Nobody reads it but a debugger.
+#[derive(Debug, thiserror::Error)]
+enum Gone {
+    #[error("the system: {0}")]
+    System(#[from] std::io::Error),
+    #[error("the engine: {0}")]
+    Engine(#[from] wasmtime::Error),
+    #[error("the parent sent no order")]
+    Order,
+    #[error("the process that runs has its own end")]
+    Relayed,
+}
+
+/// The child's end of the socket.
+#[derive(Clone)]
+struct Voice(Arc<Mutex<UnixStream>>);
+
+impl Voice {
+    fn say(&self, frame: &Frame) -> std::io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&frame.encode())
+    }
+
+    /// Sends a file: its head, then its bytes in frames.
+    fn file(&self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
+        self.say(&Frame::File { size: bytes.len() as u64, path: path.to_owned() })?;
+        bytes.chunks(crate::wire::FRAME_MAX).try_for_each(|part| self.say(&Frame::Data(part.to_vec())))
+    }
+
+    fn end(&self, status: Status, fuel: u64, reason: &str) -> std::io::Result<()> {
+        self.say(&Frame::End { status, fuel, reason: short(reason.to_owned()) })
+    }
+}
+
+fn main() -> Result<(), Gone> {
+    raw::close_rest()?;
+    let network = std::env::args_os().any(|arg| arg == OsStr::new(NETWORK_ARGUMENT));
+    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let (socket, mut closed) = match cage::enter(socket, network)? {
+        cage::Entered::Inside(socket, layers) => (socket, layers),
+        cage::Entered::Relay => return Err(Gone::Relayed),
+    };
+    let engine = crate::guest::engine::engine(false)?;
+    let key = crate::guest::engine::key(&engine);
+    let filter = filter::build();
+    if filter.is_some() {
+        closed |= Layer::Seccomp.bit();
+    }
+    let voice = Voice(Arc::new(Mutex::new(socket.try_clone()?)));
+    voice.say(&Frame::Ready { layers: closed, key })?;
+
+    let (order, files) = receive::order(&socket)?;
+    let limits = match &order {
+        Order::Run(run) => cage::Bounds::of_run(&run.limits),
+        Order::Compile | Order::SelfTest => cage::Bounds::of_compile(),
+    };
+    cage::bound(&limits)?;
+    let network = matches!(&order, Order::Run(run) if run.hosts.is_some());
+    filter::apply(filter, network)?;
+    match order {
+        Order::Compile => compile::compile(&engine, &voice, files),
+        Order::Run(run) => run::run(&engine, &voice, &socket, *run, files),
+        Order::SelfTest => selftest::run(&voice),
+    }
+}
+
+/// Reads a whole file that the parent handed over. Its position is shared with other children, so it is not used.
+fn whole(file: &OwnedFd) -> std::io::Result<Vec<u8>> {
+    let size = rustix::fs::fstat(file)?.st_size;
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    let mut at = 0;
+    while at < bytes.len() {
+        match rustix::io::pread(file, &mut bytes[at..], at as u64)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            n => at += n,
+        }
+    }
+    Ok(bytes)
+}

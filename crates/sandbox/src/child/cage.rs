@@ -1,0 +1,225 @@
+//! The cage: layers that the kernel closes around a guest's process. Each holds without the others, and where a kernel
+//! refuses one, the child says so and goes on without it.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::net::UnixStream,
+};
+
+use landlock::{ABI, Access as _, AccessFs, AccessNet, Compatible as _, Ruleset, RulesetAttr as _, RulesetStatus, Scope};
+use rustix::{
+    fs::{CWD, Mode},
+    mount::{MountFlags, MountPropagationFlags, UnmountFlags},
+    process::{DumpableBehavior, Resource, Rlimit, Signal, WaitOptions},
+    thread::{CapabilitySet, CapabilitySets, Gid, Uid, UnshareFlags},
+};
+
+use super::{Gone, raw};
+use crate::{Limits, wire::Frame};
+
+/// Who nobody is.
+const NOBODY: u32 = 65534;
+/// Bytes of writable memory that a process needs beside its guest's.
+const BASE: u64 = 96 << 20;
+/// The same for the compiler, and seconds of processor time that it may take.
+const COMPILER: u64 = 1 << 30;
+const COMPILER_TIME: u64 = 120;
+
+/// A layer of the cage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// It runs as nobody, without privileges.
+    Nobody,
+    /// Own users: what it is outside, it is not inside.
+    User,
+    /// Own mounts, of which there is one: an empty folder that nobody can write to.
+    Mount,
+    /// Own processes: it sees none but itself.
+    Pid,
+    /// Own network, without a device.
+    Network,
+    /// Own shared memory and queues.
+    Ipc,
+    /// No path can be opened.
+    Landlock,
+    /// Few system calls are left.
+    Seccomp,
+}
+
+impl Layer {
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Nobody, Self::User, Self::Mount, Self::Pid, Self::Network, Self::Ipc, Self::Landlock, Self::Seccomp];
+
+    pub(crate) fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::User => "user",
+            Self::Mount => "mount",
+            Self::Pid => "pid",
+            Self::Network => "network",
+            Self::Ipc => "ipc",
+            Self::Landlock => "landlock",
+            Self::Seccomp => "seccomp",
+        }
+    }
+}
+
+/// Where a process finds itself afterwards.
+pub(super) enum Entered {
+    /// In the cage, with the socket and these layers closed.
+    Inside(UnixStream, u32),
+    /// Outside: the one inside has ended.
+    Relay,
+}
+
+/// Closes all layers but the last, which needs the order.
+pub(super) fn enter(socket: UnixStream, network: bool) -> Result<Entered, Gone> {
+    die_with_parent()?;
+    for resource in [Resource::Core, Resource::Fsize, Resource::Msgqueue, Resource::Memlock] {
+        limit(resource, 0)?;
+    }
+    // The kernel ends it first when memory runs out. Where that cannot be said, the limits still hold.
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    let mut closed = 0;
+    let kinds = [
+        (Layer::Mount, UnshareFlags::NEWNS),
+        (Layer::Pid, UnshareFlags::NEWPID),
+        (Layer::Network, UnshareFlags::NEWNET),
+        (Layer::Ipc, UnshareFlags::NEWIPC | UnshareFlags::NEWUTS),
+    ];
+    let wanted: Vec<_> = kinds.into_iter().filter(|(layer, _)| !(network && *layer == Layer::Network)).collect();
+    let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+    let root = uid.is_root();
+    // Root needs no namespace of users for the others; everybody else gets the others by it.
+    if !root && raw::unshare(UnshareFlags::NEWUSER).is_ok() && map(uid, gid).is_ok() {
+        closed |= Layer::User.bit();
+    }
+    let all = wanted.iter().fold(UnshareFlags::empty(), |all, (_, flag)| all | *flag);
+    if raw::unshare(all).is_ok() {
+        closed |= wanted.iter().fold(0, |all, (layer, _)| all | layer.bit());
+    } else {
+        for (layer, flag) in &wanted {
+            if raw::unshare(*flag).is_ok() {
+                closed |= layer.bit();
+            }
+        }
+    }
+    if closed & Layer::Pid.bit() != 0 {
+        // Only a new process is in the new namespace. This one waits for it, so that the parent waits for both.
+        if let Some(pid) = raw::fork()? {
+            let number = pid.as_raw_nonzero().get().cast_unsigned();
+            (&socket).write_all(&Frame::Pid(number).encode())?;
+            // The socket is to end with the new process.
+            drop(socket);
+            raw::close_stdin();
+            let _ = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()));
+            return Ok(Entered::Relay);
+        }
+        die_with_parent()?;
+    }
+    if closed & Layer::Mount.bit() != 0 && empty_root().is_err() {
+        closed &= !Layer::Mount.bit();
+    }
+    if nobody(root).is_ok() {
+        closed |= Layer::Nobody.bit();
+    }
+    rustix::thread::set_no_new_privs(true).map_err(io::Error::from)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(io::Error::from)?;
+    // A change of user forgets this.
+    die_with_parent()?;
+    if landlock(network) {
+        closed |= Layer::Landlock.bit();
+    }
+    Ok(Entered::Inside(socket, closed))
+}
+
+fn die_with_parent() -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
+}
+
+/// Makes this user nobody in the new namespace. Only the one line that everybody may write.
+fn map(uid: Uid, gid: Gid) -> io::Result<()> {
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{NOBODY} {} 1", uid.as_raw()))?;
+    fs::write("/proc/self/gid_map", format!("{NOBODY} {} 1", gid.as_raw()))
+}
+
+/// Puts an empty folder in the place of all files.
+fn empty_root() -> io::Result<()> {
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    // Any folder will do as the place; this one is there on every Linux.
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    rustix::mount::mount("none", "/proc", "tmpfs", flags, c"size=4k,nr_inodes=2,mode=0555")?;
+    rustix::process::chdir("/proc")?;
+    rustix::process::pivot_root(".", ".")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
+    // A mount that is really there and really read-only.
+    match rustix::fs::mkdirat(CWD, "x", Mode::RWXU) {
+        Err(_) => Ok(()),
+        Ok(()) => Err(io::ErrorKind::Other.into()),
+    }
+}
+
+/// Drops user, groups and capabilities.
+fn nobody(root: bool) -> io::Result<()> {
+    if root {
+        rustix::thread::set_thread_groups(&[])?;
+        let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    }
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    Ok(())
+}
+
+/// No path, no other process's signals and sockets; without the grant no connection.
+fn landlock(network: bool) -> bool {
+    let abi = ABI::V6;
+    let rules = Ruleset::default()
+        .set_compatibility(landlock::CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(abi))
+        .and_then(|rules| if network { Ok(rules) } else { rules.handle_access(AccessNet::from_all(abi)) })
+        .and_then(|rules| rules.scope(Scope::from_all(abi)))
+        .and_then(Ruleset::create)
+        .and_then(landlock::RulesetCreated::restrict_self);
+    rules.is_ok_and(|status| status.ruleset != RulesetStatus::NotEnforced)
+}
+
+/// Bounds that the kernel keeps.
+pub(super) struct Bounds {
+    data: u64,
+    time: Option<u64>,
+    files: u64,
+}
+
+impl Bounds {
+    /// The guest's memory, its files and room for what holds them.
+    pub(super) fn of_run(limits: &Limits) -> Self {
+        let data = limits.memory.saturating_add(limits.output.saturating_mul(2)).saturating_add(BASE);
+        Self { data, time: None, files: 256 }
+    }
+
+    pub(super) fn of_compile() -> Self {
+        Self { data: COMPILER, time: Some(COMPILER_TIME), files: 16 }
+    }
+}
+
+pub(super) fn bound(bounds: &Bounds) -> io::Result<()> {
+    limit(Resource::Data, bounds.data)?;
+    limit(Resource::Nofile, bounds.files)?;
+    limit(Resource::Nproc, 0)?;
+    bounds.time.map_or(Ok(()), |seconds| limit(Resource::Cpu, seconds))
+}
+
+fn limit(resource: Resource, most: u64) -> io::Result<()> {
+    rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! A child, from its start to its end.
+//!
+//! Children are started by one thread that lives as long as the sandbox: the kernel ends a child when the thread that started it
+//! ends, and threads of an executor come and go.
+
+use std::{
+    io::IoSlice,
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::net::UnixStream as Socket,
+    },
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, Interest},
+    net::UnixStream,
+    sync::oneshot,
+};
+
+use crate::{
+    ChildProgram, Error,
+    child::{Layer, NETWORK_ARGUMENT},
+    job::INPUTS_MAX,
+    wire::{Frame, Frames, Order},
+};
+
+/// How long a child may take to get ready. It takes some milliseconds.
+const READY: Duration = Duration::from_secs(30);
+/// How often ended children are looked for while there are some.
+const LOOK: Duration = Duration::from_millis(5);
+
+enum Ask {
+    Start { network: bool, answer: oneshot::Sender<std::io::Result<(Child, Socket)>> },
+    Bury(Child),
+}
+
+/// The thread that starts children and waits for their ends.
+#[derive(Clone)]
+pub(crate) struct Nursery {
+    asks: Sender<Ask>,
+}
+
+impl Nursery {
+    pub(crate) fn open(program: ChildProgram) -> Result<Self, Error> {
+        let (asks, asked) = channel();
+        thread::Builder::new().name("sandbox".to_owned()).spawn(move || work(&program, &asked)).map_err(Error::Spawn)?;
+        Ok(Self { asks })
+    }
+
+    /// Starts a child and waits until its cage is closed.
+    pub(crate) async fn kid(&self, network: bool) -> Result<Kid, Error> {
+        let (answer, started) = oneshot::channel();
+        self.asks.send(Ask::Start { network, answer }).map_err(|_| Error::Ended)?;
+        let (child, socket) = started.await.map_err(|_| Error::Ended)?.map_err(Error::Spawn)?;
+        let pid = child.id();
+        // From here on a drop ends and buries it.
+        let life = Arc::new(Life { process: pidfd(pid)?, child: std::sync::Mutex::new(Some(child)), asks: self.asks.clone() });
+        socket.set_nonblocking(true).map_err(Error::Spawn)?;
+        let mut kid = Kid { socket: UnixStream::from_std(socket).map_err(Error::Spawn)?, life, layers: 0, key: [0; 32] };
+        tokio::time::timeout(READY, kid.ready()).await.map_err(|_| Error::NotReady)??;
+        Ok(kid)
+    }
+}
+
+fn pidfd(pid: u32) -> Result<OwnedFd, Error> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Error::NotReady)?;
+    pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| Error::Spawn(errno.into()))
+}
+
+fn work(program: &ChildProgram, asked: &Receiver<Ask>) {
+    let mut ended: Vec<Child> = Vec::new();
+    loop {
+        let ask = if ended.is_empty() {
+            asked.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            asked.recv_timeout(LOOK)
+        };
+        match ask {
+            Ok(Ask::Start { network, answer }) => drop(answer.send(start(program, network))),
+            Ok(Ask::Bury(child)) => ended.push(child),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        ended.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+    for mut child in ended {
+        // Those that run have been ended: this takes no time.
+        let _ = child.wait();
+    }
+}
+
+fn start(program: &ChildProgram, network: bool) -> std::io::Result<(Child, Socket)> {
+    let (ours, theirs) = Socket::pair()?;
+    let mut command = Command::new(&program.path);
+    command.args(&program.args);
+    if network {
+        command.arg(NETWORK_ARGUMENT);
+    }
+    // An allocator that starts a thread would keep the child from leaving its namespaces.
+    let quiet = "background_thread:false";
+    command.env_clear().env("MALLOC_CONF", quiet).env("_RJEM_MALLOC_CONF", quiet).current_dir("/");
+    command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok((command.spawn()?, ours))
+}
+
+/// A process, ended at the latest when this is dropped.
+pub(crate) struct Life {
+    process: OwnedFd,
+    child: std::sync::Mutex<Option<Child>>,
+    asks: Sender<Ask>,
+}
+
+impl Life {
+    pub(crate) fn signal(&self, signal: Signal) {
+        // Only this handle names the process, whoever has its number by now.
+        let _ = pidfd_send_signal(&self.process, signal);
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        let child = self.child.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(child) = child.take() {
+            // With the thread gone the process is left to whoever adopts it; it has been ended.
+            let _ = self.asks.send(Ask::Bury(child));
+        }
+    }
+}
+
+/// A child whose cage is closed.
+pub(crate) struct Kid {
+    socket: UnixStream,
+    life: Arc<Life>,
+    layers: u32,
+    key: [u8; 32],
+}
+
+impl Kid {
+    async fn ready(&mut self) -> Result<(), Error> {
+        let mut frames = Frames::default();
+        let mut pid = None;
+        let mut bytes = [0; 1024];
+        loop {
+            let n = self.socket.read(&mut bytes).await.map_err(Error::Spawn)?;
+            if n == 0 {
+                return Err(Error::NotReady);
+            }
+            frames.push(&bytes[..n]);
+            while let Some(frame) = frames.next_frame().map_err(|_| Error::NotReady)? {
+                match frame {
+                    Frame::Pid(number) => pid = Some(number),
+                    Frame::Ready { layers, key } => (self.layers, self.key) = (layers, key),
+                    _ => return Err(Error::NotReady),
+                }
+            }
+            let relayed = self.layers & Layer::Pid.bit() != 0;
+            if self.key != [0; 32] && (pid.is_some() || !relayed) {
+                break;
+            }
+        }
+        if let Some(number) = pid {
+            // No guest has run yet: the number is that of the process which says so.
+            let process = pidfd(number)?;
+            let life = Arc::get_mut(&mut self.life).ok_or(Error::NotReady)?;
+            life.process = process;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn layers(&self) -> u32 {
+        self.layers
+    }
+
+    pub(crate) fn key(&self) -> [u8; 32] {
+        self.key
+    }
+
+    pub(crate) fn life(&self) -> Arc<Life> {
+        self.life.clone()
+    }
+
+    /// Gives the order, with its files.
+    pub(crate) async fn order(&mut self, order: &Order, files: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+        let body = order.encode();
+        let head = u32::try_from(body.len()).map_err(|_| std::io::ErrorKind::InvalidInput)?.to_le_bytes();
+        let socket = &self.socket;
+        let sent = socket
+            .async_io(Interest::WRITABLE, || {
+                let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(INPUTS_MAX + 1))];
+                let mut control = SendAncillaryBuffer::new(&mut space);
+                if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
+                    return Err(std::io::ErrorKind::InvalidInput.into());
+                }
+                Ok(sendmsg(socket.as_fd(), &[IoSlice::new(&head)], &mut control, SendFlags::NOSIGNAL)?)
+            })
+            .await?;
+        self.socket.write_all(&head[sent..]).await?;
+        self.socket.write_all(&body).await
+    }
+
+    /// Reads some of what it says; 0 at its end.
+    pub(crate) async fn hear(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.socket.read(bytes).await
+    }
+
+    /// Tells a guest that runs its share. One that does not listen loses nothing but this.
+    pub(crate) fn share(&self, percent: u8) {
+        let _ = self.socket.try_write(&[percent]);
+    }
+}

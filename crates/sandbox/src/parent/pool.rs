@@ -1,0 +1,115 @@
+//! Children kept ready, those that run, and what holds for all of them.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use rustix::process::Signal;
+use tokio::sync::watch;
+
+use super::kid::{Kid, Life, Nursery};
+use crate::Error;
+
+pub(crate) struct Pool {
+    nursery: Nursery,
+    spare: usize,
+    state: Mutex<State>,
+    pub(crate) paused: watch::Sender<bool>,
+    pub(crate) share: watch::Sender<u8>,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Kid>,
+    /// Children that are being started for `ready`.
+    starting: usize,
+    running: BTreeMap<u64, Weak<Life>>,
+    next: u64,
+}
+
+impl Pool {
+    pub(crate) fn new(nursery: Nursery, spare: usize) -> Arc<Self> {
+        let state = Mutex::new(State::default());
+        Arc::new(Self { nursery, spare, state, paused: watch::Sender::new(false), share: watch::Sender::new(100) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a child that is ready, if one more is wanted.
+    pub(crate) fn keep(&self, kid: Kid) {
+        let mut state = self.state();
+        if state.ready.len() < self.spare {
+            state.ready.push_back(kid);
+        }
+    }
+
+    /// A child, ready if one is; its place is filled in the background.
+    pub(crate) async fn take(self: &Arc<Self>, network: bool) -> Result<Running, Error> {
+        let kid = if network { None } else { self.state().ready.pop_front() };
+        let kid = match kid {
+            Some(kid) => kid,
+            None => self.nursery.kid(network).await?,
+        };
+        self.fill();
+        Ok(self.run(kid))
+    }
+
+    /// Starts children until enough are ready.
+    pub(crate) fn fill(self: &Arc<Self>) {
+        let mut state = self.state();
+        while state.ready.len() + state.starting < self.spare {
+            state.starting += 1;
+            let pool = Arc::downgrade(self);
+            let nursery = self.nursery.clone();
+            tokio::spawn(async move {
+                let started = nursery.kid(false).await;
+                let Some(pool) = pool.upgrade() else { return };
+                let mut state = pool.state();
+                state.starting -= 1;
+                match started {
+                    Ok(kid) => state.ready.push_back(kid),
+                    // The next run starts one itself, and says why it cannot.
+                    Err(error) => tracing::debug!(%error, "no child was started ahead"),
+                }
+            });
+        }
+    }
+
+    fn run(self: &Arc<Self>, kid: Kid) -> Running {
+        let mut state = self.state();
+        let id = state.next;
+        state.next += 1;
+        state.running.insert(id, Arc::downgrade(&kid.life()));
+        // Under the lock, so that no change of the pause is missed.
+        if *self.paused.borrow() {
+            kid.life().signal(Signal::STOP);
+        }
+        Running { kid, id, pool: self.clone() }
+    }
+
+    pub(crate) fn pause(&self, paused: bool) {
+        let state = self.state();
+        if self.paused.send_replace(paused) == paused {
+            return;
+        }
+        for life in state.running.values().filter_map(Weak::upgrade) {
+            life.signal(if paused { Signal::STOP } else { Signal::CONT });
+        }
+    }
+}
+
+/// A child that works; it ends when this is dropped.
+pub(crate) struct Running {
+    pub(crate) kid: Kid,
+    id: u64,
+    pool: Arc<Pool>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.pool.state().running.remove(&self.id);
+    }
+}

@@ -1,0 +1,385 @@
+//! The sandbox: takes programs and jobs, and says how they ended.
+
+use std::{
+    fs::File,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, time::Instant};
+
+use crate::{
+    Ended, Error, Job, Limits, Program, Settings, Sink, Status,
+    child::Layer,
+    heard::{Heard, Keep, Lie, Told, sorted},
+    job::MODULE_MAX,
+    parent::{
+        cache::{self, CODE_MAX, Cache},
+        code::{Code, Memory, Sealed},
+        keep::{Keeper, Parts},
+        kid::Nursery,
+        pool::{Pool, Running},
+        resolve,
+    },
+    wire::{Frame, Frames, Order, Run},
+};
+
+/// The engine, as receipts name it.
+pub const ENGINE: &str = "wasmtime 48.0.8";
+/// How long a program may be compiled.
+const COMPILE: Limits = Limits { fuel: 0, wall: Duration::from_secs(120), memory: 0, output: CODE_MAX, files: 0 };
+/// How long the self-test may take.
+const SELF_TEST: Duration = Duration::from_secs(10);
+
+/// Runs programs, each in a process of its own. Clones are the same sandbox.
+#[derive(Clone)]
+pub struct Sandbox {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Arc<Pool>,
+    cache: Cache,
+    layers: u32,
+    /// One program is compiled at a time.
+    compiling: Semaphore,
+}
+
+/// One attempt of the self-test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// What was tried.
+    pub name: String,
+    /// Whether the cage held.
+    pub held: bool,
+}
+
+impl Sandbox {
+    /// Opens the folder, starts a child to see that it can, and makes children ready.
+    ///
+    /// # Errors
+    /// The folder, its key, or a child that does not get ready.
+    pub async fn open(settings: Settings) -> Result<Self, Error> {
+        let nursery = Nursery::open(settings.child)?;
+        let first = nursery.kid(false).await?;
+        let (key, layers) = (first.key(), first.layers());
+        let (folder, max) = (settings.folder, settings.cache_max);
+        let cache = tokio::task::spawn_blocking(move || Cache::open(&folder, key, max)).await;
+        let cache = cache.map_err(|_| Error::Ended)??;
+        let pool = Pool::new(nursery, settings.spare);
+        pool.keep(first);
+        pool.fill();
+        Ok(Self { inner: Arc::new(Inner { pool, cache, layers, compiling: Semaphore::new(1) }) })
+    }
+
+    /// Name and version of the engine, for receipts.
+    #[must_use]
+    pub fn engine(&self) -> &str {
+        ENGINE
+    }
+
+    /// The layers that this machine closes around a program, by name.
+    #[must_use]
+    pub fn layers(&self) -> Vec<&'static str> {
+        Layer::ALL.into_iter().filter(|layer| self.inner.layers & layer.bit() != 0).map(Layer::name).collect()
+    }
+
+    /// The layers that this machine refuses.
+    #[must_use]
+    pub fn missing_layers(&self) -> Vec<&'static str> {
+        Layer::ALL.into_iter().filter(|layer| self.inner.layers & layer.bit() == 0).map(Layer::name).collect()
+    }
+
+    /// Stops all children, or lets them go on. The time of a pause counts in no limit of a run.
+    pub fn pause(&self, paused: bool) {
+        self.inner.pool.pause(paused);
+    }
+
+    /// Gives each program this many percent of a core.
+    pub fn set_share(&self, percent: u8) {
+        self.inner.pool.share.send_replace(percent.clamp(1, 100));
+    }
+
+    /// Runs a program. Dropping the future ends the process and removes what it left.
+    pub async fn run(&self, program: Program, job: Job, sink: impl Sink) -> Ended {
+        match self.try_run(program, job, sink).await {
+            Ok(ended) | Err(ended) => ended,
+        }
+    }
+
+    async fn try_run(&self, program: Program, job: Job, mut sink: impl Sink) -> Result<Ended, Ended> {
+        job.check().map_err(|wrong| Ended::new(Status::Input, wrong.to_string()))?;
+        let code = self.inner.code(&program).await?;
+        let inputs = job.inputs.iter().map(|input| (input.path.clone(), input.file.clone())).collect();
+        let inputs = tokio::task::spawn_blocking(|| open(inputs)).await.map_err(|_| broken("a thread"))??;
+        let hosts = match &job.grants.network {
+            Some(policy) => Some(resolve::hosts(policy).await),
+            None => None,
+        };
+        let share = *self.inner.pool.share.borrow();
+        let network = hosts.is_some();
+        let order = Order::Run(Box::new(Run {
+            component: code.component,
+            args: job.args,
+            env: job.env,
+            inputs: inputs.iter().map(|(path, _, size)| (path.clone(), *size)).collect(),
+            limits: job.limits,
+            clock: job.grants.clock,
+            random: job.grants.random,
+            hosts,
+            seed: job.seed,
+            start_ms: job.start_ms,
+            share,
+        }));
+        let mut running = self.inner.pool.take(network).await.map_err(|error| broken(&error.to_string()))?;
+        let files: Vec<BorrowedFd<'_>> =
+            std::iter::once(code.sealed.file.as_fd()).chain(inputs.iter().map(|(_, file, _)| file.as_fd())).collect();
+        running.kid.order(&order, &files).await.map_err(|_| broken("its child took no order"))?;
+        drop(inputs);
+
+        let keeper = Keeper::open(job.output);
+        let mut log = |bytes: &[u8]| sink.log(bytes);
+        let (told, fuel) = self.inner.listen(&mut running, job.limits, share, &mut log, &mut To::Folder(&keeper)).await;
+        drop(running);
+        let told = match told {
+            Ok(told) => told,
+            Err(silence) => return Err(Ended { fuel, ..silence.ended(&job.limits) }),
+        };
+        let mut ended = Ended::new(told.status, told.reason);
+        ended.fuel = told.fuel;
+        if matches!(told.status, Status::Ok | Status::Exit(_)) {
+            let files = keeper.whole().await.map_err(|error| Ended { fuel, ..broken(&format!("the output folder: {error}")) })?;
+            ended.files = sorted(files);
+        }
+        Ok(ended)
+    }
+
+    /// Lets a child try what a guest that broke out of the engine would try.
+    ///
+    /// # Errors
+    /// No child starts, or it does not report.
+    pub async fn self_test(&self) -> Result<Vec<Attempt>, Error> {
+        let mut running = self.inner.pool.take(false).await?;
+        running.kid.order(&Order::SelfTest, &[]).await.map_err(Error::Spawn)?;
+        let mut frames = Frames::default();
+        let mut attempts = Vec::new();
+        let until = Instant::now() + SELF_TEST;
+        let mut bytes = vec![0; 4096];
+        loop {
+            let read = tokio::time::timeout_at(until, running.kid.hear(&mut bytes)).await;
+            let n = read.map_err(|_| Error::NotReady)?.map_err(Error::Spawn)?;
+            if n == 0 {
+                return Err(Error::NotReady);
+            }
+            frames.push(&bytes[..n]);
+            while let Some(frame) = frames.next_frame().map_err(|_| Error::NotReady)? {
+                match frame {
+                    Frame::Attempt { name, held } => attempts.push(Attempt { name, held }),
+                    Frame::End { status: Status::Ok, .. } => return Ok(attempts),
+                    _ => return Err(Error::NotReady),
+                }
+            }
+        }
+    }
+}
+
+/// A fault of this machine.
+fn broken(what: &str) -> Ended {
+    Ended::new(Status::Internal, what)
+}
+
+/// Opens inputs: path, file, length.
+fn open(inputs: Vec<(String, std::path::PathBuf)>) -> Result<Vec<(String, OwnedFd, u64)>, Ended> {
+    let one = |path: &str, file: &std::path::Path| -> std::io::Result<(OwnedFd, u64)> {
+        // A pipe would make this wait for whoever writes to it.
+        let meta = std::fs::metadata(file)?;
+        if !meta.is_file() {
+            return Err(std::io::Error::other(format!("{path} is no file")));
+        }
+        let file = File::open(file)?;
+        let size = file.metadata()?.len();
+        Ok((file.into(), size))
+    };
+    let open = |(path, file): (String, std::path::PathBuf)| match one(&path, &file) {
+        Ok((file, size)) => Ok((path, file, size)),
+        Err(error) => Err(Ended::new(Status::Input, format!("input {path:?} cannot be read: {error}"))),
+    };
+    inputs.into_iter().map(open).collect()
+}
+
+/// Where bytes that a child sends go.
+enum To<'a> {
+    Folder(&'a Keeper),
+    Memory(&'a mut Memory),
+}
+
+/// Takes the one file that the compiler leaves.
+struct Into<'a>(&'a mut Memory, std::io::Result<()>);
+
+impl Keep for Into<'_> {
+    fn file(&mut self, _: &str, _: u64) {}
+
+    fn data(&mut self, bytes: &[u8]) {
+        if self.1.is_ok() {
+            self.1 = self.0.write(bytes);
+        }
+    }
+}
+
+/// Why a child told no end.
+enum Silence {
+    Time,
+    Lie(Lie),
+    Gone,
+    Memory(std::io::Error),
+}
+
+impl Silence {
+    fn ended(self, limits: &Limits) -> Ended {
+        match self {
+            Self::Time => Ended::new(Status::Time, format!("it ran longer than {} ms", limits.wall.as_millis())),
+            Self::Lie(lie) => broken(&lie.to_string()),
+            Self::Gone => broken("its child ended without a word"),
+            Self::Memory(error) => broken(&format!("memory for its code: {error}")),
+        }
+    }
+}
+
+impl Inner {
+    /// Code of a program: from memory, from the disk, or compiled now.
+    async fn code(self: &Arc<Self>, program: &Program) -> Result<Arc<Code>, Ended> {
+        let digest = program.digest;
+        if let Some(code) = self.cache.hot(digest) {
+            return Ok(code);
+        }
+        let turn = self.cache.turn(digest);
+        let _turn = turn.lock().await;
+        if let Some(code) = self.cache.hot(digest) {
+            return Ok(code);
+        }
+        let code = match self.blocking(move |inner| inner.cache.load(digest)).await? {
+            Ok(Some(code)) => Arc::new(code),
+            loaded => {
+                if let Err(error) = loaded {
+                    tracing::warn!(%error, "compiled code cannot be read; the program is compiled anew");
+                }
+                self.compile(program.clone()).await?
+            }
+        };
+        self.cache.heat(digest, &code);
+        Ok(code)
+    }
+
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Ended> {
+        let inner = self.clone();
+        tokio::task::spawn_blocking(move || work(&inner)).await.map_err(|_| broken("a thread ended"))
+    }
+
+    async fn compile(self: &Arc<Self>, program: Program) -> Result<Arc<Code>, Ended> {
+        let _one = self.compiling.acquire().await.map_err(|_| broken("the sandbox is closed"))?;
+        let digest = program.digest;
+        let (source, component): (Sealed, bool) = self
+            .blocking(move |_| cache::program(&program))
+            .await?
+            .map_err(|unread| Ended::new(Status::Input, unread.to_string()))?;
+        debug_assert!(source.size <= MODULE_MAX);
+        let mut running = self.pool.take(false).await.map_err(|error| broken(&error.to_string()))?;
+        let sent = running.kid.order(&Order::Compile, &[source.file.as_fd()]).await;
+        sent.map_err(|_| broken("its child took no order"))?;
+        let mut memory = Memory::new().map_err(|error| broken(&format!("memory for its code: {error}")))?;
+        let to = &mut To::Memory(&mut memory);
+        let (told, _) = self.listen(&mut running, COMPILE, 100, &mut |_| {}, to).await;
+        drop(running);
+        match told {
+            Ok(Told { status: Status::Ok, .. }) => {}
+            Ok(Told { status: Status::Module, reason, .. }) => return Err(Ended::new(Status::Module, reason)),
+            Ok(_) => return Err(broken("its compiler said what it may not")),
+            Err(Silence::Lie(lie)) => return Err(broken(&lie.to_string())),
+            // A program that no compiler gets through is none that can run here.
+            Err(_) => return Err(Ended::new(Status::Module, "its compilation took more time or memory than there is for one")),
+        }
+        let sealed = memory.seal().map_err(|error| broken(&format!("memory for its code: {error}")))?;
+        let code = Arc::new(Code { sealed, component });
+        let kept = code.clone();
+        if let Err(error) = self.blocking(move |inner| inner.cache.store(digest, &kept)).await? {
+            // It runs from memory. A full disk is no fault of the program.
+            tracing::warn!(%error, "compiled code is not kept on disk");
+        }
+        Ok(code)
+    }
+
+    /// Listens to a child until it tells its end, lies, or runs out of time.
+    async fn listen(
+        &self,
+        running: &mut Running,
+        limits: Limits,
+        mut share: u8,
+        log: &mut (impl FnMut(&[u8]) + Send),
+        to: &mut To<'_>,
+    ) -> (Result<Told, Silence>, u64) {
+        let mut heard = Heard::new(limits);
+        let mut paused = self.pool.paused.subscribe();
+        let mut shares = self.pool.share.subscribe();
+        let mut left = limits.wall;
+        let mut bytes = vec![0; 64 * 1024];
+        let result = loop {
+            let stopped = *paused.borrow_and_update();
+            let now = *shares.borrow_and_update();
+            if now != share {
+                running.kid.share(now);
+                share = now;
+            }
+            let began = Instant::now();
+            let event = tokio::select! {
+                biased;
+                read = running.kid.hear(&mut bytes) => Event::Heard(read),
+                _ = paused.changed() => Event::Changed,
+                _ = shares.changed() => Event::Changed,
+                () = tokio::time::sleep(left), if !stopped => Event::Time,
+            };
+            if !stopped {
+                left = left.saturating_sub(began.elapsed());
+            }
+            let n = match event {
+                Event::Heard(Ok(0) | Err(_)) => break Err(Silence::Gone),
+                Event::Heard(Ok(n)) => n,
+                Event::Time => break Err(Silence::Time),
+                Event::Changed => continue,
+            };
+            let told = match to {
+                To::Folder(keeper) => {
+                    let mut parts = Parts::default();
+                    let told = heard.push(&bytes[..n], log, &mut parts);
+                    // While the disk is behind, the child waits too: its time goes on.
+                    keeper.pass(&mut parts).await;
+                    told
+                }
+                To::Memory(memory) => {
+                    let mut into = Into(memory, Ok(()));
+                    let told = heard.push(&bytes[..n], log, &mut into);
+                    if let Err(error) = into.1 {
+                        break Err(Silence::Memory(error));
+                    }
+                    told
+                }
+            };
+            match told {
+                Ok(Some(told)) => break Ok(told),
+                Ok(None) if left.is_zero() && !stopped => break Err(Silence::Time),
+                Ok(None) => {}
+                Err(lie) => break Err(Silence::Lie(lie)),
+            }
+        };
+        (result, heard.fuel())
+    }
+}
+
+enum Event {
+    Heard(std::io::Result<usize>),
+    Changed,
+    Time,
+}

@@ -1,0 +1,163 @@
+//! Children: what they may, how they end, and that they wait when they are told to.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use betanet_sandbox::{ChildProgram, Error, Sandbox, Status};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::{Bench, left, program, settings};
+
+/// Processes of guests that this process has, at any depth.
+fn descendants() -> Vec<u32> {
+    let parent = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse::<u32>().ok());
+    let all: Vec<u32> = pids.collect();
+    let mine = |pid: u32| {
+        let mut above = Some(pid);
+        while let Some(pid) = above.and_then(parent) {
+            if pid == std::process::id() {
+                return true;
+            }
+            above = (pid > 1).then_some(pid);
+        }
+        false
+    };
+    all.into_iter().filter(|&pid| mine(pid)).collect()
+}
+
+async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    for _ in 0..500 {
+        if is() {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what} does not come to be");
+}
+
+fn endless(job: &mut betanet_sandbox::Job) {
+    job.limits.fuel = u64::MAX / 4;
+}
+
+#[tokio::test]
+async fn the_cage_holds_against_what_a_guest_that_broke_out_would_try() {
+    let bench = Bench::new().await;
+    let attempts = bench.sandbox.self_test().await.unwrap();
+    assert!(attempts.len() > 30);
+    let open: Vec<_> = attempts.iter().filter(|a| !a.held).map(|a| a.name.as_str()).collect();
+    assert!(open.is_empty(), "{open:?}");
+    let layers = bench.sandbox.layers();
+    assert!(layers.contains(&"seccomp"), "{layers:?}");
+    assert_eq!(layers.len() + bench.sandbox.missing_layers().len(), 8);
+}
+
+#[tokio::test]
+async fn dropping_a_run_ends_its_process_and_removes_what_it_left() {
+    let bench = Bench::new().await;
+    let loops = bench.text(&program(&[], "", "(loop (br 0))"));
+    let mut job = bench.job();
+    endless(&mut job);
+    let output = job.output.clone();
+    let before = descendants().len();
+    let run = bench.sandbox.run(loops, job, |_: &[u8]| {});
+    assert!(timeout(Duration::from_millis(700), run).await.is_err());
+    drop(bench.sandbox);
+    until("the end of all processes", || descendants().is_empty()).await;
+    assert!(before > 0);
+    assert!(left(&output).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_is_killed_is_a_fault_of_the_machine() {
+    let bench = Bench::new().await;
+    let ready = descendants();
+    let loops = bench.text(&program(&[], "", "(loop (br 0))"));
+    let mut job = bench.job();
+    endless(&mut job);
+    let sandbox = bench.sandbox.clone();
+    let run = tokio::spawn(async move { sandbox.run(loops, job, |_: &[u8]| {}).await });
+    sleep(Duration::from_millis(500)).await;
+    for pid in descendants() {
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(), rustix::process::Signal::KILL);
+    }
+    let ended = run.await.unwrap();
+    assert_eq!((ended.status, ended.reason.as_str()), (Status::Internal, "its child ended without a word"));
+    assert!(!ready.is_empty());
+    // Those that were ready are gone too; the sandbox gets over it.
+    let mut last = None;
+    for _ in 0..4 {
+        last = Some(bench.run(&program(&[], "", ""), bench.job()).await);
+    }
+    assert_eq!(last.unwrap().status, Status::Ok);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_stops_the_guest_and_its_time() {
+    let bench = Bench::new().await;
+    // Compiled before the clock matters.
+    let wat = program(&["clock_time_get"], "", "(loop (br 0))");
+    let mut job = bench.job();
+    job.limits.fuel = 1000;
+    assert_eq!(bench.run(&wat, job).await.status, Status::Fuel);
+    let mut job = bench.job();
+    endless(&mut job);
+    job.limits.wall = Duration::from_millis(600);
+    let sandbox = bench.sandbox.clone();
+    let loops = bench.text(&wat);
+    let began = Instant::now();
+    let run = tokio::spawn(async move { sandbox.run(loops, job, |_: &[u8]| {}).await });
+    sleep(Duration::from_millis(200)).await;
+    bench.sandbox.pause(true);
+    let time = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let rest: Vec<u64> = stat.rsplit_once(')').map(|(_, r)| r.split_whitespace().filter_map(|f| f.parse().ok()).collect()).unwrap_or_default();
+        rest.get(10).copied().unwrap_or(0)
+    };
+    sleep(Duration::from_millis(100)).await;
+    let stopped: u64 = descendants().into_iter().map(time).sum();
+    sleep(Duration::from_millis(900)).await;
+    assert!(!run.is_finished(), "the time of the pause counted");
+    assert_eq!(descendants().into_iter().map(time).sum::<u64>(), stopped, "a guest went on");
+    bench.sandbox.pause(false);
+    let ended = run.await.unwrap();
+    assert_eq!(ended.status, Status::Time);
+    assert!(began.elapsed() >= Duration::from_millis(1500));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_begins_in_a_pause_waits_for_its_end() {
+    let bench = Bench::new().await;
+    bench.run(&program(&[], "", ""), bench.job()).await;
+    bench.sandbox.pause(true);
+    let (sandbox, job, nothing) = (bench.sandbox.clone(), bench.job(), bench.text(&program(&[], "", "")));
+    let run = tokio::spawn(async move { sandbox.run(nothing, job, |_: &[u8]| {}).await });
+    sleep(Duration::from_millis(300)).await;
+    assert!(!run.is_finished());
+    bench.sandbox.pause(false);
+    assert_eq!(run.await.unwrap().status, Status::Ok);
+}
+
+#[tokio::test]
+async fn a_program_that_is_no_child_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let mut settings = settings(home.path());
+    settings.child = ChildProgram { path: PathBuf::from("/bin/true"), args: Vec::new() };
+    assert!(matches!(Sandbox::open(settings.clone()).await, Err(Error::NotReady)));
+    settings.child.path = PathBuf::from("/nowhere");
+    assert!(matches!(Sandbox::open(settings).await, Err(Error::Spawn(_))));
+}
+
+#[tokio::test]
+async fn runs_do_not_see_each_other() {
+    let bench = Bench::new().await;
+    let data = r#"(data (i32.const 100) "here")"#;
+    let make = "(call $proc_exit (call $path_open (i32.const 3) (i32.const 0) (i32.const 100) (i32.const 4) (i32.const 5) (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 0)))";
+    for _ in 0..3 {
+        // Exclusive: it fails if the file is there already.
+        let ended = bench.run(&program(&["path_open", "proc_exit"], data, make), bench.job()).await;
+        assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
+    }
+}
