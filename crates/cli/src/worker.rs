@@ -27,6 +27,9 @@ use settings::Node;
 /// Seconds for which a request is repeated while no coordinator leads.
 const PATIENCE: u64 = 30;
 
+/// What is logged, if no setting says otherwise.
+const LOG: &str = "warn,betanet_fog_worker=info";
+
 impl From<WorkerError> for Fail {
     fn from(error: WorkerError) -> Self {
         let text = chain(&error);
@@ -85,7 +88,7 @@ fn loopback(admin: std::net::SocketAddr) -> Result<(), Fail> {
 
 async fn run(args: &WorkerSettings, as_json: bool) -> Result<(), Fail> {
     let node = settings::read(args.config.as_deref(), &args.node).map_err(|f| problems(&f))?;
-    let log = node.log.as_deref().unwrap_or("info");
+    let log = node.log.as_deref().unwrap_or(LOG);
     // `betanet worker` has its own --log, and has begun to log.
     if init_logs(LogFormat::Text, log).is_err() && node.log.is_some() {
         note!("note: log = {log:?} is not used");

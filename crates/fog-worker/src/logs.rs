@@ -7,7 +7,7 @@ use betanet_fog::{RefusalCode, TaskId};
 use betanet_fog_client::{Error, FogClient};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Bytes that wait for the coordinator at most; what comes beyond is dropped.
 pub(crate) const WAITING_MAX: usize = 256 << 10;
@@ -102,23 +102,32 @@ impl Log {
         self.told.notify_one();
     }
 
+    /// Takes a piece; `None` if there is nothing.
+    fn take(&self) -> Option<Bytes> {
+        let mut waiting = self.waiting();
+        let n = waiting.bytes.len().min(PIECE);
+        (n > 0).then(|| waiting.bytes.split_to(n).freeze())
+    }
+
     /// The next piece; `None` at the end.
     async fn piece(&self) -> Option<Bytes> {
+        let mut gathering = None;
         loop {
-            let told = self.told.notified();
-            {
-                let mut waiting = self.waiting();
-                let n = waiting.bytes.len().min(PIECE);
-                if waiting.closed || n == PIECE {
-                    return (n > 0).then(|| waiting.bytes.split_to(n).freeze());
-                }
+            let (len, closed) = {
+                let waiting = self.waiting();
+                (waiting.bytes.len(), waiting.closed)
+            };
+            if closed || len >= PIECE {
+                return self.take();
             }
-            if self.waiting().bytes.is_empty() {
-                told.await;
-            } else if timeout(GATHER, told).await.is_err() {
-                let mut waiting = self.waiting();
-                let n = waiting.bytes.len().min(PIECE);
-                return Some(waiting.bytes.split_to(n).freeze());
+            if len == 0 {
+                self.told.notified().await;
+                continue;
+            }
+            // From the first byte on, however many follow.
+            let until = *gathering.get_or_insert_with(|| Instant::now() + GATHER);
+            if timeout_at(until, self.told.notified()).await.is_err() {
+                return self.take();
             }
         }
     }

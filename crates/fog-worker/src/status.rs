@@ -12,9 +12,6 @@ use serde_json::{Value, json};
 use crate::counters::Counts;
 use crate::service::Handle;
 
-/// Silence of the coordinators after which a node is not healthy: two beats.
-const SILENT_MS: u64 = 75_000;
-
 impl Handle {
     /// Why the node is not healthy; empty if it is.
     #[must_use]
@@ -22,10 +19,13 @@ impl Handle {
         let counts = self.0.counters.counts();
         let now_ms = self.0.clock.now().unix_ms;
         let mut faults = Vec::new();
-        if self.0.phase().joined.is_none() {
-            faults.push("the node has not joined");
-        } else if counts.beaten_ms.saturating_add(SILENT_MS) < now_ms {
-            faults.push("no coordinator answers its beats");
+        match &self.0.phase().joined {
+            None => faults.push("the node has not joined"),
+            // Silence after which the coordinator takes the node for offline.
+            Some(joined) if counts.beaten_ms.saturating_add(joined.down) < now_ms => {
+                faults.push("no coordinator answers its beats");
+            }
+            Some(_) => {}
         }
         faults
     }

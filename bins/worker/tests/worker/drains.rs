@@ -12,7 +12,7 @@ use crate::Fog;
 async fn a_worker_that_is_told_to_stop_lets_its_program_end_and_takes_nothing_new() {
     let fog = Fog::start().await;
     let mut worker = fog.worker("one").await;
-    let id = fog.submit(fog.task(1, &["spin", "1500"])).await;
+    let id = fog.submit(fog.task(1, &["spin", "400"])).await;
     fog.copy(&id, "running").await;
     worker.signal(Signal::TERM);
     let late = fog.submit(fog.task(2, &["spin", "1"])).await;
@@ -39,7 +39,7 @@ async fn what_does_not_end_in_time_is_given_back_and_ends_elsewhere() {
     let token = fog.token("one", betanet_fog::Kind::Compute).await;
     let mut one = crate::process::Worker::new("one");
     one.start(&["--token", &token, "--drain", "1 s"]);
-    let id = fog.submit(fog.task(1, &["spin", "6000"])).await;
+    let id = fog.submit(fog.task(1, &["spin", "2000"])).await;
     fog.copy(&id, "running").await;
     let began = Instant::now();
     one.signal(Signal::TERM);
@@ -64,7 +64,7 @@ async fn what_does_not_end_in_time_is_given_back_and_ends_elsewhere() {
 async fn a_worker_that_was_killed_runs_its_live_copies_again_under_their_fences() {
     let fog = Fog::start().await;
     let mut worker = fog.worker("one").await;
-    let id = fog.submit(fog.task(1, &["spin", "3000"])).await;
+    let id = fog.submit(fog.task(1, &["spin", "1000"])).await;
     let fence = fog.copy(&id, "running").await;
     worker.kill();
     worker.start(&[]);

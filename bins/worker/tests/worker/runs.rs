@@ -75,7 +75,7 @@ async fn a_job_of_many_tasks_maps_and_reduces_over_two_workers() {
 async fn a_log_arrives_while_the_program_runs() {
     let fog = Fog::start().await;
     let _worker = fog.worker("one").await;
-    let id = fog.submit(fog.task(1, &["spin", "2000"])).await;
+    let id = fog.submit(fog.task(1, &["spin", "1000"])).await;
     let fence = fog.copy(&id, "running").await;
     let mut early = String::new();
     let mut running = true;
