@@ -18,6 +18,7 @@ mod flood;
 mod fog;
 mod frames;
 mod handshakes;
+mod harvest;
 mod idle;
 mod leak;
 mod legs;
@@ -89,6 +90,7 @@ fn beside(name: &str) -> PathBuf {
 const GROUPS: &[(&str, Measure)] = &[
     ("cbor", cbor::measure),
     ("fog", fog::measure),
+    ("harvest", harvest::measure),
     ("frames", frames::measure),
     ("path", path::measure),
     ("mesh", mesh::measure),
