@@ -52,6 +52,12 @@
 //! assert_eq!(sensors.read(at(1)).readings.load, Some(300));
 //! # Ok::<(), std::io::Error>(())
 //! ```
+//!
+//! # Measured
+//!
+//! `cargo xtask bench --only harvest` reads the sensors of the machine on which it runs. On one core of an Intel Xeon (2 cores that
+//! others used too), 2026-11-29, with 118 processes and without D-Bus, a look took 1.0 ms of processor time: 0.1 % of a core at a look
+//! a second. Most of it is the line of each process. A decision took 0.1 µs.
 
 #[cfg(feature = "dbus")]
 mod bus;
