@@ -8,7 +8,7 @@ use std::{
         unix::net::UnixStream,
     },
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use crate::{
@@ -38,7 +38,9 @@ pub(crate) const NETWORK_ARGUMENT: &str = "--network";
 /// Whether a program was started as a child of a sandbox: then it calls [`child_main`] and nothing else.
 #[must_use]
 pub fn is_child(args: impl IntoIterator<Item = OsString>) -> bool {
-    args.into_iter().nth(1).is_some_and(|arg| arg == OsStr::new(CHILD_ARGUMENT))
+    args.into_iter()
+        .nth(1)
+        .is_some_and(|arg| arg == OsStr::new(CHILD_ARGUMENT))
 }
 
 /// Runs as a child of a sandbox: call it first in `main`, before any runtime or thread exists.
@@ -68,21 +70,30 @@ enum Gone {
 
 /// The child's end of the socket.
 #[derive(Clone)]
-struct Voice(Arc<Mutex<UnixStream>>);
+struct Voice(Arc<UnixStream>);
 
 impl Voice {
     fn say(&self, frame: &Frame) -> std::io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&frame.encode())
+        (&*self.0).write_all(&frame.encode())
     }
 
     /// Sends a file: its head, then its bytes in frames.
     fn file(&self, path: &str, bytes: &[u8]) -> std::io::Result<()> {
-        self.say(&Frame::File { size: bytes.len() as u64, path: path.to_owned() })?;
-        bytes.chunks(crate::wire::FRAME_MAX).try_for_each(|part| self.say(&Frame::Data(part.to_vec())))
+        self.say(&Frame::File {
+            size: bytes.len() as u64,
+            path: path.to_owned(),
+        })?;
+        bytes
+            .chunks(crate::wire::FRAME_MAX)
+            .try_for_each(|part| self.say(&Frame::Data(part.to_vec())))
     }
 
     fn end(&self, status: Status, fuel: u64, reason: &str) -> std::io::Result<()> {
-        self.say(&Frame::End { status, fuel, reason: short(reason.to_owned()) })
+        self.say(&Frame::End {
+            status,
+            fuel,
+            reason: short(reason.to_owned()),
+        })
     }
 }
 
@@ -100,8 +111,12 @@ fn main() -> Result<(), Gone> {
     if filter.is_some() {
         closed |= Layer::Seccomp.bit();
     }
-    let voice = Voice(Arc::new(Mutex::new(socket.try_clone()?)));
-    voice.say(&Frame::Ready { layers: closed, key })?;
+    let socket = Arc::new(socket);
+    let voice = Voice(socket.clone());
+    voice.say(&Frame::Ready {
+        layers: closed,
+        key,
+    })?;
 
     let (order, files) = receive::order(&socket)?;
     let limits = match &order {

@@ -93,14 +93,22 @@ pub struct Ended {
 
 impl Ended {
     pub(crate) fn new(status: Status, reason: impl Into<String>) -> Self {
-        Self { status, reason: short(reason.into()), fuel: 0, files: Vec::new() }
+        Self {
+            status,
+            reason: short(reason.into()),
+            fuel: 0,
+            files: Vec::new(),
+        }
     }
 }
 
 /// Cuts a reason to its bound, at a character.
 pub(crate) fn short(mut reason: String) -> String {
     if reason.len() > REASON_MAX {
-        let cut = (0..=REASON_MAX).rev().find(|&at| reason.is_char_boundary(at)).unwrap_or(0);
+        let cut = (0..=REASON_MAX)
+            .rev()
+            .find(|&at| reason.is_char_boundary(at))
+            .unwrap_or(0);
         reason.truncate(cut);
     }
     reason

@@ -15,7 +15,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The key of the cache has another length, or others can read it.
-    #[error("the cache's key is not 32 bytes that only its owner can read; remove it, and the cache is built anew")]
+    #[error(
+        "the cache's key is not 32 bytes that only its owner can read; remove it, and the cache is built anew"
+    )]
     Key,
     /// The system gave no randomness.
     #[error("the system gave no randomness")]
@@ -24,7 +26,9 @@ pub enum Error {
     #[error("cannot start a child: {0}")]
     Spawn(io::Error),
     /// A child did not report ready in time, or something else than that.
-    #[error("a child that was started did not report ready; the program may not call `betanet_sandbox::child_main`")]
+    #[error(
+        "a child that was started did not report ready; the program may not call `betanet_sandbox::child_main`"
+    )]
     NotReady,
     /// The engine refuses its settings.
     #[error("the engine does not work on this machine: {0}")]

@@ -14,6 +14,7 @@ pub(crate) mod clock;
 pub(crate) mod engine;
 pub(crate) mod fs;
 mod limiter;
+mod meter;
 mod p1;
 mod p2;
 pub(crate) mod stop;
@@ -21,6 +22,7 @@ pub(crate) mod stop;
 use clock::{Clock, Random};
 use fs::Fs;
 use limiter::Limiter;
+use meter::Meter;
 use stop::Stop;
 
 use crate::{Ended, Status};
@@ -64,6 +66,7 @@ pub(crate) struct Guest {
     waiting: p2::Waiting,
     random: Random,
     limiter: Limiter,
+    meter: Arc<Mutex<Meter>>,
     files: p1::Table,
     descriptors: p2::Table,
     wasi: WasiCtx,
@@ -73,18 +76,21 @@ pub(crate) struct Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl Guest {
-    fn new(given: Given, fs: Arc<Mutex<Fs>>) -> (Self, u64) {
+    fn new(given: Given, fs: Arc<Mutex<Fs>>, meter: Arc<Mutex<Meter>>) -> Self {
         let mut args = vec![NAME.to_owned()];
         args.extend(given.args);
         let wasi = p2::context(&args, &given.env, given.hosts.as_deref(), &fs);
         let mut table = ResourceTable::new();
         table.set_max_capacity(p2::RESOURCES_MAX);
-        let guest = Self {
+        Self {
             args,
             env: given.env,
             fs,
@@ -92,13 +98,13 @@ impl Guest {
             waiting: p2::Waiting::default(),
             random: given.random,
             limiter: Limiter::new(given.memory),
+            meter,
             files: p1::Table::new(),
             descriptors: p2::Table::default(),
             wasi,
             table,
             hosts: given.hosts.unwrap_or_default(),
-        };
-        (guest, given.fuel)
+        }
     }
 }
 
@@ -107,23 +113,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a guest to its end. `slice` is called between slices of fuel with the fuel that is left.
+/// Runs a guest to its end. `hook` is called once in each slice of fuel, with what is known to be burned.
 pub(crate) async fn run(
     engine: &Engine,
     code: &Code,
     given: Given,
     fs: &Arc<Mutex<Fs>>,
-    mut slice: impl FnMut(),
+    hook: Box<dyn FnMut(u64) + Send>,
 ) -> Ended {
-    let (guest, fuel) = Guest::new(given, fs.clone());
+    let fuel = given.fuel;
+    let meter = Arc::new(Mutex::new(Meter::new(
+        fuel,
+        matches!(code, Code::Module(_)),
+        hook,
+    )));
+    let guest = Guest::new(given, fs.clone(), meter.clone());
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.limiter);
-    let result = match store.set_fuel(fuel).and_then(|()| store.fuel_async_yield_interval(Some(SLICE))) {
+    let result = match store
+        .set_fuel(fuel)
+        .and_then(|()| store.fuel_async_yield_interval(Some(SLICE)))
+    {
         Ok(()) => {
             let mut main = pin!(start(engine, code, &mut store));
             poll_fn(|cx| match main.as_mut().poll(cx) {
                 Poll::Pending => {
-                    slice();
+                    lock(&meter).yielded();
                     Poll::Pending
                 }
                 ready => ready,
@@ -154,20 +169,34 @@ async fn start(engine: &Engine, code: &Code, store: &mut Store<Guest>) -> Result
             let mut linker = Linker::new(engine);
             p1::link(&mut linker).map_err(Failed::Engine)?;
             let ready = linker.instantiate_pre(module).map_err(Failed::Module)?;
-            let instance = ready.instantiate_async(&mut *store).await.map_err(Failed::Run)?;
+            let instance = ready
+                .instantiate_async(&mut *store)
+                .await
+                .map_err(Failed::Run)?;
             let Some(main) = instance.get_func(&mut *store, "_start") else {
                 return Err(Failed::Missing("it exports no function `_start`"));
             };
-            let main = main.typed::<(), ()>(&mut *store).map_err(|_| Failed::Missing("its `_start` takes or returns something"))?;
+            let main = main
+                .typed::<(), ()>(&mut *store)
+                .map_err(|_| Failed::Missing("its `_start` takes or returns something"))?;
             main.call_async(store, ()).await.map_err(Failed::Run)
         }
         Code::Component(component) => {
             let mut linker = component::Linker::new(engine);
             p2::link(&mut linker).map_err(Failed::Engine)?;
             let ready = linker.instantiate_pre(component).map_err(Failed::Module)?;
-            let ready = wasmtime_wasi::p2::bindings::CommandPre::new(ready).map_err(Failed::Module)?;
-            let command = ready.instantiate_async(&mut *store).await.map_err(Failed::Run)?;
-            match command.wasi_cli_run().call_run(store).await.map_err(Failed::Run)? {
+            let ready =
+                wasmtime_wasi::p2::bindings::CommandPre::new(ready).map_err(Failed::Module)?;
+            let command = ready
+                .instantiate_async(&mut *store)
+                .await
+                .map_err(Failed::Run)?;
+            match command
+                .wasi_cli_run()
+                .call_run(store)
+                .await
+                .map_err(Failed::Run)?
+            {
                 Ok(()) => Ok(()),
                 Err(()) => Err(Failed::Returned),
             }
@@ -179,7 +208,9 @@ fn ended(result: Result<(), Failed>, fuel: u64) -> Ended {
     let error = match result {
         Ok(()) => return Ended::new(Status::Ok, "it returned"),
         Err(Failed::Returned) => return Ended::new(Status::Exit(1), "it returned an error"),
-        Err(Failed::Engine(error)) => return Ended::new(Status::Internal, format!("the engine: {error:#}")),
+        Err(Failed::Engine(error)) => {
+            return Ended::new(Status::Internal, format!("the engine: {error:#}"));
+        }
         Err(Failed::Module(error)) => return Ended::new(Status::Module, format!("{error:#}")),
         Err(Failed::Missing(what)) => return Ended::new(Status::Module, what),
         Err(Failed::Run(error)) => error,
@@ -197,13 +228,22 @@ fn ended(result: Result<(), Failed>, fuel: u64) -> Ended {
         return Ended::new(status, stop.to_string());
     }
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-        let status = if exit.0 == 0 { Status::Ok } else { Status::Exit(exit.0) };
+        let status = if exit.0 == 0 {
+            Status::Ok
+        } else {
+            Status::Exit(exit.0)
+        };
         return Ended::new(status, format!("it exited with {}", exit.0));
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => Ended::new(Status::Fuel, format!("it burned its {fuel} units of fuel")),
+        Some(Trap::OutOfFuel) => {
+            Ended::new(Status::Fuel, format!("it burned its {fuel} units of fuel"))
+        }
         Some(trap) => Ended::new(Status::Trap, trap.to_string()),
         None if limiter::is_count(&error) => Ended::new(Status::Memory, format!("{error:#}")),
         None => Ended::new(Status::Trap, format!("{error:#}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,16 @@ impl Heard {
     /// Listens within limits.
     pub(crate) fn new(limits: Limits) -> Self {
         let frames = Frames::default();
-        Self { frames, limits, logged: 0, fuel: 0, paths: Listed::default(), bytes: 0, missing: 0, told: None }
+        Self {
+            frames,
+            limits,
+            logged: 0,
+            fuel: 0,
+            paths: Listed::default(),
+            bytes: 0,
+            missing: 0,
+            told: None,
+        }
     }
 
     /// Fuel burned, as far as it was said.
@@ -96,7 +105,12 @@ impl Heard {
     ///
     /// # Errors
     /// The child said what it may not. It is to be ended, and what it left is not to be used.
-    pub(crate) fn push(&mut self, bytes: &[u8], log: &mut impl FnMut(&[u8]), keep: &mut impl Keep) -> Result<Option<Told>, Lie> {
+    pub(crate) fn push(
+        &mut self,
+        bytes: &[u8],
+        log: &mut impl FnMut(&[u8]),
+        keep: &mut impl Keep,
+    ) -> Result<Option<Told>, Lie> {
         self.frames.push(bytes);
         while let Some(frame) = self.frames.next_frame()? {
             self.frame(frame, log, keep)?;
@@ -107,7 +121,12 @@ impl Heard {
         Ok(None)
     }
 
-    fn frame(&mut self, frame: Frame, log: &mut impl FnMut(&[u8]), keep: &mut impl Keep) -> Result<(), Lie> {
+    fn frame(
+        &mut self,
+        frame: Frame,
+        log: &mut impl FnMut(&[u8]),
+        keep: &mut impl Keep,
+    ) -> Result<(), Lie> {
         match frame {
             Frame::Log(bytes) => {
                 self.logged = self.logged.saturating_add(bytes.len() as u64);
@@ -122,22 +141,37 @@ impl Heard {
                     return Err(Lie::Turn);
                 }
                 self.add(&path)?;
-                self.bytes = self.bytes.checked_add(size).filter(|&b| b <= self.limits.output).ok_or(Lie::Bytes)?;
+                self.bytes = self
+                    .bytes
+                    .checked_add(size)
+                    .filter(|&b| b <= self.limits.output)
+                    .ok_or(Lie::Bytes)?;
                 self.missing = size;
                 keep.file(&path, size);
             }
             Frame::Data(bytes) => {
-                self.missing = self.missing.checked_sub(bytes.len() as u64).ok_or(Lie::Turn)?;
+                self.missing = self
+                    .missing
+                    .checked_sub(bytes.len() as u64)
+                    .ok_or(Lie::Turn)?;
                 keep.data(&bytes);
             }
-            Frame::End { status, fuel, reason } => {
+            Frame::End {
+                status,
+                fuel,
+                reason,
+            } => {
                 self.burned(fuel)?;
                 let result = matches!(status, Status::Ok | Status::Exit(_));
                 // Only a program that ended by itself leaves something, and then its standard output at least.
                 if self.missing > 0 || result != self.paths.stdout {
                     return Err(Lie::Turn);
                 }
-                self.told = Some(Told { status, fuel, reason: short(reason) });
+                self.told = Some(Told {
+                    status,
+                    fuel,
+                    reason: short(reason),
+                });
             }
             Frame::Pid(_) | Frame::Ready { .. } | Frame::Attempt { .. } => return Err(Lie::Turn),
         }
@@ -161,7 +195,11 @@ impl Heard {
             return Ok(());
         }
         self.paths.count += 1;
-        if self.paths.count > u64::from(self.limits.files) { Err(Lie::Files) } else { Ok(()) }
+        if self.paths.count > u64::from(self.limits.files) {
+            Err(Lie::Files)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -180,14 +218,26 @@ pub fn fuzz(bytes: &[u8]) {
             self.1 += bytes.len() as u64;
         }
     }
-    let limits = Limits { fuel: 1 << 20, wall: std::time::Duration::ZERO, memory: 0, output: 4096, files: 8 };
+    let limits = Limits {
+        fuel: 1 << 20,
+        wall: std::time::Duration::ZERO,
+        memory: 0,
+        output: 4096,
+        files: 8,
+    };
     let (mut sum, mut heard, mut logged) = (Sum::default(), Heard::new(limits), 0_u64);
     for part in bytes.chunks(61) {
-        if !matches!(heard.push(part, &mut |log| logged += log.len() as u64, &mut sum), Ok(None)) {
+        if !matches!(
+            heard.push(part, &mut |log| logged += log.len() as u64, &mut sum),
+            Ok(None)
+        ) {
             break;
         }
     }
-    assert!(sum.0 <= 9 && sum.1 <= 4096 && logged <= LOG_MAX && heard.fuel() <= 1 << 20, "a bound does not hold");
+    assert!(
+        sum.0 <= 9 && sum.1 <= 4096 && logged <= LOG_MAX && heard.fuel() <= 1 << 20,
+        "a bound does not hold"
+    );
 }
 
 /// Sorts what was kept.

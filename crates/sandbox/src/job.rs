@@ -105,7 +105,9 @@ pub(crate) enum Wrong {
     Inputs(usize),
     #[error("arguments and variables have {0} bytes; at most {TEXT_MAX} are taken")]
     Text(usize),
-    #[error("an argument or a variable holds a zero byte, or a variable's name is empty or holds '='")]
+    #[error(
+        "an argument or a variable holds a zero byte, or a variable's name is empty or holds '='"
+    )]
     Variable,
     #[error("the policy names {0} hosts; at most {HOSTS_MAX} are taken")]
     Hosts(usize),
@@ -126,13 +128,20 @@ impl Job {
             }
         }
         let text = self.args.iter().map(|a| a.len() + 16).sum::<usize>()
-            + self.env.iter().map(|(k, v)| k.len() + v.len() + 16).sum::<usize>();
+            + self
+                .env
+                .iter()
+                .map(|(k, v)| k.len() + v.len() + 16)
+                .sum::<usize>();
         if text > TEXT_MAX {
             return Err(Wrong::Text(text));
         }
         let zero = |t: &str| t.bytes().any(|b| b == 0);
         if self.args.iter().any(|a| zero(a))
-            || self.env.iter().any(|(k, v)| zero(k) || zero(v) || k.is_empty() || k.contains('='))
+            || self
+                .env
+                .iter()
+                .any(|(k, v)| zero(k) || zero(v) || k.is_empty() || k.contains('='))
         {
             return Err(Wrong::Variable);
         }
@@ -145,11 +154,17 @@ impl Job {
 
 /// Whether a path is relative and made of plain names.
 pub(crate) fn plain(path: &str) -> bool {
-    path.len() <= PATH_MAX && path.split('/').all(|name| plain_name(name)) && path.split('/').count() <= 64
+    path.len() <= PATH_MAX
+        && path.split('/').all(|name| plain_name(name))
+        && path.split('/').count() <= 64
 }
 
 pub(crate) fn plain_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= NAME_MAX && name != "." && name != ".." && !name.contains(['/', '\0'])
+    !name.is_empty()
+        && name.len() <= NAME_MAX
+        && name != "."
+        && name != ".."
+        && !name.contains(['/', '\0'])
 }
 
 /// Paths of files, none twice and none the folder of another.
@@ -208,7 +223,19 @@ mod tests {
             assert!(plain(path), "{path}");
         }
         let long = "x".repeat(NAME_MAX + 1);
-        for path in ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/.", "a\0b", long.as_str()] {
+        for path in [
+            "",
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "a/.",
+            "a\0b",
+            long.as_str(),
+        ] {
             assert!(!plain(path), "{path}");
         }
     }
@@ -226,7 +253,17 @@ mod tests {
 
     #[test]
     fn private_addresses_are_not_public() {
-        for ip in ["127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "::1", "fd00::1", "fe80::1", "::ffff:10.0.0.1", "0.0.0.0"] {
+        for ip in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "169.254.169.254",
+            "100.64.0.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:10.0.0.1",
+            "0.0.0.0",
+        ] {
             assert!(!public(ip.parse().unwrap()), "{ip}");
         }
         for ip in ["1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8"] {

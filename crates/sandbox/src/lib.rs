@@ -79,7 +79,8 @@ pub use ended::{Ended, OutFile, REASON_MAX, Sink, Status};
 pub use error::Error;
 pub use heard::fuzz;
 pub use job::{
-    FILES_MAX, Grants, HOSTS_MAX, INPUTS_MAX, Input, Job, Limits, MODULE_MAX, NAME_MAX, NetworkPolicy, PATH_MAX, Program, TEXT_MAX,
+    FILES_MAX, Grants, HOSTS_MAX, INPUTS_MAX, Input, Job, Limits, MODULE_MAX, NAME_MAX,
+    NetworkPolicy, PATH_MAX, Program, TEXT_MAX,
 };
 pub use sandbox::{Attempt, ENGINE, Sandbox};
 pub use settings::{ChildProgram, Settings};

@@ -28,7 +28,13 @@ use crate::{
 /// The engine, as receipts name it.
 pub const ENGINE: &str = "wasmtime 48.0.8";
 /// How long a program may be compiled.
-const COMPILE: Limits = Limits { fuel: 0, wall: Duration::from_secs(120), memory: 0, output: CODE_MAX, files: 0 };
+const COMPILE: Limits = Limits {
+    fuel: 0,
+    wall: Duration::from_secs(120),
+    memory: 0,
+    output: CODE_MAX,
+    files: 0,
+};
 /// How long the self-test may take.
 const SELF_TEST: Duration = Duration::from_secs(10);
 
@@ -70,7 +76,14 @@ impl Sandbox {
         let pool = Pool::new(nursery, settings.spare);
         pool.keep(first);
         pool.fill();
-        Ok(Self { inner: Arc::new(Inner { pool, cache, layers, compiling: Semaphore::new(1) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool,
+                cache,
+                layers,
+                compiling: Semaphore::new(1),
+            }),
+        })
     }
 
     /// Name and version of the engine, for receipts.
@@ -82,13 +95,21 @@ impl Sandbox {
     /// The layers that this machine closes around a program, by name.
     #[must_use]
     pub fn layers(&self) -> Vec<&'static str> {
-        Layer::ALL.into_iter().filter(|layer| self.inner.layers & layer.bit() != 0).map(Layer::name).collect()
+        Layer::ALL
+            .into_iter()
+            .filter(|layer| self.inner.layers & layer.bit() != 0)
+            .map(Layer::name)
+            .collect()
     }
 
     /// The layers that this machine refuses.
     #[must_use]
     pub fn missing_layers(&self) -> Vec<&'static str> {
-        Layer::ALL.into_iter().filter(|layer| self.inner.layers & layer.bit() == 0).map(Layer::name).collect()
+        Layer::ALL
+            .into_iter()
+            .filter(|layer| self.inner.layers & layer.bit() == 0)
+            .map(Layer::name)
+            .collect()
     }
 
     /// Stops all children, or lets them go on. The time of a pause counts in no limit of a run.
@@ -108,11 +129,23 @@ impl Sandbox {
         }
     }
 
-    async fn try_run(&self, program: Program, job: Job, mut sink: impl Sink) -> Result<Ended, Ended> {
-        job.check().map_err(|wrong| Ended::new(Status::Input, wrong.to_string()))?;
+    async fn try_run(
+        &self,
+        program: Program,
+        job: Job,
+        mut sink: impl Sink,
+    ) -> Result<Ended, Ended> {
+        job.check()
+            .map_err(|wrong| Ended::new(Status::Input, wrong.to_string()))?;
         let code = self.inner.code(&program).await?;
-        let inputs = job.inputs.iter().map(|input| (input.path.clone(), input.file.clone())).collect();
-        let inputs = tokio::task::spawn_blocking(|| open(inputs)).await.map_err(|_| broken("a thread"))??;
+        let inputs = job
+            .inputs
+            .iter()
+            .map(|input| (input.path.clone(), input.file.clone()))
+            .collect();
+        let inputs = tokio::task::spawn_blocking(|| open(inputs))
+            .await
+            .map_err(|_| broken("a thread"))??;
         let hosts = match &job.grants.network {
             Some(policy) => Some(resolve::hosts(policy).await),
             None => None,
@@ -123,7 +156,10 @@ impl Sandbox {
             component: code.component,
             args: job.args,
             env: job.env,
-            inputs: inputs.iter().map(|(path, _, size)| (path.clone(), *size)).collect(),
+            inputs: inputs
+                .iter()
+                .map(|(path, _, size)| (path.clone(), *size))
+                .collect(),
             limits: job.limits,
             clock: job.grants.clock,
             random: job.grants.random,
@@ -132,24 +168,51 @@ impl Sandbox {
             start_ms: job.start_ms,
             share,
         }));
-        let mut running = self.inner.pool.take(network).await.map_err(|error| broken(&error.to_string()))?;
-        let files: Vec<BorrowedFd<'_>> =
-            std::iter::once(code.sealed.file.as_fd()).chain(inputs.iter().map(|(_, file, _)| file.as_fd())).collect();
-        running.kid.order(&order, &files).await.map_err(|_| broken("its child took no order"))?;
+        let mut running = self
+            .inner
+            .pool
+            .take(network)
+            .await
+            .map_err(|error| broken(&error.to_string()))?;
+        let files: Vec<BorrowedFd<'_>> = std::iter::once(code.sealed.file.as_fd())
+            .chain(inputs.iter().map(|(_, file, _)| file.as_fd()))
+            .collect();
+        running
+            .kid
+            .order(&order, &files)
+            .await
+            .map_err(|_| broken("its child took no order"))?;
         drop(inputs);
 
         let keeper = Keeper::open(job.output);
         let mut log = |bytes: &[u8]| sink.log(bytes);
-        let (told, fuel) = self.inner.listen(&mut running, job.limits, share, &mut log, &mut To::Folder(&keeper)).await;
+        let (told, fuel) = self
+            .inner
+            .listen(
+                &mut running,
+                job.limits,
+                share,
+                &mut log,
+                &mut To::Folder(&keeper),
+            )
+            .await;
         drop(running);
         let told = match told {
             Ok(told) => told,
-            Err(silence) => return Err(Ended { fuel, ..silence.ended(&job.limits) }),
+            Err(silence) => {
+                return Err(Ended {
+                    fuel,
+                    ..silence.ended(&job.limits)
+                });
+            }
         };
         let mut ended = Ended::new(told.status, told.reason);
         ended.fuel = told.fuel;
         if matches!(told.status, Status::Ok | Status::Exit(_)) {
-            let files = keeper.whole().await.map_err(|error| Ended { fuel, ..broken(&format!("the output folder: {error}")) })?;
+            let files = keeper.whole().await.map_err(|error| Ended {
+                fuel,
+                ..broken(&format!("the output folder: {error}"))
+            })?;
             ended.files = sorted(files);
         }
         Ok(ended)
@@ -161,7 +224,11 @@ impl Sandbox {
     /// No child starts, or it does not report.
     pub async fn self_test(&self) -> Result<Vec<Attempt>, Error> {
         let mut running = self.inner.pool.take(false).await?;
-        running.kid.order(&Order::SelfTest, &[]).await.map_err(Error::Spawn)?;
+        running
+            .kid
+            .order(&Order::SelfTest, &[])
+            .await
+            .map_err(Error::Spawn)?;
         let mut frames = Frames::default();
         let mut attempts = Vec::new();
         let until = Instant::now() + SELF_TEST;
@@ -176,7 +243,9 @@ impl Sandbox {
             while let Some(frame) = frames.next_frame().map_err(|_| Error::NotReady)? {
                 match frame {
                     Frame::Attempt { name, held } => attempts.push(Attempt { name, held }),
-                    Frame::End { status: Status::Ok, .. } => return Ok(attempts),
+                    Frame::End {
+                        status: Status::Ok, ..
+                    } => return Ok(attempts),
                     _ => return Err(Error::NotReady),
                 }
             }
@@ -203,7 +272,10 @@ fn open(inputs: Vec<(String, std::path::PathBuf)>) -> Result<Vec<(String, OwnedF
     };
     let open = |(path, file): (String, std::path::PathBuf)| match one(&path, &file) {
         Ok((file, size)) => Ok((path, file, size)),
-        Err(error) => Err(Ended::new(Status::Input, format!("input {path:?} cannot be read: {error}"))),
+        Err(error) => Err(Ended::new(
+            Status::Input,
+            format!("input {path:?} cannot be read: {error}"),
+        )),
     };
     inputs.into_iter().map(open).collect()
 }
@@ -238,7 +310,10 @@ enum Silence {
 impl Silence {
     fn ended(self, limits: &Limits) -> Ended {
         match self {
-            Self::Time => Ended::new(Status::Time, format!("it ran longer than {} ms", limits.wall.as_millis())),
+            Self::Time => Ended::new(
+                Status::Time,
+                format!("it ran longer than {} ms", limits.wall.as_millis()),
+            ),
             Self::Lie(lie) => broken(&lie.to_string()),
             Self::Gone => broken("its child ended without a word"),
             Self::Memory(error) => broken(&format!("memory for its code: {error}")),
@@ -276,36 +351,68 @@ impl Inner {
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, Ended> {
         let inner = self.clone();
-        tokio::task::spawn_blocking(move || work(&inner)).await.map_err(|_| broken("a thread ended"))
+        tokio::task::spawn_blocking(move || work(&inner))
+            .await
+            .map_err(|_| broken("a thread ended"))
     }
 
     async fn compile(self: &Arc<Self>, program: Program) -> Result<Arc<Code>, Ended> {
-        let _one = self.compiling.acquire().await.map_err(|_| broken("the sandbox is closed"))?;
+        let _one = self
+            .compiling
+            .acquire()
+            .await
+            .map_err(|_| broken("the sandbox is closed"))?;
         let digest = program.digest;
         let (source, component): (Sealed, bool) = self
             .blocking(move |_| cache::program(&program))
             .await?
             .map_err(|unread| Ended::new(Status::Input, unread.to_string()))?;
         debug_assert!(source.size <= MODULE_MAX);
-        let mut running = self.pool.take(false).await.map_err(|error| broken(&error.to_string()))?;
-        let sent = running.kid.order(&Order::Compile, &[source.file.as_fd()]).await;
+        let mut running = self
+            .pool
+            .take(false)
+            .await
+            .map_err(|error| broken(&error.to_string()))?;
+        let sent = running
+            .kid
+            .order(&Order::Compile, &[source.file.as_fd()])
+            .await;
         sent.map_err(|_| broken("its child took no order"))?;
-        let mut memory = Memory::new().map_err(|error| broken(&format!("memory for its code: {error}")))?;
+        let mut memory =
+            Memory::new().map_err(|error| broken(&format!("memory for its code: {error}")))?;
         let to = &mut To::Memory(&mut memory);
-        let (told, _) = self.listen(&mut running, COMPILE, 100, &mut |_| {}, to).await;
+        let (told, _) = self
+            .listen(&mut running, COMPILE, 100, &mut |_| {}, to)
+            .await;
         drop(running);
         match told {
-            Ok(Told { status: Status::Ok, .. }) => {}
-            Ok(Told { status: Status::Module, reason, .. }) => return Err(Ended::new(Status::Module, reason)),
+            Ok(Told {
+                status: Status::Ok, ..
+            }) => {}
+            Ok(Told {
+                status: Status::Module,
+                reason,
+                ..
+            }) => return Err(Ended::new(Status::Module, reason)),
             Ok(_) => return Err(broken("its compiler said what it may not")),
             Err(Silence::Lie(lie)) => return Err(broken(&lie.to_string())),
             // A program that no compiler gets through is none that can run here.
-            Err(_) => return Err(Ended::new(Status::Module, "its compilation took more time or memory than there is for one")),
+            Err(_) => {
+                return Err(Ended::new(
+                    Status::Module,
+                    "its compilation took more time or memory than there is for one",
+                ));
+            }
         }
-        let sealed = memory.seal().map_err(|error| broken(&format!("memory for its code: {error}")))?;
+        let sealed = memory
+            .seal()
+            .map_err(|error| broken(&format!("memory for its code: {error}")))?;
         let code = Arc::new(Code { sealed, component });
         let kept = code.clone();
-        if let Err(error) = self.blocking(move |inner| inner.cache.store(digest, &kept)).await? {
+        if let Err(error) = self
+            .blocking(move |inner| inner.cache.store(digest, &kept))
+            .await?
+        {
             // It runs from memory. A full disk is no fault of the program.
             tracing::warn!(%error, "compiled code is not kept on disk");
         }

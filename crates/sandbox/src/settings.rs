@@ -35,7 +35,14 @@ impl ChildProgram {
     pub fn this() -> std::io::Result<Self> {
         // The link stays right when the file is replaced by a newer version while this process runs.
         let link = Path::new("/proc/self/exe");
-        let path = if link.exists() { link.to_owned() } else { std::env::current_exe()? };
-        Ok(Self { path, args: vec![OsString::from(crate::CHILD_ARGUMENT)] })
+        let path = if link.exists() {
+            link.to_owned()
+        } else {
+            std::env::current_exe()?
+        };
+        Ok(Self {
+            path,
+            args: vec![OsString::from(crate::CHILD_ARGUMENT)],
+        })
     }
 }

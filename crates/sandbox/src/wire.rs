@@ -121,7 +121,11 @@ impl Frame {
                 body.extend(name.as_bytes());
                 7
             }
-            Self::End { status, fuel, reason } => {
+            Self::End {
+                status,
+                fuel,
+                reason,
+            } => {
                 let (status, code) = number(*status);
                 body.push(status);
                 body.extend(code.to_le_bytes());
@@ -140,16 +144,29 @@ impl Frame {
         let mut take = Take(body);
         let frame = match tag {
             1 => Self::Pid(u32::from_le_bytes(take.array()?)),
-            2 => Self::Ready { layers: u32::from_le_bytes(take.array()?), key: take.array()? },
+            2 => Self::Ready {
+                layers: u32::from_le_bytes(take.array()?),
+                key: take.array()?,
+            },
             3 => Self::Log(take.rest().to_vec()),
             4 => Self::Progress(take.u64()?),
-            5 => Self::File { size: take.u64()?, path: text(take.rest())? },
+            5 => Self::File {
+                size: take.u64()?,
+                path: text(take.rest())?,
+            },
             6 => Self::Data(take.rest().to_vec()),
-            7 => Self::Attempt { held: take.flag()?, name: text(take.rest())? },
+            7 => Self::Attempt {
+                held: take.flag()?,
+                name: text(take.rest())?,
+            },
             8 => {
                 let [status] = take.array()?;
                 let status = status_of(status, i32::from_le_bytes(take.array()?))?;
-                Self::End { status, fuel: take.u64()?, reason: text(take.rest())? }
+                Self::End {
+                    status,
+                    fuel: take.u64()?,
+                    reason: text(take.rest())?,
+                }
             }
             _ => return Err(Broken),
         };
@@ -179,12 +196,16 @@ impl Frames {
     /// What was read is no frame; nothing after it can be read.
     pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, Broken> {
         let held = &self.held[self.at..];
-        let Some((&[tag, a, b, c, d], rest)) = held.split_first_chunk() else { return Ok(None) };
+        let Some((&[tag, a, b, c, d], rest)) = held.split_first_chunk() else {
+            return Ok(None);
+        };
         let len = u32::from_le_bytes([a, b, c, d]) as usize;
         if len > FRAME_MAX {
             return Err(Broken);
         }
-        let Some(body) = rest.get(..len) else { return Ok(None) };
+        let Some(body) = rest.get(..len) else {
+            return Ok(None);
+        };
         let frame = Frame::decode(tag, body)?;
         self.at += 5 + len;
         Ok(Some(frame))
@@ -260,7 +281,10 @@ impl<'a> Take<'a> {
         text(head)
     }
 
-    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T, Broken>) -> Result<Vec<T>, Broken> {
+    fn list<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, Broken>,
+    ) -> Result<Vec<T>, Broken> {
         let n = self.count()?;
         (0..n).map(|_| item(self)).collect()
     }
@@ -270,7 +294,11 @@ impl<'a> Take<'a> {
     }
 
     fn end(&self) -> Result<(), Broken> {
-        if self.0.is_empty() { Ok(()) } else { Err(Broken) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Broken)
+        }
     }
 }
 
@@ -284,7 +312,8 @@ impl Put {
     }
 
     fn count(&mut self, n: usize) {
-        self.0.extend(u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes());
+        self.0
+            .extend(u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes());
     }
 
     fn u64(&mut self, n: u64) {
@@ -338,7 +367,13 @@ impl Run {
             put.text(path);
             put.u64(*size);
         }
-        let Limits { fuel, wall, memory, output, files } = self.limits;
+        let Limits {
+            fuel,
+            wall,
+            memory,
+            output,
+            files,
+        } = self.limits;
         put.u64(fuel);
         put.u64(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
         put.u64(memory);
@@ -379,11 +414,27 @@ impl Run {
             let name = t.text()?;
             let port = u16::try_from(t.u64()?).map_err(|_| Broken)?;
             let addresses = t.list(|t| t.text()?.parse::<IpAddr>().map_err(|_| Broken))?;
-            Ok(Host { name, port, addresses })
+            Ok(Host {
+                name,
+                port,
+                addresses,
+            })
         })?;
         let (seed, start_ms, [share]) = (take.array()?, take.u64()?, take.array()?);
         let hosts = network.then_some(hosts);
-        Ok(Self { component, args, env, inputs, limits, clock, random, hosts, seed, start_ms, share })
+        Ok(Self {
+            component,
+            args,
+            env,
+            inputs,
+            limits,
+            clock,
+            random,
+            hosts,
+            seed,
+            start_ms,
+            share,
+        })
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
     os::unix::net::UnixStream,
 };
 
-use landlock::{ABI, Access as _, AccessFs, AccessNet, Compatible as _, Ruleset, RulesetAttr as _, RulesetStatus, Scope};
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, Compatible as _, Ruleset, RulesetAttr as _,
+    RulesetStatus, Scope,
+};
 use rustix::{
     fs::{CWD, Mode},
     mount::{MountFlags, MountPropagationFlags, UnmountFlags},
@@ -48,8 +51,16 @@ pub(crate) enum Layer {
 }
 
 impl Layer {
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Nobody, Self::User, Self::Mount, Self::Pid, Self::Network, Self::Ipc, Self::Landlock, Self::Seccomp];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Nobody,
+        Self::User,
+        Self::Mount,
+        Self::Pid,
+        Self::Network,
+        Self::Ipc,
+        Self::Landlock,
+        Self::Seccomp,
+    ];
 
     pub(crate) fn bit(self) -> u32 {
         1 << self as u32
@@ -80,7 +91,12 @@ pub(super) enum Entered {
 /// Closes all layers but the last, which needs the order.
 pub(super) fn enter(socket: UnixStream, network: bool) -> Result<Entered, Gone> {
     die_with_parent()?;
-    for resource in [Resource::Core, Resource::Fsize, Resource::Msgqueue, Resource::Memlock] {
+    for resource in [
+        Resource::Core,
+        Resource::Fsize,
+        Resource::Msgqueue,
+        Resource::Memlock,
+    ] {
         limit(resource, 0)?;
     }
     // The kernel ends it first when memory runs out. Where that cannot be said, the limits still hold.
@@ -92,14 +108,19 @@ pub(super) fn enter(socket: UnixStream, network: bool) -> Result<Entered, Gone> 
         (Layer::Network, UnshareFlags::NEWNET),
         (Layer::Ipc, UnshareFlags::NEWIPC | UnshareFlags::NEWUTS),
     ];
-    let wanted: Vec<_> = kinds.into_iter().filter(|(layer, _)| !(network && *layer == Layer::Network)).collect();
+    let wanted: Vec<_> = kinds
+        .into_iter()
+        .filter(|(layer, _)| !(network && *layer == Layer::Network))
+        .collect();
     let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
     let root = uid.is_root();
     // Root needs no namespace of users for the others; everybody else gets the others by it.
     if !root && raw::unshare(UnshareFlags::NEWUSER).is_ok() && map(uid, gid).is_ok() {
         closed |= Layer::User.bit();
     }
-    let all = wanted.iter().fold(UnshareFlags::empty(), |all, (_, flag)| all | *flag);
+    let all = wanted
+        .iter()
+        .fold(UnshareFlags::empty(), |all, (_, flag)| all | *flag);
     if raw::unshare(all).is_ok() {
         closed |= wanted.iter().fold(0, |all, (layer, _)| all | layer.bit());
     } else {
@@ -117,7 +138,9 @@ pub(super) fn enter(socket: UnixStream, network: bool) -> Result<Entered, Gone> 
             // The socket is to end with the new process.
             drop(socket);
             raw::close_stdin();
-            let _ = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()));
+            let _ = rustix::io::retry_on_intr(|| {
+                rustix::process::waitpid(Some(pid), WaitOptions::empty())
+            });
             return Ok(Entered::Relay);
         }
         die_with_parent()?;
@@ -129,7 +152,8 @@ pub(super) fn enter(socket: UnixStream, network: bool) -> Result<Entered, Gone> 
         closed |= Layer::Nobody.bit();
     }
     rustix::thread::set_no_new_privs(true).map_err(io::Error::from)?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(io::Error::from)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(io::Error::from)?;
     // A change of user forgets this.
     die_with_parent()?;
     if landlock(network) {
@@ -152,10 +176,19 @@ fn map(uid: Uid, gid: Gid) -> io::Result<()> {
 
 /// Puts an empty folder in the place of all files.
 fn empty_root() -> io::Result<()> {
-    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
     // Any folder will do as the place; this one is there on every Linux.
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
-    rustix::mount::mount("none", "/proc", "tmpfs", flags, c"size=4k,nr_inodes=2,mode=0555")?;
+    rustix::mount::mount(
+        "none",
+        "/proc",
+        "tmpfs",
+        flags,
+        c"size=4k,nr_inodes=2,mode=0555",
+    )?;
     rustix::process::chdir("/proc")?;
     rustix::process::pivot_root(".", ".")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH)?;
@@ -176,7 +209,14 @@ fn nobody(root: bool) -> io::Result<()> {
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     }
     let none = CapabilitySet::empty();
-    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        },
+    )?;
     Ok(())
 }
 
@@ -186,7 +226,13 @@ fn landlock(network: bool) -> bool {
     let rules = Ruleset::default()
         .set_compatibility(landlock::CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))
-        .and_then(|rules| if network { Ok(rules) } else { rules.handle_access(AccessNet::from_all(abi)) })
+        .and_then(|rules| {
+            if network {
+                Ok(rules)
+            } else {
+                rules.handle_access(AccessNet::from_all(abi))
+            }
+        })
         .and_then(|rules| rules.scope(Scope::from_all(abi)))
         .and_then(Ruleset::create)
         .and_then(landlock::RulesetCreated::restrict_self);
@@ -203,12 +249,23 @@ pub(super) struct Bounds {
 impl Bounds {
     /// The guest's memory, its files and room for what holds them.
     pub(super) fn of_run(limits: &Limits) -> Self {
-        let data = limits.memory.saturating_add(limits.output.saturating_mul(2)).saturating_add(BASE);
-        Self { data, time: None, files: 256 }
+        let data = limits
+            .memory
+            .saturating_add(limits.output.saturating_mul(2))
+            .saturating_add(BASE);
+        Self {
+            data,
+            time: None,
+            files: 256,
+        }
     }
 
     pub(super) fn of_compile() -> Self {
-        Self { data: COMPILER, time: Some(COMPILER_TIME), files: 16 }
+        Self {
+            data: COMPILER,
+            time: Some(COMPILER_TIME),
+            files: 16,
+        }
     }
 }
 
@@ -216,10 +273,18 @@ pub(super) fn bound(bounds: &Bounds) -> io::Result<()> {
     limit(Resource::Data, bounds.data)?;
     limit(Resource::Nofile, bounds.files)?;
     limit(Resource::Nproc, 0)?;
-    bounds.time.map_or(Ok(()), |seconds| limit(Resource::Cpu, seconds))
+    bounds
+        .time
+        .map_or(Ok(()), |seconds| limit(Resource::Cpu, seconds))
 }
 
 fn limit(resource: Resource, most: u64) -> io::Result<()> {
-    rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+    rustix::process::setrlimit(
+        resource,
+        Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        },
+    )?;
     Ok(())
 }

@@ -18,7 +18,11 @@ pub(super) fn compile(engine: &Engine, voice: &Voice, files: Vec<OwnedFd>) -> Re
     } else if is_component(&bytes) {
         engine.precompile_component(&bytes)
     } else {
-        let what = if bytes.starts_with(&MODULE[..4]) { "a WebAssembly of another version" } else { "no WebAssembly" };
+        let what = if bytes.starts_with(&MODULE[..4]) {
+            "a WebAssembly of another version"
+        } else {
+            "no WebAssembly"
+        };
         return Ok(voice.end(Status::Module, 0, &format!("the module is {what}"))?);
     };
     drop(bytes);

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
 
 use super::Gone;
 
@@ -78,7 +81,10 @@ pub(super) struct Filters {
 pub(super) fn build() -> Option<Filters> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).ok()?;
     let plain = || CALLS.iter().chain(OLDER).copied();
-    Some(Filters { plain: program(plain(), arch)?, network: program(plain().chain(NETWORK.iter().copied()), arch)? })
+    Some(Filters {
+        plain: program(plain(), arch)?,
+        network: program(plain().chain(NETWORK.iter().copied()), arch)?,
+    })
 }
 
 fn program(calls: impl Iterator<Item = libc::c_long>, arch: TargetArch) -> Option<BpfProgram> {
@@ -86,18 +92,34 @@ fn program(calls: impl Iterator<Item = libc::c_long>, arch: TargetArch) -> Optio
     // Of an open file only, as `fstat` is: with the flag that says so, and from a descriptor.
     for (call, flags) in [(libc::SYS_newfstatat, 3), (libc::SYS_statx, 2)] {
         let empty = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());
-        let flags = SeccompCondition::new(flags, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(empty), empty).ok()?;
-        let from = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Lt, 1 << 16).ok()?;
+        let flags = SeccompCondition::new(
+            flags,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::MaskedEq(empty),
+            empty,
+        )
+        .ok()?;
+        let from =
+            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Lt, 1 << 16).ok()?;
         rules.insert(call, vec![SeccompRule::new(vec![flags, from]).ok()?]);
     }
     // Libraries take this answer for an older kernel and do without.
     let refuse = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
-    SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch).ok()?.try_into().ok()
+    SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)
+        .ok()?
+        .try_into()
+        .ok()
 }
 
 /// Closes the last layer. From here on there is no way back.
 pub(super) fn apply(filters: Option<Filters>, network: bool) -> Result<(), Gone> {
-    let Some(filters) = filters else { return Ok(()) };
-    let program = if network { &filters.network } else { &filters.plain };
+    let Some(filters) = filters else {
+        return Ok(());
+    };
+    let program = if network {
+        &filters.network
+    } else {
+        &filters.plain
+    };
     seccompiler::apply_filter(program).map_err(|_| Gone::System(std::io::Error::last_os_error()))
 }

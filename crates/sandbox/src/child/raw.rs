@@ -1,5 +1,8 @@
 //! What has no safe binding: the places where this crate has `unsafe` code.
-#![expect(unsafe_code, reason = "the calls below have no safe binding; each says why it is sound")]
+#![expect(
+    unsafe_code,
+    reason = "the calls below have no safe binding; each says why it is sound"
+)]
 
 use std::{fs::File, io};
 
@@ -51,7 +54,12 @@ pub(super) fn component(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Compo
 }
 
 /// One system call with up to three numbers, for the self-test.
-pub(super) fn system_call(number: libc::c_long, a: libc::c_long, b: libc::c_long, c: libc::c_long) -> io::Result<i64> {
+pub(super) fn system_call(
+    number: libc::c_long,
+    a: libc::c_long,
+    b: libc::c_long,
+    c: libc::c_long,
+) -> io::Result<i64> {
     // SAFETY: the self-test passes no address but null and numbers that name nothing of this process's memory.
     match unsafe { libc::syscall(number, a, b, c) } {
         -1 => Err(io::Error::last_os_error()),

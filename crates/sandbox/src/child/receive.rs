@@ -16,10 +16,16 @@ use crate::{
 /// Waits for the order. The parent's end of the socket closes when it is not needed: then this process ends.
 pub(super) fn order(socket: &UnixStream) -> Result<(Order, Vec<OwnedFd>), Gone> {
     let mut head = [0_u8; 4];
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(INPUTS_MAX + 1))];
+    let mut space =
+        [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(INPUTS_MAX + 1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let read = rustix::io::retry_on_intr(|| {
-        recvmsg(socket, &mut [IoSliceMut::new(&mut head)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        recvmsg(
+            socket,
+            &mut [IoSliceMut::new(&mut head)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
     })
     .map_err(std::io::Error::from)?;
     let files = control.drain().filter_map(|message| match message {

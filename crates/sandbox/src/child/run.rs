@@ -20,20 +20,31 @@ use crate::{
     wire::{FRAME_MAX, Frame, Run},
 };
 
-/// Slices between two reports of the fuel burned.
-const REPORT: u32 = 64;
+/// Fuel between two reports of what is burned.
+const REPORT: u64 = 64 * crate::guest::SLICE;
 
-pub(super) fn run(engine: &Engine, voice: &Voice, socket: &UnixStream, run: Run, files: Vec<OwnedFd>) -> Result<(), Gone> {
+pub(super) fn run(
+    engine: &Engine,
+    voice: &Voice,
+    socket: &Arc<UnixStream>,
+    run: Run,
+    files: Vec<OwnedFd>,
+) -> Result<(), Gone> {
     let mut files = files.into_iter();
     let code = load(engine, run.component, files.next().ok_or(Gone::Order)?)?;
     let log = {
         let voice = voice.clone();
-        move |bytes: &[u8]| bytes.chunks(FRAME_MAX).all(|part| voice.say(&Frame::Log(part.to_vec())).is_ok())
+        move |bytes: &[u8]| {
+            bytes
+                .chunks(FRAME_MAX)
+                .all(|part| voice.say(&Frame::Log(part.to_vec())).is_ok())
+        }
     };
     let start = run.start_ms.saturating_mul(1_000_000);
     let mut fs = Fs::new(run.limits.output, run.limits.files, start, Box::new(log));
     for ((path, size), file) in run.inputs.iter().zip(files) {
-        fs.add_input(path, File::from(file), *size).map_err(|_| Gone::Order)?;
+        fs.add_input(path, File::from(file), *size)
+            .map_err(|_| Gone::Order)?;
     }
     let fs = Arc::new(Mutex::new(fs));
     let real = run.clock || run.hosts.is_some();
@@ -42,24 +53,35 @@ pub(super) fn run(engine: &Engine, voice: &Voice, socket: &UnixStream, run: Run,
         env: run.env,
         fuel: run.limits.fuel,
         memory: run.limits.memory,
-        clock: if real { Clock::Real } else { Clock::virtual_at(run.start_ms) },
-        random: if run.random { Random::Real } else { Random::seeded(run.seed) },
+        clock: if real {
+            Clock::Real
+        } else {
+            Clock::virtual_at(run.start_ms)
+        },
+        random: if run.random {
+            Random::Real
+        } else {
+            Random::seeded(run.seed)
+        },
         hosts: run.hosts,
     };
     let mut share = Share::new(run.share);
-    let (mut slices, mut burned) = (0_u32, 0_u64);
-    let slice = || {
-        share.pay(socket);
-        slices = slices.wrapping_add(1);
-        // A wait for the network gives control back too, so this is a bound from above, and below the limit.
-        burned = burned.saturating_add(crate::guest::SLICE).min(run.limits.fuel);
-        if slices % REPORT == 0 {
-            // A parent that is gone takes this process with it.
-            let _ = voice.say(&Frame::Progress(0));
+    let mut next = REPORT;
+    let hook = {
+        let (voice, socket) = (voice.clone(), socket.clone());
+        move |burned: u64| {
+            share.pay(&socket);
+            if burned >= next {
+                next = burned.saturating_add(REPORT);
+                // A parent that is gone takes this process with it.
+                let _ = voice.say(&Frame::Progress(burned));
+            }
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(crate::guest::run(engine, &code, given, &fs, slice));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(crate::guest::run(engine, &code, given, &fs, Box::new(hook)));
     finish(voice, ended, &fs)
 }
 
@@ -73,14 +95,29 @@ fn load(engine: &Engine, component: bool, file: OwnedFd) -> Result<Code, Gone> {
 
 /// Sends what the guest left, then how it ended.
 fn finish(voice: &Voice, ended: Ended, fs: &Mutex<Fs>) -> Result<(), Gone> {
-    let Ended { mut status, mut reason, fuel, .. } = ended;
+    let Ended {
+        mut status,
+        mut reason,
+        fuel,
+        ..
+    } = ended;
     if matches!(status, Status::Ok | Status::Exit(_)) {
         let gone = Fs::new(0, 0, 0, Box::new(|_| false));
-        let fs = std::mem::replace(&mut *fs.lock().unwrap_or_else(PoisonError::into_inner), gone);
+        let fs = std::mem::replace(
+            &mut *fs.lock().unwrap_or_else(PoisonError::into_inner),
+            gone,
+        );
         match fs.into_files() {
-            Ok(files) => files.iter().try_for_each(|(path, bytes)| voice.file(path, bytes))?,
+            Ok(files) => files
+                .iter()
+                .try_for_each(|(path, bytes)| voice.file(path, bytes))?,
             Err(Fail::Stop(stop)) => (status, reason) = (Status::Output, stop.to_string()),
-            Err(Fail::Errno(_)) => (status, reason) = (Status::Internal, "its files do not hang together".to_owned()),
+            Err(Fail::Errno(_)) => {
+                (status, reason) = (
+                    Status::Internal,
+                    "its files do not hang together".to_owned(),
+                )
+            }
         }
     }
     Ok(voice.end(status, fuel, &reason)?)

@@ -21,7 +21,11 @@ pub(super) struct Share {
 
 impl Share {
     pub(super) fn new(percent: u8) -> Self {
-        Self { percent: percent.clamp(1, 100), burned: processor(), owed: 0 }
+        Self {
+            percent: percent.clamp(1, 100),
+            burned: processor(),
+            owed: 0,
+        }
     }
 
     /// Hears what the parent says in between, and sleeps what is owed.
@@ -31,7 +35,11 @@ impl Share {
         let worked = now.saturating_sub(self.burned);
         self.burned = now;
         let share = u64::from(self.percent);
-        self.owed = if share == 100 { 0 } else { self.owed + worked / share * (100 - share) };
+        self.owed = if share == 100 {
+            0
+        } else {
+            self.owed + worked / share * (100 - share)
+        };
         while self.owed > 0 {
             let nap = self.owed.min(NAP);
             std::thread::sleep(Duration::from_nanos(nap));

@@ -20,7 +20,10 @@ pub(crate) enum Clock {
 
 impl Clock {
     pub(crate) fn virtual_at(start_ms: u64) -> Self {
-        Self::Virtual { start: start_ms.saturating_mul(1_000_000), passed: 0 }
+        Self::Virtual {
+            start: start_ms.saturating_mul(1_000_000),
+            passed: 0,
+        }
     }
 
     pub(crate) fn is_virtual(&self) -> bool {
@@ -68,7 +71,9 @@ impl Clock {
 
 pub(crate) fn nanos(time: Timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Randomness from a seed, or the system's.

@@ -21,8 +21,14 @@ pub(crate) type Log = Box<dyn FnMut(&[u8]) -> bool + Send>;
 
 pub(crate) enum Kind {
     File(Vec<u8>),
-    Input { file: File, size: u64 },
-    Folder { names: BTreeMap<String, NodeId>, parent: NodeId },
+    Input {
+        file: File,
+        size: u64,
+    },
+    Folder {
+        names: BTreeMap<String, NodeId>,
+        parent: NodeId,
+    },
     Link(String),
 }
 
@@ -78,11 +84,31 @@ pub(crate) struct Fs {
 
 impl Fs {
     pub(crate) fn new(bytes_max: u64, files_max: u32, time: u64, log: Log) -> Self {
-        let root = Kind::Folder { names: BTreeMap::new(), parent: ROOT };
-        let root = Node { kind: root, names: 1, opened: 0, accessed: time, modified: time };
+        let root = Kind::Folder {
+            names: BTreeMap::new(),
+            parent: ROOT,
+        };
+        let root = Node {
+            kind: root,
+            names: 1,
+            opened: 0,
+            accessed: time,
+            modified: time,
+        };
         let files_max = files_max.min(FILES_MAX);
         let nodes = BTreeMap::from([(ROOT, root)]);
-        Self { nodes, next: ROOT + 1, time, bytes: 0, bytes_max, files: 0, files_max, stdout: Vec::new(), log, logged: 0 }
+        Self {
+            nodes,
+            next: ROOT + 1,
+            time,
+            bytes: 0,
+            bytes_max,
+            files: 0,
+            files_max,
+            stdout: Vec::new(),
+            log,
+            logged: 0,
+        }
     }
 
     /// Adds an input, with its folders. They do not count as the guest's.
@@ -92,7 +118,14 @@ impl Fs {
         for part in folders.split('/').filter(|p| !p.is_empty()) {
             folder = match self.names(folder)?.get(part) {
                 Some(&id) => id,
-                None => self.insert(folder, part, Kind::Folder { names: BTreeMap::new(), parent: folder })?,
+                None => self.insert(
+                    folder,
+                    part,
+                    Kind::Folder {
+                        names: BTreeMap::new(),
+                        parent: folder,
+                    },
+                )?,
             };
         }
         self.insert(folder, name, Kind::Input { file, size })?;
@@ -110,7 +143,9 @@ impl Fs {
 
     /// Passes standard error on, up to a bound. What is beyond it is dropped: a guest cannot tell.
     pub(crate) fn log(&mut self, bytes: &[u8]) -> Answer<()> {
-        let room = usize::try_from(LOG_MAX - self.logged).unwrap_or(usize::MAX).min(bytes.len());
+        let room = usize::try_from(LOG_MAX - self.logged)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
         self.logged += room as u64;
         if room > 0 && !(self.log)(&bytes[..room]) {
             return Err(Stop::Parent.into());
@@ -133,7 +168,9 @@ impl Fs {
         match &mut self.node_mut(id)?.kind {
             Kind::Link(_) => return Err(Errno::Loop.into()),
             Kind::Folder { .. } if how.write || how.truncate => return Err(Errno::IsDir.into()),
-            Kind::File(_) | Kind::Input { .. } if how.folder || found.must_be_folder => return Err(Errno::NotDir.into()),
+            Kind::File(_) | Kind::Input { .. } if how.folder || found.must_be_folder => {
+                return Err(Errno::NotDir.into());
+            }
             Kind::Input { .. } if how.write || how.truncate => return Err(Errno::RoFs.into()),
             Kind::File(bytes) if how.truncate => {
                 let freed = bytes.len() as u64;
@@ -167,9 +204,12 @@ impl Fs {
                 Ok(n)
             }
             Kind::Input { file, size } => {
-                let n = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX).min(into.len());
+                let n = usize::try_from(size.saturating_sub(at))
+                    .unwrap_or(usize::MAX)
+                    .min(into.len());
                 // A read that is cut short by a signal would show in the guest's results.
-                file.read_exact_at(&mut into[..n], at).map_err(|_| Errno::Io)?;
+                file.read_exact_at(&mut into[..n], at)
+                    .map_err(|_| Errno::Io)?;
                 Ok(n)
             }
             Kind::Folder { .. } => Err(Errno::IsDir.into()),
@@ -185,7 +225,9 @@ impl Fs {
         if end > self.size(id)? {
             self.resize(id, end)?;
         }
-        let Kind::File(file) = &mut self.node_mut(id)?.kind else { return Err(Errno::RoFs.into()) };
+        let Kind::File(file) = &mut self.node_mut(id)?.kind else {
+            return Err(Errno::RoFs.into());
+        };
         let from = usize::try_from(at).map_err(|_| Errno::FBig)?;
         file[from..from + bytes.len()].copy_from_slice(bytes);
         Ok(())
@@ -230,10 +272,22 @@ impl Fs {
             Kind::Link(to) => (What::Link, to.len() as u64),
         };
         let (accessed, modified) = (node.accessed, node.modified);
-        Ok(Stat { node: id, what, links: u64::from(node.names), size, accessed, modified })
+        Ok(Stat {
+            node: id,
+            what,
+            links: u64::from(node.names),
+            size,
+            accessed,
+            modified,
+        })
     }
 
-    pub(crate) fn set_times(&mut self, id: NodeId, accessed: Option<u64>, modified: Option<u64>) -> Answer<()> {
+    pub(crate) fn set_times(
+        &mut self,
+        id: NodeId,
+        accessed: Option<u64>,
+        modified: Option<u64>,
+    ) -> Answer<()> {
         let node = self.node_mut(id)?;
         node.accessed = accessed.unwrap_or(node.accessed);
         node.modified = modified.unwrap_or(node.modified);
@@ -243,7 +297,10 @@ impl Fs {
     /// Names of a folder with what they name, ascending, from the one after `after` on.
     pub(crate) fn entries(&self, id: NodeId) -> Answer<Vec<(String, NodeId, What)>> {
         let names = self.names(id)?;
-        names.iter().map(|(name, &id)| Ok((name.clone(), id, self.stat(id)?.what))).collect()
+        names
+            .iter()
+            .map(|(name, &id)| Ok((name.clone(), id, self.stat(id)?.what)))
+            .collect()
     }
 
     pub(crate) fn parent(&self, id: NodeId) -> Answer<NodeId> {
@@ -273,13 +330,25 @@ impl Fs {
         if found.node.is_some() {
             return Err(Errno::Exist.into());
         }
-        self.make(found.folder, &found.name, Kind::Folder { names: BTreeMap::new(), parent: found.folder })?;
+        self.make(
+            found.folder,
+            &found.name,
+            Kind::Folder {
+                names: BTreeMap::new(),
+                parent: found.folder,
+            },
+        )?;
         Ok(())
     }
 
     pub(crate) fn make_link(&mut self, to: &str, base: NodeId, path: &str) -> Answer<()> {
         if to.is_empty() || to.len() > PATH_MAX {
-            return Err(if to.is_empty() { Errno::NoEnt } else { Errno::NameTooLong }.into());
+            return Err(if to.is_empty() {
+                Errno::NoEnt
+            } else {
+                Errno::NameTooLong
+            }
+            .into());
         }
         // As elsewhere in WASI, a link may not even name an absolute path.
         if to.starts_with('/') {
@@ -287,7 +356,12 @@ impl Fs {
         }
         let found = self.find(base, path, false)?;
         if found.node.is_some() || found.must_be_folder {
-            return Err(if found.node.is_some() { Errno::Exist } else { Errno::NoEnt }.into());
+            return Err(if found.node.is_some() {
+                Errno::Exist
+            } else {
+                Errno::NoEnt
+            }
+            .into());
         }
         self.make(found.folder, &found.name, Kind::Link(to.to_owned()))?;
         Ok(())
@@ -301,7 +375,14 @@ impl Fs {
     }
 
     /// Gives a file one more name.
-    pub(crate) fn link(&mut self, from: NodeId, old: &str, follow: bool, to: NodeId, new: &str) -> Answer<()> {
+    pub(crate) fn link(
+        &mut self,
+        from: NodeId,
+        old: &str,
+        follow: bool,
+        to: NodeId,
+        new: &str,
+    ) -> Answer<()> {
         let id = self.must_find(from, old, follow)?;
         if self.stat(id)?.what == What::Folder {
             return Err(Errno::Perm.into());
@@ -362,7 +443,9 @@ impl Fs {
             match (folder, self.stat(other)?.what == What::Folder) {
                 (true, false) => return Err(Errno::NotDir.into()),
                 (false, true) => return Err(Errno::IsDir.into()),
-                (true, true) if !self.names(other)?.is_empty() => return Err(Errno::NotEmpty.into()),
+                (true, true) if !self.names(other)?.is_empty() => {
+                    return Err(Errno::NotEmpty.into());
+                }
                 _ => {}
             }
         }
@@ -394,13 +477,19 @@ impl Fs {
         let mut folders = vec![(String::new(), ROOT)];
         while let Some((path, folder)) = folders.pop() {
             for (name, id, _) in self.entries(folder)? {
-                let path = if path.is_empty() { name } else { format!("{path}/{name}") };
+                let path = if path.is_empty() {
+                    name
+                } else {
+                    format!("{path}/{name}")
+                };
                 let node = self.node_mut(id)?;
                 match &mut node.kind {
                     Kind::Folder { .. } if path.len() > PATH_MAX => return Err(Stop::Path.into()),
                     Kind::Folder { .. } => folders.push((path, id)),
                     Kind::File(_) if !plain(&path) => return Err(Stop::Path.into()),
-                    Kind::File(bytes) if node.names == 1 => drop(files.insert(path, std::mem::take(bytes))),
+                    Kind::File(bytes) if node.names == 1 => {
+                        drop(files.insert(path, std::mem::take(bytes)))
+                    }
                     // A file with several names counts for each of them.
                     Kind::File(bytes) => {
                         let bytes = bytes.clone();
@@ -466,7 +555,13 @@ impl Fs {
         let id = self.next;
         self.names_mut(folder)?.insert(name.to_owned(), id);
         self.next += 1;
-        let node = Node { kind, names: 1, opened: 0, accessed: self.time, modified: self.time };
+        let node = Node {
+            kind,
+            names: 1,
+            opened: 0,
+            accessed: self.time,
+            modified: self.time,
+        };
         self.nodes.insert(id, node);
         Ok(id)
     }
@@ -483,7 +578,10 @@ impl Fs {
     fn forget(&mut self, id: NodeId) {
         let gone = |n: &Node| n.names == 0 && n.opened == 0;
         if self.nodes.get(&id).is_some_and(gone)
-            && let Some(Node { kind: Kind::File(bytes), .. }) = self.nodes.remove(&id)
+            && let Some(Node {
+                kind: Kind::File(bytes),
+                ..
+            }) = self.nodes.remove(&id)
         {
             self.bytes -= bytes.len() as u64;
         }
@@ -514,8 +612,13 @@ fn grow(bytes: &mut Vec<u8>, max: u64, more: usize) -> Answer<()> {
         return Ok(());
     }
     let max = usize::try_from(max).unwrap_or(usize::MAX);
-    let want = more.max(bytes.len() / 2).min(max.saturating_sub(bytes.len())).max(more);
-    bytes.try_reserve_exact(want).map_err(|_| Stop::Bytes(max as u64).into())
+    let want = more
+        .max(bytes.len() / 2)
+        .min(max.saturating_sub(bytes.len()))
+        .max(more);
+    bytes
+        .try_reserve_exact(want)
+        .map_err(|_| Stop::Bytes(max as u64).into())
 }
 
 #[cfg(test)]

@@ -27,7 +27,10 @@ impl Limiter {
     fn claim(&mut self, more: u64) -> Result<(), Stop> {
         let asked = self.held.saturating_add(more);
         if asked > self.limit {
-            return Err(Stop::Memory { asked, limit: self.limit });
+            return Err(Stop::Memory {
+                asked,
+                limit: self.limit,
+            });
         }
         self.held = asked;
         Ok(())
@@ -35,7 +38,12 @@ impl Limiter {
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         // Beyond its own maximum a memory does not grow, which the guest is told.
         if maximum.is_some_and(|max| desired > max) {
             return Ok(false);
@@ -49,7 +57,12 @@ impl ResourceLimiter for Limiter {
         Err(error.context("the machine has too little memory"))
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|max| desired > max) {
             return Ok(false);
         }

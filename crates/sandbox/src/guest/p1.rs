@@ -9,6 +9,7 @@ use wasmtime::{Caller, Extern, Linker};
 use super::{
     Guest,
     fs::{NodeId, ROOT},
+    lock,
     stop::{Answer, Errno, Fail, Stop},
 };
 
@@ -32,8 +33,17 @@ pub(super) enum What {
     Input,
     Output,
     Log,
-    File { node: NodeId, at: u64, append: bool, read: bool, write: bool },
-    Folder { node: NodeId, preopened: bool },
+    File {
+        node: NodeId,
+        at: u64,
+        append: bool,
+        read: bool,
+        write: bool,
+    },
+    Folder {
+        node: NodeId,
+        preopened: bool,
+    },
 }
 
 /// A guest's descriptors: 0 to 2 are the standard streams, 3 is its folder.
@@ -41,8 +51,16 @@ pub(crate) struct Table(BTreeMap<u32, What>);
 
 impl Table {
     pub(crate) fn new() -> Self {
-        let root = What::Folder { node: ROOT, preopened: true };
-        Self(BTreeMap::from([(0, What::Input), (1, What::Output), (2, What::Log), (3, root)]))
+        let root = What::Folder {
+            node: ROOT,
+            preopened: true,
+        };
+        Self(BTreeMap::from([
+            (0, What::Input),
+            (1, What::Output),
+            (2, What::Log),
+            (3, root),
+        ]))
     }
 
     fn get(&self, fd: i32) -> Answer<What> {
@@ -64,7 +82,9 @@ impl Table {
         if self.0.len() >= DESCRIPTORS_MAX {
             return Err(Errno::MFile.into());
         }
-        let free = (0..).find(|fd| !self.0.contains_key(fd)).unwrap_or(u32::MAX);
+        let free = (0..)
+            .find(|fd| !self.0.contains_key(fd))
+            .unwrap_or(u32::MAX);
         self.0.insert(free, what);
         Ok(free)
     }
@@ -79,7 +99,10 @@ impl Table {
 }
 
 /// Runs one call: with the guest's memory and state, and its fuel charged for what it moves.
-fn call(mut caller: Caller<'_, Guest>, run: impl FnOnce(&mut Mem<'_>, &mut Guest) -> Answer<()>) -> wasmtime::Result<i32> {
+fn call(
+    mut caller: Caller<'_, Guest>,
+    run: impl FnOnce(&mut Mem<'_>, &mut Guest) -> Answer<()>,
+) -> wasmtime::Result<i32> {
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
         return Err(Stop::NoMemory.into());
     };
@@ -88,7 +111,10 @@ fn call(mut caller: Caller<'_, Guest>, run: impl FnOnce(&mut Mem<'_>, &mut Guest
     let answer = run(&mut mem, guest);
     let burned = CALL + mem.moved() / BYTES;
     match caller.get_fuel()?.checked_sub(burned) {
-        Some(left) => caller.set_fuel(left)?,
+        Some(left) => {
+            caller.set_fuel(left)?;
+            lock(&caller.data().meter).called(left);
+        }
         None => {
             caller.set_fuel(0)?;
             return Err(wasmtime::Trap::OutOfFuel.into());
@@ -159,7 +185,11 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         "path_unlink_file"(fd: i32, path: i32, len: i32) paths::unlink_file;
     }
     linker.func_wrap(WASI, "sched_yield", || 0_i32)?;
-    linker.func_wrap(WASI, "proc_exit", |code: i32| -> wasmtime::Result<()> { Err(Stop::Exit(code).into()) })?;
-    linker.func_wrap(WASI, "proc_raise", |_: i32| -> wasmtime::Result<i32> { Err(Stop::Raised.into()) })?;
+    linker.func_wrap(WASI, "proc_exit", |code: i32| -> wasmtime::Result<()> {
+        Err(Stop::Exit(code).into())
+    })?;
+    linker.func_wrap(WASI, "proc_raise", |_: i32| -> wasmtime::Result<i32> {
+        Err(Stop::Raised.into())
+    })?;
     Ok(())
 }

@@ -36,22 +36,43 @@ impl IoView for Guest {
 }
 
 /// Arguments, standard streams and, with the grant, connections to the hosts of the policy.
-pub(super) fn context(args: &[String], env: &[(String, String)], hosts: Option<&[Host]>, fs: &Arc<Mutex<Fs>>) -> WasiCtx {
+pub(super) fn context(
+    args: &[String],
+    env: &[(String, String)],
+    hosts: Option<&[Host]>,
+    fs: &Arc<Mutex<Fs>>,
+) -> WasiCtx {
     let mut wasi = WasiCtx::builder();
     wasi.args(args).envs(env);
-    wasi.stdout(Standard { fs: fs.clone(), channel: Channel::Output });
-    wasi.stderr(Standard { fs: fs.clone(), channel: Channel::Log });
-    wasi.allow_tcp(hosts.is_some()).allow_udp(false).allow_ip_name_lookup(false);
+    wasi.stdout(Standard {
+        fs: fs.clone(),
+        channel: Channel::Output,
+    });
+    wasi.stderr(Standard {
+        fs: fs.clone(),
+        channel: Channel::Log,
+    });
+    wasi.allow_tcp(hosts.is_some())
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
     let allowed: BTreeMap<_, ()> = hosts
         .unwrap_or_default()
         .iter()
-        .flat_map(|host| host.addresses.iter().map(|address| ((*address, host.port), ())))
+        .flat_map(|host| {
+            host.addresses
+                .iter()
+                .map(|address| ((*address, host.port), ()))
+        })
         .collect();
     let allowed = Arc::new(allowed);
     wasi.socket_addr_check(move |address, what| {
-        let connect = matches!(what, SocketAddrUse::TcpConnect) && allowed.contains_key(&(address.ip().to_canonical(), address.port()));
+        let connect = matches!(what, SocketAddrUse::TcpConnect)
+            && allowed.contains_key(&(address.ip().to_canonical(), address.port()));
         // A socket is bound to no address before it connects.
-        let bind = matches!(what, SocketAddrUse::TcpBind) && address.ip().is_unspecified() && address.port() == 0 && !allowed.is_empty();
+        let bind = matches!(what, SocketAddrUse::TcpBind)
+            && address.ip().is_unspecified()
+            && address.port() == 0
+            && !allowed.is_empty();
         Box::pin(async move { connect || bind })
     });
     wasi.build()

@@ -6,7 +6,13 @@ use super::*;
 use crate::wire::FRAME_MAX;
 
 fn limits() -> Limits {
-    Limits { fuel: 1000, wall: Duration::from_secs(1), memory: 0, output: 1000, files: 2 }
+    Limits {
+        fuel: 1000,
+        wall: Duration::from_secs(1),
+        memory: 0,
+        output: 1000,
+        files: 2,
+    }
 }
 
 #[derive(Default)]
@@ -22,7 +28,10 @@ impl Keep for Kept {
     }
 
     fn data(&mut self, bytes: &[u8]) {
-        self.files.get_mut(&self.last).unwrap().extend_from_slice(bytes);
+        self.files
+            .get_mut(&self.last)
+            .unwrap()
+            .extend_from_slice(bytes);
     }
 }
 
@@ -35,11 +44,18 @@ fn hear(frames: &[Frame]) -> (Result<Option<Told>, Lie>, Kept, Vec<u8>) {
 }
 
 fn file(path: &str, size: u64) -> Frame {
-    Frame::File { size, path: path.to_owned() }
+    Frame::File {
+        size,
+        path: path.to_owned(),
+    }
 }
 
 fn end(status: Status, fuel: u64) -> Frame {
-    Frame::End { status, fuel, reason: String::new() }
+    Frame::End {
+        status,
+        fuel,
+        reason: String::new(),
+    }
 }
 
 fn data(bytes: &[u8]) -> Frame {
@@ -59,8 +75,21 @@ fn an_honest_child_is_heard_whole() {
         end(Status::Ok, 0),
     ];
     let (told, kept, logged) = hear(&frames);
-    assert_eq!(told, Ok(Some(Told { status: Status::Exit(2), fuel: 9, reason: String::new() })));
-    assert_eq!((kept.files["a/b"].as_slice(), kept.files["stdout"].as_slice()), (&b"one"[..], &b""[..]));
+    assert_eq!(
+        told,
+        Ok(Some(Told {
+            status: Status::Exit(2),
+            fuel: 9,
+            reason: String::new()
+        }))
+    );
+    assert_eq!(
+        (
+            kept.files["a/b"].as_slice(),
+            kept.files["stdout"].as_slice()
+        ),
+        (&b"one"[..], &b""[..])
+    );
     assert_eq!(logged, b"well");
 }
 
@@ -85,8 +114,20 @@ fn a_lie_is_named() {
         (vec![end(Status::Ok, 0)], Lie::Turn),
         (vec![out(), end(Status::Trap, 0)], Lie::Turn),
         (vec![Frame::Pid(1)], Lie::Turn),
-        (vec![Frame::Ready { layers: 0, key: [0; 32] }], Lie::Turn),
-        (vec![Frame::Attempt { held: true, name: String::new() }], Lie::Turn),
+        (
+            vec![Frame::Ready {
+                layers: 0,
+                key: [0; 32],
+            }],
+            Lie::Turn,
+        ),
+        (
+            vec![Frame::Attempt {
+                held: true,
+                name: String::new(),
+            }],
+            Lie::Turn,
+        ),
         (vec![Frame::Progress(1001)], Lie::Fuel),
         (vec![Frame::Progress(9), Frame::Progress(8)], Lie::Fuel),
         (vec![out(), end(Status::Ok, 1001)], Lie::Fuel),

@@ -61,12 +61,22 @@ impl Cache {
         let folder = folder.join("code");
         make(&folder)?;
         // What a process left that was ended while it wrote.
-        for entry in fs::read_dir(&folder).map_err(Error::folder("list the cache"))?.flatten() {
+        for entry in fs::read_dir(&folder)
+            .map_err(Error::folder("list the cache"))?
+            .flatten()
+        {
             if entry.file_name().to_string_lossy().starts_with("new-") {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        Ok(Self { folder, secret, engine, max, hot: Mutex::default(), busy: Mutex::default() })
+        Ok(Self {
+            folder,
+            secret,
+            engine,
+            max,
+            hot: Mutex::default(),
+            busy: Mutex::default(),
+        })
     }
 
     pub(crate) fn hot(&self, digest: [u8; 32]) -> Option<Arc<Code>> {
@@ -83,7 +93,8 @@ impl Cache {
         let mut hot = lock(&self.hot);
         hot.retain(|(d, _)| *d != digest);
         hot.push((digest, code.clone()));
-        let bytes = |hot: &[([u8; 32], Arc<Code>)]| hot.iter().map(|(_, c)| c.sealed.size).sum::<u64>();
+        let bytes =
+            |hot: &[([u8; 32], Arc<Code>)]| hot.iter().map(|(_, c)| c.sealed.size).sum::<u64>();
         while hot.len() > HOT_MAX || (hot.len() > 1 && bytes(&hot) > HOT_BYTES) {
             hot.remove(0);
         }
@@ -109,7 +120,10 @@ impl Cache {
             // The order of use. Where the time cannot be set, the order of writing serves.
             let _ = file.set_modified(now());
         } else {
-            tracing::warn!(?path, "a file of compiled code that this node did not write was removed");
+            tracing::warn!(
+                ?path,
+                "a file of compiled code that this node did not write was removed"
+            );
             fs::remove_file(&path)?;
         }
         Ok(code)
@@ -137,7 +151,10 @@ impl Cache {
             return Ok(None);
         }
         // What was verified is what children map: the copy in memory, which nobody changes.
-        Ok(Some(Code { sealed: memory.seal()?, component: kind == 1 }))
+        Ok(Some(Code {
+            sealed: memory.seal()?,
+            component: kind == 1,
+        }))
     }
 
     /// Writes code whole or not at all, then makes room.
@@ -149,8 +166,12 @@ impl Cache {
         let kind = u8::from(code.component);
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|_| io::ErrorKind::Other)?;
-        let new = self.folder.join(format!("new-{:016x}", u64::from_le_bytes(random)));
-        let written = self.write(&new, digest, kind, &code.sealed).and_then(|()| fs::rename(&new, self.path(digest)));
+        let new = self
+            .folder
+            .join(format!("new-{:016x}", u64::from_le_bytes(random)));
+        let written = self
+            .write(&new, digest, kind, &code.sealed)
+            .and_then(|()| fs::rename(&new, self.path(digest)));
         if written.is_err() {
             let _ = fs::remove_file(&new);
         }
@@ -160,7 +181,11 @@ impl Cache {
 
     fn write(&self, path: &Path, digest: [u8; 32], kind: u8, code: &Sealed) -> io::Result<()> {
         let mut mac = self.mac(digest, kind);
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         let mut head = MAGIC.to_vec();
         head.push(kind);
         head.extend([0; 32]);
@@ -200,8 +225,13 @@ impl Cache {
     }
 
     fn path(&self, digest: [u8; 32]) -> PathBuf {
-        let name: [u8; 32] = Sha256::new().chain_update(digest).chain_update(self.engine).finalize().into();
-        self.folder.join(name.iter().map(|b| format!("{b:02x}")).collect::<String>())
+        let name: [u8; 32] = Sha256::new()
+            .chain_update(digest)
+            .chain_update(self.engine)
+            .finalize()
+            .into();
+        self.folder
+            .join(name.iter().map(|b| format!("{b:02x}")).collect::<String>())
     }
 
     fn mac(&self, digest: [u8; 32], kind: u8) -> Hmac<Sha256> {
@@ -248,7 +278,8 @@ pub(crate) fn program(program: &Program) -> Result<(Sealed, bool), Unread> {
 
 fn make(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(Error::folder("make a folder"))?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(Error::folder("close a folder to others"))
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+        .map_err(Error::folder("close a folder to others"))
 }
 
 /// The cache's key; made at the first start.
@@ -258,22 +289,32 @@ fn secret(folder: &Path) -> Result<Zeroizing<[u8; 32]>, Error> {
     let mut secret = Zeroizing::new([0; 32]);
     match File::open(&path) {
         Ok(mut file) => {
-            let meta = file.metadata().map_err(Error::folder("read the cache's key"))?;
+            let meta = file
+                .metadata()
+                .map_err(Error::folder("read the cache's key"))?;
             if meta.len() != 32 || meta.permissions().mode() & 0o077 != 0 {
                 return Err(Error::Key);
             }
-            file.read_exact(secret.as_mut()).map_err(Error::folder("read the cache's key"))?;
+            file.read_exact(secret.as_mut())
+                .map_err(Error::folder("read the cache's key"))?;
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             getrandom::fill(secret.as_mut()).map_err(|_| Error::Random)?;
             let new = folder.join("key.new");
             let _ = fs::remove_file(&new);
-            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new);
-            let written = file.as_mut().map_err(|e| io::Error::from(e.kind())).and_then(|file| {
-                file.write_all(secret.as_ref())?;
-                file.sync_all()?;
-                fs::rename(&new, &path)
-            });
+            let mut file = File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&new);
+            let written = file
+                .as_mut()
+                .map_err(|e| io::Error::from(e.kind()))
+                .and_then(|file| {
+                    file.write_all(secret.as_ref())?;
+                    file.sync_all()?;
+                    fs::rename(&new, &path)
+                });
             written.map_err(Error::folder("write the cache's key"))?;
         }
         Err(error) => return Err(Error::folder("read the cache's key")(error)),
@@ -281,7 +322,10 @@ fn secret(folder: &Path) -> Result<Zeroizing<[u8; 32]>, Error> {
     Ok(secret)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the order in which files were used is nothing that a caller could tell")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the order in which files were used is nothing that a caller could tell"
+)]
 fn now() -> SystemTime {
     SystemTime::now()
 }

@@ -18,9 +18,15 @@ impl Memory {
 
     /// From here on nobody changes it, not even through another handle.
     pub(crate) fn seal(self) -> std::io::Result<Sealed> {
-        fcntl_add_seals(&self.0, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+        fcntl_add_seals(
+            &self.0,
+            SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+        )?;
         let size = self.0.metadata()?.len();
-        Ok(Sealed { file: self.0.into(), size })
+        Ok(Sealed {
+            file: self.0.into(),
+            size,
+        })
     }
 }
 

@@ -15,7 +15,9 @@ use crate::{OutFile, heard};
 const WAITING: usize = 16;
 
 enum Part {
-    File { path: String },
+    File {
+        path: String,
+    },
     Data(Vec<u8>),
     /// All has been said.
     Whole,
@@ -27,7 +29,9 @@ pub(crate) struct Parts(Vec<Part>);
 
 impl heard::Keep for Parts {
     fn file(&mut self, path: &str, _: u64) {
-        self.0.push(Part::File { path: path.to_owned() });
+        self.0.push(Part::File {
+            path: path.to_owned(),
+        });
     }
 
     fn data(&mut self, bytes: &[u8]) {
@@ -44,7 +48,10 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn open(folder: PathBuf) -> Self {
         let (parts, waiting) = channel(WAITING);
-        Self { parts, done: tokio::task::spawn_blocking(move || write(&folder, waiting)) }
+        Self {
+            parts,
+            done: tokio::task::spawn_blocking(move || write(&folder, waiting)),
+        }
     }
 
     /// Hands over, and waits while the disk is behind.
@@ -58,12 +65,18 @@ impl Keeper {
     pub(crate) async fn whole(self) -> std::io::Result<Vec<OutFile>> {
         let _ = self.parts.send(Part::Whole).await;
         drop(self.parts);
-        self.done.await.map_err(|_| std::io::Error::from(std::io::ErrorKind::Other))?
+        self.done
+            .await
+            .map_err(|_| std::io::Error::from(std::io::ErrorKind::Other))?
     }
 }
 
 fn write(folder: &Path, mut parts: Receiver<Part>) -> std::io::Result<Vec<OutFile>> {
-    let mut written = Written { folder, files: Vec::new(), open: None };
+    let mut written = Written {
+        folder,
+        files: Vec::new(),
+        open: None,
+    };
     let result = written.all(&mut parts);
     match result {
         Ok(true) => Ok(written.files),
@@ -91,11 +104,17 @@ impl Written<'_> {
                     if let Some(folder) = file.parent() {
                         fs::create_dir_all(folder)?;
                     }
-                    self.files.push(OutFile { path, digest: [0; 32], size: 0 });
+                    self.files.push(OutFile {
+                        path,
+                        digest: [0; 32],
+                        size: 0,
+                    });
                     self.open = Some((File::create_new(file)?, Sha256::new()));
                 }
                 Part::Data(bytes) => {
-                    let Some((file, digest)) = &mut self.open else { continue };
+                    let Some((file, digest)) = &mut self.open else {
+                        continue;
+                    };
                     file.write_all(&bytes)?;
                     digest.update(&bytes);
                     if let Some(last) = self.files.last_mut() {
@@ -123,7 +142,10 @@ impl Written<'_> {
             let _ = fs::remove_file(self.folder.join(&file.path));
         }
         for file in &self.files {
-            let folders = Path::new(&file.path).ancestors().skip(1).filter(|f| !f.as_os_str().is_empty());
+            let folders = Path::new(&file.path)
+                .ancestors()
+                .skip(1)
+                .filter(|f| !f.as_os_str().is_empty());
             folders.for_each(|folder| drop(fs::remove_dir(self.folder.join(folder))));
         }
     }

@@ -41,7 +41,10 @@ const READY: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(5);
 
 enum Ask {
-    Start { network: bool, answer: oneshot::Sender<std::io::Result<(Child, Socket)>> },
+    Start {
+        network: bool,
+        answer: oneshot::Sender<std::io::Result<(Child, Socket)>>,
+    },
     Bury(Child),
 }
 
@@ -54,27 +57,49 @@ pub(crate) struct Nursery {
 impl Nursery {
     pub(crate) fn open(program: ChildProgram) -> Result<Self, Error> {
         let (asks, asked) = channel();
-        thread::Builder::new().name("sandbox".to_owned()).spawn(move || work(&program, &asked)).map_err(Error::Spawn)?;
+        thread::Builder::new()
+            .name("sandbox".to_owned())
+            .spawn(move || work(&program, &asked))
+            .map_err(Error::Spawn)?;
         Ok(Self { asks })
     }
 
     /// Starts a child and waits until its cage is closed.
     pub(crate) async fn kid(&self, network: bool) -> Result<Kid, Error> {
         let (answer, started) = oneshot::channel();
-        self.asks.send(Ask::Start { network, answer }).map_err(|_| Error::Ended)?;
-        let (child, socket) = started.await.map_err(|_| Error::Ended)?.map_err(Error::Spawn)?;
+        self.asks
+            .send(Ask::Start { network, answer })
+            .map_err(|_| Error::Ended)?;
+        let (child, socket) = started
+            .await
+            .map_err(|_| Error::Ended)?
+            .map_err(Error::Spawn)?;
         let pid = child.id();
         // From here on a drop ends and buries it.
-        let life = Arc::new(Life { process: pidfd(pid)?, child: std::sync::Mutex::new(Some(child)), asks: self.asks.clone() });
+        let life = Arc::new(Life {
+            process: pidfd(pid)?,
+            child: std::sync::Mutex::new(Some(child)),
+            asks: self.asks.clone(),
+        });
         socket.set_nonblocking(true).map_err(Error::Spawn)?;
-        let mut kid = Kid { socket: UnixStream::from_std(socket).map_err(Error::Spawn)?, life, layers: 0, key: [0; 32] };
-        tokio::time::timeout(READY, kid.ready()).await.map_err(|_| Error::NotReady)??;
+        let mut kid = Kid {
+            socket: UnixStream::from_std(socket).map_err(Error::Spawn)?,
+            life,
+            layers: 0,
+            key: [0; 32],
+        };
+        tokio::time::timeout(READY, kid.ready())
+            .await
+            .map_err(|_| Error::NotReady)??;
         Ok(kid)
     }
 }
 
 fn pidfd(pid: u32) -> Result<OwnedFd, Error> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Error::NotReady)?;
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(Error::NotReady)?;
     pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| Error::Spawn(errno.into()))
 }
 
@@ -109,8 +134,15 @@ fn start(program: &ChildProgram, network: bool) -> std::io::Result<(Child, Socke
     }
     // An allocator that starts a thread would keep the child from leaving its namespaces.
     let quiet = "background_thread:false";
-    command.env_clear().env("MALLOC_CONF", quiet).env("_RJEM_MALLOC_CONF", quiet).current_dir("/");
-    command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .env_clear()
+        .env("MALLOC_CONF", quiet)
+        .env("_RJEM_MALLOC_CONF", quiet)
+        .current_dir("/");
+    command
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     Ok((command.spawn()?, ours))
 }
 
@@ -131,7 +163,10 @@ impl Life {
 impl Drop for Life {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
-        let child = self.child.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let child = self
+            .child
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(child) = child.take() {
             // With the thread gone the process is left to whoever adopts it; it has been ended.
             let _ = self.asks.send(Ask::Bury(child));
@@ -192,18 +227,30 @@ impl Kid {
     }
 
     /// Gives the order, with its files.
-    pub(crate) async fn order(&mut self, order: &Order, files: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    pub(crate) async fn order(
+        &mut self,
+        order: &Order,
+        files: &[BorrowedFd<'_>],
+    ) -> std::io::Result<()> {
         let body = order.encode();
-        let head = u32::try_from(body.len()).map_err(|_| std::io::ErrorKind::InvalidInput)?.to_le_bytes();
+        let head = u32::try_from(body.len())
+            .map_err(|_| std::io::ErrorKind::InvalidInput)?
+            .to_le_bytes();
         let socket = &self.socket;
         let sent = socket
             .async_io(Interest::WRITABLE, || {
-                let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(INPUTS_MAX + 1))];
+                let mut space = [std::mem::MaybeUninit::uninit();
+                    rustix::cmsg_space!(ScmRights(INPUTS_MAX + 1))];
                 let mut control = SendAncillaryBuffer::new(&mut space);
                 if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
                     return Err(std::io::ErrorKind::InvalidInput.into());
                 }
-                Ok(sendmsg(socket.as_fd(), &[IoSlice::new(&head)], &mut control, SendFlags::NOSIGNAL)?)
+                Ok(sendmsg(
+                    socket.as_fd(),
+                    &[IoSlice::new(&head)],
+                    &mut control,
+                    SendFlags::NOSIGNAL,
+                )?)
             })
             .await?;
         self.socket.write_all(&head[sent..]).await?;

@@ -31,7 +31,13 @@ struct State {
 impl Pool {
     pub(crate) fn new(nursery: Nursery, spare: usize) -> Arc<Self> {
         let state = Mutex::new(State::default());
-        Arc::new(Self { nursery, spare, state, paused: watch::Sender::new(false), share: watch::Sender::new(100) })
+        Arc::new(Self {
+            nursery,
+            spare,
+            state,
+            paused: watch::Sender::new(false),
+            share: watch::Sender::new(100),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -48,7 +54,11 @@ impl Pool {
 
     /// A child, ready if one is; its place is filled in the background.
     pub(crate) async fn take(self: &Arc<Self>, network: bool) -> Result<Running, Error> {
-        let kid = if network { None } else { self.state().ready.pop_front() };
+        let kid = if network {
+            None
+        } else {
+            self.state().ready.pop_front()
+        };
         let kid = match kid {
             Some(kid) => kid,
             None => self.nursery.kid(network).await?,
@@ -87,7 +97,11 @@ impl Pool {
         if *self.paused.borrow() {
             kid.life().signal(Signal::STOP);
         }
-        Running { kid, id, pool: self.clone() }
+        Running {
+            kid,
+            id,
+            pool: self.clone(),
+        }
     }
 
     pub(crate) fn pause(&self, paused: bool) {

@@ -2,11 +2,7 @@
 
 use tokio::net::lookup_host;
 
-use crate::{
-    NetworkPolicy,
-    guest::Host,
-    job::public,
-};
+use crate::{NetworkPolicy, guest::Host, job::public};
 
 /// Most addresses of one host.
 const ADDRESSES_MAX: usize = 16;
@@ -15,9 +11,21 @@ const ADDRESSES_MAX: usize = 16;
 pub(crate) async fn hosts(policy: &NetworkPolicy) -> Vec<Host> {
     let mut hosts = Vec::new();
     for (name, port) in &policy.hosts {
-        let found = lookup_host((name.as_str(), *port)).await.map(Iterator::collect::<Vec<_>>).unwrap_or_default();
-        let addresses = found.iter().map(std::net::SocketAddr::ip).filter(|&ip| public(ip)).take(ADDRESSES_MAX).collect();
-        hosts.push(Host { name: name.clone(), port: *port, addresses });
+        let found = lookup_host((name.as_str(), *port))
+            .await
+            .map(Iterator::collect::<Vec<_>>)
+            .unwrap_or_default();
+        let addresses = found
+            .iter()
+            .map(std::net::SocketAddr::ip)
+            .filter(|&ip| public(ip))
+            .take(ADDRESSES_MAX)
+            .collect();
+        hosts.push(Host {
+            name: name.clone(),
+            port: *port,
+            addresses,
+        });
     }
     hosts
 }

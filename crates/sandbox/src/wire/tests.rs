@@ -12,10 +12,17 @@ fn frame() -> impl Strategy<Value = Frame> {
         (any::<u64>(), text).prop_map(|(size, path)| Frame::File { size, path }),
         vec(any::<u8>(), 0..100).prop_map(Frame::Data),
         (any::<bool>(), text).prop_map(|(held, name)| Frame::Attempt { held, name }),
-        (0..10_u8, any::<i32>(), any::<u64>(), text).prop_filter_map("a status", |(status, code, fuel, reason)| {
-            let status = status_of(status, if status == 1 { code } else { 0 }).ok()?;
-            Some(Frame::End { status, fuel, reason })
-        }),
+        (0..10_u8, any::<i32>(), any::<u64>(), text).prop_filter_map(
+            "a status",
+            |(status, code, fuel, reason)| {
+                let status = status_of(status, if status == 1 { code } else { 0 }).ok()?;
+                Some(Frame::End {
+                    status,
+                    fuel,
+                    reason,
+                })
+            }
+        ),
     ]
 }
 

@@ -2,17 +2,31 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
-use betanet_sandbox::{Error, Sandbox, Status};
+use betanet_sandbox::{Ended, Error, Program, Sandbox, Status};
 
 use crate::support::{Bench, program, settings};
 
 fn exits(code: i32) -> String {
-    program(&["proc_exit"], "", &format!("(call $proc_exit (i32.const {code}))"))
+    program(
+        &["proc_exit"],
+        "",
+        &format!("(call $proc_exit (i32.const {code}))"),
+    )
+}
+
+async fn run(bench: &Bench, program: &Program) -> Ended {
+    bench
+        .sandbox
+        .run(program.clone(), bench.job(), |_: &[u8]| {})
+        .await
 }
 
 fn files(bench: &Bench) -> Vec<PathBuf> {
     let folder = bench.home.path().join("sandbox/code");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     files.sort();
     files
 }
@@ -26,23 +40,21 @@ async fn again(bench: &mut Bench) {
 async fn code_is_compiled_once_and_used_from_disk() {
     let mut bench = Bench::new().await;
     let program = bench.text(&exits(5));
-    let run = |bench: &Bench| bench.sandbox.run(program.clone(), bench.job(), |_: &[u8]| {});
-    assert_eq!(run(&bench).await.status, Status::Exit(5));
+    assert_eq!(run(&bench, &program).await.status, Status::Exit(5));
     let [file] = files(&bench).try_into().unwrap();
     again(&mut bench).await;
     // Without the module it can only come from the cache.
     fs::remove_file(&program.file).unwrap();
-    assert_eq!(run(&bench).await.status, Status::Exit(5));
+    assert_eq!(run(&bench, &program).await.status, Status::Exit(5));
     fs::remove_file(file).unwrap();
     again(&mut bench).await;
-    assert_eq!(run(&bench).await.status, Status::Input);
+    assert_eq!(run(&bench, &program).await.status, Status::Input);
 }
 
 #[tokio::test]
 async fn a_poisoned_file_is_removed_and_the_program_compiled_anew() {
     let mut bench = Bench::new().await;
     let (one, two) = (bench.text(&exits(1)), bench.text(&exits(2)));
-    let run = |bench: &Bench, program: &betanet_sandbox::Program| bench.sandbox.run(program.clone(), bench.job(), |_: &[u8]| {});
     assert_eq!(run(&bench, &one).await.status, Status::Exit(1));
     let [first] = files(&bench).try_into().unwrap();
     let honest = fs::read(&first).unwrap();
@@ -58,53 +70,96 @@ async fn a_poisoned_file_is_removed_and_the_program_compiled_anew() {
     let (head, middle, end) = (flip(3), flip(honest.len() / 2), flip(honest.len() - 1));
     let kind = flip(7);
     let longer = [honest.as_slice(), b"x"].concat();
-    let poisons = [head, kind, flip(20), middle, end, honest[..honest.len() - 9].to_vec(), longer, Vec::new(), vec![0; 5], other];
+    let poisons = [
+        head,
+        kind,
+        flip(20),
+        middle,
+        end,
+        honest[..honest.len() - 9].to_vec(),
+        longer,
+        Vec::new(),
+        vec![0; 5],
+        other,
+    ];
     for (at, poison) in poisons.into_iter().enumerate() {
         fs::write(&first, &poison).unwrap();
         again(&mut bench).await;
-        assert_eq!(run(&bench, &one).await.status, Status::Exit(1), "poison {at}");
+        assert_eq!(
+            run(&bench, &one).await.status,
+            Status::Exit(1),
+            "poison {at}"
+        );
         assert_eq!(fs::read(&first).unwrap(), honest, "poison {at}");
     }
     // And where it cannot be compiled anew, poison does not run.
-    fs::write(&first, &poisons_last(&second)).unwrap();
+    fs::write(&first, fs::read(&second).unwrap()).unwrap();
     fs::remove_file(&one.file).unwrap();
     again(&mut bench).await;
     assert_eq!(run(&bench, &one).await.status, Status::Input);
-}
-
-fn poisons_last(second: &PathBuf) -> Vec<u8> {
-    fs::read(second).unwrap()
 }
 
 #[tokio::test]
 async fn another_key_makes_all_files_strange_and_a_key_that_others_read_is_refused() {
     let mut bench = Bench::new().await;
     let one = bench.text(&exits(1));
-    assert_eq!(bench.sandbox.run(one.clone(), bench.job(), |_: &[u8]| {}).await.status, Status::Exit(1));
+    assert_eq!(
+        bench
+            .sandbox
+            .run(one.clone(), bench.job(), |_: &[u8]| {})
+            .await
+            .status,
+        Status::Exit(1)
+    );
     let key = bench.home.path().join("sandbox/key");
-    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&key).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     let [file] = files(&bench).try_into().unwrap();
     let before = fs::read(&file).unwrap();
     fs::remove_file(&key).unwrap();
     again(&mut bench).await;
-    assert_eq!(bench.sandbox.run(one, bench.job(), |_: &[u8]| {}).await.status, Status::Exit(1));
+    assert_eq!(
+        bench
+            .sandbox
+            .run(one, bench.job(), |_: &[u8]| {})
+            .await
+            .status,
+        Status::Exit(1)
+    );
     assert_ne!(fs::read(&file).unwrap(), before);
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(matches!(Sandbox::open(settings(bench.home.path())).await, Err(Error::Key)));
+    assert!(matches!(
+        Sandbox::open(settings(bench.home.path())).await,
+        Err(Error::Key)
+    ));
 }
 
 #[tokio::test]
 async fn the_cache_keeps_its_bound_by_dropping_what_was_used_longest_ago() {
     let home = tempfile::tempdir().unwrap();
     let mut settings = settings(home.path());
-    let bench = Bench { sandbox: Sandbox::open(settings.clone()).await.unwrap(), home };
+    let bench = Bench {
+        sandbox: Sandbox::open(settings.clone()).await.unwrap(),
+        home,
+    };
     bench.run(&exits(1), bench.job()).await;
     let size = fs::metadata(&files(&bench)[0]).unwrap().len();
     settings.cache_max = 3 * size + size / 2;
-    let bench = Bench { sandbox: Sandbox::open(settings).await.unwrap(), ..bench };
+    let bench = Bench {
+        sandbox: Sandbox::open(settings).await.unwrap(),
+        ..bench
+    };
     for code in 2..8 {
-        assert_eq!(bench.run(&exits(code), bench.job()).await.status, Status::Exit(code));
-        let total: u64 = files(&bench).iter().map(|f| fs::metadata(f).unwrap().len()).sum();
+        assert_eq!(
+            bench.run(&exits(code), bench.job()).await.status,
+            Status::Exit(code)
+        );
+        let total: u64 = files(&bench)
+            .iter()
+            .map(|f| fs::metadata(f).unwrap().len())
+            .sum();
         assert!(total <= 3 * size + size / 2, "{total} bytes of {size} each");
     }
     assert_eq!(files(&bench).len(), 3);

@@ -26,12 +26,21 @@ pub(crate) enum What {
 }
 
 pub(crate) fn case(name: &str, wat: String, status: Status, reason: &'static str) -> Case {
-    Case { name: name.to_owned(), what: What::Text(wat), job: Box::new(|_| {}), status, reason }
+    Case {
+        name: name.to_owned(),
+        what: What::Text(wat),
+        job: Box::new(|_| {}),
+        status,
+        reason,
+    }
 }
 
 impl Case {
     pub(crate) fn with(self, job: impl FnOnce(&mut Job) + 'static) -> Self {
-        Self { job: Box::new(job), ..self }
+        Self {
+            job: Box::new(job),
+            ..self
+        }
     }
 }
 
@@ -47,7 +56,11 @@ fn disk(folder: &Path) -> u64 {
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
         let meta = entry.metadata().unwrap();
-        total += if meta.is_dir() { disk(&entry.path()) } else { meta.len() };
+        total += if meta.is_dir() {
+            disk(&entry.path())
+        } else {
+            meta.len()
+        };
     }
     total
 }
@@ -56,9 +69,15 @@ fn disk(folder: &Path) -> u64 {
 fn children() -> usize {
     let me = std::process::id().to_string();
     let stat = |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat")).ok();
-    let parent = |stat: &str| stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1).map(str::to_owned));
-    let pids = fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().into_string().ok());
-    pids.filter(|pid| stat(pid).and_then(|s| parent(&s)).is_some_and(|p| p == me)).count()
+    let parent = |stat: &str| {
+        stat.rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1).map(str::to_owned))
+    };
+    let pids = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|e| e.unwrap().file_name().into_string().ok());
+    pids.filter(|pid| stat(pid).and_then(|s| parent(&s)).is_some_and(|p| p == me))
+        .count()
 }
 
 async fn run(bench: &Bench, case: Case) -> (Ended, Option<String>) {
@@ -85,9 +104,14 @@ async fn run(bench: &Bench, case: Case) -> (Ended, Option<String>) {
     }
     let clean = ended_well || fs::read_dir(&output).unwrap().next().is_none();
     let wrong = (!ok || !clean).then(|| {
-        format!("{}: {:?} {:?}, clean {clean}, not {:?} {:?}", case.name, ended.status, ended.reason, case.status, case.reason)
+        format!(
+            "{}: {:?} {:?}, clean {clean}, not {:?} {:?}",
+            case.name, ended.status, ended.reason, case.status, case.reason
+        )
     });
-    let _ = fs::remove_file(&program.file);
+    if program.file.starts_with(bench.home.path()) {
+        let _ = fs::remove_file(&program.file);
+    }
     fs::remove_dir_all(&output).unwrap();
     (ended, wrong)
 }
@@ -100,7 +124,11 @@ async fn none_gets_out() {
     assert_eq!(warm.status, Status::Ok, "{}", warm.reason);
     let (memory, kids) = (resident(), children());
     let mut wrong = Vec::new();
-    let cases: Vec<Case> = cases::all().into_iter().chain(files::all()).chain(odd()).collect();
+    let cases: Vec<Case> = cases::all()
+        .into_iter()
+        .chain(files::all())
+        .chain(odd())
+        .collect();
     let count = cases.len();
     assert!(count >= 60, "{count} cases");
     for case in cases {
@@ -108,7 +136,12 @@ async fn none_gets_out() {
     }
     let honest = bench.run(&program(&[], "", ""), bench.job()).await;
     assert_eq!(honest.status, Status::Ok);
-    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {count}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     let grown = resident().saturating_sub(memory);
     assert!(grown < 48 * 1024, "the parent grew by {grown} KiB");
     fs::remove_dir_all(bench.home.path().join("sandbox/code")).unwrap();
@@ -147,37 +180,146 @@ fn odd() -> Vec<Case> {
     vec![
         bytes("nothing", b"", "no WebAssembly"),
         bytes("text", b"(module)", "no WebAssembly"),
-        bytes("a program of the machine", b"\x7fELF\x02\x01\x01\0\0\0\0\0", "no WebAssembly"),
+        bytes(
+            "a program of the machine",
+            b"\x7fELF\x02\x01\x01\0\0\0\0\0",
+            "no WebAssembly",
+        ),
         bytes("another version", b"\0asm\x02\0\0\0", "another version"),
         bytes("cut off", &empty[..empty.len().min(7)], "another version"),
-        bytes("a section cut off", b"\0asm\x01\0\0\0\x01\xff\xff\xff\xff\x0f", ""),
-        bytes("a section of four gigabytes", b"\0asm\x01\0\0\0\x0a\xfe\xff\xff\xff\x0f\x01\x02", ""),
-        bytes("a component that is cut off", b"\0asm\x0d\0\x01\0\x04\x7f", ""),
-        bytes("a component that contains itself", b"\0asm\x0d\0\x01\0\x05\x04\x01\0\0\0", ""),
+        bytes(
+            "a section cut off",
+            b"\0asm\x01\0\0\0\x01\xff\xff\xff\xff\x0f",
+            "",
+        ),
+        bytes(
+            "a section of four gigabytes",
+            b"\0asm\x01\0\0\0\x0a\xfe\xff\xff\xff\x0f\x01\x02",
+            "",
+        ),
+        bytes(
+            "a component that is cut off",
+            b"\0asm\x0d\0\x01\0\x04\x7f",
+            "",
+        ),
+        bytes(
+            "a component that contains itself",
+            b"\0asm\x0d\0\x01\0\x05\x04\x01\0\0\0",
+            "",
+        ),
         bytes("functions without end", &many_functions(), ""),
         bytes("locals without end", &many_locals(), "locals"),
-        input("an input that is missing", |j| j.inputs = vec![file("a", "/nowhere/at/all")], "cannot be read"),
-        input("an input that is a folder", |j| j.inputs = vec![file("a", "/etc")], "is no file"),
-        input("an input that never ends", |j| j.inputs = vec![file("a", "/dev/zero")], "is no file"),
-        input("an input above", |j| j.inputs = vec![file("../a", "/etc/hostname")], "relative path"),
-        input("an absolute input", |j| j.inputs = vec![file("/a", "/etc/hostname")], "relative path"),
-        input("an input in place of standard output", |j| j.inputs = vec![file("stdout", "/etc/hostname")], "relative path"),
-        input("an input twice", |j| j.inputs = vec![file("a", "/etc/hostname"), file("a", "/etc/hostname")], "twice"),
-        input("an input in another", |j| j.inputs = vec![file("a", "/etc/hostname"), file("a/b", "/etc/hostname")], "twice"),
-        input("too many inputs", |j| j.inputs = (0..65).map(|i| file(&i.to_string(), "/etc/hostname")).collect(), "at most"),
-        input("arguments without end", |j| j.args = vec!["x".repeat(1 << 20)], "at most"),
-        input("a zero byte in an argument", |j| j.args = vec!["a\0b".to_owned()], "zero byte"),
-        input("a variable that is two", |j| j.env = vec![("a=b".to_owned(), String::new())], "variable"),
-        strange("a wrong digest", |b| Program { digest: [9; 32], ..b.text("(module)") }, "digest"),
-        strange("a missing module", |b| Program { digest: [8; 32], file: b.home.path().join("none") }, "cannot be read"),
-        strange("a module that never ends", |_| Program { digest: [6; 32], file: "/dev/zero".into() }, "cannot be read"),
-        case("a start function that traps", module(&[], "(func $s unreachable) (start $s) (func (export \"_start\"))"), Status::Trap, "unreachable"),
-        case("a component that loops", component("(loop br 0) i32.const 0"), Status::Fuel, "fuel"),
+        input(
+            "an input that is missing",
+            |j| j.inputs = vec![file("a", "/nowhere/at/all")],
+            "cannot be read",
+        ),
+        input(
+            "an input that is a folder",
+            |j| j.inputs = vec![file("a", "/etc")],
+            "is no file",
+        ),
+        input(
+            "an input that never ends",
+            |j| j.inputs = vec![file("a", "/dev/zero")],
+            "is no file",
+        ),
+        input(
+            "an input above",
+            |j| j.inputs = vec![file("../a", "/etc/hostname")],
+            "relative path",
+        ),
+        input(
+            "an absolute input",
+            |j| j.inputs = vec![file("/a", "/etc/hostname")],
+            "relative path",
+        ),
+        input(
+            "an input in place of standard output",
+            |j| j.inputs = vec![file("stdout", "/etc/hostname")],
+            "relative path",
+        ),
+        input(
+            "an input twice",
+            |j| j.inputs = vec![file("a", "/etc/hostname"), file("a", "/etc/hostname")],
+            "twice",
+        ),
+        input(
+            "an input in another",
+            |j| j.inputs = vec![file("a", "/etc/hostname"), file("a/b", "/etc/hostname")],
+            "twice",
+        ),
+        input(
+            "too many inputs",
+            |j| {
+                j.inputs = (0..65)
+                    .map(|i| file(&i.to_string(), "/etc/hostname"))
+                    .collect()
+            },
+            "at most",
+        ),
+        input(
+            "arguments without end",
+            |j| j.args = vec!["x".repeat(1 << 20)],
+            "at most",
+        ),
+        input(
+            "a zero byte in an argument",
+            |j| j.args = vec!["a\0b".to_owned()],
+            "zero byte",
+        ),
+        input(
+            "a variable that is two",
+            |j| j.env = vec![("a=b".to_owned(), String::new())],
+            "variable",
+        ),
+        strange(
+            "a wrong digest",
+            |b| Program {
+                digest: [9; 32],
+                ..b.text("(module)")
+            },
+            "digest",
+        ),
+        strange(
+            "a missing module",
+            |b| Program {
+                digest: [8; 32],
+                file: b.home.path().join("none"),
+            },
+            "cannot be read",
+        ),
+        strange(
+            "a module that never ends",
+            |_| Program {
+                digest: [6; 32],
+                file: "/dev/zero".into(),
+            },
+            "cannot be read",
+        ),
+        case(
+            "a start function that traps",
+            module(
+                &[],
+                "(func $s unreachable) (start $s) (func (export \"_start\"))",
+            ),
+            Status::Trap,
+            "unreachable",
+        ),
+        case(
+            "a component that loops",
+            component("(loop br 0) i32.const 0"),
+            Status::Fuel,
+            "fuel",
+        ),
     ]
 }
 
 fn file(path: &str, file: &str) -> Input {
-    Input { path: path.to_owned(), file: file.into() }
+    Input {
+        path: path.to_owned(),
+        file: file.into(),
+    }
 }
 
 fn leb(mut value: usize) -> Vec<u8> {
@@ -211,5 +353,11 @@ fn many_locals() -> Vec<u8> {
     let body = [&[1][..], &leb(u32::MAX as usize), &[0x7f, 0x0b]].concat();
     let code = section(10, &[vec![1], leb(body.len()), body].concat());
     let types = section(1, &[1, 0x60, 0, 0]);
-    [b"\0asm\x01\0\0\0".as_slice(), &types, &section(3, &[1, 0]), &code].concat()
+    [
+        b"\0asm\x01\0\0\0".as_slice(),
+        &types,
+        &section(3, &[1, 0]),
+        &code,
+    ]
+    .concat()
 }

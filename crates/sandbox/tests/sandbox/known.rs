@@ -14,12 +14,20 @@ async fn a_program_says_hello() {
     let job = bench.job();
     let output = job.output.clone();
     let ended = bench.run(&program(&["fd_write"], HELLO, SAY), job).await;
-    assert_eq!((ended.status, ended.reason.as_str()), (Status::Ok, "it returned"));
-    // A unit for each of the function's entry and four instructions, 50 for the call, one for 20 bytes.
-    assert_eq!(ended.fuel, 59);
-    let [file] = ended.files.as_slice() else { panic!("{:?}", ended.files) };
+    assert_eq!(
+        (ended.status, ended.reason.as_str()),
+        (Status::Ok, "it returned")
+    );
+    // 6 for the function and its instructions, 50 for the call, one for the bytes that it moves.
+    assert_eq!(ended.fuel, 57);
+    let [file] = ended.files.as_slice() else {
+        panic!("{:?}", ended.files)
+    };
     assert_eq!((file.path.as_str(), file.size), ("stdout", 12));
-    assert_eq!(file.digest, <[u8; 32]>::from(Sha256::digest(b"hello world\n")));
+    assert_eq!(
+        file.digest,
+        <[u8; 32]>::from(Sha256::digest(b"hello world\n"))
+    );
     assert_eq!(left(&output)["stdout"], b"hello world\n");
 }
 
@@ -29,10 +37,17 @@ async fn programs_exit_with_their_code_and_keep_their_files() {
     let job = bench.job();
     let output = job.output.clone();
     let start = format!("{SAY} (call $proc_exit (i32.const 3))");
-    let ended = bench.run(&program(&["fd_write", "proc_exit"], HELLO, &start), job).await;
+    let ended = bench
+        .run(&program(&["fd_write", "proc_exit"], HELLO, &start), job)
+        .await;
     assert_eq!(ended.status, Status::Exit(3));
     assert_eq!(left(&output)["stdout"], b"hello world\n");
-    let ended = bench.run(&program(&["proc_exit"], "", "(call $proc_exit (i32.const 0))"), bench.job()).await;
+    let ended = bench
+        .run(
+            &program(&["proc_exit"], "", "(call $proc_exit (i32.const 0))"),
+            bench.job(),
+        )
+        .await;
     assert_eq!(ended.status, Status::Ok);
 }
 
@@ -49,12 +64,24 @@ async fn an_input_is_read_and_a_file_written() {
     let mut job = bench.job();
     job.inputs = vec![bench.input("in-put", b"what it says")];
     let output = job.output.clone();
-    let ended = bench.run(&program(&["path_open", "fd_read", "fd_write"], data, start), job).await;
+    let ended = bench
+        .run(
+            &program(&["path_open", "fd_read", "fd_write"], data, start),
+            job,
+        )
+        .await;
     assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
     let left = left(&output);
     assert_eq!(left.keys().collect::<Vec<_>>(), ["out", "stdout"]);
     assert_eq!(left["out"], b"what it says");
-    assert_eq!(ended.files.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["out", "stdout"]);
+    assert_eq!(
+        ended
+            .files
+            .iter()
+            .map(|f| f.path.as_str())
+            .collect::<Vec<_>>(),
+        ["out", "stdout"]
+    );
 }
 
 /// Writes both clocks and 16 random bytes to standard output.
@@ -72,7 +99,13 @@ fn probe() -> String {
 async fn clocks_and_randomness_are_the_jobs_unless_granted() {
     let bench = Bench::new().await;
     let mut seen = Vec::new();
-    for (seed, clock, random) in [(7, false, false), (7, false, false), (8, false, false), (7, true, false), (7, false, true)] {
+    for (seed, clock, random) in [
+        (7, false, false),
+        (7, false, false),
+        (8, false, false),
+        (7, true, false),
+        (7, false, true),
+    ] {
         let mut job = bench.job();
         job.seed = [seed; 32];
         (job.grants.clock, job.grants.random) = (clock, random);
@@ -81,7 +114,9 @@ async fn clocks_and_randomness_are_the_jobs_unless_granted() {
         assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
         seen.push((left(&output)["stdout"].clone(), ended.fuel));
     }
-    let [a, b, other, clock, random] = seen.as_slice() else { panic!() };
+    let [a, b, other, clock, random] = seen.as_slice() else {
+        panic!()
+    };
     assert_eq!(a, b);
     assert!(seen.iter().all(|(_, fuel)| *fuel == a.1));
     let wall = u64::from_le_bytes(a.0[..8].try_into().unwrap());
@@ -110,11 +145,18 @@ async fn components_run() {
 #[tokio::test]
 async fn standard_error_comes_as_log() {
     let bench = Bench::new().await;
-    let program = program(&["fd_write"], HELLO, &SAY.replace("(i32.const 1) (i32.const 8)", "(i32.const 2) (i32.const 8)"));
+    let program = program(
+        &["fd_write"],
+        HELLO,
+        &SAY.replace("(i32.const 1) (i32.const 8)", "(i32.const 2) (i32.const 8)"),
+    );
     let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let sink = heard.clone();
     let log = move |bytes: &[u8]| sink.lock().unwrap().extend_from_slice(bytes);
-    let ended = bench.sandbox.run(bench.text(&program), bench.job(), log).await;
+    let ended = bench
+        .sandbox
+        .run(bench.text(&program), bench.job(), log)
+        .await;
     assert_eq!(ended.status, Status::Ok);
     assert_eq!(*heard.lock().unwrap(), b"hello world\n");
     assert_eq!(ended.files[0].size, 0);
@@ -122,8 +164,16 @@ async fn standard_error_comes_as_log() {
 
 #[test]
 fn only_the_hidden_argument_makes_a_child() {
-    let args = |list: &[&str]| list.iter().map(Into::into).collect::<Vec<std::ffi::OsString>>();
+    let args = |list: &[&str]| {
+        list.iter()
+            .map(Into::into)
+            .collect::<Vec<std::ffi::OsString>>()
+    };
     assert!(is_child(args(&["worker", betanet_sandbox::CHILD_ARGUMENT])));
     assert!(!is_child(args(&["worker"])));
-    assert!(!is_child(args(&["worker", "run", betanet_sandbox::CHILD_ARGUMENT])));
+    assert!(!is_child(args(&[
+        "worker",
+        "run",
+        betanet_sandbox::CHILD_ARGUMENT
+    ])));
 }

@@ -11,9 +11,16 @@ use crate::support::{Bench, left, program, settings};
 fn descendants() -> Vec<u32> {
     let parent = |pid: u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
+        stat.rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .nth(1)?
+            .parse::<u32>()
+            .ok()
     };
-    let pids = fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse::<u32>().ok());
+    let pids = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|e| e.unwrap().file_name().to_str()?.parse::<u32>().ok());
     let all: Vec<u32> = pids.collect();
     let mine = |pid: u32| {
         let mut above = Some(pid);
@@ -47,7 +54,11 @@ async fn the_cage_holds_against_what_a_guest_that_broke_out_would_try() {
     let bench = Bench::new().await;
     let attempts = bench.sandbox.self_test().await.unwrap();
     assert!(attempts.len() > 30);
-    let open: Vec<_> = attempts.iter().filter(|a| !a.held).map(|a| a.name.as_str()).collect();
+    let open: Vec<_> = attempts
+        .iter()
+        .filter(|a| !a.held)
+        .map(|a| a.name.as_str())
+        .collect();
     assert!(open.is_empty(), "{open:?}");
     let layers = bench.sandbox.layers();
     assert!(layers.contains(&"seccomp"), "{layers:?}");
@@ -81,10 +92,16 @@ async fn a_child_that_is_killed_is_a_fault_of_the_machine() {
     let run = tokio::spawn(async move { sandbox.run(loops, job, |_: &[u8]| {}).await });
     sleep(Duration::from_millis(500)).await;
     for pid in descendants() {
-        let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(), rustix::process::Signal::KILL);
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
+            rustix::process::Signal::KILL,
+        );
     }
     let ended = run.await.unwrap();
-    assert_eq!((ended.status, ended.reason.as_str()), (Status::Internal, "its child ended without a word"));
+    assert_eq!(
+        (ended.status, ended.reason.as_str()),
+        (Status::Internal, "its child ended without a word")
+    );
     assert!(!ready.is_empty());
     // Those that were ready are gone too; the sandbox gets over it.
     let mut last = None;
@@ -113,14 +130,25 @@ async fn a_pause_stops_the_guest_and_its_time() {
     bench.sandbox.pause(true);
     let time = |pid: u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let rest: Vec<u64> = stat.rsplit_once(')').map(|(_, r)| r.split_whitespace().filter_map(|f| f.parse().ok()).collect()).unwrap_or_default();
+        let rest: Vec<u64> = stat
+            .rsplit_once(')')
+            .map(|(_, r)| {
+                r.split_whitespace()
+                    .filter_map(|f| f.parse().ok())
+                    .collect()
+            })
+            .unwrap_or_default();
         rest.get(10).copied().unwrap_or(0)
     };
     sleep(Duration::from_millis(100)).await;
     let stopped: u64 = descendants().into_iter().map(time).sum();
     sleep(Duration::from_millis(900)).await;
     assert!(!run.is_finished(), "the time of the pause counted");
-    assert_eq!(descendants().into_iter().map(time).sum::<u64>(), stopped, "a guest went on");
+    assert_eq!(
+        descendants().into_iter().map(time).sum::<u64>(),
+        stopped,
+        "a guest went on"
+    );
     bench.sandbox.pause(false);
     let ended = run.await.unwrap();
     assert_eq!(ended.status, Status::Time);
@@ -132,7 +160,11 @@ async fn a_run_that_begins_in_a_pause_waits_for_its_end() {
     let bench = Bench::new().await;
     bench.run(&program(&[], "", ""), bench.job()).await;
     bench.sandbox.pause(true);
-    let (sandbox, job, nothing) = (bench.sandbox.clone(), bench.job(), bench.text(&program(&[], "", "")));
+    let (sandbox, job, nothing) = (
+        bench.sandbox.clone(),
+        bench.job(),
+        bench.text(&program(&[], "", "")),
+    );
     let run = tokio::spawn(async move { sandbox.run(nothing, job, |_: &[u8]| {}).await });
     sleep(Duration::from_millis(300)).await;
     assert!(!run.is_finished());
@@ -144,10 +176,19 @@ async fn a_run_that_begins_in_a_pause_waits_for_its_end() {
 async fn a_program_that_is_no_child_is_named() {
     let home = tempfile::tempdir().unwrap();
     let mut settings = settings(home.path());
-    settings.child = ChildProgram { path: PathBuf::from("/bin/true"), args: Vec::new() };
-    assert!(matches!(Sandbox::open(settings.clone()).await, Err(Error::NotReady)));
+    settings.child = ChildProgram {
+        path: PathBuf::from("/bin/true"),
+        args: Vec::new(),
+    };
+    assert!(matches!(
+        Sandbox::open(settings.clone()).await,
+        Err(Error::NotReady)
+    ));
     settings.child.path = PathBuf::from("/nowhere");
-    assert!(matches!(Sandbox::open(settings).await, Err(Error::Spawn(_))));
+    assert!(matches!(
+        Sandbox::open(settings).await,
+        Err(Error::Spawn(_))
+    ));
 }
 
 #[tokio::test]
@@ -157,7 +198,12 @@ async fn runs_do_not_see_each_other() {
     let make = "(call $proc_exit (call $path_open (i32.const 3) (i32.const 0) (i32.const 100) (i32.const 4) (i32.const 5) (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 0)))";
     for _ in 0..3 {
         // Exclusive: it fails if the file is there already.
-        let ended = bench.run(&program(&["path_open", "proc_exit"], data, make), bench.job()).await;
+        let ended = bench
+            .run(
+                &program(&["path_open", "proc_exit"], data, make),
+                bench.job(),
+            )
+            .await;
         assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
     }
 }

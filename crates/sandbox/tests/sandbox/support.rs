@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use betanet_sandbox::{CHILD_ARGUMENT, ChildProgram, Ended, Grants, Input, Job, Limits, Program, Sandbox, Settings};
+use betanet_sandbox::{
+    CHILD_ARGUMENT, ChildProgram, Ended, Grants, Input, Job, Limits, Program, Sandbox, Settings,
+};
 use sha2::{Digest as _, Sha256};
 
 pub(crate) struct Bench {
@@ -18,8 +20,16 @@ pub(crate) struct Bench {
 
 pub(crate) fn settings(home: &Path) -> Settings {
     let path = PathBuf::from(env!("CARGO_BIN_EXE_betanet-sandbox-child"));
-    let child = ChildProgram { path, args: vec![OsString::from(CHILD_ARGUMENT)] };
-    Settings { folder: home.join("sandbox"), child, spare: 2, cache_max: 1 << 30 }
+    let child = ChildProgram {
+        path,
+        args: vec![OsString::from(CHILD_ARGUMENT)],
+    };
+    Settings {
+        folder: home.join("sandbox"),
+        child,
+        spare: 2,
+        cache_max: 1 << 30,
+    }
 }
 
 impl Bench {
@@ -68,7 +78,10 @@ impl Bench {
     pub(crate) fn input(&self, name: &str, bytes: &[u8]) -> Input {
         let file = self.home.path().join(name);
         fs::write(&file, bytes).unwrap();
-        Input { path: name.to_owned(), file }
+        Input {
+            path: name.to_owned(),
+            file,
+        }
     }
 }
 
@@ -82,7 +95,12 @@ pub(crate) fn left(folder: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+                let name = path
+                    .strip_prefix(folder)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
                 found.insert(name, fs::read(path).unwrap());
             }
         }
@@ -94,8 +112,8 @@ pub(crate) fn left(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 pub(crate) fn wasi(names: &[&str]) -> String {
     let one = |name: &&str| {
         let params = match *name {
-            "args_get" | "args_sizes_get" | "environ_sizes_get" | "random_get" | "fd_prestat_get" | "fd_fdstat_get"
-            | "fd_filestat_get" | "fd_renumber" => "i32 i32",
+            "args_get" | "args_sizes_get" | "environ_sizes_get" | "random_get"
+            | "fd_prestat_get" | "fd_fdstat_get" | "fd_filestat_get" | "fd_renumber" => "i32 i32",
             "fd_write" | "fd_read" | "poll_oneoff" => "i32 i32 i32 i32",
             "fd_pwrite" => "i32 i32 i32 i64 i32",
             "fd_readdir" => "i32 i32 i32 i64 i32",
@@ -113,20 +131,32 @@ pub(crate) fn wasi(names: &[&str]) -> String {
             "sched_yield" => "",
             other => panic!("{other} has no type here"),
         };
-        let result = if *name == "proc_exit" { "" } else { "(result i32)" };
-        format!("(import \"wasi_snapshot_preview1\" \"{name}\" (func ${name} (param {params}) {result}))")
+        let result = if *name == "proc_exit" {
+            ""
+        } else {
+            "(result i32)"
+        };
+        format!(
+            "(import \"wasi_snapshot_preview1\" \"{name}\" (func ${name} (param {params}) {result}))"
+        )
     };
     names.iter().map(one).collect()
 }
 
 /// A module with one page of memory that calls preview 1.
 pub(crate) fn module(names: &[&str], body: &str) -> String {
-    format!("(module {} (memory (export \"memory\") 1) {body})", wasi(names))
+    format!(
+        "(module {} (memory (export \"memory\") 1) {body})",
+        wasi(names)
+    )
 }
 
 /// A module whose program is one expression without a value.
 pub(crate) fn program(names: &[&str], data: &str, start: &str) -> String {
-    module(names, &format!("{data} (func (export \"_start\") (local $i i32) (local $j i64) {start})"))
+    module(
+        names,
+        &format!("{data} (func (export \"_start\") (local $i i32) (local $j i64) {start})"),
+    )
 }
 
 /// A component whose program is a core function that returns whether it failed.

@@ -64,7 +64,12 @@ impl Fs {
             }
             let Some(&id) = self.names(folder)?.get(&part) else {
                 if last {
-                    return Ok(Found { folder, name: part, node: None, must_be_folder });
+                    return Ok(Found {
+                        folder,
+                        name: part,
+                        node: None,
+                        must_be_folder,
+                    });
                 }
                 return Err(Errno::NoEnt.into());
             };
@@ -79,15 +84,31 @@ impl Fs {
                     parts.extend(split(to));
                 }
                 Kind::Folder { .. } if !last => walked.push(id),
-                _ if last => return Ok(Found { folder, name: part, node: Some(id), must_be_folder }),
+                _ if last => {
+                    return Ok(Found {
+                        folder,
+                        name: part,
+                        node: Some(id),
+                        must_be_folder,
+                    });
+                }
                 _ => return Err(Errno::NotDir.into()),
             }
         }
         let id = walked.last().copied().unwrap_or(base);
-        Ok(Found { folder: self.parent(id)?, name: String::new(), node: Some(id), must_be_folder: true })
+        Ok(Found {
+            folder: self.parent(id)?,
+            name: String::new(),
+            node: Some(id),
+            must_be_folder: true,
+        })
     }
 }
 
 fn split(path: &str) -> Vec<String> {
-    path.split('/').filter(|p| !p.is_empty()).rev().map(str::to_owned).collect()
+    path.split('/')
+        .filter(|p| !p.is_empty())
+        .rev()
+        .map(str::to_owned)
+        .collect()
 }

@@ -9,7 +9,14 @@ fn fs(bytes: u64, files: u32) -> Fs {
     Fs::new(bytes, files, 5, Box::new(|_| true))
 }
 
-const WRITE: Open = Open { follow: false, create: true, folder: false, exclusive: false, truncate: false, write: true };
+const WRITE: Open = Open {
+    follow: false,
+    create: true,
+    folder: false,
+    exclusive: false,
+    truncate: false,
+    write: true,
+};
 
 fn put(fs: &mut Fs, path: &str, bytes: &[u8]) -> Answer<()> {
     let id = fs.open(ROOT, path, WRITE)?;
@@ -56,7 +63,12 @@ fn names_are_listed_in_order_and_numbers_count_up() {
     for name in ["c", "a", "b"] {
         put(&mut fs, name, b"").unwrap();
     }
-    let names: Vec<_> = fs.entries(ROOT).unwrap().into_iter().map(|(name, id, _)| (name, id)).collect();
+    let names: Vec<_> = fs
+        .entries(ROOT)
+        .unwrap()
+        .into_iter()
+        .map(|(name, id, _)| (name, id))
+        .collect();
     assert_eq!(names, [("a".into(), 3), ("b".into(), 4), ("c".into(), 2)]);
     assert_eq!(fs.stat_at(ROOT, "a", false).unwrap().modified, 5);
 }

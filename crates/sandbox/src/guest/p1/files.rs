@@ -12,7 +12,14 @@ const READ: u64 = 1 << 1;
 const WRITE: u64 = 1 << 6;
 const APPEND: i32 = 1;
 
-pub(super) fn advise(_: &mut Mem<'_>, guest: &mut Guest, fd: i32, _: i64, len: i64, advice: i32) -> Answer<()> {
+pub(super) fn advise(
+    _: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    _: i64,
+    len: i64,
+    advice: i32,
+) -> Answer<()> {
     match guest.files.get(fd)? {
         _ if len < 0 || !(0..6).contains(&advice) => Err(Errno::Inval.into()),
         What::File { .. } => Ok(()),
@@ -20,11 +27,29 @@ pub(super) fn advise(_: &mut Mem<'_>, guest: &mut Guest, fd: i32, _: i64, len: i
     }
 }
 
-pub(super) fn allocate(_: &mut Mem<'_>, guest: &mut Guest, fd: i32, at: i64, len: i64) -> Answer<()> {
-    let What::File { node, write: true, .. } = guest.files.get(fd)? else { return Err(Errno::Badf.into()) };
-    let end = at.cast_unsigned().checked_add(len.cast_unsigned()).ok_or(Errno::FBig)?;
+pub(super) fn allocate(
+    _: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    at: i64,
+    len: i64,
+) -> Answer<()> {
+    let What::File {
+        node, write: true, ..
+    } = guest.files.get(fd)?
+    else {
+        return Err(Errno::Badf.into());
+    };
+    let end = at
+        .cast_unsigned()
+        .checked_add(len.cast_unsigned())
+        .ok_or(Errno::FBig)?;
     let mut fs = lock(&guest.fs);
-    if end > fs.size(node)? { fs.resize(node, end) } else { Ok(()) }
+    if end > fs.size(node)? {
+        fs.resize(node, end)
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) fn close(_: &mut Mem<'_>, guest: &mut Guest, fd: i32) -> Answer<()> {
@@ -34,7 +59,12 @@ pub(super) fn close(_: &mut Mem<'_>, guest: &mut Guest, fd: i32) -> Answer<()> {
 }
 
 fn drop_of(fs: &mut Fs, what: What) {
-    if let What::File { node, .. } | What::Folder { node, preopened: false } = what {
+    if let What::File { node, .. }
+    | What::Folder {
+        node,
+        preopened: false,
+    } = what
+    {
         fs.release(node);
     }
 }
@@ -50,7 +80,12 @@ pub(super) fn fdstat_get(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, out: i32
     let (kind, flags, rights) = match guest.files.get(fd)? {
         What::Input => (2, 0, READ),
         What::Output | What::Log => (2, 0, WRITE),
-        What::File { append, read, write, .. } => {
+        What::File {
+            append,
+            read,
+            write,
+            ..
+        } => {
             let rights = if read { READ } else { 0 } | if write { WRITE } else { 0 };
             // Seek, tell, sizes, times and advice go with every file.
             (4, u16::from(append), rights | 0x0860_01bd)
@@ -67,7 +102,12 @@ pub(super) fn fdstat_get(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, out: i32
     mem.put(out, &stat)
 }
 
-pub(super) fn fdstat_set_flags(_: &mut Mem<'_>, guest: &mut Guest, fd: i32, flags: i32) -> Answer<()> {
+pub(super) fn fdstat_set_flags(
+    _: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    flags: i32,
+) -> Answer<()> {
     match guest.files.get_mut(fd)? {
         // Nothing here blocks, and all is as synchronous as memory is.
         What::File { append, .. } if (0..32).contains(&flags) => {
@@ -79,7 +119,13 @@ pub(super) fn fdstat_set_flags(_: &mut Mem<'_>, guest: &mut Guest, fd: i32, flag
     }
 }
 
-pub(super) fn fdstat_set_rights(_: &mut Mem<'_>, guest: &mut Guest, fd: i32, base: i64, _: i64) -> Answer<()> {
+pub(super) fn fdstat_set_rights(
+    _: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    base: i64,
+    _: i64,
+) -> Answer<()> {
     // Rights only shrink, and only these two say something here.
     if let What::File { read, write, .. } = guest.files.get_mut(fd)? {
         *read &= base.cast_unsigned() & READ != 0;
@@ -113,7 +159,9 @@ fn kind(what: fs::What) -> u8 {
 
 pub(super) fn filestat_get(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, out: i32) -> Answer<()> {
     let stat = match guest.files.get(fd)? {
-        What::File { node, .. } | What::Folder { node, .. } => filestat(&lock(&guest.fs).stat(node)?),
+        What::File { node, .. } | What::Folder { node, .. } => {
+            filestat(&lock(&guest.fs).stat(node)?)
+        }
         What::Input | What::Output | What::Log => {
             let mut stat = [0; 64];
             (stat[16], stat[24]) = (2, 1);
@@ -123,8 +171,18 @@ pub(super) fn filestat_get(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, out: i
     mem.put(out, &stat)
 }
 
-pub(super) fn filestat_set_size(_: &mut Mem<'_>, guest: &mut Guest, fd: i32, size: i64) -> Answer<()> {
-    let What::File { node, write: true, .. } = guest.files.get(fd)? else { return Err(Errno::Badf.into()) };
+pub(super) fn filestat_set_size(
+    _: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    size: i64,
+) -> Answer<()> {
+    let What::File {
+        node, write: true, ..
+    } = guest.files.get(fd)?
+    else {
+        return Err(Errno::Badf.into());
+    };
     lock(&guest.fs).resize(node, size.cast_unsigned())
 }
 
@@ -144,7 +202,12 @@ pub(super) fn filestat_set_times(
 }
 
 /// Times to set: given ones, the clock's or none.
-pub(super) fn times(guest: &Guest, accessed: i64, modified: i64, flags: i32) -> Answer<(Option<u64>, Option<u64>)> {
+pub(super) fn times(
+    guest: &Guest,
+    accessed: i64,
+    modified: i64,
+    flags: i32,
+) -> Answer<(Option<u64>, Option<u64>)> {
     let one = |given: i64, flags: i32| match flags & 3 {
         0 => Ok(None),
         1 => Ok(Some(given.cast_unsigned())),
@@ -157,22 +220,44 @@ pub(super) fn times(guest: &Guest, accessed: i64, modified: i64, flags: i32) -> 
 pub(super) fn prestat_get(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, out: i32) -> Answer<()> {
     match guest.files.get(fd)? {
         // Kind 0 is a folder; its name, `/`, has one byte.
-        What::Folder { preopened: true, .. } => mem.put(out, &[0, 0, 0, 0, 1, 0, 0, 0]),
+        What::Folder {
+            preopened: true, ..
+        } => mem.put(out, &[0, 0, 0, 0, 1, 0, 0, 0]),
         _ => Err(Errno::Badf.into()),
     }
 }
 
-pub(super) fn prestat_dir_name(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, into: i32, len: i32) -> Answer<()> {
+pub(super) fn prestat_dir_name(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    into: i32,
+    len: i32,
+) -> Answer<()> {
     match guest.files.get(fd)? {
-        What::Folder { preopened: true, .. } if len.cast_unsigned() < 1 => Err(Errno::NameTooLong.into()),
-        What::Folder { preopened: true, .. } => mem.put(into, b"/"),
+        What::Folder {
+            preopened: true, ..
+        } if len.cast_unsigned() < 1 => Err(Errno::NameTooLong.into()),
+        What::Folder {
+            preopened: true, ..
+        } => mem.put(into, b"/"),
         _ => Err(Errno::Badf.into()),
     }
 }
 
-pub(super) fn pread(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, list: i32, len: i32, at: i64, out: i32) -> Answer<()> {
+pub(super) fn pread(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    list: i32,
+    len: i32,
+    at: i64,
+    out: i32,
+) -> Answer<()> {
     match guest.files.get(fd)? {
-        What::File { node, read: true, .. } => {
+        What::File {
+            node, read: true, ..
+        } => {
             let read = read_at(mem, guest, node, at.cast_unsigned(), list, len)?;
             mem.put_u32(out, read)
         }
@@ -182,13 +267,25 @@ pub(super) fn pread(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, list: i32, le
     }
 }
 
-pub(super) fn read(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, list: i32, len: i32, out: i32) -> Answer<()> {
+pub(super) fn read(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    list: i32,
+    len: i32,
+    out: i32,
+) -> Answer<()> {
     match guest.files.get(fd)? {
         What::Input => {
             mem.buffers(list, len)?;
             mem.put_u32(out, 0)
         }
-        What::File { node, at, read: true, .. } => {
+        What::File {
+            node,
+            at,
+            read: true,
+            ..
+        } => {
             let read = read_at(mem, guest, node, at, list, len)?;
             move_on(guest, fd, at + u64::from(read))?;
             mem.put_u32(out, read)
@@ -198,7 +295,14 @@ pub(super) fn read(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, list: i32, len
     }
 }
 
-fn read_at(mem: &mut Mem<'_>, guest: &Guest, node: u64, mut at: u64, list: i32, len: i32) -> Answer<u32> {
+fn read_at(
+    mem: &mut Mem<'_>,
+    guest: &Guest,
+    node: u64,
+    mut at: u64,
+    list: i32,
+    len: i32,
+) -> Answer<u32> {
     let fs = lock(&guest.fs);
     let mut total = 0_u32;
     for (buffer, len) in mem.buffers(list, len)? {
@@ -220,9 +324,19 @@ fn move_on(guest: &mut Guest, fd: i32, to: u64) -> Answer<()> {
     Ok(())
 }
 
-pub(super) fn pwrite(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, list: i32, len: i32, at: i64, out: i32) -> Answer<()> {
+pub(super) fn pwrite(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    list: i32,
+    len: i32,
+    at: i64,
+    out: i32,
+) -> Answer<()> {
     match guest.files.get(fd)? {
-        What::File { node, write: true, .. } => {
+        What::File {
+            node, write: true, ..
+        } => {
             let written = write_at(mem, guest, node, at.cast_unsigned(), list, len)?;
             mem.put_u32(out, written)
         }
@@ -231,10 +345,27 @@ pub(super) fn pwrite(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, list: i32, l
     }
 }
 
-pub(super) fn write(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, list: i32, len: i32, out: i32) -> Answer<()> {
+pub(super) fn write(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    list: i32,
+    len: i32,
+    out: i32,
+) -> Answer<()> {
     let written = match guest.files.get(fd)? {
-        What::File { node, at, append, write: true, .. } => {
-            let at = if append { lock(&guest.fs).size(node)? } else { at };
+        What::File {
+            node,
+            at,
+            append,
+            write: true,
+            ..
+        } => {
+            let at = if append {
+                lock(&guest.fs).size(node)?
+            } else {
+                at
+            };
             let written = write_at(mem, guest, node, at, list, len)?;
             move_on(guest, fd, at + u64::from(written))?;
             written
@@ -244,7 +375,11 @@ pub(super) fn write(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, list: i32, le
             let mut total = 0;
             for (buffer, len) in mem.buffers(list, len)? {
                 let bytes = mem.get(buffer, len)?;
-                if what == What::Output { fs.print(bytes)? } else { fs.log(bytes)? }
+                if what == What::Output {
+                    fs.print(bytes)?
+                } else {
+                    fs.log(bytes)?
+                }
                 total += len.cast_unsigned();
             }
             total
@@ -254,7 +389,14 @@ pub(super) fn write(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, list: i32, le
     mem.put_u32(out, written)
 }
 
-fn write_at(mem: &mut Mem<'_>, guest: &Guest, node: u64, mut at: u64, list: i32, len: i32) -> Answer<u32> {
+fn write_at(
+    mem: &mut Mem<'_>,
+    guest: &Guest,
+    node: u64,
+    mut at: u64,
+    list: i32,
+    len: i32,
+) -> Answer<u32> {
     let mut fs = lock(&guest.fs);
     let mut total = 0;
     for (buffer, len) in mem.buffers(list, len)? {
@@ -277,7 +419,10 @@ pub(super) fn readdir(
     let node = guest.files.folder(fd)?;
     let fs = lock(&guest.fs);
     let parent = fs.parent(node)?;
-    let dots = [(".".to_owned(), node, fs::What::Folder), ("..".to_owned(), parent, fs::What::Folder)];
+    let dots = [
+        (".".to_owned(), node, fs::What::Folder),
+        ("..".to_owned(), parent, fs::What::Folder),
+    ];
     let entries = dots.into_iter().chain(fs.entries(node)?);
     let room = len.cast_unsigned() as usize;
     let mut bytes = Vec::new();
@@ -285,7 +430,11 @@ pub(super) fn readdir(
     for (at, (name, node, what)) in entries.enumerate().skip(skip) {
         bytes.extend_from_slice(&(at as u64 + 1).to_le_bytes());
         bytes.extend_from_slice(&node.to_le_bytes());
-        bytes.extend_from_slice(&u32::try_from(name.len()).map_err(|_| Errno::Overflow)?.to_le_bytes());
+        bytes.extend_from_slice(
+            &u32::try_from(name.len())
+                .map_err(|_| Errno::Overflow)?
+                .to_le_bytes(),
+        );
         bytes.extend_from_slice(&[kind(what), 0, 0, 0]);
         bytes.extend_from_slice(name.as_bytes());
         if bytes.len() >= room {
@@ -294,7 +443,10 @@ pub(super) fn readdir(
     }
     bytes.truncate(room);
     mem.put(into, &bytes)?;
-    mem.put_u32(out, u32::try_from(bytes.len()).map_err(|_| Errno::Overflow)?)
+    mem.put_u32(
+        out,
+        u32::try_from(bytes.len()).map_err(|_| Errno::Overflow)?,
+    )
 }
 
 pub(super) fn renumber(_: &mut Mem<'_>, guest: &mut Guest, fd: i32, to: i32) -> Answer<()> {
@@ -310,9 +462,21 @@ pub(super) fn renumber(_: &mut Mem<'_>, guest: &mut Guest, fd: i32, to: i32) -> 
     Ok(())
 }
 
-pub(super) fn seek(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, by: i64, whence: i32, out: i32) -> Answer<()> {
+pub(super) fn seek(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    by: i64,
+    whence: i32,
+    out: i32,
+) -> Answer<()> {
     let What::File { node, at, .. } = guest.files.get(fd)? else {
-        return Err(if matches!(guest.files.get(fd)?, What::Folder { .. }) { Errno::Badf } else { Errno::SPipe }.into());
+        return Err(if matches!(guest.files.get(fd)?, What::Folder { .. }) {
+            Errno::Badf
+        } else {
+            Errno::SPipe
+        }
+        .into());
     };
     let from = match whence {
         0 => 0,
@@ -320,7 +484,10 @@ pub(super) fn seek(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, by: i64, whenc
         2 => lock(&guest.fs).size(node)?,
         _ => return Err(Errno::Inval.into()),
     };
-    let to = from.checked_add_signed(by).filter(|&to| i64::try_from(to).is_ok()).ok_or(Errno::Inval)?;
+    let to = from
+        .checked_add_signed(by)
+        .filter(|&to| i64::try_from(to).is_ok())
+        .ok_or(Errno::Inval)?;
     move_on(guest, fd, to)?;
     mem.put_u64(out, to)
 }

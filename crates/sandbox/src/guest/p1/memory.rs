@@ -20,20 +20,16 @@ impl<'a> Mem<'a> {
         self.moved
     }
 
-    pub(super) fn charge(&mut self, bytes: u64) {
-        self.moved = self.moved.saturating_add(bytes);
-    }
-
     pub(super) fn get(&mut self, at: i32, len: i32) -> Answer<&[u8]> {
-        let range = range(at, len)?;
-        self.charge(range.len() as u64);
-        Ok(self.bytes.get(range).ok_or(Errno::Fault)?)
+        let bytes = self.bytes.get(range(at, len)?).ok_or(Errno::Fault)?;
+        self.moved = self.moved.saturating_add(bytes.len() as u64);
+        Ok(bytes)
     }
 
     pub(super) fn get_mut(&mut self, at: i32, len: i32) -> Answer<&mut [u8]> {
-        let range = range(at, len)?;
-        self.charge(range.len() as u64);
-        Ok(self.bytes.get_mut(range).ok_or(Errno::Fault)?)
+        let bytes = self.bytes.get_mut(range(at, len)?).ok_or(Errno::Fault)?;
+        self.moved = self.moved.saturating_add(bytes.len() as u64);
+        Ok(bytes)
     }
 
     pub(super) fn text(&mut self, at: i32, len: i32) -> Answer<String> {
@@ -41,7 +37,9 @@ impl<'a> Mem<'a> {
             return Err(Errno::NameTooLong.into());
         }
         let bytes = self.get(at, len)?;
-        Ok(std::str::from_utf8(bytes).map_err(|_| Errno::Ilseq)?.to_owned())
+        Ok(std::str::from_utf8(bytes)
+            .map_err(|_| Errno::Ilseq)?
+            .to_owned())
     }
 
     pub(super) fn put(&mut self, at: i32, bytes: &[u8]) -> Answer<()> {
@@ -60,7 +58,10 @@ impl<'a> Mem<'a> {
 
     pub(super) fn u32(&mut self, at: i32) -> Answer<u32> {
         let bytes = self.get(at, 4)?;
-        Ok(bytes.try_into().map(u32::from_le_bytes).map_err(|_| Errno::Fault)?)
+        Ok(bytes
+            .try_into()
+            .map(u32::from_le_bytes)
+            .map_err(|_| Errno::Fault)?)
     }
 
     /// The buffers of a vector of them.

@@ -10,7 +10,13 @@ use crate::guest::{
 
 const FOLLOW: i32 = 1;
 
-pub(super) fn create_directory(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, path: i32, len: i32) -> Answer<()> {
+pub(super) fn create_directory(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    path: i32,
+    len: i32,
+) -> Answer<()> {
     let path = mem.text(path, len)?;
     let folder = guest.files.folder(fd)?;
     lock(&guest.fs).make_folder(folder, &path)
@@ -86,7 +92,10 @@ pub(super) fn open(
     let folder = guest.files.folder(fd)?;
     let rights = base.cast_unsigned();
     // Reading, or listing; writing, allocating or setting the size.
-    let (read, write) = (rights & (1 << 1 | 1 << 14) != 0, rights & (1 << 6 | 1 << 8 | 1 << 22) != 0);
+    let (read, write) = (
+        rights & (1 << 1 | 1 << 14) != 0,
+        rights & (1 << 6 | 1 << 8 | 1 << 22) != 0,
+    );
     let how = Open {
         follow: follow & FOLLOW != 0,
         create: how & 1 != 0,
@@ -96,12 +105,24 @@ pub(super) fn open(
         write,
     };
     // A folder is opened with all rights that a program may want of what is in it.
-    let how = Open { write: write && !how.folder, ..how };
+    let how = Open {
+        write: write && !how.folder,
+        ..how
+    };
     let mut fs = lock(&guest.fs);
     let node = fs.open(folder, &path, how)?;
     let what = match fs.stat(node)?.what {
-        fs::What::Folder => What::Folder { node, preopened: false },
-        _ => What::File { node, at: 0, append: flags & 1 != 0, read, write },
+        fs::What::Folder => What::Folder {
+            node,
+            preopened: false,
+        },
+        _ => What::File {
+            node,
+            at: 0,
+            append: flags & 1 != 0,
+            read,
+            write,
+        },
     };
     match guest.files.add(what) {
         Ok(new) => mem.put_u32(out, new),
@@ -131,7 +152,13 @@ pub(super) fn readlink(
     mem.put_u32(out, u32::try_from(to.len()).map_err(|_| Errno::Overflow)?)
 }
 
-pub(super) fn remove_directory(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, path: i32, len: i32) -> Answer<()> {
+pub(super) fn remove_directory(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    path: i32,
+    len: i32,
+) -> Answer<()> {
     let path = mem.text(path, len)?;
     let folder = guest.files.folder(fd)?;
     lock(&guest.fs).remove_folder(folder, &path)
@@ -166,7 +193,13 @@ pub(super) fn symlink(
     lock(&guest.fs).make_link(&to, folder, &path)
 }
 
-pub(super) fn unlink_file(mem: &mut Mem<'_>, guest: &mut Guest, fd: i32, path: i32, len: i32) -> Answer<()> {
+pub(super) fn unlink_file(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    path: i32,
+    len: i32,
+) -> Answer<()> {
     let path = mem.text(path, len)?;
     let folder = guest.files.folder(fd)?;
     lock(&guest.fs).unlink(folder, &path)

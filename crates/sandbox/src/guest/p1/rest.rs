@@ -15,20 +15,39 @@ pub(super) fn args_get(mem: &mut Mem<'_>, guest: &mut Guest, list: i32, text: i3
     texts(mem, guest.args.clone(), list, text)
 }
 
-pub(super) fn args_sizes_get(mem: &mut Mem<'_>, guest: &mut Guest, count: i32, size: i32) -> Answer<()> {
+pub(super) fn args_sizes_get(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    count: i32,
+    size: i32,
+) -> Answer<()> {
     sizes(mem, &guest.args, count, size)
 }
 
-pub(super) fn environ_get(mem: &mut Mem<'_>, guest: &mut Guest, list: i32, text: i32) -> Answer<()> {
+pub(super) fn environ_get(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    list: i32,
+    text: i32,
+) -> Answer<()> {
     texts(mem, variables(guest), list, text)
 }
 
-pub(super) fn environ_sizes_get(mem: &mut Mem<'_>, guest: &mut Guest, count: i32, size: i32) -> Answer<()> {
+pub(super) fn environ_sizes_get(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    count: i32,
+    size: i32,
+) -> Answer<()> {
     sizes(mem, &variables(guest), count, size)
 }
 
 fn variables(guest: &Guest) -> Vec<String> {
-    guest.env.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    guest
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
 fn texts(mem: &mut Mem<'_>, texts: Vec<String>, list: i32, text: i32) -> Answer<()> {
@@ -45,7 +64,10 @@ fn texts(mem: &mut Mem<'_>, texts: Vec<String>, list: i32, text: i32) -> Answer<
 
 fn sizes(mem: &mut Mem<'_>, texts: &[String], count: i32, size: i32) -> Answer<()> {
     let bytes: usize = texts.iter().map(|t| t.len() + 1).sum();
-    mem.put_u32(count, u32::try_from(texts.len()).map_err(|_| Errno::Overflow)?)?;
+    mem.put_u32(
+        count,
+        u32::try_from(texts.len()).map_err(|_| Errno::Overflow)?,
+    )?;
     mem.put_u32(size, u32::try_from(bytes).map_err(|_| Errno::Overflow)?)
 }
 
@@ -58,7 +80,13 @@ pub(super) fn clock_res_get(mem: &mut Mem<'_>, guest: &mut Guest, id: i32, out: 
     mem.put_u64(out, resolution)
 }
 
-pub(super) fn clock_time_get(mem: &mut Mem<'_>, guest: &mut Guest, id: i32, _: i64, out: i32) -> Answer<()> {
+pub(super) fn clock_time_get(
+    mem: &mut Mem<'_>,
+    guest: &mut Guest,
+    id: i32,
+    _: i64,
+    out: i32,
+) -> Answer<()> {
     let now = match id {
         0 => lock(&guest.clock).wall(),
         1 => lock(&guest.clock).monotonic(),
@@ -117,8 +145,18 @@ pub(super) fn poll_oneoff(
 }
 
 fn subscription(guest: &mut Guest, now: u64, bytes: &[u8]) -> Answer<Wait> {
-    let u64_at = |at: usize| bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
-    let u32_at = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_le_bytes);
+    let u64_at = |at: usize| {
+        bytes
+            .get(at..at + 8)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u64::from_le_bytes)
+    };
+    let u32_at = |at: usize| {
+        bytes
+            .get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, i32::from_le_bytes)
+    };
     let user = u64_at(0).to_le_bytes();
     let kind = bytes[8];
     let (due, answer) = match kind {
@@ -143,7 +181,12 @@ fn subscription(guest: &mut Guest, now: u64, bytes: &[u8]) -> Answer<Wait> {
         }
         _ => return Err(Errno::Inval.into()),
     };
-    Ok(Wait { user, kind, due, answer })
+    Ok(Wait {
+        user,
+        kind,
+        due,
+        answer,
+    })
 }
 
 /// Waits, or moves the virtual clock on; the monotonic time afterwards.
@@ -160,15 +203,38 @@ fn sleep(guest: &Guest, now: u64, until: u64) -> u64 {
     until.max(now)
 }
 
-pub(super) fn sock_accept(_: &mut Mem<'_>, guest: &mut Guest, fd: i32, _: i32, _: i32) -> Answer<()> {
+pub(super) fn sock_accept(
+    _: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    _: i32,
+    _: i32,
+) -> Answer<()> {
     no_socket(guest, fd)
 }
 
-pub(super) fn sock_recv(_: &mut Mem<'_>, guest: &mut Guest, fd: i32, _: i32, _: i32, _: i32, _: i32, _: i32) -> Answer<()> {
+pub(super) fn sock_recv(
+    _: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    _: i32,
+    _: i32,
+    _: i32,
+    _: i32,
+    _: i32,
+) -> Answer<()> {
     no_socket(guest, fd)
 }
 
-pub(super) fn sock_send(_: &mut Mem<'_>, guest: &mut Guest, fd: i32, _: i32, _: i32, _: i32, _: i32) -> Answer<()> {
+pub(super) fn sock_send(
+    _: &mut Mem<'_>,
+    guest: &mut Guest,
+    fd: i32,
+    _: i32,
+    _: i32,
+    _: i32,
+    _: i32,
+) -> Answer<()> {
     no_socket(guest, fd)
 }
 

@@ -25,7 +25,10 @@ const RANDOM_MAX: u64 = 1 << 20;
 
 pub(super) fn datetime(nanos: u64) -> wall_clock::Datetime {
     let nanoseconds = u32::try_from(nanos % 1_000_000_000).unwrap_or(0);
-    wall_clock::Datetime { seconds: nanos / 1_000_000_000, nanoseconds }
+    wall_clock::Datetime {
+        seconds: nanos / 1_000_000_000,
+        nanoseconds,
+    }
 }
 
 impl wall_clock::Host for Guest {
@@ -48,7 +51,11 @@ impl monotonic_clock::Host for Guest {
     }
 
     fn subscribe_instant(&mut self, due: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let timer = Timer { clock: self.clock.clone(), waiting: self.waiting.clone(), due };
+        let timer = Timer {
+            clock: self.clock.clone(),
+            waiting: self.waiting.clone(),
+            due,
+        };
         let timer = self.table.push(timer)?;
         subscribe(&mut self.table, timer)
     }
@@ -105,7 +112,10 @@ struct Listed {
 impl Listed {
     fn new(waiting: &Waiting, due: u64) -> Self {
         *lock(waiting).entry(due).or_default() += 1;
-        Self { waiting: waiting.clone(), due }
+        Self {
+            waiting: waiting.clone(),
+            due,
+        }
     }
 }
 
@@ -124,10 +134,14 @@ impl Drop for Listed {
 impl Guest {
     fn random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
         if len > RANDOM_MAX {
-            return Err(wasmtime::Error::msg("it asked for more random bytes at once than there are"));
+            return Err(wasmtime::Error::msg(
+                "it asked for more random bytes at once than there are",
+            ));
         }
         let mut bytes = vec![0; usize::try_from(len)?];
-        self.random.fill(&mut bytes).map_err(|_| wasmtime::Error::msg("the system gave no randomness"))?;
+        self.random
+            .fill(&mut bytes)
+            .map_err(|_| wasmtime::Error::msg("the system gave no randomness"))?;
         Ok(bytes)
     }
 

@@ -6,17 +6,18 @@
 use std::vec;
 
 use wasmtime::component::Resource;
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi::p2::{
     FsError, FsResult,
     bindings::filesystem::{
         preopens,
         types::{
-            self, Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, DirectoryEntryStream, ErrorCode,
-            Filesize, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
+            self, Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry,
+            DirectoryEntryStream, ErrorCode, Filesize, MetadataHashValue, NewTimestamp, OpenFlags,
+            PathFlags,
         },
     },
 };
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 
 use super::{
     clock::datetime,
@@ -103,7 +104,10 @@ fn stat(stat: Stat) -> DescriptorStat {
 }
 
 fn hash(stat: Stat) -> MetadataHashValue {
-    MetadataHashValue { lower: stat.node, upper: stat.modified ^ stat.size.rotate_left(32) }
+    MetadataHashValue {
+        lower: stat.node,
+        upper: stat.modified ^ stat.size.rotate_left(32),
+    }
 }
 
 fn follows(flags: PathFlags) -> bool {
@@ -122,12 +126,20 @@ impl Guest {
     /// A descriptor that may be read or written.
     fn readable(&self, fd: &Resource<Descriptor>) -> FsResult<NodeId> {
         let opened = self.opened(fd)?;
-        if opened.read { Ok(opened.node) } else { Err(ErrorCode::BadDescriptor.into()) }
+        if opened.read {
+            Ok(opened.node)
+        } else {
+            Err(ErrorCode::BadDescriptor.into())
+        }
     }
 
     fn writable(&self, fd: &Resource<Descriptor>) -> FsResult<NodeId> {
         let opened = self.opened(fd)?;
-        if opened.write { Ok(opened.node) } else { Err(ErrorCode::BadDescriptor.into()) }
+        if opened.write {
+            Ok(opened.node)
+        } else {
+            Err(ErrorCode::BadDescriptor.into())
+        }
     }
 
     /// Adds what has been opened; the file is let go again if there are too many.
@@ -142,17 +154,32 @@ impl Guest {
         Ok(Resource::new_own(resource.rep()))
     }
 
-    fn set_node_times(&mut self, node: NodeId, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {
+    fn set_node_times(
+        &mut self,
+        node: NodeId,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
         let one = |time| match time {
             NewTimestamp::NoChange => None,
             NewTimestamp::Now => Some(lock(&self.clock).wall()),
-            NewTimestamp::Timestamp(t) => Some(t.seconds.saturating_mul(1_000_000_000).saturating_add(t.nanoseconds.into())),
+            NewTimestamp::Timestamp(t) => Some(
+                t.seconds
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add(t.nanoseconds.into()),
+            ),
         };
         let (accessed, modified) = (one(accessed), one(modified));
-        lock(&self.fs).set_times(node, accessed, modified).map_err(fs_error)
+        lock(&self.fs)
+            .set_times(node, accessed, modified)
+            .map_err(fs_error)
     }
 
-    fn write_stream(&mut self, channel: Channel, node: NodeId) -> FsResult<Resource<DynOutputStream>> {
+    fn write_stream(
+        &mut self,
+        channel: Channel,
+        node: NodeId,
+    ) -> FsResult<Resource<DynOutputStream>> {
         lock(&self.fs).retain(node).map_err(fs_error)?;
         let stream: DynOutputStream = Box::new(Stream::new(self.fs.clone(), channel));
         Ok(self.table.push(stream)?)
@@ -161,8 +188,14 @@ impl Guest {
 
 impl preopens::Host for Guest {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
-        lock(&self.fs).retain(ROOT).map_err(|_| wasmtime::Error::msg("there is no folder"))?;
-        let root = self.descriptor(Opened { node: ROOT, read: true, write: true })?;
+        lock(&self.fs)
+            .retain(ROOT)
+            .map_err(|_| wasmtime::Error::msg("there is no folder"))?;
+        let root = self.descriptor(Opened {
+            node: ROOT,
+            read: true,
+            write: true,
+        })?;
         Ok(vec![(root, "/".to_owned())])
     }
 }
@@ -172,13 +205,26 @@ impl types::Host for Guest {
         error.downcast()
     }
 
-    fn filesystem_error_code(&mut self, error: Resource<wasmtime::Error>) -> wasmtime::Result<Option<ErrorCode>> {
-        Ok(self.table.get(&error)?.downcast_ref::<Failed>().map(|failed| code(failed.0)))
+    fn filesystem_error_code(
+        &mut self,
+        error: Resource<wasmtime::Error>,
+    ) -> wasmtime::Result<Option<ErrorCode>> {
+        Ok(self
+            .table
+            .get(&error)?
+            .downcast_ref::<Failed>()
+            .map(|failed| code(failed.0)))
     }
 }
 
 impl types::HostDescriptor for Guest {
-    async fn advise(&mut self, fd: Resource<Descriptor>, _: Filesize, _: Filesize, _: types::Advice) -> FsResult<()> {
+    async fn advise(
+        &mut self,
+        fd: Resource<Descriptor>,
+        _: Filesize,
+        _: Filesize,
+        _: types::Advice,
+    ) -> FsResult<()> {
         self.node(&fd).map(drop)
     }
 
@@ -195,7 +241,11 @@ impl types::HostDescriptor for Guest {
         let folder = lock(&self.fs).stat(node).map_err(fs_error)?.what == What::Folder;
         let opened = self.opened(&fd)?;
         let flag = |is: bool, flag| if is { flag } else { DescriptorFlags::empty() };
-        let written = if folder { DescriptorFlags::MUTATE_DIRECTORY } else { DescriptorFlags::WRITE };
+        let written = if folder {
+            DescriptorFlags::MUTATE_DIRECTORY
+        } else {
+            DescriptorFlags::WRITE
+        };
         let flags = flag(opened.read, DescriptorFlags::READ) | flag(opened.write, written);
         Ok(flags)
     }
@@ -210,12 +260,22 @@ impl types::HostDescriptor for Guest {
         lock(&self.fs).resize(node, size).map_err(fs_error)
     }
 
-    async fn set_times(&mut self, fd: Resource<Descriptor>, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {
+    async fn set_times(
+        &mut self,
+        fd: Resource<Descriptor>,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
         let node = self.node(&fd)?;
         self.set_node_times(node, accessed, modified)
     }
 
-    async fn read(&mut self, fd: Resource<Descriptor>, len: Filesize, at: Filesize) -> FsResult<(Vec<u8>, bool)> {
+    async fn read(
+        &mut self,
+        fd: Resource<Descriptor>,
+        len: Filesize,
+        at: Filesize,
+    ) -> FsResult<(Vec<u8>, bool)> {
         let node = self.readable(&fd)?;
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(PART_MAX).min(PART_MAX)];
         let fs = lock(&self.fs);
@@ -225,20 +285,32 @@ impl types::HostDescriptor for Guest {
         Ok((bytes, end))
     }
 
-    async fn write(&mut self, fd: Resource<Descriptor>, bytes: Vec<u8>, at: Filesize) -> FsResult<Filesize> {
+    async fn write(
+        &mut self,
+        fd: Resource<Descriptor>,
+        bytes: Vec<u8>,
+        at: Filesize,
+    ) -> FsResult<Filesize> {
         let node = self.writable(&fd)?;
         lock(&self.fs).write(node, at, &bytes).map_err(fs_error)?;
         Ok(bytes.len() as u64)
     }
 
-    async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
+    async fn read_directory(
+        &mut self,
+        fd: Resource<Descriptor>,
+    ) -> FsResult<Resource<DirectoryEntryStream>> {
         let node = self.node(&fd)?;
         let entries = lock(&self.fs).entries(node).map_err(fs_error)?;
         let listing = self.table.push(Listing(entries.into_iter()))?;
         Ok(Resource::new_own(listing.rep()))
     }
 
-    async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+    async fn create_directory_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        path: String,
+    ) -> FsResult<()> {
         let node = self.node(&fd)?;
         lock(&self.fs).make_folder(node, &path).map_err(fs_error)
     }
@@ -248,9 +320,18 @@ impl types::HostDescriptor for Guest {
         Ok(stat(lock(&self.fs).stat(node).map_err(fs_error)?))
     }
 
-    async fn stat_at(&mut self, fd: Resource<Descriptor>, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
+    async fn stat_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<DescriptorStat> {
         let node = self.node(&fd)?;
-        Ok(stat(lock(&self.fs).stat_at(node, &path, follows(flags)).map_err(fs_error)?))
+        Ok(stat(
+            lock(&self.fs)
+                .stat_at(node, &path, follows(flags))
+                .map_err(fs_error)?,
+        ))
     }
 
     async fn set_times_at(
@@ -262,7 +343,9 @@ impl types::HostDescriptor for Guest {
         modified: NewTimestamp,
     ) -> FsResult<()> {
         let node = self.node(&fd)?;
-        let node = lock(&self.fs).must_find(node, &path, follows(flags)).map_err(fs_error)?;
+        let node = lock(&self.fs)
+            .must_find(node, &path, follows(flags))
+            .map_err(fs_error)?;
         self.set_node_times(node, accessed, modified)
     }
 
@@ -275,7 +358,9 @@ impl types::HostDescriptor for Guest {
         new: String,
     ) -> FsResult<()> {
         let (from, to) = (self.node(&fd)?, self.node(&to)?);
-        lock(&self.fs).link(from, &old, follows(flags), to, &new).map_err(fs_error)
+        lock(&self.fs)
+            .link(from, &old, follows(flags), to, &new)
+            .map_err(fs_error)
     }
 
     async fn open_at(
@@ -311,10 +396,17 @@ impl types::HostDescriptor for Guest {
 
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
         let node = self.node(&fd)?;
-        Ok(lock(&self.fs).read_link(node, &path).map_err(fs_error)?.to_owned())
+        Ok(lock(&self.fs)
+            .read_link(node, &path)
+            .map_err(fs_error)?
+            .to_owned())
     }
 
-    async fn remove_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+    async fn remove_directory_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        path: String,
+    ) -> FsResult<()> {
         let node = self.node(&fd)?;
         lock(&self.fs).remove_folder(node, &path).map_err(fs_error)
     }
@@ -327,10 +419,17 @@ impl types::HostDescriptor for Guest {
         new: String,
     ) -> FsResult<()> {
         let (from, to) = (self.node(&fd)?, self.node(&to)?);
-        lock(&self.fs).rename(from, &old, to, &new).map_err(fs_error)
+        lock(&self.fs)
+            .rename(from, &old, to, &new)
+            .map_err(fs_error)
     }
 
-    async fn symlink_at(&mut self, fd: Resource<Descriptor>, to: String, path: String) -> FsResult<()> {
+    async fn symlink_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        to: String,
+        path: String,
+    ) -> FsResult<()> {
         let node = self.node(&fd)?;
         lock(&self.fs).make_link(&to, node, &path).map_err(fs_error)
     }
@@ -340,24 +439,39 @@ impl types::HostDescriptor for Guest {
         lock(&self.fs).unlink(node, &path).map_err(fs_error)
     }
 
-    fn read_via_stream(&mut self, fd: Resource<Descriptor>, at: Filesize) -> FsResult<Resource<DynInputStream>> {
+    fn read_via_stream(
+        &mut self,
+        fd: Resource<Descriptor>,
+        at: Filesize,
+    ) -> FsResult<Resource<DynInputStream>> {
         let node = self.readable(&fd)?;
         lock(&self.fs).retain(node).map_err(fs_error)?;
         let stream: DynInputStream = Box::new(Reader::new(self.fs.clone(), node, at));
         Ok(self.table.push(stream)?)
     }
 
-    fn write_via_stream(&mut self, fd: Resource<Descriptor>, at: Filesize) -> FsResult<Resource<DynOutputStream>> {
+    fn write_via_stream(
+        &mut self,
+        fd: Resource<Descriptor>,
+        at: Filesize,
+    ) -> FsResult<Resource<DynOutputStream>> {
         let node = self.writable(&fd)?;
         self.write_stream(Channel::At(node, at), node)
     }
 
-    fn append_via_stream(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
+    fn append_via_stream(
+        &mut self,
+        fd: Resource<Descriptor>,
+    ) -> FsResult<Resource<DynOutputStream>> {
         let node = self.writable(&fd)?;
         self.write_stream(Channel::Append(node), node)
     }
 
-    async fn is_same_object(&mut self, a: Resource<Descriptor>, b: Resource<Descriptor>) -> wasmtime::Result<bool> {
+    async fn is_same_object(
+        &mut self,
+        a: Resource<Descriptor>,
+        b: Resource<Descriptor>,
+    ) -> wasmtime::Result<bool> {
         Ok(self.table.get(&own(&a))?.node == self.table.get(&own(&b))?.node)
     }
 
@@ -366,20 +480,40 @@ impl types::HostDescriptor for Guest {
         Ok(hash(lock(&self.fs).stat(node).map_err(fs_error)?))
     }
 
-    async fn metadata_hash_at(&mut self, fd: Resource<Descriptor>, flags: PathFlags, path: String) -> FsResult<MetadataHashValue> {
+    async fn metadata_hash_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<MetadataHashValue> {
         let node = self.node(&fd)?;
-        Ok(hash(lock(&self.fs).stat_at(node, &path, follows(flags)).map_err(fs_error)?))
+        Ok(hash(
+            lock(&self.fs)
+                .stat_at(node, &path, follows(flags))
+                .map_err(fs_error)?,
+        ))
     }
 }
 
 impl types::HostDirectoryEntryStream for Guest {
-    async fn read_directory_entry(&mut self, listing: Resource<DirectoryEntryStream>) -> FsResult<Option<DirectoryEntry>> {
-        let next = self.table.get_mut(&Resource::<Listing>::new_own(listing.rep()))?.0.next();
-        Ok(next.map(|(name, _, what)| DirectoryEntry { type_: kind(what), name }))
+    async fn read_directory_entry(
+        &mut self,
+        listing: Resource<DirectoryEntryStream>,
+    ) -> FsResult<Option<DirectoryEntry>> {
+        let next = self
+            .table
+            .get_mut(&Resource::<Listing>::new_own(listing.rep()))?
+            .0
+            .next();
+        Ok(next.map(|(name, _, what)| DirectoryEntry {
+            type_: kind(what),
+            name,
+        }))
     }
 
     fn drop(&mut self, listing: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
-        self.table.delete(Resource::<Listing>::new_own(listing.rep()))?;
+        self.table
+            .delete(Resource::<Listing>::new_own(listing.rep()))?;
         Ok(())
     }
 }

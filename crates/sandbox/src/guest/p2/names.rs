@@ -33,7 +33,10 @@ impl network::Host for Guest {
         error.downcast()
     }
 
-    fn network_error_code(&mut self, error: Resource<wasmtime::Error>) -> wasmtime::Result<Option<ErrorCode>> {
+    fn network_error_code(
+        &mut self,
+        error: Resource<wasmtime::Error>,
+    ) -> wasmtime::Result<Option<ErrorCode>> {
         self.sockets().network_error_code(error)
     }
 }
@@ -52,8 +55,12 @@ impl Host for Guest {
         name: String,
     ) -> Result<Resource<ResolveAddressStream>, SocketError> {
         self.table.get(&network)?;
-        let mut addresses: Vec<_> =
-            self.hosts.iter().filter(|host| host.name == name).flat_map(|host| host.addresses.clone()).collect();
+        let mut addresses: Vec<_> = self
+            .hosts
+            .iter()
+            .filter(|host| host.name == name)
+            .flat_map(|host| host.addresses.clone())
+            .collect();
         addresses.dedup();
         if addresses.is_empty() {
             return Err(ErrorCode::NameUnresolvable.into());
@@ -65,7 +72,10 @@ impl Host for Guest {
 }
 
 impl HostResolveAddressStream for Guest {
-    fn resolve_next_address(&mut self, stream: Resource<ResolveAddressStream>) -> Result<Option<IpAddress>, SocketError> {
+    fn resolve_next_address(
+        &mut self,
+        stream: Resource<ResolveAddressStream>,
+    ) -> Result<Option<IpAddress>, SocketError> {
         let next = self.table.get_mut(&own(&stream))?.0.pop();
         Ok(next.map(|address| match address {
             std::net::IpAddr::V4(ip) => IpAddress::Ipv4(ip.octets().into()),
@@ -73,7 +83,10 @@ impl HostResolveAddressStream for Guest {
         }))
     }
 
-    fn subscribe(&mut self, _: Resource<ResolveAddressStream>) -> wasmtime::Result<Resource<DynPollable>> {
+    fn subscribe(
+        &mut self,
+        _: Resource<ResolveAddressStream>,
+    ) -> wasmtime::Result<Resource<DynPollable>> {
         let always = self.table.push(Always)?;
         subscribe(&mut self.table, always)
     }

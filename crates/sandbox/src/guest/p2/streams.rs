@@ -128,7 +128,9 @@ impl InputStream for Reader {
             return Ok(Bytes::new());
         }
         let mut bytes = vec![0; size.min(PART_MAX)];
-        let n = lock(&self.fs).read(self.node, self.at, &mut bytes).map_err(failed)?;
+        let n = lock(&self.fs)
+            .read(self.node, self.at, &mut bytes)
+            .map_err(failed)?;
         if n == 0 {
             return Err(StreamError::Closed);
         }

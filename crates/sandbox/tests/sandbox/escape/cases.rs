@@ -17,7 +17,10 @@ fn long(job: &mut betanet_sandbox::Job) {
 }
 
 pub(super) fn all() -> Vec<Case> {
-    [time(), traps(), memory(), imports(), calls()].into_iter().flatten().collect()
+    [time(), traps(), memory(), imports(), calls()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn time() -> Vec<Case> {
@@ -25,30 +28,83 @@ fn time() -> Vec<Case> {
         (drop (call $poll_oneoff (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))";
     vec![
         case("a loop without end", plain("(loop (br 0))"), Fuel, "fuel"),
-        case("a loop with fuel without end", plain("(loop (br 0))"), Time, "longer than 400 ms").with(long),
-        case("a loop at the start", module(&[], "(func $s (loop (br 0))) (start $s) (func (export \"_start\"))"), Fuel, "fuel"),
-        case("yielding without end", program(&["sched_yield"], "", "(loop (drop (call $sched_yield)) (br 0))"), Fuel, "fuel"),
         case(
-            "waiting for time that does not pass",
-            program(&["clock_time_get"], "", "(loop (drop (call $clock_time_get (i32.const 1) (i64.const 0) (i32.const 0))) (br 0))"),
+            "a loop with fuel without end",
+            plain("(loop (br 0))"),
+            Time,
+            "longer than 400 ms",
+        )
+        .with(long),
+        case(
+            "a loop at the start",
+            module(
+                &[],
+                "(func $s (loop (br 0))) (start $s) (func (export \"_start\"))",
+            ),
             Fuel,
             "fuel",
         ),
-        case("sleeping for ages", program(&["poll_oneoff"], "", wait), Ok, "returned"),
-        case("sleeping for ages by the machine's clock", program(&["poll_oneoff"], "", wait), Time, "longer").with(|job| {
+        case(
+            "yielding without end",
+            program(
+                &["sched_yield"],
+                "",
+                "(loop (drop (call $sched_yield)) (br 0))",
+            ),
+            Fuel,
+            "fuel",
+        ),
+        case(
+            "waiting for time that does not pass",
+            program(
+                &["clock_time_get"],
+                "",
+                "(loop (drop (call $clock_time_get (i32.const 1) (i64.const 0) (i32.const 0))) (br 0))",
+            ),
+            Fuel,
+            "fuel",
+        ),
+        case(
+            "sleeping for ages",
+            program(&["poll_oneoff"], "", wait),
+            Ok,
+            "returned",
+        ),
+        case(
+            "sleeping for ages by the machine's clock",
+            program(&["poll_oneoff"], "", wait),
+            Time,
+            "longer",
+        )
+        .with(|job| {
             long(job);
             job.grants.clock = true;
         }),
-        case("filling memory without end", plain("(loop (memory.fill (i32.const 0) (i32.const 1) (i32.const 65536)) (br 0))"), Time, "longer")
-            .with(long),
+        case(
+            "filling memory without end",
+            plain("(loop (memory.fill (i32.const 0) (i32.const 1) (i32.const 65536)) (br 0))"),
+            Time,
+            "longer",
+        )
+        .with(long),
         case(
             "randomness without end",
-            program(&["random_get"], "", "(loop (drop (call $random_get (i32.const 0) (i32.const 65536))) (br 0))"),
+            program(
+                &["random_get"],
+                "",
+                "(loop (drop (call $random_get (i32.const 0) (i32.const 65536))) (br 0))",
+            ),
             Fuel,
             "fuel",
         ),
         case("no fuel at all", plain("nop"), Fuel, "fuel").with(|job| job.limits.fuel = 1),
-        case("a component in its own loop", component("(loop br 0) i32.const 0"), Time, "longer").with(long),
+        case(
+            "a component in its own loop",
+            component("(loop br 0) i32.const 0"),
+            Time,
+            "longer",
+        )
+        .with(long),
     ]
 }
 
@@ -56,31 +112,106 @@ fn traps() -> Vec<Case> {
     let f = |body: &str| module(&[], body);
     vec![
         case("unreachable", plain("unreachable"), Trap, "unreachable"),
-        case("a division by zero", plain("(drop (i32.div_u (i32.const 1) (local.get $i)))"), Trap, "divide by zero"),
-        case("an overflow", plain("(drop (i32.div_s (i32.const 0x80000000) (i32.sub (local.get $i) (i32.const 1))))"), Trap, "overflow"),
-        case("a number that is none", plain("(drop (i32.trunc_f64_s (f64.const nan)))"), Trap, "conversion"),
-        case("reading beyond memory", plain("(drop (i32.load (i32.const 65536)))"), Trap, "out of bounds"),
-        case("writing far beyond memory", plain("(i64.store offset=0xffffffff (i32.const -1) (i64.const 1))"), Trap, "out of bounds"),
-        case("copying beyond memory", plain("(memory.copy (i32.const 0) (i32.const 65000) (i32.const 65000))"), Trap, "out of bounds"),
-        case("recursion", f("(func $r (export \"_start\") call $r)"), Trap, "call stack exhausted"),
-        case("recursion of two", f("(func $a (export \"_start\") call $b) (func $b call $a)"), Trap, "call stack exhausted"),
         case(
-            "recursion through a table",
-            f("(table 1 funcref) (elem (i32.const 0) $r) (func $r (export \"_start\") (call_indirect (i32.const 0)))"),
+            "a division by zero",
+            plain("(drop (i32.div_u (i32.const 1) (local.get $i)))"),
+            Trap,
+            "divide by zero",
+        ),
+        case(
+            "an overflow",
+            plain(
+                "(drop (i32.div_s (i32.const 0x80000000) (i32.sub (local.get $i) (i32.const 1))))",
+            ),
+            Trap,
+            "overflow",
+        ),
+        case(
+            "a number that is none",
+            plain("(drop (i32.trunc_f64_s (f64.const nan)))"),
+            Trap,
+            "conversion",
+        ),
+        case(
+            "reading beyond memory",
+            plain("(drop (i32.load (i32.const 65536)))"),
+            Trap,
+            "out of bounds",
+        ),
+        case(
+            "writing far beyond memory",
+            plain("(i64.store offset=0xffffffff (i32.const -1) (i64.const 1))"),
+            Trap,
+            "out of bounds",
+        ),
+        case(
+            "copying beyond memory",
+            plain("(memory.copy (i32.const 0) (i32.const 65000) (i32.const 65000))"),
+            Trap,
+            "out of bounds",
+        ),
+        case(
+            "recursion",
+            f("(func $r (export \"_start\") call $r)"),
             Trap,
             "call stack exhausted",
         ),
-        case("a call of nothing", f("(table 1 funcref) (func (export \"_start\") (call_indirect (i32.const 0)))"), Trap, "uninitialized element"),
-        case("a call beyond a table", f("(table 1 funcref) (func (export \"_start\") (call_indirect (i32.const 9)))"), Trap, "out of bounds"),
+        case(
+            "recursion of two",
+            f("(func $a (export \"_start\") call $b) (func $b call $a)"),
+            Trap,
+            "call stack exhausted",
+        ),
+        case(
+            "recursion through a table",
+            f(
+                "(table 1 funcref) (elem (i32.const 0) $r) (func $r (export \"_start\") (call_indirect (i32.const 0)))",
+            ),
+            Trap,
+            "call stack exhausted",
+        ),
+        case(
+            "a call of nothing",
+            f("(table 1 funcref) (func (export \"_start\") (call_indirect (i32.const 0)))"),
+            Trap,
+            "uninitialized element",
+        ),
+        case(
+            "a call beyond a table",
+            f("(table 1 funcref) (func (export \"_start\") (call_indirect (i32.const 9)))"),
+            Trap,
+            "out of bounds",
+        ),
         case(
             "a call by another type",
-            f("(table 1 funcref) (elem (i32.const 0) $f) (func $f (param i32)) (func (export \"_start\") (call_indirect (i32.const 0)))"),
+            f(
+                "(table 1 funcref) (elem (i32.const 0) $f) (func $f (param i32)) (func (export \"_start\") (call_indirect (i32.const 0)))",
+            ),
             Trap,
             "type mismatch",
         ),
-        case("an element beyond a table", f("(table 1 funcref) (elem (i32.const 7) $f) (func $f (export \"_start\"))"), Trap, "out of bounds"),
-        case("data beyond memory", f("(data (i32.const 65530) \"too long a text\") (func (export \"_start\"))"), Trap, "out of bounds"),
-        case("a signal", program(&["proc_raise"], "", "(drop (call $proc_raise (i32.const 9)))"), Trap, "signal"),
+        case(
+            "an element beyond a table",
+            f("(table 1 funcref) (elem (i32.const 7) $f) (func $f (export \"_start\"))"),
+            Trap,
+            "out of bounds",
+        ),
+        case(
+            "data beyond memory",
+            f("(data (i32.const 65530) \"too long a text\") (func (export \"_start\"))"),
+            Trap,
+            "out of bounds",
+        ),
+        case(
+            "a signal",
+            program(
+                &["proc_raise"],
+                "",
+                "(drop (call $proc_raise (i32.const 9)))",
+            ),
+            Trap,
+            "signal",
+        ),
     ]
 }
 
@@ -107,13 +238,15 @@ fn memory() -> Vec<Case> {
             Memory,
             "memories and tables",
         ),
-        case("a table beyond all", m("(table 1 funcref) (func (export \"_start\") (drop (table.grow (ref.null func) (i32.const 20000000))))"), Memory, "table of"),
+        case("a table beyond all", m("(table 1 funcref) (func (export \"_start\") (drop (table.grow (ref.null func) (i32.const 20000000))))"), Memory, "table of").with(|job| job.limits.fuel = 1 << 30),
         case("instances without end", many_instances(), Memory, "instance count"),
     ]
 }
 
 fn many_instances() -> String {
-    let one: String = (0..400).map(|_| "(core instance (instantiate $m))").collect();
+    let one: String = (0..400)
+        .map(|_| "(core instance (instantiate $m))")
+        .collect();
     component("i32.const 0").replacen("(core instance $i", &format!("{one}(core instance $i"), 1)
 }
 
@@ -149,15 +282,105 @@ fn calls() -> Vec<Case> {
     };
     let far = "(data (i32.const 8) \"\\00\\00\\ff\\7f\\00\\00\\01\\00\")";
     vec![
-        case("a buffer beyond memory", exit(&["fd_write"], far, "(call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0))"), Exit(21), ""),
-        case("buffers without end", exit(&["fd_write"], "", "(call $fd_write (i32.const 1) (i32.const 8) (i32.const -1) (i32.const 0))"), Exit(28), ""),
-        case("an answer beyond memory", exit(&["fd_write"], "", "(call $fd_write (i32.const 1) (i32.const 8) (i32.const 0) (i32.const -2))"), Exit(21), ""),
-        case("randomness beyond memory", exit(&["random_get"], "", "(call $random_get (i32.const 8) (i32.const -1))"), Exit(21), ""),
-        case("arguments beyond memory", exit(&["args_get"], "", "(call $args_get (i32.const -4) (i32.const 0))"), Exit(21), ""),
-        case("events without end", exit(&["poll_oneoff"], "", "(call $poll_oneoff (i32.const 0) (i32.const 0) (i32.const 1000000) (i32.const 0))"), Exit(28), ""),
-        case("the processor's clock", exit(&["clock_time_get"], "", "(call $clock_time_get (i32.const 2) (i64.const 0) (i32.const 0))"), Exit(58), ""),
-        case("a descriptor that leaked", exit(&["fd_fdstat_get"], "", "(call $fd_fdstat_get (i32.const 5) (i32.const 0))"), Exit(8), ""),
-        case("another folder", exit(&["fd_prestat_get"], "", "(call $fd_prestat_get (i32.const 4) (i32.const 0))"), Exit(8), ""),
-        case("the socket", exit(&["fd_filestat_set_size"], "", "(call $fd_filestat_set_size (i32.const 0) (i64.const 1))"), Exit(8), ""),
+        case(
+            "a buffer beyond memory",
+            exit(
+                &["fd_write"],
+                far,
+                "(call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0))",
+            ),
+            Exit(21),
+            "",
+        ),
+        case(
+            "buffers without end",
+            exit(
+                &["fd_write"],
+                "",
+                "(call $fd_write (i32.const 1) (i32.const 8) (i32.const -1) (i32.const 0))",
+            ),
+            Exit(28),
+            "",
+        ),
+        case(
+            "an answer beyond memory",
+            exit(
+                &["fd_write"],
+                "",
+                "(call $fd_write (i32.const 1) (i32.const 8) (i32.const 0) (i32.const -2))",
+            ),
+            Exit(21),
+            "",
+        ),
+        case(
+            "randomness beyond memory",
+            exit(
+                &["random_get"],
+                "",
+                "(call $random_get (i32.const 8) (i32.const -1))",
+            ),
+            Exit(21),
+            "",
+        ),
+        case(
+            "arguments beyond memory",
+            exit(
+                &["args_get"],
+                "",
+                "(call $args_get (i32.const -4) (i32.const 0))",
+            ),
+            Exit(21),
+            "",
+        ),
+        case(
+            "events without end",
+            exit(
+                &["poll_oneoff"],
+                "",
+                "(call $poll_oneoff (i32.const 0) (i32.const 0) (i32.const 1000000) (i32.const 0))",
+            ),
+            Exit(28),
+            "",
+        ),
+        case(
+            "the processor's clock",
+            exit(
+                &["clock_time_get"],
+                "",
+                "(call $clock_time_get (i32.const 2) (i64.const 0) (i32.const 0))",
+            ),
+            Exit(58),
+            "",
+        ),
+        case(
+            "a descriptor that leaked",
+            exit(
+                &["fd_fdstat_get"],
+                "",
+                "(call $fd_fdstat_get (i32.const 5) (i32.const 0))",
+            ),
+            Exit(8),
+            "",
+        ),
+        case(
+            "another folder",
+            exit(
+                &["fd_prestat_get"],
+                "",
+                "(call $fd_prestat_get (i32.const 4) (i32.const 0))",
+            ),
+            Exit(8),
+            "",
+        ),
+        case(
+            "the socket",
+            exit(
+                &["fd_filestat_set_size"],
+                "",
+                "(call $fd_filestat_set_size (i32.const 0) (i64.const 1))",
+            ),
+            Exit(8),
+            "",
+        ),
     ]
 }

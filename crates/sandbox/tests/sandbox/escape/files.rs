@@ -6,7 +6,8 @@ use super::{Case, case};
 use crate::support::program;
 
 /// One buffer of a page at 8, and a name at 100.
-const DATA: &str = r#"(data (i32.const 8) "\00\00\00\00\00\00\01\00") (data (i32.const 100) "file")"#;
+const DATA: &str =
+    r#"(data (i32.const 8) "\00\00\00\00\00\00\01\00") (data (i32.const 100) "file")"#;
 
 fn open(path: i32, len: usize, flags: i32, rights: i64) -> String {
     format!(
@@ -15,13 +16,17 @@ fn open(path: i32, len: usize, flags: i32, rights: i64) -> String {
 }
 
 pub(super) fn all() -> Vec<Case> {
-    output().into_iter().chain(paths()).chain(tricks()).collect()
+    output()
+        .into_iter()
+        .chain(paths())
+        .chain(tricks())
+        .collect()
 }
-
 
 fn output() -> Vec<Case> {
     let file = open(100, 4, 1, 0x40_0140);
-    let endless = |names: &[&str], call: &str| program(names, DATA, &format!("(loop {call} (br 0))"));
+    let endless =
+        |names: &[&str], call: &str| program(names, DATA, &format!("(loop {call} (br 0))"));
     // Names of four letters from the counter's four half bytes.
     let letters = "(local.set $i (i32.add (local.get $i) (i32.const 1)))
         (i32.store8 (i32.const 100) (i32.add (i32.const 97) (i32.and (local.get $i) (i32.const 15))))
@@ -29,46 +34,114 @@ fn output() -> Vec<Case> {
         (i32.store8 (i32.const 102) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $i) (i32.const 8)) (i32.const 15))))
         (i32.store8 (i32.const 103) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $i) (i32.const 12)) (i32.const 15))))";
     vec![
-        case("standard output without end", endless(&["fd_write"], "(drop (call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0)))"), Output, "more than"),
-        case("standard error without end", endless(&["fd_write"], "(drop (call $fd_write (i32.const 2) (i32.const 8) (i32.const 1) (i32.const 0)))"), Fuel, "fuel")
-            .with(|job| job.limits.fuel = 4_000_000),
+        case(
+            "standard output without end",
+            endless(
+                &["fd_write"],
+                "(drop (call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0)))",
+            ),
+            Output,
+            "more than",
+        ),
+        case(
+            "standard error without end",
+            endless(
+                &["fd_write"],
+                "(drop (call $fd_write (i32.const 2) (i32.const 8) (i32.const 1) (i32.const 0)))",
+            ),
+            Fuel,
+            "fuel",
+        )
+        .with(|job| job.limits.fuel = 4_000_000),
         case(
             "a file without end",
             program(
                 &["path_open", "fd_write"],
                 DATA,
-                &format!("(drop {file}) (local.set $i (i32.load (i32.const 0))) (loop (drop (call $fd_write (local.get $i) (i32.const 8) (i32.const 1) (i32.const 4))) (br 0))"),
+                &format!(
+                    "(drop {file}) (local.set $i (i32.load (i32.const 0))) (loop (drop (call $fd_write (local.get $i) (i32.const 8) (i32.const 1) (i32.const 4))) (br 0))"
+                ),
             ),
             Output,
             "more than",
         ),
         case(
             "a file with a hole",
-            program(&["path_open", "fd_pwrite"], DATA, &format!("(drop {file}) (drop (call $fd_pwrite (i32.load (i32.const 0)) (i32.const 8) (i32.const 1) (i64.const 0x10000000000) (i32.const 4)))")),
+            program(
+                &["path_open", "fd_pwrite"],
+                DATA,
+                &format!(
+                    "(drop {file}) (drop (call $fd_pwrite (i32.load (i32.const 0)) (i32.const 8) (i32.const 1) (i64.const 0x10000000000) (i32.const 4)))"
+                ),
+            ),
             Output,
             "more than",
         ),
         case(
             "a file that is made long",
-            program(&["path_open", "fd_filestat_set_size"], DATA, &format!("(drop {file}) (drop (call $fd_filestat_set_size (i32.load (i32.const 0)) (i64.const 0x4000000000000)))")),
+            program(
+                &["path_open", "fd_filestat_set_size"],
+                DATA,
+                &format!(
+                    "(drop {file}) (drop (call $fd_filestat_set_size (i32.load (i32.const 0)) (i64.const 0x4000000000000)))"
+                ),
+            ),
             Output,
             "more than",
         ),
         case(
             "a file that is reserved",
-            program(&["path_open", "fd_allocate"], DATA, &format!("(drop {file}) (drop (call $fd_allocate (i32.load (i32.const 0)) (i64.const 0) (i64.const 0x4000000000000)))")),
+            program(
+                &["path_open", "fd_allocate"],
+                DATA,
+                &format!(
+                    "(drop {file}) (drop (call $fd_allocate (i32.load (i32.const 0)) (i64.const 0) (i64.const 0x4000000000000)))"
+                ),
+            ),
             Output,
             "more than",
         ),
-        case("a million files", endless(&["path_open", "fd_close"], &format!("{letters} (drop {file}) (drop (call $fd_close (i32.load (i32.const 0))))")), Output, "files"),
-        case("a million folders", endless(&["path_create_directory"], &format!("{letters} (drop (call $path_create_directory (i32.const 3) (i32.const 100) (i32.const 4)))")), Output, "files"),
-        case("a million links", endless(&["path_symlink"], &format!("{letters} (drop (call $path_symlink (i32.const 8) (i32.const 1) (i32.const 3) (i32.const 100) (i32.const 4)))")), Output, "files"),
+        case(
+            "a million files",
+            endless(
+                &["path_open", "fd_close"],
+                &format!(
+                    "{letters} (drop {file}) (drop (call $fd_close (i32.load (i32.const 0))))"
+                ),
+            ),
+            Output,
+            "files",
+        ),
+        case(
+            "a million folders",
+            endless(
+                &["path_create_directory"],
+                &format!(
+                    "{letters} (drop (call $path_create_directory (i32.const 3) (i32.const 100) (i32.const 4)))"
+                ),
+            ),
+            Output,
+            "files",
+        ),
+        case(
+            "a million links",
+            endless(
+                &["path_symlink"],
+                &format!(
+                    "{letters} (drop (call $path_symlink (i32.const 8) (i32.const 1) (i32.const 3) (i32.const 100) (i32.const 4)))"
+                ),
+            ),
+            Output,
+            "files",
+        ),
         case(
             "a million names of one file",
             program(
                 &["path_open", "path_link"],
                 r#"(data (i32.const 100) "file") (data (i32.const 200) "file")"#,
-                &format!("(drop {file}) (loop {letters} (drop (call $path_link (i32.const 3) (i32.const 0) (i32.const 200) (i32.const 4) (i32.const 3) (i32.const 100) (i32.const 4))) (br 0))"),
+                &format!(
+                    "(drop {file}) (loop {letters} (drop (call $path_link (i32.const 3) (i32.const 0) (i32.const 200) (i32.const 4) (i32.const 3) (i32.const 100) (i32.const 4))) (br 0))"
+                ),
             ),
             Output,
             "files",
@@ -78,7 +151,9 @@ fn output() -> Vec<Case> {
             program(
                 &["path_open", "proc_exit"],
                 DATA,
-                &format!("(loop (local.set $i {file}) (br_if 0 (i32.eqz (local.get $i)))) (call $proc_exit (local.get $i))"),
+                &format!(
+                    "(loop (local.set $i {file}) (br_if 0 (i32.eqz (local.get $i)))) (call $proc_exit (local.get $i))"
+                ),
             ),
             Exit(33),
             "",
@@ -89,14 +164,29 @@ fn output() -> Vec<Case> {
 /// Opens a path and exits with what the call answered.
 fn paths() -> Vec<Case> {
     let path = |name: &str, path: &str, errno: i32| {
-        let data = format!("(data (i32.const 100) \"{}\")", path.bytes().map(|b| format!("\\{b:02x}")).collect::<String>());
+        let data = format!(
+            "(data (i32.const 100) \"{}\")",
+            path.bytes()
+                .map(|b| format!("\\{b:02x}"))
+                .collect::<String>()
+        );
         let start = format!("(call $proc_exit {})", open(100, path.len(), 0, 2));
-        case(name, program(&["path_open", "proc_exit"], &data, &start), Exit(errno), "exited")
+        case(
+            name,
+            program(&["path_open", "proc_exit"], &data, &start),
+            Exit(errno),
+            "exited",
+        )
     };
     let made = |name: &str, path: &str, errno: i32| {
         let data = format!("(data (i32.const 100) \"{path}\")");
         let start = format!("(call $proc_exit {})", open(100, path.len(), 1, 64));
-        case(name, program(&["path_open", "proc_exit"], &data, &start), Exit(errno), "exited")
+        case(
+            name,
+            program(&["path_open", "proc_exit"], &data, &start),
+            Exit(errno),
+            "exited",
+        )
     };
     vec![
         path("the folder above", "..", 63),
@@ -115,14 +205,24 @@ fn paths() -> Vec<Case> {
 
 fn tricks() -> Vec<Case> {
     let link = |name: &str, to: &str, from: &str, then: &str, errno: i32| {
-        let data = format!("(data (i32.const 100) \"{to}\") (data (i32.const 200) \"{from}\") (data (i32.const 300) \"{then}\")");
+        let data = format!(
+            "(data (i32.const 100) \"{to}\") (data (i32.const 200) \"{from}\") (data (i32.const 300) \"{then}\")"
+        );
         let made = format!(
             "(call $path_symlink (i32.const 100) (i32.const {}) (i32.const 3) (i32.const 200) (i32.const {}))",
             to.len(),
             from.len()
         );
-        let start = format!("(local.set $i {made}) (if (local.get $i) (then (call $proc_exit (local.get $i)))) (call $proc_exit {})", open(300, then.len(), 0, 2));
-        case(name, program(&["path_open", "path_symlink", "proc_exit"], &data, &start), Exit(errno), "exited")
+        let start = format!(
+            "(local.set $i {made}) (if (local.get $i) (then (call $proc_exit (local.get $i)))) (call $proc_exit {})",
+            open(300, then.len(), 0, 2)
+        );
+        case(
+            name,
+            program(&["path_open", "path_symlink", "proc_exit"], &data, &start),
+            Exit(errno),
+            "exited",
+        )
     };
     let bytes = program(
         &["path_open", "proc_exit"],
@@ -145,7 +245,13 @@ fn tricks() -> Vec<Case> {
         &format!("(call $proc_exit {})", open(100, 2, 0, 66)),
     );
     vec![
-        link("a link to an absolute path", "/etc", "link", "link/passwd", 63),
+        link(
+            "a link to an absolute path",
+            "/etc",
+            "link",
+            "link/passwd",
+            63,
+        ),
         link("a link above", "..", "link", "link/x", 63),
         link("a link far above", "a/../../..", "link", "link", 44),
         link("a link to itself", "link", "link", "link/x", 32),
@@ -153,7 +259,9 @@ fn tricks() -> Vec<Case> {
         case("a name that is no text", bytes, Exit(25), "exited"),
         case(
             "a folder in itself",
-            folder("(call $proc_exit (call $path_rename (i32.const 3) (i32.const 100) (i32.const 1) (i32.const 3) (i32.const 200) (i32.const 5)))"),
+            folder(
+                "(call $proc_exit (call $path_rename (i32.const 3) (i32.const 100) (i32.const 1) (i32.const 3) (i32.const 200) (i32.const 5)))",
+            ),
             Exit(28),
             "exited",
         ),
