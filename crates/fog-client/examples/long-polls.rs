@@ -23,8 +23,8 @@ long-polls --coordinator PEER --key FILE [--clients N] [--seconds S] [--admin HO
 
 Example: long-polls --coordinator bnp1… --key ./user.pem --clients 10000 --admin 127.0.0.1:9464 --pid 4711";
 
-/// Sessions that are opened at the same time.
-const OPENING: usize = 64;
+/// Sessions that are opened at the same time. A coordinator refuses an address more than about a hundred.
+const OPENING: usize = 32;
 
 #[derive(Default)]
 struct Counts {
