@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use betanet_sandbox::{CHILD_ARGUMENT, ChildProgram, Grants, Job, Limits, Program, Sandbox, Settings, Status};
+use betanet_sandbox::{
+    CHILD_ARGUMENT, ChildProgram, Grants, Job, Limits, Program, Sandbox, Settings, Status,
+};
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Config, Engine, Instance, Module, Store};
 
@@ -22,7 +24,10 @@ const FUEL: u64 = 1 << 40;
 /// The engine itself, with the sandbox's settings of what is computed, and with or without fuel.
 fn engine(fuel: bool) -> Engine {
     let mut config = Config::new();
-    config.consume_fuel(fuel).cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true);
+    config
+        .consume_fuel(fuel)
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true);
     Engine::new(&config).unwrap()
 }
 
@@ -33,7 +38,11 @@ fn call(engine: &Engine, module: &Module, fuel: bool) -> f64 {
         store.set_fuel(FUEL).unwrap();
     }
     let instance = Instance::new(&mut store, module, &[]).unwrap();
-    instance.get_typed_func::<(), ()>(&mut store, "_start").unwrap().call(&mut store, ()).unwrap();
+    instance
+        .get_typed_func::<(), ()>(&mut store, "_start")
+        .unwrap()
+        .call(&mut store, ())
+        .unwrap();
     began.elapsed().as_secs_f64()
 }
 
@@ -49,7 +58,13 @@ impl Here {
         let file = self.home.path().join(format!("{}.wasm", bytes.len()));
         std::fs::write(&file, bytes).unwrap();
         let output = tempfile::tempdir_in(self.home.path()).unwrap();
-        let limits = Limits { fuel: FUEL, wall: Duration::from_secs(600), memory: 1 << 20, output: 1 << 20, files: 1 };
+        let limits = Limits {
+            fuel: FUEL,
+            wall: Duration::from_secs(600),
+            memory: 1 << 20,
+            output: 1 << 20,
+            files: 1,
+        };
         let job = Job {
             args: Vec::new(),
             env: Vec::new(),
@@ -61,7 +76,10 @@ impl Here {
             output: output.path().to_owned(),
         };
         let began = Instant::now();
-        let ended = self.sandbox.run(Program { digest, file }, job, |_: &[u8]| {}).await;
+        let ended = self
+            .sandbox
+            .run(Program { digest, file }, job, |_: &[u8]| {})
+            .await;
         let seconds = began.elapsed().as_secs_f64();
         assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
         seconds
@@ -69,20 +87,46 @@ impl Here {
 }
 
 fn figure(name: &'static str, ratio: f64, bound: f64, detail: String) -> Figure {
-    Figure { name, ratio, bound, at_least: false, detail }
+    Figure {
+        name,
+        ratio,
+        bound,
+        at_least: false,
+        detail,
+    }
 }
 
 pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let home = tempfile::tempdir().unwrap();
-    let child = ChildProgram { path: std::env::current_exe().unwrap(), args: vec![CHILD_ARGUMENT.into()] };
-    let settings = Settings { folder: home.path().join("sandbox"), child, spare: 2, cache_max: 1 << 30 };
+    let child = ChildProgram {
+        path: std::env::current_exe().unwrap(),
+        args: vec![CHILD_ARGUMENT.into()],
+    };
+    let settings = Settings {
+        folder: home.path().join("sandbox"),
+        child,
+        spare: 2,
+        cache_max: 1 << 30,
+    };
     let sandbox = runtime.block_on(Sandbox::open(settings)).unwrap();
     let here = Here { home, sandbox };
 
-    let work = WORK.replace("COUNT", if effort.quick { "200000000" } else { "600000000" });
+    let work = WORK.replace(
+        "COUNT",
+        if effort.quick {
+            "200000000"
+        } else {
+            "600000000"
+        },
+    );
     let (with, without) = (engine(true), engine(false));
-    let compiled = |engine: &Engine, wat: &str| Module::new(engine, wat::parse_str(wat).unwrap()).unwrap();
+    let compiled =
+        |engine: &Engine, wat: &str| Module::new(engine, wat::parse_str(wat).unwrap()).unwrap();
     let (work_with, work_without) = (compiled(&with, &work), compiled(&without, &work));
     let nothing = compiled(&with, NOTHING);
     // Compiles both in the sandbox.
@@ -104,9 +148,29 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
     let last = times[4][times[4].len() * 99 / 100] * 1e3;
     let [own, ours, free, start, child] = times.map(median);
     vec![
-        figure("sandbox: computing / wasmtime", ours / own, 1.03, format!("{:.3} s, {own:.3} s, both with fuel", ours)),
-        figure("wasmtime: fuel / no fuel", own / free, 2.0, format!("{own:.3} s, {free:.3} s")),
-        figure("sandbox: start in process / 1 ms", start * 1e3, 1.0, format!("{:.3} ms", start * 1e3)),
-        figure("sandbox: start in a child / 5 ms", child * 200.0, 1.0, format!("{:.2} ms, p99 {last:.2} ms", child * 1e3)),
+        figure(
+            "sandbox: computing / wasmtime",
+            ours / own,
+            1.03,
+            format!("{:.3} s, {own:.3} s, both with fuel", ours),
+        ),
+        figure(
+            "wasmtime: fuel / no fuel",
+            own / free,
+            2.0,
+            format!("{own:.3} s, {free:.3} s"),
+        ),
+        figure(
+            "sandbox: start in process / 1 ms",
+            start * 1e3,
+            1.0,
+            format!("{:.3} ms", start * 1e3),
+        ),
+        figure(
+            "sandbox: start in a child / 5 ms",
+            child * 200.0,
+            1.0,
+            format!("{:.2} ms, p99 {last:.2} ms", child * 1e3),
+        ),
     ]
 }
