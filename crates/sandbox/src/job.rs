@@ -154,9 +154,7 @@ impl Job {
 
 /// Whether a path is relative and made of plain names.
 pub(crate) fn plain(path: &str) -> bool {
-    path.len() <= PATH_MAX
-        && path.split('/').all(|name| plain_name(name))
-        && path.split('/').count() <= 64
+    path.len() <= PATH_MAX && path.split('/').all(plain_name) && path.split('/').count() <= 64
 }
 
 pub(crate) fn plain_name(name: &str) -> bool {

@@ -116,7 +116,7 @@ fn finish(voice: &Voice, ended: Ended, fs: &Mutex<Fs>) -> Result<(), Gone> {
                 (status, reason) = (
                     Status::Internal,
                     "its files do not hang together".to_owned(),
-                )
+                );
             }
         }
     }

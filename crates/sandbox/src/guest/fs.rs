@@ -488,7 +488,7 @@ impl Fs {
                     Kind::Folder { .. } => folders.push((path, id)),
                     Kind::File(_) if !plain(&path) => return Err(Stop::Path.into()),
                     Kind::File(bytes) if node.names == 1 => {
-                        drop(files.insert(path, std::mem::take(bytes)))
+                        drop(files.insert(path, std::mem::take(bytes)));
                     }
                     // A file with several names counts for each of them.
                     Kind::File(bytes) => {

@@ -325,7 +325,7 @@ fn file(path: &str, file: &str) -> Input {
 fn leb(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
-        let byte = (value & 0x7f) as u8;
+        let byte = u8::try_from(value & 0x7f).unwrap();
         value >>= 7;
         if value == 0 {
             bytes.push(byte);

@@ -177,3 +177,16 @@ fn only_the_hidden_argument_makes_a_child() {
         betanet_sandbox::CHILD_ARGUMENT
     ])));
 }
+
+#[test]
+fn the_engine_is_named_as_it_is_locked() {
+    let lock = include_str!("../../../../Cargo.lock");
+    let version = lock
+        .split("name = \"wasmtime\"\nversion = \"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    assert_eq!(
+        Some(betanet_sandbox::ENGINE),
+        version.map(|v| format!("wasmtime {v}")).as_deref()
+    );
+}

@@ -376,9 +376,9 @@ pub(super) fn write(
             for (buffer, len) in mem.buffers(list, len)? {
                 let bytes = mem.get(buffer, len)?;
                 if what == What::Output {
-                    fs.print(bytes)?
+                    fs.print(bytes)?;
                 } else {
-                    fs.log(bytes)?
+                    fs.log(bytes)?;
                 }
                 total += len.cast_unsigned();
             }

@@ -133,6 +133,7 @@ pub(super) fn open(
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "these are the call's")]
 pub(super) fn readlink(
     mem: &mut Mem<'_>,
     guest: &mut Guest,
@@ -164,6 +165,7 @@ pub(super) fn remove_directory(
     lock(&guest.fs).remove_folder(folder, &path)
 }
 
+#[expect(clippy::too_many_arguments, reason = "these are the call's")]
 pub(super) fn rename(
     mem: &mut Mem<'_>,
     guest: &mut Guest,

@@ -213,6 +213,7 @@ pub(super) fn sock_accept(
     no_socket(guest, fd)
 }
 
+#[expect(clippy::too_many_arguments, reason = "these are the call's")]
 pub(super) fn sock_recv(
     _: &mut Mem<'_>,
     guest: &mut Guest,
