@@ -3,7 +3,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
 
-use betanet_keys::{Identity, PublicKey};
+use betanet_keys::{Identity, PreparedKey, PublicKey};
 use betanet_wire::cbor::Reader;
 
 use crate::item::{item, read, to_vec};
@@ -165,8 +165,23 @@ impl<T: Record> Received<T> {
     /// `sig_invalid`, also where the record names another signer.
     pub fn verify_with(self, key: &PublicKey) -> Result<Authentic<T>, Refusal> {
         let Envelope { rec, sig } = &self.envelope;
-        let stands = *key.as_bytes() == self.signer && key.verify(T::LABEL, &[rec], sig).is_ok();
-        if !stands {
+        let stands = key.verify(T::LABEL, &[rec], sig).is_ok();
+        self.signed_by(key, stands)
+    }
+
+    /// Like [`Self::verify_with`], with a key that was prepared for many signatures.
+    ///
+    /// # Errors
+    ///
+    /// `sig_invalid`, also where the record names another signer.
+    pub fn verify_prepared(self, key: &PreparedKey) -> Result<Authentic<T>, Refusal> {
+        let Envelope { rec, sig } = &self.envelope;
+        let stands = key.verify(T::LABEL, &[rec], sig).is_ok();
+        self.signed_by(key.key(), stands)
+    }
+
+    fn signed_by(self, key: &PublicKey, stands: bool) -> Result<Authentic<T>, Refusal> {
+        if !stands || *key.as_bytes() != self.signer {
             return Err(RefusalCode::SigInvalid.bare());
         }
         Ok(Authentic {

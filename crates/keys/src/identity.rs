@@ -2,9 +2,10 @@ use alloc::string::String;
 use core::fmt;
 
 use betanet_wire::{NodeId, PeerId};
+use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::traits::IsIdentity as _;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
 use zeroize::Zeroizing;
 
 use crate::hash;
@@ -26,6 +27,13 @@ pub enum KeyError {
     #[error("not a PKCS#8 PEM Ed25519 private key")]
     BadPem,
 }
+
+/// Encoding of the identity, the only point of small order in the prime-order subgroup.
+pub(crate) const IDENTITY: [u8; 32] = {
+    let mut y = [0; 32];
+    y[0] = 1;
+    y
+};
 
 /// An Ed25519 public key, canonical and in the prime-order subgroup.
 #[derive(Clone, Copy)]
@@ -67,13 +75,24 @@ impl PublicKey {
 
     /// Verifies a signature over a 32-byte digest.
     ///
+    /// The verdict is that of `verify_strict`, without its decompression of R, which costs a square root. `verify` compares R with
+    /// the canonical encoding of `sB - kA`. That point is in the prime-order subgroup, because this key is: so it is of small order
+    /// only if it is the identity.
+    ///
     /// # Errors
     ///
     /// [`KeyError::BadSignature`].
     pub fn verify_digest(&self, digest: &[u8; 32], sig: &[u8; 64]) -> Result<(), KeyError> {
+        if sig.starts_with(&IDENTITY) {
+            return Err(KeyError::BadSignature);
+        }
         self.0
-            .verify_strict(digest, &Signature::from_bytes(sig))
+            .verify(digest, &Signature::from_bytes(sig))
             .map_err(|_| KeyError::BadSignature)
+    }
+
+    pub(crate) fn point(&self) -> EdwardsPoint {
+        self.0.to_edwards()
     }
 
     /// The first 20 bytes of the key's SHA-256.
@@ -220,7 +239,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-fn digest(label: &str, parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn digest(label: &str, parts: &[&[u8]]) -> [u8; 32] {
     use sha2::Digest as _;
     let mut h = sha2::Sha256::new_with_prefix(label.as_bytes());
     for p in parts {
@@ -234,6 +253,7 @@ mod tests {
     use super::*;
     use curve25519_dalek::constants::EIGHT_TORSION;
     use curve25519_dalek::edwards::CompressedEdwardsY;
+    use curve25519_dalek::scalar::Scalar;
 
     #[test]
     fn a_signature_stands_for_its_label_and_text_only() {
@@ -249,6 +269,97 @@ mod tests {
         }
         let other = Identity::from_seed(&[2; 32]);
         assert!(other.public().verify("BN-TEST", &[b"ab"], &sig).is_err());
+    }
+
+    /// Checks that a verdict is the one of `verify_strict`, and returns it.
+    fn verdict(key: &PublicKey, digest: &[u8; 32], sig: &[u8; 64]) -> bool {
+        let strict = key
+            .0
+            .verify_strict(digest, &Signature::from_bytes(sig))
+            .is_ok();
+        assert_eq!(key.verify_digest(digest, sig).is_ok(), strict);
+        let prepared = crate::PreparedKey::new(*key);
+        assert_eq!(prepared.verify_digest(digest, sig).is_ok(), strict);
+        strict
+    }
+
+    /// A signature with this R, by which the equation holds up to what R has of small order.
+    fn forged(me: &Identity, digest: &[u8; 32], r: &[u8; 32]) -> [u8; 64] {
+        use sha2::Digest as _;
+        let a = Scalar::from_bytes_mod_order(*me.x25519());
+        let mut h = sha2::Sha512::new();
+        h.update(r);
+        h.update(me.public().as_bytes());
+        h.update(digest);
+        let k = Scalar::from_bytes_mod_order_wide(&h.finalize().into());
+        let mut sig = [0; 64];
+        sig[..32].copy_from_slice(r);
+        sig[32..].copy_from_slice((k * a).as_bytes());
+        sig
+    }
+
+    #[test]
+    fn an_r_of_small_order_is_refused_as_by_strict_verification() {
+        let me = Identity::from_seed(&[6; 32]);
+        let digest = [9; 32];
+        for torsion in EIGHT_TORSION {
+            let r = torsion.compress().to_bytes();
+            assert!(!verdict(me.public(), &digest, &forged(&me, &digest, &r)));
+        }
+        // Without the check of R, the identity would pass.
+        let sig = Signature::from_bytes(&forged(&me, &digest, &IDENTITY));
+        assert!(me.public().0.verify(&digest, &sig).is_ok());
+        // y = p + 1 is the identity written a second way; with the sign bit, a third.
+        let mut high = [0xff; 32];
+        high[0] = 0xee;
+        high[31] = 0x7f;
+        let mut signed = IDENTITY;
+        signed[31] = 0x80;
+        for r in [high, signed] {
+            assert!(!verdict(me.public(), &digest, &forged(&me, &digest, &r)));
+        }
+    }
+
+    #[test]
+    fn an_r_of_mixed_order_and_an_s_above_the_order_are_refused_as_by_strict_verification() {
+        let me = Identity::from_seed(&[7; 32]);
+        let digest = [8; 32];
+        let sig = me.signing.sign(&digest).to_bytes();
+        assert!(verdict(me.public(), &digest, &sig));
+        let r = CompressedEdwardsY(*sig.first_chunk().unwrap());
+        let r = r.decompress().unwrap();
+        for torsion in &EIGHT_TORSION[1..] {
+            let mut mixed = sig;
+            mixed[..32].copy_from_slice((r + torsion).compress().as_bytes());
+            assert!(!verdict(me.public(), &digest, &mixed));
+        }
+        // S + L, as long as it fits.
+        const L: [u8; 32] = [
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9,
+            0xde, 0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ];
+        let (mut high, mut carry) = (sig, 0);
+        for (byte, l) in high[32..].iter_mut().zip(L) {
+            let sum = u16::from(*byte) + u16::from(l) + carry;
+            *byte = u8::try_from(sum & 0xff).unwrap();
+            carry = sum >> 8;
+        }
+        assert!(!verdict(me.public(), &digest, &high));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_signature_is_judged_as_by_strict_verification(
+            seed: [u8; 32],
+            digest: [u8; 32],
+            at in 0..64_usize,
+            flip: u8,
+        ) {
+            let me = Identity::from_seed(&seed);
+            let mut sig = me.signing.sign(&digest).to_bytes();
+            sig[at] ^= flip;
+            proptest::prop_assert_eq!(verdict(me.public(), &digest, &sig), flip == 0);
+        }
     }
 
     #[test]
