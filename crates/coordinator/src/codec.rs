@@ -30,9 +30,9 @@ pub(crate) fn enter(r: &mut Reader<'_>, n: usize) -> Result<(), Damaged> {
     }
 }
 
-/// Implements [`Row`] for a struct as an array of its fields.
+/// Implements [`Row`] for a struct as an array of its fields. Those after `beside` are no part of it, and begin with their default.
 macro_rules! row {
-    ($name:ident { $($field:ident),* $(,)? }) => {
+    ($name:ident { $($field:ident),* $(,)? } $(beside $($other:ident),*)?) => {
         impl $crate::codec::Row for $name {
             fn put(&self, w: &mut betanet_wire::cbor::Writer) {
                 w.array([$(stringify!($field)),*].len());
@@ -42,7 +42,7 @@ macro_rules! row {
                 $crate::codec::enter(r, [$(stringify!($field)),*].len())?;
                 $(let $field = $crate::codec::Row::get(r)?;)*
                 r.leave();
-                Ok(Self { $($field),* })
+                Ok(Self { $($field,)* $($($other: Default::default(),)*)? })
             }
         }
     };

@@ -268,7 +268,7 @@ impl<P: Placer> Coordinator<P> {
             Request::State(node, asked) => self.ask_state(caller, &node, &asked),
             Request::Start(task, fence) => self.start(caller, &task, fence),
             Request::Nack(task, fence) => self.nack(caller, &task, fence),
-            Request::Done(task, receipt) => self.done(caller, &task, &receipt),
+            Request::Done(task, receipt) => self.done(caller, &task, *receipt),
             Request::Log {
                 task,
                 fence,
@@ -278,7 +278,7 @@ impl<P: Placer> Coordinator<P> {
             } => self.log(caller, &task, fence, (off, len, stored)),
             Request::IssueToken(asked) => self.issue_token(caller, &asked),
             Request::RevokeToken(id) => self.revoke_token(caller, id),
-            Request::Submit { task, missing } => self.submit(caller, &task, missing),
+            Request::Submit { task, missing } => self.submit(caller, *task, missing),
             Request::Status(task) => self.status(&task),
             Request::Cancel(task) => self.cancel(caller, &task),
             Request::Plan(task) => self.plan(caller, &task),

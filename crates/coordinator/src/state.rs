@@ -12,10 +12,12 @@ mod tasks_apply;
 pub(crate) mod tokens;
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use betanet_fog::{
-    Amounts, DAY_MS, Kind, Level, NodeState, Reason, Signed, Task, TaskId, TaskState, seed_hash,
+    Amounts, DAY_MS, Kind, Level, NodeState, Reason, Receipt, Signed, Task, TaskId, TaskState,
+    seed_hash,
 };
 use betanet_wire::NodeId;
 
@@ -86,6 +88,16 @@ pub(crate) struct State {
     pub(crate) events: VecDeque<Happened>,
     pub(crate) history: VecDeque<Counts>,
     effects: Vec<Effect>,
+    known: Option<Known>,
+}
+
+/// The signed record of the next change, which is decoded already.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// A task that is accepted.
+    Task(Arc<Signed<Task>>),
+    /// A receipt that a copy returned.
+    Receipt(Arc<Signed<Receipt>>),
 }
 
 const UNKNOWN: Damaged = Damaged("record of what the state knows");
@@ -102,6 +114,19 @@ impl State {
         let (node, task, reason) = self.change(index, ts, &record.change)?;
         self.note(index, ts, &record.change, (node, task, reason));
         Ok(())
+    }
+
+    /// Applies a record whose signed record is at hand, so that it need not be decoded.
+    pub(crate) fn apply_known(
+        &mut self,
+        index: u64,
+        record: &Record,
+        known: Option<Known>,
+    ) -> Result<(), Damaged> {
+        self.known = known;
+        let applied = self.apply(index, record);
+        self.known = None;
+        applied
     }
 
     /// Takes the consequences of the records applied since.

@@ -12,8 +12,8 @@ use crate::lead::Held;
 use crate::placer::Placer;
 use crate::record::{Change, Record};
 use crate::request::{Event, Item, Transmit};
-use crate::state::Effect;
 use crate::state::market::resources;
+use crate::state::{Effect, Known};
 
 impl<P: Placer> Coordinator<P> {
     pub(super) fn break_down(&mut self, now: Time, why: &'static str) {
@@ -25,6 +25,11 @@ impl<P: Placer> Coordinator<P> {
 
     /// Makes a change: applies its record, and appends it with the others of this call. Returns its index.
     pub(super) fn commit(&mut self, change: Change) -> u64 {
+        self.commit_known(change, None)
+    }
+
+    /// Makes a change whose signed record is decoded already.
+    pub(super) fn commit_known(&mut self, change: Change, known: Option<Known>) -> u64 {
         let index = self.state.last.saturating_add(1);
         let Some(lead) = &mut self.lead else {
             return index;
@@ -34,7 +39,7 @@ impl<P: Placer> Coordinator<P> {
             change,
         };
         lead.group.push(record.to_entry());
-        if let Err(Damaged(why)) = self.state.apply(index, &record) {
+        if let Err(Damaged(why)) = self.state.apply_known(index, &record, known) {
             self.break_down(self.clock.mono(), why);
             return index;
         }

@@ -1,5 +1,7 @@
 //! Copies: what their nodes report, and how they end.
 
+use alloc::sync::Arc;
+
 use betanet_fog::{Assignment, Fetched, List, Source, Task};
 use betanet_fog::{
     Fate, Reason, Receipt, Refusal, RefusalCode, Signed, TaskId, Verify, from_slice, to_vec,
@@ -13,6 +15,7 @@ use crate::life::{Copy, Fence};
 use crate::placer::Placer;
 use crate::record::Change;
 use crate::request::{Caller, Item, Reply};
+use crate::state::Known;
 use crate::state::tasks::TaskRow;
 
 /// Longest log of a copy, in bytes.
@@ -49,7 +52,7 @@ impl<P: Placer> Coordinator<P> {
         &mut self,
         caller: &Caller,
         id: &TaskId,
-        receipt: &Signed<Receipt>,
+        receipt: Signed<Receipt>,
     ) -> Served {
         let row = self.state.tasks.get(id).ok_or(UNKNOWN)?;
         // Its signature was verified, so the key need not be checked again, which is slow.
@@ -80,7 +83,7 @@ impl<P: Placer> Coordinator<P> {
                 Err(RefusalCode::FenceStale.bare())
             }
             Fence::Live => {
-                self.check_receipt(id, receipt)?;
+                self.check_receipt(id, &receipt)?;
                 self.take_receipt(id, receipt);
                 Ok(Reply::Done)
             }
@@ -105,7 +108,7 @@ impl<P: Placer> Coordinator<P> {
         checked
     }
 
-    fn take_receipt(&mut self, id: &TaskId, receipt: &Signed<Receipt>) {
+    fn take_receipt(&mut self, id: &TaskId, receipt: Signed<Receipt>) {
         let Some(row) = self.state.tasks.get(id) else {
             return;
         };
@@ -120,13 +123,15 @@ impl<P: Placer> Coordinator<P> {
             }
             _ => false,
         };
-        self.commit(Change::Returned {
+        let fence = receipt.fence;
+        let returned = Change::Returned {
             task: *id,
-            fence: receipt.fence,
+            fence,
             receipt: receipt.to_bytes().into(),
             alone,
-        });
-        self.conclude(*id, receipt.fence);
+        };
+        self.commit_known(returned, Some(Known::Receipt(Arc::new(receipt))));
+        self.conclude(*id, fence);
     }
 
     /// A live copy ends without a receipt.
@@ -181,7 +186,7 @@ impl<P: Placer> Coordinator<P> {
         id: &TaskId,
         row: &TaskRow,
         copy: &Copy,
-    ) -> Option<(Signed<Task>, Assignment)> {
+    ) -> Option<(Arc<Signed<Task>>, Assignment)> {
         let task = row.task().ok()?;
         let inputs = if row.inputs.is_empty() {
             let blobs = task.inputs.iter().filter_map(|input| match &input.source {

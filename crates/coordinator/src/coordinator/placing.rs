@@ -195,6 +195,7 @@ impl<P: Placer> Coordinator<P> {
     }
 
     fn attempt(&mut self, id: &TaskId, ms: u64) -> Attempt {
+        self.state.tasks.decode(id, None);
         let Some(row) = self.state.tasks.get(id) else {
             return Attempt::Poor;
         };

@@ -1,6 +1,7 @@
 //! Requests of users about tasks.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use betanet_fog::bodies::{CopyStatus, Counted, Plan, Planned, Status, Why};
 use betanet_fog::{
@@ -15,6 +16,7 @@ use crate::placer::Placer;
 use crate::record::Change;
 use crate::request::{Caller, Event, Reply};
 use crate::setup::Quota;
+use crate::state::Known;
 use crate::state::tasks::{TaskRow, rules};
 
 /// Copies that a Status shows: the newest.
@@ -60,11 +62,12 @@ impl<P: Placer> Coordinator<P> {
     pub(super) fn submit(
         &mut self,
         caller: &Caller,
-        signed: &Signed<Task>,
+        signed: Signed<Task>,
         missing: Option<&'static str>,
     ) -> Served {
+        let signed = Arc::new(signed);
         let id = signed.id();
-        self.may_submit(caller, signed)?;
+        self.may_submit(caller, &signed)?;
         if self.state.tasks.get(&id).is_some() {
             return Ok(Reply::Done);
         }
@@ -86,8 +89,8 @@ impl<P: Placer> Coordinator<P> {
             return Err(RefusalCode::Unknown.of(key));
         }
         self.check_level(signed.level)?;
-        let rules = rules(signed);
-        let cost = Self::most_cost(signed, &rules, self.placer.factor(&signed.res));
+        let rules = rules(&signed);
+        let cost = Self::most_cost(&signed, &rules, self.placer.factor(&signed.res));
         self.check_quota(&signed.ns, cost)?;
         if cost > signed.budget {
             return Err(RefusalCode::Budget.of("budget"));
@@ -95,10 +98,11 @@ impl<P: Placer> Coordinator<P> {
         if self.state.tasks.len() >= self.setup.tasks_max {
             return Err(RefusalCode::Quota.bare());
         }
-        self.commit(Change::Accepted {
+        let accepted = Change::Accepted {
             task: signed.to_bytes().into(),
             cost,
-        });
+        };
+        self.commit_known(accepted, Some(Known::Task(signed)));
         Ok(Reply::Created)
     }
 

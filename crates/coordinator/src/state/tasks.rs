@@ -1,8 +1,10 @@
 //! Tasks, ended ones included until they are forgotten.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use betanet_fog::{
     DAY_MS, Digest, Level, Offline, Refusal, Resources, Signed, Source, Strategy, Task, TaskId,
@@ -16,6 +18,31 @@ use crate::life::{Life, Rules};
 
 /// Time in ms for which failed tasks are kept.
 const DEAD_KEPT: u64 = 30 * DAY_MS;
+
+/// Most tasks whose decoded record is remembered. A task that comes, is placed and ends needs it a dozen times.
+const DECODED_MAX: usize = 4_096;
+
+/// The decoded record of a task, as far as it is remembered. It says nothing that the record does not, so all are equal.
+#[derive(Clone, Default)]
+pub(crate) struct Decoded(Option<Arc<Signed<Task>>>);
+
+impl PartialEq for Decoded {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Decoded {}
+
+impl fmt::Debug for Decoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "decoded"
+        } else {
+            "encoded"
+        })
+    }
+}
 
 /// Shape of tasks that can only be placed alike: a hash of all that their placement depends on.
 pub(crate) type Alike = u128;
@@ -72,6 +99,7 @@ pub(crate) struct TaskRow {
     /// Output of the deciding result.
     pub(crate) out: Option<Digest>,
     pub(crate) life: Life,
+    pub(crate) decoded: Decoded,
 }
 
 row!(TaskRow {
@@ -111,7 +139,7 @@ row!(TaskRow {
     named,
     out,
     life,
-});
+} beside decoded);
 
 impl TaskRow {
     /// The row of a task that is accepted now.
@@ -157,12 +185,16 @@ impl TaskRow {
             named: 0,
             out: None,
             life: Life::new(),
+            decoded: Decoded::default(),
         }
     }
 
     /// The signed record. It was checked when it was accepted.
-    pub(crate) fn task(&self) -> Result<Signed<Task>, Refusal> {
-        Signed::restore(&self.envelope)
+    pub(crate) fn task(&self) -> Result<Arc<Signed<Task>>, Refusal> {
+        match &self.decoded.0 {
+            Some(task) => Ok(Arc::clone(task)),
+            None => Signed::restore(&self.envelope).map(Arc::new),
+        }
     }
 
     /// What a copy takes of its node beside lots that are set aside.
@@ -244,6 +276,8 @@ pub(crate) struct Tasks {
     dependants: BTreeMap<TaskId, BTreeSet<TaskId>>,
     /// Tasks of each namespace.
     by_ns: BTreeMap<Word, BTreeSet<TaskId>>,
+    /// Tasks whose record was remembered decoded, oldest first.
+    decoded: VecDeque<TaskId>,
     counts: [u64; TaskState::ALL.len()],
 }
 
@@ -312,6 +346,21 @@ impl Tasks {
         self.rows.insert(id, Box::new(row));
     }
 
+    /// Remembers the decoded record of a task, instead of the oldest ones.
+    pub(crate) fn decode(&mut self, id: &TaskId, known: Option<Arc<Signed<Task>>>) {
+        let Some(row) = self.rows.get_mut(id).filter(|r| r.decoded.0.is_none()) else {
+            return;
+        };
+        row.decoded.0 = known.or_else(|| row.task().ok());
+        self.decoded.push_back(*id);
+        while self.decoded.len() > DECODED_MAX {
+            let oldest = self.decoded.pop_front();
+            if let Some(row) = oldest.and_then(|id| self.rows.get_mut(&id)) {
+                row.decoded = Decoded::default();
+            }
+        }
+    }
+
     /// Changes a task.
     pub(super) fn change<T>(
         &mut self,
@@ -350,5 +399,35 @@ impl Tasks {
             }
         }
         Some(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_sim::fog::{identity, task_of};
+
+    use super::*;
+
+    #[test]
+    fn decoded_records_are_forgotten_beyond_the_bound_and_decoded_anew() {
+        let owner = identity(1);
+        let mut tasks = Tasks::default();
+        let mut ids = Vec::new();
+        for n in 0..=DECODED_MAX as u64 {
+            let signed = Arc::new(Signed::sign(task_of(&owner, n), &owner).unwrap());
+            let row = TaskRow::new(&signed, signed.to_bytes().into(), n + 1, 0);
+            ids.push(signed.id());
+            tasks.insert(signed.id(), row, &[]);
+            tasks.decode(&signed.id(), Some(signed));
+        }
+        let is_decoded = |tasks: &Tasks, id| tasks.get(id).unwrap().decoded.0.is_some();
+        let decoded = |tasks: &Tasks| ids.iter().filter(|id| is_decoded(tasks, id)).count();
+        assert_eq!(decoded(&tasks), DECODED_MAX);
+        assert!(!is_decoded(&tasks, &ids[0]));
+        assert_eq!(tasks.get(&ids[0]).unwrap().task().unwrap().id(), ids[0]);
+        // It is remembered again, in place of the one that is the oldest now.
+        tasks.decode(&ids[0], None);
+        assert!(is_decoded(&tasks, &ids[0]) && !is_decoded(&tasks, &ids[1]));
+        assert_eq!(decoded(&tasks), DECODED_MAX);
     }
 }

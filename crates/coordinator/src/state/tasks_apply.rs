@@ -1,15 +1,16 @@
 //! Changes of tasks, and what follows from them for nodes and namespaces.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
-use betanet_fog::{DAY_MS, Outcome, Reason, Receipt, Signed, Task, TaskId, TaskState};
+use betanet_fog::{DAY_MS, Outcome, Reason, Receipt, Signed, TaskId, TaskState};
 use betanet_keys::hash;
 use betanet_scheduler::credit::Ending;
 use betanet_wire::NodeId;
 
 use super::nodes::Dropped;
-use super::tasks::TaskRow;
-use super::{About, Damaged, Effect, How, State, UNKNOWN};
+use super::tasks::{Decoded, TaskRow};
+use super::{About, Damaged, Effect, How, Known, State, UNKNOWN};
 use crate::life::{Copy, CopyState, Returned, is_loss};
 use crate::record::Change;
 
@@ -87,7 +88,7 @@ impl State {
                 fence,
                 receipt,
             } => {
-                let evidence = returned(receipt, false)?;
+                let evidence = restored(receipt, false)?;
                 let node = self.touch(index, task, |row| {
                     row.life.evidence(*fence, evidence.1);
                     row.life.copy(*fence).map(|c| c.node)
@@ -131,7 +132,10 @@ impl State {
         envelope: &[u8],
         cost: u64,
     ) -> Result<About, Damaged> {
-        let signed = Signed::<Task>::restore(envelope).map_err(|_| Damaged("task"))?;
+        let signed = match self.known.take() {
+            Some(Known::Task(signed)) => signed,
+            _ => Arc::new(Signed::restore(envelope).map_err(|_| Damaged("task"))?),
+        };
         let id = signed.id();
         if self.tasks.get(&id).is_some() {
             return Err(Damaged("task that is not known"));
@@ -159,6 +163,7 @@ impl State {
         ns.waiting += 1;
         ns.spend(ts / DAY_MS, cost);
         self.tasks.insert(id, row, &after);
+        self.tasks.decode(&id, Some(signed));
         self.effect(Effect::Task(id));
         Ok((None, Some(id), None))
     }
@@ -221,7 +226,10 @@ impl State {
         receipt: &[u8],
         alone: bool,
     ) -> Result<About, Damaged> {
-        let (outcome, receipt) = returned(receipt, alone)?;
+        let (outcome, receipt) = match self.known.take() {
+            Some(Known::Receipt(receipt)) => returned(&receipt, alone),
+            _ => restored(receipt, alone)?,
+        };
         let node = self.touch(index, task, |row| {
             let rules = row.rules;
             row.life.returned(&rules, fence, outcome, receipt);
@@ -300,6 +308,7 @@ impl State {
             row.cost = cost;
             row.elsewhere |= elsewhere;
             row.envelope = Box::default();
+            row.decoded = Decoded::default();
             row.inputs = Box::default();
             let decided = deciding.first().and_then(|f| row.life.copy(*f));
             row.out = decided
@@ -412,15 +421,19 @@ impl TaskRow {
 }
 
 /// The outcome of a stored receipt, and what is remembered of it.
-fn returned(bytes: &[u8], alone: bool) -> Result<(Outcome, Returned), Damaged> {
+fn restored(bytes: &[u8], alone: bool) -> Result<(Outcome, Returned), Damaged> {
     let receipt = Signed::<Receipt>::restore(bytes).map_err(|_| Damaged("receipt"))?;
+    Ok(returned(&receipt, alone))
+}
+
+fn returned(receipt: &Signed<Receipt>, alone: bool) -> (Outcome, Returned) {
     let returned = Returned {
         hash: hash(&[receipt.rec()]),
         out: receipt.out,
         fuel: receipt.fuel,
         alone,
     };
-    Ok((receipt.status, returned))
+    (receipt.status, returned)
 }
 
 /// What a task uses of its namespace's quota.
