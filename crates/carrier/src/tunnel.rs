@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream, client};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -16,6 +16,8 @@ use crate::{Carrier, Error, Reads, Received};
 const MUCH: usize = 64 << 10;
 /// Maximum number of bytes in a client's DATA frame, as in browsers, whatever a server allows.
 const FRAME: usize = 16 << 10;
+/// Longest piece that is gathered with others: beyond, a copy costs more than a frame.
+const SHORT: usize = 4 << 10;
 /// Number of bytes of credit to request when there is none.
 const ROOM: usize = 64 << 10;
 
@@ -53,6 +55,9 @@ enum Side {
 pub(crate) struct H2Tunnel {
     incoming: Incoming,
     outgoing: SendStream<Bytes>,
+    /// Short pieces of this turn. They go into one DATA frame, and so into one TLS record, instead of one for each of the session's
+    /// frames.
+    gathered: BytesMut,
     /// Bytes accepted but not yet given to HTTP/2 for lack of credit.
     waiting: Bytes,
     /// Whether something was sent since the connection's last turn.
@@ -118,6 +123,7 @@ impl H2Tunnel {
         Self {
             incoming,
             outgoing,
+            gathered: BytesMut::new(),
             waiting: Bytes::new(),
             sent: false,
             ended: false,
@@ -157,30 +163,57 @@ impl H2Tunnel {
         self.outgoing.send_data(bytes, false)
     }
 
-    /// Gives HTTP/2 the waiting bytes as far as credit allows.
+    /// Gives HTTP/2 bytes at once if the peer's credit allows, and keeps them otherwise. Nothing waits before this call.
+    fn give_or_wait(&mut self, bytes: Bytes) -> Result<(), h2::Error> {
+        if self.outgoing.capacity() < bytes.len() {
+            self.outgoing.reserve_capacity(bytes.len().max(ROOM));
+        }
+        if self.outgoing.capacity() >= bytes.len() {
+            return self.give(bytes);
+        }
+        self.waiting = bytes;
+        Ok(())
+    }
+
+    /// Gives HTTP/2 what was gathered. While bytes wait for credit, nothing is gathered.
+    fn give_gathered(&mut self) -> Result<(), h2::Error> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let bytes = std::mem::take(&mut self.gathered).freeze();
+        self.give_or_wait(bytes)
+    }
+
+    /// Gives HTTP/2 the waiting bytes as far as credit allows, and the end after all bytes.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        while !self.waiting.is_empty() {
-            let room = self.outgoing.capacity();
-            if room > 0 {
-                let part = self.waiting.split_to(room.min(self.waiting.len()));
-                self.give(part)?;
-                continue;
+        loop {
+            while !self.waiting.is_empty() {
+                let room = self.outgoing.capacity();
+                if room > 0 {
+                    let part = self.waiting.split_to(room.min(self.waiting.len()));
+                    self.give(part)?;
+                    continue;
+                }
+                self.outgoing.reserve_capacity(self.waiting.len().max(ROOM));
+                if self.outgoing.capacity() > 0 {
+                    continue;
+                }
+                match ready!(self.outgoing.poll_capacity(cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(e)) => return Poll::Ready(Err(e.into())),
+                    None => return Poll::Ready(Err(Error::Gone)),
+                }
             }
-            self.outgoing.reserve_capacity(self.waiting.len().max(ROOM));
-            if self.outgoing.capacity() > 0 {
-                continue;
+            if !self.ended {
+                return Poll::Ready(Ok(()));
             }
-            match ready!(self.outgoing.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(e)) => return Poll::Ready(Err(e.into())),
-                None => return Poll::Ready(Err(Error::Gone)),
+            if self.gathered.is_empty() {
+                self.ended = false;
+                self.outgoing.send_data(Bytes::new(), true)?;
+                return Poll::Ready(Ok(()));
             }
+            self.give_gathered()?;
         }
-        if self.ended {
-            self.ended = false;
-            self.outgoing.send_data(Bytes::new(), true)?;
-        }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -254,19 +287,27 @@ impl Carrier for H2Tunnel {
 
     fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.sent = true;
-        if self.outgoing.capacity() < bytes.len() {
-            // Given at once if the peer's credit allows.
-            self.outgoing.reserve_capacity(bytes.len().max(ROOM));
+        if bytes.len() <= SHORT && self.gathered.len() + bytes.len() <= FRAME {
+            self.gathered.extend_from_slice(&bytes);
+            return Ok(());
         }
-        if self.outgoing.capacity() >= bytes.len() {
-            self.give(bytes)?;
+        self.give_gathered()?;
+        if !self.waiting.is_empty() {
+            // There was no credit for the bytes before.
+            let mut all = BytesMut::from(std::mem::take(&mut self.waiting));
+            all.extend_from_slice(&bytes);
+            self.waiting = all.freeze();
+        } else if bytes.len() <= SHORT {
+            self.gathered.extend_from_slice(&bytes);
         } else {
-            self.waiting = bytes;
+            self.give_or_wait(bytes)?;
         }
         Ok(())
     }
 
     fn push(&mut self, cx: &mut Context<'_>) {
+        // A connection that is over reports that when asked next.
+        let _ = self.give_gathered();
         if self.sent {
             // The last bytes should go along; a connection that is over reports that when asked next.
             let _ = self.drive(cx);
@@ -278,6 +319,8 @@ impl Carrier for H2Tunnel {
     }
 
     fn cut(&mut self, plaintexts: &[usize]) {
+        // What was sent before is not cut by these lengths.
+        let _ = self.give_gathered();
         self.records.cut(plaintexts);
     }
 
@@ -299,6 +342,7 @@ impl Carrier for H2Tunnel {
 
     fn reset(&mut self) {
         self.waiting = Bytes::new();
+        self.gathered = BytesMut::new();
         self.outgoing.send_reset(Reason::CANCEL);
     }
 
@@ -314,6 +358,7 @@ impl Carrier for H2Tunnel {
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = self.give_gathered();
         let sent = self.poll_waiting(cx);
         let driven = self.drive(cx);
         self.push(cx);

@@ -47,24 +47,61 @@ impl SessionGate for TestAcceptor {
     }
 }
 
+/// Opens a tunnel for everybody that sends these pieces in one turn.
+struct Pieces {
+    key: PublicKey,
+    lens: Vec<usize>,
+}
+
+impl SessionGate for Pieces {
+    fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    fn open(&self, _: &[u8; 32], _: &str, _: &[u8], _: SocketAddr) -> Option<crate::site::Tunnel> {
+        let lens = self.lens.clone();
+        Some(Box::new(move |mut carrier| {
+            Box::pin(async move {
+                for (n, len) in (1..).zip(lens) {
+                    std::future::poll_fn(|cx| carrier.poll_ready(cx))
+                        .await
+                        .unwrap();
+                    carrier.send(vec![n; len].into()).unwrap();
+                }
+                std::future::poll_fn(|cx| {
+                    carrier.push(cx);
+                    let _ = carrier.poll_receive(cx);
+                    Poll::Pending
+                })
+                .await
+            })
+        }))
+    }
+}
+
 fn site() -> (Arc<Site>, Trust, PublicKey, Arc<AtomicUsize>) {
-    let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
-    let source = Arc::new(CertSource::fixed(certificate));
-    let trust = Trust::Pin(source.pin());
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let cover = Cover::new(folder, || SystemTime::UNIX_EPOCH).unwrap();
     let key = *Identity::from_seed(&[1; 32]).public();
     let taken = Arc::default();
     let acceptor = TestAcceptor {
         key,
         taken: Arc::clone(&taken),
     };
-    let site = Site::new(source, cover, Some(Arc::new(acceptor)), Limits::default()).unwrap();
-    (Arc::new(site), trust, key, taken)
+    let (site, trust) = site_of(Arc::new(acceptor));
+    (site, trust, key, taken)
+}
+
+fn site_of(gate: Arc<dyn SessionGate>) -> (Arc<Site>, Trust) {
+    let certificate = Certificate::self_signed(&["localhost".into()]).unwrap();
+    let source = Arc::new(CertSource::fixed(certificate));
+    let trust = Trust::Pin(source.pin());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cover = Cover::new(folder, || SystemTime::UNIX_EPOCH).unwrap();
+    let site = Site::new(source, cover, Some(gate), Limits::default()).unwrap();
+    (Arc::new(site), trust)
 }
 
 /// Sends message 1, and waits for the answer's first bytes.
-async fn knock(carrier: &mut Box<dyn Carrier>) {
+async fn knock(carrier: &mut Box<dyn Carrier>) -> Received {
     let message = [&[0, 48][..], &[1; 48]].concat();
     std::future::poll_fn(|cx| carrier.poll_ready(cx))
         .await
@@ -75,7 +112,45 @@ async fn knock(carrier: &mut Box<dyn Carrier>) {
         carrier.poll_receive(cx)
     })
     .await
-    .unwrap();
+    .unwrap()
+}
+
+#[tokio::test]
+async fn short_pieces_of_a_turn_leave_in_one_frame_and_all_stay_in_order() {
+    let key = *Identity::from_seed(&[1; 32]).public();
+    let lens = [&[100; 20][..], &[SHORT + 1], &[1, SHORT, SHORT, 7]].concat();
+    let sent: Vec<u8> = (1..)
+        .zip(&lens)
+        .flat_map(|(n, len)| vec![n; *len])
+        .collect();
+    let (site, trust) = site_of(Arc::new(Pieces { key, lens }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (tcp, peer) = listener.accept().await.unwrap();
+        crate::serve(site, tcp, peer, CancellationToken::new()).await;
+    });
+    let outer = connect(&at, &trust, Way::default(), &Plain).await.unwrap();
+    let mut carrier = outer.open(&key, LABEL).await.unwrap();
+    let mut frames = vec![knock(&mut carrier).await];
+    let mut came = Vec::new();
+    loop {
+        for frame in frames.drain(..) {
+            let Received::Bytes(bytes) = frame else {
+                panic!("{frame:?}")
+            };
+            came.push(bytes);
+        }
+        if came.iter().map(Bytes::len).sum::<usize>() >= sent.len() {
+            break;
+        }
+        let next = std::future::poll_fn(|cx| carrier.poll_receive(cx));
+        frames.push(next.await.unwrap());
+    }
+    let lens: Vec<usize> = came.iter().map(Bytes::len).collect();
+    assert_eq!(came.concat(), sent);
+    // What is gathered, the long piece, and what is gathered after it.
+    assert_eq!(lens, [2_000, SHORT + 1, 1 + 2 * SHORT + 7]);
 }
 
 /// Number of accepted bytes at standstill, at most `most`.
