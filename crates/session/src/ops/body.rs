@@ -134,6 +134,10 @@ impl Drop for Body {
     fn drop(&mut self) {
         let stream = self.stream;
         let last = if self.ended && !self.unsent {
+            // Most answers to orders have no body: the session's task need not be woken for them.
+            if self.owed == 0 {
+                return;
+            }
             Op::Consume {
                 stream,
                 bytes: self.owed,
