@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use betanet_fog::bodies::{Beat, BeatAnswer, JoinAnswer, StateRequest, TokenRequest, TokenText};
 use betanet_fog::{
-    Admission, Interval, Joining, List, Node, NodeState, Reason, Received, RefusalCode,
-    Signed, Token,
+    Admission, Interval, Joining, List, Node, NodeState, Reason, Received, RefusalCode, Signed,
+    Token,
 };
 use betanet_keys::hash;
 use betanet_machine::Now;

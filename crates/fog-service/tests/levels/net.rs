@@ -12,7 +12,7 @@ use betanet_runtime::{
 };
 use betanet_wire::text::hex;
 
-const SEEDS: u8 = 2;
+const SEEDS: u8 = 5;
 /// First byte after 127 of the nodes' addresses, each in its own /16.
 const BASE: u8 = 200;
 
