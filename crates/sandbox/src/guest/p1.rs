@@ -14,6 +14,7 @@ use super::{
 };
 
 mod files;
+mod folders;
 mod memory;
 mod paths;
 mod rest;
@@ -161,11 +162,11 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         "fd_filestat_set_size"(fd: i32, size: i64) files::filestat_set_size;
         "fd_filestat_set_times"(fd: i32, accessed: i64, modified: i64, flags: i32) files::filestat_set_times;
         "fd_pread"(fd: i32, list: i32, len: i32, at: i64, out: i32) files::pread;
-        "fd_prestat_dir_name"(fd: i32, into: i32, len: i32) files::prestat_dir_name;
-        "fd_prestat_get"(fd: i32, out: i32) files::prestat_get;
+        "fd_prestat_dir_name"(fd: i32, into: i32, len: i32) folders::prestat_dir_name;
+        "fd_prestat_get"(fd: i32, out: i32) folders::prestat_get;
         "fd_pwrite"(fd: i32, list: i32, len: i32, at: i64, out: i32) files::pwrite;
         "fd_read"(fd: i32, list: i32, len: i32, out: i32) files::read;
-        "fd_readdir"(fd: i32, into: i32, len: i32, cookie: i64, out: i32) files::readdir;
+        "fd_readdir"(fd: i32, into: i32, len: i32, cookie: i64, out: i32) folders::readdir;
         "fd_renumber"(fd: i32, to: i32) files::renumber;
         "fd_seek"(fd: i32, by: i64, whence: i32, out: i32) files::seek;
         "fd_sync"(fd: i32) files::sync;

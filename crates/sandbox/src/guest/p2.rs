@@ -18,6 +18,7 @@ use wasmtime_wasi_io::IoView;
 use super::{Guest, Host, fs::Fs};
 
 mod clock;
+mod convert;
 mod files;
 mod names;
 mod streams;

@@ -254,7 +254,7 @@ fn odd() -> Vec<Case> {
             |j| {
                 j.inputs = (0..65)
                     .map(|i| file(&i.to_string(), "/etc/hostname"))
-                    .collect()
+                    .collect();
             },
             "at most",
         ),

@@ -20,14 +20,13 @@ use wasmtime_wasi::p2::{
 };
 
 use super::{
-    clock::datetime,
+    convert::{code, fs_error, hash, kind, stat},
     streams::{Channel, Failed, PART_MAX, Reader, Stream},
 };
 use crate::guest::{
     Guest,
-    fs::{NodeId, Open, ROOT, Stat, What},
+    fs::{NodeId, Open, ROOT, What},
     lock,
-    stop::{Errno, Fail},
 };
 
 /// Most descriptors of a guest.
@@ -51,63 +50,6 @@ pub(crate) struct Table {
 
 fn own(fd: &Resource<Descriptor>) -> Resource<Opened> {
     Resource::new_own(fd.rep())
-}
-
-fn code(errno: Errno) -> ErrorCode {
-    match errno {
-        Errno::Acces => ErrorCode::Access,
-        Errno::Badf | Errno::NotSock => ErrorCode::BadDescriptor,
-        Errno::Exist => ErrorCode::Exist,
-        Errno::Fault | Errno::Inval => ErrorCode::Invalid,
-        Errno::FBig => ErrorCode::FileTooLarge,
-        Errno::Ilseq => ErrorCode::IllegalByteSequence,
-        Errno::Io => ErrorCode::Io,
-        Errno::IsDir => ErrorCode::IsDirectory,
-        Errno::Loop => ErrorCode::Loop,
-        Errno::MFile => ErrorCode::InsufficientMemory,
-        Errno::NameTooLong => ErrorCode::NameTooLong,
-        Errno::NoEnt => ErrorCode::NoEntry,
-        Errno::NotDir => ErrorCode::NotDirectory,
-        Errno::NotEmpty => ErrorCode::NotEmpty,
-        Errno::NotSup => ErrorCode::Unsupported,
-        Errno::Overflow => ErrorCode::Overflow,
-        Errno::Perm => ErrorCode::NotPermitted,
-        Errno::RoFs => ErrorCode::ReadOnly,
-        Errno::SPipe => ErrorCode::InvalidSeek,
-    }
-}
-
-fn fs_error(fail: Fail) -> FsError {
-    match fail {
-        Fail::Errno(errno) => code(errno).into(),
-        Fail::Stop(stop) => FsError::trap(stop),
-    }
-}
-
-fn kind(what: What) -> DescriptorType {
-    match what {
-        What::File => DescriptorType::RegularFile,
-        What::Folder => DescriptorType::Directory,
-        What::Link => DescriptorType::SymbolicLink,
-    }
-}
-
-fn stat(stat: Stat) -> DescriptorStat {
-    DescriptorStat {
-        type_: kind(stat.what),
-        link_count: stat.links,
-        size: stat.size,
-        data_access_timestamp: Some(datetime(stat.accessed)),
-        data_modification_timestamp: Some(datetime(stat.modified)),
-        status_change_timestamp: Some(datetime(stat.modified)),
-    }
-}
-
-fn hash(stat: Stat) -> MetadataHashValue {
-    MetadataHashValue {
-        lower: stat.node,
-        upper: stat.modified ^ stat.size.rotate_left(32),
-    }
 }
 
 fn follows(flags: PathFlags) -> bool {
