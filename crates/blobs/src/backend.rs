@@ -14,11 +14,10 @@ use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _
 #[cfg(feature = "s3")]
 use crate::bucket::Objects;
 use crate::index::Area;
+use crate::names::{DAMAGED, path};
 use crate::seal::CHUNK;
 use crate::{Digest, Error};
 
-/// Folder of damaged blobs. The others are named by the first two digits of their digests.
-const DAMAGED: &str = "damaged";
 /// Action that an error names.
 const UNFINISHED: &str = "remove an unfinished upload";
 
@@ -39,20 +38,6 @@ pub(crate) struct Found {
     pub(crate) area: Area,
     pub(crate) digest: Digest,
     pub(crate) bytes: u64,
-}
-
-fn path(prefix: Path, area: Area, digest: &Digest) -> Path {
-    let name = digest.to_string();
-    match area {
-        Area::Served => prefix.join(&name[..2]).join(name),
-        Area::Damaged => prefix.join(DAMAGED).join(name),
-    }
-}
-
-/// The place of a blob that is served.
-#[cfg(feature = "s3")]
-pub(crate) fn served(prefix: &Path, digest: &Digest) -> Path {
-    path(prefix.clone(), Area::Served, digest)
 }
 
 fn parse(prefix: &Path, meta: &ObjectMeta) -> Option<Found> {

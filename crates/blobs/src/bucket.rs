@@ -17,8 +17,8 @@ use object_store::path::Path;
 use object_store::{MultipartId, ObjectStoreExt as _, PutPayload, RetryConfig};
 use tokio::task::JoinHandle;
 
+use crate::names::create_folder;
 use crate::place::Bucket;
-use crate::store::create_folder;
 use crate::{Digest, Error};
 
 /// Length of each part but the last, in bytes.
@@ -82,7 +82,7 @@ impl Objects {
         let notes = notes.await.map_err(Error::backend(UNFINISHED))?;
         for (file, digest, id) in notes.map_err(Error::backend(UNFINISHED))? {
             if let (Some(digest), Some(id)) = (digest, id) {
-                let place = crate::backend::served(&self.prefix, &digest);
+                let place = crate::names::served(&self.prefix, &digest);
                 match self.s3.abort_multipart(&place, &id).await {
                     Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                     Err(e) => return Err(Error::backend(UNFINISHED)(e)),
@@ -157,7 +157,7 @@ struct Parts {
 }
 
 async fn begin(objects: Arc<Objects>, digest: Digest) -> Result<Parts, Error> {
-    let place = crate::backend::served(&objects.prefix, &digest);
+    let place = crate::names::served(&objects.prefix, &digest);
     let id = objects.s3.create_multipart(&place).await;
     let id = id.map_err(Error::backend(STORE))?;
     match objects.note(&digest, id.clone()).await {
@@ -185,7 +185,7 @@ impl Upload {
     }
 
     fn place(&self) -> Path {
-        crate::backend::served(&self.objects.prefix, &self.digest)
+        crate::names::served(&self.objects.prefix, &self.digest)
     }
 
     pub(crate) async fn write(&mut self, mut bytes: Bytes) -> Result<(), Error> {

@@ -56,6 +56,7 @@ mod digest;
 mod error;
 mod index;
 mod logs;
+mod names;
 mod pins;
 mod place;
 mod seal;

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::backend::free;
 use crate::index::UNIT;
-use crate::store::create_folder;
+use crate::names::create_folder;
 use crate::{Digest, Error, FLOOR};
 
 /// Maximum length of a log, in bytes.

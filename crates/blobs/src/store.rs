@@ -1,7 +1,4 @@
 use std::fmt;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use betanet_store::State;
@@ -10,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::backend::Backend;
 use crate::index::{Area, Index};
+use crate::names::create_folder;
 use crate::pins::Holder;
 use crate::seal::content_len;
 use crate::{Damage, Digest, Error, Facts, Place, Settings};
@@ -67,11 +65,6 @@ impl fmt::Debug for Blobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Blobs").finish_non_exhaustive()
     }
-}
-
-/// Creates a folder that only its owner may use, unless it is there.
-pub(crate) fn create_folder(folder: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 impl Inner {

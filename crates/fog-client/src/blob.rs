@@ -10,6 +10,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 
+/// Action that an error names.
+pub(crate) const FETCH: &str = "fetch the blob";
+
 /// Bytes of a file that are read at a time.
 pub(crate) const PIECE: usize = 64 << 10;
 

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
+use crate::blob::FETCH;
 use crate::link::Connect;
 use crate::{Error, FogClient, Refused};
 use part::Span;
@@ -37,8 +38,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 const REFUSAL_MAX: usize = 4096;
 /// Factor on the time limits over the mix.
 const MIX_FACTOR: u32 = 6;
-
-pub(crate) const FETCH: &str = "fetch the blob";
 
 #[derive(Clone)]
 struct Holder {
@@ -59,6 +58,17 @@ impl std::fmt::Debug for Sources {
             .field("fog", &self.fog)
             .field("peers", &self.peers.len())
             .finish()
+    }
+}
+
+impl FogClient {
+    /// Fetches a blob of at most `max` bytes into a file, and goes on where an earlier call was cut. Returns its length.
+    ///
+    /// # Errors
+    ///
+    /// See [`Sources::fetch_to`], which asks peers too.
+    pub async fn get_blob_to(&self, digest: &Digest, file: &Path, max: u64) -> Result<u64, Error> {
+        Sources::new(self.clone()).fetch_to(digest, file, max).await
     }
 }
 

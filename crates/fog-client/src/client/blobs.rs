@@ -1,7 +1,5 @@
 //! Blobs: stored by digest, and checked when they are fetched.
 
-use std::path::Path;
-
 use betanet_bar::Method;
 use betanet_fog::{Digest, Output};
 use betanet_runtime::{Answer, Body};
@@ -11,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::outgoing::{Outgoing, Payload};
 use super::{FogClient, Stored};
-use crate::fetch::FETCH;
-use crate::{Blob, Error, Sources};
+use crate::blob::FETCH;
+use crate::{Blob, Error};
 
 /// Longest encoding of an output's list of files.
 const OUTPUT_MAX: usize = betanet_fog::BODY_MAX;
@@ -43,15 +41,6 @@ impl FogClient {
             hash: Some(Sha256::new()),
             digest: *digest,
         })
-    }
-
-    /// Fetches a blob of at most `max` bytes into a file, and goes on where an earlier call was cut. Returns its length.
-    ///
-    /// # Errors
-    ///
-    /// See [`Sources::fetch_to`], which asks peers too.
-    pub async fn get_blob_to(&self, digest: &Digest, file: &Path, max: u64) -> Result<u64, Error> {
-        Sources::new(self.clone()).fetch_to(digest, file, max).await
     }
 
     /// Asks for the bytes of a blob from `at` on. With patience, a coordinator that does not answer is asked again.

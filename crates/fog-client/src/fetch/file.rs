@@ -8,9 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::{FETCH, Fetch};
+use super::Fetch;
 use crate::Error;
-use crate::blob::PIECE;
+use crate::blob::{FETCH, PIECE};
 
 /// The part of a file, which no other process writes.
 pub(super) struct Part {
