@@ -73,7 +73,7 @@ impl SessionGate for Pieces {
                     let _ = carrier.poll_receive(cx);
                     Poll::Pending
                 })
-                .await
+                .await;
             })
         }))
     }

@@ -1,13 +1,13 @@
 //! Questions over the mix, with a client for each number of relays.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use betanet_bar::{HeaderValue, Headers, Method, Request, status};
 use betanet_fog::bodies::{REACH_TARGET, Reach, ReachAnswer};
 use betanet_fog::{Call, Level, from_slice, to_vec};
 use betanet_keys::{Identity, Name};
-use betanet_machine::Rng;
+use betanet_machine::{Rng, Time};
 use betanet_runtime::{
     Clock, MixClient, MixOptions, Network, Node, SessionError, SharedFolder, seed,
 };
@@ -37,7 +37,7 @@ pub struct MixWays {
 #[derive(Default)]
 struct Slot {
     client: Option<Arc<MixClient>>,
-    failed: Option<Instant>,
+    failed: Option<Time>,
 }
 
 struct Inner {
@@ -83,7 +83,10 @@ impl Inner {
         if let Some(client) = &slot.client {
             return Ok(Arc::clone(client));
         }
-        if slot.failed.is_some_and(|at| at.elapsed() < RESTS) {
+        if slot
+            .failed
+            .is_some_and(|at| self.clock.now().mono - at < RESTS)
+        {
             return Err(Unproved::Rests(relays));
         }
         let options = MixOptions {
@@ -98,7 +101,7 @@ impl Inner {
                 Ok(Arc::clone(slot.client.insert(Arc::new(client))))
             }
             Err(error) => {
-                slot.failed = Some(Instant::now());
+                slot.failed = Some(self.clock.now().mono);
                 Err(error.into())
             }
         }
