@@ -68,7 +68,8 @@ fn each_wrong_program_is_named_and_leaves_nothing() {
     std::fs::write(&text_file, "no program").unwrap();
     std::fs::write(&empty, b"\0asm\x01\0\0\0").unwrap();
     let words = words();
-    let cases: [(&Path, &[&str], &[&str], i32, &str); 7] = [
+    type Case<'a> = (&'a Path, &'a [&'a str], &'a [&'a str], i32, &'a str);
+    let cases: [Case<'_>; 7] = [
         (&text_file, &[], &[], 1, "module"),
         (&empty, &[], &[], 1, "_start"),
         (

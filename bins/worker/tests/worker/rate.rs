@@ -47,7 +47,11 @@ async fn alone(fog: &Fog, n: u64) -> Duration {
         };
         let task = fog.task(at, &ARGS);
         let ended = sandbox
-            .run(program, job(&task, &task.id(), Vec::new(), &output), |_: &[u8]| {})
+            .run(
+                program,
+                job(&task, &task.id(), Vec::new(), &output),
+                |_: &[u8]| {},
+            )
             .await;
         assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
     };

@@ -13,7 +13,10 @@ async fn a_job_of_many_tasks_maps_and_reduces_over_two_workers() {
     let (one, two) = (fog.worker("one").await, fog.worker("two").await);
     let mut parts = Vec::new();
     for n in 0..12_u64 {
-        let text = format!("the fog {} ", "counts words ".repeat(n as usize + 1));
+        let text = format!(
+            "the fog {} ",
+            "counts words ".repeat(usize::try_from(n).unwrap() + 1)
+        );
         let blob = Blob::from(text.into_bytes());
         fog.user.put_blob(&blob).await.unwrap();
         let mut task = fog.task(n, &["count", "in/part"]);

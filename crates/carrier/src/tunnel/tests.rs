@@ -71,7 +71,7 @@ impl SessionGate for Pieces {
                 std::future::poll_fn(|cx| {
                     carrier.push(cx);
                     let _ = carrier.poll_receive(cx);
-                    Poll::Pending
+                    Poll::<()>::Pending
                 })
                 .await;
             })

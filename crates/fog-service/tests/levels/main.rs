@@ -263,7 +263,7 @@ impl User {
 }
 
 fn module(level: Level) -> Blob {
-    Blob::from(vec![level.relays() as u8; MODULE])
+    Blob::from(vec![u8::try_from(level.relays()).unwrap(); MODULE])
 }
 
 fn task(level: Level) -> Signed<Task> {
