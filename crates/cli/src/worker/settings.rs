@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use betanet_blobs::{FLOOR, Settings as BlobSettings};
-use betanet_fog::{Kind, Level, Signed, Text, Token, Word};
+use betanet_fog::{Kind, Signed, Text, Token, Word};
 use betanet_fog_worker::Described;
 use betanet_harvest::{Rules, Table as HarvestTable};
 use betanet_keys::{Peer, PublicKey};
@@ -62,7 +62,6 @@ struct Table {
     kind: Option<String>,
     region: Option<String>,
     zone: Option<String>,
-    level: Option<String>,
     price: Option<u64>,
     labels: BTreeMap<String, String>,
     cpu: Option<String>,
@@ -261,14 +260,6 @@ fn of_file(file: File, folder: &Path, faults: &mut Faults<'_>) -> Node {
         zone: faults
             .word("worker.zone", t.zone.as_deref())
             .unwrap_or_default(),
-        level: faults
-            .read(
-                "worker.level",
-                t.level.as_deref(),
-                &Level::WORDS.join(", "),
-                Level::from_word,
-            )
-            .unwrap_or(Level::Public),
         price: faults
             .bound("worker.price", t.price, PRICE_MAX)
             .unwrap_or(1)
@@ -282,6 +273,8 @@ fn of_file(file: File, folder: &Path, faults: &mut Faults<'_>) -> Node {
             .bound("worker.bandwidth", t.bandwidth, RATE_MAX)
             .unwrap_or(0),
         relay: faults.bound("worker.relay", t.relay, RATE_MAX).unwrap_or(0),
+        // A level above public is proved by answers over the mix, and a worker answers nobody.
+        ..Described::default()
     };
     let spare = faults
         .bound("worker.spare", t.spare, SPARE_MAX)
