@@ -123,12 +123,16 @@ fn main() -> Result<(), Gone> {
         Order::Run(run) => cage::Bounds::of_run(&run.limits),
         Order::Compile | Order::SelfTest => cage::Bounds::of_compile(),
     };
+    // Made here, because it opens descriptors for sockets and signals, which the filter forbids.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     cage::bound(&limits)?;
     let network = matches!(&order, Order::Run(run) if run.hosts.is_some());
     filter::apply(filter, network)?;
     match order {
         Order::Compile => compile::compile(&engine, &voice, files),
-        Order::Run(run) => run::run(&engine, &voice, &socket, *run, files),
+        Order::Run(run) => run::run((&engine, &runtime), &voice, &socket, *run, files),
         Order::SelfTest => selftest::run(&voice),
     }
 }

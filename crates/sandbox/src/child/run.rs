@@ -24,7 +24,7 @@ use crate::{
 const REPORT: u64 = 64 * crate::guest::SLICE;
 
 pub(super) fn run(
-    engine: &Engine,
+    (engine, runtime): (&Engine, &tokio::runtime::Runtime),
     voice: &Voice,
     socket: &Arc<UnixStream>,
     run: Run,
@@ -78,9 +78,6 @@ pub(super) fn run(
             }
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let ended = runtime.block_on(crate::guest::run(engine, &code, given, &fs, Box::new(hook)));
     finish(voice, ended, &fs)
 }
