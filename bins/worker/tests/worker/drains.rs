@@ -7,6 +7,7 @@ use betanet_fog_client::Lists;
 use rustix::process::Signal;
 
 use crate::Fog;
+use crate::process::Worker;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_told_to_stop_lets_its_program_end_and_takes_nothing_new() {
@@ -37,7 +38,7 @@ async fn a_worker_that_is_told_to_stop_lets_its_program_end_and_takes_nothing_ne
 async fn what_does_not_end_in_time_is_given_back_and_ends_elsewhere() {
     let fog = Fog::start().await;
     let token = fog.token("one", betanet_fog::Kind::Compute).await;
-    let mut one = crate::process::Worker::new("one");
+    let mut one = Worker::new("one");
     one.start(&["--token", &token, "--drain", "1 s"]);
     let id = fog.submit(fog.task(1, &["spin", "2000"])).await;
     fog.copy(&id, "running").await;
@@ -75,7 +76,7 @@ async fn a_worker_that_was_killed_runs_its_live_copies_again_under_their_fences(
         "{status:?}"
     );
     assert_eq!(status.copies.last().unwrap().fence, fence);
-    assert_eq!(worker.receipts().len(), 1);
+    Worker::kept(&[&worker], 1).await;
     // The log is that of one run.
     let all = fog.log(&id, fence).await;
     let wanted: String = (1..=10).map(|tenth| format!("{tenth}0 %\n")).collect();

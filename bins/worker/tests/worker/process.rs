@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -94,6 +95,24 @@ impl Worker {
         let folder = self.state().join("node/receipts");
         let all = std::fs::read_dir(folder).unwrap();
         all.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// Waits until these workers keep so many receipts: they do so once the coordinator has taken them.
+    pub(crate) async fn kept(all: &[&Self], n: usize) -> Vec<PathBuf> {
+        let count = || {
+            all.iter()
+                .flat_map(|worker| worker.receipts())
+                .collect::<Vec<_>>()
+        };
+        for _ in 0..500 {
+            if count().len() >= n {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let kept = count();
+        assert_eq!(kept.len(), n);
+        kept
     }
 
     /// Number of folders of copies that run, or that were left.
