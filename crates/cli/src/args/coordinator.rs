@@ -69,7 +69,7 @@ pub(crate) struct ClusterArgs {
     /// Key of another coordinator of the cluster; may be repeated.
     #[arg(long, value_name = "KEYHEX")]
     pub(crate) coordinator: Vec<String>,
-    /// Where blobs are kept: folder, which is in the state folder, or s3://BUCKET/PREFIX, whose endpoint and keys AWS_* variables name
+    /// Place of the blobs: folder, which is in the state folder, or s3://BUCKET/PREFIX, whose endpoint and keys AWS_* variables name
     /// [default: folder]
     #[arg(long, value_name = "PLACE", env = "BETANET_BLOBS")]
     pub(crate) blobs: Option<String>,

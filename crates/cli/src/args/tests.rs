@@ -1,6 +1,6 @@
 use clap::{Command, CommandFactory as _};
 
-use super::{Betanet, Coordinator, Gateway, Mixnode};
+use super::{Betanet, Coordinator, Gateway, Mixnode, Worker};
 
 /// Maximum number of words in a sentence of a help text.
 const WORDS: usize = 25;
@@ -67,6 +67,7 @@ fn help_texts_have_short_sentences_and_commands_an_example() {
         Gateway::command(),
         Mixnode::command(),
         Coordinator::command(),
+        Worker::command(),
     ];
     for command in all {
         look(&command, "", &mut faults);
