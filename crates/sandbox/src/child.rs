@@ -123,6 +123,7 @@ fn main() -> Result<(), Gone> {
         Order::Run(run) => cage::Bounds::of_run(&run.limits),
         Order::Compile | Order::SelfTest => cage::Bounds::of_compile(),
     };
+    let inherited = selftest::descriptors();
     // Made here, because it opens descriptors for sockets and signals, which the filter forbids.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -133,7 +134,7 @@ fn main() -> Result<(), Gone> {
     match order {
         Order::Compile => compile::compile(&engine, &voice, files),
         Order::Run(run) => run::run((&engine, &runtime), &voice, &socket, *run, files),
-        Order::SelfTest => selftest::run(&voice),
+        Order::SelfTest => selftest::run(&voice, inherited),
     }
 }
 
