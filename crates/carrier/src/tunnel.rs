@@ -287,7 +287,9 @@ impl Carrier for H2Tunnel {
 
     fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.sent = true;
-        if bytes.len() <= SHORT && self.gathered.len() + bytes.len() <= FRAME {
+        let fits = bytes.len() <= SHORT && self.gathered.len() + bytes.len() <= FRAME;
+        // Nothing is gathered while bytes wait, so that none overtakes another.
+        if fits && self.waiting.is_empty() {
             self.gathered.extend_from_slice(&bytes);
             return Ok(());
         }
@@ -308,6 +310,8 @@ impl Carrier for H2Tunnel {
     fn push(&mut self, cx: &mut Context<'_>) {
         // A connection that is over reports that when asked next.
         let _ = self.give_gathered();
+        // Without credit, this registers the task that credit wakes.
+        let _ = self.poll_waiting(cx);
         if self.sent {
             // The last bytes should go along; a connection that is over reports that when asked next.
             let _ = self.drive(cx);
@@ -319,7 +323,7 @@ impl Carrier for H2Tunnel {
     }
 
     fn cut(&mut self, plaintexts: &[usize]) {
-        // What was sent before is not cut by these lengths.
+        // These lengths do not cut bytes that were sent before.
         let _ = self.give_gathered();
         self.records.cut(plaintexts);
     }

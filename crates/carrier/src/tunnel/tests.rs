@@ -79,6 +79,41 @@ impl SessionGate for Pieces {
     }
 }
 
+/// Opens a tunnel for everybody that sends short pieces, each in a turn, until credit is short, and then waits to be woken.
+struct UntilFull {
+    key: PublicKey,
+    sent: Arc<AtomicUsize>,
+    full: Arc<AtomicBool>,
+}
+
+impl SessionGate for UntilFull {
+    fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    fn open(&self, _: &[u8; 32], _: &str, _: &[u8], _: SocketAddr) -> Option<crate::site::Tunnel> {
+        let (sent, full) = (Arc::clone(&self.sent), Arc::clone(&self.full));
+        Some(Box::new(move |mut carrier| {
+            Box::pin(std::future::poll_fn(move |cx| {
+                let mut nobody = Context::from_waker(std::task::Waker::noop());
+                while !full.load(Ordering::Relaxed) {
+                    carrier.send(vec![7; SHORT].into()).unwrap();
+                    sent.fetch_add(SHORT, Ordering::Relaxed);
+                    carrier.push(cx);
+                    full.store(
+                        carrier.poll_ready(&mut nobody).is_pending(),
+                        Ordering::Relaxed,
+                    );
+                }
+                // Nothing but this registers the task.
+                carrier.push(cx);
+                let _ = carrier.poll_receive(&mut nobody);
+                Poll::Pending
+            }))
+        }))
+    }
+}
+
 fn site() -> (Arc<Site>, Trust, PublicKey, Arc<AtomicUsize>) {
     let key = *Identity::from_seed(&[1; 32]).public();
     let taken = Arc::default();
@@ -149,8 +184,44 @@ async fn short_pieces_of_a_turn_leave_in_one_frame_and_all_stay_in_order() {
     }
     let lens: Vec<usize> = came.iter().map(Bytes::len).collect();
     assert_eq!(came.concat(), sent);
-    // What is gathered, the long piece, and what is gathered after it.
+    // The gathered pieces, the long piece, and the pieces gathered after it.
     assert_eq!(lens, [2_000, SHORT + 1, 1 + 2 * SHORT + 7]);
+}
+
+#[tokio::test]
+async fn the_last_short_pieces_leave_once_the_peer_reads_again() {
+    let key = *Identity::from_seed(&[1; 32]).public();
+    let (sent, full) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let gate = UntilFull {
+        key,
+        sent: Arc::clone(&sent),
+        full: Arc::clone(&full),
+    };
+    let (site, trust) = site_of(Arc::new(gate));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (tcp, peer) = listener.accept().await.unwrap();
+        crate::serve(site, tcp, peer, CancellationToken::new()).await;
+    });
+    let outer = connect(&at, &trust, Way::default(), &Plain).await.unwrap();
+    let mut carrier = outer.open(&key, LABEL).await.unwrap();
+    let Received::Bytes(first) = knock(&mut carrier).await else {
+        panic!("an end")
+    };
+    let mut came = first.len();
+    let reading = async {
+        while !full.load(Ordering::Relaxed) || came < sent.load(Ordering::Relaxed) {
+            match std::future::poll_fn(|cx| carrier.poll_receive(cx)).await {
+                Ok(Received::Bytes(bytes)) => came += bytes.len(),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reading)
+        .await
+        .unwrap();
+    assert!(came > 64 << 10, "{came}");
 }
 
 /// Number of accepted bytes at standstill, at most `most`.
