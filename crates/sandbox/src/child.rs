@@ -119,8 +119,11 @@ fn main() -> Result<(), Gone> {
     })?;
 
     let (order, files) = receive::order(&socket)?;
+    let code = files.first().map(rustix::fs::fstat).transpose();
+    let code = code.map_err(std::io::Error::from)?;
+    let code = code.map_or(0, |code| code.st_size.unsigned_abs());
     let limits = match &order {
-        Order::Run(run) => cage::Bounds::of_run(&run.limits),
+        Order::Run(run) => cage::Bounds::of_run(&run.limits, code),
         Order::Compile | Order::SelfTest => cage::Bounds::of_compile(),
     };
     let inherited = selftest::descriptors();
@@ -129,12 +132,29 @@ fn main() -> Result<(), Gone> {
         .enable_all()
         .build()?;
     cage::bound(&limits)?;
-    let network = matches!(&order, Order::Run(run) if run.hosts.is_some());
+    let network = match &order {
+        Order::Run(run) => run.hosts.is_some(),
+        Order::SelfTest => network,
+        Order::Compile => false,
+    };
+    let mut files = files.into_iter();
+    // The engine asks for the length of a file by a path that is empty, and the filter cannot tell which one is.
+    let code = match &order {
+        Order::Run(run) => Some(run::load(
+            &engine,
+            run.component,
+            files.next().ok_or(Gone::Order)?,
+        )?),
+        Order::Compile | Order::SelfTest => None,
+    };
     filter::apply(filter, network)?;
-    match order {
-        Order::Compile => compile::compile(&engine, &voice, files),
-        Order::Run(run) => run::run((&engine, &runtime), &voice, &socket, *run, files),
-        Order::SelfTest => selftest::run(&voice, inherited),
+    match (order, code) {
+        (Order::Run(run), Some(code)) => {
+            run::run((&engine, &runtime), &voice, &socket, *run, (&code, files))
+        }
+        (Order::Run(_), None) => Err(Gone::Order),
+        (Order::Compile, _) => compile::compile(&engine, &voice, files.next()),
+        (Order::SelfTest, _) => selftest::run(&voice, inherited, network),
     }
 }
 

@@ -17,7 +17,7 @@ impl<F: FnMut(&[u8]) + Send> Sink for F {
     }
 }
 
-/// What ended a run. Up to `Module` it is a result, which every machine gets; the rest is a fault of this one.
+/// Cause of a run's end. Up to `Module` it is a result, which every machine gets; the rest is a fault of this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// It returned, or exited with 0.
@@ -87,7 +87,7 @@ pub struct Ended {
     pub reason: String,
     /// Fuel burned. After a fault: as far as it was heard of.
     pub fuel: u64,
-    /// What the program left, ascending by path; after ok and exit only. `stdout` is always among them.
+    /// Files that the program left, ascending by path; after ok and exit only. `stdout` is always among them.
     pub files: Vec<OutFile>,
 }
 
@@ -102,8 +102,9 @@ impl Ended {
     }
 }
 
-/// Cuts a reason to its bound, at a character.
-pub(crate) fn short(mut reason: String) -> String {
+/// Cuts a reason to its bound, at a character. It is shown on terminals, so spaces stand for control characters.
+pub(crate) fn short(reason: String) -> String {
+    let mut reason = reason.replace(char::is_control, " ");
     if reason.len() > REASON_MAX {
         let cut = (0..=REASON_MAX)
             .rev()
@@ -112,4 +113,16 @@ pub(crate) fn short(mut reason: String) -> String {
         reason.truncate(cut);
     }
     reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_moves_no_terminal_and_ends_at_a_character() {
+        assert_eq!(short("a\x1b[2J\r\nb\u{9b}c".to_owned()), "a [2J  b c");
+        let long = short("€".repeat(REASON_MAX));
+        assert_eq!(long.len(), REASON_MAX / 3 * 3);
+    }
 }

@@ -1,4 +1,4 @@
-//! What fails on this machine, as opposed to what a program does.
+//! Faults of this machine, as opposed to those of a program.
 
 use std::io;
 
@@ -9,9 +9,9 @@ pub enum Error {
     /// A file or folder of the sandbox.
     #[error("cannot {what}: {source}")]
     Folder {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The key of the cache has another length, or others can read it.
@@ -27,7 +27,7 @@ pub enum Error {
     Spawn(io::Error),
     /// A child did not report ready in time, or something else than that.
     #[error(
-        "a child that was started did not report ready; the program may not call `betanet_sandbox::child_main`"
+        "a child that was started did not report ready; perhaps that program does not call `betanet_sandbox::child_main`"
     )]
     NotReady,
     /// The engine refuses its settings.

@@ -13,7 +13,7 @@ use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 pub(crate) mod clock;
 pub(crate) mod engine;
 pub(crate) mod fs;
-mod limiter;
+pub(crate) mod limiter;
 mod meter;
 mod p1;
 mod p2;
@@ -29,16 +29,18 @@ use crate::{Ended, Status};
 
 /// Fuel after which a guest hands control back for a moment: some milliseconds of work.
 pub(crate) const SLICE: u64 = 4_000_000;
+/// Most bytes of the lists and texts that a component passes in one call.
+pub(crate) const PASSED_MAX: usize = 16 << 20;
 /// Name of the program among its arguments.
 const NAME: &str = "task";
 
-/// What has been compiled.
+/// A compiled program.
 pub(crate) enum Code {
     Module(Module),
     Component(component::Component),
 }
 
-/// What a guest is given.
+/// Arguments, limits, clock, randomness and hosts that a guest is given.
 pub(crate) struct Given {
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
@@ -130,6 +132,7 @@ pub(crate) async fn run(
     let guest = Guest::new(given, fs.clone(), meter.clone());
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.limiter);
+    store.set_hostcall_fuel(PASSED_MAX);
     let result = match store
         .set_fuel(fuel)
         .and_then(|()| store.fuel_async_yield_interval(Some(SLICE)))
@@ -223,7 +226,7 @@ fn ended(result: Result<(), Failed>, fuel: u64) -> Ended {
             Stop::Bytes(_) | Stop::Files(_) | Stop::Path => Status::Output,
             Stop::NoMemory => Status::Module,
             Stop::Raised => Status::Trap,
-            Stop::Parent => Status::Internal,
+            Stop::Machine | Stop::Parent => Status::Internal,
         };
         return Ended::new(status, stop.to_string());
     }
@@ -240,6 +243,9 @@ fn ended(result: Result<(), Failed>, fuel: u64) -> Ended {
             Ended::new(Status::Fuel, format!("it burned its {fuel} units of fuel"))
         }
         Some(trap) => Ended::new(Status::Trap, trap.to_string()),
+        None if limiter::is_machine(&error) => {
+            Ended::new(Status::Internal, format!("{}: {error:#}", Stop::Machine))
+        }
         None if limiter::is_count(&error) => Ended::new(Status::Memory, format!("{error:#}")),
         None => Ended::new(Status::Trap, format!("{error:#}")),
     }

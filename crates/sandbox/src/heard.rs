@@ -1,10 +1,10 @@
-//! What a parent makes of what its child says. The child is hostile: a guest may have taken it over.
+//! A parent's checks of its child's messages. The child is hostile: a guest may have taken it over.
 
 use crate::{
     Limits, OutFile, Status,
     ended::short,
     guest::fs::{LOG_MAX, STDOUT},
-    job::{Paths, plain},
+    job::{FILES_MAX, Paths, plain},
     wire::{Broken, Frame, Frames},
 };
 
@@ -16,7 +16,7 @@ pub(crate) trait Keep {
     fn data(&mut self, bytes: &[u8]);
 }
 
-/// What a child may not say.
+/// A message that a child may not send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Lie {
     /// Bytes that are no frame.
@@ -34,8 +34,8 @@ pub(crate) enum Lie {
     /// More bytes than the limit.
     #[error("its child sent more bytes than its limit")]
     Bytes,
-    /// More files than the limit.
-    #[error("its child sent more files than its limit")]
+    /// More files and folders than the limit.
+    #[error("its child sent more files and folders than its limit")]
     Files,
     /// More fuel than the limit.
     #[error("its child burned more fuel than its limit")]
@@ -64,6 +64,8 @@ pub(crate) struct Told {
 pub(crate) struct Heard {
     frames: Frames,
     limits: Limits,
+    /// Folders of the inputs, which the guest did not make.
+    given: u64,
     logged: u64,
     fuel: u64,
     paths: Listed,
@@ -81,12 +83,13 @@ struct Listed {
 }
 
 impl Heard {
-    /// Listens within limits.
-    pub(crate) fn new(limits: Limits) -> Self {
+    /// Listens within limits. The guest was given so many folders with its inputs.
+    pub(crate) fn new(limits: Limits, given: u64) -> Self {
         let frames = Frames::default();
         Self {
             frames,
             limits,
+            given,
             logged: 0,
             fuel: 0,
             paths: Listed::default(),
@@ -195,7 +198,9 @@ impl Heard {
             return Ok(());
         }
         self.paths.count += 1;
-        if self.paths.count > u64::from(self.limits.files) {
+        let max = u64::from(self.limits.files.min(FILES_MAX));
+        let both = self.paths.count + self.paths.paths.folders();
+        if self.paths.count > max || both > max + self.given {
             Err(Lie::Files)
         } else {
             Ok(())
@@ -225,7 +230,7 @@ pub fn fuzz(bytes: &[u8]) {
         output: 4096,
         files: 8,
     };
-    let (mut sum, mut heard, mut logged) = (Sum::default(), Heard::new(limits), 0_u64);
+    let (mut sum, mut heard, mut logged) = (Sum::default(), Heard::new(limits, 0), 0_u64);
     for part in bytes.chunks(61) {
         if !matches!(
             heard.push(part, &mut |log| logged += log.len() as u64, &mut sum),

@@ -1,4 +1,4 @@
-//! What is run: the program, what it is given, what it may use.
+//! A program, and the job of one run: its arguments, inputs, limits and grants.
 
 use std::{
     collections::BTreeSet,
@@ -13,12 +13,14 @@ pub const MODULE_MAX: u64 = 1 << 26;
 pub const INPUTS_MAX: usize = 64;
 /// Most bytes of all arguments and variables of a job together.
 pub const TEXT_MAX: usize = 256 * 1024;
-/// Most bytes of a path, and of one of its segments.
+/// Most bytes of a path.
 pub const PATH_MAX: usize = 1024;
 /// Most bytes of one segment of a path.
 pub const NAME_MAX: usize = 255;
 /// Most hosts that a policy names.
 pub const HOSTS_MAX: usize = 64;
+/// Most bytes of a host's name.
+pub const HOST_MAX: usize = 255;
 /// Most files and folders that a job may leave, whatever its limit says.
 pub const FILES_MAX: u32 = 1 << 16;
 
@@ -49,9 +51,9 @@ pub struct Job {
     pub env: Vec<(String, String)>,
     /// Files to read.
     pub inputs: Vec<Input>,
-    /// What ends the run.
+    /// Limits that end the run.
     pub limits: Limits,
-    /// What gives verification up.
+    /// Grants that give verification up.
     pub grants: Grants,
     /// Seed of what the program takes for randomness.
     pub seed: [u8; 32],
@@ -61,7 +63,7 @@ pub struct Job {
     pub output: PathBuf,
 }
 
-/// What ends a run.
+/// Limits that end a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Instructions, as the engine counts them.
@@ -76,7 +78,7 @@ pub struct Limits {
     pub files: u32,
 }
 
-/// What a program may use that differs from run to run.
+/// Sources that a program may use although they differ from run to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     /// The machine's clocks.
@@ -94,7 +96,7 @@ pub struct NetworkPolicy {
     pub hosts: Vec<(String, u16)>,
 }
 
-/// What is wrong with a job before anything runs.
+/// A fault of a job, found before anything runs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Wrong {
     #[error("input path {0:?} is not a relative path of plain names")]
@@ -111,6 +113,8 @@ pub(crate) enum Wrong {
     Variable,
     #[error("the policy names {0} hosts; at most {HOSTS_MAX} are taken")]
     Hosts(usize),
+    #[error("a host's name in the policy has {0} bytes; at most {HOST_MAX} are taken")]
+    Host(usize),
 }
 
 impl Job {
@@ -145,10 +149,26 @@ impl Job {
         {
             return Err(Wrong::Variable);
         }
-        match &self.grants.network {
-            Some(policy) if policy.hosts.len() > HOSTS_MAX => Err(Wrong::Hosts(policy.hosts.len())),
+        let Some(policy) = &self.grants.network else {
+            return Ok(());
+        };
+        if policy.hosts.len() > HOSTS_MAX {
+            return Err(Wrong::Hosts(policy.hosts.len()));
+        }
+        let longest = policy.hosts.iter().map(|(name, _)| name.len()).max();
+        match longest {
+            Some(len) if len > HOST_MAX => Err(Wrong::Host(len)),
             _ => Ok(()),
         }
+    }
+
+    /// Folders that hold the inputs.
+    pub(crate) fn folders(&self) -> u64 {
+        let mut paths = Paths::default();
+        for input in &self.inputs {
+            paths.add(&input.path);
+        }
+        paths.folders()
     }
 }
 
@@ -185,6 +205,11 @@ impl Paths {
             self.folders.insert(folder.to_owned());
         }
         self.files.insert(path.to_owned())
+    }
+
+    /// Folders that the files are in.
+    pub(crate) fn folders(&self) -> u64 {
+        self.folders.len() as u64
     }
 }
 

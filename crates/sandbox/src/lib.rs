@@ -3,7 +3,7 @@
 //! **Promises.** [`Sandbox::run`] runs a module (WASI preview 1) or a component (preview 2) and says how it ended: the status of a
 //! receipt, a reason for people, the fuel burned and the files left. Same program, arguments, inputs, seed and start give the same
 //! status, fuel and files on every machine, unless a grant gives that up. A program reaches no file, process, name or address of
-//! this machine. What a child says is believed of no child. Dropping a run ends its process and removes what it left.
+//! this machine. Each message of a child is checked, for none is trusted. Dropping a run ends its process and removes what it left.
 //!
 //! **Below:** `wasmtime` and the kernel. **Above:** the worker. **Source:** chapter 10 of the profile, "Life of a task".
 //!
@@ -79,7 +79,7 @@ pub use ended::{Ended, OutFile, REASON_MAX, Sink, Status};
 pub use error::Error;
 pub use heard::fuzz;
 pub use job::{
-    FILES_MAX, Grants, HOSTS_MAX, INPUTS_MAX, Input, Job, Limits, MODULE_MAX, NAME_MAX,
+    FILES_MAX, Grants, HOST_MAX, HOSTS_MAX, INPUTS_MAX, Input, Job, Limits, MODULE_MAX, NAME_MAX,
     NetworkPolicy, PATH_MAX, Program, TEXT_MAX,
 };
 pub use sandbox::{Attempt, ENGINE, Sandbox};

@@ -1,7 +1,6 @@
 //! The sandbox: takes programs and jobs, and says how they ended.
 
 use std::{
-    fs::File,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::Arc,
     time::Duration,
@@ -12,18 +11,22 @@ use tokio::{sync::Semaphore, time::Instant};
 use crate::{
     Ended, Error, Job, Limits, Program, Settings, Sink, Status,
     child::Layer,
-    heard::{Heard, Keep, Lie, Told, sorted},
+    heard::{Told, sorted},
     job::MODULE_MAX,
     parent::{
         cache::{self, CODE_MAX, Cache},
         code::{Code, Memory, Sealed},
-        keep::{Keeper, Parts},
+        keep::Keeper,
         kid::Nursery,
-        pool::{Pool, Running},
+        pool::Pool,
         resolve,
     },
     wire::{Frame, Frames, Order, Run},
 };
+
+mod listen;
+
+use listen::{Silence, To, listen};
 
 /// The engine, as receipts name it.
 pub const ENGINE: &str = "wasmtime 48.0.8";
@@ -55,9 +58,9 @@ struct Inner {
 /// One attempt of the self-test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// What was tried.
+    /// Name of the attempt.
     pub name: String,
-    /// Whether the cage held.
+    /// Whether the filter of system calls refused it.
     pub held: bool,
 }
 
@@ -137,6 +140,7 @@ impl Sandbox {
     ) -> Result<Ended, Ended> {
         job.check()
             .map_err(|wrong| Ended::new(Status::Input, wrong.to_string()))?;
+        let folders = job.folders();
         let code = self.inner.code(&program).await?;
         let inputs = job
             .inputs
@@ -186,16 +190,10 @@ impl Sandbox {
 
         let keeper = Keeper::open(job.output);
         let mut log = |bytes: &[u8]| sink.log(bytes);
-        let (told, fuel) = self
-            .inner
-            .listen(
-                &mut running,
-                job.limits,
-                share,
-                &mut log,
-                &mut To::Folder(&keeper),
-            )
-            .await;
+        let to = &mut To::Folder(&keeper);
+        let bounds = (job.limits, folders);
+        let (told, fuel) =
+            listen(&self.inner.pool, &mut running, bounds, share, &mut log, to).await;
         drop(running);
         let told = match told {
             Ok(told) => told,
@@ -218,12 +216,21 @@ impl Sandbox {
         Ok(ended)
     }
 
-    /// Lets a child try what a guest that broke out of the engine would try.
+    /// Lets a child try what a guest that broke out of the engine would try, then one with the grant of the network.
     ///
     /// # Errors
     /// No child starts, or it does not report.
     pub async fn self_test(&self) -> Result<Vec<Attempt>, Error> {
-        let mut running = self.inner.pool.take(false).await?;
+        let mut attempts = self.attempts(false).await?;
+        for mut attempt in self.attempts(true).await? {
+            attempt.name.push_str(", with the network's grant");
+            attempts.push(attempt);
+        }
+        Ok(attempts)
+    }
+
+    async fn attempts(&self, network: bool) -> Result<Vec<Attempt>, Error> {
+        let mut running = self.inner.pool.take(network).await?;
         running
             .kid
             .order(&Order::SelfTest, &[])
@@ -258,17 +265,25 @@ fn broken(what: &str) -> Ended {
     Ended::new(Status::Internal, what)
 }
 
+/// Why no code came of a compilation, which on another machine may get on.
+fn uncompiled(silence: Silence) -> Ended {
+    match silence {
+        Silence::Time | Silence::Gone => {
+            broken("its compilation took more time or memory than there is for one here")
+        }
+        silence => silence.ended(&COMPILE),
+    }
+}
+
 /// Opens inputs: path, file, length.
 fn open(inputs: Vec<(String, std::path::PathBuf)>) -> Result<Vec<(String, OwnedFd, u64)>, Ended> {
     let one = |path: &str, file: &std::path::Path| -> std::io::Result<(OwnedFd, u64)> {
-        // A pipe would make this wait for whoever writes to it.
-        let meta = std::fs::metadata(file)?;
+        let file = cache::open(file)?;
+        let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(std::io::Error::other(format!("{path} is no file")));
         }
-        let file = File::open(file)?;
-        let size = file.metadata()?.len();
-        Ok((file.into(), size))
+        Ok((file.into(), meta.len()))
     };
     let open = |(path, file): (String, std::path::PathBuf)| match one(&path, &file) {
         Ok((file, size)) => Ok((path, file, size)),
@@ -278,47 +293,6 @@ fn open(inputs: Vec<(String, std::path::PathBuf)>) -> Result<Vec<(String, OwnedF
         )),
     };
     inputs.into_iter().map(open).collect()
-}
-
-/// Where bytes that a child sends go.
-enum To<'a> {
-    Folder(&'a Keeper),
-    Memory(&'a mut Memory),
-}
-
-/// Takes the one file that the compiler leaves.
-struct Into<'a>(&'a mut Memory, std::io::Result<()>);
-
-impl Keep for Into<'_> {
-    fn file(&mut self, _: &str, _: u64) {}
-
-    fn data(&mut self, bytes: &[u8]) {
-        if self.1.is_ok() {
-            self.1 = self.0.write(bytes);
-        }
-    }
-}
-
-/// Why a child told no end.
-enum Silence {
-    Time,
-    Lie(Lie),
-    Gone,
-    Memory(std::io::Error),
-}
-
-impl Silence {
-    fn ended(self, limits: &Limits) -> Ended {
-        match self {
-            Self::Time => Ended::new(
-                Status::Time,
-                format!("it ran longer than {} ms", limits.wall.as_millis()),
-            ),
-            Self::Lie(lie) => broken(&lie.to_string()),
-            Self::Gone => broken("its child ended without a word"),
-            Self::Memory(error) => broken(&format!("memory for its code: {error}")),
-        }
-    }
 }
 
 impl Inner {
@@ -381,9 +355,8 @@ impl Inner {
         let mut memory =
             Memory::new().map_err(|error| broken(&format!("memory for its code: {error}")))?;
         let to = &mut To::Memory(&mut memory);
-        let (told, _) = self
-            .listen(&mut running, COMPILE, 100, &mut |_| {}, to)
-            .await;
+        let log = &mut |_: &[u8]| {};
+        let (told, _) = listen(&self.pool, &mut running, (COMPILE, 0), 100, log, to).await;
         drop(running);
         match told {
             Ok(Told {
@@ -394,15 +367,13 @@ impl Inner {
                 reason,
                 ..
             }) => return Err(Ended::new(Status::Module, reason)),
+            Ok(Told {
+                status: Status::Internal,
+                reason,
+                ..
+            }) => return Err(broken(&reason)),
             Ok(_) => return Err(broken("its compiler said what it may not")),
-            Err(Silence::Lie(lie)) => return Err(broken(&lie.to_string())),
-            // A program that no compiler gets through is none that can run here.
-            Err(_) => {
-                return Err(Ended::new(
-                    Status::Module,
-                    "its compilation took more time or memory than there is for one",
-                ));
-            }
+            Err(silence) => return Err(uncompiled(silence)),
         }
         let sealed = memory
             .seal()
@@ -418,75 +389,17 @@ impl Inner {
         }
         Ok(code)
     }
-
-    /// Listens to a child until it tells its end, lies, or runs out of time.
-    async fn listen(
-        &self,
-        running: &mut Running,
-        limits: Limits,
-        mut share: u8,
-        log: &mut (impl FnMut(&[u8]) + Send),
-        to: &mut To<'_>,
-    ) -> (Result<Told, Silence>, u64) {
-        let mut heard = Heard::new(limits);
-        let mut paused = self.pool.paused.subscribe();
-        let mut shares = self.pool.share.subscribe();
-        let mut left = limits.wall;
-        let mut bytes = vec![0; 64 * 1024];
-        let result = loop {
-            let stopped = *paused.borrow_and_update();
-            let now = *shares.borrow_and_update();
-            if now != share {
-                running.kid.share(now);
-                share = now;
-            }
-            let began = Instant::now();
-            let event = tokio::select! {
-                biased;
-                read = running.kid.hear(&mut bytes) => Event::Heard(read),
-                _ = paused.changed() => Event::Changed,
-                _ = shares.changed() => Event::Changed,
-                () = tokio::time::sleep(left), if !stopped => Event::Time,
-            };
-            if !stopped {
-                left = left.saturating_sub(began.elapsed());
-            }
-            let n = match event {
-                Event::Heard(Ok(0) | Err(_)) => break Err(Silence::Gone),
-                Event::Heard(Ok(n)) => n,
-                Event::Time => break Err(Silence::Time),
-                Event::Changed => continue,
-            };
-            let told = match to {
-                To::Folder(keeper) => {
-                    let mut parts = Parts::default();
-                    let told = heard.push(&bytes[..n], log, &mut parts);
-                    // While the disk is behind, the child waits too: its time goes on.
-                    keeper.pass(&mut parts).await;
-                    told
-                }
-                To::Memory(memory) => {
-                    let mut into = Into(memory, Ok(()));
-                    let told = heard.push(&bytes[..n], log, &mut into);
-                    if let Err(error) = into.1 {
-                        break Err(Silence::Memory(error));
-                    }
-                    told
-                }
-            };
-            match told {
-                Ok(Some(told)) => break Ok(told),
-                Ok(None) if left.is_zero() && !stopped => break Err(Silence::Time),
-                Ok(None) => {}
-                Err(lie) => break Err(Silence::Lie(lie)),
-            }
-        };
-        (result, heard.fuel())
-    }
 }
 
-enum Event {
-    Heard(std::io::Result<usize>),
-    Changed,
-    Time,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compilation_that_this_machine_ended_says_nothing_about_the_program() {
+        let full = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
+        for silence in [Silence::Time, Silence::Gone, Silence::Memory(full)] {
+            assert_eq!(uncompiled(silence).status, Status::Internal);
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What a sandbox needs from its owner.
+//! Settings that a sandbox needs from its owner.
 
 use std::{
     ffi::OsString,

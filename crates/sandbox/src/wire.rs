@@ -1,4 +1,4 @@
-//! What parent and child say to each other, over one socket.
+//! Messages between parent and child, over one socket.
 //!
 //! The parent's side is read by a child that trusts it. The child's side is read by a parent that does not: see `heard`.
 
@@ -11,7 +11,7 @@ pub(crate) const FRAME_MAX: usize = 64 * 1024;
 /// Most bytes of an order.
 pub(crate) const ORDER_MAX: usize = 1 << 20;
 
-/// What a child says.
+/// A child's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
     /// The process that the parent started tells the number of the one that runs.
@@ -20,7 +20,7 @@ pub(crate) enum Frame {
     Ready {
         /// Which layers of the cage are closed.
         layers: u32,
-        /// What compiled code depends on.
+        /// Digest of everything that compiled code depends on.
         key: [u8; 32],
     },
     /// Standard error.
@@ -40,7 +40,7 @@ pub(crate) enum Frame {
     Attempt {
         /// Whether the cage held.
         held: bool,
-        /// What was tried.
+        /// Name of the attempt.
         name: String,
     },
     /// The run ends.
@@ -54,7 +54,7 @@ pub(crate) enum Frame {
     },
 }
 
-/// What a parent says first.
+/// A parent's first message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Compiles the one file that comes with it.
@@ -193,7 +193,7 @@ impl Frames {
     /// The next whole frame.
     ///
     /// # Errors
-    /// What was read is no frame; nothing after it can be read.
+    /// The bytes read are no frame; nothing after them can be read.
     pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, Broken> {
         let held = &self.held[self.at..];
         let Some((&[tag, a, b, c, d], rest)) = held.split_first_chunk() else {

@@ -21,7 +21,7 @@ use rustix::{
 use super::{Gone, raw};
 use crate::{Limits, wire::Frame};
 
-/// Who nobody is.
+/// Number of the user and group "nobody".
 const NOBODY: u32 = 65534;
 /// Bytes of writable memory that a process needs beside its guest's.
 const BASE: u64 = 96 << 20;
@@ -32,7 +32,7 @@ const COMPILER_TIME: u64 = 120;
 /// A layer of the cage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layer {
-    /// It runs as nobody, without privileges.
+    /// It runs as nobody, without privileges. Closed by root, and with own users.
     Nobody,
     /// Own users: what it is outside, it is not inside.
     User,
@@ -148,7 +148,9 @@ pub(super) fn enter(socket: UnixStream, network: bool) -> Result<Entered, Gone> 
     if closed & Layer::Mount.bit() != 0 && empty_root().is_err() {
         closed &= !Layer::Mount.bit();
     }
-    if nobody(root).is_ok() {
+    // Another user who got no namespace of users stays who it is.
+    let other = root || closed & Layer::User.bit() != 0;
+    if nobody(root).is_ok() && other {
         closed |= Layer::Nobody.bit();
     }
     rustix::thread::set_no_new_privs(true).map_err(io::Error::from)?;
@@ -247,11 +249,12 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// The guest's memory, its files and room for what holds them.
-    pub(super) fn of_run(limits: &Limits) -> Self {
+    /// The guest's memory, its files, its code and room for what holds them.
+    pub(super) fn of_run(limits: &Limits, code: u64) -> Self {
         let data = limits
             .memory
             .saturating_add(limits.output.saturating_mul(2))
+            .saturating_add(code.saturating_mul(2))
             .saturating_add(BASE);
         Self {
             data,

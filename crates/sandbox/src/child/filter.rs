@@ -22,7 +22,6 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_eventfd2,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    libc::SYS_fcntl,
     libc::SYS_fstat,
     libc::SYS_futex,
     libc::SYS_getpid,
@@ -59,7 +58,7 @@ const OLDER: &[libc::c_long] = &[libc::SYS_epoll_wait, libc::SYS_poll];
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[libc::c_long] = &[libc::SYS_ppoll];
 
-/// What a guest with the network's grant calls beside.
+/// Further calls that a guest with the network's grant may make.
 const NETWORK: &[libc::c_long] = &[
     libc::SYS_bind,
     libc::SYS_connect,
@@ -68,8 +67,22 @@ const NETWORK: &[libc::c_long] = &[
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
-    libc::SYS_socket,
 ];
+
+/// What `fcntl` may be asked: flags of a descriptor, and for another one of the same file.
+const ASKED: &[libc::c_int] = &[
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_GETFL,
+    libc::F_SETFL,
+    libc::F_DUPFD_CLOEXEC,
+];
+
+/// Bits of a socket's type that are no flags.
+const TYPE: u64 = 0xf;
+
+/// The answer to all other calls. Libraries take it for an older kernel and do without.
+pub(super) const REFUSED: libc::c_int = libc::ENOSYS;
 
 /// Both filters, compiled before the order comes.
 pub(super) struct Filters {
@@ -81,30 +94,51 @@ pub(super) struct Filters {
 pub(super) fn build() -> Option<Filters> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).ok()?;
     let plain = || CALLS.iter().chain(OLDER).copied();
+    let network = plain().chain(NETWORK.iter().copied());
+    let mut sockets = fcntl()?;
+    sockets.insert(libc::SYS_socket, tcp()?);
     Some(Filters {
-        plain: program(plain(), arch)?,
-        network: program(plain().chain(NETWORK.iter().copied()), arch)?,
+        plain: program(plain(), fcntl()?, arch)?,
+        network: program(network, sockets, arch)?,
     })
 }
 
-fn program(calls: impl Iterator<Item = libc::c_long>, arch: TargetArch) -> Option<BpfProgram> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls.map(|call| (call, Vec::new())).collect();
-    // Of an open file only, as `fstat` is: with the flag that says so, and from a descriptor.
-    for (call, flags) in [(libc::SYS_newfstatat, 3), (libc::SYS_statx, 2)] {
-        let empty = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());
-        let flags = SeccompCondition::new(
-            flags,
-            SeccompCmpArgLen::Dword,
-            SeccompCmpOp::MaskedEq(empty),
-            empty,
-        )
-        .ok()?;
-        let from =
-            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Lt, 1 << 16).ok()?;
-        rules.insert(call, vec![SeccompRule::new(vec![flags, from]).ok()?]);
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+fn condition(argument: u8, how: SeccompCmpOp, value: libc::c_int) -> Option<SeccompCondition> {
+    let value = u64::from(value.cast_unsigned());
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, how, value).ok()
+}
+
+fn fcntl() -> Option<Rules> {
+    let rule = |&asked| SeccompRule::new(vec![condition(1, SeccompCmpOp::Eq, asked)?]).ok();
+    let rules = ASKED.iter().map(rule).collect::<Option<_>>()?;
+    Some(BTreeMap::from([(libc::SYS_fcntl, rules)]))
+}
+
+/// Sockets of TCP only: neither this machine's own, nor the kernel's, nor raw ones.
+fn tcp() -> Option<Vec<SeccompRule>> {
+    let mut rules = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for protocol in [0, libc::IPPROTO_TCP] {
+            let conditions = vec![
+                condition(0, SeccompCmpOp::Eq, family)?,
+                condition(1, SeccompCmpOp::MaskedEq(TYPE), libc::SOCK_STREAM)?,
+                condition(2, SeccompCmpOp::Eq, protocol)?,
+            ];
+            rules.push(SeccompRule::new(conditions).ok()?);
+        }
     }
-    // Libraries take this answer for an older kernel and do without.
-    let refuse = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+    Some(rules)
+}
+
+fn program(
+    calls: impl Iterator<Item = libc::c_long>,
+    mut rules: Rules,
+    arch: TargetArch,
+) -> Option<BpfProgram> {
+    rules.extend(calls.map(|call| (call, Vec::new())));
+    let refuse = SeccompAction::Errno(REFUSED.cast_unsigned());
     SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)
         .ok()?
         .try_into()
@@ -122,4 +156,32 @@ pub(super) fn apply(filters: Option<Filters>, network: bool) -> Result<(), Gone>
         &filters.plain
     };
     seccompiler::apply_filter(program).map_err(|_| Gone::System(std::io::Error::last_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    use super::*;
+
+    /// Under a filter, which closes around one thread only.
+    fn under<T: Send + 'static>(network: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let thread = std::thread::spawn(move || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            apply(build(), network).unwrap();
+            work()
+        });
+        thread.join().unwrap()
+    }
+
+    #[test]
+    fn the_grant_of_the_network_opens_tcp_and_nothing_else() {
+        let here = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = here.local_addr().unwrap();
+        under(true, move || TcpStream::connect(at).map(drop)).unwrap();
+        let udp = under(true, || UdpSocket::bind("127.0.0.1:0").map(drop));
+        assert_eq!(udp.unwrap_err().raw_os_error(), Some(REFUSED));
+        let plain = under(false, move || TcpStream::connect(at).map(drop));
+        assert_eq!(plain.unwrap_err().raw_os_error(), Some(REFUSED));
+    }
 }

@@ -1,4 +1,4 @@
-//! What has no safe binding: the places where this crate has `unsafe` code.
+//! Calls without a safe binding: the places where this crate has `unsafe` code.
 #![expect(
     unsafe_code,
     reason = "the calls below have no safe binding; each says why it is sound"
@@ -60,8 +60,10 @@ pub(super) fn system_call(
     b: libc::c_long,
     c: libc::c_long,
 ) -> io::Result<i64> {
+    // All six arguments are passed, so that none is what a register happens to hold.
+    let none: libc::c_long = 0;
     // SAFETY: the self-test passes no address but null and numbers that name nothing of this process's memory.
-    match unsafe { libc::syscall(number, a, b, c) } {
+    match unsafe { libc::syscall(number, a, b, c, none, none, none) } {
         -1 => Err(io::Error::last_os_error()),
         done => Ok(done),
     }

@@ -28,10 +28,8 @@ pub(super) fn run(
     voice: &Voice,
     socket: &Arc<UnixStream>,
     run: Run,
-    files: Vec<OwnedFd>,
+    (code, files): (&Code, impl Iterator<Item = OwnedFd>),
 ) -> Result<(), Gone> {
-    let mut files = files.into_iter();
-    let code = load(engine, run.component, files.next().ok_or(Gone::Order)?)?;
     let log = {
         let voice = voice.clone();
         move |bytes: &[u8]| {
@@ -78,11 +76,12 @@ pub(super) fn run(
             }
         }
     };
-    let ended = runtime.block_on(crate::guest::run(engine, &code, given, &fs, Box::new(hook)));
+    let ended = runtime.block_on(crate::guest::run(engine, code, given, &fs, Box::new(hook)));
     finish(voice, ended, &fs)
 }
 
-fn load(engine: &Engine, component: bool, file: OwnedFd) -> Result<Code, Gone> {
+/// The code of a program. The parent vouches for it.
+pub(super) fn load(engine: &Engine, component: bool, file: OwnedFd) -> Result<Code, Gone> {
     Ok(if component {
         Code::Component(raw::component(engine, &whole(&file)?)?)
     } else {

@@ -1,9 +1,15 @@
-//! What a guest that broke out of the engine would try: each attempt by the system's own calls, from inside the cage.
+//! Attempts of a guest that broke out of the engine. Each is made by the system's own calls, from inside the cage.
+//!
+//! An attempt was refused if the answer is the filter's own: another error shows only that this one came to nothing. So the
+//! arguments are those that do no harm where a call gets through.
 
-use std::{fs, net::TcpStream, os::unix::net::UnixDatagram, process::Command, thread};
+use std::{fs, io, net::TcpStream, os::unix::net::UnixDatagram, process::Command};
 
-use super::{Gone, Voice, raw};
+use super::{Gone, Voice, filter::REFUSED, raw};
 use crate::{Status, wire::Frame};
+
+/// A number that is no flag, signal or user.
+const NONE: libc::c_long = 0x7fff_fff0;
 
 /// Counts the open descriptors beyond the standard ones.
 pub(super) fn descriptors() -> usize {
@@ -11,8 +17,12 @@ pub(super) fn descriptors() -> usize {
 }
 
 /// Tries all, and reports for each whether it was refused. The child began with so many inherited descriptors.
-pub(super) fn run(voice: &Voice, inherited: usize) -> Result<(), Gone> {
-    for (name, held) in attempts(inherited) {
+pub(super) fn run(voice: &Voice, inherited: usize, network: bool) -> Result<(), Gone> {
+    let paths = paths().into_iter().chain(calls()).chain(sockets());
+    let closed = if network { Vec::new() } else { connections() };
+    // The child's own runtime has one, which leads nowhere.
+    let descriptors = [("other descriptors", inherited <= 1)];
+    for (name, held) in paths.chain(closed).chain(descriptors) {
         voice.say(&Frame::Attempt {
             held,
             name: name.to_owned(),
@@ -21,129 +31,160 @@ pub(super) fn run(voice: &Voice, inherited: usize) -> Result<(), Gone> {
     Ok(voice.end(Status::Ok, 0, "")?)
 }
 
-fn attempts(inherited: usize) -> Vec<(&'static str, bool)> {
-    let files = vec![
-        ("read /etc/passwd", fs::read("/etc/passwd").is_err()),
-        ("list /", fs::read_dir("/").is_err()),
-        ("list /proc", fs::read_dir("/proc").is_err()),
+fn refused<T>(answer: io::Result<T>) -> bool {
+    answer.is_err_and(|error| error.raw_os_error() == Some(REFUSED))
+}
+
+fn paths() -> Vec<(&'static str, bool)> {
+    vec![
+        ("read /etc/passwd", refused(fs::read("/etc/passwd"))),
+        ("list /", refused(fs::read_dir("/"))),
+        ("list /proc", refused(fs::read_dir("/proc"))),
         (
             "read /proc/self/environ",
-            fs::read("/proc/self/environ").is_err(),
+            refused(fs::read("/proc/self/environ")),
         ),
-        ("read /proc/self/maps", fs::read("/proc/self/maps").is_err()),
-        ("read /proc/1/cmdline", fs::read("/proc/1/cmdline").is_err()),
+        ("read /proc/self/maps", refused(fs::read("/proc/self/maps"))),
+        ("read /proc/1/cmdline", refused(fs::read("/proc/1/cmdline"))),
         (
             "write /tmp",
-            fs::write("/tmp/betanet-sandbox", "x").is_err(),
+            refused(fs::write("/tmp/betanet-sandbox", "x")),
         ),
-        ("write here", fs::write("betanet-sandbox", "x").is_err()),
-        ("make a folder", fs::create_dir("/betanet-sandbox").is_err()),
+        ("write here", refused(fs::write("betanet-sandbox", "x"))),
+        ("make a folder", refused(fs::create_dir("/betanet-sandbox"))),
         (
             "make a link",
-            std::os::unix::fs::symlink("/", "/betanet-sandbox").is_err(),
+            refused(std::os::unix::fs::symlink("/", "/betanet-sandbox")),
         ),
-    ];
-    let others = vec![
+        ("ask about a path", refused(fs::metadata("/etc/passwd"))),
         (
             "start a program",
-            Command::new("/bin/true").spawn().is_err(),
+            refused(Command::new("/bin/true").spawn()),
         ),
-        (
-            "start a thread",
-            thread::Builder::new().spawn(|| ()).is_err(),
-        ),
-        (
-            "connect to this machine",
-            TcpStream::connect("127.0.0.1:22").is_err(),
-        ),
-        ("open a local socket", UnixDatagram::unbound().is_err()),
-        // The child's own runtime has some, which lead nowhere.
-        ("other descriptors", inherited <= 1),
-    ];
-    files.into_iter().chain(others).chain(calls()).collect()
+    ]
 }
 
 fn is_open(fd: libc::c_long) -> bool {
     raw::system_call(libc::SYS_fcntl, fd, libc::F_GETFD.into(), 0).is_ok()
 }
 
-/// Calls that no guest's process needs, with arguments that would do something if they were let through.
-fn calls() -> Vec<(&'static str, bool)> {
-    let refused = |number, a, b, c| raw::system_call(number, a, b, c).is_err();
-    let stop = libc::c_long::from(libc::SIGSTOP);
+fn tried(number: libc::c_long, a: libc::c_long, b: libc::c_long, c: libc::c_long) -> bool {
+    refused(raw::system_call(number, a, b, c))
+}
+
+/// Sockets that no guest's process needs, whatever it is granted.
+fn sockets() -> Vec<(&'static str, bool)> {
+    let socket = |family: libc::c_int, kind: libc::c_int, protocol: libc::c_int| {
+        tried(
+            libc::SYS_socket,
+            family.into(),
+            kind.into(),
+            protocol.into(),
+        )
+    };
+    let (inet, inet6) = (libc::AF_INET, libc::AF_INET6);
     vec![
-        ("fork", refused(libc::SYS_clone, libc::SIGCHLD.into(), 0, 0)),
-        ("signal process 1", refused(libc::SYS_kill, 1, stop, 0)),
-        ("signal all processes", refused(libc::SYS_kill, -1, stop, 0)),
-        ("signal a thread", refused(libc::SYS_tkill, 1, stop, 0)),
+        ("open a local socket", refused(UnixDatagram::unbound())),
         (
-            "trace process 1",
-            refused(libc::SYS_ptrace, libc::PTRACE_SEIZE.into(), 1, 0),
+            "open a local stream",
+            socket(libc::AF_UNIX, libc::SOCK_STREAM, 0),
+        ),
+        ("open a raw socket", socket(inet, libc::SOCK_RAW, 1)),
+        ("open a socket of UDP", socket(inet, libc::SOCK_DGRAM, 0)),
+        (
+            "open a socket of UDP over IPv6",
+            socket(inet6, libc::SOCK_DGRAM, 0),
         ),
         (
-            "open a network socket",
-            refused(
-                libc::SYS_socket,
-                libc::AF_INET.into(),
-                libc::SOCK_STREAM.into(),
-                0,
-            ),
+            "open a socket of another protocol",
+            socket(inet, libc::SOCK_STREAM, libc::IPPROTO_MPTCP),
         ),
         (
-            "open a raw socket",
-            refused(
-                libc::SYS_socket,
-                libc::AF_INET.into(),
-                libc::SOCK_RAW.into(),
-                1,
-            ),
+            "open a socket of packets",
+            socket(libc::AF_PACKET, libc::SOCK_RAW, 0),
         ),
         (
             "talk to the kernel",
-            refused(
-                libc::SYS_socket,
-                libc::AF_NETLINK.into(),
-                libc::SOCK_RAW.into(),
-                0,
-            ),
+            socket(libc::AF_NETLINK, libc::SOCK_RAW, 0),
+        ),
+        ("a pair of sockets", tried(libc::SYS_socketpair, 0, 0, 0)),
+        ("listen", tried(libc::SYS_listen, -1, 0, 0)),
+    ]
+}
+
+/// What only the grant of the network opens.
+fn connections() -> Vec<(&'static str, bool)> {
+    let (inet, stream) = (libc::AF_INET.into(), libc::SOCK_STREAM.into());
+    vec![
+        (
+            "open a network socket",
+            tried(libc::SYS_socket, inet, stream, 0),
+        ),
+        (
+            "connect to this machine",
+            refused(TcpStream::connect("127.0.0.1:22")),
+        ),
+        ("connect a descriptor", tried(libc::SYS_connect, -1, 0, 0)),
+        ("bind a descriptor", tried(libc::SYS_bind, -1, 0, 0)),
+    ]
+}
+
+/// Calls that no guest's process needs.
+fn calls() -> Vec<(&'static str, bool)> {
+    vec![
+        // Flags that need others beside them.
+        (
+            "fork",
+            tried(libc::SYS_clone, libc::CLONE_SIGHAND.into(), 0, 0),
+        ),
+        (
+            "start a thread",
+            tried(libc::SYS_clone, libc::CLONE_THREAD.into(), 0, 0),
+        ),
+        ("fork by the newer call", tried(libc::SYS_clone3, 0, 0, 0)),
+        // Signal 0 asks only whether one could be sent.
+        ("signal process 1", tried(libc::SYS_kill, 1, 0, 0)),
+        ("signal all processes", tried(libc::SYS_kill, -1, 0, 0)),
+        ("signal a thread", tried(libc::SYS_tkill, 1, 0, 0)),
+        (
+            "trace a process",
+            tried(libc::SYS_ptrace, libc::PTRACE_SEIZE.into(), 0, 0),
         ),
         (
             "leave for new namespaces",
-            refused(libc::SYS_unshare, libc::CLONE_NEWUSER.into(), 0, 0),
+            tried(libc::SYS_unshare, NONE, 0, 0),
         ),
-        ("become root", refused(libc::SYS_setuid, 0, 0, 0)),
-        ("raise a limit", refused(libc::SYS_prlimit64, 0, 0, 0)),
+        ("become root", tried(libc::SYS_setuid, -1, 0, 0)),
+        ("raise a limit", tried(libc::SYS_prlimit64, 0, 0, 0)),
         (
             "be dumpable",
-            refused(libc::SYS_prctl, libc::PR_SET_DUMPABLE.into(), 1, 0),
+            tried(libc::SYS_prctl, libc::PR_SET_DUMPABLE.into(), NONE, 0),
         ),
         (
             "outlive the parent",
-            refused(libc::SYS_prctl, libc::PR_SET_PDEATHSIG.into(), 0, 0),
+            tried(libc::SYS_prctl, libc::PR_SET_PDEATHSIG.into(), NONE, 0),
         ),
+        ("own a descriptor", tried(libc::SYS_fcntl, 0, 8, 0)),
         (
             "memory without a bound",
-            refused(libc::SYS_memfd_create, 0, 0, 0),
+            tried(libc::SYS_memfd_create, 0, 0, 0),
         ),
-        (
-            "a ring of calls",
-            refused(libc::SYS_io_uring_setup, 1, 0, 0),
-        ),
-        ("a program in the kernel", refused(libc::SYS_bpf, 0, 0, 0)),
+        ("a ring of calls", tried(libc::SYS_io_uring_setup, 1, 0, 0)),
+        ("a program in the kernel", tried(libc::SYS_bpf, 0, 0, 0)),
         (
             "watch the processor",
-            refused(libc::SYS_perf_event_open, 0, 0, 0),
+            tried(libc::SYS_perf_event_open, 0, 0, 0),
         ),
         (
             "handle page faults",
-            refused(libc::SYS_userfaultfd, 1, 0, 0),
+            tried(libc::SYS_userfaultfd, NONE, 0, 0),
         ),
-        ("the kernel's keys", refused(libc::SYS_keyctl, 0, 0, 0)),
-        ("restart the machine", refused(libc::SYS_reboot, 0, 0, 0)),
-        ("own session", refused(libc::SYS_setsid, 0, 0, 0)),
+        ("the kernel's keys", tried(libc::SYS_keyctl, 0, 0, 0)),
+        ("restart the machine", tried(libc::SYS_reboot, 0, 0, 0)),
+        ("own session", tried(libc::SYS_setsid, 0, 0, 0)),
         (
             "take a descriptor of another",
-            refused(libc::SYS_pidfd_open, 1, 0, 0),
+            tried(libc::SYS_pidfd_open, 1, NONE, 0),
         ),
     ]
 }

@@ -1,4 +1,4 @@
-//! What time a guest reads, and what randomness.
+//! The time and the randomness that a guest reads.
 
 use chacha20::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};

@@ -33,7 +33,7 @@ pub(crate) fn engine(plain: bool) -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// What compiled code depends on: the engine, its version and settings, the processor's features.
+/// Digest of everything that compiled code depends on: the engine, its version and settings, the processor's features.
 pub(crate) fn key(engine: &Engine) -> [u8; 32] {
     let mut hasher = Collect(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut hasher);

@@ -2,7 +2,7 @@
 //!
 //! Names are sorted, numbers of nodes count up and times are the virtual clock's start, so every run sees the same.
 
-use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt as _};
+use std::{collections::BTreeMap, fs::File, ops::Bound, os::unix::fs::FileExt as _};
 
 use super::stop::{Answer, Errno, Stop};
 use crate::job::{FILES_MAX, NAME_MAX, PATH_MAX, plain, plain_name};
@@ -35,6 +35,8 @@ pub(crate) enum Kind {
 
 struct Node {
     kind: Kind,
+    /// Whether it came with the job: then one of its names is not the guest's.
+    given: bool,
     names: u32,
     opened: u32,
     accessed: u64,
@@ -91,6 +93,7 @@ impl Fs {
         };
         let root = Node {
             kind: root,
+            given: true,
             names: 1,
             opened: 0,
             accessed: time,
@@ -126,10 +129,11 @@ impl Fs {
                         names: BTreeMap::new(),
                         parent: folder,
                     },
+                    true,
                 )?,
             };
         }
-        self.insert(folder, name, Kind::Input { file, size })?;
+        self.insert(folder, name, Kind::Input { file, size }, true)?;
         Ok(())
     }
 
@@ -142,7 +146,7 @@ impl Fs {
         Ok(())
     }
 
-    /// Passes standard error on, up to a bound. What is beyond it is dropped: a guest cannot tell.
+    /// Passes standard error on, up to a bound. Bytes beyond it are dropped: a guest cannot tell.
     pub(crate) fn log(&mut self, bytes: &[u8]) -> Answer<()> {
         let room = usize::try_from(LOG_MAX - self.logged)
             .unwrap_or(usize::MAX)
@@ -295,13 +299,22 @@ impl Fs {
         Ok(())
     }
 
-    /// Names of a folder with what they name, ascending, from the one after `after` on.
-    pub(crate) fn entries(&self, id: NodeId) -> Answer<Vec<(String, NodeId, What)>> {
+    /// Names of a folder with what they name, ascending.
+    pub(crate) fn entries(&self, id: NodeId) -> Answer<impl Iterator<Item = (&str, NodeId, What)>> {
+        self.entries_after(id, "")
+    }
+
+    /// The same from the name after `after` on.
+    pub(crate) fn entries_after(
+        &self,
+        id: NodeId,
+        after: &str,
+    ) -> Answer<impl Iterator<Item = (&str, NodeId, What)>> {
         let names = self.names(id)?;
-        names
-            .iter()
-            .map(|(name, &id)| Ok((name.clone(), id, self.stat(id)?.what)))
-            .collect()
+        let after = (Bound::Excluded(after), Bound::Unbounded);
+        Ok(names
+            .range::<str, _>(after)
+            .filter_map(|(name, &id)| Some((name.as_str(), id, self.stat(id).ok()?.what))))
     }
 
     pub(crate) fn parent(&self, id: NodeId) -> Answer<NodeId> {
@@ -318,7 +331,7 @@ impl Fs {
         let mut files = BTreeMap::from([(STDOUT.to_owned(), std::mem::take(&mut self.stdout))]);
         let mut folders = vec![(String::new(), ROOT)];
         while let Some((path, folder)) = folders.pop() {
-            for (name, id, _) in self.entries(folder)? {
+            for (name, id) in std::mem::take(self.names_mut(folder)?) {
                 let path = if path.is_empty() {
                     name
                 } else {
@@ -332,9 +345,10 @@ impl Fs {
                     Kind::File(bytes) if node.names == 1 => {
                         drop(files.insert(path, std::mem::take(bytes)));
                     }
-                    // A file with several names counts for each of them.
+                    // A file with several names counts for each of them; the last gets the bytes themselves.
                     Kind::File(bytes) => {
                         let bytes = bytes.clone();
+                        node.names -= 1;
                         self.claim(bytes.len() as u64)?;
                         files.insert(path, bytes);
                     }
@@ -390,15 +404,16 @@ impl Fs {
     fn make(&mut self, folder: NodeId, name: &str, kind: Kind) -> Answer<NodeId> {
         self.may_name(folder, name)?;
         self.count()?;
-        self.insert(folder, name, kind)
+        self.insert(folder, name, kind, false)
     }
 
-    fn insert(&mut self, folder: NodeId, name: &str, kind: Kind) -> Answer<NodeId> {
+    fn insert(&mut self, folder: NodeId, name: &str, kind: Kind, given: bool) -> Answer<NodeId> {
         let id = self.next;
         self.names_mut(folder)?.insert(name.to_owned(), id);
         self.next += 1;
         let node = Node {
             kind,
+            given,
             names: 1,
             opened: 0,
             accessed: self.time,
@@ -410,9 +425,12 @@ impl Fs {
 
     fn drop_name(&mut self, folder: NodeId, name: &str, id: NodeId) -> Answer<()> {
         self.names_mut(folder)?.remove(name);
-        self.node_mut(id)?.names -= 1;
-        // Inputs and their folders were not counted.
-        self.files = self.files.saturating_sub(1);
+        let node = self.node_mut(id)?;
+        node.names -= 1;
+        // The last name of an input or its folder was not counted; others are the guest's.
+        if !node.given || node.names > 0 {
+            self.files = self.files.saturating_sub(1);
+        }
         self.forget(id);
         Ok(())
     }
@@ -460,7 +478,7 @@ fn grow(bytes: &mut Vec<u8>, max: u64, more: usize) -> Answer<()> {
         .max(more);
     bytes
         .try_reserve_exact(want)
-        .map_err(|_| Stop::Bytes(max as u64).into())
+        .map_err(|_| Stop::Machine.into())
 }
 
 #[cfg(test)]

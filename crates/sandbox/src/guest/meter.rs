@@ -1,4 +1,4 @@
-//! What a guest has burned while it runs, and when it hands control back for a moment.
+//! Fuel that a guest has burned while it runs, and the moments when it hands control back.
 
 use super::SLICE;
 

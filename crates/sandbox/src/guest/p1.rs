@@ -23,12 +23,12 @@ use memory::Mem;
 
 /// Most descriptors of a guest.
 pub(crate) const DESCRIPTORS_MAX: usize = 1024;
-/// What a call burns beside its instructions, and bytes moved for one unit more.
+/// Fuel that a call burns beside its instructions, and the number of moved bytes that burn one unit more.
 const CALL: u64 = 50;
 const BYTES: u64 = 16;
 const WASI: &str = "wasi_snapshot_preview1";
 
-/// What a descriptor stands for.
+/// The stream, file or folder that a descriptor stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
     Input,

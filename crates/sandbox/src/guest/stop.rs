@@ -19,6 +19,8 @@ pub(crate) enum Stop {
     NoMemory,
     #[error("it raised a signal")]
     Raised,
+    #[error("the machine has too little memory")]
+    Machine,
     #[error("the parent is gone")]
     Parent,
 }

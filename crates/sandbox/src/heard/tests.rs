@@ -37,7 +37,7 @@ impl Keep for Kept {
 
 fn hear(frames: &[Frame]) -> (Result<Option<Told>, Lie>, Kept, Vec<u8>) {
     let (mut kept, mut logged) = (Kept::default(), Vec::new());
-    let mut heard = Heard::new(limits());
+    let mut heard = Heard::new(limits(), 0);
     let bytes: Vec<u8> = frames.iter().flat_map(Frame::encode).collect();
     let told = heard.push(&bytes, &mut |log| logged.extend_from_slice(log), &mut kept);
     (told, kept, logged)
@@ -107,6 +107,8 @@ fn a_lie_is_named() {
         (vec![file("a", 1001)], Lie::Bytes),
         (vec![file("a", u64::MAX)], Lie::Bytes),
         (vec![file("a", 0), file("b", 0), file("c", 0)], Lie::Files),
+        (vec![file("a/b/c", 0)], Lie::Files),
+        (vec![file("a", 0), file("b/c", 0)], Lie::Files),
         (vec![file("a", 2), data(b"one")], Lie::Turn),
         (vec![file("a", 2), file("b", 2)], Lie::Turn),
         (vec![data(b"x")], Lie::Turn),
@@ -139,11 +141,40 @@ fn a_lie_is_named() {
     assert_eq!(hear(&long).0, Err(Lie::Log));
 }
 
+#[test]
+fn folders_count_with_the_files_but_for_those_of_inputs() {
+    let hear = |limits: Limits, given, path: &str| {
+        let mut heard = Heard::new(limits, given);
+        let mut kept = Kept::default();
+        heard.push(&file(path, 0).encode(), &mut |_| {}, &mut kept)
+    };
+    assert_eq!(hear(limits(), 0, "a/b"), Ok(None));
+    assert_eq!(hear(limits(), 0, "a/b/c"), Err(Lie::Files));
+    assert_eq!(hear(limits(), 1, "a/b/c"), Ok(None));
+    let mut heard = Heard::new(
+        Limits {
+            files: u32::MAX,
+            ..limits()
+        },
+        0,
+    );
+    let mut told = Ok(None);
+    for i in 0..=FILES_MAX {
+        assert_eq!(told, Ok(None));
+        told = heard.push(
+            &file(&i.to_string(), 0).encode(),
+            &mut |_| {},
+            &mut Kept::default(),
+        );
+    }
+    assert_eq!(told, Err(Lie::Files));
+}
+
 proptest! {
     #[test]
     fn whatever_a_child_says_the_bounds_hold(bytes in vec(any::<u8>(), 0..400), cut in 1..40_usize) {
         let (mut kept, mut logged) = (Kept::default(), 0_u64);
-        let mut heard = Heard::new(limits());
+        let mut heard = Heard::new(limits(), 0);
         for part in bytes.chunks(cut) {
             if heard.push(part, &mut |log| logged += log.len() as u64, &mut kept).is_err() {
                 break;

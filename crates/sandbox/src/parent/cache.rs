@@ -36,7 +36,7 @@ const PART: usize = 64 * 1024;
 pub(crate) struct Cache {
     folder: PathBuf,
     secret: Zeroizing<[u8; 32]>,
-    /// What code depends on, beside the program.
+    /// Digest of everything that code depends on, beside the program.
     engine: [u8; 32],
     max: u64,
     hot: Mutex<Vec<([u8; 32], Arc<Code>)>>,
@@ -44,7 +44,7 @@ pub(crate) struct Cache {
     busy: Mutex<BTreeMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// What is wrong with a program's file.
+/// A fault of a program's file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unread {
     #[error("the module's file cannot be read: {0}")]
@@ -60,7 +60,7 @@ impl Cache {
         let secret = secret(folder)?;
         let folder = folder.join("code");
         make(&folder)?;
-        // What a process left that was ended while it wrote.
+        // Files of a process that was ended while it wrote.
         for entry in fs::read_dir(&folder)
             .map_err(Error::folder("list the cache"))?
             .flatten()
@@ -100,7 +100,7 @@ impl Cache {
         }
     }
 
-    /// What those who want the same program take turns by.
+    /// The lock by which callers that want the same program take turns.
     pub(crate) fn turn(&self, digest: [u8; 32]) -> Arc<tokio::sync::Mutex<()>> {
         let mut busy = lock(&self.busy);
         busy.retain(|_, turn| Arc::strong_count(turn) > 1);
@@ -110,7 +110,7 @@ impl Cache {
     /// Code from the disk, if it is there and this node wrote it.
     pub(crate) fn load(&self, digest: [u8; 32]) -> io::Result<Option<Code>> {
         let path = self.path(digest);
-        let mut file = match File::open(&path) {
+        let mut file = match open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -131,7 +131,11 @@ impl Cache {
 
     fn verified(&self, digest: [u8; 32], file: &mut File) -> io::Result<Option<Code>> {
         let mut head = [0; HEAD];
-        if file.metadata()?.len() > CODE_MAX + HEAD as u64 || file.read_exact(&mut head).is_err() {
+        let meta = file.metadata()?;
+        if !meta.is_file()
+            || meta.len() > CODE_MAX + HEAD as u64
+            || file.read_exact(&mut head).is_err()
+        {
             return Ok(None);
         }
         let (magic, rest) = head.split_at(MAGIC.len());
@@ -150,7 +154,7 @@ impl Cache {
         if magic != MAGIC || kind > 1 || mac.verify_slice(tag).is_err() {
             return Ok(None);
         }
-        // What was verified is what children map: the copy in memory, which nobody changes.
+        // Children map the verified copy in memory, which nobody changes.
         Ok(Some(Code {
             sealed: memory.seal()?,
             component: kind == 1,
@@ -247,9 +251,17 @@ impl Cache {
     }
 }
 
+/// Opens a file to read. A pipe in its place, which nobody writes to, makes nobody wait.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+}
+
 /// Reads a program into memory and checks that it is the one named.
 pub(crate) fn program(program: &Program) -> Result<(Sealed, bool), Unread> {
-    let mut file = File::open(&program.file)?;
+    let mut file = open(&program.file)?;
     if !file.metadata()?.is_file() {
         return Err(Unread::File(io::ErrorKind::InvalidInput.into()));
     }
@@ -287,12 +299,12 @@ fn secret(folder: &Path) -> Result<Zeroizing<[u8; 32]>, Error> {
     make(folder)?;
     let path = folder.join("key");
     let mut secret = Zeroizing::new([0; 32]);
-    match File::open(&path) {
+    match open(&path) {
         Ok(mut file) => {
             let meta = file
                 .metadata()
                 .map_err(Error::folder("read the cache's key"))?;
-            if meta.len() != 32 || meta.permissions().mode() & 0o077 != 0 {
+            if !meta.is_file() || meta.len() != 32 || meta.permissions().mode() & 0o077 != 0 {
                 return Err(Error::Key);
             }
             file.read_exact(secret.as_mut())

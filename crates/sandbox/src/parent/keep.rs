@@ -1,4 +1,4 @@
-//! What a run leaves, written into its output folder by a thread that may wait for the disk.
+//! Files that a run leaves, written into its output folder by a thread that may wait for the disk.
 
 use std::{
     fs::{self, File},
@@ -104,12 +104,13 @@ impl Written<'_> {
                     if let Some(folder) = file.parent() {
                         fs::create_dir_all(folder)?;
                     }
+                    // A file that was there before is somebody else's, and is not among those to remove.
+                    self.open = Some((File::create_new(file)?, Sha256::new()));
                     self.files.push(OutFile {
                         path,
                         digest: [0; 32],
                         size: 0,
                     });
-                    self.open = Some((File::create_new(file)?, Sha256::new()));
                 }
                 Part::Data(bytes) => {
                     let Some((file, digest)) = &mut self.open else {
@@ -148,5 +149,27 @@ impl Written<'_> {
                 .filter(|f| !f.as_os_str().is_empty());
             folders.for_each(|folder| drop(fs::remove_dir(self.folder.join(folder))));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heard::Keep as _;
+
+    #[tokio::test]
+    async fn a_file_that_was_there_before_is_neither_written_nor_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let strange = home.path().join("stdout");
+        fs::write(&strange, "not ours").unwrap();
+        let keeper = Keeper::open(home.path().to_owned());
+        let mut parts = Parts::default();
+        parts.file("a/b", 1);
+        parts.data(b"x");
+        parts.file("stdout", 0);
+        keeper.pass(&mut parts).await;
+        assert!(keeper.whole().await.is_err());
+        assert_eq!(fs::read_to_string(&strange).unwrap(), "not ours");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
     }
 }

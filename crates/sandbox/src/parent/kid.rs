@@ -19,6 +19,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
@@ -157,6 +158,12 @@ impl Life {
     pub(crate) fn signal(&self, signal: Signal) {
         // Only this handle names the process, whoever has its number by now.
         let _ = pidfd_send_signal(&self.process, signal);
+    }
+
+    /// Whether the process has not ended: only then does its handle get readable.
+    pub(crate) fn alive(&self) -> bool {
+        let mut handles = [PollFd::new(&self.process, PollFlags::IN)];
+        matches!(poll(&mut handles, Some(&Timespec::default())), Ok(0))
     }
 }
 

@@ -52,13 +52,15 @@ impl Pool {
         }
     }
 
+    /// A child that is ready and alive; those that died meanwhile are buried.
+    fn ready(&self) -> Option<Kid> {
+        let mut state = self.state();
+        std::iter::from_fn(|| state.ready.pop_front()).find(|kid| kid.life().alive())
+    }
+
     /// A child, ready if one is; its place is filled in the background.
     pub(crate) async fn take(self: &Arc<Self>, network: bool) -> Result<Running, Error> {
-        let kid = if network {
-            None
-        } else {
-            self.state().ready.pop_front()
-        };
+        let kid = if network { None } else { self.ready() };
         let kid = match kid {
             Some(kid) => kid,
             None => self.nursery.kid(network).await?,

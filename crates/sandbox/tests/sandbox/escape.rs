@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use betanet_sandbox::{Ended, Input, Job, Program, Status};
+use betanet_sandbox::{Ended, Input, Job, NetworkPolicy, Program, Status};
 
 use crate::support::{Bench, component, module, program};
 
@@ -95,7 +95,7 @@ async fn run(bench: &Bench, case: Case) -> (Ended, Option<String>) {
     let ended = bench.sandbox.run(program.clone(), job, |_: &[u8]| {}).await;
     let ok = ended.status == case.status && ended.reason.contains(case.reason);
     let ended_well = matches!(ended.status, Status::Ok | Status::Exit(_));
-    // What a program that did not end by itself wrote is removed by a thread of its own.
+    // A separate thread removes the files of a program that did not end by itself.
     for _ in 0..200 {
         if ended_well || fs::read_dir(&output).unwrap().next().is_none() {
             break;
@@ -119,7 +119,7 @@ async fn run(bench: &Bench, case: Case) -> (Ended, Option<String>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn none_gets_out() {
     let bench = Bench::new().await;
-    // What any first run leaves behind: buffers, the cache's folder.
+    // Any first run leaves buffers and the cache's folder behind, so one comes before the counts.
     let warm = bench.run(&program(&[], "", ""), bench.job()).await;
     assert_eq!(warm.status, Status::Ok, "{}", warm.reason);
     let (memory, kids) = (resident(), children());
@@ -259,6 +259,14 @@ fn odd() -> Vec<Case> {
             "at most",
         ),
         input(
+            "a host's name without end",
+            |j| {
+                let hosts = vec![("x".repeat(256), 1)];
+                j.grants.network = Some(NetworkPolicy { hosts });
+            },
+            "host's name",
+        ),
+        input(
             "arguments without end",
             |j| j.args = vec!["x".repeat(1 << 20)],
             "at most",
@@ -290,6 +298,27 @@ fn odd() -> Vec<Case> {
             "cannot be read",
         ),
         strange(
+            "a module that is a pipe",
+            |b| Program {
+                digest: [5; 32],
+                file: pipe(b),
+            },
+            "cannot be read",
+        ),
+        Case {
+            name: "an input that is a pipe".to_owned(),
+            what: What::Program(Box::new(|b| {
+                pipe(b);
+                b.text(&program(&[], "", ""))
+            })),
+            job: Box::new(|j| {
+                let pipe = j.output.parent().unwrap().join("pipe");
+                j.inputs = vec![file("a", pipe.to_str().unwrap())];
+            }),
+            status: Status::Input,
+            reason: "is no file",
+        },
+        strange(
             "a module that never ends",
             |_| Program {
                 digest: [6; 32],
@@ -313,6 +342,15 @@ fn odd() -> Vec<Case> {
             "fuel",
         ),
     ]
+}
+
+/// A pipe that nobody writes to.
+fn pipe(bench: &Bench) -> std::path::PathBuf {
+    let path = bench.home.path().join("pipe");
+    let mode = rustix::fs::Mode::RWXU;
+    // The second case that wants one finds it there.
+    let _ = rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode);
+    path
 }
 
 fn file(path: &str, file: &str) -> Input {

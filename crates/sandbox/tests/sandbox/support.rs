@@ -85,7 +85,7 @@ impl Bench {
     }
 }
 
-/// What is in a folder, by path.
+/// Files in a folder, by path.
 pub(crate) fn left(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];

@@ -11,13 +11,13 @@ const LINKS_MAX: usize = 40;
 /// Most bytes of a path, links put in their place.
 const WALK_MAX: usize = 16 * PATH_MAX;
 
-/// What a path leads to.
+/// The place that a path leads to.
 pub(super) struct Found {
     /// The folder that holds the last name.
     pub(super) folder: NodeId,
     /// The last name; empty if the path leads to where it starts, or back.
     pub(super) name: String,
-    /// What it names, if that exists.
+    /// The node of that name, if it exists.
     pub(super) node: Option<NodeId>,
     /// Whether the path ends with a slash.
     pub(super) must_be_folder: bool,

@@ -66,11 +66,44 @@ fn names_are_listed_in_order_and_numbers_count_up() {
     let names: Vec<_> = fs
         .entries(ROOT)
         .unwrap()
-        .into_iter()
-        .map(|(name, id, _)| (name, id))
+        .map(|(name, id, _)| (name.to_owned(), id))
         .collect();
     assert_eq!(names, [("a".into(), 3), ("b".into(), 4), ("c".into(), 2)]);
     assert_eq!(fs.stat_at(ROOT, "a", false).unwrap().modified, 5);
+}
+
+#[test]
+fn a_file_of_as_many_names_as_fit_is_left_under_each() {
+    let mut fs = fs(12, 5);
+    put(&mut fs, "a", b"123456").unwrap();
+    fs.link(ROOT, "a", false, ROOT, "b").unwrap();
+    let files = fs.into_files().unwrap();
+    assert_eq!(
+        files[..2],
+        ["a", "b"].map(|n| (n.to_owned(), b"123456".to_vec()))
+    );
+}
+
+#[test]
+fn inputs_that_are_removed_make_no_room_for_more_files() {
+    let mut fs = fs(10, 1);
+    let input = || File::open("/dev/null").unwrap();
+    fs.add_input("in/put", input(), 0).unwrap();
+    put(&mut fs, "a", b"").unwrap();
+    fs.unlink(ROOT, "in/put").unwrap();
+    fs.remove_folder(ROOT, "in").unwrap();
+    assert_eq!(put(&mut fs, "b", b""), Err(Fail::Stop(Stop::Files(1))));
+}
+
+#[test]
+fn a_listing_goes_on_after_a_name_that_is_gone() {
+    let mut fs = fs(10, 10);
+    for name in ["a", "b", "c"] {
+        put(&mut fs, name, b"").unwrap();
+    }
+    fs.unlink(ROOT, "a").unwrap();
+    let next = fs.entries_after(ROOT, "a").unwrap().next();
+    assert_eq!(next.map(|(name, ..)| name), Some("b"));
 }
 
 #[derive(Debug, Clone)]
@@ -101,6 +134,9 @@ proptest! {
     #[test]
     fn whatever_is_done_the_counts_are_right_and_every_folder_is_reached_once(steps in vec(step(), 0..60)) {
         let mut fs = fs(200, 12);
+        for path in ["a/a", "a/b/a", "b/a"] {
+            fs.add_input(path, File::open("/dev/null").unwrap(), 0).unwrap();
+        }
         for step in steps {
             let done = match step {
                 Step::Put(path, n) => put(&mut fs, &path, &vec![1; n]),
@@ -131,7 +167,8 @@ proptest! {
                     }
                 }
             }
-            prop_assert_eq!((fs.files, fs.bytes), (names, bytes));
+            let given = seen.iter().filter(|&&id| id != ROOT && fs.nodes[&id].given).count();
+            prop_assert_eq!((fs.files as usize, fs.bytes), (names - given, bytes));
             prop_assert_eq!(fs.nodes.keys().copied().collect::<BTreeSet<_>>(), seen);
         }
         prop_assert!(fs.into_files().is_ok_and(|f| f.len() <= 13));

@@ -47,8 +47,8 @@ pub(super) fn readdir(
     let fs = lock(&guest.fs);
     let parent = fs.parent(node)?;
     let dots = [
-        (".".to_owned(), node, fs::What::Folder),
-        ("..".to_owned(), parent, fs::What::Folder),
+        (".", node, fs::What::Folder),
+        ("..", parent, fs::What::Folder),
     ];
     let entries = dots.into_iter().chain(fs.entries(node)?);
     let room = len.cast_unsigned() as usize;

@@ -3,8 +3,6 @@
 //! The library's types of a descriptor and of a listing stand for the machine's files. Here only their numbers are used, which lead
 //! to the guest's own.
 
-use std::vec;
-
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi::p2::{
@@ -39,8 +37,11 @@ struct Opened {
     write: bool,
 }
 
-/// What is still to be listed.
-struct Listing(vec::IntoIter<(String, NodeId, What)>);
+/// How far a folder has been listed: up to this name.
+struct Listing {
+    node: NodeId,
+    last: String,
+}
 
 /// How many descriptors there are.
 #[derive(Default)]
@@ -243,8 +244,10 @@ impl types::HostDescriptor for Guest {
         fd: Resource<Descriptor>,
     ) -> FsResult<Resource<DirectoryEntryStream>> {
         let node = self.node(&fd)?;
-        let entries = lock(&self.fs).entries(node).map_err(fs_error)?;
-        let listing = self.table.push(Listing(entries.into_iter()))?;
+        lock(&self.fs).entries(node).map(drop).map_err(fs_error)?;
+        let last = String::new();
+        let listing = self.table.push(Listing { node, last })?;
+        lock(&self.fs).retain(node).map_err(fs_error)?;
         Ok(Resource::new_own(listing.rep()))
     }
 
@@ -442,20 +445,29 @@ impl types::HostDirectoryEntryStream for Guest {
         &mut self,
         listing: Resource<DirectoryEntryStream>,
     ) -> FsResult<Option<DirectoryEntry>> {
-        let next = self
+        let listing = self
             .table
-            .get_mut(&Resource::<Listing>::new_own(listing.rep()))?
-            .0
-            .next();
-        Ok(next.map(|(name, _, what)| DirectoryEntry {
+            .get_mut(&Resource::<Listing>::new_own(listing.rep()))?;
+        let next = lock(&self.fs)
+            .entries_after(listing.node, &listing.last)
+            .map_err(fs_error)?
+            .next()
+            .map(|(name, _, what)| (name.to_owned(), what));
+        let Some((name, what)) = next else {
+            return Ok(None);
+        };
+        listing.last.clone_from(&name);
+        Ok(Some(DirectoryEntry {
             type_: kind(what),
             name,
         }))
     }
 
     fn drop(&mut self, listing: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
-        self.table
+        let listing = self
+            .table
             .delete(Resource::<Listing>::new_own(listing.rep()))?;
+        lock(&self.fs).release(listing.node);
         Ok(())
     }
 }

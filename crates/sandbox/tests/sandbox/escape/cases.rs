@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use betanet_sandbox::Status::{Exit, Fuel, Memory, Module, Ok, Time, Trap};
+use betanet_sandbox::Status::{Exit, Fuel, Internal, Memory, Module, Ok, Time, Trap};
 
 use super::{Case, case};
 use crate::support::{component, module, program};
@@ -239,8 +239,48 @@ fn memory() -> Vec<Case> {
             "memories and tables",
         ),
         case("a table beyond all", m("(table 1 funcref) (func (export \"_start\") (drop (table.grow (ref.null func) (i32.const 20000000))))"), Memory, "table of").with(|job| job.limits.fuel = 1 << 30),
+        case(
+            "growing beyond what a memory can be",
+            program(
+                &["proc_exit"],
+                "",
+                "(if (i32.eq (memory.grow (i32.const 65536)) (i32.const -1)) (then (call $proc_exit (i32.const 9))))",
+            ),
+            Exit(9),
+            "exited",
+        )
+        .with(unlimited),
+        case(
+            "growing beyond what a table can be",
+            m(&format!(
+                "{} (table 1 10 funcref) (memory (export \"memory\") 1) (func (export \"_start\")
+                    (if (i32.eq (table.grow (ref.null func) (i32.const 10)) (i32.const -1)) (then (call $proc_exit (i32.const 9)))))",
+                crate::support::wasi(&["proc_exit"])
+            )),
+            Exit(9),
+            "exited",
+        )
+        .with(unlimited),
+        case(
+            "memory that no machine has, by growing",
+            m("(memory i64 1) (func (export \"_start\") (drop (memory.grow (i64.const 0x80000000))))"),
+            Internal,
+            "the machine has too little memory",
+        )
+        .with(unlimited),
+        case(
+            "memory that no machine has, from the start",
+            m(&format!("(memory i64 0x80000000) {start}")),
+            Internal,
+            "the machine has too little memory",
+        )
+        .with(unlimited),
         case("instances without end", many_instances(), Memory, "instance count"),
     ]
+}
+
+fn unlimited(job: &mut betanet_sandbox::Job) {
+    job.limits.memory = u64::MAX / 4;
 }
 
 fn many_instances() -> String {

@@ -244,6 +244,15 @@ fn tricks() -> Vec<Case> {
         r#"(data (i32.const 100) "in")"#,
         &format!("(call $proc_exit {})", open(100, 2, 0, 66)),
     );
+    let removed = program(
+        &["path_open", "path_unlink_file"],
+        r#"(data (i32.const 100) "in") (data (i32.const 200) "ab")"#,
+        &format!(
+            "(drop {}) (drop (call $path_unlink_file (i32.const 3) (i32.const 100) (i32.const 2))) (drop {})",
+            open(200, 1, 1, 64),
+            open(201, 1, 1, 64)
+        ),
+    );
     vec![
         link(
             "a link to an absolute path",
@@ -267,6 +276,16 @@ fn tricks() -> Vec<Case> {
         ),
         case("writing an input", input, Exit(69), "exited").with(|job| {
             job.inputs = vec![super::file("in", "/etc/hostname")];
+        }),
+        case(
+            "removing an input to make room for one more file",
+            removed,
+            Output,
+            "more than 1 files",
+        )
+        .with(|job| {
+            job.inputs = vec![super::file("in", "/etc/hostname")];
+            job.limits.files = 1;
         }),
     ]
 }
