@@ -10,8 +10,10 @@ use crate::{
 
 const DENY_VERSION: &str = "0.20";
 const NEXTEST_VERSION: &str = "0.9";
-/// A server that speaks S3, of PyPI, and what it serves with.
-const MOTO: [&str; 3] = ["moto[s3]==5.2.5", "flask", "flask-cors"];
+/// Version of the server that speaks S3, which the tests of blobs look for in the folder of this name.
+const MOTO_VERSION: &str = "5.2.5";
+/// The packages with which it serves.
+const MOTO_WITH: [&str; 2] = ["flask==3.1.3", "flask-cors==6.0.5"];
 
 /// One target directory for all of it, outside the checkout, so that fresh clones start warm.
 fn target_dir() -> Option<PathBuf> {
@@ -30,7 +32,8 @@ fn cache() -> Option<PathBuf> {
 /// Installs the server that tests of blobs start, where they look for it.
 fn moto() -> Result<(), String> {
     let venv = cache().ok_or("neither XDG_CACHE_HOME nor HOME is set")?;
-    let venv = venv.join("betanet-moto");
+    // Another version has another folder, so that an old server is not taken for it.
+    let venv = venv.join(format!("betanet-moto-{MOTO_VERSION}"));
     if venv.join("bin/moto_server").exists() {
         return Ok(());
     }
@@ -43,12 +46,18 @@ fn moto() -> Result<(), String> {
             && has("/usr/bin/python3", &["-m", "venv", "--clear", &at])
     };
     let pip = venv.join("bin/pip");
-    let install = [&["install", "-q"][..], &MOTO].concat();
+    let server = format!("moto[s3]=={MOTO_VERSION}");
+    let packages = [&[server.as_str()][..], &MOTO_WITH].concat();
+    let install = [&["install", "-q"][..], &packages].concat();
     match made && has(&pip.to_string_lossy(), &install) {
         true => Ok(()),
         false => Err(format!(
             "moto is missing; run: apt-get install -y python3-venv && python3 -m venv {at} && {at}/bin/pip install {}",
-            MOTO.map(|package| format!("'{package}'")).join(" ")
+            packages
+                .iter()
+                .map(|package| format!("'{package}'"))
+                .collect::<Vec<_>>()
+                .join(" ")
         )),
     }
 }

@@ -1,5 +1,5 @@
 //! The object store below, and what a folder has beyond it: free space, and files of uploads that a crash has left.
-//! What a bucket has beyond it is in `bucket`.
+//! The module `bucket` adds the parts that only a bucket needs.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
 //! S3-compatible storage: what its objects need beyond a folder's files.
 //!
 //! An upload is one request if it is short, and otherwise one of parts of 5 MiB, the least that S3 takes. The storage keeps the parts
-//! of an upload that was never ended, and bills them. A note in the state folder names each, so that the next start ends them.
+//! of an upload that was never ended, and bills them. A note in the state folder names each, in a folder for each bucket, so that the
+//! next start with this bucket ends them.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
@@ -30,19 +32,21 @@ const STORE: &str = "store a blob";
 const NOTED: &str = "note an upload";
 /// Longest note that is read. Identifiers of uploads have some hundred bytes.
 const NOTE_MAX: u64 = 8 << 10;
+/// Number of unfinished uploads that are ended at a time.
+const ENDED_AT_A_TIME: usize = 16;
 
 /// A bucket that is used.
 #[derive(Debug)]
 pub(crate) struct Objects {
     s3: AmazonS3,
     prefix: Path,
-    /// Folder of the notes of uploads.
+    /// Folder of the notes of uploads to this bucket.
     notes: PathBuf,
     turn: AtomicU64,
 }
 
 impl Objects {
-    /// Connects to a bucket, and ends the uploads that a crash has left.
+    /// Connects to a bucket, and ends the uploads that a crash has left. Notes of uploads are below a folder, in one for each bucket.
     pub(crate) async fn open(bucket: &Bucket, notes: PathBuf) -> Result<Self, Error> {
         let mut builder = AmazonS3Builder::from_env();
         for (variable, value) in &bucket.settings {
@@ -55,6 +59,10 @@ impl Objects {
             ..RetryConfig::default()
         };
         let builder = builder.with_bucket_name(&bucket.name).with_retry(retry);
+        let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+        let endpoint = endpoint.unwrap_or_default();
+        let place = format!("{} {bucket:?}", endpoint.trim_end_matches('/'));
+        let notes = notes.join(Digest::of(place.as_bytes()).to_string());
         let s3 = builder
             .build()
             .map_err(Error::backend("set up the bucket"))?;
@@ -76,43 +84,71 @@ impl Objects {
         &self.prefix
     }
 
+    /// Ends the uploads that have notes. The note of one that cannot be ended stays for the next start.
     async fn end_unfinished(&self) -> Result<(), Error> {
         let folder = self.notes.clone();
         let notes = tokio::task::spawn_blocking(move || notes(&folder));
         let notes = notes.await.map_err(Error::backend(UNFINISHED))?;
-        for (file, digest, id) in notes.map_err(Error::backend(UNFINISHED))? {
+        let notes = notes.map_err(Error::backend(UNFINISHED))?;
+        let ending = notes.into_iter().map(|(file, digest, id)| async move {
             if let (Some(digest), Some(id)) = (digest, id) {
                 let place = crate::names::served(&self.prefix, &digest);
                 match self.s3.abort_multipart(&place, &id).await {
                     Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                    Err(e) => return Err(Error::backend(UNFINISHED)(e)),
+                    Err(_) => return,
                 }
             }
-            fs::remove_file(file).map_err(Error::backend(UNFINISHED))?;
-        }
+            forget(file).await;
+        });
+        let ending = stream::iter(ending).buffer_unordered(ENDED_AT_A_TIME);
+        ending.collect::<()>().await;
         Ok(())
     }
 
     /// Writes a note of an upload, which outlasts the machine's power.
     async fn note(&self, digest: &Digest, id: MultipartId) -> Result<PathBuf, Error> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let file = self.notes.join(format!("{digest}-{turn}"));
-        let written = tokio::task::spawn_blocking(move || {
-            let mut out = fs::File::create(&file)?;
-            out.write_all(id.as_bytes())?;
-            out.sync_all()?;
-            Ok::<_, std::io::Error>(file)
-        });
-        let written = written.await.map_err(Error::backend(NOTED))?;
-        written.map_err(Error::backend(NOTED))
+        loop {
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            let file = self.notes.join(format!("{digest}-{turn}"));
+            let id = id.clone();
+            let written = tokio::task::spawn_blocking(move || write_note(file, &id));
+            match written.await.map_err(Error::backend(NOTED))? {
+                // The note of an earlier upload that could not be ended.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                written => return written.map_err(Error::backend(NOTED)),
+            }
+        }
     }
 }
 
 type Note = (PathBuf, Option<Digest>, Option<MultipartId>);
 
+/// Writes a new note, and syncs it and its folder.
+fn write_note(file: PathBuf, id: &str) -> std::io::Result<PathBuf> {
+    let mut out = fs::File::create_new(&file)?;
+    out.write_all(id.as_bytes())?;
+    out.sync_all()?;
+    if let Some(folder) = file.parent() {
+        fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(file)
+}
+
+/// Creates the folder of notes, and syncs the two above it, so that notes in it outlast the machine's power.
+fn create_notes(folder: &FilePath) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    create_folder(folder)?;
+    for above in folder.ancestors().skip(1).take(2) {
+        fs::File::open(above)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Reads the notes of uploads. One that a crash has cut names none.
 fn notes(folder: &FilePath) -> std::io::Result<Vec<Note>> {
-    create_folder(folder)?;
+    create_notes(folder)?;
     let mut out = Vec::new();
     for file in fs::read_dir(folder)? {
         let file = file?;
@@ -173,6 +209,11 @@ async fn begin(objects: Arc<Objects>, digest: Digest) -> Result<Parts, Error> {
     }
 }
 
+/// The error of an upload of parts that was not begun, or has ended.
+fn never_begun() -> Error {
+    Error::backend(STORE)("the upload of its parts was not begun")
+}
+
 impl Upload {
     pub(crate) const fn new(objects: Arc<Objects>, digest: Digest) -> Self {
         Self {
@@ -227,11 +268,12 @@ impl Upload {
         }
         let (place, payload) = (self.place(), self.payload());
         let objects = Arc::clone(&self.objects);
-        if let Some(parts) = self.begun().await? {
-            let number = parts.sent.len();
-            let sent = objects.s3.put_part(&place, &parts.id, number, payload);
-            parts.sent.push(sent.await.map_err(Error::backend(STORE))?);
-        }
+        let Some(parts) = self.begun().await? else {
+            return Err(never_begun());
+        };
+        let number = parts.sent.len();
+        let sent = objects.s3.put_part(&place, &parts.id, number, payload);
+        parts.sent.push(sent.await.map_err(Error::backend(STORE))?);
         Ok(())
     }
 
@@ -247,7 +289,7 @@ impl Upload {
         let State::Parts(Parts { id, note, sent }) =
             std::mem::replace(&mut self.state, State::Ended)
         else {
-            return Ok(());
+            return Err(never_begun());
         };
         let done = self.objects.s3.complete_multipart(&place, &id, sent).await;
         if done.is_ok() || self.objects.s3.abort_multipart(&place, &id).await.is_ok() {
@@ -271,4 +313,94 @@ impl Upload {
 /// Removes a note. One that stays is removed at the next start.
 async fn forget(note: PathBuf) {
     let _ = tokio::task::spawn_blocking(move || fs::remove_file(note)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+
+    use super::*;
+    use crate::Place;
+
+    /// The objects of a bucket that nobody serves. Nothing is asked of it.
+    async fn objects(home: &FilePath, endpoint: &str, place: &str) -> Objects {
+        let Ok(Place::S3(bucket)) = place.parse() else {
+            panic!("{place}")
+        };
+        let bucket = bucket
+            .with("AWS_ENDPOINT_URL", endpoint)
+            .with("AWS_ALLOW_HTTP", "true")
+            .with("AWS_ACCESS_KEY_ID", "id")
+            .with("AWS_SECRET_ACCESS_KEY", "key");
+        Objects::open(&bucket, home.join("uploads")).await.unwrap()
+    }
+
+    /// Answers each request with a status alone. Returns its endpoint.
+    fn server(status: &'static str) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let _ = lines.find(String::is_empty);
+                let head = "connection: close\r\ncontent-length: 0";
+                let _ = write!(&stream, "HTTP/1.1 {status}\r\n{head}\r\n\r\n");
+            }
+        });
+        endpoint
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_cannot_be_ended_is_tried_again_at_the_next_start() {
+        let home = tempfile::tempdir().unwrap();
+        for (status, left) in [("403 Forbidden", 2), ("404 Not Found", 0)] {
+            let endpoint = server(status);
+            let first = objects(home.path(), &endpoint, "s3://fog").await;
+            for n in [1, 2] {
+                first.note(&Digest([n; 32]), "id".into()).await.unwrap();
+            }
+            let again = objects(home.path(), &endpoint, "s3://fog").await;
+            assert_eq!(notes(&again.notes).unwrap().len(), left, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_begin_failed_is_never_complete() {
+        let home = tempfile::tempdir().unwrap();
+        let objects = objects(home.path(), "http://127.0.0.1:1", "s3://fog").await;
+        let mut upload = Upload::new(Arc::new(objects), Digest([1; 32]));
+        let failed = async { Err(Error::backend(STORE)("it was refused")) };
+        upload.state = State::Begins(tokio::spawn(failed));
+        assert!(upload.begun().await.is_err());
+        let done = upload.complete().await;
+        assert!(matches!(done, Err(Error::Backend { .. })), "{done:?}");
+        upload.abort().await;
+        assert!(upload.complete().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn notes_lie_apart_by_bucket_and_replace_none() {
+        let home = tempfile::tempdir().unwrap();
+        let mut folders = std::collections::BTreeSet::new();
+        for (endpoint, place) in [
+            ("http://127.0.0.1:1", "s3://fog"),
+            ("http://127.0.0.1:2", "s3://fog"),
+            ("http://127.0.0.1:1", "s3://fog/a"),
+            ("http://127.0.0.1:1", "s3://other/a"),
+        ] {
+            let first = objects(home.path(), endpoint, place).await;
+            assert!(folders.insert(first.notes.clone()));
+            let written = first.note(&Digest([1; 32]), "one".into()).await.unwrap();
+            // Another store at the same place begins to count anew.
+            first.turn.store(0, Ordering::Relaxed);
+            let more = first.note(&Digest([1; 32]), "two".into()).await.unwrap();
+            assert_ne!(written, more);
+            assert_eq!(notes(&first.notes).unwrap().len(), 2);
+            fs::remove_file(more).unwrap();
+            fs::remove_file(written).unwrap();
+            let endpoint = format!("{endpoint}/");
+            let again = objects(home.path(), &endpoint, place).await;
+            assert_eq!(again.notes, first.notes);
+        }
+    }
 }

@@ -12,7 +12,10 @@
 //!   it touches.
 //! - If the quota or the floor needs it, the blobs used longest ago are evicted. Those that are pinned or being read stay.
 //! - With the cargo feature `s3`, [`Blobs::open_at`] keeps blobs in S3-compatible storage: the quota holds there, and no floor. Its index
-//!   is rebuilt by listing. Uploads that a crash has cut are ended at the next start, by notes in the state folder.
+//!   is rebuilt by listing. Uploads that a crash has cut are ended at the next start, by notes in the state folder. One that cannot be
+//!   ended is tried again at the start after that.
+//! - Several programs may name one bucket, and one of them uses it at a time: of coordinators the leader alone. [`Blobs::is_shared`] says
+//!   whether that is so.
 //! - A pin has a holder and an end. Time comes from the caller, in [`Blobs::sweep`].
 //! - Pins and the order of use are kept in memory. After a restart blobs are ordered by the time at which they were stored.
 //! - An append to a log names its offset, so it may be repeated. Logs are not synced.

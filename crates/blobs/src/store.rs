@@ -204,13 +204,19 @@ impl Blobs {
         Ok(Self(Arc::new(inner)))
     }
 
+    /// Whether others may store at the same place. Of those, one at a time may: the others neither serve nor evict.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.backend.is_shared()
+    }
+
     /// Lists a bucket again, which another store may have changed. A folder is this store's own, and nothing is done.
     ///
     /// # Errors
     ///
     /// The bucket cannot be listed.
     pub async fn refresh(&self) -> Result<(), Error> {
-        if !self.0.backend.is_shared() {
+        if !self.is_shared() {
             return Ok(());
         }
         let since = self.0.index().begin_listing();

@@ -262,8 +262,8 @@ impl Handle {
         }
     }
 
-    /// Blobs that tasks name which have not ended, or ended in the last 24 h.
-    /// And all known tasks.
+    /// The blobs named by tasks that have not ended or ended within the last 24 h, and the names of all known tasks. `None` unless
+    /// this coordinator leads.
     pub(crate) async fn named(&self) -> Option<(BTreeSet<Digest>, BTreeSet<TaskId>)> {
         let (mut all, mut known) = (BTreeSet::new(), BTreeSet::new());
         let mut after = None;

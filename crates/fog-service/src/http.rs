@@ -2,11 +2,13 @@
 
 mod snapshot;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use betanet_fog::{BODY_MAX, RefusalCode, json, to_vec};
 use betanet_fog::{Item as _, bodies::RefusalBody};
 use betanet_runtime::{AdminFuture, AdminReply, AdminRequest, Extension, Fault, Measure};
+use betanet_wire::ChargeTo;
 use bytes::Bytes;
 use futures_util::stream::{StreamExt as _, once};
 
@@ -17,6 +19,9 @@ const JSON: &str = "application/json";
 
 /// Type of a stream of items, one a line.
 const LINES: &str = "application/x-ndjson";
+
+/// Everybody at the admin address is charged for bodies together, apart from callers over the mix.
+const CHARGE: Option<ChargeTo> = Some(ChargeTo::address(IpAddr::V4(Ipv4Addr::LOCALHOST)));
 
 /// The coordinator's part of a node: its requests at the admin address, its metrics, its health.
 pub(crate) struct AdminFace(pub(crate) Arc<Api>);
@@ -79,7 +84,7 @@ async fn asked(api: &Api, request: AdminRequest) -> Result<Asked, Refused> {
     let body = Body(request.body);
     let body = match takes {
         Some(Takes::One(shape)) => {
-            let mut part = api.room.part(None);
+            let mut part = api.room.part(CHARGE);
             let text = body.read(json::JSON_MAX, &mut part).await;
             let text = text.map_err(|r| api.refused(r))?;
             let text = String::from_utf8(text);
@@ -94,7 +99,7 @@ async fn asked(api: &Api, request: AdminRequest) -> Result<Asked, Refused> {
     };
     Ok(Asked {
         who: Who::Admin,
-        charge: None,
+        charge: CHARGE,
         method,
         target,
         range,
@@ -141,4 +146,42 @@ fn refusal(refused: Refused) -> AdminReply {
     let mut reply = AdminReply::whole(refused.status, JSON, text + "\n");
     reply.headers.extend(refused.headers);
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_keys::Identity;
+    use betanet_store::State;
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::api::Body as Pieces;
+    use crate::room::BODIES_OVER_MIX;
+    use crate::{Coordinator, Settings, Stores};
+
+    #[tokio::test]
+    async fn callers_over_the_mix_do_not_shut_operators_out() {
+        let home = tempfile::tempdir().unwrap();
+        let state = Arc::new(State::open(&home.path().join("state")).unwrap());
+        let stores = Stores::open(&state, 1 << 20).await.unwrap();
+        let me = Identity::from_seed(&[1; 32]);
+        let coordinator = Coordinator::new(me, Settings::default(), stores);
+        let api = coordinator.api();
+        let mut mixed = api.room.part(None);
+        assert!(mixed.grow(BODIES_OVER_MIX) && !api.room.part(None).grow(1));
+        let order = format!(
+            r#"{{"exp":1,"id":"{}","kinds":["compute"],"node":"","org":"acme"}}"#,
+            "07".repeat(16)
+        );
+        let request = AdminRequest {
+            method: http::Method::POST,
+            uri: "/fog/1/tokens".parse().unwrap(),
+            headers: HeaderMap::new(),
+            body: Box::pin(once(std::future::ready(Ok(Bytes::from(order))))),
+        };
+        let asked = asked(api, request).await;
+        let asked = asked.unwrap_or_else(|r| panic!("{}", r.status));
+        let mut part = api.room.part(asked.charge);
+        assert!(Pieces::read(asked.body, BODY_MAX, &mut part).await.is_ok());
+    }
 }

@@ -3,6 +3,7 @@
 //! The coordinator builds the way there and the way back, so it knows how many relays the answer passed. Nobody else can count them.
 
 mod agenda;
+mod kept;
 mod mix;
 
 use std::future::Future;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use betanet_fog::Level;
 use betanet_machine::Rng;
 use betanet_wire::NodeId;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::handle::{Handle, Role};
@@ -62,11 +63,41 @@ pub(crate) trait Ways: Send + Sync + 'static {
     fn ask(&self, node: NodeId, level: Level) -> Asking;
 }
 
+/// The questions in progress, and the node of each.
+#[derive(Default)]
+struct Questions {
+    tasks: JoinSet<Level>,
+    nodes: Vec<(Id, NodeId)>,
+}
+
+impl Questions {
+    fn ask(&mut self, node: NodeId, question: impl Future<Output = Level> + Send + 'static) {
+        let id = self.tasks.spawn(question).id();
+        self.nodes.push((id, node));
+    }
+
+    /// Waits for the end of a question: the level that its node proved. A question that failed proved none. `None` if nothing is asked.
+    async fn answered(&mut self) -> Option<(NodeId, Level)> {
+        loop {
+            let (id, level) = match self.tasks.join_next_with_id().await? {
+                Ok(done) => done,
+                Err(error) => {
+                    tracing::error!(%error, "a question to a node failed");
+                    (error.id(), Level::Public)
+                }
+            };
+            if let Some(at) = self.nodes.iter().position(|(of, _)| *of == id) {
+                return Some((self.nodes.swap_remove(at).1, level));
+            }
+        }
+    }
+}
+
 /// Asks nodes while this coordinator leads, until it stops.
 pub(crate) async fn run(handle: Handle, ways: Arc<dyn Ways>, rng: Rng) {
     let clock = handle.shared.clock;
     let mut agenda = Agenda::new(rng);
-    let mut asked: JoinSet<(NodeId, Level)> = JoinSet::new();
+    let mut questions = Questions::default();
     let mut look = Instant::now();
     loop {
         if Instant::now() >= look {
@@ -83,16 +114,18 @@ pub(crate) async fn run(handle: Handle, ways: Arc<dyn Ways>, rng: Rng) {
         }
         while let Some((node, claim)) = agenda.next(clock.now().mono) {
             let (handle, ways) = (handle.clone(), Arc::clone(&ways));
-            asked.spawn(async move { (node, prove(&handle, &*ways, node, claim).await) });
+            questions.ask(
+                node,
+                async move { prove(&handle, &*ways, node, claim).await },
+            );
         }
         let wake = agenda.wake().map_or(look, |at| clock.instant(at).min(look));
         tokio::select! {
             () = handle.stopped() => return,
             () = sleep_until(wake) => {}
-            Some(done) = asked.join_next() => match done {
-                Ok((node, proved)) => agenda.answered(clock.now().mono, node, proved),
-                Err(error) => tracing::error!(%error, "a question to a node failed"),
-            },
+            Some((node, proved)) = questions.answered() => {
+                agenda.answered(clock.now().mono, node, proved);
+            }
         }
     }
 }

@@ -8,8 +8,11 @@ use betanet_wire::ChargeTo;
 /// Most bytes of all bodies.
 pub(crate) const BODIES: usize = 64 << 20;
 
-/// Most bytes of the bodies from one address. Those over the mix have no address, and are charged together.
+/// Most bytes of the bodies from one address.
 pub(crate) const BODIES_AN_ADDRESS: usize = BODIES / 8;
+
+/// Most bytes of all bodies over the mix, whose callers have no address. They leave as much to those who come directly.
+pub(crate) const BODIES_OVER_MIX: usize = BODIES / 2;
 
 #[derive(Debug, Default)]
 struct Taken {
@@ -34,7 +37,7 @@ impl Room {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A part without bytes.
+    /// A part without bytes. A caller over the mix has no charge.
     pub(crate) fn part(&self, charge: Option<ChargeTo>) -> Part {
         Part {
             of: self.clone(),
@@ -50,7 +53,11 @@ impl Part {
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let mut taken = self.of.locked();
         let of_charge = taken.by.get(&self.charge).copied().unwrap_or(0);
-        if taken.all + bytes > BODIES || of_charge + bytes > BODIES_AN_ADDRESS {
+        let most = match self.charge {
+            Some(_) => BODIES_AN_ADDRESS,
+            None => BODIES_OVER_MIX,
+        };
+        if taken.all + bytes > BODIES || of_charge + bytes > most {
             return false;
         }
         taken.all += bytes;
@@ -84,6 +91,23 @@ mod tests {
     }
 
     #[test]
+    fn callers_over_the_mix_together_have_half_and_leave_the_other() {
+        let room = Room::default();
+        let mut mixed = Vec::new();
+        for _ in 0..1000 {
+            let mut part = room.part(None);
+            if !part.grow(1 << 20) {
+                break;
+            }
+            mixed.push(part);
+        }
+        assert_eq!(mixed.len(), 32);
+        for n in 0..4 {
+            assert!(room.part(address(n)).grow(BODIES_AN_ADDRESS));
+        }
+    }
+
+    #[test]
     fn bodies_take_64_mib_and_an_eighth_of_it_an_address() {
         const MIB: usize = 1 << 20;
         let room = Room::default();
@@ -99,7 +123,7 @@ mod tests {
             let expected = (8 * (n as usize + 1)).min(64);
             assert_eq!(held.len(), expected, "after {} addresses", n + 1);
         }
-        // What is refused takes nothing, and what is dropped is free.
+        // A refused growth takes no room, and a dropped part frees its room.
         held.pop();
         let mut part = room.part(address(20));
         assert!(!part.grow(2 * MIB));

@@ -113,6 +113,11 @@ impl Coordinator {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn api(&self) -> &Arc<Api> {
+        &self.api
+    }
+
     /// The service for [`crate::PREFIX`].
     #[must_use]
     pub fn service(&self) -> impl Service + use<> {
@@ -196,11 +201,15 @@ impl Coordinator {
                 let handle = now.handle.clone();
                 drop(now);
                 // Pins are kept in memory: a leader begins with those of its tasks.
-                handle.wait_for(|role| matches!(role, Role::Leads(_))).await;
+                let mut epoch = 0;
+                let leads = |role: &Role| matches!(role, Role::Leads(of) if { epoch = *of; true });
+                handle.wait_for(leads).await;
                 let Some(now) = api.upgrade() else { return };
                 now.sweep().await;
                 drop(now);
-                tokio::time::sleep(SWEEP).await;
+                // So does each of its terms: others led in between, and may have stored more.
+                let anew = |role: &Role| matches!(role, Role::Leads(of) if *of != epoch);
+                let _ = tokio::time::timeout(SWEEP, handle.wait_for(anew)).await;
             }
         });
         Ok(Running {

@@ -108,7 +108,7 @@ impl Bed {
         files(&self.folder()).iter().map(|(_, len)| *len).collect()
     }
 
-    /// What is stored of a blob, past the store.
+    /// The stored bytes of a blob, read past the store.
     async fn raw(&self, digest: Digest) -> Option<Vec<u8>> {
         #[cfg(feature = "s3")]
         if let Some(space) = &self.space {
@@ -144,7 +144,7 @@ impl Bed {
     }
 }
 
-/// Tests of a folder. What they name is run over a bucket too.
+/// Tests over a folder. The same tests run over a bucket too.
 macro_rules! also_over_s3 {
     ($($name:ident)*) => {
         mod folder {

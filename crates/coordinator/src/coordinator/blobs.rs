@@ -26,7 +26,8 @@ pub struct NamedBlobs {
 impl<P: Placer> Coordinator<P> {
     /// Blobs of the tasks after this one. One call looks at 4 096 tasks.
     ///
-    /// An ended task's record is no longer known. Whoever keeps its module and inputs for longer does so from the last call.
+    /// An ended task's record is no longer known. A caller that keeps its module and inputs for longer
+    /// counts from the last call that named them.
     #[must_use]
     pub fn named_blobs(&self, now_ms: u64, after: Option<TaskId>) -> NamedBlobs {
         let mut named = NamedBlobs::default();

@@ -207,7 +207,7 @@ mod tests {
         proves(&mut levels, at(20), id(1), Level::Private);
         assert_eq!(levels.proved(&id(1)), Level::Secret);
         assert_eq!(levels.ended(at(24)), Some(id(1)));
-        // What the second answer proved is left.
+        // The level that the second answer proved is left.
         assert_eq!(levels.proved(&id(1)), Level::Private);
         assert_eq!(levels.ended(at(44)), Some(id(1)));
         assert_eq!(levels.proved(&id(1)), Level::Public);

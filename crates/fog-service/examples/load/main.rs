@@ -31,7 +31,7 @@ use world::{OPERATOR, Times, USER, Who, now_ms, task};
 /// Name of the threads of users and nodes.
 const CLIENTS: &str = "clients";
 
-/// What is measured.
+/// The measured load.
 struct Load {
     /// Tasks, with their signatures.
     signed: Vec<Signed<Task>>,

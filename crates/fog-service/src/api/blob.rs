@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use betanet_bar::parse_range;
 use betanet_blobs::{BLOB_MAX, Digest as BlobDigest, Error as BlobError, Holder};
+use betanet_coordinator::Request;
 use betanet_fog::{DAY_MS, Digest, Refusal, RefusalCode, TaskId};
 use futures_util::stream::unfold;
 
@@ -77,8 +78,13 @@ impl Api {
         Ok(Answer::Bytes(200, headers, Box::pin(pieces)))
     }
 
-    /// Blobs are for operators, listed users, and nodes of the cluster.
+    /// Blobs are for operators, listed users, and nodes of the cluster. In a bucket, they are the leader's alone: it knows what is
+    /// stored and what tasks name.
     async fn may_use_blobs(&self, by: &Verified) -> Result<(), Refusal> {
+        if self.blobs.is_shared() {
+            // Only a leader answers, and only within its lease.
+            self.ask(by.caller.clone(), Request::Price).await?;
+        }
         if self.is_known(by).await? {
             Ok(())
         } else {
@@ -102,13 +108,18 @@ impl Api {
         }
         // A task that has a log now is known, or was forgotten.
         let logged = self.logs.tasks();
-        if let Some((blobs, tasks)) = self.handle.named().await {
-            for digest in blobs {
-                self.hold(BlobDigest(digest), NAMED);
+        match self.handle.named().await {
+            Some((blobs, tasks)) => {
+                for digest in blobs {
+                    self.hold(BlobDigest(digest), NAMED);
+                }
+                for task in logged.into_iter().filter(|t| !tasks.contains(&TaskId(t.0))) {
+                    self.remove_logs(task).await;
+                }
             }
-            for task in logged.into_iter().filter(|t| !tasks.contains(&TaskId(t.0))) {
-                self.remove_logs(task).await;
-            }
+            // The tasks of the leader may name what would be evicted here.
+            None if self.blobs.is_shared() => return,
+            None => {}
         }
         if let Err(error) = self.blobs.sweep(self.now_ms()).await {
             tracing::warn!(error = crate::driver::told(&error), "blobs were not swept");
@@ -140,3 +151,7 @@ pub(super) fn refusal(error: BlobError) -> Refusal {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "s3")]
+mod tests;

@@ -14,7 +14,8 @@ use betanet_runtime::{
 use betanet_wire::NodeId;
 use tokio::sync::Mutex;
 
-use super::{Asking, Unproved, Ways};
+use super::kept::Kept;
+use super::{ANSWER, Asking, Unproved, Ways};
 
 /// Longest body of an answer.
 const ANSWER_MAX: usize = 256;
@@ -36,7 +37,7 @@ pub struct MixWays {
 /// The client over some number of relays.
 #[derive(Default)]
 struct Slot {
-    client: Option<Arc<MixClient>>,
+    kept: Option<Kept<MixClient>>,
     failed: Option<Time>,
 }
 
@@ -70,8 +71,16 @@ impl Ways for OverMix {
     }
 }
 
+/// Leaves the network once the questions that a client still has are over.
+fn leave(client: Arc<MixClient>) {
+    tokio::spawn(async move {
+        tokio::time::sleep(ANSWER).await;
+        client.close().await;
+    });
+}
+
 impl Inner {
-    /// The client over as many relays as the level has. It is made once.
+    /// The client over as many relays as the level has. It is made anew each day, and where its guard does not answer.
     async fn client(&self, level: Level) -> Result<Arc<MixClient>, Unproved> {
         let relays = level.relays();
         let slot = match level {
@@ -80,8 +89,15 @@ impl Inner {
             Level::Secret => &self.slots[2],
         };
         let mut slot = slot.lock().await;
-        if let Some(client) = &slot.client {
-            return Ok(Arc::clone(client));
+        if let Some(kept) = &mut slot.kept {
+            let client = Arc::clone(&kept.client);
+            let now = self.clock.now().mono;
+            if kept.stands(now, client.guard_answers()).await {
+                return Ok(client);
+            }
+            tracing::debug!(relays, guard = %client.guard(), "a client of the mix is let go");
+            slot.kept = None;
+            leave(client);
         }
         if slot
             .failed
@@ -98,7 +114,9 @@ impl Inner {
         match MixClient::join(node, &self.ways.network, &options).await {
             Ok(client) => {
                 tracing::info!(relays, "the levels of nodes are asked for over the mix");
-                Ok(Arc::clone(slot.client.insert(Arc::new(client))))
+                let client = Arc::new(client);
+                slot.kept = Some(Kept::new(self.clock.now().mono, Arc::clone(&client)));
+                Ok(client)
             }
             Err(error) => {
                 slot.failed = Some(self.clock.now().mono);

@@ -143,7 +143,7 @@ async fn a_leader_asks_for_claims_alone_and_a_task_needs_what_was_proved() {
     assert_eq!(taken, Reply::Created);
     let refused = handle.ask(caller.clone(), of(Level::Secret)).await;
     assert_eq!(refused, Err(RefusalCode::PrivacyUnavailable.of("level")));
-    // What its user sends directly is refused, except where nothing is said about a task above public.
+    // A user's direct request about a task above public is refused; other direct requests are taken.
     let hidden = {
         let Request::Submit { task, .. } = of(Level::Confidential) else {
             unreachable!()
@@ -169,6 +169,25 @@ async fn a_leader_asks_for_claims_alone_and_a_task_needs_what_was_proved() {
         .await
         .unwrap()
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_question_that_fails_frees_its_place() {
+    let mut questions = Questions::default();
+    let node = |n: u8| NodeId([n; 20]);
+    for n in 0..3 {
+        questions.ask(node(n), std::future::pending());
+    }
+    // As when the task of a question panics.
+    questions.tasks.abort_all();
+    questions.ask(node(3), async { Level::Secret });
+    let mut answers = BTreeMap::new();
+    while let Some((node, level)) = questions.answered().await {
+        assert!(answers.insert(node, level).is_none());
+    }
+    let expected = [Level::Public, Level::Public, Level::Public, Level::Secret];
+    assert_eq!(answers, (0..).map(node).zip(expected).collect());
+    assert!(questions.nodes.is_empty());
 }
 
 fn coordinator_caller(of: &Identity) -> betanet_coordinator::Caller {

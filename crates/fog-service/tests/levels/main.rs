@@ -100,7 +100,7 @@ impl Fog {
     }
 }
 
-/// What the engine did: the task, the relays that its blobs passed, the packets that relays sent meanwhile.
+/// The engine's work: each task that it ran, and the number of relays that the task's blobs passed.
 type Done = Arc<Mutex<Vec<(TaskId, usize)>>>;
 
 /// Fetches the module and stores an output, over the way of the task's level.
@@ -131,6 +131,10 @@ async fn fetched(ways: Ways, run: &Run, done: Done) -> Digest {
 impl Engine for Fetches {
     fn name(&self) -> &str {
         "test"
+    }
+
+    fn serves(&self, _: Level) -> bool {
+        true
     }
 
     fn run(&self, run: Arc<Run>) -> Running {
