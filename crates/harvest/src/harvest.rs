@@ -9,7 +9,7 @@ use crate::rules::{BANDS, BOUNDED, HEATING, TEMPERATURE, USER};
 use crate::slope::Slope;
 use crate::{Cause, Reading, Readings, Reason, Rules};
 
-/// What a device does now.
+/// A device's present decision about its tasks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Decision {
     /// Tasks run.
@@ -41,7 +41,7 @@ impl Decision {
     }
 }
 
-/// What a device did so far.
+/// Times and counters of a device so far.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
     /// Time for which tasks could run.
@@ -78,7 +78,7 @@ pub struct Harvest {
     /// Verdict of each rule with a band.
     tripped: [bool; BANDS],
     state: Option<State>,
-    /// What the readings ask for; the state follows once its least time is over.
+    /// The state that the readings ask for. The present state follows once its least time is over.
     wanted: State,
     since: Time,
     given_back: bool,
@@ -142,7 +142,7 @@ impl Harvest {
         self.since
     }
 
-    /// What the last decision was made of: readings of the last minute where a sensor is silent now.
+    /// Readings behind the last decision. Where a sensor is silent now, its reading of the last minute stands.
     #[must_use]
     pub const fn seen(&self) -> &Readings {
         self.held.seen()
@@ -154,7 +154,7 @@ impl Harvest {
         self.rise
     }
 
-    /// What the device did so far.
+    /// Times and counters of the device so far.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         &self.stats

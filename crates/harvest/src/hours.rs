@@ -7,7 +7,7 @@ use crate::Local;
 
 /// Most windows of one set of rules.
 pub const WINDOWS_MAX: usize = 32;
-/// What a window looks like.
+/// The form of a window, in words.
 pub(crate) const FORM: &str =
     "days and times such as \"mo-fr 19:00-07:00\", \"sa,su 00:00-24:00\" or \"daily 22:00-06:00\"";
 

@@ -1,4 +1,4 @@
-//! What a device gave, day by day.
+//! Ledger of the resources that tasks used of a device, day by day.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -15,7 +15,6 @@ pub const DEVICES_MAX: usize = 64;
 pub const NAME_MAX: usize = 63;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
-const DAY_AGES: u64 = DAYS_MAX as u64;
 
 /// A ledger does not take something.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -27,15 +26,15 @@ pub enum LedgerError {
     /// There are too many devices.
     #[error("{DEVICES_MAX} devices of one day are known already")]
     Devices,
-    /// The day is older than all that are kept.
-    #[error("the day is {DAYS_MAX} days older than the newest")]
+    /// As many days are kept as may be, and the day is older than all of them.
+    #[error("the day is older than the {DAYS_MAX} that are kept")]
     Old,
     /// A ledger that is read names a day's device twice, or more days than are kept.
     #[error("a day's device twice, or more than {DAYS_MAX} days")]
     Entries,
 }
 
-/// What tasks used.
+/// Resources that tasks used.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Used {
@@ -97,7 +96,7 @@ pub fn energy(total_uj: u64, own: Duration, busy: Duration) -> u64 {
     u64::try_from(part).unwrap_or(u64::MAX)
 }
 
-/// What each device gave on each day, by UTC: `cpu`, or the name of a graphics device.
+/// Resources that tasks used of each device on each day, by UTC. A device is `cpu`, or the name of a graphics device.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "Vec<Entry>", into = "Vec<Entry>")]
 pub struct Ledger {
@@ -111,13 +110,15 @@ pub struct Entry {
     pub day: u64,
     /// Name of the device.
     pub device: String,
-    /// What tasks used of it.
+    /// Resources that tasks used of it.
     #[serde(flatten)]
     pub used: Used,
 }
 
 impl Ledger {
     /// Adds what tasks used of a device, on the day of `unix_ms`. The oldest day goes where there are too many.
+    ///
+    /// Days are counted, not compared with the newest: a clock that was wrong once costs one of the days that are kept.
     ///
     /// # Errors
     ///
@@ -131,8 +132,9 @@ impl Ledger {
         if !(1..=NAME_MAX).contains(&device.len()) || !device.bytes().all(word) {
             return Err(LedgerError::Name);
         }
-        let newest = self.days.last_key_value().map_or(0, |(day, _)| *day);
-        if day.saturating_add(DAY_AGES) <= newest {
+        let full = self.days.len() >= DAYS_MAX;
+        let oldest = self.days.first_key_value();
+        if full && oldest.is_some_and(|(oldest, _)| day < *oldest) {
             return Err(LedgerError::Old);
         }
         if let Some(devices) = self.days.get(&day)
@@ -143,11 +145,8 @@ impl Ledger {
         }
         let devices = self.days.entry(day).or_default();
         devices.entry(device.into()).or_default().add(used);
-        let newest = newest.max(day);
-        while let Some(oldest) = self.days.first_entry()
-            && oldest.key().saturating_add(DAY_AGES) <= newest
-        {
-            oldest.remove();
+        while self.days.len() > DAYS_MAX {
+            self.days.pop_first();
         }
         Ok(())
     }
@@ -251,9 +250,19 @@ mod tests {
             let wrong = ledger.add(last * DAY_MS, name, &fuel(1));
             assert_eq!(wrong, Err(LedgerError::Name));
         }
-        // A clock that jumps ahead loses what is too old then, and nothing else.
+        // A clock that is wrong once costs the oldest day, and the next right day is taken.
+        let lines = ledger.entries().count();
+        let wrong = u64::MAX / DAY_MS;
         ledger.add(u64::MAX, "cpu", &fuel(7)).unwrap();
-        assert_eq!(ledger.entries().count(), 1);
+        assert_eq!(ledger.entries().count(), lines);
+        assert_eq!(ledger.entries().next().unwrap().0, 20_002);
+        ledger.add((last + 1) * DAY_MS, "cpu", &fuel(3)).unwrap();
+        let days: Vec<u64> = ledger.days.keys().copied().collect();
+        assert_eq!(days.len(), DAYS_MAX);
+        assert_eq!((days[0], days[DAYS_MAX - 2]), (20_003, last + 1));
+        assert_eq!(days[DAYS_MAX - 1], wrong);
+        let text = serde_json::to_string(&ledger).unwrap();
+        assert_eq!(serde_json::from_str::<Ledger>(&text).unwrap(), ledger);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What sensors told of a device at one instant.
+//! Readings of a device's sensors at one instant.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub struct Local {
 
 macro_rules! readings {
     ($($(#[$doc:meta])* $field:ident: $type:ty = $variant:ident $name:literal,)*) => {
-        /// What sensors told of a device at one instant. A sensor that is not there, or did not answer, told nothing.
+        /// Readings of a device's sensors at one instant. A sensor that is not there, or did not answer, gives no reading.
         #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
         #[serde(default)]
         pub struct Readings {
@@ -73,7 +73,7 @@ readings! {
     charging: bool = Charging "charging",
     /// Charge of the battery, in percent.
     battery: u8 = Battery "battery",
-    /// What a full battery holds of what it was made for, in percent.
+    /// Charge of the battery when it is full, in percent of the charge that it was made for.
     health: u8 = Health "health",
     /// The hottest of the processor's sensors, in thousandths of a degree Celsius.
     temperature: i32 = Temperature "temperature",

@@ -70,7 +70,7 @@ pub struct Cause {
     pub reason: Reason,
     /// The reading that is missing.
     pub missing: Option<Reading>,
-    /// What was read, and the bound that it has to reach, both in `unit`.
+    /// The value of the reading, and the bound that it has to reach, both in `unit`.
     pub numbers: Option<(i64, i64)>,
     /// Unit of the numbers.
     pub unit: &'static str,

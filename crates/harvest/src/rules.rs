@@ -16,7 +16,7 @@ pub(crate) struct Bounded {
     pub(crate) reason: Reason,
     key: &'static str,
     setting: fn(&Table) -> Setting,
-    /// What a number may be, in the table's unit.
+    /// Allowed values of a number, in the table's unit.
     range: RangeInclusive<i64>,
     /// Whether a low reading is the wrong one.
     low: bool,

@@ -50,7 +50,7 @@ impl fmt::Display for Setting {
     }
 }
 
-/// Rules as they stand in a file, unchecked. What a file leaves out has the value of [`Table::default`].
+/// Rules as they stand in a file, unchecked. A field that a file leaves out has the value of [`Table::default`].
 ///
 /// A rule whose reading is not there does not hold the device back, unless `require` names the reading.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
@@ -72,7 +72,7 @@ pub struct Table {
     pub full_screen: bool,
     /// Charge of the battery, in percent.
     pub battery: Setting,
-    /// What a full battery holds of what it was made for, in percent.
+    /// Charge of the battery when it is full, in percent of the charge that it was made for.
     pub health: Setting,
     /// Temperature of the processor, in degrees Celsius.
     pub temperature: Setting,
@@ -132,7 +132,7 @@ pub struct Fault {
     pub key: &'static str,
     /// The value as it stands there.
     pub value: String,
-    /// What may stand there.
+    /// The allowed values.
     pub allowed: String,
 }
 

@@ -73,7 +73,7 @@ impl Checked {
             assert_eq!(back, matches!(decision, Decision::GiveBack(_)));
             self.changed = Some((at, decision));
         }
-        // Whoever pauses has a cause, or waits for its least time.
+        // A paused device has a cause, or waits for its least time.
         if !decision.runs() && now - at >= pause_min && !flipped {
             assert!(self.harvest.causes().next().is_some());
         }

@@ -1,4 +1,4 @@
-//! What services on D-Bus know: logind of users, NetworkManager of costs.
+//! Answers of services on D-Bus: of logind about users, of NetworkManager about costs.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub struct Bus {
     rests_until: Time,
 }
 
-/// What logind tells of users.
+/// Logind's answers about users.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Users {
     idle: Option<bool>,

@@ -83,7 +83,7 @@ impl Cgroup {
         unified.chain(v1).min()
     }
 
-    /// What each group with a limit of memory has left, and its limit, in bytes. The group with the least left counts.
+    /// Bytes of memory that are left, and the limit, of the group with the least left. Groups without a limit do not count.
     pub(crate) fn memory(&self, root: &Root) -> Option<(u64, u64)> {
         let of = |folder: &PathBuf, limit: &str, used: &str, stat: &str| {
             let limit: u64 = root.number(folder.join(limit))?;

@@ -16,7 +16,7 @@ const PACKAGES: usize = 64;
 pub enum Source {
     /// Counters of the processor's packages: without disks, screens and losses.
     Rapl,
-    /// What the batteries gave: the whole machine.
+    /// Energy that the batteries gave: that of the whole machine.
     Battery,
 }
 

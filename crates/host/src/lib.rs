@@ -1,6 +1,6 @@
-//! What a machine is and what its sensors read: cores, memory, disk, devices, power, temperature, users.
+//! Description of a machine, and readings of its sensors: cores, memory, disk, devices, power, temperature, users.
 //!
-//! **Promises.** What is told was read; what cannot be read is absent. A [`Root`] may be any folder, so that a test needs no machine.
+//! **Promises.** Every value was read; one that cannot be read is absent. A [`Root`] may be any folder, so that a test needs no machine.
 //! Processor time of our own processes is not load of others. Every file is read up to [`FILE_MAX`], every folder up to [`NAMES_MAX`].
 //!
 //! **Below:** `betanet-harvest` (the readings), Linux' `/proc`, `/sys`, `/dev` and `/etc/localtime`; with the feature `dbus` logind and

@@ -1,4 +1,4 @@
-//! What the machine is.
+//! Description of the machine.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::devices::{Device, devices};
 use crate::network::{Interface, interfaces};
 use crate::{Root, memory};
 
-/// What a machine is, within the limits of this process's control group.
+/// Description of a machine, within the limits of this process's control group.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Machine {
     /// Processor time that this process may have, in thousandths of a core. 0 where nothing tells.
@@ -31,7 +31,7 @@ pub struct Machine {
 /// Bytes of a disk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Disk {
-    /// What a process without privileges can still write.
+    /// Bytes that a process without privileges can still write.
     pub free: u64,
     /// All.
     pub total: u64,

@@ -4,7 +4,7 @@ use crate::Root;
 
 const FOLDER: &str = "sys/class/power_supply";
 
-/// What chargers and batteries tell.
+/// Readings of chargers and batteries.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Power {
     pub(crate) charging: Option<bool>,
@@ -12,7 +12,7 @@ pub(crate) struct Power {
     pub(crate) battery: Option<u8>,
     /// Percent.
     pub(crate) health: Option<u8>,
-    /// What all batteries give, in microwatts.
+    /// Power that all batteries give, in microwatts.
     pub(crate) drawn_uw: Option<u64>,
 }
 
@@ -20,7 +20,7 @@ pub(crate) struct Power {
 struct Battery {
     status: String,
     percent: Option<u64>,
-    /// What it holds when full, and was made for, in µWh or µAh.
+    /// Its charge when full, and the charge that it was made for, in µWh or µAh.
     full: Option<(u64, u64)>,
     drawn_uw: Option<u64>,
 }
@@ -75,6 +75,8 @@ impl Power {
                 _ => {}
             }
         }
+        // A socket without a charger says nothing of a machine without a battery, which runs on power all the same.
+        let online = online.filter(|on| *on || !batteries.is_empty());
         let told = |b: &&Battery| !matches!(b.status.as_str(), "" | "Unknown");
         let by_battery = batteries
             .iter()

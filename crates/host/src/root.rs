@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 /// Most bytes of a file that are read. `/proc/interrupts` of a large machine is the longest.
 pub const FILE_MAX: u64 = 1 << 20;
@@ -43,10 +45,16 @@ impl Root {
         self.0 == Path::new("/")
     }
 
-    /// The bytes of a file, cut at [`FILE_MAX`]. `None` where it cannot be read.
+    /// The bytes of a file, cut at [`FILE_MAX`]. `None` where it cannot be read, or is no regular file: a pipe would be waited for.
     pub(crate) fn bytes(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        let file = File::open(self.path(path)).ok()?;
+        let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).ok()?;
+        let mut options = File::options();
+        let file = options.read(true).custom_flags(nonblocking);
+        let file = file.open(self.path(path)).ok()?;
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
         file.take(FILE_MAX).read_to_end(&mut bytes).ok()?;
         Some(bytes)
     }
@@ -106,6 +114,25 @@ mod tests {
         assert_eq!(root.bytes("absent"), None);
         let endless = (0_u64..).map(|n| n.to_string());
         assert_eq!(bounded(endless).len(), NAMES_MAX);
+    }
+
+    #[test]
+    fn a_pipe_is_no_file_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path());
+        let pipe = root.path("temperature");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let (done, read) = std::sync::mpsc::channel();
+        let reader = root.clone();
+        std::thread::spawn(move || {
+            let _ = done.send(reader.text("temperature"));
+        });
+        let read = read.recv_timeout(std::time::Duration::from_secs(20));
+        assert_eq!(read, Ok(None));
+        // With somebody at its other end too.
+        let _writer = File::options().read(true).write(true).open(&pipe).unwrap();
+        assert_eq!(root.text("temperature"), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::power::Power;
 use crate::processor::{Own, Times, ticks};
 use crate::{Root, memory, network, temperature, told};
 
-/// What the sensors tell at one instant.
+/// Readings of the sensors at one instant, with processor time and energy since the last look.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Sample {
     /// The readings that rules are about.
@@ -45,7 +45,7 @@ pub struct Used {
     /// That of our own processes.
     #[serde(rename = "own_ms", serialize_with = "millis")]
     pub own: Duration,
-    /// What all cores could have given.
+    /// Processor time that all cores could have given.
     #[serde(rename = "all_ms", serialize_with = "millis")]
     pub all: Duration,
 }

@@ -16,7 +16,7 @@ const PROCESSORS: [&str; 8] = [
 /// Sensors of one folder that are looked at.
 const SENSORS: usize = 64;
 
-/// What a sensor can mean, in thousandths of a degree: some tell −273 °C or 255 °C where they have nothing to tell.
+/// Whether a value can be a temperature, in thousandths of a degree. Some sensors tell −273 °C or 255 °C where they have nothing to tell.
 fn sane(value: &i32) -> bool {
     (-40_000..150_000).contains(value)
 }

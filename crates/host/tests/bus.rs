@@ -172,7 +172,7 @@ fn a_bus_that_is_away_is_tried_again_after_a_minute() {
 fn a_bus_that_never_answers_holds_nobody_up() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("bus");
-    // Whoever connects is let in, and hears nothing.
+    // A client that connects is let in, and hears nothing.
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let mut sensors = sensors(&format!("unix:path={}", socket.display()));
     let began = std::time::Instant::now();

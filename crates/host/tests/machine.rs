@@ -1,4 +1,4 @@
-//! What a machine is, and what its meters tell, by files made for it; and our own processor time, by real processes.
+//! Tests of a machine and its meters by files made for them, and of our own processor time by real processes.
 #![allow(clippy::unwrap_used, reason = "a test stops where it is surprised")]
 
 use std::fs;

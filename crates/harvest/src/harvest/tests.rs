@@ -15,7 +15,7 @@ fn rules(text: &str) -> Rules {
     toml::from_str(text).unwrap()
 }
 
-/// What is read on an idle, cool device with its charger.
+/// Readings of an idle, cool device with its charger.
 fn fine() -> Readings {
     Readings {
         charging: Some(true),
