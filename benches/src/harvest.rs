@@ -1,4 +1,4 @@
-//! What a node spends on its sensors, which it reads every second: the real ones of this machine.
+//! Processor time that a node spends on its sensors, which it reads every second. The sensors are the real ones of this machine.
 
 use std::hint::black_box;
 use std::time::Duration;

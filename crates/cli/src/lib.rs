@@ -27,6 +27,7 @@ mod args;
 mod coordinator;
 mod demo;
 mod fail;
+mod faults;
 mod fog;
 mod get;
 mod harden;

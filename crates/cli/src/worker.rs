@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_fog_worker::{Error as WorkerError, Handle, Service, Settings};
-use betanet_keys::Name;
-use betanet_runtime::{LogFormat, init_logs, load_or_new_identity};
+use betanet_keys::{Identity, Name};
+use betanet_runtime::{LogFormat, init_logs, load_or_new_identity, write_private};
 use betanet_sandbox::ChildProgram;
 use betanet_store::State;
 use serde_json::json;
@@ -27,7 +27,7 @@ use settings::Node;
 /// Seconds for which a request is repeated while no coordinator leads.
 const PATIENCE: u64 = 30;
 
-/// What is logged, if no setting says otherwise.
+/// Filter of the log, if no setting gives another.
 const LOG: &str = "warn,betanet_fog_worker=info";
 
 impl From<WorkerError> for Fail {
@@ -64,7 +64,12 @@ fn check(args: &WorkerSettings) -> Result<(), Fail> {
     if let Some(admin) = node.admin {
         loopback(admin)?;
     }
-    place(args, &node)?;
+    let home = place(args, &node)?;
+    // A key is made with the state, which a check does not make.
+    let anyone = Identity::from_seed(&[0; 32]);
+    let described = &node.described;
+    let signed = described.sign(&anyone, &machine::measured(home), "", 0);
+    signed.map_err(WorkerError::Described)?;
     match &args.config {
         Some(path) => say!("{}: a worker can start with it", path.display()),
         None => say!("a worker can start with these settings"),
@@ -206,16 +211,23 @@ fn session(args: &WorkerSettings, node: &Node, home: &Path, key: &Path) -> Resul
     let mut coordinators = node.coordinators.clone();
     if coordinators.is_empty() {
         let token = node.token.as_deref().and_then(settings::peer_of);
-        let stored = || kept(home);
-        let peer = token.map(|peer| peer.packed()).or_else(stored);
-        coordinators.extend(peer);
+        coordinators = match token {
+            Some(peer) => vec![peer.packed()],
+            None => kept(home),
+        };
     }
     if coordinators.is_empty() {
         let why = "no coordinator is known: --token TOKEN, which names one, or --coordinator PEER";
         return Err(Fail::Usage(why.to_owned()));
     }
     // The next start needs no token.
-    let _ = std::fs::write(home.join(COORDINATORS), coordinators.join("\n"));
+    let file = home.join(COORDINATORS);
+    if let Err(error) = write_private(&file, coordinators.join("\n").as_bytes()) {
+        note!(
+            "note: {}: {error}: the next start must name coordinators",
+            file.display()
+        );
+    }
     let mut dial = args.dial.clone();
     dial.key = Some(key.to_owned());
     dial.state = Some(home.to_owned());
@@ -230,7 +242,7 @@ fn session(args: &WorkerSettings, node: &Node, home: &Path, key: &Path) -> Resul
 /// File with the coordinators of the last start.
 const COORDINATORS: &str = "coordinators";
 
-fn kept(home: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(home.join(COORDINATORS)).ok()?;
-    text.lines().next().map(str::to_owned)
+fn kept(home: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(home.join(COORDINATORS)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
 }

@@ -135,6 +135,11 @@ impl Engine for Echo {
         "fog-worker 0.1"
     }
 
+    fn serves(&self, _: Level) -> bool {
+        // The way of a level that the node cannot go is refused when it is asked for.
+        true
+    }
+
     fn run(&self, run: Arc<Run>) -> Running {
         let (client, ways, delay) = (self.client.clone(), self.ways.clone(), self.delay);
         let (blobs, lies) = (self.blobs, self.lies());

@@ -45,7 +45,7 @@ struct Holder {
     name: Name,
 }
 
-/// Whoever may have a blob, in the order in which they are asked: the coordinator, then peers.
+/// Possible holders of a blob, in the order in which they are asked: the coordinator, then peers.
 #[derive(Clone)]
 pub struct Sources {
     fog: FogClient,
@@ -95,7 +95,7 @@ impl Sources {
         Fetch::new(self.clone(), *digest, max)
     }
 
-    /// Fetches a blob of at most `max` bytes into a file. What was fetched before a failure stays in `FILE.part`, and the next call goes
+    /// Fetches a blob of at most `max` bytes into a file. Bytes fetched before a failure stay in `FILE.part`, and the next call goes
     /// on from there. Returns its length.
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl Sources {
                 Err(error @ Error::Digest { .. }) => {
                     part.clear().await?;
                     if at > 0 {
-                        // What an earlier call left may be at fault.
+                        // Bytes that an earlier call left may be at fault.
                         continue;
                     }
                     // The coordinator is blamed where nobody else gave anything. Each round leaves out one source at least.

@@ -1,4 +1,4 @@
-//! What a node says of itself.
+//! A node's description of itself.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use betanet_fog::{
 use betanet_host::Machine;
 use betanet_keys::Identity;
 
-/// What tasks can have of this machine, as it was measured.
+/// Resources of this machine for tasks, as they were measured.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Measured {
     /// Thousandths of a core.
@@ -37,7 +37,7 @@ impl From<&Machine> for Measured {
     }
 }
 
-/// What the operator says of the node.
+/// The operator's description of the node.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Described {
     /// Organisation that runs the node. It never changes.
@@ -48,8 +48,6 @@ pub struct Described {
     pub region: Word,
     /// Zone; empty means none.
     pub zone: Word,
-    /// Highest privacy level that it serves.
-    pub level: Level,
     /// Lowest demand factor at which it takes tasks, in millionths.
     pub price: u64,
     /// Labels.
@@ -75,7 +73,6 @@ impl Default for Described {
             kind: Kind::Compute,
             region: Word::default(),
             zone: Word::default(),
-            level: Level::Public,
             price: 1,
             labels: BTreeMap::new(),
             cpu: None,
@@ -143,7 +140,8 @@ impl Described {
             seq,
             kind: self.kind,
             zone: self.zone.clone(),
-            level: self.level,
+            // Blobs of tasks above public go over the mix, which this node does not use.
+            level: Level::Public,
             model: measured.model.clone(),
             price: self.price,
             engine: engine.parse().unwrap_or_default(),

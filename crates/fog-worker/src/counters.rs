@@ -1,4 +1,4 @@
-//! What a node did, counted.
+//! Counters of a node's work.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

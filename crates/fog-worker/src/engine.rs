@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_blobs::Digest;
+use betanet_blobs::{Digest, FLOOR};
 use betanet_fog::{Grant, Outcome};
 use betanet_fog_client::node::{Ended, Engine, Run, Running};
 use betanet_fog_client::{Blob, Error as FogError, FogClient};
@@ -41,14 +41,18 @@ enum Fault {
     NoNetwork,
     #[error("a file that the program left changed before it was sent")]
     Changed,
+    #[error("the disk has too little room for the files of the copy")]
+    Room,
     #[error("what the program left cannot be stored")]
     Store(#[source] Box<FogError>),
 }
 
 impl Fault {
-    const fn outcome(&self) -> Outcome {
+    /// The outcome. A fault that the task brings on does not count against the node.
+    fn outcome(&self) -> Outcome {
         match self {
             Self::Missing(missing) if !missing.is_local() => Outcome::Input,
+            Self::NoNetwork => Outcome::Input,
             _ => Outcome::Internal,
         }
     }
@@ -70,7 +74,7 @@ struct Inner {
     network: bool,
 }
 
-/// What an engine works with.
+/// Parts that an engine works with.
 pub(crate) struct Parts {
     pub(crate) client: FogClient,
     pub(crate) sandbox: Sandbox,
@@ -108,7 +112,7 @@ impl Engine for SandboxEngine {
     }
 }
 
-/// The error of a blob that is stored again and again until it is, or until that is refused for good.
+/// Stores a blob. Tries until it is stored, or is refused for good.
 async fn store(client: &FogClient, blob: &Blob) -> Result<(), Fault> {
     let mut pause = PAUSES.0;
     loop {
@@ -159,7 +163,7 @@ impl Inner {
                 Ok((ended, why)) => (ended, why),
                 Err(fault) => {
                     let why = reason(&fault);
-                    tracing::warn!(task = %run.id, fence = run.work.fence, why, "a copy has no result");
+                    tracing::warn!(fence = run.work.fence, why, "a copy has no result");
                     let ended = Ended {
                         status: fault.outcome(),
                         out: None,
@@ -199,6 +203,16 @@ impl Inner {
         }
     }
 
+    /// Checks that the disk takes the copy's files and keeps its floor.
+    async fn room(&self, run: &Run) -> Result<(), Fault> {
+        let own: u64 = blobs(run).map(|(_, size)| size).sum();
+        let needed = own.saturating_add(run.task.out_max).saturating_add(FLOOR);
+        match self.holdings.blobs().facts().await.free {
+            Some(free) if free < needed => Err(Fault::Room),
+            _ => Ok(()),
+        }
+    }
+
     async fn work(&self, run: &Run, log: &Log) -> Result<(Ended, Option<String>), Fault> {
         if run.task.grants.contains(&Grant::Network) && !self.network {
             return Err(Fault::NoNetwork);
@@ -208,6 +222,7 @@ impl Inner {
         let all = blobs(run).map(|(digest, size)| self.holdings.fetch(digest, size));
         let fetched = stream::iter(all).buffer_unordered(AT_A_TIME);
         fetched.try_for_each(|()| async { Ok(()) }).await?;
+        self.room(run).await?;
         let folder = self.scratch.copy(run.work.fence).map_err(Fault::Scratch)?;
         let module = (Digest(run.task.module.digest), run.task.module.size);
         let file = self.scratch.module(&self.holdings, module, &folder).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use betanet_blobs::{Blobs, Digest, Error as BlobError, Failure};
 use betanet_fog_client::node::Control;
-use betanet_fog_client::{BlobBody, Error as FogError, FogClient};
+use betanet_fog_client::{Error as FogError, Fetch, FogClient, Sources};
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
 use tokio::io::AsyncWriteExt as _;
@@ -32,9 +32,9 @@ pub(crate) enum Missing {
     Refused {
         digest: Digest,
         #[source]
-        source: Box<FogError>,
+        source: Box<BlobError>,
     },
-    /// What came has another digest or length.
+    /// The bytes that came have another digest or length.
     #[error("what was sent as the blob {digest} is something else")]
     Wrong {
         digest: Digest,
@@ -59,8 +59,13 @@ pub(crate) enum Missing {
 
 impl Missing {
     /// Whether this node is at fault, rather than the task or who sent the blob.
-    pub(crate) const fn is_local(&self) -> bool {
-        matches!(self, Self::Store { .. } | Self::File { .. })
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            // The task names more than the node ever keeps.
+            Self::Store { source, .. } => !matches!(**source, BlobError::Quota { .. }),
+            Self::File { .. } => true,
+            Self::Refused { .. } | Self::Wrong { .. } => false,
+        }
     }
 }
 
@@ -80,12 +85,34 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The parts of a blob as they arrive.
-fn parts(body: BlobBody) -> impl futures_util::Stream<Item = Result<Bytes, Failure>> {
-    try_unfold(body, |mut body| async move {
-        let part = timeout(PART, body.chunk()).await;
+fn parts(fetch: Fetch) -> impl futures_util::Stream<Item = Result<Bytes, Failure>> {
+    try_unfold(fetch, |mut fetch| async move {
+        let part = timeout(PART, fetch.chunk()).await;
         let part = part.map_err(|_| Failure::from("the next part does not come"))??;
-        Ok(part.map(|part| (part, body)))
+        Ok(part.map(|part| (part, fetch)))
     })
+}
+
+/// The coordinator's error that ended an upload into the store.
+fn cause(error: &BlobError) -> Option<&FogError> {
+    match error {
+        BlobError::Body(failure) => failure.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// Whether the coordinator has refused to give the blob, for good.
+fn is_refused(error: &BlobError) -> bool {
+    let code = cause(error).and_then(FogError::code);
+    code.is_some_and(|code| !matches!(code.status(), 429 | 503))
+}
+
+/// Whether the bytes that came are other ones than those of the digest.
+fn is_wrong(error: &BlobError) -> bool {
+    matches!(
+        error,
+        BlobError::Digest { .. } | BlobError::Size { .. } | BlobError::TooLarge { .. }
+    ) || matches!(cause(error), Some(FogError::Digest { .. }))
 }
 
 impl Holdings {
@@ -131,7 +158,7 @@ impl Holdings {
                 Some(error) => error,
             };
             match source {
-                BlobError::Digest { .. } | BlobError::Size { .. } | BlobError::TooLarge { .. } => {
+                source if is_wrong(&source) => {
                     wrong += 1;
                     if wrong >= WRONG_MAX {
                         let source = Box::new(source);
@@ -156,22 +183,18 @@ impl Holdings {
             self.note(digest);
             return Ok(None);
         }
-        let body = match self.client.get_blob(&digest.0).await {
-            Ok(body) => body,
-            Err(error) => match error.code() {
-                Some(code) if !matches!(code.status(), 429 | 503) => {
-                    let source = Box::new(error);
-                    return Err(Missing::Refused { digest, source });
-                }
-                _ => return Ok(Some(BlobError::Body(error.into()))),
-            },
-        };
-        let stored = self.blobs.put(digest, size, parts(body)).await;
+        // A download that is cut goes on where it was.
+        let fetch = Sources::new(self.client.clone()).fetch(&digest.0, size);
+        let stored = self.blobs.put(digest, size, parts(fetch)).await;
         match stored {
             Ok(_) => {
                 self.counters.blob_fetched(size);
                 self.note(digest);
                 Ok(None)
+            }
+            Err(error) if is_refused(&error) => {
+                let source = Box::new(error);
+                Err(Missing::Refused { digest, source })
             }
             Err(error) => Ok(Some(error)),
         }

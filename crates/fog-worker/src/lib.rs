@@ -1,8 +1,9 @@
 //! A node of the fog: takes copies of tasks, runs them in a sandbox, and returns signed receipts.
 //!
-//! **Promises.** A program runs as its task says, with the same seed and virtual clock on each node. What it reads was verified by
-//! digest. A receipt is on disk before it is sent, and there is one for each copy. A copy that ends or is stopped leaves no file. The
-//! log of a copy never holds up its program. A restart runs the copies that are still live again, under the same fences.
+//! **Promises.** A program runs as its task says, with the same seed and virtual clock on each node. Its module and inputs are verified
+//! by digest before it starts. A receipt is on disk before it is sent, and there is one for each copy. A copy that ends or is stopped
+//! leaves no file. The log of a copy never holds up its program. A restart runs the copies that are still live again, under the same
+//! fences.
 //!
 //! **Below:** `fog-client` (leases, requests), `sandbox`, `blobs`, `host` (sensors), `harvest` (rules of idle computing). **Above:** the command line.
 //! **Source:** profile chapter 10 (`spec-vectors/PROFILE.md`).

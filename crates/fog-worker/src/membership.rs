@@ -105,7 +105,7 @@ impl Membership {
         }
     }
 
-    /// Ends what [`Membership::drain`] began in an earlier run. What an operator began stays.
+    /// Ends a drain that [`Membership::drain`] began in an earlier run. It also ends maintenance that an operator began meanwhile.
     pub(crate) async fn undrain(&self) -> Result<(), Error> {
         if self.storage.load(DRAINED, DRAINED_NAME)?.is_none() {
             return Ok(());

@@ -22,7 +22,7 @@ const PUT: u8 = 1;
 
 /// Receipts in two journals of a state folder.
 ///
-/// A receipt is synced before [`Receipts::put`] returns. What was removed is noted with the next receipt: after a crash in between,
+/// A receipt is synced before [`Receipts::put`] returns. A removal is noted with the next receipt: after a crash in between,
 /// a receipt is sent again, which changes nothing.
 pub struct StoredReceipts {
     storage: Arc<dyn Storage>,
@@ -129,7 +129,10 @@ impl StoredReceipts {
             found.extend(read(&*storage, name)?.map(|journal| (journal, at)));
         }
         found.sort_by_key(|(journal, _)| journal.turn);
-        let (turn, at) = found.last().map_or((0, 1), |(last, at)| (last.turn, *at));
+        let turn = found.last().map_or(0, |(last, _)| last.turn);
+        // Two journals are there if a turn was interrupted. The older one has all receipts.
+        found.truncate(1);
+        let at = found.first().map_or(1, |(_, at)| *at);
         let mut held = BTreeMap::new();
         for record in found.into_iter().flat_map(|(journal, _)| journal.records) {
             for fence in &record.removed {
@@ -240,6 +243,7 @@ impl Receipts for StoredReceipts {
 mod tests {
     use betanet_store::{MemoryStorage, State};
     use proptest::prelude::*;
+    use zeroize::Zeroizing;
 
     use super::*;
 
@@ -283,6 +287,61 @@ mod tests {
             assert!(receipts.len <= TURN + 300_000);
         }
         assert_eq!(held(&storage).len(), RECEIPTS_MAX);
+    }
+
+    /// Storage that takes a number of appends, and then fails.
+    struct Fails {
+        under: Arc<dyn Storage>,
+        left: std::sync::atomic::AtomicUsize,
+    }
+
+    impl Storage for Fails {
+        fn load(&self, kind: Kind, name: &str) -> Result<Option<betanet_store::Loaded>, Error> {
+            self.under.load(kind, name)
+        }
+        fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
+            self.under.replace(kind, name, bytes)
+        }
+        fn append(&self, kind: Kind, name: &str, record: &[u8]) -> Result<(), Error> {
+            use std::sync::atomic::Ordering;
+            let left = &self.left;
+            let taken =
+                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+            match taken {
+                Ok(_) => self.under.append(kind, name, record),
+                Err(_) => Err(self.unreadable(name)),
+            }
+        }
+        fn records(&self, kind: Kind, name: &str) -> Result<Vec<Zeroizing<Vec<u8>>>, Error> {
+            self.under.records(kind, name)
+        }
+        fn remove(&self, name: &str) -> Result<bool, Error> {
+            self.under.remove(name)
+        }
+        fn place(&self, name: &str) -> std::path::PathBuf {
+            self.under.place(name)
+        }
+    }
+
+    #[test]
+    fn a_turn_that_is_interrupted_again_and_again_loses_nothing() {
+        for appends in 0..12 {
+            let under: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+            let mut receipts = StoredReceipts::open(Arc::clone(&under)).unwrap();
+            for fence in 0..5 {
+                receipts.put(fence, b"r").unwrap();
+            }
+            drop(receipts);
+            for _ in 0..3 {
+                let fails = Fails {
+                    under: Arc::clone(&under),
+                    left: appends.into(),
+                };
+                drop(StoredReceipts::open(Arc::new(fails)));
+            }
+            let all: Vec<u64> = held(&under).into_keys().collect();
+            assert_eq!(all, [0, 1, 2, 3, 4], "{appends} appends");
+        }
     }
 
     proptest! {

@@ -22,8 +22,8 @@ pub(crate) struct Scratch {
     kept: Mutex<VecDeque<(Digest, u64)>>,
     /// Number of the next folder of a copy.
     next: AtomicU64,
-    /// Held while a module is written.
-    writing: tokio::sync::Mutex<()>,
+    /// Held while a module's file is linked or removed.
+    one: tokio::sync::Mutex<()>,
 }
 
 /// The folder of one copy. It is removed on drop.
@@ -57,7 +57,7 @@ impl Scratch {
             modules,
             kept: Mutex::default(),
             next: AtomicU64::default(),
-            writing: tokio::sync::Mutex::default(),
+            one: tokio::sync::Mutex::default(),
         })
     }
 
@@ -98,17 +98,23 @@ impl Scratch {
         let place = copy.0.join("module");
         let failed = |source| Missing::File { digest, source };
         {
-            let _one = self.writing.lock().await;
-            if !self.touch(digest, None).0 {
-                let part = self.modules.join("part");
-                holdings.extract(digest, size, &part).await?;
-                tokio::fs::rename(&part, &file).await.map_err(failed)?;
-                for gone in self.touch(digest, Some(size)).1 {
-                    // A file that stays costs room until the next start.
-                    let _ = tokio::fs::remove_file(self.modules.join(gone.to_string())).await;
-                }
+            let _one = self.one.lock().await;
+            if self.touch(digest, None).0 {
+                tokio::fs::hard_link(&file, &place).await.map_err(failed)?;
+                return Ok(place);
             }
-            tokio::fs::hard_link(&file, &place).await.map_err(failed)?;
+        }
+        // Written for this copy alone: it holds up no other, and a write that is cut reaches no other's file.
+        holdings.extract(digest, size, &place).await?;
+        let _one = self.one.lock().await;
+        if self.touch(digest, None).0 {
+            // Another copy was faster.
+            return Ok(place);
+        }
+        tokio::fs::hard_link(&place, &file).await.map_err(failed)?;
+        for gone in self.touch(digest, Some(size)).1 {
+            // A file that stays costs room until the next start.
+            let _ = tokio::fs::remove_file(self.modules.join(gone.to_string())).await;
         }
         Ok(place)
     }

@@ -35,9 +35,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// Settings of a node.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What the operator says of the node.
+    /// The operator's description of the node.
     pub described: Described,
-    /// What this machine has.
+    /// Resources of this machine for tasks.
     pub measured: Measured,
     /// How the sandbox starts its children.
     pub child: ChildProgram,
@@ -55,7 +55,7 @@ pub struct Settings {
     pub drain: Duration,
 }
 
-/// What a node does, for its status.
+/// State of a node, for its status.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Phase {
     pub(crate) joined: Option<JoinAnswer>,
@@ -231,8 +231,8 @@ impl Service {
                 Report::Beaten => counters.beaten(clock.now().unix_ms),
                 Report::Started(..) => counters.started(),
                 Report::Returned(..) => counters.returned(),
-                Report::Refused(task, fence, code) => {
-                    tracing::warn!(%task, fence, %code, "a receipt was refused");
+                Report::Refused(_, fence, code) => {
+                    tracing::warn!(fence, %code, "a receipt was refused");
                     counters.refused();
                 }
                 Report::Stopped(..) => counters.stopped(),
@@ -246,10 +246,17 @@ impl Service {
         let looking = tokio::spawn(look(Arc::clone(&shared), harvest, sensors));
         let looking = AbortOnDropHandle::new(looking);
         stop.cancelled().await;
-        // What stands still could not end.
+        // A look that is under way would undo what follows.
         looking.abort();
-        shared.sandbox.pause(false);
-        drain(&shared, &membership).await;
+        let _ = looking.await;
+        let standing = shared.phase().harvest.as_ref().and_then(Harvest::standing);
+        if standing.is_none_or(|decision| matches!(decision, Decision::Run { .. })) {
+            drain(&shared, &membership).await;
+        } else {
+            // The rules let nothing run, so that nothing could end.
+            shared.phase().draining = true;
+            shared.control.set_intake(Intake::Refusing);
+        }
         over.cancel();
         if let Err(error) = work.await {
             tracing::error!(%error, "the worker failed");

@@ -1,4 +1,4 @@
-//! What a node tells its operator: status as JSON, metrics as text.
+//! Reports of a node to its operator: status as JSON, metrics as text.
 
 use betanet_fog::Outcome;
 use betanet_keys::Name;

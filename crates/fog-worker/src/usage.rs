@@ -1,4 +1,4 @@
-//! What this device gave, day by day, kept on disk.
+//! Ledger of the resources that tasks used of this device, day by day, kept on disk.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

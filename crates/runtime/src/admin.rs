@@ -91,7 +91,8 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 
 /// Returns whether a request names this machine, or no host. A web page that rebinds its name to this address names its own host.
-fn is_for_here(host: Option<&HeaderValue>) -> bool {
+#[must_use]
+pub fn is_for_here(host: Option<&HeaderValue>) -> bool {
     let Some(host) = host else { return true };
     let Ok(authority) = Authority::try_from(host.as_bytes()) else {
         return false;

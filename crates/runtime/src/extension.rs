@@ -105,7 +105,7 @@ pub trait Extension: Send + Sync + 'static {
     /// The paths that it answers at the admin address, each with all paths below it.
     fn paths(&self) -> &'static [&'static str];
 
-    /// Answers a request at the admin address. Whoever reaches that address may ask, so it belongs on a loopback address.
+    /// Answers a request at the admin address. Every client that reaches that address may ask, so it belongs on a loopback address.
     fn answer(self: Arc<Self>, request: AdminRequest) -> AdminFuture;
 
     /// Its metrics.

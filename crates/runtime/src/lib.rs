@@ -69,7 +69,7 @@ mod standing;
 mod status;
 mod store;
 
-pub use admin::{Admin, serve_admin};
+pub use admin::{Admin, is_for_here, serve_admin};
 pub use betanet_bar::{
     Access, Client, Handler, Headers, Method, Request, Response, status as code,
 };

@@ -16,6 +16,9 @@ async fn a_worker_that_is_told_to_stop_lets_its_program_end_and_takes_nothing_ne
     let id = fog.submit(fog.task(1, &["spin", "400"])).await;
     fog.copy(&id, "running").await;
     worker.signal(Signal::TERM);
+    while worker.status()["draining"] != true {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let late = fog.submit(fog.task(2, &["spin", "1"])).await;
     assert_eq!(worker.wait(), 0);
     let status = fog.end(&id).await;

@@ -9,6 +9,17 @@ use rustix::process::{Pid, Signal, kill_process};
 
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 
+/// The program, without the settings of whoever runs the tests.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(WORKER);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BETANET_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// A process, with a state folder that outlasts it.
 pub(crate) struct Worker {
     home: tempfile::TempDir,
@@ -33,7 +44,7 @@ impl Worker {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(WORKER);
+        let mut command = program();
         command
             .args(["--json", "--org", &self.org])
             .args(["--admin", &format!("127.0.0.1:{}", self.admin)])
@@ -84,7 +95,7 @@ impl Worker {
     /// What `worker status` tells.
     pub(crate) fn status(&self) -> serde_json::Value {
         let admin = format!("127.0.0.1:{}", self.admin);
-        let mut command = Command::new(WORKER);
+        let mut command = program();
         command.args(["status", "--json", "--admin", &admin]);
         let out = command.output().unwrap();
         serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{out:?}"))

@@ -1,12 +1,10 @@
 //! Wrong input: each ends with its named reason, and leaves nothing.
 
-use std::process::Command;
-
 use betanet_fog::{Kind, Module, TaskState};
 use betanet_fog_client::Blob;
 
 use crate::Fog;
-use crate::process::{WORKER, Worker};
+use crate::process::{Worker, program};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_wrong_program_ends_with_its_reason() {
@@ -83,7 +81,7 @@ fn settings_that_cannot_be_used_are_told_at_once() {
     let path = home.path().join("w.toml");
     let check = |text: &str| {
         std::fs::write(&path, text).unwrap();
-        let mut command = Command::new(WORKER);
+        let mut command = program();
         command.arg("check").arg("--config").arg(&path);
         command.current_dir(home.path()).output().unwrap()
     };
@@ -97,7 +95,7 @@ fn settings_that_cannot_be_used_are_told_at_once() {
     assert_eq!(out.status.code(), Some(0), "{out:?}");
     assert!(!home.path().join("state").exists());
     let shown = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/worker.toml");
-    let out = Command::new(WORKER)
+    let out = program()
         .arg("check")
         .arg("--config")
         .arg(shown)

@@ -10,7 +10,7 @@ use super::{Mixing, SettingArgs};
     name = "mixnode",
     version,
     after_help = "Flags take precedence over BETANET_* variables, and these over --config. SIGTERM and Ctrl-C drain open streams and stop.\n\
-                  Exit codes: 0 stopped, 1 network, 2 usage, 3 local files and settings.\n\n\
+                  Exit codes: 0 stopped, 1 network, 2 usage and settings, 3 local files.\n\n\
                   Example: mixnode --listen 203.0.113.7:443 --cover ./site --key ./node.pem --network ./NETWORK.toml --org example",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true

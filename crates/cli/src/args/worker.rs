@@ -14,7 +14,7 @@ use super::{DialArgs, StatusArgs};
     after_help = "Flags take precedence over BETANET_* variables, and these over --config. SIGTERM and Ctrl-C let copies end within \
                   --drain, give the others back, and stop; a second signal stops at once.\n\
                   A restart runs copies that are still live again, and sends receipts that no coordinator has taken.\n\
-                  Exit codes: 0 stopped, 1 the coordinator does not take the node, 2 usage, 3 local files, settings and the sandbox.\n\n\
+                  Exit codes: 0 stopped, 1 the coordinator does not take the node, 2 usage and settings, 3 local files and the sandbox.\n\n\
                   Example: worker --token bnj1… --org acme --state ./worker --admin 127.0.0.1:9465",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
@@ -61,7 +61,7 @@ pub(crate) struct WorkerSettings {
     pub(crate) dial: DialArgs,
 }
 
-/// What the node is, and what tasks get of it.
+/// Description of the node, and the part of it that tasks get.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "The node")]
 pub(crate) struct NodeFlags {

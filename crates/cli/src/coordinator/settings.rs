@@ -10,6 +10,7 @@ use betanet_runtime::Problem;
 use serde::Deserialize;
 
 use crate::args::{ClusterArgs, FLAGS};
+use crate::faults::{Faults, read_toml};
 
 /// Maximum size of all blobs by default.
 const BLOB_QUOTA: u64 = 64 << 30;
@@ -70,22 +71,7 @@ struct File {
     fog: Table,
 }
 
-/// Collects the faults of one source.
-struct Faults<'a> {
-    origin: &'a str,
-    found: Vec<Problem>,
-}
-
 impl Faults<'_> {
-    fn say(&mut self, key: &str, value: &str, allowed: &str) {
-        self.found.push(Problem {
-            origin: self.origin.to_owned(),
-            key: key.to_owned().into(),
-            value: value.to_owned(),
-            allowed: allowed.to_owned(),
-        });
-    }
-
     fn key(&mut self, key: &str, text: &str) -> Option<PublicKey> {
         let parsed = betanet_wire::text::unhex_array::<32>(text);
         let parsed = parsed.and_then(|bytes| PublicKey::from_bytes(&bytes).ok());
@@ -142,23 +128,17 @@ impl Faults<'_> {
 /// Reads the table of a file, and lays the flags over it. Returns all faults.
 pub(super) fn read(file: Option<&Path>, flags: &ClusterArgs) -> Result<Fog, Vec<Problem>> {
     let origin = file.map_or_else(|| FLAGS.to_owned(), |f| f.display().to_string());
-    let mut faults = Faults {
-        origin: &origin,
-        found: Vec::new(),
-    };
-    let table = match file {
-        Some(path) => table(path).unwrap_or_else(|problem| {
+    let mut faults = Faults::of(&origin);
+    let File { fog: table } = match file {
+        Some(path) => read_toml::<File>(path, TABLE).unwrap_or_else(|problem| {
             faults.found.push(problem);
-            Table::default()
+            File::default()
         }),
-        None => Table::default(),
+        None => File::default(),
     };
     let mut fog = of_table(table, &mut faults);
     let mut found = faults.found;
-    let mut faults = Faults {
-        origin: FLAGS,
-        found: Vec::new(),
-    };
+    let mut faults = Faults::of(FLAGS);
     over(flags, &mut fog, &mut faults);
     found.extend(faults.found);
     if found.is_empty() {
@@ -166,25 +146,6 @@ pub(super) fn read(file: Option<&Path>, flags: &ClusterArgs) -> Result<Fog, Vec<
     } else {
         Err(found)
     }
-}
-
-fn table(path: &Path) -> Result<Table, Problem> {
-    let problem = |line: Option<usize>, value: &str, why: &str| Problem {
-        origin: match line {
-            Some(line) => format!("{}:{line}", path.display()),
-            None => path.display().to_string(),
-        },
-        key: TABLE.into(),
-        value: value.to_owned(),
-        allowed: why.to_owned(),
-    };
-    let text = std::fs::read_to_string(path).map_err(|e| problem(None, "", &e.to_string()))?;
-    let file: File = toml::from_str(&text).map_err(|e| {
-        let span = e.span().unwrap_or(0..0);
-        let line = text.get(..span.start).map(|t| t.matches('\n').count() + 1);
-        problem(line, text.get(span).unwrap_or_default(), e.message())
-    })?;
-    Ok(file.fog)
 }
 
 fn of_table(table: Table, faults: &mut Faults<'_>) -> Fog {
@@ -341,7 +302,15 @@ mod tests {
             "{faults:?}"
         );
         let faults = read_text("[fog]\nsnapshots = -1\n", &ClusterArgs::default()).unwrap_err();
-        assert!(faults[0].contains(":2: fog = \"-1\""), "{faults:?}");
+        assert!(
+            faults[0].contains(":2: fog = ") && faults[0].contains("-1"),
+            "{faults:?}"
+        );
+        let faults = read_text(
+            "[fog]\nstore = \"postgres://root:hunter2@db\n",
+            &ClusterArgs::default(),
+        );
+        assert!(!faults.unwrap_err().join("").contains("hunter2"));
         let flags = ClusterArgs {
             blob_quota: Some(0),
             ..ClusterArgs::default()

@@ -105,10 +105,15 @@ async fn submit(args: RunArgs) -> Result<(), Fail> {
             if let Some(folder) = &args.output {
                 output::fetch(fog, &out, folder).await?;
             }
-            let listed = fog.output(&out).await?;
-            exit = Some(listed.exit);
-            if args.watch {
-                output::print(fog, &listed).await?;
+            let succeeded = status
+                .as_ref()
+                .is_some_and(|s| s.state == TaskState::Succeeded);
+            if args.watch || !succeeded {
+                let listed = fog.output(&out).await?;
+                exit = Some(listed.exit);
+                if args.watch {
+                    output::print(fog, &listed).await?;
+                }
             }
         }
         Ok((id, status.map(|status| (status, exit))))

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_fog_worker::Handle;
+use betanet_runtime::is_for_here;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
-use hyper::http::uri::Authority;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -55,16 +55,6 @@ pub(super) fn serve(
         }
     });
     Ok(AbortOnDropHandle::new(serving))
-}
-
-/// Whether a request names this machine, or no host. A web page that rebinds its name to this address names its own host.
-fn is_for_here(host: Option<&HeaderValue>) -> bool {
-    let Some(host) = host else { return true };
-    let Ok(authority) = Authority::try_from(host.as_bytes()) else {
-        return false;
-    };
-    let bare = authority.host().trim_matches(['[', ']']);
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok()
 }
 
 async fn answer(handle: &Handle, request: &Request<Incoming>) -> Response<Full<Bytes>> {

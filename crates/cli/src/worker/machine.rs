@@ -1,4 +1,4 @@
-//! What this machine has, and what its sensors read.
+//! Resources of this machine, and its sensors.
 
 use std::path::{Path, PathBuf};
 

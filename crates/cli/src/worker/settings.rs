@@ -14,6 +14,7 @@ use betanet_runtime::Problem;
 use serde::Deserialize;
 
 use crate::args::{FLAGS, NodeFlags};
+use crate::faults::{Faults, read_toml};
 use crate::fog::{cores_of, flag_time, size_of};
 
 /// Size of all blobs and of all compiled modules by default.
@@ -24,7 +25,7 @@ const SPARE_MAX: u64 = 64;
 /// Time to drain by default, and at most, in ms.
 const DRAIN: (u64, u64) = (30_000, 86_400_000);
 /// Most bits a second that a node can announce.
-const RATE_MAX: u64 = 1 << 50;
+const RATE_MAX: u64 = 1 << 40;
 /// Highest price, in millionths.
 const PRICE_MAX: u64 = 100_000_000;
 
@@ -84,22 +85,7 @@ struct File {
     harvest: Option<HarvestTable>,
 }
 
-/// Collects the faults of one source.
-struct Faults<'a> {
-    origin: &'a str,
-    found: Vec<Problem>,
-}
-
 impl Faults<'_> {
-    fn say(&mut self, key: &str, value: &str, allowed: &str) {
-        self.found.push(Problem {
-            origin: self.origin.to_owned(),
-            key: key.to_owned().into(),
-            value: value.to_owned(),
-            allowed: allowed.to_owned(),
-        });
-    }
-
     /// Reads a value, if there is one.
     fn read<T>(
         &mut self,
@@ -116,7 +102,7 @@ impl Faults<'_> {
         value
     }
 
-    fn word(&mut self, key: &str, given: Option<&str>) -> Option<Word> {
+    fn optional_word(&mut self, key: &str, given: Option<&str>) -> Option<Word> {
         self.read(key, given, "up to 63 of a-z, 0-9, -, _ and .", |t| {
             t.parse().ok()
         })
@@ -155,6 +141,14 @@ impl Faults<'_> {
         }
     }
 
+    fn price(&mut self, key: &str, given: Option<u64>) -> Option<u64> {
+        let wrong = given.filter(|n| !(1..=PRICE_MAX).contains(n));
+        if let Some(n) = wrong {
+            self.say(key, &n.to_string(), &format!("1 to {PRICE_MAX}"));
+        }
+        given.filter(|_| wrong.is_none())
+    }
+
     fn bound(&mut self, key: &str, given: Option<u64>, most: u64) -> Option<u64> {
         let over = given.filter(|n| *n > most);
         if let Some(n) = over {
@@ -167,12 +161,9 @@ impl Faults<'_> {
 /// Reads the tables of a file, and lays the flags over them. Returns all faults.
 pub(super) fn read(file: Option<&Path>, flags: &NodeFlags) -> Result<Node, Vec<Problem>> {
     let origin = file.map_or_else(|| FLAGS.to_owned(), |f| f.display().to_string());
-    let mut faults = Faults {
-        origin: &origin,
-        found: Vec::new(),
-    };
+    let mut faults = Faults::of(&origin);
     let given = match file {
-        Some(path) => whole(path).unwrap_or_else(|problem| {
+        Some(path) => read_toml(path, "worker").unwrap_or_else(|problem| {
             faults.found.push(problem);
             File::default()
         }),
@@ -181,10 +172,7 @@ pub(super) fn read(file: Option<&Path>, flags: &NodeFlags) -> Result<Node, Vec<P
     let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
     let mut node = of_file(given, folder, &mut faults);
     let mut found = faults.found;
-    let mut faults = Faults {
-        origin: FLAGS,
-        found: Vec::new(),
-    };
+    let mut faults = Faults::of(FLAGS);
     over(flags, &mut node, &mut faults);
     found.extend(faults.found);
     if node.described.org.is_empty() && found.is_empty() {
@@ -200,25 +188,6 @@ pub(super) fn read(file: Option<&Path>, flags: &NodeFlags) -> Result<Node, Vec<P
     } else {
         Err(found)
     }
-}
-
-fn whole(path: &Path) -> Result<File, Problem> {
-    let problem = |line: Option<usize>, value: &str, why: &str| Problem {
-        origin: match line {
-            Some(line) => format!("{}:{line}", path.display()),
-            None => path.display().to_string(),
-        },
-        key: "worker".into(),
-        value: value.to_owned(),
-        allowed: why.to_owned(),
-    };
-    let text = std::fs::read_to_string(path).map_err(|e| problem(None, "", &e.to_string()))?;
-    toml::from_str(&text).map_err(|e| {
-        let span = e.span().unwrap_or(0..0);
-        let line = text.get(..span.start).map(|t| t.matches('\n').count() + 1);
-        // The line may have the token.
-        problem(line, "", e.message())
-    })
 }
 
 fn of_file(file: File, folder: &Path, faults: &mut Faults<'_>) -> Node {
@@ -240,8 +209,8 @@ fn of_file(file: File, folder: &Path, faults: &mut Faults<'_>) -> Node {
     for (name, value) in &t.labels {
         let key = format!("worker.labels.{name}");
         let pair = (
-            faults.word(&key, Some(name)),
-            faults.word(&key, Some(value)),
+            faults.optional_word(&key, Some(name)),
+            faults.optional_word(&key, Some(value)),
         );
         if let (Some(name), Some(value)) = pair {
             labels.insert(name, value);
@@ -249,21 +218,18 @@ fn of_file(file: File, folder: &Path, faults: &mut Faults<'_>) -> Node {
     }
     let described = Described {
         org: faults
-            .word("worker.org", t.org.as_deref())
+            .optional_word("worker.org", t.org.as_deref())
             .unwrap_or_default(),
         kind: faults
             .kind("worker.kind", t.kind.as_deref())
             .unwrap_or(Kind::Compute),
         region: faults
-            .word("worker.region", t.region.as_deref())
+            .optional_word("worker.region", t.region.as_deref())
             .unwrap_or_default(),
         zone: faults
-            .word("worker.zone", t.zone.as_deref())
+            .optional_word("worker.zone", t.zone.as_deref())
             .unwrap_or_default(),
-        price: faults
-            .bound("worker.price", t.price, PRICE_MAX)
-            .unwrap_or(1)
-            .max(1),
+        price: faults.price("worker.price", t.price).unwrap_or(1),
         labels,
         cpu: faults.cores("worker.cpu", t.cpu.as_deref()),
         memory: faults.size("worker.memory", t.memory.as_deref()),
@@ -273,8 +239,6 @@ fn of_file(file: File, folder: &Path, faults: &mut Faults<'_>) -> Node {
             .bound("worker.bandwidth", t.bandwidth, RATE_MAX)
             .unwrap_or(0),
         relay: faults.bound("worker.relay", t.relay, RATE_MAX).unwrap_or(0),
-        // A level above public is proved by answers over the mix, and a worker answers nobody.
-        ..Described::default()
     };
     let spare = faults
         .bound("worker.spare", t.spare, SPARE_MAX)
@@ -326,18 +290,21 @@ fn over(flags: &NodeFlags, node: &mut Node, faults: &mut Faults<'_>) {
         faults.time("drain", flags.drain.as_deref()),
     );
     let described = &mut node.described;
-    set(&mut described.org, faults.word("org", flags.org.as_deref()));
+    set(
+        &mut described.org,
+        faults.optional_word("org", flags.org.as_deref()),
+    );
     set(
         &mut described.kind,
         faults.kind("kind", flags.kind.as_deref()),
     );
     set(
         &mut described.region,
-        faults.word("region", flags.region.as_deref()),
+        faults.optional_word("region", flags.region.as_deref()),
     );
     set(
         &mut described.zone,
-        faults.word("zone", flags.zone.as_deref()),
+        faults.optional_word("zone", flags.zone.as_deref()),
     );
     if let Some(cpu) = faults.cores("cpu", flags.cpu.as_deref()) {
         described.cpu = Some(cpu);

@@ -52,7 +52,7 @@ fn thousandths(n: u64) -> String {
     format!("{}.{:03}", n / 1000, n % 1000)
 }
 
-/// What the node announced.
+/// The node's announcement.
 pub(super) fn announced(status: &Value) -> Vec<String> {
     let a = &status["announced"];
     let mut lines = vec![

@@ -1,6 +1,6 @@
 use betanet_bar::Headers;
 
-/// What an answer says about its bytes.
+/// Facts about an answer's bytes, from its headers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Span {
     /// Length of the whole blob, if it is told.

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 /// Most blobs whose loss waits to be told; beyond, a coordinator believes a little longer that the node holds some.
 const LOST_MAX: usize = 4096;
 
-/// What a worker does with copies that are placed on its node.
+/// Whether a worker takes copies that are placed on its node.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Intake {
     /// It takes them.
@@ -29,7 +29,7 @@ pub struct Copies {
     pub held: usize,
 }
 
-/// What is asked of the worker and not done yet.
+/// Requests to the worker that are not done yet.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
     pub(super) intake: Option<Intake>,

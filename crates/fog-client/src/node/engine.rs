@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use betanet_fog::{Digest, Outcome};
+use betanet_fog::{Digest, Level, Outcome};
 
 use super::session::Run;
 
@@ -26,6 +26,11 @@ pub type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 pub trait Engine: Send + Sync + 'static {
     /// Name and version, as receipts state them.
     fn name(&self) -> &str;
+
+    /// Whether the engine sends blobs of tasks of this level as the level asks. Copies of other levels are given back.
+    fn serves(&self, level: Level) -> bool {
+        level == Level::Public
+    }
 
     /// Runs a copy: fetches module and inputs, runs the program, and stores its output as a blob.
     fn run(&self, run: Arc<Run>) -> Running;

@@ -238,6 +238,13 @@ impl<R: Receipts> Worker<R> {
             Ok(Order::Run(run)) if self.intake == Intake::Refusing => {
                 self.yield_copy(run.work.fence, drained());
             }
+            Ok(Order::Run(run)) if !self.engine.serves(run.task.level) => {
+                tracing::warn!(
+                    fence = run.work.fence,
+                    "a copy of a level that this node does not serve is given back"
+                );
+                self.yield_copy(run.work.fence, level());
+            }
             Ok(Order::Run(run)) => self.start(run),
             Ok(Order::Drop(task, fence)) => {
                 self.abort(fence);
@@ -428,6 +435,11 @@ fn drained() -> Word {
     "drained".parse().unwrap_or_default()
 }
 
+/// Reason of a nack, for people.
+fn level() -> Word {
+    "level".parse().unwrap_or_default()
+}
+
 /// Whether a refusal stays: the copy's lease or the task is over, or the receipt is wrong.
 const fn is_final(code: RefusalCode) -> bool {
     !matches!(code.status(), 429 | 503)
@@ -437,7 +449,12 @@ const fn is_final(code: RefusalCode) -> bool {
 async fn follow(client: FogClient, items: mpsc::Sender<WorkItem>) {
     let mut stream = client.work(0);
     loop {
-        match stream.next().await {
+        let next = tokio::select! {
+            next = stream.next() => next,
+            // The worker is gone, however it ended.
+            () = items.closed() => return,
+        };
+        match next {
             Ok(Some(item)) => {
                 if items.send(item).await.is_err() {
                     return;

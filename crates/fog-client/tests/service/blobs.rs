@@ -130,7 +130,7 @@ async fn a_download_that_is_cut_goes_on_where_it_was() {
     assert!(has_only(home.path(), "blob"));
     let ranges = one.ranges();
     assert_eq!(ranges.len(), 3, "{ranges:?}");
-    // What was on its way when it broke off may be lost, and nothing else.
+    // Only bytes that were on their way when the transfer broke off may be lost.
     let from = |range: &Option<String>| -> usize {
         let text = range.as_deref().unwrap();
         text["bytes=".len()..text.len() - 1].parse().unwrap()

@@ -27,10 +27,15 @@ fn leader() -> Identity {
 }
 
 fn task(now_ms: u64) -> Signed<Task> {
+    task_of(now_ms, Level::Public)
+}
+
+fn task_of(now_ms: u64, level: Level) -> Signed<Task> {
     let owner = Identity::from_seed(&[3; 32]);
     let res = Amounts {
         cpu: 100,
         memory: 1 << 20,
+        relay: if level == Level::Public { 0 } else { 1_000_000 },
         ..Amounts::default()
     };
     let task = Task {
@@ -44,7 +49,7 @@ fn task(now_ms: u64) -> Signed<Task> {
         tier: Tier::Bronze,
         after: List::new(),
         group: "".parse().unwrap(),
-        level: Level::Public,
+        level,
         nonce: [0; 16],
         owner: *owner.public().as_bytes(),
         place: Placement::default(),
@@ -69,13 +74,19 @@ fn task(now_ms: u64) -> Signed<Task> {
         },
         out_max: 1 << 20,
         deadline: now_ms + 3_600_000,
-        strategy: Strategy::LeastLoaded,
+        strategy: match level {
+            Level::Public => Strategy::LeastLoaded,
+            _ => Strategy::PrivacyAware,
+        },
     };
     Signed::sign(task, &owner).unwrap()
 }
 
 fn run_item(now_ms: u64) -> WorkItem {
-    let task = task(now_ms);
+    run_item_of(&task(now_ms), now_ms)
+}
+
+fn run_item_of(task: &Signed<Task>, now_ms: u64) -> WorkItem {
     let work = Assignment {
         inputs: List::new(),
         end: now_ms + 60_000,
@@ -213,6 +224,10 @@ fn joined() -> JoinAnswer {
 
 /// A coordinator that assigns one copy with each request for work, and takes everything.
 async fn generous(now_ms: u64) -> Coordinator {
+    generous_of(task(now_ms), now_ms).await
+}
+
+async fn generous_of(task: Signed<Task>, now_ms: u64) -> Coordinator {
     Coordinator::start(30, move |_, target, _, _| {
         let parts: Vec<&str> = target.split(['/', '?']).collect();
         match parts.get(5).copied() {
@@ -221,7 +236,7 @@ async fn generous(now_ms: u64) -> Coordinator {
                 down: 180_000,
                 epoch: 5,
             }),
-            Some("work") => Reply::new(200).with_body(to_message(&run_item(now_ms))),
+            Some("work") => Reply::new(200).with_body(to_message(&run_item_of(&task, now_ms))),
             _ => Reply::new(204),
         }
     })
@@ -303,6 +318,27 @@ async fn a_node_that_refuses_copies_gives_them_back_and_says_so_with_a_beat_at_o
     let running = tokio::spawn(worker.run(stop.clone()));
     wait_for(&one, "/nack").await;
     assert!(!one.seen().iter().any(|t| t.ends_with("/start")));
+    stop.cancel();
+    running.await.unwrap();
+    fog.close().await;
+}
+
+#[tokio::test]
+async fn a_copy_of_a_level_that_the_engine_does_not_serve_is_given_back() {
+    let now_ms = betanet_runtime::Clock::start().now().unix_ms;
+    let one = generous_of(task_of(now_ms, Level::Private), now_ms).await;
+    let stop = CancellationToken::new();
+    let fog = client(&[&one]);
+    let worker = Worker::new(fog.clone(), &joined(), Instant, MemoryReceipts::default());
+    let running = tokio::spawn(worker.run(stop.clone()));
+    wait_for(&one, "/nack").await;
+    let seen = one.seen();
+    assert!(
+        !seen
+            .iter()
+            .any(|t| t.ends_with("/start") || t.ends_with("/done")),
+        "{seen:?}"
+    );
     stop.cancel();
     running.await.unwrap();
     fog.close().await;

@@ -93,7 +93,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, conflicts_with = "output")]
     pub(crate) detach: bool,
     /// Show the program's log on standard error while it runs, and then its standard output; the task's ID goes to standard error.
-    #[arg(short, long, conflicts_with = "detach")]
+    #[arg(short, long, conflicts_with_all = ["detach", "json"])]
     pub(crate) watch: bool,
     /// Run the program here, without a network: standard output and log are shown as they are.
     #[arg(long, conflicts_with_all = ["detach", "watch"])]

@@ -34,6 +34,10 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Fail> {
         made: Default::default(),
     };
     let task = making.task(&spec, [0; 16]).map_err(refused)?.task;
+    if task.grants.contains(&betanet_fog::Grant::Network) {
+        let why = "--local: programs reach no network here; leave the grant \"network\" out";
+        return Err(Fail::Usage(why.to_owned()));
+    }
     let work = tempfile::tempdir().map_err(|e| Fail::Local(format!("a temporary folder: {e}")))?;
     let left = work.path().join("out");
     std::fs::create_dir(&left).map_err(Fail::file(&left))?;

@@ -59,10 +59,12 @@ pub(super) async fn beside<T>(
             done = &mut work => break done?,
             () = tokio::time::sleep(WATCHED) => {}
         }
-        // What fails now is fetched with the next look.
+        // A part of the log that cannot be fetched now comes with the next look.
         let _ = shown.more(fog, id).await;
     };
-    shown.more(fog, id).await?;
+    if shown.more(fog, id).await.is_err() {
+        note!("note: the end of the log cannot be fetched: betanet task logs {id} tries again");
+    }
     Ok(done)
 }
 
