@@ -1,0 +1,5 @@
+mod corpus;
+mod issue;
+mod unlinkable;
+mod vectors;
+mod verify;
