@@ -1,0 +1,233 @@
+//! Exchanges that this node begins.
+
+use betanet_log::SignedHead;
+use betanet_machine::Now;
+use betanet_wire::{Code, NodeId};
+use bytes::Bytes;
+
+use super::exchange::{Exchange, Stage};
+use super::{Done, Event, ExchangeId, Gossip, STALL, Transmit, Work};
+use crate::message::{ANSWER_FULL, Answer, Ask, Hello, RECORDS_MAX};
+use crate::{Accepted, HeadFault};
+
+/// Requests of one exchange. The rest comes with the next one.
+const BATCHES_MAX: u32 = 128;
+
+impl Gossip {
+    pub(super) fn begin(&mut self, now: Now, peer: NodeId) {
+        // One at a time, in this direction.
+        let mut own = self.exchanges.range(..super::PEERS_EXCHANGES);
+        if own.any(|(_, x)| x.peer == peer) {
+            return;
+        }
+        let exchange = self.next_id;
+        self.next_id += 1;
+        self.stats.asked += 1;
+        let x = Exchange::new(peer, Stage::Hello, now.mono);
+        self.exchanges.insert(exchange, x);
+        let data = self.hello(self.ledger.head().cloned());
+        self.transmit(
+            now,
+            Transmit::Open {
+                exchange,
+                peer,
+                data,
+            },
+        );
+    }
+
+    pub(super) fn hello(&self, head: Option<SignedHead>) -> Bytes {
+        let split = self.ledger.split().cloned();
+        Hello { head, split }.to_bytes()
+    }
+
+    /// Ends an exchange in order.
+    fn finish(&mut self, now: Now, id: ExchangeId) {
+        let (data, fin) = (Bytes::new(), true);
+        let exchange = id;
+        self.transmit(
+            now,
+            Transmit::Send {
+                exchange,
+                data,
+                fin,
+            },
+        );
+        self.end(id);
+    }
+
+    fn set(&mut self, id: ExchangeId, stage: Stage) {
+        if let Some(x) = self.exchanges.get_mut(&id) {
+            x.stage = stage;
+        }
+    }
+
+    fn ask(&mut self, now: Now, id: ExchangeId, ask: Ask) {
+        let (data, fin) = (ask.to_bytes(), false);
+        let exchange = id;
+        self.transmit(
+            now,
+            Transmit::Send {
+                exchange,
+                data,
+                fin,
+            },
+        );
+    }
+
+    /// Evidence that a peer gives. Evidence of what is not known here is no fault.
+    pub(super) fn take_evidence(&mut self, now: Now, hello: &mut Hello) -> Result<(), HeadFault> {
+        let Some(split) = hello.split.take() else {
+            return Ok(());
+        };
+        if self.ledger.split().is_some() {
+            return Ok(());
+        }
+        match self.change(now, &[], |ledger| ledger.accuse(split)) {
+            Ok(()) | Err(HeadFault::UnknownSet) => Ok(()),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Compares a head that this ledger has the records of. Most heads of peers are known: they cost no verification.
+    pub(super) fn compare(&mut self, now: Now, head: SignedHead) -> Result<(), HeadFault> {
+        let ours = self.ledger.log().root_at(head.head().size);
+        let known = ours.is_ok_and(|root| root == head.head().root);
+        if known || self.ledger.split().is_some() {
+            return Ok(());
+        }
+        match self.change(now, &[], |ledger| ledger.accept(head)) {
+            Ok(_) | Err(HeadFault::UnknownSet) => Ok(()),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    pub(super) fn greeted(&mut self, now: Now, id: ExchangeId, cbor: &[u8]) {
+        let Ok(mut hello) = Hello::from_cbor(cbor) else {
+            return self.fault(now, id, Code::MALFORMED_FRAME);
+        };
+        if let Err(fault) = self.take_evidence(now, &mut hello) {
+            return self.fault(now, id, fault.code());
+        }
+        let Some(head) = hello.head else {
+            return self.finish(now, id);
+        };
+        if head.head().size <= self.ledger.final_size() {
+            return match self.compare(now, head.clone()) {
+                Ok(()) => self.finish(now, id),
+                Err(HeadFault::Proof) => self.unproven(now, id, head),
+                Err(fault) => self.fault(now, id, fault.code()),
+            };
+        }
+        if self.syncing.is_some() || self.ledger.split().is_some() {
+            return self.finish(now, id);
+        }
+        self.syncing = Some(id);
+        let newest = self.ledger.head().map(|h| h.head().size);
+        let known = self.ledger.signers_named(&head.head().set).is_some();
+        match newest {
+            // First the proof: it tells another view before any record is fetched.
+            Some(from) if known => {
+                self.set(id, Stage::Link(head));
+                self.ask(now, id, Ask { from, n: 0 });
+            }
+            _ => self.fetch(now, id, head),
+        }
+    }
+
+    fn fetch(&mut self, now: Now, id: ExchangeId, head: SignedHead) {
+        // Records that wait belong to this head, or to nobody: `Ledger::extend` drops them then.
+        let from = self.ledger.next_under(&head);
+        let n = head.head().size.saturating_sub(from).min(RECORDS_MAX);
+        self.set(id, Stage::Records(head));
+        self.ask(now, id, Ask { from, n });
+    }
+
+    pub(super) fn connected(&mut self, now: Now, id: ExchangeId, cbor: &[u8], head: &SignedHead) {
+        let Ok(answer) = Answer::from_cbor(cbor) else {
+            return self.fault(now, id, Code::MALFORMED_FRAME);
+        };
+        let ours = self.ledger.head().map_or([0; 32], |h| h.head().root);
+        let link = answer.into_link(ours);
+        match self.change(now, &[], |ledger| ledger.connect(head, link)) {
+            Ok(Accepted::Extends) => self.fetch(now, id, head.clone()),
+            Ok(_) => self.finish(now, id),
+            Err(HeadFault::Proof) => self.unproven(now, id, head.clone()),
+            Err(fault) => self.fault(now, id, fault.code()),
+        }
+    }
+
+    pub(super) fn answered(&mut self, now: Now, id: ExchangeId, cbor: &[u8], head: SignedHead) {
+        let Ok(answer) = Answer::from_cbor(cbor) else {
+            return self.fault(now, id, Code::MALFORMED_FRAME);
+        };
+        let from = self.ledger.next_under(&head);
+        let wanted = head.head().size.saturating_sub(from).min(RECORDS_MAX);
+        let bytes: usize = answer.records.iter().map(Bytes::len).sum();
+        let n = answer.records.len() as u64;
+        let full = n > 0 && bytes >= ANSWER_FULL;
+        if n > wanted || (n < wanted && !full) {
+            return self.fault(now, id, Code::POLICY_REJECTED);
+        }
+        let Some(signers) = self.ledger.signers().cloned() else {
+            return self.end(id);
+        };
+        if let Some(x) = self.exchanges.get_mut(&id) {
+            x.stage = Stage::Checking(head);
+            x.proof = answer.proof;
+        }
+        self.transmit(
+            now,
+            Transmit::Check(Work {
+                exchange: id,
+                records: answer.records,
+                signers,
+            }),
+        );
+    }
+
+    pub(super) fn checked(&mut self, now: Now, done: Done) {
+        let id = done.exchange;
+        let Some(x) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let Stage::Checking(head) = x.stage.clone() else {
+            return;
+        };
+        x.batches += 1;
+        x.until = now.mono + STALL;
+        let (batches, proof) = (x.batches, core::mem::take(&mut x.proof));
+        let records = done.records;
+        let taken = self.change(now, &records, |ledger| {
+            ledger.extend(&records, &head, &proof)
+        });
+        match taken {
+            Ok(_) if self.ledger.size() >= head.head().size => {
+                let peer = self.exchanges.get(&id).map(|x| x.peer);
+                self.finish(now, id);
+                // There may be more, under other signers.
+                if let Some(peer) = peer {
+                    self.again(now, peer);
+                }
+            }
+            Ok(_) if batches >= BATCHES_MAX => {
+                self.finish(now, id);
+                self.spread(now);
+            }
+            Ok(_) => self.fetch(now, id, head),
+            Err(HeadFault::Proof) => self.unproven(now, id, head),
+            Err(HeadFault::UnknownSet | HeadFault::WrongSet | HeadFault::TooFar) => {
+                self.unproven(now, id, head);
+            }
+            Err(fault) => self.fault(now, id, fault.code()),
+        }
+    }
+
+    /// A head that is not proven is told and not accepted: only evidence stops the ledger, or any peer could.
+    fn unproven(&mut self, now: Now, id: ExchangeId, head: SignedHead) {
+        if let Some(peer) = self.exchanges.get(&id).map(|x| x.peer) {
+            self.tell(now, Event::Unproven { peer, head });
+        }
+        self.fault(now, id, Code::POLICY_REJECTED);
+    }
+}

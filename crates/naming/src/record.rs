@@ -1,0 +1,279 @@
+//! Alias records, and the signers' signatures around them (profile chapter 6).
+
+use alloc::vec::Vec;
+
+use betanet_keys::{Identity, PreparedKey, PublicKey, hash};
+use betanet_log::{Signature, Signers};
+use betanet_wire::{NodeId, cbor, message};
+
+use crate::{Alias, Reject};
+
+/// Label of the node's own signature.
+pub(crate) const LABEL: &str = "BN-L5";
+/// Label of a signer's signature.
+pub(crate) const FINAL: &str = "BN-L5-FINAL";
+/// Life of a record, from its `ts`: 365 days.
+pub const LIFE_MS: u64 = 365 * 24 * 3600 * 1000;
+/// Signatures of one record that are read.
+pub(crate) const SIGS_MAX: usize = 128;
+/// The node of a record that retires its alias.
+const NOBODY: NodeId = NodeId([0; 20]);
+
+message! {
+    /// A record that binds an alias to a node, or retires it.
+    pub struct AliasRecord {
+        /// UNIX milliseconds.
+        req "ts" ts: u64,
+        /// Sequence number; it rises with each record of the alias.
+        req "seq" seq: u64,
+        /// Signature by the node's own key.
+        req "sig" sig: [u8; 64],
+        /// The node; 20 zeros retire the alias.
+        req "node" node: NodeId,
+        /// Key and signature of the node that the alias was bound to, where it moves.
+        opt "prev" prev: Signature,
+        /// The alias.
+        req "alias" alias: Alias,
+    }
+}
+
+impl AliasRecord {
+    /// A record that binds the alias to this node.
+    #[must_use]
+    pub fn bind(alias: Alias, owner: &Identity, seq: u64, ts: u64) -> Self {
+        Self::signed(alias, owner.public().node_id(), owner, seq, ts)
+    }
+
+    /// A record by which this node, to which the alias is bound, retires it.
+    #[must_use]
+    pub fn retire(alias: Alias, owner: &Identity, seq: u64, ts: u64) -> Self {
+        Self::signed(alias, NOBODY, owner, seq, ts)
+    }
+
+    fn signed(alias: Alias, node: NodeId, owner: &Identity, seq: u64, ts: u64) -> Self {
+        let mut this = Self {
+            ts,
+            seq,
+            sig: [0; 64],
+            node,
+            prev: None,
+            alias,
+        };
+        this.sig = this.signature(owner).sig;
+        this
+    }
+
+    /// A node's signature over this record: the owner's own, or that of the node that gives the alias away.
+    #[must_use]
+    pub fn signature(&self, signer: &Identity) -> Signature {
+        let (seq, ts) = (self.seq.to_be_bytes(), self.ts.to_be_bytes());
+        let text: [&[u8]; 4] = [self.alias.as_str().as_bytes(), &self.node.0, &seq, &ts];
+        Signature {
+            signer: *signer.public().as_bytes(),
+            sig: signer.sign(LABEL, &text),
+        }
+    }
+
+    /// The same record with the signature of the node that gives the alias away.
+    #[must_use]
+    pub fn moved_by(mut self, old: &Identity) -> Self {
+        self.prev = Some(self.signature(old));
+        self
+    }
+
+    /// Whether the record retires its alias.
+    #[must_use]
+    pub fn is_retirement(&self) -> bool {
+        self.node == NOBODY
+    }
+
+    fn verify(&self, key: &[u8; 32], sig: &[u8; 64]) -> bool {
+        let Ok(key) = PublicKey::from_bytes(key) else {
+            return false;
+        };
+        let (seq, ts) = (self.seq.to_be_bytes(), self.ts.to_be_bytes());
+        let text: [&[u8]; 4] = [self.alias.as_str().as_bytes(), &self.node.0, &seq, &ts];
+        key.verify(LABEL, &text, sig).is_ok()
+    }
+}
+
+message! {
+    struct Form<'a> {
+        req "key" key: [u8; 32],
+        req "rec" rec: &'a [u8],
+        req "sigs" sigs: Vec<Signature>,
+    }
+}
+
+/// An alias record with its owner's key and the signers' signatures.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finalized {
+    key: [u8; 32],
+    bytes: Vec<u8>,
+    record: AliasRecord,
+    sigs: Vec<Signature>,
+}
+
+impl Finalized {
+    /// A record that no signer has signed yet, with its owner's key.
+    #[must_use]
+    pub fn new(record: AliasRecord, key: &PublicKey) -> Self {
+        Self {
+            key: *key.as_bytes(),
+            bytes: cbor::to_vec(&record),
+            record,
+            sigs: Vec::new(),
+        }
+    }
+
+    /// As [`Finalized::new`], of a record's exact bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::Form`].
+    pub fn with_bytes(record: &[u8], key: &PublicKey) -> Result<Self, Reject> {
+        Ok(Self {
+            key: *key.as_bytes(),
+            bytes: record.to_vec(),
+            record: cbor::from_slice(record)?,
+            sigs: Vec::new(),
+        })
+    }
+
+    /// Reads a record. No signature is verified.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::Form`] or [`Reject::TooMany`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Reject> {
+        let form: Form<'_> = cbor::from_slice(bytes)?;
+        if form.sigs.len() > SIGS_MAX {
+            return Err(Reject::TooMany(form.sigs.len(), SIGS_MAX));
+        }
+        Ok(Self {
+            key: form.key,
+            bytes: form.rec.to_vec(),
+            record: cbor::from_slice(form.rec)?,
+            sigs: form.sigs,
+        })
+    }
+
+    /// Encodes the record with its key and signatures.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::to_vec(&Form {
+            key: self.key,
+            rec: &self.bytes,
+            sigs: self.sigs.clone(),
+        })
+    }
+
+    /// The alias record.
+    #[must_use]
+    pub const fn record(&self) -> &AliasRecord {
+        &self.record
+    }
+
+    /// The alias record's bytes, over which signers sign.
+    #[must_use]
+    pub fn signed_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The node whose key this is. For a record that retires its alias, it is the node that the alias was bound to.
+    #[must_use]
+    pub fn owner(&self) -> NodeId {
+        let mut id = [0; 20];
+        id.copy_from_slice(&hash(&[&self.key])[..20]);
+        NodeId(id)
+    }
+
+    /// The node that gives the alias away, if the record names one.
+    #[must_use]
+    pub fn giver(&self) -> Option<NodeId> {
+        let prev = self.record.prev?;
+        let mut id = [0; 20];
+        id.copy_from_slice(&hash(&[&prev.signer])[..20]);
+        Some(NodeId(id))
+    }
+
+    /// The signers' signatures, valid or not.
+    #[must_use]
+    pub fn signatures(&self) -> &[Signature] {
+        &self.sigs
+    }
+
+    /// A signer's signature over the record.
+    pub(crate) fn signature(&self, signer: &Identity) -> Signature {
+        Signature {
+            signer: *signer.public().as_bytes(),
+            sig: signer.sign(FINAL, &[&self.bytes]),
+        }
+    }
+
+    /// Adds a signer's signature, or replaces this signer's.
+    pub fn add(&mut self, signature: Signature) {
+        self.sigs.retain(|s| s.signer != signature.signer);
+        self.sigs.truncate(SIGS_MAX - 1);
+        self.sigs.push(signature);
+    }
+
+    /// Identity of the record, whatever its signatures.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        hash(&[FINAL.as_bytes(), &self.bytes])
+    }
+
+    /// Whether the key is the node's, and the signatures of the node and of the node before it verify. The key of a record that
+    /// retires its alias has to be compared with the alias's owner.
+    #[must_use]
+    pub fn is_signed_by_its_nodes(&self) -> bool {
+        let record = &self.record;
+        let own = record.is_retirement() || self.owner() == record.node;
+        own && record.verify(&self.key, &record.sig)
+            && record
+                .prev
+                .is_none_or(|prev| record.verify(&prev.signer, &prev.sig))
+    }
+
+    /// Positions, in the set, of the signers with a valid signature. It costs at most as many verifications as there are
+    /// signatures.
+    #[must_use]
+    pub fn signers(&self, of: &Signers) -> Vec<usize> {
+        let digest = self.digest();
+        let valid = |(at, key): (usize, &PublicKey)| {
+            let mut own = self.sigs.iter().filter(|s| s.signer == *key.as_bytes());
+            let stands = own.any(|s| key.verify_digest(&digest, &s.sig).is_ok());
+            stands.then_some(at)
+        };
+        of.keys().iter().enumerate().filter_map(valid).collect()
+    }
+
+    /// As [`Finalized::signers`], by tables of the set's keys.
+    pub(crate) fn signers_by_tables(&self, of: &[PreparedKey]) -> Vec<usize> {
+        let digest = self.digest();
+        let valid = |(at, table): (usize, &PreparedKey)| {
+            let key = table.key().as_bytes();
+            let mut own = self.sigs.iter().filter(|s| s.signer == *key);
+            let stands = own.any(|s| table.verify_digest(&digest, &s.sig).is_ok());
+            stands.then_some(at)
+        };
+        of.iter().enumerate().filter_map(valid).collect()
+    }
+
+    /// Checks the record by itself: its nodes' signatures, and finality under this set. The ledger checks its place among others.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::Signature`] or [`Reject::NotFinal`].
+    pub fn check(&self, signers: &Signers) -> Result<(), Reject> {
+        if !self.is_signed_by_its_nodes() {
+            return Err(Reject::Signature);
+        }
+        let (signed, needed) = (self.signers(signers).len(), signers.threshold());
+        match signed >= needed {
+            true => Ok(()),
+            false => Err(Reject::NotFinal { signed, needed }),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! A signer contradicts neither itself nor its clock, whatever it is asked to sign.
+#![allow(clippy::unwrap_used, reason = "a test stops where it is surprised")]
+
+use betanet_log::Head;
+use betanet_naming::signer::{Memory, Refusal, Signer};
+use betanet_naming::testkit::{Network, T0, identity, owner};
+use betanet_naming::{
+    Alias, AliasRecord, CLOCK_MS, Effect, Finalized, LabelError, Ledger, Reject, RotateMaintainers,
+};
+use proptest::prelude::*;
+
+fn alias(text: &str) -> Alias {
+    Alias::from_wire(text).unwrap()
+}
+
+fn candidate(text: &str, who: u16, seq: u64, ts: u64) -> Finalized {
+    let me = owner(who);
+    Finalized::new(AliasRecord::bind(alias(text), &me, seq, ts), me.public())
+}
+
+fn signer(n: u16) -> Signer {
+    Signer::new(identity(n), Memory::default())
+}
+
+/// What a signer signs, with its memory after a restart.
+fn sign(
+    signer: &mut Signer,
+    ledger: &Ledger,
+    of: &Finalized,
+) -> Result<betanet_log::Signature, Refusal> {
+    let pending = signer.sign_record(of.record().ts, ledger, of)?;
+    let mut memory = signer.memory().clone();
+    memory.learn(pending.change()).unwrap();
+    assert_eq!(&memory, signer.memory());
+    Ok(pending.stored())
+}
+
+#[test]
+fn one_record_for_one_seq_ever() {
+    let network = Network::new(3, 0);
+    let ledger = network.ledger();
+    let mut one = signer(1);
+    let (first, second) = (candidate("a", 1, 1, T0), candidate("a", 2, 1, T0));
+    let signature = sign(&mut one, &ledger, &first).unwrap();
+    assert_eq!(sign(&mut one, &ledger, &second), Err(Refusal::Twice));
+    // The same record again is the same signature.
+    assert_eq!(sign(&mut one, &ledger, &first), Ok(signature));
+    // A restart forgets nothing that was stored.
+    let stored = one.memory().to_bytes();
+    let mut again = Signer::new(identity(1), Memory::from_bytes(&stored).unwrap());
+    assert_eq!(sign(&mut again, &ledger, &second), Err(Refusal::Twice));
+    assert_eq!(sign(&mut again, &ledger, &first), Ok(signature));
+    // Nor does a signature that nobody took.
+    let mut dropped = signer(2);
+    drop(dropped.sign_record(T0, &ledger, &first).unwrap());
+    assert_eq!(sign(&mut dropped, &ledger, &second), Err(Refusal::Twice));
+}
+
+#[test]
+fn two_signatures_make_a_record_final() {
+    let network = Network::new(3, 0);
+    let mut ledger = network.ledger();
+    let mut record = candidate("a", 1, 1, T0);
+    for n in [1, 3] {
+        let signature = sign(&mut signer(n), &ledger, &record).unwrap();
+        record.add(signature);
+    }
+    let applied = ledger.apply(T0, record.to_bytes().into());
+    assert_eq!(applied, Ok((0, Effect::Bound)));
+}
+
+#[test]
+fn only_the_next_seq_and_times_near_the_clock() {
+    let network = Network::new(3, 0);
+    let mut ledger = network.ledger();
+    let mut one = signer(1);
+    for seq in [0, 2, 9] {
+        let skips = candidate("a", 1, seq, T0);
+        let refused = Err(Refusal::Seq { seq, next: 1 });
+        assert_eq!(sign(&mut one, &ledger, &skips), refused);
+    }
+    ledger
+        .apply(T0, network.bound("a", &owner(1), 1, T0))
+        .unwrap();
+    sign(&mut one, &ledger, &candidate("a", 1, 2, T0)).unwrap();
+    for (ts, fine) in [
+        (T0 + CLOCK_MS, true),
+        (T0 - CLOCK_MS, true),
+        (T0 + CLOCK_MS + 1, false),
+        (T0 - CLOCK_MS - 1, false),
+    ] {
+        let record = candidate("b", 1, 1, ts);
+        let mut fresh = signer(1);
+        let signed = fresh.sign_record(T0, &ledger, &record).map(drop);
+        assert_eq!(signed, if fine { Ok(()) } else { Err(Refusal::Clock) });
+    }
+}
+
+#[test]
+fn nothing_that_the_ledger_would_refuse() {
+    let network = Network::new(3, 0);
+    let mut ledger = network.ledger();
+    ledger
+        .apply(T0, network.bound("a", &owner(1), 1, T0))
+        .unwrap();
+    let mut one = signer(1);
+    let taken = candidate("a", 2, 2, T0);
+    assert_eq!(
+        sign(&mut one, &ledger, &taken),
+        Err(Refusal::Record(Reject::Bound))
+    );
+    let mut forged = AliasRecord::bind(alias("b"), &owner(1), 1, T0);
+    forged.sig[1] ^= 1;
+    let forged = Finalized::new(forged, owner(1).public());
+    assert_eq!(
+        sign(&mut one, &ledger, &forged),
+        Err(Refusal::Record(Reject::Signature))
+    );
+    for (text, why) in [("-b", LabelError::Hyphen), ("ab--c", LabelError::Reserved)] {
+        let record = candidate(text, 1, 1, T0);
+        assert_eq!(sign(&mut one, &ledger, &record), Err(Refusal::Label(why)));
+    }
+    let mut stranger = signer(9);
+    let fine = candidate("b", 1, 1, T0);
+    assert_eq!(sign(&mut stranger, &ledger, &fine), Err(Refusal::NotSigner));
+    // A refusal is no signature: the right record is still signed.
+    assert!(sign(&mut one, &ledger, &candidate("a", 1, 2, T0)).is_ok());
+}
+
+#[test]
+fn one_rotation_for_one_seq() {
+    let network = Network::new(3, 0);
+    let ledger = network.ledger();
+    let keys = |of: [u16; 3]| of.map(|n| *identity(n).public());
+    let prev = keys([1, 2, 3]);
+    let (first, second) = (
+        RotateMaintainers::new(&keys([4, 5, 6]), &prev, 1),
+        RotateMaintainers::new(&keys([7, 8, 9]), &prev, 1),
+    );
+    let mut one = signer(1);
+    let signature = one.sign_rotation(&ledger, &first).unwrap().stored();
+    let again = one.sign_rotation(&ledger, &first).unwrap().stored();
+    assert_eq!(signature, again);
+    assert_eq!(
+        one.sign_rotation(&ledger, &second).map(drop),
+        Err(Refusal::Twice)
+    );
+    let later = RotateMaintainers::new(&keys([4, 5, 6]), &prev, 2);
+    let refused = Err(Refusal::Seq { seq: 2, next: 1 });
+    assert_eq!(one.sign_rotation(&ledger, &later).map(drop), refused);
+    let mut signed = first.clone();
+    let other = signer(3).sign_rotation(&ledger, &first).unwrap().stored();
+    signed.gather(&[other, signature]);
+    let mut ledger = network.ledger();
+    let applied = ledger.apply(T0, signed.to_bytes().into());
+    assert_eq!(applied, Ok((0, Effect::Rotated)));
+}
+
+#[test]
+fn only_heads_that_extend_the_last_one() {
+    let network = Network::new(3, 0);
+    let (mut ledger, mut other) = (network.ledger(), network.ledger());
+    let mut one = signer(1);
+    for n in 0..5 {
+        ledger
+            .apply(T0, network.bound(&format!("n{n}"), &owner(1), 1, T0))
+            .unwrap();
+        other
+            .apply(T0, network.bound(&format!("m{n}"), &owner(1), 1, T0))
+            .unwrap();
+    }
+    let head = |ledger: &Ledger, ts| ledger.next_head(ts).unwrap();
+    let first = head(&ledger, T0);
+    let pending = one.sign_head(T0, &ledger, &first).unwrap();
+    let mut memory = Memory::default();
+    memory.learn(pending.change()).unwrap();
+    assert_eq!(&memory, one.memory());
+    let _ = pending.stored();
+    // Another view of the same size, and of more records.
+    let rival = head(&other, T0);
+    assert_eq!(
+        one.sign_head(T0, &other, &rival).map(drop),
+        Err(Refusal::Head)
+    );
+    other
+        .apply(T0, network.bound("more", &owner(1), 1, T0))
+        .unwrap();
+    let rival = head(&other, T0);
+    assert_eq!(
+        one.sign_head(T0, &other, &rival).map(drop),
+        Err(Refusal::Head)
+    );
+    // Fewer records, or a root that is not the ledger's.
+    let fewer = Head {
+        root: ledger.log().root_at(4).unwrap(),
+        size: 4,
+        ..first
+    };
+    assert_eq!(
+        one.sign_head(T0, &ledger, &fewer).map(drop),
+        Err(Refusal::Head)
+    );
+    let wrong = Head {
+        root: [1; 32],
+        ..first
+    };
+    assert_eq!(
+        signer(2).sign_head(T0, &ledger, &wrong).map(drop),
+        Err(Refusal::Head)
+    );
+    let set = Head {
+        set: [1; 32],
+        ..first
+    };
+    assert_eq!(
+        signer(2).sign_head(T0, &ledger, &set).map(drop),
+        Err(Refusal::Head)
+    );
+    assert_eq!(
+        signer(9).sign_head(T0, &ledger, &first).map(drop),
+        Err(Refusal::NotSigner)
+    );
+    let late = Head {
+        ts: T0 + CLOCK_MS + 1,
+        ..first
+    };
+    assert_eq!(
+        one.sign_head(T0, &ledger, &late).map(drop),
+        Err(Refusal::Clock)
+    );
+    let early = Head {
+        ts: T0 - 1,
+        ..first
+    };
+    assert_eq!(
+        one.sign_head(T0, &ledger, &early).map(drop),
+        Err(Refusal::Clock)
+    );
+    // The same again, and more of the same log.
+    assert!(one.sign_head(T0, &ledger, &first).is_ok());
+    ledger
+        .apply(T0, network.bound("more", &owner(1), 1, T0))
+        .unwrap();
+    assert!(one.sign_head(T0, &ledger, &head(&ledger, T0 + 1)).is_ok());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever records come in whatever order, with restarts in between: one signature for one alias and `seq`.
+    #[test]
+    fn a_signer_signs_one_record_for_one_alias_and_seq(
+        steps in prop::collection::vec((0..3_u16, 1..4_u64, 0..3_u64, any::<bool>(), any::<bool>()), 1..40),
+    ) {
+        let network = Network::new(3, 0);
+        let mut ledger = network.ledger();
+        let mut one = signer(1);
+        let mut changes = Vec::new();
+        let mut signed: Vec<(Alias, u64, [u8; 32])> = Vec::new();
+        for (name, seq, ts, restart, take) in steps {
+            let name = ["a", "b", "c"][usize::from(name)];
+            let record = candidate(name, 1, seq, T0 + ts);
+            if let Ok(pending) = one.sign_record(T0, &ledger, &record) {
+                changes.push(pending.change().to_vec());
+                let signature = pending.stored();
+                let key = (alias(name), seq, record.digest());
+                let rival = |(a, s, d): &(Alias, u64, [u8; 32])| *a == key.0 && *s == seq && *d != key.2;
+                prop_assert!(!signed.iter().any(rival));
+                signed.push(key);
+                if take {
+                    let mut record = record;
+                    record.add(signature);
+                    let by_two = sign(&mut signer(2), &ledger, &record);
+                    if let Ok(second) = by_two {
+                        record.add(second);
+                        let _ = ledger.apply(T0, record.to_bytes().into());
+                    }
+                }
+            }
+            if restart {
+                let mut memory = Memory::default();
+                for change in changes.iter().rev() {
+                    memory.learn(change).unwrap();
+                }
+                prop_assert_eq!(&memory, one.memory());
+                one = Signer::new(identity(1), memory);
+            }
+        }
+        prop_assert!(ledger.rivals().is_empty());
+    }
+}
