@@ -1,0 +1,42 @@
+use betanet_journal::Record;
+use betanet_machine::Now;
+
+/// A record or a snapshot that this version of a state cannot read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the content is not of this version")]
+pub struct Unreadable;
+
+/// A deterministic state that is rebuilt from its records.
+pub trait State: Send + 'static {
+    /// A request.
+    type Request: Send + 'static;
+    /// The answer to a request.
+    type Answer: Send + 'static;
+
+    /// Applies a committed record.
+    ///
+    /// # Errors
+    ///
+    /// The record is not of this version. It has changed nothing.
+    fn apply(&mut self, record: &Record) -> Result<(), Unreadable>;
+
+    /// Decides a request. Pushes the records of the change, and has applied them when it returns.
+    ///
+    /// At most 4 096 records and 16 MiB a request.
+    fn decide(
+        &mut self,
+        now: Now,
+        request: Self::Request,
+        records: &mut Vec<Record>,
+    ) -> Self::Answer;
+
+    /// Returns the state as parts of at most 1 MiB, at least one.
+    fn snapshot(&self) -> Vec<Vec<u8>>;
+
+    /// Replaces this state by that of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// The snapshot is not of this version.
+    fn restore(&mut self, parts: Vec<Vec<u8>>) -> Result<(), Unreadable>;
+}
