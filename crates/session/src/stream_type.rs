@@ -17,6 +17,19 @@ pub struct StreamType {
 }
 
 impl StreamType {
+    /// Heads and records of the ledger of names, Betanet's own type 0x00 (profile chapter 6). It offers the version of L5, and no
+    /// feature.
+    pub const ALIAS_GOSSIP: Self = Self {
+        number: betanet_htx::kind::ALIAS_GOSSIP,
+        feature: "",
+    };
+
+    /// Requests to redeem vouchers, Betanet's own type 0x13 (profile chapter 7).
+    pub const REDEEM: Self = Self {
+        number: 0x13,
+        feature: "vouchers",
+    };
+
     /// Creates a type with a number from 0x80 to 0xff and a feature of 1 to 32 characters `a-z`, `0-9` and `-`, such as
     /// `example-chat`.
     ///
@@ -30,7 +43,7 @@ impl StreamType {
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let is_named = (1..=FEATURE_MAX).contains(&feature.len()) && feature.bytes().all(fits);
         // These features change the protocol itself.
-        if !is_named || matches!(feature, "padding" | "pq" | "libp2p" | "mix") {
+        if !is_named || matches!(feature, "padding" | "pq" | "libp2p" | "mix" | "vouchers") {
             return Err(StreamTypeError::Feature(feature));
         }
         Ok(Self { number, feature })
@@ -42,7 +55,7 @@ impl StreamType {
         self.number
     }
 
-    /// Returns the name of the feature.
+    /// Returns the name of the feature; empty for a type of the protocol that has a version instead.
     #[must_use]
     pub const fn feature(self) -> &'static str {
         self.feature

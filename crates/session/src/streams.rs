@@ -284,9 +284,11 @@ impl StreamRegistry {
         let extra = Extra {
             libp2p: self.libp2p.is_some(),
             mix: self.mix.is_some(),
+            naming: self.own.contains_key(&kind::ALIAS_GOSSIP),
             l2: self.l2,
         };
         let features = self.own.values().map(|(kind, _)| kind.feature());
+        let features = features.filter(|name| !name.is_empty());
         offered_caps_with(pq, extra, features)
     }
 

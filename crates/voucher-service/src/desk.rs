@@ -1,0 +1,363 @@
+//! The requests: bounds, limits, arithmetic on its own threads, and the way to the state. BAR and streams are faces of it.
+
+mod keysets;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use betanet_durable::Handle;
+use betanet_keys::Identity;
+use betanet_machine::Rng;
+use betanet_session::Clock;
+use betanet_vouchers::bank::verified;
+use betanet_vouchers::message::{
+    Answer, IssueRequest, MessageError, RedeemRequest, RestoreRequest, SwapRequest,
+};
+use betanet_vouchers::mint::MintShares;
+use betanet_vouchers::{Keyset, KeysetId, Keysets, Limits, Phase};
+use betanet_wire::{ChargeTo, Code, NodeId};
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use crate::payments::Payments;
+use crate::room::Room;
+use crate::state::{Ask, Of, Said, View, VoucherState};
+pub use keysets::{LIST_MAX, Offered};
+pub(crate) use keysets::{Listed, read as read_keysets, word};
+
+/// Time after which a refused caller may ask again, in seconds.
+const RETRY_AFTER: u64 = 5;
+/// Longest that a request waits for the state's answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whoever asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    /// The peer of a direct session.
+    pub(crate) node: Option<NodeId>,
+    /// Who is charged; `None` over the mix.
+    pub(crate) charge: Option<ChargeTo>,
+}
+
+/// A request that was not answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) code: Code,
+    /// Seconds after which it may be repeated.
+    pub(crate) retry_after: Option<u64>,
+}
+
+impl Refusal {
+    const fn new(status: u16, code: Code) -> Self {
+        Self {
+            status,
+            code,
+            retry_after: None,
+        }
+    }
+
+    pub(crate) const fn malformed() -> Self {
+        Self::new(400, Code::MALFORMED_FRAME)
+    }
+
+    /// This node does not have the role.
+    pub(crate) const fn elsewhere() -> Self {
+        Self::new(404, Code::UNSUPPORTED_FEATURE)
+    }
+
+    const fn refused(code: Code) -> Self {
+        Self::new(403, code)
+    }
+
+    pub(crate) const fn busy() -> Self {
+        Self {
+            status: 429,
+            code: Code::POLICY_REJECTED,
+            retry_after: Some(RETRY_AFTER),
+        }
+    }
+
+    pub(crate) const fn unavailable() -> Self {
+        Self {
+            status: 503,
+            code: Code::INTERNAL_ERROR,
+            retry_after: Some(1),
+        }
+    }
+
+    const fn failed() -> Self {
+        Self::new(500, Code::INTERNAL_ERROR)
+    }
+}
+
+impl From<MessageError> for Refusal {
+    fn from(error: MessageError) -> Self {
+        Self::new(400, error.code())
+    }
+}
+
+/// What was counted since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    pub(crate) requests: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) forged: AtomicU64,
+}
+
+/// One node's desk.
+pub(crate) struct Desk {
+    pub(crate) identity: Identity,
+    pub(crate) clock: Clock,
+    pub(crate) keysets: Arc<Keysets>,
+    /// The index of this mint's share of each keyset that it has one of.
+    pub(crate) mints: BTreeMap<KeysetId, u8>,
+    pub(crate) shares: MintShares,
+    pub(crate) payments: Box<dyn Payments>,
+    pub(crate) handle: OnceLock<Handle<VoucherState>>,
+    /// Of direct sessions, and of all callers over the mix together.
+    pub(crate) limits: Mutex<(Limits, Limits)>,
+    pub(crate) room: Room,
+    pub(crate) arithmetic: Arc<Semaphore>,
+    pub(crate) counted: Counted,
+    pub(crate) listed: Listed,
+    pub(crate) alarm: Arc<AtomicBool>,
+    /// The newest totals, for metrics.
+    pub(crate) seen: Mutex<View>,
+}
+
+impl Desk {
+    /// What the state is told.
+    pub(crate) fn of(&self) -> Of {
+        Of {
+            spender: *self.identity.public(),
+            keysets: Arc::clone(&self.keysets),
+            mints: self.mints.keys().copied().collect::<BTreeSet<_>>(),
+            alarm: Arc::clone(&self.alarm),
+        }
+    }
+
+    /// Whether this node keeps the spent set of a keyset.
+    pub(crate) fn spends(&self) -> bool {
+        self.keysets
+            .iter()
+            .any(|k| k.spender() == self.identity.public())
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.now().unix_ms
+    }
+
+    /// Charges a request with so many vouchers or points.
+    fn charge(&self, by: Asker, vouchers: usize) -> Result<(), Refusal> {
+        let now = self.clock.now().mono;
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let within = match by.charge {
+            Some(charge) => limits.0.charge(now, charge, vouchers),
+            None => limits.1.charge(now, ChargeTo::Unknown, vouchers),
+        };
+        within.then_some(()).ok_or(Refusal::busy())
+    }
+
+    fn charge_forged(&self, by: Asker, forged: usize) {
+        if forged == 0 {
+            return;
+        }
+        self.counted
+            .forged
+            .fetch_add(forged as u64, Ordering::Relaxed);
+        let now = self.clock.now().mono;
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        match by.charge {
+            Some(charge) => limits.0.charge_forged(now, charge, forged),
+            None => limits.1.charge_forged(now, ChargeTo::Unknown, forged),
+        }
+    }
+
+    /// Does arithmetic on a thread for it. At most as many do it at once as there are processors; others wait in their places.
+    pub(crate) async fn work<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let permit = Arc::clone(&self.arithmetic).acquire_owned().await;
+        let permit = permit.map_err(|_| Refusal::unavailable())?;
+        let desk = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&desk);
+            // Held by the work itself: whoever asked may have left.
+            drop(permit);
+            done
+        });
+        done.await.map_err(|_| Refusal::failed())?
+    }
+
+    /// Asks the state, within a bound of time.
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<Said, Refusal> {
+        let handle = self.handle.get().ok_or(Refusal::unavailable())?;
+        match tokio::time::timeout(PATIENCE, handle.ask(ask)).await {
+            Ok(Ok(said)) => Ok(said),
+            Ok(Err(_)) | Err(_) => Err(Refusal::unavailable()),
+        }
+    }
+
+    async fn answer(&self, ask: Ask) -> Result<Answer, Refusal> {
+        match self.ask(ask).await? {
+            Said::Answer(answer) => Ok(answer),
+            _ => Err(Refusal::failed()),
+        }
+    }
+
+    async fn signed(self: &Arc<Self>, answer: Answer) -> Result<Vec<u8>, Refusal> {
+        self.work(move |desk| Ok(answer.sign(&desk.identity).0))
+            .await
+    }
+
+    /// Checks or redeems; the answer is signed.
+    pub(crate) async fn redeem(
+        self: &Arc<Self>,
+        by: Asker,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<Vec<u8>, Refusal> {
+        if !self.spends() {
+            return Err(Refusal::elsewhere());
+        }
+        let answer = self.redeemed(by, body, true).await?;
+        self.signed(answer).await
+    }
+
+    /// Checks or redeems. `charged` says whether the asker's allowance pays for it.
+    pub(crate) async fn redeemed(
+        self: &Arc<Self>,
+        by: Asker,
+        body: Zeroizing<Vec<u8>>,
+        charged: bool,
+    ) -> Result<Answer, Refusal> {
+        let (request, verified) = self
+            .work(move |desk| {
+                let request = RedeemRequest::from_bytes(&body)?;
+                if charged {
+                    desk.charge(by, request.vouchers.len())?;
+                }
+                let mut rng = rng()?;
+                let verified = verified(request.hash(), &request.vouchers, &desk.keysets, &mut rng);
+                if charged {
+                    desk.charge_forged(by, verified.forged());
+                }
+                Ok((request, verified))
+            })
+            .await?;
+        self.answer(Ask::Redeem(by.node, request, verified)).await
+    }
+
+    pub(crate) async fn swap(
+        self: &Arc<Self>,
+        by: Asker,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<Vec<u8>, Refusal> {
+        if !self.spends() {
+            return Err(Refusal::elsewhere());
+        }
+        let (request, verified) = self
+            .work(move |desk| {
+                let request = SwapRequest::from_bytes(&body)?;
+                desk.charge(by, request.vouchers.len() + request.blinded.len())?;
+                let mut rng = rng()?;
+                let verified = verified(request.hash(), &request.vouchers, &desk.keysets, &mut rng);
+                desk.charge_forged(by, verified.forged());
+                Ok((request, verified))
+            })
+            .await?;
+        let answer = self.answer(Ask::Swap(request, verified)).await?;
+        self.signed(answer).await
+    }
+
+    pub(crate) async fn issue(
+        self: &Arc<Self>,
+        by: Asker,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<Vec<u8>, Refusal> {
+        if self.mints.is_empty() {
+            return Err(Refusal::elsewhere());
+        }
+        let (request, points, payment) = self
+            .work(move |desk| {
+                let request = IssueRequest::from_bytes(&body)?;
+                desk.charge(by, request.blinded.len())?;
+                let keyset = desk.signs(&request.keyset)?;
+                let points = request.points().map_err(|_| Refusal::malformed())?;
+                let payment = desk.payments.worth(desk.now_ms(), &request, keyset);
+                Ok((request, points, payment))
+            })
+            .await?;
+        let said = self.ask(Ask::Issue(request, points, payment)).await?;
+        let to_sign = match said {
+            Said::Sign(Ok(to_sign)) => to_sign,
+            Said::Sign(Err(code)) => return Err(Refusal::refused(code)),
+            _ => return Err(Refusal::failed()),
+        };
+        self.work(move |desk| {
+            let answer = to_sign.sign(&desk.shares).ok_or(Refusal::failed())?;
+            Ok(answer.to_bytes())
+        })
+        .await
+    }
+
+    pub(crate) async fn restore(
+        self: &Arc<Self>,
+        by: Asker,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<Vec<u8>, Refusal> {
+        if self.mints.is_empty() {
+            return Err(Refusal::elsewhere());
+        }
+        let request = self
+            .work(move |desk| {
+                let request = RestoreRequest::from_bytes(&body)?;
+                desk.charge(by, request.blinded.len())?;
+                desk.signs(&request.keyset)?;
+                Ok(request)
+            })
+            .await?;
+        let Said::Restore(to_restore) = self.ask(Ask::Restore(request)).await? else {
+            return Err(Refusal::failed());
+        };
+        self.work(move |desk| {
+            let answer = to_restore.sign(&desk.shares).ok_or(Refusal::failed())?;
+            Ok(answer.to_bytes())
+        })
+        .await
+    }
+
+    /// A keyset under which this mint signs now.
+    fn signs(&self, id: &KeysetId) -> Result<&Keyset, Refusal> {
+        let keyset = self.keysets.get(id).filter(|_| self.mints.contains_key(id));
+        let keyset = keyset.ok_or(Refusal::new(404, Code::POLICY_REJECTED))?;
+        match keyset.phase(self.now_ms()) {
+            Phase::Active | Phase::Retiring => Ok(keyset),
+            Phase::Announced | Phase::Expired => Err(Refusal::refused(Code::POLICY_REJECTED)),
+        }
+    }
+
+    /// The keysets as they are listed.
+    pub(crate) fn keysets(&self, by: Asker) -> Result<bytes::Bytes, Refusal> {
+        self.charge(by, 0)?;
+        Ok(self.listed.at(&self.keysets, &self.mints, self.now_ms()))
+    }
+
+    /// Totals, which metrics show too.
+    pub(crate) async fn view(&self) -> Result<View, Refusal> {
+        let Said::View(view) = self.ask(Ask::View).await? else {
+            return Err(Refusal::failed());
+        };
+        (*self.seen.lock().unwrap_or_else(PoisonError::into_inner)).clone_from(&view);
+        Ok(*view)
+    }
+}
+
+/// Fresh randomness: nobody could know it when the vouchers were made.
+fn rng() -> Result<Rng, Refusal> {
+    let seed = betanet_session::seed().map_err(|_| Refusal::failed())?;
+    Ok(Rng::new(&seed))
+}

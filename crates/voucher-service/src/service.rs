@@ -1,0 +1,352 @@
+//! A mint or redemption service, from its parts to its end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use betanet_durable::{Durable, Role, Settings as DurableSettings, Unavailable};
+use betanet_journal::Journal;
+use betanet_keys::Identity;
+use betanet_runtime::Extension;
+use betanet_session::{Clock, Service, Streams};
+use betanet_vouchers::mint::MintShares;
+use betanet_vouchers::{Allowance, Denomination, Keyset, KeysetId, Keysets, Limits};
+use tokio::sync::Semaphore;
+
+use crate::Error;
+use crate::bar::BarService;
+use crate::desk::{Desk, Listed};
+use crate::folder::MintFolder;
+use crate::http::AdminFace;
+use crate::paid::LocalRedeem;
+use crate::payments::{Coupons, Either, Payments, Swaps};
+use crate::room::Room;
+use crate::state::{Ask, Said, View, VoucherState};
+use crate::stream::RedeemStreams;
+
+/// Interval at which totals are counted, and keysets that are over are looked for.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Settings of a service.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What one address may ask for.
+    pub allowance: Allowance,
+    /// What all callers over the mix together may ask for.
+    pub over_mix: Allowance,
+    /// Requests whose arithmetic is done at once; 0 for one a processor.
+    pub threads: usize,
+    /// When snapshots are taken.
+    pub journal: DurableSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let one = Allowance::default();
+        Self {
+            allowance: one,
+            over_mix: Allowance {
+                requests: one.requests.saturating_mul(16),
+                vouchers: one.vouchers.saturating_mul(16),
+                ..one
+            },
+            threads: 0,
+            journal: DurableSettings::default(),
+        }
+    }
+}
+
+/// The mint and redemption service of one node. Until it is started, its requests are answered with 503.
+pub struct VoucherService {
+    desk: Arc<Desk>,
+    settings: Settings,
+}
+
+impl std::fmt::Debug for VoucherService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VoucherService").finish_non_exhaustive()
+    }
+}
+
+impl VoucherService {
+    /// Creates a service with the key that its node has. It takes swaps and coupons as payment.
+    ///
+    /// # Errors
+    ///
+    /// Keysets that cannot stand beside each other, or shares that are not of theirs.
+    pub fn new(
+        identity: Identity,
+        folders: Vec<MintFolder>,
+        settings: Settings,
+    ) -> Result<Self, Error> {
+        let mut coupons = Coupons::default();
+        for folder in &folders {
+            if let Some(issuer) = folder.issuer {
+                coupons = coupons.with(folder.keyset.id(), issuer);
+            }
+        }
+        Self::with_payments(identity, folders, settings, Either(coupons, Swaps))
+    }
+
+    /// Creates a service that takes other payments.
+    ///
+    /// # Errors
+    ///
+    /// See [`VoucherService::new`].
+    pub fn with_payments(
+        identity: Identity,
+        folders: Vec<MintFolder>,
+        settings: Settings,
+        payments: impl Payments,
+    ) -> Result<Self, Error> {
+        let (mut keysets, mut mints) = (Keysets::default(), BTreeMap::new());
+        let mut shares = MintShares::default();
+        for folder in folders {
+            let keyset = folder.keyset;
+            let id = keyset.id();
+            let index = folder.shares.first().map(|s| s.index());
+            match index {
+                Some(index) => {
+                    let one = folder.shares.iter().all(|s| s.index() == index);
+                    let n = folder.shares.len();
+                    let all = n == keyset.denominations().count();
+                    if !one || !all || !shares.add(&keyset, folder.shares) {
+                        return Err(Error::Shares(id));
+                    }
+                    no_overlap(&keyset, &keysets, &mints)?;
+                    mints.insert(id, index);
+                }
+                None if keyset.spender() != identity.public() => return Err(Error::NoRole(id)),
+                None => {}
+            }
+            keysets
+                .add(keyset)
+                .map_err(|why| Error::Keyset { id, why })?;
+        }
+        let threads = match settings.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
+        let desk = Desk {
+            identity,
+            clock: Clock::start(),
+            keysets: Arc::new(keysets),
+            mints,
+            shares,
+            payments: Box::new(payments),
+            handle: OnceLock::new(),
+            limits: Mutex::new((
+                Limits::new(settings.allowance),
+                Limits::new(settings.over_mix),
+            )),
+            room: Room::default(),
+            arithmetic: Arc::new(Semaphore::new(threads)),
+            counted: Default::default(),
+            listed: Listed::default(),
+            alarm: Default::default(),
+            seen: Mutex::default(),
+        };
+        Ok(Self {
+            desk: Arc::new(desk),
+            settings,
+        })
+    }
+
+    /// The service for [`crate::PREFIX`].
+    #[must_use]
+    pub fn service(&self) -> impl Service + use<> {
+        BarService(Arc::clone(&self.desk))
+    }
+
+    /// The handler of streams of type [`betanet_session::StreamType::REDEEM`].
+    #[must_use]
+    pub fn streams(&self) -> impl Streams + use<> {
+        RedeemStreams(Arc::clone(&self.desk))
+    }
+
+    /// Its page at the admin address, its metrics and its health.
+    #[must_use]
+    pub fn extension(&self) -> Arc<dyn Extension> {
+        Arc::new(AdminFace(Arc::clone(&self.desk)))
+    }
+
+    /// Redeems vouchers here to the balance of this node: for [`crate::Paid`] on the node that keeps the spent set.
+    #[must_use]
+    pub fn redeemer(&self) -> LocalRedeem {
+        LocalRedeem::new(Arc::clone(&self.desk))
+    }
+
+    /// The keysets of this node.
+    #[must_use]
+    pub fn keysets(&self) -> &Keysets {
+        &self.desk.keysets
+    }
+
+    /// Reads the journal and begins to follow or to lead.
+    ///
+    /// # Errors
+    ///
+    /// The journal is damaged or of another version, or the service was started already.
+    pub async fn start(&self, journal: Arc<dyn Journal>) -> Result<Running, Error> {
+        if self.desk.handle.get().is_some() {
+            return Err(Error::Started);
+        }
+        let of = self.desk.of();
+        let new = move || VoucherState::new(of.clone());
+        let durable = Durable::start(journal, self.settings.journal, new).await?;
+        if self.desk.handle.set(durable.handle()).is_err() {
+            return Err(Error::Started);
+        }
+        let desk = Arc::downgrade(&self.desk);
+        let looking = tokio::spawn(async move {
+            loop {
+                let Some(now) = desk.upgrade() else { return };
+                // One that does not lead counts nothing.
+                let _ = now.ask(Ask::Sweep).await;
+                let _ = now.view().await;
+                drop(now);
+                tokio::time::sleep(LOOK).await;
+            }
+        });
+        Ok(Running {
+            desk: Arc::clone(&self.desk),
+            durable: Some(durable),
+            looking: looking.abort_handle(),
+        })
+    }
+}
+
+/// Refuses two keysets of one unit that are active at the same time on one mint.
+fn no_overlap(
+    keyset: &Keyset,
+    others: &Keysets,
+    mints: &BTreeMap<KeysetId, u8>,
+) -> Result<(), Error> {
+    let mut own = others.iter().filter(|k| mints.contains_key(&k.id()));
+    let overlaps = own.find(|other| {
+        other.unit() == keyset.unit()
+            && other.not_before() < keyset.exp()
+            && keyset.not_before() < other.exp()
+    });
+    match overlaps {
+        Some(other) => Err(Error::Overlap(other.id(), keyset.id())),
+        None => Ok(()),
+    }
+}
+
+/// A service that runs. Dropped, it stops without a farewell, as by a crash.
+pub struct Running {
+    desk: Arc<Desk>,
+    durable: Option<Durable<VoucherState>>,
+    looking: tokio::task::AbortHandle,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Running").field(&self.role()).finish()
+    }
+}
+
+impl Running {
+    /// What the state does now.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        let handle = self.desk.handle.get();
+        handle.map_or(Role::Starting, |handle| handle.role())
+    }
+
+    /// Waits until the state leads, so that requests are answered.
+    pub async fn leads(&self) {
+        if let Some(handle) = self.desk.handle.get() {
+            handle.wait_for(|role| matches!(role, Role::Leads(_))).await;
+        }
+    }
+
+    /// Totals.
+    ///
+    /// # Errors
+    ///
+    /// The state does not lead.
+    pub async fn view(&self) -> Result<View, Unavailable> {
+        self.desk.view().await.map_err(|_| Unavailable)
+    }
+
+    /// Counts what mints report to have issued for payments other than swaps. From the first report of a keyset on, more redeemed
+    /// than issued raises the alarm. Returns whether it was counted. A node that alone must sign every voucher counts by itself.
+    ///
+    /// # Errors
+    ///
+    /// The state does not lead.
+    pub async fn issued(
+        &self,
+        keyset: KeysetId,
+        counts: Vec<(Denomination, u64)>,
+    ) -> Result<bool, Unavailable> {
+        match self.desk.ask(Ask::Issued(keyset, counts)).await {
+            Ok(Said::Counted(counted)) => Ok(counted),
+            _ => Err(Unavailable),
+        }
+    }
+
+    /// A hash over the durable state: equal for equal states.
+    ///
+    /// # Errors
+    ///
+    /// The state does not lead.
+    pub async fn fingerprint(&self) -> Result<[u8; 32], Unavailable> {
+        match self.desk.ask(Ask::Fingerprint).await {
+            Ok(Said::Fingerprint(hash)) => Ok(hash),
+            _ => Err(Unavailable),
+        }
+    }
+
+    /// Commits what was decided, gives the lease back, and ends.
+    pub async fn stop(mut self) {
+        self.looking.abort();
+        if let Some(durable) = self.durable.take() {
+            durable.stop().await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.looking.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn arithmetic_is_done_for_as_many_requests_at_once_as_there_are_threads_for_it() {
+        let settings = Settings {
+            threads: 2,
+            ..Settings::default()
+        };
+        let me = Identity::from_seed(&[1; 32]);
+        let service = VoucherService::new(me, Vec::new(), settings).unwrap();
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..16 {
+            let desk = Arc::clone(&service.desk);
+            let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+            all.spawn(async move {
+                let work = move |_: &Desk| {
+                    let at_once = now.fetch_add(1, Ordering::SeqCst) + 1;
+                    most.fetch_max(at_once, Ordering::SeqCst);
+                    // Long enough for others to come in beside it, if they could.
+                    (0..200).for_each(|_| std::thread::yield_now());
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    Ok(())
+                };
+                desk.work(work).await
+            });
+        }
+        assert_eq!(all.join_all().await, vec![Ok(()); 16]);
+        assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
+    }
+}

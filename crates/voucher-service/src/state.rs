@@ -1,0 +1,279 @@
+//! The durable state: the redemption service, the mint, and the coupons that were used.
+
+mod coupons;
+mod view;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use betanet_durable::{Now, State, Unreadable};
+use betanet_journal::{Kind, Record};
+use betanet_keys::{PublicKey, hash};
+use betanet_vouchers::bank::{Bank, Verified};
+use betanet_vouchers::message::{
+    Answer, BlindedPoints, IssueRequest, RedeemRequest, RestoreRequest, SwapRequest,
+};
+use betanet_vouchers::mint::{Mint, Paid, ToRestore, ToSign};
+use betanet_vouchers::{Denomination, Held, Keyset, KeysetId, Keysets};
+use betanet_wire::{Code, NodeId};
+
+use crate::payments::Payment;
+pub use coupons::COUPONS_MAX;
+use coupons::Used;
+pub use view::{Counts, KeysetView, View};
+
+const BANK: Kind = kind("bank");
+const MINT: Kind = kind("mint");
+const COUPON: Kind = kind("coupon");
+
+/// Tags of the pieces of a snapshot.
+const BANK_PIECE: u8 = 1;
+const MINT_PIECE: u8 = 2;
+const COUPON_PIECE: u8 = 3;
+
+/// Time after a keyset's grace until what is known of it is forgotten, in ms: 30 days. A clock that is a little wrong forgets nothing.
+const SWEEP_AFTER: u64 = 30 * 86_400_000;
+
+const fn kind(word: &str) -> Kind {
+    match Kind::new(word) {
+        Some(kind) => kind,
+        // Evaluated by the compiler.
+        None => unreachable!(),
+    }
+}
+
+/// A request whose arithmetic is done.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Redeem(Option<NodeId>, RedeemRequest, Verified),
+    Swap(SwapRequest, Verified),
+    Issue(IssueRequest, BlindedPoints, Option<Payment>),
+    Restore(RestoreRequest),
+    Issued(KeysetId, Vec<(Denomination, u64)>),
+    Sweep,
+    View,
+    Fingerprint,
+}
+
+/// What was decided.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Answer(Answer),
+    Sign(Result<ToSign, Code>),
+    Restore(ToRestore),
+    Counted(bool),
+    Swept,
+    View(Box<View>),
+    Fingerprint([u8; 32]),
+    Failed,
+}
+
+/// What a state is told about its node, which is in no record.
+#[derive(Clone, Debug)]
+pub(crate) struct Of {
+    pub(crate) spender: PublicKey,
+    pub(crate) keysets: Arc<Keysets>,
+    /// Keysets of which this node has a share.
+    pub(crate) mints: BTreeSet<KeysetId>,
+    /// Whether more was redeemed than issued, for whoever looks.
+    pub(crate) alarm: Arc<AtomicBool>,
+}
+
+/// The state behind [`betanet_durable::Durable`]. Its answers leave once their records are committed.
+#[derive(Debug)]
+pub(crate) struct VoucherState {
+    of: Of,
+    bank: Bank,
+    mint: Mint,
+    coupons: Used,
+}
+
+impl VoucherState {
+    pub(crate) fn new(of: Of) -> Self {
+        Self {
+            bank: Bank::new(of.spender),
+            mint: Mint::new(),
+            coupons: Used::default(),
+            of,
+        }
+    }
+
+    fn issue(
+        &mut self,
+        unix_ms: u64,
+        (request, points): (&IssueRequest, &BlindedPoints),
+        payment: Option<Payment>,
+        records: &mut Vec<Record>,
+    ) -> Result<ToSign, Code> {
+        let keysets = Arc::clone(&self.of.keysets);
+        let keyset = keysets.get(&request.keyset);
+        let keyset = keyset.filter(|k| self.of.mints.contains(&k.id()));
+        let keyset = keyset.ok_or(Code::POLICY_REJECTED)?;
+        if let Some(opened) = self.mint.open(keyset) {
+            records.push(Record::new(MINT, opened));
+        }
+        let once = payment.and_then(|p| p.once);
+        let usable = once.is_none_or(|o| self.coupons.pays(unix_ms, &o, &request.id));
+        // Without a payment, the mint still repeats an answer.
+        let nothing = Paid {
+            amount: 0,
+            at: u64::MAX,
+        };
+        let payment = payment.filter(|_| usable);
+        let paid = payment.map_or(nothing, |p| p.paid);
+        let decided = self.mint.issue(unix_ms, keyset, request, points, paid);
+        if let Some(record) = decided.record {
+            if let Some(once) = once {
+                let used = self.coupons.use_up(unix_ms, &once, &request.id);
+                records.push(Record::new(COUPON, used));
+            }
+            records.push(Record::new(MINT, record));
+            if payment.is_some_and(|p| !p.counted) {
+                self.count_issued(keyset, request, records);
+            }
+        }
+        now(decided.answer).unwrap_or(Err(Code::INTERNAL_ERROR))
+    }
+
+    /// Counts paid points as issued, if the spender is here and no voucher is issued without this mint.
+    fn count_issued(&mut self, keyset: &Keyset, request: &IssueRequest, records: &mut Vec<Record>) {
+        if *keyset.spender() != self.of.spender || keyset.threshold() != keyset.shares() {
+            return;
+        }
+        let mut counts: Vec<(Denomination, u64)> = Vec::new();
+        for e in keyset.denominations() {
+            let n = request.blinded.iter().filter(|b| b.denomination == e);
+            match n.count() as u64 {
+                0 => {}
+                n => counts.push((e, n)),
+            }
+        }
+        let record = self.bank.issued(&keyset.id(), &counts);
+        records.extend(record.map(|r| Record::new(BANK, r)));
+    }
+
+    fn sweep(&mut self, unix_ms: u64, records: &mut Vec<Record>) {
+        let keysets = Arc::clone(&self.of.keysets);
+        let then = unix_ms.saturating_sub(SWEEP_AFTER);
+        for keyset in keysets.iter() {
+            let (bank, mint) = (self.bank.sweep(then, keyset), self.mint.sweep(then, keyset));
+            records.extend(bank.map(|r| Record::new(BANK, r)));
+            records.extend(mint.map(|r| Record::new(MINT, r)));
+        }
+    }
+
+    fn bank_said(
+        &mut self,
+        decided: betanet_vouchers::Decided<Answer>,
+        records: &mut Vec<Record>,
+    ) -> Said {
+        records.extend(decided.record.map(|r| Record::new(BANK, r)));
+        now(decided.answer).map_or(Said::Failed, Said::Answer)
+    }
+
+    fn look(&self) {
+        let alarm = self.bank.alarms().next().is_some();
+        self.of.alarm.store(alarm, Ordering::Relaxed);
+    }
+
+    fn apply_one(&mut self, kind: Kind, body: &[u8]) -> Result<(), Unreadable> {
+        match kind {
+            BANK => self.bank.apply(body).map_err(|_| Unreadable),
+            MINT => self.mint.apply(body).map_err(|_| Unreadable),
+            COUPON => self.coupons.apply(body),
+            _ => Err(Unreadable),
+        }
+    }
+
+    fn fingerprint(&self) -> [u8; 32] {
+        let parts = [
+            self.bank.fingerprint(),
+            self.mint.fingerprint(),
+            self.coupons.fingerprint(),
+        ];
+        hash(&[&parts[0], &parts[1], &parts[2]])
+    }
+}
+
+/// The answer now: [`betanet_durable`] holds it until its records are committed. No answer waits for more records than there can be.
+fn now<T>(held: Held<T>) -> Option<T> {
+    held.release(u64::MAX).ok()
+}
+
+impl State for VoucherState {
+    type Request = Ask;
+    type Answer = Said;
+
+    fn apply(&mut self, record: &Record) -> Result<(), Unreadable> {
+        self.apply_one(record.kind, &record.body)?;
+        self.look();
+        Ok(())
+    }
+
+    fn decide(&mut self, at: Now, ask: Ask, records: &mut Vec<Record>) -> Said {
+        let unix_ms = at.unix_ms;
+        let keysets = Arc::clone(&self.of.keysets);
+        let said = match ask {
+            Ask::Redeem(asker, request, verified) => {
+                let decided = self
+                    .bank
+                    .redeem(unix_ms, asker, &keysets, &request, &verified);
+                self.bank_said(decided, records)
+            }
+            Ask::Swap(request, verified) => {
+                let decided = self.bank.swap(unix_ms, &keysets, &request, &verified);
+                self.bank_said(decided, records)
+            }
+            Ask::Issue(request, points, payment) => {
+                Said::Sign(self.issue(unix_ms, (&request, &points), payment, records))
+            }
+            Ask::Restore(request) => {
+                now(self.mint.restore(&request)).map_or(Said::Failed, Said::Restore)
+            }
+            Ask::Issued(keyset, counts) => {
+                let record = self.bank.issued(&keyset, &counts);
+                let counted = record.is_some();
+                records.extend(record.map(|r| Record::new(BANK, r)));
+                Said::Counted(counted)
+            }
+            Ask::Sweep => {
+                self.sweep(unix_ms, records);
+                Said::Swept
+            }
+            Ask::View => Said::View(Box::new(View::of(&keysets, &self.bank, &self.mint))),
+            Ask::Fingerprint => Said::Fingerprint(self.fingerprint()),
+        };
+        self.look();
+        said
+    }
+
+    fn snapshot(&self) -> Vec<Vec<u8>> {
+        let mut parts = Vec::new();
+        let mut tagged = |tag: u8, piece: &[u8]| parts.push([&[tag][..], piece].concat());
+        self.bank.snapshot(&mut |piece| tagged(BANK_PIECE, &piece));
+        self.mint.snapshot(&mut |piece| tagged(MINT_PIECE, &piece));
+        self.coupons
+            .snapshot(&mut |piece| tagged(COUPON_PIECE, &piece));
+        parts
+    }
+
+    fn restore(&mut self, parts: Vec<Vec<u8>>) -> Result<(), Unreadable> {
+        *self = Self::new(self.of.clone());
+        for part in parts {
+            let (tag, piece) = part.split_first().ok_or(Unreadable)?;
+            let kind = match *tag {
+                BANK_PIECE => BANK,
+                MINT_PIECE => MINT,
+                COUPON_PIECE => COUPON,
+                _ => return Err(Unreadable),
+            };
+            self.apply_one(kind, piece)?;
+        }
+        self.look();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

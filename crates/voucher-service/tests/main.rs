@@ -1,0 +1,18 @@
+//! Mints, a redemption service and paid requests over real sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where it is surprised"
+)]
+
+mod all {
+    mod admin;
+    mod bounds;
+    mod crash;
+    mod issue;
+    mod paid;
+    mod redeem;
+    pub(crate) mod world;
+}
