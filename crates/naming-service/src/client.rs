@@ -1,0 +1,479 @@
+//! Requests to a ledger node, and answers that are checked against the signers' keys: the node is never trusted.
+
+use betanet_bar::{Headers, Method, Request};
+use betanet_keys::{Maintainers, PublicKey};
+use betanet_log::{SignedHead, Signers, Split};
+use betanet_naming::{
+    ADVANCE, Advance, Alias, DOMAIN, Entry, Finalized, Genesis, LIFE_MS, Proof, ProofError, Status,
+};
+use betanet_session::Answer;
+use betanet_wire::{Code, NodeId, cbor};
+use bytes::Bytes;
+
+use crate::body::{
+    AliasBody, ConsistencyBody, EntriesBody, HeadBody, HistoryBody, RefusalBody, WaitsBody,
+};
+
+/// Most sets of signers that a reader follows.
+const SETS_MAX: usize = 1024;
+
+/// A refusal of a node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Status of the answer.
+    pub status: u16,
+    /// The wire code.
+    pub code: Code,
+    /// The reason, for people. Control characters are removed.
+    pub why: String,
+    /// Records that a signer holds to.
+    pub held: Vec<Bytes>,
+}
+
+/// Reason why there is no answer that counts.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The node refused.
+    #[error("the node answered {} {}: {}", .0.status, .0.code, .0.why)]
+    Refused(Box<Refusal>),
+    /// The exchange broke off.
+    #[error("the exchange broke off")]
+    Exchange(#[source] betanet_session::ExchangeError),
+    /// A longer answer than there may be.
+    #[error("the node's answer is too long")]
+    TooLong,
+    /// The answer does not decode.
+    #[error("the node's answer does not decode: {0}")]
+    Form(#[from] cbor::Error),
+    /// A proof shows nothing.
+    #[error("the node's proof shows nothing: {0}")]
+    Proof(#[from] ProofError),
+    /// A head that enough signers did not sign.
+    #[error("the node's head does not count: {0}")]
+    Head(#[from] betanet_log::Error),
+    /// Records of other signers that do not follow from the network's first.
+    #[error("the node's signers do not follow from those of the network file")]
+    Signers,
+    /// A proof of another alias.
+    #[error("the node's proof is of another alias")]
+    OtherAlias,
+    /// The proof contradicts the condition that the node tells.
+    #[error("the node says {said}, and its proof shows {shown}")]
+    Contradiction {
+        /// The node's word.
+        said: String,
+        /// The condition that the proof shows.
+        shown: &'static str,
+    },
+}
+
+/// Reads the body of an answer with status 200 or 201. Others are refusals.
+///
+/// # Errors
+///
+/// [`ClientError::Refused`], [`ClientError::Exchange`] or [`ClientError::TooLong`].
+pub async fn body(mut answer: Answer, most: usize) -> Result<Vec<u8>, ClientError> {
+    let status = answer.head.status;
+    let read = answer.body.all(most).await.map_err(ClientError::Exchange)?;
+    let bytes = read.ok_or(ClientError::TooLong)?;
+    if (200..300).contains(&status) {
+        return Ok(bytes);
+    }
+    let refusal = match cbor::from_slice::<RefusalBody<'_>>(&bytes) {
+        Ok(body) => Refusal {
+            status,
+            code: Code(u16::try_from(body.code).unwrap_or(u16::MAX)),
+            why: shown(body.why),
+            held: body
+                .held
+                .unwrap_or_default()
+                .into_iter()
+                .map(Bytes::copy_from_slice)
+                .collect(),
+        },
+        // Another service's answer.
+        Err(_) => Refusal {
+            status,
+            code: Code::UNSUPPORTED_FEATURE,
+            why: shown(&String::from_utf8_lossy(&bytes)),
+            held: Vec::new(),
+        },
+    };
+    Err(ClientError::Refused(Box::new(refusal)))
+}
+
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(512).collect()
+}
+
+fn get(target: &str) -> Request {
+    let target = format!("{}/{target}", crate::PREFIX);
+    Request::new(Method::Get, &target, Headers::default())
+}
+
+/// Asks about an alias: [`resolved`] reads the answer.
+#[must_use]
+pub fn alias_request(alias: &Alias) -> Request {
+    get(&format!("alias/{alias}"))
+}
+
+/// Asks for the records of an alias: [`history`] reads the answer.
+#[must_use]
+pub fn history_request(alias: &Alias) -> Request {
+    get(&format!("history/{alias}"))
+}
+
+/// Asks for the newest head: [`newest`] reads the answer.
+#[must_use]
+pub fn head_request() -> Request {
+    get("head")
+}
+
+/// Asks for final records: [`entries`] reads the answer.
+#[must_use]
+pub fn entries_request(from: u64, n: u64) -> Request {
+    get(&format!("entries?from={from}&n={n}"))
+}
+
+/// Asks for a proof from a size to the newest head: [`consistency`] reads the answer.
+#[must_use]
+pub fn consistency_request(from: u64) -> Request {
+    get(&format!("consistency?from={from}"))
+}
+
+/// Submits a record: [`waits`] reads the answer. The request's body is the record.
+#[must_use]
+pub fn submit_request(record: &[u8]) -> Request {
+    let target = format!("{}/records", crate::PREFIX);
+    let headers = Headers::default()
+        .with("content-type", "application/cbor")
+        .with("content-length", record.len().to_string());
+    Request::new(Method::Post, &target, headers)
+}
+
+/// Index that a submitted record would have if its node proposed now.
+///
+/// # Errors
+///
+/// [`ClientError::Form`].
+pub fn waits(bytes: &[u8]) -> Result<u64, ClientError> {
+    Ok(cbor::from_slice::<WaitsBody>(bytes)?.index)
+}
+
+/// The sets of signers of a network, from the first on.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    sets: Vec<Signers>,
+    rotations: Vec<Bytes>,
+    maintainers: Vec<PublicKey>,
+}
+
+impl Trust {
+    /// A reader that knows a network's first keys.
+    #[must_use]
+    pub fn new(genesis: &Genesis) -> Self {
+        Self {
+            sets: vec![genesis.signers.clone()],
+            rotations: Vec::new(),
+            maintainers: genesis.maintainers.clone(),
+        }
+    }
+
+    /// Follows records that put other signers in force. Each has to be signed as the one before it asks.
+    ///
+    /// A shorter list than before changes nothing, if the last one begins with it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Signers`].
+    pub fn follow<'a>(
+        &mut self,
+        rotations: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), ClientError> {
+        let rotations: Vec<Bytes> = rotations
+            .take(SETS_MAX)
+            .map(Bytes::copy_from_slice)
+            .collect();
+        if self.rotations.starts_with(&rotations) {
+            return Ok(());
+        }
+        let first = self.sets.first().cloned().ok_or(ClientError::Signers)?;
+        let mut sets = vec![first];
+        for bytes in &rotations {
+            let last = sets.last().ok_or(ClientError::Signers)?;
+            let entry = Entry::from_bytes(bytes).map_err(|_| ClientError::Signers)?;
+            let next = self.next(last, &entry).ok_or(ClientError::Signers)?;
+            sets.push(next);
+        }
+        (self.sets, self.rotations) = (sets, rotations);
+        Ok(())
+    }
+
+    fn next(&self, last: &Signers, entry: &Entry) -> Option<Signers> {
+        match entry {
+            Entry::Rotation(rotation) => {
+                let signed = rotation.signed_by(last).ok()?;
+                let counts = rotation.is_from(last) && signed.len() >= last.threshold();
+                rotation.signers().ok().filter(|_| counts)
+            }
+            // An emergency advance by the maintainers of the network file.
+            Entry::Registry(envelope) => {
+                let common: betanet_keys::Common<'_> = cbor::from_slice(envelope.record()).ok()?;
+                let advance: Advance<'_> = cbor::from_slice(envelope.record()).ok()?;
+                let maintainers = Maintainers::new(&self.maintainers);
+                envelope.check(&maintainers).ok()?;
+                let counts = common.ty == ADVANCE && common.key == last.hash();
+                Signers::from_bytes(&advance.new?).ok().filter(|_| counts)
+            }
+            Entry::Alias(_) => None,
+        }
+    }
+
+    /// The records that were followed.
+    #[must_use]
+    pub fn rotations(&self) -> &[Bytes] {
+        &self.rotations
+    }
+
+    /// The sets of signers that are known, oldest first.
+    #[must_use]
+    pub fn sets(&self) -> &[Signers] {
+        &self.sets
+    }
+
+    /// Checks a head's signatures.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Signers`] or [`ClientError::Head`].
+    pub fn check(&self, head: &SignedHead) -> Result<(), ClientError> {
+        let set = self.sets.iter().find(|s| *s.hash() == head.head().set);
+        Ok(head.check(DOMAIN, set.ok_or(ClientError::Signers)?)?)
+    }
+
+    /// Checks evidence of two views.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Signers`] or [`ClientError::Head`].
+    pub fn check_split(&self, split: &Split) -> Result<(), ClientError> {
+        self.check(split.older())?;
+        self.check(split.newer())
+    }
+
+    /// Verifies a proof of an alias record.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Proof`] or [`ClientError::OtherAlias`].
+    pub fn verify(
+        &self,
+        proof: &Proof,
+        alias: Option<&Alias>,
+    ) -> Result<Box<Finalized>, ClientError> {
+        match proof.verify(&self.sets)? {
+            Entry::Alias(f) if alias.is_none_or(|a| f.record().alias == *a) => Ok(f),
+            _ => Err(ClientError::OtherAlias),
+        }
+    }
+}
+
+/// The answer about an alias, verified.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The condition. `Unknown` cannot be proved: it is the node's word.
+    pub status: Status,
+    /// The latest record, and its proof.
+    pub latest: Option<(Box<Finalized>, Proof)>,
+    /// A record that contradicts it, and its proof.
+    pub rival: Option<(Box<Finalized>, Proof)>,
+    /// The newest head.
+    pub head: Option<SignedHead>,
+}
+
+impl Resolved {
+    /// Takes another node's answer into account. Returns `false` if that one is newer and should replace this one.
+    ///
+    /// Two records of one `seq` that are both final are a conflict, whichever nodes showed them.
+    #[must_use]
+    pub fn merge(&mut self, other: &Self) -> bool {
+        if self.seq() != other.seq() {
+            return self.seq() > other.seq();
+        }
+        if let (Some((a, _)), Some((b, _))) = (&self.latest, &other.latest)
+            && a.digest() != b.digest()
+        {
+            self.rival.clone_from(&other.latest);
+            self.status = Status::Conflicted;
+        }
+        if other.status == Status::Conflicted {
+            self.status = Status::Conflicted;
+            let rival = || other.rival.clone();
+            self.rival = self.rival.take().or_else(rival);
+        }
+        true
+    }
+
+    /// The node that the alias leads to. A conflicted alias leads nowhere: its signers contradict themselves.
+    #[must_use]
+    pub fn node(&self) -> Option<NodeId> {
+        let (latest, _) = self.latest.as_ref()?;
+        (self.status == Status::Bound).then_some(latest.record().node)
+    }
+
+    /// `seq` of the latest record; 0 without one.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.latest.as_ref().map_or(0, |(f, _)| f.record().seq)
+    }
+
+    /// UNIX milliseconds at which the latest record expires.
+    #[must_use]
+    pub fn expires(&self) -> Option<u64> {
+        let (latest, _) = self.latest.as_ref()?;
+        Some(latest.record().ts.saturating_add(LIFE_MS))
+    }
+}
+
+/// The condition that a record shows at a time.
+#[must_use]
+pub fn condition(finalized: &Finalized, unix_ms: u64) -> Status {
+    let record = finalized.record();
+    if unix_ms >= record.ts.saturating_add(LIFE_MS) {
+        Status::Expired
+    } else if record.is_retirement() {
+        Status::Retired
+    } else {
+        Status::Bound
+    }
+}
+
+/// Reads and verifies the answer about an alias. `unix_ms` is the reader's clock.
+///
+/// # Errors
+///
+/// [`ClientError`].
+pub fn resolved(
+    bytes: &[u8],
+    alias: &Alias,
+    trust: &mut Trust,
+    unix_ms: u64,
+) -> Result<Resolved, ClientError> {
+    let body: AliasBody<'_> = cbor::from_slice(bytes)?;
+    trust.follow(body.rotations.iter().copied())?;
+    let read = |bytes: Option<&[u8]>| -> Result<Option<(Box<Finalized>, Proof)>, ClientError> {
+        let Some(bytes) = bytes else {
+            return Ok(None);
+        };
+        let proof = Proof::from_bytes(bytes)?;
+        let finalized = trust.verify(&proof, Some(alias))?;
+        Ok(Some((finalized, proof)))
+    };
+    let (latest, rival) = (read(body.proof)?, read(body.rival)?);
+    let head = body.head.map(SignedHead::from_bytes).transpose()?;
+    if let Some(head) = &head {
+        trust.check(head)?;
+    }
+    let conflicts = |(a, _): &(Box<Finalized>, Proof), (b, _): &(Box<Finalized>, Proof)| {
+        a.record().seq == b.record().seq && a.digest() != b.digest()
+    };
+    let shown = match (&latest, &rival) {
+        (None, _) => Status::Unknown,
+        (Some(a), Some(b)) if conflicts(a, b) => Status::Conflicted,
+        (Some((finalized, _)), _) => condition(finalized, unix_ms),
+    };
+    let word = crate::state::word(shown);
+    // Clocks differ: only expiry may.
+    let by_clock = [body.status, word].contains(&"expired");
+    if body.status != word && !by_clock {
+        let said = self::shown(body.status);
+        return Err(ClientError::Contradiction { said, shown: word });
+    }
+    Ok(Resolved {
+        status: shown,
+        latest,
+        rival,
+        head,
+    })
+}
+
+/// Reads and verifies the records of an alias, newest first.
+///
+/// # Errors
+///
+/// [`ClientError`].
+pub fn history(
+    bytes: &[u8],
+    alias: &Alias,
+    trust: &mut Trust,
+) -> Result<Vec<(Box<Finalized>, Proof)>, ClientError> {
+    let body: HistoryBody<'_> = cbor::from_slice(bytes)?;
+    trust.follow(body.rotations.iter().copied())?;
+    let each = body.proofs.iter().map(|bytes| {
+        let proof = Proof::from_bytes(bytes)?;
+        Ok((trust.verify(&proof, Some(alias))?, proof))
+    });
+    each.collect()
+}
+
+/// The newest head of a node.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    /// The head, verified; `None` before the first.
+    pub head: Option<SignedHead>,
+    /// Evidence of two views, verified.
+    pub split: Option<Split>,
+    /// Number of records that wait.
+    pub waiting: u64,
+}
+
+/// Reads and verifies a node's newest head.
+///
+/// # Errors
+///
+/// [`ClientError`].
+pub fn newest(bytes: &[u8], trust: &mut Trust) -> Result<Newest, ClientError> {
+    let body: HeadBody<'_> = cbor::from_slice(bytes)?;
+    trust.follow(body.rotations.iter().copied())?;
+    let head = body.head.map(SignedHead::from_bytes).transpose()?;
+    if let Some(head) = &head {
+        trust.check(head)?;
+    }
+    let split = body.split.map(Split::from_bytes).transpose()?;
+    if let Some(split) = &split {
+        trust.check_split(split)?;
+    }
+    Ok(Newest {
+        head,
+        split,
+        waiting: body.waiting,
+    })
+}
+
+/// Final records, and the number of all.
+///
+/// # Errors
+///
+/// [`ClientError::Form`].
+pub fn entries(bytes: &[u8]) -> Result<(Vec<Bytes>, u64), ClientError> {
+    let body: EntriesBody<'_> = cbor::from_slice(bytes)?;
+    let records = body.records.into_iter().map(Bytes::copy_from_slice);
+    Ok((records.collect(), body.size))
+}
+
+/// Reads a connection from a size to a head, which is verified.
+///
+/// # Errors
+///
+/// [`ClientError`].
+pub fn consistency(
+    bytes: &[u8],
+    trust: &Trust,
+) -> Result<(SignedHead, betanet_log::Link), ClientError> {
+    let body: ConsistencyBody<'_> = cbor::from_slice(bytes)?;
+    let head = SignedHead::from_bytes(body.head)?;
+    trust.check(&head)?;
+    let (root, proof) = (body.root, body.proof);
+    Ok((head, betanet_log::Link { root, proof }))
+}

@@ -1,0 +1,83 @@
+//! The state in pieces.
+
+use betanet_durable::Unreadable;
+use betanet_journal::PART_MAX;
+use betanet_machine::Rng;
+use betanet_naming::Ledger;
+use betanet_naming::gossip::Gossip;
+use betanet_naming::signer::Memory;
+use betanet_wire::{cbor, message};
+use bytes::Bytes;
+
+use super::Names;
+
+const VERSION: u64 = 1;
+
+message! {
+    struct Form<'a> {
+        req "v" version: u64,
+        req "from" from: u64,
+        req "held" held: Vec<&'a [u8]>,
+        req "pool" pool: Vec<PooledForm<'a>>,
+        req "ledger" ledger: &'a [u8],
+        req "memory" memory: &'a [u8],
+        req "records" records: Vec<&'a [u8]>,
+    }
+}
+
+message! {
+    struct PooledForm<'a> {
+        req "ts" ts: u64,
+        req "rec" record: &'a [u8],
+    }
+}
+
+impl Names {
+    pub(super) fn write_snapshot(&self) -> Vec<Vec<u8>> {
+        let mut ledger = self.ledger().clone();
+        ledger.drop_waiting();
+        let bytes = ledger.snapshot();
+        if let Err(error) = &bytes {
+            tracing::error!(%error, "the ledger's snapshot is not written");
+        }
+        let pool = self.pool.timed();
+        let whole = cbor::to_vec(&Form {
+            version: VERSION,
+            from: self.held.0,
+            held: self.held.1.iter().map(AsRef::as_ref).collect(),
+            pool: pool.map(|(ts, r)| PooledForm { ts, record: r }).collect(),
+            memory: &self.memory.to_bytes(),
+            ledger: &bytes.unwrap_or_default(),
+            records: self.records.iter().map(AsRef::as_ref).collect(),
+        });
+        whole.chunks(PART_MAX).map(<[u8]>::to_vec).collect()
+    }
+
+    pub(super) fn read_snapshot(&mut self, bytes: &[u8]) -> Result<(), Unreadable> {
+        let form: Form<'_> = cbor::from_slice(bytes).map_err(|_| Unreadable)?;
+        if form.version != VERSION {
+            return Err(Unreadable);
+        }
+        let genesis = &self.setup.genesis;
+        let ledger = Ledger::from_snapshot(genesis, form.ledger).map_err(|_| Unreadable)?;
+        if ledger.final_size() != form.records.len() as u64 {
+            return Err(Unreadable);
+        }
+        let seed = Rng::new(&self.setup.seed.split("restored")).seed();
+        self.split = ledger.split().is_some();
+        self.rivals = ledger.rival_rotations().len();
+        self.gossip = Gossip::new(ledger, &seed);
+        let records = form.records.into_iter().map(Bytes::copy_from_slice);
+        self.keep(records.collect::<Vec<_>>());
+        self.memory = Memory::from_bytes(form.memory).map_err(|_| Unreadable)?;
+        self.recall();
+        self.held = (
+            form.from,
+            form.held.into_iter().map(Bytes::copy_from_slice).collect(),
+        );
+        for PooledForm { ts, record } in form.pool {
+            self.replay_pooled(ts, record);
+        }
+        Ok(())
+    }
+}

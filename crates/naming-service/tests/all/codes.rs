@@ -1,0 +1,146 @@
+use betanet_naming::testkit::{DAY, Network, owner};
+use betanet_naming::{AliasRecord, Finalized};
+use betanet_wire::Code;
+
+use super::world::{Asker, Ledger, alias, now_ms, refusal};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_has_its_code_and_the_connection_lives_on() {
+    let home = tempfile::tempdir().unwrap();
+    let network = Network::new(3, 6);
+    let node = Ledger::alone(home.path(), &network, None).await;
+    let mut asker = Asker::of(&node.peer, &network).await;
+    let ts = now_ms();
+    let mut ledger = network.ledger();
+    for record in [
+        network.bound("a", &owner(1), 2, ts),
+        network.registered("Test", b"k", 5),
+    ] {
+        ledger.apply(ts, record.clone()).unwrap();
+        let head = network.head(&ledger, ts, &[0, 1]);
+        ledger.accept(head.clone()).unwrap();
+        asker.make_final(&record, &head).await;
+    }
+    let mut forged = AliasRecord::bind(alias("b"), &owner(1), 1, ts);
+    forged.sig[3] ^= 1;
+    let unsigned = {
+        let record = AliasRecord::bind(alias("b"), &owner(1), 1, ts);
+        Finalized::new(record, owner(1).public()).to_bytes()
+    };
+    let retires = AliasRecord::retire(alias("c"), &owner(1), 1, ts);
+    let cases = [
+        (b"garbage".to_vec(), 400, Code::MALFORMED_FRAME),
+        (Vec::new(), 400, Code::MALFORMED_FRAME),
+        (
+            network
+                .finalized(forged, owner(1).public(), &[0, 1])
+                .to_vec(),
+            403,
+            Code::ALIAS_SIG_INVALID,
+        ),
+        (unsigned, 403, Code::ALIAS_SIG_INVALID),
+        (
+            network.bound("a", &owner(2), 3, ts).to_vec(),
+            403,
+            Code::ALIAS_SIG_INVALID,
+        ),
+        (
+            network.bound("a", &owner(1), 2, ts).to_vec(),
+            409,
+            Code::ALIAS_SEQ_REPLAY,
+        ),
+        (
+            network.bound("a", &owner(1), 1, ts).to_vec(),
+            409,
+            Code::ALIAS_SEQ_REPLAY,
+        ),
+        (
+            network.bound("b", &owner(1), 1, ts - DAY).to_vec(),
+            403,
+            Code::POLICY_REJECTED,
+        ),
+        (
+            network
+                .finalized(retires, owner(1).public(), &[0, 1])
+                .to_vec(),
+            403,
+            Code::POLICY_REJECTED,
+        ),
+        (
+            network.registered("Test", b"k", 4).to_vec(),
+            409,
+            Code::REPLAY,
+        ),
+        (
+            network
+                .envelope(
+                    |list| {
+                        betanet_wire::cbor::to_vec(&betanet_keys::Common {
+                            key: b"k",
+                            seq: 6,
+                            list: &list,
+                            ty: "Test",
+                        })
+                    },
+                    4,
+                )
+                .to_vec(),
+            403,
+            Code::AUTH_FAILED,
+        ),
+        (
+            network.rotation(&[7, 8, 9], 3, &[0, 1]).to_vec(),
+            403,
+            Code::POLICY_REJECTED,
+        ),
+    ];
+    for (n, (body, status, code)) in cases.into_iter().enumerate() {
+        let refused = refusal(asker.post("records", &body).await);
+        assert_eq!(
+            (refused.status, refused.code),
+            (status, code),
+            "case {n}: {}",
+            refused.why
+        );
+    }
+    // Two rotations with one seq.
+    let (one, two) = ([7, 8, 9], [10, 11, 12]);
+    asker
+        .post("records", &network.rotation(&one, 1, &[0, 1]))
+        .await
+        .unwrap();
+    let refused = refusal(
+        asker
+            .post("records", &network.rotation(&two, 1, &[0, 1]))
+            .await,
+    );
+    assert_eq!(
+        (refused.status, refused.code),
+        (409, Code::ALIAS_ROTATION_CONFLICT)
+    );
+    // A head that does not count, one that is none, and a request for a signature at a node without a key.
+    let mut head = network.head(&network.ledger(), ts, &[0]).to_bytes();
+    assert_eq!(
+        refusal(asker.post("head", &head).await).code,
+        Code::ALIAS_SIG_INVALID
+    );
+    head.truncate(10);
+    assert_eq!(
+        refusal(asker.post("head", &head).await).code,
+        Code::MALFORMED_FRAME
+    );
+    let refused = refusal(asker.post("sign", b"x").await);
+    assert_eq!(
+        (refused.status, refused.code),
+        (404, Code::UNSUPPORTED_FEATURE)
+    );
+    let long = vec![0; betanet_naming_service::body::BODY_MAX + 1];
+    assert_eq!(
+        refusal(asker.post("records", &long).await).code,
+        Code::MALFORMED_FRAME
+    );
+    // All on one session, which still answers.
+    assert!(!asker.session.is_closed());
+    assert!(asker.resolve("a").await.node().is_some());
+    node.stop().await;
+}

@@ -1,0 +1,16 @@
+//! Ledger nodes over loopback sockets: signing, gossip, evidence, restarts, refusals.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where it is surprised"
+)]
+
+mod all {
+    mod codes;
+    mod gossip;
+    mod restart;
+    mod signing;
+    pub(crate) mod world;
+}
