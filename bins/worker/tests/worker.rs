@@ -11,6 +11,8 @@
 
 #[path = "worker/drains.rs"]
 mod drains;
+#[path = "worker/levels.rs"]
+mod levels;
 #[path = "worker/lies.rs"]
 mod lies;
 #[path = "worker/process.rs"]

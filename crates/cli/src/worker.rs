@@ -2,13 +2,14 @@
 
 mod admin;
 mod machine;
+mod part;
 mod settings;
 mod shown;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use betanet_fog_worker::{Error as WorkerError, Handle, Service, Settings};
+use betanet_fog_worker::{Error as WorkerError, Service, Settings};
 use betanet_keys::{Identity, Name};
 use betanet_runtime::{LogFormat, init_logs, load_or_new_identity, write_private};
 use betanet_sandbox::ChildProgram;
@@ -22,6 +23,8 @@ use crate::fail::chain;
 use crate::fog::Session;
 use crate::listen::{problems, service};
 use crate::stop::Stops;
+use admin::View;
+use part::Places;
 use settings::Node;
 
 /// Seconds for which a request is repeated while no coordinator leads.
@@ -65,6 +68,8 @@ fn check(args: &WorkerSettings) -> Result<(), Fail> {
         loopback(admin)?;
     }
     let home = place(args, &node)?;
+    let key = key(args, &node, home);
+    part::check(args, &node, Places { home, key: &key })?;
     // A key is made with the state, which a check does not make.
     let anyone = Identity::from_seed(&[0; 32]);
     let described = &node.described;
@@ -81,6 +86,12 @@ fn check(args: &WorkerSettings) -> Result<(), Fail> {
 fn place<'a>(args: &'a WorkerSettings, node: &'a Node) -> Result<&'a Path, Fail> {
     let named = args.dial.state.as_deref().or(node.state.as_deref());
     named.ok_or_else(|| Fail::Usage("a worker keeps state: --state DIR".to_owned()))
+}
+
+/// The file of the node's key.
+fn key(args: &WorkerSettings, node: &Node, home: &Path) -> PathBuf {
+    let key = args.dial.key.clone().or_else(|| node.key.clone());
+    key.unwrap_or_else(|| home.join("key.pem"))
 }
 
 fn loopback(admin: std::net::SocketAddr) -> Result<(), Fail> {
@@ -109,10 +120,11 @@ async fn run(args: &WorkerSettings, as_json: bool) -> Result<(), Fail> {
         None => None,
     };
     let home = place(args, &node)?;
-    let state = State::open(&home.join("node")).map_err(|e| Fail::Local(chain(&e)))?;
+    let key = key(args, &node, home);
+    let places = Places { home, key: &key };
+    let part = part::of(args, &node, places)?;
+    let state = State::open(&places.state()).map_err(|e| Fail::Local(chain(&e)))?;
     let state = Arc::new(state);
-    let key = args.dial.key.clone().or_else(|| node.key.clone());
-    let key = key.unwrap_or_else(|| home.join("key.pem"));
     let me = load_or_new_identity(&key)?;
     let name = Name::from(me.public().node_id());
     let session = session(args, &node, home, &key)?;
@@ -127,16 +139,31 @@ async fn run(args: &WorkerSettings, as_json: bool) -> Result<(), Fail> {
         network: node.network,
         harvest: node.harvest.clone(),
         drain: node.drain,
+        mix: part.as_ref().and_then(part::Part::mix),
     };
     let opening = Service::open(&state, session.client().clone(), settings);
     let service = tokio::select! {
         opened = opening => opened?,
         _ = stops.told() => return Ok(()),
     };
-    let handle = service.handle();
+    // It listens before it joins: the coordinator asks for its level soon afterwards.
+    let gateway = match &part {
+        Some(part) => {
+            let starting = part.start(me, &state, &service);
+            tokio::select! {
+                started = starting => Some(started?),
+                _ = stops.told() => return Ok(()),
+            }
+        }
+        None => None,
+    };
+    let view = View {
+        handle: service.handle(),
+        gateway: gateway.clone(),
+    };
     let _admin = match listener {
         Some(listener) => {
-            let served = admin::serve(listener, handle.clone());
+            let served = admin::serve(listener, view.clone());
             Some(served.map_err(|e| Fail::Local(format!("the admin address is not served: {e}")))?)
         }
         None => None,
@@ -144,9 +171,12 @@ async fn run(args: &WorkerSettings, as_json: bool) -> Result<(), Fail> {
     let stop = CancellationToken::new();
     let sensors = machine::sensors();
     let working = service.run(node.token.clone().map(Into::into), sensors, stop.clone());
-    let told = announce(handle, name, as_json);
+    let told = announce(view, name, as_json);
     let done = drive(working, told, &mut stops, &stop).await;
     session.close().await;
+    if let Some(gateway) = gateway {
+        gateway.shutdown().await;
+    }
     done
 }
 
@@ -181,20 +211,22 @@ async fn drive(
 }
 
 /// Tells who the node is, once it has joined.
-async fn announce(handle: Handle, name: Name, as_json: bool) {
-    handle.joined().await;
-    let status = handle.status().await;
+async fn announce(view: View, name: Name, as_json: bool) {
+    view.handle.joined().await;
+    let status = view.status().await;
     if as_json {
-        say!(
-            "{}",
-            json!({
-                "name": name.to_string(),
-                "engine": status["engine"],
-                "org": status["org"],
-                "announced": status["announced"],
-                "devices": status["devices"],
-            })
-        );
+        let mut facts = json!({
+            "name": name.to_string(),
+            "engine": status["engine"],
+            "org": status["org"],
+            "level": status["level"],
+            "announced": status["announced"],
+            "devices": status["devices"],
+        });
+        if view.gateway.is_some() {
+            facts["listening"] = status["listening"].clone();
+        }
+        say!("{facts}");
     } else {
         say!("name        {name}");
         for line in shown::announced(&status) {
@@ -202,7 +234,10 @@ async fn announce(handle: Handle, name: Name, as_json: bool) {
         }
         say!("the node has joined, and takes tasks");
     }
-    let _alive = service::ready_as(&format!("working as {name}"));
+    let _alive = match &view.gateway {
+        Some(gateway) => service::ready(gateway),
+        None => service::ready_as(&format!("working as {name}")),
+    };
     std::future::pending::<()>().await;
 }
 

@@ -32,7 +32,7 @@ mod worker;
 
 pub use control::{Control, Copies, Intake};
 pub use engine::{Ended, Engine, Running};
-pub use levels::{Answers, COVER, MixWay, REACH, Way, Ways};
+pub use levels::{Answers, COVER, MixWay, Questions, REACH, Way, Ways};
 pub use receipts::{MemoryReceipts, Receipts, StoreFailed};
 pub use session::{Beaten, Due, NodeSession, Order, Run, WorkError};
 pub use worker::{Report, Worker};

@@ -37,6 +37,9 @@ impl From<&Machine> for Measured {
     }
 }
 
+/// Least mix traffic that a task above public asks for, in bits a second.
+const RELAY_LEAST: u64 = 1_000_000;
+
 /// The operator's description of the node.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Described {
@@ -62,8 +65,10 @@ pub struct Described {
     pub devices: Vec<String>,
     /// Bits a second of the line. It is not measured: 0 means that tasks which ask for some go elsewhere.
     pub bandwidth: u64,
-    /// Bits a second of mix traffic that the node forwards.
+    /// Bits a second of mix traffic. Tasks above public each ask for 10^6 of it, so a node that claims a level announces that at least.
     pub relay: u64,
+    /// Level that the node claims, and proves to its coordinators.
+    pub level: Level,
 }
 
 impl Default for Described {
@@ -81,6 +86,7 @@ impl Default for Described {
             devices: Vec::new(),
             bandwidth: 0,
             relay: 0,
+            level: Level::Public,
         }
     }
 }
@@ -108,7 +114,10 @@ impl Described {
             storage: self.storage.unwrap_or(measured.disk / 2),
             gpu: 1000 * self.devices.len() as u64,
             bandwidth: self.bandwidth,
-            relay: self.relay,
+            relay: match self.level {
+                Level::Public => self.relay,
+                _ => self.relay.max(RELAY_LEAST),
+            },
         }
     }
 
@@ -140,8 +149,7 @@ impl Described {
             seq,
             kind: self.kind,
             zone: self.zone.clone(),
-            // Blobs of tasks above public go over the mix, which this node does not use.
-            level: Level::Public,
+            level: self.level,
             model: measured.model.clone(),
             price: self.price,
             engine: engine.parse().unwrap_or_default(),
@@ -182,10 +190,16 @@ mod tests {
         };
         let node = less.sign(&me, &measured, "wasmtime 48", 6).unwrap();
         assert_eq!((node.cap.cpu(), node.cap.gpu()), (500, 2_000));
+        let claims = Described {
+            level: Level::Private,
+            ..described.clone()
+        };
+        let node = claims.sign(&me, &measured, "wasmtime 48", 7).unwrap();
+        assert_eq!((node.level, node.cap.relay()), (Level::Private, 1_000_000));
         let none = Described {
             org: Word::default(),
             ..described
         };
-        assert!(none.sign(&me, &measured, "wasmtime 48", 7).is_err());
+        assert!(none.sign(&me, &measured, "wasmtime 48", 8).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The last receipts of a node as files, for its operator: `betanet task verify` checks them.
+//! The last receipts of a node as files, for its operator: `betanet task verify` checks them. Secret tasks are not listed here.
 
 use std::collections::BTreeSet;
 use std::io;

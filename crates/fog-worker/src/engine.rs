@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_blobs::{Digest, FLOOR};
-use betanet_fog::{Grant, Outcome};
-use betanet_fog_client::node::{Ended, Engine, Run, Running};
+use betanet_fog::{Grant, Level, Outcome};
+use betanet_fog_client::node::{Ended, Engine, Run, Running, Way, Ways};
 use betanet_fog_client::{Blob, Error as FogError, FogClient};
 use betanet_runtime::Clock;
 use betanet_sandbox::{Ended as Left, Program, Sandbox};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::counters::Counters;
-use crate::holdings::{Holdings, Missing};
+use crate::holdings::{Holdings, Missing, Route};
 use crate::job::{job, outcome, output, output_blob};
 use crate::logs::{CopyLog, Log};
 use crate::membership::reason;
+use crate::receipts::SecretFences;
 use crate::scratch::{CopyFolder, Scratch};
 use crate::usage::Usage;
 
@@ -27,6 +28,8 @@ const AT_A_TIME: usize = 4;
 const SMALL: u64 = 64 << 10;
 /// Pause after a blob that could not be stored, at first and at last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// Time in which the way of a task's level must open. Beyond, another node may have one.
+const OPENS: Duration = Duration::from_secs(60);
 /// Time after the end of an assignment for which its blobs are kept.
 const AFTER_MS: u64 = 60_000;
 
@@ -45,6 +48,8 @@ enum Fault {
     Room,
     #[error("what the program left cannot be stored")]
     Store(#[source] Box<FogError>),
+    #[error("the node has no way over the mix to the coordinator")]
+    NoWay(#[source] Option<Box<FogError>>),
 }
 
 impl Fault {
@@ -63,12 +68,15 @@ impl Fault {
 pub(crate) struct SandboxEngine(Arc<Inner>);
 
 struct Inner {
-    client: FogClient,
+    ways: Ways,
+    /// The highest level of a task that the engine serves.
+    level: Level,
     sandbox: Sandbox,
     holdings: Arc<Holdings>,
     scratch: Scratch,
     counters: Arc<Counters>,
     usage: Arc<Usage>,
+    secret: Arc<SecretFences>,
     clock: Clock,
     /// Whether programs whose tasks have the grant get the network.
     network: bool,
@@ -76,26 +84,30 @@ struct Inner {
 
 /// Parts that an engine works with.
 pub(crate) struct Parts {
-    pub(crate) client: FogClient,
+    pub(crate) ways: Ways,
+    pub(crate) level: Level,
+    pub(crate) clock: Clock,
     pub(crate) sandbox: Sandbox,
     pub(crate) holdings: Arc<Holdings>,
     pub(crate) scratch: Scratch,
     pub(crate) counters: Arc<Counters>,
     pub(crate) usage: Arc<Usage>,
+    pub(crate) secret: Arc<SecretFences>,
     pub(crate) network: bool,
 }
 
 impl SandboxEngine {
     pub(crate) fn new(parts: Parts) -> Self {
-        let clock = parts.client.clock();
         Self(Arc::new(Inner {
-            client: parts.client,
+            ways: parts.ways,
+            level: parts.level,
+            clock: parts.clock,
             sandbox: parts.sandbox,
             holdings: parts.holdings,
             scratch: parts.scratch,
             counters: parts.counters,
             usage: parts.usage,
-            clock,
+            secret: parts.secret,
             network: parts.network,
         }))
     }
@@ -104,6 +116,10 @@ impl SandboxEngine {
 impl Engine for SandboxEngine {
     fn name(&self) -> &str {
         self.0.sandbox.engine()
+    }
+
+    fn serves(&self, level: Level) -> bool {
+        level <= self.0.level
     }
 
     fn run(&self, run: Arc<Run>) -> Running {
@@ -151,24 +167,55 @@ async fn left(folder: &Path, file: &betanet_sandbox::OutFile) -> Result<Blob, Fa
 
 impl Inner {
     async fn run(&self, run: &Run) -> Ended {
+        if run.task.level == Level::Secret {
+            self.secret.add(run.work.fence);
+        }
+        let ended = match self.way(run.task.level).await {
+            // Held until the copy has ended: its cover is sent meanwhile.
+            Ok(way) => self.run_over(&way, run).await,
+            Err(fault) => failed(run, &fault).0,
+        };
+        self.counters.ended(ended.status, ended.fuel);
+        ended
+    }
+
+    /// Opens the way for a level. Tries for a while, since relays come and go.
+    async fn way(&self, level: Level) -> Result<Way, Fault> {
+        let mut last = None;
+        let opening = async {
+            let mut pause = PAUSES.0;
+            loop {
+                match self.ways.at(level).await {
+                    Ok(way) => return Some(way),
+                    // Not a matter of time.
+                    Err(error @ FogError::Route { .. }) => {
+                        last = Some(error);
+                        return None;
+                    }
+                    Err(error) => last = Some(error),
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.1);
+            }
+        };
+        let way = timeout(OPENS, opening).await.ok().flatten();
+        way.ok_or_else(|| Fault::NoWay(last.map(Box::new)))
+    }
+
+    async fn run_over(&self, way: &Way, run: &Run) -> Ended {
         let log = Log::default();
+        let client = way.client();
         let copy = CopyLog {
-            client: &self.client,
+            client,
             task: run.id,
             fence: run.work.fence,
         };
         let program = async {
-            let done = self.work(run, &log).await;
+            let done = self.work(client, run, &log).await;
             let (ended, why) = match done {
                 Ok((ended, why)) => (ended, why),
                 Err(fault) => {
-                    let why = reason(&fault);
-                    tracing::warn!(fence = run.work.fence, why, "a copy has no result");
-                    let ended = Ended {
-                        status: fault.outcome(),
-                        out: None,
-                        fuel: 0,
-                    };
+                    let (ended, why) = failed(run, &fault);
                     (ended, Some(why))
                 }
             };
@@ -178,15 +225,13 @@ impl Inner {
         };
         let sending = log.send(&copy);
         tokio::pin!(program, sending);
-        let ended = tokio::select! {
+        tokio::select! {
             ended = &mut program => {
-                Log::finish(sending).await;
+                Log::finish(sending, client.relays()).await;
                 ended
             }
             () = &mut sending => program.await,
-        };
-        self.counters.ended(ended.status, ended.fuel);
-        ended
+        }
     }
 
     /// Keeps the copy's blobs from eviction. A pin that is refused costs at most another fetch.
@@ -213,24 +258,36 @@ impl Inner {
         }
     }
 
-    async fn work(&self, run: &Run, log: &Log) -> Result<(Ended, Option<String>), Fault> {
+    async fn work(
+        &self,
+        client: &FogClient,
+        run: &Run,
+        log: &Log,
+    ) -> Result<(Ended, Option<String>), Fault> {
         if run.task.grants.contains(&Grant::Network) && !self.network {
             return Err(Fault::NoNetwork);
         }
         self.pin(run);
         let _pinned = Pinned(self, run);
-        let all = blobs(run).map(|(digest, size)| self.holdings.fetch(digest, size));
+        let route = Route {
+            client,
+            level: run.task.level,
+        };
+        let all = blobs(run).map(|(digest, size)| self.holdings.fetch(route, digest, size));
         let fetched = stream::iter(all).buffer_unordered(AT_A_TIME);
         fetched.try_for_each(|()| async { Ok(()) }).await?;
         self.room(run).await?;
         let folder = self.scratch.copy(run.work.fence).map_err(Fault::Scratch)?;
         let module = (Digest(run.task.module.digest), run.task.module.size);
-        let file = self.scratch.module(&self.holdings, module, &folder).await?;
+        let from = (&*self.holdings, route);
+        let file = self.scratch.module(from, module, &folder).await?;
         let mut inputs = Vec::new();
         for (n, input) in run.work.inputs.iter().enumerate() {
             let place = folder.input().join(n.to_string());
             let digest = Digest(input.digest);
-            self.holdings.extract(digest, input.size, &place).await?;
+            self.holdings
+                .extract(route, digest, input.size, &place)
+                .await?;
             inputs.push((input.path.as_str().to_owned(), place));
         }
         let program = Program {
@@ -247,11 +304,12 @@ impl Inner {
         let took = self.clock.elapsed().saturating_sub(began);
         self.usage
             .add(self.clock.now().unix_ms, &run.task, ended.fuel, took);
-        self.conclude(ended, &folder).await
+        self.conclude(client, ended, &folder).await
     }
 
     async fn conclude(
         &self,
+        client: &FogClient,
         ended: Left,
         folder: &CopyFolder,
     ) -> Result<(Ended, Option<String>), Fault> {
@@ -274,7 +332,7 @@ impl Inner {
         let place = &folder.output();
         let files = ended.files.into_iter().map(|file| async move {
             let blob = left(place, &file).await?;
-            store(&self.client, &blob).await?;
+            store(client, &blob).await?;
             self.counters.stored(blob.size());
             Ok::<(), Fault>(())
         });
@@ -282,7 +340,7 @@ impl Inner {
         let listed = output_blob(&record);
         let (files, record) = tokio::join!(
             stored.try_for_each(|()| async { Ok(()) }),
-            store(&self.client, &listed)
+            store(client, &listed)
         );
         files?;
         record?;
@@ -293,6 +351,20 @@ impl Inner {
         };
         Ok((ended, None))
     }
+}
+
+/// The end of a copy that has no result, and the reason. The log of this node names it, unless the task is secret.
+fn failed(run: &Run, fault: &Fault) -> (Ended, String) {
+    let why = reason(fault);
+    if run.task.level < Level::Secret {
+        tracing::warn!(fence = run.work.fence, why, "a copy has no result");
+    }
+    let ended = Ended {
+        status: fault.outcome(),
+        out: None,
+        fuel: 0,
+    };
+    (ended, why)
 }
 
 /// Module and inputs of a copy, each with its size.

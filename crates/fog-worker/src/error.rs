@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use betanet_fog::Refusal;
+use betanet_fog::{Level, Refusal};
 
 /// Reason why a node cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,9 @@ pub enum Error {
     /// The node's description breaks a rule.
     #[error("the node cannot be described: {0}")]
     Described(Refusal),
+    /// The node claims a level, and is part of no network with a mix.
+    #[error("a node of the level {0} needs the mix of a network")]
+    NoMix(Level),
     /// No token is given, and the node has not joined before.
     #[error("the node has not joined yet, and has no token")]
     NoToken,

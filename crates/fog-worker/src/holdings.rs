@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use betanet_blobs::{Blobs, Digest, Error as BlobError, Failure};
+use betanet_fog::Level;
 use betanet_fog_client::node::Control;
 use betanet_fog_client::{Error as FogError, Fetch, FogClient, Sources};
 use bytes::Bytes;
@@ -69,15 +70,25 @@ impl Missing {
     }
 }
 
+/// How the blobs of one task travel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route<'a> {
+    /// The client over as many relays as the level has.
+    pub(crate) client: &'a FogClient,
+    /// The task's level.
+    pub(crate) level: Level,
+}
+
 /// The node's blobs.
 pub(crate) struct Holdings {
     blobs: Blobs,
-    client: FogClient,
     control: Control,
     counters: Arc<Counters>,
     /// Held while a blob is fetched, so that it is fetched once.
     fetching: Mutex<BTreeMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
     known: Mutex<BTreeSet<Digest>>,
+    /// Blobs that public tasks named since the start. That the node has any other one would tell of a task above public.
+    public: Mutex<BTreeSet<Digest>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -116,19 +127,14 @@ fn is_wrong(error: &BlobError) -> bool {
 }
 
 impl Holdings {
-    pub(crate) fn new(
-        blobs: Blobs,
-        client: FogClient,
-        control: Control,
-        counters: Arc<Counters>,
-    ) -> Self {
+    pub(crate) fn new(blobs: Blobs, control: Control, counters: Arc<Counters>) -> Self {
         Self {
             blobs,
-            client,
             control,
             counters,
             fetching: Mutex::default(),
             known: Mutex::default(),
+            public: Mutex::default(),
         }
     }
 
@@ -148,12 +154,17 @@ impl Holdings {
     }
 
     /// Fetches a blob unless it is here. While no coordinator answers, it is tried again without end: the caller drops it.
-    pub(crate) async fn fetch(&self, digest: Digest, size: u64) -> Result<(), Missing> {
+    pub(crate) async fn fetch(
+        &self,
+        route: Route<'_>,
+        digest: Digest,
+        size: u64,
+    ) -> Result<(), Missing> {
         let turn = self.turn(digest);
         let _turn = turn.lock().await;
         let (mut pause, mut wrong) = (PAUSES.0, 0);
         loop {
-            let source = match self.attempt(digest, size).await? {
+            let source = match self.attempt(route, digest, size).await? {
                 None => return Ok(()),
                 Some(error) => error,
             };
@@ -177,19 +188,24 @@ impl Holdings {
     }
 
     /// Tries to fetch a blob. An error that is returned as `Some` may pass.
-    async fn attempt(&self, digest: Digest, size: u64) -> Result<Option<BlobError>, Missing> {
+    async fn attempt(
+        &self,
+        route: Route<'_>,
+        digest: Digest,
+        size: u64,
+    ) -> Result<Option<BlobError>, Missing> {
         if self.blobs.has(digest) == Some(size) {
             self.counters.blob_hit();
-            self.note(digest);
+            self.note(digest, route.level);
             return Ok(None);
         }
         // A download that is cut goes on where it was.
-        let fetch = Sources::new(self.client.clone()).fetch(&digest.0, size);
+        let fetch = Sources::new(route.client.clone()).fetch(&digest.0, size);
         let stored = self.blobs.put(digest, size, parts(fetch)).await;
         match stored {
             Ok(_) => {
                 self.counters.blob_fetched(size);
-                self.note(digest);
+                self.note(digest, route.level);
                 Ok(None)
             }
             Err(error) if is_refused(&error) => {
@@ -200,11 +216,22 @@ impl Holdings {
         }
     }
 
-    fn note(&self, digest: Digest) {
-        let mut known = locked(&self.known);
-        if known.len() < KNOWN_MAX {
-            known.insert(digest);
+    fn note(&self, digest: Digest, level: Level) {
+        let add = |all: &Mutex<BTreeSet<Digest>>| {
+            let mut all = locked(all);
+            if all.len() < KNOWN_MAX {
+                all.insert(digest);
+            }
+        };
+        add(&self.known);
+        if level == Level::Public {
+            add(&self.public);
         }
+    }
+
+    /// Whether peers may have a blob: a public task has named it.
+    pub(crate) fn is_public(&self, digest: &Digest) -> bool {
+        locked(&self.public).contains(digest)
     }
 
     /// Reports blobs that are no longer here.
@@ -217,6 +244,7 @@ impl Holdings {
             }
             here
         });
+        locked(&self.public).retain(|digest| self.blobs.has(*digest).is_some());
     }
 
     /// Ends old pins, evicts blobs if the quota or the floor needs it, and reports those that are gone.
@@ -230,6 +258,7 @@ impl Holdings {
     /// Writes a blob that was fetched to a new file. One that is damaged, or was evicted meanwhile, is fetched again.
     pub(crate) async fn extract(
         &self,
+        route: Route<'_>,
         digest: Digest,
         size: u64,
         to: &Path,
@@ -242,7 +271,7 @@ impl Holdings {
                         && matches!(*source, BlobError::Damaged { .. } | BlobError::Missing(_)) =>
                 {
                     again = false;
-                    self.fetch(digest, size).await?;
+                    self.fetch(route, digest, size).await?;
                 }
                 done => return done,
             }
@@ -271,5 +300,43 @@ impl Holdings {
                 .map_err(file)?;
         }
         writer.flush().await.map_err(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_blobs::Settings;
+    use betanet_store::State;
+
+    use super::*;
+
+    fn digest(n: usize) -> Digest {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        Digest(bytes)
+    }
+
+    #[tokio::test]
+    async fn digests_are_bounded_and_only_those_of_public_tasks_are_for_peers() {
+        let home = tempfile::tempdir().unwrap();
+        let state = Arc::new(State::open(home.path()).unwrap());
+        let blobs = Blobs::open(&state, Settings::default()).await.unwrap();
+        let holdings = Holdings::new(blobs, Control::default(), Arc::default());
+        for level in Level::ALL.into_iter().filter(|l| *l > Level::Public) {
+            holdings.note(digest(0), level);
+            assert!(!holdings.is_public(&digest(0)), "{level}");
+        }
+        // A public task names it too.
+        holdings.note(digest(0), Level::Public);
+        assert!(holdings.is_public(&digest(0)));
+        for n in 0..=KNOWN_MAX {
+            holdings.note(digest(n), Level::Public);
+        }
+        assert!(!holdings.is_public(&digest(KNOWN_MAX)));
+        assert_eq!(locked(&holdings.public).len(), KNOWN_MAX);
+        assert_eq!(locked(&holdings.known).len(), KNOWN_MAX);
+        // None of them is here.
+        holdings.sweep(0).await;
+        assert!(!holdings.is_public(&digest(0)));
     }
 }

@@ -10,6 +10,8 @@
 //!
 //! - [`Service::open`] prepares a node in its state folder, and [`Service::run`] works until it is told to stop, and drains.
 //! - [`Described`] and [`Measured`] become the description that the coordinator knows.
+//! - [`Service::serve`] adds to a gateway how the node proves its privacy level, and its blobs for peers. Blobs and logs of a task above
+//!   public travel over as many relays of the mix as its level has.
 //! - [`Handle`] tells status and metrics.
 //! - [`job`], [`output`] and [`output_blob`] are what a node makes of a task, for those who run it alone.
 //!
@@ -35,6 +37,7 @@
 //!     network: false,
 //!     harvest: None,
 //!     drain: Duration::from_secs(30),
+//!     mix: None, // and of the level public
 //! };
 //! let node = Service::open(&state, fog, settings).await?;
 //! let sensors = Sensors::new(Root::here(), Own::this_process());

@@ -19,8 +19,8 @@ const NOTES: u64 = 2 << 10;
 const PIECE: usize = 64 << 10;
 /// Time for which bytes are gathered to one piece.
 const GATHER: Duration = Duration::from_millis(200);
-/// Time for the rest of a log after its program has ended.
-const LAST: Duration = Duration::from_secs(10);
+/// Time for the rest of a log after its program has ended: directly, and over the mix.
+const LAST: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 /// Pause after a piece that could not be sent.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -143,9 +143,10 @@ impl Log {
         }
     }
 
-    /// Waits for the end of [`Log::send`], but not long.
-    pub(crate) async fn finish(sending: impl Future<Output = ()>) {
-        let _ = timeout(LAST, sending).await;
+    /// Waits for the end of [`Log::send`] over so many relays, but not long.
+    pub(crate) async fn finish(sending: impl Future<Output = ()>, relays: usize) {
+        let last = if relays == 0 { LAST.0 } else { LAST.1 };
+        let _ = timeout(last, sending).await;
     }
 }
 

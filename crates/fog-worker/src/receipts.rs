@@ -1,7 +1,7 @@
 //! Receipts on disk, until a coordinator has taken them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use betanet_fog_client::node::{Receipts, StoreFailed};
 use betanet_store::{Error, Kind, Storage};
@@ -19,6 +19,35 @@ pub(crate) const RECEIPTS_MAX: usize = 4096;
 /// First byte of a record.
 const BEGIN: u8 = 0;
 const PUT: u8 = 1;
+/// The same as [`PUT`], of a secret task.
+const PUT_SECRET: u8 = 2;
+
+/// Fences of the secret tasks' copies that run, whose receipts are not listed among the files that the node keeps.
+#[derive(Debug, Default)]
+pub(crate) struct SecretFences(Mutex<BTreeSet<u64>>);
+
+impl SecretFences {
+    /// Notes a copy that begins. Copies that were stopped make no receipt: the oldest are forgotten.
+    pub(crate) fn add(&self, fence: u64) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(fence);
+        while all.len() > RECEIPTS_MAX {
+            all.pop_first();
+        }
+    }
+
+    fn take(&self, fence: u64) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&fence)
+    }
+}
+
+/// A receipt that no coordinator has taken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Held {
+    receipt: Vec<u8>,
+    secret: bool,
+}
 
 /// Receipts in two journals of a state folder.
 ///
@@ -26,7 +55,7 @@ const PUT: u8 = 1;
 /// a receipt is sent again, which changes nothing.
 pub struct StoredReceipts {
     storage: Arc<dyn Storage>,
-    held: BTreeMap<u64, Vec<u8>>,
+    held: BTreeMap<u64, Held>,
     /// Fences that were removed and are not noted yet.
     removed: Vec<u64>,
     /// The journal in use, its turn and its length.
@@ -34,6 +63,7 @@ pub struct StoredReceipts {
     turn: u64,
     len: usize,
     archive: Option<Archive>,
+    secret: Arc<SecretFences>,
 }
 
 impl std::fmt::Debug for StoredReceipts {
@@ -61,23 +91,29 @@ struct Read {
 struct Record {
     removed: Vec<u64>,
     fence: u64,
-    receipt: Vec<u8>,
+    held: Held,
 }
 
 impl Record {
     fn to_bytes(&self) -> Vec<u8> {
-        let mut out = vec![PUT];
+        let mut out = vec![if self.held.secret { PUT_SECRET } else { PUT }];
         out.extend_from_slice(&(self.removed.len() as u64).to_be_bytes());
         for fence in &self.removed {
             out.extend_from_slice(&fence.to_be_bytes());
         }
         out.extend_from_slice(&self.fence.to_be_bytes());
-        out.extend_from_slice(&self.receipt);
+        out.extend_from_slice(&self.held.receipt);
         out
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
-        let (count, mut rest) = number(bytes.strip_prefix(&[PUT])?)?;
+        let (kind, rest) = bytes.split_first()?;
+        let secret = match *kind {
+            PUT => false,
+            PUT_SECRET => true,
+            _ => return None,
+        };
+        let (count, mut rest) = number(rest)?;
         if count > RECEIPTS_MAX as u64 {
             return None;
         }
@@ -91,7 +127,10 @@ impl Record {
         Some(Self {
             removed,
             fence,
-            receipt: receipt.to_vec(),
+            held: Held {
+                receipt: receipt.to_vec(),
+                secret,
+            },
         })
     }
 }
@@ -138,7 +177,7 @@ impl StoredReceipts {
             for fence in &record.removed {
                 held.remove(fence);
             }
-            held.insert(record.fence, record.receipt);
+            held.insert(record.fence, record.held);
         }
         let mut receipts = Self {
             storage,
@@ -148,6 +187,7 @@ impl StoredReceipts {
             turn,
             len: 0,
             archive: None,
+            secret: Arc::default(),
         };
         receipts.turn()?;
         Ok(receipts)
@@ -157,6 +197,11 @@ impl StoredReceipts {
     pub(crate) fn with_archive(mut self, archive: Archive) -> Self {
         self.archive = Some(archive);
         self
+    }
+
+    /// Copies whose receipts are not kept as files.
+    pub(crate) fn secret(&self) -> Arc<SecretFences> {
+        Arc::clone(&self.secret)
     }
 
     /// Writes what is held to the other journal, and then removes this one.
@@ -169,11 +214,11 @@ impl StoredReceipts {
             self.storage
                 .append(KIND, NAMES[new], &begin(self.turn + 1))?;
         }
-        for (fence, receipt) in &self.held {
+        for (fence, held) in &self.held {
             let record = Record {
                 removed: Vec::new(),
                 fence: *fence,
-                receipt: receipt.clone(),
+                held: held.clone(),
             };
             let bytes = record.to_bytes();
             len += bytes.len();
@@ -186,7 +231,7 @@ impl StoredReceipts {
         Ok(())
     }
 
-    fn store(&mut self, fence: u64, receipt: &[u8]) -> Result<(), Error> {
+    fn store(&mut self, fence: u64, held: Held) -> Result<(), Error> {
         if self.len > TURN || self.removed.len() >= RECEIPTS_MAX {
             self.turn()?;
         }
@@ -199,13 +244,13 @@ impl StoredReceipts {
         let record = Record {
             removed: self.removed.clone(),
             fence,
-            receipt: receipt.to_vec(),
+            held,
         };
         let bytes = record.to_bytes();
         self.storage.append(KIND, NAMES[self.at], &bytes)?;
         self.len += bytes.len();
         self.removed.clear();
-        self.held.insert(fence, record.receipt);
+        self.held.insert(fence, record.held);
         Ok(())
     }
 }
@@ -221,21 +266,26 @@ impl Receipts for StoredReceipts {
             tracing::error!(fence, "{RECEIPTS_MAX} receipts wait for a coordinator");
             return Err(StoreFailed);
         }
-        self.store(fence, receipt).map_err(|e| failed(&e))
+        let held = Held {
+            receipt: receipt.to_vec(),
+            secret: self.secret.take(fence),
+        };
+        self.store(fence, held).map_err(|e| failed(&e))
     }
 
     fn remove(&mut self, fence: u64) -> Result<(), StoreFailed> {
-        if let Some(receipt) = self.held.remove(&fence) {
+        if let Some(held) = self.held.remove(&fence) {
             self.removed.push(fence);
-            if let Some(archive) = &mut self.archive {
-                archive.keep(&receipt);
+            if let Some(archive) = self.archive.as_mut().filter(|_| !held.secret) {
+                archive.keep(&held.receipt);
             }
         }
         Ok(())
     }
 
     fn all(&mut self) -> Result<Vec<(u64, Vec<u8>)>, StoreFailed> {
-        Ok(self.held.iter().map(|(f, r)| (*f, r.clone())).collect())
+        let all = self.held.iter();
+        Ok(all.map(|(f, held)| (*f, held.receipt.clone())).collect())
     }
 }
 
@@ -287,6 +337,64 @@ mod tests {
             assert!(receipts.len <= TURN + 300_000);
         }
         assert_eq!(held(&storage).len(), RECEIPTS_MAX);
+    }
+
+    #[test]
+    fn receipts_of_secret_tasks_are_in_no_folder_after_a_restart_either() {
+        use betanet_fog::{Outcome, Receipt, Signed, TaskId};
+        use betanet_keys::Identity;
+
+        let home = tempfile::tempdir().unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+        let open = || {
+            let archive = Archive::open(home.path()).unwrap();
+            let receipts = StoredReceipts::open(Arc::clone(&storage)).unwrap();
+            receipts.with_archive(archive)
+        };
+        let me = Identity::from_seed(&[4; 32]);
+        let receipt = |fence| {
+            let receipt = Receipt {
+                inputs: [1; 32],
+                end: 2,
+                key: *me.public().as_bytes(),
+                out: None,
+                copy: 0,
+                fuel: 70,
+                task: TaskId([5; 32]),
+                epoch: 1,
+                fence,
+                start: 1,
+                engine: "test".parse().unwrap(),
+                module: [3; 32],
+                status: Outcome::Trap,
+            };
+            Signed::sign(receipt, &me).unwrap().to_bytes()
+        };
+        let mut receipts = open();
+        for fence in [2, 4] {
+            receipts.secret().add(fence);
+        }
+        for fence in 1..=4 {
+            receipts.put(fence, &receipt(fence)).unwrap();
+        }
+        for fence in 1..=2 {
+            receipts.remove(fence).unwrap();
+        }
+        // The removals are noted with the next receipt.
+        receipts.put(5, &receipt(5)).unwrap();
+        receipts = open();
+        for fence in 3..=5 {
+            receipts.remove(fence).unwrap();
+        }
+        let files = std::fs::read_dir(home.path()).unwrap();
+        let mut files: Vec<_> = files.map(|f| f.unwrap().file_name()).collect();
+        files.sort();
+        let wanted = [1, 3, 5].map(|fence| format!("{}-{fence}.receipt", TaskId([5; 32])));
+        assert_eq!(files, wanted.map(std::ffi::OsString::from));
+        for fence in 0..=RECEIPTS_MAX as u64 {
+            receipts.secret().add(fence);
+        }
+        assert!(!receipts.secret().take(0) && receipts.secret().take(1));
     }
 
     /// Storage that takes a number of appends, and then fails.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use betanet_blobs::Digest;
 
-use crate::holdings::{Holdings, Missing};
+use crate::holdings::{Holdings, Missing, Route};
 
 /// Bytes of modules that are kept as files. Those of running copies stay with the copies.
 pub(crate) const MODULES_MAX: u64 = 256 << 20;
@@ -90,7 +90,7 @@ impl Scratch {
     /// Puts a module that was fetched into the folder of a copy. Copies of one module share the file.
     pub(crate) async fn module(
         &self,
-        holdings: &Holdings,
+        (holdings, route): (&Holdings, Route<'_>),
         (digest, size): (Digest, u64),
         copy: &CopyFolder,
     ) -> Result<PathBuf, Missing> {
@@ -105,7 +105,7 @@ impl Scratch {
             }
         }
         // Written for this copy alone: it holds up no other, and a write that is cut reaches no other's file.
-        holdings.extract(digest, size, &place).await?;
+        holdings.extract(route, digest, size, &place).await?;
         let _one = self.one.lock().await;
         if self.touch(digest, None).0 {
             // Another copy was faster.

@@ -5,13 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use betanet_blobs::{Blobs, Settings as BlobSettings};
+use betanet_fog::Level;
 use betanet_fog::bodies::{JoinAnswer, TokenText};
-use betanet_fog_client::FogClient;
-use betanet_fog_client::node::{Control, Copies, Intake, Report, Worker};
+use betanet_fog_client::node::{
+    Answers, Control, Copies, Intake, MixWay, REACH, Report, Ways, Worker,
+};
+use betanet_fog_client::{BLOB_PREFIX, BlobService, FogClient};
 use betanet_harvest::{Decision, Harvest, Rules, Used, energy};
 use betanet_host::{Sample, Sensors};
 use betanet_machine::Now;
-use betanet_runtime::Clock;
+use betanet_runtime::{Clock, GatewayBuilder};
 use betanet_sandbox::{ChildProgram, Sandbox, Settings as SandboxSettings};
 use betanet_store::{State, Storage};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -53,6 +56,8 @@ pub struct Settings {
     pub harvest: Option<Rules>,
     /// Time in which copies may end before the node stops.
     pub drain: Duration,
+    /// The mix of the network that the node is part of. A level above public needs it.
+    pub mix: Option<MixWay>,
 }
 
 /// State of a node, for its status.
@@ -71,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     pub(crate) usage: Arc<Usage>,
     pub(crate) control: Control,
+    pub(crate) answers: Answers,
     pub(crate) settings: Settings,
     phase: Mutex<Phase>,
     /// Cancelled once the node has joined.
@@ -123,12 +129,16 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// One of them cannot be used.
+    /// One of them cannot be used. [`Error::NoMix`].
     pub async fn open(
         state: &Arc<State>,
         client: FogClient,
         settings: Settings,
     ) -> Result<Self, Error> {
+        let level = settings.described.level;
+        if level > Level::Public && settings.mix.is_none() {
+            return Err(Error::NoMix(level));
+        }
         let storage: Arc<dyn Storage> = Arc::clone(state) as Arc<dyn Storage>;
         let (scratch, receipts, usage) = {
             let (folder, storage) = (state.folder().to_owned(), Arc::clone(&storage));
@@ -148,25 +158,24 @@ impl Service {
         let sandbox = sandbox.await?;
         let blobs = Blobs::open(state, settings.blobs).await?;
         let (control, counters) = (Control::default(), Arc::new(Counters::default()));
-        let holdings = Holdings::new(
-            blobs,
-            client.clone(),
-            control.clone(),
-            Arc::clone(&counters),
-        );
+        let holdings = Holdings::new(blobs, control.clone(), Arc::clone(&counters));
         let holdings = Arc::new(holdings);
+        let clock = client.clock();
         let usage = Arc::new(usage);
         let engine = SandboxEngine::new(Parts {
-            client: client.clone(),
+            ways: Ways::new(client.clone(), settings.mix.clone()),
+            level,
+            clock,
             sandbox: sandbox.clone(),
             holdings: Arc::clone(&holdings),
             scratch,
             counters: Arc::clone(&counters),
             usage: Arc::clone(&usage),
+            secret: receipts.secret(),
             network: settings.network,
         });
         let membership = Membership::new(storage, client.clone());
-        let clock = client.clock();
+        let answers = Answers::new(client.me().clone());
         let shared = Shared {
             client,
             clock,
@@ -175,6 +184,7 @@ impl Service {
             counters,
             usage,
             control,
+            answers,
             settings,
             phase: Mutex::default(),
             has_joined: CancellationToken::new(),
@@ -191,6 +201,18 @@ impl Service {
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle(Arc::clone(&self.shared))
+    }
+
+    /// Adds to a gateway the answers to coordinators that ask for the node's level, and the blobs of public tasks for peers.
+    /// It is to have the role `gateway` in the network, and to be started before [`Service::run`].
+    #[must_use]
+    pub fn serve(&self, gateway: GatewayBuilder) -> GatewayBuilder {
+        let holdings = &self.shared.holdings;
+        let (blobs, held) = (holdings.blobs().clone(), Arc::clone(holdings));
+        let blobs = BlobService::new(blobs, move |_, digest| held.is_public(digest));
+        gateway
+            .service(REACH, self.shared.answers.service())
+            .service(BLOB_PREFIX, blobs)
     }
 
     /// Joins, and works until `stop` is cancelled. Then copies may end within the bound of the settings, and the rest is given back.
@@ -220,6 +242,7 @@ impl Service {
         let joined = stop.run_until_cancelled(joining).await;
         let joined = joined.ok_or(Error::Stopped)??;
         membership.undrain().await?;
+        shared.answers.learn(&joined);
         shared.phase().joined = Some(joined.clone());
         shared.has_joined.cancel();
         tracing::info!(engine = engine_name, "the node has joined");

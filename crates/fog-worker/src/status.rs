@@ -52,6 +52,11 @@ impl Handle {
                 "given_back": stats.given_back,
             })
         });
+        let questions = shared.answers.questions();
+        let answered = questions.by_level();
+        let answered: serde_json::Map<String, Value> = answered
+            .map(|(level, n)| (level.relays().to_string(), n.into()))
+            .collect();
         json!({
             "name": Name::from(shared.client.me().public().node_id()).to_string(),
             "engine": shared.sandbox.engine(),
@@ -67,6 +72,13 @@ impl Handle {
                 "gpu": amounts.gpu,
                 "bandwidth": amounts.bandwidth,
                 "relay": amounts.relay,
+            },
+            "level": settings.described.level.as_str(),
+            "questions": {
+                "answered": answered,
+                "answered_ms": questions.answered_ms,
+                "refused": questions.refused,
+                "refused_ms": questions.refused_ms,
             },
             "devices": devices(&settings.measured.devices, &settings.described.devices),
             "copies": { "running": copies.running, "held": copies.held },
@@ -96,7 +108,23 @@ impl Handle {
             of.inc_by(n);
         }
         registry.register("programs", "Programs that ended, by outcome", outcomes);
+        let questions = shared.answers.questions();
+        let answered = Family::<Vec<(&str, String)>, Counter>::default();
+        for (level, n) in questions.by_level() {
+            let of = vec![("relays", level.relays().to_string())];
+            answered.get_or_create(&of).inc_by(n);
+        }
+        registry.register(
+            "questions_answered",
+            "Questions of coordinators over the mix that were answered, by number of relays",
+            answered,
+        );
         for (name, help, n) in [
+            (
+                "questions_refused",
+                "Questions for the node's level that were refused",
+                questions.refused,
+            ),
             ("copies_started", "Copies that began", counts.started),
             (
                 "receipts_taken",
@@ -157,6 +185,16 @@ impl Handle {
                 "last_beat_ms",
                 "UNIX ms of the last beat that was answered",
                 counts.beaten_ms,
+            ),
+            (
+                "level_relays",
+                "Relays of the level that the node claims; 0 is public",
+                shared.settings.described.level.relays() as u64,
+            ),
+            (
+                "last_answer_ms",
+                "UNIX ms of the last question that was answered; 0 before the first",
+                questions.answered_ms,
             ),
         ] {
             let gauge = Gauge::<i64>::default();

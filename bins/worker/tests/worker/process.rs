@@ -47,7 +47,7 @@ impl Worker {
         let mut command = program();
         command
             .args(["--json", "--org", &self.org])
-            .args(["--admin", &format!("127.0.0.1:{}", self.admin)])
+            .args(["--admin", &self.admin()])
             .args(["--cpu", "8", "--memory", "4 GiB"])
             .arg("--state")
             .arg(self.state())
@@ -56,8 +56,8 @@ impl Worker {
         command
     }
 
-    /// Starts it, and waits until it has joined.
-    pub(crate) fn start(&mut self, args: &[&str]) {
+    /// Starts it, and waits until it has joined. Returns what it tells then.
+    pub(crate) fn start(&mut self, args: &[&str]) -> serde_json::Value {
         let mut child = self.command().args(args).spawn().unwrap();
         let log = child.stderr.take().unwrap();
         let org = self.org.clone();
@@ -73,6 +73,12 @@ impl Worker {
         let engine = facts["engine"].as_str().unwrap();
         assert!(engine.starts_with("wasmtime"), "{line}");
         self.child = Some(child);
+        facts
+    }
+
+    /// Address of `worker status` and of the metrics.
+    pub(crate) fn admin(&self) -> String {
+        format!("127.0.0.1:{}", self.admin)
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -94,9 +100,8 @@ impl Worker {
 
     /// What `worker status` tells.
     pub(crate) fn status(&self) -> serde_json::Value {
-        let admin = format!("127.0.0.1:{}", self.admin);
         let mut command = program();
-        command.args(["status", "--json", "--admin", &admin]);
+        command.args(["status", "--json", "--admin", &self.admin()]);
         let out = command.output().unwrap();
         serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{out:?}"))
     }

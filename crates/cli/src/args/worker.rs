@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{DialArgs, StatusArgs};
+use super::{DialArgs, SettingArgs, StatusArgs, Working};
 
 /// A node of a fog: it takes copies of tasks, runs them in a sandbox, and returns signed receipts.
 #[derive(Debug, Parser)]
@@ -14,8 +14,11 @@ use super::{DialArgs, StatusArgs};
     after_help = "Flags take precedence over BETANET_* variables, and these over --config. SIGTERM and Ctrl-C let copies end within \
                   --drain, give the others back, and stop; a second signal stops at once.\n\
                   A restart runs copies that are still live again, and sends receipts that no coordinator has taken.\n\
+                  With --network and --listen, the node is part of the network: it can prove a --level over the mix, and gives peers the \
+                  blobs of public tasks.\n\
                   Exit codes: 0 stopped, 1 the coordinator does not take the node, 2 usage and settings, 3 local files and the sandbox.\n\n\
-                  Example: worker --token bnj1… --org acme --state ./worker --admin 127.0.0.1:9465",
+                  Example: worker --token bnj1… --org acme --state ./worker --admin 127.0.0.1:9465\n\n\
+                  Example: worker --token bnj1… --org acme --state ./worker --network NETWORK.toml --listen 203.0.113.7:8470 --level private",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
 )]
@@ -59,6 +62,8 @@ pub(crate) struct WorkerSettings {
     pub(crate) node: NodeFlags,
     #[command(flatten)]
     pub(crate) dial: DialArgs,
+    #[command(flatten)]
+    pub(crate) listener: SettingArgs<Working>,
 }
 
 /// Description of the node, and the part of it that tasks get.
@@ -111,6 +116,14 @@ pub(crate) struct NodeFlags {
     /// Lend the processor by the rules of the table [harvest], or by their defaults: while nobody uses the machine.
     #[arg(long)]
     pub(crate) harvest: bool,
+    /// Privacy level that the node claims: public, private, confidential or secret. Above public, it needs --network and --listen,
+    /// and proves the level to its coordinators over the mix [default: public]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) level: Option<String>,
+    /// Bits a second of mix traffic for tasks above public, each of which asks for at least 1000000. By default, a node with a level
+    /// takes one such task at a time.
+    #[arg(long, value_name = "BITS")]
+    pub(crate) relay: Option<u64>,
     /// Give the network to programs whose tasks have the grant. Private addresses stay closed to them.
     #[arg(long)]
     pub(crate) allow_network: bool,

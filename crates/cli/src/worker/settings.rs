@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use betanet_blobs::{FLOOR, Settings as BlobSettings};
-use betanet_fog::{Kind, Signed, Text, Token, Word};
+use betanet_fog::{Kind, Level, Signed, Text, Token, Word};
 use betanet_fog_worker::Described;
 use betanet_harvest::{Rules, Table as HarvestTable};
 use betanet_keys::{Peer, PublicKey};
@@ -26,6 +26,8 @@ const SPARE_MAX: u64 = 64;
 const DRAIN: (u64, u64) = (30_000, 86_400_000);
 /// Most bits a second that a node can announce.
 const RATE_MAX: u64 = 1 << 40;
+/// Least mix traffic of a node with a level above public, in bits a second: one task asks for as much.
+const RELAY_LEAST: u64 = 1_000_000;
 /// Highest price, in millionths.
 const PRICE_MAX: u64 = 100_000_000;
 
@@ -71,6 +73,7 @@ struct Table {
     devices: Vec<String>,
     bandwidth: Option<u64>,
     relay: Option<u64>,
+    level: Option<String>,
     network: bool,
     blob_quota: Option<String>,
     blob_floor: Option<String>,
@@ -78,8 +81,9 @@ struct Table {
     spare: Option<u64>,
 }
 
+/// The listener's tables are read elsewhere.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 struct File {
     worker: Table,
     harvest: Option<HarvestTable>,
@@ -115,6 +119,10 @@ impl Faults<'_> {
 
     fn kind(&mut self, key: &str, given: Option<&str>) -> Option<Kind> {
         self.read(key, given, &Kind::WORDS.join(", "), Kind::from_word)
+    }
+
+    fn level(&mut self, key: &str, given: Option<&str>) -> Option<Level> {
+        self.read(key, given, &Level::WORDS.join(", "), Level::from_word)
     }
 
     fn cores(&mut self, key: &str, given: Option<&str>) -> Option<u64> {
@@ -175,7 +183,18 @@ pub(super) fn read(file: Option<&Path>, flags: &NodeFlags) -> Result<Node, Vec<P
     let mut faults = Faults::of(FLAGS);
     over(flags, &mut node, &mut faults);
     found.extend(faults.found);
-    if node.described.org.is_empty() && found.is_empty() {
+    let described = &node.described;
+    if described.level > Level::Public && (1..RELAY_LEAST).contains(&described.relay) {
+        found.push(Problem {
+            origin: origin.clone(),
+            key: "relay".into(),
+            value: described.relay.to_string(),
+            allowed: format!(
+                "above public, {RELAY_LEAST} to {RATE_MAX}: each such task asks for as much"
+            ),
+        });
+    }
+    if described.org.is_empty() && found.is_empty() {
         found.push(Problem {
             origin,
             key: "org".into(),
@@ -239,6 +258,9 @@ fn of_file(file: File, folder: &Path, faults: &mut Faults<'_>) -> Node {
             .bound("worker.bandwidth", t.bandwidth, RATE_MAX)
             .unwrap_or(0),
         relay: faults.bound("worker.relay", t.relay, RATE_MAX).unwrap_or(0),
+        level: faults
+            .level("worker.level", t.level.as_deref())
+            .unwrap_or(Level::Public),
     };
     let spare = faults
         .bound("worker.spare", t.spare, SPARE_MAX)
@@ -305,6 +327,14 @@ fn over(flags: &NodeFlags, node: &mut Node, faults: &mut Faults<'_>) {
     set(
         &mut described.zone,
         faults.optional_word("zone", flags.zone.as_deref()),
+    );
+    set(
+        &mut described.level,
+        faults.level("level", flags.level.as_deref()),
+    );
+    set(
+        &mut described.relay,
+        faults.bound("relay", flags.relay, RATE_MAX),
     );
     if let Some(cpu) = faults.cores("cpu", flags.cpu.as_deref()) {
         described.cpu = Some(cpu);
@@ -414,6 +444,16 @@ mod tests {
             faults[0].contains("colour") && faults[0].contains(":2"),
             "{faults:?}"
         );
+        let flags = NodeFlags {
+            level: Some("hidden".into()),
+            relay: Some(1 << 50),
+            ..NodeFlags::default()
+        };
+        let text = "[worker]\norg = \"acme\"\nlevel = \"private\"\nrelay = 5\n";
+        let faults = read_text(text, &flags).unwrap_err().join("\n");
+        for part in ["hidden", "confidential", "1125899906842624", "relay = 5"] {
+            assert!(faults.contains(part), "{part}: {faults}");
+        }
         let faults = read_text("[worker]\n", &NodeFlags::default()).unwrap_err();
         assert!(faults[0].contains("--org"), "{faults:?}");
     }

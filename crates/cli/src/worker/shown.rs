@@ -66,6 +66,10 @@ pub(super) fn announced(status: &Value) -> Vec<String> {
             thousandths(number(&a["gpu"])),
         ),
     ];
+    if let Some(peer) = status["listening"]["peer"].as_str() {
+        lines.push(format!("peer        {peer}"));
+    }
+    lines.push(format!("level       {}", text(&status["level"])));
     for device in status["devices"].as_array().into_iter().flatten() {
         let granted = match device["granted"] == true {
             true => "granted",
@@ -89,6 +93,7 @@ fn lines(status: &Value) -> Vec<String> {
         (false, _) => format!("health      {}", faults.join(", ")),
     });
     lines.extend(announced(status));
+    lines.extend(questions(status));
     let (copies, counts) = (&status["copies"], &status["counts"]);
     lines.push(format!(
         "copies      {} running, {} held",
@@ -135,6 +140,46 @@ fn lines(status: &Value) -> Vec<String> {
     }
     lines.extend(given(&status["given"]));
     lines
+}
+
+/// The coordinators' questions for the node's level, if it listens for them.
+fn questions(status: &Value) -> Vec<String> {
+    if status["listening"].is_null() {
+        return Vec::new();
+    }
+    let asked = &status["questions"];
+    let answered = asked["answered"].as_object().into_iter().flatten();
+    let answered = answered.filter(|(_, n)| number(n) > 0);
+    let answered: Vec<String> = answered
+        .map(|(relays, n)| format!("{n} over {relays} relays"))
+        .collect();
+    let mut lines = vec![match answered.is_empty() {
+        true => "questions   none answered yet".to_owned(),
+        false => format!(
+            "questions   answered {}, the last at {}",
+            answered.join(", "),
+            moment(number(&asked["answered_ms"]))
+        ),
+    }];
+    if number(&asked["refused"]) > 0 {
+        lines.push(format!(
+            "            {} refused, the last at {}",
+            number(&asked["refused"]),
+            moment(number(&asked["refused_ms"]))
+        ));
+    }
+    lines
+}
+
+/// UNIX ms as date and time.
+fn moment(ms: u64) -> String {
+    let s = ms / 1000;
+    let (hour, minute) = (s / 3_600 % 24, s / 60 % 60);
+    format!(
+        "{} {hour:02}:{minute:02}:{:02} UTC",
+        date(s / 86_400),
+        s % 60
+    )
 }
 
 /// The last days of the ledger.
@@ -187,12 +232,17 @@ mod tests {
         assert_eq!(date(0), "1970-01-01");
         assert_eq!(date(11_016), "2000-02-29");
         assert_eq!(date(20_786), "2026-11-29");
+        assert_eq!(moment(1_795_978_800_999), "2026-11-29 19:00:00 UTC");
     }
 
     #[test]
     fn a_status_is_told_in_lines() {
         let status = json!({
             "name": "bn1:x", "healthy": true, "faults": [], "draining": true, "engine": "wasmtime 48", "org": "acme",
+            "level": "confidential", "listening": { "peer": "bnp1x" },
+            "questions": {
+                "answered": { "3": 0, "5": 2, "7": 0 }, "answered_ms": 1_795_978_800_000_u64, "refused": 1, "refused_ms": 1_795_978_801_000_u64,
+            },
             "announced": { "cpu": 4000, "memory": 1 << 30, "storage": 0, "gpu": 0 },
             "devices": [{ "name": "rtx", "granted": false, "note": "programs of WASI cannot use devices" }],
             "copies": { "running": 1, "held": 2 },
@@ -204,6 +254,10 @@ mod tests {
         let all = lines(&status).join("\n");
         for part in [
             "ok, draining",
+            "level       confidential",
+            "peer        bnp1x",
+            "answered 2 over 5 relays, the last at 2026-11-29 19:00:00 UTC",
+            "1 refused, the last at 2026-11-29 19:00:01 UTC",
             "4.000 cores",
             "rtx: not granted",
             "1 running, 2 held",

@@ -5,6 +5,7 @@
 //! cover traffic where it asks for some, and directly for public tasks alone.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -47,6 +48,57 @@ pub struct Answers {
     me: Identity,
     clock: Clock,
     coordinators: Arc<RwLock<Vec<PublicKey>>>,
+    questions: Arc<Counted>,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    answered: [AtomicU64; ABOVE.len()],
+    answered_ms: AtomicU64,
+    refused: AtomicU64,
+    refused_ms: AtomicU64,
+}
+
+/// The levels that a node can prove.
+const ABOVE: [Level; 3] = [Level::Private, Level::Confidential, Level::Secret];
+
+/// Number of questions that [`Answers`] had since it was made.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Questions {
+    /// Answered questions for the levels private, confidential and secret: over 3, 5 and 7 relays.
+    pub answered: [u64; ABOVE.len()],
+    /// UNIX ms of the last answer; 0 before the first. Whether it arrived is not known here.
+    pub answered_ms: u64,
+    /// Refused questions: wrong ones, direct ones, and those of others than the coordinators.
+    pub refused: u64,
+    /// UNIX ms of the last refusal; 0 before the first.
+    pub refused_ms: u64,
+}
+
+impl Questions {
+    /// Each level above public, with its number of answered questions.
+    pub fn by_level(&self) -> impl Iterator<Item = (Level, u64)> + use<> {
+        ABOVE.into_iter().zip(self.answered)
+    }
+}
+
+impl Counted {
+    /// Counts a question for this level, or a refused one.
+    fn count(&self, answered: Option<Level>, now_ms: u64) {
+        let (counter, last) = match answered {
+            None => (Some(&self.refused), &self.refused_ms),
+            Some(level) => {
+                let at = ABOVE.iter().position(|above| *above == level);
+                (at.and_then(|at| self.answered.get(at)), &self.answered_ms)
+            }
+        };
+        // A question for the level public asks for nothing.
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+            last.store(now_ms, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The path prefix of [`Answers::service`].
@@ -66,6 +118,20 @@ impl Answers {
             me,
             clock: Clock::start(),
             coordinators: Arc::default(),
+            questions: Arc::default(),
+        }
+    }
+
+    /// The questions so far.
+    #[must_use]
+    pub fn questions(&self) -> Questions {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counted = &self.questions;
+        Questions {
+            answered: counted.answered.each_ref().map(of),
+            answered_ms: of(&counted.answered_ms),
+            refused: of(&counted.refused),
+            refused_ms: of(&counted.refused_ms),
         }
     }
 
@@ -90,11 +156,22 @@ impl Answers {
         }
     }
 
-    async fn reply(&self, mut asked: Asked) -> Reply {
+    async fn reply(&self, asked: Asked) -> Reply {
+        let answer = self.read(asked).await;
+        let level = answer.as_ref().ok().map(|(level, _)| *level);
+        self.questions.count(level, self.clock.now().unix_ms);
+        match answer {
+            Ok((_, answer)) => with_body(status::OK, to_vec(&answer)),
+            Err(refusal) => refused(refusal),
+        }
+    }
+
+    /// Reads a question, and answers it.
+    async fn read(&self, mut asked: Asked) -> Result<(Level, ReachAnswer), Refusal> {
         let body = match asked.body.all(QUESTION_MAX).await {
             Ok(Some(body)) => body,
-            Ok(None) => return refused(RefusalCode::TooLarge.bare()),
-            Err(_) => return refused(RefusalCode::Malformed.bare()),
+            Ok(None) => return Err(RefusalCode::TooLarge.bare()),
+            Err(_) => return Err(RefusalCode::Malformed.bare()),
         };
         let request = &asked.request;
         let proof = match request.headers.get("authorization") {
@@ -108,14 +185,11 @@ impl Answers {
             proof,
             body: &body,
         };
-        match self.answer(&question, self.clock.now().unix_ms) {
-            Ok(answer) => with_body(status::OK, to_vec(&answer)),
-            Err(refusal) => refused(refusal),
-        }
+        self.answer(&question, self.clock.now().unix_ms)
     }
 
     /// Checks a question, cheap tests first: the mix does not tell who asks.
-    fn answer(&self, asked: &Question<'_>, now_ms: u64) -> Result<ReachAnswer, Refusal> {
+    fn answer(&self, asked: &Question<'_>, now_ms: u64) -> Result<(Level, ReachAnswer), Refusal> {
         if asked.method != Method::Post || asked.target != REACH_TARGET {
             return Err(RefusalCode::Unknown.bare());
         }
@@ -136,7 +210,7 @@ impl Answers {
             body: asked.body,
         };
         call.verify(asked.proof, now_ms)?;
-        Ok(reach.answer(&self.me, &by))
+        Ok((reach.level, reach.answer(&self.me, &by)))
     }
 }
 
@@ -359,7 +433,8 @@ mod tests {
         // It does not know its cluster yet.
         assert_eq!(answers.answer(&asked, NOW), Err(RefusalCode::Role.bare()));
         answers.learn(&joined(&[&leader]));
-        let answer = answers.answer(&asked, NOW).unwrap();
+        let (level, answer) = answers.answer(&asked, NOW).unwrap();
+        assert_eq!(level, Level::Confidential);
         assert_eq!(reach.check(&answer, me.public(), leader.public()), Ok(()));
         let foreign = call(me.public()).sign(&stranger, NOW);
         let other_node = call(stranger.public()).sign(&leader, NOW);
@@ -433,6 +508,28 @@ mod tests {
         ] {
             assert_eq!(answers.answer(&asked, now), Err(refusal));
         }
+    }
+
+    #[test]
+    fn questions_are_counted_by_level_with_the_time_of_the_last() {
+        let answers = Answers::new(identity(1));
+        for (level, at) in [
+            (Some(Level::Secret), 5),
+            (Some(Level::Private), 6),
+            (Some(Level::Secret), 7),
+            (Some(Level::Public), 8),
+            (None, 9),
+        ] {
+            answers.questions.count(level, at);
+        }
+        let counted = answers.clone().questions();
+        assert_eq!((counted.answered, counted.answered_ms), ([1, 0, 2], 7));
+        assert_eq!((counted.refused, counted.refused_ms), (1, 9));
+        let relays: Vec<_> = counted
+            .by_level()
+            .map(|(level, n)| (level.relays(), n))
+            .collect();
+        assert_eq!(relays, [(3, 1), (5, 0), (7, 2)]);
     }
 
     /// A way that must not be used.
