@@ -25,6 +25,7 @@ mod legs;
 mod mesh;
 mod mix;
 mod mixnode;
+mod naming;
 mod parts;
 mod path;
 mod probes;
@@ -32,6 +33,7 @@ mod quic;
 mod results;
 mod sandbox;
 mod services;
+mod vouchers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -96,6 +98,7 @@ const GROUPS: &[(&str, Measure)] = &[
     ("frames", frames::measure),
     ("path", path::measure),
     ("mesh", mesh::measure),
+    ("naming", naming::measure),
     ("x25519", mix::multiplications),
     ("leak", leak::measure),
     ("exchanges", mix::exchanges),
@@ -110,6 +113,7 @@ const GROUPS: &[(&str, Measure)] = &[
     ("idle", idle::measure),
     ("flood", flood::measure),
     ("services", services::measure),
+    ("vouchers", vouchers::measure),
 ];
 
 fn usage() -> String {

@@ -5,12 +5,15 @@ mod directory;
 mod edges;
 mod fog;
 mod legs;
+mod log;
 mod mesh;
 mod mix;
+mod naming;
 mod path;
 mod registry;
 mod session;
 mod template;
+mod vouchers;
 
 use std::path::{Path, PathBuf};
 
@@ -50,9 +53,11 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("identity", base::identity),
     ("key_schedule", base::key_schedule),
     ("legs", legs::legs),
+    ("log", log::log),
     ("lottery", mix::lottery),
     ("mesh", mesh::mesh),
     ("mix", mix::mix),
+    ("naming", naming::naming),
     ("negotiation", base::negotiation),
     ("noise_xk", edges::noise_xk),
     ("path", path::path),
@@ -60,11 +65,13 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("template", template::template),
     ("session", session::run),
     ("ticket", base::ticket),
+    ("voucher_edges", vouchers::edges),
+    ("vouchers", vouchers::vouchers),
     ("x25519_edges", edges::x25519),
 ];
 
 /// The files of layers that are not built yet.
-const LATER: &[&str] = &["naming", "vouchers"];
+const LATER: &[&str] = &[];
 
 /// Runs every file of a folder; whether all passed. One line a file goes to `out`.
 ///

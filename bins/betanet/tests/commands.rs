@@ -18,12 +18,16 @@ mod folders;
 mod legacy;
 #[path = "commands/local.rs"]
 mod local;
+#[path = "commands/names.rs"]
+mod names;
 #[path = "commands/network.rs"]
 mod network;
 #[path = "commands/observed.rs"]
 mod observed;
 #[path = "commands/output.rs"]
 mod output;
+#[path = "commands/pay.rs"]
+mod pay;
 #[path = "commands/printed.rs"]
 mod printed;
 #[path = "commands/puts.rs"]

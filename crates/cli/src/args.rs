@@ -2,8 +2,10 @@ mod coordinator;
 mod files;
 mod fog;
 mod mix;
+mod name;
 mod network;
 mod parse;
+mod pay;
 mod settings;
 mod shape;
 mod template;
@@ -35,11 +37,20 @@ pub(crate) use mix::{
     AuditArgs, BeaconCommand, BuildArgs, DirectoryCommand, LoopArgs, MixArgs, MixCommand, Mixnode,
     MixnodeCommand,
 };
+pub(crate) use name::{
+    AliasArgs, AuditNameArgs, ClaimArgs, LedgerArgs, NameArgs, NameCommand, NamesFlags, ProveArgs,
+    PublishArgs, SignNameArgs, TrustArgs, VerifyNameArgs,
+};
 pub(crate) use network::{
     NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, StatusArgs, UpArgs, WayArgs,
 };
 pub(crate) use parse::parse;
-pub(crate) use settings::{All, FLAGS, Mixing, Serving, SettingArgs};
+pub(crate) use pay::{
+    AmountArgs, BackupArgs, CouponArgs, IssueArgs, LearnMintArgs, MintFlags, MintInitArgs, NewArgs,
+    OnlineArgs, PayArgs, PayCommand, ReceiveArgs, RedeemArgs, RestoreWalletArgs, SpendArgs,
+    WalletArgs,
+};
+pub(crate) use settings::{All, Choice, FLAGS, Mixing, Serving, SettingArgs, Working};
 pub(crate) use shape::{LearnArgs, ShapeArgs, ShapeCommand};
 pub(crate) use template::{
     CalibrateArgs, CaptureArgs, CheckArgs, RecordArgs, SignArgs, TemplateArgs, TemplateCommand,
@@ -133,6 +144,12 @@ pub(crate) enum Command {
                       Example: betanet top --coordinator bnp1…"
     )]
     Top(Box<TopArgs>),
+    /// Pay with vouchers: make a mint, keep a wallet, send, receive and redeem.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Pay(Box<PayArgs>),
+    /// Bind aliases to nodes, sign and publish them, and look them up.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Name(Box<NameArgs>),
     /// Manage the mix: relay directories, beacons, loops and audits.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Mix(MixArgs),
@@ -360,6 +377,10 @@ pub(crate) struct ServeArgs {
     /// Folder to serve.
     pub(crate) dir: PathBuf,
     #[command(flatten)]
+    pub(crate) mint: MintFlags,
+    #[command(flatten)]
+    pub(crate) names: NamesFlags,
+    #[command(flatten)]
     pub(crate) settings: SettingArgs<Serving>,
     /// Print the node's status as one line of JSON.
     #[arg(long)]
@@ -384,6 +405,10 @@ pub(crate) struct Gateway {
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) mint: MintFlags,
+    #[command(flatten)]
+    pub(crate) names: NamesFlags,
+    #[command(flatten)]
     pub(crate) settings: SettingArgs<All>,
     /// Print the node's status as one line of JSON.
     #[arg(long)]
@@ -407,6 +432,10 @@ pub(crate) struct GatewayCheck {
     /// Same as FILE.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG", hide = true)]
     pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) mint: MintFlags,
+    #[command(flatten)]
+    pub(crate) names: NamesFlags,
     #[command(flatten)]
     pub(crate) settings: SettingArgs<All>,
     /// Print the faults as one line of JSON.

@@ -1,6 +1,8 @@
 //! `betanet demo`: real nodes on loopback, in one process, shown step by step.
 
 mod fog;
+mod names;
+mod vouchers;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use betanet_bar::{Headers, Method, Request};
 use betanet_machine::{Rng, Seed};
 use betanet_runtime::{
     Clock, DialError, Error, Gateway, GatewayConfig, Listening, Node, Peer, Transport,
-    new_identity, seed, visit,
+    load_identity, new_identity, seed, visit,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -167,6 +169,10 @@ async fn demo(keep: bool) -> Result<(), Fail> {
     steps.done(&format!(
         "refused: a byte flipped on the wire; {delivered} bytes had come, all of them right"
     ));
+
+    let owner = load_identity(&home.path().join("first.pem"))?;
+    names::run(home.path(), &mut steps, (&owner, &peer), &files[1]).await?;
+    vouchers::run(home.path(), &mut steps).await?;
 
     steps.done("waiting until the killed worker is given up, which takes 90 s of silence");
     let told = fog.end().await?;

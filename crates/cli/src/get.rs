@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::Fail;
 use crate::args::GetArgs;
 use crate::fail::interruptible;
+use crate::pay::Payer;
 use crate::progress;
 use crate::source::Source;
 use crate::target::{Dialling, Url};
@@ -87,6 +88,10 @@ fn check(args: &GetArgs) -> Result<(), Fail> {
     {
         return Err(Fail::Usage(format!("--range {range}: 0-499, 500- or -500")));
     }
+    if args.recursive && args.spend.pay_max.is_some() {
+        let why = "--pay-max: a folder is not fetched for payment; name each file";
+        return Err(Fail::Usage(why.to_owned()));
+    }
     if !(0.0..=86_400.0).contains(&args.stay) {
         return Err(Fail::Usage(format!(
             "--stay {}: 0 to 86400 seconds",
@@ -102,7 +107,7 @@ fn check(args: &GetArgs) -> Result<(), Fail> {
 }
 
 pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
-    let url = Url::parse(&args.url)?;
+    let url = Url::find(&args.url, &args.peer.dial).await?;
     check(&args)?;
     if args.recursive {
         return folder::run(&args, &url).await;
@@ -111,7 +116,8 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
     if args.json && place == Place::Stdout {
         return Err(Fail::Usage("--json needs -o FILE".into()));
     }
-    let mut source = Source::new(Dialling::to_url(&url, &args.peer)?);
+    let payer = Payer::open(&args.spend, &args.peer.dial)?;
+    let mut source = Source::new(Dialling::to_url(&url, &args.peer)?).paying(payer);
     let wanted = Wanted {
         range: args.range.clone(),
         resume: args.resume,
@@ -129,7 +135,9 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
     })
     .await;
     let seconds = began.elapsed().as_secs_f64();
+    let spent = source.spent();
     let (padded, mixed) = source.close().await;
+    let spent = spent?;
     let (status, resumed, fetched) = fetched?;
     if args.json {
         let facts = json!({
@@ -141,6 +149,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
             "etag": fetched.etag,
             "resumed": resumed,
             "seconds": seconds,
+            "paid": spent,
             "padded": padded.map(|c| json!({ "sent": c.sent, "padding": c.padding, "bursts": c.bursts })),
             "mix_packets": mixed.map(|s| json!({ "sent": s.sent, "received": s.received })),
         });
@@ -207,10 +216,14 @@ fn because(last: Option<Error>, trouble: Trouble) -> Trouble {
 /// Runs one exchange. Returns `None` if another one follows at once.
 async fn attempt(source: &mut Source, download: &mut Download) -> Result<Option<u16>, Trouble> {
     let session = source.session().await?;
-    let request = download.request().await?;
+    let mut request = download.request().await?;
+    source.pay(&mut request);
     let folder = request.path().ends_with('/');
     let mut answer = source.step(session.ask(request)).await??;
     let status = answer.head.status;
+    if source.paid(&answer.head).await? {
+        return Ok(None);
+    }
     match download.head(&answer.head).await? {
         Next::Body => {}
         Next::Again => return Ok(None),

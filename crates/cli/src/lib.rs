@@ -6,6 +6,7 @@
 //! * 1: the peer or the network is at fault;
 //! * 2: wrong usage;
 //! * 3: this machine's files or settings are at fault, including standard output;
+//! * 6: signers showed two views of the ledger of names (`name audit`);
 //! * 4 and 5: the task of `task run` was cancelled, or expired; a program's own exit code, if it ended with one;
 //! * 128 plus the number of the signal that ended the command: 130 after Ctrl-C.
 //!
@@ -34,11 +35,14 @@ mod harden;
 mod hint;
 mod id;
 mod inspect;
+mod journal;
 mod listen;
 mod mix;
+mod name;
 mod network;
 mod opened;
 mod output;
+mod pay;
 mod probe;
 mod progress;
 mod put;
@@ -85,6 +89,8 @@ pub fn betanet() -> ExitCode {
         }
         Command::Id(args) => id::run(&args),
         Command::Mix(args) => mix::run(args),
+        Command::Name(args) => on_runtime(name::name(*args)),
+        Command::Pay(args) => on_runtime(pay::pay(*args)),
         Command::Inspect(args) => inspect::run(&args),
         Command::Get(args) => on_runtime(get::run(args)),
         Command::Put(args) => on_runtime(put::put(args)),

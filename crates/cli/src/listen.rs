@@ -2,6 +2,8 @@
 
 pub(crate) mod announce;
 pub(crate) mod check;
+mod mint;
+mod names;
 mod port;
 pub(crate) mod service;
 
@@ -10,19 +12,72 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Error, Gateway, GatewayConfig, Given, MixnetError, Network, Problem, ReadSettings, Role,
-    SettingsError, init_logs, load_or_new_identity, serve_admin,
+    Error, Gateway, GatewayBuilder, GatewayConfig, Given, MixnetError, Network, Problem,
+    ReadSettings, Role, SettingsError, init_logs, load_or_new_identity, serve_admin,
 };
 use betanet_store::Storage;
 
 use crate::Fail;
 use crate::args::{
-    FLAGS, Gateway as GatewayArgs, GatewayCommand, Mixing, Mixnode, MixnodeCommand, ServeArgs,
-    SettingArgs,
+    FLAGS, Gateway as GatewayArgs, GatewayCommand, MintFlags, Mixing, Mixnode, MixnodeCommand,
+    NamesFlags, ServeArgs, SettingArgs,
 };
 use crate::id::default_key;
 use crate::stop::Stops;
+use mint::{Mint, MintSettings};
+use names::{Names, NamesSettings};
 use port::KeptPort;
+
+/// Tables of a gateway's file that are no settings of its node.
+pub(crate) const TABLES: &[&str] = &[mint::TABLE, names::TABLE];
+
+/// Services of a gateway beside its folder.
+#[derive(Default)]
+struct Extras {
+    mint: Option<MintSettings>,
+    names: Option<NamesSettings>,
+}
+
+impl Extras {
+    /// Reads the tables of a file, and lays the flags over them. Returns all faults.
+    fn read(
+        file: Option<&Path>,
+        mint: &MintFlags,
+        names: &NamesFlags,
+    ) -> Result<Self, Vec<Problem>> {
+        let (mint, names) = (mint::read(file, mint), names::read(file, names));
+        match (mint, names) {
+            (Ok(mint), Ok(names)) => Ok(Self { mint, names }),
+            (mint, names) => {
+                let mut all = mint.err().unwrap_or_default();
+                all.extend(names.err().unwrap_or_default());
+                Err(all)
+            }
+        }
+    }
+
+    /// The settings of the node that these services need and that are missing.
+    fn needs(&self, read: &ReadSettings) -> Vec<Problem> {
+        names::needs(self.names.as_ref(), read)
+    }
+}
+
+/// A gateway's services that run beside its folder.
+struct Running {
+    mint: Option<betanet_voucher_service::Running>,
+    names: Option<betanet_naming_service::Running>,
+}
+
+impl Running {
+    async fn stop(self) {
+        if let Some(mint) = self.mint {
+            mint.stop().await;
+        }
+        if let Some(names) = self.names {
+            names.stop().await;
+        }
+    }
+}
 
 pub(crate) fn problems(list: &[Problem]) -> Fail {
     let lines: Vec<String> = list.iter().map(ToString::to_string).collect();
@@ -32,7 +87,7 @@ pub(crate) fn problems(list: &[Problem]) -> Fail {
 /// Reads the settings of a file, if there is one, and then those of the command line, which take precedence.
 fn given<C>(args: &SettingArgs<C>, file: Option<&Path>) -> Result<Given, Fail> {
     let mut given = match file {
-        Some(path) => Given::from_file(path).map_err(unusable)?,
+        Some(path) => Given::from_file_beside(path, TABLES).map_err(unusable)?,
         None => Given::new(FLAGS),
     };
     args.over(&mut given);
@@ -67,11 +122,29 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
     if let Some(GatewayCommand::Check(args)) = args.command {
         let file = args.file.or(args.config);
         let read = given(&args.settings, file.as_deref())?.read();
-        return check::check(read, file.as_deref(), args.json, no_gateway);
+        let extras = Extras::read(file.as_deref(), &args.mint, &args.names);
+        let faults = |read: &ReadSettings| lacking(read, &extras);
+        return check::check(read, file.as_deref(), args.json, faults);
     }
     let read = given(&args.settings, args.config.as_deref())?.read();
-    let config = checked(read, no_gateway)?;
-    run(config, args.json, false, false).await
+    let extras = Extras::read(args.config.as_deref(), &args.mint, &args.names);
+    let config = checked(read, |read| lacking(read, &extras))?;
+    let extras = extras.map_err(|faults| problems(&faults))?;
+    run(config, extras, args.json, (false, false)).await
+}
+
+/// Returns the faults of a gateway with these services.
+fn lacking(read: &ReadSettings, extras: &Result<Extras, Vec<Problem>>) -> Vec<Problem> {
+    match extras {
+        // A ledger of names is a service by itself.
+        Ok(extras) if extras.names.is_some() => extras.needs(read),
+        Ok(_) => no_gateway(read),
+        Err(faults) => {
+            let mut all = no_gateway(read);
+            all.extend_from_slice(faults);
+            all
+        }
+    }
 }
 
 pub(crate) async fn mixnode(args: Mixnode) -> Result<(), Fail> {
@@ -129,18 +202,21 @@ async fn start_mixnode(read: ReadSettings, as_json: bool, leashed: bool) -> Resu
             .into());
         }
     }
-    run(config, as_json, false, leashed).await
+    run(config, Extras::default(), as_json, (false, leashed)).await
 }
 
 /// Runs the node of a settings file until standard input is closed. It is a mixnode if that is its role.
 pub(crate) async fn leashed(file: &Path) -> Result<(), Fail> {
-    let read = Given::from_file(file).map_err(unusable)?.read();
+    let read = Given::from_file_beside(file, TABLES);
+    let read = read.map_err(unusable)?.read();
     let roles = read.config.mesh.roles;
     if roles.has(Role::Mix) && !roles.has(Role::Gateway) {
         return start_mixnode(read, true, true).await;
     }
-    let config = checked(read, no_gateway)?;
-    run(config, true, false, true).await
+    let extras = Extras::read(Some(file), &MintFlags::default(), &NamesFlags::default());
+    let config = checked(read, |read| lacking(read, &extras))?;
+    let extras = extras.map_err(|faults| problems(&faults))?;
+    run(config, extras, true, (false, true)).await
 }
 
 /// Reads the settings of a mixnode. Its role is the default if no file sets another.
@@ -165,8 +241,10 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
     let keeps_port = !given.has("listen");
     let mut read = given.read();
     read.config.operator.log = "warn".into();
-    let config = checked(read, no_gateway)?;
-    run(config, args.json, keeps_port, false).await
+    let extras = Extras::read(None, &args.mint, &args.names);
+    let config = checked(read, |read| lacking(read, &extras))?;
+    let extras = extras.map_err(|faults| problems(&faults))?;
+    run(config, extras, args.json, (keeps_port, false)).await
 }
 
 /// Waits for the end of standard input: the parent process is gone, or wants this one to end.
@@ -183,40 +261,71 @@ async fn let_go() {
 }
 
 /// Starts the node at its stored port, or at another one if that is taken.
-async fn start(config: &mut GatewayConfig, keeps_port: bool) -> Result<Gateway, Fail> {
+async fn start(
+    config: &mut GatewayConfig,
+    extras: &Extras,
+    keeps_port: bool,
+) -> Result<(Gateway, Running), Fail> {
     // Check this before a key is created in a place where it would be served.
     config.keeps_secrets()?;
     // Hold the state first: of two processes that start with one key, only one may create it.
-    let state = config.hold_state(keeps_port)?;
+    let state = config.hold_state(keeps_port || extras.mint.is_some() || extras.names.is_some())?;
     let identity = load_or_new_identity(&config.node.key)?;
-    let builder = |config: &GatewayConfig| {
-        let builder = Gateway::builder(identity.clone(), config);
-        match &state {
-            Some(state) => builder.with_storage(Arc::clone(state) as Arc<dyn Storage>),
-            None => builder,
+    let mint = match &extras.mint {
+        Some(settings) => Some(Mint::open(settings, &identity, config)?),
+        None => None,
+    };
+    let names = match &extras.names {
+        Some(settings) => Some(Names::open(settings, &identity, config)?),
+        None => None,
+    };
+    let running = async || -> Result<Running, Fail> {
+        let mint = match &mint {
+            Some(mint) => Some(mint.start().await?),
+            None => None,
+        };
+        let names = match &names {
+            Some(names) => Some(names.start().await?),
+            None => None,
+        };
+        Ok(Running { mint, names })
+    };
+    let builder = |config: &GatewayConfig| -> Result<GatewayBuilder, Fail> {
+        let mut builder = Gateway::builder(identity.clone(), config);
+        if let Some(state) = &state {
+            builder = builder.with_storage(Arc::clone(state) as Arc<dyn Storage>);
+        }
+        if let Some(names) = &names {
+            builder = names.on(builder);
+        }
+        match &mint {
+            Some(mint) => mint.on(builder, config),
+            None => Ok(builder),
         }
     };
     let Some(state) = state.as_ref().filter(|_| keeps_port) else {
-        return Ok(builder(config).start().await?);
+        // Its state is read first, so that nobody is refused who comes early.
+        let running = running().await?;
+        return Ok((builder(config)?.start().await?, running));
     };
     let mut kept = KeptPort::of(Arc::clone(state), &config.node.key);
     config.listener.listen = vec![kept.listen()];
-    let gateway = match builder(config).start().await {
+    let gateway = match builder(config)?.start().await {
         Err(Error::Listen { source, .. }) if source.kind() == ErrorKind::AddrInUse => {
             config.listener.listen = vec![kept.taken()];
-            builder(config).start().await?
+            builder(config)?.start().await?
         }
         started => started?,
     };
     kept.keep(gateway.listening());
-    Ok(gateway)
+    Ok((gateway, running().await?))
 }
 
 async fn run(
     mut config: GatewayConfig,
+    extras: Extras,
     as_json: bool,
-    keeps_port: bool,
-    leashed: bool,
+    (keeps_port, leashed): (bool, bool),
 ) -> Result<(), Fail> {
     let operator = &config.operator;
     init_logs(operator.log_format, &operator.log)
@@ -229,11 +338,12 @@ async fn run(
         None => None,
     };
     let mut stops = Stops::listen();
-    let gateway = tokio::select! {
-        started = start(&mut config, keeps_port) => Arc::new(started?),
+    let (gateway, running) = tokio::select! {
+        started = start(&mut config, &extras, keeps_port) => started?,
         // Nobody knows of the node yet.
         _ = stops.told() => return Ok(()),
     };
+    let gateway = Arc::new(gateway);
     let at = admin.as_ref().and_then(|l| l.local_addr().ok());
     let admin = admin.map(|l| serve_admin(l, Arc::clone(&gateway)));
     let admin = admin.transpose();
@@ -253,6 +363,7 @@ async fn run(
     }
     // Peers that do not answer are not this node's failure. The log has the sessions that were cut.
     gateway.shutdown().await;
+    running.stop().await;
     if let Some(alive) = alive {
         alive.abort();
     }

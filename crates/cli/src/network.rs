@@ -35,6 +35,7 @@ pub(crate) fn network(args: &NetworkArgs) -> Result<(), Fail> {
             relays,
             mixnodes,
             layers,
+            signers,
             port,
             json,
         } => {
@@ -43,6 +44,7 @@ pub(crate) fn network(args: &NetworkArgs) -> Result<(), Fail> {
                 relays: *relays,
                 mixnodes: *mixnodes,
                 layers,
+                signers: *signers,
                 port: *port,
             };
             new(dir, &plan, *json)
@@ -71,15 +73,17 @@ fn check(file: &Path, as_json: bool) -> Result<(), Fail> {
                     "addrs": s.addrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
                     "pinned": s.pin.is_some(),
                 })).collect::<Vec<_>>(),
-                "signers": network.signers.len(),
+                "signers": network.signers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "ledgers": network.ledgers.iter().map(|l| l.peer.name().to_string()).collect::<Vec<_>>(),
                 "maintainers": maintainers,
                 "banned": network.banned.len(),
             })
         );
     } else {
         say!(
-            "{}: {seeds} seeds, {maintainers} maintainers, {} banned: it can be used",
+            "{}: {seeds} seeds, {maintainers} maintainers, {} signers, {} banned: it can be used",
             network.name,
+            network.signers.len(),
             network.banned.len()
         );
         for seed in &network.seeds {
@@ -90,6 +94,11 @@ fn check(file: &Path, as_json: bool) -> Result<(), Fail> {
                 addrs.join(" ")
             );
         }
+        for signer in &network.signers {
+            let ledger = network.ledgers.iter().find(|l| l.signer == *signer);
+            let ledger = ledger.map_or_else(String::new, |l| format!(" ledger {}", l.peer.name()));
+            say!("signer {signer}{ledger}");
+        }
     }
     Ok(())
 }
@@ -99,6 +108,8 @@ struct Plan {
     relays: u8,
     mixnodes: u8,
     layers: u8,
+    /// Signers of the ledger of names, whose nodes are the first seeds.
+    signers: u8,
     port: u16,
 }
 
@@ -223,6 +234,23 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
             node.name
         );
     }
+    let mut ledgers = Vec::new();
+    for (n, node) in (1..=plan.signers).zip(&nodes) {
+        let path = dir.join(format!("keys/signer{n}.pem"));
+        let signer = new_identity(&path)?;
+        let (key, ip, pin) = (node.identity.public(), &node.ip, hex(&node.pin));
+        let _ = write!(
+            file,
+            "\n[[signer]] # its ledger node is {}\nkey = \"{}\"\npeer = \"{key}@{ip}:{port}#{pin}\"\n",
+            node.name,
+            signer.public()
+        );
+        ledgers.push(format!(
+            "\n[names]\nserve = true\nsigner = \"{}\"\n",
+            path.display()
+        ));
+    }
+    let mut ledgers = ledgers.into_iter();
     let network = dir.join("NETWORK.toml");
     write_shared(&network, file).map_err(Fail::file(&network))?;
     let mut commands = String::new();
@@ -239,7 +267,7 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
              network = \"{}\"\nroles = [{roles}]\norg = \"{name}\"\ndial_from = \"{ip}\"\nper_address = 64\nadmin = \"{ip}:{}\"\n",
             network.display(),
             port.saturating_add(1),
-        );
+        ) + &ledgers.next().unwrap_or_default();
         write_shared(&config, text).map_err(Fail::file(&config))?;
         let _ = writeln!(commands, "{binary} --config {}", config.display());
     }

@@ -17,7 +17,7 @@ fn millis(d: Duration) -> f64 {
 }
 
 pub(crate) async fn ping(args: PingArgs) -> Result<(), Fail> {
-    let mut dialling = Dialling::to_text(&args.target, &args.peer)?;
+    let mut dialling = Dialling::to_target(&args.target, &args.peer).await?;
     interruptible(async {
         let session = dialling.direct_session().await?;
         dialling.reached();

@@ -3,11 +3,13 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use betanet_bar::{Request, Response};
 use betanet_runtime::{Clock, Cost, Error, MixStats};
 use tokio::time::{sleep, timeout};
 
 use crate::Fail;
 use crate::opened::Opened;
+use crate::pay::Payer;
 use crate::target::Dialling;
 
 /// Time for closing a session.
@@ -24,6 +26,7 @@ pub(crate) struct Source {
     session: Option<Opened>,
     reached: bool,
     opened: Clock,
+    payer: Option<Payer>,
 }
 
 impl Source {
@@ -33,7 +36,34 @@ impl Source {
             session: None,
             reached: false,
             opened: Clock::start(),
+            payer: None,
         }
+    }
+
+    /// Pays for requests from now on.
+    pub(crate) fn paying(mut self, payer: Option<Payer>) -> Self {
+        self.payer = payer;
+        self
+    }
+
+    /// Puts the payment into a request, if one was asked for.
+    pub(crate) fn pay(&mut self, request: &mut Request) {
+        if let Some(payer) = &mut self.payer {
+            payer.put(request);
+        }
+    }
+
+    /// Looks at the price in an answer. Returns whether the request should be sent again, paid.
+    pub(crate) async fn paid(&mut self, head: &Response) -> Result<bool, Fail> {
+        match &mut self.payer {
+            Some(payer) => payer.answered(head).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Ends paying. Returns the units that were spent, if a wallet was there to pay.
+    pub(crate) fn spent(&mut self) -> Result<Option<u64>, Fail> {
+        self.payer.take().map(Payer::close).transpose()
     }
 
     /// Returns the open session, or opens a new one.

@@ -14,11 +14,12 @@ use betanet_runtime::{
 
 use crate::Fail;
 use crate::args::{DialArgs, PeerArgs};
+use crate::fail::interruptible;
 use crate::id::default_key;
 use crate::opened::Opened;
 use crate::{progress, state};
 
-pub(crate) use url::Url;
+pub(crate) use url::{Url, is_alias};
 
 /// Time limit for finding a peer and relays in a network.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -133,11 +134,11 @@ impl Dialling {
         Self::new(to, dial, book, key)
     }
 
-    /// Prepares for the peer of a name, which [`Dialling::turn_to`] gives, with the user's own identity.
+    /// Prepares for the peer of a name, which [`Dialling::turn_to`] gives, with an identity or a fresh one.
     pub(crate) fn to_any_of(
         names: &[(Name, Option<Peer>)],
         dial: &DialArgs,
-        key: &Path,
+        key: Option<&Path>,
     ) -> Result<Self, Fail> {
         let (first, peer) = names
             .first()
@@ -147,7 +148,7 @@ impl Dialling {
             peer: None,
             dial: dial.clone(),
         };
-        Self::find(first, peer, &args, Some(key))
+        Self::find(first, peer, &args, key)
     }
 
     /// Dials another peer from now on, with the same identity and the same kind of way.
@@ -169,6 +170,15 @@ impl Dialling {
         (self.failed, self.used) = (Vec::new(), Vec::new());
         self.reached_peer = None;
         Ok(())
+    }
+
+    /// Like [`Dialling::to_text`], and also takes an alias, which the network's ledger resolves.
+    pub(crate) async fn to_target(text: &str, args: &PeerArgs) -> Result<Self, Fail> {
+        if args.dial.mix.is_none() && is_alias(text) {
+            let name = interruptible(crate::name::found(text, &args.dial)).await?;
+            return Self::to_name(name, args);
+        }
+        Self::to_text(text, args)
     }
 
     /// Finds the peer of a name, or parses the text as a peer.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use betanet_carrier::disk;
-use betanet_keys::PublicKey;
+use betanet_keys::{Peer, PublicKey};
 use betanet_mesh::{Policy, SeedPeer};
 use betanet_mix::BeaconKey;
 use betanet_wire::NodeId;
@@ -32,8 +32,10 @@ pub struct Network {
     pub name: String,
     /// Nodes that new nodes ask first.
     pub seeds: Vec<SeedPeer>,
-    /// Signers of its ledger's heads, if the file names them. They are not used before there is a ledger.
+    /// First signers of its ledger of names; empty if it has none.
     pub signers: Vec<PublicKey>,
+    /// Nodes that serve the ledger, of those signers that name one.
+    pub ledgers: Vec<LedgerNode>,
     /// Maintainers of its registries.
     pub maintainers: Vec<PublicKey>,
     /// Nodes with which no other node may communicate.
@@ -42,6 +44,15 @@ pub struct Network {
     pub policy: Policy,
     /// Parameters of its mix; `None` without a mix.
     pub mix: Option<MixNetwork>,
+}
+
+/// A node that serves the ledger of names, and the signer whose it is.
+#[derive(Clone, Debug)]
+pub struct LedgerNode {
+    /// Key of the signer. Its node has another one.
+    pub signer: PublicKey,
+    /// The node.
+    pub peer: Peer,
 }
 
 /// The mix parameters of a network.
@@ -88,13 +99,14 @@ impl Network {
             reader.wrong(why.offset(), NetworkProblem::Toml(why))
         })?;
         let (seeds, maintainers) = LEAST;
+        let (name, seeds) = (reader.name(&file.name)?, reader.seeds(&file.seeds, seeds)?);
+        let signers = reader.signers(file.signers.as_ref(), &file.signer, SIGNERS_LEAST);
+        let (signers, ledgers) = signers?;
         Ok(Self {
-            name: reader.name(&file.name)?,
-            seeds: reader.seeds(&file.seeds, seeds)?,
-            signers: match &file.signers {
-                Some(list) => reader.keys("signers", list, SIGNERS_LEAST)?,
-                None => Vec::new(),
-            },
+            name,
+            seeds,
+            signers,
+            ledgers,
             maintainers: reader.keys("maintainers", &file.maintainers, maintainers)?,
             banned: reader.banned(&file.banned)?,
             policy: reader.policy(&file.policy)?,

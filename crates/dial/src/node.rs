@@ -391,6 +391,7 @@ fn translated(mut config: Config) -> Config {
     let extra = Extra {
         libp2p: true,
         mix: false,
+        naming: false,
         l2: L2::Translated,
     };
     config.accepts = vec![kind::LIBP2P];

@@ -109,6 +109,8 @@ pub struct Extra {
     pub libp2p: bool,
     /// The node accepts mix packets.
     pub mix: bool,
+    /// The node keeps a ledger of names, and gossips it.
+    pub naming: bool,
     /// Versions of L2 to offer.
     pub l2: L2,
 }
@@ -158,7 +160,11 @@ pub fn offered_caps_with<'a>(
         } else {
             Vec::new()
         },
-        l5: Vec::new(),
+        l5: if extra.naming {
+            vec![caps::NAMING]
+        } else {
+            Vec::new()
+        },
         l6: None,
         l7: Some(vec![caps::BAR]),
         fog: None,

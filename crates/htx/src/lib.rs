@@ -38,6 +38,8 @@ pub type StreamId = u32;
 
 /// The stream types of profile chapter 4.
 pub mod kind {
+    /// Heads and records of the ledger of names.
+    pub const ALIAS_GOSSIP: u8 = 0x00;
     /// A BAR exchange.
     pub const BAR: u8 = 0x01;
     /// Sphinx packets, back to back, from the opener only.

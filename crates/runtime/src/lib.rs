@@ -80,10 +80,10 @@ pub use betanet_carrier::{
     Roots,
 };
 pub use betanet_dial::{
-    Book, Calibrated, Error as DialError, FileError, FrontProblem, FrontRules, LEAST, MixNetwork,
-    Network, NetworkError, NetworkProblem, Node, Templates, TomlError, TraceSelector, Transport,
-    calibrate_origin, farewell, load_identity, load_or_new_identity, new_identity, read_secret,
-    serve_carrier, state_dir, visit, write_private, write_secret,
+    Book, Calibrated, Error as DialError, FileError, FrontProblem, FrontRules, LEAST, LedgerNode,
+    MixNetwork, Network, NetworkError, NetworkProblem, Node, Templates, TomlError, TraceSelector,
+    Transport, calibrate_origin, farewell, load_identity, load_or_new_identity, new_identity,
+    read_secret, serve_carrier, state_dir, visit, write_private, write_secret,
 };
 pub use betanet_htx::pace::{Padding, PaddingError};
 pub use betanet_htx::{By, Config as SessionConfig, Pq};

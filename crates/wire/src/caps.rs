@@ -78,6 +78,8 @@ pub const MESH: &str = "betanet/mesh/1.2.0";
 pub const BAR: &str = "betanet/bar/1.2.0";
 /// L4 as built here.
 pub const MIX: &str = "betanet/mix/1.2.0";
+/// The L5 version built here.
+pub const NAMING: &str = "betanet/naming/1.2.0";
 
 /// A version: three numbers, compared as numbers.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

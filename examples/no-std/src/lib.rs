@@ -8,20 +8,24 @@
 #![no_std]
 
 pub use betanet_bar as bar;
+pub use betanet_bls as bls;
 pub use betanet_compat11 as compat11;
 pub use betanet_coordinator as coordinator;
 pub use betanet_fog as fog;
 pub use betanet_harvest as harvest;
 pub use betanet_htx as htx;
 pub use betanet_keys as keys;
+pub use betanet_log as log;
 pub use betanet_machine as machine;
 pub use betanet_mesh as mesh;
 pub use betanet_mix as mix;
+pub use betanet_naming as naming;
 pub use betanet_path as path;
 pub use betanet_scheduler as scheduler;
 pub use betanet_sim as sim;
 pub use betanet_stack as stack;
 pub use betanet_traffic as traffic;
+pub use betanet_vouchers as vouchers;
 pub use betanet_wire as wire;
 pub use betanet_x25519_batch as x25519_batch;
 

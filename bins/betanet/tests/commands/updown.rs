@@ -5,30 +5,30 @@ use std::net::TcpListener;
 
 use super::*;
 
-struct Net {
+pub(crate) struct Net {
     home: tempfile::TempDir,
 }
 
 impl Net {
     fn new(relays: &str, mixnodes: &str) -> Self {
+        Self::with(&["--relays", relays, "--mixnodes", mixnodes])
+    }
+
+    pub(crate) fn with(more: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         // Its nodes are at 127.11.0.1 and on: a port that is free at the first of them.
         let port = TcpListener::bind("127.11.0.1:0").unwrap();
         let port = port.local_addr().unwrap().port().to_string();
         let this = Self { home };
-        let args = [
-            "network",
-            "new",
-            "net",
-            "--relays",
-            relays,
-            "--mixnodes",
-            mixnodes,
-        ];
-        let made = this.run(&[&args[..], &["--port", &port]].concat());
+        let args = ["network", "new", "net", "--port", &port];
+        let made = this.run(&[&args[..], more].concat());
         assert_eq!(code(&made), 0, "{}", text(&made.stderr));
         assert!(text(&made.stdout).contains("betanet network up net"));
         this
+    }
+
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.home.path().join(name)
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -40,7 +40,7 @@ impl Net {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::PeerArgs;
+use super::{PeerArgs, SpendArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
@@ -12,6 +12,8 @@ pub(crate) struct GetArgs {
     pub(crate) url: String,
     #[command(flatten)]
     pub(crate) peer: PeerArgs,
+    #[command(flatten)]
+    pub(crate) spend: SpendArgs,
     /// Output file, or folder for a file with the URL's last name; - is standard output, the default. A broken fetch leaves its
     /// data in FILE.part and its description in FILE.part.json.
     #[arg(short, long, value_name = "FILE")]

@@ -28,6 +28,9 @@ pub(crate) enum NetworkCommand {
         /// Layers of the mix; by default 3, or 1 with fewer than twelve relays.
         #[arg(long, value_name = "N", requires = "mixnodes", value_parser = clap::value_parser!(u8).range(1..=7))]
         layers: Option<u8>,
+        /// Signers of a ledger of names, at least 3. The first seeds keep the ledger, and sign its heads.
+        #[arg(long, default_value_t = 0, value_name = "N", value_parser = signers)]
+        signers: u8,
         /// Port of all nodes; their admin addresses use the next port.
         #[arg(long, default_value_t = 7443, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..65_535))]
         port: u16,
@@ -74,6 +77,14 @@ pub(crate) enum NetworkCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Reads the number of signers of a new network.
+fn signers(text: &str) -> Result<u8, String> {
+    match text.parse() {
+        Ok(n @ (0 | 3..=5)) => Ok(n),
+        _ => Err("0, or 3 to 5".into()),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -142,6 +142,45 @@ impl Choice for Coordinating {
     const WITHOUT: &'static [&'static str] = Mixing::WITHOUT;
 }
 
+/// Those of a worker that listens. The others are its own, or those of its way to the coordinators, or of other roles.
+#[derive(Debug)]
+pub(crate) struct Working;
+
+impl Choice for Working {
+    const WITHOUT: &'static [&'static str] = &[
+        "serve",
+        "writable",
+        "allow",
+        "quota",
+        "entries",
+        "listing",
+        "key",
+        "state",
+        "network",
+        "roles",
+        "org",
+        "ca",
+        "admin",
+        "log",
+        "log_format",
+        "shape",
+        "padding",
+        "profile",
+        "front_origins",
+        "onward",
+        "mix_rate",
+        "mix_memory",
+        "mix_workers",
+        "mix_waiting",
+        "mix_lose",
+        "mix_lose_seed",
+        "compat11",
+        "compat11_tickets",
+        "compat11_to",
+        "compat11_dial",
+    ];
+}
+
 /// Those of `betanet serve`, whose folder is an argument, and whose log lines are those of `betanet`.
 #[derive(Debug)]
 pub(crate) struct Serving;

@@ -71,7 +71,7 @@ impl Session {
             )));
         }
         let me = load_identity(&key)?;
-        let dialling = Dialling::to_any_of(&coordinators, &args.dial, &key)?;
+        let dialling = Dialling::to_any_of(&coordinators, &args.dial, Some(&key))?;
         let dialler = Dialler {
             dialling: Arc::new(Mutex::new(dialling)),
             coordinators,

@@ -64,7 +64,8 @@ impl Place {
                 return Err(Fail::Local(format!("{}: {command}", list.display())));
             };
             let config = PathBuf::from(config);
-            let given = Given::from_file(&config).map_err(|e| Fail::Local(e.to_string()))?;
+            let given = Given::from_file_beside(&config, crate::listen::TABLES);
+            let given = given.map_err(|e| Fail::Local(e.to_string()))?;
             let read = given.read();
             if !read.problems.is_empty() {
                 return Err(Fail::Local(Problems(read.problems).to_string()));

@@ -1,8 +1,18 @@
 //! URLs of resources.
 
+use betanet_naming::Alias;
 use betanet_runtime::{Name, Peer};
 
 use crate::Fail;
+use crate::args::DialArgs;
+use crate::fail::interruptible;
+use crate::name::found;
+
+/// Returns whether text is an alias, and neither a name nor a peer string.
+pub(crate) fn is_alias(text: &str) -> bool {
+    let other = text.starts_with("bnp1") || text.contains(['@', ':']);
+    !other && text.parse::<Name>().is_err() && text.parse::<Alias>().is_ok()
+}
 
 /// A parsed `bar://NAME/path` or `bar://PEER/path`.
 #[derive(Debug)]
@@ -35,6 +45,23 @@ impl Url {
         })
     }
 
+    /// Like [`Url::parse`], and also takes `bar://ALIAS/path`: the alias is resolved by the network's ledger.
+    pub(crate) async fn find(text: &str, dial: &DialArgs) -> Result<Self, Fail> {
+        let who = text.strip_prefix("bar://").unwrap_or_default();
+        let end = who.find(['/', '?', '#']).unwrap_or(who.len());
+        let (who, path) = who.split_at(end);
+        if !is_alias(who) {
+            return Self::parse(text);
+        }
+        let name = interruptible(found(who, dial)).await?;
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        Ok(Self {
+            name,
+            peer: None,
+            target: format!("{slash}{path}"),
+        })
+    }
+
     /// Returns the URL of another path at the same node.
     pub(crate) fn at(&self, target: String) -> Self {
         Self {
@@ -48,5 +75,30 @@ impl Url {
 impl std::fmt::Display for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "bar://{}{}", self.name, self.target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_are_told_from_names_peers_and_other_texts() {
+        let name = Name::from(betanet_wire::NodeId([7; 20])).to_string();
+        for (text, is) in [
+            ("files.example", true),
+            ("b\u{fc}cher", true),
+            ("a", true),
+            ("bnp1qqq", false),
+            ("aa@127.0.0.1:1", false),
+            ("127.0.0.1:1", false),
+            ("127.0.0.1", false),
+            ("a b", false),
+            ("", false),
+            (&name, false),
+            (&name["bn1:".len()..], false),
+        ] {
+            assert_eq!(is_alias(text), is, "{text}");
+        }
     }
 }

@@ -10,6 +10,8 @@ pub(super) struct File {
     #[serde(default, rename = "seed")]
     pub(super) seeds: Vec<Spanned<SeedFile>>,
     pub(super) signers: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default, rename = "signer")]
+    pub(super) signer: Vec<Spanned<SignerFile>>,
     pub(super) maintainers: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     pub(super) banned: Vec<Spanned<String>>,
@@ -26,6 +28,13 @@ pub(super) struct MixFile {
     #[serde(default)]
     pub(super) poisson: bool,
     pub(super) first_epoch: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignerFile {
+    pub(super) key: Spanned<String>,
+    pub(super) peer: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

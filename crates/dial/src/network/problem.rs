@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use betanet_keys::{KeyError, NameError};
+use betanet_keys::{KeyError, NameError, PeerError};
 use betanet_mesh::AddrError;
 use betanet_mix::LAYERS_MAX;
 
@@ -79,6 +79,14 @@ pub enum NetworkProblem {
         text: String,
         /// The fault of the address.
         source: AddrError,
+    },
+    /// The text is not the peer string of a node.
+    #[error("{text:?}: {source}")]
+    Peer {
+        /// The text.
+        text: String,
+        /// The fault of the peer string.
+        source: PeerError,
     },
     /// A seed has no address.
     #[error("a seed without an address")]

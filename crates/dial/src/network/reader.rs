@@ -5,14 +5,14 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use betanet_keys::{Name, PublicKey};
+use betanet_keys::{Name, Peer, PublicKey};
 use betanet_mesh::{Addr, Policy, SeedPeer};
 use betanet_mix::{BeaconKey, LAYERS_MAX};
 use betanet_wire::{NodeId, text};
 use toml::Spanned;
 
-use super::file::{MixFile, PolicyFile, SeedFile};
-use super::{MixNetwork, NetworkError, NetworkProblem as Problem};
+use super::file::{MixFile, PolicyFile, SeedFile, SignerFile};
+use super::{LedgerNode, MixNetwork, NetworkError, NetworkProblem as Problem};
 
 pub(super) struct Reader<'a> {
     pub(super) path: &'a Path,
@@ -71,6 +71,43 @@ impl Reader<'_> {
         let all: Vec<PublicKey> = all.collect::<Result<_, _>>()?;
         self.enough(list, all.len(), least, keys.span().start)?;
         Ok(all)
+    }
+
+    /// Parses the signers of the ledger, and the nodes of those that have one. `more` are keys of a list without nodes.
+    pub(super) fn signers(
+        &mut self,
+        more: Option<&Spanned<Vec<Spanned<String>>>>,
+        signers: &[Spanned<SignerFile>],
+        least: usize,
+    ) -> Result<(Vec<PublicKey>, Vec<LedgerNode>), NetworkError> {
+        let mut keys = match more {
+            Some(list) => self.keys("signers", list, 0)?,
+            None => Vec::new(),
+        };
+        let mut ledgers = Vec::new();
+        for signer in signers {
+            let signer = signer.get_ref();
+            let key = self.key(&signer.key)?;
+            keys.push(key);
+            if let Some(text) = &signer.peer {
+                let said = text.get_ref();
+                let peer = said.parse::<Peer>().map_err(|source| {
+                    let text_of = said.clone();
+                    let why = Problem::Peer {
+                        text: text_of,
+                        source,
+                    };
+                    self.wrong(text.span().start, why)
+                })?;
+                ledgers.push(LedgerNode { signer: key, peer });
+            }
+        }
+        let given = more.map(|list| list.span().start);
+        let last = signers.last().map(|s| s.span().start);
+        if let Some(at) = last.or(given) {
+            self.enough("signers", keys.len(), least, at)?;
+        }
+        Ok((keys, ledgers))
     }
 
     fn enough(

@@ -139,3 +139,25 @@ fn every_other_fault_is_named_with_its_line() {
         said(&bans)
     );
 }
+
+#[test]
+fn signers_may_name_the_node_of_their_ledger() {
+    let peer = format!("{}@127.0.0.1:8443", key(9));
+    let mut with = text(5, 0, 5).replace("signers = []\n", "");
+    for n in 60..63 {
+        let _ = write!(with, "\n[[signer]]\nkey = \"{}\"\n", key(n));
+        if n > 60 {
+            let _ = writeln!(with, "peer = \"{peer}\"");
+        }
+    }
+    let network = Network::parse(Path::new("N.toml"), &with).unwrap();
+    assert_eq!((network.signers.len(), network.ledgers.len()), (3, 2));
+    assert_eq!(network.ledgers[0].signer.to_string(), key(61));
+    assert_eq!(network.ledgers[1].peer.key.to_string(), key(9));
+    let two = with.rsplit_once("\n[[signer]]").unwrap().0;
+    assert!(said(two).contains("2 signers, where at least 3 are needed"));
+    let wrong = with.replacen(&peer, "nobody", 1);
+    assert!(said(&wrong).contains("\"nobody\""));
+    let twice = with.replacen(&key(62), &key(61), 1);
+    assert!(said(&twice).contains("each key has one task"));
+}

@@ -99,6 +99,16 @@ pub(super) fn certificate(config: &GatewayConfig) -> Result<Arc<CertSource>, Err
 }
 
 impl GatewayConfig {
+    /// Returns the service of the configured folder, which [`super::GatewayBuilder`] serves at `/` unless another one is there. Without a
+    /// folder, it answers 404.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be used.
+    pub fn folder_service(&self) -> Result<Arc<dyn Service>, Error> {
+        folder(self)
+    }
+
     /// Returns whether the node cannot run without its state folder, or its operator named one.
     pub(crate) fn needs_state(&self) -> bool {
         let key = &self.node.key;

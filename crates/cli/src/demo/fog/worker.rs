@@ -55,6 +55,7 @@ impl Worker {
             network: false,
             harvest: None,
             drain: Duration::from_secs(5),
+            mix: None,
         };
         let service = Service::open(&Arc::new(state), client, settings).await;
         let service = service.map_err(|e| fog_failed(&e))?;

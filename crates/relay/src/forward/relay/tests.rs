@@ -25,6 +25,7 @@ fn network() -> Network {
         name: "test".into(),
         seeds: (80..85).map(seed).collect(),
         signers: keys(60, 3),
+        ledgers: Vec::new(),
         maintainers: keys(70, 5),
         banned: Vec::new(),
         policy: Policy {

@@ -1,0 +1,213 @@
+//! Vouchers, from a mint's keys to a file that they pay for, with real processes.
+
+use super::*;
+
+/// A served folder with a mint whose requests cost two units, and wallets beside it.
+struct Shop {
+    s: Serving,
+    mint: tempfile::TempDir,
+}
+
+impl Shop {
+    fn start() -> Self {
+        let mint = tempfile::tempdir().unwrap();
+        let at = |name: &str| mint.path().join(name).display().to_string();
+        let password = mint.path().join("password");
+        std::fs::write(password, "secret\n").unwrap();
+        let data = mint.path().join("data");
+        let made = run(&["id", "new", "--key", &at("shop.pem")], &data, b"");
+        assert_eq!(code(&made), 0, "{}", text(&made.stderr));
+        let init = [
+            "pay",
+            "mint-init",
+            &at("mint"),
+            "--spender",
+            &at("shop.pem"),
+            "--max",
+            "6",
+        ];
+        let made = run(&init, &data, b"");
+        assert_eq!(code(&made), 0, "{}", text(&made.stderr));
+        let again = run(&init, &data, b"");
+        assert_eq!(code(&again), 3, "nothing is overwritten");
+        let folder = at("mint/mint-1");
+        let s = Serving::start(&["--key", &at("shop.pem"), "--mint", &folder, "--price", "2"]);
+        Self { s, mint }
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.mint.path().join(name).display().to_string()
+    }
+
+    /// Runs `betanet pay` with a wallet.
+    fn pay(&self, wallet: &str, args: &[&str], input: &str) -> Output {
+        let (wallet, password) = (self.at(wallet), self.at("password"));
+        let flags = ["--wallet", &wallet, "--password-file", &password];
+        let all = [&["pay"], args, &flags].concat();
+        run(&all, &self.s.path("client"), input.as_bytes())
+    }
+
+    fn paid(&self, wallet: &str, args: &[&str]) -> String {
+        let out = self.pay(wallet, args, "");
+        assert_eq!(code(&out), 0, "{args:?}: {}", text(&out.stderr));
+        text(&out.stdout).to_owned()
+    }
+
+    /// A wallet that knows the mint. Returns its phrase.
+    fn wallet(&self, name: &str) -> String {
+        let phrase = self.paid(name, &["new", "--words", "12"]);
+        self.paid(name, &["mint", self.s.fact("peer")]);
+        phrase
+    }
+
+    fn coupon(&self, value: &str) -> String {
+        let coupon = ["pay", "coupon", value, "--mint", &self.at("mint")];
+        let out = run(&coupon, &self.s.path("client"), b"");
+        assert_eq!(code(&out), 0, "{}", text(&out.stderr));
+        text(&out.stdout).trim().to_owned()
+    }
+
+    fn units(&self, wallet: &str) -> u64 {
+        let out = self.paid(wallet, &["balance", "--json"]);
+        let balance: Value = serde_json::from_str(&out).unwrap();
+        balance["keysets"][0]["units"].as_u64().unwrap()
+    }
+
+    fn get(&self, out: &str, more: &[&str]) -> Output {
+        let url = format!("bar://{}/hello.txt", self.s.fact("peer"));
+        let out = self.at(out);
+        self.s.run(&[&["get", &url, "-o", &out], more].concat())
+    }
+}
+
+#[test]
+fn vouchers_are_bought_spent_once_and_found_again() {
+    let shop = Shop::start();
+    let phrase = shop.wallet("mine");
+    let coupon = shop.coupon("11");
+    assert!(shop.paid("mine", &["issue", &coupon]).contains("issued 11"));
+    assert_eq!(shop.units("mine"), 11);
+    let again = shop.pay("mine", &["issue", &coupon], "");
+    assert_eq!(code(&again), 1);
+    assert!(
+        text(&again.stderr).contains("used before"),
+        "{}",
+        text(&again.stderr)
+    );
+    assert!(
+        shop.paid("mine", &["balance", "--json"])
+            .contains("\"open_operations\":0")
+    );
+
+    let unpaid = shop.get("unpaid", &[]);
+    assert_eq!(code(&unpaid), 1);
+    assert!(text(&unpaid.stderr).contains("429"));
+    let (wallet, password) = (shop.at("mine"), shop.at("password"));
+    let purse = ["--wallet", &wallet, "--password-file", &password];
+    let little = shop.get("little", &[&["--pay-max", "1"], &purse[..]].concat());
+    assert_eq!(code(&little), 2);
+    assert!(
+        text(&little.stderr).contains("asks 2"),
+        "{}",
+        text(&little.stderr)
+    );
+    let paid = shop.get(
+        "paid",
+        &[&["--pay-max", "2", "--json"], &purse[..]].concat(),
+    );
+    assert_eq!(code(&paid), 0, "{}", text(&paid.stderr));
+    let facts: Value = serde_json::from_slice(&paid.stdout).unwrap();
+    assert_eq!(
+        (facts["paid"].as_u64(), facts["bytes"].as_u64()),
+        (Some(2), Some(15))
+    );
+    assert_eq!(shop.units("mine"), 9);
+    let missing = format!("bar://{}/missing", shop.s.fact("peer"));
+    let missing = [&["get", &missing, "--pay-max", "2"], &purse[..]].concat();
+    assert_eq!(code(&shop.s.run(&missing)), 1);
+    assert_eq!(shop.units("mine"), 9, "what is not there costs nothing");
+
+    // 9 is 8 and 1: some is swapped for the exact amount.
+    let sent = shop.paid("mine", &["send", "3"]);
+    assert!(sent.lines().all(|line| line.starts_with("bnv1")), "{sent}");
+    assert_eq!(shop.units("mine"), 6);
+    shop.wallet("other");
+    let taken = shop.pay("other", &["receive", "-"], &sent);
+    assert_eq!(code(&taken), 0, "{}", text(&taken.stderr));
+    assert_eq!(shop.units("other"), 3);
+    let twice = shop.pay("other", &["receive", "-"], &sent);
+    assert_eq!(code(&twice), 1);
+    assert!(
+        text(&twice.stderr).contains("VOUCHER_SPENT"),
+        "{}",
+        text(&twice.stderr)
+    );
+    assert_eq!(shop.units("other"), 3);
+    let typo = sent
+        .lines()
+        .next()
+        .unwrap()
+        .replace("bnv1q", "bnv1p")
+        .replacen("bnv1", "bnv1l", 1);
+    assert_eq!(code(&shop.pay("other", &["receive", &typo], "")), 2);
+
+    shop.paid("mine", &["redeem", "2", "--to", shop.s.fact("name")]);
+    assert_eq!(shop.units("mine"), 4);
+    std::fs::write(shop.at("phrase"), phrase).unwrap();
+    shop.paid(
+        "again",
+        &["restore", &shop.at("phrase"), shop.s.fact("peer")],
+    );
+    assert_eq!(shop.units("again"), 4, "the phrase finds what is not spent");
+    let wrong = shop.pay(
+        "more",
+        &["restore", &shop.at("password"), shop.s.fact("peer")],
+        "",
+    );
+    assert_eq!(code(&wrong), 2);
+    shop.paid("mine", &["backup", &shop.at("copy")]);
+    assert!(std::fs::read(shop.at("copy")).unwrap().len() > 100);
+}
+
+#[test]
+fn wallets_and_mints_that_are_not_there_are_named() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name).display().to_string();
+    std::fs::write(at("password"), "secret").unwrap();
+    std::fs::write(at("empty"), "\n").unwrap();
+    let pay = |args: &[&str]| run(&[&["pay"], args].concat(), home.path(), b"");
+    let (wallet, password, empty) = (at("wallet"), at("password"), at("empty"));
+    let none = pay(&["balance", "--wallet", &wallet, "--password-file", &password]);
+    assert_eq!(code(&none), 3);
+    assert!(text(&none.stderr).contains("betanet pay new"));
+    let none = pay(&["new", "--wallet", &wallet, "--password-file", &empty]);
+    assert_eq!(code(&none), 2);
+    assert!(text(&none.stderr).contains("first line is empty"));
+    let none = pay(&["new", "--wallet", &wallet]);
+    assert_eq!(code(&none), 2);
+    assert!(text(&none.stderr).contains("--password-file"));
+    let purse = ["--wallet", &wallet, "--password-file", &password];
+    assert_eq!(code(&pay(&[&["new"], &purse[..]].concat())), 0);
+    assert_eq!(
+        code(&pay(&[&["new"], &purse[..]].concat())),
+        2,
+        "one wallet a folder"
+    );
+    let poor = pay(&[&["send", "3"], &purse[..]].concat());
+    assert_eq!(code(&poor), 2);
+    assert!(text(&poor.stderr).contains("betanet pay mint"));
+    let bad = pay(&[&["issue", "bnc1x"], &purse[..]].concat());
+    assert_eq!(code(&bad), 2);
+    let mint = pay(&["mint-init", &at("mint"), "--spender", &at("none.pem")]);
+    assert_eq!(code(&mint), 3);
+    let mint = pay(&[
+        "mint-init",
+        &at("mint"),
+        "--spender",
+        &"00".repeat(32),
+        "--threshold",
+        "3",
+    ]);
+    assert_eq!(code(&mint), 2);
+    assert_eq!(code(&pay(&["coupon", "3", "--mint", &at("mint")])), 3);
+}

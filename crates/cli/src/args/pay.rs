@@ -1,0 +1,269 @@
+//! `pay`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::DialArgs;
+
+#[derive(Debug, Args)]
+pub(crate) struct PayArgs {
+    #[command(subcommand)]
+    pub(crate) command: PayCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PayCommand {
+    /// Make the keyset of a mint, and a folder for each gateway that runs a part of it.
+    #[command(
+        after_help = "DIR gets keyset.cbor, which is public, issuer.pem, which signs coupons, and mint-1 … mint-N. Move each mint's folder to\n\
+                      its gateway and delete it here: --threshold of them together can issue. The gateway with the key --spender redeems.\n\n\
+                      Example: betanet pay mint-init ./mint --spender ./shop.pem"
+    )]
+    MintInit(MintInitArgs),
+    /// Sign a coupon: whoever has it can have vouchers of its value issued, once.
+    #[command(after_help = "Example: betanet pay coupon 10 --mint ./mint")]
+    Coupon(CouponArgs),
+    /// Make an empty wallet, and print the phrase from which it can be rebuilt.
+    #[command(
+        after_help = "Write the phrase down: it is shown once, and whoever reads it owns the wallet. --password-file names the file of the\n\
+                      password under which the wallet lies on disk.\n\n\
+                      Example: betanet pay new --wallet ./wallet --password-file ./password"
+    )]
+    New(NewArgs),
+    /// Learn the keysets of mints, and keep their addresses.
+    #[command(
+        after_help = "Compare the keyset's ID with the one that the mint's operator published.\n\n\
+                      Example: betanet pay mint bnp1… --wallet ./wallet --password-file ./password"
+    )]
+    Mint(LearnMintArgs),
+    /// Have vouchers issued for a coupon.
+    #[command(
+        after_help = "Example: betanet pay issue bnc1… --wallet ./wallet --password-file ./password"
+    )]
+    Issue(IssueArgs),
+    /// Show what the wallet holds.
+    #[command(
+        after_help = "Example: betanet pay balance --wallet ./wallet --password-file ./password --json"
+    )]
+    Balance(WalletArgs),
+    /// Take vouchers out of the wallet, and print them: whoever has them owns them.
+    #[command(
+        after_help = "If no vouchers sum to the amount, some are swapped at the mint first.\n\n\
+                      Example: betanet pay send 3 --wallet ./wallet --password-file ./password"
+    )]
+    Send(AmountArgs),
+    /// Put vouchers into the wallet that somebody sent, and swap them for fresh ones.
+    #[command(
+        after_help = "Until they are swapped, the sender can spend them too. --offline checks their signatures alone.\n\n\
+                      Example: betanet pay receive - --wallet ./wallet --password-file ./password < vouchers"
+    )]
+    Receive(ReceiveArgs),
+    /// Redeem vouchers to a node's balance at the redemption service.
+    #[command(
+        after_help = "Example: betanet pay redeem 3 --to bn1:… --wallet ./wallet --password-file ./password"
+    )]
+    Redeem(RedeemArgs),
+    /// Go on with operations that a crash or a lost connection has cut off.
+    #[command(
+        after_help = "Example: betanet pay resume --wallet ./wallet --password-file ./password"
+    )]
+    Resume(OnlineArgs),
+    /// Write a copy of the encrypted wallet.
+    #[command(
+        after_help = "The copy needs the wallet's password. Vouchers that the wallet spends later are refused from the copy.\n\n\
+                      Example: betanet pay backup ./wallet.backup --wallet ./wallet --password-file ./password"
+    )]
+    Backup(BackupArgs),
+    /// Rebuild a wallet from its phrase, by the records of the mints.
+    #[command(
+        after_help = "PHRASE is a file with the words, or - for standard input. Vouchers that others sent and that were not swapped are not\n\
+                      found. Stop the lost wallet first: two wallets of one phrase compete for the same vouchers.\n\n\
+                      Example: betanet pay restore ./phrase bnp1… --wallet ./again --password-file ./password"
+    )]
+    Restore(RestoreWalletArgs),
+}
+
+/// A gateway's mint.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct MintFlags {
+    /// Folder of a mint that `betanet pay mint-init` made: issue, swap and redeem its vouchers here. May be repeated, for further
+    /// keysets.
+    #[arg(
+        long,
+        value_name = "DIR",
+        help_heading = "Vouchers",
+        env = "BETANET_MINT",
+        value_delimiter = ','
+    )]
+    pub(crate) mint: Vec<PathBuf>,
+    /// Units that each request for the folder costs. They are paid in vouchers that this gateway redeems, and go to its balance.
+    #[arg(
+        long,
+        value_name = "UNITS",
+        help_heading = "Vouchers",
+        env = "BETANET_PRICE"
+    )]
+    pub(crate) price: Option<u64>,
+}
+
+/// A wallet that pays for requests.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SpendArgs {
+    /// Pay for requests that the peer asks a price for, with at most this many units in all.
+    #[arg(long, value_name = "UNITS", requires = "wallet")]
+    pub(crate) pay_max: Option<u64>,
+    /// Folder of the wallet that pays; betanet pay new makes one.
+    #[arg(long, value_name = "DIR", env = "BETANET_WALLET")]
+    pub(crate) wallet: Option<PathBuf>,
+    /// File whose first line is the wallet's password. Without it, the variable BETANET_WALLET_PASSWORD is used.
+    #[arg(long, value_name = "FILE", env = "BETANET_WALLET_PASSWORD_FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// A wallet, and its password.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WalletArgs {
+    /// Folder of the wallet. One process holds it at a time.
+    #[arg(long, value_name = "DIR", env = "BETANET_WALLET")]
+    pub(crate) wallet: PathBuf,
+    /// File whose first line is the wallet's password. Without it, the variable BETANET_WALLET_PASSWORD is used.
+    #[arg(long, value_name = "FILE", env = "BETANET_WALLET_PASSWORD_FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A wallet, and the way to its mints.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OnlineArgs {
+    #[command(flatten)]
+    pub(crate) wallet: WalletArgs,
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MintInitArgs {
+    /// Folder to make.
+    pub(crate) folder: PathBuf,
+    /// Key of the gateway that redeems: its key file, or its public key in hex.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) spender: String,
+    /// Mints that issue together.
+    #[arg(long, value_name = "T", default_value_t = 1)]
+    pub(crate) threshold: u8,
+    /// Number of mints.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) mints: u8,
+    /// Days for which the keyset issues. It redeems for 29 days more.
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub(crate) days: u16,
+    /// Unit of the values: 1 to 32 visible ASCII characters.
+    #[arg(long, value_name = "UNIT", default_value = "credit")]
+    pub(crate) unit: String,
+    /// Denominations are 2^0 … 2^E.
+    #[arg(long, value_name = "E", default_value_t = 20, value_parser = clap::value_parser!(u8).range(0..=40))]
+    pub(crate) max: u8,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CouponArgs {
+    /// Its value in units.
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) value: u64,
+    /// Folder that `pay mint-init` made.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mint: PathBuf,
+    /// Days for which it is good.
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub(crate) days: u16,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    #[command(flatten)]
+    pub(crate) wallet: WalletArgs,
+    /// Words of the phrase: 12 or 24.
+    #[arg(long, default_value = "24", value_parser = ["12", "24"])]
+    pub(crate) words: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LearnMintArgs {
+    /// A gateway with a mint: a PEER, or a name from the address book or --network. Name all mints of a keyset.
+    #[arg(required = true, value_name = "PEER")]
+    pub(crate) mints: Vec<String>,
+    /// Refuse other keysets than this one.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) keyset: Option<String>,
+    #[command(flatten)]
+    pub(crate) online: OnlineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IssueArgs {
+    /// The coupon, bnc1….
+    pub(crate) coupon: String,
+    #[command(flatten)]
+    pub(crate) online: OnlineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AmountArgs {
+    /// Amount in units.
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) amount: u64,
+    #[command(flatten)]
+    pub(crate) online: OnlineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReceiveArgs {
+    /// Vouchers, bnv1…, or - to read them from standard input, one a line.
+    #[arg(required = true, value_name = "VOUCHER")]
+    pub(crate) vouchers: Vec<String>,
+    /// Do not ask the mint. The sender can still spend them.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) online: OnlineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RedeemArgs {
+    /// Amount in units.
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) amount: u64,
+    /// Node whose balance grows.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) online: OnlineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// File to write, which must not exist.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) wallet: WalletArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreWalletArgs {
+    /// File with the phrase, or - for standard input.
+    pub(crate) phrase: PathBuf,
+    /// The mints, as for `pay mint`.
+    #[arg(required = true, value_name = "PEER")]
+    pub(crate) mints: Vec<String>,
+    #[command(flatten)]
+    pub(crate) online: OnlineArgs,
+}

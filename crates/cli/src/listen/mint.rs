@@ -1,0 +1,164 @@
+//! The mint of a gateway: the table `mint` of its settings, and flags over it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use betanet_journal::Journal;
+use betanet_keys::{Identity, Name};
+use betanet_machine::Rng;
+use betanet_runtime::{Clock, GatewayBuilder, GatewayConfig, Problem, StreamType, seed};
+use betanet_voucher_service::{
+    MintFolder, PREFIX, Paid, Price, Running, Settings as ServiceSettings, VoucherService,
+};
+use betanet_vouchers::Phase;
+use serde::Deserialize;
+
+use crate::Fail;
+use crate::args::{FLAGS, MintFlags};
+use crate::fail::chain;
+use crate::faults::{Faults, read_toml};
+
+/// The name of the table.
+pub(crate) const TABLE: &str = "mint";
+
+/// Folder of the mint's journal in the state.
+const STATE: &str = "mint";
+
+/// Settings of a gateway's mint.
+#[derive(Clone, Debug)]
+pub(crate) struct MintSettings {
+    folders: Vec<PathBuf>,
+    price: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Table {
+    folders: Vec<PathBuf>,
+    price: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct File {
+    mint: Table,
+}
+
+/// Reads the table of a file, and lays the flags over it. `None` without a mint.
+pub(crate) fn read(
+    file: Option<&Path>,
+    flags: &MintFlags,
+) -> Result<Option<MintSettings>, Vec<Problem>> {
+    let origin = file.map_or_else(|| FLAGS.to_owned(), |f| f.display().to_string());
+    let mut faults = Faults::of(&origin);
+    let File { mint: mut table } = match file {
+        Some(path) => read_toml::<File>(path, TABLE).unwrap_or_else(|problem| {
+            faults.found.push(problem);
+            File::default()
+        }),
+        None => File::default(),
+    };
+    if !flags.mint.is_empty() {
+        table.folders.clone_from(&flags.mint);
+    }
+    table.price = flags.price.or(table.price);
+    if table.price == Some(0) {
+        faults.say(
+            "price",
+            "0",
+            "1 or more units; without the key, requests cost nothing",
+        );
+    }
+    if table.price.is_some() && table.folders.is_empty() {
+        faults.say("price", "", "needs a keyset: name the mint's folder too");
+    }
+    if !faults.found.is_empty() {
+        return Err(faults.found);
+    }
+    let (folders, price) = (table.folders, table.price);
+    Ok((!folders.is_empty()).then_some(MintSettings { folders, price }))
+}
+
+/// A mint that is ready to be served.
+pub(crate) struct Mint {
+    service: VoucherService,
+    journal: Arc<dyn Journal>,
+    price: Option<Price>,
+}
+
+impl Mint {
+    /// Opens the folders and the journal.
+    pub(crate) fn open(
+        settings: &MintSettings,
+        me: &Identity,
+        config: &GatewayConfig,
+    ) -> Result<Self, Fail> {
+        let seed = seed().map_err(|e| Fail::Local(chain(&e)))?;
+        let mut rng = Rng::new(&seed);
+        let mut folders = Vec::new();
+        for folder in &settings.folders {
+            folders.push(MintFolder::open(folder, &mut rng)?);
+        }
+        let price = settings
+            .price
+            .map(|units| priced(units, &folders, me))
+            .transpose()?;
+        let service = VoucherService::new(me.clone(), folders, ServiceSettings::default())?;
+        let name = Name::from(me.public().node_id()).to_string();
+        let journal = crate::journal::open(&config.state().join(STATE), &name)?;
+        Ok(Self {
+            service,
+            journal,
+            price,
+        })
+    }
+
+    /// Adds the mint to a gateway, and asks the price for requests of its folder.
+    pub(crate) fn on(
+        &self,
+        builder: GatewayBuilder,
+        config: &GatewayConfig,
+    ) -> Result<GatewayBuilder, Fail> {
+        let builder = builder
+            .service(PREFIX, self.service.service())
+            .stream_type(StreamType::REDEEM, self.service.streams())
+            .extension(self.service.extension());
+        let Some(price) = &self.price else {
+            return Ok(builder);
+        };
+        let folder = config.folder_service()?;
+        let paid = Paid::new(
+            folder,
+            self.service.redeemer(),
+            price.clone(),
+            ["/".to_owned()],
+        );
+        Ok(builder.service("/", paid))
+    }
+
+    /// Reads the journal, and begins to answer.
+    pub(crate) async fn start(&self) -> Result<Running, Fail> {
+        let running = self.service.start(Arc::clone(&self.journal)).await?;
+        running.leads().await;
+        Ok(running)
+    }
+}
+
+/// The price of a request, under the keyset that this gateway redeems and that lasts longest.
+fn priced(units: u64, folders: &[MintFolder], me: &Identity) -> Result<Price, Fail> {
+    let now = Clock::start().now().unix_ms;
+    let own = folders
+        .iter()
+        .map(|f| &f.keyset)
+        .filter(|k| k.spender() == me.public());
+    let live = own.filter(|k| k.phase(now) == Phase::Active);
+    let keyset = live.max_by_key(|k| k.exp()).ok_or_else(|| {
+        let why = "this gateway redeems under no active keyset: make one with betanet pay mint-init --spender and this gateway's key";
+        Fail::Usage(format!("price = {units}: {why}"))
+    })?;
+    Ok(Price {
+        units,
+        unit: keyset.unit().to_owned(),
+        keyset: keyset.id(),
+    })
+}

@@ -1,0 +1,127 @@
+//! Operations of a wallet, from the request to their end.
+
+use betanet_bar::Method;
+use betanet_vouchers::message::IssueAnswer;
+use betanet_vouchers::wallet::{Receiver, WalletError};
+use betanet_vouchers::{IssueError, Keyset, KeysetId};
+
+use crate::Fail;
+
+use super::net::Net;
+use super::purse::Purse;
+
+/// Exit code where every mint refused to sign.
+pub(super) const REFUSED: u8 = 1;
+
+pub(super) fn failed(error: WalletError) -> Fail {
+    match error {
+        WalletError::NoExact
+        | WalletError::NotEnough
+        | WalletError::Amount
+        | WalletError::Full
+        | WalletError::Exhausted => Fail::Usage(error.to_string()),
+        _ => Fail::Peer(error.to_string()),
+    }
+}
+
+/// Sends the requests of an operation until it has ended. Gives its value.
+pub(super) async fn go_on(
+    purse: &mut Purse,
+    net: &mut Net,
+    id: &[u8; 16],
+    keyset: &Keyset,
+) -> Result<u64, Fail> {
+    purse.save()?;
+    loop {
+        let request = purse.wallet.request(id, keyset).map_err(failed)?;
+        match request.receiver {
+            Receiver::Mints => return issued(purse, net, id, keyset, &request.bytes).await,
+            Receiver::Redeem | Receiver::Swap => {
+                let is_swap = request.receiver == Receiver::Swap;
+                let path = if is_swap {
+                    "/vouchers/swap"
+                } else {
+                    "/vouchers/redeem"
+                };
+                let (_, spender) = purse.mints_of(keyset)?;
+                let answer = net
+                    .ask(&spender, Method::Post, path, &request.bytes)
+                    .await?;
+                let taken = purse.wallet.answered(id, keyset, &answer);
+                purse.save()?;
+                let value = taken.map_err(failed)?;
+                if !is_swap {
+                    return Ok(value);
+                }
+            }
+        }
+    }
+}
+
+/// Asks mints until as many have signed as the keyset needs.
+async fn issued(
+    purse: &mut Purse,
+    net: &mut Net,
+    id: &[u8; 16],
+    keyset: &Keyset,
+    request: &[u8],
+) -> Result<u64, Fail> {
+    let (mints, _) = purse.mints_of(keyset)?;
+    let need = usize::from(keyset.threshold());
+    let (mut answers, mut reasons) = (Vec::new(), Vec::new());
+    let mut refused = 0;
+    for mint in &mints {
+        if answers.len() == need {
+            break;
+        }
+        let answer = net
+            .ask(mint, Method::Post, "/vouchers/issue", request)
+            .await;
+        refused += usize::from(answer.is_err() && net.is_refused());
+        let read = answer.and_then(|bytes| {
+            IssueAnswer::from_bytes(&bytes).map_err(|e| Fail::Peer(format!("{}: {e}", mint.0)))
+        });
+        match read {
+            Ok(answer) if answer.id == *id => answers.push(answer.partials),
+            Ok(_) => reasons.push(format!("{}: the answer to another request", mint.0)),
+            Err(failed @ (Fail::Peer(_) | Fail::Usage(_))) => reasons.push(failed.why().to_owned()),
+            Err(failed) => return Err(failed),
+        }
+        if answers.len() == need {
+            let joined = purse.wallet.issued(id, keyset, &answers, &mut purse.rng);
+            match joined {
+                Ok(value) => {
+                    purse.save()?;
+                    return Ok(value);
+                }
+                Err(WalletError::Issue(IssueError::BadShares(bad))) => {
+                    reasons.push(format!(
+                        "{}: the signatures of shares {bad:?} are wrong",
+                        mint.0
+                    ));
+                    answers.retain(|a| !bad.contains(&a.share));
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+    let why = reasons.join("; ");
+    if refused == mints.len() && refused > 0 {
+        // No mint has signed, and none will.
+        return Err(Fail::Coded(REFUSED, format!("no mint signs for it: {why}")));
+    }
+    Err(Fail::Peer(format!(
+        "{} of {need} mints of keyset {} have signed: {why}. The operation is kept: betanet pay resume goes on with it, with further mints after betanet pay mint PEER",
+        answers.len(),
+        keyset.id()
+    )))
+}
+
+/// A keyset that the wallet knows.
+pub(super) fn known(purse: &Purse, id: &KeysetId) -> Result<Keyset, Fail> {
+    purse.keysets.get(id).cloned().ok_or_else(|| {
+        Fail::Usage(format!(
+            "the wallet does not know keyset {id}: betanet pay mint PEER, of one of its mints"
+        ))
+    })
+}

@@ -1,0 +1,115 @@
+//! Keys of a mint, and coupons.
+
+use std::path::Path;
+
+use betanet_keys::{Name, PublicKey};
+use betanet_machine::Rng;
+use betanet_runtime::{load_identity, seed};
+use betanet_voucher_service::{Coupon, Deal, ISSUER_KEY_FILE, MintFolder, mint_init};
+use betanet_wire::text::unhex_array;
+use serde_json::json;
+
+use crate::Fail;
+use crate::args::{CouponArgs, MintInitArgs};
+use crate::fail::chain;
+
+use super::purse::now_ms;
+
+const DAY: u64 = 86_400_000;
+
+impl From<betanet_voucher_service::Error> for Fail {
+    fn from(error: betanet_voucher_service::Error) -> Self {
+        Self::Local(chain(&error))
+    }
+}
+
+fn rng() -> Result<Rng, Fail> {
+    let seed = seed().map_err(|e| Fail::Local(chain(&e)))?;
+    Ok(Rng::new(&seed))
+}
+
+/// Reads a public key: in hex, or from a key file.
+fn public_key(text: &str) -> Result<PublicKey, Fail> {
+    if let Some(bytes) = unhex_array(text.trim()) {
+        let key = PublicKey::from_bytes(&bytes);
+        return key.map_err(|e| Fail::Usage(format!("--spender {text}: {e}")));
+    }
+    Ok(*load_identity(Path::new(text))?.public())
+}
+
+pub(super) fn init(args: &MintInitArgs) -> Result<(), Fail> {
+    let spender = public_key(&args.spender)?;
+    let now = now_ms();
+    let exponents: Vec<u8> = (0..=args.max).collect();
+    let deal = Deal {
+        t: args.threshold,
+        n: args.mints,
+        unit: &args.unit,
+        exponents: &exponents,
+        not_before: now,
+        exp: now + u64::from(args.days) * DAY,
+        spender,
+    };
+    if args.threshold == 0 || args.threshold > args.mints {
+        return Err(Fail::Usage(format!(
+            "--threshold {}: 1 to {} of {} mints can issue together",
+            args.threshold, args.mints, args.mints
+        )));
+    }
+    let dealt = mint_init(&args.folder, &deal, &mut rng()?)?;
+    let id = dealt.keyset.id();
+    let name = Name::from(spender.node_id());
+    if args.json {
+        say!(
+            "{}",
+            json!({
+                "keyset": id.to_string(), "unit": args.unit, "threshold": args.threshold,
+                "spender": name.to_string(), "exp": dealt.keyset.exp(), "mints": dealt.mints,
+            })
+        );
+        return Ok(());
+    }
+    say!("keyset      {id}");
+    say!("redeems at  {name}");
+    for mint in &dealt.mints {
+        say!(
+            "mint        {}: start its gateway with --mint {}",
+            mint.display(),
+            mint.display()
+        );
+    }
+    say!(
+        "coupons     betanet pay coupon VALUE --mint {}",
+        args.folder.display()
+    );
+    if args.mints > 1 {
+        note!(
+            "note: move each mint's folder to its own machine, and delete it here: {} of them together can make money",
+            args.threshold
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn coupon(args: &CouponArgs) -> Result<(), Fail> {
+    let mut rng = rng()?;
+    let folder = MintFolder::open(&args.mint, &mut rng)?;
+    let issuer = load_identity(&args.mint.join(ISSUER_KEY_FILE))?;
+    let now = now_ms();
+    let coupon = Coupon {
+        id: rng.array(),
+        keyset: folder.keyset.id(),
+        value: args.value,
+        exp: now + u64::from(args.days) * DAY,
+    };
+    let text = coupon.sign(&issuer).to_string();
+    if args.json {
+        say!(
+            "{}",
+            json!({ "coupon": text, "value": args.value, "keyset": coupon.keyset.to_string(), "exp": coupon.exp })
+        );
+    } else {
+        say!("{text}");
+    }
+    Ok(())
+}
