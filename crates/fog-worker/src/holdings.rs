@@ -322,7 +322,7 @@ mod tests {
         let state = Arc::new(State::open(home.path()).unwrap());
         let blobs = Blobs::open(&state, Settings::default()).await.unwrap();
         let holdings = Holdings::new(blobs, Control::default(), Arc::default());
-        for level in Level::ALL.into_iter().filter(|l| *l > Level::Public) {
+        for level in Level::ALL.iter().copied().filter(|l| *l > Level::Public) {
             holdings.note(digest(0), level);
             assert!(!holdings.is_public(&digest(0)), "{level}");
         }
