@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| betanet_naming_service::body::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| betanet_naming_service::fuzz(data));

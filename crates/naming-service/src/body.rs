@@ -220,7 +220,7 @@ impl Proposal {
 
 /// Reads bytes as each body.
 #[cfg(any(test, feature = "testkit"))]
-pub fn fuzz(data: &[u8]) {
+pub(crate) fn fuzz(data: &[u8]) {
     if let Ok(proposal) = Proposal::from_bytes(data) {
         assert_eq!(Proposal::from_bytes(&proposal.to_bytes()), Ok(proposal));
     }
@@ -231,7 +231,6 @@ pub fn fuzz(data: &[u8]) {
     let _ = cbor::from_slice::<ConsistencyBody<'_>>(data);
     let _ = cbor::from_slice::<RefusalBody<'_>>(data);
     let _ = cbor::from_slice::<SignatureBody>(data);
-    let _ = crate::Claim::from_bytes(data);
 }
 
 #[cfg(test)]
@@ -291,7 +290,7 @@ mod tests {
         );
         let mut inputs = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
-            fuzz(&std::fs::read(entry.unwrap().path()).unwrap());
+            crate::fuzz(&std::fs::read(entry.unwrap().path()).unwrap());
             inputs += 1;
         }
         assert!(inputs >= 10);

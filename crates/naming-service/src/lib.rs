@@ -68,3 +68,11 @@ pub use service::{NameService, Running, Settings};
 
 /// The path prefix of the service.
 pub const PREFIX: &str = "/names/1";
+
+/// Reads arbitrary bytes as each body, and as a claim.
+#[cfg(any(test, feature = "testkit"))]
+#[doc(hidden)]
+pub fn fuzz(data: &[u8]) {
+    body::fuzz(data);
+    let _ = Claim::from_bytes(data);
+}

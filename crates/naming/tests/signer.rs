@@ -289,3 +289,32 @@ proptest! {
         prop_assert!(ledger.rivals().is_empty());
     }
 }
+
+#[test]
+fn a_head_that_lost_to_a_final_one_binds_no_more() {
+    let network = Network::new(3, 0);
+    let (mut ours, mut theirs) = (network.ledger(), network.ledger());
+    ours.apply(T0, network.bound("a", &owner(1), 1, T0))
+        .unwrap();
+    theirs
+        .apply(T0, network.bound("b", &owner(2), 1, T0))
+        .unwrap();
+    let mut one = signer(1);
+    let head = ours.next_head(T0).unwrap();
+    let _ = one.sign_head(T0, &ours, &head).unwrap().stored();
+    // The other head is not final: the signer holds to its own.
+    let other = theirs.next_head(T0 + 1).unwrap();
+    let refused = one.sign_head(T0 + 1, &theirs, &other).map(drop);
+    assert_eq!(refused, Err(Refusal::Head));
+    // The two others made it final, so that the first can never be. Neither is one of its size signed again.
+    theirs.accept(network.sign(other, &[1, 2])).unwrap();
+    theirs
+        .apply(T0, network.bound("c", &owner(3), 1, T0))
+        .unwrap();
+    let next = theirs.next_head(T0 + 2).unwrap();
+    let _ = one.sign_head(T0 + 2, &theirs, &next).unwrap().stored();
+    assert_eq!(
+        one.sign_head(T0 + 3, &ours, &head).map(drop),
+        Err(Refusal::Clock)
+    );
+}
