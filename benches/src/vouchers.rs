@@ -71,7 +71,7 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
                     verify_batch(some, keysets, &mut rng)
                         .iter()
                         .all(Result::is_ok)
-                )
+                );
             });
             times[own].push(batch / n as f64);
             times[theirs].push(parts(some, &key, &mut rng) / n as f64);

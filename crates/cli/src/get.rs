@@ -17,10 +17,11 @@ use serde_json::json;
 use crate::Fail;
 use crate::args::GetArgs;
 use crate::fail::interruptible;
+use crate::name;
 use crate::pay::Payer;
 use crate::progress;
 use crate::source::Source;
-use crate::target::{Dialling, Url};
+use crate::target::Dialling;
 use download::{Download, Next, Wanted};
 use place::Place;
 use rest::Rest;
@@ -107,7 +108,7 @@ fn check(args: &GetArgs) -> Result<(), Fail> {
 }
 
 pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
-    let url = Url::find(&args.url, &args.peer.dial).await?;
+    let url = name::url(&args.url, &args.peer.dial).await?;
     check(&args)?;
     if args.recursive {
         return folder::run(&args, &url).await;

@@ -18,7 +18,7 @@ use crate::Fail;
 use crate::args::{NameArgs, NameCommand};
 use crate::fail::interruptible;
 
-pub(crate) use find::found;
+pub(crate) use find::{dialling, url};
 
 pub(crate) async fn name(args: NameArgs) -> Result<(), Fail> {
     match args.command {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::Fail;
 use crate::args::{PingArgs, ProbeArgs};
 use crate::fail::interruptible;
+use crate::name;
 use crate::target::Dialling;
 
 fn millis(d: Duration) -> f64 {
@@ -17,7 +18,7 @@ fn millis(d: Duration) -> f64 {
 }
 
 pub(crate) async fn ping(args: PingArgs) -> Result<(), Fail> {
-    let mut dialling = Dialling::to_target(&args.target, &args.peer).await?;
+    let mut dialling = name::dialling(&args.target, &args.peer).await?;
     interruptible(async {
         let session = dialling.direct_session().await?;
         dialling.reached();

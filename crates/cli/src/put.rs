@@ -11,6 +11,7 @@ use crate::args::{DelArgs, PeerArgs, PutArgs};
 use crate::fail::interruptible;
 use crate::get::refused;
 use crate::id::default_key;
+use crate::name;
 use crate::opened::Opened;
 use crate::progress::Bar;
 use crate::source::Source;
@@ -26,7 +27,7 @@ pub(crate) async fn post(args: PutArgs) -> Result<(), Fail> {
 }
 
 pub(crate) async fn del(args: DelArgs) -> Result<(), Fail> {
-    let url = Url::find(&args.url, &args.peer.dial).await?;
+    let url = name::url(&args.url, &args.peer.dial).await?;
     let mut headers = Headers::default();
     if let Some(etag) = &args.if_match {
         headers.set("if-match", etag.as_str());
@@ -40,7 +41,7 @@ pub(crate) async fn del(args: DelArgs) -> Result<(), Fail> {
 }
 
 async fn send(args: PutArgs, method: Method) -> Result<(), Fail> {
-    let url = Url::find(&args.url, &args.peer.dial).await?;
+    let url = name::url(&args.url, &args.peer.dial).await?;
     if method == Method::Put && url.target.contains('?') {
         return Err(Fail::Usage(format!(
             "{}: a name that is stored has no '?'",

@@ -14,7 +14,6 @@ use betanet_runtime::{
 
 use crate::Fail;
 use crate::args::{DialArgs, PeerArgs};
-use crate::fail::interruptible;
 use crate::id::default_key;
 use crate::opened::Opened;
 use crate::{progress, state};
@@ -170,15 +169,6 @@ impl Dialling {
         (self.failed, self.used) = (Vec::new(), Vec::new());
         self.reached_peer = None;
         Ok(())
-    }
-
-    /// Like [`Dialling::to_text`], and also takes an alias, which the network's ledger resolves.
-    pub(crate) async fn to_target(text: &str, args: &PeerArgs) -> Result<Self, Fail> {
-        if args.dial.mix.is_none() && is_alias(text) {
-            let name = interruptible(crate::name::found(text, &args.dial)).await?;
-            return Self::to_name(name, args);
-        }
-        Self::to_text(text, args)
     }
 
     /// Finds the peer of a name, or parses the text as a peer.

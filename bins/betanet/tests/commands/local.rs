@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::{BETANET, text};
+use crate::{BETANET, code, run, text};
 
 fn words() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -109,4 +109,24 @@ fn each_wrong_program_is_named_and_leaves_nothing() {
         assert!(told.contains(said), "{said}: {told}");
     }
     assert_eq!(std::fs::read_dir(place.path("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_roles_under_betanet_read_their_settings() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("state").display().to_string();
+    for role in ["coordinator", "worker"] {
+        let out = run(&[role, "check"], home.path(), b"");
+        assert!(matches!(code(&out), 0 | 2), "{role}: {}", text(&out.stderr));
+        let flags = [
+            "--log",
+            "info",
+            "--state",
+            &state,
+            "--listen",
+            "127.0.0.1:0",
+        ];
+        let out = run(&[&[role, "check"], &flags[..]].concat(), home.path(), b"");
+        assert!(matches!(code(&out), 0 | 2), "{role}: {}", text(&out.stderr));
+    }
 }

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 
 use betanet_runtime::{GatewayConfig, Given, Kind, Knob};
 use clap::builder::ValueParser;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 /// The place of a setting that a flag gave.
@@ -84,6 +85,10 @@ impl<C: Choice> Args for SettingArgs<C> {
     }
 }
 
+fn is_given(matches: &ArgMatches, name: &str) -> bool {
+    matches.value_source(name) == Some(ValueSource::CommandLine)
+}
+
 impl<C: Choice> FromArgMatches for SettingArgs<C> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut given = Vec::new();
@@ -93,10 +98,12 @@ impl<C: Choice> FromArgMatches for SettingArgs<C> {
                     vec![knob.flips_to.to_string().into()]
                 }
                 Kind::Switch => Vec::new(),
-                Kind::One | Kind::Many => matches
-                    .get_many::<OsString>(knob.name)
-                    .map(|all| all.cloned().collect())
+                // Under `betanet`, a flag may be one of its own, of another type and with a default.
+                Kind::One | Kind::Many if is_given(matches, knob.name) => matches
+                    .get_raw(knob.name)
+                    .map(|all| all.map(OsString::from).collect())
                     .unwrap_or_default(),
+                Kind::One | Kind::Many => Vec::new(),
             };
             let variable = || std::env::var_os(&knob.variable).filter(|v| !v.is_empty());
             if !texts.is_empty() {

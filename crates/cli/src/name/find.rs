@@ -13,8 +13,10 @@ use super::ledgers::Ledgers;
 use super::show::nowhere;
 use super::{genesis, now_ms};
 use crate::Fail;
-use crate::args::{DialArgs, LedgerArgs, TrustArgs};
+use crate::args::{DialArgs, LedgerArgs, PeerArgs, TrustArgs};
+use crate::fail::interruptible;
 use crate::state;
+use crate::target::{Dialling, Url, is_alias};
 
 /// Time for which a proof is used without asking again: an hour.
 const FRESH_MS: u64 = 3600 * 1000;
@@ -29,8 +31,34 @@ message! {
     }
 }
 
+/// Parses a URL like [`Url::parse`], and also takes `bar://ALIAS/path`: the alias is resolved by the network's ledger.
+pub(crate) async fn url(text: &str, dial: &DialArgs) -> Result<Url, Fail> {
+    let who = text.strip_prefix("bar://").unwrap_or_default();
+    let end = who.find(['/', '?', '#']).unwrap_or(who.len());
+    let (who, path) = who.split_at(end);
+    if !is_alias(who) {
+        return Url::parse(text);
+    }
+    let name = interruptible(found(who, dial)).await?;
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    Ok(Url {
+        name,
+        peer: None,
+        target: format!("{slash}{path}"),
+    })
+}
+
+/// Finds the peer of a name, a peer string, or an alias, which the network's ledger resolves.
+pub(crate) async fn dialling(text: &str, args: &PeerArgs) -> Result<Dialling, Fail> {
+    if args.dial.mix.is_none() && is_alias(text) {
+        let name = interruptible(found(text, &args.dial)).await?;
+        return Dialling::to_name(name, args);
+    }
+    Dialling::to_text(text, args)
+}
+
 /// The node that an alias leads to now. It is told, with a warning where the alias mixes scripts.
-pub(crate) async fn found(text: &str, dial: &DialArgs) -> Result<Name, Fail> {
+async fn found(text: &str, dial: &DialArgs) -> Result<Name, Fail> {
     let alias: Alias = text.parse().map_err(|why| {
         Fail::Usage(format!(
             "{text}: neither a name, nor a peer string, nor an alias: {why}"

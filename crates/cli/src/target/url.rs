@@ -4,9 +4,6 @@ use betanet_naming::Alias;
 use betanet_runtime::{Name, Peer};
 
 use crate::Fail;
-use crate::args::DialArgs;
-use crate::fail::interruptible;
-use crate::name::found;
 
 /// Returns whether text is an alias, and neither a name nor a peer string.
 pub(crate) fn is_alias(text: &str) -> bool {
@@ -42,23 +39,6 @@ impl Url {
             name,
             peer,
             target: target.to_owned(),
-        })
-    }
-
-    /// Like [`Url::parse`], and also takes `bar://ALIAS/path`: the alias is resolved by the network's ledger.
-    pub(crate) async fn find(text: &str, dial: &DialArgs) -> Result<Self, Fail> {
-        let who = text.strip_prefix("bar://").unwrap_or_default();
-        let end = who.find(['/', '?', '#']).unwrap_or(who.len());
-        let (who, path) = who.split_at(end);
-        if !is_alias(who) {
-            return Self::parse(text);
-        }
-        let name = interruptible(found(who, dial)).await?;
-        let slash = if path.starts_with('/') { "" } else { "/" };
-        Ok(Self {
-            name,
-            peer: None,
-            target: format!("{slash}{path}"),
         })
     }
 
