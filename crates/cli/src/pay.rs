@@ -23,7 +23,7 @@ use crate::args::{
     ReceiveArgs, RedeemArgs, WalletArgs,
 };
 use crate::fail::interruptible;
-use flow::{failed, go_on, known};
+use flow::{drop_spent, failed, go_on, known};
 use net::Net;
 pub(crate) use payer::Payer;
 use purse::{Purse, now_ms};
@@ -436,10 +436,29 @@ async fn resume(online: OnlineArgs) -> Result<(), Fail> {
             Err(other) => return Err(other),
         }
     }
+    let mut spent = 0;
+    for keyset in &keysets {
+        if !purse.wallet.vouchers().any(|v| v.keyset() == keyset.id()) {
+            continue;
+        }
+        let mut net = way(&purse, keyset, &online)?;
+        let dropped = interruptible(drop_spent(&mut purse, &mut net, keyset)).await;
+        net.close().await;
+        match dropped {
+            Ok(n) => spent += n,
+            Err(Fail::Peer(why)) => left.push(why),
+            Err(other) => return Err(other),
+        }
+    }
     if online.wallet.json {
-        say!("{}", json!({ "ended": ended, "left": left }));
+        say!(
+            "{}",
+            json!({ "ended": ended, "spent": spent, "left": left })
+        );
     } else {
-        say!("{ended} operations have ended");
+        say!(
+            "{ended} operations have ended; {spent} vouchers were spent elsewhere, and are dropped"
+        );
     }
     match left.into_iter().next() {
         Some(why) => Err(Fail::Peer(why)),

@@ -165,6 +165,14 @@ fn vouchers_are_bought_spent_once_and_found_again() {
         "",
     );
     assert_eq!(code(&wrong), 2);
+    // Two wallets of one phrase hold the same vouchers. The one that comes late drops them.
+    let sent = shop.paid("again", &["send", "4"]);
+    assert_eq!(code(&shop.pay("other", &["receive", "-"], &sent)), 0);
+    assert_eq!((shop.units("other"), shop.units("mine")), (7, 4));
+    let late = shop.get("late", &[&["--pay-max", "2"], &purse[..]].concat());
+    assert_eq!(code(&late), 1, "{}", text(&late.stderr));
+    shop.paid("mine", &["resume"]);
+    assert_eq!(shop.units("mine"), 0);
     shop.paid("mine", &["backup", &shop.at("copy")]);
     assert!(std::fs::read(shop.at("copy")).unwrap().len() > 100);
 }

@@ -64,7 +64,7 @@ pub(crate) enum PayCommand {
         after_help = "Example: betanet pay redeem 3 --to bn1:… --wallet ./wallet --password-file ./password"
     )]
     Redeem(RedeemArgs),
-    /// Go on with operations that a crash or a lost connection has cut off.
+    /// Go on with operations that a crash or a lost connection has cut off, and drop vouchers that were spent elsewhere.
     #[command(
         after_help = "Example: betanet pay resume --wallet ./wallet --password-file ./password"
     )]

@@ -58,6 +58,11 @@ fn arg(knob: Knob) -> Arg {
     let set = std::env::var_os(&knob.variable).filter(|v| !v.is_empty() && !knob.secret);
     let set = set.map(|v| v.display().to_string()).unwrap_or_default();
     let help = format!("{help} [env: {}={set}]", knob.variable);
+    // The flag --log is also `betanet`'s own, which reads it as text.
+    let parser = match knob.name {
+        "log" => ValueParser::string(),
+        _ => ValueParser::os_string(),
+    };
     let arg = Arg::new(knob.name)
         .long(knob.flag)
         .help(help)
@@ -67,11 +72,11 @@ fn arg(knob: Knob) -> Arg {
         Kind::One => arg
             .value_name(knob.value)
             .action(ArgAction::Set)
-            .value_parser(ValueParser::os_string()),
+            .value_parser(parser),
         Kind::Many => arg
             .value_name(knob.value)
             .action(ArgAction::Append)
-            .value_parser(ValueParser::os_string()),
+            .value_parser(parser),
     }
 }
 

@@ -14,8 +14,8 @@ use super::{DialArgs, SettingArgs, StatusArgs, Working};
     after_help = "Flags take precedence over BETANET_* variables, and these over --config. SIGTERM and Ctrl-C let copies end within \
                   --drain, give the others back, and stop; a second signal stops at once.\n\
                   A restart runs copies that are still live again, and sends receipts that no coordinator has taken.\n\
-                  With --network and --listen, the node is part of the network: it can prove a --level over the mix, and gives peers the \
-                  blobs of public tasks.\n\
+                  With --network and --listen, the node is part of the network: it can prove a --level over the mix.\n\
+                  It then gives peers the blobs of public tasks.\n\
                   Exit codes: 0 stopped, 1 the coordinator does not take the node, 2 usage and settings, 3 local files and the sandbox.\n\n\
                   Example: worker --token bnj1… --org acme --state ./worker --admin 127.0.0.1:9465\n\n\
                   Example: worker --token bnj1… --org acme --state ./worker --network NETWORK.toml --listen 203.0.113.7:8470 --level private",

@@ -1,7 +1,7 @@
 //! Operations of a wallet, from the request to their end.
 
 use betanet_bar::Method;
-use betanet_vouchers::message::IssueAnswer;
+use betanet_vouchers::message::{IssueAnswer, VOUCHERS_MAX};
 use betanet_vouchers::wallet::{Receiver, WalletError};
 use betanet_vouchers::{IssueError, Keyset, KeysetId};
 
@@ -124,4 +124,33 @@ pub(super) fn known(purse: &Purse, id: &KeysetId) -> Result<Keyset, Fail> {
             "the wallet does not know keyset {id}: betanet pay mint PEER, of one of its mints"
         ))
     })
+}
+
+/// Asks the redemption service which vouchers of a keyset are spent, and drops those. Returns their number.
+pub(super) async fn drop_spent(
+    purse: &mut Purse,
+    net: &mut Net,
+    keyset: &Keyset,
+) -> Result<usize, Fail> {
+    let (_, spender) = purse.mints_of(keyset)?;
+    let (mut spent, mut from) = (0, 0);
+    loop {
+        let id = purse.number();
+        let Some(check) = purse.wallet.check(&keyset.id(), from, id) else {
+            break;
+        };
+        let answer = net
+            .ask(&spender, Method::Post, "/vouchers/redeem", &check)
+            .await?;
+        let before = purse.wallet.len();
+        let dropped = purse
+            .wallet
+            .checked(keyset, from, id, &answer)
+            .map_err(failed)?;
+        purse.save()?;
+        spent += dropped;
+        let asked = before.saturating_sub(from).min(VOUCHERS_MAX);
+        from += asked - dropped.min(asked);
+    }
+    Ok(spent)
 }

@@ -93,7 +93,10 @@ impl Payer {
                 .text(CODE_HEADER)
                 .and_then(|c| c.parse().ok())
                 .map(Code);
-            let why = code.map_or_else(String::new, |code| format!(": {code}"));
+            let mut why = code.map_or_else(String::new, |code| format!(": {code}"));
+            if code == Some(Code::VOUCHER_SPENT) {
+                why.push_str("; betanet pay resume drops what is spent");
+            }
             return Err(Fail::Peer(format!("the payment was refused{why}")));
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::Fail;
 use crate::args::RestoreWalletArgs;
 use crate::fail::interruptible;
 
-use super::flow::failed;
+use super::flow::{drop_spent, failed};
 use super::net::Net;
 use super::purse::{self, Purse};
 
@@ -87,7 +87,7 @@ pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
 
 /// Finds what mints have signed under a keyset, and drops what is spent.
 async fn search(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<(usize, usize), Fail> {
-    let (mints, spender) = purse.mints_of(keyset)?;
+    let (mints, _) = purse.mints_of(keyset)?;
     let need = usize::from(keyset.threshold());
     let mut restore = Restore::new(keyset);
     let mut found = 0;
@@ -120,26 +120,6 @@ async fn search(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<(us
         found += joined.map_err(failed)?;
         purse.save()?;
     }
-    let (mut spent, mut from) = (0, 0);
-    loop {
-        let id = purse.number();
-        let Some(check) = purse.wallet.check(&keyset.id(), from, id) else {
-            break;
-        };
-        let answer = net
-            .ask(&spender, Method::Post, "/vouchers/redeem", &check)
-            .await?;
-        let before = purse.wallet.len();
-        let dropped = purse
-            .wallet
-            .checked(keyset, from, id, &answer)
-            .map_err(failed)?;
-        purse.save()?;
-        spent += dropped;
-        let asked = before
-            .saturating_sub(from)
-            .min(betanet_vouchers::message::VOUCHERS_MAX);
-        from += asked - dropped.min(asked);
-    }
+    let spent = drop_spent(purse, net, keyset).await?;
     Ok((found, spent))
 }

@@ -451,7 +451,12 @@ mod tests {
         };
         let text = "[worker]\norg = \"acme\"\nlevel = \"private\"\nrelay = 5\n";
         let faults = read_text(text, &flags).unwrap_err().join("\n");
-        for part in ["hidden", "confidential", "1125899906842624", "relay = 5"] {
+        for part in [
+            "hidden",
+            "confidential",
+            "1125899906842624",
+            "relay = \"5\"",
+        ] {
             assert!(faults.contains(part), "{part}: {faults}");
         }
         let faults = read_text("[worker]\n", &NodeFlags::default()).unwrap_err();
