@@ -218,4 +218,23 @@ fn wallets_and_mints_that_are_not_there_are_named() {
     ]);
     assert_eq!(code(&mint), 2);
     assert_eq!(code(&pay(&["coupon", "3", "--mint", &at("mint")])), 3);
+
+    // A mint's shares are never served.
+    let key = at("shop.pem");
+    assert_eq!(
+        code(&run(&["id", "new", "--key", &key], home.path(), b"")),
+        0
+    );
+    let inside = at("public/mint");
+    let init = pay(&["mint-init", &inside, "--spender", &key, "--max", "1"]);
+    assert_eq!(code(&init), 0, "{}", text(&init.stderr));
+    let folder = format!("{inside}/mint-1");
+    let serve = ["serve", &at("public"), "--key", &key, "--mint", &folder];
+    let served = run(&serve, home.path(), b"");
+    assert_eq!(code(&served), 2);
+    assert!(
+        text(&served.stderr).contains("would be served"),
+        "{}",
+        text(&served.stderr)
+    );
 }

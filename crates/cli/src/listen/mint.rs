@@ -97,6 +97,7 @@ impl Mint {
         let mut rng = Rng::new(&seed);
         let mut folders = Vec::new();
         for folder in &settings.folders {
+            unserved(folder, config)?;
             folders.push(MintFolder::open(folder, &mut rng)?);
         }
         let price = settings
@@ -142,6 +143,21 @@ impl Mint {
         running.leads().await;
         Ok(running)
     }
+}
+
+/// Refuses a mint's folder that the gateway would serve: whoever read its shares could make money.
+fn unserved(folder: &Path, config: &GatewayConfig) -> Result<(), Fail> {
+    let Some(served) = &config.folder.serve else {
+        return Ok(());
+    };
+    let place = |path: &Path| std::fs::canonicalize(path).map_err(Fail::file(path));
+    let (inner, outer) = (place(folder)?, place(served)?);
+    if inner.starts_with(&outer) {
+        let (inner, outer) = (folder.display(), served.display());
+        let why = "the mint's secret shares would be served; move its folder elsewhere";
+        return Err(Fail::Usage(format!("mint {inner} lies in {outer}: {why}")));
+    }
+    Ok(())
 }
 
 /// The price of a request, under the keyset that this gateway redeems and that lasts longest.

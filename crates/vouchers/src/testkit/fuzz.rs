@@ -23,7 +23,7 @@ use crate::{Denomination, KeyShare, Keyset, Voucher};
 /// Number of parsers of [`parsers`].
 pub const PARSERS: u8 = 18;
 
-/// Gives bytes to the parser that the first byte names. What it accepts has one encoding, and none may panic.
+/// Gives bytes to the parser that the first byte names. No parser may panic, and accepted bytes are the only encoding of their value.
 pub fn parsers(data: &[u8]) {
     let Some((which, data)) = data.split_first() else {
         return;
