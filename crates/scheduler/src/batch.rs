@@ -12,6 +12,14 @@
 //!
 //! Both use the same operators and repair, which the script writes in Python. Here, three plans of the first generation are the
 //! best in one objective; there, all are random.
+//!
+//! The crate `moors` 0.2.11 was measured on the same problem, with the same operators, repair, population and generations, on one
+//! core of an AMD EPYC, 2026-11-29. Plans that break a bound do not count.
+//!
+//! | method | volume here | of moors | seconds of processor here | of moors |
+//! |---|---|---|---|---|
+//! | NSGA-II | 7.04e15 | 7.00e15 | 0.14 | 0.43 |
+//! | NSGA-III | 7.29e15 | 6.96e15 | 0.16 | 0.49 |
 
 mod front;
 mod nsga;
