@@ -320,6 +320,17 @@ impl Dialling {
         Ok(noted(Opened::Direct(self.end_to_end().await?)))
     }
 
+    /// Opens the session with a peer whose address is given, also while it rests after failures.
+    pub(crate) async fn session_at_once(&mut self) -> Result<Opened, Error> {
+        match &self.to {
+            Where::Known(peer) if self.mix.is_none() => {
+                let session = self.node.connect_over(&self.via, peer).await?;
+                Ok(noted(Opened::Direct(session)))
+            }
+            _ => self.session().await,
+        }
+    }
+
     /// Opens the session with the peer: direct, over the given relays, or over a path that the network finds.
     pub(crate) async fn direct_session(&mut self) -> Result<SessionHandle, Error> {
         let session = self.end_to_end().await?;

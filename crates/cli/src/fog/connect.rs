@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_fog_client::{Connect, Connecting, FogClient, Link, Patience};
-use betanet_runtime::{Name, Peer, load_identity};
+use betanet_runtime::{DialError, Error, Name, Peer, load_identity};
 use tokio::sync::Mutex;
 
 use crate::Fail;
@@ -13,6 +13,8 @@ use crate::id::default_key;
 use crate::opened::Opened;
 use crate::target::Dialling;
 
+/// Time between two attempts at coordinators that failed often. Other peers rest for ten minutes then, which is longer than leases last.
+const AGAIN: Duration = Duration::from_secs(15);
 /// Time for closing sessions.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -22,6 +24,29 @@ struct Dialler {
     dialling: Arc<Mutex<Dialling>>,
     coordinators: Vec<(Name, Option<Peer>)>,
     relays: usize,
+    /// Held during such an attempt and for the time after it.
+    again: Arc<Mutex<()>>,
+}
+
+impl Dialler {
+    /// Opens the session, also while the coordinator rests after failures.
+    async fn open(&self, dialling: &mut Dialling) -> Result<Opened, Error> {
+        let resting = match dialling.session().await {
+            Err(error @ Error::Dial(DialError::Resting(_))) => error,
+            other => return other,
+        };
+        let Ok(turn) = Arc::clone(&self.again).try_lock_owned() else {
+            return Err(resting);
+        };
+        let opened = dialling.session_at_once().await;
+        if opened.is_err() {
+            tokio::spawn(async move {
+                tokio::time::sleep(AGAIN).await;
+                drop(turn);
+            });
+        }
+        opened
+    }
 }
 
 impl Connect for Dialler {
@@ -40,7 +65,7 @@ impl Connect for Dialler {
             let peer = given.and_then(|(_, peer)| peer.clone());
             let mut dialling = self.dialling.lock().await;
             dialling.turn_to(coordinator, peer)?;
-            let session = dialling.session().await?;
+            let session = self.open(&mut dialling).await?;
             dialling.reached();
             Ok(match session {
                 Opened::Direct(session) => Link::Direct(session),
@@ -76,6 +101,7 @@ impl Session {
             dialling: Arc::new(Mutex::new(dialling)),
             coordinators,
             relays: args.dial.mix.map_or(0, usize::from),
+            again: Arc::default(),
         };
         let patience = Patience {
             repeat: Duration::from_secs(args.patience),

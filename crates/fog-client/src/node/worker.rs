@@ -319,7 +319,8 @@ impl<R: Receipts> Worker<R> {
             }
             Done::NotStored(fence) => {
                 tracing::error!(fence, "a receipt that cannot be stored is not sent");
-                self.node.forget(fence);
+                // Nothing was told under the fence, so another node may run the copy.
+                self.yield_copy(fence, storage());
             }
             Done::Told => {}
         }
@@ -428,6 +429,11 @@ async fn with<R: Receipts, T: Send + 'static>(
 /// Reason of a nack, for people.
 fn offline() -> Word {
     "offline".parse().unwrap_or_default()
+}
+
+/// Reason of a nack of a node that cannot store receipts.
+fn storage() -> Word {
+    "storage".parse().unwrap_or_default()
 }
 
 /// Reason of a nack of a node that refuses copies.
