@@ -9,18 +9,32 @@
     reason = "a test stops where it is surprised, looks at the clock, and tells what it measured"
 )]
 
+#[path = "worker/bucket.rs"]
+mod bucket;
+#[path = "worker/chaos.rs"]
+mod chaos;
+#[path = "worker/coordinators.rs"]
+mod coordinators;
 #[path = "worker/drains.rs"]
 mod drains;
+#[path = "worker/faults.rs"]
+mod faults;
 #[path = "worker/levels.rs"]
 mod levels;
 #[path = "worker/lies.rs"]
 mod lies;
+#[path = "worker/line.rs"]
+mod line;
 #[path = "worker/process.rs"]
 mod process;
 #[path = "worker/rate.rs"]
 mod rate;
 #[path = "worker/runs.rs"]
 mod runs;
+#[path = "worker/ways.rs"]
+mod ways;
+#[path = "worker/words.rs"]
+mod words;
 #[path = "worker/wrong.rs"]
 mod wrong;
 
@@ -29,7 +43,8 @@ use std::time::Duration;
 
 use betanet_fog::bodies::{Status, TokenRequest};
 use betanet_fog::{
-    Amounts, Input, Kind, List, Module, Resources, Signed, Source, Task, TaskId, Verification,
+    Amounts, Attribute, Input, Kind, List, Module, Need, Op, Resources, Signed, Source, Task, TaskId,
+    Verification,
 };
 use betanet_fog_client::testkit::{client, task};
 use betanet_fog_client::{Blob, FogClient};
@@ -57,10 +72,10 @@ fn now_ms() -> u64 {
     Clock::start().now().unix_ms
 }
 
-/// A coordinator in this process, with clients of its operator and of a user.
+/// Clients of an operator and of a user, and mostly a coordinator in this process.
 struct Fog {
-    gateway: Gateway,
-    running: Running,
+    own: Option<(Gateway, Running)>,
+    /// The first of the coordinators.
     peer: Peer,
     user: FogClient,
     operator: FogClient,
@@ -99,15 +114,24 @@ impl Fog {
         let running = coordinator.start(&peer, Arc::new(journal)).await.unwrap();
         let leads = |role: &Role| matches!(role, Role::Leads(_));
         running.handle().wait_for(leads).await;
-        let user = client(&owner(), std::slice::from_ref(&peer));
+        let mut this = Self::of(std::slice::from_ref(&peer), home).await;
+        this.own = Some((gateway, running));
+        this
+    }
+
+    /// Clients of coordinators that run elsewhere. Each of these has the program then.
+    async fn of(peers: &[Peer], home: tempfile::TempDir) -> Self {
         let module = Blob::from(WORDS.to_vec());
-        user.put_blob(&module).await.unwrap();
+        for peer in peers {
+            let one = client(&owner(), std::slice::from_ref(peer));
+            one.put_blob(&module).await.unwrap();
+            one.close().await;
+        }
         Self {
-            operator: client(&operator(), std::slice::from_ref(&peer)),
-            gateway,
-            running,
-            peer,
-            user,
+            operator: client(&operator(), peers),
+            own: None,
+            peer: peers[0].clone(),
+            user: client(&owner(), peers),
             module,
             tokens: std::cell::Cell::new(0),
             _home: home,
@@ -140,18 +164,13 @@ impl Fog {
     /// A task that runs the program with these arguments. Each has a nonce of its own.
     fn task(&self, nonce: u64, args: &[&str]) -> Task {
         let args: Vec<_> = args.iter().map(|arg| arg.parse().unwrap()).collect();
-        let amounts = Amounts {
-            cpu: 100,
-            memory: 64 << 20,
-            ..Amounts::default()
-        };
         Task {
             args: List::try_from(args).unwrap(),
             module: Module {
                 digest: *self.module.digest(),
                 size: self.module.size(),
             },
-            res: Resources::demand(amounts).unwrap(),
+            res: core(100),
             fuel: 100_000_000_000,
             ..task(&owner(), nonce, now_ms())
         }
@@ -216,9 +235,33 @@ impl Fog {
     async fn stop(self) {
         self.user.close().await;
         self.operator.close().await;
-        self.running.stop().await;
-        self.gateway.shutdown().await;
+        if let Some((gateway, running)) = self.own {
+            running.stop().await;
+            gateway.shutdown().await;
+        }
     }
+}
+
+/// A task's demand: so much of a core, in thousandths.
+fn core(cpu: u64) -> Resources {
+    let amounts = Amounts {
+        cpu,
+        memory: 64 << 20,
+        ..Amounts::default()
+    };
+    Resources::demand(amounts).unwrap()
+}
+
+/// A task that only nodes of these organisations may run.
+fn only(mut task: Task, orgs: &[&str]) -> Task {
+    let need = Need {
+        attribute: Attribute::Org,
+        op: Op::In,
+        values: List::try_from(orgs.iter().map(|org| org.parse().unwrap()).collect::<Vec<_>>())
+            .unwrap(),
+    };
+    task.place.need = List::try_from(vec![need]).unwrap();
+    task
 }
 
 /// A blob as an input of a task.

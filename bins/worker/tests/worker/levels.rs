@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,21 +10,13 @@ use betanet_fog_client::Blob;
 use betanet_fog_worker::programs::WORDS;
 use serde_json::Value;
 
-use crate::process::{WORKER, Worker, program};
+use crate::process::{Worker, binary, program};
 
 /// Longest wait for a question of the coordinator.
 const ASKED: Duration = Duration::from_secs(90);
 /// Addresses beside those of the network's own nodes, which are 127.11.0.1 and on.
 const COORDINATOR: &str = "127.245.0.1";
 const NODE: &str = "127.246.0.1";
-
-/// A program of another package.
-fn other(name: &str) -> PathBuf {
-    let binary = Path::new(WORKER).with_file_name(name);
-    let why = "is not there: cargo build -p betanet -p betanet-coordinator-bin";
-    assert!(binary.exists(), "{} {why}", binary.display());
-    binary
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -84,7 +76,7 @@ impl World {
     }
 
     fn command(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(other(program));
+        let mut command = Command::new(binary(program));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("BETANET_") {
                 command.env_remove(name);
@@ -110,10 +102,14 @@ impl World {
 
     /// Counts the words of a file by a task.
     fn count(&self, conditions: &[&str]) -> Output {
+        self.task(conditions, &["count", "in/book"])
+    }
+
+    fn task(&self, conditions: &[&str], args: &[&str]) -> Output {
         let run = ["task", "run", "words.wasm", "--ns", "lab", "--watch"];
         let fog = ["--coordinator", &self.coordinator, "--key", "user.pem"];
-        let program = ["--input", "in/book=book", "--", "count", "in/book"];
-        self.run(&[&run[..], &fog, conditions, &program].concat())
+        let program = ["--input", "in/book=book", "--"];
+        self.run(&[&run[..], &fog, conditions, &program, args].concat())
     }
 
     fn token(&self) -> String {
@@ -231,6 +227,74 @@ fn a_worker_proves_its_level_runs_private_tasks_and_gives_blobs_of_public_ones_t
         said.contains("privacy_unavailable") && said.contains(words),
         "{said}"
     );
+}
+
+#[test]
+fn confidential_and_secret_tasks_run_and_the_log_has_nothing_of_a_secret_one() {
+    let world = World::start();
+    let network = world.network();
+    let mut worker = Worker::new("one");
+    let token = world.token();
+    let listen = format!("{NODE}:0");
+    let config = world.home.path().join("worker.toml");
+    let all = "debug,betanet_fog_worker=trace,betanet_fog_client=trace,betanet_sandbox=trace";
+    let settings = format!("[worker]\nstate = \"state\"\norg = \"one\"\nlog = \"{all}\"\n");
+    std::fs::write(&config, settings).unwrap();
+    let config = ["--config", config.to_str().unwrap()];
+    let part = ["--network", &network, "--listen", &listen];
+    let level = ["--dial-from", NODE, "--level", "secret"];
+    let facts = worker.start(&[&config[..], &["--token", &token], &part, &level].concat());
+    assert_eq!(facts["level"], "secret");
+    asked(&worker, "7");
+    let run = |relays: &str, privacy: &str, args: &[&str]| {
+        let over = ["--network", &network, "--mix", relays, "--mix-cover", "20"];
+        let began = Instant::now();
+        loop {
+            let ran = world.task(&[&over[..], &["--privacy", privacy]].concat(), args);
+            let said = text(&ran.stderr);
+            if !said.contains("privacy_unavailable") {
+                return ran;
+            }
+            assert!(began.elapsed() < ASKED, "{said}");
+        }
+    };
+    let count = ["count", "in/book"];
+    for (n, (relays, privacy)) in [("5", "confidential"), ("7", "secret")]
+        .into_iter()
+        .enumerate()
+    {
+        let ran = run(relays, privacy, &count);
+        assert_eq!(text(&ran.stdout), COUNTED, "{}", text(&ran.stderr));
+        assert_eq!(worker.status()["counts"]["returned"], n as u64 + 1);
+    }
+    let failed = run("7", "secret", &["exit", "3"]);
+    assert_eq!(failed.status.code(), Some(3), "{}", text(&failed.stderr));
+    let log = worker.log();
+    assert!(log.contains("the node has joined"), "{log}");
+    let secret = [text(&failed.stderr)];
+    let id = secret[0].lines().next().unwrap();
+    assert_eq!(id.len(), 64, "{secret:?}");
+    let lines = log.lines().filter(|line| {
+        let of = [
+            "betanet_fog_worker",
+            "betanet_fog_client",
+            "betanet_sandbox",
+        ];
+        of.iter().any(|name| line.contains(name))
+    });
+    for line in lines {
+        assert!(!line.contains(id), "{line}");
+        assert!(
+            !line.contains("in/book") && !line.contains("words"),
+            "{line}"
+        );
+        assert!(!line.contains("fence") && !line.contains("exit"), "{line}");
+    }
+    // Of both secret tasks no receipt is kept, and of the other one is.
+    assert_eq!(worker.receipts().len(), 1);
+    let fog = ["--coordinator", &world.coordinator, "--key", "user.pem"];
+    let listed = world.good(&[&["task", "ps", "--json"][..], &fog].concat());
+    assert!(!listed.contains(id), "{listed}");
 }
 
 #[test]

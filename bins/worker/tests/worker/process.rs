@@ -1,17 +1,35 @@
 //! A worker's process.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 
+/// A program of this build, or of the folder that `BETANET_BINARIES` names.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    let folder = std::env::var_os("BETANET_BINARIES").map(PathBuf::from);
+    let binary = match folder {
+        Some(folder) => folder.join(name),
+        None => Path::new(WORKER).with_file_name(name),
+    };
+    let why = "is not there: cargo build -p betanet -p betanet-coordinator-bin -p betanet-gateway";
+    assert!(binary.exists(), "{} {why}", binary.display());
+    binary
+}
+
 /// The program, without the settings of whoever runs the tests.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(WORKER);
+    clean(Command::new(binary("worker")))
+}
+
+/// Takes the settings of whoever runs the tests away.
+pub(crate) fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("BETANET_") {
             command.env_remove(name);
@@ -25,8 +43,14 @@ pub(crate) struct Worker {
     home: tempfile::TempDir,
     org: String,
     admin: u16,
+    /// Length of its own disk in MiB.
+    disk: Option<u32>,
     child: Option<Child>,
+    log: Arc<Mutex<String>>,
 }
+
+/// Mounts a disk of so many MiB over a folder that nobody else sees, and runs a program on it.
+const ON_DISK: &str = r#"mount -t tmpfs -o size=$0m none "$1" && shift && exec "$@""#;
 
 impl Worker {
     pub(crate) fn new(org: &str) -> Self {
@@ -35,16 +59,63 @@ impl Worker {
             home: tempfile::tempdir().unwrap(),
             org: org.to_owned(),
             admin: free.local_addr().unwrap().port(),
+            disk: None,
             child: None,
+            log: Arc::default(),
         }
     }
 
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Gives it a disk of so many MiB.
+    pub(crate) fn on_disk_of(mut self, size: u32) -> Self {
+        self.disk = Some(size);
+        self
+    }
+
+    /// Its state folder. With a disk of its own, it is there while the process is.
     pub(crate) fn state(&self) -> PathBuf {
-        self.home.path().join("state")
+        let place = self.home.path().join("state");
+        match (self.disk, &self.child) {
+            (Some(_), Some(child)) => {
+                let root = PathBuf::from(format!("/proc/{}/root", child.id()));
+                root.join(place.strip_prefix("/").unwrap())
+            }
+            _ => place,
+        }
+    }
+
+    /// Takes all room of its disk, or gives it back.
+    pub(crate) fn fill(&self, full: bool) {
+        let file = self.state().join("ballast");
+        if !full {
+            return std::fs::remove_file(file).unwrap();
+        }
+        let mut file = std::fs::File::create(file).unwrap();
+        let zeros = vec![0; 1 << 20];
+        // Shorter writes fill what is left of the last page.
+        for piece in [1 << 20, 4096] {
+            while file.write_all(&zeros[..piece]).is_ok() {}
+        }
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = program();
+        let mut command = match self.disk {
+            None => program(),
+            Some(size) => {
+                let mut command = clean(Command::new("unshare"));
+                let root = rustix::process::getuid().is_root();
+                command
+                    .arg("--mount")
+                    .args((!root).then_some("--map-root-user"));
+                command.args(["sh", "-c", ON_DISK]).arg(size.to_string());
+                command.arg(self.home.path()).arg(binary("worker"));
+                command
+            }
+        };
         command
             .args(["--json", "--org", &self.org])
             .args(["--admin", &self.admin()])
@@ -60,10 +131,11 @@ impl Worker {
     pub(crate) fn start(&mut self, args: &[&str]) -> serde_json::Value {
         let mut child = self.command().args(args).spawn().unwrap();
         let log = child.stderr.take().unwrap();
-        let org = self.org.clone();
+        let (org, kept) = (self.org.clone(), Arc::clone(&self.log));
         std::thread::spawn(move || {
             for line in BufReader::new(log).lines().map_while(Result::ok) {
                 eprintln!("{org}: {line}");
+                *kept.lock().unwrap() += &(line + "\n");
             }
         });
         let mut line = String::new();
@@ -84,6 +156,20 @@ impl Worker {
     pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.as_ref().unwrap().id()).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    /// Stops its programs, or lets them go on. It does not notice.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        let me = self.child.as_ref().unwrap().id();
+        let parents = parents();
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        for pid in parents.keys().copied().filter(|pid| *pid != me) {
+            let mut above = std::iter::successors(Some(pid), |pid| parents.get(pid).copied());
+            if above.any(|pid| pid == me) {
+                let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+                let _ = kill_process(pid, signal);
+            }
+        }
     }
 
     pub(crate) fn kill(&mut self) {
@@ -136,6 +222,19 @@ impl Worker {
         let copies = self.state().join("node/running/copies");
         std::fs::read_dir(copies).map_or(0, Iterator::count)
     }
+}
+
+/// The parent of each process.
+fn parents() -> BTreeMap<u32, u32> {
+    let all = std::fs::read_dir("/proc").unwrap();
+    let parent = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, rest) = stat.rsplit_once(')')?;
+        Some((pid, rest.split_whitespace().nth(1)?.parse().ok()?))
+    };
+    all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(parent)
+        .collect()
 }
 
 impl Drop for Worker {
