@@ -43,8 +43,8 @@ use std::time::Duration;
 
 use betanet_fog::bodies::{Status, TokenRequest};
 use betanet_fog::{
-    Amounts, Attribute, Input, Kind, List, Module, Need, Op, Resources, Signed, Source, Task, TaskId,
-    Verification,
+    Amounts, Attribute, Input, Kind, List, Module, Need, Op, Resources, Signed, Source, Task,
+    TaskId, Verification,
 };
 use betanet_fog_client::testkit::{client, task};
 use betanet_fog_client::{Blob, FogClient};
@@ -257,8 +257,12 @@ fn only(mut task: Task, orgs: &[&str]) -> Task {
     let need = Need {
         attribute: Attribute::Org,
         op: Op::In,
-        values: List::try_from(orgs.iter().map(|org| org.parse().unwrap()).collect::<Vec<_>>())
-            .unwrap(),
+        values: List::try_from(
+            orgs.iter()
+                .map(|org| org.parse().unwrap())
+                .collect::<Vec<_>>(),
+        )
+        .unwrap(),
     };
     task.place.need = List::try_from(vec![need]).unwrap();
     task
