@@ -50,6 +50,7 @@ mod archive;
 mod counters;
 mod engine;
 mod error;
+mod fuzz;
 mod holdings;
 mod job;
 mod logs;
@@ -64,6 +65,8 @@ mod usage;
 pub use announce::{Described, Measured};
 pub use counters::{Counters, Counts};
 pub use error::Error;
+#[doc(hidden)]
+pub use fuzz::fuzz;
 pub use job::{HOSTS, NoOutput, job, outcome, output, output_blob};
 pub use receipts::StoredReceipts;
 pub use service::{Handle, Service, Settings};

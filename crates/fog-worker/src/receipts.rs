@@ -8,9 +8,9 @@ use betanet_store::{Error, Kind, Storage};
 
 use crate::archive::Archive;
 
-const KIND: Kind = Kind::new("fog-receipts", 1);
+pub(crate) const KIND: Kind = Kind::new("fog-receipts", 1);
 /// The two journals: one is in use, the other is empty, or from before the last change.
-const NAMES: [&str; 2] = ["receipts-a", "receipts-b"];
+pub(crate) const NAMES: [&str; 2] = ["receipts-a", "receipts-b"];
 /// Length of the journal in use after which its rest goes to the other.
 const TURN: usize = 4 << 20;
 /// Receipts that are stored at a time: a node holds no more copies.
@@ -212,7 +212,7 @@ impl StoredReceipts {
         let mut len = 0;
         if !self.held.is_empty() {
             self.storage
-                .append(KIND, NAMES[new], &begin(self.turn + 1))?;
+                .append(KIND, NAMES[new], &begin(self.turn.saturating_add(1)))?;
         }
         for (fence, held) in &self.held {
             let record = Record {
@@ -226,7 +226,7 @@ impl StoredReceipts {
         }
         self.storage.remove(NAMES[old])?;
         (self.at, self.len) = (new, len);
-        self.turn += 1;
+        self.turn = self.turn.saturating_add(1);
         self.removed.clear();
         Ok(())
     }
