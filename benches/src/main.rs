@@ -26,6 +26,7 @@ mod mesh;
 mod mix;
 mod mixnode;
 mod naming;
+mod neighbours;
 mod parts;
 mod path;
 mod probes;
@@ -33,6 +34,7 @@ mod quic;
 mod results;
 mod sandbox;
 mod services;
+mod tasks;
 mod vouchers;
 
 use std::path::PathBuf;
@@ -95,6 +97,8 @@ const GROUPS: &[(&str, Measure)] = &[
     ("fog", fog::measure),
     ("harvest", harvest::measure),
     ("sandbox", sandbox::measure),
+    ("neighbours", neighbours::measure),
+    ("tasks", tasks::measure),
     ("frames", frames::measure),
     ("path", path::measure),
     ("mesh", mesh::measure),
@@ -181,6 +185,7 @@ fn main() {
         }
         ["attack", ref words @ ..] => return attacks::attacker(words),
         ["attack-holder", peer] => return attacks::holder(peer),
+        ["timer"] => return neighbours::timer(),
         ["idle-server"] => return idle::server(Some(1_000_000)),
         // With what a gateway allows by itself.
         ["flood-server"] => return idle::server(None),

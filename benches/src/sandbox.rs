@@ -11,7 +11,7 @@ use wasmtime::{Config, Engine, Instance, Module, Store};
 use crate::{Effort, Figure, median};
 
 /// Mixes numbers in a loop: additions, products, shifts, and loads and stores of one page.
-const WORK: &str = r#"(module (memory (export "memory") 1)
+pub(crate) const WORK: &str = r#"(module (memory (export "memory") 1)
     (func (export "_start") (local $i i32) (local $x i64)
         (loop $again
             (local.set $x (i64.xor (i64.mul (local.get $x) (i64.const 6364136223846793005)) (i64.extend_i32_u (local.get $i))))
@@ -22,7 +22,7 @@ const NOTHING: &str = "(module (func (export \"_start\")))";
 const FUEL: u64 = 1 << 40;
 
 /// The engine itself, with the sandbox's settings of what is computed, and with or without fuel.
-fn engine(fuel: bool) -> Engine {
+pub(crate) fn engine(fuel: bool) -> Engine {
     let mut config = Config::new();
     config
         .consume_fuel(fuel)
@@ -31,7 +31,7 @@ fn engine(fuel: bool) -> Engine {
     Engine::new(&config).unwrap()
 }
 
-fn call(engine: &Engine, module: &Module, fuel: bool) -> f64 {
+pub(crate) fn call(engine: &Engine, module: &Module, fuel: bool) -> f64 {
     let began = Instant::now();
     let mut store = Store::new(engine, ());
     if fuel {

@@ -7,10 +7,12 @@ use clap::Args;
 use crate::{run as exec, target};
 
 /// What measures, and what is measured.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 6] = [
     "betanet",
+    "betanet-coordinator-bin",
     "betanet-gateway",
     "betanet-mixnode",
+    "betanet-worker-bin",
     "betanet-benches",
 ];
 const BENCHES: &str = "betanet-benches";
