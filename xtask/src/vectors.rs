@@ -2,6 +2,7 @@
 
 mod base;
 mod directory;
+mod economy;
 mod edges;
 mod fog;
 mod legs;
@@ -47,6 +48,7 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("bar", base::bar),
     ("det_cbor", base::det_cbor),
     ("directory", directory::directory),
+    ("economy", economy::economy),
     ("ed25519_edges", edges::ed25519),
     ("fog", fog::fog),
     ("frames", base::frames),

@@ -24,6 +24,7 @@ pub use betanet_path as path;
 pub use betanet_scheduler as scheduler;
 pub use betanet_sim as sim;
 pub use betanet_stack as stack;
+pub use betanet_tokenomics as tokenomics;
 pub use betanet_traffic as traffic;
 pub use betanet_vouchers as vouchers;
 pub use betanet_wire as wire;

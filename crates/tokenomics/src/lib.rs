@@ -1,0 +1,101 @@
+//! The economy of a fog: a ledger that balances, stake that can be lost, votes that bind, rewards for work that was proven.
+//!
+//! **Promises.** State, time and request give one answer and one next state, so whoever has the journal reaches the same root.
+//! Debits equal credits per asset after every record, and no account but the source of issuance goes below zero. A refused request
+//! changes nothing. A request or transfer happens once, however often it is sent. No record causes more than 512 events.
+//! A proposal carries no code, and executes once, as a whole or not at all.
+//!
+//! **Below:** `keys`, `wire`. **Above:** nothing yet: no coordinator runs it. Heads over its journal are those of `log`.
+//! **Source:** profile chapter 11 (`spec-vectors/PROFILE.md`); `spec-vectors/economy.json` has its known answers.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`Economy`] | the machine: [`apply`](Economy::apply), [`tick`](Economy::tick), [`replay`](Economy::replay), [`audit`](Economy::audit) |
+//! | [`Genesis`] | constants and first balances |
+//! | [`request`] | envelopes, operations, transfers, effects of proposals |
+//! | [`journal`] | records, and signed answers |
+//! | [`Code`] | reasons of refusals: where several apply, the lowest is the answer |
+//! | [`Tree`], [`verify_state`] | the root over all tables, proofs of balances and votes |
+//! | [`math`], [`params`] | arithmetic without state; parameters with their bounds |
+//!
+//! ```
+//! use betanet_keys::Identity;
+//! use betanet_tokenomics::account::{MICRO, USER, address};
+//! use betanet_tokenomics::request::{Kind, Op, Transfer};
+//! use betanet_tokenomics::{Asset, Code, Economy, Envelope, GenesisDraft, Request};
+//!
+//! // A ledger with two users, who have 1 000 FOG each.
+//! let [alice, bob] = [1, 2].map(|n| Identity::from_seed(&[n; 32]));
+//! let [a, b] = [&alice, &bob].map(|i| address(i.public().as_bytes()));
+//! let alloc = [&alice, &bob].map(|i| (*i.public().as_bytes(), USER, 1_000 * MICRO));
+//! let draft = GenesisDraft {
+//!     name: "two users",
+//!     epoch_ms: 86_400_000,
+//!     cap: 10_000 * MICRO,
+//!     halving: 365,
+//!     alloc: &alloc,
+//!     ..GenesisDraft::default()
+//! };
+//! let mut economy = Economy::new(&draft.to_bytes())?;
+//!
+//! // Alice pays Bob 5 FOG. The same envelope again gives the same answer and moves nothing.
+//! let kind = Kind::Plain { from: a, to: b, asset: Asset::Fog, amt: 5 * MICRO };
+//! let list = vec![Transfer::new([1; 16], false, &kind).ok_or("range")?];
+//! let request = Request::new(&[(a, 0)], 60_000, [2; 16], &Op::Transfers { list }).ok_or("range")?;
+//! let envelope = Envelope::sign(request, economy.genesis().id(), &[&alice]).to_bytes();
+//! for repeat in [false, true] {
+//!     let answer = economy.apply(1_000, &envelope)?;
+//!     assert_eq!((answer.code, answer.repeat), (Code::Ok, repeat));
+//! }
+//! assert_eq!(economy.counters(&b, Asset::Fog).available(), 1_005 * u128::from(MICRO));
+//! economy.audit()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod account;
+mod apply;
+mod audit;
+mod bridge;
+mod code;
+mod due;
+mod effects;
+mod epoch;
+mod error;
+mod genesis;
+mod govern;
+pub mod journal;
+mod ledger;
+pub mod math;
+pub mod params;
+mod read;
+pub mod records;
+pub mod request;
+mod rows;
+mod slash;
+mod stake;
+mod start;
+mod state;
+mod table;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
+mod transfers;
+mod tree;
+mod work;
+
+pub use account::{ASSETS, Asset, Hash, Id};
+pub use apply::{Answer, EVENTS_MAX};
+pub use audit::Imbalance;
+pub use code::Code;
+pub use error::Error;
+pub use genesis::{GENESIS_MAX, Genesis, GenesisDraft};
+pub use ledger::Counters;
+pub use params::{Param, Role};
+pub use request::{Envelope, Request};
+pub use stake::{HOLDERS_MAX, UNBONDINGS_MAX};
+pub use state::{Economy, StateProof, TABLES};
+pub use tree::{NO_ROOT, PATH_MAX, Tree, leaf_hash, leaf_key, verify_state};

@@ -1,0 +1,319 @@
+//! A table of the state, with an undo list, and with indexes by due time and by owner.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::ops::RangeBounds;
+
+use betanet_wire::NodeId;
+use betanet_wire::cbor::{Decode, Reader, Writer};
+
+use crate::tree::Tree;
+
+/// So many changed keys are noted before repeats among them are dropped.
+const TOUCHED: usize = 1 << 16;
+
+/// A key of a table. Its order is that of its bytes.
+pub(crate) trait Key: Clone + Ord {
+    /// Appends the key's bytes.
+    fn write(&self, out: &mut Vec<u8>);
+    /// Reads the key from all of these bytes.
+    fn read(bytes: &[u8]) -> Option<Self>;
+}
+
+/// A class of events that are due at a time. Within a time, classes go in this order.
+pub(crate) type Due = (u64, u8);
+
+/// A row of a table.
+pub(crate) trait Row: Clone + for<'a> Decode<'a> {
+    /// The table's number.
+    const TABLE: u8;
+    /// The table's key.
+    type Key: Key;
+
+    /// Appends the row's value.
+    fn write(&self, w: &mut Writer);
+
+    /// When something happens to the row, and the event's class.
+    fn due(&self, _key: &Self::Key) -> Option<Due> {
+        None
+    }
+
+    /// Accounts under which the row is found.
+    fn owners(&self, _key: &Self::Key) -> Vec<NodeId> {
+        Vec::new()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Table<R: Row> {
+    rows: BTreeMap<R::Key, R>,
+    due: BTreeSet<(Due, R::Key)>,
+    owned: BTreeSet<(NodeId, R::Key)>,
+    /// What was there before each change since the last commit.
+    undo: Vec<(R::Key, Option<R>)>,
+    /// Keys that changed since the tree was brought up to date.
+    touched: Vec<R::Key>,
+}
+
+impl<R: Row> Default for Table<R> {
+    fn default() -> Self {
+        Self {
+            rows: BTreeMap::new(),
+            due: BTreeSet::new(),
+            owned: BTreeSet::new(),
+            undo: Vec::new(),
+            touched: Vec::new(),
+        }
+    }
+}
+
+impl<R: Row> Table<R> {
+    #[allow(clippy::unused_self, reason = "the caller has a table, not its type")]
+    pub(crate) const fn number(&self) -> u8 {
+        R::TABLE
+    }
+
+    pub(crate) fn get(&self, key: &R::Key) -> Option<&R> {
+        self.rows.get(key)
+    }
+
+    pub(crate) fn has(&self, key: &R::Key) -> bool {
+        self.rows.contains_key(key)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&R::Key, &R)> {
+        self.rows.iter()
+    }
+
+    pub(crate) fn range(
+        &self,
+        range: impl RangeBounds<R::Key>,
+    ) -> impl Iterator<Item = (&R::Key, &R)> {
+        self.rows.range(range)
+    }
+
+    /// Keys of an account's rows from `first` on.
+    pub(crate) fn owned(&self, owner: NodeId, first: R::Key) -> impl Iterator<Item = &R::Key> {
+        self.owned
+            .range((owner, first)..)
+            .take_while(move |(o, _)| *o == owner)
+            .map(|(_, key)| key)
+    }
+
+    /// The first event.
+    pub(crate) fn first_due(&self) -> Option<(Due, &R::Key)> {
+        self.due.first().map(|(due, key)| (*due, key))
+    }
+
+    /// Keys of rows with an event to come.
+    pub(crate) fn scheduled(&self) -> impl Iterator<Item = &R::Key> {
+        self.due.iter().map(|(_, key)| key)
+    }
+
+    /// Number of events at or before a time, counted up to `most`.
+    pub(crate) fn count_due(&self, now: u64, most: usize) -> usize {
+        let early = self.due.iter().take(most);
+        early.take_while(|((at, _), _)| *at <= now).count()
+    }
+
+    pub(crate) fn set(&mut self, key: R::Key, row: R) {
+        let old = self.swap(key.clone(), Some(row));
+        self.undo.push((key, old));
+    }
+
+    pub(crate) fn remove(&mut self, key: &R::Key) -> Option<R> {
+        let old = self.swap(key.clone(), None)?;
+        self.undo.push((key.clone(), Some(old.clone())));
+        Some(old)
+    }
+
+    fn swap(&mut self, key: R::Key, row: Option<R>) -> Option<R> {
+        let due = row.as_ref().and_then(|r| r.due(&key));
+        let owners = row.as_ref().map(|r| r.owners(&key)).unwrap_or_default();
+        let old = match row {
+            Some(row) => self.rows.insert(key.clone(), row),
+            None => self.rows.remove(&key),
+        };
+        let (old_due, old_owners) = match &old {
+            Some(old) => (old.due(&key), old.owners(&key)),
+            None => (None, Vec::new()),
+        };
+        if due != old_due {
+            if let Some(due) = old_due {
+                self.due.remove(&(due, key.clone()));
+            }
+            if let Some(due) = due {
+                self.due.insert((due, key.clone()));
+            }
+        }
+        if owners != old_owners {
+            for owner in old_owners {
+                self.owned.remove(&(owner, key.clone()));
+            }
+            for owner in owners {
+                self.owned.insert((owner, key.clone()));
+            }
+        }
+        old
+    }
+
+    /// Place in the undo list to which [`Table::back`] returns.
+    pub(crate) fn mark(&self) -> usize {
+        self.undo.len()
+    }
+
+    /// Undoes all changes since a mark.
+    pub(crate) fn back(&mut self, mark: usize) {
+        while self.undo.len() > mark {
+            let Some((key, old)) = self.undo.pop() else {
+                return;
+            };
+            self.swap(key, old);
+        }
+    }
+
+    /// Makes all changes final.
+    pub(crate) fn commit(&mut self) {
+        self.touched.extend(self.undo.drain(..).map(|(key, _)| key));
+        if self.touched.len() >= TOUCHED.max(2 * self.rows.len()) {
+            self.settle_touched();
+        }
+    }
+
+    fn settle_touched(&mut self) {
+        self.touched.sort_unstable();
+        self.touched.dedup();
+    }
+
+    /// Brings the state's tree up to date.
+    pub(crate) fn update(&mut self, tree: &mut Tree) {
+        self.settle_touched();
+        for key in core::mem::take(&mut self.touched) {
+            let name = name::<R>(&key);
+            match self.rows.get(&key) {
+                Some(row) => tree.put(&name, &value(row)),
+                None => tree.remove(&name),
+            }
+        }
+    }
+
+    /// Puts all rows into a tree.
+    pub(crate) fn fill(&self, tree: &mut Tree) {
+        for (key, row) in &self.rows {
+            tree.put(&name::<R>(key), &value(row));
+        }
+    }
+
+    /// The encoded row under an encoded key.
+    pub(crate) fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let key = R::Key::read(key)?;
+        self.rows.get(&key).map(value)
+    }
+
+    /// All rows, encoded.
+    pub(crate) fn dump(&self, each: &mut dyn FnMut(u8, Vec<u8>, Vec<u8>)) {
+        for (key, row) in &self.rows {
+            let mut bytes = Vec::new();
+            key.write(&mut bytes);
+            each(R::TABLE, bytes, value(row));
+        }
+    }
+
+    /// Puts an encoded row. `None`: it does not read.
+    pub(crate) fn load(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let key = R::Key::read(key)?;
+        let mut r = Reader::new(value);
+        let row = R::decode(&mut r).ok()?;
+        r.end().ok()?;
+        self.swap(key.clone(), Some(row));
+        self.touched.push(key);
+        Some(())
+    }
+}
+
+/// Table number and key, whose hash is the key of the leaf.
+fn name<R: Row>(key: &R::Key) -> Vec<u8> {
+    let mut name = Vec::with_capacity(64);
+    name.push(R::TABLE);
+    key.write(&mut name);
+    name
+}
+
+fn value<R: Row>(row: &R) -> Vec<u8> {
+    let mut w = Writer::default();
+    row.write(&mut w);
+    w.into_vec()
+}
+
+/// One part of a joined key, of a fixed length.
+pub(crate) trait Part: Copy + Ord {
+    fn write(&self, out: &mut Vec<u8>);
+    fn take(bytes: &mut &[u8]) -> Option<Self>;
+}
+
+impl<const N: usize> Part for [u8; N] {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        let (first, rest) = bytes.split_first_chunk::<N>()?;
+        *bytes = rest;
+        Some(*first)
+    }
+}
+
+impl Part for NodeId {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+    }
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        <[u8; 20]>::take(bytes).map(Self)
+    }
+}
+
+macro_rules! number_parts {
+    ($($t:ty),*) => {$(
+        impl Part for $t {
+            fn write(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_be_bytes());
+            }
+            fn take(bytes: &mut &[u8]) -> Option<Self> {
+                Part::take(bytes).map(Self::from_be_bytes)
+            }
+        }
+    )*};
+}
+number_parts!(u8, u32, u64);
+
+macro_rules! part_keys {
+    ($(($($p:ident),*)),*) => {$(
+        impl<$($p: Part),*> Key for ($($p,)*) {
+            #[allow(non_snake_case, reason = "a part is named as its type")]
+            fn write(&self, out: &mut Vec<u8>) {
+                let ($($p,)*) = self;
+                $($p.write(out);)*
+            }
+            fn read(mut bytes: &[u8]) -> Option<Self> {
+                let key = ($($p::take(&mut bytes)?,)*);
+                bytes.is_empty().then_some(key)
+            }
+        }
+    )*};
+}
+part_keys!((A), (A, B), (A, B, C));
+
+impl Key for () {
+    fn write(&self, _out: &mut Vec<u8>) {}
+    fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.is_empty().then_some(())
+    }
+}
+
+impl Key for alloc::string::String {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_bytes());
+    }
+    fn read(bytes: &[u8]) -> Option<Self> {
+        core::str::from_utf8(bytes).ok().map(Self::from)
+    }
+}
