@@ -83,11 +83,21 @@ impl PublicKey {
     ///
     /// [`KeyError::BadSignature`].
     pub fn verify_digest(&self, digest: &[u8; 32], sig: &[u8; 64]) -> Result<(), KeyError> {
+        self.verify_message(digest, sig)
+    }
+
+    /// Verifies a signature over the message itself (RFC 8032), for formats of others such as JOSE and WebAuthn. The rule is that of
+    /// [`PublicKey::verify`].
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::BadSignature`].
+    pub fn verify_message(&self, message: &[u8], sig: &[u8; 64]) -> Result<(), KeyError> {
         if sig.starts_with(&IDENTITY) {
             return Err(KeyError::BadSignature);
         }
         self.0
-            .verify(digest, &Signature::from_bytes(sig))
+            .verify(message, &Signature::from_bytes(sig))
             .map_err(|_| KeyError::BadSignature)
     }
 
@@ -194,6 +204,13 @@ impl Identity {
         self.signing.sign(&digest(label, parts)).to_bytes()
     }
 
+    /// Signs the message itself (RFC 8032), for formats of others such as JOSE. A key that signs so serves that format alone: a
+    /// message of 32 bytes could be the digest of [`Identity::sign`].
+    #[must_use]
+    pub fn sign_message(&self, message: &[u8]) -> [u8; 64] {
+        self.signing.sign(message).to_bytes()
+    }
+
     /// The X25519 private key: the clamped first half of SHA-512 of the seed.
     #[must_use]
     pub fn x25519(&self) -> Zeroizing<[u8; 32]> {
@@ -269,6 +286,22 @@ mod tests {
         }
         let other = Identity::from_seed(&[2; 32]);
         assert!(other.public().verify("BN-TEST", &[b"ab"], &sig).is_err());
+    }
+
+    #[test]
+    fn a_message_is_signed_as_in_rfc_8032() {
+        // Section 7.1, TEST 2.
+        let text = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb";
+        let seed: [u8; 32] = betanet_wire::text::unhex_array(text).unwrap();
+        let me = Identity::from_seed(&seed);
+        let sig = me.sign_message(&[0x72]);
+        assert!(betanet_wire::text::hex(&sig).starts_with("92a009a9f0d4cab8720e820b5f642540"));
+        assert_eq!(me.public().verify_message(&[0x72], &sig), Ok(()));
+        let bad = Err(KeyError::BadSignature);
+        assert_eq!(me.public().verify_message(&[0x73], &sig), bad);
+        let mut none = [0; 64];
+        none[0] = 1;
+        assert_eq!(me.public().verify_message(&[0x72], &none), bad);
     }
 
     /// Checks that a verdict is the one of `verify_strict`, and returns it.
