@@ -7,6 +7,7 @@
 //! error: `ring` links that function, and no crate here calls it.
 #![no_std]
 
+pub use betanet_auth as auth;
 pub use betanet_bar as bar;
 pub use betanet_bls as bls;
 pub use betanet_compat11 as compat11;

@@ -1,0 +1,261 @@
+//! Passwords: what is accepted, and how a guess is checked.
+
+use alloc::string::String;
+use core::fmt;
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use betanet_keys::same;
+use betanet_wire::cbor;
+use zeroize::Zeroizing;
+
+use crate::{Account, Error, PasswordFault};
+
+/// Memory of one check, in KiB.
+pub const MEMORY_KIB: u32 = 19 << 10;
+/// Passes of one check.
+pub const PASSES: u32 = 2;
+/// Fewest characters.
+pub const PASSWORD_MIN: usize = 12;
+/// Most characters.
+pub const PASSWORD_MAX: usize = 128;
+/// Least score of `zxcvbn`, which gives 0 to 4.
+pub const SCORE_MIN: u8 = 3;
+
+/// The hash that stands for an account without a password: nothing has it.
+const NOBODY: PasswordHash = PasswordHash {
+    salt: *b"BN-AUTH-NOBODY-1",
+    tag: [0; 32],
+};
+/// Version of a stored hash: argon2id, 19 MiB, two passes, one lane.
+const VERSION: u8 = 1;
+
+/// A new password that keeps the rules; wiped on drop.
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// Checks a new password. `score` is zxcvbn's, of the password and of words that its owner is known by; `own` are these words.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Password`].
+    pub fn new(
+        text: &str,
+        own: &[&str],
+        score: impl FnOnce(&str, &[&str]) -> u8,
+    ) -> Result<Self, Error> {
+        let fault = match length(text) {
+            Length::Short => PasswordFault::Short,
+            Length::Long => PasswordFault::Long,
+            Length::Fits if score(text, own) < SCORE_MIN => PasswordFault::Weak,
+            Length::Fits => return Ok(Self(Zeroizing::new(text.into()))),
+        };
+        Err(Error::Password(fault))
+    }
+
+    /// Computes the hash. It takes as long as a check: at most two at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bug`].
+    pub fn hash(&self, salt: [u8; 16]) -> Result<PasswordHash, Error> {
+        let tag = *stretch(&self.0, &salt)?;
+        Ok(PasswordHash { salt, tag })
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+enum Length {
+    Short,
+    Fits,
+    Long,
+}
+
+fn length(text: &str) -> Length {
+    // No more than one character beyond the bound is counted.
+    match text.chars().take(PASSWORD_MAX + 1).count() {
+        0..PASSWORD_MIN => Length::Short,
+        PASSWORD_MIN..=PASSWORD_MAX => Length::Fits,
+        _ => Length::Long,
+    }
+}
+
+fn stretch(password: &str, salt: &[u8; 16]) -> Result<Zeroizing<[u8; 32]>, Error> {
+    let params = Params::new(MEMORY_KIB, PASSES, 1, Some(32)).map_err(|_| Error::Bug)?;
+    let mut tag = Zeroizing::new([0; 32]);
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(password.as_bytes(), salt, tag.as_mut_slice())
+        .map_err(|_| Error::Bug)?;
+    Ok(tag)
+}
+
+/// A stored hash of a password: argon2id with 19 MiB, two passes and one lane.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct PasswordHash {
+    salt: [u8; 16],
+    tag: [u8; 32],
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(…)")
+    }
+}
+
+impl cbor::Encode for PasswordHash {
+    fn encode(&self, w: &mut cbor::Writer) {
+        let mut out = [VERSION; 49];
+        out[1..17].copy_from_slice(&self.salt);
+        out[17..].copy_from_slice(&self.tag);
+        w.bytes(&out);
+    }
+}
+
+impl<'a> cbor::Decode<'a> for PasswordHash {
+    fn decode(r: &mut cbor::Reader<'a>) -> Result<Self, cbor::Error> {
+        let range = || cbor::Error::Range("a password's hash of version 1");
+        let bytes: [u8; 49] = cbor::Decode::decode(r)?;
+        let (version, rest) = bytes.split_first().ok_or_else(range)?;
+        let (salt, tag) = rest.split_first_chunk().ok_or_else(range)?;
+        match (*version, <[u8; 32]>::try_from(tag)) {
+            (VERSION, Ok(tag)) => Ok(Self { salt: *salt, tag }),
+            _ => Err(range()),
+        }
+    }
+}
+
+/// A guess to be checked: heavy arithmetic without state, for another thread. It is the same work for unknown and for disabled
+/// accounts, and for those without a password.
+pub struct Guess {
+    hash: Option<PasswordHash>,
+    password: Zeroizing<String>,
+}
+
+impl Guess {
+    /// A guess at the password of an account; `None` if no account has the name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Credentials`] for more than 128 characters, which no password has.
+    pub fn new(account: Option<&Account>, password: &str) -> Result<Self, Error> {
+        if matches!(length(password), Length::Long) {
+            return Err(Error::Credentials);
+        }
+        let live = account.filter(|a| !a.disabled);
+        Ok(Self {
+            hash: live.and_then(|a| a.password),
+            password: Zeroizing::new(password.into()),
+        })
+    }
+
+    /// Checks the guess. It takes 19 MiB and some ten milliseconds: at most two at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Credentials`], or [`Error::Bug`].
+    pub fn check(&self) -> Result<(), Error> {
+        let hash = self.hash.unwrap_or(NOBODY);
+        let tag = stretch(&self.password, &hash.salt)?;
+        let right = same(tag.as_slice(), &hash.tag);
+        match right & self.hash.is_some() {
+            true => Ok(()),
+            false => Err(Error::Credentials),
+        }
+    }
+}
+
+impl fmt::Debug for Guess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guess(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    fn score(text: &str, own: &[&str]) -> u8 {
+        zxcvbn::zxcvbn(text, own).score().into()
+    }
+
+    fn fault(text: &str) -> Option<Error> {
+        Password::new(text, &["amelie", "betanet"], score).err()
+    }
+
+    #[test]
+    fn rules_are_12_to_128_characters_and_a_score_of_3() {
+        use PasswordFault::{Long, Short, Weak};
+        for (text, why) in [
+            ("", Short),
+            ("xK9!rQ2#vB7", Short),
+            ("passwordpassword", Weak),
+            ("123456789012", Weak),
+            ("qwertyuiop12", Weak),
+            ("ameliebetanet", Weak),
+            (&"xK9!rQ2#".repeat(17), Long),
+        ] {
+            assert_eq!(fault(text), Some(Error::Password(why)), "{text}");
+        }
+        assert_eq!(fault("xK9!rQ2#vB7z"), None);
+        assert_eq!(fault("correct horse battery staple mouse"), None);
+        // Characters are counted, not bytes.
+        let greek = "ωξφψθλ".repeat(2) + "ρμνκζχ";
+        assert_eq!(fault(&greek), None);
+        let most: String = (0_u32..128)
+            .map(|i| char::from_u32(0x4e00 + i * 37).unwrap())
+            .collect();
+        assert_eq!(fault(&most), None);
+        assert_eq!(fault(&(most + "x")), Some(Error::Password(Long)));
+        // The estimator is not asked where the length is wrong: it would take time.
+        let asked = |text: &str| Password::new(text, &[], |_, _| panic!("asked")).err();
+        assert_eq!(asked(&"x".repeat(1 << 20)), Some(Error::Password(Long)));
+    }
+
+    #[test]
+    fn a_hash_is_argon2id_with_the_issues_cost() {
+        assert_eq!((MEMORY_KIB, PASSES), (19_456, 2));
+        let password = Password::new("xK9!rQ2#vB7z", &[], score).unwrap();
+        let hash = password.hash(*b"0123456789abcdef").unwrap();
+        // argon2-cffi 25.1: hash_secret_raw(b"xK9!rQ2#vB7z", b"0123456789abcdef", 2, 19456, 1, 32, Type.ID).
+        assert_eq!(betanet_wire::text::hex(&hash.tag), KNOWN);
+        let bytes = cbor::to_vec(&hash);
+        assert_eq!(cbor::from_slice::<PasswordHash>(&bytes), Ok(hash));
+        let mut other = bytes.clone();
+        other[2] = 2;
+        assert!(cbor::from_slice::<PasswordHash>(&other).is_err());
+        assert_eq!(
+            format!("{password:?} {hash:?}"),
+            "Password(…) PasswordHash(…)"
+        );
+    }
+    const KNOWN: &str = "3320810322d5ac8f946461a6883a8d7df54e50b234d50fe7e375aeb79d5be6b3";
+
+    #[test]
+    fn a_guess_is_right_for_its_account_only() {
+        let hash = Password::new("xK9!rQ2#vB7z", &[], score).unwrap();
+        let hash = hash.hash([7; 16]).unwrap();
+        let mut account = crate::account::tests::account("amelie");
+        account.password = Some(hash);
+        let check = |a: Option<&Account>, p: &str| Guess::new(a, p).and_then(|g| g.check());
+        assert_eq!(check(Some(&account), "xK9!rQ2#vB7z"), Ok(()));
+        let wrong = Err(Error::Credentials);
+        assert_eq!(check(Some(&account), "xK9!rQ2#vB7Z"), wrong);
+        assert_eq!(check(None, "xK9!rQ2#vB7z"), wrong);
+        account.disabled = true;
+        assert_eq!(check(Some(&account), "xK9!rQ2#vB7z"), wrong);
+        account.disabled = false;
+        account.password = None;
+        assert_eq!(check(Some(&account), "xK9!rQ2#vB7z"), wrong);
+        assert_eq!(check(None, ""), wrong);
+        assert_eq!(
+            Guess::new(None, &"x".repeat(129)).err(),
+            Some(Error::Credentials)
+        );
+    }
+}
