@@ -69,7 +69,7 @@ pub struct World {
     made: u64,
     holds: Vec<Id>,
     reservations: Vec<(Id, Hash)>,
-    proposals: Vec<Id>,
+    proposals: Vec<(Id, NodeId)>,
     sent: Vec<Request>,
 }
 
@@ -164,7 +164,7 @@ impl World {
     /// The next command: a request, or a tick, for which it is `None`.
     pub fn command(&mut self, dice: &mut Dice<'_>) -> Option<Request> {
         self.now += match dice.below(8) {
-            0 => dice.below(3 * DAY_MS),
+            0 => dice.below(DAY_MS),
             1 => dice.below(3_600_000),
             _ => dice.below(2_000),
         };
@@ -185,12 +185,18 @@ impl World {
             Op::Reserve { of, .. } => self.reservations.push((id, *of)),
             Op::Propose { .. } => {
                 let pid = crate::records::proposal_id(request.body());
-                self.proposals.push(pid);
+                self.proposals.push((pid, request.payer()));
             }
             _ => {}
         }
         self.sent.push(request.clone());
         Some(request)
+    }
+
+    /// One of the last proposals, with its proposer.
+    fn proposal(&self, dice: &mut Dice<'_>) -> (Id, NodeId) {
+        let first = self.proposals.len().saturating_sub(6);
+        dice.of(&self.proposals[first..], ([0; 16], TREASURY))
     }
 
     fn operation(&mut self, dice: &mut Dice<'_>) -> (Vec<NodeId>, Op) {
@@ -227,8 +233,9 @@ impl World {
                 to: other,
             }),
             10 => (Vec::from([node]), Op::Unjail),
-            11 => (officers, self.evidence(dice, node)),
-            12 => {
+            // A ban is for ever, and the nodes are few.
+            11 if dice.yes(8) => (officers, self.evidence(dice, node)),
+            11 | 12 => {
                 let sent = dice.below(60) + 1;
                 let list = Vec::from([(node, sent, sent - dice.below(sent))]);
                 (officers, Op::Audit { list })
@@ -267,19 +274,19 @@ impl World {
             }
             19 | 20 => {
                 let by = if dice.yes(2) { node } else { user };
-                let pid = dice.of(&self.proposals, [0; 16]);
-                let v = dice.below(3);
+                let (pid, _) = self.proposal(dice);
+                let v = [1, 1, 1, 0, 2][usize::try_from(dice.below(5)).unwrap_or(0)];
                 (Vec::from([by]), Op::Vote { pid, v })
             }
             21 => {
-                let pid = dice.of(&self.proposals, [0; 16]);
+                let (pid, proposer) = self.proposal(dice);
                 match dice.below(3) {
-                    0 => one(Op::Cancel { pid }),
+                    0 => (Vec::from([proposer]), Op::Cancel { pid }),
                     _ => one(Op::Execute { pid }),
                 }
             }
-            22 => {
-                let pid = dice.of(&self.proposals, [0; 16]);
+            22 if dice.yes(4) => {
+                let (pid, _) = self.proposal(dice);
                 let pid = (!dice.yes(4)).then_some(pid);
                 (officers, Op::Brake { pid })
             }
