@@ -51,6 +51,21 @@
 //! economy.audit()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Measured
+//!
+//! By `examples/scale.rs`, on one core of an AMD EPYC that others used too, 2026-11-29. All are processor time of one run, without
+//! a journal and without signatures.
+//!
+//! | what | figure |
+//! |---|---|
+//! | 300 032 transfers, 64 a request: read from bytes | 1 080 000 a second |
+//! | the same applied | 562 000 a second |
+//! | the same read and applied, and the root once | 170 000 a second |
+//! | the longest of the records in which 100 000 holds end in one instant | 5.7 ms, counted in steps of 4 ms |
+//! | 414 356 rows of a snapshot loaded, and their root | 0.11 s, 1.43 s |
+//! | the end of an epoch with 1 000 nodes and 100 000 stakes | 31 ms |
+//! | votes of 1 000 nodes for 100 000 stakes, together | 26 ms |
 #![no_std]
 
 extern crate alloc;
