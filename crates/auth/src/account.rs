@@ -3,52 +3,17 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
 use betanet_fog::Word;
-use betanet_wire::text::{base64url, unbase64url};
 use betanet_wire::{cbor, message};
 
 use crate::webauthn::Passkey;
-use crate::{Error, Grant, Grants, PasswordHash, Role};
+use crate::{AccountId, Error, Grant, Grants, PasswordHash, Role};
 
 /// Most accounts.
 pub const ACCOUNTS_MAX: usize = 1 << 14;
 /// Most passkeys of one account.
 pub const PASSKEYS_MAX: usize = 16;
-
-/// ID of an account: 16 random bytes, which outlive its name. Its text is base64url of 22 characters.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct AccountId(pub [u8; 16]);
-
-impl AccountId {
-    /// Reads the text; `None` for another form.
-    #[must_use]
-    pub fn from_text(text: &str) -> Option<Self> {
-        if text.len() != 22 {
-            return None;
-        }
-        unbase64url(text)?.try_into().ok().map(Self)
-    }
-}
-
-impl fmt::Display for AccountId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&base64url(&self.0))
-    }
-}
-
-impl cbor::Encode for AccountId {
-    fn encode(&self, w: &mut cbor::Writer) {
-        self.0.encode(w);
-    }
-}
-
-impl<'a> cbor::Decode<'a> for AccountId {
-    fn decode(r: &mut cbor::Reader<'a>) -> Result<Self, cbor::Error> {
-        cbor::Decode::decode(r).map(Self)
-    }
-}
 
 message! {
     /// An account, as it is stored.
@@ -452,12 +417,6 @@ pub(crate) mod tests {
         assert_eq!(again.find("a"), Some(account));
         assert_eq!(again.restore(&bytes), Err(Error::Exists));
         assert!(Account::from_bytes(&bytes[1..]).is_err());
-        assert_eq!(
-            AccountId::from_text(&account.id.to_string()),
-            Some(account.id)
-        );
-        assert_eq!(AccountId::from_text(&format!("{}A", account.id)), None);
-        use alloc::string::ToString as _;
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! | [`routes`] | the table of routes, and the decision who may use which |
 //! | [`Role`], [`Permission`], [`Grants`] | six roles in one or all namespaces |
 //! | [`Accounts`], [`setup`] | accounts, and the code of the first administrator |
-//! | [`password`], [`login`] | rules, hashes and guesses; the growing delay |
+//! | [`password`], [`login`] | rules and hashes; guesses and the growing delay |
 //! | [`webauthn`] | passkeys with ES256 and EdDSA |
 //! | [`session`] | browsers: cookie, form token, host and origin |
 //! | [`token`], [`jwt`], [`refresh`] | programs: API tokens, access tokens, refresh tokens |
@@ -22,7 +22,7 @@
 //! | [`audit`] | the audit log and its verification |
 //!
 //! All are values. Time and randomness are arguments, and a change returns the record that the caller stores. Heavy arithmetic
-//! ([`password::Guess`]) is apart from state: it can run on any thread.
+//! ([`login::Guess`]) is apart from state: it can run on any thread.
 //!
 //! ```
 //! use betanet_auth::{Accounts, Error, Grant, Grants, Permissions, Role, login, password, routes};
@@ -41,7 +41,7 @@
 //! let mut logins = login::Logins::new(ServerKey::new(rng.array()));
 //! let attempt = logins.begin(Time::ZERO, "amelie", ChargeTo::V4([192, 0, 2, 1]), None)?;
 //! let account = accounts.find("amelie");
-//! password::Guess::new(account, "xK9!rQ2#vB7z")?.check()?;
+//! login::Guess::new(account, "xK9!rQ2#vB7z")?.check()?;
 //! logins.right(attempt);
 //! let account = account.ok_or(Error::Bug)?;
 //! let mut sessions = session::Sessions::default();
@@ -66,6 +66,7 @@ mod account;
 pub mod audit;
 pub mod client;
 mod error;
+mod id;
 mod json;
 pub mod jwt;
 pub mod limit;
@@ -84,8 +85,9 @@ pub mod token;
 pub mod webauthn;
 mod words;
 
-pub use account::{ACCOUNTS_MAX, Account, AccountId, Accounts, PASSKEYS_MAX};
+pub use account::{ACCOUNTS_MAX, Account, Accounts, PASSKEYS_MAX};
 pub use error::{Error, Foreign, Kind, PasskeyFault, PasswordFault};
+pub use id::AccountId;
 pub use password::PasswordHash;
 pub use role::{GRANTS_MAX, Grant, Grants, Permission, Permissions, Reach, Role, Scope};
 pub use secret::{Secret, ServerKey};

@@ -1,4 +1,4 @@
-//! Passwords: what is accepted, and how a guess is checked.
+//! Passwords: the rules for new ones, and their hashes.
 
 use alloc::string::String;
 use core::fmt;
@@ -8,7 +8,7 @@ use betanet_keys::same;
 use betanet_wire::cbor;
 use zeroize::Zeroizing;
 
-use crate::{Account, Error, PasswordFault};
+use crate::{Error, PasswordFault};
 
 /// Memory of one check, in KiB.
 pub const MEMORY_KIB: u32 = 19 << 10;
@@ -21,11 +21,6 @@ pub const PASSWORD_MAX: usize = 128;
 /// Least score of `zxcvbn`, which gives 0 to 4.
 pub const SCORE_MIN: u8 = 3;
 
-/// The hash that stands for an account without a password: nothing has it.
-const NOBODY: PasswordHash = PasswordHash {
-    salt: *b"BN-AUTH-NOBODY-1",
-    tag: [0; 32],
-};
 /// Version of a stored hash: argon2id, 19 MiB, two passes, one lane.
 const VERSION: u8 = 1;
 
@@ -100,6 +95,28 @@ pub struct PasswordHash {
     tag: [u8; 32],
 }
 
+/// The hash that stands for an account without a password: no password has it.
+const NOBODY: PasswordHash = PasswordHash {
+    salt: *b"BN-AUTH-NOBODY-1",
+    tag: [0; 32],
+};
+
+/// Checks a password against a hash, with the same work if there is none.
+pub(crate) fn check(password: &str, hash: Option<PasswordHash>) -> Result<(), Error> {
+    let known = hash.is_some();
+    let hash = hash.unwrap_or(NOBODY);
+    let tag = stretch(password, &hash.salt)?;
+    match same(tag.as_slice(), &hash.tag) & known {
+        true => Ok(()),
+        false => Err(Error::Credentials),
+    }
+}
+
+/// Whether a password has more characters than any that was accepted.
+pub(crate) fn is_too_long(password: &str) -> bool {
+    matches!(length(password), Length::Long)
+}
+
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PasswordHash(…)")
@@ -125,52 +142,6 @@ impl<'a> cbor::Decode<'a> for PasswordHash {
             (VERSION, Ok(tag)) => Ok(Self { salt: *salt, tag }),
             _ => Err(range()),
         }
-    }
-}
-
-/// A guess to be checked: heavy arithmetic without state, for another thread. It is the same work for unknown and for disabled
-/// accounts, and for those without a password.
-pub struct Guess {
-    hash: Option<PasswordHash>,
-    password: Zeroizing<String>,
-}
-
-impl Guess {
-    /// A guess at the password of an account; `None` if no account has the name.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Credentials`] for more than 128 characters, which no password has.
-    pub fn new(account: Option<&Account>, password: &str) -> Result<Self, Error> {
-        if matches!(length(password), Length::Long) {
-            return Err(Error::Credentials);
-        }
-        let live = account.filter(|a| !a.disabled);
-        Ok(Self {
-            hash: live.and_then(|a| a.password),
-            password: Zeroizing::new(password.into()),
-        })
-    }
-
-    /// Checks the guess. It takes 19 MiB and some ten milliseconds: at most two at once.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Credentials`], or [`Error::Bug`].
-    pub fn check(&self) -> Result<(), Error> {
-        let hash = self.hash.unwrap_or(NOBODY);
-        let tag = stretch(&self.password, &hash.salt)?;
-        let right = same(tag.as_slice(), &hash.tag);
-        match right & self.hash.is_some() {
-            true => Ok(()),
-            false => Err(Error::Credentials),
-        }
-    }
-}
-
-impl fmt::Debug for Guess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Guess(…)")
     }
 }
 
@@ -235,27 +206,4 @@ mod tests {
         );
     }
     const KNOWN: &str = "3320810322d5ac8f946461a6883a8d7df54e50b234d50fe7e375aeb79d5be6b3";
-
-    #[test]
-    fn a_guess_is_right_for_its_account_only() {
-        let hash = Password::new("xK9!rQ2#vB7z", &[], score).unwrap();
-        let hash = hash.hash([7; 16]).unwrap();
-        let mut account = crate::account::tests::account("amelie");
-        account.password = Some(hash);
-        let check = |a: Option<&Account>, p: &str| Guess::new(a, p).and_then(|g| g.check());
-        assert_eq!(check(Some(&account), "xK9!rQ2#vB7z"), Ok(()));
-        let wrong = Err(Error::Credentials);
-        assert_eq!(check(Some(&account), "xK9!rQ2#vB7Z"), wrong);
-        assert_eq!(check(None, "xK9!rQ2#vB7z"), wrong);
-        account.disabled = true;
-        assert_eq!(check(Some(&account), "xK9!rQ2#vB7z"), wrong);
-        account.disabled = false;
-        account.password = None;
-        assert_eq!(check(Some(&account), "xK9!rQ2#vB7z"), wrong);
-        assert_eq!(check(None, ""), wrong);
-        assert_eq!(
-            Guess::new(None, &"x".repeat(129)).err(),
-            Some(Error::Credentials)
-        );
-    }
 }
