@@ -12,6 +12,7 @@
 //! | part | what it is |
 //! |---|---|
 //! | [`routes`] | the table of routes, and the decision who may use which |
+//! | [`admission`] | the checks of a request, in their order |
 //! | [`Role`], [`Permission`], [`Grants`] | six roles in one or all namespaces |
 //! | [`Accounts`], [`setup`] | accounts, and the code of the first administrator |
 //! | [`password`], [`login`] | rules and hashes; guesses and the growing delay |
@@ -63,6 +64,7 @@ extern crate alloc;
 extern crate std;
 
 mod account;
+pub mod admission;
 pub mod audit;
 pub mod client;
 mod error;
