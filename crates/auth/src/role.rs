@@ -12,25 +12,25 @@ use crate::words::words;
 pub const GRANTS_MAX: usize = 64;
 
 words! {
-    /// What an account is for.
+    /// Role of an account in one or all namespaces.
     pub enum Role {
-        /// Looks.
+        /// Reads overview, nodes, tasks and jobs.
         Viewer = "viewer",
-        /// Looks, and submits and cancels tasks and jobs.
+        /// Submits and cancels tasks and jobs, beside the rights of a viewer.
         Submitter = "submitter",
-        /// Runs nodes and names beside.
+        /// Manages nodes, beside the rights of a submitter.
         Operator = "operator",
-        /// Looks after vouchers.
+        /// Manages vouchers.
         Treasurer = "treasurer",
-        /// Reads everything, the audit log too, and changes nothing.
+        /// Reads everything, including the audit log, and changes nothing.
         Auditor = "auditor",
-        /// Everything.
+        /// Has every permission.
         Admin = "admin",
     }
 }
 
 words! {
-    /// One thing that a route asks for.
+    /// A right that a route asks for.
     pub enum Permission {
         /// The account's own password, sessions, tokens and passkeys.
         Own = "own",

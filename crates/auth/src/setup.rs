@@ -9,8 +9,7 @@ use crate::{Accounts, Error};
 const PREFIX: &str = "bnfa_";
 const BODY: usize = 17;
 
-/// The door for the first administrator. It opens at the start of a server without administrators, and closes for good with the
-/// first.
+/// State of the code. It is valid from the start of a server without administrators until there is one.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     code: Option<[u8; 32]>,
@@ -28,7 +27,7 @@ impl Setup {
         (Self { code }, Some(to_token(PREFIX, &body)))
     }
 
-    /// Whether the door is open.
+    /// Whether the code is valid.
     #[must_use]
     pub fn is_open(&self, accounts: &Accounts) -> bool {
         self.code.is_some() && !accounts.has_admin()
@@ -50,7 +49,7 @@ impl Setup {
         }
     }
 
-    /// Closes the door, once the administrator is stored.
+    /// Voids the code, once the administrator is stored.
     pub fn close(&mut self) {
         self.code = None;
     }

@@ -105,7 +105,7 @@ pub fn jwt(data: &[u8]) -> usize {
         assert_eq!(ring.check(NOW, text).is_ok(), own);
         taken += usize::from(own);
     }
-    // As if the server had been talked into signing it.
+    // The same bytes, signed by the server's own key.
     if let Some(claims) = ring.check_signed(NOW, data) {
         assert_eq!(ring.payload(&claims).as_bytes(), data);
         taken += 1;

@@ -116,7 +116,7 @@ fn parties_need_no_escapes() {
     }
 }
 
-/// Every token here is refused. Those with a valid signature were signed with the server's own key, as if it had been talked into it.
+/// Every token here is refused. Those with a valid signature were signed with the server's own key.
 #[test]
 fn hostile_tokens_are_refused() {
     let mut ring = ring();

@@ -83,7 +83,7 @@ fn passkeys_that_may_be_copied_extensions_and_other_orders_are_taken() {
         object.extend_from_slice(b"\x67attStmt\xa0");
         let client = soft.client("webauthn.create", &CHALLENGE);
         assert!(register(7, "", &client, &object, &want()).is_ok());
-        // Chromium adds such a member now and then, to keep verifiers honest.
+        // Chromium adds such a member to some client data.
         soft.client_extra = r#","other_keys_can_be_added_here":"do not compare","tokenBinding":{"status":"supported"}"#.into();
         assert!(enrol(&soft).is_ok());
     }
