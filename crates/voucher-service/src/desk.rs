@@ -10,7 +10,7 @@ use std::time::Duration;
 use betanet_durable::Handle;
 use betanet_keys::Identity;
 use betanet_machine::Rng;
-use betanet_session::Clock;
+use betanet_session::{Clock, Room};
 use betanet_vouchers::bank::verified;
 use betanet_vouchers::message::{
     Answer, IssueRequest, MessageError, RedeemRequest, RestoreRequest, SwapRequest,
@@ -22,7 +22,6 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::payments::Payments;
-use crate::room::Room;
 use crate::state::{Ask, Of, Said, View, VoucherState};
 pub use keysets::{LIST_MAX, Offered};
 pub(crate) use keysets::{Listed, read as read_keysets, word};

@@ -20,7 +20,7 @@ use crate::folder::MintFolder;
 use crate::http::AdminFace;
 use crate::paid::LocalRedeem;
 use crate::payments::{Coupons, Either, Payments, Swaps};
-use crate::room::Room;
+use crate::room;
 use crate::state::{Ask, Said, View, VoucherState};
 use crate::stream::RedeemStreams;
 
@@ -139,7 +139,7 @@ impl VoucherService {
                 Limits::new(settings.allowance),
                 Limits::new(settings.over_mix),
             )),
-            room: Room::default(),
+            room: room::room(),
             arithmetic: Arc::new(Semaphore::new(threads)),
             counted: Default::default(),
             listed: Listed::default(),
