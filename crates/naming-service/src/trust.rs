@@ -8,7 +8,7 @@ use betanet_naming::{
 use betanet_wire::cbor;
 use bytes::Bytes;
 
-use crate::ClientError;
+use crate::fault::ClientError;
 
 /// Most sets of signers that a reader follows.
 const SETS_MAX: usize = 1024;
