@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use betanet_runtime::Extension as _;
 use betanet_voucher_service::Settings;
 use betanet_voucher_service::client::{ClientError, Direct, Patience, VoucherClient};
 use betanet_vouchers::{Denomination, Partials, Voucher, finish, sign_blinded};

@@ -691,7 +691,7 @@ fn a_swap_whose_secrets_another_device_has_used_is_given_up_before_it_costs_anyt
     // A phrase finds what both devices have.
     let restored = set(&s.restore(&phrase()));
     for voucher in first.wallet.vouchers().chain(second.wallet.vouchers()) {
-        let found = restored.contains(&voucher.as_bytes().to_vec());
+        let found = restored.contains(voucher.as_bytes().as_slice());
         assert_eq!(found, !s.bank.is_spent(voucher));
     }
 }
