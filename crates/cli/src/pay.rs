@@ -12,6 +12,7 @@ use std::io::{BufRead as _, Read as _};
 use betanet_keys::Name;
 use betanet_store::disk;
 use betanet_voucher_service::SignedCoupon;
+use betanet_vouchers::message::IssueRequest;
 use betanet_vouchers::wallet::{Phrase, WalletError};
 use betanet_vouchers::{Keyset, Phase, Voucher};
 use serde_json::json;
@@ -23,7 +24,7 @@ use crate::args::{
     ReceiveArgs, RedeemArgs, WalletArgs,
 };
 use crate::fail::interruptible;
-use flow::{drop_spent, failed, go_on, known};
+use flow::{drop_spent, failed, go_on, known, swap};
 use net::Net;
 pub(crate) use payer::Payer;
 use purse::{Purse, now_ms};
@@ -267,8 +268,7 @@ async fn exact(purse: &mut Purse, net: &mut Net, keyset: &Keyset, amount: u64) -
     match probe {
         Ok(()) => Ok(()),
         Err(WalletError::NoExact) => {
-            let id = purse.number();
-            purse.wallet.swap(keyset, &[amount], id).map_err(failed)?;
+            let id = swap(purse, net, keyset, &[amount]).await?;
             go_on(purse, net, &id, keyset).await.map(drop)
         }
         Err(error) => Err(failed(error)),
@@ -338,6 +338,20 @@ fn given(texts: &[String]) -> Result<Vec<Voucher>, Fail> {
     all.iter().enumerate().map(read).collect()
 }
 
+/// Swaps all vouchers of a keyset that others made. If some are spent, they are dropped, and the others are swapped without them.
+async fn renew(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<(), Fail> {
+    let number = swap(purse, net, keyset, &[]).await?;
+    let Err(refused) = go_on(purse, net, &number, keyset).await else {
+        return Ok(());
+    };
+    // An operation that has no answer yet holds its vouchers.
+    if purse.wallet.foreign().any(|v| v.keyset() == keyset.id()) {
+        let number = swap(purse, net, keyset, &[]).await?;
+        go_on(purse, net, &number, keyset).await?;
+    }
+    Err(refused)
+}
+
 async fn receive(args: ReceiveArgs) -> Result<(), Fail> {
     let ReceiveArgs {
         vouchers,
@@ -363,11 +377,7 @@ async fn receive(args: ReceiveArgs) -> Result<(), Fail> {
         for id in ids {
             let keyset = known(&purse, &id)?;
             let mut net = way(&purse, &keyset, &online)?;
-            let number = purse.number();
-            let swapped = match purse.wallet.swap(&keyset, &[], number) {
-                Ok(()) => interruptible(go_on(&mut purse, &mut net, &number, &keyset)).await,
-                Err(error) => Err(failed(error)),
-            };
+            let swapped = interruptible(renew(&mut purse, &mut net, &keyset)).await;
             net.close().await;
             swapped?;
         }
@@ -409,6 +419,13 @@ async fn redeem(args: RedeemArgs) -> Result<(), Fail> {
     Ok(())
 }
 
+/// Whether an issue is paid with a coupon. One that is paid with vouchers is never given up: they are spent.
+fn is_coupon(purse: &Purse, id: &[u8; 16], keyset: &Keyset) -> bool {
+    let request = purse.wallet.request(id, keyset).ok();
+    let request = request.and_then(|r| IssueRequest::from_bytes(&r.bytes).ok());
+    request.is_some_and(|r| SignedCoupon::from_bytes(&r.pay).is_ok())
+}
+
 async fn resume(online: OnlineArgs) -> Result<(), Fail> {
     let mut purse = Purse::open(&online.wallet)?;
     let open: Vec<[u8; 16]> = purse.wallet.open().copied().collect();
@@ -432,7 +449,13 @@ async fn resume(online: OnlineArgs) -> Result<(), Fail> {
         net.close().await;
         match done {
             Ok(_) => ended += 1,
-            Err(Fail::Peer(why)) => left.push(why),
+            // A coupon that was used before: by an operation that had ended, when its command was cut off.
+            Err(Fail::Coded(..)) if is_coupon(&purse, &id, keyset) => {
+                purse.wallet.abandon(&id).map_err(failed)?;
+                purse.save()?;
+                ended += 1;
+            }
+            Err(Fail::Peer(why) | Fail::Coded(_, why)) => left.push(why),
             Err(other) => return Err(other),
         }
     }
@@ -442,7 +465,15 @@ async fn resume(online: OnlineArgs) -> Result<(), Fail> {
             continue;
         }
         let mut net = way(&purse, keyset, &online)?;
-        let dropped = interruptible(drop_spent(&mut purse, &mut net, keyset)).await;
+        let work = async {
+            let dropped = drop_spent(&mut purse, &mut net, keyset).await?;
+            // Such as those beside which one was spent when they were received.
+            if purse.wallet.foreign().any(|v| v.keyset() == keyset.id()) {
+                renew(&mut purse, &mut net, keyset).await?;
+            }
+            Ok(dropped)
+        };
+        let dropped = interruptible(work).await;
         net.close().await;
         match dropped {
             Ok(n) => spent += n,

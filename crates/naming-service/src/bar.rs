@@ -7,15 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use betanet_bar::{Client, Method, status};
 use betanet_log::SignedHead;
 use betanet_naming::{Alias, HeadFault, Reject};
-use betanet_session::{Call, CallBody, Reply, Service, ServiceFuture};
+use betanet_session::{Call, CallBody, Part, Reply, Room, Service, ServiceFuture};
 use betanet_wire::{Code, cbor};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
+use crate::arithmetic::Arithmetic;
 use crate::body::{BODY_MAX, LIST_MAX, Proposal, RefusalBody, SignatureBody, WaitsBody};
-use crate::room::{Part, Room};
 use crate::shared::Shared;
-use crate::sign;
 use crate::state::{Answer, Ask};
 
 /// Seconds after which a refused client may ask again.
@@ -25,7 +23,7 @@ const RETRY_AFTER: &str = "1";
 pub(crate) struct Api {
     pub(crate) shared: Arc<Shared>,
     pub(crate) room: Room,
-    pub(crate) arithmetic: Arc<Semaphore>,
+    pub(crate) arithmetic: Arc<Arithmetic>,
     /// Refusals by code.
     pub(crate) refused: Mutex<BTreeMap<Code, u64>>,
     pub(crate) requests: AtomicU64,
@@ -212,7 +210,7 @@ impl Api {
         let keys = self.shared.facts().borrow().signers.clone();
         let signers = betanet_log::Signers::from_bytes(&keys);
         let signers = signers.map_err(|_| Refused::unavailable())?;
-        let verified = sign::verify(&self.arithmetic, signers, records).await;
+        let verified = Arc::clone(&self.arithmetic).verify(signers, records).await;
         verified.ok_or_else(odd)
     }
 

@@ -1,11 +1,8 @@
 //! Requests to a ledger node, and answers that are checked against the signers' keys: the node is never trusted.
 
 use betanet_bar::{Headers, Method, Request};
-use betanet_keys::{Maintainers, PublicKey};
-use betanet_log::{SignedHead, Signers, Split};
-use betanet_naming::{
-    ADVANCE, Advance, Alias, DOMAIN, Entry, Finalized, Genesis, LIFE_MS, Proof, ProofError, Status,
-};
+use betanet_log::{SignedHead, Split};
+use betanet_naming::{Alias, Finalized, LIFE_MS, Proof, Status};
 use betanet_session::Answer;
 use betanet_wire::{Code, NodeId, cbor};
 use bytes::Bytes;
@@ -14,59 +11,8 @@ use crate::body::{
     AliasBody, ConsistencyBody, EntriesBody, HeadBody, HistoryBody, RefusalBody, WaitsBody,
 };
 
-/// Most sets of signers that a reader follows.
-const SETS_MAX: usize = 1024;
-
-/// A refusal of a node.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Refusal {
-    /// Status of the answer.
-    pub status: u16,
-    /// The wire code.
-    pub code: Code,
-    /// The reason, for people. Control characters are removed.
-    pub why: String,
-    /// Records that a signer holds to.
-    pub held: Vec<Bytes>,
-}
-
-/// Reason why there is no answer that counts.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientError {
-    /// The node refused.
-    #[error("the node answered {} {}: {}", .0.status, .0.code, .0.why)]
-    Refused(Box<Refusal>),
-    /// The exchange broke off.
-    #[error("the exchange broke off")]
-    Exchange(#[source] betanet_session::ExchangeError),
-    /// A longer answer than there may be.
-    #[error("the node's answer is too long")]
-    TooLong,
-    /// The answer does not decode.
-    #[error("the node's answer does not decode: {0}")]
-    Form(#[from] cbor::Error),
-    /// A proof shows nothing.
-    #[error("the node's proof shows nothing: {0}")]
-    Proof(#[from] ProofError),
-    /// A head that enough signers did not sign.
-    #[error("the node's head does not count: {0}")]
-    Head(#[from] betanet_log::Error),
-    /// Records of other signers that do not follow from the network's first.
-    #[error("the node's signers do not follow from those of the network file")]
-    Signers,
-    /// A proof of another alias.
-    #[error("the node's proof is of another alias")]
-    OtherAlias,
-    /// The proof contradicts the condition that the node tells.
-    #[error("the node says {said}, and its proof shows {shown}")]
-    Contradiction {
-        /// The node's word.
-        said: String,
-        /// The condition that the proof shows.
-        shown: &'static str,
-    },
-}
+pub use crate::fault::{ClientError, Refusal};
+pub use crate::trust::Trust;
 
 /// Reads the body of an answer with status 200 or 201. Others are refusals.
 ///
@@ -159,124 +105,6 @@ pub fn submit_request(record: &[u8]) -> Request {
 /// [`ClientError::Form`].
 pub fn waits(bytes: &[u8]) -> Result<u64, ClientError> {
     Ok(cbor::from_slice::<WaitsBody>(bytes)?.index)
-}
-
-/// The sets of signers of a network, from the first on.
-#[derive(Clone, Debug)]
-pub struct Trust {
-    sets: Vec<Signers>,
-    rotations: Vec<Bytes>,
-    maintainers: Vec<PublicKey>,
-}
-
-impl Trust {
-    /// A reader that knows a network's first keys.
-    #[must_use]
-    pub fn new(genesis: &Genesis) -> Self {
-        Self {
-            sets: vec![genesis.signers.clone()],
-            rotations: Vec::new(),
-            maintainers: genesis.maintainers.clone(),
-        }
-    }
-
-    /// Follows records that put other signers in force. Each has to be signed as the one before it asks.
-    ///
-    /// A shorter list than before changes nothing, if the last one begins with it.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::Signers`].
-    pub fn follow<'a>(
-        &mut self,
-        rotations: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<(), ClientError> {
-        let rotations: Vec<Bytes> = rotations
-            .take(SETS_MAX)
-            .map(Bytes::copy_from_slice)
-            .collect();
-        if self.rotations.starts_with(&rotations) {
-            return Ok(());
-        }
-        let first = self.sets.first().cloned().ok_or(ClientError::Signers)?;
-        let mut sets = vec![first];
-        for bytes in &rotations {
-            let last = sets.last().ok_or(ClientError::Signers)?;
-            let entry = Entry::from_bytes(bytes).map_err(|_| ClientError::Signers)?;
-            let next = self.next(last, &entry).ok_or(ClientError::Signers)?;
-            sets.push(next);
-        }
-        (self.sets, self.rotations) = (sets, rotations);
-        Ok(())
-    }
-
-    fn next(&self, last: &Signers, entry: &Entry) -> Option<Signers> {
-        match entry {
-            Entry::Rotation(rotation) => {
-                let signed = rotation.signed_by(last).ok()?;
-                let counts = rotation.is_from(last) && signed.len() >= last.threshold();
-                rotation.signers().ok().filter(|_| counts)
-            }
-            // An emergency advance by the maintainers of the network file.
-            Entry::Registry(envelope) => {
-                let common: betanet_keys::Common<'_> = cbor::from_slice(envelope.record()).ok()?;
-                let advance: Advance<'_> = cbor::from_slice(envelope.record()).ok()?;
-                let maintainers = Maintainers::new(&self.maintainers);
-                envelope.check(&maintainers).ok()?;
-                let counts = common.ty == ADVANCE && common.key == last.hash();
-                Signers::from_bytes(&advance.new?).ok().filter(|_| counts)
-            }
-            Entry::Alias(_) => None,
-        }
-    }
-
-    /// The records that were followed.
-    #[must_use]
-    pub fn rotations(&self) -> &[Bytes] {
-        &self.rotations
-    }
-
-    /// The sets of signers that are known, oldest first.
-    #[must_use]
-    pub fn sets(&self) -> &[Signers] {
-        &self.sets
-    }
-
-    /// Checks a head's signatures.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::Signers`] or [`ClientError::Head`].
-    pub fn check(&self, head: &SignedHead) -> Result<(), ClientError> {
-        let set = self.sets.iter().find(|s| *s.hash() == head.head().set);
-        Ok(head.check(DOMAIN, set.ok_or(ClientError::Signers)?)?)
-    }
-
-    /// Checks evidence of two views.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::Signers`] or [`ClientError::Head`].
-    pub fn check_split(&self, split: &Split) -> Result<(), ClientError> {
-        self.check(split.older())?;
-        self.check(split.newer())
-    }
-
-    /// Verifies a proof of an alias record.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::Proof`] or [`ClientError::OtherAlias`].
-    pub fn verify(
-        &self,
-        proof: &Proof,
-        alias: Option<&Alias>,
-    ) -> Result<Box<Finalized>, ClientError> {
-        match proof.verify(&self.sets)? {
-            Entry::Alias(f) if alias.is_none_or(|a| f.record().alias == *a) => Ok(f),
-            _ => Err(ClientError::OtherAlias),
-        }
-    }
 }
 
 /// The answer about an alias, verified.

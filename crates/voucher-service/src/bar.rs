@@ -5,14 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use betanet_bar::{Client, Method};
-use betanet_session::{Call, CallBody, Reply, Service, ServiceFuture};
+use betanet_session::{Call, CallBody, Part, Reply, Service, ServiceFuture};
 use betanet_vouchers::message::MESSAGE_MAX;
 use betanet_wire::{Code, cbor, message};
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use crate::desk::{Asker, Desk, Refusal};
-use crate::room::Part;
 
 /// Type of all bodies.
 pub(crate) const CBOR: &str = "application/cbor";
@@ -78,8 +77,8 @@ async fn answer(desk: &Arc<Desk>, call: Call) -> Result<Bytes, Refusal> {
         .unwrap_or_default();
     match (request.method, path) {
         (Method::Get, "/keysets") => return desk.keysets(by),
-        (Method::Post, "/redeem" | "/swap" | "/issue" | "/restore") => {}
-        (_, "/keysets" | "/redeem" | "/swap" | "/issue" | "/restore") => {
+        (Method::Post, "/redeem" | "/swap" | "/issue" | "/restore" | "/signed") => {}
+        (_, "/keysets" | "/redeem" | "/swap" | "/issue" | "/restore" | "/signed") => {
             return Err(Refusal::malformed());
         }
         _ => return Err(Refusal::elsewhere()),
@@ -96,6 +95,7 @@ async fn answer(desk: &Arc<Desk>, call: Call) -> Result<Bytes, Refusal> {
         "/redeem" => desk.redeem(by, body).await,
         "/swap" => desk.swap(by, body).await,
         "/issue" => desk.issue(by, body).await,
+        "/signed" => desk.report(by, &body).await,
         _ => desk.restore(by, body).await,
     };
     answered.map(Bytes::from)

@@ -1,9 +1,9 @@
 //! Operations of a wallet, from the request to their end.
 
 use betanet_bar::Method;
-use betanet_vouchers::message::{IssueAnswer, VOUCHERS_MAX};
+use betanet_vouchers::message::{IssueAnswer, RestoreAnswer, RestoreRequest, VOUCHERS_MAX};
 use betanet_vouchers::wallet::{Receiver, WalletError};
-use betanet_vouchers::{IssueError, Keyset, KeysetId};
+use betanet_vouchers::{Denomination, IssueError, Keyset, KeysetId};
 
 use crate::Fail;
 
@@ -12,6 +12,9 @@ use super::purse::Purse;
 
 /// Exit code where every mint refused to sign.
 pub(super) const REFUSED: u8 = 1;
+
+/// Attempts to find secrets that no other wallet of the phrase has used. Each passes over 64 of a denomination.
+const SECRETS: u32 = 8;
 
 pub(super) fn failed(error: WalletError) -> Fail {
     match error {
@@ -115,6 +118,70 @@ async fn issued(
         answers.len(),
         keyset.id()
     )))
+}
+
+/// Begins a swap with secrets that no other wallet of the same phrase has used: its vouchers would be spent for nothing.
+pub(super) async fn swap(
+    purse: &mut Purse,
+    net: &mut Net,
+    keyset: &Keyset,
+    give: &[u64],
+) -> Result<[u8; 16], Fail> {
+    for _ in 0..SECRETS {
+        let id = purse.number();
+        purse.wallet.swap(keyset, give, id).map_err(failed)?;
+        purse.save()?;
+        let used = used(purse, net, &id, keyset).await;
+        match used {
+            Ok(used) if used.is_empty() => return Ok(id),
+            _ => purse.wallet.forgo(&id, used.as_deref().unwrap_or_default()),
+        }
+        .map_err(failed)?;
+        purse.save()?;
+        used?;
+    }
+    let why = "another wallet of this phrase uses the same secrets; use one of the two";
+    Err(Fail::Peer(why.to_owned()))
+}
+
+/// Denominations of a swap's points that mints have signed before.
+async fn used(
+    purse: &Purse,
+    net: &mut Net,
+    id: &[u8; 16],
+    keyset: &Keyset,
+) -> Result<Vec<Denomination>, Fail> {
+    let blinded = purse.wallet.points(id, keyset).map_err(failed)?;
+    let of: Vec<Denomination> = blinded.iter().map(|b| b.denomination).collect();
+    let keyset_id = keyset.id();
+    let request = RestoreRequest {
+        keyset: keyset_id,
+        blinded,
+    };
+    let bytes = request.to_bytes();
+    let (mints, _) = purse.mints_of(keyset)?;
+    let (mut used, mut told, mut last) = (Vec::new(), false, None);
+    for mint in &mints {
+        let answer = net
+            .ask(mint, Method::Post, "/vouchers/restore", &bytes)
+            .await;
+        let answer = answer.and_then(|bytes| {
+            RestoreAnswer::from_bytes(&bytes).map_err(|e| Fail::Peer(format!("{}: {e}", mint.0)))
+        });
+        match answer {
+            Ok(answer) => {
+                told = true;
+                let signed = of.iter().zip(&answer.signatures);
+                used.extend(signed.filter(|(_, s)| s.is_some()).map(|(e, _)| *e));
+            }
+            Err(failed @ (Fail::Peer(_) | Fail::Usage(_))) => last = Some(failed),
+            Err(failed) => return Err(failed),
+        }
+    }
+    match last {
+        Some(failed) if !told => Err(failed),
+        _ => Ok(used),
+    }
 }
 
 /// A keyset that the wallet knows.

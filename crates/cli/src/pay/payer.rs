@@ -9,7 +9,7 @@ use betanet_wire::Code;
 use crate::Fail;
 use crate::args::{DialArgs, SpendArgs, WalletArgs};
 
-use super::flow::{failed, go_on, known};
+use super::flow::{failed, go_on, known, swap};
 use super::net::Net;
 use super::purse::Purse;
 
@@ -118,12 +118,11 @@ impl Payer {
             Err(WalletError::NoExact) => {
                 let (mints, _) = self.purse.mints_of(&keyset)?;
                 let mut net = Net::new(&mints, &self.dial)?;
-                let swap = self.purse.number();
-                let begun = self.purse.wallet.swap(&keyset, &[price.units], swap);
-                let done = match begun {
-                    Ok(()) => go_on(&mut self.purse, &mut net, &swap, &keyset).await,
-                    Err(error) => Err(failed(error)),
+                let work = async {
+                    let id = swap(&mut self.purse, &mut net, &keyset, &[price.units]).await?;
+                    go_on(&mut self.purse, &mut net, &id, &keyset).await
                 };
+                let done = work.await;
                 net.close().await;
                 done?;
                 let again = self.purse.wallet.give(&keyset.id(), price.units, id);

@@ -48,12 +48,18 @@ pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
         .map(|t| purse::mint(t))
         .collect::<Result<Vec<_>, _>>()?;
     let mut net = Net::new(&named, &args.online.dial)?;
-    let mut purse = Purse::create(&args.online.wallet, &phrase)?;
+    // Stored once it is whole: a wallet with half of its counters would use secrets again that the mints have signed.
+    let mut purse = Purse::begin(&args.online.wallet, &phrase)?;
     let work = async {
         let keysets = super::fetch(&mut purse, &mut net, &args.mints, None).await?;
+        let mut found = Vec::new();
+        for keyset in &keysets {
+            found.push(search(&mut purse, &mut net, keyset).await?);
+        }
+        purse.save()?;
         let mut sums = Vec::new();
-        for keyset in keysets {
-            let (found, spent) = search(&mut purse, &mut net, &keyset).await?;
+        for (keyset, found) in keysets.into_iter().zip(found) {
+            let spent = drop_spent(&mut purse, &mut net, &keyset).await?;
             sums.push((keyset, found, spent));
         }
         Ok(sums)
@@ -85,8 +91,8 @@ pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Finds what mints have signed under a keyset, and drops what is spent.
-async fn search(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<(usize, usize), Fail> {
+/// Finds what mints have signed under a keyset. Returns the number of vouchers, some of which may be spent.
+async fn search(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<usize, Fail> {
     let (mints, _) = purse.mints_of(keyset)?;
     let need = usize::from(keyset.threshold());
     let mut restore = Restore::new(keyset);
@@ -118,8 +124,6 @@ async fn search(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<(us
         }
         let joined = restore.answered(&mut purse.wallet, keyset, &answers, &mut purse.rng);
         found += joined.map_err(failed)?;
-        purse.save()?;
     }
-    let spent = drop_spent(purse, net, keyset).await?;
-    Ok((found, spent))
+    Ok(found)
 }

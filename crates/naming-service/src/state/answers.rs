@@ -1,7 +1,5 @@
 //! Answers about names, heads and records.
 
-use std::ops::Bound;
-
 use betanet_log::{Hash, SignedHead};
 use betanet_naming::{Alias, Status};
 use betanet_wire::cbor;
@@ -37,10 +35,8 @@ impl Names {
     }
 
     fn rotations(&self) -> Vec<Bytes> {
-        self.rotations
-            .iter()
-            .filter_map(|at| self.record(*at))
-            .collect()
+        let turns = self.ledger().turns();
+        turns.filter_map(|at| self.record(at)).collect()
     }
 
     fn head_bytes(&self) -> Option<Vec<u8>> {
@@ -128,9 +124,7 @@ impl Names {
     }
 
     pub(super) fn names(&self, now_ms: u64, after: Option<Alias>, n: usize) -> Vec<Listed> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = self.aliases.range((from, Bound::Unbounded));
-        let listed = range.map(|alias| {
+        let listed = self.ledger().aliases(after.as_ref()).map(|alias| {
             let found = self.ledger().resolve(alias, now_ms);
             Listed {
                 alias: alias.clone(),

@@ -15,9 +15,9 @@ use crate::message::{ANSWER_FULL, Answer, Ask, Hello};
 /// Most exchanges that peers open: in all, and of one peer.
 const SERVED_MAX: usize = 64;
 const SERVED_OF_ONE: usize = 2;
-/// Requests of one peer at once, and per second.
+/// Requests of one peer at once, and per second. Further ones are answered later.
 const ASKS_AT_ONCE: u64 = 256;
-const ASKS_A_SECOND: u64 = 32;
+const ASKS_A_SECOND: u64 = 128;
 /// Exchanges of one peer at once. One more is allowed every four seconds.
 const OPENS_AT_ONCE: u64 = 16;
 const OPEN_COSTS: u64 = 4_000_000;
@@ -94,11 +94,15 @@ impl Peer {
         left.is_some()
     }
 
-    fn may_ask(&mut self, now: Time) -> bool {
+    /// Takes one request, or tells when there will be one.
+    fn may_ask(&mut self, now: Time) -> Result<(), Time> {
         self.refill(now);
-        let left = self.asks.checked_sub(ONE);
-        self.asks = left.unwrap_or(self.asks);
-        left.is_some()
+        let Some(left) = self.asks.checked_sub(ONE) else {
+            let micros = (ONE - self.asks).div_ceil(ASKS_A_SECOND);
+            return Err(now + Duration::from_micros(micros));
+        };
+        self.asks = left;
+        Ok(())
     }
 }
 
@@ -201,21 +205,42 @@ impl Gossip {
         let Some(head) = head.filter(within) else {
             return self.fault(now, id, Code::POLICY_REJECTED);
         };
-        let peer = self.exchanges.get(&id).map(|x| x.peer);
-        let peer = peer.and_then(|peer| self.peers.get_mut(&peer));
-        if !peer.is_some_and(|peer| peer.may_ask(now.mono)) {
-            self.stats.refused += 1;
-            return self.fault(now, id, Code::POLICY_REJECTED);
+        self.answer(now, id, head, ask);
+    }
+
+    /// Answers a request, or puts it off while its peer has asked for too much.
+    fn answer(&mut self, now: Now, id: ExchangeId, head: SignedHead, ask: Ask) {
+        let Some(x) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&x.peer) else {
+            return self.end(id);
+        };
+        if let Err(at) = peer.may_ask(now.mono) {
+            x.stage = Stage::Paced { head, ask, at };
+            return;
         }
         let Ask { from, n } = ask;
-        if let Some(x) = self.exchanges.get_mut(&id) {
-            x.stage = Stage::Loading { head, from };
-        }
+        x.stage = Stage::Loading { head, from };
         if n == 0 {
             return self.loaded(now, id, Vec::new());
         }
         let exchange = id;
         self.transmit(now, Transmit::Load { exchange, from, n });
+    }
+
+    /// Answers the requests that were put off until now.
+    pub(super) fn resume(&mut self, now: Now) {
+        let due = |(id, x): (&ExchangeId, &Exchange)| match &x.stage {
+            Stage::Paced { head, ask, at } if *at <= now.mono => Some((*id, head.clone(), *ask)),
+            _ => None,
+        };
+        let due: Vec<_> = self.exchanges.iter().filter_map(due).collect();
+        for (id, head, ask) in due {
+            if self.has_room() {
+                self.answer(now, id, head, ask);
+            }
+        }
     }
 
     pub(super) fn loaded(&mut self, now: Now, id: ExchangeId, mut records: Vec<Bytes>) {
