@@ -11,9 +11,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
 use crate::sandbox::{WORK, call, engine};
-use crate::{Effort, Figure, median};
+use crate::{Effort, Figure, median, spent};
 
-/// Time that an honest task computes.
+/// Processor time of an honest task.
 const TIME: Duration = Duration::from_millis(10);
 /// Turns of the timer at a time.
 const TURNS: usize = 1_000;
@@ -108,7 +108,15 @@ fn work() -> String {
     let first = 20_000_000_u32;
     let text = |count: u32| WORK.replace("COUNT", &count.to_string());
     let module = wasmtime::Module::new(&engine, wat::parse_str(text(first)).unwrap()).unwrap();
-    let took = median((0..9).map(|_| call(&engine, &module, true)).collect());
+    let took = median(
+        (0..9)
+            .map(|_| {
+                spent(|| {
+                    let _ = call(&engine, &module, true);
+                })
+            })
+            .collect(),
+    );
     text((f64::from(first) * TIME.as_secs_f64() / took) as u32)
 }
 

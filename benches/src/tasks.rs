@@ -20,9 +20,9 @@ use tokio::sync::watch;
 use wasmtime::{Engine, Module};
 
 use crate::sandbox::{WORK, call, engine};
-use crate::{Effort, Figure, beside, median};
+use crate::{Effort, Figure, beside, median, spent};
 
-/// Time that a task computes, by the engine alone.
+/// Processor time of a task, by the engine alone.
 const TIME: Duration = Duration::from_millis(10);
 const WORKERS: usize = 3;
 /// Submissions that are under way at a time.
@@ -266,7 +266,15 @@ fn calibrated(engine: &Engine) -> (Module, Vec<u8>) {
     };
     let first = 20_000_000;
     let (module, _) = made(first);
-    let took = median((0..9).map(|_| call(engine, &module, true)).collect());
+    let took = median(
+        (0..9)
+            .map(|_| {
+                spent(|| {
+                    let _ = call(engine, &module, true);
+                })
+            })
+            .collect(),
+    );
     made((f64::from(first) * TIME.as_secs_f64() / took) as u32)
 }
 

@@ -35,7 +35,7 @@ pub fn fuzz(bytes: &[u8]) {
     let put = receipts.put(u64::MAX, b"new").is_ok();
     assert!(put || all.len() >= RECEIPTS_MAX, "a receipt is not taken");
     drop(receipts);
-    let again = StoredReceipts::open(storage).and_then(|mut again| Ok(again.all()));
+    let again = StoredReceipts::open(storage).map(|mut again| again.all());
     let Ok(Ok(again)) = again else {
         assert!(!put, "a journal that read does not read again");
         return;

@@ -28,6 +28,10 @@ use betanet_runtime::{Clock, Gateway, GatewayConfig};
 use betanet_store::State;
 use world::{OPERATOR, Times, USER, Who, now_ms, task};
 
+/// The allocator of the programs.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Name of the threads of users and nodes.
 const CLIENTS: &str = "clients";
 
