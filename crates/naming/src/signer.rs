@@ -55,11 +55,16 @@ pub enum Refusal {
     /// A memory of another version.
     #[error("a memory of version {0}, where 1 is known")]
     Version(u64),
+    /// The memory belongs to another signer's key.
+    #[error("the memory is that of another key")]
+    OtherKey,
 }
 
 /// Signatures that a signer must not contradict: the last `seq` and record of each alias, the last rotation, the last head.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Memory {
+    /// The signer whose memory this is; `None` where it was never bound to a key.
+    key: Option<[u8; 32]>,
     names: BTreeMap<Alias, Signed>,
     rotation: Option<Signed>,
     head: Option<Head>,
@@ -77,6 +82,7 @@ struct Named(Alias, Signed);
 message! {
     struct Form<'a> {
         req "v" version: u64,
+        opt "key" key: [u8; 32],
         opt "rot" rotation: Signed,
         opt "head" head: &'a [u8],
         req "names" names: Vec<Named>,
@@ -91,6 +97,7 @@ impl Memory {
         let named = |(alias, signed): (&Alias, &Signed)| Named(alias.clone(), *signed);
         cbor::to_vec(&Form {
             version: VERSION,
+            key: self.key,
             rotation: self.rotation,
             head: head.as_deref(),
             names: self.names.iter().map(named).collect(),
@@ -108,17 +115,37 @@ impl Memory {
         Ok(this)
     }
 
+    /// Binds the memory to a signer's key. A memory in a file can be mistaken for another signer's, which would forget all of this one's
+    /// signatures.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::OtherKey`]; nothing changed.
+    pub fn bind(&mut self, key: &PublicKey) -> Result<(), Refusal> {
+        match self.key.replace(*key.as_bytes()) {
+            Some(other) if other != *key.as_bytes() => {
+                self.key = Some(other);
+                Err(Refusal::OtherKey)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Adds a stored change, or another memory of this signer. The order does not matter.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Memory`] or [`Refusal::Version`]; nothing changed.
+    /// [`Refusal::Memory`], [`Refusal::Version`] or [`Refusal::OtherKey`]; nothing changed.
     pub fn learn(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let form: Form<'_> = cbor::from_slice(bytes)?;
         if form.version != VERSION {
             return Err(Refusal::Version(form.version));
         }
         let head: Option<Head> = form.head.map(cbor::from_slice).transpose()?;
+        if self.key.is_some() && form.key.is_some() && self.key != form.key {
+            return Err(Refusal::OtherKey);
+        }
+        self.key = self.key.or(form.key);
         for Named(alias, signed) in form.names {
             let known = self.names.entry(alias).or_insert(signed);
             if known.seq < signed.seq {

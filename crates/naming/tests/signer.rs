@@ -57,6 +57,31 @@ fn one_record_for_one_seq_ever() {
 }
 
 #[test]
+fn a_memory_belongs_to_one_key() {
+    let network = Network::new(3, 0);
+    let mut memory = Memory::default();
+    memory.bind(identity(1).public()).unwrap();
+    memory.bind(identity(1).public()).unwrap();
+    let mut one = Signer::new(identity(1), memory);
+    let first = candidate("a", 1, 1, T0);
+    sign(&mut one, &network.ledger(), &first).unwrap();
+    let stored = one.memory().to_bytes();
+    let mut read = Memory::from_bytes(&stored).unwrap();
+    assert_eq!(&read, one.memory());
+    assert_eq!(read.bind(identity(2).public()), Err(Refusal::OtherKey));
+    assert_eq!(&read, one.memory());
+    let mut other = Memory::default();
+    other.bind(identity(2).public()).unwrap();
+    let before = other.clone();
+    assert_eq!(other.learn(&stored), Err(Refusal::OtherKey));
+    assert_eq!(other, before);
+    // A memory of a version before this is bound when it is read.
+    let mut unbound = signer(1).memory().clone();
+    unbound.learn(&stored).unwrap();
+    assert_eq!(&unbound, one.memory());
+}
+
+#[test]
 fn two_signatures_make_a_record_final() {
     let network = Network::new(3, 0);
     let mut ledger = network.ledger();
