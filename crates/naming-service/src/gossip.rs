@@ -110,7 +110,7 @@ impl Runner {
                 inputs = self
                     .peers
                     .nodes()
-                    .map(|peer| Input::Linked { peer })
+                    .flat_map(|peer| [Input::Named { peer }, Input::Linked { peer }])
                     .collect();
             }
             for heard in heard {

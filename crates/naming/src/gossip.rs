@@ -7,7 +7,7 @@ mod exchange;
 mod proposing;
 mod serving;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -38,6 +38,8 @@ const STALL: Duration = Duration::from_secs(30);
 const EVERY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(120));
 /// Longest exchange.
 const LONGEST: Duration = Duration::from_secs(300);
+/// Longest that an exchange brings records under a head whose signers are not known yet: anybody can make such a head.
+const UNSIGNED: Duration = Duration::from_secs(60);
 /// Time in which this node begins nothing with a peer whose fault ended an exchange.
 const REST: Duration = Duration::from_secs(600);
 /// Longest time until a new head is told to a peer.
@@ -48,6 +50,11 @@ const SOON: Duration = Duration::from_secs(5);
 pub enum Input {
     /// There is a session with a peer that has this layer.
     Linked {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// The operator named this peer. It is not displaced by others; at most [`PEERS_MAX`] are.
+    Named {
         /// The peer.
         peer: NodeId,
     },
@@ -256,6 +263,8 @@ pub struct Gossip {
     ledger: Ledger,
     rng: Rng,
     peers: BTreeMap<NodeId, Peer>,
+    /// Peers that the operator named.
+    named: BTreeSet<NodeId>,
     exchanges: BTreeMap<ExchangeId, Exchange>,
     /// The exchange that brings records. There is one at a time: each continues the same log.
     syncing: Option<ExchangeId>,
@@ -276,6 +285,7 @@ impl Gossip {
             ledger,
             rng: Rng::new(&seed.split("naming")),
             peers: BTreeMap::new(),
+            named: BTreeSet::new(),
             exchanges: BTreeMap::new(),
             syncing: None,
             next_id: 1,
@@ -542,6 +552,11 @@ impl Machine for Gossip {
     fn handle_input(&mut self, now: Now, input: Input) -> Result<(), Error> {
         match input {
             Input::Linked { peer } => self.linked(now, peer),
+            Input::Named { peer } => {
+                if self.named.len() < PEERS_MAX {
+                    self.named.insert(peer);
+                }
+            }
             Input::Unlinked { peer } => self.unlinked(peer),
             Input::Opened { exchange, peer } => self.opened(now, exchange, peer),
             Input::Data {
@@ -593,7 +608,7 @@ impl Machine for Gossip {
 
     fn fingerprint(&self) -> u64 {
         fingerprint!(self, Gossip {
-            ledger, rng, peers, exchanges, syncing, told_split, next_id, wake, out, events,
+            ledger, rng, peers, named, exchanges, syncing, told_split, next_id, wake, out, events,
         } without {
             stats: "statistics",
         })

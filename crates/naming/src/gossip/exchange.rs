@@ -46,9 +46,20 @@ impl Stage {
     }
 }
 
+/// Order of exchanges that want to bring records.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct Rank {
+    /// Whether enough signers that are known signed the peer's head.
+    pub(super) signed: bool,
+    /// Whether the operator named the peer.
+    pub(super) named: bool,
+}
+
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Exchange {
     pub(super) peer: NodeId,
+    /// Right to the one place of exchanges that bring records.
+    pub(super) rank: Rank,
     pub(super) stage: Stage,
     /// Time by which the next message is due.
     pub(super) until: Time,
@@ -67,6 +78,7 @@ impl Exchange {
     pub(super) fn new(peer: NodeId, stage: Stage, now: Time) -> Self {
         Self {
             peer,
+            rank: Rank::default(),
             stage,
             until: now + STALL,
             longest: now + LONGEST,
