@@ -377,6 +377,12 @@ impl Ledger {
         self.state.signers_named(set)
     }
 
+    /// The maintainers in force; empty where the network has none.
+    #[must_use]
+    pub fn maintainers(&self) -> &[PublicKey] {
+        self.state.maintainers.as_deref().unwrap_or_default()
+    }
+
     /// Number of rotations so far.
     #[must_use]
     pub fn rotations(&self) -> u64 {
