@@ -31,8 +31,8 @@ use state::{History, State, Undo};
 pub const CLOCK_MS: u64 = 10 * 60 * 1000;
 /// Most records that wait for a head.
 pub const WAITING_MAX: usize = 4096;
-/// Most bytes of records that wait for a head.
-pub const WAITING_BYTES: usize = 64 << 20;
+/// Most bytes of records that wait for a head. They become final together, and a journal takes at most 16 MiB at once.
+pub const WAITING_BYTES: usize = 12 << 20;
 /// Rotations that contradict others, and are kept.
 pub const ROTATIONS_MAX: usize = 16;
 
