@@ -7,10 +7,12 @@ use betanet_log::SignedHead;
 use betanet_machine::testkit::Checked;
 use betanet_machine::{Machine as _, Now, Seed, Time};
 use betanet_naming::Ledger;
-use betanet_naming::gossip::{Event, ExchangeId, Gossip, Input, Transmit};
+use betanet_naming::gossip::{
+    Event, ExchangeId, Gossip, Input, PEERS_EXCHANGES, PEERS_MAX, Transmit,
+};
 use betanet_naming::message::{Answer, Hello};
 use betanet_naming::testkit::{Network, T0, identity, owner};
-use betanet_wire::{Code, NodeId};
+use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::Bytes;
 
 fn id(n: u8) -> NodeId {
@@ -176,4 +178,66 @@ fn a_head_of_unknown_signers_has_a_minute() {
     assert_eq!(node.machine.get().exchanges(), 0);
     let code = Code::STALLED;
     assert!(node.events().contains(&Event::Fault { peer: id(1), code }));
+}
+
+/// Opens an exchange of a peer at an address. Returns whether the node takes it.
+fn opens(node: &mut Played, n: u64, peer: NodeId, address: u16) -> bool {
+    let [a, b] = address.to_be_bytes();
+    node.input(Input::Opened {
+        exchange: PEERS_EXCHANGES + n,
+        peer,
+        charge: ChargeTo::V4([10, 0, a, b]),
+    });
+    let out = node.out();
+    !out.iter().any(|t| matches!(t, Transmit::Abort { .. }))
+}
+
+fn identity_of(n: u64) -> NodeId {
+    let mut id = [9; 20];
+    id[..8].copy_from_slice(&n.to_be_bytes());
+    NodeId(id)
+}
+
+#[test]
+fn strangers_are_charged_by_their_address_and_named_peers_by_themselves() {
+    let network = Network::new(3, 0);
+    let mut node = Played::new(ledger(&network, 2));
+    for n in 0..4 {
+        node.input(Input::Named { peer: id(n) });
+    }
+    // However many identities an address has, it has 8 exchanges at once.
+    let taken = (0..100).filter(|n| opens(&mut node, *n, identity_of(*n), 1));
+    assert_eq!(taken.count(), 8);
+    for address in 2..9 {
+        let from = 1000 * u64::from(address);
+        let taken = (from..from + 10).filter(|n| opens(&mut node, *n, identity_of(*n), address));
+        assert_eq!(taken.count(), 8, "{address}");
+    }
+    // Strangers have all their places; named peers have their own, at whatever address.
+    assert!(!opens(&mut node, 20_000, identity_of(20_000), 20));
+    for n in 0..4 {
+        let first = 30_000 + 10 * u64::from(n);
+        let taken = (first..first + 3).filter(|x| opens(&mut node, *x, id(n), 1));
+        assert_eq!(taken.count(), 2);
+    }
+    // An address has 16 at first, by whichever identities.
+    let mut node = Played::new(ledger(&network, 2));
+    let mut taken = 0;
+    for n in 0..40 {
+        taken += u64::from(opens(&mut node, n, identity_of(n), 1));
+        let exchange = PEERS_EXCHANGES + n;
+        node.input(Input::Ended { exchange });
+    }
+    assert_eq!(taken, 16);
+    // Addresses that are remembered.
+    let mut taken = 0;
+    for n in 100..100 + 2 * PEERS_MAX as u64 {
+        let address = u16::try_from(n).unwrap();
+        taken += usize::from(opens(&mut node, n, identity_of(n), address));
+        let exchange = PEERS_EXCHANGES + n;
+        node.input(Input::Ended { exchange });
+    }
+    assert_eq!(taken, PEERS_MAX - 1);
+    node.pass(Duration::from_secs(65));
+    assert!(opens(&mut node, 5000, identity_of(5000), 5000));
 }

@@ -2,7 +2,7 @@
 
 use betanet_log::SignedHead;
 use betanet_machine::Now;
-use betanet_wire::{Code, NodeId};
+use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::Bytes;
 
 use super::exchange::{Exchange, Rank, Stage};
@@ -24,7 +24,8 @@ impl Gossip {
         let exchange = self.next_id;
         self.next_id += 1;
         self.stats.asked += 1;
-        let x = Exchange::new(peer, Stage::Hello, now.mono);
+        let payer = ChargeTo::Node(peer);
+        let x = Exchange::new(peer, payer, Stage::Hello, now.mono);
         self.exchanges.insert(exchange, x);
         let data = self.hello(self.ledger.head().cloned());
         self.transmit(

@@ -2,7 +2,7 @@ use alloc::vec::Vec;
 
 use betanet_log::{Proof, SignedHead};
 use betanet_machine::Time;
-use betanet_wire::{Code, NodeId, msg};
+use betanet_wire::{ChargeTo, Code, NodeId, msg};
 use bytes::Bytes;
 
 use super::{LONGEST, STALL};
@@ -58,6 +58,8 @@ pub(super) struct Rank {
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Exchange {
     pub(super) peer: NodeId,
+    /// The party charged for the peer's requests.
+    pub(super) payer: ChargeTo,
     /// Right to the one place of exchanges that bring records.
     pub(super) rank: Rank,
     pub(super) stage: Stage,
@@ -75,9 +77,10 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(peer: NodeId, stage: Stage, now: Time) -> Self {
+    pub(super) fn new(peer: NodeId, payer: ChargeTo, stage: Stage, now: Time) -> Self {
         Self {
             peer,
+            payer,
             rank: Rank::default(),
             stage,
             until: now + STALL,
