@@ -1,11 +1,8 @@
 //! Requests to a ledger node, and answers that are checked against the signers' keys: the node is never trusted.
 
 use betanet_bar::{Headers, Method, Request};
-use betanet_keys::{Maintainers, PublicKey};
-use betanet_log::{SignedHead, Signers, Split};
-use betanet_naming::{
-    ADVANCE, Advance, Alias, DOMAIN, Entry, Finalized, Genesis, LIFE_MS, Proof, ProofError, Status,
-};
+use betanet_log::{SignedHead, Split};
+use betanet_naming::{Alias, Finalized, LIFE_MS, Proof, ProofError, Status};
 use betanet_session::Answer;
 use betanet_wire::{Code, NodeId, cbor};
 use bytes::Bytes;
@@ -14,8 +11,7 @@ use crate::body::{
     AliasBody, ConsistencyBody, EntriesBody, HeadBody, HistoryBody, RefusalBody, WaitsBody,
 };
 
-/// Most sets of signers that a reader follows.
-const SETS_MAX: usize = 1024;
+pub use crate::trust::Trust;
 
 /// A refusal of a node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -161,124 +157,6 @@ pub fn waits(bytes: &[u8]) -> Result<u64, ClientError> {
     Ok(cbor::from_slice::<WaitsBody>(bytes)?.index)
 }
 
-/// The sets of signers of a network, from the first on.
-#[derive(Clone, Debug)]
-pub struct Trust {
-    sets: Vec<Signers>,
-    rotations: Vec<Bytes>,
-    maintainers: Vec<PublicKey>,
-}
-
-impl Trust {
-    /// A reader that knows a network's first keys.
-    #[must_use]
-    pub fn new(genesis: &Genesis) -> Self {
-        Self {
-            sets: vec![genesis.signers.clone()],
-            rotations: Vec::new(),
-            maintainers: genesis.maintainers.clone(),
-        }
-    }
-
-    /// Follows records that put other signers in force. Each has to be signed as the one before it asks.
-    ///
-    /// A shorter list than before changes nothing, if the last one begins with it.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::Signers`].
-    pub fn follow<'a>(
-        &mut self,
-        rotations: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<(), ClientError> {
-        let rotations: Vec<Bytes> = rotations
-            .take(SETS_MAX)
-            .map(Bytes::copy_from_slice)
-            .collect();
-        if self.rotations.starts_with(&rotations) {
-            return Ok(());
-        }
-        let first = self.sets.first().cloned().ok_or(ClientError::Signers)?;
-        let mut sets = vec![first];
-        for bytes in &rotations {
-            let last = sets.last().ok_or(ClientError::Signers)?;
-            let entry = Entry::from_bytes(bytes).map_err(|_| ClientError::Signers)?;
-            let next = self.next(last, &entry).ok_or(ClientError::Signers)?;
-            sets.push(next);
-        }
-        (self.sets, self.rotations) = (sets, rotations);
-        Ok(())
-    }
-
-    fn next(&self, last: &Signers, entry: &Entry) -> Option<Signers> {
-        match entry {
-            Entry::Rotation(rotation) => {
-                let signed = rotation.signed_by(last).ok()?;
-                let counts = rotation.is_from(last) && signed.len() >= last.threshold();
-                rotation.signers().ok().filter(|_| counts)
-            }
-            // An emergency advance by the maintainers of the network file.
-            Entry::Registry(envelope) => {
-                let common: betanet_keys::Common<'_> = cbor::from_slice(envelope.record()).ok()?;
-                let advance: Advance<'_> = cbor::from_slice(envelope.record()).ok()?;
-                let maintainers = Maintainers::new(&self.maintainers);
-                envelope.check(&maintainers).ok()?;
-                let counts = common.ty == ADVANCE && common.key == last.hash();
-                Signers::from_bytes(&advance.new?).ok().filter(|_| counts)
-            }
-            Entry::Alias(_) => None,
-        }
-    }
-
-    /// The records that were followed.
-    #[must_use]
-    pub fn rotations(&self) -> &[Bytes] {
-        &self.rotations
-    }
-
-    /// The sets of signers that are known, oldest first.
-    #[must_use]
-    pub fn sets(&self) -> &[Signers] {
-        &self.sets
-    }
-
-    /// Checks a head's signatures.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::Signers`] or [`ClientError::Head`].
-    pub fn check(&self, head: &SignedHead) -> Result<(), ClientError> {
-        let set = self.sets.iter().find(|s| *s.hash() == head.head().set);
-        Ok(head.check(DOMAIN, set.ok_or(ClientError::Signers)?)?)
-    }
-
-    /// Checks evidence of two views.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::Signers`] or [`ClientError::Head`].
-    pub fn check_split(&self, split: &Split) -> Result<(), ClientError> {
-        self.check(split.older())?;
-        self.check(split.newer())
-    }
-
-    /// Verifies a proof of an alias record.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::Proof`] or [`ClientError::OtherAlias`].
-    pub fn verify(
-        &self,
-        proof: &Proof,
-        alias: Option<&Alias>,
-    ) -> Result<Box<Finalized>, ClientError> {
-        match proof.verify(&self.sets)? {
-            Entry::Alias(f) if alias.is_none_or(|a| f.record().alias == *a) => Ok(f),
-            _ => Err(ClientError::OtherAlias),
-        }
-    }
-}
-
 /// The answer about an alias, verified.
 #[derive(Clone, Debug)]
 pub struct Resolved {
@@ -372,9 +250,9 @@ pub fn resolved(
     };
     let (latest, rival) = (read(body.proof)?, read(body.rival)?);
     let head = body.head.map(SignedHead::from_bytes).transpose()?;
-    if let Some(head) = &head {
-        trust.check(head)?;
-    }
+    let proofs = latest.iter().chain(&rival).map(|(_, proof)| proof.head());
+    let heads: Vec<SignedHead> = proofs.chain(&head).cloned().collect();
+    trust.see(&heads)?;
     let conflicts = |(a, _): &(Box<Finalized>, Proof), (b, _): &(Box<Finalized>, Proof)| {
         a.record().seq == b.record().seq && a.digest() != b.digest()
     };
@@ -414,7 +292,10 @@ pub fn history(
         let proof = Proof::from_bytes(bytes)?;
         Ok((trust.verify(&proof, Some(alias))?, proof))
     });
-    each.collect()
+    let all: Vec<(Box<Finalized>, Proof)> = each.collect::<Result<_, ClientError>>()?;
+    let heads: Vec<SignedHead> = all.iter().map(|(_, proof)| proof.head().clone()).collect();
+    trust.see(&heads)?;
+    Ok(all)
 }
 
 /// The newest head of a node.
@@ -437,9 +318,7 @@ pub fn newest(bytes: &[u8], trust: &mut Trust) -> Result<Newest, ClientError> {
     let body: HeadBody<'_> = cbor::from_slice(bytes)?;
     trust.follow(body.rotations.iter().copied())?;
     let head = body.head.map(SignedHead::from_bytes).transpose()?;
-    if let Some(head) = &head {
-        trust.check(head)?;
-    }
+    trust.see(head.as_slice())?;
     let split = body.split.map(Split::from_bytes).transpose()?;
     if let Some(split) = &split {
         trust.check_split(split)?;

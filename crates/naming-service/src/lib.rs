@@ -60,6 +60,7 @@ mod service;
 mod shared;
 mod sign;
 mod state;
+mod trust;
 mod turn;
 
 pub use body::{Proposal, ProposalError};

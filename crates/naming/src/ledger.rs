@@ -383,6 +383,12 @@ impl Ledger {
         self.state.maintainers.as_deref().unwrap_or_default()
     }
 
+    /// Indices of the final records that put other maintainers in force, in order.
+    pub fn lists(&self) -> impl Iterator<Item = u64> {
+        let all = self.state.lists.iter().copied();
+        all.filter(|at| *at < self.fixed)
+    }
+
     /// Number of rotations so far.
     #[must_use]
     pub fn rotations(&self) -> u64 {

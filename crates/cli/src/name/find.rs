@@ -92,8 +92,12 @@ async fn found(text: &str, dial: &DialArgs) -> Result<Name, Fail> {
     }
     let asked = ledgers.resolve(&alias).await;
     let rotations = ledgers.trust.rotations().to_vec();
+    let seen_counts = remembered
+        .as_ref()
+        .is_some_and(|seen| ledgers.still_counts(&seen.resolved, &alias));
     ledgers.close().await;
     let (asked, _) = asked?;
+    let remembered = remembered.filter(|_| seen_counts);
     let resolved = newest(remembered, asked);
     if let Some((_, proof)) = &resolved.latest {
         remember(&folder, &entry, &alias, proof, &rotations, resolved.seq());
@@ -136,6 +140,7 @@ fn remembered(
     trust.follow(kept.rotations.iter().copied()).ok()?;
     let proof = Proof::from_bytes(kept.proof).ok()?;
     let finalized = trust.verify(&proof, Some(alias)).ok()?;
+    trust.see(std::slice::from_ref(proof.head())).ok()?;
     let resolved = Resolved {
         status: condition(&finalized, now),
         latest: Some((finalized, proof)),
