@@ -113,7 +113,7 @@ fn a_signer_does_not_believe_a_history_that_leaves_out_its_own_record() {
     // Nor does anybody a year later, nor where the proof is there.
     let late = candidate("a", 2, 2, T0 + LIFE_MS);
     let signature = one.sign_record(T0 + LIFE_MS, &chosen, &late).unwrap();
-    drop(signature.stored());
+    let _ = signature.stored();
     // A memory of an earlier version knows no node.
     let mut old = Signer::new(identity(1), old_memory(&first));
     assert_eq!(sign(&mut old, &chosen, &first).map(drop), Ok(()));
