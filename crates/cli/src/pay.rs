@@ -13,7 +13,7 @@ use betanet_keys::Name;
 use betanet_store::disk;
 use betanet_voucher_service::SignedCoupon;
 use betanet_vouchers::wallet::{Phrase, WalletError};
-use betanet_vouchers::{Keyset, Phase, Voucher};
+use betanet_vouchers::{Keyset, Phase, Unfit, Voucher};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -23,7 +23,7 @@ use crate::args::{
     ReceiveArgs, RedeemArgs, WalletArgs,
 };
 use crate::fail::interruptible;
-use flow::{drop_spent, failed, go_on, known};
+use flow::{abandoned, drop_spent, failed, go_on, known, unused};
 use net::Net;
 pub(crate) use payer::Payer;
 use purse::{Purse, now_ms};
@@ -71,31 +71,38 @@ fn new(args: &NewArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Fetches the keysets of mints into a wallet.
+/// Fetches the keysets of mints into a wallet, those in `only` if it names any. Gives them, and why mints gave none.
 async fn fetch(
     purse: &mut Purse,
     net: &mut Net,
     mints: &[String],
-    only: Option<&str>,
-) -> Result<Vec<Keyset>, Fail> {
-    let mut learned: Vec<Keyset> = Vec::new();
+    only: &[String],
+) -> Result<(Vec<Keyset>, Vec<String>), Fail> {
+    let (mut learned, mut left): (Vec<Keyset>, _) = (Vec::new(), Vec::new());
     for text in mints {
         let mint = purse::mint(text)?;
-        for keyset in net.keysets(&mint, &mut purse.rng).await? {
-            if only.is_some_and(|only| !keyset.id().to_string().eq_ignore_ascii_case(only.trim())) {
+        let offered = net.keysets(&mint, &mut purse.rng).await;
+        for keyset in kept(offered, &mut left)?.unwrap_or_default() {
+            let id = keyset.id().to_string();
+            let is_named = |only: &String| id.eq_ignore_ascii_case(only.trim());
+            if !only.is_empty() && !only.iter().any(is_named) {
                 continue;
             }
-            if learned.iter().all(|k| k.id() != keyset.id()) {
-                learned.push(keyset.clone());
+            let known = purse.learn(keyset.clone(), std::slice::from_ref(text));
+            let is_known = kept(known, &mut left)?.is_some();
+            if is_known && learned.iter().all(|k| k.id() != keyset.id()) {
+                learned.push(keyset);
             }
-            purse.learn(keyset, std::slice::from_ref(text))?;
         }
     }
-    if learned.is_empty() {
-        let which = only.map_or_else(String::new, |only| format!(" {only}"));
-        return Err(Fail::Peer(format!("no mint named has the keyset{which}")));
+    if learned.is_empty() && !left.is_empty() {
+        return Err(Fail::Peer(left.join("; ")));
     }
-    Ok(learned)
+    if learned.is_empty() {
+        let which = only.join(" or ");
+        return Err(Fail::Peer(format!("no mint named has the keyset {which}")));
+    }
+    Ok((learned, left))
 }
 
 async fn learn(args: LearnMintArgs) -> Result<(), Fail> {
@@ -110,9 +117,10 @@ async fn learn(args: LearnMintArgs) -> Result<(), Fail> {
         .map(|t| purse::mint(t))
         .collect::<Result<Vec<_>, _>>()?;
     let mut net = Net::new(&named, &online.dial)?;
-    let learned = interruptible(fetch(&mut purse, &mut net, &mints, keyset.as_deref())).await;
+    let learned = interruptible(fetch(&mut purse, &mut net, &mints, keyset.as_slice())).await;
     net.close().await;
-    for keyset in learned? {
+    let (learned, left) = learned?;
+    for keyset in learned {
         let (mints, spender) = purse.mints_of(&keyset)?;
         let json = json!({
             "keyset": keyset.id().to_string(),
@@ -144,7 +152,10 @@ async fn learn(args: LearnMintArgs) -> Result<(), Fail> {
             );
         }
     }
-    Ok(())
+    match left.is_empty() {
+        true => Ok(()),
+        false => Err(Fail::Peer(left.join("; "))),
+    }
 }
 
 fn phase(keyset: &Keyset) -> &'static str {
@@ -176,23 +187,45 @@ fn way(purse: &Purse, keyset: &Keyset, online: &OnlineArgs) -> Result<Net, Fail>
 }
 
 async fn issue(args: IssueArgs) -> Result<(), Fail> {
-    let IssueArgs { coupon, online } = args;
+    let IssueArgs {
+        coupon,
+        any_keyset,
+        online,
+    } = args;
     let coupon: SignedCoupon = coupon
         .trim()
         .parse()
         .map_err(|e| Fail::Usage(format!("the coupon: {e}")))?;
     let promise = *coupon.unverified();
-    let (mut purse, mut net, keyset) = open(&online, |purse| known(purse, &promise.keyset))?;
+    let (mut purse, mut net, keyset) = open(&online, |purse| {
+        let keyset = known(purse, &promise.keyset)?;
+        if !any_keyset {
+            fit(&keyset, purse.keysets.iter(), now_ms())?;
+        }
+        Ok(keyset)
+    })?;
     // The coupon's own number: an issue that was cut off and one that is typed again are the same.
     let id = promise.id;
-    let bought = match purse.wallet.buy(&keyset, promise.value, id) {
-        Ok(()) | Err(WalletError::Id) => purse.wallet.paid(&id, &coupon.to_bytes()),
-        Err(error) => Err(error),
+    let work = async {
+        match purse.wallet.buy(&keyset, promise.value, id) {
+            Ok(()) | Err(WalletError::Id) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        purse.save()?;
+        // Not if it was paid for already: then mints may have signed for this very coupon.
+        if purse.wallet.probe(&id, &keyset).is_ok() {
+            let points = unused(&mut purse, &mut net, &id, &keyset).await;
+            if points.is_err() {
+                // Nothing was sent: the coupon is as good as before.
+                abandoned(&mut purse, &id)?;
+            }
+            points?;
+        }
+        let paid = purse.wallet.paid(&id, &coupon.to_bytes());
+        paid.map_err(failed)?;
+        go_on(&mut purse, &mut net, &id, &keyset).await
     };
-    let done = match bought {
-        Ok(()) => interruptible(go_on(&mut purse, &mut net, &id, &keyset)).await,
-        Err(error) => Err(failed(error)),
-    };
+    let done = interruptible(work).await;
     net.close().await;
     if let Err(Fail::Coded(_, why)) = &done {
         purse.wallet.abandon(&id).map_err(failed)?;
@@ -210,6 +243,38 @@ async fn issue(args: IssueArgs) -> Result<(), Fail> {
         say!("issued {value} {}", keyset.unit());
     }
     Ok(())
+}
+
+/// Refuses a keyset that so few may use that it names them. No ledger is asked: its ID has to be compared with the published one.
+fn fit<'k>(
+    keyset: &Keyset,
+    mut known: impl Iterator<Item = &'k Keyset>,
+    unix_ms: u64,
+) -> Result<(), Fail> {
+    let refused = |why: String| {
+        Fail::Usage(format!(
+            "keyset {}: {why}; --any-keyset issues under it",
+            keyset.id()
+        ))
+    };
+    // A retiring keyset takes coupons of before.
+    if keyset.fit_for_issue(unix_ms, 0) == Err(Unfit::TooShort) {
+        return Err(refused(Unfit::TooShort.to_string()));
+    }
+    let rival = known.find(|other| {
+        other.id() != keyset.id()
+            && other.spender() == keyset.spender()
+            && other.unit() == keyset.unit()
+            && other.phase(unix_ms) == Phase::Active
+    });
+    match rival {
+        Some(other) if keyset.phase(unix_ms) == Phase::Active => Err(refused(format!(
+            "its redemption service has another active one of the unit {}, {}",
+            keyset.unit(),
+            other.id()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn balance(args: &WalletArgs) -> Result<(), Fail> {
@@ -415,7 +480,7 @@ async fn resume(online: OnlineArgs) -> Result<(), Fail> {
     let keysets: Vec<Keyset> = purse.keysets.iter().cloned().collect();
     let (mut ended, mut left) = (0_u32, Vec::new());
     for id in open {
-        // An operation answers to its own keyset alone; a redemption to the one whose service takes it.
+        // An operation has a request for its own keyset alone. One that fails does not keep the others waiting.
         let Some(keyset) = keysets
             .iter()
             .find(|k| purse.wallet.request(&id, k).is_ok())
@@ -424,16 +489,34 @@ async fn resume(online: OnlineArgs) -> Result<(), Fail> {
                 purse.wallet.take_back(&id).map_err(failed)?;
                 purse.save()?;
                 ended += 1;
+            } else if keysets
+                .iter()
+                .any(|k| purse.wallet.request(&id, k).err() == Some(WalletError::NotPaid))
+            {
+                // Its coupon was not sent, and is as good as before.
+                abandoned(&mut purse, &id)?;
+            } else {
+                let why = "an operation is of a keyset that the wallet does not know";
+                left.push(format!("{why}: betanet pay mint PEER, of one of its mints"));
             }
             continue;
         };
-        let mut net = way(&purse, keyset, &online)?;
-        let done = interruptible(go_on(&mut purse, &mut net, &id, keyset)).await;
-        net.close().await;
-        match done {
-            Ok(_) => ended += 1,
-            Err(Fail::Peer(why)) => left.push(why),
-            Err(other) => return Err(other),
+        let done = match way(&purse, keyset, &online) {
+            Ok(mut net) => {
+                let done = interruptible(go_on(&mut purse, &mut net, &id, keyset)).await;
+                net.close().await;
+                done
+            }
+            Err(failed) => Err(failed),
+        };
+        let is_over = keyset.phase(now_ms()) == Phase::Expired;
+        if done.is_err() && is_over && abandoned(&mut purse, &id)? {
+            left.push(format!(
+                "an issue under keyset {} came to nothing: its time is over",
+                keyset.id()
+            ));
+        } else if kept(done, &mut left)?.is_some() {
+            ended += 1;
         }
     }
     let mut spent = 0;
@@ -441,14 +524,15 @@ async fn resume(online: OnlineArgs) -> Result<(), Fail> {
         if !purse.wallet.vouchers().any(|v| v.keyset() == keyset.id()) {
             continue;
         }
-        let mut net = way(&purse, keyset, &online)?;
-        let dropped = interruptible(drop_spent(&mut purse, &mut net, keyset)).await;
-        net.close().await;
-        match dropped {
-            Ok(n) => spent += n,
-            Err(Fail::Peer(why)) => left.push(why),
-            Err(other) => return Err(other),
-        }
+        let dropped = match way(&purse, keyset, &online) {
+            Ok(mut net) => {
+                let dropped = interruptible(drop_spent(&mut purse, &mut net, keyset)).await;
+                net.close().await;
+                dropped
+            }
+            Err(failed) => Err(failed),
+        };
+        spent += kept(dropped, &mut left)?.unwrap_or_default();
     }
     if online.wallet.json {
         say!(
@@ -466,6 +550,18 @@ async fn resume(online: OnlineArgs) -> Result<(), Fail> {
     }
 }
 
+/// Keeps a failure of one operation, so that the next is tried. Failures of this machine, and signals, end the command.
+fn kept<T>(done: Result<T, Fail>, left: &mut Vec<String>) -> Result<Option<T>, Fail> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(Fail::Peer(why) | Fail::Usage(why) | Fail::Coded(_, why)) => {
+            left.push(why);
+            Ok(None)
+        }
+        Err(failed @ (Fail::Local(_) | Fail::Stopped(_) | Fail::Unread)) => Err(failed),
+    }
+}
+
 fn backup(args: &BackupArgs) -> Result<(), Fail> {
     let mut purse = Purse::open(&args.wallet)?;
     let sealed = purse.sealed()?;
@@ -480,4 +576,56 @@ fn backup(args: &BackupArgs) -> Result<(), Fail> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failed_operation_does_not_stop_a_resume() {
+        let mut left = Vec::new();
+        for failed in [
+            Fail::Peer("a".to_owned()),
+            Fail::Usage("b".to_owned()),
+            Fail::Coded(flow::REFUSED, "c".to_owned()),
+        ] {
+            assert!(matches!(kept::<u64>(Err(failed), &mut left), Ok(None)));
+        }
+        assert_eq!(left, ["a", "b", "c"]);
+        assert!(matches!(kept(Ok(3), &mut left), Ok(Some(3))));
+        let local = kept::<u64>(Err(Fail::Local("d".to_owned())), &mut left);
+        assert!(matches!(local, Err(Fail::Local(_))) && left.len() == 3);
+    }
+
+    #[test]
+    fn a_keyset_that_names_its_users_is_refused() {
+        use betanet_voucher_service::{Deal, mint_init};
+        const DAY: u64 = 86_400_000;
+        let home = tempfile::tempdir().unwrap();
+        let mut rng = betanet_machine::Rng::new(&betanet_machine::Seed::from_number(1));
+        let spender = *betanet_keys::Identity::from_seed(&[9; 32]).public();
+        let mut keyset = |name: &str, begin: u64, days: u64| {
+            let deal = Deal {
+                t: 1,
+                n: 1,
+                unit: "credit",
+                exponents: &[0],
+                not_before: begin * DAY,
+                exp: (begin + days) * DAY,
+                spender,
+            };
+            let dealt = mint_init(&home.path().join(name), &deal, &mut rng);
+            dealt.unwrap().keyset
+        };
+        let (one, two) = (keyset("one", 0, 90), keyset("two", 60, 90));
+        let short = keyset("short", 0, 29);
+        let all = [one.clone(), two.clone()];
+        let at = |keyset: &Keyset, day: u64| fit(keyset, all.iter(), day * DAY);
+        assert!(at(&short, 1).is_err());
+        assert!(at(&one, 1).is_ok(), "the other is not active yet");
+        assert!(at(&one, 70).is_err() && at(&two, 70).is_err());
+        assert!(at(&one, 91).is_ok(), "it retires");
+        assert!(at(&two, 91).is_ok());
+    }
 }

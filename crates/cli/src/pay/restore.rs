@@ -14,7 +14,7 @@ use crate::Fail;
 use crate::args::RestoreWalletArgs;
 use crate::fail::interruptible;
 
-use super::flow::{drop_spent, failed};
+use super::flow::drop_spent;
 use super::net::Net;
 use super::purse::{self, Purse};
 
@@ -50,17 +50,22 @@ pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
     let mut net = Net::new(&named, &args.online.dial)?;
     let mut purse = Purse::create(&args.online.wallet, &phrase)?;
     let work = async {
-        let keysets = super::fetch(&mut purse, &mut net, &args.mints, None).await?;
+        let fetched = super::fetch(&mut purse, &mut net, &args.mints, &args.keyset).await;
+        let (keysets, mut left) = fetched?;
         let mut sums = Vec::new();
         for keyset in keysets {
-            let (found, spent) = search(&mut purse, &mut net, &keyset).await?;
-            sums.push((keyset, found, spent));
+            // One keyset that cannot be searched does not keep the others out.
+            let done = search(&mut purse, &mut net, &keyset).await;
+            if let Some((found, spent)) = super::kept(done, &mut left)? {
+                sums.push((keyset, found, spent));
+            }
         }
-        Ok(sums)
+        Ok((sums, left))
     };
     let done = interruptible(work).await;
     net.close().await;
-    for (keyset, found, spent) in done? {
+    let (sums, left) = done?;
+    for (keyset, found, spent) in sums {
         let own = purse
             .wallet
             .vouchers()
@@ -82,7 +87,10 @@ pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
             );
         }
     }
-    Ok(())
+    match left.is_empty() {
+        true => Ok(()),
+        false => Err(Fail::Peer(left.join("; "))),
+    }
 }
 
 /// Finds what mints have signed under a keyset, and drops what is spent.
@@ -108,17 +116,32 @@ async fn search(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<(us
                 Err(failed) => reasons.push(failed.why().to_owned()),
             }
         }
-        if answers.len() < need {
-            let why = reasons.join("; ");
-            return Err(Fail::Peer(format!(
-                "{} of {need} mints of keyset {} answer: {why}",
-                answers.len(),
-                keyset.id()
-            )));
-        }
         let joined = restore.answered(&mut purse.wallet, keyset, &answers, &mut purse.rng);
-        found += joined.map_err(failed)?;
+        found += joined.map_err(|error| {
+            let wrong: Vec<u8> = restore.liars().collect();
+            if !wrong.is_empty() {
+                reasons.push(format!("wrong answers in the name of shares {wrong:?}"));
+            }
+            let why = reasons.join("; ");
+            Fail::Peer(format!(
+                "keyset {}: {} of {need} mints answer: {error}; {why}",
+                keyset.id(),
+                answers.len()
+            ))
+        })?;
         purse.save()?;
+    }
+    for share in restore.liars() {
+        note!(
+            "note: keyset {}: a mint gave wrong answers in the name of share {share}",
+            keyset.id()
+        );
+    }
+    if restore.is_cut_off() {
+        note!(
+            "note: keyset {}: the mints have signed more than is searched for",
+            keyset.id()
+        );
     }
     let spent = drop_spent(purse, net, keyset).await?;
     Ok((found, spent))
