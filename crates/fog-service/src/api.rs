@@ -18,6 +18,7 @@ use betanet_fog::bodies::RefusalBody;
 use betanet_fog::{Call, Item, Level, Refusal, RefusalCode, Shape, to_vec};
 use betanet_journal::Journal;
 use betanet_keys::{Identity, PublicKey};
+use betanet_session::Room;
 use betanet_wire::{ChargeTo, NodeId};
 use bytes::Bytes;
 use futures_util::stream::Stream;
@@ -28,7 +29,6 @@ pub(crate) use route::{Method, Op, Query, Takes};
 use crate::handle::Handle;
 use crate::keys::CheckedKeys;
 use crate::places::{Place, Places};
-use crate::room::Room;
 use crate::settings::Roles;
 
 /// Time after which a refused caller may ask again, in seconds.
@@ -165,7 +165,8 @@ impl Api {
             return self.put_blob(&by, digest, length, body).await;
         }
         // It is given back once the request is answered.
-        let mut part = self.room.part(charge);
+        let part = self.room.part(charge);
+        let mut part = part.ok_or(RefusalCode::Rate.bare())?;
         let body = body.read(op.body_max(), &mut part).await?;
         let by = self.verify(&who, charge, method, &target, Hashed::Of(&body))?;
         if let Op::AppendLog(task) = op {

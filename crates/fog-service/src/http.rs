@@ -84,7 +84,8 @@ async fn asked(api: &Api, request: AdminRequest) -> Result<Asked, Refused> {
     let body = Body(request.body);
     let body = match takes {
         Some(Takes::One(shape)) => {
-            let mut part = api.room.part(CHARGE);
+            let part = api.room.part(CHARGE);
+            let mut part = part.ok_or_else(|| refuse(RefusalCode::Rate, ""))?;
             let text = body.read(json::JSON_MAX, &mut part).await;
             let text = text.map_err(|r| api.refused(r))?;
             let text = String::from_utf8(text);
@@ -167,8 +168,8 @@ mod tests {
         let me = Identity::from_seed(&[1; 32]);
         let coordinator = Coordinator::new(me, Settings::default(), stores);
         let api = coordinator.api();
-        let mut mixed = api.room.part(None);
-        assert!(mixed.grow(BODIES_OVER_MIX) && !api.room.part(None).grow(1));
+        let mut mixed = api.room.part(None).unwrap();
+        assert!(mixed.grow(BODIES_OVER_MIX) && !api.room.part(None).unwrap().grow(1));
         let order = format!(
             r#"{{"exp":1,"id":"{}","kinds":["compute"],"node":"","org":"acme"}}"#,
             "07".repeat(16)
@@ -181,7 +182,7 @@ mod tests {
         };
         let asked = asked(api, request).await;
         let asked = asked.unwrap_or_else(|r| panic!("{}", r.status));
-        let mut part = api.room.part(asked.charge);
+        let mut part = api.room.part(asked.charge).unwrap();
         assert!(Pieces::read(asked.body, BODY_MAX, &mut part).await.is_ok());
     }
 }

@@ -21,7 +21,7 @@ use crate::handle::{Ask, Handle, INBOX_MAX, Role, Shared};
 use crate::http::AdminFace;
 use crate::levels::{MixWays, OverMix};
 use crate::places::Places;
-use crate::room::Room;
+use crate::room;
 use crate::settings::SWEEP;
 use crate::{Error, Settings};
 
@@ -101,7 +101,7 @@ impl Coordinator {
             logs: stores.logs,
             nodes: Default::default(),
             journal: OnceLock::new(),
-            room: Room::default(),
+            room: room::room(),
             streams: Places::default(),
         };
         Self {

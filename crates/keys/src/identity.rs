@@ -3,6 +3,7 @@ use core::fmt;
 
 use betanet_wire::{NodeId, PeerId};
 use curve25519_dalek::edwards::EdwardsPoint;
+use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::IsIdentity as _;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
@@ -48,13 +49,14 @@ impl PublicKey {
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotCanonical)?;
         let point = key.to_edwards();
-        if point.compress().as_bytes() != bytes {
-            return Err(KeyError::NotCanonical);
+        if is_below_p(bytes) && !point.is_identity() && is_in_subgroup(&point) {
+            // Its x is not 0, so its encoding is the one of this y and sign.
+            return Ok(Self(key));
         }
-        if point.is_identity() || !point.is_torsion_free() {
-            return Err(KeyError::WrongSubgroup);
+        match point.compress().as_bytes() == bytes {
+            true => Err(KeyError::WrongSubgroup),
+            false => Err(KeyError::NotCanonical),
         }
-        Ok(Self(key))
     }
 
     /// The 32 bytes.
@@ -112,6 +114,19 @@ impl PublicKey {
     pub fn x25519(&self) -> [u8; 32] {
         self.0.to_montgomery().to_bytes()
     }
+}
+
+/// Whether the y of an encoded point is below `p = 2^255 - 19`.
+fn is_below_p(bytes: &[u8; 32]) -> bool {
+    let [low, middle @ .., high] = bytes;
+    *low < 0xed || high & 0x7f != 0x7f || middle.iter().any(|b| *b != 0xff)
+}
+
+/// Whether the group order times the point is the identity, which is so if one less than the order gives its negative. Public keys
+/// are no secrets: the time may depend on them.
+fn is_in_subgroup(point: &EdwardsPoint) -> bool {
+    let (last, none) = (-Scalar::ONE, Scalar::ZERO);
+    EdwardsPoint::vartime_double_scalar_mul_basepoint(&last, point, &none) == -point
 }
 
 impl PartialEq for PublicKey {
@@ -250,10 +265,12 @@ pub(crate) fn digest(label: &str, parts: &[&[u8]]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
+    use crate::Equation;
     use curve25519_dalek::constants::EIGHT_TORSION;
     use curve25519_dalek::edwards::CompressedEdwardsY;
-    use curve25519_dalek::scalar::Scalar;
 
     #[test]
     fn a_signature_stands_for_its_label_and_text_only() {
@@ -280,6 +297,24 @@ mod tests {
         assert_eq!(key.verify_digest(digest, sig).is_ok(), strict);
         let prepared = crate::PreparedKey::new(*key);
         assert_eq!(prepared.verify_digest(digest, sig).is_ok(), strict);
+        let tables = crate::PreparedKeys::new(&[*key]);
+        // Among others that hold and do not.
+        let other = Identity::from_seed(&[0x77; 32]);
+        let (good, mut bad) = (other.signing.sign(digest).to_bytes(), [0; 64]);
+        bad[0] = 2;
+        for equation in [
+            tables.equation(0, digest, sig),
+            Equation::of(key, digest, sig),
+        ] {
+            let of = |sig| Equation::of(other.public(), digest, sig).unwrap();
+            let all: Vec<Equation> = [Some(of(&good)), equation, Some(of(&bad))]
+                .into_iter()
+                .flatten()
+                .collect();
+            let held = Equation::hold(&all);
+            assert_eq!((held[0], held[held.len() - 1]), (true, false));
+            assert_eq!(held.len() == 3 && held[1], strict);
+        }
         strict
     }
 
@@ -360,6 +395,19 @@ mod tests {
             sig[at] ^= flip;
             proptest::prop_assert_eq!(verdict(me.public(), &digest, &sig), flip == 0);
         }
+
+        #[test]
+        fn any_point_is_a_key_as_by_the_plain_checks(bytes: [u8; 32], torsion in 0..8_usize, own: bool) {
+            let point = match own {
+                true => Some(Identity::from_seed(&bytes).public().point() + EIGHT_TORSION[torsion]),
+                false => CompressedEdwardsY(bytes).decompress(),
+            };
+            if let Some(point) = point {
+                let plain = !point.is_identity() && point.is_torsion_free();
+                let bytes = point.compress().to_bytes();
+                proptest::prop_assert_eq!(PublicKey::from_bytes(&bytes).is_ok(), plain);
+            }
+        }
     }
 
     #[test]
@@ -374,11 +422,35 @@ mod tests {
             .unwrap();
         let mixed = (point + EIGHT_TORSION[1]).compress().to_bytes();
         assert_eq!(PublicKey::from_bytes(&mixed), Err(KeyError::WrongSubgroup));
-        // y = p + 1 is y = 1 written a second way.
+        // y = p + 1 is y = 1 written a second way. Neither 1 nor -1 has a second sign.
         let mut high = [0xff; 32];
         high[0] = 0xee;
         high[31] = 0x7f;
-        assert_eq!(PublicKey::from_bytes(&high), Err(KeyError::NotCanonical));
+        let mut minus = EIGHT_TORSION[4].compress().to_bytes();
+        minus[31] |= 0x80;
+        let mut signed = IDENTITY;
+        signed[31] = 0x80;
+        for bytes in [high, minus, signed] {
+            assert_eq!(PublicKey::from_bytes(&bytes), Err(KeyError::NotCanonical));
+        }
+    }
+
+    #[test]
+    fn every_y_from_p_on_is_refused_with_either_sign() {
+        for low in 0xed..=0xff {
+            for high in [0x7f, 0xff] {
+                let mut bytes = [0xff; 32];
+                (bytes[0], bytes[31]) = (low, high);
+                assert!(!is_below_p(&bytes));
+                assert!(PublicKey::from_bytes(&bytes).is_err());
+            }
+        }
+        for at in 0..32 {
+            let mut bytes = [0xff; 32];
+            (bytes[0], bytes[31]) = (0xed, 0x7f);
+            bytes[at] -= 1;
+            assert!(is_below_p(&bytes), "{at}");
+        }
     }
 
     #[test]

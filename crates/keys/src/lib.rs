@@ -33,7 +33,7 @@ pub use address::{Address, AddressError, Endpoint, Host};
 pub use identity::{Identity, KeyError, PublicKey};
 pub use name::{Name, NameError};
 pub use peer::{Peer, PeerError};
-pub use prepared::PreparedKey;
+pub use prepared::{Equation, PreparedKey, PreparedKeys};
 pub use registry::{Common, Envelope, Maintainers, RegistryError, threshold};
 pub use sensitive::Sensitive;
 pub use vrf::{VRF_PROOF, VrfError, VrfPublic, VrfSecret};

@@ -20,6 +20,7 @@ mod kind;
 pub mod ops;
 mod padding;
 mod paths;
+mod room;
 mod service;
 mod session;
 mod stream_carrier;
@@ -39,6 +40,7 @@ pub use facts::{Outcome, SessionFacts};
 pub use kind::ErrorKind;
 pub use ops::{AnswerBody as Answer, Body, RawSender, RawStream};
 pub use paths::{CameFrom, Paths};
+pub use room::{Part, Room, Share};
 pub use service::{
     Allowance, BodyError, BodySource, Broken, CHUNK, Call, CallBody, Exchange, HandlerService,
     Lent, Next, OwnTask, Reply, ReplyBody, RequestSource, Router, Running, Service, ServiceFuture,

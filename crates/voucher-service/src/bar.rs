@@ -5,14 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use betanet_bar::{Client, Method};
-use betanet_session::{Call, CallBody, Reply, Service, ServiceFuture};
+use betanet_session::{Call, CallBody, Part, Reply, Service, ServiceFuture};
 use betanet_vouchers::message::MESSAGE_MAX;
 use betanet_wire::{Code, cbor, message};
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use crate::desk::{Asker, Desk, Refusal};
-use crate::room::Part;
 
 /// Type of all bodies.
 pub(crate) const CBOR: &str = "application/cbor";

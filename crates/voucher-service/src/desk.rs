@@ -10,7 +10,7 @@ use std::time::Duration;
 use betanet_durable::Handle;
 use betanet_keys::Identity;
 use betanet_machine::Rng;
-use betanet_session::Clock;
+use betanet_session::{Clock, Room};
 use betanet_vouchers::bank::{FORGED_MAX, Verified, verified};
 use betanet_vouchers::message::{
     Answer, IssueRequest, MessageError, RedeemRequest, RestoreRequest, SwapRequest,
@@ -23,7 +23,6 @@ use zeroize::Zeroizing;
 
 use crate::allowed::Allowed;
 use crate::payments::Payments;
-use crate::room::Room;
 use crate::state::{Ask, Of, Said, View, VoucherState};
 pub use keysets::{LIST_MAX, Offered};
 pub(crate) use keysets::{Listed, read as read_keysets, word};

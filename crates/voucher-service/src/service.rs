@@ -21,7 +21,7 @@ use crate::folder::MintFolder;
 use crate::http::AdminFace;
 use crate::paid::LocalRedeem;
 use crate::payments::{Coupons, Either, Payments, Swaps};
-use crate::room::Room;
+use crate::room;
 use crate::state::{Ask, Said, View, VoucherState};
 use crate::stream::RedeemStreams;
 
@@ -142,7 +142,7 @@ impl VoucherService {
             payments: Box::new(payments),
             handle: OnceLock::new(),
             limits: Allowed::new(settings.allowance, settings.over_mix),
-            room: Room::default(),
+            room: room::room(),
             arithmetic: Arc::new(Semaphore::new(threads)),
             counted: Default::default(),
             listed: Listed::default(),

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use betanet_session::{PeerSession, Streams, Substream};
+use betanet_session::{Part, PeerSession, Streams, Substream};
 use betanet_vouchers::message::MESSAGE_MAX;
 use zeroize::Zeroizing;
 
 use crate::bar::TIME;
 use crate::desk::{Asker, Desk, Refusal};
-use crate::room::Part;
 
 /// Handles streams of type 0x13.
 pub(crate) struct RedeemStreams(pub(crate) Arc<Desk>);

@@ -3,11 +3,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use betanet_fog::{Refusal, RefusalCode};
+use betanet_session::Part;
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
 
 use super::Pieces;
-use crate::room::Part;
 
 /// Longest that a body takes to come.
 const TIME: Duration = Duration::from_secs(30);
