@@ -1,11 +1,13 @@
 //! `betanet pay`: vouchers, from the mint's keys to a wallet.
 
+mod fit;
 mod flow;
 mod mint;
 mod net;
 mod payer;
 mod purse;
 mod restore;
+mod resume;
 
 use std::io::{BufRead as _, Read as _};
 
@@ -13,7 +15,7 @@ use betanet_keys::Name;
 use betanet_store::disk;
 use betanet_voucher_service::SignedCoupon;
 use betanet_vouchers::wallet::{Phrase, WalletError};
-use betanet_vouchers::{Keyset, Phase, Unfit, Voucher};
+use betanet_vouchers::{Keyset, Phase, Voucher};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -23,10 +25,12 @@ use crate::args::{
     ReceiveArgs, RedeemArgs, WalletArgs,
 };
 use crate::fail::interruptible;
-use flow::{abandoned, drop_spent, failed, go_on, known, unused};
+use fit::fit;
+use flow::{abandoned, failed, go_on, known, unused};
 use net::Net;
 pub(crate) use payer::Payer;
 use purse::{Purse, now_ms};
+use resume::kept;
 
 /// Most vouchers of one `receive`, and the longest text that is read for them.
 const RECEIVE_MAX: usize = 1024;
@@ -43,7 +47,7 @@ pub(crate) async fn pay(args: PayArgs) -> Result<(), Fail> {
         PayCommand::Send(args) => send(args).await,
         PayCommand::Receive(args) => receive(args).await,
         PayCommand::Redeem(args) => redeem(args).await,
-        PayCommand::Resume(args) => resume(args).await,
+        PayCommand::Resume(args) => resume::resume(args).await,
         PayCommand::Backup(args) => backup(&args),
         PayCommand::Restore(args) => restore::restore(args).await,
     }
@@ -245,38 +249,6 @@ async fn issue(args: IssueArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Refuses a keyset that so few may use that it names them. No ledger is asked: its ID has to be compared with the published one.
-fn fit<'k>(
-    keyset: &Keyset,
-    mut known: impl Iterator<Item = &'k Keyset>,
-    unix_ms: u64,
-) -> Result<(), Fail> {
-    let refused = |why: String| {
-        Fail::Usage(format!(
-            "keyset {}: {why}; --any-keyset issues under it",
-            keyset.id()
-        ))
-    };
-    // A retiring keyset takes coupons of before.
-    if keyset.fit_for_issue(unix_ms, 0) == Err(Unfit::TooShort) {
-        return Err(refused(Unfit::TooShort.to_string()));
-    }
-    let rival = known.find(|other| {
-        other.id() != keyset.id()
-            && other.spender() == keyset.spender()
-            && other.unit() == keyset.unit()
-            && other.phase(unix_ms) == Phase::Active
-    });
-    match rival {
-        Some(other) if keyset.phase(unix_ms) == Phase::Active => Err(refused(format!(
-            "its redemption service has another active one of the unit {}, {}",
-            keyset.unit(),
-            other.id()
-        ))),
-        _ => Ok(()),
-    }
-}
-
 fn balance(args: &WalletArgs) -> Result<(), Fail> {
     let purse = Purse::open(args)?;
     let mut rows = Vec::new();
@@ -474,94 +446,6 @@ async fn redeem(args: RedeemArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-async fn resume(online: OnlineArgs) -> Result<(), Fail> {
-    let mut purse = Purse::open(&online.wallet)?;
-    let open: Vec<[u8; 16]> = purse.wallet.open().copied().collect();
-    let keysets: Vec<Keyset> = purse.keysets.iter().cloned().collect();
-    let (mut ended, mut left) = (0_u32, Vec::new());
-    for id in open {
-        // An operation has a request for its own keyset alone. One that fails does not keep the others waiting.
-        let Some(keyset) = keysets
-            .iter()
-            .find(|k| purse.wallet.request(&id, k).is_ok())
-        else {
-            if purse.wallet.given(&id).is_ok() {
-                purse.wallet.take_back(&id).map_err(failed)?;
-                purse.save()?;
-                ended += 1;
-            } else if keysets
-                .iter()
-                .any(|k| purse.wallet.request(&id, k).err() == Some(WalletError::NotPaid))
-            {
-                // Its coupon was not sent, and is as good as before.
-                abandoned(&mut purse, &id)?;
-            } else {
-                let why = "an operation is of a keyset that the wallet does not know";
-                left.push(format!("{why}: betanet pay mint PEER, of one of its mints"));
-            }
-            continue;
-        };
-        let done = match way(&purse, keyset, &online) {
-            Ok(mut net) => {
-                let done = interruptible(go_on(&mut purse, &mut net, &id, keyset)).await;
-                net.close().await;
-                done
-            }
-            Err(failed) => Err(failed),
-        };
-        let is_over = keyset.phase(now_ms()) == Phase::Expired;
-        if done.is_err() && is_over && abandoned(&mut purse, &id)? {
-            left.push(format!(
-                "an issue under keyset {} came to nothing: its time is over",
-                keyset.id()
-            ));
-        } else if kept(done, &mut left)?.is_some() {
-            ended += 1;
-        }
-    }
-    let mut spent = 0;
-    for keyset in &keysets {
-        if !purse.wallet.vouchers().any(|v| v.keyset() == keyset.id()) {
-            continue;
-        }
-        let dropped = match way(&purse, keyset, &online) {
-            Ok(mut net) => {
-                let dropped = interruptible(drop_spent(&mut purse, &mut net, keyset)).await;
-                net.close().await;
-                dropped
-            }
-            Err(failed) => Err(failed),
-        };
-        spent += kept(dropped, &mut left)?.unwrap_or_default();
-    }
-    if online.wallet.json {
-        say!(
-            "{}",
-            json!({ "ended": ended, "spent": spent, "left": left })
-        );
-    } else {
-        say!(
-            "{ended} operations have ended; {spent} vouchers were spent elsewhere, and are dropped"
-        );
-    }
-    match left.into_iter().next() {
-        Some(why) => Err(Fail::Peer(why)),
-        None => Ok(()),
-    }
-}
-
-/// Keeps a failure of one operation, so that the next is tried. Failures of this machine, and signals, end the command.
-fn kept<T>(done: Result<T, Fail>, left: &mut Vec<String>) -> Result<Option<T>, Fail> {
-    match done {
-        Ok(done) => Ok(Some(done)),
-        Err(Fail::Peer(why) | Fail::Usage(why) | Fail::Coded(_, why)) => {
-            left.push(why);
-            Ok(None)
-        }
-        Err(failed @ (Fail::Local(_) | Fail::Stopped(_) | Fail::Unread)) => Err(failed),
-    }
-}
-
 fn backup(args: &BackupArgs) -> Result<(), Fail> {
     let mut purse = Purse::open(&args.wallet)?;
     let sealed = purse.sealed()?;
@@ -576,56 +460,4 @@ fn backup(args: &BackupArgs) -> Result<(), Fail> {
         );
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_failed_operation_does_not_stop_a_resume() {
-        let mut left = Vec::new();
-        for failed in [
-            Fail::Peer("a".to_owned()),
-            Fail::Usage("b".to_owned()),
-            Fail::Coded(flow::REFUSED, "c".to_owned()),
-        ] {
-            assert!(matches!(kept::<u64>(Err(failed), &mut left), Ok(None)));
-        }
-        assert_eq!(left, ["a", "b", "c"]);
-        assert!(matches!(kept(Ok(3), &mut left), Ok(Some(3))));
-        let local = kept::<u64>(Err(Fail::Local("d".to_owned())), &mut left);
-        assert!(matches!(local, Err(Fail::Local(_))) && left.len() == 3);
-    }
-
-    #[test]
-    fn a_keyset_that_names_its_users_is_refused() {
-        use betanet_voucher_service::{Deal, mint_init};
-        const DAY: u64 = 86_400_000;
-        let home = tempfile::tempdir().unwrap();
-        let mut rng = betanet_machine::Rng::new(&betanet_machine::Seed::from_number(1));
-        let spender = *betanet_keys::Identity::from_seed(&[9; 32]).public();
-        let mut keyset = |name: &str, begin: u64, days: u64| {
-            let deal = Deal {
-                t: 1,
-                n: 1,
-                unit: "credit",
-                exponents: &[0],
-                not_before: begin * DAY,
-                exp: (begin + days) * DAY,
-                spender,
-            };
-            let dealt = mint_init(&home.path().join(name), &deal, &mut rng);
-            dealt.unwrap().keyset
-        };
-        let (one, two) = (keyset("one", 0, 90), keyset("two", 60, 90));
-        let short = keyset("short", 0, 29);
-        let all = [one.clone(), two.clone()];
-        let at = |keyset: &Keyset, day: u64| fit(keyset, all.iter(), day * DAY);
-        assert!(at(&short, 1).is_err());
-        assert!(at(&one, 1).is_ok(), "the other is not active yet");
-        assert!(at(&one, 70).is_err() && at(&two, 70).is_err());
-        assert!(at(&one, 91).is_ok(), "it retires");
-        assert!(at(&two, 91).is_ok());
-    }
 }

@@ -35,6 +35,12 @@ impl Allowed {
         }
     }
 
+    /// Number of refused requests: of addresses, and over the mix.
+    pub(crate) fn refused(&self) -> (u64, u64) {
+        let limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (limits.0.refused, limits.1.refused)
+    }
+
     /// Charges a request with so many vouchers or points; whether it is within the allowance.
     pub(crate) fn charge(&self, now: Time, by: Option<ChargeTo>, vouchers: usize) -> bool {
         self.with(by, |limits, charge| limits.charge(now, charge, vouchers))

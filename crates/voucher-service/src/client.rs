@@ -167,47 +167,12 @@ impl VoucherClient {
         without: &[u8],
     ) -> Result<Vec<Partials>, ClientError> {
         let in_range = |share| share > 0 && share <= keyset.shares() && !without.contains(&share);
-        let ask = async |mint| {
+        let in_range = &in_range;
+        let ask = move |mint| async move {
             let answer = self.issue_at(mint, request).await?;
             Ok(in_range(answer.share).then_some(answer))
         };
-        self.gather(mints, keyset, ask).await
-    }
-
-    /// Asks mints until t of them gave an answer of a share each. `ask` gives none for an answer that does not count.
-    async fn gather(
-        &self,
-        mints: &[Peer],
-        keyset: &Keyset,
-        ask: impl AsyncFn(&Peer) -> Result<Option<Partials>, ClientError>,
-    ) -> Result<Vec<Partials>, ClientError> {
-        let need = usize::from(keyset.threshold());
-        let mut rest = mints.iter();
-        let first = rest.by_ref().take(need);
-        let mut asked: FuturesUnordered<_> = first.map(|mint| ask(mint)).collect();
-        let (mut got, mut last): (Vec<Partials>, _) = (Vec::new(), None);
-        while got.len() < need {
-            let Some(answered) = asked.next().await else {
-                break;
-            };
-            match answered {
-                Ok(Some(partials)) if got.iter().all(|g| g.share != partials.share) => {
-                    got.push(partials);
-                    continue;
-                }
-                Ok(_) => {}
-                Err(error) => last = Some(Box::new(error)),
-            }
-            asked.extend(rest.next().map(|mint| ask(mint)));
-        }
-        match got.len() >= need {
-            true => Ok(got),
-            false => Err(ClientError::TooFew {
-                have: got.len(),
-                need,
-                last,
-            }),
-        }
+        gather(mints, keyset, ask).await
     }
 
     async fn issue_at(&self, mint: &Peer, request: &[u8]) -> Result<Partials, ClientError> {
@@ -242,14 +207,15 @@ impl VoucherClient {
         blindings: &[Blinding],
     ) -> Result<Vec<Voucher>, ClientError> {
         let blindings: Arc<[Blinding]> = blindings.into();
-        let ask = async |mint: &Peer| {
+        let points = &blindings;
+        let ask = move |mint| async move {
             let answer = self.issue_at(mint, request).await?;
-            let (keyset, blindings) = (Arc::clone(keyset), Arc::clone(&blindings));
+            let (keyset, blindings) = (Arc::clone(keyset), Arc::clone(points));
             let verified =
                 arithmetic(move |rng| is_good(&keyset, &blindings, &answer, rng).then_some(answer));
             verified.await
         };
-        let answers = self.gather(mints, keyset, ask).await?;
+        let answers = gather(mints, keyset, ask).await?;
         let (keyset, blindings) = (Arc::clone(keyset), Arc::clone(&blindings));
         let joined = arithmetic(move |rng| finish(&keyset, &blindings, &answers, rng));
         joined.await?.map_err(ClientError::Join)
@@ -279,6 +245,43 @@ impl VoucherClient {
         for link in links.into_values() {
             link.close().await;
         }
+    }
+}
+
+/// Asks mints until t of them gave an answer of a share each. `ask` gives none for an answer that does not count.
+async fn gather<'a, F>(
+    mints: &'a [Peer],
+    keyset: &Keyset,
+    ask: impl Fn(&'a Peer) -> F,
+) -> Result<Vec<Partials>, ClientError>
+where
+    F: Future<Output = Result<Option<Partials>, ClientError>>,
+{
+    let need = usize::from(keyset.threshold());
+    let mut rest = mints.iter();
+    let mut asked: FuturesUnordered<F> = rest.by_ref().take(need).map(&ask).collect();
+    let (mut got, mut last): (Vec<Partials>, _) = (Vec::new(), None);
+    while got.len() < need {
+        let Some(answered) = asked.next().await else {
+            break;
+        };
+        match answered {
+            Ok(Some(partials)) if got.iter().all(|g| g.share != partials.share) => {
+                got.push(partials);
+                continue;
+            }
+            Ok(_) => {}
+            Err(error) => last = Some(Box::new(error)),
+        }
+        asked.extend(rest.next().map(&ask));
+    }
+    match got.len() >= need {
+        true => Ok(got),
+        false => Err(ClientError::TooFew {
+            have: got.len(),
+            need,
+            last,
+        }),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::fail::interruptible;
 use super::flow::drop_spent;
 use super::net::Net;
 use super::purse::{self, Purse};
+use super::resume::kept;
 
 /// Longest phrase that is read, in bytes.
 const PHRASE_MAX: u64 = 4096;
@@ -56,7 +57,7 @@ pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
         for keyset in keysets {
             // One keyset that cannot be searched does not keep the others out.
             let done = search(&mut purse, &mut net, &keyset).await;
-            if let Some((found, spent)) = super::kept(done, &mut left)? {
+            if let Some((found, spent)) = kept(done, &mut left)? {
                 sums.push((keyset, found, spent));
             }
         }

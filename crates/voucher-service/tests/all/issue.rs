@@ -145,7 +145,7 @@ async fn a_coupon_pays_once_and_its_request_has_one_answer() {
         (200, answer.clone())
     );
 
-    let answer = betanet_vouchers::message::IssueAnswer::from_bytes(&answer).unwrap();
+    let answer = IssueAnswer::from_bytes(&answer).unwrap();
     let vouchers = finish(
         &town.keyset,
         &blindings[..2],
